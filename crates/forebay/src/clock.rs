@@ -1,0 +1,167 @@
+//! The one place that reads a clock.
+
+use std::{
+    sync::{Arc, LazyLock},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::sync::watch;
+
+use crate::time::{Timestamp, micros};
+
+/// Where the time comes from: the machine, or a test's hand.
+///
+/// Clones share the clock.
+#[derive(Clone, Debug, Default)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug, Default)]
+enum Source {
+    #[default]
+    System,
+    Manual(ManualClock),
+}
+
+/// The instant from which [`Clock::monotonic`] counts on the machine's clock.
+#[expect(clippy::disallowed_methods, reason = "this is the clock")]
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+impl Clock {
+    /// The machine's clock.
+    pub fn system() -> Self {
+        Self(Source::System)
+    }
+
+    /// The time of day. It may jump, forward and back.
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    pub fn now(&self) -> Timestamp {
+        match &self.0 {
+            Source::System => match SystemTime::now().duration_since(UNIX_EPOCH) {
+                Ok(since) => Timestamp::from_micros(micros(since)),
+                Err(before) => Timestamp::from_micros(-micros(before.duration())),
+            },
+            Source::Manual(manual) => manual.reading().wall,
+        }
+    }
+
+    /// Time since some fixed moment; never goes back. Deadlines are kept in it.
+    pub fn monotonic(&self) -> Duration {
+        match &self.0 {
+            Source::System => START.elapsed(),
+            Source::Manual(manual) => manual.reading().monotonic,
+        }
+    }
+
+    /// Waits for `span` of this clock's time.
+    ///
+    /// On a [`ManualClock`] that is until somebody has advanced it so far.
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    pub async fn sleep(&self, span: Duration) {
+        match &self.0 {
+            Source::System => tokio::time::sleep(span).await,
+            Source::Manual(manual) => manual.sleep(span).await,
+        }
+    }
+
+    /// Runs `work`, at most for `span` of this clock's time; `None` if that was not enough.
+    pub async fn timeout<T>(&self, span: Duration, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            answer = work => Some(answer),
+            () = self.sleep(span) => None,
+        }
+    }
+}
+
+impl From<ManualClock> for Clock {
+    fn from(manual: ManualClock) -> Self {
+        Self(Source::Manual(manual))
+    }
+}
+
+/// A clock that moves only when told to, for tests. Clones share the time.
+///
+/// ```
+/// use forebay::{Clock, ManualClock, Timestamp, time::secs};
+/// let hand = ManualClock::at(Timestamp::from_secs(1_000));
+/// let clock = Clock::from(hand.clone());
+/// hand.advance(secs(5));
+/// assert_eq!(clock.now(), Timestamp::from_secs(1_005));
+/// ```
+#[derive(Clone, Debug)]
+pub struct ManualClock(Arc<watch::Sender<Reading>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    wall: Timestamp,
+    monotonic: Duration,
+}
+
+impl ManualClock {
+    /// A clock that shows `now`.
+    pub fn at(now: Timestamp) -> Self {
+        Self(Arc::new(watch::Sender::new(Reading { wall: now, monotonic: Duration::ZERO })))
+    }
+
+    /// Lets `span` pass; sleepers whose time has come wake up.
+    pub fn advance(&self, span: Duration) {
+        self.0.send_modify(|reading| {
+            reading.wall = reading.wall.plus(span);
+            reading.monotonic += span;
+        });
+    }
+
+    /// Sets the time of day without letting time pass, as a stepped system clock does; may go back.
+    pub fn step_to(&self, now: Timestamp) {
+        self.0.send_modify(|reading| reading.wall = now);
+    }
+
+    /// How many sleepers wait. A test that advances the clock first waits until the sleeper is there.
+    pub fn sleepers(&self) -> usize {
+        self.0.receiver_count()
+    }
+
+    fn reading(&self) -> Reading {
+        *self.0.borrow()
+    }
+
+    async fn sleep(&self, span: Duration) {
+        let mut readings = self.0.subscribe();
+        let until = readings.borrow_and_update().monotonic.saturating_add(span);
+        // The sender lives as long as `self`, so `wait_for` ends only when the time has come.
+        let _ = readings.wait_for(|reading| reading.monotonic >= until).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::secs;
+
+    #[tokio::test]
+    async fn sleep_ends_when_the_hand_has_moved_far_enough() {
+        let hand = ManualClock::at(Timestamp::UNIX_EPOCH);
+        let clock = Clock::from(hand.clone());
+        let sleeper = tokio::spawn({
+            let clock = clock.clone();
+            async move { clock.sleep(secs(10)).await }
+        });
+        while hand.sleepers() == 0 {
+            tokio::task::yield_now().await;
+        }
+        hand.advance(secs(9));
+        tokio::task::yield_now().await;
+        assert!(!sleeper.is_finished());
+        hand.advance(secs(1));
+        sleeper.await.expect("sleeper ends");
+    }
+
+    #[test]
+    fn a_stepped_clock_does_not_move_deadlines() {
+        let hand = ManualClock::at(Timestamp::from_secs(100));
+        let clock = Clock::from(hand.clone());
+        hand.step_to(Timestamp::from_secs(50));
+        assert_eq!(clock.now(), Timestamp::from_secs(50));
+        assert_eq!(clock.monotonic(), Duration::ZERO);
+    }
+}

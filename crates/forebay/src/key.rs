@@ -1,0 +1,122 @@
+//! Names and keys: what they may contain, and how they are written into a store.
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use crate::error::{Error, Result, invalid};
+
+/// The longest name of a limit, series, buffer or event, in bytes.
+pub const MAX_NAME: usize = 64;
+
+/// The longest key or lock name, in bytes.
+pub const MAX_KEY: usize = 512;
+
+/// The name of a limit, series, buffer or event: `[a-z][a-z0-9_-]{0,63}`.
+///
+/// Names come from code and configuration, never from a request.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Arc<str>);
+
+impl Name {
+    /// Checks and takes a name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if it does not match the pattern.
+    pub fn new(text: &str) -> Result<Self> {
+        let tail_ok = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_' || c == b'-';
+        let bytes = text.as_bytes();
+        let ok = bytes.first().is_some_and(u8::is_ascii_lowercase)
+            && bytes.len() <= MAX_NAME
+            && bytes.iter().all(|&c| tail_ok(c));
+        if ok {
+            Ok(Self(text.into()))
+        } else {
+            Err(invalid(format!(
+                "name {text:?}: a name has 1 to {MAX_NAME} of a-z, 0-9, _ and -, and begins with a letter"
+            )))
+        }
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<&str> for Name {
+    type Error = Error;
+
+    fn try_from(text: &str) -> Result<Self> {
+        Self::new(text)
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// Checks a key: any UTF-8, 1 to 512 bytes.
+pub(crate) fn check_key(key: &str) -> Result<&str> {
+    if key.is_empty() || key.len() > MAX_KEY {
+        return Err(invalid(format!("key of {} bytes: a key has 1 to {MAX_KEY} bytes", key.len())));
+    }
+    Ok(key)
+}
+
+/// Writes a key so that it can stand inside a hash tag: `{`, `}` and `%` become `%7B`, `%7D` and `%25`.
+///
+/// Without that a key with a brace would end the tag early, and the keys of one object could land in
+/// different slots. Injective, so that no two keys share a counter.
+pub(crate) fn tag_text(key: &str) -> Cow<'_, str> {
+    if !key.contains(['{', '}', '%']) {
+        return Cow::Borrowed(key);
+    }
+    let mut text = String::with_capacity(key.len() + 8);
+    for c in key.chars() {
+        match c {
+            '{' => text.push_str("%7B"),
+            '}' => text.push_str("%7D"),
+            '%' => text.push_str("%25"),
+            other => text.push(other),
+        }
+    }
+    Cow::Owned(text)
+}
+
+/// The hash behind partitions and shards: XXH3, which is the same on every machine and in every version.
+pub(crate) fn hash(bytes: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_name_is_lower_case_and_short() {
+        for good in ["a", "hits", "per-user_2"] {
+            assert!(Name::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "Hits", "2hits", "-a", "a b", "é", &"a".repeat(65)] {
+            assert!(Name::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn tag_text_has_no_brace_and_is_injective(a in ".{0,20}", b in ".{0,20}") {
+            let braces = tag_text(&a).contains(['{', '}']);
+            prop_assert!(!braces);
+            prop_assert_eq!(a == b, tag_text(&a) == tag_text(&b));
+        }
+    }
+}
