@@ -1,0 +1,235 @@
+//! One Redis server.
+
+use std::{fmt::Write as _, fs, io, path::Path, sync::OnceLock};
+
+use crate::{
+    ports::free_port,
+    programs,
+    resp::{Connection, Reply},
+    supervisor::Supervisor,
+};
+
+/// Starts on ports that turn out to be taken before it is something else that is wrong.
+const ATTEMPTS: usize = 5;
+
+/// A `redis-server` on a loopback port, ended and removed when dropped.
+///
+/// ```
+/// use forebay_testkit::{Redis, Reply};
+///
+/// let redis = Redis::builder().append_only().start();
+/// assert_eq!(redis.command(["SET", "a", "1"]), Reply::text("OK"));
+/// redis.restart();
+/// assert_eq!(redis.command(["GET", "a"]), Reply::text("1"));
+/// ```
+#[derive(Debug)]
+pub struct Redis {
+    supervisor: Supervisor,
+    program: String,
+    port: u16,
+    password: Option<String>,
+}
+
+impl Redis {
+    /// Starts a server that keeps its data in memory only.
+    ///
+    /// # Panics
+    /// If it cannot be started; the message says why.
+    #[track_caller]
+    pub fn start() -> Self {
+        Self::builder().start()
+    }
+
+    /// A server with other options than the plain one.
+    pub fn builder() -> RedisBuilder {
+        RedisBuilder::default()
+    }
+
+    /// The one plain server that all tests of a binary share; it ends with the process.
+    ///
+    /// Tests keep apart by [`unique_prefix`](crate::unique_prefix), and neither flush nor configure it.
+    ///
+    /// # Panics
+    /// If it cannot be started; the message says why.
+    #[track_caller]
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Redis> = OnceLock::new();
+        SHARED.get_or_init(Self::start)
+    }
+
+    /// Where it listens on 127.0.0.1; the same after a restart.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its database 0 as a URL, with the password if it has one.
+    pub fn url(&self) -> String {
+        self.url_of(0)
+    }
+
+    /// Its database `number` (0 to 15) as a URL, with the password if it has one.
+    pub fn url_of(&self, number: u8) -> String {
+        let password = self.password.as_ref().map_or(String::new(), |password| format!(":{password}@"));
+        format!("redis://{password}127.0.0.1:{}/{number}", self.port)
+    }
+
+    /// Its data directory, for tests that put another state in place while it is down.
+    pub fn dir(&self) -> &Path {
+        self.supervisor.dir()
+    }
+
+    /// Its process id; `None` after [`kill`](Self::kill).
+    pub fn pid(&self) -> Option<u32> {
+        self.supervisor.pid()
+    }
+
+    /// Ends it with SIGKILL: what it has not written is lost. Nothing happens if it is down already.
+    pub fn kill(&self) {
+        self.supervisor.kill();
+    }
+
+    /// Starts it again on the same port and data, killing it first if it runs.
+    ///
+    /// # Panics
+    /// If it cannot be started; the message says why.
+    #[track_caller]
+    pub fn restart(&self) {
+        self.kill();
+        if let Err(log) = self.launch() {
+            panic!("redis-server did not start again on port {}:\n{log}", self.port);
+        }
+    }
+
+    /// Stops its process where it is (SIGSTOP): connections stay open, nothing is answered.
+    pub fn pause(&self) {
+        self.supervisor.pause();
+    }
+
+    /// Lets it go on after [`pause`](Self::pause).
+    pub fn resume(&self) {
+        self.supervisor.resume();
+    }
+
+    /// Sends one command on a connection of its own, past the client under test.
+    ///
+    /// # Panics
+    /// If it does not answer. A refusal is an answer: [`Reply::Error`].
+    #[track_caller]
+    pub fn command<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Reply {
+        let answer = self.connect().and_then(|mut connection| connection.command(words));
+        answer.unwrap_or_else(|error| panic!("redis on port {} did not answer: {error}", self.port))
+    }
+
+    fn connect(&self) -> io::Result<Connection> {
+        let mut connection = Connection::open(self.port)?;
+        if let Some(password) = &self.password {
+            connection.command(["AUTH", password])?;
+        }
+        Ok(connection)
+    }
+
+    fn launch(&self) -> Result<(), String> {
+        self.supervisor.start(&[&self.program, "redis.conf"]);
+        self.supervisor.wait_ready(|| self.answers().unwrap_or(false))
+    }
+
+    /// Whether it has loaded its data and it is ours, not somebody else's on the same port.
+    fn answers(&self) -> io::Result<bool> {
+        let Reply::Text(info) = self.connect()?.command(["INFO"])? else { return Ok(false) };
+        let is = |field: &str, value: &str| info.lines().any(|line| line == format!("{field}:{value}"));
+        Ok(is("loading", "0") && self.pid().is_some_and(|pid| is("process_id", &pid.to_string())))
+    }
+}
+
+/// Options of a [`Redis`] server.
+#[derive(Clone, Debug, Default)]
+#[must_use = "a builder does nothing until `start`"]
+pub struct RedisBuilder {
+    port: Option<u16>,
+    password: Option<String>,
+    append_only: bool,
+    options: Vec<(String, String)>,
+}
+
+impl RedisBuilder {
+    /// Writes every command to disk before it is answered: SIGKILL loses nothing.
+    pub fn append_only(mut self) -> Self {
+        self.append_only = true;
+        self
+    }
+
+    /// Snapshots as in Redis' own option `save`: `"60 1"` is after 60 s if a key has changed.
+    pub fn save(self, points: &str) -> Self {
+        self.option("save", points)
+    }
+
+    /// What happens when memory is full, as in Redis' own option `maxmemory-policy`.
+    pub fn maxmemory_policy(self, policy: &str) -> Self {
+        self.option("maxmemory-policy", policy)
+    }
+
+    /// Listens on `port` rather than on a free one.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self
+    }
+
+    /// Asks clients for `password`.
+    pub fn password(mut self, password: &str) -> Self {
+        self.password = Some(password.to_owned());
+        self
+    }
+
+    /// Follows `primary`.
+    pub fn replica_of(self, primary: &Redis) -> Self {
+        let builder = self.option("replicaof", &format!("127.0.0.1 {}", primary.port));
+        match &primary.password {
+            Some(password) => builder.option("masterauth", password),
+            None => builder,
+        }
+    }
+
+    /// Any other line of `redis.conf`; the last one for a name wins.
+    pub fn option(mut self, name: &str, value: &str) -> Self {
+        self.options.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts the server and waits until it answers.
+    ///
+    /// # Panics
+    /// If it cannot be started; the message says why.
+    #[track_caller]
+    pub fn start(self) -> Redis {
+        let program = programs::find("redis", "redis-server").display().to_string();
+        let supervisor = Supervisor::new("KILL");
+        let password = self.password.clone();
+        let mut redis = Redis { supervisor, program, port: 0, password };
+        for attempt in 1.. {
+            redis.port = self.port.unwrap_or_else(free_port);
+            let written = fs::write(redis.dir().join("redis.conf"), self.config(redis.port));
+            written.unwrap_or_else(|error| panic!("cannot write redis.conf: {error}"));
+            let Err(log) = redis.launch() else { break };
+            let taken = log.contains("Address already in use") && self.port.is_none();
+            assert!(taken && attempt < ATTEMPTS, "redis-server did not start on port {}:\n{log}", redis.port);
+            redis.kill();
+        }
+        redis
+    }
+
+    fn config(&self, port: u16) -> String {
+        let mut config = format!("bind 127.0.0.1\nport {port}\ndaemonize no\nsave \"\"\n");
+        // Redis waits 5 s for further replicas before it serves the first; there are none.
+        config.push_str("repl-diskless-sync-delay 0\n");
+        if self.append_only {
+            config.push_str("appendonly yes\nappendfsync always\n");
+        }
+        if let Some(password) = &self.password {
+            writeln!(config, "requirepass {password}").expect("a string takes what is written");
+        }
+        for (name, value) in &self.options {
+            writeln!(config, "{name} {value}").expect("a string takes what is written");
+        }
+        config
+    }
+}

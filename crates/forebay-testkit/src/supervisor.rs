@@ -1,0 +1,184 @@
+//! A server's process and directory, which end with the test whatever ends the test.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use crate::wait::wait_until;
+
+/// Lines of a server's log that are shown when it fails.
+const LOG_LINES: usize = 20;
+
+/// The shell that owns a server and its directory; see `supervisor.sh`.
+///
+/// The servers' signals go through it for two reasons: the process id of a child that its parent has not waited
+/// for cannot belong to anybody else, and std cannot send them.
+#[derive(Debug)]
+pub(crate) struct Supervisor {
+    shell: Child,
+    dir: PathBuf,
+    /// Protects the conversation: an order and its answer are one step.
+    talk: Mutex<Talk>,
+}
+
+#[derive(Debug)]
+struct Talk {
+    /// `None` once dropping has begun.
+    orders: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+    /// The server's process id; `None` while there is none.
+    pid: Option<u32>,
+}
+
+impl Supervisor {
+    /// Starts the shell. `last_signal` ends the server for good.
+    #[track_caller]
+    pub(crate) fn new(last_signal: &str) -> Self {
+        let mut shell = Command::new("sh")
+            .args(["-c", include_str!("supervisor.sh"), "sh", &directory_name(), last_signal])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            // Ctrl-C is for the test; the shell then sees its stdin end.
+            .process_group(0)
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start sh: {error}"));
+        let orders = shell.stdin.take();
+        let answers = BufReader::new(shell.stdout.take().expect("stdout is piped"));
+        let mut talk = Talk { orders, answers, pid: None };
+        let dir = PathBuf::from(talk.answer());
+        Self { shell, dir, talk: Mutex::new(talk) }
+    }
+
+    /// The server's directory; it is also where the server runs.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Starts `command` as the server.
+    #[track_caller]
+    pub(crate) fn start(&self, command: &[&str]) {
+        let mut talk = self.talk();
+        assert!(talk.pid.is_none(), "the server runs already");
+        talk.words(command);
+        let pid = talk.order("start");
+        talk.pid = Some(pid.parse().unwrap_or_else(|_| panic!("expected a process id, got {pid:?}")));
+    }
+
+    /// The server's process id; `None` after [`kill`](Self::kill).
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.talk().pid
+    }
+
+    /// Ends the server and all that it has started with SIGKILL, and waits until they are gone.
+    #[track_caller]
+    pub(crate) fn kill(&self) {
+        let mut talk = self.talk();
+        if talk.pid.is_some() {
+            talk.order("signal KILL");
+            talk.order("reap");
+            talk.pid = None;
+        }
+    }
+
+    /// Stops the server's processes where they are: connections stay open, nothing is answered.
+    #[track_caller]
+    pub(crate) fn pause(&self) {
+        self.talk().order("signal STOP");
+        wait_until("the server to stop", || self.state() == Some('T'));
+    }
+
+    /// Lets a stopped server go on.
+    #[track_caller]
+    pub(crate) fn resume(&self) {
+        self.talk().order("signal CONT");
+        wait_until("the server to go on", || self.state() != Some('T'));
+    }
+
+    /// Waits until `ready`, for as long as the server lives; `Err` is the end of its log.
+    #[track_caller]
+    pub(crate) fn wait_ready(&self, mut ready: impl FnMut() -> bool) -> Result<(), String> {
+        let mut answer = Ok(());
+        wait_until("the server to answer", || {
+            if ready() {
+                return true;
+            }
+            if matches!(self.state(), None | Some('Z')) {
+                answer = Err(self.log());
+            }
+            answer.is_err()
+        });
+        answer
+    }
+
+    /// The last lines of what the server has written.
+    pub(crate) fn log(&self) -> String {
+        let text = fs::read(self.dir.join("log")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+    }
+
+    /// The state letter of the server's process, `Z` for one that has ended.
+    fn state(&self) -> Option<char> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()?)).ok()?;
+        // The name before it is in parentheses and may hold anything, also parentheses.
+        stat.rsplit_once(") ")?.1.chars().next()
+    }
+
+    fn talk(&self) -> MutexGuard<'_, Talk> {
+        // A test that panicked in the middle has poisoned it; the next order still has to work, to clean up.
+        self.talk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        self.talk().orders = None;
+        // Waited for so that nothing is left once the test has ended; it cannot fail for a child of ours.
+        let _ = self.shell.wait();
+    }
+}
+
+impl Talk {
+    #[track_caller]
+    fn words(&mut self, command: &[&str]) {
+        for word in command {
+            assert!(!word.contains('\n'), "a word of a command must not hold a line break: {word:?}");
+            self.say(&format!("+{word}"));
+        }
+    }
+
+    #[track_caller]
+    fn order(&mut self, order: &str) -> String {
+        self.say(order);
+        self.answer()
+    }
+
+    #[track_caller]
+    fn say(&mut self, line: &str) {
+        let orders = self.orders.as_mut().expect("only dropping closes the pipe");
+        writeln!(orders, "{line}").unwrap_or_else(|error| panic!("the supervising shell is gone: {error}"));
+    }
+
+    #[track_caller]
+    fn answer(&mut self) -> String {
+        let mut line = String::new();
+        let read = self.answers.read_line(&mut line);
+        assert!(matches!(read, Ok(1..)), "the supervising shell is gone, or /tmp cannot be written");
+        line.trim_end().to_owned()
+    }
+}
+
+/// `scripts/test` names its run, so that it can tell at its end whether something of it is left.
+fn directory_name() -> String {
+    match std::env::var("FOREBAY_TEST_RUN") {
+        Ok(run) => format!("forebay-{run}"),
+        Err(_) => "forebay".to_owned(),
+    }
+}
