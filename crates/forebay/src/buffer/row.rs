@@ -1,0 +1,90 @@
+//! Rows on their way: what was written, merged until it is flushed.
+//!
+//! Values in, values out: no clock, no engine.
+
+use super::schema::{Column, Merge, RowKey, Schema, Value};
+use crate::error::{Result, out_of_range};
+
+/// A row and what is to be merged into it.
+///
+/// `cells` has one place per value column of the schema, in order; `None` leaves the column alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Which row.
+    pub key: RowKey,
+    /// What to merge into its columns.
+    pub cells: Box<[Option<Value>]>,
+}
+
+impl Row {
+    /// A row with nothing to merge yet.
+    pub fn empty(schema: &Schema, key: RowKey) -> Self {
+        Self { key, cells: vec![None; schema.columns.len()].into() }
+    }
+
+    /// Merges `other`, a later write of the same row, into this one; all columns or none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) if a sum would leave 64 bits; nothing is merged then.
+    pub fn merge(&mut self, schema: &Schema, other: &Self) -> Result<()> {
+        merge_cells(schema, &mut self.cells, &other.cells)
+    }
+}
+
+/// Merges `new` into `cells`, all columns or none.
+pub(crate) fn merge_cells(schema: &Schema, cells: &mut [Option<Value>], new: &[Option<Value>]) -> Result<()> {
+    // Only sums can fail: with one of them the first pass is the merge, and nothing is undone.
+    for ((column, old), new) in schema.columns.iter().zip(&*cells).zip(new) {
+        if let (Merge::Sum, Some(Value::Integer(old)), Some(Value::Integer(new))) = (column.merge, old, new)
+            && old.checked_add(*new).is_none()
+        {
+            return Err(overflow(schema, column));
+        }
+    }
+    for ((column, old), new) in schema.columns.iter().zip(cells).zip(new) {
+        let Some(new) = new else { continue };
+        *old = Some(match old.take() {
+            None => new.clone(),
+            Some(old) => merge_values(column.merge, old, new),
+        });
+    }
+    Ok(())
+}
+
+fn merge_values(merge: Merge, old: Value, new: &Value) -> Value {
+    match (merge, old, new) {
+        (Merge::Sum, Value::Integer(old), Value::Integer(new)) => Value::Integer(old.wrapping_add(*new)),
+        (Merge::Max, old, new) if *new > old => new.clone(),
+        (Merge::Min, old, new) if *new < old => new.clone(),
+        (_, old, _) => old,
+    }
+}
+
+/// A sum would leave 64 bits.
+pub(crate) fn overflow(schema: &Schema, column: &Column) -> crate::Error {
+    out_of_range(format!(
+        "buffer {}: the pending sum of column {} would leave 64 bits",
+        schema.name, column.name
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Buffer, Timestamp};
+
+    #[test]
+    fn each_column_merges_its_own_way_and_all_or_none() {
+        let schema = Buffer::new("p").key("id").sum("n").max("last").min("first").build().expect("valid");
+        let key = RowKey::new(&schema, &["1".into()]).expect("valid");
+        let at = |s| Some(Value::from(Timestamp::from_secs(s)));
+        let row = |n: i64, s| Row { key: key.clone(), cells: Box::new([Some(n.into()), at(s), at(s)]) };
+        let mut pending = Row::empty(&schema, key.clone());
+        for (n, s) in [(1, 5), (2, 9), (4, 3)] {
+            pending.merge(&schema, &row(n, s)).expect("fits");
+        }
+        assert_eq!(*pending.cells, [Some(7.into()), at(9), at(3)]);
+        assert!(pending.merge(&schema, &row(i64::MAX, 99)).is_err());
+        assert_eq!(*pending.cells, [Some(7.into()), at(9), at(3)]);
+    }
+}

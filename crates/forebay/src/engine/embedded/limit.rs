@@ -1,0 +1,162 @@
+//! Limits of the embedded engine.
+
+use std::time::Duration;
+
+use super::{
+    Embedded,
+    shards::{Shard, Shards, hash_pair},
+};
+use crate::{
+    engine::step::{Take, Taken, TakenAll},
+    error::{Result, out_of_range},
+    key::Name,
+    limit::rule::State,
+    time::When,
+};
+
+/// One key of one limit.
+#[derive(Debug)]
+pub(super) struct Entry {
+    limit: Name,
+    key: Box<str>,
+    state: State,
+    /// On the engine's monotonic clock; by then the state counts nothing.
+    deadline: Duration,
+}
+
+impl Entry {
+    fn hash(&self) -> u64 {
+        hash_pair(self.limit.as_str(), &self.key)
+    }
+}
+
+/// A limit that is asked about an explicit time may be asked again later than that time says.
+pub(super) const AT_GRACE: Duration = Duration::from_secs(60);
+
+impl Embedded {
+    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
+    pub(crate) async fn take(&self, take: Take<'_>, when: When) -> Result<Taken> {
+        let now = self.limit_time(when)?;
+        let hash = hash_pair(take.limit.as_str(), take.key);
+        let mut shard = self.limits.lock(hash);
+        let settled = take.rule.settle(stored(&shard, hash, take), now);
+        if take.cost > take.rule.room(settled) {
+            return Ok(Taken { allowed: false, now, state: settled });
+        }
+        let state = take.rule.charge(settled, take.cost);
+        if take.cost > 0 {
+            self.store(&mut shard, hash, take, state, now, when);
+        }
+        Ok(Taken { allowed: true, now, state })
+    }
+
+    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
+    pub(crate) async fn take_all(&self, takes: &[Take<'_>], when: When) -> Result<TakenAll> {
+        let now = self.limit_time(when)?;
+        let hashes: Vec<u64> = takes.iter().map(|take| hash_pair(take.limit.as_str(), take.key)).collect();
+        let mut indexes: Vec<usize> = hashes.iter().map(|&hash| Shards::<Entry>::index(hash)).collect();
+        indexes.sort_unstable();
+        indexes.dedup();
+        let mut shards: Vec<_> = indexes.iter().map(|&index| self.limits.lock_index(index)).collect();
+        let place = |hash| indexes.binary_search(&Shards::<Entry>::index(hash)).expect("its shard is locked");
+
+        let mut states: Vec<State> = Vec::with_capacity(takes.len());
+        let mut allowed = true;
+        for (i, take) in takes.iter().enumerate() {
+            // The same key twice: the second take sees what the first one charged.
+            let same =
+                takes[..i].iter().rposition(|other| other.limit == take.limit && other.key == take.key);
+            let before = match same {
+                Some(earlier) => states[earlier],
+                None => take.rule.settle(stored(&shards[place(hashes[i])], hashes[i], *take), now),
+            };
+            if take.cost > take.rule.room(before) {
+                allowed = false;
+                break;
+            }
+            states.push(take.rule.charge(before, take.cost));
+        }
+        if allowed {
+            for ((take, &hash), &state) in takes.iter().zip(&hashes).zip(&states) {
+                if take.cost > 0 {
+                    self.store(&mut shards[place(hash)], hash, *take, state, now, when);
+                }
+            }
+        }
+        let states = takes
+            .iter()
+            .zip(&hashes)
+            .map(|(take, &hash)| take.rule.settle(stored(&shards[place(hash)], hash, *take), now))
+            .collect();
+        Ok(TakenAll { allowed, now, states })
+    }
+
+    #[expect(clippy::unused_self, reason = "a question every engine answers")]
+    pub(crate) fn together(&self, _takes: &[Take<'_>]) -> bool {
+        true
+    }
+
+    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
+    pub(crate) async fn refund(&self, take: Take<'_>, charged: Option<u64>, when: When) -> Result<Taken> {
+        let now = self.limit_time(when)?;
+        let hash = hash_pair(take.limit.as_str(), take.key);
+        let mut shard = self.limits.lock(hash);
+        let mut state = take.rule.settle(stored(&shard, hash, take), now);
+        if charged.is_none_or(|window| window == state.0) {
+            state = take.rule.refund(state, take.cost);
+            self.store(&mut shard, hash, take, state, now, when);
+        }
+        Ok(Taken { allowed: true, now, state })
+    }
+
+    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
+    pub(crate) async fn reset(&self, take: Take<'_>) -> Result<()> {
+        let hash = hash_pair(take.limit.as_str(), take.key);
+        let mut shard = self.limits.lock(hash);
+        if let Ok(entry) = shard.find_entry(hash, |entry| is(entry, take)) {
+            entry.remove();
+        }
+        Ok(())
+    }
+
+    /// The time that decides, in microseconds.
+    fn limit_time(&self, when: When) -> Result<u64> {
+        let at = match when {
+            When::EngineClock => self.clock.now(),
+            When::At(at) => at,
+        };
+        u64::try_from(at.as_micros()).map_err(|_| out_of_range(format!("limit at {at}: a time since 1970")))
+    }
+
+    fn store(
+        &self,
+        shard: &mut Shard<'_, Entry>,
+        hash: u64,
+        take: Take<'_>,
+        state: State,
+        now: u64,
+        when: When,
+    ) {
+        let grace = if when == When::EngineClock { Duration::ZERO } else { AT_GRACE };
+        let deadline = self.clock.monotonic() + Duration::from_micros(take.rule.lifetime(state, now)) + grace;
+        match shard.find_mut(hash, |entry| is(entry, take)) {
+            Some(entry) => (entry.state, entry.deadline) = (state, deadline),
+            None => {
+                let entry = Entry { limit: take.limit.clone(), key: take.key.into(), state, deadline };
+                shard.insert_unique(hash, entry, Entry::hash);
+            }
+        }
+    }
+
+    pub(super) fn sweep_limits(&self, now: Duration) {
+        self.limits.retain(|entry| entry.deadline > now, Entry::hash);
+    }
+}
+
+fn is(entry: &Entry, take: Take<'_>) -> bool {
+    *entry.key == *take.key && entry.limit == *take.limit
+}
+
+fn stored(shard: &Shard<'_, Entry>, hash: u64, take: Take<'_>) -> Option<State> {
+    shard.find(hash, |entry| is(entry, take)).map(|entry| entry.state)
+}

@@ -1,0 +1,64 @@
+//! Tables cut into shards, each behind a lock of its own.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use hashbrown::HashTable;
+
+/// Enough that two of a few dozen threads seldom meet, few enough that a sweep stays cheap.
+const SHARDS: usize = 64;
+
+/// A hash table in shards.
+///
+/// A plain mutex per shard, not a lock-free map: a step over several keys must hold all of them, and
+/// locking shards in ascending order does that without deadlock. Sections are some ten
+/// instructions, so the lock is held for less time than a reader-writer lock takes to get.
+#[derive(Debug)]
+pub(super) struct Shards<T>(Box<[Mutex<HashTable<T>>]>);
+
+/// A shard, locked.
+pub(super) type Shard<'a, T> = MutexGuard<'a, HashTable<T>>;
+
+impl<T> Shards<T> {
+    pub(super) fn new() -> Self {
+        Self((0..SHARDS).map(|_| Mutex::new(HashTable::new())).collect())
+    }
+
+    /// Which shard a hash falls into. The table inside uses the low bits, so this takes the high ones.
+    pub(super) fn index(hash: u64) -> usize {
+        usize::try_from(hash >> 58).expect("six bits")
+    }
+
+    /// Locks the shard of a hash.
+    pub(super) fn lock(&self, hash: u64) -> Shard<'_, T> {
+        self.lock_index(Self::index(hash))
+    }
+
+    /// Locks a shard by its index. Whoever locks several does so in ascending order.
+    pub(super) fn lock_index(&self, index: usize) -> Shard<'_, T> {
+        // A panic between two assignments is the only way to poison it, and sections do not panic.
+        self.0[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps what `keep` says, shard by shard, and gives memory back that is no longer needed.
+    pub(super) fn retain(&self, mut keep: impl FnMut(&mut T) -> bool, hash: impl Fn(&T) -> u64) {
+        for index in 0..SHARDS {
+            let mut shard = self.lock_index(index);
+            shard.retain(&mut keep);
+            let kept = shard.len();
+            if kept < shard.capacity() / 4 {
+                shard.shrink_to(2 * kept, &hash);
+            }
+        }
+    }
+
+    /// How many entries there are, without stopping anybody.
+    pub(super) fn len(&self) -> usize {
+        (0..SHARDS).map(|index| self.lock_index(index).len()).sum()
+    }
+}
+
+/// The hash of a (name, key) pair.
+pub(super) fn hash_pair(name: &str, key: &str) -> u64 {
+    // XXH3 of the key, seeded by the name's: no buffer to join them in, and (a, bc) is not (ab, c).
+    xxhash_rust::xxh3::xxh3_64_with_seed(key.as_bytes(), xxhash_rust::xxh3::xxh3_64(name.as_bytes()))
+}

@@ -1,0 +1,203 @@
+//! The seam: what a store must do, in atomic steps.
+//!
+//! One method is one atomic step on one hash tag, and nothing correct may depend on two of them. What
+//! spans tags is put together in the primitives (`limit/across.rs`), which state what that costs.
+//!
+//! # Contract
+//!
+//! - **Atomicity.** A step happens as a whole at one moment, or not at all, also when the process dies.
+//!   `take_all` is the exception in reach: on hosts that do not share a slot see [`Engine::together`].
+//! - **Failure.** [`Retry::Now`](crate::Retry) and `Later`: certainly not applied.
+//!   `Unknown`: perhaps applied. Buffer and series writes are sequenced: they are re-sent until their
+//!   fate is known, so that `Unknown` from them is rare and final. Lock steps are idempotent by owner.
+//!   No other mutation is ever sent twice.
+//! - **Time.** [`When`] decides what a limit sees; a key's own time never goes back. Leases follow the
+//!   engine's clock. What a store forgets by itself (a TTL) no longer counts by then: expiry only
+//!   collects garbage, to within a second.
+//! - **Order.** Calls that overlap may be applied in any order; a call made after another one answered
+//!   comes after it.
+//! - **Keys.** 1 to 512 bytes of UTF-8, checked before they get here.
+//! - **Cost.** One round trip a step, many steps to a round trip; none on the embedded engine.
+//! - **Cancellation.** A dropped future may have applied its step; it never applies half of it, and
+//!   never takes an answer away from another caller.
+
+pub(crate) mod embedded;
+pub(crate) mod step;
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use self::{
+    embedded::Embedded,
+    step::{
+        BufferPart, BufferStats, Claim, Claimed, Frozen, Generation, LockState, PendingRow, Point, Rotate,
+        SeriesPart, Span, Take, Taken, TakenAll,
+    },
+};
+use crate::{
+    buffer::{Row, RowKey},
+    error::Result,
+    time::{Timestamp, When},
+};
+
+/// A store. Clones share it.
+///
+/// An enum, matched in this file only, rather than a trait object: a decision then needs no boxed
+/// future, and a new engine is a visible change.
+#[derive(Clone, Debug)]
+pub(crate) enum Engine {
+    Embedded(Arc<Embedded>),
+}
+
+/// Runs one step on whichever engine it is.
+macro_rules! on {
+    ($engine:expr, $it:ident => $step:expr) => {
+        match $engine {
+            Engine::Embedded($it) => $step,
+        }
+    };
+}
+
+impl Engine {
+    // Limits
+
+    /// Charges `take.cost` if it fits.
+    pub(crate) async fn take(&self, take: Take<'_>, when: When) -> Result<Taken> {
+        on!(self, it => it.take(take, when).await)
+    }
+
+    /// Charges all of `takes` if each fits, else none. They must be [`together`](Self::together).
+    pub(crate) async fn take_all(&self, takes: &[Take<'_>], when: When) -> Result<TakenAll> {
+        on!(self, it => it.take_all(takes, when).await)
+    }
+
+    /// Whether one step can charge all of `takes`: on one host always, on several only with one slot.
+    pub(crate) fn together(&self, takes: &[Take<'_>]) -> bool {
+        on!(self, it => it.together(takes))
+    }
+
+    /// Gives `take.cost` back, never below empty. With `charged`, only into the window of that state:
+    /// what was charged to a window that is over is gone with it.
+    pub(crate) async fn refund(&self, take: Take<'_>, charged: Option<u64>, when: When) -> Result<Taken> {
+        on!(self, it => it.refund(take, charged, when).await)
+    }
+
+    /// Forgets a key of a limit.
+    pub(crate) async fn reset(&self, take: Take<'_>) -> Result<()> {
+        on!(self, it => it.reset(take).await)
+    }
+
+    // Buffers
+
+    /// Merges rows into the live generation of a partition: each row once, whole, or with its own error.
+    pub(crate) async fn buffer_add(&self, part: &BufferPart, rows: Vec<Row>) -> Result<Vec<Result<()>>> {
+        on!(self, it => it.buffer_add(part, rows).await)
+    }
+
+    /// Freezes the live generation if it is due and fewer than `most` are frozen.
+    pub(crate) async fn buffer_rotate(
+        &self,
+        part: &BufferPart,
+        rotate: Rotate,
+        most: u64,
+    ) -> Result<Option<Uuid>> {
+        on!(self, it => it.buffer_rotate(part, rotate, most).await)
+    }
+
+    /// The frozen generations, oldest first.
+    pub(crate) async fn buffer_frozen(&self, part: &BufferPart) -> Result<Vec<Frozen>> {
+        on!(self, it => it.buffer_frozen(part).await)
+    }
+
+    /// Reads a frozen generation; `None` if it is not there (any more).
+    pub(crate) async fn buffer_read(&self, part: &BufferPart, id: Uuid) -> Result<Option<Generation>> {
+        on!(self, it => it.buffer_read(part, id).await)
+    }
+
+    /// Removes a frozen generation that a sink has; one that is gone is no error.
+    pub(crate) async fn buffer_ack(&self, part: &BufferPart, id: Uuid) -> Result<()> {
+        on!(self, it => it.buffer_ack(part, id).await)
+    }
+
+    /// What a row still has in the store, oldest generation first.
+    pub(crate) async fn buffer_pending(&self, part: &BufferPart, row: &RowKey) -> Result<Vec<PendingRow>> {
+        on!(self, it => it.buffer_pending(part, row).await)
+    }
+
+    /// The size and age of a partition.
+    pub(crate) async fn buffer_stats(&self, part: &BufferPart) -> Result<BufferStats> {
+        on!(self, it => it.buffer_stats(part).await)
+    }
+
+    // Series
+
+    /// Adds points, all of them once. `now` decides which buckets are still kept, and how long a chunk lives.
+    pub(crate) async fn series_add(
+        &self,
+        part: &SeriesPart,
+        points: Vec<Point>,
+        now: Timestamp,
+    ) -> Result<()> {
+        on!(self, it => it.series_add(part, points, now).await)
+    }
+
+    /// Reads several spans in one round trip, each zero-filled: `to - from` counts.
+    pub(crate) async fn series_read(&self, part: &SeriesPart, spans: &[Span<'_>]) -> Result<Vec<Vec<u64>>> {
+        on!(self, it => it.series_read(part, spans).await)
+    }
+
+    /// Forgets a key in every resolution.
+    pub(crate) async fn series_delete(&self, part: &SeriesPart, key: &str, now: Timestamp) -> Result<()> {
+        on!(self, it => it.series_delete(part, key, now).await)
+    }
+
+    // Locks
+
+    /// Takes a lock, or a place in its queue. Repeating a granted claim answers as before and extends the lease.
+    pub(crate) async fn lock_claim(&self, claim: Claim<'_>) -> Result<Claimed> {
+        on!(self, it => it.lock_claim(claim).await)
+    }
+
+    /// Extends the holder's lease to a full ttl from now; false: it is not the holder (any more).
+    pub(crate) async fn lock_renew(&self, claim: Claim<'_>) -> Result<bool> {
+        on!(self, it => it.lock_renew(claim).await)
+    }
+
+    /// Gives the lock back, or leaves the queue; false: it was neither holder nor waiting.
+    pub(crate) async fn lock_release(&self, name: &str, owner: Uuid) -> Result<bool> {
+        on!(self, it => it.lock_release(name, owner).await)
+    }
+
+    /// Looks at a lock.
+    pub(crate) async fn lock_state(&self, name: &str) -> Result<LockState> {
+        on!(self, it => it.lock_state(name).await)
+    }
+
+    /// Takes the lock from whoever holds it; true if somebody did.
+    pub(crate) async fn lock_force_release(&self, name: &str) -> Result<bool> {
+        on!(self, it => it.lock_force_release(name).await)
+    }
+
+    /// Waits until the lock may be free for a waiter, or some time has passed: a hint, never a promise.
+    pub(crate) async fn lock_changed(&self, name: &str, owner: Uuid, at_most: std::time::Duration) {
+        on!(self, it => it.lock_changed(name, owner, at_most).await);
+    }
+
+    // Everything
+
+    /// Whether the store answers.
+    pub(crate) async fn ping(&self) -> Result<()> {
+        on!(self, it => it.ping().await)
+    }
+
+    /// What an operator should know: settings that break a promise. Empty: nothing.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        on!(self, it => it.warnings())
+    }
+
+    /// Makes what was answered durable and stops the background work.
+    pub(crate) async fn close(&self) -> Result<()> {
+        on!(self, it => it.close().await)
+    }
+}

@@ -1,0 +1,156 @@
+//! What goes into the steps of an engine, and what comes out.
+
+use std::{sync::Arc, time::Duration};
+
+use uuid::Uuid;
+
+use crate::{
+    buffer::{Row, Schema},
+    key::Name,
+    limit::rule::{Rule, State},
+    series::resolution::{Grid, Resolution},
+    time::Timestamp,
+};
+
+/// A cost against one key of one limit. `cost` is at most the rule's quota; zero only looks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Take<'a> {
+    pub limit: &'a Name,
+    pub key: &'a str,
+    pub rule: Rule,
+    pub cost: u64,
+}
+
+/// What became of a [`Take`]: the settled state after the charge, or, denied, the unchanged one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub allowed: bool,
+    /// The time that decided, in microseconds.
+    pub now: u64,
+    pub state: State,
+}
+
+/// What became of several takes in one step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TakenAll {
+    /// All were charged, or none.
+    pub allowed: bool,
+    pub now: u64,
+    /// In the order of the takes. The same key twice shows the same state twice.
+    pub states: Vec<State>,
+}
+
+/// One of the partitions over which the rows of a buffer spread. All its keys share a hash tag.
+#[derive(Clone, Debug)]
+pub(crate) struct BufferPart {
+    pub schema: Arc<Schema>,
+    pub index: u16,
+}
+
+/// When to freeze what is live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rotate {
+    /// If there is anything.
+    Now,
+    /// If it is this old or has this many rows.
+    Due { age: Duration, rows: u64 },
+}
+
+/// A frozen generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Frozen {
+    pub id: Uuid,
+    /// When its first write came, on the engine's clock.
+    pub born: Timestamp,
+    pub rows: u64,
+}
+
+/// The contents of a frozen generation.
+#[derive(Clone, Debug)]
+pub(crate) struct Generation {
+    pub id: Uuid,
+    /// [`Schema::fingerprint`] of its writers. Another than today's: the columns have changed since.
+    pub fingerprint: Box<str>,
+    pub rows: Vec<Row>,
+}
+
+/// What of a row has not been acknowledged as flushed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PendingRow {
+    /// The generation: live, or frozen and perhaps already in SQL.
+    pub generation: Uuid,
+    pub row: Row,
+}
+
+/// The size and age of a partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct BufferStats {
+    pub live_rows: u64,
+    pub frozen_rows: u64,
+    pub frozen: u64,
+    /// When the oldest generation, live or frozen, had its first write, on the engine's clock.
+    pub oldest: Option<Timestamp>,
+    /// The engine's clock.
+    pub now: Timestamp,
+}
+
+/// One of the partitions over which the keys of a series spread. All its keys share a hash tag.
+#[derive(Clone, Debug)]
+pub(crate) struct SeriesPart {
+    pub grid: Arc<Grid>,
+    pub index: u16,
+}
+
+/// A count at a time. It goes to every resolution that still keeps its bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Point {
+    pub key: Arc<str>,
+    pub at: Timestamp,
+    /// 1 to 2^31.
+    pub n: u64,
+}
+
+/// Buckets `from..to` of one key in one resolution.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span<'a> {
+    pub key: &'a str,
+    pub resolution: Resolution,
+    pub from: i64,
+    pub to: i64,
+}
+
+/// Who asks for a lock, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claim<'a> {
+    pub name: &'a str,
+    /// Drawn afresh for each acquisition: with it a lost reply can be asked for again.
+    pub owner: Uuid,
+    pub ttl: Duration,
+    /// Some: take a place in the queue, and keep it for so long without being heard of.
+    pub queue: Option<Duration>,
+}
+
+/// What became of a [`Claim`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Claimed {
+    /// The claimant holds the lock, from the engine's now for the ttl.
+    Granted { fence: u64 },
+    /// Somebody else does, or is next.
+    Held {
+        /// Until the holder's lease ends, or the reservation for who is next.
+        remaining: Duration,
+        /// How many wait before the claimant; `None` if it did not queue.
+        position: Option<u64>,
+    },
+}
+
+/// A lock as an engine sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LockState {
+    /// `None`: free, but perhaps waited for.
+    pub holder: Option<Uuid>,
+    pub fence: u64,
+    pub held_for: Duration,
+    pub remaining: Duration,
+    pub waiters: u64,
+}

@@ -1,0 +1,5 @@
+//! Quotas and decisions.
+
+mod gcra;
+pub(crate) mod rule;
+mod window;

@@ -1,0 +1,277 @@
+//! A limit as integers: what both engines compute with, bit for bit the same.
+
+use std::time::Duration;
+
+use super::{gcra::TokenBucket, window::FixedWindow};
+use crate::{
+    error::{Result, out_of_range},
+    time::micros,
+};
+
+/// Integers below this are exact in a Lua number.
+pub(crate) const EXACT: u64 = 1 << 53;
+
+/// The largest quota and burst: leaves room to add the largest cost below [`EXACT`].
+pub(crate) const MAX_QUOTA: u64 = 1 << 50;
+
+/// What a limit remembers of one key: two integers below 2^53, whose meaning is the rule's.
+///
+/// Fixed window: (window index, used). Token bucket: (tick, level).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct State(pub u64, pub u64);
+
+/// The arithmetic of one limit. Times are microseconds since 1970.
+///
+/// An engine does, in one atomic step: [`settle`](Self::settle) the stored state; if the cost fits in
+/// the [`room`](Self::room), [`charge`](Self::charge) and store; else store nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Rule {
+    FixedWindow(FixedWindow),
+    TokenBucket(TokenBucket),
+}
+
+impl Rule {
+    /// `limit` per window of `length`; windows begin at multiples of `length` plus `phase`.
+    pub(crate) fn fixed_window(limit: u64, length: Duration, phase: Duration) -> Result<Self> {
+        let limit = quota("limit", limit)?;
+        let length = period(length)?;
+        let phase = micros(phase).unsigned_abs() % length;
+        Ok(Self::FixedWindow(FixedWindow { limit, length, offset: (length - phase) % length }))
+    }
+
+    /// `rate` tokens per `per`, at most `burst` at once.
+    pub(crate) fn token_bucket(rate: u64, per: Duration, burst: u64) -> Result<Self> {
+        let rate = quota("rate", rate)?;
+        let burst = quota("burst", burst)?;
+        let length = period(per)?;
+        let fits = |ticks: u64| u128::from(rate.max(burst)) * u128::from(ticks) < u128::from(EXACT);
+        let tick = [1, 1_000].into_iter().find(|&tick| length % tick == 0 && fits(length / tick));
+        let Some(tick) = tick else {
+            return Err(out_of_range(format!(
+                "token bucket of {rate} per {per:?} with burst {burst}: the larger of both times the period \
+                 in milliseconds must be below 2^53, and the period a whole number of milliseconds then"
+            )));
+        };
+        Ok(Self::TokenBucket(TokenBucket { rate, period: length / tick, burst, tick }))
+    }
+
+    /// The largest cost that can ever be granted.
+    pub(crate) fn quota(&self) -> u64 {
+        match self {
+            Self::FixedWindow(rule) => rule.limit,
+            Self::TokenBucket(rule) => rule.burst,
+        }
+    }
+
+    /// The stored state as of `now`. A clock that is behind the state does not change it.
+    pub(crate) fn settle(&self, state: Option<State>, now: u64) -> State {
+        match self {
+            Self::FixedWindow(rule) => rule.settle(state, now),
+            Self::TokenBucket(rule) => rule.settle(state, now),
+        }
+    }
+
+    /// The largest cost that fits into a settled state.
+    pub(crate) fn room(&self, state: State) -> u64 {
+        match self {
+            Self::FixedWindow(rule) => rule.room(state),
+            Self::TokenBucket(rule) => rule.room(state),
+        }
+    }
+
+    /// A settled state after `cost`, which must fit.
+    pub(crate) fn charge(&self, state: State, cost: u64) -> State {
+        match self {
+            Self::FixedWindow(_) => FixedWindow::charge(state, cost),
+            Self::TokenBucket(rule) => rule.charge(state, cost),
+        }
+    }
+
+    /// A settled state after `cost` came back; never below empty.
+    pub(crate) fn refund(&self, state: State, cost: u64) -> State {
+        match self {
+            Self::FixedWindow(_) => FixedWindow::refund(state, cost),
+            Self::TokenBucket(rule) => rule.refund(state, cost),
+        }
+    }
+
+    /// What is used of the quota.
+    pub(crate) fn used(&self, state: State) -> u64 {
+        match self {
+            Self::FixedWindow(_) => state.1,
+            Self::TokenBucket(rule) => rule.used(state),
+        }
+    }
+
+    /// Microseconds from `now` until `cost` fits, absent other callers: not before, and exactly then.
+    pub(crate) fn wait(&self, state: State, now: u64, cost: u64) -> u64 {
+        match self {
+            Self::FixedWindow(rule) if cost > rule.room(state) => rule.reset_after(state, now),
+            Self::FixedWindow(_) => 0,
+            Self::TokenBucket(rule) => rule.wait(state, now, cost),
+        }
+    }
+
+    /// Microseconds from `now` until nothing is used.
+    pub(crate) fn reset_after(&self, state: State, now: u64) -> u64 {
+        match self {
+            Self::FixedWindow(rule) => rule.reset_after(state, now),
+            Self::TokenBucket(rule) => rule.reset_after(state, now),
+        }
+    }
+
+    /// Microseconds from `now` for which a store must keep the state.
+    pub(crate) fn lifetime(&self, state: State, now: u64) -> u64 {
+        match self {
+            Self::FixedWindow(rule) => rule.lifetime(state, now),
+            Self::TokenBucket(rule) => rule.lifetime(state, now),
+        }
+    }
+}
+
+fn quota(what: &str, value: u64) -> Result<u64> {
+    if (1..=MAX_QUOTA).contains(&value) {
+        Ok(value)
+    } else {
+        Err(out_of_range(format!("{what} {value}: a {what} is 1 to 2^50")))
+    }
+}
+
+/// The longest window: with it, twice the index times the length is still below 2^53.
+const MAX_PERIOD: Duration = Duration::from_secs(366 * 86_400);
+
+fn period(length: Duration) -> Result<u64> {
+    if (Duration::from_millis(1)..=MAX_PERIOD).contains(&length) {
+        Ok(micros(length).unsigned_abs())
+    } else {
+        Err(out_of_range(format!("window of {length:?}: a window is 1 ms to 366 days")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::time::{days, millis, secs};
+
+    /// Probes near 2026, where the products are as large as they get in practice.
+    const NOW: u64 = 1_790_000_000_000_000;
+
+    fn rules() -> impl Strategy<Value = Rule> {
+        let spans = prop_oneof![
+            Just(millis(1)),
+            Just(millis(250)),
+            Just(secs(1)),
+            Just(secs(60)),
+            Just(secs(86_400))
+        ];
+        (1u64..50, 1u64..50, spans, 0u64..100_000, any::<bool>()).prop_map(
+            |(rate, burst, span, phase, window)| {
+                if window {
+                    Rule::fixed_window(rate, span, Duration::from_micros(phase)).expect("in range")
+                } else {
+                    Rule::token_bucket(rate, span, burst).expect("in range")
+                }
+            },
+        )
+    }
+
+    fn take(rule: &Rule, state: &mut Option<State>, now: u64, cost: u64) -> bool {
+        let settled = rule.settle(*state, now);
+        let fits = cost <= rule.room(settled);
+        if fits {
+            *state = Some(rule.charge(settled, cost));
+        }
+        fits
+    }
+
+    proptest! {
+        #[test]
+        fn wait_is_exact(rule in rules(), steps in prop::collection::vec((0u64..3_000_000, 1u64..50), 1..40)) {
+            let (mut state, mut now) = (None, NOW);
+            for (step, cost) in steps {
+                now += step;
+                let cost = cost.min(rule.quota());
+                if take(&rule, &mut state, now, cost) {
+                    continue;
+                }
+                let wait = rule.wait(rule.settle(state, now), now, cost);
+                prop_assert!(wait > 0);
+                let before = now + wait - 1;
+                prop_assert!(cost > rule.room(rule.settle(state, before)), "denied one microsecond before");
+                prop_assert!(cost <= rule.room(rule.settle(state, now + wait)), "admitted at it");
+            }
+        }
+
+        #[test]
+        fn a_run_is_granted_like_its_calls_one_by_one(
+            rule in rules(), before in prop::collection::vec((0u64..500_000, 1u64..9), 0..9), cost in 1u64..9, count in 1u64..99,
+        ) {
+            let (mut state, mut now) = (None, NOW);
+            for (step, cost) in before {
+                now += step;
+                take(&rule, &mut state, now, cost.min(rule.quota()));
+            }
+            let cost = cost.min(rule.quota());
+            let settled = rule.settle(state, now);
+            let at_once = count.min(rule.room(settled) / cost);
+            let one_by_one = (0..count).filter(|_| take(&rule, &mut state, now, cost)).count() as u64;
+            prop_assert_eq!(at_once, one_by_one);
+        }
+
+        #[test]
+        fn a_clock_that_steps_back_gives_nothing_away(rule in rules(), back in 1u64..100_000_000) {
+            let mut state = None;
+            while take(&rule, &mut state, NOW, 1) {}
+            prop_assert!(!take(&rule, &mut state, NOW - back, 1));
+            prop_assert_eq!(rule.wait(rule.settle(state, NOW - back), NOW - back, 1),
+                back + rule.wait(rule.settle(state, NOW), NOW, 1));
+        }
+
+        #[test]
+        fn what_a_store_forgets_no_longer_counts(rule in rules(), cost in 1u64..50) {
+            let cost = cost.min(rule.quota());
+            let mut state = None;
+            prop_assert!(take(&rule, &mut state, NOW, cost));
+            let state = state.expect("charged");
+            let gone = NOW + rule.lifetime(state, NOW);
+            prop_assert_eq!(rule.settle(Some(state), gone), rule.settle(None, gone));
+        }
+
+        #[test]
+        fn a_bucket_admits_at_most_burst_plus_rate_times_time(
+            rate in 1u64..20, burst in 1u64..20, steps in prop::collection::vec(0u64..400_000, 1..200),
+        ) {
+            let rule = Rule::token_bucket(rate, secs(1), burst).expect("in range");
+            let (mut state, mut now, mut admitted) = (None, NOW, 0u64);
+            for step in steps {
+                now += step;
+                admitted += u64::from(take(&rule, &mut state, now, 1));
+            }
+            prop_assert!(u128::from(admitted) * 1_000_000 <= u128::from(burst) * 1_000_000 + u128::from(rate * (now - NOW)));
+        }
+    }
+
+    #[test]
+    fn windows_follow_the_phase() {
+        let rule = Rule::fixed_window(1, secs(60), secs(15)).expect("in range");
+        let Rule::FixedWindow(window) = rule else { unreachable!("built as a window") };
+        let minute = NOW - NOW % 60_000_000;
+        let at = |offset| window.settle(None, minute + offset).0;
+        assert_eq!(at(14_999_999) + 1, at(15_000_000));
+        assert_eq!(at(15_000_000), at(74_999_999));
+    }
+
+    #[test]
+    fn out_of_range_rules_are_refused() {
+        assert!(Rule::fixed_window(0, secs(1), secs(0)).is_err());
+        assert!(Rule::fixed_window(1, Duration::from_micros(999), secs(0)).is_err());
+        assert!(Rule::fixed_window(1, days(367), secs(0)).is_err());
+        assert!(Rule::token_bucket(1 << 40, days(1), 1).is_err());
+        assert!(
+            Rule::token_bucket(1_000_000, days(1), 1)
+                .is_ok_and(|rule| matches!(rule, Rule::TokenBucket(b) if b.tick == 1_000))
+        );
+    }
+}

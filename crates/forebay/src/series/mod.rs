@@ -1,0 +1,5 @@
+//! Counters by time.
+
+pub(crate) mod resolution;
+
+pub use resolution::Resolution;

@@ -1,0 +1,142 @@
+//! The grid of a series: how long a bucket is, how long it is kept, and how buckets share a chunk.
+//!
+//! Numbers in, numbers out: no clock, no engine.
+
+use std::time::Duration;
+
+use crate::{
+    error::{Result, out_of_range},
+    key::Name,
+    time::{Timestamp, days, hours, micros, mins, secs},
+};
+
+/// How fine, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Resolution {
+    /// The length of a bucket: whole seconds, 1 s to 1 day.
+    pub step: Duration,
+    /// How long a bucket is kept after it ended, at least `step`.
+    pub retention: Duration,
+}
+
+impl Resolution {
+    /// Buckets of `step`, kept for `retention`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) unless `step` is whole seconds from 1 s to 1 day that
+    /// divide a day, and `retention` is from `step` to 100 years.
+    pub fn new(step: Duration, retention: Duration) -> Result<Self> {
+        let whole = step.subsec_nanos() == 0 && step >= secs(1) && step <= days(1);
+        if !whole || days(1).as_secs() % step.as_secs() != 0 {
+            return Err(out_of_range(format!(
+                "resolution of {step:?}: whole seconds from 1 s to 1 day that divide a day"
+            )));
+        }
+        if retention < step || retention > days(36_525) {
+            return Err(out_of_range(format!(
+                "retention of {retention:?} for buckets of {step:?}: from one bucket to 100 years"
+            )));
+        }
+        Ok(Self { step, retention })
+    }
+
+    /// The default: 10 s for a day, 1 min for a week, 15 min for 30 days, 1 day for two years.
+    pub fn defaults() -> Vec<Self> {
+        vec![
+            Self { step: secs(10), retention: days(1) },
+            Self { step: mins(1), retention: days(7) },
+            Self { step: mins(15), retention: days(30) },
+            Self { step: days(1), retention: days(730) },
+        ]
+    }
+
+    /// The index of the bucket that contains `at`, counted from 1970.
+    pub fn bucket(&self, at: Timestamp) -> i64 {
+        at.as_micros().div_euclid(micros(self.step))
+    }
+
+    /// When a bucket begins.
+    pub fn start(&self, bucket: i64) -> Timestamp {
+        Timestamp::from_micros(bucket.saturating_mul(micros(self.step)))
+    }
+
+    /// How many buckets share a chunk, the unit that a store keeps and lets expire.
+    pub(crate) fn slots(&self) -> i64 {
+        // About an hour of 10 s buckets, a day of minutes, a week of quarters, a year of days: large
+        // enough that a day is read in a few chunks, small enough that a chunk outlives its retention
+        // by little.
+        let hour = match self.step {
+            step if step < secs(30) => hours(1),
+            step if step < mins(5) => days(1),
+            step if step < hours(6) => days(7),
+            _ => days(366),
+        };
+        i64::try_from(hour.as_secs() / self.step.as_secs()).expect("at most 3600 slots")
+    }
+
+    /// The chunk of a bucket, and its slot there.
+    pub(crate) fn place(&self, bucket: i64) -> (i64, usize) {
+        let slots = self.slots();
+        (bucket.div_euclid(slots), usize::try_from(bucket.rem_euclid(slots)).expect("slots are positive"))
+    }
+
+    /// How long from `now` a store must keep a chunk: until its last bucket has left the retention. `None`: it has.
+    pub(crate) fn lifetime(&self, chunk: i64, now: Timestamp) -> Option<Duration> {
+        let end = self.start((chunk + 1).saturating_mul(self.slots())).plus(self.retention);
+        Some(end.since(now)).filter(|left| !left.is_zero())
+    }
+
+    /// Whether a bucket is still kept at `now`.
+    pub fn keeps(&self, bucket: i64, now: Timestamp) -> bool {
+        self.start(bucket + 1).plus(self.retention) > now
+    }
+}
+
+/// A checked series definition: what engines work with.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Grid {
+    pub name: Name,
+    /// From the finest to the coarsest; each step a multiple of the one before.
+    pub resolutions: Box<[Resolution]>,
+    pub partitions: u16,
+}
+
+impl Grid {
+    /// Which partition a key belongs to.
+    pub(crate) fn partition_of(&self, key: &str) -> u16 {
+        u16::try_from(crate::key::hash(key.as_bytes()) % u64::from(self.partitions)).expect("below a u16")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_have_places_in_chunks() {
+        let ten = Resolution::new(secs(10), days(1)).expect("valid");
+        let at = Timestamp::from_secs(7_215);
+        assert_eq!(ten.bucket(at), 721);
+        assert_eq!(ten.place(721), (2, 1));
+        assert_eq!(ten.start(721), Timestamp::from_secs(7_210));
+        assert_eq!(ten.bucket(Timestamp::from_secs(-1)), -1);
+        assert_eq!(ten.place(-1), (-1, 359));
+    }
+
+    #[test]
+    fn a_chunk_lives_until_its_last_bucket_leaves() {
+        let ten = Resolution::new(secs(10), days(1)).expect("valid");
+        let end = Timestamp::from_secs(3_600).plus(days(1));
+        assert_eq!(ten.lifetime(0, end.minus(secs(5))), Some(secs(5)));
+        assert_eq!(ten.lifetime(0, end), None);
+        assert!(ten.keeps(359, end.minus(secs(1))) && !ten.keeps(359, end));
+    }
+
+    #[test]
+    fn odd_steps_are_refused() {
+        for (step, retention) in [(7, 100), (0, 100), (86_401, 1 << 40), (10, 5)] {
+            assert!(Resolution::new(secs(step), secs(retention)).is_err(), "{step}/{retention}");
+        }
+    }
+}
