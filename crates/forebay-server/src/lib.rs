@@ -1,0 +1,6 @@
+//! The parts of the `forebay` program.
+//!
+//! They are a library so that the program, its tests and its fuzz targets share them. What is stable is
+//! the program: its command line, configuration and HTTP interface, not these modules.
+
+pub mod text;

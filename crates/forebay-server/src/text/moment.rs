@@ -1,0 +1,182 @@
+//! Moments: the `from` and `to` of HTTP and of the command line.
+
+use forebay::{Error, Timestamp};
+use jiff::tz::TimeZone;
+
+use crate::text::{Span, invalid, quoted, unknown};
+
+/// 9999-12-31T23:59:59Z, the last second that RFC 3339 can write.
+const LAST_SECOND: i64 = 253_402_300_799;
+
+/// Reads a moment, seen from `now` in `zone`.
+///
+/// Accepted are an RFC 3339 time (`2026-01-01T00:00:00Z`), seconds since 1970 (`1767225600`, also with
+/// a fraction; what is finer than a microsecond is dropped), `now`, a [`Span`] before or after now
+/// (`-1d`, `+10m`), and `today`: the day's first moment in `zone`, which on a day when the clocks
+/// change need not be 00:00.
+///
+/// ```
+/// use forebay::{Timestamp, time::hours};
+/// use forebay_server::text::{moment, moment::zone};
+/// let now: Timestamp = "2026-03-01T12:00:00Z".parse()?;
+/// assert_eq!(moment("-1h", now, &zone("UTC")?)?, now.minus(hours(1)));
+/// assert_eq!(moment("today", now, &zone("Europe/Berlin")?)?.to_string(), "2026-02-28T23:00:00Z");
+/// # Ok::<(), forebay::Error>(())
+/// ```
+///
+/// # Errors
+/// [`ErrorKind::Invalid`](forebay::ErrorKind::Invalid): none of these forms, or seconds after the
+/// year 9999, which are probably milliseconds.
+pub fn moment(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, Error> {
+    let wrong = |why: &str| {
+        invalid(format!(
+            "time {}: {why} (RFC 3339 such as 2026-01-01T00:00:00Z, seconds since 1970, now, -1d or today)",
+            quoted(text)
+        ))
+    };
+    match text.as_bytes() {
+        b"now" => Ok(now),
+        b"today" => today(now, zone).ok_or_else(|| wrong("the clock shows a year that has no calendar")),
+        [sign @ (b'-' | b'+'), ..] => {
+            let Span(span) = text[1..].parse().map_err(|cause: Error| wrong(&cause.to_string()))?;
+            Ok(if *sign == b'-' { now.minus(span) } else { now.plus(span) })
+        }
+        [b'0'..=b'9', ..] if text.bytes().all(|c| c.is_ascii_digit() || c == b'.') => {
+            epoch(text).ok_or_else(|| wrong("not within 0 to 253402300799 seconds; milliseconds?"))
+        }
+        // A form decoder turns the plus of an offset into a blank.
+        _ if text.contains(' ') => Err(wrong("contains a blank; in a URL, write + as %2B")),
+        _ => text.parse().map_err(|_| wrong("not a time")),
+    }
+}
+
+/// Finds a time zone by its IANA name, such as `Europe/Berlin` or `UTC`.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`](forebay::ErrorKind::Invalid) with the nearest name, if there is no such zone.
+pub fn zone(name: &str) -> Result<TimeZone, Error> {
+    TimeZone::get(name).map_err(|_| {
+        let names: Vec<_> = jiff::tz::db().available().collect();
+        unknown("time zone", name, names.iter().map(jiff::tz::TimeZoneName::as_str))
+    })
+}
+
+/// The first moment of the day.
+fn today(now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+    let now = jiff::Timestamp::from_microsecond(now.as_micros()).ok()?;
+    let start = now.to_zoned_datetime(zone.clone()).start_of_day().ok()?;
+    Some(Timestamp::from_micros(start.timestamp().as_microsecond()))
+}
+
+/// Seconds since 1970 with an optional fraction, exactly: a double would round the microseconds.
+fn epoch(text: &str) -> Option<Timestamp> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let secs = whole.parse().ok().filter(|secs| (0..=LAST_SECOND).contains(secs))?;
+    if fraction.is_empty() || fraction.contains('.') {
+        return None;
+    }
+    let digits = fraction.bytes().chain(std::iter::repeat(b'0')).take(6);
+    let micros = digits.fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0'));
+    Some(Timestamp::from_micros(secs * 1_000_000 + micros))
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay::time::{days, mins};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOON: Timestamp = Timestamp::from_secs(1_767_268_800); // 2026-01-01T12:00:00Z
+
+    fn utc(text: &str) -> Result<Timestamp, Error> {
+        moment(text, NOON, &TimeZone::UTC)
+    }
+
+    #[test]
+    fn each_form_reads() {
+        let cases = [
+            ("now", NOON),
+            ("-1d", NOON.minus(days(1))),
+            ("+10m", NOON.plus(mins(10))),
+            ("today", Timestamp::from_secs(1_767_225_600)),
+            ("2026-01-01T00:00:00Z", Timestamp::from_secs(1_767_225_600)),
+            ("2026-01-01T02:00:00+02:00", Timestamp::from_secs(1_767_225_600)),
+            ("1767225600", Timestamp::from_secs(1_767_225_600)),
+            ("1767225600.5", Timestamp::from_millis(1_767_225_600_500)),
+            ("1767225600.1234569", Timestamp::from_micros(1_767_225_600_123_456)),
+            ("0", Timestamp::UNIX_EPOCH),
+            ("253402300799", Timestamp::from_secs(LAST_SECOND)),
+        ];
+        for (text, at) in cases {
+            assert_eq!(utc(text).expect(text), at, "{text}");
+        }
+    }
+
+    #[test]
+    fn errors_name_what_is_accepted() {
+        let cases = [
+            ("", "not a time"),
+            ("yesterday", "not a time"),
+            ("2026-01-01", "not a time"),
+            ("2026-01-01T00:00:00", "not a time"),
+            ("2026-13-01T00:00:00Z", "not a time"),
+            ("2026-01-01T00:00:00 02:00", "%2B"),
+            ("1767225600000", "milliseconds?"),
+            ("99999999999999999999", "milliseconds?"),
+            ("1.", "0 to 253402300799"),
+            ("1.2.3", "0 to 253402300799"),
+            ("-1", "lacks a unit"),
+            ("-", "does not begin with a number"),
+            ("-1é", "unknown unit"),
+        ];
+        for (text, why) in cases {
+            let message = utc(text).expect_err(text).to_string();
+            assert!(message.contains(why) && message.contains("RFC 3339"), "{message}");
+        }
+    }
+
+    #[test]
+    fn today_begins_when_the_zone_s_day_begins() {
+        // In Beirut the clocks went from 00:00 to 01:00 on 2022-03-27: that day had no midnight.
+        let now = "2022-03-27T09:00:00Z".parse().expect("a time");
+        let beirut = zone("Asia/Beirut").expect("a zone");
+        let start = moment("today", now, &beirut).expect("today");
+        assert_eq!(start.to_string(), "2022-03-26T22:00:00Z");
+    }
+
+    #[test]
+    fn a_misspelt_zone_is_answered_with_the_nearest() {
+        let message = zone("Europe/Berln").expect_err("no such zone").to_string();
+        assert!(message.contains("did you mean \"Europe/Berlin\"?"), "{message}");
+        assert!(zone("../../etc/passwd").is_err());
+    }
+
+    #[test]
+    fn a_clock_outside_the_calendar_is_an_error_not_a_panic() {
+        for now in [i64::MIN, i64::MAX] {
+            let now = Timestamp::from_micros(now);
+            assert!(moment("today", now, &TimeZone::UTC).is_err());
+            assert!(moment("-1y", now, &TimeZone::UTC).is_ok());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_timestamp_prints_it_reads(micros in 0..=LAST_SECOND * 1_000_000) {
+            let at = Timestamp::from_micros(micros);
+            prop_assert_eq!(utc(&at.to_string()).expect("its own text"), at);
+            let seconds = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
+            prop_assert_eq!(utc(&seconds).expect("seconds"), at);
+        }
+
+        #[test]
+        fn never_panics(text in ".*", number in "[-+0-9.T:Z]{0,30}", now: i64) {
+            let now = Timestamp::from_micros(now);
+            for text in [text, number] {
+                let _ = moment(&text, now, &TimeZone::UTC);
+                let _ = zone(&text);
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Rates: `20/1m`, `5/10s`, `100/s`.
+
+use std::{fmt, num::NonZeroU64, str::FromStr, time::Duration};
+
+use forebay::Error;
+use serde::{Deserialize, Serialize};
+
+use crate::text::{Span, invalid, quoted};
+
+/// The shortest window: the coarser tick of a limit.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// The largest quota. Lua numbers are doubles, so limits count below 2^53.
+const LARGEST: u64 = (1 << 53) - 1;
+
+/// So many hits per window, as people write it: `QUOTA/WINDOW`.
+///
+/// The quota is 1 to 2^53 − 1, the window a [`Span`] of at least 1 ms; a bare unit means one of it, so
+/// `100/s` is `100/1s`. Prints with the number: `20/1m`.
+///
+/// ```
+/// use forebay_server::text::Rate;
+/// let rate: Rate = "20/1m".parse()?;
+/// assert_eq!((rate.quota.get(), rate.window), (20, forebay::time::mins(1)));
+/// # Ok::<(), forebay::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Rate {
+    /// Hits per window.
+    pub quota: NonZeroU64,
+    /// The window.
+    pub window: Duration,
+}
+
+impl FromStr for Rate {
+    type Err = Error;
+
+    /// Reads a rate.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](forebay::ErrorKind::Invalid): not a quota, a slash and a window within
+    /// their ranges.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let wrong = |why: &str| {
+            invalid(format!("rate {}: {why} (a quota, / and a window, such as 20/1m or 100/s)", quoted(text)))
+        };
+        let Some((quota, window)) = text.split_once('/') else {
+            return Err(wrong("lacks the /"));
+        };
+        if quota.is_empty() || !quota.bytes().all(|c| c.is_ascii_digit()) {
+            return Err(wrong("the quota is not a whole number"));
+        }
+        let quota = quota.parse().ok().filter(|&quota: &u64| quota <= LARGEST).and_then(NonZeroU64::new);
+        let Some(quota) = quota else {
+            return Err(wrong(&format!("the quota is outside 1 to {LARGEST}")));
+        };
+        let bare_unit = window.starts_with(|c: char| c.is_ascii_alphabetic());
+        let window = if bare_unit { &format!("1{window}") } else { window };
+        let Span(window) = window.parse().map_err(|cause: Error| wrong(&cause.to_string()))?;
+        if window < SHORTEST {
+            return Err(wrong("the window is shorter than 1ms"));
+        }
+        Ok(Self { quota, window })
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.quota, Span(self.window))
+    }
+}
+
+impl TryFrom<String> for Rate {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl From<Rate> for String {
+    fn from(rate: Rate) -> Self {
+        rate.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay::time::{hours, millis, mins, secs};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_quota_and_a_window() {
+        let cases = [
+            ("20/1m", 20, mins(1)),
+            ("5/10s", 5, secs(10)),
+            ("100/s", 100, secs(1)),
+            ("1/h", 1, hours(1)),
+            ("3/1ms", 3, millis(1)),
+            ("9007199254740991/ms", LARGEST, millis(1)),
+        ];
+        for (text, quota, window) in cases {
+            let rate: Rate = text.parse().expect(text);
+            assert_eq!((rate.quota.get(), rate.window), (quota, window), "{text}");
+        }
+        assert_eq!("100/s".parse::<Rate>().expect("a rate").to_string(), "100/1s");
+    }
+
+    #[test]
+    fn errors_name_what_is_accepted() {
+        let cases = [
+            ("", "lacks the /"),
+            ("20", "lacks the /"),
+            ("20 per minute", "lacks the /"),
+            ("/1m", "the quota is not a whole number"),
+            ("-1/1m", "the quota is not a whole number"),
+            ("1.5/1m", "the quota is not a whole number"),
+            ("0/1m", "outside 1 to 9007199254740991"),
+            ("9007199254740992/1m", "outside 1 to 9007199254740991"),
+            ("99999999999999999999/1m", "outside 1 to 9007199254740991"),
+            ("20/", "does not begin with a number"),
+            ("20/1", "lacks a unit"),
+            ("20/min", "unknown unit \"min\""),
+            ("20/1m/2", "unknown unit \"m/2\""),
+            ("20/999us", "shorter than 1ms"),
+            ("20/0s", "shorter than 1ms"),
+        ];
+        for (text, why) in cases {
+            let message = text.parse::<Rate>().expect_err(text).to_string();
+            assert!(message.contains(why), "{message}");
+            assert!(message.contains("such as 20/1m"), "{message}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_it_prints_it_reads(quota in 1..=LARGEST, micros in 1_000..=u64::MAX / 2) {
+            let window = Duration::from_micros(micros);
+            let rate = Rate { quota: quota.try_into().expect("not zero"), window };
+            prop_assert_eq!(rate.to_string().parse::<Rate>().expect("its own text"), rate);
+        }
+
+        #[test]
+        fn never_panics(text in ".*", quota in "[0-9]{0,22}", window in "[0-9]{0,22}[a-z]{0,2}") {
+            let _ = text.parse::<Rate>();
+            let _ = format!("{quota}/{window}").parse::<Rate>();
+        }
+    }
+}

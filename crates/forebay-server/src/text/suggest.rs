@@ -1,0 +1,121 @@
+//! The name that somebody probably meant.
+
+use forebay::Error;
+
+use crate::text::{invalid, quoted};
+
+/// The longest text compared with the known names, in bytes. Names have at most 64, and comparing
+/// costs the product of the lengths, which a request must not choose.
+const LONGEST: usize = 64;
+
+/// The most known names that an error message lists.
+const LISTED: usize = 12;
+
+/// The known name nearest to `name`, if one is near enough to be what was meant.
+///
+/// Near enough: at most one slip in three characters (a letter missing, added, wrong, or two swapped),
+/// whatever the case, or one is the beginning of the other. Of equally near ones the first in
+/// alphabetical order.
+///
+/// ```
+/// use forebay_server::text::nearest;
+/// assert_eq!(nearest("hist", ["hits", "logins"]), Some("hits"));
+/// assert_eq!(nearest("orders", ["hits", "logins"]), None);
+/// ```
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if name.is_empty() || name.len() > LONGEST {
+        return None;
+    }
+    let name = name.to_lowercase();
+    let near = known.into_iter().filter_map(|candidate| Some((slips(&name, candidate)?, candidate)));
+    near.min().map(|(_, candidate)| candidate)
+}
+
+/// The slips from a known name to the lower-case `name`, if they are few enough.
+fn slips(name: &str, known: &str) -> Option<usize> {
+    let known = known.to_lowercase();
+    let slips = strsim::osa_distance(name, &known);
+    let length = name.chars().count().max(known.chars().count());
+    let is_beginning =
+        name.len().min(known.len()) >= 3 && (name.starts_with(&known) || known.starts_with(name));
+    (is_beginning || slips <= (length / 3).max(1)).then_some(slips)
+}
+
+/// The error for a name that nobody declared: the nearest known one, and which there are.
+///
+/// `what` is the sort of name: `event`, `field`, `time zone`.
+///
+/// ```
+/// use forebay_server::text::unknown;
+/// let error = unknown("event", "hist", ["hits", "logins"]);
+/// assert_eq!(error.to_string(), r#"unknown event "hist": did you mean "hits"? (known: hits, logins)"#);
+/// ```
+pub fn unknown<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> Error {
+    let mut known: Vec<&str> = known.into_iter().collect();
+    known.sort_unstable();
+    let hint = match nearest(name, known.iter().copied()) {
+        Some(nearest) => format!(": did you mean \"{nearest}\"?"),
+        None => String::new(),
+    };
+    let list = match known.len() {
+        0 => "none is known".to_owned(),
+        1..=LISTED => format!("known: {}", known.join(", ")),
+        n => format!("known: {} and {} more", known[..LISTED].join(", "), n - LISTED),
+    };
+    invalid(format!("unknown {what} {}{hint} ({list})", quoted(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_slip_finds_the_name() {
+        let known = ["listen", "prefix", "store", "database", "hit"];
+        let cases = [
+            ("lisen", Some("listen")),
+            ("listne", Some("listen")),
+            ("STORE", Some("store")),
+            ("data", Some("database")),
+            ("hits", Some("hit")),
+            ("hti", Some("hit")),
+            ("", None),
+            ("colour", None),
+        ];
+        for (name, meant) in cases {
+            assert_eq!(nearest(name, known), meant, "{name}");
+        }
+    }
+
+    #[test]
+    fn equally_near_names_have_a_fixed_order() {
+        assert_eq!(nearest("hit", ["hix", "hia"]), Some("hia"));
+        assert_eq!(nearest("hit", ["hia", "hix"]), Some("hia"));
+    }
+
+    #[test]
+    fn the_message_lists_what_is_known_within_bounds() {
+        assert_eq!(unknown("event", "x", []).to_string(), "unknown event \"x\" (none is known)");
+        let many: Vec<String> = (0..20).map(|n| format!("name{n:02}")).collect();
+        let message =
+            unknown("event", &"y\u{1b}".repeat(1_000_000), many.iter().map(String::as_str)).to_string();
+        assert!(message.ends_with("name11 and 8 more)"), "{message}");
+        assert!(message.len() < 600 && !message.contains('\u{1b}'), "{message}");
+    }
+
+    proptest! {
+        #[test]
+        fn one_slip_in_a_name_is_always_understood(name in "[a-z]{3,12}", at: prop::sample::Index) {
+            let mut slip = name.clone();
+            slip.remove(at.index(name.len()));
+            prop_assert_eq!(nearest(&slip, [name.as_str(), "0123456789012345"]), Some(name.as_str()));
+        }
+
+        #[test]
+        fn never_panics(what in ".{0,9}", name in ".*", known in prop::collection::vec(".*", 0..5)) {
+            let _ = unknown(&what, &name, known.iter().map(String::as_str));
+        }
+    }
+}
