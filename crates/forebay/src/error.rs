@@ -141,4 +141,4 @@ impl std::error::Error for Error {
 }
 
 /// The result of a call to this crate.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -36,6 +36,11 @@ impl Name {
         }
     }
 
+    /// The name of the series that counts what a limit kept out of this one. Has a dot, so that nobody else can take it.
+    pub(crate) fn limited(&self) -> Self {
+        Self(format!("{}.limited", self.0).into())
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

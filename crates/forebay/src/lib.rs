@@ -1,17 +1,26 @@
 //! A basin in front of a database: buffered writes, rate limits, time series, locks and sharding.
 
+#[macro_use]
+mod failpoint;
+
+pub mod bay;
 pub mod buffer;
 pub mod clock;
 mod engine;
 pub mod error;
+pub mod event;
 pub mod key;
 pub mod limit;
 pub mod series;
 pub mod sink;
 pub mod time;
 
+pub use bay::Forebay;
 pub use buffer::Buffer;
 pub use clock::{Clock, ManualClock};
 pub use error::{Error, ErrorKind, Result, Retry};
+pub use event::{Event, Hit};
 pub use key::Name;
+pub use limit::{Decision, Limit};
+pub use series::Series;
 pub use time::{Timestamp, When};

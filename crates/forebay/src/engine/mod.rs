@@ -22,6 +22,7 @@
 //!   never takes an answer away from another caller.
 
 pub(crate) mod embedded;
+mod open;
 pub(crate) mod step;
 
 use std::sync::Arc;
@@ -185,6 +186,11 @@ impl Engine {
     }
 
     // Everything
+
+    /// Whether a step costs no round trip.
+    pub(crate) fn is_in_process(&self) -> bool {
+        matches!(self, Self::Embedded(_))
+    }
 
     /// Whether the store answers.
     pub(crate) async fn ping(&self) -> Result<()> {

@@ -1,0 +1,172 @@
+//! The handle from which everything else is had.
+
+use std::sync::{Arc, OnceLock};
+
+use crate::{
+    buffer::{Buffer, BufferHandle},
+    clock::Clock,
+    engine::{Engine, embedded::Embedded},
+    error::{Result, invalid},
+    event::{Event, EventHandle},
+    limit::{Limit, LimitHandle},
+    series::{Series, SeriesHandle},
+};
+
+/// An open store: where limits, series, buffers and locks live.
+///
+/// Clones are cheap and share the store.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::{Decision, Forebay, Limit};
+///
+/// let bay = Forebay::open("memory:").await?;
+/// let hits = bay.limit(Limit::per_minute("hits", 20))?;
+/// match hits.take("42").await? {
+///     Decision::Allow { remaining, .. } => assert_eq!(remaining, 19),
+///     Decision::Deny { .. } => unreachable!("the first of twenty"),
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Forebay(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    engine: Engine,
+    clock: Clock,
+    /// Decides for limits with `OnError::Local` while the store does not answer.
+    fallback: OnceLock<Engine>,
+}
+
+/// How to open a store. [`Forebay::open`] is this with the defaults.
+#[derive(Clone, Debug)]
+#[must_use = "options do nothing until `open`"]
+pub struct Options {
+    pub(crate) prefix: String,
+    pub(crate) clock: Clock,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { prefix: "forebay".into(), clock: Clock::system() }
+    }
+}
+
+impl Options {
+    /// The first part of every key in a shared store, default `forebay`: 1 to 64 of letters, digits, `_`, `-` and `.`.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// The clock of the embedded engine and of all waiting; default the machine's.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Opens the store at `url`; see [`Forebay::open`].
+    ///
+    /// # Errors
+    /// As [`Forebay::open`].
+    pub async fn open(self, url: &str) -> Result<Forebay> {
+        let ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        if self.prefix.is_empty() || self.prefix.len() > 64 || !self.prefix.chars().all(ok) {
+            return Err(invalid(format!(
+                "prefix {:?}: 1 to 64 of letters, digits, '_', '-' and '.'",
+                self.prefix
+            )));
+        }
+        let engine = Engine::open(url, &self).await?;
+        Ok(Forebay(Arc::new(Inner { engine, clock: self.clock, fallback: OnceLock::new() })))
+    }
+}
+
+impl Forebay {
+    /// Opens a store.
+    ///
+    /// `memory:` is this process; `embedded:PATH` is this process and a file. Must be called inside a
+    /// tokio runtime, which then also does the background work.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a URL that is none of these.
+    pub async fn open(url: &str) -> Result<Self> {
+        Options::default().open(url).await
+    }
+
+    /// Opens a store with other options than the default.
+    pub fn options() -> Options {
+        Options::default()
+    }
+
+    /// A rate limit.
+    ///
+    /// # Errors
+    /// When the definition is not valid: see [`Limit`].
+    pub fn limit(&self, limit: Limit) -> Result<LimitHandle> {
+        LimitHandle::new(self.clone(), limit)
+    }
+
+    /// A time series, by name or by definition.
+    ///
+    /// # Errors
+    /// When the definition is not valid: see [`Series`].
+    pub fn series(&self, series: impl Into<Series>) -> Result<SeriesHandle> {
+        SeriesHandle::new(self.clone(), series.into())
+    }
+
+    /// A write buffer.
+    ///
+    /// # Errors
+    /// When the definition is not valid: see [`Buffer::build`].
+    pub fn buffer(&self, buffer: Buffer) -> Result<BufferHandle> {
+        Ok(BufferHandle::new(self.clone(), buffer.build()?))
+    }
+
+    /// An event: limits, series and buffers in one call.
+    ///
+    /// # Errors
+    /// When the definition is not valid: see [`Event`].
+    pub fn event(&self, event: Event) -> Result<EventHandle> {
+        EventHandle::new(self.clone(), event)
+    }
+
+    /// Whether the store answers.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) or
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) if it does not.
+    ///
+    /// # Cost
+    /// One round trip.
+    pub async fn ping(&self) -> Result<()> {
+        self.0.engine.ping().await
+    }
+
+    /// Settings of the store that break a promise, as sentences for an operator. Empty: none known.
+    pub fn warnings(&self) -> Vec<String> {
+        self.0.engine.warnings()
+    }
+
+    /// Makes durable what was answered, and stops the background work. Later calls fail.
+    ///
+    /// # Errors
+    /// When the store could not be written; what was acknowledged is safe all the same.
+    pub async fn close(&self) -> Result<()> {
+        self.0.engine.close().await
+    }
+
+    /// The clock that was given in the [`Options`].
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    pub(crate) fn fallback(&self) -> &Engine {
+        self.0.fallback.get_or_init(|| Engine::Embedded(Embedded::in_memory(self.0.clock.clone())))
+    }
+}

@@ -1,0 +1,95 @@
+//! What an event is made of.
+
+use crate::{
+    buffer::{BufferHandle, Value},
+    limit::LimitHandle,
+    series::SeriesHandle,
+};
+
+/// The definition of an event.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use forebay::{Buffer, Event, Forebay, Limit, event::Cell};
+/// let bay = Forebay::open("memory:").await?;
+/// let limit = bay.limit(Limit::per_minute("hits", 20))?;
+/// let global = bay.limit(Limit::per_second("global", 10_000))?;
+/// let series = bay.series("hits")?;
+/// let buffer = bay.buffer(Buffer::new("projects").key("id").sum("hits").max("last_seen"))?;
+/// let hit = bay.event(
+///     Event::new("hit")
+///         .limit(&limit)
+///         .limit_key(&global, "*")
+///         .series(&series)
+///         .buffer(&buffer, [Cell::Key], [("hits", Cell::N), ("last_seen", Cell::At)]),
+/// )?;
+/// assert!(hit.hit("42", 1).await?.is_accepted());
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a definition does nothing until it is given to `Forebay::event`"]
+pub struct Event {
+    pub(super) name: String,
+    pub(super) limits: Vec<(LimitHandle, Option<String>)>,
+    pub(super) series: Vec<SeriesHandle>,
+    pub(super) buffers: Vec<Template>,
+}
+
+/// A row of a buffer, as an event fills it.
+#[derive(Clone, Debug)]
+pub(super) struct Template {
+    pub buffer: BufferHandle,
+    pub row: Vec<Cell>,
+    pub columns: Vec<(String, Cell)>,
+}
+
+/// Where a value of a buffered row comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cell {
+    /// The event's key.
+    Key,
+    /// How many hits.
+    N,
+    /// The event's time, or now.
+    At,
+    /// Always this.
+    Fixed(Value),
+}
+
+impl Event {
+    /// An event without any part.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), limits: vec![], series: vec![], buffers: vec![] }
+    }
+
+    /// Takes the hits from `limit`, under the event's key.
+    pub fn limit(mut self, limit: &LimitHandle) -> Self {
+        self.limits.push((limit.clone(), None));
+        self
+    }
+
+    /// Takes the hits from `limit`, under a key that is always the same: a limit on all together.
+    pub fn limit_key(mut self, limit: &LimitHandle, key: impl Into<String>) -> Self {
+        self.limits.push((limit.clone(), Some(key.into())));
+        self
+    }
+
+    /// Counts the admitted hits in `series`, and the denied ones in its `limited` series.
+    pub fn series(mut self, series: &SeriesHandle) -> Self {
+        self.series.push(series.clone());
+        self
+    }
+
+    /// Merges the admitted hits into a row of `buffer`: a cell for each key column, and for the named columns.
+    pub fn buffer<'a>(
+        mut self,
+        buffer: &BufferHandle,
+        row: impl IntoIterator<Item = Cell>,
+        columns: impl IntoIterator<Item = (&'a str, Cell)>,
+    ) -> Self {
+        let columns = columns.into_iter().map(|(name, cell)| (name.to_owned(), cell)).collect();
+        self.buffers.push(Template { buffer: buffer.clone(), row: row.into_iter().collect(), columns });
+        self
+    }
+}

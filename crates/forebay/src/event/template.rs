@@ -1,0 +1,85 @@
+//! From an event's cells to a row.
+
+use super::definition::{Cell, Template};
+use crate::{
+    buffer::{ColumnType, Row, Value},
+    error::{Result, invalid},
+    time::Timestamp,
+};
+
+/// What a hit fills cells with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Filling<'a> {
+    pub key: &'a str,
+    pub n: u64,
+    pub at: Timestamp,
+}
+
+impl Template {
+    /// Checks that every cell fits its column.
+    pub(super) fn check(&self) -> Result<()> {
+        let schema = self.buffer.schema();
+        if self.row.len() != schema.keys.len() {
+            let (want, got) = (schema.keys.len(), self.row.len());
+            return Err(invalid(format!(
+                "{got} row cells for the {want} key columns of buffer {}",
+                schema.name
+            )));
+        }
+        if self.columns.is_empty() {
+            return Err(invalid(format!("names no column of buffer {}", schema.name)));
+        }
+        for (column, cell) in schema.keys.iter().zip(&self.row) {
+            check_cell(cell, &column.name, column.column_type)?;
+        }
+        for (column, cell) in &self.columns {
+            let Some(place) = schema.position(column) else {
+                let names: Vec<&str> = schema.columns.iter().map(|c| &*c.name).collect();
+                let names = names.join(", ");
+                return Err(invalid(format!(
+                    "buffer {} has no column {column:?}; it has {names}",
+                    schema.name
+                )));
+            };
+            check_cell(cell, column, schema.columns[place].column_type)?;
+        }
+        Ok(())
+    }
+
+    /// The row of one hit.
+    pub(super) fn fill(&self, filling: Filling<'_>) -> Result<Row> {
+        let schema = self.buffer.schema();
+        let keys = schema.keys.iter().zip(&self.row);
+        let keys = keys.map(|(column, cell)| value(cell, column.column_type, filling));
+        let mut write = self.buffer.row_of(keys.collect::<Result<Vec<Value>>>()?);
+        for (column, cell) in &self.columns {
+            let Some(place) = schema.position(column) else { continue };
+            write = write.merge(column, value(cell, schema.columns[place].column_type, filling)?);
+        }
+        write.into_row()
+    }
+}
+
+fn check_cell(cell: &Cell, column: &str, kind: ColumnType) -> Result<()> {
+    let fits = match cell {
+        // A key that is no integer or no UUID is refused hit by hit.
+        Cell::Key => kind != ColumnType::Timestamp,
+        Cell::N => kind == ColumnType::Integer,
+        Cell::At => kind == ColumnType::Timestamp,
+        Cell::Fixed(fixed) => fixed.column_type() == kind,
+    };
+    if fits {
+        Ok(())
+    } else {
+        Err(invalid(format!("{cell:?} does not fit column {column:?}, which is {kind:?}")))
+    }
+}
+
+fn value(cell: &Cell, kind: ColumnType, filling: Filling<'_>) -> Result<Value> {
+    match cell {
+        Cell::Key => Value::from_text(kind, filling.key),
+        Cell::N => Ok(Value::Integer(i64::try_from(filling.n).unwrap_or(i64::MAX))),
+        Cell::At => Ok(Value::Timestamp(filling.at)),
+        Cell::Fixed(fixed) => Ok(fixed.clone()),
+    }
+}

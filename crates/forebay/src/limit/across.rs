@@ -1,0 +1,160 @@
+//! One decision over several limits.
+
+use super::{
+    Decision, LimitHandle, OnError,
+    handle::{in_time, is_outage},
+};
+use crate::{
+    bay::Forebay,
+    engine::step::{Take, Taken, TakenAll},
+    error::{Result, invalid},
+    time::When,
+};
+
+/// A cost against one key of one limit, among others.
+#[derive(Clone, Debug)]
+pub struct Charge {
+    /// The limit.
+    pub limit: LimitHandle,
+    /// Whose.
+    pub key: String,
+    /// How much: 1 to the limit's quota, at most 2^31.
+    pub cost: u64,
+}
+
+/// The answer to a take over several limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use = "a denied request should not be served"]
+pub struct Decisions {
+    /// All were charged; else none was.
+    pub allowed: bool,
+    /// Each limit's own word, in order. When the whole is denied, `Allow` means that this one would have admitted;
+    /// nothing was charged to it.
+    pub limits: Vec<Decision>,
+}
+
+/// How many limits one decision may span: more is a mistake, and would hold up everybody else's.
+pub const MAX_CHARGES: usize = 64;
+
+impl Forebay {
+    /// Takes from several limits, from all or from none (1 to 64, each limit and key once).
+    ///
+    /// On one host that is one atomic step. Where the keys live on several hosts the charges are made one host
+    /// after the other, and given back when a later one is denied: between the two, others may be denied who
+    /// would have been admitted; never is more admitted than the limits allow. If this process dies between the
+    /// two, its charge stays until the window ends.
+    ///
+    /// # Errors
+    /// As [`LimitHandle::take_n`].
+    ///
+    /// # Cancellation
+    /// Dropping the future may leave the costs charged.
+    ///
+    /// # Cost
+    /// One round trip on one host; one for each host otherwise, and one more for each that gives back.
+    pub async fn take_all(&self, charges: &[Charge]) -> Result<Decisions> {
+        self.take_all_at(charges, When::EngineClock).await
+    }
+
+    /// As [`take_all`](Self::take_all), at a time other than the store's: for replays of old traffic.
+    ///
+    /// # Errors
+    /// As [`take_all`](Self::take_all).
+    pub async fn take_all_at(&self, charges: &[Charge], when: When) -> Result<Decisions> {
+        let takes = checked(charges)?;
+        let Some(first) = charges.first() else {
+            return Ok(Decisions { allowed: true, limits: vec![] });
+        };
+        let deadline = charges.iter().map(|charge| charge.limit.deadline()).min().unwrap_or_default();
+        let step = async {
+            if self.engine().together(&takes) {
+                self.engine().take_all(&takes, when).await
+            } else {
+                self.take_across(&takes, when).await
+            }
+        };
+        match in_time(self, deadline, first.limit.name(), step).await {
+            Ok(taken) => Ok(decisions(charges, &taken)),
+            Err(error) if is_outage(&error) => self.decide_without_store(charges, when).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Charges take by take; what was charged goes back into its window when a later one is denied.
+    async fn take_across(&self, takes: &[Take<'_>], when: When) -> Result<TakenAll> {
+        let mut done: Vec<Taken> = Vec::with_capacity(takes.len());
+        for take in takes {
+            match self.engine().take(*take, when).await {
+                Ok(taken) if taken.allowed => done.push(taken),
+                Ok(denied) => {
+                    let now = denied.now;
+                    let mut states = self.give_back(takes, &done, when).await;
+                    states.push(denied);
+                    for rest in &takes[states.len()..] {
+                        states.push(self.engine().take(Take { cost: 0, ..*rest }, when).await?);
+                    }
+                    let states = states.into_iter().map(|taken| taken.state).collect();
+                    return Ok(TakenAll { allowed: false, now, states });
+                }
+                Err(error) => {
+                    self.give_back(takes, &done, when).await;
+                    return Err(error);
+                }
+            }
+        }
+        let now = done.last().map_or(0, |taken| taken.now);
+        Ok(TakenAll { allowed: true, now, states: done.into_iter().map(|taken| taken.state).collect() })
+    }
+
+    /// A refund that fails leaves its charge until the window ends, which denies too much and never too little.
+    async fn give_back(&self, takes: &[Take<'_>], done: &[Taken], when: When) -> Vec<Taken> {
+        let mut states = Vec::with_capacity(takes.len());
+        for (take, taken) in takes.iter().zip(done) {
+            states.push(self.engine().refund(*take, Some(taken.state.0), when).await.unwrap_or(*taken));
+        }
+        states
+    }
+
+    async fn decide_without_store(&self, charges: &[Charge], when: When) -> Result<Decisions> {
+        let local: Vec<Charge> =
+            charges.iter().filter(|charge| charge.limit.on_error() == OnError::Local).cloned().collect();
+        let taken = self.fallback().take_all(&checked(&local)?, when).await?;
+        let mut locally = decisions(&local, &taken).limits.into_iter();
+        let limits: Vec<Decision> = charges
+            .iter()
+            .map(|charge| match charge.limit.on_error() {
+                OnError::Open => Decision::without_store(charge.limit.quota(), true),
+                OnError::Closed => Decision::without_store(charge.limit.quota(), false),
+                OnError::Local => {
+                    locally.next().expect("one for each local limit").from(super::Source::Fallback)
+                }
+            })
+            .collect();
+        Ok(Decisions { allowed: limits.iter().all(Decision::is_allowed), limits })
+    }
+}
+
+fn checked(charges: &[Charge]) -> Result<Vec<Take<'_>>> {
+    if charges.len() > MAX_CHARGES {
+        return Err(invalid(format!("take over {} limits: at most {MAX_CHARGES}", charges.len())));
+    }
+    for (i, charge) in charges.iter().enumerate() {
+        let same = |other: &Charge| other.limit.name() == charge.limit.name() && other.key == charge.key;
+        if charges[..i].iter().any(same) {
+            return Err(invalid(format!(
+                "limit {}: named twice for one key in one take",
+                charge.limit.name()
+            )));
+        }
+    }
+    charges.iter().map(|charge| charge.limit.checked(&charge.key, charge.cost)).collect()
+}
+
+fn decisions(charges: &[Charge], taken: &TakenAll) -> Decisions {
+    let limits = charges.iter().zip(&taken.states).map(|(charge, &state)| {
+        let fits = taken.allowed || charge.limit.room(state) >= charge.cost;
+        charge.limit.decision(charge.cost, Taken { allowed: fits, now: taken.now, state })
+    });
+    Decisions { allowed: taken.allowed, limits: limits.collect() }
+}

@@ -1,0 +1,231 @@
+//! Asking a limit.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Limit, OnError, decision::Decision, decision::Source, deny::DenyCache, rule::Rule};
+use crate::{
+    bay::Forebay,
+    engine::step::{Take, Taken},
+    error::{Error, ErrorKind, Result, out_of_range},
+    key::{Name, check_key},
+    time::When,
+};
+
+/// The largest cost of one call.
+pub const MAX_COST: u64 = 1 << 31;
+
+/// A limit of an open store. Clones share it.
+#[derive(Clone, Debug)]
+pub struct LimitHandle(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    bay: Forebay,
+    name: Name,
+    rule: Rule,
+    on_error: OnError,
+    deadline: Duration,
+    /// Not in front of the embedded engine, which answers as fast.
+    denied: Option<DenyCache>,
+}
+
+impl LimitHandle {
+    pub(crate) fn new(bay: Forebay, limit: Limit) -> Result<Self> {
+        let name = Name::new(&limit.name)?;
+        let rule = limit.rule()?;
+        let denied = (!bay.engine().is_in_process()).then(DenyCache::default);
+        let Limit { on_error, deadline, .. } = limit;
+        Ok(Self(Arc::new(Inner { bay, name, rule, on_error, deadline, denied })))
+    }
+
+    /// Takes 1 for `key`, if it fits.
+    ///
+    /// # Errors
+    /// As [`take_n`](Self::take_n).
+    ///
+    /// # Cancellation
+    /// Dropping the future may leave the cost charged.
+    ///
+    /// # Cost
+    /// One round trip, shared with whatever else this process asks the host at that time; none while a
+    /// denial is remembered, and none on the embedded engine.
+    pub async fn take(&self, key: impl AsRef<str>) -> Result<Decision> {
+        self.take_n(key, 1).await
+    }
+
+    /// Takes `cost` (1 to the limit, at most 2^31) for `key`, if it fits: all of it or nothing.
+    ///
+    /// A store that does not answer is no error: [`OnError`] decides then.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for a key that is empty or longer than 512 bytes, [`ErrorKind::OutOfRange`] for a cost
+    /// that could never be admitted.
+    ///
+    /// # Cancellation
+    /// Dropping the future may leave the cost charged.
+    ///
+    /// # Cost
+    /// As [`take`](Self::take).
+    pub async fn take_n(&self, key: impl AsRef<str>, cost: u64) -> Result<Decision> {
+        self.take_at(key, cost, When::EngineClock).await
+    }
+
+    /// As [`take_n`](Self::take_n), at a time other than the store's: for replays of old traffic.
+    ///
+    /// # Errors
+    /// As [`take_n`](Self::take_n).
+    pub async fn take_at(&self, key: impl AsRef<str>, cost: u64, when: When) -> Result<Decision> {
+        let take = self.checked(key.as_ref(), cost)?;
+        let Some(denied) = self.0.denied.as_ref().filter(|_| when == When::EngineClock) else {
+            return self.ask(take, when).await;
+        };
+        let asked = self.0.bay.clock().monotonic();
+        if let Some(decision) = denied.look_up(take.key, cost, asked) {
+            return Ok(decision);
+        }
+        let decision = self.ask(take, when).await?;
+        if decision.source() == Source::Engine {
+            denied.remember(take.key, cost, asked, decision);
+        }
+        Ok(decision)
+    }
+
+    /// Looks without taking: what a take of 1 would be told now.
+    ///
+    /// # Errors
+    /// As [`take_n`](Self::take_n).
+    ///
+    /// # Cost
+    /// As [`take`](Self::take).
+    pub async fn peek(&self, key: impl AsRef<str>) -> Result<Decision> {
+        let take = Take { cost: 0, ..self.checked(key.as_ref(), 1)? };
+        let answer = self.in_time(self.0.bay.engine().take(take, When::EngineClock)).await;
+        match answer {
+            Ok(taken) => Ok(self.decision(1, Taken { allowed: self.0.rule.room(taken.state) >= 1, ..taken })),
+            Err(error) => self.without_store(take, When::EngineClock, error).await,
+        }
+    }
+
+    /// Gives back `cost` that was taken for something that then did not happen; never below nothing used.
+    ///
+    /// # Errors
+    /// As [`take_n`](Self::take_n); and whatever the store answers, since nothing else can be done about it.
+    pub async fn refund(&self, key: impl AsRef<str>, cost: u64) -> Result<Decision> {
+        let take = self.checked(key.as_ref(), cost)?;
+        let answer = self.in_time(self.0.bay.engine().refund(take, None, When::EngineClock)).await;
+        self.forget_denial(take.key);
+        answer.map(|taken| self.decision(0, taken))
+    }
+
+    /// Forgets what was taken for `key`.
+    ///
+    /// # Errors
+    /// As [`refund`](Self::refund).
+    pub async fn reset(&self, key: impl AsRef<str>) -> Result<()> {
+        let take = self.checked(key.as_ref(), 1)?;
+        let answer = self.in_time(self.0.bay.engine().reset(take)).await;
+        self.forget_denial(take.key);
+        answer
+    }
+
+    /// The limit's name.
+    pub fn name(&self) -> &Name {
+        &self.0.name
+    }
+
+    /// The largest cost that is ever admitted.
+    pub fn quota(&self) -> u64 {
+        self.0.rule.quota()
+    }
+
+    pub(super) fn room(&self, state: super::rule::State) -> u64 {
+        self.0.rule.room(state)
+    }
+
+    pub(super) fn on_error(&self) -> OnError {
+        self.0.on_error
+    }
+
+    pub(super) fn deadline(&self) -> Duration {
+        self.0.deadline
+    }
+
+    pub(super) fn forget_denial(&self, key: &str) {
+        if let Some(denied) = &self.0.denied {
+            denied.forget(key);
+        }
+    }
+
+    /// A take that is within the rules, whatever the store says.
+    pub(super) fn checked<'a>(&'a self, key: &'a str, cost: u64) -> Result<Take<'a>> {
+        let Inner { name, rule, .. } = &*self.0;
+        let describe = |error: Error| Error::new(error.kind(), format!("limit {name}: {error}"));
+        let key = check_key(key).map_err(describe)?;
+        let most = rule.quota().min(MAX_COST);
+        if !(1..=most).contains(&cost) {
+            return Err(out_of_range(format!("limit {name}: cost {cost}: a cost is 1 to {most}")));
+        }
+        Ok(Take { limit: name, key, rule: *rule, cost })
+    }
+
+    /// What a state means for a cost that was, or was not, charged.
+    pub(super) fn decision(&self, cost: u64, taken: Taken) -> Decision {
+        Decision::from_state(&self.0.rule, taken.state, taken.now, (!taken.allowed).then_some(cost))
+    }
+
+    async fn ask(&self, take: Take<'_>, when: When) -> Result<Decision> {
+        match self.in_time(self.0.bay.engine().take(take, when)).await {
+            Ok(taken) => Ok(self.decision(take.cost, taken)),
+            Err(error) => self.without_store(take, when, error).await,
+        }
+    }
+
+    /// What [`OnError`] says. What the caller got wrong stays an error.
+    async fn without_store(&self, take: Take<'_>, when: When, error: Error) -> Result<Decision> {
+        if !is_outage(&error) {
+            return Err(error);
+        }
+        match self.0.on_error {
+            OnError::Open => Ok(Decision::without_store(self.quota(), true)),
+            OnError::Closed => Ok(Decision::without_store(self.quota(), false)),
+            OnError::Local => {
+                let taken = self.0.bay.fallback().take(take, when).await?;
+                Ok(self.decision(take.cost, taken).from(Source::Fallback))
+            }
+        }
+    }
+
+    async fn in_time<T>(&self, step: impl Future<Output = Result<T>>) -> Result<T> {
+        in_time(&self.0.bay, self.0.deadline, self.name(), step).await
+    }
+}
+
+/// Whether the store is at fault, so that [`OnError`] decides.
+pub(super) fn is_outage(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Unavailable
+            | ErrorKind::Timeout
+            | ErrorKind::Overloaded
+            | ErrorKind::Ambiguous
+            | ErrorKind::Closed
+    )
+}
+
+/// Runs a step of a limit under a deadline.
+pub(super) async fn in_time<T>(
+    bay: &Forebay,
+    deadline: Duration,
+    limit: &Name,
+    step: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    if bay.engine().is_in_process() {
+        return step.await;
+    }
+    bay.clock().timeout(deadline, step).await.unwrap_or_else(|| {
+        Err(Error::new(
+            ErrorKind::Timeout,
+            format!("limit {limit}: no answer from the store within {deadline:?}"),
+        ))
+    })
+}
