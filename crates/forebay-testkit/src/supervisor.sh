@@ -36,12 +36,12 @@ set --
 while IFS= read -r order; do
     case $order in
     +*) set -- "$@" "${order#+}" ;;
-    "own "*) chown "${order#own }" . && echo done || echo failed ;;
+    "own "*) chown "${order#own }" . && echo ok || echo failed ;;
     run) "$@" </dev/null >>log; echo "$?"; set -- ;;
     # A group of its own, so that a signal reaches what the server forks, and Ctrl-C on the terminal does not.
     start) setsid "$@" </dev/null >>log & pid=$!; echo "$pid"; set -- ;;
-    "signal "*) signal "${order#signal }"; echo done ;;
-    reap) [ -z "$pid" ] || wait "$pid"; pid=; echo done ;;
+    "signal "*) signal "${order#signal }"; echo ok ;;
+    reap) [ -z "$pid" ] || wait "$pid"; pid=; echo ok ;;
     *) echo "unknown order: $order" ;;
     esac
 done
