@@ -1,0 +1,76 @@
+//! What is wrong with a line.
+
+use std::{borrow::Cow, fmt};
+
+/// Why a line cannot be read, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The byte of the line, counted from 1, at which reading stopped.
+    pub column: usize,
+    /// What was expected or found there.
+    pub why: Cow<'static, str>,
+}
+
+impl Fault {
+    /// A fault at the byte `offset`, counted from 0.
+    pub(super) fn at(offset: usize, why: impl Into<Cow<'static, str>>) -> Self {
+        Self { column: offset + 1, why: why.into() }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "column {}: {}", self.column, self.why)
+    }
+}
+
+/// A line that was skipped.
+///
+/// Prints as `line 17, column 24: there is no month "Mai": 83.149.9.216 - - [17/Mai/2015:10:05…`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadLine {
+    /// Which line, counted from 1.
+    pub number: u64,
+    /// What is wrong with it.
+    pub fault: Fault,
+    /// How the line begins, fit for a terminal: control characters escaped.
+    pub excerpt: String,
+}
+
+/// The most bytes of a bad line that are shown.
+const EXCERPT: usize = 80;
+
+impl BadLine {
+    pub(super) fn new(number: u64, fault: Fault, line: &[u8]) -> Self {
+        let shown = &line[..line.len().min(EXCERPT)];
+        let mut excerpt: String = shown.utf8_chunks().flat_map(|chunk| chunk.valid().chars()).collect();
+        excerpt = excerpt
+            .chars()
+            .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
+            .collect();
+        if shown.len() < line.len() {
+            excerpt.push('…');
+        }
+        Self { number, fault, excerpt }
+    }
+}
+
+impl fmt::Display for BadLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, {}: {}", self.number, self.fault, self.excerpt)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_line_is_shown_without_its_control_characters() {
+        let line = b"a\x1b[31m\xff\n".repeat(100);
+        let bad = BadLine::new(17, Fault::at(23, "there is no month"), &line);
+        let shown = bad.to_string();
+        assert!(shown.starts_with("line 17, column 24: there is no month: a\\u{1b}[31m\\na"), "{shown}");
+        assert!(shown.ends_with('…') && !shown.contains('\u{1b}'), "{shown}");
+    }
+}

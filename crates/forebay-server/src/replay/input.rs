@@ -1,0 +1,202 @@
+//! Where a log comes from.
+
+use std::{
+    fmt,
+    fs::File,
+    io::{self, BufReader, Cursor, Read},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use flate2::bufread::MultiGzDecoder;
+use forebay::{Error, ErrorKind, Retry};
+
+/// A file, or standard input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Standard input, `-` on the command line.
+    Stdin,
+    /// A file.
+    File(PathBuf),
+}
+
+impl Source {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] if there is no such file, or it cannot be read.
+    pub fn open(&self) -> Result<Input, Error> {
+        let opened = match self {
+            Self::Stdin => Input::new(self.to_string(), io::stdin(), None),
+            Self::File(path) => File::open(path).and_then(|file| {
+                let size = file.metadata()?.len();
+                Input::new(self.to_string(), file, Some(size))
+            }),
+        };
+        opened.map_err(|cause| failed("opening", &self.to_string(), &cause))
+    }
+}
+
+/// The error for a log that cannot be read.
+fn failed(doing: &str, name: &str, cause: &io::Error) -> Error {
+    // Part of the message and no source: there is nothing more to it.
+    Error::new(ErrorKind::Unavailable, format!("{doing} {name}: {cause}")).with_retry(Retry::Never)
+}
+
+impl From<&str> for Source {
+    fn from(name: &str) -> Self {
+        match name {
+            "-" => Self::Stdin,
+            path => Self::File(path.into()),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stdin => f.write_str("standard input"),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// An open log, decompressed if it is gzip.
+pub struct Input {
+    name: String,
+    text: Box<dyn Read + Send>,
+    taken: Arc<AtomicU64>,
+    size: Option<u64>,
+}
+
+/// What every gzip member begins with.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+impl Input {
+    /// Takes anything that can be read; `name` is for errors, `size` its length in bytes, if known.
+    ///
+    /// Gzip is told by its first two bytes, not by a name, so that it also works on a pipe. Files of
+    /// several members, as `cat a.gz b.gz` makes, are read whole.
+    ///
+    /// # Errors
+    /// Those of reading the first two bytes.
+    pub fn new(name: String, raw: impl Read + Send + 'static, size: Option<u64>) -> io::Result<Self> {
+        let taken = Arc::new(AtomicU64::new(0));
+        let mut raw = Counted { raw, taken: Arc::clone(&taken) };
+        let mut head = Vec::with_capacity(GZIP.len());
+        raw.by_ref().take(GZIP.len() as u64).read_to_end(&mut head)?;
+        let is_gzip = head == GZIP;
+        let whole = Cursor::new(head).chain(raw);
+        let text: Box<dyn Read + Send> = if is_gzip {
+            Box::new(MultiGzDecoder::new(BufReader::with_capacity(64 * 1024, whole)))
+        } else {
+            Box::new(whole)
+        };
+        Ok(Self { name, text, taken, size })
+    }
+
+    /// The length in bytes as it is stored, if it is a file.
+    pub fn size(&self) -> Option<u64> {
+        self.size
+    }
+
+    /// How many bytes of that have been read; for a progress bar. Stays usable when the input has moved.
+    pub fn taken(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.taken)
+    }
+
+    /// The error for a failed read of it.
+    pub(super) fn failed(&self, cause: &io::Error) -> Error {
+        failed("reading", &self.name, cause)
+    }
+}
+
+impl Read for Input {
+    fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
+        self.text.read(space)
+    }
+}
+
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Input").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+struct Counted<R> {
+    raw: R,
+    /// Only a display reads it elsewhere, so that no order with other memory is needed.
+    taken: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
+        let read = self.raw.read(space)?;
+        self.taken.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::{Compression, write::GzEncoder};
+
+    use super::*;
+
+    fn gzip(text: &[u8]) -> Vec<u8> {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(text).expect("a vector takes all");
+        gzip.finish().expect("a vector takes all")
+    }
+
+    fn read(raw: Vec<u8>) -> io::Result<Vec<u8>> {
+        let mut input = Input::new("a test".to_owned(), Cursor::new(raw), None)?;
+        let mut text = Vec::new();
+        input.read_to_end(&mut text)?;
+        Ok(text)
+    }
+
+    #[test]
+    fn gzip_is_told_by_its_first_bytes() {
+        assert_eq!(read(gzip(b"a\nb\n")).expect("gzip"), b"a\nb\n");
+        for plain in [&b""[..], b"a", b"a\nb\n", b"\x1f", b"\x1fa"] {
+            assert_eq!(read(plain.to_vec()).expect("plain"), plain);
+        }
+    }
+
+    #[test]
+    fn several_members_are_one_text() {
+        assert_eq!(read([gzip(b"a"), gzip(b""), gzip(b"b")].concat()).expect("gzip"), b"ab");
+    }
+
+    #[test]
+    fn a_cut_gzip_file_is_an_error_not_an_early_end() {
+        let whole = gzip(&b"some text that is long enough to be cut ".repeat(9));
+        for length in 2..whole.len() {
+            assert!(read(whole[..length].to_vec()).is_err(), "{length} of {}", whole.len());
+        }
+    }
+
+    #[test]
+    fn progress_counts_what_is_stored_not_what_it_unpacks_to() {
+        let stored = gzip(&b"a".repeat(100_000));
+        let size = stored.len() as u64;
+        let mut input = Input::new("a test".to_owned(), Cursor::new(stored), Some(size)).expect("gzip");
+        let taken = input.taken();
+        io::copy(&mut input, &mut io::sink()).expect("gzip");
+        assert_eq!(taken.load(Ordering::Relaxed), size);
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = Source::from("no/such.log").open().expect_err("no such file");
+        assert!(error.to_string().starts_with("opening no/such.log: "), "{error}");
+        assert_eq!(error.retry(), Retry::Never);
+        assert_eq!(Source::from("-"), Source::Stdin);
+    }
+}
