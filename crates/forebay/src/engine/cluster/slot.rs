@@ -1,0 +1,150 @@
+//! Keys to slots, exactly as Redis Cluster does it.
+//!
+//! # Source
+//! <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#key-distribution-model>
+
+use std::fmt;
+
+/// How many slots there are.
+pub(crate) const SLOTS: u16 = 16_384;
+
+/// One of the 16384 parts into which keys fall, and the unit that moves between hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Slot(u16);
+
+impl Slot {
+    /// The slot of a whole key: by its hash tag if it has one, else by all of it.
+    ///
+    /// What `CLUSTER KEYSLOT` answers for the same bytes, so that keys stay in their slots when a fleet
+    /// of independent hosts becomes a Redis Cluster.
+    pub(crate) fn of_key(key: &[u8]) -> Self {
+        Self(crc16(hash_tag(key)) % SLOTS)
+    }
+
+    /// The slot of every key whose hash tag is `tag`, the text between the braces.
+    ///
+    /// A tag is not empty and has no `}`: else Redis Cluster would not take it for the tag.
+    pub(crate) fn of_tag(tag: &[u8]) -> Self {
+        debug_assert!(
+            !tag.is_empty() && !tag.contains(&b'}'),
+            "a hash tag is not empty and has no closing brace"
+        );
+        Self(crc16(tag) % SLOTS)
+    }
+
+    /// Its number, 0 to 16383.
+    pub(crate) fn number(self) -> u16 {
+        self.0
+    }
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The part of a key that is hashed: between the first `{` and the first `}` after it, unless that is
+/// empty or missing; then all of it.
+fn hash_tag(key: &[u8]) -> &[u8] {
+    let Some(open) = key.iter().position(|&byte| byte == b'{') else { return key };
+    let inside = &key[open + 1..];
+    match inside.iter().position(|&byte| byte == b'}') {
+        None | Some(0) => key,
+        Some(close) => &inside[..close],
+    }
+}
+
+/// CRC-16/XMODEM: polynomial 0x1021, initial value 0, most significant bit first, nothing inverted.
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |crc, &byte| (crc << 8) ^ CRC16[usize::from((crc >> 8) ^ u16::from(byte))])
+}
+
+/// The remainder of each byte, so that a key costs one look-up a byte instead of eight shifts.
+static CRC16: [u16; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        #[expect(clippy::cast_possible_truncation, reason = "below 256")]
+        let mut crc = (byte as u16) << 8;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 };
+            bit += 1;
+        }
+        table[byte] = crc;
+        byte += 1;
+    }
+    table
+};
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn crc16_is_xmodem() {
+        assert_eq!(crc16(b"123456789"), 0x31C3);
+        assert_eq!(crc16(b""), 0);
+    }
+
+    /// The answers of `CLUSTER KEYSLOT` of Redis 7.0.15.
+    #[test]
+    fn of_key_agrees_with_redis() {
+        let vectors: &[(&[u8], u16)] = &[
+            (b"", 0),
+            (b"foo", 12_182),
+            (b"bar", 5_061),
+            (b"hello", 866),
+            (b"123456789", 12_739),
+            (b"user1000", 3_443),
+            (b"{user1000}.following", 3_443),
+            (b"{user1000}.followers", 3_443),
+            (b"foo{}{bar}", 8_363),
+            (b"foo{{bar}}zap", 4_015),
+            (b"{bar", 4_015),
+            (b"foo{bar}{zap}", 5_061),
+            (b"{}", 15_257),
+            (b"{", 4_092),
+            (b"}{", 12_793),
+            (b"a}b{c}d", 7_365),
+            (b"\x00\xff\x80", 4_727),
+            (b"{\x00}x", 0),
+            ("été".as_bytes(), 10_087),
+            (b"forebay:{buf.projects.3}:live", 1_967),
+            (&[b'x'; 512], 3_103),
+        ];
+        for &(key, slot) in vectors {
+            assert_eq!(Slot::of_key(key).number(), slot, "{}", key.escape_ascii());
+        }
+    }
+
+    /// The same server's answers for `key:0` to `key:99999`, folded into one number.
+    #[test]
+    fn of_key_agrees_with_redis_on_a_hundred_thousand_keys() {
+        let folded = (0..100_000).fold(0_u32, |sum, i| {
+            let slot = Slot::of_key(format!("key:{i}").as_bytes());
+            sum.wrapping_mul(31).wrapping_add(slot.number().into())
+        });
+        assert_eq!(folded, 1_408_849_450);
+    }
+
+    proptest! {
+        #[test]
+        fn a_tag_decides_alone(
+            before in "[^{]{0,9}",
+            tag in "[^}]{1,9}",
+            after in ".{0,9}",
+        ) {
+            let key = format!("{before}{{{tag}}}{after}");
+            prop_assert_eq!(Slot::of_key(key.as_bytes()), Slot::of_tag(tag.as_bytes()));
+        }
+
+        #[test]
+        fn every_key_has_a_slot(key: Vec<u8>) {
+            prop_assert!(Slot::of_key(&key).number() < SLOTS);
+        }
+    }
+}
