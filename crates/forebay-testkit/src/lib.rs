@@ -20,16 +20,20 @@
 
 mod ports;
 mod programs;
+mod proxy;
 mod redis;
 mod resp;
+mod sample;
 mod supervisor;
 mod unique;
 mod wait;
 
 pub use self::{
     programs::without,
+    proxy::{Fault, Proxy},
     redis::{Redis, RedisBuilder},
     resp::Reply,
+    sample::sample_log,
     unique::unique_prefix,
     wait::{eventually, wait_until},
 };

@@ -5,6 +5,7 @@ use std::{fmt::Write as _, fs, io, path::Path, sync::OnceLock};
 use crate::{
     ports::free_port,
     programs,
+    proxy::Proxy,
     resp::{Connection, Reply},
     supervisor::Supervisor,
 };
@@ -69,8 +70,12 @@ impl Redis {
 
     /// Its database `number` (0 to 15) as a URL, with the password if it has one.
     pub fn url_of(&self, number: u8) -> String {
-        let password = self.password.as_ref().map_or(String::new(), |password| format!(":{password}@"));
-        format!("redis://{password}127.0.0.1:{}/{number}", self.port)
+        self.url_at(self.port, number)
+    }
+
+    /// Its database 0 as a URL that leads through `proxy`.
+    pub fn url_through(&self, proxy: &Proxy) -> String {
+        self.url_at(proxy.port(), 0)
     }
 
     /// Its data directory, for tests that put another state in place while it is down.
@@ -118,6 +123,11 @@ impl Redis {
     pub fn command<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Reply {
         let answer = self.connect().and_then(|mut connection| connection.command(words));
         answer.unwrap_or_else(|error| panic!("redis on port {} did not answer: {error}", self.port))
+    }
+
+    fn url_at(&self, port: u16, number: u8) -> String {
+        let password = self.password.as_ref().map_or(String::new(), |password| format!(":{password}@"));
+        format!("redis://{password}127.0.0.1:{port}/{number}")
     }
 
     fn connect(&self) -> io::Result<Connection> {

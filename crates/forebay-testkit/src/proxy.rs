@@ -1,0 +1,359 @@
+//! A TCP proxy that does to a connection what networks do.
+
+use std::{
+    io::{self, ErrorKind},
+    net::Ipv4Addr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc as blocking,
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+use crate::{ports::free_port, wait::async_pause};
+
+/// What a [`Proxy`] does to the connections that go through it.
+///
+/// An *exchange* begins with the first byte from the client after one from the server: for a client that waits
+/// for its answers, one request or one pipeline. Greetings and logins are exchanges, too; so let the client
+/// connect before counting. Exchanges count over all connections from [`Proxy::set`] on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// None.
+    #[default]
+    Pass,
+    /// New connections are refused; those that are there go on.
+    Refuse,
+    /// Once: after so many exchanges the next request is not forwarded, and its connection is closed. The server
+    /// has certainly done nothing.
+    DropRequest {
+        /// Exchanges that pass before.
+        after: u64,
+    },
+    /// Once: after so many exchanges the next request is forwarded, and its connection closed when the reply
+    /// begins. The server has certainly done it, if the request was sent before it was answered.
+    DropReply {
+        /// Exchanges that pass before.
+        after: u64,
+    },
+    /// Every reply begins so much later.
+    Delay(Duration),
+    /// Nothing passes, also no end of a connection, and nothing is lost: it is delivered when this is over.
+    BlackHole,
+}
+
+/// A TCP proxy in front of a server on this machine; closes its connections when dropped.
+///
+/// It has a thread of its own: it works while the test's runtime is blocked or its time stands still.
+///
+/// ```
+/// use forebay_testkit::{Fault, Proxy, Redis};
+///
+/// let redis = Redis::shared();
+/// let proxy = Proxy::new(redis.port());
+/// let url = redis.url_through(&proxy);
+/// // ... connect the client under test to `url` ...
+/// proxy.set(Fault::DropReply { after: 0 });
+/// ```
+#[derive(Debug)]
+pub struct Proxy {
+    port: u16,
+    shared: Arc<Shared>,
+    /// `None` once dropping has begun.
+    orders: Option<mpsc::UnboundedSender<Order>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Proxy {
+    /// A proxy to 127.0.0.1:`target` that passes everything.
+    ///
+    /// # Panics
+    /// If it cannot listen.
+    pub fn new(target: u16) -> Self {
+        let shared = Arc::new(Shared { target, ..Shared::default() });
+        let (orders, inbox) = mpsc::unbounded_channel();
+        let (listening, port) = blocking::sync_channel(1);
+        let thread = thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                runtime.expect("a runtime starts").block_on(run(shared, inbox, &listening));
+            }
+        });
+        let port = port.recv().expect("the proxy listens");
+        Self { port, shared, orders: Some(orders), thread: Some(thread) }
+    }
+
+    /// Where it listens on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Does `fault` to the connections from now on, those that are there included.
+    ///
+    /// # Panics
+    /// If the proxy's thread has panicked.
+    pub fn set(&self, fault: Fault) {
+        self.order(|done| Order::Set(fault, done));
+    }
+
+    /// Closes every connection, at both ends, and returns when they are closed. New ones are welcome.
+    ///
+    /// # Panics
+    /// If the proxy's thread has panicked.
+    pub fn cut(&self) {
+        self.order(Order::Cut);
+    }
+
+    /// What it does at present; [`Fault::Pass`] after a fault that happens once has happened.
+    pub fn fault(&self) -> Fault {
+        *self.shared.fault.borrow()
+    }
+
+    /// Connections that it has accepted since it began.
+    pub fn connections(&self) -> u64 {
+        self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// Exchanges that it has seen since it began, the lost ones included: what a call costs in round trips.
+    pub fn exchanges(&self) -> u64 {
+        self.shared.exchanges.load(Ordering::SeqCst)
+    }
+
+    fn order(&self, order: impl FnOnce(blocking::SyncSender<()>) -> Order) {
+        let (done, finished) = blocking::sync_channel(1);
+        let orders = self.orders.as_ref().expect("only dropping closes the channel");
+        orders.send(order(done)).expect("the proxy's thread lives as long as its handle");
+        finished.recv().expect("the proxy's thread answers");
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.orders = None;
+        if let Some(thread) = self.thread.take() {
+            // It has panicked at most of what the test has seen already.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// An order is obeyed when its channel is answered.
+#[derive(Debug)]
+enum Order {
+    Set(Fault, blocking::SyncSender<()>),
+    Cut(blocking::SyncSender<()>),
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    target: u16,
+    fault: watch::Sender<Fault>,
+    connections: AtomicU64,
+    exchanges: AtomicU64,
+}
+
+/// What happens to an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Passes,
+    LosesRequest,
+    LosesReply,
+}
+
+impl Shared {
+    /// Counts an exchange and decides its fate; a fault that happens once is over then.
+    fn begin_exchange(&self) -> Fate {
+        self.exchanges.fetch_add(1, Ordering::SeqCst);
+        let mut fate = Fate::Passes;
+        // Under the channel's lock: two connections cannot be the same exchange.
+        self.fault.send_if_modified(|fault| {
+            let (after, loses) = match fault {
+                Fault::DropRequest { after } => (after, Fate::LosesRequest),
+                Fault::DropReply { after } => (after, Fate::LosesReply),
+                _ => return false,
+            };
+            if *after > 0 {
+                *after -= 1;
+            } else {
+                (*fault, fate) = (Fault::Pass, loses);
+            }
+            true
+        });
+        fate
+    }
+
+    /// Returns when something may pass, with the fault then.
+    async fn passage(&self) -> Fault {
+        let mut faults = self.fault.subscribe();
+        // `self` holds the sender, so this ends only when something may pass.
+        faults.wait_for(|fault| *fault != Fault::BlackHole).await.map_or(Fault::Pass, |fault| *fault)
+    }
+}
+
+/// Listens and obeys until the handle is dropped.
+async fn run(
+    shared: Arc<Shared>,
+    mut inbox: mpsc::UnboundedReceiver<Order>,
+    listening: &blocking::SyncSender<u16>,
+) {
+    let (port, first) = bind().await;
+    let mut listener = Some(first);
+    let mut connections = JoinSet::new();
+    let _ = listening.send(port);
+    loop {
+        tokio::select! {
+            order = inbox.recv() => match order {
+                None => return,
+                Some(Order::Cut(done)) => {
+                    connections.shutdown().await;
+                    let _ = done.send(());
+                }
+                Some(Order::Set(fault, done)) => {
+                    if fault == Fault::Refuse {
+                        listener = None;
+                    } else if listener.is_none() {
+                        listener = Some(listen(port).await.expect("nobody else took the proxy's port"));
+                    }
+                    shared.fault.send_replace(fault);
+                    let _ = done.send(());
+                }
+            },
+            client = accept(listener.as_ref()) => {
+                shared.connections.fetch_add(1, Ordering::SeqCst);
+                let shared = Arc::clone(&shared);
+                // A connection that fails is closed at both ends; there is nobody else to tell.
+                connections.spawn(async move { drop(serve(client, &shared).await) });
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn bind() -> (u16, TcpListener) {
+    loop {
+        let port = free_port();
+        if let Ok(listener) = listen(port).await {
+            return (port, listener);
+        }
+    }
+}
+
+async fn listen(port: u16) -> io::Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await
+}
+
+/// The next connection; never, when there is no listener.
+async fn accept(listener: Option<&TcpListener>) -> TcpStream {
+    let Some(listener) = listener else { return std::future::pending().await };
+    loop {
+        // A client that has gone before it was accepted is no connection.
+        if let Ok((client, _)) = listener.accept().await {
+            return client;
+        }
+    }
+}
+
+/// What the two directions of a connection tell each other.
+#[derive(Debug)]
+struct Exchange {
+    /// Whether the next byte from the client begins an exchange.
+    over: AtomicBool,
+    loses_reply: AtomicBool,
+}
+
+async fn serve(client: TcpStream, shared: &Shared) -> io::Result<()> {
+    let server = TcpStream::connect((Ipv4Addr::LOCALHOST, shared.target)).await?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let exchange = Exchange { over: AtomicBool::new(true), loses_reply: AtomicBool::new(false) };
+    // The first error ends both directions.
+    let lost = tokio::try_join!(
+        requests(from_client, to_server, shared, &exchange),
+        replies(from_server, to_client, shared, &exchange),
+    );
+    match lost {
+        Err(Ending::ReplyLost(mut server)) => {
+            // The client's end is closed by now. The server is read to its end, so that it does what it was sent.
+            tokio::io::copy(&mut server, &mut tokio::io::sink()).await?;
+            Ok(())
+        }
+        Err(Ending::Failed(error)) => Err(error),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// Why a connection ends before its two ends have said so.
+enum Ending {
+    ReplyLost(OwnedReadHalf),
+    Failed(io::Error),
+}
+
+impl From<io::Error> for Ending {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+async fn requests(
+    mut client: OwnedReadHalf,
+    mut server: OwnedWriteHalf,
+    shared: &Shared,
+    exchange: &Exchange,
+) -> Result<(), Ending> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let length = client.read(&mut buffer).await?;
+        shared.passage().await;
+        if length == 0 {
+            return Ok(server.shutdown().await?);
+        }
+        if exchange.over.swap(false, Ordering::SeqCst) {
+            match shared.begin_exchange() {
+                Fate::Passes => {}
+                Fate::LosesRequest => return Err(io::Error::from(ErrorKind::ConnectionAborted).into()),
+                Fate::LosesReply => exchange.loses_reply.store(true, Ordering::SeqCst),
+            }
+        }
+        server.write_all(&buffer[..length]).await?;
+    }
+}
+
+async fn replies(
+    mut server: OwnedReadHalf,
+    mut client: OwnedWriteHalf,
+    shared: &Shared,
+    exchange: &Exchange,
+) -> Result<(), Ending> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let length = server.read(&mut buffer).await?;
+        let fault = shared.passage().await;
+        if length == 0 {
+            return Ok(client.shutdown().await?);
+        }
+        if exchange.loses_reply.load(Ordering::SeqCst) {
+            return Err(Ending::ReplyLost(server));
+        }
+        let begins = !exchange.over.swap(true, Ordering::SeqCst);
+        if let (true, Fault::Delay(span)) = (begins, fault) {
+            async_pause(span).await;
+        }
+        client.write_all(&buffer[..length]).await?;
+    }
+}
