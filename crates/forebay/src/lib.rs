@@ -18,6 +18,8 @@ pub mod time;
 pub use bay::Forebay;
 pub use buffer::Buffer;
 pub use clock::{Clock, ManualClock};
+#[cfg(feature = "conformance")]
+pub use engine::conformance;
 pub use error::{Error, ErrorKind, Result, Retry};
 pub use event::{Event, Hit};
 pub use key::Name;

@@ -23,6 +23,8 @@
 
 #[expect(dead_code, reason = "placement alone: the engine that routes by it is not written yet")]
 pub(crate) mod cluster;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub(crate) mod embedded;
 mod open;
 pub(crate) mod step;

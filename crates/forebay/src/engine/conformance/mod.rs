@@ -1,0 +1,84 @@
+//! One suite that every engine passes: what the seam's contract says, as cases.
+//!
+//! ```no_run
+//! # #[tokio::main] async fn main() -> forebay::Result<()> {
+//! let bay = forebay::Forebay::open("memory:").await?;
+//! for case in forebay::conformance::cases() {
+//!     println!("{}", case.name);
+//!     (case.run)(bay.clone()).await;
+//! }
+//! # Ok(()) }
+//! ```
+
+#![expect(clippy::unwrap_used, reason = "the cases of a test suite: a panic is how they fail")]
+
+mod buffer;
+mod limit;
+mod random;
+mod series;
+
+use std::fmt;
+
+use uuid::Uuid;
+
+pub use random::differential;
+
+use crate::{bay::Forebay, key::Name, sink::BoxFuture, time::Timestamp};
+
+/// A claim about an engine; panics if it does not hold.
+pub struct Case {
+    /// The claim.
+    pub name: &'static str,
+    /// Tries it on a store. Names are drawn afresh, so that cases can share a store and run side by side.
+    pub run: fn(Forebay) -> BoxFuture<'static, ()>,
+}
+
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+macro_rules! cases {
+    ($($module:ident { $($name:ident,)* })*) => {
+        /// Every claim.
+        pub fn cases() -> Vec<Case> {
+            vec![$($(Case { name: stringify!($name), run: |bay| Box::pin($module::$name(bay)) },)*)*]
+        }
+    };
+}
+
+cases! {
+    limit {
+        a_window_admits_its_quota_and_no_more,
+        a_bucket_admits_its_burst_and_refills,
+        a_cost_is_taken_whole_or_not_at_all,
+        many_tasks_never_exceed_a_limit,
+        take_all_charges_all_or_none,
+        refund_and_reset_give_back,
+        a_zero_cost_only_looks,
+    }
+    buffer {
+        rows_merge_and_are_read_once_frozen,
+        a_row_that_overflows_changes_nothing_and_stops_nobody,
+        rotation_follows_age_rows_and_bound,
+        generations_come_oldest_first_and_go_once,
+        pending_tells_what_is_not_acknowledged,
+        hostile_texts_come_back_as_they_went,
+    }
+    series {
+        points_are_counted_in_every_resolution,
+        a_chunk_fills_and_grows,
+        counts_beyond_32_bits_are_kept,
+        keys_and_series_do_not_mix,
+        a_deleted_key_is_gone,
+    }
+}
+
+/// A name nobody has used.
+fn fresh(what: &str) -> Name {
+    Name::new(&format!("{what}-{}", Uuid::now_v7().simple())).unwrap()
+}
+
+/// A time in the window's middle, so that no case depends on the minute it runs in.
+const NOON: Timestamp = Timestamp::from_secs(1_790_000_000 - 1_790_000_000 % 86_400 + 43_200);

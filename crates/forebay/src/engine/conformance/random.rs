@@ -1,0 +1,227 @@
+//! Random steps, told to two engines: both must say the same.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{NOON, fresh};
+use crate::{
+    bay::Forebay,
+    buffer::{Buffer, ColumnType, Merge, Row, RowKey, Value},
+    engine::{
+        Engine,
+        step::{BufferPart, Point, Rotate, SeriesPart, Span, Take},
+    },
+    key::Name,
+    limit::rule::Rule,
+    series::resolution::{Grid, Resolution},
+    time::{Timestamp, When, millis, secs},
+};
+
+/// Tells `steps` random steps to both stores, one after the other, and compares every answer.
+///
+/// Answers are compared as far as the contract fixes them: not the ids and birth times of generations, which
+/// each engine draws for itself.
+///
+/// # Panics
+/// At the first answer that differs, with the seed and the step.
+pub async fn differential(one: &Forebay, two: &Forebay, seed: u64, steps: usize) {
+    let world = World::new();
+    let mut random = Random(seed);
+    let mut at = NOON;
+    for number in 0..steps {
+        // Mostly forward, sometimes back.
+        at = match random.below(10) {
+            0 => at.minus(millis(random.below(3_000))),
+            _ => at.plus(millis(random.below(700))),
+        };
+        let step = world.draw(&mut random, at);
+        let answers = [step.tell(one.engine(), &world).await, step.tell(two.engine(), &world).await];
+        assert_eq!(answers[0], answers[1], "seed {seed}, step {number}: {step:?}");
+    }
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014): a few lines, and the same numbers for a seed for ever.
+#[derive(Debug)]
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+
+    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[usize::try_from(self.below(from.len() as u64)).unwrap()]
+    }
+}
+
+/// The limits, the buffer and the series that the steps are about.
+#[derive(Debug)]
+struct World {
+    limits: Vec<(Name, Rule)>,
+    buffer: BufferPart,
+    series: SeriesPart,
+}
+
+const KEYS: [&str; 4] = ["a", "b", "c}", "{d"];
+
+#[derive(Debug)]
+enum Step {
+    Take { limit: usize, key: &'static str, cost: u64, when: When },
+    TakeAll { takes: Vec<(usize, &'static str, u64)>, when: When },
+    Refund { limit: usize, key: &'static str, cost: u64, when: When },
+    Reset { limit: usize, key: &'static str },
+    BufferAdd(Vec<Row>),
+    BufferFlush { acknowledge: bool },
+    BufferPending(RowKey),
+    SeriesAdd(Vec<Point>, Timestamp),
+    SeriesRead { key: &'static str, resolution: Resolution, from: i64, to: i64 },
+}
+
+impl World {
+    fn new() -> Self {
+        let schema = Buffer::new(fresh("diff").as_str())
+            .table("t")
+            .key("id")
+            .sum("n")
+            .max("last")
+            .column("low", Merge::Min, ColumnType::Integer)
+            .column("word", Merge::Max, ColumnType::Text)
+            .partitions(1)
+            .build()
+            .unwrap();
+        let grid = Grid { name: fresh("diff"), resolutions: Resolution::defaults().into(), partitions: 1 };
+        Self {
+            limits: vec![
+                (fresh("w"), Rule::fixed_window(5, secs(1), Duration::ZERO).unwrap()),
+                (fresh("w"), Rule::fixed_window(40, secs(10), secs(3)).unwrap()),
+                (fresh("b"), Rule::token_bucket(7, secs(1), 9).unwrap()),
+                (fresh("b"), Rule::token_bucket(1 << 20, secs(86_400), 1 << 21).unwrap()),
+            ],
+            buffer: BufferPart { schema, index: 0 },
+            series: SeriesPart { grid: Arc::new(grid), index: 0 },
+        }
+    }
+
+    fn draw(&self, random: &mut Random, at: Timestamp) -> Step {
+        let when = When::At(at);
+        let limit = usize::try_from(random.below(self.limits.len() as u64)).unwrap();
+        let key = *random.pick(&KEYS);
+        let most = self.limits[limit].1.quota().min(6);
+        match random.below(12) {
+            0..=3 => Step::Take { limit, key, cost: random.below(most + 1), when },
+            4 => {
+                let takes = (0..self.limits.len()).filter(|_| random.below(2) == 0).collect::<Vec<_>>();
+                let takes = takes
+                    .into_iter()
+                    .map(|limit| (limit, *random.pick(&KEYS), 1 + random.below(3)))
+                    .collect();
+                Step::TakeAll { takes, when }
+            }
+            5 => Step::Refund { limit, key, cost: 1 + random.below(3), when },
+            6 if random.below(4) == 0 => Step::Reset { limit, key },
+            6..=7 => Step::BufferAdd((0..=random.below(3)).map(|_| self.draw_row(random)).collect()),
+            8 if random.below(3) == 0 => Step::BufferFlush { acknowledge: random.below(3) > 0 },
+            8 => Step::BufferPending(RowKey::new(&self.buffer.schema, &[key.into()]).unwrap()),
+            9..=10 => Step::SeriesAdd((0..=random.below(4)).map(|_| draw_point(random, at)).collect(), at),
+            _ => {
+                let resolution = *random.pick(&self.series.grid.resolutions);
+                let to = resolution.bucket(at) + 2;
+                let from = to - 1 - i64::try_from(random.below(400)).unwrap();
+                Step::SeriesRead { key, resolution, from, to }
+            }
+        }
+    }
+
+    fn draw_row(&self, random: &mut Random) -> Row {
+        let numbers = [1, 2, -3, 1 << 53, (1 << 53) + 1, i64::MAX, i64::MIN, 0];
+        let words = ["", "a", "aa", "B", "é", "\u{0}", "9", "10"];
+        let mut cell = |value: Value| (random.below(3) > 0).then_some(value);
+        let mut cells = [cell(0.into()), cell(0.into()), cell(0.into()), cell(0.into())];
+        let mut number = || *random.pick(&numbers);
+        cells[0] = cells[0].take().map(|_| number().into());
+        cells[1] = cells[1].take().map(|_| Timestamp::from_micros(number()).into());
+        cells[2] = cells[2].take().map(|_| number().into());
+        cells[3] = cells[3].take().map(|_| (*random.pick(&words)).into());
+        if cells.iter().all(Option::is_none) {
+            cells[0] = Some(1.into());
+        }
+        Row {
+            key: RowKey::new(&self.buffer.schema, &[(*random.pick(&KEYS)).into()]).unwrap(),
+            cells: cells.into(),
+        }
+    }
+}
+
+fn draw_point(random: &mut Random, at: Timestamp) -> Point {
+    let ago = match random.below(4) {
+        0 => random.below(100 * 86_400),
+        1 => random.below(86_400),
+        _ => random.below(60),
+    };
+    let n = if random.below(20) == 0 { 1 << 31 } else { 1 + random.below(9) };
+    Point { key: (*random.pick(&KEYS)).into(), at: at.minus(secs(ago)), n }
+}
+
+impl Step {
+    /// Does the step; what must be the same everywhere, as text.
+    async fn tell(&self, engine: &Engine, world: &World) -> String {
+        let take = |limit: usize, key, cost| {
+            let (limit, rule) = &world.limits[limit];
+            Take { limit, key, rule: *rule, cost }
+        };
+        match self {
+            &Self::Take { limit, key, cost, when } => {
+                format!("{:?}", engine.take(take(limit, key, cost), when).await.unwrap())
+            }
+            Self::TakeAll { takes, when } => {
+                let takes: Vec<_> = takes.iter().map(|&(limit, key, cost)| take(limit, key, cost)).collect();
+                if !engine.together(&takes) || takes.is_empty() {
+                    return String::new();
+                }
+                format!("{:?}", engine.take_all(&takes, *when).await.unwrap())
+            }
+            &Self::Refund { limit, key, cost, when } => {
+                format!("{:?}", engine.refund(take(limit, key, cost), None, when).await.unwrap())
+            }
+            &Self::Reset { limit, key } => format!("{:?}", engine.reset(take(limit, key, 1)).await.unwrap()),
+            Self::BufferAdd(rows) => {
+                let answers = engine.buffer_add(&world.buffer, rows.clone()).await.unwrap();
+                format!("{:?}", answers.iter().map(Result::is_ok).collect::<Vec<_>>())
+            }
+            Self::BufferFlush { acknowledge } => flush(engine, &world.buffer, *acknowledge).await,
+            Self::BufferPending(key) => {
+                let pending = engine.buffer_pending(&world.buffer, key).await.unwrap();
+                let stats = engine.buffer_stats(&world.buffer).await.unwrap();
+                let rows: Vec<_> = pending.into_iter().map(|pending| pending.row).collect();
+                format!("{rows:?} {} {} {}", stats.live_rows, stats.frozen_rows, stats.frozen)
+            }
+            Self::SeriesAdd(points, now) => {
+                engine.series_add(&world.series, points.clone(), *now).await.unwrap();
+                String::new()
+            }
+            &Self::SeriesRead { key, resolution, from, to } => {
+                let span = Span { key, resolution, from, to };
+                format!("{:?}", engine.series_read(&world.series, &[span]).await.unwrap())
+            }
+        }
+    }
+}
+
+/// Freezes, reads everything that is frozen, and perhaps lets the oldest go.
+async fn flush(engine: &Engine, part: &BufferPart, acknowledge: bool) -> String {
+    let rotated = engine.buffer_rotate(part, Rotate::Now, 4).await.unwrap().is_some();
+    let mut answer = format!("{rotated}");
+    let frozen = engine.buffer_frozen(part).await.unwrap();
+    for generation in &frozen {
+        let mut rows = engine.buffer_read(part, generation.id).await.unwrap().unwrap().rows;
+        rows.sort_by(|a, b| a.key.cmp(&b.key));
+        answer += &format!(" {} {rows:?}", generation.rows);
+    }
+    if let Some(oldest) = frozen.first().filter(|_| acknowledge) {
+        engine.buffer_ack(part, oldest.id).await.unwrap();
+    }
+    answer
+}
