@@ -21,6 +21,7 @@
 //! - **Cancellation.** A dropped future may have applied its step; it never applies half of it, and
 //!   never takes an answer away from another caller.
 
+pub(crate) mod bell;
 #[expect(dead_code, reason = "placement alone: the engine that routes by it is not written yet")]
 pub(crate) mod cluster;
 #[cfg(feature = "conformance")]
@@ -29,11 +30,12 @@ pub(crate) mod embedded;
 mod open;
 pub(crate) mod step;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
 use self::{
+    bell::Bell,
     embedded::Embedded,
     step::{
         BufferPart, BufferStats, Claim, Claimed, Frozen, Generation, LockState, PendingRow, Point, Rotate,
@@ -159,17 +161,20 @@ impl Engine {
 
     // Locks
 
-    /// Takes a lock, or a place in its queue. Repeating a granted claim answers as before and extends the lease.
+    /// Takes a lock, or a place in its queue. The fence is larger than that of every hold before. Repeating a granted
+    /// claim answers as before and extends the lease.
     pub(crate) async fn lock_claim(&self, claim: Claim<'_>) -> Result<Claimed> {
         on!(self, it => it.lock_claim(claim).await)
     }
 
-    /// Extends the holder's lease to a full ttl from now; false: it is not the holder (any more).
-    pub(crate) async fn lock_renew(&self, claim: Claim<'_>) -> Result<bool> {
-        on!(self, it => it.lock_renew(claim).await)
+    /// Extends the holder's lease to the claim's ttl from now, and says that ttl; `None`: it is not the holder (any
+    /// more).
+    pub(crate) async fn lock_renew(&self, name: &str, owner: Uuid) -> Result<Option<Duration>> {
+        on!(self, it => it.lock_renew(name, owner).await)
     }
 
-    /// Gives the lock back, or leaves the queue; false: it was neither holder nor waiting.
+    /// Gives the lock back, or leaves the queue, and rings for who is first then; false: it was neither holder nor
+    /// waiting.
     pub(crate) async fn lock_release(&self, name: &str, owner: Uuid) -> Result<bool> {
         on!(self, it => it.lock_release(name, owner).await)
     }
@@ -179,14 +184,15 @@ impl Engine {
         on!(self, it => it.lock_state(name).await)
     }
 
-    /// Takes the lock from whoever holds it; true if somebody did.
+    /// Takes the lock from whoever holds it, and rings for who is first in the queue; true if somebody held it.
     pub(crate) async fn lock_force_release(&self, name: &str) -> Result<bool> {
         on!(self, it => it.lock_force_release(name).await)
     }
 
-    /// Waits until the lock may be free for a waiter, or some time has passed: a hint, never a promise.
-    pub(crate) async fn lock_changed(&self, name: &str, owner: Uuid, at_most: std::time::Duration) {
-        on!(self, it => it.lock_changed(name, owner, at_most).await);
+    /// The bell that rings when `owner` should claim again. Hung before the first claim, it misses no ring of a store
+    /// that is reached; but one may be lost on the way, and none is a promise. A lease that runs out rings for nobody.
+    pub(crate) fn lock_bell(&self, owner: Uuid) -> Bell {
+        on!(self, it => it.lock_bell(owner))
     }
 
     // Everything

@@ -119,6 +119,14 @@ pub(crate) struct Span<'a> {
     pub to: i64,
 }
 
+/// How long a free lock is kept for the first in its queue before the second may take it as well, then the third,
+/// and so on. Longer than a waiter's heartbeat, so that a wake-up that got lost does not cost a place; short, because
+/// a process that died in the queue blocks for so long.
+pub(crate) const TURN: Duration = Duration::from_secs(2);
+
+/// How many may wait for one lock.
+pub(crate) const MAX_WAITERS: usize = 16_384;
+
 /// Who asks for a lock, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Claim<'a> {
@@ -137,20 +145,28 @@ pub(crate) enum Claimed {
     Granted { fence: u64 },
     /// Somebody else does, or is next.
     Held {
-        /// Until the holder's lease ends, or the reservation for who is next.
+        /// Who holds it; of a free lock, who is first in the queue.
+        holder: Uuid,
+        /// Until the holder's lease ends; zero for a free lock.
         remaining: Duration,
-        /// How many wait before the claimant; `None` if it did not queue.
-        position: Option<u64>,
+        /// How many wait before the claimant, or would if it queued.
+        ahead: u64,
     },
 }
 
 /// A lock as an engine sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LockState {
     /// `None`: free, but perhaps waited for.
-    pub holder: Option<Uuid>,
+    pub holder: Option<Holding>,
+    pub waiters: u64,
+}
+
+/// Who holds a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Holding {
+    pub owner: Uuid,
     pub fence: u64,
     pub held_for: Duration,
     pub remaining: Duration,
-    pub waiters: u64,
 }

@@ -2,37 +2,49 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::Embedded;
 use crate::{
-    engine::step::{Claim, Claimed, LockState},
-    error::Result,
+    engine::{
+        bell::{Bell, Bells},
+        step::{Claim, Claimed, Holding, LockState, MAX_WAITERS, TURN},
+    },
+    error::{Error, ErrorKind, Result},
 };
 
-/// All locks, and a bell that rings when one of them may have become free.
+/// All locks, and the bells of those who wait for one.
 #[derive(Debug, Default)]
 pub(super) struct Locks {
-    table: Mutex<HashMap<Box<str>, Lock>>,
-    bell: watch::Sender<()>,
+    table: Mutex<Table>,
+    bells: Arc<Bells>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    locks: HashMap<Box<str>, Lock>,
+    /// The largest fence so far, of any lock: so a lock that is forgotten needs no memory.
+    fence: u64,
 }
 
 #[derive(Debug, Default)]
 struct Lock {
     holder: Option<Holder>,
+    /// Since when there is no holder.
+    free_since: Duration,
     /// In order of arrival.
     queue: VecDeque<Waiter>,
-    fence: u64,
 }
 
 #[derive(Debug)]
 struct Holder {
     owner: Uuid,
+    fence: u64,
+    ttl: Duration,
     since: Duration,
     deadline: Duration,
 }
@@ -46,25 +58,47 @@ struct Waiter {
 
 impl Lock {
     fn expire(&mut self, now: Duration) {
-        if self.holder.as_ref().is_some_and(|holder| holder.deadline <= now) {
-            self.holder = None;
+        if let Some(holder) = self.holder.take_if(|holder| holder.deadline <= now) {
+            self.free_since = holder.deadline;
         }
         self.queue.retain(|waiter| waiter.deadline > now);
     }
 
-    /// Whose turn it is: the holder's, else the first waiter's, else the claimant's.
-    fn turn(&self, owner: Uuid) -> bool {
-        match (&self.holder, self.queue.front()) {
-            (Some(holder), _) => holder.owner == owner,
-            (None, Some(first)) => first.owner == owner,
-            (None, None) => true,
-        }
+    fn held_by(&mut self, owner: Uuid) -> Option<&mut Holder> {
+        self.holder.as_mut().filter(|holder| holder.owner == owner)
     }
 
-    fn remaining(&self, now: Duration) -> Duration {
-        let holder = self.holder.as_ref().map(|holder| holder.deadline);
-        let next = self.queue.front().map(|waiter| waiter.deadline);
-        holder.or(next).unwrap_or(now).saturating_sub(now)
+    /// Where in the queue `owner` is, or would be.
+    fn place(&self, owner: Uuid) -> usize {
+        self.queue.iter().position(|waiter| waiter.owner == owner).unwrap_or(self.queue.len())
+    }
+
+    /// Whether who is at `place` may take it: the first at once, each further one a turn later.
+    fn is_turn_of(&self, place: usize, now: Duration) -> bool {
+        let wait = TURN.saturating_mul(u32::try_from(place).unwrap_or(u32::MAX));
+        self.holder.is_none() && (self.queue.is_empty() || self.free_since.saturating_add(wait) <= now)
+    }
+
+    fn grant(&mut self, claim: &Claim<'_>, fence: u64, now: Duration) {
+        let Claim { owner, ttl, .. } = *claim;
+        self.queue.retain(|waiter| waiter.owner != owner);
+        self.holder = Some(Holder { owner, fence, ttl, since: now, deadline: now.saturating_add(ttl) });
+    }
+
+    /// Says who holds it, after noting that the claimant waits, if it wants to.
+    fn held(&mut self, claim: &Claim<'_>, place: usize, now: Duration) -> Result<Claimed> {
+        let deadline = claim.queue.map(|patience| now.saturating_add(patience));
+        match (deadline, self.queue.get_mut(place)) {
+            (Some(deadline), Some(waiter)) => waiter.deadline = deadline,
+            (Some(_), None) if place >= MAX_WAITERS => return Err(full(claim.name)),
+            (Some(deadline), None) => self.queue.push_back(Waiter { owner: claim.owner, deadline }),
+            (None, _) => {}
+        }
+        let remaining =
+            self.holder.as_ref().map_or(Duration::ZERO, |holder| holder.deadline.saturating_sub(now));
+        let next = self.queue.front().map(|waiter| waiter.owner);
+        let holder = self.holder.as_ref().map(|holder| holder.owner).or(next).unwrap_or(claim.owner);
+        Ok(Claimed::Held { holder, remaining, ahead: place as u64 })
     }
 }
 
@@ -74,116 +108,103 @@ impl Embedded {
         let now = self.clock.monotonic();
         let micros = u64::try_from(self.clock.now().as_micros()).unwrap_or(0);
         let mut table = self.locks.table();
-        let lock = table.entry(claim.name.into()).or_default();
+        let Table { locks, fence } = &mut *table;
+        let lock = locks.entry(claim.name.into()).or_default();
         lock.expire(now);
-        if lock.turn(claim.owner) {
-            let since = lock.holder.as_ref().map_or(now, |holder| holder.since);
-            if lock.holder.is_none() {
-                // Larger than every fence before, also when the last one has been forgotten.
-                lock.fence = micros.max(lock.fence + 1);
-            }
-            lock.holder = Some(Holder { owner: claim.owner, since, deadline: now + claim.ttl });
-            lock.queue.retain(|waiter| waiter.owner != claim.owner);
-            return Ok(Claimed::Granted { fence: lock.fence });
+        if let Some(holder) = lock.held_by(claim.owner) {
+            (holder.ttl, holder.deadline) = (claim.ttl, now.saturating_add(claim.ttl));
+            return Ok(Claimed::Granted { fence: holder.fence });
         }
-        let place = lock.queue.iter().position(|waiter| waiter.owner == claim.owner);
-        let position = match (claim.queue, place) {
-            (None, _) => None,
-            (Some(patience), Some(place)) => {
-                lock.queue[place].deadline = now + patience;
-                Some(place as u64)
-            }
-            (Some(patience), None) => {
-                lock.queue.push_back(Waiter { owner: claim.owner, deadline: now + patience });
-                Some(lock.queue.len() as u64 - 1)
-            }
-        };
-        Ok(Claimed::Held { remaining: lock.remaining(now), position })
+        let place = lock.place(claim.owner);
+        if !lock.is_turn_of(place, now) {
+            return lock.held(&claim, place, now);
+        }
+        *fence = micros.max(*fence + 1);
+        lock.grant(&claim, *fence, now);
+        Ok(Claimed::Granted { fence: *fence })
     }
 
     #[expect(clippy::unused_async, reason = "steps are async on every engine")]
-    pub(crate) async fn lock_renew(&self, claim: Claim<'_>) -> Result<bool> {
+    pub(crate) async fn lock_renew(&self, name: &str, owner: Uuid) -> Result<Option<Duration>> {
         let now = self.clock.monotonic();
         let mut table = self.locks.table();
-        let Some(lock) = table.get_mut(claim.name) else { return Ok(false) };
+        let Some(lock) = table.locks.get_mut(name) else { return Ok(None) };
         lock.expire(now);
-        let holder = lock.holder.as_mut().filter(|holder| holder.owner == claim.owner);
-        Ok(holder.map(|holder| holder.deadline = now + claim.ttl).is_some())
+        Ok(lock.held_by(owner).map(|holder| {
+            holder.deadline = now.saturating_add(holder.ttl);
+            holder.ttl
+        }))
     }
 
     #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn lock_release(&self, name: &str, owner: Uuid) -> Result<bool> {
-        let now = self.clock.monotonic();
-        let mut table = self.locks.table();
-        let Some(lock) = table.get_mut(name) else { return Ok(false) };
-        lock.expire(now);
-        let waiting = lock.queue.len();
-        lock.queue.retain(|waiter| waiter.owner != owner);
-        let held = lock.holder.take_if(|holder| holder.owner == owner).is_some();
-        let was_there = held || lock.queue.len() < waiting;
-        if was_there {
-            self.locks.bell.send_replace(());
-        }
-        Ok(was_there)
+        self.give_back(name, |holder| holder == owner, |waiter| waiter == owner)
+    }
+
+    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
+    pub(crate) async fn lock_force_release(&self, name: &str) -> Result<bool> {
+        self.give_back(name, |_| true, |_| false)
     }
 
     #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn lock_state(&self, name: &str) -> Result<LockState> {
         let now = self.clock.monotonic();
         let mut table = self.locks.table();
-        let mut free = Lock::default();
-        let lock = table.get_mut(name).unwrap_or(&mut free);
+        let Some(lock) = table.locks.get_mut(name) else { return Ok(LockState::default()) };
         lock.expire(now);
-        let holder = lock.holder.as_ref();
-        Ok(LockState {
-            holder: holder.map(|holder| holder.owner),
-            fence: lock.fence,
-            held_for: holder.map_or(Duration::ZERO, |holder| now.saturating_sub(holder.since)),
-            remaining: holder.map_or(Duration::ZERO, |holder| holder.deadline.saturating_sub(now)),
-            waiters: lock.queue.len() as u64,
-        })
+        let holder = lock.holder.as_ref().map(|holder| Holding {
+            owner: holder.owner,
+            fence: holder.fence,
+            held_for: now.saturating_sub(holder.since),
+            remaining: holder.deadline.saturating_sub(now),
+        });
+        Ok(LockState { holder, waiters: lock.queue.len() as u64 })
     }
 
-    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
-    pub(crate) async fn lock_force_release(&self, name: &str) -> Result<bool> {
-        let now = self.clock.monotonic();
-        let mut table = self.locks.table();
-        let Some(lock) = table.get_mut(name) else { return Ok(false) };
-        lock.expire(now);
-        let held = lock.holder.take().is_some();
-        self.locks.bell.send_replace(());
-        Ok(held)
-    }
-
-    pub(crate) async fn lock_changed(&self, name: &str, owner: Uuid, at_most: Duration) {
-        let mut bell = self.locks.bell.subscribe();
-        // A release between the claim and this subscription would be missed: look once more.
-        let free = |lock: &Lock| lock.holder.is_none() && lock.turn(owner);
-        if self.locks.table().get(name).is_some_and(free) {
-            return;
-        }
-        let rung = async {
-            while bell.changed().await.is_ok() {
-                if self.locks.table().get(name).is_none_or(free) {
-                    return;
-                }
-            }
-        };
-        self.clock.timeout(at_most, rung).await;
+    pub(crate) fn lock_bell(&self, owner: Uuid) -> Bell {
+        self.locks.bells.hang(owner)
     }
 
     pub(super) fn sweep_locks(&self, now: Duration) {
         let mut table = self.locks.table();
-        table.retain(|_, lock| {
+        table.locks.retain(|_, lock| {
             lock.expire(now);
             lock.holder.is_some() || !lock.queue.is_empty()
         });
+    }
+
+    /// Ends the hold and the waiting of those who match; rings for whoever is first then. False: nobody matched.
+    fn give_back(
+        &self,
+        name: &str,
+        holds: impl Fn(Uuid) -> bool,
+        waits: impl Fn(Uuid) -> bool,
+    ) -> Result<bool> {
+        let now = self.clock.monotonic();
+        let mut table = self.locks.table();
+        let Some(lock) = table.locks.get_mut(name) else { return Ok(false) };
+        lock.expire(now);
+        let held = lock.holder.take_if(|holder| holds(holder.owner)).is_some();
+        if held {
+            lock.free_since = now;
+        }
+        let waited = lock.queue.len();
+        lock.queue.retain(|waiter| !waits(waiter.owner));
+        let changed = held || lock.queue.len() < waited;
+        if let Some(first) = lock.queue.front().filter(|_| changed) {
+            self.locks.bells.ring(first.owner);
+        }
+        Ok(changed)
     }
 }
 
 impl Locks {
     /// Sections do not panic half-way through a change, so a poisoned table is whole.
-    fn table(&self) -> MutexGuard<'_, HashMap<Box<str>, Lock>> {
+    fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn full(name: &str) -> Error {
+    Error::new(ErrorKind::Overloaded, format!("lock {name:?}: {MAX_WAITERS} wait for it already, the most"))
 }
