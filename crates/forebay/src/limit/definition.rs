@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::rule::Rule;
 use crate::{
     error::{Result, invalid, out_of_range},
+    key::Name,
     time::{days, hours, millis, mins, secs},
 };
 
@@ -116,6 +117,15 @@ impl Limit {
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
+    }
+
+    /// Checks the definition without opening it: what a configuration is checked by.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a name that is none or options that do not go together,
+    /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) for a number outside its range.
+    pub fn check(&self) -> Result<()> {
+        Name::new(&self.name).and_then(|_| self.rule()).map(|_| ())
     }
 
     pub(super) fn rule(&self) -> Result<Rule> {

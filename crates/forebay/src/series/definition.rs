@@ -43,6 +43,15 @@ impl Series {
         self
     }
 
+    /// Checks the definition without opening it: what a configuration is checked by.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a name that is none or resolutions that do not fit
+    /// together, [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) for a number outside its range.
+    pub fn check(&self) -> Result<()> {
+        self.clone().build().map(|_| ())
+    }
+
     pub(super) fn build(self) -> Result<(Arc<Grid>, Arc<Grid>)> {
         let name = Name::new(&self.name)?;
         if self.resolutions.is_empty() || self.resolutions.len() > 8 {

@@ -1,0 +1,239 @@
+//! Reading `[events]`: names of what is declared elsewhere, and what to write where.
+
+use std::collections::BTreeMap;
+
+use forebay::{
+    Limit, Name, Series, Timestamp,
+    buffer::{Column, ColumnType, KeyColumn, Merge, Schema, Value},
+    event::Cell,
+};
+
+use super::{
+    fields::{Fields, Node},
+    model::{BufferConfig, BufferUse, EventConfig, LimitUse},
+    primitives::Declared,
+};
+use crate::text::{quoted, unknown};
+
+pub(super) fn read_events(
+    top: &mut Fields<'_>,
+    limits: &Declared<Limit>,
+    series: &Declared<Series>,
+    buffers: &Declared<BufferConfig>,
+) -> BTreeMap<Name, EventConfig> {
+    let mut events = BTreeMap::new();
+    for (name, node) in top.optional("events").iter().flat_map(Node::entries) {
+        let (Some(name), Some(mut fields)) = (node.accept(Name::new(name)), node.fields()) else { continue };
+        let (its_limits, its_series) =
+            (many(fields.either("limits", "limit")), many(fields.optional("series")));
+        let its_buffers = many(fields.either("buffers", "buffer"));
+        if its_limits.is_empty() && its_series.is_empty() && its_buffers.is_empty() {
+            fields.mistake("an event has at least one of limits, series and buffers");
+        }
+        let event = EventConfig {
+            limits: its_limits.iter().filter_map(|node| read_limit(node, limits)).collect(),
+            series: its_series.iter().filter_map(|node| Some(declared(node, "series", series)?.0)).collect(),
+            buffers: its_buffers.iter().filter_map(|node| read_buffer(node, buffers)).collect(),
+        };
+        check_repetition(&fields, &event);
+        fields.finish();
+        events.insert(name, event);
+    }
+    events
+}
+
+fn many(node: Option<Node<'_>>) -> Vec<Node<'_>> {
+    node.map(|node| node.one_or_many()).unwrap_or_default()
+}
+
+/// Looks up a name. One whose definition has mistakes is `None` without a mistake of its own.
+fn declared<'a, T>(node: &Node<'_>, what: &str, known: &'a Declared<T>) -> Option<(Name, &'a T)> {
+    let (name, value) =
+        node.declared(what, known.iter().map(|(name, value)| (name.as_str(), (name, value))))?;
+    value.as_ref().map(|value| (name.clone(), value))
+}
+
+/// `"hits"`, or `{ name = "global", key = "*" }`.
+fn read_limit(node: &Node<'_>, limits: &Declared<Limit>) -> Option<LimitUse> {
+    if node.is_text() {
+        return declared(node, "limit", limits).map(|(name, _)| LimitUse { name, key: None });
+    }
+    let mut fields = node.fields()?;
+    let name = fields.required("name", "\"global\"").and_then(|node| declared(&node, "limit", limits));
+    let key = fields.optional("key").and_then(|node| {
+        let key = node.text()?;
+        if !(1..=forebay::key::MAX_KEY).contains(&key.len()) {
+            node.mistake(format!(
+                "key of {} bytes: a key has 1 to {} bytes",
+                key.len(),
+                forebay::key::MAX_KEY
+            ));
+        }
+        Some(key)
+    });
+    fields.finish();
+    name.map(|(name, _)| LimitUse { name, key })
+}
+
+/// `"projects"`, or `{ name = "projects", row = { id = "$key" }, columns = { hits = "$n" } }`.
+///
+/// Without `row` the only key column is `$key`; without `columns` sums are `$n` and timestamps `$at`.
+fn read_buffer(node: &Node<'_>, buffers: &Declared<BufferConfig>) -> Option<BufferUse> {
+    if node.is_text() {
+        let (name, buffer) = declared(node, "buffer", buffers)?;
+        let (row, columns) = (node.accept(default_row(&buffer.schema))?, default_columns(&buffer.schema));
+        if columns.is_empty() {
+            node.mistake("needs columns = { .. }: no column is a sum or a timestamp");
+        }
+        return Some(BufferUse { name, row, columns });
+    }
+    let mut fields = node.fields()?;
+    let declared =
+        fields.required("name", "\"projects\"").and_then(|node| declared(&node, "buffer", buffers));
+    let (row, columns) = (fields.optional("row"), fields.optional("columns"));
+    let (name, buffer) = declared?;
+    let schema = &buffer.schema;
+    let row = match row {
+        Some(node) => read_row(&node, schema),
+        None => fields.accept(default_row(schema)),
+    };
+    let columns = columns.map_or_else(|| default_columns(schema), |node| read_columns(&node, schema));
+    if columns.is_empty() {
+        fields.mistake("columns names no column, so that nothing would be written");
+    }
+    fields.finish();
+    Some(BufferUse { name, row: row?, columns })
+}
+
+fn read_row(node: &Node<'_>, schema: &Schema) -> Option<Vec<Cell>> {
+    let entries = node.entries();
+    for (column, entry) in &entries {
+        if !schema.keys.iter().any(|key| &*key.name == *column) {
+            entry.mistake(unknown("key column", column, schema.keys.iter().map(|key| &*key.name)));
+        }
+    }
+    let cell = |key: &KeyColumn| {
+        let Some((_, entry)) = entries.iter().find(|(column, _)| *column == &*key.name) else {
+            node.mistake(format!("lacks key column {}, such as {} = \"$key\"", key.name, key.name));
+            return None;
+        };
+        read_cell(entry, key.column_type)
+    };
+    // All cells are read before the first missing one ends it, so that each shows its mistakes.
+    let cells: Vec<Option<Cell>> = schema.keys.iter().map(cell).collect();
+    cells.into_iter().collect()
+}
+
+fn read_columns(node: &Node<'_>, schema: &Schema) -> Vec<(String, Cell)> {
+    let read = |(column, entry): (&str, Node<'_>)| {
+        let Some(place) = schema.position(column) else {
+            entry.mistake(unknown("column", column, schema.columns.iter().map(|column| &*column.name)));
+            return None;
+        };
+        Some((column.to_owned(), read_cell(&entry, schema.columns[place].column_type)?))
+    };
+    node.entries().into_iter().filter_map(read).collect()
+}
+
+/// `$key`, `$n`, `$at`, or a value; `$$` at the beginning of a text is a plain `$`.
+fn read_cell(node: &Node<'_>, column_type: ColumnType) -> Option<Cell> {
+    if node.is_integer() {
+        let value = Value::Integer(node.integer()?);
+        return fitting(
+            node,
+            Cell::Fixed(value),
+            column_type == ColumnType::Integer,
+            "an integer",
+            column_type,
+        );
+    }
+    let text = node.text()?;
+    match text.as_str() {
+        "$key" => fitting(node, Cell::Key, column_type != ColumnType::Timestamp, "$key", column_type),
+        "$n" => fitting(node, Cell::N, column_type == ColumnType::Integer, "$n", column_type),
+        "$at" => fitting(node, Cell::At, column_type == ColumnType::Timestamp, "$at", column_type),
+        _ => match text.strip_prefix('$') {
+            Some(rest) if rest.starts_with('$') => literal(node, rest, column_type),
+            Some(_) => {
+                node.mistake(unknown("value", &text, ["$key", "$n", "$at"]));
+                None
+            }
+            None => literal(node, &text, column_type),
+        },
+    }
+}
+
+fn literal(node: &Node<'_>, text: &str, column_type: ColumnType) -> Option<Cell> {
+    let value = match column_type {
+        ColumnType::Timestamp => text.parse::<Timestamp>().map(Value::Timestamp),
+        ColumnType::Text if text.is_empty() => {
+            node.mistake("an empty text");
+            return None;
+        }
+        _ => Value::from_text(column_type, text),
+    };
+    node.accept(value).map(Cell::Fixed)
+}
+
+fn fitting(
+    node: &Node<'_>,
+    expression: Cell,
+    fits: bool,
+    what: &str,
+    column_type: ColumnType,
+) -> Option<Cell> {
+    if !fits {
+        node.mistake(format!("{what} does not fit a column of type {}", quoted(type_name(column_type))));
+    }
+    fits.then_some(expression)
+}
+
+fn type_name(column_type: ColumnType) -> &'static str {
+    match column_type {
+        ColumnType::Integer => "integer",
+        ColumnType::Text => "text",
+        ColumnType::Timestamp => "timestamp",
+        ColumnType::Uuid => "uuid",
+        _ => "unknown",
+    }
+}
+
+fn default_row(schema: &Schema) -> Result<Vec<Cell>, String> {
+    match &*schema.keys {
+        [key] if key.column_type != ColumnType::Timestamp => Ok(vec![Cell::Key]),
+        _ => Err(format!(
+            "buffer {} needs row = {{ .. }}: its key is not one column that $key fits",
+            schema.name
+        )),
+    }
+}
+
+fn default_columns(schema: &Schema) -> Vec<(String, Cell)> {
+    let cell = |column: &Column| {
+        let cell = match (column.merge, column.column_type) {
+            (Merge::Sum, _) => Cell::N,
+            (_, ColumnType::Timestamp) => Cell::At,
+            _ => return None,
+        };
+        Some((column.name.to_string(), cell))
+    };
+    schema.columns.iter().filter_map(cell).collect()
+}
+
+/// One take cannot charge a key of a limit twice, and what is written twice by one hit is a slip.
+fn check_repetition(fields: &Fields<'_>, event: &EventConfig) {
+    let same_limit = |a: &LimitUse, b: &LimitUse| {
+        a.name == b.name && (a.key == b.key || a.key.is_none() || b.key.is_none())
+    };
+    let limit = repeated(&event.limits, same_limit).map(|limit| ("limit", &limit.name));
+    let series = repeated(&event.series, |a, b| a == b).map(|name| ("series", name));
+    let buffer = repeated(&event.buffers, |a, b| a.name == b.name).map(|buffer| ("buffer", &buffer.name));
+    for (what, name) in limit.into_iter().chain(series).chain(buffer) {
+        fields.mistake(format!("{what} {name} is named twice"));
+    }
+}
+
+/// The first of `all` that is the same as an earlier one.
+fn repeated<T>(all: &[T], same: impl Fn(&T, &T) -> bool) -> Option<&T> {
+    all.iter().enumerate().find(|(n, b)| all[..*n].iter().any(|a| same(a, b))).map(|(_, b)| b)
+}

@@ -1,0 +1,319 @@
+//! From flags, environment and file to a configuration.
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use forebay::Name;
+use toml::de::DeTable;
+
+use super::{
+    events::read_events,
+    fields::{Document, Fields, Node},
+    mistake::{Mistake, Mistakes},
+    model::{Config, Origin, Scope, Scopes, Token},
+    primitives::{Declared, read_buffers, read_limits, read_series},
+    secret::{Secret, Url},
+};
+use crate::text::{quoted, unknown};
+
+/// The example of the talk, commented: what `forebay init` writes, and what a server without a file runs.
+pub const EXAMPLE: &str = include_str!("example.toml");
+
+/// The file that is read when neither flag nor environment names one.
+const DEFAULT_FILE: &str = "forebay.toml";
+
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7070);
+const DEFAULT_PREFIX: &str = "forebay";
+const DEFAULT_STORE: &str = "memory:";
+const DEFAULT_DATABASE: &str = "sqlite:forebay.db";
+
+/// The schemes of a store and of a database that this program can open.
+const STORES: [&str; 1] = ["memory"];
+const DATABASES: [&str; 1] = ["sqlite"];
+
+/// Looks up an environment variable. A function, so that tests have an environment of their own.
+pub type Environment<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
+/// What flags say; each wins over its environment variable and the file.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// `--config`, else `FOREBAY_CONFIG`, else ./forebay.toml if it is there.
+    pub config: Option<PathBuf>,
+    /// `--listen`, else `FOREBAY_LISTEN`.
+    pub listen: Option<String>,
+    /// `--store`, else `FOREBAY_STORE`.
+    pub store: Option<String>,
+    /// `--database`, else `FOREBAY_DATABASE`.
+    pub database: Option<String>,
+    /// `--insecure`.
+    pub insecure: bool,
+}
+
+/// Reads the configuration that `options` and `environment` lead to.
+///
+/// # Errors
+/// All mistakes that were found, each with its place. A file that is not TOML shows its syntax errors only.
+pub fn load(options: &Options, environment: &Environment<'_>) -> Result<Config, Mistakes> {
+    let (origin, text) = match source(options, environment) {
+        Ok(source) => source,
+        Err(mistake) => return Mistakes::unless_empty(vec![mistake], None),
+    };
+    let file = match &origin {
+        Origin::BuiltIn => "built-in example".to_owned(),
+        Origin::File(path) => path.display().to_string(),
+    };
+    let document = Document::new(&file, &text, environment);
+    let (table, errors) = DeTable::parse_recoverable(&text);
+    if !errors.is_empty() {
+        for error in errors {
+            document
+                .mistake(error.span().map_or(0, |span| span.start), format!("not TOML: {}", error.message()));
+        }
+        return Mistakes::unless_empty(document.into_mistakes(), None);
+    }
+    let given = Given { options, environment };
+    let (config, mut mistakes) = read(document.fields(table.get_ref()), origin, &given);
+    mistakes.extend(document.into_mistakes());
+    Mistakes::unless_empty(mistakes, config)
+}
+
+/// The file's text, or the built-in example.
+fn source(options: &Options, environment: &Environment<'_>) -> Result<(Origin, String), Mistake> {
+    let named =
+        options.config.clone().or_else(|| non_empty(environment("FOREBAY_CONFIG")).map(PathBuf::from));
+    let path = match named {
+        Some(path) => path,
+        None if Path::new(DEFAULT_FILE).exists() => DEFAULT_FILE.into(),
+        None => return Ok((Origin::BuiltIn, EXAMPLE.to_owned())),
+    };
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok((Origin::File(path), text)),
+        Err(cause) => Err(Mistake::of(&path.display().to_string(), format!("cannot be read: {cause}"))),
+    }
+}
+
+/// What wins over the file.
+struct Given<'a> {
+    options: &'a Options,
+    environment: &'a Environment<'a>,
+}
+
+impl Given<'_> {
+    /// The flag's value, else the variable's, with the name of where it came from.
+    fn value(
+        &self,
+        flag: &'static str,
+        option: Option<&String>,
+        variable: &'static str,
+    ) -> Option<(&'static str, String)> {
+        match option {
+            Some(value) => Some((flag, value.clone())),
+            None => non_empty((self.environment)(variable)).map(|value| (variable, value)),
+        }
+    }
+
+    fn setting<T>(
+        &self,
+        (flag, option, variable): (&'static str, Option<&String>, &'static str),
+        read: impl Fn(&str) -> Result<T, String>,
+        field: Option<Node<'_>>,
+        mistakes: &mut Vec<Mistake>,
+    ) -> Option<T> {
+        // The file's value is read even where it loses, so that its mistakes do not lie in wait.
+        let in_file = field.and_then(|node| node.text().and_then(|text| node.accept(read(&text))));
+        let Some((source, value)) = self.value(flag, option, variable) else { return in_file };
+        match read(&value) {
+            Ok(value) => Some(value),
+            Err(message) => {
+                mistakes.push(Mistake::of(source, message));
+                None
+            }
+        }
+    }
+}
+
+/// An empty variable is one that is not set: that is how compose files and unit files leave it out.
+fn non_empty(value: Option<String>) -> Option<String> {
+    value.filter(|value| !value.is_empty())
+}
+
+fn read(mut top: Fields<'_>, origin: Origin, given: &Given<'_>) -> (Option<Config>, Vec<Mistake>) {
+    let mut mistakes = vec![];
+    let options = given.options;
+    let listen_field = top.optional("listen");
+    let listen = given.setting(
+        ("--listen", options.listen.as_ref(), "FOREBAY_LISTEN"),
+        read_listen,
+        listen_field.clone(),
+        &mut mistakes,
+    );
+    let store = given.setting(
+        ("--store", options.store.as_ref(), "FOREBAY_STORE"),
+        |text| read_url("store", text, &STORES),
+        top.optional("store"),
+        &mut mistakes,
+    );
+    let database = given.setting(
+        ("--database", options.database.as_ref(), "FOREBAY_DATABASE"),
+        |text| read_url("database", text, &DATABASES),
+        top.optional("database"),
+        &mut mistakes,
+    );
+    let prefix =
+        top.optional("prefix").and_then(|node| node.text().and_then(|text| node.accept(read_prefix(text))));
+    let database = database.unwrap_or_else(|| Url::new(DEFAULT_DATABASE));
+    let limits = read_limits(&mut top);
+    let series = read_series(&mut top);
+    let buffers = read_buffers(&mut top, database.scheme() == "sqlite");
+    let events = read_events(&mut top, &limits, &series, &buffers);
+    let mut tokens = read_tokens(&mut top, given.environment);
+    tokens.extend(token_of_environment(given.environment, &mut mistakes));
+    let config = Config {
+        origin,
+        listen: listen.unwrap_or(DEFAULT_LISTEN),
+        prefix: prefix.unwrap_or_else(|| DEFAULT_PREFIX.to_owned()),
+        store: store.unwrap_or_else(|| Url::new(DEFAULT_STORE)),
+        database,
+        limits: complete(limits),
+        series: complete(series),
+        buffers: complete(buffers),
+        events,
+        tokens,
+        insecure: options.insecure,
+    };
+    if !config.listen.ip().is_loopback() && config.tokens.is_empty() && !config.insecure {
+        let message = format!(
+            "{} can be reached from other machines: declare [[tokens]], set FOREBAY_TOKEN, or pass --insecure",
+            config.listen
+        );
+        match (given.value("--listen", options.listen.as_ref(), "FOREBAY_LISTEN"), listen_field) {
+            (Some((source, _)), _) => mistakes.push(Mistake::of(source, message)),
+            (None, Some(node)) => node.mistake(message),
+            (None, None) => top.mistake(message),
+        }
+    }
+    top.finish();
+    (Some(config), mistakes)
+}
+
+/// The definitions without mistakes; with any other one, the whole configuration is refused.
+fn complete<T>(declared: Declared<T>) -> BTreeMap<Name, T> {
+    declared.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+fn read_listen(text: &str) -> Result<SocketAddr, String> {
+    let address = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    address.as_deref().unwrap_or(text).parse().map_err(|_| {
+        format!(
+            "{} is no address to listen on, such as 127.0.0.1:7070, [::1]:7070 or localhost:7070",
+            quoted(text)
+        )
+    })
+}
+
+fn read_prefix(text: String) -> Result<String, String> {
+    let ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if (1..=64).contains(&text.len()) && text.chars().all(ok) {
+        return Ok(text);
+    }
+    Err(format!("prefix {}: 1 to 64 of letters, digits, '_', '-' and '.'", quoted(&text)))
+}
+
+/// Checks the scheme only; the message does not repeat the rest, which may hold a password.
+fn read_url(what: &str, text: &str, schemes: &[&str]) -> Result<Url, String> {
+    let url = Url::new(text);
+    if !text.contains(':') {
+        return Err(format!(
+            "a {what} is written as a scheme, a colon and an address; schemes: {}",
+            schemes.join(", ")
+        ));
+    }
+    if schemes.contains(&url.scheme()) {
+        return Ok(url);
+    }
+    Err(unknown(&format!("scheme of a {what}"), url.scheme(), schemes.iter().copied()).to_string())
+}
+
+fn read_tokens(top: &mut Fields<'_>, environment: &Environment<'_>) -> Vec<Token> {
+    let Some(list) = top.optional("tokens") else { return vec![] };
+    let mut tokens: Vec<Token> = vec![];
+    for node in list.list() {
+        let Some(mut fields) = node.fields() else { continue };
+        let name = fields.required("name", "\"ingest\"").and_then(|node| node.text());
+        let secret = read_secret(&mut fields, environment);
+        let scopes = fields.required("scopes", "[\"write\"]").map(|node| read_scopes(&node));
+        if let (Some(name), Some(secret), Some(scopes)) = (name, secret, scopes) {
+            if tokens.iter().any(|token| token.name == name || token.secret == secret) {
+                fields
+                    .mistake(format!("token {}: its name or secret is that of another token", quoted(&name)));
+            }
+            tokens.push(Token { name, secret, scopes });
+        }
+        fields.finish();
+    }
+    tokens
+}
+
+fn read_scopes(list: &Node<'_>) -> Scopes {
+    let words = [Scope::Read, Scope::Write, Scope::Admin].map(|scope| (scope.as_str(), scope));
+    let scopes = list
+        .list()
+        .iter()
+        .filter_map(|node| node.choice("scope", &words))
+        .fold(Scopes::default(), Scopes::with);
+    if scopes == Scopes::default() {
+        list.mistake("a token has at least one of read, write and admin");
+    }
+    scopes
+}
+
+/// The secret of a token: in the file, in a variable, or in a file of its own.
+fn read_secret(fields: &mut Fields<'_>, environment: &Environment<'_>) -> Option<Secret> {
+    let places = [fields.optional("token"), fields.optional("token_env"), fields.optional("token_file")];
+    let (place, node) = match places.each_ref().map(Option::as_ref) {
+        [Some(node), None, None] => (0, node),
+        [None, Some(node), None] => (1, node),
+        [None, None, Some(node)] => (2, node),
+        _ => {
+            fields.mistake("a token has one of token_env (a variable's name), token_file (a path) and token");
+            return None;
+        }
+    };
+    let text = node.text()?;
+    let secret = match place {
+        0 => text,
+        1 => node.accept(
+            environment(&text).ok_or_else(|| format!("environment variable {} is not set", quoted(&text))),
+        )?,
+        _ => {
+            let file = std::fs::read_to_string(&text);
+            let content =
+                node.accept(file.map_err(|cause| format!("{} cannot be read: {cause}", quoted(&text))))?;
+            content.trim_end_matches(['\r', '\n']).to_owned()
+        }
+    };
+    node.accept(checked_secret(secret))
+}
+
+fn checked_secret(secret: String) -> Result<Secret, &'static str> {
+    // Anything else could not stand in an `Authorization` header.
+    if !secret.is_empty() && secret.bytes().all(|c| c.is_ascii_graphic()) {
+        Ok(Secret::new(secret))
+    } else {
+        Err("a token is one or more printable ASCII characters without blanks")
+    }
+}
+
+/// `FOREBAY_TOKEN`: one token with all scopes. Set but empty is a mistake, or a failed deployment would be an open one.
+fn token_of_environment(environment: &Environment<'_>, mistakes: &mut Vec<Mistake>) -> Option<Token> {
+    match checked_secret(environment("FOREBAY_TOKEN")?) {
+        Ok(secret) => Some(Token { name: "FOREBAY_TOKEN".into(), secret, scopes: Scopes::ALL }),
+        Err(message) => {
+            mistakes.push(Mistake::of("FOREBAY_TOKEN", message));
+            None
+        }
+    }
+}

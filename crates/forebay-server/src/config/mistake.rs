@@ -1,0 +1,69 @@
+//! Mistakes in a configuration.
+
+use std::fmt;
+
+/// One mistake, and where it was made.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mistake {
+    /// The file, the flag, or the environment variable.
+    source: String,
+    /// The line in the file, counted from 1.
+    line: Option<usize>,
+    message: String,
+}
+
+impl Mistake {
+    /// A mistake in a line of a file.
+    pub(super) fn in_line(file: &str, line: usize, message: impl Into<String>) -> Self {
+        Self { source: file.to_owned(), line: Some(line), message: message.into() }
+    }
+
+    /// A mistake in a flag, an environment variable, or a whole file.
+    pub(super) fn of(source: &str, message: impl Into<String>) -> Self {
+        Self { source: source.to_owned(), line: None, message: message.into() }
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}:{line}: {}", self.source, self.message),
+            None => write!(f, "{}: {}", self.source, self.message),
+        }
+    }
+}
+
+/// Everything that is wrong with a configuration, in the order of the file. Prints one mistake a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistakes(Vec<Mistake>);
+
+impl Mistakes {
+    /// `Ok(value)` if there is no mistake, else all of them.
+    pub(super) fn unless_empty<T>(mut mistakes: Vec<Mistake>, value: Option<T>) -> Result<T, Self> {
+        match value {
+            Some(value) if mistakes.is_empty() => Ok(value),
+            _ => {
+                mistakes.sort();
+                mistakes.dedup();
+                Err(Self(mistakes))
+            }
+        }
+    }
+
+    /// How many there are; at least one.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, mistake) in self.0.iter().enumerate() {
+            let newline = if n == 0 { "" } else { "\n" };
+            write!(f, "{newline}{mistake}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Mistakes {}

@@ -1,0 +1,165 @@
+//! Reading `[limits]`, `[series]` and `[buffers]`.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use forebay::{
+    Buffer, Limit, Name, Series,
+    buffer::{ColumnType, Merge},
+    limit::{Kind, OnError},
+    series::Resolution,
+    time::{days, millis, secs},
+};
+
+use super::{
+    fields::{Fields, Node},
+    model::BufferConfig,
+};
+use crate::text::{Rate, Span, quoted};
+
+/// What a section declares. `None` is a definition with mistakes: its name is known all the same.
+pub(super) type Declared<T> = BTreeMap<Name, Option<T>>;
+
+const DEFAULT_FLUSH: Duration = secs(10);
+
+pub(super) fn read_limits(top: &mut Fields<'_>) -> Declared<Limit> {
+    section(top, "limits", |name, node| {
+        let mut fields = node.fields()?;
+        let rate = fields.required("rate", "\"20/1m\"").and_then(|node| node.parse::<Rate>());
+        let kinds = [("fixed-window", Kind::FixedWindow), ("token-bucket", Kind::TokenBucket)];
+        let on_errors = [("open", OnError::Open), ("closed", OnError::Closed), ("local", OnError::Local)];
+        let kind = fields.optional("kind").and_then(|node| node.choice("kind", &kinds));
+        let burst = fields.optional("burst").and_then(|node| node.number(1..=1 << 50));
+        let phase = fields.optional("phase").and_then(|node| node.parse::<Span>());
+        let on_error = fields.optional("on_error").and_then(|node| node.choice("on_error", &on_errors));
+        let deadline = fields.optional("deadline").and_then(|node| node.parse::<Span>());
+        let rate = rate?;
+        let mut limit = Limit::new(name.as_str(), rate.quota.get(), rate.window);
+        limit = kind.into_iter().fold(limit, Limit::kind);
+        limit = burst.into_iter().fold(limit, Limit::burst);
+        limit = phase.into_iter().fold(limit, |limit, Span(phase)| limit.phase(phase));
+        limit = on_error.into_iter().fold(limit, Limit::on_error);
+        limit = deadline.into_iter().fold(limit, |limit, Span(deadline)| limit.deadline(deadline));
+        fields.accept(limit.check());
+        fields.finish();
+        Some(limit)
+    })
+}
+
+pub(super) fn read_series(top: &mut Fields<'_>) -> Declared<Series> {
+    section(top, "series", |name, node| {
+        let mut fields = node.fields()?;
+        let mut series = Series::new(name.as_str());
+        if let Some(list) = fields.optional("resolutions") {
+            // All are read before the first wrong one ends it, so that each shows its mistakes.
+            let resolutions: Vec<Option<Resolution>> = list.list().iter().map(read_resolution).collect();
+            if let Some(resolutions) = resolutions.into_iter().collect() {
+                series = series.resolutions(resolutions);
+            }
+        }
+        if let Some(partitions) = fields.optional("partitions").and_then(|node| node.number(1..=1_024)) {
+            series = series.partitions(u16::try_from(partitions).expect("at most 1024"));
+        }
+        fields.accept(series.check());
+        fields.finish();
+        Some(series)
+    })
+}
+
+/// `10s/1d`: buckets of 10 s, kept for a day.
+fn read_resolution(node: &Node<'_>) -> Option<Resolution> {
+    let text = node.text()?;
+    let Some((step, retention)) = text.split_once('/') else {
+        node.mistake(format!(
+            "resolution {}: lacks the / (a step, / and how long it is kept, such as 10s/1d)",
+            quoted(&text)
+        ));
+        return None;
+    };
+    let (step, retention) = (node.accept(step.parse::<Span>())?, node.accept(retention.parse::<Span>())?);
+    node.accept(Resolution::new(step.0, retention.0))
+}
+
+pub(super) fn read_buffers(top: &mut Fields<'_>, migrate_by_default: bool) -> Declared<BufferConfig> {
+    section(top, "buffers", |name, node| {
+        let mut fields = node.fields()?;
+        let mut buffer = Buffer::new(name.as_str());
+        if let Some(table) = fields.optional("table").and_then(|node| node.text()) {
+            buffer = buffer.table(table);
+        }
+        let key = fields.required("key", "{ id = \"text\" }");
+        for (column, node) in key.iter().flat_map(Node::entries) {
+            let column_type = node.choice("column type", &COLUMN_TYPES).unwrap_or(ColumnType::Text);
+            buffer = buffer.key_of(column, column_type);
+        }
+        let columns = fields.required("columns", "{ hits = \"sum\" }");
+        for (column, node) in columns.iter().flat_map(Node::entries) {
+            let (merge, column_type) = read_column(&node).unwrap_or((Merge::Sum, ColumnType::Integer));
+            buffer = buffer.column(column, merge, column_type);
+        }
+        let flush_every = read_flush_every(fields.optional("flush_every"));
+        let migrate = fields.optional("migrate").and_then(|node| node.flag());
+        if let Some(partitions) = fields.optional("partitions").and_then(|node| node.number(1..=1_024)) {
+            buffer = buffer.partitions(u16::try_from(partitions).expect("at most 1024"));
+        }
+        if let Some(rows) = fields.optional("max_rows").and_then(|node| node.number(1..=100_000)) {
+            buffer = buffer.max_rows(rows);
+        }
+        let schema = key.and(columns).and_then(|_| fields.accept(buffer.clone().build()));
+        fields.finish();
+        let migrate = migrate.unwrap_or(migrate_by_default);
+        Some(BufferConfig { definition: buffer, schema: schema?, flush_every, migrate })
+    })
+}
+
+const COLUMN_TYPES: [(&str, ColumnType); 4] = [
+    ("integer", ColumnType::Integer),
+    ("text", ColumnType::Text),
+    ("timestamp", ColumnType::Timestamp),
+    ("uuid", ColumnType::Uuid),
+];
+
+const MERGES: [(&str, Merge); 3] = [("sum", Merge::Sum), ("max", Merge::Max), ("min", Merge::Min)];
+
+/// `"sum"`, or `{ merge = "max", type = "timestamp" }`. A sum is of integers; the other types have to be said.
+fn read_column(node: &Node<'_>) -> Option<(Merge, ColumnType)> {
+    if node.is_text() {
+        let merge = node.choice("merge", &MERGES)?;
+        if merge != Merge::Sum {
+            node.mistake("lacks its type, such as { merge = \"max\", type = \"timestamp\" }");
+        }
+        return Some((merge, ColumnType::Integer));
+    }
+    let mut fields = node.fields()?;
+    let merge = fields.required("merge", "\"sum\"").and_then(|node| node.choice("merge", &MERGES));
+    let column_type = match merge {
+        Some(Merge::Sum) => fields.optional("type"),
+        _ => fields.required("type", "\"timestamp\""),
+    };
+    let column_type =
+        column_type.map_or(Some(ColumnType::Integer), |node| node.choice("column type", &COLUMN_TYPES));
+    fields.finish();
+    Some((merge?, column_type?))
+}
+
+fn read_flush_every(node: Option<Node<'_>>) -> Duration {
+    let span = node.as_ref().and_then(Node::parse::<Span>).map_or(DEFAULT_FLUSH, |Span(span)| span);
+    if let Some(node) = node.filter(|_| !(millis(10)..=days(1)).contains(&span)) {
+        node.mistake(format!("{} is outside 10ms to 1d", Span(span)));
+    }
+    span
+}
+
+/// A table of tables, each under a name.
+fn section<T>(
+    top: &mut Fields<'_>,
+    section: &'static str,
+    read: impl Fn(&Name, &Node<'_>) -> Option<T>,
+) -> Declared<T> {
+    let mut all = BTreeMap::new();
+    for (name, node) in top.optional(section).iter().flat_map(Node::entries) {
+        let Some(name) = node.accept(Name::new(name)) else { continue };
+        let value = read(&name, &node);
+        all.insert(name, value);
+    }
+    all
+}

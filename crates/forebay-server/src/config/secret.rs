@@ -1,0 +1,141 @@
+//! What must not be printed.
+
+use std::fmt;
+
+/// A text that is never shown, such as a token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides `text`.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, for whoever has to send or compare it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// The address of a store or a database. Shown without what may be a credential.
+///
+/// ```
+/// use forebay_server::config::Url;
+/// let url = Url::new("redis://app:hunter2@10.0.0.7:6379/0");
+/// assert_eq!(url.to_string(), "redis://***@10.0.0.7:6379/0");
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Url(String);
+
+impl Url {
+    /// Takes an address as it is; whoever opens it checks it.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The whole address, credentials included, for whoever opens it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// What stands before the first colon; the whole text if there is none.
+    pub fn scheme(&self) -> &str {
+        self.0.split(':').next().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Url {
+    /// Hides everything up to the last `@`, and query values whose name sounds like a credential.
+    ///
+    /// Up to the *last* one, because a password that somebody forgot to encode may contain `@`, `/` or `:`, and
+    /// because a list of hosts may repeat it. A user name is hidden with it: `redis://PASSWORD@host` is a common slip.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, rest) = match self.0.split_once("://") {
+            Some((scheme, rest)) => (format!("{scheme}://"), rest),
+            None => match self.0.split_once(':') {
+                Some((scheme, rest)) => (format!("{scheme}:"), rest),
+                None => (String::new(), self.0.as_str()),
+            },
+        };
+        let rest = match rest.rsplit_once('@') {
+            Some((_, host)) => format!("***@{host}"),
+            None => rest.to_owned(),
+        };
+        let (address, query) = match rest.split_once('?') {
+            Some((address, query)) => (address, Some(query)),
+            None => (rest.as_str(), None),
+        };
+        write!(f, "{scheme}{address}")?;
+        let Some(query) = query else { return Ok(()) };
+        for (n, pair) in query.split('&').enumerate() {
+            f.write_str(if n == 0 { "?" } else { "&" })?;
+            match pair.split_once('=') {
+                Some((name, _)) if sounds_secret(name) => write!(f, "{name}=***")?,
+                _ => f.write_str(pair)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn sounds_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["pass", "secret", "token", "key", "user"].iter().any(|word| name.contains(word))
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn credentials_are_hidden_wherever_they_stand() {
+        let cases = [
+            ("redis://:hunter2@h:6379/0", "redis://***@h:6379/0"),
+            ("redis://hunter2@h", "redis://***@h"),
+            ("redis://:hunter2@a,:hunter2@b/1", "redis://***@b/1"),
+            ("redis://:hunt@er/2:@h", "redis://***@h"),
+            ("redis:hunter2@h", "redis:***@h"),
+            ("hunter2@h", "***@h"),
+            (
+                "postgres://h/d?password=hunter2&sslmode=require",
+                "postgres://h/d?password=***&sslmode=require",
+            ),
+            (
+                "postgres://h/d?sslmode=require&PGPASSWORD=hunter2",
+                "postgres://h/d?sslmode=require&PGPASSWORD=***",
+            ),
+            ("embedded:forebay.redb", "embedded:forebay.redb"),
+            ("memory:", "memory:"),
+        ];
+        for (url, shown) in cases {
+            let url = Url::new(url);
+            assert_eq!(url.to_string(), shown);
+            assert_eq!(format!("{url:?}"), shown);
+        }
+        assert_eq!(format!("{:?}", Secret::new("hunter2")), "***");
+    }
+
+    proptest! {
+        #[test]
+        fn no_password_is_shown(password in "[!-~]{1,20}", host in "[a-z]{1,9}") {
+            let shown = Url::new(format!("redis://user:<{password}>@{host}:6379/0")).to_string();
+            let expected = format!("redis://***@{host}:6379/0");
+            prop_assert_eq!(shown, expected);
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! The configuration: what a file, the environment and flags come to, and what is said about mistakes.
+
+use std::{collections::HashMap, fs, path::PathBuf};
+
+use forebay_server::config::{Config, EXAMPLE, Mistakes, Options, Origin, Scope, load};
+use proptest::prelude::*;
+
+/// A directory with a configuration file, and an environment.
+struct Setting {
+    dir: tempfile::TempDir,
+    options: Options,
+    environment: HashMap<String, String>,
+}
+
+impl Setting {
+    fn new(text: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let file = dir.path().join("forebay.toml");
+        fs::write(&file, text).expect("a file");
+        Self {
+            dir,
+            options: Options { config: Some(file), ..Options::default() },
+            environment: HashMap::new(),
+        }
+    }
+
+    fn with(mut self, variable: &str, value: &str) -> Self {
+        self.environment.insert(variable.into(), value.into());
+        self
+    }
+
+    fn load(&self) -> Result<Config, Mistakes> {
+        load(&self.options, &|name| self.environment.get(name).cloned())
+    }
+
+    /// The mistakes, without the directory.
+    fn mistakes(&self) -> String {
+        let mistakes = self.load().expect_err("a configuration with mistakes");
+        mistakes.to_string().replace(&format!("{}/", self.dir.path().display()), "")
+    }
+}
+
+/// The only mistake in `text`.
+fn mistake(text: &str) -> String {
+    let mistakes = Setting::new(text).mistakes();
+    assert_eq!(mistakes.lines().count(), 1, "{mistakes}");
+    mistakes
+}
+
+const LIMIT: &str = "[limits.hits]\nrate = \"20/1m\"\n";
+const BUFFER: &str = "[buffers.projects]\nkey = { id = \"text\" }\n\
+    columns = { hits = \"sum\", last_seen = { merge = \"max\", type = \"timestamp\" } }\n";
+
+#[test]
+fn the_example_is_without_mistakes() {
+    let config = Setting::new(EXAMPLE).load().expect("no mistakes");
+    assert_eq!(config.listen.to_string(), "127.0.0.1:7070");
+    let names = |all: Vec<&forebay::Name>| all.into_iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(names(config.limits.keys().collect()), ["hits"]);
+    assert_eq!(names(config.series.keys().collect()), ["hits"]);
+    assert_eq!(names(config.buffers.keys().collect()), ["projects"]);
+    assert_eq!(names(config.events.keys().collect()), ["hit"]);
+}
+
+#[test]
+fn without_a_file_the_example_runs() {
+    // The tests run in the crate's directory, where there is no forebay.toml.
+    let config = load(&Options::default(), &|_| None).expect("no mistakes");
+    assert_eq!(config.origin, Origin::BuiltIn);
+    assert_eq!(config.limits.len(), 1);
+}
+
+#[test]
+fn the_example_names_every_field_that_is_read() {
+    let known = |text: &str| {
+        let mistakes = Setting::new(text).mistakes();
+        let list = mistakes.rsplit_once("(known: ").expect(&mistakes).1.trim_end_matches(')').to_owned();
+        list.split(", ").map(str::to_owned).collect::<Vec<_>>()
+    };
+    let token = "[[tokens]]\nname = \"a\"\ntoken = \"b\"\nscopes = [\"read\"]\nzzz = 1\n";
+    let sections = [
+        "zzz = 1\n".to_owned(),
+        format!("{LIMIT}zzz = 1\n"),
+        "[series.hits]\nzzz = 1\n".to_owned(),
+        format!("{BUFFER}zzz = 1\n"),
+        format!("{LIMIT}[events.hit]\nlimit = \"hits\"\nzzz = 1\n"),
+        token.to_owned(),
+    ];
+    for field in sections.iter().flat_map(|section| known(section)) {
+        let shown =
+            [format!("{field} = "), format!("[{field}."), format!("[[{field}]]"), format!("({field})")];
+        assert!(shown.iter().any(|form| EXAMPLE.contains(form)), "the example does not explain {field:?}");
+    }
+}
+
+#[test]
+fn what_the_example_shows_in_comments_is_accepted() {
+    let uncommented: String = EXAMPLE
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            // A field, or the section of fields that follow.
+            Some(rest)
+                if rest.starts_with("[[")
+                    || rest.split_once(" = ").is_some_and(|(field, _)| !field.contains(' ')) =>
+            {
+                rest
+            }
+            _ => line,
+        })
+        .map(|line| {
+            if line.starts_with("kind = ") { "kind = \"token-bucket\"\n".into() } else { format!("{line}\n") }
+        })
+        .collect();
+    let setting = Setting::new(&uncommented).with("FOREBAY_INGEST_TOKEN", "t0ken");
+    // A token bucket has no phase other than zero, which is what the example shows.
+    let config = setting.load().expect("no mistakes");
+    assert!(config.tokens[0].scopes.contain(Scope::Write) && !config.tokens[0].scopes.contain(Scope::Read));
+}
+
+#[test]
+fn flag_wins_over_environment_over_file_over_default() {
+    let mut setting = Setting::new("listen = \"127.0.0.1:1\"");
+    assert_eq!(setting.load().expect("no mistakes").listen.port(), 1);
+    setting = setting.with("FOREBAY_LISTEN", "127.0.0.1:2");
+    assert_eq!(setting.load().expect("no mistakes").listen.port(), 2);
+    setting.options.listen = Some("localhost:3".into());
+    assert_eq!(setting.load().expect("no mistakes").listen.port(), 3);
+    assert_eq!(Setting::new("").load().expect("no mistakes").listen.port(), 7070);
+
+    let elsewhere = Setting::new("database = \"sqlite:other.db\"");
+    let path = elsewhere.options.config.clone().expect("a file");
+    let config =
+        load(&Options::default(), &|name| (name == "FOREBAY_CONFIG").then(|| path.display().to_string()));
+    assert_eq!(config.expect("no mistakes").database.to_string(), "sqlite:other.db");
+}
+
+#[test]
+fn an_empty_variable_is_not_set_except_for_the_token() {
+    let setting = Setting::new("").with("FOREBAY_LISTEN", "").with("FOREBAY_STORE", "");
+    assert_eq!(setting.load().expect("no mistakes").listen.port(), 7070);
+    let message = Setting::new("").with("FOREBAY_TOKEN", "").mistakes();
+    assert!(message.starts_with("FOREBAY_TOKEN: a token is one or more"), "{message}");
+}
+
+/// A file with one mistake, and how its message begins.
+const MISTAKES: &[(&str, &str)] = &[
+    ("lisen = \"127.0.0.1:1\"", r#"forebay.toml:1: unknown field "lisen": did you mean "listen"?"#),
+    (
+        "\n[limits.hits]\nrat = \"20/1m\"\nrate = \"20/1m\"",
+        r#"forebay.toml:3: limits.hits: unknown field "rat": did you mean "rate"?"#,
+    ),
+    ("[limits.hits]\nrate = \"20/1min\"", r#"forebay.toml:2: limits.hits.rate: rate "20/1min": "#),
+    ("[limits.hits]\nrate = 20", "forebay.toml:2: limits.hits.rate: an integer, where a string is accepted"),
+    ("[limits.hits]", r#"forebay.toml:1: limits.hits: lacks rate, such as rate = "20/1m""#),
+    ("[limits.Hits]\nrate = \"20/1m\"", r#"forebay.toml:1: limits.Hits: name "Hits": "#),
+    (
+        "[limits.hits]\nrate = \"20/1m\"\nkind = \"fixed\"",
+        r#"forebay.toml:3: limits.hits.kind: unknown kind "fixed": did you mean "fixed-window"?"#,
+    ),
+    (
+        "[limits.hits]\nrate = \"20/1m\"\nkind = \"fixed-window\"\nburst = 40",
+        "forebay.toml:1: limits.hits: limit hits: a fixed window has no burst",
+    ),
+    (
+        "[series.hits]\nresolutions = [\"10s/1d\",\n  \"7s/1d\"]",
+        "forebay.toml:3: series.hits.resolutions[1]: resolution of 7s",
+    ),
+    (
+        "[series.hits]\nresolutions = [\"10s\"]",
+        "forebay.toml:2: series.hits.resolutions[0]: resolution \"10s\": lacks the /",
+    ),
+    (
+        "[buffers.p]\nkey = { id = \"txt\" }\ncolumns = { n = \"sum\" }",
+        r#"forebay.toml:2: buffers.p.key.id: unknown column type "txt": did you mean "text"?"#,
+    ),
+    (
+        "[buffers.p]\nkey = { id = \"text\" }\ncolumns = { n = \"som\" }",
+        r#"forebay.toml:3: buffers.p.columns.n: unknown merge "som": did you mean "sum"?"#,
+    ),
+    (
+        "[buffers.p]\nkey = { id = \"text\" }\ncolumns = { n = \"max\" }",
+        "forebay.toml:3: buffers.p.columns.n: lacks its type",
+    ),
+    (
+        "[buffers.p]\nkey = { id = \"text\" }\ncolumns = { n = \"sum\" }\ntable = \"a b\"",
+        "forebay.toml:1: buffers.p: buffer p: table",
+    ),
+    (
+        "[buffers.p]\nkey = { id = \"text\" }\ncolumns = { n = \"sum\" }\nflush_every = \"2d\"",
+        "forebay.toml:4: buffers.p.flush_every: 2d is outside 10ms to 1d",
+    ),
+    (
+        "[buffers.p]\nkey = { id = \"text\" }\ncolumns = { n = \"sum\" }\npartitions = 0",
+        "forebay.toml:4: buffers.p.partitions: 0 is outside 1 to 1024",
+    ),
+    (
+        "[buffers.p]\nkey = { id = \"text\" }\ncolumns = { n = \"sum\" }\nmigrate = \"yes\"",
+        "forebay.toml:4: buffers.p.migrate: a string, where true or false is accepted",
+    ),
+    ("[events.hit]", "forebay.toml:1: events.hit: an event has at least one of limits, series and buffers"),
+    ("prefix = \"a b\"", "forebay.toml:1: prefix: prefix \"a b\": 1 to 64 of letters"),
+    (
+        "listen = \"7070\"",
+        "forebay.toml:1: listen: \"7070\" is no address to listen on, such as 127.0.0.1:7070",
+    ),
+    (
+        "store = \"memry:\"",
+        r#"forebay.toml:1: store: unknown scheme of a store "memry": did you mean "memory"?"#,
+    ),
+    (
+        "database = \"forebay.db\"",
+        "forebay.toml:1: database: a database is written as a scheme, a colon and an address",
+    ),
+    ("listen = \"127.0.0.1:1\"\nlisten = \"127.0.0.1:2\"", "forebay.toml:2: not TOML: duplicate key"),
+    ("listen = ", "forebay.toml:1: not TOML: "),
+];
+
+#[test]
+fn mistakes_name_the_line_and_the_nearest_name() {
+    for (text, expected) in MISTAKES {
+        let found = mistake(text);
+        assert!(found.starts_with(expected), "expected {expected}\n   found {found}");
+    }
+}
+
+#[test]
+fn mistakes_in_events_name_what_is_declared() {
+    let cases = [
+        ("limit = \"hist\"", r#"events.hit.limit: unknown limit "hist": did you mean "hits"? (known: hits)"#),
+        (
+            "limits = [\"hits\",\n { name = \"golbal\" }]",
+            r#"events.hit.limits[1].name: unknown limit "golbal" (known: hits)"#,
+        ),
+        ("limits = [\"hits\", { name = \"hits\", key = \"*\" }]", "events.hit: limit hits is named twice"),
+        (
+            "limit = { name = \"hits\", key = \"\" }",
+            "events.hit.limit.key: key of 0 bytes: a key has 1 to 512 bytes",
+        ),
+        ("series = \"hits\"", r#"events.hit.series: unknown series "hits" (none is known)"#),
+        (
+            "buffer = { name = \"projects\", row = { idd = \"$key\", id = \"$key\" } }",
+            r#"events.hit.buffer.row.idd: unknown key column "idd": did you mean "id"?"#,
+        ),
+        (
+            "buffer = { name = \"projects\", row = {} }",
+            "events.hit.buffer.row: lacks key column id, such as id = \"$key\"",
+        ),
+        (
+            "buffer = { name = \"projects\", columns = { hit = \"$n\", hits = \"$n\" } }",
+            r#"events.hit.buffer.columns.hit: unknown column "hit": did you mean "hits"?"#,
+        ),
+        ("buffer = { name = \"projects\", columns = {} }", "events.hit.buffer: columns names no column"),
+        (
+            "buffer = { name = \"projects\", columns = { hits = \"$m\" } }",
+            r#"events.hit.buffer.columns.hits: unknown value "$m": did you mean "$n"?"#,
+        ),
+        (
+            "buffer = { name = \"projects\", columns = { hits = \"$at\" } }",
+            "events.hit.buffer.columns.hits: $at does not fit a column of type \"integer\"",
+        ),
+        (
+            "buffer = { name = \"projects\", columns = { hits = \"one\" } }",
+            "events.hit.buffer.columns.hits: \"one\" is not an integer",
+        ),
+        (
+            "buffer = { name = \"projects\", columns = { last_seen = 5 } }",
+            "events.hit.buffer.columns.last_seen: an integer does not fit",
+        ),
+    ];
+    for (field, expected) in cases {
+        let mistakes = Setting::new(&format!("{LIMIT}{BUFFER}[events.hit]\n{field}\n")).mistakes();
+        assert!(mistakes.contains(expected), "expected {expected}\n   found {mistakes}");
+    }
+}
+
+#[test]
+fn every_mistake_is_listed_in_the_order_of_the_file() {
+    let text = "lisen = \"a\"\n[limits.hits]\nrate = \"x\"\nkind = \"y\"\n[events.hit]\nlimit = \"hits\"\nseries = \"s\"\n";
+    let mistakes = Setting::new(text).mistakes();
+    let lines: Vec<&str> = mistakes.lines().map(|line| line.split(": ").next().expect("a place")).collect();
+    // The limit is declared, if wrongly: that the event names it is no mistake of its own.
+    assert_eq!(lines, ["forebay.toml:1", "forebay.toml:3", "forebay.toml:4", "forebay.toml:7"], "{mistakes}");
+}
+
+#[test]
+fn short_forms_mean_the_long_ones() {
+    let long = "[events.hit]\nlimits = [{ name = \"hits\" }]\nseries = [\"hits\"]\n\
+        buffers = [{ name = \"projects\", row = { id = \"$key\" }, columns = { hits = \"$n\", last_seen = \"$at\" } }]\n";
+    let short = "[events.hit]\nlimit = \"hits\"\nseries = \"hits\"\nbuffer = \"projects\"\n";
+    let event = |text: &str| {
+        let config =
+            Setting::new(&format!("{LIMIT}[series.hits]\n{BUFFER}{text}")).load().expect("no mistakes");
+        format!("{:?}", config.events)
+    };
+    assert_eq!(event(long), event(short));
+}
+
+#[test]
+fn variables_are_replaced_in_any_string() {
+    let text = format!(
+        "store = \"memory:${{EMPTY}}\"\n[limits.hits]\nrate = \"${{QUOTA}}/1m\"\n{BUFFER}[events.hit]\n\
+        buffer = {{ name = \"projects\", row = {{ id = \"x$${{x}}\" }} }}\n"
+    );
+    let setting = Setting::new(&text).with("QUOTA", "30").with("EMPTY", "");
+    let config = setting.load().expect("no mistakes");
+    assert!(format!("{:?}", config.limits).contains("30"), "{:?}", config.limits);
+    let missing = Setting::new("prefix = \"${NOT_THERE}\"").mistakes();
+    assert_eq!(missing, "forebay.toml:1: prefix: environment variable \"NOT_THERE\" is not set");
+    let open = Setting::new("prefix = \"${NOT\"").mistakes();
+    assert!(open.contains("lacks its }"), "{open}");
+}
+
+#[test]
+fn other_machines_are_served_only_with_a_token_or_by_force() {
+    let open = "listen = \"0.0.0.0:7070\"";
+    let message = mistake(open);
+    assert!(
+        message.starts_with("forebay.toml:1: listen: 0.0.0.0:7070 can be reached from other machines"),
+        "{message}"
+    );
+    assert!(Setting::new(open).with("FOREBAY_TOKEN", "t0ken").load().is_ok());
+    let mut forced = Setting::new(open);
+    forced.options.insecure = true;
+    assert!(forced.load().is_ok());
+    let mut flag = Setting::new("");
+    flag.options.listen = Some("[::]:7070".into());
+    assert!(flag.mistakes().starts_with("--listen: [::]:7070 can be reached"));
+}
+
+#[test]
+fn tokens_come_from_variables_and_files_and_are_never_shown() {
+    let setting = Setting::new("");
+    let file = setting.dir.path().join("token");
+    fs::write(&file, "from-file\n").expect("a file");
+    let text = format!(
+        "[[tokens]]\nname = \"a\"\ntoken_env = \"A\"\nscopes = [\"write\"]\n[[tokens]]\nname = \"b\"\ntoken_file = {:?}\n\
+         scopes = [\"read\", \"admin\"]\n",
+        file.display()
+    );
+    let config = Setting::new(&text)
+        .with("A", "from-env")
+        .with("FOREBAY_TOKEN", "from-main")
+        .load()
+        .expect("no mistakes");
+    let secrets: Vec<&str> = config.tokens.iter().map(|token| token.secret.reveal()).collect();
+    assert_eq!(secrets, ["from-env", "from-file", "from-main"]);
+    let shown = format!("{config:?}");
+    assert!(secrets.iter().all(|secret| !shown.contains(secret)), "{shown}");
+
+    let cases = [
+        ("name = \"a\"\nscopes = [\"read\"]", "a token has one of token_env"),
+        (
+            "name = \"a\"\ntoken = \"x\"\ntoken_env = \"A\"\nscopes = [\"read\"]",
+            "a token has one of token_env",
+        ),
+        ("name = \"a\"\ntoken_env = \"NOT_THERE\"\nscopes = [\"read\"]", "\"NOT_THERE\" is not set"),
+        ("name = \"a\"\ntoken_file = \"/does/not/exist\"\nscopes = [\"read\"]", "cannot be read"),
+        ("name = \"a\"\ntoken = \"a b\"\nscopes = [\"read\"]", "printable ASCII characters without blanks"),
+        ("name = \"a\"\ntoken = \"x\"\nscopes = []", "at least one of read, write and admin"),
+        ("name = \"a\"\ntoken = \"x\"\nscopes = [\"reed\"]", "did you mean \"read\"?"),
+    ];
+    for (token, expected) in cases {
+        let mistakes = Setting::new(&format!("[[tokens]]\n{token}\n")).mistakes();
+        assert!(mistakes.contains(expected), "expected {expected}\n   found {mistakes}");
+    }
+}
+
+#[test]
+fn passwords_are_not_in_mistakes() {
+    let mut setting = Setting::new("store = \"mysql://u:hunter2@h/\"\ndatabase = \"oracle://u:hunter2@h/\"");
+    setting.options.store = Some("u:hunter2@h".into());
+    let mistakes = setting.mistakes();
+    assert_eq!(mistakes.lines().count(), 3, "{mistakes}");
+    assert!(!mistakes.contains("hunter2"), "{mistakes}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let options = Options { config: Some(PathBuf::from("/does/not/exist.toml")), ..Options::default() };
+    let message = load(&options, &|_| None).expect_err("no such file").to_string();
+    assert!(message.starts_with("/does/not/exist.toml: cannot be read: "), "{message}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    /// Whatever becomes of the example, reading it ends in a configuration or in mistakes.
+    #[test]
+    fn a_mutated_example_never_panics(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0..40_usize, "[\\[\\]{}\"'=.,$#\n0-9a-z-]{0,4}"), 1..6),
+    ) {
+        let mut text: Vec<char> = EXAMPLE.lines().filter(|line| !line.starts_with('#')).flat_map(|line| line.chars().chain(['\n'])).collect();
+        for (place, length, with) in edits {
+            let from = place.index(text.len().max(1)).min(text.len());
+            let to = (from + length).min(text.len());
+            text.splice(from..to, with.chars());
+        }
+        let text: String = text.into_iter().collect();
+        let setting = Setting::new(&text);
+        if let Err(mistakes) = setting.load() {
+            prop_assert!(mistakes.count() > 0 && !mistakes.to_string().is_empty());
+        }
+    }
+}
