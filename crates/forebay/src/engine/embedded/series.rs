@@ -27,7 +27,7 @@ struct Chunk {
     deadline: Duration,
 }
 
-/// The counts of a chunk by slot: pairs while few, an array once a pair per slot would cost more.
+/// The counts of a chunk by slot: pairs in order of the slot while few, an array once pairs would cost more.
 #[derive(Debug)]
 enum Counts {
     Sparse(Vec<(u16, u64)>),
@@ -39,19 +39,16 @@ impl Counts {
         let short = u16::try_from(slot).expect("at most 3600 slots");
         match self {
             Self::Dense(counts) => counts[slot] = counts[slot].saturating_add(n),
-            Self::Sparse(pairs) => {
-                // The newest bucket is the usual one, so look from the end.
-                if let Some(place) = pairs.iter().rposition(|&(at, _)| at == short) {
-                    pairs[place].1 = pairs[place].1.saturating_add(n);
-                } else if pairs.len() < slots / 3 {
-                    pairs.push((short, n));
-                } else {
+            Self::Sparse(pairs) => match pairs.binary_search_by_key(&short, |&(at, _)| at) {
+                Ok(place) => pairs[place].1 = pairs[place].1.saturating_add(n),
+                Err(place) if pairs.len() < slots / 3 => pairs.insert(place, (short, n)),
+                Err(_) => {
                     let mut counts = vec![0; slots].into_boxed_slice();
                     pairs.iter().for_each(|&(at, count)| counts[usize::from(at)] = count);
                     counts[slot] = n;
                     *self = Self::Dense(counts);
                 }
-            }
+            },
         }
     }
 
