@@ -11,6 +11,7 @@
 //! ```
 //! use forebay_testkit::{Redis, Reply, unique_prefix};
 //!
+//! # if forebay_testkit::without("redis") { return; }
 //! let redis = Redis::shared();
 //! let key = format!("{}:hits", unique_prefix());
 //! assert_eq!(redis.command(["INCR", &key]), Reply::Integer(1));
@@ -18,22 +19,30 @@
 //!
 //! Linux only: processes are looked up in `/proc`.
 
+mod mariadb;
 mod ports;
+mod postgres;
 mod programs;
 mod proxy;
 mod redis;
 mod resp;
 mod sample;
+mod server;
+mod sql;
 mod supervisor;
 mod unique;
+mod user;
 mod wait;
 
 pub use self::{
+    mariadb::MariaDb,
+    postgres::Postgres,
     programs::without,
     proxy::{Fault, Proxy},
     redis::{Redis, RedisBuilder},
     resp::Reply,
     sample::sample_log,
+    server::Server,
     unique::unique_prefix,
     wait::{eventually, wait_until},
 };

@@ -6,13 +6,15 @@ use std::{
     process::ExitCode,
 };
 
-use forebay_testkit::Redis;
+use forebay_testkit::{MariaDb, Postgres, Redis};
 
 fn main() -> ExitCode {
     let name = env::args().nth(1).unwrap_or_default();
     let shown = match name.as_str() {
         "redis" => keep(&Redis::start(), Redis::url),
-        _ => Err(io::Error::other(format!("expected one of redis, got {name:?}"))),
+        "postgres" => keep(&Postgres::start(), |server| server.url("postgres")),
+        "mariadb" => keep(&MariaDb::start(), |server| server.url("mysql")),
+        _ => Err(io::Error::other(format!("expected redis, postgres or mariadb, got {name:?}"))),
     };
     match shown {
         Ok(()) => ExitCode::SUCCESS,

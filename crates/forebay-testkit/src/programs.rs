@@ -1,45 +1,84 @@
 //! Where the servers' programs are.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     path::{Path, PathBuf},
 };
 
 /// Names, separated by commas, of the servers that this run leaves out; set by `scripts/test --without`.
 const WITHOUT: &str = "FOREBAY_TEST_WITHOUT";
 
+/// Where `scripts/servers` unpacks what it cannot install.
+const UNPACKED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/testkit");
+
 /// Whether this run was told to leave `server` (`redis`, `postgres`, `mariadb`) out.
 ///
 /// A test that needs it returns early then, and only then; `scripts/test` says at its end what was not tested.
 pub fn without(server: &str) -> bool {
-    env::var(WITHOUT).is_ok_and(|names| names.split(',').any(|name| name.trim() == server))
+    env::var(WITHOUT).is_ok_and(|names| lists(&names, server))
 }
 
 /// The path of `program`, which belongs to `server`.
 ///
-/// Looked for on `PATH`, where Debian hides its Postgres, and in the `sbin` directories, which are not on every
-/// user's `PATH`.
+/// Looked for on `PATH`, where Debian puts its Postgres, in the `sbin` directories, which are not on every user's
+/// `PATH`, and where `scripts/servers` unpacks.
 #[track_caller]
 pub(crate) fn find(server: &str, program: &str) -> PathBuf {
     assert!(
         !without(server),
-        "{server} is left out by {WITHOUT}: the test should have asked `without(\"{server}\")`"
+        "{server} is left out by {WITHOUT}: ask `without(\"{server}\")` before starting it"
     );
     directories().into_iter().map(|directory| directory.join(program)).find(|path| path.is_file()).unwrap_or_else(
-        || panic!("{program} not found: `scripts/test` installs it, `scripts/test --without {server}` does without"),
+        || panic!("{program} not found: `scripts/servers` installs it, `scripts/test --without {server}` does without"),
     )
+}
+
+/// `LD_LIBRARY_PATH` as it is, and after it what programs need that were unpacked.
+pub(crate) fn library_path() -> OsString {
+    let mut all: Vec<PathBuf> =
+        env::var_os("LD_LIBRARY_PATH").iter().flat_map(|paths| env::split_paths(paths)).collect();
+    for root in ["usr/lib", "lib"].map(|path| Path::new(UNPACKED).join(path)) {
+        // Debian's libraries are in a directory that is named after the machine.
+        all.extend(below(&root).into_iter().filter(|path| path.to_string_lossy().ends_with("-linux-gnu")));
+    }
+    env::join_paths(all).unwrap_or_default()
 }
 
 fn directories() -> Vec<PathBuf> {
     let mut all: Vec<PathBuf> = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
-    let mut postgres: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|version| version.path().join("bin"))
-        .collect();
-    postgres.sort();
-    all.extend(postgres.into_iter().rev());
-    all.extend(["/usr/sbin", "/usr/local/sbin"].map(|path| Path::new(path).to_owned()));
+    for root in ["/", UNPACKED].map(Path::new) {
+        let mut versions = below(&root.join("usr/lib/postgresql"));
+        versions.sort();
+        all.extend(versions.into_iter().rev().map(|version| version.join("bin")));
+        all.extend(["usr/bin", "usr/sbin", "usr/local/sbin"].map(|path| root.join(path)));
+    }
     all
+}
+
+fn below(directory: &Path) -> Vec<PathBuf> {
+    fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+fn lists(names: &str, server: &str) -> bool {
+    names.split(',').any(|name| name.trim() == server)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_left_out_by_their_whole_names() {
+        assert!(lists("redis,mariadb", "mariadb") && lists("redis, mariadb", "mariadb"));
+        assert!(!lists("", "mariadb") && !lists("mariadb-10", "mariadb"));
+    }
+
+    #[test]
+    #[should_panic(expected = "no-such-program not found: `scripts/servers` installs it")]
+    fn a_missing_program_fails_and_says_how_to_get_it() {
+        // Not `redis`: that one may be left out of this run.
+        find("server", "no-such-program");
+    }
 }

@@ -62,6 +62,7 @@ pub enum Fault {
 /// ```
 /// use forebay_testkit::{Fault, Proxy, Redis};
 ///
+/// # if forebay_testkit::without("redis") { return; }
 /// let redis = Redis::shared();
 /// let proxy = Proxy::new(redis.port());
 /// let url = redis.url_through(&proxy);

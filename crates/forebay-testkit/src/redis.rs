@@ -1,33 +1,33 @@
 //! One Redis server.
 
-use std::{fmt::Write as _, fs, io, path::Path, sync::OnceLock};
+use std::{
+    fmt::{self, Write as _},
+    fs, io,
+    ops::Deref,
+    sync::OnceLock,
+};
 
 use crate::{
-    ports::free_port,
     programs,
     proxy::Proxy,
     resp::{Connection, Reply},
+    server::{Plan, Server},
     supervisor::Supervisor,
 };
-
-/// Starts on ports that turn out to be taken before it is something else that is wrong.
-const ATTEMPTS: usize = 5;
 
 /// A `redis-server` on a loopback port, ended and removed when dropped.
 ///
 /// ```
 /// use forebay_testkit::{Redis, Reply};
 ///
+/// # if forebay_testkit::without("redis") { return; }
 /// let redis = Redis::builder().append_only().start();
 /// assert_eq!(redis.command(["SET", "a", "1"]), Reply::text("OK"));
 /// redis.restart();
 /// assert_eq!(redis.command(["GET", "a"]), Reply::text("1"));
 /// ```
-#[derive(Debug)]
 pub struct Redis {
-    supervisor: Supervisor,
-    program: String,
-    port: u16,
+    server: Server,
     password: Option<String>,
 }
 
@@ -58,11 +58,6 @@ impl Redis {
         SHARED.get_or_init(Self::start)
     }
 
-    /// Where it listens on 127.0.0.1; the same after a restart.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
     /// Its database 0 as a URL, with the password if it has one.
     pub fn url(&self) -> String {
         self.url_of(0)
@@ -70,49 +65,12 @@ impl Redis {
 
     /// Its database `number` (0 to 15) as a URL, with the password if it has one.
     pub fn url_of(&self, number: u8) -> String {
-        self.url_at(self.port, number)
+        self.url_at(self.port(), number)
     }
 
     /// Its database 0 as a URL that leads through `proxy`.
     pub fn url_through(&self, proxy: &Proxy) -> String {
         self.url_at(proxy.port(), 0)
-    }
-
-    /// Its data directory, for tests that put another state in place while it is down.
-    pub fn dir(&self) -> &Path {
-        self.supervisor.dir()
-    }
-
-    /// Its process id; `None` after [`kill`](Self::kill).
-    pub fn pid(&self) -> Option<u32> {
-        self.supervisor.pid()
-    }
-
-    /// Ends it with SIGKILL: what it has not written is lost. Nothing happens if it is down already.
-    pub fn kill(&self) {
-        self.supervisor.kill();
-    }
-
-    /// Starts it again on the same port and data, killing it first if it runs.
-    ///
-    /// # Panics
-    /// If it cannot be started; the message says why.
-    #[track_caller]
-    pub fn restart(&self) {
-        self.kill();
-        if let Err(log) = self.launch() {
-            panic!("redis-server did not start again on port {}:\n{log}", self.port);
-        }
-    }
-
-    /// Stops its process where it is (SIGSTOP): connections stay open, nothing is answered.
-    pub fn pause(&self) {
-        self.supervisor.pause();
-    }
-
-    /// Lets it go on after [`pause`](Self::pause).
-    pub fn resume(&self) {
-        self.supervisor.resume();
     }
 
     /// Sends one command on a connection of its own, past the client under test.
@@ -121,38 +79,33 @@ impl Redis {
     /// If it does not answer. A refusal is an answer: [`Reply::Error`].
     #[track_caller]
     pub fn command<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Reply {
-        let answer = self.connect().and_then(|mut connection| connection.command(words));
-        answer.unwrap_or_else(|error| panic!("redis on port {} did not answer: {error}", self.port))
+        let password = self.password.as_deref();
+        let answer = connect(self.port(), password).and_then(|mut connection| connection.command(words));
+        answer.unwrap_or_else(|error| panic!("redis on port {} did not answer: {error}", self.port()))
     }
 
     fn url_at(&self, port: u16, number: u8) -> String {
         let password = self.password.as_ref().map_or(String::new(), |password| format!(":{password}@"));
         format!("redis://{password}127.0.0.1:{port}/{number}")
     }
+}
 
-    fn connect(&self) -> io::Result<Connection> {
-        let mut connection = Connection::open(self.port)?;
-        if let Some(password) = &self.password {
-            connection.command(["AUTH", password])?;
-        }
-        Ok(connection)
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.server.fmt(f)
     }
+}
 
-    fn launch(&self) -> Result<(), String> {
-        self.supervisor.start(&[&self.program, "redis.conf"]);
-        self.supervisor.wait_ready(|| self.answers().unwrap_or(false))
-    }
+impl Deref for Redis {
+    type Target = Server;
 
-    /// Whether it has loaded its data and it is ours, not somebody else's on the same port.
-    fn answers(&self) -> io::Result<bool> {
-        let Reply::Text(info) = self.connect()?.command(["INFO"])? else { return Ok(false) };
-        let is = |field: &str, value: &str| info.lines().any(|line| line == format!("{field}:{value}"));
-        Ok(is("loading", "0") && self.pid().is_some_and(|pid| is("process_id", &pid.to_string())))
+    fn deref(&self) -> &Server {
+        &self.server
     }
 }
 
 /// Options of a [`Redis`] server.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 #[must_use = "a builder does nothing until `start`"]
 pub struct RedisBuilder {
     port: Option<u16>,
@@ -192,7 +145,7 @@ impl RedisBuilder {
 
     /// Follows `primary`.
     pub fn replica_of(self, primary: &Redis) -> Self {
-        let builder = self.option("replicaof", &format!("127.0.0.1 {}", primary.port));
+        let builder = self.option("replicaof", &format!("127.0.0.1 {}", primary.port()));
         match &primary.password {
             Some(password) => builder.option("masterauth", password),
             None => builder,
@@ -211,20 +164,20 @@ impl RedisBuilder {
     /// If it cannot be started; the message says why.
     #[track_caller]
     pub fn start(self) -> Redis {
-        let program = programs::find("redis", "redis-server").display().to_string();
-        let supervisor = Supervisor::new("KILL");
+        let program = programs::find("redis", "redis-server");
         let password = self.password.clone();
-        let mut redis = Redis { supervisor, program, port: 0, password };
-        for attempt in 1.. {
-            redis.port = self.port.unwrap_or_else(free_port);
-            let written = fs::write(redis.dir().join("redis.conf"), self.config(redis.port));
+        let server = Server::start("redis-server", self.port, |port| {
+            let supervisor = Supervisor::new("KILL");
+            let written = fs::write(supervisor.dir().join("redis.conf"), self.config(port));
             written.unwrap_or_else(|error| panic!("cannot write redis.conf: {error}"));
-            let Err(log) = redis.launch() else { break };
-            let taken = log.contains("Address already in use") && self.port.is_none();
-            assert!(taken && attempt < ATTEMPTS, "redis-server did not start on port {}:\n{log}", redis.port);
-            redis.kill();
-        }
-        redis
+            let password = password.clone();
+            Plan {
+                supervisor,
+                command: vec![program.display().to_string(), "redis.conf".to_owned()],
+                ready: Box::new(move |pid| answers(port, password.as_deref(), pid).unwrap_or(false)),
+            }
+        });
+        Redis { server, password }
     }
 
     fn config(&self, port: u16) -> String {
@@ -242,4 +195,26 @@ impl RedisBuilder {
         }
         config
     }
+}
+
+impl fmt::Debug for RedisBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The options may hold passwords, too.
+        f.debug_struct("RedisBuilder").field("port", &self.port).finish_non_exhaustive()
+    }
+}
+
+fn connect(port: u16, password: Option<&str>) -> io::Result<Connection> {
+    let mut connection = Connection::open(port)?;
+    if let Some(password) = password {
+        connection.command(["AUTH", password])?;
+    }
+    Ok(connection)
+}
+
+/// Whether the server has loaded its data and is the one with this process id.
+fn answers(port: u16, password: Option<&str>, pid: u32) -> io::Result<bool> {
+    let Reply::Text(info) = connect(port, password)?.command(["INFO"])? else { return Ok(false) };
+    let is = |field: &str, value: &str| info.lines().any(|line| line == format!("{field}:{value}"));
+    Ok(is("loading", "0") && is("process_id", &pid.to_string()))
 }

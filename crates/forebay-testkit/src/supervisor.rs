@@ -9,7 +9,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::wait::wait_until;
+use crate::{programs::library_path, wait::wait_until};
 
 /// Lines of a server's log that are shown when it fails.
 const LOG_LINES: usize = 20;
@@ -44,6 +44,7 @@ impl Supervisor {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
+            .env("LD_LIBRARY_PATH", library_path())
             // Ctrl-C is for the test; the shell then sees its stdin end.
             .process_group(0)
             .spawn()
@@ -60,9 +61,26 @@ impl Supervisor {
         &self.dir
     }
 
+    /// Gives the directory to `user`, who also runs what is run and started from now on.
+    #[track_caller]
+    pub(crate) fn own(&self, user: &str) {
+        let answer = self.talk().order(&format!("own {user}"));
+        assert_eq!(answer, "ok", "cannot give {} to {user}:\n{}", self.dir.display(), self.log());
+    }
+
+    /// Runs `command` to its end, which must be a success.
+    #[track_caller]
+    pub(crate) fn run(&self, command: &[String]) {
+        let mut talk = self.talk();
+        talk.words(command);
+        let status = talk.order("run");
+        drop(talk);
+        assert_eq!(status, "0", "{} failed:\n{}", command.join(" "), self.log());
+    }
+
     /// Starts `command` as the server.
     #[track_caller]
-    pub(crate) fn start(&self, command: &[&str]) {
+    pub(crate) fn start(&self, command: &[String]) {
         let mut talk = self.talk();
         assert!(talk.pid.is_none(), "the server runs already");
         talk.words(command);
@@ -75,7 +93,7 @@ impl Supervisor {
         self.talk().pid
     }
 
-    /// Ends the server and all that it has started with SIGKILL, and waits until they are gone.
+    /// Ends the server and its children with SIGKILL, and waits until they are gone.
     #[track_caller]
     pub(crate) fn kill(&self) {
         let mut talk = self.talk();
@@ -102,10 +120,10 @@ impl Supervisor {
 
     /// Waits until `ready`, for as long as the server lives; `Err` is the end of its log.
     #[track_caller]
-    pub(crate) fn wait_ready(&self, mut ready: impl FnMut() -> bool) -> Result<(), String> {
+    pub(crate) fn wait_ready(&self, ready: impl Fn(u32) -> bool) -> Result<(), String> {
         let mut answer = Ok(());
         wait_until("the server to answer", || {
-            if ready() {
+            if self.pid().is_some_and(&ready) {
                 return true;
             }
             if matches!(self.state(), None | Some('Z')) {
@@ -147,7 +165,7 @@ impl Drop for Supervisor {
 
 impl Talk {
     #[track_caller]
-    fn words(&mut self, command: &[&str]) {
+    fn words(&mut self, command: &[String]) {
         for word in command {
             assert!(!word.contains('\n'), "a word of a command must not hold a line break: {word:?}");
             self.say(&format!("+{word}"));

@@ -57,7 +57,8 @@ impl Holder {
     }
 }
 
-fn children(parent: u32) -> Vec<u32> {
+/// The processes whose parent is `parent`.
+pub(crate) fn children(parent: u32) -> Vec<u32> {
     let processes = fs::read_dir("/proc").expect("Linux has it").flatten();
     let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     ids.filter(|pid| parent_of(*pid) == Some(parent)).collect()

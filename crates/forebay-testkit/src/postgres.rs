@@ -1,0 +1,144 @@
+//! One Postgres server.
+
+use std::{
+    fs,
+    ops::Deref,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+use crate::{
+    programs,
+    proxy::Proxy,
+    server::{Plan, Server},
+    sql,
+    supervisor::Supervisor,
+    unique::unique_prefix,
+    user::{is_root, ordinary_user},
+};
+
+/// A Postgres server on a loopback port, ended and removed when dropped.
+///
+/// Commits survive [`kill`](Server::kill); they are not forced to disk, so they would not survive the machine.
+/// The only role is the superuser `postgres`, without a password.
+///
+/// ```
+/// use forebay_testkit::Postgres;
+///
+/// # if forebay_testkit::without("postgres") { return; }
+/// let postgres = Postgres::shared();
+/// let database = postgres.new_database();
+/// postgres.query(&database, "CREATE TABLE t (id int)");
+/// assert_eq!(postgres.query(&database, "INSERT INTO t VALUES (1), (2) RETURNING id"), "1\n2");
+/// ```
+#[derive(Debug)]
+pub struct Postgres {
+    server: Server,
+    psql: PathBuf,
+}
+
+impl Postgres {
+    /// Starts a server with an empty cluster.
+    ///
+    /// # Panics
+    /// If it cannot be started; the message says why.
+    #[track_caller]
+    pub fn start() -> Self {
+        // Debian has a psql on the path that asks its own configuration which server is meant.
+        let program = programs::find("postgres", "postgres");
+        let program = program.canonicalize().unwrap_or(program);
+        let [initdb, psql] = ["initdb", "psql"].map(|name| program.with_file_name(name));
+        let server = Server::start("postgres", None, |port| plan(&program, &initdb, port));
+        Self { server, psql }
+    }
+
+    /// The one server that all tests of a binary share; it ends with the process. Tests keep apart by
+    /// [`new_database`](Self::new_database).
+    ///
+    /// # Panics
+    /// If it cannot be started; the message says why.
+    #[track_caller]
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Postgres> = OnceLock::new();
+        SHARED.get_or_init(Self::start)
+    }
+
+    /// The URL of `database`, which exists always if it is `postgres`.
+    pub fn url(&self, database: &str) -> String {
+        url_at(self.port(), database)
+    }
+
+    /// The URL of `database` that leads through `proxy`.
+    pub fn url_through(&self, proxy: &Proxy, database: &str) -> String {
+        url_at(proxy.port(), database)
+    }
+
+    /// Creates a database of this call's own and returns its name.
+    ///
+    /// # Panics
+    /// If the server does not answer.
+    #[track_caller]
+    pub fn new_database(&self) -> String {
+        let name = unique_prefix();
+        self.query("postgres", &format!("CREATE DATABASE {name} TEMPLATE template0"));
+        name
+    }
+
+    /// What `sql` answers in `database`, past the client under test: a line per row, columns apart by tabs, NULL
+    /// as an empty text.
+    ///
+    /// # Panics
+    /// If it fails; the message says why.
+    #[track_caller]
+    pub fn query(&self, database: &str, sql: &str) -> String {
+        let options = ["-X", "-q", "-A", "-t", "-F", "\t", "-v", "ON_ERROR_STOP=1"];
+        sql::ask(Command::new(&self.psql).args(options).args(["-d", &self.url(database), "-c", sql]))
+    }
+}
+
+impl Deref for Postgres {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+fn url_at(port: u16, database: &str) -> String {
+    format!("postgres://postgres@127.0.0.1:{port}/{database}")
+}
+
+fn plan(program: &Path, initdb: &Path, port: u16) -> Plan {
+    // At once, but with its shared memory removed.
+    let supervisor = Supervisor::new("QUIT");
+    if is_root() {
+        supervisor.own(ordinary_user());
+    }
+    // All of it is thrown away: what is synced survives the machine, what is written survives the server.
+    let options = "-D data -U postgres -A trust -E UTF8 --locale=C --no-sync";
+    supervisor.run(&command(initdb, options));
+
+    let options = "-D data -c listen_addresses=127.0.0.1 -c dynamic_shared_memory_type=mmap \
+                   -c fsync=off -c full_page_writes=off";
+    let mut command = command(program, options);
+    let sockets = format!("unix_socket_directories={}", supervisor.dir().display());
+    command.extend(["-p".to_owned(), port.to_string(), "-c".to_owned(), sockets]);
+
+    let state = supervisor.dir().join("data/postmaster.pid");
+    Plan { supervisor, command, ready: Box::new(move |pid| is_ready(&state, pid)) }
+}
+
+fn command(program: &Path, options: &str) -> Vec<String> {
+    let mut words = vec![program.display().to_string()];
+    words.extend(options.split_whitespace().map(str::to_owned));
+    words
+}
+
+/// Whether the server with this process id accepts connections, by the file in which it says so.
+fn is_ready(state: &Path, pid: u32) -> bool {
+    let text = fs::read_to_string(state).unwrap_or_default();
+    let mut lines = text.lines().map(str::trim);
+    // The first line is the process id, the eighth the state.
+    lines.next() == Some(pid.to_string().as_str()) && lines.nth(6) == Some("ready")
+}

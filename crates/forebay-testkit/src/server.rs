@@ -1,0 +1,96 @@
+//! What all servers have in common.
+
+use std::{fmt, path::Path};
+
+use crate::{ports::free_port, supervisor::Supervisor};
+
+/// Starts on ports that turn out to be taken before it is something else that is wrong.
+const ATTEMPTS: usize = 5;
+
+/// A server's process: what can be done to any of them.
+///
+/// [`Redis`](crate::Redis), [`Postgres`](crate::Postgres) and [`MariaDb`](crate::MariaDb) dereference to it.
+pub struct Server {
+    name: &'static str,
+    port: u16,
+    plan: Plan,
+}
+
+/// How to run a server on a certain port.
+pub(crate) struct Plan {
+    pub(crate) supervisor: Supervisor,
+    pub(crate) command: Vec<String>,
+    pub(crate) ready: Ready,
+}
+
+/// Whether the server with this process id answers: it, and not somebody else's on the same port.
+pub(crate) type Ready = Box<dyn Fn(u32) -> bool + Send + Sync>;
+
+impl Server {
+    /// Starts what `plan` says, on `port` or else on a free one.
+    #[track_caller]
+    pub(crate) fn start(name: &'static str, port: Option<u16>, plan: impl Fn(u16) -> Plan) -> Self {
+        for attempt in 1.. {
+            let wanted = port.unwrap_or_else(free_port);
+            let server = Self { name, port: wanted, plan: plan(wanted) };
+            let Err(log) = server.launch() else { return server };
+            let taken = log.contains("Address already in use") && port.is_none();
+            assert!(taken && attempt < ATTEMPTS, "{name} did not start on port {wanted}:\n{log}");
+        }
+        unreachable!("the last attempt has returned or panicked")
+    }
+
+    /// Where it listens on 127.0.0.1; the same after a restart.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its directory, for tests that put another state in place while it is down.
+    pub fn dir(&self) -> &Path {
+        self.plan.supervisor.dir()
+    }
+
+    /// Its process id; `None` after [`kill`](Self::kill).
+    pub fn pid(&self) -> Option<u32> {
+        self.plan.supervisor.pid()
+    }
+
+    /// Ends it and its children with SIGKILL. Nothing happens if it is down already.
+    pub fn kill(&self) {
+        self.plan.supervisor.kill();
+    }
+
+    /// Starts it again on the same port and data, killing it first if it runs.
+    ///
+    /// # Panics
+    /// If it cannot be started; the message says why.
+    #[track_caller]
+    pub fn restart(&self) {
+        self.kill();
+        if let Err(log) = self.launch() {
+            panic!("{} did not start again on port {}:\n{log}", self.name, self.port);
+        }
+    }
+
+    /// Stops its processes where they are (SIGSTOP): connections stay open, nothing is answered.
+    pub fn pause(&self) {
+        self.plan.supervisor.pause();
+    }
+
+    /// Lets it go on after [`pause`](Self::pause).
+    pub fn resume(&self) {
+        self.plan.supervisor.resume();
+    }
+
+    fn launch(&self) -> Result<(), String> {
+        let Plan { supervisor, command, ready } = &self.plan;
+        supervisor.start(command);
+        supervisor.wait_ready(ready)
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(self.name).field("port", &self.port).field("pid", &self.pid()).finish_non_exhaustive()
+    }
+}

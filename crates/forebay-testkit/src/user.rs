@@ -1,0 +1,17 @@
+//! Who runs the servers.
+
+use std::fs;
+
+/// Whether the test runs as root.
+pub(crate) fn is_root() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    // The real and the effective id.
+    status.lines().any(|line| line.split_whitespace().take(3).eq(["Uid:", "0", "0"]))
+}
+
+/// Who runs a server that refuses root: `postgres`, whom Debian's package creates, or else `nobody`.
+pub(crate) fn ordinary_user() -> &'static str {
+    let accounts = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let exists = |name| accounts.lines().any(|line| line.split(':').next() == Some(name));
+    if exists("postgres") { "postgres" } else { "nobody" }
+}
