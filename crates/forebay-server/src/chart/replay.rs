@@ -1,0 +1,112 @@
+//! The chart of a replay: what a limit let through and what it did not.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use forebay::Timestamp;
+
+use super::{
+    Options,
+    bars::{Bars, SECOND, WIDTHS, floor},
+    draw,
+};
+
+/// The most steps of time that are told apart while counting: more than any picture has bars.
+const MOST_STEPS: usize = 4_096;
+
+/// Counts what was allowed and what was limited, by the log's own time.
+///
+/// Nobody knows a log's span before its end, so it begins with steps of a second and doubles up when there
+/// are too many; memory stays below half a megabyte. Events may come in any order.
+#[derive(Clone, Debug)]
+pub struct Timeline {
+    /// The length of a step in microseconds.
+    step: i64,
+    /// Allowed and limited, by the beginning of their step in microseconds.
+    counts: BTreeMap<i64, [u64; 2]>,
+}
+
+impl Default for Timeline {
+    fn default() -> Self {
+        Self { step: SECOND, counts: BTreeMap::new() }
+    }
+}
+
+impl Timeline {
+    /// Counts `n` allowed hits.
+    pub fn allowed(&mut self, at: Timestamp, n: u64) {
+        self.add(at, [n, 0]);
+    }
+
+    /// Counts `n` limited hits.
+    pub fn limited(&mut self, at: Timestamp, n: u64) {
+        self.add(at, [0, n]);
+    }
+
+    /// Draws it as an SVG picture, allowed below limited.
+    ///
+    /// `title` may be any text.
+    pub fn chart(&self, title: &str, options: &Options) -> String {
+        let first = self.counts.first_key_value().map_or(0, |(&at, _)| at);
+        let last = self.counts.last_key_value().map_or(0, |(&at, _)| at.saturating_add(self.step));
+        let span = Timestamp::from_micros(first)..Timestamp::from_micros(last);
+        let step = Duration::from_micros(self.step.unsigned_abs());
+        let points = self.counts.iter().map(|(&at, &counts)| (Timestamp::from_micros(at), counts));
+        let offset = draw::offset(span.start, &options.zone);
+        let bars = Bars::new(points, &span, step, draw::most_bars(options), offset);
+        draw::svg(title, ["allowed", "limited"], &bars, &span, options)
+    }
+
+    fn add(&mut self, at: Timestamp, counts: [u64; 2]) {
+        add(self.counts.entry(floor(at.as_micros(), self.step)).or_default(), counts);
+        while self.counts.len() > MOST_STEPS {
+            let wider = WIDTHS.into_iter().find(|&width| width > self.step);
+            self.step = wider.unwrap_or_else(|| self.step.saturating_mul(2));
+            for (at, counts) in std::mem::take(&mut self.counts) {
+                add(self.counts.entry(floor(at, self.step)).or_default(), counts);
+            }
+        }
+    }
+}
+
+fn add(sums: &mut [u64; 2], counts: [u64; 2]) {
+    for (sum, n) in sums.iter_mut().zip(counts) {
+        *sum = sum.saturating_add(n);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn allowed_and_limited_are_told_apart_and_summed() {
+        let mut timeline = Timeline::default();
+        for second in (0..7_200).rev() {
+            timeline.allowed(Timestamp::from_secs(second), 1);
+            timeline.limited(Timestamp::from_secs(second), 2);
+        }
+        let svg = timeline.chart("hit", &Options::default());
+        assert!(svg.contains("7,200 allowed") && svg.contains("14,400 limited"), "{svg}");
+        assert!(svg.contains("hits per 30s"), "{svg}");
+    }
+
+    #[test]
+    fn memory_and_picture_stay_small_whatever_the_times_are() {
+        let mut timeline = Timeline::default();
+        let mut at = 1_i64;
+        for n in 0..100_000 {
+            at = at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(n);
+            timeline.allowed(Timestamp::from_micros(at), 1);
+        }
+        timeline.limited(Timestamp::from_micros(i64::MIN), u64::MAX);
+        timeline.limited(Timestamp::from_micros(i64::MAX), 1);
+        assert!(timeline.counts.len() <= MOST_STEPS);
+        let svg = timeline.chart("hit", &Options::default());
+        assert!(svg.contains("100,000 allowed") && svg.len() < 100_000, "{} bytes", svg.len());
+    }
+
+    #[test]
+    fn nothing_replayed_is_a_chart_that_says_so() {
+        assert!(Timeline::default().chart("hit", &Options::default()).contains("nothing was counted"));
+    }
+}

@@ -1,0 +1,286 @@
+//! Where an axis has its labels, and what they say.
+
+use std::ops::Range;
+
+use forebay::Timestamp;
+use jiff::{ToSpan, civil, tz::TimeZone};
+
+/// A label on the time axis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Tick {
+    pub at: Timestamp,
+    pub text: String,
+}
+
+/// The distance from one label to the next, by the calendar.
+#[derive(Clone, Copy, Debug)]
+enum Every {
+    Seconds(i64),
+    Days(i64),
+    Months(i64),
+    Years(i64),
+}
+
+use Every::{Days, Months, Seconds, Years};
+
+/// The distances to choose from, shortest first.
+const DISTANCES: [Every; 36] = [
+    Seconds(1),
+    Seconds(2),
+    Seconds(5),
+    Seconds(10),
+    Seconds(15),
+    Seconds(30),
+    Seconds(60),
+    Seconds(120),
+    Seconds(300),
+    Seconds(600),
+    Seconds(900),
+    Seconds(1_800),
+    Seconds(3_600),
+    Seconds(7_200),
+    Seconds(10_800),
+    Seconds(21_600),
+    Seconds(43_200),
+    Days(1),
+    Days(2),
+    Days(7),
+    Days(14),
+    Months(1),
+    Months(2),
+    Months(3),
+    Months(6),
+    Years(1),
+    Years(2),
+    Years(5),
+    Years(10),
+    Years(20),
+    Years(50),
+    Years(100),
+    Years(200),
+    Years(500),
+    Years(1_000),
+    Years(5_000),
+];
+
+impl Every {
+    fn micros(self) -> i64 {
+        let secs = match self {
+            Seconds(n) => n,
+            Days(n) => n * 86_400,
+            Months(n) => n * 30 * 86_400,
+            Years(n) => n * 365 * 86_400,
+        };
+        secs * 1_000_000
+    }
+
+    /// The last such point at or before `time`.
+    fn floor(self, time: civil::DateTime) -> Option<civil::DateTime> {
+        let date = time.date();
+        match self {
+            Seconds(n) => {
+                let midnight = date.to_datetime(civil::Time::midnight());
+                let since = midnight.duration_until(time).as_secs();
+                midnight.checked_add((since - since.rem_euclid(n)).seconds()).ok()
+            }
+            // Whole weeks begin on Mondays, as 1970-01-05 was.
+            Days(n) => {
+                let monday = civil::date(1970, 1, 5);
+                let since = monday.duration_until(date).as_hours() / 24;
+                Some(date.checked_sub(since.rem_euclid(n).days()).ok()?.to_datetime(civil::Time::midnight()))
+            }
+            Months(n) => {
+                let month = i64::from(date.month()) - 1;
+                let first = date.first_of_month().checked_sub((month % n).months()).ok()?;
+                Some(first.to_datetime(civil::Time::midnight()))
+            }
+            Years(n) => {
+                let first = date.first_of_year();
+                let first = first.checked_sub(i64::from(date.year()).rem_euclid(n).years()).ok()?;
+                Some(first.to_datetime(civil::Time::midnight()))
+            }
+        }
+    }
+
+    fn after(self, time: civil::DateTime) -> Option<civil::DateTime> {
+        let step = match self {
+            Seconds(n) => n.seconds(),
+            Days(n) => n.days(),
+            Months(n) => n.months(),
+            Years(n) => n.years(),
+        };
+        time.checked_add(step).ok()
+    }
+
+    fn text(self, time: civil::DateTime) -> String {
+        let midnight = time.time() == civil::Time::midnight();
+        let format = match self {
+            Seconds(_) | Days(_) if midnight => "%-d %b",
+            Seconds(1..=59) => "%H:%M:%S",
+            Seconds(_) | Days(_) => "%H:%M",
+            Months(_) if time.month() == 1 => "%Y",
+            Months(_) => "%b %Y",
+            Years(_) => "%Y",
+        };
+        time.strftime(format).to_string()
+    }
+}
+
+/// At most `most` labels within `span`, at round times of `zone`; none for years without a calendar.
+pub(super) fn times(span: &Range<Timestamp>, most: usize, zone: &TimeZone) -> Vec<Tick> {
+    let length = span.end.as_micros().saturating_sub(span.start.as_micros());
+    let most = i64::try_from(most.max(1)).unwrap_or(i64::MAX);
+    let every = DISTANCES.into_iter().find(|every| length / every.micros() < most).unwrap_or(Years(5_000));
+    let mut ticks: Vec<Tick> = Vec::new();
+    let start = jiff::Timestamp::from_microsecond(span.start.as_micros()).ok();
+    let mut next = start.and_then(|start| every.floor(zone.to_datetime(start)));
+    while let Some(time) = next {
+        let Ok(at) = zone.to_timestamp(time) else { break };
+        let at = Timestamp::from_micros(at.as_microsecond());
+        if at > span.end {
+            break;
+        }
+        // Where clocks are set forward two local times are the same moment.
+        let is_new = ticks.last().is_none_or(|last| last.at < at);
+        if at >= span.start && is_new {
+            ticks.push(Tick { at, text: every.text(time) });
+        }
+        next = every.after(time);
+    }
+    ticks
+}
+
+/// Round values from 0 to the first that is at least `max`, about five of them.
+pub(super) fn counts(max: u64) -> Vec<u128> {
+    let max = u128::from(max.max(1));
+    let rough = max.div_ceil(5);
+    let magnitude = 10_u128.pow(rough.ilog10());
+    let step = [1, 2, 5, 10].map(|n| n * magnitude).into_iter().find(|&step| step >= rough);
+    let step = step.unwrap_or(rough);
+    (0..=max.div_ceil(step)).map(|n| n * step).collect()
+}
+
+/// A count in short: `950`, `1.5k`, `20M`.
+pub(super) fn short(count: u128) -> String {
+    const PREFIXES: [&str; 7] = ["", "k", "M", "G", "T", "P", "E"];
+    let thousands = (count.max(1).ilog10() / 3).min(6);
+    let prefix = PREFIXES[thousands as usize];
+    let unit = 1_000_u128.pow(thousands);
+    let tenths = count * 10 / unit;
+    match tenths % 10 {
+        0 => format!("{}{prefix}", tenths / 10),
+        tenth => format!("{}.{tenth}{prefix}", tenths / 10),
+    }
+}
+
+/// A count in full: `9,069`.
+pub(super) fn full(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// The span in words: `17 May 2015 10:05 – 20 May 2015 21:05 UTC`.
+pub(super) fn range(span: &Range<Timestamp>, zone: &TimeZone) -> String {
+    let civil = |at: Timestamp| {
+        let at = jiff::Timestamp::from_microsecond(at.as_micros()).ok()?;
+        Some(at.to_zoned_datetime(zone.clone()))
+    };
+    let (Some(start), Some(end)) = (civil(span.start), civil(span.end)) else {
+        return format!("{} – {}", span.start, span.end);
+    };
+    let seconds = span.end.since(span.start).as_secs() < 600;
+    let (clock, name) = if seconds { ("%H:%M:%S", "%H:%M:%S %Z") } else { ("%H:%M", "%H:%M %Z") };
+    let day = "%-d %b %Y";
+    let end_day =
+        if start.date() == end.date() { String::new() } else { end.strftime(day).to_string() + " " };
+    format!("{} {} – {end_day}{}", start.strftime(day), start.strftime(clock), end.strftime(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn labels(from: &str, to: &str, most: usize, zone: &str) -> Vec<String> {
+        let span = from.parse().expect("a time")..to.parse().expect("a time");
+        let zone = TimeZone::get(zone).expect("a zone");
+        times(&span, most, &zone).into_iter().map(|tick| tick.text).collect()
+    }
+
+    #[test]
+    fn labels_are_round_and_as_precise_as_the_span_needs() {
+        let cases = [
+            ("2026-01-01T10:00:03Z", "2026-01-01T10:00:12Z", "10:00:04 10:00:06 10:00:08 10:00:10 10:00:12"),
+            ("2026-01-01T10:03:00Z", "2026-01-01T10:58:00Z", "10:15 10:30 10:45"),
+            ("2026-01-01T20:00:00Z", "2026-01-02T08:00:00Z", "21:00 2 Jan 03:00 06:00"),
+            ("2026-01-03T00:00:00Z", "2026-01-06T00:00:00Z", "3 Jan 4 Jan 5 Jan 6 Jan"),
+            ("2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z", "5 Jan 12 Jan 19 Jan 26 Jan"),
+            ("2025-11-20T00:00:00Z", "2026-03-20T00:00:00Z", "Dec 2025 2026 Feb 2026 Mar 2026"),
+            ("2021-05-01T00:00:00Z", "2026-01-01T00:00:00Z", "2022 2023 2024 2025 2026"),
+            ("1926-05-01T00:00:00Z", "2026-01-01T00:00:00Z", "1940 1960 1980 2000 2020"),
+        ];
+        for (from, to, expected) in cases {
+            assert_eq!(labels(from, to, 5, "UTC").join(" "), expected, "{from} to {to}");
+        }
+    }
+
+    #[test]
+    fn days_begin_when_the_zone_s_days_begin() {
+        let texts = labels("2026-03-28T12:00:00Z", "2026-03-29T12:00:00Z", 9, "Europe/Berlin");
+        assert_eq!(texts.join(" "), "15:00 18:00 21:00 29 Mar 03:00 06:00 09:00 12:00");
+    }
+
+    #[test]
+    fn counts_are_short_on_the_axis_and_full_in_words() {
+        let axis = |max| counts(max).into_iter().map(short).collect::<Vec<_>>().join(" ");
+        assert_eq!(axis(0), "0 1");
+        assert_eq!(axis(3), "0 1 2 3");
+        assert_eq!(axis(23), "0 5 10 15 20 25");
+        assert_eq!(axis(2_100), "0 500 1k 1.5k 2k 2.5k");
+        assert_eq!(axis(u64::MAX), "0 5E 10E 15E 20E");
+        assert_eq!([0, 999, 1_000, 1_234_567].map(full), ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn the_span_is_told_with_its_zone() {
+        let span = |from: &str, to: &str| from.parse().expect("a time")..to.parse().expect("a time");
+        let berlin = TimeZone::get("Europe/Berlin").expect("a zone");
+        let days = span("2026-01-01T10:00:00Z", "2026-01-03T23:00:00Z");
+        assert_eq!(range(&days, &berlin), "1 Jan 2026 11:00 – 4 Jan 2026 00:00 CET");
+        let minute = span("2026-01-01T10:00:00Z", "2026-01-01T10:01:00Z");
+        assert_eq!(range(&minute, &TimeZone::UTC), "1 Jan 2026 10:00:00 – 10:01:00 UTC");
+    }
+
+    proptest! {
+        #[test]
+        fn labels_are_few_ordered_and_inside(start: i64, length in 0..i64::MAX, most in 1..20_usize) {
+            // Also spans of a human size, which a plain random length never has.
+            for length in [length, length >> 20, length >> 36] {
+                let span = Timestamp::from_micros(start >> 8)..Timestamp::from_micros((start >> 8).saturating_add(length));
+                let ticks = times(&span, most, &TimeZone::UTC);
+                prop_assert!(ticks.len() <= most + most / 8 + 1, "{} of {}", ticks.len(), most);
+                prop_assert!(ticks.iter().all(|tick| span.start <= tick.at && tick.at <= span.end));
+                prop_assert!(ticks.windows(2).all(|pair| pair[0].at < pair[1].at));
+                prop_assert!(!range(&span, &TimeZone::UTC).is_empty());
+            }
+        }
+
+        #[test]
+        fn values_begin_at_zero_and_reach_the_largest(max: u64, shift in 0..64_u32) {
+            let values = counts(max >> shift);
+            prop_assert!(values[0] == 0 && *values.last().expect("a value") >= u128::from(max >> shift));
+            prop_assert!((2..=6).contains(&values.len()), "{:?}", values);
+            let mut texts: Vec<_> = values.into_iter().map(short).collect();
+            texts.dedup();
+            prop_assert!((2..=6).contains(&texts.len()), "{:?}", texts);
+        }
+    }
+}
