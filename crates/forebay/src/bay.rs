@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use crate::{
     buffer::{Buffer, BufferHandle},
     clock::Clock,
+    cluster::Cluster,
     engine::{Engine, embedded::Embedded},
     error::{Result, invalid},
     event::{Event, EventHandle},
@@ -130,6 +131,11 @@ impl Forebay {
     /// When the definition is not valid: see [`Event`].
     pub fn event(&self, event: Event) -> Result<EventHandle> {
         EventHandle::new(self.clone(), event)
+    }
+
+    /// The hosts of the store, for plain commands on many keys.
+    pub fn cluster(&self) -> Cluster {
+        Cluster::new(self.clone())
     }
 
     /// Whether the store answers.

@@ -6,6 +6,7 @@ mod failpoint;
 pub mod bay;
 pub mod buffer;
 pub mod clock;
+pub mod cluster;
 mod engine;
 pub mod error;
 pub mod event;

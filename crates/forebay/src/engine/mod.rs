@@ -44,6 +44,7 @@ use self::{
 };
 use crate::{
     buffer::{Row, RowKey},
+    cluster::{Command, Failure, HostStatus, Reply},
     error::Result,
     time::{Timestamp, When},
 };
@@ -193,6 +194,42 @@ impl Engine {
     /// that is reached; but one may be lost on the way, and none is a promise. A lease that runs out rings for nobody.
     pub(crate) fn lock_bell(&self, owner: Uuid) -> Bell {
         on!(self, it => it.lock_bell(owner))
+    }
+
+    // Plain keys and hosts
+
+    /// The hosts, in the order of their numbers.
+    pub(crate) fn hosts(&self) -> Vec<HostStatus> {
+        match self {
+            Self::Embedded(_) => vec![HostStatus::only("embedded")],
+        }
+    }
+
+    /// The number of the host that has a plain key.
+    pub(crate) fn host_of(&self, _key: &[u8]) -> usize {
+        match self {
+            Self::Embedded(_) => 0,
+        }
+    }
+
+    /// The slot of a plain key; `None` where keys are not placed by slots.
+    pub(crate) fn slot_of(&self, _key: &[u8]) -> Option<u16> {
+        match self {
+            Self::Embedded(_) => None,
+        }
+    }
+
+    /// Runs commands on one host, in their order, each on its own and with its own answer: no step, but a pipeline
+    /// of them. Sends none after `within`, and waits no longer for those that were sent.
+    pub(crate) async fn kv(
+        &self,
+        _host: usize,
+        commands: &[&Command],
+        _within: Duration,
+    ) -> Vec<Result<Reply, Failure>> {
+        match self {
+            Self::Embedded(it) => it.kv(commands).await,
+        }
     }
 
     // Everything

@@ -14,6 +14,7 @@
 
 mod buffer;
 mod limit;
+mod map;
 mod random;
 mod series;
 
@@ -65,6 +66,15 @@ cases! {
         generations_come_oldest_first_and_go_once,
         pending_tells_what_is_not_acknowledged,
         hostile_texts_come_back_as_they_went,
+    }
+    map {
+        the_same_command_twice_is_two_commands,
+        one_bad_command_costs_only_its_own_ticket,
+        tickets_keep_their_order,
+        values_come_back_as_they_went,
+        an_integer_counts_to_its_bounds,
+        a_ttl_of_zero_removes_at_once,
+        a_ticket_of_another_map_has_no_answer,
     }
     series {
         points_are_counted_in_every_resolution,

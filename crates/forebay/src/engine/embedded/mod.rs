@@ -1,6 +1,7 @@
 //! The engine in this process: no server, and in memory unless given a file.
 
 mod buffer;
+mod kv;
 mod limit;
 mod lock;
 mod series;
@@ -25,6 +26,7 @@ pub(crate) struct Embedded {
     series: Shards<series::Entry>,
     buffers: buffer::Partitions,
     locks: lock::Locks,
+    kv: Shards<kv::Entry>,
 }
 
 impl Embedded {
@@ -36,6 +38,7 @@ impl Embedded {
             series: Shards::new(),
             buffers: buffer::Partitions::default(),
             locks: lock::Locks::default(),
+            kv: Shards::new(),
         });
         tokio::spawn(sweep_regularly(Arc::downgrade(&engine), engine.clock.clone()));
         engine
@@ -47,6 +50,7 @@ impl Embedded {
         self.sweep_limits(now);
         self.sweep_series(now);
         self.sweep_locks(now);
+        self.sweep_kv(now);
     }
 
     /// How many keys of limits and series are held.

@@ -1,0 +1,64 @@
+//! What may be a key or a word of a command.
+
+/// A key, a value or a word of a command: text, bytes, or an integer, which is written in decimal.
+pub trait Argument {
+    /// Its bytes, as they go to the store.
+    fn to_bytes(&self) -> Box<[u8]>;
+}
+
+macro_rules! as_bytes {
+    ($($type:ty),*) => {$(
+        impl Argument for $type {
+            fn to_bytes(&self) -> Box<[u8]> {
+                let bytes: &[u8] = self.as_ref();
+                bytes.into()
+            }
+        }
+    )*};
+}
+
+macro_rules! forwarded {
+    ($($type:ty),*) => {$(
+        impl<T: Argument + ?Sized> Argument for $type {
+            fn to_bytes(&self) -> Box<[u8]> {
+                (**self).to_bytes()
+            }
+        }
+    )*};
+}
+
+macro_rules! in_decimal {
+    ($($type:ty),*) => {$(
+        impl Argument for $type {
+            fn to_bytes(&self) -> Box<[u8]> {
+                self.to_string().into_bytes().into()
+            }
+        }
+    )*};
+}
+
+as_bytes!(str, String, [u8], Vec<u8>);
+forwarded!(&T, Box<T>, std::sync::Arc<T>);
+in_decimal!(i8, i16, i32, i64, isize, u8, u16, u32, u64, usize);
+
+impl<const N: usize> Argument for [u8; N] {
+    fn to_bytes(&self) -> Box<[u8]> {
+        self.as_slice().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_bytes_and_integers_are_arguments() {
+        let of = |argument: &dyn Argument| argument.to_bytes().into_vec();
+        for argument in
+            [&"42" as &dyn Argument, &42_u8, &42_i64, b"42", &vec![b'4', b'2'], &String::from("42")]
+        {
+            assert_eq!(of(argument), b"42");
+        }
+        assert_eq!(of(&i64::MIN), b"-9223372036854775808");
+    }
+}

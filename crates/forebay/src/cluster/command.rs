@@ -1,0 +1,143 @@
+//! A command, as it goes to an engine.
+
+use std::fmt;
+
+use super::Fate;
+use crate::error::Error;
+
+/// A command on one plain key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Command {
+    /// Decides the host; empty in a command that goes to given hosts.
+    pub key: Box<[u8]>,
+    pub verb: Verb,
+}
+
+/// What is done to the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Get,
+    Set(Box<[u8]>),
+    Incr(i64),
+    Del,
+    /// In milliseconds; 0 removes the key.
+    Expire(u64),
+    /// All the words of a command, its name first. Only on Redis.
+    Raw(Vec<Box<[u8]>>),
+}
+
+/// Why there is no answer, and what may have happened all the same.
+pub(crate) type Failure = (Fate, Error);
+
+impl fmt::Display for Command {
+    /// The command's name and key: never its value, which may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.verb {
+            Verb::Get => f.write_str("get")?,
+            Verb::Set(_) => f.write_str("set")?,
+            Verb::Incr(_) => f.write_str("incr")?,
+            Verb::Del => f.write_str("del")?,
+            Verb::Expire(_) => f.write_str("expire")?,
+            Verb::Raw(words) => {
+                let name = words.first().map_or(&b""[..], |name| name);
+                write!(f, "raw {}", name.escape_ascii())?;
+            }
+        }
+        if self.key.is_empty() { Ok(()) } else { write!(f, " \"{}\"", self.key.escape_ascii()) }
+    }
+}
+
+/// Why a raw command must not be sent, if so.
+///
+/// Many callers share a connection. What changes its state, or stops it until something happens, would
+/// do so to all of them.
+pub(super) fn unfit(words: &[Box<[u8]>]) -> Option<&'static str> {
+    const STATE: &[&str] = &[
+        "ASKING",
+        "AUTH",
+        "CLIENT",
+        "DISCARD",
+        "EXEC",
+        "HELLO",
+        "MONITOR",
+        "MULTI",
+        "PSUBSCRIBE",
+        "PSYNC",
+        "PUNSUBSCRIBE",
+        "QUIT",
+        "READONLY",
+        "READWRITE",
+        "REPLCONF",
+        "RESET",
+        "SELECT",
+        "SSUBSCRIBE",
+        "SUBSCRIBE",
+        "SUNSUBSCRIBE",
+        "SYNC",
+        "UNSUBSCRIBE",
+        "UNWATCH",
+        "WATCH",
+    ];
+    const BLOCKS: &[&str] = &[
+        "BLMOVE",
+        "BLMPOP",
+        "BLPOP",
+        "BRPOP",
+        "BRPOPLPUSH",
+        "BZMPOP",
+        "BZPOPMAX",
+        "BZPOPMIN",
+        "WAIT",
+        "WAITAOF",
+    ];
+    let is =
+        |word: &[u8], names: &[&str]| names.iter().any(|name| word.eq_ignore_ascii_case(name.as_bytes()));
+    let Some(name) = words.first().filter(|name| !name.is_empty()) else {
+        return Some("a command has a name");
+    };
+    if is(name, STATE) {
+        return Some("it changes the connection, which others share");
+    }
+    // After `STREAMS` come the names of keys.
+    let mut options = words[1..].iter().take_while(|word| !is(word, &["STREAMS"]));
+    let waits = is(name, &["XREAD", "XREADGROUP"]) && options.any(|word| is(word, &["BLOCK"]));
+    if is(name, BLOCKS) || waits {
+        return Some("it would hold up the connection, which others share");
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<Box<[u8]>> {
+        text.split(' ').map(|word| word.as_bytes().into()).collect()
+    }
+
+    #[test]
+    fn what_would_harm_others_on_the_connection_is_unfit() {
+        for text in [
+            "MULTI",
+            "select 1",
+            "SubScribe a",
+            "CLIENT REPLY OFF",
+            "BLPOP a 0",
+            "xread BLOCK 0 STREAMS a $",
+            "",
+        ] {
+            assert!(unfit(&words(text)).is_some(), "{text}");
+        }
+        for text in ["GET a", "XREAD STREAMS block 0", "HSET multi f v", "EVAL x 0", "LPOP a"] {
+            assert_eq!(unfit(&words(text)), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_command_is_named_without_its_value() {
+        let set = Command { key: (*b"a\xff").into(), verb: Verb::Set((*b"secret").into()) };
+        assert_eq!(set.to_string(), r#"set "a\xff""#);
+        let raw = Command { key: (*b"").into(), verb: Verb::Raw(words("DBSIZE")) };
+        assert_eq!(raw.to_string(), "raw DBSIZE");
+    }
+}

@@ -1,0 +1,77 @@
+//! Asking about the hosts.
+
+use super::{HostStatus, Map};
+use crate::{
+    bay::Forebay,
+    error::{Result, invalid},
+};
+
+/// The hosts of an open store, one or many. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    bay: Forebay,
+}
+
+/// Where a key is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Route {
+    /// Its slot, 0 to 16383: the same as in Redis Cluster. `None` where keys are not placed by slots.
+    pub slot: Option<u16>,
+    /// The host's name.
+    pub host: Box<str>,
+}
+
+/// Some of the hosts, for commands that have no key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Their numbers.
+    pub(super) hosts: Vec<usize>,
+}
+
+impl Cluster {
+    pub(crate) fn new(bay: Forebay) -> Self {
+        Self { bay }
+    }
+
+    /// An empty map, to gather commands in.
+    pub fn map(&self) -> Map {
+        Map::new(self.bay.clone())
+    }
+
+    /// Every host.
+    pub fn all(&self) -> Target {
+        Target { hosts: (0..self.hosts().len()).collect() }
+    }
+
+    /// The hosts with these names, in this order.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a name that none has, with those that there are.
+    pub fn target(&self, names: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Target> {
+        let known = self.hosts();
+        let number = |name: &str| {
+            known.iter().position(|host| *host.name == *name).ok_or_else(|| {
+                let all: Vec<_> = known.iter().map(|host| &*host.name).collect();
+                invalid(format!("host {name:?}: the hosts are {}", all.join(", ")))
+            })
+        };
+        let hosts = names.into_iter().map(|name| number(name.as_ref())).collect::<Result<_>>()?;
+        Ok(Target { hosts })
+    }
+
+    /// The hosts, in the order of their numbers, and how they have been answering.
+    pub fn hosts(&self) -> Vec<HostStatus> {
+        self.bay.engine().hosts()
+    }
+
+    /// Which host has a key: one of a [`Map`], the key of a limit, or the name of a lock.
+    ///
+    /// Series and buffers place their partitions and not their keys.
+    pub fn route(&self, key: impl super::Argument) -> Route {
+        let key = key.to_bytes();
+        let engine = self.bay.engine();
+        let host = engine.hosts().swap_remove(engine.host_of(&key)).name;
+        Route { slot: engine.slot_of(&key), host }
+    }
+}

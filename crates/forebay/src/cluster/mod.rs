@@ -1,0 +1,39 @@
+//! Plain commands on whichever host has their key, many in one go.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+//! use forebay::{Forebay, cluster::Ticket, time::days};
+//!
+//! let bay = Forebay::open("memory:").await?;
+//! let mut map = bay.cluster().map();
+//! let hits: Vec<Ticket<i64>> = (0..5).map(|user| map.incr(format!("hits:{user}"), 1)).collect();
+//! map.expire("hits:0", days(1));
+//! let answers = map.run().await;
+//! for ticket in hits {
+//!     assert_eq!(answers.get(ticket)?, 1);
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! Each host gets its commands as one pipeline, all hosts at the same time. Each command has its own
+//! answer: what one is refused, or a host that is dead, costs no other command anything.
+//!
+//! Keys go to the store as they are, without the prefix of Forebay's own structures, and to the host
+//! where the router finds them: with `nydus-partition`, say, where Nydus would look for them.
+
+mod answers;
+mod argument;
+mod command;
+mod handle;
+mod map;
+mod reply;
+mod status;
+
+pub use answers::{Answers, CommandError, Fate, HostAnswer};
+pub use argument::Argument;
+pub use handle::{Cluster, Route, Target};
+pub use map::{MAX_TTL, Map, Ticket};
+pub use reply::{FromReply, Reply};
+pub use status::{Health, HostStatus};
+
+pub(crate) use command::{Command, Failure, Verb};

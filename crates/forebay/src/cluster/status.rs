@@ -1,0 +1,56 @@
+//! How hosts are.
+
+use std::fmt;
+
+/// How a host has been answering.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Health {
+    /// It answers.
+    #[default]
+    Up,
+    /// It failed to answer lately. It is still asked.
+    Suspect,
+    /// It does not answer. Calls for it fail at once, and its keys wait for it: no other host gets them.
+    Down,
+    /// It answers again, and has still to show that it keeps to it.
+    HalfOpen,
+}
+
+impl Health {
+    /// The word for it: `up`, `suspect`, `down` or `half-open`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Suspect => "suspect",
+            Self::Down => "down",
+            Self::HalfOpen => "half-open",
+        }
+    }
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A host, as this process sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HostStatus {
+    /// Its name, which stays when its address changes.
+    pub name: Box<str>,
+    /// How it has been answering.
+    pub health: Health,
+    /// Of the 16384 slots, those it owns; `None` where keys are not placed by slots.
+    pub slots: Option<u16>,
+    /// What it came to the last time it did not answer, unless it is up.
+    pub reason: Option<Box<str>>,
+}
+
+impl HostStatus {
+    /// The one host of a store that has no others.
+    pub(crate) fn only(name: &str) -> Self {
+        Self { name: name.into(), health: Health::Up, slots: None, reason: None }
+    }
+}
