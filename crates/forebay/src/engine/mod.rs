@@ -28,6 +28,9 @@ pub(crate) mod cluster;
 pub mod conformance;
 pub(crate) mod embedded;
 mod open;
+#[cfg(feature = "redis")]
+#[cfg_attr(not(test), expect(dead_code, reason = "opened by URL once it has all steps"))]
+mod redis;
 pub(crate) mod step;
 
 use std::{sync::Arc, time::Duration};

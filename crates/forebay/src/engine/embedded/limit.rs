@@ -102,7 +102,8 @@ impl Embedded {
         let hash = hash_pair(take.limit.as_str(), take.key);
         let mut shard = self.limits.lock(hash);
         let mut state = take.rule.settle(stored(&shard, hash, take), now);
-        if charged.is_none_or(|window| window == state.0) {
+        // Nothing in use, nothing to give back: a refund does not make a key.
+        if state.1 > 0 && charged.is_none_or(|window| window == state.0) {
             state = take.rule.refund(state, take.cost);
             self.store(&mut shard, hash, take, state, now, when);
         }

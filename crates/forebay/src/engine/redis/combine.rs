@@ -1,0 +1,274 @@
+//! Many callers, few round trips.
+//!
+//! While a round trip is under way, requests gather; when it ends, all that gathered go as one pipeline,
+//! and every caller gets its own answer. There is no timer: a request that finds the connection idle goes
+//! at once and alone, and costs one round trip. Two round trips may be under way, so that the server
+//! works on one batch while this process reads and writes the next.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use tokio::{sync::Notify, task::AbortHandle};
+
+use super::{
+    connection::Host,
+    plan::{Answers, Charge, Gathered, Plan, Request, Verdict},
+};
+use crate::{
+    engine::step::Take,
+    error::{Error, ErrorKind, Result},
+    limit::rule::State,
+};
+
+/// Round trips under way at most: two keep server and client busy at once; a third only makes batches smaller.
+const LANES: usize = 2;
+
+/// Gathered that may gather: some hundred times what a fast host answers within the usual deadline of a limit
+/// would need this many; beyond it waiting is hopeless.
+const MOST_REQUESTS: usize = 1 << 16;
+
+/// Bytes of keys that may gather.
+const MOST_BYTES: usize = 8 << 20;
+
+/// Combines the takes of all callers in this process on one host.
+#[derive(Debug)]
+pub(super) struct Combiner {
+    shared: Arc<Shared>,
+    lanes: Vec<AbortHandle>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    host: Arc<Host>,
+    /// Protects what gathers and the count of round trips together: a request either sees the connection
+    /// idle, or is seen by whoever makes it idle. Held for some dozen instructions, never across an await.
+    queue: Mutex<Queue>,
+    /// Wakes a lane that has nothing to do.
+    bell: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    under_way: usize,
+    batch: Arc<Batch>,
+    gathered: Gathered,
+    wakers: Vec<Waker>,
+}
+
+/// The meeting point of the requests of one pipeline and its answers.
+#[derive(Debug, Default)]
+struct Batch {
+    answers: OnceLock<Result<Answers>>,
+    /// Tasks that moved after they asked: request, and the waker that counts. Also makes setting `answers` and
+    /// looking for whom to wake one step.
+    moved: Mutex<Vec<(usize, Waker)>>,
+}
+
+impl Combiner {
+    /// A combiner for `host`. Needs a tokio runtime.
+    pub(super) fn new(host: Arc<Host>) -> Self {
+        let shared = Arc::new(Shared { host, queue: Mutex::default(), bell: Notify::new() });
+        let lanes = (0..LANES).map(|_| tokio::spawn(lane(shared.clone())).abort_handle()).collect();
+        Self { shared, lanes }
+    }
+
+    /// If nothing is under way: the right to send one request alone, now.
+    pub(super) fn idle(&self) -> Option<Alone<'_>> {
+        let mut queue = self.shared.queue();
+        let idle = queue.under_way == 0 && queue.gathered.requests.is_empty();
+        idle.then(|| {
+            queue.under_way += 1;
+            Alone(&self.shared)
+        })
+    }
+
+    /// Charges all of `takes` or none, in the next round trip. `key` appends the key of a take.
+    pub(super) fn submit<'a>(
+        &'a self,
+        takes: &'a [Take<'a>],
+        at: Option<u64>,
+        key: impl Fn(&mut Vec<u8>, &Take<'_>) + Unpin + 'a,
+    ) -> impl Future<Output = Result<(Verdict, Vec<State>)>> + 'a {
+        let mut place: Option<Waiting<'a>> = None;
+        std::future::poll_fn(move |context| {
+            if let Some(waiting) = &mut place {
+                return waiting.poll(context);
+            }
+            match self.shared.enqueue(takes, at, &key, context.waker()) {
+                Ok(waiting) => place = Some(waiting),
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+            Poll::Pending
+        })
+    }
+}
+
+impl Drop for Combiner {
+    fn drop(&mut self) {
+        self.lanes.iter().for_each(AbortHandle::abort);
+    }
+}
+
+impl Shared {
+    /// Sections do not panic half-way through a change, so a poisoned queue is whole.
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enqueue(
+        &self,
+        takes: &[Take<'_>],
+        at: Option<u64>,
+        key: impl Fn(&mut Vec<u8>, &Take<'_>),
+        waker: &Waker,
+    ) -> Result<Waiting<'_>> {
+        let mut queue = self.queue();
+        let Queue { under_way, batch, gathered, wakers } = &mut *queue;
+        let index = gathered.requests.len();
+        if index >= MOST_REQUESTS || gathered.keys.len() >= MOST_BYTES {
+            let text = format!("redis {}: {index} requests wait already", self.host.name());
+            return Err(Error::new(ErrorKind::Overloaded, text));
+        }
+        let first = gathered.charges.len();
+        for take in takes {
+            let start = gathered.keys.len();
+            key(&mut gathered.keys, take);
+            let key = start..gathered.keys.len();
+            gathered.charges.push(Charge { key, rule: take.rule, cost: take.cost });
+        }
+        gathered.requests.push(Request { charges: first..gathered.charges.len(), at, cancelled: false });
+        wakers.push(waker.clone());
+        let waiting = Waiting { shared: self, batch: batch.clone(), index, first, charges: takes.len() };
+        let ring = index == 0 && *under_way < LANES;
+        drop(queue);
+        if ring {
+            self.bell.notify_one();
+        }
+        Ok(waiting)
+    }
+
+    /// Takes what has gathered, if a round trip may begin.
+    fn begin(&self) -> Option<(Arc<Batch>, Gathered, Vec<Waker>)> {
+        let mut queue = self.queue();
+        let requests = queue.gathered.requests.len();
+        if requests == 0 || queue.under_way >= LANES {
+            return None;
+        }
+        queue.under_way += 1;
+        let (keys, charges) = (queue.gathered.keys.len(), queue.gathered.charges.len());
+        // The next batch will be about as large as this one.
+        let next = Gathered {
+            keys: Vec::with_capacity(keys),
+            charges: Vec::with_capacity(charges),
+            requests: Vec::with_capacity(requests),
+        };
+        let batch = std::mem::take(&mut queue.batch);
+        let gathered = std::mem::replace(&mut queue.gathered, next);
+        let room = Vec::with_capacity(queue.wakers.len());
+        let wakers = std::mem::replace(&mut queue.wakers, room);
+        Some((batch, gathered, wakers))
+    }
+
+    /// A round trip ended; says whether requests gathered meanwhile.
+    fn end(&self) -> bool {
+        let mut queue = self.queue();
+        queue.under_way -= 1;
+        !queue.gathered.requests.is_empty()
+    }
+
+    async fn answers(&self, gathered: &Gathered) -> Result<Answers> {
+        let plan = Plan::new(gathered);
+        let calls = plan.calls(gathered, |script, keys, bytes| self.host.call(script, keys, bytes));
+        let replies = self.host.run(calls).await?;
+        Ok(plan.answers(gathered, replies, self.host.name()))
+    }
+}
+
+/// Sends batch after batch.
+async fn lane(shared: Arc<Shared>) {
+    loop {
+        shared.bell.notified().await;
+        loop {
+            // Callers that were just answered ask again at once: let them, so that they share a batch.
+            tokio::task::yield_now().await;
+            let Some((batch, gathered, wakers)) = shared.begin() else { break };
+            let answers = shared.answers(&gathered).await;
+            shared.end();
+            batch.settle(answers, wakers);
+        }
+    }
+}
+
+impl Batch {
+    fn settle(&self, answers: Result<Answers>, wakers: Vec<Waker>) {
+        let mut moved = self.moved();
+        // Only the lane that took the batch settles it.
+        let _ = self.answers.set(answers);
+        let moved = std::mem::take(&mut *moved);
+        wakers.into_iter().chain(moved.into_iter().map(|(_, waker)| waker)).for_each(Waker::wake);
+    }
+
+    fn moved(&self) -> MutexGuard<'_, Vec<(usize, Waker)>> {
+        self.moved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request that has been queued or sent.
+#[derive(Debug)]
+struct Waiting<'a> {
+    shared: &'a Shared,
+    batch: Arc<Batch>,
+    index: usize,
+    /// Of the batch's charges.
+    first: usize,
+    charges: usize,
+}
+
+impl Waiting<'_> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(Verdict, Vec<State>)>> {
+        if let Some(answers) = self.batch.answers.get() {
+            return Poll::Ready(self.answer(answers));
+        }
+        let mut moved = self.batch.moved();
+        if let Some(answers) = self.batch.answers.get() {
+            return Poll::Ready(self.answer(answers));
+        }
+        match moved.iter_mut().find(|(index, _)| *index == self.index) {
+            Some((_, waker)) => waker.clone_from(context.waker()),
+            None => moved.push((self.index, context.waker().clone())),
+        }
+        Poll::Pending
+    }
+
+    fn answer(&self, answers: &Result<Answers>) -> Result<(Verdict, Vec<State>)> {
+        let answers = answers.as_ref().map_err(Clone::clone)?;
+        let verdict = answers.requests[self.index].clone()?;
+        Ok((verdict, answers.states[self.first..self.first + self.charges].to_vec()))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    /// A request that nobody waits for and that has not been sent is not sent.
+    fn drop(&mut self) {
+        if self.batch.answers.get().is_none() {
+            let mut queue = self.shared.queue();
+            if Arc::ptr_eq(&queue.batch, &self.batch) {
+                queue.gathered.requests[self.index].cancelled = true;
+            }
+        }
+    }
+}
+
+/// The right to send one request while nothing else is under way; dropping it gives way to what gathered.
+#[derive(Debug)]
+pub(super) struct Alone<'a>(&'a Shared);
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        if self.0.end() {
+            self.0.bell.notify_one();
+        }
+    }
+}

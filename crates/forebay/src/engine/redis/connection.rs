@@ -1,0 +1,317 @@
+//! The connection to one host: kept up, and never sending a mutation twice.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use redis::{Cmd, Pipeline, RedisResult, Value, aio::MultiplexedConnection};
+use tokio::{
+    sync::{Notify, watch},
+    task::AbortHandle,
+};
+
+use super::{
+    handshake::{Met, Target, connect},
+    reply::{accepted, is_noscript, is_readonly, lost, unavailable, unexpected},
+    script::Script,
+};
+use crate::{
+    clock::Clock,
+    error::{Error, ErrorKind, Result},
+};
+
+/// Connecting, the handshake and loading the scripts together.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// A host that has not answered for so long is given up, and the connection with it. Limits have a
+/// shorter deadline of their own; this one is for peers that vanish without a word.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// Between two attempts to connect, doubling from the first to the second.
+const BACKOFF: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(2)];
+
+/// One host, and the connection to it.
+#[derive(Debug)]
+pub(super) struct Host {
+    target: Target,
+    clock: Clock,
+    link: watch::Sender<Link>,
+    /// The scripts' hashes as the server computed them. Set before `link` is up for the first time.
+    hashes: OnceLock<Box<[String]>>,
+    keeper: OnceLock<AbortHandle>,
+}
+
+/// Whether there is a connection.
+#[derive(Clone, Debug)]
+enum Link {
+    /// The first attempt since the last connection is under way.
+    Connecting,
+    Up(Session),
+    /// The last attempt failed; more follow.
+    Down(Error),
+    Closed,
+}
+
+/// A connection that stands, or did a moment ago.
+#[derive(Clone)]
+pub(super) struct Session {
+    connection: MultiplexedConnection,
+    facts: Arc<Facts>,
+}
+
+/// What a connection learned when it was made.
+#[derive(Debug)]
+struct Facts {
+    met: Met,
+    /// Rung by whoever finds that the connection is of no use any more.
+    give_up: Notify,
+}
+
+/// A script call, ready to be sent.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub script: Script,
+    pub command: Cmd,
+}
+
+impl Host {
+    /// Connects to `url`, and keeps connected.
+    pub(super) async fn open(url: &str, clock: Clock) -> Result<Arc<Self>> {
+        let host = Arc::new(Self {
+            target: Target::parse(url)?,
+            clock,
+            link: watch::Sender::new(Link::Connecting),
+            hashes: OnceLock::new(),
+            keeper: OnceLock::new(),
+        });
+        let keeper = tokio::spawn(keep_up(host.clone()));
+        host.keeper.set(keeper.abort_handle()).expect("set once");
+        match host.session().await {
+            Ok(_) => Ok(host),
+            Err(error) => {
+                host.close();
+                Err(error)
+            }
+        }
+    }
+
+    /// The host as messages name it.
+    pub(super) fn name(&self) -> &str {
+        &self.target.name
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The connection, once the attempt under way has come to something.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] while there is none, [`ErrorKind::Closed`] for ever.
+    pub(super) async fn session(&self) -> Result<Session> {
+        if let Link::Up(session) = &*self.link.borrow() {
+            return Ok(session.clone());
+        }
+        let mut link = self.link.subscribe();
+        let settled = link.wait_for(|link| !matches!(link, Link::Connecting)).await;
+        match settled.as_deref() {
+            Ok(Link::Up(session)) => Ok(session.clone()),
+            Ok(Link::Down(error)) => Err(error.clone()),
+            _ => Err(Error::new(ErrorKind::Closed, format!("redis {}: the store was closed", self.name()))),
+        }
+    }
+
+    /// A call of `script`, whose keys and arguments are still to be added.
+    pub(super) fn call(&self, script: Script, keys: usize, bytes: usize) -> Call {
+        let mut command = Cmd::with_capacity(keys + 5, bytes + 64);
+        let hash = self.hashes.get().map_or("", |hashes| &hashes[script.index()]);
+        command.arg("EVALSHA").arg(hash).arg(keys);
+        Call { script, command }
+    }
+
+    /// Sends calls as one pipeline. Each has its own answer; one that is refused costs the others nothing.
+    ///
+    /// A server that has lost a script says so before anything ran: that call, and only it, is sent again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`]: nothing was sent. [`ErrorKind::Ambiguous`] or [`ErrorKind::Timeout`]:
+    /// each of them may have been applied.
+    pub(super) async fn run(&self, calls: Vec<Call>) -> Result<Vec<Result<Value>>> {
+        let session = self.session().await?;
+        self.run_on(&session, calls).await
+    }
+
+    /// [`run`](Self::run) for a single call.
+    pub(super) async fn run_one(&self, call: Call) -> Result<Value> {
+        self.run(vec![call]).await?.swap_remove(0)
+    }
+
+    /// [`run`](Self::run) on this connection, and on no later one.
+    pub(super) async fn run_on(&self, session: &Session, calls: Vec<Call>) -> Result<Vec<Result<Value>>> {
+        if calls.is_empty() {
+            return Ok(vec![]);
+        }
+        let scripts: Vec<Script> = calls.iter().map(|call| call.script).collect();
+        let pipeline = pipeline(calls.into_iter().map(|call| call.command));
+        let mut values = self.send(session, &pipeline).await?;
+        let missing: Vec<usize> = (0..values.len()).filter(|&i| is_noscript(&values[i])).collect();
+        if !missing.is_empty() {
+            // `SCRIPT FLUSH`, or a restart that this connection has survived by way of a proxy.
+            let loads = missing.iter().map(|&i| load(scripts[i]));
+            let commands: Vec<&Cmd> = pipeline.cmd_iter().collect();
+            let again = missing.iter().map(|&i| commands[i].clone());
+            let answers = self.send(session, &self::pipeline(loads.chain(again))).await?;
+            for (&i, value) in missing.iter().zip(answers.into_iter().skip(missing.len())) {
+                values[i] = value;
+            }
+        }
+        Ok(values.into_iter().map(|value| accepted(self.name(), value)).collect())
+    }
+
+    /// Sends one command that changes nothing; it is sent again once if the connection ends meanwhile.
+    pub(super) async fn query(&self, command: &Cmd) -> Result<Value> {
+        match self.command(command).await {
+            Err(error) if error.kind() == ErrorKind::Ambiguous => self.command(command).await,
+            answer => answer,
+        }
+    }
+
+    /// Sends one command, once.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub(super) async fn command(&self, command: &Cmd) -> Result<Value> {
+        let session = self.session().await?;
+        let mut values = self.send(&session, &pipeline([command.clone()])).await?;
+        accepted(self.name(), values.swap_remove(0))
+    }
+
+    /// What of the server's settings breaks a promise.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let Link::Up(session) = &*self.link.borrow() else { return vec![] };
+        let policy = &session.facts.met.maxmemory_policy;
+        if &**policy == "noeviction" {
+            return vec![];
+        }
+        vec![format!(
+            "redis {}: maxmemory-policy is {policy}: under memory pressure the server drops buffered rows and \
+             locks without a word; set it to noeviction",
+            self.name()
+        )]
+    }
+
+    /// Ends the connection and all attempts.
+    pub(super) fn close(&self) {
+        self.link.send_replace(Link::Closed);
+        if let Some(keeper) = self.keeper.get() {
+            keeper.abort();
+        }
+    }
+
+    /// The replies to the commands, in order. A refusal is a reply.
+    async fn send(&self, session: &Session, commands: &Pipeline) -> Result<Vec<Value>> {
+        let mut connection = session.connection.clone();
+        let sent = self.clock.timeout(ANSWER, send(&mut connection, commands)).await;
+        match sent {
+            Some(Ok(values)) if values.len() == commands.len() => {
+                if values.iter().any(is_readonly) {
+                    session.facts.give_up.notify_one();
+                }
+                Ok(values)
+            }
+            Some(Ok(_)) => Err(unexpected(self.name(), "a pipeline")),
+            Some(Err(cause)) => Err(lost(self.name(), cause)),
+            None => {
+                session.facts.give_up.notify_one();
+                let text = format!("redis {}: no answer within {ANSWER:?}", self.name());
+                Err(Error::new(ErrorKind::Timeout, text))
+            }
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Session {
+    /// The server's replication id when this connection was made. Another one, on whatever connection:
+    /// the server may have lost what it had acknowledged.
+    pub(super) fn replid(&self) -> &str {
+        &self.facts.met.replid
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Session").field(&self.facts).finish()
+    }
+}
+
+pub(super) fn pipeline(commands: impl IntoIterator<Item = Cmd>) -> Pipeline {
+    let mut pipeline = Pipeline::new();
+    for command in commands {
+        pipeline.add_command(command);
+    }
+    pipeline
+}
+
+pub(super) async fn send(
+    connection: &mut MultiplexedConnection,
+    commands: &Pipeline,
+) -> RedisResult<Vec<Value>> {
+    let mut each = commands.cmd_iter();
+    if let (Some(command), None) = (each.next(), each.next()) {
+        return Ok(vec![connection.send_packed_command(command).await?]);
+    }
+    connection.send_packed_commands(commands, 0, commands.len()).await
+}
+
+/// Connects, drives the connection while it lasts, and begins again.
+async fn keep_up(host: Arc<Host>) {
+    let mut pause = BACKOFF[0];
+    loop {
+        let attempt = host.clock.timeout(CONNECT, connect(&host.target)).await;
+        let attempt = attempt.unwrap_or_else(|| {
+            Err(unavailable(host.name(), format_args!("cannot connect within {CONNECT:?}")))
+        });
+        match attempt {
+            Ok((connection, driver, met)) => {
+                pause = BACKOFF[0];
+                // The same texts have the same hashes on every server.
+                host.hashes.get_or_init(|| met.hashes.clone());
+                let facts = Arc::new(Facts { met, give_up: Notify::new() });
+                host.link.send_replace(Link::Up(Session { connection, facts: facts.clone() }));
+                tokio::select! {
+                    biased;
+                    () = driver => {}
+                    () = facts.give_up.notified() => {}
+                }
+                tracing::warn!(host = %host.name(), "connection to redis ended");
+                host.link.send_replace(Link::Connecting);
+            }
+            Err(error) => {
+                tracing::debug!(host = %host.name(), %error, "cannot connect to redis");
+                host.link.send_replace(Link::Down(error));
+                host.clock.sleep(jittered(pause)).await;
+                pause = (pause * 2).min(BACKOFF[1]);
+            }
+        }
+    }
+}
+
+/// Half of `pause` to all of it, so that processes that lost a host together do not come back together.
+fn jittered(pause: Duration) -> Duration {
+    let random = RandomState::new().hash_one(()) % 1_000;
+    pause / 2 + pause.mul_f64(random as f64 / 2_000.0)
+}
+
+pub(super) fn load(script: Script) -> Cmd {
+    let mut command = redis::cmd("SCRIPT");
+    command.arg("LOAD").arg(script.source());
+    command
+}

@@ -1,0 +1,139 @@
+//! Making a connection: the URL, the protocol, the scripts, and who the server is.
+
+use std::pin::Pin;
+
+use redis::{
+    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion,
+    RedisConnectionInfo, RedisError, RedisResult, aio::MultiplexedConnection,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+};
+
+use super::{
+    connection::{load, pipeline, send},
+    reply::{accepted, text, unavailable, unexpected, unreachable},
+    script::Script,
+};
+use crate::error::{Error, ErrorKind, Result, invalid};
+
+/// The oldest server whose commands suffice.
+const OLDEST: (u32, u32) = (6, 2);
+
+/// Where a host is, and how to log in there.
+#[derive(Debug)]
+pub(super) struct Target {
+    /// For messages: never with a password.
+    pub name: Box<str>,
+    info: ConnectionInfo,
+}
+
+impl Target {
+    /// Reads `redis://[user][:password@]host[:port][/db]` or `redis+unix:///path[?db=n]`.
+    pub(super) fn parse(url: &str) -> Result<Self> {
+        let info = url.into_connection_info().map_err(|cause| {
+            // The URL may hold a password: leave it out.
+            invalid("store URL: redis://[user][:password@]host[:port][/db] is accepted").with_source(cause)
+        })?;
+        let name = match info.addr() {
+            ConnectionAddr::Tcp(host, port) => format!("{host}:{port}/{}", info.redis_settings().db()),
+            ConnectionAddr::Unix(path) => format!("{}?db={}", path.display(), info.redis_settings().db()),
+            _ => return Err(invalid("store URL: rediss:// is not supported by this build")),
+        };
+        Ok(Self { name: name.into(), info })
+    }
+}
+
+/// What a new connection learned.
+#[derive(Debug)]
+pub(super) struct Met {
+    /// The scripts' hashes, in the order of [`Script::ALL`].
+    pub hashes: Box<[String]>,
+    pub replid: Box<str>,
+    pub maxmemory_policy: Box<str>,
+}
+
+/// What reads and writes the socket of a connection.
+pub(super) type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// One attempt: RESP3, or RESP2 where the server or something before it refuses that.
+pub(super) async fn connect(target: &Target) -> Result<(MultiplexedConnection, Driver, Met)> {
+    let mut attempt = handshake(target, ProtocolVersion::RESP3).await;
+    if attempt.as_ref().is_err_and(refuses_resp3) {
+        attempt = handshake(target, ProtocolVersion::RESP2).await;
+    }
+    let (mut connection, mut driver) = attempt.map_err(|cause| unreachable(&target.name, cause))?;
+    let met = tokio::select! {
+        met = meet(&target.name, &mut connection) => met?,
+        () = &mut driver => return Err(unavailable(&target.name, "the connection ended in the handshake")),
+    };
+    Ok((connection, driver, met))
+}
+
+/// Proxies, and servers whose `HELLO` was renamed.
+fn refuses_resp3(cause: &RedisError) -> bool {
+    cause.kind() == redis::ErrorKind::RESP3NotSupported
+        || cause.code() == Some("NOPROTO")
+        || cause.detail().is_some_and(|detail| detail.starts_with("unknown command"))
+}
+
+async fn handshake(
+    target: &Target,
+    protocol: ProtocolVersion,
+) -> RedisResult<(MultiplexedConnection, Driver)> {
+    let settings = target.info.redis_settings().clone().set_protocol(protocol);
+    match target.info.addr() {
+        ConnectionAddr::Tcp(name, port) => {
+            let stream = TcpStream::connect((name.as_str(), *port)).await?;
+            // Two pipelines are in flight: with Nagle's algorithm the second would wait for the first one's
+            // acknowledgement.
+            stream.set_nodelay(true)?;
+            over(stream, &settings).await
+        }
+        ConnectionAddr::Unix(path) => over(UnixStream::connect(path).await?, &settings).await,
+        _ => Err(RedisError::from((redis::ErrorKind::InvalidClientConfig, "TLS is not supported"))),
+    }
+}
+
+async fn over(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    settings: &RedisConnectionInfo,
+) -> RedisResult<(MultiplexedConnection, Driver)> {
+    // Our own timeouts: redis-rs would drop a pipeline after half a second, and with it know less than we do.
+    let config = AsyncConnectionConfig::new().set_response_timeout(None);
+    let (connection, driver) = MultiplexedConnection::new_with_config(settings, stream, config).await?;
+    Ok((connection, Box::pin(driver)))
+}
+
+/// Loads the scripts, and asks who the server is.
+async fn meet(name: &str, connection: &mut MultiplexedConnection) -> Result<Met> {
+    let commands = Script::ALL.into_iter().map(load).chain([redis::cmd("INFO")]);
+    let values = send(connection, &pipeline(commands)).await.map_err(|cause| unreachable(name, cause))?;
+    let mut replies = values.into_iter().map(|value| {
+        let reply = accepted(name, value)?;
+        text(reply).ok_or_else(|| unexpected(name, "the handshake"))
+    });
+    let hashes: Vec<String> = replies.by_ref().take(Script::ALL.len()).collect::<Result<_>>()?;
+    let info = replies.next().ok_or_else(|| unexpected(name, "INFO"))??;
+    let field = |field: &str| info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    let missing = |field| unavailable(name, format_args!("INFO does not tell {field}"));
+
+    let version = field("redis_version").ok_or_else(|| missing("redis_version"))?;
+    if parse_version(version).is_none_or(|version| version < OLDEST) {
+        let (major, minor) = OLDEST;
+        let text = format!("redis {name}: version {version}: {major}.{minor} or later is needed");
+        return Err(Error::new(ErrorKind::Unsupported, text));
+    }
+    if field("role") != Some("master") {
+        return Err(unavailable(name, "this is a replica; its primary is needed"));
+    }
+    let replid = field("master_replid").ok_or_else(|| missing("master_replid"))?;
+    let policy = field("maxmemory_policy").unwrap_or("unknown");
+    Ok(Met { hashes: hashes.into(), replid: replid.into(), maxmemory_policy: policy.into() })
+}
+
+fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let mut parts = text.split('.').map(|part| part.parse().ok());
+    Some((parts.next()??, parts.next()??))
+}

@@ -1,0 +1,65 @@
+//! What is stored under which key. The table in `docs/keyspace.md` is compared with this file by a test.
+
+use crate::{key::tag_text, limit::rule::Rule};
+
+/// Writes the keys of this engine.
+#[derive(Clone, Debug)]
+pub(super) struct Keys {
+    prefix: Box<str>,
+}
+
+impl Keys {
+    pub(super) fn new(prefix: &str) -> Self {
+        Self { prefix: prefix.into() }
+    }
+
+    /// Appends the key of one key of a limit.
+    ///
+    /// The kind is part of it: a window's state read as a bucket's, after a change of the configuration,
+    /// would deny until it expired.
+    pub(super) fn limit(&self, to: &mut Vec<u8>, rule: &Rule, limit: &str, key: &str) {
+        let kind = match rule {
+            Rule::FixedWindow(_) => ":window:",
+            Rule::TokenBucket(_) => ":tokens:",
+        };
+        let tag = tag_text(key);
+        for part in [&*self.prefix, kind, limit, ":{", &*tag, "}"] {
+            to.extend_from_slice(part.as_bytes());
+        }
+    }
+}
+
+/// The keys, as `docs/keyspace.md` lists them: pattern, type, lifetime.
+#[cfg(test)]
+pub(super) const KEYSPACE: &[[&str; 3]] = &[
+    ["<prefix>:window:<limit>:{<key>}", "string", "until the window after the current one ends"],
+    ["<prefix>:tokens:<limit>:{<key>}", "string", "until the bucket is full, and one period"],
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::secs;
+
+    #[test]
+    fn the_documented_keyspace_is_the_one_in_the_code() {
+        let text = include_str!("../../../../../docs/keyspace.md");
+        let rows: Vec<Vec<&str>> = text
+            .lines()
+            .filter(|line| line.starts_with("| `"))
+            .map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`')).collect())
+            .collect();
+        let documented: Vec<&[&str]> = rows.iter().map(|row| &row[..3]).collect();
+        let coded: Vec<&[&str]> = KEYSPACE.iter().map(|row| &row[..]).collect();
+        assert_eq!(documented, coded);
+    }
+
+    #[test]
+    fn keys_follow_their_patterns_and_have_one_tag() {
+        let keys = Keys::new("forebay");
+        let rule = Rule::fixed_window(1, secs(1), secs(0)).expect("valid");
+        let mut key = vec![];
+        keys.limit(&mut key, &rule, "hits", "a{b}c");
+        assert_eq!(key, b"forebay:window:hits:{a%7Bb%7Dc}");
+    }
+}

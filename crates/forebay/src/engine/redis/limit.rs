@@ -1,0 +1,104 @@
+//! Limits on a Redis host.
+
+use redis::Value;
+
+use super::{Redis, reply::unexpected, script::Script, wire};
+use crate::{
+    engine::step::{Take, Taken, TakenAll},
+    error::{Result, out_of_range},
+    limit::rule::{EXACT, Rule, State},
+    time::When,
+};
+
+/// Keys in one request: more would not be one script call.
+const MOST_TAKES: usize = 1_000;
+
+impl Redis {
+    pub(crate) async fn take(&self, take: Take<'_>, when: When) -> Result<Taken> {
+        let at = explicit(when)?;
+        if let Some(_alone) = self.combiner.idle() {
+            return self.take_alone(take, at).await;
+        }
+        let takes = [take];
+        let answer = self.combiner.submit(&takes, at, |to, take| self.write_key(to, take));
+        let (verdict, states) = answer.await?;
+        Ok(Taken { allowed: verdict.allowed, now: verdict.now, state: states[0] })
+    }
+
+    pub(crate) async fn take_all(&self, takes: &[Take<'_>], when: When) -> Result<TakenAll> {
+        let at = explicit(when)?;
+        if takes.len() > MOST_TAKES {
+            let text = format!("take of {} limits at once: at most {MOST_TAKES}", takes.len());
+            return Err(out_of_range(text));
+        }
+        if takes.is_empty() {
+            let now = at.unwrap_or_else(|| self.host.clock().now().as_micros().unsigned_abs());
+            return Ok(TakenAll { allowed: true, now, states: vec![] });
+        }
+        let answer = self.combiner.submit(takes, at, |to, take| self.write_key(to, take));
+        let (verdict, states) = answer.await?;
+        Ok(TakenAll { allowed: verdict.allowed, now: verdict.now, states })
+    }
+
+    #[expect(clippy::unused_self, reason = "a question every engine answers")]
+    pub(crate) fn together(&self, _takes: &[Take<'_>]) -> bool {
+        true
+    }
+
+    pub(crate) async fn refund(&self, take: Take<'_>, charged: Option<u64>, when: When) -> Result<Taken> {
+        let argument = wire::refund(&take.rule, explicit(when)?, take.cost, charged);
+        let (now, before) = self.one_key(Script::Refund, &take, argument).await?;
+        let mut state = take.rule.settle(Some(before), now);
+        if charged.is_none_or(|window| window == state.0) {
+            state = take.rule.refund(state, take.cost);
+        }
+        Ok(Taken { allowed: true, now, state })
+    }
+
+    pub(crate) async fn reset(&self, take: Take<'_>) -> Result<()> {
+        let mut key = vec![];
+        self.write_key(&mut key, &take);
+        let mut command = redis::cmd("DEL");
+        command.arg(key);
+        // Not sent again when in doubt: that would forget what was charged in between.
+        self.host.command(&command).await.map(|_| ())
+    }
+
+    async fn take_alone(&self, take: Take<'_>, at: Option<u64>) -> Result<Taken> {
+        let script = match take.rule {
+            Rule::FixedWindow(_) => Script::TakeWindow,
+            Rule::TokenBucket(_) => Script::TakeTokens,
+        };
+        let argument = wire::lone(&take.rule, at, take.cost);
+        let (now, before) = self.one_key(script, &take, argument).await?;
+        let settled = take.rule.settle(Some(before), now);
+        let allowed = take.cost <= take.rule.room(settled);
+        let state = if allowed { take.rule.charge(settled, take.cost) } else { settled };
+        Ok(Taken { allowed, now, state })
+    }
+
+    /// Calls a script on the key of a take: the time that decided, and the state before.
+    async fn one_key(&self, script: Script, take: &Take<'_>, argument: Vec<u8>) -> Result<(u64, State)> {
+        let mut key = Vec::with_capacity(64);
+        self.write_key(&mut key, take);
+        let mut call = self.host.call(script, 1, key.len() + argument.len());
+        call.command.arg(key).arg(argument);
+        let reply: Value = self.host.run_one(call).await?;
+        wire::read(&reply, 1)
+            .and_then(|(now, mut states)| Some((now, states.next()?)))
+            .ok_or_else(|| unexpected(self.host.name(), "a take"))
+    }
+
+    fn write_key(&self, to: &mut Vec<u8>, take: &Take<'_>) {
+        self.keys.limit(to, &take.rule, take.limit.as_str(), take.key);
+    }
+}
+
+/// The caller's time in microseconds, if it decides.
+fn explicit(when: When) -> Result<Option<u64>> {
+    let When::At(at) = when else { return Ok(None) };
+    // With the longest window on top it must stay exact in a Lua number: that is until the year 2112.
+    let micros = u64::try_from(at.as_micros()).ok().filter(|&micros| micros < EXACT / 2);
+    let micros = micros.ok_or_else(|| out_of_range(format!("limit at {at}: a time from 1970 to 2112")))?;
+    Ok(Some(micros))
+}

@@ -1,0 +1,47 @@
+-- Gives a cost back to one key, never below empty.
+--
+-- KEYS[1]  as take_window.lua or take_tokens.lua says.
+-- ARGV[1]  packed, little endian: the time in µs since 1970 (i8; negative: this server's clock), the cost
+--          (u8), the window or tick that was charged, or -1 for whatever is there (i8), and the rule as in
+--          take_all.lua.
+-- Example  EVALSHA <sha> 1 forebay:window:hits:{42} <-1, 1, -1, 1, 60000000, 0, 20>
+-- Reply    one string: the time that decided (u8), then the two integers as they were.
+
+assert(#KEYS == 1 and #ARGV == 1, 'refund: one key and one argument')
+local pack, read = struct.pack, struct.unpack
+local key, arg = KEYS[1], ARGV[1]
+local now, cost, charged, kind, pos = read('<i8I8i8I1', arg)
+local here = now < 0
+if here then
+  local time = redis.call('TIME')
+  now = time[1] * 1000000 + time[2]
+end
+local state = redis.call('GET', key)
+if not state or #state ~= 16 then return pack('<I8', now) .. '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' end
+
+local seen, before = read('<I8I8', state)
+local level, unit, left = before, 1, nil
+if kind == 1 then
+  local length, offset = read('<I8I8', arg, pos)
+  local index = now + offset
+  index = (index - index % length) / length
+  if seen < index then seen, level = index, 0 end
+  left = (seen + 2) * length - offset - now
+else
+  local rate, period, _, tick = read('<I8I8I8I8', arg, pos)
+  local ticks = (now - now % tick) / tick
+  if seen < ticks then
+    level = level - (ticks - seen) * rate
+    if level < 0 then level = 0 end
+    seen = ticks
+  end
+  unit = period
+  left = (seen + math.ceil(level / rate) + period) * tick - now
+end
+if level > 0 and (charged < 0 or charged == seen) then
+  level = level - cost * unit
+  if level < 0 then level = 0 end
+  if not here then left = left + 60000000 end
+  redis.call('SET', key, pack('<I8I8', seen, level), 'PX', string.format('%d', left / 1000 + 1))
+end
+return pack('<I8', now) .. state

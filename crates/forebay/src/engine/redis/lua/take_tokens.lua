@@ -1,0 +1,65 @@
+-- Charges runs of calls against token buckets: each key on its own, all under one rule.
+--
+-- KEYS     one or more; a key holds two integers, 8 bytes each, little endian: a tick and the level at
+--          it, in units of one token × period. A key that is not there counts as (0, 0).
+-- ARGV[1]  packed, little endian: the time in µs since 1970 (i8; negative: this server's clock), the
+--          rate in tokens per period (u8), the period in ticks (u8), the burst in tokens (u8), the tick
+--          in µs (u8). Then the runs, as in take_window.lua.
+-- Example  EVALSHA <sha> 1 forebay:tokens:api:{42} <-1, 20, 60000000, 40, 1>
+-- Reply    as take_window.lua.
+
+assert(#KEYS >= 1 and #ARGV == 1, 'take_tokens: one or more keys and one argument')
+local call, pack, read = redis.call, struct.pack, struct.unpack
+local floor = math.floor
+local arg = ARGV[1]
+local now, rate, period, burst, tick, pos = read('<i8I8I8I8I8', arg)
+local here = now < 0
+if here then
+  local time = call('TIME')
+  now = time[1] * 1000000 + time[2]
+end
+local ticks = (now - now % tick) / tick
+local capacity = burst * period
+local ones = pos > #arg
+
+-- Until the bucket is full, and one period more; under the caller's clock by a minute more.
+local function ttl(then_, level)
+  local left = (then_ + math.ceil(level / rate) + period) * tick - now
+  if not here then left = left + 60000000 end
+  return string.format('%d', left / 1000 + 1)
+end
+
+local EMPTY = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+local states = call('MGET', unpack(KEYS))
+for i, state in ipairs(states) do
+  local then_, level = ticks, 0
+  if state and #state == 16 then
+    local seen, before = read('<I8I8', state)
+    if seen >= ticks then
+      then_, level = seen, before
+    else
+      level = before - (ticks - seen) * rate
+      if level < 0 then level = 0 end
+    end
+  else
+    states[i] = EMPTY
+  end
+  local after = level
+  if ones then
+    if capacity - level >= period then after = level + period end
+  else
+    local runs
+    runs, pos = read('<I4', arg, pos)
+    for _ = 1, runs do
+      local cost, granted
+      cost, granted, pos = read('<I8I4', arg, pos)
+      local fits = floor(floor((capacity - after) / period) / cost)
+      if granted > fits then granted = fits end
+      if granted > 0 then after = after + granted * cost * period end
+    end
+  end
+  if after > level then
+    call('SET', KEYS[i], pack('<I8I8', then_, after), 'PX', ttl(then_, after))
+  end
+end
+return pack('<I8', now) .. table.concat(states)

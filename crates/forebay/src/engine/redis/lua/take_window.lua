@@ -1,0 +1,67 @@
+-- Charges runs of calls against fixed windows: each key on its own, all under one rule.
+--
+-- KEYS     one or more; a key holds two integers, 8 bytes each, little endian: the window's index and
+--          what is used of it. A key that is not there counts as (0, 0).
+-- ARGV[1]  packed, little endian: the time in µs since 1970 (i8; negative: this server's clock), the
+--          window's length in µs (u8), what is added to the time before dividing by it (u8), the
+--          quota (u8). Nothing more: each key is taken once at cost 1. Else for each key the number of
+--          its runs (u4), and for each run the cost of a call (u8) and the number of calls (u4).
+-- Example  EVALSHA <sha> 1 forebay:window:hits:{42} <-1, 60000000, 0, 20>
+-- Reply    one string: the time that decided (u8), then for each key the two integers as they were.
+--          The caller runs the same arithmetic over them, which tells it what became of each call.
+
+assert(#KEYS >= 1 and #ARGV == 1, 'take_window: one or more keys and one argument')
+local call, pack, read = redis.call, struct.pack, struct.unpack
+local arg = ARGV[1]
+local now, length, offset, limit, pos = read('<i8I8I8I8', arg)
+local here = now < 0
+if here then
+  local time = call('TIME')
+  now = time[1] * 1000000 + time[2]
+end
+local index = now + offset
+index = (index - index % length) / length
+local ones = pos > #arg
+
+-- A key outlives its window by one window; under the caller's clock by a minute more.
+local function ttl(window)
+  local left = (window + 2) * length - offset - now
+  if not here then left = left + 60000000 end
+  return string.format('%d', left / 1000 + 1)
+end
+
+local EMPTY = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+local states = call('MGET', unpack(KEYS))
+for i, state in ipairs(states) do
+  local window, used = index, 0
+  local known = false
+  if state and #state == 16 then
+    local seen, before = read('<I8I8', state)
+    if seen >= index then window, used, known = seen, before, true end
+  else
+    states[i] = EMPTY
+  end
+  local after = used
+  if ones then
+    if used < limit then after = used + 1 end
+  else
+    local runs
+    runs, pos = read('<I4', arg, pos)
+    for _ = 1, runs do
+      local cost, granted
+      cost, granted, pos = read('<I8I4', arg, pos)
+      local fits = math.floor((limit - after) / cost)
+      if granted > fits then granted = fits end
+      if granted > 0 then after = after + granted * cost end
+    end
+  end
+  if after > used then
+    if known and here then
+      -- In place, which keeps the time to live: it is the same for the whole window.
+      call('SETRANGE', KEYS[i], '8', pack('<I8', after))
+    else
+      call('SET', KEYS[i], pack('<I8I8', window, after), 'PX', ttl(window))
+    end
+  end
+end
+return pack('<I8', now) .. table.concat(states)

@@ -1,0 +1,347 @@
+//! Many takes as few script calls, and few replies as many answers.
+//!
+//! Bytes in, bytes out: no connection, no clock. Takes on one key become runs of (cost, number of calls)
+//! in the order in which they came; the script charges run by run, and answers with the state before.
+//! The arithmetic is deterministic, so that replaying it here, call by call, tells what became of each.
+
+use std::ops::Range;
+
+use hashbrown::HashTable;
+use redis::Value;
+
+use super::{
+    connection::Call,
+    reply::unexpected,
+    script::Script,
+    wire::{read, write_kind, write_rule, write_runs, write_short, write_time},
+};
+use crate::{
+    error::Result,
+    limit::rule::{Rule, State},
+};
+
+/// A script handles some thousand keys in about a millisecond, in which the server does nothing else; and
+/// Lua's `unpack` takes some eight thousand.
+const MOST_KEYS: usize = 1_000;
+
+/// A cost against one key, whose bytes are a range of the batch's.
+#[derive(Clone, Debug)]
+pub(super) struct Charge {
+    pub key: Range<usize>,
+    pub rule: Rule,
+    pub cost: u64,
+}
+
+/// One caller's request: all of its charges or none.
+#[derive(Clone, Debug)]
+pub(super) struct Request {
+    /// Of the batch's charges.
+    pub charges: Range<usize>,
+    /// The caller's time in microseconds; `None`: the server's.
+    pub at: Option<u64>,
+    /// Nobody waits for it any more, and it has not been sent.
+    pub cancelled: bool,
+}
+
+/// What was gathered while the connection was busy.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Gathered {
+    pub keys: Vec<u8>,
+    pub charges: Vec<Charge>,
+    pub requests: Vec<Request>,
+}
+
+/// What became of each request, in order.
+#[derive(Debug)]
+pub(super) struct Answers {
+    pub requests: Vec<Result<Verdict>>,
+    /// One for each charge: the settled state after the request.
+    pub states: Vec<State>,
+}
+
+/// Whether a request was charged, and the time that decided, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub allowed: bool,
+    pub now: u64,
+}
+
+/// The calls for some requests.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    calls: Vec<Planned>,
+    entries: Vec<Entry>,
+    /// For each charge its entry.
+    places: Vec<usize>,
+    /// By call class and key.
+    index: HashTable<usize>,
+}
+
+/// One script call.
+#[derive(Debug)]
+struct Planned {
+    /// Calls of one class are alike but for their keys; a key is in one of them only.
+    class: usize,
+    kind: Kind,
+    at: Option<u64>,
+    /// In the order of KEYS.
+    entries: Vec<usize>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// Runs against single keys, all under one rule.
+    Runs(Rule),
+    /// Whole requests over several keys, of any rules: number of equal ones, (place in KEYS, cost).
+    Whole(Vec<(u32, Vec<(usize, u64)>)>),
+}
+
+/// One key of one call.
+#[derive(Debug)]
+struct Entry {
+    key: Range<usize>,
+    rule: Rule,
+    call: usize,
+    /// In KEYS, from 0.
+    place: usize,
+    runs: Runs,
+}
+
+/// Runs of calls at one cost, in order. There is hardly ever more than one.
+#[derive(Debug, Default)]
+struct Runs {
+    first: Option<(u64, u32)>,
+    more: Vec<(u64, u32)>,
+}
+
+impl Runs {
+    fn add(&mut self, cost: u64) {
+        match self.more.last_mut().or(self.first.as_mut()) {
+            Some((last, calls)) if *last == cost && *calls < u32::MAX => *calls += 1,
+            Some(_) => self.more.push((cost, 1)),
+            None => self.first = Some((cost, 1)),
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &(u64, u32)> + Clone {
+        self.first.iter().chain(&self.more)
+    }
+}
+
+impl Plan {
+    /// Plans the calls: single charges first, then what spans keys.
+    pub(super) fn new(batch: &Gathered) -> Self {
+        let mut plan = Self { places: vec![usize::MAX; batch.charges.len()], ..Self::default() };
+        let wanted = || batch.requests.iter().filter(|request| !request.cancelled);
+        for request in wanted().filter(|request| request.charges.len() == 1) {
+            plan.add_single(batch, request);
+        }
+        for request in wanted().filter(|request| request.charges.len() > 1) {
+            plan.add_whole(batch, request);
+        }
+        plan
+    }
+
+    /// Writes the calls.
+    pub(super) fn calls(&self, batch: &Gathered, start: impl Fn(Script, usize, usize) -> Call) -> Vec<Call> {
+        let write = |planned: &Planned| {
+            let script = match &planned.kind {
+                Kind::Runs(Rule::FixedWindow(_)) => Script::TakeWindow,
+                Kind::Runs(Rule::TokenBucket(_)) => Script::TakeTokens,
+                Kind::Whole(_) => Script::TakeAll,
+            };
+            let bytes =
+                planned.entries.iter().map(|&entry| self.entries[entry].key.len() + 13).sum::<usize>();
+            let mut call = start(script, planned.entries.len(), bytes);
+            for &entry in &planned.entries {
+                call.command.arg(&batch.keys[self.entries[entry].key.clone()]);
+            }
+            self.write_arguments(planned, &mut call);
+            call
+        };
+        self.calls.iter().map(write).collect()
+    }
+
+    /// Replays the requests over the replies to the calls, in the order in which the scripts charged them.
+    pub(super) fn answers(&self, batch: &Gathered, replies: Vec<Result<Value>>, host: &str) -> Answers {
+        let mut states = vec![State(0, 0); self.entries.len()];
+        let mut nows: Vec<Result<u64>> = Vec::with_capacity(self.calls.len());
+        for (call, reply) in self.calls.iter().zip(replies) {
+            nows.push(reply.and_then(|reply| {
+                let (now, before) =
+                    read(&reply, call.entries.len()).ok_or_else(|| unexpected(host, "a take"))?;
+                for (&entry, state) in call.entries.iter().zip(before) {
+                    states[entry] = self.entries[entry].rule.settle(Some(state), now);
+                }
+                Ok(now)
+            }));
+        }
+        let mut answers = Answers {
+            requests: vec![Ok(Verdict { allowed: false, now: 0 }); batch.requests.len()],
+            states: vec![State(0, 0); batch.charges.len()],
+        };
+        // Single charges were in earlier calls than whole requests; each sort in its own order.
+        for single in [true, false] {
+            for (i, request) in batch.requests.iter().enumerate() {
+                if !request.cancelled && (request.charges.len() == 1) == single {
+                    let places = &self.places[request.charges.clone()];
+                    answers.requests[i] = self.replay(batch, request, places, &nows, &mut states);
+                    for (charge, &entry) in request.charges.clone().zip(places) {
+                        answers.states[charge] = states[entry];
+                    }
+                }
+            }
+        }
+        answers
+    }
+
+    fn replay(
+        &self,
+        batch: &Gathered,
+        request: &Request,
+        places: &[usize],
+        nows: &[Result<u64>],
+        states: &mut [State],
+    ) -> Result<Verdict> {
+        let Some(&first) = places.first() else { return Ok(Verdict { allowed: true, now: 0 }) };
+        let now = nows[self.entries[first].call].clone()?;
+        let charges = &batch.charges[request.charges.clone()];
+        for (i, (charge, &entry)) in charges.iter().zip(places).enumerate() {
+            if charge.cost > charge.rule.room(states[entry]) {
+                // Take back what the charges before this one did.
+                for (charge, &entry) in charges.iter().zip(places).take(i) {
+                    states[entry] = charge.rule.refund(states[entry], charge.cost);
+                }
+                return Ok(Verdict { allowed: false, now });
+            }
+            states[entry] = charge.rule.charge(states[entry], charge.cost);
+        }
+        Ok(Verdict { allowed: true, now })
+    }
+
+    fn add_single(&mut self, batch: &Gathered, request: &Request) {
+        let charge = &batch.charges[request.charges.start];
+        let alike = |call: &Planned| {
+            call.at == request.at && matches!(call.kind, Kind::Runs(rule) if rule == charge.rule)
+        };
+        // The latest call is the likeliest: most batches have one rule.
+        let call = self
+            .calls
+            .iter()
+            .rposition(alike)
+            .unwrap_or_else(|| self.new_call(Kind::Runs(charge.rule), request.at));
+        let entry = self.entry(batch, charge, call);
+        self.places[request.charges.start] = entry;
+        if charge.cost > 0 {
+            self.entries[entry].runs.add(charge.cost);
+        }
+    }
+
+    fn add_whole(&mut self, batch: &Gathered, request: &Request) {
+        let charges = &batch.charges[request.charges.clone()];
+        let fits = |plan: &Self, call: &Planned| {
+            call.at == request.at
+                && call.entries.len() + charges.len() <= MOST_KEYS
+                && matches!(call.kind, Kind::Whole(_))
+                // A key whose rule has just changed waits for a call of its own.
+                && charges.iter().all(|charge| {
+                    plan.find(batch, call.class, &charge.key).is_none_or(|entry| plan.entries[entry].rule == charge.rule)
+                })
+        };
+        let last = self.calls.len().checked_sub(1).filter(|&last| fits(self, &self.calls[last]));
+        let call = last.unwrap_or_else(|| self.new_call(Kind::Whole(vec![]), request.at));
+        let mut costs: Vec<(usize, u64)> = Vec::with_capacity(charges.len());
+        for (charge, place) in charges.iter().zip(request.charges.clone()) {
+            let entry = self.entry(batch, charge, call);
+            self.places[place] = entry;
+            let place = self.entries[entry].place;
+            match costs.iter_mut().find(|(other, _)| *other == place) {
+                Some((_, cost)) => *cost = cost.saturating_add(charge.cost),
+                None => costs.push((place, charge.cost)),
+            }
+        }
+        costs.retain(|&(_, cost)| cost > 0);
+        let Kind::Whole(requests) = &mut self.calls[call].kind else { return };
+        match requests.last_mut() {
+            Some((count, last)) if *last == costs && *count < u32::MAX => *count += 1,
+            _ => requests.push((1, costs)),
+        }
+    }
+
+    fn new_call(&mut self, kind: Kind, at: Option<u64>) -> usize {
+        let class = self.calls.len();
+        self.calls.push(Planned { class, kind, at, entries: vec![] });
+        class
+    }
+
+    /// The entry of a charge's key in `call`, or, if that is full, in a new call like it.
+    fn entry(&mut self, batch: &Gathered, charge: &Charge, call: usize) -> usize {
+        let class = self.calls[call].class;
+        if let Some(entry) = self.find(batch, class, &charge.key) {
+            return entry;
+        }
+        let mut call = call;
+        if self.calls[call].entries.len() >= MOST_KEYS
+            && let Kind::Runs(rule) = self.calls[call].kind
+        {
+            call = self.new_call(Kind::Runs(rule), self.calls[call].at);
+            self.calls[call].class = class;
+        }
+        let entry = self.entries.len();
+        let place = self.calls[call].entries.len();
+        self.calls[call].entries.push(entry);
+        let runs = Runs::default();
+        self.entries.push(Entry { key: charge.key.clone(), rule: charge.rule, call, place, runs });
+        let Self { index, entries, calls, .. } = self;
+        let hash =
+            |entry: usize| hash(calls[entries[entry].call].class, &batch.keys[entries[entry].key.clone()]);
+        index.insert_unique(hash(entry), entry, |&entry| hash(entry));
+        entry
+    }
+
+    fn find(&self, batch: &Gathered, class: usize, key: &Range<usize>) -> Option<usize> {
+        let bytes = &batch.keys[key.clone()];
+        let is = |&entry: &usize| {
+            let entry = &self.entries[entry];
+            self.calls[entry.call].class == class && batch.keys[entry.key.clone()] == *bytes
+        };
+        self.index.find(hash(class, bytes), is).copied()
+    }
+
+    fn write_arguments(&self, planned: &Planned, call: &mut Call) {
+        let mut text = vec![];
+        write_time(&mut text, planned.at);
+        let entries = planned.entries.iter().map(|&entry| &self.entries[entry]);
+        match &planned.kind {
+            Kind::Runs(rule) => {
+                write_rule(&mut text, rule);
+                let once = |entry: &Entry| entry.runs.more.is_empty() && entry.runs.first == Some((1, 1));
+                if !entries.clone().all(once) {
+                    entries.for_each(|entry| write_runs(&mut text, entry.runs.iter()));
+                }
+                call.command.arg(text);
+            }
+            Kind::Whole(requests) => {
+                for entry in entries {
+                    write_kind(&mut text, &entry.rule);
+                    write_rule(&mut text, &entry.rule);
+                }
+                call.command.arg(text);
+                let mut text = vec![];
+                for (count, costs) in requests {
+                    text.extend_from_slice(&count.to_le_bytes());
+                    write_short(&mut text, costs.len());
+                    for &(place, cost) in costs {
+                        write_short(&mut text, place + 1);
+                        text.extend_from_slice(&cost.to_le_bytes());
+                    }
+                }
+                call.command.arg(text);
+            }
+        }
+    }
+}
+
+fn hash(class: usize, key: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64_with_seed(key, class as u64)
+}

@@ -1,0 +1,123 @@
+use forebay_testkit::{Redis as Server, eventually};
+use futures::future::join_all;
+
+use crate::{
+    Clock, ErrorKind, Name, Retry, When,
+    engine::{redis::Redis, step::Take},
+    limit::rule::Rule,
+    time::{mins, secs},
+};
+
+fn rule() -> Rule {
+    Rule::fixed_window(1_000, mins(60 * 24 * 365), secs(0)).expect("valid")
+}
+
+async fn take(redis: &Redis, key: &str) -> crate::Result<u64> {
+    let limit = Name::new("hits").expect("valid");
+    let take = Take { limit: &limit, key, rule: rule(), cost: 1 };
+    redis.take(take, When::EngineClock).await.map(|taken| taken.state.1)
+}
+
+async fn open(server: &Server) -> std::sync::Arc<Redis> {
+    Redis::open(&server.url(), "forebay", Clock::system()).await.expect("it runs")
+}
+
+#[tokio::test]
+async fn scripts_that_the_server_forgot_are_loaded_again_and_run_once() {
+    let server = Server::start();
+    let redis = open(&server).await;
+    for round in 1..=3 {
+        server.command(["SCRIPT", "FLUSH"]);
+        // One alone, the others in a pipeline; which comes first is open.
+        let used = join_all((0..5).map(|_| take(&redis, "k"))).await;
+        let mut used: Vec<u64> = used.into_iter().map(|used| used.expect("answers")).collect();
+        used.sort_unstable();
+        assert_eq!(used, (5 * round - 4..=5 * round).collect::<Vec<u64>>());
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_comes_back_is_found_again() {
+    let server = Server::builder().append_only().start();
+    let redis = open(&server).await;
+    assert_eq!(take(&redis, "k").await.expect("answers"), 1);
+    server.kill();
+    eventually("the loss to be noticed", async || {
+        take(&redis, "k").await.is_err_and(|error| error.kind() == ErrorKind::Unavailable)
+    })
+    .await;
+    let error = take(&redis, "k").await.expect_err("it is down");
+    assert_eq!(error.retry(), Retry::Later);
+    server.restart();
+    eventually("the host to be found again", async || take(&redis, "k").await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_host_that_does_not_answer_is_given_up_and_nobody_knows_what_it_did() {
+    let server = Server::start();
+    let redis = open(&server).await;
+    server.pause();
+    let answers = join_all((0..3).map(|_| take(&redis, "k"))).await;
+    server.resume();
+    for answer in answers {
+        let error = answer.expect_err("no answer");
+        assert!(matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Ambiguous), "{error:?}");
+        assert_eq!(error.retry(), Retry::Unknown);
+    }
+    eventually("the host to be found again", async || take(&redis, "k").await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_resp3_is_spoken_to_in_resp2() {
+    let server = Server::builder().option("rename-command", "HELLO \"\"").start();
+    let redis = open(&server).await;
+    assert_eq!(take(&redis, "k").await.expect("answers"), 1);
+    redis.ping().await.expect("answers");
+}
+
+#[tokio::test]
+async fn a_replica_is_no_store() {
+    let primary = Server::start();
+    let replica = Server::builder().replica_of(&primary).start();
+    let refused = Redis::open(&replica.url(), "forebay", Clock::system()).await;
+    let error = refused.expect_err("a replica");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("replica"), "{error}");
+}
+
+#[tokio::test]
+async fn a_primary_that_becomes_a_replica_is_left() {
+    let (server, other) = (Server::start(), Server::start());
+    let redis = open(&server).await;
+    take(&redis, "k").await.expect("answers");
+    server.command(["REPLICAOF", "127.0.0.1", &other.port().to_string()]);
+    let error = take(&redis, "k").await.expect_err("read only");
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Unavailable, Retry::Later));
+    server.command(["REPLICAOF", "NO", "ONE"]);
+    eventually("the host to be a primary again", async || take(&redis, "k").await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_named_and_never_shown() {
+    let server = Server::builder().password("sesame").start();
+    Redis::open(&server.url(), "forebay", Clock::system()).await.expect("the right one");
+    let wrong = server.url().replace("sesame", "open-up");
+    let error = Redis::open(&wrong, "forebay", Clock::system()).await.expect_err("the wrong one");
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert!(!format!("{error:?}").contains("open-up"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_policy_that_evicts_is_warned_of() {
+    let server = Server::builder().maxmemory_policy("allkeys-lru").start();
+    let redis = open(&server).await;
+    assert!(redis.warnings()[0].contains("allkeys-lru"));
+    assert_eq!(open(Server::shared()).await.warnings(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_closed_store_says_so() {
+    let redis = open(Server::shared()).await;
+    redis.close().await.expect("closes");
+    assert_eq!(take(&redis, "k").await.expect_err("closed").kind(), ErrorKind::Closed);
+}

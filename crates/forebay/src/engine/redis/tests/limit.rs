@@ -1,0 +1,348 @@
+use std::collections::BTreeMap;
+
+use forebay_testkit::{Redis as Server, Reply};
+use futures::future::join_all;
+use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
+use tokio::runtime::Runtime;
+
+use super::{engine, keys};
+use crate::{
+    Clock, ManualClock, Name, Timestamp, When,
+    engine::{
+        embedded::Embedded,
+        redis::Redis,
+        step::{Take, Taken},
+    },
+    limit::rule::{Rule, State},
+    time::{millis, mins, secs},
+};
+
+/// Microseconds since 1970, some day in 2026.
+const START: i64 = 1_790_000_000_000_000;
+
+const KEYS: [&str; 4] = ["a", "b", "c{", "d"];
+
+fn rules() -> Vec<(Name, Rule)> {
+    let name = |text| Name::new(text).expect("valid");
+    vec![
+        (name("second"), Rule::fixed_window(10, secs(1), millis(300)).expect("valid")),
+        (name("minute"), Rule::fixed_window(100, mins(1), secs(0)).expect("valid")),
+        (name("bucket"), Rule::token_bucket(7, secs(1), 12).expect("valid")),
+        (name("coarse"), Rule::token_bucket(1_000_000, mins(60 * 24), 50).expect("valid")),
+    ]
+}
+
+/// A cost against one of the keys and rules; the cost is cut to the quota.
+#[derive(Clone, Copy, Debug)]
+struct Charge {
+    rule: usize,
+    key: usize,
+    cost: u64,
+}
+
+fn charges() -> impl Strategy<Value = Charge> {
+    (0usize..4, 0usize..4, 0u64..14).prop_map(|(rule, key, cost)| Charge { rule, key, cost })
+}
+
+fn take(rules: &[(Name, Rule)], charge: Charge) -> Take<'_> {
+    let (limit, rule) = &rules[charge.rule];
+    Take { limit, key: KEYS[charge.key], rule: *rule, cost: charge.cost.min(rule.quota()) }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Take(Charge),
+    All(Vec<Charge>),
+    Refund(Charge, bool),
+    Reset(Charge),
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => charges().prop_map(Step::Take),
+        3 => vec(charges(), 0..5).prop_map(Step::All),
+        2 => (charges(), any::<bool>()).prop_map(|(charge, charged)| Step::Refund(charge, charged)),
+        1 => charges().prop_map(Step::Reset),
+    ]
+}
+
+/// Forward mostly, back at times, far at times.
+fn moves() -> impl Strategy<Value = i64> {
+    prop_oneof![6 => 0i64..400_000, 1 => -2_000_000i64..0, 1 => 0i64..200_000_000]
+}
+
+#[test]
+fn one_by_one_both_engines_answer_alike() {
+    let runtime = Runtime::new().expect("starts");
+    let rules = rules();
+    let runs = vec((moves(), steps()), 1..60);
+    TestRunner::new(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })
+        .run(&runs, |steps| {
+            runtime.block_on(async {
+                let (redis, _) = engine().await;
+                let clock = Clock::from(ManualClock::at(Timestamp::from_micros(START)));
+                let embedded = Embedded::in_memory(clock);
+                let mut now = START;
+                for (moved, step) in steps {
+                    now += moved;
+                    let when = When::At(Timestamp::from_micros(now));
+                    same(&rules, &redis, &embedded, &step, when).await;
+                }
+            });
+            Ok(())
+        })
+        .expect("alike");
+}
+
+async fn same(rules: &[(Name, Rule)], redis: &Redis, embedded: &Embedded, step: &Step, when: When) {
+    match step {
+        Step::Take(charge) => {
+            let take = take(rules, *charge);
+            let (a, b) = (redis.take(take, when).await, embedded.take(take, when).await);
+            assert_eq!(a.expect("answers"), b.expect("answers"), "{step:?} at {when:?}");
+        }
+        Step::All(charges) => {
+            let takes: Vec<Take<'_>> = charges.iter().map(|&charge| take(rules, charge)).collect();
+            let (a, b) = (redis.take_all(&takes, when).await, embedded.take_all(&takes, when).await);
+            assert_eq!(a.expect("answers"), b.expect("answers"), "{step:?} at {when:?}");
+        }
+        Step::Refund(charge, charged) => {
+            let take = take(rules, *charge);
+            let look = embedded.take(Take { cost: 0, ..take }, when).await.expect("answers");
+            let charged = charged.then_some(look.state.0);
+            let (a, b) =
+                (redis.refund(take, charged, when).await, embedded.refund(take, charged, when).await);
+            assert_eq!(a.expect("answers"), b.expect("answers"), "{step:?} at {when:?}");
+        }
+        Step::Reset(charge) => {
+            let take = take(rules, *charge);
+            redis.reset(take).await.expect("resets");
+            embedded.reset(take).await.expect("resets");
+        }
+    }
+}
+
+#[test]
+fn combined_is_one_by_one() {
+    // A single thread, and all requests polled before any is sent: the first goes alone, the others in one
+    // batch, single charges first.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("starts");
+    let rules = rules();
+    let request = (0i64..3, vec(charges(), 1..4));
+    let rounds = vec(vec(request, 1..40), 1..4);
+    TestRunner::new(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })
+        .run(&rounds, |rounds| {
+            runtime.block_on(async {
+                let (redis, _) = engine().await;
+                let mut model = BTreeMap::new();
+                for (round, requests) in rounds.iter().enumerate() {
+                    let base = START + i64::try_from(round).expect("few") * 700_000;
+                    let answers = together(&rules, &redis, base, requests).await;
+                    check(&rules, &mut model, base, requests, &answers);
+                }
+            });
+            Ok(())
+        })
+        .expect("the same");
+}
+
+/// A request at one of three times.
+type Request = (i64, Vec<Charge>);
+
+fn at(base: i64, request: &Request) -> i64 {
+    base + request.0 * 250_000
+}
+
+async fn together(
+    rules: &[(Name, Rule)],
+    redis: &Redis,
+    base: i64,
+    requests: &[Request],
+) -> Vec<(bool, Vec<State>)> {
+    let ask = async |request: &Request| {
+        let when = When::At(Timestamp::from_micros(at(base, request)));
+        let takes: Vec<Take<'_>> = request.1.iter().map(|&charge| take(rules, charge)).collect();
+        if let [take] = takes[..] {
+            let taken = redis.take(take, when).await.expect("answers");
+            return (taken.allowed, vec![taken.state]);
+        }
+        let taken = redis.take_all(&takes, when).await.expect("answers");
+        (taken.allowed, taken.states)
+    };
+    join_all(requests.iter().map(ask)).await
+}
+
+type Model = BTreeMap<(usize, usize), State>;
+
+fn check(
+    rules: &[(Name, Rule)],
+    model: &mut Model,
+    base: i64,
+    requests: &[Request],
+    answers: &[(bool, Vec<State>)],
+) {
+    // A first request over one key goes alone; over several it is in the batch, as are all others. Calls are in
+    // the order in which their first request came, those over several keys last.
+    let alone = usize::from(requests[0].1.len() == 1);
+    let mut order: Vec<usize> = (0..requests.len()).collect();
+    let call = |i: usize| {
+        let (time, charges) = &requests[i];
+        let like = |other: &usize| {
+            let (t, c) = &requests[*other];
+            t == time && c.len() == 1 && c[0].rule == charges[0].rule
+        };
+        let first = (alone..requests.len()).find(like).unwrap_or(usize::MAX);
+        if i < alone {
+            0
+        } else if charges.len() == 1 {
+            1 + first
+        } else {
+            usize::MAX
+        }
+    };
+    order.sort_by_key(|&i| call(i));
+    for i in order {
+        let now = u64::try_from(at(base, &requests[i])).expect("after 1970");
+        let (allowed, states) = apply(rules, model, now, &requests[i].1);
+        assert_eq!(answers[i], (allowed, states), "request {i} of {requests:?}");
+    }
+}
+
+fn apply(rules: &[(Name, Rule)], model: &mut Model, now: u64, charges: &[Charge]) -> (bool, Vec<State>) {
+    let mut next = model.clone();
+    let mut allowed = true;
+    for charge in charges {
+        let take = take(rules, *charge);
+        let place = (charge.rule, charge.key);
+        let settled = take.rule.settle(next.get(&place).copied(), now);
+        allowed = allowed && take.cost <= take.rule.room(settled);
+        if allowed && take.cost > 0 {
+            next.insert(place, take.rule.charge(settled, take.cost));
+        }
+    }
+    if allowed {
+        *model = next;
+    }
+    let settle =
+        |charge: &Charge| rules[charge.rule].1.settle(model.get(&(charge.rule, charge.key)).copied(), now);
+    (allowed, charges.iter().map(settle).collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_callers_on_a_cold_key_get_the_quota_and_no_more() {
+    let (_, prefix) = engine().await;
+    let url = Server::shared().url();
+    let clients = join_all((0..4).map(|_| Redis::open(&url, &prefix, Clock::system()))).await;
+    let name = Name::new("hot").expect("valid");
+    for rule in [
+        Rule::fixed_window(1_000, mins(60 * 24 * 365), secs(0)).expect("valid"),
+        Rule::token_bucket(1, mins(60 * 24 * 30), 1_000).expect("valid"),
+    ] {
+        let calls = clients.iter().map(|client| client.as_ref().expect("opens")).flat_map(|client| {
+            let (client, name) = (client.clone(), name.clone());
+            (0..128).map(move |_| {
+                let (client, name) = (client.clone(), name.clone());
+                tokio::spawn(async move {
+                    let mut granted = 0u64;
+                    for _ in 0..20 {
+                        let take = Take { limit: &name, key: "k", rule, cost: 1 };
+                        let taken = client.take(take, When::EngineClock).await.expect("answers");
+                        granted += u64::from(taken.allowed);
+                    }
+                    granted
+                })
+            })
+        });
+        let granted: u64 = join_all(calls).await.into_iter().map(|granted| granted.expect("ends")).sum();
+        assert_eq!(granted, 1_000, "{rule:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_key_of_a_limit_lives_for_a_stated_time_and_a_look_makes_none() {
+    let (redis, prefix) = engine().await;
+    let rules = rules();
+    let lives = |prefix: &str| -> Vec<(String, i64)> {
+        let server = Server::shared();
+        let ttl = |key: &String| match server.command(["PTTL", key]) {
+            Reply::Integer(ttl) => ttl,
+            other => panic!("not a time: {other:?}"),
+        };
+        keys(server, prefix).into_iter().map(|key| (key.clone(), ttl(&key))).collect()
+    };
+    for rule in 0..4 {
+        let look = take(&rules, Charge { rule, key: 0, cost: 0 });
+        redis.take(look, When::EngineClock).await.expect("answers");
+        redis.take_all(&[look, look], When::EngineClock).await.expect("answers");
+        redis.refund(Take { cost: 1, ..look }, None, When::EngineClock).await.expect("answers");
+    }
+    assert_eq!(lives(&prefix), []);
+    for rule in 0..4 {
+        for key in 0..4 {
+            let one = take(&rules, Charge { rule, key, cost: 1 });
+            for _ in 0..=key {
+                redis.take(one, When::EngineClock).await.expect("answers");
+            }
+            redis.take_all(&[one, one], When::EngineClock).await.expect("answers");
+            redis.refund(one, None, When::EngineClock).await.expect("answers");
+        }
+    }
+    let lives = lives(&prefix);
+    // The windows of a second may be gone by now.
+    assert!(lives.len() >= 12, "{lives:?}");
+    for (key, ttl) in lives {
+        let most = if key.contains(":minute:") || key.contains(":bucket:") || key.contains(":second:") {
+            120_002
+        } else {
+            2 * 86_400_000
+        };
+        assert!((1..=most).contains(&ttl), "{key} lives {ttl} ms");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_holds_something_else_costs_nobody_else_an_answer() {
+    let (redis, prefix) = engine().await;
+    let rules = rules();
+    let server = Server::shared();
+    server.command(["SET", &format!("{prefix}:window:minute:{{a}}"), "not a state"]);
+    server.command(["LPUSH", &format!("{prefix}:window:minute:{{b}}"), "not a state"]);
+    let asked =
+        (0..4).map(|key| redis.take(take(&rules, Charge { rule: 1, key, cost: 3 }), When::EngineClock));
+    for taken in join_all(asked).await {
+        let Taken { allowed, state, .. } = taken.expect("answers");
+        assert!(allowed);
+        assert_eq!(state.1, 3);
+    }
+}
+
+#[tokio::test]
+async fn a_request_dropped_before_it_is_sent_charges_nothing() {
+    let (redis, _) = engine().await;
+    let rules = rules();
+    let one = take(&rules, Charge { rule: 1, key: 0, cost: 1 });
+    let mut asked: Vec<_> = (0..10).map(|_| Box::pin(redis.take(one, When::EngineClock))).collect();
+    for ask in &mut asked {
+        assert!(futures::poll!(ask).is_pending());
+    }
+    // The first is on its way; of those that wait every other one gives up.
+    let mut turn = 0;
+    asked.retain(|_| {
+        turn += 1;
+        turn % 2 == 1
+    });
+    let answers = join_all(asked).await;
+    let used = answers.into_iter().map(|taken| taken.expect("answers").state.1);
+    assert_eq!(used.collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+}
+
+#[tokio::test]
+async fn a_time_that_scripts_cannot_count_is_refused() {
+    let (redis, _) = engine().await;
+    let rules = rules();
+    for micros in [-1, 1 << 52] {
+        let when = When::At(Timestamp::from_micros(micros));
+        let refused = redis.take(take(&rules, Charge { rule: 0, key: 0, cost: 1 }), when).await;
+        assert_eq!(refused.expect_err("out of range").kind(), crate::ErrorKind::OutOfRange);
+    }
+}

@@ -1,0 +1,74 @@
+//! The packed arguments of the limit scripts, and their replies. The scripts' headers say the same in words.
+
+use redis::Value;
+
+use crate::limit::rule::{Rule, State};
+
+/// The argument of a refund.
+pub(super) fn refund(rule: &Rule, at: Option<u64>, cost: u64, charged: Option<u64>) -> Vec<u8> {
+    let mut text = vec![];
+    write_time(&mut text, at);
+    text.extend_from_slice(&cost.to_le_bytes());
+    write_time(&mut text, charged);
+    write_kind(&mut text, rule);
+    write_rule(&mut text, rule);
+    text
+}
+
+/// The argument of a take of one key.
+pub(super) fn lone(rule: &Rule, at: Option<u64>, cost: u64) -> Vec<u8> {
+    let mut text = Vec::with_capacity(64);
+    write_time(&mut text, at);
+    write_rule(&mut text, rule);
+    if cost != 1 {
+        // A cost of zero is a look: no run at all.
+        write_runs(&mut text, (cost > 0).then_some(&(cost, 1)).into_iter());
+    }
+    text
+}
+
+/// The time that decided, and the states of `keys` keys as they were.
+pub(super) fn read(reply: &Value, keys: usize) -> Option<(u64, impl Iterator<Item = State>)> {
+    let Value::BulkString(bytes) = reply else { return None };
+    let (words, rest) = bytes.as_chunks::<8>();
+    if !rest.is_empty() || words.len() != 1 + 2 * keys {
+        return None;
+    }
+    let mut words = words.iter().map(|word| u64::from_le_bytes(*word));
+    let now = words.next()?;
+    Some((now, std::iter::from_fn(move || Some(State(words.next()?, words.next()?)))))
+}
+
+/// Two's complement of -1 stands for `None`: the scripts read it as negative.
+pub(super) fn write_time(text: &mut Vec<u8>, at: Option<u64>) {
+    text.extend_from_slice(&at.unwrap_or(u64::MAX).to_le_bytes());
+}
+
+pub(super) fn write_kind(text: &mut Vec<u8>, rule: &Rule) {
+    text.push(match rule {
+        Rule::FixedWindow(_) => 1,
+        Rule::TokenBucket(_) => 2,
+    });
+}
+
+pub(super) fn write_rule(text: &mut Vec<u8>, rule: &Rule) {
+    let mut write = |words: &[u64]| words.iter().for_each(|word| text.extend_from_slice(&word.to_le_bytes()));
+    match rule {
+        Rule::FixedWindow(rule) => write(&[rule.length, rule.offset, rule.limit]),
+        Rule::TokenBucket(rule) => write(&[rule.rate, rule.period, rule.burst, rule.tick]),
+    }
+}
+
+pub(super) fn write_runs<'a>(text: &mut Vec<u8>, runs: impl Iterator<Item = &'a (u64, u32)> + Clone) {
+    let number = u32::try_from(runs.clone().count()).expect("a batch has fewer than 2^32 requests");
+    text.extend_from_slice(&number.to_le_bytes());
+    for (cost, calls) in runs {
+        text.extend_from_slice(&cost.to_le_bytes());
+        text.extend_from_slice(&calls.to_le_bytes());
+    }
+}
+
+pub(super) fn write_short(text: &mut Vec<u8>, number: usize) {
+    let number = u16::try_from(number).expect("a call has at most a thousand keys");
+    text.extend_from_slice(&number.to_le_bytes());
+}
