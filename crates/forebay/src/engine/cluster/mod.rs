@@ -8,8 +8,12 @@
 //! Hosts are numbers here, positions in the configured list. Only what outlives a process, the stored
 //! table and the points of the rings, depends on host *names*.
 
+mod address;
+mod health;
 mod host;
+mod placement;
 pub(crate) mod router;
+mod sealed;
 mod slot;
 mod table;
 

@@ -6,6 +6,7 @@ use super::{
     Host, SLOTS, Slot,
     host::{check_hosts, check_names},
     router::rendezvous,
+    sealed::{seal, unseal},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -148,8 +149,7 @@ fn list(names: &[&str]) -> String {
 
 impl fmt::Display for SlotTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let body = self.body();
-        writeln!(f, "{body}check {:016x}", hash(body.as_bytes()))
+        f.write_str(&seal(&self.body()))
     }
 }
 
@@ -210,16 +210,12 @@ fn checked_body(text: &str) -> Result<&str> {
     if header != HEADER {
         return Err(corrupt(1, &format!("expected \"{HEADER}\"; another form may be of a newer version")));
     }
-    let end = text.rfind("\ncheck ").map(|newline| newline + 1);
-    let (body, check) = text.split_at(end.unwrap_or(text.len()));
-    if check == format!("check {:016x}\n", hash(body.as_bytes())) {
-        Ok(body)
-    } else {
-        Err(Error::new(
+    unseal(text).ok_or_else(|| {
+        Error::new(
             ErrorKind::Corrupt,
             "slot table: cut off or changed, its last line does not fit the others",
-        ))
-    }
+        )
+    })
 }
 
 /// Gives the slots of one field, `7` or `9-11`, to `owner`.
@@ -261,11 +257,6 @@ mod tests {
         SlotTable::fill(&hosts(names)).expect("good hosts")
     }
 
-    /// A text with the last line that fits it.
-    fn sealed(body: &str) -> String {
-        format!("{body}check {:016x}\n", hash(body.as_bytes()))
-    }
-
     fn refusal(text: &str) -> String {
         let error = text.parse::<SlotTable>().expect_err("a bad table");
         assert_eq!(error.kind(), ErrorKind::Corrupt);
@@ -276,8 +267,8 @@ mod tests {
 
     #[test]
     fn text_is_as_documented() {
-        let table: SlotTable = sealed(SMALL).parse().expect("a good table");
-        assert_eq!(table.to_string(), sealed(SMALL));
+        let table: SlotTable = seal(SMALL).parse().expect("a good table");
+        assert_eq!(table.to_string(), seal(SMALL));
         assert_eq!(table.epoch(), 7);
         assert_eq!(table.hosts().collect::<Vec<_>>(), ["a", "b", "idle"]);
         assert_eq!(table.runs(1).collect::<Vec<_>>(), [3..=6, 8..=8]);
@@ -300,12 +291,12 @@ mod tests {
             ("forebay-slots 1", "forebay-slots 2", "line 1: expected \"forebay-slots 1\""),
         ];
         for (good, bad, expected) in cases {
-            let error = refusal(&sealed(&SMALL.replace(good, bad)));
+            let error = refusal(&seal(&SMALL.replace(good, bad)));
             assert!(error.contains(expected), "{bad:?}: {error}");
         }
         assert!(refusal(SMALL).contains("cut off or changed"));
         assert!(refusal("").contains("line 1"));
-        assert!(refusal(&sealed("forebay-slots 1\nepoch 7\n")).contains("bad list of hosts"));
+        assert!(refusal(&seal("forebay-slots 1\nepoch 7\n")).contains("bad list of hosts"));
     }
 
     /// A stored table may list its hosts otherwise than this process's configuration.
@@ -373,7 +364,7 @@ mod tests {
 
         #[test]
         fn one_changed_byte_is_noticed(at: prop::sample::Index, byte in 1_u8..128) {
-            let mut text = sealed(SMALL).into_bytes();
+            let mut text = seal(SMALL).into_bytes();
             let at = at.index(text.len());
             prop_assume!(text[at] != byte);
             text[at] = byte;
@@ -383,7 +374,7 @@ mod tests {
 
         #[test]
         fn no_text_panics(body in "(forebay-slots 1\n)?(epoch [0-9]{1,21}\n)?(host [a-c ]{0,3}[0-9 -]{0,20}\n){0,4}") {
-            let _ = sealed(&body).parse::<SlotTable>();
+            let _ = seal(&body).parse::<SlotTable>();
             let _ = body.parse::<SlotTable>();
         }
     }

@@ -1,0 +1,124 @@
+//! Whether a host is asked at all: probes in, verdicts out.
+//!
+//! Only probes move a host between the states. What its callers run into makes a probe come sooner and no
+//! more: one key with a poisoned value would otherwise take its host from everybody else's.
+
+use std::time::Duration;
+
+use crate::cluster::Health;
+
+/// Failed probes in a row after which a host is down. One can be lost to a restart that is already over.
+const MOST_FAILURES: u8 = 2;
+
+/// Between two probes of a host that is well. Its cost is two small reads a second.
+const CALM: Duration = Duration::from_secs(1);
+
+/// Between two probes of one that may not be.
+const ALERT: Duration = Duration::from_millis(100);
+
+/// Between two probes of one that is down: how long its keys may wait needlessly.
+const PATIENT: Duration = Duration::from_millis(250);
+
+/// The state of one host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Vitals {
+    health: Health,
+    /// Failed probes in a row.
+    failures: u8,
+}
+
+impl Vitals {
+    /// Of a host that did not answer when it was first asked.
+    pub(super) fn down() -> Self {
+        Self { health: Health::Down, failures: MOST_FAILURES }
+    }
+
+    pub(super) fn health(self) -> Health {
+        self.health
+    }
+
+    /// After a probe.
+    pub(super) fn probed(self, answered: bool) -> Self {
+        let failures = if answered { 0 } else { self.failures.saturating_add(1).min(MOST_FAILURES) };
+        let health = match (self.health, answered) {
+            (Health::Down, true) => Health::HalfOpen,
+            (_, true) => Health::Up,
+            (Health::Down | Health::HalfOpen, false) => Health::Down,
+            (_, false) if failures >= MOST_FAILURES => Health::Down,
+            (_, false) => Health::Suspect,
+        };
+        Self { health, failures }
+    }
+
+    /// After a caller had no answer.
+    pub(super) fn troubled(self) -> Self {
+        let health = if self.health == Health::Up { Health::Suspect } else { self.health };
+        Self { health, ..self }
+    }
+
+    /// How long until the next probe, unless a caller runs into trouble before.
+    pub(super) fn pause(self) -> Duration {
+        match self.health {
+            Health::Up => CALM,
+            Health::Suspect | Health::HalfOpen => ALERT,
+            Health::Down => PATIENT,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Copy, Debug)]
+    enum Event {
+        Answered,
+        Failed,
+        Trouble,
+    }
+
+    fn after(events: &[Event]) -> Vitals {
+        events.iter().fold(Vitals::default(), |vitals, event| match event {
+            Event::Answered => vitals.probed(true),
+            Event::Failed => vitals.probed(false),
+            Event::Trouble => vitals.troubled(),
+        })
+    }
+
+    #[test]
+    fn a_host_goes_down_by_two_failed_probes_and_comes_back_by_two_good_ones() {
+        use Event::{Answered, Failed};
+        let path = [Failed, Failed, Answered, Answered];
+        let states: Vec<_> = (0..=4).map(|n| after(&path[..n]).health()).collect();
+        assert_eq!(states, [Health::Up, Health::Suspect, Health::Down, Health::HalfOpen, Health::Up]);
+        assert_eq!(after(&[Failed, Failed, Answered, Failed]).health(), Health::Down);
+        assert_eq!(Vitals::down().probed(true).health(), Health::HalfOpen);
+    }
+
+    fn events() -> impl Strategy<Value = Vec<Event>> {
+        let event = prop_oneof![Just(Event::Answered), Just(Event::Failed), Just(Event::Trouble)];
+        prop::collection::vec(event, 0..40)
+    }
+
+    proptest! {
+        /// A caller's trouble may be its own: only probes take a host from everybody.
+        #[test]
+        fn trouble_alone_takes_no_host_down(events in events()) {
+            let vitals = after(&events);
+            let troubled = (0..9).fold(vitals, |vitals, _| vitals.troubled());
+            prop_assert_eq!(troubled.health() == Health::Down, vitals.health() == Health::Down);
+        }
+
+        #[test]
+        fn two_good_probes_heal_whatever_was_before(events in events()) {
+            prop_assert_eq!(after(&events).probed(true).probed(true), Vitals::default());
+        }
+
+        #[test]
+        fn two_failed_probes_are_down_whatever_was_before(events in events()) {
+            prop_assert_eq!(after(&events).probed(false).probed(false), Vitals::down());
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! Where keys go, as the hosts themselves have it written down.
+//!
+//! Each host holds two things beside its data: its own name, and the placement, which is the same text on all of
+//! them. What is stored wins over what a configuration would come to; where they contradict each other, nobody
+//! writes anything, since keys would be looked for, and written, where they are not.
+
+use std::fmt::Write as _;
+
+use super::{
+    Host, SlotTable,
+    router::{Router, RouterKind},
+    sealed::{SEAL, seal, unseal},
+};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The first line of the text of a placement without slots.
+const HEADER: &str = "forebay-router 1";
+
+/// What is stored on one host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// The host's own name.
+    pub name: Option<String>,
+    /// The text of the placement.
+    pub placement: Option<String>,
+}
+
+/// Where keys go, and the text that says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Placement {
+    router: Router,
+    text: Box<str>,
+}
+
+impl Placement {
+    /// Of hosts that have none yet.
+    ///
+    /// # Errors
+    /// As [`Router::new`].
+    pub(crate) fn first(kind: RouterKind, hosts: &[Host]) -> Result<Self> {
+        let router = Router::new(kind, hosts)?;
+        let text = match &router {
+            Router::Slots(table) => table.to_string(),
+            _ => describe(kind, hosts),
+        };
+        Ok(Self { router, text: text.into() })
+    }
+
+    /// What the hosts have agreed on; `None`: none of them has anything, and all were asked.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] when a host has another name than is configured, hosts contradict each
+    /// other, or all of them the configuration. [`ErrorKind::Unavailable`] when only a host that does not answer
+    /// can know. [`ErrorKind::Corrupt`] for a text that cannot be read.
+    pub(crate) fn agreed(kind: RouterKind, hosts: &[Host], found: &[Result<Record>]) -> Result<Option<Self>> {
+        for (host, record) in hosts.iter().zip(found) {
+            if let Some(name) = record.as_ref().ok().and_then(|record| record.name.as_deref()) {
+                check_name(host, name)?;
+            }
+        }
+        let mut best: Option<(&Host, Self)> = None;
+        for (host, record) in hosts.iter().zip(found) {
+            let Some(text) = record.as_ref().ok().and_then(|record| record.placement.as_deref()) else {
+                continue;
+            };
+            if best.as_ref().is_some_and(|(_, best)| *best.text == *text) {
+                continue;
+            }
+            let stored = Self::read(kind, hosts, text).map_err(|error| at(host, &error))?;
+            best = match best {
+                Some((first, best)) if best.epoch() == stored.epoch() => {
+                    return Err(Error::new(
+                        ErrorKind::Configuration,
+                        format!(
+                            "hosts {:?} and {:?} hold different placements of epoch {}: they belong to two \
+                             deployments, which need different prefixes",
+                            first.name(),
+                            host.name(),
+                            stored.epoch()
+                        ),
+                    ));
+                }
+                Some((first, best)) if best.epoch() > stored.epoch() => Some((first, best)),
+                _ => Some((host, stored)),
+            };
+        }
+        if let Some((_, best)) = best {
+            return Ok(Some(best));
+        }
+        match hosts.iter().zip(found).find_map(|(host, record)| Some((host, record.as_ref().err()?))) {
+            None => Ok(None),
+            Some((host, error)) => Err(Error::new(
+                error.kind(),
+                format!(
+                    "host {:?} does not answer, and no other has the placement of keys, which it may have",
+                    host.name()
+                ),
+            )
+            .with_source(error.clone())),
+        }
+    }
+
+    /// What is stored, if the configuration agrees with it.
+    fn read(kind: RouterKind, hosts: &[Host], text: &str) -> Result<Self> {
+        let header = text.lines().next().unwrap_or_default();
+        let router = if header == HEADER {
+            if unseal(text).is_none() {
+                return Err(Error::new(ErrorKind::Corrupt, "stored placement: cut off or changed"));
+            }
+            if text != describe(kind, hosts) {
+                return Err(disagree(&summary(text), &summary(&describe(kind, hosts))));
+            }
+            Router::new(kind, hosts)?
+        } else {
+            let table: SlotTable = text.parse()?;
+            if kind != RouterKind::Slots {
+                let names: Vec<_> = table.hosts().collect();
+                return Err(disagree(
+                    &format!("router slots, hosts {}", names.join(", ")),
+                    &summary(&describe(kind, hosts)),
+                ));
+            }
+            Router::Slots(table.numbered_as(hosts)?)
+        };
+        Ok(Self { router, text: text.into() })
+    }
+
+    pub(crate) fn router(&self) -> &Router {
+        &self.router
+    }
+
+    /// The text, as it is stored on every host.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The end of the text, by which it is told from every other.
+    pub(crate) fn seal(&self) -> &str {
+        &self.text[self.text.len() - SEAL..]
+    }
+
+    /// Which version it is; placements without slots have only one.
+    pub(crate) fn epoch(&self) -> u64 {
+        match &self.router {
+            Router::Slots(table) => table.epoch(),
+            _ => 1,
+        }
+    }
+}
+
+/// Whether the host that answers is the one that is meant.
+///
+/// # Errors
+/// [`ErrorKind::Configuration`] with both names.
+pub(crate) fn check_name(host: &Host, stored: &str) -> Result<()> {
+    if host.name() == stored {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Configuration,
+        format!(
+            "the host configured as {:?} is {stored:?} by its own account: URLs were swapped, two lead to one host, or \
+             its address changed; give hosts names, and each name the URL of its host",
+            host.name()
+        ),
+    ))
+}
+
+/// The text of a placement without slots. Only a modulo cares for the order of hosts.
+fn describe(kind: RouterKind, hosts: &[Host]) -> String {
+    let mut hosts: Vec<&Host> = hosts.iter().collect();
+    if kind != RouterKind::NydusPartition {
+        hosts.sort_by_key(|host| host.name());
+    }
+    let mut body = format!("{HEADER}\nrouter {kind}\n");
+    for host in hosts {
+        writeln!(body, "host {} {}", host.name(), host.weight()).expect("a string takes everything");
+    }
+    seal(&body)
+}
+
+/// A text of [`describe`] for a message.
+fn summary(text: &str) -> String {
+    let lines: Vec<_> = text.lines().collect();
+    let router = lines.get(1).copied().unwrap_or_default();
+    let hosts: Vec<_> = lines.iter().filter_map(|line| line.strip_prefix("host ")).collect();
+    let hosts: Vec<_> = hosts.iter().map(|host| host.strip_suffix(" 1").unwrap_or(host)).collect();
+    format!("{router}, hosts {}", hosts.join(", "))
+}
+
+fn disagree(stored: &str, configured: &str) -> Error {
+    Error::new(
+        ErrorKind::Configuration,
+        format!(
+            "the placement of keys is stored as ({stored}) and configured as ({configured}): keys would be looked for \
+             where they are not"
+        ),
+    )
+}
+
+fn at(host: &Host, error: &Error) -> Error {
+    Error::new(error.kind(), format!("host {:?}: {error}", host.name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosts(names: &[&str]) -> Vec<Host> {
+        names.iter().map(|name| Host::new(name).expect("a good name")).collect()
+    }
+
+    fn holding(name: Option<&str>, placement: Option<&Placement>) -> Result<Record> {
+        let placement = placement.map(|placement| placement.text().to_owned());
+        Ok(Record { name: name.map(Into::into), placement })
+    }
+
+    fn dead() -> Result<Record> {
+        Err(Error::new(ErrorKind::Unavailable, "connection refused"))
+    }
+
+    fn empty() -> Result<Record> {
+        Ok(Record::default())
+    }
+
+    const ABC: [&str; 3] = ["a", "b", "c"];
+
+    fn first(kind: RouterKind, names: &[&str]) -> Placement {
+        Placement::first(kind, &hosts(names)).expect("good hosts")
+    }
+
+    #[test]
+    fn what_is_stored_on_one_host_counts_for_all() {
+        for kind in RouterKind::ALL {
+            let stored = first(kind, &ABC);
+            let found = [dead(), empty(), holding(Some("c"), Some(&stored))];
+            let agreed = Placement::agreed(kind, &hosts(&ABC), &found).expect("agrees");
+            assert_eq!(agreed, Some(stored.clone()));
+            assert!(stored.text().ends_with(stored.seal()));
+            assert_eq!(unseal(stored.text()).map(seal).as_deref(), Some(stored.text()));
+        }
+    }
+
+    #[test]
+    fn hosts_that_have_nothing_have_nothing() {
+        let found = [empty(), holding(Some("b"), None), empty()];
+        assert_eq!(Placement::agreed(RouterKind::Slots, &hosts(&ABC), &found).expect("agrees"), None);
+    }
+
+    /// Else two processes, one on each side of a broken network, would fill different tables.
+    #[test]
+    fn a_host_that_does_not_answer_may_have_what_the_others_lack() {
+        let found = [empty(), dead(), empty()];
+        let error = Placement::agreed(RouterKind::Slots, &hosts(&ABC), &found).expect_err("nobody knows");
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.to_string().contains("\"b\""), "{error}");
+    }
+
+    #[test]
+    fn swapped_urls_are_an_error_that_names_both() {
+        let stored = first(RouterKind::Slots, &ABC);
+        let found = [
+            holding(Some("b"), Some(&stored)),
+            holding(Some("a"), Some(&stored)),
+            holding(Some("c"), Some(&stored)),
+        ];
+        let error = Placement::agreed(RouterKind::Slots, &hosts(&ABC), &found).expect_err("swapped");
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        let text = error.to_string();
+        assert!(text.contains("configured as \"a\" is \"b\" by its own account"), "{text}");
+    }
+
+    #[test]
+    fn another_list_of_hosts_is_an_error_that_names_both() {
+        for (kind, configured, parts) in [
+            (RouterKind::Slots, &["a", "b"][..], ["only in the table: c", "only in the configuration: none"]),
+            (RouterKind::NydusPartition, &["b", "a", "c"], ["hosts a, b, c)", "hosts b, a, c)"]),
+            (RouterKind::NydusKetama, &["a", "b", "d"], ["hosts a, b, c)", "hosts a, b, d)"]),
+        ] {
+            let stored = first(kind, &ABC);
+            let found: Vec<_> = configured.iter().map(|_| holding(None, Some(&stored))).collect();
+            let error = Placement::agreed(kind, &hosts(configured), &found).expect_err("other hosts");
+            assert_eq!(error.kind(), ErrorKind::Configuration);
+            assert!(parts.iter().all(|part| error.to_string().contains(part)), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_order_of_hosts_counts_for_a_modulo_only() {
+        for kind in RouterKind::ALL {
+            let stored = first(kind, &ABC);
+            let turned = hosts(&["c", "a", "b"]);
+            let found = [holding(None, Some(&stored)), empty(), empty()];
+            let agreed = Placement::agreed(kind, &turned, &found);
+            assert_eq!(agreed.is_ok(), kind != RouterKind::NydusPartition, "{kind}");
+            if let Ok(Some(agreed)) = agreed {
+                for i in 0..100 {
+                    let key = format!("key:{i}");
+                    let host = agreed.router().host_for_key(key.as_bytes());
+                    let before = stored.router().host_for_key(key.as_bytes());
+                    assert_eq!(turned[host].name(), ABC[before], "{kind}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn another_router_than_the_stored_one_is_an_error() {
+        for (stored, configured) in [
+            (RouterKind::Slots, RouterKind::NydusPartition),
+            (RouterKind::NydusPartition, RouterKind::Slots),
+            (RouterKind::NydusKetama, RouterKind::TwemproxyKetama),
+        ] {
+            let found = [holding(None, Some(&first(stored, &ABC))), empty(), empty()];
+            let error = Placement::agreed(configured, &hosts(&ABC), &found).expect_err("another router");
+            assert!(error.to_string().contains(&format!("router {stored}")), "{error}");
+            assert!(error.to_string().contains(&format!("router {configured}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_newer_placement_wins_and_two_of_one_epoch_are_an_error() {
+        let heavy = Host::new("c").and_then(|host| host.with_weight(2)).expect("a good host");
+        let other = [hosts(&["a", "b"]), vec![heavy]].concat();
+        let other = Placement::first(RouterKind::Slots, &other).expect("good hosts");
+        let stored = first(RouterKind::Slots, &ABC);
+        let found = [holding(None, Some(&stored)), holding(None, Some(&other)), empty()];
+        let error = Placement::agreed(RouterKind::Slots, &hosts(&ABC), &found).expect_err("two tables");
+        assert!(error.to_string().contains("different placements of epoch 1"), "{error}");
+
+        let later = seal(&unseal(other.text()).expect("sealed").replace("epoch 1\n", "epoch 2\n"));
+        for turn in 0..2 {
+            let mut found =
+                vec![holding(None, Some(&stored)), Ok(Record { name: None, placement: Some(later.clone()) })];
+            found.rotate_left(turn);
+            found.push(empty());
+            let agreed =
+                Placement::agreed(RouterKind::Slots, &hosts(&ABC), &found).expect("agrees").expect("some");
+            assert_eq!((agreed.epoch(), agreed.text()), (2, later.as_str()));
+        }
+    }
+
+    #[test]
+    fn a_text_that_was_changed_is_refused() {
+        for kind in [RouterKind::Slots, RouterKind::NydusKetama] {
+            let text = first(kind, &ABC).text().replace("host a", "host d");
+            let found = [Ok(Record { name: None, placement: Some(text) }), empty(), empty()];
+            let error = Placement::agreed(kind, &hosts(&ABC), &found).expect_err("changed");
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{kind}");
+        }
+    }
+}
