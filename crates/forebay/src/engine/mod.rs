@@ -29,8 +29,7 @@ pub mod conformance;
 pub(crate) mod embedded;
 mod open;
 #[cfg(feature = "redis")]
-#[cfg_attr(not(test), expect(dead_code, reason = "opened by URL once it has all steps"))]
-mod redis;
+pub(crate) mod redis;
 pub(crate) mod step;
 
 use std::{sync::Arc, time::Duration};
@@ -59,6 +58,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) enum Engine {
     Embedded(Arc<Embedded>),
+    #[cfg(feature = "redis")]
+    Redis(Arc<redis::Redis>),
 }
 
 /// Runs one step on whichever engine it is.
@@ -66,6 +67,8 @@ macro_rules! on {
     ($engine:expr, $it:ident => $step:expr) => {
         match $engine {
             Engine::Embedded($it) => $step,
+            #[cfg(feature = "redis")]
+            Engine::Redis($it) => $step,
         }
     };
 }
@@ -205,6 +208,8 @@ impl Engine {
     pub(crate) fn hosts(&self) -> Vec<HostStatus> {
         match self {
             Self::Embedded(_) => vec![HostStatus::only("embedded")],
+            #[cfg(feature = "redis")]
+            Self::Redis(_) => vec![HostStatus::only("redis")],
         }
     }
 
@@ -212,6 +217,8 @@ impl Engine {
     pub(crate) fn host_of(&self, _key: &[u8]) -> usize {
         match self {
             Self::Embedded(_) => 0,
+            #[cfg(feature = "redis")]
+            Self::Redis(_) => 0,
         }
     }
 
@@ -219,6 +226,8 @@ impl Engine {
     pub(crate) fn slot_of(&self, _key: &[u8]) -> Option<u16> {
         match self {
             Self::Embedded(_) => None,
+            #[cfg(feature = "redis")]
+            Self::Redis(_) => None,
         }
     }
 
@@ -232,6 +241,8 @@ impl Engine {
     ) -> Vec<Result<Reply, Failure>> {
         match self {
             Self::Embedded(it) => it.kv(commands).await,
+            #[cfg(feature = "redis")]
+            Self::Redis(it) => it.kv(commands).await,
         }
     }
 

@@ -8,15 +8,25 @@ use crate::{
 
 impl Engine {
     /// Opens the engine that `url` names.
-    #[expect(clippy::unused_async, reason = "engines with a connection wait for it")]
     pub(crate) async fn open(url: &str, options: &Options) -> Result<Self> {
-        match url.split_once(':') {
-            Some(("memory", "")) => Ok(Self::Embedded(Embedded::in_memory(options.clock.clone()))),
+        let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+        match scheme {
+            "memory" if url == "memory:" => Ok(Self::Embedded(Embedded::in_memory(options.clock.clone()))),
+            "redis" | "redis+unix" => open_redis(url, options).await,
             // The rest of a URL may hold a password: name the scheme only.
-            scheme => Err(invalid(format!(
-                "store URL with scheme {:?}: memory: is accepted",
-                scheme.map_or("", |(scheme, _)| scheme)
-            ))),
+            _ => Err(invalid(format!("store URL with scheme {scheme:?}: memory: or redis: is accepted"))),
         }
     }
+}
+
+#[cfg(feature = "redis")]
+async fn open_redis(url: &str, options: &Options) -> Result<Engine> {
+    let engine = super::redis::Redis::open(url, &options.prefix, options.clock.clone()).await?;
+    Ok(Engine::Redis(engine))
+}
+
+#[cfg(not(feature = "redis"))]
+#[expect(clippy::unused_async, reason = "the other one waits for its connection")]
+async fn open_redis(_url: &str, _options: &Options) -> Result<Engine> {
+    Err(invalid("a redis: store needs the feature `redis` of the crate forebay"))
 }

@@ -11,6 +11,7 @@ mod limit;
 mod plan;
 mod reply;
 mod script;
+mod unready;
 mod wire;
 
 #[cfg(test)]
