@@ -25,8 +25,10 @@ mod postgres;
 mod programs;
 mod proxy;
 mod redis;
+mod redis_cluster;
 mod resp;
 mod sample;
+mod sentinel;
 mod server;
 mod sql;
 mod supervisor;
@@ -40,8 +42,10 @@ pub use self::{
     programs::without,
     proxy::{Fault, Proxy},
     redis::{Redis, RedisBuilder},
+    redis_cluster::RedisCluster,
     resp::Reply,
     sample::sample_log,
+    sentinel::Sentinel,
     server::Server,
     unique::unique_prefix,
     wait::{eventually, wait_until},

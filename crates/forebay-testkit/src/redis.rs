@@ -79,9 +79,13 @@ impl Redis {
     /// If it does not answer. A refusal is an answer: [`Reply::Error`].
     #[track_caller]
     pub fn command<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Reply {
-        let password = self.password.as_deref();
-        let answer = connect(self.port(), password).and_then(|mut connection| connection.command(words));
+        let answer = self.try_command(words);
         answer.unwrap_or_else(|error| panic!("redis on port {} did not answer: {error}", self.port()))
+    }
+
+    /// As [`command`](Self::command), for a server that may be down.
+    pub fn try_command<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> io::Result<Reply> {
+        connect(self.port(), self.password.as_deref())?.command(words)
     }
 
     fn url_at(&self, port: u16, number: u8) -> String {
@@ -111,6 +115,7 @@ pub struct RedisBuilder {
     port: Option<u16>,
     password: Option<String>,
     append_only: bool,
+    sentinel: bool,
     options: Vec<(String, String)>,
 }
 
@@ -152,7 +157,13 @@ impl RedisBuilder {
         }
     }
 
-    /// Any other line of `redis.conf`; the last one for a name wins.
+    /// Watches servers rather than being one.
+    pub(crate) fn sentinel(mut self) -> Self {
+        self.sentinel = true;
+        self
+    }
+
+    /// Any other line of `redis.conf`; where a name stands once, its last one wins.
     pub fn option(mut self, name: &str, value: &str) -> Self {
         self.options.push((name.to_owned(), value.to_owned()));
         self
@@ -171,9 +182,13 @@ impl RedisBuilder {
             let written = fs::write(supervisor.dir().join("redis.conf"), self.config(port));
             written.unwrap_or_else(|error| panic!("cannot write redis.conf: {error}"));
             let password = password.clone();
+            let mut command = vec![program.display().to_string(), "redis.conf".to_owned()];
+            if self.sentinel {
+                command.push("--sentinel".to_owned());
+            }
             Plan {
                 supervisor,
-                command: vec![program.display().to_string(), "redis.conf".to_owned()],
+                command,
                 ready: Box::new(move |pid| answers(port, password.as_deref(), pid).unwrap_or(false)),
             }
         });
@@ -216,5 +231,6 @@ fn connect(port: u16, password: Option<&str>) -> io::Result<Connection> {
 fn answers(port: u16, password: Option<&str>, pid: u32) -> io::Result<bool> {
     let Reply::Text(info) = connect(port, password)?.command(["INFO"])? else { return Ok(false) };
     let is = |field: &str, value: &str| info.lines().any(|line| line == format!("{field}:{value}"));
-    Ok(is("loading", "0") && is("process_id", &pid.to_string()))
+    // A sentinel has nothing to load, and no such line.
+    Ok(!is("loading", "1") && is("process_id", &pid.to_string()))
 }
