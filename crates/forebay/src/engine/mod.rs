@@ -30,6 +30,9 @@ pub(crate) mod embedded;
 mod open;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
+#[cfg(feature = "redis")]
+#[cfg_attr(not(test), expect(dead_code, reason = "what writes through it comes next"))]
+pub(crate) mod sequence;
 pub(crate) mod step;
 
 use std::{sync::Arc, time::Duration};
