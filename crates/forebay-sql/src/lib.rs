@@ -1,1 +1,57 @@
-//! Placeholder docs.
+//! Where Forebay's buffers flush to: SQL databases, through `sqlx`.
+//!
+//! A sink takes a batch of merged rows and commits it, together with the batch's id in the table
+//! `forebay_ledger`, in one transaction. A batch that comes a second time (its worker died, the answer was
+//! lost, another worker had it too) finds its id there and changes nothing: that is what makes a buffer exactly once.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+//! use forebay::{Buffer, Forebay, Timestamp, buffer::Value};
+//! use forebay_sql::Sqlite;
+//!
+//! let bay = Forebay::open("memory:").await?;
+//! let projects = bay.buffer(Buffer::new("projects").key("id").sum("hits").max("last_seen"))?;
+//! let _flusher = projects.flush_to(Sqlite::open(":memory:").await?).prepare().await?;
+//!
+//! let now = Timestamp::from_secs(1_767_225_600);
+//! for _ in 0..20 {
+//!     projects.row("42").add("hits", 1).max("last_seen", now).await?;
+//! }
+//! assert_eq!(projects.flush().await?, 1); // one row of SQL for twenty hits
+//!
+//! let cells = projects.value(["42".into()]).await?;
+//! assert_eq!(*cells, [Some(Value::from(20)), Some(Value::from(now))]);
+//! # Ok(()) }
+//! ```
+//!
+//! # Tables
+//! With [`Migrate::Yes`] a sink creates what is missing: the buffer's table, `forebay_ledger` and
+//! `forebay_dead_letters`. It never alters a table that is there. A table of your own works as well; it needs the
+//! columns, and nothing else changes about it. What cannot work is refused by
+//! [`Sink::prepare`](forebay::sink::Sink::prepare) with a message that says how to mend it.
+//!
+//! [`Missing`] says what becomes of a row that the table does not have.
+//!
+//! # Dead letters
+//! A row that the database refuses (a sum that would leave 64 bits, a constraint) does not hold up its batch: it is
+//! written to `forebay_dead_letters` in the same transaction, with its key, its values and the reason, and the other
+//! rows are applied.
+//!
+//! # Features
+//! One per database, none by default: `sqlite`.
+
+#[cfg(feature = "sqlite")]
+mod catalogue;
+#[cfg(feature = "sqlite")]
+mod datetime;
+#[cfg(feature = "sqlite")]
+mod ddl;
+#[cfg(feature = "sqlite")]
+mod dead;
+mod options;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+pub use options::{Migrate, Missing, Options};
+#[cfg(feature = "sqlite")]
+pub use sqlite::Sqlite;

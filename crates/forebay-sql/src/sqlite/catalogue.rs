@@ -1,0 +1,120 @@
+//! What SQLite says about a table.
+
+use std::collections::BTreeMap;
+
+use forebay::buffer::Schema;
+use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
+
+use super::{ddl::OWN_TABLES, plan::Plan};
+use crate::{
+    catalogue::{Table, TableColumn},
+    ddl::MARK,
+};
+
+/// What was found in a database for a buffer.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// The buffer's table.
+    pub(super) table: Option<Table>,
+    /// The names of the tables that are not there: the buffer's, Forebay's own.
+    pub(super) lacking: Vec<String>,
+}
+
+/// Looks for a buffer's table, and for Forebay's own.
+pub(super) async fn find(connection: &mut SqliteConnection, schema: &Schema) -> sqlx::Result<Found> {
+    let mut lacking = vec![];
+    let name = schema.table.rsplit('.').next().unwrap_or(&schema.table);
+    let mut table = None;
+    match definition(connection, name).await? {
+        None => lacking.push(name.to_owned()),
+        Some(sql) => {
+            let columns = columns(connection, name).await?;
+            let unique = unique(connection, name).await?;
+            table = Some(Table { columns, unique, migrated: sql.contains(MARK) });
+        }
+    }
+    for own in OWN_TABLES {
+        if definition(connection, own).await?.is_none() {
+            lacking.push(own.to_owned());
+        }
+    }
+    Ok(Found { table, lacking })
+}
+
+/// The statement that created a table, comments and all.
+async fn definition(connection: &mut SqliteConnection, name: &str) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar(
+        r#"SELECT "sql" FROM "main"."sqlite_schema" WHERE "type" = 'table' AND "name" = ? COLLATE NOCASE"#,
+    )
+    .bind(name)
+    .fetch_optional(connection)
+    .await
+}
+
+async fn columns(connection: &mut SqliteConnection, name: &str) -> sqlx::Result<Vec<TableColumn>> {
+    // A primary key of one column that is declared exactly so is the row id, which SQLite draws.
+    let rows = sqlx::query(
+        r#"SELECT c."name", c."type", c."notnull", c."dflt_value" IS NOT NULL, c."hidden" > 0,
+                  c."pk" AND upper(c."type") = 'INTEGER' AND NOT t."wr"
+                         AND (SELECT count(*) FROM pragma_table_info(t."name", 'main') WHERE "pk") = 1
+           FROM pragma_table_list(?) AS t, pragma_table_xinfo(t."name", 'main') AS c WHERE t."schema" = 'main'"#,
+    )
+    .bind(name)
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(TableColumn {
+                name: row.try_get(0)?,
+                declared: row.try_get(1)?,
+                not_null: row.try_get(2)?,
+                filled: row.try_get::<bool, _>(3)? || row.try_get::<bool, _>(5)?,
+                generated: row.try_get(4)?,
+            })
+        })
+        .collect()
+}
+
+/// The primary key, and every unique index without a condition; an expression in an index is no column.
+async fn unique(connection: &mut SqliteConnection, name: &str) -> sqlx::Result<Vec<Vec<String>>> {
+    let rows: Vec<(String, Option<String>)> = sqlx::query_as(
+        r#"SELECT '', "name" FROM pragma_table_info(?1, 'main') WHERE "pk"
+           UNION ALL
+           SELECT l."name", c."name" FROM pragma_index_list(?1, 'main') AS l, pragma_index_info(l."name", 'main') AS c
+           WHERE l."unique" AND NOT l."partial""#,
+    )
+    .bind(name)
+    .fetch_all(connection)
+    .await?;
+    let mut sets: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (index, column) in rows {
+        sets.entry(index).or_default().push(column.unwrap_or_default());
+    }
+    Ok(sets.into_values().collect())
+}
+
+/// A column whose rows keep values in another form than its declared type says; SQLite lets an application do that.
+/// Looks at the first value among some rows, not at the whole table.
+pub(super) async fn odd_column(
+    connection: &mut SqliteConnection,
+    plan: &Plan,
+) -> sqlx::Result<Option<String>> {
+    let keys = plan.keys.iter().map(|key| (&key.name, key.form));
+    for (name, form) in keys.chain(plan.columns.iter().map(|column| (&column.name, column.form))) {
+        let sql = format!(
+            "SELECT typeof(c) FROM (SELECT {name} AS c FROM {} LIMIT 100) WHERE c IS NOT NULL LIMIT 1",
+            plan.table
+        );
+        let stored: Option<String> =
+            sqlx::query_scalar(AssertSqlSafe(sql)).fetch_optional(&mut *connection).await?;
+        if let Some(stored) = stored.filter(|stored| stored != form.storage()) {
+            return Ok(Some(format!(
+                "column {name} of table {} holds values of type {stored}, and by its declared type the buffer would \
+                 write {}: change the declared type, or the column's type in the buffer, to what is there",
+                plan.table,
+                form.storage()
+            )));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,100 @@
+//! What SQLite's errors mean for a batch.
+
+use forebay::{Error, ErrorKind, sink::SinkError};
+
+/// What to do about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    /// Try again later: somebody else writes, the disk is full.
+    Transient,
+    /// A row is to blame.
+    Data,
+    /// The table, the file or this crate is.
+    Permanent,
+}
+
+pub(super) fn classify(error: &sqlx::Error) -> Class {
+    match error {
+        sqlx::Error::Database(database) => {
+            let code = database.code().and_then(|code| code.parse().ok()).unwrap_or(1);
+            of_code(code, database.message())
+        }
+        sqlx::Error::Io(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::BeginFailed => Class::Transient,
+        _ => Class::Permanent,
+    }
+}
+
+/// By result code, <https://www.sqlite.org/rescode.html>; the low byte is the primary one.
+fn of_code(code: i32, message: &str) -> Class {
+    match code & 0xff {
+        // ABORT, BUSY, LOCKED, NOMEM, INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL, SCHEMA
+        4 | 5 | 6 | 7 | 9 | 10 | 13 | 14 | 15 | 17 => Class::Transient,
+        // TOOBIG, CONSTRAINT, MISMATCH
+        18..=20 => Class::Data,
+        // ERROR: what `abs` says on our behalf; anything else is a statement that does not fit the tables.
+        1 if message == "integer overflow" => Class::Data,
+        _ => Class::Permanent,
+    }
+}
+
+/// Why a row was refused, for its dead letter.
+pub(super) fn reason(error: &sqlx::Error) -> String {
+    match database_message(error).as_str() {
+        "integer overflow" => {
+            "a sum would leave 64 bits, or the row of the table holds no integer to add to".into()
+        }
+        other => other.to_owned(),
+    }
+}
+
+/// An error of the database while `doing` something.
+///
+/// Its text is in the message, and it is not kept as the source as well: logs show messages.
+pub(super) fn failed(doing: &str, error: &sqlx::Error) -> SinkError {
+    let message = format!("{doing}: {}", database_message(error));
+    match classify(error) {
+        Class::Transient => SinkError::Transient(Error::new(ErrorKind::Unavailable, message)),
+        Class::Data | Class::Permanent => refused(message),
+    }
+}
+
+/// What no retry mends.
+pub(super) fn refused(message: impl Into<String>) -> SinkError {
+    SinkError::Permanent(Error::new(ErrorKind::Configuration, message))
+}
+
+fn database_message(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(database) => database.message().to_owned(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn result_codes_are_classified_by_their_primary_code() {
+        for (code, class) in [
+            (5, Class::Transient),   // BUSY
+            (517, Class::Transient), // BUSY_SNAPSHOT
+            (262, Class::Transient), // LOCKED_SHAREDCACHE
+            (778, Class::Transient), // IOERR_WRITE
+            (13, Class::Transient),  // FULL
+            (1_555, Class::Data),    // CONSTRAINT_PRIMARYKEY
+            (20, Class::Data),       // MISMATCH
+            (8, Class::Permanent),   // READONLY
+            (11, Class::Permanent),  // CORRUPT
+            (26, Class::Permanent),  // NOTADB
+        ] {
+            assert_eq!(of_code(code, ""), class, "{code}");
+        }
+        assert_eq!(of_code(1, "no such table: projects"), Class::Permanent);
+        assert_eq!(of_code(1, "integer overflow"), Class::Data);
+    }
+}

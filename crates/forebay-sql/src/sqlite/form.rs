@@ -1,0 +1,203 @@
+//! How values are kept in the columns that a table really has.
+//!
+//! | buffer | declared as | kept as |
+//! |---|---|---|
+//! | integer | `INT…`, `NUMERIC`, any name SQLite does not know, nothing | integer |
+//! | integer, in a key | `TEXT`, `CHAR…` | its decimal text |
+//! | text | `TEXT`, `CHAR…`, nothing | text |
+//! | text, in a key | `INT…` | the integer it spells; other texts are refused |
+//! | timestamp | `DATETIME…`, `TIMESTAMP…`, `TEXT`, `CHAR…`, nothing | UTC text of fixed width |
+//! | timestamp, not in a key | `INT…` | seconds since 1970 |
+//! | UUID | `TEXT`, `CHAR…`, `UUID`, nothing | lower case text with hyphens; without if declared for 32 characters |
+//! | UUID | `BLOB…`, `…BINARY…` | its 16 bytes |
+
+use forebay::{
+    Timestamp,
+    buffer::{ColumnType, Value},
+};
+use sqlx::{Row as _, TypeInfo as _, ValueRef as _, sqlite::SqliteRow};
+use uuid::Uuid;
+
+use crate::datetime;
+
+/// How one column keeps its values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Integer,
+    IntegerAsText,
+    Text,
+    TextAsInteger,
+    DateTime,
+    Seconds,
+    Uuid,
+    UuidDigits,
+    UuidBytes,
+}
+
+/// A value in the form of its column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Cell {
+    Integer(i64),
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+/// What SQLite makes of a declared type, <https://www.sqlite.org/datatype3.html#determination_of_column_affinity>.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Affinity {
+    Integer,
+    Text,
+    Blob,
+    Real,
+    Numeric,
+}
+
+fn affinity(declared: &str) -> Affinity {
+    let has = |parts: &[&str]| parts.iter().any(|part| declared.contains(part));
+    if has(&["INT"]) {
+        Affinity::Integer
+    } else if has(&["CHAR", "CLOB", "TEXT"]) {
+        Affinity::Text
+    } else if has(&["BLOB"]) {
+        Affinity::Blob
+    } else if has(&["REAL", "FLOA", "DOUB"]) {
+        Affinity::Real
+    } else {
+        Affinity::Numeric
+    }
+}
+
+impl Form {
+    /// The form for values of `column_type` in a column declared as `declared`; `None` if none is safe.
+    pub(super) fn of(column_type: ColumnType, declared: &str, key: bool) -> Option<Self> {
+        let declared = declared.to_ascii_uppercase();
+        let is = |parts: &[&str]| parts.iter().any(|part| declared.contains(part));
+        let untyped = declared.is_empty();
+        Some(match (column_type, affinity(&declared)) {
+            (ColumnType::Integer, Affinity::Integer | Affinity::Numeric) => Self::Integer,
+            (ColumnType::Integer, Affinity::Text) if key => Self::IntegerAsText,
+            (ColumnType::Text, Affinity::Text) => Self::Text,
+            (ColumnType::Text, Affinity::Integer) if key => Self::TextAsInteger,
+            (ColumnType::Text, Affinity::Numeric) if untyped => Self::Text,
+            (ColumnType::Timestamp, Affinity::Text) => Self::DateTime,
+            (ColumnType::Timestamp, Affinity::Numeric) if untyped || is(&["DATETIME", "TIMESTAMP"]) => {
+                Self::DateTime
+            }
+            (ColumnType::Timestamp, Affinity::Integer) if !key => Self::Seconds,
+            (ColumnType::Uuid, Affinity::Text) if is(&["(32)"]) => Self::UuidDigits,
+            (ColumnType::Uuid, Affinity::Text) => Self::Uuid,
+            (ColumnType::Uuid, Affinity::Numeric) if untyped || is(&["UUID"]) => Self::Uuid,
+            (ColumnType::Uuid, Affinity::Blob) => Self::UuidBytes,
+            (ColumnType::Uuid, Affinity::Numeric) if is(&["BINARY"]) => Self::UuidBytes,
+            _ => return None,
+        })
+    }
+
+    /// What SQLite's `typeof` says of values in this form.
+    pub(super) fn storage(self) -> &'static str {
+        match self {
+            Self::Integer | Self::TextAsInteger | Self::Seconds => "integer",
+            Self::UuidBytes => "blob",
+            _ => "text",
+        }
+    }
+
+    /// The value in this form.
+    ///
+    /// # Errors
+    /// Why it has none.
+    pub(super) fn encode(self, value: &Value) -> Result<Cell, String> {
+        Ok(match (self, value) {
+            (Self::Integer, Value::Integer(n)) => Cell::Integer(*n),
+            (Self::TextAsInteger, Value::Text(text)) => Cell::Integer(canonical(text)?),
+            (Self::Seconds, Value::Timestamp(at)) => Cell::Integer(at.as_secs()),
+            (Self::DateTime, Value::Timestamp(at)) => {
+                let text = datetime::text(*at);
+                Cell::Text(text.ok_or_else(|| format!("{at} is outside the years 0 to 9999"))?)
+            }
+            (Self::UuidDigits, Value::Uuid(id)) => Cell::Text(id.simple().to_string()),
+            (Self::UuidBytes, Value::Uuid(id)) => Cell::Bytes(id.as_bytes().to_vec()),
+            (Self::IntegerAsText | Self::Text | Self::Uuid, value) => Cell::Text(value.to_text()),
+            (form, value) => return Err(format!("a {:?} does not go into {form:?}", value.column_type())),
+        })
+    }
+
+    /// Reads place `index` of a row.
+    ///
+    /// # Errors
+    /// What is there instead.
+    pub(super) fn decode(self, row: &SqliteRow, index: usize) -> Result<Option<Value>, String> {
+        let broken = |error: sqlx::Error| error.to_string();
+        let raw = row.try_get_raw(index).map_err(broken)?;
+        if raw.is_null() {
+            return Ok(None);
+        }
+        let stored = raw.type_info().name().to_ascii_lowercase();
+        if stored != self.storage() {
+            return Err(format!("it holds a value of type {stored}, not {}", self.storage()));
+        }
+        let value = match self.storage() {
+            "integer" => Some(self.of_integer(row.try_get(index).map_err(broken)?)),
+            "blob" => Uuid::from_slice(row.try_get(index).map_err(broken)?).ok().map(Value::Uuid),
+            _ => self.of_text(row.try_get(index).map_err(broken)?),
+        };
+        value.map(Some).ok_or_else(|| "it holds a value that cannot be read".into())
+    }
+
+    fn of_integer(self, n: i64) -> Value {
+        match self {
+            Self::TextAsInteger => Value::from(n.to_string()),
+            Self::Seconds => Value::Timestamp(Timestamp::from_secs(n)),
+            _ => Value::Integer(n),
+        }
+    }
+
+    fn of_text(self, text: &str) -> Option<Value> {
+        match self {
+            Self::IntegerAsText => text.parse().ok().map(Value::Integer),
+            Self::DateTime => datetime::parse(text).map(Value::Timestamp),
+            Self::Uuid | Self::UuidDigits => text.parse().ok().map(Value::Uuid),
+            _ => Some(Value::from(text)),
+        }
+    }
+}
+
+/// The integer that `text` is the only spelling of. `042` is not one: it would share a row with `42`.
+fn canonical(text: &str) -> Result<i64, String> {
+    let integer = text.parse::<i64>().ok().filter(|n| n.to_string() == text);
+    integer.ok_or_else(|| format!("the key {text:?} is no integer, and its column holds integers"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn declared_types_decide_the_form() {
+        let value = |column_type, declared| Form::of(column_type, declared, false);
+        let key = |column_type, declared| Form::of(column_type, declared, true);
+        assert_eq!(value(ColumnType::Integer, "bigint unsigned"), Some(Form::Integer));
+        assert_eq!(value(ColumnType::Integer, ""), Some(Form::Integer));
+        assert_eq!(value(ColumnType::Integer, "REAL"), None);
+        assert_eq!(value(ColumnType::Integer, "TEXT"), None);
+        assert_eq!(key(ColumnType::Integer, "varchar(20)"), Some(Form::IntegerAsText));
+        assert_eq!(key(ColumnType::Text, "INTEGER"), Some(Form::TextAsInteger));
+        // SQLite makes a number of "007" in a column declared STRING.
+        assert_eq!(key(ColumnType::Text, "STRING"), None);
+        assert_eq!(value(ColumnType::Timestamp, "timestamp with time zone"), Some(Form::DateTime));
+        assert_eq!(value(ColumnType::Timestamp, "INTEGER"), Some(Form::Seconds));
+        assert_eq!(key(ColumnType::Timestamp, "INTEGER"), None);
+        assert_eq!(value(ColumnType::Timestamp, "DATE"), None);
+        assert_eq!(value(ColumnType::Uuid, "char(32)"), Some(Form::UuidDigits));
+        assert_eq!(value(ColumnType::Uuid, "BINARY(16)"), Some(Form::UuidBytes));
+        assert_eq!(value(ColumnType::Uuid, "INTEGER"), None);
+    }
+
+    #[test]
+    fn only_one_spelling_of_an_integer_is_a_key() {
+        assert_eq!(Form::TextAsInteger.encode(&"-42".into()), Ok(Cell::Integer(-42)));
+        for text in ["042", "+42", " 42", "4e1", "42.0", "", "a", "9223372036854775808"] {
+            assert!(Form::TextAsInteger.encode(&text.into()).is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! SQLite.
+
+mod apply;
+mod catalogue;
+mod ddl;
+mod error;
+mod form;
+mod ledger;
+mod open;
+mod plan;
+mod sink;
+mod statement;
+mod survey;
+
+pub use sink::Sqlite;

@@ -1,0 +1,190 @@
+//! Databases, and the connections to them.
+
+use std::{str::FromStr, time::Duration};
+
+use forebay::{Error, ErrorKind, Result, time::secs};
+use sqlx::{
+    ConnectOptions as _, Connection as _, Executor as _, SqliteConnection, SqlitePool,
+    pool::PoolConnection,
+    sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
+};
+use tokio::sync::{Mutex, MutexGuard};
+
+/// How long a statement waits for a writer outside this process before it fails with `database is locked`.
+const BUSY_TIMEOUT: Duration = secs(5);
+
+/// Connections that only read. The one that writes is beside them.
+const READERS: u32 = 4;
+
+/// The page cache of a connection, in KiB: a batch touches a page per row of a large table, and with SQLite's 2 MB
+/// they spill into the log and are read again (a third of the time of a batch of 5 000 rows among 200 000).
+const CACHE: &str = "-32000";
+
+/// How many pages the write-ahead log gathers before they are copied into the database. With SQLite's 1 000 every
+/// batch of 5 000 scattered rows pays for a copy. 10 000 pages are 40 MB of log.
+const CHECKPOINT: &str = "10000";
+
+/// An open database.
+#[derive(Debug)]
+pub(super) struct Database {
+    /// For messages.
+    pub(super) name: String,
+    reads: SqlitePool,
+    writes: SqlitePool,
+    /// Whose turn it is to write. SQLite has one writer, and those who wait for it inside SQLite poll; here they queue.
+    turn: Mutex<()>,
+    /// The pools are the user's, with the user's settings.
+    shared: bool,
+}
+
+/// A connection to write with, alone in this process.
+pub(super) struct Writer<'a> {
+    pub(super) connection: PoolConnection<sqlx::Sqlite>,
+    _turn: MutexGuard<'a, ()>,
+}
+
+impl Database {
+    /// Opens the database that `url` names.
+    pub(super) async fn open(url: &str) -> Result<Self> {
+        let failed = |error: sqlx::Error| {
+            Error::new(
+                ErrorKind::Unavailable,
+                format!("opening SQLite database {url}: {error} (its directory must exist and be writable)"),
+            )
+        };
+        let location = Location::parse(url)?;
+        let options = location
+            .options
+            .busy_timeout(BUSY_TIMEOUT)
+            // The store forgets a batch when it is committed, so a commit has to survive a power cut. EXTRA is FULL
+            // that also covers a rollback journal, for a file that cannot have a write-ahead log.
+            .synchronous(SqliteSynchronous::Extra)
+            .pragma("cache_size", CACHE)
+            .pragma("wal_autocheckpoint", CHECKPOINT)
+            .disable_statement_logging();
+        // One connection that is never closed: it is all there is of a database in memory, and elsewhere its cache
+        // stays warm and its statements prepared.
+        let one = SqlitePoolOptions::new()
+            .max_connections(1)
+            .min_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None);
+        let writes = one.connect_with(options.clone()).await.map_err(failed)?;
+        let reads = if location.memory {
+            writes.clone()
+        } else {
+            write_ahead(&writes, url).await;
+            SqlitePoolOptions::new().max_connections(READERS).connect_lazy_with(options)
+        };
+        Ok(Self { name: location.name, reads, writes, turn: Mutex::new(()), shared: false })
+    }
+
+    /// Takes a user's connections.
+    pub(super) fn of_pool(pool: SqlitePool) -> Self {
+        let name = pool.connect_options().get_filename().display().to_string();
+        Self { name, reads: pool.clone(), writes: pool, turn: Mutex::new(()), shared: true }
+    }
+
+    /// A connection to read with.
+    pub(super) async fn reader(&self) -> sqlx::Result<PoolConnection<sqlx::Sqlite>> {
+        let mut connection = self.reads.acquire().await?;
+        mend(&mut connection).await?;
+        Ok(connection)
+    }
+
+    /// A connection to write with, once it is this caller's turn.
+    pub(super) async fn writer(&self) -> sqlx::Result<Writer<'_>> {
+        let turn = self.turn.lock().await;
+        let mut connection = self.writes.acquire().await?;
+        mend(&mut connection).await?;
+        if self.shared {
+            connection.execute("PRAGMA synchronous = EXTRA").await?;
+        }
+        Ok(Writer { connection, _turn: turn })
+    }
+}
+
+/// Lets readers and the writer work at once. A file that somebody else has open stays as it is: then they wait for each
+/// other, and nothing else changes.
+async fn write_ahead(pool: &SqlitePool, url: &str) {
+    match sqlx::query_scalar::<_, String>("PRAGMA journal_mode = WAL").fetch_one(pool).await {
+        Ok(mode) if mode == "wal" => {}
+        Ok(mode) => tracing::warn!(database = url, mode, "SQLite keeps its journal mode"),
+        Err(error) => tracing::warn!(database = url, %error, "SQLite keeps its journal mode"),
+    }
+}
+
+/// Makes a connection usable whose transaction SQLite itself has ended.
+///
+/// A constraint can make it do so, or a full disk. The driver counts transactions by its own statements, finds that the
+/// rollback failed, and for ever after believes that one is open. A real one to roll back sets it right.
+async fn mend(connection: &mut SqliteConnection) -> sqlx::Result<()> {
+    if !connection.is_in_transaction() {
+        return Ok(());
+    }
+    // Fails if an earlier mending was cancelled here: then there is one.
+    let _ = connection.execute("BEGIN").await;
+    // Refused, as the driver believes to be in one; what it then rolls back is the one just begun.
+    drop(connection.begin_with("BEGIN").await);
+    connection.ping().await?;
+    if connection.is_in_transaction() { Err(sqlx::Error::BeginFailed) } else { Ok(()) }
+}
+
+/// What a URL names.
+#[derive(Debug)]
+struct Location {
+    name: String,
+    options: SqliteConnectOptions,
+    memory: bool,
+}
+
+impl Location {
+    fn parse(url: &str) -> Result<Self> {
+        let invalid = |why: &dyn std::fmt::Display| {
+            Error::new(
+                ErrorKind::Invalid,
+                format!("{url:?} is no SQLite database ({why}): give a path, sqlite:PATH or sqlite::memory:"),
+            )
+        };
+        let (name, options) = match url.strip_prefix("sqlite:") {
+            Some(rest) => {
+                let path = rest.strip_prefix("//").unwrap_or(rest);
+                let options = SqliteConnectOptions::from_str(url).map_err(|error| invalid(&error))?;
+                // A mode in the URL says whether to create the file.
+                (path, if path.contains("mode=") { options } else { options.create_if_missing(true) })
+            }
+            None if url.contains("://") => return Err(invalid(&"another scheme")),
+            None => (url, SqliteConnectOptions::new().filename(url).create_if_missing(true)),
+        };
+        let (path, parameters) = name.split_once('?').unwrap_or((name, ""));
+        if path.is_empty() {
+            return Err(invalid(&"no path"));
+        }
+        if path == ":memory:" || parameters.contains("mode=memory") {
+            // Of its own, not shared by name: the driver would share one between databases of one name.
+            let options = SqliteConnectOptions::new().in_memory(true);
+            return Ok(Self { name: ":memory:".into(), options, memory: true });
+        }
+        Ok(Self { name: path.into(), options, memory: false })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_and_paths_name_databases() {
+        let of = |url| Location::parse(url).map(|location| (location.name, location.memory));
+        assert_eq!(of("app.db").expect("a path"), ("app.db".into(), false));
+        assert_eq!(of("sqlite:app.db").expect("a URL"), ("app.db".into(), false));
+        assert_eq!(of("sqlite:///var/app.db?mode=rw").expect("a URL"), ("/var/app.db".into(), false));
+        for memory in [":memory:", "sqlite::memory:", "sqlite://:memory:", "sqlite:x?mode=memory"] {
+            assert_eq!(of(memory).expect("memory"), (":memory:".into(), true), "{memory}");
+        }
+        for wrong in ["postgres://localhost/app", "sqlite:", "", "sqlite:app.db?mode=odd"] {
+            let error = of(wrong).expect_err(wrong).to_string();
+            assert!(error.contains("sqlite:PATH"), "{error}");
+        }
+    }
+}
