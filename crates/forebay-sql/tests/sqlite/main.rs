@@ -1,0 +1,9 @@
+//! The sink on real SQLite files.
+
+mod applying;
+mod columns;
+mod differential;
+mod failures;
+mod ledger;
+mod support;
+mod tables;
