@@ -212,7 +212,7 @@ impl Engine {
         match self {
             Self::Embedded(_) => vec![HostStatus::only("embedded")],
             #[cfg(feature = "redis")]
-            Self::Redis(_) => vec![HostStatus::only("redis")],
+            Self::Redis(it) => vec![it.status()],
         }
     }
 
@@ -240,12 +240,12 @@ impl Engine {
         &self,
         _host: usize,
         commands: &[&Command],
-        _within: Duration,
+        within: Duration,
     ) -> Vec<Result<Reply, Failure>> {
         match self {
-            Self::Embedded(it) => it.kv(commands).await,
+            Self::Embedded(it) => it.kv(commands, within).await,
             #[cfg(feature = "redis")]
-            Self::Redis(it) => it.kv(commands).await,
+            Self::Redis(it) => it.kv(commands, within).await,
         }
     }
 

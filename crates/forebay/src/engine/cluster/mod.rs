@@ -18,5 +18,7 @@ mod slot;
 mod table;
 
 pub(crate) use host::Host;
+pub(crate) use placement::Record;
+pub(crate) use sealed::SEAL;
 pub(crate) use slot::{SLOTS, Slot};
 pub(crate) use table::SlotTable;

@@ -3,7 +3,7 @@
 use crate::key::hash;
 
 /// How many bytes the last line has.
-pub(super) const SEAL: usize = "check 0123456789abcdef\n".len();
+pub(crate) const SEAL: usize = "check 0123456789abcdef\n".len();
 
 /// The text with its last line.
 pub(super) fn seal(body: &str) -> String {

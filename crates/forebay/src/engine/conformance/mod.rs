@@ -28,7 +28,7 @@ use crate::{bay::Forebay, key::Name, sink::BoxFuture, time::Timestamp};
 
 /// A claim about an engine; panics if it does not hold.
 pub struct Case {
-    /// The claim.
+    /// The claim, after what it is about: `limit::a_zero_cost_only_looks`.
     pub name: &'static str,
     /// Tries it on a store. Names are drawn afresh, so that cases can share a store and run side by side.
     pub run: fn(Forebay) -> BoxFuture<'static, ()>,
@@ -44,7 +44,7 @@ macro_rules! cases {
     ($($module:ident { $($name:ident,)* })*) => {
         /// Every claim.
         pub fn cases() -> Vec<Case> {
-            vec![$($(Case { name: stringify!($name), run: |bay| Box::pin($module::$name(bay)) },)*)*]
+            vec![$($(Case { name: concat!(stringify!($module), "::", stringify!($name)), run: |bay| Box::pin($module::$name(bay)) },)*)*]
         }
     };
 }

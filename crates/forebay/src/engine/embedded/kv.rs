@@ -29,9 +29,9 @@ impl Entry {
 }
 
 impl Embedded {
-    /// Answers each command on its own, as Redis would.
+    /// Answers each command on its own, as Redis would, and at once.
     #[expect(clippy::unused_async, reason = "steps are async on every engine")]
-    pub(crate) async fn kv(&self, commands: &[&Command]) -> Vec<Result<Reply, Failure>> {
+    pub(crate) async fn kv(&self, commands: &[&Command], _within: Duration) -> Vec<Result<Reply, Failure>> {
         commands.iter().map(|command| self.kv_one(command)).collect()
     }
 
@@ -141,7 +141,7 @@ mod tests {
         let engine = Embedded::in_memory(Clock::from(hand.clone()));
         let command = |verb| Command { key: (*b"a").into(), verb };
         let (set, expire) = (command(Verb::Set((*b"1").into())), command(Verb::Expire(500)));
-        assert!(engine.kv(&[&set, &expire]).await.iter().all(Result::is_ok));
+        assert!(engine.kv(&[&set, &expire], secs(1)).await.iter().all(Result::is_ok));
         assert_eq!(engine.kv.len(), 1);
         hand.advance(millis(500));
         engine.sweep();

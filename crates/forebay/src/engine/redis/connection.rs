@@ -77,23 +77,37 @@ pub(super) struct Call {
 }
 
 impl Host {
-    /// Connects to `url`, and keeps connected.
-    pub(super) async fn open(url: &str, clock: Clock) -> Result<Arc<Self>> {
+    /// Begins to connect to `url`, and goes on until it is closed, also if the first attempt fails.
+    pub(super) fn start(url: &str, clock: Clock) -> Result<Arc<Self>> {
+        Ok(Self::connecting(Target::parse(url)?, clock, Link::Connecting))
+    }
+
+    /// Another connection to the same host.
+    pub(super) fn twin(&self) -> Arc<Self> {
+        let link = if matches!(*self.link.borrow(), Link::Closed) { Link::Closed } else { Link::Connecting };
+        Self::connecting(self.target.clone(), self.clock.clone(), link)
+    }
+
+    fn connecting(target: Target, clock: Clock, link: Link) -> Arc<Self> {
         let host = Arc::new(Self {
-            target: Target::parse(url)?,
+            target,
             clock,
-            link: watch::Sender::new(Link::Connecting),
+            link: watch::Sender::new(link),
             hashes: OnceLock::new(),
             keeper: OnceLock::new(),
         });
-        let keeper = tokio::spawn(keep_up(host.clone()));
-        host.keeper.set(keeper.abort_handle()).expect("set once");
-        match host.session().await {
-            Ok(_) => Ok(host),
-            Err(error) => {
-                host.close();
-                Err(error)
-            }
+        if !matches!(*host.link.borrow(), Link::Closed) {
+            let keeper = tokio::spawn(keep_up(host.clone()));
+            host.keeper.set(keeper.abort_handle()).expect("set once");
+        }
+        host
+    }
+
+    /// Why there is no connection, as far as is known.
+    pub(super) fn trouble(&self) -> Option<Error> {
+        match &*self.link.borrow() {
+            Link::Down(error) => Some(error.clone()),
+            _ => None,
         }
     }
 
@@ -210,10 +224,24 @@ impl Host {
         }
     }
 
-    /// The replies to the commands, in order. A refusal is a reply.
-    async fn send(&self, session: &Session, commands: &Pipeline) -> Result<Vec<Value>> {
+    /// The replies to the commands, in order. A refusal is a reply. A connection without an answer is given up.
+    pub(super) async fn send(&self, session: &Session, commands: &Pipeline) -> Result<Vec<Value>> {
+        let answer = self.send_within(session, commands, ANSWER).await;
+        if answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Timeout) {
+            session.facts.give_up.notify_one();
+        }
+        answer
+    }
+
+    /// [`send`](Self::send) for one caller's own deadline, who may only have been impatient.
+    pub(super) async fn send_within(
+        &self,
+        session: &Session,
+        commands: &Pipeline,
+        within: Duration,
+    ) -> Result<Vec<Value>> {
         let mut connection = session.connection.clone();
-        let sent = self.clock.timeout(ANSWER, send(&mut connection, commands)).await;
+        let sent = self.clock.timeout(within, send(&mut connection, commands)).await;
         match sent {
             Some(Ok(values)) if values.len() == commands.len() => {
                 if values.iter().any(is_readonly) {
@@ -224,8 +252,7 @@ impl Host {
             Some(Ok(_)) => Err(unexpected(self.name(), "a pipeline")),
             Some(Err(cause)) => Err(lost(self.name(), cause)),
             None => {
-                session.facts.give_up.notify_one();
-                let text = format!("redis {}: no answer within {ANSWER:?}", self.name());
+                let text = format!("redis {}: no answer within {within:?}", self.name());
                 Err(Error::new(ErrorKind::Timeout, text))
             }
         }

@@ -22,7 +22,7 @@ use crate::error::{Error, ErrorKind, Result, invalid};
 const OLDEST: (u32, u32) = (6, 2);
 
 /// Where a host is, and how to log in there.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Target {
     /// For messages: never with a password.
     pub name: Box<str>,

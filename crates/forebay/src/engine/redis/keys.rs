@@ -13,6 +13,16 @@ impl Keys {
         Self { prefix: prefix.into() }
     }
 
+    /// The key under which a host of a cluster has its own name.
+    pub(super) fn cluster_name(&self) -> String {
+        format!("{}:cluster:name", self.prefix)
+    }
+
+    /// The key under which each host of a cluster has the placement of all keys.
+    pub(super) fn cluster_placement(&self) -> String {
+        format!("{}:cluster:placement", self.prefix)
+    }
+
     /// Appends the key of one key of a limit.
     ///
     /// The kind is part of it: a window's state read as a bucket's, after a change of the configuration,
@@ -34,6 +44,8 @@ impl Keys {
 pub(super) const KEYSPACE: &[[&str; 3]] = &[
     ["<prefix>:window:<limit>:{<key>}", "string", "until the window after the current one ends"],
     ["<prefix>:tokens:<limit>:{<key>}", "string", "until the bucket is full, and one period"],
+    ["<prefix>:cluster:name", "string", "as long as the host is part of a cluster"],
+    ["<prefix>:cluster:placement", "string", "as long as the host is part of a cluster"],
 ];
 
 #[cfg(test)]

@@ -7,8 +7,10 @@ mod combine;
 mod connection;
 mod handshake;
 mod keys;
+mod kv;
 mod limit;
 mod plan;
+mod record;
 mod reply;
 mod script;
 mod unready;
@@ -17,10 +19,14 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use self::{combine::Combiner, connection::Host, keys::Keys};
-use crate::{clock::Clock, error::Result};
+use crate::{
+    clock::Clock,
+    cluster::{Health, HostStatus},
+    error::Result,
+};
 
 /// The engine on one Redis host.
 #[derive(Debug)]
@@ -28,6 +34,8 @@ pub(crate) struct Redis {
     host: Arc<Host>,
     keys: Keys,
     combiner: Combiner,
+    /// The connection for plain commands, once there was one.
+    plain: OnceLock<Arc<Host>>,
 }
 
 impl Redis {
@@ -37,9 +45,27 @@ impl Redis {
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for another URL; what the first attempt to
     /// connect came to, if it failed. From then on the connection is kept up by itself.
     pub(crate) async fn open(url: &str, prefix: &str, clock: Clock) -> Result<Arc<Self>> {
-        let host = Host::open(url, clock).await?;
+        let engine = Self::start(url, prefix, clock)?;
+        engine.host.session().await?;
+        Ok(engine)
+    }
+
+    /// As [`open`](Self::open), without waiting for the first attempt to connect, and whatever it comes to.
+    pub(crate) fn start(url: &str, prefix: &str, clock: Clock) -> Result<Arc<Self>> {
+        let host = Host::start(url, clock)?;
         let combiner = Combiner::new(host.clone());
-        Ok(Arc::new(Self { host, keys: Keys::new(prefix), combiner }))
+        Ok(Arc::new(Self { host, keys: Keys::new(prefix), combiner, plain: OnceLock::new() }))
+    }
+
+    /// The host as one of itself.
+    pub(crate) fn status(&self) -> HostStatus {
+        let reason = self.host.trouble().map(|error| error.to_string().into());
+        let health = if reason.is_some() { Health::Down } else { Health::Up };
+        HostStatus { health, reason, ..HostStatus::only(self.host.name()) }
+    }
+
+    fn plain(&self) -> &Arc<Host> {
+        self.plain.get_or_init(|| self.host.twin())
     }
 
     pub(crate) async fn ping(&self) -> Result<()> {
@@ -52,14 +78,21 @@ impl Redis {
 
     #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn close(&self) -> Result<()> {
-        self.host.close();
+        self.end();
         Ok(())
+    }
+
+    fn end(&self) {
+        self.host.close();
+        if let Some(plain) = self.plain.get() {
+            plain.close();
+        }
     }
 }
 
 impl Drop for Redis {
     fn drop(&mut self) {
         // Its tasks hold the host, which would otherwise stay connected for ever.
-        self.host.close();
+        self.end();
     }
 }

@@ -7,7 +7,6 @@ use uuid::Uuid;
 use super::Redis;
 use crate::{
     buffer::{Row, RowKey},
-    cluster::{Command, Failure, Fate, Reply},
     engine::{
         bell::{Bell, Bells},
         step::{
@@ -87,11 +86,5 @@ impl Redis {
 
     pub(crate) fn lock_bell(&self, owner: Uuid) -> Bell {
         Arc::new(Bells::default()).hang(owner)
-    }
-
-    pub(crate) async fn kv(&self, commands: &[&Command]) -> Vec<Result<Reply, Failure>> {
-        let error =
-            Error::new(ErrorKind::Unsupported, "plain commands are not available on a Redis host yet");
-        commands.iter().map(|_| Err((Fate::NotSent, error.clone()))).collect()
     }
 }

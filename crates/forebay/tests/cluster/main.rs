@@ -1,0 +1,3 @@
+//! Plain commands, and several hosts, against real servers.
+
+mod map;

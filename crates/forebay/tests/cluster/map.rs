@@ -1,0 +1,151 @@
+//! A map on one host, and what becomes of it when the connection does not hold.
+
+use forebay::{
+    ErrorKind, Forebay, Retry,
+    cluster::{Fate, Reply, Ticket},
+    conformance,
+    time::{millis, secs},
+};
+use forebay_testkit::{Fault, Proxy, Redis, Reply as Answer, eventually, unique_prefix, without};
+
+/// Only what is about maps: the rest has a test of its own.
+#[tokio::test]
+async fn maps_on_redis_keep_the_contract() {
+    if without("redis") {
+        return;
+    }
+    let bay = Forebay::open(&Redis::shared().url()).await.expect("opens");
+    for case in conformance::cases().into_iter().filter(|case| case.name.starts_with("map::")) {
+        (case.run)(bay.clone()).await;
+    }
+}
+
+/// A store behind a proxy whose connection for maps stands already.
+async fn connected(server: &Redis) -> (Proxy, Forebay) {
+    let proxy = Proxy::new(server.port());
+    let bay = Forebay::open(&server.url_through(&proxy)).await.expect("opens");
+    let mut map = bay.cluster().map();
+    map.incr(unique_prefix(), 1);
+    assert!(map.run().await.is_complete());
+    (proxy, bay)
+}
+
+/// The cluster client of redis-rs sends again what it has no answer to: one dropped reply, two increments.
+#[tokio::test]
+async fn a_command_without_an_answer_is_never_sent_twice() {
+    if without("redis") {
+        return;
+    }
+    let server = Redis::shared();
+    let (proxy, bay) = connected(server).await;
+    let key = unique_prefix();
+    proxy.set(Fault::DropReply { after: 0 });
+    let mut map = bay.cluster().map();
+    let ticket = map.incr(&key, 1);
+    let answers = map.run().await;
+    let error = answers.get(ticket).expect_err("its answer was lost");
+    assert_eq!((error.fate(), error.retry()), (Fate::MaybeExecuted, Retry::Unknown));
+    assert_eq!(server.command(["GET", &key]), Answer::text("1"));
+
+    proxy.set(Fault::DropRequest { after: 0 });
+    eventually("the connection to be made again", async || {
+        let mut map = bay.cluster().map();
+        let ticket = map.incr(&key, 1);
+        let answers = map.run().await;
+        // The lost request, then perhaps a failed attempt to connect, then an answer.
+        answers.get(ticket).is_ok()
+    })
+    .await;
+    assert_eq!(server.command(["GET", &key]), Answer::text("2"));
+}
+
+#[tokio::test]
+async fn a_dead_host_has_executed_nothing_and_is_found_again() {
+    if without("redis") {
+        return;
+    }
+    let server = Redis::start();
+    let (_proxy, bay) = connected(&server).await;
+    server.kill();
+    let run = async || {
+        let mut map = bay.cluster().map();
+        let ticket = map.incr("a", 1);
+        map.run().await.get(ticket)
+    };
+    eventually("the loss to be noticed", async || {
+        run().await.is_err_and(|error| error.fate() == Fate::NotSent)
+    })
+    .await;
+    assert_eq!(run().await.expect_err("it is down").retry(), Retry::Later);
+    server.restart();
+    eventually("the host to be found again", async || run().await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_map_waits_no_longer_than_its_deadline_and_says_what_was_sent() {
+    if without("redis") {
+        return;
+    }
+    let server = Redis::start();
+    let (proxy, bay) = connected(&server).await;
+    proxy.set(Fault::BlackHole);
+    // More than one batch: what comes after the one without an answer is not sent.
+    let value = vec![b'x'; 700_000];
+    let mut map = bay.cluster().map().deadline(millis(50));
+    let tickets: Vec<Ticket<()>> = (0..3).map(|i| map.set(i, &value)).collect();
+    let answers = map.run().await;
+    let fates: Vec<_> =
+        tickets.iter().map(|ticket| answers.get(*ticket).expect_err("no answer").fate()).collect();
+    assert_eq!(fates, [Fate::MaybeExecuted, Fate::NotSent, Fate::NotSent]);
+    let host = answers.hosts().next().expect("one host");
+    assert!(host.took >= millis(50) && host.took < secs(2), "{:?}", host.took);
+
+    // The connection that does not answer is given up by itself, and a new one made.
+    let before = proxy.connections();
+    eventually("the silent connection to be given up", async || proxy.connections() > before).await;
+    proxy.set(Fault::Pass);
+    eventually("the host to answer again", async || {
+        let mut map = bay.cluster().map();
+        let ticket = map.get::<Option<i64>>("nothing");
+        map.run().await.get(ticket).is_ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn raw_commands_are_whatever_redis_has() {
+    if without("redis") {
+        return;
+    }
+    let bay = Forebay::open(&Redis::shared().url()).await.expect("opens");
+    let name = unique_prefix();
+    let (hash, list) = (format!("{{{name}}}:hash"), format!("{{{name}}}:list"));
+    let mut map = bay.cluster().map();
+    let set = map.raw::<i64>(&hash, ["HSET", &hash, "a", "1", "b", "2"]);
+    let all = map.raw::<Reply>(&hash, ["HGETALL", &hash]);
+    let pushed = map.raw::<i64>(&list, ["RPUSH", &list, "x", "y"]);
+    let wrong = map.raw::<i64>(&list, ["HSET", &list, "a", "1"]);
+    let unknown = map.raw::<Reply>(&list, ["NO-SUCH-COMMAND"]);
+    let blocking = map.raw::<Reply>(&list, ["BLPOP", &list, "0"]);
+    let range = map.raw::<Vec<String>>(&list, ["LRANGE", &list, "0", "-1"]);
+    let parts =
+        map.raw::<Vec<Reply>>(&list, ["EVAL", "return {1, redis.error_reply('no'), false, 'x'}", "0"]);
+    let answers = map.run().await;
+
+    assert_eq!((answers.get(set).expect("runs"), answers.get(pushed).expect("runs")), (2, 2));
+    let text = |text: &str| Reply::Bytes(text.as_bytes().into());
+    let pairs = vec![(text("a"), text("1")), (text("b"), text("2"))];
+    assert_eq!(answers.get(all).expect("runs"), Reply::Map(pairs));
+    assert_eq!(answers.get(range).expect("runs"), ["x", "y"]);
+    let parts = answers.get(parts).expect("runs");
+    assert!(matches!(&parts[1], Reply::Refused(why) if why.contains("no")), "{parts:?}");
+    assert_eq!((&parts[0], &parts[2], &parts[3]), (&Reply::Integer(1), &Reply::Nil, &text("x")));
+
+    for error in [answers.get(wrong).map(|_| ()), answers.get(unknown).map(|_| ())] {
+        let error = error.expect_err("refused");
+        assert_eq!((error.fate(), error.retry()), (Fate::Rejected, Retry::Never), "{error}");
+    }
+    let error = answers.get(blocking).expect_err("refused");
+    assert_eq!((error.fate(), error.cause().kind()), (Fate::NotSent, ErrorKind::Invalid));
+    assert!(error.to_string().starts_with("raw BLPOP \""), "{error}");
+}
