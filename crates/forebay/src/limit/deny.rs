@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -19,7 +22,12 @@ const MOST: usize = 16_384;
 /// Says no only where the store would: from before the question was sent until the time the answer
 /// named, for costs at least as large. The lock protects the table, for one look-up at a time.
 #[derive(Debug, Default)]
-pub(super) struct DenyCache(Mutex<HashMap<Box<str>, Denied>>);
+pub(super) struct DenyCache {
+    table: Mutex<HashMap<Box<str>, Denied>>,
+    /// How many the table holds, so that a limit that denies nobody takes no lock. Relaxed: who reads an old zero asks
+    /// the store, which is always right.
+    held: AtomicUsize,
+}
 
 #[derive(Debug)]
 struct Denied {
@@ -32,6 +40,9 @@ struct Denied {
 impl DenyCache {
     /// A denial that still stands at `now`, on the monotonic clock.
     pub(super) fn look_up(&self, key: &str, cost: u64, now: Duration) -> Option<Decision> {
+        if self.held.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
         let denied = self.table();
         let denied = denied.get(key).filter(|denied| cost >= denied.cost && now < denied.until)?;
         Some(denied.decision.later(now.saturating_sub(denied.asked)).from(Source::DenyCache))
@@ -49,15 +60,18 @@ impl DenyCache {
             }
         }
         table.insert(key.into(), denied);
+        self.held.store(table.len(), Ordering::Relaxed);
     }
 
     /// Forgets a key: it was reset, or something was given back.
     pub(super) fn forget(&self, key: &str) {
-        self.table().remove(key);
+        let mut table = self.table();
+        table.remove(key);
+        self.held.store(table.len(), Ordering::Relaxed);
     }
 
     fn table(&self) -> MutexGuard<'_, HashMap<Box<str>, Denied>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -76,15 +76,16 @@ impl LimitHandle {
     /// As [`take_n`](Self::take_n).
     pub async fn take_at(&self, key: impl AsRef<str>, cost: u64, when: When) -> Result<Decision> {
         let take = self.checked(key.as_ref(), cost)?;
-        let Some(denied) = self.0.denied.as_ref().filter(|_| when == When::EngineClock) else {
-            return self.ask(take, when).await;
-        };
-        let asked = self.0.bay.clock().monotonic();
-        if let Some(decision) = denied.look_up(take.key, cost, asked) {
+        let denied = self.0.denied.as_ref().filter(|_| when == When::EngineClock);
+        let asked = denied.map(|_| self.0.bay.clock().monotonic()).unwrap_or_default();
+        if let Some(decision) = denied.and_then(|denied| denied.look_up(take.key, cost, asked)) {
             return Ok(decision);
         }
-        let decision = self.ask(take, when).await?;
-        if decision.source() == Source::Engine {
+        let decision = match self.in_time(self.0.bay.engine().take(take, when)).await {
+            Ok(taken) => self.decision(take.cost, taken),
+            Err(error) => return self.without_store(take, when, error).await,
+        };
+        if let Some(denied) = denied {
             denied.remember(take.key, cost, asked, decision);
         }
         Ok(decision)
@@ -173,13 +174,6 @@ impl LimitHandle {
         Decision::from_state(&self.0.rule, taken.state, taken.now, (!taken.allowed).then_some(cost))
     }
 
-    async fn ask(&self, take: Take<'_>, when: When) -> Result<Decision> {
-        match self.in_time(self.0.bay.engine().take(take, when)).await {
-            Ok(taken) => Ok(self.decision(take.cost, taken)),
-            Err(error) => self.without_store(take, when, error).await,
-        }
-    }
-
     /// What [`OnError`] says. What the caller got wrong stays an error.
     async fn without_store(&self, take: Take<'_>, when: When, error: Error) -> Result<Decision> {
         if !is_outage(&error) {
@@ -189,7 +183,7 @@ impl LimitHandle {
             OnError::Open => Ok(Decision::without_store(self.quota(), true)),
             OnError::Closed => Ok(Decision::without_store(self.quota(), false)),
             OnError::Local => {
-                let taken = self.0.bay.fallback().take(take, when).await?;
+                let taken = Box::pin(self.0.bay.fallback().take(take, when)).await?;
                 Ok(self.decision(take.cost, taken).from(Source::Fallback))
             }
         }

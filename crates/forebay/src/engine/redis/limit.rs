@@ -17,7 +17,8 @@ impl Redis {
     pub(crate) async fn take(&self, take: Take<'_>, when: When) -> Result<Taken> {
         let at = explicit(when)?;
         if let Some(_alone) = self.combiner.idle() {
-            return self.take_alone(take, at).await;
+            // Boxed: its kilobytes of driver state would otherwise be moved with every combined take.
+            return Box::pin(self.take_alone(take, at)).await;
         }
         let takes = [take];
         let answer = self.combiner.submit(&takes, at, |to, take| self.write_key(to, take));
@@ -47,7 +48,7 @@ impl Redis {
 
     pub(crate) async fn refund(&self, take: Take<'_>, charged: Option<u64>, when: When) -> Result<Taken> {
         let argument = wire::refund(&take.rule, explicit(when)?, take.cost, charged);
-        let (now, before) = self.one_key(Script::Refund, &take, argument).await?;
+        let (now, before) = Box::pin(self.one_key(Script::Refund, &take, argument)).await?;
         let mut state = take.rule.settle(Some(before), now);
         if charged.is_none_or(|window| window == state.0) {
             state = take.rule.refund(state, take.cost);
