@@ -10,6 +10,7 @@ use crate::{
     error::{Result, invalid},
     event::{Event, EventHandle},
     limit::{Limit, LimitHandle},
+    lock::{Keeper, LockHandle},
     series::{Series, SeriesHandle},
 };
 
@@ -38,6 +39,7 @@ struct Inner {
     clock: Clock,
     /// Decides for limits with `OnError::Local` while the store does not answer.
     fallback: OnceLock<Engine>,
+    locks: OnceLock<Arc<Keeper>>,
 }
 
 /// How to open a store. [`Forebay::open`] is this with the defaults.
@@ -46,11 +48,18 @@ struct Inner {
 pub struct Options {
     pub(crate) prefix: String,
     pub(crate) clock: Clock,
+    #[cfg(feature = "test-util")]
+    pub(crate) faults: Option<crate::fault::Faults>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { prefix: "forebay".into(), clock: Clock::system() }
+        Self {
+            prefix: "forebay".into(),
+            clock: Clock::system(),
+            #[cfg(feature = "test-util")]
+            faults: None,
+        }
     }
 }
 
@@ -67,6 +76,13 @@ impl Options {
         self
     }
 
+    /// Puts faults in front of a store in memory, which then counts as one that is not in this process.
+    #[cfg(feature = "test-util")]
+    pub fn faults(mut self, faults: crate::fault::Faults) -> Self {
+        self.faults = Some(faults);
+        self
+    }
+
     /// Opens the store at `url`; see [`Forebay::open`].
     ///
     /// # Errors
@@ -80,7 +96,12 @@ impl Options {
             )));
         }
         let engine = Engine::open(url, &self).await?;
-        Ok(Forebay(Arc::new(Inner { engine, clock: self.clock, fallback: OnceLock::new() })))
+        Ok(Forebay(Arc::new(Inner {
+            engine,
+            clock: self.clock,
+            fallback: OnceLock::new(),
+            locks: OnceLock::new(),
+        })))
     }
 }
 
@@ -123,6 +144,13 @@ impl Forebay {
     /// When the definition is not valid: see [`Buffer::build`].
     pub fn buffer(&self, buffer: Buffer) -> Result<BufferHandle> {
         Ok(BufferHandle::new(self.clone(), buffer.build()?))
+    }
+
+    /// A lock: any UTF-8 of 1 to 512 bytes, which is checked when it is acquired.
+    pub fn lock(&self, name: impl AsRef<str>) -> LockHandle {
+        let Inner { engine, clock, .. } = &*self.0;
+        let keeper = self.0.locks.get_or_init(|| Arc::new(Keeper::new(engine.clone(), clock.clone())));
+        LockHandle::new(keeper.clone(), name.as_ref().into())
     }
 
     /// An event: limits, series and buffers in one call.

@@ -27,6 +27,8 @@ pub(crate) mod cluster;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub(crate) mod embedded;
+#[cfg(feature = "test-util")]
+pub mod fault;
 mod open;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
@@ -63,6 +65,8 @@ pub(crate) enum Engine {
     Embedded(Arc<Embedded>),
     #[cfg(feature = "redis")]
     Redis(Arc<redis::Redis>),
+    #[cfg(feature = "test-util")]
+    Fault(Arc<fault::FaultEngine>),
 }
 
 /// Runs one step on whichever engine it is.
@@ -72,6 +76,27 @@ macro_rules! on {
             Engine::Embedded($it) => $step,
             #[cfg(feature = "redis")]
             Engine::Redis($it) => $step,
+            #[cfg(feature = "test-util")]
+            Engine::Fault(fault) => {
+                let $it = &*fault.inner;
+                fault.run(stringify!($step), async { $step }).await
+            }
+        }
+    };
+}
+
+/// Asks whichever engine it is something that no store has to answer.
+macro_rules! ask {
+    ($engine:expr, $it:ident => $answer:expr) => {
+        match $engine {
+            Engine::Embedded($it) => $answer,
+            #[cfg(feature = "redis")]
+            Engine::Redis($it) => $answer,
+            #[cfg(feature = "test-util")]
+            Engine::Fault(fault) => {
+                let $it = &*fault.inner;
+                $answer
+            }
         }
     };
 }
@@ -91,7 +116,7 @@ impl Engine {
 
     /// Whether one step can charge all of `takes`: on one host always, on several only with one slot.
     pub(crate) fn together(&self, takes: &[Take<'_>]) -> bool {
-        on!(self, it => it.together(takes))
+        ask!(self, it => it.together(takes))
     }
 
     /// Gives `take.cost` back, never below empty. With `charged`, only into the window of that state:
@@ -202,7 +227,7 @@ impl Engine {
     /// The bell that rings when `owner` should claim again. Hung before the first claim, it misses no ring of a store
     /// that is reached; but one may be lost on the way, and none is a promise. A lease that runs out rings for nobody.
     pub(crate) fn lock_bell(&self, owner: Uuid) -> Bell {
-        on!(self, it => it.lock_bell(owner))
+        ask!(self, it => it.lock_bell(owner))
     }
 
     // Plain keys and hosts
@@ -211,6 +236,8 @@ impl Engine {
     pub(crate) fn hosts(&self) -> Vec<HostStatus> {
         match self {
             Self::Embedded(_) => vec![HostStatus::only("embedded")],
+            #[cfg(feature = "test-util")]
+            Self::Fault(_) => vec![HostStatus::only("embedded")],
             #[cfg(feature = "redis")]
             Self::Redis(it) => vec![it.status()],
         }
@@ -220,6 +247,8 @@ impl Engine {
     pub(crate) fn host_of(&self, _key: &[u8]) -> usize {
         match self {
             Self::Embedded(_) => 0,
+            #[cfg(feature = "test-util")]
+            Self::Fault(_) => 0,
             #[cfg(feature = "redis")]
             Self::Redis(_) => 0,
         }
@@ -229,6 +258,8 @@ impl Engine {
     pub(crate) fn slot_of(&self, _key: &[u8]) -> Option<u16> {
         match self {
             Self::Embedded(_) => None,
+            #[cfg(feature = "test-util")]
+            Self::Fault(_) => None,
             #[cfg(feature = "redis")]
             Self::Redis(_) => None,
         }
@@ -244,6 +275,8 @@ impl Engine {
     ) -> Vec<Result<Reply, Failure>> {
         match self {
             Self::Embedded(it) => it.kv(commands, within).await,
+            #[cfg(feature = "test-util")]
+            Self::Fault(it) => it.inner.kv(commands, within).await,
             #[cfg(feature = "redis")]
             Self::Redis(it) => it.kv(commands, within).await,
         }
@@ -263,7 +296,7 @@ impl Engine {
 
     /// What an operator should know: settings that break a promise. Empty: nothing.
     pub(crate) fn warnings(&self) -> Vec<String> {
-        on!(self, it => it.warnings())
+        ask!(self, it => it.warnings())
     }
 
     /// Makes what was answered durable and stops the background work.

@@ -11,6 +11,12 @@ impl Engine {
     pub(crate) async fn open(url: &str, options: &Options) -> Result<Self> {
         let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
         match scheme {
+            #[cfg(feature = "test-util")]
+            "memory" if url == "memory:" && options.faults.is_some() => {
+                let (inner, faults) = (Embedded::in_memory(options.clock.clone()), options.faults.clone());
+                let faults = faults.unwrap_or_default();
+                Ok(Self::Fault(std::sync::Arc::new(super::fault::FaultEngine { inner, faults })))
+            }
             "memory" if url == "memory:" => Ok(Self::Embedded(Embedded::in_memory(options.clock.clone()))),
             "redis" | "redis+unix" => open_redis(url, options).await,
             // The rest of a URL may hold a password: name the scheme only.

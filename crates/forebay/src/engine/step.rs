@@ -139,7 +139,7 @@ pub(crate) struct Claim<'a> {
 }
 
 /// What became of a [`Claim`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Claimed {
     /// The claimant holds the lock, from the engine's now for the ttl.
     Granted { fence: u64 },

@@ -1,0 +1,97 @@
+//! An engine whose calls fail on command, for tests of what a caller does then.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    future::pending,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::embedded::Embedded;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How a call fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The store does nothing, and says so.
+    Refused,
+    /// The store does it, and the answer is lost.
+    AnswerLost,
+    /// The store does nothing, and nothing comes back, ever.
+    Unreachable,
+}
+
+/// What is to fail: shared with the stores opened with it. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Faults(Arc<Mutex<Plan>>);
+
+#[derive(Debug, Default)]
+struct Plan {
+    /// By step: what happens to the next calls, one each.
+    next: HashMap<&'static str, VecDeque<Option<Fault>>>,
+    /// What happens to all others.
+    always: Option<Fault>,
+    /// By step: how many calls there were.
+    calls: HashMap<Box<str>, u64>,
+}
+
+impl Faults {
+    /// Nothing fails yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The next calls of `step`, named as in the engine (`lock_claim`), fail so, one after the other; `None`: that one
+    /// does not.
+    pub fn next(&self, step: &'static str, faults: impl IntoIterator<Item = Option<Fault>>) {
+        self.plan().next.entry(step).or_default().extend(faults);
+    }
+
+    /// Every call fails so from now on; `None`: none does.
+    pub fn always(&self, fault: Option<Fault>) {
+        self.plan().always = fault;
+    }
+
+    /// How many calls of `step` there were.
+    pub fn calls(&self, step: &str) -> u64 {
+        self.plan().calls.get(step).copied().unwrap_or(0)
+    }
+
+    fn meet(&self, step: &str) -> Option<Fault> {
+        let mut plan = self.plan();
+        *plan.calls.entry(step.into()).or_default() += 1;
+        match plan.next.get_mut(step).and_then(VecDeque::pop_front) {
+            Some(planned) => planned,
+            None => plan.always,
+        }
+    }
+
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The embedded engine behind faults.
+#[derive(Debug)]
+pub(crate) struct FaultEngine {
+    pub inner: Arc<Embedded>,
+    pub faults: Faults,
+}
+
+impl FaultEngine {
+    /// Runs a step, or what becomes of it. `call` is its source text, `it.step(arguments)`.
+    pub(crate) async fn run<T>(&self, call: &str, step: impl Future<Output = Result<T>>) -> Result<T> {
+        let name = call.trim_start_matches("it.").split('(').next().unwrap_or_default();
+        match self.faults.meet(name) {
+            None => step.await,
+            Some(Fault::Refused) => {
+                Err(Error::new(ErrorKind::Unavailable, format!("{name}: refused by the test")))
+            }
+            Some(Fault::AnswerLost) => {
+                step.await?;
+                Err(Error::new(ErrorKind::Ambiguous, format!("{name}: answer lost by the test")))
+            }
+            Some(Fault::Unreachable) => pending().await,
+        }
+    }
+}

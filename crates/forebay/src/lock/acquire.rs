@@ -1,0 +1,187 @@
+//! Acquiring: the exchange with the store, in a task of its own.
+//!
+//! The caller only listens. If it goes away, the task ends what it is in the middle of and then gives back what it
+//! got, or leaves the queue: a claim that has been sent cannot be taken back, only answered for.
+
+use std::{ops::ControlFlow, sync::Arc, time::Duration};
+
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::{
+    guard::Guard,
+    hold::{Grant, Hold},
+    keeper::{Keeper, Leftover, PERSIST, back_off, spread},
+    outcome::{Attempt, Holder},
+};
+use crate::{
+    engine::{
+        bell::Bell,
+        step::{Claim, Claimed, TURN},
+    },
+    error::{Error, ErrorKind, Result, Retry},
+    time::{millis, secs},
+};
+
+/// How long a place in the queue is kept for a waiter that is not heard of.
+const PATIENCE: Duration = secs(5);
+
+/// How often a waiter is heard of: two may get lost, and it is less than a turn.
+const HEARTBEAT: Duration = millis(1_667);
+
+/// What is asked for.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub keeper: Arc<Keeper>,
+    pub name: Arc<str>,
+    pub ttl: Duration,
+    /// `None`: as long as it takes.
+    pub wait: Option<Duration>,
+}
+
+/// Acquires, unless it takes too long. The guard is not renewed yet.
+pub(super) async fn run(request: Request) -> Result<Attempt> {
+    let (answer, listener) = oneshot::channel();
+    tokio::spawn(Exchange::new(request).run(answer));
+    listener.await.unwrap_or_else(|_| {
+        Err(Error::new(ErrorKind::Closed, "acquire lock: the runtime that does it is shutting down"))
+    })
+}
+
+struct Exchange {
+    request: Request,
+    owner: Uuid,
+    started: Duration,
+    /// The end of the wait.
+    until: Option<Duration>,
+    /// When the last claim was sent that was answered: the place in the queue is kept from then on.
+    heard: Option<Duration>,
+    /// Until when a claim of unknown fate may stand in the store.
+    doubt: Option<Duration>,
+    failures: u32,
+}
+
+/// What to do after a claim: stop with an outcome, or claim again after a pause.
+type Next = ControlFlow<Result<Attempt>, Duration>;
+
+impl Exchange {
+    fn new(request: Request) -> Self {
+        let started = request.keeper.clock().monotonic();
+        let until = request.wait.map(|wait| started.saturating_add(wait));
+        Self { request, owner: Uuid::new_v4(), started, until, heard: None, doubt: None, failures: 0 }
+    }
+
+    async fn run(mut self, mut answer: oneshot::Sender<Result<Attempt>>) {
+        // Hung before the first claim, so that no ring is missed.
+        let waits = self.request.wait != Some(Duration::ZERO);
+        let bell = waits.then(|| self.request.keeper.engine().lock_bell(self.owner));
+        let outcome = loop {
+            match self.claim().await {
+                Next::Break(outcome) => break Some(outcome),
+                Next::Continue(pause) => {
+                    tokio::select! {
+                        biased;
+                        () = answer.closed() => break None,
+                        () = rung(bell.as_ref()) => {}
+                        () = self.request.keeper.clock().sleep(pause) => {}
+                    }
+                }
+            }
+        };
+        if !matches!(outcome, Some(Ok(Attempt::Acquired(_)))) {
+            self.leave().await;
+        }
+        if let Some(outcome) = outcome {
+            // If nobody listens any more, the guard inside is dropped here, which gives the lock back.
+            drop(answer.send(outcome));
+        }
+    }
+
+    async fn claim(&mut self) -> Next {
+        let Request { keeper, name, ttl, .. } = &self.request;
+        let asked = keeper.clock().monotonic();
+        let last = self.until.is_some_and(|until| until <= asked);
+        let claim = Claim { name, owner: self.owner, ttl: *ttl, queue: (!last).then_some(PATIENCE) };
+        match keeper.in_time("acquire", name, keeper.engine().lock_claim(claim)).await {
+            Ok(Claimed::Granted { fence }) => self.granted(asked, fence),
+            Ok(Claimed::Held { holder, remaining, ahead }) => {
+                self.failures = 0;
+                if last {
+                    return Next::Break(Ok(Attempt::Held { holder: Holder::of(holder), remaining, ahead }));
+                }
+                self.heard = Some(asked);
+                let turn = remaining + TURN * u32::try_from(ahead).unwrap_or(u32::MAX / 2);
+                let pause = turn.max(millis(1)).min(spread(HEARTBEAT, self.owner));
+                Next::Continue(self.until.map_or(pause, |until| pause.min(until.saturating_sub(asked))))
+            }
+            Err(error) => self.failed(error),
+        }
+    }
+
+    fn granted(&mut self, asked: Duration, fence: u64) -> Next {
+        let Request { keeper, name, ttl, .. } = &self.request;
+        if asked + Keeper::counted(*ttl) <= keeper.clock().monotonic() {
+            let slow =
+                format!("acquire lock {name:?}: the store took longer to answer than the ttl of {ttl:?}");
+            return self.failed(Error::new(ErrorKind::Timeout, slow));
+        }
+        let waited = asked.saturating_sub(self.started);
+        let grant = Grant { name: name.clone(), owner: self.owner, fence, ttl: *ttl, waited, asked };
+        Next::Break(Ok(Attempt::Acquired(Guard::new(Hold::new(keeper.clone(), grant)))))
+    }
+
+    /// Whether to go on after an error. Claims are idempotent by owner, so what may have been applied is repeated.
+    fn failed(&mut self, error: Error) -> Next {
+        let now = self.request.keeper.clock().monotonic();
+        if error.retry() == Retry::Unknown {
+            self.doubt = Some(now + self.request.ttl.max(PATIENCE));
+        }
+        let give_up = match (error.retry(), self.heard) {
+            (Retry::Never, _) | (Retry::Later, None) => Duration::ZERO,
+            (_, None) => self.started + PERSIST,
+            (_, Some(heard)) => heard + PATIENCE,
+        };
+        let waited = self.until.is_some_and(|until| until.max(self.started + PERSIST) <= now);
+        if give_up <= now || waited {
+            return Next::Break(Err(self.describe(error)));
+        }
+        self.failures += 1;
+        Next::Continue(back_off(self.failures, self.owner))
+    }
+
+    /// An error after which the lock may be held by nobody who knows has to say so.
+    fn describe(&self, error: Error) -> Error {
+        let kind = if self.doubt.is_some() { ErrorKind::Ambiguous } else { error.kind() };
+        let retry = if self.doubt.is_some() { Retry::Unknown } else { error.retry() };
+        let message = format!("acquire lock {:?}: {error}", self.request.name);
+        Error::new(kind, message).with_retry(retry).with_source(error)
+    }
+
+    /// Gives back what may be there. A place that is known is left before the caller is told, so that nobody waits for
+    /// one who does not; what is in doubt may take a while.
+    async fn leave(&self) {
+        let Request { keeper, name, .. } = &self.request;
+        if self.doubt.is_none() {
+            let Some(heard) = self.heard else { return };
+            let step = keeper.engine().lock_release(name, self.owner);
+            if keeper.in_time("leave the queue of", name, step).await.is_ok() {
+                return;
+            }
+            if heard + PATIENCE <= keeper.clock().monotonic() {
+                return;
+            }
+        }
+        let until = self.doubt.max(self.heard.map(|heard| heard + PATIENCE)).unwrap_or_default();
+        let in_doubt = self.doubt.is_some();
+        let leftover = Leftover { name: name.clone(), owner: self.owner, until, in_doubt };
+        tokio::spawn(keeper.clone().give_back(leftover));
+    }
+}
+
+/// Waits for the bell; for ever if there is none.
+async fn rung(bell: Option<&Bell>) {
+    match bell {
+        Some(bell) => bell.rung().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,121 @@
+//! What all locks of one open store share.
+
+use std::{sync::Arc, time::Duration};
+
+use uuid::Uuid;
+
+use super::renew::Renewals;
+use crate::{
+    clock::Clock,
+    engine::Engine,
+    error::{Error, ErrorKind, Result},
+    time::{millis, secs},
+};
+
+/// How long one step waits for its answer. Several fit into the default ttl.
+pub(super) const ANSWER: Duration = secs(1);
+
+/// How long a call goes on repeating what may have been applied.
+pub(super) const PERSIST: Duration = secs(1);
+
+/// The pause after a failure, doubled each time, and its bound.
+const BACK_OFF: Duration = millis(20);
+const MOST_BACK_OFF: Duration = millis(500);
+
+/// The store, the clock, and who renews.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    engine: Engine,
+    clock: Clock,
+    pub(super) renewals: Renewals,
+}
+
+/// What is to be given back.
+#[derive(Debug)]
+pub(super) struct Leftover {
+    pub name: Arc<str>,
+    pub owner: Uuid,
+    /// After this it has run out by itself.
+    pub until: Duration,
+    /// A claim is under way that may still arrive: "not there" does not mean that it will not be.
+    pub in_doubt: bool,
+}
+
+impl Keeper {
+    pub(crate) fn new(engine: Engine, clock: Clock) -> Self {
+        Self { engine, clock, renewals: Renewals::default() }
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// How much of a lease its holder counts on: less 1 % and 2 ms. Clocks of healthy machines differ by less than a
+    /// thousandth, and stores keep milliseconds.
+    pub(super) fn counted(ttl: Duration) -> Duration {
+        ttl.saturating_sub(ttl / 100 + millis(2))
+    }
+
+    /// Runs a step that may be repeated, at most for [`ANSWER`].
+    pub(super) async fn in_time<T>(
+        &self,
+        verb: &str,
+        name: &str,
+        step: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        self.at_most(ANSWER, verb, name, step).await
+    }
+
+    /// Runs a step, at most for `span`. The embedded engine answers or it is this process that hangs.
+    pub(super) async fn at_most<T>(
+        &self,
+        span: Duration,
+        verb: &str,
+        name: &str,
+        step: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        if self.engine.is_in_process() {
+            return step.await;
+        }
+        self.clock.timeout(span, step).await.unwrap_or_else(|| {
+            Err(Error::new(
+                ErrorKind::Timeout,
+                format!("{verb} lock {name:?}: no answer from the store within {span:?}"),
+            ))
+        })
+    }
+
+    /// Gives back until that is certain, or until it has run out by itself.
+    pub(super) async fn give_back(self: Arc<Self>, leftover: Leftover) {
+        let Leftover { name, owner, until, in_doubt } = leftover;
+        for failures in 1.. {
+            match self.in_time("release", &name, self.engine.lock_release(&name, owner)).await {
+                Ok(true) => return,
+                Ok(false) if !in_doubt => return,
+                Ok(false) => {}
+                Err(error) => tracing::debug!(lock = &*name, %error, failures, "a release failed"),
+            }
+            let now = self.clock.monotonic();
+            if now >= until {
+                return;
+            }
+            self.clock.sleep(back_off(failures, owner).min(until.saturating_sub(now))).await;
+        }
+    }
+}
+
+/// Doubles with each failure, and differs from owner to owner so that many do not come together.
+pub(super) fn back_off(failures: u32, owner: Uuid) -> Duration {
+    let pause = BACK_OFF.saturating_mul(1 << failures.saturating_sub(1).min(8)).min(MOST_BACK_OFF);
+    spread(pause, owner)
+}
+
+/// Four to five fifths of `span`, by the owner's random bits.
+pub(super) fn spread(span: Duration, owner: Uuid) -> Duration {
+    let part = u32::from(owner.as_bytes()[15]);
+    span * (4 * 255 + part) / (5 * 255)
+}
