@@ -5,6 +5,7 @@ mod cancel;
 mod exclusive;
 mod guard;
 mod lease;
+mod model;
 mod queue;
 
 use std::time::Duration;

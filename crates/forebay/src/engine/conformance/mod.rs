@@ -14,6 +14,8 @@
 
 mod buffer;
 mod limit;
+mod lock;
+mod lock_model;
 mod map;
 mod random;
 mod series;
@@ -22,6 +24,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
+pub use lock_model::locks_follow_the_model;
 pub use random::differential;
 
 use crate::{bay::Forebay, key::Name, sink::BoxFuture, time::Timestamp};
@@ -82,6 +85,16 @@ cases! {
         counts_beyond_32_bits_are_kept,
         keys_and_series_do_not_mix,
         a_deleted_key_is_gone,
+    }
+    lock {
+        a_lock_has_one_holder_and_its_fences_increase,
+        a_claim_may_be_repeated,
+        a_lease_runs_out_unless_it_is_renewed,
+        only_the_holder_renews_and_releases,
+        waiters_are_served_in_order_and_told_by_a_bell,
+        a_dead_waiter_loses_its_place,
+        a_free_lock_waits_a_turn_for_the_first,
+        a_lock_may_have_any_name,
     }
 }
 
