@@ -208,7 +208,7 @@ impl EventHandle {
         match (&series, &buffer) {
             (Ok(()), Ok(())) => Ok(Hit::Accepted { limits }),
             (Err(error), _) | (_, Err(error)) => {
-                let limit = give_back(&charges).await;
+                let limit = given_back(&limits.give_back(&charges).await);
                 let (counted, written) = (Applied::of(&series), Applied::of(&buffer));
                 Err(HitError { error: error.clone(), limit, series: counted, buffer: written })
             }
@@ -257,10 +257,9 @@ impl EventHandle {
     }
 }
 
-/// Refunds what was charged for a hit that was then not taken.
-async fn give_back(charges: &[Charge]) -> Applied {
-    let refund = async |charge: &Charge| charge.limit.refund(&charge.key, charge.cost).await.map(|_| ());
-    match futures::future::join_all(charges.iter().map(refund)).await.into_iter().collect::<Result<()>>() {
+/// Whether a charge still stands after an attempt to give it back.
+fn given_back(answer: &Result<()>) -> Applied {
+    match answer {
         Ok(()) => Applied::No,
         Err(error) if error.retry() == Retry::Unknown => Applied::Unknown,
         Err(_) => Applied::Yes,

@@ -32,6 +32,19 @@ pub struct Decisions {
     /// Each limit's own word, in order. When the whole is denied, `Allow` means that this one would have admitted;
     /// nothing was charged to it.
     pub limits: Vec<Decision>,
+    /// Which windows were charged, for [`give_back`](Self::give_back); empty unless the store charged.
+    charged: Vec<u64>,
+}
+
+impl Decisions {
+    /// Refunds what an allowed decision charged, as far as its windows still count: what was charged to a window that is
+    /// over is gone with it, and giving it back to the next one would admit too much.
+    pub(crate) async fn give_back(&self, charges: &[Charge]) -> Result<()> {
+        let refund = async |(charge, &window): (&Charge, &u64)| {
+            charge.limit.refund_into(&charge.key, charge.cost, Some(window)).await.map(|_| ())
+        };
+        futures::future::join_all(charges.iter().zip(&self.charged).map(refund)).await.into_iter().collect()
+    }
 }
 
 /// How many limits one decision may span: more is a mistake, and would hold up everybody else's.
@@ -64,7 +77,7 @@ impl Forebay {
     pub async fn take_all_at(&self, charges: &[Charge], when: When) -> Result<Decisions> {
         let takes = checked(charges)?;
         let Some(first) = charges.first() else {
-            return Ok(Decisions { allowed: true, limits: vec![] });
+            return Ok(Decisions { allowed: true, limits: vec![], charged: vec![] });
         };
         let deadline = charges.iter().map(|charge| charge.limit.deadline()).min().unwrap_or_default();
         let step = async {
@@ -131,7 +144,7 @@ impl Forebay {
                 }
             })
             .collect();
-        Ok(Decisions { allowed: limits.iter().all(Decision::is_allowed), limits })
+        Ok(Decisions { allowed: limits.iter().all(Decision::is_allowed), limits, charged: vec![] })
     }
 }
 
@@ -156,5 +169,6 @@ fn decisions(charges: &[Charge], taken: &TakenAll) -> Decisions {
         let fits = taken.allowed || charge.limit.room(state) >= charge.cost;
         charge.limit.decision(charge.cost, Taken { allowed: fits, now: taken.now, state })
     });
-    Decisions { allowed: taken.allowed, limits: limits.collect() }
+    let charged = taken.states.iter().filter(|_| taken.allowed).map(|state| state.0).collect();
+    Decisions { allowed: taken.allowed, limits: limits.collect(), charged }
 }

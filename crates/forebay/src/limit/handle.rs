@@ -107,13 +107,19 @@ impl LimitHandle {
         }
     }
 
-    /// Gives back `cost` that was taken for something that then did not happen; never below nothing used.
+    /// Gives back `cost` that was taken for something that then did not happen: to the current window, never below
+    /// nothing used.
     ///
     /// # Errors
     /// As [`take_n`](Self::take_n); and whatever the store answers, since nothing else can be done about it.
     pub async fn refund(&self, key: impl AsRef<str>, cost: u64) -> Result<Decision> {
-        let take = self.checked(key.as_ref(), cost)?;
-        let answer = self.in_time(self.0.bay.engine().refund(take, None, When::EngineClock)).await;
+        self.refund_into(key.as_ref(), cost, None).await
+    }
+
+    /// As [`refund`](Self::refund), but only while the window that was charged still counts.
+    pub(super) async fn refund_into(&self, key: &str, cost: u64, charged: Option<u64>) -> Result<Decision> {
+        let take = self.checked(key, cost)?;
+        let answer = self.in_time(self.0.bay.engine().refund(take, charged, When::EngineClock)).await;
         self.forget_denial(take.key);
         answer.map(|taken| self.decision(0, taken))
     }
