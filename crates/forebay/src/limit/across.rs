@@ -172,3 +172,28 @@ fn decisions(charges: &[Charge], taken: &TakenAll) -> Decisions {
     let charged = taken.states.iter().filter(|_| taken.allowed).map(|state| state.0).collect();
     Decisions { allowed: taken.allowed, limits: limits.collect(), charged }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Clock, Limit, ManualClock, Timestamp, time::mins};
+
+    /// A charge in one window, given back in the next, would erase somebody else's hit there and admit one too many.
+    #[tokio::test]
+    async fn what_comes_back_too_late_opens_nothing() {
+        let hand = ManualClock::at(Timestamp::from_secs(1_790_000_000));
+        let bay = Forebay::options().clock(Clock::from(hand.clone())).open("memory:").await.expect("opens");
+        let limit = bay.limit(Limit::per_minute("hits", 5)).expect("valid");
+        let charges = [Charge { limit: limit.clone(), key: "42".into(), cost: 3 }];
+
+        let taken = bay.take_all(&charges).await.expect("answers");
+        taken.give_back(&charges).await.expect("answers");
+        assert_eq!(limit.peek("42").await.expect("answers").used(), 0, "the same window");
+
+        let taken = bay.take_all(&charges).await.expect("answers");
+        hand.advance(mins(1));
+        assert!(limit.take_n("42", 5).await.expect("answers").is_allowed());
+        taken.give_back(&charges).await.expect("answers");
+        assert!(!limit.take("42").await.expect("answers").is_allowed(), "the next window");
+    }
+}
