@@ -126,8 +126,12 @@ impl Forebay {
     ///
     /// # Errors
     /// When the definition is not valid: see [`Limit`].
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a definition is used up, as that of a series or a buffer is"
+    )]
     pub fn limit(&self, limit: Limit) -> Result<LimitHandle> {
-        LimitHandle::new(self.clone(), limit)
+        LimitHandle::new(self.clone(), &limit)
     }
 
     /// A time series, by name or by definition.

@@ -30,11 +30,11 @@ struct Inner {
 }
 
 impl LimitHandle {
-    pub(crate) fn new(bay: Forebay, limit: Limit) -> Result<Self> {
+    pub(crate) fn new(bay: Forebay, limit: &Limit) -> Result<Self> {
         let name = Name::new(&limit.name)?;
         let rule = limit.rule()?;
         let denied = (!bay.engine().is_in_process()).then(DenyCache::default);
-        let Limit { on_error, deadline, .. } = limit;
+        let (on_error, deadline) = (limit.on_error, limit.deadline);
         Ok(Self(Arc::new(Inner { bay, name, rule, on_error, deadline, denied })))
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{gcra::TokenBucket, window::FixedWindow};
 use crate::{
     error::{Result, out_of_range},
-    time::micros,
+    time::{days, micros},
 };
 
 /// Integers below this are exact in a Lua number.
@@ -138,7 +138,7 @@ fn quota(what: &str, value: u64) -> Result<u64> {
 }
 
 /// The longest window: with it, twice the index times the length is still below 2^53.
-const MAX_PERIOD: Duration = Duration::from_secs(366 * 86_400);
+const MAX_PERIOD: Duration = days(366);
 
 fn period(length: Duration) -> Result<u64> {
     if (Duration::from_millis(1)..=MAX_PERIOD).contains(&length) {
@@ -153,7 +153,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::time::{days, millis, secs};
+    use crate::time::{millis, secs};
 
     /// Probes near 2026, where the products are as large as they get in practice.
     const NOW: u64 = 1_790_000_000_000_000;

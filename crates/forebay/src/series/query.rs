@@ -81,20 +81,17 @@ pub(super) fn plan_range(
 ) -> Result<RangePlan> {
     let last = resolutions.len() - 1;
     let kept = finest_kept(resolutions, from, now).unwrap_or(last);
-    let (chosen, step) = match step {
-        Some(step) => {
-            let divides = |r: &Resolution| step >= r.step && micros(step) % micros(r.step) == 0;
-            match (kept..=last).rev().find(|&i| divides(&resolutions[i])) {
-                Some(i) => (i, step),
-                None if step >= resolutions[kept].step => (kept, round_up(step, resolutions[kept].step)),
-                None => (kept, resolutions[kept].step),
-            }
+    let (chosen, step) = if let Some(step) = step {
+        let divides = |r: &Resolution| step >= r.step && micros(step) % micros(r.step) == 0;
+        match (kept..=last).rev().find(|&i| divides(&resolutions[i])) {
+            Some(i) => (i, step),
+            None if step >= resolutions[kept].step => (kept, round_up(step, resolutions[kept].step)),
+            None => (kept, resolutions[kept].step),
         }
-        None => {
-            let few = |r: &Resolution| points(from, to, r.step) <= COMFORTABLE;
-            let i = (kept..=last).find(|&i| few(&resolutions[i])).unwrap_or(last);
-            (i, resolutions[i].step)
-        }
+    } else {
+        let few = |r: &Resolution| points(from, to, r.step) <= COMFORTABLE;
+        let i = (kept..=last).find(|&i| few(&resolutions[i])).unwrap_or(last);
+        (i, resolutions[i].step)
     };
     if points(from, to, step) > MAX_POINTS {
         return Err(out_of_range(format!(

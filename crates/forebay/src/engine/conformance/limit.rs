@@ -40,7 +40,7 @@ pub(super) async fn a_bucket_admits_its_burst_and_refills(bay: Forebay) {
         bay.engine().take(Take { limit: &limit, key: "k", rule, cost: 1 }, at(secs(0))).await.unwrap();
     assert!(!denied.allowed);
     let wait = Duration::from_micros(rule.wait(denied.state, denied.now, 1));
-    assert!(!takes(&bay, &limit, rule, 1, at(wait - Duration::from_micros(1))).await);
+    assert!(!takes(&bay, &limit, rule, 1, at(wait.saturating_sub(Duration::from_micros(1)))).await);
     assert!(takes(&bay, &limit, rule, 1, at(wait)).await);
 }
 

@@ -1,6 +1,6 @@
 //! Random steps, told to two engines: both must say the same.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Write, sync::Arc, time::Duration};
 
 use super::{NOON, fresh};
 use crate::{
@@ -218,7 +218,7 @@ async fn flush(engine: &Engine, part: &BufferPart, acknowledge: bool) -> String 
     for generation in &frozen {
         let mut rows = engine.buffer_read(part, generation.id).await.unwrap().unwrap().rows;
         rows.sort_by(|a, b| a.key.cmp(&b.key));
-        answer += &format!(" {} {rows:?}", generation.rows);
+        write!(answer, " {} {rows:?}", generation.rows).unwrap();
     }
     if let Some(oldest) = frozen.first().filter(|_| acknowledge) {
         engine.buffer_ack(part, oldest.id).await.unwrap();
