@@ -33,7 +33,6 @@ mod open;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
 #[cfg(feature = "redis")]
-#[cfg_attr(not(test), expect(dead_code, reason = "what writes through it comes next"))]
 pub(crate) mod sequence;
 pub(crate) mod step;
 

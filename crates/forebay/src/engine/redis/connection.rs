@@ -65,6 +65,8 @@ pub(super) struct Session {
 #[derive(Debug)]
 struct Facts {
     met: Met,
+    /// When that was, on this process's monotonic clock.
+    since: Duration,
     /// Rung by whoever finds that the connection is of no use any more.
     give_up: Notify,
 }
@@ -192,6 +194,27 @@ impl Host {
         }
     }
 
+    /// [`query`](Self::query) for several commands in one pipeline.
+    pub(super) async fn read_all(&self, commands: Vec<Cmd>) -> Result<Vec<Value>> {
+        if commands.is_empty() {
+            return Ok(vec![]);
+        }
+        let pipeline = pipeline(commands);
+        let mut session = self.session().await?;
+        let mut values = self.send(&session, &pipeline).await;
+        if values.as_ref().is_err_and(|error| error.kind() == ErrorKind::Ambiguous) {
+            session = self.session().await?;
+            values = self.send(&session, &pipeline).await;
+        }
+        values?.into_iter().map(|value| accepted(self.name(), value)).collect()
+    }
+
+    /// [`read_all`](Self::read_all) for a known number of commands.
+    pub(super) async fn read<const N: usize>(&self, commands: [Cmd; N]) -> Result<[Value; N]> {
+        let values = self.read_all(commands.into()).await?;
+        values.try_into().map_err(|_| unexpected(self.name(), "a pipeline"))
+    }
+
     /// Sends one command, once.
     ///
     /// # Errors
@@ -200,6 +223,12 @@ impl Host {
         let session = self.session().await?;
         let mut values = self.send(&session, &pipeline([command.clone()])).await?;
         accepted(self.name(), values.swap_remove(0))
+    }
+
+    /// Whether the last connection has ended, and no attempt to make another has failed yet.
+    #[cfg(test)]
+    pub(super) fn is_connecting(&self) -> bool {
+        matches!(*self.link.borrow(), Link::Connecting)
     }
 
     /// What of the server's settings breaks a promise.
@@ -271,6 +300,12 @@ impl Session {
     pub(super) fn replid(&self) -> &str {
         &self.facts.met.replid
     }
+
+    /// The server's clock in microseconds, by now or a little before: this process may have slept.
+    pub(super) fn server_time(&self, clock: &Clock) -> u64 {
+        let since = clock.monotonic().saturating_sub(self.facts.since);
+        self.facts.met.time + u64::try_from(since.as_micros()).unwrap_or(0)
+    }
 }
 
 impl std::fmt::Debug for Session {
@@ -311,7 +346,8 @@ async fn keep_up(host: Arc<Host>) {
                 pause = BACKOFF[0];
                 // The same texts have the same hashes on every server.
                 host.hashes.get_or_init(|| met.hashes.clone());
-                let facts = Arc::new(Facts { met, give_up: Notify::new() });
+                let since = host.clock.monotonic();
+                let facts = Arc::new(Facts { met, since, give_up: Notify::new() });
                 host.link.send_replace(Link::Up(Session { connection, facts: facts.clone() }));
                 tokio::select! {
                     biased;

@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{
     connection::{load, pipeline, send},
-    reply::{accepted, text, unavailable, unexpected, unreachable},
+    reply::{accepted, server_time, text, unavailable, unexpected, unreachable},
     script::Script,
 };
 use crate::error::{Error, ErrorKind, Result, invalid};
@@ -52,6 +52,8 @@ pub(super) struct Met {
     pub hashes: Box<[String]>,
     pub replid: Box<str>,
     pub maxmemory_policy: Box<str>,
+    /// The server's clock, in microseconds.
+    pub time: u64,
 }
 
 /// What reads and writes the socket of a connection.
@@ -108,8 +110,9 @@ async fn over(
 
 /// Loads the scripts, and asks who the server is.
 async fn meet(name: &str, connection: &mut MultiplexedConnection) -> Result<Met> {
-    let commands = Script::ALL.into_iter().map(load).chain([redis::cmd("INFO")]);
-    let values = send(connection, &pipeline(commands)).await.map_err(|cause| unreachable(name, cause))?;
+    let commands = Script::ALL.into_iter().map(load).chain([redis::cmd("INFO"), redis::cmd("TIME")]);
+    let mut values = send(connection, &pipeline(commands)).await.map_err(|cause| unreachable(name, cause))?;
+    let time = values.pop().and_then(server_time).ok_or_else(|| unexpected(name, "TIME"))?;
     let mut replies = values.into_iter().map(|value| {
         let reply = accepted(name, value)?;
         text(reply).ok_or_else(|| unexpected(name, "the handshake"))
@@ -130,7 +133,7 @@ async fn meet(name: &str, connection: &mut MultiplexedConnection) -> Result<Met>
     }
     let replid = field("master_replid").ok_or_else(|| missing("master_replid"))?;
     let policy = field("maxmemory_policy").unwrap_or("unknown");
-    Ok(Met { hashes: hashes.into(), replid: replid.into(), maxmemory_policy: policy.into() })
+    Ok(Met { hashes: hashes.into(), replid: replid.into(), maxmemory_policy: policy.into(), time })
 }
 
 fn parse_version(text: &str) -> Option<(u32, u32)> {

@@ -1,6 +1,8 @@
 //! What is stored under which key. The table in `docs/keyspace.md` is compared with this file by a test.
 
-use crate::{key::tag_text, limit::rule::Rule};
+use uuid::Uuid;
+
+use crate::{engine::step::BufferPart, key::tag_text, limit::rule::Rule};
 
 /// Writes the keys of this engine.
 #[derive(Clone, Debug)]
@@ -37,6 +39,16 @@ impl Keys {
             to.extend_from_slice(part.as_bytes());
         }
     }
+
+    /// A key of a partition of a buffer: `live`, `frozen` or `guard`. Names need no escaping in a tag.
+    pub(super) fn buffer(&self, part: &BufferPart, what: &str) -> String {
+        format!("{}:buffer:{{{}.{}}}:{what}", self.prefix, part.schema.name, part.index)
+    }
+
+    /// The key of a frozen generation.
+    pub(super) fn buffer_frozen(&self, part: &BufferPart, id: Uuid) -> String {
+        format!("{}:{}", self.buffer(part, "frozen"), id.hyphenated())
+    }
 }
 
 /// The keys, as `docs/keyspace.md` lists them: pattern, type, lifetime.
@@ -44,6 +56,10 @@ impl Keys {
 pub(super) const KEYSPACE: &[[&str; 3]] = &[
     ["<prefix>:window:<limit>:{<key>}", "string", "until the window after the current one ends"],
     ["<prefix>:tokens:<limit>:{<key>}", "string", "until the bucket is full, and one period"],
+    ["<prefix>:buffer:{<buffer>.<partition>}:live", "hash", "until it is rotated"],
+    ["<prefix>:buffer:{<buffer>.<partition>}:frozen:<generation>", "hash", "until it is in SQL"],
+    ["<prefix>:buffer:{<buffer>.<partition>}:frozen", "list", "an entry until it is in SQL"],
+    ["<prefix>:buffer:{<buffer>.<partition>}:guard", "hash", "24 h after the last write"],
     ["<prefix>:cluster:name", "string", "as long as the host is part of a cluster"],
     ["<prefix>:cluster:placement", "string", "as long as the host is part of a cluster"],
 ];
@@ -51,7 +67,7 @@ pub(super) const KEYSPACE: &[[&str; 3]] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::secs;
+    use crate::{buffer::Buffer, time::secs};
 
     #[test]
     fn the_documented_keyspace_is_the_one_in_the_code() {
@@ -73,5 +89,10 @@ mod tests {
         let mut key = vec![];
         keys.limit(&mut key, &rule, "hits", "a{b}c");
         assert_eq!(key, b"forebay:window:hits:{a%7Bb%7Dc}");
+        let schema = Buffer::new("projects").key("id").sum("hits").build().expect("valid");
+        let part = BufferPart { schema, index: 3 };
+        assert_eq!(keys.buffer(&part, "live"), "forebay:buffer:{projects.3}:live");
+        let frozen = keys.buffer_frozen(&part, Uuid::nil());
+        assert_eq!(frozen, "forebay:buffer:{projects.3}:frozen:00000000-0000-0000-0000-000000000000");
     }
 }

@@ -3,8 +3,10 @@
 //! Every step is a script, so that it is atomic there; the steps that many callers make at once (takes)
 //! are combined into few. What is stored under which key stands in `docs/keyspace.md`.
 
+mod buffer;
 mod combine;
 mod connection;
+mod guard;
 mod handshake;
 mod keys;
 mod kv;
@@ -12,6 +14,7 @@ mod limit;
 mod plan;
 mod record;
 mod reply;
+mod rows;
 mod script;
 mod unready;
 mod wire;
@@ -21,7 +24,7 @@ mod tests;
 
 use std::sync::{Arc, OnceLock};
 
-use self::{combine::Combiner, connection::Host, keys::Keys};
+use self::{buffer::Writers, combine::Combiner, connection::Host, keys::Keys};
 use crate::{
     clock::Clock,
     cluster::{Health, HostStatus},
@@ -36,6 +39,7 @@ pub(crate) struct Redis {
     combiner: Combiner,
     /// The connection for plain commands, once there was one.
     plain: OnceLock<Arc<Host>>,
+    writers: Writers,
 }
 
 impl Redis {
@@ -54,7 +58,13 @@ impl Redis {
     pub(crate) fn start(url: &str, prefix: &str, clock: Clock) -> Result<Arc<Self>> {
         let host = Host::start(url, clock)?;
         let combiner = Combiner::new(host.clone());
-        Ok(Arc::new(Self { host, keys: Keys::new(prefix), combiner, plain: OnceLock::new() }))
+        Ok(Arc::new(Self {
+            host,
+            keys: Keys::new(prefix),
+            combiner,
+            plain: OnceLock::new(),
+            writers: Writers::default(),
+        }))
     }
 
     /// The host as one of itself.

@@ -74,3 +74,38 @@ pub(super) fn text(value: Value) -> Option<String> {
         _ => None,
     }
 }
+
+/// The answer to `TIME`, in microseconds since 1970.
+pub(super) fn server_time(value: Value) -> Option<u64> {
+    let parts = strings(value)?;
+    let [secs, micros] = &parts[..] else { return None };
+    secs.parse::<u64>().ok()?.checked_mul(1_000_000)?.checked_add(micros.parse().ok()?)
+}
+
+/// The texts of an array.
+pub(super) fn strings(value: Value) -> Option<Vec<String>> {
+    let Value::Array(values) = value else { return None };
+    values.into_iter().map(text).collect()
+}
+
+/// The fields and values of a hash, in RESP2 and RESP3.
+pub(super) fn pairs(value: Value) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+    let bytes = |value| match value {
+        Value::BulkString(bytes) => Some(bytes),
+        _ => None,
+    };
+    match value {
+        Value::Map(pairs) => {
+            pairs.into_iter().map(|(field, value)| Some((bytes(field)?, bytes(value)?))).collect()
+        }
+        Value::Array(values) => {
+            let mut values = values.into_iter().map(bytes);
+            let mut pairs = vec![];
+            while let Some(field) = values.next() {
+                pairs.push((field?, values.next()??));
+            }
+            Some(pairs)
+        }
+        _ => None,
+    }
+}

@@ -7,10 +7,21 @@ pub(super) enum Script {
     TakeTokens,
     TakeAll,
     Refund,
+    BufferAdd,
+    BufferRotate,
+    BufferAck,
 }
 
 impl Script {
-    pub(super) const ALL: [Self; 4] = [Self::TakeWindow, Self::TakeTokens, Self::TakeAll, Self::Refund];
+    pub(super) const ALL: [Self; 7] = [
+        Self::TakeWindow,
+        Self::TakeTokens,
+        Self::TakeAll,
+        Self::Refund,
+        Self::BufferAdd,
+        Self::BufferRotate,
+        Self::BufferAck,
+    ];
 
     /// Its place in [`ALL`](Self::ALL).
     pub(super) fn index(self) -> usize {
@@ -23,6 +34,9 @@ impl Script {
             Self::TakeTokens => include_str!("lua/take_tokens.lua"),
             Self::TakeAll => include_str!("lua/take_all.lua"),
             Self::Refund => include_str!("lua/refund.lua"),
+            Self::BufferAdd => concat!(include_str!("lua/guard.lua"), include_str!("lua/buffer_add.lua")),
+            Self::BufferRotate => include_str!("lua/buffer_rotate.lua"),
+            Self::BufferAck => include_str!("lua/buffer_ack.lua"),
         }
     }
 }

@@ -6,13 +6,9 @@ use uuid::Uuid;
 
 use super::Redis;
 use crate::{
-    buffer::{Row, RowKey},
     engine::{
         bell::{Bell, Bells},
-        step::{
-            BufferPart, BufferStats, Claim, Claimed, Frozen, Generation, LockState, PendingRow, Point,
-            Rotate, SeriesPart, Span,
-        },
+        step::{Claim, Claimed, LockState, Point, SeriesPart, Span},
     },
     error::{Error, ErrorKind, Result},
     time::Timestamp,
@@ -24,34 +20,6 @@ fn unready<T>() -> Result<T> {
 
 #[expect(clippy::unused_async, clippy::unused_self, reason = "not written yet")]
 impl Redis {
-    pub(crate) async fn buffer_add(&self, _: &BufferPart, _: Vec<Row>) -> Result<Vec<Result<()>>> {
-        unready()
-    }
-
-    pub(crate) async fn buffer_rotate(&self, _: &BufferPart, _: Rotate, _: u64) -> Result<Option<Uuid>> {
-        unready()
-    }
-
-    pub(crate) async fn buffer_frozen(&self, _: &BufferPart) -> Result<Vec<Frozen>> {
-        unready()
-    }
-
-    pub(crate) async fn buffer_read(&self, _: &BufferPart, _: Uuid) -> Result<Option<Generation>> {
-        unready()
-    }
-
-    pub(crate) async fn buffer_ack(&self, _: &BufferPart, _: Uuid) -> Result<()> {
-        unready()
-    }
-
-    pub(crate) async fn buffer_pending(&self, _: &BufferPart, _: &RowKey) -> Result<Vec<PendingRow>> {
-        unready()
-    }
-
-    pub(crate) async fn buffer_stats(&self, _: &BufferPart) -> Result<BufferStats> {
-        unready()
-    }
-
     pub(crate) async fn series_add(&self, _: &SeriesPart, _: Vec<Point>, _: Timestamp) -> Result<()> {
         unready()
     }

@@ -128,14 +128,19 @@ fn combined_is_one_by_one() {
     // batch, single charges first.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("starts");
     let rules = rules();
-    let request = (0i64..3, vec(charges(), 1..4));
-    let rounds = vec(vec(request, 1..40), 1..4);
+    // Some ask the same several times in a row.
+    let request = ((0i64..3, vec(charges(), 1..4)), 1usize..5);
+    let requests = vec(request, 1..20).prop_map(|requests| {
+        requests.into_iter().flat_map(|(request, times)| std::iter::repeat_n(request, times)).collect()
+    });
+    let rounds = vec(requests, 1..4);
     TestRunner::new(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })
         .run(&rounds, |rounds| {
             runtime.block_on(async {
                 let (redis, _) = engine().await;
                 let mut model = BTreeMap::new();
                 for (round, requests) in rounds.iter().enumerate() {
+                    let requests: &Vec<Request> = requests;
                     let base = START + i64::try_from(round).expect("few") * 700_000;
                     let answers = together(&rules, &redis, base, requests).await;
                     check(&rules, &mut model, base, requests, &answers);

@@ -1,5 +1,6 @@
 //! The engine against a real server.
 
+mod buffer;
 mod connection;
 mod limit;
 

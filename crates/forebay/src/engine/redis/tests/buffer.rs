@@ -1,0 +1,382 @@
+use std::{collections::BTreeMap, sync::Arc};
+
+use forebay_testkit::{Redis as Server, Reply, eventually, unique_prefix};
+use futures::future::join_all;
+use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
+use tokio::runtime::Runtime;
+use uuid::Uuid;
+
+use super::{engine, keys};
+use crate::{
+    Clock, Forebay, Retry,
+    buffer::{Buffer, ColumnType, Merge, Row, RowKey, Schema, Value},
+    engine::{
+        redis::Redis,
+        step::{BufferPart, Rotate},
+    },
+    time::hours,
+};
+
+fn buffer() -> Buffer {
+    Buffer::new("projects").key("id").sum("hits").sum("bytes").partitions(1)
+}
+
+fn part() -> BufferPart {
+    let low = |buffer: Buffer| buffer.column("low", Merge::Min, ColumnType::Integer);
+    let schema = low(buffer()).column("note", Merge::Max, ColumnType::Text).build().expect("valid");
+    BufferPart { schema, index: 0 }
+}
+
+fn row(schema: &Schema, id: &str, cells: [Option<Value>; 4]) -> Row {
+    Row { key: RowKey::new(schema, &[id.into()]).expect("valid"), cells: cells.into() }
+}
+
+fn hit(part: &BufferPart, id: &str, hits: i64) -> Vec<Row> {
+    vec![row(&part.schema, id, [Some(hits.into()), None, None, None])]
+}
+
+async fn add(redis: &Redis, part: &BufferPart, id: &str, hits: i64) {
+    let answers = redis.buffer_add(part, hit(part, id, hits)).await.expect("answers");
+    answers.into_iter().collect::<crate::Result<()>>().expect("fits");
+}
+
+/// All that is pending of a row, over all generations, column by column; and the generations.
+async fn pending(redis: &Redis, part: &BufferPart, id: &str) -> (Vec<Option<i64>>, Vec<Uuid>) {
+    let key = RowKey::new(&part.schema, &[id.into()]).expect("valid");
+    let found = redis.buffer_pending(part, &key).await.expect("answers");
+    let mut sum = Row::empty(&part.schema, key);
+    for pending in &found {
+        sum.merge(&part.schema, &pending.row).expect("fits");
+    }
+    let number = |cell: &Option<Value>| match cell {
+        Some(Value::Integer(n)) => Some(*n),
+        _ => None,
+    };
+    (sum.cells.iter().map(number).collect(), found.iter().map(|pending| pending.generation).collect())
+}
+
+async fn hits(redis: &Redis, part: &BufferPart, id: &str) -> Option<i64> {
+    pending(redis, part, id).await.0[0]
+}
+
+async fn open(server: &Server) -> Arc<Redis> {
+    Redis::open(&server.url(), "forebay", Clock::system()).await.expect("it runs")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_suite_of_the_seam_passes() {
+    let options = Forebay::options().prefix(unique_prefix());
+    let bay = options.open(&Server::shared().url()).await.expect("it runs");
+    let limits_and_buffers =
+        crate::conformance::cases().into_iter().take_while(|case| !case.name.contains("command"));
+    for case in limits_and_buffers {
+        (case.run)(bay.clone()).await;
+    }
+}
+
+fn cells() -> impl Strategy<Value = [Option<Value>; 4]> {
+    let number = prop_oneof![
+        8 => -9i64..9,
+        1 => Just(i64::MAX),
+        1 => Just(i64::MIN),
+        1 => Just(i64::MAX - 5),
+        1 => Just((1 << 53) + 1),
+    ];
+    let text = "[aé|%#\u{0}{}-]{0,3}";
+    (
+        proptest::option::of(number.clone()),
+        proptest::option::weighted(0.3, number.clone()),
+        proptest::option::of(number),
+        proptest::option::of(text),
+    )
+        .prop_map(|(a, b, c, d)| {
+            [
+                a.map(Into::into),
+                b.map(Into::into),
+                c.map(Into::into),
+                d.map(|text: String| text.as_str().into()),
+            ]
+        })
+}
+
+#[test]
+fn rows_of_many_callers_merge_as_one_by_one() {
+    let runtime = Runtime::new().expect("starts");
+    let rows = vec((0usize..3, cells()), 1..4);
+    let calls = vec(rows, 1..12);
+    TestRunner::new(ProptestConfig { cases: 80, failure_persistence: None, ..ProptestConfig::default() })
+        .run(&calls, |calls| {
+            runtime.block_on(async {
+                let (redis, _) = engine().await;
+                let part = part();
+                // Twice the same calls: the second time onto what is there.
+                let mut added = vec![];
+                for _ in 0..2 {
+                    let answers = add_together(&redis, &part, &calls).await;
+                    added.push(answers);
+                }
+                check(&redis, &part, &calls, &added).await;
+            });
+            Ok(())
+        })
+        .expect("alike");
+}
+
+type Call = Vec<(usize, [Option<Value>; 4])>;
+
+async fn add_together(redis: &Redis, part: &BufferPart, calls: &[Call]) -> Vec<Vec<bool>> {
+    let call = async |call: &Call| {
+        let named =
+            |(id, cells): &(usize, _)| row(&part.schema, ["a", "#gen", "|"][*id], Clone::clone(cells));
+        let answers = redis.buffer_add(part, call.iter().map(named).collect()).await.expect("answers");
+        answers.into_iter().map(|answer| answer.is_ok()).collect::<Vec<bool>>()
+    };
+    join_all(calls.iter().map(call)).await
+}
+
+/// What was accepted, summed with room to spare, is what is there; and what was refused would not have fitted in
+/// some order.
+async fn check(redis: &Redis, part: &BufferPart, calls: &[Call], added: &[Vec<Vec<bool>>]) {
+    let mut sums: BTreeMap<(usize, usize), i128> = BTreeMap::new();
+    let mut refused = 0;
+    for round in added {
+        for (call, answers) in calls.iter().zip(round) {
+            for ((id, cells), &accepted) in call.iter().zip(answers) {
+                refused += usize::from(!accepted);
+                for (column, cell) in cells.iter().enumerate().take(2) {
+                    if let (Some(Value::Integer(n)), true) = (cell, accepted) {
+                        *sums.entry((*id, column)).or_default() += i128::from(*n);
+                    }
+                }
+            }
+        }
+    }
+    let mut rows = 0;
+    for (i, id) in ["a", "#gen", "|"].into_iter().enumerate() {
+        let (found, generations) = pending(redis, part, id).await;
+        rows += u64::from(!generations.is_empty());
+        for column in 0..2 {
+            let sum = sums.get(&(i, column)).copied();
+            assert_eq!(found[column].map(i128::from), sum, "row {id}, column {column}, {refused} refused");
+        }
+    }
+    let stats = redis.buffer_stats(part).await.expect("answers");
+    assert_eq!(stats.live_rows, rows);
+}
+
+#[tokio::test]
+async fn a_refused_row_leaves_no_column_and_its_neighbours_are_in() {
+    let (redis, _) = engine().await;
+    let part = part();
+    let full = |hits: i64, bytes: i64| {
+        row(&part.schema, "a", [Some(hits.into()), Some(bytes.into()), Some(3.into()), None])
+    };
+    let add = async |row: Row| redis.buffer_add(&part, vec![row]).await.expect("answers").remove(0);
+    add(full(1, i64::MAX - 1)).await.expect("fits");
+    // The first sum would fit, the second would not: neither is in.
+    assert!(add(full(1, 2)).await.is_err());
+    assert_eq!(pending(&redis, &part, "a").await.0[..3], [Some(1), Some(i64::MAX - 1), Some(3)]);
+    // Together in one batch: merged they would not fit, one by one the second does.
+    let both = join_all([add(full(1, 2)), add(full(1, 1)), add(full(-1, -5))]).await;
+    let accepted = both.iter().filter(|answer| answer.is_ok()).count();
+    assert!(accepted >= 2, "{both:?}");
+}
+
+#[tokio::test]
+async fn only_the_guard_has_a_time_to_live() {
+    let (redis, prefix) = engine().await;
+    let part = part();
+    add(&redis, &part, "a", 1).await;
+    redis.buffer_rotate(&part, Rotate::Now, 1).await.expect("answers").expect("frozen");
+    add(&redis, &part, "a", 1).await;
+    let server = Server::shared();
+    for key in keys(server, &prefix) {
+        let Reply::Integer(ttl) = server.command(["PTTL", &key]) else { panic!("not a time") };
+        let day = 86_400_000;
+        assert!(
+            if key.ends_with(":guard") { (day - 60_000..=day).contains(&ttl) } else { ttl == -1 },
+            "{key}: {ttl}"
+        );
+    }
+    assert_eq!(keys(server, &prefix).len(), 4);
+}
+
+#[tokio::test]
+async fn a_shape_that_changed_begins_a_generation_of_its_own() {
+    let (redis, _) = engine().await;
+    let old = part();
+    let new = BufferPart { schema: buffer().build().expect("valid"), index: 0 };
+    add(&redis, &old, "a", 1).await;
+    let row = Row {
+        key: RowKey::new(&new.schema, &["a".into()]).expect("valid"),
+        cells: [Some(5.into()), None].into(),
+    };
+    redis.buffer_add(&new, vec![row]).await.expect("answers").remove(0).expect("fits");
+    let frozen = redis.buffer_frozen(&new).await.expect("answers");
+    assert_eq!(frozen.len(), 1);
+    let read = redis.buffer_read(&new, frozen[0].id).await.expect("answers").expect("there");
+    assert_eq!(read.fingerprint, old.schema.fingerprint);
+    assert_eq!((hits(&redis, &old, "a").await, pending(&redis, &new, "a").await.0[0]), (Some(1), Some(5)));
+}
+
+/// A server that stands still has the write in its socket: given up on one connection, sent again on the next, it is
+/// applied twice unless the guard knows it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_whose_answer_was_lost_counts_once() {
+    let server = Server::start();
+    let redis = open(&server).await;
+    let part = part();
+    add(&redis, &part, "a", 1).await;
+    server.pause();
+    let writes: Vec<_> = (0..3)
+        .map(|_| {
+            let (redis, part) = (redis.clone(), part.clone());
+            tokio::spawn(async move { redis.buffer_add(&part, hit(&part, "a", 10)).await })
+        })
+        .collect();
+    // Until the first connection has been given up.
+    eventually("the connection to be given up", async || redis.host.is_connecting()).await;
+    server.resume();
+    for answer in join_all(writes).await {
+        answer.expect("ends").expect("answers").remove(0).expect("fits");
+    }
+    assert_eq!(hits(&redis, &part, "a").await, Some(31));
+}
+
+/// The guard goes back with the store: sent again to a store that has lost its tail, a batch could count twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_in_doubt_is_unknown_once_the_store_went_back() {
+    let server = Server::start();
+    let redis = open(&server).await;
+    let part = part();
+    add(&redis, &part, "a", 1).await;
+    server.command(["SAVE"]);
+    server.pause();
+    let write = tokio::spawn({
+        let (redis, part) = (redis.clone(), part.clone());
+        async move { redis.buffer_add(&part, hit(&part, "a", 10)).await }
+    });
+    eventually("the connection to be given up", async || redis.host.is_connecting()).await;
+    server.restart();
+    let error = write.await.expect("ends").expect_err("nobody knows");
+    assert_eq!(error.retry(), Retry::Unknown);
+    eventually("the host to be found again", async || redis.ping().await.is_ok()).await;
+    assert_eq!(hits(&redis, &part, "a").await, Some(1));
+}
+
+/// A hundred acknowledged hits were lost without this: the store comes back with a generation that SQL has already,
+/// under the same id; what is added to it would be taken for applied.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_after_the_store_went_back_is_no_part_of_what_sql_has() {
+    let server = Server::start();
+    let redis = open(&server).await;
+    let part = part();
+    add(&redis, &part, "a", 5).await;
+    server.command(["SAVE"]);
+    let applied = redis.buffer_rotate(&part, Rotate::Now, 8).await.expect("answers").expect("frozen");
+    // SQL has it; the store is told so, and forgets that it was.
+    redis.buffer_ack(&part, applied).await.expect("answers");
+    server.restart();
+    eventually("the host to be found again", async || redis.ping().await.is_ok()).await;
+    assert_eq!(pending(&redis, &part, "a").await.1, [applied], "back in the same generation");
+    add(&redis, &part, "a", 100).await;
+    let (_, generations) = pending(&redis, &part, "a").await;
+    assert_eq!(generations.len(), 2, "frozen, and a new one");
+    assert_eq!(generations[0], applied);
+    let key = RowKey::new(&part.schema, &["a".into()]).expect("valid");
+    let found = redis.buffer_pending(&part, &key).await.expect("answers");
+    assert_eq!(found[1].row.cells[0], Some(100.into()));
+}
+
+/// A candidate that was used again after a rollback lost a hundred hits: SQL had a generation of that id.
+#[tokio::test]
+async fn no_two_transmissions_offer_the_same_id() {
+    let (redis, _) = engine().await;
+    let part = part();
+    let mut seen = vec![];
+    for _ in 0..3 {
+        add(&redis, &part, "a", 1).await;
+        seen.push(redis.buffer_rotate(&part, Rotate::Now, 9).await.expect("answers").expect("frozen"));
+    }
+    seen.dedup();
+    assert_eq!(seen.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_down_refuses_at_once_and_counts_nothing() {
+    let server = Server::builder().append_only().start();
+    let redis = open(&server).await;
+    let part = part();
+    add(&redis, &part, "a", 1).await;
+    server.kill();
+    eventually("the loss to be noticed", async || {
+        redis.ping().await.is_err_and(|error| error.retry() == Retry::Later)
+    })
+    .await;
+    let error = redis.buffer_add(&part, hit(&part, "a", 10)).await.expect_err("it is down");
+    assert_eq!(error.retry(), Retry::Later);
+    server.restart();
+    eventually("the host to be found again", async || redis.ping().await.is_ok()).await;
+    add(&redis, &part, "a", 100).await;
+    assert_eq!(hits(&redis, &part, "a").await, Some(101));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_killed_under_load_keeps_what_it_acknowledged_and_counts_nothing_twice() {
+    let server = Server::builder().append_only().start();
+    let redis = open(&server).await;
+    let part = part();
+    let writers: Vec<_> = (0..8)
+        .map(|_| {
+            let (redis, part) = (redis.clone(), part.clone());
+            tokio::spawn(async move {
+                let (mut acknowledged, mut unknown) = (0i64, 0i64);
+                for _ in 0..400 {
+                    match redis.buffer_add(&part, hit(&part, "a", 1)).await {
+                        Ok(_) => acknowledged += 1,
+                        Err(error) if error.retry() == Retry::Unknown => unknown += 1,
+                        Err(_) => tokio::task::yield_now().await,
+                    }
+                }
+                (acknowledged, unknown)
+            })
+        })
+        .collect();
+    for _ in 0..3 {
+        let before = hits(&redis, &part, "a").await;
+        eventually("some progress", async || {
+            writers.iter().all(tokio::task::JoinHandle::is_finished)
+                || server.command(["HGET", "forebay:buffer:{projects.0}:live", "Aa"]) != text(before)
+        })
+        .await;
+        server.restart();
+        eventually("the host to be found again", async || redis.ping().await.is_ok()).await;
+    }
+    let (mut acknowledged, mut unknown) = (0, 0);
+    for writer in writers {
+        let (a, u) = writer.await.expect("ends");
+        acknowledged += a;
+        unknown += u;
+    }
+    let found = hits(&redis, &part, "a").await.unwrap_or(0);
+    assert!((acknowledged..=acknowledged + unknown).contains(&found), "{acknowledged} + {unknown}: {found}");
+    assert!(acknowledged > 0);
+}
+
+fn text(hits: Option<i64>) -> Reply {
+    hits.map_or(Reply::Nil, |hits| Reply::text(hits.to_string()))
+}
+
+#[tokio::test]
+async fn rotation_by_another_process_is_no_hindrance() {
+    let (redis, prefix) = engine().await;
+    let other = Redis::open(&Server::shared().url(), &prefix, Clock::system()).await.expect("it runs");
+    let part = part();
+    add(&redis, &part, "a", 1).await;
+    add(&other, &part, "a", 2).await;
+    let due = Rotate::Due { age: hours(1), rows: 1 };
+    let (a, b) = tokio::join!(redis.buffer_rotate(&part, due, 9), other.buffer_rotate(&part, due, 9));
+    let frozen = [a, b].into_iter().filter(|rotated| rotated.as_ref().expect("answers").is_some()).count();
+    assert_eq!(frozen, 1);
+    assert_eq!(hits(&redis, &part, "a").await, Some(3));
+}
