@@ -1,4 +1,27 @@
 //! A basin in front of a database: buffered writes, rate limits, time series, locks and sharding.
+//!
+//! [`Forebay::open`] opens a store: `memory:`, a file, one Redis or many. From it come the handles: a
+//! [`limit`] decides, a [`series`] counts by time, a [`buffer`] gathers writes for SQL, a [`lock`] is held by one at a
+//! time, an [`event`] does several of these in one call, and a [`cluster`] says which host has a key. All are cheap to
+//! clone, and the same code runs on every store.
+//!
+//! # Vocabulary
+//!
+//! - A *key* says whose limit or series it is: any UTF-8, 1 to 512 bytes. A *name* says which: it is declared in code.
+//! - What may be expected is a value: [`Decision::Deny`], a lock that is held, an empty range. An [`Error`] means that
+//!   there is no answer, and [`Error::retry`] says what can be done about it.
+//! - A decision is *degraded* when the store did not answer and the limit's [`OnError`](limit::OnError) decided.
+//! - A *generation* is what a buffer hands to SQL as a whole, once. Its id is in SQL's ledger.
+//! - A *fence* is a number that grows with every holder of a lock; what the lock protects should refuse smaller ones.
+//!
+//! # What it does not do
+//!
+//! It keeps no history of single hits, gives no answer across stores at one moment, and has no blocking twin.
+//!
+//! # Features
+//!
+//! `redis` (default): the engine for Redis and Valkey. `test-util`: faults on command. `conformance`: the suite that
+//! every engine passes.
 
 #[macro_use]
 mod failpoint;
@@ -31,3 +54,8 @@ pub use limit::{Decision, Limit};
 pub use lock::{Guard, LockHandle};
 pub use series::Series;
 pub use time::{Timestamp, When};
+
+/// The README's example, so that it compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
