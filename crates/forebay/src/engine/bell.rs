@@ -35,6 +35,12 @@ impl Bells {
         }
     }
 
+    /// Rings for everybody.
+    #[cfg(feature = "redis")]
+    pub(crate) fn ring_all(&self) {
+        self.table().values().for_each(|bell| bell.notify_one());
+    }
+
     fn table(&self) -> MutexGuard<'_, HashMap<Uuid, Arc<Notify>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

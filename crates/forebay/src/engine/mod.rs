@@ -223,10 +223,10 @@ impl Engine {
         on!(self, it => it.lock_force_release(name).await)
     }
 
-    /// The bell that rings when `owner` should claim again. Hung before the first claim, it misses no ring of a store
+    /// The bell that rings when `owner` should claim the lock `name` again. Hung before the first claim, it misses no ring of a store
     /// that is reached; but one may be lost on the way, and none is a promise. A lease that runs out rings for nobody.
-    pub(crate) fn lock_bell(&self, owner: Uuid) -> Bell {
-        ask!(self, it => it.lock_bell(owner))
+    pub(crate) fn lock_bell(&self, name: &str, owner: Uuid) -> Bell {
+        ask!(self, it => it.lock_bell(name, owner))
     }
 
     // Plain keys and hosts

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::{
     buffer::{Row, Schema},
+    error::{Error, ErrorKind},
     key::Name,
     limit::rule::{Rule, State},
     series::resolution::{Grid, Resolution},
@@ -136,6 +137,14 @@ pub(crate) struct Claim<'a> {
     pub ttl: Duration,
     /// Some: take a place in the queue, and keep it for so long without being heard of.
     pub queue: Option<Duration>,
+}
+
+impl Claim<'_> {
+    /// The error when [`MAX_WAITERS`] wait.
+    pub(crate) fn overcrowded(&self) -> Error {
+        let text = format!("lock {:?}: {MAX_WAITERS} wait for it already, the most", self.name);
+        Error::new(ErrorKind::Overloaded, text)
+    }
 }
 
 /// What became of a [`Claim`].

@@ -74,7 +74,7 @@ impl Exchange {
     async fn run(mut self, mut answer: oneshot::Sender<Result<Attempt>>) {
         // Hung before the first claim, so that no ring is missed.
         let waits = self.request.wait != Some(Duration::ZERO);
-        let bell = waits.then(|| self.request.keeper.engine().lock_bell(self.owner));
+        let bell = waits.then(|| self.request.keeper.engine().lock_bell(&self.request.name, self.owner));
         let outcome = loop {
             match self.claim().await {
                 Next::Break(outcome) => break Some(outcome),

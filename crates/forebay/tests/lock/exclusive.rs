@@ -15,7 +15,7 @@ use forebay::{
 };
 
 #[derive(Debug, Default)]
-struct Section {
+pub(crate) struct Section {
     inside: AtomicU32,
     entered: AtomicU32,
     last_fence: AtomicU64,
@@ -23,13 +23,18 @@ struct Section {
 
 impl Section {
     /// Whoever is inside is alone, and came with a larger fence than who was before.
-    async fn visit(&self, fence: u64) {
+    pub(crate) async fn visit(&self, fence: u64) {
         assert_eq!(self.inside.fetch_add(1, Ordering::SeqCst), 0, "two holders at once");
         let before = self.last_fence.swap(fence, Ordering::SeqCst);
         assert!(before < fence, "fence {fence} after {before}");
         tokio::task::yield_now().await;
         self.entered.fetch_add(1, Ordering::SeqCst);
         self.inside.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// How many visits there were.
+    pub(crate) fn entered(&self) -> u32 {
+        self.entered.load(Ordering::SeqCst)
     }
 }
 
@@ -76,7 +81,7 @@ async fn many_tasks_never_hold_a_lock_twice() {
     for task in tasks {
         task.await.expect("no panic");
     }
-    assert!(section.entered.load(Ordering::SeqCst) >= 800);
+    assert!(section.entered() >= 800);
     let state = bay.lock("section").state().await.expect("answers");
     assert_eq!(state.waiters, 0, "{state:?}");
 }

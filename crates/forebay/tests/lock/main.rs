@@ -7,6 +7,7 @@ mod guard;
 mod lease;
 mod model;
 mod queue;
+mod redis;
 
 use std::time::Duration;
 

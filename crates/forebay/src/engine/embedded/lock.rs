@@ -14,7 +14,7 @@ use crate::{
         bell::{Bell, Bells},
         step::{Claim, Claimed, Holding, LockState, MAX_WAITERS, TURN},
     },
-    error::{Error, ErrorKind, Result},
+    error::Result,
 };
 
 /// All locks, and the bells of those who wait for one.
@@ -90,7 +90,7 @@ impl Lock {
         let deadline = claim.queue.map(|patience| now.saturating_add(patience));
         match (deadline, self.queue.get_mut(place)) {
             (Some(deadline), Some(waiter)) => waiter.deadline = deadline,
-            (Some(_), None) if place >= MAX_WAITERS => return Err(full(claim.name)),
+            (Some(_), None) if place >= MAX_WAITERS => return Err(claim.overcrowded()),
             (Some(deadline), None) => self.queue.push_back(Waiter { owner: claim.owner, deadline }),
             (None, _) => {}
         }
@@ -161,7 +161,7 @@ impl Embedded {
         Ok(LockState { holder, waiters: lock.queue.len() as u64 })
     }
 
-    pub(crate) fn lock_bell(&self, owner: Uuid) -> Bell {
+    pub(crate) fn lock_bell(&self, _name: &str, owner: Uuid) -> Bell {
         self.locks.bells.hang(owner)
     }
 
@@ -203,8 +203,4 @@ impl Locks {
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn full(name: &str) -> Error {
-    Error::new(ErrorKind::Overloaded, format!("lock {name:?}: {MAX_WAITERS} wait for it already, the most"))
 }

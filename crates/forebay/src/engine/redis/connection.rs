@@ -113,6 +113,11 @@ impl Host {
         }
     }
 
+    /// Where the host is.
+    pub(super) fn target(&self) -> &Target {
+        &self.target
+    }
+
     /// The host as messages name it.
     pub(super) fn name(&self) -> &str {
         &self.target.name

@@ -4,7 +4,8 @@ use std::pin::Pin;
 
 use redis::{
     AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion,
-    RedisConnectionInfo, RedisError, RedisResult, aio::MultiplexedConnection,
+    RedisConnectionInfo, RedisError, RedisResult,
+    aio::{MultiplexedConnection, PubSub},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -85,15 +86,33 @@ async fn handshake(
     protocol: ProtocolVersion,
 ) -> RedisResult<(MultiplexedConnection, Driver)> {
     let settings = target.info.redis_settings().clone().set_protocol(protocol);
+    over(socket(target).await?, &settings).await
+}
+
+/// A connection that listens to one channel.
+pub(super) async fn subscribe(target: &Target, channel: &str) -> RedisResult<PubSub> {
+    // Subscriptions have no more to say in RESP3, and every server speaks this.
+    let settings = target.info.redis_settings().clone().set_protocol(ProtocolVersion::RESP2);
+    let mut connection = PubSub::new(&settings, socket(target).await?).await?;
+    connection.subscribe(channel).await?;
+    Ok(connection)
+}
+
+/// What bytes go through.
+trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Socket for T {}
+
+async fn socket(target: &Target) -> RedisResult<Box<dyn Socket>> {
     match target.info.addr() {
         ConnectionAddr::Tcp(name, port) => {
             let stream = TcpStream::connect((name.as_str(), *port)).await?;
             // Two pipelines are in flight: with Nagle's algorithm the second would wait for the first one's
             // acknowledgement.
             stream.set_nodelay(true)?;
-            over(stream, &settings).await
+            Ok(Box::new(stream))
         }
-        ConnectionAddr::Unix(path) => over(UnixStream::connect(path).await?, &settings).await,
+        ConnectionAddr::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
         _ => Err(RedisError::from((redis::ErrorKind::InvalidClientConfig, "TLS is not supported"))),
     }
 }

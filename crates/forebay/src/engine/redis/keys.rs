@@ -25,6 +25,16 @@ impl Keys {
         format!("{}:cluster:placement", self.prefix)
     }
 
+    /// The key of a lock. Its queue's keys begin with it.
+    pub(super) fn lock(&self, name: &str) -> String {
+        format!("{}:lock:{{{}}}", self.prefix, tag_text(name))
+    }
+
+    /// What the channels of processes begin with.
+    pub(super) fn inboxes(&self) -> String {
+        format!("{}:inbox:", self.prefix)
+    }
+
     /// Appends the key of one key of a limit.
     ///
     /// The kind is part of it: a window's state read as a bucket's, after a change of the configuration,
@@ -60,6 +70,9 @@ pub(super) const KEYSPACE: &[[&str; 3]] = &[
     ["<prefix>:buffer:{<buffer>.<partition>}:frozen:<generation>", "hash", "until it is in SQL"],
     ["<prefix>:buffer:{<buffer>.<partition>}:frozen", "list", "an entry until it is in SQL"],
     ["<prefix>:buffer:{<buffer>.<partition>}:guard", "hash", "24 h after the last write"],
+    ["<prefix>:lock:{<name>}", "string", "a day after its release, or after its lease"],
+    ["<prefix>:lock:{<name>}:queue", "sorted set", "until nobody waits, and a second"],
+    ["<prefix>:lock:{<name>}:heard", "sorted set", "until nobody waits, and a second"],
     ["<prefix>:cluster:name", "string", "as long as the host is part of a cluster"],
     ["<prefix>:cluster:placement", "string", "as long as the host is part of a cluster"],
 ];
@@ -94,5 +107,6 @@ mod tests {
         assert_eq!(keys.buffer(&part, "live"), "forebay:buffer:{projects.3}:live");
         let frozen = keys.buffer_frozen(&part, Uuid::nil());
         assert_eq!(frozen, "forebay:buffer:{projects.3}:frozen:00000000-0000-0000-0000-000000000000");
+        assert_eq!(keys.lock("a{b}c"), "forebay:lock:{a%7Bb%7Dc}");
     }
 }

@@ -8,9 +8,11 @@ mod combine;
 mod connection;
 mod guard;
 mod handshake;
+mod inbox;
 mod keys;
 mod kv;
 mod limit;
+mod lock;
 mod plan;
 mod record;
 mod reply;
@@ -24,7 +26,7 @@ mod tests;
 
 use std::sync::{Arc, OnceLock};
 
-use self::{buffer::Writers, combine::Combiner, connection::Host, keys::Keys};
+use self::{buffer::Writers, combine::Combiner, connection::Host, inbox::Inbox, keys::Keys};
 use crate::{
     clock::Clock,
     cluster::{Health, HostStatus},
@@ -37,6 +39,7 @@ pub(crate) struct Redis {
     host: Arc<Host>,
     keys: Keys,
     combiner: Combiner,
+    inbox: Inbox,
     /// The connection for plain commands, once there was one.
     plain: OnceLock<Arc<Host>>,
     writers: Writers,
@@ -58,13 +61,10 @@ impl Redis {
     pub(crate) fn start(url: &str, prefix: &str, clock: Clock) -> Result<Arc<Self>> {
         let host = Host::start(url, clock)?;
         let combiner = Combiner::new(host.clone());
-        Ok(Arc::new(Self {
-            host,
-            keys: Keys::new(prefix),
-            combiner,
-            plain: OnceLock::new(),
-            writers: Writers::default(),
-        }))
+        let keys = Keys::new(prefix);
+        let inbox = Inbox::new(keys.inboxes());
+        let writers = Writers::default();
+        Ok(Arc::new(Self { host, keys, combiner, inbox, plain: OnceLock::new(), writers }))
     }
 
     /// The host as one of itself.
@@ -94,6 +94,7 @@ impl Redis {
 
     fn end(&self) {
         self.host.close();
+        self.inbox.close();
         if let Some(plain) = self.plain.get() {
             plain.close();
         }

@@ -10,10 +10,14 @@ pub(super) enum Script {
     BufferAdd,
     BufferRotate,
     BufferAck,
+    LockClaim,
+    LockRenew,
+    LockRelease,
+    LockState,
 }
 
 impl Script {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::TakeWindow,
         Self::TakeTokens,
         Self::TakeAll,
@@ -21,6 +25,10 @@ impl Script {
         Self::BufferAdd,
         Self::BufferRotate,
         Self::BufferAck,
+        Self::LockClaim,
+        Self::LockRenew,
+        Self::LockRelease,
+        Self::LockState,
     ];
 
     /// Its place in [`ALL`](Self::ALL).
@@ -37,6 +45,10 @@ impl Script {
             Self::BufferAdd => concat!(include_str!("lua/guard.lua"), include_str!("lua/buffer_add.lua")),
             Self::BufferRotate => include_str!("lua/buffer_rotate.lua"),
             Self::BufferAck => include_str!("lua/buffer_ack.lua"),
+            Self::LockClaim => include_str!("lua/lock_claim.lua"),
+            Self::LockRenew => include_str!("lua/lock_renew.lua"),
+            Self::LockRelease => include_str!("lua/lock_release.lua"),
+            Self::LockState => include_str!("lua/lock_state.lua"),
         }
     }
 }

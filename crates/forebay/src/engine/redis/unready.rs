@@ -1,15 +1,10 @@
 //! Steps that are being written: each moves to the file of its primitive, and this one goes with the last.
 
-use std::{sync::Arc, time::Duration};
-
 use uuid::Uuid;
 
 use super::Redis;
 use crate::{
-    engine::{
-        bell::{Bell, Bells},
-        step::{Claim, Claimed, LockState, Point, SeriesPart, Span},
-    },
+    engine::step::{Point, SeriesPart, Span},
     error::{Error, ErrorKind, Result},
     time::Timestamp,
 };
@@ -30,29 +25,5 @@ impl Redis {
 
     pub(crate) async fn series_delete(&self, _: &SeriesPart, _: &str, _: Timestamp) -> Result<()> {
         unready()
-    }
-
-    pub(crate) async fn lock_claim(&self, _: Claim<'_>) -> Result<Claimed> {
-        unready()
-    }
-
-    pub(crate) async fn lock_renew(&self, _: &str, _: Uuid) -> Result<Option<Duration>> {
-        unready()
-    }
-
-    pub(crate) async fn lock_release(&self, _: &str, _: Uuid) -> Result<bool> {
-        unready()
-    }
-
-    pub(crate) async fn lock_state(&self, _: &str) -> Result<LockState> {
-        unready()
-    }
-
-    pub(crate) async fn lock_force_release(&self, _: &str) -> Result<bool> {
-        unready()
-    }
-
-    pub(crate) fn lock_bell(&self, owner: Uuid) -> Bell {
-        Arc::new(Bells::default()).hang(owner)
     }
 }

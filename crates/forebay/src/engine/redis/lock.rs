@@ -1,0 +1,128 @@
+//! Locks on a Redis host.
+//!
+//! Each step is one script, idempotent by owner. Times are the server's. A waiter is woken by a message to the inbox of
+//! its process, and asks by itself when none comes.
+
+use std::time::Duration;
+
+use redis::Value;
+use uuid::Uuid;
+
+use super::{Redis, connection::Call, reply::unexpected, script::Script};
+use crate::{
+    engine::{
+        bell::Bell,
+        step::{Claim, Claimed, Holding, LockState, MAX_WAITERS, TURN},
+    },
+    error::Result,
+    time::micros,
+};
+
+impl Redis {
+    pub(crate) async fn lock_claim(&self, claim: Claim<'_>) -> Result<Claimed> {
+        let mut call = self.lock_call(Script::LockClaim, claim.name, &["", ":queue", ":heard"]);
+        let patience = claim.queue.map_or(0, micros);
+        call.command.arg(self.claimant(claim.owner)).arg(micros(claim.ttl)).arg(patience);
+        call.command.arg(micros(TURN)).arg(MAX_WAITERS);
+        let reply = self.lock_answer(call).await?;
+        match words(&reply) {
+            Some([Value::Int(-1)]) => Err(claim.overcrowded()),
+            Some([Value::Int(1), Value::Int(fence)]) => Ok(Claimed::Granted { fence: fence.cast_unsigned() }),
+            Some([Value::Int(0), owner, remaining, ahead]) => uuid(owner)
+                .zip(span(remaining))
+                .zip(number(ahead))
+                .map(|((holder, remaining), ahead)| Claimed::Held { holder, remaining, ahead })
+                .ok_or_else(|| unexpected(self.host.name(), "a claim")),
+            _ => Err(unexpected(self.host.name(), "a claim")),
+        }
+    }
+
+    pub(crate) async fn lock_renew(&self, name: &str, owner: Uuid) -> Result<Option<Duration>> {
+        let mut call = self.lock_call(Script::LockRenew, name, &[""]);
+        call.command.arg(owner.as_bytes());
+        let ttl = span(&self.lock_answer(call).await?);
+        let ttl = ttl.ok_or_else(|| unexpected(self.host.name(), "a renewal"))?;
+        Ok((!ttl.is_zero()).then_some(ttl))
+    }
+
+    pub(crate) async fn lock_release(&self, name: &str, owner: Uuid) -> Result<bool> {
+        self.give_back(name, &self.claimant(owner)).await
+    }
+
+    pub(crate) async fn lock_force_release(&self, name: &str) -> Result<bool> {
+        self.give_back(name, &[]).await
+    }
+
+    pub(crate) async fn lock_state(&self, name: &str) -> Result<LockState> {
+        let call = self.lock_call(Script::LockState, name, &["", ":heard"]);
+        let reply = self.lock_answer(call).await?;
+        let state = words(&reply).and_then(|words| match words {
+            [waiters] => Some(LockState { holder: None, waiters: number(waiters)? }),
+            [waiters, owner, fence, held_for, remaining] => {
+                let (owner, fence) = (uuid(owner)?, number(fence)?);
+                let (held_for, remaining) = (span(held_for)?, span(remaining)?);
+                let holder = Some(Holding { owner, fence, held_for, remaining });
+                Some(LockState { holder, waiters: number(waiters)? })
+            }
+            _ => None,
+        });
+        state.ok_or_else(|| unexpected(self.host.name(), "a look at a lock"))
+    }
+
+    pub(crate) fn lock_bell(&self, _name: &str, owner: Uuid) -> Bell {
+        self.inbox.bell(&self.host, owner)
+    }
+
+    async fn give_back(&self, name: &str, claimant: &[u8]) -> Result<bool> {
+        let mut call = self.lock_call(Script::LockRelease, name, &["", ":queue", ":heard"]);
+        call.command.arg(claimant).arg(self.inbox.before());
+        match self.lock_answer(call).await? {
+            Value::Int(was_there) => Ok(was_there == 1),
+            _ => Err(unexpected(self.host.name(), "a release")),
+        }
+    }
+
+    async fn lock_answer(&self, call: Call) -> Result<Value> {
+        // Boxed: its kilobytes of driver state would otherwise be part of every task that waits for a lock.
+        Box::pin(self.host.run_one(call)).await
+    }
+
+    fn lock_call(&self, script: Script, name: &str, parts: &[&str]) -> Call {
+        let key = self.keys.lock(name);
+        let mut call = self.host.call(script, parts.len(), parts.len() * (key.len() + 16) + 128);
+        for part in parts {
+            call.command.arg(format!("{key}{part}"));
+        }
+        call
+    }
+
+    /// Who claims, as it is kept in the queue: the owner, and where to find the process it is in.
+    fn claimant(&self, owner: Uuid) -> Vec<u8> {
+        [owner.as_bytes(), self.inbox.id().as_bytes()].concat()
+    }
+}
+
+fn words(reply: &Value) -> Option<&[Value]> {
+    match reply {
+        Value::Array(words) => Some(words),
+        _ => None,
+    }
+}
+
+fn number(word: &Value) -> Option<u64> {
+    match word {
+        Value::Int(number) => u64::try_from(*number).ok(),
+        _ => None,
+    }
+}
+
+fn span(word: &Value) -> Option<Duration> {
+    number(word).map(Duration::from_micros)
+}
+
+fn uuid(word: &Value) -> Option<Uuid> {
+    match word {
+        Value::BulkString(bytes) => Uuid::from_slice(bytes).ok(),
+        _ => None,
+    }
+}
