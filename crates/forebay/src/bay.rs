@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
+#[cfg(feature = "redis")]
+use crate::cluster::Hosts;
 use crate::{
     buffer::{Buffer, BufferHandle},
     clock::Clock,
@@ -88,6 +90,24 @@ impl Options {
     /// # Errors
     /// As [`Forebay::open`].
     pub async fn open(self, url: &str) -> Result<Forebay> {
+        self.check()?;
+        let engine = Engine::open(url, &self).await?;
+        Ok(self.over(engine))
+    }
+
+    /// Opens a store of several named hosts.
+    ///
+    /// # Errors
+    /// As [`Forebay::open`], and [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when the hosts
+    /// hold another placement of keys than these would come to, or are others than their names say.
+    #[cfg(feature = "redis")]
+    pub async fn open_hosts(self, hosts: Hosts) -> Result<Forebay> {
+        self.check()?;
+        let engine = Engine::open_hosts(hosts, &self).await?;
+        Ok(self.over(engine))
+    }
+
+    fn check(&self) -> Result<()> {
         let ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
         if self.prefix.is_empty() || self.prefix.len() > 64 || !self.prefix.chars().all(ok) {
             return Err(invalid(format!(
@@ -95,13 +115,16 @@ impl Options {
                 self.prefix
             )));
         }
-        let engine = Engine::open(url, &self).await?;
-        Ok(Forebay(Arc::new(Inner {
+        Ok(())
+    }
+
+    fn over(self, engine: Engine) -> Forebay {
+        Forebay(Arc::new(Inner {
             engine,
             clock: self.clock,
             fallback: OnceLock::new(),
             locks: OnceLock::new(),
-        })))
+        }))
     }
 }
 

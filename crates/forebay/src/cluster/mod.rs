@@ -25,6 +25,8 @@ mod answers;
 mod argument;
 mod command;
 mod handle;
+#[cfg(feature = "redis")]
+mod hosts;
 mod map;
 mod reply;
 mod status;
@@ -32,8 +34,12 @@ mod status;
 pub use answers::{Answers, CommandError, Fate, HostAnswer};
 pub use argument::Argument;
 pub use handle::{Cluster, Route, Target};
+#[cfg(feature = "redis")]
+pub use hosts::Hosts;
 pub use map::{MAX_TTL, Map, Ticket};
 pub use reply::{FromReply, Reply};
 pub use status::{Health, HostStatus};
 
+#[cfg(feature = "redis")]
+pub use crate::engine::cluster::RouterKind;
 pub(crate) use command::{Command, Failure, Verb};

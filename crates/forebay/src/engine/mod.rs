@@ -22,7 +22,7 @@
 //!   never takes an answer away from another caller.
 
 pub(crate) mod bell;
-#[expect(dead_code, reason = "placement alone: the engine that routes by it is not written yet")]
+#[cfg(feature = "redis")]
 pub(crate) mod cluster;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -64,6 +64,8 @@ pub(crate) enum Engine {
     Embedded(Arc<Embedded>),
     #[cfg(feature = "redis")]
     Redis(Arc<redis::Redis>),
+    #[cfg(feature = "redis")]
+    Cluster(Arc<cluster::Cluster>),
     #[cfg(feature = "test-util")]
     Fault(Arc<fault::FaultEngine>),
 }
@@ -75,6 +77,8 @@ macro_rules! on {
             Engine::Embedded($it) => $step,
             #[cfg(feature = "redis")]
             Engine::Redis($it) => $step,
+            #[cfg(feature = "redis")]
+            Engine::Cluster($it) => $step,
             #[cfg(feature = "test-util")]
             Engine::Fault(fault) => {
                 let $it = &*fault.inner;
@@ -91,6 +95,8 @@ macro_rules! ask {
             Engine::Embedded($it) => $answer,
             #[cfg(feature = "redis")]
             Engine::Redis($it) => $answer,
+            #[cfg(feature = "redis")]
+            Engine::Cluster($it) => $answer,
             #[cfg(feature = "test-util")]
             Engine::Fault(fault) => {
                 let $it = &*fault.inner;
@@ -233,52 +239,28 @@ impl Engine {
 
     /// The hosts, in the order of their numbers.
     pub(crate) fn hosts(&self) -> Vec<HostStatus> {
-        match self {
-            Self::Embedded(_) => vec![HostStatus::only("embedded")],
-            #[cfg(feature = "test-util")]
-            Self::Fault(_) => vec![HostStatus::only("embedded")],
-            #[cfg(feature = "redis")]
-            Self::Redis(it) => vec![it.status()],
-        }
+        ask!(self, it => it.hosts())
     }
 
     /// The number of the host that has a plain key.
-    pub(crate) fn host_of(&self, _key: &[u8]) -> usize {
-        match self {
-            Self::Embedded(_) => 0,
-            #[cfg(feature = "test-util")]
-            Self::Fault(_) => 0,
-            #[cfg(feature = "redis")]
-            Self::Redis(_) => 0,
-        }
+    pub(crate) fn host_of(&self, key: &[u8]) -> usize {
+        ask!(self, it => it.host_of(key))
     }
 
     /// The slot of a plain key; `None` where keys are not placed by slots.
-    pub(crate) fn slot_of(&self, _key: &[u8]) -> Option<u16> {
-        match self {
-            Self::Embedded(_) => None,
-            #[cfg(feature = "test-util")]
-            Self::Fault(_) => None,
-            #[cfg(feature = "redis")]
-            Self::Redis(_) => None,
-        }
+    pub(crate) fn slot_of(&self, key: &[u8]) -> Option<u16> {
+        ask!(self, it => it.slot_of(key))
     }
 
     /// Runs commands on one host, in their order, each on its own and with its own answer: no step, but a pipeline
     /// of them. Sends none after `within`, and waits no longer for those that were sent.
     pub(crate) async fn kv(
         &self,
-        _host: usize,
+        host: usize,
         commands: &[&Command],
         within: Duration,
     ) -> Vec<Result<Reply, Failure>> {
-        match self {
-            Self::Embedded(it) => it.kv(commands, within).await,
-            #[cfg(feature = "test-util")]
-            Self::Fault(it) => it.inner.kv(commands, within).await,
-            #[cfg(feature = "redis")]
-            Self::Redis(it) => it.kv(commands, within).await,
-        }
+        ask!(self, it => it.kv(host, commands, within).await)
     }
 
     // Everything

@@ -1,6 +1,10 @@
 //! From a store's URL to an engine.
 
+#[cfg(feature = "redis")]
+use super::cluster;
 use super::{Engine, embedded::Embedded};
+#[cfg(feature = "redis")]
+use crate::cluster::Hosts;
 use crate::{
     bay::Options,
     error::{Result, invalid},
@@ -23,10 +27,21 @@ impl Engine {
             _ => Err(invalid(format!("store URL with scheme {scheme:?}: memory: or redis: is accepted"))),
         }
     }
+
+    /// Opens the engine of several hosts.
+    #[cfg(feature = "redis")]
+    pub(crate) async fn open_hosts(hosts: Hosts, options: &Options) -> Result<Self> {
+        let addresses = cluster::sort_listed(hosts.router, hosts.listed)?;
+        Ok(Self::Cluster(cluster::Cluster::open(hosts.router, addresses, options).await?))
+    }
 }
 
 #[cfg(feature = "redis")]
 async fn open_redis(url: &str, options: &Options) -> Result<Engine> {
+    if cluster::is_list(url) {
+        let (router, addresses) = cluster::read_list(url)?;
+        return Ok(Engine::Cluster(cluster::Cluster::open(router, addresses, options).await?));
+    }
     let engine = super::redis::Redis::open(url, &options.prefix, options.clock.clone()).await?;
     Ok(Engine::Redis(engine))
 }

@@ -1,3 +1,4 @@
 //! Plain commands, and several hosts, against real servers.
 
+mod hosts;
 mod map;

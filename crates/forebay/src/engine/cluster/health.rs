@@ -14,7 +14,7 @@ const MOST_FAILURES: u8 = 2;
 const CALM: Duration = Duration::from_secs(1);
 
 /// Between two probes of one that may not be.
-const ALERT: Duration = Duration::from_millis(100);
+pub(super) const ALERT: Duration = Duration::from_millis(100);
 
 /// Between two probes of one that is down: how long its keys may wait needlessly.
 const PATIENT: Duration = Duration::from_millis(250);

@@ -1,24 +1,33 @@
 //! Which of several hosts holds what: the placement behind the cluster engine.
 //!
-//! Everything here is arithmetic on bytes: no connection, no clock, no task. A key has a [`Slot`], the
-//! same 16384 as in Redis Cluster; a [`SlotTable`] says which host owns each slot; a
-//! [`Router`](router::Router) is such a table, or one of the placements of older fleets, so that their
-//! data is found where it lies.
+//! Placement is arithmetic on bytes, without connection, clock or task: a key has a [`Slot`], the same 16384
+//! as in Redis Cluster; a [`SlotTable`] says which host owns each slot; a [`Router`](router::Router) is such a
+//! table, or one of the placements of older fleets, so that their data is found where it lies.
 //!
-//! Hosts are numbers here, positions in the configured list. Only what outlives a process, the stored
-//! table and the points of the rings, depends on host *names*.
+//! Hosts are numbers there, positions in the configured list. Only what outlives a process, the stored
+//! placement and the points of the rings, depends on host *names*.
+//!
+//! The [`Cluster`] engine routes each step to the host that has its tag. A host that does not answer keeps its
+//! keys: they fail at once until it is back, and the keys of the others notice nothing. Giving them to another
+//! host would split counters in two, and bring old values back later.
 
 mod address;
+mod engine;
 mod health;
 mod host;
+mod member;
 mod placement;
 pub(crate) mod router;
 mod sealed;
 mod slot;
+mod steps;
 mod table;
 
+pub(crate) use address::{Listed, is_list, read_list, sort_listed};
+pub(crate) use engine::Cluster;
 pub(crate) use host::Host;
 pub(crate) use placement::Record;
+pub use router::RouterKind;
 pub(crate) use sealed::SEAL;
 pub(crate) use slot::{SLOTS, Slot};
 pub(crate) use table::SlotTable;

@@ -8,10 +8,7 @@ use super::{
     router::rendezvous,
     sealed::{seal, unseal},
 };
-use crate::{
-    error::{Error, ErrorKind, Result},
-    key::hash,
-};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The first line of the text: what it is, and in which version of the form.
 const HEADER: &str = "forebay-slots 1";
@@ -78,14 +75,6 @@ impl SlotTable {
             })
             .filter(move |(owner, _)| usize::from(*owner) == host)
             .map(|(_, run)| run)
-    }
-
-    /// A number that two tables share only if they are the same: epoch, names and owners, though not
-    /// necessarily the order of the hosts.
-    ///
-    /// Tables of one epoch that differ in it were made by two processes which did not know of each other.
-    pub(crate) fn fingerprint(&self) -> u64 {
-        hash(self.body().as_bytes())
     }
 
     /// The same table with its hosts numbered as in `hosts`.
@@ -306,7 +295,7 @@ mod tests {
         let table = SlotTable::fill(&configured).expect("good hosts");
         let stored: SlotTable = table.to_string().parse().expect("its own text");
         assert_ne!(stored, table);
-        assert_eq!(stored.fingerprint(), table.fingerprint());
+        assert_eq!(stored.to_string(), table.to_string());
         assert_eq!(stored.numbered_as(&configured).expect("the same names"), table);
     }
 
@@ -317,18 +306,6 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Configuration);
         let text = error.to_string();
         assert!(text.contains("only in the table: b; only in the configuration: d, e;"), "{text}");
-    }
-
-    #[test]
-    fn fingerprints_tell_tables_apart() {
-        let table = filled(&["a", "b", "c"]);
-        let later = SlotTable { epoch: 2, ..table.clone() };
-        let mut moved = table.clone();
-        moved.owners[100] = (moved.owners[100] + 1) % 3;
-        let renamed = filled(&["a", "b", "d"]);
-        for other in [later, moved, renamed] {
-            assert_ne!(other.fingerprint(), table.fingerprint());
-        }
     }
 
     /// It is stored on every host and read on every start.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Embedded, shards::Shard};
 use crate::{
-    cluster::{Command, Failure, Fate, Reply, Verb},
+    cluster::{Command, Failure, Fate, HostStatus, Reply, Verb},
     error::{Error, ErrorKind, Result, Retry},
     key::hash,
 };
@@ -29,9 +29,30 @@ impl Entry {
 }
 
 impl Embedded {
+    #[expect(clippy::unused_self, reason = "a question every engine answers")]
+    pub(crate) fn hosts(&self) -> Vec<HostStatus> {
+        vec![HostStatus::only("embedded")]
+    }
+
+    /// All keys are on the only host.
+    #[expect(clippy::unused_self, reason = "a question every engine answers")]
+    pub(crate) fn host_of(&self, _key: &[u8]) -> usize {
+        0
+    }
+
+    #[expect(clippy::unused_self, reason = "a question every engine answers")]
+    pub(crate) fn slot_of(&self, _key: &[u8]) -> Option<u16> {
+        None
+    }
+
     /// Answers each command on its own, as Redis would, and at once.
     #[expect(clippy::unused_async, reason = "steps are async on every engine")]
-    pub(crate) async fn kv(&self, commands: &[&Command], _within: Duration) -> Vec<Result<Reply, Failure>> {
+    pub(crate) async fn kv(
+        &self,
+        _host: usize,
+        commands: &[&Command],
+        _within: Duration,
+    ) -> Vec<Result<Reply, Failure>> {
         commands.iter().map(|command| self.kv_one(command)).collect()
     }
 
@@ -141,7 +162,7 @@ mod tests {
         let engine = Embedded::in_memory(Clock::from(hand.clone()));
         let command = |verb| Command { key: (*b"a").into(), verb };
         let (set, expire) = (command(Verb::Set((*b"1").into())), command(Verb::Expire(500)));
-        assert!(engine.kv(&[&set, &expire], secs(1)).await.iter().all(Result::is_ok));
+        assert!(engine.kv(0, &[&set, &expire], secs(1)).await.iter().all(Result::is_ok));
         assert_eq!(engine.kv.len(), 1);
         hand.advance(millis(500));
         engine.sweep();

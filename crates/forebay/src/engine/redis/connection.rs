@@ -41,6 +41,8 @@ pub(super) struct Host {
     /// The scripts' hashes as the server computed them. Set before `link` is up for the first time.
     hashes: OnceLock<Box<[String]>>,
     keeper: OnceLock<AbortHandle>,
+    /// Rung when there is reason to try again before the pause is over.
+    hurry: Notify,
 }
 
 /// Whether there is a connection.
@@ -97,12 +99,27 @@ impl Host {
             link: watch::Sender::new(link),
             hashes: OnceLock::new(),
             keeper: OnceLock::new(),
+            hurry: Notify::new(),
         });
         if !matches!(*host.link.borrow(), Link::Closed) {
             let keeper = tokio::spawn(keep_up(host.clone()));
             host.keeper.set(keeper.abort_handle()).expect("set once");
         }
         host
+    }
+
+    /// Tries to connect at once if the last attempt failed; whoever asks for the connection waits for that.
+    pub(super) fn hurry(&self) {
+        let pausing = self.link.send_if_modified(|link| {
+            let pausing = matches!(link, Link::Down(_));
+            if pausing {
+                *link = Link::Connecting;
+            }
+            pausing
+        });
+        if pausing {
+            self.hurry.notify_one();
+        }
     }
 
     /// Why there is no connection, as far as is known.
@@ -365,7 +382,7 @@ async fn keep_up(host: Arc<Host>) {
             Err(error) => {
                 tracing::debug!(host = %host.name(), %error, "cannot connect to redis");
                 host.link.send_replace(Link::Down(error));
-                host.clock.sleep(jittered(pause)).await;
+                host.clock.timeout(jittered(pause), host.hurry.notified()).await;
                 pause = (pause * 2).min(BACKOFF[1]);
             }
         }

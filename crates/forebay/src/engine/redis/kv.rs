@@ -19,13 +19,33 @@ const MOST_BYTES: usize = 1 << 20;
 const FRAME: usize = 64;
 
 impl Redis {
+    /// All keys are on the only host.
+    #[expect(clippy::unused_self, reason = "a question every engine answers")]
+    pub(crate) fn host_of(&self, _key: &[u8]) -> usize {
+        0
+    }
+
+    #[expect(clippy::unused_self, reason = "a question every engine answers")]
+    pub(crate) fn slot_of(&self, _key: &[u8]) -> Option<u16> {
+        None
+    }
+
     /// Sends commands in their order; each has its own answer.
-    pub(crate) async fn kv(&self, commands: &[&Command], within: Duration) -> Vec<Result<Reply, Failure>> {
+    pub(crate) async fn kv(
+        &self,
+        _host: usize,
+        commands: &[&Command],
+        within: Duration,
+    ) -> Vec<Result<Reply, Failure>> {
         let clock = self.host.clock();
         let deadline = clock.monotonic().saturating_add(within);
         let left = || deadline.saturating_sub(clock.monotonic());
         let mut answers = Vec::with_capacity(commands.len());
-        let mut batches = batches(commands).peekable();
+        let mut batches = batches(commands);
+        if self.host.trouble().is_none() {
+            // The other connection stands: that this one failed a while ago means nothing any more.
+            self.plain().hurry();
+        }
         let session = match clock.timeout(left(), self.plain().session()).await {
             Some(Ok(session)) => session,
             Some(Err(error)) => return unsent(commands.len(), &error),

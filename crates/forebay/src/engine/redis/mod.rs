@@ -67,11 +67,11 @@ impl Redis {
         Ok(Arc::new(Self { host, keys, combiner, inbox, plain: OnceLock::new(), writers }))
     }
 
-    /// The host as one of itself.
-    pub(crate) fn status(&self) -> HostStatus {
+    /// This host.
+    pub(crate) fn hosts(&self) -> Vec<HostStatus> {
         let reason = self.host.trouble().map(|error| error.to_string().into());
         let health = if reason.is_some() { Health::Down } else { Health::Up };
-        HostStatus { health, reason, ..HostStatus::only(self.host.name()) }
+        vec![HostStatus { health, reason, ..HostStatus::only(self.host.name()) }]
     }
 
     fn plain(&self) -> &Arc<Host> {

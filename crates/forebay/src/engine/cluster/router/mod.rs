@@ -86,27 +86,27 @@ fn equal_hosts(kind: RouterKind, hosts: &[Host]) -> Result<u16> {
     Ok(u16::try_from(hosts.len()).expect("a checked list has at most 1000 hosts"))
 }
 
-/// The name of a router in the configuration.
+/// How keys find their host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) enum RouterKind {
-    /// `slots`
+#[non_exhaustive]
+pub enum RouterKind {
+    /// `slots`: as in Redis Cluster, by a table that is stored on the hosts.
     #[default]
     Slots,
-    /// `nydus-partition`
+    /// `nydus-partition`: as the partition router of Nydus and rb.
     NydusPartition,
-    /// `nydus-ketama`
+    /// `nydus-ketama`: as the consistent hashing router of Nydus.
     NydusKetama,
-    /// `twemproxy-ketama`
+    /// `twemproxy-ketama`: as twemproxy with `distribution: ketama` and `hash: fnv1a_64`.
     TwemproxyKetama,
 }
 
 impl RouterKind {
     /// All of them, in the order in which messages list them.
-    pub(crate) const ALL: [Self; 4] =
-        [Self::Slots, Self::NydusPartition, Self::NydusKetama, Self::TwemproxyKetama];
+    pub const ALL: [Self; 4] = [Self::Slots, Self::NydusPartition, Self::NydusKetama, Self::TwemproxyKetama];
 
     /// As it is written in the configuration.
-    pub(crate) fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Slots => "slots",
             Self::NydusPartition => "nydus-partition",

@@ -58,7 +58,8 @@ mod tests {
         let wrong = |hosts: u16| {
             let keys = (0..10_000).map(|i| format!("key:{i}"));
             keys.filter(|key| {
-                crc32fast::hash(key.as_bytes()) % u32::from(hosts) != host(key.as_bytes(), hosts) as u32
+                let unsigned = crc32fast::hash(key.as_bytes()) % u32::from(hosts);
+                usize::try_from(unsigned) != Ok(host(key.as_bytes(), hosts))
             })
             .count()
         };

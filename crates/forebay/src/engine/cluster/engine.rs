@@ -1,0 +1,210 @@
+//! The engine of several independent hosts: each step goes to the one that has its tag.
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+use tokio::task::AbortHandle;
+use uuid::Uuid;
+
+use super::{
+    Host, Record, Slot,
+    address::Address,
+    member::Member,
+    placement::Placement,
+    router::{Router, RouterKind},
+};
+use crate::{
+    bay::Options,
+    cluster::{Command, Failure, Fate, Health, HostStatus, Reply},
+    engine::{
+        bell::{Bell, Bells},
+        redis::Redis,
+    },
+    error::{Error, ErrorKind, Result},
+};
+
+/// The engine of several independent hosts.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub(super) members: Box<[Arc<Member>]>,
+    placement: Arc<Placement>,
+    /// How many each host has, where slots decide.
+    slots: Option<Box<[u16]>>,
+    /// Of those who wait for a lock in this process, on whichever host it is.
+    bells: Arc<Bells>,
+    probers: Box<[AbortHandle]>,
+}
+
+impl Cluster {
+    /// Connects to the hosts, and agrees with them on where keys go.
+    ///
+    /// A host that does not answer does not stop that, as long as another one knows; at the very first start all
+    /// must answer.
+    ///
+    /// # Errors
+    /// As [`Placement::agreed`]; and what a host says that cannot be a host, such as a wrong password.
+    pub(crate) async fn open(
+        kind: RouterKind,
+        addresses: Vec<Address>,
+        options: &Options,
+    ) -> Result<Arc<Self>> {
+        let hosts: Vec<Host> = addresses.iter().map(|address| address.host.clone()).collect();
+        // Also finds what is wrong with the list, before anything is connected to.
+        let first = Placement::first(kind, &hosts)?;
+        let start = |Address { host, url }: Address| {
+            let engine = Redis::start(&url, &options.prefix, options.clock.clone())?;
+            Ok(Arc::new(Member::new(host, engine)))
+        };
+        let members: Box<[Arc<Member>]> = addresses.into_iter().map(start).collect::<Result<_>>()?;
+        let (placement, met) = agree(kind, &hosts, &members, &first).await?;
+        let placement = Arc::new(placement);
+        for (member, met) in members.iter().zip(&met) {
+            member.met(met);
+        }
+        let probe = |member: &Arc<Member>| {
+            tokio::spawn(member.clone().keep_probing(placement.clone(), options.clock.clone())).abort_handle()
+        };
+        let probers = members.iter().map(probe).collect();
+        Ok(Arc::new(Self { slots: slots(&placement), members, placement, bells: Arc::default(), probers }))
+    }
+
+    /// The number of the host of everything with this hash tag.
+    pub(super) fn number(&self, tag: &str) -> usize {
+        self.placement.router().host_for_tag(tag.as_bytes())
+    }
+
+    /// The host of everything with this hash tag.
+    pub(super) fn member(&self, tag: &str) -> &Member {
+        &self.members[self.number(tag)]
+    }
+
+    /// The hosts, in the order of their numbers.
+    pub(crate) fn hosts(&self) -> Vec<HostStatus> {
+        let status = |(number, member): (usize, &Arc<Member>)| {
+            let (health, reason) = member.health();
+            HostStatus {
+                name: member.host.name().into(),
+                health,
+                slots: self.slots.as_ref().map(|slots| slots[number]),
+                reason: reason.map(|error| error.to_string().into()),
+            }
+        };
+        self.members.iter().enumerate().map(status).collect()
+    }
+
+    /// The number of the host that has a plain key.
+    pub(crate) fn host_of(&self, key: &[u8]) -> usize {
+        self.placement.router().host_for_key(key)
+    }
+
+    /// The slot of a plain key, if slots decide.
+    pub(crate) fn slot_of(&self, key: &[u8]) -> Option<u16> {
+        matches!(self.placement.router(), Router::Slots(_)).then(|| Slot::of_key(key).number())
+    }
+
+    /// Runs plain commands on the host of this number.
+    pub(crate) async fn kv(
+        &self,
+        host: usize,
+        commands: &[&Command],
+        within: std::time::Duration,
+    ) -> Vec<Result<Reply, Failure>> {
+        let member = &self.members[host];
+        match member.begin() {
+            Ok(watch) => watch.end_all(member.engine.kv(host, commands, within).await),
+            Err(error) => vec![Err((Fate::NotSent, error)); commands.len()],
+        }
+    }
+
+    pub(crate) fn lock_bell(&self, owner: Uuid) -> Bell {
+        self.bells.hang(owner)
+    }
+
+    /// Whether any of the hosts answers: the others' keys are served while one is down.
+    pub(crate) async fn ping(&self) -> Result<()> {
+        let ping = async |member: &Arc<Member>| member.begin()?.end(member.engine.ping().await);
+        let pings = join_all(self.members.iter().map(ping)).await;
+        if pings.iter().any(Result::is_ok) {
+            return Ok(());
+        }
+        let error =
+            Error::new(ErrorKind::Unavailable, format!("none of {} hosts answers", self.members.len()));
+        Err(match pings.into_iter().find_map(Result::err) {
+            Some(first) => error.with_source(first),
+            None => error,
+        })
+    }
+
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let mut warnings: Vec<String> =
+            self.members.iter().flat_map(|member| member.engine.warnings()).collect();
+        for member in &self.members {
+            let (health, reason) = member.health();
+            if health != Health::Up {
+                let reason = reason.map(|error| format!(": {error}")).unwrap_or_default();
+                warnings.push(format!("host {:?} is {health}{reason}", member.host.name()));
+            }
+        }
+        warnings
+    }
+
+    pub(crate) async fn close(&self) -> Result<()> {
+        for prober in &self.probers {
+            prober.abort();
+        }
+        join_all(self.members.iter().map(|member| member.engine.close())).await.into_iter().collect()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // They hold the hosts, which would otherwise stay connected for ever.
+        for prober in &self.probers {
+            prober.abort();
+        }
+    }
+}
+
+fn slots(placement: &Placement) -> Option<Box<[u16]>> {
+    let Router::Slots(table) = placement.router() else { return None };
+    let of = |host| table.runs(host).map(|run| run.end() - run.start() + 1).sum();
+    Some((0..table.hosts().len()).map(of).collect())
+}
+
+/// Where keys go, once every host that answers has it written down; and what each host came to.
+async fn agree(
+    kind: RouterKind,
+    hosts: &[Host],
+    members: &[Arc<Member>],
+    first: &Placement,
+) -> Result<(Placement, Vec<Result<Record>>)> {
+    let mut found = join_all(members.iter().map(|member| member.engine.record())).await;
+    if let Some(error) = found.iter().filter_map(|record| record.as_ref().err()).find(|error| !passes(error))
+    {
+        return Err(error.clone());
+    }
+    let mut agreed = Placement::agreed(kind, hosts, &found)?;
+    if agreed.is_none() {
+        // Of processes that start together the first on this host decides for all of them.
+        let by_name = (0..).zip(hosts).min_by_key(|(_, host)| host.name());
+        let (arbiter, host) = by_name.expect("a checked list has hosts");
+        found[arbiter] = Ok(members[arbiter].engine.complete_record(host.name(), first.text()).await?);
+        agreed = Placement::agreed(kind, hosts, &found)?;
+    }
+    let agreed = agreed.expect("the arbiter holds one");
+    let complete = members.iter().zip(found).map(async |(member, record)| match record {
+        Ok(_) => member.engine.complete_record(member.host.name(), agreed.text()).await,
+        Err(error) => Err(error),
+    });
+    let found = join_all(complete).await;
+    let agreed = Placement::agreed(kind, hosts, &found)?.unwrap_or(agreed);
+    Ok((agreed, found))
+}
+
+/// Whether a host that failed so may come back by itself.
+fn passes(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Ambiguous | ErrorKind::Overloaded
+    )
+}

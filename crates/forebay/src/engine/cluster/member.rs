@@ -1,0 +1,198 @@
+//! One host of several: its engine, and whether it is asked.
+
+use std::{
+    pin::pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+
+use super::{
+    Host, Record,
+    health::{ALERT, Vitals},
+    placement::{Placement, check_name},
+};
+use crate::{
+    clock::Clock,
+    cluster::{Failure, Fate, Health, Reply},
+    engine::redis::Redis,
+    error::{Error, ErrorKind, Result},
+};
+
+/// How long a host has to answer a probe. Far above a round trip and a busy server's hiccup.
+const PROBE: Duration = Duration::from_millis(500);
+
+/// One host.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub host: Host,
+    pub engine: Arc<Redis>,
+    state: Mutex<State>,
+    /// The state's `Down`, for those who only ask whether to ask: no order with anything else is needed.
+    is_down: AtomicBool,
+    /// Rung when a caller had no answer.
+    trouble: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    vitals: Vitals,
+    /// What the last failed probe came to.
+    reason: Option<Error>,
+}
+
+impl Member {
+    pub(super) fn new(host: Host, engine: Arc<Redis>) -> Self {
+        Self {
+            host,
+            engine,
+            state: Mutex::default(),
+            is_down: AtomicBool::new(false),
+            trouble: Notify::new(),
+        }
+    }
+
+    /// Begins a call to this host, or fails at once while it is down. Not a function around the call: its future
+    /// would lie in this one's, twice.
+    pub(super) fn begin(&self) -> Result<Watch<'_>> {
+        self.admit()?;
+        Ok(Watch { member: self, answered: false })
+    }
+
+    pub(super) fn health(&self) -> (Health, Option<Error>) {
+        let state = self.state();
+        (state.vitals.health(), state.reason.clone())
+    }
+
+    /// Before the first probe: what reading its record came to.
+    pub(super) fn met(&self, met: &Result<Record>) {
+        if let Err(error) = met {
+            self.enter(|_| State { vitals: Vitals::down(), reason: Some(error.clone()) });
+        }
+    }
+
+    /// Probes the host for as long as it is let.
+    pub(super) async fn keep_probing(self: Arc<Self>, placement: Arc<Placement>, clock: Clock) {
+        loop {
+            let before = self.state().vitals;
+            // However many callers run into trouble, probes keep this distance.
+            clock.sleep(before.pause().min(ALERT)).await;
+            clock.timeout(before.pause().saturating_sub(ALERT), self.trouble.notified()).await;
+            let mut probe = pin!(self.probe(&placement));
+            // Silence counts again and again, and the probe goes on: dropped, it would never come to the
+            // point at which a dead connection is given up.
+            let verdict = loop {
+                match clock.timeout(PROBE, probe.as_mut()).await {
+                    Some(verdict) => break verdict,
+                    None => self.probed(Some(self.silence())),
+                }
+            };
+            self.probed(verdict.err());
+        }
+    }
+
+    fn silence(&self) -> Error {
+        let text = format!("host {:?}: no answer within {PROBE:?}", self.host.name());
+        Error::new(ErrorKind::Timeout, text)
+    }
+
+    /// Whether the host answers, is who it should be, and holds what all hold. One that has lost everything gets
+    /// its record back: an empty host is one that was restarted, and its keys are its own as before.
+    async fn probe(&self, placement: &Placement) -> Result<()> {
+        let mut seen = self.engine.glance().await?;
+        if seen.name.is_none() || seen.placement.is_none() {
+            tracing::warn!(host = self.host.name(), "the host has lost its data");
+            seen = self.engine.complete_record(self.host.name(), placement.text()).await?;
+        }
+        check_name(&self.host, seen.name.as_deref().unwrap_or_default())?;
+        if seen.placement.is_some_and(|text| text.ends_with(placement.seal())) {
+            return Ok(());
+        }
+        let text = "it holds another placement of keys than the one that was read at the start";
+        Err(Error::new(ErrorKind::Configuration, format!("host {:?}: {text}", self.host.name())))
+    }
+
+    fn admit(&self) -> Result<()> {
+        if !self.is_down.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let name = self.host.name();
+        let text = format!("host {name:?} is down: its keys wait for it, others are not affected");
+        let error = Error::new(ErrorKind::Unavailable, text);
+        Err(match self.state().reason.clone() {
+            Some(reason) => error.with_source(reason),
+            None => error,
+        })
+    }
+
+    /// A caller had no answer.
+    fn troubled(&self) {
+        self.enter(|before| State { vitals: before.vitals.troubled(), reason: before.reason.clone() });
+        self.trouble.notify_one();
+    }
+
+    /// A probe had an answer, or failed with this.
+    fn probed(&self, failure: Option<Error>) {
+        self.enter(|before| State { vitals: before.vitals.probed(failure.is_none()), reason: failure });
+    }
+
+    fn enter(&self, next: impl FnOnce(&State) -> State) {
+        let mut state = self.state();
+        let before = state.vitals.health();
+        *state = next(&state);
+        let after = state.vitals.health();
+        self.is_down.store(after == Health::Down, Ordering::Relaxed);
+        let reason = state.reason.clone();
+        drop(state);
+        let name = self.host.name();
+        match reason {
+            _ if before == after => {}
+            Some(error) if after == Health::Down => tracing::warn!(host = name, %error, "host is down"),
+            _ => tracing::info!(host = name, %before, %after, "host changed its state"),
+        }
+    }
+
+    /// Sections assign and do not panic, so a poisoned state is whole.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call under way. A caller that gave up waiting is trouble as much as one that was told so.
+#[must_use = "a call that is not ended is trouble"]
+pub(super) struct Watch<'a> {
+    member: &'a Member,
+    answered: bool,
+}
+
+impl Watch<'_> {
+    /// The call came to this.
+    pub(super) fn end<T>(mut self, answer: Result<T>) -> Result<T> {
+        self.answered = !answer.as_ref().is_err_and(is_outage);
+        answer
+    }
+
+    /// [`end`](Self::end) for plain commands.
+    pub(super) fn end_all(mut self, answers: Vec<Result<Reply, Failure>>) -> Vec<Result<Reply, Failure>> {
+        let fails = |(fate, error): &Failure| *fate != Fate::Rejected && is_outage(error);
+        self.answered = !answers.iter().any(|answer| answer.as_ref().is_err_and(fails));
+        answers
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.member.troubled();
+        }
+    }
+}
+
+/// Whether the host is at fault, rather than the call.
+fn is_outage(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Ambiguous)
+}

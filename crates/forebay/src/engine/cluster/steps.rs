@@ -1,0 +1,135 @@
+//! The steps of the seam, each on the host that has its tag.
+
+use std::{borrow::Cow, time::Duration};
+
+use uuid::Uuid;
+
+use super::engine::Cluster;
+use crate::{
+    buffer::{Row, RowKey},
+    engine::step::{
+        BufferPart, BufferStats, Claim, Claimed, Frozen, Generation, LockState, PendingRow, Point, Rotate,
+        SeriesPart, Span, Take, Taken, TakenAll,
+    },
+    error::Result,
+    key::tag_text,
+    time::{Timestamp, When},
+};
+
+/// Does a step on the host of a tag.
+macro_rules! at {
+    ($cluster:expr, $tag:expr, $engine:ident => $step:expr) => {{
+        let member = $cluster.member(&$tag);
+        let watch = member.begin()?;
+        let $engine = &member.engine;
+        watch.end($step.await)
+    }};
+}
+
+impl Cluster {
+    pub(crate) async fn take(&self, take: Take<'_>, when: When) -> Result<Taken> {
+        at!(self, limit_tag(&take), host => host.take(take, when))
+    }
+
+    pub(crate) async fn take_all(&self, takes: &[Take<'_>], when: When) -> Result<TakenAll> {
+        let tag = takes.first().map_or(Cow::Borrowed("-"), limit_tag);
+        at!(self, tag, host => host.take_all(takes, when))
+    }
+
+    /// Whether one host has all of the keys.
+    pub(crate) fn together(&self, takes: &[Take<'_>]) -> bool {
+        let mut hosts = takes.iter().map(|take| self.number(&limit_tag(take)));
+        let first = hosts.next();
+        hosts.all(|host| Some(host) == first)
+    }
+
+    pub(crate) async fn refund(&self, take: Take<'_>, charged: Option<u64>, when: When) -> Result<Taken> {
+        at!(self, limit_tag(&take), host => host.refund(take, charged, when))
+    }
+
+    pub(crate) async fn reset(&self, take: Take<'_>) -> Result<()> {
+        at!(self, limit_tag(&take), host => host.reset(take))
+    }
+
+    pub(crate) async fn buffer_add(&self, part: &BufferPart, rows: Vec<Row>) -> Result<Vec<Result<()>>> {
+        at!(self, buffer_tag(part), host => host.buffer_add(part, rows))
+    }
+
+    pub(crate) async fn buffer_rotate(
+        &self,
+        part: &BufferPart,
+        rotate: Rotate,
+        most: u64,
+    ) -> Result<Option<Uuid>> {
+        at!(self, buffer_tag(part), host => host.buffer_rotate(part, rotate, most))
+    }
+
+    pub(crate) async fn buffer_frozen(&self, part: &BufferPart) -> Result<Vec<Frozen>> {
+        at!(self, buffer_tag(part), host => host.buffer_frozen(part))
+    }
+
+    pub(crate) async fn buffer_read(&self, part: &BufferPart, id: Uuid) -> Result<Option<Generation>> {
+        at!(self, buffer_tag(part), host => host.buffer_read(part, id))
+    }
+
+    pub(crate) async fn buffer_ack(&self, part: &BufferPart, id: Uuid) -> Result<()> {
+        at!(self, buffer_tag(part), host => host.buffer_ack(part, id))
+    }
+
+    pub(crate) async fn buffer_pending(&self, part: &BufferPart, row: &RowKey) -> Result<Vec<PendingRow>> {
+        at!(self, buffer_tag(part), host => host.buffer_pending(part, row))
+    }
+
+    pub(crate) async fn buffer_stats(&self, part: &BufferPart) -> Result<BufferStats> {
+        at!(self, buffer_tag(part), host => host.buffer_stats(part))
+    }
+
+    pub(crate) async fn series_add(
+        &self,
+        part: &SeriesPart,
+        points: Vec<Point>,
+        now: Timestamp,
+    ) -> Result<()> {
+        at!(self, series_tag(part), host => host.series_add(part, points, now))
+    }
+
+    pub(crate) async fn series_read(&self, part: &SeriesPart, spans: &[Span<'_>]) -> Result<Vec<Vec<u64>>> {
+        at!(self, series_tag(part), host => host.series_read(part, spans))
+    }
+
+    pub(crate) async fn series_delete(&self, part: &SeriesPart, key: &str, now: Timestamp) -> Result<()> {
+        at!(self, series_tag(part), host => host.series_delete(part, key, now))
+    }
+
+    pub(crate) async fn lock_claim(&self, claim: Claim<'_>) -> Result<Claimed> {
+        at!(self, tag_text(claim.name), host => host.lock_claim(claim))
+    }
+
+    pub(crate) async fn lock_renew(&self, name: &str, owner: Uuid) -> Result<Option<Duration>> {
+        at!(self, tag_text(name), host => host.lock_renew(name, owner))
+    }
+
+    pub(crate) async fn lock_release(&self, name: &str, owner: Uuid) -> Result<bool> {
+        at!(self, tag_text(name), host => host.lock_release(name, owner))
+    }
+
+    pub(crate) async fn lock_state(&self, name: &str) -> Result<LockState> {
+        at!(self, tag_text(name), host => host.lock_state(name))
+    }
+
+    pub(crate) async fn lock_force_release(&self, name: &str) -> Result<bool> {
+        at!(self, tag_text(name), host => host.lock_force_release(name))
+    }
+}
+
+fn limit_tag<'a>(take: &Take<'a>) -> Cow<'a, str> {
+    tag_text(take.key)
+}
+
+fn buffer_tag(part: &BufferPart) -> String {
+    format!("{}.{}", part.schema.name, part.index)
+}
+
+fn series_tag(part: &SeriesPart) -> String {
+    format!("{}.{}", part.grid.name, part.index)
+}
