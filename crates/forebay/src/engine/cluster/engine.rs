@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use tokio::task::AbortHandle;
-use uuid::Uuid;
 
 use super::{
     Host, Record, Slot,
@@ -16,10 +15,7 @@ use super::{
 use crate::{
     bay::Options,
     cluster::{Command, Failure, Fate, Health, HostStatus, Reply},
-    engine::{
-        bell::{Bell, Bells},
-        redis::Redis,
-    },
+    engine::redis::Redis,
     error::{Error, ErrorKind, Result},
 };
 
@@ -30,8 +26,6 @@ pub(crate) struct Cluster {
     placement: Arc<Placement>,
     /// How many each host has, where slots decide.
     slots: Option<Box<[u16]>>,
-    /// Of those who wait for a lock in this process, on whichever host it is.
-    bells: Arc<Bells>,
     probers: Box<[AbortHandle]>,
 }
 
@@ -65,7 +59,7 @@ impl Cluster {
             tokio::spawn(member.clone().keep_probing(placement.clone(), options.clock.clone())).abort_handle()
         };
         let probers = members.iter().map(probe).collect();
-        Ok(Arc::new(Self { slots: slots(&placement), members, placement, bells: Arc::default(), probers }))
+        Ok(Arc::new(Self { slots: slots(&placement), members, placement, probers }))
     }
 
     /// The number of the host of everything with this hash tag.
@@ -114,10 +108,6 @@ impl Cluster {
             Ok(watch) => watch.end_all(member.engine.kv(host, commands, within).await),
             Err(error) => vec![Err((Fate::NotSent, error)); commands.len()],
         }
-    }
-
-    pub(crate) fn lock_bell(&self, owner: Uuid) -> Bell {
-        self.bells.hang(owner)
     }
 
     /// Whether any of the hosts answers: the others' keys are served while one is down.

@@ -7,9 +7,12 @@ use uuid::Uuid;
 use super::engine::Cluster;
 use crate::{
     buffer::{Row, RowKey},
-    engine::step::{
-        BufferPart, BufferStats, Claim, Claimed, Frozen, Generation, LockState, PendingRow, Point, Rotate,
-        SeriesPart, Span, Take, Taken, TakenAll,
+    engine::{
+        bell::Bell,
+        step::{
+            BufferPart, BufferStats, Claim, Claimed, Frozen, Generation, LockState, PendingRow, Point,
+            Rotate, SeriesPart, Span, Take, Taken, TakenAll,
+        },
     },
     error::Result,
     key::tag_text,
@@ -115,6 +118,10 @@ impl Cluster {
 
     pub(crate) async fn lock_state(&self, name: &str) -> Result<LockState> {
         at!(self, tag_text(name), host => host.lock_state(name))
+    }
+
+    pub(crate) fn lock_bell(&self, name: &str, owner: Uuid) -> Bell {
+        self.member(&tag_text(name)).engine.lock_bell(name, owner)
     }
 
     pub(crate) async fn lock_force_release(&self, name: &str) -> Result<bool> {
