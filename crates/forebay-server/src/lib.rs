@@ -3,7 +3,10 @@
 //! They are a library so that the program, its tests and its fuzz targets share them. What is stable is
 //! the program: its command line, configuration and HTTP interface, not these modules.
 
+pub mod app;
 pub mod chart;
 pub mod config;
+pub mod http;
+pub mod metrics;
 pub mod replay;
 pub mod text;

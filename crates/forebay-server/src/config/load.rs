@@ -164,10 +164,9 @@ fn read(mut top: Fields<'_>, origin: Origin, given: &Given<'_>) -> (Option<Confi
     );
     let prefix =
         top.optional("prefix").and_then(|node| node.text().and_then(|text| node.accept(read_prefix(text))));
-    let database = database.unwrap_or_else(|| Url::new(DEFAULT_DATABASE));
     let limits = read_limits(&mut top);
     let series = read_series(&mut top);
-    let buffers = read_buffers(&mut top, database.scheme() == "sqlite");
+    let buffers = read_buffers(&mut top);
     let events = read_events(&mut top, &limits, &series, &buffers);
     let mut tokens = read_tokens(&mut top, given.environment);
     tokens.extend(token_of_environment(given.environment, &mut mistakes));
@@ -176,7 +175,7 @@ fn read(mut top: Fields<'_>, origin: Origin, given: &Given<'_>) -> (Option<Confi
         listen: listen.unwrap_or(DEFAULT_LISTEN),
         prefix: prefix.unwrap_or_else(|| DEFAULT_PREFIX.to_owned()),
         store: store.unwrap_or_else(|| Url::new(DEFAULT_STORE)),
-        database,
+        database: database.unwrap_or_else(|| Url::new(DEFAULT_DATABASE)),
         limits: complete(limits),
         series: complete(series),
         buffers: complete(buffers),

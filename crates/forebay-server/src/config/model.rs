@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use forebay::{Buffer, Limit, Name, Series, buffer::Schema, event::Cell};
+use forebay_sql::{Migrate, Missing};
 
 use super::secret::{Secret, Url};
 
@@ -61,8 +62,12 @@ pub struct BufferConfig {
     pub schema: Arc<Schema>,
     /// How long a row waits before it is flushed.
     pub flush_every: Duration,
-    /// Create the table if it is not there.
-    pub migrate: bool,
+    /// Whether to create what is missing in the database; `None`: as the database's sink does by default.
+    pub migrate: Option<Migrate>,
+    /// What becomes of a row that the table does not have; `None`: as the sink does by default.
+    pub missing: Option<Missing>,
+    /// How long the database remembers a batch; `None`: as the sink does by default.
+    pub ledger_retention: Option<Duration>,
 }
 
 /// What an event does.

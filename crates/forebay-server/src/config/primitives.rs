@@ -1,14 +1,15 @@
 //! Reading `[limits]`, `[series]` and `[buffers]`.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
 use forebay::{
     Buffer, Limit, Name, Series,
     buffer::{ColumnType, Merge},
     limit::{Kind, OnError},
     series::Resolution,
-    time::{days, millis, secs},
+    time::{days, hours, millis, secs},
 };
+use forebay_sql::{Migrate, Missing};
 
 use super::{
     fields::{Fields, Node},
@@ -79,7 +80,7 @@ fn read_resolution(node: &Node<'_>) -> Option<Resolution> {
     node.accept(Resolution::new(step.0, retention.0))
 }
 
-pub(super) fn read_buffers(top: &mut Fields<'_>, migrate_by_default: bool) -> Declared<BufferConfig> {
+pub(super) fn read_buffers(top: &mut Fields<'_>) -> Declared<BufferConfig> {
     section(top, "buffers", |name, node| {
         let mut fields = node.fields()?;
         let mut buffer = Buffer::new(name.as_str());
@@ -96,20 +97,34 @@ pub(super) fn read_buffers(top: &mut Fields<'_>, migrate_by_default: bool) -> De
             let (merge, column_type) = read_column(&node).unwrap_or((Merge::Sum, ColumnType::Integer));
             buffer = buffer.column(column, merge, column_type);
         }
-        let flush_every = read_flush_every(fields.optional("flush_every"));
-        let migrate = fields.optional("migrate").and_then(|node| node.flag());
         if let Some(partitions) = fields.optional("partitions").and_then(|node| node.number(1..=1_024)) {
             buffer = buffer.partitions(u16::try_from(partitions).expect("at most 1024"));
         }
         if let Some(rows) = fields.optional("max_rows").and_then(|node| node.number(1..=100_000)) {
             buffer = buffer.max_rows(rows);
         }
+        let flush_every =
+            fields.optional("flush_every").and_then(|node| span_within(&node, millis(10)..=days(1)));
+        let migrate = fields.optional("migrate").and_then(|node| node.flag()).map(Migrate::from);
+        let missing = fields.optional("missing").and_then(|node| node.choice("missing", &MISSING));
+        let retention = fields.optional("ledger_retention");
+        let ledger_retention = retention.and_then(|node| span_within(&node, hours(1)..=days(3_650)));
         let schema = key.and(columns).and_then(|_| fields.accept(buffer.clone().build()));
         fields.finish();
-        let migrate = migrate.unwrap_or(migrate_by_default);
-        Some(BufferConfig { definition: buffer, schema: schema?, flush_every, migrate })
+        let flush_every = flush_every.unwrap_or(DEFAULT_FLUSH);
+        Some(BufferConfig {
+            definition: buffer,
+            schema: schema?,
+            flush_every,
+            migrate,
+            missing,
+            ledger_retention,
+        })
     })
 }
+
+const MISSING: [(&str, Missing); 3] =
+    [("insert", Missing::Insert), ("skip", Missing::Skip), ("dead_letter", Missing::DeadLetter)];
 
 const COLUMN_TYPES: [(&str, ColumnType); 4] = [
     ("integer", ColumnType::Integer),
@@ -141,12 +156,13 @@ fn read_column(node: &Node<'_>) -> Option<(Merge, ColumnType)> {
     Some((merge?, column_type?))
 }
 
-fn read_flush_every(node: Option<Node<'_>>) -> Duration {
-    let span = node.as_ref().and_then(Node::parse::<Span>).map_or(DEFAULT_FLUSH, |Span(span)| span);
-    if let Some(node) = node.filter(|_| !(millis(10)..=days(1)).contains(&span)) {
-        node.mistake(format!("{} is outside 10ms to 1d", Span(span)));
+fn span_within(node: &Node<'_>, range: RangeInclusive<Duration>) -> Option<Duration> {
+    let span = node.parse::<Span>()?;
+    if range.contains(&span.0) {
+        return Some(span.0);
     }
-    span
+    node.mistake(format!("{span} is outside {} to {}", Span(*range.start()), Span(*range.end())));
+    None
 }
 
 /// A table of tables, each under a name.

@@ -1,0 +1,264 @@
+//! Everything that is open while the server runs.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
+use forebay::{
+    Clock, Event, Forebay, Name,
+    buffer::{BufferHandle, Flushing},
+    event::EventHandle,
+    limit::LimitHandle,
+    series::SeriesHandle,
+    sink::{Sink, SinkError},
+};
+use forebay_sql::Sqlite;
+
+use crate::{
+    config::{BufferConfig, Config, EventConfig, Token, Url},
+    http::Problem,
+    metrics::{BufferMetrics, EventMetrics, LimitMetrics, Metrics, SeriesMetrics},
+};
+
+/// The store, the database, and what the configuration declares of them.
+#[derive(Debug)]
+pub struct App {
+    bay: Forebay,
+    database: Database,
+    clock: Clock,
+    tokens: Vec<Token>,
+    insecure: bool,
+    metrics: Metrics,
+    /// Rate limits by name.
+    pub limits: Named<LimitEntry>,
+    /// Series by name.
+    pub series: Named<SeriesEntry>,
+    /// Buffers by name.
+    pub buffers: Named<BufferEntry>,
+    /// Events by name.
+    pub events: Named<EventEntry>,
+}
+
+/// A limit and its counters.
+#[derive(Clone, Debug)]
+pub struct LimitEntry {
+    /// The limit.
+    pub handle: LimitHandle,
+    /// Its counters.
+    pub metrics: LimitMetrics,
+}
+
+/// A series and its counters.
+#[derive(Clone, Debug)]
+pub struct SeriesEntry {
+    /// The series.
+    pub handle: SeriesHandle,
+    /// Its counters.
+    pub metrics: SeriesMetrics,
+}
+
+/// A buffer and its gauges.
+#[derive(Clone, Debug)]
+pub struct BufferEntry {
+    /// The buffer.
+    pub handle: BufferHandle,
+    /// Its gauges.
+    pub metrics: BufferMetrics,
+}
+
+/// An event, its counters, and its limits in the order in which it names them.
+#[derive(Clone, Debug)]
+pub struct EventEntry {
+    /// The event.
+    pub handle: EventHandle,
+    /// Its counters.
+    pub metrics: EventMetrics,
+    /// Its limits.
+    pub limits: Vec<LimitEntry>,
+}
+
+/// What the configuration declares under names.
+#[derive(Debug)]
+pub struct Named<T> {
+    what: &'static str,
+    entries: BTreeMap<Name, T>,
+}
+
+impl<T> Named<T> {
+    /// Finds a declared name.
+    ///
+    /// # Errors
+    /// 404 with the nearest name.
+    pub fn find(&self, name: &str) -> Result<&T, Problem> {
+        let found = Name::new(name).ok().and_then(|name| self.entries.get(&name));
+        found.ok_or_else(|| Problem::unknown_name(self.what, name, self.entries.keys().map(Name::as_str)))
+    }
+
+    /// All of them, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&Name, &T)> {
+        self.entries.iter()
+    }
+
+    fn declared(&self, name: &Name) -> &T {
+        self.entries.get(name).expect("the configuration was checked: what it uses is declared")
+    }
+
+    fn open<C>(
+        what: &'static str,
+        configs: &BTreeMap<Name, C>,
+        open: impl Fn(&Name, &C) -> Result<T>,
+    ) -> Result<Self> {
+        let open = |(name, config): (&Name, &C)| {
+            let entry = open(name, config).with_context(|| format!("opening {what} {name}"))?;
+            Ok((name.clone(), entry))
+        };
+        Ok(Self { what, entries: configs.iter().map(open).collect::<Result<_>>()? })
+    }
+}
+
+impl App {
+    /// Opens the store and the database of a configuration, and what it declares.
+    ///
+    /// # Errors
+    /// When the store or the database cannot be opened.
+    pub async fn open(config: &Config) -> Result<Self> {
+        let clock = Clock::system();
+        let bay =
+            Forebay::options().prefix(&config.prefix).clock(clock.clone()).open(config.store.reveal()).await;
+        let bay = bay.with_context(|| format!("opening the store {}", config.store))?;
+        let database = Database::open(&config.database).await?;
+        let metrics = Metrics::default();
+        let limits = Named::open("limit", &config.limits, |name, limit| {
+            Ok(LimitEntry { handle: bay.limit(limit.clone())?, metrics: metrics.limit(name) })
+        })?;
+        let series = Named::open("series", &config.series, |name, series| {
+            Ok(SeriesEntry { handle: bay.series(series.clone())?, metrics: metrics.series(name) })
+        })?;
+        let buffers = Named::open("buffer", &config.buffers, |name, buffer| {
+            Ok(BufferEntry { handle: bay.buffer(buffer.definition.clone())?, metrics: metrics.buffer(name) })
+        })?;
+        let events = Named::open("event", &config.events, |name, event| {
+            let handle = bay.event(event_definition(name, event, &limits, &series, &buffers))?;
+            let limits = event.limits.iter().map(|limit| limits.declared(&limit.name).clone()).collect();
+            Ok(EventEntry { handle, metrics: metrics.event(name), limits })
+        })?;
+        let (tokens, insecure) = (config.tokens.clone(), config.insecure);
+        Ok(Self { bay, database, clock, tokens, insecure, metrics, limits, series, buffers, events })
+    }
+
+    /// Starts flushing every buffer, after checking its table.
+    ///
+    /// # Errors
+    /// When a table is not as its buffer needs it; the message says how to mend it.
+    pub async fn start_flushing(&self, config: &BTreeMap<Name, BufferConfig>) -> Result<Vec<Flushing>> {
+        let mut running = vec![];
+        for (name, buffer) in config {
+            let handle = &self.buffers.declared(name).handle;
+            let sink = self.metrics.sink(self.database.sink(buffer, &self.clock), name, &self.clock);
+            let flusher = handle.flush_to(sink).every(buffer.flush_every).prepare().await;
+            running.push(flusher.with_context(|| format!("preparing buffer {name}"))?.spawn());
+        }
+        Ok(running)
+    }
+
+    /// The store.
+    pub fn bay(&self) -> &Forebay {
+        &self.bay
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn ping_database(&self) -> Result<(), SinkError> {
+        self.database.ping().await
+    }
+
+    /// The clock of deadlines, and of `now` in questions.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Who may call; empty: whoever reaches it.
+    pub fn tokens(&self) -> &[Token] {
+        &self.tokens
+    }
+
+    /// Whether there is nothing but the network between callers and data, so that only this machine is trusted.
+    pub fn trusts_loopback_only(&self) -> bool {
+        self.tokens.is_empty() && !self.insecure
+    }
+
+    /// The server's own counters.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Sets the gauges of every buffer that answers within `deadline`.
+    pub async fn show_buffers(&self, deadline: Duration) {
+        let show = async |buffer: &BufferEntry| {
+            if let Some(Ok(stats)) = self.clock.timeout(deadline, buffer.handle.stats()).await {
+                buffer.metrics.show(&stats);
+            }
+        };
+        futures::future::join_all(self.buffers.iter().map(|(_, buffer)| show(buffer))).await;
+        for (_, series) in self.series.iter() {
+            series.metrics.late.absolute(series.handle.late());
+        }
+    }
+}
+
+fn event_definition(
+    name: &Name,
+    config: &EventConfig,
+    limits: &Named<LimitEntry>,
+    series: &Named<SeriesEntry>,
+    buffers: &Named<BufferEntry>,
+) -> Event {
+    let mut event = Event::new(name.as_str());
+    for limit in &config.limits {
+        let handle = &limits.declared(&limit.name).handle;
+        event = match &limit.key {
+            Some(key) => event.limit_key(handle, key),
+            None => event.limit(handle),
+        };
+    }
+    for name in &config.series {
+        event = event.series(&series.declared(name).handle);
+    }
+    for buffer in &config.buffers {
+        let columns = buffer.columns.iter().map(|(column, cell)| (column.as_str(), cell.clone()));
+        event = event.buffer(&buffers.declared(&buffer.name).handle, buffer.row.clone(), columns);
+    }
+    event
+}
+
+/// The database, before a buffer says how it wants its table treated.
+#[derive(Clone, Debug)]
+enum Database {
+    Sqlite(Sqlite),
+}
+
+impl Database {
+    async fn open(url: &Url) -> Result<Self> {
+        let database =
+            Sqlite::open(url.reveal()).await.with_context(|| format!("opening the database {url}"))?;
+        Ok(Self::Sqlite(database))
+    }
+
+    /// The sink of one buffer.
+    fn sink(&self, config: &BufferConfig, clock: &Clock) -> Arc<dyn Sink> {
+        let mut options = forebay_sql::Options::new().clock(clock.clone());
+        options = config.migrate.into_iter().fold(options, forebay_sql::Options::migrate);
+        options = config.missing.into_iter().fold(options, forebay_sql::Options::missing);
+        options = config.ledger_retention.into_iter().fold(options, forebay_sql::Options::ledger_retention);
+        match self {
+            Self::Sqlite(database) => Arc::new(database.with(options)),
+        }
+    }
+
+    async fn ping(&self) -> Result<(), SinkError> {
+        match self {
+            Self::Sqlite(database) => database.ping().await,
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! `/v1/buffers`: writes that gather, and reach the database together.
+
+use axum::{
+    Json as Answer,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use forebay::buffer::{BufferHandle, Row};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    Admin, OneOrMany, Path, Problem, ProblemBody, Query, Read, Shared, Write,
+    batch::Added,
+    row::{Cells, cells_of_query, key_of, row, to_json},
+};
+
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(write, value)).routes(routes!(stats)).routes(routes!(flush))
+}
+
+/// A write to a row.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with row and columns")]
+pub(super) struct WriteRequest {
+    /// Every key column.
+    row: Cells,
+    /// What to merge; columns that are not named are left alone.
+    columns: Cells,
+}
+
+/// One write, or a batch of at most 10 000.
+#[derive(ToSchema)]
+#[schema(as = Writes)]
+#[expect(dead_code, reason = "describes a body to OpenAPI; `OneOrMany` reads it")]
+#[serde(untagged)]
+enum WritesSchema {
+    One(WriteRequest),
+    Many(Vec<WriteRequest>),
+}
+
+/// A row: what is on its way, and what it will be.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RowState)]
+pub(super) struct RowBody {
+    /// What is not in the database yet, by column; null where nothing is.
+    pending: Map<String, Value>,
+    /// What the columns will be once everything is flushed; null where nothing was ever written.
+    value: Map<String, Value>,
+}
+
+/// How much a buffer holds, and since when.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BufferStats)]
+pub(super) struct StatsBody {
+    /// Rows that are not in the database yet; 0: all are.
+    pending_rows: u64,
+    /// Age in seconds of the oldest of them.
+    oldest_age: f64,
+    /// Batches on their way.
+    frozen_batches: u64,
+    /// Rows that this process put among the dead letters.
+    dead_rows: u64,
+    /// Whether flushing is paused.
+    paused: bool,
+    /// Why the last flush failed, until one succeeds.
+    last_error: Option<String>,
+}
+
+/// What a flush brought to the database.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Flushed {
+    rows: u64,
+}
+
+/// Merges writes into their rows.
+#[utoipa::path(
+    post,
+    path = "/v1/buffers/{buffer}",
+    tag = "buffers",
+    params(("buffer" = String, Path, description = "A declared buffer")),
+    request_body(content(
+        (WritesSchema = "application/json"),
+        (String = "application/x-ndjson"),
+    )),
+    responses(
+        (status = 202, description = "Acknowledged; of a batch, what became of each line", body = Added),
+        (status = "4XX", description = "It was not understood", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The store could not take it", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+    security(("token" = ["write"])),
+)]
+async fn write(
+    _: Write,
+    State(app): State<Shared>,
+    Path(buffer): Path<String>,
+    body: OneOrMany<WriteRequest>,
+) -> Result<Response, Problem> {
+    let buffer = &app.buffers.find(&buffer)?.handle;
+    let added = match body {
+        OneOrMany::One(request) => {
+            for answer in buffer.add_rows(vec![row(buffer, &request.row, &request.columns)?]).await {
+                answer?;
+            }
+            Added::one()
+        }
+        OneOrMany::Many(requests) => Added::batch(add_rows(buffer, requests).await)?,
+    };
+    Ok((StatusCode::ACCEPTED, Answer(added)).into_response())
+}
+
+/// Writes the rows that are well formed, and answers for each request in order.
+async fn add_rows(
+    buffer: &BufferHandle,
+    requests: Vec<Result<WriteRequest, Problem>>,
+) -> Vec<Result<(), Problem>> {
+    let read = |request: Result<WriteRequest, Problem>| {
+        let request = request?;
+        row(buffer, &request.row, &request.columns)
+    };
+    let mut good: Vec<Row> = vec![];
+    let mut answers: Vec<Result<(), Problem>> = vec![];
+    for request in requests {
+        answers.push(read(request).map(|row| good.push(row)));
+    }
+    let written = buffer.add_rows(good).await;
+    for (answer, written) in answers.iter_mut().filter(|answer| answer.is_ok()).zip(written) {
+        *answer = written.map_err(Problem::from);
+    }
+    answers
+}
+
+/// A row: what of it is on its way, and what it will be.
+#[utoipa::path(
+    get,
+    path = "/v1/buffers/{buffer}",
+    tag = "buffers",
+    params(
+        ("buffer" = String, Path, description = "A declared buffer"),
+        ("row" = Cells, Query, style = Form, explode, description = "Each key column as a parameter: `?id=42`"),
+    ),
+    responses(
+        (status = 200, description = "A row that was never written has nulls", body = RowBody),
+        (status = "4XX", description = "It was not understood", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The store or the database does not answer", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+    security(("token" = ["read"])),
+)]
+async fn value(
+    _: Read,
+    State(app): State<Shared>,
+    Path(buffer): Path<String>,
+    Query(query): Query<Vec<(String, String)>>,
+) -> Result<Answer<RowBody>, Problem> {
+    let buffer = &app.buffers.find(&buffer)?.handle;
+    let schema = buffer.schema();
+    let key = key_of(schema, &cells_of_query(query)?)?;
+    let pending = buffer.pending(&key).await?;
+    let value = buffer.value(&key).await?;
+    Ok(Answer(RowBody { pending: to_json(schema, &pending), value: to_json(schema, &value) }))
+}
+
+/// How much a buffer holds, and since when.
+#[utoipa::path(
+    get,
+    path = "/v1/buffers/{buffer}/stats",
+    tag = "buffers",
+    params(("buffer" = String, Path, description = "A declared buffer")),
+    responses(
+        (status = 200, description = "The state", body = StatsBody),
+        (status = "4XX", description = "It was not understood", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The store does not answer", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+    security(("token" = ["read"])),
+)]
+async fn stats(
+    _: Read,
+    State(app): State<Shared>,
+    Path(buffer): Path<String>,
+) -> Result<Answer<StatsBody>, Problem> {
+    let stats = app.buffers.find(&buffer)?.handle.stats().await?;
+    Ok(Answer(StatsBody {
+        pending_rows: stats.pending_rows,
+        oldest_age: stats.oldest_age.as_secs_f64(),
+        frozen_batches: stats.frozen_batches,
+        dead_rows: stats.dead_rows,
+        paused: false,
+        last_error: stats.last_error,
+    }))
+}
+
+/// Brings everything that was acknowledged to the database, and answers after the commit.
+#[utoipa::path(
+    post,
+    path = "/v1/buffers/{buffer}/flush",
+    tag = "buffers",
+    params(("buffer" = String, Path, description = "A declared buffer")),
+    responses(
+        (status = 200, description = "The rows that this flush brought to the database", body = Flushed),
+        (status = "4XX", description = "It was not understood", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The store or the database could not; what is left stays, and is flushed later", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+    security(("token" = ["admin"])),
+)]
+async fn flush(
+    _: Admin,
+    State(app): State<Shared>,
+    Path(buffer): Path<String>,
+) -> Result<Answer<Flushed>, Problem> {
+    let rows = app.buffers.find(&buffer)?.handle.flush().await?;
+    Ok(Answer(Flushed { rows }))
+}

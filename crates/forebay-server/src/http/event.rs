@@ -1,0 +1,220 @@
+//! `POST /v1/events/{event}`: limits, series and buffers in one call.
+
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use forebay::{
+    Decision, ErrorKind, Hit,
+    event::{Applied, HitError},
+};
+use futures::{StreamExt, stream};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    OneOrMany, Path, Problem, ProblemBody, Shared, Write,
+    batch::{AT_ONCE, LineAnswer, Outcome},
+    fields::{At, Count, Key},
+    limit::DecisionBody,
+};
+use crate::app::EventEntry;
+
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(hit))
+}
+
+/// A hit.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with key, and perhaps n and at")]
+pub(super) struct HitRequest {
+    key: Key,
+    /// How many hits; default 1.
+    #[serde(default)]
+    n: Count,
+    /// When it happened; default now. Dates the point and the row; limits go by the store's clock.
+    at: Option<At>,
+}
+
+/// One hit, or a batch of at most 10 000.
+#[derive(ToSchema)]
+#[schema(as = Hits)]
+#[expect(dead_code, reason = "describes a body to OpenAPI; `OneOrMany` reads it")]
+#[serde(untagged)]
+enum HitsSchema {
+    One(HitRequest),
+    Many(Vec<HitRequest>),
+}
+
+/// How many hits were taken.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct HitAnswer {
+    accepted: u64,
+    limited: u64,
+    /// Present and true if the store did not answer and `on_error` decided.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    degraded: bool,
+}
+
+/// What became of a batch.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(super) struct BatchAnswer {
+    /// Hits accepted.
+    accepted: u64,
+    /// Hits limited.
+    limited: u64,
+    /// Lines refused for what they contain.
+    invalid: u64,
+    /// Hits that series or buffer could not take; absent if none.
+    #[serde(skip_serializing_if = "is_zero")]
+    failed: u64,
+    /// For each line in order.
+    results: Vec<LineAnswer>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+/// Takes hits: limited, counted and buffered.
+#[utoipa::path(
+    post,
+    path = "/v1/events/{event}",
+    tag = "events",
+    params(("event" = String, Path, description = "A declared event")),
+    request_body(content(
+        (HitsSchema = "application/json"),
+        (String = "application/x-ndjson"),
+    )),
+    responses(
+        (status = 202, description = "The hit was accepted", body = HitAnswer),
+        (status = 200, description = "A batch: what became of each line", body = BatchAnswer),
+        (status = "4XX", description = "429: a limit denied it. Others: it was not understood", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "Series or buffer could not take it", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+    security(("token" = ["write"])),
+)]
+async fn hit(
+    _: Write,
+    State(app): State<Shared>,
+    Path(event): Path<String>,
+    body: Result<OneOrMany<HitRequest>, Problem>,
+) -> Result<Response, Problem> {
+    let event = app.events.find(&event)?;
+    match body.inspect_err(|_| event.metrics.invalid.increment(1))? {
+        OneOrMany::One(request) => one(event, request).await,
+        OneOrMany::Many(requests) => many(event, requests).await,
+    }
+}
+
+async fn one(event: &EventEntry, request: HitRequest) -> Result<Response, Problem> {
+    let n = request.n.0;
+    let hit = take(event, request).await?;
+    let decisions = hit.limits();
+    if let Hit::Limited { .. } = hit {
+        return Err(limited(event, n, &decisions.limits));
+    }
+    let degraded = decisions.limits.iter().any(Decision::is_degraded);
+    Ok((StatusCode::ACCEPTED, axum::Json(HitAnswer { accepted: n, limited: 0, degraded })).into_response())
+}
+
+/// 429, with the decision that the caller has to wait longest for.
+fn limited(event: &EventEntry, n: u64, decisions: &[Decision]) -> Problem {
+    let denied = event.limits.iter().zip(decisions).filter(|(_, decision)| !decision.is_allowed());
+    let Some((limit, decision)) = denied.max_by_key(|(_, decision)| decision.retry_after()) else {
+        return Problem::new(StatusCode::TOO_MANY_REQUESTS, "limited", "denied").retry_after(None);
+    };
+    let counts = HitAnswer { accepted: 0, limited: n, degraded: false };
+    super::limit::denied(limit.handle.name(), decision)
+        .with("denied_by", limit.handle.name().as_str())
+        .with_all(counts)
+        .with_all(DecisionBody::from(decision))
+}
+
+async fn many(event: &EventEntry, requests: Vec<Result<HitRequest, Problem>>) -> Result<Response, Problem> {
+    let take_line = async |request: Result<HitRequest, Problem>| {
+        let request =
+            request.inspect_err(|_| event.metrics.invalid.increment(1)).map_err(|problem| (0, problem))?;
+        let n = request.n.0;
+        take(event, request).await.map(|hit| (n, hit)).map_err(|problem| (n, problem))
+    };
+    let answers: Vec<_> = stream::iter(requests).map(take_line).buffered(AT_ONCE).collect().await;
+    let mut batch = BatchAnswer::default();
+    let mut outage = None;
+    for answer in answers {
+        batch.results.push(match &answer {
+            Ok((n, hit)) if hit.is_accepted() => {
+                batch.accepted += n;
+                LineAnswer::Outcome(Outcome::Accepted)
+            }
+            Ok((n, _)) => {
+                batch.limited += n;
+                LineAnswer::Outcome(Outcome::Limited)
+            }
+            Err((n, problem)) => {
+                if problem.status().is_server_error() {
+                    batch.failed += n;
+                } else {
+                    batch.invalid += 1;
+                }
+                LineAnswer::from(problem)
+            }
+        });
+        if let Err((_, problem)) = answer
+            && problem.status().is_server_error()
+        {
+            outage = Some(problem);
+        }
+    }
+    match outage {
+        // Nothing got through: one answer says so, and a client that looks at the status alone notices.
+        Some(problem) if batch.accepted + batch.limited == 0 => Err(problem.with_all(batch)),
+        _ => Ok(axum::Json(batch).into_response()),
+    }
+}
+
+async fn take(event: &EventEntry, request: HitRequest) -> Result<Hit, Problem> {
+    let HitRequest { key: Key(key), n: Count(n), at } = request;
+    let answer = match at {
+        Some(At(at)) => event.handle.hit_at(&key, n, at).await,
+        None => event.handle.hit(&key, n).await,
+    };
+    match answer {
+        Ok(hit) => {
+            let counter = if hit.is_accepted() { &event.metrics.accepted } else { &event.metrics.limited };
+            counter.increment(n);
+            for (limit, decision) in event.limits.iter().zip(&hit.limits().limits) {
+                // Of a denied hit, a limit that would have admitted it was not charged.
+                if hit.is_accepted() || !decision.is_allowed() {
+                    limit.metrics.count(decision);
+                }
+            }
+            Ok(hit)
+        }
+        Err(failure) if matches!(failure.error.kind(), ErrorKind::Invalid | ErrorKind::OutOfRange) => {
+            event.metrics.invalid.increment(1);
+            Err(failure.error.into())
+        }
+        Err(failure) => {
+            event.metrics.failed.increment(n);
+            Err(failed(failure))
+        }
+    }
+}
+
+/// 503, with how far the hit came.
+fn failed(failure: HitError) -> Problem {
+    #[derive(Serialize)]
+    struct Parts {
+        limit: &'static str,
+        series: &'static str,
+        buffer: &'static str,
+    }
+    let part = |part: Applied| part.as_str();
+    let applied =
+        Parts { limit: part(failure.limit), series: part(failure.series), buffer: part(failure.buffer) };
+    Problem::from(failure.error).with("applied", applied)
+}

@@ -1,0 +1,247 @@
+//! The fields of bodies: what each accepts, as a type.
+
+use std::fmt;
+
+use forebay::{Timestamp, key::MAX_KEY};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, Unexpected, Visitor},
+};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        RefOr, Schema,
+        schema::{KnownFormat, ObjectBuilder, OneOfBuilder, SchemaFormat, Type},
+    },
+};
+
+use crate::text;
+
+/// The largest count of one hit.
+pub const MAX_COUNT: u64 = 1 << 31;
+
+/// The key of a limit or series: 1 to 512 bytes of UTF-8. An integer is its decimal text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key(pub String);
+
+/// How often: 1 to 2^31.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count(pub u64);
+
+/// A moment: an RFC 3339 text, or seconds since 1970 as a number or a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct At(pub Timestamp);
+
+impl Default for Count {
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+/// A text that may be a key, and if not, why.
+pub fn check_key(text: &str) -> Result<&str, String> {
+    if (1..=MAX_KEY).contains(&text.len()) {
+        Ok(text)
+    } else {
+        Err(format!("key of {} bytes: a key has 1 to {MAX_KEY} bytes", text.len()))
+    }
+}
+
+struct KeyVisitor;
+
+impl Visitor<'_> for KeyVisitor {
+    type Value = Key;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a string of 1 to {MAX_KEY} bytes, or an integer")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Key, E> {
+        check_key(text).map(|key| Key(key.to_owned())).map_err(E::custom)
+    }
+
+    fn visit_i64<E: Error>(self, n: i64) -> Result<Key, E> {
+        Ok(Key(n.to_string()))
+    }
+
+    fn visit_u64<E: Error>(self, n: u64) -> Result<Key, E> {
+        Ok(Key(n.to_string()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(KeyVisitor)
+    }
+}
+
+struct CountVisitor;
+
+impl Visitor<'_> for CountVisitor {
+    type Value = Count;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an integer from 1 to {MAX_COUNT}")
+    }
+
+    fn visit_u64<E: Error>(self, n: u64) -> Result<Count, E> {
+        match n {
+            1..=MAX_COUNT => Ok(Count(n)),
+            _ => Err(E::invalid_value(Unexpected::Unsigned(n), &self)),
+        }
+    }
+
+    fn visit_i64<E: Error>(self, n: i64) -> Result<Count, E> {
+        let positive = u64::try_from(n).map_err(|_| E::invalid_value(Unexpected::Signed(n), &self))?;
+        self.visit_u64(positive)
+    }
+}
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(CountVisitor)
+    }
+}
+
+struct AtVisitor;
+
+impl Visitor<'_> for AtVisitor {
+    type Value = At;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a time: RFC 3339 such as \"2026-01-01T00:00:00Z\", or seconds since 1970")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<At, E> {
+        moment(text).map(At).ok_or_else(|| E::invalid_value(Unexpected::Other(&text::quoted(text)), &self))
+    }
+
+    fn visit_u64<E: Error>(self, n: u64) -> Result<At, E> {
+        moment(&n.to_string()).map(At).ok_or_else(|| E::invalid_value(Unexpected::Unsigned(n), &self))
+    }
+
+    fn visit_i64<E: Error>(self, n: i64) -> Result<At, E> {
+        moment(&n.to_string()).map(At).ok_or_else(|| E::invalid_value(Unexpected::Signed(n), &self))
+    }
+
+    fn visit_f64<E: Error>(self, n: f64) -> Result<At, E> {
+        moment(&n.to_string()).map(At).ok_or_else(|| E::invalid_value(Unexpected::Float(n), &self))
+    }
+}
+
+/// A moment that does not depend on when it is read.
+fn moment(text: &str) -> Option<Timestamp> {
+    // `now`, `-1d` and `today` are for questions: a hit that is sent again would land elsewhere.
+    let absolute = text.starts_with(|c: char| c.is_ascii_digit());
+    text::moment(text, Timestamp::UNIX_EPOCH, &jiff::tz::TimeZone::UTC).ok().filter(|_| absolute)
+}
+
+impl<'de> Deserialize<'de> for At {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AtVisitor)
+    }
+}
+
+impl PartialSchema for Key {
+    fn schema() -> RefOr<Schema> {
+        let text =
+            ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(MAX_KEY));
+        let both = OneOfBuilder::new().item(text).item(ObjectBuilder::new().schema_type(Type::Integer));
+        both.description(Some("1 to 512 bytes of UTF-8; an integer is its decimal text")).into()
+    }
+}
+
+impl ToSchema for Key {}
+
+impl PartialSchema for Count {
+    fn schema() -> RefOr<Schema> {
+        let integer =
+            ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(MAX_COUNT));
+        integer.format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64))).build().into()
+    }
+}
+
+impl ToSchema for Count {}
+
+impl PartialSchema for At {
+    fn schema() -> RefOr<Schema> {
+        let format = SchemaFormat::KnownFormat(KnownFormat::DateTime);
+        let text = ObjectBuilder::new().schema_type(Type::String).format(Some(format));
+        let seconds = ObjectBuilder::new().schema_type(Type::Number).minimum(Some(0));
+        let both = OneOfBuilder::new().item(text).item(seconds);
+        both.description(Some("RFC 3339, or seconds since 1970; at most 5 minutes ahead")).into()
+    }
+}
+
+impl ToSchema for At {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<T: serde::de::DeserializeOwned>(json: &str) -> Result<T, String> {
+        serde_json::from_str(json).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_integer_key_is_its_decimal_text() {
+        assert_eq!(read::<Key>("42"), Ok(Key("42".into())));
+        assert_eq!(read::<Key>("-42"), Ok(Key("-42".into())));
+        assert_eq!(read::<Key>("18446744073709551615"), Ok(Key(u64::MAX.to_string())));
+        assert_eq!(read::<Key>("\"ä{}\\u0000\""), Ok(Key("ä{}\0".into())));
+        for bad in ["1.5", "null", "true", "[]", "{}", "18446744073709551616"] {
+            let message = read::<Key>(bad).expect_err(bad);
+            assert!(message.contains("a string of 1 to 512 bytes, or an integer"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_key_has_1_to_512_bytes() {
+        let key = |length: usize| read::<Key>(&format!("\"{}\"", "x".repeat(length)));
+        assert!(key(1).is_ok() && key(512).is_ok());
+        for length in [0, 513] {
+            assert!(key(length).expect_err("no key").contains("1 to 512 bytes"));
+        }
+        let bytes_count = read::<Key>(&format!("\"{}\"", "é".repeat(257)));
+        assert!(bytes_count.expect_err("514 bytes").contains("key of 514 bytes"));
+    }
+
+    #[test]
+    fn a_count_is_1_to_2_to_the_31() {
+        assert_eq!(read::<Count>("1"), Ok(Count(1)));
+        assert_eq!(read::<Count>("2147483648"), Ok(Count(MAX_COUNT)));
+        for bad in ["0", "-1", "2147483649", "1.0", "1e3", "\"1\"", "null", "99999999999999999999"] {
+            let message = read::<Count>(bad).expect_err(bad);
+            assert!(message.contains("an integer from 1 to 2147483648"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_moment_is_absolute() {
+        let noon = Timestamp::from_secs(1_767_268_800);
+        for good in [
+            "\"2026-01-01T12:00:00Z\"",
+            "\"2026-01-01T13:00:00+01:00\"",
+            "1767268800",
+            "\"1767268800\"",
+            "1767268800.0",
+        ] {
+            assert_eq!(read::<At>(good), Ok(At(noon)), "{good}");
+        }
+        for bad in [
+            "\"now\"",
+            "\"-1d\"",
+            "\"today\"",
+            "\"yesterday\"",
+            "\"\"",
+            "-1",
+            "1e300",
+            "1767268800000",
+            "null",
+            "[]",
+        ] {
+            let message = read::<At>(bad).expect_err(bad);
+            assert!(message.contains("RFC 3339"), "{message}");
+        }
+    }
+}

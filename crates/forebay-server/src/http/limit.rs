@@ -1,0 +1,259 @@
+//! `/v1/limits`: take, look, give back, reset.
+
+use std::time::Duration;
+
+use axum::{Json as Answer, extract::State, http::StatusCode};
+use forebay::{Decision, Name, limit::Charge};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    Admin, Json, Path, Problem, ProblemBody, Query, Read, Shared, Write,
+    fields::{Count, Key},
+    query::{KeyQuery, checked_key},
+};
+
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(take, peek, reset)).routes(routes!(take_all)).routes(routes!(refund))
+}
+
+/// A cost against a key.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with key, and perhaps cost")]
+pub(super) struct TakeRequest {
+    key: Key,
+    /// How much; default 1, at most the limit.
+    #[serde(default)]
+    cost: Count,
+}
+
+/// Costs against several limits: all are charged, or none.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with take")]
+pub(super) struct TakeAllRequest {
+    /// 1 to 64; each limit and key once.
+    #[schema(min_items = 1, max_items = 64)]
+    take: Vec<ChargeRequest>,
+}
+
+/// A cost against a key of a limit.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with limit and key, and perhaps cost")]
+pub(super) struct ChargeRequest {
+    /// A declared limit.
+    limit: String,
+    key: Key,
+    /// How much; default 1, at most the limit.
+    #[serde(default)]
+    cost: Count,
+}
+
+/// What a limit says.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Decision)]
+pub(super) struct DecisionBody {
+    allowed: bool,
+    /// How much of the limit is used.
+    used: u64,
+    /// The quota, or the burst of a token bucket.
+    limit: u64,
+    /// How much would still be admitted now.
+    remaining: u64,
+    /// Seconds until nothing is used.
+    reset_after: f64,
+    /// Seconds until a denied cost would be admitted; null if it was admitted, or nobody knows.
+    retry_after: Option<f64>,
+    /// Who decided: `engine`, `deny_cache` or `fallback`.
+    source: &'static str,
+    /// The store did not answer, and `on_error` decided.
+    degraded: bool,
+}
+
+/// What several limits say, in the order of the request.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Decisions)]
+pub(super) struct DecisionsBody {
+    allowed: bool,
+    limits: Vec<DecisionBody>,
+}
+
+impl From<&Decision> for DecisionBody {
+    fn from(decision: &Decision) -> Self {
+        Self {
+            allowed: decision.is_allowed(),
+            used: decision.used(),
+            limit: decision.limit(),
+            remaining: decision.remaining(),
+            reset_after: seconds(decision.reset_after()),
+            retry_after: decision.retry_after().map(seconds),
+            source: decision.source().as_str(),
+            degraded: decision.is_degraded(),
+        }
+    }
+}
+
+/// Microseconds are what limits count in: six places lose nothing, and less would come too early.
+fn seconds(span: Duration) -> f64 {
+    span.as_micros() as f64 / 1e6
+}
+
+/// 429 without the decision's members.
+pub(super) fn denied(limit: &Name, decision: &Decision) -> Problem {
+    let (used, quota) = (decision.used(), decision.limit());
+    let detail = match decision.retry_after() {
+        Some(span) => format!("limit {limit}: {used} of {quota} used; try again in {} s", seconds(span)),
+        None => format!("limit {limit}: denied without its store, which does not answer"),
+    };
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "limited", detail).retry_after(decision.retry_after())
+}
+
+/// Takes a cost from a limit.
+#[utoipa::path(
+    post,
+    path = "/v1/limits/{limit}",
+    tag = "limits",
+    params(("limit" = String, Path, description = "A declared limit")),
+    request_body = TakeRequest,
+    responses(
+        (status = 200, description = "Admitted and charged", body = DecisionBody),
+        (status = "4XX", description = "429: denied; the decision is among the members. Others: it was not understood", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The store does not answer", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+    security(("token" = ["write"])),
+)]
+async fn take(
+    _: Write,
+    State(app): State<Shared>,
+    Path(limit): Path<String>,
+    Json(request): Json<TakeRequest>,
+) -> Result<Answer<DecisionBody>, Problem> {
+    let limit = app.limits.find(&limit)?;
+    let decision = limit.handle.take_n(&request.key.0, request.cost.0).await?;
+    limit.metrics.count(&decision);
+    let body = DecisionBody::from(&decision);
+    if decision.is_allowed() {
+        Ok(Answer(body))
+    } else {
+        Err(denied(limit.handle.name(), &decision).with_all(body))
+    }
+}
+
+/// Takes from several limits: from all, or from none.
+#[utoipa::path(
+    post,
+    path = "/v1/limits",
+    tag = "limits",
+    request_body = TakeAllRequest,
+    responses(
+        (status = 200, description = "Admitted and charged to all", body = DecisionsBody),
+        (status = "4XX", description = "429: denied, and charged to none; the decisions are among the members. Others: it was not understood", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The store does not answer", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+    security(("token" = ["write"])),
+)]
+async fn take_all(
+    _: Write,
+    State(app): State<Shared>,
+    Json(request): Json<TakeAllRequest>,
+) -> Result<Answer<DecisionsBody>, Problem> {
+    if request.take.is_empty() {
+        return Err(Problem::field("take", "take: 1 to 64 limits"));
+    }
+    let find = |charge: &ChargeRequest| app.limits.find(&charge.limit);
+    let limits = request.take.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+    let charge = |(charge, limit): (ChargeRequest, &&crate::app::LimitEntry)| Charge {
+        limit: limit.handle.clone(),
+        key: charge.key.0,
+        cost: charge.cost.0,
+    };
+    let charges: Vec<Charge> = request.take.into_iter().zip(&limits).map(charge).collect();
+    let decisions = app.bay().take_all(&charges).await?;
+    for (limit, decision) in limits.iter().zip(&decisions.limits) {
+        if decisions.allowed || !decision.is_allowed() {
+            limit.metrics.count(decision);
+        }
+    }
+    let body = DecisionsBody {
+        allowed: decisions.allowed,
+        limits: decisions.limits.iter().map(DecisionBody::from).collect(),
+    };
+    if decisions.allowed {
+        return Ok(Answer(body));
+    }
+    let denials = limits.iter().zip(&decisions.limits).filter(|(_, decision)| !decision.is_allowed());
+    let problem = match denials.max_by_key(|(_, decision)| decision.retry_after()) {
+        Some((limit, decision)) => denied(limit.handle.name(), decision),
+        None => Problem::new(StatusCode::TOO_MANY_REQUESTS, "limited", "denied").retry_after(None),
+    };
+    Err(problem.with_all(body))
+}
+
+/// Looks at a limit without taking: what a take of 1 would be told.
+#[utoipa::path(
+    get,
+    path = "/v1/limits/{limit}",
+    tag = "limits",
+    params(("limit" = String, Path, description = "A declared limit"), KeyQuery),
+    responses(
+        (status = 200, description = "The decision that a take of 1 would get", body = DecisionBody),
+        (status = "4XX", description = "It was not understood", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+    security(("token" = ["read"])),
+)]
+async fn peek(
+    _: Read,
+    State(app): State<Shared>,
+    Path(limit): Path<String>,
+    Query(query): Query<KeyQuery>,
+) -> Result<Answer<DecisionBody>, Problem> {
+    let decision = app.limits.find(&limit)?.handle.peek(checked_key(&query.key)?).await?;
+    Ok(Answer(DecisionBody::from(&decision)))
+}
+
+/// Forgets what was taken for a key.
+#[utoipa::path(
+    delete,
+    path = "/v1/limits/{limit}",
+    tag = "limits",
+    params(("limit" = String, Path, description = "A declared limit"), KeyQuery),
+    responses(
+        (status = 204, description = "Nothing is used any more"),
+        (status = "4XX", description = "It was not understood", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The store does not answer", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+    security(("token" = ["admin"])),
+)]
+async fn reset(
+    _: Admin,
+    State(app): State<Shared>,
+    Path(limit): Path<String>,
+    Query(query): Query<KeyQuery>,
+) -> Result<StatusCode, Problem> {
+    app.limits.find(&limit)?.handle.reset(checked_key(&query.key)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Gives back what was taken for something that then did not happen.
+#[utoipa::path(
+    post,
+    path = "/v1/limits/{limit}/refund",
+    tag = "limits",
+    params(("limit" = String, Path, description = "A declared limit")),
+    request_body = TakeRequest,
+    responses(
+        (status = 200, description = "The state after the refund", body = DecisionBody),
+        (status = "4XX", description = "It was not understood", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The store does not answer", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+    security(("token" = ["write"])),
+)]
+async fn refund(
+    _: Write,
+    State(app): State<Shared>,
+    Path(limit): Path<String>,
+    Json(request): Json<TakeRequest>,
+) -> Result<Answer<DecisionBody>, Problem> {
+    let decision = app.limits.find(&limit)?.handle.refund(&request.key.0, request.cost.0).await?;
+    Ok(Answer(DecisionBody::from(&decision)))
+}

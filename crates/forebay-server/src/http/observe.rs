@@ -1,0 +1,64 @@
+//! What every request passes through: a deadline, a net for panics, and the clock.
+
+use std::panic::AssertUnwindSafe;
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::{HeaderValue, Method, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use forebay::time::secs;
+use futures::FutureExt;
+
+use super::{Problem, Shared};
+
+/// How long a request may take as a whole: more than the longest wait for a lock, which is 60 s.
+const REQUEST_TIME: std::time::Duration = secs(90);
+
+/// Times a request, ends it at its deadline, and answers for a handler that panics.
+pub(super) async fn observe(State(app): State<Shared>, request: Request, next: Next) -> Response {
+    let began = app.clock().monotonic();
+    let method = method_label(request.method());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let answer = AssertUnwindSafe(app.clock().timeout(REQUEST_TIME, next.run(request))).catch_unwind().await;
+    let response = match answer {
+        Ok(Some(response)) => response,
+        Ok(None) => {
+            let detail = format!("no answer within {} s", REQUEST_TIME.as_secs());
+            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", detail);
+            problem.with("retry", "unknown").retry_after(None).into_response()
+        }
+        Err(_) => {
+            // The panic's own message went to stderr by the hook.
+            tracing::error!(method, route = route.as_ref().map(MatchedPath::as_str), "a handler panicked");
+            let detail = "a defect of the server; its log has the details";
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response()
+        }
+    };
+    let took = app.clock().monotonic().saturating_sub(began);
+    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+    app.metrics().http(method, route, response.status().as_u16(), took);
+    response
+}
+
+/// Answers are true for a moment only: no cache keeps them. And a browser takes them for what they say they are.
+pub(super) async fn no_store(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// A method that callers made up must not become a label of its own.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        _ => "other",
+    }
+}

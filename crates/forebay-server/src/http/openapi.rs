@@ -1,0 +1,48 @@
+//! The OpenAPI document, from the handlers.
+
+use utoipa::{
+    OpenApi,
+    openapi::{
+        OpenApi as Document,
+        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
+};
+
+/// What stands around the paths.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Forebay",
+        description = "Buffered writes, rate limits and time series in front of a database.\n\n\
+            Every error is `application/problem+json` (RFC 9457); a 429 carries the decision among its members. \
+            Bodies have at most 1 MiB. Without tokens in the configuration no authorization is asked for.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
+    ),
+    tags(
+        (name = "events", description = "Limits, series and buffers in one call"),
+        (name = "limits", description = "How much each key may do"),
+        (name = "series", description = "Counters over time"),
+        (name = "buffers", description = "Rows that gather before they are written to the database"),
+        (name = "operation", description = "Alive, ready, metrics"),
+    ),
+)]
+struct Frame;
+
+/// The document without paths.
+pub(super) fn frame() -> Document {
+    let mut document = Frame::openapi();
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("A token of the configuration, with the scope that an operation names"))
+        .build();
+    document.components.get_or_insert_default().add_security_scheme("token", SecurityScheme::Http(bearer));
+    document
+}
+
+/// The whole document as JSON.
+pub fn document() -> String {
+    let (_, document) = super::routes().split_for_parts();
+    let mut text = document.to_pretty_json().expect("a document is plain data");
+    text.push('\n');
+    text
+}

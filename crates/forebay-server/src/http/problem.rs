@@ -1,0 +1,213 @@
+//! Errors as RFC 9457 says them.
+
+use std::time::Duration;
+
+use axum::{
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use forebay::{ErrorKind, Retry};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// An answer other than success: `application/problem+json`.
+///
+/// # Source
+/// <https://www.rfc-editor.org/rfc/rfc9457>
+#[derive(Clone, Debug)]
+pub struct Problem {
+    status: StatusCode,
+    slug: &'static str,
+    detail: String,
+    /// Members beyond the standard ones, such as those of a decision.
+    members: Map<String, Value>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// How a problem looks in a body; what the OpenAPI document shows.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemBody {
+    /// What kind of problem, such as `urn:forebay:problem:limited`: stable, for programs.
+    #[serde(rename = "type")]
+    kind: String,
+    /// The kind in words.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// What is wrong with this request, and what would be accepted.
+    detail: String,
+    /// The field of the body or query that is wrong, such as `row.id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+    #[serde(flatten)]
+    members: Map<String, Value>,
+}
+
+impl Problem {
+    /// A problem of a kind that is known by `slug`.
+    pub fn new(status: StatusCode, slug: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, slug, detail: detail.into(), members: Map::new(), headers: vec![] }
+    }
+
+    /// 422: a field that is well formed but not acceptable.
+    pub fn field(field: &str, detail: impl Into<String>) -> Self {
+        let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-field", detail);
+        if field.is_empty() { problem } else { problem.with("field", field) }
+    }
+
+    /// 404: a name that the configuration does not declare; the nearest one is in the detail.
+    pub fn unknown_name<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
+        let detail = crate::text::unknown(what, name, known).to_string();
+        Self::new(StatusCode::NOT_FOUND, "unknown-name", detail)
+    }
+
+    /// Adds a member; `value` must be one that JSON can hold.
+    #[must_use]
+    pub fn with(mut self, member: &str, value: impl Serialize) -> Self {
+        let value = serde_json::to_value(value).expect("members are plain data");
+        self.members.insert(member.to_owned(), value);
+        self
+    }
+
+    /// Adds every member of an object, such as a decision.
+    #[must_use]
+    pub fn with_all(mut self, object: impl Serialize) -> Self {
+        if let Value::Object(members) = serde_json::to_value(object).expect("members are plain data") {
+            self.members.extend(members);
+        }
+        self
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: impl TryInto<HeaderValue>) -> Self {
+        if let Ok(value) = value.try_into() {
+            self.headers.push((name, value));
+        }
+        self
+    }
+
+    /// Adds `Retry-After`: whole seconds, rounded up, at least one.
+    #[must_use]
+    pub fn retry_after(self, span: Option<Duration>) -> Self {
+        let secs = span.map_or(1, |span| span.as_micros().div_ceil(1_000_000).max(1));
+        self.header(header::RETRY_AFTER, secs.to_string())
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What is wrong.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The field that is wrong, if it is one.
+    pub fn wrong_field(&self) -> Option<&str> {
+        self.members.get("field").and_then(Value::as_str)
+    }
+
+    fn title(&self) -> String {
+        let words = self.slug.replace('-', " ");
+        let mut letters = words.chars();
+        letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+    }
+}
+
+impl From<forebay::Error> for Problem {
+    fn from(error: forebay::Error) -> Self {
+        let (status, slug) = match error.kind() {
+            ErrorKind::Invalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-field"),
+            ErrorKind::OutOfRange => (StatusCode::UNPROCESSABLE_ENTITY, "out-of-range"),
+            ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            ErrorKind::Timeout => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
+            ErrorKind::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+            ErrorKind::Ambiguous => (StatusCode::SERVICE_UNAVAILABLE, "ambiguous"),
+            ErrorKind::Closed => (StatusCode::SERVICE_UNAVAILABLE, "shutting-down"),
+            ErrorKind::Unsupported => (StatusCode::NOT_IMPLEMENTED, "unsupported"),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        let problem = Self::new(status, slug, error.to_string());
+        if !status.is_server_error() {
+            return problem;
+        }
+        // Causes are for the operator's log: they may name hosts and files, which is nothing for callers.
+        tracing::warn!(error = %error, cause = error_cause(&error), "request failed");
+        let problem = problem.with("retry", retry_word(error.retry()));
+        if status == StatusCode::SERVICE_UNAVAILABLE { problem.retry_after(None) } else { problem }
+    }
+}
+
+fn error_cause(error: &forebay::Error) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// What a caller can do, as a word: `now`, `later`, `unknown` (it may have been applied), `never`.
+fn retry_word(retry: Retry) -> &'static str {
+    match retry {
+        Retry::Now => "now",
+        Retry::Later => "later",
+        Retry::Never => "never",
+        _ => "unknown",
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(mut self) -> Response {
+        let field = self.wrong_field().map(str::to_owned);
+        self.members.remove("field");
+        let body = ProblemBody {
+            kind: format!("urn:forebay:problem:{}", self.slug),
+            title: self.title(),
+            status: self.status.as_u16(),
+            detail: self.detail,
+            field,
+            members: self.members,
+        };
+        let body = serde_json::to_vec(&body).expect("a problem is plain data");
+        let content_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        let mut response = (self.status, [content_type], body).into_response();
+        for (name, value) in self.headers {
+            response.headers_mut().append(name, value);
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    async fn body_of(problem: Problem) -> Value {
+        let body = problem.into_response().into_body().collect().await.expect("a body in memory");
+        serde_json::from_slice(&body.to_bytes()).expect("JSON")
+    }
+
+    #[tokio::test]
+    async fn the_members_of_a_problem_stand_beside_the_standard_ones() {
+        let problem = Problem::field("n", "n is 0").with_all(serde_json::json!({"used": 3}));
+        let expected = serde_json::json!({
+            "type": "urn:forebay:problem:invalid-field", "title": "Invalid field", "status": 422,
+            "detail": "n is 0", "field": "n", "used": 3,
+        });
+        assert_eq!(body_of(problem).await, expected);
+    }
+
+    #[test]
+    fn retry_after_is_rounded_up_and_never_zero() {
+        let header = |span| {
+            let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "limited", "").retry_after(span);
+            problem.into_response().headers()[header::RETRY_AFTER].clone()
+        };
+        assert_eq!(header(Some(Duration::ZERO)), "1");
+        assert_eq!(header(Some(Duration::from_micros(1_000_001))), "2");
+        assert_eq!(header(Some(Duration::from_secs(37))), "37");
+        assert_eq!(header(None), "1");
+    }
+}

@@ -1,0 +1,215 @@
+//! Reading paths and queries.
+
+use std::time::Duration;
+
+use axum::{
+    extract::{FromRequestParts, Path as AxumPath, Query as AxumQuery},
+    http::{StatusCode, request::Parts},
+};
+use forebay::Timestamp;
+use jiff::tz::TimeZone;
+use serde::{Deserialize, de::DeserializeOwned};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{Problem, Shared};
+use crate::{
+    chart::Theme,
+    text::{self, Span},
+};
+
+/// The parameters of the query, as a type.
+#[derive(Debug)]
+pub struct Query<T>(pub T);
+
+/// The parameters of the path, as a type.
+#[derive(Debug)]
+pub struct Path<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequestParts<Shared> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, Problem> {
+        let query = AxumQuery::try_from_uri(&parts.uri);
+        query.map(|AxumQuery(query)| Self(query)).map_err(|rejection| {
+            let text = rejection.body_text();
+            let detail = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+            Problem::field("", format!("query: {detail}"))
+        })
+    }
+}
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Shared> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, Problem> {
+        let path = AxumPath::from_request_parts(parts, app).await;
+        path.map(|AxumPath(path)| Self(path)).map_err(|rejection| {
+            Problem::new(StatusCode::BAD_REQUEST, "invalid-path", format!("path: {}", rejection.body_text()))
+        })
+    }
+}
+
+/// Which key.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct KeyQuery {
+    /// 1 to 512 bytes of UTF-8.
+    #[param(min_length = 1, max_length = 512)]
+    pub key: String,
+}
+
+/// Which key, and when.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct SumQuery {
+    /// 1 to 512 bytes of UTF-8.
+    #[param(min_length = 1, max_length = 512)]
+    pub key: String,
+    /// RFC 3339, seconds since 1970, `now`, a span such as `-1d`, or `today`.
+    #[serde(default = "day_ago")]
+    #[param(default = "-1d")]
+    pub from: String,
+    /// As `from`.
+    #[serde(default = "now")]
+    #[param(default = "now")]
+    pub to: String,
+    /// The time zone of `today`, such as `Europe/Berlin`.
+    #[serde(default = "utc")]
+    #[param(default = "UTC")]
+    pub tz: String,
+}
+
+/// Which key, when, and how fine.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct RangeQuery {
+    /// 1 to 512 bytes of UTF-8.
+    #[param(min_length = 1, max_length = 512)]
+    pub key: String,
+    /// RFC 3339, seconds since 1970, `now`, a span such as `-1d`, or `today`.
+    #[serde(default = "day_ago")]
+    #[param(default = "-1d")]
+    pub from: String,
+    /// As `from`.
+    #[serde(default = "now")]
+    #[param(default = "now")]
+    pub to: String,
+    /// The time zone of `today`, such as `Europe/Berlin`.
+    #[serde(default = "utc")]
+    #[param(default = "UTC")]
+    pub tz: String,
+    /// The length of a point, such as `10s`; without one, the finest that gives at most 1 500 points.
+    pub step: Option<String>,
+}
+
+/// Which key, when, how fine, and how it looks.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ChartQuery {
+    /// 1 to 512 bytes of UTF-8.
+    #[param(min_length = 1, max_length = 512)]
+    pub key: String,
+    /// RFC 3339, seconds since 1970, `now`, a span such as `-1d`, or `today`.
+    #[serde(default = "day_ago")]
+    #[param(default = "-1d")]
+    pub from: String,
+    /// As `from`.
+    #[serde(default = "now")]
+    #[param(default = "now")]
+    pub to: String,
+    /// The time zone of the labels and of `today`, such as `Europe/Berlin`.
+    #[serde(default = "utc")]
+    #[param(default = "UTC")]
+    pub tz: String,
+    /// The length of a point, such as `10s`; without one, the finest that gives at most 1 500 points.
+    pub step: Option<String>,
+    /// The colours.
+    #[serde(default)]
+    #[param(inline)]
+    pub theme: ThemeName,
+    /// Pixels, 320 to 4096.
+    #[param(minimum = 320, maximum = 4096, default = 960)]
+    pub width: Option<u32>,
+    /// Pixels, 200 to 4096.
+    #[param(minimum = 200, maximum = 4096, default = 360)]
+    pub height: Option<u32>,
+}
+
+/// The colours of a chart.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ThemeName {
+    /// Dark on white.
+    #[default]
+    Light,
+    /// Light on nearly black.
+    Dark,
+}
+
+impl From<ThemeName> for Theme {
+    fn from(name: ThemeName) -> Self {
+        match name {
+            ThemeName::Light => Self::Light,
+            ThemeName::Dark => Self::Dark,
+        }
+    }
+}
+
+fn day_ago() -> String {
+    "-1d".into()
+}
+
+fn now() -> String {
+    "now".into()
+}
+
+fn utc() -> String {
+    "UTC".into()
+}
+
+/// The key of a query.
+pub(super) fn checked_key(key: &str) -> Result<&str, Problem> {
+    super::fields::check_key(key).map_err(|detail| Problem::field("key", detail))
+}
+
+/// The span that a query is about.
+pub(super) fn between(
+    from: &str,
+    to: &str,
+    tz: &str,
+    now: Timestamp,
+) -> Result<(Timestamp, Timestamp), Problem> {
+    let zone = zone(tz)?;
+    let moment = |field: &str, text: &str| {
+        text::moment(text, now, &zone).map_err(|error| Problem::field(field, format!("{field}: {error}")))
+    };
+    let (from, to) = (moment("from", from)?, moment("to", to)?);
+    if from < to {
+        Ok((from, to))
+    } else {
+        Err(Problem::field("from", format!("from {from} to {to}: a range ends after it begins")))
+    }
+}
+
+/// The time zone of a query.
+pub(super) fn zone(name: &str) -> Result<TimeZone, Problem> {
+    match name {
+        // The default needs no time zone database.
+        "UTC" => Ok(TimeZone::UTC),
+        name => text::moment::zone(name).map_err(|error| Problem::field("tz", error.to_string())),
+    }
+}
+
+/// The length of a point, if one is asked for.
+pub(super) fn step(text: Option<&str>) -> Result<Option<Duration>, Problem> {
+    let Some(text) = text else { return Ok(None) };
+    match text.parse::<Span>() {
+        Ok(Span(step)) if !step.is_zero() => Ok(Some(step)),
+        Ok(_) => Err(Problem::field("step", "step: longer than 0s")),
+        Err(error) => Err(Problem::field("step", format!("step: {error}"))),
+    }
+}

@@ -1,0 +1,154 @@
+//! Rows of a buffer in JSON.
+
+use std::fmt;
+
+use forebay::buffer::{BufferHandle, ColumnType, Row, Schema, Value};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, MapAccess, Visitor},
+};
+use serde_json::Map;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        RefOr, Schema as ApiSchema,
+        schema::{AdditionalProperties, ObjectBuilder, OneOfBuilder, Type},
+    },
+};
+
+use super::{Problem, fields::At};
+use crate::text::{quoted, unknown};
+
+/// The cells of a row by column, each column once.
+#[derive(Clone, Debug)]
+pub(super) struct Cells(Vec<(String, serde_json::Value)>);
+
+struct CellsVisitor;
+
+impl<'de> Visitor<'de> for CellsVisitor {
+    type Value = Cells;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of columns and their values")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Cells, A::Error> {
+        let mut cells: Vec<(String, serde_json::Value)> = vec![];
+        while let Some(column) = map.next_key::<String>()? {
+            if cells.iter().any(|(other, _)| *other == column) {
+                return Err(A::Error::custom(format!("column {} is written twice", quoted(&column))));
+            }
+            // A buffer has at most 32 columns: more can only be a mistake, and the search above must stay short.
+            if cells.len() == 64 {
+                return Err(A::Error::custom("more than 64 columns"));
+            }
+            cells.push((column, map.next_value()?));
+        }
+        Ok(Cells(cells))
+    }
+}
+
+impl<'de> Deserialize<'de> for Cells {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(CellsVisitor)
+    }
+}
+
+impl PartialSchema for Cells {
+    fn schema() -> RefOr<ApiSchema> {
+        let text = ObjectBuilder::new().schema_type(Type::String);
+        let value = OneOfBuilder::new().item(text).item(ObjectBuilder::new().schema_type(Type::Number));
+        let value = AdditionalProperties::RefOr(value.into());
+        let object = ObjectBuilder::new().schema_type(Type::Object).additional_properties(Some(value));
+        object
+            .description(Some("Columns and their values, as the configuration declares them"))
+            .build()
+            .into()
+    }
+}
+
+impl ToSchema for Cells {}
+
+/// The values of a row's key, in the order of the key columns.
+pub(super) fn key_of(schema: &Schema, row: &Cells) -> Result<Vec<Value>, Problem> {
+    let known = || schema.keys.iter().map(|key| &*key.name);
+    if let Some((column, _)) = row.0.iter().find(|(column, _)| !known().any(|key| key == column)) {
+        let field = format!("row.{column}");
+        return Err(Problem::field(&field, format!("row: {}", unknown("key column", column, known()))));
+    }
+    let cell = |key: &forebay::buffer::KeyColumn| {
+        let field = format!("row.{}", key.name);
+        match row.0.iter().find(|(column, _)| *column == *key.name) {
+            Some((_, value)) => read(&field, key.column_type, value),
+            None => Err(Problem::field(&field, format!("row: lacks the key column {}", key.name))),
+        }
+    };
+    schema.keys.iter().map(cell).collect()
+}
+
+/// What is to be merged into a row.
+pub(super) fn row(buffer: &BufferHandle, key: &Cells, columns: &Cells) -> Result<Row, Problem> {
+    let schema = buffer.schema();
+    let mut write = buffer.row_of(key_of(schema, key)?);
+    for (column, value) in &columns.0 {
+        let field = format!("columns.{column}");
+        let Some(place) = schema.position(column) else {
+            let known = schema.columns.iter().map(|column| &*column.name);
+            return Err(Problem::field(&field, format!("columns: {}", unknown("column", column, known))));
+        };
+        write = write.merge(column, read(&field, schema.columns[place].column_type, value)?);
+    }
+    Ok(write.into_row()?)
+}
+
+fn read(field: &str, column_type: ColumnType, value: &serde_json::Value) -> Result<Value, Problem> {
+    use serde_json::Value as Json;
+    let wrong = |accepted: &str| {
+        let found = quoted(&value.to_string());
+        Problem::field(field, format!("{field}: {found}, where {accepted} is accepted"))
+    };
+    match (column_type, value) {
+        (ColumnType::Integer, Json::Number(n)) => n.as_i64().map(Value::Integer),
+        (ColumnType::Integer | ColumnType::Uuid, Json::String(text)) => {
+            Value::from_text(column_type, text).ok()
+        }
+        (ColumnType::Text, Json::String(text)) => Some(Value::Text(text.as_str().into())),
+        (ColumnType::Text, Json::Number(n)) if !n.is_f64() => Some(Value::Text(n.to_string().into())),
+        (ColumnType::Timestamp, value) => At::deserialize(value).ok().map(|At(at)| Value::Timestamp(at)),
+        _ => None,
+    }
+    .ok_or_else(|| {
+        wrong(match column_type {
+            ColumnType::Integer => "an integer from -2^63 to 2^63-1",
+            ColumnType::Text => "a string",
+            ColumnType::Uuid => "a UUID",
+            _ => "a time, RFC 3339 or seconds since 1970,",
+        })
+    })
+}
+
+/// The cells of a query: texts, by column.
+pub(super) fn cells_of_query(pairs: Vec<(String, String)>) -> Result<Cells, Problem> {
+    let mut cells: Vec<(String, serde_json::Value)> = vec![];
+    for (column, value) in pairs {
+        if cells.iter().any(|(other, _)| *other == column) {
+            return Err(Problem::field(&column, format!("query: column {} is given twice", quoted(&column))));
+        }
+        cells.push((column, value.into()));
+    }
+    Ok(Cells(cells))
+}
+
+/// The value columns as JSON: null where there is nothing.
+pub(super) fn to_json(schema: &Schema, cells: &[Option<Value>]) -> Map<String, serde_json::Value> {
+    let cell = |(column, cell): (&forebay::buffer::Column, &Option<Value>)| {
+        let value = match cell {
+            None => serde_json::Value::Null,
+            Some(Value::Integer(n)) => (*n).into(),
+            Some(Value::Timestamp(at)) => at.to_string().into(),
+            Some(other) => other.to_text().into(),
+        };
+        (column.name.to_string(), value)
+    };
+    schema.columns.iter().zip(cells).map(cell).collect()
+}

@@ -1,0 +1,234 @@
+//! `/v1/series`: counting by time, and asking for it.
+
+use axum::{
+    Json as Answer,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use forebay::series::SeriesHandle;
+use futures::{StreamExt, stream};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    Admin, OneOrMany, Path, Problem, ProblemBody, Query, Read, Shared, Write,
+    batch::{AT_ONCE, Added},
+    fields::{At, Count, Key},
+    query::{ChartQuery, KeyQuery, RangeQuery, SumQuery, between, checked_key, step, zone},
+};
+use crate::{
+    app::{App, SeriesEntry},
+    chart,
+};
+
+/// The suffix of the series that counts what limits kept out of another.
+const LIMITED: &str = ".limited";
+
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(add, range, delete)).routes(routes!(sum)).routes(routes!(chart))
+}
+
+/// A point.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with key, and perhaps n and at")]
+pub(super) struct PointRequest {
+    key: Key,
+    /// How much; default 1.
+    #[serde(default)]
+    n: Count,
+    /// When; default now.
+    at: Option<At>,
+}
+
+/// One point, or a batch of at most 10 000.
+#[derive(ToSchema)]
+#[schema(as = Points)]
+#[expect(dead_code, reason = "describes a body to OpenAPI; `OneOrMany` reads it")]
+#[serde(untagged)]
+enum PointsSchema {
+    One(PointRequest),
+    Many(Vec<PointRequest>),
+}
+
+/// Counts at regular times.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Range)]
+pub(super) struct RangeBody {
+    key: String,
+    /// When the first point begins: a multiple of `step` at or before `from`.
+    #[schema(format = DateTime)]
+    start: String,
+    /// Seconds from point to point.
+    step: u64,
+    /// The count of each point, zero where nothing was counted.
+    values: Vec<u64>,
+    sum: u64,
+}
+
+/// A sum.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Sum)]
+pub(super) struct SumBody {
+    sum: u64,
+}
+
+/// A series that is asked: a declared one, or its `.limited`.
+fn find(app: &App, name: &str) -> Result<SeriesHandle, Problem> {
+    match name.strip_suffix(LIMITED) {
+        Some(declared) => app.series.find(declared).map(|series| series.handle.limited()),
+        None => app.series.find(name).map(|series| series.handle.clone()),
+    }
+}
+
+/// Counts points.
+#[utoipa::path(
+    post,
+    path = "/v1/series/{series}",
+    tag = "series",
+    params(("series" = String, Path, description = "A declared series")),
+    request_body(content(
+        (PointsSchema = "application/json"),
+        (String = "application/x-ndjson"),
+    )),
+    responses(
+        (status = 202, description = "Counted; of a batch, what became of each line", body = Added),
+        (status = "4XX", description = "It was not understood", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The store could not take it", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+    security(("token" = ["write"])),
+)]
+async fn add(
+    _: Write,
+    State(app): State<Shared>,
+    Path(series): Path<String>,
+    body: OneOrMany<PointRequest>,
+) -> Result<Response, Problem> {
+    let series = app.series.find(&series)?;
+    let added = match body {
+        OneOrMany::One(request) => {
+            add_point(series, request).await?;
+            Added::one()
+        }
+        OneOrMany::Many(requests) => {
+            let add_line = async |request: Result<PointRequest, Problem>| add_point(series, request?).await;
+            Added::batch(stream::iter(requests).map(add_line).buffered(AT_ONCE).collect().await)?
+        }
+    };
+    Ok((StatusCode::ACCEPTED, Answer(added)).into_response())
+}
+
+async fn add_point(series: &SeriesEntry, request: PointRequest) -> Result<(), Problem> {
+    let PointRequest { key: Key(key), n: Count(n), at } = request;
+    match at {
+        Some(At(at)) => series.handle.add_at(key, n, at).await?,
+        None => series.handle.add(key, n).await?,
+    }
+    series.metrics.points.increment(1);
+    Ok(())
+}
+
+/// The counts of a key over time, zero-filled.
+#[utoipa::path(
+    get,
+    path = "/v1/series/{series}",
+    tag = "series",
+    params(("series" = String, Path, description = "A declared series, or its `.limited`: what limits kept out of it"), RangeQuery),
+    responses(
+        (status = 200, description = "At most 100 000 points", body = RangeBody),
+        (status = "4XX", description = "It was not understood", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The store does not answer", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+    security(("token" = ["read"])),
+)]
+async fn range(
+    _: Read,
+    State(app): State<Shared>,
+    Path(series): Path<String>,
+    Query(query): Query<RangeQuery>,
+) -> Result<Answer<RangeBody>, Problem> {
+    let (series, key) = (find(&app, &series)?, checked_key(&query.key)?);
+    let (from, to) = between(&query.from, &query.to, &query.tz, app.clock().now())?;
+    let range = series.range(key, from, to, step(query.step.as_deref())?).await?;
+    let (start, step, sum) = (range.start.to_string(), range.step.as_secs(), range.sum());
+    Ok(Answer(RangeBody { key: key.to_owned(), start, step, values: range.values, sum }))
+}
+
+/// What was counted for a key from a time until before another.
+#[utoipa::path(
+    get,
+    path = "/v1/series/{series}/sum",
+    tag = "series",
+    params(("series" = String, Path, description = "A declared series, or its `.limited`: what limits kept out of it"), SumQuery),
+    responses(
+        (status = 200, description = "The edges are widened to the finest buckets that are still kept", body = SumBody),
+        (status = "4XX", description = "It was not understood", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The store does not answer", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+    security(("token" = ["read"])),
+)]
+async fn sum(
+    _: Read,
+    State(app): State<Shared>,
+    Path(series): Path<String>,
+    Query(query): Query<SumQuery>,
+) -> Result<Answer<SumBody>, Problem> {
+    let (series, key) = (find(&app, &series)?, checked_key(&query.key)?);
+    let (from, to) = between(&query.from, &query.to, &query.tz, app.clock().now())?;
+    Ok(Answer(SumBody { sum: series.sum_between(key, from, to).await? }))
+}
+
+/// The counts of a key over time, drawn.
+#[utoipa::path(
+    get,
+    path = "/v1/series/{series}/chart.svg",
+    tag = "series",
+    params(("series" = String, Path, description = "A declared series, or its `.limited`: what limits kept out of it"), ChartQuery),
+    responses(
+        (status = 200, description = "A picture", body = String, content_type = "image/svg+xml"),
+        (status = "4XX", description = "It was not understood", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The store does not answer", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+    security(("token" = ["read"])),
+)]
+async fn chart(
+    _: Read,
+    State(app): State<Shared>,
+    Path(name): Path<String>,
+    Query(query): Query<ChartQuery>,
+) -> Result<Response, Problem> {
+    let (series, key) = (find(&app, &name)?, checked_key(&query.key)?);
+    let (from, to) = between(&query.from, &query.to, &query.tz, app.clock().now())?;
+    let range = series.range(key, from, to, step(query.step.as_deref())?).await?;
+    let mut options =
+        chart::Options { zone: zone(&query.tz)?, theme: query.theme.into(), ..chart::Options::default() };
+    options.width = query.width.unwrap_or(options.width);
+    options.height = query.height.unwrap_or(options.height);
+    let points = chart::Points { start: range.start, step: range.step, values: &range.values };
+    let picture = chart::series(&format!("{name} of {key}"), points, &options);
+    Ok(([(header::CONTENT_TYPE, "image/svg+xml")], picture).into_response())
+}
+
+/// Forgets a key of a series.
+#[utoipa::path(
+    delete,
+    path = "/v1/series/{series}",
+    tag = "series",
+    params(("series" = String, Path, description = "A declared series"), KeyQuery),
+    responses(
+        (status = 204, description = "Forgotten"),
+        (status = "4XX", description = "It was not understood", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The store does not answer", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+    security(("token" = ["admin"])),
+)]
+async fn delete(
+    _: Admin,
+    State(app): State<Shared>,
+    Path(series): Path<String>,
+    Query(query): Query<KeyQuery>,
+) -> Result<StatusCode, Problem> {
+    find(&app, &series)?.delete(checked_key(&query.key)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

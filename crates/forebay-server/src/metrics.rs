@@ -1,0 +1,302 @@
+//! What the server counts about itself, for Prometheus.
+//!
+//! Labels are names from the configuration only, never keys: the number of series stays what the operator declared.
+//! The recorder belongs to the [`App`](crate::app::App) rather than to the process, so that two servers in one
+//! process do not count into each other.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use forebay::{
+    Clock, Decision, Name,
+    buffer::{RowKey, Schema, Stats},
+    sink::{Applied, Batch, BoxFuture, Sink, SinkError, Snapshot},
+};
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+/// Bucket bounds in seconds: from what an embedded answer takes to what a stuck database does.
+const SECONDS: [f64; 14] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
+
+const METADATA: Metadata<'_> = Metadata::new("forebay", Level::INFO, None);
+
+const LIMIT_ALLOWED: &str = "forebay_limit_allowed_total";
+const LIMIT_DENIED: &str = "forebay_limit_denied_total";
+const LIMIT_DEGRADED: &str = "forebay_limit_degraded_total";
+const EVENT_ACCEPTED: &str = "forebay_event_accepted_total";
+const EVENT_LIMITED: &str = "forebay_event_limited_total";
+const EVENT_INVALID: &str = "forebay_event_invalid_total";
+const EVENT_FAILED: &str = "forebay_event_failed_total";
+const SERIES_POINTS: &str = "forebay_series_points_total";
+const SERIES_LATE: &str = "forebay_series_late_total";
+const BUFFER_PENDING: &str = "forebay_buffer_pending_rows";
+const BUFFER_FROZEN: &str = "forebay_buffer_frozen_batches";
+const BUFFER_AGE: &str = "forebay_buffer_oldest_age_seconds";
+const FLUSH_SECONDS: &str = "forebay_flush_duration_seconds";
+const FLUSH_ROWS: &str = "forebay_flush_rows_total";
+const FLUSH_DEAD: &str = "forebay_flush_dead_rows_total";
+const FLUSH_REPLAYS: &str = "forebay_flush_replays_total";
+const FLUSH_FAILURES: &str = "forebay_flush_failures_total";
+const HTTP_SECONDS: &str = "forebay_http_request_duration_seconds";
+const BUILD_INFO: &str = "forebay_build_info";
+
+/// All metrics with their help texts.
+const HELP: [(&str, &str); 19] = [
+    (LIMIT_ALLOWED, "Takes that a limit admitted."),
+    (LIMIT_DENIED, "Takes that a limit denied."),
+    (LIMIT_DEGRADED, "Decisions made without the store; they are among the allowed or denied, too."),
+    (EVENT_ACCEPTED, "Hits that were charged, counted and buffered."),
+    (EVENT_LIMITED, "Hits that a limit denied."),
+    (EVENT_INVALID, "Requests or lines of a batch that were refused for what they contain."),
+    (EVENT_FAILED, "Hits that series or buffer could not take."),
+    (SERIES_POINTS, "Points added to a series directly, not by an event."),
+    (SERIES_LATE, "Counts dropped because no resolution keeps their time any more."),
+    (BUFFER_PENDING, "Rows that are not in the database yet."),
+    (BUFFER_FROZEN, "Batches on their way to the database."),
+    (BUFFER_AGE, "Age of the oldest write that is not in the database yet."),
+    (FLUSH_SECONDS, "Time to apply one batch to the database, failures included."),
+    (FLUSH_ROWS, "Rows that reached the database."),
+    (FLUSH_DEAD, "Rows put among the dead letters."),
+    (FLUSH_REPLAYS, "Batches that the ledger had already: replays stopped."),
+    (FLUSH_FAILURES, "Batches that could not be applied; they are kept and tried again."),
+    (HTTP_SECONDS, "Time to answer a request."),
+    (BUILD_INFO, "1, labelled with the version."),
+];
+
+/// The registry, and what is rendered from it.
+pub struct Metrics {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let builder = PrometheusBuilder::new().set_buckets(&SECONDS).expect("there are buckets");
+        let recorder = builder.build_recorder();
+        for (name, help) in HELP {
+            let unit = name.ends_with("_seconds").then_some(Unit::Seconds);
+            recorder.describe_counter(KeyName::from_const_str(name), unit, help.into());
+        }
+        let metrics = Self { handle: recorder.handle(), recorder };
+        let version = Label::new("version", env!("CARGO_PKG_VERSION"));
+        metrics.recorder.register_gauge(&Key::from_parts(BUILD_INFO, vec![version]), &METADATA).set(1.0);
+        metrics
+    }
+}
+
+/// The counters of a limit. Clones count into the same.
+#[derive(Clone, Debug)]
+pub struct LimitMetrics {
+    allowed: Counter,
+    denied: Counter,
+    degraded: Counter,
+}
+
+/// The counters of an event.
+#[derive(Clone, Debug)]
+pub struct EventMetrics {
+    /// Hits accepted.
+    pub accepted: Counter,
+    /// Hits limited.
+    pub limited: Counter,
+    /// Requests and lines refused for what they contain.
+    pub invalid: Counter,
+    /// Hits that could not be taken.
+    pub failed: Counter,
+}
+
+/// The counters of a series.
+#[derive(Clone, Debug)]
+pub struct SeriesMetrics {
+    /// Points added over HTTP.
+    pub points: Counter,
+    /// Counts that came too late.
+    pub late: Counter,
+}
+
+/// The gauges of a buffer, set when somebody asks.
+#[derive(Clone, Debug)]
+pub struct BufferMetrics {
+    pending: Gauge,
+    frozen: Gauge,
+    oldest: Gauge,
+}
+
+/// A sink that is timed.
+#[derive(Clone, Debug)]
+pub struct MeasuredSink {
+    sink: Arc<dyn Sink>,
+    clock: Clock,
+    seconds: Histogram,
+    rows: Counter,
+    dead: Counter,
+    replays: Counter,
+    failures: Counter,
+}
+
+impl Metrics {
+    /// The counters of a limit.
+    pub fn limit(&self, name: &Name) -> LimitMetrics {
+        let counter = |metric| self.counter(metric, "limit", name);
+        LimitMetrics {
+            allowed: counter(LIMIT_ALLOWED),
+            denied: counter(LIMIT_DENIED),
+            degraded: counter(LIMIT_DEGRADED),
+        }
+    }
+
+    /// The counters of an event.
+    pub fn event(&self, name: &Name) -> EventMetrics {
+        let counter = |metric| self.counter(metric, "event", name);
+        EventMetrics {
+            accepted: counter(EVENT_ACCEPTED),
+            limited: counter(EVENT_LIMITED),
+            invalid: counter(EVENT_INVALID),
+            failed: counter(EVENT_FAILED),
+        }
+    }
+
+    /// The counters of a series.
+    pub fn series(&self, name: &Name) -> SeriesMetrics {
+        let counter = |metric| self.counter(metric, "series", name);
+        SeriesMetrics { points: counter(SERIES_POINTS), late: counter(SERIES_LATE) }
+    }
+
+    /// The gauges of a buffer.
+    pub fn buffer(&self, name: &Name) -> BufferMetrics {
+        let gauge = |metric| self.recorder.register_gauge(&labelled(metric, "buffer", name), &METADATA);
+        BufferMetrics {
+            pending: gauge(BUFFER_PENDING),
+            frozen: gauge(BUFFER_FROZEN),
+            oldest: gauge(BUFFER_AGE),
+        }
+    }
+
+    /// Times what `sink` does for a buffer.
+    pub fn sink(&self, sink: Arc<dyn Sink>, name: &Name, clock: &Clock) -> MeasuredSink {
+        let counter = |metric| self.counter(metric, "buffer", name);
+        MeasuredSink {
+            sink,
+            clock: clock.clone(),
+            seconds: self.recorder.register_histogram(&labelled(FLUSH_SECONDS, "buffer", name), &METADATA),
+            rows: counter(FLUSH_ROWS),
+            dead: counter(FLUSH_DEAD),
+            replays: counter(FLUSH_REPLAYS),
+            failures: counter(FLUSH_FAILURES),
+        }
+    }
+
+    /// Notes an answered request. `route` is the pattern, not the path.
+    pub fn http(&self, method: &'static str, route: &str, status: u16, took: Duration) {
+        let labels = vec![
+            Label::new("method", method),
+            Label::new("route", route.to_owned()),
+            Label::new("status", status.to_string()),
+        ];
+        self.recorder.register_histogram(&Key::from_parts(HTTP_SECONDS, labels), &METADATA).record(took);
+    }
+
+    /// Everything in Prometheus' text format.
+    pub fn render(&self) -> String {
+        self.handle.render()
+    }
+
+    /// Moves samples into their histograms; without it they gather until somebody scrapes.
+    pub fn upkeep(&self) {
+        self.handle.run_upkeep();
+    }
+
+    fn counter(&self, metric: &'static str, label: &'static str, name: &Name) -> Counter {
+        self.recorder.register_counter(&labelled(metric, label, name), &METADATA)
+    }
+}
+
+fn labelled(metric: &'static str, label: &'static str, name: &Name) -> Key {
+    Key::from_parts(metric, vec![Label::new(label, name.to_string())])
+}
+
+impl LimitMetrics {
+    /// Counts a decision.
+    pub fn count(&self, decision: &Decision) {
+        let outcome = if decision.is_allowed() { &self.allowed } else { &self.denied };
+        outcome.increment(1);
+        if decision.is_degraded() {
+            self.degraded.increment(1);
+        }
+    }
+}
+
+impl BufferMetrics {
+    /// Shows the state of a buffer.
+    pub fn show(&self, stats: &Stats) {
+        self.pending.set(stats.pending_rows as f64);
+        self.frozen.set(stats.frozen_batches as f64);
+        self.oldest.set(stats.oldest_age.as_secs_f64());
+    }
+}
+
+impl Sink for MeasuredSink {
+    fn prepare<'a>(&'a self, schema: &'a Schema) -> BoxFuture<'a, Result<(), SinkError>> {
+        self.sink.prepare(schema)
+    }
+
+    fn apply<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Applied, SinkError>> {
+        Box::pin(async {
+            let began = self.clock.monotonic();
+            let applied = self.sink.apply(batch).await;
+            self.seconds.record(self.clock.monotonic().saturating_sub(began));
+            match &applied {
+                Ok(Applied::Now { rows, dead, .. }) => {
+                    self.rows.increment(*rows);
+                    self.dead.increment(*dead);
+                }
+                Ok(_) => self.replays.increment(1),
+                Err(_) => self.failures.increment(1),
+            }
+            applied
+        })
+    }
+
+    fn read<'a>(
+        &'a self,
+        schema: &'a Schema,
+        row: &'a RowKey,
+        ids: &'a [uuid::Uuid],
+    ) -> BoxFuture<'a, Result<Snapshot, SinkError>> {
+        self.sink.read(schema, row, ids)
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<(), SinkError>> {
+        self.sink.ping()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_rendered_with_its_help() {
+        let metrics = Metrics::default();
+        let name = Name::new("hit").expect("a name");
+        metrics.event(&name).accepted.increment(3);
+        metrics.http("GET", "/v1/series/{series}", 200, Duration::from_millis(3));
+        let text = metrics.render();
+        for line in [
+            "# HELP forebay_event_accepted_total Hits that were charged, counted and buffered.",
+            "# TYPE forebay_event_accepted_total counter",
+            "forebay_event_accepted_total{event=\"hit\"} 3",
+            "# TYPE forebay_http_request_duration_seconds histogram",
+            "forebay_http_request_duration_seconds_count{method=\"GET\",route=\"/v1/series/{series}\",status=\"200\"} 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        assert!(text.contains("forebay_build_info{version="), "{text}");
+    }
+}

@@ -1,0 +1,183 @@
+use serde_json::json;
+
+use crate::support::Server;
+
+/// The talk's example end to end: limited, counted, buffered, flushed.
+#[test]
+fn of_25_hits_in_a_minute_20_are_accepted_counted_and_flushed() {
+    let mut server = Server::with(|example| example.replace("20/1m", "20/1d"));
+    let client = server.client();
+    let answers: Vec<_> = (0..25).map(|_| client.post("/v1/events/hit", r#"{"key":"42"}"#)).collect();
+    let (accepted, limited): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 202);
+    assert_eq!((accepted.len(), limited.len()), (20, 5));
+    for answer in accepted {
+        assert_eq!(answer.json(), json!({"accepted": 1, "limited": 0}));
+    }
+    for answer in limited {
+        let detail = answer.problem(429);
+        assert!(detail.starts_with("limit hits: 20 of 20 used; try again in "), "{detail}");
+        let retry_after: u64 = answer.header("retry-after").expect("Retry-After").parse().expect("seconds");
+        let body = answer.json();
+        assert!(
+            retry_after >= 1 && retry_after as f64 >= body["retry_after"].as_f64().expect("seconds"),
+            "{body}"
+        );
+        for (member, value) in
+            [("allowed", json!(false)), ("used", json!(20)), ("limit", json!(20)), ("remaining", json!(0))]
+        {
+            assert_eq!(body[member], value, "{member} of {body}");
+        }
+        assert_eq!(
+            (&body["accepted"], &body["limited"], &body["denied_by"]),
+            (&json!(0), &json!(1), &json!("hits"))
+        );
+    }
+    let sum = |series: &str| {
+        client.get(&format!("/v1/series/{series}/sum?key=42&from=-1h&to=now")).expect(200)["sum"].clone()
+    };
+    assert_eq!((sum("hits"), sum("hits.limited")), (json!(20), json!(5)));
+
+    assert_eq!(client.get("/v1/buffers/projects/stats").expect(200)["pending_rows"], 1);
+    assert_eq!(client.post("/v1/buffers/projects/flush", "").expect(200), json!({"rows": 1}));
+    let stats = client.get("/v1/buffers/projects/stats").expect(200);
+    assert_eq!((&stats["pending_rows"], &stats["frozen_batches"]), (&json!(0), &json!(0)), "{stats}");
+    assert_eq!(rows(&server), [("42".to_owned(), 20)]);
+
+    // What came after the flush is flushed on stopping.
+    client.post("/v1/events/hit", r#"{"key":"43","n":7}"#).expect(202);
+    server.stop();
+    assert_eq!(rows(&server), [("42".to_owned(), 20), ("43".to_owned(), 7)]);
+}
+
+/// What SQLite holds, asked past the server.
+fn rows(server: &Server) -> Vec<(String, i64)> {
+    let url = format!("sqlite:{}", server.database().display());
+    tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
+        use sqlx::Connection;
+        let mut connection = sqlx::SqliteConnection::connect(&url).await.expect("the database");
+        let rows =
+            sqlx::query_as("SELECT id, hits FROM projects ORDER BY id").fetch_all(&mut connection).await;
+        rows.expect("the table")
+    })
+}
+
+#[test]
+fn an_integer_key_is_its_decimal_text() {
+    let server = Server::example();
+    let client = server.client();
+    client.post("/v1/events/hit", r#"{"key":42}"#).expect(202);
+    client.post("/v1/events/hit", r#"{"key":"42"}"#).expect(202);
+    assert_eq!(client.get("/v1/limits/hits?key=42").expect(200)["used"], 2);
+}
+
+#[test]
+fn n_hits_are_taken_whole_or_not_at_all() {
+    let server = Server::with(|example| example.replace("20/1m", "20/1d"));
+    let client = server.client();
+    assert_eq!(
+        client.post("/v1/events/hit", r#"{"key":"a","n":15}"#).expect(202),
+        json!({"accepted": 15, "limited": 0})
+    );
+    let answer = client.post("/v1/events/hit", r#"{"key":"a","n":6}"#);
+    answer.problem(429);
+    assert_eq!(answer.json()["limited"], 6);
+    client.post("/v1/events/hit", r#"{"key":"a","n":5}"#).expect(202);
+    let never = client.post("/v1/events/hit", r#"{"key":"b","n":21}"#).problem(422);
+    assert!(never.contains("a cost is 1 to 20"), "{never}");
+}
+
+#[test]
+fn a_time_dates_the_point_and_the_row_but_not_the_limit() {
+    let server = Server::example();
+    let client = server.client();
+    client.post("/v1/events/hit", r#"{"key":"a","at":"2026-01-01T00:00:00Z"}"#).expect(202);
+    assert_eq!(client.get("/v1/limits/hits?key=a").expect(200)["used"], 1);
+    let value = client.get("/v1/buffers/projects?id=a").expect(200)["value"].clone();
+    assert_eq!(value, json!({"hits": 1, "last_seen": "2026-01-01T00:00:00Z"}));
+    let day = "/v1/series/hits/sum?key=a&from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z";
+    assert_eq!(client.get(day).expect(200), json!({"sum": 1}));
+    client.post("/v1/events/hit", r#"{"key":"a","at":1767225601.5}"#).expect(202);
+    assert_eq!(client.get(day).expect(200), json!({"sum": 2}));
+}
+
+#[test]
+fn a_batch_answers_line_by_line_and_counts_hits() {
+    let server = Server::with(|example| example.replace("20/1m", "20/1d"));
+    let client = server.client();
+    let lines = [
+        r#"{"key":"a","n":5}"#,
+        r#"{"key":"a","n":20}"#,
+        r#"{"kez":"a"}"#,
+        r#"{"key":"a","n":15}"#,
+        r#"{"key":1}"#,
+    ];
+    let array = client.post("/v1/events/hit", format!("[{}]", lines.join(","))).expect(200);
+    assert_eq!(
+        (&array["accepted"], &array["limited"], &array["invalid"]),
+        (&json!(21), &json!(20), &json!(1)),
+        "{array}"
+    );
+    let results = array["results"].as_array().expect("a list");
+    assert_eq!(
+        [&results[0], &results[1], &results[3], &results[4]],
+        ["accepted", "limited", "accepted", "accepted"]
+    );
+    assert_eq!(results[2]["field"], "kez", "{array}");
+
+    let fresh = Server::with(|example| example.replace("20/1m", "20/1d"));
+    let body = format!("{}\n\nnot json\n", lines.join("\n"));
+    let ndjson = fresh
+        .client()
+        .header("Content-Type", "application/x-ndjson; charset=utf-8")
+        .post("/v1/events/hit", body);
+    let ndjson = ndjson.expect(200);
+    assert_eq!(
+        (&ndjson["accepted"], &ndjson["limited"], &ndjson["invalid"]),
+        (&json!(21), &json!(20), &json!(2))
+    );
+    assert_eq!(ndjson["results"].as_array().map(Vec::len), Some(6), "{ndjson}");
+}
+
+#[test]
+fn a_batch_has_at_most_10_000_items() {
+    let server = Server::with(|example| example.replace("20/1m", "1000000/1d"));
+    let client = server.client();
+    let items = |n| format!("[{}]", vec![r#"{"key":"a"}"#; n].join(","));
+    assert_eq!(client.post("/v1/events/hit", items(10_000)).expect(200)["accepted"], 10_000);
+    let detail = client.post("/v1/events/hit", items(10_001)).problem(413);
+    assert!(detail.contains("at most 10000"), "{detail}");
+    assert_eq!(client.get("/v1/limits/hits?key=a").expect(200)["used"], 10_000);
+    assert_eq!(
+        client.post("/v1/events/hit", "[]").expect(200),
+        json!({"accepted": 0, "limited": 0, "invalid": 0, "results": []})
+    );
+}
+
+#[test]
+fn several_limits_decide_together() {
+    let server = Server::with(|example| {
+        let limits = r#"limits = ["hits", { name = "global", key = "*" }]"#;
+        example.replace("20/1m", "20/1d").replace("limits = [\"hits\"]", limits)
+            + "\n[limits.global]\nrate = \"3/1d\"\n"
+    });
+    let client = server.client();
+    let statuses: Vec<u16> = ["a", "b", "c", "d"]
+        .iter()
+        .map(|key| client.post("/v1/events/hit", format!(r#"{{"key":"{key}"}}"#)).status)
+        .collect();
+    assert_eq!(statuses, [202, 202, 202, 429]);
+    // Denied by the global limit: the key's own was not charged.
+    assert_eq!(client.get("/v1/limits/hits?key=d").expect(200)["used"], 0);
+    assert_eq!(client.get("/v1/limits/global?key=*").expect(200)["used"], 3);
+}
+
+#[test]
+fn a_key_that_is_no_integer_is_refused_where_the_row_needs_one() {
+    let server =
+        Server::with(|example| example.replace("key = { id = \"text\" }", "key = { id = \"integer\" }"));
+    let client = server.client();
+    client.post("/v1/events/hit", r#"{"key":"42"}"#).expect(202);
+    let detail = client.post("/v1/events/hit", r#"{"key":"x"}"#).problem(422);
+    assert!(detail.contains("is not an integer"), "{detail}");
+    assert_eq!(client.get("/v1/limits/hits?key=x").expect(200)["used"], 0);
+}

@@ -1,0 +1,116 @@
+use serde_json::json;
+
+use crate::support::Server;
+
+/// The example with limits whose windows do not end while a test runs.
+fn server() -> Server {
+    Server::with(|example| {
+        example.replace("20/1m", "20/1d")
+            + "\n[limits.bucket]\nrate = \"1/1h\"\nburst = 3\n[limits.small]\nrate = \"2/1d\"\n"
+    })
+}
+
+#[test]
+fn take_charges_and_peek_does_not() {
+    let server = server();
+    let client = server.client();
+    let taken = client.post("/v1/limits/hits", r#"{"key":"k","cost":3}"#).expect(200);
+    for (member, value) in [
+        ("allowed", json!(true)),
+        ("used", json!(3)),
+        ("limit", json!(20)),
+        ("remaining", json!(17)),
+        ("retry_after", json!(null)),
+        ("source", json!("engine")),
+        ("degraded", json!(false)),
+    ] {
+        assert_eq!(taken[member], value, "{member} of {taken}");
+    }
+    let reset_after = taken["reset_after"].as_f64().expect("seconds");
+    assert!(reset_after > 0.0 && reset_after <= 86_400.0, "{taken}");
+    for _ in 0..2 {
+        assert_eq!(client.get("/v1/limits/hits?key=k").expect(200)["used"], 3);
+    }
+}
+
+#[test]
+fn a_denial_is_a_problem_with_the_decision() {
+    let server = server();
+    let client = server.client();
+    client.post("/v1/limits/bucket", r#"{"key":"k","cost":3}"#).expect(200);
+    let answer = client.post("/v1/limits/bucket", r#"{"key":"k"}"#);
+    answer.problem(429);
+    let body = answer.json();
+    let retry_after = body["retry_after"].as_f64().expect("seconds");
+    assert!(retry_after > 3_500.0 && retry_after <= 3_600.0, "{body}");
+    assert_eq!(answer.header("retry-after"), Some(format!("{}", retry_after.ceil()).as_str()));
+    assert_eq!((&body["allowed"], &body["used"], &body["remaining"]), (&json!(false), &json!(3), &json!(0)));
+    // A look at a full limit is no error: nobody was denied.
+    assert_eq!(client.get("/v1/limits/bucket?key=k").expect(200)["allowed"], false);
+}
+
+#[test]
+fn refund_gives_back_and_reset_forgets() {
+    let server = server();
+    let client = server.client();
+    client.post("/v1/limits/hits", r#"{"key":"k","cost":10}"#).expect(200);
+    assert_eq!(client.post("/v1/limits/hits/refund", r#"{"key":"k","cost":4}"#).expect(200)["used"], 6);
+    let reset = client.delete("/v1/limits/hits?key=k");
+    assert_eq!((reset.status, reset.body.as_str()), (204, ""));
+    assert_eq!(client.get("/v1/limits/hits?key=k").expect(200)["used"], 0);
+}
+
+#[test]
+fn several_limits_are_charged_all_or_none() {
+    let server = server();
+    let client = server.client();
+    let take = r#"{"take":[{"limit":"hits","key":"k","cost":5},{"limit":"small","key":"k"}]}"#;
+    for used in [(5, 1), (10, 2)] {
+        let decisions = client.post("/v1/limits", take).expect(200);
+        assert_eq!(decisions["allowed"], true);
+        assert_eq!(
+            (&decisions["limits"][0]["used"], &decisions["limits"][1]["used"]),
+            (&json!(used.0), &json!(used.1))
+        );
+    }
+    let answer = client.post("/v1/limits", take);
+    answer.problem(429);
+    let body = answer.json();
+    assert!(answer.header("retry-after").is_some());
+    assert_eq!(
+        (&body["allowed"], &body["limits"][0]["allowed"], &body["limits"][1]["allowed"]),
+        (&json!(false), &json!(true), &json!(false))
+    );
+    assert_eq!(client.get("/v1/limits/hits?key=k").expect(200)["used"], 10);
+}
+
+#[test]
+fn what_cannot_be_taken_is_refused() {
+    let server = server();
+    let client = server.client();
+    let cases = [
+        ("/v1/limits/hits", r#"{"key":"k","cost":21}"#, 422, "a cost is 1 to 20"),
+        (
+            "/v1/limits/hits",
+            r#"{"key":"k","cost":0}"#,
+            422,
+            "cost: invalid value: integer `0`, expected an integer from 1 to 2147483648",
+        ),
+        ("/v1/limits/hist", r#"{"key":"k"}"#, 404, "did you mean \"hits\"?"),
+        ("/v1/limits/hits/refund", r#"{"key":"k","cost":21}"#, 422, "a cost is 1 to 20"),
+        ("/v1/limits", r#"{"take":[]}"#, 422, "1 to 64 limits"),
+        ("/v1/limits", r#"{"take":[{"limit":"hist","key":"k"}]}"#, 404, "did you mean \"hits\"?"),
+        (
+            "/v1/limits",
+            r#"{"take":[{"limit":"hits","key":"k"},{"limit":"hits","key":"k"}]}"#,
+            422,
+            "named twice",
+        ),
+        ("/v1/limits", r#"{"take":[{"limit":"hits","kez":"k"}]}"#, 422, "take[0].kez: unknown field `kez`"),
+    ];
+    for (path, body, status, expected) in cases {
+        let detail = client.post(path, body).problem(status);
+        assert!(detail.contains(expected), "{path} {body}: {detail}");
+    }
+    assert_eq!(client.get("/v1/limits/hits?key=k").expect(200)["used"], 0);
+}

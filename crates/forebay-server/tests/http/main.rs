@@ -1,0 +1,11 @@
+//! The server over HTTP, as its callers meet it.
+
+mod bad_input;
+mod buffer;
+mod event;
+mod limit;
+mod operate;
+mod security;
+mod series;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,89 @@
+use serde_json::json;
+
+use crate::support::Server;
+
+#[test]
+fn points_are_summed_and_listed_zero_filled() {
+    let server = Server::example();
+    let client = server.client();
+    for (key, at) in
+        [("a", "2026-01-01T00:00:03Z"), ("a", "2026-01-01T00:00:29Z"), ("b", "2026-01-01T00:00:03Z")]
+    {
+        let body = json!({"key": key, "n": 2, "at": at}).to_string();
+        assert_eq!(client.post("/v1/series/hits", body).expect(202), json!({"accepted": 1}));
+    }
+    let ask = |what: &str| {
+        client.get(&format!("/v1/series/hits{what}key=a&from=2026-01-01T00:00:00Z&to=2026-01-01T03:00:00Z"))
+    };
+    assert_eq!(ask("/sum?").expect(200), json!({"sum": 4}));
+    let range = ask("?step=1d&").expect(200);
+    assert_eq!(
+        range,
+        json!({"key": "a", "start": "2026-01-01T00:00:00Z", "step": 86400, "values": [4], "sum": 4})
+    );
+
+    client.post("/v1/series/hits", r#"{"key":"now","n":3}"#).expect(202);
+    let range = client.get("/v1/series/hits?key=now&from=-1m&step=10s").expect(200);
+    let values: Vec<u64> =
+        range["values"].as_array().expect("a list").iter().filter_map(serde_json::Value::as_u64).collect();
+    assert!(values.len() >= 6 && values.iter().sum::<u64>() == 3, "{range}");
+    assert_eq!((&range["step"], &range["sum"]), (&json!(10), &json!(3)));
+}
+
+#[test]
+fn a_batch_counts_what_is_well_formed() {
+    let server = Server::example();
+    let client = server.client();
+    let answer = client.post("/v1/series/hits", r#"[{"key":"a","n":2},{"key":""},{"key":"a"}]"#).expect(202);
+    assert_eq!((&answer["accepted"], &answer["invalid"]), (&json!(2), &json!(1)), "{answer}");
+    assert_eq!((&answer["results"][0], &answer["results"][1]["field"]), (&json!("accepted"), &json!("key")));
+    assert_eq!(client.get("/v1/series/hits/sum?key=a&from=-1h").expect(200), json!({"sum": 3}));
+}
+
+#[test]
+fn a_chart_is_a_picture_and_its_title_is_harmless() {
+    let server = Server::example();
+    let client = server.client();
+    client.post("/v1/series/hits", r#"{"key":"<script>","n":3}"#).expect(202);
+    let chart = client.get("/v1/series/hits/chart.svg?key=%3Cscript%3E&from=-1h&theme=dark");
+    assert_eq!((chart.status, chart.header("content-type")), (200, Some("image/svg+xml")));
+    assert!(
+        chart.body.starts_with("<svg")
+            && chart.body.contains("&lt;script&gt;")
+            && !chart.body.contains("<script>")
+    );
+}
+
+#[test]
+fn a_deleted_key_is_empty() {
+    let server = Server::example();
+    let client = server.client();
+    client.post("/v1/series/hits", r#"{"key":"a"}"#).expect(202);
+    assert_eq!(client.delete("/v1/series/hits?key=a").status, 204);
+    assert_eq!(client.get("/v1/series/hits/sum?key=a").expect(200), json!({"sum": 0}));
+}
+
+#[test]
+fn questions_that_cannot_be_answered_say_why() {
+    let server = Server::example();
+    let client = server.client();
+    let cases = [
+        ("/v1/series/hist?key=a", 404, "did you mean \"hits\"?"),
+        ("/v1/series/hits", 422, "missing field `key`"),
+        ("/v1/series/hits?key=", 422, "1 to 512 bytes"),
+        ("/v1/series/hits?key=a&stap=1", 422, "unknown field `stap`"),
+        ("/v1/series/hits?key=a&from=yesterday", 422, "from: time \"yesterday\": not a time"),
+        ("/v1/series/hits?key=a&from=now&to=-1h", 422, "a range ends after it begins"),
+        ("/v1/series/hits?key=a&step=10", 422, "step: span \"10\": lacks a unit"),
+        ("/v1/series/hits?key=a&step=0s", 422, "step: longer than 0s"),
+        ("/v1/series/hits?key=a&from=today&tz=Europe/Berln", 422, "did you mean \"Europe/Berlin\"?"),
+        ("/v1/series/hits/chart.svg?key=a&theme=pink", 422, "unknown variant `pink`"),
+        ("/v1/series/hits/sum?key=a&step=10s", 422, "unknown field `step`"),
+        ("/v1/series/hits.limitd/sum?key=a", 404, "unknown series"),
+        ("/v1/series/h%ff", 400, "path: "),
+    ];
+    for (path, status, expected) in cases {
+        let detail = client.get(path).problem(status);
+        assert!(detail.contains(expected), "{path}: {detail}");
+    }
+}

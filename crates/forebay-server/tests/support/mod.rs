@@ -1,0 +1,206 @@
+//! A server on a port of its own, and a client that speaks HTTP to it.
+//!
+//! The server runs in this process: a test that is killed leaves nothing behind. The client writes what the test says,
+//! right or wrong, and reads what comes back.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::PathBuf,
+    sync::mpsc,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use forebay_server::{
+    app::App,
+    config::{EXAMPLE, Options, load},
+    http,
+};
+use tokio::sync::oneshot;
+
+/// Beyond this a test fails rather than hangs.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A running server, its directory and its address.
+pub(crate) struct Server {
+    dir: tempfile::TempDir,
+    config: PathBuf,
+    running: Option<Running>,
+}
+
+struct Running {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Server {
+    /// Runs the built-in example.
+    pub(crate) fn example() -> Self {
+        Self::with(|example| example)
+    }
+
+    /// Runs the built-in example after `change`.
+    pub(crate) fn with(change: impl FnOnce(String) -> String) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let database = format!("sqlite:{}", dir.path().join("forebay.db").display());
+        let config = EXAMPLE
+            .replace("listen = \"127.0.0.1:7070\"", "listen = \"127.0.0.1:0\"")
+            .replace("sqlite:forebay.db\"", &format!("{database}\""));
+        let file = dir.path().join("forebay.toml");
+        std::fs::write(&file, change(config)).expect("a file");
+        let mut server = Self { dir, config: file, running: None };
+        server.start();
+        server
+    }
+
+    /// Starts it on the files that are there.
+    pub(crate) fn start(&mut self) {
+        let options = Options { config: Some(self.config.clone()), ..Options::default() };
+        let config = load(&options, &|_| None).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        let (ready, address) = mpsc::channel();
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+            runtime.expect("a runtime").block_on(async move {
+                let listener = http::listen::bind(config.listen).await.expect("a port");
+                let app = std::sync::Arc::new(App::open(&config).await.expect("an app"));
+                let flushing = app.start_flushing(&config.buffers).await.expect("tables");
+                ready.send(listener.local_addr().expect("an address")).expect("the test waits");
+                let stop = async {
+                    let _ = stopped.await;
+                };
+                let (router, clock) = (http::router(app.clone()), app.clock().clone());
+                http::listen::serve(listener, router, clock, stop, Duration::from_secs(10)).await;
+                for flushing in flushing {
+                    flushing.stop().await.expect("a last flush");
+                }
+                app.bay().close().await.expect("a store that closes");
+            });
+        });
+        let address = address.recv_timeout(PATIENCE).expect("a server that starts");
+        self.running = Some(Running { address, stop, thread });
+    }
+
+    /// Stops it, flushing what is pending.
+    pub(crate) fn stop(&mut self) {
+        if let Some(running) = self.running.take() {
+            let _ = running.stop.send(());
+            let ended = running.thread.join();
+            assert!(ended.is_ok() || std::thread::panicking(), "the server panicked");
+        }
+    }
+
+    /// A client without a token.
+    pub(crate) fn client(&self) -> Client {
+        let address = self.running.as_ref().expect("a running server").address;
+        Client { address, headers: vec![] }
+    }
+
+    /// The database's file.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.dir.path().join("forebay.db")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Speaks to a server, one connection a request.
+#[derive(Clone)]
+pub(crate) struct Client {
+    address: SocketAddr,
+    headers: Vec<(String, String)>,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    head: String,
+    pub(crate) body: String,
+}
+
+impl Client {
+    /// The same with another header.
+    pub(crate) fn header(&self, name: &str, value: &str) -> Self {
+        let mut client = self.clone();
+        client.headers.push((name.into(), value.into()));
+        client
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.request("GET", path, b"")
+    }
+
+    pub(crate) fn delete(&self, path: &str) -> Answer {
+        self.request("DELETE", path, b"")
+    }
+
+    pub(crate) fn post(&self, path: &str, body: impl AsRef<[u8]>) -> Answer {
+        self.request("POST", path, body.as_ref())
+    }
+
+    pub(crate) fn request(&self, method: &str, path: &str, body: &[u8]) -> Answer {
+        let host = ("Host".to_owned(), self.address.to_string());
+        let names_host = self.headers.iter().any(|(name, _)| name == "Host");
+        let headers = self.headers.iter().chain((!names_host).then_some(&host));
+        let headers: String = headers.flat_map(|(name, value)| [name, ": ", value, "\r\n"]).collect();
+        let length = body.len();
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}");
+        self.raw(&[head.as_bytes(), b"\r\n", body].concat())
+    }
+
+    /// Sends these bytes and reads to the end of the connection.
+    pub(crate) fn raw(&self, bytes: &[u8]) -> Answer {
+        let mut stream = TcpStream::connect(self.address).expect("a connection");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        // A server may answer and close before it has read everything: what it said is still there to be read.
+        let _ = stream.write_all(bytes);
+        let mut answer = vec![];
+        stream.read_to_end(&mut answer).expect("an answer");
+        let answer = String::from_utf8(answer).expect("text");
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no HTTP: {answer:?}"));
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+        Answer { status: status.expect("a status"), head: head.to_lowercase(), body: body.to_owned() }
+    }
+}
+
+impl Answer {
+    /// A header by its lower-case name.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head
+            .lines()
+            .filter_map(|line| line.split_once(": "))
+            .find(|(found, _)| *found == name)
+            .map(|(_, value)| value)
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
+    }
+
+    /// The body, after checking the status.
+    #[track_caller]
+    pub(crate) fn expect(&self, status: u16) -> serde_json::Value {
+        assert_eq!(self.status, status, "{}", self.body);
+        if self.body.is_empty() { serde_json::Value::Null } else { self.json() }
+    }
+
+    /// The detail, after checking that this is a well-formed problem of that status.
+    #[track_caller]
+    pub(crate) fn problem(&self, status: u16) -> String {
+        assert_eq!(self.status, status, "{}\n{}", self.head, self.body);
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{}", self.head);
+        let body = self.json();
+        assert_eq!(body["status"], status, "{body}");
+        assert!(body["type"].as_str().is_some_and(|kind| kind.starts_with("urn:forebay:problem:")), "{body}");
+        assert!(body["title"].as_str().is_some_and(|title| !title.is_empty()), "{body}");
+        body["detail"].as_str().expect("a detail").to_owned()
+    }
+}
