@@ -5,8 +5,10 @@
 
 pub mod app;
 pub mod chart;
+pub mod cli;
 pub mod config;
 pub mod http;
 pub mod metrics;
 pub mod replay;
+pub mod shutdown;
 pub mod text;

@@ -1,0 +1,48 @@
+//! The flags that lead to a configuration.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, anyhow};
+
+use crate::config::{Config, Options, load};
+
+/// Which configuration, and what wins over it.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ConfigArgs {
+    /// The configuration file [env: FOREBAY_CONFIG] [default: ./forebay.toml, else the built-in example]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where to listen [env: FOREBAY_LISTEN] [default: 127.0.0.1:7070]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Where counters live [env: FOREBAY_STORE]
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// Where buffers flush to [env: FOREBAY_DATABASE] [default: sqlite:forebay.db]
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
+    /// Serve other machines although there is no token: whoever reaches the port may do everything
+    #[arg(long)]
+    insecure: bool,
+}
+
+impl ConfigArgs {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// All its mistakes, one a line.
+    pub fn load(&self) -> Result<Config> {
+        let options = Options {
+            config: self.config.clone(),
+            listen: self.listen.clone(),
+            store: self.store.clone(),
+            database: self.database.clone(),
+            insecure: self.insecure,
+        };
+        // A variable that is not UTF-8 is one that is not set: no field could take it.
+        load(&options, &|name| std::env::var(name).ok()).map_err(|mistakes| {
+            let plural = if mistakes.count() == 1 { "" } else { "s" };
+            anyhow!("{} mistake{plural} in the configuration\n{mistakes}", mistakes.count())
+        })
+    }
+}

@@ -1,0 +1,167 @@
+//! `forebay serve`.
+
+use std::{
+    io::IsTerminal,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Result;
+use forebay::{Clock, buffer::Flushing, time::secs};
+use tracing_subscriber::EnvFilter;
+
+use super::{ConfigArgs, FAILED, block_on, say};
+use crate::{
+    app::App,
+    config::{Config, Origin},
+    http::{self, listen},
+    shutdown::Stop,
+};
+
+/// How long requests that are under way may take once the server stops.
+const GRACE: Duration = secs(10);
+
+/// How long the last flush may take.
+const DRAIN: Duration = secs(30);
+
+/// Samples of durations are moved into their histograms so often.
+const UPKEEP: Duration = secs(5);
+
+/// Run the server
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  forebay serve                                      the built-in example, or ./forebay.toml
+  forebay serve --config /etc/forebay.toml
+  forebay serve --listen 127.0.0.1:8080 --database sqlite:/var/lib/forebay/data.db
+  FOREBAY_TOKEN=... forebay serve --listen 0.0.0.0:7070
+
+SIGTERM and SIGINT stop it: it takes no more requests, finishes those under way, and flushes the buffers.
+A second signal stops it at once. FOREBAY_LOG sets what is logged to stderr: error, warn, info (default), debug.")]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    let config = args.config.load()?;
+    log();
+    block_on(serve(config))
+}
+
+fn log() {
+    let filter = EnvFilter::try_from_env("FOREBAY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let colour = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).init();
+}
+
+async fn serve(config: Config) -> Result<ExitCode> {
+    let stop = Stop::on_signal()?;
+    // Before anything is opened: a busy port must not leave a new database behind.
+    let listener = listen::bind(config.listen).await?;
+    let address = listener.local_addr()?;
+    let opened = tokio::select! {
+        opened = open(&config) => opened?,
+        () = stop.clone().requested() => return Ok(ExitCode::SUCCESS),
+    };
+    let (app, flushing) = opened;
+    for warning in app.bay().warnings() {
+        tracing::warn!("{warning}");
+    }
+    greet(&config, address);
+    let upkeep = tokio::spawn(upkeep(app.clone()));
+    let router = http::router(app.clone());
+    let left = listen::serve(listener, router, app.clock().clone(), stop.requested(), GRACE).await;
+    if left > 0 {
+        tracing::warn!(connections = left, "requests were still under way after {} s", GRACE.as_secs());
+    }
+    upkeep.abort();
+    stop_app(&app, &config, flushing).await
+}
+
+async fn open(config: &Config) -> Result<(Arc<App>, Vec<Flushing>)> {
+    let app = Arc::new(App::open(config).await?);
+    let flushing = app.start_flushing(&config.buffers).await?;
+    Ok((app, flushing))
+}
+
+/// Moves samples along; without it they would gather until somebody asks for metrics.
+async fn upkeep(app: Arc<App>) {
+    loop {
+        app.clock().sleep(UPKEEP).await;
+        app.metrics().upkeep();
+    }
+}
+
+/// The last flush, and the end of the store.
+async fn stop_app(app: &App, config: &Config, flushing: Vec<Flushing>) -> Result<ExitCode> {
+    let drained = drain(app.clock(), flushing).await;
+    let mut left = 0;
+    for (name, buffer) in app.buffers.iter() {
+        let pending = app.clock().timeout(secs(1), buffer.handle.stats()).await;
+        let rows = pending.and_then(Result::ok).map_or(0, |stats| stats.pending_rows);
+        if rows > 0 {
+            tracing::warn!(buffer = %name, rows, "not in the database yet");
+        }
+        left += rows;
+    }
+    app.bay().close().await?;
+    if left > 0 && config.store.scheme() == "memory" {
+        tracing::error!(rows = left, "lost with the store in memory");
+        return Ok(ExitCode::from(FAILED));
+    }
+    if drained {
+        tracing::info!("stopped; all rows are in the database");
+    } else {
+        tracing::warn!("stopped; what is left stays in the store, and the next start takes it up");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether everything was flushed.
+async fn drain(clock: &Clock, flushing: Vec<Flushing>) -> bool {
+    let stops = futures::future::join_all(flushing.into_iter().map(Flushing::stop));
+    let Some(answers) = clock.timeout(DRAIN, stops).await else {
+        tracing::warn!("the last flush took longer than {} s", DRAIN.as_secs());
+        return false;
+    };
+    let failures: Vec<_> = answers.into_iter().filter_map(Result::err).collect();
+    for error in &failures {
+        tracing::warn!(%error, "the last flush failed");
+    }
+    failures.is_empty()
+}
+
+/// Tells where it is, and a line to try.
+fn greet(config: &Config, address: SocketAddr) {
+    let url = format!("http://{}", reachable(address));
+    let hint = match &config.origin {
+        Origin::BuiltIn => " (forebay init writes it to a file)",
+        Origin::File(_) => "",
+    };
+    say(&format!("Forebay {} is ready.", env!("CARGO_PKG_VERSION")));
+    say(&format!("  URL       {url}"));
+    say(&format!("  store     {}", config.store));
+    say(&format!("  database  {}", config.database));
+    say(&format!("  config    {}{hint}", config.origin));
+    let token = if config.tokens.is_empty() { "" } else { "-H \"Authorization: Bearer $FOREBAY_TOKEN\" " };
+    let request = match config.events.keys().next() {
+        Some(event) => format!("curl {token}-d '{{\"key\":\"42\"}}' {url}/v1/events/{event}"),
+        None => format!("curl {url}/healthz"),
+    };
+    say(&format!("\nTry it:\n  {request}"));
+    if config.insecure && config.tokens.is_empty() && !address.ip().is_loopback() {
+        tracing::warn!(%address, "--insecure: whoever reaches this address may do everything");
+    }
+}
+
+/// An address that a client can connect to: nobody connects to "any".
+fn reachable(address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port())
+    } else {
+        address
+    }
+}

@@ -1,0 +1,63 @@
+use std::fs;
+
+use super::process::run;
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("text")
+}
+
+#[test]
+fn init_writes_what_check_config_accepts_and_never_overwrites() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let written = run(dir.path(), &["init"]);
+    assert_eq!(written.status.code(), Some(0), "{}", text(&written.stderr));
+    let file = fs::read_to_string(dir.path().join("forebay.toml")).expect("the file");
+    assert_eq!(file, forebay_server::config::EXAMPLE);
+
+    let checked = run(dir.path(), &["check-config"]);
+    assert_eq!(checked.status.code(), Some(0), "{}", text(&checked.stderr));
+    assert_eq!(text(&checked.stdout), "OK: forebay.toml: 1 limit, 1 series, 1 buffer, 1 event, 0 tokens\n");
+
+    fs::write(dir.path().join("forebay.toml"), "prefix = \"mine\"").expect("a file");
+    let again = run(dir.path(), &["init"]);
+    assert_eq!(again.status.code(), Some(2));
+    assert!(text(&again.stderr).contains("forebay.toml is there already"), "{}", text(&again.stderr));
+    assert_eq!(fs::read_to_string(dir.path().join("forebay.toml")).expect("the file"), "prefix = \"mine\"");
+
+    let printed = run(dir.path(), &["init", "-"]);
+    assert_eq!(text(&printed.stdout), forebay_server::config::EXAMPLE);
+}
+
+#[test]
+fn a_misspelt_configuration_names_file_line_and_nearest_name_and_exits_2() {
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::write(dir.path().join("my.toml"), "lisen = \"127.0.0.1:0\"\n\n[limits.hits]\nrate = \"20/min\"\n")
+        .expect("a file");
+    for command in ["check-config", "serve"] {
+        let refused = run(dir.path(), &[command, "--config", "my.toml"]);
+        assert_eq!(refused.status.code(), Some(2));
+        let message = text(&refused.stderr);
+        let lines: Vec<&str> = message.lines().collect();
+        assert_eq!(lines[0], "error: 2 mistakes in the configuration");
+        assert!(
+            lines[1].starts_with("my.toml:1: unknown field \"lisen\": did you mean \"listen\"?"),
+            "{message}"
+        );
+        assert!(lines[2].starts_with("my.toml:4: limits.hits.rate: rate \"20/min\": "), "{message}");
+    }
+    // Nothing was opened on the way.
+    assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 1);
+}
+
+#[test]
+fn a_misspelt_command_is_answered_with_the_nearest() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let refused = run(dir.path(), &["sevre"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("serve"), "{}", text(&refused.stderr));
+    for command in ["serve", "check-config", "init"] {
+        let help = run(dir.path(), &[command, "--help"]);
+        assert_eq!(help.status.code(), Some(0));
+        assert!(text(&help.stdout).contains("Examples:"), "{command}");
+    }
+}

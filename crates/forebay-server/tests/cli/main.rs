@@ -1,0 +1,5 @@
+//! The program as its users start it: what it prints, what it exits with, how it stops.
+
+mod config;
+mod process;
+mod serve;

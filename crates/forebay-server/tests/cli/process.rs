@@ -1,0 +1,108 @@
+//! The program in a process of its own.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    path::Path,
+    process::{Child, ChildStdout, Command, Output, Stdio},
+    sync::mpsc,
+    time::Duration,
+};
+
+/// Beyond this a test fails rather than hangs.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Starts the program, says its process id, and exits as it does. When stdin ends, because the test is done or was
+/// killed, it kills the program: nothing is left behind.
+const KEEPER: &str = r#"exec 3<&0
+"$@" </dev/null 3<&- & pid=$!
+echo $pid
+(read -r _ <&3; kill -9 $pid 2>/dev/null) >/dev/null 2>&1 &
+wait $pid
+code=$?
+exit $code"#;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_forebay");
+
+/// Runs a command to its end, in `dir`, with nothing of Forebay's in the environment.
+pub(crate) fn run(dir: &Path, args: &[&str]) -> Output {
+    command(PROGRAM, dir).args(args).output().expect("the program runs")
+}
+
+fn command(program: &str, dir: &Path) -> Command {
+    let mut command = Command::new(program);
+    for variable in ["CONFIG", "LISTEN", "STORE", "DATABASE", "TOKEN", "LOG", "SERVER"] {
+        command.env_remove(format!("FOREBAY_{variable}"));
+    }
+    command.current_dir(dir);
+    command
+}
+
+/// A running program.
+pub(crate) struct Process {
+    keeper: Child,
+    pid: u32,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Process {
+    /// Starts the program in `dir`.
+    pub(crate) fn start(dir: &Path, args: &[&str]) -> Self {
+        let mut command = command("sh", dir);
+        command.args(["-c", KEEPER, "sh", PROGRAM]).args(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut keeper = command.spawn().expect("a shell");
+        let lines = lines(keeper.stdout.take().expect("piped"));
+        let mut process = Self { keeper, pid: 0, lines };
+        process.pid = process.line().parse().expect("a process id");
+        process
+    }
+
+    /// The next line that it prints.
+    pub(crate) fn line(&self) -> String {
+        self.lines.recv_timeout(PATIENCE).expect("another line")
+    }
+
+    /// The next line that begins with `start`, without it.
+    pub(crate) fn line_after(&self, start: &str) -> String {
+        loop {
+            if let Some(rest) = self.line().strip_prefix(start) {
+                return rest.trim().to_owned();
+            }
+        }
+    }
+
+    /// Sends a signal, such as `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.pid.to_string()]).status();
+        assert!(sent.expect("kill runs").success(), "the process is there");
+    }
+
+    /// Waits for its end: the exit code, and what it wrote to stderr.
+    pub(crate) fn end(mut self) -> (i32, String) {
+        let mut log = String::new();
+        // Ends with the program; nothing here waits longer than its grace periods.
+        self.keeper.stderr.take().expect("piped").read_to_string(&mut log).expect("text");
+        let code = self.keeper.wait().expect("an exit status").code();
+        (code.expect("the shell exits by itself"), log)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
+    }
+}
+
+/// Reads lines in a thread, so that waiting for one can end.
+fn lines(stdout: ChildStdout) -> mpsc::Receiver<String> {
+    let (send, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            if send.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
