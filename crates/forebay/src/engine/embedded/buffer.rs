@@ -1,26 +1,35 @@
 //! Buffers of the embedded engine.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use uuid::Uuid;
 
-use super::Embedded;
+use super::{Embedded, batch::GenerationRecord, codec::Cells, journal::Record};
 use crate::{
-    buffer::{Row, RowKey, Schema, Value, row::merge_cells},
+    buffer::{Row, RowKey, Schema, row::merge_cells},
     engine::step::{BufferPart, BufferStats, Frozen, Generation, PendingRow, Rotate},
-    error::Result,
+    error::{Error, ErrorKind, Result},
     key::Name,
     time::Timestamp,
 };
 
 /// All partitions of all buffers.
-///
-/// The outer lock protects only the map, for as long as a look-up takes; each partition has its own.
 #[derive(Debug, Default)]
-pub(super) struct Partitions(Mutex<HashMap<(Name, u16), Arc<Mutex<Partition>>>>);
+pub(super) struct Partitions {
+    /// This lock protects only the map, for as long as a look-up takes; each partition has its own.
+    map: Mutex<HashMap<(Name, u16), Shared>>,
+    /// The number of the next generation. A counter and nothing more, so any memory order will do.
+    next: AtomicU64,
+}
+
+/// A partition behind its lock.
+type Shared = Arc<Mutex<Partition>>;
 
 /// A partition: what is written to, and what waits for the sink, oldest first.
 #[derive(Debug, Default)]
@@ -31,96 +40,177 @@ struct Partition {
 
 /// A generation.
 #[derive(Debug)]
-struct Written {
-    id: Uuid,
-    fingerprint: Box<str>,
-    born: Timestamp,
-    rows: HashMap<RowKey, Box<[Option<Value>]>>,
+pub(super) struct Written {
+    /// What the file calls it: never used twice, and ascending in the order of birth.
+    pub number: u64,
+    pub id: Uuid,
+    pub fingerprint: Box<str>,
+    pub born: Timestamp,
+    /// The batch of the journal in which it was frozen.
+    pub frozen_in: u64,
+    pub rows: HashMap<RowKey, Cells>,
+    /// How many rows the file has of it, those counted that a later one replaces.
+    pub logged: u64,
 }
 
+/// So many replaced rows the file may have of a generation beside as many as there are rows. Then all rows are written
+/// afresh: one hot row does not fill a disk while SQL is away, and no row is written more than about twice for it.
+const SLACK: u64 = 1_024;
+
 impl Partition {
-    /// The live generation, for rows of `schema`. One of another shape is frozen first: its columns are not these.
-    fn live(&mut self, schema: &Schema, now: Timestamp) -> &mut Written {
-        if self.live.as_ref().is_some_and(|live| live.fingerprint != schema.fingerprint) {
-            self.freeze();
+    /// The live generation, for rows of `part`'s shape. One of another shape is frozen first: its columns are not these.
+    fn live(
+        &mut self,
+        part: &BufferPart,
+        now: Timestamp,
+        next: &AtomicU64,
+        record: &mut Record<'_>,
+    ) -> &mut Written {
+        if self.live.as_ref().is_some_and(|live| live.fingerprint != part.schema.fingerprint) {
+            self.freeze(part, record);
         }
-        self.live.get_or_insert_with(|| Written {
-            id: Uuid::now_v7(),
-            fingerprint: schema.fingerprint.clone(),
-            born: now,
-            rows: HashMap::new(),
+        self.live.get_or_insert_with(|| {
+            let born = Written {
+                number: next.fetch_add(1, Ordering::Relaxed),
+                id: Uuid::now_v7(),
+                fingerprint: part.schema.fingerprint.clone(),
+                born: now,
+                frozen_in: 0,
+                rows: HashMap::new(),
+                logged: 0,
+            };
+            record.generation(born.number, || born.record(part, false));
+            born
         })
     }
 
-    fn freeze(&mut self) -> Option<Uuid> {
-        let live = self.live.take()?;
+    fn freeze(&mut self, part: &BufferPart, record: &mut Record<'_>) -> Option<Uuid> {
+        let mut live = self.live.take()?;
         let id = live.id;
+        live.frozen_in = record.number();
+        record.generation(live.number, || live.record(part, true));
         self.frozen.push_back(live);
         Some(id)
     }
 }
 
 impl Written {
-    fn add(&mut self, schema: &Schema, row: Row) -> Result<()> {
-        if let Some(cells) = self.rows.get_mut(&row.key) {
-            return merge_cells(schema, cells, &row.cells);
-        }
-        self.rows.insert(row.key, row.cells);
+    fn add(&mut self, schema: &Schema, row: Row, record: &mut Record<'_>) -> Result<()> {
+        let cells = match self.rows.entry(row.key.clone()) {
+            Entry::Occupied(mut there) => {
+                merge_cells(schema, there.get_mut(), &row.cells)?;
+                there.into_mut()
+            }
+            Entry::Vacant(place) => place.insert(row.cells),
+        };
+        self.logged += u64::from(record.row(self.number, &row.key, cells));
         Ok(())
+    }
+
+    /// Has all rows written afresh if the file has too many that are replaced.
+    fn rewrite(&mut self, record: &mut Record<'_>) {
+        let rows = self.rows.len() as u64;
+        if self.logged > 2 * rows + SLACK {
+            record.rewrite(self.number, self.rows.iter());
+            self.logged = rows;
+        }
+    }
+
+    fn record(&self, part: &BufferPart, frozen: bool) -> GenerationRecord {
+        GenerationRecord {
+            buffer: part.schema.name.clone(),
+            partition: part.index,
+            fingerprint: self.fingerprint.clone(),
+            id: self.id,
+            born: self.born,
+            frozen,
+        }
     }
 }
 
 impl Embedded {
-    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn buffer_add(&self, part: &BufferPart, rows: Vec<Row>) -> Result<Vec<Result<()>>> {
-        let partition = self.partition(part);
-        let mut partition = lock(&partition);
-        let live = partition.live(&part.schema, self.clock.now());
-        Ok(rows.into_iter().map(|row| live.add(&part.schema, row)).collect())
+        let (outcomes, ticket) = {
+            let partition = self.partition(part);
+            let mut partition = lock(&partition);
+            let mut record = self.journal.record()?;
+            let live = partition.live(part, self.clock.now(), &self.buffers.next, &mut record);
+            let outcomes = rows.into_iter().map(|row| live.add(&part.schema, row, &mut record)).collect();
+            live.rewrite(&mut record);
+            (outcomes, record.commit_rows())
+        };
+        failpoint!("after_live_write_before_commit");
+        ticket.durable().await?;
+        failpoint!("after_commit_before_answer");
+        Ok(outcomes)
     }
 
-    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn buffer_rotate(
         &self,
         part: &BufferPart,
         rotate: Rotate,
         most: u64,
     ) -> Result<Option<Uuid>> {
-        let partition = self.partition(part);
-        let mut partition = lock(&partition);
-        let now = self.clock.now();
-        let due = partition.live.as_ref().is_some_and(|live| match rotate {
-            Rotate::Now => true,
-            Rotate::Due { age, rows } => now.since(live.born) >= age || live.rows.len() as u64 >= rows,
-        });
-        let free = (partition.frozen.len() as u64) < most;
-        Ok(if due && free { partition.freeze() } else { None })
+        let (frozen, ticket) = {
+            let partition = self.partition(part);
+            let mut partition = lock(&partition);
+            let now = self.clock.now();
+            let due = partition.live.as_ref().is_some_and(|live| match rotate {
+                Rotate::Now => true,
+                Rotate::Due { age, rows } => now.since(live.born) >= age || live.rows.len() as u64 >= rows,
+            });
+            if !due || partition.frozen.len() as u64 >= most {
+                return Ok(None);
+            }
+            let mut record = self.journal.record()?;
+            (partition.freeze(part, &mut record), record.commit())
+        };
+        failpoint!("rotate_before_commit");
+        ticket.durable().await?;
+        failpoint!("rotate_after_commit");
+        Ok(frozen)
     }
 
+    /// Only those whose rotation is durable, and with it their rows: what a sink gets must not be undone by a crash.
     #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn buffer_frozen(&self, part: &BufferPart) -> Result<Vec<Frozen>> {
         let partition = self.partition(part);
         let partition = lock(&partition);
+        let durable = partition.frozen.iter().filter(|g| self.journal.is_durable(g.frozen_in));
         let frozen = |g: &Written| Frozen { id: g.id, born: g.born, rows: g.rows.len() as u64 };
-        Ok(partition.frozen.iter().map(frozen).collect())
+        Ok(durable.map(frozen).collect())
     }
 
     #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn buffer_read(&self, part: &BufferPart, id: Uuid) -> Result<Option<Generation>> {
         let partition = self.partition(part);
         let partition = lock(&partition);
-        let row =
-            |(key, cells): (&RowKey, &Box<[Option<Value>]>)| Row { key: key.clone(), cells: cells.clone() };
-        Ok(partition.frozen.iter().find(|g| g.id == id).map(|g| Generation {
+        let Some(generation) = partition.frozen.iter().find(|g| g.id == id) else { return Ok(None) };
+        if !self.journal.is_durable(generation.frozen_in) {
+            let (buffer, index) = (&part.schema.name, part.index);
+            let what = format!(
+                "generation {id} of buffer {buffer}, partition {index}: its rotation is not durable yet"
+            );
+            return Err(Error::new(ErrorKind::Unavailable, what));
+        }
+        let row = |(key, cells): (&RowKey, &Cells)| Row { key: key.clone(), cells: cells.clone() };
+        Ok(Some(Generation {
             id,
-            fingerprint: g.fingerprint.clone(),
-            rows: g.rows.iter().map(row).collect(),
+            fingerprint: generation.fingerprint.clone(),
+            rows: generation.rows.iter().map(row).collect(),
         }))
     }
 
+    /// Answers before it is durable: an acknowledgement that a crash undoes is repeated, because the sink knows the id.
     #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn buffer_ack(&self, part: &BufferPart, id: Uuid) -> Result<()> {
-        lock(&self.partition(part)).frozen.retain(|g| g.id != id);
+        let partition = self.partition(part);
+        let mut partition = lock(&partition);
+        if let Some(place) = partition.frozen.iter().position(|g| g.id == id) {
+            let mut record = self.journal.record()?;
+            record.drop_generation(partition.frozen[place].number);
+            partition.frozen.remove(place);
+        }
         Ok(())
     }
 
@@ -149,9 +239,21 @@ impl Embedded {
         })
     }
 
-    fn partition(&self, part: &BufferPart) -> Arc<Mutex<Partition>> {
-        let mut partitions = self.buffers.0.lock().unwrap_or_else(PoisonError::into_inner);
-        partitions.entry((part.schema.name.clone(), part.index)).or_default().clone()
+    fn partition(&self, part: &BufferPart) -> Shared {
+        self.buffers.partition(&part.schema.name, part.index)
+    }
+}
+
+impl Partitions {
+    /// Takes a generation as the file has it, after those with smaller numbers. It is frozen.
+    pub(super) fn restore(&self, buffer: &Name, index: u16, generation: Written) {
+        self.next.fetch_max(generation.number + 1, Ordering::Relaxed);
+        lock(&self.partition(buffer, index)).frozen.push_back(generation);
+    }
+
+    fn partition(&self, buffer: &Name, index: u16) -> Shared {
+        let mut map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
+        map.entry((buffer.clone(), index)).or_default().clone()
     }
 }
 

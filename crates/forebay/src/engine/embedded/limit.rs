@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use super::{
     Embedded,
-    shards::{Shard, Shards, hash_pair},
+    batch::Rider,
+    codec::Pack,
+    shards::{SHARDS, Shard, Shards, hash_pair},
 };
 use crate::{
     engine::step::{Take, Taken, TakenAll},
     error::{Result, out_of_range},
     key::Name,
     limit::rule::State,
-    time::When,
+    time::{Timestamp, When, mins},
 };
 
 /// One key of one limit.
@@ -22,6 +24,8 @@ pub(super) struct Entry {
     state: State,
     /// On the engine's monotonic clock; by then the state counts nothing.
     deadline: Duration,
+    /// Has changed since the journal saw it.
+    unsaved: bool,
 }
 
 impl Entry {
@@ -30,8 +34,16 @@ impl Entry {
     }
 }
 
+/// So many replaced keys the file may have of a shard beside as many as there are keys.
+const SLACK: u64 = 256;
+
+fn limits(shard: usize, rewrite: bool, packed: Pack) -> Rider {
+    let shard = u16::try_from(shard).expect("there are few shards");
+    Rider::Limits { shard, rewrite, packed }
+}
+
 /// A limit that is asked about an explicit time may be asked again later than that time says.
-pub(super) const AT_GRACE: Duration = Duration::from_secs(60);
+pub(super) const AT_GRACE: Duration = mins(1);
 
 impl Embedded {
     #[expect(clippy::unused_async, reason = "steps are async on every engine")]
@@ -116,6 +128,12 @@ impl Embedded {
         let mut shard = self.limits.lock(hash);
         if let Ok(entry) = shard.find_entry(hash, |entry| is(entry, take)) {
             entry.remove();
+            if self.journal.is_kept() {
+                // A deadline that is over: whoever reads it forgets the key.
+                let mut pack = Pack::default();
+                pack.limit(take.limit.as_str(), take.key, State(0, 0), Timestamp::UNIX_EPOCH);
+                self.journal.ride(limits(Shards::<Entry>::index(hash), false, pack));
+            }
         }
         Ok(())
     }
@@ -140,12 +158,52 @@ impl Embedded {
     ) {
         let grace = if when == When::EngineClock { Duration::ZERO } else { AT_GRACE };
         let deadline = self.clock.monotonic() + Duration::from_micros(take.rule.lifetime(state, now)) + grace;
-        match shard.find_mut(hash, |entry| is(entry, take)) {
-            Some(entry) => (entry.state, entry.deadline) = (state, deadline),
-            None => {
-                let entry = Entry { limit: take.limit.clone(), key: take.key.into(), state, deadline };
-                shard.insert_unique(hash, entry, Entry::hash);
+        if let Some(entry) = shard.find_mut(hash, |entry| is(entry, take)) {
+            (entry.state, entry.deadline, entry.unsaved) = (state, deadline, true);
+        } else {
+            let (limit, key) = (take.limit.clone(), take.key.into());
+            let entry = Entry { limit, key, state, deadline, unsaved: true };
+            shard.insert_unique(hash, entry, Entry::hash);
+        }
+    }
+
+    /// Lets what has changed ride to the file. `logged`: how many keys the file's log of each shard has.
+    pub(super) fn ride_limits(&self, logged: &mut [u64; SHARDS]) {
+        let (now, time) = (self.clock.monotonic(), self.clock.now());
+        for (index, logged) in logged.iter_mut().enumerate() {
+            let mut shard = self.limits.lock_index(index);
+            let keys = shard.len() as u64;
+            let rewrite = *logged > 2 * keys + SLACK;
+            if rewrite {
+                *logged = 0;
             }
+            let mut pack = Pack::default();
+            for entry in shard.iter_mut().filter(|entry| rewrite || entry.unsaved) {
+                entry.unsaved = false;
+                let deadline = time.plus(entry.deadline.saturating_sub(now));
+                pack.limit(entry.limit.as_str(), &entry.key, entry.state, deadline);
+                *logged += 1;
+            }
+            // Still under the shard's lock: a reset that comes after must not reach the file before.
+            if rewrite || pack.len() > 0 {
+                self.journal.ride(limits(index, rewrite, pack));
+            }
+        }
+    }
+
+    /// Takes a key as the file has it, in place of what an earlier entry said; one whose time is over is forgotten.
+    pub(super) fn restore_limit(&self, limit: &Name, key: &str, state: State, deadline: Timestamp) {
+        let left = deadline.since(self.clock.now());
+        let deadline = self.clock.monotonic().saturating_add(left);
+        let hash = hash_pair(limit.as_str(), key);
+        let same = |entry: &Entry| *entry.key == *key && entry.limit == *limit;
+        let mut shard = self.limits.lock(hash);
+        if let Ok(earlier) = shard.find_entry(hash, same) {
+            earlier.remove();
+        }
+        if !left.is_zero() {
+            let entry = Entry { limit: limit.clone(), key: key.into(), state, deadline, unsaved: false };
+            shard.insert_unique(hash, entry, Entry::hash);
         }
     }
 

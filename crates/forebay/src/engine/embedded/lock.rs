@@ -8,8 +8,9 @@ use std::{
 
 use uuid::Uuid;
 
-use super::Embedded;
+use super::{Embedded, batch::HoldRecord, journal::Ticket};
 use crate::{
+    clock::Clock,
     engine::{
         bell::{Bell, Bells},
         step::{Claim, Claimed, Holding, LockState, MAX_WAITERS, TURN},
@@ -56,6 +57,21 @@ struct Waiter {
     deadline: Duration,
 }
 
+impl Holder {
+    /// What the file keeps. The clock that measures leases means nothing to another process; the time of day does.
+    fn record(&self, now: Duration, clock: &Clock) -> HoldRecord {
+        let micros = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        HoldRecord {
+            owner: self.owner,
+            fence: self.fence,
+            ttl: micros(self.ttl),
+            at: clock.now(),
+            held_for: micros(now.saturating_sub(self.since)),
+            remaining: micros(self.deadline.saturating_sub(now)),
+        }
+    }
+}
+
 impl Lock {
     fn expire(&mut self, now: Duration) {
         if let Some(holder) = self.holder.take_if(|holder| holder.deadline <= now) {
@@ -79,10 +95,11 @@ impl Lock {
         self.holder.is_none() && (self.queue.is_empty() || self.free_since.saturating_add(wait) <= now)
     }
 
-    fn grant(&mut self, claim: &Claim<'_>, fence: u64, now: Duration) {
+    fn grant(&mut self, claim: &Claim<'_>, fence: u64, now: Duration) -> &Holder {
         let Claim { owner, ttl, .. } = *claim;
         self.queue.retain(|waiter| waiter.owner != owner);
-        self.holder = Some(Holder { owner, fence, ttl, since: now, deadline: now.saturating_add(ttl) });
+        let deadline = now.saturating_add(ttl);
+        self.holder.insert(Holder { owner, fence, ttl, since: now, deadline })
     }
 
     /// Says who holds it, after noting that the claimant waits, if it wants to.
@@ -103,47 +120,28 @@ impl Lock {
 }
 
 impl Embedded {
-    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn lock_claim(&self, claim: Claim<'_>) -> Result<Claimed> {
-        let now = self.clock.monotonic();
-        let micros = u64::try_from(self.clock.now().as_micros()).unwrap_or(0);
-        let mut table = self.locks.table();
-        let Table { locks, fence } = &mut *table;
-        let lock = locks.entry(claim.name.into()).or_default();
-        lock.expire(now);
-        if let Some(holder) = lock.held_by(claim.owner) {
-            (holder.ttl, holder.deadline) = (claim.ttl, now.saturating_add(claim.ttl));
-            return Ok(Claimed::Granted { fence: holder.fence });
-        }
-        let place = lock.place(claim.owner);
-        if !lock.is_turn_of(place, now) {
-            return lock.held(&claim, place, now);
-        }
-        *fence = micros.max(*fence + 1);
-        lock.grant(&claim, *fence, now);
-        Ok(Claimed::Granted { fence: *fence })
+        let (claimed, ticket) = self.claim(claim)?;
+        ticket.durable().await?;
+        Ok(claimed)
     }
 
-    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn lock_renew(&self, name: &str, owner: Uuid) -> Result<Option<Duration>> {
-        let now = self.clock.monotonic();
-        let mut table = self.locks.table();
-        let Some(lock) = table.locks.get_mut(name) else { return Ok(None) };
-        lock.expire(now);
-        Ok(lock.held_by(owner).map(|holder| {
-            holder.deadline = now.saturating_add(holder.ttl);
-            holder.ttl
-        }))
+        let (ttl, ticket) = self.renew(name, owner)?;
+        ticket.durable().await?;
+        Ok(ttl)
     }
 
-    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn lock_release(&self, name: &str, owner: Uuid) -> Result<bool> {
-        self.give_back(name, |holder| holder == owner, |waiter| waiter == owner)
+        let (released, ticket) = self.give_back(name, |holder| holder == owner, |waiter| waiter == owner)?;
+        ticket.durable().await?;
+        Ok(released)
     }
 
-    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn lock_force_release(&self, name: &str) -> Result<bool> {
-        self.give_back(name, |_| true, |_| false)
+        let (released, ticket) = self.give_back(name, |_| true, |_| false)?;
+        ticket.durable().await?;
+        Ok(released)
     }
 
     #[expect(clippy::unused_async, reason = "steps are async on every engine")]
@@ -167,22 +165,67 @@ impl Embedded {
 
     pub(super) fn sweep_locks(&self, now: Duration) {
         let mut table = self.locks.table();
-        table.locks.retain(|_, lock| {
+        // A file that takes nothing now is swept later.
+        let Ok(mut record) = self.journal.record() else { return };
+        table.locks.retain(|name, lock| {
             lock.expire(now);
-            lock.holder.is_some() || !lock.queue.is_empty()
+            let keep = lock.holder.is_some() || !lock.queue.is_empty();
+            if !keep {
+                record.free(name);
+            }
+            keep
         });
     }
 
+    /// Only a grant has a commit to wait for: the queue ends with the process.
+    fn claim(&self, claim: Claim<'_>) -> Result<(Claimed, Ticket)> {
+        let now = self.clock.monotonic();
+        let micros = u64::try_from(self.clock.now().as_micros()).unwrap_or(0);
+        let mut table = self.locks.table();
+        let mut record = self.journal.record()?;
+        let Table { locks, fence } = &mut *table;
+        let lock = locks.entry(claim.name.into()).or_default();
+        lock.expire(now);
+        if let Some(holder) = lock.held_by(claim.owner) {
+            (holder.ttl, holder.deadline) = (claim.ttl, now.saturating_add(claim.ttl));
+            record.hold(claim.name, || holder.record(now, &self.clock));
+            return Ok((Claimed::Granted { fence: holder.fence }, record.commit()));
+        }
+        let place = lock.place(claim.owner);
+        if !lock.is_turn_of(place, now) {
+            return Ok((lock.held(&claim, place, now)?, Ticket::done()));
+        }
+        *fence = micros.max(*fence + 1);
+        let holder = lock.grant(&claim, *fence, now);
+        record.hold(claim.name, || holder.record(now, &self.clock));
+        Ok((Claimed::Granted { fence: *fence }, record.commit()))
+    }
+
+    fn renew(&self, name: &str, owner: Uuid) -> Result<(Option<Duration>, Ticket)> {
+        let now = self.clock.monotonic();
+        let mut table = self.locks.table();
+        let mut record = self.journal.record()?;
+        let Some(lock) = table.locks.get_mut(name) else { return Ok((None, Ticket::done())) };
+        lock.expire(now);
+        let Some(holder) = lock.held_by(owner) else { return Ok((None, Ticket::done())) };
+        holder.deadline = now.saturating_add(holder.ttl);
+        record.hold(name, || holder.record(now, &self.clock));
+        Ok((Some(holder.ttl), record.commit()))
+    }
+
     /// Ends the hold and the waiting of those who match; rings for whoever is first then. False: nobody matched.
+    ///
+    /// It rings before the end is durable: whoever is granted the lock then is answered after a commit that has both.
     fn give_back(
         &self,
         name: &str,
         holds: impl Fn(Uuid) -> bool,
         waits: impl Fn(Uuid) -> bool,
-    ) -> Result<bool> {
+    ) -> Result<(bool, Ticket)> {
         let now = self.clock.monotonic();
         let mut table = self.locks.table();
-        let Some(lock) = table.locks.get_mut(name) else { return Ok(false) };
+        let mut record = self.journal.record()?;
+        let Some(lock) = table.locks.get_mut(name) else { return Ok((false, Ticket::done())) };
         lock.expire(now);
         let held = lock.holder.take_if(|holder| holds(holder.owner)).is_some();
         if held {
@@ -194,11 +237,37 @@ impl Embedded {
         if let Some(first) = lock.queue.front().filter(|_| changed) {
             self.locks.bells.ring(first.owner);
         }
-        Ok(changed)
+        if !held {
+            return Ok((changed, Ticket::done()));
+        }
+        record.free(name);
+        Ok((true, record.commit()))
     }
 }
 
 impl Locks {
+    /// Takes a hold as the file has it; false if its lease has ended since.
+    ///
+    /// The lease goes on by the time of day; a clock that has gone back does not make it longer than it was.
+    pub(super) fn restore(&self, name: &str, record: &HoldRecord, clock: &Clock) -> bool {
+        let now = clock.monotonic();
+        let passed = clock.now().since(record.at);
+        let Some(left) = Duration::from_micros(record.remaining).checked_sub(passed) else { return false };
+        // The clock may be younger than the hold, which then looks as old as the clock.
+        let since = now.saturating_sub(Duration::from_micros(record.held_for).saturating_add(passed));
+        let HoldRecord { owner, fence, ttl, .. } = *record;
+        let ttl = Duration::from_micros(ttl);
+        let holder = Some(Holder { owner, fence, ttl, since, deadline: now.saturating_add(left) });
+        let lock = Lock { holder, free_since: Duration::ZERO, queue: VecDeque::new() };
+        self.table().locks.insert(name.into(), lock);
+        true
+    }
+
+    /// The largest fence so far, as the file has it.
+    pub(super) fn restore_fence(&self, fence: u64) {
+        self.table().fence = fence;
+    }
+
     /// Sections do not panic half-way through a change, so a poisoned table is whole.
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)

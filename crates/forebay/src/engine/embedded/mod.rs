@@ -1,24 +1,42 @@
 //! The engine in this process: no server, and in memory unless given a file.
 
+mod batch;
 mod buffer;
+mod codec;
+mod committer;
+mod file;
+mod holder;
+mod journal;
 mod kv;
 mod limit;
 mod lock;
+mod restore;
 mod series;
 mod shards;
+mod storage;
+mod tables;
+#[cfg(test)]
+mod tests;
 
 use std::{
-    sync::{Arc, Weak},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
-use self::shards::Shards;
+use self::{
+    journal::Journal,
+    shards::{SHARDS, Shards},
+};
 use crate::{clock::Clock, error::Result};
+pub(crate) use restore::FileOptions;
 
 /// How often what has expired is thrown away. Expiry itself is exact; this only bounds the memory.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// The embedded engine.
+///
+/// Memory answers; a file, if there is one, remembers. Steps on buffers and locks are answered once a commit has
+/// them; limits and series follow within a second.
 #[derive(Debug)]
 pub(crate) struct Embedded {
     clock: Clock,
@@ -27,21 +45,31 @@ pub(crate) struct Embedded {
     buffers: buffer::Partitions,
     locks: lock::Locks,
     kv: Shards<kv::Entry>,
+    journal: Journal,
+    /// How many keys the file's log of each shard of the limits has. Locked while they are collected, so that only
+    /// one does.
+    logged: Mutex<[u64; SHARDS]>,
 }
 
 impl Embedded {
     /// An empty engine in memory. Needs a tokio runtime for its sweeper, which ends with the engine.
     pub(crate) fn in_memory(clock: Clock) -> Arc<Self> {
-        let engine = Arc::new(Self {
+        let engine = Arc::new(Self::empty(clock));
+        tokio::spawn(tend_regularly(Arc::downgrade(&engine), engine.clock.clone(), SWEEP));
+        engine
+    }
+
+    fn empty(clock: Clock) -> Self {
+        Self {
             clock,
             limits: Shards::new(),
             series: Shards::new(),
             buffers: buffer::Partitions::default(),
             locks: lock::Locks::default(),
             kv: Shards::new(),
-        });
-        tokio::spawn(sweep_regularly(Arc::downgrade(&engine), engine.clock.clone()));
-        engine
+            journal: Journal::default(),
+            logged: Mutex::new([0; SHARDS]),
+        }
     }
 
     /// Throws away what has expired.
@@ -54,30 +82,72 @@ impl Embedded {
     }
 
     /// How many keys of limits and series are held.
-    pub(crate) fn keys(&self) -> usize {
+    #[cfg(test)]
+    fn keys(&self) -> usize {
         self.limits.len() + self.series.len()
     }
 
-    #[expect(clippy::unused_async, clippy::unused_self, reason = "steps are async on every engine")]
+    /// Lets the limits and series that have changed ride to the file, and has it all committed.
+    fn save(&self) {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        self.ride_limits(&mut logged);
+        self.ride_all_series();
+        drop(logged);
+        self.journal.poke();
+    }
+
+    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn ping(&self) -> Result<()> {
-        Ok(())
+        self.journal.check()
     }
 
-    #[expect(clippy::unused_self, reason = "a question every engine answers")]
     pub(crate) fn warnings(&self) -> Vec<String> {
-        vec![]
+        let relaxed = self.journal.is_relaxed();
+        let warning =
+            "buffers are answered before they are on disk (sync): a crash loses what that span took in";
+        if relaxed { vec![warning.to_owned()] } else { vec![] }
     }
 
-    #[expect(clippy::unused_async, clippy::unused_self, reason = "steps are async on every engine")]
+    /// How many commits the file took.
+    #[cfg(test)]
+    fn commits(&self) -> u64 {
+        self.journal.commits()
+    }
+
     pub(crate) async fn close(&self) -> Result<()> {
-        Ok(())
+        self.save();
+        self.journal.end();
+        self.journal.ended().await
     }
 }
 
-async fn sweep_regularly(engine: Weak<Embedded>, clock: Clock) {
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        // The committer writes what has gathered, on its own thread, and lets go of the file.
+        self.journal.end();
+    }
+}
+
+/// Sweeps, and saves if there is a file, for as long as there is an engine.
+async fn tend_regularly(engine: Weak<Embedded>, clock: Clock, every: Duration) {
     loop {
-        clock.sleep(SWEEP).await;
+        clock.sleep(every).await;
         let Some(engine) = engine.upgrade() else { return };
-        engine.sweep();
+        if engine.journal.is_kept() {
+            // Packing many keys takes longer than a runtime's worker may be kept from others.
+            let tended = tokio::task::spawn_blocking(move || {
+                engine.sweep();
+                // If what rode before is still on its way, this waits its turn and does not pile up.
+                if engine.journal.has_room() {
+                    engine.save();
+                } else {
+                    engine.journal.poke();
+                }
+            });
+            // An error would be a panic of a sweep, or the end of the runtime, which ends this task too.
+            let _ = tended.await;
+        } else {
+            engine.sweep();
+        }
     }
 }

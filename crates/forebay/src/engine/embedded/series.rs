@@ -1,23 +1,30 @@
 //! Series of the embedded engine.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::{Embedded, shards::hash_pair};
+use super::{
+    Embedded,
+    batch::{Block, Rider},
+    codec::{Pack, Unpack, corrupt},
+    shards::{SHARDS, hash_pair},
+};
 use crate::{
     engine::step::{Point, SeriesPart, Span},
     error::Result,
     key::Name,
     series::resolution::Resolution,
-    time::Timestamp,
+    time::{Timestamp, days},
 };
 
 /// One key of one series.
 #[derive(Debug)]
 pub(super) struct Entry {
     series: Name,
-    key: Box<str>,
+    key: Arc<str>,
     /// By step in seconds and chunk: a changed definition finds what it still has in common.
-    chunks: BTreeMap<(u64, i64), Chunk>,
+    chunks: BTreeMap<(u32, i64), Chunk>,
+    /// Has changed since the journal saw it.
+    unsaved: bool,
 }
 
 #[derive(Debug)]
@@ -25,6 +32,18 @@ struct Chunk {
     counts: Counts,
     /// On the engine's monotonic clock; by then no bucket is kept.
     deadline: Duration,
+    /// One bit per block: has changed since the journal saw it.
+    unsaved: u16,
+    /// One bit per block: the file has it.
+    saved: u16,
+}
+
+/// The file has a chunk in so many blocks, each with its own key: a new point then writes a part of an hour or a day.
+const BLOCKS: usize = 16;
+
+/// How many slots a block has; the last one may have fewer.
+fn block_len(slots: usize) -> usize {
+    slots.div_ceil(BLOCKS)
 }
 
 /// The counts of a chunk by slot: pairs in order of the slot while few, an array once pairs would cost more.
@@ -44,7 +63,9 @@ impl Counts {
                 Err(place) if pairs.len() < slots / 3 => pairs.insert(place, (short, n)),
                 Err(_) => {
                     let mut counts = vec![0; slots].into_boxed_slice();
-                    pairs.iter().for_each(|&(at, count)| counts[usize::from(at)] = count);
+                    for &(at, count) in &*pairs {
+                        counts[usize::from(at)] = count;
+                    }
                     counts[slot] = n;
                     *self = Self::Dense(counts);
                 }
@@ -60,6 +81,41 @@ impl Counts {
     }
 }
 
+impl Chunk {
+    fn new(deadline: Duration) -> Self {
+        Self { counts: Counts::Sparse(vec![]), deadline, unsaved: 0, saved: 0 }
+    }
+
+    /// The blocks of it that the file has, as gone.
+    fn gone(&self, step: u32, index: i64) -> impl Iterator<Item = (Block, Option<Pack>)> + use<> {
+        let saved = self.saved;
+        (0..BLOCKS)
+            .filter(move |block| saved & 1 << block != 0)
+            .map(move |b| (block_at(step, index, b), None))
+    }
+}
+
+/// A resolution's step in whole seconds, at most a day.
+fn step_of(resolution: &Resolution) -> u32 {
+    u32::try_from(resolution.step.as_secs()).expect("a step is at most a day")
+}
+
+/// A resolution of this step; how chunks are cut depends on nothing else.
+fn of_step(step: u32) -> Resolution {
+    let step = Duration::from_secs(step.into());
+    Resolution { step, retention: step }
+}
+
+/// How many slots a chunk of this step has.
+fn slots_of(step: u32) -> usize {
+    usize::try_from(of_step(step).slots()).expect("at most 3600 slots")
+}
+
+fn block_at(step: u32, chunk: i64, block: usize) -> Block {
+    let first = i64::try_from(block * block_len(slots_of(step))).expect("at most 3600 slots");
+    Block { step, start: chunk * of_step(step).slots() + first }
+}
+
 impl Entry {
     fn hash(&self) -> u64 {
         hash_pair(self.series.as_str(), &self.key)
@@ -72,18 +128,45 @@ impl Entry {
         }
         let (chunk, slot) = resolution.place(bucket);
         let slots = usize::try_from(resolution.slots()).expect("at most 3600 slots");
-        let chunk = self.chunks.entry((resolution.step.as_secs(), chunk)).or_insert_with(|| Chunk {
-            counts: Counts::Sparse(vec![]),
-            // A chunk that holds a kept bucket has time left.
-            deadline: clock + resolution.lifetime(chunk, now).unwrap_or_default(),
-        });
+        // A chunk that holds a kept bucket has time left.
+        let deadline = || clock + resolution.lifetime(chunk, now).unwrap_or_default();
+        let chunk = self.chunks.entry((step_of(resolution), chunk)).or_insert_with(|| Chunk::new(deadline()));
         chunk.counts.add(slot, point.n, slots);
+        chunk.unsaved |= 1 << (slot / block_len(slots));
+        self.unsaved = true;
+    }
+
+    /// The blocks that have changed, packed.
+    fn changed(&mut self, now: Duration, time: Timestamp) -> Vec<(Block, Option<Pack>)> {
+        self.unsaved = false;
+        let mut changed = vec![];
+        for (&(step, index), chunk) in self.chunks.iter_mut().filter(|(_, chunk)| chunk.unsaved != 0) {
+            let deadline = time.plus(chunk.deadline.saturating_sub(now));
+            let slots = slots_of(step);
+            let mut packs: [Option<Pack>; BLOCKS] = Default::default();
+            chunk.counts.each(|slot, n| {
+                let (block, offset) = (slot / block_len(slots), slot % block_len(slots));
+                if n > 0 && chunk.unsaved & 1 << block != 0 {
+                    let pack = packs[block].get_or_insert_with(|| {
+                        let mut pack = Pack::default();
+                        pack.int(deadline.as_secs());
+                        pack
+                    });
+                    pack.uint(offset as u64).uint(n);
+                }
+            });
+            let packs = packs.into_iter().enumerate().filter(|(_, pack)| pack.is_some());
+            changed.extend(packs.map(|(block, pack)| (block_at(step, index, block), pack)));
+            chunk.saved |= chunk.unsaved;
+            chunk.unsaved = 0;
+        }
+        changed
     }
 
     fn read(&self, span: &Span<'_>) -> Vec<u64> {
         let resolution = &span.resolution;
         let mut counts = vec![0; usize::try_from(span.to - span.from).unwrap_or(0)];
-        let step = resolution.step.as_secs();
+        let step = step_of(resolution);
         let (first, last) = (resolution.place(span.from).0, resolution.place(span.to).0);
         for (&(_, index), chunk) in self.chunks.range((step, first)..=(step, last)) {
             let start = index * resolution.slots() - span.from;
@@ -106,6 +189,7 @@ impl Embedded {
         points: Vec<Point>,
         now: Timestamp,
     ) -> Result<()> {
+        self.journal.check()?;
         let clock = self.clock.monotonic();
         for point in points {
             let hash = hash_pair(part.grid.name.as_str(), &point.key);
@@ -114,8 +198,9 @@ impl Embedded {
                 .entry(hash, |entry| *entry.key == *point.key && entry.series == part.grid.name, Entry::hash)
                 .or_insert_with(|| Entry {
                     series: part.grid.name.clone(),
-                    key: (*point.key).into(),
+                    key: point.key.clone(),
                     chunks: BTreeMap::new(),
+                    unsaved: false,
                 });
             for resolution in &part.grid.resolutions {
                 entry.get_mut().add(resolution, &point, now, clock);
@@ -141,19 +226,81 @@ impl Embedded {
     pub(crate) async fn series_delete(&self, part: &SeriesPart, key: &str, _now: Timestamp) -> Result<()> {
         let hash = hash_pair(part.grid.name.as_str(), key);
         let mut shard = self.series.lock(hash);
-        if let Ok(entry) =
-            shard.find_entry(hash, |entry| *entry.key == *key && entry.series == part.grid.name)
-        {
-            entry.remove();
+        let same = |entry: &Entry| *entry.key == *key && entry.series == part.grid.name;
+        if let Ok(entry) = shard.find_entry(hash, same) {
+            let (entry, _) = entry.remove();
+            let gone = |(&(step, index), chunk): (&(u32, i64), &Chunk)| chunk.gone(step, index);
+            self.ride_series(&entry, entry.chunks.iter().flat_map(gone).collect());
         }
         Ok(())
     }
 
     pub(super) fn sweep_series(&self, now: Duration) {
         let keep = |entry: &mut Entry| {
-            entry.chunks.retain(|_, chunk| chunk.deadline > now);
+            let mut gone = vec![];
+            entry.chunks.retain(|&(step, index), chunk| {
+                let keep = chunk.deadline > now;
+                if !keep {
+                    gone.extend(chunk.gone(step, index));
+                }
+                keep
+            });
+            self.ride_series(entry, gone);
             !entry.chunks.is_empty()
         };
         self.series.retain(keep, Entry::hash);
+    }
+
+    /// Lets what has changed ride to the file.
+    pub(super) fn ride_all_series(&self) {
+        let (now, time) = (self.clock.monotonic(), self.clock.now());
+        for index in 0..SHARDS {
+            // Under the shard's lock: a deletion that comes after must not reach the file before.
+            let mut shard = self.series.lock_index(index);
+            for entry in shard.iter_mut().filter(|entry| entry.unsaved) {
+                let changed = entry.changed(now, time);
+                self.ride_series(entry, changed);
+            }
+        }
+    }
+
+    fn ride_series(&self, entry: &Entry, blocks: Vec<(Block, Option<Pack>)>) {
+        if !blocks.is_empty() {
+            let (series, key) = (entry.series.clone(), entry.key.clone());
+            self.journal.ride(Rider::Series { series, key, blocks });
+        }
+    }
+
+    /// Takes a block as the file has it, unless its time is over.
+    pub(super) fn restore_block(&self, block: Block, series: &Name, key: &str, packed: &[u8]) -> Result<()> {
+        let mut unpack = Unpack::new(packed);
+        let left = Timestamp::from_secs(unpack.int()?).since(self.clock.now());
+        if Resolution::new(Duration::from_secs(block.step.into()), days(1)).is_err() {
+            return Err(corrupt());
+        }
+        let (index, first) = of_step(block.step).place(block.start);
+        let slots = slots_of(block.step);
+        let hash = hash_pair(series.as_str(), key);
+        let mut shard = self.series.lock(hash);
+        let mut entry = shard
+            .entry(hash, |entry| *entry.key == *key && entry.series == *series, Entry::hash)
+            .or_insert_with(|| Entry {
+                series: series.clone(),
+                key: key.into(),
+                chunks: BTreeMap::new(),
+                unsaved: false,
+            });
+        let deadline = self.clock.monotonic().saturating_add(left);
+        let chunks = &mut entry.get_mut().chunks;
+        // One whose time is over is thrown away, here and in the file, by the next sweep.
+        let chunk = chunks.entry((block.step, index)).or_insert_with(|| Chunk::new(deadline));
+        chunk.saved |= 1 << (first / block_len(slots));
+        while !unpack.is_empty() {
+            let (offset, n) = (unpack.uint()?, unpack.uint()?);
+            let slot = usize::try_from(offset).ok().and_then(|offset| first.checked_add(offset));
+            let slot = slot.filter(|&slot| slot < slots);
+            chunk.counts.add(slot.ok_or_else(corrupt)?, n, slots);
+        }
+        Ok(())
     }
 }

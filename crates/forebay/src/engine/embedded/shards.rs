@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use hashbrown::HashTable;
 
 /// Enough that two of a few dozen threads seldom meet, few enough that a sweep stays cheap.
-const SHARDS: usize = 64;
+pub(super) const SHARDS: usize = 64;
 
 /// A hash table in shards.
 ///
@@ -52,6 +52,7 @@ impl<T> Shards<T> {
     }
 
     /// How many entries there are, without stopping anybody.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         (0..SHARDS).map(|index| self.lock_index(index).len()).sum()
     }

@@ -1,0 +1,230 @@
+//! What one commit writes.
+//!
+//! Everything in it says what *is*, not what to add: writing a batch twice comes to the same as writing it once, and
+//! of two batches in a row only the later word on a thing counts. So a commit of unknown fate is simply repeated,
+//! together with what has gathered since.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use uuid::Uuid;
+
+use super::codec::{Cells, Pack};
+use crate::{buffer::RowKey, key::Name, time::Timestamp};
+
+/// The changes since the batch before.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// By the generation's number.
+    pub generations: BTreeMap<u64, Change>,
+    /// By lock; `None`: free.
+    pub holds: BTreeMap<Box<str>, Option<HoldRecord>>,
+    /// The largest fence of the holds there have been, if there were any.
+    pub fence: u64,
+    pub riders: Vec<Rider>,
+}
+
+/// What became of a generation of a buffer.
+#[derive(Debug)]
+pub(super) enum Change {
+    Written {
+        /// Set when it is born or frozen.
+        record: Option<GenerationRecord>,
+        /// The rows are all it has: what the file has of it goes.
+        rewrite: bool,
+        rows: HashMap<RowKey, Cells>,
+    },
+    /// A sink has it.
+    Dropped,
+}
+
+/// A generation, but for its rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct GenerationRecord {
+    pub buffer: Name,
+    pub partition: u16,
+    pub fingerprint: Box<str>,
+    pub id: Uuid,
+    pub born: Timestamp,
+    pub frozen: bool,
+}
+
+/// Who holds a lock, as of `at`; spans in microseconds. Its queue is not kept: who waited was a task or a connection of
+/// the process that is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct HoldRecord {
+    pub owner: Uuid,
+    pub fence: u64,
+    pub ttl: u64,
+    pub at: Timestamp,
+    pub held_for: u64,
+    pub remaining: u64,
+}
+
+/// Limits and series: nobody waits for them, so a commit takes along as many as do not hold up those who wait.
+#[derive(Debug)]
+pub(super) enum Rider {
+    /// Keys of limits in one shard, packed.
+    Limits {
+        shard: u16,
+        /// They are all the shard has.
+        rewrite: bool,
+        packed: Pack,
+    },
+    /// Blocks of one key of a series; `None`: gone.
+    Series { series: Name, key: Arc<str>, blocks: Vec<(Block, Option<Pack>)> },
+}
+
+/// Some neighbouring buckets of one resolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Block {
+    /// The resolution, in seconds.
+    pub step: u32,
+    /// The first bucket.
+    pub start: i64,
+}
+
+impl Batch {
+    pub(super) fn is_empty(&self) -> bool {
+        self.generations.is_empty() && self.holds.is_empty() && self.riders.is_empty()
+    }
+
+    /// Sets what is known of a generation.
+    pub(super) fn record(&mut self, number: u64, new: GenerationRecord) {
+        if let Change::Written { record, .. } = self.written(number) {
+            *record = Some(new);
+        }
+    }
+
+    /// Sets a row; false if this batch had it already.
+    pub(super) fn row(&mut self, number: u64, key: &RowKey, cells: &Cells) -> bool {
+        match self.written(number) {
+            Change::Written { rows, .. } => rows.insert(key.clone(), cells.clone()).is_none(),
+            Change::Dropped => false,
+        }
+    }
+
+    /// Sets all rows of a generation.
+    pub(super) fn rewrite<'a>(&mut self, number: u64, all: impl Iterator<Item = (&'a RowKey, &'a Cells)>) {
+        if let Change::Written { rewrite, rows, .. } = self.written(number) {
+            *rewrite = true;
+            *rows = all.map(|(key, cells)| (key.clone(), cells.clone())).collect();
+        }
+    }
+
+    /// Sets who holds a lock.
+    pub(super) fn hold(&mut self, name: &str, hold: HoldRecord) {
+        self.fence = self.fence.max(hold.fence);
+        self.holds.insert(name.into(), Some(hold));
+    }
+
+    /// Forgets a generation.
+    pub(super) fn drop_generation(&mut self, number: u64) {
+        self.generations.insert(number, Change::Dropped);
+    }
+
+    /// This batch, and then `newer`.
+    pub(super) fn then(mut self, newer: Self) -> Self {
+        for (number, change) in newer.generations {
+            match (self.generations.remove(&number), change) {
+                (
+                    Some(Change::Written { record: old, rewrite: old_rewrite, rows: mut all }),
+                    Change::Written { record, rewrite, rows },
+                ) => {
+                    if rewrite {
+                        all.clear();
+                    }
+                    all.extend(rows);
+                    let change = Change::Written {
+                        record: record.or(old),
+                        rewrite: rewrite || old_rewrite,
+                        rows: all,
+                    };
+                    self.generations.insert(number, change);
+                }
+                // Numbers are not used again: nothing comes after a drop.
+                (_, change) => drop(self.generations.insert(number, change)),
+            }
+        }
+        self.holds.extend(newer.holds);
+        self.fence = self.fence.max(newer.fence);
+        self.riders.extend(newer.riders);
+        self
+    }
+
+    fn written(&mut self, number: u64) -> &mut Change {
+        self.generations.entry(number).or_insert_with(|| Change::Written {
+            record: None,
+            rewrite: false,
+            rows: HashMap::new(),
+        })
+    }
+}
+
+impl Rider {
+    /// About how many bytes it adds to a commit.
+    pub(super) fn weight(&self) -> usize {
+        match self {
+            Self::Limits { packed, .. } => packed.len(),
+            Self::Series { key, blocks, .. } => {
+                blocks.iter().map(|(_, packed)| 32 + key.len() + packed.as_ref().map_or(0, Pack::len)).sum()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(batch: &Batch, number: u64) -> Vec<(String, i64)> {
+        let Some(Change::Written { rows, .. }) = batch.generations.get(&number) else { return vec![] };
+        let count = |cells: &Cells| cells[0].as_ref().and_then(|n| n.to_text().parse().ok()).unwrap_or(0);
+        let mut rows: Vec<_> =
+            rows.iter().map(|(key, cells)| (key.as_str().to_owned(), count(cells))).collect();
+        rows.sort();
+        rows
+    }
+
+    fn batch(number: u64, written: &[(&str, i64)]) -> Batch {
+        let mut batch = Batch::default();
+        for (key, n) in written {
+            let cells: Cells = Box::new([Some((*n).into())]);
+            batch.row(number, &RowKey::from_store(key), &cells);
+        }
+        batch
+    }
+
+    #[test]
+    fn the_later_word_counts() {
+        let both = batch(1, &[("a", 1), ("b", 1)]).then(batch(1, &[("b", 2)]));
+        assert_eq!(rows(&both, 1), [("a".to_owned(), 1), ("b".to_owned(), 2)]);
+
+        let mut rewritten = Batch::default();
+        let cells: Cells = Box::new([Some(5.into())]);
+        rewritten.rewrite(1, std::iter::once((&RowKey::from_store("b"), &cells)));
+        let both = both.then(rewritten);
+        assert_eq!(rows(&both, 1), [("b".to_owned(), 5)]);
+        assert!(matches!(both.generations[&1], Change::Written { rewrite: true, .. }));
+
+        let later = both.then(batch(1, &[("c", 1)]));
+        assert!(
+            matches!(later.generations[&1], Change::Written { rewrite: true, .. }),
+            "a rewrite stays one"
+        );
+
+        let mut dropped = Batch::default();
+        dropped.drop_generation(1);
+        assert!(matches!(later.then(dropped).generations[&1], Change::Dropped));
+    }
+
+    #[test]
+    fn a_row_is_counted_once_a_batch() {
+        let mut batch = Batch::default();
+        let cells: Cells = Box::new([Some(1.into())]);
+        assert!(batch.row(1, &RowKey::from_store("a"), &cells));
+        assert!(!batch.row(1, &RowKey::from_store("a"), &cells));
+    }
+}

@@ -1,0 +1,104 @@
+//! The thread that commits what gathers in the journal.
+//!
+//! A thread of its own, because a commit waits for the disk: it must neither stop a runtime's worker nor end with a
+//! runtime while somebody waits for it.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread,
+};
+
+use super::{
+    batch::Batch,
+    file::{Failure, File},
+    holder::Holder,
+    journal::Shared,
+};
+use crate::error::{Error, ErrorKind, Result};
+
+/// What the thread owns.
+pub(super) struct Committer {
+    journal: Arc<Shared>,
+    file: File,
+    /// Says whose the file is, for as long as it is.
+    holder: Holder,
+    state: State,
+}
+
+enum State {
+    Working,
+    /// A commit failed, and this is to be written once the file has been opened again.
+    Repeat(Batch),
+    /// A commit failed for good.
+    Failed(Error),
+}
+
+impl Committer {
+    /// Starts the thread; it ends, and gives the file back, when the journal does.
+    pub(super) fn start(journal: Arc<Shared>, file: File, holder: Holder) -> Result<()> {
+        let committer = Self { journal, file, holder, state: State::Working };
+        let started = thread::Builder::new().name("forebay-file".to_owned()).spawn(move || committer.run());
+        started.map(drop).map_err(|cause| {
+            Error::new(ErrorKind::Unavailable, "starting the thread that writes the file").with_source(cause)
+        })
+    }
+
+    fn run(mut self) {
+        while let Some(mut work) = self.journal.next() {
+            let batch = std::mem::take(&mut work.batch);
+            let wrote = !batch.is_empty() || matches!(self.state, State::Repeat(_));
+            match self.write(batch) {
+                Ok(()) => self.journal.committed(&work, wrote),
+                Err(failure) => {
+                    tracing::error!(error = %failure.error, retried = failure.full, "commit failed");
+                    self.journal.failed(&work, &failure.error, failure.full);
+                }
+            }
+        }
+        let unwritten = match self.state {
+            State::Working => Ok(()),
+            State::Failed(error) => Err(error),
+            State::Repeat(_) => Err(Error::new(
+                ErrorKind::Unavailable,
+                "closing with changes that could not be written: none of them was acknowledged",
+            )),
+        };
+        // First the note, then the lock: a note written by the next holder must stay.
+        drop(self.holder);
+        let closed = catch_unwind(AssertUnwindSafe(|| self.file.close()));
+        let closed = closed.unwrap_or_else(|_| Err(panicked("closing")));
+        self.journal.set_ended(unwritten.and(closed));
+    }
+
+    /// Writes a batch, and before it what an earlier commit failed to write.
+    fn write(&mut self, batch: Batch) -> Result<(), Failure> {
+        let (batch, reopen) = match std::mem::replace(&mut self.state, State::Working) {
+            State::Working if batch.is_empty() => return Ok(()),
+            State::Working => (batch, false),
+            State::Repeat(before) => (before.then(batch), true),
+            State::Failed(error) => {
+                self.state = State::Failed(error.clone());
+                return Err(Failure { error, full: false });
+            }
+        };
+        let file = &mut self.file;
+        // A panic must not leave those who wait without an answer.
+        let written = catch_unwind(AssertUnwindSafe(|| {
+            if reopen {
+                file.reopen()?;
+            }
+            file.commit(&batch)
+        }));
+        let written = written.unwrap_or_else(|_| Err(Failure { error: panicked("writing to"), full: false }));
+        if let Err(failure) = &written {
+            self.state =
+                if failure.full { State::Repeat(batch) } else { State::Failed(failure.error.clone()) };
+        }
+        written
+    }
+}
+
+fn panicked(doing: &str) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("{doing} the file panicked"))
+}

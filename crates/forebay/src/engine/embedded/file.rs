@@ -1,0 +1,231 @@
+//! The file behind `embedded:PATH`.
+//!
+//! `docs/embedded-file.md` describes the format. The file answers two questions only: what was there when the
+//! process began, and whether a batch is durable. All else is answered from memory.
+
+use std::{fs::OpenOptions, path::PathBuf};
+
+use redb::{
+    Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase, StorageBackend, StorageError,
+    TableHandle, backends::FileBackend,
+};
+use uuid::Uuid;
+
+use super::{
+    batch::Batch,
+    storage::{Storage, is_full},
+    tables,
+};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The format this version writes, and the only one it reads.
+const FORMAT: u32 = 1;
+
+/// redb's cache. What is read is read once, into memory of our own; this holds the paths to where commits write.
+const CACHE: usize = 32 << 20;
+
+/// How to get at the database. Tests put other storage under it.
+pub(super) type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send>;
+
+/// An open file, locked.
+pub(super) struct File {
+    /// `None` only after it could not be opened again.
+    database: Option<Database>,
+    opener: Opener,
+    /// Names the file in errors.
+    place: Box<str>,
+    /// Drawn at each start, and in the file: if it holds another, another process has had it.
+    session: Uuid,
+    /// The number of the next entry of any log in it.
+    next: u64,
+}
+
+/// A commit that failed: whole, or not at all, and nobody knows which.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub error: Error,
+    /// There was no room, and there may be later; then it can be repeated.
+    pub full: bool,
+}
+
+/// What is wrong with something read.
+pub(super) enum Trouble {
+    Storage(redb::Error),
+    Content(Error),
+}
+
+impl<E: Into<redb::Error>> From<E> for Trouble {
+    fn from(cause: E) -> Self {
+        Self::Storage(cause.into())
+    }
+}
+
+impl From<Error> for Trouble {
+    fn from(cause: Error) -> Self {
+        Self::Content(cause)
+    }
+}
+
+/// Opens the database at a path, or creates it.
+pub(super) fn at_path(path: PathBuf) -> Opener {
+    Box::new(move || {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+        open_database(FileBackend::new(file)?)
+    })
+}
+
+/// Opens the database in some storage, or creates it.
+pub(super) fn open_database(storage: impl StorageBackend) -> Result<Database, DatabaseError> {
+    Builder::new()
+        .set_cache_size(CACHE)
+        // A damaged file is then an error, where redb would trust it and might panic. It costs one more read of
+        // what is about to be read anyway.
+        .set_check_integrity_on_open(true)
+        .create_with_backend(Storage(storage))
+}
+
+impl File {
+    /// Opens a file of ours, or begins one in empty storage; touches no other.
+    pub(super) fn open(place: &str, opener: Opener) -> Result<Self> {
+        let database = opener().map_err(|cause| open_error(place, cause))?;
+        let session = Uuid::now_v7();
+        let file = Self { database: Some(database), opener, place: place.into(), session, next: 0 };
+        let known = file.read(|transaction| {
+            let names: Vec<String> = transaction.list_tables()?.map(|t| t.name().to_owned()).collect();
+            if names.is_empty() {
+                return Ok(None);
+            }
+            Ok(Some((tables::meta(transaction, "format")?, tables::meta(transaction, "forebay")?)))
+        })?;
+        match known {
+            None => {
+                let begin = |transaction: &_| {
+                    tables::create(transaction)?;
+                    tables::set_meta(transaction, &[("format", &FORMAT.to_string())])
+                };
+                file.write(begin).map_err(|failure| failure.error)?;
+            }
+            Some((format, version)) => file.check_format(format.as_deref(), version.as_deref())?,
+        }
+        Ok(file)
+    }
+
+    /// Begins a session: from here on the file is this process's, and its first batch is in it.
+    pub(super) fn begin(&mut self, next: u64, batch: &Batch) -> Result<()> {
+        self.next = next;
+        let session = self.session.to_string();
+        let facts = [("forebay", env!("CARGO_PKG_VERSION")), ("session", &session)];
+        let mut next = self.next;
+        let written = self.write(|transaction| {
+            tables::set_meta(transaction, &facts)?;
+            tables::write(transaction, batch, &mut next)
+        });
+        self.next = next;
+        written.map_err(|failure| failure.error)
+    }
+
+    /// Writes a batch, durably. After a failure the file takes nothing until it was [opened again](Self::reopen).
+    pub(super) fn commit(&mut self, batch: &Batch) -> Result<(), Failure> {
+        let mut next = self.next;
+        let written = self.write(|transaction| tables::write(transaction, batch, &mut next));
+        // Also after a failure: the numbers may be in use.
+        self.next = next;
+        written
+    }
+
+    /// Opens the file again after a failed commit.
+    pub(super) fn reopen(&mut self) -> Result<(), Failure> {
+        // Its error would be the one that made this necessary.
+        drop(self.database.take());
+        let reopened = (self.opener)().map_err(|cause| {
+            let cause = redb::Error::from(cause);
+            Failure { full: is_full(&cause), error: self.error("opening", cause) }
+        });
+        self.database = Some(reopened?);
+        let session = self.read(|transaction| Ok(tables::meta(transaction, "session")?));
+        let error = match session {
+            Ok(Some(session)) if session == self.session.to_string() => return Ok(()),
+            Ok(_) => {
+                let what = "another process had it while it could not be written";
+                Error::new(ErrorKind::Corrupt, format!("opening {} again: {what}", self.place))
+            }
+            Err(error) => error,
+        };
+        self.database = None;
+        Err(Failure { error, full: false })
+    }
+
+    /// Closes the file, after which another process may have it.
+    pub(super) fn close(mut self) -> Result<()> {
+        match self.database.take().map(Database::close) {
+            Some(Err(cause)) => Err(self.error("closing", cause.into())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads something in one transaction.
+    pub(super) fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, Trouble>) -> Result<T> {
+        let all = || read(&self.database().ok_or(redb::Error::DatabaseClosed)?.begin_read()?);
+        all().map_err(|trouble| match trouble {
+            Trouble::Storage(cause) => self.error("reading", cause),
+            Trouble::Content(cause) => {
+                Error::new(ErrorKind::Corrupt, format!("reading {}", self.place)).with_source(cause)
+            }
+        })
+    }
+
+    /// Writes something in one transaction.
+    fn write(
+        &self,
+        write: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
+    ) -> Result<(), Failure> {
+        let all = || {
+            let transaction = self.database().ok_or(redb::Error::DatabaseClosed)?.begin_write()?;
+            write(&transaction)?;
+            Ok(transaction.commit()?)
+        };
+        all().map_err(|cause: redb::Error| Failure {
+            full: is_full(&cause),
+            error: self.error("writing to", cause),
+        })
+    }
+
+    fn database(&self) -> Option<&Database> {
+        self.database.as_ref()
+    }
+
+    fn check_format(&self, format: Option<&str>, version: Option<&str>) -> Result<()> {
+        let wrong = match format.map(str::parse::<u32>) {
+            Some(Ok(FORMAT)) => return Ok(()),
+            Some(Ok(other)) => format!(
+                "has format {other}, written by forebay {}; this version reads format {FORMAT}",
+                version.unwrap_or("of unknown version")
+            ),
+            _ => "is a redb file, but not one of forebay's".to_owned(),
+        };
+        Err(Error::new(ErrorKind::Corrupt, format!("opening {}: it {wrong}", self.place)))
+    }
+
+    fn error(&self, doing: &str, cause: redb::Error) -> Error {
+        let kind = match &cause {
+            redb::Error::Io(_) | redb::Error::PreviousIo | redb::Error::DatabaseClosed => {
+                ErrorKind::Unavailable
+            }
+            _ => ErrorKind::Corrupt,
+        };
+        Error::new(kind, format!("{doing} {}", self.place)).with_source(cause)
+    }
+}
+
+/// Why there is no database at all.
+fn open_error(place: &str, cause: DatabaseError) -> Error {
+    let (kind, what) = match &cause {
+        DatabaseError::DatabaseAlreadyOpen => (ErrorKind::Unavailable, "it is in use"),
+        DatabaseError::Storage(StorageError::Io(io)) if io.kind() == std::io::ErrorKind::InvalidData => {
+            (ErrorKind::Corrupt, "it is not a file of forebay's; it was left as it is")
+        }
+        DatabaseError::Storage(StorageError::Io(_)) => (ErrorKind::Unavailable, "it cannot be opened"),
+        _ => (ErrorKind::Corrupt, "it is damaged, or of another version"),
+    };
+    Error::new(kind, format!("opening {place}: {what}")).with_source(cause)
+}

@@ -1,0 +1,68 @@
+//! Who has the file: a note beside it, for whoever finds it locked.
+
+use std::{
+    error::Error as _,
+    fs,
+    path::{Path, PathBuf},
+    process,
+};
+
+use redb::DatabaseError;
+
+use crate::error::Error;
+
+/// The note `PATH.pid`: the process that has the file.
+///
+/// Only a hint: the lock is the system's, on the file itself. So a note left behind by a crash does no harm, and one
+/// that cannot be written is only missed.
+#[derive(Debug)]
+pub(super) struct Holder(Option<PathBuf>);
+
+impl Holder {
+    /// Notes that this process has the file.
+    pub(super) fn note(path: &Path) -> Self {
+        let note = beside(path);
+        if let Err(cause) = fs::write(&note, format!("{}\n", process::id())) {
+            tracing::warn!(note = %note.display(), %cause, "cannot note who has the file");
+            return Self(None);
+        }
+        Self(Some(note))
+    }
+
+    /// No file, no note.
+    #[cfg(test)]
+    pub(super) fn nobody() -> Self {
+        Self(None)
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        if let Some(note) = &self.0 {
+            // Whoever reads it when it cannot be removed sees that the file is free first.
+            let _ = fs::remove_file(note);
+        }
+    }
+}
+
+/// Says who has the file, if that is why it cannot be opened.
+pub(super) fn explain(path: &Path, error: Error) -> Error {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<DatabaseError>());
+    if !matches!(cause, Some(DatabaseError::DatabaseAlreadyOpen)) {
+        return error;
+    }
+    let pid = fs::read_to_string(beside(path)).ok().and_then(|pid| pid.trim().parse::<u32>().ok());
+    let advice = "speak to that one with --server URL, or stop it";
+    let what = match pid {
+        Some(pid) if pid == process::id() => "this process has it open already: share that handle".to_owned(),
+        Some(pid) => format!("process {pid} has it open: {advice}"),
+        None => format!("another process has it open: {advice}"),
+    };
+    Error::new(error.kind(), format!("opening embedded:{}: {what}", path.display())).with_source(error)
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".pid");
+    name.into()
+}

@@ -1,0 +1,415 @@
+//! The way from memory to the file: what has changed gathers here, and whoever must not be answered before it is
+//! durable waits here.
+//!
+//! A step changes memory and the journal under the lock of what it changes, and then under the journal's: so the
+//! journal has the changes of one thing in the order in which memory saw them. The committer takes all that has
+//! gathered, commits it, and answers all who waited for it at once (group commit).
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::SetOnce;
+
+use super::{
+    batch::{Batch, GenerationRecord, HoldRecord, Rider},
+    codec::Cells,
+};
+use crate::{
+    buffer::RowKey,
+    error::{Error, ErrorKind, Result},
+};
+
+/// How many bytes of limits and series one commit takes along: some 10 ms of an ordinary disk, which is what they
+/// may cost those who wait for the same commit.
+const RIDERS: usize = 1 << 20;
+
+/// Those whom a commit has answered often come back at once. A commit that began with the first of them would leave the
+/// others to the next one; so it waits until none has come for this long, but only so many times. Half of the
+/// commits of 512 callers who write again and again were saved by this; one caller alone is never waited for.
+const GATHER: Duration = Duration::from_micros(100);
+const GATHERINGS: usize = 10;
+
+/// The journal of an engine; without a file there is none, and every change counts as durable.
+///
+/// Clones share it.
+#[derive(Clone, Default)]
+pub(super) struct Journal(Option<Arc<Shared>>);
+
+/// What the steps and the committer share.
+pub(super) struct Shared {
+    queue: Mutex<Queue>,
+    /// Rings when there is something to commit, or no more to come.
+    wake: Condvar,
+    /// How the committer ended.
+    ended: Answer,
+    /// Names the file in errors.
+    place: Box<str>,
+    /// Whether rows are answered before they are committed.
+    relaxed: bool,
+}
+
+/// How a commit went, once it did.
+type Answer = Arc<SetOnce<Result<()>>>;
+
+struct Queue {
+    batch: Batch,
+    riders: VecDeque<Rider>,
+    /// Answers who waits for `batch`.
+    done: Answer,
+    /// Of `batch`: batches are numbered from 1.
+    number: u64,
+    /// Up to this number all batches are durable.
+    durable: u64,
+    /// How many commits that took.
+    commits: u64,
+    /// Somebody waits, or its time has come.
+    due: bool,
+    /// How many wait for `batch`, and did for the one before.
+    waiting: u64,
+    waited: u64,
+    health: Health,
+}
+
+/// Whether changes are taken.
+enum Health {
+    Working,
+    /// The last commit failed and is tried again; until it succeeds memory takes no more.
+    Full(Error),
+    /// A commit failed for good: memory takes no more, and a restart reads what is durable.
+    Failed(Error),
+    Closed,
+}
+
+/// What the committer has to do.
+pub(super) struct Work {
+    pub batch: Batch,
+    pub number: u64,
+    pub done: Answer,
+}
+
+impl Journal {
+    /// The journal of a file, and the committer's side of it.
+    pub(super) fn new(place: &str, relaxed: bool) -> (Self, Arc<Shared>) {
+        let queue = Queue {
+            batch: Batch::default(),
+            riders: VecDeque::new(),
+            done: Answer::default(),
+            number: 1,
+            durable: 0,
+            commits: 0,
+            due: false,
+            waiting: 0,
+            waited: 0,
+            health: Health::Working,
+        };
+        let shared = Arc::new(Shared {
+            queue: Mutex::new(queue),
+            wake: Condvar::new(),
+            ended: Answer::default(),
+            place: place.into(),
+            relaxed,
+        });
+        (Self(Some(shared.clone())), shared)
+    }
+
+    /// Whether there is a file.
+    pub(super) fn is_kept(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Whether rows are answered before they are committed.
+    pub(super) fn is_relaxed(&self) -> bool {
+        self.0.as_ref().is_some_and(|shared| shared.relaxed)
+    }
+
+    /// Begins to record a change, or says why none can be made; the journal is locked until it ends.
+    pub(super) fn record(&self) -> Result<Record<'_>> {
+        let Some(shared) = &self.0 else { return Ok(Record(None)) };
+        let queue = shared.queue();
+        shared.healthy(&queue)?;
+        Ok(Record(Some((shared, queue))))
+    }
+
+    /// Whether changes are taken.
+    pub(super) fn check(&self) -> Result<()> {
+        self.record().map(drop)
+    }
+
+    /// Whether a batch is durable.
+    pub(super) fn is_durable(&self, number: u64) -> bool {
+        self.0.as_ref().is_none_or(|shared| shared.queue().durable >= number)
+    }
+
+    /// Whether limits and series can ride along: the ones before have, and the file takes them.
+    pub(super) fn has_room(&self) -> bool {
+        self.0.as_ref().is_some_and(|shared| {
+            let queue = shared.queue();
+            queue.riders.is_empty() && matches!(queue.health, Health::Working)
+        })
+    }
+
+    /// Lets a limit's or series' change ride along with a commit to come.
+    pub(super) fn ride(&self, rider: Rider) {
+        if let Some(shared) = &self.0 {
+            let mut queue = shared.queue();
+            if matches!(queue.health, Health::Working | Health::Full(_)) {
+                queue.riders.push_back(rider);
+            }
+        }
+    }
+
+    /// Has whatever gathered committed now, and what failed tried again.
+    pub(super) fn poke(&self) {
+        if let Some(shared) = &self.0 {
+            let mut queue = shared.queue();
+            let waiting = !queue.batch.is_empty() || !queue.riders.is_empty();
+            if waiting || matches!(queue.health, Health::Full(_)) {
+                shared.due(&mut queue);
+            }
+        }
+    }
+
+    /// Takes no more changes; what is there is committed, and the committer ends.
+    pub(super) fn end(&self) {
+        if let Some(shared) = &self.0 {
+            shared.queue().health = Health::Closed;
+            shared.wake.notify_one();
+        }
+    }
+
+    /// How the committer ended, once it has.
+    pub(super) async fn ended(&self) -> Result<()> {
+        match &self.0 {
+            None => Ok(()),
+            Some(shared) => shared.ended.wait().await.clone(),
+        }
+    }
+
+    /// How many commits there were.
+    #[cfg(test)]
+    pub(super) fn commits(&self) -> u64 {
+        self.0.as_ref().map_or(0, |shared| shared.queue().commits)
+    }
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Journal").field(&self.0.as_ref().map(|shared| &shared.place)).finish()
+    }
+}
+
+/// A change being recorded. Dropped, it keeps what was recorded, for the next commit.
+pub(super) struct Record<'a>(Option<(&'a Shared, MutexGuard<'a, Queue>)>);
+
+impl Record<'_> {
+    /// The batch that takes the change; none without a file.
+    fn batch(&mut self) -> Option<&mut Batch> {
+        self.0.as_mut().map(|(_, queue)| &mut queue.batch)
+    }
+
+    /// The number of the batch that takes the change.
+    pub(super) fn number(&self) -> u64 {
+        self.0.as_ref().map_or(0, |(_, queue)| queue.number)
+    }
+
+    pub(super) fn generation(&mut self, number: u64, record: impl FnOnce() -> GenerationRecord) {
+        if let Some(batch) = self.batch() {
+            batch.record(number, record());
+        }
+    }
+
+    /// Records a row as it is now; whether that lets the generation grow in the file.
+    pub(super) fn row(&mut self, number: u64, key: &RowKey, cells: &Cells) -> bool {
+        self.batch().is_some_and(|batch| batch.row(number, key, cells))
+    }
+
+    pub(super) fn rewrite<'b>(&mut self, number: u64, rows: impl Iterator<Item = (&'b RowKey, &'b Cells)>) {
+        if let Some(batch) = self.batch() {
+            batch.rewrite(number, rows);
+        }
+    }
+
+    pub(super) fn drop_generation(&mut self, number: u64) {
+        if let Some(batch) = self.batch() {
+            batch.drop_generation(number);
+        }
+    }
+
+    pub(super) fn hold(&mut self, name: &str, hold: impl FnOnce() -> HoldRecord) {
+        if let Some(batch) = self.batch() {
+            batch.hold(name, hold());
+        }
+    }
+
+    pub(super) fn free(&mut self, name: &str) {
+        if let Some(batch) = self.batch() {
+            batch.holds.insert(name.into(), None);
+        }
+    }
+
+    /// Has the change committed now.
+    pub(super) fn commit(self) -> Ticket {
+        let Some((shared, mut queue)) = self.0 else { return Ticket::done() };
+        let done = queue.done.clone();
+        queue.waiting += 1;
+        shared.due(&mut queue);
+        Ticket(Some(done))
+    }
+
+    /// Has a write of rows committed: now, or, relaxed, in its time.
+    pub(super) fn commit_rows(self) -> Ticket {
+        match &self.0 {
+            Some((shared, _)) if shared.relaxed => Ticket::done(),
+            _ => self.commit(),
+        }
+    }
+}
+
+/// The right to an answer.
+#[must_use = "a change is not durable before this says so"]
+pub(super) struct Ticket(Option<Answer>);
+
+impl Ticket {
+    /// For what has nothing to wait for.
+    pub(super) fn done() -> Self {
+        Self(None)
+    }
+
+    /// Waits until the change is durable.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Ambiguous`]: the commit failed. Memory has the change, and the file may get it.
+    pub(super) async fn durable(self) -> Result<()> {
+        match self.0 {
+            None => Ok(()),
+            Some(answer) => answer.wait().await.clone(),
+        }
+    }
+}
+
+impl Shared {
+    /// Waits for work; `None`: there is none, and none will come.
+    pub(super) fn next(&self) -> Option<Work> {
+        let mut queue = self.queue();
+        loop {
+            let ending = matches!(queue.health, Health::Closed);
+            if queue.due || ending {
+                queue = self.gather(queue);
+                let work = queue.take();
+                return if ending && work.batch.is_empty() { None } else { Some(work) };
+            }
+            queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits for those who were answered together, and come back together.
+    fn gather<'a>(&'a self, mut queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
+        for _ in 0..GATHERINGS {
+            let before = queue.waiting;
+            if queue.waited < 2 || before == 0 {
+                break;
+            }
+            queue = self.wake.wait_timeout(queue, GATHER).unwrap_or_else(PoisonError::into_inner).0;
+            if queue.waiting == before {
+                break;
+            }
+        }
+        queue
+    }
+
+    /// The batch of this number, and all before it, are durable.
+    pub(super) fn committed(&self, work: &Work, wrote: bool) {
+        let mut queue = self.queue();
+        queue.durable = work.number;
+        queue.commits += u64::from(wrote);
+        if matches!(queue.health, Health::Full(_)) {
+            queue.health = Health::Working;
+        }
+        drop(queue);
+        answer(&work.done, Ok(()));
+    }
+
+    /// The commit failed, and is worth repeating or not. Whoever waits hears it, also those who came meanwhile: their
+    /// changes follow with the repeated commit.
+    pub(super) fn failed(&self, work: &Work, cause: &Error, repeat: bool) {
+        let behind = {
+            let mut queue = self.queue();
+            if !matches!(queue.health, Health::Closed) {
+                queue.health =
+                    if repeat { Health::Full(cause.clone()) } else { Health::Failed(cause.clone()) };
+            }
+            std::mem::take(&mut queue.done)
+        };
+        let place = &self.place;
+        let error = Error::new(
+            ErrorKind::Ambiguous,
+            format!("commit to {place} failed: what was to be written may be there after a restart, or not"),
+        );
+        let error = error.with_source(cause.clone());
+        answer(&work.done, Err(error.clone()));
+        answer(&behind, Err(error));
+    }
+
+    /// The committer has ended.
+    pub(super) fn set_ended(&self, how: Result<()>) {
+        let commits = {
+            let mut queue = self.queue();
+            // Also if nobody asked for the end.
+            queue.health = Health::Closed;
+            queue.commits
+        };
+        tracing::debug!(place = %self.place, commits, "closed");
+        answer(&self.ended, how);
+    }
+
+    /// Wakes the committer, unless it has been woken: it looks again before it sleeps.
+    fn due(&self, queue: &mut Queue) {
+        if !std::mem::replace(&mut queue.due, true) {
+            self.wake.notify_one();
+        }
+    }
+
+    fn healthy(&self, queue: &Queue) -> Result<()> {
+        let place = &self.place;
+        let (why, cause) = match &queue.health {
+            Health::Working => return Ok(()),
+            Health::Full(cause) => ("takes no writes until there is room on its disk", cause),
+            Health::Failed(cause) => ("takes no writes until a restart", cause),
+            Health::Closed => return Err(Error::new(ErrorKind::Closed, format!("{place} is closed"))),
+        };
+        Err(Error::new(ErrorKind::Unavailable, format!("{place} {why}")).with_source(cause.clone()))
+    }
+
+    /// Sections only move and insert, so a poisoned queue is whole.
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    /// What has gathered, with as many riders as one commit takes.
+    fn take(&mut self) -> Work {
+        let mut batch = std::mem::take(&mut self.batch);
+        let mut weight = 0;
+        while weight < RIDERS
+            && let Some(rider) = self.riders.pop_front()
+        {
+            weight += rider.weight();
+            batch.riders.push(rider);
+        }
+        let number = self.number;
+        self.number += 1;
+        self.due = !self.riders.is_empty();
+        self.waited = std::mem::take(&mut self.waiting);
+        Work { batch, number, done: std::mem::take(&mut self.done) }
+    }
+}
+
+fn answer(to: &Answer, how: Result<()>) {
+    // Answered before: a batch whose commit is repeated was answered when it failed.
+    let _ = to.set(how);
+}

@@ -1,0 +1,233 @@
+//! From a file to an engine.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use redb::{ReadTransaction, ReadableTable};
+use uuid::Uuid;
+
+use super::{
+    Embedded,
+    batch::{Batch, Block, GenerationRecord, HoldRecord},
+    buffer::Written,
+    codec::{Unpack, corrupt},
+    committer::Committer,
+    file::{File, Opener, Trouble, at_path},
+    holder::{self, Holder},
+    journal::Journal,
+    shards::SHARDS,
+    tables, tend_regularly,
+};
+use crate::{
+    clock::Clock,
+    error::{Error, ErrorKind, Result, out_of_range},
+    key::Name,
+    time::{Timestamp, millis, secs},
+};
+
+/// What a file does beyond being there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FileOptions {
+    /// Zero, the default: a write to a buffer is answered once it is on disk. 10 ms to 1 s: it is answered at once, and
+    /// on disk at most so much later. Locks are on disk before the answer whatever this says.
+    pub sync: Duration,
+}
+
+/// After at most how long limits and series are on disk.
+const RIDE: Duration = Duration::from_secs(1);
+
+impl Embedded {
+    /// An engine on the file at `path`, which is created if it is not there.
+    ///
+    /// What was live in buffers is frozen: a generation that a sink may have, because the process ended between its
+    /// commit and its acknowledgement, gets no more hits under its id. Needs a tokio runtime, for as long as the engine
+    /// is in use.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`]: the file cannot be opened, or is in use, by whom the message says;
+    /// [`ErrorKind::Corrupt`]: it is damaged, of another program, or of a newer version, and was left as it is;
+    /// [`ErrorKind::OutOfRange`]: an option is.
+    pub(crate) async fn open(path: &Path, options: FileOptions, clock: Clock) -> Result<Arc<Self>> {
+        let path = path.to_owned();
+        let engine = blocking(move || {
+            let place = format!("embedded:{}", path.display());
+            let fresh = !path.exists();
+            let opened = Self::open_file(&place, at_path(path.clone()), options, clock);
+            let (engine, start) = opened.map_err(|error| holder::explain(&path, error))?;
+            if fresh {
+                sync_directory(&path);
+            }
+            start(Holder::note(&path))?;
+            Ok(engine)
+        });
+        Ok(engine.await?.tend(options))
+    }
+
+    /// An engine on whatever storage `opener` opens.
+    #[cfg(test)]
+    pub(super) async fn open_storage(
+        opener: Opener,
+        options: FileOptions,
+        clock: Clock,
+    ) -> Result<Arc<Self>> {
+        let engine = blocking(move || {
+            let (engine, start) = Self::open_file("embedded:test", opener, options, clock)?;
+            start(Holder::nobody())?;
+            Ok(engine)
+        });
+        Ok(engine.await?.tend(options))
+    }
+
+    /// Opens, reads, freezes; and how to start the commits.
+    fn open_file(
+        place: &str,
+        opener: Opener,
+        options: FileOptions,
+        clock: Clock,
+    ) -> Result<(Self, impl FnOnce(Holder) -> Result<()> + use<>)> {
+        let relaxed = !options.sync.is_zero();
+        if relaxed && !(millis(10)..=secs(1)).contains(&options.sync) {
+            return Err(out_of_range(format!(
+                "opening {place}: sync {:?}: 0, or 10 ms to 1 s",
+                options.sync
+            )));
+        }
+        let mut file = File::open(place, opener)?;
+        let mut engine = Self::empty(clock);
+        let restored = file.read(|transaction| engine.restore(transaction))?;
+        file.begin(restored.next, &restored.first)?;
+        let (journal, shared) = Journal::new(place, relaxed);
+        engine.journal = journal;
+        engine.logged = Mutex::new(restored.logged);
+        Ok((engine, move |holder| Committer::start(shared, file, holder)))
+    }
+
+    fn tend(self, options: FileOptions) -> Arc<Self> {
+        let engine = Arc::new(self);
+        // Half of what is promised, so that the other half is left for the commit.
+        let every = if options.sync.is_zero() { RIDE } else { options.sync.min(RIDE) } / 2;
+        tokio::spawn(tend_regularly(Arc::downgrade(&engine), engine.clock.clone(), every));
+        engine
+    }
+
+    /// Takes what the file has.
+    fn restore(&self, transaction: &ReadTransaction) -> Result<Restored, Trouble> {
+        let mut restored = Restored { next: 0, first: Batch::default(), logged: [0; SHARDS] };
+        self.restore_buffers(transaction, &mut restored)?;
+        self.restore_locks(transaction, &mut restored)?;
+        self.restore_limits(transaction, &mut restored)?;
+        for item in transaction.open_table(tables::SERIES)?.iter()? {
+            let (place, packed) = item?;
+            let (step, start, series, key) = place.value();
+            self.restore_block(Block { step, start }, &Name::new(series)?, key, packed.value())?;
+        }
+        Ok(restored)
+    }
+
+    fn restore_buffers(&self, transaction: &ReadTransaction, restored: &mut Restored) -> Result<(), Trouble> {
+        let mut all: BTreeMap<u64, (GenerationRecord, Written)> = BTreeMap::new();
+        for item in transaction.open_table(tables::GENERATIONS)?.iter()? {
+            let (number, row) = item?;
+            let (number, (buffer, partition, fingerprint, id, born, frozen)) = (number.value(), row.value());
+            let record = GenerationRecord {
+                buffer: Name::new(buffer)?,
+                partition,
+                fingerprint: fingerprint.into(),
+                id: Uuid::from_u128(id),
+                born: Timestamp::from_micros(born),
+                frozen,
+            };
+            let written = Written {
+                number,
+                id: record.id,
+                fingerprint: record.fingerprint.clone(),
+                born: record.born,
+                frozen_in: 0,
+                rows: HashMap::new(),
+                logged: 0,
+            };
+            all.insert(number, (record, written));
+        }
+        for item in transaction.open_table(tables::ROWS)?.iter()? {
+            let (place, packed) = item?;
+            let (number, entry) = place.value();
+            restored.next = restored.next.max(entry + 1);
+            let (_, generation) = all.get_mut(&number).ok_or_else(corrupt)?;
+            let mut unpack = Unpack::new(packed.value());
+            while !unpack.is_empty() {
+                let (key, cells) = unpack.row()?;
+                generation.rows.insert(key, cells);
+            }
+        }
+        for (number, (record, written)) in all {
+            self.buffers.restore(&record.buffer, record.partition, written);
+            if !record.frozen {
+                restored.first.record(number, GenerationRecord { frozen: true, ..record });
+            }
+        }
+        Ok(())
+    }
+
+    fn restore_locks(&self, transaction: &ReadTransaction, restored: &mut Restored) -> Result<(), Trouble> {
+        for item in transaction.open_table(tables::HOLDS)?.iter()? {
+            let (name, hold) = item?;
+            let (owner, fence, ttl, at, held_for, remaining) = hold.value();
+            let (owner, at) = (Uuid::from_u128(owner), Timestamp::from_micros(at));
+            let hold = HoldRecord { owner, fence, ttl, at, held_for, remaining };
+            if !self.locks.restore(name.value(), &hold, &self.clock) {
+                restored.first.holds.insert(name.value().into(), None);
+            }
+        }
+        let fence = tables::meta(transaction, "fence")?;
+        if let Some(fence) = fence {
+            self.locks.restore_fence(fence.parse().map_err(|_| corrupt())?);
+        }
+        Ok(())
+    }
+
+    fn restore_limits(&self, transaction: &ReadTransaction, restored: &mut Restored) -> Result<(), Trouble> {
+        for item in transaction.open_table(tables::LIMITS)?.iter()? {
+            let (place, packed) = item?;
+            let (shard, entry) = place.value();
+            restored.next = restored.next.max(entry + 1);
+            let logged = restored.logged.get_mut(usize::from(shard)).ok_or_else(corrupt)?;
+            let mut unpack = Unpack::new(packed.value());
+            while !unpack.is_empty() {
+                let (limit, key, state, deadline) = unpack.limit()?;
+                self.restore_limit(&Name::new(limit)?, key, state, deadline);
+                *logged += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a file had, beside what the engine took.
+struct Restored {
+    /// The number of the next entry of a log.
+    next: u64,
+    /// What the file learns from it: the generations that were live are frozen, and leases have ended.
+    first: Batch,
+    logged: [u64; SHARDS],
+}
+
+/// Runs work that waits for the disk. A panic in it, which only a damaged file causes, is an error.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|cause| {
+        Err(Error::new(ErrorKind::Corrupt, "opening a file: it cannot be read").with_source(cause))
+    })
+}
+
+/// Makes a new file's name durable. Not every system can; then a crash of the machine may leave no file, and the writes
+/// in it were on disk for nothing.
+fn sync_directory(path: &Path) {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if let Err(cause) = std::fs::File::open(directory).and_then(|directory| directory.sync_all()) {
+        tracing::warn!(directory = %directory.display(), %cause, "cannot make the file's name durable");
+    }
+}
