@@ -131,11 +131,17 @@ impl Options {
 impl Forebay {
     /// Opens a store.
     ///
-    /// `memory:` is this process; `embedded:PATH` is this process and a file. Must be called inside a
-    /// tokio runtime, which then also does the background work.
+    /// `memory:` is this process; `embedded:PATH` is this process and a file, which is created if it is not there, and
+    /// which one process at a time can have. Writes to buffers and locks are answered once they are on disk;
+    /// `embedded:PATH?sync=1s` answers writes to buffers at once, and a crash then loses up to the last second of them.
+    /// Limits and series are on disk after at most a second. Must be called inside a tokio runtime, which then also
+    /// does the background work.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a URL that is none of these.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a URL that is none of these,
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) for a file that cannot be opened or that another
+    /// process has, which the message names, [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) for one that this
+    /// version cannot read.
     pub async fn open(url: &str) -> Result<Self> {
         Options::default().open(url).await
     }

@@ -10,6 +10,32 @@ async fn memory() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn embedded_file() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path().join("store.redb");
+    for sync in ["", "?sync=1s"] {
+        let url = format!("embedded:{}{sync}", path.display());
+        let bay = Forebay::open(&url).await.expect("opens");
+        for case in conformance::cases() {
+            (case.run)(bay.clone()).await;
+        }
+        bay.close().await.expect("closes");
+    }
+}
+
+#[tokio::test]
+async fn memory_and_a_file_agree_on_random_steps() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let url = format!("embedded:{}", directory.path().join("store.redb").display());
+    for seed in 0..4 {
+        let (one, two) =
+            (Forebay::open("memory:").await.expect("opens"), Forebay::open(&url).await.expect("opens"));
+        conformance::differential(&one, &two, seed, 300).await;
+        two.close().await.expect("closes");
+    }
+}
+
 #[tokio::test]
 async fn two_engines_in_memory_agree_on_random_steps() {
     for seed in 0..8 {
