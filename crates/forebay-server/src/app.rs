@@ -12,6 +12,7 @@ use forebay::{
     sink::{Sink, SinkError},
 };
 use forebay_sql::Sqlite;
+use tokio::sync::watch;
 
 use crate::{
     config::{BufferConfig, Config, EventConfig, Token, Url},
@@ -28,6 +29,7 @@ pub struct App {
     tokens: Vec<Token>,
     insecure: bool,
     metrics: Metrics,
+    stopping: watch::Sender<bool>,
     /// Rate limits by name.
     pub limits: Named<LimitEntry>,
     /// Series by name.
@@ -142,7 +144,20 @@ impl App {
             Ok(EventEntry { handle, metrics: metrics.event(name), limits })
         })?;
         let (tokens, insecure) = (config.tokens.clone(), config.insecure);
-        Ok(Self { bay, database, clock, tokens, insecure, metrics, limits, series, buffers, events })
+        let stopping = watch::Sender::new(false);
+        Ok(Self {
+            bay,
+            database,
+            clock,
+            tokens,
+            insecure,
+            metrics,
+            stopping,
+            limits,
+            series,
+            buffers,
+            events,
+        })
     }
 
     /// Starts flushing every buffer, after checking its table.
@@ -163,6 +178,17 @@ impl App {
     /// The store.
     pub fn bay(&self) -> &Forebay {
         &self.bay
+    }
+
+    /// Ends the requests that wait for something, and those to come.
+    pub fn stop_waiting(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Waits until [`stop_waiting`](Self::stop_waiting); then there is no point in waiting any longer.
+    pub async fn stopping(&self) {
+        // The sender is in `self`.
+        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
 
     /// Whether the database answers.

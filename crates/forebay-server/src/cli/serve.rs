@@ -73,7 +73,11 @@ async fn serve(config: Config) -> Result<ExitCode> {
     greet(&config, address);
     let upkeep = tokio::spawn(upkeep(app.clone()));
     let router = http::router(app.clone());
-    let left = listen::serve(listener, router, app.clock().clone(), stop.requested(), GRACE).await;
+    let stop = async {
+        stop.requested().await;
+        app.stop_waiting();
+    };
+    let left = listen::serve(listener, router, app.clock().clone(), stop, GRACE).await;
     if left > 0 {
         tracing::warn!(connections = left, "requests were still under way after {} s", GRACE.as_secs());
     }

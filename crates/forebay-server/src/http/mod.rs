@@ -1,7 +1,7 @@
 //! The HTTP interface: one file per primitive, and what they share.
 //!
 //! ```text
-//! connection ─ listen.rs ─ observe.rs ─ auth.rs ─────────── event limit series buffer operate
+//! connection ─ listen.rs ─ observe.rs ─ auth.rs ─────────── event limit series buffer lock operate
 //!   limits, shutdown        time, panics  Host and Origin      a scope in each signature, Json in, Json or Problem out
 //! ```
 //!
@@ -16,6 +16,7 @@ mod event;
 pub mod fields;
 mod limit;
 pub mod listen;
+pub mod lock;
 mod observe;
 mod openapi;
 mod operate;
@@ -69,5 +70,6 @@ fn routes() -> OpenApiRouter<Shared> {
         .merge(limit::routes())
         .merge(series::routes())
         .merge(buffer::routes())
+        .merge(lock::routes())
         .merge(operate::routes())
 }

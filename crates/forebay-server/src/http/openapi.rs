@@ -13,7 +13,7 @@ use utoipa::{
 #[openapi(
     info(
         title = "Forebay",
-        description = "Buffered writes, rate limits and time series in front of a database.\n\n\
+        description = "Buffered writes, rate limits, time series and locks in front of a database.\n\n\
             Every error is `application/problem+json` (RFC 9457); a 429 carries the decision among its members. \
             Bodies have at most 1 MiB. Without tokens in the configuration no authorization is asked for.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
@@ -23,6 +23,7 @@ use utoipa::{
         (name = "limits", description = "How much each key may do"),
         (name = "series", description = "Counters over time"),
         (name = "buffers", description = "Rows that gather before they are written to the database"),
+        (name = "locks", description = "One holder at a time, and a number that says who came later"),
         (name = "operation", description = "Alive, ready, metrics"),
     ),
 )]

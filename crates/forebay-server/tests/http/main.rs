@@ -4,6 +4,7 @@ mod bad_input;
 mod buffer;
 mod event;
 mod limit;
+mod lock;
 mod operate;
 mod security;
 mod series;

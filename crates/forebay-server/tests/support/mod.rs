@@ -70,6 +70,7 @@ impl Server {
                 ready.send(listener.local_addr().expect("an address")).expect("the test waits");
                 let stop = async {
                     let _ = stopped.await;
+                    app.stop_waiting();
                 };
                 let (router, clock) = (http::router(app.clone()), app.clock().clone());
                 http::listen::serve(listener, router, clock, stop, Duration::from_secs(10)).await;
@@ -156,9 +157,14 @@ impl Client {
         self.raw(&[head.as_bytes(), b"\r\n", body].concat())
     }
 
+    /// A connection, to be used as the test likes.
+    pub(crate) fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).expect("a connection")
+    }
+
     /// Sends these bytes and reads to the end of the connection.
     pub(crate) fn raw(&self, bytes: &[u8]) -> Answer {
-        let mut stream = TcpStream::connect(self.address).expect("a connection");
+        let mut stream = self.connect();
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         // A server may answer and close before it has read everything: what it said is still there to be read.
         let _ = stream.write_all(bytes);
