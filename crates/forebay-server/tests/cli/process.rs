@@ -47,7 +47,13 @@ pub(crate) struct Process {
 impl Process {
     /// Starts the program in `dir`.
     pub(crate) fn start(dir: &Path, args: &[&str]) -> Self {
+        Self::start_with(dir, None, args)
+    }
+
+    /// Starts the program in `dir`, to die at a point of its code.
+    pub(crate) fn start_with(dir: &Path, failpoint: Option<&str>, args: &[&str]) -> Self {
         let mut command = command("sh", dir);
+        command.envs(failpoint.map(|point| ("FOREBAY_FAILPOINT", point)));
         command.args(["-c", KEEPER, "sh", PROGRAM]).args(args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut keeper = command.spawn().expect("a shell");

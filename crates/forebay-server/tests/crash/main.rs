@@ -1,0 +1,236 @@
+//! The program dies, at each step of a flush and at random under load; SQL ends with what was acknowledged.
+//!
+//! Hits that were answered count exactly once. Of those whose answer the death cut off nobody knows, so the
+//! random test allows each of them to count or not; the other one sends none at the moment of death.
+#![cfg(feature = "test-util")]
+
+#[path = "../cli/process.rs"]
+#[allow(dead_code, reason = "shared with the tests of the command line, which use all of it")]
+mod process;
+
+use std::{
+    collections::BTreeMap,
+    io::{Read, Write},
+    net::TcpStream,
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use forebay_testkit::{Redis, wait_until, without};
+use process::Process;
+
+/// The talk's event without its limit, and no flush but the one that is asked for.
+const CONFIG: &str = r#"
+[series.hits]
+[buffers.projects]
+key = { id = "text" }
+columns = { hits = "sum" }
+flush_every = "1h"
+partitions = 2
+[events.hit]
+series = ["hits"]
+buffer = { name = "projects", row = { id = "$key" }, columns = { hits = "$n" } }
+"#;
+
+/// A program that is started again and again on the same store and database.
+struct World {
+    dir: tempfile::TempDir,
+    store: String,
+    /// Lives as long as the store is needed.
+    _redis: Option<Redis>,
+}
+
+impl World {
+    fn embedded() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join("forebay.toml"), CONFIG).expect("a file");
+        Self { dir, store: "embedded:forebay.redb".into(), _redis: None }
+    }
+
+    fn redis() -> Self {
+        let redis = Redis::builder().append_only().start();
+        Self { store: redis.url(), _redis: Some(redis), ..Self::embedded() }
+    }
+
+    fn start(&self, failpoint: Option<&str>) -> (Process, String) {
+        let args =
+            ["serve", "--listen", "127.0.0.1:0", "--store", &self.store, "--database", "sqlite:app.db"];
+        let process = Process::start_with(self.dir.path(), failpoint, &args);
+        let address = process.line_after("  URL       http://");
+        (process, address)
+    }
+
+    /// What SQL has, by key, after everything is flushed.
+    fn flushed(&self) -> BTreeMap<String, u64> {
+        let (process, address) = self.start(None);
+        assert_eq!(post(&address, "/v1/buffers/projects/flush", ""), Some(200));
+        process.signal("TERM");
+        let (code, log) = process.end();
+        assert_eq!(code, 0, "{log}");
+        rows(&self.dir.path().join("app.db"))
+    }
+}
+
+fn rows(database: &Path) -> BTreeMap<String, u64> {
+    use sqlx::Connection;
+    let url = format!("sqlite:{}", database.display());
+    tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
+        let mut connection = sqlx::SqliteConnection::connect(&url).await.expect("the database");
+        let rows: Vec<(String, i64)> = sqlx::query_as("SELECT id, hits FROM projects")
+            .fetch_all(&mut connection)
+            .await
+            .expect("the table");
+        rows.into_iter().map(|(id, hits)| (id, hits.unsigned_abs())).collect()
+    })
+}
+
+/// The status of a POST, `None` if the connection ended before there was one.
+fn post(address: &str, path: &str, body: &str) -> Option<u16> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_mins(1))).ok()?;
+    let length = body.len();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    answer.split(' ').nth(1)?.parse().ok()
+}
+
+fn hit(address: &str, key: u64, n: u64) -> Option<u16> {
+    post(address, "/v1/events/hit", &format!(r#"{{"key":"{key}","n":{n}}}"#))
+}
+
+/// Writes, dies at `failpoint` in a flush, writes on, and flushes.
+fn dies_at(world: &World, failpoint: &str) {
+    let mut expected = BTreeMap::new();
+    let mut write = |address: &str| {
+        for i in 0..40 {
+            assert_eq!(hit(address, i % 7, i + 1), Some(202), "{failpoint}");
+            *expected.entry((i % 7).to_string()).or_insert(0) += i + 1;
+        }
+    };
+    let (process, address) = world.start(Some(failpoint));
+    write(&address);
+    assert_eq!(post(&address, "/v1/buffers/projects/flush", ""), None, "{failpoint}: it did not die");
+    process.end();
+    let (process, address) = world.start(None);
+    write(&address);
+    process.signal("KILL");
+    process.end();
+    assert_eq!(world.flushed(), expected, "{failpoint}");
+}
+
+const FLUSH: [&str; 5] =
+    ["flush_after_read", "flush_after_apply", "flush_after_ack", "flush_after_apply:2", "flush_after_ack:2"];
+
+#[test]
+fn death_at_any_step_of_a_flush_neither_loses_nor_doubles_on_a_file() {
+    for failpoint in FLUSH.iter().chain(&["rotate_before_commit", "rotate_after_commit"]) {
+        dies_at(&World::embedded(), failpoint);
+    }
+}
+
+#[test]
+fn death_at_any_step_of_a_flush_neither_loses_nor_doubles_on_redis() {
+    if without("redis") {
+        return;
+    }
+    for failpoint in FLUSH {
+        dies_at(&World::redis(), failpoint);
+    }
+}
+
+/// What one key was hit: answered, and perhaps.
+#[derive(Default, Clone, Copy)]
+struct Count {
+    sure: u64,
+    perhaps: u64,
+}
+
+/// Several callers hit until told to stop; each answer or its absence is recorded.
+fn load(address: &str, counts: &Arc<Mutex<BTreeMap<String, Count>>>, until: u64) {
+    let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    std::thread::scope(|scope| {
+        for caller in 0..4u64 {
+            let (stop, answered, counts) = (stop.clone(), answered.clone(), counts.clone());
+            scope.spawn(move || {
+                for i in 0.. {
+                    let key = (caller * 31 + i * 7) % 13;
+                    let status = hit(address, key, 1);
+                    let mut counts = counts.lock().expect("no caller panics");
+                    let count = counts.entry(key.to_string()).or_default();
+                    match status {
+                        Some(202) => count.sure += 1,
+                        // It was dead, or died: nobody knows, and nobody is there to ask again.
+                        None => count.perhaps += 1,
+                        Some(status) => panic!("status {status}"),
+                    }
+                    drop(counts);
+                    answered.fetch_add(1, Ordering::Relaxed);
+                    if status.is_none() || stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                }
+            });
+        }
+        wait_until("so many answers", || answered.load(Ordering::Relaxed) >= until);
+        // A flush under way makes the death meet more than writes.
+        scope.spawn(move || post(address, "/v1/buffers/projects/flush", ""));
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+fn dies_under_load(world: &World, rounds: u64) {
+    let counts = Arc::default();
+    for round in 0..rounds {
+        let (process, address) = world.start(None);
+        let killer = {
+            let answers = 20 + 37 * round % 100;
+            let (address, counts) = (address.clone(), Arc::clone(&counts));
+            std::thread::spawn(move || load(&address, &counts, answers))
+        };
+        let so_far = |counts: &Mutex<BTreeMap<String, Count>>| -> u64 {
+            counts.lock().expect("no caller panics").values().map(|count| count.sure).sum()
+        };
+        let before = so_far(&counts);
+        wait_until("some answers", || so_far(&counts) >= before + 10 + 13 * round % 20);
+        process.signal("KILL");
+        process.end();
+        killer.join().expect("callers that do not panic");
+    }
+    let flushed = world.flushed();
+    for (key, count) in counts.lock().expect("no caller panics").iter() {
+        let hits = flushed.get(key).copied().unwrap_or(0);
+        let range = count.sure..=count.sure + count.perhaps;
+        assert!(
+            range.contains(&hits),
+            "key {key}: {hits} in SQL, {} answered, {} unknown",
+            count.sure,
+            count.perhaps
+        );
+    }
+}
+
+/// Rounds of death, more with `FOREBAY_CRASH_ROUNDS`.
+fn rounds() -> u64 {
+    std::env::var("FOREBAY_CRASH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(4)
+}
+
+#[test]
+fn death_at_random_under_load_keeps_what_was_answered_on_a_file() {
+    dies_under_load(&World::embedded(), rounds());
+}
+
+#[test]
+fn death_at_random_under_load_keeps_what_was_answered_on_redis() {
+    if without("redis") {
+        return;
+    }
+    dies_under_load(&World::redis(), rounds());
+}
