@@ -2,13 +2,16 @@
 //!
 //! Numbers in, numbers out: no clock, no engine.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use crate::{
     error::{Result, out_of_range},
     key::Name,
     time::{Timestamp, days, hours, micros, mins, secs},
 };
+
+/// The largest count of a bucket, at which it stops: what every store can hold and add to.
+pub(crate) const MAX_COUNT: u64 = i64::MAX.unsigned_abs();
 
 /// How fine, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -87,6 +90,12 @@ impl Resolution {
         Some(end.since(now)).filter(|left| !left.is_zero())
     }
 
+    /// The chunks in which buckets are kept at `now`, and the next one: for callers whose clocks are ahead.
+    pub(crate) fn kept_chunks(&self, now: Timestamp) -> RangeInclusive<i64> {
+        let oldest = self.bucket(now.minus(self.retention));
+        self.place(oldest).0..=self.place(self.bucket(now)).0 + 1
+    }
+
     /// Whether a bucket is still kept at `now`.
     pub fn keeps(&self, bucket: i64, now: Timestamp) -> bool {
         self.start(bucket + 1).plus(self.retention) > now
@@ -131,6 +140,8 @@ mod tests {
         assert_eq!(ten.lifetime(0, end.minus(secs(5))), Some(secs(5)));
         assert_eq!(ten.lifetime(0, end), None);
         assert!(ten.keeps(359, end.minus(secs(1))) && !ten.keeps(359, end));
+        assert_eq!(ten.kept_chunks(end.minus(secs(1))), 0..=25);
+        assert_eq!(ten.kept_chunks(end), 1..=26);
     }
 
     #[test]

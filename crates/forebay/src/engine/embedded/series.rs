@@ -12,7 +12,7 @@ use crate::{
     engine::step::{Point, SeriesPart, Span},
     error::Result,
     key::Name,
-    series::resolution::Resolution,
+    series::resolution::{MAX_COUNT, Resolution},
     time::{Timestamp, days},
 };
 
@@ -57,9 +57,9 @@ impl Counts {
     fn add(&mut self, slot: usize, n: u64, slots: usize) {
         let short = u16::try_from(slot).expect("at most 3600 slots");
         match self {
-            Self::Dense(counts) => counts[slot] = counts[slot].saturating_add(n),
+            Self::Dense(counts) => counts[slot] = plus(counts[slot], n),
             Self::Sparse(pairs) => match pairs.binary_search_by_key(&short, |&(at, _)| at) {
-                Ok(place) => pairs[place].1 = pairs[place].1.saturating_add(n),
+                Ok(place) => pairs[place].1 = plus(pairs[place].1, n),
                 Err(place) if pairs.len() < slots / 3 => pairs.insert(place, (short, n)),
                 Err(_) => {
                     let mut counts = vec![0; slots].into_boxed_slice();
@@ -114,6 +114,11 @@ fn slots_of(step: u32) -> usize {
 fn block_at(step: u32, chunk: i64, block: usize) -> Block {
     let first = i64::try_from(block * block_len(slots_of(step))).expect("at most 3600 slots");
     Block { step, start: chunk * of_step(step).slots() + first }
+}
+
+/// The sum, or where a count stops.
+fn plus(count: u64, n: u64) -> u64 {
+    count.saturating_add(n).min(MAX_COUNT)
 }
 
 impl Entry {

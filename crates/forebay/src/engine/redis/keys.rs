@@ -2,7 +2,11 @@
 
 use uuid::Uuid;
 
-use crate::{engine::step::BufferPart, key::tag_text, limit::rule::Rule};
+use crate::{
+    engine::step::{BufferPart, SeriesPart},
+    key::tag_text,
+    limit::rule::Rule,
+};
 
 /// Writes the keys of this engine.
 #[derive(Clone, Debug)]
@@ -59,6 +63,17 @@ impl Keys {
     pub(super) fn buffer_frozen(&self, part: &BufferPart, id: Uuid) -> String {
         format!("{}:{}", self.buffer(part, "frozen"), id.hyphenated())
     }
+
+    /// The key of a chunk of one key of a series, in the resolution of `step` seconds. After the tag nothing
+    /// needs escaping.
+    pub(super) fn series_chunk(&self, part: &SeriesPart, step: u64, chunk: i64, key: &str) -> String {
+        format!("{}:series:{{{}.{}}}:{step}:{chunk}:{key}", self.prefix, part.grid.name, part.index)
+    }
+
+    /// The key of the guard of a partition of a series.
+    pub(super) fn series_guard(&self, part: &SeriesPart) -> String {
+        format!("{}:series:{{{}.{}}}:guard", self.prefix, part.grid.name, part.index)
+    }
 }
 
 /// The keys, as `docs/keyspace.md` lists them: pattern, type, lifetime.
@@ -70,6 +85,12 @@ pub(super) const KEYSPACE: &[[&str; 3]] = &[
     ["<prefix>:buffer:{<buffer>.<partition>}:frozen:<generation>", "hash", "until it is in SQL"],
     ["<prefix>:buffer:{<buffer>.<partition>}:frozen", "list", "an entry until it is in SQL"],
     ["<prefix>:buffer:{<buffer>.<partition>}:guard", "hash", "24 h after the last write"],
+    [
+        "<prefix>:series:{<series>.<partition>}:<step>:<chunk>:<key>",
+        "string",
+        "until its last bucket is not kept",
+    ],
+    ["<prefix>:series:{<series>.<partition>}:guard", "hash", "24 h after the last write"],
     ["<prefix>:lock:{<name>}", "string", "a day after its release, or after its lease"],
     ["<prefix>:lock:{<name>}:queue", "sorted set", "until nobody waits, and a second"],
     ["<prefix>:lock:{<name>}:heard", "sorted set", "until nobody waits, and a second"],

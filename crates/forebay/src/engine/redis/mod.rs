@@ -4,6 +4,7 @@
 //! are combined into few. What is stored under which key stands in `docs/keyspace.md`.
 
 mod buffer;
+mod chunk;
 mod combine;
 mod connection;
 mod guard;
@@ -18,7 +19,7 @@ mod record;
 mod reply;
 mod rows;
 mod script;
-mod unready;
+mod series;
 mod wire;
 
 #[cfg(test)]
@@ -43,6 +44,7 @@ pub(crate) struct Redis {
     /// The connection for plain commands, once there was one.
     plain: OnceLock<Arc<Host>>,
     writers: Writers,
+    series_writers: series::Writers,
 }
 
 impl Redis {
@@ -64,7 +66,8 @@ impl Redis {
         let keys = Keys::new(prefix);
         let inbox = Inbox::new(keys.inboxes());
         let writers = Writers::default();
-        Ok(Arc::new(Self { host, keys, combiner, inbox, plain: OnceLock::new(), writers }))
+        let series_writers = series::Writers::default();
+        Ok(Arc::new(Self { host, keys, combiner, inbox, plain: OnceLock::new(), writers, series_writers }))
     }
 
     /// This host.

@@ -14,10 +14,11 @@ pub(super) enum Script {
     LockRenew,
     LockRelease,
     LockState,
+    SeriesAdd,
 }
 
 impl Script {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::TakeWindow,
         Self::TakeTokens,
         Self::TakeAll,
@@ -29,6 +30,7 @@ impl Script {
         Self::LockRenew,
         Self::LockRelease,
         Self::LockState,
+        Self::SeriesAdd,
     ];
 
     /// Its place in [`ALL`](Self::ALL).
@@ -49,6 +51,7 @@ impl Script {
             Self::LockRenew => include_str!("lua/lock_renew.lua"),
             Self::LockRelease => include_str!("lua/lock_release.lua"),
             Self::LockState => include_str!("lua/lock_state.lua"),
+            Self::SeriesAdd => concat!(include_str!("lua/guard.lua"), include_str!("lua/series_add.lua")),
         }
     }
 }

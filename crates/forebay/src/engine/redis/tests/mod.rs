@@ -3,6 +3,7 @@
 mod buffer;
 mod connection;
 mod limit;
+mod series;
 
 use std::sync::Arc;
 

@@ -1,0 +1,184 @@
+//! Points on their way into chunks, and counts on their way out.
+//!
+//! Numbers in, numbers out: no clock, no connection. The forms of a chunk are described in
+//! `lua/series_add.lua`.
+
+use std::{fmt::Write as _, sync::Arc};
+
+use crate::{
+    engine::step::Point,
+    series::resolution::{Grid, MAX_COUNT},
+    time::Timestamp,
+};
+
+/// What one bucket gains. Ordered so that the buckets of a chunk come together, by slot.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Gain {
+    pub key: Arc<str>,
+    /// In seconds.
+    pub step: u64,
+    pub chunk: i64,
+    pub slot: usize,
+    /// How many the chunk has.
+    pub slots: i64,
+    pub n: u64,
+    /// How long the chunk is to live, in milliseconds, if this is its first.
+    pub ttl: u128,
+}
+
+impl Gain {
+    fn same_chunk(&self, other: &Self) -> bool {
+        (&self.key, self.step, self.chunk) == (&other.key, other.step, other.chunk)
+    }
+}
+
+/// What points come to in every resolution that still keeps their buckets.
+pub(super) fn gains(grid: &Grid, points: &[Point], now: Timestamp) -> Vec<Gain> {
+    let mut gains = Vec::with_capacity(points.len() * grid.resolutions.len());
+    for point in points {
+        for resolution in &grid.resolutions {
+            let bucket = resolution.bucket(point.at);
+            if !resolution.keeps(bucket, now) {
+                continue;
+            }
+            let (chunk, slot) = resolution.place(bucket);
+            gains.push(Gain {
+                key: point.key.clone(),
+                step: resolution.step.as_secs(),
+                chunk,
+                slot,
+                slots: resolution.slots(),
+                n: point.n,
+                // A chunk that holds a kept bucket has time left; a started millisecond counts.
+                ttl: resolution.lifetime(chunk, now).unwrap_or_default().as_millis() + 1,
+            });
+        }
+    }
+    merge(gains)
+}
+
+/// One gain for each bucket, in order.
+pub(super) fn merge(mut gains: Vec<Gain>) -> Vec<Gain> {
+    gains.sort_unstable();
+    gains.dedup_by(|next, kept| {
+        let same = kept.same_chunk(next) && kept.slot == next.slot;
+        if same {
+            kept.n = kept.n.saturating_add(next.n).min(MAX_COUNT);
+            kept.ttl = kept.ttl.max(next.ttl);
+        }
+        same
+    });
+    gains
+}
+
+/// The chunks of merged gains, each with its argument for `series_add.lua`. The first gain names the chunk.
+pub(super) fn arguments(gains: &[Gain]) -> impl Iterator<Item = (&Gain, String)> {
+    gains.chunk_by(Gain::same_chunk).map(|chunk| {
+        let first = &chunk[0];
+        let ttl = chunk.iter().map(|gain| gain.ttl).max().unwrap_or(first.ttl);
+        let mut text = format!("{ttl} {}", first.slots);
+        for gain in chunk {
+            write!(text, " {} {}", gain.slot, gain.n).expect("a string takes what is written");
+        }
+        (first, text)
+    })
+}
+
+/// Visits the slots of a chunk that have a count, in whatever form it is; of anything else none.
+pub(super) fn each(chunk: &[u8], slots: usize, mut visit: impl FnMut(usize, u64)) {
+    if chunk.len() == 8 * slots {
+        let counts = chunk.as_chunks::<8>().0.iter().map(|count| u64::from_be_bytes(*count));
+        counts.enumerate().for_each(|(slot, count)| visit(slot, count));
+    } else if chunk.len() == 4 * slots {
+        let counts = chunk.as_chunks::<4>().0.iter().map(|count| u32::from_be_bytes(*count).into());
+        counts.enumerate().for_each(|(slot, count)| visit(slot, count));
+    } else if let (pairs, []) = chunk.as_chunks::<6>()
+        && chunk.len() < 4 * slots
+    {
+        let pairs = pairs.iter().map(|&[a, b, count @ ..]| (u16::from_be_bytes([a, b]), count));
+        let used =
+            pairs.map(|(slot, count)| (usize::from(slot), count)).take_while(|&(slot, _)| slot < slots);
+        used.for_each(|(slot, count)| visit(slot, u32::from_be_bytes(count).into()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Name,
+        series::resolution::Resolution,
+        time::{days, hours, secs},
+    };
+
+    fn grid() -> Grid {
+        let resolutions = [(secs(10), hours(1)), (days(1), days(100))]
+            .map(|(step, retention)| Resolution::new(step, retention).expect("valid"));
+        Grid { name: Name::new("hits").expect("valid"), resolutions: resolutions.into(), partitions: 1 }
+    }
+
+    fn point(key: &str, secs: i64, n: u64) -> Point {
+        Point { key: key.into(), at: Timestamp::from_secs(secs), n }
+    }
+
+    const NOW: i64 = 7_205;
+
+    fn lines(points: &[Point]) -> Vec<String> {
+        let gains = gains(&grid(), points, Timestamp::from_secs(NOW));
+        let line =
+            |(gain, text): (&Gain, String)| format!("{} {} {}: {text}", gain.key, gain.step, gain.chunk);
+        arguments(&gains).map(line).collect()
+    }
+
+    #[test]
+    fn points_of_one_bucket_are_one_gain() {
+        let points = [point("b", NOW, 1), point("a", NOW, 2), point("b", NOW - 8, 4), point("b", NOW - 4, 8)];
+        let year = days(366).as_millis() + days(100).as_millis() - 7_205_000 + 1;
+        assert_eq!(
+            lines(&points),
+            [
+                "a 10 2: 7195001 360 0 2".to_owned(),
+                format!("a 86400 0: {year} 366 0 2"),
+                "b 10 1: 3595001 360 359 4".to_owned(),
+                "b 10 2: 7195001 360 0 9".to_owned(),
+                format!("b 86400 0: {year} 366 0 13"),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_not_kept_any_more_is_left_out() {
+        let old = NOW - i64::try_from(hours(1).as_secs()).expect("few") - 10;
+        let lines = lines(&[point("k", old, 1)]);
+        assert_eq!(lines.len(), 1);
+        assert!(lines[0].starts_with("k 86400"), "{lines:?}");
+    }
+
+    #[test]
+    fn a_gain_stops_at_the_largest_count() {
+        let huge = u64::MAX / 2 - 5;
+        let gains =
+            gains(&grid(), &[point("k", NOW, huge), point("k", NOW, huge)], Timestamp::from_secs(NOW));
+        assert_eq!(gains[0].n, MAX_COUNT);
+    }
+
+    fn counts(chunk: &[u8], slots: usize) -> Vec<(usize, u64)> {
+        let mut counts = vec![];
+        each(chunk, slots, |slot, n| counts.push((slot, n)));
+        counts.retain(|&(_, n)| n > 0);
+        counts
+    }
+
+    #[test]
+    fn each_form_is_read_and_nothing_else() {
+        let pairs = [0, 1, 0, 0, 0, 5, 0, 9, 255, 255, 255, 255, 255, 255, 0, 0, 0, 0];
+        assert_eq!(counts(&pairs, 10), [(1, 5), (9, u32::MAX.into())]);
+        assert_eq!(counts(&pairs, 9), [(1, 5)], "a slot that there is not");
+        assert_eq!(counts(&[0, 0, 0, 0, 0, 0, 1, 2], 2), [(1, 258)]);
+        let wide = [[0; 8], [0x7f, 255, 255, 255, 255, 255, 255, 255]].concat();
+        assert_eq!(counts(&wide, 2), [(1, MAX_COUNT)]);
+        for other in [0, 5, 17, 41, 42, 60, 81, 1_000] {
+            assert_eq!(counts(&vec![1; other], 10), [], "{other} bytes");
+        }
+    }
+}

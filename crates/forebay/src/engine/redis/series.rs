@@ -1,0 +1,194 @@
+//! Series on a Redis host.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use futures::future::join_all;
+use redis::Value;
+
+use super::{
+    Redis,
+    chunk::{self, Gain},
+    connection::Host,
+    guard,
+    keys::Keys,
+    reply::unexpected,
+    script::Script,
+};
+use crate::{
+    engine::{
+        sequence::{Channel, Doubt, Sent, Sequencer, Stamp},
+        step::{Point, SeriesPart, Span},
+    },
+    error::{Result, Retry},
+    key::Name,
+    series::resolution::Resolution,
+    time::Timestamp,
+};
+
+/// Buckets in one script call: some milliseconds, in which the server does nothing else.
+const FULL: usize = 1_000;
+
+/// Keys in one command that deletes. Only steps far below their retention have more.
+const MOST_DELETED: usize = 10_000;
+
+/// The writers of this process, by series and partition. The lock protects the map, for one look-up at a time.
+#[derive(Debug, Default)]
+pub(super) struct Writers(Mutex<HashMap<(Name, u16), Arc<Sequencer<Partition>>>>);
+
+/// One partition of a series, and where it is kept.
+#[derive(Debug)]
+pub(super) struct Partition {
+    host: Arc<Host>,
+    keys: Keys,
+    part: SeriesPart,
+}
+
+/// What a script call says after its stamp.
+#[derive(Debug)]
+pub(super) struct Batch {
+    keys: Vec<String>,
+    arguments: Vec<String>,
+    bytes: usize,
+}
+
+impl Redis {
+    /// More than [`FULL`] buckets are written in several calls, each of them once.
+    pub(crate) async fn series_add(
+        &self,
+        part: &SeriesPart,
+        points: Vec<Point>,
+        now: Timestamp,
+    ) -> Result<()> {
+        let gains = chunk::gains(&part.grid, &points, now);
+        if gains.is_empty() {
+            return Ok(());
+        }
+        let writer = self.series_writer(part);
+        if gains.len() <= FULL {
+            return writer.write(gains).await;
+        }
+        let writes = gains.chunks(FULL).map(|some| writer.write(some.to_vec()));
+        let outcomes = join_all(writes).await;
+        let some = outcomes.iter().any(Result::is_ok);
+        match outcomes.into_iter().collect() {
+            Err::<(), _>(error) if some => Err(error.with_retry(Retry::Unknown)),
+            outcome => outcome,
+        }
+    }
+
+    /// One `MGET`, which sees every chunk at the same moment.
+    pub(crate) async fn series_read(&self, part: &SeriesPart, spans: &[Span<'_>]) -> Result<Vec<Vec<u64>>> {
+        let mut command = redis::cmd("MGET");
+        let mut chunks = vec![];
+        for (place, span) in spans.iter().enumerate().filter(|(_, span)| span.from < span.to) {
+            let Span { key, resolution, from, to } = *span;
+            for chunk in resolution.place(from).0..=resolution.place(to - 1).0 {
+                command.arg(self.keys.series_chunk(part, resolution.step.as_secs(), chunk, key));
+                chunks.push((place, chunk));
+            }
+        }
+        let count = |span: &Span<'_>| usize::try_from(span.to - span.from).unwrap_or(0);
+        let mut counts: Vec<Vec<u64>> = spans.iter().map(|span| vec![0; count(span)]).collect();
+        if chunks.is_empty() {
+            return Ok(counts);
+        }
+        let texts = match self.host.query(&command).await? {
+            Value::Array(texts) if texts.len() == chunks.len() => texts,
+            _ => return Err(unexpected(self.host.name(), "a read of a series")),
+        };
+        for ((place, chunk), text) in chunks.into_iter().zip(texts) {
+            if let Value::BulkString(text) = text {
+                copy(&text, chunk, &spans[place], &mut counts[place]);
+            }
+        }
+        Ok(counts)
+    }
+
+    /// Forgets the chunks in which anything is kept at `now`; older ones expire by themselves.
+    pub(crate) async fn series_delete(&self, part: &SeriesPart, key: &str, now: Timestamp) -> Result<()> {
+        let chunks = |resolution: &Resolution| {
+            let step = resolution.step.as_secs();
+            resolution.kept_chunks(now).map(move |chunk| self.keys.series_chunk(part, step, chunk, key))
+        };
+        let keys: Vec<String> = part.grid.resolutions.iter().flat_map(chunks).collect();
+        for keys in keys.chunks(MOST_DELETED) {
+            let mut command = redis::cmd("UNLINK");
+            command.arg(keys);
+            // Not sent again when in doubt: that would forget what was counted in between.
+            self.host.command(&command).await?;
+        }
+        Ok(())
+    }
+
+    fn series_writer(&self, part: &SeriesPart) -> Arc<Sequencer<Partition>> {
+        let mut writers = self.series_writers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || {
+            let (host, keys) = (self.host.clone(), self.keys.clone());
+            let partition = Partition { host, keys, part: part.clone() };
+            Sequencer::new(partition, self.host.clock().clone())
+        };
+        writers.entry((part.grid.name.clone(), part.index)).or_insert_with(new).clone()
+    }
+}
+
+impl Channel for Partition {
+    type Write = Vec<Gain>;
+    type Answer = ();
+    type Batch = Batch;
+    /// Nothing that a caller has to know.
+    type Outcome = String;
+
+    const FULL: usize = FULL;
+
+    fn weight(gains: &Vec<Gain>) -> usize {
+        gains.len()
+    }
+
+    fn merge<'a>(&self, writes: impl Iterator<Item = &'a Vec<Gain>>) -> Batch {
+        let gains = chunk::merge(writes.flatten().cloned().collect());
+        let mut batch = Batch { keys: vec![self.keys.series_guard(&self.part)], arguments: vec![], bytes: 0 };
+        for (gain, argument) in chunk::arguments(&gains) {
+            let key = self.keys.series_chunk(&self.part, gain.step, gain.chunk, &gain.key);
+            batch.bytes += key.len() + argument.len();
+            batch.keys.push(key);
+            batch.arguments.push(argument);
+        }
+        batch
+    }
+
+    async fn transmit(&self, batch: &Batch, stamp: Stamp, doubt: Option<&Doubt>) -> Sent<String> {
+        let session = match guard::session(&self.host, doubt).await {
+            Ok(session) => session,
+            Err(sent) => return sent,
+        };
+        let mut call = self.host.call(Script::SeriesAdd, batch.keys.len(), batch.bytes);
+        call.command.arg(&batch.keys);
+        guard::stamp(&mut call, stamp, doubt);
+        call.command.arg(&batch.arguments);
+        match guard::send(&self.host, &session, call).await {
+            guard::Answer::Sent(sent) => sent,
+            guard::Answer::Other(..) => {
+                Sent::Refused(unexpected(self.host.name(), "a write to a series").with_retry(Retry::Unknown))
+            }
+        }
+    }
+
+    fn answers(&self, _: &Batch, writes: Vec<Vec<Gain>>, _: String) -> Vec<Result<(), Vec<Gain>>> {
+        writes.iter().map(|_| Ok(())).collect()
+    }
+}
+
+/// Copies the counts of a chunk to where they belong in a span.
+fn copy(text: &[u8], chunk: i64, span: &Span<'_>, counts: &mut [u64]) {
+    let slots = span.resolution.slots();
+    let start = chunk * slots - span.from;
+    chunk::each(text, usize::try_from(slots).expect("slots are positive"), |slot, n| {
+        let place = usize::try_from(start + i64::try_from(slot).expect("at most 3600 slots"));
+        if let Some(count) = place.ok().and_then(|place| counts.get_mut(place)) {
+            *count = n;
+        }
+    });
+}
