@@ -124,8 +124,8 @@ impl Engine {
         ask!(self, it => it.together(takes))
     }
 
-    /// Gives `take.cost` back, never below empty. With `charged`, only into the window of that state:
-    /// what was charged to a window that is over is gone with it.
+    /// Gives `take.cost` back, never below empty. With `charged`, the first number of the state after the charge,
+    /// only as much as that still counts: see [`Rule::refund`](crate::limit::rule::Rule::refund).
     pub(crate) async fn refund(&self, take: Take<'_>, charged: Option<u64>, when: When) -> Result<Taken> {
         on!(self, it => it.refund(take, charged, when).await)
     }

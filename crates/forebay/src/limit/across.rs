@@ -32,16 +32,17 @@ pub struct Decisions {
     /// Each limit's own word, in order. When the whole is denied, `Allow` means that this one would have admitted;
     /// nothing was charged to it.
     pub limits: Vec<Decision>,
-    /// Which windows were charged, for [`give_back`](Self::give_back); empty unless the store charged.
-    charged: Vec<u64>,
+    /// Which windows were charged, for [`give_back`](Self::give_back): one for each limit that the store charged.
+    pub(super) charged: Vec<Option<u64>>,
 }
 
 impl Decisions {
     /// Refunds what an allowed decision charged, as far as its windows still count: what was charged to a window that is
     /// over is gone with it, and giving it back to the next one would admit too much.
     pub(crate) async fn give_back(&self, charges: &[Charge]) -> Result<()> {
-        let refund = async |(charge, &window): (&Charge, &u64)| {
-            charge.limit.refund_into(&charge.key, charge.cost, Some(window)).await.map(|_| ())
+        let refund = async |(charge, window): (&Charge, &Option<u64>)| match window {
+            Some(_) => charge.limit.refund_into(&charge.key, charge.cost, *window).await.map(|_| ()),
+            None => Ok(()),
         };
         futures::future::join_all(charges.iter().zip(&self.charged).map(refund)).await.into_iter().collect()
     }
@@ -54,18 +55,19 @@ impl Forebay {
     /// Takes from several limits, from all or from none (1 to 64, each limit and key once).
     ///
     /// On one host that is one atomic step. Where the keys live on several hosts the charges are made one host
-    /// after the other, and given back when a later one is denied: between the two, others may be denied who
-    /// would have been admitted; never is more admitted than the limits allow. If this process dies between the
-    /// two, its charge stays until the window ends.
+    /// after the other, and given back when a later one denies: between the two, others may be denied who would
+    /// have been admitted; never is more admitted than the limits allow. If this process or a host dies between
+    /// the two, its charge stays until the window ends. A host that does not answer in time is decided by
+    /// [`OnError`] of its own limits; those on other hosts hold.
     ///
     /// # Errors
     /// As [`LimitHandle::take_n`].
     ///
     /// # Cancellation
-    /// Dropping the future may leave the costs charged.
+    /// Dropping the future may leave the costs of the host that was being asked charged; others' are given back.
     ///
     /// # Cost
-    /// One round trip on one host; one for each host otherwise, and one more for each that gives back.
+    /// One round trip on one host; otherwise one for each host, one after the other, and one more if charges go back.
     pub async fn take_all(&self, charges: &[Charge]) -> Result<Decisions> {
         self.take_all_at(charges, When::EngineClock).await
     }
@@ -76,57 +78,30 @@ impl Forebay {
     /// As [`take_all`](Self::take_all).
     pub async fn take_all_at(&self, charges: &[Charge], when: When) -> Result<Decisions> {
         let takes = checked(charges)?;
-        let Some(first) = charges.first() else {
+        if self.engine().together(&takes) {
+            self.take_together(charges, &takes, when).await
+        } else {
+            Box::pin(self.take_apart(charges, &takes, when)).await
+        }
+    }
+
+    /// Takes that one step can do; or what each limit says without the store.
+    pub(super) async fn take_together(
+        &self,
+        charges: &[Charge],
+        takes: &[Take<'_>],
+        when: When,
+    ) -> Result<Decisions> {
+        let (Some(first), Some(deadline)) =
+            (charges.first(), charges.iter().map(|charge| charge.limit.deadline()).min())
+        else {
             return Ok(Decisions { allowed: true, limits: vec![], charged: vec![] });
         };
-        let deadline = charges.iter().map(|charge| charge.limit.deadline()).min().unwrap_or_default();
-        let step = async {
-            if self.engine().together(&takes) {
-                self.engine().take_all(&takes, when).await
-            } else {
-                self.take_across(&takes, when).await
-            }
-        };
-        match in_time(self, deadline, first.limit.name(), step).await {
+        match in_time(self, deadline, first.limit.name(), self.engine().take_all(takes, when)).await {
             Ok(taken) => Ok(decisions(charges, &taken)),
-            Err(error) if is_outage(&error) => self.decide_without_store(charges, when).await,
+            Err(error) if is_outage(&error) => Box::pin(self.decide_without_store(charges, when)).await,
             Err(error) => Err(error),
         }
-    }
-
-    /// Charges take by take; what was charged goes back into its window when a later one is denied.
-    async fn take_across(&self, takes: &[Take<'_>], when: When) -> Result<TakenAll> {
-        let mut done: Vec<Taken> = Vec::with_capacity(takes.len());
-        for take in takes {
-            match self.engine().take(*take, when).await {
-                Ok(taken) if taken.allowed => done.push(taken),
-                Ok(denied) => {
-                    let now = denied.now;
-                    let mut states = self.give_back(takes, &done, when).await;
-                    states.push(denied);
-                    for rest in &takes[states.len()..] {
-                        states.push(self.engine().take(Take { cost: 0, ..*rest }, when).await?);
-                    }
-                    let states = states.into_iter().map(|taken| taken.state).collect();
-                    return Ok(TakenAll { allowed: false, now, states });
-                }
-                Err(error) => {
-                    self.give_back(takes, &done, when).await;
-                    return Err(error);
-                }
-            }
-        }
-        let now = done.last().map_or(0, |taken| taken.now);
-        Ok(TakenAll { allowed: true, now, states: done.into_iter().map(|taken| taken.state).collect() })
-    }
-
-    /// A refund that fails leaves its charge until the window ends, which denies too much and never too little.
-    async fn give_back(&self, takes: &[Take<'_>], done: &[Taken], when: When) -> Vec<Taken> {
-        let mut states = Vec::with_capacity(takes.len());
-        for (take, taken) in takes.iter().zip(done) {
-            states.push(self.engine().refund(*take, Some(taken.state.0), when).await.unwrap_or(*taken));
-        }
-        states
     }
 
     async fn decide_without_store(&self, charges: &[Charge], when: When) -> Result<Decisions> {
@@ -144,7 +119,8 @@ impl Forebay {
                 }
             })
             .collect();
-        Ok(Decisions { allowed: limits.iter().all(Decision::is_allowed), limits, charged: vec![] })
+        let charged = vec![None; charges.len()];
+        Ok(Decisions { allowed: limits.iter().all(Decision::is_allowed), limits, charged })
     }
 }
 
@@ -169,7 +145,7 @@ fn decisions(charges: &[Charge], taken: &TakenAll) -> Decisions {
         let fits = taken.allowed || charge.limit.room(state) >= charge.cost;
         charge.limit.decision(charge.cost, Taken { allowed: fits, now: taken.now, state })
     });
-    let charged = taken.states.iter().filter(|_| taken.allowed).map(|state| state.0).collect();
+    let charged = taken.states.iter().map(|state| taken.allowed.then_some(state.0)).collect();
     Decisions { allowed: taken.allowed, limits: limits.collect(), charged }
 }
 

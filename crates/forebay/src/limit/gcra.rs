@@ -51,9 +51,17 @@ impl TokenBucket {
         State(state.0, state.1 + cost * self.period)
     }
 
-    /// The state after `cost` came back.
-    pub(crate) fn refund(&self, state: State, cost: u64) -> State {
-        State(state.0, state.1.saturating_sub(cost.saturating_mul(self.period)))
+    /// The state after `cost` came back; of one that was charged at a tick, what has not leaked since.
+    ///
+    /// More than that may be somebody else's: the level falls to zero in between, and what has been charged on top
+    /// since then would go as well.
+    pub(crate) fn refund(&self, state: State, cost: u64, charged: Option<u64>) -> State {
+        let leaked = match charged {
+            None => 0,
+            Some(tick) => state.0.checked_sub(tick).map_or(u64::MAX, |ticks| ticks.saturating_mul(self.rate)),
+        };
+        let back = cost.saturating_mul(self.period).saturating_sub(leaked);
+        State(state.0, state.1.saturating_sub(back))
     }
 
     /// Tokens in use, rounded up.

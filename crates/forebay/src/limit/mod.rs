@@ -1,6 +1,7 @@
 //! Quotas and decisions.
 
 mod across;
+mod apart;
 mod decision;
 mod definition;
 mod deny;

@@ -88,10 +88,14 @@ impl Rule {
     }
 
     /// A settled state after `cost` came back; never below empty.
-    pub(crate) fn refund(&self, state: State, cost: u64) -> State {
+    ///
+    /// With `charged`, the first number of the state right after the charge, only as much as that still counts: nothing
+    /// of a window that is over, and of a bucket what has not leaked since.
+    pub(crate) fn refund(&self, state: State, cost: u64, charged: Option<u64>) -> State {
         match self {
+            Self::FixedWindow(_) if charged.is_some_and(|window| window != state.0) => state,
             Self::FixedWindow(_) => FixedWindow::refund(state, cost),
-            Self::TokenBucket(rule) => rule.refund(state, cost),
+            Self::TokenBucket(rule) => rule.refund(state, cost, charged),
         }
     }
 
@@ -250,6 +254,37 @@ mod tests {
                 admitted += u64::from(take(&rule, &mut state, now, 1));
             }
             prop_assert!(u128::from(admitted) * 1_000_000 <= u128::from(burst) * 1_000_000 + u128::from(rate * (now - NOW)));
+        }
+    }
+
+    proptest! {
+        /// Else a charge that was undone late would take somebody else's with it, and admit too much.
+        #[test]
+        fn a_refund_never_leaves_less_than_if_there_had_been_no_charge(
+            rule in rules(), steps in prop::collection::vec((0u64..900_000, 1u64..9), 3..30), undone in any::<prop::sample::Index>(),
+        ) {
+            let undone = undone.index(steps.len());
+            let (mut with, mut without, mut now) = (None, None, NOW);
+            let mut charged = None;
+            for (i, (step, cost)) in steps.into_iter().enumerate() {
+                now += step;
+                let cost = cost.min(rule.quota());
+                let fits = take(&rule, &mut with, now, cost);
+                if i == undone {
+                    charged = with.filter(|_| fits).map(|state| (state.0, cost));
+                } else if fits {
+                    prop_assert!(take(&rule, &mut without, now, cost));
+                }
+            }
+            let Some((window, cost)) = charged else { return Ok(()) };
+            let refunded = rule.refund(rule.settle(with, now), cost, Some(window));
+            prop_assert!(refunded.1 >= rule.settle(without, now).1);
+            // At once it undoes the charge to the last unit.
+            let (mut state, before) = (with, rule.settle(with, now));
+            if take(&rule, &mut state, now, 1) {
+                let after = state.expect("charged");
+                prop_assert_eq!(rule.refund(after, 1, Some(after.0)), before);
+            }
         }
     }
 

@@ -6,14 +6,15 @@ use forebay::{
     Decision, ErrorKind, Forebay, Limit, Result,
     cluster::{Fate, Health, Hosts, RouterKind, Ticket},
     conformance,
-    limit::{LimitHandle, OnError},
+    limit::OnError,
+    time::secs,
 };
 use forebay_testkit::{Redis, Reply as Answer, eventually, unique_prefix, without};
 
 /// Three servers that every test may use and none may harm.
-static SHARED: LazyLock<[Redis; 3]> = LazyLock::new(three);
+pub(crate) static SHARED: LazyLock<[Redis; 3]> = LazyLock::new(three);
 
-fn three() -> [Redis; 3] {
+pub(crate) fn three() -> [Redis; 3] {
     [Redis::start(), Redis::start(), Redis::start()]
 }
 
@@ -28,7 +29,7 @@ fn named(pairs: &[(String, String)]) -> Hosts {
     pairs.iter().fold(Hosts::new(), |hosts, (name, url)| hosts.host(name, url))
 }
 
-async fn open(servers: &[Redis], prefix: &str) -> Result<Forebay> {
+pub(crate) async fn open(servers: &[Redis], prefix: &str) -> Result<Forebay> {
     Forebay::options().prefix(prefix).open_hosts(hosts(servers)).await
 }
 
@@ -39,7 +40,7 @@ fn list(servers: &[Redis]) -> String {
 }
 
 /// A key that lives on the host of this name.
-fn key_on(bay: &Forebay, host: &str) -> String {
+pub(crate) fn key_on(bay: &Forebay, host: &str) -> String {
     let mut keys = (0..).map(|i| format!("{}-{i}", unique_prefix()));
     keys.find(|key| *bay.cluster().route(key).host == *host).expect("each host has slots")
 }
@@ -50,7 +51,7 @@ async fn incr(bay: &Forebay, key: &str) -> Result<i64, forebay::cluster::Command
     map.run().await.get(ticket)
 }
 
-fn health(bay: &Forebay) -> Vec<Health> {
+pub(crate) fn health(bay: &Forebay) -> Vec<Health> {
     bay.cluster().hosts().iter().map(|host| host.health).collect()
 }
 
@@ -62,7 +63,7 @@ async fn three_hosts_keep_the_contract() {
     let prefix = unique_prefix();
     let bay = Forebay::options().prefix(&prefix).open(&list(&*SHARED)).await.expect("opens");
     for case in conformance::cases() {
-        if ["map", "limit", "buffer"].iter().any(|what| case.name.starts_with(what)) {
+        if ["map", "limit", "buffer", "lock"].iter().any(|what| case.name.starts_with(what)) {
             (case.run)(bay.clone()).await;
         }
     }
@@ -80,7 +81,7 @@ async fn keys_spread_over_the_hosts_and_are_where_the_route_says() {
     assert_eq!(slots.iter().map(|&slots| u32::from(slots)).sum::<u32>(), 16_384);
     assert!(slots.iter().all(|slots| (5_460..=5_462).contains(slots)), "{slots:?}");
 
-    let limit = bay.limit(Limit::per_minute("hits", 5)).expect("valid");
+    let limit = bay.limit(Limit::per_minute("hits", 5).deadline(secs(30))).expect("valid");
     let mut seen = [0; 3];
     for i in 0..30 {
         let key = format!("{prefix}-{i}");
@@ -189,10 +190,6 @@ async fn processes_that_start_together_agree() {
     }
 }
 
-fn limit(bay: &Forebay) -> LimitHandle {
-    bay.limit(Limit::per_minute("hits", 1_000).on_error(OnError::Closed)).expect("valid")
-}
-
 /// Nydus and rb fail the whole map; a ring that ejects a host splits its counters in two.
 #[tokio::test]
 async fn a_dead_host_costs_its_own_keys_only_and_comes_back_by_itself() {
@@ -224,7 +221,8 @@ async fn a_dead_host_costs_its_own_keys_only_and_comes_back_by_itself() {
     let of_b = answers.hosts().find(|host| *host.name == *"b").expect("had a part");
     assert_eq!((of_b.commands, of_b.failed), (10, 10));
 
-    let limit = limit(&bay);
+    let closed = Limit::per_minute("hits", 1_000).on_error(OnError::Closed).deadline(secs(30));
+    let limit = bay.limit(closed).expect("valid");
     for (key, name) in keys.iter().zip(NAMES) {
         let Decision::Allow { .. } = limit.take(key).await.expect("answers") else {
             assert_eq!(name, "b");
@@ -289,10 +287,11 @@ async fn a_host_that_hangs_is_left_alone_until_it_answers() {
     let servers = three();
     let bay = open(&servers, "forebay").await.expect("opens");
     let (silent, sound) = (key_on(&bay, "a"), key_on(&bay, "c"));
-    let limit = limit(&bay);
+    let limit = bay.limit(Limit::per_minute("hits", 1_000)).expect("valid");
+    let patient = bay.limit(Limit::per_minute("hits", 1_000_000).deadline(secs(30))).expect("valid");
     servers[0].pause();
     eventually("the silence to be noticed", async || {
-        assert!(limit.take(&sound).await.expect("answers").is_allowed());
+        assert!(!patient.take(&sound).await.expect("answers").is_degraded());
         let _ = limit.take(&silent).await;
         health(&bay)[0] == Health::Down
     })

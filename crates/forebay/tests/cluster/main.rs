@@ -1,4 +1,5 @@
 //! Plain commands, and several hosts, against real servers.
 
+mod across;
 mod hosts;
 mod map;

@@ -8,7 +8,7 @@ use crate::{
     engine::step::Take,
     key::Name,
     limit::rule::Rule,
-    time::{Timestamp, When, mins, secs},
+    time::{Timestamp, When, millis, mins, secs},
 };
 
 fn window(limit: u64) -> Rule {
@@ -107,6 +107,24 @@ pub(super) async fn refund_and_reset_give_back(bay: Forebay) {
     assert!(takes(&bay, &limit, rule, 3, at(secs(0))).await);
     bay.engine().reset(take).await.unwrap();
     assert!(takes(&bay, &limit, rule, 3, at(secs(0))).await);
+}
+
+/// A bucket has no windows, but what has leaked is gone: giving it back as well would be somebody else's.
+pub(super) async fn a_late_refund_gives_back_what_still_counts(bay: Forebay) {
+    let (limit, rule) = (fresh("late"), Rule::token_bucket(10, secs(1), 10).unwrap());
+    let take = |cost| Take { limit: &limit, key: "k", rule, cost };
+    let used_after = async |ago| {
+        bay.engine().reset(take(1)).await.unwrap();
+        let charged = bay.engine().take(take(4), at(secs(0))).await.unwrap();
+        let other = bay.engine().take(take(6), at(ago)).await.unwrap();
+        assert!(charged.allowed && other.allowed);
+        let refunded = bay.engine().refund(take(4), Some(charged.state.0), at(ago)).await.unwrap();
+        rule.used(refunded.state)
+    };
+    assert_eq!(used_after(secs(0)).await, 6);
+    // Two of the four have leaked: eight were in use, and six of them are the other's.
+    assert_eq!(used_after(millis(200)).await, 6);
+    assert_eq!(used_after(secs(1)).await, 6, "all of it has leaked");
 }
 
 pub(super) async fn a_zero_cost_only_looks(bay: Forebay) {

@@ -60,6 +60,7 @@ cases! {
         many_tasks_never_exceed_a_limit,
         take_all_charges_all_or_none,
         refund_and_reset_give_back,
+        a_late_refund_gives_back_what_still_counts,
         a_zero_cost_only_looks,
     }
     buffer {

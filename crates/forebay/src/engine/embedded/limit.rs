@@ -113,10 +113,10 @@ impl Embedded {
         let now = self.limit_time(when)?;
         let hash = hash_pair(take.limit.as_str(), take.key);
         let mut shard = self.limits.lock(hash);
-        let mut state = take.rule.settle(stored(&shard, hash, take), now);
-        // Nothing in use, nothing to give back: a refund does not make a key.
-        if state.1 > 0 && charged.is_none_or(|window| window == state.0) {
-            state = take.rule.refund(state, take.cost);
+        let settled = take.rule.settle(stored(&shard, hash, take), now);
+        let state = take.rule.refund(settled, take.cost, charged);
+        // Nothing came back: a refund does not make a key.
+        if state != settled {
             self.store(&mut shard, hash, take, state, now, when);
         }
         Ok(Taken { allowed: true, now, state })

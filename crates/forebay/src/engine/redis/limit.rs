@@ -49,10 +49,7 @@ impl Redis {
     pub(crate) async fn refund(&self, take: Take<'_>, charged: Option<u64>, when: When) -> Result<Taken> {
         let argument = wire::refund(&take.rule, explicit(when)?, take.cost, charged);
         let (now, before) = Box::pin(self.one_key(Script::Refund, &take, argument)).await?;
-        let mut state = take.rule.settle(Some(before), now);
-        if charged.is_none_or(|window| window == state.0) {
-            state = take.rule.refund(state, take.cost);
-        }
+        let state = take.rule.refund(take.rule.settle(Some(before), now), take.cost, charged);
         Ok(Taken { allowed: true, now, state })
     }
 

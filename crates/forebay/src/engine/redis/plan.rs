@@ -210,7 +210,7 @@ impl Plan {
             if charge.cost > charge.rule.room(states[entry]) {
                 // Take back what the charges before this one did.
                 for (charge, &entry) in charges.iter().zip(places).take(i) {
-                    states[entry] = charge.rule.refund(states[entry], charge.cost);
+                    states[entry] = charge.rule.refund(states[entry], charge.cost, None);
                 }
                 return Ok(Verdict { allowed: false, now });
             }

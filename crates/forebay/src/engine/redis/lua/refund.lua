@@ -3,7 +3,7 @@
 -- KEYS[1]  as take_window.lua or take_tokens.lua says.
 -- ARGV[1]  packed, little endian: the time in µs since 1970 (i8; negative: this server's clock), the cost
 --          (u8), the window or tick that was charged, or -1 for whatever is there (i8), and the rule as in
---          take_all.lua.
+--          take_all.lua. Of a window that is over nothing comes back, of a bucket what has not leaked since.
 -- Example  EVALSHA <sha> 1 forebay:window:hits:{42} <-1, 1, -1, 1, 60000000, 0, 20>
 -- Reply    one string: the time that decided (u8), then the two integers as they were.
 
@@ -20,13 +20,14 @@ local state = redis.call('GET', key)
 if not state or #state ~= 16 then return pack('<I8', now) .. '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' end
 
 local seen, before = read('<I8I8', state)
-local level, unit, left = before, 1, nil
+local level, back, left = before, cost, nil
 if kind == 1 then
   local length, offset = read('<I8I8', arg, pos)
   local index = now + offset
   index = (index - index % length) / length
   if seen < index then seen, level = index, 0 end
   left = (seen + 2) * length - offset - now
+  if charged >= 0 and charged ~= seen then back = 0 end
 else
   local rate, period, _, tick = read('<I8I8I8I8', arg, pos)
   local ticks = (now - now % tick) / tick
@@ -35,11 +36,16 @@ else
     if level < 0 then level = 0 end
     seen = ticks
   end
-  unit = period
+  back = cost * period
+  if charged > seen then
+    back = 0
+  elseif charged >= 0 then
+    back = back - (seen - charged) * rate
+  end
   left = (seen + math.ceil(level / rate) + period) * tick - now
 end
-if level > 0 and (charged < 0 or charged == seen) then
-  level = level - cost * unit
+if level > 0 and back > 0 then
+  level = level - back
   if level < 0 then level = 0 end
   if not here then left = left + 60000000 end
   redis.call('SET', key, pack('<I8I8', seen, level), 'PX', string.format('%d', left / 1000 + 1))

@@ -53,7 +53,8 @@ fn take(rules: &[(Name, Rule)], charge: Charge) -> Take<'_> {
 enum Step {
     Take(Charge),
     All(Vec<Charge>),
-    Refund(Charge, bool),
+    /// Of what was charged so many windows or ticks ago, or of whatever is there.
+    Refund(Charge, Option<u64>),
     Reset(Charge),
 }
 
@@ -61,9 +62,13 @@ fn steps() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => charges().prop_map(Step::Take),
         3 => vec(charges(), 0..5).prop_map(Step::All),
-        2 => (charges(), any::<bool>()).prop_map(|(charge, charged)| Step::Refund(charge, charged)),
+        2 => (charges(), ago()).prop_map(|(charge, ago)| Step::Refund(charge, ago)),
         1 => charges().prop_map(Step::Reset),
     ]
+}
+
+fn ago() -> impl Strategy<Value = Option<u64>> {
+    prop_oneof![Just(None), (0u64..3).prop_map(Some), (0u64..300_000).prop_map(Some)]
 }
 
 /// Forward mostly, back at times, far at times.
@@ -106,10 +111,10 @@ async fn same(rules: &[(Name, Rule)], redis: &Redis, embedded: &Embedded, step: 
             let (a, b) = (redis.take_all(&takes, when).await, embedded.take_all(&takes, when).await);
             assert_eq!(a.expect("answers"), b.expect("answers"), "{step:?} at {when:?}");
         }
-        Step::Refund(charge, charged) => {
+        Step::Refund(charge, ago) => {
             let take = take(rules, *charge);
             let look = embedded.take(Take { cost: 0, ..take }, when).await.expect("answers");
-            let charged = charged.then_some(look.state.0);
+            let charged = ago.map(|ago| look.state.0.saturating_sub(ago));
             let (a, b) =
                 (redis.refund(take, charged, when).await, embedded.refund(take, charged, when).await);
             assert_eq!(a.expect("answers"), b.expect("answers"), "{step:?} at {when:?}");
