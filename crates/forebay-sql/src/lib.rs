@@ -51,7 +51,9 @@ mod dead;
 mod options;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod totals;
 
 pub use options::{Migrate, Missing, Options};
 #[cfg(feature = "sqlite")]
 pub use sqlite::Sqlite;
+pub use totals::Totals;

@@ -11,5 +11,6 @@ mod plan;
 mod sink;
 mod statement;
 mod survey;
+mod totals;
 
 pub use sink::Sqlite;

@@ -11,7 +11,7 @@ use std::{
 use super::{
     definition::Series,
     query::{RangePlan, Run, plan_range, plan_sum},
-    resolution::Grid,
+    resolution::{Grid, Resolution},
 };
 use crate::{
     bay::Forebay,
@@ -140,8 +140,22 @@ impl SeriesHandle {
     /// # Cost
     /// One round trip. Reads coarse buckets inside and fine ones at the edges: a day of 10 s buckets is some 200.
     pub async fn sum_between(&self, key: impl AsRef<str>, from: Timestamp, to: Timestamp) -> Result<u64> {
+        self.sum_as_of(key, from, to, self.bay.clock().now()).await
+    }
+
+    /// As [`sum_between`](Self::sum_between), as though it were `now`: what is still kept, and how finely, is told from
+    /// that. For replays of old traffic.
+    ///
+    /// # Errors
+    /// As [`sum_between`](Self::sum_between).
+    pub async fn sum_as_of(
+        &self,
+        key: impl AsRef<str>,
+        from: Timestamp,
+        to: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64> {
         let key = self.key(key.as_ref())?;
-        let now = self.bay.clock().now();
         let runs = plan_sum(&self.grid.resolutions, from, to.min(now.plus(MAX_AHEAD)), now);
         let buckets: i64 = runs.iter().map(|run| run.buckets.end - run.buckets.start).sum();
         if buckets > MAX_BUCKETS {
@@ -208,6 +222,11 @@ impl SeriesHandle {
     /// The series' name.
     pub fn name(&self) -> &Name {
         &self.grid.name
+    }
+
+    /// Its resolutions, from the finest to the coarsest.
+    pub fn resolutions(&self) -> &[Resolution] {
+        &self.grid.resolutions
     }
 
     async fn read(&self, key: &str, runs: &[Run]) -> Result<Vec<Vec<u64>>> {
