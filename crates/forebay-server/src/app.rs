@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use anyhow::{Context, Result};
 use forebay::{
     Clock, Event, Forebay, Name,
-    buffer::{BufferHandle, Flushing},
+    buffer::{BufferHandle, Flusher, Flushing},
     event::EventHandle,
     limit::LimitHandle,
     series::SeriesHandle,
     sink::{Sink, SinkError},
 };
-use forebay_sql::Sqlite;
+use forebay_sql::{Sqlite, Totals};
 use tokio::sync::watch;
 
 use crate::{
@@ -123,9 +123,18 @@ impl App {
     /// # Errors
     /// When the store or the database cannot be opened.
     pub async fn open(config: &Config) -> Result<Self> {
+        Self::open_on(config, Clock::system()).await
+    }
+
+    /// As [`open`](Self::open), with another clock for the store: in a replay, one that follows the log. Deadlines and
+    /// the database's ledger stay with the machine's.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_on(config: &Config, store_clock: Clock) -> Result<Self> {
         let clock = Clock::system();
         let bay =
-            Forebay::options().prefix(&config.prefix).clock(clock.clone()).open(config.store.reveal()).await;
+            Forebay::options().prefix(&config.prefix).clock(store_clock).open(config.store.reveal()).await;
         let bay = bay.with_context(|| format!("opening the store {}", config.store))?;
         let database = Database::open(&config.database).await?;
         let metrics = Metrics::default();
@@ -165,14 +174,31 @@ impl App {
     /// # Errors
     /// When a table is not as its buffer needs it; the message says how to mend it.
     pub async fn start_flushing(&self, config: &BTreeMap<Name, BufferConfig>) -> Result<Vec<Flushing>> {
-        let mut running = vec![];
+        Ok(self.prepare(config).await?.into_iter().map(Flusher::spawn).collect())
+    }
+
+    /// Checks the table of every buffer and names the database to it. Whoever does not spawn what this returns flushes
+    /// by hand.
+    ///
+    /// # Errors
+    /// As [`start_flushing`](Self::start_flushing).
+    pub async fn prepare(&self, config: &BTreeMap<Name, BufferConfig>) -> Result<Vec<Flusher>> {
+        let mut flushers = vec![];
         for (name, buffer) in config {
             let handle = &self.buffers.declared(name).handle;
             let sink = self.metrics.sink(self.database.sink(buffer, &self.clock), name, &self.clock);
             let flusher = handle.flush_to(sink).every(buffer.flush_every).prepare().await;
-            running.push(flusher.with_context(|| format!("preparing buffer {name}"))?.spawn());
+            flushers.push(flusher.with_context(|| format!("preparing buffer {name}"))?);
         }
-        Ok(running)
+        Ok(flushers)
+    }
+
+    /// Adds up the table of a buffer.
+    ///
+    /// # Errors
+    /// When the database does not answer, or the table does not fit.
+    pub async fn totals(&self, buffer: &BufferConfig) -> Result<Totals, SinkError> {
+        self.database.totals(buffer, &self.clock).await
     }
 
     /// The store.
@@ -273,12 +299,14 @@ impl Database {
 
     /// The sink of one buffer.
     fn sink(&self, config: &BufferConfig, clock: &Clock) -> Arc<dyn Sink> {
-        let mut options = forebay_sql::Options::new().clock(clock.clone());
-        options = config.migrate.into_iter().fold(options, forebay_sql::Options::migrate);
-        options = config.missing.into_iter().fold(options, forebay_sql::Options::missing);
-        options = config.ledger_retention.into_iter().fold(options, forebay_sql::Options::ledger_retention);
         match self {
-            Self::Sqlite(database) => Arc::new(database.with(options)),
+            Self::Sqlite(database) => Arc::new(database.with(options(config, clock))),
+        }
+    }
+
+    async fn totals(&self, config: &BufferConfig, clock: &Clock) -> Result<Totals, SinkError> {
+        match self {
+            Self::Sqlite(database) => database.with(options(config, clock)).totals(&config.schema).await,
         }
     }
 
@@ -287,4 +315,12 @@ impl Database {
             Self::Sqlite(database) => database.ping().await,
         }
     }
+}
+
+/// How a buffer wants its table treated.
+fn options(config: &BufferConfig, clock: &Clock) -> forebay_sql::Options {
+    let mut options = forebay_sql::Options::new().clock(clock.clone());
+    options = config.migrate.into_iter().fold(options, forebay_sql::Options::migrate);
+    options = config.missing.into_iter().fold(options, forebay_sql::Options::missing);
+    config.ledger_retention.into_iter().fold(options, forebay_sql::Options::ledger_retention)
 }

@@ -6,6 +6,7 @@
 pub mod app;
 pub mod chart;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod http;
 pub mod metrics;

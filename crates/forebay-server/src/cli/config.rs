@@ -39,10 +39,18 @@ impl ConfigArgs {
             database: self.database.clone(),
             insecure: self.insecure,
         };
-        // A variable that is not UTF-8 is one that is not set: no field could take it.
-        load(&options, &|name| std::env::var(name).ok()).map_err(|mistakes| {
-            let plural = if mistakes.count() == 1 { "" } else { "s" };
-            anyhow!("{} mistake{plural} in the configuration\n{mistakes}", mistakes.count())
-        })
+        read(&options)
     }
+}
+
+/// Reads the configuration that flags and environment lead to.
+///
+/// # Errors
+/// All its mistakes, one a line.
+pub(super) fn read(options: &Options) -> Result<Config> {
+    // A variable that is not UTF-8 is one that is not set: no field could take it.
+    load(options, &|name| std::env::var(name).ok()).map_err(|mistakes| {
+        let plural = if mistakes.count() == 1 { "" } else { "s" };
+        anyhow!("{} mistake{plural} in the configuration\n{mistakes}", mistakes.count())
+    })
 }

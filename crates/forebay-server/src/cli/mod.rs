@@ -5,6 +5,8 @@
 mod check_config;
 mod config;
 mod init;
+mod remote;
+mod replay;
 mod serve;
 
 use std::{io::Write, process::ExitCode};
@@ -32,6 +34,7 @@ const EXAMPLES: &str = "\
 Examples:
   forebay serve                          run the built-in example on http://127.0.0.1:7070
   forebay init                           write it to ./forebay.toml, commented
+  forebay replay access.log --event hit --key ip    what these limits would have done to this traffic
   forebay check-config                   list every mistake in ./forebay.toml
 
 Exit status: 0 done, 1 denied or held by another, 2 or more: error.";
@@ -41,6 +44,7 @@ enum Command {
     Serve(serve::Args),
     CheckConfig(check_config::Args),
     Init(init::Args),
+    Replay(replay::Args),
 }
 
 /// Runs the command that the arguments name, and says how it went.
@@ -49,6 +53,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Init(args) => init::run(&args),
+        Command::Replay(args) => replay::run(&args),
     };
     answer.unwrap_or_else(|error| {
         complain(&format!("error: {error:#}"));

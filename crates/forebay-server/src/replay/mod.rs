@@ -8,17 +8,26 @@
 //!
 //! A line is an access log line unless it begins with `{`; then it is a JSON object. What cannot be
 //! read is counted and skipped, and never ends a replay; only a failing file does.
+//!
+//! Where the events go: [`Run`] is an event of a store that this process has open, [`Remote`] a running server.
+//! Both leave [`Counts`], of which a [`Summary`] is made.
 
+mod count;
 mod fault;
 mod feed;
 mod input;
+mod kept;
 mod key;
 mod lines;
 pub mod log;
 pub mod ndjson;
 mod order;
 mod reader;
+mod remote;
+mod run;
+mod summary;
 
+pub use count::{Counts, KeyCounts, LimitedKey};
 pub use fault::{BadLine, Fault};
 pub use feed::{Batch, Feed};
 pub use input::{Input, Source};
@@ -26,6 +35,9 @@ pub use key::KeyField;
 pub use lines::{Line, Lines, MAX_LINE};
 pub use order::Reorder;
 pub use reader::{Reader, Step, Tally, survey};
+pub use remote::Remote;
+pub use run::{Run, SeriesSum, Target};
+pub use summary::{BufferTotal, SeriesTotal, Summary};
 
 use forebay::Timestamp;
 

@@ -2,4 +2,5 @@
 
 mod config;
 mod process;
+mod replay;
 mod serve;

@@ -1,7 +1,7 @@
 //! The program in a process of its own.
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
     path::Path,
     process::{Child, ChildStdout, Command, Output, Stdio},
     sync::mpsc,
@@ -26,6 +26,15 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_forebay");
 /// Runs a command to its end, in `dir`, with nothing of Forebay's in the environment.
 pub(crate) fn run(dir: &Path, args: &[&str]) -> Output {
     command(PROGRAM, dir).args(args).output().expect("the program runs")
+}
+
+/// As [`run`], with `input` on its standard input.
+pub(crate) fn run_with_input(dir: &Path, args: &[&str], input: &[u8]) -> Output {
+    let mut command = command(PROGRAM, dir);
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut program = command.spawn().expect("the program runs");
+    program.stdin.take().expect("piped").write_all(input).expect("it reads all");
+    program.wait_with_output().expect("an output")
 }
 
 fn command(program: &str, dir: &Path) -> Command {

@@ -1,0 +1,330 @@
+//! `forebay replay`.
+
+use std::{
+    fs::File,
+    io::Write,
+    path::PathBuf,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use anyhow::{Context, Result, anyhow};
+use forebay::{Clock, ManualClock, Name, Timestamp, buffer::Merge, event::Cell};
+use forebay_sql::Totals;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::{FAILED, block_on, complain, config, remote, say};
+use crate::{
+    app::App,
+    chart::{self, Timeline},
+    config::{BufferConfig, Config, EventConfig, Options},
+    http::Problem,
+    replay::{
+        BufferTotal, Counts, Feed, KeyField, Remote, Run, SeriesTotal, Source, Summary, Tally, Target, survey,
+    },
+    text::Span,
+};
+
+/// Replay a log: what would these limits have done to this traffic?
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  forebay replay access.log.gz --event hit --key ip
+  forebay replay access.log --event hit --key path --config try.toml --plot out.svg
+  zcat *.gz | forebay replay - --event hit --key user.id --json
+  forebay replay access.log --event hit --key ip --database sqlite:out.db
+  forebay replay access.log --event hit --key ip --rebase now --server http://127.0.0.1:7070 --speed 10
+
+A line is an access log line (common or combined format), or a JSON object with a time (time, at, timestamp, ts or
+@timestamp). Gzip is told by its first bytes. The log's own time is the clock: limits, series and expiry go by it.
+--key is one of ip, user, method, path, status, referer and agent, or a member of a JSON line (a.b is b of a).
+
+It runs on a store of its own in memory and a database of its own in memory, whatever the configuration says, unless
+--store or --database name others. To a --server, limits go by the server's clock, and --speed says how fast.
+
+Afterwards the buffers are flushed, and database and series are compared with what was accepted.
+Exit status: 0 done, 2 they do not agree, or it could not be done.")]
+pub(super) struct Args {
+    /// The log; - reads standard input
+    #[arg(value_name = "FILE")]
+    file: String,
+    /// The event that every line is
+    #[arg(long)]
+    event: String,
+    /// The field of a line that is its key
+    #[arg(long, value_name = "FIELD")]
+    key: KeyField,
+    /// The configuration file [env: FOREBAY_CONFIG] [default: ./forebay.toml, else the built-in example]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where counters live [default: memory:]
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// Where buffers flush to [default: sqlite::memory:]
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
+    /// How much too late a line may come and still be put in order
+    #[arg(long, value_name = "SPAN", default_value = "60s")]
+    reorder: Span,
+    /// Shift the log by whole minutes, so that it ends in this one; reads it twice
+    #[arg(long, value_enum)]
+    rebase: Option<Rebase>,
+    /// Draw what was allowed and limited over time
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
+    /// Send it to a running server instead
+    #[arg(long, value_name = "URL", conflicts_with_all = ["store", "database", "config"])]
+    server: Option<String>,
+    /// How many times as fast as the log, with --server
+    #[arg(long, value_name = "FACTOR", requires = "server", default_value = "1", value_parser = speed)]
+    speed: f64,
+    /// Print the summary as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a log is shifted to.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Rebase {
+    /// So that its last line is now
+    Now,
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(speed) if (0.001..=1e9).contains(&speed) => Ok(speed),
+        _ => Err("a factor from 0.001 to 1000000000, such as 10".to_owned()),
+    }
+}
+
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    let source = Source::from(args.file.as_str());
+    // Before the work: a picture that cannot be written should not cost an hour.
+    let plot = args.plot.as_ref().map(|path| {
+        File::create(path).with_context(|| format!("writing {}", path.display())).map(|file| (path, file))
+    });
+    let plot = plot.transpose()?;
+    let shift = match args.rebase {
+        Some(Rebase::Now) => shift_to(Clock::system().now(), &source, args)?,
+        None => 0,
+    };
+    let replayed = match &args.server {
+        Some(url) => block_on(send(args, &source, url, shift))?,
+        None => block_on(replay(args, &source, shift))?,
+    };
+    let Replayed { summary, timeline, failure } = replayed;
+    if let (Some((path, mut file)), Some(timeline)) = (plot, timeline) {
+        let title = format!("{} of {source} by {}", args.event, args.key);
+        let picture = timeline.chart(&title, &chart::Options::default());
+        file.write_all(picture.as_bytes()).with_context(|| format!("writing {}", path.display()))?;
+    }
+    tell(args, &summary)?;
+    if let Some(failure) = failure {
+        return Err(failure.context("the replay ended early"));
+    }
+    Ok(if summary.agree == Some(false) { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
+}
+
+/// What a replay left.
+struct Replayed {
+    summary: Summary,
+    timeline: Option<Timeline>,
+    /// Why it ended before the log did.
+    failure: Option<anyhow::Error>,
+}
+
+/// So many microseconds that the log's last line falls into this minute. Whole minutes, so that a window that divides
+/// one begins where it did, and the limits decide as they did.
+fn shift_to(now: Timestamp, source: &Source, args: &Args) -> Result<i64> {
+    const MINUTE: i64 = 60_000_000;
+    let last = survey(source, args.key.clone(), args.reorder.0)?.last;
+    let Some(last) = last else { return Ok(0) };
+    let distance = now.as_micros().saturating_sub(last.as_micros());
+    Ok(distance.div_euclid(MINUTE) * MINUTE)
+}
+
+async fn replay(args: &Args, source: &Source, shift: i64) -> Result<Replayed> {
+    let options = Options {
+        config: args.config.clone(),
+        store: Some(args.store.clone().unwrap_or_else(|| "memory:".to_owned())),
+        database: Some(args.database.clone().unwrap_or_else(|| "sqlite::memory:".to_owned())),
+        // Nobody listens: what the configuration says of that cannot be wrong.
+        listen: Some("127.0.0.1:0".to_owned()),
+        insecure: true,
+    };
+    let config = config::read(&options)?;
+    let (name, event) = remote::declared("event", &args.event, &config.events)?;
+    let in_process = config.store.scheme() == "memory";
+    let clock = in_process.then(|| ManualClock::at(Timestamp::UNIX_EPOCH));
+    let system = Clock::system();
+    let app = App::open_on(&config, clock.clone().map_or_else(|| system.clone(), Clock::from)).await?;
+    app.prepare(&config.buffers).await?;
+    let before = totals(&app, &config, event).await?;
+
+    let begun = system.monotonic();
+    let counts = Counts::new(event.limits.iter().map(|limit| limit.name.clone()));
+    let mut run = Run::new(target(&app, name, event, clock)?, counts, shift);
+    run.timeline = args.plot.as_ref().map(|_| Timeline::default());
+    let (mut feed, bar) = open(args, source)?;
+    let ended = run.all(&mut feed, |tally| bar.show(tally)).await;
+    bar.finish();
+    // Also after a failure: what was accepted should be where it belongs.
+    let flushed = run.flush().await;
+    let elapsed = system.monotonic().saturating_sub(begun);
+
+    let mut summary = Summary::new(&run.counts, &run.tally, shift, elapsed);
+    if flushed.is_ok() {
+        compare(&mut summary, &app, &config, event, &before, &run, in_process).await?;
+    }
+    app.bay().close().await?;
+    let failure = ended.and(flushed.map(|_| ())).err().map(anyhow::Error::from);
+    Ok(Replayed { summary, timeline: run.timeline, failure })
+}
+
+/// Adds to the summary what database and series have, and whether that is what was accepted.
+async fn compare(
+    summary: &mut Summary,
+    app: &App,
+    config: &Config,
+    event: &EventConfig,
+    before: &[Totals],
+    run: &Run,
+    in_process: bool,
+) -> Result<()> {
+    let mut agree = true;
+    let after = totals(app, config, event).await?;
+    for ((used, before), after) in event.buffers.iter().zip(before).zip(after) {
+        let buffer = &config.buffers[&used.name];
+        let mut sums = std::collections::BTreeMap::new();
+        for (place, column) in counting(buffer, &used.columns) {
+            let sum = |totals: &Totals| totals.sums.get(place).copied().flatten().unwrap_or(0);
+            let grown = sum(&after).saturating_sub(sum(before));
+            agree &= i64::try_from(summary.accepted) == Ok(grown);
+            sums.insert(column, grown);
+        }
+        let dead = app
+            .buffers
+            .find(used.name.as_str())
+            .map_err(|error| problem(&error))?
+            .handle
+            .stats()
+            .await?
+            .dead_rows;
+        let (buffer, table) = (used.name.to_string(), buffer.schema.table.to_string());
+        summary.buffers.push(BufferTotal { buffer, table, rows: after.rows, dead, sums });
+    }
+    for (name, series) in event.series.iter().zip(run.series_sums().await?) {
+        let (least, most) = series.expected;
+        // A store that others share may have had hits of these keys before.
+        agree &= series.sum >= least && (series.sum <= most || !in_process);
+        let expired = summary.accepted.saturating_sub(series.sum.max(least));
+        summary.series.push(SeriesTotal { series: name.to_string(), sum: series.sum, expired });
+    }
+    summary.agree = (!event.buffers.is_empty() || !event.series.is_empty()).then_some(agree);
+    Ok(())
+}
+
+/// The columns that count hits, by their place in the schema.
+fn counting<'a>(
+    buffer: &'a BufferConfig,
+    columns: &'a [(String, Cell)],
+) -> impl Iterator<Item = (usize, String)> + 'a {
+    let schema = &buffer.schema;
+    let hits = columns.iter().filter(|(_, cell)| *cell == Cell::N);
+    let place = |(name, _): &(String, Cell)| Some((schema.position(name)?, name.clone()));
+    hits.filter_map(place).filter(|(place, _)| schema.columns[*place].merge == Merge::Sum)
+}
+
+async fn totals(app: &App, config: &Config, event: &EventConfig) -> Result<Vec<Totals>> {
+    let mut totals = vec![];
+    for used in &event.buffers {
+        totals.push(app.totals(&config.buffers[&used.name]).await?);
+    }
+    Ok(totals)
+}
+
+fn target(app: &App, name: &Name, event: &EventConfig, clock: Option<ManualClock>) -> Result<Target> {
+    let series = event.series.iter().map(|name| app.series.find(name.as_str()).map(|s| s.handle.clone()));
+    let buffers = event.buffers.iter().map(|b| app.buffers.find(b.name.as_str()).map(|b| b.handle.clone()));
+    Ok(Target {
+        event: app.events.find(name.as_str()).map_err(|error| problem(&error))?.handle.clone(),
+        buffers: buffers.collect::<Result<_, _>>().map_err(|error| problem(&error))?,
+        series: series.collect::<Result<_, _>>().map_err(|error| problem(&error))?,
+        clock,
+    })
+}
+
+fn problem(problem: &Problem) -> anyhow::Error {
+    anyhow!("{}", problem.detail())
+}
+
+async fn send(args: &Args, source: &Source, url: &str, shift: i64) -> Result<Replayed> {
+    let event = Name::new(&args.event)?;
+    let client = remote::client(url)?;
+    let clock = Clock::system();
+    let begun = clock.monotonic();
+    let mut remote = Remote::new(client, &event, args.speed, shift);
+    remote.timeline = args.plot.as_ref().map(|_| Timeline::default());
+    let (mut feed, bar) = open(args, source)?;
+    let ended = remote.all(&mut feed, |tally| bar.show(tally)).await;
+    bar.finish();
+    let elapsed = clock.monotonic().saturating_sub(begun);
+    let mut summary = Summary::new(&remote.counts, &remote.tally, shift, elapsed);
+    summary.failed = remote.failed;
+    Ok(Replayed { summary, timeline: remote.timeline, failure: ended.err() })
+}
+
+fn tell(args: &Args, summary: &Summary) -> Result<()> {
+    if args.json {
+        say(&serde_json::to_string_pretty(summary)?);
+        return Ok(());
+    }
+    for line in &summary.bad_lines {
+        complain(&format!("skipped {line}"));
+    }
+    for refusal in &summary.refusals {
+        complain(&format!("refused {refusal}"));
+    }
+    say(summary.to_string().trim_end());
+    Ok(())
+}
+
+fn open(args: &Args, source: &Source) -> Result<(Feed, Bar)> {
+    let input = source.open()?;
+    let bar = Bar::new(input.size(), input.taken());
+    let feed = Feed::start(input, args.key.clone(), args.reorder.0)?;
+    Ok((feed, bar))
+}
+
+/// Shows how far it is, on a terminal.
+struct Bar {
+    bar: ProgressBar,
+    taken: Arc<AtomicU64>,
+}
+
+impl Bar {
+    fn new(size: Option<u64>, taken: Arc<AtomicU64>) -> Self {
+        // Draws nothing unless stderr is a terminal.
+        let bar = ProgressBar::with_draw_target(size, ProgressDrawTarget::stderr());
+        let style = match size {
+            Some(_) => "{wide_bar} {percent}% {msg} lines, {eta} left",
+            None => "{spinner} {msg} lines, {elapsed}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(style) {
+            bar.set_style(style);
+        }
+        Self { bar, taken }
+    }
+
+    fn show(&self, tally: &Tally) {
+        self.bar.set_message(tally.lines.to_string());
+        self.bar.set_position(self.taken.load(Ordering::Relaxed));
+    }
+
+    fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}

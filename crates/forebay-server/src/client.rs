@@ -1,0 +1,206 @@
+//! A client of the server's HTTP interface, for the command line.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use forebay::{Clock, time::secs};
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    Method, Request, Uri,
+    body::Bytes,
+    client::conn::http1::{SendRequest, handshake},
+    header,
+};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use crate::config::Secret;
+
+/// How long a connection may take to come up.
+const CONNECT: Duration = secs(5);
+
+/// How long an answer may take. A flush of a large buffer takes longest.
+const ANSWER: Duration = secs(300);
+
+/// A server, and the connection to it once there is one.
+///
+/// Speaks plain HTTP/1.1. A request is never sent twice: whoever gets an error instead of an answer cannot know
+/// whether it was carried out.
+#[derive(Debug)]
+pub struct Client {
+    /// What the user called it.
+    url: String,
+    /// Host and port.
+    authority: String,
+    /// What comes before `/v1`, without a slash at its end.
+    prefix: String,
+    token: Option<Secret>,
+    clock: Clock,
+    connection: Option<SendRequest<Full<Bytes>>>,
+}
+
+/// What a server answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The body; null if it was empty.
+    pub body: Value,
+}
+
+impl Client {
+    /// A client of the server at `url`, such as `http://127.0.0.1:7070`, that shows `token`.
+    ///
+    /// # Errors
+    /// When `url` is no plain HTTP URL.
+    pub fn new(url: &str, token: Option<Secret>) -> Result<Self> {
+        let wrong = |why: &str| anyhow!("server {url:?}: {why} (a URL such as http://127.0.0.1:7070)");
+        let uri: Uri = url.parse().map_err(|_| wrong("not a URL"))?;
+        match uri.scheme_str() {
+            Some("http") => {}
+            Some("https") => {
+                return Err(wrong("TLS is not spoken here; use a tunnel, or a proxy on this machine"));
+            }
+            _ => return Err(wrong("lacks http://")),
+        }
+        let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| wrong("lacks a host"))?;
+        if uri.query().is_some() {
+            return Err(wrong("has a query"));
+        }
+        let authority = format!("{host}:{}", uri.port_u16().unwrap_or(80));
+        let prefix = uri.path().trim_end_matches('/').to_owned();
+        let clock = Clock::system();
+        Ok(Self { url: url.to_owned(), authority, prefix, token, clock, connection: None })
+    }
+
+    /// Asks for `path`, which begins with a slash.
+    ///
+    /// # Errors
+    /// When there is no answer. An answer that says no is none.
+    pub async fn get(&mut self, path: &str) -> Result<Answer> {
+        self.send(Method::GET, path, "application/json", vec![]).await
+    }
+
+    /// Sends `body` to `path`.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn post(&mut self, path: &str, content_type: &'static str, body: Vec<u8>) -> Result<Answer> {
+        self.send(Method::POST, path, content_type, body).await
+    }
+
+    async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        kind: &'static str,
+        body: Vec<u8>,
+    ) -> Result<Answer> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.prefix))
+            .header(header::HOST, &self.authority)
+            .header(header::CONTENT_TYPE, kind);
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.reveal()));
+        }
+        let request = request.body(Full::new(body.into())).context("FOREBAY_TOKEN cannot be sent")?;
+        let mut connection = self.connected().await?;
+        let url = &self.url;
+        let answer = async {
+            let answer = connection.send_request(request).await?;
+            let status = answer.status().as_u16();
+            Ok::<_, hyper::Error>((status, answer.into_body().collect().await?.to_bytes()))
+        };
+        let answer = self.clock.timeout(ANSWER, answer).await;
+        let answer = answer.ok_or_else(|| anyhow!("{url}: no answer within {} s", ANSWER.as_secs()))?;
+        let (status, body) = answer.with_context(|| format!("{url}: the connection broke"))?;
+        self.connection = Some(connection);
+        let body = if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&body) };
+        let body = body.with_context(|| format!("{url}: answered {status}, but not as Forebay does"))?;
+        Ok(Answer { status, body })
+    }
+
+    /// The connection there is, or a new one.
+    async fn connected(&mut self) -> Result<SendRequest<Full<Bytes>>> {
+        if let Some(mut connection) = self.connection.take()
+            && connection.ready().await.is_ok()
+        {
+            return Ok(connection);
+        }
+        let (url, authority) = (&self.url, &self.authority);
+        let hint = "start one with: forebay serve; or name another with --server or FOREBAY_SERVER";
+        let stream = match self.clock.timeout(CONNECT, TcpStream::connect(authority)).await {
+            Some(Ok(stream)) => stream,
+            Some(Err(error)) => bail!("no server at {url}: {error}; {hint}"),
+            None => bail!("no server at {url}: no connection within {} s; {hint}", CONNECT.as_secs()),
+        };
+        stream.set_nodelay(true)?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+        // Ends with the sender; what goes wrong is told to whoever waits for an answer.
+        tokio::spawn(async move { drop(connection.await) });
+        Ok(sender)
+    }
+}
+
+impl Answer {
+    /// The body of a success, or of one of the other codes that are `expected`.
+    ///
+    /// # Errors
+    /// The server's own words.
+    pub fn expect(self, expected: &[u16]) -> Result<Value> {
+        if (200..300).contains(&self.status) || expected.contains(&self.status) {
+            return Ok(self.body);
+        }
+        let text = |field: &str| self.body.get(field).and_then(Value::as_str);
+        let said = text("detail").or_else(|| text("title")).unwrap_or("no reason given");
+        let hint = match self.status {
+            401 => "; the token is taken from FOREBAY_TOKEN",
+            _ => "",
+        };
+        bail!("the server answered {}: {said}{hint}", self.status)
+    }
+}
+
+/// `text` as a part of a path or a query.
+pub fn escaped(text: &str) -> String {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let hex = |digit: u8| char::from(HEX[usize::from(digit)]);
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.extend(['%', hex(byte >> 4), hex(byte & 0xf)]);
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_that_cannot_be_meant_is_told_from_one_that_can() {
+        for good in ["http://127.0.0.1:7070", "http://[::1]:7070/", "http://host", "http://host/forebay/"] {
+            assert!(Client::new(good, None).is_ok(), "{good}");
+        }
+        for (bad, why) in [
+            ("127.0.0.1:7070", "lacks http://"),
+            ("https://host", "TLS"),
+            ("http://", "not a URL"),
+            ("http://host/?a=b", "has a query"),
+        ] {
+            let error = Client::new(bad, None).expect_err(bad).to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn keys_of_any_kind_survive_a_query() {
+        assert_eq!(escaped("a-1._~"), "a-1._~");
+        assert_eq!(escaped("&a=b c+%ü"), "%26a%3Db%20c%2B%25%C3%BC");
+    }
+}

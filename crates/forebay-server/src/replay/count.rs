@@ -1,0 +1,125 @@
+//! What a replay comes to.
+
+use std::{cmp::Reverse, collections::HashMap};
+
+use forebay::{Name, event::Hit};
+use serde::Serialize;
+
+use super::{BadLine, Event};
+
+/// How many lines that were not taken are shown, and how many keys.
+const SHOWN: usize = 10;
+
+/// Counts what became of a log's hits.
+///
+/// Memory follows the number of distinct keys, as that of the store does which the log is replayed into.
+#[derive(Debug)]
+pub struct Counts {
+    /// Hits let through.
+    pub accepted: u64,
+    /// Hits that a limit denied.
+    pub limited: u64,
+    /// Of both, those that `on_error` decided because the store did not answer.
+    pub degraded: u64,
+    /// Hits that the event does not take, such as a key that is no integer for an integer column.
+    pub refused: u64,
+    /// The first ten of them: when, and why.
+    pub refusals: Vec<String>,
+    /// The first ten lines that could not be read.
+    pub bad: Vec<BadLine>,
+    denied_by: Vec<(Name, u64)>,
+    keys: HashMap<Box<str>, KeyCounts>,
+}
+
+/// What became of the hits of one key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyCounts {
+    /// Hits let through.
+    pub accepted: u64,
+    /// Hits that a limit denied.
+    pub limited: u64,
+}
+
+/// A key that was limited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LimitedKey {
+    /// Which.
+    pub key: String,
+    /// Of its hits, those that were denied.
+    pub limited: u64,
+    /// Of its hits, those that were let through.
+    pub accepted: u64,
+}
+
+impl Counts {
+    /// Nothing yet, for an event with these limits.
+    pub fn new(limits: impl IntoIterator<Item = Name>) -> Self {
+        Self {
+            accepted: 0,
+            limited: 0,
+            degraded: 0,
+            refused: 0,
+            refusals: vec![],
+            bad: vec![],
+            denied_by: limits.into_iter().map(|limit| (limit, 0)).collect(),
+            keys: HashMap::new(),
+        }
+    }
+
+    /// Counts what a store answered.
+    pub fn hit(&mut self, event: &Event, hit: &Hit) {
+        let decisions = &hit.limits().limits;
+        self.degraded += u64::from(decisions.iter().any(forebay::Decision::is_degraded));
+        if !hit.is_accepted() {
+            let denied = self.denied_by.iter_mut().zip(decisions).filter(|(_, said)| !said.is_allowed());
+            denied.for_each(|((_, count), _)| *count += 1);
+        }
+        self.outcome(event, hit.is_accepted());
+    }
+
+    /// Counts a hit by its outcome alone.
+    pub fn outcome(&mut self, event: &Event, accepted: bool) {
+        let key = match self.keys.get_mut(event.key.as_str()) {
+            Some(key) => key,
+            None => self.keys.entry(event.key.as_str().into()).or_default(),
+        };
+        if accepted {
+            self.accepted += 1;
+            key.accepted += 1;
+        } else {
+            self.limited += 1;
+            key.limited += 1;
+        }
+    }
+
+    /// Counts a hit that the event does not take.
+    pub fn refuse(&mut self, event: &Event, why: &str) {
+        self.refused += 1;
+        if self.refusals.len() < SHOWN {
+            self.refusals.push(format!("{}: {why}", event.at));
+        }
+    }
+
+    /// All keys with what became of their hits, in no order.
+    pub fn keys(&self) -> impl ExactSizeIterator<Item = (&str, KeyCounts)> {
+        self.keys.iter().map(|(key, counts)| (&**key, *counts))
+    }
+
+    /// For each limit of the event in order, how many hits it denied. A hit may be denied by several.
+    pub fn denied_by(&self) -> &[(Name, u64)] {
+        &self.denied_by
+    }
+
+    /// The keys that were limited most, most first; of equals, the first by name.
+    pub fn top_limited(&self) -> Vec<LimitedKey> {
+        let mut limited: Vec<_> = self.keys().filter(|(_, counts)| counts.limited > 0).collect();
+        limited.sort_unstable_by_key(|&(key, counts)| (Reverse(counts.limited), key));
+        limited.truncate(SHOWN);
+        let entry = |(key, KeyCounts { accepted, limited }): (&str, _)| LimitedKey {
+            key: key.to_owned(),
+            limited,
+            accepted,
+        };
+        limited.into_iter().map(entry).collect()
+    }
+}

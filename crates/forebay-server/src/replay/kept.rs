@@ -1,0 +1,72 @@
+//! How many of a log's points a series still shows at its end.
+
+use std::{collections::BTreeMap, ops::RangeInclusive};
+
+use forebay::{Timestamp, series::Resolution};
+
+/// Counts points as long as a series keeps them.
+///
+/// A log may span more time than a series keeps, and then its sum is rightly less than what was added.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    /// The coarsest resolution keeps longest.
+    coarsest: Resolution,
+    /// By the coarsest bucket; only those that are kept.
+    buckets: BTreeMap<i64, u64>,
+    /// The latest time that was seen.
+    now: Timestamp,
+}
+
+impl Kept {
+    pub(super) fn new(coarsest: Resolution) -> Self {
+        Self { coarsest, buckets: BTreeMap::new(), now: Timestamp::from_micros(i64::MIN) }
+    }
+
+    pub(super) fn add(&mut self, at: Timestamp) {
+        *self.buckets.entry(self.coarsest.bucket(at)).or_default() += 1;
+    }
+
+    /// Forgets what is no longer kept at `now`.
+    pub(super) fn pass(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+        while let Some(first) = self.buckets.first_entry() {
+            if self.coarsest.keeps(*first.key(), self.now) {
+                break;
+            }
+            first.remove();
+        }
+    }
+
+    /// The sum that the series may have: of the oldest bucket a sum may see a part only.
+    pub(super) fn sum(&self) -> RangeInclusive<u64> {
+        let edge = self.now.minus(self.coarsest.retention);
+        let inside = |bucket: i64| self.coarsest.start(bucket) >= edge;
+        let sure = self.buckets.iter().filter(|&(&bucket, _)| inside(bucket)).map(|(_, count)| count).sum();
+        sure..=self.buckets.values().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay::time::secs;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_secs(second)
+    }
+
+    #[test]
+    fn points_count_until_their_bucket_has_left_the_retention() {
+        let mut kept = Kept::new(Resolution::new(secs(10), secs(60)).expect("valid"));
+        for second in [0, 5, 10, 65] {
+            kept.add(at(second));
+            kept.pass(at(second));
+        }
+        assert_eq!(kept.sum(), 2..=4, "at 65 the bucket of 0 to 10 is kept, and begins before 5");
+        kept.pass(at(70));
+        assert_eq!(kept.sum(), 2..=2);
+        kept.pass(at(30));
+        assert_eq!(kept.sum(), 2..=2, "time does not go back");
+    }
+}

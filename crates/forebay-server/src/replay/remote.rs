@@ -1,0 +1,164 @@
+//! A log to a running server, at the log's own pace or faster.
+
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, bail};
+use forebay::{Clock, Name, Timestamp};
+use serde_json::{Value, json};
+
+use super::{Counts, Event, Feed, Tally, run::shifted};
+use crate::{
+    chart::Timeline,
+    client::{Client, escaped},
+};
+
+/// The most lines of a request, and the most bytes: well below what a server takes.
+const MOST_LINES: usize = 1_000;
+const MOST_BYTES: usize = 512 * 1024;
+
+/// Sends a log to a server.
+#[derive(Debug)]
+pub struct Remote {
+    client: Client,
+    path: String,
+    clock: Clock,
+    /// What became of the hits so far.
+    pub counts: Counts,
+    /// What has been read so far.
+    pub tally: Tally,
+    /// The picture, if one is wanted.
+    pub timeline: Option<Timeline>,
+    /// Hits whose fate is not known: series or buffer failed on them.
+    pub failed: u64,
+    /// Added to the log's times, in microseconds.
+    shift: i64,
+    pace: Pace,
+    /// What is about to be sent.
+    events: Vec<Event>,
+    body: Vec<u8>,
+}
+
+/// When a line is due.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    speed: f64,
+    /// The log's first time, and when that was here, on the monotonic clock.
+    start: Option<(Timestamp, Duration)>,
+}
+
+impl Pace {
+    /// How long before `at` is due, if it is not.
+    fn wait(&mut self, at: Timestamp, now: Duration) -> Option<Duration> {
+        let (first, begun) = *self.start.get_or_insert((at, now));
+        // Beyond what a `Duration` holds nobody waits to see the end.
+        let offset = Duration::try_from_secs_f64(at.since(first).as_secs_f64() / self.speed);
+        let due = begun.saturating_add(offset.unwrap_or(Duration::MAX));
+        due.checked_sub(now).filter(|wait| !wait.is_zero())
+    }
+}
+
+impl Remote {
+    /// Gets ready to send to `event` of a server, `speed` times as fast as the log, with `shift` microseconds added to
+    /// its times.
+    pub fn new(client: Client, event: &Name, speed: f64, shift: i64) -> Self {
+        Self {
+            client,
+            path: format!("/v1/events/{}", escaped(event.as_str())),
+            clock: Clock::system(),
+            counts: Counts::new([]),
+            tally: Tally::default(),
+            timeline: None,
+            failed: 0,
+            shift,
+            pace: Pace { speed, start: None },
+            events: vec![],
+            body: vec![],
+        }
+    }
+
+    /// Sends all that `feed` gives. `progress` is called every so often.
+    ///
+    /// # Errors
+    /// When the log cannot be read any further, or the server does not take it. What came before that is counted;
+    /// what was just being sent may have been taken.
+    pub async fn all(&mut self, feed: &mut Feed, mut progress: impl FnMut(&Tally)) -> Result<()> {
+        loop {
+            let Some(mut batch) = feed.next().await? else { return self.send().await };
+            self.counts.bad.append(&mut batch.bad);
+            for mut event in batch.events {
+                event.at = shifted(event.at, self.shift);
+                self.push(event).await?;
+            }
+            self.tally = batch.tally;
+            progress(&self.tally);
+        }
+    }
+
+    async fn push(&mut self, event: Event) -> Result<()> {
+        if let Some(wait) = self.pace.wait(event.at, self.clock.monotonic()) {
+            self.send().await?;
+            self.clock.sleep(wait).await;
+        }
+        let line = json!({ "key": event.key, "at": event.at.to_string() }).to_string();
+        if self.events.len() == MOST_LINES || self.body.len() + line.len() > MOST_BYTES {
+            self.send().await?;
+        }
+        self.body.extend_from_slice(line.as_bytes());
+        self.body.push(b'\n');
+        self.events.push(event);
+        Ok(())
+    }
+
+    /// Sends what has gathered, and counts the answers.
+    async fn send(&mut self) -> Result<()> {
+        if self.events.is_empty() {
+            return Ok(());
+        }
+        let body = std::mem::take(&mut self.body);
+        let answer = self.client.post(&self.path, "application/x-ndjson", body).await?.expect(&[])?;
+        let results = answer.get("results").and_then(Value::as_array);
+        let results = results.filter(|results| results.len() == self.events.len());
+        let results = results.ok_or_else(|| anyhow!("the server answered without a result for each line"))?;
+        let failed = answer.get("failed").and_then(Value::as_u64).unwrap_or(0);
+        self.failed += failed;
+        for (event, result) in self.events.drain(..).zip(results) {
+            match result.as_str() {
+                Some("accepted") => self.counts.outcome(&event, true),
+                Some("limited") => self.counts.outcome(&event, false),
+                Some(other) => bail!("the server answered {other:?} for a line"),
+                None => {
+                    let why = result.get("error").and_then(Value::as_str);
+                    self.counts.refuse(&event, why.unwrap_or("no reason given"));
+                    continue;
+                }
+            }
+            if let Some(timeline) = &mut self.timeline {
+                match result.as_str() {
+                    Some("accepted") => timeline.allowed(event.at, 1),
+                    _ => timeline.limited(event.at, 1),
+                }
+            }
+        }
+        // Those that failed have a reason too, but no fault of their own.
+        self.counts.refused -= failed.min(self.counts.refused);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay::time::{millis, secs};
+
+    use super::*;
+
+    #[test]
+    fn lines_are_due_at_the_scaled_time() {
+        let mut pace = Pace { speed: 10.0, start: None };
+        let at = |second: i64| Timestamp::from_secs(1_431_857_100 + second);
+        assert_eq!(pace.wait(at(0), secs(5)), None);
+        assert_eq!(pace.wait(at(1), secs(5)), Some(millis(100)));
+        assert_eq!(pace.wait(at(10), secs(5) + millis(700)), Some(millis(300)));
+        assert_eq!(pace.wait(at(10), secs(6)), None);
+        assert_eq!(pace.wait(at(-5), secs(6)), None, "a late line is due at once");
+    }
+}

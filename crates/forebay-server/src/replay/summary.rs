@@ -1,0 +1,211 @@
+//! What is told after a replay.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use serde::Serialize;
+
+use super::{Counts, LimitedKey, Tally};
+
+/// A replay in numbers. As JSON it is what `replay --json` prints; as text, what it prints without.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// Lines of the log, without empty ones.
+    pub lines: u64,
+    /// Lines that could not be read.
+    pub bad: u64,
+    /// Lines that came too late to be put in order; they were replayed all the same.
+    pub late: u64,
+    /// Hits let through.
+    pub accepted: u64,
+    /// Hits that a limit denied.
+    pub limited: u64,
+    /// Of both, those that `on_error` decided because the store did not answer.
+    pub degraded: u64,
+    /// Hits that the event does not take.
+    pub refused: u64,
+    /// Hits of which series or buffer failed; their fate is not known.
+    pub failed: u64,
+    /// Distinct keys.
+    pub keys: usize,
+    /// The log's first and last time.
+    pub first: Option<String>,
+    /// The latest time.
+    pub last: Option<String>,
+    /// How much was added to the log's times, in seconds.
+    pub shifted: f64,
+    /// How long the replay took, in seconds.
+    pub elapsed: f64,
+    /// Lines per second.
+    pub rate: u64,
+    /// How many hits each limit denied.
+    pub denied_by: BTreeMap<String, u64>,
+    /// The keys that were limited most.
+    pub top_limited: Vec<LimitedKey>,
+    /// What the database has.
+    pub buffers: Vec<BufferTotal>,
+    /// What the series have.
+    pub series: Vec<SeriesTotal>,
+    /// Whether database and series have what was accepted; `None` where nobody looked.
+    pub agree: Option<bool>,
+    /// The first lines that could not be read.
+    pub bad_lines: Vec<String>,
+    /// The first hits that were refused.
+    pub refusals: Vec<String>,
+}
+
+/// What a buffer brought to its table.
+#[derive(Clone, Debug, Serialize)]
+pub struct BufferTotal {
+    /// The buffer.
+    pub buffer: String,
+    /// Its table.
+    pub table: String,
+    /// Rows of the table.
+    pub rows: u64,
+    /// Rows that are dead letters instead.
+    pub dead: u64,
+    /// For each column that counts hits, by how much its sum over the table has grown.
+    pub sums: BTreeMap<String, i64>,
+}
+
+/// What a series sums up to.
+#[derive(Clone, Debug, Serialize)]
+pub struct SeriesTotal {
+    /// The series.
+    pub series: String,
+    /// Over all keys of the log and its time.
+    pub sum: u64,
+    /// Accepted hits that it no longer keeps, because the log is longer than that.
+    pub expired: u64,
+}
+
+impl Summary {
+    /// A summary without what database and series say.
+    pub fn new(counts: &Counts, tally: &Tally, shift: i64, elapsed: Duration) -> Self {
+        let rate = u128::from(tally.lines) * 1_000_000 / elapsed.as_micros().max(1);
+        Self {
+            lines: tally.lines,
+            bad: tally.bad,
+            late: tally.late,
+            accepted: counts.accepted,
+            limited: counts.limited,
+            degraded: counts.degraded,
+            refused: counts.refused,
+            failed: 0,
+            keys: counts.keys().len(),
+            first: tally.first.map(|at| at.to_string()),
+            last: tally.last.map(|at| at.to_string()),
+            shifted: shift as f64 / 1e6,
+            elapsed: elapsed.as_secs_f64(),
+            rate: u64::try_from(rate).unwrap_or(u64::MAX),
+            denied_by: counts.denied_by().iter().map(|(limit, n)| (limit.to_string(), *n)).collect(),
+            top_limited: counts.top_limited(),
+            buffers: vec![],
+            series: vec![],
+            agree: None,
+            bad_lines: counts.bad.iter().map(ToString::to_string).collect(),
+            refusals: counts.refusals.clone(),
+        }
+    }
+
+    fn write_counts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let row = |f: &mut fmt::Formatter<'_>, n: u64, what: &str| writeln!(f, "{:>14} {what}", thousands(n));
+        row(f, self.lines, "lines")?;
+        row(f, self.accepted, "accepted")?;
+        row(f, self.limited, "limited")?;
+        row(f, self.keys as u64, "distinct keys")?;
+        for (n, what) in [
+            (self.bad, "bad lines, skipped"),
+            (self.late, "late lines: beyond --reorder, taken when they came"),
+            (self.refused, "refused by the event"),
+            (self.failed, "failed: whether they count is not known"),
+            (self.degraded, "decided without the store (on_error)"),
+        ] {
+            if n > 0 {
+                row(f, n, what)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_limits(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (limit, n) in &self.denied_by {
+            writeln!(f, "limit {limit}: {} denied", thousands(*n))?;
+        }
+        if !self.top_limited.is_empty() {
+            writeln!(f, "most limited keys:")?;
+        }
+        for LimitedKey { key, limited, accepted } in &self.top_limited {
+            let (limited, of) = (thousands(*limited), thousands(limited + accepted));
+            // A key is what a client sent: its control characters stay away from the terminal.
+            writeln!(f, "{limited:>14} of {of:<9} {}", key.escape_debug())?;
+        }
+        Ok(())
+    }
+
+    fn write_totals(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for BufferTotal { buffer, table, rows, dead, sums } in &self.buffers {
+            write!(f, "buffer {buffer}: table {table} has {} rows", thousands(*rows))?;
+            for (column, sum) in sums {
+                write!(
+                    f,
+                    ", {column} {}{}",
+                    if *sum < 0 { "-" } else { "+" },
+                    thousands(sum.unsigned_abs())
+                )?;
+            }
+            let dead = if *dead > 0 { format!("; {} dead letters", thousands(*dead)) } else { String::new() };
+            writeln!(f, "{dead}")?;
+        }
+        for SeriesTotal { series, sum, expired } in &self.series {
+            write!(f, "series {series}: {}", thousands(*sum))?;
+            let gone = format!("; {} are older than it keeps", thousands(*expired));
+            writeln!(f, "{}", if *expired > 0 { gone.as_str() } else { "" })?;
+        }
+        match self.agree {
+            Some(true) => writeln!(f, "database and series agree with what was accepted"),
+            Some(false) => writeln!(f, "DATABASE AND SERIES DO NOT AGREE WITH WHAT WAS ACCEPTED"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_counts(f)?;
+        if let Some((first, last)) = self.first.as_ref().zip(self.last.as_ref()) {
+            writeln!(f, "log from {first} to {last}")?;
+        }
+        if self.shifted != 0.0 {
+            writeln!(f, "replayed {:.1} days later", self.shifted / 86_400.0)?;
+        }
+        self.write_limits(f)?;
+        self.write_totals(f)?;
+        writeln!(f, "took {:.2} s, {} lines/s", self.elapsed, thousands(self.rate))
+    }
+}
+
+/// `1234567` as `1 234 567`.
+fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_numbers_are_grouped() {
+        for (n, text) in [(0, "0"), (999, "999"), (1_000, "1 000"), (1_234_567, "1 234 567")] {
+            assert_eq!(thousands(n), text);
+        }
+    }
+}

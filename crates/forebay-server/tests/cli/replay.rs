@@ -1,0 +1,192 @@
+use std::{fmt::Write as _, fs, io::Write as _, path::Path, process::Output};
+
+use flate2::{Compression, write::GzEncoder};
+use forebay_testkit::sample_log;
+use serde_json::Value;
+
+use super::process::{Process, run, run_with_input};
+
+/// Limits of 5 per 10 s, and a series that keeps a day.
+const CONFIG: &str = r#"
+[limits.hits]
+rate = "5/10s"
+[limits.all]
+rate = "1000000/1m"
+[series.hits]
+[series.short]
+resolutions = ["10s/1h"]
+[buffers.projects]
+key = { id = "text" }
+columns = { hits = "sum", last_seen = { merge = "max", type = "timestamp" } }
+[events.hit]
+limits = [{ name = "all", key = "*" }, "hits"]
+series = ["hits", "short"]
+buffer = "projects"
+"#;
+
+fn replay(dir: &Path, log: &str, more: &[&str]) -> Output {
+    run(dir, &[&["replay", log, "--event", "hit", "--key", "ip"], more].concat())
+}
+
+fn summary(output: &Output) -> Value {
+    let text = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(&text).unwrap_or_else(|error| {
+        panic!("{error}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    })
+}
+
+fn counts(summary: &Value) -> [u64; 4] {
+    ["lines", "accepted", "limited", "bad"].map(|field| summary[field].as_u64().expect(field))
+}
+
+/// A line for every second of `seconds`, at most 20 s out of order, from three addresses in turn.
+fn log(seconds: i64) -> String {
+    let mut log = String::new();
+    for n in 0..seconds {
+        let at = 1_431_857_100 + n - n * 7 % 20;
+        writeln!(log, "{{\"ts\":{at},\"ip\":\"10.0.0.{}\"}}", n % 3).expect("a string takes all");
+    }
+    log
+}
+
+#[test]
+fn the_sample_log_is_limited_as_an_independent_count_says() {
+    let Some(log) = sample_log() else { return };
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = log.to_str().expect("UTF-8");
+    let example = summary(&replay(dir.path(), log, &["--json"]));
+    assert_eq!(counts(&example), [10_000, 9_069, 931, 0]);
+    assert_eq!((&example["agree"], &example["keys"]), (&true.into(), &1_753.into()));
+    assert_eq!(example["buffers"][0]["rows"], 1_753);
+    assert_eq!(example["buffers"][0]["sums"]["hits"], 9_069);
+    assert_eq!(example["series"][0]["sum"], 9_069);
+    assert_eq!(example["top_limited"][0]["key"], "130.237.218.86");
+
+    fs::write(dir.path().join("other.toml"), CONFIG).expect("a file");
+    let other = summary(&replay(dir.path(), log, &["--json", "--config", "other.toml"]));
+    assert_eq!(counts(&other), [10_000, 9_378, 622, 0]);
+    assert_eq!(other["denied_by"], serde_json::json!({ "all": 0, "hits": 622 }));
+    assert_eq!((&other["agree"], &other["series"][0]["sum"]), (&true.into(), &9_378.into()));
+    // The log is 83 h long, and this one keeps the last of them: what it has and what it lost is all there was.
+    let [sum, expired] = ["sum", "expired"].map(|field| other["series"][1][field].as_u64().expect(field));
+    assert!(sum > 0 && expired > sum && sum + expired == 9_378, "{sum} {expired}");
+}
+
+#[test]
+fn a_shift_by_whole_minutes_changes_no_decision_and_draws_a_picture() {
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::write(dir.path().join("a.log"), log(600)).expect("a file");
+    fs::write(dir.path().join("c.toml"), CONFIG).expect("a file");
+    let plain = summary(&replay(dir.path(), "a.log", &["--json", "--config", "c.toml"]));
+    let more = ["--json", "--config", "c.toml", "--rebase", "now", "--plot", "out.svg"];
+    let rebased = summary(&replay(dir.path(), "a.log", &more));
+    assert_eq!(counts(&plain), counts(&rebased));
+    assert_eq!(counts(&plain)[0], 600);
+    let shifted = rebased["shifted"].as_f64().expect("seconds");
+    assert!(shifted > 0.0 && shifted % 60.0 == 0.0, "{shifted}");
+    let picture = fs::read_to_string(dir.path().join("out.svg")).expect("a picture");
+    assert!(picture.starts_with("<svg") && picture.trim_end().ends_with("</svg>"), "{picture}");
+    assert!(picture.contains("hit of a.log by ip"), "{picture}");
+}
+
+#[test]
+fn plain_gzip_and_standard_input_come_to_the_same() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let text = log(3_000);
+    fs::write(dir.path().join("a.log"), &text).expect("a file");
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    gzip.write_all(text.as_bytes()).expect("a vector takes all");
+    let gzip = gzip.finish().expect("a vector takes all");
+    fs::write(dir.path().join("a.gz"), &gzip).expect("a file");
+    let mut plain = summary(&replay(dir.path(), "a.log", &["--json"]));
+    let mut packed = summary(&replay(dir.path(), "a.gz", &["--json"]));
+    let args = ["replay", "-", "--event", "hit", "--key", "ip", "--json"];
+    let mut piped = summary(&run_with_input(dir.path(), &args, &gzip));
+    for summary in [&mut plain, &mut packed, &mut piped] {
+        for varying in ["elapsed", "rate"] {
+            summary.as_object_mut().expect("an object").remove(varying);
+        }
+    }
+    assert_eq!(plain["agree"], true);
+    assert_eq!(plain, packed);
+    assert_eq!(plain, piped);
+    assert_eq!((&plain["lines"], &plain["late"]), (&3_000.into(), &0.into()));
+}
+
+#[test]
+fn bad_lines_are_shown_with_their_numbers_and_skipped() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let text = log(100).replace("\"ip\":\"10.0.0.1\"", "\"ip\":\"\"");
+    fs::write(dir.path().join("a.log"), text).expect("a file");
+    let output = replay(dir.path(), "a.log", &[]);
+    assert!(output.status.success());
+    let (said, complained) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("100 lines") && said.contains("33 bad lines, skipped"), "{said}");
+    assert!(said.contains("database and series agree"), "{said}");
+    let numbers: Vec<_> = complained.lines().map(|line| line.split([' ', ',']).nth(2)).collect();
+    let expected: Vec<_> = (0..10).map(|n| (2 + 3 * n).to_string()).collect();
+    assert_eq!(numbers, expected.iter().map(|n| Some(n.as_str())).collect::<Vec<_>>(), "{complained}");
+}
+
+#[test]
+fn a_line_that_comes_too_late_is_counted_as_late_and_agrees_too() {
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::write(dir.path().join("a.log"), log(100) + "{\"ts\":1431850000,\"ip\":\"10.0.0.9\"}\n")
+        .expect("a file");
+    let summary = summary(&replay(dir.path(), "a.log", &["--json", "--reorder", "30s"]));
+    assert_eq!((&summary["late"], &summary["agree"]), (&1.into(), &true.into()));
+    let [lines, accepted, limited, _] = counts(&summary);
+    assert_eq!((lines, accepted + limited), (101, 101));
+    assert_eq!(summary["keys"], 4, "the late line's key among them");
+}
+
+#[test]
+fn a_second_run_adds_to_a_database_that_lasts() {
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::write(dir.path().join("a.log"), log(30)).expect("a file");
+    for _ in 0..2 {
+        let summary = summary(&replay(dir.path(), "a.log", &["--json", "--database", "sqlite:out.db"]));
+        assert_eq!((&summary["agree"], &summary["buffers"][0]["sums"]["hits"]), (&true.into(), &30.into()));
+        assert_eq!(summary["buffers"][0]["rows"], 3);
+    }
+}
+
+#[test]
+fn what_cannot_be_done_is_said() {
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::write(dir.path().join("a.log"), log(3)).expect("a file");
+    for (args, why) in [
+        (&["nowhere.log", "--event", "hit", "--key", "ip"][..], "opening nowhere.log"),
+        (&["a.log", "--event", "hut", "--key", "ip"], "did you mean \"hit\"?"),
+        (&["a.log", "--event", "hit", "--key", "ip", "--plot", "no/such/dir.svg"], "writing no/such/dir.svg"),
+        (&["-", "--event", "hit", "--key", "ip", "--rebase", "now"], "cannot be read twice"),
+        (&["a.log", "--event", "hit", "--key", "ip", "--speed", "3"], "--server"),
+    ] {
+        let output = run(dir.path(), &[&["replay"], args].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(why), "{said}");
+    }
+    assert!(!dir.path().join("forebay.db").exists(), "nothing is left behind");
+}
+
+#[test]
+fn a_server_takes_a_log_at_scaled_time() {
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::write(dir.path().join("a.log"), log(3_000)).expect("a file");
+    let server = Process::start(dir.path(), &["serve", "--listen", "127.0.0.1:0"]);
+    let url = server.line_after("  URL       ");
+    let more = ["--json", "--rebase", "now", "--speed", "1000000", "--server", &url];
+    let replayed = summary(&replay(dir.path(), "a.log", &more));
+    let [lines, accepted, limited, bad] = counts(&replayed);
+    assert_eq!((lines, accepted + limited, bad), (3_000, 3_000, 0));
+    // By the server's clock: 20 a minute for each of three keys, and a minute may have turned.
+    assert!((60..=120).contains(&accepted), "{accepted}");
+    assert_eq!((&replayed["agree"], &replayed["keys"]), (&Value::Null, &3.into()));
+
+    let unknown = run(dir.path(), &["replay", "a.log", "--event", "hut", "--key", "ip", "--server", &url]);
+    let said = String::from_utf8_lossy(&unknown.stderr);
+    assert_eq!(unknown.status.code(), Some(2), "{said}");
+    assert!(said.contains("404") && said.contains("hut"), "{said}");
+}
