@@ -4,9 +4,12 @@
 
 mod check_config;
 mod config;
+mod flush;
 mod init;
+mod limit;
 mod remote;
 mod replay;
+mod series;
 mod serve;
 
 use std::{io::Write, process::ExitCode};
@@ -35,6 +38,7 @@ Examples:
   forebay serve                          run the built-in example on http://127.0.0.1:7070
   forebay init                           write it to ./forebay.toml, commented
   forebay replay access.log --event hit --key ip    what these limits would have done to this traffic
+  forebay limit hits 42                  take 1 from a limit of a running server
   forebay check-config                   list every mistake in ./forebay.toml
 
 Exit status: 0 done, 1 denied or held by another, 2 or more: error.";
@@ -45,6 +49,9 @@ enum Command {
     CheckConfig(check_config::Args),
     Init(init::Args),
     Replay(replay::Args),
+    Limit(limit::Args),
+    Series(series::Args),
+    Flush(flush::Args),
 }
 
 /// Runs the command that the arguments name, and says how it went.
@@ -54,6 +61,9 @@ pub fn main() -> ExitCode {
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Limit(args) => limit::run(&args),
+        Command::Series(args) => series::run(&args),
+        Command::Flush(args) => flush::run(&args),
     };
     answer.unwrap_or_else(|error| {
         complain(&format!("error: {error:#}"));

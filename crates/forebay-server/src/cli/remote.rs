@@ -1,14 +1,70 @@
-//! How commands reach a running server, and what they find in a configuration.
+//! How commands reach a running server, or the store of one.
 
-use anyhow::Result;
-use forebay::Name;
+use std::path::PathBuf;
 
-use crate::{client::Client, config::Secret, text::unknown};
+use anyhow::{Result, anyhow, bail};
+use forebay::{Forebay, Name};
+
+use super::config;
+use crate::{
+    client::Client,
+    config::{Config, Options, Secret},
+    text::unknown,
+};
+
+/// Where to find what is asked for.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Place {
+    /// A running server
+    #[arg(long, value_name = "URL", env = "FOREBAY_SERVER", default_value = "http://127.0.0.1:7070")]
+    server: String,
+    /// Open this store instead of asking a server; names are looked up in the configuration
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// The configuration file, with --store [env: FOREBAY_CONFIG] [default: ./forebay.toml, else the built-in example]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Place {
+    /// A client of the server.
+    pub(super) fn client(&self) -> Result<Client> {
+        client(&self.server)
+    }
+
+    /// The configuration for the store that is to be opened, if one is.
+    ///
+    /// # Errors
+    /// For a store that nobody else can have written to.
+    pub(super) fn opened(&self) -> Result<Option<Config>> {
+        let Some(store) = &self.store else { return Ok(None) };
+        if store.starts_with("memory:") {
+            bail!(
+                "--store {store}: it lives in one process and is empty in this one; ask a server with --server"
+            );
+        }
+        self.configuration().map(Some)
+    }
+
+    /// The configuration, with the store if one is named.
+    pub(super) fn configuration(&self) -> Result<Config> {
+        let (config, store) = (self.config.clone(), self.store.clone());
+        // Nobody listens: what the configuration says of that cannot be wrong.
+        let listen = Some("127.0.0.1:0".to_owned());
+        config::read(&Options { config, store, listen, insecure: true, ..Options::default() })
+    }
+}
 
 /// A client of the server at `url`, with the token of the environment.
 pub(super) fn client(url: &str) -> Result<Client> {
     let token = std::env::var("FOREBAY_TOKEN").ok().filter(|token| !token.is_empty());
     Client::new(url, token.map(Secret::new))
+}
+
+/// Opens the store of a configuration, and nothing else of it.
+pub(super) async fn open(config: &Config) -> Result<Forebay> {
+    let bay = Forebay::options().prefix(&config.prefix).open(config.store.reveal()).await;
+    bay.map_err(|error| anyhow!(error).context(format!("opening the store {}", config.store)))
 }
 
 /// What a configuration declares under `name`.

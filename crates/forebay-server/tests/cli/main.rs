@@ -1,5 +1,6 @@
 //! The program as its users start it: what it prints, what it exits with, how it stops.
 
+mod client;
 mod config;
 mod process;
 mod replay;

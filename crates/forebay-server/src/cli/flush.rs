@@ -1,0 +1,98 @@
+//! `forebay flush`.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use forebay::Name;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    block_on,
+    remote::{Place, declared},
+    say,
+};
+use crate::{app::App, client::escaped, config::Config};
+
+/// Bring what buffers hold to the database now
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  forebay flush projects
+  forebay flush                            every buffer of the configuration
+  forebay flush --store redis://127.0.0.1/0 --config /etc/forebay.toml
+
+The server is asked with the token in FOREBAY_TOKEN, if there is one; it needs the scope admin.
+Exit status: 0 what was acknowledged before is committed, 2 not all of it.")]
+pub(super) struct Args {
+    /// A declared buffer [default: each that the configuration declares]
+    buffer: Option<String>,
+    #[command(flatten)]
+    place: Place,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A buffer that was flushed.
+#[derive(Debug, Serialize)]
+struct Flushed {
+    buffer: String,
+    /// The rows that reached the database by this.
+    rows: u64,
+}
+
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    let flushed = block_on(flush(args))?;
+    if args.json {
+        say(&serde_json::to_string(&flushed)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    for Flushed { buffer, rows } in flushed {
+        say(&format!("{buffer}: {rows} {}", if rows == 1 { "row" } else { "rows" }));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the server says of a flush.
+#[derive(Deserialize)]
+struct Answer {
+    rows: u64,
+}
+
+async fn flush(args: &Args) -> Result<Vec<Flushed>> {
+    if let Some(config) = args.place.opened()? {
+        return flush_store(args, config).await;
+    }
+    let names = match &args.buffer {
+        Some(name) => vec![name.clone()],
+        None => args.place.configuration()?.buffers.keys().map(Name::to_string).collect(),
+    };
+    let mut client = args.place.client()?;
+    let mut flushed = vec![];
+    for buffer in names {
+        let path = format!("/v1/buffers/{}/flush", escaped(&buffer));
+        let answer = client.post(&path, "application/json", vec![]).await?.expect(&[])?;
+        let Answer { rows } = serde_json::from_value(answer).context("the server's answer to a flush")?;
+        flushed.push(Flushed { buffer, rows });
+    }
+    Ok(flushed)
+}
+
+async fn flush_store(args: &Args, mut config: Config) -> Result<Vec<Flushed>> {
+    if let Some(name) = &args.buffer {
+        let name = declared("buffer", name, &config.buffers)?.0.clone();
+        let buffer = config.buffers.remove(&name).into_iter().map(|buffer| (name.clone(), buffer)).collect();
+        config.buffers = buffer;
+        // They would write to buffers that are left out now.
+        config.events.clear();
+    }
+    let app = App::open(&config).await?;
+    app.prepare(&config.buffers).await?;
+    let mut flushed = vec![];
+    for (name, buffer) in app.buffers.iter() {
+        let rows = buffer.handle.flush().await.with_context(|| format!("flushing buffer {name}"))?;
+        flushed.push(Flushed { buffer: name.to_string(), rows });
+    }
+    app.bay().close().await?;
+    Ok(flushed)
+}

@@ -1,0 +1,123 @@
+//! `forebay limit`.
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::{Context, Result};
+use forebay::Decision;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{
+    DENIED, block_on,
+    remote::{Place, declared, open},
+    say,
+};
+use crate::client::escaped;
+
+/// Take from a rate limit, or look at it
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  forebay limit hits 42                    take 1, if it fits
+  forebay limit hits 42 --cost 5
+  forebay limit hits 42 --peek             look, take nothing
+  forebay limit hits 42 && ./expensive     do it only if it is allowed
+  forebay limit hits 42 --store redis://127.0.0.1/0
+
+The server is asked with the token in FOREBAY_TOKEN, if there is one.
+Exit status: 0 allowed, 1 denied, 2 neither is known.")]
+pub(super) struct Args {
+    /// A declared limit
+    name: String,
+    /// Whose: 1 to 512 bytes
+    key: String,
+    /// How much to take, at most the limit
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1 << 31))]
+    cost: u64,
+    /// Look without taking: what would a take of 1 be told?
+    #[arg(long, conflicts_with = "cost")]
+    peek: bool,
+    #[command(flatten)]
+    place: Place,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A decision as the server writes it.
+#[derive(Debug, Deserialize, Serialize)]
+struct Answer {
+    allowed: bool,
+    used: u64,
+    limit: u64,
+    remaining: u64,
+    reset_after: f64,
+    retry_after: Option<f64>,
+    source: String,
+    degraded: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    let answer = block_on(ask(args))?;
+    if args.json {
+        say(&serde_json::to_string(&answer)?);
+    } else {
+        say(&describe(&answer));
+    }
+    Ok(if answer.allowed { ExitCode::SUCCESS } else { ExitCode::from(DENIED) })
+}
+
+async fn ask(args: &Args) -> Result<Answer> {
+    if let Some(config) = args.place.opened()? {
+        let (_, definition) = declared("limit", &args.name, &config.limits)?;
+        let bay = open(&config).await?;
+        let limit = bay.limit(definition.clone())?;
+        let decision =
+            if args.peek { limit.peek(&args.key).await? } else { limit.take_n(&args.key, args.cost).await? };
+        bay.close().await?;
+        return Ok(Answer::from(decision));
+    }
+    let mut client = args.place.client()?;
+    let path = format!("/v1/limits/{}", escaped(&args.name));
+    let answer = if args.peek {
+        client.get(&format!("{path}?key={}", escaped(&args.key))).await?.expect(&[])?
+    } else {
+        let body = json!({ "key": args.key, "cost": args.cost }).to_string();
+        client.post(&path, "application/json", body.into_bytes()).await?.expect(&[429])?
+    };
+    serde_json::from_value(answer).context("the server's decision")
+}
+
+impl From<Decision> for Answer {
+    fn from(decision: Decision) -> Self {
+        Self {
+            allowed: decision.is_allowed(),
+            used: decision.used(),
+            limit: decision.limit(),
+            remaining: decision.remaining(),
+            reset_after: seconds(decision.reset_after()),
+            retry_after: decision.retry_after().map(seconds),
+            source: decision.source().as_str().to_owned(),
+            degraded: decision.is_degraded(),
+        }
+    }
+}
+
+fn seconds(span: Duration) -> f64 {
+    span.as_micros() as f64 / 1e6
+}
+
+fn describe(answer: &Answer) -> String {
+    let Answer { used, limit, remaining, reset_after, .. } = answer;
+    let degraded = if answer.degraded { "; the store does not answer, on_error decided" } else { "" };
+    if answer.allowed {
+        return format!(
+            "allowed: {used} of {limit} used, {remaining} left, {reset_after} s until all are free{degraded}"
+        );
+    }
+    let retry = match answer.retry_after {
+        Some(after) => format!("; try again in {after} s"),
+        None => String::new(),
+    };
+    format!("denied: {used} of {limit} used{retry}{degraded}")
+}

@@ -1,0 +1,135 @@
+//! `forebay series`.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::{Context, Result, anyhow};
+use forebay::{Clock, Timestamp};
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    block_on,
+    remote::{Place, declared, open},
+    say,
+};
+use crate::{
+    chart::{self, Points, spark},
+    client::escaped,
+    text::{Span, moment},
+};
+
+/// How wide the line of blocks is.
+const WIDTH: usize = 80;
+
+/// Show the counts of a key over time
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  forebay series hits 42
+  forebay series hits 42 --from -1h --step 1m
+  forebay series hits.limited 42 --from today --tz Europe/Berlin
+  forebay series hits 42 --from 2026-01-01T00:00:00Z --to 2026-02-01T00:00:00Z --plot january.svg
+  forebay series hits 42 --json
+
+Times are RFC 3339, seconds since 1970, now, a span before or after now (-1d, +10m), or today. NAME.limited counts what
+limits kept out of NAME. The server is asked with the token in FOREBAY_TOKEN, if there is one.
+Exit status: 0 done, 2 there is no answer.")]
+pub(super) struct Args {
+    /// A declared series, or its .limited
+    name: String,
+    /// Whose: 1 to 512 bytes
+    key: String,
+    /// Where it begins
+    #[arg(long, value_name = "TIME", default_value = "-1d", allow_hyphen_values = true)]
+    from: String,
+    /// Where it ends
+    #[arg(long, value_name = "TIME", default_value = "now", allow_hyphen_values = true)]
+    to: String,
+    /// The length of a point [default: the finest that gives at most 1500]
+    #[arg(long, value_name = "SPAN")]
+    step: Option<Span>,
+    /// The time zone of today, and of the picture
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    tz: String,
+    /// Draw it
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
+    /// Print the points as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Counts as the server writes them.
+#[derive(Debug, Deserialize, Serialize)]
+struct Answer {
+    key: String,
+    start: String,
+    step: u64,
+    values: Vec<u64>,
+    sum: u64,
+}
+
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    let zone = match args.tz.as_str() {
+        // The default needs no time zone database.
+        "UTC" => TimeZone::UTC,
+        name => moment::zone(name)?,
+    };
+    let answer = block_on(ask(args, &zone))?;
+    if let Some(path) = &args.plot {
+        let start: Timestamp = answer.start.parse().context("the time that the server gave")?;
+        let points = Points { start, step: Duration::from_secs(answer.step), values: &answer.values };
+        let options = chart::Options { zone, ..chart::Options::default() };
+        let picture = chart::series(&format!("{} of {}", args.name, args.key), points, &options);
+        std::fs::write(path, picture).with_context(|| format!("writing {}", path.display()))?;
+    }
+    if args.json {
+        say(&serde_json::to_string(&answer)?);
+    } else {
+        describe(&answer);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn ask(args: &Args, zone: &TimeZone) -> Result<Answer> {
+    if let Some(config) = args.place.opened()? {
+        let (plain, limited) = match args.name.strip_suffix(".limited") {
+            Some(plain) => (plain, true),
+            None => (args.name.as_str(), false),
+        };
+        let (_, definition) = declared("series", plain, &config.series)?;
+        let now = Clock::system().now();
+        let (from, to) = (moment(&args.from, now, zone)?, moment(&args.to, now, zone)?);
+        let bay = open(&config).await?;
+        let series = bay.series(definition.clone())?;
+        let series = if limited { series.limited() } else { series };
+        let range = series.range(&args.key, from, to, args.step.map(|Span(step)| step)).await?;
+        bay.close().await?;
+        let (start, step, sum) = (range.start.to_string(), range.step.as_secs(), range.sum());
+        return Ok(Answer { key: args.key.clone(), start, step, values: range.values, sum });
+    }
+    let mut path = format!("/v1/series/{}?key={}", escaped(&args.name), escaped(&args.key));
+    let step = args.step.map(|step| step.to_string());
+    let fields =
+        [("from", Some(&args.from)), ("to", Some(&args.to)), ("tz", Some(&args.tz)), ("step", step.as_ref())];
+    for (field, value) in fields {
+        if let Some(value) = value {
+            path.extend(["&", field, "=", &escaped(value)]);
+        }
+    }
+    let answer = args.place.client()?.get(&path).await?.expect(&[])?;
+    serde_json::from_value(answer).map_err(|error| anyhow!("the server's points: {error}"))
+}
+
+fn describe(answer: &Answer) {
+    let Answer { start, step, values, sum, .. } = answer;
+    say(&spark(values, WIDTH));
+    let most = values.iter().max().copied().unwrap_or(0);
+    let points = values.len();
+    say(&format!(
+        "sum {sum}, at most {most} in {}; {points} points from {start}",
+        Span(Duration::from_secs(*step))
+    ));
+}

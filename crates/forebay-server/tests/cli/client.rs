@@ -1,0 +1,118 @@
+//! The commands that ask a running server.
+
+use std::{fs, path::Path, process::Output};
+
+use serde_json::Value;
+
+use super::process::{Process, run};
+
+struct Server {
+    dir: tempfile::TempDir,
+    url: String,
+    _process: Process,
+}
+
+impl Server {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let process = Process::start(dir.path(), &["serve", "--listen", "127.0.0.1:0"]);
+        let url = process.line_after("  URL       ");
+        Self { dir, url, _process: process }
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        run(self.dir.path(), &[args, &["--server", &self.url]].concat())
+    }
+
+    fn json(&self, args: &[&str]) -> (Option<i32>, Value) {
+        let output = self.run(&[args, &["--json"]].concat());
+        let text = String::from_utf8_lossy(&output.stdout);
+        let json = serde_json::from_str(&text);
+        (output.status.code(), json.unwrap_or_else(|_| panic!("{text}{}", stderr(&output))))
+    }
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_limit_is_taken_looked_at_and_denied() {
+    let server = Server::start();
+    // Keys that a URL would misread.
+    let key = "a b&c=d/é%";
+    let (code, first) = server.json(&["limit", "hits", key, "--cost", "19"]);
+    assert_eq!((code, &first["allowed"], &first["remaining"]), (Some(0), &true.into(), &1.into()));
+    let (code, seen) = server.json(&["limit", "hits", key, "--peek"]);
+    assert_eq!((code, &seen["used"]), (Some(0), &19.into()));
+    // Taken at once: a window that turns in between would admit the second.
+    let denials = (0..3).map(|_| server.json(&["limit", "hits", key, "--cost", "20"]));
+    let denied = denials.into_iter().find(|(code, _)| *code == Some(1)).expect("two of 20 in one minute");
+    assert_eq!(denied.1["allowed"], false);
+    assert!(denied.1["retry_after"].as_f64().expect("seconds") > 0.0);
+
+    let said = stdout(&server.run(&["limit", "hits", "fresh"]));
+    assert!(said.starts_with("allowed: 1 of 20 used, 19 left, "), "{said}");
+}
+
+#[test]
+fn a_series_is_shown_and_drawn_and_a_buffer_flushed() {
+    let server = Server::start();
+    let log = "{\"ts\":1,\"ip\":\"42\"}\n".repeat(3);
+    fs::write(server.dir.path().join("a.log"), log).expect("a file");
+    let args = ["replay", "a.log", "--event", "hit", "--key", "ip", "--rebase", "now"];
+    let sent = server.run(&args);
+    assert!(sent.status.success(), "{}", stderr(&sent));
+
+    let (code, range) =
+        server.json(&["series", "hits", "42", "--from", "-1h", "--to", "+1m", "--step", "1m"]);
+    assert_eq!((code, &range["sum"], &range["step"]), (Some(0), &3.into(), &60.into()));
+    let shown = server.run(&["series", "hits", "42", "--from", "-1h", "--plot", "out.svg"]);
+    let said = stdout(&shown);
+    assert!(said.contains('█') && said.contains("sum 3, at most 3 in 10s"), "{said}{}", stderr(&shown));
+    let picture = fs::read_to_string(server.dir.path().join("out.svg")).expect("a picture");
+    assert!(picture.starts_with("<svg") && picture.contains("hits of 42"), "{picture}");
+
+    // The flusher may have been there first.
+    let (code, flushed) = server.json(&["flush"]);
+    assert_eq!((code, &flushed[0]["buffer"]), (Some(0), &"projects".into()));
+    let (_, again) = server.json(&["flush", "projects"]);
+    assert_eq!(again[0]["rows"], 0);
+}
+
+#[test]
+fn what_the_server_refuses_is_an_error_in_its_words() {
+    let server = Server::start();
+    for (args, why) in [
+        (&["limit", "hots", "42"][..], "hits"),
+        (&["limit", "hits", "42", "--cost", "21"], "1 to 20"),
+        (&["series", "hits", "42", "--from", "yesterday"], "yesterday"),
+        (&["flush", "project"], "projects"),
+    ] {
+        let output = server.run(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(stderr(&output).contains(why), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn without_a_server_the_message_says_how_to_start_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let here: &Path = dir.path();
+    // Bound and closed again: nobody listens there.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let url = format!("http://{port}");
+    for args in [&["limit", "hits", "42"][..], &["series", "hits", "42"], &["flush", "projects"]] {
+        let output = run(here, &[args, &["--server", &url]].concat());
+        assert_eq!(output.status.code(), Some(2));
+        let said = stderr(&output);
+        assert!(said.contains(&format!("no server at {url}")) && said.contains("forebay serve"), "{said}");
+    }
+    let output = run(here, &["limit", "hits", "42", "--store", "memory:"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("lives in one process"), "{}", stderr(&output));
+}
