@@ -34,9 +34,12 @@ const FULL: usize = 1_000;
 /// Keys in one command that deletes. Only steps far below their retention have more.
 const MOST_DELETED: usize = 10_000;
 
-/// The writers of this process, by series and partition. The lock protects the map, for one look-up at a time.
+/// The writers of this process. The lock protects the map, for one look-up at a time.
 #[derive(Debug, Default)]
-pub(super) struct Writers(Mutex<HashMap<(Name, u16), Arc<Sequencer<Partition>>>>);
+pub(super) struct Writers(Mutex<HashMap<Place, Arc<Sequencer<Partition>>>>);
+
+/// Where a writer writes: series and partition.
+type Place = (Name, u16);
 
 /// One partition of a series, and where it is kept.
 #[derive(Debug)]

@@ -84,7 +84,8 @@ local function add(key, text, slots, ttl, slot, n)
       return #text == 4 * slots and text or nil
     end
   end
-  local wide = text
+  -- As it is by now: points before this one may have changed it since it was read.
+  local wide = text == '' and text or call('GET', key)
   if #wide < 4 * slots then wide = spread(wide, slots) end
   if #wide == 4 * slots then
     wide = string.gsub(wide, '....', '\0\0\0\0%0')
