@@ -5,7 +5,6 @@ use std::sync::LazyLock;
 use forebay::{
     Decision, ErrorKind, Forebay, Limit, Result,
     cluster::{Fate, Health, Hosts, RouterKind, Ticket},
-    conformance,
     limit::OnError,
     time::secs,
 };
@@ -33,12 +32,6 @@ pub(crate) async fn open(servers: &[Redis], prefix: &str) -> Result<Forebay> {
     Forebay::options().prefix(prefix).open_hosts(hosts(servers)).await
 }
 
-/// `redis://127.0.0.1:1,127.0.0.1:2,127.0.0.1:3`
-fn list(servers: &[Redis]) -> String {
-    let addresses: Vec<_> = servers.iter().map(|server| format!("127.0.0.1:{}", server.port())).collect();
-    format!("redis://{}", addresses.join(","))
-}
-
 /// A key that lives on the host of this name.
 pub(crate) fn key_on(bay: &Forebay, host: &str) -> String {
     let mut keys = (0..).map(|i| format!("{}-{i}", unique_prefix()));
@@ -53,20 +46,6 @@ async fn incr(bay: &Forebay, key: &str) -> Result<i64, forebay::cluster::Command
 
 pub(crate) fn health(bay: &Forebay) -> Vec<Health> {
     bay.cluster().hosts().iter().map(|host| host.health).collect()
-}
-
-#[tokio::test]
-async fn three_hosts_keep_the_contract() {
-    if without("redis") {
-        return;
-    }
-    let prefix = unique_prefix();
-    let bay = Forebay::options().prefix(&prefix).open(&list(&*SHARED)).await.expect("opens");
-    for case in conformance::cases() {
-        if ["map", "limit", "buffer", "lock"].iter().any(|what| case.name.starts_with(what)) {
-            (case.run)(bay.clone()).await;
-        }
-    }
 }
 
 #[tokio::test]

@@ -3,22 +3,9 @@
 use forebay::{
     ErrorKind, Forebay, Retry,
     cluster::{Fate, Reply, Ticket},
-    conformance,
     time::{millis, secs},
 };
 use forebay_testkit::{Fault, Proxy, Redis, Reply as Answer, eventually, unique_prefix, without};
-
-/// Only what is about maps: the rest has a test of its own.
-#[tokio::test]
-async fn maps_on_redis_keep_the_contract() {
-    if without("redis") {
-        return;
-    }
-    let bay = Forebay::open(&Redis::shared().url()).await.expect("opens");
-    for case in conformance::cases().into_iter().filter(|case| case.name.starts_with("map::")) {
-        (case.run)(bay.clone()).await;
-    }
-}
 
 /// A store behind a proxy whose connection for maps stands already.
 async fn connected(server: &Redis) -> (Proxy, Forebay) {
