@@ -15,7 +15,7 @@ use forebay_sql::{Sqlite, Totals};
 use tokio::sync::watch;
 
 use crate::{
-    config::{BufferConfig, Config, EventConfig, Token, Url},
+    config::{BufferConfig, Config, EventConfig, Store, Token, Url},
     http::Problem,
     metrics::{BufferMetrics, EventMetrics, LimitMetrics, Metrics, SeriesMetrics},
 };
@@ -133,9 +133,7 @@ impl App {
     /// As [`open`](Self::open).
     pub async fn open_on(config: &Config, store_clock: Clock) -> Result<Self> {
         let clock = Clock::system();
-        let bay =
-            Forebay::options().prefix(&config.prefix).clock(store_clock).open(config.store.reveal()).await;
-        let bay = bay.with_context(|| format!("opening the store {}", config.store))?;
+        let bay = open_store(config, store_clock).await?;
         let database = Database::open(&config.database).await?;
         let metrics = Metrics::default();
         let limits = Named::open("limit", &config.limits, |name, limit| {
@@ -257,6 +255,19 @@ impl App {
             series.metrics.late.absolute(series.handle.late());
         }
     }
+}
+
+/// Opens the store of a configuration, and nothing else of it.
+///
+/// # Errors
+/// When it cannot be opened.
+pub async fn open_store(config: &Config, clock: Clock) -> Result<Forebay> {
+    let options = Forebay::options().prefix(&config.prefix).clock(clock);
+    let bay = match &config.store {
+        Store::Url(url) => options.open(url.reveal()).await,
+        Store::Hosts(hosts, _) => options.open_hosts(hosts.clone()).await,
+    };
+    bay.with_context(|| format!("opening the store {}", config.store))
 }
 
 fn event_definition(

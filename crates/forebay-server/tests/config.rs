@@ -82,39 +82,74 @@ fn the_example_names_every_field_that_is_read() {
         "zzz = 1\n".to_owned(),
         format!("{LIMIT}zzz = 1\n"),
         "[series.hits]\nzzz = 1\n".to_owned(),
+        "[cluster]\nhosts = { a = \"redis://a\" }\nzzz = 1\n".to_owned(),
         format!("{BUFFER}zzz = 1\n"),
         format!("{LIMIT}[events.hit]\nlimit = \"hits\"\nzzz = 1\n"),
         token.to_owned(),
     ];
     for field in sections.iter().flat_map(|section| known(section)) {
-        let shown =
-            [format!("{field} = "), format!("[{field}."), format!("[[{field}]]"), format!("({field})")];
+        let shown = [
+            format!("{field} = "),
+            format!("[{field}."),
+            format!("[[{field}]]"),
+            format!("({field})"),
+            format!(".{field}]"),
+        ];
         assert!(shown.iter().any(|form| EXAMPLE.contains(form)), "the example does not explain {field:?}");
     }
 }
 
+/// The example with its commented fields and sections put into force.
+fn uncommented() -> String {
+    let is_field = |rest: &str| rest.split_once(" = ").is_some_and(|(field, _)| !field.contains(' '));
+    let line = |line: &'static str| match line.strip_prefix("# ") {
+        Some(rest) if rest.starts_with('[') || is_field(rest) => rest,
+        _ => line,
+    };
+    EXAMPLE.lines().flat_map(|text| [line(text), "\n"]).collect()
+}
+
 #[test]
 fn what_the_example_shows_in_comments_is_accepted() {
-    let uncommented: String = EXAMPLE
-        .lines()
-        .map(|line| match line.strip_prefix("# ") {
-            // A field, or the section of fields that follow.
-            Some(rest)
-                if rest.starts_with("[[")
-                    || rest.split_once(" = ").is_some_and(|(field, _)| !field.contains(' ')) =>
-            {
-                rest
-            }
-            _ => line,
-        })
-        .map(|line| {
-            if line.starts_with("kind = ") { "kind = \"token-bucket\"\n".into() } else { format!("{line}\n") }
-        })
-        .collect();
-    let setting = Setting::new(&uncommented).with("FOREBAY_INGEST_TOKEN", "t0ken");
-    // A token bucket has no phase other than zero, which is what the example shows.
-    let config = setting.load().expect("no mistakes");
+    // Only a bucket has a burst, and hosts by name stand instead of a store.
+    let text =
+        uncommented().replace("kind = \"fixed-window\"", "kind = \"token-bucket\"").replace("store = ", "# ");
+    let config = Setting::new(&text).with("FOREBAY_INGEST_TOKEN", "t0ken").load().expect("no mistakes");
     assert!(config.tokens[0].scopes.contain(Scope::Write) && !config.tokens[0].scopes.contain(Scope::Read));
+    assert_eq!(config.store.to_string(), "2 hosts: 0, 1");
+}
+
+#[test]
+fn hosts_by_name_have_their_own_mistakes() {
+    let cases = [
+        ("[cluster]", "cluster: lacks hosts"),
+        (
+            "[cluster]\nrouter = \"slot\"\n[cluster.hosts]\na = \"redis://a\"",
+            "unknown router \"slot\": did you mean \"slots\"?",
+        ),
+        ("[cluster.hosts]\na = \"http://a\"", "cluster.hosts.a: unknown scheme of a host \"http\""),
+        (
+            "[cluster.hosts]\na = { url = \"redis://a\", weight = 0 }",
+            "cluster.hosts.a.weight: 0 is outside 1 to 1000",
+        ),
+        ("[cluster.hosts]\na = { weight = 2 }", "cluster.hosts.a: lacks url"),
+        ("[cluster]\nhosts = {}", "cluster: no hosts: a store has at least one"),
+        (
+            "[cluster]\nrouter = \"nydus-partition\"\n[cluster.hosts]\na = \"redis://a\"",
+            "name its hosts 0, 1, 2",
+        ),
+    ];
+    for (text, expected) in cases {
+        let found = mistake(text);
+        assert!(found.contains(expected), "expected {expected}\n   found {found}");
+    }
+    let both = mistake("store = \"memory:\"\n[cluster.hosts]\na = \"redis://:hunter2@a\"");
+    assert!(both.starts_with("forebay.toml:1: store: store and [cluster] both say"), "{both}");
+
+    let mut setting = Setting::new("[cluster.hosts]\nb = \"redis://:hunter2@b\"\na = \"redis://a\"");
+    assert!(!format!("{:?}", setting.load().expect("no mistakes")).contains("hunter2"));
+    setting.options.store = Some("memory:".into());
+    assert_eq!(setting.load().expect("no mistakes").store.to_string(), "memory:");
 }
 
 #[test]

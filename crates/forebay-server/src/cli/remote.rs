@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, anyhow, bail};
-use forebay::{Forebay, Name};
+use anyhow::{Result, bail};
+use forebay::{Clock, Forebay, Name};
 
 use super::config;
 use crate::{
+    app::open_store,
     client::Client,
     config::{Config, Options, Secret},
     text::unknown,
@@ -63,8 +64,7 @@ pub(super) fn client(url: &str) -> Result<Client> {
 
 /// Opens the store of a configuration, and nothing else of it.
 pub(super) async fn open(config: &Config) -> Result<Forebay> {
-    let bay = Forebay::options().prefix(&config.prefix).open(config.store.reveal()).await;
-    bay.map_err(|error| anyhow!(error).context(format!("opening the store {}", config.store)))
+    open_store(config, Clock::system()).await
 }
 
 /// What a configuration declares under `name`.

@@ -157,7 +157,7 @@ async fn replay(args: &Args, source: &Source, shift: i64) -> Result<Replayed> {
     };
     let config = config::read(&options)?;
     let (name, event) = remote::declared("event", &args.event, &config.events)?;
-    let in_process = config.store.scheme() == "memory";
+    let in_process = config.store.is_volatile();
     let clock = in_process.then(|| ManualClock::at(Timestamp::UNIX_EPOCH));
     let system = Clock::system();
     let app = App::open_on(&config, clock.clone().map_or_else(|| system.clone(), Clock::from)).await?;

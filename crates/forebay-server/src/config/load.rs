@@ -10,12 +10,14 @@ use forebay::Name;
 use toml::de::DeTable;
 
 use super::{
+    cluster::read_cluster,
     events::read_events,
     fields::{Document, Fields, Node},
     mistake::{Mistake, Mistakes},
-    model::{Config, Origin, Scope, Scopes, Token},
+    model::{Config, Origin, Store},
     primitives::{Declared, read_buffers, read_limits, read_series},
-    secret::{Secret, Url},
+    secret::Url,
+    tokens::{read_tokens, token_of_environment},
 };
 use crate::text::{quoted, unknown};
 
@@ -31,7 +33,7 @@ const DEFAULT_STORE: &str = "memory:";
 const DEFAULT_DATABASE: &str = "sqlite:forebay.db";
 
 /// The schemes of a store and of a database that this program can open.
-const STORES: [&str; 1] = ["memory"];
+const STORES: [&str; 3] = ["memory", "redis", "redis+unix"];
 const DATABASES: [&str; 1] = ["sqlite"];
 
 /// Looks up an environment variable. A function, so that tests have an environment of their own.
@@ -150,12 +152,19 @@ fn read(mut top: Fields<'_>, origin: Origin, given: &Given<'_>) -> (Option<Confi
         listen_field.clone(),
         &mut mistakes,
     );
+    let store_field = top.optional("store");
     let store = given.setting(
         ("--store", options.store.as_ref(), "FOREBAY_STORE"),
         |text| read_url("store", text, &STORES),
-        top.optional("store"),
+        store_field.clone(),
         &mut mistakes,
     );
+    let cluster = read_cluster(&mut top);
+    if let (Some(node), Some(_)) = (&store_field, &cluster) {
+        node.mistake("store and [cluster] both say where counters live; write one of them");
+    }
+    // A flag or variable wins over the file, also over its hosts.
+    let store = store.map(Store::Url).or(cluster).unwrap_or_else(|| Store::Url(Url::new(DEFAULT_STORE)));
     let database = given.setting(
         ("--database", options.database.as_ref(), "FOREBAY_DATABASE"),
         |text| read_url("database", text, &DATABASES),
@@ -174,7 +183,7 @@ fn read(mut top: Fields<'_>, origin: Origin, given: &Given<'_>) -> (Option<Confi
         origin,
         listen: listen.unwrap_or(DEFAULT_LISTEN),
         prefix: prefix.unwrap_or_else(|| DEFAULT_PREFIX.to_owned()),
-        store: store.unwrap_or_else(|| Url::new(DEFAULT_STORE)),
+        store,
         database: database.unwrap_or_else(|| Url::new(DEFAULT_DATABASE)),
         limits: complete(limits),
         series: complete(series),
@@ -183,11 +192,7 @@ fn read(mut top: Fields<'_>, origin: Origin, given: &Given<'_>) -> (Option<Confi
         tokens,
         insecure: options.insecure,
     };
-    if !config.listen.ip().is_loopback() && config.tokens.is_empty() && !config.insecure {
-        let message = format!(
-            "{} can be reached from other machines: declare [[tokens]], set FOREBAY_TOKEN, or pass --insecure",
-            config.listen
-        );
+    if let Some(message) = too_open(&config) {
         match (given.value("--listen", options.listen.as_ref(), "FOREBAY_LISTEN"), listen_field) {
             (Some((source, _)), _) => mistakes.push(Mistake::of(source, message)),
             (None, Some(node)) => node.mistake(message),
@@ -196,6 +201,15 @@ fn read(mut top: Fields<'_>, origin: Origin, given: &Given<'_>) -> (Option<Confi
     }
     top.finish();
     (Some(config), mistakes)
+}
+
+/// Why other machines must not be served like this.
+fn too_open(config: &Config) -> Option<String> {
+    let is_safe = config.listen.ip().is_loopback() || !config.tokens.is_empty() || config.insecure;
+    (!is_safe).then(|| {
+        let listen = config.listen;
+        format!("{listen} can be reached from other machines: declare [[tokens]], set FOREBAY_TOKEN, or pass --insecure")
+    })
 }
 
 /// The definitions without mistakes; with any other one, the whole configuration is refused.
@@ -222,7 +236,7 @@ fn read_prefix(text: String) -> Result<String, String> {
 }
 
 /// Checks the scheme only; the message does not repeat the rest, which may hold a password.
-fn read_url(what: &str, text: &str, schemes: &[&str]) -> Result<Url, String> {
+pub(super) fn read_url(what: &str, text: &str, schemes: &[&str]) -> Result<Url, String> {
     let url = Url::new(text);
     if !text.contains(':') {
         return Err(format!(
@@ -234,85 +248,4 @@ fn read_url(what: &str, text: &str, schemes: &[&str]) -> Result<Url, String> {
         return Ok(url);
     }
     Err(unknown(&format!("scheme of a {what}"), url.scheme(), schemes.iter().copied()).to_string())
-}
-
-fn read_tokens(top: &mut Fields<'_>, environment: &Environment<'_>) -> Vec<Token> {
-    let Some(list) = top.optional("tokens") else { return vec![] };
-    let mut tokens: Vec<Token> = vec![];
-    for node in list.list() {
-        let Some(mut fields) = node.fields() else { continue };
-        let name = fields.required("name", "\"ingest\"").and_then(|node| node.text());
-        let secret = read_secret(&mut fields, environment);
-        let scopes = fields.required("scopes", "[\"write\"]").map(|node| read_scopes(&node));
-        if let (Some(name), Some(secret), Some(scopes)) = (name, secret, scopes) {
-            if tokens.iter().any(|token| token.name == name || token.secret == secret) {
-                fields
-                    .mistake(format!("token {}: its name or secret is that of another token", quoted(&name)));
-            }
-            tokens.push(Token { name, secret, scopes });
-        }
-        fields.finish();
-    }
-    tokens
-}
-
-fn read_scopes(list: &Node<'_>) -> Scopes {
-    let words = [Scope::Read, Scope::Write, Scope::Admin].map(|scope| (scope.as_str(), scope));
-    let scopes = list
-        .list()
-        .iter()
-        .filter_map(|node| node.choice("scope", &words))
-        .fold(Scopes::default(), Scopes::with);
-    if scopes == Scopes::default() {
-        list.mistake("a token has at least one of read, write and admin");
-    }
-    scopes
-}
-
-/// The secret of a token: in the file, in a variable, or in a file of its own.
-fn read_secret(fields: &mut Fields<'_>, environment: &Environment<'_>) -> Option<Secret> {
-    let places = [fields.optional("token"), fields.optional("token_env"), fields.optional("token_file")];
-    let (place, node) = match places.each_ref().map(Option::as_ref) {
-        [Some(node), None, None] => (0, node),
-        [None, Some(node), None] => (1, node),
-        [None, None, Some(node)] => (2, node),
-        _ => {
-            fields.mistake("a token has one of token_env (a variable's name), token_file (a path) and token");
-            return None;
-        }
-    };
-    let text = node.text()?;
-    let secret = match place {
-        0 => text,
-        1 => node.accept(
-            environment(&text).ok_or_else(|| format!("environment variable {} is not set", quoted(&text))),
-        )?,
-        _ => {
-            let file = std::fs::read_to_string(&text);
-            let content =
-                node.accept(file.map_err(|cause| format!("{} cannot be read: {cause}", quoted(&text))))?;
-            content.trim_end_matches(['\r', '\n']).to_owned()
-        }
-    };
-    node.accept(checked_secret(secret))
-}
-
-fn checked_secret(secret: String) -> Result<Secret, &'static str> {
-    // Anything else could not stand in an `Authorization` header.
-    if !secret.is_empty() && secret.bytes().all(|c| c.is_ascii_graphic()) {
-        Ok(Secret::new(secret))
-    } else {
-        Err("a token is one or more printable ASCII characters without blanks")
-    }
-}
-
-/// `FOREBAY_TOKEN`: one token with all scopes. Set but empty is a mistake, or a failed deployment would be an open one.
-fn token_of_environment(environment: &Environment<'_>, mistakes: &mut Vec<Mistake>) -> Option<Token> {
-    match checked_secret(environment("FOREBAY_TOKEN")?) {
-        Ok(secret) => Some(Token { name: "FOREBAY_TOKEN".into(), secret, scopes: Scopes::ALL }),
-        Err(message) => {
-            mistakes.push(Mistake::of("FOREBAY_TOKEN", message));
-            None
-        }
-    }
 }

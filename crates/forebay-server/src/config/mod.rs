@@ -4,6 +4,7 @@
 //! built-in example, which is what `forebay init` writes. Reading never stops at the first mistake: whoever
 //! corrects a file sees all of them, each with its line.
 
+mod cluster;
 mod events;
 mod fields;
 mod load;
@@ -11,8 +12,11 @@ mod mistake;
 mod model;
 mod primitives;
 mod secret;
+mod tokens;
 
 pub use load::{EXAMPLE, Environment, Options, load};
 pub use mistake::{Mistake, Mistakes};
-pub use model::{BufferConfig, BufferUse, Config, EventConfig, LimitUse, Origin, Scope, Scopes, Token};
+pub use model::{
+    BufferConfig, BufferUse, Config, EventConfig, LimitUse, Origin, Scope, Scopes, Store, Token,
+};
 pub use secret::{Secret, Url};

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use forebay::{Buffer, Limit, Name, Series, buffer::Schema, event::Cell};
+use forebay::{Buffer, Limit, Name, Series, buffer::Schema, cluster::Hosts, event::Cell};
 use forebay_sql::{Migrate, Missing};
 
 use super::secret::{Secret, Url};
@@ -18,7 +18,7 @@ pub struct Config {
     /// The first part of every key in a shared store.
     pub prefix: String,
     /// Where counters live.
-    pub store: Url,
+    pub store: Store,
     /// Where buffers flush to.
     pub database: Url,
     /// Rate limits.
@@ -49,6 +49,31 @@ impl fmt::Display for Origin {
         match self {
             Self::BuiltIn => f.write_str("the built-in example"),
             Self::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// Where counters live.
+#[derive(Clone, Debug)]
+pub enum Store {
+    /// What a URL names: this process, a file, or hosts.
+    Url(Url),
+    /// Hosts by name, with their names in order.
+    Hosts(Hosts, Vec<String>),
+}
+
+impl Store {
+    /// Whether it is gone with the process.
+    pub fn is_volatile(&self) -> bool {
+        matches!(self, Self::Url(url) if url.scheme() == "memory")
+    }
+}
+
+impl fmt::Display for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(url) => url.fmt(f),
+            Self::Hosts(_, names) => write!(f, "{} hosts: {}", names.len(), names.join(", ")),
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::engine::cluster::{Listed, RouterKind};
+use crate::{
+    engine::cluster::{Listed, RouterKind, sort_listed},
+    error::{Result, invalid},
+};
 
 /// Several independent Redis hosts, by names that stay when their addresses change.
 ///
@@ -47,6 +50,19 @@ impl Hosts {
     pub fn weighted(mut self, name: impl Into<String>, url: impl Into<String>, weight: u32) -> Self {
         self.listed.push(Listed { name: name.into(), url: url.into(), weight });
         self
+    }
+
+    /// Checks names and weights without connecting: what a configuration is checked by.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) or
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration): an empty list, names or weights that are none, or
+    /// that the router cannot work with.
+    pub fn check(&self) -> Result<()> {
+        if self.listed.is_empty() {
+            return Err(invalid("no hosts: a store has at least one"));
+        }
+        sort_listed(self.router, self.listed.clone()).map(|_| ())
     }
 }
 
