@@ -29,11 +29,11 @@ const DEFAULT_FILE: &str = "forebay.toml";
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7070);
 const DEFAULT_PREFIX: &str = "forebay";
-const DEFAULT_STORE: &str = "memory:";
+const DEFAULT_STORE: &str = "embedded:forebay.redb";
 const DEFAULT_DATABASE: &str = "sqlite:forebay.db";
 
 /// The schemes of a store and of a database that this program can open.
-const STORES: [&str; 3] = ["memory", "redis", "redis+unix"];
+const STORES: [&str; 4] = ["memory", "embedded", "redis", "redis+unix"];
 const DATABASES: [&str; 1] = ["sqlite"];
 
 /// Looks up an environment variable. A function, so that tests have an environment of their own.

@@ -47,6 +47,10 @@ impl Server {
         let database = format!("sqlite:{}", dir.path().join("forebay.db").display());
         let config = EXAMPLE
             .replace("listen = \"127.0.0.1:7070\"", "listen = \"127.0.0.1:0\"")
+            .replace(
+                "embedded:forebay.redb\"",
+                &format!("embedded:{}\"", dir.path().join("forebay.redb").display()),
+            )
             .replace("sqlite:forebay.db\"", &format!("{database}\""));
         let file = dir.path().join("forebay.toml");
         std::fs::write(&file, change(config)).expect("a file");
