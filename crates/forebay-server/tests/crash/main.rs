@@ -13,10 +13,7 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     path::Path,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::Mutex,
     time::Duration,
 };
 
@@ -153,56 +150,48 @@ struct Count {
     perhaps: u64,
 }
 
-/// Several callers hit until told to stop; each answer or its absence is recorded.
-fn load(address: &str, counts: &Arc<Mutex<BTreeMap<String, Count>>>, until: u64) {
-    let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    std::thread::scope(|scope| {
-        for caller in 0..4u64 {
-            let (stop, answered, counts) = (stop.clone(), answered.clone(), counts.clone());
-            scope.spawn(move || {
-                for i in 0.. {
-                    let key = (caller * 31 + i * 7) % 13;
-                    let status = hit(address, key, 1);
-                    let mut counts = counts.lock().expect("no caller panics");
-                    let count = counts.entry(key.to_string()).or_default();
-                    match status {
-                        Some(202) => count.sure += 1,
-                        // It was dead, or died: nobody knows, and nobody is there to ask again.
-                        None => count.perhaps += 1,
-                        Some(status) => panic!("status {status}"),
-                    }
-                    drop(counts);
-                    answered.fetch_add(1, Ordering::Relaxed);
-                    if status.is_none() || stop.load(Ordering::Relaxed) {
-                        return;
-                    }
-                }
-            });
+type Counts = Mutex<BTreeMap<String, Count>>;
+
+/// Hits until the server is dead; each answer or its absence is recorded.
+fn call(address: &str, caller: u64, counts: &Counts) {
+    for i in 0.. {
+        let key = (caller * 31 + i * 7) % 13;
+        let status = hit(address, key, 1);
+        let mut counts = counts.lock().expect("no caller panics");
+        let count = counts.entry(key.to_string()).or_default();
+        match status {
+            Some(202) => count.sure += 1,
+            // It died: nobody knows, and nobody is there to ask.
+            None => {
+                count.perhaps += 1;
+                return;
+            }
+            Some(status) => panic!("status {status}"),
         }
-        wait_until("so many answers", || answered.load(Ordering::Relaxed) >= until);
-        // A flush under way makes the death meet more than writes.
-        scope.spawn(move || post(address, "/v1/buffers/projects/flush", ""));
-        stop.store(true, Ordering::Relaxed);
-    });
+    }
+}
+
+fn answered(counts: &Counts) -> u64 {
+    counts.lock().expect("no caller panics").values().map(|count| count.sure).sum()
 }
 
 fn dies_under_load(world: &World, rounds: u64) {
-    let counts = Arc::default();
+    let counts = Counts::default();
     for round in 0..rounds {
         let (process, address) = world.start(None);
-        let killer = {
-            let answers = 20 + 37 * round % 100;
-            let (address, counts) = (address.clone(), Arc::clone(&counts));
-            std::thread::spawn(move || load(&address, &counts, answers))
-        };
-        let so_far = |counts: &Mutex<BTreeMap<String, Count>>| -> u64 {
-            counts.lock().expect("no caller panics").values().map(|count| count.sure).sum()
-        };
-        let before = so_far(&counts);
-        wait_until("some answers", || so_far(&counts) >= before + 10 + 13 * round % 20);
-        process.signal("KILL");
+        let before = answered(&counts);
+        std::thread::scope(|scope| {
+            for caller in 0..4 {
+                let (address, counts) = (&address, &counts);
+                scope.spawn(move || call(address, caller, counts));
+            }
+            wait_until("some answers", || answered(&counts) >= before + 20 + 13 * round % 40);
+            // A flush under way lets the death meet more than writes.
+            scope.spawn(|| post(&address, "/v1/buffers/projects/flush", ""));
+            wait_until("a few more", || answered(&counts) >= before + 25 + 13 * round % 40);
+            process.signal("KILL");
+        });
         process.end();
-        killer.join().expect("callers that do not panic");
     }
     let flushed = world.flushed();
     for (key, count) in counts.lock().expect("no caller panics").iter() {
