@@ -168,7 +168,7 @@ where
     for caller in callers {
         done += caller.await??;
     }
-    Ok(done as f64 / (clock.monotonic() - start).as_secs_f64())
+    Ok(done as f64 / clock.monotonic().saturating_sub(start).as_secs_f64())
 }
 
 async fn lone_take(load: Load) -> Result<f64> {
@@ -190,10 +190,10 @@ async fn alone(load: &Load, call: impl AsyncFn() -> Result<bool>) -> Result<f64>
     let clock = Clock::system();
     let (start, span) = (clock.monotonic(), Duration::from_secs_f64(load.seconds));
     let mut times = vec![];
-    while clock.monotonic() - start < span {
+    while clock.monotonic().saturating_sub(start) < span {
         let before = clock.monotonic();
         anyhow::ensure!(call().await?, "a call was denied");
-        times.push(clock.monotonic() - before);
+        times.push(clock.monotonic().saturating_sub(before));
     }
     times.sort_unstable();
     Ok(times[times.len() / 2].as_secs_f64() * 1e6)

@@ -83,7 +83,7 @@ impl Report {
             let ratio = self.ratio(row);
             json!({"cell": row.cell, "subject": row.subject, "value": row.median(), "unit": row.unit, "ratio": ratio})
         };
-        self.0.iter().map(|row| format!("{}\n", object(row))).collect()
+        self.0.iter().fold(String::new(), |text, row| text + &object(row).to_string() + "\n")
     }
 
     /// Ours over theirs, so that more than 1 is ours being better; ours is the first subject of a cell.

@@ -132,7 +132,7 @@ impl BufferHandle {
                 return Err(self.other_shape(&generation.fingerprint));
             }
             failpoint!("flush_after_read");
-            let batch = Batch::new(id, part.schema.clone(), part.index, generation.rows);
+            let batch = Batch::new(generation.id, part.schema.clone(), part.index, generation.rows);
             let applied = sink.apply(&batch).await.map_err(|error| self.failed(&batch, error))?;
             failpoint!("flush_after_apply");
             rows += self.0.progress.note(&applied);
