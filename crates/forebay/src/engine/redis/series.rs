@@ -28,8 +28,8 @@ use crate::{
     time::Timestamp,
 };
 
-/// Buckets in one script call: some milliseconds, in which the server does nothing else.
-const FULL: usize = 1_000;
+/// Buckets in one script call: two milliseconds or so, in which the server does nothing else.
+const FULL: usize = 500;
 
 /// Keys in one command that deletes. Only steps far below their retention have more.
 const MOST_DELETED: usize = 10_000;

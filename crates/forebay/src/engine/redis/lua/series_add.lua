@@ -51,11 +51,12 @@ local function spread(text, slots)
   return table.concat(counts)
 end
 
+local function store(key, text, ttl, new)
+  if text == '' then call('SET', key, new, 'PX', ttl) else call('SET', key, new, 'KEEPTTL') end
+end
+
 -- Adds one point. Returns the chunk, if what comes after may still read from it.
 local function add(key, text, slots, ttl, slot, n)
-  local function store(new)
-    if text == '' then call('SET', key, new, 'PX', ttl) else call('SET', key, new, 'KEEPTTL') end
-  end
   local count, offset = tonumber(n), nil
   if #text == 4 * slots then
     offset = 4 * slot
@@ -71,7 +72,7 @@ local function add(key, text, slots, ttl, slot, n)
       else
         local new = insert(text, at, pair)
         if #new > 3 * slots then new = spread(new, slots) end
-        store(new)
+        store(key, text, ttl, new)
       end
       return nil
     end
@@ -89,7 +90,7 @@ local function add(key, text, slots, ttl, slot, n)
   if #wide < 4 * slots then wide = spread(wide, slots) end
   if #wide == 4 * slots then
     wide = string.gsub(wide, '....', '\0\0\0\0%0')
-    store(wide)
+    store(key, text, ttl, wide)
   end
   -- As text: a Lua number would round it.
   call('BITFIELD', key, 'OVERFLOW', 'SAT', 'INCRBY', 'i64', '#' .. slot, n)
