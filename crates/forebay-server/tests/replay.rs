@@ -8,10 +8,14 @@ use std::{
 };
 
 use forebay::{
-    ErrorKind, Timestamp,
+    Buffer, Clock, ErrorKind, Forebay, Limit, ManualClock, Timestamp,
+    event::Cell,
+    sink::MemorySink,
     time::{millis, secs},
 };
-use forebay_server::replay::{Batch, Event, Feed, Input, KeyField, Reader, Source, Step, Tally, survey};
+use forebay_server::replay::{
+    Batch, Counts, Event, Feed, Input, KeyField, Reader, Run, SeriesSum, Source, Step, Tally, Target, survey,
+};
 use forebay_testkit::{sample_log, wait_until};
 
 /// The sample log: 10 000 lines of May 2015, not in order within each minute. `None` where it is not at hand.
@@ -198,4 +202,46 @@ async fn dropping_the_feed_ends_its_thread() {
     assert_eq!(first.events[0].at, Timestamp::from_secs(1));
     drop(feed);
     wait_until("the thread to end", || ended.try_recv() == Err(mpsc::TryRecvError::Disconnected));
+}
+
+/// Replays a log into a store in memory whose clock follows the log, or is the machine's.
+async fn run(log: Input, follow: bool) -> (Counts, SeriesSum, u64) {
+    let clock = follow.then(|| ManualClock::at(Timestamp::UNIX_EPOCH));
+    let of_store = clock.clone().map_or_else(Clock::system, Clock::from);
+    let bay = Forebay::options().clock(of_store).open("memory:").await.expect("a store");
+    let limit = bay.limit(Limit::new("hits", 3, secs(60))).expect("a limit");
+    let series = bay.series("hits").expect("a series");
+    let buffer = bay.buffer(Buffer::new("projects").key("id").sum("hits")).expect("a buffer");
+    let _flusher = buffer.flush_to(MemorySink::default()).prepare().await.expect("a sink");
+    let event = forebay::Event::new("hit").limit(&limit).series(&series).buffer(
+        &buffer,
+        [Cell::Key],
+        [("hits", Cell::N)],
+    );
+    let event = bay.event(event).expect("an event");
+    let target = Target { event, buffers: vec![buffer], series: vec![series], clock };
+    let mut run = Run::new(target, Counts::new([limit.name().clone()]), 0);
+    let mut feed = Feed::start(log, ip(), secs(60)).expect("a thread");
+    let mut seen = 0;
+    run.all(&mut feed, |tally| seen = tally.lines).await.expect("a whole log");
+    assert_eq!(seen, run.tally.lines);
+    let rows = run.flush().await.expect("a flush");
+    let sum = run.series_sums().await.expect("sums").remove(0);
+    (run.counts, sum, rows)
+}
+
+/// A store elsewhere gets many hits at once, one in this process gets them one by one; they decide the same.
+#[tokio::test]
+async fn one_by_one_and_many_at_once_come_to_what_an_independent_count_says() {
+    let (events, _, _) = read(made_up(), secs(60));
+    let (accepted, limited) = fixed_window(&events, 3, 60);
+    let expected = (accepted as u64, limited as u64);
+    assert!(accepted > 1_000 && limited > 1_000, "{expected:?}");
+    for follow in [true, false] {
+        let (counts, sum, rows) = run(made_up(), follow).await;
+        assert_eq!((counts.accepted, counts.limited), expected);
+        assert_eq!(counts.denied_by()[0].1, counts.limited);
+        assert_eq!(sum, SeriesSum { sum: counts.accepted, expected: (counts.accepted, counts.accepted) });
+        assert_eq!((rows, counts.keys().len()), (11, 11));
+    }
 }

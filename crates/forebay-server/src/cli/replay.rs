@@ -117,7 +117,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     };
     let Replayed { summary, timeline, failure } = replayed;
     if let (Some((path, mut file)), Some(timeline)) = (plot, timeline) {
-        let title = format!("{} of {source} by {}", args.event, args.key);
+        let title = format!("{} of {} by {}", args.event, log_name(&source), args.key);
         let picture = timeline.chart(&title, &chart::Options::default());
         file.write_all(picture.as_bytes()).with_context(|| format!("writing {}", path.display()))?;
     }
@@ -126,6 +126,16 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         return Err(failure.context("the replay ended early"));
     }
     Ok(if summary.agree == Some(false) { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
+}
+
+/// What a picture calls a log: not its whole path, which may be long and is nobody else's business.
+fn log_name(source: &Source) -> String {
+    match source {
+        Source::File(path) => {
+            path.file_name().map_or_else(|| source.to_string(), |name| name.display().to_string())
+        }
+        Source::Stdin => source.to_string(),
+    }
 }
 
 /// What a replay left.
