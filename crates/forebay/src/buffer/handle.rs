@@ -122,6 +122,13 @@ impl BufferHandle {
         answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(lost()))).collect()
     }
 
+    /// Merges one row.
+    pub(crate) async fn add_row(&self, row: Row) -> Result<()> {
+        let part = self.part_of(&row.key);
+        let answers = self.0.bay.engine().buffer_add(&part, vec![row]).await?;
+        answers.into_iter().next().unwrap_or_else(|| Err(lost()))
+    }
+
     /// Names the database that this buffer flushes to, and returns what flushes it.
     ///
     /// The first call decides; another sink later is ignored.
@@ -314,10 +321,7 @@ impl IntoFuture for Write {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let buffer = self.buffer.clone();
-            let row = self.into_row()?;
-            let index = buffer.0.schema.partition_of(&row.key);
-            let answers = buffer.0.bay.engine().buffer_add(&buffer.part(index), vec![row]).await?;
-            answers.into_iter().next().unwrap_or_else(|| Err(lost()))
+            buffer.add_row(self.into_row()?).await
         })
     }
 }

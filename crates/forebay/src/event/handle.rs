@@ -216,6 +216,10 @@ impl EventHandle {
     }
 
     async fn count(&self, key: &str, n: u64, times: Times) -> Result<()> {
+        // One series is the usual case; to wait for many at once costs allocations.
+        if let [series] = &*self.0.event.series {
+            return series.add_many([(key, n, times.at)], times.now).await;
+        }
         let add = async |series: &SeriesHandle| series.add_many([(key, n, times.at)], times.now).await;
         futures::future::join_all(self.0.event.series.iter().map(add)).await.into_iter().collect()
     }
@@ -229,10 +233,11 @@ impl EventHandle {
         }
     }
 
-    async fn write(&self, rows: Vec<Row>) -> Result<()> {
-        let add = async |(template, row): (&Template, Row)| {
-            template.buffer.add_rows(vec![row]).await.into_iter().collect::<Result<()>>()
-        };
+    async fn write(&self, mut rows: Vec<Row>) -> Result<()> {
+        if let ([template], 1) = (&*self.0.event.buffers, rows.len()) {
+            return template.buffer.add_row(rows.swap_remove(0)).await;
+        }
+        let add = async |(template, row): (&Template, Row)| template.buffer.add_row(row).await;
         let adds = self.0.event.buffers.iter().zip(rows).map(add);
         futures::future::join_all(adds).await.into_iter().collect()
     }

@@ -113,6 +113,11 @@ impl SeriesHandle {
             }
         }
         let engine = self.bay.engine();
+        // A single hit goes to one partition; to wait for many at once costs allocations.
+        if by_part.len() == 1 {
+            let (index, points) = by_part.swap_remove(0);
+            return engine.series_add(&SeriesPart { grid: self.grid.clone(), index }, points, now).await;
+        }
         let adds = by_part.into_iter().map(async |(index, points)| {
             engine.series_add(&SeriesPart { grid: self.grid.clone(), index }, points, now).await
         });
