@@ -2,10 +2,13 @@ use serde_json::json;
 
 use crate::support::Server;
 
-/// The talk's example end to end: limited, counted, buffered, flushed.
 #[test]
-fn of_25_hits_in_a_minute_20_are_accepted_counted_and_flushed() {
-    let mut server = Server::with(|example| example.replace("20/1m", "20/1d"));
+fn of_25_hits_in_a_window_20_are_accepted_counted_and_flushed() {
+    of_25_hits_20_are_accepted(Server::with(|example| example.replace("20/1m", "20/1d")));
+}
+
+/// The talk's example end to end: limited, counted, buffered, flushed.
+pub(crate) fn of_25_hits_20_are_accepted(mut server: Server) {
     let client = server.client();
     let answers: Vec<_> = (0..25).map(|_| client.post("/v1/events/hit", r#"{"key":"42"}"#)).collect();
     let (accepted, limited): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 202);
@@ -50,7 +53,7 @@ fn of_25_hits_in_a_minute_20_are_accepted_counted_and_flushed() {
 }
 
 /// What SQLite holds, asked past the server.
-fn rows(server: &Server) -> Vec<(String, i64)> {
+pub(crate) fn rows(server: &Server) -> Vec<(String, i64)> {
     let url = format!("sqlite:{}", server.database().display());
     tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
         use sqlx::Connection;

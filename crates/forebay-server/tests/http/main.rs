@@ -6,6 +6,7 @@ mod event;
 mod limit;
 mod lock;
 mod operate;
+mod redis;
 mod security;
 mod series;
 #[path = "../support/mod.rs"]

@@ -1,0 +1,90 @@
+//! The same on Redis, by configuration alone; and what callers see while it is down.
+
+use std::time::Duration;
+
+use forebay_testkit::{Redis, wait_until};
+use serde_json::json;
+
+use crate::{
+    event::{of_25_hits_20_are_accepted, rows},
+    support::Server,
+};
+
+/// The example with windows that do not end while a test runs, on another store.
+fn on(store: &str) -> Server {
+    let line = |line: &str| if line.starts_with("store = ") { store.to_owned() } else { line.to_owned() };
+    Server::with(|example| {
+        let lines: Vec<String> = example.replace("20/1m", "20/1d").lines().map(line).collect();
+        assert!(lines.iter().any(|line| line == store), "the example names its store");
+        lines.join("\n")
+    })
+}
+
+#[test]
+fn the_example_holds_on_one_redis() {
+    let redis = Redis::start();
+    of_25_hits_20_are_accepted(on(&format!("store = {:?}", redis.url())));
+}
+
+#[test]
+fn the_example_holds_on_three_hosts_listed_in_a_url() {
+    let redis: Vec<Redis> = (0..3).map(|_| Redis::start()).collect();
+    let ports: Vec<String> = redis.iter().map(|redis| format!("127.0.0.1:{}", redis.port())).collect();
+    of_25_hits_20_are_accepted(on(&format!("store = \"redis://{}\"", ports.join(","))));
+}
+
+#[test]
+fn the_example_holds_on_hosts_by_name_found_by_an_older_router() {
+    let redis: Vec<Redis> = (0..3).map(|_| Redis::start()).collect();
+    let hosts: Vec<String> =
+        redis.iter().enumerate().map(|(id, redis)| format!("{id} = {:?}", redis.url())).collect();
+    let cluster = format!("cluster = {{ router = \"nydus-partition\", hosts = {{ {} }} }}", hosts.join(", "));
+    of_25_hits_20_are_accepted(on(&cluster));
+}
+
+#[test]
+fn while_redis_is_down_limits_degrade_events_fail_and_nothing_acknowledged_is_lost() {
+    let redis = Redis::builder().append_only().start();
+    let server = on(&format!("store = {:?}", redis.url()));
+    let client = server.client();
+    client.post("/v1/events/hit", r#"{"key":"42","n":5}"#).expect(202);
+    assert_eq!(client.get("/readyz").expect(200)["store"], "ok");
+
+    redis.kill();
+    wait_until("/readyz to notice", || client.get("/readyz").status == 503);
+    let ready = client.get("/readyz");
+    ready.problem(503);
+    assert_eq!(ready.json()["database"], "ok", "{}", ready.body);
+    assert_ne!(ready.json()["store"], "ok", "{}", ready.body);
+    assert_eq!(client.get("/healthz").status, 200);
+
+    // `on_error = "open"`, and within its deadline of 50 ms, give or take a busy machine.
+    let clock = forebay::Clock::system();
+    let began = clock.monotonic();
+    let taken = client.post("/v1/limits/hits", r#"{"key":"42"}"#).expect(200);
+    assert!(clock.monotonic().saturating_sub(began) < Duration::from_secs(2));
+    assert_eq!(
+        (&taken["allowed"], &taken["degraded"], &taken["source"]),
+        (&json!(true), &json!(true), &json!("fallback"))
+    );
+    let failed = client.post("/v1/events/hit", r#"{"key":"42"}"#);
+    failed.problem(503);
+    let applied = failed.json()["applied"].clone();
+    assert!(applied["series"] != "yes" && applied["buffer"] != "yes", "{applied}");
+    assert!(failed.header("retry-after").is_some());
+    let metrics = client.get("/metrics").body;
+    assert!(metrics.lines().any(|line| line == "forebay_event_failed_total{event=\"hit\"} 1"), "{metrics}");
+
+    redis.restart();
+    wait_until("/readyz to recover", || client.get("/readyz").status == 200);
+    wait_until("the next hit", || client.post("/v1/events/hit", r#"{"key":"43","n":2}"#).status == 202);
+    client.post("/v1/buffers/projects/flush", "").expect(200);
+    let found = rows(&server);
+    let hits = |key: &str| found.iter().find(|(id, _)| id == key).map(|(_, hits)| *hits);
+    assert!(
+        hits("42") == Some(5) || (applied["buffer"] == "unknown" && hits("42") == Some(6)),
+        "{found:?} {applied}"
+    );
+    assert!(hits("43") >= Some(2), "{found:?}");
+    assert_eq!(client.get("/v1/limits/hits?key=42").expect(200)["used"], 5);
+}
