@@ -1,6 +1,8 @@
 //! Names and keys: what they may contain, and how they are written into a store.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+#[cfg(any(test, feature = "redis"))]
+use std::borrow::Cow;
+use std::{fmt, sync::Arc};
 
 use crate::error::{Error, Result, invalid};
 
@@ -79,6 +81,7 @@ pub(crate) fn check_key(key: &str) -> Result<&str> {
 ///
 /// Without that a key with a brace would end the tag early, and the keys of one object could land in
 /// different slots. Injective, so that no two keys share a counter.
+#[cfg(any(test, feature = "redis"))]
 pub(crate) fn tag_text(key: &str) -> Cow<'_, str> {
     if !key.contains(['{', '}', '%']) {
         return Cow::Borrowed(key);

@@ -99,6 +99,7 @@ pub(crate) struct BufferStats {
 #[derive(Clone, Debug)]
 pub(crate) struct SeriesPart {
     pub grid: Arc<Grid>,
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "one process has no hash tags"))]
     pub index: u16,
 }
 

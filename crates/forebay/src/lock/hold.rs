@@ -179,19 +179,19 @@ fn lose(state: &mut State, loss: Loss) -> bool {
 mod tests {
     use super::*;
     use crate::{
+        bay::Forebay,
         clock::{Clock, ManualClock},
-        engine::{Engine, embedded::Embedded},
         time::{Timestamp, secs},
     };
 
     /// A hold from second zero to a little less than second ten.
-    fn hold(hand: &ManualClock) -> Hold {
+    async fn hold(hand: &ManualClock) -> Hold {
         let clock = Clock::from(hand.clone());
-        let engine = Engine::Embedded(Embedded::in_memory(clock.clone()));
+        let bay = Forebay::options().clock(clock.clone()).open("memory:").await.expect("opens");
         let (owner, ttl) = (Uuid::new_v4(), secs(10));
         let (waited, asked) = (Duration::ZERO, Duration::ZERO);
         let grant = Grant { name: "report".into(), owner, fence: 1, ttl, waited, asked };
-        Hold::new(Arc::new(Keeper::new(engine, clock)), grant)
+        Hold::new(Arc::new(Keeper::new(bay.engine().clone(), clock)), grant)
     }
 
     #[tokio::test]
@@ -203,7 +203,7 @@ mod tests {
             |hold| assert!(hold.end()),
         ];
         for end in ends {
-            let hold = hold(&hand);
+            let hold = hold(&hand).await;
             end(&hold);
             hold.renewed(secs(5));
             assert_eq!(hold.held_until(), None);
@@ -215,7 +215,7 @@ mod tests {
     #[tokio::test]
     async fn a_renewal_answered_after_the_deadline_is_too_late() {
         let hand = ManualClock::at(Timestamp::UNIX_EPOCH);
-        let hold = hold(&hand);
+        let hold = hold(&hand).await;
         hand.advance(secs(10));
         // It was sent in time, and nobody has looked at the guard since.
         hold.renewed(secs(5));
@@ -226,7 +226,7 @@ mod tests {
     #[tokio::test]
     async fn renewals_answered_out_of_order_shorten_nothing() {
         let hand = ManualClock::at(Timestamp::UNIX_EPOCH);
-        let hold = hold(&hand);
+        let hold = hold(&hand).await;
         hold.renewed(secs(5));
         let until = hold.held_until();
         hold.renewed(secs(3));

@@ -2,7 +2,9 @@
 //!
 //! Numbers in, numbers out: no clock, no engine.
 
-use std::{ops::RangeInclusive, time::Duration};
+#[cfg(feature = "redis")]
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use crate::{
     error::{Result, out_of_range},
@@ -91,6 +93,7 @@ impl Resolution {
     }
 
     /// The chunks in which buckets are kept at `now`, and the next one: for callers whose clocks are ahead.
+    #[cfg(feature = "redis")]
     pub(crate) fn kept_chunks(&self, now: Timestamp) -> RangeInclusive<i64> {
         let oldest = self.bucket(now.minus(self.retention));
         self.place(oldest).0..=self.place(self.bucket(now)).0 + 1

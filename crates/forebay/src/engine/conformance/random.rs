@@ -244,7 +244,8 @@ async fn plain(engine: &Engine, commands: &[Command]) -> String {
     let mut answers = String::new();
     for command in commands {
         let mut answer = engine.kv(engine.host_of(&command.key), &[command], secs(60)).await;
-        answers += &format!("{:?} ", answer.remove(0).map_err(|(fate, error)| (fate, error.retry())));
+        let answer = answer.remove(0).map_err(|(fate, error)| (fate, error.retry()));
+        write!(answers, "{answer:?} ").unwrap();
     }
     answers
 }
