@@ -245,3 +245,16 @@ async fn one_by_one_and_many_at_once_come_to_what_an_independent_count_says() {
         assert_eq!((rows, counts.keys().len()), (11, 11));
     }
 }
+
+/// A clock that ran ahead of the log let the store forget charges whose window was open, at every block of lines.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_of_many_blocks_is_limited_as_an_independent_count_says() {
+    // Seven lines of a key within one window, then those of the next 50 minutes later.
+    let line =
+        |n: i64| format!("{{\"ts\":{},\"ip\":{}}}\n", 1_431_857_100 + n / 7 * 3_000 + n % 7, n / 7 % 11);
+    let log = (0..100_000).map(line).collect::<String>();
+    let (events, _, _) = read(input(log.clone()), secs(60));
+    let (accepted, limited) = fixed_window(&events, 3, 60);
+    let (counts, _, _) = run(input(log), true).await;
+    assert_eq!((counts.accepted, counts.limited), (accepted as u64, limited as u64));
+}

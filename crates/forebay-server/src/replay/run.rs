@@ -7,6 +7,7 @@ use forebay::{
     buffer::BufferHandle,
     event::{EventHandle, Hit, HitError},
     series::SeriesHandle,
+    time::secs,
 };
 use futures::{StreamExt, stream};
 
@@ -22,6 +23,10 @@ const MOST_BLOCK: usize = 262_144;
 /// Events on their way at once, to a store that is not in this process.
 const AT_ONCE: usize = 512;
 
+/// How much time a block lets pass at most: less than the minute that a store keeps a charge of a replay beyond its
+/// window.
+const MOST_PASSED: Duration = secs(50);
+
 /// Rows that gather in a buffer before it is flushed.
 const FLUSH_AT: u64 = 50_000;
 
@@ -34,8 +39,8 @@ pub struct Target {
     pub buffers: Vec<BufferHandle>,
     /// The series that it is counted in.
     pub series: Vec<SeriesHandle>,
-    /// The clock of a store in this process: it is moved along with the log, so that what is kept and what expires
-    /// goes by the log's time. `None`: a store elsewhere, which has a clock of its own.
+    /// The clock of a store in this process: its time of day is moved along with the log, and it lets time pass, more
+    /// slowly than the log does. `None`: a store elsewhere, which has a clock of its own.
     pub clock: Option<ManualClock>,
 }
 
@@ -53,6 +58,8 @@ pub struct Run {
     shift: i64,
     /// The latest time of a hit, shifted.
     now: Option<Timestamp>,
+    /// How much of the log's time the last block took.
+    passed: Duration,
     /// What each series should still show.
     kept: Vec<Kept>,
 }
@@ -71,7 +78,16 @@ impl Run {
     pub fn new(target: Target, counts: Counts, shift: i64) -> Self {
         let coarsest = |series: &SeriesHandle| series.resolutions().last().copied().map(Kept::new);
         let kept = target.series.iter().filter_map(coarsest).collect();
-        Self { target, counts, tally: Tally::default(), timeline: None, shift, now: None, kept }
+        Self {
+            target,
+            counts,
+            tally: Tally::default(),
+            timeline: None,
+            shift,
+            now: None,
+            passed: Duration::ZERO,
+            kept,
+        }
     }
 
     /// Replays all that `feed` gives. `progress` is called every so often.
@@ -149,10 +165,12 @@ impl Run {
         (block, None)
     }
 
-    /// Shifts the events, and moves the store's clock to the last of them.
+    /// Shifts the events, and moves the store's clock.
     ///
-    /// Before they are replayed, not after: a charge expires by that clock, so one that lagged behind the log would
-    /// forget charges whose window is still open.
+    /// Its time of day is the last event's. The time that it lets pass is what charges expire by, a minute after
+    /// their window; that is less than the log's, so that none is forgotten whose window is still open: for each
+    /// block what the one before took, and less than that minute, since a window that began at the end of that block
+    /// has seen nothing of it.
     fn pass_time(&mut self, block: &mut [Batch]) {
         let events = block.iter_mut().flat_map(|batch| &mut batch.events);
         let mut last = self.now;
@@ -162,11 +180,10 @@ impl Run {
         }
         let Some(last) = last else { return };
         if let Some(clock) = &self.target.clock {
-            match self.now {
-                Some(before) => clock.advance(last.since(before)),
-                None => clock.step_to(last),
-            }
+            clock.advance(self.passed.min(MOST_PASSED));
+            clock.step_to(last);
         }
+        self.passed = self.now.map_or(Duration::ZERO, |before| last.since(before));
         self.now = Some(last);
         self.kept.iter_mut().for_each(|kept| kept.pass(last));
     }
