@@ -134,8 +134,14 @@ impl From<forebay::Error> for Problem {
         if !status.is_server_error() {
             return problem;
         }
-        // Causes are for the operator's log: they may name hosts and files, which is nothing for callers.
-        tracing::warn!(error = %error, cause = error_cause(&error), "request failed");
+        // Causes are for the operator's log: they may name hosts and files, which is nothing for callers. An outage fails
+        // every request, and its own warnings say so; what is left is a defect.
+        let cause = error_cause(&error);
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            tracing::debug!(%error, cause, "request failed");
+        } else {
+            tracing::error!(%error, cause, "request failed");
+        }
         let problem = problem.with("retry", retry_word(error.retry()));
         if status == StatusCode::SERVICE_UNAVAILABLE { problem.retry_after(None) } else { problem }
     }

@@ -65,6 +65,19 @@ pub(crate) fn rows(server: &Server) -> Vec<(String, i64)> {
 }
 
 #[test]
+fn a_restart_keeps_limits_series_and_rows() {
+    let mut server = Server::with(|example| example.replace("20/1m", "20/1d"));
+    server.client().post("/v1/events/hit", r#"{"key":"42","n":15}"#).expect(202);
+    server.stop();
+    server.start();
+    let client = server.client();
+    client.post("/v1/events/hit", r#"{"key":"42","n":6}"#).problem(429);
+    client.post("/v1/events/hit", r#"{"key":"42","n":5}"#).expect(202);
+    assert_eq!(client.get("/v1/series/hits/sum?key=42&from=-1h").expect(200), json!({"sum": 20}));
+    assert_eq!(client.get("/v1/buffers/projects?id=42").expect(200)["value"]["hits"], 20);
+}
+
+#[test]
 fn an_integer_key_is_its_decimal_text() {
     let server = Server::example();
     let client = server.client();
