@@ -20,6 +20,16 @@ pub enum Kind {
     TokenBucket,
 }
 
+impl Kind {
+    /// The word for it in configurations and answers, such as `fixed-window`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::FixedWindow => "fixed-window",
+            Self::TokenBucket => "token-bucket",
+        }
+    }
+}
+
 /// What a limit answers when its store does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
@@ -119,6 +129,17 @@ impl Limit {
         self
     }
 
+    /// The quota, and the span that it is for.
+    pub fn rate(&self) -> (u64, Duration) {
+        (self.quota, self.per)
+    }
+
+    /// How it counts, and how many may pass at once where a [`burst`](Self::burst) says so.
+    pub fn shape(&self) -> (Kind, Option<u64>) {
+        let bucket = self.burst.map_or(Kind::FixedWindow, |_| Kind::TokenBucket);
+        (self.kind.unwrap_or(bucket), self.burst)
+    }
+
     /// Checks the definition without opening it: what a configuration is checked by.
     ///
     /// # Errors
@@ -133,8 +154,7 @@ impl Limit {
         if !(millis(1)..=mins(1)).contains(&self.deadline) {
             return Err(out_of_range(format!("limit {name}: deadline {:?}: 1 ms to 1 min", self.deadline)));
         }
-        let bucket = self.burst.map_or(Kind::FixedWindow, |_| Kind::TokenBucket);
-        match (self.kind.unwrap_or(bucket), self.burst) {
+        match self.shape() {
             (Kind::FixedWindow, None) => Rule::fixed_window(self.quota, self.per, self.phase),
             (Kind::FixedWindow, Some(_)) => {
                 Err(invalid("a fixed window has no burst; only a token bucket does".to_owned()))

@@ -43,6 +43,11 @@ impl Series {
         self
     }
 
+    /// What [`resolutions`](Self::resolutions) has set, or the default.
+    pub fn steps(&self) -> &[Resolution] {
+        &self.resolutions
+    }
+
     /// Checks the definition without opening it: what a configuration is checked by.
     ///
     /// # Errors
