@@ -19,6 +19,7 @@
 //!
 //! Linux only: processes are looked up in `/proc`.
 
+mod chromium;
 mod mariadb;
 mod ports;
 mod postgres;
@@ -37,6 +38,7 @@ mod user;
 mod wait;
 
 pub use self::{
+    chromium::Chromium,
     mariadb::MariaDb,
     postgres::Postgres,
     programs::without,

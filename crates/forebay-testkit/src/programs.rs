@@ -13,7 +13,7 @@ const WITHOUT: &str = "FOREBAY_TEST_WITHOUT";
 /// Where `scripts/servers` unpacks what it cannot install.
 const UNPACKED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/testkit");
 
-/// Whether this run was told to leave `server` (`redis`, `postgres`, `mariadb`) out.
+/// Whether this run was told to leave `server` (`redis`, `postgres`, `mariadb`, `chromium`) out.
 ///
 /// A test that needs it returns early then, and only then; `scripts/test` says at its end what was not tested.
 pub fn without(server: &str) -> bool {
@@ -23,7 +23,8 @@ pub fn without(server: &str) -> bool {
 /// The path of `program`, which belongs to `server`.
 ///
 /// Looked for on `PATH`, where Debian puts its Postgres, in the `sbin` directories, which are not on every user's
-/// `PATH`, and where `scripts/servers` unpacks.
+/// `PATH`, and where `scripts/servers` unpacks. Debian's `chromium` is a script that looks for the real one where
+/// packages are installed, so that of an unpacked one the real one is taken.
 #[track_caller]
 pub(crate) fn find(server: &str, program: &str) -> PathBuf {
     assert!(
@@ -52,7 +53,7 @@ fn directories() -> Vec<PathBuf> {
         let mut versions = below(&root.join("usr/lib/postgresql"));
         versions.sort();
         all.extend(versions.into_iter().rev().map(|version| version.join("bin")));
-        all.extend(["usr/bin", "usr/sbin", "usr/local/sbin"].map(|path| root.join(path)));
+        all.extend(["usr/lib/chromium", "usr/bin", "usr/sbin", "usr/local/sbin"].map(|path| root.join(path)));
     }
     all
 }

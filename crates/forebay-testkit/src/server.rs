@@ -9,7 +9,8 @@ const ATTEMPTS: usize = 5;
 
 /// A server's process: what can be done to any of them.
 ///
-/// [`Redis`](crate::Redis), [`Postgres`](crate::Postgres) and [`MariaDb`](crate::MariaDb) dereference to it.
+/// [`Redis`](crate::Redis), [`Postgres`](crate::Postgres), [`MariaDb`](crate::MariaDb) and
+/// [`Chromium`](crate::Chromium) dereference to it.
 pub struct Server {
     name: &'static str,
     port: u16,
