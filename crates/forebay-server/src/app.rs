@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::{
     config::{BufferConfig, Config, EventConfig, Store, Token, Url},
+    dashboard::Live,
     http::Problem,
     metrics::{BufferMetrics, EventMetrics, LimitMetrics, Metrics, SeriesMetrics},
 };
@@ -30,6 +31,7 @@ pub struct App {
     insecure: bool,
     metrics: Metrics,
     stopping: watch::Sender<bool>,
+    live: Live,
     /// Rate limits by name.
     pub limits: Named<LimitEntry>,
     /// Series by name.
@@ -151,6 +153,7 @@ impl App {
             Ok(EventEntry { handle, metrics: metrics.event(name), limits })
         })?;
         let (tokens, insecure) = (config.tokens.clone(), config.insecure);
+        let live = Live::new(config, &clock);
         let stopping = watch::Sender::new(false);
         Ok(Self {
             bay,
@@ -160,6 +163,7 @@ impl App {
             insecure,
             metrics,
             stopping,
+            live,
             limits,
             series,
             buffers,
@@ -241,6 +245,11 @@ impl App {
     /// The server's own counters.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// What those see who look on.
+    pub fn live(&self) -> &Live {
+        &self.live
     }
 
     /// Sets the gauges of every buffer that answers within `deadline`.

@@ -8,6 +8,7 @@ pub mod chart;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod dashboard;
 pub mod http;
 pub mod metrics;
 pub mod replay;

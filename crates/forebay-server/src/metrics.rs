@@ -4,7 +4,14 @@
 //! The recorder belongs to the [`App`](crate::app::App) rather than to the process, so that two servers in one
 //! process do not count into each other.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use forebay::{
     Clock, Decision, Name,
@@ -102,13 +109,38 @@ pub struct LimitMetrics {
 #[derive(Clone, Debug)]
 pub struct EventMetrics {
     /// Hits accepted.
-    pub accepted: Counter,
+    pub accepted: Tally,
     /// Hits limited.
-    pub limited: Counter,
+    pub limited: Tally,
     /// Requests and lines refused for what they contain.
-    pub invalid: Counter,
+    pub invalid: Tally,
     /// Hits that could not be taken.
-    pub failed: Counter,
+    pub failed: Tally,
+}
+
+/// A counter that can be read, too; Prometheus' own cannot.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    counter: Counter,
+    /// Nothing else is ordered by it: readers see a recent total.
+    total: Arc<AtomicU64>,
+}
+
+impl Tally {
+    fn new(counter: Counter) -> Self {
+        Self { counter, total: Arc::default() }
+    }
+
+    /// Counts `n` more.
+    pub fn increment(&self, n: u64) {
+        self.counter.increment(n);
+        self.total.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// What was counted since the server started.
+    pub fn total(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
+    }
 }
 
 /// The counters of a series.
@@ -153,7 +185,7 @@ impl Metrics {
 
     /// The counters of an event.
     pub fn event(&self, name: &Name) -> EventMetrics {
-        let counter = |metric| self.counter(metric, "event", name);
+        let counter = |metric| Tally::new(self.counter(metric, "event", name));
         EventMetrics {
             accepted: counter(EVENT_ACCEPTED),
             limited: counter(EVENT_LIMITED),

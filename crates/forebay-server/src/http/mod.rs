@@ -40,7 +40,7 @@ use axum::{
 };
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::app::App;
+use crate::{app::App, dashboard};
 
 /// What handlers get as their state.
 pub type Shared = Arc<App>;
@@ -49,6 +49,7 @@ pub type Shared = Arc<App>;
 pub fn router(app: Shared) -> Router {
     let (router, _) = routes().split_for_parts();
     router
+        .merge(dashboard::pages())
         .fallback(async |uri: Uri| {
             Problem::new(StatusCode::NOT_FOUND, "not-found", format!("there is nothing at {}", uri.path()))
         })
@@ -72,4 +73,5 @@ fn routes() -> OpenApiRouter<Shared> {
         .merge(buffer::routes())
         .merge(lock::routes())
         .merge(operate::routes())
+        .merge(dashboard::routes())
 }

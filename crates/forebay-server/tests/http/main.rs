@@ -2,8 +2,10 @@
 
 mod bad_input;
 mod buffer;
+mod dashboard;
 mod event;
 mod limit;
+mod live;
 mod lock;
 mod operate;
 mod redis;

@@ -20,7 +20,7 @@ use forebay_server::{
 use tokio::sync::oneshot;
 
 /// Beyond this a test fails rather than hangs.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running server, its directory and its address.
 pub(crate) struct Server {
@@ -97,10 +97,14 @@ impl Server {
         }
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.running.as_ref().expect("a running server").address
+    }
+
     /// A client without a token.
     pub(crate) fn client(&self) -> Client {
-        let address = self.running.as_ref().expect("a running server").address;
-        Client { address, headers: vec![] }
+        Client::of(self.address())
     }
 
     /// The database's file.
@@ -123,7 +127,7 @@ pub(crate) struct Client {
 }
 
 /// What came back.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     head: String,
@@ -131,6 +135,11 @@ pub(crate) struct Answer {
 }
 
 impl Client {
+    /// Speaks to whatever listens there.
+    pub(crate) fn of(address: SocketAddr) -> Self {
+        Self { address, headers: vec![] }
+    }
+
     /// The same with another header.
     pub(crate) fn header(&self, name: &str, value: &str) -> Self {
         let mut client = self.clone();

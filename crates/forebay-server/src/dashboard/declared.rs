@@ -1,0 +1,124 @@
+//! What the configuration declares, for those who look on.
+
+use std::collections::BTreeMap;
+
+use forebay::{Limit, Series, series::Resolution};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::config::{BufferConfig, Config, EventConfig, LimitUse};
+
+/// What is configured. Credentials are left out of the URLs.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct Declared {
+    /// The server's version.
+    version: &'static str,
+    /// Where counters live.
+    store: String,
+    /// Where buffers flush to.
+    database: String,
+    /// Whether callers need a token.
+    tokens: bool,
+    events: BTreeMap<String, DeclaredEvent>,
+    limits: BTreeMap<String, DeclaredLimit>,
+    /// The resolutions of each series, from fine to coarse.
+    series: BTreeMap<String, Vec<DeclaredStep>>,
+    buffers: BTreeMap<String, DeclaredBuffer>,
+}
+
+/// What one hit does.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+struct DeclaredEvent {
+    limits: Vec<DeclaredUse>,
+    series: Vec<String>,
+    buffers: Vec<String>,
+}
+
+/// A limit of an event.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+struct DeclaredUse {
+    name: String,
+    /// Present where all hits share this key instead of bringing their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+}
+
+/// How much each key may do.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+struct DeclaredLimit {
+    quota: u64,
+    /// Seconds that the quota is for.
+    per: f64,
+    /// `fixed-window` or `token-bucket`.
+    kind: &'static str,
+    /// How many may pass at once, where that was said.
+    burst: Option<u64>,
+}
+
+/// A resolution of a series.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+struct DeclaredStep {
+    /// Seconds of a bucket.
+    step: u64,
+    /// Seconds that it is kept.
+    retention: u64,
+}
+
+/// Rows that gather before they are written.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+struct DeclaredBuffer {
+    table: String,
+    /// Seconds between flushes.
+    flush_every: f64,
+}
+
+impl From<&Config> for Declared {
+    fn from(config: &Config) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            store: config.store.to_string(),
+            database: config.database.to_string(),
+            tokens: !config.tokens.is_empty(),
+            events: each(&config.events),
+            limits: each(&config.limits),
+            series: config.series.iter().map(|(name, series)| (name.to_string(), steps(series))).collect(),
+            buffers: each(&config.buffers),
+        }
+    }
+}
+
+fn each<'a, N: ToString, C, D: From<&'a C>>(configs: &'a BTreeMap<N, C>) -> BTreeMap<String, D> {
+    configs.iter().map(|(name, config)| (name.to_string(), config.into())).collect()
+}
+
+fn steps(series: &Series) -> Vec<DeclaredStep> {
+    let step = |resolution: &Resolution| DeclaredStep {
+        step: resolution.step.as_secs(),
+        retention: resolution.retention.as_secs(),
+    };
+    series.steps().iter().map(step).collect()
+}
+
+impl From<&EventConfig> for DeclaredEvent {
+    fn from(config: &EventConfig) -> Self {
+        let limit = |limit: &LimitUse| DeclaredUse { name: limit.name.to_string(), key: limit.key.clone() };
+        Self {
+            limits: config.limits.iter().map(limit).collect(),
+            series: config.series.iter().map(ToString::to_string).collect(),
+            buffers: config.buffers.iter().map(|buffer| buffer.name.to_string()).collect(),
+        }
+    }
+}
+
+impl From<&Limit> for DeclaredLimit {
+    fn from(limit: &Limit) -> Self {
+        let ((quota, per), (kind, burst)) = (limit.rate(), limit.shape());
+        Self { quota, per: per.as_secs_f64(), kind: kind.as_str(), burst }
+    }
+}
+
+impl From<&BufferConfig> for DeclaredBuffer {
+    fn from(config: &BufferConfig) -> Self {
+        Self { table: config.schema.table.to_string(), flush_every: config.flush_every.as_secs_f64() }
+    }
+}

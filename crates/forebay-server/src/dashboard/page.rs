@@ -1,0 +1,44 @@
+//! The page and its parts.
+
+use axum::{Router, http::header, routing::get};
+
+use crate::http::Shared;
+
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const JS: &str = "text/javascript; charset=utf-8";
+const SVG: &str = "image/svg+xml";
+
+/// Where each file is, what it is, and what is in it.
+const FILES: [(&str, &str, &str); 11] = [
+    ("/", HTML, include_str!("assets/index.html")),
+    ("/assets/icon.svg", SVG, include_str!("assets/icon.svg")),
+    ("/assets/dashboard.css", CSS, include_str!("assets/dashboard.css")),
+    ("/assets/dashboard.js", JS, include_str!("assets/dashboard.js")),
+    ("/assets/api.js", JS, include_str!("assets/api.js")),
+    ("/assets/buffers.js", JS, include_str!("assets/buffers.js")),
+    ("/assets/chart.js", JS, include_str!("assets/chart.js")),
+    ("/assets/dom.js", JS, include_str!("assets/dom.js")),
+    ("/assets/explorer.js", JS, include_str!("assets/explorer.js")),
+    ("/assets/hits.js", JS, include_str!("assets/hits.js")),
+    ("/assets/setup.js", JS, include_str!("assets/setup.js")),
+];
+
+/// What a browser lets the page do: files and answers of this server, nothing inline, nothing from elsewhere, and no
+/// other page may frame it. A key that looks like markup could do nothing even if it were taken for markup.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+    base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The routes of the files. They hold no data: no token is asked for.
+pub(crate) fn pages() -> Router<Shared> {
+    FILES.into_iter().fold(Router::new(), |router, (path, kind, text)| {
+        let headers = [
+            (header::CONTENT_TYPE, kind),
+            (header::CONTENT_SECURITY_POLICY, POLICY),
+            (header::REFERRER_POLICY, "no-referrer"),
+            // For browsers that do not know frame-ancestors.
+            (header::X_FRAME_OPTIONS, "DENY"),
+        ];
+        router.route(path, get(async move || (headers, text)))
+    })
+}
