@@ -43,6 +43,11 @@ impl Name {
         Self(format!("{}.limited", self.0).into())
     }
 
+    /// Takes a name as a store returned it: also one that is derived, which nobody could give.
+    pub(crate) fn from_store(text: &str) -> Self {
+        Self(text.into())
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

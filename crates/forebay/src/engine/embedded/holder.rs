@@ -58,7 +58,7 @@ pub(super) fn explain(path: &Path, error: Error) -> Error {
         Some(pid) => format!("process {pid} has it open: {advice}"),
         None => format!("another process has it open: {advice}"),
     };
-    Error::new(error.kind(), format!("opening embedded:{}: {what}", path.display())).with_source(error)
+    Error::new(error.kind(), format!("opening embedded:{}: {what}", path.display()))
 }
 
 fn beside(path: &Path) -> PathBuf {

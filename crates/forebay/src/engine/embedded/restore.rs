@@ -123,7 +123,7 @@ impl Embedded {
         for item in transaction.open_table(tables::SERIES)?.iter()? {
             let (place, packed) = item?;
             let (step, start, series, key) = place.value();
-            self.restore_block(Block { step, start }, &Name::new(series)?, key, packed.value())?;
+            self.restore_block(Block { step, start }, &Name::from_store(series), key, packed.value())?;
         }
         Ok(restored)
     }
@@ -134,7 +134,7 @@ impl Embedded {
             let (number, row) = item?;
             let (number, (buffer, partition, fingerprint, id, born, frozen)) = (number.value(), row.value());
             let record = GenerationRecord {
-                buffer: Name::new(buffer)?,
+                buffer: Name::from_store(buffer),
                 partition,
                 fingerprint: fingerprint.into(),
                 id: Uuid::from_u128(id),
@@ -198,7 +198,7 @@ impl Embedded {
             let mut unpack = Unpack::new(packed.value());
             while !unpack.is_empty() {
                 let (limit, key, state, deadline) = unpack.limit()?;
-                self.restore_limit(&Name::new(limit)?, key, state, deadline);
+                self.restore_limit(&Name::from_store(limit), key, state, deadline);
                 *logged += 1;
             }
         }

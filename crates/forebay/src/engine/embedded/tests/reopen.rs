@@ -16,9 +16,9 @@ use crate::{
     buffer::{ColumnType, Merge, Row, RowKey},
     engine::{
         embedded::Embedded,
-        step::{BufferPart, Claimed, Point, Rotate, Span},
+        step::{BufferPart, Claimed, Point, Rotate, SeriesPart, Span},
     },
-    series::Resolution,
+    series::{Resolution, resolution::Grid},
     time::{days, hours, millis, mins, secs},
 };
 
@@ -218,6 +218,29 @@ async fn every_type_of_value_and_every_text_is_found_again() {
     let mut found = after.buffer_read(&part, frozen.id).await.expect("read").expect("there");
     found.rows.sort_by_key(|row| rows.iter().position(|other| other.key == row.key));
     assert_eq!((found.rows, &*found.fingerprint), (rows, &*part.schema.fingerprint));
+    after.close().await.expect("closes");
+}
+
+/// The hits that an event denied are counted in a series whose name nobody could give. A file with one could not be opened.
+#[tokio::test]
+async fn what_an_event_denied_is_found_again() {
+    let (clock, disk) = (start(), Disk::default());
+    let before = engine(disk.opener(), SYNC, &clock).await;
+    let now = Clock::from(clock.clone()).now();
+    let grid = Grid {
+        name: series().grid.name.limited(),
+        resolutions: [Resolution::defaults()[0]].into(),
+        partitions: 1,
+    };
+    let limited = SeriesPart { grid: Arc::new(grid), index: 0 };
+    let points = vec![Point { key: "42".into(), at: now, n: 5 }];
+    before.series_add(&limited, points, now).await.expect("answers");
+    before.close().await.expect("closes");
+    let after = engine(disk.opener(), SYNC, &clock).await;
+    let resolution = Resolution::defaults()[0];
+    let bucket = resolution.bucket(now);
+    let span = Span { key: "42", resolution, from: bucket, to: bucket + 1 };
+    assert_eq!(after.series_read(&limited, &[span]).await.expect("answers"), [[5]]);
     after.close().await.expect("closes");
 }
 
