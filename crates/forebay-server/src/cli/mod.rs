@@ -1,6 +1,6 @@
 //! The command line: one file per command.
 //!
-//! A new command is a file with its `Args` and `run`, a variant of [`Command`] and an arm below.
+//! A new command is a file with its `Args` and `run`, a variant of `Command` and an arm below.
 
 mod check_config;
 mod config;
