@@ -4,6 +4,7 @@
 //! runtime while somebody waits for it.
 
 use std::{
+    error::Error as _,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread,
@@ -47,11 +48,23 @@ impl Committer {
     fn run(mut self) {
         while let Some(mut work) = self.journal.next() {
             let batch = std::mem::take(&mut work.batch);
-            let wrote = !batch.is_empty() || matches!(self.state, State::Repeat(_));
+            let repeats = matches!(self.state, State::Repeat(_));
+            let wrote = !batch.is_empty() || repeats;
             match self.write(batch) {
-                Ok(()) => self.journal.committed(&work, wrote),
+                Ok(()) => {
+                    if repeats {
+                        tracing::info!(
+                            "the file can be written again, and nothing that was in doubt is missing"
+                        );
+                    }
+                    self.journal.committed(&work, wrote);
+                }
                 Err(failure) => {
-                    tracing::error!(error = %failure.error, retried = failure.full, "commit failed");
+                    // Once, and not every half second that the disk stays full.
+                    if !(repeats && failure.full) {
+                        let cause = failure.error.source().map(ToString::to_string);
+                        tracing::error!(error = %failure.error, cause, repeated = failure.full, "commit failed");
+                    }
                     self.journal.failed(&work, &failure.error, failure.full);
                 }
             }
