@@ -109,12 +109,13 @@ macro_rules! ask {
 impl Engine {
     // Limits
 
-    /// Charges `take.cost` if it fits.
+    /// Charges `take.cost` if it fits. Waits for `take.within` at most.
     pub(crate) async fn take(&self, take: Take<'_>, when: When) -> Result<Taken> {
         on!(self, it => it.take(take, when).await)
     }
 
-    /// Charges all of `takes` if each fits, else none. They must be [`together`](Self::together).
+    /// Charges all of `takes` if each fits, else none. They must be [`together`](Self::together). Waits for the
+    /// shortest `within` of them at most.
     pub(crate) async fn take_all(&self, takes: &[Take<'_>], when: When) -> Result<TakenAll> {
         on!(self, it => it.take_all(takes, when).await)
     }
@@ -264,6 +265,16 @@ impl Engine {
     }
 
     // Everything
+
+    /// Whether takes end by themselves when their time is over: hosts watch over all that wait with one timer, which
+    /// costs less than a timer for each.
+    pub(crate) fn keeps_deadlines(&self) -> bool {
+        match self {
+            #[cfg(feature = "test-util")]
+            Self::Fault(_) => false,
+            _ => true,
+        }
+    }
 
     /// Whether a step costs no round trip.
     pub(crate) fn is_in_process(&self) -> bool {

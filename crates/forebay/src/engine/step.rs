@@ -20,6 +20,9 @@ pub(crate) struct Take<'a> {
     pub key: &'a str,
     pub rule: Rule,
     pub cost: u64,
+    /// How long the caller waits for a host; then the answer is an error of
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout). An engine in this process does not look at it.
+    pub within: Duration,
 }
 
 /// What became of a [`Take`]: the settled state after the charge, or, denied, the unchanged one.

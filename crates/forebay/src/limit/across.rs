@@ -97,7 +97,13 @@ impl Forebay {
         else {
             return Ok(Decisions { allowed: true, limits: vec![], charged: vec![] });
         };
-        match in_time(self, deadline, first.limit.name(), self.engine().take_all(takes, when)).await {
+        let step = self.engine().take_all(takes, when);
+        let answer = if self.engine().keeps_deadlines() {
+            step.await
+        } else {
+            in_time(self, deadline, first.limit.name(), step).await
+        };
+        match answer {
             Ok(taken) => Ok(decisions(charges, &taken)),
             Err(error) if is_outage(&error) => Box::pin(self.decide_without_store(charges, when)).await,
             Err(error) => Err(error),

@@ -81,7 +81,7 @@ impl LimitHandle {
         if let Some(decision) = denied.and_then(|denied| denied.look_up(take.key, cost, asked)) {
             return Ok(decision);
         }
-        let decision = match self.in_time(self.0.bay.engine().take(take, when)).await {
+        let decision = match self.ask(take, when).await {
             Ok(taken) => self.decision(take.cost, taken),
             Err(error) => return self.without_store(take, when, error).await,
         };
@@ -100,7 +100,7 @@ impl LimitHandle {
     /// As [`take`](Self::take).
     pub async fn peek(&self, key: impl AsRef<str>) -> Result<Decision> {
         let take = Take { cost: 0, ..self.checked(key.as_ref(), 1)? };
-        let answer = self.in_time(self.0.bay.engine().take(take, When::EngineClock)).await;
+        let answer = self.ask(take, When::EngineClock).await;
         match answer {
             Ok(taken) => Ok(self.decision(1, Taken { allowed: self.0.rule.room(taken.state) >= 1, ..taken })),
             Err(error) => self.without_store(take, When::EngineClock, error).await,
@@ -165,14 +165,14 @@ impl LimitHandle {
 
     /// A take that is within the rules, whatever the store says.
     pub(super) fn checked<'a>(&'a self, key: &'a str, cost: u64) -> Result<Take<'a>> {
-        let Inner { name, rule, .. } = &*self.0;
+        let Inner { name, rule, deadline, .. } = &*self.0;
         let describe = |error: Error| Error::new(error.kind(), format!("limit {name}: {error}"));
         let key = check_key(key).map_err(describe)?;
         let most = rule.quota().min(MAX_COST);
         if !(1..=most).contains(&cost) {
             return Err(out_of_range(format!("limit {name}: cost {cost}: a cost is 1 to {most}")));
         }
-        Ok(Take { limit: name, key, rule: *rule, cost })
+        Ok(Take { limit: name, key, rule: *rule, cost, within: *deadline })
     }
 
     /// What a state means for a cost that was, or was not, charged.
@@ -193,6 +193,11 @@ impl LimitHandle {
                 Ok(self.decision(take.cost, taken).from(Source::Fallback))
             }
         }
+    }
+
+    async fn ask(&self, take: Take<'_>, when: When) -> Result<Taken> {
+        let step = self.0.bay.engine().take(take, when);
+        if self.0.bay.engine().keeps_deadlines() { step.await } else { self.in_time(step).await }
     }
 
     async fn in_time<T>(&self, step: impl Future<Output = Result<T>>) -> Result<T> {

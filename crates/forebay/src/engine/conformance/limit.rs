@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{NOON, fresh};
+use super::{NOON, PATIENCE, fresh};
 use crate::{
     bay::Forebay,
     engine::step::Take,
@@ -20,7 +20,7 @@ fn at(after: Duration) -> When {
 }
 
 async fn takes(bay: &Forebay, limit: &Name, rule: Rule, cost: u64, when: When) -> bool {
-    bay.engine().take(Take { limit, key: "k", rule, cost }, when).await.unwrap().allowed
+    bay.engine().take(Take { limit, key: "k", rule, cost, within: PATIENCE }, when).await.unwrap().allowed
 }
 
 pub(super) async fn a_window_admits_its_quota_and_no_more(bay: Forebay) {
@@ -36,8 +36,11 @@ pub(super) async fn a_window_admits_its_quota_and_no_more(bay: Forebay) {
 pub(super) async fn a_bucket_admits_its_burst_and_refills(bay: Forebay) {
     let (limit, rule) = (fresh("bucket"), Rule::token_bucket(7, secs(1), 10).unwrap());
     assert!(takes(&bay, &limit, rule, 10, at(secs(0))).await);
-    let denied =
-        bay.engine().take(Take { limit: &limit, key: "k", rule, cost: 1 }, at(secs(0))).await.unwrap();
+    let denied = bay
+        .engine()
+        .take(Take { limit: &limit, key: "k", rule, cost: 1, within: PATIENCE }, at(secs(0)))
+        .await
+        .unwrap();
     assert!(!denied.allowed);
     let wait = Duration::from_micros(rule.wait(denied.state, denied.now, 1));
     assert!(!takes(&bay, &limit, rule, 1, at(wait.saturating_sub(Duration::from_micros(1)))).await);
@@ -78,8 +81,8 @@ pub(super) async fn take_all_charges_all_or_none(bay: Forebay) {
     let (wide, narrow) = (fresh("wide"), fresh("narrow"));
     let bucket = Rule::token_bucket(1, mins(60), 2).unwrap();
     let both = [
-        Take { limit: &wide, key: "a", rule: window(100), cost: 5 },
-        Take { limit: &narrow, key: "b", rule: bucket, cost: 1 },
+        Take { limit: &wide, key: "a", rule: window(100), cost: 5, within: PATIENCE },
+        Take { limit: &narrow, key: "b", rule: bucket, cost: 1, within: PATIENCE },
     ];
     if !bay.engine().together(&both) {
         return;
@@ -96,7 +99,7 @@ pub(super) async fn take_all_charges_all_or_none(bay: Forebay) {
 
 pub(super) async fn refund_and_reset_give_back(bay: Forebay) {
     let (limit, rule) = (fresh("back"), window(3));
-    let take = Take { limit: &limit, key: "k", rule, cost: 2 };
+    let take = Take { limit: &limit, key: "k", rule, cost: 2, within: PATIENCE };
     let charged = bay.engine().take(take, at(secs(0))).await.unwrap();
     let elsewhere = bay.engine().refund(take, Some(charged.state.0 - 1), at(secs(0))).await.unwrap();
     assert_eq!(rule.used(elsewhere.state), 2, "not into another window");
@@ -112,7 +115,7 @@ pub(super) async fn refund_and_reset_give_back(bay: Forebay) {
 /// A bucket has no windows, but what has leaked is gone: giving it back as well would be somebody else's.
 pub(super) async fn a_late_refund_gives_back_what_still_counts(bay: Forebay) {
     let (limit, rule) = (fresh("late"), Rule::token_bucket(10, secs(1), 10).unwrap());
-    let take = |cost| Take { limit: &limit, key: "k", rule, cost };
+    let take = |cost| Take { limit: &limit, key: "k", rule, cost, within: PATIENCE };
     let used_after = async |ago| {
         bay.engine().reset(take(1)).await.unwrap();
         let charged = bay.engine().take(take(4), at(secs(0))).await.unwrap();
@@ -131,8 +134,11 @@ pub(super) async fn a_zero_cost_only_looks(bay: Forebay) {
     let (limit, rule) = (fresh("look"), window(1));
     assert!(takes(&bay, &limit, rule, 0, at(secs(0))).await);
     assert!(takes(&bay, &limit, rule, 1, at(secs(0))).await);
-    let looked =
-        bay.engine().take(Take { limit: &limit, key: "k", rule, cost: 0 }, at(secs(30))).await.unwrap();
+    let looked = bay
+        .engine()
+        .take(Take { limit: &limit, key: "k", rule, cost: 0, within: PATIENCE }, at(secs(30)))
+        .await
+        .unwrap();
     assert_eq!((looked.now, rule.room(looked.state)), (now(at(secs(30))), 0));
 }
 

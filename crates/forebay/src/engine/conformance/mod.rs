@@ -20,7 +20,7 @@ mod map;
 mod random;
 mod series;
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use uuid::Uuid;
 
@@ -103,6 +103,9 @@ cases! {
 fn fresh(what: &str) -> Name {
     Name::new(&format!("{what}-{}", Uuid::now_v7().simple())).unwrap()
 }
+
+/// A deadline that no case is about.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A time in the window's middle, so that no case depends on the minute it runs in.
 const NOON: Timestamp = Timestamp::from_secs(1_790_000_000 - 1_790_000_000 % 86_400 + 43_200);

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, sync::Arc, time::Duration};
 
-use super::{NOON, fresh};
+use super::{NOON, PATIENCE, fresh};
 use crate::{
     bay::Forebay,
     buffer::{Buffer, ColumnType, Merge, Row, RowKey, Value},
@@ -112,7 +112,7 @@ impl World {
 
     fn take(&self, limit: usize, key: &'static str, cost: u64) -> Take<'_> {
         let (limit, rule) = &self.limits[limit];
-        Take { limit, key, rule: *rule, cost }
+        Take { limit, key, rule: *rule, cost, within: PATIENCE }
     }
 
     fn draw(&self, random: &mut Random, at: Timestamp) -> Step {

@@ -6,8 +6,10 @@
 //! works on one batch while this process reads and writes the next.
 
 use std::{
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use tokio::{sync::Notify, task::AbortHandle};
@@ -18,7 +20,7 @@ use super::{
 };
 use crate::{
     engine::step::Take,
-    error::{Error, ErrorKind, Result},
+    error::{Error, ErrorKind, Result, Retry},
     limit::rule::State,
 };
 
@@ -28,6 +30,10 @@ const LANES: usize = 2;
 /// Gathered that may gather: some hundred times what a fast host answers within the usual deadline of a limit
 /// would need this many; beyond it waiting is hopeless.
 const MOST_REQUESTS: usize = 1 << 16;
+
+/// Between two looks at the deadlines of those who wait, while a round trip takes longer than usual. A deadline is
+/// kept to within this; one timer for a batch costs far less than one for each request.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Bytes of keys that may gather.
 const MOST_BYTES: usize = 8 << 20;
@@ -61,9 +67,17 @@ struct Queue {
 #[derive(Debug, Default)]
 struct Batch {
     answers: OnceLock<Result<Answers>>,
-    /// Tasks that moved after they asked: request, and the waker that counts. Also makes setting `answers` and
-    /// looking for whom to wake one step.
-    moved: Mutex<Vec<(usize, Waker)>>,
+    /// Also makes setting `answers` and looking for whom to wake one step.
+    notes: Mutex<Notes>,
+}
+
+/// What became of single requests before their batch was answered.
+#[derive(Debug, Default)]
+struct Notes {
+    /// Tasks that moved after they asked: request, and the waker that counts.
+    moved: Vec<(usize, Waker)>,
+    /// Requests whose time is over, and the error that says so.
+    expired: Vec<(usize, Error)>,
 }
 
 impl Combiner {
@@ -124,6 +138,8 @@ impl Shared {
         key: impl Fn(&mut Vec<u8>, &Take<'_>),
         waker: &Waker,
     ) -> Result<Waiting<'_>> {
+        let now = self.host.clock().monotonic();
+        let within = takes.iter().map(|take| take.within).min().unwrap_or(LOOK);
         let mut queue = self.queue();
         let Queue { under_way, batch, gathered, wakers } = &mut *queue;
         let index = gathered.requests.len();
@@ -138,7 +154,8 @@ impl Shared {
             let key = start..gathered.keys.len();
             gathered.charges.push(Charge { key, rule: take.rule, cost: take.cost });
         }
-        gathered.requests.push(Request { charges: first..gathered.charges.len(), at, cancelled: false });
+        let (charges, until) = (first..gathered.charges.len(), now.saturating_add(within));
+        gathered.requests.push(Request { charges, at, until, cancelled: false });
         wakers.push(waker.clone());
         let waiting = Waiting { shared: self, batch: batch.clone(), index, first, charges: takes.len() };
         let ring = index == 0 && *under_way < LANES;
@@ -178,6 +195,24 @@ impl Shared {
         !queue.gathered.requests.is_empty()
     }
 
+    /// One round trip, during which the deadlines of those who wait for it or behind it are kept.
+    async fn fly(&self, batch: &Batch, gathered: &Gathered, wakers: &[Waker]) -> Result<Answers> {
+        let mut answers = pin!(self.answers(gathered));
+        loop {
+            if let Some(answers) = self.host.clock().timeout(LOOK, &mut answers).await {
+                return answers;
+            }
+            let now = self.host.clock().monotonic();
+            batch.expire(now, &gathered.requests, wakers, || late(self.host.name(), Retry::Unknown));
+            let mut queue = self.queue();
+            let Queue { batch, gathered, wakers, .. } = &mut *queue;
+            batch.expire(now, &gathered.requests, wakers, || late(self.host.name(), Retry::Later));
+            for request in &mut gathered.requests {
+                request.cancelled |= request.until <= now;
+            }
+        }
+    }
+
     async fn answers(&self, gathered: &Gathered) -> Result<Answers> {
         let plan = Plan::new(gathered);
         let calls = plan.calls(gathered, |script, keys, bytes| self.host.call(script, keys, bytes));
@@ -194,7 +229,7 @@ async fn lane(shared: Arc<Shared>) {
             // Callers that were just answered ask again at once: let them, so that they share a batch.
             tokio::task::yield_now().await;
             let Some((batch, gathered, wakers)) = shared.begin() else { break };
-            let answers = shared.answers(&gathered).await;
+            let answers = shared.fly(&batch, &gathered, &wakers).await;
             shared.end();
             batch.settle(answers, wakers);
         }
@@ -203,16 +238,41 @@ async fn lane(shared: Arc<Shared>) {
 
 impl Batch {
     fn settle(&self, answers: Result<Answers>, wakers: Vec<Waker>) {
-        let mut moved = self.moved();
+        let mut notes = self.notes();
         // Only the lane that took the batch settles it.
         let _ = self.answers.set(answers);
-        let moved = std::mem::take(&mut *moved);
+        let moved = std::mem::take(&mut notes.moved);
+        drop(notes);
         wakers.into_iter().chain(moved.into_iter().map(|(_, waker)| waker)).for_each(Waker::wake);
     }
 
-    fn moved(&self) -> MutexGuard<'_, Vec<(usize, Waker)>> {
-        self.moved.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Ends the wait of those whose time is over.
+    fn expire(&self, now: Duration, requests: &[Request], wakers: &[Waker], error: impl Fn() -> Error) {
+        let over = (0..requests.len()).filter(|&i| requests[i].until <= now && !requests[i].cancelled);
+        for index in over {
+            let mut notes = self.notes();
+            if notes.expired.iter().any(|(expired, _)| *expired == index) {
+                continue;
+            }
+            notes.expired.push((index, error()));
+            wakers[index].wake_by_ref();
+            notes
+                .moved
+                .iter()
+                .filter(|(moved, _)| *moved == index)
+                .for_each(|(_, waker)| waker.wake_by_ref());
+        }
     }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// No answer before the deadline.
+pub(super) fn late(host: &str, retry: Retry) -> Error {
+    let text = format!("redis {host}: no answer before the deadline");
+    Error::new(ErrorKind::Timeout, text).with_retry(retry)
 }
 
 /// A request that has been queued or sent.
@@ -231,13 +291,16 @@ impl Waiting<'_> {
         if let Some(answers) = self.batch.answers.get() {
             return Poll::Ready(self.answer(answers));
         }
-        let mut moved = self.batch.moved();
+        let mut notes = self.batch.notes();
         if let Some(answers) = self.batch.answers.get() {
             return Poll::Ready(self.answer(answers));
         }
-        match moved.iter_mut().find(|(index, _)| *index == self.index) {
+        if let Some((_, error)) = notes.expired.iter().find(|(index, _)| *index == self.index) {
+            return Poll::Ready(Err(error.clone()));
+        }
+        match notes.moved.iter_mut().find(|(index, _)| *index == self.index) {
             Some((_, waker)) => waker.clone_from(context.waker()),
-            None => moved.push((self.index, context.waker().clone())),
+            None => notes.moved.push((self.index, context.waker().clone())),
         }
         Poll::Pending
     }

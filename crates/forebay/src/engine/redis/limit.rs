@@ -2,10 +2,10 @@
 
 use redis::Value;
 
-use super::{Redis, reply::unexpected, script::Script, wire};
+use super::{Redis, combine::late, reply::unexpected, script::Script, wire};
 use crate::{
     engine::step::{Take, Taken, TakenAll},
-    error::{Result, out_of_range},
+    error::{Result, Retry, out_of_range},
     limit::rule::{EXACT, Rule, State},
     time::When,
 };
@@ -63,6 +63,11 @@ impl Redis {
     }
 
     async fn take_alone(&self, take: Take<'_>, at: Option<u64>) -> Result<Taken> {
+        let answer = self.host.clock().timeout(take.within, self.take_one(take, at)).await;
+        answer.unwrap_or_else(|| Err(late(self.host.name(), Retry::Unknown)))
+    }
+
+    async fn take_one(&self, take: Take<'_>, at: Option<u64>) -> Result<Taken> {
         let script = match take.rule {
             Rule::FixedWindow(_) => Script::TakeWindow,
             Rule::TokenBucket(_) => Script::TakeTokens,

@@ -4,7 +4,7 @@
 //! in the order in which they came; the script charges run by run, and answers with the state before.
 //! The arithmetic is deterministic, so that replaying it here, call by call, tells what became of each.
 
-use std::ops::Range;
+use std::{ops::Range, time::Duration};
 
 use hashbrown::HashTable;
 use redis::Value;
@@ -39,6 +39,8 @@ pub(super) struct Request {
     pub charges: Range<usize>,
     /// The caller's time in microseconds; `None`: the server's.
     pub at: Option<u64>,
+    /// Until when its caller waits, on the monotonic clock.
+    pub until: Duration,
     /// Nobody waits for it any more, and it has not been sent.
     pub cancelled: bool,
 }

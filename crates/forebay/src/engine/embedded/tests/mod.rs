@@ -61,7 +61,7 @@ async fn pending(engine: &Embedded, part: &BufferPart, row: &str) -> i64 {
 /// A limit of 10 a minute.
 fn take<'a>(limit: &'a Name, key: &'a str, cost: u64) -> Take<'a> {
     let rule = Rule::fixed_window(10, secs(60), secs(0)).expect("valid");
-    Take { limit, key, rule, cost }
+    Take { limit, key, rule, cost, within: Duration::from_mins(1) }
 }
 
 fn claim(name: &str, owner: Uuid) -> Claim<'_> {

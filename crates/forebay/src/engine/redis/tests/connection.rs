@@ -5,7 +5,7 @@ use crate::{
     Clock, ErrorKind, Name, Retry, When,
     engine::{redis::Redis, step::Take},
     limit::rule::Rule,
-    time::{mins, secs},
+    time::{millis, mins, secs},
 };
 
 fn rule() -> Rule {
@@ -14,7 +14,7 @@ fn rule() -> Rule {
 
 async fn take(redis: &Redis, key: &str) -> crate::Result<u64> {
     let limit = Name::new("hits").expect("valid");
-    let take = Take { limit: &limit, key, rule: rule(), cost: 1 };
+    let take = Take { limit: &limit, key, rule: rule(), cost: 1, within: mins(1) };
     redis.take(take, When::EngineClock).await.map(|taken| taken.state.1)
 }
 
@@ -65,6 +65,57 @@ async fn a_host_that_does_not_answer_is_given_up_and_nobody_knows_what_it_did() 
         assert_eq!(error.retry(), Retry::Unknown);
     }
     eventually("the host to be found again", async || take(&redis, "k").await.is_ok()).await;
+}
+
+/// One is alone, two are under way in a batch, the others wait behind them.
+#[tokio::test]
+async fn whoever_waits_is_answered_at_the_deadline_and_what_was_not_sent_never_is() {
+    let server = Server::start();
+    let redis = open(&server).await;
+    take(&redis, "k").await.expect("answers");
+    server.pause();
+    let limit = Name::new("hits").expect("valid");
+    let one = |within| {
+        let take = Take { limit: &limit, key: "k", rule: rule(), cost: 1, within };
+        Box::pin(redis.take(take, When::EngineClock))
+    };
+    let [mut alone, mut sent, mut patient] = [one(mins(1)), one(millis(60)), one(mins(1))];
+    for take in [&mut alone, &mut sent, &mut patient] {
+        assert!(futures::poll!(take).is_pending());
+    }
+    // Lets the lane take its batch.
+    for _ in 0..5 {
+        tokio::task::yield_now().await;
+    }
+    let [mut waits, mut waits_too, mut patient_too] = [one(millis(20)), one(millis(40)), one(mins(1))];
+    for take in [&mut waits, &mut waits_too, &mut patient_too] {
+        assert!(futures::poll!(take).is_pending());
+    }
+    let expire = async {
+        let expired = join_all([sent, waits, waits_too]).await;
+        server.resume();
+        expired
+    };
+    let (expired, answered) = tokio::join!(expire, join_all([alone, patient, patient_too]));
+    let told = expired.into_iter().map(|answer| answer.expect_err("its time is over").retry());
+    assert_eq!(told.collect::<Vec<_>>(), [Retry::Unknown, Retry::Later, Retry::Later]);
+    for answer in answered {
+        answer.expect("in time");
+    }
+    // One before, three that were sent, and the one that waited long enough.
+    assert_eq!(take(&redis, "k").await.expect("answers"), 6);
+}
+
+#[tokio::test]
+async fn a_lone_call_is_answered_at_its_deadline() {
+    let server = Server::start();
+    let redis = open(&server).await;
+    server.pause();
+    let limit = Name::new("hits").expect("valid");
+    let take = Take { limit: &limit, key: "k", rule: rule(), cost: 1, within: millis(20) };
+    let error = redis.take(take, When::EngineClock).await.expect_err("no answer");
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Timeout, Retry::Unknown));
+    server.resume();
 }
 
 #[tokio::test]

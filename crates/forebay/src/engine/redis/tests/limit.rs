@@ -46,7 +46,7 @@ fn charges() -> impl Strategy<Value = Charge> {
 
 fn take(rules: &[(Name, Rule)], charge: Charge) -> Take<'_> {
     let (limit, rule) = &rules[charge.rule];
-    Take { limit, key: KEYS[charge.key], rule: *rule, cost: charge.cost.min(rule.quota()) }
+    Take { limit, key: KEYS[charge.key], rule: *rule, cost: charge.cost.min(rule.quota()), within: mins(1) }
 }
 
 #[derive(Clone, Debug)]
@@ -255,7 +255,7 @@ async fn many_callers_on_a_cold_key_get_the_quota_and_no_more() {
                 tokio::spawn(async move {
                     let mut granted = 0u64;
                     for _ in 0..20 {
-                        let take = Take { limit: &name, key: "k", rule, cost: 1 };
+                        let take = Take { limit: &name, key: "k", rule, cost: 1, within: mins(1) };
                         let taken = client.take(take, When::EngineClock).await.expect("answers");
                         granted += u64::from(taken.allowed);
                     }
