@@ -218,9 +218,15 @@ impl Forebay {
 
     /// Makes durable what was answered, and stops the background work. Later calls fail.
     ///
+    /// Who waits for a lock is told so and leaves the queue. Guards that were dropped are given back first, within a
+    /// second; those that are still there are not.
+    ///
     /// # Errors
     /// When the store could not be written; what was acknowledged is safe all the same.
     pub async fn close(&self) -> Result<()> {
+        if let Some(locks) = self.0.locks.get() {
+            locks.close().await;
+        }
         self.0.engine.close().await
     }
 

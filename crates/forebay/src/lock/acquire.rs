@@ -5,7 +5,7 @@
 
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
 use uuid::Uuid;
 
 use super::{
@@ -42,7 +42,8 @@ pub(super) struct Request {
 /// Acquires, unless it takes too long. The guard is not renewed yet.
 pub(super) async fn run(request: Request) -> Result<Attempt> {
     let (answer, listener) = oneshot::channel();
-    tokio::spawn(Exchange::new(request).run(answer));
+    let keeper = request.keeper.clone();
+    keeper.spawn(&Handle::current(), Exchange::new(request).run(answer));
     listener.await.unwrap_or_else(|_| {
         Err(Error::new(ErrorKind::Closed, "acquire lock: the runtime that does it is shutting down"))
     })
@@ -82,6 +83,7 @@ impl Exchange {
                     tokio::select! {
                         biased;
                         () = answer.closed() => break None,
+                        () = self.request.keeper.closing() => break Some(Err(self.closed())),
                         () = rung(bell.as_ref()) => {}
                         () = self.request.keeper.clock().sleep(pause) => {}
                     }
@@ -149,6 +151,13 @@ impl Exchange {
         Next::Continue(back_off(self.failures, self.owner))
     }
 
+    fn closed(&self) -> Error {
+        Error::new(
+            ErrorKind::Closed,
+            format!("acquire lock {:?}: the store is being closed", self.request.name),
+        )
+    }
+
     /// An error after which the lock may be held by nobody who knows has to say so.
     fn describe(&self, error: Error) -> Error {
         let kind = if self.doubt.is_some() { ErrorKind::Ambiguous } else { error.kind() };
@@ -174,7 +183,7 @@ impl Exchange {
         let until = self.doubt.max(self.heard.map(|heard| heard + PATIENCE)).unwrap_or_default();
         let in_doubt = self.doubt.is_some();
         let leftover = Leftover { name: name.clone(), owner: self.owner, until, in_doubt };
-        tokio::spawn(keeper.clone().give_back(leftover));
+        keeper.spawn(&Handle::current(), keeper.clone().give_back(leftover));
     }
 }
 

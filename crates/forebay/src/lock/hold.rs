@@ -146,7 +146,7 @@ impl Hold {
         tracing::debug!(lock = &*self.name, fence = self.fence, "a guard was dropped without a release");
         let until = self.keeper.clock().monotonic().saturating_add(self.ttl);
         let leftover = Leftover { name: self.name.clone(), owner: self.owner, until, in_doubt: false };
-        drop(self.runtime.spawn(self.keeper.clone().give_back(leftover)));
+        self.keeper.spawn(&self.runtime, self.keeper.clone().give_back(leftover));
     }
 
     /// The state, after a look at the clock.

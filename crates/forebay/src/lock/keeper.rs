@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::{runtime::Handle, sync::watch};
 use uuid::Uuid;
 
 use super::renew::Renewals;
@@ -28,6 +29,9 @@ pub(crate) struct Keeper {
     engine: Engine,
     clock: Clock,
     pub(super) renewals: Renewals,
+    closing: watch::Sender<bool>,
+    /// How many tasks wait for a lock or give one back.
+    busy: watch::Sender<usize>,
 }
 
 /// What is to be given back.
@@ -43,7 +47,32 @@ pub(super) struct Leftover {
 
 impl Keeper {
     pub(crate) fn new(engine: Engine, clock: Clock) -> Self {
-        Self { engine, clock, renewals: Renewals::default() }
+        let (closing, busy) = (watch::Sender::new(false), watch::Sender::new(0));
+        Self { engine, clock, renewals: Renewals::default(), closing, busy }
+    }
+
+    /// Does `work` in the background, so that [`close`](Self::close) waits for it.
+    pub(super) fn spawn(self: &Arc<Self>, runtime: &Handle, work: impl Future<Output = ()> + Send + 'static) {
+        self.busy.send_modify(|tasks| *tasks += 1);
+        let busy = Busy(self.clone());
+        runtime.spawn(async move {
+            let _busy = busy;
+            work.await;
+        });
+    }
+
+    /// Ends all waiting, and waits until what is being given back has been, for at most a second.
+    pub(crate) async fn close(&self) {
+        self.closing.send_replace(true);
+        let mut busy = self.busy.subscribe();
+        let idle = busy.wait_for(|tasks| *tasks == 0);
+        self.clock.timeout(ANSWER, idle).await;
+    }
+
+    /// Waits for [`close`](Self::close).
+    pub(super) async fn closing(&self) {
+        // The sender is in `self`.
+        let _ = self.closing.subscribe().wait_for(|closing| *closing).await;
     }
 
     pub(super) fn engine(&self) -> &Engine {
@@ -105,6 +134,15 @@ impl Keeper {
             }
             self.clock.sleep(back_off(failures, owner).min(until.saturating_sub(now))).await;
         }
+    }
+}
+
+/// A task that somebody may wait for the end of, however it ends.
+struct Busy(Arc<Keeper>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.send_modify(|tasks| *tasks -= 1);
     }
 }
 

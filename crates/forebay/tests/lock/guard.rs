@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use forebay::{
+    ErrorKind,
     fault::Fault,
     lock::{Attempt, Loss, Release},
     time::{millis, secs},
@@ -186,4 +187,24 @@ async fn a_guard_can_be_shared_and_work_ends_with_it() {
     assert!(store.lock().force_release().await.expect("answers"));
     store.hand.advance(secs(4));
     assert_eq!(work.await.expect("no panic"), Err(Loss::NotHolder));
+}
+
+#[tokio::test]
+async fn closing_the_store_gives_back_what_was_dropped_and_ends_all_waits() {
+    let store = Store::open().await;
+    let dropped = store.guard().await;
+    let kept = acquired(store.bay.lock("kept").try_acquire().await.expect("answers"));
+    let waiter = tokio::spawn({
+        let lock = store.bay.lock("kept");
+        async move { lock.acquire().await }
+    });
+    let kept_state = async || store.bay.lock("kept").state().await.expect("answers");
+    eventually("the waiter", async || kept_state().await.waiters == 1).await;
+    drop(dropped);
+    // Nothing in between lets the background do its work.
+    store.bay.close().await.expect("closes");
+    assert!(store.free().await);
+    let state = kept_state().await;
+    assert_eq!((state.holding.map(|holding| holding.holder), state.waiters), (Some(kept.holder()), 0));
+    assert_eq!(waiter.await.expect("no panic").expect_err("closed").kind(), ErrorKind::Closed);
 }
