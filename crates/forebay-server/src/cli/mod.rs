@@ -7,6 +7,7 @@ mod config;
 mod flush;
 mod init;
 mod limit;
+mod lock;
 mod remote;
 mod replay;
 mod series;
@@ -25,7 +26,7 @@ pub const DENIED: u8 = 1;
 /// It could not be done.
 pub const FAILED: u8 = 2;
 
-/// Buffered writes, rate limits and time series in front of a database.
+/// Buffered writes, rate limits, time series and locks in front of a database.
 #[derive(Debug, Parser)]
 #[command(name = "forebay", version, after_help = EXAMPLES, disable_help_subcommand = true)]
 struct Cli {
@@ -39,6 +40,7 @@ Examples:
   forebay init                           write it to ./forebay.toml, commented
   forebay replay access.log --event hit --key ip    what these limits would have done to this traffic
   forebay limit hits 42                  take 1 from a limit of a running server
+  forebay lock nightly -- ./report.sh    run it, unless somebody else is running it
   forebay check-config                   list every mistake in ./forebay.toml
 
 Exit status: 0 done, 1 denied or held by another, 2 or more: error.";
@@ -52,6 +54,7 @@ enum Command {
     Limit(limit::Args),
     Series(series::Args),
     Flush(flush::Args),
+    Lock(lock::Args),
 }
 
 /// Runs the command that the arguments name, and says how it went.
@@ -64,6 +67,7 @@ pub fn main() -> ExitCode {
         Command::Limit(args) => limit::run(&args),
         Command::Series(args) => series::run(&args),
         Command::Flush(args) => flush::run(&args),
+        Command::Lock(args) => lock::run(&args),
     };
     answer.unwrap_or_else(|error| {
         complain(&format!("error: {error:#}"));

@@ -2,6 +2,7 @@
 
 mod client;
 mod config;
+mod lock;
 mod process;
 mod replay;
 mod serve;
