@@ -64,35 +64,89 @@ impl Progress {
         }
     }
 
-    fn note_end<T>(&self, result: &Result<T>) {
+    fn note_end(&self, result: &Result<u64, Stuck>) {
         let error = result.as_ref().err().map(ToString::to_string);
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
     }
 }
 
+/// Why a partition was not flushed.
+#[derive(Debug)]
+enum Stuck {
+    /// Its host in the store did not answer. It says so at once, and says nothing about the others.
+    Store(Error),
+    /// The sink, which is the same for all, could not take it.
+    Sink(Error),
+}
+
+impl Stuck {
+    fn into_error(self) -> Error {
+        let (Self::Store(error) | Self::Sink(error)) = self;
+        error
+    }
+}
+
+impl std::fmt::Display for Stuck {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::Store(error) | Self::Sink(error)) = self;
+        error.fmt(f)
+    }
+}
+
+/// What one pass over the partitions came to.
+#[derive(Debug, Default)]
+struct Pass {
+    rows: u64,
+    failure: Option<Stuck>,
+}
+
+impl Pass {
+    /// Keeps the first failure, but one of the sink in any case: that one is to be waited out.
+    fn fail(&mut self, stuck: Stuck) {
+        let worse = matches!((&self.failure, &stuck), (None, _) | (Some(Stuck::Store(_)), Stuck::Sink(_)));
+        if worse {
+            self.failure = Some(stuck);
+        }
+    }
+
+    fn of(rotated: Result<()>) -> Self {
+        Self { rows: 0, failure: rotated.err().map(Stuck::Store) }
+    }
+
+    fn and(mut self, other: Self) -> Self {
+        self.rows += other.rows;
+        other.failure.into_iter().for_each(|stuck| self.fail(stuck));
+        self
+    }
+}
+
 impl BufferHandle {
-    /// Flushes everything that is live or frozen now.
+    /// Flushes everything that is live or frozen now. A host of the store that does not answer keeps its partitions;
+    /// the others are flushed all the same.
     pub(super) async fn flush_all(&self) -> Result<u64> {
         let _alone = self.0.flushing.lock().await;
         // What is frozen first: it is older, and a full queue would stop the rotation.
-        let before = self.apply_frozen().await;
-        let rows = match before {
-            Ok(before) => {
-                self.rotate(Rotate::Now).await.and(self.apply_frozen().await).map(|rows| before + rows)
-            }
-            failed => failed,
-        };
-        self.0.progress.note_end(&rows);
-        rows
+        let mut pass = self.apply_frozen().await;
+        if !matches!(pass.failure, Some(Stuck::Sink(_))) {
+            let rotated = self.rotate(Rotate::Now).await;
+            let after = self.apply_frozen().await;
+            pass = pass.and(after).and(Pass::of(rotated));
+        }
+        self.done(pass).map_err(Stuck::into_error)
     }
 
     /// Flushes what is due, and whatever an earlier flush left.
-    async fn flush_due(&self, age: Duration) -> Result<u64> {
+    async fn flush_due(&self, age: Duration) -> Result<u64, Stuck> {
         let _alone = self.0.flushing.lock().await;
         let due = Rotate::Due { age, rows: self.0.schema.max_rows };
-        let rows = self.rotate(due).await.and(self.apply_frozen().await);
-        self.0.progress.note_end(&rows);
-        rows
+        let rotated = self.rotate(due).await;
+        self.done(self.apply_frozen().await.and(Pass::of(rotated)))
+    }
+
+    fn done(&self, pass: Pass) -> Result<u64, Stuck> {
+        let result = pass.failure.map_or(Ok(pass.rows), Err);
+        self.0.progress.note_end(&result);
+        result
     }
 
     async fn rotate(&self, rotate: Rotate) -> Result<()> {
@@ -103,40 +157,43 @@ impl BufferHandle {
     }
 
     /// Applies every frozen generation, oldest first within a partition. One partition's failure does not stop the
-    /// others; the first failure is returned.
-    async fn apply_frozen(&self) -> Result<u64> {
+    /// others.
+    async fn apply_frozen(&self) -> Pass {
         let engine = self.0.bay.engine();
         let parts = self.parts();
         let lists = futures::future::join_all(parts.iter().map(|part| engine.buffer_frozen(part))).await;
-        let (mut rows, mut failure) = (0, None);
+        let mut pass = Pass::default();
         for (part, list) in parts.iter().zip(lists) {
             let outcome = match list {
                 Ok(list) => self.apply_part(part, list.into_iter().map(|frozen| frozen.id).collect()).await,
-                Err(error) => Err(error),
+                Err(error) => Err(Stuck::Store(error)),
             };
             match outcome {
-                Ok(applied) => rows += applied,
-                Err(error) => failure = failure.or(Some(error)),
+                Ok(applied) => pass.rows += applied,
+                Err(stuck) => pass.fail(stuck),
             }
         }
-        failure.map_or(Ok(rows), Err)
+        pass
     }
 
-    async fn apply_part(&self, part: &BufferPart, ids: Vec<uuid::Uuid>) -> Result<u64> {
+    async fn apply_part(&self, part: &BufferPart, ids: Vec<uuid::Uuid>) -> Result<u64, Stuck> {
         let engine = self.0.bay.engine();
-        let sink = self.sink()?;
+        let sink = self.sink().map_err(Stuck::Sink)?;
         let mut rows = 0;
         for id in ids {
-            let Some(generation) = engine.buffer_read(part, id).await? else { continue };
+            let Some(generation) = engine.buffer_read(part, id).await.map_err(Stuck::Store)? else {
+                continue;
+            };
             if generation.fingerprint != part.schema.fingerprint {
-                return Err(self.other_shape(&generation.fingerprint));
+                return Err(Stuck::Sink(self.other_shape(&generation.fingerprint)));
             }
             failpoint!("flush_after_read");
             let batch = Batch::new(generation.id, part.schema.clone(), part.index, generation.rows);
-            let applied = sink.apply(&batch).await.map_err(|error| self.failed(&batch, error))?;
+            let applied = sink.apply(&batch).await;
+            let applied = applied.map_err(|error| Stuck::Sink(self.failed(&batch, error)))?;
             failpoint!("flush_after_apply");
             rows += self.0.progress.note(&applied);
-            engine.buffer_ack(part, id).await?;
+            engine.buffer_ack(part, id).await.map_err(Stuck::Store)?;
             failpoint!("flush_after_ack");
         }
         Ok(rows)
@@ -198,8 +255,8 @@ impl Flusher {
 
     /// Starts flushing, at once what an earlier process left, then whenever it is due.
     ///
-    /// Must be called inside a tokio runtime. Failures are kept in [`Stats::last_error`], logged, and tried again after
-    /// a pause that grows to 30 s.
+    /// Must be called inside a tokio runtime. Failures are kept in [`Stats::last_error`], logged, and tried again: those
+    /// of the sink after a pause that grows to 30 s, those of a host of the store in its turn, since the others go on.
     pub fn spawn(self) -> Flushing {
         let (stop, stopped) = watch::channel(false);
         let buffer = self.buffer.clone();
@@ -243,10 +300,16 @@ async fn run(buffer: BufferHandle, every: Duration, mut stopped: watch::Receiver
                 failures = 0;
                 every.min(secs(1))
             }
-            Err(error) => {
+            Err(stuck) => {
                 failures += 1;
-                let pause = back_off(failures);
-                tracing::warn!(buffer = %buffer.0.schema.name, %error, failures, ?pause, "flush failed; the rows are kept");
+                let pause = match &stuck {
+                    Stuck::Sink(_) => back_off(failures),
+                    Stuck::Store(_) => every.min(secs(1)),
+                };
+                // What lasts is said ever more seldom.
+                if failures.is_power_of_two() {
+                    tracing::warn!(buffer = %buffer.0.schema.name, error = %stuck, failures, ?pause, "flush failed; the rows are kept");
+                }
                 pause
             }
         };

@@ -1,5 +1,6 @@
 //! Plain commands, and several hosts, against real servers.
 
 mod across;
+mod buffer;
 mod hosts;
 mod map;
