@@ -199,7 +199,8 @@ impl Forebay {
         Cluster::new(self.clone())
     }
 
-    /// Whether the store answers.
+    /// Whether the store answers: of several hosts, any. The keys of the others are served while one is down, and
+    /// [`warnings`](Self::warnings) names that one.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) or
@@ -211,7 +212,8 @@ impl Forebay {
         self.0.engine.ping().await
     }
 
-    /// Settings of the store that break a promise, as sentences for an operator. Empty: none known.
+    /// Settings of the store that break a promise, and hosts that are not up, as sentences for an operator. Empty: none
+    /// known.
     pub fn warnings(&self) -> Vec<String> {
         self.0.engine.warnings()
     }

@@ -3,6 +3,7 @@
 //! A new command is a file with its `Args` and `run`, a variant of `Command` and an arm below.
 
 mod check_config;
+mod cluster;
 mod config;
 mod flush;
 mod init;
@@ -55,6 +56,7 @@ enum Command {
     Series(series::Args),
     Flush(flush::Args),
     Lock(lock::Args),
+    Cluster(cluster::Args),
 }
 
 /// Runs the command that the arguments name, and says how it went.
@@ -68,6 +70,7 @@ pub fn main() -> ExitCode {
         Command::Series(args) => series::run(&args),
         Command::Flush(args) => flush::run(&args),
         Command::Lock(args) => lock::run(&args),
+        Command::Cluster(args) => cluster::run(&args),
     };
     answer.unwrap_or_else(|error| {
         complain(&format!("error: {error:#}"));

@@ -1,7 +1,7 @@
 //! The HTTP interface: one file per primitive, and what they share.
 //!
 //! ```text
-//! connection ─ listen.rs ─ observe.rs ─ auth.rs ─────────── event limit series buffer lock operate
+//! connection ─ listen.rs ─ observe.rs ─ auth.rs ─────────── event limit series buffer lock cluster operate
 //!   limits, shutdown        time, panics  Host and Origin      a scope in each signature, Json in, Json or Problem out
 //! ```
 //!
@@ -12,6 +12,7 @@ pub mod auth;
 mod batch;
 pub mod body;
 mod buffer;
+mod cluster;
 mod event;
 pub mod fields;
 mod limit;
@@ -72,6 +73,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .merge(series::routes())
         .merge(buffer::routes())
         .merge(lock::routes())
+        .merge(cluster::routes())
         .merge(operate::routes())
         .merge(dashboard::routes())
 }

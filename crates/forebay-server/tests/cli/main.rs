@@ -1,6 +1,7 @@
 //! The program as its users start it: what it prints, what it exits with, how it stops.
 
 mod client;
+mod cluster;
 mod config;
 mod lock;
 mod process;

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod buffer;
+mod cluster;
 mod dashboard;
 mod event;
 mod limit;

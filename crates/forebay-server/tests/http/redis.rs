@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The example with windows that do not end while a test runs, on another store.
-fn on(store: &str) -> Server {
+pub(crate) fn on(store: &str) -> Server {
     let line = |line: &str| if line.starts_with("store = ") { store.to_owned() } else { line.to_owned() };
     Server::with(|example| {
         let lines: Vec<String> = example.replace("20/1m", "20/1d").lines().map(line).collect();

@@ -22,6 +22,16 @@ pub struct Route {
     pub host: Box<str>,
 }
 
+/// How keys find their host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Placement {
+    /// The router's name: `slots`, `nydus-partition`, …
+    pub router: &'static str,
+    /// Which version of the table of slots it is; always 1 under the other routers.
+    pub epoch: u64,
+}
+
 /// Some of the hosts, for commands that have no key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -63,6 +73,11 @@ impl Cluster {
     /// The hosts, in the order of their numbers, and how they have been answering.
     pub fn hosts(&self) -> Vec<HostStatus> {
         self.bay.engine().hosts()
+    }
+
+    /// How keys find their host; `None` in a store that has only one.
+    pub fn placement(&self) -> Option<Placement> {
+        self.bay.engine().placement()
     }
 
     /// Which host has a key: one of a [`Map`], the key of a limit, or the name of a lock.

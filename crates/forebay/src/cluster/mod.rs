@@ -33,7 +33,7 @@ mod status;
 
 pub use answers::{Answers, CommandError, Fate, HostAnswer};
 pub use argument::Argument;
-pub use handle::{Cluster, Route, Target};
+pub use handle::{Cluster, Placement, Route, Target};
 #[cfg(feature = "redis")]
 pub use hosts::Hosts;
 pub use map::{MAX_TTL, Map, Ticket};

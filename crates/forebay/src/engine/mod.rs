@@ -50,7 +50,7 @@ use self::{
 };
 use crate::{
     buffer::{Row, RowKey},
-    cluster::{Command, Failure, HostStatus, Reply},
+    cluster::{Command, Failure, HostStatus, Placement, Reply},
     error::Result,
     time::{Timestamp, When},
 };
@@ -241,6 +241,11 @@ impl Engine {
     /// The hosts, in the order of their numbers.
     pub(crate) fn hosts(&self) -> Vec<HostStatus> {
         ask!(self, it => it.hosts())
+    }
+
+    /// How keys find their host; `None`: there is only one.
+    pub(crate) fn placement(&self) -> Option<Placement> {
+        ask!(self, it => it.placement())
     }
 
     /// The number of the host that has a plain key.

@@ -86,6 +86,13 @@ impl Cluster {
         self.members.iter().enumerate().map(status).collect()
     }
 
+    /// How keys find their host.
+    #[expect(clippy::unnecessary_wraps, reason = "other engines have none")]
+    pub(crate) fn placement(&self) -> Option<crate::cluster::Placement> {
+        let (router, epoch) = (self.placement.kind().as_str(), self.placement.epoch());
+        Some(crate::cluster::Placement { router, epoch })
+    }
+
     /// The number of the host that has a plain key.
     pub(crate) fn host_of(&self, key: &[u8]) -> usize {
         self.placement.router().host_for_key(key)
@@ -117,12 +124,13 @@ impl Cluster {
         if pings.iter().any(Result::is_ok) {
             return Ok(());
         }
-        let error =
-            Error::new(ErrorKind::Unavailable, format!("none of {} hosts answers", self.members.len()));
-        Err(match pings.into_iter().find_map(Result::err) {
-            Some(first) => error.with_source(first),
-            None => error,
-        })
+        let each = self
+            .members
+            .iter()
+            .zip(pings)
+            .filter_map(|(member, ping)| Some(format!("{:?}: {}", member.host.name(), ping.err()?)));
+        let each: Vec<_> = each.collect();
+        Err(Error::new(ErrorKind::Unavailable, format!("none of the hosts answers: {}", each.join("; "))))
     }
 
     pub(crate) fn warnings(&self) -> Vec<String> {

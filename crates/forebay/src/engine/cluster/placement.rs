@@ -28,6 +28,7 @@ pub(crate) struct Record {
 /// Where keys go, and the text that says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Placement {
+    kind: RouterKind,
     router: Router,
     text: Box<str>,
 }
@@ -43,7 +44,7 @@ impl Placement {
             Router::Slots(table) => table.to_string(),
             _ => describe(kind, hosts),
         };
-        Ok(Self { router, text: text.into() })
+        Ok(Self { kind, router, text: text.into() })
     }
 
     /// What the hosts have agreed on; `None`: none of them has anything, and all were asked.
@@ -122,7 +123,11 @@ impl Placement {
             }
             Router::Slots(table.numbered_as(hosts)?)
         };
-        Ok(Self { router, text: text.into() })
+        Ok(Self { kind, router, text: text.into() })
+    }
+
+    pub(crate) fn kind(&self) -> RouterKind {
+        self.kind
     }
 
     pub(crate) fn router(&self) -> &Router {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Embedded, shards::Shard};
 use crate::{
-    cluster::{Command, Failure, Fate, HostStatus, Reply, Verb},
+    cluster::{Command, Failure, Fate, HostStatus, Placement, Reply, Verb},
     error::{Error, ErrorKind, Result, Retry},
     key::hash,
 };
@@ -32,6 +32,11 @@ impl Embedded {
     #[expect(clippy::unused_self, reason = "a question every engine answers")]
     pub(crate) fn hosts(&self) -> Vec<HostStatus> {
         vec![HostStatus::only("embedded")]
+    }
+
+    #[expect(clippy::unused_self, reason = "a question every engine answers")]
+    pub(crate) fn placement(&self) -> Option<Placement> {
+        None
     }
 
     /// All keys are on the only host.

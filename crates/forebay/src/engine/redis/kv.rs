@@ -7,7 +7,7 @@ use redis::{Cmd, ServerError, Value};
 
 use super::{Redis, connection::pipeline, reply::refused};
 use crate::{
-    cluster::{Command, Failure, Fate, Reply, Verb},
+    cluster::{Command, Failure, Fate, Placement, Reply, Verb},
     error::{Error, ErrorKind, Result, Retry},
 };
 
@@ -19,6 +19,11 @@ const MOST_BYTES: usize = 1 << 20;
 const FRAME: usize = 64;
 
 impl Redis {
+    #[expect(clippy::unused_self, reason = "a question every engine answers")]
+    pub(crate) fn placement(&self) -> Option<Placement> {
+        None
+    }
+
     /// All keys are on the only host.
     #[expect(clippy::unused_self, reason = "a question every engine answers")]
     pub(crate) fn host_of(&self, _key: &[u8]) -> usize {

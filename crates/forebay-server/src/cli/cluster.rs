@@ -1,0 +1,149 @@
+//! `forebay cluster`.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Subcommand;
+use forebay::cluster::Cluster;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{
+    block_on,
+    remote::{Place, open},
+    say,
+};
+use crate::client::escaped;
+
+/// Show the hosts of the store, and where keys are
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  forebay cluster show                     the hosts, their health and slots
+  forebay cluster route 42                 which host has the limits of key 42, and the lock 42
+  forebay cluster show --store redis://10.0.0.1,10.0.0.2
+
+The server is asked with the token in FOREBAY_TOKEN, if there is one. Exit status: 0 done, 2 error.")]
+pub(super) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// The hosts, how they have been answering, and how many slots they own
+    Show {
+        #[command(flatten)]
+        how: How,
+    },
+    /// The slot and the host of a key
+    Route {
+        /// The key of a limit, or the name of a lock: 1 to 512 bytes
+        key: String,
+        #[command(flatten)]
+        how: How,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct How {
+    #[command(flatten)]
+    place: Place,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The hosts, as the server writes them.
+#[derive(Debug, Deserialize, Serialize)]
+struct Shown {
+    router: Option<String>,
+    epoch: Option<u64>,
+    hosts: Vec<Host>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Host {
+    name: String,
+    health: String,
+    slots: Option<u16>,
+    reason: Option<String>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Route {
+    slot: Option<u16>,
+    host: String,
+}
+
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    match &args.what {
+        What::Show { how } => {
+            let hosts = block_on(ask(how, "/v1/cluster", |cluster| Ok(show(&cluster))))?;
+            answer(how, &hosts, describe)
+        }
+        What::Route { key, how } => {
+            let path = format!("/v1/cluster/route?key={}", escaped(key));
+            let route = block_on(ask(how, &path, |cluster| route(&cluster, key)))?;
+            answer(how, &route, |route| match route.slot {
+                Some(slot) => format!("slot {slot} on host {}", route.host),
+                None => format!("host {}", route.host),
+            })
+        }
+    }
+}
+
+/// The server's answer, or what `look` finds in the store.
+async fn ask<T: DeserializeOwned>(
+    how: &How,
+    path: &str,
+    look: impl FnOnce(Cluster) -> Result<T>,
+) -> Result<T> {
+    if let Some(config) = how.place.opened()? {
+        let bay = open(&config).await?;
+        let found = look(bay.cluster())?;
+        bay.close().await?;
+        return Ok(found);
+    }
+    let answer = how.place.client()?.get(path).await?.expect(&[])?;
+    serde_json::from_value(answer).context("the server's answer")
+}
+
+fn answer<T: Serialize>(how: &How, answer: &T, describe: impl Fn(&T) -> String) -> Result<ExitCode> {
+    say(&if how.json { serde_json::to_string(answer)? } else { describe(answer) });
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(cluster: &Cluster) -> Shown {
+    let placement = cluster.placement();
+    let host = |host: forebay::cluster::HostStatus| Host {
+        name: host.name.into(),
+        health: host.health.to_string(),
+        slots: host.slots,
+        reason: host.reason.map(Into::into),
+    };
+    Shown {
+        router: placement.map(|placement| placement.router.to_owned()),
+        epoch: placement.map(|placement| placement.epoch),
+        hosts: cluster.hosts().into_iter().map(host).collect(),
+    }
+}
+
+fn route(cluster: &Cluster, key: &str) -> Result<Route> {
+    anyhow::ensure!((1..=512).contains(&key.len()), "key of {} bytes: a key has 1 to 512 bytes", key.len());
+    let route = cluster.route(key);
+    Ok(Route { slot: route.slot, host: route.host.into() })
+}
+
+fn describe(cluster: &Shown) -> String {
+    let width = cluster.hosts.iter().map(|host| host.name.chars().count()).max().unwrap_or(0);
+    let mut lines = match (&cluster.router, cluster.epoch) {
+        (Some(router), Some(epoch)) => vec![format!("router {router}, epoch {epoch}")],
+        _ => vec![],
+    };
+    lines.extend(cluster.hosts.iter().map(|host| {
+        let slots = host.slots.map(|slots| format!("{slots:>6} slots")).unwrap_or_default();
+        let reason = host.reason.as_ref().map(|reason| format!("  {reason}")).unwrap_or_default();
+        format!("{:<width$}  {:<9} {slots}{reason}", host.name, host.health).trim_end().to_owned()
+    }));
+    lines.join("\n")
+}

@@ -1,0 +1,46 @@
+//! `forebay cluster`.
+
+use forebay_testkit::{Redis, unique_prefix, without};
+use serde_json::{Value, json};
+
+use super::process::{Process, run};
+
+#[test]
+fn a_server_tells_its_hosts_and_where_a_key_is() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let process = Process::start(dir.path(), &["serve", "--store", "memory:", "--listen", "127.0.0.1:0"]);
+    let url = process.line_after("  URL       ");
+    let said = |args: &[&str]| {
+        let output = run(dir.path(), &[args, &["--server", &url]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    assert_eq!(said(&["cluster", "show"]), "embedded  up\n");
+    assert_eq!(said(&["cluster", "route", "a b&c=d/é%"]), "host embedded\n");
+    let json: Value = serde_json::from_str(&said(&["cluster", "route", "42", "--json"])).expect("JSON");
+    assert_eq!(json, json!({ "slot": null, "host": "embedded" }));
+}
+
+#[test]
+fn several_hosts_are_shown_from_their_url() {
+    if without("redis") {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = format!("prefix = {:?}\nstore = \"memory:\"\n", unique_prefix());
+    std::fs::write(dir.path().join("forebay.toml"), config).expect("a file");
+    let port = Redis::shared().port();
+    let store = format!("redis://127.0.0.1:{port}/1,127.0.0.1:{port}/2");
+    let said = |args: &[&str]| {
+        let output = run(dir.path(), &[args, &["--store", &store]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let shown = said(&["cluster", "show"]);
+    let host = |db: u32| format!("redis://127.0.0.1:{port}/{db}  up          8192 slots");
+    assert_eq!(shown.lines().collect::<Vec<_>>(), ["router slots, epoch 1", &host(1), &host(2)]);
+    let route = said(&["cluster", "route", "foo"]);
+    assert!(route.starts_with(&format!("slot 12182 on host redis://127.0.0.1:{port}/")), "{route}");
+    let long = run(dir.path(), &["cluster", "route", &"x".repeat(513), "--store", &store]);
+    assert_eq!(long.status.code(), Some(2));
+}

@@ -1,0 +1,93 @@
+//! The hosts of the store, as operators see them, and what one dead host costs callers.
+
+use forebay_testkit::{Redis, wait_until, without};
+use serde_json::{Value, json};
+
+use crate::{
+    redis::on,
+    support::{Client, Server},
+};
+
+#[test]
+fn a_store_of_one_host_shows_that() {
+    let server = Server::example();
+    let client = server.client();
+    let alone = json!({ "name": "embedded", "health": "up", "slots": null, "reason": null });
+    assert_eq!(
+        client.get("/v1/cluster").expect(200),
+        json!({ "router": null, "epoch": null, "hosts": [alone] })
+    );
+    let route = client.get("/v1/cluster/route?key=42").expect(200);
+    assert_eq!(route, json!({ "slot": null, "host": "embedded" }));
+    for query in ["", "?key=", "?kez=42", "?key=42&more=1"] {
+        client.get(&format!("/v1/cluster/route{query}")).problem(422);
+    }
+}
+
+/// Three servers under the names a, b and c, and Forebay on them.
+fn three() -> (Vec<Redis>, Server) {
+    let redis: Vec<Redis> = (0..3).map(|_| Redis::start()).collect();
+    let hosts: Vec<String> = ["a", "b", "c"]
+        .iter()
+        .zip(&redis)
+        .map(|(name, redis)| format!("{name} = {:?}", redis.url()))
+        .collect();
+    let server = on(&format!("cluster = {{ hosts = {{ {} }} }}", hosts.join(", ")));
+    (redis, server)
+}
+
+fn health(client: &Client) -> Vec<Value> {
+    let cluster = client.get("/v1/cluster").expect(200);
+    cluster["hosts"].as_array().expect("hosts").iter().map(|host| host["health"].clone()).collect()
+}
+
+/// Which of 40 keys have their hits accepted.
+fn accepted(client: &Client) -> Vec<bool> {
+    let hit = |key: usize| client.post("/v1/events/hit", format!(r#"{{"key":"{key}"}}"#));
+    (0..40)
+        .map(|key| hit(key).status)
+        .inspect(|status| assert!([202, 503].contains(status)))
+        .map(|status| status == 202)
+        .collect()
+}
+
+#[test]
+fn one_dead_host_of_three_costs_its_own_keys_and_is_named() {
+    if without("redis") {
+        return;
+    }
+    let (redis, server) = three();
+    let client = server.client();
+    let cluster = client.get("/v1/cluster").expect(200);
+    assert_eq!((&cluster["router"], &cluster["epoch"]), (&json!("slots"), &json!(1)));
+    let slots = |host: &Value| host["slots"].as_u64().expect("by slots");
+    assert_eq!(cluster["hosts"].as_array().expect("hosts").iter().map(slots).sum::<u64>(), 16_384);
+    // As `CLUSTER KEYSLOT foo` answers.
+    assert_eq!(client.get("/v1/cluster/route?key=foo").expect(200)["slot"], 12_182);
+    assert_eq!(accepted(&client), [true; 40]);
+
+    redis[1].kill();
+    wait_until("the host to be found dead", || health(&client) == ["up", "down", "up"]);
+    let ready = client.get("/readyz").expect(200);
+    assert_eq!(ready["store"], "ok", "the other two serve");
+    assert!(ready["warnings"][0].as_str().is_some_and(|text| text.contains("host \"b\" is down")), "{ready}");
+    let served = accepted(&client);
+    assert!(served.contains(&true) && served.contains(&false), "{served:?}");
+
+    redis[1].restart();
+    wait_until("the host to be found again", || health(&client) == ["up"; 3]);
+    assert_eq!(accepted(&client), [true; 40]);
+    assert_eq!(client.get("/readyz").expect(200)["warnings"], json!([]));
+
+    for redis in &redis {
+        redis.kill();
+    }
+    wait_until("/readyz to notice", || client.get("/readyz").status == 503);
+    let reason = client.get("/readyz").json()["store"].to_string();
+    assert!(reason.contains("none of the hosts answers") && reason.contains("\\\"c\\\": "), "{reason}");
+    // The server flushes once more when it stops.
+    for redis in &redis {
+        redis.restart();
+    }
+    wait_until("the hosts to be found again", || health(&client) == ["up"; 3]);
+}
