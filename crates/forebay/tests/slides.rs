@@ -9,6 +9,8 @@ mod buffer;
 mod cluster;
 #[path = "../examples/slides/limit.rs"]
 mod limit;
+#[path = "../examples/slides/lock.rs"]
+mod lock;
 #[path = "../examples/slides/series.rs"]
 mod series;
 
@@ -19,6 +21,10 @@ async fn all_slides(bay: Forebay) {
     let answers = limit::run(&bay, "hits").await.expect("answers");
     assert_eq!(answers[..20], ["200 OK"; 20]);
     assert_eq!(answers[20..], ["429 Too Many Requests"; 5]);
+
+    let fences = lock::run(&bay, "crazy").await.expect("answers");
+    assert_eq!(fences.len(), 5, "the four who waited at once, and the one after them");
+    assert!(fences.is_sorted_by(|earlier, later| earlier < later), "{fences:?}");
 
     let answers = cluster::run(&bay, &unique_prefix()).await.expect("answers");
     assert_eq!(answers[..2].iter().flatten().collect::<Vec<_>>(), [&Some(3), &Some(10)]);
