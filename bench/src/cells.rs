@@ -1,6 +1,7 @@
 //! What is measured.
 
 use std::{
+    path::PathBuf,
     pin::Pin,
     sync::{
         Arc,
@@ -21,19 +22,21 @@ use forebay::{
 #[derive(Clone, Debug)]
 pub(crate) struct Load {
     pub redis: String,
+    pub scratch: PathBuf,
     pub callers: usize,
     pub seconds: f64,
 }
 
-type Run = Pin<Box<dyn Future<Output = Result<f64>>>>;
+type Run = Pin<Box<dyn Future<Output = Result<Vec<f64>>>>>;
 
-/// One subject in one setting.
+/// What is measured in one go: one subject, or several call by call in turn.
 pub(crate) struct Cell {
     pub name: &'static str,
-    pub subject: &'static str,
+    pub subjects: &'static [&'static str],
     pub unit: &'static str,
     /// Whether more is better; else less is.
     pub more_is_better: bool,
+    /// A value for each subject.
     pub run: fn(Load) -> Run,
 }
 
@@ -42,35 +45,41 @@ const PLENTY: u64 = 1 << 40;
 
 /// Every cell; those of one name are compared with each other, the first being ours.
 pub(crate) fn all() -> Vec<Cell> {
-    let per_second = |name, subject, run| Cell { name, subject, unit: "1/s", more_is_better: true, run };
-    let micros = |name, subject, run| Cell { name, subject, unit: "us", more_is_better: false, run };
+    let per_second = |name, subjects, run| Cell { name, subjects, unit: "1/s", more_is_better: true, run };
+    let micros = |name, subjects, run| Cell { name, subjects, unit: "us", more_is_better: false, run };
     vec![
-        per_second("exact limit, 10 000 keys, one Redis", "forebay fixed window", |load| {
-            Box::pin(takes(load, 10_000, Kind::FixedWindow))
+        per_second("exact limit, 10 000 keys, one Redis", &["forebay fixed window"], |load| {
+            one(takes(load, 10_000, Kind::FixedWindow))
         }),
-        per_second("exact limit, 10 000 keys, one Redis", "forebay token bucket", |load| {
-            Box::pin(takes(load, 10_000, Kind::TokenBucket))
+        per_second("exact limit, 10 000 keys, one Redis", &["forebay token bucket"], |load| {
+            one(takes(load, 10_000, Kind::TokenBucket))
         }),
-        per_second("exact limit, 10 000 keys, one Redis", "redis-rs INCR", |load| {
-            Box::pin(incrs(load, 10_000))
+        per_second("exact limit, 10 000 keys, one Redis", &["redis-rs INCR"], |load| {
+            one(incrs(load, 10_000))
         }),
-        per_second("exact limit, one hot key, one Redis", "forebay fixed window", |load| {
-            Box::pin(takes(load, 1, Kind::FixedWindow))
+        per_second("exact limit, one hot key, one Redis", &["forebay fixed window"], |load| {
+            one(takes(load, 1, Kind::FixedWindow))
         }),
-        per_second("exact limit, one hot key, one Redis", "redis-rs INCR", |load| Box::pin(incrs(load, 1))),
-        micros("a lone call, one Redis", "forebay take", |load| Box::pin(lone_take(load))),
-        micros("a lone call, one Redis", "redis-rs INCR", |load| Box::pin(lone_incr(load))),
-        per_second("limit in this process, 10 000 keys", "forebay memory:", |load| {
-            Box::pin(takes_in_memory(load))
+        per_second("exact limit, one hot key, one Redis", &["redis-rs INCR"], |load| one(incrs(load, 1))),
+        micros("a lone call, one Redis", &["forebay take", "redis-rs INCR"], |load| Box::pin(lone(load))),
+        per_second("limit in this process, 10 000 keys", &["forebay memory:"], |load| {
+            one(takes_in_memory(load))
         }),
-        per_second("event: limit + series + buffer", "forebay memory:", |load| {
-            Box::pin(events(load, "memory:".into()))
+        per_second("event: limit + series + buffer", &["forebay memory:"], |load| {
+            one(events(load, "memory:".into()))
         }),
-        per_second("event: limit + series + buffer", "forebay one Redis", |load| {
+        per_second("event: limit + series + buffer", &["forebay one Redis"], |load| {
             let url = load.redis.clone();
-            Box::pin(events(load, url))
+            one(events(load, url))
+        }),
+        per_second("replay of 1 000 000 lines", &["forebay memory:"], |load| {
+            one(async move { crate::replay::lines_per_second(&load.scratch) })
         }),
     ]
+}
+
+fn one(run: impl Future<Output = Result<f64>> + 'static) -> Run {
+    Box::pin(async { Ok(vec![run.await?]) })
 }
 
 async fn open(url: &str) -> Result<Forebay> {
@@ -171,30 +180,26 @@ where
     Ok(done as f64 / clock.monotonic().saturating_sub(start).as_secs_f64())
 }
 
-async fn lone_take(load: Load) -> Result<f64> {
+/// A take and an `INCR` in turn, nothing else under way: the median time of each, in microseconds.
+async fn lone(load: Load) -> Result<Vec<f64>> {
     let limit = limit(&open(&load.redis).await?, Kind::FixedWindow)?;
-    alone(&load, async || Ok(limit.take("lone").await?.is_allowed())).await
-}
-
-async fn lone_incr(load: Load) -> Result<f64> {
-    let connection = redis::Client::open(load.redis.as_str())?.get_multiplexed_async_connection().await?;
-    alone(&load, async || {
-        let count: i64 = redis::cmd("INCR").arg("lone").query_async(&mut connection.clone()).await?;
-        Ok(count > 0)
-    })
-    .await
-}
-
-/// The median time of one call, in microseconds.
-async fn alone(load: &Load, call: impl AsyncFn() -> Result<bool>) -> Result<f64> {
+    let mut connection = redis::Client::open(load.redis.as_str())?.get_multiplexed_async_connection().await?;
     let clock = Clock::system();
-    let (start, span) = (clock.monotonic(), Duration::from_secs_f64(load.seconds));
-    let mut times = vec![];
-    while clock.monotonic().saturating_sub(start) < span {
-        let before = clock.monotonic();
-        anyhow::ensure!(call().await?, "a call was denied");
-        times.push(clock.monotonic().saturating_sub(before));
+    let end = clock.monotonic() + Duration::from_secs_f64(load.seconds);
+    let mut times = [vec![], vec![]];
+    let mut before = clock.monotonic();
+    while before < end {
+        anyhow::ensure!(limit.take("lone").await?.is_allowed(), "a call was denied");
+        let between = clock.monotonic();
+        let _: i64 = redis::cmd("INCR").arg("lone").query_async(&mut connection).await?;
+        let after = clock.monotonic();
+        times[0].push(between.saturating_sub(before));
+        times[1].push(after.saturating_sub(between));
+        before = after;
     }
-    times.sort_unstable();
-    Ok(times[times.len() / 2].as_secs_f64() * 1e6)
+    let median = |mut times: Vec<Duration>| {
+        times.sort_unstable();
+        times[times.len() / 2].as_secs_f64() * 1e6
+    };
+    Ok(times.map(median).into())
 }

@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "a program whose output is its table")]
 
 mod cells;
+mod replay;
 mod report;
 
 use anyhow::Result;
@@ -41,20 +42,22 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let redis = Redis::start();
+    let scratch = tempfile::tempdir()?;
     let cells = cells::all();
     let mut report = Report::default();
     for round in 1..=args.rounds {
         for cell in cells.iter().filter(|cell| cell.name.contains(&args.only)) {
-            let load = cells::Load { redis: redis.url(), callers: args.callers, seconds: args.seconds };
-            let value = runtime.block_on((cell.run)(load))?;
-            report.add(cell, value);
-            println!(
-                "round {round} of {}: {:40} {:24} {}",
-                args.rounds,
-                cell.name,
-                cell.subject,
-                report::show(value)
-            );
+            let load = cells::Load {
+                redis: redis.url(),
+                scratch: scratch.path().into(),
+                callers: args.callers,
+                seconds: args.seconds,
+            };
+            for (subject, value) in cell.subjects.iter().zip(runtime.block_on((cell.run)(load))?) {
+                report.add(cell, subject, value);
+                let (rounds, value) = (args.rounds, report::show(value));
+                println!("round {round} of {rounds}: {:40} {subject:24} {value}", cell.name);
+            }
         }
     }
     println!("\n{}", report.table());

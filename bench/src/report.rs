@@ -21,12 +21,12 @@ struct Row {
 
 impl Report {
     /// Adds the value of one round.
-    pub(crate) fn add(&mut self, cell: &Cell, value: f64) {
-        match self.0.iter_mut().find(|row| row.cell == cell.name && row.subject == cell.subject) {
+    pub(crate) fn add(&mut self, cell: &Cell, subject: &'static str, value: f64) {
+        match self.0.iter_mut().find(|row| row.cell == cell.name && row.subject == subject) {
             Some(row) => row.values.push(value),
             None => self.0.push(Row {
                 cell: cell.name,
-                subject: cell.subject,
+                subject,
                 unit: cell.unit,
                 more_is_better: cell.more_is_better,
                 values: vec![value],
