@@ -11,7 +11,9 @@ use tokio::sync::Mutex;
 use super::{
     flush::{Flusher, Progress},
     row::{Row, merge_cells},
-    schema::{Merge, RowKey, Schema, Value},
+    row_key::RowKey,
+    schema::{Merge, Schema},
+    value::Value,
 };
 use crate::{
     bay::Forebay,

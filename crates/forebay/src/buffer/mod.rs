@@ -3,9 +3,13 @@
 mod flush;
 mod handle;
 pub(crate) mod row;
+mod row_key;
 mod schema;
+mod value;
 
 pub use flush::{Flusher, Flushing};
 pub use handle::{BufferHandle, Stats, Write};
 pub use row::Row;
-pub use schema::{Buffer, Column, ColumnType, KeyColumn, Merge, RowKey, Schema, Value};
+pub use row_key::RowKey;
+pub use schema::{Buffer, Column, KeyColumn, Merge, Schema};
+pub use value::{ColumnType, Value};

@@ -2,7 +2,11 @@
 //!
 //! Values in, values out: no clock, no engine.
 
-use super::schema::{Column, Merge, RowKey, Schema, Value};
+use super::{
+    row_key::RowKey,
+    schema::{Column, Merge, Schema},
+    value::Value,
+};
 use crate::error::{Result, out_of_range};
 
 /// A row and what is to be merged into it.

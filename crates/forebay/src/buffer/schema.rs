@@ -2,27 +2,11 @@
 
 use std::sync::Arc;
 
-use uuid::Uuid;
-
+use super::{row_key::RowKey, value::ColumnType};
 use crate::{
     error::{Result, invalid, out_of_range},
-    key::{self, MAX_KEY, Name},
-    time::Timestamp,
+    key::{self, Name},
 };
-
-/// The type of a column, as the buffer sees it; a sink casts to what the table really has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ColumnType {
-    /// A 64-bit signed integer.
-    Integer,
-    /// Text: UTF-8, compared byte by byte; at most 512 bytes as a key.
-    Text,
-    /// A point in time, in microseconds.
-    Timestamp,
-    /// A UUID.
-    Uuid,
-}
 
 /// How two values of one column become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,83 +18,6 @@ pub enum Merge {
     Max,
     /// The smaller; NULL in the table counts as nothing.
     Min,
-}
-
-/// A value of a row.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Value {
-    /// For [`ColumnType::Integer`].
-    Integer(i64),
-    /// For [`ColumnType::Text`].
-    Text(Box<str>),
-    /// For [`ColumnType::Timestamp`].
-    Timestamp(Timestamp),
-    /// For [`ColumnType::Uuid`].
-    Uuid(Uuid),
-}
-
-impl Value {
-    /// The type of column this goes into.
-    pub fn column_type(&self) -> ColumnType {
-        match self {
-            Self::Integer(_) => ColumnType::Integer,
-            Self::Text(_) => ColumnType::Text,
-            Self::Timestamp(_) => ColumnType::Timestamp,
-            Self::Uuid(_) => ColumnType::Uuid,
-        }
-    }
-
-    /// The one text for this value: what keys are made of and what a store holds.
-    ///
-    /// Timestamps are microseconds since 1970, UUIDs lower case with hyphens, so that equal values have
-    /// equal texts, and texts and UUIDs order as their bytes do.
-    pub fn to_text(&self) -> String {
-        match self {
-            Self::Integer(n) => n.to_string(),
-            Self::Text(text) => text.to_string(),
-            Self::Timestamp(at) => at.as_micros().to_string(),
-            Self::Uuid(id) => id.hyphenated().to_string(),
-        }
-    }
-
-    /// Reads what [`to_text`](Self::to_text) wrote.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if `text` is none of `column_type`.
-    pub fn from_text(column_type: ColumnType, text: &str) -> Result<Self> {
-        let integer = |what| {
-            text.parse::<i64>().map_err(|cause| invalid(format!("{text:?} is not {what}")).with_source(cause))
-        };
-        Ok(match column_type {
-            ColumnType::Integer => Self::Integer(integer("an integer from -2^63 to 2^63-1")?),
-            ColumnType::Text => Self::Text(text.into()),
-            ColumnType::Timestamp => {
-                Self::Timestamp(Timestamp::from_micros(integer("a time in microseconds since 1970")?))
-            }
-            ColumnType::Uuid => Self::Uuid(
-                Uuid::parse_str(text)
-                    .map_err(|cause| invalid(format!("{text:?} is not a UUID")).with_source(cause))?,
-            ),
-        })
-    }
-}
-
-macro_rules! value_from {
-    ($($from:ty => |$name:ident| $value:expr;)*) => {$(
-        impl From<$from> for Value {
-            fn from($name: $from) -> Self { $value }
-        }
-    )*};
-}
-value_from! {
-    i64 => |n| Self::Integer(n);
-    i32 => |n| Self::Integer(n.into());
-    u32 => |n| Self::Integer(n.into());
-    &str => |text| Self::Text(text.into());
-    String => |text| Self::Text(text.into());
-    Timestamp => |at| Self::Timestamp(at);
-    Uuid => |id| Self::Uuid(id);
 }
 
 /// The definition of a buffer: which table, which rows, which columns, and how values merge.
@@ -305,93 +212,6 @@ impl Schema {
     }
 }
 
-/// The key of a row as one text: the values' texts, each with `%` and `|` written as `%25` and `%7C`, joined by `|`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RowKey(Arc<str>);
-
-impl RowKey {
-    /// Builds the key of a row of `schema`, its values in the order of the key columns.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the number or a type of the values is wrong, a text is
-    /// empty, or the whole is longer than 512 bytes.
-    pub fn new(schema: &Schema, values: &[Value]) -> Result<Self> {
-        if values.len() != schema.keys.len() {
-            let (want, got) = (schema.keys.len(), values.len());
-            return Err(invalid(format!(
-                "row of buffer {}: {got} key values for {want} key columns",
-                schema.name
-            )));
-        }
-        let mut text = String::new();
-        for (column, value) in schema.keys.iter().zip(values) {
-            if value.column_type() != column.column_type {
-                let (want, got) = (column.column_type, value.column_type());
-                return Err(invalid(format!(
-                    "row of buffer {}: key column {} is {want:?}, not {got:?}",
-                    schema.name, column.name
-                )));
-            }
-            if !text.is_empty() {
-                text.push('|');
-            }
-            let part = value.to_text();
-            if part.is_empty() {
-                return Err(invalid(format!(
-                    "row of buffer {}: key column {} is empty",
-                    schema.name, column.name
-                )));
-            }
-            for c in part.chars() {
-                match c {
-                    '%' => text.push_str("%25"),
-                    '|' => text.push_str("%7C"),
-                    other => text.push(other),
-                }
-            }
-        }
-        if text.len() > MAX_KEY {
-            return Err(invalid(format!(
-                "row of buffer {}: a key of {} bytes, a row's key has 1 to {MAX_KEY}",
-                schema.name,
-                text.len()
-            )));
-        }
-        Ok(Self(text.into()))
-    }
-
-    /// Takes a key's text as a store returned it.
-    pub(crate) fn from_store(text: &str) -> Self {
-        Self(text.into())
-    }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The values this key was made of.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if it was made for another schema.
-    pub fn values(&self, schema: &Schema) -> Result<Vec<Value>> {
-        let parts: Vec<&str> = self.0.split('|').collect();
-        if parts.len() != schema.keys.len() {
-            return Err(invalid(format!(
-                "row key {:?} does not fit the key columns of buffer {}",
-                self.0, schema.name
-            )));
-        }
-        let plain = |part: &str| part.replace("%7C", "|").replace("%25", "%");
-        schema
-            .keys
-            .iter()
-            .zip(parts)
-            .map(|(column, part)| Value::from_text(column.column_type, &plain(part)))
-            .collect()
-    }
-}
-
 fn is_identifier(text: &str) -> bool {
     let bytes = text.as_bytes();
     bytes.len() <= 63
@@ -415,8 +235,6 @@ fn fingerprint(table: &str, keys: &[KeyColumn], columns: &[Column]) -> Box<str> 
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
@@ -431,16 +249,5 @@ mod tests {
             error(Buffer::new("p").key("id").column("t", Merge::Sum, ColumnType::Text)).contains("summed")
         );
         assert!(error(Buffer::new("p").key("id").sum("n").partitions(0)).contains("1 to 1024"));
-    }
-
-    proptest! {
-        #[test]
-        fn row_keys_are_read_back(a in ".{1,40}", n in any::<i64>()) {
-            let schema = Buffer::new("p").key("a").key_of("n", ColumnType::Integer).sum("x").build().expect("valid");
-            let values = vec![Value::from(a.as_str()), Value::from(n)];
-            if let Ok(key) = RowKey::new(&schema, &values) {
-                prop_assert_eq!(key.values(&schema).expect("ours"), values);
-            }
-        }
     }
 }

@@ -1,0 +1,115 @@
+//! What tells rows apart.
+
+use std::sync::Arc;
+
+use super::{schema::Schema, value::Value};
+use crate::{
+    error::{Result, invalid},
+    key::MAX_KEY,
+};
+
+/// The key of a row as one text: the values' texts, each with `%` and `|` written as `%25` and `%7C`, joined by `|`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RowKey(Arc<str>);
+
+impl RowKey {
+    /// Builds the key of a row of `schema`, its values in the order of the key columns.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the number or a type of the values is wrong, a text is
+    /// empty, or the whole is longer than 512 bytes.
+    pub fn new(schema: &Schema, values: &[Value]) -> Result<Self> {
+        if values.len() != schema.keys.len() {
+            let (want, got) = (schema.keys.len(), values.len());
+            return Err(invalid(format!(
+                "row of buffer {}: {got} key values for {want} key columns",
+                schema.name
+            )));
+        }
+        let mut text = String::new();
+        for (column, value) in schema.keys.iter().zip(values) {
+            if value.column_type() != column.column_type {
+                let (want, got) = (column.column_type, value.column_type());
+                return Err(invalid(format!(
+                    "row of buffer {}: key column {} is {want:?}, not {got:?}",
+                    schema.name, column.name
+                )));
+            }
+            if !text.is_empty() {
+                text.push('|');
+            }
+            let part = value.to_text();
+            if part.is_empty() {
+                return Err(invalid(format!(
+                    "row of buffer {}: key column {} is empty",
+                    schema.name, column.name
+                )));
+            }
+            for c in part.chars() {
+                match c {
+                    '%' => text.push_str("%25"),
+                    '|' => text.push_str("%7C"),
+                    other => text.push(other),
+                }
+            }
+        }
+        if text.len() > MAX_KEY {
+            return Err(invalid(format!(
+                "row of buffer {}: a key of {} bytes, a row's key has 1 to {MAX_KEY}",
+                schema.name,
+                text.len()
+            )));
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// Takes a key's text as a store returned it.
+    pub(crate) fn from_store(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The values this key was made of.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if it was made for another schema.
+    pub fn values(&self, schema: &Schema) -> Result<Vec<Value>> {
+        let parts: Vec<&str> = self.0.split('|').collect();
+        if parts.len() != schema.keys.len() {
+            return Err(invalid(format!(
+                "row key {:?} does not fit the key columns of buffer {}",
+                self.0, schema.name
+            )));
+        }
+        let plain = |part: &str| part.replace("%7C", "|").replace("%25", "%");
+        schema
+            .keys
+            .iter()
+            .zip(parts)
+            .map(|(column, part)| Value::from_text(column.column_type, &plain(part)))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{Buffer, buffer::ColumnType};
+
+    proptest! {
+        #[test]
+        fn row_keys_are_read_back(a in ".{1,40}", n in any::<i64>()) {
+            let schema = Buffer::new("p").key("a").key_of("n", ColumnType::Integer).sum("x").build().expect("valid");
+            let values = vec![Value::from(a.as_str()), Value::from(n)];
+            if let Ok(key) = RowKey::new(&schema, &values) {
+                prop_assert_eq!(key.values(&schema).expect("ours"), values);
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The values of a row, and their types.
+
+use uuid::Uuid;
+
+use crate::{
+    error::{Result, invalid},
+    time::Timestamp,
+};
+
+/// The type of a column, as the buffer sees it; a sink casts to what the table really has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ColumnType {
+    /// A 64-bit signed integer.
+    Integer,
+    /// Text: UTF-8, compared byte by byte; at most 512 bytes as a key.
+    Text,
+    /// A point in time, in microseconds.
+    Timestamp,
+    /// A UUID.
+    Uuid,
+}
+
+/// A value of a row.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Value {
+    /// For [`ColumnType::Integer`].
+    Integer(i64),
+    /// For [`ColumnType::Text`].
+    Text(Box<str>),
+    /// For [`ColumnType::Timestamp`].
+    Timestamp(Timestamp),
+    /// For [`ColumnType::Uuid`].
+    Uuid(Uuid),
+}
+
+impl Value {
+    /// The type of column this goes into.
+    pub fn column_type(&self) -> ColumnType {
+        match self {
+            Self::Integer(_) => ColumnType::Integer,
+            Self::Text(_) => ColumnType::Text,
+            Self::Timestamp(_) => ColumnType::Timestamp,
+            Self::Uuid(_) => ColumnType::Uuid,
+        }
+    }
+
+    /// The one text for this value: what keys are made of and what a store holds.
+    ///
+    /// Timestamps are microseconds since 1970, UUIDs lower case with hyphens, so that equal values have
+    /// equal texts, and texts and UUIDs order as their bytes do.
+    pub fn to_text(&self) -> String {
+        match self {
+            Self::Integer(n) => n.to_string(),
+            Self::Text(text) => text.to_string(),
+            Self::Timestamp(at) => at.as_micros().to_string(),
+            Self::Uuid(id) => id.hyphenated().to_string(),
+        }
+    }
+
+    /// Reads what [`to_text`](Self::to_text) wrote.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if `text` is none of `column_type`.
+    pub fn from_text(column_type: ColumnType, text: &str) -> Result<Self> {
+        let integer = |what| {
+            text.parse::<i64>().map_err(|cause| invalid(format!("{text:?} is not {what}")).with_source(cause))
+        };
+        Ok(match column_type {
+            ColumnType::Integer => Self::Integer(integer("an integer from -2^63 to 2^63-1")?),
+            ColumnType::Text => Self::Text(text.into()),
+            ColumnType::Timestamp => {
+                Self::Timestamp(Timestamp::from_micros(integer("a time in microseconds since 1970")?))
+            }
+            ColumnType::Uuid => Self::Uuid(
+                Uuid::parse_str(text)
+                    .map_err(|cause| invalid(format!("{text:?} is not a UUID")).with_source(cause))?,
+            ),
+        })
+    }
+}
+
+macro_rules! value_from {
+    ($($from:ty => |$name:ident| $value:expr;)*) => {$(
+        impl From<$from> for Value {
+            fn from($name: $from) -> Self { $value }
+        }
+    )*};
+}
+value_from! {
+    i64 => |n| Self::Integer(n);
+    i32 => |n| Self::Integer(n.into());
+    u32 => |n| Self::Integer(n.into());
+    &str => |text| Self::Text(text.into());
+    String => |text| Self::Text(text.into());
+    Timestamp => |at| Self::Timestamp(at);
+    Uuid => |id| Self::Uuid(id);
+}
