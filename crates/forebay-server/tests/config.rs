@@ -437,3 +437,31 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_goes_by_a_version_names_it() {
+    let columns =
+        |columns: &str| format!("[buffers.devices]\nkey = {{ id = \"text\" }}\ncolumns = {{ {columns} }}\n");
+    let version = "version = { merge = \"max\", type = \"integer\" }";
+    let state = "state = { merge = \"last\", type = \"text\", by = \"version\" }";
+    let config = Setting::new(&columns(&format!("{version}, {state}"))).load().expect("no mistakes");
+    let buffer = config.buffers.values().next().expect("a buffer");
+    assert_eq!(
+        buffer.schema.columns.iter().map(|column| column.by).collect::<Vec<_>>(),
+        [Some(1), None],
+        "in order of name"
+    );
+
+    for (text, expected) in [
+        ("state = \"last\"", "lacks its type and version"),
+        ("state = { merge = \"last\", type = \"text\" }", "by"),
+        (state, "has to be a value column that merges by max"),
+        ("hits = { merge = \"sum\", by = \"version\" }", "only last and first go by a version"),
+    ] {
+        let found = mistake(&columns(text));
+        assert!(found.contains(expected), "{text}: {found}");
+    }
+    let event = "[events.hit]\nbuffer = { name = \"devices\", columns = { version = \"$n\" } }\n";
+    let found = mistake(&(columns(&format!("{version}, {state}")) + event));
+    assert!(found.contains("names \"version\" without \"state\""), "{found}");
+}

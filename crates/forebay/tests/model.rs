@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use forebay::{
     Buffer, Clock, Decision, Forebay, Limit, ManualClock, Timestamp,
-    buffer::{BufferHandle, Value},
+    buffer::{BufferHandle, ColumnType, Value},
     limit::LimitHandle,
     series::SeriesHandle,
     sink::MemorySink,
@@ -53,8 +53,8 @@ struct Model {
     used: BTreeMap<(usize, u64), u64>,
     /// (key, second) to count.
     counted: BTreeMap<(usize, i64), u64>,
-    /// key to (sum, max).
-    rows: BTreeMap<usize, (i64, i64)>,
+    /// key to (sum, largest time, what came with that first).
+    rows: BTreeMap<usize, (i64, i64, i64)>,
 }
 
 struct Real {
@@ -68,7 +68,8 @@ struct Real {
 async fn open() -> Real {
     let hand = ManualClock::at(START);
     let bay = Forebay::options().clock(Clock::from(hand.clone())).open("memory:").await.expect("opens");
-    let buffer = bay.buffer(Buffer::new("rows").key("id").sum("n").max("at").partitions(2)).expect("valid");
+    let buffer = Buffer::new("rows").key("id").sum("n").max("at").last("state", ColumnType::Integer, "at");
+    let buffer = bay.buffer(buffer.partitions(2)).expect("valid");
     let sink = MemorySink::new();
     let _ = buffer.flush_to(sink.clone());
     Real {
@@ -117,10 +118,11 @@ async fn run(calls: Vec<Call>) {
             }
             Call::Sum { key, last } => check_sum(&real, &model, key, last, now_ms).await,
             Call::Write { key, n, at } => {
-                let row = model.rows.entry(key).or_insert((0, at));
-                *row = (row.0 + n, row.1.max(at));
+                let row = model.rows.entry(key).or_insert((0, at, n));
+                let state = if at > row.1 { n } else { row.2 };
+                *row = (row.0 + n, row.1.max(at), state);
                 let write = real.buffer.row(KEYS[key]).add("n", n).max("at", Timestamp::from_secs(at));
-                write.await.expect("answers");
+                write.last("state", n).await.expect("answers");
             }
             Call::Flush => {
                 real.buffer.flush().await.expect("flushes");
@@ -132,6 +134,7 @@ async fn run(calls: Vec<Call>) {
                 let row = model.rows.get(&key);
                 assert_eq!(cells[0], row.map(|row| Value::from(row.0)));
                 assert_eq!(cells[1], row.map(|row| Timestamp::from_secs(row.1).into()));
+                assert_eq!(cells[2], row.map(|row| Value::from(row.2)));
             }
         }
     }

@@ -101,6 +101,8 @@ fn read_buffer(node: &Node<'_>, buffers: &Declared<BufferConfig>) -> Option<Buff
     if columns.is_empty() {
         fields.mistake("columns names no column, so that nothing would be written");
     }
+    let is_named = |place: usize| columns.iter().any(|(column, _)| **column == *schema.columns[place].name);
+    fields.accept(schema.check_named(is_named));
     fields.finish();
     Some(BufferUse { name, row: row?, columns })
 }
@@ -209,15 +211,19 @@ fn default_row(schema: &Schema) -> Result<Vec<Cell>, String> {
 }
 
 fn default_columns(schema: &Schema) -> Vec<(String, Cell)> {
-    let cell = |column: &Column| {
+    // What goes by a version is written together with it, and nobody knows from what.
+    let versioned =
+        |place: usize| schema.columns.iter().any(|column| column.by.is_some_and(|by| by == place));
+    let cell = |(place, column): (usize, &Column)| {
         let cell = match (column.merge, column.column_type) {
             (Merge::Sum, _) => Cell::N,
+            _ if column.by.is_some() || versioned(place) => return None,
             (_, ColumnType::Timestamp) => Cell::At,
             _ => return None,
         };
         Some((column.name.to_string(), cell))
     };
-    schema.columns.iter().filter_map(cell).collect()
+    schema.columns.iter().enumerate().filter_map(cell).collect()
 }
 
 /// One take cannot charge a key of a limit twice, and what is written twice by one hit is a slip.

@@ -94,8 +94,12 @@ pub(super) fn read_buffers(top: &mut Fields<'_>) -> Declared<BufferConfig> {
         }
         let columns = fields.required("columns", "{ hits = \"sum\" }");
         for (column, node) in columns.iter().flat_map(Node::entries) {
-            let (merge, column_type) = read_column(&node).unwrap_or((Merge::Sum, ColumnType::Integer));
-            buffer = buffer.column(column, merge, column_type);
+            let (merge, column_type, by) =
+                read_column(&node).unwrap_or((Merge::Sum, ColumnType::Integer, None));
+            buffer = match by {
+                Some(by) => buffer.column_by(column, merge, column_type, by),
+                None => buffer.column(column, merge, column_type),
+            };
         }
         if let Some(partitions) = fields.optional("partitions").and_then(|node| node.number(1..=1_024)) {
             buffer = buffer.partitions(u16::try_from(partitions).expect("at most 1024"));
@@ -133,16 +137,29 @@ const COLUMN_TYPES: [(&str, ColumnType); 4] = [
     ("uuid", ColumnType::Uuid),
 ];
 
-const MERGES: [(&str, Merge); 3] = [("sum", Merge::Sum), ("max", Merge::Max), ("min", Merge::Min)];
+const MERGES: [(&str, Merge); 5] = [
+    ("sum", Merge::Sum),
+    ("max", Merge::Max),
+    ("min", Merge::Min),
+    ("last", Merge::Last),
+    ("first", Merge::First),
+];
 
-/// `"sum"`, or `{ merge = "max", type = "timestamp" }`. A sum is of integers; the other types have to be said.
-fn read_column(node: &Node<'_>) -> Option<(Merge, ColumnType)> {
+/// `"sum"`, `{ merge = "max", type = "timestamp" }`, or `{ merge = "last", type = "text", by = "version" }`. A sum is of
+/// integers; the other types have to be said.
+fn read_column(node: &Node<'_>) -> Option<(Merge, ColumnType, Option<String>)> {
     if node.is_text() {
-        let merge = node.choice("merge", &MERGES)?;
-        if merge != Merge::Sum {
-            node.mistake("lacks its type, such as { merge = \"max\", type = \"timestamp\" }");
+        match node.choice("merge", &MERGES)? {
+            Merge::Sum => {}
+            Merge::Last | Merge::First => {
+                node.mistake(
+                    "lacks its type and version, such as { merge = \"last\", type = \"text\", by = \"version\" }",
+                );
+                return None;
+            }
+            _ => node.mistake("lacks its type, such as { merge = \"max\", type = \"timestamp\" }"),
         }
-        return Some((merge, ColumnType::Integer));
+        return Some((Merge::Sum, ColumnType::Integer, None));
     }
     let mut fields = node.fields()?;
     let merge = fields.required("merge", "\"sum\"").and_then(|node| node.choice("merge", &MERGES));
@@ -152,8 +169,13 @@ fn read_column(node: &Node<'_>) -> Option<(Merge, ColumnType)> {
     };
     let column_type =
         column_type.map_or(Some(ColumnType::Integer), |node| node.choice("column type", &COLUMN_TYPES));
+    let by = match merge {
+        Some(Merge::Last | Merge::First) => fields.required("by", "\"version\""),
+        _ => fields.optional("by"),
+    };
+    let by = by.and_then(|node| node.text());
     fields.finish();
-    Some((merge?, column_type?))
+    Some((merge?, column_type?, by))
 }
 
 fn span_within(node: &Node<'_>, range: RangeInclusive<Duration>) -> Option<Duration> {

@@ -104,6 +104,11 @@ impl BufferHandle {
         answers.resize_with(rows.len(), || None);
         let mut by_part: Vec<(u16, Vec<(usize, Row)>)> = vec![];
         for (i, row) in rows.into_iter().enumerate() {
+            if let Err(error) = schema.check_named(|place| row.cells.get(place).is_some_and(Option::is_some))
+            {
+                answers[i] = Some(Err(error));
+                continue;
+            }
             let index = schema.partition_of(&row.key);
             match by_part.iter_mut().find(|(part, _)| *part == index) {
                 Some((_, rows)) => rows.push((i, row)),
@@ -267,6 +272,16 @@ impl Write {
         self.set(column, value, Some(Merge::Min))
     }
 
+    /// Sets a `last` column, if the version in the same write is larger than those before.
+    pub fn last(self, column: &str, value: impl Into<Value>) -> Self {
+        self.set(column, value, Some(Merge::Last))
+    }
+
+    /// Sets a `first` column, if the version in the same write is smaller than those before.
+    pub fn first(self, column: &str, value: impl Into<Value>) -> Self {
+        self.set(column, value, Some(Merge::First))
+    }
+
     /// Merges into a column as its definition says.
     pub fn merge(self, column: &str, value: impl Into<Value>) -> Self {
         self.set(column, value, None)
@@ -285,6 +300,7 @@ impl Write {
                 row.key.as_str()
             )));
         }
+        self.buffer.0.schema.check_row(&row)?;
         Ok(row)
     }
 

@@ -45,14 +45,28 @@ pub(crate) fn merge_cells(schema: &Schema, cells: &mut [Option<Value>], new: &[O
             return Err(overflow(schema, column));
         }
     }
+    // What goes by a version while the old one is still there to compare with.
+    for (place, column) in schema.columns.iter().enumerate() {
+        if let Some(by) = column.by
+            && let (Some(value), Some(version)) = (&new[place], &new[by])
+            && cells[by].as_ref().is_none_or(|old| is_newer(column.merge, version, old))
+        {
+            cells[place] = Some(value.clone());
+        }
+    }
     for ((column, old), new) in schema.columns.iter().zip(cells).zip(new) {
-        let Some(new) = new else { continue };
+        let Some(new) = new.as_ref().filter(|_| column.by.is_none()) else { continue };
         *old = Some(match old.take() {
             None => new.clone(),
             Some(old) => merge_values(column.merge, old, new),
         });
     }
     Ok(())
+}
+
+/// Whether a version replaces another. The same one does not: what came first stays.
+fn is_newer(merge: Merge, new: &Value, old: &Value) -> bool {
+    if merge == Merge::Last { new > old } else { new < old }
 }
 
 fn merge_values(merge: Merge, old: Value, new: &Value) -> Value {
@@ -75,7 +89,7 @@ pub(crate) fn overflow(schema: &Schema, column: &Column) -> crate::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Buffer, Timestamp};
+    use crate::{Buffer, Timestamp, buffer::ColumnType};
 
     #[test]
     fn each_column_merges_its_own_way_and_all_or_none() {
@@ -90,5 +104,31 @@ mod tests {
         assert_eq!(*pending.cells, [Some(7.into()), at(9), at(3)]);
         assert!(pending.merge(&schema, &row(i64::MAX, 99)).is_err());
         assert_eq!(*pending.cells, [Some(7.into()), at(9), at(3)]);
+    }
+
+    #[test]
+    fn the_version_decides_in_whatever_order_writes_come() {
+        let columns = |buffer: Buffer, v: &str, merge| buffer.column(v, merge, ColumnType::Integer);
+        let schema = columns(columns(Buffer::new("p").key("id"), "v", Merge::Max), "f", Merge::Min);
+        let schema = schema.last("state", ColumnType::Text, "v").first("origin", ColumnType::Text, "f");
+        let schema = schema.build().expect("valid");
+        let key = RowKey::new(&schema, &["1".into()]).expect("valid");
+        let row = |n: i64, text: &str| {
+            let (n, text) = (Some(Value::from(n)), Some(Value::from(text)));
+            Row { key: key.clone(), cells: [n.clone(), n, text.clone(), text].into() }
+        };
+        let far = i64::MAX;
+        for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0], [1, 0, 2]] {
+            let mut pending = Row::empty(&schema, key.clone());
+            for place in order {
+                let rows = [row(far - 1, "a"), row(far, "b"), row(-5, "c")];
+                pending.merge(&schema, &rows[place]).expect("fits");
+            }
+            let expected = [Some(far.into()), Some((-5).into()), Some("b".into()), Some("c".into())];
+            assert_eq!(*pending.cells, expected, "{order:?}");
+        }
+        let mut pending = row(7, "came first");
+        pending.merge(&schema, &row(7, "same version")).expect("fits");
+        assert_eq!(pending, row(7, "came first"));
     }
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{row_key::RowKey, value::ColumnType};
+use super::{row::Row, row_key::RowKey, value::ColumnType};
 use crate::{
-    error::{Result, invalid, out_of_range},
+    error::{Error, Result, invalid, out_of_range},
     key::{self, Name},
 };
 
@@ -18,6 +18,11 @@ pub enum Merge {
     Max,
     /// The smaller; NULL in the table counts as nothing.
     Min,
+    /// The value that came with the larger version: [`Column::by`]. Of two with the same version the one that came
+    /// first stays; NULL as the table's version counts as older than any.
+    Last,
+    /// The value that came with the smaller version: [`Column::by`]. As [`Last`](Self::Last) otherwise.
+    First,
 }
 
 /// The definition of a buffer: which table, which rows, which columns, and how values merge.
@@ -32,7 +37,8 @@ pub struct Buffer {
     name: String,
     table: Option<String>,
     keys: Vec<KeyColumn>,
-    columns: Vec<Column>,
+    /// Each with the name of its version column; the place of that is set at the end.
+    columns: Vec<(Column, Option<String>)>,
     partitions: u16,
     max_rows: u64,
 }
@@ -55,6 +61,12 @@ pub struct Column {
     pub column_type: ColumnType,
     /// How its values merge.
     pub merge: Merge,
+    /// Of [`Merge::Last`] and [`Merge::First`]: the place among the value columns of the version that decides, a column
+    /// of [`Merge::Max`] for `Last` and of [`Merge::Min`] for `First`.
+    ///
+    /// A write that names a version or a column by it names all of them: so a version in the table is always that of all
+    /// its columns, and one comparison with it decides for each.
+    pub by: Option<usize>,
 }
 
 impl Buffer {
@@ -102,9 +114,43 @@ impl Buffer {
         self.column(column, Merge::Min, ColumnType::Timestamp)
     }
 
-    /// Adds a column of any merge and type.
-    pub fn column(mut self, column: impl Into<String>, merge: Merge, column_type: ColumnType) -> Self {
-        self.columns.push(Column { name: column.into().into(), column_type, merge });
+    /// Adds a column that keeps the value with the largest version; `by` names the version, a column of its own that
+    /// merges by `max`.
+    ///
+    /// ```
+    /// use forebay::{Buffer, buffer::{ColumnType, Merge}};
+    /// let version = |buffer: Buffer| buffer.column("version", Merge::Max, ColumnType::Integer);
+    /// let devices = version(Buffer::new("devices").key("id")).last("state", ColumnType::Text, "version");
+    /// assert!(devices.build().is_ok());
+    /// ```
+    pub fn last(self, column: impl Into<String>, column_type: ColumnType, by: impl Into<String>) -> Self {
+        self.column_by(column, Merge::Last, column_type, by)
+    }
+
+    /// Adds a column that keeps the value with the smallest version; `by` names the version, a column of its own that
+    /// merges by `min`.
+    pub fn first(self, column: impl Into<String>, column_type: ColumnType, by: impl Into<String>) -> Self {
+        self.column_by(column, Merge::First, column_type, by)
+    }
+
+    /// Adds a column of any type, and any merge that needs no version.
+    pub fn column(self, column: impl Into<String>, merge: Merge, column_type: ColumnType) -> Self {
+        self.add(column.into(), merge, column_type, None)
+    }
+
+    /// Adds a column of any type that merges by a version.
+    pub fn column_by(
+        self,
+        column: impl Into<String>,
+        merge: Merge,
+        column_type: ColumnType,
+        by: impl Into<String>,
+    ) -> Self {
+        self.add(column.into(), merge, column_type, Some(by.into()))
+    }
+
+    fn add(mut self, column: String, merge: Merge, column_type: ColumnType, by: Option<String>) -> Self {
+        self.columns.push((Column { name: column.into(), column_type, merge, by: None }, by));
         self
     }
 
@@ -125,55 +171,93 @@ impl Buffer {
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a name that is none, a column named twice, no key, no
-    /// column, a sum of what is no integer; [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) for the numbers.
+    /// column, a sum of what is no integer, a version that is none;
+    /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) for the numbers.
     pub fn build(self) -> Result<Arc<Schema>> {
         let name = Name::new(&self.name)?;
+        let described = |error: Error| Error::new(error.kind(), format!("buffer {name}: {error}"));
         let table = self.table.unwrap_or(self.name);
-        let problem = |what: String| Err(invalid(format!("buffer {name}: {what}")));
         if !is_table(&table) {
-            return problem(format!("table {table:?}: an identifier or schema.identifier"));
-        }
-        if self.keys.is_empty() || self.columns.is_empty() {
-            return problem("a buffer has at least one key column and one value column".into());
-        }
-        if self.keys.len() + self.columns.len() > MAX_COLUMNS {
-            return problem(format!("more than {MAX_COLUMNS} columns"));
-        }
-        let mut seen: Vec<&str> = vec![];
-        for column in self.keys.iter().map(|k| &*k.name).chain(self.columns.iter().map(|c| &*c.name)) {
-            if !is_identifier(column) {
-                return problem(format!(
-                    "column {column:?}: 1 to 63 of a-z, A-Z, 0-9 and _, not beginning with a digit"
-                ));
-            }
-            if seen.contains(&column) {
-                return problem(format!("column {column:?} is named twice"));
-            }
-            seen.push(column);
-        }
-        if let Some(column) =
-            self.columns.iter().find(|c| c.merge == Merge::Sum && c.column_type != ColumnType::Integer)
-        {
-            return problem(format!("column {:?}: only an integer can be summed", column.name));
+            return Err(described(invalid(format!("table {table:?}: an identifier or schema.identifier"))));
         }
         for (what, value, most) in
             [("partitions", u64::from(self.partitions), 1_024), ("max_rows", self.max_rows, 100_000)]
         {
             if !(1..=most).contains(&value) {
-                return Err(out_of_range(format!("buffer {name}: {what} {value}: 1 to {most}")));
+                return Err(described(out_of_range(format!("{what} {value}: 1 to {most}"))));
             }
         }
+        let columns = check_columns(&self.keys, &self.columns).map_err(described)?;
         let schema = Schema {
-            fingerprint: fingerprint(&table, &self.keys, &self.columns),
+            fingerprint: fingerprint(&table, &self.keys, &columns),
             name,
             table: table.into(),
             keys: self.keys.into(),
-            columns: self.columns.into(),
+            columns,
             partitions: self.partitions,
             max_rows: self.max_rows,
         };
         Ok(Arc::new(schema))
     }
+}
+
+/// Checks the columns, and finds the places of their versions.
+fn check_columns(keys: &[KeyColumn], columns: &[(Column, Option<String>)]) -> Result<Box<[Column]>> {
+    if keys.is_empty() || columns.is_empty() {
+        return Err(invalid("a buffer has at least one key column and one value column"));
+    }
+    if keys.len() + columns.len() > MAX_COLUMNS {
+        return Err(invalid(format!("more than {MAX_COLUMNS} columns")));
+    }
+    let mut seen: Vec<&str> = vec![];
+    for column in keys.iter().map(|k| &*k.name).chain(columns.iter().map(|(c, _)| &*c.name)) {
+        if !is_identifier(column) {
+            return Err(invalid(format!(
+                "column {column:?}: 1 to 63 of a-z, A-Z, 0-9 and _, not beginning with a digit"
+            )));
+        }
+        if seen.contains(&column) {
+            return Err(invalid(format!("column {column:?} is named twice")));
+        }
+        seen.push(column);
+    }
+    let check = |(column, by): &(Column, Option<String>)| {
+        let by = version_of(column, by.as_deref(), columns)?;
+        Ok(Column { by, ..column.clone() })
+    };
+    columns.iter().map(check).collect()
+}
+
+/// The place of a column's version, if it has to have one.
+fn version_of(
+    column: &Column,
+    by: Option<&str>,
+    columns: &[(Column, Option<String>)],
+) -> Result<Option<usize>> {
+    let name = &column.name;
+    let (word, decides) = match (column.merge, by) {
+        (Merge::Sum, None) if column.column_type != ColumnType::Integer => {
+            return Err(invalid(format!("column {name:?}: only an integer can be summed")));
+        }
+        (Merge::Sum | Merge::Max | Merge::Min, None) => return Ok(None),
+        (Merge::Sum | Merge::Max | Merge::Min, Some(_)) => {
+            return Err(invalid(format!("column {name:?}: only last and first go by a version")));
+        }
+        (Merge::Last, _) => ("last", Merge::Max),
+        (Merge::First, _) => ("first", Merge::Min),
+    };
+    let lower = format!("{decides:?}").to_lowercase();
+    let Some(by) = by else {
+        return Err(invalid(format!(
+            "column {name:?}: {word} by what? name a column that merges by {lower}"
+        )));
+    };
+    let place = columns.iter().position(|(version, _)| *version.name == *by && version.merge == decides);
+    place.map(Some).ok_or_else(|| {
+        invalid(format!(
+            "column {name:?}: {word} by {by:?}, which has to be a value column that merges by {lower}"
+        ))
+    })
 }
 
 /// Column indexes are one character in a store.
@@ -206,6 +290,33 @@ impl Schema {
             .expect("the remainder is below a u16")
     }
 
+    /// Whether the columns that a write names go together: a version, and all that go by it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) with what is missing.
+    pub fn check_named(&self, is_named: impl Fn(usize) -> bool) -> Result<()> {
+        for (place, column) in self.columns.iter().enumerate() {
+            let Some(by) = column.by.filter(|&by| is_named(by) != is_named(place)) else { continue };
+            let version = &self.columns[by].name;
+            let (there, missing) =
+                if is_named(by) { (version, &column.name) } else { (&column.name, version) };
+            return Err(invalid(format!(
+                "buffer {}: names {there:?} without {missing:?}: a version and all that go by it are written together",
+                self.name
+            )));
+        }
+        Ok(())
+    }
+
+    /// Whether a row can be merged.
+    pub(crate) fn check_row(&self, row: &Row) -> Result<()> {
+        let (want, got) = (self.columns.len(), row.cells.len());
+        if want != got {
+            return Err(invalid(format!("buffer {}: a row with {got} cells for {want} columns", self.name)));
+        }
+        self.check_named(|place| row.cells[place].is_some())
+    }
+
     /// The position of a value column.
     pub fn position(&self, column: &str) -> Option<usize> {
         self.columns.iter().position(|c| &*c.name == column)
@@ -228,7 +339,8 @@ fn is_table(text: &str) -> bool {
 
 fn fingerprint(table: &str, keys: &[KeyColumn], columns: &[Column]) -> Box<str> {
     let keys = keys.iter().map(|k| format!("{}:{:?}", k.name, k.column_type));
-    let columns = columns.iter().map(|c| format!("{}={:?}:{:?}", c.name, c.merge, c.column_type));
+    let by = |c: &Column| c.by.map(|by| format!(":{}", columns[by].name)).unwrap_or_default();
+    let columns = columns.iter().map(|c| format!("{}={:?}:{:?}{}", c.name, c.merge, c.column_type, by(c)));
     let parts: Vec<String> = keys.chain(columns).collect();
     format!("{table}({})", parts.join(",")).into()
 }
@@ -249,5 +361,28 @@ mod tests {
             error(Buffer::new("p").key("id").column("t", Merge::Sum, ColumnType::Text)).contains("summed")
         );
         assert!(error(Buffer::new("p").key("id").sum("n").partitions(0)).contains("1 to 1024"));
+        let state = |buffer: Buffer| buffer.last("state", ColumnType::Text, "v");
+        assert!(error(state(Buffer::new("p").key("v"))).contains("merges by max"));
+        assert!(error(state(Buffer::new("p").key("id").min("v"))).contains("merges by max"));
+        let no_version = Buffer::new("p").key("id").column("state", Merge::First, ColumnType::Text);
+        assert!(error(no_version).contains("first by what"));
+        let none_needed =
+            Buffer::new("p").key("id").max("v").column_by("n", Merge::Sum, ColumnType::Integer, "v");
+        assert!(error(none_needed).contains("only last and first"));
+    }
+
+    #[test]
+    fn a_version_and_all_that_go_by_it_are_named_together() {
+        let schema = Buffer::new("p").key("id").sum("n").max("v").last("state", ColumnType::Text, "v");
+        let schema = schema.last("who", ColumnType::Uuid, "v").build().expect("valid");
+        assert_eq!(
+            [schema.columns[2].by, schema.columns[3].by, schema.columns[0].by],
+            [Some(1), Some(1), None]
+        );
+        let named = |places: &'static [usize]| schema.check_named(|place| places.contains(&place));
+        assert!(named(&[0]).is_ok() && named(&[1, 2, 3]).is_ok() && named(&[0, 1, 2, 3]).is_ok());
+        for (places, missing) in [(&[1][..], "state"), (&[1, 2], "who"), (&[2, 3], "\"v\"")] {
+            assert!(named(places).expect_err("incomplete").to_string().contains(missing), "{places:?}");
+        }
     }
 }

@@ -43,7 +43,9 @@ impl Template {
             };
             check_cell(cell, column, schema.columns[place].column_type)?;
         }
-        Ok(())
+        let is_named =
+            |place: usize| self.columns.iter().any(|(name, _)| **name == *schema.columns[place].name);
+        schema.check_named(is_named)
     }
 
     /// The row of one hit.

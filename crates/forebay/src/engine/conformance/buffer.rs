@@ -163,3 +163,31 @@ pub(super) async fn hostile_texts_come_back_as_they_went(bay: Forebay) {
         assert_eq!(row.cells[3].as_ref(), Some(&text));
     }
 }
+
+pub(super) async fn the_version_decides_in_whatever_order_writes_come(bay: Forebay) {
+    let integers = |buffer: Buffer| buffer.column("v", Merge::Max, ColumnType::Integer);
+    let schema = integers(Buffer::new(fresh("versions").as_str()).table("t").key("id").sum("n"))
+        .last("state", ColumnType::Text, "v")
+        .column("born", Merge::Min, ColumnType::Timestamp)
+        .first("origin", ColumnType::Text, "born")
+        .partitions(1);
+    let part = BufferPart { schema: schema.build().unwrap(), index: 0 };
+    // Next to each other beyond 2^53: as Lua numbers they are one.
+    let far = (1 << 53) + 2;
+    for (id, order) in [("a", [far - 1, far, -1]), ("b", [far, -1, far - 1]), ("c", [-1, far - 1, far])] {
+        for v in order {
+            let text = Some(Value::from(format!("as of {v}")));
+            let born = Some(Value::from(Timestamp::from_micros(v)));
+            let key = RowKey::new(&part.schema, &[id.into()]).unwrap();
+            let cells = [Some(1.into()), Some(v.into()), text.clone(), born, text].into();
+            add(&bay, &part, vec![Row { key, cells }]).await;
+        }
+    }
+    let stats = bay.engine().buffer_stats(&part).await.unwrap();
+    assert_eq!(stats.live_rows, 3);
+    for row in freeze(&bay, &part).await {
+        let (last, first) = (Some(format!("as of {far}").into()), Some("as of -1".into()));
+        let born = Some(Timestamp::from_micros(-1).into());
+        assert_eq!(*row.cells, [Some(3.into()), Some(far.into()), last, born, first], "{:?}", row.key);
+    }
+}

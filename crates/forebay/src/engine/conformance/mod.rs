@@ -70,6 +70,7 @@ cases! {
         generations_come_oldest_first_and_go_once,
         pending_tells_what_is_not_acknowledged,
         hostile_texts_come_back_as_they_went,
+        the_version_decides_in_whatever_order_writes_come,
     }
     map {
         the_same_command_twice_is_two_commands,

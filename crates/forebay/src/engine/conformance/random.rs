@@ -94,6 +94,11 @@ impl World {
             .max("last")
             .column("low", Merge::Min, ColumnType::Integer)
             .column("word", Merge::Max, ColumnType::Text)
+            .column("version", Merge::Max, ColumnType::Integer)
+            .last("state", ColumnType::Text, "version")
+            .last("who", ColumnType::Integer, "version")
+            .column("tag", Merge::Min, ColumnType::Text)
+            .first("origin", ColumnType::Text, "tag")
             .partitions(1)
             .build()
             .unwrap();
@@ -165,15 +170,28 @@ impl World {
     fn draw_row(&self, random: &mut Random) -> Row {
         let numbers = [1, 2, -3, 1 << 53, (1 << 53) + 1, i64::MAX, i64::MIN, 0];
         let words = ["", "a", "aa", "B", "é", "\u{0}", "9", "10"];
-        let mut cell = |value: Value| (random.below(3) > 0).then_some(value);
-        let mut cells = [cell(0.into()), cell(0.into()), cell(0.into()), cell(0.into())];
-        let mut number = || *random.pick(&numbers);
-        cells[0] = cells[0].take().map(|_| number().into());
-        cells[1] = cells[1].take().map(|_| Timestamp::from_micros(number()).into());
-        cells[2] = cells[2].take().map(|_| number().into());
-        cells[3] = cells[3].take().map(|_| (*random.pick(&words)).into());
-        if cells.iter().all(Option::is_none) {
-            cells[0] = Some(1.into());
+        let named: Vec<bool> = (0..6).map(|_| random.below(3) > 0).collect();
+        let text = |random: &mut Random| Some(Value::from(*random.pick(&words)));
+        let number = |random: &mut Random| *random.pick(&numbers);
+        let integer = |random: &mut Random| Some(Value::from(number(random)));
+        let mut cells: [Option<Value>; 9] = [const { None }; 9];
+        if named[0] || named[1..].iter().all(|named| !named) {
+            cells[0] = integer(random);
+        }
+        if named[1] {
+            cells[1] = Some(Timestamp::from_micros(number(random)).into());
+        }
+        if named[2] {
+            cells[2] = integer(random);
+        }
+        if named[3] {
+            cells[3] = text(random);
+        }
+        if named[4] {
+            (cells[4], cells[5], cells[6]) = (integer(random), text(random), integer(random));
+        }
+        if named[5] {
+            (cells[7], cells[8]) = (text(random), text(random));
         }
         Row {
             key: RowKey::new(&self.buffer.schema, &[(*random.pick(&KEYS)).into()]).unwrap(),

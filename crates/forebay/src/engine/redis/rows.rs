@@ -89,9 +89,9 @@ impl Merged {
     pub(super) fn write(&self, schema: &Schema, command: &mut Cmd) {
         for row in &self.rows {
             command.arg(row.cells.iter().flatten().count());
-            for sums in [true, false] {
+            for turn in 0..3 {
                 for (i, (column, cell)) in schema.columns.iter().zip(&row.cells).enumerate() {
-                    if let Some(value) = cell.as_ref().filter(|_| (column.merge == Merge::Sum) == sums) {
+                    if let Some(value) = cell.as_ref().filter(|_| turn_of(column) == turn) {
                         command.arg(field(i, &row.key)).arg(value.to_text());
                     }
                 }
@@ -135,22 +135,38 @@ impl Merged {
 /// The field of a cell.
 pub(super) fn field(column: usize, row: &RowKey) -> Vec<u8> {
     let mut field = Vec::with_capacity(1 + row.as_str().len());
-    field.push(FIRST + u8::try_from(column).expect("a schema has at most 32 columns"));
+    field.push(letter(column));
     field.extend_from_slice(row.as_str().as_bytes());
     field
+}
+
+/// The order of a row's cells: sums, which alone can be refused; what goes by a version; the rest, and versions with it.
+fn turn_of(column: &Column) -> usize {
+    match (column.merge, column.by) {
+        (Merge::Sum, _) => 0,
+        (_, Some(_)) => 1,
+        _ => 2,
+    }
 }
 
 /// A character for how each column merges, as `lua/buffer_add.lua` wants it.
 pub(super) fn kinds(schema: &Schema) -> String {
     let is_text = |column: &Column| matches!(column.column_type, ColumnType::Text | ColumnType::Uuid);
-    let kind = |column: &Column| match (column.merge, is_text(column)) {
-        (Merge::Sum, _) => 's',
-        (Merge::Max, false) => '>',
-        (Merge::Min, false) => '<',
-        (Merge::Max, true) => 'x',
-        (Merge::Min, true) => 'n',
+    let kind = |column: &Column| match (column.by, column.merge, is_text(column)) {
+        (Some(by), ..) => char::from(letter(by)),
+        (None, Merge::Sum, _) => 's',
+        (None, Merge::Max, false) => '>',
+        (None, Merge::Min, false) => '<',
+        (None, Merge::Max, true) => 'x',
+        (None, Merge::Min, true) => 'n',
+        (None, Merge::Last | Merge::First, _) => unreachable!("a checked schema has their versions"),
     };
     schema.columns.iter().map(kind).collect()
+}
+
+/// What the fields of a column begin with.
+fn letter(column: usize) -> u8 {
+    FIRST + u8::try_from(column).expect("a schema has at most 32 columns")
 }
 
 /// The text of a generation's id.

@@ -5,8 +5,9 @@
 -- ARGV[1]  to [3] as in guard.lua. ARGV[4] the replication id that the writer's connection met. ARGV[5] an id for
 --          a generation, should this write begin it. ARGV[6] the shape: names, types and merges of the columns.
 --          ARGV[7] a character for each column, in the order of their letters from 'A': 's' sum, '>' and '<' the
---          larger and the smaller number, 'x' and 'n' the larger and the smaller text. Then for each row the
---          number of its cells, and for each cell its field and value; sums come first.
+--          larger and the smaller number, 'x' and 'n' the larger and the smaller text, and a letter from 'A': whatever
+--          came with the version in the column of that letter, if it won. Then for each row the number of its cells, and
+--          for each cell its field and value; sums come first, then what goes by a version, which is in the same row.
 -- Example  EVALSHA <sha> 2 forebay:buffer:{projects.0}:guard forebay:buffer:{projects.0}:live
 --          0192… 17 0 8c7f… 0193… 'projects(id:Text,hits=Sum:Integer)' s 1 A42 1
 -- Reply    {'applied', refused}: each row is in, whole, but for those named by place (from 0) and column letter,
@@ -98,6 +99,20 @@ local function has_more(at, cells)
   return false
 end
 
+-- Whether a cell of the row at `at` replaces `old`, what is there of it; sums never get here.
+local function wins(at, cells, i, old)
+  local kind = kind_of(ARGV[at + 2 * i])
+  local version = string.byte(kind)
+  if version < 65 or version > 96 then return not old or better(kind, ARGV[at + 2 * i + 1], old) end
+  for j = i + 1, cells - 1 do
+    local field = ARGV[at + 2 * j]
+    if string.byte(field) == version then
+      local before = call('HGET', live, field)
+      return not before or better(kind_of(field), ARGV[at + 2 * j + 1], before)
+    end
+  end
+end
+
 local fields = call('HLEN', live)
 local refused, born = {}, 0
 local at, place = 8, 0
@@ -114,7 +129,7 @@ while at <= #ARGV do
       local field, value = ARGV[at + 2 * i], ARGV[at + 2 * i + 1]
       local old = call('HGET', live, field)
       fresh = fresh or not old
-      if not old or better(kind_of(field), value, old) then call('HSET', live, field, value) end
+      if wins(at, cells, i, old) then call('HSET', live, field, value) end
     end
     if fresh then
       -- A row is new if all its cells are, and it has no others.
