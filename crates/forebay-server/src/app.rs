@@ -203,6 +203,24 @@ impl App {
         self.database.totals(buffer, &self.clock).await
     }
 
+    /// What an operator should know of the store, as sentences: settings that break a promise, and rows of buffers that
+    /// nobody declares any more. What the store does not say within `deadline` is left out.
+    pub async fn warnings(&self, deadline: Duration) -> Vec<String> {
+        let mut warnings = self.bay.warnings();
+        let stored = self.clock.timeout(deadline, self.bay.stored_buffers()).await;
+        let stored = stored.and_then(Result::ok).unwrap_or_default();
+        let orphans =
+            stored.iter().filter(|one| one.pending_rows > 0 && !self.buffers.entries.contains_key(&one.name));
+        warnings.extend(orphans.map(|one| {
+            let (name, rows, age) = (&one.name, one.pending_rows, one.oldest_age.as_secs());
+            format!(
+                "buffer {name} is not in the configuration, and the store holds {rows} of its rows, the oldest for {age} s: \
+                 nobody flushes them until it is declared again, with its table, key and columns"
+            )
+        }));
+        warnings
+    }
+
     /// The store.
     pub fn bay(&self) -> &Forebay {
         &self.bay

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 #[cfg(feature = "redis")]
 use crate::cluster::Hosts;
 use crate::{
-    buffer::{Buffer, BufferHandle},
+    buffer::{Buffer, BufferHandle, StoredBuffer},
     clock::Clock,
     cluster::Cluster,
     engine::{Engine, embedded::Embedded},
@@ -177,6 +177,18 @@ impl Forebay {
     /// When the definition is not valid: see [`Buffer::build`].
     pub fn buffer(&self, buffer: Buffer) -> Result<BufferHandle> {
         Ok(BufferHandle::new(self.clone(), buffer.build()?))
+    }
+
+    /// What the store holds of every buffer that was ever written to in it, whether it is defined or not: rows of a buffer
+    /// that nobody defines are kept, and flushed by nobody.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    ///
+    /// # Cost
+    /// Two round trips over all partitions of all buffers.
+    pub async fn stored_buffers(&self) -> Result<Vec<StoredBuffer>> {
+        StoredBuffer::find(self).await
     }
 
     /// A lock: any UTF-8 of 1 to 512 bytes, which is checked when it is acquired.

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use forebay::Name;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -11,20 +10,25 @@ use super::{
     remote::{Place, declared},
     say,
 };
-use crate::{app::App, client::escaped, config::Config};
+use crate::{
+    app::App,
+    client::{Client, escaped},
+    config::Config,
+};
 
 /// Bring what buffers hold to the database now
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   forebay flush projects
-  forebay flush                            every buffer of the configuration
+  forebay flush                            every buffer of the server
   forebay flush --store redis://127.0.0.1/0 --config /etc/forebay.toml
 
-The server is asked with the token in FOREBAY_TOKEN, if there is one; it needs the scope admin.
+The server is asked with the token in FOREBAY_TOKEN, if there is one; it needs the scope admin,
+and without a name also read.
 Exit status: 0 what was acknowledged before is committed, 2 not all of it.")]
 pub(super) struct Args {
-    /// A declared buffer [default: each that the configuration declares]
+    /// A declared buffer [default: all of them]
     buffer: Option<String>,
     #[command(flatten)]
     place: Place,
@@ -63,11 +67,11 @@ async fn flush(args: &Args) -> Result<Vec<Flushed>> {
     if let Some(config) = args.place.opened()? {
         return flush_store(args, config).await;
     }
+    let mut client = args.place.client()?;
     let names = match &args.buffer {
         Some(name) => vec![name.clone()],
-        None => args.place.configuration()?.buffers.keys().map(Name::to_string).collect(),
+        None => declared_there(&mut client).await?,
     };
-    let mut client = args.place.client()?;
     let mut flushed = vec![];
     for buffer in names {
         let path = format!("/v1/buffers/{}/flush", escaped(&buffer));
@@ -76,6 +80,17 @@ async fn flush(args: &Args) -> Result<Vec<Flushed>> {
         flushed.push(Flushed { buffer, rows });
     }
     Ok(flushed)
+}
+
+/// The buffers of the server.
+async fn declared_there(client: &mut Client) -> Result<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Buffer {
+        name: String,
+    }
+    let answer = client.get("/v1/buffers").await?.expect(&[])?;
+    let buffers: Vec<Buffer> = serde_json::from_value(answer).context("the server's list of buffers")?;
+    Ok(buffers.into_iter().map(|buffer| buffer.name).collect())
 }
 
 async fn flush_store(args: &Args, mut config: Config) -> Result<Vec<Flushed>> {

@@ -67,7 +67,7 @@ async fn serve(config: Config) -> Result<ExitCode> {
         () = stop.clone().requested() => return Ok(ExitCode::SUCCESS),
     };
     let (app, flushing) = opened;
-    for warning in app.bay().warnings() {
+    for warning in app.warnings(secs(5)).await {
         tracing::warn!("{warning}");
     }
     greet(&config, address);

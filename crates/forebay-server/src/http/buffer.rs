@@ -6,7 +6,10 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use forebay::buffer::{BufferHandle, Row};
+use forebay::{
+    Name,
+    buffer::{BufferHandle, Row},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -17,9 +20,14 @@ use super::{
     batch::Added,
     row::{Cells, cells_of_query, key_of, row, to_json},
 };
+use crate::app::BufferEntry;
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
-    OpenApiRouter::new().routes(routes!(write, value)).routes(routes!(stats)).routes(routes!(flush))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(write, value))
+        .routes(routes!(stats))
+        .routes(routes!(flush))
 }
 
 /// A write to a row.
@@ -70,10 +78,48 @@ pub(super) struct StatsBody {
     last_error: Option<String>,
 }
 
+/// A buffer of the configuration.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Buffer)]
+pub(super) struct BufferBody {
+    /// Its name.
+    name: String,
+    /// The table that it flushes to.
+    table: String,
+    /// The columns that tell rows apart.
+    key: Vec<String>,
+    /// The columns that are written.
+    columns: Vec<String>,
+}
+
 /// What a flush brought to the database.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Flushed {
     rows: u64,
+}
+
+/// The buffers of the configuration, by name.
+#[utoipa::path(
+    get,
+    path = "/v1/buffers",
+    tag = "buffers",
+    responses(
+        (status = 200, description = "All of them", body = Vec<BufferBody>),
+        (status = "4XX", description = "A token with the scope read is missing", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+    security(("token" = ["read"])),
+)]
+async fn list(_: Read, State(app): State<Shared>) -> Answer<Vec<BufferBody>> {
+    let body = |name: &Name, buffer: &BufferEntry| {
+        let schema = buffer.handle.schema();
+        BufferBody {
+            name: name.to_string(),
+            table: schema.table.to_string(),
+            key: schema.keys.iter().map(|column| column.name.to_string()).collect(),
+            columns: schema.columns.iter().map(|column| column.name.to_string()).collect(),
+        }
+    };
+    Answer(app.buffers.iter().map(|(name, buffer)| body(name, buffer)).collect())
 }
 
 /// Merges writes into their rows.

@@ -40,7 +40,7 @@ pub(super) struct Ready {
     store: String,
     /// `ok`, or why the database does not answer.
     database: String,
-    /// Settings of the store that break a promise; empty: none known.
+    /// Settings of the store that break a promise, and rows that nobody flushes; empty: none known.
     warnings: Vec<String>,
 }
 
@@ -73,7 +73,8 @@ async fn ready(State(app): State<Shared>) -> Result<Answer<Ready>, Problem> {
     let (store, database) = (in_time(store), in_time(database));
     let is_ready = store.is_ok() && database.is_ok();
     let word = |answer: Result<(), String>| answer.map_or_else(|error| error, |()| "ok".to_owned());
-    let ready = Ready { store: word(store), database: word(database), warnings: app.bay().warnings() };
+    let ready =
+        Ready { store: word(store), database: word(database), warnings: app.warnings(PING_TIME).await };
     if is_ready {
         return Ok(Answer(ready));
     }

@@ -109,3 +109,33 @@ fn a_write_that_does_not_fit_names_the_column() {
         assert!(detail.contains(expected), "{path}: {detail}");
     }
 }
+
+/// Rows of a buffer that had left the configuration stayed in the store, and nobody was told.
+#[test]
+fn rows_of_a_buffer_that_nobody_declares_are_said() {
+    let mut server = server();
+    server.stop();
+    let url = format!("embedded:{}", server.store().display());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let bay = forebay::Forebay::open(&url).await.expect("opens");
+        let buffer = bay.buffer(forebay::Buffer::new("former").key("id").sum("n")).expect("valid");
+        buffer.row("a").add("n", 1).await.expect("acknowledged");
+        bay.close().await.expect("closes");
+    });
+    server.start();
+    let client = server.client();
+    let ready = client.get("/readyz").expect(200);
+    let warning = ready["warnings"][0].as_str().expect("a warning");
+    assert!(warning.contains("buffer former") && warning.contains("1 of its rows"), "{warning}");
+
+    let names: Vec<String> = client
+        .get("/v1/buffers")
+        .expect(200)
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|buffer| buffer["name"].as_str().expect("a name").to_owned())
+        .collect();
+    assert_eq!(names, ["projects", "visits"]);
+}

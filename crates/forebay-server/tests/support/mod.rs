@@ -107,6 +107,11 @@ impl Server {
         Client::of(self.address())
     }
 
+    /// The store's file.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.dir.path().join("forebay.redb")
+    }
+
     /// The database's file.
     pub(crate) fn database(&self) -> PathBuf {
         self.dir.path().join("forebay.db")

@@ -126,21 +126,23 @@ impl BufferHandle {
     pub(super) async fn flush_all(&self) -> Result<u64> {
         let _alone = self.0.flushing.lock().await;
         // What is frozen first: it is older, and a full queue would stop the rotation.
-        let mut pass = self.apply_frozen().await;
+        let (parts, known) = self.find_parts().await;
+        let mut pass = self.apply_frozen(&parts).await;
         if !matches!(pass.failure, Some(Stuck::Sink(_))) {
-            let rotated = self.rotate(Rotate::Now).await;
-            let after = self.apply_frozen().await;
+            let rotated = self.rotate(&parts, Rotate::Now).await;
+            let after = self.apply_frozen(&parts).await;
             pass = pass.and(after).and(Pass::of(rotated));
         }
-        self.done(pass).map_err(Stuck::into_error)
+        self.done(pass.and(Pass::of(known))).map_err(Stuck::into_error)
     }
 
     /// Flushes what is due, and whatever an earlier flush left.
     async fn flush_due(&self, age: Duration) -> Result<u64, Stuck> {
         let _alone = self.0.flushing.lock().await;
         let due = Rotate::Due { age, rows: self.0.schema.max_rows };
-        let rotated = self.rotate(due).await;
-        self.done(self.apply_frozen().await.and(Pass::of(rotated)))
+        let (parts, known) = self.find_parts().await;
+        let rotated = self.rotate(&parts, due).await;
+        self.done(self.apply_frozen(&parts).await.and(Pass::of(rotated)).and(Pass::of(known)))
     }
 
     fn done(&self, pass: Pass) -> Result<u64, Stuck> {
@@ -149,18 +151,16 @@ impl BufferHandle {
         result
     }
 
-    async fn rotate(&self, rotate: Rotate) -> Result<()> {
+    async fn rotate(&self, parts: &[BufferPart], rotate: Rotate) -> Result<()> {
         let engine = self.0.bay.engine();
-        let parts = self.parts();
         let rotations = parts.iter().map(|part| engine.buffer_rotate(part, rotate, MOST_FROZEN));
         futures::future::join_all(rotations).await.into_iter().try_for_each(|rotated| rotated.map(|_| ()))
     }
 
     /// Applies every frozen generation, oldest first within a partition. One partition's failure does not stop the
     /// others.
-    async fn apply_frozen(&self) -> Pass {
+    async fn apply_frozen(&self, parts: &[BufferPart]) -> Pass {
         let engine = self.0.bay.engine();
-        let parts = self.parts();
         let lists = futures::future::join_all(parts.iter().map(|part| engine.buffer_frozen(part))).await;
         let mut pass = Pass::default();
         for (part, list) in parts.iter().zip(lists) {

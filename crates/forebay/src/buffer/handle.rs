@@ -1,8 +1,9 @@
 //! Writing into a buffer, and asking what it still holds.
 
 use std::{
+    collections::BTreeSet,
     future::IntoFuture,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     bay::Forebay,
-    engine::step::BufferPart,
+    engine::step::{BufferPart, PendingRow},
     error::{Error, ErrorKind, Result, invalid},
     sink::{BoxFuture, Sink, SinkError},
 };
@@ -34,6 +35,9 @@ pub(super) struct Inner {
     /// Held by whoever flushes in this process: two would only repeat each other's work.
     pub flushing: Mutex<()>,
     pub progress: Progress,
+    /// Partitions that the store has beyond those of the definition: the buffer had more of them once. Held to look and
+    /// to change, never across an await.
+    former: std::sync::Mutex<BTreeSet<u16>>,
 }
 
 /// How much a buffer holds, and since when.
@@ -66,6 +70,7 @@ impl BufferHandle {
             sink: OnceLock::new(),
             flushing: Mutex::new(()),
             progress: Progress::default(),
+            former: std::sync::Mutex::default(),
         }))
     }
 
@@ -160,10 +165,20 @@ impl BufferHandle {
     pub async fn pending(&self, key: impl AsRef<[Value]>) -> Result<Box<[Option<Value>]>> {
         let key = RowKey::new(&self.0.schema, key.as_ref())?;
         let mut pending = Row::empty(&self.0.schema, key.clone());
-        for part in self.0.bay.engine().buffer_pending(&self.part_of(&key), &key).await? {
+        for part in self.pending_parts(&key).await? {
             pending.merge(&self.0.schema, &part.row)?;
         }
         Ok(pending.cells)
+    }
+
+    /// What the generations of every partition have of a row: with another number of partitions it was in another one.
+    async fn pending_parts(&self, key: &RowKey) -> Result<Vec<PendingRow>> {
+        let engine = self.0.bay.engine();
+        let (parts, known) = self.find_parts().await;
+        known?;
+        let each = parts.iter().map(|part| engine.buffer_pending(part, key));
+        let each = futures::future::join_all(each).await;
+        Ok(each.into_iter().collect::<Result<Vec<_>>>()?.concat())
     }
 
     /// What the row's columns will be once everything is flushed: what SQL has, and what is pending.
@@ -176,7 +191,7 @@ impl BufferHandle {
     pub async fn value(&self, key: impl AsRef<[Value]>) -> Result<Box<[Option<Value>]>> {
         let schema = &self.0.schema;
         let key = RowKey::new(schema, key.as_ref())?;
-        let pending = self.0.bay.engine().buffer_pending(&self.part_of(&key), &key).await?;
+        let pending = self.pending_parts(&key).await?;
         let ids: Vec<_> = pending.iter().map(|part| part.generation).collect();
         let snapshot = self.sink()?.read(schema, &key, &ids).await.map_err(sink_error)?;
         let mut cells = snapshot.row.unwrap_or_else(|| vec![None; schema.columns.len()].into());
@@ -192,10 +207,11 @@ impl BufferHandle {
     /// When the store does not answer.
     ///
     /// # Cost
-    /// One round trip over all partitions.
+    /// Two round trips over all partitions.
     pub async fn stats(&self) -> Result<Stats> {
         let engine = self.0.bay.engine();
-        let parts = self.parts();
+        let (parts, known) = self.find_parts().await;
+        known?;
         let each = futures::future::join_all(parts.iter().map(|part| engine.buffer_stats(part))).await;
         let mut stats = self.0.progress.stats();
         for part in each {
@@ -224,8 +240,27 @@ impl BufferHandle {
         })
     }
 
-    pub(super) fn parts(&self) -> Vec<BufferPart> {
-        (0..self.0.schema.partitions).map(|index| self.part(index)).collect()
+    /// The partitions of the definition, and whichever else the store is known to have of this buffer.
+    fn parts(&self) -> Vec<BufferPart> {
+        let former = self.former().clone();
+        (0..self.0.schema.partitions).chain(former).map(|index| self.part(index)).collect()
+    }
+
+    /// Asks the store which partitions it has, and then as [`parts`](Self::parts). The error is that of the question: those
+    /// that are known can be seen to all the same.
+    pub(super) async fn find_parts(&self) -> (Vec<BufferPart>, Result<()>) {
+        let schema = &self.0.schema;
+        let known = self.0.bay.engine().buffer_parts().await.and_then(|parts| {
+            let ours = parts.found.into_iter().filter(|(name, _)| *name == schema.name);
+            self.former().extend(ours.map(|(_, index)| index).filter(|index| *index >= schema.partitions));
+            parts.failure.map_or(Ok(()), Err)
+        });
+        (self.parts(), known)
+    }
+
+    fn former(&self) -> std::sync::MutexGuard<'_, BTreeSet<u16>> {
+        // Inserts only, so a poisoned set is whole.
+        self.0.former.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn part(&self, index: u16) -> BufferPart {

@@ -5,6 +5,7 @@ mod handle;
 pub(crate) mod row;
 mod row_key;
 mod schema;
+mod stored;
 mod value;
 
 pub use flush::{Flusher, Flushing};
@@ -12,4 +13,5 @@ pub use handle::{BufferHandle, Stats, Write};
 pub use row::Row;
 pub use row_key::RowKey;
 pub use schema::{Buffer, Column, KeyColumn, Merge, Schema};
+pub use stored::StoredBuffer;
 pub use value::{ColumnType, Value};

@@ -44,8 +44,8 @@ use self::{
     bell::Bell,
     embedded::Embedded,
     step::{
-        BufferPart, BufferStats, Claim, Claimed, Frozen, Generation, LockState, PendingRow, Point, Rotate,
-        SeriesPart, Span, Take, Taken, TakenAll,
+        BufferPart, BufferParts, BufferStats, Claim, Claimed, Frozen, Generation, LockState, PendingRow,
+        Point, Rotate, SeriesPart, Span, Take, Taken, TakenAll,
     },
 };
 use crate::{
@@ -81,7 +81,7 @@ macro_rules! on {
             Engine::Cluster($it) => $step,
             #[cfg(feature = "test-util")]
             Engine::Fault(fault) => {
-                let $it = &*fault.inner;
+                let $it = &fault.inner;
                 fault.run(stringify!($step), async { $step }).await
             }
         }
@@ -99,7 +99,7 @@ macro_rules! ask {
             Engine::Cluster($it) => $answer,
             #[cfg(feature = "test-util")]
             Engine::Fault(fault) => {
-                let $it = &*fault.inner;
+                let $it = &fault.inner;
                 $answer
             }
         }
@@ -176,6 +176,11 @@ impl Engine {
     /// The size and age of a partition.
     pub(crate) async fn buffer_stats(&self, part: &BufferPart) -> Result<BufferStats> {
         on!(self, it => it.buffer_stats(part).await)
+    }
+
+    /// Every partition that may hold something, of every buffer, also of those that no definition names any more.
+    pub(crate) async fn buffer_parts(&self) -> Result<BufferParts> {
+        on!(self, it => it.buffer_parts().await)
     }
 
     // Series

@@ -99,6 +99,15 @@ pub(crate) struct BufferStats {
     pub now: Timestamp,
 }
 
+/// The partitions of buffers that a store has.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct BufferParts {
+    /// Buffer and index, each once.
+    pub found: Vec<(Name, u16)>,
+    /// A host that did not say: there may be more.
+    pub failure: Option<Error>,
+}
+
 /// One of the partitions over which the keys of a series spread. All its keys share a hash tag.
 #[derive(Clone, Debug)]
 pub(crate) struct SeriesPart {

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     bay::Options,
     cluster::{Command, Failure, Fate, Health, HostStatus, Reply},
-    engine::redis::Redis,
+    engine::{redis::Redis, step::BufferParts},
     error::{Error, ErrorKind, Result},
 };
 
@@ -131,6 +131,23 @@ impl Cluster {
             .filter_map(|(member, ping)| Some(format!("{:?}: {}", member.host.name(), ping.err()?)));
         let each: Vec<_> = each.collect();
         Err(Error::new(ErrorKind::Unavailable, format!("none of the hosts answers: {}", each.join("; "))))
+    }
+
+    /// The partitions of buffers on those hosts that answer.
+    pub(crate) async fn buffer_parts(&self) -> Result<BufferParts> {
+        let parts = async |member: &Arc<Member>| member.begin()?.end(member.engine.buffer_parts().await);
+        let each = join_all(self.members.iter().map(parts)).await;
+        let mut all = BufferParts::default();
+        for parts in each {
+            match parts {
+                Ok(parts) => all.found.extend(parts.found),
+                Err(error) => all.failure = Some(error),
+            }
+        }
+        // One that was moved is known to two.
+        all.found.sort_unstable();
+        all.found.dedup();
+        Ok(all)
     }
 
     pub(crate) fn warnings(&self) -> Vec<String> {

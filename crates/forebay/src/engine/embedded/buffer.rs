@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::{Embedded, batch::GenerationRecord, codec::Cells, journal::Record};
 use crate::{
     buffer::{Row, RowKey, Schema, row::merge_cells},
-    engine::step::{BufferPart, BufferStats, Frozen, Generation, PendingRow, Rotate},
+    engine::step::{BufferPart, BufferParts, BufferStats, Frozen, Generation, PendingRow, Rotate},
     error::{Error, ErrorKind, Result},
     key::Name,
     time::Timestamp,
@@ -239,6 +239,11 @@ impl Embedded {
         })
     }
 
+    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
+    pub(crate) async fn buffer_parts(&self) -> Result<BufferParts> {
+        Ok(BufferParts { found: self.buffers.held(), failure: None })
+    }
+
     fn partition(&self, part: &BufferPart) -> Shared {
         self.buffers.partition(&part.schema.name, part.index)
     }
@@ -249,6 +254,19 @@ impl Partitions {
     pub(super) fn restore(&self, buffer: &Name, index: u16, generation: Written) {
         self.next.fetch_max(generation.number + 1, Ordering::Relaxed);
         lock(&self.partition(buffer, index)).frozen.push_back(generation);
+    }
+
+    /// The partitions that hold something.
+    fn held(&self) -> Vec<(Name, u16)> {
+        let map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: Vec<((Name, u16), Shared)> =
+            map.iter().map(|(place, partition)| (place.clone(), partition.clone())).collect();
+        drop(map);
+        let holds = |partition: &Shared| {
+            let partition = lock(partition);
+            partition.live.is_some() || !partition.frozen.is_empty()
+        };
+        all.into_iter().filter(|(_, partition)| holds(partition)).map(|(place, _)| place).collect()
     }
 
     fn partition(&self, buffer: &Name, index: u16) -> Shared {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     Redis,
-    connection::{Call, Host},
+    connection::{Call, Host, Session},
     guard,
     keys::Keys,
     reply::{pairs, strings, unexpected},
@@ -22,9 +22,10 @@ use crate::{
     buffer::{Row, RowKey},
     engine::{
         sequence::{Channel, Doubt, Sent, Sequencer, Stamp},
-        step::{BufferPart, BufferStats, Frozen, Generation, PendingRow, Rotate},
+        step::{BufferPart, BufferParts, BufferStats, Frozen, Generation, PendingRow, Rotate},
     },
     error::Result,
+    key::Name,
     time::micros,
 };
 
@@ -47,6 +48,9 @@ pub(super) struct Partition {
     host: Arc<Host>,
     keys: Keys,
     part: BufferPart,
+    /// The replication id of the store that has been told of this partition. One that went back in time has
+    /// forgotten it, and another id.
+    told: Mutex<Option<Box<str>>>,
 }
 
 impl Redis {
@@ -150,8 +154,25 @@ impl Redis {
         rows::stats(replies).ok_or_else(|| unexpected(self.host.name(), "a buffer's size"))
     }
 
+    pub(crate) async fn buffer_parts(&self) -> Result<BufferParts> {
+        let mut command = redis::cmd("SMEMBERS");
+        command.arg(self.keys.buffers());
+        let parts = match self.host.query(&command).await? {
+            Value::Set(parts) | Value::Array(parts) => strings(Value::Array(parts)),
+            _ => None,
+        };
+        let part = |part: &String| {
+            let (buffer, index) = part.rsplit_once('.')?;
+            Some((Name::new(buffer).ok()?, index.parse().ok()?))
+        };
+        let found = parts.and_then(|parts| parts.iter().map(part).collect());
+        let found = found.ok_or_else(|| unexpected(self.host.name(), "a question for partitions"))?;
+        Ok(BufferParts { found, failure: None })
+    }
+
     fn partition(&self, part: &BufferPart) -> Partition {
-        Partition { host: self.host.clone(), keys: self.keys.clone(), part: part.clone() }
+        let told = Mutex::default();
+        Partition { host: self.host.clone(), keys: self.keys.clone(), part: part.clone(), told }
     }
 
     fn writer(&self, part: &BufferPart) -> Arc<Sequencer<Partition>> {
@@ -188,7 +209,7 @@ impl Partition {
 
     /// Freezes the generation `id`; safe to repeat.
     async fn rotate(&self, id: Uuid, age: i64, rows: i64, most: i64) -> Result<Rotated> {
-        let Self { host, keys, part } = self;
+        let Self { host, keys, part, .. } = self;
         let mut call = host.call(Script::BufferRotate, 3, 384);
         let command = &mut call.command;
         command
@@ -203,6 +224,21 @@ impl Partition {
             Some("other") => self.id(words.next()).map(Rotated::Other),
             _ => Err(unexpected(host.name(), "a rotation")),
         }
+    }
+
+    /// Tells the store of `session` that this partition is written to, before it is: a flusher that knows another
+    /// number of partitions finds it by that.
+    async fn tell(&self, session: &Session) -> Result<()> {
+        let told = || self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told().as_deref() == Some(session.replid()) {
+            return Ok(());
+        }
+        let mut command = redis::cmd("SADD");
+        command.arg(self.keys.buffers()).arg(format!("{}.{}", self.part.schema.name, self.part.index));
+        // If it takes a younger connection than `session`, that one is dead, and the write that follows fails.
+        self.host.query(&command).await?;
+        *told() = Some(session.replid().into());
+        Ok(())
     }
 
     fn id(&self, text: Option<String>) -> Result<Uuid> {
@@ -248,6 +284,9 @@ impl Channel for Partition {
                 Ok(session) => session,
                 Err(sent) => return sent,
             };
+            if let Err(error) = self.tell(&session).await {
+                return Sent::Unsent(error);
+            }
             let call = self.add(batch, session.replid(), stamp, doubt);
             match guard::send(&self.host, &session, call).await {
                 guard::Answer::Sent(sent) => return sent,

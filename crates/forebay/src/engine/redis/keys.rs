@@ -59,6 +59,11 @@ impl Keys {
         format!("{}:buffer:{{{}.{}}}:{what}", self.prefix, part.schema.name, part.index)
     }
 
+    /// The key under which a host has the partitions of buffers that were ever written to on it.
+    pub(super) fn buffers(&self) -> String {
+        format!("{}:buffers", self.prefix)
+    }
+
     /// The key of a frozen generation.
     pub(super) fn buffer_frozen(&self, part: &BufferPart, id: Uuid) -> String {
         format!("{}:{}", self.buffer(part, "frozen"), id.hyphenated())
@@ -85,6 +90,7 @@ pub(super) const KEYSPACE: &[[&str; 3]] = &[
     ["<prefix>:buffer:{<buffer>.<partition>}:frozen:<generation>", "hash", "until it is in SQL"],
     ["<prefix>:buffer:{<buffer>.<partition>}:frozen", "list", "an entry until it is in SQL"],
     ["<prefix>:buffer:{<buffer>.<partition>}:guard", "hash", "24 h after the last write"],
+    ["<prefix>:buffers", "set", "as long as the store"],
     [
         "<prefix>:series:{<series>.<partition>}:<step>:<chunk>:<key>",
         "string",

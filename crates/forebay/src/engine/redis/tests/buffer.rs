@@ -198,7 +198,7 @@ async fn only_the_guard_has_a_time_to_live() {
             "{key}: {ttl}"
         );
     }
-    assert_eq!(keys(server, &prefix).len(), 4);
+    assert_eq!(keys(server, &prefix).len(), 5);
 }
 
 #[tokio::test]

@@ -1,0 +1,50 @@
+//! What a store holds of buffers, whether anybody defines them or not.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures::future::join_all;
+
+use super::schema::{Buffer, Schema};
+use crate::{bay::Forebay, engine::step::BufferPart, error::Result, key::Name};
+
+/// What a store holds of a buffer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoredBuffer {
+    /// Its name.
+    pub name: Name,
+    /// Rows that are in no database yet, as far as the store knows.
+    pub pending_rows: u64,
+    /// The age of the oldest of them.
+    pub oldest_age: Duration,
+}
+
+impl StoredBuffer {
+    pub(crate) async fn find(bay: &Forebay) -> Result<Vec<Self>> {
+        let engine = bay.engine();
+        let mut parts = vec![];
+        let stored = engine.buffer_parts().await?;
+        if let Some(failure) = stored.failure {
+            return Err(failure);
+        }
+        for (name, index) in stored.found {
+            parts.push(BufferPart { schema: any_schema(&name)?, index });
+        }
+        let sizes = join_all(parts.iter().map(|part| engine.buffer_stats(part))).await;
+        let mut found: BTreeMap<Name, Self> = BTreeMap::new();
+        for (part, size) in parts.iter().zip(sizes) {
+            let (name, size) = (&part.schema.name, size?);
+            let empty = || Self { name: name.clone(), pending_rows: 0, oldest_age: Duration::ZERO };
+            let stored = found.entry(name.clone()).or_insert_with(empty);
+            stored.pending_rows += size.live_rows + size.frozen_rows;
+            let age = size.oldest.map_or(Duration::ZERO, |oldest| size.now.since(oldest));
+            stored.oldest_age = stored.oldest_age.max(age);
+        }
+        Ok(found.into_values().collect())
+    }
+}
+
+/// A definition by which a store can be asked how much it holds: that does not depend on the columns.
+fn any_schema(name: &Name) -> Result<Arc<Schema>> {
+    Buffer::new(name.as_str()).table("unknown").key("key").sum("value").build()
+}

@@ -1,0 +1,4 @@
+//! Buffers from the outside: a store, a sink, and what becomes of what was acknowledged.
+
+mod partitions;
+mod support;
