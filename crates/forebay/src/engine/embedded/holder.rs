@@ -45,10 +45,15 @@ impl Drop for Holder {
     }
 }
 
+/// Whether a file cannot be opened because somebody has it.
+pub(super) fn is_held(error: &Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<DatabaseError>());
+    matches!(cause, Some(DatabaseError::DatabaseAlreadyOpen))
+}
+
 /// Says who has the file, if that is why it cannot be opened.
 pub(super) fn explain(path: &Path, error: Error) -> Error {
-    let cause = error.source().and_then(|cause| cause.downcast_ref::<DatabaseError>());
-    if !matches!(cause, Some(DatabaseError::DatabaseAlreadyOpen)) {
+    if !is_held(&error) {
         return error;
     }
     let pid = fs::read_to_string(beside(path)).ok().and_then(|pid| pid.trim().parse::<u32>().ok());

@@ -17,6 +17,7 @@ use tokio::sync::SetOnce;
 use super::{
     batch::{Batch, GenerationRecord, HoldRecord, Rider},
     codec::Cells,
+    ending,
 };
 use crate::{
     buffer::RowKey,
@@ -176,7 +177,12 @@ impl Journal {
     /// Takes no more changes; what is there is committed, and the committer ends.
     pub(super) fn end(&self) {
         if let Some(shared) = &self.0 {
-            shared.queue().health = Health::Closed;
+            let mut queue = shared.queue();
+            if !matches!(queue.health, Health::Closed) {
+                ending::begins(&shared.place);
+                queue.health = Health::Closed;
+            }
+            drop(queue);
             shared.wake.notify_one();
         }
     }
@@ -363,6 +369,7 @@ impl Shared {
             queue.commits
         };
         tracing::debug!(place = %self.place, commits, "closed");
+        ending::ends(&self.place);
         answer(&self.ended, how);
     }
 

@@ -4,6 +4,7 @@ mod batch;
 mod buffer;
 mod codec;
 mod committer;
+mod ending;
 mod file;
 mod holder;
 mod journal;
@@ -114,8 +115,15 @@ impl Embedded {
         self.journal.commits()
     }
 
-    pub(crate) async fn close(&self) -> Result<()> {
-        self.save();
+    pub(crate) async fn close(self: &Arc<Self>) -> Result<()> {
+        if self.journal.is_kept() {
+            let engine = self.clone();
+            // Packing many keys takes longer than a runtime's worker may be kept from others. A runtime that ends
+            // takes no more work; then nobody else is kept.
+            if tokio::task::spawn_blocking(move || engine.save()).await.is_err() {
+                self.save();
+            }
+        }
         self.journal.end();
         self.journal.ended().await
     }

@@ -16,6 +16,7 @@ use super::{
     buffer::Written,
     codec::{Unpack, corrupt},
     committer::Committer,
+    ending,
     file::{File, Opener, Trouble, at_path},
     holder::{self, Holder},
     journal::Journal,
@@ -56,7 +57,15 @@ impl Embedded {
         let engine = blocking(move || {
             let place = format!("embedded:{}", path.display());
             let fresh = !path.exists();
-            let opened = Self::open_file(&place, at_path(path.clone()), options, clock);
+            let open = || Self::open_file(&place, at_path(path.clone()), options, clock.clone());
+            let ending = ending::is_under_way(&place);
+            let opened = open().or_else(|error| {
+                if !holder::is_held(&error) || !(ending || ending::is_under_way(&place)) {
+                    return Err(error);
+                }
+                ending::wait(&place);
+                open()
+            });
             let (engine, start) = opened.map_err(|error| holder::explain(&path, error))?;
             if fresh {
                 sync_directory(&path);

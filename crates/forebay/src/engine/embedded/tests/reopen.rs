@@ -325,3 +325,18 @@ async fn the_log_of_a_limit_does_not_grow_with_its_use() {
     assert!(logged < 600, "{logged} entries for one key");
     after.close().await.expect("closes");
 }
+
+/// Its last commit was left to a thread, which had the file for a moment longer: opening it at once failed.
+#[tokio::test]
+async fn a_store_that_was_dropped_can_be_opened_again_at_once() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path().join("store.redb");
+    let open = async || Embedded::open(&path, SYNC, start().into()).await;
+    for round in 1..=20 {
+        let engine = open().await.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        engine.buffer_add(&part(0), hits(&part(0), "a", 1)).await.expect("commits");
+        assert_eq!(pending(&engine, &part(0), "a").await, round);
+        let error = open().await.expect_err("it is in use");
+        assert!(error.to_string().contains("share that handle"), "{error}");
+    }
+}

@@ -1,0 +1,48 @@
+//! Files that this process is about to give back.
+//!
+//! A store that is dropped without [`close`](crate::Forebay::close) leaves its last commit to its thread. Whoever opens the
+//! file again at once waits for that, instead of hearing that this very process has it.
+
+use std::{
+    collections::HashSet,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+/// A commit that takes longer has met a disk that hangs.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The files, by what errors call them. The lock protects the set, for as long as a look-up takes.
+static ENDING: Mutex<Option<HashSet<Box<str>>>> = Mutex::new(None);
+
+/// Rings when one has been given back.
+static GIVEN_BACK: Condvar = Condvar::new();
+
+/// No more will be written to the file but what has gathered.
+pub(super) fn begins(place: &str) {
+    files().get_or_insert_default().insert(place.into());
+}
+
+/// The file has been given back.
+pub(super) fn ends(place: &str) {
+    files().get_or_insert_default().remove(place);
+    GIVEN_BACK.notify_all();
+}
+
+/// Whether the file is being given back.
+pub(super) fn is_under_way(place: &str) -> bool {
+    files().as_ref().is_some_and(|files| files.contains(place))
+}
+
+/// Waits until the file has been given back, on a thread that may.
+pub(super) fn wait(place: &str) {
+    let pending =
+        |files: &mut Option<HashSet<Box<str>>>| files.as_ref().is_some_and(|files| files.contains(place));
+    // Given back or not, the file itself says so next.
+    drop(GIVEN_BACK.wait_timeout_while(files(), PATIENCE, pending));
+}
+
+/// Inserts and removals only, so a poisoned set is whole.
+fn files() -> MutexGuard<'static, Option<HashSet<Box<str>>>> {
+    ENDING.lock().unwrap_or_else(PoisonError::into_inner)
+}
