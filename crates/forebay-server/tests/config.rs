@@ -433,7 +433,7 @@ proptest! {
         let text: String = text.into_iter().collect();
         let setting = Setting::new(&text);
         if let Err(mistakes) = setting.load() {
-            prop_assert!(mistakes.count() > 0 && !mistakes.to_string().is_empty());
+            prop_assert!(!mistakes.as_slice().is_empty() && !mistakes.to_string().is_empty());
         }
     }
 }

@@ -4,7 +4,14 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use super::{ConfigArgs, say};
+use serde::Serialize;
+
+use super::{
+    ConfigArgs, FAILED,
+    config::{check, read},
+    say,
+};
+use crate::config::Mistake;
 
 /// Check a configuration and list every mistake with its line
 #[derive(Debug, clap::Args)]
@@ -12,15 +19,34 @@ use super::{ConfigArgs, say};
 Examples:
   forebay check-config
   forebay check-config --config /etc/forebay.toml
+  forebay check-config --json              for an editor or a pipeline
 
 Neither the store nor the database is opened. Exit status: 0 without mistakes, 2 with some.")]
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
+    /// Print JSON, also of the mistakes
+    #[arg(long)]
+    json: bool,
+}
+
+/// The verdict, for programs.
+#[derive(Debug, Serialize)]
+struct Verdict<'a> {
+    ok: bool,
+    mistakes: &'a [Mistake],
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let config = args.config.load()?;
+    let options = args.config.options();
+    if args.json {
+        let checked = check(&options);
+        let mistakes = checked.as_ref().err().map_or(&[][..], |mistakes| mistakes.as_slice());
+        let ok = mistakes.is_empty();
+        say(&serde_json::to_string(&Verdict { ok, mistakes })?);
+        return Ok(if ok { ExitCode::SUCCESS } else { ExitCode::from(FAILED) });
+    }
+    let config = read(&options)?;
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     say(&format!(
         "OK: {}: {}, {} series, {}, {}, {}",

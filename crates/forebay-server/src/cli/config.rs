@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 
-use crate::config::{Config, Options, load};
+use crate::config::{Config, Mistakes, Options, load};
 
 /// Which configuration, and what wins over it.
 #[derive(Clone, Debug, clap::Args)]
@@ -32,14 +32,18 @@ impl ConfigArgs {
     /// # Errors
     /// All its mistakes, one a line.
     pub fn load(&self) -> Result<Config> {
-        let options = Options {
+        read(&self.options())
+    }
+
+    /// The flags as options of a configuration.
+    pub(super) fn options(&self) -> Options {
+        Options {
             config: self.config.clone(),
             listen: self.listen.clone(),
             store: self.store.clone(),
             database: self.database.clone(),
             insecure: self.insecure,
-        };
-        read(&options)
+        }
     }
 }
 
@@ -48,9 +52,14 @@ impl ConfigArgs {
 /// # Errors
 /// All its mistakes, one a line.
 pub(super) fn read(options: &Options) -> Result<Config> {
-    // A variable that is not UTF-8 is one that is not set: no field could take it.
-    load(options, &|name| std::env::var(name).ok()).map_err(|mistakes| {
-        let plural = if mistakes.count() == 1 { "" } else { "s" };
-        anyhow!("{} mistake{plural} in the configuration\n{mistakes}", mistakes.count())
+    check(options).map_err(|mistakes| {
+        let count = mistakes.as_slice().len();
+        anyhow!("{count} mistake{} in the configuration\n{mistakes}", if count == 1 { "" } else { "s" })
     })
+}
+
+/// As [`read`], with the mistakes one by one.
+pub(super) fn check(options: &Options) -> Result<Config, Mistakes> {
+    // A variable that is not UTF-8 is one that is not set: no field could take it.
+    load(options, &|name| std::env::var(name).ok())
 }

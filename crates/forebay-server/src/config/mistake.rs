@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 /// One mistake, and where it was made.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Mistake {
     /// The file, the flag, or the environment variable.
     source: String,
@@ -50,9 +52,9 @@ impl Mistakes {
         }
     }
 
-    /// How many there are; at least one.
-    pub fn count(&self) -> usize {
-        self.0.len()
+    /// All of them; at least one.
+    pub fn as_slice(&self) -> &[Mistake] {
+        &self.0
     }
 }
 

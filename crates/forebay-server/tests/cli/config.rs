@@ -45,6 +45,13 @@ fn a_misspelt_configuration_names_file_line_and_nearest_name_and_exits_2() {
         );
         assert!(lines[2].starts_with("my.toml:4: limits.hits.rate: rate \"20/min\": "), "{message}");
     }
+    let refused = run(dir.path(), &["check-config", "--config", "my.toml", "--json"]);
+    assert_eq!((refused.status.code(), text(&refused.stderr).as_str()), (Some(2), ""));
+    let verdict: serde_json::Value = serde_json::from_slice(&refused.stdout).expect("JSON");
+    assert_eq!(verdict["ok"], false);
+    assert_eq!(verdict["mistakes"][1]["source"], "my.toml");
+    assert_eq!(verdict["mistakes"][1]["line"], 4);
+    assert!(verdict["mistakes"][0]["message"].as_str().expect("text").contains("did you mean \"listen\"?"));
     // Nothing was opened on the way.
     assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 1);
 }
