@@ -7,25 +7,17 @@ use forebay::{
     buffer::BufferHandle,
     event::{EventHandle, Hit, HitError},
     series::SeriesHandle,
-    time::secs,
 };
 use futures::{StreamExt, stream};
 
-use super::{Batch, Counts, Event, Feed, Tally, kept::Kept};
+use super::{Counts, Event, Feed, Tally, kept::Kept};
 use crate::chart::Timeline;
 
-/// Events between two looks at clock, buffers and progress: enough that these cost nothing per event.
+/// Events between two looks at buffers and progress: enough that these cost nothing per event.
 const BLOCK: usize = 16_384;
-
-/// The most events that are read ahead: some 30 MB.
-const MOST_BLOCK: usize = 262_144;
 
 /// Events on their way at once, to a store that is not in this process.
 const AT_ONCE: usize = 512;
-
-/// How much time a block lets pass at most: less than the minute that a store keeps a charge of a replay beyond its
-/// window.
-const MOST_PASSED: Duration = secs(50);
 
 /// Rows that gather in a buffer before it is flushed.
 const FLUSH_AT: u64 = 50_000;
@@ -39,8 +31,8 @@ pub struct Target {
     pub buffers: Vec<BufferHandle>,
     /// The series that it is counted in.
     pub series: Vec<SeriesHandle>,
-    /// The clock of a store in this process: its time of day is moved along with the log, and it lets time pass, more
-    /// slowly than the log does. `None`: a store elsewhere, which has a clock of its own.
+    /// The clock of a store in this process, which is moved along with the log. `None`: a store elsewhere, which has a
+    /// clock of its own.
     pub clock: Option<ManualClock>,
 }
 
@@ -58,8 +50,6 @@ pub struct Run {
     shift: i64,
     /// The latest time of a hit, shifted.
     now: Option<Timestamp>,
-    /// How much of the log's time the last block took.
-    passed: Duration,
     /// What each series should still show.
     kept: Vec<Kept>,
 }
@@ -78,16 +68,7 @@ impl Run {
     pub fn new(target: Target, counts: Counts, shift: i64) -> Self {
         let coarsest = |series: &SeriesHandle| series.resolutions().last().copied().map(Kept::new);
         let kept = target.series.iter().filter_map(coarsest).collect();
-        Self {
-            target,
-            counts,
-            tally: Tally::default(),
-            timeline: None,
-            shift,
-            now: None,
-            passed: Duration::ZERO,
-            kept,
-        }
+        Self { target, counts, tally: Tally::default(), timeline: None, shift, now: None, kept }
     }
 
     /// Replays all that `feed` gives. `progress` is called every so often.
@@ -96,20 +77,22 @@ impl Run {
     /// When the log cannot be read any further, or store or database do not answer. What came before that is
     /// counted.
     pub async fn all(&mut self, feed: &mut Feed, mut progress: impl FnMut(&Tally)) -> Result<(), Error> {
-        loop {
-            let (mut block, end) = self.read_ahead(feed).await;
-            self.pass_time(&mut block);
-            for batch in &mut block {
-                self.counts.bad.append(&mut batch.bad);
-                self.replay(&batch.events).await?;
-                self.tally = batch.tally;
+        let mut unseen = 0;
+        while let Some(mut batch) = feed.next().await? {
+            self.counts.bad.append(&mut batch.bad);
+            for event in &mut batch.events {
+                event.at = shifted(event.at, self.shift);
             }
-            self.flush_full().await?;
+            self.replay(&batch.events).await?;
+            self.tally = batch.tally;
+            unseen += batch.events.len();
+            if unseen >= BLOCK {
+                unseen = 0;
+                self.flush_full().await?;
+            }
             progress(&self.tally);
-            if let Some(end) = end {
-                return end;
-            }
         }
+        Ok(())
     }
 
     /// Flushes all buffers; returns the rows.
@@ -146,55 +129,17 @@ impl Run {
         Ok(sums)
     }
 
-    /// Takes batches until they make a block: the more keys a store holds, the rarer it should look for what has
-    /// expired, which it does whenever its clock moves.
-    async fn read_ahead(&self, feed: &mut Feed) -> (Vec<Batch>, Option<Result<(), Error>>) {
-        let want = (self.counts.keys().len() / 4).clamp(BLOCK, MOST_BLOCK);
-        let (mut block, mut events) = (vec![], 0);
-        while events < want {
-            match feed.next().await {
-                Ok(Some(batch)) => {
-                    // A block of bad lines only has to end as well.
-                    events += batch.events.len().max(1);
-                    block.push(batch);
-                }
-                Ok(None) => return (block, Some(Ok(()))),
-                Err(error) => return (block, Some(Err(error))),
-            }
-        }
-        (block, None)
-    }
-
-    /// Shifts the events, and moves the store's clock.
-    ///
-    /// Its time of day is the last event's. The time that it lets pass is what charges expire by, a minute after
-    /// their window; that is less than the log's, so that none is forgotten whose window is still open: for each
-    /// block what the one before took, and less than that minute, since a window that began at the end of that block
-    /// has seen nothing of it.
-    fn pass_time(&mut self, block: &mut [Batch]) {
-        let events = block.iter_mut().flat_map(|batch| &mut batch.events);
-        let mut last = self.now;
-        for event in events {
-            event.at = shifted(event.at, self.shift);
-            last = last.max(Some(event.at));
-        }
-        let Some(last) = last else { return };
-        if let Some(clock) = &self.target.clock {
-            clock.advance(self.passed.min(MOST_PASSED));
-            clock.step_to(last);
-        }
-        self.passed = self.now.map_or(Duration::ZERO, |before| last.since(before));
-        self.now = Some(last);
-        self.kept.iter_mut().for_each(|kept| kept.pass(last));
-    }
-
     async fn replay(&mut self, events: &[Event]) -> Result<(), Error> {
-        if self.target.clock.is_some() {
+        if let Some(clock) = self.target.clock.clone() {
             for event in events {
+                self.pass_time(event.at, Some(&clock));
                 let answer = self.target.event.replay(&event.key, 1, event.at).await;
                 self.count(event, answer)?;
             }
             return Ok(());
+        }
+        if let Some(last) = events.iter().map(|event| event.at).max() {
+            self.pass_time(last, None);
         }
         let handle = self.target.event.clone();
         let replay = async |event: &Event| handle.replay(&event.key, 1, event.at).await;
@@ -204,6 +149,21 @@ impl Run {
             self.count(event, answer)?;
         }
         Ok(())
+    }
+
+    /// Moves the store's clock to an event that is later than all before: what expires does so by the log's time.
+    fn pass_time(&mut self, at: Timestamp, clock: Option<&ManualClock>) {
+        if self.now.is_some_and(|now| at <= now) {
+            return;
+        }
+        if let Some(clock) = clock {
+            match self.now {
+                Some(now) => clock.advance(at.since(now)),
+                None => clock.step_to(at),
+            }
+        }
+        self.now = Some(at);
+        self.kept.iter_mut().for_each(|kept| kept.pass(at));
     }
 
     fn count(&mut self, event: &Event, answer: Result<Hit, HitError>) -> Result<(), Error> {

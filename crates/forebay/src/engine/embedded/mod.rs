@@ -34,6 +34,10 @@ pub(crate) use restore::FileOptions;
 /// How often what has expired is thrown away. Expiry itself is exact; this only bounds the memory.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// The least time of the machine between two sweeps: in a replay or a test the engine's clock may run so fast that
+/// nothing else were done.
+const REST: Duration = Duration::from_millis(20);
+
 /// The embedded engine.
 ///
 /// Memory answers; a file, if there is one, remembers. Steps on buffers and locks are answered once a commit has
@@ -156,6 +160,8 @@ async fn tend_regularly(engine: Weak<Embedded>, clock: Clock, every: Duration) {
             let _ = tended.await;
         } else {
             engine.sweep();
+            drop(engine);
         }
+        Clock::system().sleep(REST).await;
     }
 }
