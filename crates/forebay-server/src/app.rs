@@ -10,6 +10,7 @@ use forebay::{
     limit::LimitHandle,
     series::SeriesHandle,
     sink::{Sink, SinkError},
+    time::secs,
 };
 use forebay_sql::{Sqlite, Totals};
 use tokio::sync::watch;
@@ -20,6 +21,9 @@ use crate::{
     http::Problem,
     metrics::{BufferMetrics, EventMetrics, LimitMetrics, Metrics, SeriesMetrics},
 };
+
+/// How often this moment's totals are kept for those who look on, and samples of durations go into their histograms.
+const UPKEEP: Duration = secs(1);
 
 /// The store, the database, and what the configuration declares of them.
 #[derive(Debug)]
@@ -263,6 +267,16 @@ impl App {
     /// The server's own counters.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// Keeps a moment a second for those who look on later, and moves samples along, which would gather until somebody
+    /// asks for metrics. Does not end.
+    pub async fn keep_up(self: Arc<Self>) {
+        loop {
+            self.live.remember(&self);
+            self.metrics.upkeep();
+            self.clock.sleep(UPKEEP).await;
+        }
     }
 
     /// What those see who look on.

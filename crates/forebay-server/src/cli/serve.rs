@@ -26,9 +26,6 @@ const GRACE: Duration = secs(10);
 /// How long the last flush may take.
 const DRAIN: Duration = secs(30);
 
-/// Samples of durations are moved into their histograms so often.
-const UPKEEP: Duration = secs(5);
-
 /// Run the server
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -71,7 +68,7 @@ async fn serve(config: Config) -> Result<ExitCode> {
         tracing::warn!("{warning}");
     }
     greet(&config, address);
-    let upkeep = tokio::spawn(upkeep(app.clone()));
+    let upkeep = tokio::spawn(app.clone().keep_up());
     let router = http::router(app.clone());
     let stop = async {
         stop.requested().await;
@@ -89,14 +86,6 @@ async fn open(config: &Config) -> Result<(Arc<App>, Vec<Flushing>)> {
     let app = Arc::new(App::open(config).await?);
     let flushing = app.start_flushing(&config.buffers).await?;
     Ok((app, flushing))
-}
-
-/// Moves samples along; without it they would gather until somebody asks for metrics.
-async fn upkeep(app: Arc<App>) {
-    loop {
-        app.clock().sleep(UPKEEP).await;
-        app.metrics().upkeep();
-    }
 }
 
 /// The last flush, and the end of the store.

@@ -1,6 +1,11 @@
 //! `GET /v1/live`: a line a second.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::{
     body::Body,
@@ -14,13 +19,13 @@ use forebay::{
 };
 use futures::stream;
 use serde::Deserialize;
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     declared::Declared,
-    sample::{Sample, events_and_buffers},
+    sample::{Past, Sample, buffers, events, hosts},
 };
 use crate::{
     app::App,
@@ -38,6 +43,9 @@ const PAUSE: Duration = secs(1);
 /// new although its timer is not exact.
 const FRESH: Duration = millis(900);
 
+/// How many moments are kept for those who look on later, a second apart: what the page draws.
+const KEPT: usize = 121;
+
 /// What those see who look on.
 #[derive(Debug)]
 pub struct Live {
@@ -47,7 +55,9 @@ pub struct Live {
     began: Duration,
     viewers: Arc<Semaphore>,
     /// The last sample. However many look on, the store is asked once a second: the others wait here for the answer.
-    kept: Mutex<Option<Sample>>,
+    kept: tokio::sync::Mutex<Option<Sample>>,
+    /// The last moments, oldest first. Held while one is added or all are copied, never across an await.
+    history: Mutex<VecDeque<Past>>,
 }
 
 impl Live {
@@ -58,20 +68,48 @@ impl Live {
             started: clock.now().to_string(),
             began: clock.monotonic(),
             viewers: Arc::new(Semaphore::new(MAX_VIEWERS)),
-            kept: Mutex::new(None),
+            kept: tokio::sync::Mutex::new(None),
+            history: Mutex::default(),
         }
+    }
+
+    /// Keeps this moment for those who look on later. To be called once a second.
+    pub fn remember(&self, app: &App) {
+        let moment = Past { elapsed: self.elapsed(app), events: events(app) };
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        history.push_back(moment);
+        if history.len() > KEPT {
+            history.pop_front();
+        }
+    }
+
+    /// What was kept before a sample. One that is shared may be older than the last moment.
+    fn history(&self, sample: &Sample) -> Vec<Past> {
+        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        history.iter().filter(|past| past.elapsed < sample.elapsed).cloned().collect()
+    }
+
+    fn elapsed(&self, app: &App) -> f64 {
+        app.clock().monotonic().saturating_sub(self.began).as_secs_f64()
     }
 
     async fn sample(&self, app: &App) -> Sample {
         let mut kept = self.kept.lock().await;
-        let elapsed = app.clock().monotonic().saturating_sub(self.began).as_secs_f64();
+        let elapsed = self.elapsed(app);
         if let Some(sample) = &*kept
             && elapsed - sample.elapsed < FRESH.as_secs_f64()
         {
             return sample.clone();
         }
-        let (events, buffers) = events_and_buffers(app).await;
-        let sample = Sample { started: self.started.clone(), elapsed, events, buffers, declared: None };
+        let sample = Sample {
+            started: self.started.clone(),
+            elapsed,
+            buffers: buffers(app).await,
+            events: events(app),
+            hosts: hosts(app),
+            declared: None,
+            history: None,
+        };
         *kept = Some(sample.clone());
         sample
     }
@@ -98,7 +136,7 @@ struct LiveQuery {
     tag = "operation",
     params(LiveQuery),
     responses(
-        (status = 200, description = "JSON lines until the server stops; the first says what is configured", body = Sample, content_type = "application/x-ndjson"),
+        (status = 200, description = "JSON lines until the server stops; the first says what is configured, and how the last two minutes were", body = Sample, content_type = "application/x-ndjson"),
         (status = "4XX", description = "It was not understood, or a token with the scope read is missing", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "32 look on already", body = ProblemBody, content_type = "application/problem+json"),
     ),
@@ -151,7 +189,10 @@ impl Viewer {
             () = app.stopping() => return None,
             sample = next => sample,
         };
-        sample.declared = is_first.then(|| app.live().declared.clone());
+        if is_first {
+            sample.declared = Some(app.live().declared.clone());
+            sample.history = Some(app.live().history(&sample));
+        }
         self.greeted = true;
         let mut line = serde_json::to_string(&sample).expect("a sample is plain data");
         line.push('\n');

@@ -10,7 +10,7 @@ const JS: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
 /// Where each file is, what it is, and what is in it.
-const FILES: [(&str, &str, &str); 11] = [
+const FILES: [(&str, &str, &str); 12] = [
     ("/", HTML, include_str!("assets/index.html")),
     ("/assets/icon.svg", SVG, include_str!("assets/icon.svg")),
     ("/assets/dashboard.css", CSS, include_str!("assets/dashboard.css")),
@@ -21,6 +21,7 @@ const FILES: [(&str, &str, &str); 11] = [
     ("/assets/dom.js", JS, include_str!("assets/dom.js")),
     ("/assets/explorer.js", JS, include_str!("assets/explorer.js")),
     ("/assets/hits.js", JS, include_str!("assets/hits.js")),
+    ("/assets/hosts.js", JS, include_str!("assets/hosts.js")),
     ("/assets/setup.js", JS, include_str!("assets/setup.js")),
 ];
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use forebay::{buffer::Stats, time::secs};
+use forebay::{buffer::Stats, cluster::HostStatus, time::secs};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -27,9 +27,37 @@ pub(super) struct Sample {
     pub(super) events: BTreeMap<String, EventTotals>,
     /// A buffer whose store does not answer is absent.
     pub(super) buffers: BTreeMap<String, BufferState>,
+    /// The hosts of the store; absent where it has only one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) hosts: Vec<HostState>,
     /// In the first line only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) declared: Option<Declared>,
+    /// In the first line only: the last two minutes before it, about a second apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) history: Option<Vec<Past>>,
+}
+
+/// The totals of a moment that is over.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = LivePast)]
+pub(super) struct Past {
+    /// Seconds since the server started.
+    pub(super) elapsed: f64,
+    pub(super) events: BTreeMap<String, EventTotals>,
+}
+
+/// A host of the store, as this server sees it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = LiveHost)]
+pub(super) struct HostState {
+    name: Box<str>,
+    /// `up`, `suspect`, `down` or `half-open`.
+    health: &'static str,
+    /// Of the 16384 slots, those it owns; null where slots do not decide.
+    slots: Option<u16>,
+    /// What it came to the last time it did not answer.
+    reason: Option<Box<str>>,
 }
 
 /// What became of the hits of an event.
@@ -62,18 +90,33 @@ pub(super) struct BufferState {
     last_error: Option<String>,
 }
 
-pub(super) async fn events_and_buffers(
-    app: &App,
-) -> (BTreeMap<String, EventTotals>, BTreeMap<String, BufferState>) {
-    let events = app.events.iter().map(|(name, event)| (name.to_string(), EventTotals::from(&event.metrics)));
+/// What became of the hits so far, event by event.
+pub(super) fn events(app: &App) -> BTreeMap<String, EventTotals> {
+    app.events.iter().map(|(name, event)| (name.to_string(), EventTotals::from(&event.metrics))).collect()
+}
+
+pub(super) async fn buffers(app: &App) -> BTreeMap<String, BufferState> {
     let state = async |buffer: &BufferEntry| {
         let stats = app.clock().timeout(PATIENCE, buffer.handle.stats()).await;
         stats.and_then(Result::ok).map(BufferState::from)
     };
     let states = futures::future::join_all(app.buffers.iter().map(|(_, buffer)| state(buffer))).await;
-    let named =
-        app.buffers.iter().zip(states).filter_map(|((name, _), state)| Some((name.to_string(), state?)));
-    (events.collect(), named.collect())
+    let named = app.buffers.iter().zip(states);
+    named.filter_map(|((name, _), state)| Some((name.to_string(), state?))).collect()
+}
+
+pub(super) fn hosts(app: &App) -> Vec<HostState> {
+    let hosts = app.bay().cluster().hosts();
+    if hosts.len() < 2 {
+        return vec![];
+    }
+    let state = |host: HostStatus| HostState {
+        name: host.name,
+        health: host.health.as_str(),
+        slots: host.slots,
+        reason: host.reason,
+    };
+    hosts.into_iter().map(state).collect()
 }
 
 impl From<&EventMetrics> for EventTotals {

@@ -58,6 +58,45 @@ fn the_first_line_says_what_is_configured_and_each_what_happened() {
 }
 
 #[test]
+fn who_looks_on_late_sees_what_was_before() {
+    let server = Server::with(|example| example.replace("20/1m", "20/1d"));
+    server.client().post("/v1/events/hit", r#"{"key":"a","n":3}"#).expect(202);
+    forebay_testkit::wait_until("the server to remember", || {
+        let first = lines(&server, 1).remove(0);
+        let history = first["history"].as_array().expect("a list").clone();
+        let accepted = |past: &Value| past["events"]["hit"]["accepted"].as_u64().expect("a count");
+        let elapsed = |past: &Value| past["elapsed"].as_f64().expect("seconds");
+        assert!(history.is_sorted_by(|a, b| elapsed(a) < elapsed(b)), "{history:?}");
+        assert!(history.iter().all(|past| elapsed(past) < first["elapsed"].as_f64().expect("seconds")));
+        history.len() >= 2 && accepted(&history[0]) == 0 && history.last().map(accepted) == Some(3)
+    });
+}
+
+#[test]
+fn of_several_hosts_each_says_how_it_is() {
+    if forebay_testkit::without("redis") {
+        return;
+    }
+    let redis: Vec<forebay_testkit::Redis> = (0..2).map(|_| forebay_testkit::Redis::start()).collect();
+    let server = crate::redis::on(&format!(
+        "store = \"redis://127.0.0.1:{},127.0.0.1:{}\"",
+        redis[0].port(),
+        redis[1].port()
+    ));
+    let health = || lines(&server, 1)[0]["hosts"].as_array().expect("a list").clone();
+    assert!(health().iter().all(|host| host["health"] == "up" && host["slots"].as_u64() > Some(0)));
+    redis[1].kill();
+    forebay_testkit::wait_until("the other host to be down", || {
+        let hosts = health();
+        assert_eq!((hosts.len(), &hosts[0]["health"]), (2, &json!("up")), "{hosts:?}");
+        hosts[1]["health"] == "down" && hosts[1]["reason"].is_string()
+    });
+    // The server flushes once more when it stops.
+    redis[1].restart();
+    forebay_testkit::wait_until("the host to be found again", || health()[1]["health"] == "up");
+}
+
+#[test]
 fn stopping_ends_the_streams_properly() {
     let mut server = Server::example();
     let mut viewer = viewer(&server);

@@ -71,6 +71,7 @@ impl Server {
                 let listener = http::listen::bind(config.listen).await.expect("a port");
                 let app = std::sync::Arc::new(App::open(&config).await.expect("an app"));
                 let flushing = app.start_flushing(&config.buffers).await.expect("tables");
+                let upkeep = tokio::spawn(app.clone().keep_up());
                 ready.send(listener.local_addr().expect("an address")).expect("the test waits");
                 let stop = async {
                     let _ = stopped.await;
@@ -78,6 +79,7 @@ impl Server {
                 };
                 let (router, clock) = (http::router(app.clone()), app.clock().clone());
                 http::listen::serve(listener, router, clock, stop, Duration::from_secs(10)).await;
+                upkeep.abort();
                 for flushing in flushing {
                     flushing.stop().await.expect("a last flush");
                 }

@@ -44,7 +44,7 @@ export function update(line) {
       node.textContent = value === undefined ? "–" : key === "oldest_age" ? span(value) : count(value);
     }
     values.dead_rows.classList.toggle("error", stats?.dead_rows > 0);
-    const failure = stats ? stats.last_error && `Last flush failed: ${stats.last_error}` : "The store does not answer.";
+    const failure = stats ? stats.last_error && `Last flush failed: ${stats.last_error}` : "The store, or one of its hosts, does not answer.";
     error.hidden = !failure;
     error.textContent = failure ?? "";
   }

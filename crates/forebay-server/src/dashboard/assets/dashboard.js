@@ -2,6 +2,7 @@
 
 import * as buffers from "./buffers.js";
 import * as explorer from "./explorer.js";
+import * as hosts from "./hosts.js";
 import * as hits from "./hits.js";
 import * as setup from "./setup.js";
 import { health, live, token } from "./api.js";
@@ -29,6 +30,7 @@ function take(line) {
   }
   hits.update(line);
   buffers.update(line);
+  hosts.update(line);
   status("status-live", "good", "live");
 }
 

@@ -1,7 +1,7 @@
 // Hits accepted and limited: figures, and the last two minutes as a chart.
 
 import { chart } from "./chart.js";
-import { byId, count, decimal, element, setText } from "./dom.js";
+import { byId, count, decimal, element, setText, span } from "./dom.js";
 
 /** Seconds in the chart. */
 const SECONDS = 120;
@@ -10,10 +10,9 @@ const COUNTS = ["accepted", "limited", "failed", "invalid"];
 
 const picture = chart(byId("hits-chart"));
 const choice = byId("event");
-/** Per second, oldest first; null where this page was not connected yet. */
+/** Per second, oldest first; null where nobody looked. */
 let seconds = new Array(SECONDS).fill(null);
 let last = null;
-let since = null;
 
 /** Learns which events there are. */
 export function setUp(declared) {
@@ -30,8 +29,19 @@ export function setUp(declared) {
   setText("hits-try", first ? `curl ${bearer}-d '{"key":"42"}' ${location.origin}/v1/events/${first}` : "forebay init");
 }
 
-/** Takes a line of the live stream. */
+/** Takes a line of the live stream; the first has what was before it. */
 export function update(line) {
+  if (line.history) {
+    // The server has seen all that this page has, unless it was started anew since.
+    if (line.started === last?.started) seconds.fill(null);
+    last = null;
+    for (const past of line.history) take({ started: line.started, ...past });
+  }
+  take(line);
+  show();
+}
+
+function take(line) {
   // The server was started anew: its totals begin at zero.
   if (last && (line.elapsed < last.elapsed || line.started !== last.started)) last = null;
   if (last && line.elapsed === last.elapsed) return;
@@ -46,11 +56,8 @@ export function update(line) {
     const times = Math.min(Math.max(Math.round(passed), 1), SECONDS);
     for (let i = 0; i < times; i++) seconds.push(rates);
     seconds = seconds.slice(-SECONDS);
-  } else {
-    since = Date.now();
   }
   last = line;
-  show();
 }
 
 function total(events, key) {
@@ -70,8 +77,7 @@ function show() {
   setText("limited-share", taken ? decimal((100 * sum(limited)) / taken) : "–");
   for (const key of COUNTS) setText(`${key}-total`, count(total(last.events, key)));
   byId("failed-total").classList.toggle("error", total(last.events, "failed") > 0);
-  const young = Date.now() - since < SECONDS * 1000;
-  setText("hits-since", young ? `; this page has been looking since ${new Date(since).toLocaleTimeString(undefined, { hourCycle: "h23" })}` : "");
+  setText("hits-since", last.elapsed < SECONDS ? `; the server started ${span(last.elapsed)} ago` : "");
   byId("hits-empty").hidden = !known || taken > 0;
   draw(accepted, limited);
 }
@@ -83,7 +89,7 @@ function draw(accepted, limited) {
     stacks: [{ name: "accepted", values: accepted }, { name: "limited", values: limited }],
     ticks: [...ticks, { at: SECONDS, text: "now" }],
     tip: (i) => (accepted[i] === null
-      ? `${ago(i)}: not connected yet`
+      ? `${ago(i)}: not known`
       : `${ago(i)}\naccepted ${decimal(accepted[i])} hits/s\nlimited ${decimal(limited[i])} hits/s`),
     label: `Hits per second over the last 2 minutes: now ${decimal(accepted.at(-1) ?? 0)} accepted, ${decimal(limited.at(-1) ?? 0)} limited`,
   });
