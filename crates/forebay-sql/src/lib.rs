@@ -53,11 +53,15 @@
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod common;
 mod options;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod totals;
 
 pub use options::{Migrate, Missing, Options};
+#[cfg(feature = "postgres")]
+pub use postgres::Postgres;
 #[cfg(feature = "sqlite")]
 pub use sqlite::Sqlite;
 pub use totals::Totals;
