@@ -52,6 +52,8 @@
 
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod common;
+#[cfg(feature = "mysql")]
+mod mysql;
 mod options;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -59,6 +61,8 @@ mod postgres;
 mod sqlite;
 mod totals;
 
+#[cfg(feature = "mysql")]
+pub use mysql::MySql;
 pub use options::{Migrate, Missing, Options};
 #[cfg(feature = "postgres")]
 pub use postgres::Postgres;
