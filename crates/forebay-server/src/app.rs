@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use anyhow::{Context, Result};
 use forebay::{
     Clock, Event, Forebay, Name,
-    buffer::{BufferHandle, Flusher, Flushing},
+    buffer::{BufferHandle, Flusher, Flushing, Pressure, Stats},
     event::EventHandle,
     limit::LimitHandle,
     series::SeriesHandle,
@@ -215,6 +215,11 @@ impl App {
         let stored = stored.and_then(Result::ok).unwrap_or_default();
         let orphans =
             stored.iter().filter(|one| one.pending_rows > 0 && !self.buffers.entries.contains_key(&one.name));
+        for (name, buffer) in self.buffers.iter() {
+            if let Some(Ok(stats)) = self.clock.timeout(deadline, buffer.handle.stats()).await {
+                warnings.extend(troubles(name, &stats));
+            }
+        }
         warnings.extend(orphans.map(|one| {
             let (name, rows, age) = (&one.name, one.pending_rows, one.oldest_age.as_secs());
             format!(
@@ -296,6 +301,25 @@ impl App {
             series.metrics.late.absolute(series.handle.late());
         }
     }
+}
+
+/// What is wrong with a buffer, as sentences.
+fn troubles(name: &Name, stats: &Stats) -> Vec<String> {
+    let mut troubles = vec![];
+    if stats.paused {
+        troubles
+            .push(format!("buffer {name} is paused: nothing of it reaches the database until it is resumed"));
+    }
+    if stats.pressure > Pressure::None {
+        let refused = if stats.pressure == Pressure::Hard { ", and writes are refused" } else { "" };
+        let (rows, age) = (stats.pending_rows, stats.oldest_age.as_secs());
+        troubles
+            .push(format!("buffer {name} is filling up: {rows} rows wait, the oldest for {age} s{refused}"));
+    }
+    if let Some(parked) = stats.parked.first() {
+        troubles.push(format!("buffer {name}: {} parked: {}", stats.parked.len(), parked.reason));
+    }
+    troubles
 }
 
 /// Opens the store of a configuration, and nothing else of it.

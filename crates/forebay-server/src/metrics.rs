@@ -39,6 +39,12 @@ const SERIES_LATE: &str = "forebay_series_late_total";
 const BUFFER_PENDING: &str = "forebay_buffer_pending_rows";
 const BUFFER_FROZEN: &str = "forebay_buffer_frozen_batches";
 const BUFFER_AGE: &str = "forebay_buffer_oldest_age_seconds";
+const BUFFER_LIVE: &str = "forebay_buffer_live_rows";
+const BUFFER_FROZEN_ROWS: &str = "forebay_buffer_frozen_rows";
+const BUFFER_PARKED: &str = "forebay_buffer_parked_batches";
+const BUFFER_PAUSED: &str = "forebay_buffer_paused";
+const BUFFER_PRESSURE: &str = "forebay_buffer_pressure";
+const BUFFER_WRITES: &str = "forebay_buffer_writes_total";
 const FLUSH_SECONDS: &str = "forebay_flush_duration_seconds";
 const FLUSH_ROWS: &str = "forebay_flush_rows_total";
 const FLUSH_DEAD: &str = "forebay_flush_dead_rows_total";
@@ -48,7 +54,7 @@ const HTTP_SECONDS: &str = "forebay_http_request_duration_seconds";
 const BUILD_INFO: &str = "forebay_build_info";
 
 /// All metrics with their help texts.
-const HELP: [(&str, &str); 19] = [
+const HELP: [(&str, &str); 25] = [
     (LIMIT_ALLOWED, "Takes that a limit admitted."),
     (LIMIT_DENIED, "Takes that a limit denied."),
     (LIMIT_DEGRADED, "Decisions made without the store; they are among the allowed or denied, too."),
@@ -61,6 +67,18 @@ const HELP: [(&str, &str); 19] = [
     (BUFFER_PENDING, "Rows that are not in the database yet."),
     (BUFFER_FROZEN, "Batches on their way to the database."),
     (BUFFER_AGE, "Age of the oldest write that is not in the database yet."),
+    (BUFFER_LIVE, "Rows that still gather."),
+    (BUFFER_FROZEN_ROWS, "Rows in batches on their way to the database."),
+    (BUFFER_PARKED, "Batches put aside, because no repetition mends why they cannot be applied."),
+    (BUFFER_PAUSED, "1 while the flushing is paused."),
+    (
+        BUFFER_PRESSURE,
+        "What waits, compared with the bounds: 0 less, 1 more than a soft one, 2 writes are refused.",
+    ),
+    (
+        BUFFER_WRITES,
+        "Writes to rows; over forebay_flush_rows_total it is how many hits become one row of SQL.",
+    ),
     (FLUSH_SECONDS, "Time to apply one batch to the database, failures included."),
     (FLUSH_ROWS, "Rows that reached the database."),
     (FLUSH_DEAD, "Rows put among the dead letters."),
@@ -158,6 +176,12 @@ pub struct BufferMetrics {
     pending: Gauge,
     frozen: Gauge,
     oldest: Gauge,
+    live: Gauge,
+    frozen_rows: Gauge,
+    parked: Gauge,
+    paused: Gauge,
+    pressure: Gauge,
+    writes: Counter,
 }
 
 /// A sink that is timed.
@@ -207,6 +231,12 @@ impl Metrics {
             pending: gauge(BUFFER_PENDING),
             frozen: gauge(BUFFER_FROZEN),
             oldest: gauge(BUFFER_AGE),
+            live: gauge(BUFFER_LIVE),
+            frozen_rows: gauge(BUFFER_FROZEN_ROWS),
+            parked: gauge(BUFFER_PARKED),
+            paused: gauge(BUFFER_PAUSED),
+            pressure: gauge(BUFFER_PRESSURE),
+            writes: self.counter(BUFFER_WRITES, "buffer", name),
         }
     }
 
@@ -270,6 +300,12 @@ impl BufferMetrics {
         self.pending.set(stats.pending_rows as f64);
         self.frozen.set(stats.frozen_batches as f64);
         self.oldest.set(stats.oldest_age.as_secs_f64());
+        self.live.set((stats.pending_rows - stats.frozen_rows) as f64);
+        self.frozen_rows.set(stats.frozen_rows as f64);
+        self.parked.set(stats.parked.len() as f64);
+        self.paused.set(f64::from(u8::from(stats.paused)));
+        self.pressure.set(f64::from(stats.pressure as u8));
+        self.writes.absolute(stats.written);
     }
 }
 
@@ -302,6 +338,10 @@ impl Sink for MeasuredSink {
         ids: &'a [uuid::Uuid],
     ) -> BoxFuture<'a, Result<Snapshot, SinkError>> {
         self.sink.read(schema, row, ids)
+    }
+
+    fn ledger_retention(&self) -> Option<Duration> {
+        self.sink.ledger_retention()
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), SinkError>> {

@@ -7,7 +7,6 @@
 mod cluster;
 mod events;
 mod fields;
-mod limits;
 mod load;
 mod mistake;
 mod model;

@@ -1,10 +1,11 @@
-//! Reading `[series]` and `[buffers]`.
+//! Reading `[limits]`, `[series]` and `[buffers]`.
 
 use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
 use forebay::{
-    Buffer, Name, Series,
-    buffer::{ColumnType, Merge},
+    Buffer, Limit, Name, Series,
+    buffer::{Bounds, ColumnType, Merge},
+    limit::{Kind, OnError},
     series::Resolution,
     time::{days, hours, millis, secs},
 };
@@ -14,12 +15,36 @@ use super::{
     fields::{Fields, Node},
     model::BufferConfig,
 };
-use crate::text::{Span, quoted};
+use crate::text::{Rate, Span, quoted};
 
 /// What a section declares. `None` is a definition with mistakes: its name is known all the same.
 pub(super) type Declared<T> = BTreeMap<Name, Option<T>>;
 
 const DEFAULT_FLUSH: Duration = secs(10);
+
+pub(super) fn read_limits(top: &mut Fields<'_>) -> Declared<Limit> {
+    section(top, "limits", |name, node| {
+        let mut fields = node.fields()?;
+        let rate = fields.required("rate", "\"20/1m\"").and_then(|node| node.parse::<Rate>());
+        let kinds = [("fixed-window", Kind::FixedWindow), ("token-bucket", Kind::TokenBucket)];
+        let on_errors = [("open", OnError::Open), ("closed", OnError::Closed), ("local", OnError::Local)];
+        let kind = fields.optional("kind").and_then(|node| node.choice("kind", &kinds));
+        let burst = fields.optional("burst").and_then(|node| node.number(1..=1 << 50));
+        let phase = fields.optional("phase").and_then(|node| node.parse::<Span>());
+        let on_error = fields.optional("on_error").and_then(|node| node.choice("on_error", &on_errors));
+        let deadline = fields.optional("deadline").and_then(|node| node.parse::<Span>());
+        let rate = rate?;
+        let mut limit = Limit::new(name.as_str(), rate.quota.get(), rate.window);
+        limit = kind.into_iter().fold(limit, Limit::kind);
+        limit = burst.into_iter().fold(limit, Limit::burst);
+        limit = phase.into_iter().fold(limit, |limit, Span(phase)| limit.phase(phase));
+        limit = on_error.into_iter().fold(limit, Limit::on_error);
+        limit = deadline.into_iter().fold(limit, |limit, Span(deadline)| limit.deadline(deadline));
+        fields.accept(limit.check());
+        fields.finish();
+        Some(limit)
+    })
+}
 
 pub(super) fn read_series(top: &mut Fields<'_>) -> Declared<Series> {
     section(top, "series", |name, node| {
@@ -82,6 +107,7 @@ pub(super) fn read_buffers(top: &mut Fields<'_>) -> Declared<BufferConfig> {
         if let Some(rows) = fields.optional("max_rows").and_then(|node| node.number(1..=100_000)) {
             buffer = buffer.max_rows(rows);
         }
+        buffer = read_bounds(&mut fields, buffer);
         let flush_every =
             fields.optional("flush_every").and_then(|node| span_within(&node, millis(10)..=days(1)));
         let migrate = fields.optional("migrate").and_then(|node| node.flag()).map(Migrate::from);
@@ -100,6 +126,18 @@ pub(super) fn read_buffers(top: &mut Fields<'_>) -> Declared<BufferConfig> {
             ledger_retention,
         })
     })
+}
+
+/// How much may wait for the database.
+fn read_bounds(fields: &mut Fields<'_>, buffer: Buffer) -> Buffer {
+    let mut rows = |name| fields.optional(name).and_then(|node| node.number(1..=1 << 40));
+    let defaults = Bounds::default();
+    let (soft, hard) = (rows("soft_rows"), rows("hard_rows"));
+    let hard = hard.unwrap_or(defaults.hard_rows.max(soft.unwrap_or(0)));
+    let soft = soft.unwrap_or(defaults.soft_rows.min(hard));
+    let mut age = |name| fields.optional(name).and_then(|node| span_within(&node, secs(1)..=days(3_650)));
+    let (soft_age, hard_age) = (age("soft_age"), age("hard_age"));
+    buffer.bounds_rows(soft, hard).bounds_age(soft_age, hard_age)
 }
 
 const MISSING: [(&str, Missing); 3] =
@@ -148,8 +186,12 @@ fn read_column(node: &Node<'_>) -> Option<(Merge, ColumnType, Option<String>)> {
         Some(Merge::Last | Merge::First) => fields.required("by", "\"version\""),
         _ => fields.optional("by"),
     };
+    let needs_version = matches!(merge, Some(Merge::Last | Merge::First));
     let by = by.and_then(|node| node.text());
     fields.finish();
+    if needs_version && by.is_none() {
+        return None;
+    }
     Some((merge?, column_type?, by))
 }
 
@@ -163,7 +205,7 @@ fn span_within(node: &Node<'_>, range: RangeInclusive<Duration>) -> Option<Durat
 }
 
 /// A table of tables, each under a name.
-pub(super) fn section<T>(
+fn section<T>(
     top: &mut Fields<'_>,
     section: &'static str,
     read: impl Fn(&Name, &Node<'_>) -> Option<T>,

@@ -8,7 +8,7 @@ use axum::{
 };
 use forebay::{
     Name,
-    buffer::{BufferHandle, Row},
+    buffer::{BufferHandle, Parked, Pressure, Row},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -28,6 +28,8 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(write, value))
         .routes(routes!(stats))
         .routes(routes!(flush))
+        .routes(routes!(pause))
+        .routes(routes!(resume))
 }
 
 /// A write to a row.
@@ -74,8 +76,30 @@ pub(super) struct StatsBody {
     dead_rows: u64,
     /// Whether flushing is paused.
     paused: bool,
+    /// `none`, `soft` (somebody should look) or `hard` (writes are refused): what waits, compared with the configured bounds.
+    pressure: &'static str,
+    /// Batches that this process put aside: they stay in the store until what keeps them is mended.
+    parked: Vec<ParkedBody>,
     /// Why the last flush failed, until one succeeds.
     last_error: Option<String>,
+}
+
+/// A batch that was put aside.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ParkedBatch)]
+pub(super) struct ParkedBody {
+    /// Its id, as the ledger would have it.
+    id: String,
+    partition: u16,
+    rows: u64,
+    /// Why it cannot be applied, and how to mend that.
+    reason: String,
+}
+
+/// Whether the flushing of a buffer is paused.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Paused {
+    paused: bool,
 }
 
 /// A buffer of the configuration.
@@ -233,7 +257,13 @@ async fn stats(
         oldest_age: stats.oldest_age.as_secs_f64(),
         frozen_batches: stats.frozen_batches,
         dead_rows: stats.dead_rows,
-        paused: false,
+        paused: stats.paused,
+        pressure: match stats.pressure {
+            Pressure::None => "none",
+            Pressure::Soft => "soft",
+            Pressure::Hard => "hard",
+        },
+        parked: stats.parked.into_iter().map(ParkedBody::from).collect(),
         last_error: stats.last_error,
     }))
 }
@@ -246,7 +276,7 @@ async fn stats(
     params(("buffer" = String, Path, description = "A declared buffer")),
     responses(
         (status = 200, description = "The rows that this flush brought to the database", body = Flushed),
-        (status = "4XX", description = "It was not understood", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "4XX", description = "It was not understood; 409: the buffer is paused", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "The store or the database could not; what is left stays, and is flushed later", body = ProblemBody, content_type = "application/problem+json"),
     ),
     security(("token" = ["admin"])),
@@ -256,6 +286,62 @@ async fn flush(
     State(app): State<Shared>,
     Path(buffer): Path<String>,
 ) -> Result<Answer<Flushed>, Problem> {
-    let rows = app.buffers.find(&buffer)?.handle.flush().await?;
+    let handle = &app.buffers.find(&buffer)?.handle;
+    if handle.stats().await?.paused {
+        let detail = format!("buffer {buffer} is paused; POST /v1/buffers/{buffer}/resume ends that");
+        return Err(Problem::new(StatusCode::CONFLICT, "paused", detail));
+    }
+    let rows = handle.flush().await?;
     Ok(Answer(Flushed { rows }))
+}
+
+impl From<Parked> for ParkedBody {
+    fn from(parked: Parked) -> Self {
+        let Parked { id, partition, rows, reason, .. } = parked;
+        Self { id: id.to_string(), partition, rows, reason }
+    }
+}
+
+/// Stops the flushing of a buffer, by every server on the store, until it is resumed. Writes are taken all the same.
+#[utoipa::path(
+    post,
+    path = "/v1/buffers/{buffer}/pause",
+    tag = "buffers",
+    params(("buffer" = String, Path, description = "A declared buffer")),
+    responses(
+        (status = 200, description = "It is paused, also if it was before; a flush under way ends first", body = Paused),
+        (status = "4XX", description = "It was not understood", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The store does not answer", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+    security(("token" = ["admin"])),
+)]
+async fn pause(
+    _: Admin,
+    State(app): State<Shared>,
+    Path(buffer): Path<String>,
+) -> Result<Answer<Paused>, Problem> {
+    app.buffers.find(&buffer)?.handle.pause().await?;
+    Ok(Answer(Paused { paused: true }))
+}
+
+/// Ends a pause, whoever began it.
+#[utoipa::path(
+    post,
+    path = "/v1/buffers/{buffer}/resume",
+    tag = "buffers",
+    params(("buffer" = String, Path, description = "A declared buffer")),
+    responses(
+        (status = 200, description = "It is not paused, also if it was not before; flushing begins within a second", body = Paused),
+        (status = "4XX", description = "It was not understood", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The store does not answer", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+    security(("token" = ["admin"])),
+)]
+async fn resume(
+    _: Admin,
+    State(app): State<Shared>,
+    Path(buffer): Path<String>,
+) -> Result<Answer<Paused>, Problem> {
+    app.buffers.find(&buffer)?.handle.resume().await?;
+    Ok(Answer(Paused { paused: false }))
 }

@@ -15,7 +15,6 @@ mod buffer;
 mod cluster;
 mod event;
 pub mod fields;
-mod lease;
 mod limit;
 pub mod listen;
 pub mod lock;
@@ -71,7 +70,6 @@ fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::with_openapi(openapi::frame())
         .merge(event::routes())
         .merge(limit::routes())
-        .merge(lease::routes())
         .merge(series::routes())
         .merge(buffer::routes())
         .merge(lock::routes())

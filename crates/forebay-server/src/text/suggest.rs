@@ -9,7 +9,7 @@ use crate::text::{invalid, quoted};
 const LONGEST: usize = 64;
 
 /// The most known names that an error message lists.
-const LISTED: usize = 12;
+const LISTED: usize = 16;
 
 /// The known name nearest to `name`, if one is near enough to be what was meant.
 ///
@@ -101,7 +101,7 @@ mod tests {
         let many: Vec<String> = (0..20).map(|n| format!("name{n:02}")).collect();
         let message =
             unknown("event", &"y\u{1b}".repeat(1_000_000), many.iter().map(String::as_str)).to_string();
-        assert!(message.ends_with("name11 and 8 more)"), "{message}");
+        assert!(message.ends_with("name15 and 4 more)"), "{message}");
         assert!(message.len() < 600 && !message.contains('\u{1b}'), "{message}");
     }
 

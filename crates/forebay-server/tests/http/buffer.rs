@@ -139,3 +139,49 @@ fn rows_of_a_buffer_that_nobody_declares_are_said() {
         .collect();
     assert_eq!(names, ["projects", "visits"]);
 }
+
+#[test]
+fn a_paused_buffer_takes_writes_and_flushes_nothing() {
+    let server = server();
+    let client = server.client();
+    assert_eq!(client.post("/v1/buffers/projects/pause", "").expect(200), json!({"paused": true}));
+    client.post("/v1/buffers/projects", r#"{"row":{"id":"a"},"columns":{"hits":1}}"#).expect(202);
+    let detail = client.post("/v1/buffers/projects/flush", "").problem(409);
+    assert!(detail.contains("/resume"), "{detail}");
+    let stats = client.get("/v1/buffers/projects/stats").expect(200);
+    assert_eq!((&stats["paused"], &stats["pending_rows"]), (&json!(true), &json!(1)));
+    let ready = client.get("/readyz").expect(200);
+    assert!(
+        ready["warnings"][0].as_str().is_some_and(|warning| warning.contains("projects is paused")),
+        "{ready}"
+    );
+    let metrics = client.get("/metrics").body;
+    for line in
+        ["forebay_buffer_paused{buffer=\"projects\"} 1", "forebay_buffer_live_rows{buffer=\"projects\"} 1"]
+    {
+        assert!(metrics.lines().any(|found| found == line), "{line}\n{metrics}");
+    }
+    client.post("/v1/buffers/projects/pause", "").expect(200);
+    assert_eq!(client.post("/v1/buffers/projects/resume", "").expect(200), json!({"paused": false}));
+    client.post("/v1/buffers/projects/flush", "").expect(200);
+    assert_eq!(client.get("/v1/buffers/projects/stats").expect(200)["pending_rows"], 0);
+    client.post("/v1/buffers/project/pause", "").problem(404);
+}
+
+#[test]
+fn writes_are_refused_with_a_time_to_retry_while_too_much_waits() {
+    let server = Server::with(|example| example.replace("# hard_rows = 10000000", "hard_rows = 3"));
+    let client = server.client();
+    client.post("/v1/buffers/projects/pause", "").expect(200);
+    let batch = (0..5).map(|id| json!({"row": {"id": id.to_string()}, "columns": {"hits": 1}})).collect();
+    client.post("/v1/buffers/projects", serde_json::Value::Array(batch).to_string()).expect(202);
+    // Asking how much there is tells the writers, too.
+    assert_eq!(client.get("/v1/buffers/projects/stats").expect(200)["pressure"], "hard");
+    let refused = client.post("/v1/buffers/projects", r#"{"row":{"id":"9"},"columns":{"hits":1}}"#);
+    assert!(refused.problem(503).contains("below 3 rows"));
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    client.post("/v1/buffers/projects/resume", "").expect(200);
+    client.post("/v1/buffers/projects/flush", "").expect(200);
+    assert_eq!(client.get("/v1/buffers/projects/stats").expect(200)["pressure"], "none");
+    client.post("/v1/buffers/projects", r#"{"row":{"id":"9"},"columns":{"hits":1}}"#).expect(202);
+}

@@ -7,6 +7,7 @@ mod error;
 mod form;
 mod ledger;
 mod open;
+mod plan;
 mod sink;
 mod statement;
 mod survey;

@@ -2,6 +2,7 @@
 
 mod applying;
 mod columns;
+mod differential;
 mod failures;
 mod ledger;
 mod support;

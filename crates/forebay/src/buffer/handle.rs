@@ -2,25 +2,29 @@
 
 use std::{
     collections::BTreeSet,
-    future::IntoFuture,
     sync::{Arc, OnceLock, PoisonError},
     time::Duration,
 };
 
 use tokio::sync::Mutex;
+use uuid::Uuid;
 
 use super::{
-    flush::{Flusher, Progress},
+    flusher::Flusher,
+    pace::{Pace, back_off},
+    pressure::{Gate, Pressure},
+    progress::{Progress, Stats},
     row::{Row, merge_cells},
     row_key::RowKey,
-    schema::{Merge, Schema},
+    schema::Schema,
     value::Value,
+    write::Write,
 };
 use crate::{
     bay::Forebay,
     engine::step::{BufferPart, PendingRow},
-    error::{Error, ErrorKind, Result, invalid},
-    sink::{BoxFuture, Sink, SinkError},
+    error::{Error, ErrorKind, Result},
+    sink::{Sink, SinkError},
 };
 
 /// A buffer of an open store. Clones share it.
@@ -35,31 +39,14 @@ pub(super) struct Inner {
     /// Held by whoever flushes in this process: two would only repeat each other's work.
     pub flushing: Mutex<()>,
     pub progress: Progress,
+    /// How large batches should be. Changed by whoever flushes.
+    pub pace: Pace,
+    gate: Gate,
+    /// By which the leases of this handle are told from others'.
+    pub owner: Uuid,
     /// Partitions that the store has beyond those of the definition: the buffer had more of them once. Held to look and
     /// to change, never across an await.
     former: std::sync::Mutex<BTreeSet<u16>>,
-}
-
-/// How much a buffer holds, and since when.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Rows that are not in SQL yet, as far as the store knows; zero: all are.
-    pub pending_rows: u64,
-    /// Of those, rows in frozen generations, on their way.
-    pub frozen_rows: u64,
-    /// Frozen generations.
-    pub frozen_batches: u64,
-    /// The age of the oldest write that is not in SQL yet.
-    pub oldest_age: Duration,
-    /// Rows that this process put among the dead letters.
-    pub dead_rows: u64,
-    /// Rows that this process flushed.
-    pub flushed_rows: u64,
-    /// Batches that were flushed before: replays that the ledger stopped, seen by this process.
-    pub replays: u64,
-    /// Why the last flush of this process failed, until one succeeds.
-    pub last_error: Option<String>,
 }
 
 impl BufferHandle {
@@ -70,6 +57,9 @@ impl BufferHandle {
             sink: OnceLock::new(),
             flushing: Mutex::new(()),
             progress: Progress::default(),
+            pace: Pace::default(),
+            gate: Gate::default(),
+            owner: Uuid::now_v7(),
             former: std::sync::Mutex::default(),
         }))
     }
@@ -107,6 +97,9 @@ impl BufferHandle {
         let schema = &self.0.schema;
         let mut answers: Vec<Option<Result<()>>> = vec![];
         answers.resize_with(rows.len(), || None);
+        if let Err(error) = self.admit().await {
+            return vec![Err(error); rows.len()];
+        }
         let mut by_part: Vec<(u16, Vec<(usize, Row)>)> = vec![];
         for (i, row) in rows.into_iter().enumerate() {
             if let Err(error) = schema.check_named(|place| row.cells.get(place).is_some_and(Option::is_some))
@@ -131,14 +124,47 @@ impl BufferHandle {
                 Err(error) => places.into_iter().for_each(|i| answers[i] = Some(Err(error.clone()))),
             }
         }
-        answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(lost()))).collect()
+        let answers: Vec<_> =
+            answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(lost()))).collect();
+        self.0.progress.note_written(answers.iter().filter(|answer| answer.is_ok()).count());
+        answers
     }
 
     /// Merges one row.
     pub(crate) async fn add_row(&self, row: Row) -> Result<()> {
+        self.admit().await?;
         let part = self.part_of(&row.key);
         let answers = self.0.bay.engine().buffer_add(&part, vec![row]).await?;
-        answers.into_iter().next().unwrap_or_else(|| Err(lost()))
+        let answer = answers.into_iter().next().unwrap_or_else(|| Err(lost()));
+        self.0.progress.note_written(usize::from(answer.is_ok()));
+        answer
+    }
+
+    /// Lets a write through unless too much waits for the sink, as of a second ago.
+    async fn admit(&self) -> Result<()> {
+        let Inner { bay, schema, gate, .. } = &*self.0;
+        if gate.is_due(bay.clock().monotonic()) {
+            if bay.engine().is_in_process() {
+                self.look().await;
+            } else {
+                // Nobody waits for it: a store that does not answer says so to the write itself.
+                let buffer = self.clone();
+                tokio::spawn(async move { buffer.look().await });
+            }
+        }
+        if gate.pressure() < Pressure::Hard {
+            return Ok(());
+        }
+        let (name, bounds) = (&schema.name, schema.bounds);
+        Err(Error::new(
+            ErrorKind::Overloaded,
+            format!("buffer {name}: too much waits for the database: {bounds}"),
+        ))
+    }
+
+    /// Brings what is known of the pressure up to date, if the store answers.
+    async fn look(&self) {
+        let _ = self.stats().await;
     }
 
     /// Names the database that this buffer flushes to, and returns what flushes it.
@@ -152,8 +178,9 @@ impl BufferHandle {
     /// Flushes what was acknowledged before the call; returns the rows that this call brought to SQL, after the commit.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] without a sink; else what the store or the database answered. What is not
-    /// flushed stays, and the next flush takes it up.
+    /// [`ErrorKind::Configuration`] without a sink, or if a batch has to be parked; [`ErrorKind::Unavailable`] while the
+    /// buffer is paused; else what the store or the database answered. What is not flushed stays, and the next flush
+    /// takes it up.
     pub async fn flush(&self) -> Result<u64> {
         self.flush_all().await
     }
@@ -207,7 +234,7 @@ impl BufferHandle {
     /// When the store does not answer.
     ///
     /// # Cost
-    /// Two round trips over all partitions.
+    /// Three round trips over all partitions.
     pub async fn stats(&self) -> Result<Stats> {
         let engine = self.0.bay.engine();
         let (parts, known) = self.find_parts().await;
@@ -222,7 +249,58 @@ impl BufferHandle {
             let age = part.oldest.map_or(Duration::ZERO, |oldest| part.now.since(oldest));
             stats.oldest_age = stats.oldest_age.max(age);
         }
+        stats.paused = engine.buffer_paused(&self.0.schema.name, None).await?;
+        stats.pressure = self.0.schema.bounds.pressure(stats.pending_rows, stats.oldest_age);
+        self.0.gate.set(stats.pressure, self.0.bay.clock().monotonic());
         Ok(stats)
+    }
+
+    /// Stops the flushing, by every process and for as long as nobody resumes it: writes are taken all the same. A flush
+    /// under way ends first.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn pause(&self) -> Result<()> {
+        self.0.bay.engine().buffer_paused(&self.0.schema.name, Some(true)).await.map(drop)
+    }
+
+    /// Ends a [`pause`](Self::pause), whoever began it. Flushers notice within a second.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn resume(&self) -> Result<()> {
+        self.0.bay.engine().buffer_paused(&self.0.schema.name, Some(false)).await.map(drop)
+    }
+
+    /// Flushes until the store holds nothing of this buffer, however long the sink takes to accept it: before a buffer, a
+    /// table or a store goes. Does not end while others write faster than it flushes, nor while batches are parked.
+    ///
+    /// Returns the rows that this call brought to SQL.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] without a sink.
+    ///
+    /// # Cancellation
+    /// Dropping the future stops it between two steps of a flush, each of which may be repeated.
+    pub async fn drain(&self) -> Result<u64> {
+        self.sink()?;
+        let (mut rows, mut failures) = (0, 0);
+        loop {
+            match self.flush().await {
+                Ok(flushed) => rows += flushed,
+                Err(error) => {
+                    failures += 1;
+                    let pause = back_off(failures);
+                    tracing::warn!(buffer = %self.0.schema.name, %error, ?pause, "draining");
+                    self.0.bay.clock().sleep(pause).await;
+                    continue;
+                }
+            }
+            if self.stats().await.is_ok_and(|stats| stats.pending_rows == 0) {
+                return Ok(rows);
+            }
+            failures = 0;
+        }
     }
 
     /// The checked definition.
@@ -272,115 +350,8 @@ impl BufferHandle {
     }
 }
 
-/// A write to one row, put together column by column; awaiting it merges it into the buffer.
-///
-/// # Errors
-/// Awaiting it: [`ErrorKind::Invalid`] for a key or column that does not fit the definition,
-/// [`ErrorKind::OutOfRange`] if a pending sum would leave 64 bits; and when the store does not answer. All
-/// columns are merged, or none.
-///
-/// # Cancellation
-/// Dropping the future may leave it merged; it is never merged twice.
-///
-/// # Cost
-/// One round trip, shared with whatever else this process asks the host at that time; none embedded.
-#[derive(Clone, Debug)]
-#[must_use = "a write does nothing until it is awaited"]
-pub struct Write {
-    buffer: BufferHandle,
-    row: Result<Row>,
-}
-
-impl Write {
-    /// Adds to a `sum` column.
-    pub fn add(self, column: &str, n: i64) -> Self {
-        self.set(column, n, Some(Merge::Sum))
-    }
-
-    /// Raises a `max` column to at least this.
-    pub fn max(self, column: &str, value: impl Into<Value>) -> Self {
-        self.set(column, value, Some(Merge::Max))
-    }
-
-    /// Lowers a `min` column to at most this.
-    pub fn min(self, column: &str, value: impl Into<Value>) -> Self {
-        self.set(column, value, Some(Merge::Min))
-    }
-
-    /// Sets a `last` column, if the version in the same write is larger than those before.
-    pub fn last(self, column: &str, value: impl Into<Value>) -> Self {
-        self.set(column, value, Some(Merge::Last))
-    }
-
-    /// Sets a `first` column, if the version in the same write is smaller than those before.
-    pub fn first(self, column: &str, value: impl Into<Value>) -> Self {
-        self.set(column, value, Some(Merge::First))
-    }
-
-    /// Merges into a column as its definition says.
-    pub fn merge(self, column: &str, value: impl Into<Value>) -> Self {
-        self.set(column, value, None)
-    }
-
-    /// The row that would be merged.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Invalid`] for a key or column that does not fit the definition.
-    pub fn into_row(self) -> Result<Row> {
-        let row = self.row?;
-        if row.cells.iter().all(Option::is_none) {
-            let name = &self.buffer.0.schema.name;
-            return Err(invalid(format!(
-                "buffer {name}: a write to row {:?} names no column",
-                row.key.as_str()
-            )));
-        }
-        self.buffer.0.schema.check_row(&row)?;
-        Ok(row)
-    }
-
-    fn set(mut self, column: &str, value: impl Into<Value>, merge: Option<Merge>) -> Self {
-        self.row = self.row.and_then(|row| fill(&self.buffer.0.schema, row, column, value.into(), merge));
-        self
-    }
-}
-
-fn fill(schema: &Schema, mut row: Row, column: &str, value: Value, merge: Option<Merge>) -> Result<Row> {
-    let name = &schema.name;
-    let Some(place) = schema.position(column) else {
-        let names: Vec<&str> = schema.columns.iter().map(|c| &*c.name).collect();
-        return Err(invalid(format!("buffer {name}: no column {column:?}; it has {}", names.join(", "))));
-    };
-    let Some(definition) = schema.columns.get(place) else { return Err(lost()) };
-    if let Some(merge) = merge.filter(|merge| *merge != definition.merge) {
-        let is = definition.merge;
-        return Err(invalid(format!("buffer {name}: column {column:?} merges by {is:?}, not by {merge:?}")));
-    }
-    if value.column_type() != definition.column_type {
-        let (want, got) = (definition.column_type, value.column_type());
-        return Err(invalid(format!("buffer {name}: column {column:?} is {want:?}, not {got:?}")));
-    }
-    if row.cells[place].is_some() {
-        return Err(invalid(format!("buffer {name}: column {column:?} is written twice in one write")));
-    }
-    row.cells[place] = Some(value);
-    Ok(row)
-}
-
-impl IntoFuture for Write {
-    type Output = Result<()>;
-    type IntoFuture = BoxFuture<'static, Result<()>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let buffer = self.buffer.clone();
-            buffer.add_row(self.into_row()?).await
-        })
-    }
-}
-
 /// An engine answers each row; if it did not, that is its defect, and the fate of the row is unknown.
-fn lost() -> Error {
+pub(super) fn lost() -> Error {
     Error::new(ErrorKind::Ambiguous, "buffer write: the store gave fewer answers than rows")
 }
 

@@ -44,14 +44,15 @@ use self::{
     bell::Bell,
     embedded::Embedded,
     step::{
-        BufferPart, BufferParts, BufferStats, Claim, Claimed, Frozen, Generation, LeaseStep, Leases,
-        LockState, PendingRow, Point, Rotate, SeriesPart, Span, Take, Taken, TakenAll,
+        BufferPart, BufferParts, BufferStats, Claim, Claimed, Frozen, Generation, LockState, PendingRow,
+        Point, Rotate, SeriesPart, Span, Take, Taken, TakenAll,
     },
 };
 use crate::{
     buffer::{Row, RowKey},
     cluster::{Command, Failure, HostStatus, Placement, Reply},
     error::Result,
+    key::Name,
     time::{Timestamp, When},
 };
 
@@ -136,11 +137,6 @@ impl Engine {
         on!(self, it => it.reset(take).await)
     }
 
-    /// Lends, extends, takes back or looks, by the engine's clock. What has ended does not count.
-    pub(crate) async fn lease(&self, step: LeaseStep<'_>) -> Result<Leases> {
-        on!(self, it => it.lease(step).await)
-    }
-
     // Buffers
 
     /// Merges rows into the live generation of a partition: each row once, whole, or with its own error.
@@ -186,6 +182,12 @@ impl Engine {
     /// Every partition that may hold something, of every buffer, also of those that no definition names any more.
     pub(crate) async fn buffer_parts(&self) -> Result<BufferParts> {
         on!(self, it => it.buffer_parts().await)
+    }
+
+    /// Whether the flushing of a buffer is paused, after pausing or resuming it if `pause` says so. It stays so until it is
+    /// resumed, for every process. Of several hosts any that answers says so; all have to answer for a change.
+    pub(crate) async fn buffer_paused(&self, buffer: &Name, pause: Option<bool>) -> Result<bool> {
+        on!(self, it => it.buffer_paused(buffer, pause).await)
     }
 
     // Series

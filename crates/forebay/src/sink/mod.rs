@@ -2,7 +2,7 @@
 
 mod memory;
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc};
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
@@ -112,6 +112,12 @@ pub trait Sink: Send + Sync + fmt::Debug + 'static {
         row: &'a RowKey,
         ids: &'a [Uuid],
     ) -> BoxFuture<'a, Result<Snapshot, SinkError>>;
+
+    /// For how long it remembers that a batch was applied; `None`: for ever. A batch that is older and that it does not know
+    /// is not applied, but parked.
+    fn ledger_retention(&self) -> Option<Duration> {
+        None
+    }
 
     /// Whether the database answers.
     fn ping(&self) -> BoxFuture<'_, Result<(), SinkError>>;

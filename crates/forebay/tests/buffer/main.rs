@@ -1,4 +1,5 @@
 //! Buffers from the outside: a store, a sink, and what becomes of what was acknowledged.
 
+mod flushing;
 mod partitions;
 mod support;

@@ -1,11 +1,22 @@
-//! Stores that two processes could share, and what a sink has.
+//! Stores that two processes could share, and sinks.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use forebay::{
-    Forebay,
-    buffer::{BufferHandle, Value},
-    sink::MemorySink,
+    Error, ErrorKind, Forebay,
+    buffer::{BufferHandle, RowKey, Schema, Value},
+    sink::{Applied, Batch, BoxFuture, MemorySink, Sink, SinkError, Snapshot},
 };
 use forebay_testkit::{Redis, unique_prefix, without};
+use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 /// Two handles on one store, as two processes have them: in memory, on one Redis, and on three.
 pub(crate) async fn shared_stores() -> Vec<[Forebay; 2]> {
@@ -28,4 +39,104 @@ pub(crate) async fn shared_stores() -> Vec<[Forebay; 2]> {
 pub(crate) fn total(buffer: &BufferHandle, sink: &MemorySink) -> i64 {
     let number = |cell: &Option<Value>| if let Some(Value::Integer(n)) = cell { *n } else { 0 };
     sink.rows(buffer.schema()).iter().map(|row| number(&row.cells[0])).sum()
+}
+
+/// What becomes of a batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Mood {
+    /// Not applied: worth trying again.
+    Fails,
+    /// Applied, and the answer is lost.
+    LosesAnswer,
+    /// Not applied: no repetition mends it.
+    Refuses,
+    /// Applied once the test says so.
+    Waits,
+}
+
+/// Tables in memory behind moods. Clones share them.
+#[derive(Clone, Debug)]
+pub(crate) struct MoodySink {
+    table: MemorySink,
+    retention: Option<Duration>,
+    moods: Arc<Mutex<VecDeque<Mood>>>,
+    calls: Arc<AtomicUsize>,
+    gate: Arc<Semaphore>,
+}
+
+impl Default for MoodySink {
+    fn default() -> Self {
+        let (moods, calls, gate) = (Arc::default(), Arc::default(), Arc::new(Semaphore::new(0)));
+        Self { table: MemorySink::new(), retention: None, moods, calls, gate }
+    }
+}
+
+impl MoodySink {
+    /// One that says that it forgets batches after `retention`.
+    pub(crate) fn remembering(retention: Duration) -> Self {
+        Self { retention: Some(retention), ..Self::default() }
+    }
+
+    /// What becomes of the next batches; the others are applied.
+    pub(crate) fn next(&self, moods: impl IntoIterator<Item = Mood>) {
+        self.moods.lock().expect("no test panics here").extend(moods);
+    }
+
+    /// How many batches came, also again.
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    /// Lets whoever waits go on.
+    pub(crate) fn go_on(&self) {
+        self.gate.add_permits(1);
+    }
+
+    pub(crate) fn table(&self) -> &MemorySink {
+        &self.table
+    }
+
+    async fn apply_in_mood(&self, batch: &Batch) -> Result<Applied, SinkError> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let mood = self.moods.lock().expect("no test panics here").pop_front();
+        let error = |what: &str| Error::new(ErrorKind::Unavailable, format!("{what} by the test"));
+        match mood {
+            Some(Mood::Fails) => return Err(SinkError::Transient(error("failed"))),
+            Some(Mood::Refuses) => return Err(SinkError::Permanent(error("refused"))),
+            Some(Mood::Waits) => self.gate.acquire().await.expect("is open").forget(),
+            Some(Mood::LosesAnswer) | None => {}
+        }
+        let applied = self.table.apply(batch).await?;
+        if let Some(Mood::LosesAnswer) = mood {
+            return Err(SinkError::Transient(error("lost")));
+        }
+        Ok(applied)
+    }
+}
+
+impl Sink for MoodySink {
+    fn prepare<'a>(&'a self, schema: &'a Schema) -> BoxFuture<'a, Result<(), SinkError>> {
+        self.table.prepare(schema)
+    }
+
+    fn apply<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Applied, SinkError>> {
+        Box::pin(self.apply_in_mood(batch))
+    }
+
+    fn read<'a>(
+        &'a self,
+        schema: &'a Schema,
+        row: &'a RowKey,
+        ids: &'a [Uuid],
+    ) -> BoxFuture<'a, Result<Snapshot, SinkError>> {
+        self.table.read(schema, row, ids)
+    }
+
+    fn ledger_retention(&self) -> Option<Duration> {
+        self.retention
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<(), SinkError>> {
+        self.table.ping()
+    }
 }

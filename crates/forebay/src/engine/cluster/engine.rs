@@ -17,6 +17,7 @@ use crate::{
     cluster::{Command, Failure, Fate, Health, HostStatus, Reply},
     engine::{redis::Redis, step::BufferParts},
     error::{Error, ErrorKind, Result},
+    key::Name,
 };
 
 /// The engine of several independent hosts.
@@ -148,6 +149,18 @@ impl Cluster {
         all.found.sort_unstable();
         all.found.dedup();
         Ok(all)
+    }
+
+    /// A pause is told to every host, and holds if any says so: so it does not depend on the one that is down.
+    pub(crate) async fn buffer_paused(&self, buffer: &Name, pause: Option<bool>) -> Result<bool> {
+        let ask = async |member: &Arc<Member>| {
+            member.begin()?.end(member.engine.buffer_paused(buffer, pause).await)
+        };
+        let answers = join_all(self.members.iter().map(ask)).await;
+        if pause.is_none() && answers.iter().any(Result::is_ok) {
+            return Ok(answers.into_iter().flatten().any(|paused| paused));
+        }
+        answers.into_iter().try_fold(false, |_, answer| answer)
     }
 
     pub(crate) fn warnings(&self) -> Vec<String> {

@@ -23,6 +23,8 @@ pub(super) struct Batch {
     pub holds: BTreeMap<Box<str>, Option<HoldRecord>>,
     /// The largest fence of the holds there have been, if there were any.
     pub fence: u64,
+    /// By name; `None`: it does not hold any more.
+    pub facts: BTreeMap<Box<str>, Option<Box<str>>>,
     pub riders: Vec<Rider>,
 }
 
@@ -88,7 +90,10 @@ pub(super) struct Block {
 
 impl Batch {
     pub(super) fn is_empty(&self) -> bool {
-        self.generations.is_empty() && self.holds.is_empty() && self.riders.is_empty()
+        self.generations.is_empty()
+            && self.holds.is_empty()
+            && self.facts.is_empty()
+            && self.riders.is_empty()
     }
 
     /// Sets what is known of a generation.
@@ -150,6 +155,7 @@ impl Batch {
         }
         self.holds.extend(newer.holds);
         self.fence = self.fence.max(newer.fence);
+        self.facts.extend(newer.facts);
         self.riders.extend(newer.riders);
         self
     }

@@ -1,7 +1,7 @@
 //! Buffers of the embedded engine.
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map::Entry},
+    collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -24,6 +24,8 @@ use crate::{
 pub(super) struct Partitions {
     /// This lock protects only the map, for as long as a look-up takes; each partition has its own.
     map: Mutex<HashMap<(Name, u16), Shared>>,
+    /// The buffers whose flushing is paused. Locked before the journal, as partitions are.
+    paused: Mutex<HashSet<Name>>,
     /// The number of the next generation. A counter and nothing more, so any memory order will do.
     next: AtomicU64,
 }
@@ -244,6 +246,23 @@ impl Embedded {
         Ok(BufferParts { found: self.buffers.held(), failure: None })
     }
 
+    pub(crate) async fn buffer_paused(&self, buffer: &Name, pause: Option<bool>) -> Result<bool> {
+        let Some(pause) = pause else { return Ok(self.buffers.paused().contains(buffer)) };
+        let ticket = {
+            let mut paused = self.buffers.paused();
+            let mut record = self.journal.record()?;
+            record.fact(&fact_of_pause(buffer), pause.then_some("1"));
+            if pause {
+                paused.insert(buffer.clone());
+            } else {
+                paused.remove(buffer);
+            }
+            record.commit()
+        };
+        ticket.durable().await?;
+        Ok(pause)
+    }
+
     fn partition(&self, part: &BufferPart) -> Shared {
         self.buffers.partition(&part.schema.name, part.index)
     }
@@ -254,6 +273,17 @@ impl Partitions {
     pub(super) fn restore(&self, buffer: &Name, index: u16, generation: Written) {
         self.next.fetch_max(generation.number + 1, Ordering::Relaxed);
         lock(&self.partition(buffer, index)).frozen.push_back(generation);
+    }
+
+    /// Takes what the file says about pauses.
+    pub(super) fn restore_fact(&self, name: &str) {
+        if let Some(buffer) = name.strip_prefix(PAUSED) {
+            self.paused().insert(Name::from_store(buffer));
+        }
+    }
+
+    fn paused(&self) -> MutexGuard<'_, HashSet<Name>> {
+        self.paused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The partitions that hold something.
@@ -273,6 +303,13 @@ impl Partitions {
         let mut map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
         map.entry((buffer.clone(), index)).or_default().clone()
     }
+}
+
+/// What the fact of a pause is called in the file, before the buffer's name.
+const PAUSED: &str = "paused:";
+
+fn fact_of_pause(buffer: &Name) -> String {
+    format!("{PAUSED}{buffer}")
 }
 
 /// Sections do not panic half-way through a change, so a poisoned partition is whole.

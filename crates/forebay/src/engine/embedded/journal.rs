@@ -251,6 +251,13 @@ impl Record<'_> {
         }
     }
 
+    /// Records a fact about the store; `None`: it does not hold any more.
+    pub(super) fn fact(&mut self, name: &str, value: Option<&str>) {
+        if let Some(batch) = self.batch() {
+            batch.facts.insert(name.into(), value.map(Into::into));
+        }
+    }
+
     pub(super) fn free(&mut self, name: &str) {
         if let Some(batch) = self.batch() {
             batch.holds.insert(name.into(), None);

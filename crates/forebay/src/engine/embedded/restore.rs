@@ -27,7 +27,6 @@ use crate::{
     clock::Clock,
     error::{Error, ErrorKind, Result, out_of_range},
     key::Name,
-    limit::rule::Scale,
     time::{Timestamp, millis, secs},
 };
 
@@ -128,6 +127,9 @@ impl Embedded {
     fn restore(&self, transaction: &ReadTransaction) -> Result<Restored, Trouble> {
         let mut restored = Restored { next: 0, first: Batch::default(), logged: [0; SHARDS] };
         self.restore_buffers(transaction, &mut restored)?;
+        for item in transaction.open_table(tables::META)?.iter()? {
+            self.buffers.restore_fact(item?.0.value());
+        }
         self.restore_locks(transaction, &mut restored)?;
         self.restore_limits(transaction, &mut restored)?;
         for item in transaction.open_table(tables::SERIES)?.iter()? {
@@ -207,13 +209,8 @@ impl Embedded {
             let logged = restored.logged.get_mut(usize::from(shard)).ok_or_else(corrupt)?;
             let mut unpack = Unpack::new(packed.value());
             while !unpack.is_empty() {
-                let (limit, key, scale, state, deadline) = unpack.limit()?;
-                let limit = Name::from_store(limit);
-                if scale == Scale::LEASE {
-                    self.restore_lease(&limit, key, state, deadline);
-                } else {
-                    self.restore_limit(&limit, key, scale, state, deadline);
-                }
+                let (limit, key, state, deadline) = unpack.limit()?;
+                self.restore_limit(&Name::from_store(limit), key, state, deadline);
                 *logged += 1;
             }
         }

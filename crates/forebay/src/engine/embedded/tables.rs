@@ -11,7 +11,7 @@ use super::{
     codec::Pack,
 };
 
-/// By name, as text: `format`, `forebay`, `session`, `fence`.
+/// By name, as text: `format`, `forebay`, `session`, `fence`, `paused:<buffer>`.
 pub(super) const META: TableDefinition<&str, &str> = TableDefinition::new("meta");
 
 /// By number: buffer, partition, fingerprint, id, born, frozen.
@@ -70,6 +70,15 @@ pub(super) fn write(transaction: &WriteTransaction, batch: &Batch, next: &mut u6
     }
     if !batch.holds.is_empty() {
         write_holds(transaction, batch)?;
+    }
+    if !batch.facts.is_empty() {
+        let mut facts = transaction.open_table(META)?;
+        for (name, value) in &batch.facts {
+            match value {
+                Some(value) => drop(facts.insert(&**name, &**value)?),
+                None => drop(facts.remove(&**name)?),
+            }
+        }
     }
     if !batch.riders.is_empty() {
         write_riders(transaction, &batch.riders, next)?;

@@ -170,6 +170,22 @@ impl Redis {
         Ok(BufferParts { found, failure: None })
     }
 
+    pub(crate) async fn buffer_paused(&self, buffer: &Name, pause: Option<bool>) -> Result<bool> {
+        let key = self.keys.buffer_paused(buffer);
+        let Some(pause) = pause else {
+            let mut command = redis::cmd("EXISTS");
+            command.arg(key);
+            return Ok(self.host.query(&command).await? == Value::Int(1));
+        };
+        let mut command = redis::cmd(if pause { "SET" } else { "DEL" });
+        command.arg(key);
+        if pause {
+            command.arg(self.host.clock().now().as_micros());
+        }
+        self.host.query(&command).await?;
+        Ok(pause)
+    }
+
     fn partition(&self, part: &BufferPart) -> Partition {
         let told = Mutex::default();
         Partition { host: self.host.clone(), keys: self.keys.clone(), part: part.clone(), told }

@@ -12,7 +12,6 @@ mod handshake;
 mod inbox;
 mod keys;
 mod kv;
-mod lease;
 mod limit;
 mod lock;
 mod plan;

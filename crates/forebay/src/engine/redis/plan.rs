@@ -148,7 +148,8 @@ impl Plan {
     pub(super) fn calls(&self, batch: &Gathered, start: impl Fn(Script, usize, usize) -> Call) -> Vec<Call> {
         let write = |planned: &Planned| {
             let script = match &planned.kind {
-                Kind::Runs(rule) => Script::take(rule),
+                Kind::Runs(Rule::FixedWindow(_)) => Script::TakeWindow,
+                Kind::Runs(Rule::TokenBucket(_)) => Script::TakeTokens,
                 Kind::Whole(_) => Script::TakeAll,
             };
             let bytes =
