@@ -65,6 +65,15 @@ pub(crate) fn all() -> Vec<Cell> {
         per_second("limit in this process, 10 000 keys", &["forebay memory:"], |load| {
             one(takes_in_memory(load))
         }),
+        per_second("buffer add, 10 000 rows, one Redis", &["forebay sum"], |load| one(adds(load, 10_000))),
+        per_second("buffer add, 10 000 rows, one Redis", &["redis-rs HINCRBY"], |load| {
+            one(hincrbys(load, 10_000))
+        }),
+        per_second("buffer add, 100 rows, one Redis", &["forebay sum"], |load| one(adds(load, 100))),
+        per_second("buffer add, 100 rows, one Redis", &["redis-rs HINCRBY"], |load| one(hincrbys(load, 100))),
+        per_second("series add, 10 000 keys, one Redis", &["forebay 4 resolutions"], |load| {
+            one(points(load))
+        }),
         per_second("event: limit + series + buffer", &["forebay memory:"], |load| {
             one(events(load, "memory:".into()))
         }),
@@ -119,6 +128,43 @@ async fn incrs(load: Load, keys: usize) -> Result<f64> {
         async move {
             let count: i64 = redis::cmd("INCR").arg(&*key).query_async(&mut connection).await?;
             Ok(count > 0)
+        }
+    })
+    .await
+}
+
+async fn adds(load: Load, rows: usize) -> Result<f64> {
+    let buffer = open(&load.redis).await?.buffer(Buffer::new("adds").key("id").sum("hits"))?;
+    together(&load, rows, move |key| {
+        let buffer = buffer.clone();
+        async move {
+            buffer.row(&*key).add("hits", 1).await?;
+            Ok(true)
+        }
+    })
+    .await
+}
+
+async fn hincrbys(load: Load, rows: usize) -> Result<f64> {
+    let connection = redis::Client::open(load.redis.as_str())?.get_multiplexed_async_connection().await?;
+    together(&load, rows, move |key| {
+        let mut connection = connection.clone();
+        async move {
+            let sum: i64 =
+                redis::cmd("HINCRBY").arg("plain").arg(&*key).arg(1).query_async(&mut connection).await?;
+            Ok(sum > 0)
+        }
+    })
+    .await
+}
+
+async fn points(load: Load) -> Result<f64> {
+    let series = open(&load.redis).await?.series("points")?;
+    together(&load, 10_000, move |key| {
+        let series = series.clone();
+        async move {
+            series.add(&*key, 1).await?;
+            Ok(true)
         }
     })
     .await
