@@ -3,15 +3,20 @@
 use super::fresh;
 use crate::{
     bay::Forebay,
-    cluster::{Fate, Ticket},
+    cluster::{Fate, Map, Ticket},
     error::{ErrorKind, Retry},
-    time::{days, secs},
+    time::{days, mins, secs},
 };
+
+/// A map that waits for a busy machine.
+fn a_map(bay: &Forebay) -> Map {
+    bay.cluster().map().deadline(mins(1))
+}
 
 /// Nydus files answers under a hash of the command: three times `incr a` in one map all answer 3.
 pub(super) async fn the_same_command_twice_is_two_commands(bay: Forebay) {
     let key = fresh("map").to_string();
-    let mut map = bay.cluster().map();
+    let mut map = a_map(&bay);
     let tickets = [(); 3].map(|()| map.incr(&key, 1));
     let answers = map.run().await;
     assert_eq!(tickets.map(|ticket| answers.get(ticket).unwrap()), [1, 2, 3]);
@@ -22,7 +27,7 @@ pub(super) async fn the_same_command_twice_is_two_commands(bay: Forebay) {
 pub(super) async fn one_bad_command_costs_only_its_own_ticket(bay: Forebay) {
     let name = fresh("map");
     let key = |what: &str| format!("{{{name}}}:{what}");
-    let mut map = bay.cluster().map();
+    let mut map = a_map(&bay);
     let before = map.incr(key("a"), 1);
     let set = map.set(key("text"), "not a number");
     let bad = map.incr(key("text"), 1);
@@ -49,12 +54,12 @@ pub(super) async fn one_bad_command_costs_only_its_own_ticket(bay: Forebay) {
 pub(super) async fn tickets_keep_their_order(bay: Forebay) {
     let name = fresh("map");
     let keys: Vec<String> = (0..2_000).map(|i| format!("{name}:{i}")).collect();
-    let mut map = bay.cluster().map();
+    let mut map = a_map(&bay);
     for (i, key) in keys.iter().enumerate() {
         map.set(key, i);
     }
     assert!(map.run().await.is_complete());
-    let mut map = bay.cluster().map();
+    let mut map = a_map(&bay);
     let gets: Vec<Ticket<Option<usize>>> = keys.iter().map(|key| map.get(key)).collect();
     let answers = map.run().await;
     for (i, get) in gets.into_iter().enumerate() {
@@ -67,7 +72,7 @@ pub(super) async fn values_come_back_as_they_went(bay: Forebay) {
     let every_byte: Vec<u8> = (0..=255).cycle().take(3_000_000).collect();
     for value in [&b""[..], b"0", b"\r\n$-1\r\n", &every_byte] {
         let key = [fresh("map").as_str().as_bytes(), value.get(..9).unwrap_or_default()].concat();
-        let mut map = bay.cluster().map();
+        let mut map = a_map(&bay);
         let nothing = map.get::<Option<Vec<u8>>>(&key);
         map.set(&key, value);
         let set = map.get::<Vec<u8>>(&key);
@@ -82,7 +87,7 @@ pub(super) async fn values_come_back_as_they_went(bay: Forebay) {
 
 pub(super) async fn an_integer_counts_to_its_bounds(bay: Forebay) {
     let key = fresh("map").to_string();
-    let mut map = bay.cluster().map();
+    let mut map = a_map(&bay);
     let most = map.incr(&key, i64::MAX);
     let beyond = map.incr(&key, 1);
     let back = map.incr(&key, i64::MIN);
@@ -96,7 +101,7 @@ pub(super) async fn an_integer_counts_to_its_bounds(bay: Forebay) {
 
 pub(super) async fn a_ttl_of_zero_removes_at_once(bay: Forebay) {
     let key = fresh("map").to_string();
-    let mut map = bay.cluster().map();
+    let mut map = a_map(&bay);
     let missing = map.expire(&key, secs(10));
     map.set(&key, "x");
     let kept = map.expire(&key, days(36_500));
@@ -111,7 +116,7 @@ pub(super) async fn a_ttl_of_zero_removes_at_once(bay: Forebay) {
 
 pub(super) async fn a_ticket_of_another_map_has_no_answer(bay: Forebay) {
     let key = fresh("map").to_string();
-    let (mut one, mut two) = (bay.cluster().map(), bay.cluster().map());
+    let (mut one, mut two) = (a_map(&bay), a_map(&bay));
     let ticket = one.incr(&key, 1);
     let _ = two.incr(&key, 1);
     let answers = two.run().await;
