@@ -187,6 +187,27 @@ const MISTAKES: &[(&str, &str)] = &[
     ("[limits.hits]\nrate = \"20/1min\"", r#"forebay.toml:2: limits.hits.rate: rate "20/1min": "#),
     ("[limits.hits]\nrate = 20", "forebay.toml:2: limits.hits.rate: an integer, where a string is accepted"),
     ("[limits.hits]", r#"forebay.toml:1: limits.hits: lacks rate, such as rate = "20/1m""#),
+    ("[limits.jobs]\nkind = \"concurrency\"", "forebay.toml:1: limits.jobs: lacks max, such as max = 10"),
+    (
+        "[limits.jobs]\nkind = \"concurrency\"\nmax = 0",
+        "forebay.toml:3: limits.jobs.max: 0 is outside 1 to 16384",
+    ),
+    (
+        "[limits.jobs]\nkind = \"concurrency\"\nmax = 1\nttl = \"1ms\"",
+        "forebay.toml:1: limits.jobs: limit jobs: ttl 1ms: 100 ms to 24 h",
+    ),
+    (
+        "[limits.jobs]\nkind = \"concurrency\"\nmax = 1\nrate = \"1/1s\"",
+        "forebay.toml:4: limits.jobs.rate: a limit with kind = \"concurrency\" has none",
+    ),
+    (
+        "[limits.hits]\nrate = \"20/1m\"\nttl = \"1s\"",
+        "forebay.toml:3: limits.hits.ttl: only a limit with kind = \"concurrency\" has one",
+    ),
+    (
+        "[limits.jobs]\nkind = \"concurrency\"\nmax = 1\n[events.hit]\nlimit = \"jobs\"",
+        "forebay.toml:5: events.hit.limit: limit jobs lends leases",
+    ),
     ("[limits.Hits]\nrate = \"20/1m\"", r#"forebay.toml:1: limits.Hits: name "Hits": "#),
     (
         "[limits.hits]\nrate = \"20/1m\"\nkind = \"fixed\"",
@@ -194,7 +215,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "[limits.hits]\nrate = \"20/1m\"\nkind = \"fixed-window\"\nburst = 40",
-        "forebay.toml:1: limits.hits: limit hits: a fixed window has no burst",
+        "forebay.toml:1: limits.hits: limit hits: a fixed-window has no burst",
     ),
     (
         "[series.hits]\nresolutions = [\"10s/1d\",\n  \"7s/1d\"]",

@@ -24,6 +24,10 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Databases
+//! [`Sqlite`], [`Postgres`] and [`MySql`] (which is MariaDB as well) have the same methods and do the same: the same
+//! random batches come to the same rows in all three, and in a model. Each says which column types it takes.
+//!
 //! # Tables
 //! With [`Migrate::Yes`] a sink creates what is missing: the buffer's table, `forebay_ledger` and
 //! `forebay_dead_letters`. It never alters a table that is there. A table of your own works as well; it needs the
@@ -33,27 +37,35 @@
 //! [`Missing`] says what becomes of a row that the table does not have.
 //!
 //! # Dead letters
-//! A row that the database refuses (a sum that would leave 64 bits, a constraint) does not hold up its batch: it is
+//! A row that the database refuses (a sum that would leave its column, a constraint) does not hold up its batch: it is
 //! written to `forebay_dead_letters` in the same transaction, with its key, its values and the reason, and the other
 //! rows are applied.
 //!
+//! # Errors
+//! [`SinkError::Transient`](forebay::sink::SinkError::Transient): the connection, a deadlock, a lock that was not had in
+//! time, a full disk, a server that shuts down or only reads. The batch is kept and comes again; whether it was applied
+//! all the same, the ledger knows. [`SinkError::Permanent`](forebay::sink::SinkError::Permanent): the tables do not fit.
+//!
 //! # Features
-//! One per database, none by default: `sqlite`.
+//! One per database, none by default: `sqlite`, `postgres`, `mysql`. The latter two speak TLS by rustls with ring, and
+//! trust the certificates of the system.
 
-#[cfg(feature = "sqlite")]
-mod catalogue;
-#[cfg(feature = "sqlite")]
-mod datetime;
-#[cfg(feature = "sqlite")]
-mod ddl;
-#[cfg(feature = "sqlite")]
-mod dead;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod common;
+#[cfg(feature = "mysql")]
+mod mysql;
 mod options;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod totals;
 
+#[cfg(feature = "mysql")]
+pub use mysql::MySql;
 pub use options::{Migrate, Missing, Options};
+#[cfg(feature = "postgres")]
+pub use postgres::Postgres;
 #[cfg(feature = "sqlite")]
 pub use sqlite::Sqlite;
 pub use totals::Totals;

@@ -11,7 +11,8 @@ pub enum Missing {
     /// It is inserted: an upsert. Default for a table that Forebay created.
     ///
     /// The key needs a primary key or unique index of exactly its columns, and every other column of the table must
-    /// be nullable or have a default.
+    /// be nullable or have a default. An upsert draws a number for each of its rows, also for those that are there:
+    /// beside a key of its own, a column that counts up needs 64 bits.
     Insert,
     /// It is left out, as a plain `UPDATE` does. Default for every other table: a counter belongs to a row that the
     /// application made, and a row that is gone stays gone.
@@ -72,7 +73,7 @@ impl Options {
         Self::default()
     }
 
-    /// Whether to create missing tables; default [`Migrate::Yes`] for SQLite.
+    /// Whether to create missing tables; default [`Migrate::Yes`] for SQLite, else [`Migrate::No`].
     pub fn migrate(mut self, migrate: Migrate) -> Self {
         self.migrate = Some(migrate);
         self

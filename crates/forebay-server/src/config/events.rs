@@ -6,6 +6,7 @@ use forebay::{
     Limit, Name, Series, Timestamp,
     buffer::{Column, ColumnType, KeyColumn, Merge, Schema, Value},
     event::Cell,
+    limit::Kind,
 };
 
 use super::{
@@ -56,10 +57,10 @@ fn declared<'a, T>(node: &Node<'_>, what: &str, known: &'a Declared<T>) -> Optio
 /// `"hits"`, or `{ name = "global", key = "*" }`.
 fn read_limit(node: &Node<'_>, limits: &Declared<Limit>) -> Option<LimitUse> {
     if node.is_text() {
-        return declared(node, "limit", limits).map(|(name, _)| LimitUse { name, key: None });
+        return rate_limit(node, limits).map(|name| LimitUse { name, key: None });
     }
     let mut fields = node.fields()?;
-    let name = fields.required("name", "\"global\"").and_then(|node| declared(&node, "limit", limits));
+    let name = fields.required("name", "\"global\"").and_then(|node| rate_limit(&node, limits));
     let key = fields.optional("key").and_then(|node| {
         let key = node.text()?;
         if !(1..=forebay::key::MAX_KEY).contains(&key.len()) {
@@ -72,7 +73,16 @@ fn read_limit(node: &Node<'_>, limits: &Declared<Limit>) -> Option<LimitUse> {
         Some(key)
     });
     fields.finish();
-    name.map(|(name, _)| LimitUse { name, key })
+    Some(LimitUse { name: name?, key })
+}
+
+/// A declared limit that a hit can be charged to.
+fn rate_limit(node: &Node<'_>, limits: &Declared<Limit>) -> Option<Name> {
+    let (name, limit) = declared(node, "limit", limits)?;
+    if limit.shape().0 == Kind::Concurrency {
+        node.mistake(format!("limit {name} lends leases, and a hit has no end at which to give one back"));
+    }
+    Some(name)
 }
 
 /// `"projects"`, or `{ name = "projects", row = { id = "$key" }, columns = { hits = "$n" } }`.

@@ -13,9 +13,10 @@ use super::{
     cluster::read_cluster,
     events::read_events,
     fields::{Document, Fields, Node},
+    limits::read_limits,
     mistake::{Mistake, Mistakes},
     model::{Config, Origin, Store},
-    primitives::{Declared, read_buffers, read_limits, read_series},
+    primitives::{Declared, read_buffers, read_series},
     secret::Url,
     tokens::{read_tokens, token_of_environment},
 };

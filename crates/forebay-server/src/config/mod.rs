@@ -7,6 +7,7 @@
 mod cluster;
 mod events;
 mod fields;
+mod limits;
 mod load;
 mod mistake;
 mod model;

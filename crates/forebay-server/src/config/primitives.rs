@@ -1,11 +1,10 @@
-//! Reading `[limits]`, `[series]` and `[buffers]`.
+//! Reading `[series]` and `[buffers]`.
 
 use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
 use forebay::{
-    Buffer, Limit, Name, Series,
+    Buffer, Name, Series,
     buffer::{Bounds, ColumnType, Merge},
-    limit::{Kind, OnError},
     series::Resolution,
     time::{days, hours, millis, secs},
 };
@@ -15,36 +14,12 @@ use super::{
     fields::{Fields, Node},
     model::BufferConfig,
 };
-use crate::text::{Rate, Span, quoted};
+use crate::text::{Span, quoted};
 
 /// What a section declares. `None` is a definition with mistakes: its name is known all the same.
 pub(super) type Declared<T> = BTreeMap<Name, Option<T>>;
 
 const DEFAULT_FLUSH: Duration = secs(10);
-
-pub(super) fn read_limits(top: &mut Fields<'_>) -> Declared<Limit> {
-    section(top, "limits", |name, node| {
-        let mut fields = node.fields()?;
-        let rate = fields.required("rate", "\"20/1m\"").and_then(|node| node.parse::<Rate>());
-        let kinds = [("fixed-window", Kind::FixedWindow), ("token-bucket", Kind::TokenBucket)];
-        let on_errors = [("open", OnError::Open), ("closed", OnError::Closed), ("local", OnError::Local)];
-        let kind = fields.optional("kind").and_then(|node| node.choice("kind", &kinds));
-        let burst = fields.optional("burst").and_then(|node| node.number(1..=1 << 50));
-        let phase = fields.optional("phase").and_then(|node| node.parse::<Span>());
-        let on_error = fields.optional("on_error").and_then(|node| node.choice("on_error", &on_errors));
-        let deadline = fields.optional("deadline").and_then(|node| node.parse::<Span>());
-        let rate = rate?;
-        let mut limit = Limit::new(name.as_str(), rate.quota.get(), rate.window);
-        limit = kind.into_iter().fold(limit, Limit::kind);
-        limit = burst.into_iter().fold(limit, Limit::burst);
-        limit = phase.into_iter().fold(limit, |limit, Span(phase)| limit.phase(phase));
-        limit = on_error.into_iter().fold(limit, Limit::on_error);
-        limit = deadline.into_iter().fold(limit, |limit, Span(deadline)| limit.deadline(deadline));
-        fields.accept(limit.check());
-        fields.finish();
-        Some(limit)
-    })
-}
 
 pub(super) fn read_series(top: &mut Fields<'_>) -> Declared<Series> {
     section(top, "series", |name, node| {
@@ -205,7 +180,7 @@ fn span_within(node: &Node<'_>, range: RangeInclusive<Duration>) -> Option<Durat
 }
 
 /// A table of tables, each under a name.
-fn section<T>(
+pub(super) fn section<T>(
     top: &mut Fields<'_>,
     section: &'static str,
     read: impl Fn(&Name, &Node<'_>) -> Option<T>,

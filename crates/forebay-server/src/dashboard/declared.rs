@@ -49,7 +49,7 @@ struct DeclaredLimit {
     quota: u64,
     /// Seconds that the quota is for.
     per: f64,
-    /// `fixed-window` or `token-bucket`.
+    /// `fixed-window`, `sliding-window`, `token-bucket`, or `concurrency`: `quota` leases of `per` seconds.
     kind: &'static str,
     /// How many may pass at once, where that was said.
     burst: Option<u64>,

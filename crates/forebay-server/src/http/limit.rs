@@ -1,4 +1,4 @@
-//! `/v1/limits`: take, look, give back, reset.
+//! `/v1/limits`: take, look, give back, reset. Leases are in `lease.rs`.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ pub(super) struct DecisionBody {
     remaining: u64,
     /// Seconds until nothing is used.
     reset_after: f64,
-    /// Seconds until a denied cost would be admitted; null if it was admitted, or nobody knows.
+    /// Seconds until a denied cost would be admitted; null if it was admitted, or nobody knows, as of leases.
     retry_after: Option<f64>,
     /// Who decided: `engine`, `deny_cache` or `fallback`.
     source: &'static str,
@@ -103,7 +103,10 @@ pub(super) fn denied(limit: &Name, decision: &Decision) -> Problem {
     let (used, quota) = (decision.used(), decision.limit());
     let detail = match decision.retry_after() {
         Some(span) => format!("limit {limit}: {used} of {quota} used; try again in {} s", seconds(span)),
-        None => format!("limit {limit}: denied without its store, which does not answer"),
+        None if decision.is_degraded() => {
+            format!("limit {limit}: denied without its store, which does not answer")
+        }
+        None => format!("limit {limit}: {used} of {quota} lent"),
     };
     Problem::new(StatusCode::TOO_MANY_REQUESTS, "limited", detail).retry_after(decision.retry_after())
 }

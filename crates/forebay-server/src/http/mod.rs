@@ -15,6 +15,7 @@ mod buffer;
 mod cluster;
 mod event;
 pub mod fields;
+mod lease;
 mod limit;
 pub mod listen;
 pub mod lock;
@@ -70,6 +71,7 @@ fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::with_openapi(openapi::frame())
         .merge(event::routes())
         .merge(limit::routes())
+        .merge(lease::routes())
         .merge(series::routes())
         .merge(buffer::routes())
         .merge(lock::routes())

@@ -114,3 +114,34 @@ fn what_cannot_be_taken_is_refused() {
     }
     assert_eq!(client.get("/v1/limits/hits?key=k").expect(200)["used"], 0);
 }
+
+#[test]
+fn leases_are_lent_extended_and_given_back() {
+    let server =
+        Server::with(|example| example + "\n[limits.jobs]\nkind = \"concurrency\"\nmax = 1\nttl = \"1h\"\n");
+    let client = server.client();
+    let lent = client.post("/v1/limits/jobs/leases", r#"{"key":"k/ey"}"#).expect(201);
+    assert_eq!((&lent["allowed"], &lent["used"], &lent["remaining"]), (&json!(true), &json!(1), &json!(0)));
+    let seconds = |body: &serde_json::Value| body["expires_in"].as_f64().expect("seconds");
+    assert!(seconds(&lent) > 3_500.0 && seconds(&lent) < 3_600.0, "{lent}");
+    let denied = client.post("/v1/limits/jobs/leases", r#"{"key":"k/ey"}"#);
+    assert!(denied.problem(429).contains("1 of 1 lent"));
+    let first_end = denied.json()["first_end"].as_f64().expect("seconds");
+    assert!(first_end > 3_500.0 && first_end <= 3_600.0, "{first_end}");
+    assert_eq!(denied.json()["retry_after"], json!(null));
+
+    let lease = format!("/v1/limits/jobs/leases/{}", lent["lease"].as_str().expect("a text"));
+    assert!(seconds(&client.request("PUT", &lease, b"").expect(200)) > 3_500.0);
+    assert_eq!(client.get("/v1/limits/jobs?key=k/ey").expect(200)["used"], 1);
+    assert_eq!(client.delete(&lease).status, 204);
+    assert!(client.delete(&lease).problem(409).contains("has ended"));
+    client.request("PUT", &lease, b"").problem(409);
+    client.post("/v1/limits/jobs/leases", r#"{"key":"k/ey"}"#).expect(201);
+
+    assert!(
+        client.request("PUT", "/v1/limits/jobs/leases/42", b"").problem(404).contains("what was granted")
+    );
+    let mixed_up = client.post("/v1/limits/jobs", r#"{"key":"k"}"#).problem(422);
+    assert!(mixed_up.contains("it lends leases"), "{mixed_up}");
+    client.post("/v1/limits/hits/leases", r#"{"key":"k"}"#).problem(422);
+}

@@ -5,32 +5,26 @@ use std::collections::BTreeMap;
 use forebay::buffer::Schema;
 use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
 
-use super::{ddl::OWN_TABLES, plan::Plan};
-use crate::{
-    catalogue::{Table, TableColumn},
-    ddl::MARK,
+use super::{ddl::SQLITE, form::Form};
+use crate::common::{
+    catalogue::{Fill, Found, Table, TableColumn},
+    ddl::{MARK, OWN_TABLES, bare},
+    plan::Plan,
 };
-
-/// What was found in a database for a buffer.
-#[derive(Debug)]
-pub(super) struct Found {
-    /// The buffer's table.
-    pub(super) table: Option<Table>,
-    /// The names of the tables that are not there: the buffer's, Forebay's own.
-    pub(super) lacking: Vec<String>,
-}
 
 /// Looks for a buffer's table, and for Forebay's own.
 pub(super) async fn find(connection: &mut SqliteConnection, schema: &Schema) -> sqlx::Result<Found> {
     let mut lacking = vec![];
-    let name = schema.table.rsplit('.').next().unwrap_or(&schema.table);
+    let (name, place) = (bare(schema), SQLITE.place("main"));
     let mut table = None;
     match definition(connection, name).await? {
         None => lacking.push(name.to_owned()),
         Some(sql) => {
             let columns = columns(connection, name).await?;
             let unique = unique(connection, name).await?;
-            table = Some(Table { columns, unique, migrated: sql.contains(MARK) });
+            let qualified = format!("{place}{}", SQLITE.quoted(name));
+            let migrated = sql.contains(MARK);
+            table = Some(Table { name: qualified, place: place.clone(), columns, unique, migrated });
         }
     }
     for own in OWN_TABLES {
@@ -38,7 +32,7 @@ pub(super) async fn find(connection: &mut SqliteConnection, schema: &Schema) -> 
             lacking.push(own.to_owned());
         }
     }
-    Ok(Found { table, lacking })
+    Ok(Found { table, place, lacking })
 }
 
 /// The statement that created a table, comments and all.
@@ -67,9 +61,9 @@ async fn columns(connection: &mut SqliteConnection, name: &str) -> sqlx::Result<
             Ok(TableColumn {
                 name: row.try_get(0)?,
                 declared: row.try_get(1)?,
+                collation: None,
                 not_null: row.try_get(2)?,
-                filled: row.try_get::<bool, _>(3)? || row.try_get::<bool, _>(5)?,
-                generated: row.try_get(4)?,
+                fill: Fill::of(row.try_get(3)?, row.try_get(5)?, row.try_get(4)?),
             })
         })
         .collect()
@@ -97,7 +91,7 @@ async fn unique(connection: &mut SqliteConnection, name: &str) -> sqlx::Result<V
 /// Looks at the first value among some rows, not at the whole table.
 pub(super) async fn odd_column(
     connection: &mut SqliteConnection,
-    plan: &Plan,
+    plan: &Plan<Form>,
 ) -> sqlx::Result<Option<String>> {
     let keys = plan.keys.iter().map(|key| (&key.name, key.form));
     for (name, form) in keys.chain(plan.columns.iter().map(|column| (&column.name, column.form))) {

@@ -2,23 +2,28 @@
 
 use forebay::buffer::{ColumnType, Schema};
 
-use crate::ddl::Dialect;
+use crate::common::ddl::Dialect;
 
 pub(super) const SQLITE: Dialect = Dialect {
     quote: '"',
-    type_name,
+    type_name: |column_type, _, _| type_name(column_type).into(),
+    constraint: |_| String::new(),
     table_options,
-    // The index lets old rows be pruned without reading the rest.
-    own_tables: &[
-        r#"CREATE TABLE IF NOT EXISTS "forebay_ledger" (
+    // All of them are in the main database.
+    own_tables: |_| OWN_TABLES.map(str::to_owned).to_vec(),
+};
+
+/// The index lets old rows be pruned without reading the rest.
+const OWN_TABLES: [&str; 3] = [
+    r#"CREATE TABLE IF NOT EXISTS "forebay_ledger" (
     "gen" TEXT NOT NULL PRIMARY KEY,
     "buffer" TEXT NOT NULL,
     "partition" INTEGER NOT NULL,
     "rows" INTEGER NOT NULL,
     "applied_at" DATETIME NOT NULL
 ) WITHOUT ROWID"#,
-        r#"CREATE INDEX IF NOT EXISTS "forebay_ledger_applied_at" ON "forebay_ledger" ("applied_at")"#,
-        r#"CREATE TABLE IF NOT EXISTS "forebay_dead_letters" (
+    r#"CREATE INDEX IF NOT EXISTS "forebay_ledger_applied_at" ON "forebay_ledger" ("applied_at")"#,
+    r#"CREATE TABLE IF NOT EXISTS "forebay_dead_letters" (
     "id" INTEGER PRIMARY KEY,
     "gen" TEXT NOT NULL,
     "buffer" TEXT NOT NULL,
@@ -27,11 +32,7 @@ pub(super) const SQLITE: Dialect = Dialect {
     "error" TEXT NOT NULL,
     "at" DATETIME NOT NULL
 )"#,
-    ],
-};
-
-/// The names of the tables above.
-pub(super) const OWN_TABLES: [&str; 2] = ["forebay_ledger", "forebay_dead_letters"];
+];
 
 /// `DATETIME` is what Django, Rails and SQLAlchemy declare, so their introspection finds a date.
 fn type_name(column_type: ColumnType) -> &'static str {

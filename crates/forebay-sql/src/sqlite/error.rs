@@ -1,17 +1,6 @@
 //! What SQLite's errors mean for a batch.
 
-use forebay::{Error, ErrorKind, sink::SinkError};
-
-/// What to do about an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
-    /// Try again later: somebody else writes, the disk is full.
-    Transient,
-    /// A row is to blame.
-    Data,
-    /// The table, the file or this crate is.
-    Permanent,
-}
+use crate::common::error::{Class, message};
 
 pub(super) fn classify(error: &sqlx::Error) -> Class {
     match error {
@@ -43,34 +32,11 @@ fn of_code(code: i32, message: &str) -> Class {
 
 /// Why a row was refused, for its dead letter.
 pub(super) fn reason(error: &sqlx::Error) -> String {
-    match database_message(error).as_str() {
+    match message(error).as_str() {
         "integer overflow" => {
             "a sum would leave 64 bits, or the row of the table holds no integer to add to".into()
         }
         other => other.to_owned(),
-    }
-}
-
-/// An error of the database while `doing` something.
-///
-/// Its text is in the message, and it is not kept as the source as well: logs show messages.
-pub(super) fn failed(doing: &str, error: &sqlx::Error) -> SinkError {
-    let message = format!("{doing}: {}", database_message(error));
-    match classify(error) {
-        Class::Transient => SinkError::Transient(Error::new(ErrorKind::Unavailable, message)),
-        Class::Data | Class::Permanent => refused(message),
-    }
-}
-
-/// What no retry mends.
-pub(super) fn refused(message: impl Into<String>) -> SinkError {
-    SinkError::Permanent(Error::new(ErrorKind::Configuration, message))
-}
-
-fn database_message(error: &sqlx::Error) -> String {
-    match error {
-        sqlx::Error::Database(database) => database.message().to_owned(),
-        other => other.to_string(),
     }
 }
 

@@ -4,10 +4,7 @@ use forebay::{Timestamp, sink::Batch};
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
-use crate::datetime;
-
-/// How many entries one transaction prunes, so that flushes do not wait for long.
-pub(super) const PRUNE_AT_ONCE: u64 = 10_000;
+use crate::common::{datetime, ledger::PRUNE_AT_ONCE};
 
 /// Records the batch in the ledger; false if it is there.
 pub(super) async fn record(
@@ -38,7 +35,7 @@ pub(super) async fn prune(connection: &mut SqliteConnection, before: &str) -> sq
                ORDER BY "applied_at" LIMIT ?)"#,
     )
     .bind(before)
-    .bind(i64::try_from(PRUNE_AT_ONCE).unwrap_or(i64::MAX))
+    .bind(PRUNE_AT_ONCE)
     .execute(connection)
     .await?;
     Ok(pruned.rows_affected())
@@ -54,10 +51,4 @@ pub(super) async fn known(connection: &mut SqliteConnection, ids: &[Uuid]) -> sq
     .fetch_all(connection)
     .await?;
     Ok(ids.iter().copied().filter(|id| known.contains(&id.to_string())).collect())
-}
-
-/// When a batch had its first write: version 7 of UUIDs begins with the milliseconds since 1970.
-pub(super) fn born(id: Uuid) -> Option<Timestamp> {
-    let millis = i64::try_from(id.as_u128() >> 80).expect("48 bits");
-    (id.get_version_num() == 7).then(|| Timestamp::from_millis(millis))
 }

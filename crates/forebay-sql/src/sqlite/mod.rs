@@ -7,7 +7,6 @@ mod error;
 mod form;
 mod ledger;
 mod open;
-mod plan;
 mod sink;
 mod statement;
 mod survey;

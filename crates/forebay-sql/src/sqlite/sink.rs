@@ -1,34 +1,33 @@
 //! The sink.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{fmt, sync::Arc};
 
 use forebay::{
-    Error, ErrorKind, Timestamp,
     buffer::{RowKey, Schema, Value},
     sink::{Applied, Batch, BoxFuture, Sink, SinkError, Snapshot},
-    time::hours,
 };
 use sqlx::{AssertSqlSafe, Connection as _, SqlitePool, sqlite::SqliteRow};
 use uuid::Uuid;
 
 use super::{
-    apply,
+    apply::{self, Applying},
     ddl::SQLITE,
-    error::{failed, refused},
+    error::classify,
+    form::Form,
     ledger,
     open::Database,
-    plan::Plan,
     statement,
 };
-use crate::{Options, datetime};
-
-/// How often the ledger is pruned, besides when a buffer is prepared.
-const PRUNE_EVERY: Duration = hours(1);
+use crate::{
+    Options,
+    common::{
+        datetime, error,
+        ledger::{PRUNE_AT_ONCE, check_age},
+        merge::merge,
+        plan::Plan,
+        state::State,
+    },
+};
 
 /// A SQLite database that buffers flush to.
 ///
@@ -62,11 +61,7 @@ const PRUNE_EVERY: Duration = hours(1);
 #[derive(Clone)]
 pub struct Sqlite {
     pub(super) database: Arc<Database>,
-    pub(super) options: Arc<Options>,
-    /// What is known of the tables; the lock is held for a look-up.
-    plans: Arc<Mutex<HashMap<Box<str>, Arc<Plan>>>>,
-    /// When the ledger was last pruned, on the monotonic clock; the lock is held for a comparison.
-    pruned: Arc<Mutex<Option<Duration>>>,
+    pub(super) state: State<Form>,
 }
 
 impl Sqlite {
@@ -88,24 +83,18 @@ impl Sqlite {
     }
 
     fn new(database: Database) -> Self {
-        Self {
-            database: Arc::new(database),
-            options: Arc::default(),
-            plans: Arc::default(),
-            pruned: Arc::default(),
-        }
+        Self { database: Arc::new(database), state: State::new(Options::default()) }
     }
 
     /// A sink with the same connections and other options.
     #[must_use = "the sink it is called on keeps its options"]
     pub fn with(&self, options: Options) -> Self {
-        let database = self.database.clone();
-        Self { database, options: Arc::new(options), plans: Arc::default(), pruned: Arc::default() }
+        Self { database: self.database.clone(), state: State::new(options) }
     }
 
     /// The statements that create what a buffer needs, for who does so by hand.
     pub fn ddl(schema: &Schema) -> String {
-        SQLITE.script(schema)
+        SQLITE.script(schema, &SQLITE.named_place(schema))
     }
 
     /// Forgets the batches that were applied longer ago than the ledger's retention, except the newest 1 000: a clock
@@ -119,8 +108,7 @@ impl Sqlite {
     /// # Cancellation
     /// What was pruned so far stays so.
     pub async fn prune(&self) -> Result<u64, SinkError> {
-        let Some(before) = datetime::text(self.options.clock.now().minus(self.options.ledger_retention))
-        else {
+        let Some(before) = datetime::text(self.state.prune_before()) else {
             return Ok(0);
         };
         let pruning = |error| self.failed("pruning the ledger", &error);
@@ -129,7 +117,7 @@ impl Sqlite {
             let mut writer = self.database.writer().await.map_err(pruning)?;
             let rows = ledger::prune(&mut writer.connection, &before).await.map_err(pruning)?;
             pruned += rows;
-            if rows < ledger::PRUNE_AT_ONCE {
+            if rows < u64::from(PRUNE_AT_ONCE) {
                 return Ok(pruned);
             }
         }
@@ -137,66 +125,39 @@ impl Sqlite {
 
     /// Prunes if that is due. Its failure is nobody's answer: the next one does it.
     async fn prune_if_due(&self) {
-        let now = self.options.clock.monotonic();
-        {
-            let mut last = self.pruned.lock().unwrap_or_else(PoisonError::into_inner);
-            if last.is_some_and(|last| now < last + PRUNE_EVERY) {
-                return;
-            }
-            *last = Some(now);
+        if !self.state.prune_is_due() {
+            return;
         }
         if let Err(error) = self.prune().await {
             tracing::warn!(%error, "the ledger was not pruned");
         }
     }
 
-    pub(super) fn plans(&self) -> MutexGuard<'_, HashMap<Box<str>, Arc<Plan>>> {
-        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     async fn apply_batch(&self, batch: &Batch) -> Result<Applied, SinkError> {
         let plan = self.plan(&batch.schema).await?;
         let applied = self.commit(&plan, batch).await;
-        match &applied {
-            Ok(_) => self.prune_if_due().await,
-            // Somebody may mend the table; look again next time.
-            Err(SinkError::Permanent(_)) => drop(self.plans().remove(&batch.schema.fingerprint)),
-            Err(_) => {}
+        self.state.forget_after(&batch.schema, &applied);
+        if applied.is_ok() {
+            self.prune_if_due().await;
         }
         applied
     }
 
-    async fn commit(&self, plan: &Plan, batch: &Batch) -> Result<Applied, SinkError> {
+    async fn commit(&self, plan: &Plan<Form>, batch: &Batch) -> Result<Applied, SinkError> {
         let writing = |error| self.failed(&format!("writing into table {}", batch.schema.table), &error);
         let mut writer = self.database.writer().await.map_err(writing)?;
-        let now = self.options.clock.now();
+        let now = self.state.options.clock.now();
         // Immediate: it waits for other writers now, with nothing done yet.
         let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await.map_err(writing)?;
         if !ledger::record(&mut transaction, batch, now).await.map_err(writing)? {
             transaction.rollback().await.map_err(writing)?;
             return Ok(Applied::Before);
         }
-        self.check_age(batch.id, now)?;
-        let applied = apply::merge(&mut transaction, plan, batch, now).await.map_err(writing)?;
+        check_age(&self.name(), batch.id, now, self.state.options.ledger_retention)?;
+        let mut applying = Applying { connection: &mut transaction, now };
+        let applied = merge(&mut applying, plan, batch).await.map_err(writing)?;
         transaction.commit().await.map_err(writing)?;
         Ok(applied)
-    }
-
-    /// The ledger does not have the batch: because it was never applied, or because that was so long ago that the
-    /// entry is gone?
-    fn check_age(&self, id: Uuid, now: Timestamp) -> Result<(), SinkError> {
-        let retention = self.options.ledger_retention;
-        match ledger::born(id) {
-            Some(born) if now.since(born) > retention => Err(SinkError::Permanent(Error::new(
-                ErrorKind::OutOfRange,
-                format!(
-                    "SQLite {}: the batch was begun at {born}, and the ledger remembers {retention:?} only, so it may \
-                     have been applied before",
-                    self.database.name
-                ),
-            ))),
-            _ => Ok(()),
-        }
     }
 
     async fn read_row(&self, schema: &Schema, row: &RowKey, ids: &[Uuid]) -> Result<Snapshot, SinkError> {
@@ -227,12 +188,17 @@ impl Sqlite {
         sqlx::query(r#"SELECT count(*) FROM "sqlite_schema""#).execute(&mut *reader).await.map(|_| ())
     }
 
+    /// For messages.
+    fn name(&self) -> String {
+        format!("SQLite {}", self.database.name)
+    }
+
     pub(super) fn failed(&self, doing: &str, error: &sqlx::Error) -> SinkError {
-        failed(&format!("SQLite {}: {doing}", self.database.name), error)
+        error::failed(&format!("{}: {doing}", self.name()), classify(error), error)
     }
 
     pub(super) fn refused(&self, why: &str) -> SinkError {
-        refused(format!("SQLite {}: {why}", self.database.name))
+        error::refused(format!("{}: {why}", self.name()))
     }
 }
 
@@ -240,7 +206,7 @@ impl fmt::Debug for Sqlite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sqlite")
             .field("database", &self.database.name)
-            .field("options", &self.options)
+            .field("options", &self.state.options)
             .finish_non_exhaustive()
     }
 }
@@ -267,10 +233,6 @@ impl Sink for Sqlite {
         Box::pin(self.read_row(schema, row, ids))
     }
 
-    fn ledger_retention(&self) -> Option<Duration> {
-        Some(self.options.ledger_retention)
-    }
-
     fn ping(&self) -> BoxFuture<'_, Result<(), SinkError>> {
         Box::pin(async {
             self.ping_file().await.map_err(|error| self.failed("asking whether it answers", &error))
@@ -278,7 +240,7 @@ impl Sink for Sqlite {
     }
 }
 
-fn decode(plan: &Plan, row: &SqliteRow) -> Result<Box<[Option<Value>]>, String> {
+fn decode(plan: &Plan<Form>, row: &SqliteRow) -> Result<Box<[Option<Value>]>, String> {
     let columns = plan.columns.iter().enumerate();
     columns
         .map(|(i, column)| column.form.decode(row, i).map_err(|why| format!("column {}: {why}", column.name)))

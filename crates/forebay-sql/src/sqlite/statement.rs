@@ -5,34 +5,41 @@
 
 use forebay::buffer::Merge;
 
-use super::{
-    form::Form,
-    plan::{Plan, Target, Written},
+use super::form::Form;
+use crate::common::{
+    merge::How,
+    plan::{self, Written},
 };
 
+type Plan = plan::Plan<Form>;
+type Target = plan::Target<Form>;
+type Assigned<'a> = plan::Assigned<'a, Form>;
+
+/// Merges so many rows.
+pub(super) fn merge(plan: &Plan, how: How, rows: usize) -> String {
+    if how.insert { upsert(plan, how.written, rows) } else { update(plan, how.written, rows) }
+}
+
 /// Inserts rows, and merges those whose key is there.
-pub(super) fn upsert(plan: &Plan, written: Written, rows: usize) -> String {
+fn upsert(plan: &Plan, written: Written, rows: usize) -> String {
     let keys: Vec<&str> = plan.keys.iter().map(|key| &*key.name).collect();
     let columns: Vec<&str> = keys.iter().copied().chain(plan.written(written).map(|c| &*c.name)).collect();
-    let merged = plan.written(written).map(|column| assignment(column, &format!("excluded.{}", column.name)));
+    let assigned = plan.assigned(written, |_, column| format!("excluded.{}", column.name));
     format!(
         "INSERT INTO {} AS t ({}) VALUES {} ON CONFLICT ({}) DO UPDATE SET {}",
         plan.table,
         columns.join(", "),
         places(columns.len(), rows),
         keys.join(", "),
-        assignments(plan, merged),
+        assignments(plan, &assigned),
     )
 }
 
 /// Merges rows whose key is there; the others change nothing.
-pub(super) fn update(plan: &Plan, written: Written, rows: usize) -> String {
+fn update(plan: &Plan, written: Written, rows: usize) -> String {
     let width = plan.keys.len();
     let count = plan.written(written).count();
-    let merged = plan
-        .written(written)
-        .enumerate()
-        .map(|(i, column)| assignment(column, &format!("x.column{}", width + i + 1)));
+    let assigned = plan.assigned(written, |i, _| format!("x.column{}", width + i + 1));
     let matches: Vec<String> = plan
         .keys
         .iter()
@@ -42,7 +49,7 @@ pub(super) fn update(plan: &Plan, written: Written, rows: usize) -> String {
     format!(
         "UPDATE {} AS t SET {} FROM (VALUES {}) AS x WHERE {}",
         plan.table,
-        assignments(plan, merged),
+        assignments(plan, &assigned),
         places(width + count, rows),
         matches.join(" AND "),
     )
@@ -63,8 +70,9 @@ fn places(width: usize, rows: usize) -> String {
     vec![row; rows].join(",")
 }
 
-fn assignments(plan: &Plan, merged: impl Iterator<Item = String>) -> String {
-    let merged: Vec<String> = merged.collect();
+fn assignments(plan: &Plan, assigned: &[Assigned<'_>]) -> String {
+    let merged: Vec<String> =
+        assigned.iter().map(|assigned| format!("{} = {}", assigned.column.name, merged(assigned))).collect();
     if merged.is_empty() {
         // A row without values still counts as reached when it is there.
         return format!("{0} = t.{0}", plan.keys[0].name);
@@ -72,27 +80,31 @@ fn assignments(plan: &Plan, merged: impl Iterator<Item = String>) -> String {
     merged.join(", ")
 }
 
-fn assignment(column: &Target, new: &str) -> String {
-    format!("{} = {}", column.name, merged(column, new))
-}
-
 /// The merge of a column with a value that is not NULL. A NULL in the table counts as nothing.
-fn merged(column: &Target, new: &str) -> String {
+fn merged(Assigned { column, new, by }: &Assigned<'_>) -> String {
     let old = format!("t.{}", column.name);
-    match column.merge {
+    let pick = |wins: String| format!("CASE WHEN {wins} THEN {new} ELSE {old} END");
+    match (column.merge, by) {
         // SQLite makes a float of a sum that leaves 64 bits, and a number of any text. `abs` of the smallest integer
         // is an error: it is how an expression refuses a row. Adding `0 *` keeps it from being computed in advance.
-        Merge::Sum => format!(
+        (Merge::Sum, _) => format!(
             "CASE WHEN {old} IS NULL THEN {new} \
              WHEN typeof({old}) = 'integer' AND typeof({old} + {new}) = 'integer' THEN {old} + {new} \
              ELSE abs(-9223372036854775808 + 0 * {new}) END"
         ),
-        merge => {
-            let sign = if merge == Merge::Max { ">" } else { "<" };
-            let comparable = comparable(&old, column.form);
-            format!("CASE WHEN {old} IS NULL OR {new} {sign} {comparable} THEN {new} ELSE {old} END")
-        }
+        (Merge::Max, _) => pick(wins(column, ">", new)),
+        (Merge::Min, _) => pick(wins(column, "<", new)),
+        (Merge::Last, Some((by, version))) => pick(wins(by, ">", version)),
+        (Merge::First, Some((by, version))) => pick(wins(by, "<", version)),
+        // A value without its version is none: a schema takes no such write.
+        _ => old,
     }
+}
+
+/// Whether the new value of a column is `than` the old one, or the old one is NULL.
+fn wins(column: &Target, than: &str, new: &str) -> String {
+    let old = format!("t.{}", column.name);
+    format!("{old} IS NULL OR {new} {than} {}", comparable(&old, column.form))
 }
 
 /// What in the table compares with a value of ours: an application may have written RFC 3339, and a column may

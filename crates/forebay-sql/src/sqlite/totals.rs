@@ -6,8 +6,8 @@ use forebay::{
 };
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::{Sqlite, plan::Plan};
-use crate::Totals;
+use super::{Sqlite, form::Form};
+use crate::{Totals, common::plan::Plan};
 
 impl Sqlite {
     /// Counts the rows of a buffer's table and adds up its `sum` columns, in one snapshot: for checks and reports.
@@ -55,7 +55,7 @@ impl Sqlite {
     }
 }
 
-fn statement(plan: &Plan) -> String {
+fn statement(plan: &Plan<Form>) -> String {
     let mut wanted = vec!["count(*)".to_owned()];
     wanted.extend(plan.columns.iter().map(|column| match column.merge {
         // An empty table has a sum of NULL.

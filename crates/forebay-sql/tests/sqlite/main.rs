@@ -2,7 +2,6 @@
 
 mod applying;
 mod columns;
-mod differential;
 mod failures;
 mod ledger;
 mod support;

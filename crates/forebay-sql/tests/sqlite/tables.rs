@@ -87,7 +87,7 @@ async fn a_missing_column_is_refused_with_the_statement_that_adds_it() {
     let (sink, schema) = (file.sink().await, projects());
     let why = permanent(sink.prepare(&schema).await);
     let (_, mend) = why.split_once("add it with ").expect("a mend");
-    assert_eq!(mend, r#"ALTER TABLE "projects" ADD COLUMN "last_seen" DATETIME"#);
+    assert_eq!(mend, r#"ALTER TABLE "main"."projects" ADD COLUMN "last_seen" DATETIME"#);
     application.run(mend).await;
     sink.prepare(&schema).await.expect("mended");
 }

@@ -44,8 +44,8 @@ use self::{
     bell::Bell,
     embedded::Embedded,
     step::{
-        BufferPart, BufferParts, BufferStats, Claim, Claimed, Frozen, Generation, LockState, PendingRow,
-        Point, Rotate, SeriesPart, Span, Take, Taken, TakenAll,
+        BufferPart, BufferParts, BufferStats, Claim, Claimed, Frozen, Generation, LeaseStep, Leases,
+        LockState, PendingRow, Point, Rotate, SeriesPart, Span, Take, Taken, TakenAll,
     },
 };
 use crate::{
@@ -135,6 +135,11 @@ impl Engine {
     /// Forgets a key of a limit.
     pub(crate) async fn reset(&self, take: Take<'_>) -> Result<()> {
         on!(self, it => it.reset(take).await)
+    }
+
+    /// Lends, extends, takes back or looks, by the engine's clock. What has ended does not count.
+    pub(crate) async fn lease(&self, step: LeaseStep<'_>) -> Result<Leases> {
+        on!(self, it => it.lease(step).await)
     }
 
     // Buffers

@@ -45,6 +45,42 @@ pub(crate) struct TakenAll {
     pub states: Vec<State>,
 }
 
+/// What is done about the leases of one key of a concurrency limit. `id` tells leases apart; repeating a step changes
+/// nothing but the time at which the lease ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LeaseStep<'a> {
+    pub limit: &'a Name,
+    pub key: &'a str,
+    pub id: Uuid,
+    pub act: LeaseAct,
+}
+
+/// What a [`LeaseStep`] does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum LeaseAct {
+    /// Lends, if fewer than `most` are lent, for `ttl` from now; extends what is lent under the id already.
+    Take { most: u64, ttl: Duration },
+    /// Extends what stands to `ttl` from now.
+    Renew { ttl: Duration },
+    /// Gives back.
+    Release,
+    /// Only looks.
+    Look,
+}
+
+/// The leases of a key after a [`LeaseStep`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Leases {
+    /// Whether the lease stands; after a release, whether it stood until now.
+    pub held: bool,
+    /// How many stand.
+    pub number: u64,
+    /// Until the first of them ends, unless it is extended.
+    pub first_end: Option<Duration>,
+    /// Until the last of them ends.
+    pub last_end: Option<Duration>,
+}
+
 /// One of the partitions over which the rows of a buffer spread. All its keys share a hash tag.
 #[derive(Clone, Debug)]
 pub(crate) struct BufferPart {

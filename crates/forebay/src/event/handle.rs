@@ -9,9 +9,9 @@ use super::{
 use crate::{
     bay::Forebay,
     buffer::Row,
-    error::{Error, Result, Retry, out_of_range},
+    error::{Error, Result, Retry, invalid, out_of_range},
     key::{Name, check_key},
-    limit::{Charge, Decisions},
+    limit::{Charge, Decisions, Kind},
     series::{MAX_AHEAD, SeriesHandle},
     time::{Timestamp, When},
 };
@@ -141,6 +141,12 @@ struct Times {
 impl EventHandle {
     pub(crate) fn new(bay: Forebay, event: Event) -> Result<Self> {
         let name = Name::new(&event.name)?;
+        if let Some((limit, _)) = event.limits.iter().find(|(limit, _)| limit.kind() == Kind::Concurrency) {
+            return Err(invalid(format!(
+                "event {name}: limit {} lends leases, and a hit has no end at which to give one back",
+                limit.name()
+            )));
+        }
         for template in &event.buffers {
             template.check().map_err(|error| Error::new(error.kind(), format!("event {name}: {error}")))?;
         }

@@ -2,7 +2,7 @@
 
 use super::{
     Decision, LimitHandle, OnError,
-    handle::{in_time, is_outage},
+    handle::{decision, in_time, is_outage},
 };
 use crate::{
     bay::Forebay,
@@ -104,7 +104,7 @@ impl Forebay {
             in_time(self, deadline, first.limit.name(), step).await
         };
         match answer {
-            Ok(taken) => Ok(decisions(charges, &taken)),
+            Ok(taken) => Ok(decisions(takes, &taken)),
             Err(error) if is_outage(&error) => Box::pin(self.decide_without_store(charges, when)).await,
             Err(error) => Err(error),
         }
@@ -113,8 +113,9 @@ impl Forebay {
     async fn decide_without_store(&self, charges: &[Charge], when: When) -> Result<Decisions> {
         let local: Vec<Charge> =
             charges.iter().filter(|charge| charge.limit.on_error() == OnError::Local).cloned().collect();
-        let taken = self.fallback().take_all(&checked(&local)?, when).await?;
-        let mut locally = decisions(&local, &taken).limits.into_iter();
+        let takes = checked(&local)?;
+        let taken = self.fallback().take_all(&takes, when).await?;
+        let mut locally = decisions(&takes, &taken).limits.into_iter();
         let limits: Vec<Decision> = charges
             .iter()
             .map(|charge| match charge.limit.on_error() {
@@ -146,10 +147,10 @@ fn checked(charges: &[Charge]) -> Result<Vec<Take<'_>>> {
     charges.iter().map(|charge| charge.limit.checked(&charge.key, charge.cost)).collect()
 }
 
-fn decisions(charges: &[Charge], taken: &TakenAll) -> Decisions {
-    let limits = charges.iter().zip(&taken.states).map(|(charge, &state)| {
-        let fits = taken.allowed || charge.limit.room(state) >= charge.cost;
-        charge.limit.decision(charge.cost, Taken { allowed: fits, now: taken.now, state })
+fn decisions(takes: &[Take<'_>], taken: &TakenAll) -> Decisions {
+    let limits = takes.iter().zip(&taken.states).map(|(take, &state)| {
+        let fits = taken.allowed || take.rule.room(state) >= take.cost;
+        decision(&take.rule, take.cost, Taken { allowed: fits, now: taken.now, state })
     });
     let charged = taken.states.iter().map(|state| taken.allowed.then_some(state.0)).collect();
     Decisions { allowed: taken.allowed, limits: limits.collect(), charged }

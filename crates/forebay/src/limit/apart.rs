@@ -7,7 +7,10 @@
 
 use futures::future::join_all;
 
-use super::{Charge, Decision, Decisions, OnError, handle::in_time};
+use super::{
+    Charge, Decision, Decisions, OnError,
+    handle::{decision, in_time},
+};
 use crate::{
     bay::Forebay,
     engine::step::{Take, Taken},
@@ -77,22 +80,21 @@ impl Forebay {
     async fn look(&self, charge: &Charge, when: When) -> Decision {
         let Charge { limit, key, cost } = charge;
         let look = async {
-            let take = Take { cost: 0, ..limit.checked(key, *cost)? };
-            self.engine().take(take, when).await
+            let take = limit.checked(key, *cost)?;
+            let taken = self.engine().take(Take { cost: 0, ..take }, when).await?;
+            Ok(would_be(&take, taken))
         };
         match in_time(self, limit.deadline(), limit.name(), look).await {
-            Ok(taken) => charge.would_be(taken),
+            Ok(decision) => decision,
             Err(_) => Decision::without_store(limit.quota(), limit.on_error() != OnError::Closed),
         }
     }
 }
 
-impl Charge {
-    /// What a state that nothing was charged to says of this charge.
-    fn would_be(&self, taken: Taken) -> Decision {
-        let allowed = self.limit.room(taken.state) >= self.cost;
-        self.limit.decision(self.cost, Taken { allowed, ..taken })
-    }
+/// What a state that nothing was charged to says of this take.
+fn would_be(take: &Take<'_>, taken: Taken) -> Decision {
+    let allowed = take.rule.room(taken.state) >= take.cost;
+    decision(&take.rule, take.cost, Taken { allowed, ..taken })
 }
 
 /// What has been charged and may have to go back. Dropped, it goes back beside whatever follows: a caller that stops
@@ -133,7 +135,7 @@ async fn refund(bay: Forebay, charge: Charge, window: u64, when: When) -> Option
     let Charge { limit, key, cost } = &charge;
     let take = limit.checked(key, *cost).ok()?;
     match bay.engine().refund(take, Some(window), when).await {
-        Ok(taken) => Some(charge.would_be(taken)),
+        Ok(taken) => Some(would_be(&take, taken)),
         Err(error) => {
             tracing::debug!(limit = %limit.name(), %error, "a charge stays until its window ends");
             None

@@ -36,7 +36,7 @@ pub enum Decision {
         /// Until nothing is used any more.
         reset_after: Duration,
         /// Until this cost would be admitted, absent other callers: not before, and exactly then. Unknown when the
-        /// store did not answer.
+        /// store did not answer, and of leases, which are given back when their holders please.
         retry_after: Option<Duration>,
         /// Who decided.
         source: Source,
@@ -82,6 +82,17 @@ impl Decision {
                 let retry_after = Some(Duration::from_micros(rule.wait(state, now, cost)));
                 Self::Deny { used, limit, remaining, reset_after, retry_after, source, degraded }
             }
+        }
+    }
+
+    /// What a number of leases comes to.
+    pub(super) fn from_leases(limit: u64, used: u64, last_end: Option<Duration>, allowed: bool) -> Self {
+        let (remaining, reset_after) = (limit.saturating_sub(used), last_end.unwrap_or_default());
+        let (source, degraded) = (Source::Engine, false);
+        if allowed {
+            Self::Allow { used, limit, remaining, reset_after, source, degraded }
+        } else {
+            Self::Deny { used, limit, remaining, reset_after, retry_after: None, source, degraded }
         }
     }
 

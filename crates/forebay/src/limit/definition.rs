@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use super::rule::Rule;
+use super::{handle::Counts, lease::Slots, rule::Rule};
 use crate::{
-    error::{Result, invalid, out_of_range},
+    error::{Error, Result, invalid, out_of_range},
     key::Name,
     time::{days, hours, millis, mins, secs},
 };
+
+/// How many leases of one key there may be: they are looked through one by one.
+pub const MAX_LEASES: u64 = 16_384;
 
 /// How a limit counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -16,8 +19,15 @@ pub enum Kind {
     /// A quota per window of the clock. Cheap and easy to explain; two quotas may pass around a window's edge.
     #[default]
     FixedWindow,
+    /// A quota per any span of the window's length, as well as two counters can tell: what was taken in the window
+    /// before counts for the part that still overlaps, as if it had come evenly. Nearly the quota around a window's
+    /// edge, at the cost of a fixed window. The quota is 1 to 2^32 - 1.
+    SlidingWindow,
     /// A bucket that refills steadily. At most `burst + rate × t` pass in any span t.
     TokenBucket,
+    /// So many at the same time: leases, which are extended while they are used and end by themselves when their
+    /// holder dies. See [`LimitHandle::lease`](super::LimitHandle::lease).
+    Concurrency,
 }
 
 impl Kind {
@@ -25,7 +35,9 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::FixedWindow => "fixed-window",
+            Self::SlidingWindow => "sliding-window",
             Self::TokenBucket => "token-bucket",
+            Self::Concurrency => "concurrency",
         }
     }
 }
@@ -79,6 +91,12 @@ impl Limit {
         }
     }
 
+    /// `most` (1 to 16 384) at the same time, each for `ttl` (100 ms to 24 h) unless it is extended: for
+    /// [`LimitHandle::lease`](super::LimitHandle::lease).
+    pub fn concurrency(name: impl Into<String>, most: u64, ttl: Duration) -> Self {
+        Self::new(name, most, ttl).kind(Kind::Concurrency)
+    }
+
     /// `quota` per second.
     pub fn per_second(name: impl Into<String>, quota: u64) -> Self {
         Self::new(name, quota, secs(1))
@@ -111,7 +129,7 @@ impl Limit {
         self
     }
 
-    /// Where windows begin: this long after the multiples of their length since 1970.
+    /// Where fixed windows begin: this long after the multiples of their length since 1970.
     pub fn phase(mut self, phase: Duration) -> Self {
         self.phase = phase;
         self
@@ -129,7 +147,7 @@ impl Limit {
         self
     }
 
-    /// The quota, and the span that it is for.
+    /// The quota, and the span that it is for; how many leases, and their ttl.
     pub fn rate(&self) -> (u64, Duration) {
         (self.quota, self.per)
     }
@@ -146,26 +164,45 @@ impl Limit {
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a name that is none or options that do not go together,
     /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) for a number outside its range.
     pub fn check(&self) -> Result<()> {
-        Name::new(&self.name).and_then(|_| self.rule()).map(|_| ())
+        Name::new(&self.name).and_then(|_| self.counts()).map(|_| ())
     }
 
-    pub(super) fn rule(&self) -> Result<Rule> {
+    pub(super) fn counts(&self) -> Result<Counts> {
         let name = &self.name;
         if !(millis(1)..=mins(1)).contains(&self.deadline) {
             return Err(out_of_range(format!("limit {name}: deadline {:?}: 1 ms to 1 min", self.deadline)));
         }
-        match self.shape() {
-            (Kind::FixedWindow, None) => Rule::fixed_window(self.quota, self.per, self.phase),
-            (Kind::FixedWindow, Some(_)) => {
-                Err(invalid("a fixed window has no burst; only a token bucket does".to_owned()))
-            }
-            (Kind::TokenBucket, _) if !self.phase.is_zero() => {
-                Err(invalid("a token bucket has no phase; only a window does".to_owned()))
-            }
-            (Kind::TokenBucket, burst) => {
-                Rule::token_bucket(self.quota, self.per, burst.unwrap_or(self.quota))
-            }
+        let (kind, burst) = self.shape();
+        let describe = |error: Error| Error::new(error.kind(), format!("limit {name}: {error}"));
+        if burst.is_some() && kind != Kind::TokenBucket {
+            return Err(describe(invalid(format!(
+                "a {} has no burst; only a token-bucket does",
+                kind.as_str()
+            ))));
         }
-        .map_err(|error| crate::Error::new(error.kind(), format!("limit {name}: {error}")))
+        if !self.phase.is_zero() && kind != Kind::FixedWindow {
+            return Err(describe(invalid(format!(
+                "a {} has no phase; only a fixed-window does",
+                kind.as_str()
+            ))));
+        }
+        let rule = match kind {
+            Kind::Concurrency => return self.slots().map(Counts::Leases),
+            Kind::FixedWindow => Rule::fixed_window(self.quota, self.per, self.phase),
+            Kind::SlidingWindow => Rule::sliding_window(self.quota, self.per),
+            Kind::TokenBucket => Rule::token_bucket(self.quota, self.per, burst.unwrap_or(self.quota)),
+        };
+        rule.map(Counts::Rate).map_err(describe)
+    }
+
+    fn slots(&self) -> Result<Slots> {
+        let (name, most, ttl) = (&self.name, self.quota, self.per);
+        if !(1..=MAX_LEASES).contains(&most) {
+            return Err(out_of_range(format!("limit {name}: {most} leases: 1 to {MAX_LEASES} at a time")));
+        }
+        if !(millis(100)..=hours(24)).contains(&ttl) {
+            return Err(out_of_range(format!("limit {name}: ttl {ttl:?}: 100 ms to 24 h")));
+        }
+        Ok(Slots { most, ttl })
     }
 }

@@ -2,7 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Limit, OnError, decision::Decision, decision::Source, deny::DenyCache, rule::Rule};
+use super::{
+    Kind, Limit, OnError,
+    decision::{Decision, Source},
+    deny::DenyCache,
+    lease::{Slots, wrong_kind},
+    rule::Rule,
+};
 use crate::{
     bay::Forebay,
     engine::step::{Take, Taken},
@@ -22,20 +28,29 @@ pub struct LimitHandle(Arc<Inner>);
 struct Inner {
     bay: Forebay,
     name: Name,
-    rule: Rule,
+    counts: Counts,
     on_error: OnError,
     deadline: Duration,
     /// Not in front of the embedded engine, which answers as fast.
     denied: Option<DenyCache>,
 }
 
+/// What a limit counts.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Counts {
+    /// What passes in a time.
+    Rate(Rule),
+    /// What goes on at a time.
+    Leases(Slots),
+}
+
 impl LimitHandle {
     pub(crate) fn new(bay: Forebay, limit: &Limit) -> Result<Self> {
         let name = Name::new(&limit.name)?;
-        let rule = limit.rule()?;
+        let counts = limit.counts()?;
         let denied = (!bay.engine().is_in_process()).then(DenyCache::default);
         let (on_error, deadline) = (limit.on_error, limit.deadline);
-        Ok(Self(Arc::new(Inner { bay, name, rule, on_error, deadline, denied })))
+        Ok(Self(Arc::new(Inner { bay, name, counts, on_error, deadline, denied })))
     }
 
     /// Takes 1 for `key`, if it fits.
@@ -82,7 +97,7 @@ impl LimitHandle {
             return Ok(decision);
         }
         let decision = match self.ask(take, when).await {
-            Ok(taken) => self.decision(take.cost, taken),
+            Ok(taken) => decision(&take.rule, take.cost, taken),
             Err(error) => return self.without_store(take, when, error).await,
         };
         if let Some(denied) = denied {
@@ -99,10 +114,15 @@ impl LimitHandle {
     /// # Cost
     /// As [`take`](Self::take).
     pub async fn peek(&self, key: impl AsRef<str>) -> Result<Decision> {
+        if let Counts::Leases(slots) = self.0.counts {
+            return self.peek_leases(slots, self.checked_key(key.as_ref())?).await;
+        }
         let take = Take { cost: 0, ..self.checked(key.as_ref(), 1)? };
         let answer = self.ask(take, When::EngineClock).await;
         match answer {
-            Ok(taken) => Ok(self.decision(1, Taken { allowed: self.0.rule.room(taken.state) >= 1, ..taken })),
+            Ok(taken) => {
+                Ok(decision(&take.rule, 1, Taken { allowed: take.rule.room(taken.state) >= 1, ..taken }))
+            }
             Err(error) => self.without_store(take, When::EngineClock, error).await,
         }
     }
@@ -121,7 +141,7 @@ impl LimitHandle {
         let take = self.checked(key, cost)?;
         let answer = self.in_time(self.0.bay.engine().refund(take, charged, When::EngineClock)).await;
         self.forget_denial(take.key);
-        answer.map(|taken| self.decision(0, taken))
+        answer.map(|taken| decision(&take.rule, 0, taken))
     }
 
     /// Forgets what was taken for `key`.
@@ -140,13 +160,34 @@ impl LimitHandle {
         &self.0.name
     }
 
-    /// The largest cost that is ever admitted.
+    /// The largest cost that is ever admitted; how many leases there may be.
     pub fn quota(&self) -> u64 {
-        self.0.rule.quota()
+        match &self.0.counts {
+            Counts::Rate(rule) => rule.quota(),
+            Counts::Leases(slots) => slots.most,
+        }
     }
 
-    pub(super) fn room(&self, state: super::rule::State) -> u64 {
-        self.0.rule.room(state)
+    /// How it counts.
+    pub fn kind(&self) -> Kind {
+        match &self.0.counts {
+            Counts::Rate(Rule::FixedWindow(_)) => Kind::FixedWindow,
+            Counts::Rate(Rule::SlidingWindow(_)) => Kind::SlidingWindow,
+            Counts::Rate(Rule::TokenBucket(_)) => Kind::TokenBucket,
+            Counts::Leases(_) => Kind::Concurrency,
+        }
+    }
+
+    pub(super) fn bay(&self) -> &Forebay {
+        &self.0.bay
+    }
+
+    /// What a concurrency limit lends.
+    pub(super) fn slots(&self, key: &str) -> Result<Slots> {
+        let Counts::Leases(slots) = self.0.counts else {
+            return Err(wrong_kind(self, "a rate limit lends nothing; take from it"));
+        };
+        self.checked_key(key).map(|_| slots)
     }
 
     pub(super) fn on_error(&self) -> OnError {
@@ -165,9 +206,11 @@ impl LimitHandle {
 
     /// A take that is within the rules, whatever the store says.
     pub(super) fn checked<'a>(&'a self, key: &'a str, cost: u64) -> Result<Take<'a>> {
-        let Inner { name, rule, deadline, .. } = &*self.0;
-        let describe = |error: Error| Error::new(error.kind(), format!("limit {name}: {error}"));
-        let key = check_key(key).map_err(describe)?;
+        let Inner { name, counts, deadline, .. } = &*self.0;
+        let key = self.checked_key(key)?;
+        let Counts::Rate(rule) = counts else {
+            return Err(wrong_kind(self, "nothing is taken from a concurrency limit; it lends leases"));
+        };
         let most = rule.quota().min(MAX_COST);
         if !(1..=most).contains(&cost) {
             return Err(out_of_range(format!("limit {name}: cost {cost}: a cost is 1 to {most}")));
@@ -175,9 +218,9 @@ impl LimitHandle {
         Ok(Take { limit: name, key, rule: *rule, cost, within: *deadline })
     }
 
-    /// What a state means for a cost that was, or was not, charged.
-    pub(super) fn decision(&self, cost: u64, taken: Taken) -> Decision {
-        Decision::from_state(&self.0.rule, taken.state, taken.now, (!taken.allowed).then_some(cost))
+    fn checked_key<'a>(&self, key: &'a str) -> Result<&'a str> {
+        let describe = |error: Error| Error::new(error.kind(), format!("limit {}: {error}", self.0.name));
+        check_key(key).map_err(describe)
     }
 
     /// What [`OnError`] says. What the caller got wrong stays an error.
@@ -190,7 +233,7 @@ impl LimitHandle {
             OnError::Closed => Ok(Decision::without_store(self.quota(), false)),
             OnError::Local => {
                 let taken = Box::pin(self.0.bay.fallback().take(take, when)).await?;
-                Ok(self.decision(take.cost, taken).from(Source::Fallback))
+                Ok(decision(&take.rule, take.cost, taken).from(Source::Fallback))
             }
         }
     }
@@ -203,6 +246,11 @@ impl LimitHandle {
     async fn in_time<T>(&self, step: impl Future<Output = Result<T>>) -> Result<T> {
         in_time(&self.0.bay, self.0.deadline, self.name(), step).await
     }
+}
+
+/// What a state means for a cost that was, or was not, charged.
+pub(super) fn decision(rule: &Rule, cost: u64, taken: Taken) -> Decision {
+    Decision::from_state(rule, taken.state, taken.now, (!taken.allowed).then_some(cost))
 }
 
 /// Whether the store is at fault, so that [`OnError`] decides.

@@ -6,11 +6,16 @@ mod decision;
 mod definition;
 mod deny;
 mod gcra;
+mod guard;
 mod handle;
+mod lease;
 pub(crate) mod rule;
+mod sliding;
 mod window;
 
 pub use across::{Charge, Decisions, MAX_CHARGES};
 pub use decision::{Decision, Source};
-pub use definition::{Kind, Limit, OnError};
+pub use definition::{Kind, Limit, MAX_LEASES, OnError};
+pub use guard::LeaseGuard;
 pub use handle::{LimitHandle, MAX_COST};
+pub use lease::{Lease, LeaseId, LeaseTerm};

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use super::{gcra::TokenBucket, window::FixedWindow};
+use super::{
+    gcra::TokenBucket,
+    sliding::{MAX_SLIDING, SlidingWindow},
+    window::FixedWindow,
+};
 use crate::{
     error::{Result, out_of_range},
     time::{days, micros},
@@ -14,9 +18,10 @@ pub(crate) const EXACT: u64 = 1 << 53;
 /// The largest quota and burst: leaves room to add the largest cost below [`EXACT`].
 pub(crate) const MAX_QUOTA: u64 = 1 << 50;
 
-/// What a limit remembers of one key: two integers below 2^53, whose meaning is the rule's.
+/// What a limit remembers of one key: two integers, whose meaning is the rule's.
 ///
-/// Fixed window: (window index, used). Token bucket: (tick, level).
+/// Fixed window: (window index, used). Sliding window: (tick, used before and now, 32 bits each). Token bucket: (tick,
+/// level). All numbers are below 2^53.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct State(pub u64, pub u64);
 
@@ -27,10 +32,65 @@ pub(crate) struct State(pub u64, pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Rule {
     FixedWindow(FixedWindow),
+    SlidingWindow(SlidingWindow),
     TokenBucket(TokenBucket),
 }
 
+/// What the numbers of a state count: kind, period and tick of the rule that wrote it.
+///
+/// Part of a state's name in every store. A rule with another scale begins anew rather than read a count of minutes as
+/// one of seconds; one that differs in the quota alone goes on with what was counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Scale(u64);
+
+impl Scale {
+    /// Of no rule: what a concurrency limit lends.
+    pub(crate) const LEASE: Self = Self(0);
+
+    /// Kind: 1 fixed window, 2 token bucket, 3 sliding window. The period is below 2^45 microseconds.
+    const fn new(kind: u64, period: u64, tick: u64) -> Self {
+        Self(period << 3 | (tick / 1_000) << 2 | kind)
+    }
+
+    /// 1 fixed window, 2 token bucket, 3 sliding window.
+    #[cfg(feature = "redis")]
+    pub(crate) fn kind(self) -> u8 {
+        (self.0 & 3).to_le_bytes()[0]
+    }
+
+    /// The period in microseconds.
+    #[cfg(feature = "redis")]
+    pub(crate) fn period(self) -> u64 {
+        self.0 >> 3
+    }
+
+    /// Whether it counts in milliseconds rather than microseconds.
+    #[cfg(feature = "redis")]
+    pub(crate) fn is_coarse(self) -> bool {
+        self.0 & 4 != 0
+    }
+
+    /// As a number, for a file.
+    pub(crate) fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// What a file had.
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+}
+
 impl Rule {
+    /// What its states count.
+    pub(crate) fn scale(&self) -> Scale {
+        match self {
+            Self::FixedWindow(rule) => Scale::new(1, rule.length, 1),
+            Self::TokenBucket(rule) => Scale::new(2, rule.period * rule.tick, rule.tick),
+            Self::SlidingWindow(rule) => Scale::new(3, rule.length * rule.tick, rule.tick),
+        }
+    }
+
     /// `limit` per window of `length`; windows begin at multiples of `length` plus `phase`.
     pub(crate) fn fixed_window(limit: u64, length: Duration, phase: Duration) -> Result<Self> {
         let limit = quota("limit", limit)?;
@@ -39,14 +99,28 @@ impl Rule {
         Ok(Self::FixedWindow(FixedWindow { limit, length, offset: (length - phase) % length }))
     }
 
+    /// `limit` per any span of `length`, as two counters tell it.
+    pub(crate) fn sliding_window(limit: u64, length: Duration) -> Result<Self> {
+        let limit = quota("limit", limit)?;
+        let length = period(length)?;
+        if limit > MAX_SLIDING {
+            return Err(out_of_range(format!("limit {limit}: that of a sliding window is 1 to 2^32 - 1")));
+        }
+        let Some(tick) = tick(limit, length) else {
+            return Err(out_of_range(format!(
+                "sliding window of {limit} per {length} µs: the limit times the length in milliseconds must be below \
+                 2^53, and the length a whole number of milliseconds then"
+            )));
+        };
+        Ok(Self::SlidingWindow(SlidingWindow { limit, length: length / tick, tick }))
+    }
+
     /// `rate` tokens per `per`, at most `burst` at once.
     pub(crate) fn token_bucket(rate: u64, per: Duration, burst: u64) -> Result<Self> {
         let rate = quota("rate", rate)?;
         let burst = quota("burst", burst)?;
         let length = period(per)?;
-        let fits = |ticks: u64| u128::from(rate.max(burst)) * u128::from(ticks) < u128::from(EXACT);
-        let tick = [1, 1_000].into_iter().find(|&tick| length % tick == 0 && fits(length / tick));
-        let Some(tick) = tick else {
+        let Some(tick) = tick(rate.max(burst), length) else {
             return Err(out_of_range(format!(
                 "token bucket of {rate} per {per:?} with burst {burst}: the larger of both times the period \
                  in milliseconds must be below 2^53, and the period a whole number of milliseconds then"
@@ -59,6 +133,7 @@ impl Rule {
     pub(crate) fn quota(&self) -> u64 {
         match self {
             Self::FixedWindow(rule) => rule.limit,
+            Self::SlidingWindow(rule) => rule.limit,
             Self::TokenBucket(rule) => rule.burst,
         }
     }
@@ -67,6 +142,7 @@ impl Rule {
     pub(crate) fn settle(&self, state: Option<State>, now: u64) -> State {
         match self {
             Self::FixedWindow(rule) => rule.settle(state, now),
+            Self::SlidingWindow(rule) => rule.settle(state, now),
             Self::TokenBucket(rule) => rule.settle(state, now),
         }
     }
@@ -75,6 +151,7 @@ impl Rule {
     pub(crate) fn room(&self, state: State) -> u64 {
         match self {
             Self::FixedWindow(rule) => rule.room(state),
+            Self::SlidingWindow(rule) => rule.room(state),
             Self::TokenBucket(rule) => rule.room(state),
         }
     }
@@ -83,6 +160,7 @@ impl Rule {
     pub(crate) fn charge(&self, state: State, cost: u64) -> State {
         match self {
             Self::FixedWindow(_) => FixedWindow::charge(state, cost),
+            Self::SlidingWindow(_) => SlidingWindow::charge(state, cost),
             Self::TokenBucket(rule) => rule.charge(state, cost),
         }
     }
@@ -95,6 +173,7 @@ impl Rule {
         match self {
             Self::FixedWindow(_) if charged.is_some_and(|window| window != state.0) => state,
             Self::FixedWindow(_) => FixedWindow::refund(state, cost),
+            Self::SlidingWindow(rule) => rule.refund(state, cost, charged),
             Self::TokenBucket(rule) => rule.refund(state, cost, charged),
         }
     }
@@ -103,6 +182,7 @@ impl Rule {
     pub(crate) fn used(&self, state: State) -> u64 {
         match self {
             Self::FixedWindow(_) => state.1,
+            Self::SlidingWindow(rule) => rule.used(state),
             Self::TokenBucket(rule) => rule.used(state),
         }
     }
@@ -112,6 +192,7 @@ impl Rule {
         match self {
             Self::FixedWindow(rule) if cost > rule.room(state) => rule.reset_after(state, now),
             Self::FixedWindow(_) => 0,
+            Self::SlidingWindow(rule) => rule.wait(state, now, cost),
             Self::TokenBucket(rule) => rule.wait(state, now, cost),
         }
     }
@@ -120,6 +201,7 @@ impl Rule {
     pub(crate) fn reset_after(&self, state: State, now: u64) -> u64 {
         match self {
             Self::FixedWindow(rule) => rule.reset_after(state, now),
+            Self::SlidingWindow(rule) => rule.reset_after(state, now),
             Self::TokenBucket(rule) => rule.reset_after(state, now),
         }
     }
@@ -128,9 +210,16 @@ impl Rule {
     pub(crate) fn lifetime(&self, state: State, now: u64) -> u64 {
         match self {
             Self::FixedWindow(rule) => rule.lifetime(state, now),
+            Self::SlidingWindow(rule) => rule.lifetime(state, now),
             Self::TokenBucket(rule) => rule.lifetime(state, now),
         }
     }
+}
+
+/// Microseconds per tick: the finest with which `most` times the period is exact in a Lua number.
+fn tick(most: u64, period: u64) -> Option<u64> {
+    let fits = |ticks: u64| u128::from(most) * u128::from(ticks) < u128::from(EXACT);
+    [1, 1_000].into_iter().find(|&tick| period.is_multiple_of(tick) && fits(period / tick))
 }
 
 fn quota(what: &str, value: u64) -> Result<u64> {
@@ -170,15 +259,14 @@ mod tests {
             Just(secs(60)),
             Just(secs(86_400))
         ];
-        (1u64..50, 1u64..50, spans, 0u64..100_000, any::<bool>()).prop_map(
-            |(rate, burst, span, phase, window)| {
-                if window {
-                    Rule::fixed_window(rate, span, Duration::from_micros(phase)).expect("in range")
-                } else {
-                    Rule::token_bucket(rate, span, burst).expect("in range")
-                }
-            },
-        )
+        (1u64..50, 1u64..50, spans, 0u64..100_000, 0..3).prop_map(|(rate, burst, span, phase, kind)| {
+            match kind {
+                0 => Rule::fixed_window(rate, span, Duration::from_micros(phase)),
+                1 => Rule::sliding_window(rate, span),
+                _ => Rule::token_bucket(rate, span, burst),
+            }
+            .expect("in range")
+        })
     }
 
     fn take(rule: &Rule, state: &mut Option<State>, now: u64, cost: u64) -> bool {

@@ -72,7 +72,7 @@ async fn keys_spread_over_the_hosts_and_are_where_the_route_says() {
         for (number, server) in SHARED.iter().enumerate() {
             let there = i64::from(number == place);
             assert_eq!(server.command(["EXISTS", &key]), Answer::Integer(there));
-            let pattern = format!("{prefix}:window:hits:{{{key}}}");
+            let pattern = format!("{prefix}:window:hits:60s:{{{key}}}");
             assert_eq!(server.command(["EXISTS", &pattern]), Answer::Integer(there));
         }
         let Answer::Integer(slot) = cluster_keyslot(&key) else { panic!("no slot") };

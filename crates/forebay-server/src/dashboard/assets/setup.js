@@ -2,7 +2,7 @@
 
 import { byId, count, element, span } from "./dom.js";
 
-const KINDS = { "fixed-window": "fixed window", "token-bucket": "token bucket" };
+const KINDS = { "fixed-window": "fixed window", "sliding-window": "sliding window", "token-bucket": "token bucket", "concurrency": "at a time" };
 
 /** Shows it. */
 export function setUp(declared) {

@@ -10,8 +10,8 @@ use crate::{
     engine::{
         bell::Bell,
         step::{
-            BufferPart, BufferStats, Claim, Claimed, Frozen, Generation, LockState, PendingRow, Point,
-            Rotate, SeriesPart, Span, Take, Taken, TakenAll,
+            BufferPart, BufferStats, Claim, Claimed, Frozen, Generation, LeaseStep, Leases, LockState,
+            PendingRow, Point, Rotate, SeriesPart, Span, Take, Taken, TakenAll,
         },
     },
     error::Result,
@@ -52,6 +52,10 @@ impl Cluster {
 
     pub(crate) async fn reset(&self, take: Take<'_>) -> Result<()> {
         at!(self, limit_tag(&take), host => host.reset(take))
+    }
+
+    pub(crate) async fn lease(&self, step: LeaseStep<'_>) -> Result<Leases> {
+        at!(self, tag_text(step.key), host => host.lease(step))
     }
 
     pub(crate) async fn buffer_add(&self, part: &BufferPart, rows: Vec<Row>) -> Result<Vec<Result<()>>> {

@@ -1,11 +1,19 @@
 //! Limits.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use super::{NOON, PATIENCE, fresh};
+use uuid::Uuid;
+
+use super::{NOON, PATIENCE, fresh, random::Random};
 use crate::{
     bay::Forebay,
-    engine::step::Take,
+    engine::step::{LeaseAct, LeaseStep, Leases, Take},
     key::Name,
     limit::rule::Rule,
     time::{Timestamp, When, millis, mins, secs},
@@ -47,6 +55,69 @@ pub(super) async fn a_bucket_admits_its_burst_and_refills(bay: Forebay) {
     assert!(takes(&bay, &limit, rule, 1, at(wait)).await);
 }
 
+pub(super) async fn a_sliding_window_counts_what_still_overlaps(bay: Forebay) {
+    let (limit, rule) = (fresh("slide"), Rule::sliding_window(10, mins(1)).unwrap());
+    assert!(takes(&bay, &limit, rule, 10, at(secs(50))).await);
+    assert!(!takes(&bay, &limit, rule, 1, at(secs(60))).await, "the edge of a window opens nothing");
+    assert!(!takes(&bay, &limit, rule, 1, at(millis(65_999))).await);
+    assert!(takes(&bay, &limit, rule, 1, at(secs(66))).await, "a tenth of the window before has left");
+    assert!(!takes(&bay, &limit, rule, 5, at(secs(95))).await);
+    assert!(takes(&bay, &limit, rule, 4, at(secs(90))).await, "half of the window before still counts");
+    assert!(takes(&bay, &limit, rule, 5, at(secs(120))).await, "the first window has left");
+    assert!(!takes(&bay, &limit, rule, 1, at(secs(120))).await);
+}
+
+/// Rates whose period is no whole number of microseconds, and costs of several, at times that fit no grid.
+pub(super) async fn a_denied_cost_is_admitted_at_the_time_it_was_told_and_not_before(bay: Forebay) {
+    let rules = [
+        Rule::fixed_window(7, secs(1), millis(300)).unwrap(),
+        Rule::sliding_window(7, secs(1)).unwrap(),
+        Rule::sliding_window(13, millis(1)).unwrap(),
+        Rule::token_bucket(7, secs(1), 7).unwrap(),
+        Rule::token_bucket(1_000_003, mins(60 * 24), 11).unwrap(),
+    ];
+    let micros = Duration::from_micros;
+    for (seed, rule) in (1..).zip(rules) {
+        let (limit, mut random) = (fresh("exact"), Random(seed));
+        let mut after = Duration::ZERO;
+        for _ in 0..150 {
+            after += micros(random.below(400_000));
+            let cost = 1 + random.below(rule.quota());
+            let take = Take { limit: &limit, key: "k", rule, cost, within: PATIENCE };
+            let taken = bay.engine().take(take, at(after)).await.unwrap();
+            if taken.allowed {
+                continue;
+            }
+            let wait = rule.wait(taken.state, taken.now, cost);
+            for early in [1, 1 + random.below(wait)] {
+                let early = micros(wait.saturating_sub(early));
+                assert!(
+                    !takes(&bay, &limit, rule, cost, at(after + early)).await,
+                    "{rule:?} {early:?} early"
+                );
+            }
+            after += micros(wait);
+            assert!(takes(&bay, &limit, rule, cost, at(after)).await, "{rule:?} after {wait} µs");
+        }
+    }
+}
+
+pub(super) async fn a_rule_of_another_period_counts_anew_and_one_of_another_quota_goes_on(bay: Forebay) {
+    let limit = fresh("changed");
+    assert!(takes(&bay, &limit, window(5), 5, at(secs(1))).await);
+    assert!(!takes(&bay, &limit, window(8), 4, at(secs(1))).await);
+    assert!(takes(&bay, &limit, window(8), 3, at(secs(1))).await);
+    assert!(!takes(&bay, &limit, window(3), 1, at(secs(1))).await, "more is used than there is");
+    let seconds = Rule::fixed_window(5, secs(1), Duration::ZERO).unwrap();
+    for rule in
+        [seconds, Rule::token_bucket(5, mins(1), 5).unwrap(), Rule::sliding_window(5, mins(1)).unwrap()]
+    {
+        assert!(takes(&bay, &limit, rule, 5, at(secs(1))).await);
+        assert!(!takes(&bay, &limit, rule, 1, at(secs(1))).await);
+    }
+    assert!(!takes(&bay, &limit, window(8), 1, at(secs(1))).await, "as it was left");
+}
+
 pub(super) async fn a_cost_is_taken_whole_or_not_at_all(bay: Forebay) {
     let (limit, rule) = (fresh("whole"), window(10));
     assert!(takes(&bay, &limit, rule, 6, at(secs(0))).await);
@@ -55,7 +126,8 @@ pub(super) async fn a_cost_is_taken_whole_or_not_at_all(bay: Forebay) {
 }
 
 pub(super) async fn many_tasks_never_exceed_a_limit(bay: Forebay) {
-    for rule in [window(100), Rule::token_bucket(1, mins(60), 100).unwrap()] {
+    let slow = [Rule::token_bucket(1, mins(60), 100), Rule::sliding_window(100, mins(60))];
+    for rule in [window(100)].into_iter().chain(slow.map(Result::unwrap)) {
         let limit = fresh("many");
         let tasks: Vec<_> = (0..64)
             .map(|_| {
@@ -140,6 +212,88 @@ pub(super) async fn a_zero_cost_only_looks(bay: Forebay) {
         .await
         .unwrap();
     assert_eq!((looked.now, rule.room(looked.state)), (now(at(secs(30))), 0));
+}
+
+async fn lease(bay: &Forebay, limit: &Name, id: Uuid, act: LeaseAct) -> Leases {
+    bay.engine().lease(LeaseStep { limit, key: "k", id, act }).await.unwrap()
+}
+
+fn lend(most: u64) -> LeaseAct {
+    LeaseAct::Take { most, ttl: mins(10) }
+}
+
+pub(super) async fn leases_are_lent_up_to_the_most(bay: Forebay) {
+    let limit = fresh("lent");
+    let ids = [1, 2, 3].map(|_| Uuid::new_v4());
+    let none = lease(&bay, &limit, ids[0], LeaseAct::Look).await;
+    assert_eq!(none, Leases::default());
+    for (id, number) in ids[..2].iter().zip(1..) {
+        let leases = lease(&bay, &limit, *id, lend(2)).await;
+        assert_eq!((leases.held, leases.number), (true, number));
+    }
+    let denied = lease(&bay, &limit, ids[2], lend(2)).await;
+    assert_eq!((denied.held, denied.number), (false, 2));
+    assert!(denied.first_end.unwrap() <= denied.last_end.unwrap());
+    assert!(denied.last_end.unwrap() <= mins(10));
+    let back = lease(&bay, &limit, ids[0], LeaseAct::Release).await;
+    assert_eq!((back.held, back.number), (true, 1));
+    let again = lease(&bay, &limit, ids[0], LeaseAct::Release).await;
+    assert_eq!((again.held, again.number), (false, 1), "it was back already");
+    assert!(lease(&bay, &limit, ids[2], lend(2)).await.held);
+    assert!(!lease(&bay, &limit, ids[0], lend(1)).await.held, "more are lent than there should be by now");
+}
+
+pub(super) async fn a_lease_may_be_asked_for_again_and_extended(bay: Forebay) {
+    let (limit, id, other) = (fresh("again"), Uuid::new_v4(), Uuid::new_v4());
+    for _ in 0..2 {
+        let leases = lease(&bay, &limit, id, lend(1)).await;
+        assert_eq!((leases.held, leases.number), (true, 1));
+    }
+    let renewed = lease(&bay, &limit, id, LeaseAct::Renew { ttl: mins(60) }).await;
+    assert!(renewed.held && renewed.first_end.unwrap() > mins(30), "{renewed:?}");
+    let nobody = lease(&bay, &limit, other, LeaseAct::Renew { ttl: mins(60) }).await;
+    assert_eq!((nobody.held, nobody.number), (false, 1));
+    assert!(lease(&bay, &limit, id, LeaseAct::Look).await.held);
+}
+
+pub(super) async fn a_lease_that_is_not_extended_ends(bay: Forebay) {
+    let (limit, id, other) = (fresh("ends"), Uuid::new_v4(), Uuid::new_v4());
+    let short = LeaseAct::Take { most: 1, ttl: millis(50) };
+    assert!(lease(&bay, &limit, id, short).await.held);
+    let ended = async {
+        while !lease(&bay, &limit, other, lend(1)).await.held {
+            tokio::task::yield_now().await;
+        }
+    };
+    bay.clock().timeout(PATIENCE, ended).await.unwrap();
+    let renewed = lease(&bay, &limit, id, LeaseAct::Renew { ttl: mins(1) }).await;
+    assert_eq!((renewed.held, renewed.number), (false, 1), "what has ended is not extended");
+}
+
+pub(super) async fn many_tasks_never_hold_more_leases_than_there_are(bay: Forebay) {
+    const MOST: u64 = 5;
+    let (limit, held, seen) = (fresh("crowd"), Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let tasks: Vec<_> = (0..32)
+        .map(|_| {
+            let (bay, limit, held, seen) = (bay.clone(), limit.clone(), held.clone(), seen.clone());
+            tokio::spawn(async move {
+                for _ in 0..10 {
+                    let id = Uuid::new_v4();
+                    if lease(&bay, &limit, id, lend(MOST)).await.held {
+                        seen.fetch_max(held.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                        tokio::task::yield_now().await;
+                        held.fetch_sub(1, Ordering::SeqCst);
+                        assert!(lease(&bay, &limit, id, LeaseAct::Release).await.held);
+                    }
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert!((1..=MOST).contains(&seen.load(Ordering::SeqCst)));
+    assert_eq!(lease(&bay, &limit, Uuid::new_v4(), LeaseAct::Look).await, Leases::default());
 }
 
 fn now(when: When) -> u64 {

@@ -56,12 +56,19 @@ cases! {
     limit {
         a_window_admits_its_quota_and_no_more,
         a_bucket_admits_its_burst_and_refills,
+        a_sliding_window_counts_what_still_overlaps,
+        a_denied_cost_is_admitted_at_the_time_it_was_told_and_not_before,
+        a_rule_of_another_period_counts_anew_and_one_of_another_quota_goes_on,
         a_cost_is_taken_whole_or_not_at_all,
         many_tasks_never_exceed_a_limit,
         take_all_charges_all_or_none,
         refund_and_reset_give_back,
         a_late_refund_gives_back_what_still_counts,
         a_zero_cost_only_looks,
+        leases_are_lent_up_to_the_most,
+        a_lease_may_be_asked_for_again_and_extended,
+        a_lease_that_is_not_extended_ends,
+        many_tasks_never_hold_more_leases_than_there_are,
     }
     buffer {
         rows_merge_and_are_read_once_frozen,

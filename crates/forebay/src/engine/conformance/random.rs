@@ -107,6 +107,8 @@ impl World {
             limits: vec![
                 (fresh("w"), Rule::fixed_window(5, secs(1), Duration::ZERO).unwrap()),
                 (fresh("w"), Rule::fixed_window(40, secs(10), secs(3)).unwrap()),
+                (fresh("s"), Rule::sliding_window(5, secs(1)).unwrap()),
+                (fresh("s"), Rule::sliding_window(1 << 31, secs(10)).unwrap()),
                 (fresh("b"), Rule::token_bucket(7, secs(1), 9).unwrap()),
                 (fresh("b"), Rule::token_bucket(1 << 20, secs(86_400), 1 << 21).unwrap()),
             ],

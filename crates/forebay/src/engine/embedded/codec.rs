@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::{
     buffer::{RowKey, Value},
     error::{Error, ErrorKind, Result},
-    limit::rule::State,
+    limit::rule::{Scale, State},
     time::Timestamp,
 };
 
@@ -52,9 +52,16 @@ impl Pack {
         self
     }
 
-    /// A key of a limit, its state, and until when it counts.
-    pub(super) fn limit(&mut self, limit: &str, key: &str, state: State, deadline: Timestamp) -> &mut Self {
-        self.text(limit).text(key).uint(state.0).uint(state.1).int(deadline.as_micros())
+    /// A key of a limit, its state, what that counts, and until when it counts.
+    pub(super) fn limit(
+        &mut self,
+        limit: &str,
+        key: &str,
+        scale: Scale,
+        state: State,
+        deadline: Timestamp,
+    ) -> &mut Self {
+        self.text(limit).text(key).uint(scale.to_bits()).uint(state.0).uint(state.1).int(deadline.as_micros())
     }
 
     fn raw(&mut self, bytes: &[u8]) -> &mut Self {
@@ -122,11 +129,11 @@ impl<'a> Unpack<'a> {
         Ok((key, cells?))
     }
 
-    /// The limit, the key, the state and the deadline.
-    pub(super) fn limit(&mut self) -> Result<(&'a str, &'a str, State, Timestamp)> {
-        let (limit, key) = (self.text()?, self.text()?);
+    /// The limit, the key, the state with its scale, and the deadline.
+    pub(super) fn limit(&mut self) -> Result<(&'a str, &'a str, Scale, State, Timestamp)> {
+        let (limit, key, scale) = (self.text()?, self.text()?, Scale::from_bits(self.uint()?));
         let state = State(self.uint()?, self.uint()?);
-        Ok((limit, key, state, Timestamp::from_micros(self.int()?)))
+        Ok((limit, key, scale, state, Timestamp::from_micros(self.int()?)))
     }
 
     fn cell(&mut self) -> Result<Option<Value>> {
@@ -177,13 +184,13 @@ mod tests {
             for (key, cells) in &rows {
                 pack.row(&RowKey::from_store(key), cells);
             }
-            pack.uint(n).int(i).limit("hits", "42", State(n, 7), Timestamp::from_micros(i));
+            pack.uint(n).int(i).limit("hits", "42", Scale::from_bits(n), State(n, 7), Timestamp::from_micros(i));
             let mut unpack = Unpack::new(pack.bytes());
             for (key, cells) in rows {
                 prop_assert_eq!(unpack.row().expect("ours"), (RowKey::from_store(&key), cells.into()));
             }
             prop_assert_eq!((unpack.uint().expect("ours"), unpack.int().expect("ours")), (n, i));
-            let limit = ("hits", "42", State(n, 7), Timestamp::from_micros(i));
+            let limit = ("hits", "42", Scale::from_bits(n), State(n, 7), Timestamp::from_micros(i));
             prop_assert_eq!(unpack.limit().expect("ours"), limit);
             prop_assert!(unpack.is_empty());
         }

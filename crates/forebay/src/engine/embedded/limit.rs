@@ -12,7 +12,7 @@ use crate::{
     engine::step::{Take, Taken, TakenAll},
     error::{Result, out_of_range},
     key::Name,
-    limit::rule::State,
+    limit::rule::{Scale, State},
     time::{Timestamp, When, mins},
 };
 
@@ -21,6 +21,7 @@ use crate::{
 pub(super) struct Entry {
     limit: Name,
     key: Box<str>,
+    scale: Scale,
     state: State,
     /// On the engine's monotonic clock; by then the state counts nothing.
     deadline: Duration,
@@ -37,7 +38,7 @@ impl Entry {
 /// So many replaced keys the file may have of a shard beside as many as there are keys.
 const SLACK: u64 = 256;
 
-fn limits(shard: usize, rewrite: bool, packed: Pack) -> Rider {
+pub(super) fn limits(shard: usize, rewrite: bool, packed: Pack) -> Rider {
     let shard = u16::try_from(shard).expect("there are few shards");
     Rider::Limits { shard, rewrite, packed }
 }
@@ -131,7 +132,8 @@ impl Embedded {
             if self.journal.is_kept() {
                 // A deadline that is over: whoever reads it forgets the key.
                 let mut pack = Pack::default();
-                pack.limit(take.limit.as_str(), take.key, State(0, 0), Timestamp::UNIX_EPOCH);
+                let (scale, never) = (take.rule.scale(), Timestamp::UNIX_EPOCH);
+                pack.limit(take.limit.as_str(), take.key, scale, State(0, 0), never);
                 self.journal.ride(limits(Shards::<Entry>::index(hash), false, pack));
             }
         }
@@ -161,8 +163,8 @@ impl Embedded {
         if let Some(entry) = shard.find_mut(hash, |entry| is(entry, take)) {
             (entry.state, entry.deadline, entry.unsaved) = (state, deadline, true);
         } else {
-            let (limit, key) = (take.limit.clone(), take.key.into());
-            let entry = Entry { limit, key, state, deadline, unsaved: true };
+            let (limit, key, scale) = (take.limit.clone(), take.key.into(), take.rule.scale());
+            let entry = Entry { limit, key, scale, state, deadline, unsaved: true };
             shard.insert_unique(hash, entry, Entry::hash);
         }
     }
@@ -172,16 +174,18 @@ impl Embedded {
         let (now, time) = (self.clock.monotonic(), self.clock.now());
         for (index, logged) in logged.iter_mut().enumerate() {
             let mut shard = self.limits.lock_index(index);
-            let keys = shard.len() as u64;
-            let rewrite = *logged > 2 * keys + SLACK;
-            if rewrite {
-                *logged = 0;
-            }
             let mut pack = Pack::default();
+            let (leases, packed) = self.pack_leases(index, false, &mut pack);
+            *logged += packed;
+            let rewrite = *logged > 2 * (shard.len() as u64 + leases) + SLACK;
+            if rewrite {
+                pack = Pack::default();
+                *logged = self.pack_leases(index, true, &mut pack).1;
+            }
             for entry in shard.iter_mut().filter(|entry| rewrite || entry.unsaved) {
                 entry.unsaved = false;
                 let deadline = time.plus(entry.deadline.saturating_sub(now));
-                pack.limit(entry.limit.as_str(), &entry.key, entry.state, deadline);
+                pack.limit(entry.limit.as_str(), &entry.key, entry.scale, entry.state, deadline);
                 *logged += 1;
             }
             // Still under the shard's lock: a reset that comes after must not reach the file before.
@@ -192,17 +196,25 @@ impl Embedded {
     }
 
     /// Takes a key as the file has it, in place of what an earlier entry said; one whose time is over is forgotten.
-    pub(super) fn restore_limit(&self, limit: &Name, key: &str, state: State, deadline: Timestamp) {
+    pub(super) fn restore_limit(
+        &self,
+        limit: &Name,
+        key: &str,
+        scale: Scale,
+        state: State,
+        deadline: Timestamp,
+    ) {
         let left = deadline.since(self.clock.now());
         let deadline = self.clock.monotonic().saturating_add(left);
         let hash = hash_pair(limit.as_str(), key);
-        let same = |entry: &Entry| *entry.key == *key && entry.limit == *limit;
+        let same = |entry: &Entry| *entry.key == *key && entry.limit == *limit && entry.scale == scale;
         let mut shard = self.limits.lock(hash);
         if let Ok(earlier) = shard.find_entry(hash, same) {
             earlier.remove();
         }
         if !left.is_zero() {
-            let entry = Entry { limit: limit.clone(), key: key.into(), state, deadline, unsaved: false };
+            let (limit, key) = (limit.clone(), key.into());
+            let entry = Entry { limit, key, scale, state, deadline, unsaved: false };
             shard.insert_unique(hash, entry, Entry::hash);
         }
     }
@@ -213,7 +225,7 @@ impl Embedded {
 }
 
 fn is(entry: &Entry, take: Take<'_>) -> bool {
-    *entry.key == *take.key && entry.limit == *take.limit
+    *entry.key == *take.key && entry.limit == *take.limit && entry.scale == take.rule.scale()
 }
 
 fn stored(shard: &Shard<'_, Entry>, hash: u64, take: Take<'_>) -> Option<State> {

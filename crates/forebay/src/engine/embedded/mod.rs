@@ -9,6 +9,7 @@ mod file;
 mod holder;
 mod journal;
 mod kv;
+mod lease;
 mod limit;
 mod lock;
 mod restore;
@@ -46,6 +47,7 @@ const REST: Duration = Duration::from_millis(20);
 pub(crate) struct Embedded {
     clock: Clock,
     limits: Shards<limit::Entry>,
+    leases: Shards<lease::Entry>,
     series: Shards<series::Entry>,
     buffers: buffer::Partitions,
     locks: lock::Locks,
@@ -68,6 +70,7 @@ impl Embedded {
         Self {
             clock,
             limits: Shards::new(),
+            leases: Shards::new(),
             series: Shards::new(),
             buffers: buffer::Partitions::default(),
             locks: lock::Locks::default(),
@@ -81,15 +84,16 @@ impl Embedded {
     pub(crate) fn sweep(&self) {
         let now = self.clock.monotonic();
         self.sweep_limits(now);
+        self.sweep_leases(now);
         self.sweep_series(now);
         self.sweep_locks(now);
         self.sweep_kv(now);
     }
 
-    /// How many keys of limits and series are held.
+    /// How many keys of limits, leases and series are held.
     #[cfg(test)]
     fn keys(&self) -> usize {
-        self.limits.len() + self.series.len()
+        self.limits.len() + self.leases.len() + self.series.len()
     }
 
     /// Lets the limits and series that have changed ride to the file, and has it all committed.

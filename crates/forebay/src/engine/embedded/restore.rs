@@ -27,6 +27,7 @@ use crate::{
     clock::Clock,
     error::{Error, ErrorKind, Result, out_of_range},
     key::Name,
+    limit::rule::Scale,
     time::{Timestamp, millis, secs},
 };
 
@@ -209,8 +210,13 @@ impl Embedded {
             let logged = restored.logged.get_mut(usize::from(shard)).ok_or_else(corrupt)?;
             let mut unpack = Unpack::new(packed.value());
             while !unpack.is_empty() {
-                let (limit, key, state, deadline) = unpack.limit()?;
-                self.restore_limit(&Name::from_store(limit), key, state, deadline);
+                let (limit, key, scale, state, deadline) = unpack.limit()?;
+                let limit = Name::from_store(limit);
+                if scale == Scale::LEASE {
+                    self.restore_lease(&limit, key, state, deadline);
+                } else {
+                    self.restore_limit(&limit, key, scale, state, deadline);
+                }
                 *logged += 1;
             }
         }

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::{
     engine::step::{BufferPart, SeriesPart},
     key::{Name, tag_text},
-    limit::rule::Rule,
+    limit::rule::{Rule, Scale},
 };
 
 /// Writes the keys of this engine.
@@ -41,17 +41,27 @@ impl Keys {
 
     /// Appends the key of one key of a limit.
     ///
-    /// The kind is part of it: a window's state read as a bucket's, after a change of the configuration,
-    /// would deny until it expired.
+    /// What the state counts is part of it: a count of minutes read as one of seconds, after a change of the
+    /// configuration, would deny until it expired, or admit too much.
     pub(super) fn limit(&self, to: &mut Vec<u8>, rule: &Rule, limit: &str, key: &str) {
         let kind = match rule {
             Rule::FixedWindow(_) => ":window:",
+            Rule::SlidingWindow(_) => ":sliding:",
             Rule::TokenBucket(_) => ":tokens:",
         };
-        let tag = tag_text(key);
-        for part in [&*self.prefix, kind, limit, ":{", &*tag, "}"] {
+        for part in [&*self.prefix, kind, limit, ":"] {
             to.extend_from_slice(part.as_bytes());
         }
+        write_period(to, rule.scale());
+        let tag = tag_text(key);
+        for part in [":{", &*tag, "}"] {
+            to.extend_from_slice(part.as_bytes());
+        }
+    }
+
+    /// The key of the leases of one key of a limit.
+    pub(super) fn leases(&self, limit: &str, key: &str) -> String {
+        format!("{}:leases:{limit}:{{{}}}", self.prefix, tag_text(key))
     }
 
     /// A key of a partition of a buffer: `live`, `frozen` or `guard`. Names need no escaping in a tag.
@@ -86,11 +96,35 @@ impl Keys {
     }
 }
 
+/// A period such as `60s`, `250ms` or `1500us`; `60s.ms` if states count milliseconds of it.
+fn write_period(to: &mut Vec<u8>, scale: Scale) {
+    let (mut number, unit) = match scale.period() {
+        period if period % 1_000_000 == 0 => (period / 1_000_000, "s"),
+        period if period % 1_000 == 0 => (period / 1_000, "ms"),
+        period => (period, "us"),
+    };
+    let start = to.len();
+    loop {
+        to.push(b'0' + (number % 10).to_le_bytes()[0]);
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    to[start..].reverse();
+    to.extend_from_slice(unit.as_bytes());
+    if scale.is_coarse() {
+        to.extend_from_slice(b".ms");
+    }
+}
+
 /// The keys, as `docs/keyspace.md` lists them: pattern, type, lifetime.
 #[cfg(test)]
 pub(super) const KEYSPACE: &[[&str; 3]] = &[
-    ["<prefix>:window:<limit>:{<key>}", "string", "until the window after the current one ends"],
-    ["<prefix>:tokens:<limit>:{<key>}", "string", "until the bucket is full, and one period"],
+    ["<prefix>:window:<limit>:<period>:{<key>}", "string", "until the window after the current one ends"],
+    ["<prefix>:sliding:<limit>:<period>:{<key>}", "string", "until it counts nothing, and one window"],
+    ["<prefix>:tokens:<limit>:<period>:{<key>}", "string", "until the bucket is full, and one period"],
+    ["<prefix>:leases:<limit>:{<key>}", "sorted set", "until the last lease ends"],
     ["<prefix>:buffer:{<buffer>.<partition>}:live", "hash", "until it is rotated"],
     ["<prefix>:buffer:{<buffer>.<partition>}:frozen:<generation>", "hash", "until it is in SQL"],
     ["<prefix>:buffer:{<buffer>.<partition>}:frozen", "list", "an entry until it is in SQL"],
@@ -113,7 +147,12 @@ pub(super) const KEYSPACE: &[[&str; 3]] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{buffer::Buffer, time::secs};
+    use std::time::Duration;
+
+    use crate::{
+        buffer::Buffer,
+        time::{millis, secs},
+    };
 
     #[test]
     fn the_documented_keyspace_is_the_one_in_the_code() {
@@ -131,15 +170,24 @@ mod tests {
     #[test]
     fn keys_follow_their_patterns_and_have_one_tag() {
         let keys = Keys::new("forebay");
-        let rule = Rule::fixed_window(1, secs(1), secs(0)).expect("valid");
-        let mut key = vec![];
-        keys.limit(&mut key, &rule, "hits", "a{b}c");
-        assert_eq!(key, b"forebay:window:hits:{a%7Bb%7Dc}");
+        let limit = |rule: crate::Result<Rule>, name: &str| {
+            let mut key = vec![];
+            keys.limit(&mut key, &rule.expect("valid"), name, "a{b}c");
+            String::from_utf8(key).expect("text")
+        };
+        let window = |length| limit(Rule::fixed_window(1, length, secs(0)), "hits");
+        assert_eq!(window(secs(60)), "forebay:window:hits:60s:{a%7Bb%7Dc}");
+        assert_eq!(window(millis(1_050)), "forebay:window:hits:1050ms:{a%7Bb%7Dc}");
+        assert_eq!(window(Duration::from_micros(1_001)), "forebay:window:hits:1001us:{a%7Bb%7Dc}");
+        assert_eq!(limit(Rule::sliding_window(9, secs(1)), "s"), "forebay:sliding:s:1s:{a%7Bb%7Dc}");
+        let coarse = Rule::token_bucket(1_000_000, secs(86_400), 1);
+        assert_eq!(limit(coarse, "t"), "forebay:tokens:t:86400s.ms:{a%7Bb%7Dc}");
         let schema = Buffer::new("projects").key("id").sum("hits").build().expect("valid");
         let part = BufferPart { schema, index: 3 };
         assert_eq!(keys.buffer(&part, "live"), "forebay:buffer:{projects.3}:live");
         let frozen = keys.buffer_frozen(&part, Uuid::nil());
         assert_eq!(frozen, "forebay:buffer:{projects.3}:frozen:00000000-0000-0000-0000-000000000000");
+        assert_eq!(keys.leases("jobs", "a{b}c"), "forebay:leases:jobs:{a%7Bb%7Dc}");
         assert_eq!(keys.lock("a{b}c"), "forebay:lock:{a%7Bb%7Dc}");
     }
 }

@@ -6,7 +6,7 @@ use super::{Redis, combine::late, reply::unexpected, script::Script, wire};
 use crate::{
     engine::step::{Take, Taken, TakenAll},
     error::{Result, Retry, out_of_range},
-    limit::rule::{EXACT, Rule, State},
+    limit::rule::{EXACT, State},
     time::When,
 };
 
@@ -68,12 +68,8 @@ impl Redis {
     }
 
     async fn take_one(&self, take: Take<'_>, at: Option<u64>) -> Result<Taken> {
-        let script = match take.rule {
-            Rule::FixedWindow(_) => Script::TakeWindow,
-            Rule::TokenBucket(_) => Script::TakeTokens,
-        };
         let argument = wire::lone(&take.rule, at, take.cost);
-        let (now, before) = self.one_key(script, &take, argument).await?;
+        let (now, before) = self.one_key(Script::take(&take.rule), &take, argument).await?;
         let settled = take.rule.settle(Some(before), now);
         let allowed = take.cost <= take.rule.room(settled);
         let state = if allowed { take.rule.charge(settled, take.cost) } else { settled };

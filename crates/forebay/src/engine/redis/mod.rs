@@ -12,6 +12,7 @@ mod handshake;
 mod inbox;
 mod keys;
 mod kv;
+mod lease;
 mod limit;
 mod lock;
 mod plan;

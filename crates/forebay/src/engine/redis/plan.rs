@@ -148,8 +148,7 @@ impl Plan {
     pub(super) fn calls(&self, batch: &Gathered, start: impl Fn(Script, usize, usize) -> Call) -> Vec<Call> {
         let write = |planned: &Planned| {
             let script = match &planned.kind {
-                Kind::Runs(Rule::FixedWindow(_)) => Script::TakeWindow,
-                Kind::Runs(Rule::TokenBucket(_)) => Script::TakeTokens,
+                Kind::Runs(rule) => Script::take(rule),
                 Kind::Whole(_) => Script::TakeAll,
             };
             let bytes =

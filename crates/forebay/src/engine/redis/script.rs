@@ -1,12 +1,16 @@
 //! All scripts: loaded on connecting, named here only.
 
+use crate::limit::rule::Rule;
+
 /// A script that every connection has loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Script {
     TakeWindow,
+    TakeSliding,
     TakeTokens,
     TakeAll,
     Refund,
+    Lease,
     BufferAdd,
     BufferRotate,
     BufferAck,
@@ -18,11 +22,13 @@ pub(super) enum Script {
 }
 
 impl Script {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::TakeWindow,
+        Self::TakeSliding,
         Self::TakeTokens,
         Self::TakeAll,
         Self::Refund,
+        Self::Lease,
         Self::BufferAdd,
         Self::BufferRotate,
         Self::BufferAck,
@@ -33,6 +39,15 @@ impl Script {
         Self::SeriesAdd,
     ];
 
+    /// The one that charges single keys under such a rule.
+    pub(super) fn take(rule: &Rule) -> Self {
+        match rule {
+            Rule::FixedWindow(_) => Self::TakeWindow,
+            Rule::SlidingWindow(_) => Self::TakeSliding,
+            Rule::TokenBucket(_) => Self::TakeTokens,
+        }
+    }
+
     /// Its place in [`ALL`](Self::ALL).
     pub(super) fn index(self) -> usize {
         self as usize
@@ -41,9 +56,11 @@ impl Script {
     pub(super) fn source(self) -> &'static str {
         match self {
             Self::TakeWindow => include_str!("lua/take_window.lua"),
+            Self::TakeSliding => include_str!("lua/take_sliding.lua"),
             Self::TakeTokens => include_str!("lua/take_tokens.lua"),
             Self::TakeAll => include_str!("lua/take_all.lua"),
             Self::Refund => include_str!("lua/refund.lua"),
+            Self::Lease => include_str!("lua/lease.lua"),
             Self::BufferAdd => concat!(include_str!("lua/guard.lua"), include_str!("lua/buffer_add.lua")),
             Self::BufferRotate => include_str!("lua/buffer_rotate.lua"),
             Self::BufferAck => include_str!("lua/buffer_ack.lua"),

@@ -45,16 +45,14 @@ pub(super) fn write_time(text: &mut Vec<u8>, at: Option<u64>) {
 }
 
 pub(super) fn write_kind(text: &mut Vec<u8>, rule: &Rule) {
-    text.push(match rule {
-        Rule::FixedWindow(_) => 1,
-        Rule::TokenBucket(_) => 2,
-    });
+    text.push(rule.scale().kind());
 }
 
 pub(super) fn write_rule(text: &mut Vec<u8>, rule: &Rule) {
     let mut write = |words: &[u64]| words.iter().for_each(|word| text.extend_from_slice(&word.to_le_bytes()));
     match rule {
         Rule::FixedWindow(rule) => write(&[rule.length, rule.offset, rule.limit]),
+        Rule::SlidingWindow(rule) => write(&[rule.length, rule.limit, rule.tick]),
         Rule::TokenBucket(rule) => write(&[rule.rate, rule.period, rule.burst, rule.tick]),
     }
 }

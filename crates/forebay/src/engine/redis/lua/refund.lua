@@ -1,10 +1,10 @@
 -- Gives a cost back to one key, never below empty.
 --
--- KEYS[1]  as take_window.lua or take_tokens.lua says.
+-- KEYS[1]  as take_window.lua, take_tokens.lua or take_sliding.lua says.
 -- ARGV[1]  packed, little endian: the time in µs since 1970 (i8; negative: this server's clock), the cost
 --          (u8), the window or tick that was charged, or -1 for whatever is there (i8), and the rule as in
 --          take_all.lua. Of a window that is over nothing comes back, of a bucket what has not leaked since.
--- Example  EVALSHA <sha> 1 forebay:window:hits:{42} <-1, 1, -1, 1, 60000000, 0, 20>
+-- Example  EVALSHA <sha> 1 forebay:window:hits:60s:{42} <-1, 1, -1, 1, 60000000, 0, 20>
 -- Reply    one string: the time that decided (u8), then the two integers as they were.
 
 assert(#KEYS == 1 and #ARGV == 1, 'refund: one key and one argument')
@@ -20,7 +20,7 @@ local state = redis.call('GET', key)
 if not state or #state ~= 16 then return pack('<I8', now) .. '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' end
 
 local seen, before = read('<I8I8', state)
-local level, back, left = before, cost, nil
+local level, back, left, packed = before, cost, nil, nil
 if kind == 1 then
   local length, offset = read('<I8I8', arg, pos)
   local index = now + offset
@@ -28,6 +28,25 @@ if kind == 1 then
   if seen < index then seen, level = index, 0 end
   left = (seen + 2) * length - offset - now
   if charged >= 0 and charged ~= seen then back = 0 end
+elseif kind == 3 then
+  local length, _, tick = read('<I8I8I8', arg, pos)
+  local _, current, last = read('<I8I4I4', state)
+  local ticks = (now - now % tick) / tick
+  if seen < ticks then
+    local passed = ((ticks - ticks % length) - (seen - seen % length)) / length
+    if passed == 1 then current, last = 0, current elseif passed > 1 then current, last = 0, 0 end
+    seen = ticks
+  end
+  local passed = 0
+  if charged >= 0 then passed = ((seen - seen % length) - (charged - charged % length)) / length end
+  level = 0
+  if passed == 0 then
+    level, current = current, math.max(current - back, 0)
+  elseif passed == 1 then
+    level, last = last, math.max(last - back, 0)
+  end
+  packed = pack('<I8I4I4', seen, current, last)
+  left = ((seen - seen % length) + 3 * length) * tick - now
 else
   local rate, period, _, tick = read('<I8I8I8I8', arg, pos)
   local ticks = (now - now % tick) / tick
@@ -48,6 +67,6 @@ if level > 0 and back > 0 then
   level = level - back
   if level < 0 then level = 0 end
   if not here then left = left + 60000000 end
-  redis.call('SET', key, pack('<I8I8', seen, level), 'PX', string.format('%d', left / 1000 + 1))
+  redis.call('SET', key, packed or pack('<I8I8', seen, level), 'PX', string.format('%d', left / 1000 + 1))
 end
 return pack('<I8', now) .. state

@@ -1,12 +1,13 @@
 -- Charges requests over several keys, of any rules: each request whole or not at all.
 --
--- KEYS     one or more, each once; they hold what take_window.lua and take_tokens.lua say.
+-- KEYS     one or more, each once; they hold what take_window.lua, take_tokens.lua and take_sliding.lua say.
 -- ARGV[1]  packed, little endian: the time in µs since 1970 (i8; negative: this server's clock); then for
---          each key its rule: kind 1 (u1) and length, offset, limit of a fixed window (u8 each), or kind 2
---          (u1) and rate, period, burst, tick of a token bucket (u8 each).
+--          each key its rule: kind 1 (u1) and length, offset, limit of a fixed window (u8 each), kind 2 (u1)
+--          and rate, period, burst, tick of a token bucket (u8 each), or kind 3 (u1) and length, limit, tick of a
+--          sliding window (u8 each).
 -- ARGV[2]  packed: for each run of equal requests the number of requests (u4), the number of keys in each
 --          (u2), and for each of these keys its place in KEYS, from 1 (u2), and the cost, at least 1 (u8).
--- Example  EVALSHA <sha> 2 forebay:window:hits:{42} forebay:window:all:{*} <-1, 1, …> <1, 2, 1, 1, 2, 1>
+-- Example  EVALSHA <sha> 2 forebay:window:hits:60s:{42} forebay:window:all:60s:{*} <-1, 1, …> <1, 2, 1, 1, 2, 1>
 -- Reply    as take_window.lua.
 
 assert(#KEYS >= 1 and #ARGV == 2, 'take_all: one or more keys and two arguments')
@@ -21,8 +22,9 @@ if here then
 end
 
 -- Each key as (first, level, unit, capacity): `first` is the window or the tick, `level` what is in use
--- of `capacity`, and one token weighs `unit`. A window is a bucket with unit 1 that nothing leaks from.
-local first, level, unit, capacity, ttl, changed = {}, {}, {}, {}, {}, {}
+-- of `capacity`, and one token weighs `unit`. A window is a bucket with unit 1 that nothing leaks from; of a
+-- sliding one's capacity that is gone which the window `before` still takes.
+local first, level, unit, capacity, ttl, changed, previous = {}, {}, {}, {}, {}, {}, {}
 local states = call('MGET', unpack(KEYS))
 for i, state in ipairs(states) do
   local seen, before = 0, 0
@@ -41,6 +43,20 @@ for i, state in ipairs(states) do
     if seen < index then seen, before = index, 0 end
     unit[i], capacity[i] = 1, limit
     ttl[i] = function() return (seen + 2) * length - offset - now end
+  elseif kind == 3 then
+    local length, limit, tick
+    length, limit, tick, pos = read('<I8I8I8', rules, pos)
+    local ticks = (now - now % tick) / tick
+    local current, last = 0, 0
+    if state and #state == 16 then seen, current, last = read('<I8I4I4', state) end
+    if seen < ticks then
+      local passed = ((ticks - ticks % length) - (seen - seen % length)) / length
+      if passed == 1 then current, last = 0, current elseif passed > 1 then current, last = 0, 0 end
+      seen = ticks
+    end
+    before, previous[i] = current, last
+    unit[i], capacity[i] = 1, limit - math.ceil(last * (length - seen % length) / length)
+    ttl[i] = function() return ((seen - seen % length) + 3 * length) * tick - now end
   else
     local rate, period, burst, tick
     rate, period, burst, tick, pos = read('<I8I8I8I8', rules, pos)
@@ -82,7 +98,13 @@ for i, key in ipairs(KEYS) do
   if changed[i] then
     local left = ttl[i]()
     if not here then left = left + 60000000 end
-    call('SET', key, pack('<I8I8', first[i], level[i]), 'PX', string.format('%d', left / 1000 + 1))
+    local state
+    if previous[i] then
+      state = pack('<I8I4I4', first[i], level[i], previous[i])
+    else
+      state = pack('<I8I8', first[i], level[i])
+    end
+    call('SET', key, state, 'PX', string.format('%d', left / 1000 + 1))
   end
 end
 return pack('<I8', now) .. table.concat(states)

@@ -5,7 +5,7 @@
 -- ARGV[1]  packed, little endian: the time in µs since 1970 (i8; negative: this server's clock), the
 --          rate in tokens per period (u8), the period in ticks (u8), the burst in tokens (u8), the tick
 --          in µs (u8). Then the runs, as in take_window.lua.
--- Example  EVALSHA <sha> 1 forebay:tokens:api:{42} <-1, 20, 60000000, 40, 1>
+-- Example  EVALSHA <sha> 1 forebay:tokens:api:60s:{42} <-1, 20, 60000000, 40, 1>
 -- Reply    as take_window.lua.
 
 assert(#KEYS >= 1 and #ARGV == 1, 'take_tokens: one or more keys and one argument')

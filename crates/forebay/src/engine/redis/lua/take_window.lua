@@ -6,7 +6,7 @@
 --          window's length in µs (u8), what is added to the time before dividing by it (u8), the
 --          quota (u8). Nothing more: each key is taken once at cost 1. Else for each key the number of
 --          its runs (u4), and for each run the cost of a call (u8) and the number of calls (u4).
--- Example  EVALSHA <sha> 1 forebay:window:hits:{42} <-1, 60000000, 0, 20>
+-- Example  EVALSHA <sha> 1 forebay:window:hits:60s:{42} <-1, 60000000, 0, 20>
 -- Reply    one string: the time that decided (u8), then for each key the two integers as they were.
 --          The caller runs the same arithmetic over them, which tells it what became of each call.
 

@@ -28,6 +28,8 @@ fn rules() -> Vec<(Name, Rule)> {
         (name("second"), Rule::fixed_window(10, secs(1), millis(300)).expect("valid")),
         (name("minute"), Rule::fixed_window(100, mins(1), secs(0)).expect("valid")),
         (name("bucket"), Rule::token_bucket(7, secs(1), 12).expect("valid")),
+        (name("slide"), Rule::sliding_window(11, secs(1)).expect("valid")),
+        (name("rough"), Rule::sliding_window(1 << 28, mins(1)).expect("valid")),
         (name("coarse"), Rule::token_bucket(1_000_000, mins(60 * 24), 50).expect("valid")),
     ]
 }
@@ -41,7 +43,7 @@ struct Charge {
 }
 
 fn charges() -> impl Strategy<Value = Charge> {
-    (0usize..4, 0usize..4, 0u64..14).prop_map(|(rule, key, cost)| Charge { rule, key, cost })
+    (0usize..6, 0usize..4, 0u64..14).prop_map(|(rule, key, cost)| Charge { rule, key, cost })
 }
 
 fn take(rules: &[(Name, Rule)], charge: Charge) -> Take<'_> {
@@ -247,6 +249,7 @@ async fn many_callers_on_a_cold_key_get_the_quota_and_no_more() {
     for rule in [
         Rule::fixed_window(1_000, mins(60 * 24 * 365), secs(0)).expect("valid"),
         Rule::token_bucket(1, mins(60 * 24 * 30), 1_000).expect("valid"),
+        Rule::sliding_window(1_000, mins(60 * 24 * 365)).expect("valid"),
     ] {
         let calls = clients.iter().map(|client| client.as_ref().expect("opens")).flat_map(|client| {
             let (client, name) = (client.clone(), name.clone());
@@ -280,14 +283,14 @@ async fn every_key_of_a_limit_lives_for_a_stated_time_and_a_look_makes_none() {
         };
         keys(server, prefix).into_iter().map(|key| (key.clone(), ttl(&key))).collect()
     };
-    for rule in 0..4 {
+    for rule in 0..6 {
         let look = take(&rules, Charge { rule, key: 0, cost: 0 });
         redis.take(look, When::EngineClock).await.expect("answers");
         redis.take_all(&[look, look], When::EngineClock).await.expect("answers");
         redis.refund(Take { cost: 1, ..look }, None, When::EngineClock).await.expect("answers");
     }
     assert_eq!(lives(&prefix), []);
-    for rule in 0..4 {
+    for rule in 0..6 {
         for key in 0..4 {
             let one = take(&rules, Charge { rule, key, cost: 1 });
             for _ in 0..=key {
@@ -303,6 +306,8 @@ async fn every_key_of_a_limit_lives_for_a_stated_time_and_a_look_makes_none() {
     for (key, ttl) in lives {
         let most = if key.contains(":minute:") || key.contains(":bucket:") || key.contains(":second:") {
             120_002
+        } else if key.contains(":slide:") || key.contains(":rough:") {
+            180_002
         } else {
             2 * 86_400_000
         };
@@ -315,8 +320,8 @@ async fn a_key_that_holds_something_else_costs_nobody_else_an_answer() {
     let (redis, prefix) = engine().await;
     let rules = rules();
     let server = Server::shared();
-    server.command(["SET", &format!("{prefix}:window:minute:{{a}}"), "not a state"]);
-    server.command(["LPUSH", &format!("{prefix}:window:minute:{{b}}"), "not a state"]);
+    server.command(["SET", &format!("{prefix}:window:minute:60s:{{a}}"), "not a state"]);
+    server.command(["LPUSH", &format!("{prefix}:window:minute:60s:{{b}}"), "not a state"]);
     let asked =
         (0..4).map(|key| redis.take(take(&rules, Charge { rule: 1, key, cost: 3 }), When::EngineClock));
     for taken in join_all(asked).await {

@@ -3,7 +3,7 @@
 use forebay::buffer::{Row, Schema, Value};
 use serde_json::{Map, Value as Json};
 
-use crate::datetime;
+use super::datetime;
 
 /// The cells that were written, as a JSON object by column. Nothing is lost: a time is RFC 3339 text, or, outside the
 /// years that has, its microseconds.

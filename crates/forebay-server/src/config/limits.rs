@@ -1,0 +1,69 @@
+//! Reading `[limits]`.
+
+use forebay::{
+    Limit, Name,
+    limit::{Kind, MAX_LEASES, OnError},
+    time::secs,
+};
+
+use super::{
+    fields::Fields,
+    primitives::{Declared, section},
+};
+use crate::text::{Rate, Span};
+
+const KINDS: [(&str, Kind); 4] = [
+    ("fixed-window", Kind::FixedWindow),
+    ("sliding-window", Kind::SlidingWindow),
+    ("token-bucket", Kind::TokenBucket),
+    ("concurrency", Kind::Concurrency),
+];
+
+const ON_ERRORS: [(&str, OnError); 3] =
+    [("open", OnError::Open), ("closed", OnError::Closed), ("local", OnError::Local)];
+
+pub(super) fn read_limits(top: &mut Fields<'_>) -> Declared<Limit> {
+    section(top, "limits", |name, node| {
+        let mut fields = node.fields()?;
+        let kind = fields.optional("kind").and_then(|node| node.choice("kind", &KINDS));
+        let limit = if kind == Some(Kind::Concurrency) {
+            read_concurrency(name, &mut fields)
+        } else {
+            read_rate(name, kind, &mut fields)
+        };
+        let burst = fields.optional("burst").and_then(|node| node.number(1..=1 << 50));
+        let phase = fields.optional("phase").and_then(|node| node.parse::<Span>());
+        let on_error = fields.optional("on_error").and_then(|node| node.choice("on_error", &ON_ERRORS));
+        let deadline = fields.optional("deadline").and_then(|node| node.parse::<Span>());
+        let mut limit = limit?;
+        limit = burst.into_iter().fold(limit, Limit::burst);
+        limit = phase.into_iter().fold(limit, |limit, Span(phase)| limit.phase(phase));
+        limit = on_error.into_iter().fold(limit, Limit::on_error);
+        limit = deadline.into_iter().fold(limit, |limit, Span(deadline)| limit.deadline(deadline));
+        fields.accept(limit.check());
+        fields.finish();
+        Some(limit)
+    })
+}
+
+fn read_rate(name: &Name, kind: Option<Kind>, fields: &mut Fields<'_>) -> Option<Limit> {
+    let rate = fields.required("rate", "\"20/1m\"").and_then(|node| node.parse::<Rate>());
+    for field in ["max", "ttl"] {
+        if let Some(node) = fields.optional(field) {
+            node.mistake("only a limit with kind = \"concurrency\" has one");
+        }
+    }
+    let rate = rate?;
+    let limit = Limit::new(name.as_str(), rate.quota.get(), rate.window);
+    Some(kind.into_iter().fold(limit, Limit::kind))
+}
+
+fn read_concurrency(name: &Name, fields: &mut Fields<'_>) -> Option<Limit> {
+    let most = fields.required("max", "10").and_then(|node| node.number(1..=MAX_LEASES));
+    let ttl = fields.optional("ttl").map(|node| node.parse::<Span>());
+    if let Some(node) = fields.optional("rate") {
+        node.mistake("a limit with kind = \"concurrency\" has none, but max and ttl");
+    }
+    let Span(ttl) = ttl.unwrap_or(Some(Span(secs(30))))?;
+    Some(Limit::concurrency(name.as_str(), most?, ttl))
+}

@@ -1,0 +1,220 @@
+//! `/v1/limits/{limit}/leases`: how many may do something at the same time.
+//!
+//! The holder is whoever has the lease's text: nothing here extends a lease, and nothing gives it back when the server
+//! stops.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use axum::{Json as Answer, extract::State, http::StatusCode};
+use forebay::limit::{Lease, LeaseId, LeaseTerm, LimitHandle};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    Json, Path, Problem, ProblemBody, Shared, Write,
+    fields::{Key, check_key},
+    limit::{DecisionBody, denied},
+};
+
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(grant)).routes(routes!(extend, give_back))
+}
+
+/// Who wants a lease.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with key")]
+pub(super) struct LeaseRequest {
+    key: Key,
+}
+
+/// A lease that is lent now.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LimitLease)]
+pub(super) struct LeaseBody {
+    /// Extends the lease and gives it back. Keep it secret.
+    lease: String,
+    /// Seconds from before the request was sent until it ends, less an allowance for clocks.
+    expires_in: f64,
+    #[serde(flatten)]
+    decision: DecisionBody,
+}
+
+/// A lease that is lent for longer now.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LimitLeaseExtension)]
+pub(super) struct ExtensionBody {
+    /// Seconds from before the request was sent until it ends, less an allowance for clocks.
+    expires_in: f64,
+}
+
+/// What a denial adds to the decision.
+#[derive(Debug, Serialize)]
+struct DenialBody {
+    first_end: Option<f64>,
+    #[serde(flatten)]
+    decision: DecisionBody,
+}
+
+/// A lease as its holder has it: hexadecimal, the id and then the key, so that no server has to remember whose it is.
+#[derive(Debug, PartialEq, Eq)]
+struct Ticket {
+    id: LeaseId,
+    key: String,
+}
+
+/// Digits of an id.
+const ID_DIGITS: usize = 32;
+
+impl fmt::Display for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.id.to_string().replace('-', ""))?;
+        self.key.bytes().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for Ticket {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Self, Problem> {
+        let read = || {
+            // `from_str_radix` would take a sign as well.
+            let hexadecimal = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let (id, digits) = text.split_at_checked(ID_DIGITS).filter(|_| hexadecimal)?;
+            let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
+            let byte = |pair: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+            let key = String::from_utf8(pairs.iter().map(byte).collect::<Option<_>>()?).ok()?;
+            check_key(&key).ok().filter(|_| rest.is_empty())?;
+            Some(Self { id: id.parse().ok()?, key })
+        };
+        read().ok_or_else(|| {
+            Problem::new(
+                StatusCode::NOT_FOUND,
+                "unknown-lease",
+                "lease: what was granted under it is accepted",
+            )
+        })
+    }
+}
+
+/// Whole microseconds, rounded down: a deadline must not come too late.
+fn seconds(span: Duration) -> f64 {
+    span.as_micros() as f64 / 1e6
+}
+
+fn not_held(limit: &LimitHandle) -> Problem {
+    let detail = format!("limit {}: the lease has ended, or was given back", limit.name());
+    Problem::new(StatusCode::CONFLICT, "not-holder", detail)
+}
+
+/// Gets a lease.
+#[utoipa::path(
+    post,
+    path = "/v1/limits/{limit}/leases",
+    tag = "limits",
+    operation_id = "grant_lease",
+    params(("limit" = String, Path, description = "A declared limit of kind concurrency")),
+    request_body = LeaseRequest,
+    responses(
+        (status = 201, description = "Lent", body = LeaseBody),
+        (status = "4XX", description = "429: as many are lent as there may be; the decision is among the members, and `first_end`, seconds until the first of them ends unless it is extended. Others: it was not understood", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The store does not answer", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+    security(("token" = ["write"])),
+)]
+async fn grant(
+    _: Write,
+    State(app): State<Shared>,
+    Path(limit): Path<String>,
+    Json(request): Json<LeaseRequest>,
+) -> Result<(StatusCode, Answer<LeaseBody>), Problem> {
+    let limit = app.limits.find(&limit)?;
+    let key = request.key.0;
+    match limit.handle.lease_as(&key, LeaseId::random()).await? {
+        Lease::Granted(LeaseTerm { id, expires_in, decision, .. }) => {
+            limit.metrics.count(&decision);
+            let lease = Ticket { id, key }.to_string();
+            let body = LeaseBody { lease, expires_in: seconds(expires_in), decision: (&decision).into() };
+            Ok((StatusCode::CREATED, Answer(body)))
+        }
+        Lease::Denied { decision, first_end } => {
+            limit.metrics.count(&decision);
+            let body = DenialBody { first_end: first_end.map(seconds), decision: (&decision).into() };
+            Err(denied(limit.handle.name(), &decision).with_all(body))
+        }
+    }
+}
+
+/// Extends a lease to its full ttl from now.
+#[utoipa::path(
+    put,
+    path = "/v1/limits/{limit}/leases/{lease}",
+    tag = "limits",
+    operation_id = "extend_lease",
+    params(
+        ("limit" = String, Path, description = "A declared limit of kind concurrency"),
+        ("lease" = String, Path, description = "What was granted"),
+    ),
+    responses(
+        (status = 200, description = "Lent for longer", body = ExtensionBody),
+        (status = "4XX", description = "409: it has ended. Others: it was not understood", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The store does not answer; repeating is safe", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+    security(("token" = ["write"])),
+)]
+async fn extend(
+    _: Write,
+    State(app): State<Shared>,
+    Path((limit, lease)): Path<(String, String)>,
+) -> Result<Answer<ExtensionBody>, Problem> {
+    let (limit, ticket) = (&app.limits.find(&limit)?.handle, lease.parse::<Ticket>()?);
+    match limit.extend_lease(&ticket.key, ticket.id).await? {
+        Some(expires_in) => Ok(Answer(ExtensionBody { expires_in: seconds(expires_in) })),
+        None => Err(not_held(limit)),
+    }
+}
+
+/// Gives a lease back.
+#[utoipa::path(
+    delete,
+    path = "/v1/limits/{limit}/leases/{lease}",
+    tag = "limits",
+    operation_id = "release_lease",
+    params(
+        ("limit" = String, Path, description = "A declared limit of kind concurrency"),
+        ("lease" = String, Path, description = "What was granted"),
+    ),
+    responses(
+        (status = 204, description = "Given back"),
+        (status = "4XX", description = "409: it had ended. Others: it was not understood", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The store does not answer; repeating is safe", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+    security(("token" = ["write"])),
+)]
+async fn give_back(
+    _: Write,
+    State(app): State<Shared>,
+    Path((limit, lease)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    let (limit, ticket) = (&app.limits.find(&limit)?.handle, lease.parse::<Ticket>()?);
+    if limit.release_lease(&ticket.key, ticket.id).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(not_held(limit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ticket_is_read_back_and_nothing_else_is() {
+        let ticket = Ticket { id: LeaseId::random(), key: "a/é?".into() };
+        let text = ticket.to_string();
+        assert_eq!(text.parse::<Ticket>().ok(), Some(ticket));
+        for wrong in ["", "42", &text[..32], &text[1..], &text[..text.len() - 1], &format!("{text}+1")] {
+            assert!(wrong.parse::<Ticket>().is_err(), "{wrong}");
+        }
+    }
+}

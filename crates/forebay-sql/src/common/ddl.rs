@@ -1,0 +1,80 @@
+//! The tables that Forebay creates.
+
+use forebay::buffer::{ColumnType, Merge, Schema};
+
+/// In the text of a table that Forebay created: it tells those from an application's own.
+pub(crate) const MARK: &str = "created by forebay";
+
+/// The names of Forebay's own tables.
+pub(crate) const OWN_TABLES: [&str; 2] = ["forebay_ledger", "forebay_dead_letters"];
+
+/// How a database spells things.
+#[derive(Debug)]
+pub(crate) struct Dialect {
+    /// Before and after an identifier.
+    pub(crate) quote: char,
+    /// The type that Forebay gives a column; the last argument: it is part of the key.
+    pub(crate) type_name: fn(ColumnType, &Schema, bool) -> String,
+    /// What comes before `PRIMARY KEY`, with a space after it.
+    pub(crate) constraint: fn(&Schema) -> String,
+    /// After the closing parenthesis of a buffer's table.
+    pub(crate) table_options: fn(&Schema) -> &'static str,
+    /// The ledger and the dead letters, one statement each, qualified by a place.
+    pub(crate) own_tables: fn(&str) -> Vec<String>,
+}
+
+impl Dialect {
+    /// An identifier in quotes. [`Schema`] lets only letters, digits and `_` through; what a database calls its
+    /// schemas may be anything.
+    pub(crate) fn quoted(&self, identifier: &str) -> String {
+        let quote = self.quote.to_string();
+        format!("{quote}{}{quote}", identifier.replace(&quote, &quote.repeat(2)))
+    }
+
+    /// What qualifies a name by `schema`.
+    pub(crate) fn place(&self, schema: &str) -> String {
+        format!("{}.", self.quoted(schema))
+    }
+
+    /// Where a buffer's table is, if its name says so.
+    pub(crate) fn named_place(&self, schema: &Schema) -> String {
+        schema.table.split_once('.').map(|(place, _)| self.place(place)).unwrap_or_default()
+    }
+
+    /// Creates the buffer's table unless it is there. A sum begins at 0, not at NULL: it is a counter.
+    fn create_table(&self, schema: &Schema, place: &str) -> String {
+        let column = |name, column_type, key| {
+            format!("{} {}", self.quoted(name), (self.type_name)(column_type, schema, key))
+        };
+        let keys = schema.keys.iter().map(|k| column(&k.name, k.column_type, true) + " NOT NULL");
+        let columns = schema.columns.iter().map(|c| {
+            let default = if c.merge == Merge::Sum { " NOT NULL DEFAULT 0" } else { "" };
+            column(&c.name, c.column_type, false) + default
+        });
+        let lines: Vec<String> = keys.chain(columns).collect();
+        let primary: Vec<String> = schema.keys.iter().map(|k| self.quoted(&k.name)).collect();
+        format!(
+            "CREATE TABLE IF NOT EXISTS {place}{} (/* {MARK} */\n    {},\n    {}PRIMARY KEY ({})\n){}",
+            self.quoted(bare(schema)),
+            lines.join(",\n    "),
+            (self.constraint)(schema),
+            primary.join(", "),
+            (self.table_options)(schema),
+        )
+    }
+
+    /// Everything a buffer needs, as one script.
+    pub(crate) fn script(&self, schema: &Schema, place: &str) -> String {
+        let mut script = format!("{};\n", self.create_table(schema, place));
+        for statement in (self.own_tables)(place) {
+            script.push_str(&statement);
+            script.push_str(";\n");
+        }
+        script
+    }
+}
+
+/// The name of a buffer's table without its place.
+pub(crate) fn bare(schema: &Schema) -> &str {
+    schema.table.rsplit('.').next().unwrap_or(&schema.table)
+}

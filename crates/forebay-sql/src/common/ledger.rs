@@ -1,0 +1,38 @@
+//! The ledger, as far as it is the same everywhere.
+
+use std::time::Duration;
+
+use forebay::{Error, ErrorKind, Timestamp, sink::SinkError};
+use uuid::Uuid;
+
+/// How many entries one transaction prunes, so that flushes do not wait for long.
+pub(crate) const PRUNE_AT_ONCE: u32 = 10_000;
+
+/// When a batch had its first write: version 7 of UUIDs begins with the milliseconds since 1970.
+pub(crate) fn born(id: Uuid) -> Option<Timestamp> {
+    let millis = i64::try_from(id.as_u128() >> 80).expect("48 bits");
+    (id.get_version_num() == 7).then(|| Timestamp::from_millis(millis))
+}
+
+/// The ledger does not have the batch: because it was never applied, or because that was so long ago that the entry is
+/// gone?
+///
+/// # Errors
+/// [`SinkError::Permanent`] if nobody can tell any more.
+pub(crate) fn check_age(
+    database: &str,
+    id: Uuid,
+    now: Timestamp,
+    retention: Duration,
+) -> Result<(), SinkError> {
+    match born(id) {
+        Some(born) if now.since(born) > retention => Err(SinkError::Permanent(Error::new(
+            ErrorKind::OutOfRange,
+            format!(
+                "{database}: the batch was begun at {born}, and the ledger remembers {retention:?} only, so it may have \
+                 been applied before"
+            ),
+        ))),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,196 @@
+//! A batch, statement by statement, down to the rows that the database refuses.
+
+use std::{collections::BTreeMap, ops::Range};
+
+use forebay::{
+    buffer::Row,
+    sink::{Applied, Batch},
+};
+
+use super::{
+    cell::{Cell, Form},
+    dead,
+    plan::{Plan, Written},
+};
+use crate::Missing;
+
+/// A transaction that has a batch's id, and into which its rows are merged.
+pub(crate) trait Transaction {
+    type Form: Form + Send + Sync;
+
+    /// How many of `left` rows one statement takes, at least 1.
+    fn piece(left: usize) -> usize;
+
+    /// Merges `rows` by one statement, wholly or not at all.
+    ///
+    /// # Errors
+    /// What is no row's fault; the transaction is over then.
+    fn attempt(
+        &mut self,
+        plan: &Plan<Self::Form>,
+        how: How,
+        rows: &[Encoded<'_>],
+    ) -> impl Future<Output = sqlx::Result<Outcome>> + Send;
+
+    /// Writes rows among the dead letters.
+    fn bury(
+        &mut self,
+        plan: &Plan<Self::Form>,
+        batch: &Batch,
+        letters: &[Letter],
+    ) -> impl Future<Output = sqlx::Result<()>> + Send;
+}
+
+/// What became of the rows of a statement.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// They are merged.
+    Merged {
+        /// How many rows of the table were reached.
+        rows: u64,
+        /// Which of them had no row in the table, by their places; empty if nobody asked.
+        unreached: Vec<usize>,
+    },
+    /// None is. Some row is refused, for this reason; `None`: some row was not reached.
+    Refused(Option<String>),
+}
+
+/// A row, in the forms of the table's columns.
+#[derive(Debug)]
+pub(crate) struct Encoded<'a> {
+    pub(crate) row: &'a Row,
+    pub(crate) cells: Vec<Cell>,
+}
+
+/// A row that the database does not take.
+#[derive(Debug)]
+pub(crate) struct Letter {
+    pub(crate) key: String,
+    /// What it would have written, as JSON.
+    pub(crate) cells: String,
+    pub(crate) why: String,
+}
+
+/// How rows that write the same columns are merged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct How {
+    pub(crate) written: Written,
+    /// Rows that are not there are inserted; else they are not reached.
+    pub(crate) insert: bool,
+    /// A row that the statement does not reach is refused.
+    pub(crate) all: bool,
+}
+
+impl How {
+    fn of<F: Form>(plan: &Plan<F>, written: Written) -> Self {
+        let (insert, all) = match plan.missing {
+            // A new row could not be inserted, and an upsert without the column fails even when the row is there.
+            Missing::Insert if plan.lacking(written).is_some() => (false, true),
+            Missing::Insert => (true, true),
+            Missing::DeadLetter => (false, true),
+            Missing::Skip => (false, false),
+        };
+        Self { written, insert, all }
+    }
+
+    /// The statement that every row uses which writes all columns.
+    pub(crate) fn usual<F: Form>(plan: &Plan<F>) -> Self {
+        Self::of(plan, plan.all())
+    }
+
+    /// Why a row was not reached.
+    fn unreached<F: Form>(self, plan: &Plan<F>) -> String {
+        match plan.lacking(self.written) {
+            _ if self.insert => "a trigger or a conflict clause of the table ignored the row".into(),
+            Some(column) if plan.missing == Missing::Insert => {
+                format!("the table has no row with this key, and a new one needs {}", column.name)
+            }
+            _ => "the table has no row with this key".into(),
+        }
+    }
+}
+
+/// Merges the batch's rows into the table, and puts those that it refuses among the dead letters.
+pub(crate) async fn merge<T: Transaction>(
+    transaction: &mut T,
+    plan: &Plan<T::Form>,
+    batch: &Batch,
+) -> sqlx::Result<Applied> {
+    let (groups, mut dead) = encode(plan, batch);
+    let mut reached = 0;
+    for (written, rows) in &groups {
+        let how = How::of(plan, *written);
+        let mut pieces = split(0..rows.len(), rows.len(), T::piece);
+        while let Some(piece) = pieces.pop() {
+            let part = &rows[piece.clone()];
+            match (transaction.attempt(plan, how, part).await?, part) {
+                (Outcome::Merged { rows, unreached }, _) => {
+                    reached += rows;
+                    dead.extend(unreached.iter().map(|i| (part[*i].row, how.unreached(plan))));
+                }
+                (Outcome::Refused(why), [row]) => {
+                    dead.push((row.row, why.unwrap_or_else(|| how.unreached(plan))));
+                }
+                // An eighth each: a poison row among 10 000 costs five further rounds, and most rows are merged in the first.
+                (Outcome::Refused(_), _) => {
+                    pieces.extend(split(piece.clone(), piece.len().div_ceil(8), T::piece));
+                }
+            }
+        }
+    }
+    if let Some((_, why)) = dead.first() {
+        let (buffer, rows) = (&batch.schema.name, dead.len());
+        tracing::warn!(%buffer, batch = %batch.id, rows, error = why, "rows among the dead letters; the first one's error");
+        let letters: Vec<Letter> = dead.into_iter().map(|(row, why)| letter(batch, row, why)).collect();
+        transaction.bury(plan, batch, &letters).await?;
+        return Ok(Applied::now(reached, letters.len() as u64));
+    }
+    Ok(Applied::now(reached, 0))
+}
+
+fn letter(batch: &Batch, row: &Row, why: String) -> Letter {
+    Letter { key: row.key.as_str().to_owned(), cells: dead::cells(&batch.schema, row), why }
+}
+
+/// Rows that fit no column, and why.
+type Dead<'a> = Vec<(&'a Row, String)>;
+
+/// Sorts the rows by the columns they write; within a group they stay in the order of their keys.
+fn encode<'a, F: Form>(plan: &Plan<F>, batch: &'a Batch) -> (BTreeMap<Written, Vec<Encoded<'a>>>, Dead<'a>) {
+    let mut groups: BTreeMap<Written, Vec<Encoded<'a>>> = BTreeMap::new();
+    let mut dead = vec![];
+    for row in &batch.rows {
+        match plan.row(&batch.schema, row) {
+            Ok((written, cells)) => groups.entry(written).or_default().push(Encoded { row, cells }),
+            Err(why) => dead.push((row, why)),
+        }
+    }
+    (groups, dead)
+}
+
+/// Cuts a range into pieces of at most `most` as `piece` has them, the last piece first.
+fn split(range: Range<usize>, most: usize, piece: fn(usize) -> usize) -> Vec<Range<usize>> {
+    let mut pieces = vec![];
+    let mut start = range.start;
+    while start < range.end {
+        let size = piece((range.end - start).min(most));
+        pieces.push(start..start + size);
+        start += size;
+    }
+    pieces.reverse();
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_cover_the_range_in_order() {
+        let eights = |left: usize| if left >= 8 { 8 } else { 1 };
+        assert_eq!(split(0..0, 0, eights), []);
+        assert_eq!(split(3..14, 11, eights), [13..14, 12..13, 11..12, 3..11]);
+        assert_eq!(split(3..6, 2, |left| left), [5..6, 3..5]);
+        assert_eq!(split(0..9, 1, eights).len(), 9);
+    }
+}

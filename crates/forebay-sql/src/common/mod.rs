@@ -1,0 +1,12 @@
+//! What all databases share: the model of a table, how a buffer fits it, and how a batch is merged into it.
+
+pub(crate) mod catalogue;
+pub(crate) mod cell;
+pub(crate) mod datetime;
+pub(crate) mod ddl;
+pub(crate) mod dead;
+pub(crate) mod error;
+pub(crate) mod ledger;
+pub(crate) mod merge;
+pub(crate) mod plan;
+pub(crate) mod state;

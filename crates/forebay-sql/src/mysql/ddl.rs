@@ -1,0 +1,58 @@
+//! How MySQL and MariaDB spell the tables that Forebay creates.
+
+use forebay::buffer::{ColumnType, Schema};
+
+use crate::common::ddl::Dialect;
+
+pub(super) const MYSQL: Dialect = Dialect {
+    quote: '`',
+    type_name,
+    constraint: |_| String::new(),
+    // The comment is `MARK`.
+    table_options: |_| " ENGINE=InnoDB COMMENT='created by forebay'",
+    own_tables,
+};
+
+/// What a key of InnoDB has room for, in bytes; a character takes up to four.
+const KEY_BYTES: usize = 3_072;
+
+/// A text in a key is compared byte by byte: with any other collation two keys of the buffer could be one row.
+fn type_name(column_type: ColumnType, schema: &Schema, key: bool) -> String {
+    match column_type {
+        ColumnType::Integer => "BIGINT".into(),
+        ColumnType::Timestamp => "DATETIME(6)".into(),
+        ColumnType::Uuid => "CHAR(36) CHARACTER SET ascii COLLATE ascii_bin".into(),
+        _ if key => {
+            let most = (KEY_BYTES / 4 / schema.keys.len().max(1)).saturating_sub(64).clamp(16, 512);
+            format!("VARCHAR({most}) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
+        }
+        _ => "TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin".into(),
+    }
+}
+
+/// The index lets old rows be pruned without reading the rest.
+fn own_tables(place: &str) -> Vec<String> {
+    vec![
+        format!(
+            "CREATE TABLE IF NOT EXISTS {place}`forebay_ledger` (
+    `gen` CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
+    `buffer` VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    `partition` INT NOT NULL,
+    `rows` BIGINT NOT NULL,
+    `applied_at` DATETIME(6) NOT NULL,
+    KEY `forebay_ledger_applied_at` (`applied_at`)
+) ENGINE=InnoDB"
+        ),
+        format!(
+            "CREATE TABLE IF NOT EXISTS {place}`forebay_dead_letters` (
+    `id` BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    `gen` CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    `buffer` VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    `row_key` TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+    `cells` LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+    `error` TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+    `at` DATETIME(6) NOT NULL
+) ENGINE=InnoDB"
+        ),
+    ]
+}

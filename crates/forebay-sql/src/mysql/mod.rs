@@ -1,0 +1,16 @@
+//! MySQL and MariaDB.
+
+mod apply;
+mod catalogue;
+mod ddl;
+mod error;
+mod form;
+mod json;
+mod ledger;
+mod open;
+mod sink;
+mod statement;
+mod survey;
+mod totals;
+
+pub use sink::MySql;

@@ -1,0 +1,121 @@
+//! Databases, and the connections to them.
+
+use std::{str::FromStr, time::Duration};
+
+use forebay::{Error, ErrorKind, Result, time::secs};
+use sqlx::{
+    ConnectOptions as _, Connection as _, MySql, MySqlPool, Transaction,
+    mysql::{MySqlConnectOptions, MySqlPoolOptions},
+};
+
+use crate::common::error;
+
+/// Connections that a sink opens at most: partitions that are flushed at once.
+const MOST: u32 = 8;
+
+/// How long to wait for a connection, which includes making one.
+const PATIENCE: Duration = secs(10);
+
+/// Begins the transaction of a batch.
+///
+/// What a cancelled beginning has left is ended first. Strict, or a value that does not fit would be cut to size without
+/// a word; UTC, for columns of type `TIMESTAMP`; and at this isolation rows that are not there are not locked, so that
+/// flushers and the application do not deadlock over them.
+const BEGIN: &str = "ROLLBACK; \
+    SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES'), time_zone = '+00:00'; \
+    SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION";
+
+/// Begins to read a row and the ledger in one snapshot.
+const SNAPSHOT: &str = "ROLLBACK; SET SESSION time_zone = '+00:00'; \
+    SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
+
+/// An open database.
+#[derive(Debug)]
+pub(super) struct Database {
+    /// For messages: host and database, no credentials.
+    pub(super) name: String,
+    pub(super) pool: MySqlPool,
+}
+
+impl Database {
+    /// Opens the database that `url` names.
+    pub(super) async fn open(url: &str) -> Result<Self> {
+        let options = parse(url)?;
+        let name = name(&options);
+        let options = options.disable_statement_logging();
+        // Not by the pool, which would go on trying, and then only say that it took too long.
+        let connected = match options.connect().await {
+            Ok(connection) => connection.close().await,
+            Err(error) => Err(error),
+        };
+        connected.map_err(|cause| {
+            let cause = error::message(&cause);
+            Error::new(ErrorKind::Unavailable, format!("opening MySQL {name}: {cause}"))
+        })?;
+        let pool = MySqlPoolOptions::new()
+            .max_connections(MOST)
+            .acquire_timeout(PATIENCE)
+            .connect_lazy_with(options);
+        Ok(Self { name, pool })
+    }
+
+    /// Takes a user's connections.
+    pub(super) fn of_pool(pool: MySqlPool) -> Self {
+        Self { name: name(&pool.connect_options()), pool }
+    }
+
+    /// Begins the transaction of a batch.
+    pub(super) async fn begin(&self) -> sqlx::Result<Transaction<'static, MySql>> {
+        self.pool.begin_with(BEGIN).await
+    }
+
+    /// Begins to read.
+    pub(super) async fn snapshot(&self) -> sqlx::Result<Transaction<'static, MySql>> {
+        self.pool.begin_with(SNAPSHOT).await
+    }
+}
+
+/// The URL itself is in no message: it may have a password.
+fn parse(url: &str) -> Result<MySqlConnectOptions> {
+    let invalid = |why: &dyn std::fmt::Display| {
+        Error::new(
+            ErrorKind::Invalid,
+            format!(
+                "that is no URL of a MySQL database ({why}): give mysql://USER:PASSWORD@HOST:PORT/DATABASE"
+            ),
+        )
+    };
+    if !["mysql://", "mariadb://"].iter().any(|scheme| url.starts_with(scheme)) {
+        return Err(invalid(&"another scheme"));
+    }
+    let options = MySqlConnectOptions::from_str(url).map_err(|error| invalid(&error))?;
+    if options.get_database().is_none_or(str::is_empty) {
+        return Err(invalid(&"no database"));
+    }
+    Ok(options)
+}
+
+fn name(options: &MySqlConnectOptions) -> String {
+    let database = options.get_database().unwrap_or_default();
+    match options.get_socket() {
+        Some(socket) => format!("{}/{database}", socket.display()),
+        None => format!("{}:{}/{database}", options.get_host(), options.get_port()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_messages_have_no_password() {
+        for url in ["mysql://me:secret@db.example:3307/app", "mariadb://me:secret@db.example:3307/app"] {
+            assert_eq!(name(&parse(url).expect("a URL")), "db.example:3307/app");
+        }
+        for wrong in ["postgres://me:secret@db/app", "mysql://me:secret@db:99999/app", "mysql://me:secret@db"]
+        {
+            let error = parse(wrong).expect_err(wrong).to_string();
+            assert!(error.contains("mysql://USER") && !error.contains("secret"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What Postgres's errors mean for a batch.
+
+use crate::common::error::Class;
+
+pub(super) fn classify(error: &sqlx::Error) -> Class {
+    match error {
+        sqlx::Error::Database(database) => of_state(&database.code().unwrap_or_default()),
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::BeginFailed => Class::Transient,
+        _ => Class::Permanent,
+    }
+}
+
+/// By SQLSTATE, <https://www.postgresql.org/docs/current/errcodes-appendix.html>; the first two characters are its class.
+fn of_state(state: &str) -> Class {
+    match state {
+        // Read-only: the server is a standby until somebody promotes it. Then: a snapshot too old, locks, a session that
+        // was ended for being idle.
+        "25006" | "25P03" | "25P04" | "72000" | "55P03" | "55006" => Class::Transient,
+        // What a trigger raises, a row that no index takes, two rows of a batch that the table's key takes for one.
+        "P0001" | "P0004" | "54000" | "21000" => Class::Data,
+        // The database was dropped.
+        "57P04" => Class::Permanent,
+        _ => match state.get(..2) {
+            // Connection, rollback (deadlock, serialization), resources (disk, memory, connections), operator
+            // intervention (shutdown, cancel), system.
+            Some("08" | "40" | "53" | "57" | "58") => Class::Transient,
+            // Data, constraints, a trigger's change, a view's check.
+            Some("22" | "23" | "27" | "44") => Class::Data,
+            _ => Class::Permanent,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_classified() {
+        for (state, class) in [
+            ("40P01", Class::Transient), // deadlock
+            ("40001", Class::Transient), // serialization
+            ("53100", Class::Transient), // disk full
+            ("53300", Class::Transient), // too many connections
+            ("57P01", Class::Transient), // shut down by an administrator
+            ("57P03", Class::Transient), // starting up
+            ("55P03", Class::Transient), // a lock not had in time
+            ("25006", Class::Transient), // read-only
+            ("22003", Class::Data),      // out of range
+            ("23505", Class::Data),      // unique
+            ("23514", Class::Data),      // check
+            ("P0001", Class::Data),      // RAISE
+            ("42P01", Class::Permanent), // no such table
+            ("42501", Class::Permanent), // not allowed
+            ("57P04", Class::Permanent), // no such database any more
+            ("", Class::Permanent),
+        ] {
+            assert_eq!(of_state(state), class, "{state}");
+        }
+    }
+}

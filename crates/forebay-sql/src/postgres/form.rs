@@ -1,0 +1,227 @@
+//! How values are kept in the columns that a table really has.
+//!
+//! | buffer | column |
+//! |---|---|
+//! | integer | `smallint`, `integer`, `bigint`; in a key also `text`, `varchar`: its decimal text |
+//! | text | `text`, `varchar`; in a key also the integers and `uuid`, for texts that spell one |
+//! | timestamp | `timestamptz`, or `timestamp`, which then is UTC |
+//! | UUID | `uuid`; `text`, `varchar`: lower case with hyphens |
+//!
+//! A domain is what it is made of.
+
+use forebay::{
+    Timestamp,
+    buffer::{ColumnType, Value},
+};
+use sqlx::{Row as _, ValueRef as _, postgres::PgRow};
+use uuid::Uuid;
+
+use super::array::Element;
+use crate::common::{
+    catalogue::TableColumn,
+    cell::{self, Cell, canonical_integer, canonical_uuid},
+};
+
+/// How one column keeps its values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Form {
+    pub(super) element: Element,
+    /// What a column may not exceed: the characters of a text, the digits of a second's fraction.
+    most: usize,
+}
+
+/// Postgres counts microseconds from here, in microseconds since 1970.
+const EPOCH: i64 = 946_684_800_000_000;
+
+/// Julian day 0, Postgres's first, as it counts.
+const FIRST: i64 = -211_813_488_000_000_000;
+
+/// The digits of a microsecond.
+const DIGITS: usize = 6;
+
+impl Form {
+    /// A column as the catalogue writes its type.
+    fn declared(declared: &str) -> Option<Self> {
+        let (name, rest) = declared.split_once('(').unwrap_or((declared, ""));
+        let (most, zone) = rest.split_once(')').unwrap_or(("", declared));
+        let element = match name {
+            "smallint" => Element::Int2,
+            "integer" => Element::Int4,
+            "bigint" => Element::Int8,
+            "text" | "character varying" => Element::Text,
+            "uuid" => Element::Uuid,
+            name if !name.starts_with("timestamp") => return None,
+            _ if zone.ends_with("with time zone") => Element::TimestampTz,
+            _ => Element::Timestamp,
+        };
+        let unbounded = if element == Element::Text { usize::MAX } else { DIGITS };
+        Some(Self { element, most: most.parse().unwrap_or(unbounded) })
+    }
+
+    fn fits(self, column_type: ColumnType, key: bool) -> bool {
+        match (column_type, self.element) {
+            (ColumnType::Integer, Element::Int2 | Element::Int4 | Element::Int8)
+            | (ColumnType::Text, Element::Text)
+            | (ColumnType::Uuid, Element::Uuid | Element::Text) => true,
+            (ColumnType::Integer, Element::Text)
+            | (ColumnType::Text, Element::Int2 | Element::Int4 | Element::Int8 | Element::Uuid) => key,
+            // Two keys within its precision would be one row.
+            (ColumnType::Timestamp, Element::Timestamp | Element::TimestampTz) => !key || self.most == DIGITS,
+            _ => false,
+        }
+    }
+
+    /// What of a column a query asks for, so that it is one of four types.
+    pub(super) fn selected(self, name: &str) -> String {
+        match self.element {
+            Element::Int2 | Element::Int4 | Element::Int8 => format!("{name}::int8"),
+            other => format!("{name}::{}", other.name()),
+        }
+    }
+
+    /// Reads place `index` of a row as a value of a column of the buffer.
+    ///
+    /// # Errors
+    /// What is there instead.
+    pub(super) fn decode(
+        self,
+        row: &PgRow,
+        index: usize,
+        column_type: ColumnType,
+    ) -> Result<Option<Value>, String> {
+        let broken = |error: &dyn std::fmt::Display| error.to_string();
+        let raw = row.try_get_raw(index).map_err(|error| broken(&error))?;
+        if raw.is_null() {
+            return Ok(None);
+        }
+        let bytes = raw.as_bytes().map_err(|error| broken(&error))?;
+        let value = match self.element {
+            Element::Text => {
+                let text = std::str::from_utf8(bytes).map_err(|error| broken(&error))?;
+                Value::from_text(column_type, text).ok()
+            }
+            Element::Uuid => Uuid::from_slice(bytes).ok().map(Value::Uuid),
+            Element::Timestamp | Element::TimestampTz => integer(bytes).and_then(time),
+            Element::Int2 | Element::Int4 | Element::Int8 => integer(bytes).map(Value::Integer),
+        };
+        value.map(Some).ok_or_else(|| "it holds a value that cannot be read".into())
+    }
+
+    fn of_integer(self, n: i64) -> Result<Cell, String> {
+        let fits = match self.element {
+            Element::Int2 => i16::try_from(n).is_ok(),
+            Element::Int4 => i32::try_from(n).is_ok(),
+            _ => true,
+        };
+        if fits {
+            Ok(Cell::Integer(n))
+        } else {
+            Err(format!("{n} does not fit a column of type {}", self.element.name()))
+        }
+    }
+
+    /// Postgres's text has no NUL, and it cuts spaces that are too many without a word.
+    fn of_text(self, text: String) -> Result<Cell, String> {
+        if text.contains('\0') {
+            return Err(format!("{text:?} contains a NUL, which Postgres's text does not"));
+        }
+        if self.most < usize::MAX && text.chars().count() > self.most {
+            return Err(format!("{text:?} is longer than the {} characters of its column", self.most));
+        }
+        Ok(Cell::Text(text))
+    }
+
+    /// A time as microseconds since 2000, down to the column's precision: Postgres itself would round up.
+    fn of_time(self, at: Timestamp) -> Result<Cell, String> {
+        let unit = (self.most..DIGITS).fold(1, |unit, _| unit * 10);
+        let micros = at.as_micros().checked_sub(EPOCH).filter(|micros| *micros >= FIRST);
+        micros
+            .map(|micros| Cell::Integer(micros - micros.rem_euclid(unit)))
+            .ok_or_else(|| format!("{at} is before the year -4713, and Postgres begins there"))
+    }
+}
+
+impl cell::Form for Form {
+    fn of(column_type: ColumnType, column: &TableColumn, key: bool) -> Option<Self> {
+        Self::declared(&column.declared).filter(|form| form.fits(column_type, key))
+    }
+
+    fn encode(&self, value: &Value) -> Result<Cell, String> {
+        match (self.element, value) {
+            (Element::Int2 | Element::Int4 | Element::Int8, Value::Integer(n)) => self.of_integer(*n),
+            (Element::Int2 | Element::Int4 | Element::Int8, Value::Text(text)) => {
+                self.of_integer(canonical_integer(text)?)
+            }
+            (Element::Uuid, Value::Uuid(id)) => Ok(Cell::Bytes(id.as_bytes().to_vec())),
+            (Element::Uuid, Value::Text(text)) => Ok(Cell::Bytes(canonical_uuid(text)?.as_bytes().to_vec())),
+            (Element::Timestamp | Element::TimestampTz, Value::Timestamp(at)) => self.of_time(*at),
+            (Element::Text, value) => self.of_text(value.to_text()),
+            (element, value) => Err(format!(
+                "a {:?} does not go into a column of type {}",
+                value.column_type(),
+                element.name()
+            )),
+        }
+    }
+}
+
+fn integer(bytes: &[u8]) -> Option<i64> {
+    bytes.try_into().ok().map(i64::from_be_bytes)
+}
+
+/// `infinity` is no time of ours.
+fn time(micros: i64) -> Option<Value> {
+    let since_1970 = micros.checked_add(EPOCH).filter(|_| micros != i64::MIN);
+    since_1970.map(|micros| Value::Timestamp(Timestamp::from_micros(micros)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::common::cell::Form as _;
+
+    fn of(column_type: ColumnType, declared: &str, key: bool) -> Option<Form> {
+        Form::declared(declared).filter(|form| form.fits(column_type, key))
+    }
+
+    #[test]
+    fn declared_types_decide_the_form() {
+        let value = |column_type, declared| of(column_type, declared, false).map(|form| form.element);
+        let key = |column_type, declared| of(column_type, declared, true).map(|form| form.element);
+        assert_eq!(value(ColumnType::Integer, "smallint"), Some(Element::Int2));
+        assert_eq!(value(ColumnType::Integer, "numeric(20,0)"), None);
+        assert_eq!(value(ColumnType::Integer, "text"), None);
+        assert_eq!(key(ColumnType::Integer, "text"), Some(Element::Text));
+        assert_eq!(key(ColumnType::Text, "integer"), Some(Element::Int4));
+        assert_eq!(key(ColumnType::Text, "uuid"), Some(Element::Uuid));
+        assert_eq!(value(ColumnType::Text, "character varying(20)"), Some(Element::Text));
+        // Pads with spaces, and compares without them.
+        assert_eq!(value(ColumnType::Text, "character(20)"), None);
+        assert_eq!(value(ColumnType::Text, "citext"), None);
+        assert_eq!(value(ColumnType::Timestamp, "timestamp with time zone"), Some(Element::TimestampTz));
+        assert_eq!(value(ColumnType::Timestamp, "timestamp(3) without time zone"), Some(Element::Timestamp));
+        assert_eq!(key(ColumnType::Timestamp, "timestamp(3) with time zone"), None);
+        assert_eq!(key(ColumnType::Timestamp, "timestamp with time zone"), Some(Element::TimestampTz));
+        assert_eq!(value(ColumnType::Timestamp, "date"), None);
+    }
+
+    #[test]
+    fn what_a_column_cannot_keep_is_refused_here() {
+        let encode = |declared, value: Value| Form::declared(declared).expect("known").encode(&value);
+        assert_eq!(encode("smallint", 32_767.into()), Ok(Cell::Integer(32_767)));
+        assert!(encode("smallint", 32_768.into()).is_err());
+        assert!(encode("integer", i64::MAX.into()).is_err());
+        assert!(encode("text", "a\0b".into()).is_err());
+        assert!(encode("character varying(2)", "éé ".into()).is_err());
+        assert_eq!(encode("character varying(2)", "éé".into()), Ok(Cell::Text("éé".into())));
+        assert!(encode("timestamp with time zone", Timestamp::from_micros(i64::MIN).into()).is_err());
+    }
+
+    #[test]
+    fn times_lose_what_their_column_does_not_keep() {
+        let form = Form::declared("timestamp(3) with time zone").expect("known");
+        let micros = |at: &str| form.encode(&at.parse::<Timestamp>().expect("a time").into());
+        assert_eq!(micros("2000-01-01T00:00:00.0019Z"), Ok(Cell::Integer(1_000)));
+        assert_eq!(micros("1999-12-31T23:59:59.9999Z"), Ok(Cell::Integer(-1_000)));
+    }
+}

@@ -1,0 +1,16 @@
+//! Postgres.
+
+mod apply;
+mod array;
+mod catalogue;
+mod ddl;
+mod error;
+mod form;
+mod ledger;
+mod open;
+mod sink;
+mod statement;
+mod survey;
+mod totals;
+
+pub use sink::Postgres;

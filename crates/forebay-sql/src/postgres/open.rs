@@ -1,0 +1,115 @@
+//! Databases, and the connections to them.
+
+use std::{str::FromStr, time::Duration};
+
+use forebay::{Error, ErrorKind, Result, time::secs};
+use sqlx::{
+    ConnectOptions as _, Connection as _, PgPool, Postgres, Transaction,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use crate::common::error;
+
+/// Connections that a sink opens at most: partitions that are flushed at once.
+const MOST: u32 = 8;
+
+/// How long to wait for a connection, which includes making one.
+const PATIENCE: Duration = secs(10);
+
+/// Begins the transaction of a batch.
+///
+/// The store forgets a batch when it is committed, so a commit has to survive a power cut, whatever the role's or
+/// database's default; `remote_apply` is more than `on`. Two batches at once may have the same id: at this isolation
+/// the second waits for the first's ledger entry and then sees it. Constraints are checked by the statement whose row
+/// breaks them, not at the commit, where nobody could tell which row it was.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
+    SELECT set_config('synchronous_commit', 'on', true) \
+        WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply'); \
+    SELECT set_config('lock_timeout', '10s', true) WHERE current_setting('lock_timeout') = '0'; \
+    SET CONSTRAINTS ALL IMMEDIATE";
+
+/// Begins to read a row and the ledger in one snapshot.
+const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+/// An open database.
+#[derive(Debug)]
+pub(super) struct Database {
+    /// For messages: host and database, no credentials.
+    pub(super) name: String,
+    pub(super) pool: PgPool,
+}
+
+impl Database {
+    /// Opens the database that `url` names.
+    pub(super) async fn open(url: &str) -> Result<Self> {
+        let options = parse(url)?;
+        let name = name(&options);
+        let options = options.application_name("forebay").disable_statement_logging();
+        // Not by the pool, which would go on trying, and then only say that it took too long.
+        let connected = match options.connect().await {
+            Ok(connection) => connection.close().await,
+            Err(error) => Err(error),
+        };
+        connected.map_err(|cause| {
+            let cause = error::message(&cause);
+            Error::new(ErrorKind::Unavailable, format!("opening Postgres {name}: {cause}"))
+        })?;
+        let pool =
+            PgPoolOptions::new().max_connections(MOST).acquire_timeout(PATIENCE).connect_lazy_with(options);
+        Ok(Self { name, pool })
+    }
+
+    /// Takes a user's connections.
+    pub(super) fn of_pool(pool: PgPool) -> Self {
+        Self { name: name(&pool.connect_options()), pool }
+    }
+
+    /// Begins the transaction of a batch.
+    pub(super) async fn begin(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
+        self.pool.begin_with(BEGIN).await
+    }
+
+    /// Begins to read.
+    pub(super) async fn snapshot(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
+        self.pool.begin_with(SNAPSHOT).await
+    }
+}
+
+/// The URL itself is in no message: it may have a password.
+fn parse(url: &str) -> Result<PgConnectOptions> {
+    let invalid = |why: &dyn std::fmt::Display| {
+        Error::new(
+            ErrorKind::Invalid,
+            format!(
+                "that is no URL of a Postgres database ({why}): give postgres://USER:PASSWORD@HOST:PORT/DATABASE"
+            ),
+        )
+    };
+    if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        return Err(invalid(&"another scheme"));
+    }
+    PgConnectOptions::from_str(url).map_err(|error| invalid(&error))
+}
+
+fn name(options: &PgConnectOptions) -> String {
+    let database = options.get_database().unwrap_or(options.get_username());
+    match options.get_socket() {
+        Some(socket) => format!("{}/{database}", socket.display()),
+        None => format!("{}:{}/{database}", options.get_host(), options.get_port()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_messages_have_no_password() {
+        let options = parse("postgresql://me:secret@db.example:6432/app?sslmode=require").expect("a URL");
+        assert_eq!(name(&options), "db.example:6432/app");
+        for wrong in ["mysql://me:secret@db/app", "postgres://me:secret@db:99999/app", "me:secret"] {
+            let error = parse(wrong).expect_err(wrong).to_string();
+            assert!(error.contains("postgres://USER") && !error.contains("secret"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! A batch counts once, whoever applies it and however often.
+
+use forebay::sink::Applied;
+
+use crate::{
+    home::Home,
+    on_every_database,
+    support::{NOON, batch, hits, projects},
+};
+
+on_every_database! {
+    async fn a_batch_counts_once_also_after_reopening(home) {
+        let schema = projects();
+        let one = batch(&schema, vec![hits(&schema, "42", 20, NOON)]);
+        let sink = home.sink().await;
+        assert_eq!(sink.apply(&one).await.expect("applied"), Applied::now(1, 0));
+        assert_eq!(sink.apply(&one).await.expect("known"), Applied::Before);
+        drop(sink);
+        assert_eq!(home.sink().await.apply(&one).await.expect("known"), Applied::Before);
+
+        assert_eq!(home.ask("SELECT id, hits FROM projects").await, "42\t20");
+        let at = home.pick(
+            "SELECT last_seen FROM projects",
+            "SELECT to_char(last_seen AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') FROM projects",
+            "SELECT last_seen FROM projects",
+        );
+        assert_eq!(home.ask(at).await, "2026-01-01 12:00:00.000000");
+        let ledger = home.pick(
+            r#"SELECT "gen", "buffer", "partition", "rows" FROM forebay_ledger"#,
+            r#"SELECT "gen", "buffer", "partition", "rows" FROM forebay_ledger"#,
+            "SELECT `gen`, `buffer`, `partition`, `rows` FROM forebay_ledger",
+        );
+        assert_eq!(home.ask(ledger).await, format!("{}\tprojects\t0\t1", one.id));
+    }
+
+    async fn two_sinks_apply_each_batch_once(home) {
+        let schema = projects();
+        let batches: Vec<_> = (0..20)
+            .map(|n| batch(&schema, (0..50).map(|id| hits(&schema, &id.to_string(), n, NOON)).collect()))
+            .collect();
+        // Their tables are not there yet, so that both create them.
+        let (one, two) = (home.sink().await, home.sink().await);
+        let work = |sink: std::sync::Arc<dyn forebay::sink::Sink>| {
+            let batches = batches.clone();
+            tokio::spawn(async move {
+                let mut now = 0;
+                for batch in &batches {
+                    now += u64::from(sink.apply(batch).await.expect("applied") != Applied::Before);
+                }
+                now
+            })
+        };
+        let (one, two) = (work(one), work(two));
+        assert_eq!(one.await.expect("no panic") + two.await.expect("no panic"), 20);
+        let sum = home.ask("SELECT sum(hits), count(*) FROM projects").await;
+        assert_eq!(sum, format!("{}\t50", 50 * (0..20).sum::<i64>()));
+    }
+
+    /// A worker may die, or its task be dropped, at any await.
+    async fn a_dropped_apply_leaves_all_or_nothing(home) {
+        let schema = projects();
+        let sink = home.sink().await;
+        sink.prepare(&schema).await.expect("prepared");
+        let rounds = 40;
+        for patience in 0..rounds {
+            let one = batch(&schema, (0..600).map(|id| hits(&schema, &id.to_string(), 1, NOON)).collect());
+            let mut polls = 0;
+            let mut applying = sink.apply(&one);
+            let answered = std::future::poll_fn(|context| {
+                polls += 1;
+                match applying.as_mut().poll(context) {
+                    std::task::Poll::Ready(applied) => std::task::Poll::Ready(Some(applied)),
+                    std::task::Poll::Pending if polls > patience => std::task::Poll::Ready(None),
+                    std::task::Poll::Pending => std::task::Poll::Pending,
+                }
+            })
+            .await;
+            drop(applying);
+            let again = sink.apply(&one).await.expect("applied");
+            if let Some(first) = answered {
+                assert_eq!((first.expect("applied"), again), (Applied::now(600, 0), Applied::Before));
+            }
+        }
+        let sums = home.ask("SELECT DISTINCT hits FROM projects").await;
+        assert_eq!(sums, rounds.to_string());
+    }
+
+    async fn row_and_ledger_are_read_together(home) {
+        let schema = projects();
+        let sink = home.sink().await;
+        let (one, two) = (batch(&schema, vec![hits(&schema, "42", 3, NOON)]), batch(&schema, vec![]));
+        let key = &one.rows[0].key;
+        let before = sink.read(&schema, key, &[one.id, two.id]).await.expect("read");
+        assert_eq!((before.row, before.applied), (None, vec![]));
+        sink.apply(&one).await.expect("applied");
+        let after = sink.read(&schema, key, &[one.id, two.id]).await.expect("read");
+        assert_eq!((after.row, after.applied), (Some(one.rows[0].cells.clone()), vec![one.id]));
+        sink.ping().await.expect("it answers");
+    }
+}

@@ -1,0 +1,270 @@
+//! What only MariaDB and MySQL do.
+
+use std::sync::Arc;
+
+use forebay::{
+    Buffer, Timestamp,
+    buffer::{ColumnType, Merge, Row, RowKey, Schema, Value},
+    sink::{Applied, Batch, Sink as _, SinkError},
+};
+use forebay_sql::{Migrate, Missing, MySql, Options};
+use forebay_testkit::{MariaDb, without};
+use sqlx::{ConnectOptions as _, Connection as _, MySqlPool, mysql::MySqlPoolOptions};
+use uuid::Uuid;
+
+const NOON: Timestamp = Timestamp::from_secs(1_767_268_800);
+
+fn projects() -> Arc<Schema> {
+    Buffer::new("projects").key("id").sum("hits").max("last_seen").build().expect("a valid buffer")
+}
+
+fn row(schema: &Schema, id: &str, cells: impl Into<Box<[Option<Value>]>>) -> Row {
+    Row { key: RowKey::new(schema, &[id.into()]).expect("a valid key"), cells: cells.into() }
+}
+
+fn hits(schema: &Schema, id: &str, hits: i64) -> Row {
+    row(schema, id, [Some(hits.into()), Some(NOON.into())])
+}
+
+fn batch(schema: &Arc<Schema>, rows: Vec<Row>) -> Batch {
+    Batch::new(Uuid::now_v7(), schema.clone(), 0, rows)
+}
+
+fn creating() -> Options {
+    Options::new().migrate(Migrate::Yes)
+}
+
+async fn open(database: &str) -> MySql {
+    MySql::open(&MariaDb::shared().url(database)).await.expect("a database").with(creating())
+}
+
+async fn pool(database: &str, setup: &'static str) -> MySqlPool {
+    let pool = MySqlPoolOptions::new().max_connections(1).after_connect(move |connection, _| {
+        Box::pin(async move { sqlx::raw_sql(setup).execute(connection).await.map(|_| ()) })
+    });
+    pool.connect(&MariaDb::shared().url(database)).await.expect("a pool")
+}
+
+fn ask(database: &str, sql: &str) -> String {
+    MariaDb::shared().query(database, sql)
+}
+
+fn permanent(result: Result<impl std::fmt::Debug, SinkError>) -> String {
+    match result {
+        Err(SinkError::Permanent(error)) => error.to_string(),
+        other => panic!("not a permanent refusal: {other:?}"),
+    }
+}
+
+/// Without transactions a batch is applied by half, and its ledger entry is not undone.
+#[tokio::test]
+async fn an_engine_without_transactions_is_refused_with_the_mend() {
+    if without("mariadb") {
+        return;
+    }
+    let (database, schema) = (MariaDb::shared().new_database(), projects());
+    ask(
+        &database,
+        "CREATE TABLE projects (id VARCHAR(50) PRIMARY KEY, hits BIGINT, last_seen DATETIME(6)) ENGINE=MyISAM;
+         INSERT INTO projects (id) VALUES ('42')",
+    );
+    let sink = open(&database).await;
+    let why = permanent(sink.prepare(&schema).await);
+    assert!(why.contains("MyISAM"), "{why}");
+    ask(&database, why.split_once("use ").expect("a mend").1);
+    assert_eq!(
+        sink.apply(&batch(&schema, vec![hits(&schema, "42", 1)])).await.expect("mended"),
+        Applied::now(1, 0)
+    );
+    ask(&database, "ALTER TABLE forebay_ledger ENGINE=Aria");
+    let why = permanent(open(&database).await.prepare(&schema).await);
+    assert!(why.contains("forebay_ledger") && why.contains("Aria"), "{why}");
+}
+
+/// `ON DUPLICATE KEY UPDATE` takes whichever unique key it meets.
+#[tokio::test]
+async fn a_second_unique_key_is_refused_where_it_could_meet_another_row() {
+    if without("mariadb") {
+        return;
+    }
+    let (database, schema) = (MariaDb::shared().new_database(), projects());
+    let table = |columns: &str| {
+        let columns = format!("id VARCHAR(50) COLLATE utf8mb4_bin NOT NULL, {columns}");
+        ask(&database, &format!("DROP TABLE IF EXISTS projects; CREATE TABLE projects ({columns})"));
+    };
+    let insert = open(&database).await.with(creating().missing(Missing::Insert));
+    table("hits BIGINT, last_seen DATETIME(6), PRIMARY KEY (id), UNIQUE (hits)");
+    let why = permanent(insert.prepare(&schema).await);
+    assert!(why.contains("unique key over (hits)") && why.contains("skip"), "{why}");
+    let skip = open(&database).await;
+    ask(&database, "INSERT INTO projects (id, hits) VALUES ('a', 1), ('b', 5)");
+    skip.apply(&batch(&schema, vec![hits(&schema, "a", 1)])).await.expect("found by its key alone");
+    assert_eq!(ask(&database, "SELECT id, hits FROM projects ORDER BY id"), "a\t2\nb\t5");
+    // The number of a new row is new, and a longer key meets nothing that the key does not.
+    table(
+        "n INT AUTO_INCREMENT PRIMARY KEY, hits BIGINT, last_seen DATETIME(6), UNIQUE (id), UNIQUE (id, hits)",
+    );
+    insert.prepare(&schema).await.expect("harmless");
+    for _ in 0..2 {
+        insert.apply(&batch(&schema, vec![hits(&schema, "a", 1)])).await.expect("applied");
+    }
+    assert_eq!(ask(&database, "SELECT id, hits FROM projects"), "a\t2");
+}
+
+#[tokio::test]
+async fn a_collation_that_takes_two_keys_for_one_is_refused_to_insert_with_the_mend() {
+    if without("mariadb") {
+        return;
+    }
+    let (database, schema) = (MariaDb::shared().new_database(), projects());
+    ask(
+        &database,
+        "CREATE TABLE projects (id VARCHAR(50) COLLATE utf8mb4_general_ci PRIMARY KEY, hits BIGINT, last_seen DATETIME(6))",
+    );
+    let insert = open(&database).await.with(creating().missing(Missing::Insert));
+    let why = permanent(insert.prepare(&schema).await);
+    let (_, mend) = why.split_once("use ").expect("a mend");
+    ask(&database, mend.split_once(", or").expect("two mends").0);
+    // A space at the end is not seen by that one either: two keys would be one row.
+    let rows = vec![hits(&schema, "a", 1), hits(&schema, "A", 2), hits(&schema, "a ", 4)];
+    assert_eq!(insert.apply(&batch(&schema, rows)).await.expect("mended"), Applied::now(2, 1));
+    assert_eq!(ask(&database, "SELECT id, hits FROM projects ORDER BY id"), "A\t2\na\t1");
+    assert_eq!(ask(&database, "SELECT row_key FROM forebay_dead_letters"), "a ");
+}
+
+/// Without a strict mode a text that is too long is cut, and a number that is too large becomes the largest.
+#[tokio::test]
+async fn a_session_that_is_not_strict_is_made_so() {
+    if without("mariadb") {
+        return;
+    }
+    let database = MariaDb::shared().new_database();
+    ask(
+        &database,
+        "CREATE TABLE p (id VARCHAR(9) COLLATE utf8mb4_bin PRIMARY KEY, n SMALLINT, word TINYTEXT)",
+    );
+    let schema = Buffer::new("p").key("id").sum("n").column("word", Merge::Max, ColumnType::Text);
+    let schema = schema.build().expect("valid");
+    let pool = pool(&database, "SET sql_mode = ''").await;
+    for missing in [Missing::Insert, Missing::Skip] {
+        let sink = MySql::from_pool(pool.clone()).with(creating().missing(missing));
+        let long = "a".repeat(300);
+        let rows = vec![
+            row(&schema, "large", [Some(40_000.into()), Some("a".into())]),
+            row(&schema, "long", [Some(1.into()), Some((&*long).into())]),
+            row(&schema, "ok", [Some(1.into()), Some("a".into())]),
+        ];
+        let applied = sink.apply(&batch(&schema, rows)).await.expect("applied");
+        assert_eq!(applied, Applied::now(1, 2), "{missing}");
+        ask(&database, "INSERT IGNORE INTO p (id) VALUES ('large'), ('long')");
+    }
+    assert_eq!(ask(&database, "SELECT id, n FROM p ORDER BY id"), "large\tNULL\nlong\tNULL\nok\t2");
+}
+
+#[tokio::test]
+async fn timestamps_are_utc_whatever_the_session_has() {
+    if without("mariadb") {
+        return;
+    }
+    let (database, schema) = (MariaDb::shared().new_database(), projects());
+    ask(
+        &database,
+        "CREATE TABLE projects (id VARCHAR(50) PRIMARY KEY, hits BIGINT, last_seen TIMESTAMP NULL);
+         INSERT INTO projects (id) VALUES ('42')",
+    );
+    let sink = MySql::from_pool(pool(&database, "SET time_zone = '+05:30'").await).with(creating());
+    let one = batch(&schema, vec![hits(&schema, "42", 1)]);
+    sink.apply(&one).await.expect("applied");
+    let seconds = ask(&database, "SELECT UNIX_TIMESTAMP(last_seen) FROM projects");
+    assert_eq!(seconds.parse(), Ok(NOON.as_secs()));
+    let read = sink.read(&schema, &one.rows[0].key, &[]).await.expect("read").row.expect("a row");
+    assert_eq!(*read, *one.rows[0].cells);
+}
+
+#[tokio::test]
+async fn unsigned_columns_and_other_character_sets_keep_what_they_can() {
+    if without("mariadb") {
+        return;
+    }
+    let database = MariaDb::shared().new_database();
+    ask(
+        &database,
+        "CREATE TABLE p (id VARCHAR(9) CHARACTER SET latin1 COLLATE latin1_swedish_ci PRIMARY KEY, n BIGINT UNSIGNED);
+         INSERT INTO p VALUES ('a', 5), ('b', 1), ('e', 1), ('max', 18446744073709551615)",
+    );
+    let schema = Buffer::new("p").key("id").sum("n").build().expect("valid");
+    let one = |id: &str, n: i64| row(&schema, id, [Some(n.into())]);
+    // `é` is `e` to this collation, and nothing at all to that of the connection.
+    let rows = vec![one("a", -3), one("b", -3), one("é", 1), one("E", 1), one("max", 1), one("none", 1)];
+    let sink = open(&database).await;
+    assert_eq!(sink.apply(&batch(&schema, rows)).await.expect("applied"), Applied::now(1, 3));
+    assert_eq!(
+        ask(&database, "SELECT id, n FROM p ORDER BY id"),
+        "a\t2\nb\t1\ne\t1\nmax\t18446744073709551615"
+    );
+    let why = permanent(sink.totals(&schema).await);
+    assert!(why.contains("64 bits"), "{why}");
+    ask(&database, "DELETE FROM p WHERE id = 'max'");
+    assert_eq!(sink.totals(&schema).await.expect("added up").sums, [Some(4)]);
+}
+
+#[tokio::test]
+async fn a_lock_not_had_in_time_keeps_the_batch() {
+    if without("mariadb") {
+        return;
+    }
+    let (database, schema) = (MariaDb::shared().new_database(), projects());
+    let pool = pool(&database, "SET innodb_lock_wait_timeout = 1").await;
+    let sink = MySql::from_pool(pool).with(creating());
+    sink.apply(&batch(&schema, vec![hits(&schema, "42", 1)])).await.expect("applied");
+    let options: sqlx::mysql::MySqlConnectOptions = MariaDb::shared().url(&database).parse().expect("a URL");
+    let mut application = options.connect().await.expect("a connection");
+    let mut transaction = application.begin().await.expect("begun");
+    sqlx::raw_sql("UPDATE projects SET hits = 10").execute(&mut *transaction).await.expect("locked");
+    let one = batch(&schema, vec![hits(&schema, "42", 1)]);
+    let locked = sink.apply(&one).await;
+    assert!(matches!(locked, Err(SinkError::Transient(_))), "{locked:?}");
+    transaction.commit().await.expect("committed");
+    assert_eq!(sink.apply(&one).await.expect("free"), Applied::now(1, 0));
+    assert_eq!(ask(&database, "SELECT hits FROM projects"), "11");
+}
+
+#[tokio::test]
+async fn a_table_of_another_database_has_its_ledger_there() {
+    if without("mariadb") {
+        return;
+    }
+    let [here, there] = [MariaDb::shared().new_database(), MariaDb::shared().new_database()];
+    let table = format!("{there}.projects");
+    let schema = Buffer::new("projects").table(table).key("id").sum("hits").build().expect("valid");
+    let sink = open(&here).await;
+    let one = batch(&schema, vec![row(&schema, "42", [Some(1.into())])]);
+    assert_eq!(sink.apply(&one).await.expect("applied"), Applied::now(1, 0));
+    assert_eq!(open(&there).await.apply(&one).await.expect("known"), Applied::Before);
+    assert_eq!(ask(&there, "SELECT COUNT(*) FROM forebay_ledger"), "1");
+    assert_eq!(sink.prune().await.expect("nothing is old"), 0);
+}
+
+#[tokio::test]
+async fn a_server_that_is_killed_and_comes_back_has_each_batch_once() {
+    if without("mariadb") {
+        return;
+    }
+    let (server, schema) = (MariaDb::start(), projects());
+    let database = server.new_database();
+    let sink = MySql::open(&server.url(&database)).await.expect("a database").with(creating());
+    let (one, two) =
+        (batch(&schema, vec![hits(&schema, "42", 1)]), batch(&schema, vec![hits(&schema, "42", 2)]));
+    assert_eq!(sink.apply(&one).await.expect("applied"), Applied::now(1, 0));
+    server.restart();
+    assert_eq!(sink.apply(&one).await.expect("known"), Applied::Before);
+    assert_eq!(sink.apply(&two).await.expect("applied"), Applied::now(1, 0));
+    assert_eq!(server.query(&database, "SELECT hits FROM projects"), "3");
+}
+
+#[tokio::test]
+async fn no_message_shows_a_password() {
+    let refused = MySql::open("mysql://me:secret@127.0.0.1:1/app").await.expect_err("nobody is there");
+    let text = format!("{refused} {refused:?}");
+    assert!(text.contains("127.0.0.1:1/app") && !text.contains("secret"), "{text}");
+}

@@ -1,0 +1,272 @@
+//! What only Postgres does.
+
+use std::sync::Arc;
+
+use forebay::{
+    Buffer, Timestamp,
+    buffer::{ColumnType, Merge, Row, RowKey, Schema, Value},
+    sink::{Applied, Batch, Sink as _, SinkError},
+};
+use forebay_sql::{Migrate, Missing, Options, Postgres};
+use forebay_testkit::{Postgres as Server, eventually, without};
+use sqlx::{ConnectOptions as _, Connection as _, PgPool, postgres::PgPoolOptions};
+use uuid::Uuid;
+
+const NOON: Timestamp = Timestamp::from_secs(1_767_268_800);
+
+fn projects(table: &str) -> Arc<Schema> {
+    let projects = Buffer::new("projects").table(table).key("id").sum("hits").max("last_seen");
+    projects.build().expect("a valid buffer")
+}
+
+fn row(schema: &Schema, id: &str, cells: impl Into<Box<[Option<Value>]>>) -> Row {
+    Row { key: RowKey::new(schema, &[id.into()]).expect("a valid key"), cells: cells.into() }
+}
+
+fn hits(schema: &Schema, id: &str, hits: i64) -> Row {
+    row(schema, id, [Some(hits.into()), Some(NOON.into())])
+}
+
+fn batch(schema: &Arc<Schema>, rows: Vec<Row>) -> Batch {
+    Batch::new(Uuid::now_v7(), schema.clone(), 0, rows)
+}
+
+fn creating() -> Options {
+    Options::new().migrate(Migrate::Yes)
+}
+
+async fn open(database: &str) -> Postgres {
+    Postgres::open(&Server::shared().url(database)).await.expect("a database").with(creating())
+}
+
+async fn pool(database: &str, setup: &'static str) -> PgPool {
+    let pool = PgPoolOptions::new().max_connections(1).after_connect(move |connection, _| {
+        Box::pin(async move { sqlx::raw_sql(setup).execute(connection).await.map(|_| ()) })
+    });
+    pool.connect(&Server::shared().url(database)).await.expect("a pool")
+}
+
+fn ask(database: &str, sql: &str) -> String {
+    Server::shared().query(database, sql)
+}
+
+fn permanent(result: Result<impl std::fmt::Debug, SinkError>) -> String {
+    match result {
+        Err(SinkError::Permanent(error)) => error.to_string(),
+        other => panic!("not a permanent refusal: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_batch_commits_durably_whatever_the_default_and_leaves_the_pool_as_it_was() {
+    if without("postgres") {
+        return;
+    }
+    let (database, schema) = (Server::shared().new_database(), projects("projects"));
+    let pool = pool(&database, "SET synchronous_commit = off").await;
+    let sink = Postgres::from_pool(pool.clone()).with(creating());
+    sink.prepare(&schema).await.expect("prepared");
+    ask(
+        &database,
+        "CREATE TABLE seen (setting text);
+         CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NEW; END $$;
+         CREATE TRIGGER see BEFORE INSERT ON projects FOR EACH ROW EXECUTE FUNCTION see()",
+    );
+    sink.apply(&batch(&schema, vec![hits(&schema, "42", 1)])).await.expect("applied");
+    assert_eq!(ask(&database, "SELECT setting FROM seen"), "on");
+    let after: String = sqlx::query_scalar("SHOW synchronous_commit").fetch_one(&pool).await.expect("shown");
+    assert_eq!(after, "off");
+}
+
+/// An update that does not stay in its page writes into every index.
+#[tokio::test]
+async fn updates_of_a_migrated_table_stay_in_their_page() {
+    if without("postgres") {
+        return;
+    }
+    let (database, schema) = (Server::shared().new_database(), projects("projects"));
+    let sink = open(&database).await;
+    let rows = |n: i64| (0..20_000).map(|id| hits(&schema, &id.to_string(), n)).collect();
+    sink.apply(&batch(&schema, rows(1))).await.expect("inserted");
+    for n in 0..10 {
+        let some = (0..2_000).map(|i| hits(&schema, &((i * 7_919 + n) % 20_000).to_string(), 1)).collect();
+        sink.apply(&batch(&schema, some)).await.expect("updated");
+    }
+    let counts = async || {
+        let counts = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'projects'";
+        let counts = ask(&database, counts);
+        let (updates, hot) = counts.split_once('\t').expect("two columns");
+        (updates.parse::<u64>().expect("a number"), hot.parse::<u64>().expect("a number"))
+    };
+    eventually("the server to count the updates", async || counts().await.0 == 20_000).await;
+    let (updates, hot) = counts().await;
+    assert!(hot * 100 >= updates * 99, "{hot} of {updates} updates stayed in their page");
+}
+
+#[tokio::test]
+async fn the_ledger_is_beside_the_table_whatever_the_search_path() {
+    if without("postgres") {
+        return;
+    }
+    let (database, schema) = (Server::shared().new_database(), projects("projects"));
+    ask(
+        &database,
+        "CREATE SCHEMA one; CREATE SCHEMA two;
+         CREATE TABLE two.projects (id text PRIMARY KEY, hits bigint, last_seen timestamptz);
+         INSERT INTO two.projects VALUES ('42')",
+    );
+    let one = batch(&schema, vec![hits(&schema, "42", 1)]);
+    let first = Postgres::from_pool(pool(&database, "SET search_path = one, two").await).with(creating());
+    assert_eq!(first.apply(&one).await.expect("applied"), Applied::now(1, 0));
+    assert_eq!(ask(&database, "SELECT count(*) FROM two.forebay_ledger"), "1");
+    let second = Postgres::from_pool(pool(&database, "SET search_path = two, one").await);
+    assert_eq!(second.apply(&one).await.expect("known"), Applied::Before);
+    // And a table that is named with its schema.
+    let named = projects("two.projects");
+    let third = open(&database).await;
+    third.apply(&batch(&named, vec![hits(&named, "42", 1)])).await.expect("applied");
+    assert_eq!(
+        ask(&database, "SELECT hits, (SELECT count(*) FROM two.forebay_ledger) FROM two.projects"),
+        "2\t2"
+    );
+    assert_eq!(third.prune().await.expect("nothing is old"), 0);
+}
+
+#[tokio::test]
+async fn domains_identities_and_names_with_capitals_work() {
+    if without("postgres") {
+        return;
+    }
+    let database = Server::shared().new_database();
+    ask(
+        &database,
+        r#"CREATE DOMAIN counter AS bigint NOT NULL DEFAULT 0;
+           CREATE TABLE "Projects" (number int GENERATED ALWAYS AS IDENTITY, "Id" varchar(5) UNIQUE, "Hits" counter)"#,
+    );
+    let schema = Buffer::new("projects").table("Projects").key("id").sum("hits").build().expect("valid");
+    let sink = open(&database).await.with(creating().missing(Missing::Insert));
+    let one = |id: &str| row(&schema, id, [Some(1.into())]);
+    // The last is too long: Postgres would cut spaces, and it would be the row of `abcde`.
+    let rows = vec![one("abcde"), one("é|%"), one("abcde ")];
+    assert_eq!(sink.apply(&batch(&schema, rows)).await.expect("applied"), Applied::now(2, 1));
+    assert_eq!(ask(&database, r#"SELECT "Id", "Hits" FROM "Projects" ORDER BY 1"#), "abcde\t1\né|%\t1");
+    let totals = sink.totals(&schema).await.expect("added up");
+    assert_eq!((totals.rows, totals.sums), (2, vec![Some(2)]));
+}
+
+#[tokio::test]
+async fn a_collation_that_takes_two_keys_for_one_is_refused_with_the_mend() {
+    if without("postgres") {
+        return;
+    }
+    let (database, schema) = (Server::shared().new_database(), projects("projects"));
+    ask(
+        &database,
+        "CREATE COLLATION folded (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+         CREATE TABLE projects (id text COLLATE folded PRIMARY KEY, hits bigint, last_seen timestamptz)",
+    );
+    let sink = open(&database).await;
+    let why = permanent(sink.prepare(&schema).await);
+    let (_, mend) = why.split_once("use ").expect("a mend");
+    ask(&database, mend);
+    sink.prepare(&schema).await.expect("mended");
+}
+
+#[tokio::test]
+async fn a_lock_not_had_in_time_keeps_the_batch() {
+    if without("postgres") {
+        return;
+    }
+    let (database, schema) = (Server::shared().new_database(), projects("projects"));
+    let sink = Postgres::from_pool(pool(&database, "SET lock_timeout = '50ms'").await).with(creating());
+    sink.apply(&batch(&schema, vec![hits(&schema, "42", 1)])).await.expect("applied");
+    let options: sqlx::postgres::PgConnectOptions = Server::shared().url(&database).parse().expect("a URL");
+    let mut application = options.connect().await.expect("a connection");
+    let mut transaction = application.begin().await.expect("begun");
+    sqlx::raw_sql("UPDATE projects SET hits = 10").execute(&mut *transaction).await.expect("locked");
+    let one = batch(&schema, vec![hits(&schema, "42", 1)]);
+    let locked = sink.apply(&one).await;
+    assert!(matches!(locked, Err(SinkError::Transient(_))), "{locked:?}");
+    transaction.commit().await.expect("committed");
+    assert_eq!(sink.apply(&one).await.expect("free"), Applied::now(1, 0));
+    assert_eq!(ask(&database, "SELECT hits FROM projects"), "11");
+}
+
+/// What a trigger raises, what a deferred constraint finds, and a row that a trigger leaves out.
+#[tokio::test]
+async fn triggers_and_deferred_constraints_refuse_single_rows() {
+    if without("postgres") {
+        return;
+    }
+    let database = Server::shared().new_database();
+    ask(
+        &database,
+        "CREATE TABLE known (id text PRIMARY KEY); INSERT INTO known SELECT chr(n) FROM generate_series(97, 122) AS n;
+         CREATE TABLE p (id text PRIMARY KEY, n bigint, FOREIGN KEY (id) REFERENCES known DEFERRABLE INITIALLY DEFERRED);
+         CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             IF NEW.id = 'c' THEN RAISE 'no c today'; END IF;
+             IF NEW.id = 'd' THEN RETURN NULL; END IF;
+             RETURN NEW; END $$;
+         CREATE TRIGGER no BEFORE INSERT ON p FOR EACH ROW EXECUTE FUNCTION no()",
+    );
+    let schema = Buffer::new("p").key("id").sum("n").build().expect("valid");
+    let sink = open(&database).await.with(creating().missing(Missing::Insert));
+    let rows = ["a", "b", "c", "d", "e", "unknown"].map(|id| row(&schema, id, [Some(1.into())])).to_vec();
+    assert_eq!(sink.apply(&batch(&schema, rows)).await.expect("applied"), Applied::now(3, 3));
+    let letters = ask(&database, "SELECT row_key, error FROM forebay_dead_letters ORDER BY row_key");
+    for (letter, (key, why)) in
+        letters.lines().zip([("c", "no c today"), ("d", "ignored"), ("unknown", "foreign key constraint")])
+    {
+        assert!(letter.starts_with(key) && letter.contains(why), "{letter}");
+    }
+    assert_eq!(ask(&database, "SELECT string_agg(id, '' ORDER BY id) FROM p"), "abe");
+}
+
+#[tokio::test]
+async fn a_server_that_is_killed_and_comes_back_has_each_batch_once() {
+    if without("postgres") {
+        return;
+    }
+    let (server, schema) = (Server::start(), projects("projects"));
+    let sink = Postgres::open(&server.url("postgres")).await.expect("a database").with(creating());
+    let (one, two) =
+        (batch(&schema, vec![hits(&schema, "42", 1)]), batch(&schema, vec![hits(&schema, "42", 2)]));
+    assert_eq!(sink.apply(&one).await.expect("applied"), Applied::now(1, 0));
+    server.restart();
+    assert_eq!(sink.apply(&one).await.expect("known"), Applied::Before);
+    assert_eq!(sink.apply(&two).await.expect("applied"), Applied::now(1, 0));
+    assert_eq!(server.query("postgres", "SELECT hits FROM projects"), "3");
+}
+
+#[tokio::test]
+async fn texts_that_postgres_does_not_have_are_dead_letters() {
+    if without("postgres") {
+        return;
+    }
+    let database = Server::shared().new_database();
+    let schema =
+        Buffer::new("p").key("id").column("word", Merge::Max, ColumnType::Text).build().expect("valid");
+    let rows = vec![
+        row(&schema, "nul", [Some("a\0b".into())]),
+        row(&schema, "n\0ul", [Some("a".into())]),
+        row(&schema, "ok", [Some("a".into())]),
+    ];
+    let applied = open(&database).await.apply(&batch(&schema, rows)).await.expect("applied");
+    assert_eq!(applied, Applied::now(1, 2));
+    let letters = ask(&database, "SELECT row_key, cells FROM forebay_dead_letters ORDER BY row_key");
+    assert_eq!(letters, "n%00ul\t{\"word\":\"a\"}\nnul\t{\"word\":\"a\\u0000b\"}");
+}
+
+#[tokio::test]
+async fn no_message_shows_a_password() {
+    let refused = Postgres::open("postgres://me:secret@127.0.0.1:1/app").await.expect_err("nobody is there");
+    let text = format!("{refused} {refused:?}");
+    assert!(text.contains("127.0.0.1:1/app") && !text.contains("secret"), "{text}");
+    if without("postgres") {
+        return;
+    }
+    let url = Server::shared().url("postgres").replace("postgres@", "postgres:secret@");
+    let sink = Postgres::open(&url).await.expect("a database");
+    assert!(!format!("{sink:?}").contains("secret"));
+}

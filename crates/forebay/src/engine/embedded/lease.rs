@@ -1,0 +1,149 @@
+//! Leases of limits in the embedded engine.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::{
+    Embedded,
+    codec::Pack,
+    limit::limits,
+    shards::{Shards, hash_pair},
+};
+use crate::{
+    engine::step::{LeaseAct, LeaseStep, Leases},
+    error::Result,
+    key::Name,
+    limit::rule::{Scale, State},
+    time::Timestamp,
+};
+
+/// The leases of one key of one limit.
+#[derive(Debug)]
+pub(super) struct Entry {
+    limit: Name,
+    key: Box<str>,
+    leases: Vec<Lease>,
+}
+
+#[derive(Debug)]
+struct Lease {
+    id: Uuid,
+    /// On the engine's monotonic clock.
+    end: Duration,
+    /// Has changed since the journal saw it.
+    unsaved: bool,
+}
+
+impl Entry {
+    fn hash(&self) -> u64 {
+        hash_pair(self.limit.as_str(), &self.key)
+    }
+
+    /// Forgets what has ended.
+    fn settle(&mut self, now: Duration) {
+        self.leases.retain(|lease| lease.end > now);
+    }
+
+    fn place(&self, id: Uuid) -> Option<usize> {
+        self.leases.iter().position(|lease| lease.id == id)
+    }
+
+    fn put(&mut self, id: Uuid, end: Duration, unsaved: bool) {
+        let lease = Lease { id, end, unsaved };
+        match self.place(id) {
+            Some(place) => self.leases[place] = lease,
+            None => self.leases.push(lease),
+        }
+    }
+
+    /// As the file's log of limits has it: a state that is the lease's id.
+    fn pack(&self, to: &mut Pack, id: Uuid, end: Timestamp) {
+        let (high, low) = id.as_u64_pair();
+        to.limit(self.limit.as_str(), &self.key, Scale::LEASE, State(high, low), end);
+    }
+}
+
+impl Embedded {
+    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
+    pub(crate) async fn lease(&self, step: LeaseStep<'_>) -> Result<Leases> {
+        let now = self.clock.monotonic();
+        let hash = hash_pair(step.limit.as_str(), step.key);
+        let mut shard = self.leases.lock(hash);
+        let is = |entry: &Entry| *entry.key == *step.key && entry.limit == *step.limit;
+        let Some(entry) = shard.find_mut(hash, is) else {
+            let LeaseAct::Take { most: 1.., ttl } = step.act else { return Ok(Leases::default()) };
+            let lease = Lease { id: step.id, end: now.saturating_add(ttl), unsaved: true };
+            let (limit, key) = (step.limit.clone(), step.key.into());
+            shard.insert_unique(hash, Entry { limit, key, leases: vec![lease] }, Entry::hash);
+            return Ok(Leases { held: true, number: 1, first_end: Some(ttl), last_end: Some(ttl) });
+        };
+        entry.settle(now);
+        let place = entry.place(step.id);
+        let mut held = place.is_some();
+        match step.act {
+            LeaseAct::Take { most, ttl } if held || (entry.leases.len() as u64) < most => {
+                entry.put(step.id, now.saturating_add(ttl), true);
+                held = true;
+            }
+            LeaseAct::Renew { ttl } if held => entry.put(step.id, now.saturating_add(ttl), true),
+            LeaseAct::Release if held => {
+                entry.leases.retain(|lease| lease.id != step.id);
+                if self.journal.is_kept() {
+                    // An end that is over: whoever reads it forgets the lease.
+                    let mut pack = Pack::default();
+                    entry.pack(&mut pack, step.id, Timestamp::UNIX_EPOCH);
+                    self.journal.ride(limits(Shards::<Entry>::index(hash), false, pack));
+                }
+            }
+            _ => {}
+        }
+        let ends = || entry.leases.iter().map(|lease| lease.end.saturating_sub(now));
+        let number = entry.leases.len() as u64;
+        Ok(Leases { held, number, first_end: ends().min(), last_end: ends().max() })
+    }
+
+    /// Packs the leases of a shard that have changed, or all; says how many there are, and how many were packed.
+    pub(super) fn pack_leases(&self, index: usize, all: bool, to: &mut Pack) -> (u64, u64) {
+        let (now, time) = (self.clock.monotonic(), self.clock.now());
+        let (mut number, mut packed) = (0, 0);
+        for entry in self.leases.lock_index(index).iter_mut() {
+            let mut leases = std::mem::take(&mut entry.leases);
+            number += leases.len() as u64;
+            for lease in leases.iter_mut().filter(|lease| all || lease.unsaved) {
+                lease.unsaved = false;
+                entry.pack(to, lease.id, time.plus(lease.end.saturating_sub(now)));
+                packed += 1;
+            }
+            entry.leases = leases;
+        }
+        (number, packed)
+    }
+
+    /// Takes a lease as the file has it, in place of what an earlier entry said; one that has ended is forgotten.
+    pub(super) fn restore_lease(&self, limit: &Name, key: &str, state: State, end: Timestamp) {
+        let (id, left) = (Uuid::from_u64_pair(state.0, state.1), end.since(self.clock.now()));
+        let end = self.clock.monotonic().saturating_add(left);
+        let hash = hash_pair(limit.as_str(), key);
+        let mut shard = self.leases.lock(hash);
+        let found = shard.find_mut(hash, |entry| *entry.key == *key && entry.limit == *limit);
+        match found {
+            Some(entry) if left.is_zero() => entry.leases.retain(|lease| lease.id != id),
+            Some(entry) => entry.put(id, end, false),
+            None if left.is_zero() => {}
+            None => {
+                let leases = vec![Lease { id, end, unsaved: false }];
+                let entry = Entry { limit: limit.clone(), key: key.into(), leases };
+                shard.insert_unique(hash, entry, Entry::hash);
+            }
+        }
+    }
+
+    pub(super) fn sweep_leases(&self, now: Duration) {
+        let keep = |entry: &mut Entry| {
+            entry.settle(now);
+            !entry.leases.is_empty()
+        };
+        self.leases.retain(keep, Entry::hash);
+    }
+}

@@ -1,0 +1,38 @@
+//! Leases of limits on a Redis host: one script, idempotent by the lease's id, by the server's clock.
+
+use std::time::Duration;
+
+use redis::Value;
+
+use super::{Redis, reply::unexpected, script::Script};
+use crate::{
+    engine::step::{LeaseAct, LeaseStep, Leases},
+    error::Result,
+    time::micros,
+};
+
+impl Redis {
+    pub(crate) async fn lease(&self, step: LeaseStep<'_>) -> Result<Leases> {
+        let key = self.keys.leases(step.limit.as_str(), step.key);
+        let mut call = self.host.call(Script::Lease, 1, key.len() + 64);
+        let (most, span) = match step.act {
+            LeaseAct::Take { most, ttl } => (most, micros(ttl)),
+            LeaseAct::Renew { ttl } => (0, micros(ttl)),
+            LeaseAct::Release => (0, 0),
+            LeaseAct::Look => (0, -1),
+        };
+        call.command.arg(key).arg(step.id.as_bytes()).arg(most).arg(span);
+        let reply = Box::pin(self.host.run_one(call)).await?;
+        read(&reply).ok_or_else(|| unexpected(self.host.name(), "a lease"))
+    }
+}
+
+fn read(reply: &Value) -> Option<Leases> {
+    let Value::Array(words) = reply else { return None };
+    let [Value::Int(held), Value::Int(number), Value::Int(first), Value::Int(last)] = words[..] else {
+        return None;
+    };
+    let span = |micros: i64| u64::try_from(micros).ok().map(Duration::from_micros);
+    let number = u64::try_from(number).ok()?;
+    Some(Leases { held: held == 1, number, first_end: span(first), last_end: span(last) })
+}

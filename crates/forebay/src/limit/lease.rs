@@ -1,0 +1,296 @@
+//! Leases: how many may do something at the same time.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use uuid::Uuid;
+
+use super::{
+    Decision, LimitHandle, OnError,
+    decision::Source,
+    guard::LeaseGuard,
+    handle::{in_time, is_outage},
+};
+use crate::{
+    engine::step::{LeaseAct, LeaseStep, Leases},
+    error::{Error, ErrorKind, Result, Retry, invalid},
+    time::{millis, secs},
+};
+
+/// What became of an attempt to get a lease.
+#[derive(Debug)]
+#[must_use = "a guard that is dropped gives the lease back"]
+pub enum Lease<T = LeaseGuard> {
+    /// It is lent.
+    Granted(T),
+    /// As many as there may be are lent.
+    Denied {
+        /// How many, of how many; it knows no time after which a repetition succeeds.
+        decision: Decision,
+        /// Until the first of them ends unless it is extended; unknown when the store did not answer.
+        first_end: Option<Duration>,
+    },
+}
+
+/// What tells leases apart. Whoever has it can extend the lease and give it back.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LeaseId(Uuid);
+
+/// A lease that its holder extends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use = "nobody else can give the lease back before it runs out"]
+pub struct LeaseTerm {
+    /// What to extend it and to give it back with.
+    pub id: LeaseId,
+    /// For how long it is lent, counted from before the call, less the allowance for clocks.
+    pub expires_in: Duration,
+    /// How many are lent now, of how many.
+    pub decision: Decision,
+}
+
+/// How much a concurrency limit lends, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slots {
+    pub most: u64,
+    pub ttl: Duration,
+}
+
+/// Who keeps a lease that was granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lender {
+    Store,
+    /// This process alone, while the store does not answer.
+    Fallback,
+    /// Nobody: [`OnError::Open`] admits without counting.
+    Nobody,
+}
+
+/// How long an extension or a release waits for its answer.
+const ANSWER: Duration = secs(1);
+
+impl Slots {
+    /// How much of a lease its holder counts on: less 1 % and 2 ms. Clocks of healthy machines differ by less than a
+    /// thousandth, and stores keep milliseconds.
+    pub(super) fn counted(self) -> Duration {
+        self.ttl.saturating_sub(self.ttl / 100 + millis(2))
+    }
+}
+
+impl LimitHandle {
+    /// Gets a lease for `key` (1 to 512 bytes), if fewer than the limit's most are lent.
+    ///
+    /// The guard extends the lease in the background and gives it back when it is released or dropped. A process that
+    /// dies keeps its leases until they run out, a ttl after they were extended last. A store that does not answer is
+    /// no error: [`OnError`] decides then, and the guard says so.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for a key out of range, and for a limit of another kind than
+    /// [`Kind::Concurrency`](super::Kind::Concurrency).
+    ///
+    /// # Cancellation
+    /// Dropping the future gives back, in the background, what it may have been lent.
+    ///
+    /// # Cost
+    /// One round trip, one more for each third of the ttl, and one in the end; none on the embedded engine.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// use forebay::{Forebay, Limit, limit::Lease, time::secs};
+    ///
+    /// let bay = Forebay::open("memory:").await?;
+    /// let reports = bay.limit(Limit::concurrency("reports", 2, secs(30)))?;
+    /// match reports.lease("42").await? {
+    ///     Lease::Granted(guard) => {
+    ///         // At most two of these at a time.
+    ///         guard.release().await?;
+    ///     }
+    ///     Lease::Denied { first_end, .. } => println!("try again, at the latest in {first_end:?}"),
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn lease(&self, key: impl AsRef<str>) -> Result<Lease> {
+        let key = key.as_ref();
+        let slots = self.slots(key)?;
+        // From here on, whatever becomes of this future, the lease goes back.
+        let guard = LeaseGuard::asking(self, slots, key, LeaseId::random());
+        let (outcome, lender) = self.lend(slots, key, guard.id()).await?;
+        Ok(match outcome {
+            Lease::Granted(term) => Lease::Granted(guard.begin(&term, lender)),
+            Lease::Denied { decision, first_end } => {
+                if decision.is_degraded() {
+                    // The answer may have been lost, and not the request.
+                    drop(guard);
+                } else {
+                    guard.forget();
+                }
+                Lease::Denied { decision, first_end }
+            }
+        })
+    }
+
+    /// As [`lease`](Self::lease), for a holder elsewhere, who extends and releases by the id. Repeating it under the
+    /// same id gets no second lease.
+    ///
+    /// # Errors
+    /// As [`lease`](Self::lease).
+    ///
+    /// # Cancellation
+    /// Dropping the future may leave the lease lent until it runs out.
+    pub async fn lease_as(&self, key: impl AsRef<str>, id: LeaseId) -> Result<Lease<LeaseTerm>> {
+        let slots = self.slots(key.as_ref())?;
+        Ok(self.lend(slots, key.as_ref(), id).await?.0)
+    }
+
+    /// Extends a lease to its full ttl from now: for how long it stands, counted from before the call, less the
+    /// allowance for clocks. `None`: it does not stand (any more).
+    ///
+    /// # Errors
+    /// As [`lease`](Self::lease); and whatever the store answers. Repeating is safe.
+    pub async fn extend_lease(&self, key: impl AsRef<str>, id: LeaseId) -> Result<Option<Duration>> {
+        let slots = self.slots(key.as_ref())?;
+        let leases = self.ask_lease(key.as_ref(), id, LeaseAct::Renew { ttl: slots.ttl }, ANSWER).await?;
+        Ok(leases.held.then(|| slots.counted()))
+    }
+
+    /// Gives a lease back; false: it did not stand (any more).
+    ///
+    /// # Errors
+    /// As [`extend_lease`](Self::extend_lease).
+    pub async fn release_lease(&self, key: impl AsRef<str>, id: LeaseId) -> Result<bool> {
+        self.slots(key.as_ref())?;
+        Ok(self.ask_lease(key.as_ref(), id, LeaseAct::Release, ANSWER).await?.held)
+    }
+
+    async fn lend(&self, slots: Slots, key: &str, id: LeaseId) -> Result<(Lease<LeaseTerm>, Lender)> {
+        let act = LeaseAct::Take { most: slots.most, ttl: slots.ttl };
+        match self.ask_lease(key, id, act, self.deadline()).await {
+            Ok(leases) => Ok((slots.outcome(id, &leases, Source::Engine), Lender::Store)),
+            Err(error) if is_outage(&error) => match self.on_error() {
+                OnError::Local => {
+                    let step = LeaseStep { limit: self.name(), key, id: id.0, act };
+                    let leases = Box::pin(self.bay().fallback().lease(step)).await?;
+                    Ok((slots.outcome(id, &leases, Source::Fallback), Lender::Fallback))
+                }
+                OnError::Open => {
+                    let decision = Decision::without_store(slots.most, true);
+                    let term = LeaseTerm { id, expires_in: slots.counted(), decision };
+                    Ok((Lease::Granted(term), Lender::Nobody))
+                }
+                OnError::Closed => {
+                    let decision = Decision::without_store(slots.most, false);
+                    Ok((Lease::Denied { decision, first_end: None }, Lender::Nobody))
+                }
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What a look at a concurrency limit says.
+    pub(super) async fn peek_leases(&self, slots: Slots, key: &str) -> Result<Decision> {
+        let answer = self.ask_lease(key, LeaseId::random(), LeaseAct::Look, self.deadline()).await;
+        match answer {
+            Ok(leases) => Ok(slots.decision(&leases, leases.number < slots.most, Source::Engine)),
+            Err(error) if is_outage(&error) => {
+                Ok(Decision::without_store(slots.most, self.on_error() != OnError::Closed))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) async fn ask_lease(
+        &self,
+        key: &str,
+        id: LeaseId,
+        act: LeaseAct,
+        within: Duration,
+    ) -> Result<Leases> {
+        let step = self.bay().engine().lease(LeaseStep { limit: self.name(), key, id: id.0, act });
+        in_time(self.bay(), within, self.name(), step).await
+    }
+
+    /// One extension of a lease by whoever lent it.
+    pub(super) async fn extend(&self, lender: Lender, slots: Slots, key: &str, id: LeaseId) -> Result<bool> {
+        let act = LeaseAct::Renew { ttl: slots.ttl };
+        match lender {
+            Lender::Store => Ok(self.ask_lease(key, id, act, ANSWER.min(slots.ttl / 4)).await?.held),
+            Lender::Fallback => {
+                let step = LeaseStep { limit: self.name(), key, id: id.0, act };
+                Ok(self.bay().fallback().lease(step).await?.held)
+            }
+            Lender::Nobody => Ok(true),
+        }
+    }
+
+    /// Gives back to the store and, if that did not answer, to whoever lent instead.
+    pub(super) async fn give_back_lease(&self, lender: Lender, key: &str, id: LeaseId) -> Result<bool> {
+        if lender == Lender::Fallback {
+            let step = LeaseStep { limit: self.name(), key, id: id.0, act: LeaseAct::Release };
+            self.bay().fallback().lease(step).await?;
+        }
+        let answer = self.ask_lease(key, id, LeaseAct::Release, ANSWER).await;
+        match answer {
+            Ok(leases) => Ok(leases.held || lender != Lender::Store),
+            Err(error) if error.retry() == Retry::Never => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Slots {
+    fn outcome(self, id: LeaseId, leases: &Leases, source: Source) -> Lease<LeaseTerm> {
+        let decision = self.decision(leases, leases.held, source);
+        if leases.held {
+            Lease::Granted(LeaseTerm { id, expires_in: self.counted(), decision })
+        } else {
+            Lease::Denied { decision, first_end: leases.first_end }
+        }
+    }
+
+    fn decision(self, leases: &Leases, allowed: bool, source: Source) -> Decision {
+        Decision::from_leases(self.most, leases.number, leases.last_end, allowed).from(source)
+    }
+}
+
+impl<T> Lease<T> {
+    /// What was lent, if anything.
+    pub fn granted(self) -> Option<T> {
+        match self {
+            Self::Granted(granted) => Some(granted),
+            Self::Denied { .. } => None,
+        }
+    }
+}
+
+impl LeaseId {
+    /// A new one, which nobody can guess.
+    pub fn random() -> Self {
+        Self(Uuid::new_v4())
+    }
+}
+
+impl FromStr for LeaseId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        text.parse().map(Self).map_err(|_| invalid("lease: what it was granted under is accepted, a UUID"))
+    }
+}
+
+impl fmt::Display for LeaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for LeaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Half of it: enough to tell leases apart, too little to release one by.
+        write!(f, "LeaseId({:016x}..)", self.0.as_u64_pair().0)
+    }
+}
+
+/// The error of asking a limit for what its kind has not.
+pub(super) fn wrong_kind(limit: &LimitHandle, what: &str) -> Error {
+    Error::new(ErrorKind::Invalid, format!("limit {}: {what}", limit.name()))
+}
