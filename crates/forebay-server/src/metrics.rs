@@ -354,6 +354,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn operators_are_told_of_every_metric() {
+        let guide = include_str!("../../../docs/operations.md");
+        for (name, _) in HELP {
+            assert!(guide.contains(&format!("`{name}`")), "docs/operations.md does not name {name}");
+        }
+    }
+
+    #[test]
     fn what_is_counted_is_rendered_with_its_help() {
         let metrics = Metrics::default();
         let name = Name::new("hit").expect("a name");
