@@ -9,15 +9,16 @@ use forebay::{
     event::EventHandle,
     limit::LimitHandle,
     series::SeriesHandle,
-    sink::{Sink, SinkError},
+    sink::SinkError,
     time::secs,
 };
-use forebay_sql::{Sqlite, Totals};
+use forebay_sql::Totals;
 use tokio::sync::watch;
 
 use crate::{
-    config::{BufferConfig, Config, EventConfig, Store, Token, Url},
+    config::{BufferConfig, Config, EventConfig, Store, Token},
     dashboard::Live,
+    database::Database,
     http::Problem,
     metrics::{BufferMetrics, EventMetrics, LimitMetrics, Metrics, SeriesMetrics},
 };
@@ -358,45 +359,4 @@ fn event_definition(
         event = event.buffer(&buffers.declared(&buffer.name).handle, buffer.row.clone(), columns);
     }
     event
-}
-
-/// The database, before a buffer says how it wants its table treated.
-#[derive(Clone, Debug)]
-enum Database {
-    Sqlite(Sqlite),
-}
-
-impl Database {
-    async fn open(url: &Url) -> Result<Self> {
-        let database =
-            Sqlite::open(url.reveal()).await.with_context(|| format!("opening the database {url}"))?;
-        Ok(Self::Sqlite(database))
-    }
-
-    /// The sink of one buffer.
-    fn sink(&self, config: &BufferConfig, clock: &Clock) -> Arc<dyn Sink> {
-        match self {
-            Self::Sqlite(database) => Arc::new(database.with(options(config, clock))),
-        }
-    }
-
-    async fn totals(&self, config: &BufferConfig, clock: &Clock) -> Result<Totals, SinkError> {
-        match self {
-            Self::Sqlite(database) => database.with(options(config, clock)).totals(&config.schema).await,
-        }
-    }
-
-    async fn ping(&self) -> Result<(), SinkError> {
-        match self {
-            Self::Sqlite(database) => database.ping().await,
-        }
-    }
-}
-
-/// How a buffer wants its table treated.
-fn options(config: &BufferConfig, clock: &Clock) -> forebay_sql::Options {
-    let mut options = forebay_sql::Options::new().clock(clock.clone());
-    options = config.migrate.into_iter().fold(options, forebay_sql::Options::migrate);
-    options = config.missing.into_iter().fold(options, forebay_sql::Options::missing);
-    config.ledger_retention.into_iter().fold(options, forebay_sql::Options::ledger_retention)
 }

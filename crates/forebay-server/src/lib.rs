@@ -9,6 +9,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod dashboard;
+pub mod database;
 pub mod http;
 pub mod metrics;
 pub mod replay;

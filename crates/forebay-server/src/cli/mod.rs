@@ -11,6 +11,7 @@ mod limit;
 mod lock;
 mod remote;
 mod replay;
+mod schema;
 mod series;
 mod serve;
 
@@ -57,6 +58,7 @@ enum Command {
     Flush(flush::Args),
     Lock(lock::Args),
     Cluster(cluster::Args),
+    Schema(schema::Args),
 }
 
 /// Runs the command that the arguments name, and says how it went.
@@ -71,6 +73,7 @@ pub fn main() -> ExitCode {
         Command::Flush(args) => flush::run(&args),
         Command::Lock(args) => lock::run(&args),
         Command::Cluster(args) => cluster::run(&args),
+        Command::Schema(args) => schema::run(&args),
     };
     answer.unwrap_or_else(|error| {
         complain(&format!("error: {error:#}"));

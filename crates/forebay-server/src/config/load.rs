@@ -20,7 +20,10 @@ use super::{
     secret::Url,
     tokens::{read_tokens, token_of_environment},
 };
-use crate::text::{quoted, unknown};
+use crate::{
+    database::Dialect,
+    text::{quoted, unknown},
+};
 
 /// The example of the talk, commented: what `forebay init` writes, and what a server without a file runs.
 pub const EXAMPLE: &str = include_str!("example.toml");
@@ -33,9 +36,8 @@ const DEFAULT_PREFIX: &str = "forebay";
 const DEFAULT_STORE: &str = "embedded:forebay.redb";
 const DEFAULT_DATABASE: &str = "sqlite:forebay.db";
 
-/// The schemes of a store and of a database that this program can open.
+/// The schemes of a store that this program can open.
 const STORES: [&str; 4] = ["memory", "embedded", "redis", "redis+unix"];
-const DATABASES: [&str; 1] = ["sqlite"];
 
 /// Looks up an environment variable. A function, so that tests have an environment of their own.
 pub type Environment<'a> = dyn Fn(&str) -> Option<String> + 'a;
@@ -168,7 +170,7 @@ fn read(mut top: Fields<'_>, origin: Origin, given: &Given<'_>) -> (Option<Confi
     let store = store.map(Store::Url).or(cluster).unwrap_or_else(|| Store::Url(Url::new(DEFAULT_STORE)));
     let database = given.setting(
         ("--database", options.database.as_ref(), "FOREBAY_DATABASE"),
-        |text| read_url("database", text, &DATABASES),
+        |text| read_url("database", text, &Dialect::SCHEMES),
         top.optional("database"),
         &mut mistakes,
     );

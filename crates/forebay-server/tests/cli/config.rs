@@ -68,3 +68,27 @@ fn a_misspelt_command_is_answered_with_the_nearest() {
         assert!(text(&help.stdout).contains("Examples:"), "{command}");
     }
 }
+
+#[test]
+fn schema_prints_what_creates_the_tables_of_each_database() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let schema = |args: &[&str]| {
+        let printed = run(dir.path(), &[&["schema"], args].concat());
+        assert_eq!(printed.status.code(), Some(0), "{}", text(&printed.stderr));
+        text(&printed.stdout)
+    };
+    assert!(schema(&[]).contains("WITHOUT ROWID"), "the example's database is SQLite");
+    assert!(schema(&["--dialect", "postgres"]).contains("fillfactor"));
+    // Neither database is there: none is opened.
+    assert!(schema(&["--database", "mysql://me@127.0.0.1:1/app"]).contains("ENGINE=InnoDB"));
+    let two = "[buffers.one]\nkey = { id = \"text\" }\ncolumns = { n = \"sum\" }\n\
+               [buffers.two]\nkey = { id = \"text\" }\ncolumns = { n = \"sum\" }\n";
+    fs::write(dir.path().join("forebay.toml"), two).expect("a file");
+    let both = schema(&["--dialect", "mysql"]);
+    assert_eq!(both.matches("CREATE TABLE").count(), 4, "{both}");
+    let one = schema(&["--dialect", "mysql", "--buffer", "one"]);
+    assert!(one.contains("`one`") && !one.contains("`two`"), "{one}");
+    let refused = run(dir.path(), &["schema", "--buffer", "on"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("did you mean \"one\"?"), "{}", text(&refused.stderr));
+}

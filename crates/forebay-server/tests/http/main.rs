@@ -4,6 +4,7 @@ mod bad_input;
 mod buffer;
 mod cluster;
 mod dashboard;
+mod database;
 mod event;
 mod limit;
 mod live;

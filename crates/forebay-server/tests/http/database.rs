@@ -1,0 +1,69 @@
+//! The same server on Postgres and MariaDB, by its configuration alone.
+
+use forebay_testkit::{MariaDb, Postgres, without};
+use serde_json::json;
+
+use crate::support::Server;
+
+/// The example with another database, in which it may create tables.
+fn on(url: &str) -> Server {
+    Server::with(|example| {
+        let database =
+            example.lines().find(|line| line.starts_with("database = ")).expect("a database").to_owned();
+        let example = example.replace(&database, &format!("database = {url:?}"));
+        example.replace("# migrate = true", "migrate = true")
+    })
+}
+
+fn counts_hits(server: &Server, ask: impl Fn(&str) -> String) {
+    let client = server.client();
+    assert_eq!(client.get("/readyz").expect(200), json!({"store": "ok", "database": "ok", "warnings": []}));
+    for _ in 0..25 {
+        client.post("/v1/events/hit", r#"{"key":"42"}"#);
+    }
+    assert_eq!(client.post("/v1/buffers/projects/flush", "").expect(200), json!({"rows": 1}));
+    assert_eq!(ask("SELECT id, hits FROM projects"), "42\t20");
+    let row = client.get("/v1/buffers/projects?id=42").expect(200);
+    assert_eq!(row["value"]["hits"], 20, "{row}");
+}
+
+#[test]
+fn hits_are_counted_into_postgres() {
+    if without("postgres") {
+        return;
+    }
+    let (postgres, url) = (Postgres::start(), |postgres: &Postgres| postgres.url("postgres"));
+    let url = url(&postgres).replace("postgres@", "postgres:hunter2@");
+    let server = on(&url);
+    counts_hits(&server, |sql| postgres.query("postgres", sql));
+    postgres.kill();
+    let answer = server.client().get("/readyz");
+    answer.problem(503);
+    assert!(!answer.body.contains("hunter2"), "{}", answer.body);
+    postgres.restart();
+    counts_again(&server, |sql| postgres.query("postgres", sql));
+}
+
+/// After an outage, without a restart of the server.
+fn counts_again(server: &Server, ask: impl Fn(&str) -> String) {
+    let client = server.client();
+    assert_eq!(
+        client.post("/v1/buffers/projects", r#"{"row":{"id":"42"},"columns":{"hits":3}}"#).status,
+        202
+    );
+    assert_eq!(client.post("/v1/buffers/projects/flush", "").expect(200), json!({"rows": 1}));
+    assert_eq!(ask("SELECT id, hits FROM projects"), "42\t23");
+    assert_eq!(client.get("/readyz").expect(200)["database"], "ok");
+}
+
+#[test]
+fn hits_are_counted_into_mariadb() {
+    if without("mariadb") {
+        return;
+    }
+    let mariadb = MariaDb::shared();
+    let database = mariadb.new_database();
+    let server = on(&mariadb.url(&database).replace("mysql://", "mariadb://"));
+    counts_hits(&server, |sql| mariadb.query(&database, sql));
+    counts_again(&server, |sql| mariadb.query(&database, sql));
+}
