@@ -29,6 +29,7 @@ const METADATA: Metadata<'_> = Metadata::new("forebay", Level::INFO, None);
 
 const LIMIT_ALLOWED: &str = "forebay_limit_allowed_total";
 const LIMIT_DENIED: &str = "forebay_limit_denied_total";
+const LIMIT_SHADOWED: &str = "forebay_limit_shadowed_total";
 const LIMIT_DEGRADED: &str = "forebay_limit_degraded_total";
 const EVENT_ACCEPTED: &str = "forebay_event_accepted_total";
 const EVENT_LIMITED: &str = "forebay_event_limited_total";
@@ -54,9 +55,10 @@ const HTTP_SECONDS: &str = "forebay_http_request_duration_seconds";
 const BUILD_INFO: &str = "forebay_build_info";
 
 /// All metrics with their help texts.
-const HELP: [(&str, &str); 25] = [
+const HELP: [(&str, &str); 26] = [
     (LIMIT_ALLOWED, "Takes that a limit admitted."),
     (LIMIT_DENIED, "Takes that a limit denied."),
+    (LIMIT_SHADOWED, "Takes that a shadow admitted and would have denied; they are among the allowed, too."),
     (LIMIT_DEGRADED, "Decisions made without the store; they are among the allowed or denied, too."),
     (EVENT_ACCEPTED, "Hits that were charged, counted and buffered."),
     (EVENT_LIMITED, "Hits that a limit denied."),
@@ -121,6 +123,7 @@ pub struct LimitMetrics {
     allowed: Counter,
     denied: Counter,
     degraded: Counter,
+    shadowed: Counter,
 }
 
 /// The counters of an event.
@@ -204,6 +207,7 @@ impl Metrics {
             allowed: counter(LIMIT_ALLOWED),
             denied: counter(LIMIT_DENIED),
             degraded: counter(LIMIT_DEGRADED),
+            shadowed: counter(LIMIT_SHADOWED),
         }
     }
 
@@ -290,6 +294,9 @@ impl LimitMetrics {
         outcome.increment(1);
         if decision.is_degraded() {
             self.degraded.increment(1);
+        }
+        if decision.is_shadowed() {
+            self.shadowed.increment(1);
         }
     }
 }

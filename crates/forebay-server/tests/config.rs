@@ -187,6 +187,18 @@ const MISTAKES: &[(&str, &str)] = &[
     ("[limits.hits]\nrate = \"20/1min\"", r#"forebay.toml:2: limits.hits.rate: rate "20/1min": "#),
     ("[limits.hits]\nrate = 20", "forebay.toml:2: limits.hits.rate: an integer, where a string is accepted"),
     ("[limits.hits]", r#"forebay.toml:1: limits.hits: lacks rate, such as rate = "20/1m""#),
+    (
+        "[limits.hits]\nrate = \"20/1m\"\noverrides = { a = \"1/1m\", b = \"none\" }",
+        "forebay.toml:3: limits.hits.overrides.b: allowance \"none\": a rate such as",
+    ),
+    (
+        "[limits.hits]\nrate = \"20/1m\"\noverrides = { a = 5 }",
+        "forebay.toml:1: limits.hits: limit hits: override of \"a\": an override of a fixed-window is a rate",
+    ),
+    (
+        "[limits.hits]\nrate = \"20/1m\"\nkind = \"sliding-window\"\nphase = \"by-key\"",
+        "forebay.toml:1: limits.hits: limit hits: a sliding-window has no phase",
+    ),
     ("[limits.jobs]\nkind = \"concurrency\"", "forebay.toml:1: limits.jobs: lacks max, such as max = 10"),
     (
         "[limits.jobs]\nkind = \"concurrency\"\nmax = 0",

@@ -55,6 +55,8 @@ struct Answer {
     retry_after: Option<f64>,
     source: String,
     degraded: bool,
+    #[serde(default)]
+    shadowed: bool,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
@@ -99,6 +101,7 @@ impl From<Decision> for Answer {
             retry_after: decision.retry_after().map(seconds),
             source: decision.source().as_str().to_owned(),
             degraded: decision.is_degraded(),
+            shadowed: decision.is_shadowed(),
         }
     }
 }
@@ -110,6 +113,9 @@ fn seconds(span: Duration) -> f64 {
 fn describe(answer: &Answer) -> String {
     let Answer { used, limit, remaining, reset_after, .. } = answer;
     let degraded = if answer.degraded { "; the store does not answer, on_error decided" } else { "" };
+    if answer.shadowed {
+        return format!("allowed by a shadow, which would have denied: {used} of {limit} used{degraded}");
+    }
     if answer.allowed {
         return format!(
             "allowed: {used} of {limit} used, {remaining} left, {reset_after} s until all are free{degraded}"

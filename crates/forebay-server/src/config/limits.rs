@@ -1,16 +1,18 @@
 //! Reading `[limits]`.
 
+use std::time::Duration;
+
 use forebay::{
     Limit, Name,
-    limit::{Kind, MAX_LEASES, OnError},
+    limit::{Kind, MAX_LEASES, OnError, Override},
     time::secs,
 };
 
 use super::{
-    fields::Fields,
+    fields::{Fields, Node},
     primitives::{Declared, section},
 };
-use crate::text::{Rate, Span};
+use crate::text::{Allowance, Rate, Span};
 
 const KINDS: [(&str, Kind); 4] = [
     ("fixed-window", Kind::FixedWindow),
@@ -32,12 +34,22 @@ pub(super) fn read_limits(top: &mut Fields<'_>) -> Declared<Limit> {
             read_rate(name, kind, &mut fields)
         };
         let burst = fields.optional("burst").and_then(|node| node.number(1..=1 << 50));
-        let phase = fields.optional("phase").and_then(|node| node.parse::<Span>());
+        let phase = fields.optional("phase").and_then(|node| read_phase(&node));
+        let shadow = fields.optional("shadow").and_then(|node| node.flag());
+        let overrides = fields.optional("overrides").map(|node| read_overrides(&node)).unwrap_or_default();
         let on_error = fields.optional("on_error").and_then(|node| node.choice("on_error", &ON_ERRORS));
         let deadline = fields.optional("deadline").and_then(|node| node.parse::<Span>());
         let mut limit = limit?;
         limit = burst.into_iter().fold(limit, Limit::burst);
-        limit = phase.into_iter().fold(limit, |limit, Span(phase)| limit.phase(phase));
+        limit = match phase {
+            None => limit,
+            Some(Phase::All(phase)) => limit.phase(phase),
+            Some(Phase::ByKey) => limit.phase_by_key(),
+        };
+        if shadow == Some(true) {
+            limit = limit.shadow();
+        }
+        limit = overrides.into_iter().fold(limit, |limit, (key, allowance)| limit.allow(key, allowance));
         limit = on_error.into_iter().fold(limit, Limit::on_error);
         limit = deadline.into_iter().fold(limit, |limit, Span(deadline)| limit.deadline(deadline));
         fields.accept(limit.check());
@@ -46,16 +58,46 @@ pub(super) fn read_limits(top: &mut Fields<'_>) -> Declared<Limit> {
     })
 }
 
+/// Where windows begin.
+enum Phase {
+    All(Duration),
+    ByKey,
+}
+
+fn read_phase(node: &Node<'_>) -> Option<Phase> {
+    match &*node.text()? {
+        "by-key" => Some(Phase::ByKey),
+        text => node.accept(text.parse().map(|Span(phase)| Phase::All(phase))),
+    }
+}
+
+/// `{ "42" = "100/1m", "43" = "unlimited" }`; of a concurrency limit `{ "42" = 20 }`.
+fn read_overrides(node: &Node<'_>) -> Vec<(String, Override)> {
+    let read = |(key, node): (&str, Node<'_>)| {
+        let allowance = if node.is_integer() {
+            Override::leases(node.number(1..=MAX_LEASES)?)
+        } else {
+            node.parse::<Allowance>()?.0
+        };
+        Some((key.to_owned(), allowance))
+    };
+    node.entries().into_iter().filter_map(read).collect()
+}
+
 fn read_rate(name: &Name, kind: Option<Kind>, fields: &mut Fields<'_>) -> Option<Limit> {
-    let rate = fields.required("rate", "\"20/1m\"").and_then(|node| node.parse::<Rate>());
+    let rate = fields.required("rate", "\"20/1m\"").and_then(|node| match &*node.text()? {
+        "unlimited" => Some(Limit::new(name.as_str(), 1, secs(1)).unlimited()),
+        "blocked" => Some(Limit::new(name.as_str(), 1, secs(1)).blocked()),
+        text => node
+            .accept(text.parse::<Rate>())
+            .map(|rate| Limit::new(name.as_str(), rate.quota.get(), rate.window)),
+    });
     for field in ["max", "ttl"] {
         if let Some(node) = fields.optional(field) {
             node.mistake("only a limit with kind = \"concurrency\" has one");
         }
     }
-    let rate = rate?;
-    let limit = Limit::new(name.as_str(), rate.quota.get(), rate.window);
-    Some(kind.into_iter().fold(limit, Limit::kind))
+    Some(kind.into_iter().fold(rate?, Limit::kind))
 }
 
 fn read_concurrency(name: &Name, fields: &mut Fields<'_>) -> Option<Limit> {

@@ -64,10 +64,12 @@ pub(super) struct DecisionBody {
     reset_after: f64,
     /// Seconds until a denied cost would be admitted; null if it was admitted, or nobody knows, as of leases.
     retry_after: Option<f64>,
-    /// Who decided: `engine`, `deny_cache` or `fallback`.
+    /// Who decided: `engine`, `deny_cache`, `fallback` (see `degraded`), or `definition` (unlimited, or blocked).
     source: &'static str,
     /// The store did not answer, and `on_error` decided.
     degraded: bool,
+    /// The limit is a shadow: it would have denied.
+    shadowed: bool,
 }
 
 /// What several limits say, in the order of the request.
@@ -89,6 +91,7 @@ impl From<&Decision> for DecisionBody {
             retry_after: decision.retry_after().map(seconds),
             source: decision.source().as_str(),
             degraded: decision.is_degraded(),
+            shadowed: decision.is_shadowed(),
         }
     }
 }
@@ -106,6 +109,7 @@ pub(super) fn denied(limit: &Name, decision: &Decision) -> Problem {
         None if decision.is_degraded() => {
             format!("limit {limit}: denied without its store, which does not answer")
         }
+        None if quota == 0 => format!("limit {limit}: the key is blocked"),
         None => format!("limit {limit}: {used} of {quota} lent"),
     };
     Problem::new(StatusCode::TOO_MANY_REQUESTS, "limited", detail).retry_after(decision.retry_after())

@@ -22,6 +22,7 @@ pub mod lock;
 mod observe;
 mod openapi;
 mod operate;
+mod overrides;
 mod problem;
 mod query;
 mod row;
@@ -72,6 +73,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .merge(event::routes())
         .merge(limit::routes())
         .merge(lease::routes())
+        .merge(overrides::routes())
         .merge(series::routes())
         .merge(buffer::routes())
         .merge(lock::routes())

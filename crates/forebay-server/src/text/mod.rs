@@ -3,11 +3,13 @@
 //! One notation for the configuration file, HTTP and the command line. No function here panics on any
 //! input, and every error says what would have been accepted.
 
+pub mod allowance;
 pub mod duration;
 pub mod moment;
 pub mod rate;
 pub mod suggest;
 
+pub use allowance::Allowance;
 pub use duration::Span;
 pub use moment::moment;
 pub use rate::Rate;

@@ -145,3 +145,42 @@ fn leases_are_lent_extended_and_given_back() {
     assert!(mixed_up.contains("it lends leases"), "{mixed_up}");
     client.post("/v1/limits/hits/leases", r#"{"key":"k"}"#).problem(422);
 }
+
+#[test]
+fn a_key_may_be_allowed_something_else() {
+    let server = Server::with(|example| {
+        example.replace("rate = \"20/1m\"", "rate = \"2/1d\"\noverrides = { \"vip\" = \"3/1d\" }")
+    });
+    let client = server.client();
+    let take = |key: &str| client.post("/v1/limits/hits", format!(r#"{{"key":"{key}"}}"#)).status;
+    assert_eq!([take("vip"), take("vip"), take("vip"), take("vip")], [200, 200, 200, 429]);
+    assert_eq!([take("k"), take("k"), take("k")], [200, 200, 429]);
+    let put = |key: &str, allow: &str| {
+        let body = format!(r#"{{"allow":"{allow}"}}"#);
+        client.request("PUT", &format!("/v1/limits/hits/overrides?key={key}"), body.as_bytes())
+    };
+    let raised = put("k", "5/1d").expect(200);
+    assert_eq!((&raised["used"], &raised["limit"], &raised["remaining"]), (&json!(2), &json!(5), &json!(3)));
+    assert_eq!(take("k"), 200);
+    assert_eq!(put("k", "unlimited").expect(200)["source"], "definition");
+    assert_eq!(put("k", "blocked").expect(200)["allowed"], false);
+    let denied = client.post("/v1/limits/hits", r#"{"key":"k"}"#).problem(429);
+    assert!(denied.contains("the key is blocked"), "{denied}");
+    assert_eq!(client.delete("/v1/limits/hits/overrides?key=k").status, 204);
+    assert_eq!(client.get("/v1/limits/hits?key=k").expect(200)["limit"], 2);
+    assert!(put("k", "much").problem(422).contains("a rate such as"));
+    put("k", "5").problem(422);
+}
+
+#[test]
+fn a_shadow_says_what_it_would_have_denied() {
+    let server =
+        Server::with(|example| example.replace("rate = \"20/1m\"", "rate = \"1/1d\"\nshadow = true"));
+    let client = server.client();
+    for shadowed in [false, true] {
+        let taken = client.post("/v1/limits/hits", r#"{"key":"k"}"#).expect(200);
+        assert_eq!((&taken["allowed"], &taken["shadowed"]), (&json!(true), &json!(shadowed)));
+    }
+    let metrics = client.get("/metrics").body;
+    assert!(metrics.contains("forebay_limit_shadowed_total{limit=\"hits\"} 1"), "{metrics}");
+}

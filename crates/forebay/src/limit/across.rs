@@ -2,7 +2,7 @@
 
 use super::{
     Decision, LimitHandle, OnError,
-    handle::{decision, in_time, is_outage},
+    handle::{Asked, decision, in_time, is_outage},
 };
 use crate::{
     bay::Forebay,
@@ -77,11 +77,24 @@ impl Forebay {
     /// # Errors
     /// As [`take_all`](Self::take_all).
     pub async fn take_all_at(&self, charges: &[Charge], when: When) -> Result<Decisions> {
-        let takes = checked(charges)?;
-        if self.engine().together(&takes) {
-            self.take_together(charges, &takes, when).await
+        check(charges)?;
+        match plain(charges)? {
+            Some(takes) => self.take_enforced(charges, &takes, when).await,
+            None => Box::pin(self.take_mixed(charges, when)).await,
+        }
+    }
+
+    /// Takes from limits all of which count.
+    pub(super) async fn take_enforced(
+        &self,
+        charges: &[Charge],
+        takes: &[Take<'_>],
+        when: When,
+    ) -> Result<Decisions> {
+        if self.engine().together(takes) {
+            self.take_together(charges, takes, when).await
         } else {
-            Box::pin(self.take_apart(charges, &takes, when)).await
+            Box::pin(self.take_apart(charges, takes, when)).await
         }
     }
 
@@ -105,22 +118,30 @@ impl Forebay {
         };
         match answer {
             Ok(taken) => Ok(decisions(takes, &taken)),
-            Err(error) if is_outage(&error) => Box::pin(self.decide_without_store(charges, when)).await,
+            Err(error) if is_outage(&error) => {
+                Box::pin(self.decide_without_store(charges, takes, when)).await
+            }
             Err(error) => Err(error),
         }
     }
 
-    async fn decide_without_store(&self, charges: &[Charge], when: When) -> Result<Decisions> {
-        let local: Vec<Charge> =
-            charges.iter().filter(|charge| charge.limit.on_error() == OnError::Local).cloned().collect();
-        let takes = checked(&local)?;
-        let taken = self.fallback().take_all(&takes, when).await?;
-        let mut locally = decisions(&takes, &taken).limits.into_iter();
+    async fn decide_without_store(
+        &self,
+        charges: &[Charge],
+        takes: &[Take<'_>],
+        when: When,
+    ) -> Result<Decisions> {
+        let is_local = |charge: &Charge| charge.limit.on_error() == OnError::Local;
+        let local = takes.iter().zip(charges).filter(|(_, charge)| is_local(charge));
+        let local: Vec<Take<'_>> = local.map(|(take, _)| *take).collect();
+        let taken = self.fallback().take_all(&local, when).await?;
+        let mut locally = decisions(&local, &taken).limits.into_iter();
         let limits: Vec<Decision> = charges
             .iter()
-            .map(|charge| match charge.limit.on_error() {
-                OnError::Open => Decision::without_store(charge.limit.quota(), true),
-                OnError::Closed => Decision::without_store(charge.limit.quota(), false),
+            .zip(takes)
+            .map(|(charge, take)| match charge.limit.on_error() {
+                OnError::Open => Decision::without_store(take.rule.quota(), true),
+                OnError::Closed => Decision::without_store(take.rule.quota(), false),
                 OnError::Local => {
                     locally.next().expect("one for each local limit").from(super::Source::Fallback)
                 }
@@ -131,7 +152,7 @@ impl Forebay {
     }
 }
 
-fn checked(charges: &[Charge]) -> Result<Vec<Take<'_>>> {
+fn check(charges: &[Charge]) -> Result<()> {
     if charges.len() > MAX_CHARGES {
         return Err(invalid(format!("take over {} limits: at most {MAX_CHARGES}", charges.len())));
     }
@@ -144,7 +165,19 @@ fn checked(charges: &[Charge]) -> Result<Vec<Take<'_>>> {
             )));
         }
     }
-    charges.iter().map(|charge| charge.limit.checked(&charge.key, charge.cost)).collect()
+    Ok(())
+}
+
+/// The takes, if the store is asked about all of them and each counts.
+fn plain(charges: &[Charge]) -> Result<Option<Vec<Take<'_>>>> {
+    let mut takes = Vec::with_capacity(charges.len());
+    for Charge { limit, key, cost } in charges {
+        match limit.asked(key, *cost)? {
+            Asked::Take(take) if !limit.is_shadow() => takes.push(take),
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(takes))
 }
 
 fn decisions(takes: &[Take<'_>], taken: &TakenAll) -> Decisions {

@@ -9,7 +9,7 @@ use futures::future::join_all;
 
 use super::{
     Charge, Decision, Decisions, OnError,
-    handle::{decision, in_time},
+    handle::{Asked, decision, in_time},
 };
 use crate::{
     bay::Forebay,
@@ -77,10 +77,13 @@ impl Forebay {
     }
 
     /// What a limit says that was not asked to charge. That it does not answer changes nothing any more.
-    async fn look(&self, charge: &Charge, when: When) -> Decision {
+    pub(super) async fn look(&self, charge: &Charge, when: When) -> Decision {
         let Charge { limit, key, cost } = charge;
         let look = async {
-            let take = limit.checked(key, *cost)?;
+            let take = match limit.asked(key, *cost)? {
+                Asked::Take(take) => take,
+                Asked::Fixed(decision) => return Ok(decision),
+            };
             let taken = self.engine().take(Take { cost: 0, ..take }, when).await?;
             Ok(would_be(&take, taken))
         };
@@ -133,7 +136,7 @@ impl Drop for Held {
 
 async fn refund(bay: Forebay, charge: Charge, window: u64, when: When) -> Option<Decision> {
     let Charge { limit, key, cost } = &charge;
-    let take = limit.checked(key, *cost).ok()?;
+    let Asked::Take(take) = limit.asked(key, *cost).ok()? else { return None };
     match bay.engine().refund(take, Some(window), when).await {
         Ok(taken) => Some(would_be(&take, taken)),
         Err(error) => {

@@ -23,6 +23,8 @@ pub enum Decision {
         source: Source,
         /// The store did not answer, and [`OnError`](super::OnError) decided.
         degraded: bool,
+        /// The limit is a [shadow](super::Limit::shadow): it would have denied, and nothing was charged.
+        shadowed: bool,
     },
     /// Nothing was charged.
     #[non_exhaustive]
@@ -55,6 +57,8 @@ pub enum Source {
     DenyCache,
     /// The store did not answer; [`OnError`](super::OnError) decided.
     Fallback,
+    /// The limit itself, or an override: whatever was taken, all is admitted, or nothing.
+    Definition,
 }
 
 impl Source {
@@ -64,6 +68,7 @@ impl Source {
             Self::Engine => "engine",
             Self::DenyCache => "deny_cache",
             Self::Fallback => "fallback",
+            Self::Definition => "definition",
         }
     }
 }
@@ -75,9 +80,9 @@ impl Decision {
         let limit = rule.quota();
         let remaining = rule.room(state);
         let reset_after = Duration::from_micros(rule.reset_after(state, now));
-        let (source, degraded) = (Source::Engine, false);
+        let (source, degraded, shadowed) = (Source::Engine, false, false);
         match denied {
-            None => Self::Allow { used, limit, remaining, reset_after, source, degraded },
+            None => Self::Allow { used, limit, remaining, reset_after, source, degraded, shadowed },
             Some(cost) => {
                 let retry_after = Some(Duration::from_micros(rule.wait(state, now, cost)));
                 Self::Deny { used, limit, remaining, reset_after, retry_after, source, degraded }
@@ -88,9 +93,9 @@ impl Decision {
     /// What a number of leases comes to.
     pub(super) fn from_leases(limit: u64, used: u64, last_end: Option<Duration>, allowed: bool) -> Self {
         let (remaining, reset_after) = (limit.saturating_sub(used), last_end.unwrap_or_default());
-        let (source, degraded) = (Source::Engine, false);
+        let (source, degraded, shadowed) = (Source::Engine, false, false);
         if allowed {
-            Self::Allow { used, limit, remaining, reset_after, source, degraded }
+            Self::Allow { used, limit, remaining, reset_after, source, degraded, shadowed }
         } else {
             Self::Deny { used, limit, remaining, reset_after, retry_after: None, source, degraded }
         }
@@ -100,9 +105,28 @@ impl Decision {
     pub(super) fn without_store(limit: u64, allowed: bool) -> Self {
         let (used, reset_after, source, degraded) = (0, Duration::ZERO, Source::Fallback, true);
         if allowed {
-            Self::Allow { used, limit, remaining: limit, reset_after, source, degraded }
+            Self::Allow { used, limit, remaining: limit, reset_after, source, degraded, shadowed: false }
         } else {
             Self::Deny { used, limit, remaining: 0, reset_after, retry_after: None, source, degraded }
+        }
+    }
+
+    /// What stands for no limit: the largest number that every JSON reader keeps exactly.
+    pub const UNLIMITED: u64 = (1 << 53) - 1;
+
+    /// An answer that needs no store: everything, or nothing, is admitted.
+    pub(super) fn by_definition(allowed: bool) -> Self {
+        let limit = if allowed { Self::UNLIMITED } else { 0 };
+        Self::without_store(limit, allowed).from(Source::Definition)
+    }
+
+    /// The answer of a limit that only shows what it would do.
+    pub(super) fn shadowed(self) -> Self {
+        match self {
+            Self::Allow { .. } => self,
+            Self::Deny { used, limit, remaining, reset_after, source, degraded, .. } => {
+                Self::Allow { used, limit, remaining, reset_after, source, degraded, shadowed: true }
+            }
         }
     }
 
@@ -177,6 +201,11 @@ impl Decision {
         match *self {
             Self::Allow { source, .. } | Self::Deny { source, .. } => source,
         }
+    }
+
+    /// Whether a [shadow](super::Limit::shadow) admitted what it would have denied.
+    pub fn is_shadowed(&self) -> bool {
+        matches!(self, Self::Allow { shadowed: true, .. })
     }
 
     /// Whether the store did not answer, so that the promises of the limit do not hold for this answer.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{handle::Counts, lease::Slots, rule::Rule};
+use super::{allowance::Allowance, lease::Slots, overrides::Override, rule::Rule};
 use crate::{
     error::{Error, Result, invalid, out_of_range},
-    key::Name,
+    key::{Name, check_key},
     time::{days, hours, millis, mins, secs},
 };
 
@@ -55,6 +55,14 @@ pub enum OnError {
     Local,
 }
 
+/// Where windows begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// All of them so long after the multiples of their length since 1970.
+    All(Duration),
+    ByKey,
+}
+
 /// The definition of a limit.
 ///
 /// ```
@@ -71,7 +79,10 @@ pub struct Limit {
     per: Duration,
     kind: Option<Kind>,
     burst: Option<u64>,
-    phase: Duration,
+    phase: Phase,
+    pub(super) shadow: bool,
+    pub(super) overrides: Vec<(String, Override)>,
+    fixed: Option<Allowance>,
     pub(super) on_error: OnError,
     pub(super) deadline: Duration,
 }
@@ -85,7 +96,10 @@ impl Limit {
             per,
             kind: None,
             burst: None,
-            phase: Duration::ZERO,
+            phase: Phase::All(Duration::ZERO),
+            shadow: false,
+            overrides: vec![],
+            fixed: None,
             on_error: OnError::default(),
             deadline: millis(50),
         }
@@ -131,7 +145,38 @@ impl Limit {
 
     /// Where fixed windows begin: this long after the multiples of their length since 1970.
     pub fn phase(mut self, phase: Duration) -> Self {
-        self.phase = phase;
+        self.phase = Phase::All(phase);
+        self
+    }
+
+    /// Lets the fixed windows of different keys begin at different times, 64 of them, so that not all quotas renew at
+    /// once.
+    pub fn phase_by_key(mut self) -> Self {
+        self.phase = Phase::ByKey;
+        self
+    }
+
+    /// Only shows what it would do: it counts, and never denies. A decision says so where it would have.
+    pub fn shadow(mut self) -> Self {
+        self.shadow = true;
+        self
+    }
+
+    /// What one key is allowed instead; see [`LimitHandle::set_override`](super::LimitHandle::set_override).
+    pub fn allow(mut self, key: impl Into<String>, instead: Override) -> Self {
+        self.overrides.push((key.into(), instead));
+        self
+    }
+
+    /// Admits everything, and counts nothing, but for the keys that are [allowed](Self::allow) less.
+    pub fn unlimited(mut self) -> Self {
+        self.fixed = Some(Allowance::Unlimited);
+        self
+    }
+
+    /// Admits nothing, but for the keys that are [allowed](Self::allow) more.
+    pub fn blocked(mut self) -> Self {
+        self.fixed = Some(Allowance::Nothing);
         self
     }
 
@@ -164,10 +209,37 @@ impl Limit {
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a name that is none or options that do not go together,
     /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) for a number outside its range.
     pub fn check(&self) -> Result<()> {
-        Name::new(&self.name).and_then(|_| self.counts()).map(|_| ())
+        Name::new(&self.name).and_then(|_| self.allowances()).map(|_| ())
     }
 
-    pub(super) fn counts(&self) -> Result<Counts> {
+    /// What it allows, and what single keys instead.
+    pub(super) fn allowances(&self) -> Result<(Allowance, Vec<Allowance>)> {
+        let (name, kind) = (&self.name, self.shape().0);
+        let counted = self.counted()?;
+        let instead = |(key, instead): &(String, Override)| {
+            check_key(key).and_then(|_| instead.allowance(kind, self.per, self.common_phase())).map_err(
+                |error| Error::new(error.kind(), format!("limit {name}: override of {key:?}: {error}")),
+            )
+        };
+        let overrides = self.overrides.iter().map(instead).collect::<Result<_>>()?;
+        Ok((self.fixed.unwrap_or(counted), overrides))
+    }
+
+    /// Where all its windows begin.
+    pub(super) fn common_phase(&self) -> Duration {
+        match self.phase {
+            Phase::All(phase) => phase,
+            Phase::ByKey => Duration::ZERO,
+        }
+    }
+
+    /// Whether each key has a phase of its own.
+    pub(super) fn is_phased_by_key(&self) -> bool {
+        self.phase == Phase::ByKey
+    }
+
+    /// What it allows where it counts.
+    fn counted(&self) -> Result<Allowance> {
         let name = &self.name;
         if !(millis(1)..=mins(1)).contains(&self.deadline) {
             return Err(out_of_range(format!("limit {name}: deadline {:?}: 1 ms to 1 min", self.deadline)));
@@ -180,29 +252,27 @@ impl Limit {
                 kind.as_str()
             ))));
         }
-        if !self.phase.is_zero() && kind != Kind::FixedWindow {
+        if self.phase != Phase::All(Duration::ZERO) && kind != Kind::FixedWindow {
             return Err(describe(invalid(format!(
                 "a {} has no phase; only a fixed-window does",
                 kind.as_str()
             ))));
         }
         let rule = match kind {
-            Kind::Concurrency => return self.slots().map(Counts::Leases),
-            Kind::FixedWindow => Rule::fixed_window(self.quota, self.per, self.phase),
+            Kind::Concurrency => return self.slots().map(Allowance::Leases),
+            Kind::FixedWindow => Rule::fixed_window(self.quota, self.per, self.common_phase()),
             Kind::SlidingWindow => Rule::sliding_window(self.quota, self.per),
             Kind::TokenBucket => Rule::token_bucket(self.quota, self.per, burst.unwrap_or(self.quota)),
         };
-        rule.map(Counts::Rate).map_err(describe)
+        rule.map(Allowance::Rate).map_err(describe)
     }
 
     fn slots(&self) -> Result<Slots> {
         let (name, most, ttl) = (&self.name, self.quota, self.per);
-        if !(1..=MAX_LEASES).contains(&most) {
-            return Err(out_of_range(format!("limit {name}: {most} leases: 1 to {MAX_LEASES} at a time")));
-        }
         if !(millis(100)..=hours(24)).contains(&ttl) {
             return Err(out_of_range(format!("limit {name}: ttl {ttl:?}: 100 ms to 24 h")));
         }
-        Ok(Slots { most, ttl })
+        let slots = Slots { most, ttl }.checked();
+        slots.map_err(|error| Error::new(error.kind(), format!("limit {name}: {error}")))
     }
 }

@@ -3,17 +3,19 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Kind, Limit, OnError,
+    Kind, Limit, OnError, Override,
+    allowance::Allowance,
     decision::{Decision, Source},
     deny::DenyCache,
     lease::{Slots, wrong_kind},
+    overrides::Overrides,
     rule::Rule,
 };
 use crate::{
     bay::Forebay,
     engine::step::{Take, Taken},
     error::{Error, ErrorKind, Result, out_of_range},
-    key::{Name, check_key},
+    key::{Name, check_key, hash},
     time::When,
 };
 
@@ -28,29 +30,55 @@ pub struct LimitHandle(Arc<Inner>);
 struct Inner {
     bay: Forebay,
     name: Name,
-    counts: Counts,
+    kind: Kind,
+    /// What keys are allowed that have no override.
+    usual: Allowance,
+    overrides: Overrides,
+    phase: Duration,
+    /// The span of the quota; the ttl of leases.
+    per: Duration,
+    phased_by_key: bool,
+    shadow: bool,
     on_error: OnError,
     deadline: Duration,
     /// Not in front of the embedded engine, which answers as fast.
     denied: Option<DenyCache>,
 }
 
-/// What a limit counts.
+/// A question that is within the rules.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Counts {
-    /// What passes in a time.
-    Rate(Rule),
-    /// What goes on at a time.
-    Leases(Slots),
+pub(super) enum Asked<'a> {
+    /// For the store.
+    Take(Take<'a>),
+    /// Whatever the store says.
+    Fixed(Decision),
 }
 
 impl LimitHandle {
     pub(crate) fn new(bay: Forebay, limit: &Limit) -> Result<Self> {
         let name = Name::new(&limit.name)?;
-        let counts = limit.counts()?;
-        let denied = (!bay.engine().is_in_process()).then(DenyCache::default);
-        let (on_error, deadline) = (limit.on_error, limit.deadline);
-        Ok(Self(Arc::new(Inner { bay, name, counts, on_error, deadline, denied })))
+        let (usual, instead) = limit.allowances()?;
+        let overrides = Overrides::default();
+        overrides.change(|table| {
+            let instead = limit.overrides.iter().zip(instead);
+            table.extend(instead.map(|((key, what), allowance)| (key.as_str().into(), (*what, allowance))));
+        });
+        // A shadow has nothing to gain from it: it asks for every hit, to count it.
+        let denied = (!bay.engine().is_in_process() && !limit.shadow).then(DenyCache::default);
+        Ok(Self(Arc::new(Inner {
+            bay,
+            name,
+            kind: limit.shape().0,
+            usual,
+            overrides,
+            phase: limit.common_phase(),
+            per: limit.rate().1,
+            phased_by_key: limit.is_phased_by_key(),
+            shadow: limit.shadow,
+            on_error: limit.on_error,
+            deadline: limit.deadline,
+            denied,
+        })))
     }
 
     /// Takes 1 for `key`, if it fits.
@@ -90,14 +118,17 @@ impl LimitHandle {
     /// # Errors
     /// As [`take_n`](Self::take_n).
     pub async fn take_at(&self, key: impl AsRef<str>, cost: u64, when: When) -> Result<Decision> {
-        let take = self.checked(key.as_ref(), cost)?;
+        let take = match self.asked(key.as_ref(), cost)? {
+            Asked::Take(take) => take,
+            Asked::Fixed(decision) => return Ok(self.shown(decision)),
+        };
         let denied = self.0.denied.as_ref().filter(|_| when == When::EngineClock);
         let asked = denied.map(|_| self.0.bay.clock().monotonic()).unwrap_or_default();
         if let Some(decision) = denied.and_then(|denied| denied.look_up(take.key, cost, asked)) {
             return Ok(decision);
         }
         let decision = match self.ask(take, when).await {
-            Ok(taken) => decision(&take.rule, take.cost, taken),
+            Ok(taken) => self.shown(decision(&take.rule, take.cost, taken)),
             Err(error) => return self.without_store(take, when, error).await,
         };
         if let Some(denied) = denied {
@@ -114,14 +145,18 @@ impl LimitHandle {
     /// # Cost
     /// As [`take`](Self::take).
     pub async fn peek(&self, key: impl AsRef<str>) -> Result<Decision> {
-        if let Counts::Leases(slots) = self.0.counts {
-            return self.peek_leases(slots, self.checked_key(key.as_ref())?).await;
+        if self.kind() == Kind::Concurrency {
+            return self.peek_leases(self.slots(key.as_ref())?, key.as_ref()).await;
         }
-        let take = Take { cost: 0, ..self.checked(key.as_ref(), 1)? };
+        let take = match self.asked(key.as_ref(), 1)? {
+            Asked::Take(take) => Take { cost: 0, ..take },
+            Asked::Fixed(decision) => return Ok(self.shown(decision)),
+        };
         let answer = self.ask(take, When::EngineClock).await;
         match answer {
             Ok(taken) => {
-                Ok(decision(&take.rule, 1, Taken { allowed: take.rule.room(taken.state) >= 1, ..taken }))
+                let allowed = take.rule.room(taken.state) >= 1;
+                Ok(self.shown(decision(&take.rule, 1, Taken { allowed, ..taken })))
             }
             Err(error) => self.without_store(take, When::EngineClock, error).await,
         }
@@ -138,7 +173,10 @@ impl LimitHandle {
 
     /// As [`refund`](Self::refund), but only while the window that was charged still counts.
     pub(super) async fn refund_into(&self, key: &str, cost: u64, charged: Option<u64>) -> Result<Decision> {
-        let take = self.checked(key, cost)?;
+        let take = match self.asked(key, cost)? {
+            Asked::Take(take) => take,
+            Asked::Fixed(decision) => return Ok(self.shown(decision)),
+        };
         let answer = self.in_time(self.0.bay.engine().refund(take, charged, When::EngineClock)).await;
         self.forget_denial(take.key);
         answer.map(|taken| decision(&take.rule, 0, taken))
@@ -149,7 +187,7 @@ impl LimitHandle {
     /// # Errors
     /// As [`refund`](Self::refund).
     pub async fn reset(&self, key: impl AsRef<str>) -> Result<()> {
-        let take = self.checked(key.as_ref(), 1)?;
+        let Asked::Take(take) = self.asked(key.as_ref(), 1)? else { return Ok(()) };
         let answer = self.in_time(self.0.bay.engine().reset(take)).await;
         self.forget_denial(take.key);
         answer
@@ -162,20 +200,47 @@ impl LimitHandle {
 
     /// The largest cost that is ever admitted; how many leases there may be.
     pub fn quota(&self) -> u64 {
-        match &self.0.counts {
-            Counts::Rate(rule) => rule.quota(),
-            Counts::Leases(slots) => slots.most,
-        }
+        self.0.usual.quota()
+    }
+
+    /// Lets one key be allowed something else from now on, in this process.
+    ///
+    /// Other processes that share the store go on with what they were told.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for a key out of range and for an override that is not of the limit's kind,
+    /// [`ErrorKind::OutOfRange`] for a number out of its range.
+    pub fn set_override(&self, key: impl AsRef<str>, instead: Override) -> Result<()> {
+        let Inner { name, kind, per, phase, .. } = &*self.0;
+        let key = self.checked_key(key.as_ref())?;
+        let allowance = instead.allowance(*kind, *per, *phase).map_err(|error| {
+            Error::new(error.kind(), format!("limit {name}: override of {key:?}: {error}"))
+        })?;
+        self.0.overrides.change(|table| table.insert(key.into(), (instead, allowance)));
+        self.forget_denial(key);
+        Ok(())
+    }
+
+    /// Lets one key be allowed what all are; false: it was already.
+    pub fn remove_override(&self, key: impl AsRef<str>) -> bool {
+        let removed = self.0.overrides.change(|table| table.remove(key.as_ref())).is_some();
+        self.forget_denial(key.as_ref());
+        removed
+    }
+
+    /// All overrides that this process knows of, by key.
+    pub fn overrides(&self) -> Vec<(String, Override)> {
+        self.0.overrides.all()
+    }
+
+    /// Whether it only shows what it would do.
+    pub fn is_shadow(&self) -> bool {
+        self.0.shadow
     }
 
     /// How it counts.
     pub fn kind(&self) -> Kind {
-        match &self.0.counts {
-            Counts::Rate(Rule::FixedWindow(_)) => Kind::FixedWindow,
-            Counts::Rate(Rule::SlidingWindow(_)) => Kind::SlidingWindow,
-            Counts::Rate(Rule::TokenBucket(_)) => Kind::TokenBucket,
-            Counts::Leases(_) => Kind::Concurrency,
-        }
+        self.0.kind
     }
 
     pub(super) fn bay(&self) -> &Forebay {
@@ -184,10 +249,11 @@ impl LimitHandle {
 
     /// What a concurrency limit lends.
     pub(super) fn slots(&self, key: &str) -> Result<Slots> {
-        let Counts::Leases(slots) = self.0.counts else {
+        let key = self.checked_key(key)?;
+        if self.0.kind != Kind::Concurrency {
             return Err(wrong_kind(self, "a rate limit lends nothing; take from it"));
-        };
-        self.checked_key(key).map(|_| slots)
+        }
+        Ok(Slots { most: self.allowance(key).quota(), ttl: self.0.per })
     }
 
     pub(super) fn on_error(&self) -> OnError {
@@ -205,17 +271,37 @@ impl LimitHandle {
     }
 
     /// A take that is within the rules, whatever the store says.
-    pub(super) fn checked<'a>(&'a self, key: &'a str, cost: u64) -> Result<Take<'a>> {
-        let Inner { name, counts, deadline, .. } = &*self.0;
+    pub(super) fn asked<'a>(&'a self, key: &'a str, cost: u64) -> Result<Asked<'a>> {
+        let Inner { name, kind, deadline, .. } = &*self.0;
         let key = self.checked_key(key)?;
-        let Counts::Rate(rule) = counts else {
+        if *kind == Kind::Concurrency {
             return Err(wrong_kind(self, "nothing is taken from a concurrency limit; it lends leases"));
+        }
+        let allowance = self.allowance(key);
+        let most = match allowance {
+            Allowance::Rate(rule) => rule.quota().min(MAX_COST),
+            _ => MAX_COST,
         };
-        let most = rule.quota().min(MAX_COST);
         if !(1..=most).contains(&cost) {
             return Err(out_of_range(format!("limit {name}: cost {cost}: a cost is 1 to {most}")));
         }
-        Ok(Take { limit: name, key, rule: *rule, cost, within: *deadline })
+        Ok(match allowance {
+            Allowance::Rate(rule) => {
+                let rule = if self.0.phased_by_key { rule.shifted(hash(key.as_bytes())) } else { rule };
+                Asked::Take(Take { limit: name, key, rule, cost, within: *deadline })
+            }
+            other => Asked::Fixed(Decision::by_definition(other.quota() > 0)),
+        })
+    }
+
+    /// What a key is allowed.
+    fn allowance(&self, key: &str) -> Allowance {
+        self.0.overrides.of(key).unwrap_or(self.0.usual)
+    }
+
+    /// A decision as the caller sees it.
+    pub(super) fn shown(&self, decision: Decision) -> Decision {
+        if self.0.shadow { decision.shadowed() } else { decision }
     }
 
     fn checked_key<'a>(&self, key: &'a str) -> Result<&'a str> {
@@ -229,11 +315,11 @@ impl LimitHandle {
             return Err(error);
         }
         match self.0.on_error {
-            OnError::Open => Ok(Decision::without_store(self.quota(), true)),
-            OnError::Closed => Ok(Decision::without_store(self.quota(), false)),
+            OnError::Open => Ok(Decision::without_store(take.rule.quota(), true)),
+            OnError::Closed => Ok(self.shown(Decision::without_store(take.rule.quota(), false))),
             OnError::Local => {
                 let taken = Box::pin(self.0.bay.fallback().take(take, when)).await?;
-                Ok(decision(&take.rule, take.cost, taken).from(Source::Fallback))
+                Ok(self.shown(decision(&take.rule, take.cost, taken).from(Source::Fallback)))
             }
         }
     }

@@ -7,12 +7,13 @@ use uuid::Uuid;
 use super::{
     Decision, LimitHandle, OnError,
     decision::Source,
+    definition::MAX_LEASES,
     guard::LeaseGuard,
     handle::{in_time, is_outage},
 };
 use crate::{
     engine::step::{LeaseAct, LeaseStep, Leases},
-    error::{Error, ErrorKind, Result, Retry, invalid},
+    error::{Error, ErrorKind, Result, Retry, invalid, out_of_range},
     time::{millis, secs},
 };
 
@@ -69,6 +70,15 @@ pub(super) enum Lender {
 const ANSWER: Duration = secs(1);
 
 impl Slots {
+    /// The same, if it is within the ranges.
+    pub(super) fn checked(self) -> Result<Self> {
+        let most = self.most;
+        if (1..=MAX_LEASES).contains(&most) {
+            return Ok(self);
+        }
+        Err(out_of_range(format!("{most} leases: 1 to {MAX_LEASES} at a time")))
+    }
+
     /// How much of a lease its holder counts on: less 1 % and 2 ms. Clocks of healthy machines differ by less than a
     /// thousandth, and stores keep milliseconds.
     pub(super) fn counted(self) -> Duration {
@@ -163,7 +173,9 @@ impl LimitHandle {
     }
 
     async fn lend(&self, slots: Slots, key: &str, id: LeaseId) -> Result<(Lease<LeaseTerm>, Lender)> {
-        let act = LeaseAct::Take { most: slots.most, ttl: slots.ttl };
+        // A shadow lends whatever it is asked for, so that it counts what it would have to.
+        let most = if self.is_shadow() { Decision::UNLIMITED } else { slots.most };
+        let act = LeaseAct::Take { most, ttl: slots.ttl };
         match self.ask_lease(key, id, act, self.deadline()).await {
             Ok(leases) => Ok((slots.outcome(id, &leases, Source::Engine), Lender::Store)),
             Err(error) if is_outage(&error) => match self.on_error() {
@@ -179,6 +191,10 @@ impl LimitHandle {
                 }
                 OnError::Closed => {
                     let decision = Decision::without_store(slots.most, false);
+                    if self.is_shadow() {
+                        let (expires_in, decision) = (slots.counted(), decision.shadowed());
+                        return Ok((Lease::Granted(LeaseTerm { id, expires_in, decision }), Lender::Nobody));
+                    }
                     Ok((Lease::Denied { decision, first_end: None }, Lender::Nobody))
                 }
             },
@@ -190,7 +206,7 @@ impl LimitHandle {
     pub(super) async fn peek_leases(&self, slots: Slots, key: &str) -> Result<Decision> {
         let answer = self.ask_lease(key, LeaseId::random(), LeaseAct::Look, self.deadline()).await;
         match answer {
-            Ok(leases) => Ok(slots.decision(&leases, leases.number < slots.most, Source::Engine)),
+            Ok(leases) => Ok(self.shown(slots.decision(&leases, leases.number < slots.most, Source::Engine))),
             Err(error) if is_outage(&error) => {
                 Ok(Decision::without_store(slots.most, self.on_error() != OnError::Closed))
             }
@@ -239,8 +255,10 @@ impl LimitHandle {
 
 impl Slots {
     fn outcome(self, id: LeaseId, leases: &Leases, source: Source) -> Lease<LeaseTerm> {
-        let decision = self.decision(leases, leases.held, source);
+        let decision = self.decision(leases, leases.held && leases.number <= self.most, source);
         if leases.held {
+            // More than there should be: the limit is a shadow, or allows less than it did when they were lent.
+            let decision = decision.shadowed();
             Lease::Granted(LeaseTerm { id, expires_in: self.counted(), decision })
         } else {
             Lease::Denied { decision, first_end: leases.first_end }

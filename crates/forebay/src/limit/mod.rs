@@ -1,6 +1,7 @@
 //! Quotas and decisions.
 
 mod across;
+mod allowance;
 mod apart;
 mod decision;
 mod definition;
@@ -9,6 +10,8 @@ mod gcra;
 mod guard;
 mod handle;
 mod lease;
+mod mixed;
+mod overrides;
 pub(crate) mod rule;
 mod sliding;
 mod window;
@@ -19,3 +22,4 @@ pub use definition::{Kind, Limit, MAX_LEASES, OnError};
 pub use guard::LeaseGuard;
 pub use handle::{LimitHandle, MAX_COST};
 pub use lease::{Lease, LeaseId, LeaseTerm};
+pub use overrides::Override;

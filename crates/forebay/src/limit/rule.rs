@@ -129,6 +129,17 @@ impl Rule {
         Ok(Self::TokenBucket(TokenBucket { rate, period: length / tick, burst, tick }))
     }
 
+    /// The same, with windows that begin at one of 64 places, by the high bits of `hash`.
+    pub(crate) fn shifted(self, hash: u64) -> Self {
+        match self {
+            Self::FixedWindow(rule) => {
+                let offset = (rule.offset + (hash >> 58) * rule.length / 64) % rule.length;
+                Self::FixedWindow(FixedWindow { offset, ..rule })
+            }
+            other => other,
+        }
+    }
+
     /// The largest cost that can ever be granted.
     pub(crate) fn quota(&self) -> u64 {
         match self {

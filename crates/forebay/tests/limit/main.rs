@@ -1,6 +1,7 @@
 //! Limits: what they promise, tried on a clock that the test moves and on a store that fails when told to.
 
 mod lease;
+mod overrides;
 
 use std::time::Duration;
 

@@ -1,0 +1,67 @@
+//! What one key is allowed: `100/1m`, `100/1m burst 500`, `20`, `unlimited`, `blocked`.
+
+use std::str::FromStr;
+
+use forebay::{Error, limit::Override};
+
+use super::{Rate, invalid, quoted};
+
+/// What one key is allowed instead of what its limit says, as people write it: a [`Rate`], for a token bucket perhaps
+/// with a burst; for a concurrency limit a number of leases; or `unlimited`, or `blocked`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance(pub Override);
+
+impl FromStr for Allowance {
+    type Err = Error;
+
+    /// Reads an allowance.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](forebay::ErrorKind::Invalid): it is none of these.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let wrong = || {
+            invalid(format!(
+                "allowance {}: a rate such as 100/1m or 100/1m burst 500, a number of leases, unlimited, or blocked",
+                quoted(text)
+            ))
+        };
+        let allowance = match text {
+            "unlimited" => Override::unlimited(),
+            "blocked" => Override::blocked(),
+            _ if !text.contains('/') => Override::leases(text.parse().map_err(|_| wrong())?),
+            _ => match text.split_once(" burst ") {
+                None => rate(text)?,
+                Some((text, burst)) => rate(text)?.burst(burst.parse().map_err(|_| wrong())?),
+            },
+        };
+        Ok(Self(allowance))
+    }
+}
+
+fn rate(text: &str) -> Result<Override, Error> {
+    let rate: Rate = text.parse()?;
+    Ok(Override::rate(rate.quota.get(), rate.window))
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay::time::mins;
+
+    use super::*;
+
+    #[test]
+    fn each_form_reads_and_nothing_else_does() {
+        for (text, allowance) in [
+            ("unlimited", Override::unlimited()),
+            ("blocked", Override::blocked()),
+            ("20", Override::leases(20)),
+            ("100/1m", Override::rate(100, mins(1))),
+            ("100/1m burst 500", Override::rate(100, mins(1)).burst(500)),
+        ] {
+            assert_eq!(text.parse::<Allowance>().expect(text), Allowance(allowance));
+        }
+        for text in ["", "-1", "unlimted", "100/1m burst", "100/1m burst x", "100/x", "0/1m"] {
+            assert!(text.parse::<Allowance>().is_err(), "{text}");
+        }
+    }
+}

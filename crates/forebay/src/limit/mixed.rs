@@ -1,0 +1,54 @@
+//! One decision over limits not all of which the store is asked about, or not for a word that counts: keys that are
+//! allowed everything or nothing, and shadows.
+//!
+//! Shadows come last and each alone, after the others have admitted: they count what would have been charged to them,
+//! and can neither deny nor be given back.
+
+use futures::future::join_all;
+
+use super::{Charge, Decision, Decisions, handle::Asked};
+use crate::{bay::Forebay, engine::step::Take, error::Result, time::When};
+
+impl Forebay {
+    /// [`take_all`](Self::take_all) where some of the answers are known, or do not count.
+    pub(super) async fn take_mixed(&self, charges: &[Charge], when: When) -> Result<Decisions> {
+        let mut limits: Vec<Option<Decision>> = vec![None; charges.len()];
+        let (mut enforced, mut shadows) = (vec![], vec![]);
+        let mut takes: Vec<Take<'_>> = vec![];
+        for (place, Charge { limit, key, cost }) in charges.iter().enumerate() {
+            match limit.asked(key, *cost)? {
+                Asked::Fixed(decision) => limits[place] = Some(limit.shown(decision)),
+                Asked::Take(_) if limit.is_shadow() => shadows.push(place),
+                Asked::Take(take) => {
+                    enforced.push(place);
+                    takes.push(take);
+                }
+            }
+        }
+        let mut charged = vec![None; charges.len()];
+        let mut allowed = limits.iter().flatten().all(Decision::is_allowed);
+        if allowed {
+            let theirs: Vec<Charge> = enforced.iter().map(|&place| charges[place].clone()).collect();
+            let decisions = self.take_enforced(&theirs, &takes, when).await?;
+            allowed = decisions.allowed;
+            for ((&place, decision), window) in enforced.iter().zip(decisions.limits).zip(decisions.charged) {
+                (limits[place], charged[place]) = (Some(decision), window);
+            }
+        } else {
+            shadows.extend(enforced);
+        }
+        let rest = shadows.iter().map(async |&place| {
+            let Charge { limit, key, cost } = &charges[place];
+            if allowed {
+                limit.take_at(key, *cost, when).await
+            } else {
+                Ok(limit.shown(self.look(&charges[place], when).await))
+            }
+        });
+        for (&place, decision) in shadows.iter().zip(join_all(rest).await) {
+            limits[place] = Some(decision?);
+        }
+        let limits = limits.into_iter().map(|limit| limit.expect("each was decided, or looked at")).collect();
+        Ok(Decisions { allowed, limits, charged })
+    }
+}
