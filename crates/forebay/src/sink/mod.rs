@@ -90,22 +90,106 @@ impl std::error::Error for SinkError {
 /// A database that batches are applied to.
 ///
 /// # Contract
-/// `apply` commits all rows of a batch and the batch's id in one transaction, or nothing. If the id is
-/// there already it changes nothing and answers [`Applied::Before`]; two callers with one batch at the
-/// same time are the ordinary case, not an error. When it returns an error the transaction has not been
-/// committed, or its fate is unknown: the same batch comes again, and the id decides.
+/// - **All or nothing, once.** `apply` commits the rows of a batch and the batch's id in one transaction, or nothing. If
+///   the id is there already it changes nothing and answers [`Applied::Before`]. The batch's id is all that matters: the
+///   same rows under another id are another batch.
+/// - **Lasting.** When `apply` has answered, the commit survives whatever the database promises to survive: the store
+///   forgets the batch.
+/// - **Again, and at once.** After an error, a lost answer, or the death of a worker the same batch comes again, perhaps
+///   from another process, perhaps while the first attempt still runs. Two callers with one batch are the ordinary case:
+///   the second waits for the first and then finds the id.
+/// - **Dropped anywhere.** A future that is dropped may have committed, or not; nothing in between.
+/// - **Merged.** A row is merged into the table's row of the same key as [`Row::merge`] does it: sums add, maxima and minima
+///   ignore NULL, a value goes by its version. What a row does not write (`None`) is left alone.
+/// - **Not held up.** A row that cannot be merged (a sum would leave its type, a constraint) is put aside where somebody
+///   finds it, in the same transaction, and counted as dead; the other rows are applied.
+/// - **Honest errors.** [`SinkError::Transient`] for what passes by itself, and the batch comes again after a pause;
+///   [`SinkError::Permanent`] for what somebody has to mend, and the batch is put aside, visibly.
 ///
-/// A row is merged into the table's row of the same key: sums add, maxima and minima ignore NULL.
+/// # Examples
+/// A sink of one's own: a table that is one lock's work, so that a transaction is the time it is held.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use std::{collections::{HashMap, HashSet}, sync::{Arc, Mutex}};
+/// use forebay::{Buffer, Forebay, buffer::{Row, RowKey, Schema}};
+/// use forebay::sink::{Applied, Batch, BoxFuture, Sink, SinkError, Snapshot};
+/// use uuid::Uuid;
+///
+/// #[derive(Clone, Debug, Default)]
+/// struct Counters(Arc<Mutex<Table>>);
+///
+/// #[derive(Debug, Default)]
+/// struct Table { rows: HashMap<RowKey, Row>, ledger: HashSet<Uuid> }
+///
+/// impl Sink for Counters {
+///     fn prepare<'a>(&'a self, _: &'a Schema) -> BoxFuture<'a, Result<(), SinkError>> {
+///         Box::pin(async { Ok(()) })
+///     }
+///
+///     fn apply<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Applied, SinkError>> {
+///         Box::pin(async {
+///             let mut table = self.0.lock().expect("nobody panics with it");
+///             if !table.ledger.insert(batch.id) {
+///                 return Ok(Applied::Before);
+///             }
+///             let mut dead = 0;
+///             for new in &batch.rows {
+///                 let row = table.rows.entry(new.key.clone());
+///                 let row = row.or_insert_with(|| Row::empty(&batch.schema, new.key.clone()));
+///                 dead += u64::from(row.merge(&batch.schema, new).is_err());
+///             }
+///             Ok(Applied::now(batch.rows.len() as u64 - dead, dead))
+///         })
+///     }
+///
+///     fn read<'a>(
+///         &'a self, _: &'a Schema, row: &'a RowKey, ids: &'a [Uuid],
+///     ) -> BoxFuture<'a, Result<Snapshot, SinkError>> {
+///         Box::pin(async {
+///             let table = self.0.lock().expect("nobody panics with it");
+///             let applied = ids.iter().filter(|id| table.ledger.contains(id)).copied().collect();
+///             Ok(Snapshot { row: table.rows.get(row).map(|row| row.cells.clone()), applied })
+///         })
+///     }
+///
+///     fn ping(&self) -> BoxFuture<'_, Result<(), SinkError>> {
+///         Box::pin(async { Ok(()) })
+///     }
+/// }
+///
+/// let bay = Forebay::open("memory:").await?;
+/// let projects = bay.buffer(Buffer::new("projects").key("id").sum("hits"))?;
+/// let _flusher = projects.flush_to(Counters::default()).prepare().await?;
+/// for _ in 0..20 {
+///     projects.row("42").add("hits", 1).await?;
+/// }
+/// assert_eq!(projects.flush().await?, 1);
+/// assert_eq!(*projects.value(["42".into()]).await?, [Some(20.into())]);
+/// # Ok(()) }
+/// ```
 pub trait Sink: Send + Sync + fmt::Debug + 'static {
-    /// Gets ready for a buffer: checks the table against the schema, creates what it may create.
+    /// Gets ready for a buffer: checks the table against the schema, creates what it may create. May be called again.
+    ///
+    /// # Errors
+    /// What cannot work, and how to mend it; [`SinkError::Transient`] if nobody answers.
     fn prepare<'a>(&'a self, schema: &'a Schema) -> BoxFuture<'a, Result<(), SinkError>>;
 
     /// Applies a batch exactly once.
+    ///
+    /// # Errors
+    /// By kind, see the contract. The transaction has not been committed, or its fate is unknown: the same batch comes
+    /// again, and the id decides.
+    ///
+    /// # Cancellation
+    /// The batch may have been committed; it is never applied by half.
     fn apply<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Applied, SinkError>>;
 
-    /// Reads a row, one place per value column, and which of `ids` have been applied, in one snapshot.
+    /// Reads a row, one place per value column, and which of `ids` have been applied, in one snapshot: a batch that is
+    /// among `applied` is in the row, any other is not.
     ///
-    /// `None`: the table has no such row.
+    /// # Errors
+    /// [`SinkError::Transient`] if nobody answers; [`SinkError::Permanent`] for a table that does not fit.
     fn read<'a>(
         &'a self,
         schema: &'a Schema,
@@ -120,6 +204,9 @@ pub trait Sink: Send + Sync + fmt::Debug + 'static {
     }
 
     /// Whether the database answers.
+    ///
+    /// # Errors
+    /// Why it does not.
     fn ping(&self) -> BoxFuture<'_, Result<(), SinkError>>;
 }
 
