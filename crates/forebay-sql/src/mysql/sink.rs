@@ -235,6 +235,10 @@ impl Sink for MySql {
         Box::pin(self.read_row(schema, row, ids))
     }
 
+    fn ledger_retention(&self) -> Option<Duration> {
+        Some(self.state.options.ledger_retention)
+    }
+
     fn ping(&self) -> BoxFuture<'_, Result<(), SinkError>> {
         Box::pin(async {
             let asked = sqlx::query("SELECT 1").execute(&self.database.pool).await;

@@ -61,6 +61,8 @@ impl Database {
             .synchronous(SqliteSynchronous::Extra)
             .pragma("cache_size", CACHE)
             .pragma("wal_autocheckpoint", CHECKPOINT)
+            // Each statement is undone alone if it fails; what that takes is kept in memory, not in a file.
+            .pragma("temp_store", "memory")
             .disable_statement_logging();
         // One connection that is never closed: it is all there is of a database in memory, and elsewhere its cache
         // stays warm and its statements prepared.

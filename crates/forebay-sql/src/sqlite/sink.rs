@@ -1,6 +1,6 @@
 //! The sink.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use forebay::{
     buffer::{RowKey, Schema, Value},
@@ -231,6 +231,10 @@ impl Sink for Sqlite {
         ids: &'a [Uuid],
     ) -> BoxFuture<'a, Result<Snapshot, SinkError>> {
         Box::pin(self.read_row(schema, row, ids))
+    }
+
+    fn ledger_retention(&self) -> Option<Duration> {
+        Some(self.state.options.ledger_retention)
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), SinkError>> {

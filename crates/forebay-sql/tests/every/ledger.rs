@@ -23,6 +23,7 @@ on_every_database! {
         let (schema, hand) = (projects(), ManualClock::at(NOON));
         let options = options().clock(Clock::from(hand.clone())).ledger_retention(days(7));
         let sink = home.sink_with(options).await;
+        assert_eq!(sink.ledger_retention(), Some(days(7)));
         let old = |id: &str| Batch::new(born(NOON), schema.clone(), 0, vec![hits(&schema, id, 1, NOON)]);
         let (one, two) = (old("1"), old("2"));
         hand.advance(days(7));
