@@ -18,6 +18,8 @@ use forebay::{
     time::{hours, mins},
 };
 
+use crate::flush::{Into, flushes, updates};
+
 /// How hard, how long, and where.
 #[derive(Clone, Debug)]
 pub(crate) struct Load {
@@ -74,6 +76,10 @@ pub(crate) fn all() -> Vec<Cell> {
         per_second("series add, 10 000 keys, one Redis", &["forebay 4 resolutions"], |load| {
             one(points(load))
         }),
+        per_second("flush of 10 000 rows, Postgres", &["forebay"], |load| one(flushes(load, Into::Postgres))),
+        per_second("flush of 10 000 rows, Postgres", &["an UPDATE per row"], |load| one(updates(load))),
+        per_second("flush of 10 000 rows, MariaDB", &["forebay"], |load| one(flushes(load, Into::MariaDb))),
+        per_second("flush of 10 000 rows, SQLite", &["forebay"], |load| one(flushes(load, Into::Sqlite))),
         per_second("event: limit + series + buffer", &["forebay memory:"], |load| {
             one(events(load, "memory:".into()))
         }),

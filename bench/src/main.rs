@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "a program whose output is its table")]
 
 mod cells;
+mod flush;
 mod replay;
 mod report;
 

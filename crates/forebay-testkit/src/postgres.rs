@@ -20,7 +20,8 @@ use crate::{
 
 /// A Postgres server on a loopback port, ended and removed when dropped.
 ///
-/// Commits survive [`kill`](Server::kill); they are not forced to disk, so they would not survive the machine.
+/// Commits survive [`kill`](Server::kill); they are not forced to disk, so they would not survive the machine, unless it
+/// is [`durable`](Self::durable).
 /// The only role is the superuser `postgres`, without a password.
 ///
 /// ```
@@ -45,11 +46,26 @@ impl Postgres {
     /// If it cannot be started; the message says why.
     #[track_caller]
     pub fn start() -> Self {
+        // All of it is thrown away: what is synced survives the machine, what is written survives the server.
+        Self::start_with("-c fsync=off -c full_page_writes=off")
+    }
+
+    /// As [`start`](Self::start), with commits that are forced to disk: for measuring.
+    ///
+    /// # Panics
+    /// If it cannot be started; the message says why.
+    #[track_caller]
+    pub fn durable() -> Self {
+        Self::start_with("")
+    }
+
+    #[track_caller]
+    fn start_with(options: &str) -> Self {
         // Debian has a psql on the path that asks its own configuration which server is meant.
         let program = programs::find("postgres", "postgres");
         let program = program.canonicalize().unwrap_or(program);
         let [initdb, psql] = ["initdb", "psql"].map(|name| program.with_file_name(name));
-        let server = Server::start("postgres", None, |port| plan(&program, &initdb, port));
+        let server = Server::start("postgres", None, |port| plan(&program, &initdb, port, options));
         Self { server, psql }
     }
 
@@ -109,19 +125,17 @@ fn url_at(port: u16, database: &str) -> String {
     format!("postgres://postgres@127.0.0.1:{port}/{database}")
 }
 
-fn plan(program: &Path, initdb: &Path, port: u16) -> Plan {
+fn plan(program: &Path, initdb: &Path, port: u16, further: &str) -> Plan {
     // At once, but with its shared memory removed.
     let supervisor = Supervisor::new("QUIT");
     if is_root() {
         supervisor.own(ordinary_user());
     }
-    // All of it is thrown away: what is synced survives the machine, what is written survives the server.
     let options = "-D data -U postgres -A trust -E UTF8 --locale=C --no-sync";
     supervisor.run(&command(initdb, options));
 
-    let options = "-D data -c listen_addresses=127.0.0.1 -c dynamic_shared_memory_type=mmap \
-                   -c fsync=off -c full_page_writes=off";
-    let mut command = command(program, options);
+    let options = "-D data -c listen_addresses=127.0.0.1 -c dynamic_shared_memory_type=mmap";
+    let mut command = command(program, &format!("{options} {further}"));
     let sockets = format!("unix_socket_directories={}", supervisor.dir().display());
     command.extend(["-p".to_owned(), port.to_string(), "-c".to_owned(), sockets]);
 
