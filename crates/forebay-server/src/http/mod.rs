@@ -25,6 +25,7 @@ mod operate;
 mod overrides;
 mod problem;
 mod query;
+mod reservation;
 mod row;
 mod series;
 
@@ -74,6 +75,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .merge(limit::routes())
         .merge(lease::routes())
         .merge(overrides::routes())
+        .merge(reservation::routes())
         .merge(series::routes())
         .merge(buffer::routes())
         .merge(lock::routes())

@@ -184,3 +184,28 @@ fn a_shadow_says_what_it_would_have_denied() {
     let metrics = client.get("/metrics").body;
     assert!(metrics.contains("forebay_limit_shadowed_total{limit=\"hits\"} 1"), "{metrics}");
 }
+
+#[test]
+fn a_reservation_is_settled_once_for_what_it_came_to() {
+    let server = server();
+    let client = server.client();
+    let reserve = |cost: u64| {
+        client.post("/v1/limits/hits/reservations", format!(r#"{{"key":"k","cost":{cost},"ttl":"5m"}}"#))
+    };
+    let path = |body: &serde_json::Value, verb: &str| {
+        let ticket = body["reservation"].as_str().expect("a text");
+        format!("/v1/limits/hits/reservations/{ticket}/{verb}")
+    };
+    let (one, two) = (reserve(8).expect(201), reserve(8).expect(201));
+    assert_eq!((&two["used"], &two["allowed"]), (&json!(16), &json!(true)));
+    reserve(5).problem(429);
+    assert_eq!(client.post(&path(&one, "commit"), r#"{"cost":3}"#).expect(200)["used"], 11);
+    client.post(&path(&one, "commit"), r#"{"cost":3}"#).problem(409);
+    assert_eq!(client.post(&path(&two, "release"), "").expect(200)["used"], 3);
+    client.post(&path(&two, "release"), "").problem(409);
+    let three = reserve(1).expect(201);
+    assert_eq!(client.post(&path(&three, "commit"), r#"{"cost":100}"#).expect(200)["used"], 103);
+    client.post("/v1/limits/hits/reservations/42/release", "").problem(404);
+    let late = client.post("/v1/limits/hits/reservations", r#"{"key":"k","ttl":"1ms"}"#).problem(422);
+    assert!(late.contains("1 s to 24 h"), "{late}");
+}

@@ -115,6 +115,12 @@ impl Engine {
         on!(self, it => it.take(take, when).await)
     }
 
+    /// Charges as much of `take.cost` as fits, perhaps nothing: how much. `take.cost` may be more than the quota, and is
+    /// not zero.
+    pub(crate) async fn take_up_to(&self, take: Take<'_>, when: When) -> Result<(u64, Taken)> {
+        on!(self, it => it.take_up_to(take, when).await)
+    }
+
     /// Charges all of `takes` if each fits, else none. They must be [`together`](Self::together). Waits for the
     /// shortest `within` of them at most.
     pub(crate) async fn take_all(&self, takes: &[Take<'_>], when: When) -> Result<TakenAll> {

@@ -310,7 +310,7 @@ impl LimitHandle {
     }
 
     /// What [`OnError`] says. What the caller got wrong stays an error.
-    async fn without_store(&self, take: Take<'_>, when: When, error: Error) -> Result<Decision> {
+    pub(super) async fn without_store(&self, take: Take<'_>, when: When, error: Error) -> Result<Decision> {
         if !is_outage(&error) {
             return Err(error);
         }
@@ -329,7 +329,7 @@ impl LimitHandle {
         if self.0.bay.engine().keeps_deadlines() { step.await } else { self.in_time(step).await }
     }
 
-    async fn in_time<T>(&self, step: impl Future<Output = Result<T>>) -> Result<T> {
+    pub(super) async fn in_time<T>(&self, step: impl Future<Output = Result<T>>) -> Result<T> {
         in_time(&self.0.bay, self.0.deadline, self.name(), step).await
     }
 }

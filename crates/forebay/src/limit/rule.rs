@@ -140,6 +140,20 @@ impl Rule {
         }
     }
 
+    /// The same, with the largest quota that its numbers bear: what is owed is charged by it.
+    pub(crate) fn boundless(self) -> Self {
+        match self {
+            Self::FixedWindow(rule) => Self::FixedWindow(FixedWindow { limit: MAX_QUOTA, ..rule }),
+            Self::SlidingWindow(rule) => {
+                let limit = ((EXACT - 1) / rule.length).min(MAX_SLIDING);
+                Self::SlidingWindow(SlidingWindow { limit, ..rule })
+            }
+            Self::TokenBucket(rule) => {
+                Self::TokenBucket(TokenBucket { burst: (EXACT - 1) / rule.period, ..rule })
+            }
+        }
+    }
+
     /// The largest cost that can ever be granted.
     pub(crate) fn quota(&self) -> u64 {
         match self {

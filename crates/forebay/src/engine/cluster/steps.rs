@@ -34,6 +34,10 @@ impl Cluster {
         at!(self, limit_tag(&take), host => host.take(take, when))
     }
 
+    pub(crate) async fn take_up_to(&self, take: Take<'_>, when: When) -> Result<(u64, Taken)> {
+        at!(self, limit_tag(&take), host => host.take_up_to(take, when))
+    }
+
     pub(crate) async fn take_all(&self, takes: &[Take<'_>], when: When) -> Result<TakenAll> {
         let tag = takes.first().map_or(Cow::Borrowed("-"), limit_tag);
         at!(self, tag, host => host.take_all(takes, when))

@@ -169,6 +169,27 @@ pub(super) async fn take_all_charges_all_or_none(bay: Forebay) {
     assert_eq!(window(100).used(seen.state), 10);
 }
 
+pub(super) async fn a_take_of_up_to_some_gets_what_is_left(bay: Forebay) {
+    for rule in
+        [window(7), Rule::sliding_window(7, mins(1)).unwrap(), Rule::token_bucket(1, mins(9), 7).unwrap()]
+    {
+        let limit = fresh("some");
+        let take = |cost| Take { limit: &limit, key: "k", rule, cost, within: PATIENCE };
+        let mut granted = vec![];
+        for most in [5, 5, 5, 1 << 31] {
+            granted.push(bay.engine().take_up_to(take(most), at(secs(0))).await.unwrap().0);
+        }
+        assert_eq!(granted, [5, 2, 0, 0], "{rule:?}");
+        // By a rule of the same scale that knows no bounds more can be owed than there is.
+        let boundless = Take { rule: rule.boundless(), ..take(100) };
+        let (owed, taken) = bay.engine().take_up_to(boundless, at(secs(0))).await.unwrap();
+        assert_eq!((owed, rule.used(taken.state), rule.room(taken.state)), (100, 107, 0));
+        assert!(!takes(&bay, &limit, rule, 1, at(secs(59))).await);
+        let all = bay.engine().take_up_to(Take { cost: 1 << 31, ..boundless }, at(secs(0))).await.unwrap();
+        assert!(all.0 > 1_000 && rule.used(all.1.state) == 107 + all.0);
+    }
+}
+
 pub(super) async fn refund_and_reset_give_back(bay: Forebay) {
     let (limit, rule) = (fresh("back"), window(3));
     let take = Take { limit: &limit, key: "k", rule, cost: 2, within: PATIENCE };

@@ -65,6 +65,7 @@ cases! {
         refund_and_reset_give_back,
         a_late_refund_gives_back_what_still_counts,
         a_zero_cost_only_looks,
+        a_take_of_up_to_some_gets_what_is_left,
         leases_are_lent_up_to_the_most,
         a_lease_may_be_asked_for_again_and_extended,
         a_lease_that_is_not_extended_ends,

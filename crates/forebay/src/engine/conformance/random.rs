@@ -75,6 +75,7 @@ const KEYS: [&str; 4] = ["a", "b", "c}", "{d"];
 enum Step {
     Take { limit: usize, key: &'static str, cost: u64, when: When },
     TakeAll { takes: Vec<(usize, &'static str, u64)>, when: When },
+    UpTo { limit: usize, key: &'static str, cost: u64, when: When },
     Refund { limit: usize, key: &'static str, cost: u64, when: When },
     Reset { limit: usize, key: &'static str },
     BufferAdd(Vec<Row>),
@@ -137,6 +138,7 @@ impl World {
                     .collect();
                 Step::TakeAll { takes, when }
             }
+            5 if random.below(3) == 0 => Step::UpTo { limit, key, cost: 1 + random.below(9), when },
             5 => Step::Refund { limit, key, cost: 1 + random.below(3), when },
             6 if random.below(4) == 0 => Step::Reset { limit, key },
             6..=7 => Step::BufferAdd((0..=random.below(3)).map(|_| self.draw_row(random)).collect()),
@@ -230,6 +232,9 @@ impl Step {
             Self::TakeAll { takes, when } => {
                 let takes: Vec<_> = takes.iter().map(|&(limit, key, cost)| take(limit, key, cost)).collect();
                 format!("{:?}", engine.take_all(&takes, *when).await.unwrap())
+            }
+            &Self::UpTo { limit, key, cost, when } => {
+                format!("{:?}", engine.take_up_to(take(limit, key, cost), when).await.unwrap())
             }
             &Self::Refund { limit, key, cost, when } => {
                 format!("{:?}", engine.refund(take(limit, key, cost), None, when).await.unwrap())

@@ -64,6 +64,21 @@ impl Embedded {
     }
 
     #[expect(clippy::unused_async, reason = "steps are async on every engine")]
+    pub(crate) async fn take_up_to(&self, take: Take<'_>, when: When) -> Result<(u64, Taken)> {
+        let now = self.limit_time(when)?;
+        let hash = hash_pair(take.limit.as_str(), take.key);
+        let mut shard = self.limits.lock(hash);
+        let settled = take.rule.settle(stored(&shard, hash, take), now);
+        let granted = take.cost.min(take.rule.room(settled));
+        if granted == 0 {
+            return Ok((0, Taken { allowed: false, now, state: settled }));
+        }
+        let state = take.rule.charge(settled, granted);
+        self.store(&mut shard, hash, take, state, now, when);
+        Ok((granted, Taken { allowed: true, now, state }))
+    }
+
+    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn take_all(&self, takes: &[Take<'_>], when: When) -> Result<TakenAll> {
         let now = self.limit_time(when)?;
         let hashes: Vec<u64> = takes.iter().map(|take| hash_pair(take.limit.as_str(), take.key)).collect();

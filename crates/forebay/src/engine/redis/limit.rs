@@ -26,6 +26,16 @@ impl Redis {
         Ok(Taken { allowed: verdict.allowed, now: verdict.now, state: states[0] })
     }
 
+    pub(crate) async fn take_up_to(&self, take: Take<'_>, when: When) -> Result<(u64, Taken)> {
+        // As so many calls at cost 1, of which the script grants those that fit.
+        let argument = wire::up_to(&take.rule, explicit(when)?, take.cost);
+        let (now, before) = Box::pin(self.one_key(Script::take(&take.rule), &take, argument)).await?;
+        let settled = take.rule.settle(Some(before), now);
+        let granted = take.cost.min(take.rule.room(settled));
+        let state = if granted > 0 { take.rule.charge(settled, granted) } else { settled };
+        Ok((granted, Taken { allowed: granted > 0, now, state }))
+    }
+
     pub(crate) async fn take_all(&self, takes: &[Take<'_>], when: When) -> Result<TakenAll> {
         let at = explicit(when)?;
         if takes.len() > MOST_TAKES {

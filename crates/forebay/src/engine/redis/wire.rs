@@ -27,6 +27,16 @@ pub(super) fn lone(rule: &Rule, at: Option<u64>, cost: u64) -> Vec<u8> {
     text
 }
 
+/// The argument of a take of one key, of as much of `most` as fits.
+pub(super) fn up_to(rule: &Rule, at: Option<u64>, most: u64) -> Vec<u8> {
+    let mut text = Vec::with_capacity(64);
+    write_time(&mut text, at);
+    write_rule(&mut text, rule);
+    let calls = u32::try_from(most).unwrap_or(u32::MAX);
+    write_runs(&mut text, std::iter::once(&(1, calls)));
+    text
+}
+
 /// The time that decided, and the states of `keys` keys as they were.
 pub(super) fn read(reply: &Value, keys: usize) -> Option<(u64, impl Iterator<Item = State>)> {
     let Value::BulkString(bytes) = reply else { return None };

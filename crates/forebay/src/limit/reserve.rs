@@ -1,0 +1,247 @@
+//! Costs that are known only afterwards: reserved by an estimate, and settled by what it came to.
+//!
+//! A reservation is a charge, which every take sees, and a lease, of which only one settlement can be had. What is
+//! never settled keeps its charge. A process that dies between the two steps of a settlement leaves the estimate
+//! charged, which denies too much and never too little; only what went beyond the estimate may then be missing.
+
+use std::time::Duration;
+
+use super::{
+    Charge, Decision, LimitHandle, MAX_COST, MAX_LEASES,
+    handle::{Asked, decision, is_outage},
+    lease::LeaseId,
+};
+use crate::{
+    engine::step::{LeaseAct, Take},
+    error::{Error, ErrorKind, Result, invalid, out_of_range},
+    time::{When, hours, secs},
+};
+
+/// What became of an attempt to reserve.
+#[derive(Debug)]
+#[must_use = "a reservation that is not settled keeps its charge"]
+pub enum Reserve {
+    /// The estimate is charged.
+    Granted(Reservation),
+    /// Nothing is.
+    Denied(Decision),
+}
+
+/// A charge by estimate.
+#[derive(Clone, Debug)]
+#[must_use = "a reservation that is not settled keeps its charge"]
+pub struct Reservation {
+    limit: LimitHandle,
+    key: String,
+    id: LeaseId,
+    estimate: u64,
+    /// The window or tick that was charged; `None`: nothing was, and there is nothing to settle.
+    charged: Option<u64>,
+    /// `None` for one that was taken up by its ticket.
+    decision: Option<Decision>,
+}
+
+/// Digits of an id and of a number in a ticket.
+const ID_DIGITS: usize = 32;
+const DIGITS: usize = 16;
+
+impl LimitHandle {
+    /// Takes as much of `most` (1 to 2^31) as fits, perhaps nothing: how much, and what the limit says.
+    ///
+    /// A limit that denies has granted nothing; without its store it grants all or nothing, as
+    /// [`OnError`](super::OnError) says.
+    ///
+    /// # Errors
+    /// As [`take_n`](Self::take_n); `most` may be more than the limit.
+    ///
+    /// # Cancellation
+    /// Dropping the future may leave a cost charged.
+    ///
+    /// # Cost
+    /// One round trip; none on the embedded engine.
+    pub async fn take_up_to(&self, key: impl AsRef<str>, most: u64) -> Result<(u64, Decision)> {
+        if !(1..=MAX_COST).contains(&most) {
+            let text = format!("limit {}: take of up to {most}: 1 to {MAX_COST}", self.name());
+            return Err(out_of_range(text));
+        }
+        let take = match self.asked(key.as_ref(), 1)? {
+            Asked::Take(take) => Take { cost: most, ..take },
+            Asked::Fixed(decision) => {
+                let decision = self.shown(decision);
+                return Ok((if decision.is_allowed() { most } else { 0 }, decision));
+            }
+        };
+        match self.in_time(self.bay().engine().take_up_to(take, When::EngineClock)).await {
+            Ok((granted, taken)) => {
+                let decision = self.shown(decision(&take.rule, 1, taken));
+                Ok((if decision.is_shadowed() { most } else { granted }, decision))
+            }
+            Err(error) => {
+                let take = Take { cost: most.min(take.rule.quota()), ..take };
+                let decision = self.without_store(take, When::EngineClock, error).await?;
+                Ok((if decision.is_allowed() { take.cost } else { 0 }, decision))
+            }
+        }
+    }
+
+    /// Charges `estimate` for something whose cost is known only afterwards; within `ttl` (1 s to 24 h) it can be
+    /// settled: [committed](Reservation::commit) for what it came to, or [released](Reservation::release).
+    ///
+    /// Every other take sees what is reserved. What is not settled in time keeps its charge until that has run out as
+    /// any other.
+    ///
+    /// # Errors
+    /// As [`take_n`](Self::take_n); [`ErrorKind::OutOfRange`] for a ttl out of its range, and
+    /// [`ErrorKind::Overloaded`] while [`MAX_LEASES`] reservations of the key are open.
+    ///
+    /// # Cancellation
+    /// Dropping the future may leave the estimate charged.
+    ///
+    /// # Cost
+    /// Two round trips, and two more to settle; none on the embedded engine.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// use forebay::{Forebay, Limit, limit::Reserve, time::mins};
+    ///
+    /// let bay = Forebay::open("memory:").await?;
+    /// let tokens = bay.limit(Limit::per_minute("tokens", 10_000))?;
+    /// match tokens.reserve("42", 500, mins(5)).await? {
+    ///     Reserve::Granted(reservation) => {
+    ///         // It came to more than was thought.
+    ///         reservation.commit(730).await?;
+    ///     }
+    ///     Reserve::Denied(decision) => println!("try again in {:?}", decision.retry_after()),
+    /// }
+    /// assert_eq!(tokens.peek("42").await?.used(), 730);
+    /// # Ok(()) }
+    /// ```
+    pub async fn reserve(&self, key: impl AsRef<str>, estimate: u64, ttl: Duration) -> Result<Reserve> {
+        let key = key.as_ref();
+        let charge = Charge { limit: self.clone(), key: key.into(), cost: estimate };
+        self.asked(key, estimate)?;
+        if !(secs(1)..=hours(24)).contains(&ttl) {
+            return Err(out_of_range(format!("limit {}: reservation for {ttl:?}: 1 s to 24 h", self.name())));
+        }
+        // First the lease: a charge without one could not be settled.
+        let id = LeaseId::random();
+        let lease = LeaseAct::Take { most: MAX_LEASES, ttl };
+        let settles = match self.ask_lease(key, id, lease, self.deadline()).await {
+            Ok(leases) if leases.held => true,
+            Ok(_) => {
+                let text = format!("limit {}: {MAX_LEASES} reservations of the key are open", self.name());
+                return Err(Error::new(ErrorKind::Overloaded, text));
+            }
+            Err(error) if is_outage(&error) => false,
+            Err(error) => return Err(error),
+        };
+        let taken = self.bay().take_all(std::slice::from_ref(&charge)).await?;
+        let decision = taken.limits[0];
+        let charged = taken.charged[0].filter(|_| settles);
+        if settles && charged.is_none() {
+            // Nothing to settle. That it stays for its ttl if this fails does no harm.
+            let _ = self.ask_lease(key, id, LeaseAct::Release, self.deadline()).await;
+        }
+        if !taken.allowed {
+            return Ok(Reserve::Denied(decision));
+        }
+        let (limit, key) = (self.clone(), charge.key);
+        Ok(Reserve::Granted(Reservation { limit, key, id, estimate, charged, decision: Some(decision) }))
+    }
+
+    /// Takes up a reservation by its [`ticket`](Reservation::ticket), in whatever process.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for what is no ticket.
+    pub fn reservation(&self, ticket: &str) -> Result<Reservation> {
+        let read = || {
+            let hexadecimal = ticket.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let (id, rest) = ticket.split_at_checked(ID_DIGITS).filter(|_| hexadecimal)?;
+            let (estimate, rest) = rest.split_at_checked(DIGITS)?;
+            let (charged, digits) = rest.split_at_checked(DIGITS)?;
+            let (pairs, odd) = digits.as_bytes().as_chunks::<2>();
+            let byte = |pair: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+            let key = String::from_utf8(pairs.iter().map(byte).collect::<Option<_>>()?).ok()?;
+            let estimate = u64::from_str_radix(estimate, 16).ok()?;
+            let charged = u64::from_str_radix(charged, 16).ok()?;
+            self.asked(&key, 1).ok().filter(|_| odd.is_empty() && (1..=MAX_COST).contains(&estimate))?;
+            let charged = (charged != u64::MAX).then_some(charged);
+            let (limit, id) = (self.clone(), id.parse().ok()?);
+            Some(Reservation { limit, key, id, estimate, charged, decision: None })
+        };
+        read().ok_or_else(|| invalid("reservation: what was granted is accepted"))
+    }
+}
+
+impl Reservation {
+    /// What was charged.
+    pub fn estimate(&self) -> u64 {
+        self.estimate
+    }
+
+    /// What the limit said when it was granted; `None` if it was taken up by its ticket.
+    pub fn decision(&self) -> Option<Decision> {
+        self.decision
+    }
+
+    /// A text by which it can be settled elsewhere. Whoever has it can settle it.
+    pub fn ticket(&self) -> String {
+        use std::fmt::Write as _;
+        let id = self.id.to_string().replace('-', "");
+        let mut ticket = format!("{id}{:016x}{:016x}", self.estimate, self.charged.unwrap_or(u64::MAX));
+        for byte in self.key.bytes() {
+            // Writing to a string does not fail.
+            let _ = write!(ticket, "{byte:02x}");
+        }
+        ticket
+    }
+
+    /// Settles it for what it came to, 0 to 2^31: what was charged too much comes back, as far as its window still
+    /// counts; what was charged too little is charged now, also beyond the limit. `None`: it was settled before, or
+    /// its time is over; nothing changes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OutOfRange`] for a cost out of its range; and whatever the store answers.
+    /// [`Retry::Unknown`](crate::Retry::Unknown): it may be settled, and another try does no harm.
+    ///
+    /// # Cancellation
+    /// Dropping the future may leave it settled, or the estimate charged for good.
+    pub async fn commit(&self, actual: u64) -> Result<Option<Decision>> {
+        let Self { limit, key, id, estimate, charged, .. } = self;
+        if actual > MAX_COST {
+            return Err(out_of_range(format!("limit {}: commit of {actual}: 0 to {MAX_COST}", limit.name())));
+        }
+        let Some(window) = *charged else { return limit.peek(key).await.map(Some) };
+        if !limit.ask_lease(key, *id, LeaseAct::Release, secs(1)).await?.held {
+            return Ok(None);
+        }
+        let settled = match actual.checked_sub(*estimate) {
+            Some(0) => limit.peek(key).await,
+            Some(more) => limit.owe(key, more).await,
+            None => limit.refund_into(key, estimate - actual, Some(window)).await,
+        };
+        settled.map(Some)
+    }
+
+    /// Settles it for nothing: what it was for did not happen.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub async fn release(&self) -> Result<Option<Decision>> {
+        self.commit(0).await
+    }
+}
+
+impl LimitHandle {
+    /// Charges also what does not fit.
+    async fn owe(&self, key: &str, cost: u64) -> Result<Decision> {
+        let take = match self.asked(key, 1)? {
+            Asked::Take(take) => take,
+            Asked::Fixed(decision) => return Ok(self.shown(decision)),
+        };
+        let boundless = Take { rule: take.rule.boundless(), cost, ..take };
+        let (_, taken) = self.in_time(self.bay().engine().take_up_to(boundless, When::EngineClock)).await?;
+        Ok(decision(&take.rule, 0, taken))
+    }
+}
