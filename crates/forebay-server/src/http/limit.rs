@@ -2,10 +2,17 @@
 
 use std::time::Duration;
 
-use axum::{Json as Answer, extract::State, http::StatusCode};
-use forebay::{Decision, Name, limit::Charge};
+use axum::{
+    Json as Answer,
+    extract::State,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
+};
+use forebay::{
+    Decision, Name,
+    limit::{Charge, LimitHandle, headers},
+};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
@@ -15,7 +22,11 @@ use super::{
 };
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
-    OpenApiRouter::new().routes(routes!(take, peek, reset)).routes(routes!(take_all)).routes(routes!(refund))
+    OpenApiRouter::new()
+        .routes(routes!(take, peek, reset))
+        .routes(routes!(take_all))
+        .routes(routes!(refund))
+        .routes(routes!(top))
 }
 
 /// A cost against a key.
@@ -101,6 +112,24 @@ fn seconds(span: Duration) -> f64 {
     span.as_micros() as f64 / 1e6
 }
 
+/// What the limits tell a client about its key, but for `Retry-After`, which a problem has anyway.
+fn told<'a>(answers: impl Iterator<Item = (&'a LimitHandle, &'a str, &'a Decision)>) -> HeaderMap {
+    let answers: Vec<_> = answers.map(|(limit, key, decision)| (limit.policy(key), decision)).collect();
+    let headers = headers(answers.iter().map(|(policy, decision)| (policy, *decision)));
+    let header = |(name, value): (&'static str, String)| {
+        Some((HeaderName::from_static(name), HeaderValue::try_from(value).ok()?))
+    };
+    headers.into_iter().filter(|(name, _)| *name != "retry-after").filter_map(header).collect()
+}
+
+/// A problem with more headers.
+fn with_headers(problem: Problem, headers: HeaderMap) -> Problem {
+    headers.into_iter().fold(problem, |problem, (name, value)| match name {
+        Some(name) => problem.header(name, value),
+        None => problem,
+    })
+}
+
 /// 429 without the decision's members.
 pub(super) fn denied(limit: &Name, decision: &Decision) -> Problem {
     let (used, quota) = (decision.used(), decision.limit());
@@ -134,15 +163,16 @@ async fn take(
     State(app): State<Shared>,
     Path(limit): Path<String>,
     Json(request): Json<TakeRequest>,
-) -> Result<Answer<DecisionBody>, Problem> {
+) -> Result<(HeaderMap, Answer<DecisionBody>), Problem> {
     let limit = app.limits.find(&limit)?;
     let decision = limit.handle.take_n(&request.key.0, request.cost.0).await?;
     limit.metrics.count(&decision);
+    let headers = told(std::iter::once((&limit.handle, &*request.key.0, &decision)));
     let body = DecisionBody::from(&decision);
     if decision.is_allowed() {
-        Ok(Answer(body))
+        Ok((headers, Answer(body)))
     } else {
-        Err(denied(limit.handle.name(), &decision).with_all(body))
+        Err(with_headers(denied(limit.handle.name(), &decision).with_all(body), headers))
     }
 }
 
@@ -163,7 +193,7 @@ async fn take_all(
     _: Write,
     State(app): State<Shared>,
     Json(request): Json<TakeAllRequest>,
-) -> Result<Answer<DecisionsBody>, Problem> {
+) -> Result<(HeaderMap, Answer<DecisionsBody>), Problem> {
     if request.take.is_empty() {
         return Err(Problem::field("take", "take: 1 to 64 limits"));
     }
@@ -185,15 +215,17 @@ async fn take_all(
         allowed: decisions.allowed,
         limits: decisions.limits.iter().map(DecisionBody::from).collect(),
     };
+    let each = charges.iter().zip(&decisions.limits);
+    let headers = told(each.map(|(charge, decision)| (&charge.limit, &*charge.key, decision)));
     if decisions.allowed {
-        return Ok(Answer(body));
+        return Ok((headers, Answer(body)));
     }
     let denials = limits.iter().zip(&decisions.limits).filter(|(_, decision)| !decision.is_allowed());
     let problem = match denials.max_by_key(|(_, decision)| decision.retry_after()) {
         Some((limit, decision)) => denied(limit.handle.name(), decision),
         None => Problem::new(StatusCode::TOO_MANY_REQUESTS, "limited", "denied").retry_after(None),
     };
-    Err(problem.with_all(body))
+    Err(with_headers(problem.with_all(body), headers))
 }
 
 /// Looks at a limit without taking: what a take of 1 would be told.
@@ -263,4 +295,59 @@ async fn refund(
 ) -> Result<Answer<DecisionBody>, Problem> {
     let decision = app.limits.find(&limit)?.handle.refund(&request.key.0, request.cost.0).await?;
     Ok(Answer(DecisionBody::from(&decision)))
+}
+
+/// How many.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct TopQuery {
+    /// 1 to 256.
+    #[serde(default = "ten")]
+    #[param(minimum = 1, maximum = 256, default = 10)]
+    limit: usize,
+}
+
+fn ten() -> usize {
+    10
+}
+
+/// A key that was denied often.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DeniedKey)]
+pub(super) struct DeniedBody {
+    key: String,
+    /// How often, at most.
+    denied: u64,
+    /// By how much that may be too high.
+    error: u64,
+}
+
+/// The keys that this server denied most since it started; those that a shadow would have denied, too.
+#[utoipa::path(
+    get,
+    path = "/v1/limits/{limit}/top",
+    tag = "limits",
+    operation_id = "top_denied",
+    params(("limit" = String, Path, description = "A declared limit"), TopQuery),
+    responses(
+        (status = 200, description = "The most denied first", body = Vec<DeniedBody>),
+        (status = "4XX", description = "It was not understood", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+    security(("token" = ["read"])),
+)]
+async fn top(
+    _: Read,
+    State(app): State<Shared>,
+    Path(limit): Path<String>,
+    Query(query): Query<TopQuery>,
+) -> Result<Answer<Vec<DeniedBody>>, Problem> {
+    let limit = app.limits.find(&limit)?;
+    if !(1..=256).contains(&query.limit) {
+        return Err(Problem::field("limit", format!("limit: {}: 1 to 256", query.limit)));
+    }
+    let top = limit.handle.top_denied(query.limit).into_iter();
+    Ok(Answer(
+        top.map(|denied| DeniedBody { key: denied.key, denied: denied.count, error: denied.error }).collect(),
+    ))
 }

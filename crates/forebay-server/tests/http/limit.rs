@@ -209,3 +209,40 @@ fn a_reservation_is_settled_once_for_what_it_came_to() {
     let late = client.post("/v1/limits/hits/reservations", r#"{"key":"k","ttl":"1ms"}"#).problem(422);
     assert!(late.contains("1 s to 24 h"), "{late}");
 }
+
+#[test]
+fn headers_tell_the_policies_and_what_is_left() {
+    let server = server();
+    let client = server.client();
+    let taken =
+        client.post("/v1/limits", r#"{"take":[{"limit":"hits","key":"k"},{"limit":"small","key":"k"}]}"#);
+    assert_eq!(taken.status, 200);
+    assert_eq!(taken.header("ratelimit-policy"), Some(r#""hits";q=20;w=86400, "small";q=2;w=86400"#));
+    let told = taken.header("ratelimit").expect("told");
+    assert!(told.starts_with(r#""hits";r=19;t="#) && told.contains(r#", "small";r=1;t="#), "{told}");
+    assert_eq!(taken.header("x-ratelimit-limit"), Some("2"), "the tighter of the two");
+    assert_eq!(taken.header("x-ratelimit-remaining"), Some("1"));
+
+    let bucket = || client.post("/v1/limits/bucket", r#"{"key":"k","cost":3}"#);
+    assert_eq!(bucket().header("ratelimit-policy"), Some(r#""bucket";q=3;w=10800"#));
+    let denied = bucket();
+    assert_eq!(denied.status, 429);
+    assert_eq!(denied.header("x-ratelimit-remaining"), Some("0"));
+    assert_eq!(denied.header("retry-after"), denied.header("x-ratelimit-reset"));
+}
+
+#[test]
+fn the_keys_that_are_denied_most_are_known() {
+    let server = server();
+    let client = server.client();
+    for (key, takes) in [("often", 6), ("seldom", 3), ("never", 2)] {
+        for _ in 0..takes {
+            client.post("/v1/limits/small", format!(r#"{{"key":"{key}"}}"#));
+        }
+    }
+    let top = client.get("/v1/limits/small/top").expect(200);
+    let denied = |key: &str, denied: u64| json!({"key": key, "denied": denied, "error": 0});
+    assert_eq!(top, json!([denied("often", 4), denied("seldom", 1)]));
+    assert_eq!(client.get("/v1/limits/small/top?limit=1").expect(200), json!([denied("often", 4)]));
+    client.get("/v1/limits/small/top?limit=0").problem(422);
+}

@@ -37,6 +37,13 @@ pub struct Decisions {
 }
 
 impl Decisions {
+    /// Counts the keys that were denied.
+    fn note(&self, charges: &[Charge]) {
+        for (charge, decision) in charges.iter().zip(&self.limits).filter(|_| !self.allowed) {
+            charge.limit.note(&charge.key, decision);
+        }
+    }
+
     /// Refunds what an allowed decision charged, as far as its windows still count: what was charged to a window that is
     /// over is gone with it, and giving it back to the next one would admit too much.
     pub(crate) async fn give_back(&self, charges: &[Charge]) -> Result<()> {
@@ -82,6 +89,7 @@ impl Forebay {
             Some(takes) => self.take_enforced(charges, &takes, when).await,
             None => Box::pin(self.take_mixed(charges, when)).await,
         }
+        .inspect(|decisions| decisions.note(charges))
     }
 
     /// Takes from limits all of which count.

@@ -1,6 +1,9 @@
 //! Asking a limit.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use super::{
     Kind, Limit, OnError, Override,
@@ -10,6 +13,7 @@ use super::{
     lease::{Slots, wrong_kind},
     overrides::Overrides,
     rule::Rule,
+    top::{Denied, Top},
 };
 use crate::{
     bay::Forebay,
@@ -41,8 +45,24 @@ struct Inner {
     shadow: bool,
     on_error: OnError,
     deadline: Duration,
+    /// Counts denials: held for one look-up, and where nobody is denied never.
+    top: Mutex<Top>,
     /// Not in front of the embedded engine, which answers as fast.
     denied: Option<DenyCache>,
+}
+
+/// What a limit tells clients, beside its decisions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Policy {
+    /// The limit's name.
+    pub name: String,
+    /// How it counts.
+    pub kind: Kind,
+    /// The span that the quota is for: of a bucket, in which it fills from empty.
+    pub window: Duration,
+    /// It never denies.
+    pub shadow: bool,
 }
 
 /// A question that is within the rules.
@@ -77,6 +97,7 @@ impl LimitHandle {
             shadow: limit.shadow,
             on_error: limit.on_error,
             deadline: limit.deadline,
+            top: Mutex::default(),
             denied,
         })))
     }
@@ -118,7 +139,13 @@ impl LimitHandle {
     /// # Errors
     /// As [`take_n`](Self::take_n).
     pub async fn take_at(&self, key: impl AsRef<str>, cost: u64, when: When) -> Result<Decision> {
-        let take = match self.asked(key.as_ref(), cost)? {
+        let decision = self.decide(key.as_ref(), cost, when).await?;
+        self.note(key.as_ref(), &decision);
+        Ok(decision)
+    }
+
+    async fn decide(&self, key: &str, cost: u64, when: When) -> Result<Decision> {
+        let take = match self.asked(key, cost)? {
             Asked::Take(take) => take,
             Asked::Fixed(decision) => return Ok(self.shown(decision)),
         };
@@ -231,6 +258,28 @@ impl LimitHandle {
     /// All overrides that this process knows of, by key.
     pub fn overrides(&self) -> Vec<(String, Override)> {
         self.0.overrides.all()
+    }
+
+    /// The keys that this process saw denied most, the first the most; those that a shadow would have denied, too. At
+    /// most 256, counted since the start, in a memory that does not grow with the number of keys.
+    pub fn top_denied(&self, most: usize) -> Vec<Denied> {
+        self.0.top.lock().unwrap_or_else(PoisonError::into_inner).most(most)
+    }
+
+    /// Counts a key that was denied.
+    pub(super) fn note(&self, key: &str, decision: &Decision) {
+        if !decision.is_allowed() || decision.is_shadowed() {
+            self.0.top.lock().unwrap_or_else(PoisonError::into_inner).count(key);
+        }
+    }
+
+    /// What the limit tells clients about a key: see [`headers`](super::headers).
+    pub fn policy(&self, key: impl AsRef<str>) -> Policy {
+        let window = match self.allowance(key.as_ref()) {
+            Allowance::Rate(rule) => rule.refill(),
+            _ => self.0.per,
+        };
+        Policy { name: self.0.name.to_string(), kind: self.0.kind, window, shadow: self.0.shadow }
     }
 
     /// Whether it only shows what it would do.

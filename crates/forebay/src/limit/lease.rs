@@ -125,6 +125,7 @@ impl LimitHandle {
         // From here on, whatever becomes of this future, the lease goes back.
         let guard = LeaseGuard::asking(self, slots, key, LeaseId::random());
         let (outcome, lender) = self.lend(slots, key, guard.id()).await?;
+        self.note(key, outcome.decision());
         Ok(match outcome {
             Lease::Granted(term) => Lease::Granted(guard.begin(&term, lender)),
             Lease::Denied { decision, first_end } => {
@@ -149,7 +150,9 @@ impl LimitHandle {
     /// Dropping the future may leave the lease lent until it runs out.
     pub async fn lease_as(&self, key: impl AsRef<str>, id: LeaseId) -> Result<Lease<LeaseTerm>> {
         let slots = self.slots(key.as_ref())?;
-        Ok(self.lend(slots, key.as_ref(), id).await?.0)
+        let (outcome, _) = self.lend(slots, key.as_ref(), id).await?;
+        self.note(key.as_ref(), outcome.decision());
+        Ok(outcome)
     }
 
     /// Extends a lease to its full ttl from now: for how long it stands, counted from before the call, less the
@@ -267,6 +270,15 @@ impl Slots {
 
     fn decision(self, leases: &Leases, allowed: bool, source: Source) -> Decision {
         Decision::from_leases(self.most, leases.number, leases.last_end, allowed).from(source)
+    }
+}
+
+impl Lease<LeaseTerm> {
+    fn decision(&self) -> &Decision {
+        match self {
+            Self::Granted(term) => &term.decision,
+            Self::Denied { decision, .. } => decision,
+        }
     }
 }
 

@@ -163,6 +163,15 @@ impl Rule {
         }
     }
 
+    /// In what time as much as the quota passes.
+    pub(crate) fn refill(&self) -> Duration {
+        Duration::from_micros(match self {
+            Self::FixedWindow(rule) => rule.length,
+            Self::SlidingWindow(rule) => rule.length * rule.tick,
+            Self::TokenBucket(rule) => (rule.burst * rule.period).div_ceil(rule.rate) * rule.tick,
+        })
+    }
+
     /// The stored state as of `now`. A clock that is behind the state does not change it.
     pub(crate) fn settle(&self, state: Option<State>, now: u64) -> State {
         match self {

@@ -129,7 +129,10 @@ impl World {
         let key = *random.pick(&KEYS);
         let most = self.limits[limit].1.quota().min(6);
         match random.below(14) {
-            0..=3 => Step::Take { limit, key, cost: random.below(most + 1), when },
+            0..=3 => match random.below(most + 1) {
+                cost if cost == most => Step::UpTo { limit, key, cost: cost + 3, when },
+                cost => Step::Take { limit, key, cost, when },
+            },
             4 => {
                 let takes = (0..self.limits.len()).filter(|_| random.below(2) == 0).collect::<Vec<_>>();
                 let takes = takes
@@ -138,7 +141,6 @@ impl World {
                     .collect();
                 Step::TakeAll { takes, when }
             }
-            5 if random.below(3) == 0 => Step::UpTo { limit, key, cost: 1 + random.below(9), when },
             5 => Step::Refund { limit, key, cost: 1 + random.below(3), when },
             6 if random.below(4) == 0 => Step::Reset { limit, key },
             6..=7 => Step::BufferAdd((0..=random.below(3)).map(|_| self.draw_row(random)).collect()),

@@ -2,10 +2,16 @@
 
 use redis::Value;
 
-use super::{Redis, combine::late, reply::unexpected, script::Script, wire};
+use super::{
+    Redis,
+    combine::late,
+    reply::{unavailable, unexpected},
+    script::Script,
+    wire,
+};
 use crate::{
     engine::step::{Take, Taken, TakenAll},
-    error::{Result, Retry, out_of_range},
+    error::{ErrorKind, Result, Retry, out_of_range},
     limit::rule::{EXACT, State},
     time::When,
 };
@@ -16,6 +22,13 @@ const MOST_TAKES: usize = 1_000;
 impl Redis {
     pub(crate) async fn take(&self, take: Take<'_>, when: When) -> Result<Taken> {
         let at = explicit(when)?;
+        self.admit()?;
+        let answer = self.take_now(take, at).await;
+        self.heard(&answer);
+        answer
+    }
+
+    async fn take_now(&self, take: Take<'_>, at: Option<u64>) -> Result<Taken> {
         if let Some(_alone) = self.combiner.idle() {
             // Boxed: its kilobytes of driver state would otherwise be moved with every combined take.
             return Box::pin(self.take_alone(take, at)).await;
@@ -46,8 +59,10 @@ impl Redis {
             let now = at.unwrap_or_else(|| self.host.clock().now().as_micros().unsigned_abs());
             return Ok(TakenAll { allowed: true, now, states: vec![] });
         }
-        let answer = self.combiner.submit(takes, at, |to, take| self.write_key(to, take));
-        let (verdict, states) = answer.await?;
+        self.admit()?;
+        let answer = self.combiner.submit(takes, at, |to, take| self.write_key(to, take)).await;
+        self.heard(&answer);
+        let (verdict, states) = answer?;
         Ok(TakenAll { allowed: verdict.allowed, now: verdict.now, states })
     }
 
@@ -70,6 +85,26 @@ impl Redis {
         command.arg(key);
         // Not sent again when in doubt: that would forget what was charged in between.
         self.host.command(&command).await.map(|_| ())
+    }
+
+    /// Turns a take away while the host keeps everybody waiting, but for one that tries again.
+    fn admit(&self) -> Result<()> {
+        if self.breaker.is_closed() || self.breaker.admits(self.host.clock().monotonic()) {
+            return Ok(());
+        }
+        let text = "no answer to the last takes before their deadlines; one in half a second tries again";
+        Err(unavailable(self.host.name(), text))
+    }
+
+    fn heard<T>(&self, answer: &Result<T>) {
+        match answer {
+            Err(error) if error.kind() == ErrorKind::Timeout => {
+                if self.breaker.silent(self.host.clock().monotonic()) {
+                    tracing::warn!(host = self.host.name(), "takes go unanswered: most are not sent for now");
+                }
+            }
+            _ => self.breaker.answered(),
+        }
     }
 
     async fn take_alone(&self, take: Take<'_>, at: Option<u64>) -> Result<Taken> {

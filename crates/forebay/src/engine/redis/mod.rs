@@ -3,6 +3,7 @@
 //! Every step is a script, so that it is atomic there; the steps that many callers make at once (takes)
 //! are combined into few. What is stored under which key stands in `docs/keyspace.md`.
 
+mod breaker;
 mod buffer;
 mod chunk;
 mod combine;
@@ -28,7 +29,9 @@ mod tests;
 
 use std::sync::{Arc, OnceLock};
 
-use self::{buffer::Writers, combine::Combiner, connection::Host, inbox::Inbox, keys::Keys};
+use self::{
+    breaker::Breaker, buffer::Writers, combine::Combiner, connection::Host, inbox::Inbox, keys::Keys,
+};
 use crate::{
     clock::Clock,
     cluster::{Health, HostStatus},
@@ -41,6 +44,7 @@ pub(crate) struct Redis {
     host: Arc<Host>,
     keys: Keys,
     combiner: Combiner,
+    breaker: Breaker,
     inbox: Inbox,
     /// The connection for plain commands, once there was one.
     plain: OnceLock<Arc<Host>>,
@@ -68,7 +72,16 @@ impl Redis {
         let inbox = Inbox::new(keys.inboxes());
         let writers = Writers::default();
         let series_writers = series::Writers::default();
-        Ok(Arc::new(Self { host, keys, combiner, inbox, plain: OnceLock::new(), writers, series_writers }))
+        Ok(Arc::new(Self {
+            host,
+            keys,
+            combiner,
+            breaker: Breaker::default(),
+            inbox,
+            plain: OnceLock::new(),
+            writers,
+            series_writers,
+        }))
     }
 
     /// This host.

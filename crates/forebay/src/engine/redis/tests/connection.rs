@@ -172,3 +172,27 @@ async fn a_closed_store_says_so() {
     redis.close().await.expect("closes");
     assert_eq!(take(&redis, "k").await.expect_err("closed").kind(), ErrorKind::Closed);
 }
+
+/// Else every caller of a host that hangs would wait for its deadline, one by one.
+#[tokio::test]
+async fn a_host_that_hangs_is_soon_not_asked_any_more_and_tried_again_by_one() {
+    let server = Server::start();
+    let redis = open(&server).await;
+    take(&redis, "k").await.expect("answers");
+    let limit = Name::new("hits").expect("valid");
+    let hasty = async || {
+        let take = Take { limit: &limit, key: "k", rule: rule(), cost: 1, within: millis(20) };
+        redis.take(take, When::EngineClock).await.map(|taken| taken.state.1)
+    };
+    server.pause();
+    for _ in 0..5 {
+        assert_eq!(hasty().await.expect_err("no answer").kind(), ErrorKind::Timeout);
+    }
+    let error = hasty().await.expect_err("not asked");
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Unavailable, Retry::Later));
+    let both = redis.take_all(&[], When::EngineClock).await;
+    assert!(both.is_ok(), "nothing to ask");
+    server.resume();
+    eventually("one to try and the others to follow", async || take(&redis, "k").await.is_ok()).await;
+    take(&redis, "k").await.expect("closed again");
+}

@@ -1,0 +1,147 @@
+//! What limits say in HTTP headers.
+//!
+//! Numbers in, texts out: no clock, no engine, no HTTP library.
+
+use std::{fmt::Write as _, time::Duration};
+
+use super::{Decision, Kind, Policy};
+
+/// The largest integer of a structured field.
+const MOST: u64 = 999_999_999_999_999;
+
+/// A header: its name, in lower case, and its value.
+pub type Header = (&'static str, String);
+
+/// The headers of an answer that some limits decided about: `RateLimit-Policy` and `RateLimit` with all of them, the
+/// older `X-RateLimit-Limit`, `-Remaining` and `-Reset` with the one that leaves least, and for a denial `Retry-After`,
+/// whole seconds, rounded up, at least 1.
+///
+/// Limits that allow everything are left out, and without any other there are no headers. A shadow is left out as well:
+/// a client that heeded it would be limited by it.
+///
+/// # Source
+/// draft-ietf-httpapi-ratelimit-headers-11; RFC 9110, section 10.2.3.
+pub fn headers<'a>(answers: impl IntoIterator<Item = (&'a Policy, &'a Decision)>) -> Vec<Header> {
+    let tells = |policy: &Policy, decision: &Decision| {
+        !policy.shadow && decision.limit() < Decision::UNLIMITED && !decision.is_degraded()
+    };
+    let all: Vec<_> = answers.into_iter().collect();
+    let told: Vec<_> = all.iter().filter(|(policy, decision)| tells(policy, decision)).collect();
+    let mut headers = vec![];
+    if let Some((_, least)) = told.iter().min_by_key(|(_, decision)| tightness(decision)) {
+        let join = |write: fn(&Policy, &Decision) -> String| {
+            told.iter().map(|(policy, decision)| write(policy, decision)).collect::<Vec<_>>().join(", ")
+        };
+        headers.push(("ratelimit-policy", join(policy_item)));
+        headers.push(("ratelimit", join(limit_item)));
+        headers.push(("x-ratelimit-limit", least.limit().to_string()));
+        headers.push(("x-ratelimit-remaining", remaining(least).to_string()));
+        headers.push(("x-ratelimit-reset", seconds(renews_after(least)).to_string()));
+    }
+    let denied = all.iter().filter(|(_, decision)| !decision.is_allowed());
+    if let Some(wait) = denied.map(|(_, decision)| decision.retry_after().unwrap_or_default()).max() {
+        headers.push(("retry-after", seconds(wait).max(1).to_string()));
+    }
+    headers
+}
+
+/// The tighter of two answers is the smaller: denials first, those that last longest before others.
+fn tightness(decision: &Decision) -> (bool, std::cmp::Reverse<Option<Duration>>, u64) {
+    (decision.is_allowed(), std::cmp::Reverse(decision.retry_after()), decision.remaining())
+}
+
+/// A client that was denied has nothing left, whatever a smaller cost would find.
+fn remaining(decision: &Decision) -> u64 {
+    if decision.is_allowed() { decision.remaining() } else { 0 }
+}
+
+fn renews_after(decision: &Decision) -> Duration {
+    decision.retry_after().unwrap_or(decision.reset_after())
+}
+
+/// `"hits";q=20;w=60`
+fn policy_item(policy: &Policy, decision: &Decision) -> String {
+    let mut item = format!("\"{}\";q={}", policy.name, decision.limit().min(MOST));
+    match policy.kind {
+        Kind::Concurrency => item.push_str(";qu=\"concurrent-requests\""),
+        // Writing to a string does not fail.
+        _ => drop(write!(item, ";w={}", seconds(policy.window).max(1))),
+    }
+    item
+}
+
+/// `"hits";r=19;t=37`
+fn limit_item(policy: &Policy, decision: &Decision) -> String {
+    let (remaining, renews) = (remaining(decision).min(MOST), seconds(renews_after(decision)));
+    format!("\"{}\";r={remaining};t={renews}", policy.name)
+}
+
+/// Whole seconds, rounded up: who comes back then is not too early.
+fn seconds(span: Duration) -> u64 {
+    u64::try_from(span.as_micros().div_ceil(1_000_000)).unwrap_or(MOST).min(MOST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        limit::rule::{Rule, State},
+        time::{millis, mins, secs},
+    };
+
+    fn policy(name: &str, kind: Kind, window: Duration) -> Policy {
+        Policy { name: name.into(), kind, window, shadow: false }
+    }
+
+    fn decision(limit: u64, used: u64, window: Duration, denied: Option<u64>) -> Decision {
+        let rule = Rule::fixed_window(limit, window, secs(0)).expect("in range");
+        let window = u64::try_from(window.as_micros()).expect("short");
+        // A tenth of the window has passed.
+        Decision::from_state(&rule, State(9, used), 9 * window + window / 10, denied)
+    }
+
+    fn text(headers: &[Header]) -> String {
+        headers.iter().flat_map(|(name, value)| [name, ": ", value, "\n"]).collect()
+    }
+
+    #[test]
+    fn an_answer_tells_all_policies_and_the_tightest_in_the_old_way() {
+        let minute = policy("minute", Kind::FixedWindow, mins(1));
+        let day = policy("day", Kind::SlidingWindow, secs(86_400));
+        let (ample, tight) = (decision(20, 1, mins(1), None), decision(1_000, 995, secs(86_400), None));
+        let told = headers([(&minute, &ample), (&day, &tight)]);
+        assert_eq!(
+            text(&told),
+            "ratelimit-policy: \"minute\";q=20;w=60, \"day\";q=1000;w=86400\n\
+             ratelimit: \"minute\";r=19;t=54, \"day\";r=5;t=77760\n\
+             x-ratelimit-limit: 1000\nx-ratelimit-remaining: 5\nx-ratelimit-reset: 77760\n"
+        );
+    }
+
+    #[test]
+    fn a_denial_says_when_to_come_back_rounded_up_and_never_zero() {
+        let short = policy("short", Kind::FixedWindow, millis(500));
+        let told = headers([(&short, &decision(3, 2, millis(500), Some(2)))]);
+        assert_eq!(
+            text(&told),
+            "ratelimit-policy: \"short\";q=3;w=1\nratelimit: \"short\";r=0;t=1\n\
+             x-ratelimit-limit: 3\nx-ratelimit-remaining: 0\nx-ratelimit-reset: 1\nretry-after: 1\n"
+        );
+        let leases = policy("jobs", Kind::Concurrency, secs(30));
+        let full = Decision::from_leases(2, 2, Some(secs(29)), false);
+        let told = headers([(&leases, &full)]);
+        assert!(text(&told).contains("\"jobs\";q=2;qu=\"concurrent-requests\"\n"), "{told:?}");
+        assert!(text(&told).ends_with("retry-after: 1\n"), "{told:?}");
+    }
+
+    #[test]
+    fn what_does_not_limit_is_not_told() {
+        let hits = policy("hits", Kind::FixedWindow, mins(1));
+        assert_eq!(headers([(&hits, &Decision::by_definition(true))]), []);
+        assert_eq!(headers([(&hits, &Decision::without_store(20, true))]), [], "a guess is no promise");
+        let denied = Decision::without_store(20, false);
+        assert_eq!(headers([(&hits, &denied)]), [("retry-after", "1".to_owned())]);
+        let shadow = Policy { shadow: true, ..hits };
+        assert_eq!(headers([(&shadow, &decision(1, 1, mins(1), Some(1)).shadowed())]), []);
+    }
+}
