@@ -78,7 +78,8 @@ fn is_lines(headers: &HeaderMap) -> bool {
         .any(|name| essence.eq_ignore_ascii_case(name))
 }
 
-async fn read(request: Request, app: &App) -> Result<Bytes, Problem> {
+/// A body, whole and of bounded size and depth.
+pub(super) async fn read(request: Request, app: &App) -> Result<Bytes, Problem> {
     let body = app.clock().timeout(BODY_TIME, collect(request.into_body())).await.unwrap_or_else(|| {
         let detail = format!("the body did not arrive within {} s", BODY_TIME.as_secs());
         Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail).header(header::CONNECTION, "close"))

@@ -20,6 +20,7 @@ mod limit;
 pub mod listen;
 pub mod lock;
 mod observe;
+mod once;
 mod openapi;
 mod operate;
 mod overrides;
@@ -62,6 +63,7 @@ pub fn router(app: Shared) -> Router {
                 format!("{} does not answer {method}; the Allow header lists what it does", uri.path());
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
         })
+        .layer(from_fn_with_state(app.clone(), once::once))
         .layer(from_fn_with_state(app.clone(), auth::guard))
         .layer(from_fn_with_state(app.clone(), observe::observe))
         .layer(from_fn(observe::no_store))

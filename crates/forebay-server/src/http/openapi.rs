@@ -15,7 +15,9 @@ use utoipa::{
         title = "Forebay",
         description = "Buffered writes, rate limits, time series and locks in front of a database.\n\n\
             Every error is `application/problem+json` (RFC 9457); a 429 carries the decision among its members. \
-            Bodies have at most 1 MiB. Without tokens in the configuration no authorization is asked for.",
+            Bodies have at most 1 MiB. A POST to an event, a series or a buffer may carry an `Idempotency-Key` \
+            (1 to 255 visible ASCII characters): repeated within 24 hours it gets the first answer again, and counts \
+            nothing; with another body it is refused (422). Without tokens in the configuration no authorization is asked for.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     tags(

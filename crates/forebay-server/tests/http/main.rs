@@ -9,6 +9,7 @@ mod event;
 mod limit;
 mod live;
 mod lock;
+mod once;
 mod operate;
 mod redis;
 mod security;

@@ -44,7 +44,7 @@ use self::{
     bell::Bell,
     embedded::Embedded,
     step::{
-        BufferPart, BufferParts, BufferStats, Claim, Claimed, Frozen, Generation, LeaseStep, Leases,
+        BufferPart, BufferParts, BufferStats, Claim, Claimed, Frozen, Generation, Known, LeaseStep, Leases,
         LockState, PendingRow, Point, Rotate, SeriesPart, Span, Take, Taken, TakenAll,
     },
 };
@@ -257,6 +257,24 @@ impl Engine {
     /// that is reached; but one may be lost on the way, and none is a promise. A lease that runs out rings for nobody.
     pub(crate) fn lock_bell(&self, name: &str, owner: Uuid) -> Bell {
         ask!(self, it => it.lock_bell(name, owner))
+    }
+
+    // Requests that are carried out once
+
+    /// Notes that `owner` carries out the request `key`, unless one is known. `print` tells requests apart. Repeated by the
+    /// same owner it answers the same. Remembered for [`ONCE`](step::ONCE), through a crash.
+    pub(crate) async fn once_begin(&self, key: &str, print: u128, owner: Uuid) -> Result<Known> {
+        on!(self, it => it.once_begin(key, print, owner).await)
+    }
+
+    /// Notes the answer to a request that [`once_begin`](Self::once_begin) let through.
+    pub(crate) async fn once_end(&self, key: &str, print: u128, owner: Uuid, answer: &str) -> Result<()> {
+        on!(self, it => it.once_end(key, print, owner, answer).await)
+    }
+
+    /// Forgets a request that was let through, and came to nothing.
+    pub(crate) async fn once_forget(&self, key: &str) -> Result<()> {
+        on!(self, it => it.once_forget(key).await)
     }
 
     // Plain keys and hosts

@@ -178,6 +178,22 @@ pub(crate) const TURN: Duration = Duration::from_secs(2);
 /// How many may wait for one lock.
 pub(crate) const MAX_WAITERS: usize = 16_384;
 
+/// For how long a store remembers a request that is to be carried out once.
+pub(crate) const ONCE: Duration = Duration::from_hours(24);
+
+/// What a store knows of a request that is to be carried out once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// Nothing, until now: whoever asked carries it out.
+    First,
+    /// Somebody is at it, or died over it.
+    Running,
+    /// It was carried out, with this answer.
+    Done(Box<str>),
+    /// Under this key there was another one.
+    Other,
+}
+
 /// Who asks for a lock, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Claim<'a> {

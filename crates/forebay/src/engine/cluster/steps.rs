@@ -10,7 +10,7 @@ use crate::{
     engine::{
         bell::Bell,
         step::{
-            BufferPart, BufferStats, Claim, Claimed, Frozen, Generation, LeaseStep, Leases, LockState,
+            BufferPart, BufferStats, Claim, Claimed, Frozen, Generation, Known, LeaseStep, Leases, LockState,
             PendingRow, Point, Rotate, SeriesPart, Span, Take, Taken, TakenAll,
         },
     },
@@ -110,6 +110,18 @@ impl Cluster {
 
     pub(crate) async fn series_delete(&self, part: &SeriesPart, key: &str, now: Timestamp) -> Result<()> {
         at!(self, series_tag(part), host => host.series_delete(part, key, now))
+    }
+
+    pub(crate) async fn once_begin(&self, key: &str, print: u128, owner: Uuid) -> Result<Known> {
+        at!(self, tag_text(key), host => host.once_begin(key, print, owner))
+    }
+
+    pub(crate) async fn once_end(&self, key: &str, print: u128, owner: Uuid, answer: &str) -> Result<()> {
+        at!(self, tag_text(key), host => host.once_end(key, print, owner, answer))
+    }
+
+    pub(crate) async fn once_forget(&self, key: &str) -> Result<()> {
+        at!(self, tag_text(key), host => host.once_forget(key))
     }
 
     pub(crate) async fn lock_claim(&self, claim: Claim<'_>) -> Result<Claimed> {

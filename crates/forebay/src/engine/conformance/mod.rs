@@ -17,6 +17,7 @@ mod limit;
 mod lock;
 mod lock_model;
 mod map;
+mod once;
 mod random;
 mod series;
 
@@ -79,6 +80,11 @@ cases! {
         pending_tells_what_is_not_acknowledged,
         hostile_texts_come_back_as_they_went,
         the_version_decides_in_whatever_order_writes_come,
+    }
+    once {
+        a_request_is_the_first_once_and_then_known_by_its_answer,
+        a_request_that_came_to_nothing_may_be_repeated,
+        many_at_once_have_one_first,
     }
     map {
         the_same_command_twice_is_two_commands,

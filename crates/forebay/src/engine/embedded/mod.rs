@@ -12,6 +12,7 @@ mod kv;
 mod lease;
 mod limit;
 mod lock;
+mod once;
 mod restore;
 mod series;
 mod shards;
@@ -52,6 +53,7 @@ pub(crate) struct Embedded {
     buffers: buffer::Partitions,
     locks: lock::Locks,
     kv: Shards<kv::Entry>,
+    requests: once::Requests,
     journal: Journal,
     /// How many keys the file's log of each shard of the limits has. Locked while they are collected, so that only
     /// one does.
@@ -75,6 +77,7 @@ impl Embedded {
             buffers: buffer::Partitions::default(),
             locks: lock::Locks::default(),
             kv: Shards::new(),
+            requests: once::Requests::default(),
             journal: Journal::default(),
             logged: Mutex::new([0; SHARDS]),
         }
@@ -88,6 +91,7 @@ impl Embedded {
         self.sweep_series(now);
         self.sweep_locks(now);
         self.sweep_kv(now);
+        self.sweep_requests();
     }
 
     /// How many keys of limits, leases and series are held.

@@ -129,8 +129,11 @@ impl Embedded {
         let mut restored = Restored { next: 0, first: Batch::default(), logged: [0; SHARDS] };
         self.restore_buffers(transaction, &mut restored)?;
         for item in transaction.open_table(tables::META)?.iter()? {
-            self.buffers.restore_fact(item?.0.value());
+            let (name, fact) = item?;
+            self.buffers.restore_fact(name.value());
+            self.requests.restore_fact(name.value(), fact.value());
         }
+        self.requests.restored();
         self.restore_locks(transaction, &mut restored)?;
         self.restore_limits(transaction, &mut restored)?;
         for item in transaction.open_table(tables::SERIES)?.iter()? {

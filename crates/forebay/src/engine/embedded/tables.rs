@@ -11,7 +11,7 @@ use super::{
     codec::Pack,
 };
 
-/// By name, as text: `format`, `forebay`, `session`, `fence`, `paused:<buffer>`.
+/// By name, as text: `format`, `forebay`, `session`, `fence`, `paused:<buffer>`, `once:<request>`.
 pub(super) const META: TableDefinition<&str, &str> = TableDefinition::new("meta");
 
 /// By number: buffer, partition, fingerprint, id, born, frozen.

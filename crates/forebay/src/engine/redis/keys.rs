@@ -39,6 +39,11 @@ impl Keys {
         format!("{}:inbox:", self.prefix)
     }
 
+    /// The key of a request that is carried out once.
+    pub(super) fn once(&self, key: &str) -> String {
+        format!("{}:once:{{{}}}", self.prefix, tag_text(key))
+    }
+
     /// Appends the key of one key of a limit.
     ///
     /// What the state counts is part of it: a count of minutes read as one of seconds, after a change of the
@@ -140,6 +145,7 @@ pub(super) const KEYSPACE: &[[&str; 3]] = &[
     ["<prefix>:lock:{<name>}", "string", "a day after its release, or after its lease"],
     ["<prefix>:lock:{<name>}:queue", "sorted set", "until nobody waits, and a second"],
     ["<prefix>:lock:{<name>}:heard", "sorted set", "until nobody waits, and a second"],
+    ["<prefix>:once:{<request>}", "string", "24 h"],
     ["<prefix>:cluster:name", "string", "as long as the host is part of a cluster"],
     ["<prefix>:cluster:placement", "string", "as long as the host is part of a cluster"],
 ];

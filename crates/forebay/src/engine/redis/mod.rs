@@ -16,6 +16,7 @@ mod kv;
 mod lease;
 mod limit;
 mod lock;
+mod once;
 mod plan;
 mod record;
 mod reply;
