@@ -231,6 +231,16 @@ impl App {
         warnings
     }
 
+    /// Closes store and database.
+    ///
+    /// # Errors
+    /// When the store cannot keep what it was told to.
+    pub async fn close(&self) -> Result<()> {
+        let closed = self.bay.close().await;
+        self.database.close().await;
+        Ok(closed?)
+    }
+
     /// The store.
     pub fn bay(&self) -> &Forebay {
         &self.bay

@@ -85,6 +85,14 @@ impl Database {
         }
     }
 
+    /// Leaves it as a file that can be copied. A server needs no farewell.
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Sqlite(database) => database.close().await,
+            Self::Postgres(_) | Self::MySql(_) => {}
+        }
+    }
+
     /// Whether it answers.
     pub(crate) async fn ping(&self) -> Result<(), SinkError> {
         match self {

@@ -108,6 +108,6 @@ async fn flush_store(args: &Args, mut config: Config) -> Result<Vec<Flushed>> {
         let rows = buffer.handle.flush().await.with_context(|| format!("flushing buffer {name}"))?;
         flushed.push(Flushed { buffer: name.to_string(), rows });
     }
-    app.bay().close().await?;
+    app.close().await?;
     Ok(flushed)
 }

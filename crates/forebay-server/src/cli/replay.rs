@@ -189,7 +189,7 @@ async fn replay(args: &Args, source: &Source, shift: i64) -> Result<Replayed> {
     if flushed.is_ok() {
         compare(&mut summary, &app, &config, event, &before, &run, in_process).await?;
     }
-    app.bay().close().await?;
+    app.close().await?;
     let failure = ended.and(flushed.map(|_| ())).err().map(anyhow::Error::from);
     Ok(Replayed { summary, timeline: run.timeline, failure })
 }

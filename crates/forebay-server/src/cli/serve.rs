@@ -100,7 +100,7 @@ async fn stop_app(app: &App, config: &Config, flushing: Vec<Flushing>) -> Result
         }
         left += rows;
     }
-    app.bay().close().await?;
+    app.close().await?;
     if left > 0 && config.store.is_volatile() {
         tracing::error!(rows = left, "lost with the store in memory");
         return Ok(ExitCode::from(FAILED));

@@ -94,6 +94,11 @@ fn on_sigterm_requests_under_way_end_and_buffers_are_flushed() {
     assert_eq!(code, 0, "{log}");
     assert!(log.contains("SIGTERM: stopping") && log.contains("all rows are in the database"), "{log}");
 
+    let left = std::fs::read_dir(dir.path()).expect("a directory");
+    let mut left: Vec<_> = left.map(|file| file.expect("a file").file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["forebay.db", "forebay.redb"], "files that can be copied, and nothing beside them");
+
     let url = format!("sqlite:{}", dir.path().join("forebay.db").display());
     let hits: i64 = tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
         use sqlx::Connection;

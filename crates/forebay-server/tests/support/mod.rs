@@ -83,7 +83,7 @@ impl Server {
                 for flushing in flushing {
                     flushing.stop().await.expect("a last flush");
                 }
-                app.bay().close().await.expect("a store that closes");
+                app.close().await.expect("a store that closes");
             });
         });
         let address = address.recv_timeout(PATIENCE).expect("a server that starts");

@@ -87,6 +87,14 @@ impl Database {
         Self { name, reads: pool.clone(), writes: pool, turn: Mutex::new(()), shared: true }
     }
 
+    /// Ends the connections, the one that writes last: whoever closes the last one takes the log into the file.
+    pub(super) async fn close(&self) {
+        if !self.shared {
+            self.reads.close().await;
+            self.writes.close().await;
+        }
+    }
+
     /// A connection to read with.
     pub(super) async fn reader(&self) -> sqlx::Result<PoolConnection<sqlx::Sqlite>> {
         let mut connection = self.reads.acquire().await?;

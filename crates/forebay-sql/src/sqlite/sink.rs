@@ -69,7 +69,8 @@ impl Sqlite {
     /// `sqlite::memory:`, which lasts as long as the sink and its clones. The file is created unless the URL has a mode.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for a URL of something else; [`ErrorKind::Unavailable`] if the file cannot be opened.
+    /// [`ErrorKind::Invalid`](forebay::ErrorKind::Invalid) for a URL of something else;
+    /// [`ErrorKind::Unavailable`](forebay::ErrorKind::Unavailable) if the file cannot be opened.
     pub async fn open(url: &str) -> forebay::Result<Self> {
         Ok(Self::new(Database::open(url).await?))
     }
@@ -84,6 +85,13 @@ impl Sqlite {
 
     fn new(database: Database) -> Self {
         Self { database: Arc::new(database), state: State::new(Options::default()) }
+    }
+
+    /// Closes the connections that [`open`](Self::open) made, those of clones too, after what they are doing. SQLite then
+    /// takes its write-ahead log into the file and removes it. Nothing is lost without: the next who opens the file does
+    /// so. An application's connections stay as they are.
+    pub async fn close(&self) {
+        self.database.close().await;
     }
 
     /// A sink with the same connections and other options.
