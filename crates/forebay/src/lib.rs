@@ -56,7 +56,8 @@ pub use lock::{Guard, LockHandle};
 pub use series::Series;
 pub use time::{Timestamp, When};
 
-/// The README's example, so that it compiles and runs.
+/// The examples of the README and the guides, so that they compile and run.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../../../docs/guide/limits.md")]
 struct Readme;

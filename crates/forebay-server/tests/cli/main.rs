@@ -3,6 +3,7 @@
 mod client;
 mod cluster;
 mod config;
+mod guide;
 mod lock;
 mod process;
 mod replay;

@@ -1,0 +1,41 @@
+//! The pictures of the guide are what the program draws.
+
+use std::{fmt::Write as _, fs, path::Path};
+
+use super::process::run;
+
+/// Two hits a second around a minute's edge, under one kind of limit each.
+#[test]
+fn the_window_edge_is_drawn_by_the_program() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = (0..60).fold(String::new(), |mut log, half| {
+        let (minute, second, milli) = (half / 30, 45 + half / 2, 250 + half % 2 * 500);
+        let _ = writeln!(
+            log,
+            "{{\"time\":\"2026-01-01T12:0{minute}:{:02}.{milli}Z\",\"user\":\"u\"}}",
+            second % 60
+        );
+        log
+    });
+    for kind in ["fixed-window", "sliding-window", "token-bucket"] {
+        let name = format!("{kind} at 20 a minute");
+        fs::write(dir.path().join(&name), &log).expect("a log");
+        let config =
+            forebay_server::config::EXAMPLE.replace("kind = \"fixed-window\"", &format!("kind = \"{kind}\""));
+        fs::write(dir.path().join("forebay.toml"), config).expect("a configuration");
+        let replay = ["replay", &name, "--event", "hit", "--key", "user", "--plot", "out.svg"];
+        let output = run(dir.path(), &replay);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        let drawn = fs::read_to_string(dir.path().join("out.svg")).expect("a picture");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../docs/guide/edge-{kind}.svg"));
+        if std::env::var_os("FOREBAY_UPDATE_SNAPSHOTS").is_some() {
+            fs::write(&path, &drawn).expect("the guide's picture");
+        }
+        let shown = fs::read_to_string(&path).expect("the guide's picture");
+        assert!(
+            shown == drawn,
+            "{} is not what the program draws: FOREBAY_UPDATE_SNAPSHOTS=1",
+            path.display()
+        );
+    }
+}
