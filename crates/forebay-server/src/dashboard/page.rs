@@ -10,7 +10,7 @@ const JS: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
 /// Where each file is, what it is, and what is in it.
-const FILES: [(&str, &str, &str); 12] = [
+const FILES: [(&str, &str, &str); 13] = [
     ("/", HTML, include_str!("assets/index.html")),
     ("/assets/icon.svg", SVG, include_str!("assets/icon.svg")),
     ("/assets/dashboard.css", CSS, include_str!("assets/dashboard.css")),
@@ -18,6 +18,7 @@ const FILES: [(&str, &str, &str); 12] = [
     ("/assets/api.js", JS, include_str!("assets/api.js")),
     ("/assets/buffers.js", JS, include_str!("assets/buffers.js")),
     ("/assets/chart.js", JS, include_str!("assets/chart.js")),
+    ("/assets/denied.js", JS, include_str!("assets/denied.js")),
     ("/assets/dom.js", JS, include_str!("assets/dom.js")),
     ("/assets/explorer.js", JS, include_str!("assets/explorer.js")),
     ("/assets/hits.js", JS, include_str!("assets/hits.js")),

@@ -98,6 +98,12 @@ async fn the_page_shows_what_happens_and_takes_keys_for_text() {
     page.shows("limited-total", "5").await;
     page.until("document.querySelectorAll('#hits-chart path[d^=M]').length === 2").await;
     page.until("document.getElementById('hits-empty').hidden").await;
+    // The key is text here as well.
+    page.until(&format!(
+        "document.querySelector('#denied-list tr')?.innerText === {}",
+        json!(format!("hits\t{key}\t5"))
+    ))
+    .await;
     server.client().post("/v1/buffers/projects/flush", "").expect(200);
     page.until(
         "document.querySelector('[data-buffer=projects] [data-figure=pending_rows]').innerText === '0'",
