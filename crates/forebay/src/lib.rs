@@ -59,5 +59,6 @@ pub use time::{Timestamp, When};
 /// The examples of the README and the guides, so that they compile and run.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../../../docs/guide/buffer.md")]
 #[doc = include_str!("../../../docs/guide/limits.md")]
 struct Readme;
