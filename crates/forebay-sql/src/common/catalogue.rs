@@ -11,6 +11,10 @@ pub(crate) struct Found {
     /// The buffer's table.
     pub(crate) table: Option<Table>,
     /// What Forebay's own tables beside it are qualified with.
+    #[cfg_attr(
+        not(any(feature = "postgres", feature = "mysql")),
+        expect(dead_code, reason = "SQLite has one place")
+    )]
     pub(crate) place: String,
     /// The names of the tables that are not there: the buffer's, Forebay's own.
     pub(crate) lacking: Vec<String>,
@@ -36,6 +40,10 @@ pub(crate) struct TableColumn {
     pub(crate) name: String,
     pub(crate) declared: String,
     /// How it compares texts, where the database says so.
+    #[cfg_attr(
+        not(any(feature = "postgres", feature = "mysql")),
+        expect(dead_code, reason = "SQLite does not say")
+    )]
     pub(crate) collation: Option<String>,
     pub(crate) not_null: bool,
     pub(crate) fill: Fill,

@@ -1,7 +1,7 @@
 //! Values in the forms of the columns that a table really has.
 
 use forebay::buffer::{ColumnType, Value};
-#[cfg(any(feature = "postgres", feature = "mysql"))]
+#[cfg(feature = "postgres")]
 use uuid::Uuid;
 
 use super::catalogue::TableColumn;
@@ -33,7 +33,7 @@ pub(crate) fn canonical_integer(text: &str) -> Result<i64, String> {
 }
 
 /// The UUID that `text` is the only spelling of: lower case, with hyphens.
-#[cfg(any(feature = "postgres", feature = "mysql"))]
+#[cfg(feature = "postgres")]
 pub(crate) fn canonical_uuid(text: &str) -> Result<Uuid, String> {
     let id = text.parse::<Uuid>().ok().filter(|id| id.hyphenated().to_string() == text);
     id.ok_or_else(|| format!("the key {text:?} is no UUID in lower case, and its column holds UUIDs"))
@@ -51,7 +51,7 @@ mod tests {
         }
     }
 
-    #[cfg(any(feature = "postgres", feature = "mysql"))]
+    #[cfg(feature = "postgres")]
     #[test]
     fn only_one_spelling_of_a_uuid_is_a_key() {
         let text = "0123abcd-0000-0000-0000-000000000001";

@@ -153,7 +153,7 @@ impl<F: Form> Plan<F> {
     }
 
     /// The forms of a row's cells: the key's, then those of `written`.
-    #[cfg(any(feature = "postgres", feature = "mysql"))]
+    #[cfg(feature = "postgres")]
     pub(crate) fn forms(&self, written: Written) -> impl Iterator<Item = &F> {
         self.keys.iter().map(|key| &key.form).chain(self.written(written).map(|column| &column.form))
     }
