@@ -272,3 +272,36 @@ async fn no_message_shows_a_password() {
     let sink = Postgres::open(&url).await.expect("a database");
     assert!(!format!("{sink:?}").contains("secret"));
 }
+
+/// The driver's TLS has to find its cryptography by itself: else the first connection panics.
+#[tokio::test]
+async fn a_connection_by_tls_checks_the_certificate() {
+    if without("postgres") {
+        return;
+    }
+    let server = Server::start();
+    // Made for this test, and for nothing else.
+    for (name, text) in
+        [("server.crt", include_str!("tls/certificate.pem")), ("server.key", include_str!("tls/key.pem"))]
+    {
+        let text = text.trim();
+        let program = format!("cat > {name} && chmod 600 {name}");
+        server.query(
+            "postgres",
+            &format!("COPY (SELECT regexp_split_to_table('{text}', '\n')) TO PROGRAM '{program}'"),
+        );
+    }
+    server.query("postgres", "ALTER SYSTEM SET ssl = on");
+    server.restart();
+    let authority = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls/ca.pem");
+    let url = server.url("postgres");
+    let trusting = format!("{url}?sslmode=verify-full&sslrootcert={authority}");
+    let sink = Postgres::open(&trusting).await.expect("a database").with(creating());
+    let schema = projects("projects");
+    sink.apply(&batch(&schema, vec![hits(&schema, "42", 1)])).await.expect("applied");
+    let encrypted = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
+                     WHERE application_name = 'forebay'";
+    assert_eq!(server.query("postgres", encrypted), "t");
+    let refused = Postgres::open(&format!("{url}?sslmode=verify-full")).await.expect_err("nobody signed it");
+    assert!(refused.to_string().contains("certificate"), "{refused}");
+}
