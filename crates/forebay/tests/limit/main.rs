@@ -2,6 +2,7 @@
 
 mod lease;
 mod overrides;
+mod processes;
 mod reserve;
 
 use std::time::Duration;

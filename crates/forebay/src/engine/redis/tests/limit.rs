@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use forebay_testkit::{Redis as Server, Reply};
+use forebay_testkit::{Redis as Server, Reply, eventually};
 use futures::future::join_all;
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 use tokio::runtime::Runtime;
@@ -360,4 +360,53 @@ async fn a_time_that_scripts_cannot_count_is_refused() {
         let refused = redis.take(take(&rules, Charge { rule: 0, key: 0, cost: 1 }), when).await;
         assert_eq!(refused.expect_err("out of range").kind(), crate::ErrorKind::OutOfRange);
     }
+}
+
+#[tokio::test]
+async fn a_take_of_several_that_is_denied_changes_not_one_byte() {
+    let (redis, prefix) = engine().await;
+    let rules = rules();
+    let server = Server::shared();
+    let bytes = || -> Vec<(String, Reply)> {
+        let dump = |key: String| (key.clone(), server.command(["DUMP", &key]));
+        let mut all: Vec<_> = keys(server, &prefix).into_iter().map(dump).collect();
+        all.sort_by(|one, other| one.0.cmp(&other.0));
+        all
+    };
+    // By an explicit time, so that no window ends in between.
+    let when = When::At(Timestamp::from_micros(START));
+    let one = |rule, key, cost| take(&rules, Charge { rule, key, cost });
+    let all: Vec<Take<'_>> = (0..rules.len()).map(|rule| one(rule, 0, 3)).collect();
+    assert!(redis.take_all(&all, when).await.expect("answers").allowed);
+    // Whichever of them is full: first, last, or in between.
+    for full in 0..rules.len() {
+        let room = rules[full].1.quota() - 3;
+        let fill = Take { cost: room, ..one(full, 0, 1) };
+        let filled = redis.take_up_to(fill, when).await.expect("answers");
+        assert_eq!(filled.0, room);
+        let before = bytes();
+        assert_eq!(before.len(), rules.len());
+        let denied = redis.take_all(&all, when).await.expect("answers");
+        assert!(!denied.allowed);
+        assert_eq!(bytes(), before, "{:?}", rules[full]);
+        redis.refund(fill, None, when).await.expect("answers");
+    }
+}
+
+#[tokio::test]
+async fn keys_that_come_once_are_gone_two_windows_later() {
+    let (redis, prefix) = engine().await;
+    let limit = Name::new("once").expect("valid");
+    let rules = [
+        Rule::fixed_window(5, millis(200), secs(0)).expect("valid"),
+        Rule::sliding_window(5, millis(200)).expect("valid"),
+        Rule::token_bucket(5, millis(200), 5).expect("valid"),
+    ];
+    let ask = async |n: u32| {
+        let (key, rule) = (n.to_string(), rules[n as usize % 3]);
+        let take = Take { limit: &limit, key: &key, rule, cost: 1, within: mins(1) };
+        assert!(redis.take(take, When::EngineClock).await.expect("answers").allowed);
+    };
+    join_all((0..9_000).map(ask)).await;
+    eventually("all keys to be gone", async || keys(Server::shared(), &prefix).is_empty()).await;
 }

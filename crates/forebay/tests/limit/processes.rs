@@ -1,0 +1,101 @@
+//! Several processes at a key that nobody has asked about: together they get the quota, and not one more.
+
+use std::{
+    env,
+    io::Read as _,
+    process::{Child, Command, Stdio},
+};
+
+use forebay::{
+    Clock, Forebay, Limit, ManualClock, Timestamp,
+    limit::{Kind, OnError},
+    time::{days, mins},
+};
+use forebay_testkit::{Redis, unique_prefix, without};
+
+/// Where a child finds its stores, and under which prefix; a process without it is the parent.
+const STORES: &str = "FOREBAY_TEST_LIMIT_STORES";
+const PREFIX: &str = "FOREBAY_TEST_LIMIT_PREFIX";
+
+const PROCESSES: u64 = 4;
+const TASKS: u64 = 64;
+const REQUESTS: u64 = 20_000;
+const QUOTA: u64 = 1_000;
+
+const KINDS: [Kind; 3] = [Kind::FixedWindow, Kind::SlidingWindow, Kind::TokenBucket];
+
+#[test]
+fn four_processes_at_a_cold_key_get_the_quota_and_no_more() {
+    if without("redis") || env::var(STORES).is_ok() {
+        return;
+    }
+    let port = Redis::shared().port();
+    let hosts = format!("redis://127.0.0.1:{port}/1,127.0.0.1:{port}/2,127.0.0.1:{port}/3");
+    let (stores, prefix) = (format!("redis://127.0.0.1:{port}/0 {hosts}"), unique_prefix());
+    let start = |_| {
+        let child = Command::new(env::current_exe().expect("this test"))
+            .args(["--exact", "processes::child", "--nocapture"])
+            .envs([(STORES, stores.as_str()), (PREFIX, prefix.as_str())])
+            .stdout(Stdio::piped())
+            .spawn();
+        child.expect("starts")
+    };
+    let children: Vec<Child> = (0..PROCESSES).map(start).collect();
+    let mut admitted = vec![0; 2 * KINDS.len()];
+    for mut child in children {
+        let mut said = String::new();
+        child.stdout.take().expect("piped").read_to_string(&mut said).expect("reads");
+        assert!(child.wait().expect("ends").success(), "{said}");
+        let numbers = said.lines().find_map(|line| line.split_once("admitted: ")).expect("said").1;
+        for (sum, number) in admitted.iter_mut().zip(numbers.split(' ')) {
+            *sum += number.parse::<u64>().expect("a number");
+        }
+    }
+    assert_eq!(admitted, [QUOTA; 6], "one host, then three: {KINDS:?}");
+}
+
+/// One of the processes. Its own clock is minutes away from that of the others, which must not matter.
+#[test]
+fn child() {
+    let (Ok(stores), Ok(prefix)) = (env::var(STORES), env::var(PREFIX)) else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let admitted = runtime.expect("starts").block_on(async {
+        let mut admitted = vec![];
+        for url in stores.split(' ') {
+            let minutes = i64::from(std::process::id() % 20) * 60;
+            let skewed = ManualClock::at(Timestamp::from_secs(1_790_000_000 + minutes));
+            // Deadlines are not what is tried here: by this clock none ever comes.
+            let options = Forebay::options().prefix(prefix.clone()).clock(Clock::from(skewed));
+            let bay = options.open(url).await.expect("opens");
+            for kind in KINDS {
+                admitted.push(take_all(&bay, kind).await.to_string());
+            }
+        }
+        admitted.join(" ")
+    });
+    println!("admitted: {admitted}");
+}
+
+async fn take_all(bay: &Forebay, kind: Kind) -> u64 {
+    // Windows that do not end meanwhile, and a bucket that does not refill.
+    let limit = Limit::new(kind.as_str(), QUOTA, days(366)).kind(kind).deadline(mins(1));
+    let limit = bay.limit(limit.on_error(OnError::Closed)).expect("valid");
+    let ask = |_| {
+        let limit = limit.clone();
+        tokio::spawn(async move {
+            let mut admitted = 0;
+            for _ in 0..REQUESTS / PROCESSES / TASKS {
+                let decision = limit.take("cold").await.expect("answers");
+                assert!(!decision.is_degraded());
+                admitted += u64::from(decision.is_allowed());
+            }
+            admitted
+        })
+    };
+    let tasks: Vec<_> = (0..TASKS).map(ask).collect();
+    let mut admitted = 0;
+    for task in tasks {
+        admitted += task.await.expect("ends");
+    }
+    admitted
+}
