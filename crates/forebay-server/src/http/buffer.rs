@@ -287,7 +287,7 @@ async fn flush(
     Path(buffer): Path<String>,
 ) -> Result<Answer<Flushed>, Problem> {
     let handle = &app.buffers.find(&buffer)?.handle;
-    if handle.stats().await?.paused {
+    if handle.is_paused().await? {
         let detail = format!("buffer {buffer} is paused; POST /v1/buffers/{buffer}/resume ends that");
         return Err(Problem::new(StatusCode::CONFLICT, "paused", detail));
     }

@@ -4,6 +4,7 @@ use forebay_testkit::{Redis, wait_until, without};
 use serde_json::{Value, json};
 
 use crate::{
+    event::rows,
     redis::on,
     support::{Client, Server},
 };
@@ -90,4 +91,23 @@ fn one_dead_host_of_three_costs_its_own_keys_and_is_named() {
         redis.restart();
     }
     wait_until("the hosts to be found again", || health(&client) == ["up"; 3]);
+}
+
+/// The server asked all partitions how they are before it flushed any, and one dead host kept the rows of the others.
+#[test]
+fn a_flush_by_hand_brings_what_the_living_hosts_have() {
+    if without("redis") {
+        return;
+    }
+    let (redis, server) = three();
+    let client = server.client();
+    assert_eq!(accepted(&client), [true; 40]);
+    redis[1].kill();
+    wait_until("the host to be found dead", || health(&client) == ["up", "down", "up"]);
+    client.post("/v1/buffers/projects/flush", "").problem(503);
+    let there = rows(&server).len();
+    assert!((1..40).contains(&there), "{there}");
+
+    redis[1].restart();
+    wait_until("the host to be found again", || health(&client) == ["up"; 3]);
 }

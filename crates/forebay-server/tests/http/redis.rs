@@ -10,7 +10,7 @@ use crate::{
     support::Server,
 };
 
-/// The example with windows that do not end while a test runs, on another store.
+/// The example with windows that do not end while a test runs, and flushed by hand, on another store.
 pub(crate) fn on(store: &str) -> Server {
     with_limit(store, "20/1d\"")
 }
@@ -23,7 +23,9 @@ fn patiently_on(store: &str) -> Server {
 fn with_limit(store: &str, rate: &str) -> Server {
     let line = |line: &str| if line.starts_with("store = ") { store.to_owned() } else { line.to_owned() };
     Server::with(|example| {
-        let lines: Vec<String> = example.replace("20/1m\"", rate).lines().map(line).collect();
+        let example =
+            example.replace("20/1m\"", rate).replace("flush_every = \"10s\"", "flush_every = \"1d\"");
+        let lines: Vec<String> = example.lines().map(line).collect();
         assert!(lines.iter().any(|line| line == store), "the example names its store");
         lines.join("\n")
     })

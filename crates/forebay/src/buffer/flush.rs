@@ -101,9 +101,8 @@ impl BufferHandle {
     /// the others are flushed all the same.
     pub(super) async fn flush_all(&self) -> Result<u64> {
         let _alone = self.0.flushing.lock().await;
-        let name = &self.0.schema.name;
-        if self.0.bay.engine().buffer_paused(name, None).await? {
-            let text = format!("buffer {name} is paused: resume it to flush it");
+        if self.is_paused().await? {
+            let text = format!("buffer {} is paused: resume it to flush it", self.0.schema.name);
             return Err(Error::new(ErrorKind::Unavailable, text));
         }
         // What is frozen first: it is older, and a full queue would stop the rotation.
@@ -121,11 +120,10 @@ impl BufferHandle {
     /// Flushes what is due, and whatever an earlier flush left; nothing while the buffer is paused.
     pub(super) async fn flush_due(&self, age: Duration) -> Result<u64, Stuck> {
         let _alone = self.0.flushing.lock().await;
-        let schema = &self.0.schema;
-        if self.0.bay.engine().buffer_paused(&schema.name, None).await.map_err(Stuck::Store)? {
+        if self.is_paused().await.map_err(Stuck::Store)? {
             return Ok(0);
         }
-        let due = Rotate::Due { age, rows: self.0.pace.rows(schema.max_rows) };
+        let due = Rotate::Due { age, rows: self.0.pace.rows(self.0.schema.max_rows) };
         let (parts, known) = self.find_parts().await;
         let rotated = self.rotate(&parts, due).await;
         let applied = self.apply_frozen(&parts, By::Itself).await;

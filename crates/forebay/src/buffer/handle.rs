@@ -249,10 +249,21 @@ impl BufferHandle {
             let age = part.oldest.map_or(Duration::ZERO, |oldest| part.now.since(oldest));
             stats.oldest_age = stats.oldest_age.max(age);
         }
-        stats.paused = engine.buffer_paused(&self.0.schema.name, None).await?;
+        stats.paused = self.is_paused().await?;
         stats.pressure = self.0.schema.bounds.pressure(stats.pending_rows, stats.oldest_age);
         self.0.gate.set(stats.pressure, self.0.bay.clock().monotonic());
         Ok(stats)
+    }
+
+    /// Whether the flushing is paused, by whomever.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    ///
+    /// # Cost
+    /// One round trip; of several hosts one has to be up.
+    pub async fn is_paused(&self) -> Result<bool> {
+        self.0.bay.engine().buffer_paused(&self.0.schema.name, None).await
     }
 
     /// Stops the flushing, by every process and for as long as nobody resumes it: writes are taken all the same. A flush
