@@ -1,6 +1,6 @@
 //! `forebay limit`.
 
-use std::{process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use forebay::Decision;
@@ -12,7 +12,7 @@ use super::{
     remote::{Place, declared, open},
     say,
 };
-use crate::client::escaped;
+use crate::{client::escaped, text::seconds};
 
 /// Take from a rate limit, or look at it
 #[derive(Debug, clap::Args)]
@@ -104,10 +104,6 @@ impl From<Decision> for Answer {
             shadowed: decision.is_shadowed(),
         }
     }
-}
-
-fn seconds(span: Duration) -> f64 {
-    span.as_micros() as f64 / 1e6
 }
 
 fn describe(answer: &Answer) -> String {

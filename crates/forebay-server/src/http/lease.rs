@@ -3,7 +3,7 @@
 //! The holder is whoever has the lease's text: nothing here extends a lease, and nothing gives it back when the server
 //! stops.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr};
 
 use axum::{Json as Answer, extract::State, http::StatusCode};
 use forebay::limit::{Lease, LeaseId, LeaseTerm, LimitHandle};
@@ -16,6 +16,7 @@ use super::{
     fields::{Key, check_key},
     limit::{DecisionBody, denied},
 };
+use crate::text::seconds;
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(grant)).routes(routes!(extend, give_back))
@@ -95,11 +96,6 @@ impl FromStr for Ticket {
             )
         })
     }
-}
-
-/// Whole microseconds, rounded down: a deadline must not come too late.
-fn seconds(span: Duration) -> f64 {
-    span.as_micros() as f64 / 1e6
 }
 
 fn not_held(limit: &LimitHandle) -> Problem {

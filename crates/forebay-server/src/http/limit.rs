@@ -1,7 +1,5 @@
 //! `/v1/limits`: take, look, give back, reset. Leases are in `lease.rs`.
 
-use std::time::Duration;
-
 use axum::{
     Json as Answer,
     extract::State,
@@ -20,6 +18,7 @@ use super::{
     fields::{Count, Key},
     query::{KeyQuery, checked_key},
 };
+use crate::text::seconds;
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
@@ -105,11 +104,6 @@ impl From<&Decision> for DecisionBody {
             shadowed: decision.is_shadowed(),
         }
     }
-}
-
-/// Microseconds are what limits count in: six places lose nothing, and less would come too early.
-fn seconds(span: Duration) -> f64 {
-    span.as_micros() as f64 / 1e6
 }
 
 /// What the limits tell a client about its key, but for `Retry-After`, which a problem has anyway.

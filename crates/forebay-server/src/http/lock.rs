@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Admin, Json, Path, Problem, ProblemBody, Read, Shared, Write};
-use crate::text::Span;
+use crate::text::{Span, seconds};
 
 /// The longest wait of one request.
 pub const MAX_WAIT: Duration = secs(60);
@@ -121,11 +121,6 @@ impl From<LockState> for StateBody {
             waiters,
         }
     }
-}
-
-/// Whole microseconds, rounded down: a deadline must not come too late.
-fn seconds(span: Duration) -> f64 {
-    span.as_micros() as f64 / 1e6
 }
 
 fn checked(request: &AcquireRequest) -> Result<(), Problem> {

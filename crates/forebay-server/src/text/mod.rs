@@ -15,6 +15,8 @@ pub use moment::moment;
 pub use rate::Rate;
 pub use suggest::{nearest, unknown};
 
+use std::time::Duration;
+
 use forebay::{Error, ErrorKind};
 
 /// The most characters of somebody's text that an error message repeats.
@@ -23,6 +25,12 @@ const SHOWN: usize = 48;
 /// An [`ErrorKind::Invalid`] error.
 fn invalid(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Invalid, message)
+}
+
+/// Seconds with their microseconds, which limits count in: six places lose nothing. Rounded down below that: a deadline
+/// must not come too late.
+pub fn seconds(span: Duration) -> f64 {
+    span.as_micros() as f64 / 1e6
 }
 
 /// `text` quoted for an error message: control characters escaped, and cut when it is long.
