@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use forebay::{buffer::Stats, cluster::HostStatus, time::secs};
+use forebay::{buffer::Stats, time::secs};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::declared::Declared;
 use crate::{
     app::{App, BufferEntry},
+    http::HostBody,
     metrics::EventMetrics,
 };
 
@@ -29,7 +30,7 @@ pub(super) struct Sample {
     pub(super) buffers: BTreeMap<String, BufferState>,
     /// The hosts of the store; absent where it has only one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) hosts: Vec<HostState>,
+    pub(super) hosts: Vec<HostBody>,
     /// In the first line only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) declared: Option<Declared>,
@@ -45,19 +46,6 @@ pub(super) struct Past {
     /// Seconds since the server started.
     pub(super) elapsed: f64,
     pub(super) events: BTreeMap<String, EventTotals>,
-}
-
-/// A host of the store, as this server sees it.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[schema(as = LiveHost)]
-pub(super) struct HostState {
-    name: Box<str>,
-    /// `up`, `suspect`, `down` or `half-open`.
-    health: &'static str,
-    /// Of the 16384 slots, those it owns; null where slots do not decide.
-    slots: Option<u16>,
-    /// What it came to the last time it did not answer.
-    reason: Option<Box<str>>,
 }
 
 /// What became of the hits of an event.
@@ -105,18 +93,10 @@ pub(super) async fn buffers(app: &App) -> BTreeMap<String, BufferState> {
     named.filter_map(|((name, _), state)| Some((name.to_string(), state?))).collect()
 }
 
-pub(super) fn hosts(app: &App) -> Vec<HostState> {
+/// The hosts, where there are several.
+pub(super) fn hosts(app: &App) -> Vec<HostBody> {
     let hosts = app.bay().cluster().hosts();
-    if hosts.len() < 2 {
-        return vec![];
-    }
-    let state = |host: HostStatus| HostState {
-        name: host.name,
-        health: host.health.as_str(),
-        slots: host.slots,
-        reason: host.reason,
-    };
-    hosts.into_iter().map(state).collect()
+    if hosts.len() > 1 { hosts.into_iter().map(HostBody::from).collect() } else { vec![] }
 }
 
 impl From<&EventMetrics> for EventTotals {

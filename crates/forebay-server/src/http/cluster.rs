@@ -27,9 +27,9 @@ pub(super) struct ClusterBody {
 }
 
 /// A host, as this server sees it.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Host)]
-pub(super) struct HostBody {
+pub(crate) struct HostBody {
     /// Stays when its address changes.
     name: Box<str>,
     /// `up`, `suspect`, `down` or `half-open`. Only while it is down are its keys refused at once.

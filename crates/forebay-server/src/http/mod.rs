@@ -32,6 +32,7 @@ mod series;
 
 pub use auth::{Admin, Read, Write};
 pub use body::{Json, OneOrMany};
+pub(crate) use cluster::HostBody;
 pub use openapi::document;
 pub use problem::{Problem, ProblemBody};
 pub use query::{Path, Query};
