@@ -362,17 +362,19 @@ async fn a_time_that_scripts_cannot_count_is_refused() {
     }
 }
 
+/// All that the server holds under a prefix.
+fn bytes(prefix: &str) -> Vec<(String, Reply)> {
+    let server = Server::shared();
+    let dump = |key: String| (key.clone(), server.command(["DUMP", &key]));
+    let mut all: Vec<_> = keys(server, prefix).into_iter().map(dump).collect();
+    all.sort_by(|one, other| one.0.cmp(&other.0));
+    all
+}
+
 #[tokio::test]
 async fn a_take_of_several_that_is_denied_changes_not_one_byte() {
     let (redis, prefix) = engine().await;
     let rules = rules();
-    let server = Server::shared();
-    let bytes = || -> Vec<(String, Reply)> {
-        let dump = |key: String| (key.clone(), server.command(["DUMP", &key]));
-        let mut all: Vec<_> = keys(server, &prefix).into_iter().map(dump).collect();
-        all.sort_by(|one, other| one.0.cmp(&other.0));
-        all
-    };
     // By an explicit time, so that no window ends in between.
     let when = When::At(Timestamp::from_micros(START));
     let one = |rule, key, cost| take(&rules, Charge { rule, key, cost });
@@ -384,12 +386,33 @@ async fn a_take_of_several_that_is_denied_changes_not_one_byte() {
         let fill = Take { cost: room, ..one(full, 0, 1) };
         let filled = redis.take_up_to(fill, when).await.expect("answers");
         assert_eq!(filled.0, room);
-        let before = bytes();
+        let before = bytes(&prefix);
         assert_eq!(before.len(), rules.len());
         let denied = redis.take_all(&all, when).await.expect("answers");
         assert!(!denied.allowed);
-        assert_eq!(bytes(), before, "{:?}", rules[full]);
+        assert_eq!(bytes(&prefix), before, "{:?}", rules[full]);
         redis.refund(fill, None, when).await.expect("answers");
+    }
+}
+
+/// The scripts have a path of their own for calls that cost one.
+#[tokio::test]
+async fn a_take_of_one_that_is_denied_changes_not_one_byte() {
+    let (redis, prefix) = engine().await;
+    let rules = rules();
+    let when = When::At(Timestamp::from_micros(START));
+    for rule in 0..rules.len() {
+        let one = |key| take(&rules, Charge { rule, key, cost: 1 });
+        for key in 0..KEYS.len() {
+            let fill = Take { cost: rules[rule].1.quota(), ..one(key) };
+            assert!(redis.take(fill, when).await.expect("answers").allowed);
+        }
+        let before = bytes(&prefix);
+        // Alone; and together, one call of each key.
+        assert!(!redis.take(one(0), when).await.expect("answers").allowed);
+        let together = join_all((0..KEYS.len()).map(|key| redis.take(one(key), when))).await;
+        assert!(together.into_iter().all(|taken| !taken.expect("answers").allowed));
+        assert_eq!(bytes(&prefix), before, "{:?}", rules[rule]);
     }
 }
 
