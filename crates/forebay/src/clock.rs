@@ -1,7 +1,10 @@
 //! The one place that reads a clock.
 
 use std::{
-    sync::{Arc, LazyLock},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -25,6 +28,17 @@ enum Source {
 /// The instant from which [`Clock::monotonic`] counts on the machine's clock.
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// How long the time of day is told from the monotonic clock before it is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Two looks at clocks that are no further apart count as one.
+const SAME_TIME: Duration = Duration::from_micros(200);
+
+/// How far the machine's time of day is ahead of the monotonic time, in microseconds, as of the last look; and until when
+/// that holds. Two who look at the same time write the same, or nearly: either will do.
+static AHEAD: AtomicI64 = AtomicI64::new(0);
+static AHEAD_UNTIL: AtomicI64 = AtomicI64::new(i64::MIN);
 
 impl Clock {
     /// The machine's clock.
@@ -50,6 +64,40 @@ impl Clock {
             Source::System => START.elapsed(),
             Source::Manual(manual) => manual.reading().monotonic,
         }
+    }
+
+    /// The time of day and the monotonic time, by one look at one clock.
+    ///
+    /// That the time of day was set is seen at most [`LOOK_AGAIN`] later than by [`now`](Self::now): for limits, which
+    /// ask so often that a second look would be a third of their cost.
+    pub(crate) fn both(&self) -> (Timestamp, Duration) {
+        match &self.0 {
+            Source::System => {
+                let monotonic = self.monotonic();
+                let passed = micros(monotonic);
+                let ahead = if passed < AHEAD_UNTIL.load(Ordering::Acquire) {
+                    AHEAD.load(Ordering::Relaxed)
+                } else {
+                    self.compare(passed)
+                };
+                (Timestamp::from_micros(passed + ahead), monotonic)
+            }
+            Source::Manual(manual) => {
+                let reading = manual.reading();
+                (reading.wall, reading.monotonic)
+            }
+        }
+    }
+
+    /// How far the time of day is ahead of the monotonic time, which was `passed` just now.
+    fn compare(&self, passed: i64) -> i64 {
+        let ahead = self.now().as_micros() - passed;
+        // A thread that was stopped between the two looks must not tell the others what it makes of them.
+        if micros(self.monotonic()) - passed < micros(SAME_TIME) {
+            AHEAD.store(ahead, Ordering::Relaxed);
+            AHEAD_UNTIL.store(passed + micros(LOOK_AGAIN), Ordering::Release);
+        }
+        ahead
     }
 
     /// Waits for `span` of this clock's time.

@@ -115,6 +115,15 @@ impl Engine {
         on!(self, it => it.take(take, when).await)
     }
 
+    /// [`take`](Self::take) where the answer needs no waiting; `None`: it does.
+    pub(crate) fn take_at_once(&self, take: &Take<'_>, when: When) -> Option<Result<Taken>> {
+        match self {
+            Self::Embedded(engine) => Some(engine.take_at_once(take, when)),
+            #[cfg(any(feature = "redis", feature = "test-util"))]
+            _ => None,
+        }
+    }
+
     /// Charges as much of `take.cost` as fits, perhaps nothing: how much. `take.cost` may be more than the quota, and is
     /// not zero.
     pub(crate) async fn take_up_to(&self, take: Take<'_>, when: When) -> Result<(u64, Taken)> {

@@ -139,16 +139,21 @@ impl LimitHandle {
     /// # Errors
     /// As [`take_n`](Self::take_n).
     pub async fn take_at(&self, key: impl AsRef<str>, cost: u64, when: When) -> Result<Decision> {
-        let decision = self.decide(key.as_ref(), cost, when).await?;
-        self.note(key.as_ref(), &decision);
-        Ok(decision)
-    }
-
-    async fn decide(&self, key: &str, cost: u64, when: When) -> Result<Decision> {
+        let key = key.as_ref();
         let take = match self.asked(key, cost)? {
             Asked::Take(take) => take,
-            Asked::Fixed(decision) => return Ok(self.shown(decision)),
+            Asked::Fixed(decision) => return Ok(self.noted(key, self.shown(decision))),
         };
+        let decision = match self.0.bay.engine().take_at_once(&take, when) {
+            Some(answer) => self.shown(decision(&take.rule, cost, answer?)),
+            None => self.decide(take, when).await?,
+        };
+        Ok(self.noted(key, decision))
+    }
+
+    /// What the store says, or a denial that it said lately.
+    async fn decide(&self, take: Take<'_>, when: When) -> Result<Decision> {
+        let cost = take.cost;
         let denied = self.0.denied.as_ref().filter(|_| when == When::EngineClock);
         let asked = denied.map(|_| self.0.bay.clock().monotonic()).unwrap_or_default();
         if let Some(decision) = denied.and_then(|denied| denied.look_up(take.key, cost, asked)) {
@@ -264,6 +269,11 @@ impl LimitHandle {
     /// most 256, counted since the start, in a memory that does not grow with the number of keys.
     pub fn top_denied(&self, most: usize) -> Vec<Denied> {
         self.0.top.lock().unwrap_or_else(PoisonError::into_inner).most(most)
+    }
+
+    fn noted(&self, key: &str, decision: Decision) -> Decision {
+        self.note(key, &decision);
+        decision
     }
 
     /// Counts a key that was denied.
