@@ -101,10 +101,7 @@ impl BufferHandle {
     /// the others are flushed all the same.
     pub(super) async fn flush_all(&self) -> Result<u64> {
         let _alone = self.0.flushing.lock().await;
-        if self.is_paused().await? {
-            let text = format!("buffer {} is paused: resume it to flush it", self.0.schema.name);
-            return Err(Error::new(ErrorKind::Unavailable, text));
-        }
+        self.check_running("flush it").await?;
         // What is frozen first: it is older, and a full queue would stop the rotation.
         let (parts, known) = self.find_parts().await;
         let mut pass = self.apply_frozen(&parts, By::Hand).await;

@@ -1,5 +1,6 @@
 //! Writes that gather, and reach SQL together.
 
+mod dead;
 mod flush;
 mod flusher;
 mod handle;
@@ -14,6 +15,7 @@ mod stored;
 mod value;
 mod write;
 
+pub use dead::Letters;
 pub use flusher::{Flusher, Flushing};
 pub use handle::BufferHandle;
 pub use pressure::{Bounds, Pressure};

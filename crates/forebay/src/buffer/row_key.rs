@@ -63,6 +63,18 @@ impl RowKey {
         Ok(Self(text.into()))
     }
 
+    /// Reads a key's text, as [`as_str`](Self::as_str) has it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if it is not the one text of a key of `schema`.
+    pub fn parse(schema: &Schema, text: &str) -> Result<Self> {
+        let read = Self::from_store(text).values(schema).and_then(|values| Self::new(schema, &values))?;
+        if read.as_str() == text {
+            return Ok(read);
+        }
+        Err(invalid(format!("row key {text:?} of buffer {}: it is written {:?}", schema.name, read.as_str())))
+    }
+
     /// Takes a key's text as a store returned it.
     pub(crate) fn from_store(text: &str) -> Self {
         Self(text.into())
@@ -102,6 +114,16 @@ mod tests {
     use super::*;
     use crate::{Buffer, buffer::ColumnType};
 
+    #[test]
+    fn only_the_one_text_of_a_key_is_read() {
+        let schema =
+            Buffer::new("p").key_of("n", ColumnType::Integer).key("a").sum("x").build().expect("valid");
+        assert!(RowKey::parse(&schema, "7|a%7Cb%25").is_ok());
+        for text in ["7", "7|", "07|a", "+7|a", "7|a%", "7|a%7", "7|a|b", "x|a", ""] {
+            assert!(RowKey::parse(&schema, text).is_err(), "{text:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn row_keys_are_read_back(a in ".{1,40}", n in any::<i64>()) {
@@ -109,6 +131,7 @@ mod tests {
             let values = vec![Value::from(a.as_str()), Value::from(n)];
             if let Ok(key) = RowKey::new(&schema, &values) {
                 prop_assert_eq!(key.values(&schema).expect("ours"), values);
+                prop_assert_eq!(RowKey::parse(&schema, key.as_str()).expect("ours"), key);
             }
         }
     }

@@ -7,9 +7,11 @@ use std::{
 
 use uuid::Uuid;
 
-use super::{Applied, Batch, BoxFuture, Sink, SinkError, Snapshot};
+use super::{Applied, Batch, BoxFuture, DeadLetter, Replayed, Sink, SinkError, Snapshot};
 use crate::{
     buffer::{Row, RowKey, Schema, Value},
+    clock::Clock,
+    error::Result,
     key::Name,
 };
 
@@ -21,6 +23,11 @@ pub struct MemorySink(Arc<Mutex<Tables>>);
 struct Tables {
     rows: BTreeMap<(Name, RowKey), Box<[Option<Value>]>>,
     ledger: HashSet<Uuid>,
+    dead: BTreeMap<(Name, u64), DeadLetter>,
+    /// The id of the newest dead letter.
+    newest: u64,
+    /// Whose time the dead letters show.
+    clock: Clock,
 }
 
 impl MemorySink {
@@ -45,25 +52,63 @@ impl MemorySink {
     fn tables(&self) -> MutexGuard<'_, Tables> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn apply_now(&self, batch: &Batch) -> Result<Applied, SinkError> {
-        let mut tables = self.tables();
-        if tables.ledger.contains(&batch.id) {
-            return Ok(Applied::Before);
+impl Tables {
+    fn apply(&mut self, batch: &Batch) -> Applied {
+        if !self.ledger.insert(batch.id) {
+            return Applied::Before;
         }
-        let mut changed = Vec::with_capacity(batch.rows.len());
+        let mut dead = 0;
         for row in &batch.rows {
-            let place = (batch.schema.name.clone(), row.key.clone());
-            let mut merged = Row::empty(&batch.schema, row.key.clone());
-            if let Some(cells) = tables.rows.get(&place) {
-                merged.cells.clone_from(cells);
+            if let Err(error) = self.merge(&batch.schema, row) {
+                self.bury(batch, row.clone(), error.to_string());
+                dead += 1;
             }
-            merged.merge(&batch.schema, row).map_err(SinkError::Permanent)?;
-            changed.push((place, merged.cells));
         }
-        tables.rows.extend(changed);
-        tables.ledger.insert(batch.id);
-        Ok(Applied::now(batch.rows.len() as u64, 0))
+        Applied::now(batch.rows.len() as u64 - dead, dead)
+    }
+
+    fn merge(&mut self, schema: &Schema, new: &Row) -> Result<()> {
+        let place = (schema.name.clone(), new.key.clone());
+        let mut row = Row::empty(schema, new.key.clone());
+        if let Some(cells) = self.rows.get(&place) {
+            row.cells.clone_from(cells);
+        }
+        row.merge(schema, new)?;
+        self.rows.insert(place, row.cells);
+        Ok(())
+    }
+
+    fn bury(&mut self, batch: &Batch, row: Row, reason: String) {
+        self.newest += 1;
+        let (id, at) = (self.newest, self.clock.now());
+        let letter = DeadLetter { id, batch: batch.id, at, reason, row: Ok(row) };
+        self.dead.insert((batch.schema.name.clone(), id), letter);
+    }
+
+    fn dead_of(&self, schema: &Schema) -> impl Iterator<Item = &DeadLetter> {
+        self.dead.iter().filter(|((name, _), _)| *name == schema.name).map(|(_, letter)| letter)
+    }
+
+    fn replay(&mut self, schema: &Schema, ids: &[u64]) -> Replayed {
+        let mut replayed = Replayed::default();
+        for id in ids {
+            let place = (schema.name.clone(), *id);
+            let Some(letter) = self.dead.get(&place).cloned() else { continue };
+            match letter.row.and_then(|row| self.merge(schema, &row)) {
+                Ok(()) => {
+                    self.dead.remove(&place);
+                    replayed.applied.push(*id);
+                }
+                Err(error) => {
+                    let reason = error.to_string();
+                    self.dead.entry(place).and_modify(|letter| letter.reason.clone_from(&reason));
+                    replayed.refused.push((*id, reason));
+                }
+            }
+        }
+        replayed
     }
 }
 
@@ -73,7 +118,7 @@ impl Sink for MemorySink {
     }
 
     fn apply<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Applied, SinkError>> {
-        Box::pin(async { self.apply_now(batch) })
+        Box::pin(async { Ok(self.tables().apply(batch)) })
     }
 
     fn read<'a>(
@@ -86,6 +131,31 @@ impl Sink for MemorySink {
             let applied = ids.iter().filter(|id| self.tables().ledger.contains(id)).copied().collect();
             Ok(Snapshot { row: self.row(schema, row), applied })
         })
+    }
+
+    fn dead_letters<'a>(
+        &'a self,
+        schema: &'a Schema,
+        after: u64,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<DeadLetter>, SinkError>> {
+        Box::pin(async move {
+            let tables = self.tables();
+            let later = tables.dead_of(schema).filter(|letter| letter.id > after);
+            Ok(later.take(limit as usize).cloned().collect())
+        })
+    }
+
+    fn count_dead<'a>(&'a self, schema: &'a Schema) -> BoxFuture<'a, Result<u64, SinkError>> {
+        Box::pin(async { Ok(self.tables().dead_of(schema).count() as u64) })
+    }
+
+    fn replay_dead<'a>(
+        &'a self,
+        schema: &'a Schema,
+        ids: &'a [u64],
+    ) -> BoxFuture<'a, Result<Replayed, SinkError>> {
+        Box::pin(async { Ok(self.tables().replay(schema, ids)) })
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), SinkError>> {

@@ -1,11 +1,13 @@
 //! Where a buffer flushes to.
 
+mod dead;
 mod memory;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
+pub use dead::{DeadLetter, Replayed};
 pub use memory::MemorySink;
 
 use crate::{
@@ -201,6 +203,49 @@ pub trait Sink: Send + Sync + fmt::Debug + 'static {
     /// is not applied, but parked.
     fn ledger_retention(&self) -> Option<Duration> {
         None
+    }
+
+    /// The dead letters of a buffer with an id above `after`, at most `limit` of them, in the order of their ids.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) from a sink that does not list them, which is what a sink
+    /// does that leaves this method out; else as [`read`](Self::read).
+    fn dead_letters<'a>(
+        &'a self,
+        schema: &'a Schema,
+        after: u64,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<DeadLetter>, SinkError>> {
+        let _ = (schema, after, limit);
+        Box::pin(async { Err(dead::unsupported("dead letters")) })
+    }
+
+    /// How many dead letters a buffer has.
+    ///
+    /// # Errors
+    /// As [`dead_letters`](Self::dead_letters).
+    fn count_dead<'a>(&'a self, schema: &'a Schema) -> BoxFuture<'a, Result<u64, SinkError>> {
+        let _ = schema;
+        Box::pin(async { Err(dead::unsupported("dead letters")) })
+    }
+
+    /// Merges these dead letters of a buffer into their rows, and forgets those that were merged, in one transaction: a
+    /// letter counts once, whoever replays it and however often. A row that the table does not have is made where
+    /// `apply` makes it, and refused otherwise, also where `apply` leaves it out.
+    ///
+    /// # Errors
+    /// As [`dead_letters`](Self::dead_letters). Nothing was replayed, or the commit's answer was lost: asked again, a letter
+    /// that was replayed is not there.
+    ///
+    /// # Cancellation
+    /// All of them may have been replayed, or none; never some.
+    fn replay_dead<'a>(
+        &'a self,
+        schema: &'a Schema,
+        ids: &'a [u64],
+    ) -> BoxFuture<'a, Result<Replayed, SinkError>> {
+        let _ = (schema, ids);
+        Box::pin(async { Err(dead::unsupported("dead letters")) })
     }
 
     /// Whether the database answers.
