@@ -17,7 +17,6 @@ pub(crate) fn text(at: Timestamp) -> Option<String> {
 }
 
 /// Reads what [`text`] wrote, or RFC 3339. Without an offset it is UTC.
-#[cfg(any(feature = "sqlite", feature = "mysql", test))]
 pub(crate) fn parse(text: &str) -> Option<Timestamp> {
     text.parse().or_else(|_| format!("{text}Z").parse()).ok()
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use forebay::{
-    buffer::Row,
+    buffer::{Row, Schema},
     sink::{Applied, Batch},
 };
 
@@ -29,7 +29,7 @@ pub(crate) trait Transaction {
         &mut self,
         plan: &Plan<Self::Form>,
         how: How,
-        rows: &[Encoded<'_>],
+        rows: &[Encoded],
     ) -> impl Future<Output = sqlx::Result<Outcome>> + Send;
 
     /// Writes rows among the dead letters.
@@ -57,14 +57,16 @@ pub(crate) enum Outcome {
 
 /// A row, in the forms of the table's columns.
 #[derive(Debug)]
-pub(crate) struct Encoded<'a> {
-    pub(crate) row: &'a Row,
+pub(crate) struct Encoded {
+    /// Its place among the rows that are merged.
+    place: usize,
     pub(crate) cells: Vec<Cell>,
 }
 
 /// A row that the database does not take.
 #[derive(Debug)]
 pub(crate) struct Letter {
+    /// Its key as [`dead::stored_key`] has it.
     pub(crate) key: String,
     /// What it would have written, as JSON.
     pub(crate) cells: String,
@@ -110,62 +112,96 @@ impl How {
     }
 }
 
+/// What became of rows.
+#[derive(Debug, Default)]
+pub(crate) struct Merged {
+    /// How many rows of the table were reached.
+    pub(crate) reached: u64,
+    /// The places of those that were refused, and why.
+    pub(crate) refused: Vec<(usize, String)>,
+}
+
+/// What becomes of a row that the table does not have and that is not to be inserted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unreached {
+    /// What the plan says.
+    AsPlanned,
+    /// It is refused, also where the plan leaves it out.
+    Refused,
+}
+
 /// Merges the batch's rows into the table, and puts those that it refuses among the dead letters.
 pub(crate) async fn merge<T: Transaction>(
     transaction: &mut T,
     plan: &Plan<T::Form>,
     batch: &Batch,
 ) -> sqlx::Result<Applied> {
-    let (groups, mut dead) = encode(plan, batch);
-    let mut reached = 0;
+    let merged = merge_rows(transaction, plan, &batch.schema, &batch.rows, Unreached::AsPlanned).await?;
+    if let Some((_, why)) = merged.refused.first() {
+        let (buffer, rows) = (&batch.schema.name, merged.refused.len());
+        tracing::warn!(%buffer, batch = %batch.id, rows, error = why, "rows among the dead letters; the first one's error");
+        let letter = |(place, why): (usize, String)| {
+            let row = &batch.rows[place];
+            Letter { key: dead::stored_key(&row.key), cells: dead::cells(&batch.schema, row), why }
+        };
+        let letters: Vec<Letter> = merged.refused.into_iter().map(letter).collect();
+        transaction.bury(plan, batch, &letters).await?;
+        return Ok(Applied::now(merged.reached, letters.len() as u64));
+    }
+    Ok(Applied::now(merged.reached, 0))
+}
+
+/// Merges rows, each of another key, into the table, down to those that it refuses.
+pub(crate) async fn merge_rows<T: Transaction>(
+    transaction: &mut T,
+    plan: &Plan<T::Form>,
+    schema: &Schema,
+    rows: &[Row],
+    unreached: Unreached,
+) -> sqlx::Result<Merged> {
+    let (groups, refused) = encode(plan, schema, rows);
+    let mut merged = Merged { reached: 0, refused };
     for (written, rows) in &groups {
-        let how = How::of(plan, *written);
-        let mut pieces = split(0..rows.len(), rows.len(), T::piece);
+        let planned = How::of(plan, *written);
+        let how = How { all: planned.all || unreached == Unreached::Refused, ..planned };
+        // Where nobody asks whether a row is reached its key need not be unique, and counting the rows of a statement does
+        // not tell which was.
+        let size = if how.all == planned.all { T::piece } else { |_| 1 };
+        let mut pieces = split(0..rows.len(), rows.len(), size);
         while let Some(piece) = pieces.pop() {
             let part = &rows[piece.clone()];
             match (transaction.attempt(plan, how, part).await?, part) {
                 (Outcome::Merged { rows, unreached }, _) => {
-                    reached += rows;
-                    dead.extend(unreached.iter().map(|i| (part[*i].row, how.unreached(plan))));
+                    merged.reached += rows;
+                    merged.refused.extend(unreached.iter().map(|i| (part[*i].place, how.unreached(plan))));
                 }
                 (Outcome::Refused(why), [row]) => {
-                    dead.push((row.row, why.unwrap_or_else(|| how.unreached(plan))));
+                    merged.refused.push((row.place, why.unwrap_or_else(|| how.unreached(plan))));
                 }
                 // An eighth each: a poison row among 10 000 costs five further rounds, and most rows are merged in the first.
                 (Outcome::Refused(_), _) => {
-                    pieces.extend(split(piece.clone(), piece.len().div_ceil(8), T::piece));
+                    pieces.extend(split(piece.clone(), piece.len().div_ceil(8), size));
                 }
             }
         }
     }
-    if let Some((_, why)) = dead.first() {
-        let (buffer, rows) = (&batch.schema.name, dead.len());
-        tracing::warn!(%buffer, batch = %batch.id, rows, error = why, "rows among the dead letters; the first one's error");
-        let letters: Vec<Letter> = dead.into_iter().map(|(row, why)| letter(batch, row, why)).collect();
-        transaction.bury(plan, batch, &letters).await?;
-        return Ok(Applied::now(reached, letters.len() as u64));
-    }
-    Ok(Applied::now(reached, 0))
+    Ok(merged)
 }
 
-fn letter(batch: &Batch, row: &Row, why: String) -> Letter {
-    Letter { key: row.key.as_str().to_owned(), cells: dead::cells(&batch.schema, row), why }
-}
+/// Rows by the columns they write, and the places of those that fit no column, and why.
+type Groups = (BTreeMap<Written, Vec<Encoded>>, Vec<(usize, String)>);
 
-/// Rows that fit no column, and why.
-type Dead<'a> = Vec<(&'a Row, String)>;
-
-/// Sorts the rows by the columns they write; within a group they stay in the order of their keys.
-fn encode<'a, F: Form>(plan: &Plan<F>, batch: &'a Batch) -> (BTreeMap<Written, Vec<Encoded<'a>>>, Dead<'a>) {
-    let mut groups: BTreeMap<Written, Vec<Encoded<'a>>> = BTreeMap::new();
-    let mut dead = vec![];
-    for row in &batch.rows {
-        match plan.row(&batch.schema, row) {
-            Ok((written, cells)) => groups.entry(written).or_default().push(Encoded { row, cells }),
-            Err(why) => dead.push((row, why)),
+/// Sorts the rows by the columns they write; within a group they stay in their order.
+fn encode<F: Form>(plan: &Plan<F>, schema: &Schema, rows: &[Row]) -> Groups {
+    let mut groups: BTreeMap<Written, Vec<Encoded>> = BTreeMap::new();
+    let mut refused = vec![];
+    for (place, row) in rows.iter().enumerate() {
+        match plan.row(schema, row) {
+            Ok((written, cells)) => groups.entry(written).or_default().push(Encoded { place, cells }),
+            Err(why) => refused.push((place, why)),
         }
     }
-    (groups, dead)
+    (groups, refused)
 }
 
 /// Cuts a range into pieces of at most `most` as `piece` has them, the last piece first.

@@ -9,4 +9,5 @@ pub(crate) mod error;
 pub(crate) mod ledger;
 pub(crate) mod merge;
 pub(crate) mod plan;
+pub(crate) mod replay;
 pub(crate) mod state;

@@ -30,7 +30,7 @@ impl Transaction for Applying<'_> {
 
     /// Needs no savepoint: a statement that fails has changed nothing, and the transaction goes on, except after a
     /// deadlock, which is no row's fault.
-    async fn attempt(&mut self, plan: &Plan<Form>, how: How, rows: &[Encoded<'_>]) -> sqlx::Result<Outcome> {
+    async fn attempt(&mut self, plan: &Plan<Form>, how: How, rows: &[Encoded]) -> sqlx::Result<Outcome> {
         let outcome = if how.all && !how.insert {
             self.update_all(plan, how, rows).await
         } else {
@@ -79,12 +79,7 @@ impl Applying<'_> {
 
     /// Updates the rows that are there, and says which are not. They are locked first: one that comes or goes between
     /// would be told wrongly.
-    async fn update_all(
-        &mut self,
-        plan: &Plan<Form>,
-        how: How,
-        rows: &[Encoded<'_>],
-    ) -> sqlx::Result<Outcome> {
+    async fn update_all(&mut self, plan: &Plan<Form>, how: How, rows: &[Encoded]) -> sqlx::Result<Outcome> {
         let lock = AssertSqlSafe(statement::lock(plan, how.written));
         let places: Vec<i64> =
             sqlx::query_scalar(lock).bind(json::of(rows)).fetch_all(&mut *self.connection).await?;

@@ -30,7 +30,8 @@ fn type_name(column_type: ColumnType, schema: &Schema, key: bool) -> String {
     }
 }
 
-/// The index lets old rows be pruned without reading the rest.
+/// The ledger's index lets old rows be pruned without reading the rest, that of the dead letters lets those of one buffer be
+/// listed and counted.
 fn own_tables(place: &str) -> Vec<String> {
     vec![
         format!(
@@ -51,7 +52,8 @@ fn own_tables(place: &str) -> Vec<String> {
     `row_key` TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
     `cells` LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
     `error` TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
-    `at` DATETIME(6) NOT NULL
+    `at` DATETIME(6) NOT NULL,
+    KEY `forebay_dead_letters_buffer` (`buffer`, `id`)
 ) ENGINE=InnoDB"
         ),
     ]

@@ -21,7 +21,7 @@ pub(super) fn rows<'a>(rows: impl Iterator<Item = &'a [Cell]>) -> String {
 }
 
 /// The cells of some rows of a batch.
-pub(super) fn of(encoded: &[Encoded<'_>]) -> String {
+pub(super) fn of(encoded: &[Encoded]) -> String {
     rows(encoded.iter().map(|row| &*row.cells))
 }
 

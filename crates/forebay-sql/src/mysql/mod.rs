@@ -3,6 +3,7 @@
 mod apply;
 mod catalogue;
 mod ddl;
+mod dead;
 mod error;
 mod form;
 mod json;

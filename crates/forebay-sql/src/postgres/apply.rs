@@ -25,7 +25,7 @@ impl Transaction for Applying<'_> {
         left
     }
 
-    async fn attempt(&mut self, plan: &Plan<Form>, how: How, rows: &[Encoded<'_>]) -> sqlx::Result<Outcome> {
+    async fn attempt(&mut self, plan: &Plan<Form>, how: How, rows: &[Encoded]) -> sqlx::Result<Outcome> {
         let cells = |i: usize| rows.iter().map(|row| &row.cells[i]).collect();
         let arguments = bind(plan.forms(how.written).enumerate().map(|(i, form)| (form, cells(i))))?;
         let sql = AssertSqlSafe(statement::merge(plan, how));
@@ -56,9 +56,9 @@ impl Transaction for Applying<'_> {
                FROM unnest($4::text[], $5::text[], $6::text[]) AS x(k, c, e)"#,
             plan.place
         );
-        // Text in Postgres has no NUL. In a row's key any other `%` is followed by two digits.
-        let keys: Vec<String> = letters.iter().map(|letter| letter.key.replace('\0', "%00")).collect();
+        let keys: Vec<&str> = letters.iter().map(|letter| &*letter.key).collect();
         let cells: Vec<&str> = letters.iter().map(|letter| &*letter.cells).collect();
+        // Text in Postgres has no NUL.
         let errors: Vec<String> = letters.iter().map(|letter| letter.why.replace('\0', "\\0")).collect();
         sqlx::query(AssertSqlSafe(sql))
             .bind(batch.id.to_string())

@@ -36,7 +36,8 @@ fn type_name(column_type: ColumnType) -> &'static str {
     }
 }
 
-/// The index lets old rows be pruned without reading the rest.
+/// The ledger's index lets old rows be pruned without reading the rest, that of the dead letters lets those of one buffer be
+/// listed and counted.
 fn own_tables(place: &str) -> Vec<String> {
     vec![
         format!(
@@ -61,6 +62,9 @@ fn own_tables(place: &str) -> Vec<String> {
     "error" text NOT NULL,
     "at" timestamptz NOT NULL
 )"#
+        ),
+        format!(
+            r#"CREATE INDEX IF NOT EXISTS "forebay_dead_letters_buffer" ON {place}"forebay_dead_letters" ("buffer", "id")"#
         ),
     ]
 }

@@ -4,6 +4,7 @@ mod apply;
 mod array;
 mod catalogue;
 mod ddl;
+mod dead;
 mod error;
 mod form;
 mod ledger;

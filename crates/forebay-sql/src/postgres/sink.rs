@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use forebay::{
     Error, ErrorKind,
     buffer::{RowKey, Schema, Value},
-    sink::{Applied, Batch, BoxFuture, Sink, SinkError, Snapshot},
+    sink::{Applied, Batch, BoxFuture, DeadLetter, Replayed, Sink, SinkError, Snapshot},
     time::mins,
 };
 use sqlx::{AssertSqlSafe, PgPool, postgres::PgRow};
@@ -31,7 +31,7 @@ use crate::{
     },
 };
 
-/// How long a batch may take. A server that is gone without a word would else hold its flusher for ever.
+/// How long a transaction may take. A server that is gone without a word would else hold its flusher for ever.
 const PATIENCE: Duration = mins(5);
 
 /// A Postgres database that buffers flush to; 12 or newer.
@@ -141,16 +141,24 @@ impl Postgres {
     }
 
     async fn apply_batch(&self, batch: &Batch) -> Result<Applied, SinkError> {
-        let applied =
-            self.state.options.clock.timeout(PATIENCE, self.commit(batch)).await.unwrap_or_else(|| {
-                let message = format!("{}: a batch took longer than {PATIENCE:?}", self.name());
-                Err(SinkError::Transient(Error::new(ErrorKind::Unavailable, message)))
-            });
+        let applied = self.in_time("a batch", Box::pin(self.commit(batch))).await;
         self.state.forget_after(&batch.schema, &applied);
         if applied.is_ok() {
             self.prune_if_due().await;
         }
         applied
+    }
+
+    /// Gives up what takes longer than a transaction may.
+    pub(super) async fn in_time<T>(
+        &self,
+        what: &str,
+        work: BoxFuture<'_, Result<T, SinkError>>,
+    ) -> Result<T, SinkError> {
+        self.state.options.clock.timeout(PATIENCE, work).await.unwrap_or_else(|| {
+            let message = format!("{}: {what} took longer than {PATIENCE:?}", self.name());
+            Err(SinkError::Transient(Error::new(ErrorKind::Unavailable, message)))
+        })
     }
 
     async fn commit(&self, batch: &Batch) -> Result<Applied, SinkError> {
@@ -239,6 +247,27 @@ impl Sink for Postgres {
 
     fn ledger_retention(&self) -> Option<Duration> {
         Some(self.state.options.ledger_retention)
+    }
+
+    fn dead_letters<'a>(
+        &'a self,
+        schema: &'a Schema,
+        after: u64,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<DeadLetter>, SinkError>> {
+        Box::pin(self.list_dead(schema, after, limit))
+    }
+
+    fn count_dead<'a>(&'a self, schema: &'a Schema) -> BoxFuture<'a, Result<u64, SinkError>> {
+        Box::pin(self.count_dead(schema))
+    }
+
+    fn replay_dead<'a>(
+        &'a self,
+        schema: &'a Schema,
+        ids: &'a [u64],
+    ) -> BoxFuture<'a, Result<Replayed, SinkError>> {
+        Box::pin(self.in_time("a replay", Box::pin(self.replay_dead(schema, ids))))
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), SinkError>> {

@@ -38,7 +38,7 @@ impl Transaction for Applying<'_> {
     /// The savepoint is for tables with `ON CONFLICT FAIL`, which keep what the statement did before it failed. It also
     /// notices when a constraint or trigger ended the transaction: rolling back to it then fails, and nothing more is
     /// done.
-    async fn attempt(&mut self, plan: &Plan<Form>, how: How, rows: &[Encoded<'_>]) -> sqlx::Result<Outcome> {
+    async fn attempt(&mut self, plan: &Plan<Form>, how: How, rows: &[Encoded]) -> sqlx::Result<Outcome> {
         let arguments = bind(rows.iter().flat_map(|row| &row.cells))?;
         let sql = statement::merge(plan, how, rows.len());
         self.run("SAVEPOINT forebay").await?;

@@ -13,8 +13,9 @@ pub(super) const SQLITE: Dialect = Dialect {
     own_tables: |_| OWN_TABLES.map(str::to_owned).to_vec(),
 };
 
-/// The index lets old rows be pruned without reading the rest.
-const OWN_TABLES: [&str; 3] = [
+/// The ledger's index lets old rows be pruned without reading the rest, that of the dead letters lets those of one buffer be
+/// listed and counted.
+const OWN_TABLES: [&str; 4] = [
     r#"CREATE TABLE IF NOT EXISTS "forebay_ledger" (
     "gen" TEXT NOT NULL PRIMARY KEY,
     "buffer" TEXT NOT NULL,
@@ -32,6 +33,7 @@ const OWN_TABLES: [&str; 3] = [
     "error" TEXT NOT NULL,
     "at" DATETIME NOT NULL
 )"#,
+    r#"CREATE INDEX IF NOT EXISTS "forebay_dead_letters_buffer" ON "forebay_dead_letters" ("buffer", "id")"#,
 ];
 
 /// `DATETIME` is what Django, Rails and SQLAlchemy declare, so their introspection finds a date.

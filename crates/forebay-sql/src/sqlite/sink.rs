@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use forebay::{
     buffer::{RowKey, Schema, Value},
-    sink::{Applied, Batch, BoxFuture, Sink, SinkError, Snapshot},
+    sink::{Applied, Batch, BoxFuture, DeadLetter, Replayed, Sink, SinkError, Snapshot},
 };
 use sqlx::{AssertSqlSafe, Connection as _, SqlitePool, sqlite::SqliteRow};
 use uuid::Uuid;
@@ -243,6 +243,27 @@ impl Sink for Sqlite {
 
     fn ledger_retention(&self) -> Option<Duration> {
         Some(self.state.options.ledger_retention)
+    }
+
+    fn dead_letters<'a>(
+        &'a self,
+        schema: &'a Schema,
+        after: u64,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<DeadLetter>, SinkError>> {
+        Box::pin(self.list_dead(schema, after, limit))
+    }
+
+    fn count_dead<'a>(&'a self, schema: &'a Schema) -> BoxFuture<'a, Result<u64, SinkError>> {
+        Box::pin(self.count_dead(schema))
+    }
+
+    fn replay_dead<'a>(
+        &'a self,
+        schema: &'a Schema,
+        ids: &'a [u64],
+    ) -> BoxFuture<'a, Result<Replayed, SinkError>> {
+        Box::pin(self.replay_dead(schema, ids))
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), SinkError>> {

@@ -115,9 +115,9 @@ async fn model(memory: &MemorySink, schema: &Arc<Schema>, rows: &[Row], missing:
             dead += u64::from(missing == Missing::DeadLetter);
             continue;
         }
-        match memory.apply(&batch(schema, vec![row.clone()])).await {
-            Ok(_) => now += 1,
-            Err(_) => dead += 1,
+        match memory.apply(&batch(schema, vec![row.clone()])).await.expect("applied") {
+            Applied::Now { dead: 0, .. } => now += 1,
+            _ => dead += 1,
         }
     }
     Applied::now(now, dead)

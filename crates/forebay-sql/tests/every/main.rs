@@ -2,6 +2,7 @@
 
 mod applying;
 mod columns;
+mod dead;
 mod differential;
 mod failures;
 mod home;

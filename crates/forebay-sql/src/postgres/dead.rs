@@ -1,0 +1,99 @@
+//! Dead letters: listed, and replayed.
+
+use forebay::{
+    buffer::Schema,
+    sink::{DeadLetter, Replayed, SinkError},
+};
+use sqlx::AssertSqlSafe;
+
+use super::{Postgres, apply::Applying, form::Form};
+use crate::common::{
+    dead::{self, Line},
+    plan::Plan,
+    replay::{Letters, replay},
+};
+
+impl Letters for Applying<'_> {
+    async fn take(
+        &mut self,
+        plan: &Plan<Form>,
+        schema: &Schema,
+        ids: &[u64],
+    ) -> sqlx::Result<Vec<(i64, String, String)>> {
+        let sql = format!(
+            r#"SELECT "id", "row_key", "cells" FROM {}"forebay_dead_letters"
+               WHERE "buffer" = $1 AND "id" = ANY ($2) ORDER BY "id" FOR UPDATE"#,
+            plan.place
+        );
+        let query = sqlx::query_as(AssertSqlSafe(sql)).bind(schema.name.as_str()).bind(signed(ids));
+        query.fetch_all(&mut *self.connection).await
+    }
+
+    async fn settle(&mut self, plan: &Plan<Form>, replayed: &Replayed) -> sqlx::Result<()> {
+        let place = &plan.place;
+        let sql = format!(r#"DELETE FROM {place}"forebay_dead_letters" WHERE "id" = ANY ($1)"#);
+        sqlx::query(AssertSqlSafe(sql))
+            .bind(signed(&replayed.applied))
+            .execute(&mut *self.connection)
+            .await?;
+        let (ids, reasons): (Vec<u64>, Vec<String>) =
+            replayed.refused.iter().map(|(id, why)| (*id, why.replace('\0', "\\0"))).unzip();
+        let sql = format!(
+            r#"UPDATE {place}"forebay_dead_letters" AS t SET "error" = x.e
+               FROM unnest($1::int8[], $2::text[]) AS x(id, e) WHERE t."id" = x.id"#
+        );
+        let query = sqlx::query(AssertSqlSafe(sql)).bind(signed(&ids)).bind(reasons);
+        query.execute(&mut *self.connection).await.map(|_| ())
+    }
+}
+
+impl Postgres {
+    pub(super) async fn list_dead(
+        &self,
+        schema: &Schema,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<DeadLetter>, SinkError> {
+        let plan = self.plan(schema).await?;
+        let sql = format!(
+            r#"SELECT "id", "gen"::text, "row_key", "cells", "error",
+                      to_char("at" AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')
+               FROM {}"forebay_dead_letters" WHERE "buffer" = $1 AND "id" > $2 ORDER BY "id" LIMIT $3"#,
+            plan.place
+        );
+        let lines: Vec<Line> = sqlx::query_as(AssertSqlSafe(sql))
+            .bind(schema.name.as_str())
+            .bind(after.cast_signed())
+            .bind(i64::from(limit))
+            .fetch_all(&self.database.pool)
+            .await
+            .map_err(|error| self.failed("listing dead letters", &error))?;
+        let letters = lines.into_iter().map(|line| dead::letter(schema, line));
+        letters.collect::<Result<_, _>>().map_err(|why| self.refused(&why))
+    }
+
+    pub(super) async fn count_dead(&self, schema: &Schema) -> Result<u64, SinkError> {
+        let plan = self.plan(schema).await?;
+        let sql = format!(r#"SELECT count(*) FROM {}"forebay_dead_letters" WHERE "buffer" = $1"#, plan.place);
+        let query = sqlx::query_scalar::<_, i64>(AssertSqlSafe(sql)).bind(schema.name.as_str());
+        let count = query.fetch_one(&self.database.pool).await;
+        Ok(count.map_err(|error| self.failed("counting dead letters", &error))?.unsigned_abs())
+    }
+
+    /// Looks at the table first: somebody may have mended it.
+    pub(super) async fn replay_dead(&self, schema: &Schema, ids: &[u64]) -> Result<Replayed, SinkError> {
+        let plan = self.survey(schema).await?;
+        let writing = |error| self.failed(&format!("writing into table {}", schema.table), &error);
+        let now = self.state.options.clock.now();
+        let mut transaction = self.database.begin().await.map_err(writing)?;
+        let mut applying = Applying { connection: &mut transaction, now };
+        let replayed = replay(&mut applying, &plan, schema, ids).await.map_err(writing)?;
+        transaction.commit().await.map_err(writing)?;
+        Ok(replayed)
+    }
+}
+
+/// As the columns are. An id that is too large for one becomes a negative one, which no letter has.
+fn signed(ids: &[u64]) -> Vec<i64> {
+    ids.iter().map(|id| id.cast_signed()).collect()
+}
