@@ -303,8 +303,15 @@ impl App {
     /// Sets the gauges of every buffer that answers within `deadline`.
     pub async fn show_buffers(&self, deadline: Duration) {
         let show = async |buffer: &BufferEntry| {
-            if let Some(Ok(stats)) = self.clock.timeout(deadline, buffer.handle.stats()).await {
+            let (stats, dead) = tokio::join!(
+                self.clock.timeout(deadline, buffer.handle.stats()),
+                self.clock.timeout(deadline, buffer.handle.dead_count()),
+            );
+            if let Some(Ok(stats)) = stats {
                 buffer.metrics.show(&stats);
+            }
+            if let Some(Ok(letters)) = dead {
+                buffer.metrics.show_dead(letters);
             }
         };
         futures::future::join_all(self.buffers.iter().map(|(_, buffer)| show(buffer))).await;

@@ -16,7 +16,7 @@ use std::{
 use forebay::{
     Clock, Decision, Name,
     buffer::{RowKey, Schema, Stats},
-    sink::{Applied, Batch, BoxFuture, Sink, SinkError, Snapshot},
+    sink::{Applied, Batch, BoxFuture, DeadLetter, Replayed, Sink, SinkError, Snapshot},
 };
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
@@ -45,6 +45,7 @@ const BUFFER_FROZEN_ROWS: &str = "forebay_buffer_frozen_rows";
 const BUFFER_PARKED: &str = "forebay_buffer_parked_batches";
 const BUFFER_PAUSED: &str = "forebay_buffer_paused";
 const BUFFER_PRESSURE: &str = "forebay_buffer_pressure";
+const BUFFER_DEAD: &str = "forebay_buffer_dead_letters";
 const BUFFER_WRITES: &str = "forebay_buffer_writes_total";
 const FLUSH_SECONDS: &str = "forebay_flush_duration_seconds";
 const FLUSH_ROWS: &str = "forebay_flush_rows_total";
@@ -55,7 +56,7 @@ const HTTP_SECONDS: &str = "forebay_http_request_duration_seconds";
 const BUILD_INFO: &str = "forebay_build_info";
 
 /// All metrics with their help texts.
-const HELP: [(&str, &str); 26] = [
+const HELP: [(&str, &str); 27] = [
     (LIMIT_ALLOWED, "Takes that a limit admitted."),
     (LIMIT_DENIED, "Takes that a limit denied."),
     (LIMIT_SHADOWED, "Takes that a shadow admitted and would have denied; they are among the allowed, too."),
@@ -72,6 +73,7 @@ const HELP: [(&str, &str); 26] = [
     (BUFFER_LIVE, "Rows that still gather."),
     (BUFFER_FROZEN_ROWS, "Rows in batches on their way to the database."),
     (BUFFER_PARKED, "Batches put aside, because no repetition mends why they cannot be applied."),
+    (BUFFER_DEAD, "Rows that wait among the dead letters, whoever put them there."),
     (BUFFER_PAUSED, "1 while the flushing is paused."),
     (
         BUFFER_PRESSURE,
@@ -184,6 +186,7 @@ pub struct BufferMetrics {
     parked: Gauge,
     paused: Gauge,
     pressure: Gauge,
+    dead: Gauge,
     writes: Counter,
 }
 
@@ -240,6 +243,7 @@ impl Metrics {
             parked: gauge(BUFFER_PARKED),
             paused: gauge(BUFFER_PAUSED),
             pressure: gauge(BUFFER_PRESSURE),
+            dead: gauge(BUFFER_DEAD),
             writes: self.counter(BUFFER_WRITES, "buffer", name),
         }
     }
@@ -314,6 +318,11 @@ impl BufferMetrics {
         self.pressure.set(f64::from(stats.pressure as u8));
         self.writes.absolute(stats.written);
     }
+
+    /// Shows how many dead letters it has.
+    pub fn show_dead(&self, letters: u64) {
+        self.dead.set(letters as f64);
+    }
 }
 
 impl Sink for MeasuredSink {
@@ -349,6 +358,27 @@ impl Sink for MeasuredSink {
 
     fn ledger_retention(&self) -> Option<Duration> {
         self.sink.ledger_retention()
+    }
+
+    fn dead_letters<'a>(
+        &'a self,
+        schema: &'a Schema,
+        after: u64,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<DeadLetter>, SinkError>> {
+        self.sink.dead_letters(schema, after, limit)
+    }
+
+    fn count_dead<'a>(&'a self, schema: &'a Schema) -> BoxFuture<'a, Result<u64, SinkError>> {
+        self.sink.count_dead(schema)
+    }
+
+    fn replay_dead<'a>(
+        &'a self,
+        schema: &'a Schema,
+        ids: &'a [u64],
+    ) -> BoxFuture<'a, Result<Replayed, SinkError>> {
+        self.sink.replay_dead(schema, ids)
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), SinkError>> {

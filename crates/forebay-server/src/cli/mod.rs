@@ -5,6 +5,7 @@
 mod check_config;
 mod cluster;
 mod config;
+mod dead;
 mod flush;
 mod init;
 mod limit;
@@ -56,6 +57,7 @@ enum Command {
     Limit(limit::Args),
     Series(series::Args),
     Flush(flush::Args),
+    Dead(dead::Args),
     Lock(lock::Args),
     Cluster(cluster::Args),
     Schema(schema::Args),
@@ -71,6 +73,7 @@ pub fn main() -> ExitCode {
         Command::Limit(args) => limit::run(&args),
         Command::Series(args) => series::run(&args),
         Command::Flush(args) => flush::run(&args),
+        Command::Dead(args) => dead::run(&args),
         Command::Lock(args) => lock::run(&args),
         Command::Cluster(args) => cluster::run(&args),
         Command::Schema(args) => schema::run(&args),

@@ -1,5 +1,7 @@
 //! `/v1/buffers`: writes that gather, and reach the database together.
 
+use std::time::Duration;
+
 use axum::{
     Json as Answer,
     extract::State,
@@ -9,6 +11,7 @@ use axum::{
 use forebay::{
     Name,
     buffer::{BufferHandle, Parked, Pressure, Row},
+    time::secs,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -21,6 +24,9 @@ use super::{
     row::{Cells, cells_of_query, key_of, row, to_json},
 };
 use crate::app::BufferEntry;
+
+/// How long the database may take to count dead letters before an answer goes without.
+const DEAD_TIME: Duration = secs(2);
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
@@ -72,8 +78,8 @@ pub(super) struct StatsBody {
     oldest_age: f64,
     /// Batches on their way.
     frozen_batches: u64,
-    /// Rows that this process put among the dead letters.
-    dead_rows: u64,
+    /// Rows that wait among the dead letters, whoever put them there; null if the database does not say so within 2 s.
+    dead_rows: Option<u64>,
     /// Whether flushing is paused.
     paused: bool,
     /// `none`, `soft` (somebody should look) or `hard` (writes are refused): what waits, compared with the configured bounds.
@@ -251,12 +257,14 @@ async fn stats(
     State(app): State<Shared>,
     Path(buffer): Path<String>,
 ) -> Result<Answer<StatsBody>, Problem> {
-    let stats = app.buffers.find(&buffer)?.handle.stats().await?;
+    let handle = &app.buffers.find(&buffer)?.handle;
+    let (stats, dead) = tokio::join!(handle.stats(), app.clock().timeout(DEAD_TIME, handle.dead_count()));
+    let stats = stats?;
     Ok(Answer(StatsBody {
         pending_rows: stats.pending_rows,
         oldest_age: stats.oldest_age.as_secs_f64(),
         frozen_batches: stats.frozen_batches,
-        dead_rows: stats.dead_rows,
+        dead_rows: dead.and_then(Result::ok),
         paused: stats.paused,
         pressure: match stats.pressure {
             Pressure::None => "none",
@@ -287,12 +295,19 @@ async fn flush(
     Path(buffer): Path<String>,
 ) -> Result<Answer<Flushed>, Problem> {
     let handle = &app.buffers.find(&buffer)?.handle;
-    if handle.is_paused().await? {
-        let detail = format!("buffer {buffer} is paused; POST /v1/buffers/{buffer}/resume ends that");
-        return Err(Problem::new(StatusCode::CONFLICT, "paused", detail));
-    }
+    check_running(handle).await?;
     let rows = handle.flush().await?;
     Ok(Answer(Flushed { rows }))
+}
+
+/// Refuses what would touch the table of a paused buffer.
+pub(super) async fn check_running(buffer: &BufferHandle) -> Result<(), Problem> {
+    if buffer.is_paused().await? {
+        let name = &buffer.schema().name;
+        let detail = format!("buffer {name} is paused; POST /v1/buffers/{name}/resume ends that");
+        return Err(Problem::new(StatusCode::CONFLICT, "paused", detail));
+    }
+    Ok(())
 }
 
 impl From<Parked> for ParkedBody {

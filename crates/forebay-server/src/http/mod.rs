@@ -13,6 +13,7 @@ mod batch;
 pub mod body;
 mod buffer;
 mod cluster;
+mod dead;
 mod event;
 pub mod fields;
 mod lease;
@@ -81,6 +82,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .merge(reservation::routes())
         .merge(series::routes())
         .merge(buffer::routes())
+        .merge(dead::routes())
         .merge(lock::routes())
         .merge(cluster::routes())
         .merge(operate::routes())

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use forebay::buffer::{BufferHandle, ColumnType, Row, Schema, Value};
+use forebay::buffer::{BufferHandle, ColumnType, Row, RowKey, Schema, Value};
 use serde::{
     Deserialize, Deserializer,
     de::{Error, MapAccess, Visitor},
@@ -142,13 +142,22 @@ pub(super) fn cells_of_query(pairs: Vec<(String, String)>) -> Result<Cells, Prob
 /// The value columns as JSON: null where there is nothing.
 pub(super) fn to_json(schema: &Schema, cells: &[Option<Value>]) -> Map<String, serde_json::Value> {
     let cell = |(column, cell): (&forebay::buffer::Column, &Option<Value>)| {
-        let value = match cell {
-            None => serde_json::Value::Null,
-            Some(Value::Integer(n)) => (*n).into(),
-            Some(Value::Timestamp(at)) => at.to_string().into(),
-            Some(other) => other.to_text().into(),
-        };
-        (column.name.to_string(), value)
+        (column.name.to_string(), cell.as_ref().map_or(serde_json::Value::Null, value_to_json))
     };
     schema.columns.iter().zip(cells).map(cell).collect()
+}
+
+/// A row's key as JSON, as a write names it.
+pub(super) fn key_to_json(schema: &Schema, key: &RowKey) -> Result<Map<String, serde_json::Value>, Problem> {
+    let values = key.values(schema)?;
+    let named = schema.keys.iter().zip(&values);
+    Ok(named.map(|(column, value)| (column.name.to_string(), value_to_json(value))).collect())
+}
+
+fn value_to_json(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Integer(n) => (*n).into(),
+        Value::Timestamp(at) => at.to_string().into(),
+        other => other.to_text().into(),
+    }
 }

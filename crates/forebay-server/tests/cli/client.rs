@@ -1,6 +1,12 @@
 //! The commands that ask a running server.
 
-use std::{fs, path::Path, process::Output};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    path::Path,
+    process::Output,
+};
 
 use serde_json::Value;
 
@@ -84,6 +90,49 @@ fn a_series_is_shown_and_drawn_and_a_buffer_flushed() {
     assert_eq!(again[0]["rows"], 0);
 }
 
+/// Needs no answer from elsewhere: sums beyond 64 bits make dead letters in the database that the server has anyhow.
+#[test]
+fn dead_letters_are_listed_and_replayed() {
+    let server = Server::start();
+    assert_eq!(stdout(&server.run(&["dead", "list", "projects"])).trim(), "projects: no dead letters");
+    let write = |hits: i64| {
+        let body = format!(r#"{{"row":{{"id":"42"}},"columns":{{"hits":{hits}}}}}"#);
+        let host = server.url.strip_prefix("http://").expect("a URL");
+        let request = format!(
+            "POST /v1/buffers/projects HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut stream = TcpStream::connect(host).expect("a connection");
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+        assert!(server.run(&["flush", "projects"]).status.success());
+    };
+    write(i64::MAX);
+    write(1);
+    let (code, page) = server.json(&["dead", "list", "projects"]);
+    assert_eq!((code, &page["letters"][0]["row"]["id"]), (Some(0), &"42".into()), "{page}");
+    let said = stdout(&server.run(&["dead", "list", "projects"]));
+    assert!(said.contains(r#"row {"id":"42"} columns {"hits":1}"#) && said.contains("64 bits"), "{said}");
+
+    let refused = server.run(&["dead", "replay", "projects", "--all"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stdout(&refused).contains("0 applied, 1 refused again: "), "{}", stdout(&refused));
+    write(-1);
+    let (code, applied) = server.json(&["dead", "replay", "projects", "--id", "1", "--id", "9"]);
+    assert_eq!(
+        (code, &applied["applied"], &applied["unknown"]),
+        (Some(0), &1.into(), &1.into()),
+        "{applied}"
+    );
+
+    for wrong in [&["dead", "replay", "projects"][..], &["dead", "replay", "projects", "--id", "1", "--all"]]
+    {
+        assert_eq!(server.run(wrong).status.code(), Some(2));
+    }
+}
+
 #[test]
 fn what_the_server_refuses_is_an_error_in_its_words() {
     let server = Server::start();
@@ -92,6 +141,8 @@ fn what_the_server_refuses_is_an_error_in_its_words() {
         (&["limit", "hits", "42", "--cost", "21"], "1 to 20"),
         (&["series", "hits", "42", "--from", "yesterday"], "yesterday"),
         (&["flush", "project"], "projects"),
+        (&["dead", "list", "project"], "projects"),
+        (&["dead", "list", "projects", "--limit", "1001"], "1 to 1000"),
     ] {
         let output = server.run(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");

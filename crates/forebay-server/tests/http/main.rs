@@ -5,6 +5,7 @@ mod buffer;
 mod cluster;
 mod dashboard;
 mod database;
+mod dead;
 mod event;
 mod limit;
 mod live;
