@@ -1,6 +1,6 @@
 //! The handle from which everything else is had.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 #[cfg(feature = "redis")]
 use crate::cluster::Hosts;
@@ -11,7 +11,7 @@ use crate::{
     engine::{Engine, embedded::Embedded},
     error::{Result, invalid},
     event::{Event, EventHandle},
-    limit::{Limit, LimitHandle},
+    limit::{Limit, LimitHandle, Limits, follow_overrides},
     lock::{Keeper, LockHandle},
     series::{Series, SeriesHandle},
 };
@@ -42,6 +42,17 @@ struct Inner {
     /// Decides for limits with `OnError::Local` while the store does not answer.
     fallback: OnceLock<Engine>,
     locks: OnceLock<Arc<Keeper>>,
+    limits: Limits,
+}
+
+/// A [`Forebay`] as its own background work has it: it does not keep it open.
+#[derive(Clone, Debug)]
+pub(crate) struct WeakForebay(Weak<Inner>);
+
+impl WeakForebay {
+    pub(crate) fn upgrade(&self) -> Option<Forebay> {
+        self.0.upgrade().map(Forebay)
+    }
 }
 
 /// How to open a store. [`Forebay::open`] is this with the defaults.
@@ -92,7 +103,7 @@ impl Options {
     pub async fn open(self, url: &str) -> Result<Forebay> {
         self.check()?;
         let engine = Engine::open(url, &self).await?;
-        Ok(self.over(engine))
+        Ok(self.over(engine).await)
     }
 
     /// Opens a store of several named hosts.
@@ -104,7 +115,7 @@ impl Options {
     pub async fn open_hosts(self, hosts: Hosts) -> Result<Forebay> {
         self.check()?;
         let engine = Engine::open_hosts(hosts, &self).await?;
-        Ok(self.over(engine))
+        Ok(self.over(engine).await)
     }
 
     fn check(&self) -> Result<()> {
@@ -118,13 +129,23 @@ impl Options {
         Ok(())
     }
 
-    fn over(self, engine: Engine) -> Forebay {
-        Forebay(Arc::new(Inner {
+    async fn over(self, engine: Engine) -> Forebay {
+        let is_shared = engine.is_shared();
+        let bay = Forebay(Arc::new(Inner {
             engine,
             clock: self.clock,
             fallback: OnceLock::new(),
             locks: OnceLock::new(),
-        }))
+            limits: Limits::default(),
+        }));
+        if let Err(error) = bay.refresh_overrides().await {
+            tracing::warn!(%error, "starting without the overrides that were set at run time");
+        }
+        if is_shared {
+            // Ends with the store.
+            tokio::spawn(follow_overrides(WeakForebay(Arc::downgrade(&bay.0))));
+        }
+        bay
     }
 }
 
@@ -152,6 +173,10 @@ impl Forebay {
     }
 
     /// A rate limit.
+    ///
+    /// Another handle of the same name may have another definition: each decides by its own, and they share what was
+    /// counted as far as their kinds and periods are the same. So a definition is changed while it is in use: whoever asks
+    /// the new handle is under the new one.
     ///
     /// # Errors
     /// When the definition is not valid: see [`Limit`].
@@ -227,7 +252,9 @@ impl Forebay {
     /// Settings of the store that break a promise, and hosts that are not up, as sentences for an operator. Empty: none
     /// known.
     pub fn warnings(&self) -> Vec<String> {
-        self.0.engine.warnings()
+        let mut warnings = self.0.engine.warnings();
+        warnings.extend(self.0.limits.warning());
+        warnings
     }
 
     /// Makes durable what was answered, and stops the background work. Later calls fail.
@@ -251,6 +278,10 @@ impl Forebay {
 
     pub(crate) fn engine(&self) -> &Engine {
         &self.0.engine
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.0.limits
     }
 
     pub(crate) fn fallback(&self) -> &Engine {

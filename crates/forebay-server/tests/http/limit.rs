@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use crate::support::Server;
+use crate::support::{Client, Server};
 
 /// The example with limits whose windows do not end while a test runs.
 fn server() -> Server {
@@ -147,6 +147,19 @@ fn leases_are_lent_extended_and_given_back() {
 }
 
 #[test]
+fn what_a_request_allows_a_key_is_there_after_a_restart() {
+    let mut server = server();
+    let put =
+        |client: &Client| client.request("PUT", "/v1/limits/small/overrides?key=k", br#"{"allow":"3/1d"}"#);
+    put(&server.client()).expect(200);
+    server.stop();
+    server.start();
+    let list = server.client().get("/v1/limits/small/overrides").expect(200);
+    assert_eq!(list, json!([{"key": "k", "allow": "3/1d", "set_by": "request"}]));
+    assert_eq!(server.client().get("/v1/limits/small?key=k").expect(200)["limit"], 3);
+}
+
+#[test]
 fn a_key_may_be_allowed_something_else() {
     let server = Server::with(|example| {
         example.replace("rate = \"20/1m\"", "rate = \"2/1d\"\noverrides = { \"vip\" = \"3/1d\" }")
@@ -168,6 +181,16 @@ fn a_key_may_be_allowed_something_else() {
     assert!(denied.contains("the key is blocked"), "{denied}");
     assert_eq!(client.delete("/v1/limits/hits/overrides?key=k").status, 204);
     assert_eq!(client.get("/v1/limits/hits?key=k").expect(200)["limit"], 2);
+    put("k", "7/1d").expect(200);
+    put("vip", "4/1d burst 5").problem(422);
+    put("vip", "4/1d").expect(200);
+    let list = |query: &str| client.get(&format!("/v1/limits/hits/overrides{query}")).expect(200);
+    let one = |key: &str, allow: &str, by: &str| json!({"key": key, "allow": allow, "set_by": by});
+    assert_eq!(list(""), json!([one("k", "7/1d", "request"), one("vip", "4/1d", "request")]));
+    assert_eq!(list("?after=k&limit=1"), json!([one("vip", "4/1d", "request")]));
+    assert_eq!(client.delete("/v1/limits/hits/overrides?key=vip").status, 204);
+    assert_eq!(list("?after=k"), json!([one("vip", "3/1d", "configuration")]));
+    client.get("/v1/limits/hits/overrides?limit=0").problem(422);
     assert!(put("k", "much").problem(422).contains("a rate such as"));
     put("k", "5").problem(422);
 }

@@ -116,6 +116,10 @@ impl Engine {
     }
 
     /// [`take`](Self::take) where the answer needs no waiting; `None`: it does.
+    #[cfg_attr(
+        not(any(feature = "redis", feature = "test-util")),
+        expect(clippy::unnecessary_wraps, reason = "other engines have to be waited for")
+    )]
     pub(crate) fn take_at_once(&self, take: &Take<'_>, when: When) -> Option<Result<Taken>> {
         match self {
             Self::Embedded(engine) => Some(engine.take_at_once(take, when)),
@@ -155,6 +159,29 @@ impl Engine {
     /// Lends, extends, takes back or looks, by the engine's clock. What has ended does not count.
     pub(crate) async fn lease(&self, step: LeaseStep<'_>) -> Result<Leases> {
         on!(self, it => it.lease(step).await)
+    }
+
+    /// Lets a key of a limit be allowed something else until that is changed, or removed (`None`), and gives the limit's
+    /// overrides a new mark, drawn afresh for each change. False: there was nothing to remove. Kept through a crash, once
+    /// answered. May be repeated.
+    pub(crate) async fn override_set(
+        &self,
+        limit: &Name,
+        key: &str,
+        instead: Option<&str>,
+        mark: Uuid,
+    ) -> Result<bool> {
+        on!(self, it => it.override_set(limit, key, instead, mark).await)
+    }
+
+    /// The marks of all limits that ever had an override.
+    pub(crate) async fn override_marks(&self) -> Result<Vec<(Name, Uuid)>> {
+        on!(self, it => it.override_marks().await)
+    }
+
+    /// All overrides of a limit, by key.
+    pub(crate) async fn overrides(&self, limit: &Name) -> Result<Vec<(Box<str>, Box<str>)>> {
+        on!(self, it => it.overrides(limit).await)
     }
 
     // Buffers
@@ -334,6 +361,17 @@ impl Engine {
     /// Whether a step costs no round trip.
     pub(crate) fn is_in_process(&self) -> bool {
         matches!(self, Self::Embedded(_))
+    }
+
+    /// Whether other processes may change what the store has.
+    pub(crate) fn is_shared(&self) -> bool {
+        match self {
+            Self::Embedded(_) => false,
+            #[cfg(feature = "redis")]
+            Self::Redis(_) | Self::Cluster(_) => true,
+            #[cfg(feature = "test-util")]
+            Self::Fault(_) => false,
+        }
     }
 
     /// Whether the store answers.

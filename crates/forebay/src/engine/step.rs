@@ -81,6 +81,17 @@ pub(crate) struct Leases {
     pub last_end: Option<Duration>,
 }
 
+/// How many overrides of one limit a store keeps: every process has all of them in memory.
+pub(crate) const MAX_OVERRIDES: usize = 10_000;
+
+/// The error when a limit has [`MAX_OVERRIDES`].
+pub(crate) fn too_many_overrides(limit: &Name) -> Error {
+    let text = format!(
+        "limit {limit}: it has {MAX_OVERRIDES} overrides, the most; remove some, or let the limit itself say it"
+    );
+    Error::new(ErrorKind::Overloaded, text)
+}
+
 /// One of the partitions over which the rows of a buffer spread. All its keys share a hash tag.
 #[derive(Clone, Debug)]
 pub(crate) struct BufferPart {

@@ -9,7 +9,11 @@ use std::{
     time::Duration,
 };
 
-use super::decision::{Decision, Source};
+use super::{
+    decision::{Decision, Source},
+    rule::Rule,
+};
+use crate::engine::step::Take;
 
 /// The store is asked again after at most this long: somebody else may have reset the key.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -31,6 +35,8 @@ pub(super) struct DenyCache {
 
 #[derive(Debug)]
 struct Denied {
+    /// A key that is allowed something else by now is not denied by what it was allowed.
+    rule: Rule,
     cost: u64,
     asked: Duration,
     until: Duration,
@@ -39,19 +45,20 @@ struct Denied {
 
 impl DenyCache {
     /// A denial that still stands at `now`, on the monotonic clock.
-    pub(super) fn look_up(&self, key: &str, cost: u64, now: Duration) -> Option<Decision> {
+    pub(super) fn look_up(&self, key: &str, rule: &Rule, cost: u64, now: Duration) -> Option<Decision> {
         if self.held.load(Ordering::Relaxed) == 0 {
             return None;
         }
         let denied = self.table();
-        let denied = denied.get(key).filter(|denied| cost >= denied.cost && now < denied.until)?;
+        let denied = denied.get(key).filter(|denied| denied.stands(rule, cost, now))?;
         Some(denied.decision.later(now.saturating_sub(denied.asked)).from(Source::DenyCache))
     }
 
     /// Remembers a denial that was asked for at `asked`.
-    pub(super) fn remember(&self, key: &str, cost: u64, asked: Duration, decision: Decision) {
+    pub(super) fn remember(&self, take: &Take<'_>, asked: Duration, decision: Decision) {
         let Some(wait) = decision.retry_after().filter(|wait| !wait.is_zero()) else { return };
-        let denied = Denied { cost, asked, until: asked + wait.min(ASK_AGAIN), decision };
+        let &Take { key, rule, cost, .. } = take;
+        let denied = Denied { rule, cost, asked, until: asked + wait.min(ASK_AGAIN), decision };
         let mut table = self.table();
         if table.len() >= MOST && !table.contains_key(key) {
             table.retain(|_, denied| denied.until > asked);
@@ -75,16 +82,33 @@ impl DenyCache {
     }
 }
 
+impl Denied {
+    fn stands(&self, rule: &Rule, cost: u64, now: Duration) -> bool {
+        self.rule == *rule && cost >= self.cost && now < self.until
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        limit::rule::{Rule, State},
-        time::secs,
-    };
+    use crate::{Name, limit::rule::State, time::secs};
+
+    fn rule(quota: u64) -> Rule {
+        Rule::fixed_window(quota, secs(60), secs(0)).expect("in range")
+    }
+
+    fn remember(cache: &DenyCache, key: &str, cost: u64, asked: Duration) {
+        let limit = Name::new("hits").expect("valid");
+        let take = Take { limit: &limit, key, rule: rule(1), cost, within: secs(1) };
+        cache.remember(&take, asked, denial(30));
+    }
+
+    fn look_up(cache: &DenyCache, key: &str, cost: u64, now: Duration) -> Option<Decision> {
+        cache.look_up(key, &rule(1), cost, now)
+    }
 
     fn denial(wait: u64) -> Decision {
-        let rule = Rule::fixed_window(1, secs(60), secs(0)).expect("in range");
+        let rule = rule(1);
         let now = 60_000_000 * 1_000;
         Decision::from_state(&rule, State(1_000, 1), now + 60_000_000 - wait * 1_000_000, Some(1))
     }
@@ -92,25 +116,27 @@ mod tests {
     #[test]
     fn stands_until_the_time_it_named_and_at_most_a_second() {
         let cache = DenyCache::default();
-        cache.remember("a", 2, secs(10), denial(30));
-        assert!(cache.look_up("a", 1, secs(10)).is_none(), "a smaller cost may fit");
-        let later = cache.look_up("a", 2, secs(10) + Duration::from_millis(400)).expect("stands");
+        remember(&cache, "a", 2, secs(10));
+        assert!(look_up(&cache, "a", 1, secs(10)).is_none(), "a smaller cost may fit");
+        let later = look_up(&cache, "a", 2, secs(10) + Duration::from_millis(400)).expect("stands");
         assert_eq!(later.retry_after(), Some(Duration::from_millis(29_600)));
         assert_eq!(later.source(), Source::DenyCache);
-        assert!(cache.look_up("a", 2, secs(11)).is_none(), "asked again after a second");
-        cache.remember("b", 1, secs(10), denial(30));
+        assert!(look_up(&cache, "a", 2, secs(11)).is_none(), "asked again after a second");
+        remember(&cache, "c", 1, secs(10));
+        assert!(cache.look_up("c", &rule(2), 1, secs(10)).is_none(), "it is allowed more by now");
+        remember(&cache, "b", 1, secs(10));
         cache.forget("b");
-        assert!(cache.look_up("b", 1, secs(10)).is_none());
+        assert!(look_up(&cache, "b", 1, secs(10)).is_none());
     }
 
     #[test]
     fn memory_is_bounded() {
         let cache = DenyCache::default();
         for key in 0..2 * MOST {
-            cache.remember(&key.to_string(), 1, secs(10), denial(30));
+            remember(&cache, &key.to_string(), 1, secs(10));
         }
         assert_eq!(cache.table().len(), MOST);
-        cache.remember("late", 1, secs(12), denial(30));
+        remember(&cache, "late", 1, secs(12));
         assert_eq!(cache.table().len(), 1, "what ran out makes room");
     }
 }

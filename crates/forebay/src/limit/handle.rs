@@ -1,7 +1,8 @@
 //! Asking a limit.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -11,9 +12,9 @@ use super::{
     decision::{Decision, Source},
     deny::DenyCache,
     lease::{Slots, wrong_kind},
-    overrides::Overrides,
     rule::Rule,
-    top::{Denied, Top},
+    shared::Shared,
+    top::Denied,
 };
 use crate::{
     bay::Forebay,
@@ -37,7 +38,8 @@ struct Inner {
     kind: Kind,
     /// What keys are allowed that have no override.
     usual: Allowance,
-    overrides: Overrides,
+    /// What single keys are allowed by the definition. What was set at run time goes before it.
+    instead: HashMap<Box<str>, (Override, Allowance)>,
     phase: Duration,
     /// The span of the quota; the ttl of leases.
     per: Duration,
@@ -45,8 +47,7 @@ struct Inner {
     shadow: bool,
     on_error: OnError,
     deadline: Duration,
-    /// Counts denials: held for one look-up, and where nobody is denied never.
-    top: Mutex<Top>,
+    shared: Arc<Shared>,
     /// Not in front of the embedded engine, which answers as fast.
     denied: Option<DenyCache>,
 }
@@ -65,6 +66,28 @@ pub struct Policy {
     pub shadow: bool,
 }
 
+/// What one key is allowed instead of what its limit says, and who said so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Overridden {
+    /// The key.
+    pub key: String,
+    /// What it is allowed.
+    pub instead: Override,
+    /// Who said so.
+    pub set_by: SetBy,
+}
+
+/// Who said what a key is allowed instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SetBy {
+    /// The limit's [definition](Limit::allow).
+    Definition,
+    /// [`LimitHandle::set_override`], in some process, which goes before the definition.
+    RunTime,
+}
+
 /// A question that is within the rules.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Asked<'a> {
@@ -78,11 +101,10 @@ impl LimitHandle {
     pub(crate) fn new(bay: Forebay, limit: &Limit) -> Result<Self> {
         let name = Name::new(&limit.name)?;
         let (usual, instead) = limit.allowances()?;
-        let overrides = Overrides::default();
-        overrides.change(|table| {
-            let instead = limit.overrides.iter().zip(instead);
-            table.extend(instead.map(|((key, what), allowance)| (key.as_str().into(), (*what, allowance))));
-        });
+        let instead = limit.overrides.iter().zip(instead);
+        let instead =
+            instead.map(|((key, what), allowance)| (key.as_str().into(), (*what, allowance))).collect();
+        let shared = bay.limits().of(&name);
         // A shadow has nothing to gain from it: it asks for every hit, to count it.
         let denied = (!bay.engine().is_in_process() && !limit.shadow).then(DenyCache::default);
         Ok(Self(Arc::new(Inner {
@@ -90,14 +112,14 @@ impl LimitHandle {
             name,
             kind: limit.shape().0,
             usual,
-            overrides,
+            instead,
             phase: limit.common_phase(),
             per: limit.rate().1,
             phased_by_key: limit.is_phased_by_key(),
             shadow: limit.shadow,
             on_error: limit.on_error,
             deadline: limit.deadline,
-            top: Mutex::default(),
+            shared,
             denied,
         })))
     }
@@ -156,7 +178,7 @@ impl LimitHandle {
         let cost = take.cost;
         let denied = self.0.denied.as_ref().filter(|_| when == When::EngineClock);
         let asked = denied.map(|_| self.0.bay.clock().monotonic()).unwrap_or_default();
-        if let Some(decision) = denied.and_then(|denied| denied.look_up(take.key, cost, asked)) {
+        if let Some(decision) = denied.and_then(|denied| denied.look_up(take.key, &take.rule, cost, asked)) {
             return Ok(decision);
         }
         let decision = match self.ask(take, when).await {
@@ -164,7 +186,7 @@ impl LimitHandle {
             Err(error) => return self.without_store(take, when, error).await,
         };
         if let Some(denied) = denied {
-            denied.remember(take.key, cost, asked, decision);
+            denied.remember(&take, asked, decision);
         }
         Ok(decision)
     }
@@ -235,40 +257,62 @@ impl LimitHandle {
         self.0.usual.quota()
     }
 
-    /// Lets one key be allowed something else from now on, in this process.
+    /// Lets one key be allowed something else until that is changed or removed, before what the definition says of it:
+    /// in all processes that share the store. Others know within a second; the embedded engine keeps it in its file.
     ///
-    /// Other processes that share the store go on with what they were told.
+    /// While the store does not answer, processes go on with what they knew, and one that starts then goes by its
+    /// definitions alone until the store answers. An override that does not fit a definition, since its kind has
+    /// changed, is not heeded.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] for a key out of range and for an override that is not of the limit's kind,
-    /// [`ErrorKind::OutOfRange`] for a number out of its range.
-    pub fn set_override(&self, key: impl AsRef<str>, instead: Override) -> Result<()> {
-        let Inner { name, kind, per, phase, .. } = &*self.0;
+    /// [`ErrorKind::OutOfRange`] for a number out of its range, [`ErrorKind::Overloaded`] while the limit has 10 000; and
+    /// whatever the store answers. Repeating is safe.
+    ///
+    /// # Cancellation
+    /// Dropping the future may leave it set; this process knows then as others do.
+    ///
+    /// # Cost
+    /// One round trip. Every process that shares the store keeps all overrides in memory.
+    pub async fn set_override(&self, key: impl AsRef<str>, instead: Override) -> Result<()> {
+        let Inner { bay, name, kind, per, phase, .. } = &*self.0;
         let key = self.checked_key(key.as_ref())?;
-        let allowance = instead.allowance(*kind, *per, *phase).map_err(|error| {
+        instead.allowance(*kind, *per, *phase).map_err(|error| {
             Error::new(error.kind(), format!("limit {name}: override of {key:?}: {error}"))
         })?;
-        self.0.overrides.change(|table| table.insert(key.into(), (instead, allowance)));
-        self.forget_denial(key);
-        Ok(())
+        bay.keep_override(name, key, Some(instead)).await.map(|_| ())
     }
 
-    /// Lets one key be allowed what all are; false: it was already.
-    pub fn remove_override(&self, key: impl AsRef<str>) -> bool {
-        let removed = self.0.overrides.change(|table| table.remove(key.as_ref())).is_some();
-        self.forget_denial(key.as_ref());
-        removed
+    /// Takes back what [`set_override`](Self::set_override) said of a key, so that it is allowed what the definition
+    /// says; false: nothing was set.
+    ///
+    /// # Errors
+    /// As [`set_override`](Self::set_override).
+    ///
+    /// # Cancellation
+    /// Dropping the future may leave it removed.
+    pub async fn remove_override(&self, key: impl AsRef<str>) -> Result<bool> {
+        let Inner { bay, name, .. } = &*self.0;
+        bay.keep_override(name, self.checked_key(key.as_ref())?, None).await
     }
 
-    /// All overrides that this process knows of, by key.
-    pub fn overrides(&self) -> Vec<(String, Override)> {
-        self.0.overrides.all()
+    /// All overrides that this process knows of and heeds, by key: for each key the one that counts.
+    pub fn overrides(&self) -> Vec<Overridden> {
+        let Inner { kind, per, phase, instead, shared, .. } = &*self.0;
+        let defined = instead.iter().map(|(key, (what, _))| (key.clone(), (*what, SetBy::Definition)));
+        let mut all: BTreeMap<Box<str>, _> = defined.collect();
+        let set = shared.overrides.all().into_iter();
+        let fits = |(_, what): &(_, Override)| what.allowance(*kind, *per, *phase).is_ok();
+        all.extend(set.filter(fits).map(|(key, what)| (key, (what, SetBy::RunTime))));
+        let overridden =
+            |(key, (instead, set_by)): (Box<str>, _)| Overridden { key: key.into(), instead, set_by };
+        all.into_iter().map(overridden).collect()
     }
 
     /// The keys that this process saw denied most, the first the most; those that a shadow would have denied, too. At
     /// most 256, counted since the start, in a memory that does not grow with the number of keys.
     pub fn top_denied(&self, most: usize) -> Vec<Denied> {
-        self.0.top.lock().unwrap_or_else(PoisonError::into_inner).most(most)
+        self.0.shared.top.lock().unwrap_or_else(PoisonError::into_inner).most(most)
     }
 
     fn noted(&self, key: &str, decision: Decision) -> Decision {
@@ -279,7 +323,7 @@ impl LimitHandle {
     /// Counts a key that was denied.
     pub(super) fn note(&self, key: &str, decision: &Decision) {
         if !decision.is_allowed() || decision.is_shadowed() {
-            self.0.top.lock().unwrap_or_else(PoisonError::into_inner).count(key);
+            self.0.shared.top.lock().unwrap_or_else(PoisonError::into_inner).count(key);
         }
     }
 
@@ -355,7 +399,9 @@ impl LimitHandle {
 
     /// What a key is allowed.
     fn allowance(&self, key: &str) -> Allowance {
-        self.0.overrides.of(key).unwrap_or(self.0.usual)
+        let Inner { usual, instead, shared, kind, per, phase, .. } = &*self.0;
+        let set = shared.overrides.of(key).and_then(|set| set.allowance(*kind, *per, *phase).ok());
+        set.or_else(|| instead.get(key).map(|(_, allowance)| *allowance)).unwrap_or(*usual)
     }
 
     /// A decision as the caller sees it.

@@ -1,13 +1,6 @@
 //! What single keys are allowed instead of what their limit says.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        PoisonError, RwLock,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
 use super::{allowance::Allowance, definition::Kind, lease::Slots, rule::Rule};
 use crate::error::{Result, invalid};
@@ -80,38 +73,94 @@ impl Override {
     }
 }
 
-/// The overrides of one limit, in this process.
-#[derive(Debug, Default)]
-pub(super) struct Overrides {
-    table: RwLock<HashMap<Box<str>, (Override, Allowance)>>,
-    /// How many the table holds, so that a limit without any takes no lock. Relaxed: an override counts from some
-    /// moment during the call that sets it.
-    held: AtomicUsize,
+/// The units of a period, in microseconds, the longest first.
+const UNITS: [(&str, u128); 6] = [
+    ("d", 86_400_000_000),
+    ("h", 3_600_000_000),
+    ("m", 60_000_000),
+    ("s", 1_000_000),
+    ("ms", 1_000),
+    ("us", 1),
+];
+
+/// As people write it: `100/1m`, `100/1m burst 500`, `20`, `unlimited`, `blocked`.
+impl fmt::Display for Override {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            What::Unlimited => f.write_str("unlimited"),
+            What::Blocked => f.write_str("blocked"),
+            What::Leases(most) => write!(f, "{most}"),
+            What::Rate { quota, per, burst } => {
+                let micros = per.as_micros();
+                let fits = |(_, length): &(&str, u128)| micros > 0 && micros.is_multiple_of(*length);
+                let (unit, length) = UNITS.into_iter().find(fits).unwrap_or(("us", 1));
+                write!(f, "{quota}/{}{unit}", micros / length)?;
+                burst.map_or(Ok(()), |burst| write!(f, " burst {burst}"))
+            }
+        }
+    }
 }
 
-impl Overrides {
-    /// What a key is allowed, if not the usual.
-    pub(super) fn of(&self, key: &str) -> Option<Allowance> {
-        if self.held.load(Ordering::Relaxed) == 0 {
-            return None;
+impl Override {
+    /// Reads what [`Display`](fmt::Display) wrote, into a store.
+    pub(super) fn from_store(text: &str) -> Option<Self> {
+        let rate = |rate: &str| {
+            let (quota, per) = rate.split_once('/')?;
+            let digits = per.bytes().take_while(u8::is_ascii_digit).count();
+            let (number, unit) = per.split_at(digits);
+            let (_, length) = UNITS.into_iter().find(|(name, _)| *name == unit)?;
+            let micros = u64::try_from(length).ok()?.checked_mul(number.parse().ok()?)?;
+            Some(Self::rate(quota.parse().ok()?, Duration::from_micros(micros)))
+        };
+        match text {
+            "unlimited" => Some(Self::unlimited()),
+            "blocked" => Some(Self::blocked()),
+            _ if !text.contains('/') => text.parse().ok().map(Self::leases),
+            _ => match text.split_once(" burst ") {
+                None => rate(text),
+                Some((text, burst)) => Some(rate(text)?.burst(burst.parse().ok()?)),
+            },
         }
-        self.table.read().unwrap_or_else(PoisonError::into_inner).get(key).map(|(_, allowance)| *allowance)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::time::{days, mins};
+
+    fn overrides() -> impl Strategy<Value = Override> {
+        let rate = (1u64..1 << 50, 1_000u64..1 << 44, prop::option::of(1u64..1 << 50));
+        prop_oneof![
+            Just(Override::unlimited()),
+            Just(Override::blocked()),
+            (1u64..1 << 20).prop_map(Override::leases),
+            rate.prop_map(|(quota, per, burst)| {
+                let rate = Override::rate(quota, Duration::from_micros(per));
+                burst.into_iter().fold(rate, Override::burst)
+            }),
+        ]
     }
 
-    pub(super) fn change<T>(
-        &self,
-        change: impl FnOnce(&mut HashMap<Box<str>, (Override, Allowance)>) -> T,
-    ) -> T {
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        let answer = change(&mut table);
-        self.held.store(table.len(), Ordering::Relaxed);
-        answer
+    proptest! {
+        #[test]
+        fn what_a_store_was_given_it_gives_back(instead in overrides()) {
+            prop_assert_eq!(Override::from_store(&instead.to_string()), Some(instead));
+        }
+
+        #[test]
+        fn what_somebody_else_wrote_there_is_no_panic(text in ".*", number in "[0-9/a-z ]{0,40}") {
+            let _ = (Override::from_store(&text), Override::from_store(&number));
+        }
     }
 
-    pub(super) fn all(&self) -> Vec<(String, Override)> {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<_> = table.iter().map(|(key, (what, _))| (key.to_string(), *what)).collect();
-        all.sort_by(|(one, _), (other, _)| one.cmp(other));
-        all
+    #[test]
+    fn it_is_written_as_people_write_it() {
+        assert_eq!(Override::rate(100, mins(1)).to_string(), "100/1m");
+        assert_eq!(Override::rate(5, mins(90)).burst(7).to_string(), "5/90m burst 7");
+        assert_eq!(Override::rate(5, days(14)).to_string(), "5/14d");
+        assert_eq!(Override::leases(3).to_string(), "3");
     }
 }

@@ -121,7 +121,7 @@ async fn a_take_of_up_to_some_gets_what_is_left() {
     assert_eq!(granted, [(4, true, 6), (6, true, 0), (0, false, 0)]);
     let (_, denied) = limit.take_up_to("42", 1).await.expect("answers");
     assert!(denied.retry_after().is_some());
-    limit.set_override("vip", Override::unlimited()).expect("valid");
+    limit.set_override("vip", Override::unlimited()).await.expect("answers");
     assert_eq!(limit.take_up_to("vip", 1_000).await.expect("answers").0, 1_000);
     store.faults.always(Some(Fault::Refused));
     let (some, decision) = limit.take_up_to("42", 1_000).await.expect("answers");

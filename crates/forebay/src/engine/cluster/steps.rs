@@ -15,7 +15,7 @@ use crate::{
         },
     },
     error::Result,
-    key::tag_text,
+    key::{Name, tag_text},
     time::{Timestamp, When},
 };
 
@@ -60,6 +60,24 @@ impl Cluster {
 
     pub(crate) async fn lease(&self, step: LeaseStep<'_>) -> Result<Leases> {
         at!(self, tag_text(step.key), host => host.lease(step))
+    }
+
+    pub(crate) async fn override_set(
+        &self,
+        limit: &Name,
+        key: &str,
+        instead: Option<&str>,
+        mark: Uuid,
+    ) -> Result<bool> {
+        at!(self, OVERRIDES, host => host.override_set(limit, key, instead, mark))
+    }
+
+    pub(crate) async fn override_marks(&self) -> Result<Vec<(Name, Uuid)>> {
+        at!(self, OVERRIDES, host => host.override_marks())
+    }
+
+    pub(crate) async fn overrides(&self, limit: &Name) -> Result<Vec<(Box<str>, Box<str>)>> {
+        at!(self, OVERRIDES, host => host.overrides(limit))
     }
 
     pub(crate) async fn buffer_add(&self, part: &BufferPart, rows: Vec<Row>) -> Result<Vec<Result<()>>> {
@@ -148,6 +166,9 @@ impl Cluster {
         at!(self, tag_text(name), host => host.lock_force_release(name))
     }
 }
+
+/// The tag of all overrides: one host has them, so that one question tells whether any have changed.
+const OVERRIDES: &str = "overrides";
 
 fn limit_tag<'a>(take: &Take<'a>) -> Cow<'a, str> {
     tag_text(take.key)

@@ -18,6 +18,7 @@ mod lock;
 mod lock_model;
 mod map;
 mod once;
+mod overrides;
 mod random;
 mod series;
 
@@ -80,6 +81,9 @@ cases! {
         pending_tells_what_is_not_acknowledged,
         hostile_texts_come_back_as_they_went,
         the_version_decides_in_whatever_order_writes_come,
+    }
+    overrides {
+        an_override_stays_until_it_is_removed_and_each_change_has_a_mark,
     }
     once {
         a_request_is_the_first_once_and_then_known_by_its_answer,

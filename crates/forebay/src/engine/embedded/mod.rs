@@ -13,6 +13,7 @@ mod lease;
 mod limit;
 mod lock;
 mod once;
+mod overrides;
 mod restore;
 mod series;
 mod shards;
@@ -54,6 +55,7 @@ pub(crate) struct Embedded {
     locks: lock::Locks,
     kv: Shards<kv::Entry>,
     requests: once::Requests,
+    overrides: overrides::Overrides,
     journal: Journal,
     /// How many keys the file's log of each shard of the limits has. Locked while they are collected, so that only
     /// one does.
@@ -78,6 +80,7 @@ impl Embedded {
             locks: lock::Locks::default(),
             kv: Shards::new(),
             requests: once::Requests::default(),
+            overrides: overrides::Overrides::default(),
             journal: Journal::default(),
             logged: Mutex::new([0; SHARDS]),
         }

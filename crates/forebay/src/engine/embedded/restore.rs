@@ -132,6 +132,7 @@ impl Embedded {
             let (name, fact) = item?;
             self.buffers.restore_fact(name.value());
             self.requests.restore_fact(name.value(), fact.value());
+            self.overrides.restore_fact(name.value(), fact.value());
         }
         self.requests.restored();
         self.restore_locks(transaction, &mut restored)?;

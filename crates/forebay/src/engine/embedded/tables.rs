@@ -11,7 +11,8 @@ use super::{
     codec::Pack,
 };
 
-/// By name, as text: `format`, `forebay`, `session`, `fence`, `paused:<buffer>`, `once:<request>`.
+/// By name, as text: `format`, `forebay`, `session`, `fence`, `paused:<buffer>`, `once:<request>`,
+/// `override:<limit>:<key>`.
 pub(super) const META: TableDefinition<&str, &str> = TableDefinition::new("meta");
 
 /// By number: buffer, partition, fingerprint, id, born, frozen.

@@ -69,6 +69,16 @@ impl Keys {
         format!("{}:leases:{limit}:{{{}}}", self.prefix, tag_text(key))
     }
 
+    /// The key under which each limit has the mark of its overrides.
+    pub(super) fn override_marks(&self) -> String {
+        format!("{}:{{overrides}}:marks", self.prefix)
+    }
+
+    /// The key of the overrides of a limit.
+    pub(super) fn overrides(&self, limit: &Name) -> String {
+        format!("{}:{{overrides}}:limit:{limit}", self.prefix)
+    }
+
     /// A key of a partition of a buffer: `live`, `frozen` or `guard`. Names need no escaping in a tag.
     pub(super) fn buffer(&self, part: &BufferPart, what: &str) -> String {
         format!("{}:buffer:{{{}.{}}}:{what}", self.prefix, part.schema.name, part.index)
@@ -130,6 +140,8 @@ pub(super) const KEYSPACE: &[[&str; 3]] = &[
     ["<prefix>:sliding:<limit>:<period>:{<key>}", "string", "until it counts nothing, and one window"],
     ["<prefix>:tokens:<limit>:<period>:{<key>}", "string", "until the bucket is full, and one period"],
     ["<prefix>:leases:<limit>:{<key>}", "sorted set", "until the last lease ends"],
+    ["<prefix>:{overrides}:limit:<limit>", "hash", "an entry until it is removed"],
+    ["<prefix>:{overrides}:marks", "hash", "as long as the store"],
     ["<prefix>:buffer:{<buffer>.<partition>}:live", "hash", "until it is rotated"],
     ["<prefix>:buffer:{<buffer>.<partition>}:frozen:<generation>", "hash", "until it is in SQL"],
     ["<prefix>:buffer:{<buffer>.<partition>}:frozen", "list", "an entry until it is in SQL"],

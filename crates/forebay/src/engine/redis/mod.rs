@@ -17,6 +17,7 @@ mod lease;
 mod limit;
 mod lock;
 mod once;
+mod overrides;
 mod plan;
 mod record;
 mod reply;

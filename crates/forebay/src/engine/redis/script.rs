@@ -11,6 +11,7 @@ pub(super) enum Script {
     TakeAll,
     Refund,
     Lease,
+    OverrideSet,
     BufferAdd,
     BufferRotate,
     BufferAck,
@@ -22,13 +23,14 @@ pub(super) enum Script {
 }
 
 impl Script {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::TakeWindow,
         Self::TakeSliding,
         Self::TakeTokens,
         Self::TakeAll,
         Self::Refund,
         Self::Lease,
+        Self::OverrideSet,
         Self::BufferAdd,
         Self::BufferRotate,
         Self::BufferAck,
@@ -61,6 +63,7 @@ impl Script {
             Self::TakeAll => include_str!("lua/take_all.lua"),
             Self::Refund => include_str!("lua/refund.lua"),
             Self::Lease => include_str!("lua/lease.lua"),
+            Self::OverrideSet => include_str!("lua/override_set.lua"),
             Self::BufferAdd => concat!(include_str!("lua/guard.lua"), include_str!("lua/buffer_add.lua")),
             Self::BufferRotate => include_str!("lua/buffer_rotate.lua"),
             Self::BufferAck => include_str!("lua/buffer_ack.lua"),

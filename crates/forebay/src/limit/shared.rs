@@ -1,0 +1,204 @@
+//! What all handles of a limit in one process share, and how a process learns what others allow single keys.
+//!
+//! Overrides that are set at run time live in the store: one table for each limit, all of them on one host, and beside
+//! them a mark for each table, drawn afresh with every change. A process reads the marks every second, and the
+//! tables whose mark it does not know. Marks are compared for being the same and for nothing else, so that a store
+//! which went back in time is noticed, too.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync;
+use uuid::Uuid;
+
+use super::{Override, handle::in_time, top::Top};
+use crate::{
+    bay::{Forebay, WeakForebay},
+    error::{Error, ErrorKind, Result},
+    key::Name,
+    time::secs,
+};
+
+/// How often a process looks for overrides that others have set.
+pub(crate) const LOOK: Duration = secs(1);
+
+/// How long a look, or a change, may take.
+const ANSWER: Duration = secs(1);
+
+/// The limits of an open store that anybody asked about.
+#[derive(Debug, Default)]
+pub(crate) struct Limits {
+    by_name: Mutex<HashMap<Name, Arc<Shared>>>,
+    /// One look or change at a time, so that a look which began before a change does not undo it here.
+    turn: sync::Mutex<()>,
+    /// Why the last look came to nothing.
+    trouble: Mutex<Option<Error>>,
+}
+
+/// What all handles of one limit share.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    pub overrides: Overrides,
+    /// Counts denials: held for one look-up, and where nobody is denied never.
+    pub top: Mutex<Top>,
+}
+
+/// The overrides of one limit that were set at run time, as far as this process knows.
+#[derive(Debug, Default)]
+pub(super) struct Overrides {
+    table: RwLock<HashMap<Box<str>, Override>>,
+    /// How many the table holds, so that a limit without any takes no lock. Relaxed: an override counts from some
+    /// moment during the call that sets it.
+    held: AtomicUsize,
+    /// Which state of the store's table this is; `None`: of none.
+    mark: Mutex<Option<Uuid>>,
+}
+
+impl Overrides {
+    /// What a key is allowed, if not the usual.
+    pub(super) fn of(&self, key: &str) -> Option<Override> {
+        if self.held.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        self.table.read().unwrap_or_else(PoisonError::into_inner).get(key).copied()
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> HashMap<Box<str>, Override> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes over a change that was made in the store.
+    fn change(&self, key: &str, instead: Option<Override>) {
+        // Whatever else has changed there is learnt by the next look.
+        *self.mark() = None;
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        match instead {
+            Some(instead) => drop(table.insert(key.into(), instead)),
+            None => drop(table.remove(key)),
+        }
+        self.held.store(table.len(), Ordering::Relaxed);
+    }
+
+    fn replace(&self, table: HashMap<Box<str>, Override>, mark: Option<Uuid>) {
+        let held = table.len();
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
+        self.held.store(held, Ordering::Relaxed);
+        *self.mark() = mark;
+    }
+
+    fn mark(&self) -> MutexGuard<'_, Option<Uuid>> {
+        self.mark.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Limits {
+    /// What the handles of `name` share.
+    pub(super) fn of(&self, name: &Name) -> Arc<Shared> {
+        self.by_name().entry(name.clone()).or_default().clone()
+    }
+
+    /// What an operator should know.
+    pub(crate) fn warning(&self) -> Option<String> {
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.as_ref().map(|error| {
+            format!("overrides that were set at run time are those of the last look, the store does not tell them: {error}")
+        })
+    }
+
+    fn by_name(&self) -> MutexGuard<'_, HashMap<Name, Arc<Shared>>> {
+        self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Forebay {
+    /// Learns now what other processes have let single keys be allowed, rather than within a second.
+    ///
+    /// An open store does so by itself, once a second; it goes on with what it knows while the store does not answer, and
+    /// [`warnings`](Self::warnings) says so.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    ///
+    /// # Cost
+    /// One round trip, and one more for each limit of which overrides have changed; none on the embedded engine.
+    pub async fn refresh_overrides(&self) -> Result<()> {
+        let looked = self.look_for_overrides().await;
+        let trouble = looked.as_ref().err().cloned();
+        *self.limits().trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+        looked
+    }
+
+    async fn look_for_overrides(&self) -> Result<()> {
+        let limits = self.limits();
+        let _turn = limits.turn.lock().await;
+        let marks: HashMap<Name, Uuid> =
+            self.waiting(self.engine().override_marks()).await?.into_iter().collect();
+        let known: Vec<_> = limits.by_name().iter().map(|(name, one)| (name.clone(), one.clone())).collect();
+        for (name, shared) in known {
+            if !marks.contains_key(&name) && shared.overrides.mark().is_some() {
+                // The store has lost them all.
+                shared.overrides.replace(HashMap::new(), None);
+            }
+        }
+        for (name, mark) in marks {
+            let shared = limits.of(&name);
+            if *shared.overrides.mark() == Some(mark) {
+                continue;
+            }
+            // A table may be newer than its mark here, which then is not the one that the next look finds.
+            let table = self.waiting(self.engine().overrides(&name)).await?;
+            let read = |(key, text): (Box<str>, Box<str>)| {
+                let instead = Override::from_store(&text);
+                if instead.is_none() {
+                    tracing::warn!(limit = %name, %key, "an override in the store is of no known form, and ignored");
+                }
+                Some((key, instead?))
+            };
+            shared.overrides.replace(table.into_iter().filter_map(read).collect(), Some(mark));
+        }
+        Ok(())
+    }
+
+    /// Lets a key be allowed something else in the store, and then here. Whether that changed anything.
+    pub(super) async fn keep_override(
+        &self,
+        limit: &Name,
+        key: &str,
+        instead: Option<Override>,
+    ) -> Result<bool> {
+        let limits = self.limits();
+        let _turn = limits.turn.lock().await;
+        let (text, mark) = (instead.map(|instead| instead.to_string()), Uuid::new_v4());
+        let step = self.engine().override_set(limit, key, text.as_deref(), mark);
+        let changed = in_time(self, ANSWER, limit, step).await?;
+        limits.of(limit).overrides.change(key, instead);
+        Ok(changed)
+    }
+
+    async fn waiting<T>(&self, step: impl Future<Output = Result<T>>) -> Result<T> {
+        self.clock().timeout(ANSWER, step).await.unwrap_or_else(|| {
+            Err(Error::new(ErrorKind::Timeout, format!("reading overrides: no answer within {ANSWER:?}")))
+        })
+    }
+}
+
+/// Looks for overrides for as long as the store is open.
+pub(crate) async fn follow_overrides(bay: WeakForebay) {
+    while let Some(bay) = bay.upgrade() {
+        match bay.refresh_overrides().await {
+            Err(error) if error.kind() == ErrorKind::Closed => return,
+            Err(error) => tracing::debug!(%error, "looking for overrides failed"),
+            Ok(()) => {}
+        }
+        let clock = bay.clock().clone();
+        drop(bay);
+        clock.sleep(LOOK).await;
+    }
+}
