@@ -145,7 +145,8 @@ impl BufferHandle {
         let Inner { bay, schema, gate, .. } = &*self.0;
         if gate.is_due(bay.clock().monotonic()) {
             if bay.engine().is_in_process() {
-                self.look().await;
+                // Boxed: its kilobytes would otherwise be moved with every write.
+                Box::pin(self.look()).await;
             } else {
                 // Nobody waits for it: a store that does not answer says so to the write itself.
                 let buffer = self.clone();

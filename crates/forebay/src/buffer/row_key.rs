@@ -1,6 +1,6 @@
 //! What tells rows apart.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use super::{schema::Schema, value::Value};
 use crate::{
@@ -26,7 +26,7 @@ impl RowKey {
                 schema.name
             )));
         }
-        let mut text = String::new();
+        let mut text = Cow::Borrowed("");
         for (column, value) in schema.keys.iter().zip(values) {
             if value.column_type() != column.column_type {
                 let (want, got) = (column.column_type, value.column_type());
@@ -35,22 +35,19 @@ impl RowKey {
                     schema.name, column.name
                 )));
             }
-            if !text.is_empty() {
-                text.push('|');
-            }
-            let part = value.to_text();
+            let part = escaped(value);
             if part.is_empty() {
                 return Err(invalid(format!(
                     "row of buffer {}: key column {} is empty",
                     schema.name, column.name
                 )));
             }
-            for c in part.chars() {
-                match c {
-                    '%' => text.push_str("%25"),
-                    '|' => text.push_str("%7C"),
-                    other => text.push(other),
-                }
+            if text.is_empty() {
+                text = part;
+            } else {
+                let text = text.to_mut();
+                text.push('|');
+                text.push_str(&part);
             }
         }
         if text.len() > MAX_KEY {
@@ -105,6 +102,15 @@ impl RowKey {
             .map(|(column, part)| Value::from_text(column.column_type, &plain(part)))
             .collect()
     }
+}
+
+/// A value's text as a part of a key.
+fn escaped(value: &Value) -> Cow<'_, str> {
+    let Value::Text(text) = value else { return Cow::Owned(value.to_text()) };
+    if !text.bytes().any(|byte| matches!(byte, b'%' | b'|')) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.replace('%', "%25").replace('|', "%7C"))
 }
 
 #[cfg(test)]

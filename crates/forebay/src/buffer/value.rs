@@ -1,5 +1,7 @@
 //! The values of a row, and their types.
 
+use std::fmt::Write as _;
+
 use uuid::Uuid;
 
 use crate::{
@@ -51,12 +53,20 @@ impl Value {
     /// Timestamps are microseconds since 1970, UUIDs lower case with hyphens, so that equal values have
     /// equal texts, and texts and UUIDs order as their bytes do.
     pub fn to_text(&self) -> String {
-        match self {
-            Self::Integer(n) => n.to_string(),
-            Self::Text(text) => text.to_string(),
-            Self::Timestamp(at) => at.as_micros().to_string(),
-            Self::Uuid(id) => id.hyphenated().to_string(),
-        }
+        let mut text = String::new();
+        self.write_text(&mut text);
+        text
+    }
+
+    /// Appends the value's text.
+    pub(crate) fn write_text(&self, to: &mut String) {
+        let written = match self {
+            Self::Integer(n) => write!(to, "{n}"),
+            Self::Text(text) => to.write_str(text),
+            Self::Timestamp(at) => write!(to, "{}", at.as_micros()),
+            Self::Uuid(id) => write!(to, "{}", id.hyphenated()),
+        };
+        written.expect("a string takes what is written");
     }
 
     /// Reads what [`to_text`](Self::to_text) wrote.

@@ -29,6 +29,8 @@ pub mod conformance;
 pub(crate) mod embedded;
 #[cfg(feature = "test-util")]
 pub mod fault;
+#[cfg(feature = "redis")]
+mod meeting;
 mod open;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;

@@ -1,78 +1,25 @@
 //! Buffers on a Redis host.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
-
-use futures::future::join_all;
 use redis::{Cmd, Value};
 use uuid::Uuid;
 
 use super::{
     Redis,
-    connection::{Call, Host, Session},
-    guard,
+    connection::Host,
     keys::Keys,
     reply::{pairs, strings, unexpected},
-    rows::{self, Merged, Pending},
+    rows,
     script::Script,
 };
 use crate::{
-    buffer::{Row, RowKey},
-    engine::{
-        sequence::{Channel, Doubt, Sent, Sequencer, Stamp},
-        step::{BufferPart, BufferParts, BufferStats, Frozen, Generation, PendingRow, Rotate},
-    },
+    buffer::RowKey,
+    engine::step::{BufferPart, BufferParts, BufferStats, Frozen, Generation, PendingRow, Rotate},
     error::Result,
     key::Name,
     time::micros,
 };
 
-/// Rows in one script call: some milliseconds, in which the server does nothing else.
-const FULL: usize = 1_000;
-
-/// How often a write makes way for itself by rotating a stale generation, before it says that it could not.
-const STALE: usize = 5;
-
-/// The writers of this process. The lock protects the map, for one look-up at a time.
-#[derive(Debug, Default)]
-pub(super) struct Writers(Mutex<HashMap<Place, Arc<Sequencer<Partition>>>>);
-
-/// Where a writer writes: buffer, partition, shape.
-type Place = (Box<str>, u16, Box<str>);
-
-/// One partition of a buffer, and where it is kept.
-#[derive(Debug)]
-pub(super) struct Partition {
-    host: Arc<Host>,
-    keys: Keys,
-    part: BufferPart,
-    /// The replication id of the store that has been told of this partition. One that went back in time has
-    /// forgotten it, and another id.
-    told: Mutex<Option<Box<str>>>,
-}
-
 impl Redis {
-    pub(crate) async fn buffer_add(&self, part: &BufferPart, rows: Vec<Row>) -> Result<Vec<Result<()>>> {
-        let writer = self.writer(part);
-        if rows.len() <= FULL {
-            return writer.write(Pending::new(rows)).await;
-        }
-        let mut rows = rows.into_iter().peekable();
-        let mut writes = vec![];
-        while rows.peek().is_some() {
-            let some: Vec<Row> = rows.by_ref().take(FULL).collect();
-            let count = some.len();
-            let writer = writer.clone();
-            writes.push(async move {
-                let each = |error: crate::Error| vec![Err(error); count];
-                writer.write(Pending::new(some)).await.unwrap_or_else(each)
-            });
-        }
-        Ok(join_all(writes).await.concat())
-    }
-
     pub(crate) async fn buffer_rotate(
         &self,
         part: &BufferPart,
@@ -186,17 +133,16 @@ impl Redis {
         Ok(pause)
     }
 
-    fn partition(&self, part: &BufferPart) -> Partition {
-        let told = Mutex::default();
-        Partition { host: self.host.clone(), keys: self.keys.clone(), part: part.clone(), told }
+    fn partition<'a>(&'a self, part: &'a BufferPart) -> Partition<'a> {
+        Partition { host: &self.host, keys: &self.keys, part }
     }
+}
 
-    fn writer(&self, part: &BufferPart) -> Arc<Sequencer<Partition>> {
-        let mut writers = self.writers.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (part.schema.name.as_str().into(), part.index, part.schema.fingerprint.clone());
-        let new = || Sequencer::new(self.partition(part), self.host.clock().clone());
-        writers.entry(key).or_insert_with(new).clone()
-    }
+/// One partition of a buffer, and where it is kept.
+pub(super) struct Partition<'a> {
+    pub host: &'a Host,
+    pub keys: &'a Keys,
+    pub part: &'a BufferPart,
 }
 
 /// What a rotation came to.
@@ -206,11 +152,11 @@ enum Rotated {
     Other(Uuid),
 }
 
-impl Partition {
+impl Partition<'_> {
     /// The id of the live generation.
     async fn live(&self) -> Result<Option<Uuid>> {
         let mut command = redis::cmd("HGET");
-        command.arg(self.keys.buffer(&self.part, "live")).arg("#gen");
+        command.arg(self.keys.buffer(self.part, "live")).arg("#gen");
         match self.host.query(&command).await? {
             Value::Nil => Ok(None),
             reply => self.id(super::reply::text(reply)).map(Some),
@@ -219,7 +165,7 @@ impl Partition {
 
     fn list(&self) -> Cmd {
         let mut command = redis::cmd("LRANGE");
-        command.arg(self.keys.buffer(&self.part, "frozen")).arg(0).arg(-1);
+        command.arg(self.keys.buffer(self.part, "frozen")).arg(0).arg(-1);
         command
     }
 
@@ -242,91 +188,15 @@ impl Partition {
         }
     }
 
-    /// Tells the store of `session` that this partition is written to, before it is: a flusher that knows another
-    /// number of partitions finds it by that.
-    async fn tell(&self, session: &Session) -> Result<()> {
-        let told = || self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told().as_deref() == Some(session.replid()) {
-            return Ok(());
+    /// Freezes what is live and stale, whatever the number of frozen ones. Whoever else did so first is as good.
+    pub(super) async fn make_way(&self, id: &str) {
+        if let Ok(id) = Uuid::parse_str(id) {
+            let _ = self.rotate(id, -1, -1, -1).await;
         }
-        let mut command = redis::cmd("SADD");
-        command.arg(self.keys.buffers()).arg(format!("{}.{}", self.part.schema.name, self.part.index));
-        // If it takes a younger connection than `session`, that one is dead, and the write that follows fails.
-        self.host.query(&command).await?;
-        *told() = Some(session.replid().into());
-        Ok(())
     }
 
     fn id(&self, text: Option<String>) -> Result<Uuid> {
         let id = text.and_then(|text| Uuid::parse_str(&text).ok());
         id.ok_or_else(|| unexpected(self.host.name(), "a question for a generation's id"))
-    }
-
-    fn add(&self, batch: &Merged, replid: &str, stamp: Stamp, doubt: Option<&Doubt>) -> Call {
-        let schema = &self.part.schema;
-        let mut call = self.host.call(Script::BufferAdd, 2, 64 * batch.rows());
-        call.command.arg(self.keys.buffer(&self.part, "guard")).arg(self.keys.buffer(&self.part, "live"));
-        guard::stamp(&mut call, stamp, doubt);
-        // An id of its own for each transmission: the id of a generation that a store has forgotten, and SQL has
-        // not, must never name another one.
-        let id = rows::id_text(Uuid::now_v7());
-        call.command.arg(replid).arg(id).arg(&*schema.fingerprint).arg(rows::kinds(schema));
-        batch.write(schema, &mut call.command);
-        call
-    }
-}
-
-impl Channel for Partition {
-    type Write = Pending;
-    type Answer = Vec<Result<()>>;
-    type Batch = Merged;
-    /// What was refused, as the script says it.
-    type Outcome = String;
-
-    const FULL: usize = FULL;
-
-    fn weight(write: &Pending) -> usize {
-        write.weight()
-    }
-
-    fn merge<'a>(&self, writes: impl Iterator<Item = &'a Pending>) -> Merged {
-        Merged::new(&self.part.schema, writes)
-    }
-
-    async fn transmit(&self, batch: &Merged, stamp: Stamp, doubt: Option<&Doubt>) -> Sent<String> {
-        let mut said = String::new();
-        for _ in 0..STALE {
-            let session = match guard::session(&self.host, doubt).await {
-                Ok(session) => session,
-                Err(sent) => return sent,
-            };
-            if let Err(error) = self.tell(&session).await {
-                return Sent::Unsent(error);
-            }
-            let call = self.add(batch, session.replid(), stamp, doubt);
-            match guard::send(&self.host, &session, call).await {
-                guard::Answer::Sent(sent) => return sent,
-                guard::Answer::Other(word, id) => {
-                    // Stale: freeze it, whatever the number of frozen ones, and write to a new one. Whoever
-                    // else did so first is as good.
-                    if let Ok(id) = Uuid::parse_str(&id) {
-                        let _ = self.rotate(id, -1, -1, -1).await;
-                    }
-                    said = word;
-                }
-            }
-        }
-        let error =
-            super::reply::unavailable(self.host.name(), format_args!("the live generation stays {said}"));
-        Sent::Unsent(error)
-    }
-
-    fn answers(
-        &self,
-        batch: &Merged,
-        writes: Vec<Pending>,
-        refused: String,
-    ) -> Vec<Result<Vec<Result<()>>, Pending>> {
-        batch.answers(&self.part.schema, writes, &refused)
     }
 }

@@ -7,29 +7,18 @@ use super::{
     reply::{strings, unexpected},
 };
 use crate::{
-    engine::sequence::{Doubt, Sent, Stamp},
-    error::{Error, Retry},
+    engine::sequence::{Doubt, Flying, Sent},
+    error::{Error, Result, Retry},
 };
 
-/// A connection on which a batch may be sent.
-///
-/// # Errors
-/// What became of the transmission without one: [`Sent::Unsent`], or [`Sent::TooLate`] in another epoch.
-pub(super) async fn session<O>(host: &Host, doubt: Option<&Doubt>) -> Result<Session, Sent<O>> {
-    let session = host.session().await.map_err(Sent::Unsent)?;
-    if doubt.is_some_and(|doubt| *doubt.epoch != *session.replid()) {
-        return Err(Sent::TooLate);
-    }
-    Ok(session)
-}
-
 /// Adds `ARGV[1]` to `ARGV[3]` as in `lua/guard.lua`.
-pub(super) fn stamp(call: &mut Call, stamp: Stamp, doubt: Option<&Doubt>) {
+pub(super) fn stamp<B>(call: &mut Call, flying: &Flying<B>) {
+    let Flying { stamp, doubt, .. } = flying;
     let mut client = uuid::Uuid::encode_buffer();
     call.command
         .arg(&*stamp.client.simple().encode_lower(&mut client))
         .arg(stamp.sequence)
-        .arg(doubt.map_or(0, |doubt| doubt.time));
+        .arg(doubt.as_ref().map_or(0, |doubt| doubt.time));
 }
 
 /// What a script that begins with `lua/guard.lua` answered.
@@ -41,15 +30,34 @@ pub(super) enum Answer {
     Other(String, String),
 }
 
-/// Sends one sequenced call on `session`, once.
-pub(super) async fn send(host: &Host, session: &Session, call: Call) -> Answer {
+/// Sends batches in one pipeline on `session`, each once; none whose doubt is of another epoch.
+pub(super) async fn send<B>(
+    host: &Host,
+    session: &Session,
+    flying: &[&Flying<B>],
+    call: impl Fn(&Flying<B>) -> Call,
+) -> Vec<Answer> {
     let time = session.server_time(host.clock());
-    let reply = match host.run_on(session, vec![call]).await {
-        Ok(mut replies) => replies.swap_remove(0),
-        Err(error) => {
-            return Answer::Sent(Sent::InDoubt(Doubt { epoch: session.replid().into(), time, error }));
+    let in_time =
+        |flying: &Flying<B>| flying.doubt.as_ref().is_none_or(|doubt| *doubt.epoch == *session.replid());
+    let calls = flying.iter().filter(|flying| in_time(flying)).map(|flying| call(flying)).collect();
+    let mut replies = host.run_on(session, calls).await.map(Vec::into_iter);
+    let mut answer = |flying: &Flying<B>| {
+        if !in_time(flying) {
+            return Answer::Sent(Sent::TooLate);
+        }
+        match &mut replies {
+            Ok(replies) => read(host, replies.next().unwrap_or_else(|| Err(strange(host)))),
+            Err(error) => {
+                let (epoch, error) = (session.replid().into(), error.clone());
+                Answer::Sent(Sent::InDoubt(Doubt { epoch, time, error }))
+            }
         }
     };
+    flying.iter().map(|flying| answer(flying)).collect()
+}
+
+fn read(host: &Host, reply: Result<Value>) -> Answer {
     let words = reply.and_then(|reply| words(host, reply));
     let (first, second) = match words {
         Ok(words) => words,
@@ -64,10 +72,12 @@ pub(super) async fn send(host: &Host, session: &Session, call: Call) -> Answer {
     }
 }
 
-fn words(host: &Host, reply: Value) -> Result<(String, String), Error> {
+fn words(host: &Host, reply: Value) -> Result<(String, String)> {
     let mut words = strings(reply).unwrap_or_default().into_iter();
-    let first = words.next();
-    first
-        .map(|first| (first, words.next().unwrap_or_default()))
-        .ok_or_else(|| unexpected(host.name(), "a sequenced write").with_retry(Retry::Unknown))
+    let first = words.next().ok_or_else(|| strange(host))?;
+    Ok((first, words.next().unwrap_or_default()))
+}
+
+fn strange(host: &Host) -> Error {
+    unexpected(host.name(), "a sequenced write").with_retry(Retry::Unknown)
 }

@@ -145,7 +145,7 @@ pub(super) const KEYSPACE: &[[&str; 3]] = &[
     ["<prefix>:buffer:{<buffer>.<partition>}:live", "hash", "until it is rotated"],
     ["<prefix>:buffer:{<buffer>.<partition>}:frozen:<generation>", "hash", "until it is in SQL"],
     ["<prefix>:buffer:{<buffer>.<partition>}:frozen", "list", "an entry until it is in SQL"],
-    ["<prefix>:buffer:{<buffer>.<partition>}:guard", "hash", "24 h after the last write"],
+    ["<prefix>:buffer:{<buffer>.<partition>}:guard", "hash", "24 to 25 h after the last write"],
     ["<prefix>:buffers", "set", "as long as the store"],
     ["<prefix>:buffer:{<buffer>}:paused", "string", "until it is resumed"],
     [
@@ -153,7 +153,7 @@ pub(super) const KEYSPACE: &[[&str; 3]] = &[
         "string",
         "until its last bucket is not kept",
     ],
-    ["<prefix>:series:{<series>.<partition>}:guard", "hash", "24 h after the last write"],
+    ["<prefix>:series:{<series>.<partition>}:guard", "hash", "24 to 25 h after the last write"],
     ["<prefix>:lock:{<name>}", "string", "a day after its release, or after its lease"],
     ["<prefix>:lock:{<name>}:queue", "sorted set", "until nobody waits, and a second"],
     ["<prefix>:lock:{<name>}:heard", "sorted set", "until nobody waits, and a second"],

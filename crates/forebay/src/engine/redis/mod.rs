@@ -13,6 +13,7 @@ mod handshake;
 mod inbox;
 mod keys;
 mod kv;
+mod lanes;
 mod lease;
 mod limit;
 mod lock;
@@ -31,9 +32,7 @@ mod tests;
 
 use std::sync::{Arc, OnceLock};
 
-use self::{
-    breaker::Breaker, buffer::Writers, combine::Combiner, connection::Host, inbox::Inbox, keys::Keys,
-};
+use self::{breaker::Breaker, combine::Combiner, connection::Host, inbox::Inbox, keys::Keys, lanes::Writers};
 use crate::{
     clock::Clock,
     cluster::{Health, HostStatus},

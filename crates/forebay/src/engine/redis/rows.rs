@@ -2,134 +2,191 @@
 //!
 //! Values in, values out: no connection, no clock.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, VecDeque};
 
+use hashbrown::hash_table::{Entry, HashTable};
 use redis::{Cmd, Value as Reply};
 use uuid::Uuid;
 
 use super::reply::{server_time, strings, text};
 use crate::{
     buffer::{Column, ColumnType, Merge, Row, RowKey, Schema, Value, row::overflow},
-    engine::step::{BufferPart, BufferStats, Frozen, Generation, PendingRow},
+    engine::{
+        sequence::{Refusals, Waiting},
+        step::{BufferPart, BufferStats, Frozen, Generation, PendingRow},
+    },
     error::{Error, ErrorKind, Result},
+    key,
     time::Timestamp,
 };
 
 /// The letter of the first column. With at most 32 of them none reaches `a`, and none is `#`.
 const FIRST: u8 = b'A';
 
-/// The rows of one caller, on their way.
-#[derive(Debug)]
-pub(super) struct Pending {
-    rows: Vec<Row>,
-    /// For each row its answer, once there is one.
-    answers: Vec<Option<Result<()>>>,
-    /// Merged with another's rows, one of these was refused: they go on their own now.
-    apart: bool,
-}
+/// Cells in one script call: some milliseconds, in which the server does nothing else, and few enough to be unpacked
+/// onto Lua's stack.
+const FULL: usize = 2_000;
 
-/// Rows of several callers, equal keys merged.
-#[derive(Debug)]
+/// Rows of one partition, equal keys merged, as arguments of `lua/buffer_add.lua`.
+#[derive(Debug, Default)]
 pub(super) struct Merged {
-    rows: Vec<Row>,
-    /// For each unanswered row of the callers, in order, its place in `rows`.
-    places: Vec<usize>,
-    /// How many went into each.
-    parts: Vec<usize>,
+    /// For each item its place in the flight, and its row.
+    members: Vec<(usize, usize)>,
+    rows: Vec<Shared>,
+    /// The fields and values, one after the other, and where each ends.
+    text: String,
+    ends: Vec<usize>,
+    /// How many cells each row has.
+    cells: Vec<u8>,
 }
 
-impl Pending {
-    pub(super) fn new(rows: Vec<Row>) -> Self {
-        // A row with nothing to merge is merged.
-        let nothing = |row: &Row| row.cells.iter().all(Option::is_none).then_some(Ok(()));
-        let answers = rows.iter().map(nothing).collect();
-        Self { rows, answers, apart: false }
-    }
-
-    pub(super) fn weight(&self) -> usize {
-        self.rows.len().max(1)
-    }
-
-    fn unanswered(&self) -> impl Iterator<Item = &Row> {
-        self.rows.iter().zip(&self.answers).filter(|(_, answer)| answer.is_none()).map(|(row, _)| row)
-    }
+/// A row that several items may have become.
+#[derive(Debug)]
+struct Shared {
+    /// The place of its first item.
+    first: usize,
+    /// Once there is a second.
+    merged: Option<Row>,
+    items: usize,
+    /// An item of this key could not join: none that comes after it may.
+    closed: bool,
 }
 
 impl Merged {
-    pub(super) fn new<'a>(schema: &Schema, writes: impl Iterator<Item = &'a Pending>) -> Self {
-        let mut merged = Self { rows: vec![], places: vec![], parts: vec![] };
-        let mut by_key: HashMap<&RowKey, usize> = HashMap::new();
-        for write in writes {
-            for row in write.unanswered() {
-                let same = by_key.get(&row.key).copied().filter(|_| !write.apart);
-                let fits = same.filter(|&place| merged.rows[place].merge(schema, row).is_ok());
-                let place = fits.unwrap_or_else(|| {
-                    merged.rows.push(row.clone());
-                    merged.parts.push(0);
-                    merged.rows.len() - 1
-                });
-                merged.parts[place] += 1;
-                merged.places.push(place);
-                if write.apart {
-                    // Nothing joins a row that goes on its own.
-                    by_key.remove(&row.key);
-                } else {
-                    by_key.insert(&row.key, place);
-                }
+    /// Takes what goes together off `waiting`: items are merged if their sums fit; each row comes once.
+    pub(super) fn new(schema: &Schema, items: &[(u16, Row)], waiting: &mut Waiting) -> Self {
+        let mut merged = Self::default();
+        let mut by_key: HashTable<usize> = HashTable::new();
+        let apart = !waiting.apart.is_empty();
+        let queue = if apart { &mut waiting.apart } else { &mut waiting.places };
+        let mut left = VecDeque::new();
+        let mut weight = 0;
+        while let Some(place) = queue.pop_front() {
+            let row = &items[place].1;
+            let cells = row.cells.iter().flatten().count();
+            if weight > 0 && weight + cells > FULL {
+                left.push_back(place);
+                break;
             }
+            // A row with nothing to merge is merged.
+            if cells > 0 && !merged.take(schema, items, &mut by_key, place, apart) {
+                left.push_back(place);
+                continue;
+            }
+            weight += cells;
         }
+        left.append(queue);
+        *queue = left;
+        merged.write(schema, items);
         merged
     }
 
-    pub(super) fn rows(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// Adds the rows to the arguments of `lua/buffer_add.lua`.
-    pub(super) fn write(&self, schema: &Schema, command: &mut Cmd) {
-        for row in &self.rows {
-            command.arg(row.cells.iter().flatten().count());
-            for turn in 0..3 {
-                for (i, (column, cell)) in schema.columns.iter().zip(&row.cells).enumerate() {
-                    if let Some(value) = cell.as_ref().filter(|_| turn_of(column) == turn) {
-                        command.arg(field(i, &row.key)).arg(value.to_text());
-                    }
+    /// Whether the item could join.
+    fn take(
+        &mut self,
+        schema: &Schema,
+        items: &[(u16, Row)],
+        by_key: &mut HashTable<usize>,
+        place: usize,
+        apart: bool,
+    ) -> bool {
+        let row = &items[place].1;
+        let hash = |row: &Row| key::hash(row.key.as_str().as_bytes());
+        let Self { members, rows, .. } = self;
+        let same = by_key.entry(
+            hash(row),
+            |&at| items[rows[at].first].1.key == row.key,
+            |&at| hash(&items[rows[at].first].1),
+        );
+        match same {
+            Entry::Vacant(vacant) => {
+                vacant.insert(rows.len());
+                members.push((place, rows.len()));
+                rows.push(Shared { first: place, merged: None, items: 1, closed: apart });
+                true
+            }
+            Entry::Occupied(at) => {
+                let shared = &mut rows[*at.get()];
+                if !shared.closed {
+                    let into = shared.merged.get_or_insert_with(|| items[shared.first].1.clone());
+                    shared.closed = into.merge(schema, row).is_err();
                 }
+                if shared.closed {
+                    return false;
+                }
+                shared.items += 1;
+                members.push((place, *at.get()));
+                true
             }
         }
     }
 
-    /// Tells each caller; `Err`: some of its rows were refused together with another's, and go again apart.
-    pub(super) fn answers(
-        &self,
-        schema: &Schema,
-        writes: Vec<Pending>,
-        refused: &str,
-    ) -> Vec<Result<Vec<Result<()>>, Pending>> {
-        let refused: HashMap<usize, &Column> = refused
-            .split(',')
-            .filter_map(|one| {
-                let (letter, place) = (one.bytes().last()?, one.get(..one.len() - 1)?);
-                Some((place.parse().ok()?, schema.columns.get(usize::from(letter.checked_sub(FIRST)?))?))
-            })
-            .collect();
-        let mut places = self.places.iter();
-        let mut answer = |mut write: Pending| {
-            for answer in write.answers.iter_mut().filter(|answer| answer.is_none()) {
-                let &place = places.next().expect("each unanswered row has a place");
-                match refused.get(&place) {
-                    Some(_) if self.parts[place] > 1 => write.apart = true,
-                    Some(column) => *answer = Some(Err(overflow(schema, column))),
-                    None => *answer = Some(Ok(())),
+    fn write(&mut self, schema: &Schema, items: &[(u16, Row)]) {
+        let Self { rows, text, ends, cells, .. } = self;
+        for shared in rows {
+            let row = shared.merged.as_ref().unwrap_or(&items[shared.first].1);
+            let before = ends.len();
+            for turn in 0..3 {
+                for (i, (column, cell)) in schema.columns.iter().zip(&row.cells).enumerate() {
+                    if let Some(value) = cell.as_ref().filter(|_| turn_of(column) == turn) {
+                        text.push(char::from(letter(i)));
+                        text.push_str(row.key.as_str());
+                        ends.push(text.len());
+                        value.write_text(text);
+                        ends.push(text.len());
+                    }
                 }
             }
-            if write.answers.iter().all(Option::is_some) {
-                return Ok(write.answers.into_iter().flatten().collect());
-            }
-            Err(write)
-        };
-        writes.into_iter().map(&mut answer).collect()
+            cells.push(u8::try_from((ends.len() - before) / 2).expect("a schema has at most 32 columns"));
+        }
     }
+
+    pub(super) fn places(&self) -> impl Iterator<Item = usize> {
+        self.members.iter().map(|(place, _)| *place)
+    }
+
+    /// The bytes of its arguments, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.text.len() + self.cells.len()
+    }
+
+    /// Adds the arguments.
+    pub(super) fn add_to(&self, command: &mut Cmd) {
+        command.arg(&self.cells);
+        let mut start = 0;
+        for &end in &self.ends {
+            command.arg(&self.text[start..end]);
+            start = end;
+        }
+    }
+
+    /// Of an applied batch: those refused together with others wait again, apart.
+    pub(super) fn settle(
+        &self,
+        schema: &Schema,
+        refused: &str,
+        waiting: &mut Waiting,
+        refusals: &mut Refusals,
+    ) {
+        for one in refused.split(',') {
+            let Some((row, column)) = refused_cell(schema, one) else { continue };
+            let alone = self.rows.get(row).is_some_and(|row| row.items == 1);
+            for (place, _) in self.members.iter().filter(|(_, of)| *of == row) {
+                if alone {
+                    refusals.push((*place, overflow(schema, column)));
+                } else {
+                    waiting.apart.push_back(*place);
+                }
+            }
+        }
+    }
+}
+
+/// Reads `3A`: the row, and the column that did not fit.
+fn refused_cell<'a>(schema: &'a Schema, text: &str) -> Option<(usize, &'a Column)> {
+    let (row, letter) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let column = usize::from(letter.bytes().next()?.checked_sub(FIRST)?);
+    Some((row.parse().ok()?, schema.columns.get(column)?))
 }
 
 /// The field of a cell.

@@ -5,13 +5,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use futures::future::join_all;
 use redis::Value;
 
 use super::{
     Redis,
     chunk::{self, Gain},
-    connection::Host,
+    connection::{Call, Host},
     guard,
     keys::Keys,
     reply::unexpected,
@@ -19,12 +18,12 @@ use super::{
 };
 use crate::{
     engine::{
-        sequence::{Channel, Doubt, Sent, Sequencer, Stamp},
+        sequence::{Channel, Flying, Refusals, Sent, Sequencer, Waiting},
         step::{Point, SeriesPart, Span},
     },
     error::{Result, Retry},
     key::Name,
-    series::resolution::Resolution,
+    series::resolution::{Grid, Resolution},
     time::Timestamp,
 };
 
@@ -34,24 +33,26 @@ const FULL: usize = 500;
 /// Keys in one command that deletes. Only steps far below their retention have more.
 const MOST_DELETED: usize = 10_000;
 
+/// Flights under way to the partitions of a series: two keep server and client busy at once.
+const LANES: u16 = 2;
+
 /// The writers of this process. The lock protects the map, for one look-up at a time.
 #[derive(Debug, Default)]
-pub(super) struct Writers(Mutex<HashMap<Place, Arc<Sequencer<Partition>>>>);
+pub(super) struct Writers(Mutex<HashMap<Name, [Arc<Sequencer<Lane>>; LANES as usize]>>);
 
-/// Where a writer writes: series and partition.
-type Place = (Name, u16);
-
-/// One partition of a series, and where it is kept.
+/// Every so many-th partition of a series, and where they are kept.
 #[derive(Debug)]
-pub(super) struct Partition {
+pub(super) struct Lane {
     host: Arc<Host>,
     keys: Keys,
-    part: SeriesPart,
+    grid: Arc<Grid>,
 }
 
 /// What a script call says after its stamp.
 #[derive(Debug)]
 pub(super) struct Batch {
+    /// The places of its gains in the flight.
+    places: Vec<usize>,
     keys: Vec<String>,
     arguments: Vec<String>,
     bytes: usize,
@@ -69,12 +70,7 @@ impl Redis {
         if gains.is_empty() {
             return Ok(());
         }
-        let writer = self.series_writer(part);
-        if gains.len() <= FULL {
-            return writer.write(gains).await;
-        }
-        let writes = gains.chunks(FULL).map(|some| writer.write(some.to_vec()));
-        let outcomes = join_all(writes).await;
+        let outcomes = self.series_lane(part).write(part.index, gains).await?;
         let some = outcomes.iter().any(Result::is_ok);
         match outcomes.into_iter().collect() {
             Err::<(), _>(error) if some => Err(error.with_retry(Retry::Unknown)),
@@ -126,35 +122,44 @@ impl Redis {
         Ok(())
     }
 
-    fn series_writer(&self, part: &SeriesPart) -> Arc<Sequencer<Partition>> {
+    fn series_lane(&self, part: &SeriesPart) -> Arc<Sequencer<Lane>> {
         let mut writers = self.series_writers.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || {
+        let lane = |_| {
             let (host, keys) = (self.host.clone(), self.keys.clone());
-            let partition = Partition { host, keys, part: part.clone() };
-            Sequencer::new(partition, self.host.clock().clone())
+            let lane = Lane { host, keys, grid: part.grid.clone() };
+            Sequencer::new(lane, self.host.clock().clone())
         };
-        writers.entry((part.grid.name.clone(), part.index)).or_insert_with(new).clone()
+        let lanes = writers.entry(part.grid.name.clone()).or_insert_with(|| std::array::from_fn(lane));
+        lanes[usize::from(part.index % LANES)].clone()
     }
 }
 
-impl Channel for Partition {
-    type Write = Vec<Gain>;
-    type Answer = ();
+impl Lane {
+    fn add(&self, flying: &Flying<Batch>) -> Call {
+        let batch = &flying.batch;
+        let mut call = self.host.call(Script::SeriesAdd, batch.keys.len(), batch.bytes);
+        call.command.arg(&batch.keys);
+        guard::stamp(&mut call, flying);
+        call.command.arg(&batch.arguments);
+        call
+    }
+}
+
+impl Channel for Lane {
+    type Item = Gain;
     type Batch = Batch;
     /// Nothing that a caller has to know.
     type Outcome = String;
 
-    const FULL: usize = FULL;
-
-    fn weight(gains: &Vec<Gain>) -> usize {
-        gains.len()
-    }
-
-    fn merge<'a>(&self, writes: impl Iterator<Item = &'a Vec<Gain>>) -> Batch {
-        let gains = chunk::merge(writes.flatten().cloned().collect());
-        let mut batch = Batch { keys: vec![self.keys.series_guard(&self.part)], arguments: vec![], bytes: 0 };
+    fn merge(&self, index: u16, items: &[(u16, Gain)], waiting: &mut Waiting) -> Batch {
+        let count = waiting.places.len().min(FULL);
+        let places: Vec<usize> = waiting.places.drain(..count).collect();
+        let gains = chunk::merge(places.iter().map(|&place| items[place].1.clone()).collect());
+        let part = SeriesPart { grid: self.grid.clone(), index };
+        let keys = vec![self.keys.series_guard(&part)];
+        let mut batch = Batch { places, keys, arguments: vec![], bytes: 0 };
         for (gain, argument) in chunk::arguments(&gains) {
-            let key = self.keys.series_chunk(&self.part, gain.step, gain.chunk, &gain.key);
+            let key = self.keys.series_chunk(&part, gain.step, gain.chunk, &gain.key);
             batch.bytes += key.len() + argument.len();
             batch.keys.push(key);
             batch.arguments.push(argument);
@@ -162,26 +167,26 @@ impl Channel for Partition {
         batch
     }
 
-    async fn transmit(&self, batch: &Batch, stamp: Stamp, doubt: Option<&Doubt>) -> Sent<String> {
-        let session = match guard::session(&self.host, doubt).await {
+    async fn transmit(&self, flying: &[&Flying<Batch>]) -> Vec<Sent<String>> {
+        let session = match self.host.session().await {
             Ok(session) => session,
-            Err(sent) => return sent,
+            Err(error) => return flying.iter().map(|_| Sent::Unsent(error.clone())).collect(),
         };
-        let mut call = self.host.call(Script::SeriesAdd, batch.keys.len(), batch.bytes);
-        call.command.arg(&batch.keys);
-        guard::stamp(&mut call, stamp, doubt);
-        call.command.arg(&batch.arguments);
-        match guard::send(&self.host, &session, call).await {
+        let answers = guard::send(&self.host, &session, flying, |flying| self.add(flying)).await;
+        let sent = answers.into_iter().map(|answer| match answer {
             guard::Answer::Sent(sent) => sent,
             guard::Answer::Other(..) => {
                 Sent::Refused(unexpected(self.host.name(), "a write to a series").with_retry(Retry::Unknown))
             }
-        }
+        });
+        sent.collect()
     }
 
-    fn answers(&self, _: &Batch, writes: Vec<Vec<Gain>>, _: String) -> Vec<Result<(), Vec<Gain>>> {
-        writes.iter().map(|_| Ok(())).collect()
+    fn places(batch: &Batch) -> impl Iterator<Item = usize> {
+        batch.places.iter().copied()
     }
+
+    fn settle(&self, _: &Batch, _: String, _: &mut Waiting, _: &mut Refusals) {}
 }
 
 /// Copies the counts of a chunk to where they belong in a span.

@@ -16,7 +16,7 @@
 assert(#KEYS >= 2 and #ARGV == #KEYS + 2, 'series_add: two keys or more, and an argument for each chunk')
 local reply = known()
 if reply then return reply end
-record()
+record('')
 
 local byte, sub, floor = string.byte, string.sub, math.floor
 local pack, read = struct.pack, struct.unpack

@@ -1,0 +1,150 @@
+//! Writes that are applied once, although a connection may end at any moment.
+//!
+//! The writes of one process to one partition carry a client id and a sequence number. One batch is in
+//! flight at a time, and it stays what it is until the store has applied it, says that it had it already, or
+//! nobody can tell any more. (With a window of several, batch 8 applied before 7 would make 7 a
+//! "duplicate": acknowledged, and lost.) The store remembers the last sequence of each client, and
+//! refuses what it has seen; so a batch whose answer was lost is simply sent again.
+//!
+//! Not across a store that may have gone back in time, though: the memory of the sequence went back with
+//! it, and the batch would count twice. Each store has an *epoch* that changes then; a batch in doubt is
+//! sent again in its own epoch only, and is [`Unknown`](crate::Retry::Unknown) in another.
+//!
+//! A [`Sequencer`] has several partitions of one host. While its flight is under way, writes to any of them
+//! gather; when it has landed, they take off together, a batch for each partition, in one pipeline.
+
+mod sequencer;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::VecDeque, fmt::Debug, future::Future};
+
+use uuid::Uuid;
+
+pub(crate) use sequencer::Sequencer;
+
+use crate::error::{Error, ErrorKind, Result, Retry};
+
+/// What a batch is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    pub client: Uuid,
+    pub sequence: u64,
+}
+
+/// What one transmission of a batch came to.
+#[derive(Debug)]
+pub(crate) enum Sent<O> {
+    /// It was applied by this transmission.
+    Applied(O),
+    /// It had been applied before.
+    Duplicate(O),
+    /// It certainly was not applied, and is not worth sending again.
+    Refused(Error),
+    /// It was not sent: no connection.
+    Unsent(Error),
+    /// Not sent, or refused: the store is in another epoch, or has forgotten what it needs to tell.
+    TooLate,
+    /// It may have been applied.
+    InDoubt(Doubt),
+}
+
+/// A transmission without an answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Doubt {
+    /// The epoch of the store then.
+    pub epoch: Box<str>,
+    /// The store's time then, in microseconds, or before.
+    pub time: u64,
+    pub error: Error,
+}
+
+/// A batch on its way to one partition.
+#[derive(Debug)]
+pub(crate) struct Flying<B> {
+    pub part: u16,
+    pub stamp: Stamp,
+    pub batch: B,
+    /// That of the first transmission in doubt: it must not be sent in another epoch.
+    pub doubt: Option<Doubt>,
+}
+
+/// What of a flight has not been sent to a partition: places among its items, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    pub places: VecDeque<usize>,
+    /// Refused when they were merged with others: these go first, and nothing is merged with them.
+    pub apart: VecDeque<usize>,
+}
+
+/// Items that an applied batch left out, and why.
+pub(crate) type Refusals = Vec<(usize, Error)>;
+
+/// Several partitions, and how to write to them.
+pub(crate) trait Channel: Debug + Send + Sync + 'static {
+    /// The least that can be written: a row, a count.
+    type Item: Send + Sync + 'static;
+    /// Items for one partition, merged: what a transmission carries.
+    type Batch: Send + Sync;
+    /// What the store says of a batch that it applied.
+    type Outcome: Send;
+
+    /// Takes as many of what waits for a partition as go together, and merges them. `items` are those of the flight.
+    fn merge(&self, part: u16, items: &[(u16, Self::Item)], waiting: &mut Waiting) -> Self::Batch;
+
+    /// Sends batches once, no two to one partition. Answers each, in their order.
+    fn transmit(
+        &self,
+        flying: &[&Flying<Self::Batch>],
+    ) -> impl Future<Output = Vec<Sent<Self::Outcome>>> + Send;
+
+    /// The places of the items in a batch.
+    fn places(batch: &Self::Batch) -> impl Iterator<Item = usize>;
+
+    /// Says which items of an applied batch were refused, or lets them wait to be sent again.
+    fn settle(
+        &self,
+        batch: &Self::Batch,
+        outcome: Self::Outcome,
+        waiting: &mut Waiting,
+        refusals: &mut Refusals,
+    );
+}
+
+impl<B> Flying<B> {
+    /// The fate of the batch after a transmission, if it is known.
+    fn learn<O>(&mut self, sent: Sent<O>) -> Option<Result<O>> {
+        match (sent, &self.doubt) {
+            (Sent::Applied(outcome), _) | (Sent::Duplicate(outcome), Some(_)) => Some(Ok(outcome)),
+            (Sent::Refused(error) | Sent::Unsent(error), None) => Some(Err(error)),
+            // Of this transmission it is known, of an earlier one it is not.
+            (Sent::Refused(_) | Sent::TooLate, Some(doubt)) => Some(Err(unknown(doubt))),
+            (Sent::Duplicate(_) | Sent::TooLate, None) => Some(Err(stolen(self.stamp))),
+            (Sent::InDoubt(first), None) => {
+                self.doubt = Some(first);
+                None
+            }
+            (Sent::InDoubt(_) | Sent::Unsent(_), Some(_)) => None,
+        }
+    }
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.places.is_empty() && self.apart.is_empty()
+    }
+}
+
+fn unknown(doubt: &Doubt) -> Error {
+    let text = "write: the store did not say whether it was applied, and cannot tell any more";
+    Error::new(ErrorKind::Ambiguous, text).with_source(doubt.error.clone())
+}
+
+/// A batch that nobody has sent is known already: its number was given twice, and writes are lost.
+fn stolen(stamp: Stamp) -> Error {
+    let Stamp { client, sequence } = stamp;
+    tracing::error!(%client, sequence, "the store knows a write that was never sent");
+    let text =
+        format!("write {sequence} of client {client}: the store knows it, though it was never sent before");
+    Error::new(ErrorKind::Corrupt, text).with_retry(Retry::Never)
+}

@@ -1,0 +1,220 @@
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures::future::join_all;
+
+use super::{sequencer::MOST_WAITING, *};
+use crate::{Clock, ManualClock, Timestamp};
+
+/// Sums numbers; does with each transmission what the script says, then applies.
+#[derive(Debug, Default)]
+struct Fake {
+    script: Mutex<Vec<Fault>>,
+    /// Of each partition the sequence and the batches applied.
+    store: Mutex<BTreeMap<u16, (u64, Vec<u64>)>>,
+    stamps: Mutex<Vec<Stamp>>,
+    /// How many batches each transmission had.
+    flights: Mutex<Vec<usize>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// Not applied, no answer.
+    LostBefore,
+    /// Applied, no answer.
+    LostAfter,
+    /// No connection.
+    Down,
+    /// The store has changed its epoch.
+    Rollback,
+    /// Not applied, and said so.
+    Refuse,
+}
+
+/// Three numbers go together.
+#[derive(Debug)]
+struct Sum {
+    places: Vec<usize>,
+    sum: u64,
+}
+
+impl Fake {
+    fn transmit_one(&self, flying: &Flying<Sum>) -> Sent<()> {
+        let error = || Error::new(ErrorKind::Ambiguous, "lost");
+        let fault = self.script.lock().unwrap().pop();
+        let Flying { part, stamp, batch, doubt } = flying;
+        self.stamps.lock().unwrap().push(*stamp);
+        let mut store = self.store.lock().unwrap();
+        let (sequence, applied) = store.entry(*part).or_default();
+        let in_doubt = || Sent::InDoubt(Doubt { epoch: "1".into(), time: 1, error: error() });
+        match fault {
+            Some(Fault::Down) => return Sent::Unsent(error()),
+            Some(Fault::LostBefore) => return in_doubt(),
+            Some(Fault::Refuse) => return Sent::Refused(error()),
+            Some(Fault::Rollback) if doubt.is_some() => return Sent::TooLate,
+            _ => {}
+        }
+        if stamp.sequence <= *sequence {
+            return Sent::Duplicate(());
+        }
+        *sequence = stamp.sequence;
+        applied.push(batch.sum);
+        if fault == Some(Fault::LostAfter) { in_doubt() } else { Sent::Applied(()) }
+    }
+}
+
+impl Channel for Arc<Fake> {
+    type Item = u64;
+    type Batch = Sum;
+    type Outcome = ();
+
+    fn merge(&self, _: u16, items: &[(u16, u64)], waiting: &mut Waiting) -> Sum {
+        let most = waiting.places.len().min(3);
+        let places: Vec<usize> = waiting.places.drain(..most).collect();
+        let sum = places.iter().map(|&place| items[place].1).sum();
+        Sum { places, sum }
+    }
+
+    async fn transmit(&self, flying: &[&Flying<Sum>]) -> Vec<Sent<()>> {
+        tokio::task::yield_now().await;
+        self.flights.lock().unwrap().push(flying.len());
+        flying.iter().map(|flying| self.transmit_one(flying)).collect()
+    }
+
+    fn places(batch: &Sum) -> impl Iterator<Item = usize> {
+        batch.places.iter().copied()
+    }
+
+    fn settle(&self, batch: &Sum, (): (), _: &mut Waiting, refusals: &mut Refusals) {
+        // Nobody takes a hundred.
+        if batch.sum == 100 {
+            refusals.push((batch.places[0], Error::new(ErrorKind::OutOfRange, "a hundred")));
+        }
+    }
+}
+
+fn faulty(script: &[Fault]) -> (Arc<Fake>, Arc<Sequencer<Arc<Fake>>>) {
+    let fake = Arc::new(Fake::default());
+    *fake.script.lock().unwrap() = script.iter().rev().copied().collect();
+    let sequencer = Sequencer::new(fake.clone(), Clock::system());
+    (fake, sequencer)
+}
+
+fn applied(fake: &Fake, part: u16) -> Vec<u64> {
+    fake.store.lock().unwrap().get(&part).map(|(_, applied)| applied.clone()).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn what_waits_goes_together_and_each_batch_once() {
+    let (fake, sequencer) = faulty(&[]);
+    let writes = (1..=5).map(|n| sequencer.write_one(0, n)).chain([sequencer.write_one(3, 100)]);
+    let answers = join_all(writes).await;
+    let mut answers = answers.into_iter().map(|answer| answer.expect("applied"));
+    assert!(answers.by_ref().take(5).all(|answer| answer.is_ok()));
+    let refused = answers.next().expect("the sixth").expect_err("refused");
+    assert_eq!(refused.kind(), ErrorKind::OutOfRange);
+    assert_eq!(applied(&fake, 0), [6, 9], "a full batch and the rest");
+    assert_eq!(*fake.flights.lock().unwrap(), [2, 1], "both partitions take off together");
+}
+
+#[tokio::test]
+async fn each_item_of_a_write_has_its_own_answer() {
+    let (fake, sequencer) = faulty(&[]);
+    let answers = sequencer.write(1, [50, 30, 10, 100]).await.expect("there is room");
+    assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, true, false]);
+    assert_eq!(applied(&fake, 1), [90, 100]);
+}
+
+#[tokio::test]
+async fn a_lost_answer_costs_the_other_partitions_nothing() {
+    let (fake, sequencer) = faulty(&[Fault::LostAfter, Fault::Refuse, Fault::LostBefore]);
+    let answers = join_all([0, 1, 2].map(|part| sequencer.write_one(part, 7))).await;
+    assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
+    assert_eq!([0, 1, 2].map(|part| applied(&fake, part)), [vec![7], vec![], vec![7]]);
+    assert_eq!(*fake.flights.lock().unwrap(), [3, 2], "only those in doubt are sent again");
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_asked_for_again_under_the_same_number() {
+    let (fake, sequencer) = faulty(&[Fault::LostBefore, Fault::Down, Fault::LostAfter, Fault::LostAfter]);
+    sequencer.write_one(0, 7).await.expect("applied").expect("taken");
+    assert_eq!(applied(&fake, 0), [7]);
+    sequencer.write_one(0, 8).await.expect("applied").expect("taken");
+    assert_eq!(applied(&fake, 0), [7, 8]);
+    let sequences: Vec<u64> = fake.stamps.lock().unwrap().iter().map(|stamp| stamp.sequence).collect();
+    assert_eq!(sequences, [1, 1, 1, 1, 2]);
+}
+
+#[tokio::test]
+async fn what_was_never_sent_may_be_repeated_and_what_is_in_doubt_may_not() {
+    let (fake, sequencer) = faulty(&[
+        Fault::Down,
+        Fault::Refuse,
+        Fault::LostAfter,
+        Fault::Rollback,
+        Fault::LostBefore,
+        Fault::Refuse,
+    ]);
+    for _ in ["down", "refused"] {
+        assert!(sequencer.write_one(0, 1).await.is_err());
+        assert_eq!(applied(&fake, 0), []);
+    }
+    for _ in ["rolled back", "refused later"] {
+        let error = sequencer.write_one(0, 1).await.expect_err("nobody knows");
+        assert_eq!(error.retry(), Retry::Unknown);
+    }
+    sequencer.write_one(0, 9).await.expect("the next one goes its way").expect("taken");
+}
+
+#[tokio::test]
+async fn a_number_that_was_given_twice_is_said_loudly() {
+    let (fake, sequencer) = faulty(&[]);
+    fake.store.lock().unwrap().insert(0, (1, vec![]));
+    let error = sequencer.write_one(0, 1).await.expect_err("a thief");
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Corrupt, Retry::Never));
+}
+
+#[tokio::test]
+async fn a_store_that_stays_away_is_given_up() {
+    let fake = Arc::new(Fake::default());
+    *fake.script.lock().unwrap() = [vec![Fault::Down; 10_000], vec![Fault::LostAfter]].concat();
+    let hand = ManualClock::at(Timestamp::from_secs(1_000));
+    let sequencer = Sequencer::new(fake.clone(), Clock::from(hand.clone()));
+    let write = tokio::spawn(async move { sequencer.write_one(0, 1).await });
+    while !write.is_finished() {
+        hand.advance(Duration::from_millis(50));
+        tokio::task::yield_now().await;
+    }
+    let error = write.await.expect("ends").expect_err("nobody knows");
+    assert_eq!(error.retry(), Retry::Unknown);
+}
+
+#[tokio::test]
+async fn too_much_waiting_is_refused() {
+    let (fake, sequencer) = faulty(&[]);
+    let many = sequencer.write(0, 0..MOST_WAITING as u64);
+    let (many, one) = tokio::join!(many, sequencer.write_one(0, 1));
+    assert_eq!(one.expect_err("full").kind(), ErrorKind::Overloaded);
+    assert!(many.expect("there was room").iter().all(Result::is_ok));
+    assert_eq!(applied(&fake, 0).len(), MOST_WAITING.div_ceil(3));
+}
+
+#[tokio::test]
+async fn whoever_waits_is_told_when_the_flight_is_dropped() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().expect("starts");
+    let (fake, sequencer) = faulty(&[[Fault::LostBefore; 1].as_slice(), &[Fault::Down; 100]].concat());
+    let mut write = Box::pin(sequencer.write_one(0, 1));
+    {
+        let _within = runtime.enter();
+        assert!(futures::poll!(&mut write).is_pending());
+    }
+    while fake.stamps.lock().unwrap().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    runtime.shutdown_background();
+    let error = write.await.expect_err("nobody knows");
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Closed, Retry::Unknown));
+}
