@@ -1,13 +1,15 @@
 //! Everything that is open while the server runs.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use forebay::{
-    Clock, Event, Forebay, Name,
+    Clock, Forebay, Name,
     buffer::{BufferHandle, Flusher, Flushing, Pressure, Stats},
-    event::EventHandle,
-    limit::LimitHandle,
     series::SeriesHandle,
     sink::SinkError,
     time::secs,
@@ -16,11 +18,12 @@ use forebay_sql::Totals;
 use tokio::sync::watch;
 
 use crate::{
-    config::{BufferConfig, Config, EventConfig, Store, Token},
+    config::{BufferConfig, Config, Store},
     dashboard::Live,
     database::Database,
-    http::Problem,
-    metrics::{BufferMetrics, EventMetrics, LimitMetrics, Metrics, SeriesMetrics},
+    metrics::{BufferMetrics, Metrics, SeriesMetrics},
+    reload::Reloads,
+    rules::{Changes, Named, Parts, Rules},
 };
 
 /// How often this moment's totals are kept for those who look on, and samples of durations go into their histograms.
@@ -32,28 +35,17 @@ pub struct App {
     bay: Forebay,
     database: Database,
     clock: Clock,
-    tokens: Vec<Token>,
     insecure: bool,
     metrics: Metrics,
     stopping: watch::Sender<bool>,
     live: Live,
-    /// Rate limits by name.
-    pub limits: Named<LimitEntry>,
+    /// What may change while it runs. Held to clone or to replace it.
+    rules: RwLock<Arc<Rules>>,
+    reloads: Reloads,
     /// Series by name.
     pub series: Named<SeriesEntry>,
     /// Buffers by name.
     pub buffers: Named<BufferEntry>,
-    /// Events by name.
-    pub events: Named<EventEntry>,
-}
-
-/// A limit and its counters.
-#[derive(Clone, Debug)]
-pub struct LimitEntry {
-    /// The limit.
-    pub handle: LimitHandle,
-    /// Its counters.
-    pub metrics: LimitMetrics,
 }
 
 /// A series and its counters.
@@ -72,56 +64,6 @@ pub struct BufferEntry {
     pub handle: BufferHandle,
     /// Its gauges.
     pub metrics: BufferMetrics,
-}
-
-/// An event, its counters, and its limits in the order in which it names them.
-#[derive(Clone, Debug)]
-pub struct EventEntry {
-    /// The event.
-    pub handle: EventHandle,
-    /// Its counters.
-    pub metrics: EventMetrics,
-    /// Its limits.
-    pub limits: Vec<LimitEntry>,
-}
-
-/// What the configuration declares under names.
-#[derive(Debug)]
-pub struct Named<T> {
-    what: &'static str,
-    entries: BTreeMap<Name, T>,
-}
-
-impl<T> Named<T> {
-    /// Finds a declared name.
-    ///
-    /// # Errors
-    /// 404 with the nearest name.
-    pub fn find(&self, name: &str) -> Result<&T, Problem> {
-        let found = Name::new(name).ok().and_then(|name| self.entries.get(&name));
-        found.ok_or_else(|| Problem::unknown_name(self.what, name, self.entries.keys().map(Name::as_str)))
-    }
-
-    /// All of them, by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&Name, &T)> {
-        self.entries.iter()
-    }
-
-    fn declared(&self, name: &Name) -> &T {
-        self.entries.get(name).expect("the configuration was checked: what it uses is declared")
-    }
-
-    fn open<C>(
-        what: &'static str,
-        configs: &BTreeMap<Name, C>,
-        open: impl Fn(&Name, &C) -> Result<T>,
-    ) -> Result<Self> {
-        let open = |(name, config): (&Name, &C)| {
-            let entry = open(name, config).with_context(|| format!("opening {what} {name}"))?;
-            Ok((name.clone(), entry))
-        };
-        Ok(Self { what, entries: configs.iter().map(open).collect::<Result<_>>()? })
-    }
 }
 
 impl App {
@@ -143,36 +85,28 @@ impl App {
         let bay = open_store(config, store_clock).await?;
         let database = Database::open(&config.database).await?;
         let metrics = Metrics::default();
-        let limits = Named::open("limit", &config.limits, |name, limit| {
-            Ok(LimitEntry { handle: bay.limit(limit.clone())?, metrics: metrics.limit(name) })
-        })?;
         let series = Named::open("series", &config.series, |name, series| {
             Ok(SeriesEntry { handle: bay.series(series.clone())?, metrics: metrics.series(name) })
         })?;
         let buffers = Named::open("buffer", &config.buffers, |name, buffer| {
             Ok(BufferEntry { handle: bay.buffer(buffer.definition.clone())?, metrics: metrics.buffer(name) })
         })?;
-        let events = Named::open("event", &config.events, |name, event| {
-            let handle = bay.event(event_definition(name, event, &limits, &series, &buffers))?;
-            let limits = event.limits.iter().map(|limit| limits.declared(&limit.name).clone()).collect();
-            Ok(EventEntry { handle, metrics: metrics.event(name), limits })
-        })?;
-        let (tokens, insecure) = (config.tokens.clone(), config.insecure);
-        let live = Live::new(config, &clock);
+        let parts = Parts { bay: &bay, metrics: &metrics, series: &series, buffers: &buffers };
+        let rules = RwLock::new(Arc::new(Rules::open(config, &parts)?));
+        let (live, reloads) = (Live::new(&clock), Reloads::new(&metrics));
         let stopping = watch::Sender::new(false);
         Ok(Self {
             bay,
             database,
             clock,
-            tokens,
-            insecure,
+            insecure: config.insecure,
             metrics,
             stopping,
             live,
-            limits,
+            rules,
+            reloads,
             series,
             buffers,
-            events,
         })
     }
 
@@ -212,10 +146,10 @@ impl App {
     /// nobody declares any more. What the store does not say within `deadline` is left out.
     pub async fn warnings(&self, deadline: Duration) -> Vec<String> {
         let mut warnings = self.bay.warnings();
+        warnings.extend(self.reloads.warnings());
         let stored = self.clock.timeout(deadline, self.bay.stored_buffers()).await;
         let stored = stored.and_then(Result::ok).unwrap_or_default();
-        let orphans =
-            stored.iter().filter(|one| one.pending_rows > 0 && !self.buffers.entries.contains_key(&one.name));
+        let orphans = stored.iter().filter(|one| one.pending_rows > 0 && !self.buffers.contains(&one.name));
         for (name, buffer) in self.buffers.iter() {
             if let Some(Ok(stats)) = self.clock.timeout(deadline, buffer.handle.stats()).await {
                 warnings.extend(troubles(name, &stats));
@@ -270,14 +204,31 @@ impl App {
         &self.clock
     }
 
-    /// Who may call; empty: whoever reaches it.
-    pub fn tokens(&self) -> &[Token] {
-        &self.tokens
+    /// What may change while it runs, as of now. Who asks once is under one configuration from beginning to end.
+    pub fn rules(&self) -> Arc<Rules> {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes to another configuration, as far as that is possible while it runs: limits, events and tokens. Who has asked for
+    /// the [`rules`](Self::rules) before goes on under those.
+    pub fn reload(&self, config: &Config) -> Changes {
+        let Self { bay, metrics, series, buffers, .. } = self;
+        let (rules, changes) = self.rules().next(config, &Parts { bay, metrics, series, buffers });
+        if !changes.made.is_empty() {
+            *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+        }
+        self.reloads.done(&changes);
+        changes
+    }
+
+    /// How reading the configuration again went.
+    pub fn reloads(&self) -> &Reloads {
+        &self.reloads
     }
 
     /// Whether there is nothing but the network between callers and data, so that only this machine is trusted.
     pub fn trusts_loopback_only(&self) -> bool {
-        self.tokens.is_empty() && !self.insecure
+        !self.insecure && self.rules().tokens.is_empty()
     }
 
     /// The server's own counters.
@@ -351,29 +302,4 @@ pub async fn open_store(config: &Config, clock: Clock) -> Result<Forebay> {
         Store::Hosts(hosts, _) => options.open_hosts(hosts.clone()).await,
     };
     bay.with_context(|| format!("opening the store {}", config.store))
-}
-
-fn event_definition(
-    name: &Name,
-    config: &EventConfig,
-    limits: &Named<LimitEntry>,
-    series: &Named<SeriesEntry>,
-    buffers: &Named<BufferEntry>,
-) -> Event {
-    let mut event = Event::new(name.as_str());
-    for limit in &config.limits {
-        let handle = &limits.declared(&limit.name).handle;
-        event = match &limit.key {
-            Some(key) => event.limit_key(handle, key),
-            None => event.limit(handle),
-        };
-    }
-    for name in &config.series {
-        event = event.series(&series.declared(name).handle);
-    }
-    for buffer in &config.buffers {
-        let columns = buffer.columns.iter().map(|(column, cell)| (column.as_str(), cell.clone()));
-        event = event.buffer(&buffers.declared(&buffer.name).handle, buffer.row.clone(), columns);
-    }
-    event
 }

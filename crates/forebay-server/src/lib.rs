@@ -12,6 +12,8 @@ pub mod dashboard;
 pub mod database;
 pub mod http;
 pub mod metrics;
+pub mod reload;
 pub mod replay;
+pub mod rules;
 pub mod shutdown;
 pub mod text;

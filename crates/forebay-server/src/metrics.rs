@@ -53,10 +53,13 @@ const FLUSH_DEAD: &str = "forebay_flush_dead_rows_total";
 const FLUSH_REPLAYS: &str = "forebay_flush_replays_total";
 const FLUSH_FAILURES: &str = "forebay_flush_failures_total";
 const HTTP_SECONDS: &str = "forebay_http_request_duration_seconds";
+const RELOADS: &str = "forebay_config_reloads_total";
+const RELOADS_REFUSED: &str = "forebay_config_refused_total";
+const CONFIG_CURRENT: &str = "forebay_config_current";
 const BUILD_INFO: &str = "forebay_build_info";
 
 /// All metrics with their help texts.
-const HELP: [(&str, &str); 27] = [
+const HELP: [(&str, &str); 30] = [
     (LIMIT_ALLOWED, "Takes that a limit admitted."),
     (LIMIT_DENIED, "Takes that a limit denied."),
     (LIMIT_SHADOWED, "Takes that a shadow admitted and would have denied; they are among the allowed, too."),
@@ -89,6 +92,12 @@ const HELP: [(&str, &str); 27] = [
     (FLUSH_REPLAYS, "Batches that the ledger had already: replays stopped."),
     (FLUSH_FAILURES, "Batches that could not be applied; they are kept and tried again."),
     (HTTP_SECONDS, "Time to answer a request."),
+    (RELOADS, "Times that the configuration was read again and changed something."),
+    (RELOADS_REFUSED, "Times that it was read again and had mistakes, so that the one before went on."),
+    (
+        CONFIG_CURRENT,
+        "1 while the configuration file is in force, 0 while it has mistakes or says what takes a restart.",
+    ),
     (BUILD_INFO, "1, labelled with the version."),
 ];
 
@@ -212,6 +221,13 @@ impl Metrics {
             degraded: counter(LIMIT_DEGRADED),
             shadowed: counter(LIMIT_SHADOWED),
         }
+    }
+
+    /// Configurations taken, and refused; and whether the last one is in force.
+    pub(crate) fn reloads(&self) -> (Counter, Counter, Gauge) {
+        let counter = |metric| self.recorder.register_counter(&Key::from_static_name(metric), &METADATA);
+        let current = self.recorder.register_gauge(&Key::from_static_name(CONFIG_CURRENT), &METADATA);
+        (counter(RELOADS), counter(RELOADS_REFUSED), current)
     }
 
     /// The counters of an event.

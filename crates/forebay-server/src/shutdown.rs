@@ -2,9 +2,31 @@
 
 use anyhow::{Context, Result};
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
 };
+
+/// SIGHUP, by which the process is asked to read its configuration again.
+#[derive(Debug)]
+pub struct Hangup(Signal);
+
+impl Hangup {
+    /// Listens for SIGHUP from now on, which no longer ends the process.
+    ///
+    /// # Errors
+    /// When the system does not let signals be handled.
+    pub fn listen() -> Result<Self> {
+        signal(SignalKind::hangup()).context("listening for SIGHUP").map(Self)
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            // There will not be another one.
+            std::future::pending::<()>().await;
+        }
+    }
+}
 
 /// Whether the process has been asked to stop. Clones share the answer.
 #[derive(Clone, Debug)]

@@ -59,7 +59,7 @@ pub(super) fn read(options: &Options) -> Result<Config> {
 }
 
 /// As [`read`], with the mistakes one by one.
-pub(super) fn check(options: &Options) -> Result<Config, Mistakes> {
+pub(crate) fn check(options: &Options) -> Result<Config, Mistakes> {
     // A variable that is not UTF-8 is one that is not set: no field could take it.
     load(options, &|name| std::env::var(name).ok())
 }

@@ -22,6 +22,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 pub use config::ConfigArgs;
+pub(crate) use config::check;
 
 /// Nothing went wrong, but the answer is no: denied, or held by another.
 pub const DENIED: u8 = 1;

@@ -260,7 +260,7 @@ fn target(app: &App, name: &Name, event: &EventConfig, clock: Option<ManualClock
     let series = event.series.iter().map(|name| app.series.find(name.as_str()).map(|s| s.handle.clone()));
     let buffers = event.buffers.iter().map(|b| app.buffers.find(b.name.as_str()).map(|b| b.handle.clone()));
     Ok(Target {
-        event: app.events.find(name.as_str()).map_err(|error| problem(&error))?.handle.clone(),
+        event: app.rules().events.find(name.as_str()).map_err(|error| problem(&error))?.handle.clone(),
         buffers: buffers.collect::<Result<_, _>>().map_err(|error| problem(&error))?,
         series: series.collect::<Result<_, _>>().map_err(|error| problem(&error))?,
         clock,

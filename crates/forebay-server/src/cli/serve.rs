@@ -15,9 +15,10 @@ use tracing_subscriber::EnvFilter;
 use super::{ConfigArgs, FAILED, block_on, say};
 use crate::{
     app::App,
-    config::{Config, Origin},
+    config::{Config, Options, Origin},
     http::{self, listen},
-    shutdown::Stop,
+    reload,
+    shutdown::{Hangup, Stop},
 };
 
 /// How long requests that are under way may take once the server stops.
@@ -36,7 +37,8 @@ Examples:
   FOREBAY_TOKEN=... forebay serve --listen 0.0.0.0:7070
 
 SIGTERM and SIGINT stop it: it takes no more requests, finishes those under way, and flushes the buffers.
-A second signal stops it at once. FOREBAY_LOG sets what is logged to stderr: error, warn, info (default), debug.")]
+A second signal stops it at once. SIGHUP, and a change of the file, has it read the configuration again: limits, events
+and tokens change while it runs, everything else at the next start. FOREBAY_LOG sets what is logged to stderr: error, warn, info (default), debug.")]
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
@@ -45,7 +47,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let config = args.config.load()?;
     log();
-    block_on(serve(config))
+    block_on(serve(config, args.config.options()))
 }
 
 fn log() {
@@ -54,8 +56,8 @@ fn log() {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).init();
 }
 
-async fn serve(config: Config) -> Result<ExitCode> {
-    let stop = Stop::on_signal()?;
+async fn serve(config: Config, options: Options) -> Result<ExitCode> {
+    let (stop, hangup) = (Stop::on_signal()?, Hangup::listen()?);
     // Before anything is opened: a busy port must not leave a new database behind.
     let listener = listen::bind(config.listen).await?;
     let address = listener.local_addr()?;
@@ -69,6 +71,7 @@ async fn serve(config: Config) -> Result<ExitCode> {
     }
     greet(&config, address);
     let upkeep = tokio::spawn(app.clone().keep_up());
+    let watch = tokio::spawn(reload::watch(app.clone(), options, config.origin.clone(), hangup));
     let router = http::router(app.clone());
     let stop = async {
         stop.requested().await;
@@ -79,6 +82,7 @@ async fn serve(config: Config) -> Result<ExitCode> {
         tracing::warn!(connections = left, "requests were still under way after {} s", GRACE.as_secs());
     }
     upkeep.abort();
+    watch.abort();
     stop_app(&app, &config, flushing).await
 }
 

@@ -54,7 +54,7 @@ impl fmt::Display for Origin {
 }
 
 /// Where counters live.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Store {
     /// What a URL names: this process, a file, or hosts.
     Url(Url),
@@ -79,7 +79,7 @@ impl fmt::Display for Store {
 }
 
 /// A write buffer and how it flushes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct BufferConfig {
     /// Table, key, columns and partitions.
     pub definition: Buffer,
@@ -96,7 +96,7 @@ pub struct BufferConfig {
 }
 
 /// What an event does.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct EventConfig {
     /// It is accepted if all of these admit it.
     pub limits: Vec<LimitUse>,
@@ -127,7 +127,7 @@ pub struct BufferUse {
 }
 
 /// Somebody who may call.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Token {
     /// How logs call it.
     pub name: String,

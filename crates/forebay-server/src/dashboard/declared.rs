@@ -10,7 +10,7 @@ use crate::config::{BufferConfig, Config, EventConfig, LimitUse};
 
 /// What is configured. Credentials are left out of the URLs.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub(super) struct Declared {
+pub(crate) struct Declared {
     /// The server's version.
     version: &'static str,
     /// Where counters live.

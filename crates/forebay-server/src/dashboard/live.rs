@@ -23,13 +23,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{
-    declared::Declared,
-    sample::{Past, Sample, buffers, events, hosts},
-};
+use super::sample::{Past, Sample, buffers, events, hosts};
 use crate::{
     app::App,
-    config::Config,
     http::{Problem, ProblemBody, Query, Read, Shared},
 };
 
@@ -49,7 +45,6 @@ const KEPT: usize = 121;
 /// What those see who look on.
 #[derive(Debug)]
 pub struct Live {
-    declared: Declared,
     started: String,
     /// The clock's monotonic time at the start.
     began: Duration,
@@ -62,9 +57,8 @@ pub struct Live {
 
 impl Live {
     /// For a server that starts now.
-    pub fn new(config: &Config, clock: &Clock) -> Self {
+    pub fn new(clock: &Clock) -> Self {
         Self {
-            declared: Declared::from(config),
             started: clock.now().to_string(),
             began: clock.monotonic(),
             viewers: Arc::new(Semaphore::new(MAX_VIEWERS)),
@@ -190,7 +184,7 @@ impl Viewer {
             sample = next => sample,
         };
         if is_first {
-            sample.declared = Some(app.live().declared.clone());
+            sample.declared = Some(app.rules().declared.clone());
             sample.history = Some(app.live().history(&sample));
         }
         self.greeted = true;

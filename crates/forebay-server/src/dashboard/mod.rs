@@ -13,6 +13,7 @@ mod live;
 mod page;
 mod sample;
 
+pub(crate) use declared::Declared;
 pub use live::Live;
 pub(crate) use live::routes;
 pub(crate) use page::pages;

@@ -80,7 +80,8 @@ pub(super) struct BufferState {
 
 /// What became of the hits so far, event by event.
 pub(super) fn events(app: &App) -> BTreeMap<String, EventTotals> {
-    app.events.iter().map(|(name, event)| (name.to_string(), EventTotals::from(&event.metrics))).collect()
+    let rules = app.rules();
+    rules.events.iter().map(|(name, event)| (name.to_string(), EventTotals::from(&event.metrics))).collect()
 }
 
 pub(super) async fn buffers(app: &App) -> BTreeMap<String, BufferState> {

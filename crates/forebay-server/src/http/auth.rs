@@ -26,7 +26,7 @@ macro_rules! scope_extractors {
             type Rejection = Problem;
 
             async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-                authorize(app.tokens(), &parts.headers, Scope::$name).map(|()| Self)
+                authorize(&app.rules().tokens, &parts.headers, Scope::$name).map(|()| Self)
             }
         }
     )*};

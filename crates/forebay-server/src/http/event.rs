@@ -20,7 +20,7 @@ use super::{
     fields::{At, Count, Key},
     limit::DecisionBody,
 };
-use crate::app::EventEntry;
+use crate::rules::EventEntry;
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(hit))
@@ -103,7 +103,8 @@ async fn hit(
     Path(event): Path<String>,
     body: Result<OneOrMany<HitRequest>, Problem>,
 ) -> Result<Response, Problem> {
-    let event = app.events.find(&event)?;
+    let rules = app.rules();
+    let event = rules.events.find(&event)?;
     match body.inspect_err(|_| event.metrics.invalid.increment(1))? {
         OneOrMany::One(request) => one(event, request).await,
         OneOrMany::Many(requests) => many(event, requests).await,

@@ -124,7 +124,8 @@ async fn grant(
     Path(limit): Path<String>,
     Json(request): Json<LeaseRequest>,
 ) -> Result<(StatusCode, Answer<LeaseBody>), Problem> {
-    let limit = app.limits.find(&limit)?;
+    let rules = app.rules();
+    let limit = rules.limits.find(&limit)?;
     let key = request.key.0;
     match limit.handle.lease_as(&key, LeaseId::random()).await? {
         Lease::Granted(LeaseTerm { id, expires_in, decision, .. }) => {
@@ -163,7 +164,8 @@ async fn extend(
     State(app): State<Shared>,
     Path((limit, lease)): Path<(String, String)>,
 ) -> Result<Answer<ExtensionBody>, Problem> {
-    let (limit, ticket) = (&app.limits.find(&limit)?.handle, lease.parse::<Ticket>()?);
+    let rules = app.rules();
+    let (limit, ticket) = (&rules.limits.find(&limit)?.handle, lease.parse::<Ticket>()?);
     match limit.extend_lease(&ticket.key, ticket.id).await? {
         Some(expires_in) => Ok(Answer(ExtensionBody { expires_in: seconds(expires_in) })),
         None => Err(not_held(limit)),
@@ -192,7 +194,8 @@ async fn give_back(
     State(app): State<Shared>,
     Path((limit, lease)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
-    let (limit, ticket) = (&app.limits.find(&limit)?.handle, lease.parse::<Ticket>()?);
+    let rules = app.rules();
+    let (limit, ticket) = (&rules.limits.find(&limit)?.handle, lease.parse::<Ticket>()?);
     if limit.release_lease(&ticket.key, ticket.id).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {

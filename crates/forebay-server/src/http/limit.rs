@@ -158,7 +158,8 @@ async fn take(
     Path(limit): Path<String>,
     Json(request): Json<TakeRequest>,
 ) -> Result<(HeaderMap, Answer<DecisionBody>), Problem> {
-    let limit = app.limits.find(&limit)?;
+    let rules = app.rules();
+    let limit = rules.limits.find(&limit)?;
     let decision = limit.handle.take_n(&request.key.0, request.cost.0).await?;
     limit.metrics.count(&decision);
     let headers = told(std::iter::once((&limit.handle, &*request.key.0, &decision)));
@@ -191,9 +192,10 @@ async fn take_all(
     if request.take.is_empty() {
         return Err(Problem::field("take", "take: 1 to 64 limits"));
     }
-    let find = |charge: &ChargeRequest| app.limits.find(&charge.limit);
+    let rules = app.rules();
+    let find = |charge: &ChargeRequest| rules.limits.find(&charge.limit);
     let limits = request.take.iter().map(find).collect::<Result<Vec<_>, _>>()?;
-    let charge = |(charge, limit): (ChargeRequest, &&crate::app::LimitEntry)| Charge {
+    let charge = |(charge, limit): (ChargeRequest, &&crate::rules::LimitEntry)| Charge {
         limit: limit.handle.clone(),
         key: charge.key.0,
         cost: charge.cost.0,
@@ -240,7 +242,7 @@ async fn peek(
     Path(limit): Path<String>,
     Query(query): Query<KeyQuery>,
 ) -> Result<Answer<DecisionBody>, Problem> {
-    let decision = app.limits.find(&limit)?.handle.peek(checked_key(&query.key)?).await?;
+    let decision = app.rules().limits.find(&limit)?.handle.peek(checked_key(&query.key)?).await?;
     Ok(Answer(DecisionBody::from(&decision)))
 }
 
@@ -263,7 +265,7 @@ async fn reset(
     Path(limit): Path<String>,
     Query(query): Query<KeyQuery>,
 ) -> Result<StatusCode, Problem> {
-    app.limits.find(&limit)?.handle.reset(checked_key(&query.key)?).await?;
+    app.rules().limits.find(&limit)?.handle.reset(checked_key(&query.key)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -287,7 +289,7 @@ async fn refund(
     Path(limit): Path<String>,
     Json(request): Json<TakeRequest>,
 ) -> Result<Answer<DecisionBody>, Problem> {
-    let decision = app.limits.find(&limit)?.handle.refund(&request.key.0, request.cost.0).await?;
+    let decision = app.rules().limits.find(&limit)?.handle.refund(&request.key.0, request.cost.0).await?;
     Ok(Answer(DecisionBody::from(&decision)))
 }
 
@@ -336,7 +338,8 @@ async fn top(
     Path(limit): Path<String>,
     Query(query): Query<TopQuery>,
 ) -> Result<Answer<Vec<DeniedBody>>, Problem> {
-    let limit = app.limits.find(&limit)?;
+    let rules = app.rules();
+    let limit = rules.limits.find(&limit)?;
     if !(1..=256).contains(&query.limit) {
         return Err(Problem::field("limit", format!("limit: {}: 1 to 256", query.limit)));
     }

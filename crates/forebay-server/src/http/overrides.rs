@@ -84,7 +84,8 @@ async fn list(
     Path(limit): Path<String>,
     Query(query): Query<ListQuery>,
 ) -> Result<Answer<Vec<OverriddenBody>>, Problem> {
-    let limit = app.limits.find(&limit)?;
+    let rules = app.rules();
+    let limit = rules.limits.find(&limit)?;
     if !(1..=1_000).contains(&query.limit) {
         return Err(Problem::field("limit", format!("limit: {}: 1 to 1000", query.limit)));
     }
@@ -116,7 +117,8 @@ async fn set(
     Query(query): Query<KeyQuery>,
     Json(request): Json<OverrideRequest>,
 ) -> Result<Answer<DecisionBody>, Problem> {
-    let limit = &app.limits.find(&limit)?.handle;
+    let rules = app.rules();
+    let limit = &rules.limits.find(&limit)?.handle;
     let allowance = request.allow.parse::<Allowance>();
     let Allowance(allowance) =
         allowance.map_err(|error| Problem::field("allow", format!("allow: {error}")))?;
@@ -145,6 +147,6 @@ async fn remove(
     Path(limit): Path<String>,
     Query(query): Query<KeyQuery>,
 ) -> Result<StatusCode, Problem> {
-    app.limits.find(&limit)?.handle.remove_override(checked_key(&query.key)?).await?;
+    app.rules().limits.find(&limit)?.handle.remove_override(checked_key(&query.key)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -92,7 +92,8 @@ async fn reserve(
     Path(limit): Path<String>,
     Json(request): Json<ReserveRequest>,
 ) -> Result<(StatusCode, Answer<ReservationBody>), Problem> {
-    let limit = app.limits.find(&limit)?;
+    let rules = app.rules();
+    let limit = rules.limits.find(&limit)?;
     match limit.handle.reserve(&request.key.0, request.cost.0, request.ttl.0).await? {
         Reserve::Granted(reservation) => {
             let decision = reservation.decision().expect("whoever reserves is told the decision");
@@ -133,7 +134,8 @@ async fn commit(
     Path((limit, ticket)): Path<(String, String)>,
     Json(request): Json<CommitRequest>,
 ) -> Result<Answer<DecisionBody>, Problem> {
-    let limit = &app.limits.find(&limit)?.handle;
+    let rules = app.rules();
+    let limit = &rules.limits.find(&limit)?.handle;
     if request.cost > MAX_COST {
         return Err(Problem::field("cost", format!("cost: {}: 0 to {MAX_COST}", request.cost)));
     }
@@ -163,7 +165,8 @@ async fn release(
     State(app): State<Shared>,
     Path((limit, ticket)): Path<(String, String)>,
 ) -> Result<Answer<DecisionBody>, Problem> {
-    let limit = &app.limits.find(&limit)?.handle;
+    let rules = app.rules();
+    let limit = &rules.limits.find(&limit)?.handle;
     let answer = reservation(limit, &ticket)?.release().await?;
     settled(limit, answer)
 }

@@ -6,5 +6,6 @@ mod config;
 mod guide;
 mod lock;
 mod process;
+mod reload;
 mod replay;
 mod serve;

@@ -31,7 +31,7 @@ pub enum Merge {
 /// use forebay::Buffer;
 /// let projects = Buffer::new("projects").key("id").sum("hits").max("last_seen");
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[must_use = "a definition does nothing until it is given to `Forebay::buffer`"]
 pub struct Buffer {
     name: String,

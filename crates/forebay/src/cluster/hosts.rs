@@ -22,7 +22,7 @@ use crate::{
 /// let bay = Forebay::options().open_hosts(hosts).await?;
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq)]
 #[must_use = "hosts are opened by `Options::open_hosts`"]
 pub struct Hosts {
     pub(crate) router: RouterKind,

@@ -71,7 +71,7 @@ enum Phase {
 /// let bucket = Limit::per_second("api", 100).burst(500);
 /// let odd = Limit::new("login", 5, secs(90)).deadline(millis(20));
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[must_use = "a definition does nothing until it is given to `Forebay::limit`"]
 pub struct Limit {
     pub(super) name: String,

@@ -16,7 +16,7 @@ use crate::{
 /// let coarse = Series::new("signups").resolutions(vec![Resolution::new(secs(3_600), days(365))?]);
 /// # Ok::<(), forebay::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[must_use = "a definition does nothing until it is given to `Forebay::series`"]
 pub struct Series {
     name: String,

@@ -20,7 +20,7 @@ impl std::fmt::Debug for Address {
 }
 
 /// A host as somebody listed it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub(crate) struct Listed {
     pub name: String,
     pub url: String,
