@@ -66,12 +66,21 @@ impl Database {
 
     /// Begins the transaction of a batch.
     pub(super) async fn begin(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
-        self.pool.begin_with(BEGIN).await
+        self.begin_with(BEGIN).await
     }
 
     /// Begins to read.
     pub(super) async fn snapshot(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
-        self.pool.begin_with(SNAPSHOT).await
+        self.begin_with(SNAPSHOT).await
+    }
+
+    /// In a task of its own, which is not dropped with its caller: a connection on which a beginning was broken off would
+    /// return to the pool inside a transaction that the driver does not know of, and fail whoever comes next. Postgres has
+    /// no way to end a transaction that may not be there without a warning in the log.
+    async fn begin_with(&self, statement: &'static str) -> sqlx::Result<Transaction<'static, Postgres>> {
+        let pool = self.pool.clone();
+        let begun = tokio::spawn(async move { pool.begin_with(statement).await }).await;
+        begun.unwrap_or(Err(sqlx::Error::WorkerCrashed))
     }
 }
 
