@@ -14,7 +14,7 @@ use super::{
     pace::{Pace, back_off},
     pressure::{Gate, Pressure},
     progress::{Progress, Stats},
-    row::{Row, merge_cells},
+    row::Row,
     row_key::RowKey,
     schema::Schema,
     value::Value,
@@ -186,7 +186,8 @@ impl BufferHandle {
         self.flush_all().await
     }
 
-    /// What of a row is not in SQL yet, as far as the store knows: one place per value column.
+    /// What of a row is not in SQL yet, as far as the store knows: one place per value column. Of a row that was moved it is
+    /// what was written under its own key.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] for a key that does not fit the key columns; and when the store does not answer.
@@ -200,33 +201,13 @@ impl BufferHandle {
     }
 
     /// What the generations of every partition have of a row: with another number of partitions it was in another one.
-    async fn pending_parts(&self, key: &RowKey) -> Result<Vec<PendingRow>> {
+    pub(super) async fn pending_parts(&self, key: &RowKey) -> Result<Vec<PendingRow>> {
         let engine = self.0.bay.engine();
         let (parts, known) = self.find_parts().await;
         known?;
         let each = parts.iter().map(|part| engine.buffer_pending(part, key));
         let each = futures::future::join_all(each).await;
         Ok(each.into_iter().collect::<Result<Vec<_>>>()?.concat())
-    }
-
-    /// What the row's columns will be once everything is flushed: what SQL has, and what is pending.
-    ///
-    /// The store is asked first, then SQL and its ledger in one snapshot, so that a flush in between is not
-    /// counted twice.
-    ///
-    /// # Errors
-    /// As [`pending`](Self::pending) and [`flush`](Self::flush).
-    pub async fn value(&self, key: impl AsRef<[Value]>) -> Result<Box<[Option<Value>]>> {
-        let schema = &self.0.schema;
-        let key = RowKey::new(schema, key.as_ref())?;
-        let pending = self.pending_parts(&key).await?;
-        let ids: Vec<_> = pending.iter().map(|part| part.generation).collect();
-        let snapshot = self.sink()?.read(schema, &key, &ids).await.map_err(sink_error)?;
-        let mut cells = snapshot.row.unwrap_or_else(|| vec![None; schema.columns.len()].into());
-        for part in pending.iter().filter(|part| !snapshot.applied.contains(&part.generation)) {
-            merge_cells(schema, &mut cells, &part.row.cells)?;
-        }
-        Ok(cells)
     }
 
     /// How much it holds, and since when.

@@ -5,6 +5,7 @@ mod flush;
 mod flusher;
 mod handle;
 mod lease;
+mod moves;
 mod pace;
 mod pressure;
 mod progress;

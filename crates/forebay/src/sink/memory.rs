@@ -11,7 +11,7 @@ use super::{Applied, Batch, BoxFuture, DeadLetter, Replayed, Sink, SinkError, Sn
 use crate::{
     buffer::{Row, RowKey, Schema, Value},
     clock::Clock,
-    error::Result,
+    error::{Error, ErrorKind, Result, out_of_range},
     key::Name,
 };
 
@@ -24,6 +24,8 @@ struct Tables {
     rows: BTreeMap<(Name, RowKey), Box<[Option<Value>]>>,
     ledger: HashSet<Uuid>,
     dead: BTreeMap<(Name, u64), DeadLetter>,
+    /// Rows that were moved, and where they are. None leads to one that was moved itself.
+    moves: BTreeMap<(Name, RowKey), RowKey>,
     /// The id of the newest dead letter.
     newest: u64,
     /// Whose time the dead letters show.
@@ -70,8 +72,9 @@ impl Tables {
     }
 
     fn merge(&mut self, schema: &Schema, new: &Row) -> Result<()> {
-        let place = (schema.name.clone(), new.key.clone());
-        let mut row = Row::empty(schema, new.key.clone());
+        let key = self.target(schema, &new.key);
+        let place = (schema.name.clone(), key.clone());
+        let mut row = Row::empty(schema, key);
         if let Some(cells) = self.rows.get(&place) {
             row.cells.clone_from(cells);
         }
@@ -85,6 +88,52 @@ impl Tables {
         let (id, at) = (self.newest, self.clock.now());
         let letter = DeadLetter { id, batch: batch.id, at, reason, row: Ok(row) };
         self.dead.insert((batch.schema.name.clone(), id), letter);
+    }
+
+    /// Where a row is.
+    fn target(&self, schema: &Schema, key: &RowKey) -> RowKey {
+        self.moves.get(&(schema.name.clone(), key.clone())).unwrap_or(key).clone()
+    }
+
+    fn read(&self, schema: &Schema, key: &RowKey, ids: &[Uuid]) -> Snapshot {
+        let target = self.target(schema, key);
+        let moved = self.moves.iter().filter(|((name, _), to)| *name == schema.name && **to == target);
+        let mut keys: Vec<RowKey> = moved.map(|((_, from), _)| from.clone()).collect();
+        if !keys.is_empty() {
+            keys.insert(0, target.clone());
+        }
+        let row = self.rows.get(&(schema.name.clone(), target)).cloned();
+        Snapshot { row, applied: ids.iter().filter(|id| self.ledger.contains(id)).copied().collect(), keys }
+    }
+
+    fn move_row(&mut self, schema: &Schema, from: &RowKey, to: &RowKey) -> Result<RowKey, SinkError> {
+        let name = &schema.name;
+        let refused =
+            |error: Error| SinkError::Permanent(Error::new(ErrorKind::OutOfRange, error.to_string()));
+        let target =
+            Some(self.target(schema, to)).filter(|target| target != from).unwrap_or_else(|| to.clone());
+        let place = (name.clone(), from.clone());
+        if let Some(there) = self.moves.get(&place).filter(|there| **there != target) {
+            let why = format!("it was moved to {:?} before: move that one", there.as_str());
+            return Err(refused(out_of_range(why)));
+        }
+        // A row that was moved into this one is a row of its own again.
+        let back = self.moves.remove(&(name.clone(), target.clone()));
+        if let Some(cells) = self.rows.get(&place).cloned() {
+            let row = Row { key: target.clone(), cells };
+            if let Err(error) = self.merge(schema, &row) {
+                self.moves.extend(back.map(|to| ((name.clone(), target), to)));
+                return Err(refused(error));
+            }
+            self.rows.remove(&place);
+        }
+        for ((of, _), there) in &mut self.moves {
+            if of == name && there == from {
+                there.clone_from(&target);
+            }
+        }
+        self.moves.insert(place, target.clone());
+        Ok(target)
     }
 
     fn dead_of(&self, schema: &Schema) -> impl Iterator<Item = &DeadLetter> {
@@ -127,10 +176,7 @@ impl Sink for MemorySink {
         row: &'a RowKey,
         ids: &'a [Uuid],
     ) -> BoxFuture<'a, Result<Snapshot, SinkError>> {
-        Box::pin(async {
-            let applied = ids.iter().filter(|id| self.tables().ledger.contains(id)).copied().collect();
-            Ok(Snapshot { row: self.row(schema, row), applied })
-        })
+        Box::pin(async { Ok(self.tables().read(schema, row, ids)) })
     }
 
     fn dead_letters<'a>(
@@ -156,6 +202,15 @@ impl Sink for MemorySink {
         ids: &'a [u64],
     ) -> BoxFuture<'a, Result<Replayed, SinkError>> {
         Box::pin(async { Ok(self.tables().replay(schema, ids)) })
+    }
+
+    fn move_row<'a>(
+        &'a self,
+        schema: &'a Schema,
+        from: &'a RowKey,
+        to: &'a RowKey,
+    ) -> BoxFuture<'a, Result<RowKey, SinkError>> {
+        Box::pin(async { self.tables().move_row(schema, from, to) })
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), SinkError>> {

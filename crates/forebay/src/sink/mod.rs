@@ -151,7 +151,8 @@ impl std::error::Error for SinkError {
 ///         Box::pin(async {
 ///             let table = self.0.lock().expect("nobody panics with it");
 ///             let applied = ids.iter().filter(|id| table.ledger.contains(id)).copied().collect();
-///             Ok(Snapshot { row: table.rows.get(row).map(|row| row.cells.clone()), applied })
+///             let row = table.rows.get(row).map(|row| row.cells.clone());
+///             Ok(Snapshot { row, applied, ..Snapshot::default() })
 ///         })
 ///     }
 ///
@@ -188,7 +189,7 @@ pub trait Sink: Send + Sync + fmt::Debug + 'static {
     fn apply<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Applied, SinkError>>;
 
     /// Reads a row, one place per value column, and which of `ids` have been applied, in one snapshot: a batch that is
-    /// among `applied` is in the row, any other is not.
+    /// among `applied` is in the row, any other is not. Of a row that was moved it reads the one that it was moved into.
     ///
     /// # Errors
     /// [`SinkError::Transient`] if nobody answers; [`SinkError::Permanent`] for a table that does not fit.
@@ -248,6 +249,30 @@ pub trait Sink: Send + Sync + fmt::Debug + 'static {
         Box::pin(async { Err(dead::unsupported("dead letters")) })
     }
 
+    /// Merges the row `from` into the row `to` as a batch would, removes it, and remembers that for every batch and dead
+    /// letter to come: what is written for `from` goes to `to`; all in one transaction. Returns the key of the row that has
+    /// it now: where `to` itself was moved, it is that one.
+    ///
+    /// A batch that is applied at the same time is applied before or after. The same move again changes nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) if the table does not take it (a sum would leave its
+    /// column, there is no row to merge into, `from` was moved elsewhere);
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) from a sink that leaves this method out; else as
+    /// [`read`](Self::read). Nothing has changed, or the commit's answer was lost.
+    ///
+    /// # Cancellation
+    /// It may have been moved; never by half.
+    fn move_row<'a>(
+        &'a self,
+        schema: &'a Schema,
+        from: &'a RowKey,
+        to: &'a RowKey,
+    ) -> BoxFuture<'a, Result<RowKey, SinkError>> {
+        let _ = (schema, from, to);
+        Box::pin(async { Err(dead::unsupported("moves")) })
+    }
+
     /// Whether the database answers.
     ///
     /// # Errors
@@ -262,4 +287,7 @@ pub struct Snapshot {
     pub row: Option<Box<[Option<Value>]>>,
     /// Those of the ids asked for that the ledger has.
     pub applied: Vec<Uuid>,
+    /// If the row was moved, or others were moved into it: the keys of all whose writes come together in `row`, that of
+    /// the row itself first. Empty if none was.
+    pub keys: Vec<RowKey>,
 }
