@@ -29,8 +29,8 @@
 //! random batches come to the same rows in all three, and in a model. Each says which column types it takes.
 //!
 //! # Tables
-//! With [`Migrate::Yes`] a sink creates what is missing: the buffer's table, `forebay_ledger` and
-//! `forebay_dead_letters`. It never alters a table that is there. A table of your own works as well; it needs the
+//! With [`Migrate::Yes`] a sink creates what is missing: the buffer's table, `forebay_ledger`,
+//! `forebay_dead_letters` and `forebay_moves`. It never alters a table that is there. A table of your own works as well; it needs the
 //! columns, and nothing else changes about it. What cannot work is refused by
 //! [`Sink::prepare`](forebay::sink::Sink::prepare) with a message that says how to mend it.
 //!
@@ -39,7 +39,12 @@
 //! # Dead letters
 //! A row that the database refuses (a sum that would leave its column, a constraint) does not hold up its batch: it is
 //! written to `forebay_dead_letters` in the same transaction, with its key, its values and the reason, and the other
-//! rows are applied.
+//! rows are applied. [`replay_dead`](forebay::buffer::BufferHandle::replay_dead) merges it after all, once, when that has
+//! been mended.
+//!
+//! # Moves
+//! [`move_row`](forebay::buffer::BufferHandle::move_row) merges a row into another and notes that in `forebay_moves`, which
+//! every batch follows. A batch and a move wait for each other.
 //!
 //! # Errors
 //! [`SinkError::Transient`](forebay::sink::SinkError::Transient): the connection, a deadlock, a lock that was not had in

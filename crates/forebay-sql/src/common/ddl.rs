@@ -6,7 +6,7 @@ use forebay::buffer::{ColumnType, Merge, Schema};
 pub(crate) const MARK: &str = "created by forebay";
 
 /// The names of Forebay's own tables.
-pub(crate) const OWN_TABLES: [&str; 2] = ["forebay_ledger", "forebay_dead_letters"];
+pub(crate) const OWN_TABLES: [&str; 3] = ["forebay_ledger", "forebay_dead_letters", "forebay_moves"];
 
 /// How a database spells things.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(crate) struct Dialect {
     pub(crate) constraint: fn(&Schema) -> String,
     /// After the closing parenthesis of a buffer's table.
     pub(crate) table_options: fn(&Schema) -> &'static str,
-    /// The ledger and the dead letters, one statement each, qualified by a place.
+    /// The ledger, the dead letters and the moves, one statement each, qualified by a place.
     pub(crate) own_tables: fn(&str) -> Vec<String>,
 }
 

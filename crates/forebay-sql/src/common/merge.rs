@@ -10,6 +10,7 @@ use forebay::{
 use super::{
     cell::{Cell, Form},
     dead,
+    moves::{Moves, follow},
     plan::{Plan, Written},
 };
 use crate::Missing;
@@ -131,24 +132,27 @@ pub(crate) enum Unreached {
 }
 
 /// Merges the batch's rows into the table, and puts those that it refuses among the dead letters.
-pub(crate) async fn merge<T: Transaction>(
+pub(crate) async fn merge<T: Moves>(
     transaction: &mut T,
     plan: &Plan<T::Form>,
     batch: &Batch,
 ) -> sqlx::Result<Applied> {
-    let merged = merge_rows(transaction, plan, &batch.schema, &batch.rows, Unreached::AsPlanned).await?;
-    if let Some((_, why)) = merged.refused.first() {
-        let (buffer, rows) = (&batch.schema.name, merged.refused.len());
-        tracing::warn!(%buffer, batch = %batch.id, rows, error = why, "rows among the dead letters; the first one's error");
-        let letter = |(place, why): (usize, String)| {
-            let row = &batch.rows[place];
-            Letter { key: dead::stored_key(&row.key), cells: dead::cells(&batch.schema, row), why }
-        };
-        let letters: Vec<Letter> = merged.refused.into_iter().map(letter).collect();
-        transaction.bury(plan, batch, &letters).await?;
-        return Ok(Applied::now(merged.reached, letters.len() as u64));
+    let schema = &batch.schema;
+    let (mut reached, mut letters) = (0, vec![]);
+    for rows in follow(transaction, plan, schema, &batch.rows).await? {
+        let merged = merge_rows(transaction, plan, schema, &rows, Unreached::AsPlanned).await?;
+        reached += merged.reached;
+        letters.extend(merged.refused.into_iter().map(|(place, why)| {
+            let row = &rows[place];
+            Letter { key: dead::stored_key(&row.key), cells: dead::cells(schema, row), why }
+        }));
     }
-    Ok(Applied::now(merged.reached, 0))
+    if let Some(first) = letters.first() {
+        let (buffer, rows) = (&schema.name, letters.len());
+        tracing::warn!(%buffer, batch = %batch.id, rows, error = first.why, "rows among the dead letters; the first one's error");
+        transaction.bury(plan, batch, &letters).await?;
+    }
+    Ok(Applied::now(reached, letters.len() as u64))
 }
 
 /// Merges rows, each of another key, into the table, down to those that it refuses.

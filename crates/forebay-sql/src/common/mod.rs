@@ -8,6 +8,7 @@ pub(crate) mod dead;
 pub(crate) mod error;
 pub(crate) mod ledger;
 pub(crate) mod merge;
+pub(crate) mod moves;
 pub(crate) mod plan;
 pub(crate) mod replay;
 pub(crate) mod state;

@@ -9,12 +9,13 @@ use forebay::{
 
 use super::{
     dead,
-    merge::{Merged, Transaction, Unreached, merge_rows},
+    merge::{Merged, Unreached, merge_rows},
+    moves::{Moves, targets},
     plan::Plan,
 };
 
 /// A transaction in which dead letters are replayed.
-pub(crate) trait Letters: Transaction {
+pub(crate) trait Letters: Moves {
     /// Reads the id, key and cells of those letters of a buffer that are there, in the order of their ids, and keeps them
     /// from other transactions until this one ends: who comes second waits, and finds those that are left.
     fn take(
@@ -48,7 +49,14 @@ pub(crate) async fn replay<T: Letters>(
             Err(why) => replayed.refused.push((id, why)),
         }
     }
-    for round in rounds(letters) {
+    let (ids, mut rows): (Vec<u64>, Vec<Row>) = letters.into_iter().unzip();
+    let targets = targets(transaction, plan, schema, &rows).await?;
+    for row in &mut rows {
+        if let Some(target) = targets.get(&row.key) {
+            row.key = target.clone();
+        }
+    }
+    for round in rounds(ids.into_iter().zip(rows).collect()) {
         let (ids, rows): (Vec<u64>, Vec<Row>) = round.into_iter().unzip();
         let Merged { refused, .. } = merge_rows(transaction, plan, schema, &rows, Unreached::Refused).await?;
         let refused: HashMap<usize, String> = refused.into_iter().collect();

@@ -71,13 +71,14 @@ pub(super) async fn not_transactional(
     sqlx::query_as(
         "SELECT CAST(t.table_name AS CHAR), CAST(t.engine AS CHAR)
          FROM information_schema.tables AS t JOIN information_schema.engines AS e ON e.engine = t.engine
-         WHERE t.table_schema = COALESCE(?, DATABASE()) AND t.table_name IN (?, ?, ?)
+         WHERE t.table_schema = COALESCE(?, DATABASE()) AND t.table_name IN (?, ?, ?, ?)
                AND COALESCE(e.transactions, 'NO') <> 'YES' LIMIT 1",
     )
     .bind(database)
     .bind(bare(schema))
     .bind(OWN_TABLES[0])
     .bind(OWN_TABLES[1])
+    .bind(OWN_TABLES[2])
     .fetch_optional(connection)
     .await
 }

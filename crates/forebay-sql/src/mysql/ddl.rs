@@ -56,5 +56,16 @@ fn own_tables(place: &str) -> Vec<String> {
     KEY `forebay_dead_letters_buffer` (`buffer`, `id`)
 ) ENGINE=InnoDB"
         ),
+        // Keys by their bytes: collations that compare bytes as well do not see a space at the end.
+        format!(
+            "CREATE TABLE IF NOT EXISTS {place}`forebay_moves` (
+    `buffer` VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    `from_key` VARBINARY(1536) NOT NULL,
+    `to_key` VARBINARY(1536) NOT NULL,
+    `at` DATETIME(6) NOT NULL,
+    PRIMARY KEY (`buffer`, `from_key`),
+    KEY `forebay_moves_to` (`buffer`, `to_key`)
+) ENGINE=InnoDB"
+        ),
     ]
 }

@@ -8,6 +8,7 @@ mod error;
 mod form;
 mod json;
 mod ledger;
+mod moves;
 mod open;
 mod sink;
 mod statement;

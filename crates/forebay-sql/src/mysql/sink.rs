@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, MySqlPool, Row as _, mysql::MySqlRow};
 use uuid::Uuid;
 
 use super::{
-    apply::Applying, ddl::MYSQL, error::classify, form::Form, json, ledger, open::Database, statement,
+    apply::Applying, ddl::MYSQL, error::classify, form::Form, json, ledger, moves, open::Database, statement,
 };
 use crate::{
     Options,
@@ -20,6 +20,7 @@ use crate::{
         datetime, error,
         ledger::{PRUNE_AT_ONCE, check_age},
         merge::merge,
+        moves::Place,
         plan::Plan,
         state::State,
     },
@@ -43,7 +44,7 @@ const PATIENCE: Duration = mins(5);
 /// `TEXT`, and compare byte by byte whatever the collation. A text key goes into an integer column if it is an integer in
 /// its one spelling. A key that ends in a space is a dead letter where the collation does not see it.
 ///
-/// `forebay_ledger` and `forebay_dead_letters` are in the database of the buffer's table.
+/// `forebay_ledger`, `forebay_dead_letters` and `forebay_moves` are in the database of the buffer's table.
 ///
 /// # Cost
 /// A batch is one transaction: one statement per 1 000 rows that write the same columns.
@@ -180,8 +181,10 @@ impl MySql {
         let plan = self.plan(schema).await?;
         let doing = || format!("reading from table {}", schema.table);
         let reading = |error| self.failed(&doing(), &error);
-        let values = row.values(schema).map_err(SinkError::Permanent)?;
         let mut transaction = self.database.snapshot().await.map_err(reading)?;
+        let Place { target, keys } =
+            moves::place(&mut transaction, &plan, schema, row).await.map_err(reading)?;
+        let values = target.values(schema).map_err(SinkError::Permanent)?;
         // A key that no row of the table can have is a row that is not there.
         let found = match plan.key(&values) {
             Ok(key) => {
@@ -195,7 +198,7 @@ impl MySql {
         transaction.rollback().await.map_err(reading)?;
         let row = found.map(|row| decode(&plan, schema, &row)).transpose();
         let row = row.map_err(|why| self.refused(&format!("{}: {why}", doing())))?;
-        Ok(Snapshot { row, applied })
+        Ok(Snapshot { row, applied, keys })
     }
 
     /// For messages.
@@ -268,6 +271,15 @@ impl Sink for MySql {
         Box::pin(self.in_time("a replay", Box::pin(self.replay_dead(schema, ids))))
     }
 
+    fn move_row<'a>(
+        &'a self,
+        schema: &'a Schema,
+        from: &'a RowKey,
+        to: &'a RowKey,
+    ) -> BoxFuture<'a, Result<RowKey, SinkError>> {
+        Box::pin(self.in_time("a move", Box::pin(self.move_now(schema, from, to))))
+    }
+
     fn ping(&self) -> BoxFuture<'_, Result<(), SinkError>> {
         Box::pin(async {
             let asked = sqlx::query("SELECT 1").execute(&self.database.pool).await;
@@ -276,7 +288,11 @@ impl Sink for MySql {
     }
 }
 
-fn decode(plan: &Plan<Form>, schema: &Schema, row: &MySqlRow) -> Result<Box<[Option<Value>]>, String> {
+pub(super) fn decode(
+    plan: &Plan<Form>,
+    schema: &Schema,
+    row: &MySqlRow,
+) -> Result<Box<[Option<Value>]>, String> {
     let columns = plan.columns.iter().zip(&schema.columns).enumerate();
     columns
         .map(|(i, (column, of))| {

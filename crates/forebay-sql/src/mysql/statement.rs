@@ -52,6 +52,11 @@ pub(super) fn select(plan: &Plan) -> String {
     format!("SELECT {} FROM {}", join(columns), found(plan, 0))
 }
 
+/// Removes the rows with a key.
+pub(super) fn delete(plan: &Plan) -> String {
+    format!("DELETE t FROM {}", found(plan, 0))
+}
+
 /// What came, and the rows of the table with its keys.
 fn found(plan: &Plan, written: Written) -> String {
     let matches: Vec<String> =

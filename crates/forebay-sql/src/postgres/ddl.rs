@@ -66,5 +66,17 @@ fn own_tables(place: &str) -> Vec<String> {
         format!(
             r#"CREATE INDEX IF NOT EXISTS "forebay_dead_letters_buffer" ON {place}"forebay_dead_letters" ("buffer", "id")"#
         ),
+        format!(
+            r#"CREATE TABLE IF NOT EXISTS {place}"forebay_moves" (
+    "buffer" text NOT NULL,
+    "from_key" text COLLATE "C" NOT NULL,
+    "to_key" text COLLATE "C" NOT NULL,
+    "at" timestamptz NOT NULL,
+    PRIMARY KEY ("buffer", "from_key")
+)"#
+        ),
+        format!(
+            r#"CREATE INDEX IF NOT EXISTS "forebay_moves_to" ON {place}"forebay_moves" ("buffer", "to_key")"#
+        ),
     ]
 }

@@ -20,6 +20,9 @@ impl Letters for Applying<'_> {
         schema: &Schema,
         ids: &[u64],
     ) -> sqlx::Result<Vec<(i64, String, String)>> {
+        // As a batch does, whose id goes into the ledger: moves wait for it, and it for them.
+        let sql = format!(r#"LOCK TABLE {}"forebay_ledger" IN ROW EXCLUSIVE MODE"#, plan.place);
+        sqlx::query(AssertSqlSafe(sql)).execute(&mut *self.connection).await?;
         let sql = format!(
             r#"SELECT "id", "row_key", "cells" FROM {}"forebay_dead_letters"
                WHERE "buffer" = $1 AND "id" = ANY ($2) ORDER BY "id" FOR UPDATE"#,

@@ -8,6 +8,7 @@ mod dead;
 mod error;
 mod form;
 mod ledger;
+mod moves;
 mod open;
 mod sink;
 mod statement;

@@ -16,7 +16,7 @@ use super::{
     ddl::POSTGRES,
     error::classify,
     form::Form,
-    ledger,
+    ledger, moves,
     open::Database,
     statement,
 };
@@ -26,6 +26,7 @@ use crate::{
         error,
         ledger::{PRUNE_AT_ONCE, check_age},
         merge::merge,
+        moves::Place,
         plan::Plan,
         state::State,
     },
@@ -48,7 +49,7 @@ const PATIENCE: Duration = mins(5);
 /// into `text` and `varchar`, and compare byte by byte. A text key goes into an integer or `uuid` column if it is such a
 /// value in its one spelling.
 ///
-/// `forebay_ledger` and `forebay_dead_letters` are in the schema of the buffer's table.
+/// `forebay_ledger`, `forebay_dead_letters` and `forebay_moves` are in the schema of the buffer's table.
 ///
 /// # Cost
 /// A batch is one transaction: one statement per set of columns that its rows write, with an array per column, whatever
@@ -181,8 +182,10 @@ impl Postgres {
         let plan = self.plan(schema).await?;
         let doing = || format!("reading from table {}", schema.table);
         let reading = |error| self.failed(&doing(), &error);
-        let values = row.values(schema).map_err(SinkError::Permanent)?;
         let mut transaction = self.database.snapshot().await.map_err(reading)?;
+        let Place { target, keys } =
+            moves::place(&mut transaction, &plan, schema, row).await.map_err(reading)?;
+        let values = target.values(schema).map_err(SinkError::Permanent)?;
         // A key that no row of the table can have is a row that is not there.
         let found = match plan.key(&values) {
             Ok(key) => {
@@ -197,7 +200,7 @@ impl Postgres {
         transaction.rollback().await.map_err(reading)?;
         let row = found.map(|row| decode(&plan, schema, &row)).transpose();
         let row = row.map_err(|why| self.refused(&format!("{}: {why}", doing())))?;
-        Ok(Snapshot { row, applied })
+        Ok(Snapshot { row, applied, keys })
     }
 
     /// For messages.
@@ -270,6 +273,15 @@ impl Sink for Postgres {
         Box::pin(self.in_time("a replay", Box::pin(self.replay_dead(schema, ids))))
     }
 
+    fn move_row<'a>(
+        &'a self,
+        schema: &'a Schema,
+        from: &'a RowKey,
+        to: &'a RowKey,
+    ) -> BoxFuture<'a, Result<RowKey, SinkError>> {
+        Box::pin(self.in_time("a move", Box::pin(self.move_now(schema, from, to))))
+    }
+
     fn ping(&self) -> BoxFuture<'_, Result<(), SinkError>> {
         Box::pin(async {
             let asked = sqlx::query("SELECT 1").execute(&self.database.pool).await;
@@ -278,7 +290,11 @@ impl Sink for Postgres {
     }
 }
 
-fn decode(plan: &Plan<Form>, schema: &Schema, row: &PgRow) -> Result<Box<[Option<Value>]>, String> {
+pub(super) fn decode(
+    plan: &Plan<Form>,
+    schema: &Schema,
+    row: &PgRow,
+) -> Result<Box<[Option<Value>]>, String> {
     let columns = plan.columns.iter().zip(&schema.columns).enumerate();
     columns
         .map(|(i, (column, of))| {

@@ -70,6 +70,17 @@ pub(super) fn select(plan: &Plan) -> String {
     )
 }
 
+/// Removes the rows with a key.
+pub(super) fn delete(plan: &Plan) -> String {
+    format!(
+        "DELETE FROM {} AS t USING unnest({}) AS x({}) WHERE {}",
+        plan.table,
+        arrays(plan, 0),
+        names(plan, 0, ""),
+        matches(plan),
+    )
+}
+
 /// `$1::int8[], $2::text[]`.
 fn arrays(plan: &Plan, written: Written) -> String {
     let arrays = plan.forms(written).enumerate();

@@ -15,7 +15,7 @@ pub(super) const SQLITE: Dialect = Dialect {
 
 /// The ledger's index lets old rows be pruned without reading the rest, that of the dead letters lets those of one buffer be
 /// listed and counted.
-const OWN_TABLES: [&str; 4] = [
+const OWN_TABLES: [&str; 6] = [
     r#"CREATE TABLE IF NOT EXISTS "forebay_ledger" (
     "gen" TEXT NOT NULL PRIMARY KEY,
     "buffer" TEXT NOT NULL,
@@ -34,6 +34,14 @@ const OWN_TABLES: [&str; 4] = [
     "at" DATETIME NOT NULL
 )"#,
     r#"CREATE INDEX IF NOT EXISTS "forebay_dead_letters_buffer" ON "forebay_dead_letters" ("buffer", "id")"#,
+    r#"CREATE TABLE IF NOT EXISTS "forebay_moves" (
+    "buffer" TEXT NOT NULL,
+    "from_key" TEXT NOT NULL,
+    "to_key" TEXT NOT NULL,
+    "at" DATETIME NOT NULL,
+    PRIMARY KEY ("buffer", "from_key")
+) WITHOUT ROWID"#,
+    r#"CREATE INDEX IF NOT EXISTS "forebay_moves_to" ON "forebay_moves" ("buffer", "to_key")"#,
 ];
 
 /// `DATETIME` is what Django, Rails and SQLAlchemy declare, so their introspection finds a date.

@@ -14,7 +14,7 @@ use super::{
     ddl::SQLITE,
     error::classify,
     form::Form,
-    ledger,
+    ledger, moves,
     open::Database,
     statement,
 };
@@ -24,6 +24,7 @@ use crate::{
         datetime, error,
         ledger::{PRUNE_AT_ONCE, check_age},
         merge::merge,
+        moves::Place,
         plan::Plan,
         state::State,
     },
@@ -172,9 +173,10 @@ impl Sqlite {
         let plan = self.plan(schema).await?;
         let doing = || format!("reading from table {}", schema.table);
         let reading = |error| self.failed(&doing(), &error);
-        let values = row.values(schema).map_err(SinkError::Permanent)?;
         let mut reader = self.database.reader().await.map_err(reading)?;
         let mut transaction = reader.begin().await.map_err(reading)?;
+        let Place { target, keys } = moves::place(&mut transaction, schema, row).await.map_err(reading)?;
+        let values = target.values(schema).map_err(SinkError::Permanent)?;
         // A key that no row of the table can have is a row that is not there.
         let found = match plan.key(&values) {
             Ok(key) => {
@@ -188,7 +190,7 @@ impl Sqlite {
         transaction.rollback().await.map_err(reading)?;
         let row = found.map(|row| decode(&plan, &row)).transpose();
         let row = row.map_err(|why| self.refused(&format!("{}: {why}", doing())))?;
-        Ok(Snapshot { row, applied })
+        Ok(Snapshot { row, applied, keys })
     }
 
     async fn ping_file(&self) -> sqlx::Result<()> {
@@ -266,6 +268,15 @@ impl Sink for Sqlite {
         Box::pin(self.replay_dead(schema, ids))
     }
 
+    fn move_row<'a>(
+        &'a self,
+        schema: &'a Schema,
+        from: &'a RowKey,
+        to: &'a RowKey,
+    ) -> BoxFuture<'a, Result<RowKey, SinkError>> {
+        Box::pin(self.move_now(schema, from, to))
+    }
+
     fn ping(&self) -> BoxFuture<'_, Result<(), SinkError>> {
         Box::pin(async {
             self.ping_file().await.map_err(|error| self.failed("asking whether it answers", &error))
@@ -273,7 +284,7 @@ impl Sink for Sqlite {
     }
 }
 
-fn decode(plan: &Plan<Form>, row: &SqliteRow) -> Result<Box<[Option<Value>]>, String> {
+pub(super) fn decode(plan: &Plan<Form>, row: &SqliteRow) -> Result<Box<[Option<Value>]>, String> {
     let columns = plan.columns.iter().enumerate();
     columns
         .map(|(i, column)| column.form.decode(row, i).map_err(|why| format!("column {}: {why}", column.name)))

@@ -40,26 +40,32 @@ fn update(plan: &Plan, written: Written, rows: usize) -> String {
     let width = plan.keys.len();
     let count = plan.written(written).count();
     let assigned = plan.assigned(written, |i, _| format!("x.column{}", width + i + 1));
-    let matches: Vec<String> = plan
-        .keys
-        .iter()
-        .enumerate()
-        .map(|(i, key)| same(&key.name, key.form, &format!("x.column{}", i + 1)))
-        .collect();
     format!(
         "UPDATE {} AS t SET {} FROM (VALUES {}) AS x WHERE {}",
         plan.table,
         assignments(plan, &assigned),
         places(width + count, rows),
-        matches.join(" AND "),
+        matches(plan, "x.column"),
     )
 }
 
 /// Reads the value columns of the row with a key.
 pub(super) fn select(plan: &Plan) -> String {
     let columns: Vec<&str> = plan.columns.iter().map(|column| &*column.name).collect();
-    let matches: Vec<String> = plan.keys.iter().map(|key| format!("{} = ?", key.name)).collect();
-    format!("SELECT {} FROM {} WHERE {}", columns.join(", "), plan.table, matches.join(" AND "))
+    format!("SELECT {} FROM {} AS t WHERE {}", columns.join(", "), plan.table, matches(plan, "?"))
+}
+
+/// Removes the rows with a key.
+pub(super) fn delete(plan: &Plan) -> String {
+    format!("DELETE FROM {} AS t WHERE {}", plan.table, matches(plan, "?"))
+}
+
+/// Whether the key columns have the values called `of` with their numbers.
+fn matches(plan: &Plan, of: &str) -> String {
+    let keys = plan.keys.iter().enumerate();
+    let matches: Vec<String> =
+        keys.map(|(i, key)| same(&key.name, key.form, &format!("{of}{}", i + 1))).collect();
+    matches.join(" AND ")
 }
 
 /// `(?,?),(?,?)`.

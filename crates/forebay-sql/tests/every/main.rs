@@ -8,6 +8,7 @@ mod failures;
 mod home;
 mod ledger;
 mod lost;
+mod moves;
 mod support;
 mod tables;
 
