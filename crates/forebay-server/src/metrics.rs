@@ -397,6 +397,15 @@ impl Sink for MeasuredSink {
         self.sink.replay_dead(schema, ids)
     }
 
+    fn move_row<'a>(
+        &'a self,
+        schema: &'a Schema,
+        from: &'a RowKey,
+        to: &'a RowKey,
+    ) -> BoxFuture<'a, Result<RowKey, SinkError>> {
+        self.sink.move_row(schema, from, to)
+    }
+
     fn ping(&self) -> BoxFuture<'_, Result<(), SinkError>> {
         self.sink.ping()
     }

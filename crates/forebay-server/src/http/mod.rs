@@ -20,6 +20,7 @@ mod lease;
 mod limit;
 pub mod listen;
 pub mod lock;
+mod moves;
 mod observe;
 mod once;
 mod openapi;
@@ -83,6 +84,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .merge(series::routes())
         .merge(buffer::routes())
         .merge(dead::routes())
+        .merge(moves::routes())
         .merge(lock::routes())
         .merge(cluster::routes())
         .merge(operate::routes())

@@ -85,7 +85,7 @@ fn schema_prints_what_creates_the_tables_of_each_database() {
                [buffers.two]\nkey = { id = \"text\" }\ncolumns = { n = \"sum\" }\n";
     fs::write(dir.path().join("forebay.toml"), two).expect("a file");
     let both = schema(&["--dialect", "mysql"]);
-    assert_eq!(both.matches("CREATE TABLE").count(), 4, "{both}");
+    assert_eq!(both.matches("CREATE TABLE").count(), 5, "{both}");
     let one = schema(&["--dialect", "mysql", "--buffer", "one"]);
     assert!(one.contains("`one`") && !one.contains("`two`"), "{one}");
     let refused = run(dir.path(), &["schema", "--buffer", "on"]);

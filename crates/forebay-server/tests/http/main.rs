@@ -10,6 +10,7 @@ mod event;
 mod limit;
 mod live;
 mod lock;
+mod moves;
 mod once;
 mod operate;
 mod redis;
