@@ -18,7 +18,10 @@ use forebay::{
     time::{hours, mins},
 };
 
-use crate::flush::{Into, flushes, updates};
+use crate::{
+    flush::{Into, flushes, updates},
+    pending,
+};
 
 /// How hard, how long, and where.
 #[derive(Clone, Debug)]
@@ -80,6 +83,17 @@ pub(crate) fn all() -> Vec<Cell> {
         per_second("flush of 10 000 rows, Postgres", &["an UPDATE per row"], |load| one(updates(load))),
         per_second("flush of 10 000 rows, MariaDB", &["forebay"], |load| one(flushes(load, Into::MariaDb))),
         per_second("flush of 10 000 rows, SQLite", &["forebay"], |load| one(flushes(load, Into::Sqlite))),
+        per_second("50 hits a row into Postgres", &["forebay through Redis"], |load| {
+            one(pending::into_postgres(load))
+        }),
+        per_second("50 hits a row into Postgres", &["an UPDATE per hit"], |load| one(pending::updates(load))),
+        Cell {
+            name: "Redis memory per pending row",
+            subjects: &["forebay sum", "forebay sum and max", "a hash per row, as Sentry"],
+            unit: "B",
+            more_is_better: false,
+            run: |load| Box::pin(pending::bytes(load)),
+        },
         per_second("event: limit + series + buffer", &["forebay memory:"], |load| {
             one(events(load, "memory:".into()))
         }),

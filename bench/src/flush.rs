@@ -69,7 +69,7 @@ pub(crate) async fn updates(load: Load) -> Result<f64> {
 }
 
 /// One that forces commits to disk.
-fn postgres() -> &'static testkit::Postgres {
+pub(crate) fn postgres() -> &'static testkit::Postgres {
     static DURABLE: std::sync::OnceLock<testkit::Postgres> = std::sync::OnceLock::new();
     DURABLE.get_or_init(testkit::Postgres::durable)
 }

@@ -7,6 +7,7 @@
 
 mod cells;
 mod flush;
+mod pending;
 mod replay;
 mod report;
 
