@@ -2,7 +2,10 @@
 //!
 //! Values in, values out: no connection, no clock.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt::Write as _,
+};
 
 use hashbrown::hash_table::{Entry, HashTable};
 use redis::{Cmd, Value as Reply};
@@ -15,7 +18,7 @@ use crate::{
         sequence::{Refusals, Waiting},
         step::{BufferPart, BufferStats, Frozen, Generation, PendingRow},
     },
-    error::{Error, ErrorKind, Result},
+    error::{Error, ErrorKind, Result, invalid},
     key,
     time::Timestamp,
 };
@@ -132,7 +135,7 @@ impl Merged {
                         text.push(char::from(letter(i)));
                         text.push_str(row.key.as_str());
                         ends.push(text.len());
-                        value.write_text(text);
+                        write_cell(value, text);
                         ends.push(text.len());
                     }
                 }
@@ -287,11 +290,23 @@ pub(super) fn pending(part: &BufferPart, row: &RowKey, reply: Reply) -> Result<O
     Ok(pending.row.cells.iter().any(Option::is_some).then_some(pending))
 }
 
+/// A cell's text: the value's own, but microseconds in base 16. They order as decimals do, and fit into the allocator's
+/// next smaller size: 16 bytes less for each.
+fn write_cell(value: &Value, to: &mut String) {
+    let Value::Timestamp(at) = value else { return value.write_text(to) };
+    let sign = if at.as_micros() < 0 { "-" } else { "" };
+    write!(to, "{sign}{:x}", at.as_micros().unsigned_abs()).expect("a string takes what is written");
+}
+
 fn read_cell(part: &BufferPart, column: usize, value: &[u8]) -> Result<Value> {
     let column_type = part.schema.columns[column].column_type;
     let text = std::str::from_utf8(value).map_err(|_| corrupt(part, "a value that is no text"))?;
-    Value::from_text(column_type, text)
-        .map_err(|cause| corrupt(part, "a value of another type").with_source(cause))
+    let strange = |cause| corrupt(part, "a value of another type").with_source(cause);
+    if column_type == ColumnType::Timestamp {
+        let micros = i64::from_str_radix(text, 16).map_err(|cause| invalid(cause.to_string()));
+        return micros.map(|micros| Value::Timestamp(Timestamp::from_micros(micros))).map_err(strange);
+    }
+    Value::from_text(column_type, text).map_err(strange)
 }
 
 /// Reads `#gen`, `#born` and `#rows` of what is live, the list of frozen generations, and the server's time.
@@ -320,4 +335,28 @@ pub(super) fn stats([live, list, time]: [Reply; 3]) -> Option<BufferStats> {
 fn corrupt(part: &BufferPart, what: &str) -> Error {
     let (name, index) = (&part.schema.name, part.index);
     Error::new(ErrorKind::Corrupt, format!("buffer {name}, partition {index}: the store holds {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Buffer;
+
+    #[test]
+    fn times_are_read_back_and_order_as_text_of_one_length() {
+        let schema = Buffer::new("p").key("id").max("at").build().expect("valid");
+        let part = BufferPart { schema, index: 0 };
+        let text = |micros: i64| {
+            let mut text = String::new();
+            write_cell(&Timestamp::from_micros(micros).into(), &mut text);
+            text
+        };
+        for micros in [0, 1, -1, 9, 10, 15, 16, -16, i64::MAX, i64::MIN, 1_790_000_000_000_000] {
+            let read = read_cell(&part, 0, text(micros).as_bytes()).expect("ours");
+            assert_eq!(read, Value::from(Timestamp::from_micros(micros)));
+        }
+        assert_eq!(text(1_790_000_000_000_000), "65bfeda25e000");
+        assert!(text(9) < text(10) && text(1_790_000_000_000_009) < text(1_790_000_000_000_010));
+        assert!(read_cell(&part, 0, b"noon").is_err());
+    }
 }
