@@ -18,6 +18,7 @@ use forebay_sql::Totals;
 use tokio::sync::watch;
 
 use crate::{
+    canary::{self, Canary},
     config::{BufferConfig, Config, Store},
     dashboard::Live,
     database::Database,
@@ -42,6 +43,7 @@ pub struct App {
     /// What may change while it runs. Held to clone or to replace it.
     rules: RwLock<Arc<Rules>>,
     reloads: Reloads,
+    canary: Option<Canary>,
     /// Series by name.
     pub series: Named<SeriesEntry>,
     /// Buffers by name.
@@ -93,6 +95,7 @@ impl App {
         })?;
         let parts = Parts { bay: &bay, metrics: &metrics, series: &series, buffers: &buffers };
         let rules = RwLock::new(Arc::new(Rules::open(config, &parts)?));
+        let canary = open_canary(config, &buffers, &database, &clock, &metrics);
         let (live, reloads) = (Live::new(&clock), Reloads::new(&metrics));
         let stopping = watch::Sender::new(false);
         Ok(Self {
@@ -105,6 +108,7 @@ impl App {
             live,
             rules,
             reloads,
+            canary,
             series,
             buffers,
         })
@@ -147,6 +151,7 @@ impl App {
     pub async fn warnings(&self, deadline: Duration) -> Vec<String> {
         let mut warnings = self.bay.warnings();
         warnings.extend(self.reloads.warnings());
+        warnings.extend(self.canary.as_ref().and_then(Canary::warning));
         let stored = self.clock.timeout(deadline, self.bay.stored_buffers()).await;
         let stored = stored.and_then(Result::ok).unwrap_or_default();
         let orphans = stored.iter().filter(|one| one.pending_rows > 0 && !self.buffers.contains(&one.name));
@@ -237,13 +242,21 @@ impl App {
     }
 
     /// Keeps a moment a second for those who look on later, and moves samples along, which would gather until somebody
-    /// asks for metrics. Does not end.
+    /// asks for metrics; sends the canary. Does not end.
     pub async fn keep_up(self: Arc<Self>) {
-        loop {
-            self.live.remember(&self);
-            self.metrics.upkeep();
-            self.clock.sleep(UPKEEP).await;
-        }
+        let canary = async {
+            if let Some(canary) = &self.canary {
+                canary.run().await;
+            }
+        };
+        let keep = async {
+            loop {
+                self.live.remember(&self);
+                self.metrics.upkeep();
+                self.clock.sleep(UPKEEP).await;
+            }
+        };
+        tokio::join!(canary, keep);
     }
 
     /// What those see who look on.
@@ -270,6 +283,19 @@ impl App {
             series.metrics.late.absolute(series.handle.late());
         }
     }
+}
+
+/// The canary, if there is to be one.
+fn open_canary(
+    config: &Config,
+    buffers: &Named<BufferEntry>,
+    database: &Database,
+    clock: &Clock,
+    metrics: &Metrics,
+) -> Option<Canary> {
+    let (name, buffer) = config.buffers.iter().find(|(name, _)| name.as_str() == canary::NAME)?;
+    let (handle, sink) = (buffers.declared(name).handle.clone(), database.sink(buffer, clock));
+    Some(Canary::new(config, config.canary?, handle, sink, clock, metrics.canary()))
 }
 
 /// What is wrong with a buffer, as sentences.

@@ -4,6 +4,7 @@
 //! the program: its command line, configuration and HTTP interface, not these modules.
 
 pub mod app;
+pub mod canary;
 pub mod chart;
 pub mod cli;
 pub mod client;

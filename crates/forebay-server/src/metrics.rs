@@ -52,6 +52,10 @@ const FLUSH_ROWS: &str = "forebay_flush_rows_total";
 const FLUSH_DEAD: &str = "forebay_flush_dead_rows_total";
 const FLUSH_REPLAYS: &str = "forebay_flush_replays_total";
 const FLUSH_FAILURES: &str = "forebay_flush_failures_total";
+const CANARY_SENT: &str = "forebay_canary_sent_total";
+const CANARY_ARRIVED: &str = "forebay_canary_arrived_total";
+const CANARY_FAILURES: &str = "forebay_canary_failures_total";
+const CANARY_LAG: &str = "forebay_canary_lag_seconds";
 const HTTP_SECONDS: &str = "forebay_http_request_duration_seconds";
 const RELOADS: &str = "forebay_config_reloads_total";
 const RELOADS_REFUSED: &str = "forebay_config_refused_total";
@@ -59,7 +63,7 @@ const CONFIG_CURRENT: &str = "forebay_config_current";
 const BUILD_INFO: &str = "forebay_build_info";
 
 /// All metrics with their help texts.
-const HELP: [(&str, &str); 30] = [
+const HELP: [(&str, &str); 34] = [
     (LIMIT_ALLOWED, "Takes that a limit admitted."),
     (LIMIT_DENIED, "Takes that a limit denied."),
     (LIMIT_SHADOWED, "Takes that a shadow admitted and would have denied; they are among the allowed, too."),
@@ -91,6 +95,13 @@ const HELP: [(&str, &str); 30] = [
     (FLUSH_DEAD, "Rows put among the dead letters."),
     (FLUSH_REPLAYS, "Batches that the ledger had already: replays stopped."),
     (FLUSH_FAILURES, "Batches that could not be applied; they are kept and tried again."),
+    (CANARY_SENT, "Counts of the canary that were acknowledged."),
+    (CANARY_ARRIVED, "Of those, the ones that its table was seen to have."),
+    (CANARY_FAILURES, "Times that the canary was not acknowledged, or its table could not be read."),
+    (
+        CANARY_LAG,
+        "For how long the oldest count of the canary is on its way that the table does not have; 0: it has all.",
+    ),
     (HTTP_SECONDS, "Time to answer a request."),
     (RELOADS, "Times that the configuration was read again and changed something."),
     (RELOADS_REFUSED, "Times that it was read again and had mistakes, so that the one before went on."),
@@ -199,6 +210,19 @@ pub struct BufferMetrics {
     writes: Counter,
 }
 
+/// The counters of the canary.
+#[derive(Clone, Debug)]
+pub struct CanaryMetrics {
+    /// Counts that were acknowledged.
+    pub sent: Counter,
+    /// Counts that the table has.
+    pub arrived: Counter,
+    /// Times that it was not acknowledged, or not looked for.
+    pub failures: Counter,
+    /// For how long the oldest is on its way, in seconds.
+    pub lag: Gauge,
+}
+
 /// A sink that is timed.
 #[derive(Clone, Debug)]
 pub struct MeasuredSink {
@@ -275,6 +299,17 @@ impl Metrics {
             dead: counter(FLUSH_DEAD),
             replays: counter(FLUSH_REPLAYS),
             failures: counter(FLUSH_FAILURES),
+        }
+    }
+
+    /// The counters of the canary.
+    pub fn canary(&self) -> CanaryMetrics {
+        let counter = |metric| self.recorder.register_counter(&Key::from_static_name(metric), &METADATA);
+        CanaryMetrics {
+            sent: counter(CANARY_SENT),
+            arrived: counter(CANARY_ARRIVED),
+            failures: counter(CANARY_FAILURES),
+            lag: self.recorder.register_gauge(&Key::from_static_name(CANARY_LAG), &METADATA),
         }
     }
 

@@ -379,6 +379,30 @@ fn variables_are_replaced_in_any_string() {
 }
 
 #[test]
+fn the_canary_has_a_buffer_of_its_own() {
+    let config = |text: &str| Setting::new(text).load().expect("no mistakes");
+    let canary = |config: &Config| {
+        config
+            .buffers
+            .iter()
+            .find(|(name, _)| name.as_str() == "forebay_canary")
+            .map(|(_, buffer)| buffer.clone())
+    };
+    assert!(config(BUFFER).canary.is_none() && canary(&config(BUFFER)).is_none());
+    let with = config(&format!("canary = \"10s\"\n{BUFFER}"));
+    assert_eq!(with.canary, Some(std::time::Duration::from_secs(10)));
+    let buffer = canary(&with).expect("a buffer");
+    assert_eq!((&*buffer.schema.table, buffer.migrate), ("forebay_canary", None));
+    // Who lets tables be created for one buffer does so for this.
+    let creating = config(&format!("canary = \"1s\"\n{BUFFER}migrate = true\n"));
+    assert_eq!(canary(&creating).expect("a buffer").migrate, Some(forebay_sql::Migrate::Yes));
+
+    assert_eq!(mistake("canary = \"2h\""), "forebay.toml:1: canary: 2h is outside 1s to 1h");
+    let taken = BUFFER.replace("projects", "forebay_canary");
+    assert!(mistake(&taken).contains("the name is taken by the canary"), "{}", mistake(&taken));
+}
+
+#[test]
 fn other_machines_are_served_only_with_a_token_or_by_force() {
     let open = "listen = \"0.0.0.0:7070\"";
     let message = mistake(open);

@@ -19,6 +19,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::{FAILED, block_on, complain, config, remote, say};
 use crate::{
     app::App,
+    canary,
     chart::{self, Timeline},
     config::{BufferConfig, Config, EventConfig, Options},
     http::Problem,
@@ -165,7 +166,8 @@ async fn replay(args: &Args, source: &Source, shift: i64) -> Result<Replayed> {
         listen: Some("127.0.0.1:0".to_owned()),
         insecure: true,
     };
-    let config = config::read(&options)?;
+    let mut config = config::read(&options)?;
+    config.buffers.retain(|name, _| name.as_str() != canary::NAME);
     let (name, event) = remote::declared("event", &args.event, &config.events)?;
     let in_process = config.store.is_volatile();
     let clock = in_process.then(|| ManualClock::at(Timestamp::UNIX_EPOCH));

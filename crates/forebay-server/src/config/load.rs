@@ -10,6 +10,7 @@ use forebay::Name;
 use toml::de::DeTable;
 
 use super::{
+    canary::read_canary,
     cluster::read_cluster,
     events::read_events,
     fields::{Document, Fields, Node},
@@ -178,8 +179,9 @@ fn read(mut top: Fields<'_>, origin: Origin, given: &Given<'_>) -> (Option<Confi
         top.optional("prefix").and_then(|node| node.text().and_then(|text| node.accept(read_prefix(text))));
     let limits = read_limits(&mut top);
     let series = read_series(&mut top);
-    let buffers = read_buffers(&mut top);
+    let mut buffers = read_buffers(&mut top);
     let events = read_events(&mut top, &limits, &series, &buffers);
+    let canary = read_canary(&mut top, &mut buffers);
     let mut tokens = read_tokens(&mut top, given.environment);
     tokens.extend(token_of_environment(given.environment, &mut mistakes));
     let config = Config {
@@ -192,6 +194,7 @@ fn read(mut top: Fields<'_>, origin: Origin, given: &Given<'_>) -> (Option<Confi
         series: complete(series),
         buffers: complete(buffers),
         events,
+        canary,
         tokens,
         insecure: options.insecure,
     };

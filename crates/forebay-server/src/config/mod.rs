@@ -4,6 +4,7 @@
 //! built-in example, which is what `forebay init` writes. Reading never stops at the first mistake: whoever
 //! corrects a file sees all of them, each with its line.
 
+mod canary;
 mod cluster;
 mod events;
 mod fields;

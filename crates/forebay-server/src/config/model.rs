@@ -29,6 +29,8 @@ pub struct Config {
     pub buffers: BTreeMap<Name, BufferConfig>,
     /// Events: limits, series and buffers in one call.
     pub events: BTreeMap<Name, EventConfig>,
+    /// How often the canary is sent, if it is; then its buffer is one of the [`buffers`](Self::buffers).
+    pub canary: Option<Duration>,
     /// Who may call. Empty: everybody who can reach the loopback interface.
     pub tokens: Vec<Token>,
     /// Serve other machines although there is no token.

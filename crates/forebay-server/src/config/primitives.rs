@@ -170,7 +170,7 @@ fn read_column(node: &Node<'_>) -> Option<(Merge, ColumnType, Option<String>)> {
     Some((merge?, column_type?, by))
 }
 
-fn span_within(node: &Node<'_>, range: RangeInclusive<Duration>) -> Option<Duration> {
+pub(super) fn span_within(node: &Node<'_>, range: RangeInclusive<Duration>) -> Option<Duration> {
     let span = node.parse::<Span>()?;
     if range.contains(&span.0) {
         return Some(span.0);

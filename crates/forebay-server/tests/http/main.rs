@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod buffer;
+mod canary;
 mod cluster;
 mod dashboard;
 mod database;
