@@ -1,23 +1,43 @@
 //! What was written, and what SQL should have of it.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::{Mutex, MutexGuard},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How many rows everybody writes to.
 const HOT: u64 = 7;
 
-#[derive(Debug, Default)]
-pub(crate) struct History(Mutex<Writes>);
+/// What happened to a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// It is about to be sent.
+    Sent,
+    /// It was acknowledged.
+    Acknowledged,
+    /// It certainly came to nothing.
+    Refused,
+}
+
+impl Event {
+    const ALL: [Self; 3] = [Self::Sent, Self::Acknowledged, Self::Refused];
+
+    /// An entry of a log.
+    pub(crate) fn record(self, id: u64) -> [u8; 9] {
+        let mut record = [self as u8; 9];
+        record[1..].copy_from_slice(&id.to_le_bytes());
+        record
+    }
+
+    /// The whole entries of a log.
+    pub(crate) fn read(log: &[u8]) -> Vec<(Self, u64)> {
+        let entry = |[event, id @ ..]: &[u8; 9]| (Self::ALL[usize::from(*event)], u64::from_le_bytes(*id));
+        log.as_chunks().0.iter().map(entry).collect()
+    }
+}
 
 #[derive(Debug, Default)]
-struct Writes {
-    next: u64,
-    /// Acknowledged.
-    sure: HashSet<u64>,
-    /// Sent, and not answered, or answered that nobody knows.
-    open: HashSet<u64>,
+pub(crate) struct History {
+    sent: BTreeSet<u64>,
+    acknowledged: BTreeSet<u64>,
+    refused: BTreeSet<u64>,
 }
 
 /// The hot row that a write adds to, besides a row of its own.
@@ -31,50 +51,36 @@ pub(crate) fn own(id: u64) -> String {
 }
 
 impl History {
-    /// A write is about to be sent.
-    pub(crate) fn send(&self) -> u64 {
-        let mut writes = self.writes();
-        writes.next += 1;
-        let id = writes.next;
-        writes.open.insert(id);
-        id
-    }
-
-    /// It was acknowledged.
-    pub(crate) fn acknowledge(&self, id: u64) {
-        let mut writes = self.writes();
-        writes.open.remove(&id);
-        writes.sure.insert(id);
-    }
-
-    /// It certainly came to nothing.
-    pub(crate) fn refuse(&self, id: u64) {
-        self.writes().open.remove(&id);
+    pub(crate) fn extend(&mut self, log: Vec<(Event, u64)>) {
+        for (event, id) in log {
+            let Self { sent, acknowledged, refused } = self;
+            match event {
+                Event::Sent => sent.insert(id),
+                Event::Acknowledged => acknowledged.insert(id),
+                Event::Refused => refused.insert(id),
+            };
+        }
     }
 
     /// Compares with the table; says how much there was.
     pub(crate) fn check(&self, table: &BTreeMap<String, u64>) -> String {
-        let writes = self.writes();
+        let Self { sent, acknowledged, refused } = self;
         let count = |row: &str| table.get(row).copied().unwrap_or(0);
-        let lost: Vec<&u64> = writes.sure.iter().filter(|id| count(&own(**id)) == 0).collect();
-        let doubled: Vec<u64> = (1..=writes.next).filter(|id| count(&own(*id)) > 1).collect();
-        let strange: Vec<u64> = (1..=writes.next)
-            .filter(|id| !writes.sure.contains(id) && !writes.open.contains(id) && count(&own(*id)) > 0)
-            .collect();
-        let (sure, open) = (writes.sure.len(), writes.open.len());
+        let lost: Vec<&u64> = acknowledged.iter().filter(|id| count(&own(**id)) == 0).collect();
+        let doubled: Vec<&u64> = sent.iter().filter(|id| count(&own(**id)) > 1).collect();
+        let strange: Vec<&u64> = refused.iter().filter(|id| count(&own(**id)) > 0).collect();
+        let all = acknowledged.len();
         assert!(
             lost.is_empty() && doubled.is_empty() && strange.is_empty(),
-            "of {sure}: lost {lost:?}, doubled {doubled:?}, there although refused {strange:?}"
+            "of {all}: lost {lost:?}, doubled {doubled:?}, there although refused {strange:?}"
         );
         for row in 0..HOT {
-            let of = |ids: &HashSet<u64>| ids.iter().filter(|id| *id % HOT == row).count() as u64;
-            let range = of(&writes.sure)..=of(&writes.sure) + of(&writes.open);
-            assert!(range.contains(&count(&hot(row))), "row {row}: {} of {range:?}", count(&hot(row)));
+            let of = |ids: &BTreeSet<u64>| ids.iter().filter(|id| *id % HOT == row).count() as u64;
+            let range = of(acknowledged)..=of(sent) - of(refused);
+            let name = hot(row);
+            assert!(range.contains(&count(&name)), "{name}: {} of {range:?}", count(&name));
         }
-        format!("{sure} acknowledged, lost 0, doubled 0; {open} without an answer")
-    }
-
-    fn writes(&self) -> MutexGuard<'_, Writes> {
-        self.0.lock().expect("no writer panics")
+        let open = sent.len() - all - refused.len();
+        format!("{all} acknowledged, lost 0, doubled 0; {open} without an answer")
     }
 }

@@ -1,30 +1,36 @@
 //! Promise P1 under faults: what was acknowledged reaches SQL once, whatever is killed and whenever.
 //!
-//! Several processes, which here are handles of their own, write and flush at the same time, through proxies, into Redis and
-//! Postgres, both of which die and come back. Every write is recorded before it is sent and when it is answered; at
-//! the end SQL is compared with the record. `FOREBAY_FAULTS` says how many faults, and `FOREBAY_SEED` which:
-//! `scripts/faults buffer`.
+//! Several processes write and flush at the same time, through proxies, into Redis and a database, both of which die and
+//! come back, as do the processes. Every write is recorded before it is sent and when it is answered; at the end SQL is
+//! compared with the record. `FOREBAY_FAULTS` says how many faults, `FOREBAY_SEED` which, and `FOREBAY_DATABASE` into
+//! which of the three: `scripts/faults buffer`.
 
+mod database;
 mod history;
+mod process;
 mod rollback;
 mod world;
 
+use std::env;
+
 use forebay_testkit::without;
 
-use crate::world::World;
+use crate::{database::Kind, world::World};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_or_doubled_while_both_ends_die() {
-    if without("redis") || without("postgres") {
-        return;
+    let number = |name: &str, default| env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
+    let only = env::var("FOREBAY_DATABASE").ok();
+    for (kind, few) in [(Kind::Postgres, 18), (Kind::MariaDb, 9), (Kind::Sqlite, 9)] {
+        if without("redis") || without(kind.word()) || only.as_ref().is_some_and(|only| only != kind.word()) {
+            continue;
+        }
+        let mut world = World::start(kind, number("FOREBAY_SEED", 1));
+        let faults = number("FOREBAY_FAULTS", few);
+        for _ in 0..faults {
+            world.fault().await;
+        }
+        let (history, table) = world.end().await;
+        eprintln!("{} {faults} faults: {}", kind.word(), history.check(&table));
     }
-    let number =
-        |name: &str, default| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
-    let mut world = World::start(number("FOREBAY_SEED", 1)).await;
-    let faults = number("FOREBAY_FAULTS", 24);
-    for _ in 0..faults {
-        world.fault().await;
-    }
-    let (history, table) = world.end().await;
-    eprintln!("{faults} faults: {}", history.check(&table));
 }

@@ -4,7 +4,7 @@ use forebay::{Buffer, Forebay, buffer::BufferHandle, time::mins};
 use forebay_sql::{Migrate, Options, Postgres as Sink};
 use forebay_testkit::{Postgres, Redis, without};
 
-use crate::world::table;
+use crate::database::read;
 
 async fn open(redis: &Redis, postgres: &Postgres) -> BufferHandle {
     let bay = Forebay::open(&redis.url()).await.expect("opens");
@@ -50,7 +50,7 @@ async fn exactly_what_was_neither_persisted_nor_flushed_is_lost() {
         other.flush().await.expect("flushes");
         one.flush().await.expect("flushes");
 
-        let table = table(&postgres);
+        let table = read(&postgres.query("postgres", "SELECT id, n FROM hits"));
         let has = |group: &str| {
             let rows: Vec<u64> =
                 (0..40).filter_map(|id| table.get(&format!("{group} {id}")).copied()).collect();
