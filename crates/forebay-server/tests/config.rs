@@ -199,6 +199,14 @@ const MISTAKES: &[(&str, &str)] = &[
         "[limits.hits]\nrate = \"20/1m\"\nkind = \"sliding-window\"\nphase = \"by-key\"",
         "forebay.toml:1: limits.hits: limit hits: a sliding-window has no phase",
     ),
+    (
+        "[limits.hits]\nrate = \"20/1m\"\nmode = \"lease\"",
+        "forebay.toml:3: limits.hits.mode: unknown mode \"lease\": did you mean \"leased\"?",
+    ),
+    (
+        "[limits.jobs]\nkind = \"concurrency\"\nmax = 1\nmode = \"leased\"",
+        "forebay.toml:1: limits.jobs: limit jobs: the mode of a concurrency limit is exact",
+    ),
     ("[limits.jobs]\nkind = \"concurrency\"", "forebay.toml:1: limits.jobs: lacks max, such as max = 10"),
     (
         "[limits.jobs]\nkind = \"concurrency\"\nmax = 0",

@@ -11,7 +11,7 @@ use crate::{
     engine::{Engine, embedded::Embedded},
     error::{Result, invalid},
     event::{Event, EventHandle},
-    limit::{Limit, LimitHandle, Limits, follow_overrides},
+    limit::{AllLeased, Limit, LimitHandle, Limits, follow_overrides},
     lock::{Keeper, LockHandle},
     series::{Series, SeriesHandle},
 };
@@ -43,6 +43,7 @@ struct Inner {
     fallback: OnceLock<Engine>,
     locks: OnceLock<Arc<Keeper>>,
     limits: Limits,
+    leased: AllLeased,
 }
 
 /// A [`Forebay`] as its own background work has it: it does not keep it open.
@@ -137,6 +138,7 @@ impl Options {
             fallback: OnceLock::new(),
             locks: OnceLock::new(),
             limits: Limits::default(),
+            leased: AllLeased::default(),
         }));
         if let Err(error) = bay.refresh_overrides().await {
             tracing::warn!(%error, "starting without the overrides that were set at run time");
@@ -260,7 +262,7 @@ impl Forebay {
     /// Makes durable what was answered, and stops the background work. Later calls fail.
     ///
     /// Who waits for a lock is told so and leaves the queue. Guards that were dropped are given back first, within a
-    /// second; those that are still there are not.
+    /// second; those that are still there are not. Likewise what this process holds of leased limits is given back.
     ///
     /// # Errors
     /// When the store could not be written; what was acknowledged is safe all the same.
@@ -268,6 +270,7 @@ impl Forebay {
         if let Some(locks) = self.0.locks.get() {
             locks.close().await;
         }
+        self.0.leased.close().await;
         self.0.engine.close().await
     }
 
@@ -282,6 +285,10 @@ impl Forebay {
 
     pub(crate) fn limits(&self) -> &Limits {
         &self.0.limits
+    }
+
+    pub(crate) fn leased(&self) -> &AllLeased {
+        &self.0.leased
     }
 
     pub(crate) fn fallback(&self) -> &Engine {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use forebay::{
     Limit, Name,
-    limit::{Kind, MAX_LEASES, OnError, Override},
+    limit::{Kind, MAX_LEASES, Mode, OnError, Override},
     time::secs,
 };
 
@@ -21,6 +21,8 @@ const KINDS: [(&str, Kind); 4] = [
     ("concurrency", Kind::Concurrency),
 ];
 
+const MODES: [(&str, Mode); 2] = [("exact", Mode::Exact), ("leased", Mode::Leased)];
+
 const ON_ERRORS: [(&str, OnError); 3] =
     [("open", OnError::Open), ("closed", OnError::Closed), ("local", OnError::Local)];
 
@@ -35,6 +37,7 @@ pub(super) fn read_limits(top: &mut Fields<'_>) -> Declared<Limit> {
         };
         let burst = fields.optional("burst").and_then(|node| node.number(1..=1 << 50));
         let phase = fields.optional("phase").and_then(|node| read_phase(&node));
+        let mode = fields.optional("mode").and_then(|node| node.choice("mode", &MODES));
         let shadow = fields.optional("shadow").and_then(|node| node.flag());
         let overrides = fields.optional("overrides").map(|node| read_overrides(&node)).unwrap_or_default();
         let on_error = fields.optional("on_error").and_then(|node| node.choice("on_error", &ON_ERRORS));
@@ -46,6 +49,7 @@ pub(super) fn read_limits(top: &mut Fields<'_>) -> Declared<Limit> {
             Some(Phase::All(phase)) => limit.phase(phase),
             Some(Phase::ByKey) => limit.phase_by_key(),
         };
+        limit = mode.into_iter().fold(limit, Limit::mode);
         if shadow == Some(true) {
             limit = limit.shadow();
         }

@@ -74,7 +74,8 @@ pub(super) struct DecisionBody {
     reset_after: f64,
     /// Seconds until a denied cost would be admitted; null if it was admitted, or nobody knows, as of leases.
     retry_after: Option<f64>,
-    /// Who decided: `engine`, `deny_cache`, `fallback` (see `degraded`), or `definition` (unlimited, or blocked).
+    /// Who decided: `engine`, `lease` (this server, within a slice of the quota), `deny_cache`, `fallback` (see
+    /// `degraded`), or `definition` (unlimited, or blocked).
     source: &'static str,
     /// The store did not answer, and `on_error` decided.
     degraded: bool,

@@ -134,3 +134,50 @@ fn a_database_that_does_not_fit_is_refused_with_what_to_mend() {
     let message = String::from_utf8(refused.stderr).expect("text");
     assert!(message.contains("preparing buffer projects") && message.contains("projects"), "{message}");
 }
+
+fn ask(address: &str, request: &str, body: &str) -> String {
+    let mut stream = connect(address);
+    let length = body.len();
+    let head = format!(
+        "{request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+    );
+    stream.write_all(format!("{head}{body}").as_bytes()).expect("a request");
+    answer(stream)
+}
+
+/// Killed instead, it takes what it holds with it.
+#[test]
+fn on_sigterm_what_it_holds_of_leased_limits_is_given_back() {
+    if forebay_testkit::without("redis") {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = forebay_testkit::Redis::shared().url();
+    let config = format!(
+        "store = {store:?}\nprefix = {:?}\n[limits.hits]\nrate = \"100000/365d\"\nmode = \"leased\"\ndeadline = \"30s\"\n",
+        forebay_testkit::unique_prefix()
+    );
+    std::fs::write(dir.path().join("forebay.toml"), config).expect("a file");
+    let mut taken = 0;
+    for (signal, gives_back) in [("TERM", true), ("KILL", false)] {
+        let (process, address) = serve(dir.path());
+        let mut within = 0;
+        for _ in 0..200 {
+            let answer = ask(&address, "POST /v1/limits/hits", "{\"key\":\"42\"}");
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+            within += u32::from(answer.contains("\"source\":\"lease\""));
+        }
+        taken += 200;
+        assert!(within > 100, "{within} within slices");
+        process.signal(signal);
+        let (code, log) = process.end();
+        assert_eq!(code == 0, gives_back, "{log}");
+
+        let (_process, address) = serve(dir.path());
+        let answer = ask(&address, "GET /v1/limits/hits?key=42", "");
+        let (_, used) = answer.split_once("\"used\":").expect("a decision");
+        let used: u64 = used.split(',').next().expect("a number").parse().expect("a number");
+        assert_eq!(used == taken, gives_back, "{used} used, {taken} taken");
+        assert!(used >= taken);
+    }
+}

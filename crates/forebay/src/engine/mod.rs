@@ -47,7 +47,7 @@ use self::{
     embedded::Embedded,
     step::{
         BufferPart, BufferParts, BufferStats, Claim, Claimed, Frozen, Generation, Known, LeaseStep, Leases,
-        LockState, PendingRow, Point, Rotate, SeriesPart, Span, Take, Taken, TakenAll,
+        LockState, PendingRow, Point, Rotate, SeriesPart, Sliced, Span, Take, Taken, TakenAll,
     },
 };
 use crate::{
@@ -55,6 +55,7 @@ use crate::{
     cluster::{Command, Failure, HostStatus, Placement, Reply},
     error::Result,
     key::Name,
+    limit::slices::Lend,
     time::{Timestamp, When},
 };
 
@@ -153,9 +154,15 @@ impl Engine {
         on!(self, it => it.refund(take, charged, when).await)
     }
 
-    /// Forgets a key of a limit.
-    pub(crate) async fn reset(&self, take: Take<'_>) -> Result<()> {
-        on!(self, it => it.reset(take).await)
+    /// Lends budget of a key to one process, and takes back what it has no use for; `take.cost` does not count. A
+    /// request that comes after a later one of its holder changes nothing.
+    pub(crate) async fn slice(&self, take: Take<'_>, lend: Lend, when: When) -> Result<Sliced> {
+        on!(self, it => it.slice(take, lend, when).await)
+    }
+
+    /// Forgets a key of a limit, but for what is lent of it.
+    pub(crate) async fn reset(&self, take: Take<'_>, when: When) -> Result<()> {
+        on!(self, it => it.reset(take, when).await)
     }
 
     /// Lends, extends, takes back or looks, by the engine's clock. What has ended does not count.

@@ -8,7 +8,10 @@ use crate::{
     buffer::{Row, Schema},
     error::{Error, ErrorKind},
     key::Name,
-    limit::rule::{Rule, State},
+    limit::{
+        rule::{Rule, State},
+        slices::Lent,
+    },
     series::resolution::{Grid, Resolution},
     time::Timestamp,
 };
@@ -33,6 +36,15 @@ pub(crate) struct Taken {
     /// The time that decided, in microseconds.
     pub now: u64,
     pub state: State,
+}
+
+/// What became of a request for a slice: the settled state after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sliced {
+    /// The time that decided, in microseconds.
+    pub now: u64,
+    pub state: State,
+    pub lent: Lent,
 }
 
 /// What became of several takes in one step.

@@ -53,6 +53,8 @@ pub enum Decision {
 pub enum Source {
     /// The store.
     Engine,
+    /// This process, within a slice of the quota that the store lent it.
+    Lease,
     /// This process remembered an earlier denial.
     DenyCache,
     /// The store did not answer; [`OnError`](super::OnError) decided.
@@ -66,6 +68,7 @@ impl Source {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Engine => "engine",
+            Self::Lease => "lease",
             Self::DenyCache => "deny_cache",
             Self::Fallback => "fallback",
             Self::Definition => "definition",
@@ -99,6 +102,13 @@ impl Decision {
         } else {
             Self::Deny { used, limit, remaining, reset_after, retry_after: None, source, degraded }
         }
+    }
+
+    /// What was spent of a slice.
+    pub(super) fn from_lease(limit: u64, remaining: u64, reset_after: Duration) -> Self {
+        let (used, remaining) = (limit.saturating_sub(remaining), remaining.min(limit));
+        let (source, degraded, shadowed) = (Source::Lease, false, false);
+        Self::Allow { used, limit, remaining, reset_after, source, degraded, shadowed }
     }
 
     /// An answer without the store.

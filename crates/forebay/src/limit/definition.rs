@@ -55,6 +55,19 @@ pub enum OnError {
     Local,
 }
 
+/// Who decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Mode {
+    /// The store decides each time.
+    #[default]
+    Exact,
+    /// Processes decide by themselves, each within slices of the quota that the store lends it: without a round trip,
+    /// and never more than the quota. What one process holds and has not spent another is denied, near the end of a
+    /// quota. Of no use in front of the embedded engine, and none for [`Kind::Concurrency`].
+    Leased,
+}
+
 /// Where windows begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -80,6 +93,7 @@ pub struct Limit {
     kind: Option<Kind>,
     burst: Option<u64>,
     phase: Phase,
+    pub(super) mode: Mode,
     pub(super) shadow: bool,
     pub(super) overrides: Vec<(String, Override)>,
     fixed: Option<Allowance>,
@@ -97,6 +111,7 @@ impl Limit {
             kind: None,
             burst: None,
             phase: Phase::All(Duration::ZERO),
+            mode: Mode::default(),
             shadow: false,
             overrides: vec![],
             fixed: None,
@@ -153,6 +168,12 @@ impl Limit {
     /// once.
     pub fn phase_by_key(mut self) -> Self {
         self.phase = Phase::ByKey;
+        self
+    }
+
+    /// Who decides; default [`Mode::Exact`].
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
         self
     }
 
@@ -257,6 +278,11 @@ impl Limit {
                 "a {} has no phase; only a fixed-window does",
                 kind.as_str()
             ))));
+        }
+        if self.mode == Mode::Leased && kind == Kind::Concurrency {
+            return Err(describe(invalid(
+                "the mode of a concurrency limit is exact: its leases cannot be cut in slices",
+            )));
         }
         let rule = match kind {
             Kind::Concurrency => return self.slots().map(Allowance::Leases),

@@ -41,6 +41,13 @@ impl TokenBucket {
         }
     }
 
+    /// The state at a later tick of a bucket of which so many tokens are lent: those do not leak.
+    pub(crate) fn leak(&self, State(then, level): State, tick: u64, lent: u64) -> State {
+        let (tick, floor) = (tick.max(then), lent * self.period);
+        let leaked = level.saturating_sub((tick - then).saturating_mul(self.rate));
+        State(tick, leaked.max(floor.min(level)))
+    }
+
     /// The largest cost that fits.
     pub(crate) fn room(&self, state: State) -> u64 {
         self.capacity().saturating_sub(state.1) / self.period

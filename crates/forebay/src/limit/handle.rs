@@ -7,11 +7,12 @@ use std::{
 };
 
 use super::{
-    Kind, Limit, OnError, Override,
+    Kind, Limit, Mode, OnError, Override,
     allowance::Allowance,
     decision::{Decision, Source},
     deny::DenyCache,
     lease::{Slots, wrong_kind},
+    leased::Leased,
     rule::Rule,
     shared::Shared,
     top::Denied,
@@ -50,6 +51,7 @@ struct Inner {
     shared: Arc<Shared>,
     /// Not in front of the embedded engine, which answers as fast.
     denied: Option<DenyCache>,
+    leased: Option<Arc<Leased>>,
 }
 
 /// What a limit tells clients, beside its decisions.
@@ -106,7 +108,12 @@ impl LimitHandle {
             instead.map(|((key, what), allowance)| (key.as_str().into(), (*what, allowance))).collect();
         let shared = bay.limits().of(&name);
         // A shadow has nothing to gain from it: it asks for every hit, to count it.
-        let denied = (!bay.engine().is_in_process() && !limit.shadow).then(DenyCache::default);
+        // Nor has a leased limit: what others hold may come back at any time.
+        let is_leased = limit.mode == Mode::Leased;
+        let remembers = !bay.engine().is_in_process() && !limit.shadow && !is_leased;
+        let denied = remembers.then(DenyCache::default);
+        let leased = is_leased
+            .then(|| Leased::new(name.clone(), bay.engine().clone(), bay.clock().clone(), bay.leased()));
         Ok(Self(Arc::new(Inner {
             bay,
             name,
@@ -121,6 +128,7 @@ impl LimitHandle {
             deadline: limit.deadline,
             shared,
             denied,
+            leased,
         })))
     }
 
@@ -166,11 +174,21 @@ impl LimitHandle {
             Asked::Take(take) => take,
             Asked::Fixed(decision) => return Ok(self.noted(key, self.shown(decision))),
         };
-        let decision = match self.0.bay.engine().take_at_once(&take, when) {
-            Some(answer) => self.shown(decision(&take.rule, cost, answer?)),
-            None => self.decide(take, when).await?,
+        let decision = match &self.0.leased {
+            Some(leased) if when == When::EngineClock => match leased.spend(&take) {
+                Some(decision) => return Ok(decision),
+                None => self.decide_leased(leased, take).await?,
+            },
+            _ => self.decide_exactly(take, when).await?,
         };
         Ok(self.noted(key, decision))
+    }
+
+    pub(super) async fn decide_exactly(&self, take: Take<'_>, when: When) -> Result<Decision> {
+        match self.0.bay.engine().take_at_once(&take, when) {
+            Some(answer) => Ok(self.shown(decision(&take.rule, take.cost, answer?))),
+            None => self.decide(take, when).await,
+        }
     }
 
     /// What the store says, or a denial that it said lately.
@@ -209,8 +227,11 @@ impl LimitHandle {
         let answer = self.ask(take, When::EngineClock).await;
         match answer {
             Ok(taken) => {
-                let allowed = take.rule.room(taken.state) >= 1;
-                Ok(self.shown(decision(&take.rule, 1, Taken { allowed, ..taken })))
+                // What this process holds and has not spent is not used.
+                let held = self.0.leased.as_ref().map_or(0, |leased| leased.left(&take));
+                let state = take.rule.refund(taken.state, held, None);
+                let allowed = take.rule.room(state) >= 1;
+                Ok(self.shown(decision(&take.rule, 1, Taken { allowed, state, ..taken })))
             }
             Err(error) => self.without_store(take, When::EngineClock, error).await,
         }
@@ -236,13 +257,17 @@ impl LimitHandle {
         answer.map(|taken| decision(&take.rule, 0, taken))
     }
 
-    /// Forgets what was taken for `key`.
+    /// Forgets what was taken for `key`. Of a [leased](super::Mode::Leased) limit what other processes hold stays
+    /// charged.
     ///
     /// # Errors
     /// As [`refund`](Self::refund).
     pub async fn reset(&self, key: impl AsRef<str>) -> Result<()> {
         let Asked::Take(take) = self.asked(key.as_ref(), 1)? else { return Ok(()) };
-        let answer = self.in_time(self.0.bay.engine().reset(take)).await;
+        if let Some(leased) = &self.0.leased {
+            leased.give_back_of(&take).await;
+        }
+        let answer = self.in_time(self.0.bay.engine().reset(take, When::EngineClock)).await;
         self.forget_denial(take.key);
         answer
     }
@@ -365,6 +390,10 @@ impl LimitHandle {
 
     pub(super) fn deadline(&self) -> Duration {
         self.0.deadline
+    }
+
+    pub(super) fn leased(&self) -> Option<&Arc<Leased>> {
+        self.0.leased.as_ref()
     }
 
     pub(super) fn forget_denial(&self, key: &str) {

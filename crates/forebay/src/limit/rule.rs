@@ -240,6 +240,25 @@ impl Rule {
         }
     }
 
+    /// When a slice of a settled state ends: with its window; of a bucket `span` from now, or from the state's own time
+    /// where that is ahead of a clock that stepped back.
+    pub(crate) fn end(&self, state: State, now: u64, span: u64) -> u64 {
+        match self {
+            Self::FixedWindow(rule) => (state.0 + 1) * rule.length - rule.offset,
+            Self::SlidingWindow(rule) => (state.0 / rule.length + 1) * rule.length * rule.tick,
+            Self::TokenBucket(rule) => now.max(state.0 * rule.tick) + span,
+        }
+    }
+
+    /// A window's length, a bucket's period, in microseconds.
+    pub(crate) fn length(&self) -> u64 {
+        match self {
+            Self::FixedWindow(rule) => rule.length,
+            Self::SlidingWindow(rule) => rule.length * rule.tick,
+            Self::TokenBucket(rule) => rule.period * rule.tick,
+        }
+    }
+
     /// Microseconds from `now` for which a store must keep the state.
     pub(crate) fn lifetime(&self, state: State, now: u64) -> u64 {
         match self {

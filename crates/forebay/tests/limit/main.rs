@@ -1,9 +1,11 @@
 //! Limits: what they promise, tried on a clock that the test moves and on a store that fails when told to.
 
 mod lease;
+mod leased;
 mod overrides;
 mod processes;
 mod reserve;
+mod stopped;
 
 use std::time::Duration;
 

@@ -11,11 +11,12 @@ use crate::{
         bell::Bell,
         step::{
             BufferPart, BufferStats, Claim, Claimed, Frozen, Generation, Known, LeaseStep, Leases, LockState,
-            PendingRow, Point, Rotate, SeriesPart, Span, Take, Taken, TakenAll,
+            PendingRow, Point, Rotate, SeriesPart, Sliced, Span, Take, Taken, TakenAll,
         },
     },
     error::Result,
     key::{Name, tag_text},
+    limit::slices::Lend,
     time::{Timestamp, When},
 };
 
@@ -54,8 +55,12 @@ impl Cluster {
         at!(self, limit_tag(&take), host => host.refund(take, charged, when))
     }
 
-    pub(crate) async fn reset(&self, take: Take<'_>) -> Result<()> {
-        at!(self, limit_tag(&take), host => host.reset(take))
+    pub(crate) async fn slice(&self, take: Take<'_>, lend: Lend, when: When) -> Result<Sliced> {
+        at!(self, limit_tag(&take), host => host.slice(take, lend, when))
+    }
+
+    pub(crate) async fn reset(&self, take: Take<'_>, when: When) -> Result<()> {
+        at!(self, limit_tag(&take), host => host.reset(take, when))
     }
 
     pub(crate) async fn lease(&self, step: LeaseStep<'_>) -> Result<Leases> {

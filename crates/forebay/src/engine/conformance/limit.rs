@@ -201,7 +201,7 @@ pub(super) async fn refund_and_reset_give_back(bay: Forebay) {
     let below = bay.engine().refund(take, None, at(secs(0))).await.unwrap();
     assert_eq!(rule.used(below.state), 0);
     assert!(takes(&bay, &limit, rule, 3, at(secs(0))).await);
-    bay.engine().reset(take).await.unwrap();
+    bay.engine().reset(take, at(secs(0))).await.unwrap();
     assert!(takes(&bay, &limit, rule, 3, at(secs(0))).await);
 }
 
@@ -210,7 +210,7 @@ pub(super) async fn a_late_refund_gives_back_what_still_counts(bay: Forebay) {
     let (limit, rule) = (fresh("late"), Rule::token_bucket(10, secs(1), 10).unwrap());
     let take = |cost| Take { limit: &limit, key: "k", rule, cost, within: PATIENCE };
     let used_after = async |ago| {
-        bay.engine().reset(take(1)).await.unwrap();
+        bay.engine().reset(take(1), at(secs(0))).await.unwrap();
         let charged = bay.engine().take(take(4), at(secs(0))).await.unwrap();
         let other = bay.engine().take(take(6), at(ago)).await.unwrap();
         assert!(charged.allowed && other.allowed);

@@ -12,7 +12,7 @@ use crate::{
         step::{BufferPart, Point, Rotate, SeriesPart, Span, Take},
     },
     key::Name,
-    limit::rule::Rule,
+    limit::{rule::Rule, slices::Lend},
     series::resolution::{Grid, Resolution},
     time::{Timestamp, When, millis, secs},
 };
@@ -77,7 +77,8 @@ enum Step {
     TakeAll { takes: Vec<(usize, &'static str, u64)>, when: When },
     UpTo { limit: usize, key: &'static str, cost: u64, when: When },
     Refund { limit: usize, key: &'static str, cost: u64, when: When },
-    Reset { limit: usize, key: &'static str },
+    Reset { limit: usize, key: &'static str, when: When },
+    Slice { limit: usize, key: &'static str, lend: Lend, when: When },
     BufferAdd(Vec<Row>),
     BufferFlush { acknowledge: bool },
     BufferPending(RowKey),
@@ -128,7 +129,7 @@ impl World {
         let limit = usize::try_from(random.below(self.limits.len() as u64)).unwrap();
         let key = *random.pick(&KEYS);
         let most = self.limits[limit].1.quota().min(6);
-        match random.below(14) {
+        match random.below(16) {
             0..=3 => match random.below(most + 1) {
                 cost if cost == most => Step::UpTo { limit, key, cost: cost + 3, when },
                 cost => Step::Take { limit, key, cost, when },
@@ -142,7 +143,8 @@ impl World {
                 Step::TakeAll { takes, when }
             }
             5 => Step::Refund { limit, key, cost: 1 + random.below(3), when },
-            6 if random.below(4) == 0 => Step::Reset { limit, key },
+            6 if random.below(4) == 0 => Step::Reset { limit, key, when },
+            14..=15 => Step::Slice { limit, key, lend: draw_lend(random, at), when },
             6..=7 => Step::BufferAdd((0..=random.below(3)).map(|_| self.draw_row(random)).collect()),
             8 if random.below(3) == 0 => Step::BufferFlush { acknowledge: random.below(3) > 0 },
             8 => Step::BufferPending(RowKey::new(&self.buffer.schema, &[key.into()]).unwrap()),
@@ -206,6 +208,18 @@ impl World {
     }
 }
 
+/// Of three processes, of which one at times sends an earlier request late.
+fn draw_lend(random: &mut Random, at: Timestamp) -> Lend {
+    Lend {
+        holder: u128::from(random.below(3)) << 64 | 7,
+        sequence: at.as_micros().unsigned_abs() - random.below(300_000),
+        kept: random.below(5),
+        back: random.below(3),
+        want: random.below(20),
+        span: 500_000 + random.below(3),
+    }
+}
+
 fn draw_point(random: &mut Random, at: Timestamp) -> Point {
     let ago = match random.below(4) {
         0 => random.below(100 * 86_400),
@@ -241,7 +255,12 @@ impl Step {
             &Self::Refund { limit, key, cost, when } => {
                 format!("{:?}", engine.refund(take(limit, key, cost), None, when).await.unwrap())
             }
-            &Self::Reset { limit, key } => format!("{:?}", engine.reset(take(limit, key, 1)).await.unwrap()),
+            &Self::Reset { limit, key, when } => {
+                format!("{:?}", engine.reset(take(limit, key, 1), when).await.unwrap())
+            }
+            &Self::Slice { limit, key, lend, when } => {
+                format!("{:?}", engine.slice(take(limit, key, 0), lend, when).await.unwrap())
+            }
             Self::BufferAdd(rows) => {
                 let answers = engine.buffer_add(&world.buffer, rows.clone()).await.unwrap();
                 format!("{:?}", answers.iter().map(Result::is_ok).collect::<Vec<_>>())

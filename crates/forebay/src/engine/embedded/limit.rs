@@ -9,10 +9,13 @@ use super::{
     shards::{SHARDS, Shard, Shards, hash_pair},
 };
 use crate::{
-    engine::step::{Take, Taken, TakenAll},
+    engine::step::{Sliced, Take, Taken, TakenAll},
     error::{Result, out_of_range},
     key::Name,
-    limit::rule::{Rule, Scale, State},
+    limit::{
+        rule::{Rule, Scale, State},
+        slices::{Lend, Slices},
+    },
     time::{Timestamp, When, mins},
 };
 
@@ -23,6 +26,8 @@ pub(super) struct Entry {
     key: Box<str>,
     scale: Scale,
     state: State,
+    /// Those who hold them are in this process, and end with it: a file does not have them.
+    slices: Slices,
     /// On the engine's monotonic clock; by then the state counts nothing.
     deadline: Duration,
     /// Has changed since the journal saw it.
@@ -34,8 +39,17 @@ impl Entry {
         hash_pair(self.limit.as_str(), &self.key)
     }
 
-    fn set(&mut self, state: State, deadline: Duration) {
-        (self.state, self.deadline, self.unsaved) = (state, deadline, true);
+    fn settled(&self, rule: &Rule, now: u64) -> State {
+        if self.slices.is_empty() {
+            return rule.settle(Some(self.state), now);
+        }
+        self.slices.settle(rule, Some(self.state), now)
+    }
+
+    fn set(&mut self, rule: &Rule, state: State, time: Time) {
+        self.slices.prune(rule, state);
+        let lifetime = self.slices.lifetime(rule, state, time.now);
+        (self.state, self.deadline, self.unsaved) = (state, time.after(lifetime), true);
     }
 }
 
@@ -62,14 +76,17 @@ impl Embedded {
         let hash = hash_pair(take.limit.as_str(), take.key);
         let mut shard = self.limits.lock(hash);
         let entry = shard.find_mut(hash, |entry| is(entry, take));
-        let settled = take.rule.settle(entry.as_ref().map(|entry| entry.state), time.now);
+        let settled = match &entry {
+            Some(entry) => entry.settled(&take.rule, time.now),
+            None => take.rule.settle(None, time.now),
+        };
         if take.cost > take.rule.room(settled) {
             return Ok(Taken { allowed: false, now: time.now, state: settled });
         }
         let state = take.rule.charge(settled, take.cost);
         if take.cost > 0 {
             match entry {
-                Some(entry) => entry.set(state, time.deadline(&take.rule, state)),
+                Some(entry) => entry.set(&take.rule, state, time),
                 None => insert(&mut shard, hash, take, state, time),
             }
         }
@@ -82,7 +99,7 @@ impl Embedded {
         let now = time.now;
         let hash = hash_pair(take.limit.as_str(), take.key);
         let mut shard = self.limits.lock(hash);
-        let settled = take.rule.settle(stored(&shard, hash, &take), now);
+        let settled = settled(&shard, hash, &take, now);
         let granted = take.cost.min(take.rule.room(settled));
         if granted == 0 {
             return Ok((0, Taken { allowed: false, now, state: settled }));
@@ -111,7 +128,7 @@ impl Embedded {
                 takes[..i].iter().rposition(|other| other.limit == take.limit && other.key == take.key);
             let before = match same {
                 Some(earlier) => states[earlier],
-                None => take.rule.settle(stored(&shards[place(hashes[i])], hashes[i], take), now),
+                None => settled(&shards[place(hashes[i])], hashes[i], take, now),
             };
             if take.cost > take.rule.room(before) {
                 allowed = false;
@@ -129,7 +146,7 @@ impl Embedded {
         let states = takes
             .iter()
             .zip(&hashes)
-            .map(|(take, &hash)| take.rule.settle(stored(&shards[place(hash)], hash, take), now))
+            .map(|(take, &hash)| settled(&shards[place(hash)], hash, take, now))
             .collect();
         Ok(TakenAll { allowed, now, states })
     }
@@ -145,7 +162,7 @@ impl Embedded {
         let now = time.now;
         let hash = hash_pair(take.limit.as_str(), take.key);
         let mut shard = self.limits.lock(hash);
-        let settled = take.rule.settle(stored(&shard, hash, &take), now);
+        let settled = settled(&shard, hash, &take, now);
         let state = take.rule.refund(settled, take.cost, charged);
         // Nothing came back: a refund does not make a key.
         if state != settled {
@@ -155,18 +172,45 @@ impl Embedded {
     }
 
     #[expect(clippy::unused_async, reason = "steps are async on every engine")]
-    pub(crate) async fn reset(&self, take: Take<'_>) -> Result<()> {
+    pub(crate) async fn slice(&self, take: Take<'_>, lend: Lend, when: When) -> Result<Sliced> {
+        let time = self.limit_time(when)?;
         let hash = hash_pair(take.limit.as_str(), take.key);
         let mut shard = self.limits.lock(hash);
-        if let Ok(entry) = shard.find_entry(hash, |entry| is(entry, &take)) {
-            entry.remove();
-            if self.journal.is_kept() {
-                // A deadline that is over: whoever reads it forgets the key.
-                let mut pack = Pack::default();
-                let (scale, never) = (take.rule.scale(), Timestamp::UNIX_EPOCH);
-                pack.limit(take.limit.as_str(), take.key, scale, State(0, 0), never);
-                self.journal.ride(limits(Shards::<Entry>::index(hash), false, pack));
+        let settled = settled(&shard, hash, &take, time.now);
+        let Some(entry) = shard.find_mut(hash, |entry| is(entry, &take)) else {
+            let mut slices = Slices::default();
+            let (state, lent) = slices.lend(&take.rule, settled, time.now, &lend);
+            if lent.granted > 0 {
+                insert_with(&mut shard, hash, &take, (state, slices), time);
             }
+            return Ok(Sliced { now: time.now, state, lent });
+        };
+        entry.slices.prune(&take.rule, settled);
+        let (state, lent) = entry.slices.lend(&take.rule, settled, time.now, &lend);
+        entry.set(&take.rule, state, time);
+        Ok(Sliced { now: time.now, state, lent })
+    }
+
+    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
+    pub(crate) async fn reset(&self, take: Take<'_>, when: When) -> Result<()> {
+        let time = self.limit_time(when)?;
+        let hash = hash_pair(take.limit.as_str(), take.key);
+        let mut shard = self.limits.lock(hash);
+        let Ok(mut found) = shard.find_entry(hash, |entry| is(entry, &take)) else { return Ok(()) };
+        let entry = found.get_mut();
+        let settled = entry.settled(&take.rule, time.now);
+        entry.slices.prune(&take.rule, settled);
+        if let Some(state) = entry.slices.reset(&take.rule, settled) {
+            entry.set(&take.rule, state, time);
+            return Ok(());
+        }
+        found.remove();
+        if self.journal.is_kept() {
+            // A deadline that is over: whoever reads it forgets the key.
+            let mut pack = Pack::default();
+            let (scale, never) = (take.rule.scale(), Timestamp::UNIX_EPOCH);
+            pack.limit(take.limit.as_str(), take.key, scale, State(0, 0), never);
+            self.journal.ride(limits(Shards::<Entry>::index(hash), false, pack));
         }
         Ok(())
     }
@@ -229,7 +273,8 @@ impl Embedded {
         }
         if !left.is_zero() {
             let (limit, key) = (limit.clone(), key.into());
-            let entry = Entry { limit, key, scale, state, deadline, unsaved: false };
+            let slices = Slices::default();
+            let entry = Entry { limit, key, scale, state, slices, deadline, unsaved: false };
             shard.insert_unique(hash, entry, Entry::hash);
         }
     }
@@ -249,8 +294,8 @@ struct Time {
 }
 
 impl Time {
-    fn deadline(self, rule: &Rule, state: State) -> Duration {
-        self.forget + Duration::from_micros(rule.lifetime(state, self.now))
+    fn after(self, lifetime: u64) -> Duration {
+        self.forget + Duration::from_micros(lifetime)
     }
 }
 
@@ -259,20 +304,33 @@ fn is(entry: &Entry, take: &Take<'_>) -> bool {
     *entry.key == *take.key && entry.scale == take.rule.scale() && entry.limit == *take.limit
 }
 
-fn stored(shard: &Shard<'_, Entry>, hash: u64, take: &Take<'_>) -> Option<State> {
-    shard.find(hash, |entry| is(entry, take)).map(|entry| entry.state)
+fn settled(shard: &Shard<'_, Entry>, hash: u64, take: &Take<'_>, now: u64) -> State {
+    match shard.find(hash, |entry| is(entry, take)) {
+        Some(entry) => entry.settled(&take.rule, now),
+        None => take.rule.settle(None, now),
+    }
 }
 
 fn store(shard: &mut Shard<'_, Entry>, hash: u64, take: &Take<'_>, state: State, time: Time) {
     match shard.find_mut(hash, |entry| is(entry, take)) {
-        Some(entry) => entry.set(state, time.deadline(&take.rule, state)),
+        Some(entry) => entry.set(&take.rule, state, time),
         None => insert(shard, hash, take, state, time),
     }
 }
 
 fn insert(shard: &mut Shard<'_, Entry>, hash: u64, take: &Take<'_>, state: State, time: Time) {
+    insert_with(shard, hash, take, (state, Slices::default()), time);
+}
+
+fn insert_with(
+    shard: &mut Shard<'_, Entry>,
+    hash: u64,
+    take: &Take<'_>,
+    (state, slices): (State, Slices),
+    time: Time,
+) {
     let (limit, key, scale) = (take.limit.clone(), take.key.into(), take.rule.scale());
-    let deadline = time.deadline(&take.rule, state);
-    let entry = Entry { limit, key, scale, state, deadline, unsaved: true };
+    let deadline = time.after(slices.lifetime(&take.rule, state, time.now));
+    let entry = Entry { limit, key, scale, state, slices, deadline, unsaved: true };
     shard.insert_unique(hash, entry, Entry::hash);
 }

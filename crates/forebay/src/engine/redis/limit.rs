@@ -10,9 +10,12 @@ use super::{
     wire,
 };
 use crate::{
-    engine::step::{Take, Taken, TakenAll},
+    engine::step::{Sliced, Take, Taken, TakenAll},
     error::{ErrorKind, Result, Retry, out_of_range},
-    limit::rule::{EXACT, State},
+    limit::{
+        rule::{EXACT, State},
+        slices::Lend,
+    },
     time::When,
 };
 
@@ -78,13 +81,16 @@ impl Redis {
         Ok(Taken { allowed: true, now, state })
     }
 
-    pub(crate) async fn reset(&self, take: Take<'_>) -> Result<()> {
-        let mut key = vec![];
-        self.write_key(&mut key, &take);
-        let mut command = redis::cmd("DEL");
-        command.arg(key);
+    pub(crate) async fn slice(&self, take: Take<'_>, lend: Lend, when: When) -> Result<Sliced> {
+        let argument = wire::slice(&take.rule, explicit(when)?, &lend);
+        let reply = Box::pin(self.ask_one(Script::Slice, &take, argument)).await?;
+        wire::read_slice(&reply).ok_or_else(|| unexpected(self.host.name(), "a slice"))
+    }
+
+    pub(crate) async fn reset(&self, take: Take<'_>, when: When) -> Result<()> {
+        let argument = wire::reset(&take.rule, explicit(when)?);
         // Not sent again when in doubt: that would forget what was charged in between.
-        self.host.command(&command).await.map(|_| ())
+        Box::pin(self.ask_one(Script::Reset, &take, argument)).await.map(|_| ())
     }
 
     /// Turns a take away while the host keeps everybody waiting, but for one that tries again.
@@ -123,14 +129,18 @@ impl Redis {
 
     /// Calls a script on the key of a take: the time that decided, and the state before.
     async fn one_key(&self, script: Script, take: &Take<'_>, argument: Vec<u8>) -> Result<(u64, State)> {
+        let reply = self.ask_one(script, take, argument).await?;
+        wire::read(&reply, 1)
+            .and_then(|(now, mut states)| Some((now, states.next()?)))
+            .ok_or_else(|| unexpected(self.host.name(), "a take"))
+    }
+
+    async fn ask_one(&self, script: Script, take: &Take<'_>, argument: Vec<u8>) -> Result<Value> {
         let mut key = Vec::with_capacity(64);
         self.write_key(&mut key, take);
         let mut call = self.host.call(script, 1, key.len() + argument.len());
         call.command.arg(key).arg(argument);
-        let reply: Value = self.host.run_one(call).await?;
-        wire::read(&reply, 1)
-            .and_then(|(now, mut states)| Some((now, states.next()?)))
-            .ok_or_else(|| unexpected(self.host.name(), "a take"))
+        self.host.run_one(call).await
     }
 
     fn write_key(&self, to: &mut Vec<u8>, take: &Take<'_>) {

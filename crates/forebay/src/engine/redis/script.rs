@@ -10,6 +10,8 @@ pub(super) enum Script {
     TakeTokens,
     TakeAll,
     Refund,
+    Slice,
+    Reset,
     Lease,
     OverrideSet,
     BufferAdd,
@@ -23,12 +25,14 @@ pub(super) enum Script {
 }
 
 impl Script {
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::TakeWindow,
         Self::TakeSliding,
         Self::TakeTokens,
         Self::TakeAll,
         Self::Refund,
+        Self::Slice,
+        Self::Reset,
         Self::Lease,
         Self::OverrideSet,
         Self::BufferAdd,
@@ -58,10 +62,14 @@ impl Script {
     pub(super) fn source(self) -> &'static str {
         match self {
             Self::TakeWindow => include_str!("lua/take_window.lua"),
-            Self::TakeSliding => include_str!("lua/take_sliding.lua"),
-            Self::TakeTokens => include_str!("lua/take_tokens.lua"),
-            Self::TakeAll => include_str!("lua/take_all.lua"),
-            Self::Refund => include_str!("lua/refund.lua"),
+            Self::TakeSliding => {
+                concat!(include_str!("lua/slices.lua"), include_str!("lua/take_sliding.lua"))
+            }
+            Self::TakeTokens => concat!(include_str!("lua/slices.lua"), include_str!("lua/take_tokens.lua")),
+            Self::TakeAll => concat!(include_str!("lua/slices.lua"), include_str!("lua/take_all.lua")),
+            Self::Refund => concat!(include_str!("lua/slices.lua"), include_str!("lua/refund.lua")),
+            Self::Slice => concat!(include_str!("lua/slices.lua"), include_str!("lua/slice.lua")),
+            Self::Reset => concat!(include_str!("lua/slices.lua"), include_str!("lua/reset.lua")),
             Self::Lease => include_str!("lua/lease.lua"),
             Self::OverrideSet => include_str!("lua/override_set.lua"),
             Self::BufferAdd => concat!(include_str!("lua/guard.lua"), include_str!("lua/buffer_add.lua")),

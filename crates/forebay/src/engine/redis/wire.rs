@@ -2,7 +2,13 @@
 
 use redis::Value;
 
-use crate::limit::rule::{Rule, State};
+use crate::{
+    engine::step::Sliced,
+    limit::{
+        rule::{Rule, State},
+        slices::{Lend, Lent, MAX_HOLDERS},
+    },
+};
 
 /// The argument of a refund.
 pub(super) fn refund(rule: &Rule, at: Option<u64>, cost: u64, charged: Option<u64>) -> Vec<u8> {
@@ -10,6 +16,36 @@ pub(super) fn refund(rule: &Rule, at: Option<u64>, cost: u64, charged: Option<u6
     write_time(&mut text, at);
     text.extend_from_slice(&cost.to_le_bytes());
     write_time(&mut text, charged);
+    write_kind(&mut text, rule);
+    write_rule(&mut text, rule);
+    text
+}
+
+/// The argument of a request for a slice.
+pub(super) fn slice(rule: &Rule, at: Option<u64>, lend: &Lend) -> Vec<u8> {
+    let mut text = reset(rule, at);
+    // Bytes, whatever their order: the script only compares them.
+    text.extend_from_slice(&lend.holder.to_le_bytes());
+    let Lend { holder: _, sequence, kept, back, want, span } = *lend;
+    for word in [sequence, kept, back, want, span, MAX_HOLDERS as u64] {
+        text.extend_from_slice(&word.to_le_bytes());
+    }
+    text
+}
+
+/// The time that decided, the state, and what was lent.
+pub(super) fn read_slice(reply: &Value) -> Option<Sliced> {
+    let Value::BulkString(bytes) = reply else { return None };
+    let (words, rest) = bytes.as_chunks::<8>();
+    let words = <[[u8; 8]; 6]>::try_from(words).ok().filter(|_| rest.is_empty())?;
+    let [now, first, second, granted, kept, rest] = words.map(u64::from_le_bytes);
+    Some(Sliced { now, state: State(first, second), lent: Lent { granted, kept, rest } })
+}
+
+/// The argument of a reset.
+pub(super) fn reset(rule: &Rule, at: Option<u64>) -> Vec<u8> {
+    let mut text = Vec::with_capacity(128);
+    write_time(&mut text, at);
     write_kind(&mut text, rule);
     write_rule(&mut text, rule);
     text

@@ -93,7 +93,7 @@ impl Step {
         let take = take(&limit, self.name, self.n);
         match self.what {
             0..=2 => format!("{:?}", engine.take(take, When::EngineClock).await.expect("answers")),
-            3 => format!("{:?}", engine.reset(take).await.expect("answers")),
+            3 => format!("{:?}", engine.reset(take, When::EngineClock).await.expect("answers")),
             4..=5 => {
                 let rows = hits(&self.part, self.name, i64::try_from(self.n).expect("small"));
                 format!("{:?}", engine.buffer_add(&self.part, rows).await.expect("commits").len())

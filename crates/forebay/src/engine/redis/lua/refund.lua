@@ -17,26 +17,23 @@ if here then
   now = time[1] * 1000000 + time[2]
 end
 local state = redis.call('GET', key)
-if not state or #state ~= 16 then return pack('<I8', now) .. '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' end
+if not state or #state < 16 then return pack('<I8', now) .. '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' end
 
 local seen, before = read('<I8I8', state)
+local slices = state:sub(17)
+state = state:sub(1, 16)
 local level, back, left, packed = before, cost, nil, nil
 if kind == 1 then
   local length, offset = read('<I8I8', arg, pos)
   local index = now + offset
   index = (index - index % length) / length
-  if seen < index then seen, level = index, 0 end
+  if seen < index then seen, level, slices = index, 0, '' end
   left = (seen + 2) * length - offset - now
   if charged >= 0 and charged ~= seen then back = 0 end
 elseif kind == 3 then
   local length, _, tick = read('<I8I8I8', arg, pos)
-  local _, current, last = read('<I8I4I4', state)
-  local ticks = (now - now % tick) / tick
-  if seen < ticks then
-    local passed = ((ticks - ticks % length) - (seen - seen % length)) / length
-    if passed == 1 then current, last = 0, current elseif passed > 1 then current, last = 0, 0 end
-    seen = ticks
-  end
+  local current, last
+  seen, current, last, slices = slide(state .. slices, (now - now % tick) / tick, length)
   local passed = 0
   if charged >= 0 then passed = ((seen - seen % length) - (charged - charged % length)) / length end
   level = 0
@@ -49,24 +46,22 @@ elseif kind == 3 then
   left = ((seen - seen % length) + 3 * length) * tick - now
 else
   local rate, period, _, tick = read('<I8I8I8I8', arg, pos)
-  local ticks = (now - now % tick) / tick
-  if seen < ticks then
-    level = level - (ticks - seen) * rate
-    if level < 0 then level = 0 end
-    seen = ticks
-  end
+  local lends = slices ~= ''
+  seen, level, slices = leak(state .. slices, (now - now % tick) / tick, rate, period, tick)
+  -- The caller knows nothing of slices: it gets the level with what does not leak.
+  if lends then state = pack('<I8I8', seen, level) end
   back = cost * period
   if charged > seen then
     back = 0
   elseif charged >= 0 then
     back = back - (seen - charged) * rate
   end
-  left = (seen + math.ceil(level / rate) + period) * tick - now
+  left = (leaks_from(seen, slices, tick) + math.ceil(level / rate) + period) * tick - now
 end
 if level > 0 and back > 0 then
   level = level - back
   if level < 0 then level = 0 end
   if not here then left = left + 60000000 end
-  redis.call('SET', key, packed or pack('<I8I8', seen, level), 'PX', string.format('%d', left / 1000 + 1))
+  redis.call('SET', key, (packed or pack('<I8I8', seen, level)) .. slices, 'PX', string.format('%d', left / 1000 + 1))
 end
 return pack('<I8', now) .. state

@@ -25,14 +25,13 @@ end
 -- of `capacity`, and one token weighs `unit`. A window is a bucket with unit 1 that nothing leaks from; of a
 -- sliding one's capacity that is gone which the window `before` still takes.
 local first, level, unit, capacity, ttl, changed, previous = {}, {}, {}, {}, {}, {}, {}
+local slices = {}
+local EMPTY = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
 local states = call('MGET', unpack(KEYS))
 for i, state in ipairs(states) do
-  local seen, before = 0, 0
-  if state and #state == 16 then
-    seen, before = read('<I8I8', state)
-  else
-    states[i] = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
-  end
+  if not state or #state < 16 then state = EMPTY end
+  local seen, before = read('<I8I8', state)
+  slices[i], states[i] = state:sub(17), state:sub(1, 16)
   local kind
   kind, pos = read('<I1', rules, pos)
   if kind == 1 then
@@ -40,34 +39,25 @@ for i, state in ipairs(states) do
     length, offset, limit, pos = read('<I8I8I8', rules, pos)
     local index = now + offset
     index = (index - index % length) / length
-    if seen < index then seen, before = index, 0 end
+    if seen < index then seen, before, slices[i] = index, 0, '' end
     unit[i], capacity[i] = 1, limit
     ttl[i] = function() return (seen + 2) * length - offset - now end
   elseif kind == 3 then
     local length, limit, tick
     length, limit, tick, pos = read('<I8I8I8', rules, pos)
-    local ticks = (now - now % tick) / tick
-    local current, last = 0, 0
-    if state and #state == 16 then seen, current, last = read('<I8I4I4', state) end
-    if seen < ticks then
-      local passed = ((ticks - ticks % length) - (seen - seen % length)) / length
-      if passed == 1 then current, last = 0, current elseif passed > 1 then current, last = 0, 0 end
-      seen = ticks
-    end
-    before, previous[i] = current, last
+    local last
+    seen, before, last, slices[i] = slide(state, (now - now % tick) / tick, length)
+    previous[i] = last
     unit[i], capacity[i] = 1, limit - math.ceil(last * (length - seen % length) / length)
     ttl[i] = function() return ((seen - seen % length) + 3 * length) * tick - now end
   else
     local rate, period, burst, tick
     rate, period, burst, tick, pos = read('<I8I8I8I8', rules, pos)
-    local ticks = (now - now % tick) / tick
-    if seen < ticks then
-      before = before - (ticks - seen) * rate
-      if before < 0 then before = 0 end
-      seen = ticks
-    end
+    seen, before, slices[i] = leak(state, (now - now % tick) / tick, rate, period, tick)
+    -- The caller knows nothing of slices: it gets the level with what does not leak.
+    if #state > 16 then states[i] = pack('<I8I8', seen, before) end
     unit[i], capacity[i] = period, burst * period
-    ttl[i] = function() return (seen + math.ceil(level[i] / rate) + period) * tick - now end
+    ttl[i] = function() return (leaks_from(seen, slices[i], tick) + math.ceil(level[i] / rate) + period) * tick - now end
   end
   first[i], level[i] = seen, before
 end
@@ -104,7 +94,7 @@ for i, key in ipairs(KEYS) do
     else
       state = pack('<I8I8', first[i], level[i])
     end
-    call('SET', key, state, 'PX', string.format('%d', left / 1000 + 1))
+    call('SET', key, state .. slices[i], 'PX', string.format('%d', left / 1000 + 1))
   end
 end
 return pack('<I8', now) .. table.concat(states)

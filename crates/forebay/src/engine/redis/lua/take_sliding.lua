@@ -31,8 +31,11 @@ end
 local EMPTY = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
 local states = call('MGET', unpack(KEYS))
 for i, state in ipairs(states) do
-  local seen, used, before = ticks, 0, 0
-  if state and #state == 16 then
+  local seen, used, before, slices = ticks, 0, 0, ''
+  if state and #state > 16 then
+    seen, used, before, slices = slide(state, ticks, length)
+    states[i] = state:sub(1, 16)
+  elseif state and #state == 16 then
     local then_, current, previous = read('<I8I4I4', state)
     local passed = window - (then_ - then_ % length) / length
     if then_ >= ticks then
@@ -61,7 +64,7 @@ for i, state in ipairs(states) do
     end
   end
   if after > used then
-    call('SET', KEYS[i], pack('<I8I4I4', seen, after, before), 'PX', ttl(seen))
+    call('SET', KEYS[i], pack('<I8I4I4', seen, after, before) .. slices, 'PX', ttl(seen))
   end
 end
 return pack('<I8', now) .. table.concat(states)

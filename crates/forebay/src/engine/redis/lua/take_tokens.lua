@@ -23,8 +23,8 @@ local capacity = burst * period
 local ones = pos > #arg
 
 -- Until the bucket is full, and one period more; under the caller's clock by a minute more.
-local function ttl(then_, level)
-  local left = (then_ + math.ceil(level / rate) + period) * tick - now
+local function ttl(then_, level, slices)
+  local left = (leaks_from(then_, slices, tick) + math.ceil(level / rate) + period) * tick - now
   if not here then left = left + 60000000 end
   return string.format('%d', left / 1000 + 1)
 end
@@ -32,8 +32,12 @@ end
 local EMPTY = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
 local states = call('MGET', unpack(KEYS))
 for i, state in ipairs(states) do
-  local then_, level = ticks, 0
-  if state and #state == 16 then
+  local then_, level, slices = ticks, 0, ''
+  if state and #state > 16 then
+    then_, level, slices = leak(state, ticks, rate, period, tick)
+    -- The caller knows nothing of slices: it gets the level with what does not leak.
+    states[i] = pack('<I8I8', then_, level)
+  elseif state and #state == 16 then
     local seen, before = read('<I8I8', state)
     if seen >= ticks then
       then_, level = seen, before
@@ -59,7 +63,7 @@ for i, state in ipairs(states) do
     end
   end
   if after > level then
-    call('SET', KEYS[i], pack('<I8I8', then_, after), 'PX', ttl(then_, after))
+    call('SET', KEYS[i], pack('<I8I8', then_, after) .. slices, 'PX', ttl(then_, after, slices))
   end
 end
 return pack('<I8', now) .. table.concat(states)

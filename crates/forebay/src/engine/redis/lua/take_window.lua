@@ -1,7 +1,7 @@
 -- Charges runs of calls against fixed windows: each key on its own, all under one rule.
 --
 -- KEYS     one or more; a key holds two integers, 8 bytes each, little endian: the window's index and
---          what is used of it. A key that is not there counts as (0, 0).
+--          what is used of it. A key that is not there counts as (0, 0). What is lent of it follows: see slices.lua.
 -- ARGV[1]  packed, little endian: the time in µs since 1970 (i8; negative: this server's clock), the
 --          window's length in µs (u8), what is added to the time before dividing by it (u8), the
 --          quota (u8). Nothing more: each key is taken once at cost 1. Else for each key the number of
@@ -34,10 +34,14 @@ local EMPTY = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
 local states = call('MGET', unpack(KEYS))
 for i, state in ipairs(states) do
   local window, used = index, 0
-  local known = false
-  if state and #state == 16 then
+  local known, slices = false, ''
+  if state and #state >= 16 then
     local seen, before = read('<I8I8', state)
     if seen >= index then window, used, known = seen, before, true end
+    if #state > 16 then
+      if known then slices = state:sub(17) end
+      states[i] = state:sub(1, 16)
+    end
   else
     states[i] = EMPTY
   end
@@ -60,7 +64,7 @@ for i, state in ipairs(states) do
       -- In place, which keeps the time to live: it is the same for the whole window.
       call('SETRANGE', KEYS[i], '8', pack('<I8', after))
     else
-      call('SET', KEYS[i], pack('<I8I8', window, after), 'PX', ttl(window))
+      call('SET', KEYS[i], pack('<I8I8', window, after) .. slices, 'PX', ttl(window))
     end
   end
 end

@@ -13,7 +13,10 @@ use crate::{
         redis::Redis,
         step::{Take, Taken},
     },
-    limit::rule::{Rule, State},
+    limit::{
+        rule::{Rule, State},
+        slices::Lend,
+    },
     time::{millis, mins, secs},
 };
 
@@ -58,6 +61,8 @@ enum Step {
     /// Of what was charged so many windows or ticks ago, or of whatever is there.
     Refund(Charge, Option<u64>),
     Reset(Charge),
+    /// By one of three processes: how long ago, in requests, what it keeps, gives back, and wants.
+    Slice(Charge, u128, u64, [u64; 3]),
 }
 
 fn steps() -> impl Strategy<Value = Step> {
@@ -66,6 +71,8 @@ fn steps() -> impl Strategy<Value = Step> {
         3 => vec(charges(), 0..5).prop_map(Step::All),
         2 => (charges(), ago()).prop_map(|(charge, ago)| Step::Refund(charge, ago)),
         1 => charges().prop_map(Step::Reset),
+        5 => (charges(), 0u128..3, 0u64..3, [0u64..9, 0u64..4, 0u64..30])
+            .prop_map(|(charge, holder, late, amounts)| Step::Slice(charge, holder, late, amounts)),
     ]
 }
 
@@ -90,10 +97,10 @@ fn one_by_one_both_engines_answer_alike() {
                 let clock = Clock::from(ManualClock::at(Timestamp::from_micros(START)));
                 let embedded = Embedded::in_memory(clock);
                 let mut now = START;
-                for (moved, step) in steps {
+                for (number, (moved, step)) in (1..).zip(steps) {
                     now += moved;
                     let when = When::At(Timestamp::from_micros(now));
-                    same(&rules, &redis, &embedded, &step, when).await;
+                    same(&rules, (&redis, &embedded), (number, &step), when).await;
                 }
             });
             Ok(())
@@ -101,7 +108,12 @@ fn one_by_one_both_engines_answer_alike() {
         .expect("alike");
 }
 
-async fn same(rules: &[(Name, Rule)], redis: &Redis, embedded: &Embedded, step: &Step, when: When) {
+async fn same(
+    rules: &[(Name, Rule)],
+    (redis, embedded): (&Redis, &Embedded),
+    (number, step): (u64, &Step),
+    when: When,
+) {
     match step {
         Step::Take(charge) => {
             let take = take(rules, *charge);
@@ -123,8 +135,15 @@ async fn same(rules: &[(Name, Rule)], redis: &Redis, embedded: &Embedded, step: 
         }
         Step::Reset(charge) => {
             let take = take(rules, *charge);
-            redis.reset(take).await.expect("resets");
-            embedded.reset(take).await.expect("resets");
+            redis.reset(take, when).await.expect("resets");
+            embedded.reset(take, when).await.expect("resets");
+        }
+        &Step::Slice(charge, holder, late, [kept, back, want]) => {
+            let take = take(rules, charge);
+            let sequence = number.saturating_sub(late);
+            let lend = Lend { holder, sequence, kept, back, want, span: 700_001 };
+            let (a, b) = (redis.slice(take, lend, when).await, embedded.slice(take, lend, when).await);
+            assert_eq!(a.expect("answers"), b.expect("answers"), "{step:?} at {when:?}");
         }
     }
 }

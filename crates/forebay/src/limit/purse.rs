@@ -1,0 +1,306 @@
+//! What this process holds of the keys of a leased limit, and spends without asking.
+//!
+//! No engine and no task in here: what should be asked of the store comes out as an [`Ask`], and how that ended is told
+//! to [`Purses::landed`].
+
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use hashbrown::HashTable;
+
+use super::rule::Rule;
+use crate::{
+    clock::Clock,
+    engine::step::{Sliced, Take},
+    key::hash,
+    time::{millis, secs},
+};
+
+/// Enough that a few dozen threads seldom meet.
+const SHARDS: usize = 64;
+
+/// Beyond this many keys nothing new is held until others are idle: some megabytes.
+const MOST: usize = 65_536;
+
+/// A slice is to last about so long: what a process that dies takes with it, and how often a busy key asks.
+const WORTH: Duration = millis(100);
+
+/// No demand is measured over less: the coarse clock steps by up to so much.
+const LEAST: Duration = millis(10);
+
+/// How long it does not ask again when there was nothing to be had, and when there was no answer.
+const NOTHING: Duration = millis(20);
+const NO_ANSWER: Duration = millis(100);
+
+/// For how long what is lent of a bucket can be spent: so long its tokens do not come back when the holder dies.
+pub(super) const SPAN: Duration = secs(2);
+
+/// The keys that are held, each in a shard by its hash.
+///
+/// A plain mutex per shard: what it protects is looked up and counted down in some ten instructions, and a slice must
+/// not be spent by two.
+#[derive(Debug)]
+pub(super) struct Purses {
+    shards: Box<[Mutex<HashTable<Purse>>]>,
+    held: AtomicUsize,
+}
+
+/// What is held of one key.
+#[derive(Debug)]
+struct Purse {
+    key: Box<str>,
+    /// Slices of another rule, after an override changed, are not spent.
+    rule: Rule,
+    left: u64,
+    /// On the coarse clock: from then on nothing of it is spent.
+    until: Duration,
+    /// More is asked for when no more than this is left.
+    low: u64,
+    /// A request is on its way: one at a time.
+    asking: bool,
+    /// Until then none is sent.
+    quiet_until: Duration,
+    /// What was spent since then: the demand.
+    spent: u64,
+    since: Duration,
+    /// What was spent since the last sweep.
+    fresh: u64,
+    /// As of the last answer: what else the store would have admitted, and when nothing were used.
+    beyond: u64,
+    empty_at: Duration,
+}
+
+/// What was spent, and what is known of the rest.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spent {
+    /// In this process and, as of its last answer, in the store.
+    pub remaining: u64,
+    pub reset_after: Duration,
+}
+
+/// A request to the store. Until it has landed, the key sends no other.
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub key: Box<str>,
+    pub rule: Rule,
+    pub kept: u64,
+    pub back: u64,
+    pub want: u64,
+}
+
+impl Default for Purses {
+    fn default() -> Self {
+        let shards = (0..SHARDS).map(|_| Mutex::new(HashTable::new())).collect();
+        Self { shards, held: AtomicUsize::new(0) }
+    }
+}
+
+impl Purses {
+    /// Spends a cost, if enough is held of the key; perhaps it is time to ask for more.
+    pub(super) fn spend(&self, take: &Take<'_>, clock: &Clock) -> Option<(Spent, Option<Ask>)> {
+        let hash = hash(take.key.as_bytes());
+        let mut shard = self.shard(hash);
+        let purse = shard.find_mut(hash, |purse| *purse.key == *take.key)?;
+        // With the lock held: a thread that waits for it, or is stopped before, decides by the time after.
+        let now = clock.coarse();
+        if take.cost > purse.left || now >= purse.until || purse.rule != take.rule {
+            return None;
+        }
+        purse.left -= take.cost;
+        purse.count(take.cost);
+        let remaining = purse.left.saturating_add(purse.beyond);
+        let spent = Spent { remaining, reset_after: purse.empty_at.saturating_sub(now) };
+        let ask = if purse.left <= purse.low { purse.ask(now) } else { None };
+        Some((spent, ask))
+    }
+
+    /// Notes that the store admitted what was not held; perhaps it is time to hold some.
+    pub(super) fn missed(&self, take: &Take<'_>, now: Duration) -> Option<Ask> {
+        let hash = hash(take.key.as_bytes());
+        let mut shard = self.shard(hash);
+        if let Some(purse) = shard.find_mut(hash, |purse| *purse.key == *take.key) {
+            if purse.rule != take.rule {
+                if purse.left > 0 || purse.asking {
+                    return purse.give(purse.left);
+                }
+                *purse = Purse::new(take, now);
+                return None;
+            }
+            purse.count(take.cost);
+            return purse.ask(now);
+        }
+        if self.held.load(Ordering::Relaxed) < MOST {
+            self.held.fetch_add(1, Ordering::Relaxed);
+            let purse = Purse::new(take, now);
+            shard.insert_unique(hash, purse, |purse| crate::key::hash(purse.key.as_bytes()));
+        }
+        None
+    }
+
+    /// How much is held of a key.
+    pub(super) fn left(&self, take: &Take<'_>, now: Duration) -> u64 {
+        let hash = hash(take.key.as_bytes());
+        let shard = self.shard(hash);
+        let purse = shard.find(hash, |purse| *purse.key == *take.key && purse.rule == take.rule);
+        purse.filter(|purse| now < purse.until).map_or(0, |purse| purse.left)
+    }
+
+    /// Takes everything out that is held of a key, to be given back.
+    pub(super) fn empty(&self, take: &Take<'_>) -> Option<Ask> {
+        let hash = hash(take.key.as_bytes());
+        let mut shard = self.shard(hash);
+        let purse = shard.find_mut(hash, |purse| *purse.key == *take.key)?;
+        purse.give(purse.left)
+    }
+
+    /// Takes everything out, to be given back; and whether requests are on their way, so that there is more to come.
+    pub(super) fn empty_all(&self) -> (Vec<Ask>, bool) {
+        let (mut asks, mut more) = (vec![], false);
+        for shard in &self.shards {
+            for purse in lock(shard).iter_mut() {
+                more |= purse.asking;
+                asks.extend(purse.give(purse.left));
+            }
+        }
+        (asks, more)
+    }
+
+    /// Once in a while: forgets what is idle; what it holds, and whatever is more than was spent lately, is given back.
+    pub(super) fn sweep(&self, now: Duration) -> Vec<Ask> {
+        let mut asks = vec![];
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            let before = shard.len();
+            shard.retain(|purse| {
+                let fresh = std::mem::take(&mut purse.fresh);
+                let live = purse.left > 0 && now < purse.until;
+                if !purse.asking && !live && fresh == 0 {
+                    return false;
+                }
+                if live && purse.left > 2 * fresh {
+                    asks.extend(purse.give(purse.left - fresh));
+                }
+                true
+            });
+            let kept = shard.len();
+            self.held.fetch_sub(before - kept, Ordering::Relaxed);
+            if kept < shard.capacity() / 4 {
+                shard.shrink_to(2 * kept, |purse| hash(purse.key.as_bytes()));
+            }
+        }
+        asks
+    }
+
+    /// Whether nothing is held, nor any demand remembered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.load(Ordering::Relaxed) == 0
+    }
+
+    /// Notes how a request that was sent at `sent` ended; `None`: nobody knows.
+    pub(super) fn landed(&self, ask: &Ask, sent: Duration, now: Duration, sliced: Option<Sliced>) {
+        let hash = hash(ask.key.as_bytes());
+        let mut shard = self.shard(hash);
+        let Some(purse) = shard.find_mut(hash, |purse| *purse.key == *ask.key) else { return };
+        purse.asking = false;
+        match sliced {
+            Some(sliced) => purse.filled(ask, sent, sliced),
+            // What it asked for may be lent, and is lost until it ends. What it holds it still holds.
+            None => purse.quiet_until = now + NO_ANSWER,
+        }
+        if sliced.is_some_and(|sliced| sliced.lent.granted < ask.want) {
+            purse.quiet_until = now + NOTHING;
+        }
+    }
+
+    fn shard(&self, hash: u64) -> MutexGuard<'_, HashTable<Purse>> {
+        // The table inside uses the low bits.
+        lock(&self.shards[usize::try_from(hash >> 58).expect("six bits")])
+    }
+}
+
+fn lock(shard: &Mutex<HashTable<Purse>>) -> MutexGuard<'_, HashTable<Purse>> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Purse {
+    fn new(take: &Take<'_>, now: Duration) -> Self {
+        Self {
+            key: take.key.into(),
+            rule: take.rule,
+            left: 0,
+            until: Duration::ZERO,
+            low: 0,
+            asking: false,
+            quiet_until: Duration::ZERO,
+            spent: take.cost,
+            since: now,
+            fresh: take.cost,
+            beyond: 0,
+            empty_at: Duration::ZERO,
+        }
+    }
+
+    fn count(&mut self, cost: u64) {
+        self.spent = self.spent.saturating_add(cost);
+        self.fresh = self.fresh.saturating_add(cost);
+    }
+
+    /// A request for as much as the demand says, if that is more than is held.
+    #[cold]
+    fn ask(&mut self, now: Duration) -> Option<Ask> {
+        if self.asking || now < self.quiet_until {
+            return None;
+        }
+        let passed = now.saturating_sub(self.since);
+        // Not more than some times what it took so far: whoever begins must not empty a small quota.
+        let worth = self.spent.saturating_mul(micros(WORTH)) / micros(passed.max(LEAST));
+        let aim = worth.min(self.spent.saturating_mul(4)).min(self.rule.quota());
+        (self.spent, self.since) = (0, now);
+        let expired = if now < self.until { 0 } else { std::mem::take(&mut self.left) };
+        if aim < 2 || aim <= self.left {
+            // It lasts; to be looked at again when half of it is gone.
+            self.low = self.left / 2;
+            return None;
+        }
+        self.asking = true;
+        let (kept, want) = (self.left, aim - self.left);
+        Some(Ask { key: self.key.clone(), rule: self.rule, kept, back: expired, want })
+    }
+
+    /// A request that gives some back, if none is on its way.
+    fn give(&mut self, back: u64) -> Option<Ask> {
+        if self.asking || back == 0 {
+            return None;
+        }
+        self.asking = true;
+        self.left -= back;
+        Some(Ask { key: self.key.clone(), rule: self.rule, kept: self.left, back, want: 0 })
+    }
+
+    fn filled(&mut self, ask: &Ask, sent: Duration, Sliced { now, state, lent }: Sliced) {
+        // Of what was kept some may have been spent meanwhile. What the store knows nothing of has ended there.
+        let known = (self.left + lent.kept).saturating_sub(ask.kept);
+        self.left = known + lent.granted;
+        if self.left > 0 {
+            self.until = sent + counted(Duration::from_micros(lent.rest));
+        }
+        self.low = self.left / 2;
+        self.beyond = self.rule.room(state);
+        self.empty_at = sent + Duration::from_micros(self.rule.reset_after(state, now));
+    }
+}
+
+/// How much of a slice's time its holder counts on: less 1 %, as of a lock, and 15 ms, which the coarse clock may be
+/// behind and a store may round.
+fn counted(rest: Duration) -> Duration {
+    rest.saturating_sub(rest / 100 + millis(15))
+}
+
+fn micros(span: Duration) -> u64 {
+    crate::time::micros(span).unsigned_abs()
+}

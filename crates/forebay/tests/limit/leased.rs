@@ -1,0 +1,331 @@
+//! Leased limits: decided within slices, and never more than the rule allows.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use forebay::{
+    Forebay, Limit,
+    fault::Fault,
+    limit::{Decision, Kind, LimitHandle, Mode, OnError, Override, Source},
+    time::{hours, millis, secs},
+};
+use proptest::prelude::*;
+
+use super::{START, Store, settle};
+
+const KINDS: [Kind; 3] = [Kind::FixedWindow, Kind::SlidingWindow, Kind::TokenBucket];
+
+fn leased(bay: &Forebay, kind: Kind, quota: u64, per: Duration) -> LimitHandle {
+    let limit = Limit::new(kind.as_str(), quota, per).kind(kind).mode(Mode::Leased);
+    bay.limit(limit.on_error(OnError::Closed)).expect("valid")
+}
+
+async fn take(limit: &LimitHandle) -> Decision {
+    let decision = limit.take("42").await.expect("answers");
+    settle().await;
+    decision
+}
+
+/// Takes so many, one at a time: how many were admitted.
+async fn takes(limit: &LimitHandle, times: u64) -> u64 {
+    let mut admitted = 0;
+    for _ in 0..times {
+        admitted += u64::from(take(limit).await.is_allowed());
+    }
+    admitted
+}
+
+/// What the store has as used: of somebody who holds nothing.
+async fn used(bay: &Forebay, kind: Kind, quota: u64, per: Duration) -> u64 {
+    leased(bay, kind, quota, per).peek("42").await.expect("answers").used()
+}
+
+#[tokio::test]
+async fn most_takes_of_a_busy_key_do_not_reach_the_store() {
+    for kind in KINDS {
+        let store = Store::open().await;
+        let limit = leased(&store.bay, kind, 1_000_000, hours(1));
+        let mut within = 0;
+        for _ in 0..1_000 {
+            store.hand.advance(Duration::from_micros(100));
+            within += u64::from(take(&limit).await.source() == Source::Lease);
+        }
+        assert!(within > 950, "{kind:?}: {within} of 1000 within slices");
+        let asked = store.faults.calls("take") + store.faults.calls("slice");
+        assert!(asked < 80, "{kind:?}: {asked} round trips");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_seldom_taken_is_not_held() {
+    let store = Store::open().await;
+    let limit = leased(&store.bay, Kind::FixedWindow, 1_000, hours(1));
+    for _ in 0..20 {
+        assert_eq!(take(&limit).await.source(), Source::Engine);
+        store.hand.advance(secs(1));
+    }
+    assert_eq!(store.faults.calls("slice"), 0);
+}
+
+#[tokio::test]
+async fn one_process_gets_all_of_a_quota_and_no_more() {
+    for kind in KINDS {
+        for quota in [1, 2, 20, 1_000] {
+            let store = Store::open().await;
+            let limit = leased(&store.bay, kind, quota, hours(24));
+            assert_eq!(takes(&limit, quota).await, quota, "{kind:?}");
+            let denied = take(&limit).await;
+            assert!(!denied.is_allowed());
+            assert!(denied.retry_after().is_some(), "by the store, which knows");
+            assert_eq!(denied.source(), Source::Engine);
+        }
+    }
+}
+
+/// 4 held and 4 in the store, and a cost of 5: neither is enough.
+#[tokio::test]
+async fn what_is_held_and_what_is_left_are_one() {
+    for kind in KINDS {
+        let store = Store::open().await;
+        let limit = leased(&store.bay, kind, 100, hours(24));
+        let mut spent = 0;
+        while limit.take_n("42", 7).await.expect("answers").is_allowed() {
+            spent += 7;
+            settle().await;
+        }
+        assert_eq!(spent, 98, "{kind:?}: as many as there are");
+        assert_eq!(takes(&limit, 5).await, 2);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_within_a_slice_tells_what_the_process_knows() {
+    let store = Store::open().await;
+    let limit = leased(&store.bay, Kind::FixedWindow, 1_000, hours(1));
+    takes(&limit, 10).await;
+    let taken = take(&limit).await;
+    assert_eq!((taken.source(), taken.used(), taken.remaining()), (Source::Lease, 11, 989));
+    assert!(!taken.is_degraded());
+    assert!(taken.reset_after() <= hours(1) && taken.reset_after() > secs(1));
+    assert_eq!(limit.peek("42").await.expect("answers").used(), 11, "what is held is not used");
+    assert!(used(&store.bay, Kind::FixedWindow, 1_000, hours(1)).await > 11, "for others it is");
+}
+
+#[tokio::test]
+async fn what_is_not_spent_comes_back() {
+    for kind in KINDS {
+        let look = async |store: &Store| used(&store.bay, kind, 1_000, hours(24)).await;
+        let holding = async || {
+            let store = Store::open().await;
+            let limit = leased(&store.bay, kind, 1_000, hours(24));
+            assert_eq!(takes(&limit, 50).await, 50);
+            assert!(look(&store).await > 50, "{kind:?}: something is held");
+            (store, limit)
+        };
+        let (store, limit) = holding().await;
+        limit.give_back().await;
+        assert_eq!(look(&store).await, 50, "{kind:?}: given back");
+        assert_eq!(takes(&limit, 1).await, 1, "it goes on");
+
+        let (store, limit) = holding().await;
+        drop(limit);
+        settle().await;
+        assert_eq!(look(&store).await, 50, "{kind:?}: dropped");
+
+        let (store, _limit) = holding().await;
+        store.pass(millis(1_100)).await;
+        assert_eq!(look(&store).await, 50, "{kind:?}: idle");
+
+        let (store, limit) = holding().await;
+        store.bay.close().await.expect("closes");
+        assert_eq!(look(&store).await, 50, "{kind:?}: closed");
+        takes(&limit, 20).await;
+        assert_eq!(look(&store).await, 70, "{kind:?}: nothing more is held");
+    }
+}
+
+/// A process that dies gives nothing back: its slice counts as used until the deadline, and no longer.
+#[tokio::test]
+async fn what_the_dead_held_comes_back_at_the_deadline() {
+    for kind in KINDS {
+        let store = Store::open().await;
+        // In the middle of a window.
+        store.hand.advance(secs(5));
+        let limit = leased(&store.bay, kind, 1_000, secs(10));
+        assert_eq!(takes(&limit, 50).await, 50);
+        store.faults.always(Some(Fault::Refused));
+        drop(limit);
+        settle().await;
+        store.faults.always(None);
+        let other = leased(&store.bay, kind, 1_000, secs(10));
+        let rest = takes(&other, 1_000).await;
+        assert!(rest < 950, "{kind:?}: {rest}");
+        // The windows in which it was charged, or the slice and what refills the bucket.
+        store.pass(secs(21)).await;
+        assert_eq!(takes(&other, 1_000).await, 1_000, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_reset_leaves_what_others_hold_charged() {
+    for kind in KINDS {
+        let store = Store::open().await;
+        let (one, other) =
+            (leased(&store.bay, kind, 1_000, hours(24)), leased(&store.bay, kind, 1_000, hours(24)));
+        takes(&one, 100).await;
+        other.reset("42").await.expect("resets");
+        let theirs = takes(&other, 1_000).await;
+        let rest = takes(&one, 1_000).await;
+        assert!(rest > 0, "{kind:?}: it goes on with its slice");
+        // What it had spent unheard of when the reset came is charged all the same.
+        assert!((900..=1_000).contains(&(theirs + rest)), "{kind:?}: {theirs} and {rest}");
+        one.reset("42").await.expect("resets");
+        assert_eq!(takes(&one, 10).await, 10, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_fails_is_noticed_when_the_slice_is_spent() {
+    let store = Store::open().await;
+    let limit = leased(&store.bay, Kind::FixedWindow, 1_000, hours(24));
+    takes(&limit, 100).await;
+    store.faults.always(Some(Fault::Refused));
+    let within = takes(&limit, 1_000).await;
+    assert!((1..500).contains(&within), "{within}");
+    let denied = take(&limit).await;
+    assert!(denied.is_degraded() && !denied.is_allowed(), "closed");
+    store.faults.always(None);
+    store.hand.advance(secs(1));
+    assert_eq!(takes(&limit, 1_000).await, 900 - within);
+}
+
+#[tokio::test]
+async fn an_override_counts_at_once() {
+    let store = Store::open().await;
+    let limit = leased(&store.bay, Kind::FixedWindow, 1_000, hours(24));
+    takes(&limit, 100).await;
+    limit.set_override("42", Override::rate(5, hours(24))).await.expect("valid");
+    assert_eq!(takes(&limit, 10).await, 0);
+    limit.set_override("42", Override::rate(200, hours(24))).await.expect("valid");
+    assert_eq!(takes(&limit, 1_000).await, 100);
+    limit.set_override("42", Override::blocked()).await.expect("valid");
+    assert_eq!(takes(&limit, 1).await, 0);
+    limit.remove_override("42").await.expect("answers");
+    assert_eq!(takes(&limit, 1_000).await, 800);
+}
+
+#[tokio::test]
+async fn idle_keys_are_forgotten_and_busy_ones_held_again() {
+    let store = Store::open().await;
+    let limit = leased(&store.bay, Kind::TokenBucket, 1_000, secs(1));
+    for _ in 0..5 {
+        assert_eq!(takes(&limit, 100).await, 100);
+        assert_eq!(take(&limit).await.source(), Source::Lease);
+        store.pass(secs(3)).await;
+        assert_eq!(take(&limit).await.source(), Source::Engine, "nothing is held any more");
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Pass(u64),
+    Take {
+        holder: usize,
+        cost: u64,
+        times: u64,
+    },
+    GiveBack(usize),
+    /// It is gone, and what it held with it.
+    Kill(usize),
+    Reset(usize),
+    /// So the next request for a slice fails.
+    Fail(Fault),
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    let holder = 0usize..3;
+    let fault = prop_oneof![Just(Fault::Refused), Just(Fault::AnswerLost)];
+    prop_oneof![
+        5 => (0u64..700).prop_map(Step::Pass),
+        8 => (holder.clone(), 1u64..4, 1u64..30)
+            .prop_map(|(holder, cost, times)| Step::Take { holder, cost, times }),
+        1 => holder.clone().prop_map(Step::GiveBack),
+        1 => holder.clone().prop_map(Step::Kill),
+        1 => holder.prop_map(Step::Reset),
+        1 => fault.prop_map(Step::Fail),
+    ]
+}
+
+/// What was admitted when, in milliseconds, since the last reset.
+type Admitted = Vec<(u64, u64)>;
+
+/// What the kind promises of a quota per second.
+fn check(kind: Kind, quota: u64, admitted: &Admitted) -> Result<(), String> {
+    let mut seconds: BTreeMap<u64, u64> = BTreeMap::new();
+    let (mut then, mut level) = (0, 0);
+    for &(at, cost) in admitted {
+        *seconds.entry(at / 1_000).or_default() += cost;
+        let sum = |second| seconds.get(&second).copied().unwrap_or(0);
+        let (now, before) = (sum(at / 1_000), sum(at / 1_000 - 1));
+        // In thousandths, of which as many as the quota leak in a millisecond.
+        level = level.max((at - then) * quota) - (at - then) * quota + cost * 1_000;
+        then = at;
+        let over = match kind {
+            Kind::FixedWindow => now > quota,
+            Kind::SlidingWindow => before * (1_000 - at % 1_000) + now * 1_000 > quota * 1_000,
+            _ => level > quota * 1_000,
+        };
+        if over {
+            return Err(format!("{before} and {now} of {quota}, level {level}"));
+        }
+    }
+    Ok(())
+}
+
+async fn run(kind: Kind, quota: u64, steps: &[Step]) -> Result<(), String> {
+    let store = Store::open().await;
+    let open = || leased(&store.bay, kind, quota, secs(1));
+    let mut holders = [open(), open(), open()];
+    let mut now = START.as_millis().unsigned_abs();
+    let mut admitted = Admitted::new();
+    for step in steps {
+        match *step {
+            Step::Pass(span) => {
+                store.hand.advance(millis(span));
+                now += span;
+                settle().await;
+            }
+            Step::Take { holder, cost, times } => {
+                for _ in 0..times {
+                    let decision = holders[holder].take_n("42", cost.min(quota)).await.expect("answers");
+                    if decision.is_allowed() {
+                        admitted.push((now, cost.min(quota)));
+                    }
+                    settle().await;
+                }
+            }
+            Step::GiveBack(holder) => holders[holder].give_back().await,
+            // Never dropped, so that it gives nothing back.
+            Step::Kill(holder) => std::mem::forget(std::mem::replace(&mut holders[holder], open())),
+            Step::Reset(holder) => {
+                holders[holder].reset("42").await.expect("resets");
+                admitted.clear();
+            }
+            Step::Fail(fault) => store.faults.next("slice", [Some(fault)]),
+        }
+        check(kind, quota, &admitted).map_err(|why| format!("{kind:?}, {step:?}: {why}"))?;
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn holders_together_never_exceed_the_rule(
+        kind in 0usize..3, quota in 1u64..120, steps in prop::collection::vec(steps(), 1..60),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("starts");
+        let checked = runtime.block_on(run(KINDS[kind], quota, &steps));
+        prop_assert!(checked.is_ok(), "{:?}", checked);
+    }
+}
