@@ -87,11 +87,16 @@ fn rows(database: &Path) -> BTreeMap<String, u64> {
 
 /// The status of a POST, `None` if the connection ended before there was one.
 fn post(address: &str, path: &str, body: &str) -> Option<u16> {
+    post_with(address, path, "", body)
+}
+
+/// [`post`] with more header lines.
+fn post_with(address: &str, path: &str, headers: &str, body: &str) -> Option<u16> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(Duration::from_mins(1))).ok()?;
     let length = body.len();
     let request = format!(
-        "POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
     );
     stream.write_all(request.as_bytes()).ok()?;
     let mut answer = String::new();
@@ -222,4 +227,75 @@ fn death_at_random_under_load_keeps_what_was_answered_on_redis() {
         return;
     }
     dies_under_load(&World::redis(), rounds());
+}
+
+/// Sends requests under keys of their own until the server is dead; returns those that had no answer.
+fn call_once(address: &str, first: u64, sure: &Mutex<Vec<u64>>) -> Vec<u64> {
+    for id in first.. {
+        match post_once(address, id) {
+            Some(202) => sure.lock().expect("no caller panics").push(id),
+            None => return vec![id],
+            Some(status) => panic!("status {status}"),
+        }
+    }
+    vec![]
+}
+
+fn post_once(address: &str, id: u64) -> Option<u16> {
+    let paths = ["/v1/events/hit", "/v1/buffers/projects"];
+    let bodies = [
+        format!(r#"{{"key":"{id}","n":1}}"#),
+        format!(r#"{{"row":{{"id":"{id}"}},"columns":{{"hits":1}}}}"#),
+    ];
+    let way = usize::try_from(id % 2).expect("small");
+    post_with(address, paths[way], &format!("Idempotency-Key: {id}\r\n"), &bodies[way])
+}
+
+/// Whoever heard no answer asks again under the same key, as often as it takes.
+fn repeats_after_death(world: &World, rounds: u64) {
+    let sure = Mutex::<Vec<u64>>::default();
+    let (mut again, mut nobody_knows) = (vec![], vec![]);
+    for round in 0..rounds {
+        let (process, address) = world.start(None);
+        for id in std::mem::take(&mut again) {
+            match post_once(&address, id) {
+                Some(202) => sure.lock().expect("no caller panics").push(id),
+                // The server died over it: it says so, and does not carry it out a second time.
+                Some(409) => nobody_knows.push(id),
+                other => panic!("{other:?}"),
+            }
+        }
+        let before = sure.lock().expect("no caller panics").len();
+        let answered = || sure.lock().expect("no caller panics").len() - before;
+        again = std::thread::scope(|scope| {
+            let call = |caller| {
+                let (address, sure) = (&address, &sure);
+                scope.spawn(move || call_once(address, (round * 4 + caller + 1) << 32 | caller, sure))
+            };
+            let callers: Vec<_> = (0..4).map(call).collect();
+            wait_until("some answers", || {
+                answered() >= 20 + usize::try_from(13 * round % 40).expect("small")
+            });
+            process.signal("KILL");
+            callers.into_iter().flat_map(|caller| caller.join().expect("no caller panics")).collect()
+        });
+        process.end();
+    }
+    let flushed = world.flushed();
+    let sure = sure.into_inner().expect("no caller panics");
+    for id in &sure {
+        assert_eq!(flushed.get(&id.to_string()), Some(&1), "{id} was answered");
+    }
+    for id in again.iter().chain(&nobody_knows) {
+        assert!(flushed.get(&id.to_string()).is_none_or(|hits| *hits == 1), "{id} was not");
+    }
+    assert!(flushed.len() <= sure.len() + again.len() + nobody_knows.len());
+}
+
+#[test]
+fn a_request_that_is_repeated_after_the_servers_death_counts_once() {
+    repeats_after_death(&World::embedded(), rounds());
+    if !without("redis") {
+        repeats_after_death(&World::redis(), rounds());
+    }
 }

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -60,14 +60,17 @@ pub(crate) struct MoodySink {
     table: MemorySink,
     retention: Option<Duration>,
     moods: Arc<Mutex<VecDeque<Mood>>>,
+    /// Nobody answers, whatever the mood.
+    away: Arc<AtomicBool>,
     calls: Arc<AtomicUsize>,
     gate: Arc<Semaphore>,
 }
 
 impl Default for MoodySink {
     fn default() -> Self {
-        let (moods, calls, gate) = (Arc::default(), Arc::default(), Arc::new(Semaphore::new(0)));
-        Self { table: MemorySink::new(), retention: None, moods, calls, gate }
+        let (moods, away, calls) = (Arc::default(), Arc::default(), Arc::default());
+        let gate = Arc::new(Semaphore::new(0));
+        Self { table: MemorySink::new(), retention: None, moods, away, calls, gate }
     }
 }
 
@@ -80,6 +83,11 @@ impl MoodySink {
     /// What becomes of the next batches; the others are applied.
     pub(crate) fn next(&self, moods: impl IntoIterator<Item = Mood>) {
         self.moods.lock().expect("no test panics here").extend(moods);
+    }
+
+    /// Whether the database is away.
+    pub(crate) fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::SeqCst);
     }
 
     /// How many batches came, also again.
@@ -100,6 +108,9 @@ impl MoodySink {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let mood = self.moods.lock().expect("no test panics here").pop_front();
         let error = |what: &str| Error::new(ErrorKind::Unavailable, format!("{what} by the test"));
+        if self.away.load(Ordering::SeqCst) {
+            return Err(SinkError::Transient(error("away")));
+        }
         match mood {
             Some(Mood::Fails) => return Err(SinkError::Transient(error("failed"))),
             Some(Mood::Refuses) => return Err(SinkError::Permanent(error("refused"))),
