@@ -264,8 +264,8 @@ impl App {
         &self.live
     }
 
-    /// Sets the gauges of every buffer that answers within `deadline`.
-    pub async fn show_buffers(&self, deadline: Duration) {
+    /// Sets the gauges of limits, and of every buffer that answers within `deadline`.
+    pub async fn show_gauges(&self, deadline: Duration) {
         let show = async |buffer: &BufferEntry| {
             let (stats, dead) = tokio::join!(
                 self.clock.timeout(deadline, buffer.handle.stats()),
@@ -281,6 +281,9 @@ impl App {
         futures::future::join_all(self.buffers.iter().map(|(_, buffer)| show(buffer))).await;
         for (_, series) in self.series.iter() {
             series.metrics.late.absolute(series.handle.late());
+        }
+        for (_, limit) in self.rules().limits.iter() {
+            limit.metrics.near.set(limit.handle.near(usize::MAX).len() as f64);
         }
     }
 }

@@ -31,6 +31,7 @@ const LIMIT_ALLOWED: &str = "forebay_limit_allowed_total";
 const LIMIT_DENIED: &str = "forebay_limit_denied_total";
 const LIMIT_SHADOWED: &str = "forebay_limit_shadowed_total";
 const LIMIT_DEGRADED: &str = "forebay_limit_degraded_total";
+const LIMIT_NEAR: &str = "forebay_limit_near_keys";
 const EVENT_ACCEPTED: &str = "forebay_event_accepted_total";
 const EVENT_LIMITED: &str = "forebay_event_limited_total";
 const EVENT_INVALID: &str = "forebay_event_invalid_total";
@@ -63,11 +64,12 @@ const CONFIG_CURRENT: &str = "forebay_config_current";
 const BUILD_INFO: &str = "forebay_build_info";
 
 /// All metrics with their help texts.
-const HELP: [(&str, &str); 34] = [
+const HELP: [(&str, &str); 35] = [
     (LIMIT_ALLOWED, "Takes that a limit admitted."),
     (LIMIT_DENIED, "Takes that a limit denied."),
     (LIMIT_SHADOWED, "Takes that a shadow admitted and would have denied; they are among the allowed, too."),
     (LIMIT_DEGRADED, "Decisions made without the store; they are among the allowed or denied, too."),
+    (LIMIT_NEAR, "Keys of which this server knows that they have used 80 % of a limit or more; at most 256."),
     (EVENT_ACCEPTED, "Hits that were charged, counted and buffered."),
     (EVENT_LIMITED, "Hits that a limit denied."),
     (EVENT_INVALID, "Requests or lines of a batch that were refused for what they contain."),
@@ -146,6 +148,8 @@ pub struct LimitMetrics {
     denied: Counter,
     degraded: Counter,
     shadowed: Counter,
+    /// Keys near the limit.
+    pub near: Gauge,
 }
 
 /// The counters of an event.
@@ -244,6 +248,7 @@ impl Metrics {
             denied: counter(LIMIT_DENIED),
             degraded: counter(LIMIT_DEGRADED),
             shadowed: counter(LIMIT_SHADOWED),
+            near: self.recorder.register_gauge(&labelled(LIMIT_NEAR, "limit", name), &METADATA),
         }
     }
 

@@ -18,7 +18,7 @@ const FILES: [(&str, &str, &str); 13] = [
     ("/assets/api.js", JS, include_str!("assets/api.js")),
     ("/assets/buffers.js", JS, include_str!("assets/buffers.js")),
     ("/assets/chart.js", JS, include_str!("assets/chart.js")),
-    ("/assets/denied.js", JS, include_str!("assets/denied.js")),
+    ("/assets/keys.js", JS, include_str!("assets/keys.js")),
     ("/assets/dom.js", JS, include_str!("assets/dom.js")),
     ("/assets/explorer.js", JS, include_str!("assets/explorer.js")),
     ("/assets/hits.js", JS, include_str!("assets/hits.js")),

@@ -7,7 +7,7 @@ use axum::{
 };
 use forebay::{
     Decision, Name,
-    limit::{Charge, LimitHandle, headers},
+    limit::{Charge, LimitHandle, Near, headers},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -26,6 +26,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(take_all))
         .routes(routes!(refund))
         .routes(routes!(top))
+        .routes(routes!(near))
 }
 
 /// A cost against a key.
@@ -309,6 +310,15 @@ fn ten() -> usize {
     10
 }
 
+impl TopQuery {
+    fn checked(&self) -> Result<usize, Problem> {
+        if (1..=256).contains(&self.limit) {
+            return Ok(self.limit);
+        }
+        Err(Problem::field("limit", format!("limit: {}: 1 to 256", self.limit)))
+    }
+}
+
 /// A key that was denied often.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = DeniedKey)]
@@ -341,11 +351,49 @@ async fn top(
 ) -> Result<Answer<Vec<DeniedBody>>, Problem> {
     let rules = app.rules();
     let limit = rules.limits.find(&limit)?;
-    if !(1..=256).contains(&query.limit) {
-        return Err(Problem::field("limit", format!("limit: {}: 1 to 256", query.limit)));
-    }
-    let top = limit.handle.top_denied(query.limit).into_iter();
+    let top = limit.handle.top_denied(query.checked()?).into_iter();
     Ok(Answer(
         top.map(|denied| DeniedBody { key: denied.key, denied: denied.count, error: denied.error }).collect(),
     ))
+}
+
+/// A key that has used most of what it is allowed.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NearKey)]
+pub(super) struct NearBody {
+    key: String,
+    /// How much, after the last take that was admitted.
+    used: u64,
+    /// Of how much.
+    limit: u64,
+    /// The part that is used, 0.8 to 1; more for what a shadow let pass.
+    share: f64,
+}
+
+/// The keys that this server saw nearest to their limit: at least 80 % used, and not over yet.
+#[utoipa::path(
+    get,
+    path = "/v1/limits/{limit}/near",
+    tag = "limits",
+    operation_id = "near_limit",
+    params(("limit" = String, Path, description = "A declared limit"), TopQuery),
+    responses(
+        (status = 200, description = "The nearest first", body = Vec<NearBody>),
+        (status = "4XX", description = "It was not understood", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+    security(("token" = ["read"])),
+)]
+async fn near(
+    _: Read,
+    State(app): State<Shared>,
+    Path(limit): Path<String>,
+    Query(query): Query<TopQuery>,
+) -> Result<Answer<Vec<NearBody>>, Problem> {
+    let rules = app.rules();
+    let near = rules.limits.find(&limit)?.handle.near(query.checked()?).into_iter();
+    let body = |near: Near| {
+        let share = (near.share() * 1_000.0).round() / 1_000.0;
+        NearBody { key: near.key, used: near.used, limit: near.limit, share }
+    };
+    Ok(Answer(near.map(body).collect()))
 }

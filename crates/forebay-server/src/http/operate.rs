@@ -94,7 +94,7 @@ async fn ready(State(app): State<Shared>) -> Result<Answer<Ready>, Problem> {
     security(("token" = ["read"])),
 )]
 async fn metrics(_: Read, State(app): State<Shared>) -> impl IntoResponse {
-    app.show_buffers(PING_TIME).await;
+    app.show_gauges(PING_TIME).await;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics().render())
 }
 

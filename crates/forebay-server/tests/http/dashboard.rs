@@ -104,6 +104,11 @@ async fn the_page_shows_what_happens_and_takes_keys_for_text() {
         json!(format!("hits\t{key}\t5"))
     ))
     .await;
+    page.until(&format!(
+        "document.querySelector('#near-list tr')?.innerText === {}",
+        json!(format!("hits\t{key}\t20 of 20 (100 %)"))
+    ))
+    .await;
     server.client().post("/v1/buffers/projects/flush", "").expect(200);
     page.until(
         "document.querySelector('[data-buffer=projects] [data-figure=pending_rows]').innerText === '0'",

@@ -160,6 +160,26 @@ fn what_a_request_allows_a_key_is_there_after_a_restart() {
 }
 
 #[test]
+fn who_is_near_a_limit_is_told_and_counted() {
+    let server = server();
+    let client = server.client();
+    for (key, cost) in [("far", 15), ("near", 17), ("full", 20)] {
+        client.post("/v1/limits/hits", json!({"key": key, "cost": cost}).to_string()).expect(200);
+    }
+    let one =
+        |key: &str, used: u64, share: f64| json!({"key": key, "used": used, "limit": 20, "share": share});
+    assert_eq!(
+        client.get("/v1/limits/hits/near").expect(200),
+        json!([one("full", 20, 1.0), one("near", 17, 0.85)])
+    );
+    assert_eq!(client.get("/v1/limits/hits/near?limit=1").expect(200), json!([one("full", 20, 1.0)]));
+    client.get("/v1/limits/hits/near?limit=0").problem(422);
+    let metrics = client.get("/metrics").body;
+    assert!(metrics.contains("forebay_limit_near_keys{limit=\"hits\"} 2"), "{metrics}");
+    assert!(metrics.contains("forebay_limit_near_keys{limit=\"small\"} 0"), "{metrics}");
+}
+
+#[test]
 fn a_key_may_be_allowed_something_else() {
     let server = Server::with(|example| {
         example.replace("rate = \"20/1m\"", "rate = \"2/1d\"\noverrides = { \"vip\" = \"3/1d\" }")

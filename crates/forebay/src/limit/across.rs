@@ -37,10 +37,14 @@ pub struct Decisions {
 }
 
 impl Decisions {
-    /// Counts the keys that were denied.
+    /// Notes what was charged, and else who denied it.
     fn note(&self, charges: &[Charge]) {
-        for (charge, decision) in charges.iter().zip(&self.limits).filter(|_| !self.allowed) {
-            charge.limit.note(&charge.key, decision);
+        for (charge, decision) in charges.iter().zip(&self.limits) {
+            // What a shadow admitted with the others was noted when it was asked.
+            let says = if self.allowed { !charge.limit.is_shadow() } else { decision.denies() };
+            if says {
+                charge.limit.note(&charge.key, decision);
+            }
         }
     }
 

@@ -213,6 +213,11 @@ impl Decision {
         }
     }
 
+    /// Whether the limit says no, though a shadow then lets it pass.
+    pub(super) fn denies(&self) -> bool {
+        !self.is_allowed() || self.is_shadowed()
+    }
+
     /// Whether a [shadow](super::Limit::shadow) admitted what it would have denied.
     pub fn is_shadowed(&self) -> bool {
         matches!(self, Self::Allow { shadowed: true, .. })

@@ -17,7 +17,7 @@ use std::{
 use tokio::sync;
 use uuid::Uuid;
 
-use super::{Override, handle::in_time, top::Top};
+use super::{Override, handle::in_time, near::Nearest, top::Top};
 use crate::{
     bay::{Forebay, WeakForebay},
     error::{Error, ErrorKind, Result},
@@ -47,6 +47,8 @@ pub(super) struct Shared {
     pub overrides: Overrides,
     /// Counts denials: held for one look-up, and where nobody is denied never.
     pub top: Mutex<Top>,
+    /// Who is near the limit. Whoever finds it held leaves it: another take will come.
+    pub nearest: Mutex<Nearest>,
 }
 
 /// The overrides of one limit that were set at run time, as far as this process knows.

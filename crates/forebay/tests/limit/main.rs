@@ -2,6 +2,7 @@
 
 mod lease;
 mod leased;
+mod near;
 mod overrides;
 mod processes;
 mod reserve;

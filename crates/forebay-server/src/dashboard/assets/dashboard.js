@@ -1,10 +1,10 @@
 // The page: connects to the live stream, asks for a token where the server does, and hands each line to its parts.
 
 import * as buffers from "./buffers.js";
-import * as denied from "./denied.js";
 import * as explorer from "./explorer.js";
 import * as hosts from "./hosts.js";
 import * as hits from "./hits.js";
+import * as keys from "./keys.js";
 import * as setup from "./setup.js";
 import { health, live, token } from "./api.js";
 import { byId, setText } from "./dom.js";
@@ -27,7 +27,7 @@ function status(id, state, text, why = "") {
 function take(line) {
   if (line.declared) {
     setText("version", line.declared.version);
-    for (const part of [hits, denied, buffers, explorer, setup]) part.setUp(line.declared);
+    for (const part of [hits, keys, buffers, explorer, setup]) part.setUp(line.declared);
   }
   hits.update(line);
   buffers.update(line);
