@@ -90,6 +90,22 @@ impl Client {
         self.send(Method::POST, path, content_type, body).await
     }
 
+    /// Puts JSON at `path`.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn put(&mut self, path: &str, body: Vec<u8>) -> Result<Answer> {
+        self.send(Method::PUT, path, "application/json", body).await
+    }
+
+    /// Deletes what is at `path`.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn delete(&mut self, path: &str) -> Result<Answer> {
+        self.send(Method::DELETE, path, "application/json", vec![]).await
+    }
+
     async fn send(
         &mut self,
         method: Method,

@@ -8,7 +8,7 @@ use std::{
     process::Output,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::process::{Process, run};
 
@@ -44,6 +44,43 @@ fn stdout(output: &Output) -> String {
 
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_limit_is_operated() {
+    let server = Server::start();
+    let (_, list) = server.json(&["limit", "hits", "--overrides"]);
+    assert_eq!(list, json!([]));
+    // Keys that a URL would misread.
+    let key = "a b&c=d/é%";
+    for arguments in [&["--override", "40/1m"][..], &["--cost", "38"]] {
+        assert_eq!(server.json(&[&["limit", "hits", key], arguments].concat()).0, Some(0), "{arguments:?}");
+    }
+    let listed = server.json(&["limit", "hits", "--overrides"]);
+    assert_eq!(listed, (Some(0), json!([{"key": key, "allow": "40/1m", "set_by": "request"}])));
+    let near = server.json(&["limit", "hits", "--near"]).1;
+    assert_eq!(near, json!([{"key": key, "used": 38, "limit": 40, "share": 0.95}]));
+    assert_eq!(stdout(&server.run(&["limit", "hits", "--near"])), format!("95 %\t38 of 40\t{key}\n"));
+    let denied = server.json(&["limit", "hits", key, "--cost", "30"]);
+    assert_eq!(denied.0, Some(1), "{denied:?}");
+    assert_eq!(stdout(&server.run(&["limit", "hits", "--top"])), format!("1\t{key}\n"));
+    assert_eq!(server.json(&["limit", "hits", key, "--reset"]), (Some(0), json!({"done": true})));
+    assert_eq!(server.json(&["limit", "hits", key, "--peek"]).1["used"], 0);
+    assert_eq!(stdout(&server.run(&["limit", "hits", key, "--remove-override"])), "done\n");
+    assert_eq!(stdout(&server.run(&["limit", "hits", "--overrides"])), "none\n");
+    for wrong in [
+        &["limit", "hits"][..],
+        &["limit", "hits", "--near", "--top"],
+        &["limit", "hits", "k", "--top"],
+        &["limit", "hits", "k", "--reset", "--cost", "2"],
+        &["limit", "hits", "k", "--override", "many"],
+        &["limit", "hits", "k", "--override", "5"],
+        &["limit", "hits", "", "--reset"],
+        &["limit", "hitz", "--top"],
+        &["limit", "hits", "--near", "--store", "redis://127.0.0.1:1/0"],
+    ] {
+        assert_eq!(server.run(wrong).status.code(), Some(2), "{wrong:?}");
+    }
 }
 
 #[test]

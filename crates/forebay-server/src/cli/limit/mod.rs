@@ -1,5 +1,7 @@
 //! `forebay limit`.
 
+mod operate;
+
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -12,9 +14,12 @@ use super::{
     remote::{Place, declared, open},
     say,
 };
-use crate::{client::escaped, text::seconds};
+use crate::{
+    client::escaped,
+    text::{Allowance, seconds},
+};
 
-/// Take from a rate limit, or look at it
+/// Take from a rate limit, look at it, or operate it
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -23,14 +28,21 @@ Examples:
   forebay limit hits 42 --peek             look, take nothing
   forebay limit hits 42 && ./expensive     do it only if it is allowed
   forebay limit hits 42 --store redis://127.0.0.1/0
+  forebay limit hits 42 --reset            forget what was taken
+  forebay limit hits 42 --override 100/1m  what the key is allowed from now on; also unlimited, blocked
+  forebay limit hits 42 --remove-override
+  forebay limit hits --overrides           all keys that are allowed something else
+  forebay limit hits --near                who has used 80 % or more
+  forebay limit hits --top                 who is denied most
 
 The server is asked with the token in FOREBAY_TOKEN, if there is one.
-Exit status: 0 allowed, 1 denied, 2 neither is known.")]
+Exit status: 0 allowed, or done; 1 denied; 2 neither is known.")]
 pub(super) struct Args {
     /// A declared limit
     name: String,
     /// Whose: 1 to 512 bytes
-    key: String,
+    #[arg(required_unless_present = "list")]
+    key: Option<String>,
     /// How much to take, at most the limit
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1 << 31))]
     cost: u64,
@@ -38,10 +50,44 @@ pub(super) struct Args {
     #[arg(long, conflicts_with = "cost")]
     peek: bool,
     #[command(flatten)]
+    operation: Operation,
+    #[command(flatten)]
     place: Place,
     /// Print the answer as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// What else to do than to take. At most one of them.
+#[derive(Clone, Debug, clap::Args)]
+#[group(multiple = false)]
+struct Operation {
+    /// Forget what was taken for the key
+    #[arg(long, conflicts_with_all = ["cost", "peek"])]
+    reset: bool,
+    /// Let the key be allowed something else, in every server that shares the store
+    #[arg(long = "override", value_name = "ALLOWANCE", conflicts_with_all = ["cost", "peek"])]
+    instead: Option<Allowance>,
+    /// Let the key be allowed what the configuration says
+    #[arg(long, conflicts_with_all = ["cost", "peek"])]
+    remove_override: bool,
+    #[command(flatten)]
+    list: List,
+}
+
+/// What to list.
+#[derive(Clone, Debug, clap::Args)]
+#[group(id = "list", multiple = false, conflicts_with = "key")]
+struct List {
+    /// List the keys that are allowed something else
+    #[arg(long, conflicts_with_all = ["cost", "peek"])]
+    overrides: bool,
+    /// List the keys that have used most of what they are allowed, as far as the server knows
+    #[arg(long, conflicts_with_all = ["cost", "peek"])]
+    near: bool,
+    /// List the keys that the server denied most since it started
+    #[arg(long, conflicts_with_all = ["cost", "peek"])]
+    top: bool,
 }
 
 /// A decision as the server writes it.
@@ -60,7 +106,12 @@ struct Answer {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let answer = block_on(ask(args))?;
+    if let Some(what) = operate::asked(args)? {
+        block_on(operate::run(args, what))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let key = args.key.as_deref().context("KEY is missing")?;
+    let answer = block_on(ask(args, key))?;
     if args.json {
         say(&serde_json::to_string(&answer)?);
     } else {
@@ -69,22 +120,21 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     Ok(if answer.allowed { ExitCode::SUCCESS } else { ExitCode::from(DENIED) })
 }
 
-async fn ask(args: &Args) -> Result<Answer> {
+async fn ask(args: &Args, key: &str) -> Result<Answer> {
     if let Some(config) = args.place.opened()? {
         let (_, definition) = declared("limit", &args.name, &config.limits)?;
         let bay = open(&config).await?;
         let limit = bay.limit(definition.clone())?;
-        let decision =
-            if args.peek { limit.peek(&args.key).await? } else { limit.take_n(&args.key, args.cost).await? };
+        let decision = if args.peek { limit.peek(key).await? } else { limit.take_n(key, args.cost).await? };
         bay.close().await?;
         return Ok(Answer::from(decision));
     }
     let mut client = args.place.client()?;
     let path = format!("/v1/limits/{}", escaped(&args.name));
     let answer = if args.peek {
-        client.get(&format!("{path}?key={}", escaped(&args.key))).await?.expect(&[])?
+        client.get(&format!("{path}?key={}", escaped(key))).await?.expect(&[])?
     } else {
-        let body = json!({ "key": args.key, "cost": args.cost }).to_string();
+        let body = json!({ "key": key, "cost": args.cost }).to_string();
         client.post(&path, "application/json", body.into_bytes()).await?.expect(&[429])?
     };
     serde_json::from_value(answer).context("the server's decision")
