@@ -1,6 +1,6 @@
 //! What only Postgres does.
 
-use std::sync::Arc;
+use std::{future::poll_fn, sync::Arc, task::Poll};
 
 use forebay::{
     Buffer, Timestamp,
@@ -258,6 +258,36 @@ async fn texts_that_postgres_does_not_have_are_dead_letters() {
     assert_eq!(applied, Applied::now(1, 2));
     let letters = ask(&database, "SELECT row_key, cells FROM forebay_dead_letters ORDER BY row_key");
     assert_eq!(letters, "n%00ul\t{\"word\":\"a\"}\nnul\t{\"word\":\"a\\u0000b\"}");
+}
+
+/// A batch whose task ended while its transaction began left a connection inside of one. Who read next got an error, and
+/// everybody after it 'current transaction is aborted'.
+#[tokio::test]
+async fn a_beginning_that_is_dropped_spoils_no_connection() {
+    if without("postgres") {
+        return;
+    }
+    let (database, schema) = (Server::shared().new_database(), projects("projects"));
+    // One connection, so that the next has the same.
+    let sink = Postgres::from_pool(pool(&database, "").await).with(creating());
+    sink.prepare(&schema).await.expect("prepared");
+    for n in 0..40 {
+        let one = batch(&schema, vec![hits(&schema, "42", 1)]);
+        let (mut polls, mut applying) = (0, sink.apply(&one));
+        poll_fn(|context| {
+            polls += 1;
+            match applying.as_mut().poll(context) {
+                Poll::Pending if polls <= n / 2 => Poll::Pending,
+                _ => Poll::Ready(()),
+            }
+        })
+        .await;
+        drop(applying);
+        // Whoever comes next reads, and then writes.
+        sink.read(&schema, &one.rows[0].key, &[]).await.expect("read");
+        sink.apply(&one).await.expect("applied");
+    }
+    assert_eq!(ask(&database, "SELECT hits FROM projects"), "40");
 }
 
 #[tokio::test]
