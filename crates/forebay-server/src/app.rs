@@ -22,6 +22,7 @@ use crate::{
     config::{BufferConfig, Config, Store},
     dashboard::Live,
     database::Database,
+    measured::MeasuredSink,
     metrics::{BufferMetrics, Metrics, SeriesMetrics},
     reload::Reloads,
     rules::{Changes, Named, Parts, Rules},
@@ -131,7 +132,8 @@ impl App {
         let mut flushers = vec![];
         for (name, buffer) in config {
             let handle = &self.buffers.declared(name).handle;
-            let sink = self.metrics.sink(self.database.sink(buffer, &self.clock), name, &self.clock);
+            let sink = self.database.sink(buffer, &self.clock);
+            let sink = MeasuredSink::new(sink, &self.clock, self.metrics.flush(name));
             let flusher = handle.flush_to(sink).every(buffer.flush_every).prepare().await;
             flushers.push(flusher.with_context(|| format!("preparing buffer {name}"))?);
         }

@@ -12,6 +12,7 @@ pub mod config;
 pub mod dashboard;
 pub mod database;
 pub mod http;
+pub mod measured;
 pub mod metrics;
 pub mod reload;
 pub mod replay;

@@ -13,11 +13,7 @@ use std::{
     time::Duration,
 };
 
-use forebay::{
-    Clock, Decision, Name,
-    buffer::{RowKey, Schema, Stats},
-    sink::{Applied, Batch, BoxFuture, DeadLetter, Replayed, Sink, SinkError, Snapshot},
-};
+use forebay::{Decision, Name, buffer::Stats};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
@@ -227,16 +223,19 @@ pub struct CanaryMetrics {
     pub lag: Gauge,
 }
 
-/// A sink that is timed.
+/// The counters of a buffer's flushes.
 #[derive(Clone, Debug)]
-pub struct MeasuredSink {
-    sink: Arc<dyn Sink>,
-    clock: Clock,
-    seconds: Histogram,
-    rows: Counter,
-    dead: Counter,
-    replays: Counter,
-    failures: Counter,
+pub struct FlushMetrics {
+    /// How long each batch took.
+    pub seconds: Histogram,
+    /// Rows that reached the database.
+    pub rows: Counter,
+    /// Rows that it refused.
+    pub dead: Counter,
+    /// Batches that it had before.
+    pub replays: Counter,
+    /// Batches that could not be applied.
+    pub failures: Counter,
 }
 
 impl Metrics {
@@ -293,12 +292,10 @@ impl Metrics {
         }
     }
 
-    /// Times what `sink` does for a buffer.
-    pub fn sink(&self, sink: Arc<dyn Sink>, name: &Name, clock: &Clock) -> MeasuredSink {
+    /// The counters of a buffer's flushes.
+    pub fn flush(&self, name: &Name) -> FlushMetrics {
         let counter = |metric| self.counter(metric, "buffer", name);
-        MeasuredSink {
-            sink,
-            clock: clock.clone(),
+        FlushMetrics {
             seconds: self.recorder.register_histogram(&labelled(FLUSH_SECONDS, "buffer", name), &METADATA),
             rows: counter(FLUSH_ROWS),
             dead: counter(FLUSH_DEAD),
@@ -378,76 +375,6 @@ impl BufferMetrics {
     /// Shows how many dead letters it has.
     pub fn show_dead(&self, letters: u64) {
         self.dead.set(letters as f64);
-    }
-}
-
-impl Sink for MeasuredSink {
-    fn prepare<'a>(&'a self, schema: &'a Schema) -> BoxFuture<'a, Result<(), SinkError>> {
-        self.sink.prepare(schema)
-    }
-
-    fn apply<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Applied, SinkError>> {
-        Box::pin(async {
-            let began = self.clock.monotonic();
-            let applied = self.sink.apply(batch).await;
-            self.seconds.record(self.clock.monotonic().saturating_sub(began));
-            match &applied {
-                Ok(Applied::Now { rows, dead, .. }) => {
-                    self.rows.increment(*rows);
-                    self.dead.increment(*dead);
-                }
-                Ok(_) => self.replays.increment(1),
-                Err(_) => self.failures.increment(1),
-            }
-            applied
-        })
-    }
-
-    fn read<'a>(
-        &'a self,
-        schema: &'a Schema,
-        row: &'a RowKey,
-        ids: &'a [uuid::Uuid],
-    ) -> BoxFuture<'a, Result<Snapshot, SinkError>> {
-        self.sink.read(schema, row, ids)
-    }
-
-    fn ledger_retention(&self) -> Option<Duration> {
-        self.sink.ledger_retention()
-    }
-
-    fn dead_letters<'a>(
-        &'a self,
-        schema: &'a Schema,
-        after: u64,
-        limit: u32,
-    ) -> BoxFuture<'a, Result<Vec<DeadLetter>, SinkError>> {
-        self.sink.dead_letters(schema, after, limit)
-    }
-
-    fn count_dead<'a>(&'a self, schema: &'a Schema) -> BoxFuture<'a, Result<u64, SinkError>> {
-        self.sink.count_dead(schema)
-    }
-
-    fn replay_dead<'a>(
-        &'a self,
-        schema: &'a Schema,
-        ids: &'a [u64],
-    ) -> BoxFuture<'a, Result<Replayed, SinkError>> {
-        self.sink.replay_dead(schema, ids)
-    }
-
-    fn move_row<'a>(
-        &'a self,
-        schema: &'a Schema,
-        from: &'a RowKey,
-        to: &'a RowKey,
-    ) -> BoxFuture<'a, Result<RowKey, SinkError>> {
-        self.sink.move_row(schema, from, to)
-    }
-
-    fn ping(&self) -> BoxFuture<'_, Result<(), SinkError>> {
-        self.sink.ping()
     }
 }
 
