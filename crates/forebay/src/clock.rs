@@ -59,6 +59,7 @@ impl Clock {
     }
 
     /// Time since some fixed moment; never goes back. Deadlines are kept in it.
+    #[inline]
     pub fn monotonic(&self) -> Duration {
         match &self.0 {
             Source::System => START.elapsed(),
@@ -70,6 +71,7 @@ impl Clock {
     ///
     /// That the time of day was set is seen at most [`LOOK_AGAIN`] later than by [`now`](Self::now): for limits, which
     /// ask so often that a second look would be a third of their cost.
+    #[inline]
     pub(crate) fn both(&self) -> (Timestamp, Duration) {
         match &self.0 {
             Source::System => {
@@ -93,6 +95,7 @@ impl Clock {
     /// 10 ms behind, the tick of a slow kernel. For deadlines that are looked at all the time: it costs a fifth.
     ///
     /// Like the other it goes on while the process is stopped, and not while the machine sleeps.
+    #[inline]
     pub(crate) fn coarse(&self) -> Duration {
         match &self.0 {
             #[cfg(target_os = "linux")]

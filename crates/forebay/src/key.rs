@@ -75,6 +75,7 @@ impl fmt::Debug for Name {
 }
 
 /// Checks a key: any UTF-8, 1 to 512 bytes.
+#[inline]
 pub(crate) fn check_key(key: &str) -> Result<&str> {
     if key.is_empty() || key.len() > MAX_KEY {
         return Err(invalid(format!("key of {} bytes: a key has 1 to {MAX_KEY} bytes", key.len())));
@@ -104,6 +105,7 @@ pub(crate) fn tag_text(key: &str) -> Cow<'_, str> {
 }
 
 /// The hash behind partitions and shards: XXH3, which is the same on every machine and in every version.
+#[inline]
 pub(crate) fn hash(bytes: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(bytes)
 }

@@ -123,6 +123,7 @@ impl Engine {
         not(any(feature = "redis", feature = "test-util")),
         expect(clippy::unnecessary_wraps, reason = "other engines have to be waited for")
     )]
+    #[inline]
     pub(crate) fn take_at_once(&self, take: &Take<'_>, when: When) -> Option<Result<Taken>> {
         match self {
             Self::Embedded(engine) => Some(engine.take_at_once(take, when)),

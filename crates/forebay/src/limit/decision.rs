@@ -78,6 +78,7 @@ impl Source {
 
 impl Decision {
     /// What a rule says about a state; `wait_for` is the cost that was denied.
+    #[inline]
     pub(super) fn from_state(rule: &Rule, state: State, now: u64, denied: Option<u64>) -> Self {
         let used = rule.used(state);
         let limit = rule.quota();
@@ -105,6 +106,7 @@ impl Decision {
     }
 
     /// What was spent of a slice.
+    #[inline]
     pub(super) fn from_lease(limit: u64, remaining: u64, reset_after: Duration) -> Self {
         let (used, remaining) = (limit.saturating_sub(remaining), remaining.min(limit));
         let (source, degraded, shadowed) = (Source::Lease, false, false);

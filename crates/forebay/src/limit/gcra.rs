@@ -30,6 +30,7 @@ impl TokenBucket {
     }
 
     /// The state as of `now` (microseconds): what has leaked is gone; a clock behind the state changes nothing.
+    #[inline]
     pub(crate) fn settle(&self, state: Option<State>, now: u64) -> State {
         let tick = now / self.tick;
         match state {
@@ -49,11 +50,13 @@ impl TokenBucket {
     }
 
     /// The largest cost that fits.
+    #[inline]
     pub(crate) fn room(&self, state: State) -> u64 {
         self.capacity().saturating_sub(state.1) / self.period
     }
 
     /// The state after `cost`, which must fit.
+    #[inline]
     pub(crate) fn charge(&self, state: State, cost: u64) -> State {
         State(state.0, state.1 + cost * self.period)
     }
@@ -72,6 +75,7 @@ impl TokenBucket {
     }
 
     /// Tokens in use, rounded up.
+    #[inline]
     pub(crate) fn used(&self, state: State) -> u64 {
         state.1.div_ceil(self.period)
     }
@@ -83,11 +87,13 @@ impl TokenBucket {
     }
 
     /// Microseconds from `now` until the bucket is full again.
+    #[inline]
     pub(crate) fn reset_after(&self, state: State, now: u64) -> u64 {
         self.until_leaked(state, now, state.1)
     }
 
     /// How long a store must remember the state: until it is full, and one period against a clock that steps back.
+    #[inline]
     pub(crate) fn lifetime(&self, state: State, now: u64) -> u64 {
         self.reset_after(state, now) + self.period * self.tick
     }

@@ -145,7 +145,7 @@ impl LimitHandle {
     /// One round trip, shared with whatever else this process asks the host at that time; none while a
     /// denial is remembered, and none on the embedded engine.
     pub async fn take(&self, key: impl AsRef<str>) -> Result<Decision> {
-        self.take_n(key, 1).await
+        self.take_at(key, 1, When::EngineClock).await
     }
 
     /// Takes `cost` (1 to the limit, at most 2^31) for `key`, if it fits: all of it or nothing.
@@ -171,16 +171,40 @@ impl LimitHandle {
     /// As [`take_n`](Self::take_n).
     pub async fn take_at(&self, key: impl AsRef<str>, cost: u64, when: When) -> Result<Decision> {
         let key = key.as_ref();
+        match self.decide_at_once(key, cost, when) {
+            Some(answer) => answer,
+            None => self.decide_by_store(key, cost, when).await,
+        }
+    }
+
+    /// The decision, where it takes no round trip: a plain function, since a future that is over at once costs more than
+    /// most of what is in here.
+    #[inline]
+    fn decide_at_once(&self, key: &str, cost: u64, when: When) -> Option<Result<Decision>> {
+        let take = match self.asked(key, cost) {
+            Ok(Asked::Take(take)) => take,
+            Ok(Asked::Fixed(decision)) => return Some(Ok(self.noted(key, self.shown(decision)))),
+            Err(error) => return Some(Err(error)),
+        };
+        match &self.0.leased {
+            Some(leased) if when == When::EngineClock => {
+                leased.spend(&take).map(|decision| Ok(self.noted(key, decision)))
+            }
+            _ => {
+                let answer = self.0.bay.engine().take_at_once(&take, when)?;
+                Some(answer.map(|taken| self.noted(key, self.shown(decision(&take.rule, cost, taken)))))
+            }
+        }
+    }
+
+    async fn decide_by_store(&self, key: &str, cost: u64, when: When) -> Result<Decision> {
         let take = match self.asked(key, cost)? {
             Asked::Take(take) => take,
             Asked::Fixed(decision) => return Ok(self.noted(key, self.shown(decision))),
         };
         let decision = match &self.0.leased {
-            Some(leased) if when == When::EngineClock => match leased.spend(&take) {
-                Some(decision) => return Ok(decision),
-                None => self.decide_leased(leased, take).await?,
-            },
-            _ => self.decide_exactly(take, when).await?,
+            Some(leased) if when == When::EngineClock => self.decide_leased(leased, take).await?,
+            _ => self.decide(take, when).await?,
         };
         Ok(self.noted(key, decision))
     }
@@ -349,12 +373,14 @@ impl LimitHandle {
         self.0.shared.nearest.lock().unwrap_or_else(PoisonError::into_inner).most(most, now)
     }
 
+    #[inline]
     fn noted(&self, key: &str, decision: Decision) -> Decision {
         self.note(key, &decision);
         decision
     }
 
     /// Counts a key that was denied, and takes down one that is near to that.
+    #[inline]
     pub(super) fn note(&self, key: &str, decision: &Decision) {
         if decision.denies() {
             self.0.shared.top.lock().unwrap_or_else(PoisonError::into_inner).count(key);
@@ -431,6 +457,7 @@ impl LimitHandle {
     }
 
     /// A take that is within the rules, whatever the store says.
+    #[inline]
     pub(super) fn asked<'a>(&'a self, key: &'a str, cost: u64) -> Result<Asked<'a>> {
         let Inner { name, kind, deadline, .. } = &*self.0;
         let key = self.checked_key(key)?;
@@ -455,6 +482,7 @@ impl LimitHandle {
     }
 
     /// What a key is allowed.
+    #[inline]
     fn allowance(&self, key: &str) -> Allowance {
         let Inner { usual, instead, shared, kind, per, phase, .. } = &*self.0;
         let set = shared.overrides.of(key).and_then(|set| set.allowance(*kind, *per, *phase).ok());
@@ -462,10 +490,12 @@ impl LimitHandle {
     }
 
     /// A decision as the caller sees it.
+    #[inline]
     pub(super) fn shown(&self, decision: Decision) -> Decision {
         if self.0.shadow { decision.shadowed() } else { decision }
     }
 
+    #[inline]
     fn checked_key<'a>(&self, key: &'a str) -> Result<&'a str> {
         let describe = |error: Error| Error::new(error.kind(), format!("limit {}: {error}", self.0.name));
         check_key(key).map_err(describe)
@@ -497,6 +527,7 @@ impl LimitHandle {
 }
 
 /// What a state means for a cost that was, or was not, charged.
+#[inline]
 pub(super) fn decision(rule: &Rule, cost: u64, taken: Taken) -> Decision {
     Decision::from_state(rule, taken.state, taken.now, (!taken.allowed).then_some(cost))
 }

@@ -128,6 +128,7 @@ impl Leased {
     }
 
     /// Spends what is held; `None`: the store has to be asked.
+    #[inline]
     pub(super) fn spend(self: &Arc<Self>, take: &Take<'_>) -> Option<Decision> {
         let (spent, ask) = self.purses.spend(take, &self.clock)?;
         if let Some(ask) = ask {

@@ -102,6 +102,7 @@ impl Default for Purses {
 
 impl Purses {
     /// Spends a cost, if enough is held of the key; perhaps it is time to ask for more.
+    #[inline]
     pub(super) fn spend(&self, take: &Take<'_>, clock: &Clock) -> Option<(Spent, Option<Ask>)> {
         let hash = hash(take.key.as_bytes());
         let mut shard = self.shard(hash);
@@ -217,12 +218,14 @@ impl Purses {
         }
     }
 
+    #[inline]
     fn shard(&self, hash: u64) -> MutexGuard<'_, HashTable<Purse>> {
         // The table inside uses the low bits.
         lock(&self.shards[usize::try_from(hash >> 58).expect("six bits")])
     }
 }
 
+#[inline]
 fn lock(shard: &Mutex<HashTable<Purse>>) -> MutexGuard<'_, HashTable<Purse>> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -245,6 +248,7 @@ impl Purse {
         }
     }
 
+    #[inline]
     fn count(&mut self, cost: u64) {
         self.spent = self.spent.saturating_add(cost);
         self.fresh = self.fresh.saturating_add(cost);

@@ -83,6 +83,7 @@ impl Scale {
 
 impl Rule {
     /// What its states count.
+    #[inline]
     pub(crate) fn scale(&self) -> Scale {
         match self {
             Self::FixedWindow(rule) => Scale::new(1, rule.length, 1),
@@ -155,6 +156,7 @@ impl Rule {
     }
 
     /// The largest cost that can ever be granted.
+    #[inline]
     pub(crate) fn quota(&self) -> u64 {
         match self {
             Self::FixedWindow(rule) => rule.limit,
@@ -173,6 +175,7 @@ impl Rule {
     }
 
     /// The stored state as of `now`. A clock that is behind the state does not change it.
+    #[inline]
     pub(crate) fn settle(&self, state: Option<State>, now: u64) -> State {
         match self {
             Self::FixedWindow(rule) => rule.settle(state, now),
@@ -182,6 +185,7 @@ impl Rule {
     }
 
     /// The largest cost that fits into a settled state.
+    #[inline]
     pub(crate) fn room(&self, state: State) -> u64 {
         match self {
             Self::FixedWindow(rule) => rule.room(state),
@@ -191,6 +195,7 @@ impl Rule {
     }
 
     /// A settled state after `cost`, which must fit.
+    #[inline]
     pub(crate) fn charge(&self, state: State, cost: u64) -> State {
         match self {
             Self::FixedWindow(_) => FixedWindow::charge(state, cost),
@@ -213,6 +218,7 @@ impl Rule {
     }
 
     /// What is used of the quota.
+    #[inline]
     pub(crate) fn used(&self, state: State) -> u64 {
         match self {
             Self::FixedWindow(_) => state.1,
@@ -232,6 +238,7 @@ impl Rule {
     }
 
     /// Microseconds from `now` until nothing is used.
+    #[inline]
     pub(crate) fn reset_after(&self, state: State, now: u64) -> u64 {
         match self {
             Self::FixedWindow(rule) => rule.reset_after(state, now),
@@ -260,6 +267,7 @@ impl Rule {
     }
 
     /// Microseconds from `now` for which a store must keep the state.
+    #[inline]
     pub(crate) fn lifetime(&self, state: State, now: u64) -> u64 {
         match self {
             Self::FixedWindow(rule) => rule.lifetime(state, now),

@@ -64,6 +64,7 @@ pub(super) struct Overrides {
 
 impl Overrides {
     /// What a key is allowed, if not the usual.
+    #[inline]
     pub(super) fn of(&self, key: &str) -> Option<Override> {
         if self.held.load(Ordering::Relaxed) == 0 {
             return None;

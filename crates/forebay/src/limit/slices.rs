@@ -55,6 +55,7 @@ pub(crate) struct Lent {
 }
 
 impl Slices {
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -78,6 +79,7 @@ impl Slices {
     }
 
     /// Forgets the slices that have ended as of a settled state, which is stored with those that are left.
+    #[inline]
     pub(crate) fn prune(&mut self, rule: &Rule, state: State) {
         if self.0.is_empty() {
             return;
@@ -125,6 +127,7 @@ impl Slices {
     }
 
     /// For how long a store must remember the state and these.
+    #[inline]
     pub(crate) fn lifetime(&self, rule: &Rule, state: State, now: u64) -> u64 {
         match (rule, self.0.last()) {
             // Until the last one ends it may not leak.
@@ -398,6 +401,18 @@ mod tests {
         assert_eq!(world.rule.room(world.settled()), 5, "it does not leak");
         world.now += 1 + 500_000;
         assert_eq!(world.rule.room(world.settled()), 10, "it leaks from then on");
+    }
+
+    /// The key was lost, or somebody deleted it: to extend a slice that is not charged any more would admit too much.
+    #[test]
+    fn what_the_store_does_not_know_is_not_kept() {
+        let mut world = World::new(Rule::fixed_window(100, secs(86_400), secs(0)).expect("in range"));
+        world.ask(0, 10, 0, false);
+        (world.state, world.slices) = (None, Slices::default());
+        let lend = Lend { holder: 0, sequence: 9, kept: 10, back: 3, want: 0, span: SPAN };
+        let lent = world.lend(&lend);
+        assert_eq!((lent.kept, world.rule.used(world.settled())), (0, 0));
+        assert!(world.slices.is_empty());
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub(crate) struct SlidingWindow {
 
 impl SlidingWindow {
     /// The state as of `now` (microseconds): windows have passed; a clock behind the state changes nothing.
+    #[inline]
     pub(crate) fn settle(&self, state: Option<State>, now: u64) -> State {
         let tick = now / self.tick;
         let Some(state) = state else { return State(tick, 0) };
@@ -43,17 +44,20 @@ impl SlidingWindow {
     }
 
     /// What is used: the current window's, and what still counts of the one before, rounded up.
+    #[inline]
     pub(crate) fn used(&self, state: State) -> u64 {
         let left = self.length - state.0 % self.length;
         current(state) + (previous(state) * left).div_ceil(self.length)
     }
 
     /// The largest cost that fits.
+    #[inline]
     pub(crate) fn room(&self, state: State) -> u64 {
         self.limit.saturating_sub(self.used(state))
     }
 
     /// The state after `cost`, which must fit.
+    #[inline]
     pub(crate) fn charge(state: State, cost: u64) -> State {
         State(state.0, state.1 + cost)
     }

@@ -23,6 +23,7 @@ pub(crate) struct FixedWindow {
 
 impl FixedWindow {
     /// The state as of `now`: a window that is over counts nothing; a clock behind it changes nothing.
+    #[inline]
     pub(crate) fn settle(&self, state: Option<State>, now: u64) -> State {
         let window = (now + self.offset) / self.length;
         match state {
@@ -32,11 +33,13 @@ impl FixedWindow {
     }
 
     /// The largest cost that fits.
+    #[inline]
     pub(crate) fn room(&self, state: State) -> u64 {
         self.limit.saturating_sub(state.1)
     }
 
     /// The state after `cost`, which must fit.
+    #[inline]
     pub(crate) fn charge(state: State, cost: u64) -> State {
         State(state.0, state.1 + cost)
     }
@@ -47,12 +50,14 @@ impl FixedWindow {
     }
 
     /// Microseconds from `now` until the window ends.
+    #[inline]
     pub(crate) fn reset_after(&self, state: State, now: u64) -> u64 {
         ((state.0 + 1) * self.length).saturating_sub(self.offset).saturating_sub(now)
     }
 
     /// How long a store must remember the state: one window longer than it counts, so that a clock that
     /// steps back by less than that still finds it.
+    #[inline]
     pub(crate) fn lifetime(&self, state: State, now: u64) -> u64 {
         self.reset_after(state, now) + self.length
     }

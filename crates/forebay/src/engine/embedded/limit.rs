@@ -39,6 +39,7 @@ impl Entry {
         hash_pair(self.limit.as_str(), &self.key)
     }
 
+    #[inline]
     fn settled(&self, rule: &Rule, now: u64) -> State {
         if self.slices.is_empty() {
             return rule.settle(Some(self.state), now);
@@ -46,6 +47,7 @@ impl Entry {
         self.slices.settle(rule, Some(self.state), now)
     }
 
+    #[inline]
     fn set(&mut self, rule: &Rule, state: State, time: Time) {
         self.slices.prune(rule, state);
         let lifetime = self.slices.lifetime(rule, state, time.now);
@@ -71,6 +73,7 @@ impl Embedded {
     }
 
     /// [`take`](Self::take), which needs no waiting: one clock, one look-up, and of a known key no allocation.
+    #[inline]
     pub(crate) fn take_at_once(&self, take: &Take<'_>, when: When) -> Result<Taken> {
         let time = self.limit_time(when)?;
         let hash = hash_pair(take.limit.as_str(), take.key);
@@ -216,6 +219,7 @@ impl Embedded {
     }
 
     /// The time that decides.
+    #[inline]
     fn limit_time(&self, when: When) -> Result<Time> {
         let (wall, monotonic) = self.clock.both();
         let (at, grace) = match when {
@@ -294,11 +298,13 @@ struct Time {
 }
 
 impl Time {
+    #[inline]
     fn after(self, lifetime: u64) -> Duration {
         self.forget + Duration::from_micros(lifetime)
     }
 }
 
+#[inline]
 fn is(entry: &Entry, take: &Take<'_>) -> bool {
     // The key first: names are the same more often.
     *entry.key == *take.key && entry.scale == take.rule.scale() && entry.limit == *take.limit

@@ -24,16 +24,19 @@ impl<T> Shards<T> {
     }
 
     /// Which shard a hash falls into. The table inside uses the low bits, so this takes the high ones.
+    #[inline]
     pub(super) fn index(hash: u64) -> usize {
         usize::try_from(hash >> 58).expect("six bits")
     }
 
     /// Locks the shard of a hash.
+    #[inline]
     pub(super) fn lock(&self, hash: u64) -> Shard<'_, T> {
         self.lock_index(Self::index(hash))
     }
 
     /// Locks a shard by its index. Whoever locks several does so in ascending order.
+    #[inline]
     pub(super) fn lock_index(&self, index: usize) -> Shard<'_, T> {
         // A panic between two assignments is the only way to poison it, and sections do not panic.
         self.0[index].lock().unwrap_or_else(PoisonError::into_inner)
@@ -59,6 +62,7 @@ impl<T> Shards<T> {
 }
 
 /// The hash of a (name, key) pair.
+#[inline]
 pub(super) fn hash_pair(name: &str, key: &str) -> u64 {
     // XXH3 of the key, seeded by the name's: no buffer to join them in, and (a, bc) is not (ab, c).
     xxhash_rust::xxh3::xxh3_64_with_seed(key.as_bytes(), xxhash_rust::xxh3::xxh3_64(name.as_bytes()))
