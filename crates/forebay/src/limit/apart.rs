@@ -42,6 +42,7 @@ impl Forebay {
                 held.charged.extend(window.map(|window| (place, charge, window)));
             }
             asked += 1;
+            failpoint!("take_apart_after_host");
             if !allowed {
                 break;
             }

@@ -136,7 +136,9 @@ impl LimitHandle {
             Err(error) if is_outage(&error) => false,
             Err(error) => return Err(error),
         };
+        failpoint!("reserve_after_lease");
         let taken = self.bay().take_all(std::slice::from_ref(&charge)).await?;
+        failpoint!("reserve_after_charge");
         let decision = taken.limits[0];
         let charged = taken.charged[0].filter(|_| settles);
         if settles && charged.is_none() {
@@ -216,6 +218,7 @@ impl Reservation {
         if !limit.ask_lease(key, *id, LeaseAct::Release, secs(1)).await?.held {
             return Ok(None);
         }
+        failpoint!("commit_after_release");
         let settled = match actual.checked_sub(*estimate) {
             Some(0) => limit.peek(key).await,
             Some(more) => limit.owe(key, more).await,

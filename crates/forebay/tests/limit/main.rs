@@ -1,8 +1,10 @@
 //! Limits: what they promise, tried on a clock that the test moves and on a store that fails when told to.
 
+mod death;
 mod lease;
 mod leased;
 mod near;
+mod outage;
 mod overrides;
 mod processes;
 mod reserve;

@@ -102,6 +102,45 @@ pub(super) async fn a_denied_cost_is_admitted_at_the_time_it_was_told_and_not_be
     }
 }
 
+/// Rates whose periods are no whole number of microseconds, from one second of it to the last: full, then denied at
+/// every probe before the time that was told, and admitted at it.
+pub(super) async fn a_retry_is_exact_over_a_million_seconds(bay: Forebay) {
+    const SPAN: Duration = Duration::from_secs(1_000_000);
+    let rules = [
+        Rule::fixed_window(7, secs(1), millis(137)).unwrap(),
+        Rule::sliding_window(7, secs(1)).unwrap(),
+        Rule::token_bucket(7, secs(1), 7).unwrap(),
+        Rule::sliding_window(13, secs(90)).unwrap(),
+        Rule::token_bucket(11, secs(90), 3).unwrap(),
+    ];
+    let micros = Duration::from_micros;
+    for (seed, rule) in (1..).zip(rules) {
+        let (limit, mut random) = (fresh("exact"), Random(seed));
+        let (mut after, mut denied) = (Duration::ZERO, 0);
+        while after < SPAN {
+            after += micros(random.below(20_000_000_000));
+            for _ in 0..9 {
+                let cost = 1 + random.below(rule.quota());
+                let take = Take { limit: &limit, key: "k", rule, cost, within: PATIENCE };
+                let taken = bay.engine().take(take, at(after)).await.unwrap();
+                if taken.allowed {
+                    after += micros(random.below(50_000));
+                    continue;
+                }
+                denied += 1;
+                let wait = rule.wait(taken.state, taken.now, cost);
+                for early in [1, 1 + random.below(wait), wait] {
+                    let probe = after + micros(wait - early);
+                    assert!(!takes(&bay, &limit, rule, cost, at(probe)).await, "{rule:?} {early} µs early");
+                }
+                after += micros(wait);
+                assert!(takes(&bay, &limit, rule, cost, at(after)).await, "{rule:?} after {wait} µs");
+            }
+        }
+        assert!(denied > 100, "{rule:?}: {denied}");
+    }
+}
+
 pub(super) async fn a_rule_of_another_period_counts_anew_and_one_of_another_quota_goes_on(bay: Forebay) {
     let limit = fresh("changed");
     assert!(takes(&bay, &limit, window(5), 5, at(secs(1))).await);

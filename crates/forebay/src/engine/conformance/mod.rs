@@ -60,6 +60,7 @@ cases! {
         a_bucket_admits_its_burst_and_refills,
         a_sliding_window_counts_what_still_overlaps,
         a_denied_cost_is_admitted_at_the_time_it_was_told_and_not_before,
+        a_retry_is_exact_over_a_million_seconds,
         a_rule_of_another_period_counts_anew_and_one_of_another_quota_goes_on,
         a_cost_is_taken_whole_or_not_at_all,
         many_tasks_never_exceed_a_limit,

@@ -2,6 +2,7 @@
 
 mod damage;
 mod disk;
+mod expiry;
 mod faults;
 mod group;
 mod power;

@@ -1,0 +1,148 @@
+//! A Redis that stops, and that dies and comes back without its scripts, in the middle of a rush at a cold key: with
+//! `on_error = closed` not one more than the quota passes, and otherwise whatever passes beyond it says that it is degraded.
+
+use std::{
+    env,
+    io::Read as _,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use forebay::{
+    Clock, Forebay, Limit,
+    limit::{Kind, LimitHandle, OnError},
+    time::{days, millis, secs},
+};
+use forebay_testkit::{Redis, eventually, without};
+
+/// Where a child finds the store; a process without it is the parent.
+const STORE: &str = "FOREBAY_TEST_OUTAGE_STORE";
+
+const PROCESSES: u64 = 4;
+const TASKS: u64 = 64;
+const REQUESTS: u64 = 20_000;
+const QUOTA: u64 = 1_000;
+
+const KINDS: [Kind; 3] = [Kind::FixedWindow, Kind::SlidingWindow, Kind::TokenBucket];
+const POLICIES: [(&str, OnError); 3] =
+    [("closed", OnError::Closed), ("open", OnError::Open), ("local", OnError::Local)];
+
+/// Between two requests of a task, so that the rush lasts until the store has been away twice.
+const PAUSE: Duration = millis(100);
+
+/// For how long Redis is stopped: longer than deadlines and connections bear.
+const STOPPED: Duration = secs(5);
+
+/// Of every kind and policy one, with windows that do not end and buckets that do not refill.
+fn limits(bay: &Forebay) -> Vec<LimitHandle> {
+    let of = |(word, on_error): (&str, OnError), kind: Kind| {
+        let limit = Limit::new(format!("{}-{word}", kind.as_str()), QUOTA, days(366)).kind(kind);
+        bay.limit(limit.on_error(on_error)).expect("valid")
+    };
+    POLICIES.into_iter().flat_map(|policy| KINDS.map(|kind| of(policy, kind))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_passes_too_much_while_redis_stops_and_dies() {
+    if without("redis") || env::var(STORE).is_ok() {
+        return;
+    }
+    let server = Redis::builder().append_only().start();
+    let bay = Forebay::open(&server.url()).await.expect("opens");
+    let first = limits(&bay).swap_remove(0);
+    let start = |_| {
+        let child = Command::new(env::current_exe().expect("this test"))
+            .args(["--exact", "outage::child", "--nocapture"])
+            .env(STORE, server.url())
+            .stdout(Stdio::piped())
+            .spawn();
+        child.expect("starts")
+    };
+    let children: Vec<Child> = (0..PROCESSES).map(start).collect();
+    let reaches = async |most: u64| {
+        first.peek("cold").await.is_ok_and(|seen| !seen.is_degraded() && seen.used() >= most)
+    };
+    eventually("the rush to begin", async || reaches(100).await).await;
+    server.pause();
+    Clock::system().sleep(STOPPED).await;
+    server.resume();
+    eventually("the rush to go on", async || reaches(400).await).await;
+    server.restart();
+    let mut sums = [[0u64; 3]; 9];
+    for mut child in children {
+        let mut said = String::new();
+        child.stdout.take().expect("piped").read_to_string(&mut said).expect("reads");
+        assert!(child.wait().expect("ends").success(), "{said}");
+        let numbers = said.lines().find_map(|line| line.split_once("admitted: ")).expect("said").1;
+        let numbers = numbers.split(' ').map(|number| number.parse::<u64>().expect("a number"));
+        for (sum, number) in sums.as_flattened_mut().iter_mut().zip(numbers) {
+            *sum += number;
+        }
+    }
+    for (limit, [admitted, degraded, lost]) in limits(&bay).iter().zip(sums) {
+        let name = limit.name();
+        println!("{name}: {admitted} by the store, {degraded} without it, {lost} denied without it");
+        assert!((1..=QUOTA).contains(&admitted), "{name}: {admitted} admitted by the store");
+        assert_eq!(
+            limit.peek("cold").await.expect("answers").used(),
+            QUOTA,
+            "{name}: all of it was asked for"
+        );
+        match limit.name().as_str().rsplit_once('-').expect("a policy").1 {
+            "closed" => assert!(degraded == 0 && lost > 0, "{name}: {degraded}, {lost}"),
+            "open" => assert!(degraded > 0 && lost == 0, "{name}: {degraded}, {lost}"),
+            // Each process has a quota of its own.
+            _ => assert!((1..=PROCESSES * QUOTA).contains(&degraded), "{name}: {degraded}"),
+        }
+    }
+}
+
+/// One of the processes.
+#[test]
+fn child() {
+    let Ok(store) = env::var(STORE) else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let admitted = runtime.expect("starts").block_on(async {
+        let bay = Forebay::open(&store).await.expect("opens");
+        let mut sums = vec![];
+        for limit in limits(&bay) {
+            // What is asserted of the others does not need as many.
+            let tasks = if limit.name().as_str().ends_with("closed") { TASKS } else { TASKS / 4 };
+            sums.push(tokio::spawn(rush(limit, tasks)));
+        }
+        let mut numbers = vec![];
+        for sum in sums {
+            numbers.extend(sum.await.expect("ends").map(|number| number.to_string()));
+        }
+        numbers.join(" ")
+    });
+    println!("admitted: {admitted}");
+}
+
+/// How many were admitted by the store, and without it, and denied without it.
+async fn rush(limit: LimitHandle, tasks: u64) -> [u64; 3] {
+    let ask = |_| {
+        let limit = limit.clone();
+        tokio::spawn(async move {
+            let (mut sums, mut answered, clock) = ([0; 3], 0, Clock::system());
+            while answered < REQUESTS / PROCESSES / TASKS {
+                let decision = limit.take("cold").await.expect("answers");
+                match (decision.is_degraded(), decision.is_allowed()) {
+                    (false, allowed) => (sums[0], answered) = (sums[0] + u64::from(allowed), answered + 1),
+                    (true, true) => sums[1] += 1,
+                    (true, false) => sums[2] += 1,
+                }
+                clock.sleep(PAUSE).await;
+            }
+            sums
+        })
+    };
+    let asked: Vec<_> = (0..tasks).map(ask).collect();
+    let mut sums = [0; 3];
+    for one in asked {
+        for (sum, number) in sums.iter_mut().zip(one.await.expect("ends")) {
+            *sum += number;
+        }
+    }
+    sums
+}
