@@ -177,7 +177,7 @@ fn on_sigterm_what_it_holds_of_leased_limits_is_given_back() {
         let answer = ask(&address, "GET /v1/limits/hits?key=42", "");
         let (_, used) = answer.split_once("\"used\":").expect("a decision");
         let used: u64 = used.split(',').next().expect("a number").parse().expect("a number");
-        assert_eq!(used == taken, gives_back, "{used} used, {taken} taken");
-        assert!(used >= taken);
+        // Killed, it may have held nothing just then.
+        assert!(if gives_back { used == taken } else { used >= taken }, "{used} used, {taken} taken");
     }
 }
