@@ -1,7 +1,10 @@
 //! Asking a limit.
 
+mod notes;
+mod overridden;
+
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{Arc, PoisonError},
     time::Duration,
 };
@@ -13,10 +16,8 @@ use super::{
     deny::DenyCache,
     lease::{Slots, wrong_kind},
     leased::Leased,
-    near::{Near, excess, is_near},
     rule::Rule,
     shared::Shared,
-    top::Denied,
 };
 use crate::{
     bay::Forebay,
@@ -25,6 +26,8 @@ use crate::{
     key::{Name, check_key, hash},
     time::When,
 };
+
+pub use overridden::{Overridden, SetBy};
 
 /// The largest cost of one call.
 pub const MAX_COST: u64 = 1 << 31;
@@ -67,28 +70,6 @@ pub struct Policy {
     pub window: Duration,
     /// It never denies.
     pub shadow: bool,
-}
-
-/// What one key is allowed instead of what its limit says, and who said so.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Overridden {
-    /// The key.
-    pub key: String,
-    /// What it is allowed.
-    pub instead: Override,
-    /// Who said so.
-    pub set_by: SetBy,
-}
-
-/// Who said what a key is allowed instead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum SetBy {
-    /// The limit's [definition](Limit::allow).
-    Definition,
-    /// [`LimitHandle::set_override`], in some process, which goes before the definition.
-    RunTime,
 }
 
 /// A question that is within the rules.
@@ -305,103 +286,6 @@ impl LimitHandle {
     /// The largest cost that is ever admitted; how many leases there may be.
     pub fn quota(&self) -> u64 {
         self.0.usual.quota()
-    }
-
-    /// Lets one key be allowed something else until that is changed or removed, before what the definition says of it:
-    /// in all processes that share the store. Others know within a second; the embedded engine keeps it in its file.
-    ///
-    /// While the store does not answer, processes go on with what they knew, and one that starts then goes by its
-    /// definitions alone until the store answers. An override that does not fit a definition, since its kind has
-    /// changed, is not heeded.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Invalid`] for a key out of range and for an override that is not of the limit's kind,
-    /// [`ErrorKind::OutOfRange`] for a number out of its range, [`ErrorKind::Overloaded`] while the limit has 10 000; and
-    /// whatever the store answers. Repeating is safe.
-    ///
-    /// # Cancellation
-    /// Dropping the future may leave it set; this process knows then as others do.
-    ///
-    /// # Cost
-    /// One round trip. Every process that shares the store keeps all overrides in memory.
-    pub async fn set_override(&self, key: impl AsRef<str>, instead: Override) -> Result<()> {
-        let Inner { bay, name, kind, per, phase, .. } = &*self.0;
-        let key = self.checked_key(key.as_ref())?;
-        instead.allowance(*kind, *per, *phase).map_err(|error| {
-            Error::new(error.kind(), format!("limit {name}: override of {key:?}: {error}"))
-        })?;
-        bay.keep_override(name, key, Some(instead)).await.map(|_| ())
-    }
-
-    /// Takes back what [`set_override`](Self::set_override) said of a key, so that it is allowed what the definition
-    /// says; false: nothing was set.
-    ///
-    /// # Errors
-    /// As [`set_override`](Self::set_override).
-    ///
-    /// # Cancellation
-    /// Dropping the future may leave it removed.
-    pub async fn remove_override(&self, key: impl AsRef<str>) -> Result<bool> {
-        let Inner { bay, name, .. } = &*self.0;
-        bay.keep_override(name, self.checked_key(key.as_ref())?, None).await
-    }
-
-    /// All overrides that this process knows of and heeds, by key: for each key the one that counts.
-    pub fn overrides(&self) -> Vec<Overridden> {
-        let Inner { kind, per, phase, instead, shared, .. } = &*self.0;
-        let defined = instead.iter().map(|(key, (what, _))| (key.clone(), (*what, SetBy::Definition)));
-        let mut all: BTreeMap<Box<str>, _> = defined.collect();
-        let set = shared.overrides.all().into_iter();
-        let fits = |(_, what): &(_, Override)| what.allowance(*kind, *per, *phase).is_ok();
-        all.extend(set.filter(fits).map(|(key, what)| (key, (what, SetBy::RunTime))));
-        let overridden =
-            |(key, (instead, set_by)): (Box<str>, _)| Overridden { key: key.into(), instead, set_by };
-        all.into_iter().map(overridden).collect()
-    }
-
-    /// The keys that this process saw denied most, the first the most; those that a shadow would have denied, too. At
-    /// most 256, counted since the start, in a memory that does not grow with the number of keys.
-    pub fn top_denied(&self, most: usize) -> Vec<Denied> {
-        self.0.shared.top.lock().unwrap_or_else(PoisonError::into_inner).most(most)
-    }
-
-    /// The keys that this process saw nearest to their limit lately, the nearest first: those that have used at least 80 %
-    /// of what they are allowed, after the last of their takes that was admitted. At most 256, in a memory that does not
-    /// grow with the number of keys; a key is left out once its window is over, or its bucket has refilled so far.
-    pub fn near(&self, most: usize) -> Vec<Near> {
-        let now = self.0.bay.clock().monotonic();
-        self.0.shared.nearest.lock().unwrap_or_else(PoisonError::into_inner).most(most, now)
-    }
-
-    #[inline]
-    fn noted(&self, key: &str, decision: Decision) -> Decision {
-        self.note(key, &decision);
-        decision
-    }
-
-    /// Counts a key that was denied, and takes down one that is near to that.
-    #[inline]
-    pub(super) fn note(&self, key: &str, decision: &Decision) {
-        if decision.denies() {
-            self.0.shared.top.lock().unwrap_or_else(PoisonError::into_inner).count(key);
-        }
-        let (used, limit) = (decision.used(), decision.limit());
-        if decision.is_allowed() && is_near(used, limit) && !decision.is_degraded() {
-            self.note_near(key, decision);
-        }
-    }
-
-    #[cold]
-    fn note_near(&self, key: &str, decision: &Decision) {
-        let Ok(mut nearest) = self.0.shared.nearest.try_lock() else { return };
-        let (used, limit) = (decision.used(), decision.limit());
-        let counts = match self.0.kind {
-            // It refills steadily: until it is no longer near.
-            Kind::TokenBucket => decision.reset_after().mul_f64(excess(used, limit)),
-            _ => decision.reset_after(),
-        };
-        let now = self.0.bay.clock().monotonic();
-        nearest.note(key, used, limit, now, now.saturating_add(counts));
     }
 
     /// What the limit tells clients about a key: see [`headers`](super::headers).

@@ -1,0 +1,86 @@
+//! What single keys are allowed instead, set while the limit is in use.
+
+use std::collections::BTreeMap;
+
+use super::{Inner, LimitHandle};
+use crate::{
+    error::{Error, Result},
+    limit::Override,
+};
+
+/// What one key is allowed instead of what its limit says, and who said so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Overridden {
+    /// The key.
+    pub key: String,
+    /// What it is allowed.
+    pub instead: Override,
+    /// Who said so.
+    pub set_by: SetBy,
+}
+
+/// Who said what a key is allowed instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SetBy {
+    /// The limit's [definition](crate::Limit::allow).
+    Definition,
+    /// [`LimitHandle::set_override`], in some process, which goes before the definition.
+    RunTime,
+}
+
+impl LimitHandle {
+    /// Lets one key be allowed something else until that is changed or removed, before what the definition says of it:
+    /// in all processes that share the store. Others know within a second; the embedded engine keeps it in its file.
+    ///
+    /// While the store does not answer, processes go on with what they knew, and one that starts then goes by its
+    /// definitions alone until the store answers. An override that does not fit a definition, since its kind has
+    /// changed, is not heeded.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a key out of range and for an override that is not of the
+    /// limit's kind, [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) for a number out of its range,
+    /// [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded) while the limit has 10 000; and whatever the store answers.
+    /// Repeating is safe.
+    ///
+    /// # Cancellation
+    /// Dropping the future may leave it set; this process knows then as others do.
+    ///
+    /// # Cost
+    /// One round trip. Every process that shares the store keeps all overrides in memory.
+    pub async fn set_override(&self, key: impl AsRef<str>, instead: Override) -> Result<()> {
+        let Inner { bay, name, kind, per, phase, .. } = &*self.0;
+        let key = self.checked_key(key.as_ref())?;
+        instead.allowance(*kind, *per, *phase).map_err(|error| {
+            Error::new(error.kind(), format!("limit {name}: override of {key:?}: {error}"))
+        })?;
+        bay.keep_override(name, key, Some(instead)).await.map(|_| ())
+    }
+
+    /// Takes back what [`set_override`](Self::set_override) said of a key, so that it is allowed what the definition
+    /// says; false: nothing was set.
+    ///
+    /// # Errors
+    /// As [`set_override`](Self::set_override).
+    ///
+    /// # Cancellation
+    /// Dropping the future may leave it removed.
+    pub async fn remove_override(&self, key: impl AsRef<str>) -> Result<bool> {
+        let Inner { bay, name, .. } = &*self.0;
+        bay.keep_override(name, self.checked_key(key.as_ref())?, None).await
+    }
+
+    /// All overrides that this process knows of and heeds, by key: for each key the one that counts.
+    pub fn overrides(&self) -> Vec<Overridden> {
+        let Inner { kind, per, phase, instead, shared, .. } = &*self.0;
+        let defined = instead.iter().map(|(key, (what, _))| (key.clone(), (*what, SetBy::Definition)));
+        let mut all: BTreeMap<Box<str>, _> = defined.collect();
+        let set = shared.overrides.all().into_iter();
+        let fits = |(_, what): &(_, Override)| what.allowance(*kind, *per, *phase).is_ok();
+        all.extend(set.filter(fits).map(|(key, what)| (key, (what, SetBy::RunTime))));
+        let overridden =
+            |(key, (instead, set_by)): (Box<str>, _)| Overridden { key: key.into(), instead, set_by };
+        all.into_iter().map(overridden).collect()
+    }
+}
