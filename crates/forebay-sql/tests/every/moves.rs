@@ -15,6 +15,7 @@ use forebay::{
     sink::{Applied, Batch, Replayed, Sink, SinkError, Snapshot},
 };
 use forebay_sql::Missing;
+use tokio::sync::Notify;
 
 use crate::{
     home::{Home, options},
@@ -82,22 +83,28 @@ async fn own_table(home: &Home) {
 async fn batches_and_moves_at_once(home: &Home, missing: Missing) -> u32 {
     let schema = counters();
     let writing = Arc::new(AtomicBool::new(true));
+    // A move for a batch: SQLite's one writer is whoever asks most often, and the others would wait and wait.
+    let turn = Arc::new(Notify::new());
     let mut writers = vec![];
     for writer in 0..3 {
         let (sink, schema) = (home.sink_with(options().missing(missing)).await, schema.clone());
+        let turn = turn.clone();
         writers.push(tokio::spawn(async move {
             for n in 0..60 {
                 let one = batch(&schema, IDS.map(|id| row(&schema, id, [Some((n + writer).into())])).into());
                 assert!(matches!(insist(&sink, &one).await, Applied::Now { dead: 0, .. }));
+                turn.notify_one();
                 assert_eq!(insist(&sink, &one).await, Applied::Before);
             }
         }));
     }
     let (sink, still, of) =
         (home.sink_with(options().missing(missing)).await, writing.clone(), schema.clone());
+    let its_turn = turn.clone();
     let mover = tokio::spawn(async move {
         let (mut moved, mut n) = (0_u32, 1_usize);
         while still.load(Ordering::Relaxed) {
+            its_turn.notified().await;
             n = (n * 7 + 3) % 1_009;
             let (from, to) = (IDS[n % 4], IDS[(n / 4) % 4]);
             match sink.move_row(&of, &key(&of, from), &key(&of, to)).await {
@@ -106,7 +113,6 @@ async fn batches_and_moves_at_once(home: &Home, missing: Missing) -> u32 {
                 Err(SinkError::Transient(_)) => {}
                 Err(error) => panic!("{error}"),
             }
-            tokio::task::yield_now().await;
         }
         moved
     });
@@ -114,6 +120,7 @@ async fn batches_and_moves_at_once(home: &Home, missing: Missing) -> u32 {
         writer.await.expect("no panic");
     }
     writing.store(false, Ordering::Relaxed);
+    turn.notify_one();
     let moved = mover.await.expect("no panic");
     let expected: i64 = 4 * (0..3).map(|writer| (0..60).map(|n| n + writer).sum::<i64>()).sum::<i64>();
     assert_eq!(home.ask("SELECT sum(n) FROM p").await, expected.to_string());
