@@ -1,14 +1,6 @@
 //! What is measured.
 
-use std::{
-    path::PathBuf,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use anyhow::Result;
 use forebay::{
@@ -18,32 +10,12 @@ use forebay::{
     time::{hours, mins},
 };
 
+use forebay_bench::{Cell, Load, one, together};
+
 use crate::{
     flush::{Into, flushes, updates},
     pending,
 };
-
-/// How hard, how long, and where.
-#[derive(Clone, Debug)]
-pub(crate) struct Load {
-    pub redis: String,
-    pub scratch: PathBuf,
-    pub callers: usize,
-    pub seconds: f64,
-}
-
-type Run = Pin<Box<dyn Future<Output = Result<Vec<f64>>>>>;
-
-/// What is measured in one go: one subject, or several call by call in turn.
-pub(crate) struct Cell {
-    pub name: &'static str,
-    pub subjects: &'static [&'static str],
-    pub unit: &'static str,
-    /// Whether more is better; else less is.
-    pub more_is_better: bool,
-    /// A value for each subject.
-    pub run: fn(Load) -> Run,
-}
 
 /// A quota that nobody reaches: the path that is measured is the one that admits.
 const PLENTY: u64 = 1 << 40;
@@ -86,7 +58,9 @@ pub(crate) fn all() -> Vec<Cell> {
         per_second("50 hits a row into Postgres", &["forebay through Redis"], |load| {
             one(pending::into_postgres(load))
         }),
-        per_second("50 hits a row into Postgres", &["an UPDATE per hit"], |load| one(pending::updates(load))),
+        per_second("50 hits a row into Postgres", &["an UPDATE per hit, 16 connections"], |load| {
+            one(pending::updates(load))
+        }),
         Cell {
             name: "Redis memory per pending row",
             subjects: &["forebay sum", "forebay sum and max", "a hash per row, as Sentry"],
@@ -105,10 +79,6 @@ pub(crate) fn all() -> Vec<Cell> {
             one(async move { crate::replay::lines_per_second(&load.scratch) })
         }),
     ]
-}
-
-fn one(run: impl Future<Output = Result<f64>> + 'static) -> Run {
-    Box::pin(async { Ok(vec![run.await?]) })
 }
 
 async fn open(url: &str) -> Result<Forebay> {
@@ -203,47 +173,6 @@ async fn events(load: Load, url: String) -> Result<f64> {
         async move { Ok(event.hit(key, 1).await?.is_accepted()) }
     })
     .await
-}
-
-/// Calls per second of `callers` tasks that each wait for their own answer before they call again.
-async fn together<F>(
-    load: &Load,
-    keys: usize,
-    call: impl Fn(Arc<str>) -> F + Clone + Send + Sync + 'static,
-) -> Result<f64>
-where
-    F: Future<Output = Result<bool>> + Send + 'static,
-{
-    let keys: Arc<[Arc<str>]> = (0..keys).map(|key| Arc::from(format!("user:{key}"))).collect();
-    let stop = Arc::new(AtomicBool::new(false));
-    let clock = Clock::system();
-    let start = clock.monotonic();
-    let callers: Vec<_> = (0..load.callers)
-        .map(|caller| {
-            let (keys, stop, call) = (keys.clone(), stop.clone(), call.clone());
-            tokio::spawn(async move {
-                // A stride that shares no factor with the number of keys: every caller visits all, in its own order.
-                let (mut at, mut done) = (caller * 7_919, 0u64);
-                while !stop.load(Ordering::Relaxed) {
-                    at += 7_919;
-                    anyhow::ensure!(call(keys[at % keys.len()].clone()).await?, "a call was denied");
-                    done += 1;
-                    // An engine in this process never waits, and a task that never waits starves the timer.
-                    if done % 1_024 == 0 {
-                        tokio::task::yield_now().await;
-                    }
-                }
-                Ok(done)
-            })
-        })
-        .collect();
-    clock.sleep(Duration::from_secs_f64(load.seconds)).await;
-    stop.store(true, Ordering::Relaxed);
-    let mut done = 0;
-    for caller in callers {
-        done += caller.await??;
-    }
-    Ok(done as f64 / clock.monotonic().saturating_sub(start).as_secs_f64())
 }
 
 /// A take and an `INCR` in turn, nothing else under way: the median time of each, in microseconds.

@@ -13,7 +13,7 @@ use forebay_testkit as testkit;
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
-use crate::cells::Load;
+use forebay_bench::Load;
 
 /// What a table holds, so that a batch meets a twentieth of its rows, scattered.
 const TABLE: usize = 200_000;

@@ -9,13 +9,12 @@ mod cells;
 mod flush;
 mod pending;
 mod replay;
-mod report;
 
 use anyhow::Result;
 use clap::Parser;
 use forebay_testkit::Redis;
 
-use crate::report::Report;
+use forebay_bench::{Load, Report, show};
 
 /// Measures Forebay on this machine.
 #[derive(Debug, Parser)]
@@ -49,7 +48,7 @@ fn main() -> Result<()> {
     let mut report = Report::default();
     for round in 1..=args.rounds {
         for cell in cells.iter().filter(|cell| cell.name.contains(&args.only)) {
-            let load = cells::Load {
+            let load = Load {
                 redis: redis.url(),
                 scratch: scratch.path().into(),
                 callers: args.callers,
@@ -57,7 +56,7 @@ fn main() -> Result<()> {
             };
             for (subject, value) in cell.subjects.iter().zip(runtime.block_on((cell.run)(load))?) {
                 report.add(cell, subject, value);
-                let (rounds, value) = (args.rounds, report::show(value));
+                let (rounds, value) = (args.rounds, show(value));
                 println!("round {round} of {rounds}: {:40} {subject:24} {value}", cell.name);
             }
         }

@@ -8,7 +8,9 @@ use forebay_sql::{Migrate, Options, Postgres};
 use futures::future::try_join_all;
 use sqlx::postgres::PgPoolOptions;
 
-use crate::{cells::Load, flush::postgres};
+use forebay_bench::Load;
+
+use crate::flush::postgres;
 
 /// Rows that wait.
 const ROWS: usize = 50_000;

@@ -4,11 +4,11 @@ use std::fmt::Write;
 
 use serde_json::json;
 
-use crate::cells::Cell;
+use crate::Cell;
 
 /// What was measured, cell by cell.
 #[derive(Debug, Default)]
-pub(crate) struct Report(Vec<Row>);
+pub struct Report(Vec<Row>);
 
 #[derive(Debug)]
 struct Row {
@@ -21,7 +21,7 @@ struct Row {
 
 impl Report {
     /// Adds the value of one round.
-    pub(crate) fn add(&mut self, cell: &Cell, subject: &'static str, value: f64) {
+    pub fn add(&mut self, cell: &Cell, subject: &'static str, value: f64) {
         match self.0.iter_mut().find(|row| row.cell == cell.name && row.subject == subject) {
             Some(row) => row.values.push(value),
             None => self.0.push(Row {
@@ -35,7 +35,7 @@ impl Report {
     }
 
     /// The table for a terminal.
-    pub(crate) fn table(&self) -> String {
+    pub fn table(&self) -> String {
         let mut text =
             format!("{:38} {:24} {:>12} {:>19} {:>6}\n", "cell", "subject", "median", "min .. max", "ratio");
         for row in &self.0 {
@@ -55,7 +55,7 @@ impl Report {
     }
 
     /// The table for BENCHMARKS.md.
-    pub(crate) fn markdown(&self, callers: &str) -> String {
+    pub fn markdown(&self, callers: &str) -> String {
         let mut text =
             String::from("| cell | subject | median | min .. max | ours / theirs |\n|---|---|---|---|---|\n");
         for row in &self.0 {
@@ -78,7 +78,7 @@ impl Report {
     }
 
     /// One object per cell and subject, a line each.
-    pub(crate) fn json(&self) -> String {
+    pub fn json(&self) -> String {
         let object = |row: &Row| {
             let ratio = self.ratio(row);
             json!({"cell": row.cell, "subject": row.subject, "value": row.median(), "unit": row.unit, "ratio": ratio})
@@ -110,7 +110,7 @@ impl Row {
 }
 
 /// A number as a person reads it.
-pub(crate) fn show(value: f64) -> String {
+pub fn show(value: f64) -> String {
     match value {
         v if v >= 1e6 => format!("{:.2} M", v / 1e6),
         v if v >= 1e3 => format!("{:.0} k", v / 1e3),

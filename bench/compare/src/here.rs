@@ -1,0 +1,65 @@
+//! Limits within this process.
+
+use std::{num::NonZeroU32, sync::Arc};
+
+use anyhow::Result;
+use forebay::{
+    Forebay, Limit,
+    limit::{LimitHandle, Mode},
+    time::hours,
+};
+use forebay_bench::{Cell, Load, Run, one, together};
+use governor::{Quota, RateLimiter};
+
+use crate::shared::PLENTY;
+
+const ONE: &str = "in this process, 10 000 keys, 1 thread";
+const TWO: &str = "in this process, 10 000 keys, 2 threads";
+/// Slices are lent of what is asked for often: of few keys.
+const FEW: &str = "in this process, 100 keys, 2 threads";
+
+pub(crate) fn cells() -> Vec<Cell> {
+    let per_second = |name, subjects, run| Cell { name, subjects, unit: "1/s", more_is_better: true, run };
+    vec![
+        per_second(ONE, &["forebay memory:"], |load| memory(load, 1)),
+        per_second(ONE, &["governor"], |load| governed(load, 1, 10_000)),
+        per_second(TWO, &["forebay memory:"], |load| memory(load, 2)),
+        per_second(TWO, &["governor"], |load| governed(load, 2, 10_000)),
+        per_second(FEW, &["forebay leased, one Redis"], leased),
+        per_second(FEW, &["governor"], |load| governed(load, 2, 100)),
+    ]
+}
+
+fn memory(load: Load, threads: usize) -> Run {
+    one(async move {
+        let bay = Forebay::open("memory:").await?;
+        takes(load, threads, 10_000, bay.limit(Limit::new("hits", PLENTY, hours(1)))?).await
+    })
+}
+
+fn leased(load: Load) -> Run {
+    one(async move {
+        let bay = Forebay::open(&load.redis).await?;
+        takes(load, 2, 100, bay.limit(Limit::new("hits", PLENTY, hours(1)).mode(Mode::Leased))?).await
+    })
+}
+
+async fn takes(load: Load, threads: usize, keys: usize, limit: LimitHandle) -> Result<f64> {
+    together(&Load { callers: threads, ..load }, keys, move |key| {
+        let limit = limit.clone();
+        async move { Ok(limit.take(key).await?.is_allowed()) }
+    })
+    .await
+}
+
+fn governed(load: Load, threads: usize, keys: usize) -> Run {
+    one(async move {
+        let quota = Quota::per_second(NonZeroU32::MAX);
+        let limiter = Arc::new(RateLimiter::<Arc<str>, _, _>::dashmap(quota));
+        together(&Load { callers: threads, ..load }, keys, move |key| {
+            let limiter = limiter.clone();
+            async move { Ok(limiter.check_key(&key).is_ok()) }
+        })
+        .await
+    })
+}

@@ -1,0 +1,62 @@
+//! Limits that processes share: on one Redis.
+
+use anyhow::Result;
+use forebay::{
+    Forebay, Limit,
+    limit::{Charge, LimitHandle},
+    time::{hours, mins},
+};
+use forebay_bench::{Cell, Load, one, together};
+
+use crate::peers;
+
+/// A quota that nobody reaches.
+pub(crate) const PLENTY: u64 = 1 << 40;
+
+const MANY: &str = "exact limit, 10 000 keys, one Redis";
+const HOT: &str = "exact limit, one hot key, one Redis";
+const THREE: &str = "three limits per request, 10 000 keys";
+
+pub(crate) fn cells() -> Vec<Cell> {
+    let per_second = |name, subjects, run| Cell { name, subjects, unit: "1/s", more_is_better: true, run };
+    vec![
+        per_second(MANY, &["forebay"], |load| one(takes(load, 10_000))),
+        per_second(MANY, &[peers::CELL], |load| one(peers::cell(load, 10_000, 1))),
+        per_second(HOT, &["forebay"], |load| one(takes(load, 1))),
+        per_second(HOT, &["redis-benchmark -P 64 INCR"], |load| one(async move { peers::incr(&load) })),
+        per_second(HOT, &[peers::CELL], |load| one(peers::cell(load, 1, 1))),
+        per_second(THREE, &["forebay"], |load| one(three(load))),
+        per_second(THREE, &[peers::CELL], |load| one(peers::cell(load, 10_000, 3))),
+    ]
+}
+
+async fn limits(load: &Load, names: &[&str]) -> Result<(Forebay, Vec<LimitHandle>)> {
+    let bay = Forebay::open(&load.redis).await?;
+    // Under this load a call may wait its turn for longer than a request should.
+    let limit = |name: &&str| bay.limit(Limit::new(*name, PLENTY, hours(1)).deadline(mins(1)));
+    let limits = names.iter().map(limit).collect::<Result<_, _>>()?;
+    Ok((bay, limits))
+}
+
+async fn takes(load: Load, keys: usize) -> Result<f64> {
+    let (_bay, limits) = limits(&load, &["hits"]).await?;
+    let limit = limits[0].clone();
+    together(&load, keys, move |key| {
+        let limit = limit.clone();
+        async move { Ok(limit.take(key).await?.is_allowed()) }
+    })
+    .await
+}
+
+async fn three(load: Load) -> Result<f64> {
+    let (bay, limits) = limits(&load, &["user", "project", "organization"]).await?;
+    together(&load, 10_000, move |key| {
+        let (bay, limits) = (bay.clone(), limits.clone());
+        async move {
+            let charge = |limit: &LimitHandle| Charge { limit: limit.clone(), key: key.to_string(), cost: 1 };
+            let charges: Vec<Charge> = limits.iter().map(charge).collect();
+            Ok(bay.take_all(&charges).await?.allowed)
+        }
+    })
+    .await
+}

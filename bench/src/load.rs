@@ -1,0 +1,91 @@
+//! Cells, and how they are loaded.
+
+use std::{
+    path::PathBuf,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Result;
+use forebay::Clock;
+
+/// How hard, how long, and where.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// The URL of a Redis that nobody else uses.
+    pub redis: String,
+    /// A directory that goes afterwards.
+    pub scratch: PathBuf,
+    /// Calls under way at once.
+    pub callers: usize,
+    /// How long a cell runs.
+    pub seconds: f64,
+}
+
+/// A value for each subject, some time later.
+pub type Run = Pin<Box<dyn Future<Output = Result<Vec<f64>>>>>;
+
+/// What is measured in one go: one subject, or several call by call in turn.
+#[derive(Clone, Copy, Debug)]
+pub struct Cell {
+    /// What is measured; cells of one name are compared, the first being ours.
+    pub name: &'static str,
+    /// Whose values these are.
+    pub subjects: &'static [&'static str],
+    /// Of the values.
+    pub unit: &'static str,
+    /// Whether more is better; else less is.
+    pub more_is_better: bool,
+    /// A value for each subject.
+    pub run: fn(Load) -> Run,
+}
+
+/// A run with one value.
+pub fn one(run: impl Future<Output = Result<f64>> + 'static) -> Run {
+    Box::pin(async { Ok(vec![run.await?]) })
+}
+
+/// Calls per second of `callers` tasks that each wait for their own answer before they call again.
+pub async fn together<F>(
+    load: &Load,
+    keys: usize,
+    call: impl Fn(Arc<str>) -> F + Clone + Send + Sync + 'static,
+) -> Result<f64>
+where
+    F: Future<Output = Result<bool>> + Send + 'static,
+{
+    let keys: Arc<[Arc<str>]> = (0..keys).map(|key| Arc::from(format!("user:{key}"))).collect();
+    let stop = Arc::new(AtomicBool::new(false));
+    let clock = Clock::system();
+    let start = clock.monotonic();
+    let callers: Vec<_> = (0..load.callers)
+        .map(|caller| {
+            let (keys, stop, call) = (keys.clone(), stop.clone(), call.clone());
+            tokio::spawn(async move {
+                // A stride that shares no factor with the number of keys: every caller visits all, in its own order.
+                let (mut at, mut done) = (caller * 7_919, 0u64);
+                while !stop.load(Ordering::Relaxed) {
+                    at += 7_919;
+                    anyhow::ensure!(call(keys[at % keys.len()].clone()).await?, "a call was denied");
+                    done += 1;
+                    // An engine in this process never waits, and a task that never waits starves the timer.
+                    if done % 1_024 == 0 {
+                        tokio::task::yield_now().await;
+                    }
+                }
+                Ok(done)
+            })
+        })
+        .collect();
+    clock.sleep(Duration::from_secs_f64(load.seconds)).await;
+    stop.store(true, Ordering::Relaxed);
+    let mut done = 0;
+    for caller in callers {
+        done += caller.await??;
+    }
+    Ok(done as f64 / clock.monotonic().saturating_sub(start).as_secs_f64())
+}
