@@ -5,6 +5,7 @@ mod overridden;
 
 use std::{
     collections::HashMap,
+    ops::ControlFlow,
     sync::{Arc, PoisonError},
     time::Duration,
 };
@@ -153,46 +154,55 @@ impl LimitHandle {
     pub async fn take_at(&self, key: impl AsRef<str>, cost: u64, when: When) -> Result<Decision> {
         let key = key.as_ref();
         match self.decide_at_once(key, cost, when) {
-            Some(answer) => answer,
-            None => self.decide_by_store(key, cost, when).await,
+            ControlFlow::Break(answer) => answer,
+            ControlFlow::Continue(take) => self.decide_by_store(take, when).await,
         }
     }
 
-    /// The decision, where it takes no round trip: a plain function, since a future that is over at once costs more than
-    /// most of what is in here.
+    /// The decision, where it takes no round trip; else what the store is to be asked. A plain function, since a future that
+    /// is over at once costs more than most of what is in here.
     #[inline]
-    fn decide_at_once(&self, key: &str, cost: u64, when: When) -> Option<Result<Decision>> {
+    fn decide_at_once<'a>(
+        &'a self,
+        key: &'a str,
+        cost: u64,
+        when: When,
+    ) -> ControlFlow<Result<Decision>, Take<'a>> {
         let take = match self.asked(key, cost) {
             Ok(Asked::Take(take)) => take,
-            Ok(Asked::Fixed(decision)) => return Some(Ok(self.noted(key, self.shown(decision)))),
-            Err(error) => return Some(Err(error)),
+            Ok(Asked::Fixed(decision)) => {
+                return ControlFlow::Break(Ok(self.noted(key, self.shown(decision))));
+            }
+            Err(error) => return ControlFlow::Break(Err(error)),
         };
-        match &self.0.leased {
-            Some(leased) if when == When::EngineClock => {
-                leased.spend(&take).map(|decision| Ok(self.noted(key, decision)))
-            }
-            _ => {
-                let answer = self.0.bay.engine().take_at_once(&take, when)?;
-                Some(answer.map(|taken| self.noted(key, self.shown(decision(&take.rule, cost, taken)))))
-            }
+        let answer = match &self.0.leased {
+            Some(leased) if when == When::EngineClock => leased.spend(&take).map(Ok),
+            _ => self.decide_here(&take, when),
+        };
+        match answer {
+            Some(answer) => ControlFlow::Break(answer.map(|decision| self.noted(key, decision))),
+            None => ControlFlow::Continue(take),
         }
     }
 
-    async fn decide_by_store(&self, key: &str, cost: u64, when: When) -> Result<Decision> {
-        let take = match self.asked(key, cost)? {
-            Asked::Take(take) => take,
-            Asked::Fixed(decision) => return Ok(self.noted(key, self.shown(decision))),
-        };
+    /// What an engine in this process says.
+    #[inline]
+    fn decide_here(&self, take: &Take<'_>, when: When) -> Option<Result<Decision>> {
+        let answer = self.0.bay.engine().take_at_once(take, when)?;
+        Some(answer.map(|taken| self.shown(decision(&take.rule, take.cost, taken))))
+    }
+
+    async fn decide_by_store(&self, take: Take<'_>, when: When) -> Result<Decision> {
         let decision = match &self.0.leased {
             Some(leased) if when == When::EngineClock => self.decide_leased(leased, take).await?,
             _ => self.decide(take, when).await?,
         };
-        Ok(self.noted(key, decision))
+        Ok(self.noted(take.key, decision))
     }
 
     pub(super) async fn decide_exactly(&self, take: Take<'_>, when: When) -> Result<Decision> {
-        match self.0.bay.engine().take_at_once(&take, when) {
-            Some(answer) => Ok(self.shown(decision(&take.rule, take.cost, answer?))),
+        match self.decide_here(&take, when) {
+            Some(answer) => answer,
             None => self.decide(take, when).await,
         }
     }
