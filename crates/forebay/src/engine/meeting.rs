@@ -42,6 +42,12 @@ impl<T> Meeting<T> {
         false
     }
 
+    /// Wakes the task in a seat, if it was polled again by somebody else, before there is an outcome.
+    pub(crate) fn wake(&self, seat: usize) {
+        let moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        moved.iter().filter(|(moved, _)| *moved == seat).for_each(|(_, waker)| waker.wake_by_ref());
+    }
+
     /// Sets the outcome, once, and wakes everybody.
     pub(crate) fn settle(&self, outcome: T, wakers: Vec<Waker>) {
         let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);

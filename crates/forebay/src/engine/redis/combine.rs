@@ -7,7 +7,7 @@
 
 use std::{
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -19,7 +19,7 @@ use super::{
     plan::{Answers, Charge, Gathered, Plan, Request, Verdict},
 };
 use crate::{
-    engine::step::Take,
+    engine::{meeting::Meeting, step::Take},
     error::{Error, ErrorKind, Result, Retry},
     limit::rule::State,
 };
@@ -66,18 +66,9 @@ struct Queue {
 /// The meeting point of the requests of one pipeline and its answers.
 #[derive(Debug, Default)]
 struct Batch {
-    answers: OnceLock<Result<Answers>>,
-    /// Also makes setting `answers` and looking for whom to wake one step.
-    notes: Mutex<Notes>,
-}
-
-/// What became of single requests before their batch was answered.
-#[derive(Debug, Default)]
-struct Notes {
-    /// Tasks that moved after they asked: request, and the waker that counts.
-    moved: Vec<(usize, Waker)>,
-    /// Requests whose time is over, and the error that says so.
-    expired: Vec<(usize, Error)>,
+    meeting: Meeting<Result<Answers>>,
+    /// Requests whose time was over before there was an answer, and the error that says so. Held for a few instructions.
+    expired: Mutex<Vec<(usize, Error)>>,
 }
 
 impl Combiner {
@@ -231,41 +222,29 @@ async fn lane(shared: Arc<Shared>) {
             let Some((batch, gathered, wakers)) = shared.begin() else { break };
             let answers = shared.fly(&batch, &gathered, &wakers).await;
             shared.end();
-            batch.settle(answers, wakers);
+            batch.meeting.settle(answers, wakers);
         }
     }
 }
 
 impl Batch {
-    fn settle(&self, answers: Result<Answers>, wakers: Vec<Waker>) {
-        let mut notes = self.notes();
-        // Only the lane that took the batch settles it.
-        let _ = self.answers.set(answers);
-        let moved = std::mem::take(&mut notes.moved);
-        drop(notes);
-        wakers.into_iter().chain(moved.into_iter().map(|(_, waker)| waker)).for_each(Waker::wake);
-    }
-
     /// Ends the wait of those whose time is over.
     fn expire(&self, now: Duration, requests: &[Request], wakers: &[Waker], error: impl Fn() -> Error) {
         let over = (0..requests.len()).filter(|&i| requests[i].until <= now && !requests[i].cancelled);
         for index in over {
-            let mut notes = self.notes();
-            if notes.expired.iter().any(|(expired, _)| *expired == index) {
+            let mut expired = self.expired();
+            if expired.iter().any(|(known, _)| *known == index) {
                 continue;
             }
-            notes.expired.push((index, error()));
+            expired.push((index, error()));
+            drop(expired);
             wakers[index].wake_by_ref();
-            notes
-                .moved
-                .iter()
-                .filter(|(moved, _)| *moved == index)
-                .for_each(|(_, waker)| waker.wake_by_ref());
+            self.meeting.wake(index);
         }
     }
 
-    fn notes(&self) -> MutexGuard<'_, Notes> {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    fn expired(&self) -> MutexGuard<'_, Vec<(usize, Error)>> {
+        self.expired.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -288,21 +267,16 @@ struct Waiting<'a> {
 
 impl Waiting<'_> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(Verdict, Vec<State>)>> {
-        if let Some(answers) = self.batch.answers.get() {
-            return Poll::Ready(self.answer(answers));
+        // In this order: whoever expires a request after the look at those that are has found the task by its seat.
+        if !self.batch.meeting.is_settled(self.index, context) {
+            let expired = self.batch.expired();
+            let ours = expired.iter().find(|(index, _)| *index == self.index);
+            return ours.map_or(Poll::Pending, |(_, error)| Poll::Ready(Err(error.clone())));
         }
-        let mut notes = self.batch.notes();
-        if let Some(answers) = self.batch.answers.get() {
-            return Poll::Ready(self.answer(answers));
+        match self.batch.meeting.outcome() {
+            Some(answers) => Poll::Ready(self.answer(answers)),
+            None => Poll::Pending,
         }
-        if let Some((_, error)) = notes.expired.iter().find(|(index, _)| *index == self.index) {
-            return Poll::Ready(Err(error.clone()));
-        }
-        match notes.moved.iter_mut().find(|(index, _)| *index == self.index) {
-            Some((_, waker)) => waker.clone_from(context.waker()),
-            None => notes.moved.push((self.index, context.waker().clone())),
-        }
-        Poll::Pending
     }
 
     fn answer(&self, answers: &Result<Answers>) -> Result<(Verdict, Vec<State>)> {
@@ -315,7 +289,7 @@ impl Waiting<'_> {
 impl Drop for Waiting<'_> {
     /// A request that nobody waits for and that has not been sent is not sent.
     fn drop(&mut self) {
-        if self.batch.answers.get().is_none() {
+        if self.batch.meeting.outcome().is_none() {
             let mut queue = self.shared.queue();
             if Arc::ptr_eq(&queue.batch, &self.batch) {
                 queue.gathered.requests[self.index].cancelled = true;
