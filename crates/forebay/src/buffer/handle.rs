@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeSet,
+    ops::ControlFlow,
+    pin::Pin,
     sync::{Arc, OnceLock, PoisonError},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -18,11 +21,14 @@ use super::{
     row_key::RowKey,
     schema::Schema,
     value::Value,
-    write::Write,
+    write::{Write, Writing},
 };
 use crate::{
     bay::Forebay,
-    engine::step::{BufferPart, PendingRow},
+    engine::{
+        Joined,
+        step::{BufferPart, PendingRow},
+    },
     error::{Error, ErrorKind, Result},
     sink::{Sink, SinkError},
 };
@@ -76,7 +82,9 @@ impl BufferHandle {
     /// # Ok(()) }
     /// ```
     pub fn row(&self, key: impl Into<Value>) -> Write {
-        self.row_of([key.into()])
+        let schema = &self.0.schema;
+        let row = RowKey::of_one(schema, key.into()).map(|key| Row::empty(schema, key));
+        Write { buffer: self.clone(), row }
     }
 
     /// A write to the row with these key values, in the order of the key columns.
@@ -132,6 +140,27 @@ impl BufferHandle {
 
     /// Merges one row.
     pub(crate) async fn add_row(&self, row: Row) -> Result<()> {
+        Writing::new(self.clone(), row).await
+    }
+
+    /// Lets a row join others on their way to the store; where none gather, it comes back.
+    pub(super) fn join(self, row: Row, waker: &Waker) -> ControlFlow<(Self, Row), Result<Joining>> {
+        let Inner { bay, schema, .. } = &*self.0;
+        if bay.engine().is_in_process() {
+            return ControlFlow::Break((self, row));
+        }
+        if let Err(error) = self.admit_here() {
+            return ControlFlow::Continue(Err(error));
+        }
+        match bay.engine().buffer_join((schema, schema.partition_of(&row.key)), row, waker) {
+            ControlFlow::Continue(joined) => {
+                ControlFlow::Continue(joined.map(|joined| Joining { buffer: self, joined }))
+            }
+            ControlFlow::Break(row) => ControlFlow::Break((self, row)),
+        }
+    }
+
+    pub(super) async fn add_alone(&self, row: Row) -> Result<()> {
         self.admit().await?;
         let part = self.part_of(&row.key);
         let answers = self.0.bay.engine().buffer_add(&part, vec![row]).await?;
@@ -142,16 +171,20 @@ impl BufferHandle {
 
     /// Lets a write through unless too much waits for the sink, as of a second ago.
     async fn admit(&self) -> Result<()> {
+        if self.0.bay.engine().is_in_process() && self.is_look_due() {
+            // Boxed: its kilobytes would otherwise be moved with every write.
+            Box::pin(self.look()).await;
+        }
+        self.admit_here()
+    }
+
+    /// [`admit`](Self::admit), as far as is known by now.
+    fn admit_here(&self) -> Result<()> {
         let Inner { bay, schema, gate, .. } = &*self.0;
-        if gate.is_due(bay.clock().monotonic()) {
-            if bay.engine().is_in_process() {
-                // Boxed: its kilobytes would otherwise be moved with every write.
-                Box::pin(self.look()).await;
-            } else {
-                // Nobody waits for it: a store that does not answer says so to the write itself.
-                let buffer = self.clone();
-                tokio::spawn(async move { buffer.look().await });
-            }
+        if !bay.engine().is_in_process() && self.is_look_due() {
+            // Nobody waits for it: a store that does not answer says so to the write itself.
+            let buffer = self.clone();
+            tokio::spawn(async move { buffer.look().await });
         }
         if gate.pressure() < Pressure::Hard {
             return Ok(());
@@ -161,6 +194,10 @@ impl BufferHandle {
             ErrorKind::Overloaded,
             format!("buffer {name}: too much waits for the database: {bounds}"),
         ))
+    }
+
+    fn is_look_due(&self) -> bool {
+        self.0.gate.is_due(self.0.bay.clock().coarse())
     }
 
     /// Brings what is known of the pressure up to date, if the store answers.
@@ -233,7 +270,7 @@ impl BufferHandle {
         }
         stats.paused = self.is_paused().await?;
         stats.pressure = self.0.schema.bounds.pressure(stats.pending_rows, stats.oldest_age);
-        self.0.gate.set(stats.pressure, self.0.bay.clock().monotonic());
+        self.0.gate.set(stats.pressure, self.0.bay.clock().coarse());
         Ok(stats)
     }
 
@@ -340,6 +377,23 @@ impl BufferHandle {
 
     fn part_of(&self, row: &RowKey) -> BufferPart {
         self.part(self.0.schema.partition_of(row))
+    }
+}
+
+/// A row on its way, with others.
+#[derive(Debug)]
+pub(super) struct Joining {
+    buffer: BufferHandle,
+    joined: Joined,
+}
+
+impl Future for Joining {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = std::task::ready!(Pin::new(&mut self.joined).poll(context));
+        self.buffer.0.progress.note_written(usize::from(answer.is_ok()));
+        Poll::Ready(answer)
     }
 }
 

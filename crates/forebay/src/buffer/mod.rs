@@ -26,4 +26,4 @@ pub use row_key::RowKey;
 pub use schema::{Buffer, Column, KeyColumn, Merge, Schema};
 pub use stored::StoredBuffer;
 pub use value::{ColumnType, Value};
-pub use write::Write;
+pub use write::{Write, Writing};

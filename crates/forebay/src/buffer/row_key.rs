@@ -1,8 +1,11 @@
 //! What tells rows apart.
 
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
 
-use super::{schema::Schema, value::Value};
+use super::{
+    schema::Schema,
+    value::{ColumnType, Value},
+};
 use crate::{
     error::{Result, invalid},
     key::MAX_KEY,
@@ -10,7 +13,7 @@ use crate::{
 
 /// The key of a row as one text: the values' texts, each with `%` and `|` written as `%25` and `%7C`, joined by `|`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RowKey(Arc<str>);
+pub struct RowKey(Box<str>);
 
 impl RowKey {
     /// Builds the key of a row of `schema`, its values in the order of the key columns.
@@ -50,6 +53,24 @@ impl RowKey {
                 text.push_str(&part);
             }
         }
+        Self::in_range(schema, text.into())
+    }
+
+    /// The same of a schema with one key column. A text that is its own key is not copied.
+    pub(super) fn of_one(schema: &Schema, value: Value) -> Result<Self> {
+        match value {
+            Value::Text(text)
+                if matches!(&*schema.keys, [column] if column.column_type == ColumnType::Text)
+                    && !text.is_empty()
+                    && !is_escaped(&text) =>
+            {
+                Self::in_range(schema, text)
+            }
+            value => Self::new(schema, &[value]),
+        }
+    }
+
+    fn in_range(schema: &Schema, text: Box<str>) -> Result<Self> {
         if text.len() > MAX_KEY {
             return Err(invalid(format!(
                 "row of buffer {}: a key of {} bytes, a row's key has 1 to {MAX_KEY}",
@@ -57,7 +78,7 @@ impl RowKey {
                 text.len()
             )));
         }
-        Ok(Self(text.into()))
+        Ok(Self(text))
     }
 
     /// Reads a key's text, as [`as_str`](Self::as_str) has it.
@@ -104,10 +125,15 @@ impl RowKey {
     }
 }
 
+/// Whether a text is another one as a part of a key.
+fn is_escaped(text: &str) -> bool {
+    text.bytes().any(|byte| matches!(byte, b'%' | b'|'))
+}
+
 /// A value's text as a part of a key.
 fn escaped(value: &Value) -> Cow<'_, str> {
     let Value::Text(text) = value else { return Cow::Owned(value.to_text()) };
-    if !text.bytes().any(|byte| matches!(byte, b'%' | b'|')) {
+    if !is_escaped(text) {
         return Cow::Borrowed(text);
     }
     Cow::Owned(text.replace('%', "%25").replace('|', "%7C"))

@@ -1,9 +1,14 @@
 //! A write to one row, put together column by column.
 
-use std::future::IntoFuture;
+use std::{
+    future::IntoFuture,
+    ops::ControlFlow,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
 use super::{
-    handle::{BufferHandle, lost},
+    handle::{BufferHandle, Joining, lost},
     row::Row,
     schema::{Merge, Schema},
     value::Value,
@@ -69,16 +74,18 @@ impl Write {
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a key or column that does not fit the definition.
     pub fn into_row(self) -> Result<Row> {
-        let row = self.row?;
+        self.checked().map(|(_, row)| row)
+    }
+
+    fn checked(self) -> Result<(BufferHandle, Row)> {
+        let Self { buffer, row } = self;
+        let (row, schema) = (row?, &buffer.0.schema);
         if row.cells.iter().all(Option::is_none) {
-            let name = &self.buffer.0.schema.name;
-            return Err(invalid(format!(
-                "buffer {name}: a write to row {:?} names no column",
-                row.key.as_str()
-            )));
+            let (name, key) = (&schema.name, row.key.as_str());
+            return Err(invalid(format!("buffer {name}: a write to row {key:?} names no column")));
         }
-        self.buffer.0.schema.check_row(&row)?;
-        Ok(row)
+        schema.check_row(&row)?;
+        Ok((buffer, row))
     }
 
     fn set(mut self, column: &str, value: impl Into<Value>, merge: Option<Merge>) -> Self {
@@ -111,12 +118,68 @@ fn fill(schema: &Schema, mut row: Row, column: &str, value: Value, merge: Option
 
 impl IntoFuture for Write {
     type Output = Result<()>;
-    type IntoFuture = BoxFuture<'static, Result<()>>;
+    type IntoFuture = Writing;
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let buffer = self.buffer.clone();
-            buffer.add_row(self.into_row()?).await
+    fn into_future(self) -> Writing {
+        Writing(State::Fresh(self.checked()))
+    }
+}
+
+/// A [`Write`] on its way. Nothing is done before it is polled.
+///
+/// A future with a name: a box for each was a good part of what a write cost this process.
+#[derive(Debug)]
+#[must_use = "a write does nothing until it is awaited"]
+pub struct Writing(State);
+
+enum State {
+    Fresh(Result<(BufferHandle, Row)>),
+    Joined(Joining),
+    Alone(BoxFuture<'static, Result<()>>),
+    /// It has been awaited to its end.
+    Over,
+}
+
+impl Writing {
+    pub(super) fn new(buffer: BufferHandle, row: Row) -> Self {
+        Self(State::Fresh(Ok((buffer, row))))
+    }
+}
+
+impl Future for Writing {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        match &mut self.0 {
+            State::Joined(joined) => return Pin::new(joined).poll(context),
+            State::Alone(alone) => return alone.as_mut().poll(context),
+            State::Fresh(_) | State::Over => {}
+        }
+        let State::Fresh(fresh) = std::mem::replace(&mut self.0, State::Over) else {
+            return Poll::Ready(Err(lost()));
+        };
+        let (buffer, row) = fresh?;
+        match buffer.join(row, context.waker()) {
+            // Its waker is noted: to be polled again at once would only take a lock.
+            ControlFlow::Continue(joined) => {
+                self.0 = State::Joined(joined?);
+                Poll::Pending
+            }
+            ControlFlow::Break((buffer, row)) => {
+                self.0 = State::Alone(Box::pin(async move { buffer.add_alone(row).await }));
+                self.poll(context)
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Fresh(_) => "Fresh",
+            Self::Joined(_) => "Joined",
+            Self::Alone(_) => "Alone",
+            Self::Over => "Over",
         })
     }
 }

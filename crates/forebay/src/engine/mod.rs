@@ -38,7 +38,7 @@ pub(crate) mod redis;
 pub(crate) mod sequence;
 pub(crate) mod step;
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::ControlFlow, sync::Arc, task::Waker, time::Duration};
 
 use uuid::Uuid;
 
@@ -51,13 +51,20 @@ use self::{
     },
 };
 use crate::{
-    buffer::{Row, RowKey},
+    buffer::{Row, RowKey, Schema},
     cluster::{Command, Failure, HostStatus, Placement, Reply},
     error::Result,
     key::Name,
     limit::slices::Lend,
     time::{Timestamp, When},
 };
+
+/// A row that has joined others on their way to a host.
+#[cfg(feature = "redis")]
+pub(crate) type Joined = redis::Joined;
+/// Nothing joins here.
+#[cfg(not(feature = "redis"))]
+pub(crate) type Joined = std::future::Pending<Result<()>>;
 
 /// A store. Clones share it.
 ///
@@ -199,6 +206,24 @@ impl Engine {
     /// Merges rows into the live generation of a partition: each row once, whole, or with its own error.
     pub(crate) async fn buffer_add(&self, part: &BufferPart, rows: Vec<Row>) -> Result<Vec<Result<()>>> {
         on!(self, it => it.buffer_add(part, rows).await)
+    }
+
+    /// [`buffer_add`](Self::buffer_add) of one row where rows gather for a round trip: a future that needs no box, of a row
+    /// that has joined the others already. `waker` is told when it is over. Elsewhere the row comes back.
+    pub(crate) fn buffer_join(
+        &self,
+        (schema, index): (&Arc<Schema>, u16),
+        row: Row,
+        waker: &Waker,
+    ) -> ControlFlow<Row, Result<Joined>> {
+        match self {
+            #[cfg(feature = "redis")]
+            Self::Redis(redis) => ControlFlow::Continue(redis.buffer_join(schema, index, row, waker)),
+            _ => {
+                let _ = (schema, index, waker);
+                ControlFlow::Break(row)
+            }
+        }
     }
 
     /// Freezes the live generation if it is due and fewer than `most` are frozen.

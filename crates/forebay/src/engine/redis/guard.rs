@@ -1,53 +1,59 @@
-//! The redis end of sequenced writes: what comes before the arguments of such a script, and what its reply means.
+//! The redis end of sequenced writes: what identifies a batch in the arguments of such a script, and what its reply means.
 
 use redis::Value;
 
 use super::{
     connection::{Call, Host, Session},
-    reply::{strings, unexpected},
+    reply::{accepted, text, unexpected},
 };
 use crate::{
     engine::sequence::{Doubt, Flying, Sent},
     error::{Error, Result, Retry},
 };
 
-/// Adds `ARGV[1]` to `ARGV[3]` as in `lua/guard.lua`.
-pub(super) fn stamp<B>(call: &mut Call, flying: &Flying<B>) {
-    let Flying { stamp, doubt, .. } = flying;
+/// Adds the client's id, as `lua/guard.lua` wants it.
+pub(super) fn add_client<B>(call: &mut Call, flying: &Flying<B>) {
     let mut client = uuid::Uuid::encode_buffer();
-    call.command
-        .arg(&*stamp.client.simple().encode_lower(&mut client))
-        .arg(stamp.sequence)
-        .arg(doubt.as_ref().map_or(0, |doubt| doubt.time));
+    call.command.arg(&*flying.stamp.client.simple().encode_lower(&mut client));
 }
 
-/// What a script that begins with `lua/guard.lua` answered.
+/// Adds the sequence of a batch and when it was first sent, as `lua/guard.lua` wants them.
+pub(super) fn add_stamp<B>(call: &mut Call, Flying { stamp, doubt, .. }: &Flying<B>) {
+    call.command.arg(stamp.sequence).arg(doubt.as_ref().map_or(0, |doubt| doubt.time));
+}
+
+/// What a script that begins with `lua/guard.lua` answered for a batch.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// Settled: `'applied'`, `'duplicate'` (with the second string of the reply), or why not.
+    /// Settled: `applied`, `duplicate` (with what follows the word), or why not.
     Sent(Sent<String>),
-    /// Nothing was done; what the script says instead, such as `'stale'`.
+    /// Nothing was done; what the script says instead, such as `stale`.
     Other(String, String),
 }
 
-/// Sends batches in one pipeline on `session`, each once; none whose doubt is of another epoch.
+/// Sends batches in one pipeline on `session`, each once; none whose doubt is of another epoch. `calls` writes what it is
+/// given, in its order, as calls of so many batches each; their reply is a text for each batch, or one text.
 pub(super) async fn send<B>(
     host: &Host,
     session: &Session,
     flying: &[&Flying<B>],
-    call: impl Fn(&Flying<B>) -> Call,
+    calls: impl FnOnce(&[&Flying<B>]) -> Vec<(Call, usize)>,
 ) -> Vec<Answer> {
     let time = session.server_time(host.clock());
     let in_time =
         |flying: &Flying<B>| flying.doubt.as_ref().is_none_or(|doubt| *doubt.epoch == *session.replid());
-    let calls = flying.iter().filter(|flying| in_time(flying)).map(|flying| call(flying)).collect();
-    let mut replies = host.run_on(session, calls).await.map(Vec::into_iter);
+    let going: Vec<&Flying<B>> = flying.iter().copied().filter(|flying| in_time(flying)).collect();
+    let (calls, counts): (Vec<Call>, Vec<usize>) = calls(&going).into_iter().unzip();
+    let mut replies = host.run_on(session, calls).await.map(|replies| {
+        let each = counts.into_iter().zip(replies).flat_map(|(count, reply)| spread(host, count, reply));
+        each.collect::<Vec<_>>().into_iter()
+    });
     let mut answer = |flying: &Flying<B>| {
         if !in_time(flying) {
             return Answer::Sent(Sent::TooLate);
         }
         match &mut replies {
-            Ok(replies) => read(host, replies.next().unwrap_or_else(|| Err(strange(host)))),
+            Ok(replies) => read(replies.next().unwrap_or_else(|| Err(strange(host)))),
             Err(error) => {
                 let (epoch, error) = (session.replid().into(), error.clone());
                 Answer::Sent(Sent::InDoubt(Doubt { epoch, time, error }))
@@ -57,25 +63,33 @@ pub(super) async fn send<B>(
     flying.iter().map(|flying| answer(flying)).collect()
 }
 
-fn read(host: &Host, reply: Result<Value>) -> Answer {
-    let words = reply.and_then(|reply| words(host, reply));
-    let (first, second) = match words {
-        Ok(words) => words,
+/// The texts for the batches of a call.
+fn spread(host: &Host, count: usize, reply: Result<Value>) -> Vec<Result<String>> {
+    let each = match reply {
+        Ok(Value::Array(each)) => each,
+        Ok(one) => vec![one],
+        Err(error) => return vec![Err(error); count],
+    };
+    if each.len() != count {
+        return vec![Err(strange(host)); count];
+    }
+    let read = |value| text(accepted(host.name(), value)?).ok_or_else(|| strange(host));
+    each.into_iter().map(read).collect()
+}
+
+fn read(reply: Result<String>) -> Answer {
+    let reply = match reply {
+        Ok(reply) => reply,
         // Refused before it began, or failed in the middle: the error says which, and no resending mends it.
         Err(error) => return Answer::Sent(Sent::Refused(error)),
     };
-    match first.as_str() {
-        "applied" => Answer::Sent(Sent::Applied(second)),
-        "duplicate" => Answer::Sent(Sent::Duplicate(second)),
+    let (word, rest) = reply.split_once(' ').unwrap_or((&reply, ""));
+    match word {
+        "applied" => Answer::Sent(Sent::Applied(rest.into())),
+        "duplicate" => Answer::Sent(Sent::Duplicate(rest.into())),
         "overtaken" | "late" => Answer::Sent(Sent::TooLate),
-        _ => Answer::Other(first, second),
+        _ => Answer::Other(word.into(), rest.into()),
     }
-}
-
-fn words(host: &Host, reply: Value) -> Result<(String, String)> {
-    let mut words = strings(reply).unwrap_or_default().into_iter();
-    let first = words.next().ok_or_else(|| strange(host))?;
-    Ok((first, words.next().unwrap_or_default()))
 }
 
 fn strange(host: &Host) -> Error {

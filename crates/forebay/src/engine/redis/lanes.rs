@@ -2,7 +2,9 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    task::{Context, Poll, Waker},
 };
 
 use uuid::Uuid;
@@ -20,7 +22,7 @@ use super::{
 use crate::{
     buffer::{Row, Schema},
     engine::{
-        sequence::{Channel, Flying, Refusals, Sent, Sequencer, Waiting},
+        sequence::{Channel, Flying, Refusals, Seated, Sent, Sequencer, Waiting},
         step::BufferPart,
     },
     error::Result,
@@ -32,11 +34,18 @@ const STALE: usize = 5;
 /// Flights under way to the partitions of a buffer: two keep server and client busy at once.
 const LANES: u16 = 2;
 
-/// The writers of this process: of each buffer the definition and its lanes. Few, and looked up for every write.
+/// The writers of this process: a list that only grows, for it is looked through for every write, by many threads, and
+/// even a lock for readers would be what they wait for.
 #[derive(Debug, Default)]
-pub(super) struct Writers(RwLock<Vec<(Arc<Schema>, Lanes)>>);
+pub(super) struct Writers(OnceLock<Box<Writer>>);
 
-type Lanes = [Arc<Sequencer<Lane>>; LANES as usize];
+/// Those of a buffer.
+#[derive(Debug)]
+struct Writer {
+    schema: Arc<Schema>,
+    lanes: [Arc<Sequencer<Lane>>; LANES as usize],
+    next: Writers,
+}
 
 /// Every so many-th partition of a buffer, and where they are kept.
 #[derive(Debug)]
@@ -57,36 +66,52 @@ struct Told {
 
 impl Redis {
     pub(crate) async fn buffer_add(&self, part: &BufferPart, rows: Vec<Row>) -> Result<Vec<Result<()>>> {
-        let lane = self.lane(part);
-        match <[Row; 1]>::try_from(rows) {
-            Ok([row]) => Ok(vec![lane.write_one(part.index, row).await?]),
-            Err(rows) => lane.write(part.index, rows).await,
+        let lane = self.lane(&part.schema, part.index);
+        lane.write(part.index, rows).await
+    }
+
+    /// [`buffer_add`](Self::buffer_add) of one row.
+    pub(crate) fn buffer_join(
+        &self,
+        schema: &Arc<Schema>,
+        index: u16,
+        row: Row,
+        waker: &Waker,
+    ) -> Result<Joined> {
+        self.lane(schema, index).write_one(index, row, waker).map(Joined)
+    }
+
+    fn lane(&self, schema: &Arc<Schema>, index: u16) -> &Arc<Sequencer<Lane>> {
+        let mut writers = &self.writers;
+        loop {
+            let writer = writers.0.get_or_init(|| Box::new(self.writer(schema)));
+            let same = writer.schema.name == schema.name && writer.schema.fingerprint == schema.fingerprint;
+            if Arc::ptr_eq(&writer.schema, schema) || same {
+                return &writer.lanes[usize::from(index % LANES)];
+            }
+            writers = &writer.next;
         }
     }
 
-    fn lane(&self, part: &BufferPart) -> Arc<Sequencer<Lane>> {
-        let of = |schema: &Arc<Schema>| {
-            Arc::ptr_eq(schema, &part.schema)
-                || schema.name == part.schema.name && schema.fingerprint == part.schema.fingerprint
+    fn writer(&self, schema: &Arc<Schema>) -> Writer {
+        let lane = |_| {
+            let (host, keys) = (self.host.clone(), self.keys.clone());
+            let lane = Lane { host, keys, schema: schema.clone(), told: Mutex::default() };
+            Sequencer::new(lane, self.host.clock().clone())
         };
-        let find = |writers: &[(Arc<Schema>, Lanes)]| {
-            let (_, lanes) = writers.iter().find(|(schema, _)| of(schema))?;
-            Some(lanes[usize::from(part.index % LANES)].clone())
-        };
-        // Only ever pushed to, so a poisoned list is whole.
-        let known = find(&self.writers.0.read().unwrap_or_else(PoisonError::into_inner));
-        known.unwrap_or_else(|| {
-            let mut writers = self.writers.0.write().unwrap_or_else(PoisonError::into_inner);
-            find(&writers).unwrap_or_else(|| {
-                let lanes = std::array::from_fn(|_| {
-                    let (host, keys) = (self.host.clone(), self.keys.clone());
-                    let lane = Lane { host, keys, schema: part.schema.clone(), told: Mutex::default() };
-                    Sequencer::new(lane, self.host.clock().clone())
-                });
-                writers.push((part.schema.clone(), lanes));
-                writers[writers.len() - 1].1[usize::from(part.index % LANES)].clone()
-            })
-        })
+        Writer { schema: schema.clone(), lanes: std::array::from_fn(lane), next: Writers::default() }
+    }
+}
+
+/// A row that has joined the others on their way to a host.
+#[derive(Debug)]
+pub(crate) struct Joined(Seated);
+
+impl Future for Joined {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context).map(|answer| answer?)
     }
 }
 
@@ -133,16 +158,48 @@ impl Lane {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, flying: &Flying<Merged>, replid: &str) -> Call {
-        let (schema, part) = (&self.schema, self.part(flying.part));
-        let mut call = self.host.call(Script::BufferAdd, 2, 384 + 2 * flying.batch.bytes());
-        call.command.arg(self.keys.buffer(&part, "guard")).arg(self.keys.buffer(&part, "live"));
-        guard::stamp(&mut call, flying);
+    /// Calls that bring the batches, as few as may be, and of how many each is.
+    ///
+    /// One call for the partitions of a lane: most of what a batch costs the server is the call. A host that is part of a
+    /// Redis Cluster would want the partitions of one slot alone.
+    fn calls(&self, flying: &[&Flying<Merged>], replid: &str) -> Vec<(Call, usize)> {
+        let mut calls = vec![];
+        let mut rest = flying;
+        while !rest.is_empty() {
+            let mut cells = 0;
+            let fits = rest.iter().take_while(|flying| {
+                let first = cells == 0;
+                cells += flying.batch.cells();
+                first || cells <= rows::FULL
+            });
+            let count = fits.count();
+            let (batches, others) = rest.split_at(count);
+            calls.push((self.call(batches, replid), count));
+            rest = others;
+        }
+        calls
+    }
+
+    fn call(&self, flying: &[&Flying<Merged>], replid: &str) -> Call {
+        let schema = &self.schema;
+        let bytes: usize = flying.iter().map(|flying| flying.batch.bytes()).sum();
+        let mut call =
+            self.host.call(Script::BufferAdd, 2 * flying.len(), 256 + 128 * flying.len() + 2 * bytes);
+        for flying in flying {
+            let part = self.part(flying.part);
+            call.command.arg(self.keys.buffer(&part, "guard")).arg(self.keys.buffer(&part, "live"));
+        }
+        if let Some(first) = flying.first() {
+            guard::add_client(&mut call, first);
+        }
         // An id of its own for each transmission: the id of a generation that a store has forgotten, and SQL has
-        // not, must never name another one.
+        // not, must never name another one. Its last digits tell the batches apart.
         let id = rows::id_text(Uuid::now_v7());
         call.command.arg(replid).arg(id).arg(&*schema.fingerprint).arg(rows::kinds(schema));
-        flying.batch.add_to(&mut call.command);
+        for flying in flying {
+            guard::add_stamp(&mut call, flying);
+            flying.batch.add_to(&mut call.command);
+        }
         call
     }
 }
@@ -175,8 +232,8 @@ impl Channel for Lane {
                 }
             };
             let batches: Vec<&Flying<Merged>> = open.iter().map(|&i| flying[i]).collect();
-            let answers =
-                guard::send(&self.host, &session, &batches, |flying| self.add(flying, session.replid()));
+            let calls = |flying: &[&Flying<Merged>]| self.calls(flying, session.replid());
+            let answers = guard::send(&self.host, &session, &batches, calls);
             for (i, answer) in open.into_iter().zip(answers.await) {
                 match answer {
                     guard::Answer::Sent(answer) => sent[i] = Some(answer),

@@ -32,6 +32,7 @@ mod tests;
 
 use std::sync::{Arc, OnceLock};
 
+pub(crate) use self::lanes::Joined;
 use self::{breaker::Breaker, combine::Combiner, connection::Host, inbox::Inbox, keys::Keys, lanes::Writers};
 use crate::{
     clock::Clock,

@@ -52,9 +52,14 @@ pub(super) fn is_noscript(value: &Value) -> bool {
     matches!(value, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::NoScript))
 }
 
-/// Whether the server has become a replica: the connection must look for the primary again.
+/// Whether the server has become a replica, also where a script says so of a part: the connection must look for the
+/// primary again.
 pub(super) fn is_readonly(value: &Value) -> bool {
-    matches!(value, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::ReadOnly))
+    match value {
+        Value::ServerError(error) => error.kind() == Some(ServerErrorKind::ReadOnly),
+        Value::Array(values) => values.iter().any(is_readonly),
+        _ => false,
+    }
 }
 
 /// The value, or the refusal.

@@ -13,7 +13,10 @@ use uuid::Uuid;
 
 use super::reply::{server_time, strings, text};
 use crate::{
-    buffer::{Column, ColumnType, Merge, Row, RowKey, Schema, Value, row::overflow},
+    buffer::{
+        Column, ColumnType, Merge, Row, RowKey, Schema, Value,
+        row::{merge_cells, overflow},
+    },
     engine::{
         sequence::{Refusals, Waiting},
         step::{BufferPart, BufferStats, Frozen, Generation, PendingRow},
@@ -28,7 +31,7 @@ const FIRST: u8 = b'A';
 
 /// Cells in one script call: some milliseconds, in which the server does nothing else, and few enough to be unpacked
 /// onto Lua's stack.
-const FULL: usize = 2_000;
+pub(super) const FULL: usize = 2_000;
 
 /// Rows of one partition, equal keys merged, as arguments of `lua/buffer_add.lua`.
 #[derive(Debug, Default)]
@@ -49,7 +52,7 @@ struct Shared {
     /// The place of its first item.
     first: usize,
     /// Once there is a second.
-    merged: Option<Row>,
+    merged: Option<Box<[Option<Value>]>>,
     items: usize,
     /// An item of this key could not join: none that comes after it may.
     closed: bool,
@@ -111,8 +114,8 @@ impl Merged {
             Entry::Occupied(at) => {
                 let shared = &mut rows[*at.get()];
                 if !shared.closed {
-                    let into = shared.merged.get_or_insert_with(|| items[shared.first].1.clone());
-                    shared.closed = into.merge(schema, row).is_err();
+                    let into = shared.merged.get_or_insert_with(|| items[shared.first].1.cells.clone());
+                    shared.closed = merge_cells(schema, into, &row.cells).is_err();
                 }
                 if shared.closed {
                     return false;
@@ -127,10 +130,11 @@ impl Merged {
     fn write(&mut self, schema: &Schema, items: &[(u16, Row)]) {
         let Self { rows, text, ends, cells, .. } = self;
         for shared in rows {
-            let row = shared.merged.as_ref().unwrap_or(&items[shared.first].1);
+            let row = &items[shared.first].1;
+            let merged = shared.merged.as_ref().unwrap_or(&row.cells);
             let before = ends.len();
             for turn in 0..3 {
-                for (i, (column, cell)) in schema.columns.iter().zip(&row.cells).enumerate() {
+                for (i, (column, cell)) in schema.columns.iter().zip(merged).enumerate() {
                     if let Some(value) = cell.as_ref().filter(|_| turn_of(column) == turn) {
                         text.push(char::from(letter(i)));
                         text.push_str(row.key.as_str());
@@ -146,6 +150,11 @@ impl Merged {
 
     pub(super) fn places(&self) -> impl Iterator<Item = usize> {
         self.members.iter().map(|(place, _)| *place)
+    }
+
+    /// How many cells it has.
+    pub(super) fn cells(&self) -> usize {
+        self.ends.len() / 2
     }
 
     /// The bytes of its arguments, about.

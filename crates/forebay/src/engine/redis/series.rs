@@ -139,7 +139,8 @@ impl Lane {
         let batch = &flying.batch;
         let mut call = self.host.call(Script::SeriesAdd, batch.keys.len(), batch.bytes);
         call.command.arg(&batch.keys);
-        guard::stamp(&mut call, flying);
+        guard::add_client(&mut call, flying);
+        guard::add_stamp(&mut call, flying);
         call.command.arg(&batch.arguments);
         call
     }
@@ -172,7 +173,8 @@ impl Channel for Lane {
             Ok(session) => session,
             Err(error) => return flying.iter().map(|_| Sent::Unsent(error.clone())).collect(),
         };
-        let answers = guard::send(&self.host, &session, flying, |flying| self.add(flying)).await;
+        let calls = |flying: &[&Flying<Batch>]| flying.iter().map(|flying| (self.add(flying), 1)).collect();
+        let answers = guard::send(&self.host, &session, flying, calls).await;
         let sent = answers.into_iter().map(|answer| match answer {
             guard::Answer::Sent(sent) => sent,
             guard::Answer::Other(..) => {

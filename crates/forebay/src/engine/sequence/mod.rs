@@ -21,7 +21,7 @@ use std::{collections::VecDeque, fmt::Debug, future::Future};
 
 use uuid::Uuid;
 
-pub(crate) use sequencer::Sequencer;
+pub(crate) use sequencer::{Seated, Sequencer};
 
 use crate::error::{Error, ErrorKind, Result, Retry};
 

@@ -3,11 +3,12 @@
 use std::{
     fmt::Debug,
     ops::Range,
+    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Poll, Waker},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -67,6 +68,7 @@ struct Gathered<I> {
 }
 
 /// Where a caller finds its answers.
+#[derive(Debug)]
 struct Seat {
     meeting: Arc<Meeting<Outcome>>,
     number: usize,
@@ -106,14 +108,9 @@ impl<C: Channel> Sequencer<C> {
         Ok(answers)
     }
 
-    /// [`write`](Self::write) of one item.
-    pub(crate) async fn write_one(self: &Arc<Self>, part: u16, item: C::Item) -> Result<Result<()>> {
-        let seat = self.land(part, [item]).await?;
-        match seat.refusals()? {
-            (_, [(_, lost), ..]) => Err(lost.clone()),
-            ([(_, refused), ..], _) => Ok(Err(refused.clone())),
-            _ => Ok(Ok(())),
-        }
+    /// [`write`](Self::write) of one item, which joins the next flight at once; `waker` is told when that has landed.
+    pub(crate) fn write_one(self: &Arc<Self>, part: u16, item: C::Item, waker: &Waker) -> Result<Seated> {
+        Ok(Seated(self.enqueue(part, [item], waker)?))
     }
 
     /// Lets items join the next flight, and waits until it has landed.
@@ -253,6 +250,27 @@ impl<C: Channel> Sequencer<C> {
     /// Sections do not panic half-way through a change, so a poisoned queue is whole.
     fn queue(&self) -> MutexGuard<'_, Queue<C::Item>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One item on its way: a future with a name, so that a caller can keep it without a box.
+#[derive(Debug)]
+pub(crate) struct Seated(Seat);
+
+impl Future for Seated {
+    /// As [`Sequencer::write`] answers.
+    type Output = Result<Result<()>>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self(seat) = &*self;
+        if !seat.meeting.is_settled(seat.number, context) {
+            return Poll::Pending;
+        }
+        Poll::Ready(match seat.refusals()? {
+            (_, [(_, lost), ..]) => Err(lost.clone()),
+            ([(_, refused), ..], _) => Ok(Err(refused.clone())),
+            _ => Ok(Ok(())),
+        })
     }
 }
 

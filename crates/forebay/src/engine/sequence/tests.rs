@@ -1,6 +1,8 @@
 use std::{
     collections::BTreeMap,
+    pin::Pin,
     sync::{Arc, Mutex},
+    task::Poll,
     time::Duration,
 };
 
@@ -103,6 +105,19 @@ fn faulty(script: &[Fault]) -> (Arc<Fake>, Arc<Sequencer<Arc<Fake>>>) {
     (fake, sequencer)
 }
 
+/// A write that joins when it is first polled, as those of a buffer do.
+async fn write_one(sequencer: &Arc<Sequencer<Arc<Fake>>>, part: u16, item: u64) -> Result<Result<()>> {
+    let mut seated = None;
+    std::future::poll_fn(|context| match &mut seated {
+        None => {
+            seated = Some(sequencer.write_one(part, item, context.waker())?);
+            Poll::Pending
+        }
+        Some(seated) => Pin::new(seated).poll(context),
+    })
+    .await
+}
+
 fn applied(fake: &Fake, part: u16) -> Vec<u64> {
     fake.store.lock().unwrap().get(&part).map(|(_, applied)| applied.clone()).unwrap_or_default()
 }
@@ -110,7 +125,7 @@ fn applied(fake: &Fake, part: u16) -> Vec<u64> {
 #[tokio::test]
 async fn what_waits_goes_together_and_each_batch_once() {
     let (fake, sequencer) = faulty(&[]);
-    let writes = (1..=5).map(|n| sequencer.write_one(0, n)).chain([sequencer.write_one(3, 100)]);
+    let writes = (1..=5).map(|n| write_one(&sequencer, 0, n)).chain([write_one(&sequencer, 3, 100)]);
     let answers = join_all(writes).await;
     let mut answers = answers.into_iter().map(|answer| answer.expect("applied"));
     assert!(answers.by_ref().take(5).all(|answer| answer.is_ok()));
@@ -131,7 +146,7 @@ async fn each_item_of_a_write_has_its_own_answer() {
 #[tokio::test]
 async fn a_lost_answer_costs_the_other_partitions_nothing() {
     let (fake, sequencer) = faulty(&[Fault::LostAfter, Fault::Refuse, Fault::LostBefore]);
-    let answers = join_all([0, 1, 2].map(|part| sequencer.write_one(part, 7))).await;
+    let answers = join_all([0, 1, 2].map(|part| write_one(&sequencer, part, 7))).await;
     assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
     assert_eq!([0, 1, 2].map(|part| applied(&fake, part)), [vec![7], vec![], vec![7]]);
     assert_eq!(*fake.flights.lock().unwrap(), [3, 2], "only those in doubt are sent again");
@@ -140,9 +155,9 @@ async fn a_lost_answer_costs_the_other_partitions_nothing() {
 #[tokio::test]
 async fn a_lost_answer_is_asked_for_again_under_the_same_number() {
     let (fake, sequencer) = faulty(&[Fault::LostBefore, Fault::Down, Fault::LostAfter, Fault::LostAfter]);
-    sequencer.write_one(0, 7).await.expect("applied").expect("taken");
+    write_one(&sequencer, 0, 7).await.expect("applied").expect("taken");
     assert_eq!(applied(&fake, 0), [7]);
-    sequencer.write_one(0, 8).await.expect("applied").expect("taken");
+    write_one(&sequencer, 0, 8).await.expect("applied").expect("taken");
     assert_eq!(applied(&fake, 0), [7, 8]);
     let sequences: Vec<u64> = fake.stamps.lock().unwrap().iter().map(|stamp| stamp.sequence).collect();
     assert_eq!(sequences, [1, 1, 1, 1, 2]);
@@ -159,21 +174,21 @@ async fn what_was_never_sent_may_be_repeated_and_what_is_in_doubt_may_not() {
         Fault::Refuse,
     ]);
     for _ in ["down", "refused"] {
-        assert!(sequencer.write_one(0, 1).await.is_err());
+        assert!(write_one(&sequencer, 0, 1).await.is_err());
         assert_eq!(applied(&fake, 0), []);
     }
     for _ in ["rolled back", "refused later"] {
-        let error = sequencer.write_one(0, 1).await.expect_err("nobody knows");
+        let error = write_one(&sequencer, 0, 1).await.expect_err("nobody knows");
         assert_eq!(error.retry(), Retry::Unknown);
     }
-    sequencer.write_one(0, 9).await.expect("the next one goes its way").expect("taken");
+    write_one(&sequencer, 0, 9).await.expect("the next one goes its way").expect("taken");
 }
 
 #[tokio::test]
 async fn a_number_that_was_given_twice_is_said_loudly() {
     let (fake, sequencer) = faulty(&[]);
     fake.store.lock().unwrap().insert(0, (1, vec![]));
-    let error = sequencer.write_one(0, 1).await.expect_err("a thief");
+    let error = write_one(&sequencer, 0, 1).await.expect_err("a thief");
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Corrupt, Retry::Never));
 }
 
@@ -183,7 +198,7 @@ async fn a_store_that_stays_away_is_given_up() {
     *fake.script.lock().unwrap() = [vec![Fault::Down; 10_000], vec![Fault::LostAfter]].concat();
     let hand = ManualClock::at(Timestamp::from_secs(1_000));
     let sequencer = Sequencer::new(fake.clone(), Clock::from(hand.clone()));
-    let write = tokio::spawn(async move { sequencer.write_one(0, 1).await });
+    let write = tokio::spawn(async move { write_one(&sequencer, 0, 1).await });
     while !write.is_finished() {
         hand.advance(Duration::from_millis(50));
         tokio::task::yield_now().await;
@@ -196,7 +211,7 @@ async fn a_store_that_stays_away_is_given_up() {
 async fn too_much_waiting_is_refused() {
     let (fake, sequencer) = faulty(&[]);
     let many = sequencer.write(0, 0..MOST_WAITING as u64);
-    let (many, one) = tokio::join!(many, sequencer.write_one(0, 1));
+    let (many, one) = tokio::join!(many, write_one(&sequencer, 0, 1));
     assert_eq!(one.expect_err("full").kind(), ErrorKind::Overloaded);
     assert!(many.expect("there was room").iter().all(Result::is_ok));
     assert_eq!(applied(&fake, 0).len(), MOST_WAITING.div_ceil(3));
@@ -206,7 +221,7 @@ async fn too_much_waiting_is_refused() {
 async fn whoever_waits_is_told_when_the_flight_is_dropped() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().expect("starts");
     let (fake, sequencer) = faulty(&[[Fault::LostBefore; 1].as_slice(), &[Fault::Down; 100]].concat());
-    let mut write = Box::pin(sequencer.write_one(0, 1));
+    let mut write = Box::pin(write_one(&sequencer, 0, 1));
     {
         let _within = runtime.enter();
         assert!(futures::poll!(&mut write).is_pending());

@@ -1,34 +1,26 @@
--- Merges rows into the live generation of a partition, once.
+-- Merges rows into the live generations of partitions, each batch once.
 --
--- KEYS[1]  the guard; KEYS[2] the live generation, a hash: '#gen' its id, '#replid' and '#shape' of who began
---          it, '#born' in µs, '#rows' how many; else the column's letter and the row's key → value as text.
--- ARGV[1]  to [3] as in guard.lua. ARGV[4] the replication id that the writer's connection met. ARGV[5] an id for
---          a generation, should this write begin it. ARGV[6] the shape: names, types and merges of the columns.
---          ARGV[7] a character for each column, in the order of their letters from 'A': 's' sum, '>' and '<' the
---          larger and the smaller number, 'x' and 'n' the larger and the smaller text, and a letter from 'A': whatever
---          came with the version in the column of that letter, if it won. ARGV[8] a byte for each row: the number of
---          its cells. Then for each cell its field and value, row by row, each row once, at most 2 000 cells or one
---          row; sums come first, then what goes by a version, which is in the same row.
+-- KEYS     two for each batch, no two batches of one partition: its guard; its live generation, a hash: '#gen' its id,
+--          '#replid' and '#shape' of who began it, '#born' in µs, '#rows' how many; else the column's letter and the
+--          row's key → value as text. All of one hash tag where the server is part of a Redis Cluster.
+-- ARGV[1]  the client's id. ARGV[2] the replication id that the writer's connection met. ARGV[3] an id for generations
+--          that this call begins: the last four digits of each become the number of its batch. ARGV[4] the shape: names,
+--          types and merges of the columns. ARGV[5] a character for each column, in the order of their letters from 'A':
+--          's' sum, '>' and '<' the larger and the smaller number, 'x' and 'n' the larger and the smaller text, and a
+--          letter from 'A': whatever came with the version in the column of that letter, if it won. Then for each batch:
+--          its sequence and when it was first sent, as in guard.lua; a byte for each row: the number of its cells;
+--          then for each cell its field and value, row by row, each row once, at most 2 000 cells or one row; sums come
+--          first, then what goes by a version, which is in the same row.
 -- Example  EVALSHA <sha> 2 forebay:buffer:{projects.0}:guard forebay:buffer:{projects.0}:live
---          0192… 17 0 8c7f… 0193… 'projects(id:Text,hits=Sum:Integer)' s \1 A42 1
--- Reply    {'applied', refused}: each row is in, whole, but for those named by place (from 0) and column letter,
---          '3A,7B'. {'stale', id}: nothing was done, for a generation is live that was begun under another
---          replication id, or in another shape; rotate it. Or as guard.lua.
+--          0192… 8c7f… 0193… 'projects(id:Text,hits=Sum:Integer)' s 17 0 \1 A42 1
+-- Reply    a text for each batch. 'applied', and after a blank what was refused: each row is in, whole, but for those
+--          named by place (from 0) and column letter, '3A,7B'. 'stale' and an id: nothing was done, for a generation is
+--          live that was begun under another replication id, or in another shape; rotate it. Or as guard.lua. Or an
+--          error, which costs the other batches nothing.
 
-assert(#KEYS == 2 and #ARGV >= 8, 'buffer_add: two keys and eight arguments or more')
-local reply = known()
-if reply then return reply end
-
-local live, kinds, counts = KEYS[2], ARGV[7], ARGV[8]
+assert(#KEYS >= 2 and #KEYS % 2 == 0 and #ARGV >= 8, 'buffer_add: two keys a batch and eight arguments or more')
+local client, replid, fresh, shape, kinds = unpack(ARGV, 1, 5)
 local byte, sub = string.byte, string.sub
-
--- Cell i has its field at ARGV[7 + 2 * i], its value after it, and what is there of it at there[4 + i].
-local cells = (#ARGV - 8) / 2
-local asked = { '#gen', '#replid', '#shape', '#rows' }
-for i = 1, cells do asked[4 + i] = ARGV[7 + 2 * i] end
-local there = call('HMGET', live, unpack(asked))
-local new = not there[1]
-if not new and (there[2] ~= ARGV[4] or there[3] ~= ARGV[6]) then return { 'stale', there[1] } end
 
 -- Integers as decimal text: a Lua number would round them beyond 2^53.
 local function less_number(a, b)
@@ -81,14 +73,18 @@ local function long_sum(a, b)
 end
 
 local function sum(old, value)
-  -- Below 10^15: a number is exact, and is written with all its digits.
-  if #old < 16 and #value < 16 then return old + value end
+  -- Below 10^15 a number is exact. As text: what writes it for a command takes three times as long.
+  if #old < 16 and #value < 16 then return string.format('%d', old + value) end
   return long_sum(old, value)
 end
 
+-- The batch at hand: cell i has its field in asked[4 + i], its value at ARGV[at + 2 * i], and what is there of it
+-- in there[4 + i].
+local live, at, asked, there
+
 local single = #kinds == 1 and kinds
 local function kind_of(i)
-  local column = byte(ARGV[7 + 2 * i]) - 64
+  local column = byte(asked[4 + i]) - 64
   return sub(kinds, column, column)
 end
 
@@ -96,11 +92,11 @@ end
 local function wins(kind, i, last)
   local version = byte(kind)
   if version < 65 or version > 96 then
-    return not there[4 + i] or better(kind, ARGV[8 + 2 * i], there[4 + i])
+    return not there[4 + i] or better(kind, ARGV[at + 2 * i], there[4 + i])
   end
   for j = i + 1, last do
-    if byte(ARGV[7 + 2 * j]) == version then
-      return not there[4 + j] or better(kind_of(j), ARGV[8 + 2 * j], there[4 + j])
+    if byte(asked[4 + j]) == version then
+      return not there[4 + j] or better(kind_of(j), ARGV[at + 2 * j], there[4 + j])
     end
   end
 end
@@ -108,8 +104,8 @@ end
 -- Whether there is a row of another column than those of the cells from `first` to `last`.
 local function has_more(first, last)
   if last - first + 1 == #kinds then return false end
-  local row, given, fields = sub(ARGV[7 + 2 * first], 2), {}, {}
-  for i = first, last do given[byte(ARGV[7 + 2 * i])] = true end
+  local row, given, fields = sub(asked[4 + first], 2), {}, {}
+  for i = first, last do given[byte(asked[4 + i])] = true end
   for column = 65, 64 + #kinds do
     if not given[column] then fields[#fields + 1] = string.char(column) .. row end
   end
@@ -119,48 +115,78 @@ local function has_more(first, last)
   return false
 end
 
--- What is to be written, and how far it goes.
-local write, used = { live, '#rows', '' }, 3
-if new then
-  write = { live, '#rows', '', '#gen', ARGV[5], '#replid', ARGV[4], '#shape', ARGV[6], '#born', now_text }
-  used = #write
-end
-local refused, born = {}, 0
-local last = 0
-for place = 1, #counts do
-  local first, before, known_row, problem = last + 1, used, false, nil
-  last = last + byte(counts, place)
-  for i = first, last do
-    local value, old, kind = ARGV[8 + 2 * i], there[4 + i], single or kind_of(i)
-    if old then
-      known_row = true
-      if kind == 's' then
-        value = sum(old, value)
-        if not value then problem = i break end
-      elseif not wins(kind, i, last) then
+-- Merges the rows of the batch, `counts` cells each, and returns its reply.
+local function add(place, guard, sequence, since, counts, cells)
+  local reply, last_at = known(guard, client, sequence, since)
+  if reply then return reply end
+
+  asked = { '#gen', '#replid', '#shape', '#rows' }
+  for i = 1, cells do asked[4 + i] = ARGV[at + 2 * i - 1] end
+  there = call('HMGET', live, unpack(asked))
+  local new = not there[1]
+  if not new and (there[2] ~= replid or there[3] ~= shape) then return 'stale ' .. there[1] end
+
+  -- What is to be written, and how far it goes.
+  local write, used = { live }, 1
+  if new then
+    local id = sub(fresh, 1, -5) .. string.format('%04x', place)
+    write = { live, '#gen', id, '#replid', replid, '#shape', shape, '#born', now_text }
+    used = #write
+  end
+  local refused, born = {}, 0
+  local last = 0
+  for row = 1, #counts do
+    local first, before, known_row, problem = last + 1, used, false, nil
+    last = last + byte(counts, row)
+    for i = first, last do
+      local value, old, kind = ARGV[at + 2 * i], there[4 + i], single or kind_of(i)
+      if old then
+        known_row = true
+        if kind == 's' then
+          value = sum(old, value)
+          if not value then problem = i break end
+        elseif not wins(kind, i, last) then
+          value = nil
+        end
+      elseif kind ~= 's' and not wins(kind, i, last) then
         value = nil
       end
-    elseif kind ~= 's' and not wins(kind, i, last) then
-      value = nil
+      if value then
+        write[used + 1], write[used + 2] = asked[4 + i], value
+        used = used + 2
+      end
     end
-    if value then
-      write[used + 1], write[used + 2] = asked[4 + i], value
-      used = used + 2
+    if problem then
+      -- All columns or none.
+      used = before
+      refused[#refused + 1] = (row - 1) .. sub(asked[4 + problem], 1, 1)
+    elseif not known_row and not has_more(first, last) then
+      born = born + 1
     end
   end
-  if problem then
-    -- All columns or none.
-    used = before
-    refused[#refused + 1] = (place - 1) .. sub(asked[4 + problem], 1, 1)
-  elseif not known_row and not has_more(first, last) then
-    born = born + 1
+
+  local text = table.concat(refused, ',')
+  record(guard, client, sequence, last_at, text)
+  if born > 0 then
+    write[used + 1], write[used + 2] = '#rows', string.format('%d', (there[4] or 0) + born)
+    used = used + 2
   end
+  if #refused < #counts and used > 1 then call('HSET', unpack(write, 1, used)) end
+  return text == '' and 'applied' or 'applied ' .. text
 end
 
-local text = table.concat(refused, ',')
-record(text)
-if #refused < #counts then
-  write[3] = (there[4] or 0) + born
-  call('HSET', unpack(write, 1, used))
+local replies, next_at = {}, 6
+for place = 1, #KEYS / 2 do
+  local sequence, since, counts = ARGV[next_at], ARGV[next_at + 1], ARGV[next_at + 2]
+  local cells = 0
+  for i = 1, #counts do cells = cells + byte(counts, i) end
+  live, at = KEYS[2 * place], next_at + 2
+  next_at = next_at + 3 + 2 * cells
+  local ok, reply = pcall(add, place, KEYS[2 * place - 1], sequence, since, counts, cells)
+  -- Redis 7 raises a table, older ones a text that begins with the place.
+  if not ok then
+    reply = { err = string.gsub(type(reply) == 'table' and reply.err or reply, '^@?user_script: ?%d+: ', '') }
+  end
+  replies[place] = reply
 end
-return { 'applied', text }
+return replies

@@ -9,35 +9,33 @@ local HOUR = 3600000000
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
 local now_text = string.format('%.0f', now)
-local last = call('HGET', KEYS[1], ARGV[1])
-local last_at
 
--- The reply, if there is nothing left to do: 'duplicate', with what was refused of this batch then;
--- 'overtaken', by a later batch of this client; 'late', so that the guard may have been pruned.
-local function known()
+-- The reply, if there is nothing left to do: 'duplicate', with what was refused of this batch then; 'overtaken', by a later
+-- batch of this client; 'late', so that the guard may have been pruned. And when the client's last batch came, if any did.
+local function known(guard, client, sequence, since)
+  local last, last_at = call('HGET', guard, client), nil
   if last then
-    local sequence, at, refused = string.match(last, '^(%d+) (%d+) (.*)$')
+    local latest, at, refused = string.match(last, '^(%d+) (%d+) (.*)$')
+    if latest == sequence then return 'duplicate ' .. refused end
+    if tonumber(latest) > tonumber(sequence) then return 'overtaken' end
     last_at = at
-    if sequence == ARGV[2] then return { 'duplicate', refused } end
-    if tonumber(sequence) > tonumber(ARGV[2]) then return { 'overtaken' } end
   end
-  local since = tonumber(ARGV[3])
-  if since > 0 and now - since > 12 * HOUR then return { 'late' } end
+  if since ~= '0' and now - since > 12 * HOUR then return 'late' end
+  return nil, last_at
 end
 
 -- Remembers this batch and what was refused of it, before anything of it is applied.
-local function record(refused)
-  if not last then
-    local all = call('HGETALL', KEYS[1])
+local function record(guard, client, sequence, last_at, refused)
+  if not last_at then
+    local all = call('HGETALL', guard)
     for i = 1, #all, 2 do
       local at = string.match(all[i + 1], '^%d+ (%d+)')
-      if now - at > 24 * HOUR then call('HDEL', KEYS[1], all[i]) end
+      if now - at > 24 * HOUR then call('HDEL', guard, all[i]) end
     end
   end
-  call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. now_text .. ' ' .. refused)
+  call('HSET', guard, client, sequence .. ' ' .. now_text .. ' ' .. refused)
   -- A day, and the hour in which nobody says so again.
-  if not last or math.floor(now / HOUR) ~= math.floor(last_at / HOUR) then
-    call('PEXPIRE', KEYS[1], '90000000')
+  if not last_at or math.floor(now / HOUR) ~= math.floor(last_at / HOUR) then
+    call('PEXPIRE', guard, '90000000')
   end
 end
-

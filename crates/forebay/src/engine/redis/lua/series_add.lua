@@ -11,12 +11,12 @@
 --          to add (1 to 2^63 - 1). A count stops at 2^63 - 1.
 -- Example  EVALSHA <sha> 2 forebay:series:{hits.3}:guard forebay:series:{hits.3}:10:497222:42
 --          0192… 17 0 '90000000 360 12 1 13 5'
--- Reply    {'applied', ''}, or as guard.lua.
+-- Reply    'applied', or as guard.lua.
 
 assert(#KEYS >= 2 and #ARGV == #KEYS + 2, 'series_add: two keys or more, and an argument for each chunk')
-local reply = known()
+local reply, last_at = known(KEYS[1], ARGV[1], ARGV[2], ARGV[3])
 if reply then return reply end
-record('')
+record(KEYS[1], ARGV[1], ARGV[2], last_at, '')
 
 local byte, sub, floor = string.byte, string.sub, math.floor
 local pack, read = struct.pack, struct.unpack
@@ -108,4 +108,4 @@ for i, text in ipairs(chunks) do
     text = add(key, text or call('GET', key), slots, ttl, tonumber(slot), n)
   end
 end
-return { 'applied', '' }
+return 'applied'
