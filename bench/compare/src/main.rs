@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, reason = "a program whose output is its table")]
 
 mod here;
+mod limitador;
 mod peers;
 mod shared;
 
@@ -16,6 +17,8 @@ use anyhow::Result;
 use clap::Parser;
 use forebay_bench::{Cell, Load, Report, show};
 use forebay_testkit::Redis;
+
+use crate::limitador::LIMITADOR;
 
 /// Compares Forebay with its peers on this machine.
 #[derive(Debug, Parser)]
@@ -43,6 +46,17 @@ struct Args {
     markdown: Option<PathBuf>,
 }
 
+impl Args {
+    /// Whether the peer of this cell is here.
+    fn can_ask(&self, cell: &Cell) -> bool {
+        match cell.subjects {
+            [peers::CELL] => self.cell.is_some(),
+            [LIMITADOR] => cfg!(feature = "limitador"),
+            _ => true,
+        }
+    }
+}
+
 fn main() -> Result<()> {
     let args = Args::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -58,9 +72,7 @@ fn main() -> Result<()> {
         seconds: args.seconds,
     };
     let mut cells: Vec<Cell> = shared::cells().into_iter().chain(here::cells()).collect();
-    cells.retain(|cell| {
-        cell.name.contains(&args.only) && (args.cell.is_some() || cell.subjects != [peers::CELL])
-    });
+    cells.retain(|cell| cell.name.contains(&args.only) && args.can_ask(cell));
     let mut report = Report::default();
     for round in 1..=args.rounds {
         for cell in &cells {

@@ -8,7 +8,10 @@ use forebay::{
 };
 use forebay_bench::{Cell, Load, one, together};
 
-use crate::peers;
+use crate::{
+    limitador::{self, LIMITADOR},
+    peers,
+};
 
 /// A quota that nobody reaches.
 pub(crate) const PLENTY: u64 = 1 << 40;
@@ -17,16 +20,22 @@ const MANY: &str = "exact limit, 10 000 keys, one Redis";
 const HOT: &str = "exact limit, one hot key, one Redis";
 const THREE: &str = "three limits per request, 10 000 keys";
 
+/// The limits of a request that has three.
+const LIMITS: [&str; 3] = ["user", "project", "organization"];
+
 pub(crate) fn cells() -> Vec<Cell> {
     let per_second = |name, subjects, run| Cell { name, subjects, unit: "1/s", more_is_better: true, run };
     vec![
         per_second(MANY, &["forebay"], |load| one(takes(load, 10_000))),
         per_second(MANY, &[peers::CELL], |load| one(peers::cell(load, 10_000, 1))),
+        per_second(MANY, &[LIMITADOR], |load| one(limitador::takes(load, 10_000, &["user"]))),
         per_second(HOT, &["forebay"], |load| one(takes(load, 1))),
         per_second(HOT, &["redis-benchmark -P 64 INCR"], |load| one(async move { peers::incr(&load) })),
         per_second(HOT, &[peers::CELL], |load| one(peers::cell(load, 1, 1))),
+        per_second(HOT, &[LIMITADOR], |load| one(limitador::takes(load, 1, &["user"]))),
         per_second(THREE, &["forebay"], |load| one(three(load))),
         per_second(THREE, &[peers::CELL], |load| one(peers::cell(load, 10_000, 3))),
+        per_second(THREE, &[LIMITADOR], |load| one(limitador::takes(load, 10_000, &LIMITS))),
     ]
 }
 
@@ -49,7 +58,7 @@ async fn takes(load: Load, keys: usize) -> Result<f64> {
 }
 
 async fn three(load: Load) -> Result<f64> {
-    let (bay, limits) = limits(&load, &["user", "project", "organization"]).await?;
+    let (bay, limits) = limits(&load, &LIMITS).await?;
     together(&load, 10_000, move |key| {
         let (bay, limits) = (bay.clone(), limits.clone());
         async move {

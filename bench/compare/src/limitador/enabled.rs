@@ -1,0 +1,38 @@
+//! limitador's storage on Redis that caches nothing, through one shared limiter.
+
+use std::{collections::HashMap, sync::Arc};
+
+use anyhow::{Result, anyhow};
+use forebay_bench::{Load, together};
+use limitador::{
+    AsyncRateLimiter,
+    limit::{Context, Limit, Namespace},
+    storage::redis::AsyncRedisStorage,
+};
+
+use crate::shared::PLENTY;
+
+/// One call checks the limits of all `names`, each per value of the variable of its name, and then updates them: two round
+/// trips, and what another caller does between them goes unseen.
+pub(crate) async fn takes(load: Load, keys: usize, names: &'static [&'static str]) -> Result<f64> {
+    let limiter = AsyncRateLimiter::new_with_storage(Box::new(AsyncRedisStorage::new(&load.redis).await?));
+    for name in names {
+        // An hour, as everybody's here.
+        limiter.add_limit(Limit::new("bench", PLENTY, 3_600, [], [(*name).try_into()?]));
+    }
+    let (limiter, namespace) = (Arc::new(limiter), Namespace::from("bench"));
+    together(&load, keys, move |key| {
+        let (limiter, namespace) = (limiter.clone(), namespace.clone());
+        async move {
+            let values: HashMap<_, _> =
+                names.iter().map(|name| (name.to_string(), key.to_string())).collect();
+            let context = Context::from(values);
+            let answer = limiter.check_rate_limited_and_update(&namespace, &context, 1).await;
+            // Its errors do not go between threads, as anyhow's do.
+            let answer = answer.map_err(|error| anyhow!("limitador: {error}"))?;
+            // A limit that does not match is not counted, nor does it deny.
+            Ok(!answer.limited && answer.counters.len() == names.len())
+        }
+    })
+    .await
+}
