@@ -5,7 +5,7 @@ use std::{
         Arc, LazyLock,
         atomic::{AtomicI64, Ordering},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::watch;
@@ -25,9 +25,11 @@ enum Source {
     Manual(ManualClock),
 }
 
-/// The instant from which [`Clock::monotonic`] counts on the machine's clock.
-#[expect(clippy::disallowed_methods, reason = "this is the clock")]
-static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+/// What the machine's monotonic clock showed when it was first asked: [`Clock::monotonic`] counts from then.
+static START: LazyLock<Duration> = LazyLock::new(|| machine(Reader::Fine));
+
+/// How far the coarse clock may be behind: a tick of a slow kernel.
+pub(crate) const TICK: Duration = Duration::from_millis(10);
 
 /// How long the time of day is told from the monotonic clock before it is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -62,7 +64,7 @@ impl Clock {
     #[inline]
     pub fn monotonic(&self) -> Duration {
         match &self.0 {
-            Source::System => START.elapsed(),
+            Source::System => machine(Reader::Fine).saturating_sub(*START),
             Source::Manual(manual) => manual.reading().monotonic,
         }
     }
@@ -74,16 +76,7 @@ impl Clock {
     #[inline]
     pub(crate) fn both(&self) -> (Timestamp, Duration) {
         match &self.0 {
-            Source::System => {
-                let monotonic = self.monotonic();
-                let passed = micros(monotonic);
-                let ahead = if passed < AHEAD_UNTIL.load(Ordering::Acquire) {
-                    AHEAD.load(Ordering::Relaxed)
-                } else {
-                    self.compare(passed)
-                };
-                (Timestamp::from_micros(passed + ahead), monotonic)
-            }
+            Source::System => Self::with_wall(self.monotonic(), || self.monotonic()),
             Source::Manual(manual) => {
                 let reading = manual.reading();
                 (reading.wall, reading.monotonic)
@@ -91,32 +84,35 @@ impl Clock {
         }
     }
 
-    /// The monotonic time to some milliseconds, counted from another moment than [`monotonic`](Self::monotonic): at most
-    /// 10 ms behind, the tick of a slow kernel. For deadlines that are looked at all the time: it costs a fifth.
+    /// [`both`](Self::both) as of at most [`TICK`] ago: it costs a fifth.
+    #[inline]
+    pub(crate) fn both_coarse(&self) -> (Timestamp, Duration) {
+        match &self.0 {
+            Source::System => Self::with_wall(self.coarse(), || self.monotonic()),
+            Source::Manual(_) => self.both(),
+        }
+    }
+
+    #[inline]
+    fn with_wall(monotonic: Duration, exact: impl Fn() -> Duration) -> (Timestamp, Duration) {
+        let passed = micros(monotonic);
+        let ahead = if passed < AHEAD_UNTIL.load(Ordering::Acquire) {
+            AHEAD.load(Ordering::Relaxed)
+        } else {
+            compare(exact)
+        };
+        (Timestamp::from_micros(passed + ahead), monotonic)
+    }
+
+    /// The monotonic time as of at most [`TICK`] ago. For deadlines that are looked at all the time: it costs a fifth.
     ///
     /// Like the other it goes on while the process is stopped, and not while the machine sleeps.
     #[inline]
     pub(crate) fn coarse(&self) -> Duration {
         match &self.0 {
-            #[cfg(target_os = "linux")]
-            Source::System => {
-                let time = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-                let (secs, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
-                Duration::new(secs.unwrap_or_default(), nanos.unwrap_or_default())
-            }
-            _ => self.monotonic(),
+            Source::System => machine(Reader::Coarse).saturating_sub(*START),
+            Source::Manual(_) => self.monotonic(),
         }
-    }
-
-    /// How far the time of day is ahead of the monotonic time, which was `passed` just now.
-    fn compare(&self, passed: i64) -> i64 {
-        let ahead = self.now().as_micros() - passed;
-        // A thread that was stopped between the two looks must not tell the others what it makes of them.
-        if micros(self.monotonic()) - passed < micros(SAME_TIME) {
-            AHEAD.store(ahead, Ordering::Relaxed);
-            AHEAD_UNTIL.store(passed + micros(LOOK_AGAIN), Ordering::Release);
-        }
-        ahead
     }
 
     /// Waits for `span` of this clock's time.
@@ -138,6 +134,46 @@ impl Clock {
             () = self.sleep(span) => None,
         }
     }
+}
+
+/// How far the time of day is ahead of the monotonic time.
+#[cold]
+fn compare(monotonic: impl Fn() -> Duration) -> i64 {
+    let passed = micros(monotonic());
+    let ahead = Clock::system().now().as_micros() - passed;
+    // A thread that was stopped between the two looks must not tell the others what it makes of them.
+    if micros(monotonic()) - passed < micros(SAME_TIME) {
+        AHEAD.store(ahead, Ordering::Relaxed);
+        AHEAD_UNTIL.store(passed + micros(LOOK_AGAIN), Ordering::Release);
+    }
+    ahead
+}
+
+/// How the machine's monotonic clock is read: as it is, or as of the kernel's last tick.
+#[derive(Clone, Copy, Debug)]
+enum Reader {
+    Fine,
+    Coarse,
+}
+
+#[cfg(target_os = "linux")]
+#[inline]
+fn machine(reader: Reader) -> Duration {
+    use rustix::time::{ClockId, clock_gettime};
+    let time = clock_gettime(match reader {
+        Reader::Fine => ClockId::Monotonic,
+        Reader::Coarse => ClockId::MonotonicCoarse,
+    });
+    let (secs, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+    Duration::new(secs.unwrap_or_default(), nanos.unwrap_or_default())
+}
+
+/// Elsewhere there is one way to read it.
+#[cfg(not(target_os = "linux"))]
+#[expect(clippy::disallowed_methods, reason = "this is the clock")]
+fn machine(_: Reader) -> Duration {
+    static FIRST: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
+    FIRST.elapsed()
 }
 
 impl From<ManualClock> for Clock {

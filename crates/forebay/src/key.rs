@@ -16,7 +16,11 @@ pub const MAX_KEY: usize = 512;
 ///
 /// Names come from code and configuration, never from a request.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(Arc<str>);
+pub struct Name {
+    text: Arc<str>,
+    /// Of the text, so that who looks for a key of a name does not hash that each time.
+    hash: u64,
+}
 
 impl Name {
     /// Checks and takes a name.
@@ -30,7 +34,7 @@ impl Name {
             && bytes.len() <= MAX_NAME
             && bytes.iter().all(|&c| tail_ok(c));
         if ok {
-            Ok(Self(text.into()))
+            Ok(Self::from_store(text))
         } else {
             Err(invalid(format!(
                 "name {text:?}: a name has 1 to {MAX_NAME} of a-z, 0-9, _ and -, and begins with a letter"
@@ -40,17 +44,23 @@ impl Name {
 
     /// The name of the series that counts what a limit kept out of this one. Has a dot, so that nobody else can take it.
     pub(crate) fn limited(&self) -> Self {
-        Self(format!("{}.limited", self.0).into())
+        Self::from_store(&format!("{self}.limited"))
     }
 
     /// Takes a name as a store returned it: also one that is derived, which nobody could give.
     pub(crate) fn from_store(text: &str) -> Self {
-        Self(text.into())
+        Self { text: text.into(), hash: hash(text.as_bytes()) }
+    }
+
+    /// The hash of a key of this name: no buffer to join them in, and (a, bc) is not (ab, c).
+    #[inline]
+    pub(crate) fn hash_of(&self, key: &[u8]) -> u64 {
+        xxhash_rust::xxh3::xxh3_64_with_seed(key, self.hash)
     }
 
     /// The name as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 }
 
@@ -64,13 +74,13 @@ impl TryFrom<&str> for Name {
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
 impl fmt::Debug for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        fmt::Debug::fmt(&self.text, f)
     }
 }
 

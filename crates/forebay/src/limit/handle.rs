@@ -127,7 +127,12 @@ impl LimitHandle {
     /// One round trip, shared with whatever else this process asks the host at that time; none while a
     /// denial is remembered, and none on the embedded engine.
     pub async fn take(&self, key: impl AsRef<str>) -> Result<Decision> {
-        self.take_at(key, 1, When::EngineClock).await
+        // Not by way of `take_at`: an answer that passes through another future is copied once more.
+        let key = key.as_ref();
+        match self.decide_at_once(key, 1, When::EngineClock) {
+            ControlFlow::Break(answer) => answer,
+            ControlFlow::Continue(take) => self.decide_by_store(take, When::EngineClock).await,
+        }
     }
 
     /// Takes `cost` (1 to the limit, at most 2^31) for `key`, if it fits: all of it or nothing.
@@ -353,12 +358,13 @@ impl LimitHandle {
     /// A take that is within the rules, whatever the store says.
     #[inline]
     pub(super) fn asked<'a>(&'a self, key: &'a str, cost: u64) -> Result<Asked<'a>> {
-        let Inner { name, kind, deadline, .. } = &*self.0;
+        let Inner { name, kind, deadline, usual, .. } = &*self.0;
         let key = self.checked_key(key)?;
         if *kind == Kind::Concurrency {
             return Err(wrong_kind(self, "nothing is taken from a concurrency limit; it lends leases"));
         }
-        let allowance = self.allowance(key);
+        let instead = self.instead(key);
+        let allowance = instead.as_ref().unwrap_or(usual);
         let most = match allowance {
             Allowance::Rate(rule) => rule.quota().min(MAX_COST),
             _ => MAX_COST,
@@ -368,7 +374,7 @@ impl LimitHandle {
         }
         Ok(match allowance {
             Allowance::Rate(rule) => {
-                let rule = if self.0.phased_by_key { rule.shifted(hash(key.as_bytes())) } else { rule };
+                let rule = if self.0.phased_by_key { rule.shifted(hash(key.as_bytes())) } else { *rule };
                 Asked::Take(Take { limit: name, key, rule, cost, within: *deadline })
             }
             other => Asked::Fixed(Decision::by_definition(other.quota() > 0)),
@@ -376,11 +382,19 @@ impl LimitHandle {
     }
 
     /// What a key is allowed.
-    #[inline]
     fn allowance(&self, key: &str) -> Allowance {
-        let Inner { usual, instead, shared, kind, per, phase, .. } = &*self.0;
+        self.instead(key).unwrap_or(self.0.usual)
+    }
+
+    /// What a key is allowed instead of the usual.
+    #[inline]
+    fn instead(&self, key: &str) -> Option<Allowance> {
+        let Inner { instead, shared, kind, per, phase, .. } = &*self.0;
+        if instead.is_empty() && shared.overrides.is_empty() {
+            return None;
+        }
         let set = shared.overrides.of(key).and_then(|set| set.allowance(*kind, *per, *phase).ok());
-        set.or_else(|| instead.get(key).map(|(_, allowance)| *allowance)).unwrap_or(*usual)
+        set.or_else(|| instead.get(key).map(|(_, allowance)| *allowance))
     }
 
     /// A decision as the caller sees it.

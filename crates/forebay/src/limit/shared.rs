@@ -63,10 +63,15 @@ pub(super) struct Overrides {
 }
 
 impl Overrides {
-    /// What a key is allowed, if not the usual.
+    /// Whether there are none.
     #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.load(Ordering::Relaxed) == 0
+    }
+
+    /// What a key is allowed, if not the usual.
     pub(super) fn of(&self, key: &str) -> Option<Override> {
-        if self.held.load(Ordering::Relaxed) == 0 {
+        if self.is_empty() {
             return None;
         }
         self.table.read().unwrap_or_else(PoisonError::into_inner).get(key).copied()

@@ -4,12 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{
-    Embedded,
-    codec::Pack,
-    limit::limits,
-    shards::{Shards, hash_pair},
-};
+use super::{Embedded, codec::Pack, limit::limits, shards::Shards};
 use crate::{
     engine::step::{LeaseAct, LeaseStep, Leases},
     error::Result,
@@ -37,7 +32,7 @@ struct Lease {
 
 impl Entry {
     fn hash(&self) -> u64 {
-        hash_pair(self.limit.as_str(), &self.key)
+        self.limit.hash_of(self.key.as_bytes())
     }
 
     /// Forgets what has ended.
@@ -68,7 +63,7 @@ impl Embedded {
     #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn lease(&self, step: LeaseStep<'_>) -> Result<Leases> {
         let now = self.clock.monotonic();
-        let hash = hash_pair(step.limit.as_str(), step.key);
+        let hash = step.limit.hash_of(step.key.as_bytes());
         let mut shard = self.leases.lock(hash);
         let is = |entry: &Entry| *entry.key == *step.key && entry.limit == *step.limit;
         let Some(entry) = shard.find_mut(hash, is) else {
@@ -124,7 +119,7 @@ impl Embedded {
     pub(super) fn restore_lease(&self, limit: &Name, key: &str, state: State, end: Timestamp) {
         let (id, left) = (Uuid::from_u64_pair(state.0, state.1), end.since(self.clock.now()));
         let end = self.clock.monotonic().saturating_add(left);
-        let hash = hash_pair(limit.as_str(), key);
+        let hash = limit.hash_of(key.as_bytes());
         let mut shard = self.leases.lock(hash);
         let found = shard.find_mut(hash, |entry| *entry.key == *key && entry.limit == *limit);
         match found {

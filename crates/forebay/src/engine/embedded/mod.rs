@@ -17,6 +17,7 @@ mod overrides;
 mod restore;
 mod series;
 mod shards;
+mod short;
 mod storage;
 mod tables;
 #[cfg(test)]
@@ -49,6 +50,7 @@ const REST: Duration = Duration::from_millis(20);
 pub(crate) struct Embedded {
     clock: Clock,
     limits: Shards<limit::Entry>,
+    counters: limit::Counters,
     leases: Shards<lease::Entry>,
     series: Shards<series::Entry>,
     buffers: buffer::Partitions,
@@ -74,6 +76,7 @@ impl Embedded {
         Self {
             clock,
             limits: Shards::new(),
+            counters: limit::Counters::default(),
             leases: Shards::new(),
             series: Shards::new(),
             buffers: buffer::Partitions::default(),

@@ -6,7 +6,7 @@ use super::{
     Embedded,
     batch::{Block, Rider},
     codec::{Pack, Unpack, corrupt},
-    shards::{SHARDS, hash_pair},
+    shards::SHARDS,
 };
 use crate::{
     engine::step::{Point, SeriesPart, Span},
@@ -123,7 +123,7 @@ fn plus(count: u64, n: u64) -> u64 {
 
 impl Entry {
     fn hash(&self) -> u64 {
-        hash_pair(self.series.as_str(), &self.key)
+        self.series.hash_of(self.key.as_bytes())
     }
 
     fn add(&mut self, resolution: &Resolution, point: &Point, now: Timestamp, clock: Duration) {
@@ -197,7 +197,7 @@ impl Embedded {
         self.journal.check()?;
         let clock = self.clock.monotonic();
         for point in points {
-            let hash = hash_pair(part.grid.name.as_str(), &point.key);
+            let hash = part.grid.name.hash_of(point.key.as_bytes());
             let mut shard = self.series.lock(hash);
             let mut entry = shard
                 .entry(hash, |entry| *entry.key == *point.key && entry.series == part.grid.name, Entry::hash)
@@ -217,7 +217,7 @@ impl Embedded {
     #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn series_read(&self, part: &SeriesPart, spans: &[Span<'_>]) -> Result<Vec<Vec<u64>>> {
         let read = |span: &Span<'_>| {
-            let hash = hash_pair(part.grid.name.as_str(), span.key);
+            let hash = part.grid.name.hash_of(span.key.as_bytes());
             let shard = self.series.lock(hash);
             match shard.find(hash, |entry| *entry.key == *span.key && entry.series == part.grid.name) {
                 Some(entry) => entry.read(span),
@@ -229,7 +229,7 @@ impl Embedded {
 
     #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn series_delete(&self, part: &SeriesPart, key: &str, _now: Timestamp) -> Result<()> {
-        let hash = hash_pair(part.grid.name.as_str(), key);
+        let hash = part.grid.name.hash_of(key.as_bytes());
         let mut shard = self.series.lock(hash);
         let same = |entry: &Entry| *entry.key == *key && entry.series == part.grid.name;
         if let Ok(entry) = shard.find_entry(hash, same) {
@@ -285,7 +285,7 @@ impl Embedded {
         }
         let (index, first) = of_step(block.step).place(block.start);
         let slots = slots_of(block.step);
-        let hash = hash_pair(series.as_str(), key);
+        let hash = series.hash_of(key.as_bytes());
         let mut shard = self.series.lock(hash);
         let mut entry = shard
             .entry(hash, |entry| *entry.key == *key && entry.series == *series, Entry::hash)

@@ -13,14 +13,19 @@ pub(super) const SHARDS: usize = 64;
 /// locking shards in ascending order does that without deadlock. Sections are some ten
 /// instructions, so the lock is held for less time than a reader-writer lock takes to get.
 #[derive(Debug)]
-pub(super) struct Shards<T>(Box<[Mutex<HashTable<T>>]>);
+pub(super) struct Shards<T>(Box<[Cell<T>]>);
+
+/// A cache line of its own: threads that lock neighbours would take it from each other.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Cell<T>(Mutex<HashTable<T>>);
 
 /// A shard, locked.
 pub(super) type Shard<'a, T> = MutexGuard<'a, HashTable<T>>;
 
 impl<T> Shards<T> {
     pub(super) fn new() -> Self {
-        Self((0..SHARDS).map(|_| Mutex::new(HashTable::new())).collect())
+        Self((0..SHARDS).map(|_| Cell(Mutex::new(HashTable::new()))).collect())
     }
 
     /// Which shard a hash falls into. The table inside uses the low bits, so this takes the high ones.
@@ -39,7 +44,7 @@ impl<T> Shards<T> {
     #[inline]
     pub(super) fn lock_index(&self, index: usize) -> Shard<'_, T> {
         // A panic between two assignments is the only way to poison it, and sections do not panic.
-        self.0[index].lock().unwrap_or_else(PoisonError::into_inner)
+        self.0[index].0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps what `keep` says, shard by shard, and gives memory back that is no longer needed.
@@ -59,11 +64,4 @@ impl<T> Shards<T> {
     pub(super) fn len(&self) -> usize {
         (0..SHARDS).map(|index| self.lock_index(index).len()).sum()
     }
-}
-
-/// The hash of a (name, key) pair.
-#[inline]
-pub(super) fn hash_pair(name: &str, key: &str) -> u64 {
-    // XXH3 of the key, seeded by the name's: no buffer to join them in, and (a, bc) is not (ab, c).
-    xxhash_rust::xxh3::xxh3_64_with_seed(key.as_bytes(), xxhash_rust::xxh3::xxh3_64(name.as_bytes()))
 }
