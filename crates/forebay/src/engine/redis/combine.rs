@@ -7,7 +7,10 @@
 
 use std::{
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -16,6 +19,7 @@ use tokio::{sync::Notify, task::AbortHandle};
 
 use super::{
     connection::Host,
+    keys::Keys,
     plan::{Answers, Charge, Gathered, Plan, Request, Verdict},
 };
 use crate::{
@@ -48,9 +52,13 @@ pub(super) struct Combiner {
 #[derive(Debug)]
 struct Shared {
     host: Arc<Host>,
+    keys: Keys,
     /// Protects what gathers and the count of round trips together: a request either sees the connection
     /// idle, or is seen by whoever makes it idle. Held for some dozen instructions, never across an await.
     queue: Mutex<Queue>,
+    /// Whether anything is under way: written with the queue locked, and read without, so that under load nobody takes the
+    /// lock to find it so. Relaxed: who reads what it was goes with the others, or looks again with the lock held.
+    busy: AtomicBool,
     /// Wakes a lane that has nothing to do.
     bell: Notify,
 }
@@ -73,35 +81,38 @@ struct Batch {
 
 impl Combiner {
     /// A combiner for `host`. Needs a tokio runtime.
-    pub(super) fn new(host: Arc<Host>) -> Self {
-        let shared = Arc::new(Shared { host, queue: Mutex::default(), bell: Notify::new() });
+    pub(super) fn new(host: Arc<Host>, keys: Keys) -> Self {
+        let (queue, busy) = (Mutex::default(), AtomicBool::new(false));
+        let shared = Arc::new(Shared { host, keys, queue, busy, bell: Notify::new() });
         let lanes = (0..LANES).map(|_| tokio::spawn(lane(shared.clone())).abort_handle()).collect();
         Self { shared, lanes }
     }
 
     /// If nothing is under way: the right to send one request alone, now.
     pub(super) fn idle(&self) -> Option<Alone<'_>> {
+        if self.shared.busy.load(Ordering::Relaxed) {
+            return None;
+        }
         let mut queue = self.shared.queue();
         let idle = queue.under_way == 0 && queue.gathered.requests.is_empty();
         idle.then(|| {
-            queue.under_way += 1;
+            self.shared.count(&mut queue, 1);
             Alone(&self.shared)
         })
     }
 
-    /// Charges all of `takes` or none, in the next round trip. `key` appends the key of a take.
+    /// Charges all of `takes` or none, in the next round trip.
     pub(super) fn submit<'a>(
         &'a self,
         takes: &'a [Take<'a>],
         at: Option<u64>,
-        key: impl Fn(&mut Vec<u8>, &Take<'_>) + Unpin + 'a,
-    ) -> impl Future<Output = Result<(Verdict, Vec<State>)>> + 'a {
+    ) -> impl Future<Output = Result<(Verdict, States)>> + 'a {
         let mut place: Option<Waiting<'a>> = None;
         std::future::poll_fn(move |context| {
             if let Some(waiting) = &mut place {
                 return waiting.poll(context);
             }
-            match self.shared.enqueue(takes, at, &key, context.waker()) {
+            match self.shared.enqueue(takes, at, context.waker()) {
                 Ok(waiting) => place = Some(waiting),
                 Err(error) => return Poll::Ready(Err(error)),
             }
@@ -122,14 +133,8 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enqueue(
-        &self,
-        takes: &[Take<'_>],
-        at: Option<u64>,
-        key: impl Fn(&mut Vec<u8>, &Take<'_>),
-        waker: &Waker,
-    ) -> Result<Waiting<'_>> {
-        let now = self.host.clock().monotonic();
+    fn enqueue(&self, takes: &[Take<'_>], at: Option<u64>, waker: &Waker) -> Result<Waiting<'_>> {
+        let now = self.host.clock().coarse();
         let within = takes.iter().map(|take| take.within).min().unwrap_or(LOOK);
         let mut queue = self.queue();
         let Queue { under_way, batch, gathered, wakers } = &mut *queue;
@@ -140,10 +145,10 @@ impl Shared {
         }
         let first = gathered.charges.len();
         for take in takes {
-            let start = gathered.keys.len();
-            key(&mut gathered.keys, take);
+            let (limit, start) = (gathered.limit(take.limit), gathered.keys.len());
+            gathered.keys.push_str(take.key);
             let key = start..gathered.keys.len();
-            gathered.charges.push(Charge { key, rule: take.rule, cost: take.cost });
+            gathered.charges.push(Charge { limit, key, rule: take.rule, cost: take.cost });
         }
         let (charges, until) = (first..gathered.charges.len(), now.saturating_add(within));
         gathered.requests.push(Request { charges, at, until, cancelled: false });
@@ -157,6 +162,12 @@ impl Shared {
         Ok(waiting)
     }
 
+    /// Counts a round trip that begins, or ends.
+    fn count(&self, queue: &mut Queue, one: isize) {
+        queue.under_way = queue.under_way.saturating_add_signed(one);
+        self.busy.store(queue.under_way > 0, Ordering::Relaxed);
+    }
+
     /// Takes what has gathered, if a round trip may begin.
     fn begin(&self) -> Option<(Arc<Batch>, Gathered, Vec<Waker>)> {
         let mut queue = self.queue();
@@ -164,11 +175,12 @@ impl Shared {
         if requests == 0 || queue.under_way >= LANES {
             return None;
         }
-        queue.under_way += 1;
+        self.count(&mut queue, 1);
         let (keys, charges) = (queue.gathered.keys.len(), queue.gathered.charges.len());
         // The next batch will be about as large as this one.
         let next = Gathered {
-            keys: Vec::with_capacity(keys),
+            limits: vec![],
+            keys: String::with_capacity(keys),
             charges: Vec::with_capacity(charges),
             requests: Vec::with_capacity(requests),
         };
@@ -182,7 +194,7 @@ impl Shared {
     /// A round trip ended; says whether requests gathered meanwhile.
     fn end(&self) -> bool {
         let mut queue = self.queue();
-        queue.under_way -= 1;
+        self.count(&mut queue, -1);
         !queue.gathered.requests.is_empty()
     }
 
@@ -193,7 +205,7 @@ impl Shared {
             if let Some(answers) = self.host.clock().timeout(LOOK, &mut answers).await {
                 return answers;
             }
-            let now = self.host.clock().monotonic();
+            let now = self.host.clock().coarse();
             batch.expire(now, &gathered.requests, wakers, || late(self.host.name(), Retry::Unknown));
             let mut queue = self.queue();
             let Queue { batch, gathered, wakers, .. } = &mut *queue;
@@ -206,7 +218,8 @@ impl Shared {
 
     async fn answers(&self, gathered: &Gathered) -> Result<Answers> {
         let plan = Plan::new(gathered);
-        let calls = plan.calls(gathered, |script, keys, bytes| self.host.call(script, keys, bytes));
+        let calls =
+            plan.calls(gathered, &self.keys, |script, keys, bytes| self.host.call(script, keys, bytes));
         let replies = self.host.run(calls).await?;
         Ok(plan.answers(gathered, replies, self.host.name()))
     }
@@ -254,6 +267,22 @@ pub(super) fn late(host: &str, retry: Retry) -> Error {
     Error::new(ErrorKind::Timeout, text).with_retry(retry)
 }
 
+/// The settled states of a request's charges, in their order.
+#[derive(Debug)]
+pub(super) enum States {
+    One(State),
+    Many(Vec<State>),
+}
+
+impl From<States> for Vec<State> {
+    fn from(states: States) -> Self {
+        match states {
+            States::One(state) => vec![state],
+            States::Many(states) => states,
+        }
+    }
+}
+
 /// A request that has been queued or sent.
 #[derive(Debug)]
 struct Waiting<'a> {
@@ -266,7 +295,7 @@ struct Waiting<'a> {
 }
 
 impl Waiting<'_> {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(Verdict, Vec<State>)>> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(Verdict, States)>> {
         // In this order: whoever expires a request after the look at those that are has found the task by its seat.
         if !self.batch.meeting.is_settled(self.index, context) {
             let expired = self.batch.expired();
@@ -279,10 +308,14 @@ impl Waiting<'_> {
         }
     }
 
-    fn answer(&self, answers: &Result<Answers>) -> Result<(Verdict, Vec<State>)> {
+    fn answer(&self, answers: &Result<Answers>) -> Result<(Verdict, States)> {
         let answers = answers.as_ref().map_err(Clone::clone)?;
         let verdict = answers.requests[self.index].clone()?;
-        Ok((verdict, answers.states[self.first..self.first + self.charges].to_vec()))
+        let states = match &answers.states[self.first..self.first + self.charges] {
+            [one] => States::One(*one),
+            many => States::Many(many.to_vec()),
+        };
+        Ok((verdict, states))
     }
 }
 

@@ -4,7 +4,7 @@ use redis::Value;
 
 use super::{
     Redis,
-    combine::late,
+    combine::{States, late},
     reply::{unavailable, unexpected},
     script::Script,
     wire,
@@ -37,9 +37,9 @@ impl Redis {
             return Box::pin(self.take_alone(take, at)).await;
         }
         let takes = [take];
-        let answer = self.combiner.submit(&takes, at, |to, take| self.write_key(to, take));
-        let (verdict, states) = answer.await?;
-        Ok(Taken { allowed: verdict.allowed, now: verdict.now, state: states[0] })
+        let (verdict, states) = self.combiner.submit(&takes, at).await?;
+        let States::One(state) = states else { return Err(unexpected(self.host.name(), "a take")) };
+        Ok(Taken { allowed: verdict.allowed, now: verdict.now, state })
     }
 
     pub(crate) async fn take_up_to(&self, take: Take<'_>, when: When) -> Result<(u64, Taken)> {
@@ -63,10 +63,10 @@ impl Redis {
             return Ok(TakenAll { allowed: true, now, states: vec![] });
         }
         self.admit()?;
-        let answer = self.combiner.submit(takes, at, |to, take| self.write_key(to, take)).await;
+        let answer = self.combiner.submit(takes, at).await;
         self.heard(&answer);
         let (verdict, states) = answer?;
-        Ok(TakenAll { allowed: verdict.allowed, now: verdict.now, states })
+        Ok(TakenAll { allowed: verdict.allowed, now: verdict.now, states: states.into() })
     }
 
     #[expect(clippy::unused_self, reason = "a question every engine answers")]

@@ -11,12 +11,14 @@ use redis::Value;
 
 use super::{
     connection::Call,
+    keys::Keys,
     reply::unexpected,
     script::Script,
     wire::{read, write_kind, write_rule, write_runs, write_short, write_time},
 };
 use crate::{
     error::Result,
+    key::Name,
     limit::rule::{Rule, State},
 };
 
@@ -24,9 +26,13 @@ use crate::{
 /// Lua's `unpack` takes some eight thousand.
 const MOST_KEYS: usize = 1_000;
 
-/// A cost against one key, whose bytes are a range of the batch's.
+/// What a key takes of a command beside its own bytes, about.
+const ABOUT: usize = 64;
+
+/// A cost against one key of one limit: a range and a place among the batch's. They and the rule's scale name a counter.
 #[derive(Clone, Debug)]
 pub(super) struct Charge {
+    pub limit: usize,
     pub key: Range<usize>,
     pub rule: Rule,
     pub cost: u64,
@@ -48,7 +54,9 @@ pub(super) struct Request {
 /// What was gathered while the connection was busy.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Gathered {
-    pub keys: Vec<u8>,
+    /// Few, each once.
+    pub limits: Vec<Name>,
+    pub keys: String,
     pub charges: Vec<Charge>,
     pub requests: Vec<Request>,
 }
@@ -101,6 +109,7 @@ enum Kind {
 /// One key of one call.
 #[derive(Debug)]
 struct Entry {
+    limit: usize,
     key: Range<usize>,
     rule: Rule,
     call: usize,
@@ -145,22 +154,31 @@ impl Plan {
     }
 
     /// Writes the calls.
-    pub(super) fn calls(&self, batch: &Gathered, start: impl Fn(Script, usize, usize) -> Call) -> Vec<Call> {
-        let write = |planned: &Planned| {
+    pub(super) fn calls(
+        &self,
+        batch: &Gathered,
+        keys: &Keys,
+        start: impl Fn(Script, usize, usize) -> Call,
+    ) -> Vec<Call> {
+        let mut key = vec![];
+        let mut write = |planned: &Planned| {
             let script = match &planned.kind {
                 Kind::Runs(rule) => Script::take(rule),
                 Kind::Whole(_) => Script::TakeAll,
             };
             let bytes =
-                planned.entries.iter().map(|&entry| self.entries[entry].key.len() + 13).sum::<usize>();
+                planned.entries.iter().map(|&entry| self.entries[entry].key.len() + ABOUT).sum::<usize>();
             let mut call = start(script, planned.entries.len(), bytes);
             for &entry in &planned.entries {
-                call.command.arg(&batch.keys[self.entries[entry].key.clone()]);
+                let entry = &self.entries[entry];
+                key.clear();
+                keys.limit(&mut key, &entry.rule, batch.limits[entry.limit].as_str(), batch.key(entry));
+                call.command.arg(&key);
             }
             self.write_arguments(planned, &mut call);
             call
         };
-        self.calls.iter().map(write).collect()
+        self.calls.iter().map(&mut write).collect()
     }
 
     /// Replays the requests over the replies to the calls, in the order in which the scripts charged them.
@@ -246,7 +264,7 @@ impl Plan {
                 && matches!(call.kind, Kind::Whole(_))
                 // A key whose rule has just changed waits for a call of its own.
                 && charges.iter().all(|charge| {
-                    plan.find(batch, call.class, &charge.key).is_none_or(|entry| plan.entries[entry].rule == charge.rule)
+                    plan.find(batch, call.class, charge).is_none_or(|entry| plan.entries[entry].rule == charge.rule)
                 })
         };
         let last = self.calls.len().checked_sub(1).filter(|&last| fits(self, &self.calls[last]));
@@ -278,7 +296,7 @@ impl Plan {
     /// The entry of a charge's key in `call`, or, if that is full, in a new call like it.
     fn entry(&mut self, batch: &Gathered, charge: &Charge, call: usize) -> usize {
         let class = self.calls[call].class;
-        if let Some(entry) = self.find(batch, class, &charge.key) {
+        if let Some(entry) = self.find(batch, class, charge) {
             return entry;
         }
         let mut call = call;
@@ -292,21 +310,27 @@ impl Plan {
         let place = self.calls[call].entries.len();
         self.calls[call].entries.push(entry);
         let runs = Runs::default();
-        self.entries.push(Entry { key: charge.key.clone(), rule: charge.rule, call, place, runs });
+        let Charge { limit, key, rule, .. } = charge.clone();
+        self.entries.push(Entry { limit, key, rule, call, place, runs });
         let Self { index, entries, calls, .. } = self;
-        let hash =
-            |entry: usize| hash(calls[entries[entry].call].class, &batch.keys[entries[entry].key.clone()]);
+        let hash = |entry: usize| {
+            let entry = &entries[entry];
+            hash(calls[entry.call].class, entry.limit, batch.key(entry))
+        };
         index.insert_unique(hash(entry), entry, |&entry| hash(entry));
         entry
     }
 
-    fn find(&self, batch: &Gathered, class: usize, key: &Range<usize>) -> Option<usize> {
-        let bytes = &batch.keys[key.clone()];
+    fn find(&self, batch: &Gathered, class: usize, charge: &Charge) -> Option<usize> {
+        let key = &batch.keys[charge.key.clone()];
         let is = |&entry: &usize| {
             let entry = &self.entries[entry];
-            self.calls[entry.call].class == class && batch.keys[entry.key.clone()] == *bytes
+            self.calls[entry.call].class == class
+                && entry.limit == charge.limit
+                && entry.rule.scale() == charge.rule.scale()
+                && batch.key(entry) == key
         };
-        self.index.find(hash(class, bytes), is).copied()
+        self.index.find(hash(class, charge.limit, key), is).copied()
     }
 
     fn write_arguments(&self, planned: &Planned, call: &mut Call) {
@@ -343,6 +367,20 @@ impl Plan {
     }
 }
 
-fn hash(class: usize, key: &[u8]) -> u64 {
-    xxhash_rust::xxh3::xxh3_64_with_seed(key, class as u64)
+impl Gathered {
+    /// The place of a limit.
+    pub(super) fn limit(&mut self, name: &Name) -> usize {
+        self.limits.iter().position(|known| known == name).unwrap_or_else(|| {
+            self.limits.push(name.clone());
+            self.limits.len() - 1
+        })
+    }
+
+    fn key(&self, entry: &Entry) -> &str {
+        &self.keys[entry.key.clone()]
+    }
+}
+
+fn hash(class: usize, limit: usize, key: &str) -> u64 {
+    xxhash_rust::xxh3::xxh3_64_with_seed(key.as_bytes(), (limit as u64) << 32 | class as u64)
 }
