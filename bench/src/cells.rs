@@ -59,7 +59,10 @@ pub(crate) fn all() -> Vec<Cell> {
             one(pending::into_postgres(load))
         }),
         per_second("50 hits a row into Postgres", &["an UPDATE per hit, 16 connections"], |load| {
-            one(pending::updates(load))
+            one(pending::updates(load, pending::CONNECTIONS))
+        }),
+        per_second("50 hits a row into Postgres", &["an UPDATE per hit, one connection"], |load| {
+            one(pending::updates(load, 1))
         }),
         Cell {
             name: "Redis memory per pending row",

@@ -19,8 +19,8 @@ const ROWS: usize = 50_000;
 const HIT: usize = 10_000;
 const HITS: usize = 50;
 
-/// Connections of an application that updates by itself.
-const CONNECTIONS: u32 = 16;
+/// Connections of an application that updates by itself, and has many workers.
+pub(crate) const CONNECTIONS: u32 = 16;
 
 /// Bytes of Redis's memory per waiting row: with one counter; with a counter and a maximum; and as Sentry lays them out,
 /// a hash for each row and a sorted set of them.
@@ -116,9 +116,9 @@ async fn hit(buffer: BufferHandle, caller: usize, callers: usize) -> Result<()> 
     Ok(())
 }
 
-/// Hits per second of an application without a buffer: an `UPDATE` for each, through a pool of connections.
-pub(crate) async fn updates(load: Load) -> Result<f64> {
-    let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect(&postgres().url("postgres")).await?;
+/// Hits per second of an application without a buffer: an `UPDATE` for each, through a pool of so many connections.
+pub(crate) async fn updates(load: Load, connections: u32) -> Result<f64> {
+    let pool = PgPoolOptions::new().max_connections(connections).connect(&postgres().url("postgres")).await?;
     let fill =
         "INSERT INTO hits (id) SELECT n::text FROM generate_series(0, 9999) AS n ON CONFLICT DO NOTHING";
     sqlx::query(fill).execute(&pool).await?;

@@ -79,7 +79,7 @@ impl Buffer {
             keys: vec![],
             columns: vec![],
             partitions: 16,
-            max_rows: 5_000,
+            max_rows: 10_000,
             bounds: Bounds::default(),
         }
     }
