@@ -163,7 +163,7 @@ impl Buffer {
         self
     }
 
-    /// How many rows a partition gathers before it is flushed early, 1 to 100 000, default 5 000.
+    /// How many rows a partition gathers before it is flushed early, 1 to 100 000, default 10 000.
     pub fn max_rows(mut self, rows: u64) -> Self {
         self.max_rows = rows;
         self

@@ -347,9 +347,22 @@ impl Plan {
                 call.command.arg(text);
             }
             Kind::Whole(requests) => {
-                for entry in entries {
-                    write_kind(&mut text, &entry.rule);
-                    write_rule(&mut text, &entry.rule);
+                let mut rules: Vec<Rule> = vec![];
+                let places: Vec<usize> = entries
+                    .map(|entry| {
+                        rules.iter().rposition(|rule| *rule == entry.rule).unwrap_or_else(|| {
+                            rules.push(entry.rule);
+                            rules.len() - 1
+                        })
+                    })
+                    .collect();
+                write_short(&mut text, rules.len());
+                for rule in &rules {
+                    write_kind(&mut text, rule);
+                    write_rule(&mut text, rule);
+                }
+                for place in places {
+                    write_short(&mut text, place + 1);
                 }
                 call.command.arg(text);
                 let mut text = vec![];
