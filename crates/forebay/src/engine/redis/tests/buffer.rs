@@ -191,26 +191,26 @@ async fn a_partition_that_is_refused_costs_the_others_of_its_call_nothing() {
         let redis = &redis;
         async move { redis.buffer_add(&of(index), hit(&of(index), "a", 1)).await }
     };
-    for index in [0, 2, 4, 6] {
+    for index in [0, 4, 8, 12] {
         add(index).await.expect("answers").remove(0).expect("fits");
     }
-    let spoilt = format!("{prefix}:buffer:{{projects.2}}:live");
+    let spoilt = format!("{prefix}:buffer:{{projects.4}}:live");
     let server = Server::shared();
     server.command(["SET", &spoilt, "no hash"]);
-    server.command(["SET", &format!("{prefix}:buffer:{{projects.6}}:guard"), "no hash"]);
+    server.command(["SET", &format!("{prefix}:buffer:{{projects.12}}:guard"), "no hash"]);
     // All join before the first flight takes off.
-    let answers = join_all([0, 2, 4, 6].map(add)).await;
+    let answers = join_all([0, 4, 8, 12].map(add)).await;
     let outcomes: Vec<_> =
         answers.iter().map(|answer| answer.as_ref().err().map(crate::Error::kind)).collect();
     let corrupt = Some(crate::ErrorKind::Corrupt);
     assert_eq!(outcomes, [None, corrupt, None, corrupt]);
     assert_eq!(hits(&redis, &of(0), "a").await, Some(2));
-    assert_eq!(hits(&redis, &of(4), "a").await, Some(2));
+    assert_eq!(hits(&redis, &of(8), "a").await, Some(2));
     // Nothing of it is there: neither its row nor its guard.
-    assert_eq!(hits(&redis, &of(6), "a").await, Some(1));
+    assert_eq!(hits(&redis, &of(12), "a").await, Some(1));
     server.command(["DEL", &spoilt]);
-    add(2).await.expect("answers").remove(0).expect("fits");
-    assert_eq!(hits(&redis, &of(2), "a").await, Some(1));
+    add(4).await.expect("answers").remove(0).expect("fits");
+    assert_eq!(hits(&redis, &of(4), "a").await, Some(1));
 }
 
 /// A script adds what a Lua number cannot hold.
