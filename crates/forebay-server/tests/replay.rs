@@ -11,7 +11,7 @@ use forebay::{
     Buffer, Clock, ErrorKind, Forebay, Limit, ManualClock, Timestamp,
     event::Cell,
     sink::MemorySink,
-    time::{millis, secs},
+    time::{hours, millis, secs},
 };
 use forebay_server::replay::{
     Batch, Counts, Event, Feed, Input, KeyField, Reader, Run, SeriesSum, Source, Step, Tally, Target, survey,
@@ -219,7 +219,7 @@ async fn run(log: Input, follow: bool) -> (Counts, SeriesSum, u64) {
         [("hits", Cell::N)],
     );
     let event = bay.event(event).expect("an event");
-    let target = Target { event, buffers: vec![buffer], series: vec![series], clock };
+    let target = Target { event, buffers: vec![buffer], series: vec![series], clock, flush_every: hours(1) };
     let mut run = Run::new(target, Counts::new([limit.name().clone()]), 0);
     let mut feed = Feed::start(log, ip(), secs(60)).expect("a thread");
     let mut seen = 0;

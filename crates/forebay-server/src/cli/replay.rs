@@ -9,10 +9,11 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use anyhow::{Context, Result, anyhow};
-use forebay::{Clock, ManualClock, Name, Timestamp, buffer::Merge, event::Cell};
+use forebay::{Clock, ManualClock, Name, Timestamp, buffer::Merge, event::Cell, time::days};
 use forebay_sql::Totals;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -28,6 +29,9 @@ use crate::{
     },
     text::Span,
 };
+
+/// For how much of a log's time hits wait in the buffers, unless the database remembers batches for less than twice that.
+const FLUSH_EVERY: Duration = days(1);
 
 /// Replay a log: what would these limits have done to this traffic?
 #[derive(Debug, clap::Args)]
@@ -178,7 +182,7 @@ async fn replay(args: &Args, source: &Source, shift: i64) -> Result<Replayed> {
 
     let begun = system.monotonic();
     let counts = Counts::new(event.limits.iter().map(|limit| limit.name.clone()));
-    let mut run = Run::new(target(&app, name, event, clock)?, counts, shift);
+    let mut run = Run::new(target(&app, &config, (name, event), clock)?, counts, shift);
     run.timeline = args.plot.as_ref().map(|_| Timeline::default());
     let (mut feed, bar) = open(args, source)?;
     let ended = run.all(&mut feed, |tally| bar.show(tally)).await;
@@ -258,7 +262,13 @@ async fn totals(app: &App, config: &Config, event: &EventConfig) -> Result<Vec<T
     Ok(totals)
 }
 
-fn target(app: &App, name: &Name, event: &EventConfig, clock: Option<ManualClock>) -> Result<Target> {
+fn target(
+    app: &App,
+    config: &Config,
+    (name, event): (&Name, &EventConfig),
+    clock: Option<ManualClock>,
+) -> Result<Target> {
+    let kept = event.buffers.iter().filter_map(|used| config.buffers[&used.name].ledger_retention).min();
     let series = event.series.iter().map(|name| app.series.find(name.as_str()).map(|s| s.handle.clone()));
     let buffers = event.buffers.iter().map(|b| app.buffers.find(b.name.as_str()).map(|b| b.handle.clone()));
     Ok(Target {
@@ -266,6 +276,7 @@ fn target(app: &App, name: &Name, event: &EventConfig, clock: Option<ManualClock
         buffers: buffers.collect::<Result<_, _>>().map_err(|error| problem(&error))?,
         series: series.collect::<Result<_, _>>().map_err(|error| problem(&error))?,
         clock,
+        flush_every: kept.map_or(FLUSH_EVERY, |kept| FLUSH_EVERY.min(kept / 2)),
     })
 }
 

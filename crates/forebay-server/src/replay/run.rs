@@ -34,6 +34,8 @@ pub struct Target {
     /// The clock of a store in this process, which is moved along with the log. `None`: a store elsewhere, which has a
     /// clock of its own.
     pub clock: Option<ManualClock>,
+    /// For how much of the log's time hits may wait in the buffers: less than the database remembers batches.
+    pub flush_every: Duration,
 }
 
 /// Replays a log.
@@ -50,6 +52,8 @@ pub struct Run {
     shift: i64,
     /// The latest time of a hit, shifted.
     now: Option<Timestamp>,
+    /// Since when hits may be in the buffers, by the log's time.
+    unflushed: Option<Timestamp>,
     /// What each series should still show.
     kept: Vec<Kept>,
 }
@@ -68,7 +72,8 @@ impl Run {
     pub fn new(target: Target, counts: Counts, shift: i64) -> Self {
         let coarsest = |series: &SeriesHandle| series.resolutions().last().copied().map(Kept::new);
         let kept = target.series.iter().filter_map(coarsest).collect();
-        Self { target, counts, tally: Tally::default(), timeline: None, shift, now: None, kept }
+        let (tally, timeline, now, unflushed) = (Tally::default(), None, None, None);
+        Self { target, counts, tally, timeline, shift, now, unflushed, kept }
     }
 
     /// Replays all that `feed` gives. `progress` is called every so often.
@@ -132,6 +137,12 @@ impl Run {
     async fn replay(&mut self, events: &[Event]) -> Result<(), Error> {
         if let Some(clock) = self.target.clock.clone() {
             for event in events {
+                // Before the log's time leaps: a batch that is older than the database's memory is not applied.
+                let since = *self.unflushed.get_or_insert(event.at);
+                if event.at.since(since) >= self.target.flush_every {
+                    self.flush().await?;
+                    self.unflushed = Some(event.at);
+                }
                 self.pass_time(event.at, Some(&clock));
                 let answer = self.target.event.replay(&event.key, 1, event.at).await;
                 self.count(event, answer)?;

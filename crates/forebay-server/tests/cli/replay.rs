@@ -49,6 +49,30 @@ fn log(seconds: i64) -> String {
     log
 }
 
+/// A log of months once ended in "nobody can tell whether it was applied": its first batch was still in the store at its
+/// end, older by the log's time than what the database remembers.
+#[test]
+fn a_log_of_many_weeks_reaches_the_database() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let line =
+        |day: i64| format!("{{\"ts\":{},\"ip\":\"10.0.0.{}\"}}\n", 1_431_857_100 + day * 86_400, day % 3);
+    // Daily, and then again after a year.
+    let log: String = (0..40).chain([400, 401]).map(line).collect();
+    fs::write(dir.path().join("long.log"), log).expect("written");
+    for retention in ["", "\nledger_retention = \"1h\""] {
+        let config =
+            CONFIG.replace("key = { id = \"text\" }", &format!("key = {{ id = \"text\" }}{retention}"));
+        fs::write(dir.path().join("forebay.toml"), config).expect("written");
+        let summary = summary(&replay(dir.path(), "long.log", &["--json"]));
+        assert_eq!(counts(&summary), [42, 42, 0, 0]);
+        assert_eq!(
+            (&summary["agree"], &summary["buffers"][0]["rows"]),
+            (&true.into(), &3.into()),
+            "{summary}"
+        );
+    }
+}
+
 #[test]
 fn the_sample_log_is_limited_as_an_independent_count_says() {
     let Some(log) = sample_log() else { return };

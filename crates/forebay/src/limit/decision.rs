@@ -17,7 +17,8 @@ pub enum Decision {
         limit: u64,
         /// How much would still be admitted now.
         remaining: u64,
-        /// Until nothing is used any more.
+        /// Until nothing is used any more; up to 10 ms more where this process decides, which does not look at the exact
+        /// time for it.
         reset_after: Duration,
         /// Who decided.
         source: Source,
