@@ -30,8 +30,9 @@ use crate::{
     text::Span,
 };
 
-/// For how much of a log's time hits wait in the buffers, unless the database remembers batches for less than twice that.
-const FLUSH_EVERY: Duration = days(1);
+/// For how much of a log's time hits wait in the buffers, unless the database is told to remember batches for less than it
+/// does by itself, a week. Seldom: what is flushed together is merged.
+const FLUSH_EVERY: Duration = days(5);
 
 /// Replay a log: what would these limits have done to this traffic?
 #[derive(Debug, clap::Args)]
@@ -276,7 +277,7 @@ fn target(
         buffers: buffers.collect::<Result<_, _>>().map_err(|error| problem(&error))?,
         series: series.collect::<Result<_, _>>().map_err(|error| problem(&error))?,
         clock,
-        flush_every: kept.map_or(FLUSH_EVERY, |kept| FLUSH_EVERY.min(kept / 2)),
+        flush_every: kept.map_or(FLUSH_EVERY, |kept| FLUSH_EVERY.min(kept * 3 / 4)),
     })
 }
 
