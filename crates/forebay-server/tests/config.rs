@@ -177,6 +177,15 @@ fn an_empty_variable_is_not_set_except_for_the_token() {
     assert!(message.starts_with("FOREBAY_TOKEN: a token is one or more"), "{message}");
 }
 
+#[test]
+fn what_is_lacking_because_it_is_misspelt_is_told_by_its_name() {
+    let message = Setting::new("[limits.hits]\nrat = \"20/1m\"").mistakes();
+    let lines: Vec<&str> = message.lines().collect();
+    assert_eq!(lines.len(), 2, "{message}");
+    assert!(message.contains("limits.hits: lacks rate"), "{message}");
+    assert!(message.contains(r#"unknown field "rat": did you mean "rate"?"#), "{message}");
+}
+
 /// A file with one mistake, and how its message begins.
 const MISTAKES: &[(&str, &str)] = &[
     ("lisen = \"127.0.0.1:1\"", r#"forebay.toml:1: unknown field "lisen": did you mean "listen"?"#),

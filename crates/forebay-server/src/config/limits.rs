@@ -42,7 +42,11 @@ pub(super) fn read_limits(top: &mut Fields<'_>) -> Declared<Limit> {
         let overrides = fields.optional("overrides").map(|node| read_overrides(&node)).unwrap_or_default();
         let on_error = fields.optional("on_error").and_then(|node| node.choice("on_error", &ON_ERRORS));
         let deadline = fields.optional("deadline").and_then(|node| node.parse::<Span>());
-        let mut limit = limit?;
+        // What is lacking may be there, misspelt: that is told by its name, too.
+        let Some(mut limit) = limit else {
+            fields.finish();
+            return None;
+        };
         limit = burst.into_iter().fold(limit, Limit::burst);
         limit = match phase {
             None => limit,
