@@ -103,7 +103,14 @@ fn child() {
     let Ok(store) = env::var(STORE) else { return };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let admitted = runtime.expect("starts").block_on(async {
-        let bay = Forebay::open(&store).await.expect("opens");
+        // Whoever starts last may find the store stopped already.
+        let mut bay = None;
+        eventually("the store to open", async || {
+            bay = Forebay::open(&store).await.ok();
+            bay.is_some()
+        })
+        .await;
+        let bay = bay.expect("opened");
         let mut sums = vec![];
         for limit in limits(&bay) {
             // What is asserted of the others does not need as many.
