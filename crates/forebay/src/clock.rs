@@ -76,7 +76,7 @@ impl Clock {
     #[inline]
     pub(crate) fn both(&self) -> (Timestamp, Duration) {
         match &self.0 {
-            Source::System => Self::with_wall(self.monotonic(), || self.monotonic()),
+            Source::System => with_wall(self.monotonic()),
             Source::Manual(manual) => {
                 let reading = manual.reading();
                 (reading.wall, reading.monotonic)
@@ -88,20 +88,9 @@ impl Clock {
     #[inline]
     pub(crate) fn both_coarse(&self) -> (Timestamp, Duration) {
         match &self.0 {
-            Source::System => Self::with_wall(self.coarse(), || self.monotonic()),
+            Source::System => with_wall(self.coarse()),
             Source::Manual(_) => self.both(),
         }
-    }
-
-    #[inline]
-    fn with_wall(monotonic: Duration, exact: impl Fn() -> Duration) -> (Timestamp, Duration) {
-        let passed = micros(monotonic);
-        let ahead = if passed < AHEAD_UNTIL.load(Ordering::Acquire) {
-            AHEAD.load(Ordering::Relaxed)
-        } else {
-            compare(exact)
-        };
-        (Timestamp::from_micros(passed + ahead), monotonic)
     }
 
     /// The monotonic time as of at most [`TICK`] ago. For deadlines that are looked at all the time: it costs a fifth.
@@ -136,13 +125,23 @@ impl Clock {
     }
 }
 
+/// The time of day that goes with a monotonic time of the machine's, which it comes back with.
+#[inline]
+fn with_wall(monotonic: Duration) -> (Timestamp, Duration) {
+    let passed = micros(monotonic);
+    let ahead =
+        if passed < AHEAD_UNTIL.load(Ordering::Acquire) { AHEAD.load(Ordering::Relaxed) } else { compare() };
+    (Timestamp::from_micros(passed + ahead), monotonic)
+}
+
 /// How far the time of day is ahead of the monotonic time.
 #[cold]
-fn compare(monotonic: impl Fn() -> Duration) -> i64 {
-    let passed = micros(monotonic());
-    let ahead = Clock::system().now().as_micros() - passed;
+fn compare() -> i64 {
+    let clock = Clock::system();
+    let passed = micros(clock.monotonic());
+    let ahead = clock.now().as_micros() - passed;
     // A thread that was stopped between the two looks must not tell the others what it makes of them.
-    if micros(monotonic()) - passed < micros(SAME_TIME) {
+    if micros(clock.monotonic()) - passed < micros(SAME_TIME) {
         AHEAD.store(ahead, Ordering::Relaxed);
         AHEAD_UNTIL.store(passed + micros(LOOK_AGAIN), Ordering::Release);
     }
@@ -257,6 +256,21 @@ mod tests {
         assert!(!sleeper.is_finished());
         hand.advance(secs(1));
         sleeper.await.expect("sleeper ends");
+    }
+
+    /// Deadlines set by one are compared with the other.
+    #[test]
+    fn the_coarse_clock_counts_from_where_the_other_does_and_is_never_ahead() {
+        let clock = Clock::system();
+        let first = clock.monotonic();
+        for _ in 0..1_000 {
+            let coarse = clock.coarse();
+            assert!(coarse <= clock.monotonic());
+        }
+        // It has passed that moment once it has ticked on.
+        while clock.coarse() <= first {
+            std::hint::spin_loop();
+        }
     }
 
     #[test]

@@ -76,6 +76,12 @@ pub(crate) fn micros(span: Duration) -> i64 {
     i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
 }
 
+/// The same without a sign, for what counts from a start.
+#[inline]
+pub(crate) fn whole_micros(span: Duration) -> u64 {
+    micros(span).unsigned_abs()
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_microsecond(self.0) {

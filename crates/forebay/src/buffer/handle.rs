@@ -146,7 +146,7 @@ impl BufferHandle {
     /// Lets a row join others on their way to the store; where none gather, it comes back.
     pub(super) fn join(self, row: Row, waker: &Waker) -> ControlFlow<(Self, Row), Result<Joining>> {
         let Inner { bay, schema, .. } = &*self.0;
-        if bay.engine().is_in_process() {
+        if !bay.engine().gathers_rows() {
             return ControlFlow::Break((self, row));
         }
         if let Err(error) = self.admit_here() {

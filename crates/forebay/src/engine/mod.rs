@@ -208,6 +208,15 @@ impl Engine {
         on!(self, it => it.buffer_add(part, rows).await)
     }
 
+    /// Whether rows gather for a round trip, so that they can be [joined](Self::buffer_join).
+    pub(crate) fn gathers_rows(&self) -> bool {
+        match self {
+            #[cfg(feature = "redis")]
+            Self::Redis(_) => true,
+            _ => false,
+        }
+    }
+
     /// [`buffer_add`](Self::buffer_add) of one row where rows gather for a round trip: a future that needs no box, of a row
     /// that has joined the others already. `waker` is told when it is over. Elsewhere the row comes back.
     pub(crate) fn buffer_join(

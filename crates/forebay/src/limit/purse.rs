@@ -18,7 +18,7 @@ use crate::{
     clock::Clock,
     engine::step::{Sliced, Take},
     key::hash,
-    time::{millis, secs},
+    time::{millis, secs, whole_micros},
 };
 
 /// Enough that a few dozen threads seldom meet.
@@ -262,7 +262,7 @@ impl Purse {
         }
         let passed = now.saturating_sub(self.since);
         // Not more than some times what it took so far: whoever begins must not empty a small quota.
-        let worth = self.spent.saturating_mul(micros(WORTH)) / micros(passed.max(LEAST));
+        let worth = self.spent.saturating_mul(whole_micros(WORTH)) / whole_micros(passed.max(LEAST));
         let aim = worth.min(self.spent.saturating_mul(4)).min(self.rule.quota());
         (self.spent, self.since) = (0, now);
         let expired = if now < self.until { 0 } else { std::mem::take(&mut self.left) };
@@ -303,8 +303,4 @@ impl Purse {
 /// behind and a store may round.
 fn counted(rest: Duration) -> Duration {
     rest.saturating_sub(rest / 100 + millis(15))
-}
-
-fn micros(span: Duration) -> u64 {
-    crate::time::micros(span).unsigned_abs()
 }

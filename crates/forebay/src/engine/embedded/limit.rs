@@ -22,7 +22,7 @@ use crate::{
         rule::{Rule, Scale, State},
         slices::{Lend, Slices},
     },
-    time::{Timestamp, When, mins},
+    time::{Timestamp, When, mins, whole_micros},
 };
 
 /// One key of one limit: a line of the processor's cache, of which a decision about one of many keys costs the most.
@@ -402,11 +402,6 @@ impl Time {
 }
 
 #[inline]
-fn whole_micros(span: Duration) -> u64 {
-    crate::time::micros(span).unsigned_abs()
-}
-
-#[inline]
 fn is(entry: &Entry, take: &Take<'_>) -> bool {
     // The key first: counters are the same more often.
     entry.key.as_bytes() == take.key.as_bytes()
@@ -418,5 +413,16 @@ fn settled(shard: &Shard<'_, Entry>, hash: u64, take: &Take<'_>, now: u64) -> St
     match shard.find(hash, |entry| is(entry, take)) {
         Some(entry) => entry.settled(&take.rule, now),
         None => take.rule.settle(None, now),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One word more, and a look at one of many keys costs another line.
+    #[test]
+    fn an_entry_is_as_large_as_a_line_of_the_cache() {
+        assert_eq!(size_of::<Entry>(), 64);
     }
 }
