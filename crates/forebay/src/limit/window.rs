@@ -61,4 +61,29 @@ impl FixedWindow {
     pub(crate) fn lifetime(&self, state: State, now: u64) -> u64 {
         self.reset_after(state, now) + self.length
     }
+
+    /// Whether a clock that shows `now`, and is at most `behind`, tells which window it is.
+    #[inline]
+    pub(crate) fn is_told_by(&self, now: u64, behind: u64) -> bool {
+        self.reset_after(self.settle(None, now), now) > behind
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_clock_that_is_behind_tells_the_window_that_the_exact_one_would(
+            length in 1_000u64..100_000, phase in 0u64..1_000, now in 1_790_000_000_000_000u64..1_790_000_001_000_000,
+            behind in 0u64..20_000,
+        ) {
+            let window = FixedWindow { limit: 1, length, offset: length - phase };
+            let same = window.settle(None, now) == window.settle(None, now + behind);
+            prop_assert_eq!(window.is_told_by(now, behind), same);
+        }
+    }
 }

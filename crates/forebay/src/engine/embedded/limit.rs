@@ -289,8 +289,7 @@ impl Embedded {
         let (Rule::FixedWindow(window), When::EngineClock) = (rule, when) else { return None };
         let (wall, monotonic) = self.clock.both_coarse();
         let now = u64::try_from(wall.as_micros()).ok()?;
-        let left = window.reset_after(window.settle(None, now), now);
-        (left > whole_micros(TICK)).then(|| Time { now, forget: whole_micros(monotonic) })
+        window.is_told_by(now, whole_micros(TICK)).then(|| Time { now, forget: whole_micros(monotonic) })
     }
 
     /// Lets what has changed ride to the file. `logged`: how many keys the file's log of each shard has.
@@ -419,6 +418,23 @@ fn settled(shard: &Shard<'_, Entry>, hash: u64, take: &Take<'_>, now: u64) -> St
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The machine's clocks: the coarse one is some milliseconds behind, most of the time.
+    #[tokio::test]
+    async fn a_denial_is_dated_by_the_exact_clock() {
+        let engine = Embedded::in_memory(crate::Clock::system());
+        let limit = Name::new("hits").expect("valid");
+        let rule = Rule::fixed_window(1, crate::time::days(300), Duration::ZERO).expect("valid");
+        let take = Take { limit: &limit, key: "a", rule, cost: 1, within: Duration::ZERO };
+        engine.take_at_once(&take, When::EngineClock).expect("decides");
+        let start = engine.clock.monotonic();
+        while engine.clock.monotonic() < start + 2 * TICK {
+            let before = u64::try_from(engine.clock.both().0.as_micros()).expect("after 1970");
+            let taken = engine.take_at_once(&take, When::EngineClock).expect("decides");
+            // Not to the microsecond: the time of day may be compared anew in between.
+            assert!(!taken.allowed && taken.now + 500 >= before, "{} before {before}", taken.now);
+        }
+    }
 
     /// One word more, and a look at one of many keys costs another line.
     #[test]
