@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::time::{Timestamp, micros};
+use crate::time::{Timestamp, micros, whole_micros};
 
 /// Where the time comes from: the machine, or a test's hand.
 ///
@@ -25,8 +25,9 @@ enum Source {
     Manual(ManualClock),
 }
 
-/// What the machine's monotonic clock showed when it was first asked: [`Clock::monotonic`] counts from then.
-static START: LazyLock<Duration> = LazyLock::new(|| machine(Reader::Fine));
+/// What the machine's monotonic clock showed when it was first asked, in whole microseconds: [`Clock::monotonic`] counts from
+/// then.
+static START: LazyLock<u64> = LazyLock::new(|| machine_micros(Reader::Fine));
 
 /// How far the coarse clock may be behind: a tick of a slow kernel.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
@@ -64,31 +65,31 @@ impl Clock {
     #[inline]
     pub fn monotonic(&self) -> Duration {
         match &self.0 {
-            Source::System => machine(Reader::Fine).saturating_sub(*START),
+            Source::System => since_start(Reader::Fine),
             Source::Manual(manual) => manual.reading().monotonic,
         }
     }
 
-    /// The time of day and the monotonic time, by one look at one clock.
+    /// The time of day, and the monotonic time in microseconds, by one look at one clock.
     ///
     /// That the time of day was set is seen at most [`LOOK_AGAIN`] later than by [`now`](Self::now): for limits, which
     /// ask so often that a second look would be a third of their cost.
     #[inline]
-    pub(crate) fn both(&self) -> (Timestamp, Duration) {
+    pub(crate) fn both(&self) -> (Timestamp, u64) {
         match &self.0 {
-            Source::System => with_wall(self.monotonic()),
+            Source::System => with_wall(Reader::Fine),
             Source::Manual(manual) => {
                 let reading = manual.reading();
-                (reading.wall, reading.monotonic)
+                (reading.wall, whole_micros(reading.monotonic))
             }
         }
     }
 
     /// [`both`](Self::both) as of at most [`TICK`] ago: it costs a fifth.
     #[inline]
-    pub(crate) fn both_coarse(&self) -> (Timestamp, Duration) {
+    pub(crate) fn both_coarse(&self) -> (Timestamp, u64) {
         match &self.0 {
-            Source::System => with_wall(self.coarse()),
+            Source::System => with_wall(Reader::Coarse),
             Source::Manual(_) => self.both(),
         }
     }
@@ -99,7 +100,7 @@ impl Clock {
     #[inline]
     pub(crate) fn coarse(&self) -> Duration {
         match &self.0 {
-            Source::System => machine(Reader::Coarse).saturating_sub(*START),
+            Source::System => since_start(Reader::Coarse),
             Source::Manual(_) => self.monotonic(),
         }
     }
@@ -125,10 +126,17 @@ impl Clock {
     }
 }
 
-/// The time of day that goes with a monotonic time of the machine's, which it comes back with.
+/// The machine's monotonic time.
 #[inline]
-fn with_wall(monotonic: Duration) -> (Timestamp, Duration) {
-    let passed = micros(monotonic);
+fn since_start(reader: Reader) -> Duration {
+    machine(reader).saturating_sub(Duration::from_micros(*START))
+}
+
+/// The time of day that goes with the machine's monotonic time, and that in microseconds.
+#[inline]
+fn with_wall(reader: Reader) -> (Timestamp, u64) {
+    let monotonic = machine_micros(reader).saturating_sub(*START);
+    let passed = monotonic.cast_signed();
     let ahead =
         if passed < AHEAD_UNTIL.load(Ordering::Acquire) { AHEAD.load(Ordering::Relaxed) } else { compare() };
     (Timestamp::from_micros(passed + ahead), monotonic)
@@ -137,13 +145,13 @@ fn with_wall(monotonic: Duration) -> (Timestamp, Duration) {
 /// How far the time of day is ahead of the monotonic time.
 #[cold]
 fn compare() -> i64 {
-    let clock = Clock::system();
-    let passed = micros(clock.monotonic());
-    let ahead = clock.now().as_micros() - passed;
+    let passed = || machine_micros(Reader::Fine).saturating_sub(*START).cast_signed();
+    let before = passed();
+    let ahead = Clock::system().now().as_micros() - before;
     // A thread that was stopped between the two looks must not tell the others what it makes of them.
-    if micros(clock.monotonic()) - passed < micros(SAME_TIME) {
+    if passed() - before < micros(SAME_TIME) {
         AHEAD.store(ahead, Ordering::Relaxed);
-        AHEAD_UNTIL.store(passed + micros(LOOK_AGAIN), Ordering::Release);
+        AHEAD_UNTIL.store(before + micros(LOOK_AGAIN), Ordering::Release);
     }
     ahead
 }
@@ -165,6 +173,14 @@ fn machine(reader: Reader) -> Duration {
     });
     let (secs, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
     Duration::new(secs.unwrap_or_default(), nanos.unwrap_or_default())
+}
+
+/// The same in microseconds.
+#[inline]
+fn machine_micros(reader: Reader) -> u64 {
+    let time = machine(reader);
+    // The clock would have to run for half a million years.
+    time.as_secs() * 1_000_000 + u64::from(time.subsec_micros())
 }
 
 /// Elsewhere there is one way to read it.

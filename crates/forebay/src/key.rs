@@ -58,6 +58,12 @@ impl Name {
         xxhash_rust::xxh3::xxh3_64_with_seed(key, self.hash)
     }
 
+    /// Whether the two are the same: fast for clones.
+    #[inline]
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.text, &other.text) || self == other
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -84,10 +90,16 @@ impl fmt::Debug for Name {
     }
 }
 
-/// Checks a key: any UTF-8, 1 to 512 bytes.
+/// Whether it is a key: any UTF-8, 1 to 512 bytes.
+#[inline]
+pub(crate) fn is_key(key: &str) -> bool {
+    (1..=MAX_KEY).contains(&key.len())
+}
+
+/// Checks a key.
 #[inline]
 pub(crate) fn check_key(key: &str) -> Result<&str> {
-    if key.is_empty() || key.len() > MAX_KEY {
+    if !is_key(key) {
         return Err(invalid(format!("key of {} bytes: a key has 1 to {MAX_KEY} bytes", key.len())));
     }
     Ok(key)

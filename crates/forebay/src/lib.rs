@@ -39,6 +39,7 @@ pub mod lock;
 pub mod once;
 pub mod series;
 pub mod sink;
+mod table;
 pub mod time;
 
 pub use bay::Forebay;

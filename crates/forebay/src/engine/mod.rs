@@ -130,10 +130,20 @@ impl Engine {
         not(any(feature = "redis", feature = "test-util")),
         expect(clippy::unnecessary_wraps, reason = "other engines have to be waited for")
     )]
-    #[inline]
     pub(crate) fn take_at_once(&self, take: &Take<'_>, when: When) -> Option<Result<Taken>> {
         match self {
             Self::Embedded(engine) => Some(engine.take_at_once(take, when)),
+            #[cfg(any(feature = "redis", feature = "test-util"))]
+            _ => None,
+        }
+    }
+
+    /// [`take_at_once`](Self::take_at_once) where a time that is not exact is enough for it.
+    #[expect(clippy::inline_always, reason = "an answer is put together where it is wanted: see at_once.rs")]
+    #[inline(always)]
+    pub(crate) fn take_coarsely(&self, take: &Take<'_>) -> Option<Taken> {
+        match self {
+            Self::Embedded(engine) => engine.take_coarsely(take),
             #[cfg(any(feature = "redis", feature = "test-util"))]
             _ => None,
         }

@@ -1,15 +1,16 @@
 //! Asking a limit.
 
+mod at_once;
 mod notes;
 mod overridden;
 
 use std::{
     collections::HashMap,
-    ops::ControlFlow,
     sync::{Arc, PoisonError},
     time::Duration,
 };
 
+use self::at_once::apart;
 use super::{
     Kind, Limit, Mode, OnError, Override,
     allowance::Allowance,
@@ -129,10 +130,13 @@ impl LimitHandle {
     pub async fn take(&self, key: impl AsRef<str>) -> Result<Decision> {
         // Not by way of `take_at`: an answer that passes through another future is copied once more.
         let key = key.as_ref();
-        match self.decide_at_once(key, 1, When::EngineClock) {
-            ControlFlow::Break(answer) => answer,
-            ControlFlow::Continue(take) => self.decide_by_store(take, When::EngineClock).await,
+        if let Some(decision) = self.decide_plainly(key, 1) {
+            return Ok(decision);
         }
+        if let Some(answer) = self.decide_at_once(key, 1, When::EngineClock) {
+            return answer;
+        }
+        apart(self.decide_by_store(key, 1, When::EngineClock)).await
     }
 
     /// Takes `cost` (1 to the limit, at most 2^31) for `key`, if it fits: all of it or nothing.
@@ -158,46 +162,17 @@ impl LimitHandle {
     /// As [`take_n`](Self::take_n).
     pub async fn take_at(&self, key: impl AsRef<str>, cost: u64, when: When) -> Result<Decision> {
         let key = key.as_ref();
-        match self.decide_at_once(key, cost, when) {
-            ControlFlow::Break(answer) => answer,
-            ControlFlow::Continue(take) => self.decide_by_store(take, when).await,
+        if let Some(answer) = self.decide_at_once(key, cost, when) {
+            return answer;
         }
+        apart(self.decide_by_store(key, cost, when)).await
     }
 
-    /// The decision, where it takes no round trip; else what the store is to be asked. A plain function, since a future that
-    /// is over at once costs more than most of what is in here.
-    #[inline]
-    fn decide_at_once<'a>(
-        &'a self,
-        key: &'a str,
-        cost: u64,
-        when: When,
-    ) -> ControlFlow<Result<Decision>, Take<'a>> {
-        let take = match self.asked(key, cost) {
-            Ok(Asked::Take(take)) => take,
-            Ok(Asked::Fixed(decision)) => {
-                return ControlFlow::Break(Ok(self.noted(key, self.shown(decision))));
-            }
-            Err(error) => return ControlFlow::Break(Err(error)),
+    async fn decide_by_store(&self, key: &str, cost: u64, when: When) -> Result<Decision> {
+        let take = match self.asked(key, cost)? {
+            Asked::Take(take) => take,
+            Asked::Fixed(decision) => return Ok(self.noted(key, self.shown(decision))),
         };
-        let answer = match &self.0.leased {
-            Some(leased) if when == When::EngineClock => leased.spend(&take).map(Ok),
-            _ => self.decide_here(&take, when),
-        };
-        match answer {
-            Some(answer) => ControlFlow::Break(answer.map(|decision| self.noted(key, decision))),
-            None => ControlFlow::Continue(take),
-        }
-    }
-
-    /// What an engine in this process says.
-    #[inline]
-    fn decide_here(&self, take: &Take<'_>, when: When) -> Option<Result<Decision>> {
-        let answer = self.0.bay.engine().take_at_once(take, when)?;
-        Some(answer.map(|taken| self.shown(decision(&take.rule, take.cost, taken))))
-    }
-
-    async fn decide_by_store(&self, take: Take<'_>, when: When) -> Result<Decision> {
         let decision = match &self.0.leased {
             Some(leased) if when == When::EngineClock => self.decide_leased(leased, take).await?,
             _ => self.decide(take, when).await?,
@@ -356,7 +331,6 @@ impl LimitHandle {
     }
 
     /// A take that is within the rules, whatever the store says.
-    #[inline]
     pub(super) fn asked<'a>(&'a self, key: &'a str, cost: u64) -> Result<Asked<'a>> {
         let Inner { name, kind, deadline, usual, .. } = &*self.0;
         let key = self.checked_key(key)?;
@@ -386,11 +360,16 @@ impl LimitHandle {
         self.instead(key).unwrap_or(self.0.usual)
     }
 
+    #[inline]
+    fn has_no_overrides(&self) -> bool {
+        self.0.instead.is_empty() && self.0.shared.overrides.is_empty()
+    }
+
     /// What a key is allowed instead of the usual.
     #[inline]
     fn instead(&self, key: &str) -> Option<Allowance> {
         let Inner { instead, shared, kind, per, phase, .. } = &*self.0;
-        if instead.is_empty() && shared.overrides.is_empty() {
+        if self.has_no_overrides() {
             return None;
         }
         let set = shared.overrides.of(key).and_then(|set| set.allowance(*kind, *per, *phase).ok());
@@ -398,12 +377,10 @@ impl LimitHandle {
     }
 
     /// A decision as the caller sees it.
-    #[inline]
     pub(super) fn shown(&self, decision: Decision) -> Decision {
         if self.0.shadow { decision.shadowed() } else { decision }
     }
 
-    #[inline]
     fn checked_key<'a>(&self, key: &'a str) -> Result<&'a str> {
         let describe = |error: Error| Error::new(error.kind(), format!("limit {}: {error}", self.0.name));
         check_key(key).map_err(describe)
@@ -435,7 +412,6 @@ impl LimitHandle {
 }
 
 /// What a state means for a cost that was, or was not, charged.
-#[inline]
 pub(super) fn decision(rule: &Rule, cost: u64, taken: Taken) -> Decision {
     Decision::from_state(rule, taken.state, taken.now, (!taken.allowed).then_some(cost))
 }

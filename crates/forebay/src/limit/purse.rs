@@ -4,25 +4,18 @@
 //! to [`Purses::landed`].
 
 use std::{
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
-
-use hashbrown::HashTable;
 
 use super::rule::Rule;
 use crate::{
     clock::Clock,
     engine::step::{Sliced, Take},
     key::hash,
+    table::{Shards, ShortKey},
     time::{millis, secs, whole_micros},
 };
-
-/// Enough that a few dozen threads seldom meet.
-const SHARDS: usize = 64;
 
 /// Beyond this many keys nothing new is held until others are idle: some megabytes.
 const MOST: usize = 65_536;
@@ -41,38 +34,39 @@ const NO_ANSWER: Duration = millis(100);
 pub(super) const SPAN: Duration = secs(2);
 
 /// The keys that are held, each in a shard by its hash.
-///
-/// A plain mutex per shard: what it protects is looked up and counted down in some ten instructions, and a slice must
-/// not be spent by two.
 #[derive(Debug)]
 pub(super) struct Purses {
-    shards: Box<[Mutex<HashTable<Purse>>]>,
+    shards: Shards<Purse>,
     held: AtomicUsize,
 }
 
-/// What is held of one key.
+/// What is held of one key. All that spending changes, and most of what it looks at, is in the first line of the
+/// processor's cache: threads that spend of the same key take that one from each other, and nothing else.
 #[derive(Debug)]
+#[repr(C, align(64))]
 struct Purse {
-    key: Box<str>,
-    /// Slices of another rule, after an override changed, are not spent.
-    rule: Rule,
+    key: ShortKey,
     left: u64,
-    /// On the coarse clock: from then on nothing of it is spent.
-    until: Duration,
+    /// In microseconds of the coarse clock: from then on nothing of it is spent.
+    until: u64,
     /// More is asked for when no more than this is left.
     low: u64,
+    /// As of the last answer: what else the store would have admitted, and when nothing were used, in microseconds.
+    beyond: u64,
+    empty_at: u64,
+    /// Slices of another rule, after an override changed, are not spent.
+    rule: Rule,
+    /// What was left when it was last counted what has been spent.
+    counted: u64,
+    /// What had been spent by then, since the last request: the demand.
+    spent: u64,
+    /// The same since the last sweep.
+    fresh: u64,
+    since: Duration,
+    /// Until then no request is sent.
+    quiet_until: Duration,
     /// A request is on its way: one at a time.
     asking: bool,
-    /// Until then none is sent.
-    quiet_until: Duration,
-    /// What was spent since then: the demand.
-    spent: u64,
-    since: Duration,
-    /// What was spent since the last sweep.
-    fresh: u64,
-    /// As of the last answer: what else the store would have admitted, and when nothing were used.
-    beyond: u64,
-    empty_at: Duration,
 }
 
 /// What was spent, and what is known of the rest.
@@ -95,8 +89,7 @@ pub(super) struct Ask {
 
 impl Default for Purses {
     fn default() -> Self {
-        let shards = (0..SHARDS).map(|_| Mutex::new(HashTable::new())).collect();
-        Self { shards, held: AtomicUsize::new(0) }
+        Self { shards: Shards::new(), held: AtomicUsize::new(0) }
     }
 }
 
@@ -105,26 +98,26 @@ impl Purses {
     #[inline]
     pub(super) fn spend(&self, take: &Take<'_>, clock: &Clock) -> Option<(Spent, Option<Ask>)> {
         let hash = hash(take.key.as_bytes());
-        let mut shard = self.shard(hash);
-        let purse = shard.find_mut(hash, |purse| *purse.key == *take.key)?;
+        let mut shard = self.shards.lock(hash);
+        let purse = shard.find_mut(hash, |purse| purse.is_of(take))?;
         // With the lock held: a thread that waits for it, or is stopped before, decides by the time after.
         let now = clock.coarse();
-        if take.cost > purse.left || now >= purse.until || purse.rule != take.rule {
+        let micros = whole_micros(now);
+        if take.cost > purse.left || micros >= purse.until || purse.rule != take.rule {
             return None;
         }
         purse.left -= take.cost;
-        purse.count(take.cost);
         let remaining = purse.left.saturating_add(purse.beyond);
-        let spent = Spent { remaining, reset_after: purse.empty_at.saturating_sub(now) };
+        let reset_after = Duration::from_micros(purse.empty_at.saturating_sub(micros));
         let ask = if purse.left <= purse.low { purse.ask(now) } else { None };
-        Some((spent, ask))
+        Some((Spent { remaining, reset_after }, ask))
     }
 
     /// Notes that the store admitted what was not held; perhaps it is time to hold some.
     pub(super) fn missed(&self, take: &Take<'_>, now: Duration) -> Option<Ask> {
         let hash = hash(take.key.as_bytes());
-        let mut shard = self.shard(hash);
-        if let Some(purse) = shard.find_mut(hash, |purse| *purse.key == *take.key) {
+        let mut shard = self.shards.lock(hash);
+        if let Some(purse) = shard.find_mut(hash, |purse| purse.is_of(take)) {
             if purse.rule != take.rule {
                 if purse.left > 0 || purse.asking {
                     return purse.give(purse.left);
@@ -132,13 +125,14 @@ impl Purses {
                 *purse = Purse::new(take, now);
                 return None;
             }
-            purse.count(take.cost);
+            purse.spent = purse.spent.saturating_add(take.cost);
+            purse.fresh = purse.fresh.saturating_add(take.cost);
             return purse.ask(now);
         }
         if self.held.load(Ordering::Relaxed) < MOST {
             self.held.fetch_add(1, Ordering::Relaxed);
             let purse = Purse::new(take, now);
-            shard.insert_unique(hash, purse, |purse| crate::key::hash(purse.key.as_bytes()));
+            shard.insert_unique(hash, purse, Purse::hash);
         }
         None
     }
@@ -146,54 +140,50 @@ impl Purses {
     /// How much is held of a key.
     pub(super) fn left(&self, take: &Take<'_>, now: Duration) -> u64 {
         let hash = hash(take.key.as_bytes());
-        let shard = self.shard(hash);
-        let purse = shard.find(hash, |purse| *purse.key == *take.key && purse.rule == take.rule);
-        purse.filter(|purse| now < purse.until).map_or(0, |purse| purse.left)
+        let shard = self.shards.lock(hash);
+        let purse = shard.find(hash, |purse| purse.is_of(take) && purse.rule == take.rule);
+        purse.filter(|purse| purse.is_good(now)).map_or(0, |purse| purse.left)
     }
 
     /// Takes everything out that is held of a key, to be given back.
     pub(super) fn empty(&self, take: &Take<'_>) -> Option<Ask> {
         let hash = hash(take.key.as_bytes());
-        let mut shard = self.shard(hash);
-        let purse = shard.find_mut(hash, |purse| *purse.key == *take.key)?;
+        let mut shard = self.shards.lock(hash);
+        let purse = shard.find_mut(hash, |purse| purse.is_of(take))?;
         purse.give(purse.left)
     }
 
     /// Takes everything out, to be given back; and whether requests are on their way, so that there is more to come.
     pub(super) fn empty_all(&self) -> (Vec<Ask>, bool) {
         let (mut asks, mut more) = (vec![], false);
-        for shard in &self.shards {
-            for purse in lock(shard).iter_mut() {
+        self.shards.retain(
+            |purse| {
                 more |= purse.asking;
                 asks.extend(purse.give(purse.left));
-            }
-        }
+                true
+            },
+            Purse::hash,
+        );
         (asks, more)
     }
 
     /// Once in a while: forgets what is idle; what it holds, and whatever is more than was spent lately, is given back.
     pub(super) fn sweep(&self, now: Duration) -> Vec<Ask> {
         let mut asks = vec![];
-        for shard in &self.shards {
-            let mut shard = lock(shard);
-            let before = shard.len();
-            shard.retain(|purse| {
-                let fresh = std::mem::take(&mut purse.fresh);
-                let live = purse.left > 0 && now < purse.until;
-                if !purse.asking && !live && fresh == 0 {
-                    return false;
-                }
-                if live && purse.left > 2 * fresh {
-                    asks.extend(purse.give(purse.left - fresh));
-                }
-                true
-            });
-            let kept = shard.len();
-            self.held.fetch_sub(before - kept, Ordering::Relaxed);
-            if kept < shard.capacity() / 4 {
-                shard.shrink_to(2 * kept, |purse| hash(purse.key.as_bytes()));
+        let keep = |purse: &mut Purse| {
+            purse.count();
+            let fresh = std::mem::take(&mut purse.fresh);
+            let live = purse.left > 0 && purse.is_good(now);
+            if !purse.asking && !live && fresh == 0 {
+                self.held.fetch_sub(1, Ordering::Relaxed);
+                return false;
             }
-        }
+            if live && purse.left > 2 * fresh {
+                asks.extend(purse.give(purse.left - fresh));
+            }
+            true
+        };
+        self.shards.retain(keep, Purse::hash);
         asks
     }
 
@@ -205,8 +195,10 @@ impl Purses {
     /// Notes how a request that was sent at `sent` ended; `None`: nobody knows.
     pub(super) fn landed(&self, ask: &Ask, sent: Duration, now: Duration, sliced: Option<Sliced>) {
         let hash = hash(ask.key.as_bytes());
-        let mut shard = self.shard(hash);
-        let Some(purse) = shard.find_mut(hash, |purse| *purse.key == *ask.key) else { return };
+        let mut shard = self.shards.lock(hash);
+        let Some(purse) = shard.find_mut(hash, |purse| purse.key.as_bytes() == ask.key.as_bytes()) else {
+            return;
+        };
         purse.asking = false;
         match sliced {
             Some(sliced) => purse.filled(ask, sent, sliced),
@@ -217,41 +209,52 @@ impl Purses {
             purse.quiet_until = now + NOTHING;
         }
     }
-
-    #[inline]
-    fn shard(&self, hash: u64) -> MutexGuard<'_, HashTable<Purse>> {
-        // The table inside uses the low bits.
-        lock(&self.shards[usize::try_from(hash >> 58).expect("six bits")])
-    }
-}
-
-#[inline]
-fn lock(shard: &Mutex<HashTable<Purse>>) -> MutexGuard<'_, HashTable<Purse>> {
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Purse {
     fn new(take: &Take<'_>, now: Duration) -> Self {
         Self {
             key: take.key.into(),
-            rule: take.rule,
             left: 0,
-            until: Duration::ZERO,
+            until: 0,
             low: 0,
-            asking: false,
-            quiet_until: Duration::ZERO,
-            spent: take.cost,
-            since: now,
-            fresh: take.cost,
             beyond: 0,
-            empty_at: Duration::ZERO,
+            empty_at: 0,
+            rule: take.rule,
+            counted: 0,
+            spent: take.cost,
+            fresh: take.cost,
+            since: now,
+            quiet_until: Duration::ZERO,
+            asking: false,
         }
     }
 
+    fn hash(&self) -> u64 {
+        hash(self.key.as_bytes())
+    }
+
     #[inline]
-    fn count(&mut self, cost: u64) {
-        self.spent = self.spent.saturating_add(cost);
-        self.fresh = self.fresh.saturating_add(cost);
+    fn is_of(&self, take: &Take<'_>) -> bool {
+        self.key.as_bytes() == take.key.as_bytes()
+    }
+
+    /// Whether what is held can still be spent.
+    fn is_good(&self, now: Duration) -> bool {
+        whole_micros(now) < self.until
+    }
+
+    /// Counts what has been spent: before `left` changes in any other way, and before anybody asks.
+    fn count(&mut self) {
+        let spent = self.counted.saturating_sub(self.left);
+        self.spent = self.spent.saturating_add(spent);
+        self.fresh = self.fresh.saturating_add(spent);
+        self.counted = self.left;
+    }
+
+    fn set_left(&mut self, left: u64) {
+        self.count();
+        (self.left, self.counted) = (left, left);
     }
 
     /// A request for as much as the demand says, if that is more than is held.
@@ -260,12 +263,14 @@ impl Purse {
         if self.asking || now < self.quiet_until {
             return None;
         }
+        self.count();
         let passed = now.saturating_sub(self.since);
         // Not more than some times what it took so far: whoever begins must not empty a small quota.
         let worth = self.spent.saturating_mul(whole_micros(WORTH)) / whole_micros(passed.max(LEAST));
         let aim = worth.min(self.spent.saturating_mul(4)).min(self.rule.quota());
         (self.spent, self.since) = (0, now);
-        let expired = if now < self.until { 0 } else { std::mem::take(&mut self.left) };
+        let expired = if self.is_good(now) { 0 } else { self.left };
+        self.set_left(self.left - expired);
         if aim < 2 || aim <= self.left {
             // It lasts; to be looked at again when half of it is gone.
             self.low = self.left / 2;
@@ -273,7 +278,7 @@ impl Purse {
         }
         self.asking = true;
         let (kept, want) = (self.left, aim - self.left);
-        Some(Ask { key: self.key.clone(), rule: self.rule, kept, back: expired, want })
+        Some(Ask { key: self.key.as_str().into(), rule: self.rule, kept, back: expired, want })
     }
 
     /// A request that gives some back, if none is on its way.
@@ -282,20 +287,20 @@ impl Purse {
             return None;
         }
         self.asking = true;
-        self.left -= back;
-        Some(Ask { key: self.key.clone(), rule: self.rule, kept: self.left, back, want: 0 })
+        self.set_left(self.left - back);
+        Some(Ask { key: self.key.as_str().into(), rule: self.rule, kept: self.left, back, want: 0 })
     }
 
     fn filled(&mut self, ask: &Ask, sent: Duration, Sliced { now, state, lent }: Sliced) {
         // Of what was kept some may have been spent meanwhile. What the store knows nothing of has ended there.
         let known = (self.left + lent.kept).saturating_sub(ask.kept);
-        self.left = known + lent.granted;
+        self.set_left(known + lent.granted);
         if self.left > 0 {
-            self.until = sent + counted(Duration::from_micros(lent.rest));
+            self.until = whole_micros(sent + counted(Duration::from_micros(lent.rest)));
         }
         self.low = self.left / 2;
         self.beyond = self.rule.room(state);
-        self.empty_at = sent + Duration::from_micros(self.rule.reset_after(state, now));
+        self.empty_at = whole_micros(sent).saturating_add(self.rule.reset_after(state, now));
     }
 }
 
@@ -303,4 +308,16 @@ impl Purse {
 /// behind and a store may round.
 fn counted(rest: Duration) -> Duration {
     rest.saturating_sub(rest / 100 + millis(15))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::{align_of, offset_of};
+
+    use super::*;
+
+    #[test]
+    fn what_spending_changes_is_in_the_first_line_of_the_cache() {
+        assert_eq!((align_of::<Purse>(), offset_of!(Purse, rule)), (64, 64));
+    }
 }

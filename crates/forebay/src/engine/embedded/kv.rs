@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Embedded, shards::Shard};
+use super::Embedded;
 use crate::{
     cluster::{Command, Failure, Fate, HostStatus, Placement, Reply, Verb},
     error::{Error, ErrorKind, Result, Retry},
     key::hash,
+    table::Shard,
 };
 
 /// A plain key.

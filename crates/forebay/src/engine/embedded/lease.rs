@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Embedded, codec::Pack, limit::limits, shards::Shards};
+use super::{Embedded, codec::Pack, limit::limits};
 use crate::{
     engine::step::{LeaseAct, LeaseStep, Leases},
     error::Result,
     key::Name,
     limit::rule::{Scale, State},
+    table::Shards,
     time::Timestamp,
 };
 

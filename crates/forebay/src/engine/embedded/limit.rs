@@ -6,13 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    Embedded,
-    batch::Rider,
-    codec::Pack,
-    shards::{SHARDS, Shard, Shards},
-    short::ShortKey,
-};
+use super::{Embedded, batch::Rider, codec::Pack};
 use crate::{
     clock::TICK,
     engine::step::{Sliced, Take, Taken, TakenAll},
@@ -22,11 +16,13 @@ use crate::{
         rule::{Rule, Scale, State},
         slices::{Lend, Slices},
     },
+    table::{SHARDS, Shard, Shards, ShortKey},
     time::{Timestamp, When, mins, whole_micros},
 };
 
 /// One key of one limit: a line of the processor's cache, of which a decision about one of many keys costs the most.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Entry {
     counter: Arc<Counter>,
     key: ShortKey,
@@ -108,23 +104,45 @@ impl Embedded {
     }
 
     /// [`take`](Self::take), which needs no waiting: one clock, one look-up, and of a known key no allocation.
-    #[inline]
     pub(crate) fn take_at_once(&self, take: &Take<'_>, when: When) -> Result<Taken> {
-        if let Some(time) = self.coarse_time(&take.rule, when) {
-            let taken = self.charge(take, time);
-            // When it would be admitted has to be told exactly.
-            if taken.allowed {
-                return Ok(taken);
-            }
+        let taken = if when == When::EngineClock { self.take_coarsely(take) } else { None };
+        match taken {
+            Some(taken) => Ok(taken),
+            None => Ok(self.charge(take, self.limit_time(when)?)),
         }
-        Ok(self.charge(take, self.limit_time(when)?))
     }
 
-    #[inline]
+    /// The same, if a look at the kernel's last tick, which costs a fifth, decides as one at the exact time does: well within
+    /// a fixed window.
+    #[expect(clippy::inline_always, reason = "an answer is put together where it is wanted: see at_once.rs")]
+    #[inline(always)]
+    pub(crate) fn take_coarsely(&self, take: &Take<'_>) -> Option<Taken> {
+        let Rule::FixedWindow(window) = take.rule else { return None };
+        let (wall, monotonic) = self.clock.both_coarse();
+        let now = u64::try_from(wall.as_micros()).ok()?;
+        if !window.is_told_by(now, whole_micros(TICK)) {
+            return None;
+        }
+        let taken = self.charge(take, Time { now, forget: monotonic });
+        if taken.allowed { Some(taken) } else { self.dated(taken, take.rule) }
+    }
+
+    /// A denial with the exact time, since it tells when the cost would be admitted; `None`: the window has ended.
+    #[cold]
+    fn dated(&self, taken: Taken, rule: Rule) -> Option<Taken> {
+        let now = u64::try_from(self.clock.both().0.as_micros()).ok()?;
+        (rule.reset_after(taken.state, now) > 0).then_some(Taken { now, ..taken })
+    }
+
+    #[expect(clippy::inline_always, reason = "an answer is put together where it is wanted: see at_once.rs")]
+    #[inline(always)]
     fn charge(&self, take: &Take<'_>, time: Time) -> Taken {
         let hash = take.limit.hash_of(take.key.as_bytes());
         let mut shard = self.limits.lock(hash);
-        let entry = shard.find_mut(hash, |entry| is(entry, take));
+        let (limit, key, scale) = (take.limit, take.key.as_bytes(), take.rule.scale());
+        let entry = shard.find_mut(hash, |entry| {
+            entry.key.as_bytes() == key && entry.counter.scale == scale && entry.counter.limit.is(limit)
+        });
         let settled = match &entry {
             Some(entry) => entry.settled(&take.rule, time.now),
             None => take.rule.settle(None, time.now),
@@ -136,7 +154,7 @@ impl Embedded {
         if take.cost > 0 {
             match entry {
                 Some(entry) => entry.set(&take.rule, state, time),
-                None => self.insert(&mut shard, hash, take, state, time),
+                None => self.insert(&mut shard, hash, *take, state, time),
             }
         }
         Taken { allowed: true, now: time.now, state }
@@ -277,19 +295,9 @@ impl Embedded {
             When::At(at) => (at, AT_GRACE),
         };
         match u64::try_from(at.as_micros()) {
-            Ok(now) => Ok(Time { now, forget: whole_micros(monotonic + grace) }),
+            Ok(now) => Ok(Time { now, forget: monotonic + whole_micros(grace) }),
             Err(_) => Err(out_of_range(format!("limit at {at}: a time since 1970"))),
         }
-    }
-
-    /// A time that decides as the exact one does, if that is known: well within a fixed window a look at the kernel's last
-    /// tick is enough, which costs a fifth.
-    #[inline]
-    fn coarse_time(&self, rule: &Rule, when: When) -> Option<Time> {
-        let (Rule::FixedWindow(window), When::EngineClock) = (rule, when) else { return None };
-        let (wall, monotonic) = self.clock.both_coarse();
-        let now = u64::try_from(wall.as_micros()).ok()?;
-        window.is_told_by(now, whole_micros(TICK)).then(|| Time { now, forget: whole_micros(monotonic) })
     }
 
     /// Lets what has changed ride to the file. `logged`: how many keys the file's log of each shard has.
@@ -354,13 +362,13 @@ impl Embedded {
     fn store(&self, shard: &mut Shard<'_, Entry>, hash: u64, take: &Take<'_>, state: State, time: Time) {
         match shard.find_mut(hash, |entry| is(entry, take)) {
             Some(entry) => entry.set(&take.rule, state, time),
-            None => self.insert(shard, hash, take, state, time),
+            None => self.insert(shard, hash, *take, state, time),
         }
     }
 
     #[cold]
-    fn insert(&self, shard: &mut Shard<'_, Entry>, hash: u64, take: &Take<'_>, state: State, time: Time) {
-        self.insert_with(shard, hash, take, (state, Slices::default()), time);
+    fn insert(&self, shard: &mut Shard<'_, Entry>, hash: u64, take: Take<'_>, state: State, time: Time) {
+        self.insert_with(shard, hash, &take, (state, Slices::default()), time);
     }
 
     fn insert_with(
@@ -436,9 +444,9 @@ mod tests {
         }
     }
 
-    /// One word more, and a look at one of many keys costs another line.
+    /// One word more, or an entry across two lines, and a look at one of many keys costs another.
     #[test]
-    fn an_entry_is_as_large_as_a_line_of_the_cache() {
-        assert_eq!(size_of::<Entry>(), 64);
+    fn an_entry_is_a_line_of_the_cache() {
+        assert_eq!((size_of::<Entry>(), align_of::<Entry>()), (64, 64));
     }
 }

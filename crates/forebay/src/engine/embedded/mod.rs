@@ -16,8 +16,6 @@ mod once;
 mod overrides;
 mod restore;
 mod series;
-mod shards;
-mod short;
 mod storage;
 mod tables;
 #[cfg(test)]
@@ -28,11 +26,12 @@ use std::{
     time::Duration,
 };
 
-use self::{
-    journal::Journal,
-    shards::{SHARDS, Shards},
+use self::journal::Journal;
+use crate::{
+    clock::Clock,
+    error::Result,
+    table::{SHARDS, Shards},
 };
-use crate::{clock::Clock, error::Result};
 pub(crate) use restore::FileOptions;
 
 /// How often what has expired is thrown away. Expiry itself is exact; this only bounds the memory.

@@ -20,7 +20,6 @@ use super::{
     file::{File, Opener, Trouble, at_path},
     holder::{self, Holder},
     journal::Journal,
-    shards::SHARDS,
     tables, tend_regularly,
 };
 use crate::{
@@ -28,6 +27,7 @@ use crate::{
     error::{Error, ErrorKind, Result, out_of_range},
     key::Name,
     limit::rule::Scale,
+    table::SHARDS,
     time::{Timestamp, millis, secs},
 };
 

@@ -6,13 +6,13 @@ use super::{
     Embedded,
     batch::{Block, Rider},
     codec::{Pack, Unpack, corrupt},
-    shards::SHARDS,
 };
 use crate::{
     engine::step::{Point, SeriesPart, Span},
     error::Result,
     key::Name,
     series::resolution::{MAX_COUNT, Resolution},
+    table::SHARDS,
     time::{Timestamp, days},
 };
 

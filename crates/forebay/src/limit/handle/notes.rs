@@ -39,12 +39,12 @@ impl LimitHandle {
         }
         let (used, limit) = (decision.used(), decision.limit());
         if decision.is_allowed() && is_near(used, limit) && !decision.is_degraded() {
-            self.note_near(key, decision);
+            self.note_near(key, *decision);
         }
     }
 
     #[cold]
-    fn note_near(&self, key: &str, decision: &Decision) {
+    pub(super) fn note_near(&self, key: &str, decision: Decision) {
         let Ok(mut nearest) = self.0.shared.nearest.try_lock() else { return };
         let (used, limit) = (decision.used(), decision.limit());
         let counts = match self.0.kind {

@@ -8,21 +8,21 @@ const INLINE: usize = 22;
 /// A key of any length. Most are short, and are found without going to another place in memory for them, which is what a
 /// look-up in a large table costs.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) enum ShortKey {
+pub(crate) enum ShortKey {
     Inline(u8, [u8; INLINE]),
     Heap(Box<[u8]>),
 }
 
 impl ShortKey {
     #[inline]
-    pub(super) fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Inline(length, bytes) => bytes.get(..usize::from(*length)).unwrap_or(bytes),
             Self::Heap(bytes) => bytes,
         }
     }
 
-    pub(super) fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         std::str::from_utf8(self.as_bytes()).expect("it was made of a text")
     }
 }

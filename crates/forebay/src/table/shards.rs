@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use hashbrown::HashTable;
 
 /// Enough that two of a few dozen threads seldom meet, few enough that a sweep stays cheap.
-pub(super) const SHARDS: usize = 64;
+pub(crate) const SHARDS: usize = 64;
 
 /// A hash table in shards.
 ///
@@ -13,7 +13,7 @@ pub(super) const SHARDS: usize = 64;
 /// locking shards in ascending order does that without deadlock. Sections are some ten
 /// instructions, so the lock is held for less time than a reader-writer lock takes to get.
 #[derive(Debug)]
-pub(super) struct Shards<T>(Box<[Cell<T>]>);
+pub(crate) struct Shards<T>(Box<[Cell<T>]>);
 
 /// A cache line of its own: threads that lock neighbours would take it from each other.
 #[derive(Debug)]
@@ -21,34 +21,34 @@ pub(super) struct Shards<T>(Box<[Cell<T>]>);
 struct Cell<T>(Mutex<HashTable<T>>);
 
 /// A shard, locked.
-pub(super) type Shard<'a, T> = MutexGuard<'a, HashTable<T>>;
+pub(crate) type Shard<'a, T> = MutexGuard<'a, HashTable<T>>;
 
 impl<T> Shards<T> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self((0..SHARDS).map(|_| Cell(Mutex::new(HashTable::new()))).collect())
     }
 
     /// Which shard a hash falls into. The table inside uses the low bits, so this takes the high ones.
     #[inline]
-    pub(super) fn index(hash: u64) -> usize {
+    pub(crate) fn index(hash: u64) -> usize {
         usize::try_from(hash >> 58).expect("six bits")
     }
 
     /// Locks the shard of a hash.
     #[inline]
-    pub(super) fn lock(&self, hash: u64) -> Shard<'_, T> {
+    pub(crate) fn lock(&self, hash: u64) -> Shard<'_, T> {
         self.lock_index(Self::index(hash))
     }
 
     /// Locks a shard by its index. Whoever locks several does so in ascending order.
     #[inline]
-    pub(super) fn lock_index(&self, index: usize) -> Shard<'_, T> {
+    pub(crate) fn lock_index(&self, index: usize) -> Shard<'_, T> {
         // A panic between two assignments is the only way to poison it, and sections do not panic.
         self.0[index].0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps what `keep` says, shard by shard, and gives memory back that is no longer needed.
-    pub(super) fn retain(&self, mut keep: impl FnMut(&mut T) -> bool, hash: impl Fn(&T) -> u64) {
+    pub(crate) fn retain(&self, mut keep: impl FnMut(&mut T) -> bool, hash: impl Fn(&T) -> u64) {
         for index in 0..SHARDS {
             let mut shard = self.lock_index(index);
             shard.retain(&mut keep);
@@ -61,7 +61,7 @@ impl<T> Shards<T> {
 
     /// How many entries there are, without stopping anybody.
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         (0..SHARDS).map(|index| self.lock_index(index).len()).sum()
     }
 }

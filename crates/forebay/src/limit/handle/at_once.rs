@@ -1,0 +1,91 @@
+//! Decisions that take no round trip: of an engine in this process, and out of a slice.
+//!
+//! Some dozen nanoseconds each, and a copy of what was just written costs five of them: hence plain functions, and on the
+//! usual way inline ones, so that an answer is put together where it is wanted.
+
+use std::{
+    pin::{Pin, pin},
+    task::{Context, Poll},
+};
+
+use super::{Asked, LimitHandle, MAX_COST, decision};
+use crate::{
+    engine::step::{Take, Taken},
+    error::Result,
+    key::is_key,
+    limit::{
+        allowance::Allowance,
+        decision::Decision,
+        near::is_near,
+        rule::{Rule, State},
+    },
+    time::When,
+};
+
+impl LimitHandle {
+    /// The decision about nearly every take that asks nobody: the limit's own rule, and a key and a cost within bounds.
+    /// `None`: [`decide_at_once`](Self::decide_at_once) tells.
+    #[expect(clippy::inline_always, reason = "an answer is put together where it is wanted: see above")]
+    #[inline(always)]
+    pub(super) fn decide_plainly(&self, key: &str, cost: u64) -> Option<Decision> {
+        let rule = self.plain_rule(key, cost)?;
+        let take = Take { limit: &self.0.name, key, rule: *rule, cost, within: self.0.deadline };
+        let decision = if let Some(leased) = &self.0.leased {
+            leased.spend(&take)?
+        } else {
+            let Taken { allowed, now, state } = self.0.bay.engine().take_coarsely(&take)?;
+            if !allowed {
+                return Some(self.denied(take, now, state));
+            }
+            Decision::from_state(&take.rule, state, now, None)
+        };
+        if is_near(decision.used(), decision.limit()) {
+            self.note_near(key, decision);
+        }
+        Some(decision)
+    }
+
+    /// The decision, or an error of the caller's; `None`: the store has to be asked.
+    pub(super) fn decide_at_once(&self, key: &str, cost: u64, when: When) -> Option<Result<Decision>> {
+        let leased = self.0.leased.as_ref().filter(|_| when == When::EngineClock);
+        if leased.is_none() && !self.0.bay.engine().is_in_process() {
+            return None;
+        }
+        let answer = match (self.asked(key, cost), leased) {
+            (Ok(Asked::Take(take)), Some(leased)) => Ok(leased.spend(&take)?),
+            (Ok(Asked::Take(take)), None) => self.decide_here(&take, when)?,
+            (Ok(Asked::Fixed(decision)), _) => Ok(self.shown(decision)),
+            (Err(error), _) => Err(error),
+        };
+        Some(answer.map(|decision| self.noted(key, decision)))
+    }
+
+    #[inline]
+    fn plain_rule(&self, key: &str, cost: u64) -> Option<&Rule> {
+        let Allowance::Rate(rule) = &self.0.usual else { return None };
+        let plain = !self.0.phased_by_key && self.has_no_overrides();
+        (plain && is_key(key) && (1..=rule.quota().min(MAX_COST)).contains(&cost)).then_some(rule)
+    }
+
+    #[cold]
+    fn denied(&self, take: Take<'_>, now: u64, state: State) -> Decision {
+        let denied = Decision::from_state(&take.rule, state, now, Some(take.cost));
+        self.noted(take.key, self.shown(denied))
+    }
+
+    /// What an engine in this process says.
+    pub(super) fn decide_here(&self, take: &Take<'_>, when: When) -> Option<Result<Decision>> {
+        let answer = self.0.bay.engine().take_at_once(take, when)?;
+        Some(answer.map(|taken| self.shown(decision(&take.rule, take.cost, taken))))
+    }
+}
+
+/// Waits for `step` without its code becoming part of the caller's, whose other way is short.
+pub(super) async fn apart<T>(step: impl Future<Output = T>) -> T {
+    #[inline(never)]
+    fn poll<F: Future>(step: Pin<&mut F>, context: &mut Context<'_>) -> Poll<F::Output> {
+        step.poll(context)
+    }
+    let mut step = pin!(step);
+    std::future::poll_fn(move |context| poll(step.as_mut(), context)).await
+}
