@@ -92,11 +92,12 @@ impl Slices {
         }
     }
 
-    /// Lends, and takes back, as of a settled state, for which these are [pruned](Self::prune): the state after it.
-    pub(crate) fn lend(&mut self, rule: &Rule, state: State, now: u64, lend: &Lend) -> (State, Lent) {
+    /// Lends, and takes back, as of a settled state, for which these are [pruned](Self::prune): the state after it. `None`: the
+    /// holder has sent another request since, and nothing changes, not even what is stored.
+    pub(crate) fn lend(&mut self, rule: &Rule, state: State, now: u64, lend: &Lend) -> Option<(State, Lent)> {
         let place = self.0.iter().position(|slice| slice.holder == lend.holder);
         if place.is_some_and(|place| self.0[place].sequence >= lend.sequence) {
-            return (state, Lent::default());
+            return None;
         }
         let had = place.map_or(0, |place| self.0.remove(place).amount);
         let back = lend.back.min(had);
@@ -113,7 +114,7 @@ impl Slices {
             self.0.insert(place, Slice { holder: lend.holder, sequence: lend.sequence, amount, end });
         }
         let longest = if matches!(rule, Rule::TokenBucket(_)) { lend.span } else { rule.length() };
-        (state, Lent { granted, kept, rest: end.saturating_sub(now).min(longest) })
+        Some((state, Lent { granted, kept, rest: end.saturating_sub(now).min(longest) }))
     }
 
     /// The state after a reset, as of a settled one: what is lent stays charged. `None`: nothing is.
@@ -257,7 +258,9 @@ mod tests {
         fn lend(&mut self, lend: &Lend) -> Lent {
             let settled = self.settled();
             self.slices.prune(&self.rule, settled);
-            let (state, lent) = self.slices.lend(&self.rule, settled, self.now, lend);
+            let Some((state, lent)) = self.slices.lend(&self.rule, settled, self.now, lend) else {
+                return Lent::default();
+            };
             self.store(state);
             lent
         }

@@ -14,7 +14,7 @@ use crate::{
     key::Name,
     limit::{
         rule::{Rule, Scale, State},
-        slices::{Lend, Slices},
+        slices::{Lend, Lent, Slices},
     },
     table::{SHARDS, Shard, Shards, ShortKey},
     time::{Timestamp, When, mins, whole_micros},
@@ -244,18 +244,23 @@ impl Embedded {
         let hash = take.limit.hash_of(take.key.as_bytes());
         let mut shard = self.limits.lock(hash);
         let settled = settled(&shard, hash, &take, time.now);
-        let Some(entry) = shard.find_mut(hash, |entry| is(entry, &take)) else {
-            let mut slices = Slices::default();
-            let (state, lent) = slices.lend(&take.rule, settled, time.now, &lend);
-            if lent.granted > 0 {
+        let entry = shard.find_mut(hash, |entry| is(entry, &take));
+        let mut slices =
+            entry.as_ref().and_then(|entry| entry.slices.as_deref().cloned()).unwrap_or_default();
+        slices.prune(&take.rule, settled);
+        let Some((state, lent)) = slices.lend(&take.rule, settled, time.now, &lend) else {
+            return Ok(Sliced { now: time.now, state: settled, lent: Lent::default() });
+        };
+        match entry {
+            Some(entry) => {
+                entry.slices = Some(Box::new(slices));
+                entry.set(&take.rule, state, time);
+            }
+            None if lent.granted > 0 => {
                 self.insert_with(&mut shard, hash, &take, (state, slices), time);
             }
-            return Ok(Sliced { now: time.now, state, lent });
-        };
-        let slices = entry.slices.get_or_insert_default();
-        slices.prune(&take.rule, settled);
-        let (state, lent) = slices.lend(&take.rule, settled, time.now, &lend);
-        entry.set(&take.rule, state, time);
+            None => {}
+        }
         Ok(Sliced { now: time.now, state, lent })
     }
 

@@ -108,6 +108,27 @@ fn one_by_one_both_engines_answer_alike() {
         .expect("alike");
 }
 
+/// Not even the time as of which the key is stored, which a clock that steps back would show.
+#[tokio::test]
+async fn a_request_for_a_slice_that_comes_late_changes_nothing_on_either() {
+    let rules = rules();
+    let (redis, _) = engine().await;
+    let embedded = Embedded::in_memory(Clock::from(ManualClock::at(Timestamp::from_micros(START))));
+    for rule in 0..rules.len() {
+        let charge = |cost| Charge { rule, key: 0, cost };
+        let steps = [
+            (0, Step::Slice(charge(0), 2, 0, [0, 0, 1])),
+            (1_000, Step::Slice(charge(0), 2, 1, [0, 0, 0])),
+            (-300_000, Step::Take(charge(3))),
+        ];
+        let mut now = START;
+        for (number, (moved, step)) in (1..).zip(steps) {
+            now += moved;
+            same(&rules, (&redis, &embedded), (number, &step), When::At(Timestamp::from_micros(now))).await;
+        }
+    }
+}
+
 async fn same(
     rules: &[(Name, Rule)],
     (redis, embedded): (&Redis, &Embedded),
