@@ -66,6 +66,13 @@ pub(crate) type Joined = redis::Joined;
 #[cfg(not(feature = "redis"))]
 pub(crate) type Joined = std::future::Pending<Result<()>>;
 
+/// A take that goes to a host with others: what becomes of it, and a time on the monotonic clock before it was sent.
+#[cfg(feature = "redis")]
+pub(crate) type Among<'a> = redis::Among<'a>;
+/// Nothing goes with others here.
+#[cfg(not(feature = "redis"))]
+pub(crate) type Among<'a> = std::future::Pending<Result<(Taken, Duration)>>;
+
 /// A store. Clones share it.
 ///
 /// An enum, matched in this file only, rather than a trait object: a decision then needs no boxed
@@ -139,13 +146,29 @@ impl Engine {
     }
 
     /// [`take_at_once`](Self::take_at_once) where a time that is not exact is enough for it.
-    #[expect(clippy::inline_always, reason = "an answer is put together where it is wanted: see at_once.rs")]
+    #[expect(
+        clippy::inline_always,
+        reason = "an answer is put together where it is wanted: see handle/short.rs"
+    )]
     #[inline(always)]
     pub(crate) fn take_coarsely(&self, take: &Take<'_>) -> Option<Taken> {
         match self {
             Self::Embedded(engine) => engine.take_coarsely(take),
             #[cfg(any(feature = "redis", feature = "test-util"))]
             _ => None,
+        }
+    }
+
+    /// [`take`](Self::take) at the host's time, if it can go with others: with fewer futures around it, which are most of what
+    /// it costs then. `None`: it goes another way.
+    pub(crate) fn take_among<'a>(&'a self, take: Take<'a>) -> Option<Among<'a>> {
+        match self {
+            #[cfg(feature = "redis")]
+            Self::Redis(redis) => redis.take_among(take),
+            _ => {
+                let _ = take;
+                None
+            }
         }
     }
 

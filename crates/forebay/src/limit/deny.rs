@@ -44,11 +44,13 @@ struct Denied {
 }
 
 impl DenyCache {
+    /// Whether nothing is remembered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.load(Ordering::Relaxed) == 0
+    }
+
     /// A denial that still stands at `now`, on the monotonic clock.
     pub(super) fn look_up(&self, key: &str, rule: &Rule, cost: u64, now: Duration) -> Option<Decision> {
-        if self.held.load(Ordering::Relaxed) == 0 {
-            return None;
-        }
         let denied = self.table();
         let denied = denied.get(key).filter(|denied| denied.stands(rule, cost, now))?;
         Some(denied.decision.later(now.saturating_sub(denied.asked)).from(Source::DenyCache))

@@ -1,16 +1,17 @@
 //! Asking a limit.
 
-mod at_once;
 mod notes;
 mod overridden;
+mod short;
 
 use std::{
     collections::HashMap,
+    pin::pin,
     sync::{Arc, PoisonError},
     time::Duration,
 };
 
-use self::at_once::apart;
+use self::short::apart;
 use super::{
     Kind, Limit, Mode, OnError, Override,
     allowance::Allowance,
@@ -127,16 +128,9 @@ impl LimitHandle {
     /// # Cost
     /// One round trip, shared with whatever else this process asks the host at that time; none while a
     /// denial is remembered, and none on the embedded engine.
-    pub async fn take(&self, key: impl AsRef<str>) -> Result<Decision> {
-        // Not by way of `take_at`: an answer that passes through another future is copied once more.
-        let key = key.as_ref();
-        if let Some(decision) = self.decide_plainly(key, 1) {
-            return Ok(decision);
-        }
-        if let Some(answer) = self.decide_at_once(key, 1, When::EngineClock) {
-            return answer;
-        }
-        apart(self.decide_by_store(key, 1, When::EngineClock)).await
+    pub fn take(&self, key: impl AsRef<str>) -> impl Future<Output = Result<Decision>> {
+        // Not a future of its own: it would copy the answer once more.
+        self.take_n(key, 1)
     }
 
     /// Takes `cost` (1 to the limit, at most 2^31) for `key`, if it fits: all of it or nothing.
@@ -153,7 +147,26 @@ impl LimitHandle {
     /// # Cost
     /// As [`take`](Self::take).
     pub async fn take_n(&self, key: impl AsRef<str>, cost: u64) -> Result<Decision> {
-        self.take_at(key, cost, When::EngineClock).await
+        let key = key.as_ref();
+        if let Some(decision) = self.decide_plainly(key, cost) {
+            return Ok(decision);
+        }
+        if let Some(answer) = self.decide_at_once(key, cost, When::EngineClock) {
+            return answer;
+        }
+        if let Some((rule, among)) = self.take_among(key, cost) {
+            let answer = among.await;
+            let take = self.take_under(rule, key, cost);
+            return match answer {
+                Ok((taken, sent)) => Ok(self.decided(take, taken, sent)),
+                Err(error) => {
+                    let step = pin!(self.undecided(take, error));
+                    apart(step).await
+                }
+            };
+        }
+        let step = pin!(self.decide_by_store(key, cost, When::EngineClock));
+        apart(step).await
     }
 
     /// As [`take_n`](Self::take_n), at a time other than the store's: for replays of old traffic.
@@ -165,9 +178,11 @@ impl LimitHandle {
         if let Some(answer) = self.decide_at_once(key, cost, when) {
             return answer;
         }
-        apart(self.decide_by_store(key, cost, when)).await
+        let step = pin!(self.decide_by_store(key, cost, when));
+        apart(step).await
     }
 
+    /// The decision about any take, by way of the store.
     async fn decide_by_store(&self, key: &str, cost: u64, when: When) -> Result<Decision> {
         let take = match self.asked(key, cost)? {
             Asked::Take(take) => take,
@@ -180,6 +195,12 @@ impl LimitHandle {
         Ok(self.noted(take.key, decision))
     }
 
+    /// What is decided where the store has not answered.
+    async fn undecided(&self, take: Take<'_>, error: Error) -> Result<Decision> {
+        let decision = self.without_store(take, When::EngineClock, error).await?;
+        Ok(self.noted(take.key, decision))
+    }
+
     pub(super) async fn decide_exactly(&self, take: Take<'_>, when: When) -> Result<Decision> {
         match self.decide_here(&take, when) {
             Some(answer) => answer,
@@ -187,14 +208,10 @@ impl LimitHandle {
         }
     }
 
-    /// What the store says, or a denial that it said lately.
+    /// What the store says.
     async fn decide(&self, take: Take<'_>, when: When) -> Result<Decision> {
-        let cost = take.cost;
         let denied = self.0.denied.as_ref().filter(|_| when == When::EngineClock);
         let asked = denied.map(|_| self.0.bay.clock().monotonic()).unwrap_or_default();
-        if let Some(decision) = denied.and_then(|denied| denied.look_up(take.key, &take.rule, cost, asked)) {
-            return Ok(decision);
-        }
         let decision = match self.ask(take, when).await {
             Ok(taken) => self.shown(decision(&take.rule, take.cost, taken)),
             Err(error) => return self.without_store(take, when, error).await,
@@ -402,8 +419,13 @@ impl LimitHandle {
     }
 
     async fn ask(&self, take: Take<'_>, when: When) -> Result<Taken> {
-        let step = self.0.bay.engine().take(take, when);
-        if self.0.bay.engine().keeps_deadlines() { step.await } else { self.in_time(step).await }
+        let engine = self.0.bay.engine();
+        // Not one future for both: it would be copied.
+        if engine.keeps_deadlines() {
+            engine.take(take, when).await
+        } else {
+            self.in_time(engine.take(take, when)).await
+        }
     }
 
     pub(super) async fn in_time<T>(&self, step: impl Future<Output = Result<T>>) -> Result<T> {

@@ -114,7 +114,10 @@ impl Embedded {
 
     /// The same, if a look at the kernel's last tick, which costs a fifth, decides as one at the exact time does: well within
     /// a fixed window.
-    #[expect(clippy::inline_always, reason = "an answer is put together where it is wanted: see at_once.rs")]
+    #[expect(
+        clippy::inline_always,
+        reason = "an answer is put together where it is wanted: see handle/short.rs"
+    )]
     #[inline(always)]
     pub(crate) fn take_coarsely(&self, take: &Take<'_>) -> Option<Taken> {
         let Rule::FixedWindow(window) = take.rule else { return None };
@@ -134,7 +137,10 @@ impl Embedded {
         (rule.reset_after(taken.state, now) > 0).then_some(Taken { now, ..taken })
     }
 
-    #[expect(clippy::inline_always, reason = "an answer is put together where it is wanted: see at_once.rs")]
+    #[expect(
+        clippy::inline_always,
+        reason = "an answer is put together where it is wanted: see handle/short.rs"
+    )]
     #[inline(always)]
     fn charge(&self, take: &Take<'_>, time: Time) -> Taken {
         let hash = take.limit.hash_of(take.key.as_bytes());

@@ -6,12 +6,12 @@
 //! works on one batch while this process reads and writes the next.
 
 use std::{
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -23,7 +23,10 @@ use super::{
     plan::{Answers, Charge, Gathered, Plan, Request, Verdict},
 };
 use crate::{
-    engine::{meeting::Meeting, step::Take},
+    engine::{
+        meeting::Meeting,
+        step::{Take, Taken},
+    },
     error::{Error, ErrorKind, Result, Retry},
     limit::rule::State,
 };
@@ -55,13 +58,19 @@ struct Shared {
     keys: Keys,
     /// Protects what gathers and the count of round trips together: a request either sees the connection
     /// idle, or is seen by whoever makes it idle. Held for some dozen instructions, never across an await.
-    queue: Mutex<Queue>,
-    /// Whether anything is under way: written with the queue locked, and read without, so that under load nobody takes the
-    /// lock to find it so. Relaxed: who reads what it was goes with the others, or looks again with the lock held.
+    queue: Line<Mutex<Queue>>,
+    /// Whether anything is under way or has gathered: written with the queue locked, and read without, so that under load
+    /// nobody takes the lock to find it so. Relaxed: who reads what it was goes with the others, or looks again with the lock
+    /// held.
     busy: AtomicBool,
     /// Wakes a lane that has nothing to do.
     bell: Notify,
 }
+
+/// Lines of the processor's cache of its own: what all callers change is not beside what they only read.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Line<T>(T);
 
 #[derive(Debug, Default)]
 struct Queue {
@@ -82,15 +91,20 @@ struct Batch {
 impl Combiner {
     /// A combiner for `host`. Needs a tokio runtime.
     pub(super) fn new(host: Arc<Host>, keys: Keys) -> Self {
-        let (queue, busy) = (Mutex::default(), AtomicBool::new(false));
+        let (queue, busy) = (Line::default(), AtomicBool::new(false));
         let shared = Arc::new(Shared { host, keys, queue, busy, bell: Notify::new() });
         let lanes = (0..LANES).map(|_| tokio::spawn(lane(shared.clone())).abort_handle()).collect();
         Self { shared, lanes }
     }
 
+    /// Whether something is under way, so that a request goes with the next.
+    pub(super) fn is_busy(&self) -> bool {
+        self.shared.busy.load(Ordering::Relaxed)
+    }
+
     /// If nothing is under way: the right to send one request alone, now.
     pub(super) fn idle(&self) -> Option<Alone<'_>> {
-        if self.shared.busy.load(Ordering::Relaxed) {
+        if self.is_busy() {
             return None;
         }
         let mut queue = self.shared.queue();
@@ -101,16 +115,22 @@ impl Combiner {
         })
     }
 
+    /// Charges a take in the next round trip.
+    pub(super) fn seat<'a>(&'a self, take: Take<'a>, at: Option<u64>) -> Seat<'a> {
+        Seat { shared: &self.shared, take, at, waiting: None }
+    }
+
     /// Charges all of `takes` or none, in the next round trip.
     pub(super) fn submit<'a>(
         &'a self,
         takes: &'a [Take<'a>],
         at: Option<u64>,
-    ) -> impl Future<Output = Result<(Verdict, States)>> + 'a {
+    ) -> impl Future<Output = Result<(Verdict, Vec<State>)>> + 'a {
         let mut place: Option<Waiting<'a>> = None;
         std::future::poll_fn(move |context| {
-            if let Some(waiting) = &mut place {
-                return waiting.poll(context);
+            if let Some(waiting) = &place {
+                let answers = ready!(waiting.poll(context));
+                return Poll::Ready(answers.and_then(|answers| waiting.answer(answers)));
             }
             match self.shared.enqueue(takes, at, context.waker()) {
                 Ok(waiting) => place = Some(waiting),
@@ -130,7 +150,7 @@ impl Drop for Combiner {
 impl Shared {
     /// Sections do not panic half-way through a change, so a poisoned queue is whole.
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn enqueue(&self, takes: &[Take<'_>], at: Option<u64>, waker: &Waker) -> Result<Waiting<'_>> {
@@ -154,6 +174,9 @@ impl Shared {
         gathered.requests.push(Request { charges, at, until, cancelled: false });
         wakers.push(waker.clone());
         let waiting = Waiting { shared: self, batch: batch.clone(), index, first, charges: takes.len() };
+        if index == 0 {
+            self.busy.store(true, Ordering::Relaxed);
+        }
         let ring = index == 0 && *under_way < LANES;
         drop(queue);
         if ring {
@@ -165,7 +188,8 @@ impl Shared {
     /// Counts a round trip that begins, or ends.
     fn count(&self, queue: &mut Queue, one: isize) {
         queue.under_way = queue.under_way.saturating_add_signed(one);
-        self.busy.store(queue.under_way > 0, Ordering::Relaxed);
+        let busy = queue.under_way > 0 || !queue.gathered.requests.is_empty();
+        self.busy.store(busy, Ordering::Relaxed);
     }
 
     /// Takes what has gathered, if a round trip may begin.
@@ -220,8 +244,9 @@ impl Shared {
         let plan = Plan::new(gathered);
         let calls =
             plan.calls(gathered, &self.keys, |script, keys, bytes| self.host.call(script, keys, bytes));
+        let sent = self.host.clock().monotonic();
         let replies = self.host.run(calls).await?;
-        Ok(plan.answers(gathered, replies, self.host.name()))
+        Ok(plan.answers(gathered, sent, replies, self.host.name()))
     }
 }
 
@@ -267,19 +292,41 @@ pub(super) fn late(host: &str, retry: Retry) -> Error {
     Error::new(ErrorKind::Timeout, text).with_retry(retry)
 }
 
-/// The settled states of a request's charges, in their order.
+/// A take that goes with others; queued when it is polled first.
 #[derive(Debug)]
-pub(super) enum States {
-    One(State),
-    Many(Vec<State>),
+pub(super) struct Seat<'a> {
+    shared: &'a Shared,
+    take: Take<'a>,
+    at: Option<u64>,
+    waiting: Option<Waiting<'a>>,
 }
 
-impl From<States> for Vec<State> {
-    fn from(states: States) -> Self {
-        match states {
-            States::One(state) => vec![state],
-            States::Many(states) => states,
-        }
+impl Future for Seat<'_> {
+    /// What became of it, and a time on the monotonic clock before it was sent.
+    type Output = Result<(Taken, Duration)>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(waiting) = &self.waiting else {
+            return match self.shared.enqueue(std::slice::from_ref(&self.take), self.at, context.waker()) {
+                Ok(waiting) => {
+                    self.waiting = Some(waiting);
+                    Poll::Pending
+                }
+                Err(error) => Poll::Ready(Err(error)),
+            };
+        };
+        let answers = match ready!(waiting.poll(context)) {
+            Ok(answers) => answers,
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        Poll::Ready(match &answers.requests[waiting.index] {
+            Ok(Verdict { allowed, now }) => {
+                let taken = Taken { allowed: *allowed, now: *now, state: answers.states[waiting.first] };
+                Ok((taken, answers.sent))
+            }
+            Err(error) => Err(error.clone()),
+        })
     }
 }
 
@@ -295,7 +342,8 @@ struct Waiting<'a> {
 }
 
 impl Waiting<'_> {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(Verdict, States)>> {
+    #[inline]
+    fn poll(&self, context: &mut Context<'_>) -> Poll<Result<&Answers>> {
         // In this order: whoever expires a request after the look at those that are has found the task by its seat.
         if !self.batch.meeting.is_settled(self.index, context) {
             let expired = self.batch.expired();
@@ -303,19 +351,14 @@ impl Waiting<'_> {
             return ours.map_or(Poll::Pending, |(_, error)| Poll::Ready(Err(error.clone())));
         }
         match self.batch.meeting.outcome() {
-            Some(answers) => Poll::Ready(self.answer(answers)),
+            Some(answers) => Poll::Ready(answers.as_ref().map_err(Clone::clone)),
             None => Poll::Pending,
         }
     }
 
-    fn answer(&self, answers: &Result<Answers>) -> Result<(Verdict, States)> {
-        let answers = answers.as_ref().map_err(Clone::clone)?;
+    fn answer(&self, answers: &Answers) -> Result<(Verdict, Vec<State>)> {
         let verdict = answers.requests[self.index].clone()?;
-        let states = match &answers.states[self.first..self.first + self.charges] {
-            [one] => States::One(*one),
-            many => States::Many(many.to_vec()),
-        };
-        Ok((verdict, states))
+        Ok((verdict, answers.states[self.first..self.first + self.charges].to_vec()))
     }
 }
 

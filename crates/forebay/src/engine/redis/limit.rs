@@ -1,10 +1,16 @@
 //! Limits on a Redis host.
 
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
 use redis::Value;
 
 use super::{
     Redis,
-    combine::{States, late},
+    combine::{Seat, late},
     reply::{unavailable, unexpected},
     script::Script,
     wire,
@@ -22,6 +28,25 @@ use crate::{
 /// Keys in one request: more would not be one script call.
 const MOST_TAKES: usize = 1_000;
 
+/// A take that goes with others.
+#[derive(Debug)]
+pub(crate) struct Among<'a> {
+    redis: &'a Redis,
+    seat: Seat<'a>,
+}
+
+impl Future for Among<'_> {
+    /// What became of it, and a time on the monotonic clock before it was sent.
+    type Output = Result<(Taken, Duration)>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(Pin::new(&mut self.seat).poll(context));
+        self.redis.heard(&answer);
+        Poll::Ready(answer)
+    }
+}
+
 impl Redis {
     pub(crate) async fn take(&self, take: Take<'_>, when: When) -> Result<Taken> {
         let at = explicit(when)?;
@@ -36,10 +61,13 @@ impl Redis {
             // Boxed: its kilobytes of driver state would otherwise be moved with every combined take.
             return Box::pin(self.take_alone(take, at)).await;
         }
-        let takes = [take];
-        let (verdict, states) = self.combiner.submit(&takes, at).await?;
-        let States::One(state) = states else { return Err(unexpected(self.host.name(), "a take")) };
-        Ok(Taken { allowed: verdict.allowed, now: verdict.now, state })
+        self.combiner.seat(take, at).await.map(|(taken, _)| taken)
+    }
+
+    /// A take that goes with others; `None`: nothing is under way, or the host has not answered lately.
+    pub(crate) fn take_among<'a>(&'a self, take: Take<'a>) -> Option<Among<'a>> {
+        let joins = self.combiner.is_busy() && self.breaker.is_closed();
+        joins.then(|| Among { redis: self, seat: self.combiner.seat(take, None) })
     }
 
     pub(crate) async fn take_up_to(&self, take: Take<'_>, when: When) -> Result<(u64, Taken)> {
@@ -66,7 +94,7 @@ impl Redis {
         let answer = self.combiner.submit(takes, at).await;
         self.heard(&answer);
         let (verdict, states) = answer?;
-        Ok(TakenAll { allowed: verdict.allowed, now: verdict.now, states: states.into() })
+        Ok(TakenAll { allowed: verdict.allowed, now: verdict.now, states })
     }
 
     #[expect(clippy::unused_self, reason = "a question every engine answers")]

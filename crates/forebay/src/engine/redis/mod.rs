@@ -32,8 +32,8 @@ mod tests;
 
 use std::sync::{Arc, OnceLock};
 
-pub(crate) use self::lanes::Joined;
 use self::{breaker::Breaker, combine::Combiner, connection::Host, inbox::Inbox, keys::Keys, lanes::Writers};
+pub(crate) use self::{lanes::Joined, limit::Among};
 use crate::{
     clock::Clock,
     cluster::{Health, HostStatus},

@@ -64,6 +64,8 @@ pub(super) struct Gathered {
 /// What became of each request, in order.
 #[derive(Debug)]
 pub(super) struct Answers {
+    /// A time before any request was sent, on the monotonic clock.
+    pub sent: Duration,
     pub requests: Vec<Result<Verdict>>,
     /// One for each charge: the settled state after the request.
     pub states: Vec<State>,
@@ -182,7 +184,13 @@ impl Plan {
     }
 
     /// Replays the requests over the replies to the calls, in the order in which the scripts charged them.
-    pub(super) fn answers(&self, batch: &Gathered, replies: Vec<Result<Value>>, host: &str) -> Answers {
+    pub(super) fn answers(
+        &self,
+        batch: &Gathered,
+        sent: Duration,
+        replies: Vec<Result<Value>>,
+        host: &str,
+    ) -> Answers {
         let mut states = vec![State(0, 0); self.entries.len()];
         let mut nows: Vec<Result<u64>> = Vec::with_capacity(self.calls.len());
         for (call, reply) in self.calls.iter().zip(replies) {
@@ -196,6 +204,7 @@ impl Plan {
             }));
         }
         let mut answers = Answers {
+            sent,
             requests: vec![Ok(Verdict { allowed: false, now: 0 }); batch.requests.len()],
             states: vec![State(0, 0); batch.charges.len()],
         };
@@ -383,7 +392,7 @@ impl Plan {
 impl Gathered {
     /// The place of a limit.
     pub(super) fn limit(&mut self, name: &Name) -> usize {
-        self.limits.iter().position(|known| known == name).unwrap_or_else(|| {
+        self.limits.iter().position(|known| known.is(name)).unwrap_or_else(|| {
             self.limits.push(name.clone());
             self.limits.len() - 1
         })

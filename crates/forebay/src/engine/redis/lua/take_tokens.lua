@@ -11,7 +11,7 @@
 assert(#KEYS >= 1 and #ARGV == 1, 'take_tokens: one or more keys and one argument')
 local call, pack, read = redis.call, struct.pack, struct.unpack
 local floor = math.floor
-local arg = ARGV[1]
+local keys, arg = KEYS, ARGV[1]
 local now, rate, period, burst, tick, pos = read('<i8I8I8I8I8', arg)
 local here = now < 0
 if here then
@@ -30,8 +30,9 @@ local function ttl(then_, level, slices)
 end
 
 local EMPTY = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
-local states = call('MGET', unpack(KEYS))
-for i, state in ipairs(states) do
+local states = call('MGET', unpack(keys))
+for i = 1, #keys do
+  local state = states[i]
   local then_, level, slices = ticks, 0, ''
   if state and #state > 16 then
     then_, level, slices = leak(state, ticks, rate, period, tick)
@@ -63,7 +64,7 @@ for i, state in ipairs(states) do
     end
   end
   if after > level then
-    call('SET', KEYS[i], pack('<I8I8', then_, after) .. slices, 'PX', ttl(then_, after, slices))
+    call('SET', keys[i], pack('<I8I8', then_, after) .. slices, 'PX', ttl(then_, after, slices))
   end
 end
 return pack('<I8', now) .. table.concat(states)

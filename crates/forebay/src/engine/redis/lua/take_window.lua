@@ -12,7 +12,7 @@
 
 assert(#KEYS >= 1 and #ARGV == 1, 'take_window: one or more keys and one argument')
 local call, pack, read = redis.call, struct.pack, struct.unpack
-local arg = ARGV[1]
+local keys, arg = KEYS, ARGV[1]
 local now, length, offset, limit, pos = read('<i8I8I8I8', arg)
 local here = now < 0
 if here then
@@ -31,40 +31,50 @@ local function ttl(window)
 end
 
 local EMPTY = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
-local states = call('MGET', unpack(KEYS))
-for i, state in ipairs(states) do
-  local window, used = index, 0
-  local known, slices = false, ''
-  if state and #state >= 16 then
-    local seen, before = read('<I8I8', state)
-    if seen >= index then window, used, known = seen, before, true end
-    if #state > 16 then
-      if known then slices = state:sub(17) end
-      states[i] = state:sub(1, 16)
-    end
+local states = call('MGET', unpack(keys))
+-- What is used after one more, by the state before: many keys of a batch stand at the same count.
+local next_used = {}
+for i = 1, #keys do
+  local state = states[i]
+  local next = next_used[state]
+  if next then
+    call('SETRANGE', keys[i], '8', next)
   else
-    states[i] = EMPTY
-  end
-  local after = used
-  if ones then
-    if used < limit then after = used + 1 end
-  else
-    local runs
-    runs, pos = read('<I4', arg, pos)
-    for _ = 1, runs do
-      local cost, granted
-      cost, granted, pos = read('<I8I4', arg, pos)
-      local fits = math.floor((limit - after) / cost)
-      if granted > fits then granted = fits end
-      if granted > 0 then after = after + granted * cost end
-    end
-  end
-  if after > used then
-    if known and here then
-      -- In place, which keeps the time to live: it is the same for the whole window.
-      call('SETRANGE', KEYS[i], '8', pack('<I8', after))
+    local window, used = index, 0
+    local known, slices = false, ''
+    if state and #state >= 16 then
+      local seen, before = read('<I8I8', state)
+      if seen >= index then window, used, known = seen, before, true end
+      if #state > 16 then
+        if known then slices = state:sub(17) end
+        states[i] = state:sub(1, 16)
+      end
     else
-      call('SET', KEYS[i], pack('<I8I8', window, after) .. slices, 'PX', ttl(window))
+      states[i] = EMPTY
+    end
+    local after = used
+    if ones then
+      if used < limit then after = used + 1 end
+    else
+      local runs
+      runs, pos = read('<I4', arg, pos)
+      for _ = 1, runs do
+        local cost, granted
+        cost, granted, pos = read('<I8I4', arg, pos)
+        local fits = math.floor((limit - after) / cost)
+        if granted > fits then granted = fits end
+        if granted > 0 then after = after + granted * cost end
+      end
+    end
+    if after > used then
+      if known and here then
+        -- In place, which keeps the time to live: it is the same for the whole window.
+        next = pack('<I8', after)
+        if ones and #state == 16 then next_used[state] = next end
+        call('SETRANGE', keys[i], '8', next)
+      else
+        call('SET', keys[i], pack('<I8I8', window, after) .. slices, 'PX', ttl(window))
+      end
     end
   end
 end

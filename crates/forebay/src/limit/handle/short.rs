@@ -1,16 +1,21 @@
-//! Decisions that take no round trip: of an engine in this process, and out of a slice.
+//! The short ways to a decision: those that take no round trip (an engine in this process, a slice, a denial remembered),
+//! and the one that shares a round trip which others have begun.
 //!
 //! Some dozen nanoseconds each, and a copy of what was just written costs five of them: hence plain functions, and on the
 //! usual way inline ones, so that an answer is put together where it is wanted.
 
 use std::{
-    pin::{Pin, pin},
+    pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use super::{Asked, LimitHandle, MAX_COST, decision};
 use crate::{
-    engine::step::{Take, Taken},
+    engine::{
+        Among,
+        step::{Take, Taken},
+    },
     error::Result,
     key::is_key,
     limit::{
@@ -28,8 +33,7 @@ impl LimitHandle {
     #[expect(clippy::inline_always, reason = "an answer is put together where it is wanted: see above")]
     #[inline(always)]
     pub(super) fn decide_plainly(&self, key: &str, cost: u64) -> Option<Decision> {
-        let rule = self.plain_rule(key, cost)?;
-        let take = Take { limit: &self.0.name, key, rule: *rule, cost, within: self.0.deadline };
+        let take = self.take_under(self.plain_rule(key, cost)?, key, cost);
         let decision = if let Some(leased) = &self.0.leased {
             leased.spend(&take)?
         } else {
@@ -49,7 +53,7 @@ impl LimitHandle {
     pub(super) fn decide_at_once(&self, key: &str, cost: u64, when: When) -> Option<Result<Decision>> {
         let leased = self.0.leased.as_ref().filter(|_| when == When::EngineClock);
         if leased.is_none() && !self.0.bay.engine().is_in_process() {
-            return None;
+            return self.remembered(key, cost, when).map(Ok);
         }
         let answer = match (self.asked(key, cost), leased) {
             (Ok(Asked::Take(take)), Some(leased)) => Ok(leased.spend(&take)?),
@@ -58,6 +62,47 @@ impl LimitHandle {
             (Err(error), _) => Err(error),
         };
         Some(answer.map(|decision| self.noted(key, decision)))
+    }
+
+    /// A denial that the store said lately.
+    fn remembered(&self, key: &str, cost: u64, when: When) -> Option<Decision> {
+        let denied = self.0.denied.as_ref()?;
+        if denied.is_empty() || when != When::EngineClock {
+            return None;
+        }
+        let Ok(Asked::Take(take)) = self.asked(key, cost) else { return None };
+        let decision = denied.look_up(key, &take.rule, cost, self.0.bay.clock().monotonic())?;
+        Some(self.noted(key, decision))
+    }
+
+    /// A take that goes to the store with others, and its rule.
+    #[inline(never)]
+    pub(super) fn take_among<'a>(&'a self, key: &'a str, cost: u64) -> Option<(&'a Rule, Among<'a>)> {
+        let rule = self.plain_rule(key, cost).filter(|_| self.0.leased.is_none())?;
+        Some((rule, self.0.bay.engine().take_among(self.take_under(rule, key, cost))?))
+    }
+
+    #[inline]
+    pub(super) fn take_under<'a>(&'a self, rule: &Rule, key: &'a str, cost: u64) -> Take<'a> {
+        Take { limit: &self.0.name, key, rule: *rule, cost, within: self.0.deadline }
+    }
+
+    /// What the store said of a take that was sent at `sent`, at the earliest.
+    #[inline(never)]
+    pub(super) fn decided(&self, take: Take<'_>, taken: Taken, sent: Duration) -> Decision {
+        let Taken { allowed, now, state } = taken;
+        if !allowed {
+            let decision = self.denied(take, now, state);
+            if let Some(denied) = &self.0.denied {
+                denied.remember(&take, sent, decision);
+            }
+            return decision;
+        }
+        let decision = Decision::from_state(&take.rule, state, now, None);
+        if is_near(decision.used(), decision.limit()) {
+            self.note_near(take.key, decision);
+        }
+        decision
     }
 
     #[inline]
@@ -80,12 +125,11 @@ impl LimitHandle {
     }
 }
 
-/// Waits for `step` without its code becoming part of the caller's, whose other way is short.
-pub(super) async fn apart<T>(step: impl Future<Output = T>) -> T {
+/// Waits for `step` without its code becoming part of the caller's, whose other ways are short.
+pub(super) async fn apart<F: Future>(mut step: Pin<&mut F>) -> F::Output {
     #[inline(never)]
     fn poll<F: Future>(step: Pin<&mut F>, context: &mut Context<'_>) -> Poll<F::Output> {
         step.poll(context)
     }
-    let mut step = pin!(step);
-    std::future::poll_fn(move |context| poll(step.as_mut(), context)).await
+    std::future::poll_fn(|context| poll(step.as_mut(), context)).await
 }
