@@ -5,8 +5,8 @@ use std::{num::NonZeroU32, sync::Arc};
 use anyhow::Result;
 use forebay::{
     Forebay, Limit,
-    limit::{LimitHandle, Mode},
-    time::hours,
+    limit::{Kind, LimitHandle, Mode},
+    time::{hours, secs},
 };
 use forebay_bench::{Cell, Load, Run, one, together};
 use governor::{Quota, RateLimiter};
@@ -21,26 +21,38 @@ const FEW: &str = "in this process, 100 keys, 2 threads";
 pub(crate) fn cells() -> Vec<Cell> {
     let per_second = |name, subjects, run| Cell { name, subjects, unit: "1/s", more_is_better: true, run };
     vec![
-        per_second(ONE, &["forebay memory:"], |load| memory(load, 1)),
+        per_second(ONE, &["forebay memory:"], |load| memory(load, 1, limit())),
+        per_second(ONE, &["forebay memory:, token bucket"], |load| memory(load, 1, bucket())),
         per_second(ONE, &["governor"], |load| governed(load, 1, 10_000)),
-        per_second(TWO, &["forebay memory:"], |load| memory(load, 2)),
+        per_second(TWO, &["forebay memory:"], |load| memory(load, 2, limit())),
+        per_second(TWO, &["forebay memory:, token bucket"], |load| memory(load, 2, bucket())),
         per_second(TWO, &["governor"], |load| governed(load, 2, 10_000)),
         per_second(FEW, &["forebay leased, one Redis"], leased),
         per_second(FEW, &["governor"], |load| governed(load, 2, 100)),
     ]
 }
 
-fn memory(load: Load, threads: usize) -> Run {
+/// A fixed window, as is usual.
+fn limit() -> Limit {
+    Limit::new("hits", PLENTY, hours(1))
+}
+
+/// What governor's limiter is; its numbers bear no larger quota.
+fn bucket() -> Limit {
+    Limit::new("hits", 1 << 30, secs(1)).kind(Kind::TokenBucket)
+}
+
+fn memory(load: Load, threads: usize, limit: Limit) -> Run {
     one(async move {
         let bay = Forebay::open("memory:").await?;
-        takes(load, threads, 10_000, bay.limit(Limit::new("hits", PLENTY, hours(1)))?).await
+        takes(load, threads, 10_000, bay.limit(limit)?).await
     })
 }
 
 fn leased(load: Load) -> Run {
     one(async move {
         let bay = Forebay::open(&load.redis).await?;
-        takes(load, 2, 100, bay.limit(Limit::new("hits", PLENTY, hours(1)).mode(Mode::Leased))?).await
+        takes(load, 2, 100, bay.limit(limit().mode(Mode::Leased))?).await
     })
 }
 

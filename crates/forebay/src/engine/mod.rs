@@ -145,15 +145,15 @@ impl Engine {
         }
     }
 
-    /// [`take_at_once`](Self::take_at_once) where a time that is not exact is enough for it.
+    /// [`take_at_once`](Self::take_at_once) at the engine's time, if nothing is unusual.
     #[expect(
         clippy::inline_always,
         reason = "an answer is put together where it is wanted: see handle/short.rs"
     )]
     #[inline(always)]
-    pub(crate) fn take_coarsely(&self, take: &Take<'_>) -> Option<Taken> {
+    pub(crate) fn take_now(&self, take: &Take<'_>) -> Option<Taken> {
         match self {
-            Self::Embedded(engine) => engine.take_coarsely(take),
+            Self::Embedded(engine) => engine.take_now(take),
             #[cfg(any(feature = "redis", feature = "test-util"))]
             _ => None,
         }

@@ -105,22 +105,29 @@ impl Embedded {
 
     /// [`take`](Self::take), which needs no waiting: one clock, one look-up, and of a known key no allocation.
     pub(crate) fn take_at_once(&self, take: &Take<'_>, when: When) -> Result<Taken> {
-        let taken = if when == When::EngineClock { self.take_coarsely(take) } else { None };
+        let taken = if when == When::EngineClock { self.take_now(take) } else { None };
         match taken {
             Some(taken) => Ok(taken),
-            None => Ok(self.charge(take, self.limit_time(when)?)),
+            None => self.take_exactly(*take, when),
         }
     }
 
-    /// The same, if a look at the kernel's last tick, which costs a fifth, decides as one at the exact time does: well within
-    /// a fixed window.
+    #[inline(never)]
+    fn take_exactly(&self, take: Take<'_>, when: When) -> Result<Taken> {
+        Ok(self.charge(&take, self.limit_time(when)?))
+    }
+
+    /// The same at this engine's time; `None`: there is more to be said. Well within a fixed window a look at the kernel's
+    /// last tick, which costs a fifth, decides as one at the exact time does.
     #[expect(
         clippy::inline_always,
         reason = "an answer is put together where it is wanted: see handle/short.rs"
     )]
     #[inline(always)]
-    pub(crate) fn take_coarsely(&self, take: &Take<'_>) -> Option<Taken> {
-        let Rule::FixedWindow(window) = take.rule else { return None };
+    pub(crate) fn take_now(&self, take: &Take<'_>) -> Option<Taken> {
+        let Rule::FixedWindow(window) = take.rule else {
+            return self.take_exactly(*take, When::EngineClock).ok();
+        };
         let (wall, monotonic) = self.clock.both_coarse();
         let now = u64::try_from(wall.as_micros()).ok()?;
         if !window.is_told_by(now, whole_micros(TICK)) {

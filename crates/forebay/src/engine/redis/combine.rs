@@ -34,6 +34,10 @@ use crate::{
 /// Round trips under way at most: two keep server and client busy at once; a third only makes batches smaller.
 const LANES: usize = 2;
 
+/// How often at most callers are let ask while the host has another batch to work on: some microseconds, for which a batch
+/// becomes half as large again.
+const PATIENCE: usize = 4;
+
 /// Gathered that may gather: some hundred times what a fast host answers within the usual deadline of a limit
 /// would need this many; beyond it waiting is hopeless.
 const MOST_REQUESTS: usize = 1 << 16;
@@ -255,8 +259,15 @@ async fn lane(shared: Arc<Shared>) {
     loop {
         shared.bell.notified().await;
         loop {
-            // Callers that were just answered ask again at once: let them, so that they share a batch.
+            // Callers that were just answered ask again at once: let them, so that they share a batch; and for longer while
+            // the host has another one to work on.
             tokio::task::yield_now().await;
+            for _ in 0..PATIENCE {
+                if shared.queue().under_way == 0 {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
             let Some((batch, gathered, wakers)) = shared.begin() else { break };
             let answers = shared.fly(&batch, &gathered, &wakers).await;
             shared.end();

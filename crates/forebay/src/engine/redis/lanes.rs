@@ -31,9 +31,9 @@ use crate::{
 /// How often a write makes way for itself by rotating a stale generation, before it says that it could not.
 const STALE: usize = 5;
 
-/// Flights under way to the partitions of a buffer. With two of them server and client wait for each other a quarter of
-/// the time, and with eight there is less to merge.
-const LANES: u16 = 4;
+/// Flights under way to the partitions of a buffer: server and client work at the same time. With four or eight of them
+/// each has less to merge.
+const LANES: u16 = 2;
 
 /// The writers of this process: a list that only grows, for it is looked through for every write, by many threads, and
 /// even a lock for readers would be what they wait for.

@@ -27,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two attempts to reach a store that is down, for a batch in doubt.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// How often at most callers are let join before a flight: some microseconds, for which it becomes up to twice as large.
+const LOOKS: usize = 12;
+
 /// Items that may wait behind the flight under way; beyond it: overloaded.
 pub(super) const MOST_WAITING: usize = 1 << 18;
 
@@ -159,11 +162,23 @@ impl<C: Channel> Sequencer<C> {
     /// Flight after flight, until nothing waits.
     async fn fly(self: Arc<Self>) {
         loop {
-            // Let callers who were just answered join.
-            tokio::task::yield_now().await;
+            self.let_join().await;
             let Some(mut gathered) = self.next() else { return };
             let outcome = self.carry(&gathered.items).await;
             gathered.tell(outcome);
+        }
+    }
+
+    /// Lets callers who were just answered join, as long as more come: the larger a flight, the less of it each pays.
+    async fn let_join(&self) {
+        let mut known = 0;
+        for _ in 0..LOOKS {
+            tokio::task::yield_now().await;
+            let waiting = self.queue().gathered.wakers.len();
+            if waiting <= known {
+                break;
+            }
+            known = waiting;
         }
     }
 

@@ -37,7 +37,7 @@ impl LimitHandle {
         let decision = if let Some(leased) = &self.0.leased {
             leased.spend(&take)?
         } else {
-            let Taken { allowed, now, state } = self.0.bay.engine().take_coarsely(&take)?;
+            let Taken { allowed, now, state } = self.0.bay.engine().take_now(&take)?;
             if !allowed {
                 return Some(self.denied(take, now, state));
             }

@@ -83,8 +83,8 @@ async fn whoever_waits_is_answered_at_the_deadline_and_what_was_not_sent_never_i
     for take in [&mut alone, &mut sent, &mut patient] {
         assert!(futures::poll!(take).is_pending());
     }
-    // Lets the lane take its batch.
-    for _ in 0..5 {
+    // Lets the lane take its batch, for which it waits a few turns.
+    for _ in 0..20 {
         tokio::task::yield_now().await;
     }
     let [mut waits, mut waits_too, mut patient_too] = [one(millis(20)), one(millis(40)), one(mins(1))];
