@@ -211,6 +211,9 @@ impl Channel for Lane {
     /// What was refused, as the script says it.
     type Outcome = String;
 
+    /// Some microseconds, for which a flight becomes up to twice as large.
+    const TURNS: usize = 12;
+
     fn merge(&self, _: u16, items: &[(u16, Row)], waiting: &mut Waiting) -> Merged {
         Merged::new(&self.schema, items, waiting)
     }

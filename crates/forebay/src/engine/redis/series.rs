@@ -152,6 +152,9 @@ impl Channel for Lane {
     /// Nothing that a caller has to know.
     type Outcome = String;
 
+    /// The server works longer on a count than this process: better that it begins.
+    const TURNS: usize = 1;
+
     fn merge(&self, index: u16, items: &[(u16, Gain)], waiting: &mut Waiting) -> Batch {
         let count = waiting.places.len().min(FULL);
         let places: Vec<usize> = waiting.places.drain(..count).collect();

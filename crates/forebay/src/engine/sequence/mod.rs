@@ -89,6 +89,10 @@ pub(crate) trait Channel: Debug + Send + Sync + 'static {
     /// What the store says of a batch that it applied.
     type Outcome: Send;
 
+    /// How many turns of the scheduler a flight waits at most, while each brings more writes: one lets those who were just
+    /// answered write again. More make it larger, which pays where much of its cost is the flight's and not a write's.
+    const TURNS: usize;
+
     /// Takes as many of what waits for a partition as go together, and merges them. `items` are those of the flight.
     fn merge(&self, part: u16, items: &[(u16, Self::Item)], waiting: &mut Waiting) -> Self::Batch;
 

@@ -27,9 +27,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two attempts to reach a store that is down, for a batch in doubt.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How often at most callers are let join before a flight: some microseconds, for which it becomes up to twice as large.
-const LOOKS: usize = 12;
-
 /// Items that may wait behind the flight under way; beyond it: overloaded.
 pub(super) const MOST_WAITING: usize = 1 << 18;
 
@@ -169,10 +166,10 @@ impl<C: Channel> Sequencer<C> {
         }
     }
 
-    /// Lets callers who were just answered join, as long as more come: the larger a flight, the less of it each pays.
+    /// Lets callers who were just answered join, as long as more come.
     async fn let_join(&self) {
         let mut known = 0;
-        for _ in 0..LOOKS {
+        for _ in 0..C::TURNS {
             tokio::task::yield_now().await;
             let waiting = self.queue().gathered.wakers.len();
             if waiting <= known {

@@ -73,6 +73,8 @@ impl Channel for Arc<Fake> {
     type Batch = Sum;
     type Outcome = ();
 
+    const TURNS: usize = 2;
+
     fn merge(&self, _: u16, items: &[(u16, u64)], waiting: &mut Waiting) -> Sum {
         let most = waiting.places.len().min(3);
         let places: Vec<usize> = waiting.places.drain(..most).collect();
