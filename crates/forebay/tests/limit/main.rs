@@ -9,6 +9,7 @@ mod overrides;
 mod processes;
 mod reserve;
 mod stopped;
+mod together;
 
 use std::time::Duration;
 
