@@ -4,6 +4,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashTable;
 
+use super::Line;
+
 /// Enough that two of a few dozen threads seldom meet, few enough that a sweep stays cheap.
 pub(crate) const SHARDS: usize = 64;
 
@@ -13,19 +15,14 @@ pub(crate) const SHARDS: usize = 64;
 /// locking shards in ascending order does that without deadlock. Sections are some ten
 /// instructions, so the lock is held for less time than a reader-writer lock takes to get.
 #[derive(Debug)]
-pub(crate) struct Shards<T>(Box<[Cell<T>]>);
-
-/// A cache line of its own: threads that lock neighbours would take it from each other.
-#[derive(Debug)]
-#[repr(align(64))]
-struct Cell<T>(Mutex<HashTable<T>>);
+pub(crate) struct Shards<T>(Box<[Line<Mutex<HashTable<T>>>]>);
 
 /// A shard, locked.
 pub(crate) type Shard<'a, T> = MutexGuard<'a, HashTable<T>>;
 
 impl<T> Shards<T> {
     pub(crate) fn new() -> Self {
-        Self((0..SHARDS).map(|_| Cell(Mutex::new(HashTable::new()))).collect())
+        Self((0..SHARDS).map(|_| Line(Mutex::new(HashTable::new()))).collect())
     }
 
     /// Which shard a hash falls into. The table inside uses the low bits, so this takes the high ones.

@@ -43,6 +43,29 @@ async fn each_is_told_its_own_answer_and_a_denial_is_remembered() {
     assert_eq!(limit.top_denied(1)[0].count, 16);
 }
 
+/// The script packs the next count once for keys that stand at the same one.
+#[tokio::test]
+async fn keys_that_are_taken_side_by_side_are_counted_each_by_itself() {
+    let server = Redis::start();
+    let limit = limit(&server, OnError::Closed).await;
+    let keys: Vec<String> = (0..40).map(|key| key.to_string()).collect();
+    // A third is ahead by three.
+    for _ in 0..3 {
+        join_all(keys.iter().step_by(3).map(|key| limit.take(key))).await;
+    }
+    for round in 1..=QUOTA {
+        let answers = join_all(keys.iter().map(|key| limit.take(key))).await;
+        for (number, answer) in answers.into_iter().enumerate() {
+            let (answer, before) = (answer.expect("decides"), if number % 3 == 0 { 3 } else { 0 });
+            assert_eq!(answer.used(), QUOTA.min(before + round), "key {number}, round {round}");
+            assert_eq!(answer.is_allowed(), before + round <= QUOTA);
+        }
+    }
+    for key in &keys {
+        assert_eq!(limit.peek(key).await.expect("answers").used(), QUOTA);
+    }
+}
+
 #[tokio::test]
 async fn without_an_answer_each_is_decided_as_the_limit_says() {
     for (on_error, passes) in [(OnError::Closed, false), (OnError::Open, true)] {

@@ -58,6 +58,12 @@ impl Entry {
         self.counter.limit.hash_of(self.key.as_bytes())
     }
 
+    #[inline]
+    fn is(&self, limit: &Name, key: &[u8], scale: Scale) -> bool {
+        // The key first: counters are the same more often.
+        self.key.as_bytes() == key && self.counter.scale == scale && self.counter.limit.is(limit)
+    }
+
     /// On the engine's monotonic clock.
     fn deadline(&self) -> Duration {
         Duration::from_micros(self.deadline / 2)
@@ -153,9 +159,7 @@ impl Embedded {
         let hash = take.limit.hash_of(take.key.as_bytes());
         let mut shard = self.limits.lock(hash);
         let (limit, key, scale) = (take.limit, take.key.as_bytes(), take.rule.scale());
-        let entry = shard.find_mut(hash, |entry| {
-            entry.key.as_bytes() == key && entry.counter.scale == scale && entry.counter.limit.is(limit)
-        });
+        let entry = shard.find_mut(hash, |entry| entry.is(limit, key, scale));
         let settled = match &entry {
             Some(entry) => entry.settled(&take.rule, time.now),
             None => take.rule.settle(None, time.now),
@@ -357,11 +361,7 @@ impl Embedded {
         let left = deadline.since(self.clock.now());
         let deadline = self.clock.monotonic().saturating_add(left);
         let hash = limit.hash_of(key.as_bytes());
-        let same = |entry: &Entry| {
-            entry.key.as_bytes() == key.as_bytes()
-                && entry.counter.scale == scale
-                && entry.counter.limit == *limit
-        };
+        let same = |entry: &Entry| entry.is(limit, key.as_bytes(), scale);
         let mut shard = self.limits.lock(hash);
         if let Ok(earlier) = shard.find_entry(hash, same) {
             earlier.remove();
@@ -428,10 +428,7 @@ impl Time {
 
 #[inline]
 fn is(entry: &Entry, take: &Take<'_>) -> bool {
-    // The key first: counters are the same more often.
-    entry.key.as_bytes() == take.key.as_bytes()
-        && entry.counter.scale == take.rule.scale()
-        && entry.counter.limit == *take.limit
+    entry.is(take.limit, take.key.as_bytes(), take.rule.scale())
 }
 
 fn settled(shard: &Shard<'_, Entry>, hash: u64, take: &Take<'_>, now: u64) -> State {

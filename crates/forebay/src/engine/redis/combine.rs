@@ -29,6 +29,7 @@ use crate::{
     },
     error::{Error, ErrorKind, Result, Retry},
     limit::rule::State,
+    table::Line,
 };
 
 /// Round trips under way at most: two keep server and client busy at once; a third only makes batches smaller.
@@ -70,11 +71,6 @@ struct Shared {
     /// Wakes a lane that has nothing to do.
     bell: Notify,
 }
-
-/// Lines of the processor's cache of its own: what all callers change is not beside what they only read.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Line<T>(T);
 
 #[derive(Debug, Default)]
 struct Queue {

@@ -43,6 +43,7 @@ impl LimitHandle {
             }
             Decision::from_state(&take.rule, state, now, None)
         };
+        // As `noted`, for which it would have to be in memory first.
         if is_near(decision.used(), decision.limit()) {
             self.note_near(key, decision);
         }
@@ -98,11 +99,7 @@ impl LimitHandle {
             }
             return decision;
         }
-        let decision = Decision::from_state(&take.rule, state, now, None);
-        if is_near(decision.used(), decision.limit()) {
-            self.note_near(take.key, decision);
-        }
-        decision
+        self.noted(take.key, Decision::from_state(&take.rule, state, now, None))
     }
 
     #[inline]
