@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use forebay::{
     Clock, Forebay, Name,
-    buffer::{BufferHandle, Flusher, Flushing, Pressure, Stats},
+    buffer::{BufferHandle, Flusher, Flushing, Parked, Pressure, Stats},
     series::SeriesHandle,
     sink::SinkError,
     time::secs,
@@ -316,8 +316,14 @@ fn troubles(name: &Name, stats: &Stats) -> Vec<String> {
         troubles
             .push(format!("buffer {name} is filling up: {rows} rows wait, the oldest for {age} s{refused}"));
     }
-    if let Some(parked) = stats.parked.first() {
-        troubles.push(format!("buffer {name}: {} parked: {}", stats.parked.len(), parked.reason));
+    let (diverged, parked): (Vec<&Parked>, Vec<&Parked>) =
+        stats.parked.iter().partition(|parked| parked.diverged);
+    for (kind, parked) in
+        [("parked with writes that the database does not have", diverged), ("parked", parked)]
+    {
+        if let Some(first) = parked.first() {
+            troubles.push(format!("buffer {name}: {} {kind}: {}", parked.len(), first.reason));
+        }
     }
     troubles
 }

@@ -40,7 +40,9 @@ impl Sink for MeasuredSink {
                     self.metrics.rows.increment(*rows);
                     self.metrics.dead.increment(*dead);
                 }
-                Ok(_) => self.metrics.replays.increment(1),
+                Ok(Applied::Before) => self.metrics.replays.increment(1),
+                // Parked, and shown by the gauges of what is parked.
+                Ok(_) => {}
                 Err(_) => self.metrics.failures.increment(1),
             }
             applied

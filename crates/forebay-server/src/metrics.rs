@@ -40,6 +40,7 @@ const BUFFER_AGE: &str = "forebay_buffer_oldest_age_seconds";
 const BUFFER_LIVE: &str = "forebay_buffer_live_rows";
 const BUFFER_FROZEN_ROWS: &str = "forebay_buffer_frozen_rows";
 const BUFFER_PARKED: &str = "forebay_buffer_parked_batches";
+const BUFFER_DIVERGED: &str = "forebay_buffer_diverged_batches";
 const BUFFER_PAUSED: &str = "forebay_buffer_paused";
 const BUFFER_PRESSURE: &str = "forebay_buffer_pressure";
 const BUFFER_DEAD: &str = "forebay_buffer_dead_letters";
@@ -60,7 +61,7 @@ const CONFIG_CURRENT: &str = "forebay_config_current";
 const BUILD_INFO: &str = "forebay_build_info";
 
 /// All metrics with their help texts.
-const HELP: [(&str, &str); 35] = [
+const HELP: [(&str, &str); 36] = [
     (LIMIT_ALLOWED, "Takes that a limit admitted."),
     (LIMIT_DENIED, "Takes that a limit denied."),
     (LIMIT_SHADOWED, "Takes that a shadow admitted and would have denied; they are among the allowed, too."),
@@ -78,6 +79,10 @@ const HELP: [(&str, &str); 35] = [
     (BUFFER_LIVE, "Rows that still gather."),
     (BUFFER_FROZEN_ROWS, "Rows in batches on their way to the database."),
     (BUFFER_PARKED, "Batches put aside, because no repetition mends why they cannot be applied."),
+    (
+        BUFFER_DIVERGED,
+        "Of the parked batches those that hold acknowledged writes which the database's commit of them does not.",
+    ),
     (BUFFER_DEAD, "Rows that wait among the dead letters, whoever put them there."),
     (BUFFER_PAUSED, "1 while the flushing is paused."),
     (
@@ -204,6 +209,7 @@ pub struct BufferMetrics {
     live: Gauge,
     frozen_rows: Gauge,
     parked: Gauge,
+    diverged: Gauge,
     paused: Gauge,
     pressure: Gauge,
     dead: Gauge,
@@ -285,6 +291,7 @@ impl Metrics {
             live: gauge(BUFFER_LIVE),
             frozen_rows: gauge(BUFFER_FROZEN_ROWS),
             parked: gauge(BUFFER_PARKED),
+            diverged: gauge(BUFFER_DIVERGED),
             paused: gauge(BUFFER_PAUSED),
             pressure: gauge(BUFFER_PRESSURE),
             dead: gauge(BUFFER_DEAD),
@@ -367,6 +374,7 @@ impl BufferMetrics {
         self.live.set((stats.pending_rows - stats.frozen_rows) as f64);
         self.frozen_rows.set(stats.frozen_rows as f64);
         self.parked.set(stats.parked.len() as f64);
+        self.diverged.set(stats.parked.iter().filter(|parked| parked.diverged).count() as f64);
         self.paused.set(f64::from(u8::from(stats.paused)));
         self.pressure.set(f64::from(stats.pressure as u8));
         self.writes.absolute(stats.written);

@@ -11,11 +11,13 @@ use uuid::Uuid;
 use super::{
     handle::{BufferHandle, sink_error},
     lease::Lease,
+    progress::Parked,
 };
 use crate::{
     engine::step::{BufferPart, Frozen, Generation, Rotate},
     error::{Error, ErrorKind, Result},
-    sink::{Batch, SinkError},
+    sink::{Applied, Batch, SinkError},
+    time::Timestamp,
 };
 
 /// How many generations of a partition may wait for the sink. Beyond it the live one just grows: merging there
@@ -32,13 +34,15 @@ pub(super) enum Stuck {
     Store(Error),
     /// No repetition mends why this batch cannot be applied; the others can be.
     Parked(Error),
+    /// This batch holds writes that the sink's commit of the same id did not hold. It waits for a person.
+    Diverged(Error),
     /// The sink, which is the same for all, could not take it.
     Sink(Error),
 }
 
 impl Stuck {
     fn error(&self) -> &Error {
-        let (Self::Store(error) | Self::Parked(error) | Self::Sink(error)) = self;
+        let (Self::Store(error) | Self::Parked(error) | Self::Diverged(error) | Self::Sink(error)) = self;
         error
     }
 
@@ -46,7 +50,8 @@ impl Stuck {
         match self {
             Self::Store(_) => 0,
             Self::Parked(_) => 1,
-            Self::Sink(_) => 2,
+            Self::Diverged(_) => 2,
+            Self::Sink(_) => 3,
         }
     }
 }
@@ -179,9 +184,9 @@ impl BufferHandle {
                     self.0.progress.unpark(frozen.id);
                     pass.rows += rows;
                 }
-                Err(Stuck::Parked(error)) => {
-                    self.park(part, frozen, &error);
-                    pass.fail(Stuck::Parked(error));
+                Err(stuck @ (Stuck::Parked(_) | Stuck::Diverged(_))) => {
+                    self.park(part, frozen, &stuck);
+                    pass.fail(stuck);
                 }
                 Err(stuck) => {
                     pass.fail(stuck);
@@ -207,12 +212,16 @@ impl BufferHandle {
         }
         self.check_age(frozen, &generation).await?;
         failpoint!("flush_after_read");
-        let batch = Batch::new(generation.id, part.schema.clone(), part.index, generation.rows);
+        let batch = Batch::new(generation.id, part.schema.clone(), part.index, generation.rows)
+            .last_written(generation.last_write);
         let clock = self.0.bay.clock();
         let began = clock.monotonic();
         let applied = sink.apply(&batch).await.map_err(|error| self.failed(&batch, error))?;
         self.0.pace.applied(clock.monotonic().saturating_sub(began), part.schema.max_rows);
         failpoint!("flush_after_apply");
+        if let Applied::WrittenSince { committed } = applied {
+            return Err(Stuck::Diverged(self.written_since(&batch, committed)));
+        }
         let rows = self.0.progress.note(&applied);
         engine.buffer_ack(part, frozen.id).await.map_err(Stuck::Store)?;
         failpoint!("flush_after_ack");
@@ -243,12 +252,25 @@ impl BufferHandle {
         )))
     }
 
-    fn park(&self, part: &BufferPart, frozen: &Frozen, error: &Error) {
+    fn park(&self, part: &BufferPart, frozen: &Frozen, why: &Stuck) {
         let now = self.0.bay.clock().monotonic();
-        if self.0.progress.park(frozen.id, part.index, frozen.rows, error, now) {
-            let (buffer, partition, batch, rows) = (&part.schema.name, part.index, frozen.id, frozen.rows);
+        let (id, partition, rows, reason) = (frozen.id, part.index, frozen.rows, why.to_string());
+        let parked = Parked { id, partition, rows, reason, diverged: matches!(why, Stuck::Diverged(_)) };
+        if self.0.progress.park(parked, now) {
+            let (buffer, batch, error) = (&part.schema.name, id, why);
             tracing::error!(%buffer, partition, %batch, rows, %error, "a batch is parked: it stays in the store");
         }
+    }
+
+    fn written_since(&self, batch: &Batch, committed: Timestamp) -> Error {
+        let (name, id, partition, rows) = (&self.0.schema.name, batch.id, batch.partition, batch.rows.len());
+        let last = batch.last_write.unwrap_or(committed);
+        let text = format!(
+            "buffer {name}: batch {id} of {rows} rows, partition {partition}, was written to until {last}, and the ledger has \
+             it as it was at {committed}: the store went back in time, and what was written since is in no commit; compare its \
+             rows with the table, correct that, then delete the batch"
+        );
+        Error::new(ErrorKind::Corrupt, text)
     }
 
     fn other_shape(&self, fingerprint: &str) -> Error {

@@ -101,7 +101,7 @@ async fn run(buffer: BufferHandle, every: Duration, mut stopped: watch::Receiver
                 failures += 1;
                 let pause = match &stuck {
                     Stuck::Sink(_) => back_off(failures),
-                    Stuck::Store(_) | Stuck::Parked(_) => every.min(secs(1)),
+                    Stuck::Store(_) | Stuck::Parked(_) | Stuck::Diverged(_) => every.min(secs(1)),
                 };
                 // What lasts is said ever more seldom.
                 if failures.is_power_of_two() {

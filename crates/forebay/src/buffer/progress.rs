@@ -12,7 +12,7 @@ use std::{
 use uuid::Uuid;
 
 use super::pressure::Pressure;
-use crate::{error::Error, sink::Applied, time::mins};
+use crate::{sink::Applied, time::mins};
 
 /// After how long a parked batch is tried again: somebody may have mended what kept it.
 const PARKED: Duration = mins(1);
@@ -60,6 +60,9 @@ pub struct Parked {
     pub rows: u64,
     /// Why it cannot be applied, and how to mend that.
     pub reason: String,
+    /// Whether it is because the batch holds writes that the database's commit of it did not hold: the store went back in
+    /// time. They were acknowledged, and are not in SQL.
+    pub diverged: bool,
 }
 
 /// Tallies for people, no order needed between them.
@@ -102,6 +105,8 @@ impl Progress {
                 self.replays.fetch_add(1, Ordering::Relaxed);
                 0
             }
+            // Shown as parked, for as long as it is.
+            Applied::WrittenSince { .. } => 0,
         }
     }
 
@@ -110,9 +115,8 @@ impl Progress {
     }
 
     /// Puts a batch aside; true if it was not there.
-    pub(super) fn park(&self, id: Uuid, partition: u16, rows: u64, error: &Error, now: Duration) -> bool {
-        let parked = Parked { id, partition, rows, reason: error.to_string() };
-        self.parked().insert(id, (parked, now + PARKED)).is_none()
+    pub(super) fn park(&self, parked: Parked, now: Duration) -> bool {
+        self.parked().insert(parked.id, (parked, now + PARKED)).is_none()
     }
 
     /// A batch was applied after all.

@@ -135,6 +135,8 @@ pub(crate) struct Generation {
     pub id: Uuid,
     /// [`Schema::fingerprint`] of its writers. Another than today's: the columns have changed since.
     pub fingerprint: Box<str>,
+    /// When its last write came, on the engine's clock; `None` if the engine does not record it.
+    pub last_write: Option<Timestamp>,
     pub rows: Vec<Row>,
 }
 

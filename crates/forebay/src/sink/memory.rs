@@ -1,7 +1,7 @@
 //! A sink in memory: for tests and for trying things out.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -13,6 +13,7 @@ use crate::{
     clock::Clock,
     error::{Error, ErrorKind, Result, out_of_range},
     key::Name,
+    time::Timestamp,
 };
 
 /// Tables in memory, by buffer. Clones share them.
@@ -22,7 +23,8 @@ pub struct MemorySink(Arc<Mutex<Tables>>);
 #[derive(Debug, Default)]
 struct Tables {
     rows: BTreeMap<(Name, RowKey), Box<[Option<Value>]>>,
-    ledger: HashSet<Uuid>,
+    /// The batches that were applied, and the time of the last write that each held.
+    ledger: HashMap<Uuid, Option<Timestamp>>,
     dead: BTreeMap<(Name, u64), DeadLetter>,
     /// Rows that were moved, and where they are. None leads to one that was moved itself.
     moves: BTreeMap<(Name, RowKey), RowKey>,
@@ -58,9 +60,10 @@ impl MemorySink {
 
 impl Tables {
     fn apply(&mut self, batch: &Batch) -> Applied {
-        if !self.ledger.insert(batch.id) {
-            return Applied::Before;
-        }
+        match self.ledger.entry(batch.id) {
+            Entry::Occupied(there) => return Applied::again(batch, *there.get()),
+            Entry::Vacant(place) => place.insert(batch.last_write),
+        };
         let mut dead = 0;
         for row in &batch.rows {
             if let Err(error) = self.merge(&batch.schema, row) {
@@ -103,7 +106,11 @@ impl Tables {
             keys.insert(0, target.clone());
         }
         let row = self.rows.get(&(schema.name.clone(), target)).cloned();
-        Snapshot { row, applied: ids.iter().filter(|id| self.ledger.contains(id)).copied().collect(), keys }
+        Snapshot {
+            row,
+            applied: ids.iter().filter(|id| self.ledger.contains_key(id)).copied().collect(),
+            keys,
+        }
     }
 
     fn move_row(&mut self, schema: &Schema, from: &RowKey, to: &RowKey) -> Result<RowKey, SinkError> {
@@ -215,5 +222,33 @@ impl Sink for MemorySink {
 
     fn ping(&self) -> BoxFuture<'_, Result<(), SinkError>> {
         Box::pin(async { Ok(()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Buffer;
+
+    #[test]
+    fn a_batch_that_was_written_to_since_its_commit_is_not_applied_before() {
+        let schema = Buffer::new("p").key("id").sum("n").build().expect("valid");
+        let at = Timestamp::from_micros;
+        for (committed, again, answer) in [
+            (Some(5), Some(5), Applied::Before),
+            (Some(5), Some(4), Applied::Before),
+            (Some(5), Some(6), Applied::WrittenSince { committed: at(5) }),
+            (None, Some(6), Applied::Before),
+            (Some(5), None, Applied::Before),
+        ] {
+            let sink = MemorySink::new();
+            let mut batch = Batch::new(Uuid::now_v7(), schema.clone(), 0, vec![]);
+            batch = batch.last_written(committed.map(at));
+            assert_eq!(sink.tables().apply(&batch), Applied::now(0, 0));
+            batch = batch.last_written(again.map(at));
+            for _ in 0..2 {
+                assert_eq!(sink.tables().apply(&batch), answer, "{committed:?} {again:?}");
+            }
+        }
     }
 }

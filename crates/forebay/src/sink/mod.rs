@@ -13,6 +13,7 @@ pub use memory::MemorySink;
 use crate::{
     buffer::{Row, RowKey, Schema, Value},
     error::Error,
+    time::Timestamp,
 };
 
 /// A boxed future: what a trait object can return.
@@ -30,13 +31,23 @@ pub struct Batch {
     pub partition: u16,
     /// The rows, each once, sorted by key so that two batches take row locks in one order.
     pub rows: Vec<Row>,
+    /// The store's time of the generation's last write; each write moves it forward. `None` if the store does not say: an
+    /// embedded one never writes to a generation again that a sink may have, and older versions did not record it.
+    pub last_write: Option<Timestamp>,
 }
 
 impl Batch {
     /// Puts a batch together; sorts the rows.
     pub fn new(id: Uuid, schema: Arc<Schema>, partition: u16, mut rows: Vec<Row>) -> Self {
         rows.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-        Self { id, schema, partition, rows }
+        Self { id, schema, partition, rows, last_write: None }
+    }
+
+    /// Sets the time of the generation's last write.
+    #[must_use]
+    pub fn last_written(mut self, at: Option<Timestamp>) -> Self {
+        self.last_write = at;
+        self
     }
 }
 
@@ -54,12 +65,27 @@ pub enum Applied {
     },
     /// The ledger had the batch already: an earlier attempt committed, and nothing was done.
     Before,
+    /// The ledger has the batch's id with an earlier [last write](Batch::last_write): the generation holds writes that
+    /// the commit did not hold, and nothing was done. The flusher parks it and never lets the store forget it.
+    #[non_exhaustive]
+    WrittenSince {
+        /// The last write that the commit held.
+        committed: Timestamp,
+    },
 }
 
 impl Applied {
     /// `rows` reached the table and `dead` the dead letters.
     pub fn now(rows: u64, dead: u64) -> Self {
         Self::Now { rows, dead }
+    }
+
+    /// The ledger has the id of `batch`, with `committed` as the time of the last write; `None` if it did not record one.
+    pub fn again(batch: &Batch, committed: Option<Timestamp>) -> Self {
+        match committed {
+            Some(committed) if batch.last_write > Some(committed) => Self::WrittenSince { committed },
+            _ => Self::Before,
+        }
     }
 }
 
@@ -95,6 +121,9 @@ impl std::error::Error for SinkError {
 /// - **All or nothing, once.** `apply` commits the rows of a batch and the batch's id in one transaction, or nothing. If
 ///   the id is there already it changes nothing and answers [`Applied::Before`]. The batch's id is all that matters: the
 ///   same rows under another id are another batch.
+/// - **Not more than was committed.** The ledger keeps [`Batch::last_write`] beside the id. If the batch comes again with a
+///   later one, it holds writes that are in no commit: [`Applied::again`] answers [`Applied::WrittenSince`]. A sink that does
+///   not keep it loses those writes, but only where a store goes back in time without a new replication id.
 /// - **Lasting.** When `apply` has answered, the commit survives whatever the database promises to survive: the store
 ///   forgets the batch.
 /// - **Again, and at once.** After an error, a lost answer, or the death of a worker the same batch comes again, perhaps

@@ -3,4 +3,5 @@
 mod flushing;
 mod outage;
 mod partitions;
+mod rollback;
 mod support;

@@ -261,6 +261,7 @@ fn one_frozen(entry: &str) -> Option<Frozen> {
 pub(super) fn generation(part: &BufferPart, id: Uuid, fields: &[(Vec<u8>, Vec<u8>)]) -> Result<Generation> {
     let meta = |name: &str| fields.iter().find(|(field, _)| field == name.as_bytes()).map(|(_, value)| value);
     let shape = meta("#shape").and_then(|shape| std::str::from_utf8(shape).ok());
+    let last = meta("#last").and_then(|last| std::str::from_utf8(last).ok()?.parse().ok());
     let fingerprint: Box<str> = shape.ok_or_else(|| corrupt(part, "a generation without a shape"))?.into();
     let mut rows: BTreeMap<&[u8], Row> = BTreeMap::new();
     if fingerprint == part.schema.fingerprint {
@@ -277,7 +278,8 @@ pub(super) fn generation(part: &BufferPart, id: Uuid, fields: &[(Vec<u8>, Vec<u8
             *cell = Some(read_cell(part, column, value)?);
         }
     }
-    Ok(Generation { id, fingerprint, rows: rows.into_values().collect() })
+    let last_write = last.map(Timestamp::from_micros);
+    Ok(Generation { id, fingerprint, last_write, rows: rows.into_values().collect() })
 }
 
 /// Reads `#gen`, `#shape` and the cells of one row, if the generation has it and is of today's shape.

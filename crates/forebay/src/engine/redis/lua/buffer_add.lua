@@ -1,8 +1,8 @@
 -- Merges rows into the live generations of partitions, each batch once.
 --
 -- KEYS     two for each batch, no two batches of one partition: its guard; its live generation, a hash: '#gen' its id,
---          '#replid' and '#shape' of who began it, '#born' in µs, '#rows' how many; else the column's letter and the
---          row's key → value as text. All of one hash tag where the server is part of a Redis Cluster.
+--          '#replid' and '#shape' of who began it, '#born' and '#last' the times of its first and its last write in µs,
+--          '#rows' how many; else the column's letter and the row's key → value as text. All of one hash tag where the server is part of a Redis Cluster.
 -- ARGV[1]  the client's id. ARGV[2] the replication id that the writer's connection met. ARGV[3] an id for generations
 --          that this call begins: the last four digits of each become the number of its batch. ARGV[4] the shape: names,
 --          types and merges of the columns. ARGV[5] a character for each column, in the order of their letters from 'A':
@@ -78,13 +78,13 @@ local function sum(old, value)
   return long_sum(old, value)
 end
 
--- The batch at hand: cell i has its field in asked[4 + i], its value at ARGV[at + 2 * i], and what is there of it
--- in there[4 + i].
+-- The batch at hand: cell i has its field in asked[5 + i], its value at ARGV[at + 2 * i], and what is there of it
+-- in there[5 + i].
 local live, at, asked, there
 
 local single = #kinds == 1 and kinds
 local function kind_of(i)
-  local column = byte(asked[4 + i]) - 64
+  local column = byte(asked[5 + i]) - 64
   return sub(kinds, column, column)
 end
 
@@ -92,11 +92,11 @@ end
 local function wins(kind, i, last)
   local version = byte(kind)
   if version < 65 or version > 96 then
-    return not there[4 + i] or better(kind, ARGV[at + 2 * i], there[4 + i])
+    return not there[5 + i] or better(kind, ARGV[at + 2 * i], there[5 + i])
   end
   for j = i + 1, last do
-    if byte(asked[4 + j]) == version then
-      return not there[4 + j] or better(kind_of(j), ARGV[at + 2 * j], there[4 + j])
+    if byte(asked[5 + j]) == version then
+      return not there[5 + j] or better(kind_of(j), ARGV[at + 2 * j], there[5 + j])
     end
   end
 end
@@ -104,8 +104,8 @@ end
 -- Whether there is a row of another column than those of the cells from `first` to `last`.
 local function has_more(first, last)
   if last - first + 1 == #kinds then return false end
-  local row, given, fields = sub(asked[4 + first], 2), {}, {}
-  for i = first, last do given[byte(asked[4 + i])] = true end
+  local row, given, fields = sub(asked[5 + first], 2), {}, {}
+  for i = first, last do given[byte(asked[5 + i])] = true end
   for column = 65, 64 + #kinds do
     if not given[column] then fields[#fields + 1] = string.char(column) .. row end
   end
@@ -120,8 +120,8 @@ local function add(place, guard, sequence, since, counts, cells)
   local reply, last_at = known(guard, client, sequence, since)
   if reply then return reply end
 
-  asked = { '#gen', '#replid', '#shape', '#rows' }
-  for i = 1, cells do asked[4 + i] = ARGV[at + 2 * i - 1] end
+  asked = { '#gen', '#replid', '#shape', '#rows', '#last' }
+  for i = 1, cells do asked[5 + i] = ARGV[at + 2 * i - 1] end
   there = call('HMGET', live, unpack(asked))
   local new = not there[1]
   if not new and (there[2] ~= replid or there[3] ~= shape) then return 'stale ' .. there[1] end
@@ -139,7 +139,7 @@ local function add(place, guard, sequence, since, counts, cells)
     local first, before, known_row, problem = last + 1, used, false, nil
     last = last + byte(counts, row)
     for i = first, last do
-      local value, old, kind = ARGV[at + 2 * i], there[4 + i], single or kind_of(i)
+      local value, old, kind = ARGV[at + 2 * i], there[5 + i], single or kind_of(i)
       if old then
         known_row = true
         if kind == 's' then
@@ -152,14 +152,14 @@ local function add(place, guard, sequence, since, counts, cells)
         value = nil
       end
       if value then
-        write[used + 1], write[used + 2] = asked[4 + i], value
+        write[used + 1], write[used + 2] = asked[5 + i], value
         used = used + 2
       end
     end
     if problem then
       -- All columns or none.
       used = before
-      refused[#refused + 1] = (row - 1) .. sub(asked[4 + problem], 1, 1)
+      refused[#refused + 1] = (row - 1) .. sub(asked[5 + problem], 1, 1)
     elseif not known_row and not has_more(first, last) then
       born = born + 1
     end
@@ -171,7 +171,12 @@ local function add(place, guard, sequence, since, counts, cells)
     write[used + 1], write[used + 2] = '#rows', string.format('%d', (there[4] or 0) + born)
     used = used + 2
   end
-  if #refused < #counts and used > 1 then call('HSET', unpack(write, 1, used)) end
+  if #refused < #counts and used > 1 then
+    -- Later with every write, whatever the clock does: by it a ledger tells this state from an earlier one.
+    local last = math.max(now, (there[5] or 0) + 1)
+    write[used + 1], write[used + 2] = '#last', string.format('%.0f', last)
+    call('HSET', unpack(write, 1, used + 2))
+  end
   return text == '' and 'applied' or 'applied ' .. text
 end
 
