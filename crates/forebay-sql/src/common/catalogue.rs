@@ -11,10 +11,6 @@ pub(crate) struct Found {
     /// The buffer's table.
     pub(crate) table: Option<Table>,
     /// What Forebay's own tables beside it are qualified with.
-    #[cfg_attr(
-        not(any(feature = "postgres", feature = "mysql")),
-        expect(dead_code, reason = "SQLite has one place")
-    )]
     pub(crate) place: String,
     /// The names of the tables that are not there: the buffer's, Forebay's own.
     pub(crate) lacking: Vec<String>,

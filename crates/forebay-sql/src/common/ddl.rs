@@ -2,6 +2,8 @@
 
 use forebay::buffer::{ColumnType, Merge, Schema};
 
+use crate::Migrate;
+
 /// In the text of a table that Forebay created: it tells those from an application's own.
 pub(crate) const MARK: &str = "created by forebay";
 
@@ -21,6 +23,10 @@ pub(crate) struct Dialect {
     pub(crate) table_options: fn(&Schema) -> &'static str,
     /// The ledger, the dead letters and the moves, one statement each, qualified by a place.
     pub(crate) own_tables: fn(&str) -> Vec<String>,
+    /// The type that `CAST` makes a text of.
+    pub(crate) text: &'static str,
+    /// Whether a sink creates missing tables unless its user said.
+    pub(crate) migrate: Migrate,
 }
 
 impl Dialect {

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::Missing;
 
-/// A transaction that has a batch's id, and into which its rows are merged.
-pub(crate) trait Transaction {
+/// A transaction into which rows are merged.
+pub(crate) trait Transaction: Send {
     type Form: Form + Send + Sync;
 
     /// How many of `left` rows one statement takes, at least 1.

@@ -2,6 +2,7 @@
 
 pub(crate) mod catalogue;
 pub(crate) mod cell;
+pub(crate) mod database;
 pub(crate) mod datetime;
 pub(crate) mod ddl;
 pub(crate) mod dead;
@@ -10,5 +11,7 @@ pub(crate) mod ledger;
 pub(crate) mod merge;
 pub(crate) mod moves;
 pub(crate) mod plan;
+pub(crate) mod public;
 pub(crate) mod replay;
+pub(crate) mod sink;
 pub(crate) mod state;

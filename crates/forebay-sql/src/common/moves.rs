@@ -20,6 +20,7 @@ use forebay::{
 
 use super::{
     cell::Cell,
+    database::Checked,
     dead::{key, stored_key},
     merge::{Transaction, Unreached, merge_rows},
     plan::Plan,
@@ -41,10 +42,15 @@ pub(crate) trait Moves: Transaction {
         schema: &Schema,
         keys: &[String],
     ) -> impl Future<Output = sqlx::Result<Vec<(String, String)>>> + Send;
-}
 
-/// A transaction that moves a row.
-pub(crate) trait Mover: Moves {
+    /// The moves into the row where what is written for `key` is.
+    fn moved_with(
+        &mut self,
+        plan: &Plan<Self::Form>,
+        schema: &Schema,
+        key: &str,
+    ) -> impl Future<Output = sqlx::Result<Vec<(String, String)>>> + Send;
+
     /// Waits for the transactions that merge rows of the buffer, or move some. From now on, until this one ends, none
     /// does.
     fn alone(
@@ -53,13 +59,14 @@ pub(crate) trait Mover: Moves {
         schema: &Schema,
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
 
-    /// The value columns of the rows that have a key, or what cannot be read of them. They are locked.
+    /// The value columns of the rows that have a key, or what cannot be read of them.
     fn find(
         &mut self,
         plan: &Plan<Self::Form>,
         schema: &Schema,
         key: &[Cell],
-    ) -> impl Future<Output = sqlx::Result<Result<Vec<Values>, String>>> + Send;
+        lock: Lock,
+    ) -> impl Future<Output = Checked<Vec<Values>>> + Send;
 
     /// Removes the rows that have a key; returns how many there were.
     fn remove(
@@ -70,13 +77,20 @@ pub(crate) trait Mover: Moves {
 
     /// Writes down that the row `from`, and all that were moved into it, are in `to`, which is a row of its own again if it
     /// was moved itself.
-    fn record(
+    fn note_move(
         &mut self,
         plan: &Plan<Self::Form>,
         schema: &Schema,
         from: &str,
         to: &str,
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
+}
+
+/// Whether rows that are read are locked until the transaction ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lock {
+    No,
+    Rows,
 }
 
 /// The value columns of a row, in order.
@@ -163,13 +177,13 @@ impl Place {
 /// why it could not be moved; then the transaction must not be committed.
 ///
 /// A row that was moved into `from` can be its target: then that move is taken back, and there is no circle.
-pub(crate) async fn relocate<T: Mover>(
+pub(crate) async fn relocate<T: Moves>(
     transaction: &mut T,
     plan: &Plan<T::Form>,
     schema: &Schema,
     from: &RowKey,
     to: &RowKey,
-) -> sqlx::Result<Result<RowKey, String>> {
+) -> Checked<RowKey> {
     if from == to {
         return Ok(Err("both are the same row".into()));
     }
@@ -185,31 +199,31 @@ pub(crate) async fn relocate<T: Mover>(
     if let Err(why) = merge_into(transaction, plan, schema, from, &target_key).await? {
         return Ok(Err(why));
     }
-    transaction.record(plan, schema, &a, target).await?;
+    transaction.note_move(plan, schema, &a, target).await?;
     Ok(Ok(target_key))
 }
 
 /// Merges the row `from` into `to` if it is there, and removes it.
-async fn merge_into<T: Mover>(
+async fn merge_into<T: Moves>(
     transaction: &mut T,
     plan: &Plan<T::Form>,
     schema: &Schema,
     from: &RowKey,
     to: &RowKey,
-) -> sqlx::Result<Result<(), String>> {
+) -> Checked<()> {
     // A key that no row of the table can have is a row that is not there.
     let cells = |key: &RowKey| {
         let values = key.values(schema).map_err(|error| error.to_string())?;
         plan.key(&values)
     };
     let Ok(from) = cells(from) else { return Ok(Ok(())) };
-    let mut found = match transaction.find(plan, schema, &from).await? {
+    let mut found = match transaction.find(plan, schema, &from, Lock::Rows).await? {
         Ok(found) => found,
         Err(why) => return Ok(Err(why)),
     };
     let Some(values) = found.pop() else { return Ok(Ok(())) };
     if let Ok(to) = cells(to) {
-        match transaction.find(plan, schema, &to).await? {
+        match transaction.find(plan, schema, &to, Lock::Rows).await? {
             Ok(others) if found.is_empty() && others.len() <= 1 => {}
             Ok(_) => return Ok(Err("the table has several rows with one of the keys".into())),
             Err(why) => return Ok(Err(why)),

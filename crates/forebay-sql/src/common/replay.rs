@@ -8,13 +8,13 @@ use forebay::{
 };
 
 use super::{
-    dead,
+    dead::{self, Line},
     merge::{Merged, Unreached, merge_rows},
     moves::{Moves, targets},
     plan::Plan,
 };
 
-/// A transaction in which dead letters are replayed.
+/// A transaction's view of the dead letters.
 pub(crate) trait Letters: Moves {
     /// Reads the id, key and cells of those letters of a buffer that are there, in the order of their ids, and keeps them
     /// from other transactions until this one ends: who comes second waits, and finds those that are left.
@@ -31,6 +31,22 @@ pub(crate) trait Letters: Moves {
         plan: &Plan<Self::Form>,
         replayed: &Replayed,
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
+
+    /// The letters of a buffer with an id above `after`, at most `limit` of them, in the order of their ids.
+    fn list(
+        &mut self,
+        plan: &Plan<Self::Form>,
+        schema: &Schema,
+        after: u64,
+        limit: u32,
+    ) -> impl Future<Output = sqlx::Result<Vec<Line>>> + Send;
+
+    /// How many letters a buffer has.
+    fn count(
+        &mut self,
+        plan: &Plan<Self::Form>,
+        schema: &Schema,
+    ) -> impl Future<Output = sqlx::Result<i64>> + Send;
 }
 
 /// Merges letters into their rows. Each succeeds or fails for itself.

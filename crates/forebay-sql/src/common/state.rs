@@ -51,7 +51,6 @@ impl<F> State<F> {
     }
 
     /// The places of Forebay's own tables, as far as they are known, each once.
-    #[cfg(any(feature = "postgres", feature = "mysql"))]
     pub(crate) fn places(&self) -> Vec<String> {
         let mut places: Vec<String> = self.plans().values().map(|plan| plan.place.clone()).collect();
         places.sort_unstable();

@@ -1,9 +1,9 @@
 //! The statements of a batch, in the transaction that also has its id.
 
-use forebay::{Timestamp, sink::Batch};
-use sqlx::{AssertSqlSafe, MySqlConnection};
+use forebay::sink::Batch;
+use sqlx::AssertSqlSafe;
 
-use super::{error::classify, form::Form, json, statement};
+use super::{error::classify, form::Form, json, open::Open, statement};
 use crate::common::{
     cell::Cell,
     datetime,
@@ -15,13 +15,7 @@ use crate::common::{
 /// How many rows one statement takes: more are not faster, and its text has to stay below `max_allowed_packet`.
 const MOST: usize = 1_000;
 
-/// A transaction that has a batch's id.
-pub(super) struct Applying<'a> {
-    pub(super) connection: &'a mut MySqlConnection,
-    pub(super) now: Timestamp,
-}
-
-impl Transaction for Applying<'_> {
+impl Transaction for Open {
     type Form = Form;
 
     fn piece(left: usize) -> usize {
@@ -70,7 +64,7 @@ impl Transaction for Applying<'_> {
     }
 }
 
-impl Applying<'_> {
+impl Open {
     async fn run(&mut self, plan: &Plan<Form>, how: How, json: String) -> sqlx::Result<u64> {
         let sql = AssertSqlSafe(statement::merge(plan, how));
         let done = sqlx::query(sql).bind(json).execute(&mut *self.connection).await?;

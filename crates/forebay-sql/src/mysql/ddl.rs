@@ -2,7 +2,7 @@
 
 use forebay::buffer::{ColumnType, Schema};
 
-use crate::common::ddl::Dialect;
+use crate::{Migrate, common::ddl::Dialect};
 
 pub(super) const MYSQL: Dialect = Dialect {
     quote: '`',
@@ -11,6 +11,8 @@ pub(super) const MYSQL: Dialect = Dialect {
     // The comment is `MARK`.
     table_options: |_| " ENGINE=InnoDB COMMENT='created by forebay'",
     own_tables,
+    text: "CHAR",
+    migrate: Migrate::No,
 };
 
 /// What a key of InnoDB has room for, in bytes; a character takes up to four.

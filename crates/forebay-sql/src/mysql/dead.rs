@@ -1,19 +1,12 @@
 //! Dead letters: listed, and replayed.
 
-use forebay::{
-    buffer::Schema,
-    sink::{DeadLetter, Replayed, SinkError},
-};
+use forebay::{buffer::Schema, sink::Replayed};
 use sqlx::AssertSqlSafe;
 
-use super::{MySql, apply::Applying, form::Form};
-use crate::common::{
-    dead::{self, Line},
-    plan::Plan,
-    replay::{Letters, replay},
-};
+use super::{form::Form, open::Open};
+use crate::common::{dead::Line, plan::Plan, replay::Letters};
 
-impl Letters for Applying<'_> {
+impl Letters for Open {
     async fn take(
         &mut self,
         plan: &Plan<Form>,
@@ -41,50 +34,27 @@ impl Letters for Applying<'_> {
         }
         Ok(())
     }
-}
 
-impl MySql {
-    pub(super) async fn list_dead(
-        &self,
+    async fn list(
+        &mut self,
+        plan: &Plan<Form>,
         schema: &Schema,
         after: u64,
         limit: u32,
-    ) -> Result<Vec<DeadLetter>, SinkError> {
-        let plan = self.plan(schema).await?;
+    ) -> sqlx::Result<Vec<Line>> {
         let sql = format!(
             "SELECT `id`, `gen`, `row_key`, `cells`, `error`, CAST(`at` AS CHAR CHARACTER SET utf8mb4)
              FROM {}`forebay_dead_letters` WHERE `buffer` = ? AND `id` > ? ORDER BY `id` LIMIT ?",
             plan.place
         );
-        let lines: Vec<Line> = sqlx::query_as(AssertSqlSafe(sql))
-            .bind(schema.name.as_str())
-            .bind(after)
-            .bind(limit)
-            .fetch_all(&self.database.pool)
-            .await
-            .map_err(|error| self.failed("listing dead letters", &error))?;
-        let letters = lines.into_iter().map(|line| dead::letter(schema, line));
-        letters.collect::<Result<_, _>>().map_err(|why| self.refused(&why))
+        let query = sqlx::query_as(AssertSqlSafe(sql)).bind(schema.name.as_str()).bind(after).bind(limit);
+        query.fetch_all(&mut *self.connection).await
     }
 
-    pub(super) async fn count_dead(&self, schema: &Schema) -> Result<u64, SinkError> {
-        let plan = self.plan(schema).await?;
+    async fn count(&mut self, plan: &Plan<Form>, schema: &Schema) -> sqlx::Result<i64> {
         let sql = format!("SELECT COUNT(*) FROM {}`forebay_dead_letters` WHERE `buffer` = ?", plan.place);
-        let query = sqlx::query_scalar::<_, i64>(AssertSqlSafe(sql)).bind(schema.name.as_str());
-        let count = query.fetch_one(&self.database.pool).await;
-        Ok(count.map_err(|error| self.failed("counting dead letters", &error))?.unsigned_abs())
-    }
-
-    /// Looks at the table first: somebody may have mended it.
-    pub(super) async fn replay_dead(&self, schema: &Schema, ids: &[u64]) -> Result<Replayed, SinkError> {
-        let plan = self.survey(schema).await?;
-        let writing = |error| self.failed(&format!("writing into table {}", schema.table), &error);
-        let now = self.state.options.clock.now();
-        let mut transaction = self.database.begin().await.map_err(writing)?;
-        let mut applying = Applying { connection: &mut transaction, now };
-        let replayed = replay(&mut applying, &plan, schema, ids).await.map_err(writing)?;
-        transaction.commit().await.map_err(writing)?;
-        Ok(replayed)
+        let query = sqlx::query_scalar(AssertSqlSafe(sql)).bind(schema.name.as_str());
+        query.fetch_one(&mut *self.connection).await
     }
 }
 

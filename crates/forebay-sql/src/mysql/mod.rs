@@ -13,6 +13,5 @@ mod open;
 mod sink;
 mod statement;
 mod survey;
-mod totals;
 
 pub use sink::MySql;

@@ -3,19 +3,15 @@
 //! Each buffer has a line in `forebay_moves` whose keys are empty. A transaction that merges rows locks it together with
 //! others of its kind, one that moves a row alone: so they wait for each other.
 
-use forebay::{
-    buffer::{RowKey, Schema},
-    sink::SinkError,
-};
-use sqlx::{AssertSqlSafe, MySqlConnection};
+use forebay::buffer::Schema;
+use sqlx::{AssertSqlSafe, Row as _, mysql::MySqlRow};
 
-use super::{MySql, apply::Applying, error::classify, form::Form, json, sink::decode, statement};
+use super::{form::Form, json, open::Open, statement};
 use crate::common::{
     cell::Cell,
+    database::Checked,
     datetime,
-    dead::stored_key,
-    error::{Class, message},
-    moves::{self, Mover, Moves, Place, Values, relocate},
+    moves::{Lock, Moves, Values},
     plan::Plan,
 };
 
@@ -23,7 +19,7 @@ use crate::common::{
 const FROM: &str = "CONVERT(m.`from_key` USING utf8mb4)";
 const TO: &str = "CONVERT(m.`to_key` USING utf8mb4)";
 
-impl Moves for Applying<'_> {
+impl Moves for Open {
     async fn any_moved(&mut self, plan: &Plan<Form>, schema: &Schema) -> sqlx::Result<bool> {
         // The line with the empty key is the first of its buffer, and a second one is a move.
         let sql = format!(
@@ -58,9 +54,67 @@ impl Moves for Applying<'_> {
         let query = sqlx::query_as(AssertSqlSafe(sql)).bind(keys).bind(schema.name.as_str());
         query.fetch_all(&mut *self.connection).await
     }
+    async fn moved_with(
+        &mut self,
+        plan: &Plan<Form>,
+        schema: &Schema,
+        key: &str,
+    ) -> sqlx::Result<Vec<(String, String)>> {
+        let table = format!("{}`forebay_moves`", plan.place);
+        let sql = format!(
+            "SELECT {FROM}, {TO} FROM {table} AS m WHERE m.`buffer` = ? AND m.`to_key` = COALESCE(
+                 (SELECT `to_key` FROM {table} WHERE `buffer` = ? AND `from_key` = ?), ?)"
+        );
+        let name = schema.name.as_str();
+        let query = sqlx::query_as(AssertSqlSafe(sql)).bind(name).bind(name).bind(key).bind(key);
+        query.fetch_all(&mut *self.connection).await
+    }
+
+    async fn alone(&mut self, plan: &Plan<Form>, schema: &Schema) -> sqlx::Result<()> {
+        self.begin_moves(plan, schema).await
+    }
+
+    async fn find(
+        &mut self,
+        plan: &Plan<Form>,
+        schema: &Schema,
+        key: &[Cell],
+        lock: Lock,
+    ) -> Checked<Vec<Values>> {
+        let sql = statement::select(plan) + if lock == Lock::Rows { " FOR UPDATE" } else { "" };
+        let query = sqlx::query(AssertSqlSafe(sql)).bind(json::rows([key].into_iter()));
+        let rows = query.fetch_all(&mut *self.connection).await?;
+        Ok(rows.iter().map(|row| decode(plan, schema, row)).collect())
+    }
+
+    async fn remove(&mut self, plan: &Plan<Form>, key: &[Cell]) -> sqlx::Result<u64> {
+        let query = sqlx::query(AssertSqlSafe(statement::delete(plan))).bind(json::rows([key].into_iter()));
+        Ok(query.execute(&mut *self.connection).await?.rows_affected())
+    }
+
+    async fn note_move(
+        &mut self,
+        plan: &Plan<Form>,
+        schema: &Schema,
+        from: &str,
+        to: &str,
+    ) -> sqlx::Result<()> {
+        let table = format!("{}`forebay_moves`", plan.place);
+        let name = schema.name.as_str();
+        let sql = format!("DELETE FROM {table} WHERE `buffer` = ? AND `from_key` = ?");
+        self.run_with(sql, [name, to]).await?;
+        let sql = format!("UPDATE {table} SET `to_key` = ? WHERE `buffer` = ? AND `to_key` = ?");
+        self.run_with(sql, [to, name, from]).await?;
+        let at = datetime::text(self.now).unwrap_or_default();
+        let sql = format!(
+            "INSERT INTO {table} (`buffer`, `from_key`, `to_key`, `at`) VALUES (?, ?, ?, ?)
+             ON DUPLICATE KEY UPDATE `to_key` = `to_key`"
+        );
+        self.run_with(sql, [name, from, to, &at]).await
+    }
 }
 
-impl Applying<'_> {
+impl Open {
     /// Makes the line that the buffer's transactions lock. Who comes second waits for who comes first.
     async fn begin_moves(&mut self, plan: &Plan<Form>, schema: &Schema) -> sqlx::Result<()> {
         let sql = format!(
@@ -81,80 +135,14 @@ impl Applying<'_> {
     }
 }
 
-impl Mover for Applying<'_> {
-    async fn alone(&mut self, plan: &Plan<Form>, schema: &Schema) -> sqlx::Result<()> {
-        self.begin_moves(plan, schema).await
-    }
-
-    async fn find(
-        &mut self,
-        plan: &Plan<Form>,
-        schema: &Schema,
-        key: &[Cell],
-    ) -> sqlx::Result<Result<Vec<Values>, String>> {
-        let sql = statement::select(plan) + " FOR UPDATE";
-        let query = sqlx::query(AssertSqlSafe(sql)).bind(json::rows([key].into_iter()));
-        let rows = query.fetch_all(&mut *self.connection).await?;
-        Ok(rows.iter().map(|row| decode(plan, schema, row)).collect())
-    }
-
-    async fn remove(&mut self, plan: &Plan<Form>, key: &[Cell]) -> sqlx::Result<u64> {
-        let query = sqlx::query(AssertSqlSafe(statement::delete(plan))).bind(json::rows([key].into_iter()));
-        Ok(query.execute(&mut *self.connection).await?.rows_affected())
-    }
-
-    async fn record(&mut self, plan: &Plan<Form>, schema: &Schema, from: &str, to: &str) -> sqlx::Result<()> {
-        let table = format!("{}`forebay_moves`", plan.place);
-        let name = schema.name.as_str();
-        let sql = format!("DELETE FROM {table} WHERE `buffer` = ? AND `from_key` = ?");
-        self.run_with(sql, [name, to]).await?;
-        let sql = format!("UPDATE {table} SET `to_key` = ? WHERE `buffer` = ? AND `to_key` = ?");
-        self.run_with(sql, [to, name, from]).await?;
-        let at = datetime::text(self.now).unwrap_or_default();
-        let sql = format!(
-            "INSERT INTO {table} (`buffer`, `from_key`, `to_key`, `at`) VALUES (?, ?, ?, ?)
-             ON DUPLICATE KEY UPDATE `to_key` = `to_key`"
-        );
-        self.run_with(sql, [name, from, to, &at]).await
-    }
-}
-
-impl MySql {
-    pub(super) async fn move_now(
-        &self,
-        schema: &Schema,
-        from: &RowKey,
-        to: &RowKey,
-    ) -> Result<RowKey, SinkError> {
-        let plan = self.survey(schema).await?;
-        let moving = |error: sqlx::Error| match classify(&error) {
-            Class::Data => moves::refused(message(&error)),
-            _ => self.failed(&format!("moving a row of table {}", schema.table), &error),
-        };
-        let now = self.state.options.clock.now();
-        let mut transaction = self.database.begin().await.map_err(moving)?;
-        let mut mover = Applying { connection: &mut transaction, now };
-        let target = relocate(&mut mover, &plan, schema, from, to).await.map_err(moving)?;
-        let target = target.map_err(moves::refused)?;
-        transaction.commit().await.map_err(moving)?;
-        Ok(target)
-    }
-}
-
-/// Where a row is, as the transaction sees it.
-pub(super) async fn place(
-    connection: &mut MySqlConnection,
-    plan: &Plan<Form>,
-    schema: &Schema,
-    row: &RowKey,
-) -> sqlx::Result<Place> {
-    let table = format!("{}`forebay_moves`", plan.place);
-    let sql = format!(
-        "SELECT {FROM}, {TO} FROM {table} AS m WHERE m.`buffer` = ? AND m.`to_key` = COALESCE(
-             (SELECT `to_key` FROM {table} WHERE `buffer` = ? AND `from_key` = ?), ?)"
-    );
-    let (name, key) = (schema.name.as_str(), stored_key(row));
-    let query = sqlx::query_as(AssertSqlSafe(sql)).bind(name).bind(name).bind(&key).bind(&key);
-    let moves: Vec<(String, String)> = query.fetch_all(connection).await?;
-    Place::of(schema, row, &moves)
+fn decode(plan: &Plan<Form>, schema: &Schema, row: &MySqlRow) -> Result<Values, String> {
+    let columns = plan.columns.iter().zip(&schema.columns).enumerate();
+    columns
+        .map(|(i, (column, of))| {
+            let broken = |why: String| format!("column {}: {why}", column.name);
+            let text: Option<String> = row.try_get(i).map_err(|error| broken(error.to_string()))?;
+            let value = text.map(|text| column.form.decode(&text, of.column_type).ok_or(text));
+            value.transpose().map_err(|text| broken(format!("it holds {text:?}, which cannot be read")))
+        })
+        .collect()
 }

@@ -2,13 +2,18 @@
 
 use std::{str::FromStr, time::Duration};
 
-use forebay::{Error, ErrorKind, Result, time::secs};
+use forebay::{Clock, Error, ErrorKind, Result, Timestamp, time::secs};
 use sqlx::{
     ConnectOptions as _, Connection as _, MySql, MySqlPool, Transaction,
     mysql::{MySqlConnectOptions, MySqlPoolOptions},
 };
 
-use crate::common::error;
+use super::{ddl::MYSQL, error::classify, form::Form};
+use crate::common::{
+    database::{self, Steps},
+    ddl::Dialect,
+    error::{self, Class},
+};
 
 /// Connections that a sink opens at most: partitions that are flushed at once.
 const MOST: u32 = 8;
@@ -25,16 +30,24 @@ const BEGIN: &str = "ROLLBACK; \
     SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES'), time_zone = '+00:00'; \
     SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION";
 
-/// Begins to read a row and the ledger in one snapshot.
+/// Begins to read in one snapshot. Not `READ ONLY`: there MariaDB refuses to prepare the statement that a plan is tried
+/// with.
 const SNAPSHOT: &str = "ROLLBACK; SET SESSION time_zone = '+00:00'; \
-    SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
+    SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION WITH CONSISTENT SNAPSHOT";
 
 /// An open database.
 #[derive(Debug)]
 pub(super) struct Database {
     /// For messages: host and database, no credentials.
-    pub(super) name: String,
-    pub(super) pool: MySqlPool,
+    name: String,
+    pool: MySqlPool,
+}
+
+/// An open transaction.
+pub(super) struct Open {
+    pub(super) connection: Transaction<'static, MySql>,
+    /// When it began, for the rows that say so.
+    pub(super) now: Timestamp,
 }
 
 impl Database {
@@ -64,14 +77,46 @@ impl Database {
         Self { name: name(&pool.connect_options()), pool }
     }
 
-    /// Begins the transaction of a batch.
-    pub(super) async fn begin(&self) -> sqlx::Result<Transaction<'static, MySql>> {
-        self.pool.begin_with(BEGIN).await
+    async fn begin_with(&self, statement: &'static str, clock: &Clock) -> sqlx::Result<Open> {
+        Ok(Open { connection: self.pool.begin_with(statement).await?, now: clock.now() })
+    }
+}
+
+impl database::Database for Database {
+    type Form = Form;
+    type Open = Open;
+
+    const NAME: &'static str = "MySQL";
+    const DIALECT: Dialect = MYSQL;
+
+    fn name(&self) -> &str {
+        &self.name
     }
 
-    /// Begins to read.
-    pub(super) async fn snapshot(&self) -> sqlx::Result<Transaction<'static, MySql>> {
-        self.pool.begin_with(SNAPSHOT).await
+    async fn begin(&self, clock: &Clock) -> sqlx::Result<Open> {
+        self.begin_with(BEGIN, clock).await
+    }
+
+    async fn snapshot(&self, clock: &Clock) -> sqlx::Result<Open> {
+        self.begin_with(SNAPSHOT, clock).await
+    }
+
+    async fn ping(&self) -> sqlx::Result<()> {
+        sqlx::query("SELECT 1").execute(&self.pool).await.map(|_| ())
+    }
+
+    fn classify(error: &sqlx::Error) -> Class {
+        classify(error)
+    }
+}
+
+impl Steps for Open {
+    async fn commit(self) -> sqlx::Result<()> {
+        self.connection.commit().await
+    }
+
+    async fn rollback(self) -> sqlx::Result<()> {
+        self.connection.rollback().await
     }
 }
 

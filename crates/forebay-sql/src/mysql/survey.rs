@@ -1,100 +1,64 @@
 //! Getting to know the tables.
 
-use std::sync::Arc;
+use forebay::buffer::Schema;
+use sqlx::{AssertSqlSafe, Executor as _, MySqlConnection, Row as _, SqlSafeStr as _};
 
-use forebay::{buffer::Schema, sink::SinkError};
-use sqlx::{AssertSqlSafe, Executor as _, MySqlConnection, SqlSafeStr as _};
-
-use super::{MySql, catalogue, ddl::MYSQL, form::Form, statement};
+use super::{catalogue, ddl::MYSQL, form::Form, open::Open, statement};
 use crate::{
-    Migrate, Missing,
+    Missing,
     common::{
         catalogue::{Fill, Found, Table, is_key},
+        database::{Checked, Tables},
         merge::How,
         plan::Plan,
     },
 };
 
-impl MySql {
-    /// What is known of a buffer's table, or what there is to know.
-    pub(super) async fn plan(&self, schema: &Schema) -> Result<Arc<Plan<Form>>, SinkError> {
-        match self.state.plan(schema) {
-            Some(plan) => Ok(plan),
-            None => self.survey(schema).await,
+impl Tables for Open {
+    async fn look(&mut self, schema: &Schema) -> Checked<Found> {
+        let version: String = sqlx::query_scalar("SELECT VERSION()").fetch_one(&mut *self.connection).await?;
+        if !is_new_enough(&version) {
+            return Ok(Err(format!(
+                "version {version} has no JSON_TABLE, by which batches are written: use MariaDB 10.6, MySQL 8.0.4, or newer"
+            )));
         }
+        catalogue::find(&mut self.connection, schema).await.map(Ok)
     }
 
-    /// Looks at the tables, creates what may be created, and remembers how the buffer fits.
-    pub(super) async fn survey(&self, schema: &Schema) -> Result<Arc<Plan<Form>>, SinkError> {
-        let looking = |error| self.failed(&format!("looking at table {}", schema.table), &error);
-        let mut connection = self.database.pool.acquire().await.map_err(looking)?;
-        self.check_server(&mut connection).await?;
-        let mut found = catalogue::find(&mut connection, schema).await.map_err(looking)?;
-        if !found.lacking.is_empty() {
-            found = self.create(&mut connection, schema, &found).await?;
-        }
-        let Some(table) = found.table else {
-            return Err(self.refused(&format!("{} is no table (a view?)", schema.table)));
-        };
-        if let Some((name, engine)) =
-            catalogue::not_transactional(&mut connection, schema).await.map_err(looking)?
-        {
-            return Err(self.refused(&format!(
+    async fn create(&mut self, script: String) -> sqlx::Result<()> {
+        sqlx::raw_sql(AssertSqlSafe(script)).execute(&mut *self.connection).await.map(|_| ())
+    }
+
+    async fn check(&mut self, schema: &Schema, table: &Table, plan: &Plan<Form>) -> Checked<Vec<String>> {
+        if let Some((name, engine)) = catalogue::not_transactional(&mut self.connection, schema).await? {
+            return Ok(Err(format!(
                 "table {name} has the engine {engine}, which has no transactions, so a batch could be applied by half: use \
                  ALTER TABLE {}{} ENGINE=InnoDB",
                 table.place,
                 MYSQL.quoted(&name)
             )));
         }
-        let missing = self.state.options.missing.unwrap_or(table.missing());
-        let plan = Plan::new(schema, &table, missing, &MYSQL).map_err(|why| self.refused(&why))?;
-        if missing == Missing::Insert {
-            check_other_keys(schema, &table).map_err(|why| self.refused(&why))?;
-            check_collations(schema, &table, &plan).map_err(|why| self.refused(&why))?;
+        if plan.missing == Missing::Insert {
+            let checked =
+                check_other_keys(schema, table).and_then(|()| check_collations(schema, table, plan));
+            if let Err(why) = checked {
+                return Ok(Err(why));
+            }
         }
-        try_statement(&mut connection, &plan).await.map_err(looking)?;
-        Ok(self.state.know(schema, plan))
+        try_statement(&mut self.connection, plan).await?;
+        let flush: i64 = sqlx::query_scalar("SELECT CAST(@@innodb_flush_log_at_trx_commit AS SIGNED)")
+            .fetch_one(&mut *self.connection)
+            .await?;
+        let warning = format!(
+            "innodb_flush_log_at_trx_commit is {flush}: a batch that was committed is lost with the machine's power, and the \
+             store no longer has it; set it to 1"
+        );
+        Ok(Ok((flush != 1).then_some(warning).into_iter().collect()))
     }
 
-    async fn create(
-        &self,
-        connection: &mut MySqlConnection,
-        schema: &Schema,
-        found: &Found,
-    ) -> Result<Found, SinkError> {
-        let lacking = found.lacking.join(", ");
-        let script = MYSQL.script(schema, &found.place);
-        if self.state.options.migrate != Some(Migrate::Yes) {
-            return Err(self.refused(&format!(
-                "it has no table {lacking}: allow migrate, or create what is not there:\n{script}"
-            )));
-        }
-        let creating = |error| self.failed(&format!("creating {lacking}"), &error);
-        sqlx::raw_sql(AssertSqlSafe(script)).execute(&mut *connection).await.map_err(creating)?;
-        catalogue::find(connection, schema).await.map_err(creating)
-    }
-
-    /// Whether the server has what the statements need, and whether its commits last.
-    async fn check_server(&self, connection: &mut MySqlConnection) -> Result<(), SinkError> {
-        let asking = |error| self.failed("asking for its version", &error);
-        let (version, flush): (String, i64) =
-            sqlx::query_as("SELECT VERSION(), CAST(@@innodb_flush_log_at_trx_commit AS SIGNED)")
-                .fetch_one(connection)
-                .await
-                .map_err(asking)?;
-        if !is_new_enough(&version) {
-            return Err(self.refused(&format!(
-                "version {version} has no JSON_TABLE, by which batches are written: use MariaDB 10.6, MySQL 8.0.4, or newer"
-            )));
-        }
-        if flush != 1 {
-            tracing::warn!(
-                database = self.database.name,
-                innodb_flush_log_at_trx_commit = flush,
-                "a batch that was committed is lost with the machine's power, and the store no longer has it: set it to 1"
-            );
-        }
-        Ok(())
+    async fn texts(&mut self, sql: String, columns: usize) -> sqlx::Result<Vec<Option<String>>> {
+        let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(&mut *self.connection).await?;
+        (0..columns).map(|i| row.try_get(i)).collect()
     }
 }
 

@@ -1,9 +1,9 @@
 //! The statements of a batch, in the transaction that also has its id.
 
-use forebay::{Timestamp, sink::Batch};
-use sqlx::{Arguments as _, AssertSqlSafe, PgConnection, postgres::PgArguments};
+use forebay::sink::Batch;
+use sqlx::{Arguments as _, AssertSqlSafe, postgres::PgArguments};
 
-use super::{array::Array, error::classify, form::Form, statement};
+use super::{array::Array, error::classify, form::Form, open::Open, statement};
 use crate::common::{
     cell::Cell,
     error::{Class, message},
@@ -11,13 +11,7 @@ use crate::common::{
     plan::Plan,
 };
 
-/// A transaction that has a batch's id.
-pub(super) struct Applying<'a> {
-    pub(super) connection: &'a mut PgConnection,
-    pub(super) now: Timestamp,
-}
-
-impl Transaction for Applying<'_> {
+impl Transaction for Open {
     type Form = Form;
 
     /// An array has any number of elements.
@@ -73,7 +67,7 @@ impl Transaction for Applying<'_> {
     }
 }
 
-impl Applying<'_> {
+impl Open {
     async fn run(&mut self, sql: &'static str) -> sqlx::Result<()> {
         sqlx::raw_sql(sql).execute(&mut *self.connection).await.map(|_| ())
     }

@@ -2,7 +2,10 @@
 
 use forebay::buffer::{ColumnType, Schema};
 
-use crate::common::ddl::{Dialect, bare};
+use crate::{
+    Migrate,
+    common::ddl::{Dialect, bare},
+};
 
 pub(super) const POSTGRES: Dialect = Dialect {
     quote: '"',
@@ -12,6 +15,8 @@ pub(super) const POSTGRES: Dialect = Dialect {
     // rewrite the index (measured: 56 % in place at 100, all of them at 70).
     table_options: |_| " WITH (fillfactor = 70)",
     own_tables,
+    text: "text",
+    migrate: Migrate::No,
 };
 
 /// How the names begin of the primary keys of tables that Forebay created. Postgres keeps no comments of a statement.

@@ -3,29 +3,21 @@
 //! A transaction that merges rows has written into the ledger or, for dead letters, locked it as if. A move takes a lock on
 //! the ledger that excludes that, and other moves, but nobody who reads, so a backup does not hold it up.
 
-use forebay::{
-    buffer::{RowKey, Schema},
-    sink::SinkError,
+use forebay::buffer::Schema;
+use sqlx::{
+    AssertSqlSafe,
+    postgres::{PgArguments, PgRow},
 };
-use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::{
-    Postgres,
-    apply::{Applying, bind},
-    error::classify,
-    form::Form,
-    sink::decode,
-    statement,
-};
+use super::{apply::bind, form::Form, open::Open, statement};
 use crate::common::{
     cell::Cell,
-    dead::stored_key,
-    error::{Class, message},
-    moves::{self, Mover, Moves, Place, Values, relocate},
+    database::Checked,
+    moves::{Lock, Moves, Values},
     plan::Plan,
 };
 
-impl Moves for Applying<'_> {
+impl Moves for Open {
     async fn any_moved(&mut self, plan: &Plan<Form>, schema: &Schema) -> sqlx::Result<bool> {
         let sql = format!(r#"SELECT EXISTS (SELECT FROM {}"forebay_moves" WHERE "buffer" = $1)"#, plan.place);
         let query = sqlx::query_scalar(AssertSqlSafe(sql)).bind(schema.name.as_str());
@@ -45,9 +37,22 @@ impl Moves for Applying<'_> {
         let query = sqlx::query_as(AssertSqlSafe(sql)).bind(schema.name.as_str()).bind(keys);
         query.fetch_all(&mut *self.connection).await
     }
-}
 
-impl Mover for Applying<'_> {
+    async fn moved_with(
+        &mut self,
+        plan: &Plan<Form>,
+        schema: &Schema,
+        key: &str,
+    ) -> sqlx::Result<Vec<(String, String)>> {
+        let table = format!(r#"{}"forebay_moves""#, plan.place);
+        let sql = format!(
+            r#"SELECT "from_key", "to_key" FROM {table} WHERE "buffer" = $1 AND "to_key" = coalesce(
+                   (SELECT "to_key" FROM {table} WHERE "buffer" = $1 AND "from_key" = $2), $2)"#
+        );
+        let query = sqlx::query_as(AssertSqlSafe(sql)).bind(schema.name.as_str()).bind(key);
+        query.fetch_all(&mut *self.connection).await
+    }
+
     async fn alone(&mut self, plan: &Plan<Form>, _: &Schema) -> sqlx::Result<()> {
         let sql = format!(r#"LOCK TABLE {}"forebay_ledger" IN SHARE ROW EXCLUSIVE MODE"#, plan.place);
         sqlx::query(AssertSqlSafe(sql)).execute(&mut *self.connection).await.map(|_| ())
@@ -58,8 +63,9 @@ impl Mover for Applying<'_> {
         plan: &Plan<Form>,
         schema: &Schema,
         key: &[Cell],
-    ) -> sqlx::Result<Result<Vec<Values>, String>> {
-        let sql = statement::select(plan) + " FOR UPDATE OF t";
+        lock: Lock,
+    ) -> Checked<Vec<Values>> {
+        let sql = statement::select(plan) + if lock == Lock::Rows { " FOR UPDATE OF t" } else { "" };
         let query = sqlx::query_with(AssertSqlSafe(sql), key_arguments(plan, key)?);
         let rows = query.fetch_all(&mut *self.connection).await?;
         Ok(rows.iter().map(|row| decode(plan, schema, row)).collect())
@@ -70,7 +76,13 @@ impl Mover for Applying<'_> {
         Ok(query.execute(&mut *self.connection).await?.rows_affected())
     }
 
-    async fn record(&mut self, plan: &Plan<Form>, schema: &Schema, from: &str, to: &str) -> sqlx::Result<()> {
+    async fn note_move(
+        &mut self,
+        plan: &Plan<Form>,
+        schema: &Schema,
+        from: &str,
+        to: &str,
+    ) -> sqlx::Result<()> {
         let table = format!(r#"{}"forebay_moves""#, plan.place);
         let name = schema.name.as_str();
         let sql = format!(r#"DELETE FROM {table} WHERE "buffer" = $1 AND "from_key" = $2"#);
@@ -88,45 +100,16 @@ impl Mover for Applying<'_> {
     }
 }
 
-impl Postgres {
-    pub(super) async fn move_now(
-        &self,
-        schema: &Schema,
-        from: &RowKey,
-        to: &RowKey,
-    ) -> Result<RowKey, SinkError> {
-        let plan = self.survey(schema).await?;
-        let moving = |error: sqlx::Error| match classify(&error) {
-            Class::Data => moves::refused(message(&error)),
-            _ => self.failed(&format!("moving a row of table {}", schema.table), &error),
-        };
-        let now = self.state.options.clock.now();
-        let mut transaction = self.database.begin().await.map_err(moving)?;
-        let mut mover = Applying { connection: &mut transaction, now };
-        let target = relocate(&mut mover, &plan, schema, from, to).await.map_err(moving)?;
-        let target = target.map_err(moves::refused)?;
-        transaction.commit().await.map_err(moving)?;
-        Ok(target)
-    }
-}
-
-/// Where a row is, as the transaction sees it.
-pub(super) async fn place(
-    connection: &mut PgConnection,
-    plan: &Plan<Form>,
-    schema: &Schema,
-    row: &RowKey,
-) -> sqlx::Result<Place> {
-    let table = format!(r#"{}"forebay_moves""#, plan.place);
-    let sql = format!(
-        r#"SELECT "from_key", "to_key" FROM {table} WHERE "buffer" = $1 AND "to_key" = coalesce(
-               (SELECT "to_key" FROM {table} WHERE "buffer" = $1 AND "from_key" = $2), $2)"#
-    );
-    let query = sqlx::query_as(AssertSqlSafe(sql)).bind(schema.name.as_str()).bind(stored_key(row));
-    let moves: Vec<(String, String)> = query.fetch_all(connection).await?;
-    Place::of(schema, row, &moves)
-}
-
-fn key_arguments(plan: &Plan<Form>, key: &[Cell]) -> sqlx::Result<sqlx::postgres::PgArguments> {
+fn key_arguments(plan: &Plan<Form>, key: &[Cell]) -> sqlx::Result<PgArguments> {
     bind(plan.keys.iter().zip(key).map(|(key, cell)| (&key.form, vec![cell])))
+}
+
+fn decode(plan: &Plan<Form>, schema: &Schema, row: &PgRow) -> Result<Values, String> {
+    let columns = plan.columns.iter().zip(&schema.columns).enumerate();
+    columns
+        .map(|(i, (column, of))| {
+            let value = column.form.decode(row, i, of.column_type);
+            value.map_err(|why| format!("column {}: {why}", column.name))
+        })
+        .collect()
 }

@@ -2,13 +2,18 @@
 
 use std::{str::FromStr, time::Duration};
 
-use forebay::{Error, ErrorKind, Result, time::secs};
+use forebay::{Clock, Error, ErrorKind, Result, Timestamp, time::secs};
 use sqlx::{
     ConnectOptions as _, Connection as _, PgPool, Postgres, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use crate::common::error;
+use super::{ddl::POSTGRES, error::classify, form::Form};
+use crate::common::{
+    database::{self, Steps},
+    ddl::Dialect,
+    error::{self, Class},
+};
 
 /// Connections that a sink opens at most: partitions that are flushed at once.
 const MOST: u32 = 8;
@@ -35,8 +40,15 @@ const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 #[derive(Debug)]
 pub(super) struct Database {
     /// For messages: host and database, no credentials.
-    pub(super) name: String,
-    pub(super) pool: PgPool,
+    name: String,
+    pool: PgPool,
+}
+
+/// An open transaction.
+pub(super) struct Open {
+    pub(super) connection: Transaction<'static, Postgres>,
+    /// When it began, for the rows that say so.
+    pub(super) now: Timestamp,
 }
 
 impl Database {
@@ -64,23 +76,52 @@ impl Database {
         Self { name: name(&pool.connect_options()), pool }
     }
 
-    /// Begins the transaction of a batch.
-    pub(super) async fn begin(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
-        self.begin_with(BEGIN).await
-    }
-
-    /// Begins to read.
-    pub(super) async fn snapshot(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
-        self.begin_with(SNAPSHOT).await
-    }
-
     /// In a task of its own, which is not dropped with its caller: a connection on which a beginning was broken off would
     /// return to the pool inside a transaction that the driver does not know of, and fail whoever comes next. Postgres has
     /// no way to end a transaction that may not be there without a warning in the log.
-    async fn begin_with(&self, statement: &'static str) -> sqlx::Result<Transaction<'static, Postgres>> {
+    async fn begin_with(&self, statement: &'static str, clock: &Clock) -> sqlx::Result<Open> {
         let pool = self.pool.clone();
         let begun = tokio::spawn(async move { pool.begin_with(statement).await }).await;
-        begun.unwrap_or(Err(sqlx::Error::WorkerCrashed))
+        let connection = begun.unwrap_or(Err(sqlx::Error::WorkerCrashed))?;
+        Ok(Open { connection, now: clock.now() })
+    }
+}
+
+impl database::Database for Database {
+    type Form = Form;
+    type Open = Open;
+
+    const NAME: &'static str = "Postgres";
+    const DIALECT: Dialect = POSTGRES;
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn begin(&self, clock: &Clock) -> sqlx::Result<Open> {
+        self.begin_with(BEGIN, clock).await
+    }
+
+    async fn snapshot(&self, clock: &Clock) -> sqlx::Result<Open> {
+        self.begin_with(SNAPSHOT, clock).await
+    }
+
+    async fn ping(&self) -> sqlx::Result<()> {
+        sqlx::query("SELECT 1").execute(&self.pool).await.map(|_| ())
+    }
+
+    fn classify(error: &sqlx::Error) -> Class {
+        classify(error)
+    }
+}
+
+impl Steps for Open {
+    async fn commit(self) -> sqlx::Result<()> {
+        self.connection.commit().await
+    }
+
+    async fn rollback(self) -> sqlx::Result<()> {
+        self.connection.rollback().await
     }
 }
 

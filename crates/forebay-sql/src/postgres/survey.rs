@@ -1,96 +1,55 @@
 //! Getting to know the tables.
 
-use std::sync::Arc;
-
-use forebay::{buffer::Schema, sink::SinkError};
-use sqlx::{AssertSqlSafe, Executor as _, PgConnection, SqlSafeStr as _};
+use forebay::buffer::Schema;
+use sqlx::{AssertSqlSafe, Executor as _, PgConnection, Row as _, SqlSafeStr as _};
 
 use super::{
-    Postgres,
     catalogue::{self, NONDETERMINISTIC},
     ddl::POSTGRES,
     form::Form,
+    open::Open,
     statement,
 };
-use crate::{
-    Migrate,
-    common::{
-        catalogue::{Found, Table},
-        merge::How,
-        plan::Plan,
-    },
+use crate::common::{
+    catalogue::{Found, Table},
+    database::{Checked, Tables},
+    merge::How,
+    plan::Plan,
 };
 
 /// Two who create tables at once take turns: `IF NOT EXISTS` fails when both find nothing. Any number; this one spells
 /// `forebay`.
 const TURN: &str = "SELECT pg_advisory_xact_lock(x'666f7265626179'::bigint)";
 
-impl Postgres {
-    /// What is known of a buffer's table, or what there is to know.
-    pub(super) async fn plan(&self, schema: &Schema) -> Result<Arc<Plan<Form>>, SinkError> {
-        match self.state.plan(schema) {
-            Some(plan) => Ok(plan),
-            None => self.survey(schema).await,
-        }
+impl Tables for Open {
+    async fn look(&mut self, schema: &Schema) -> Checked<Found> {
+        catalogue::find(&mut self.connection, schema).await.map(Ok)
     }
 
-    /// Looks at the tables, creates what may be created, and remembers how the buffer fits.
-    pub(super) async fn survey(&self, schema: &Schema) -> Result<Arc<Plan<Form>>, SinkError> {
-        let looking = |error| self.failed(&format!("looking at table {}", schema.table), &error);
-        let mut found = {
-            let mut connection = self.database.pool.acquire().await.map_err(looking)?;
-            catalogue::find(&mut connection, schema).await.map_err(looking)?
-        };
-        if !found.lacking.is_empty() {
-            found = self.create(schema, &found).await?;
-        }
-        let Some(table) = found.table else {
-            return Err(self.refused(&format!("{} is no table (a view?)", schema.table)));
-        };
-        let missing = self.state.options.missing.unwrap_or(table.missing());
-        check_collations(schema, &table).map_err(|why| self.refused(&why))?;
-        let plan = Plan::new(schema, &table, missing, &POSTGRES).map_err(|why| self.refused(&why))?;
-        let mut connection = self.database.pool.acquire().await.map_err(looking)?;
-        try_statement(&mut connection, &plan).await.map_err(looking)?;
-        self.warn_of_indexes(&mut connection, schema, &table).await.map_err(looking)?;
-        Ok(self.state.know(schema, plan))
+    async fn create(&mut self, script: String) -> sqlx::Result<()> {
+        sqlx::raw_sql(TURN).execute(&mut *self.connection).await?;
+        sqlx::raw_sql(AssertSqlSafe(script)).execute(&mut *self.connection).await.map(|_| ())
     }
 
-    async fn create(&self, schema: &Schema, found: &Found) -> Result<Found, SinkError> {
-        let lacking = found.lacking.join(", ");
-        let script = POSTGRES.script(schema, &found.place);
-        if self.state.options.migrate != Some(Migrate::Yes) {
-            return Err(self.refused(&format!(
-                "it has no table {lacking}: allow migrate, or create what is not there:\n{script}"
-            )));
+    async fn check(&mut self, schema: &Schema, table: &Table, plan: &Plan<Form>) -> Checked<Vec<String>> {
+        if let Err(why) = check_collations(schema, table) {
+            return Ok(Err(why));
         }
-        let creating = |error| self.failed(&format!("creating {lacking}"), &error);
-        let mut transaction = self.database.begin().await.map_err(creating)?;
-        sqlx::raw_sql(TURN).execute(&mut *transaction).await.map_err(creating)?;
-        sqlx::raw_sql(AssertSqlSafe(script)).execute(&mut *transaction).await.map_err(creating)?;
-        let found = catalogue::find(&mut transaction, schema).await.map_err(creating)?;
-        transaction.commit().await.map_err(creating)?;
-        Ok(found)
-    }
-
-    /// An update that changes no indexed column stays in its page; one that does writes into every index.
-    async fn warn_of_indexes(
-        &self,
-        connection: &mut PgConnection,
-        schema: &Schema,
-        table: &Table,
-    ) -> sqlx::Result<()> {
+        try_statement(&mut self.connection, plan).await?;
+        // An update that changes no indexed column stays in its page; one that does writes into every index.
         let columns: Vec<&str> = schema.columns.iter().map(|column| &*column.name).collect();
-        for (index, column) in catalogue::indexed(connection, &table.name, &columns).await? {
-            tracing::warn!(
-                database = self.database.name,
-                table = table.name,
-                index,
-                column,
-                "an index on a column that a buffer writes makes each of its updates several times dearer"
-            );
-        }
-        Ok(())
+        let indexed = catalogue::indexed(&mut self.connection, &table.name, &columns).await?;
+        let warning = |(index, column)| {
+            format!(
+                "index {index} is on column {column}, which the buffer writes: that makes each update several times dearer"
+            )
+        };
+        Ok(Ok(indexed.into_iter().map(warning).collect()))
+    }
+
+    async fn texts(&mut self, sql: String, columns: usize) -> sqlx::Result<Vec<Option<String>>> {
+        let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(&mut *self.connection).await?;
+        (0..columns).map(|i| row.try_get(i)).collect()
     }
 }
 

@@ -1,11 +1,12 @@
 //! The statements of a batch, in the transaction that also has its id.
 
-use forebay::{Timestamp, sink::Batch};
-use sqlx::{Arguments as _, AssertSqlSafe, SqliteConnection, sqlite::SqliteArguments};
+use forebay::sink::Batch;
+use sqlx::{Arguments as _, AssertSqlSafe, sqlite::SqliteArguments};
 
 use super::{
     error::{classify, reason},
     form::Form,
+    open::Open,
     statement,
 };
 use crate::common::{
@@ -22,13 +23,7 @@ use crate::common::{
 /// 512 rows of 32 columns are 16 384 variables; SQLite allows 32 766.
 const SIZES: [usize; 4] = [512, 64, 8, 1];
 
-/// A transaction that has a batch's id.
-pub(super) struct Applying<'a> {
-    pub(super) connection: &'a mut SqliteConnection,
-    pub(super) now: Timestamp,
-}
-
-impl Transaction for Applying<'_> {
+impl Transaction for Open {
     type Form = Form;
 
     fn piece(left: usize) -> usize {
@@ -78,7 +73,7 @@ impl Transaction for Applying<'_> {
     }
 }
 
-impl Applying<'_> {
+impl Open {
     async fn run(&mut self, sql: &'static str) -> sqlx::Result<()> {
         sqlx::query(sql).execute(&mut *self.connection).await.map(|_| ())
     }

@@ -32,7 +32,7 @@ pub(super) async fn find(connection: &mut SqliteConnection, schema: &Schema) -> 
             lacking.push(own.to_owned());
         }
     }
-    Ok(Found { table, place, lacking })
+    Ok(Found { table, place: SQLITE.named_place(schema), lacking })
 }
 
 /// The statement that created a table, comments and all.

@@ -2,7 +2,7 @@
 
 use forebay::buffer::{ColumnType, Schema};
 
-use crate::common::ddl::Dialect;
+use crate::{Migrate, common::ddl::Dialect};
 
 pub(super) const SQLITE: Dialect = Dialect {
     quote: '"',
@@ -11,6 +11,8 @@ pub(super) const SQLITE: Dialect = Dialect {
     table_options,
     // All of them are in the main database.
     own_tables: |_| OWN_TABLES.map(str::to_owned).to_vec(),
+    text: "TEXT",
+    migrate: Migrate::Yes,
 };
 
 /// The ledger's index lets old rows be pruned without reading the rest, that of the dead letters lets those of one buffer be

@@ -12,6 +12,5 @@ mod open;
 mod sink;
 mod statement;
 mod survey;
-mod totals;
 
 pub use sink::Sqlite;

@@ -2,30 +2,19 @@
 //!
 //! SQLite has one writer: a transaction that merges rows and one that moves one are never at work at once.
 
-use forebay::{
-    buffer::{RowKey, Schema},
-    sink::SinkError,
-};
-use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
+use forebay::buffer::Schema;
+use sqlx::{AssertSqlSafe, sqlite::SqliteRow};
 
-use super::{
-    Sqlite,
-    apply::{Applying, bind},
-    error::{classify, reason},
-    form::Form,
-    sink::decode,
-    statement,
-};
+use super::{apply::bind, form::Form, open::Open, statement};
 use crate::common::{
     cell::Cell,
+    database::Checked,
     datetime,
-    dead::stored_key,
-    error::Class,
-    moves::{self, Mover, Moves, Place, Values, relocate},
+    moves::{Lock, Moves, Values},
     plan::Plan,
 };
 
-impl Moves for Applying<'_> {
+impl Moves for Open {
     async fn any_moved(&mut self, _: &Plan<Form>, schema: &Schema) -> sqlx::Result<bool> {
         sqlx::query_scalar(r#"SELECT EXISTS (SELECT 1 FROM "main"."forebay_moves" WHERE "buffer" = ?)"#)
             .bind(schema.name.as_str())
@@ -48,19 +37,28 @@ impl Moves for Applying<'_> {
         .fetch_all(&mut *self.connection)
         .await
     }
-}
 
-impl Mover for Applying<'_> {
+    async fn moved_with(
+        &mut self,
+        _: &Plan<Form>,
+        schema: &Schema,
+        key: &str,
+    ) -> sqlx::Result<Vec<(String, String)>> {
+        sqlx::query_as(
+            r#"SELECT "from_key", "to_key" FROM "main"."forebay_moves" WHERE "buffer" = ?1 AND "to_key" = coalesce(
+                   (SELECT "to_key" FROM "main"."forebay_moves" WHERE "buffer" = ?1 AND "from_key" = ?2), ?2)"#,
+        )
+        .bind(schema.name.as_str())
+        .bind(key)
+        .fetch_all(&mut *self.connection)
+        .await
+    }
+
     async fn alone(&mut self, _: &Plan<Form>, _: &Schema) -> sqlx::Result<()> {
         Ok(())
     }
 
-    async fn find(
-        &mut self,
-        plan: &Plan<Form>,
-        _: &Schema,
-        key: &[Cell],
-    ) -> sqlx::Result<Result<Vec<Values>, String>> {
+    async fn find(&mut self, plan: &Plan<Form>, _: &Schema, key: &[Cell], _: Lock) -> Checked<Vec<Values>> {
         let query = sqlx::query_with(AssertSqlSafe(statement::select(plan)), bind(key.iter())?);
         let rows = query.fetch_all(&mut *self.connection).await?;
         Ok(rows.iter().map(|row| decode(plan, row)).collect())
@@ -71,7 +69,7 @@ impl Mover for Applying<'_> {
         Ok(query.execute(&mut *self.connection).await?.rows_affected())
     }
 
-    async fn record(&mut self, _: &Plan<Form>, schema: &Schema, from: &str, to: &str) -> sqlx::Result<()> {
+    async fn note_move(&mut self, _: &Plan<Form>, schema: &Schema, from: &str, to: &str) -> sqlx::Result<()> {
         let name = schema.name.as_str();
         sqlx::query(r#"DELETE FROM "main"."forebay_moves" WHERE "buffer" = ? AND "from_key" = ?"#)
             .bind(name)
@@ -98,42 +96,9 @@ impl Mover for Applying<'_> {
     }
 }
 
-impl Sqlite {
-    pub(super) async fn move_now(
-        &self,
-        schema: &Schema,
-        from: &RowKey,
-        to: &RowKey,
-    ) -> Result<RowKey, SinkError> {
-        let plan = self.survey(schema).await?;
-        let moving = |error: sqlx::Error| match classify(&error) {
-            Class::Data => moves::refused(reason(&error)),
-            _ => self.failed(&format!("moving a row of table {}", schema.table), &error),
-        };
-        let mut writer = self.database.writer().await.map_err(moving)?;
-        let now = self.state.options.clock.now();
-        let mut transaction = writer.connection.begin_with("BEGIN IMMEDIATE").await.map_err(moving)?;
-        let mut mover = Applying { connection: &mut transaction, now };
-        let target = relocate(&mut mover, &plan, schema, from, to).await.map_err(moving)?;
-        let target = target.map_err(moves::refused)?;
-        transaction.commit().await.map_err(moving)?;
-        Ok(target)
-    }
-}
-
-/// Where a row is, as the transaction sees it.
-pub(super) async fn place(
-    connection: &mut SqliteConnection,
-    schema: &Schema,
-    row: &RowKey,
-) -> sqlx::Result<Place> {
-    let moves: Vec<(String, String)> = sqlx::query_as(
-        r#"SELECT "from_key", "to_key" FROM "main"."forebay_moves" WHERE "buffer" = ?1 AND "to_key" = coalesce(
-               (SELECT "to_key" FROM "main"."forebay_moves" WHERE "buffer" = ?1 AND "from_key" = ?2), ?2)"#,
-    )
-    .bind(schema.name.as_str())
-    .bind(stored_key(row))
-    .fetch_all(connection)
-    .await?;
-    Place::of(schema, row, &moves)
+fn decode(plan: &Plan<Form>, row: &SqliteRow) -> Result<Values, String> {
+    let columns = plan.columns.iter().enumerate();
+    columns
+        .map(|(i, column)| column.form.decode(row, i).map_err(|why| format!("column {}: {why}", column.name)))
+        .collect()
 }

@@ -1,14 +1,26 @@
 //! Databases, and the connections to them.
 
-use std::{str::FromStr, time::Duration};
+use std::{str::FromStr, sync::Arc, time::Duration};
 
-use forebay::{Error, ErrorKind, Result, time::secs};
+use forebay::{Clock, Error, ErrorKind, Result, Timestamp, time::secs};
 use sqlx::{
-    ConnectOptions as _, Connection as _, Executor as _, SqliteConnection, SqlitePool,
+    ConnectOptions as _, Connection as _, Executor as _, SqlSafeStr as _, SqliteConnection, SqlitePool,
+    Transaction,
     pool::PoolConnection,
     sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use super::{
+    ddl::SQLITE,
+    error::{classify, reason},
+    form::Form,
+};
+use crate::common::{
+    database::{self, Steps},
+    ddl::Dialect,
+    error::Class,
+};
 
 /// How long a statement waits for a writer outside this process before it fails with `database is locked`.
 const BUSY_TIMEOUT: Duration = secs(5);
@@ -28,19 +40,23 @@ const CHECKPOINT: &str = "10000";
 #[derive(Debug)]
 pub(super) struct Database {
     /// For messages.
-    pub(super) name: String,
+    name: String,
     reads: SqlitePool,
     writes: SqlitePool,
     /// Whose turn it is to write. SQLite has one writer, and those who wait for it inside SQLite poll; here they queue.
-    turn: Mutex<()>,
+    turn: Arc<Mutex<()>>,
     /// The pools are the user's, with the user's settings.
     shared: bool,
 }
 
-/// A connection to write with, alone in this process.
-pub(super) struct Writer<'a> {
-    pub(super) connection: PoolConnection<sqlx::Sqlite>,
-    _turn: MutexGuard<'a, ()>,
+/// An open transaction.
+pub(super) struct Open {
+    // Before the turn: it ends first.
+    pub(super) connection: Transaction<'static, sqlx::Sqlite>,
+    /// When it began, for the rows that say so.
+    pub(super) now: Timestamp,
+    /// Held by one that writes.
+    _turn: Option<OwnedMutexGuard<()>>,
 }
 
 impl Database {
@@ -78,13 +94,13 @@ impl Database {
             write_ahead(&writes, url).await;
             SqlitePoolOptions::new().max_connections(READERS).connect_lazy_with(options)
         };
-        Ok(Self { name: location.name, reads, writes, turn: Mutex::new(()), shared: false })
+        Ok(Self { name: location.name, reads, writes, turn: Arc::default(), shared: false })
     }
 
     /// Takes a user's connections.
     pub(super) fn of_pool(pool: SqlitePool) -> Self {
         let name = pool.connect_options().get_filename().display().to_string();
-        Self { name, reads: pool.clone(), writes: pool, turn: Mutex::new(()), shared: true }
+        Self { name, reads: pool.clone(), writes: pool, turn: Arc::default(), shared: true }
     }
 
     /// Ends the connections, the one that writes last: whoever closes the last one takes the log into the file.
@@ -96,21 +112,68 @@ impl Database {
     }
 
     /// A connection to read with.
-    pub(super) async fn reader(&self) -> sqlx::Result<PoolConnection<sqlx::Sqlite>> {
+    async fn reader(&self) -> sqlx::Result<PoolConnection<sqlx::Sqlite>> {
         let mut connection = self.reads.acquire().await?;
         mend(&mut connection).await?;
         Ok(connection)
     }
 
-    /// A connection to write with, once it is this caller's turn.
-    pub(super) async fn writer(&self) -> sqlx::Result<Writer<'_>> {
-        let turn = self.turn.lock().await;
+    /// A connection to write with.
+    async fn writer(&self) -> sqlx::Result<PoolConnection<sqlx::Sqlite>> {
         let mut connection = self.writes.acquire().await?;
         mend(&mut connection).await?;
         if self.shared {
             connection.execute("PRAGMA synchronous = EXTRA").await?;
         }
-        Ok(Writer { connection, _turn: turn })
+        Ok(connection)
+    }
+}
+
+impl database::Database for Database {
+    type Form = Form;
+    type Open = Open;
+
+    const NAME: &'static str = "SQLite";
+    const DIALECT: Dialect = SQLITE;
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Immediate: it waits for other writers now, with nothing done yet.
+    async fn begin(&self, clock: &Clock) -> sqlx::Result<Open> {
+        let turn = self.turn.clone().lock_owned().await;
+        let begin = "BEGIN IMMEDIATE".into_sql_str();
+        let connection = Transaction::begin(self.writer().await?, Some(begin)).await?;
+        Ok(Open { connection, now: clock.now(), _turn: Some(turn) })
+    }
+
+    async fn snapshot(&self, clock: &Clock) -> sqlx::Result<Open> {
+        let connection = Transaction::begin(self.reader().await?, None).await?;
+        Ok(Open { connection, now: clock.now(), _turn: None })
+    }
+
+    async fn ping(&self) -> sqlx::Result<()> {
+        let mut reader = self.reader().await?;
+        sqlx::query(r#"SELECT count(*) FROM "sqlite_schema""#).execute(&mut *reader).await.map(|_| ())
+    }
+
+    fn classify(error: &sqlx::Error) -> Class {
+        classify(error)
+    }
+
+    fn reason(error: &sqlx::Error) -> String {
+        reason(error)
+    }
+}
+
+impl Steps for Open {
+    async fn commit(self) -> sqlx::Result<()> {
+        self.connection.commit().await
+    }
+
+    async fn rollback(self) -> sqlx::Result<()> {
+        self.connection.rollback().await
     }
 }
 

@@ -1,0 +1,319 @@
+//! The sink, for every database.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use forebay::{
+    Clock, Error, ErrorKind,
+    buffer::{Merge, RowKey, Schema},
+    sink::{Applied, Batch, BoxFuture, DeadLetter, Replayed, SinkError, Snapshot},
+    time::mins,
+};
+use uuid::Uuid;
+
+use super::{
+    catalogue::Found,
+    database::{Database, Steps as _, Tables as _},
+    dead::{self, stored_key},
+    error::{self, Class},
+    ledger::{Ledger as _, PRUNE_AT_ONCE, check_age},
+    merge::merge,
+    moves::{self, Lock, Moves as _, Place, relocate},
+    plan::Plan,
+    replay::{Letters as _, replay},
+    state::State,
+};
+use crate::{Migrate, Options, Totals};
+
+/// How long a transaction may take. A server that is gone without a word would else hold its flusher for ever.
+const PATIENCE: Duration = mins(5);
+
+/// A database that buffers flush to, and what is known of its tables. Clones share the connections.
+pub(crate) struct SqlSink<D: Database> {
+    database: Arc<D>,
+    state: State<D::Form>,
+}
+
+type Known<D> = Arc<Plan<<D as Database>::Form>>;
+
+impl<D: Database> SqlSink<D> {
+    pub(crate) fn new(database: D) -> Self {
+        Self { database: Arc::new(database), state: State::new(Options::default()) }
+    }
+
+    /// A sink with the same connections and other options.
+    pub(crate) fn with(&self, options: Options) -> Self {
+        Self { database: self.database.clone(), state: State::new(options) }
+    }
+
+    pub(crate) fn database(&self) -> &D {
+        &self.database
+    }
+
+    pub(crate) fn ledger_retention(&self) -> Duration {
+        self.state.options.ledger_retention
+    }
+
+    pub(crate) async fn prepare(&self, schema: &Schema) -> Result<(), SinkError> {
+        self.survey(schema).await?;
+        self.prune_if_due().await;
+        Ok(())
+    }
+
+    pub(crate) async fn apply(&self, batch: &Batch) -> Result<Applied, SinkError> {
+        let applied = self.in_time("a batch", Box::pin(self.commit(batch))).await;
+        self.state.forget_after(&batch.schema, &applied);
+        if applied.is_ok() {
+            self.prune_if_due().await;
+        }
+        applied
+    }
+
+    async fn commit(&self, batch: &Batch) -> Result<Applied, SinkError> {
+        let plan = self.plan(&batch.schema).await?;
+        let writing = |error| self.failed(&format!("writing into table {}", batch.schema.table), &error);
+        let mut transaction = self.database.begin(self.clock()).await.map_err(writing)?;
+        if !transaction.record(&plan.place, batch).await.map_err(writing)? {
+            transaction.rollback().await.map_err(writing)?;
+            return Ok(Applied::Before);
+        }
+        check_age(&self.name(), batch.id, self.clock().now(), self.ledger_retention())?;
+        let applied = merge(&mut transaction, &plan, batch).await.map_err(writing)?;
+        transaction.commit().await.map_err(writing)?;
+        Ok(applied)
+    }
+
+    pub(crate) async fn read(
+        &self,
+        schema: &Schema,
+        row: &RowKey,
+        ids: &[Uuid],
+    ) -> Result<Snapshot, SinkError> {
+        let plan = self.plan(schema).await?;
+        let doing = || format!("reading from table {}", schema.table);
+        let reading = |error| self.failed(&doing(), &error);
+        let mut transaction = self.database.snapshot(self.clock()).await.map_err(reading)?;
+        let moves = transaction.moved_with(&plan, schema, &stored_key(row)).await.map_err(reading)?;
+        let Place { target, keys } = Place::of(schema, row, &moves).map_err(reading)?;
+        let values = target.values(schema).map_err(SinkError::Permanent)?;
+        // A key that no row of the table can have is a row that is not there.
+        let found = match plan.key(&values) {
+            Ok(key) => transaction.find(&plan, schema, &key, Lock::No).await.map_err(reading)?,
+            Err(_) => Ok(vec![]),
+        };
+        let known = transaction.known(&plan.place, ids).await.map_err(reading)?;
+        transaction.rollback().await.map_err(reading)?;
+        let rows = found.map_err(|why| self.refused(&format!("{}: {why}", doing())))?;
+        let applied = ids.iter().copied().filter(|id| known.contains(&id.to_string())).collect();
+        Ok(Snapshot { row: rows.into_iter().next(), applied, keys })
+    }
+
+    /// Forgets the batches that were applied longer ago than the ledger's retention; returns how many.
+    pub(crate) async fn prune(&self) -> Result<u64, SinkError> {
+        let pruning = |error| self.failed("pruning the ledger", &error);
+        let before = self.state.prune_before();
+        let mut pruned = 0;
+        for place in self.state.places() {
+            loop {
+                let mut transaction = self.database.begin(self.clock()).await.map_err(pruning)?;
+                let rows = transaction.prune(&place, before).await.map_err(pruning)?;
+                transaction.commit().await.map_err(pruning)?;
+                pruned += rows;
+                if rows < u64::from(PRUNE_AT_ONCE) {
+                    break;
+                }
+            }
+        }
+        Ok(pruned)
+    }
+
+    /// Prunes if that is due. Its failure is nobody's answer: the next one does it.
+    async fn prune_if_due(&self) {
+        if !self.state.prune_is_due() {
+            return;
+        }
+        if let Err(error) = self.prune().await {
+            tracing::warn!(%error, "the ledger was not pruned");
+        }
+    }
+
+    pub(crate) async fn list_dead(
+        &self,
+        schema: &Schema,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<DeadLetter>, SinkError> {
+        let plan = self.plan(schema).await?;
+        let listing = |error| self.failed("listing dead letters", &error);
+        let mut transaction = self.database.snapshot(self.clock()).await.map_err(listing)?;
+        let lines = transaction.list(&plan, schema, after, limit).await.map_err(listing)?;
+        transaction.rollback().await.map_err(listing)?;
+        let letters = lines.into_iter().map(|line| dead::letter(schema, line));
+        letters.collect::<Result<_, _>>().map_err(|why| self.refused(&why))
+    }
+
+    pub(crate) async fn count_dead(&self, schema: &Schema) -> Result<u64, SinkError> {
+        let plan = self.plan(schema).await?;
+        let counting = |error| self.failed("counting dead letters", &error);
+        let mut transaction = self.database.snapshot(self.clock()).await.map_err(counting)?;
+        let count = transaction.count(&plan, schema).await.map_err(counting)?;
+        transaction.rollback().await.map_err(counting)?;
+        Ok(count.unsigned_abs())
+    }
+
+    pub(crate) async fn replay_dead(&self, schema: &Schema, ids: &[u64]) -> Result<Replayed, SinkError> {
+        self.in_time("a replay", Box::pin(self.replay_now(schema, ids))).await
+    }
+
+    /// Looks at the table first: somebody may have mended it.
+    async fn replay_now(&self, schema: &Schema, ids: &[u64]) -> Result<Replayed, SinkError> {
+        let plan = self.survey(schema).await?;
+        let writing = |error| self.failed(&format!("writing into table {}", schema.table), &error);
+        let mut transaction = self.database.begin(self.clock()).await.map_err(writing)?;
+        let replayed = replay(&mut transaction, &plan, schema, ids).await.map_err(writing)?;
+        transaction.commit().await.map_err(writing)?;
+        Ok(replayed)
+    }
+
+    pub(crate) async fn move_row(
+        &self,
+        schema: &Schema,
+        from: &RowKey,
+        to: &RowKey,
+    ) -> Result<RowKey, SinkError> {
+        self.in_time("a move", Box::pin(self.move_now(schema, from, to))).await
+    }
+
+    async fn move_now(&self, schema: &Schema, from: &RowKey, to: &RowKey) -> Result<RowKey, SinkError> {
+        let plan = self.survey(schema).await?;
+        let moving = |error: sqlx::Error| match D::classify(&error) {
+            Class::Data => moves::refused(D::reason(&error)),
+            _ => self.failed(&format!("moving a row of table {}", schema.table), &error),
+        };
+        let mut transaction = self.database.begin(self.clock()).await.map_err(moving)?;
+        let target = relocate(&mut transaction, &plan, schema, from, to).await.map_err(moving)?;
+        let target = target.map_err(moves::refused)?;
+        transaction.commit().await.map_err(moving)?;
+        Ok(target)
+    }
+
+    /// Counts the rows of a buffer's table and adds up its `sum` columns, in one snapshot.
+    pub(crate) async fn totals(&self, schema: &Schema) -> Result<Totals, SinkError> {
+        let plan = self.plan(schema).await?;
+        let adding = |error| self.failed(&format!("adding up table {}", schema.table), &error);
+        let mut wanted = vec!["count(*)".to_owned()];
+        wanted.extend(plan.columns.iter().map(|column| match column.merge {
+            // An empty table has a sum of NULL.
+            Merge::Sum => format!("coalesce(sum({}), 0)", column.name),
+            _ => "NULL".to_owned(),
+        }));
+        let texts: Vec<String> =
+            wanted.iter().map(|of| format!("CAST({of} AS {})", D::DIALECT.text)).collect();
+        let sql = format!("SELECT {} FROM {}", texts.join(", "), plan.table);
+        let mut transaction = self.database.snapshot(self.clock()).await.map_err(adding)?;
+        let texts = transaction.texts(sql, wanted.len()).await.map_err(adding)?;
+        transaction.rollback().await.map_err(adding)?;
+        let number = |text: Option<String>| text.map(|text| text.parse::<i64>()).transpose();
+        let numbers: Result<Vec<Option<i64>>, _> = texts.into_iter().map(number).collect();
+        let mut numbers = numbers
+            .map_err(|_| self.refused(&format!("table {}: a sum would leave 64 bits", schema.table)))?
+            .into_iter();
+        let rows = numbers.next().flatten().unwrap_or(0).unsigned_abs();
+        Ok(Totals { rows, sums: numbers.collect() })
+    }
+
+    pub(crate) async fn ping(&self) -> Result<(), SinkError> {
+        self.database.ping().await.map_err(|error| self.failed("asking whether it answers", &error))
+    }
+
+    /// What is known of a buffer's table, or what there is to know.
+    async fn plan(&self, schema: &Schema) -> Result<Known<D>, SinkError> {
+        match self.state.plan(schema) {
+            Some(plan) => Ok(plan),
+            None => self.survey(schema).await,
+        }
+    }
+
+    /// Looks at the tables, creates what may be created, and remembers how the buffer fits.
+    async fn survey(&self, schema: &Schema) -> Result<Known<D>, SinkError> {
+        let looking = |error| self.failed(&format!("looking at table {}", schema.table), &error);
+        let refused = |why: String| self.refused(&why);
+        let mut transaction = self.database.snapshot(self.clock()).await.map_err(looking)?;
+        let mut found = transaction.look(schema).await.map_err(looking)?.map_err(refused)?;
+        if !found.lacking.is_empty() {
+            transaction.rollback().await.map_err(looking)?;
+            found = self.create(schema, &found).await?;
+            transaction = self.database.snapshot(self.clock()).await.map_err(looking)?;
+        }
+        let Some(table) = found.table else {
+            return Err(refused(format!("{} is no table (a view?)", schema.table)));
+        };
+        let missing = self.state.options.missing.unwrap_or(table.missing());
+        let plan = Plan::new(schema, &table, missing, &D::DIALECT).map_err(refused)?;
+        let warnings = transaction.check(schema, &table, &plan).await.map_err(looking)?.map_err(refused)?;
+        transaction.rollback().await.map_err(looking)?;
+        for warning in warnings {
+            tracing::warn!(database = self.database.name(), table = table.name, "{warning}");
+        }
+        Ok(self.state.know(schema, plan))
+    }
+
+    async fn create(&self, schema: &Schema, found: &Found) -> Result<Found, SinkError> {
+        let lacking = found.lacking.join(", ");
+        let script = D::DIALECT.script(schema, &found.place);
+        if self.state.options.migrate.unwrap_or(D::DIALECT.migrate) == Migrate::No {
+            return Err(self.refused(&format!(
+                "it has no table {lacking}: allow migrate, or create what is not there:\n{script}"
+            )));
+        }
+        let creating = |error| self.failed(&format!("creating {lacking}"), &error);
+        let mut transaction = self.database.begin(self.clock()).await.map_err(creating)?;
+        transaction.create(script).await.map_err(creating)?;
+        let found = transaction.look(schema).await.map_err(creating)?;
+        transaction.commit().await.map_err(creating)?;
+        found.map_err(|why| self.refused(&why))
+    }
+
+    /// Gives up what takes longer than a transaction may.
+    async fn in_time<T>(
+        &self,
+        what: &str,
+        work: BoxFuture<'_, Result<T, SinkError>>,
+    ) -> Result<T, SinkError> {
+        self.clock().timeout(PATIENCE, work).await.unwrap_or_else(|| {
+            let message = format!("{}: {what} took longer than {PATIENCE:?}", self.name());
+            Err(SinkError::Transient(Error::new(ErrorKind::Unavailable, message)))
+        })
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.state.options.clock
+    }
+
+    /// For messages.
+    fn name(&self) -> String {
+        format!("{} {}", D::NAME, self.database.name())
+    }
+
+    fn failed(&self, doing: &str, error: &sqlx::Error) -> SinkError {
+        error::failed(&format!("{}: {doing}", self.name()), D::classify(error), error)
+    }
+
+    fn refused(&self, why: &str) -> SinkError {
+        error::refused(format!("{}: {why}", self.name()))
+    }
+}
+
+impl<D: Database> Clone for SqlSink<D> {
+    fn clone(&self) -> Self {
+        Self { database: self.database.clone(), state: self.state.clone() }
+    }
+}
+
+impl<D: Database> fmt::Debug for SqlSink<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(D::NAME)
+            .field("database", &self.database.name())
+            .field("options", &self.state.options)
+            .finish_non_exhaustive()
+    }
+}
