@@ -41,6 +41,31 @@ fn a_batch_counts_what_is_well_formed() {
 }
 
 #[test]
+fn a_point_that_nothing_keeps_is_refused_and_not_acknowledged() {
+    let server = Server::example();
+    let client = server.client();
+    let old = r#"{"key":"a","n":3,"at":"2020-01-01T00:00:00Z"}"#;
+    let detail = client.post("/v1/series/hits", old).problem(422);
+    assert!(detail.contains("at most 63072000, the longest retention"), "{detail}");
+    // In its bucket of a day only: the finer ones are gone.
+    let kept = r#"{"key":"a","n":5,"at":"-100d"}"#.replace("-100d", &hundred_days_ago());
+    let answer = client.post("/v1/series/hits", format!("[{old},{kept},{old}]")).expect(202);
+    assert_eq!((&answer["accepted"], &answer["invalid"]), (&json!(1), &json!(2)), "{answer}");
+    assert_eq!(answer["results"][1], json!("accepted"));
+    let error = answer["results"][2]["error"].as_str().expect("a text");
+    assert!(error.contains("the longest retention"), "{error}");
+    let sum = client.get("/v1/series/hits/sum?key=a&from=-101d").expect(200);
+    assert_eq!(sum["sum"], json!(5));
+    let metrics = client.get("/metrics").body;
+    assert!(metrics.contains("forebay_series_late_total{series=\"hits\"} 9"), "{metrics}");
+}
+
+fn hundred_days_ago() -> String {
+    use forebay::{Clock, time::days};
+    Clock::system().now().minus(days(100)).to_string()
+}
+
+#[test]
 fn a_chart_is_a_picture_and_its_title_is_harmless() {
     let server = Server::example();
     let client = server.client();

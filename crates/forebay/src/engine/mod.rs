@@ -326,6 +326,12 @@ impl Engine {
         on!(self, it => it.series_add(part, points, now).await)
     }
 
+    /// The time by which the store decides what of a partition is kept: its own, of a host within what an answer takes.
+    /// Does not fail: while a host does not answer this goes on from its last answer.
+    pub(crate) async fn series_now(&self, part: &SeriesPart) -> Timestamp {
+        ask!(self, it => it.series_now(part).await)
+    }
+
     /// Reads several spans in one round trip, each zero-filled: `to - from` counts.
     pub(crate) async fn series_read(&self, part: &SeriesPart, spans: &[Span<'_>]) -> Result<Vec<Vec<u64>>> {
         on!(self, it => it.series_read(part, spans).await)

@@ -12,7 +12,7 @@ use crate::{
     error::{Error, Result, Retry, invalid, out_of_range},
     key::{Name, check_key},
     limit::{Charge, Decisions, Kind},
-    series::{MAX_AHEAD, SeriesHandle},
+    series::{Admission, MAX_AHEAD, SeriesHandle},
     time::{Timestamp, When},
 };
 
@@ -222,18 +222,26 @@ impl EventHandle {
     }
 
     async fn count(&self, key: &str, n: u64, times: Times) -> Result<()> {
+        // What is late is counted nowhere, and the hit is accepted.
+        let add = async |series: &SeriesHandle| match series.admit(key, n, Some(times.at), times.when).await?
+        {
+            Admission::Accepted { at, now } => series.add_many([(key, n, at)], When::At(now)).await,
+            Admission::Late(error) => {
+                tracing::debug!(%error, "a late hit was not counted");
+                Ok(())
+            }
+        };
         // One series is the usual case; to wait for many at once costs allocations.
         if let [series] = &*self.0.event.series {
-            return series.add_many([(key, n, times.at)], times.now).await;
+            return add(series).await;
         }
-        let add = async |series: &SeriesHandle| series.add_many([(key, n, times.at)], times.now).await;
         futures::future::join_all(self.0.event.series.iter().map(add)).await.into_iter().collect()
     }
 
     /// Only a tally: that it fails changes nothing for the caller.
     async fn count_limited(&self, key: &str, n: u64, times: Times) {
         for series in &self.0.event.series {
-            if let Err(error) = series.limited().add_many([(key, n, times.at)], times.now).await {
+            if let Err(error) = series.limited().add_many([(key, n, times.at)], times.when).await {
                 tracing::debug!(series = %series.name(), %error, "a limited hit was not counted");
             }
         }

@@ -16,9 +16,9 @@ use super::{
 use crate::{
     bay::Forebay,
     engine::step::{Point, SeriesPart, Span},
-    error::{Result, invalid, out_of_range},
+    error::{Error, Result, invalid, out_of_range},
     key::{Name, check_key},
-    time::{Timestamp, mins},
+    time::{Timestamp, When, mins},
 };
 
 /// A point may be this far ahead of the clock: clocks of hosts differ, years do not.
@@ -34,7 +34,7 @@ pub struct SeriesHandle {
     grid: Arc<Grid>,
     /// The grid of the series that counts what limits kept out of this one.
     limited: Arc<Grid>,
-    /// Points that came after their last bucket had gone. A tally for people: no order needed.
+    /// Counts that were refused since their last bucket had gone. A tally for people: no order needed.
     late: Arc<AtomicU64>,
 }
 
@@ -57,13 +57,22 @@ impl Range {
     }
 }
 
+/// Whether a series takes a point.
+#[derive(Clone, Debug)]
+pub(crate) enum Admission {
+    /// It does, if it is added with these times: when it happened, and what the store's clock shows.
+    Accepted { at: Timestamp, now: Timestamp },
+    /// No resolution keeps its time any more: why it is refused.
+    Late(Error),
+}
+
 impl SeriesHandle {
     pub(crate) fn new(bay: Forebay, series: Series) -> Result<Self> {
         let (grid, limited) = series.build()?;
         Ok(Self { bay, grid, limited, late: Arc::default() })
     }
 
-    /// Counts `n` (1 to 2^31) for `key` now.
+    /// Counts `n` (1 to 2^31) for `key` now, by the store's clock.
     ///
     /// # Errors
     /// As [`add_at`](Self::add_at).
@@ -74,54 +83,81 @@ impl SeriesHandle {
     /// # Cost
     /// One round trip, shared with whatever else this process asks the host at that time; none embedded.
     pub async fn add(&self, key: impl AsRef<str>, n: u64) -> Result<()> {
-        let now = self.bay.clock().now();
-        self.add_many([(key, n, now)], now).await
+        let key = self.key(key.as_ref())?;
+        let now = self.now(key, When::EngineClock).await;
+        self.add_many([(key, n, now)], When::At(now)).await
     }
 
-    /// Counts `n` (1 to 2^31) for `key` at a time: any that is still kept, at most 5 minutes ahead.
+    /// Counts `n` (1 to 2^31) for `key` at a time: any that the coarsest resolution still keeps, at most 5 minutes
+    /// ahead. The store's clock decides both.
+    ///
+    /// A point that the finer resolutions do not keep any more is counted in the coarser ones.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a key that is empty or longer than 512 bytes,
     /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) for another `n` or time; and when the store does not
     /// answer.
     pub async fn add_at(&self, key: impl AsRef<str>, n: u64, at: Timestamp) -> Result<()> {
-        self.add_many([(key, n, at)], self.bay.clock().now()).await
+        self.add_many([(key, n, at)], When::EngineClock).await
     }
 
-    /// Counts many points (key, n, at), all or, if one is refused, none. Points older than every retention are
-    /// dropped and tallied in [`late`](Self::late), no error. `now` is usually the clock's, or the time
-    /// of a replay.
+    /// Counts many points (key, n, at), all or, if one is refused, none. `when` is the store's clock, or the time of a
+    /// replay.
     ///
     /// # Errors
     /// As [`add_at`](Self::add_at). When the store fails half-way some may be counted.
     pub async fn add_many<K: AsRef<str>>(
         &self,
         points: impl IntoIterator<Item = (K, u64, Timestamp)>,
-        now: Timestamp,
+        when: When,
     ) -> Result<()> {
-        let mut by_part: Vec<(u16, Vec<Point>)> = vec![];
+        let mut batches: Vec<(u16, Timestamp, Vec<Point>)> = vec![];
         for (key, n, at) in points {
-            let point = self.checked(key.as_ref(), n, at, now)?;
-            if !self.is_kept(at, now) {
-                self.late.fetch_add(n, Ordering::Relaxed);
-                continue;
+            let key = self.key(key.as_ref())?;
+            let index = self.grid.partition_of(key);
+            let mut place = batches.iter().position(|(other, ..)| *other == index);
+            if place.is_none() {
+                place = Some(batches.len());
+                batches.push((index, self.now(key, when).await, vec![]));
             }
-            let index = self.grid.partition_of(&point.key);
-            match by_part.iter_mut().find(|(part, _)| *part == index) {
-                Some((_, points)) => points.push(point),
-                None => by_part.push((index, vec![point])),
-            }
+            let (_, now, points) = &mut batches[place.expect("it was just pushed")];
+            points.push(self.checked(key, n, at, *now)?);
         }
         let engine = self.bay.engine();
+        let part = |index| SeriesPart { grid: self.grid.clone(), index };
         // A single hit goes to one partition; to wait for many at once costs allocations.
-        if by_part.len() == 1 {
-            let (index, points) = by_part.swap_remove(0);
-            return engine.series_add(&SeriesPart { grid: self.grid.clone(), index }, points, now).await;
+        if batches.len() == 1 {
+            let (index, now, points) = batches.swap_remove(0);
+            return engine.series_add(&part(index), points, now).await;
         }
-        let adds = by_part.into_iter().map(async |(index, points)| {
-            engine.series_add(&SeriesPart { grid: self.grid.clone(), index }, points, now).await
-        });
+        let adds = batches
+            .into_iter()
+            .map(async |(index, now, points)| engine.series_add(&part(index), points, now).await);
         futures::future::join_all(adds).await.into_iter().collect()
+    }
+
+    /// Whether the series takes `n` for `key` at `at` (`None`: now), before anything is charged for it. What is late is
+    /// tallied in [`late`](Self::late). A point that is accepted is added with the times of the answer, so that it cannot
+    /// become late in between.
+    ///
+    /// # Errors
+    /// As [`add_at`](Self::add_at), except for a time that is not kept any more: that is [`Admission::Late`].
+    pub(crate) async fn admit(
+        &self,
+        key: &str,
+        n: u64,
+        at: Option<Timestamp>,
+        when: When,
+    ) -> Result<Admission> {
+        let key = self.key(key)?;
+        let now = self.now(key, when).await;
+        let at = at.unwrap_or(now);
+        if self.is_kept(at, now) {
+            self.checked(key, n, at, now)?;
+            return Ok(Admission::Accepted { at, now });
+        }
+        self.late.fetch_add(n, Ordering::Relaxed);
+        Ok(Admission::Late(self.too_old(at, now)))
     }
 
     /// What was counted for `key` in the last `span`.
@@ -129,8 +165,9 @@ impl SeriesHandle {
     /// # Errors
     /// As [`sum_between`](Self::sum_between).
     pub async fn sum(&self, key: impl AsRef<str>, span: Duration) -> Result<u64> {
-        let now = self.bay.clock().now();
-        self.sum_between(key, now.minus(span), now).await
+        let key = self.key(key.as_ref())?;
+        let now = self.now(key, When::EngineClock).await;
+        self.sum_as_of(key, now.minus(span), now, now).await
     }
 
     /// What was counted for `key` from `from` until before `to`.
@@ -145,7 +182,9 @@ impl SeriesHandle {
     /// # Cost
     /// One round trip. Reads coarse buckets inside and fine ones at the edges: a day of 10 s buckets is some 200.
     pub async fn sum_between(&self, key: impl AsRef<str>, from: Timestamp, to: Timestamp) -> Result<u64> {
-        self.sum_as_of(key, from, to, self.bay.clock().now()).await
+        let key = self.key(key.as_ref())?;
+        let now = self.now(key, When::EngineClock).await;
+        self.sum_as_of(key, from, to, now).await
     }
 
     /// As [`sum_between`](Self::sum_between), as though it were `now`: what is still kept, and how finely, is told from
@@ -198,7 +237,7 @@ impl SeriesHandle {
             )));
         }
         let RangePlan { run, per_point, start, step } =
-            plan_range(&self.grid.resolutions, from, to, step, self.bay.clock().now())?;
+            plan_range(&self.grid.resolutions, from, to, step, self.now(key, When::EngineClock).await)?;
         let counts = self.read(key, &[run]).await?;
         let sum = |point: &[u64]| point.iter().fold(0u64, |sum, n| sum.saturating_add(*n));
         Ok(Range { start, step, values: counts.concat().chunks(per_point).map(sum).collect() })
@@ -210,7 +249,8 @@ impl SeriesHandle {
     /// As [`sum_between`](Self::sum_between).
     pub async fn delete(&self, key: impl AsRef<str>) -> Result<()> {
         let key = self.key(key.as_ref())?;
-        self.bay.engine().series_delete(&self.part(key), key, self.bay.clock().now()).await
+        let now = self.now(key, When::EngineClock).await;
+        self.bay.engine().series_delete(&self.part(key), key, now).await
     }
 
     /// The series that counts what the limits of an event kept out of this one.
@@ -219,7 +259,7 @@ impl SeriesHandle {
         Self { grid: self.limited.clone(), ..self.clone() }
     }
 
-    /// How much this process dropped because no resolution keeps its time any more.
+    /// How much this process refused because no resolution keeps its time any more.
     pub fn late(&self) -> u64 {
         self.late.load(Ordering::Relaxed)
     }
@@ -260,7 +300,6 @@ impl SeriesHandle {
 
     fn checked(&self, key: &str, n: u64, at: Timestamp, now: Timestamp) -> Result<Point> {
         let name = &self.grid.name;
-        let key = self.key(key)?;
         if !(1..=1 << 31).contains(&n) {
             return Err(out_of_range(format!("series {name}: n {n}: 1 to 2147483648")));
         }
@@ -271,6 +310,27 @@ impl SeriesHandle {
                 MAX_AHEAD.as_secs()
             )));
         }
+        if !self.is_kept(at, now) {
+            self.late.fetch_add(n, Ordering::Relaxed);
+            return Err(self.too_old(at, now));
+        }
         Ok(Point { key: key.into(), at, n })
+    }
+
+    fn too_old(&self, at: Timestamp, now: Timestamp) -> Error {
+        let kept = self.grid.resolutions.last().map_or(0, |coarsest| coarsest.retention.as_secs());
+        out_of_range(format!(
+            "series {}: time {at} is {} s ago: at most {kept}, the longest retention",
+            self.grid.name,
+            now.since(at).as_secs()
+        ))
+    }
+
+    /// The time that decides what is kept of `key`.
+    async fn now(&self, key: &str, when: When) -> Timestamp {
+        match when {
+            When::EngineClock => self.bay.engine().series_now(&self.part(key)).await,
+            When::At(now) => now,
+        }
     }
 }

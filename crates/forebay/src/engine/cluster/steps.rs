@@ -127,6 +127,10 @@ impl Cluster {
         at!(self, series_tag(part), host => host.series_add(part, points, now))
     }
 
+    pub(crate) async fn series_now(&self, part: &SeriesPart) -> Timestamp {
+        self.member(&series_tag(part)).engine.series_now(part).await
+    }
+
     pub(crate) async fn series_read(&self, part: &SeriesPart, spans: &[Span<'_>]) -> Result<Vec<Vec<u64>>> {
         at!(self, series_tag(part), host => host.series_read(part, spans))
     }

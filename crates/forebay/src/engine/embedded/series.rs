@@ -214,6 +214,12 @@ impl Embedded {
         Ok(())
     }
 
+    /// The time that decides what is kept.
+    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
+    pub(crate) async fn series_now(&self, _part: &SeriesPart) -> Timestamp {
+        self.clock.now()
+    }
+
     #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn series_read(&self, part: &SeriesPart, spans: &[Span<'_>]) -> Result<Vec<Vec<u64>>> {
         let read = |span: &Span<'_>| {

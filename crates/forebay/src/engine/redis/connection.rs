@@ -16,10 +16,12 @@ use super::{
     handshake::{Met, Target, connect},
     reply::{accepted, is_noscript, is_readonly, lost, unavailable, unexpected},
     script::Script,
+    server_clock::ServerClock,
 };
 use crate::{
     clock::Clock,
     error::{Error, ErrorKind, Result},
+    time::Timestamp,
 };
 
 /// Connecting, the handshake and loading the scripts together.
@@ -43,6 +45,7 @@ pub(super) struct Host {
     keeper: OnceLock<AbortHandle>,
     /// Rung when there is reason to try again before the pause is over.
     hurry: Notify,
+    server_clock: ServerClock,
 }
 
 /// Whether there is a connection.
@@ -100,6 +103,7 @@ impl Host {
             hashes: OnceLock::new(),
             keeper: OnceLock::new(),
             hurry: Notify::new(),
+            server_clock: ServerClock::default(),
         });
         if !matches!(*host.link.borrow(), Link::Closed) {
             let keeper = tokio::spawn(keep_up(host.clone()));
@@ -142,6 +146,11 @@ impl Host {
 
     pub(super) fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// The host's time of day, without a question as long as its last answer is fresh.
+    pub(super) async fn server_time(&self) -> Timestamp {
+        self.server_clock.now(self).await
     }
 
     /// The connection, once the attempt under way has come to something.
@@ -369,6 +378,7 @@ async fn keep_up(host: Arc<Host>) {
                 // The same texts have the same hashes on every server.
                 host.hashes.get_or_init(|| met.hashes.clone());
                 let since = host.clock.monotonic();
+                host.server_clock.learn(met.time, since, since, &host.clock);
                 let facts = Arc::new(Facts { met, since, give_up: Notify::new() });
                 host.link.send_replace(Link::Up(Session { connection, facts: facts.clone() }));
                 tokio::select! {

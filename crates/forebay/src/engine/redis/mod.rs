@@ -25,6 +25,7 @@ mod reply;
 mod rows;
 mod script;
 mod series;
+mod server_clock;
 mod wire;
 
 #[cfg(test)]

@@ -78,6 +78,11 @@ impl Redis {
         }
     }
 
+    /// The time that decides what is kept.
+    pub(crate) async fn series_now(&self, _part: &SeriesPart) -> Timestamp {
+        self.host.server_time().await
+    }
+
     /// One `MGET`, which sees every chunk at the same moment.
     pub(crate) async fn series_read(&self, part: &SeriesPart, spans: &[Span<'_>]) -> Result<Vec<Vec<u64>>> {
         let mut command = redis::cmd("MGET");

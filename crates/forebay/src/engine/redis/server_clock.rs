@@ -1,0 +1,94 @@
+//! The clock of a host, as this process can tell it without a question each time.
+
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
+
+use tokio::sync::Mutex;
+
+use super::{
+    connection::Host,
+    reply::{server_time, unexpected},
+};
+use crate::{
+    clock::Clock,
+    error::Result,
+    time::{Timestamp, micros},
+};
+
+/// An answer to `TIME` is relied on for so long. The server's clock may have been set meanwhile; beyond this nobody
+/// reckons with the old one.
+const RELIED_ON: Duration = Duration::from_secs(10);
+
+/// After an attempt without an answer the last one serves for so long, so that an outage is not asked about each time.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// If this machine's two clocks have moved apart by more, it slept or its clock was set: the last answer is of no use.
+const MOVED: i64 = 1_000_000;
+
+/// What the last answer to `TIME` said, in relation to this machine's clocks. All numbers are microseconds.
+///
+/// The fields are read and written one by one: a reader between two writes sees at worst the estimate from before.
+#[derive(Debug, Default)]
+pub(super) struct ServerClock {
+    /// How far the server's clock is ahead of this process's monotonic clock. Zero: it has never answered.
+    ahead: AtomicI64,
+    /// How far this machine's time of day was ahead of its monotonic clock then.
+    local: AtomicI64,
+    /// Until when that holds, on the monotonic clock.
+    until: AtomicI64,
+    /// Held by the one who asks; the others wait for that answer.
+    asking: Mutex<()>,
+}
+
+impl ServerClock {
+    /// Takes an answer that came in at `asked..=answered` of the monotonic clock.
+    pub(super) fn learn(&self, time: u64, asked: Duration, answered: Duration, clock: &Clock) {
+        // The server looked at its clock at some moment in between.
+        let middle = micros(asked) + (micros(answered) - micros(asked)) / 2;
+        self.ahead.store(i64::try_from(time).unwrap_or(i64::MAX).saturating_sub(middle), Ordering::Relaxed);
+        self.rely(clock, RELIED_ON);
+    }
+
+    /// The server's time: from its last answer, or this machine's as long as there was none.
+    pub(super) async fn now(&self, host: &Host) -> Timestamp {
+        let clock = host.clock();
+        if !self.holds(clock) {
+            let asking = self.asking.lock().await;
+            if !self.holds(clock) {
+                let asked = clock.monotonic();
+                match ask(host).await {
+                    Ok(time) => self.learn(time, asked, clock.monotonic(), clock),
+                    // Who writes next learns of the outage.
+                    Err(_) => self.rely(clock, AFTER_FAILURE),
+                }
+            }
+            drop(asking);
+        }
+        match self.ahead.load(Ordering::Relaxed) {
+            0 => clock.now(),
+            ahead => Timestamp::from_micros(ahead + micros(clock.monotonic())),
+        }
+    }
+
+    fn holds(&self, clock: &Clock) -> bool {
+        let moved = local(clock) - self.local.load(Ordering::Relaxed);
+        micros(clock.monotonic()) < self.until.load(Ordering::Relaxed) && moved.abs() < MOVED
+    }
+
+    fn rely(&self, clock: &Clock, span: Duration) {
+        self.local.store(local(clock), Ordering::Relaxed);
+        self.until.store(micros(clock.monotonic() + span), Ordering::Relaxed);
+    }
+}
+
+/// How far this machine's time of day is ahead of its monotonic clock.
+fn local(clock: &Clock) -> i64 {
+    clock.now().as_micros() - micros(clock.monotonic())
+}
+
+async fn ask(host: &Host) -> Result<u64> {
+    let answer = host.command(&redis::cmd("TIME")).await?;
+    server_time(answer).ok_or_else(|| unexpected(host.name(), "TIME"))
+}
