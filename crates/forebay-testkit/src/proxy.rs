@@ -5,7 +5,7 @@ use std::{
     net::Ipv4Addr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering},
         mpsc as blocking,
     },
     thread::{self, JoinHandle},
@@ -84,7 +84,7 @@ impl Proxy {
     /// # Panics
     /// If it cannot listen.
     pub fn new(target: u16) -> Self {
-        let shared = Arc::new(Shared { target, ..Shared::default() });
+        let shared = Arc::new(Shared { target: AtomicU16::new(target), ..Shared::default() });
         let (orders, inbox) = mpsc::unbounded_channel();
         let (listening, port) = blocking::sync_channel(1);
         let thread = thread::spawn({
@@ -117,6 +117,15 @@ impl Proxy {
     /// If the proxy's thread has panicked.
     pub fn cut(&self) {
         self.order(Order::Cut);
+    }
+
+    /// Leads new connections to 127.0.0.1:`target`, as after a fail-over, and closes those that are there.
+    ///
+    /// # Panics
+    /// If the proxy's thread has panicked.
+    pub fn lead_to(&self, target: u16) {
+        self.shared.target.store(target, Ordering::SeqCst);
+        self.cut();
     }
 
     /// What it does at present; [`Fault::Pass`] after a fault that happens once has happened.
@@ -161,7 +170,8 @@ enum Order {
 
 #[derive(Debug, Default)]
 struct Shared {
-    target: u16,
+    /// A port of this machine. Whoever changes it cuts the connections afterwards.
+    target: AtomicU16,
     fault: watch::Sender<Fault>,
     connections: AtomicU64,
     exchanges: AtomicU64,
@@ -277,7 +287,7 @@ struct Exchange {
 }
 
 async fn serve(client: TcpStream, shared: &Shared) -> io::Result<()> {
-    let server = TcpStream::connect((Ipv4Addr::LOCALHOST, shared.target)).await?;
+    let server = TcpStream::connect((Ipv4Addr::LOCALHOST, shared.target.load(Ordering::SeqCst))).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let (from_client, to_client) = client.into_split();

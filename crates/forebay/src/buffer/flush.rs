@@ -223,7 +223,7 @@ impl BufferHandle {
             return Err(Stuck::Diverged(self.written_since(&batch, committed)));
         }
         let rows = self.0.progress.note(&applied);
-        engine.buffer_ack(part, frozen.id).await.map_err(Stuck::Store)?;
+        engine.buffer_ack(part, frozen.id, batch.last_write).await.map_err(Stuck::Store)?;
         failpoint!("flush_after_ack");
         Ok(rows)
     }

@@ -288,9 +288,15 @@ impl Engine {
         on!(self, it => it.buffer_read(part, id).await)
     }
 
-    /// Removes a frozen generation that a sink has; one that is gone is no error.
-    pub(crate) async fn buffer_ack(&self, part: &BufferPart, id: Uuid) -> Result<()> {
-        on!(self, it => it.buffer_ack(part, id).await)
+    /// Removes a frozen generation that a sink has as of `last_write`, as it was [read](Self::buffer_read). One that is gone
+    /// is no error; one that was written to later stays.
+    pub(crate) async fn buffer_ack(
+        &self,
+        part: &BufferPart,
+        id: Uuid,
+        last_write: Option<Timestamp>,
+    ) -> Result<()> {
+        on!(self, it => it.buffer_ack(part, id, last_write).await)
     }
 
     /// What a row still has in the store, oldest generation first.

@@ -1,5 +1,6 @@
 //! Buffers from the outside: a store, a sink, and what becomes of what was acknowledged.
 
+mod failover;
 mod flushing;
 mod outage;
 mod partitions;

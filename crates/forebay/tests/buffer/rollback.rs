@@ -1,9 +1,9 @@
 //! Stores that went back in time: what SQL has is not written to again; where that cannot be told, somebody is told.
 
 use forebay::{Buffer, ErrorKind, Forebay, buffer::BufferHandle, sink::MemorySink};
-use forebay_testkit::{Redis, unique_prefix, without};
+use forebay_testkit::{Redis, Reply, eventually, unique_prefix, without};
 
-use crate::support::total;
+use crate::support::{Mood, MoodySink, total};
 
 /// A buffer of one partition in a store, and a sink.
 fn hits(bay: &Forebay) -> (BufferHandle, MemorySink) {
@@ -35,6 +35,17 @@ impl Rewound {
 
     fn key(&self, name: &str) -> String {
         format!("{}:buffer:{{hits.0}}:{name}", self.prefix)
+    }
+
+    /// The key of the one generation that is frozen.
+    fn frozen(&self) -> String {
+        match Redis::shared().command(["KEYS", &self.key("frozen:*")]) {
+            Reply::Array(keys) => match keys.as_slice() {
+                [Reply::Text(key)] => key.clone(),
+                other => panic!("expected one, got {other:?}"),
+            },
+            other => panic!("expected keys, got {other:?}"),
+        }
     }
 
     fn remember(&self) {
@@ -96,6 +107,39 @@ async fn a_generation_that_came_back_as_sql_has_it_is_a_replay() {
         assert_eq!((stats.pending_rows, stats.replays, stats.parked.len()), (0, 1, 0));
         assert_eq!(total(&buffer, &sink), 5 + i64::try_from(later).expect("small"));
     }
+}
+
+/// A batch is applied while traffic goes back to the old primary, where the same generation was frozen with more in it: the
+/// acknowledgement arrives there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_acknowledgement_does_not_remove_what_was_written_since() {
+    if without("redis") {
+        return;
+    }
+    let store = Rewound::open().await;
+    let (buffer, _) = hits(&store.bay);
+    let sink = MoodySink::default();
+    sink.next([Mood::Waits]);
+    let other = store.bay.buffer(Buffer::new("hits").key("id").sum("n").partitions(1)).expect("valid");
+    let _ = other.flush_to(sink.clone());
+    write(&buffer, 5).await;
+    store.remember();
+    let flush = tokio::spawn({
+        let other = other.clone();
+        async move { other.flush().await }
+    });
+    eventually("the batch to be applied", async || sink.calls() == 1).await;
+    let frozen = store.frozen();
+    Redis::shared().command(["DEL", &frozen]);
+    store.rewind();
+    write(&buffer, 7).await;
+    Redis::shared().command(["RENAME", &store.key("live"), &frozen]);
+    sink.go_on();
+    flush.await.expect("ends").expect("five are in the table");
+    assert_eq!(store.frozen(), frozen, "it stays");
+    other.flush().await.expect_err("seven are not in the table");
+    assert!(other.stats().await.expect("answers").parked[0].diverged);
+    assert_eq!(total(&other, sink.table()), 5);
 }
 
 /// The server's clock may have been set back in between: the time of the last write goes forward all the same.

@@ -106,8 +106,13 @@ impl Cluster {
         at!(self, buffer_tag(part), host => host.buffer_read(part, id))
     }
 
-    pub(crate) async fn buffer_ack(&self, part: &BufferPart, id: Uuid) -> Result<()> {
-        at!(self, buffer_tag(part), host => host.buffer_ack(part, id))
+    pub(crate) async fn buffer_ack(
+        &self,
+        part: &BufferPart,
+        id: Uuid,
+        last_write: Option<Timestamp>,
+    ) -> Result<()> {
+        at!(self, buffer_tag(part), host => host.buffer_ack(part, id, last_write))
     }
 
     pub(crate) async fn buffer_pending(&self, part: &BufferPart, row: &RowKey) -> Result<Vec<PendingRow>> {

@@ -123,7 +123,7 @@ pub(super) async fn generations_come_oldest_first_and_go_once(bay: Forebay) {
     assert_eq!(first.rows[0].key.as_str(), "a");
     assert_eq!((frozen[0].rows, frozen[0].born <= frozen[2].born), (1, true));
     for _ in 0..2 {
-        bay.engine().buffer_ack(&part, frozen[0].id).await.unwrap();
+        bay.engine().buffer_ack(&part, frozen[0].id, first.last_write).await.unwrap();
     }
     assert_eq!(list().await, frozen[1..]);
     assert!(bay.engine().buffer_read(&part, frozen[0].id).await.unwrap().is_none());
@@ -144,7 +144,8 @@ pub(super) async fn pending_tells_what_is_not_acknowledged(bay: Forebay) {
     let stats = bay.engine().buffer_stats(&part).await.unwrap();
     assert_eq!((stats.live_rows, stats.frozen_rows, stats.frozen), (1, 2, 1));
     assert!(stats.oldest.is_some_and(|oldest| oldest <= stats.now));
-    bay.engine().buffer_ack(&part, id).await.unwrap();
+    let read = bay.engine().buffer_read(&part, id).await.unwrap().unwrap();
+    bay.engine().buffer_ack(&part, id, read.last_write).await.unwrap();
     assert_eq!(pending().await.len(), 1);
 }
 

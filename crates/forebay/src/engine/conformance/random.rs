@@ -301,13 +301,16 @@ async fn flush(engine: &Engine, part: &BufferPart, acknowledge: bool) -> String 
     let rotated = engine.buffer_rotate(part, Rotate::Now, 4).await.unwrap().is_some();
     let mut answer = format!("{rotated}");
     let frozen = engine.buffer_frozen(part).await.unwrap();
+    let mut last_writes = vec![];
     for generation in &frozen {
-        let mut rows = engine.buffer_read(part, generation.id).await.unwrap().unwrap().rows;
+        let read = engine.buffer_read(part, generation.id).await.unwrap().unwrap();
+        last_writes.push(read.last_write);
+        let mut rows = read.rows;
         rows.sort_by(|a, b| a.key.cmp(&b.key));
         write!(answer, " {} {rows:?}", generation.rows).unwrap();
     }
     if let Some(oldest) = frozen.first().filter(|_| acknowledge) {
-        engine.buffer_ack(part, oldest.id).await.unwrap();
+        engine.buffer_ack(part, oldest.id, last_writes[0]).await.unwrap();
     }
     answer
 }

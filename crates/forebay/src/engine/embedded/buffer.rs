@@ -207,7 +207,12 @@ impl Embedded {
 
     /// Answers before it is durable: an acknowledgement that a crash undoes is repeated, because the sink knows the id.
     #[expect(clippy::unused_async, reason = "steps are async on every engine")]
-    pub(crate) async fn buffer_ack(&self, part: &BufferPart, id: Uuid) -> Result<()> {
+    pub(crate) async fn buffer_ack(
+        &self,
+        part: &BufferPart,
+        id: Uuid,
+        _last_write: Option<Timestamp>,
+    ) -> Result<()> {
         let partition = self.partition(part);
         let mut partition = lock(&partition);
         if let Some(place) = partition.frozen.iter().position(|g| g.id == id) {

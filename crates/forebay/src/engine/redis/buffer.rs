@@ -16,7 +16,7 @@ use crate::{
     engine::step::{BufferPart, BufferParts, BufferStats, Frozen, Generation, PendingRow, Rotate},
     error::Result,
     key::Name,
-    time::micros,
+    time::{Timestamp, micros},
 };
 
 impl Redis {
@@ -60,10 +60,15 @@ impl Redis {
         rows::generation(part, id, &fields).map(Some)
     }
 
-    pub(crate) async fn buffer_ack(&self, part: &BufferPart, id: Uuid) -> Result<()> {
+    pub(crate) async fn buffer_ack(
+        &self,
+        part: &BufferPart,
+        id: Uuid,
+        last_write: Option<Timestamp>,
+    ) -> Result<()> {
         let mut call = self.host.call(Script::BufferAck, 2, 256);
         call.command.arg(self.keys.buffer_frozen(part, id)).arg(self.keys.buffer(part, "frozen"));
-        call.command.arg(rows::id_text(id));
+        call.command.arg(rows::id_text(id)).arg(last_write.map_or(0, Timestamp::as_micros));
         self.host.run_one(call).await.map(|_| ())
     }
 

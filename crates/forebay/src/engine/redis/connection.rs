@@ -2,7 +2,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -66,10 +66,12 @@ pub(super) struct Session {
     facts: Arc<Facts>,
 }
 
-/// What a connection learned when it was made.
+/// What a connection learned when it was made, and since.
 #[derive(Debug)]
 struct Facts {
     met: Met,
+    /// The server's replication id, as it said last. Locked to copy and to replace.
+    replid: Mutex<Arc<str>>,
     /// When that was, on this process's monotonic clock.
     since: Duration,
     /// Rung by whoever finds that the connection is of no use any more.
@@ -326,10 +328,15 @@ impl Drop for Host {
 }
 
 impl Session {
-    /// The server's replication id when this connection was made. Another one, on whatever connection:
-    /// the server may have lost what it had acknowledged.
-    pub(super) fn replid(&self) -> &str {
-        &self.facts.met.replid
+    /// The server's replication id as it said last. Another one, on whatever connection: the server may have lost
+    /// what it had acknowledged. It may have changed by now, which scripts of sequenced writes find out.
+    pub(super) fn replid(&self) -> Arc<str> {
+        self.facts.replid.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes the replication id that the server says it has now.
+    pub(super) fn learn_replid(&self, replid: &str) {
+        *self.facts.replid.lock().unwrap_or_else(PoisonError::into_inner) = replid.into();
     }
 
     /// The server's clock in microseconds, by now or a little before: this process may have slept.
@@ -379,7 +386,8 @@ async fn keep_up(host: Arc<Host>) {
                 host.hashes.get_or_init(|| met.hashes.clone());
                 let since = host.clock.monotonic();
                 host.server_clock.learn(met.time, since, since, &host.clock);
-                let facts = Arc::new(Facts { met, since, give_up: Notify::new() });
+                let replid = Mutex::new(met.replid.clone());
+                let facts = Arc::new(Facts { met, replid, since, give_up: Notify::new() });
                 host.link.send_replace(Link::Up(Session { connection, facts: facts.clone() }));
                 tokio::select! {
                     biased;

@@ -11,10 +11,10 @@ use crate::{
     error::{Error, Result, Retry},
 };
 
-/// Adds the client's id, as `lua/guard.lua` wants it.
-pub(super) fn add_client<B>(call: &mut Call, flying: &Flying<B>) {
+/// Adds the client's id and the replication id that the server is believed to have, as `lua/guard.lua` wants them.
+pub(super) fn add_client<B>(call: &mut Call, flying: &Flying<B>, replid: &str) {
     let mut client = uuid::Uuid::encode_buffer();
-    call.command.arg(&*flying.stamp.client.simple().encode_lower(&mut client));
+    call.command.arg(&*flying.stamp.client.simple().encode_lower(&mut client)).arg(replid);
 }
 
 /// Adds the sequence of a batch and when it was first sent, as `lua/guard.lua` wants them.
@@ -27,23 +27,25 @@ pub(super) fn add_stamp<B>(call: &mut Call, Flying { stamp, doubt, .. }: &Flying
 pub(super) enum Answer {
     /// Settled: `applied`, `duplicate` (with what follows the word), or why not.
     Sent(Sent<String>),
+    /// Nothing was done: the server has another replication id, which the session knows now. Send it again.
+    Changed,
     /// Nothing was done; what the script says instead, such as `stale`.
     Other(String, String),
 }
 
 /// Sends batches in one pipeline on `session`, each once; none whose doubt is of another epoch. `calls` writes what it is
-/// given, in its order, as calls of so many batches each; their reply is a text for each batch, or one text.
+/// given, in its order, as calls of so many batches each, under a replication id; their reply is a text for each batch, or
+/// one text for all.
 pub(super) async fn send<B>(
     host: &Host,
     session: &Session,
     flying: &[&Flying<B>],
-    calls: impl FnOnce(&[&Flying<B>]) -> Vec<(Call, usize)>,
+    calls: impl FnOnce(&[&Flying<B>], &str) -> Vec<(Call, usize)>,
 ) -> Vec<Answer> {
-    let time = session.server_time(host.clock());
-    let in_time =
-        |flying: &Flying<B>| flying.doubt.as_ref().is_none_or(|doubt| *doubt.epoch == *session.replid());
+    let (time, replid) = (session.server_time(host.clock()), session.replid());
+    let in_time = |flying: &Flying<B>| flying.doubt.as_ref().is_none_or(|doubt| doubt.epoch == replid);
     let going: Vec<&Flying<B>> = flying.iter().copied().filter(|flying| in_time(flying)).collect();
-    let (calls, counts): (Vec<Call>, Vec<usize>) = calls(&going).into_iter().unzip();
+    let (calls, counts): (Vec<Call>, Vec<usize>) = calls(&going, &replid).into_iter().unzip();
     let mut replies = host.run_on(session, calls).await.map(|replies| {
         let each = counts.into_iter().zip(replies).flat_map(|(count, reply)| spread(host, count, reply));
         each.collect::<Vec<_>>().into_iter()
@@ -53,9 +55,16 @@ pub(super) async fn send<B>(
             return Answer::Sent(Sent::TooLate);
         }
         match &mut replies {
-            Ok(replies) => read(replies.next().unwrap_or_else(|| Err(strange(host)))),
+            Ok(replies) => match read(replies.next().unwrap_or_else(|| Err(strange(host)))) {
+                Answer::Other(word, id) if word == "changed" => {
+                    session.learn_replid(&id);
+                    // Of this transmission it is known, of the one in doubt it never will be.
+                    flying.doubt.as_ref().map_or(Answer::Changed, |_| Answer::Sent(Sent::TooLate))
+                }
+                answer => answer,
+            },
             Err(error) => {
-                let (epoch, error) = (session.replid().into(), error.clone());
+                let (epoch, error) = (replid.clone(), error.clone());
                 Answer::Sent(Sent::InDoubt(Doubt { epoch, time, error }))
             }
         }
@@ -67,7 +76,7 @@ pub(super) async fn send<B>(
 fn spread(host: &Host, count: usize, reply: Result<Value>) -> Vec<Result<String>> {
     let each = match reply {
         Ok(Value::Array(each)) => each,
-        Ok(one) => vec![one],
+        Ok(one) => vec![one; count],
         Err(error) => return vec![Err(error); count],
     };
     if each.len() != count {

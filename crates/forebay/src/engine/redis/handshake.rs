@@ -1,6 +1,6 @@
 //! Making a connection: the URL, the protocol, the scripts, and who the server is.
 
-use std::pin::Pin;
+use std::{pin::Pin, sync::Arc};
 
 use redis::{
     AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion,
@@ -51,7 +51,7 @@ impl Target {
 pub(super) struct Met {
     /// The scripts' hashes, in the order of [`Script::ALL`].
     pub hashes: Box<[String]>,
-    pub replid: Box<str>,
+    pub replid: Arc<str>,
     pub maxmemory_policy: Box<str>,
     /// The server's clock, in microseconds.
     pub time: u64,

@@ -28,8 +28,9 @@ use crate::{
     error::Result,
 };
 
-/// How often a write makes way for itself by rotating a stale generation, before it says that it could not.
-const STALE: usize = 5;
+/// How often a write is sent to a server that does nothing of it: because its replication id is another one by now, or
+/// because a stale generation has to be rotated first.
+const ATTEMPTS: usize = 6;
 
 /// Flights under way to the partitions of a buffer: server and client work at the same time. With four or eight of them
 /// each has less to merge.
@@ -61,7 +62,7 @@ pub(super) struct Lane {
 #[derive(Debug, Default)]
 struct Told {
     /// The replication id of the store. One that went back in time has forgotten them, and another id.
-    replid: Box<str>,
+    replid: Arc<str>,
     parts: BTreeSet<u16>,
 }
 
@@ -131,11 +132,12 @@ impl Lane {
     /// Tells the store of `session` which partitions are written to, before they are: a flusher that knows another
     /// number of partitions finds them by that.
     async fn tell(&self, session: &Session, parts: impl Iterator<Item = u16> + Clone) -> Result<()> {
+        let replid = session.replid();
         let mut command = redis::cmd("SADD");
         command.arg(self.keys.buffers());
         {
             let told = self.told();
-            let knows = |part: &u16| *told.replid == *session.replid() && told.parts.contains(part);
+            let knows = |part: &u16| told.replid == replid && told.parts.contains(part);
             let mut new = parts.clone().filter(|part| !knows(part)).peekable();
             if new.peek().is_none() {
                 return Ok(());
@@ -147,8 +149,8 @@ impl Lane {
         // If it takes a younger connection than `session`, that one is dead, and the write that follows fails.
         self.host.query(&command).await?;
         let mut told = self.told();
-        if *told.replid != *session.replid() {
-            *told = Told { replid: session.replid().into(), parts: BTreeSet::new() };
+        if told.replid != replid {
+            *told = Told { replid, parts: BTreeSet::new() };
         }
         told.parts.extend(parts);
         Ok(())
@@ -191,12 +193,12 @@ impl Lane {
             call.command.arg(self.keys.buffer(&part, "guard")).arg(self.keys.buffer(&part, "live"));
         }
         if let Some(first) = flying.first() {
-            guard::add_client(&mut call, first);
+            guard::add_client(&mut call, first, replid);
         }
         // An id of its own for each transmission: the id of a generation that a store has forgotten, and SQL has
         // not, must never name another one. Its last digits tell the batches apart.
         let id = rows::id_text(Uuid::now_v7());
-        call.command.arg(replid).arg(id).arg(&*schema.fingerprint).arg(rows::kinds(schema));
+        call.command.arg(id).arg(&*schema.fingerprint).arg(rows::kinds(schema));
         for flying in flying {
             guard::add_stamp(&mut call, flying);
             flying.batch.add_to(&mut call.command);
@@ -220,8 +222,8 @@ impl Channel for Lane {
 
     async fn transmit(&self, flying: &[&Flying<Merged>]) -> Vec<Sent<String>> {
         let mut sent: Vec<Option<Sent<String>>> = flying.iter().map(|_| None).collect();
-        let mut said = String::new();
-        for _ in 0..STALE {
+        let mut why = "its replication id keeps changing".to_owned();
+        for _ in 0..ATTEMPTS {
             let open: Vec<usize> = (0..flying.len()).filter(|&i| sent[i].is_none()).collect();
             if open.is_empty() {
                 break;
@@ -236,21 +238,21 @@ impl Channel for Lane {
                 }
             };
             let batches: Vec<&Flying<Merged>> = open.iter().map(|&i| flying[i]).collect();
-            let calls = |flying: &[&Flying<Merged>]| self.calls(flying, session.replid());
+            let calls = |flying: &[&Flying<Merged>], replid: &str| self.calls(flying, replid);
             let answers = guard::send(&self.host, &session, &batches, calls);
             for (i, answer) in open.into_iter().zip(answers.await) {
                 match answer {
                     guard::Answer::Sent(answer) => sent[i] = Some(answer),
+                    guard::Answer::Changed => {}
                     guard::Answer::Other(word, id) => {
                         let part = &self.part(flying[i].part);
                         Partition { host: &self.host, keys: &self.keys, part }.make_way(&id).await;
-                        said = word;
+                        why = format!("the live generation stays {word}");
                     }
                 }
             }
         }
-        let stays = format_args!("the live generation stays {said}");
-        let error = || Sent::Unsent(unavailable(self.host.name(), stays));
+        let error = || Sent::Unsent(unavailable(self.host.name(), &why));
         sent.into_iter().map(|sent| sent.unwrap_or_else(error)).collect()
     }
 

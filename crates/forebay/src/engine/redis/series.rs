@@ -13,7 +13,7 @@ use super::{
     connection::{Call, Host},
     guard,
     keys::Keys,
-    reply::unexpected,
+    reply::{unavailable, unexpected},
     script::Script,
 };
 use crate::{
@@ -32,6 +32,9 @@ const FULL: usize = 500;
 
 /// Keys in one command that deletes. Only steps far below their retention have more.
 const MOST_DELETED: usize = 10_000;
+
+/// How often a write is sent to a server whose replication id is another one by now.
+const ATTEMPTS: usize = 5;
 
 /// Flights under way to the partitions of a series: two keep server and client busy at once.
 const LANES: u16 = 2;
@@ -140,11 +143,11 @@ impl Redis {
 }
 
 impl Lane {
-    fn add(&self, flying: &Flying<Batch>) -> Call {
+    fn add(&self, flying: &Flying<Batch>, replid: &str) -> Call {
         let batch = &flying.batch;
         let mut call = self.host.call(Script::SeriesAdd, batch.keys.len(), batch.bytes);
         call.command.arg(&batch.keys);
-        guard::add_client(&mut call, flying);
+        guard::add_client(&mut call, flying, replid);
         guard::add_stamp(&mut call, flying);
         call.command.arg(&batch.arguments);
         call
@@ -177,19 +180,37 @@ impl Channel for Lane {
     }
 
     async fn transmit(&self, flying: &[&Flying<Batch>]) -> Vec<Sent<String>> {
-        let session = match self.host.session().await {
-            Ok(session) => session,
-            Err(error) => return flying.iter().map(|_| Sent::Unsent(error.clone())).collect(),
-        };
-        let calls = |flying: &[&Flying<Batch>]| flying.iter().map(|flying| (self.add(flying), 1)).collect();
-        let answers = guard::send(&self.host, &session, flying, calls).await;
-        let sent = answers.into_iter().map(|answer| match answer {
-            guard::Answer::Sent(sent) => sent,
-            guard::Answer::Other(..) => {
-                Sent::Refused(unexpected(self.host.name(), "a write to a series").with_retry(Retry::Unknown))
+        let mut sent: Vec<Option<Sent<String>>> = flying.iter().map(|_| None).collect();
+        for _ in 0..ATTEMPTS {
+            let open: Vec<usize> = (0..flying.len()).filter(|&i| sent[i].is_none()).collect();
+            if open.is_empty() {
+                break;
             }
-        });
-        sent.collect()
+            let session = match self.host.session().await {
+                Ok(session) => session,
+                Err(error) => {
+                    let unsent = |sent: Option<_>| sent.unwrap_or_else(|| Sent::Unsent(error.clone()));
+                    return sent.into_iter().map(unsent).collect();
+                }
+            };
+            let batches: Vec<&Flying<Batch>> = open.iter().map(|&i| flying[i]).collect();
+            let calls = |flying: &[&Flying<Batch>], replid: &str| {
+                flying.iter().map(|flying| (self.add(flying, replid), 1)).collect()
+            };
+            let answers = guard::send(&self.host, &session, &batches, calls).await;
+            for (i, answer) in open.into_iter().zip(answers) {
+                sent[i] = match answer {
+                    guard::Answer::Sent(answer) => Some(answer),
+                    guard::Answer::Changed => None,
+                    guard::Answer::Other(..) => {
+                        let error = unexpected(self.host.name(), "a write to a series");
+                        Some(Sent::Refused(error.with_retry(Retry::Unknown)))
+                    }
+                };
+            }
+        }
+        let error = || Sent::Unsent(unavailable(self.host.name(), "its replication id keeps changing"));
+        sent.into_iter().map(|sent| sent.unwrap_or_else(error)).collect()
     }
 
     fn places(batch: &Batch) -> impl Iterator<Item = usize> {

@@ -17,7 +17,7 @@ mod sequencer;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::VecDeque, fmt::Debug, future::Future};
+use std::{collections::VecDeque, fmt::Debug, future::Future, sync::Arc};
 
 use uuid::Uuid;
 
@@ -52,8 +52,8 @@ pub(crate) enum Sent<O> {
 /// A transmission without an answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Doubt {
-    /// The epoch of the store then.
-    pub epoch: Box<str>,
+    /// The epoch that the store was believed to be in. It did nothing if it was in another one.
+    pub epoch: Arc<str>,
     /// The store's time then, in microseconds, or before.
     pub time: u64,
     pub error: Error,

@@ -65,7 +65,7 @@ impl Sql {
             for frozen in engine.buffer_frozen(&part(index)).await.expect("answers") {
                 let rows = read(engine, index, frozen.id).await;
                 self.apply(frozen.id, &rows);
-                engine.buffer_ack(&part(index), frozen.id).await.expect("answers");
+                engine.buffer_ack(&part(index), frozen.id, None).await.expect("answers");
             }
         }
     }
@@ -106,7 +106,7 @@ async fn run(engine: &Arc<Embedded>, disk: &Disk, dice: &mut Dice, steps: usize)
                     run.applied.push(told);
                     // Sometimes the flusher ends here, and the next one does it again.
                     if dice.below(3) > 0 {
-                        engine.buffer_ack(&part(index), frozen.id).await.expect("answers");
+                        engine.buffer_ack(&part(index), frozen.id, None).await.expect("answers");
                     }
                 }
             }

@@ -129,7 +129,7 @@ impl Step {
             generations.push((generation.born, generation.rows, rows));
         }
         if let Some(oldest) = frozen.first().filter(|_| self.ago.is_multiple_of(2)) {
-            engine.buffer_ack(&self.part, oldest.id).await.expect("answers");
+            engine.buffer_ack(&self.part, oldest.id, None).await.expect("answers");
         }
         format!("{rotated} {generations:?}")
     }

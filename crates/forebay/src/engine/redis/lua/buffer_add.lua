@@ -3,7 +3,7 @@
 -- KEYS     two for each batch, no two batches of one partition: its guard; its live generation, a hash: '#gen' its id,
 --          '#replid' and '#shape' of who began it, '#born' and '#last' the times of its first and its last write in µs,
 --          '#rows' how many; else the column's letter and the row's key → value as text. All of one hash tag where the server is part of a Redis Cluster.
--- ARGV[1]  the client's id. ARGV[2] the replication id that the writer's connection met. ARGV[3] an id for generations
+-- ARGV[1]  the client's id. ARGV[2] the replication id, as in guard.lua. ARGV[3] an id for generations
 --          that this call begins: the last four digits of each become the number of its batch. ARGV[4] the shape: names,
 --          types and merges of the columns. ARGV[5] a character for each column, in the order of their letters from 'A':
 --          's' sum, '>' and '<' the larger and the smaller number, 'x' and 'n' the larger and the smaller text, and a
@@ -19,7 +19,7 @@
 --          error, which costs the other batches nothing.
 
 assert(#KEYS >= 2 and #KEYS % 2 == 0 and #ARGV >= 8, 'buffer_add: two keys a batch and eight arguments or more')
-local client, replid, fresh, shape, kinds = unpack(ARGV, 1, 5)
+local client, fresh, shape, kinds = ARGV[1], unpack(ARGV, 3, 5)
 local byte, sub = string.byte, string.sub
 
 -- Integers as decimal text: a Lua number would round them beyond 2^53.

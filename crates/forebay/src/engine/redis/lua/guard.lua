@@ -1,10 +1,23 @@
 -- Shared by the sequenced writes, before their own text.
 --
--- KEYS[1]  the guard of the partition: a hash, client → "sequence µs refused", pruned after a day.
--- ARGV[1]  the client's id, ARGV[2] the sequence of this batch, ARGV[3] this server's time in µs when the
---          batch was first sent, or before; 0: this is the first time.
+-- KEYS     for each batch the guard of its partition: a hash, client → "sequence µs refused", pruned after a day.
+-- ARGV[1]  the client's id. ARGV[2] the replication id that the writer believes this server to have. Then for each batch its
+--          sequence, and this server's time in µs when the batch was first sent, or before; 0: this is the first time.
+-- Reply    'changed' and an id, for all batches: nothing was done, for that is the server's replication id. An error
+--          READONLY: nothing was done, for the server is not a primary.
 
 local call = redis.call
+
+-- Where the write happens, and not when the writer connected: a server may be demoted and promoted again under an open
+-- connection, and its id changes also when the first replica attaches. Plain searches: a pattern takes longer than INFO.
+local info = call('INFO', 'replication')
+if not string.find(info, 'role:master', 1, true) then
+  return { err = 'READONLY this server is a replica' }
+end
+local _, before_id = string.find(info, 'master_replid:', 1, true)
+local replid = string.sub(info, before_id + 1, before_id + 40)
+if replid ~= ARGV[2] then return 'changed ' .. replid end
+
 local HOUR = 3600000000
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]

@@ -6,17 +6,17 @@
 --          the order of their slots, then unused pairs (slot 65535); they are shorter than the next form.
 --          Narrow: a count of 4 bytes for each slot. Wide: 8 bytes for each slot. Anything else counts as
 --          not there.
--- ARGV[1]  to [3] as in guard.lua. Then for each chunk one text of numbers: how long it shall live in ms, should
+-- ARGV[1]  to [4] as in guard.lua, of one batch. Then for each chunk one text of numbers: how long it shall live in ms, should
 --          this write begin it; how many slots it has; then for each point its slot (from 0, each once) and what
 --          to add (1 to 2^63 - 1). A count stops at 2^63 - 1.
 -- Example  EVALSHA <sha> 2 forebay:series:{hits.3}:guard forebay:series:{hits.3}:10:497222:42
---          0192… 17 0 '90000000 360 12 1 13 5'
+--          0192… 8c7f… 17 0 '90000000 360 12 1 13 5'
 -- Reply    'applied', or as guard.lua.
 
-assert(#KEYS >= 2 and #ARGV == #KEYS + 2, 'series_add: two keys or more, and an argument for each chunk')
-local reply, last_at = known(KEYS[1], ARGV[1], ARGV[2], ARGV[3])
+assert(#KEYS >= 2 and #ARGV == #KEYS + 3, 'series_add: two keys or more, and an argument for each chunk')
+local reply, last_at = known(KEYS[1], ARGV[1], ARGV[3], ARGV[4])
 if reply then return reply end
-record(KEYS[1], ARGV[1], ARGV[2], last_at, '')
+record(KEYS[1], ARGV[1], ARGV[3], last_at, '')
 
 local byte, sub, floor = string.byte, string.sub, math.floor
 local pack, read = struct.pack, struct.unpack
@@ -99,7 +99,7 @@ end
 
 local chunks = call('MGET', unpack(KEYS, 2))
 for i, text in ipairs(chunks) do
-  local key, numbers = KEYS[i + 1], string.gmatch(ARGV[i + 3], '(%d+) (%d+)')
+  local key, numbers = KEYS[i + 1], string.gmatch(ARGV[i + 4], '(%d+) (%d+)')
   local ttl, slots = numbers()
   slots = tonumber(slots)
   local form = text and #text / slots

@@ -334,7 +334,8 @@ async fn what_is_written_after_the_store_went_back_is_no_part_of_what_sql_has() 
     server.command(["SAVE"]);
     let applied = redis.buffer_rotate(&part, Rotate::Now, 8).await.expect("answers").expect("frozen");
     // SQL has it; the store is told so, and forgets that it was.
-    redis.buffer_ack(&part, applied).await.expect("answers");
+    let read = redis.buffer_read(&part, applied).await.expect("answers").expect("frozen");
+    redis.buffer_ack(&part, applied, read.last_write).await.expect("answers");
     server.restart();
     eventually("the host to be found again", async || redis.ping().await.is_ok()).await;
     assert_eq!(pending(&redis, &part, "a").await.1, [applied], "back in the same generation");

@@ -1,0 +1,330 @@
+//! Two processes that write and flush while the primary changes, and what became of each write.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+};
+
+use forebay::{
+    Buffer, Clock, Forebay, Result, Retry,
+    buffer::{BufferHandle, Flushing, RowKey, Schema, Value},
+    series::SeriesHandle,
+    sink::{Applied, Batch, BoxFuture, MemorySink, Sink, SinkError, Snapshot},
+    time::{days, millis},
+};
+use forebay_testkit::{eventually, unique_prefix};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use super::servers::Pair;
+use crate::support::total;
+
+pub(crate) const PARTITIONS: u16 = 4;
+const ROWS: i64 = 24;
+
+/// What becomes of the old primary, and of what the new one has not received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// It stops, the new one has all, and it follows the new one.
+    Resync,
+    /// It goes on for a while without the new one having it, and follows the new one then.
+    Crash,
+    /// It stops, the new one has all; traffic goes back to it, and it knows nothing of what was between.
+    Apart,
+}
+
+/// How a pair of servers is used, and what happens to it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setting {
+    /// Clients go to whoever is primary; else each stays with one server.
+    pub proxy: bool,
+    /// All processes write and flush all the time.
+    pub load: bool,
+    pub way: Way,
+}
+
+/// Tables that know what the sum of each committed batch was.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Books {
+    pub table: MemorySink,
+    /// Locked while a batch is applied: the sum of a commit is known to whoever finds its id.
+    committed: Arc<tokio::sync::Mutex<HashMap<Uuid, i64>>>,
+    /// What came under the id of a commit and was not in it.
+    kept_out: Arc<Mutex<HashMap<Uuid, i64>>>,
+}
+
+impl Sink for Books {
+    fn prepare<'a>(&'a self, schema: &'a Schema) -> BoxFuture<'a, Result<(), SinkError>> {
+        self.table.prepare(schema)
+    }
+
+    fn apply<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Applied, SinkError>> {
+        Box::pin(async {
+            let number = |cell: &Option<Value>| if let Some(Value::Integer(n)) = cell { *n } else { 0 };
+            let sum: i64 = batch.rows.iter().map(|row| number(&row.cells[0])).sum();
+            let mut committed = self.committed.lock().await;
+            let applied = self.table.apply(batch).await?;
+            match applied {
+                Applied::Now { .. } => drop(committed.insert(batch.id, sum)),
+                Applied::WrittenSince { .. } => {
+                    let mut kept_out = self.kept_out.lock().expect("no test panics here");
+                    kept_out.insert(batch.id, sum - committed[&batch.id]);
+                }
+                _ => {}
+            }
+            Ok(applied)
+        })
+    }
+
+    fn read<'a>(
+        &'a self,
+        schema: &'a Schema,
+        row: &'a RowKey,
+        ids: &'a [Uuid],
+    ) -> BoxFuture<'a, Result<Snapshot, SinkError>> {
+        self.table.read(schema, row, ids)
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<(), SinkError>> {
+        self.table.ping()
+    }
+}
+
+/// What became of the writes of a process.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    acknowledged: AtomicI64,
+    unknown: AtomicI64,
+}
+
+impl Tally {
+    fn note(&self, written: &Result<()>) {
+        match written {
+            Ok(()) => self.acknowledged.fetch_add(1, Ordering::SeqCst),
+            Err(error) if error.retry() == Retry::Unknown => self.unknown.fetch_add(1, Ordering::SeqCst),
+            Err(_) => 0,
+        };
+    }
+
+    pub(crate) fn acknowledged(&self) -> i64 {
+        self.acknowledged.load(Ordering::SeqCst)
+    }
+
+    fn unknown(&self) -> i64 {
+        self.unknown.load(Ordering::SeqCst)
+    }
+}
+
+/// A process: a store of its own, which writes and flushes.
+#[derive(Clone, Debug)]
+pub(crate) struct Process {
+    pub buffer: BufferHandle,
+    pub series: SeriesHandle,
+    pub hits: Arc<Tally>,
+    points: Arc<Tally>,
+}
+
+impl Process {
+    pub(crate) async fn open(url: &str, prefix: &str, sink: &Books) -> Self {
+        let bay = Forebay::options().prefix(prefix).open(url).await.expect("opens");
+        let definition = Buffer::new("hits").key("id").sum("n").partitions(PARTITIONS);
+        let buffer = bay.buffer(definition).expect("valid");
+        let _ = buffer.flush_to(sink.clone());
+        let series = bay.series("hits").expect("valid");
+        Self { buffer, series, hits: Arc::default(), points: Arc::default() }
+    }
+
+    /// Writes to a row and to a series; whether the row was taken.
+    pub(crate) async fn write(&self, row: i64) -> bool {
+        let written = self.buffer.row((row % ROWS).to_string()).add("n", 1).await;
+        self.hits.note(&written);
+        self.points.note(&self.series.add("k", 1).await);
+        written.is_ok()
+    }
+
+    /// Flushes until the store takes part in it.
+    pub(crate) async fn flush(&self) {
+        eventually("a flush", async || match self.buffer.flush().await {
+            Ok(_) => true,
+            // A parked batch is named, and the rest is flushed.
+            Err(error) => error.kind() == forebay::ErrorKind::Corrupt,
+        })
+        .await;
+    }
+}
+
+/// Two servers, two processes, one database.
+pub(crate) struct World {
+    setting: Setting,
+    pair: Pair,
+    prefix: String,
+    processes: Vec<Process>,
+    books: Books,
+    /// Acknowledged writes that went with a server, at most.
+    tail: i64,
+    stop: Arc<AtomicBool>,
+    load: Vec<JoinHandle<()>>,
+    flushers: Vec<Flushing>,
+}
+
+impl World {
+    pub(crate) async fn start(setting: Setting) -> Self {
+        let mut world = Self {
+            setting,
+            pair: Pair::start(setting.proxy).await,
+            prefix: unique_prefix(),
+            processes: vec![],
+            books: Books::default(),
+            tail: 0,
+            stop: Arc::default(),
+            load: vec![],
+            flushers: vec![],
+        };
+        world.enter(0).await;
+        if setting.proxy {
+            world.enter(0).await;
+        }
+        world
+    }
+
+    /// One more process. Without a proxy it stays with server `at`.
+    async fn enter(&mut self, at: usize) {
+        let process = Process::open(&self.pair.url(at), &self.prefix, &self.books).await;
+        if self.setting.load {
+            for start in [0, ROWS / 2] {
+                self.load.push(tokio::spawn(load(process.clone(), start, self.stop.clone())));
+            }
+            self.flushers.push(process.buffer.flush_to(self.books.clone()).every(millis(5)).spawn());
+        }
+        self.processes.push(process);
+    }
+
+    /// The process whose store is server `at`.
+    pub(crate) fn at(&self, at: usize) -> &Process {
+        &self.processes[if self.setting.proxy { 0 } else { at }]
+    }
+
+    /// The writes that were acknowledged by whoever was primary, or by server `at` alone where its clients stay with it.
+    fn acknowledged(&self, at: usize) -> i64 {
+        let of = |(i, process): (usize, &Process)| {
+            if self.setting.proxy || i == at { process.hits.acknowledged() } else { 0 }
+        };
+        self.processes.iter().enumerate().map(of).sum()
+    }
+
+    /// So many acknowledged writes more, at server `at`, by whoever writes.
+    async fn more(&self, at: usize, writes: i64) {
+        let end = self.acknowledged(at) + writes;
+        let mut row = 0;
+        eventually("writes to be acknowledged", async || {
+            if !self.setting.load && self.acknowledged(at) < end {
+                row += i64::from(self.at(at).write(row).await);
+            }
+            self.acknowledged(at) >= end
+        })
+        .await;
+    }
+
+    /// Promotes the follower `to`, and leads the traffic there.
+    async fn switch(&mut self, from: usize, to: usize) {
+        let crash = self.setting.way == Way::Crash;
+        if !crash {
+            self.pair.hold(from);
+        }
+        self.pair.catch_up(to, from).await;
+        let before = self.acknowledged(from);
+        self.pair.promote(to);
+        if crash {
+            // The old primary, which nobody has told, goes on.
+            self.more(from, 20).await;
+            self.at(from).flush().await;
+            self.more(from, 20).await;
+        }
+        self.pair.lead_to(to);
+        if self.setting.way != Way::Apart {
+            self.pair.follow(from, to).await;
+        }
+        self.pair.let_go(from);
+        if crash {
+            self.tail += self.acknowledged(from) - before;
+        }
+    }
+
+    /// A fail-over to server 1, and back.
+    pub(crate) async fn round(&mut self) {
+        self.more(0, 30).await;
+        self.switch(0, 1).await;
+        if self.processes.len() == 1 {
+            self.enter(1).await;
+        }
+        self.more(1, 30).await;
+        self.at(1).flush().await;
+        if self.setting.way == Way::Apart {
+            // Flushed by now. What server 1 takes until the traffic has left it goes with it.
+            let before = self.acknowledged(1);
+            self.at(1).flush().await;
+            self.pair.lead_to(0);
+            self.more(0, 10).await;
+            self.pair.follow(1, 0).await;
+            self.tail += if self.setting.load { self.acknowledged(1) - before } else { 0 };
+        } else {
+            self.switch(1, 0).await;
+        }
+        self.more(0, 30).await;
+    }
+
+    /// Flushes what is left, and compares the table with what was acknowledged.
+    pub(crate) async fn end(mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        for load in self.load.drain(..) {
+            load.await.expect("ends");
+        }
+        self.flushers.clear();
+        let last = self.at(0).clone();
+        last.flush().await;
+        let stats = last.buffer.stats().await.expect("answers");
+        let sum = |of: &dyn Fn(&Process) -> i64| self.processes.iter().map(of).sum::<i64>();
+        let (acknowledged, unknown) = (sum(&|p| p.hits.acknowledged()), sum(&|p| p.hits.unknown()));
+        let table = total(&last.buffer, &self.books.table);
+        let kept_out = self.books.kept_out.lock().expect("no test panics here").clone();
+        let parked: i64 = stats.parked.iter().filter_map(|parked| kept_out.get(&parked.id)).sum();
+        let (setting, tail, batches) = (self.setting, self.tail, stats.parked.len());
+        let story = format!(
+            "{setting:?}: {acknowledged} acknowledged, {unknown} unknown, {table} in the table, {parked} parked in {batches} \
+             batches, at most {tail} lost with a server"
+        );
+        eprintln!("{story}");
+        assert!(table + parked <= acknowledged + unknown, "doubled: {story}");
+        assert!(table + parked >= acknowledged - tail, "lost: {story}");
+        assert_eq!(stats.pending_rows, stats.parked.iter().map(|parked| parked.rows).sum::<u64>(), "{story}");
+        assert!(stats.parked.iter().all(|parked| parked.diverged), "{story}: {:?}", stats.parked);
+        match (setting.way, setting.load) {
+            (Way::Apart, false) => assert!(parked > 0, "somebody is told: {story}"),
+            (Way::Apart, true) => {}
+            (Way::Resync | Way::Crash, _) => assert_eq!(batches, 0, "nothing diverges: {story}"),
+        }
+        let counted = last.series.sum("k", days(1)).await.expect("answers");
+        let counted = i64::try_from(counted).expect("small");
+        let (acknowledged, unknown) = (sum(&|p| p.points.acknowledged()), sum(&|p| p.points.unknown()));
+        assert!(
+            counted <= acknowledged + unknown,
+            "points doubled: {counted} of {acknowledged} and {unknown}"
+        );
+        if setting.way == Way::Resync {
+            assert!(counted >= acknowledged, "points lost: {counted} of {acknowledged}");
+        }
+    }
+}
+
+async fn load(process: Process, mut row: i64, stop: Arc<AtomicBool>) {
+    while !stop.load(Ordering::SeqCst) {
+        row += 1;
+        if !process.write(row).await {
+            // No primary at the moment: it need not be asked a hundred thousand times a second.
+            Clock::system().sleep(millis(1)).await;
+        }
+    }
+}
