@@ -1,9 +1,11 @@
 //! An event end to end, in memory and on a clock that the test moves.
 
 use forebay::{
-    Buffer, Clock, ErrorKind, Event, Forebay, Limit, ManualClock, Timestamp,
+    Buffer, Clock, ErrorKind, Event, Forebay, Limit, ManualClock, Retry, Timestamp,
     buffer::{BufferHandle, Value},
-    event::{Cell, EventHandle},
+    event::{Applied, Cell, EventHandle, Parts},
+    fault::{Fault, Faults},
+    limit::LimitHandle,
     series::SeriesHandle,
     sink::MemorySink,
     time::{hours, mins, secs},
@@ -82,4 +84,111 @@ async fn what_is_refused_counts_nowhere() {
     assert_eq!(talk.buffer.stats().await.expect("answers").pending_rows, 0);
     assert_eq!(talk.series.sum("42", hours(1)).await.expect("answers"), 0);
     assert!(talk.hit.hit("42", 20).await.expect("answers").is_accepted(), "nothing was charged");
+}
+
+/// An event with two series and two buffers, of which the second one takes a single row.
+async fn two_of_each(faults: &Faults) -> (Forebay, ManualClock, EventHandle, LimitHandle) {
+    let hand = ManualClock::at(START);
+    let options = Forebay::options().clock(Clock::from(hand.clone())).faults(faults.clone());
+    let bay = options.open("memory:").await.expect("opens");
+    let limit = bay.limit(Limit::per_minute("hits", 20)).expect("valid");
+    let [first, second] = ["first", "second"].map(|name| bay.series(name).expect("valid"));
+    let all = bay.buffer(Buffer::new("all").key("id").sum("n")).expect("valid");
+    let few = bay.buffer(Buffer::new("few").key("id").sum("n").bounds_rows(1, 1)).expect("valid");
+    let event = Event::new("hit").limit(&limit).series(&first).series(&second);
+    let event = event.buffer(&all, [Cell::Key], [("n", Cell::N)]).buffer(&few, [Cell::Key], [("n", Cell::N)]);
+    let hit = bay.event(event).expect("valid");
+    (bay, hand, hit, limit)
+}
+
+fn words(parts: &Parts) -> Vec<(&str, &str)> {
+    parts.iter().map(|part| (part.name.as_str(), part.applied.as_str())).collect()
+}
+
+/// With `hard_rows = 1` on the second of two buffers the answer was that no buffer had taken the hit.
+#[tokio::test]
+async fn a_buffer_that_is_full_says_so_for_itself_alone() {
+    let (bay, hand, hit, _limit) = two_of_each(&Faults::new()).await;
+    assert!(hit.hit("1", 1).await.expect("both are empty").is_accepted());
+    hand.advance(secs(2));
+    // The first write that looks notes how full the buffer is, for the next one.
+    let mut failed = None;
+    for key in 2..20 {
+        match hit.hit(key.to_string(), 1).await {
+            Ok(_) => tokio::task::yield_now().await,
+            Err(error) => {
+                failed = Some(error);
+                break;
+            }
+        }
+    }
+    let failed = failed.expect("the second buffer is full");
+    assert_eq!(failed.error.kind(), ErrorKind::Overloaded);
+    assert_eq!(words(&failed.buffer), [("all", "yes"), ("few", "no")]);
+    assert_eq!((failed.buffer.summary(), failed.series.summary()), (None, Some(Applied::Yes)));
+    // What was applied stays charged, and to send the hit again would count it twice.
+    assert_eq!((failed.limit, failed.error.retry()), (Applied::Yes, Retry::Unknown));
+    let all = bay.buffer(Buffer::new("all").key("id").sum("n")).expect("valid");
+    assert!(all.stats().await.expect("answers").pending_rows >= 2);
+}
+
+#[tokio::test]
+async fn each_part_of_a_hit_answers_for_itself() {
+    use Fault::{AnswerLost, Refused};
+    // What becomes of the two series, then of the two buffers; the words; whether it may be sent again, and is charged.
+    let cases = [
+        ([None, Some(Refused)], [None, None], ["yes", "no", "yes", "yes"], Retry::Unknown, 1),
+        ([Some(Refused), None], [None, None], ["no", "yes", "yes", "yes"], Retry::Unknown, 1),
+        ([Some(AnswerLost), Some(Refused)], [None, None], ["unknown", "no", "yes", "yes"], Retry::Unknown, 1),
+        ([None, None], [Some(Refused), Some(AnswerLost)], ["yes", "yes", "no", "unknown"], Retry::Unknown, 1),
+        (
+            [Some(Refused); 2],
+            [Some(Refused), Some(AnswerLost)],
+            ["no", "no", "no", "unknown"],
+            Retry::Unknown,
+            1,
+        ),
+        ([Some(Refused); 2], [Some(Refused), None], ["no", "no", "no", "yes"], Retry::Unknown, 1),
+        ([Some(AnswerLost); 2], [Some(AnswerLost); 2], ["unknown"; 4], Retry::Unknown, 1),
+        ([Some(Refused); 2], [Some(Refused); 2], ["no"; 4], Retry::Later, 0),
+    ];
+    for (series, buffers, want, retry, charged) in cases {
+        let faults = Faults::new();
+        let (_bay, _hand, hit, limit) = two_of_each(&faults).await;
+        faults.next("series_add", series);
+        faults.next("buffer_add", buffers);
+        let failed = hit.hit("42", 1).await.expect_err("a part failed");
+        let said: Vec<&str> =
+            failed.series.iter().chain(&failed.buffer).map(|part| part.applied.as_str()).collect();
+        assert_eq!(said, want);
+        let names: Vec<&str> =
+            failed.series.iter().chain(&failed.buffer).map(|part| part.name.as_str()).collect();
+        assert_eq!(names, ["first", "second", "all", "few"]);
+        assert_eq!(failed.error.retry(), retry, "{want:?}");
+        assert_eq!(limit.peek("42").await.expect("answers").used(), charged, "{want:?}");
+        assert_eq!(failed.limit == Applied::No, charged == 0, "{want:?}");
+        assert_eq!(failed.is_nothing(), retry == Retry::Later);
+    }
+}
+
+/// A refund that the store refuses leaves the charge: to try again would charge twice.
+#[tokio::test]
+async fn later_is_said_only_when_the_charge_is_back() {
+    for (fault, limit_word) in [(Fault::Refused, Applied::Yes), (Fault::AnswerLost, Applied::Unknown)] {
+        let faults = Faults::new();
+        let (_bay, _hand, hit, _limit) = two_of_each(&faults).await;
+        faults.next("series_add", [Some(Fault::Refused); 2]);
+        faults.next("buffer_add", [Some(Fault::Refused); 2]);
+        faults.next("refund", [Some(fault)]);
+        let failed = hit.hit("42", 1).await.expect_err("no part took it");
+        assert_eq!((failed.limit, failed.error.retry()), (limit_word, Retry::Unknown));
+    }
+    // The take may have been charged although its answer was lost, and `on_error` let the hit pass.
+    let faults = Faults::new();
+    let (_bay, _hand, hit, _limit) = two_of_each(&faults).await;
+    faults.next("take_all", [Some(Fault::AnswerLost)]);
+    faults.next("series_add", [Some(Fault::Refused); 2]);
+    faults.next("buffer_add", [Some(Fault::Refused); 2]);
+    let failed = hit.hit("42", 1).await.expect_err("no part took it");
+    assert_eq!((failed.limit, failed.error.retry()), (Applied::Unknown, Retry::Unknown));
 }

@@ -59,7 +59,7 @@ async fn a_flush_that_fails_anywhere_is_made_good_by_the_next() {
 }
 
 #[tokio::test]
-async fn a_hit_that_cannot_be_buffered_charges_nothing_and_says_how_far_it_came() {
+async fn a_hit_that_cannot_be_buffered_stays_charged_if_it_was_counted() {
     let world = open().await;
     let series = world.bay.series("hits").expect("valid");
     let event = Event::new("hit").limit(&world.limit).series(&series).buffer(
@@ -68,10 +68,19 @@ async fn a_hit_that_cannot_be_buffered_charges_nothing_and_says_how_far_it_came(
         [("n", Cell::N)],
     );
     let hit = world.bay.event(event).expect("valid");
-    for (fault, buffer) in [(Fault::Refused, Applied::No), (Fault::AnswerLost, Applied::Unknown)] {
+    for (fault, buffer, used) in [(Fault::Refused, Applied::No, 2), (Fault::AnswerLost, Applied::Unknown, 4)]
+    {
         world.faults.next("buffer_add", [Some(fault)]);
         let error = hit.hit("42", 2).await.expect_err("fails");
-        assert_eq!((error.limit, error.series, error.buffer), (Applied::No, Applied::Yes, buffer));
-        assert_eq!(world.limit.peek("42").await.expect("answers").used(), 0);
+        assert_eq!((error.limit, error.series.summary()), (Applied::Yes, Some(Applied::Yes)));
+        assert_eq!(error.buffer.summary(), Some(buffer));
+        assert_eq!(world.limit.peek("42").await.expect("answers").used(), used);
+    }
+    for _ in 0..2 {
+        world.faults.next("series_add", [Some(Fault::Refused)]);
+        world.faults.next("buffer_add", [Some(Fault::Refused)]);
+        let error = hit.hit("42", 1).await.expect_err("fails");
+        assert!(error.is_nothing(), "{error:?}");
+        assert_eq!(world.limit.peek("42").await.expect("answers").used(), 4);
     }
 }

@@ -1,6 +1,7 @@
 //! What is answered about a batch, line by line.
 
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::Problem;
@@ -36,12 +37,20 @@ pub(super) struct LineError {
     /// The field that is wrong, if it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<String>,
+    /// Of a line that failed: whether to send it again (`now`, `later`, `unknown`, `never`), as in an error of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry: Option<Value>,
+    /// Of a line that failed: what became of its parts, as in an error of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    applied: Option<Value>,
 }
 
 impl From<&Problem> for LineAnswer {
     fn from(problem: &Problem) -> Self {
         let field = problem.wrong_field().map(str::to_owned);
-        Self::Error(LineError { error: problem.detail().to_owned(), field })
+        let member = |name| problem.member(name).cloned();
+        let (retry, applied) = (member("retry"), member("applied"));
+        Self::Error(LineError { error: problem.detail().to_owned(), field, retry, applied })
     }
 }
 
@@ -71,7 +80,7 @@ impl Added {
     pub(super) fn batch(answers: Vec<Result<(), Problem>>) -> Result<Self, Problem> {
         let (mut accepted, mut invalid, mut failed) = (0, 0, 0);
         let mut results = Vec::with_capacity(answers.len());
-        let mut outage = None;
+        let mut failures = Failures::default();
         for answer in answers {
             results.push(match &answer {
                 Ok(()) => LineAnswer::Outcome(Outcome::Accepted),
@@ -79,19 +88,42 @@ impl Added {
             });
             match answer {
                 Ok(()) => accepted += 1,
-                Err(problem) if problem.status().is_server_error() => {
-                    failed += 1;
-                    outage = Some(problem);
+                Err(problem) => {
+                    let count = if problem.status().is_server_error() { &mut failed } else { &mut invalid };
+                    *count += 1;
+                    failures.note(problem);
                 }
-                Err(_) => invalid += 1,
             }
         }
         let failed = (failed > 0).then_some(failed);
         let added = Self { accepted, invalid: Some(invalid), failed, results: Some(results) };
-        match outage {
-            // One answer says so, and a client that looks at the status alone notices.
-            Some(problem) if accepted == 0 => Err(problem.with_all(added)),
-            _ => Ok(added),
+        match failures.whole(accepted > 0) {
+            Some(problem) => Err(problem.with_all(added)),
+            None => Ok(added),
         }
+    }
+}
+
+/// The lines of a batch that failed.
+#[derive(Debug, Default)]
+pub(super) struct Failures {
+    last: Option<Problem>,
+    /// One of them may have been applied, whole or in part.
+    in_doubt: bool,
+}
+
+impl Failures {
+    /// Notes a line that was not taken; one that is invalid has not failed.
+    pub(super) fn note(&mut self, problem: Problem) {
+        if problem.status().is_server_error() {
+            self.in_doubt |= problem.member("retry").is_none_or(|retry| retry == "unknown");
+            self.last = Some(problem);
+        }
+    }
+
+    /// The answer for the whole batch, if nothing of it was applied: a client that looks at the status alone notices, and
+    /// may send it again. If anything was, or may have been, it must not: each line says what became of it.
+    pub(super) fn whole(self, some_taken: bool) -> Option<Problem> {
+        self.last.filter(|_| !some_taken && !self.in_doubt)
     }
 }

@@ -7,16 +7,17 @@ use axum::{
 };
 use forebay::{
     Decision, ErrorKind, Hit,
-    event::{Applied, HitError},
+    event::{HitError, Parts},
 };
 use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     OneOrMany, Path, Problem, ProblemBody, Shared, Write,
-    batch::{AT_ONCE, LineAnswer, Outcome},
+    batch::{AT_ONCE, Failures, LineAnswer, Outcome},
     fields::{At, Count, Key},
     limit::DecisionBody,
 };
@@ -144,7 +145,7 @@ async fn many(event: &EventEntry, requests: Vec<Result<HitRequest, Problem>>) ->
     };
     let answers: Vec<_> = stream::iter(requests).map(take_line).buffered(AT_ONCE).collect().await;
     let mut batch = BatchAnswer::default();
-    let mut outage = None;
+    let mut failures = Failures::default();
     for answer in answers {
         batch.results.push(match &answer {
             Ok((n, hit)) if hit.is_accepted() => {
@@ -164,16 +165,13 @@ async fn many(event: &EventEntry, requests: Vec<Result<HitRequest, Problem>>) ->
                 LineAnswer::from(problem)
             }
         });
-        if let Err((_, problem)) = answer
-            && problem.status().is_server_error()
-        {
-            outage = Some(problem);
+        if let Err((_, problem)) = answer {
+            failures.note(problem);
         }
     }
-    match outage {
-        // Nothing got through: one answer says so, and a client that looks at the status alone notices.
-        Some(problem) if batch.accepted + batch.limited == 0 => Err(problem.with_all(batch)),
-        _ => Ok(axum::Json(batch).into_response()),
+    match failures.whole(batch.accepted + batch.limited > 0) {
+        Some(problem) => Err(problem.with_all(batch)),
+        None => Ok(axum::Json(batch).into_response()),
     }
 }
 
@@ -195,7 +193,10 @@ async fn take(event: &EventEntry, request: HitRequest) -> Result<Hit, Problem> {
             }
             Ok(hit)
         }
-        Err(failure) if matches!(failure.error.kind(), ErrorKind::Invalid | ErrorKind::OutOfRange) => {
+        Err(failure)
+            if matches!(failure.error.kind(), ErrorKind::Invalid | ErrorKind::OutOfRange)
+                && failure.is_nothing() =>
+        {
             event.metrics.invalid.increment(1);
             Err(failure.error.into())
         }
@@ -206,16 +207,43 @@ async fn take(event: &EventEntry, request: HitRequest) -> Result<Hit, Problem> {
     }
 }
 
-/// 503, with how far the hit came.
+/// 503, with what became of each part.
 fn failed(failure: HitError) -> Problem {
-    #[derive(Serialize)]
-    struct Parts {
-        limit: &'static str,
-        series: &'static str,
-        buffer: &'static str,
+    let mut applied = Map::new();
+    applied.insert("limit".into(), failure.limit.as_str().into());
+    for (what, parts) in [("series", &failure.series), ("buffer", &failure.buffer)] {
+        if !parts.is_empty() {
+            applied.insert(what.into(), parts_body(parts));
+        }
     }
-    let part = |part: Applied| part.as_str();
-    let applied =
-        Parts { limit: part(failure.limit), series: part(failure.series), buffer: part(failure.buffer) };
-    Problem::from(failure.error).with("applied", applied)
+    let mut problem = Problem::from(failure.error);
+    if !problem.status().is_server_error() {
+        // Refused for what it contains, and yet applied in part: no mistake that the caller could mend alone.
+        let detail = problem.detail().to_owned();
+        problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "partly-applied", detail)
+            .with("retry", "unknown")
+            .retry_after(None);
+    }
+    problem.with("applied", applied)
+}
+
+/// One word if it holds for every part, else a word for each by name.
+fn parts_body(parts: &Parts) -> Value {
+    if let Some(all) = parts.summary() {
+        return all.as_str().into();
+    }
+    let mut body = Map::new();
+    for part in parts {
+        let name = part.name.as_str();
+        let mut key = name.to_owned();
+        // The event has it more than once.
+        for place in 2.. {
+            if !body.contains_key(&key) {
+                break;
+            }
+            key = format!("{name}#{place}");
+        }
+        body.insert(key, part.applied.as_str().into());
+    }
+    body.into()
 }

@@ -110,6 +110,11 @@ impl Problem {
         self.members.get("field").and_then(Value::as_str)
     }
 
+    /// A member beyond the standard ones.
+    pub fn member(&self, name: &str) -> Option<&Value> {
+        self.members.get(name)
+    }
+
     fn title(&self) -> String {
         let words = self.slug.replace('-', " ");
         let mut letters = words.chars();

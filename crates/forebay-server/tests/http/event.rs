@@ -197,3 +197,40 @@ fn a_key_that_is_no_integer_is_refused_where_the_row_needs_one() {
     assert!(detail.contains("is not an integer"), "{detail}");
     assert_eq!(client.get("/v1/limits/hits?key=x").expect(200)["used"], 0);
 }
+
+/// A second buffer, `few`, that is full with one row.
+fn with_a_full_buffer(example: &str) -> String {
+    let both = r#"buffers = [
+    { name = "projects", row = { id = "$key" }, columns = { hits = "$n", last_seen = "$at" } },
+    { name = "few", row = { id = "$key" }, columns = { hits = "$n" } },
+]"#;
+    let lines = example.lines().map(|line| if line.starts_with("buffer = ") { both } else { line });
+    lines.collect::<Vec<_>>().join("\n")
+        + "\n[buffers.few]\nkey = { id = \"text\" }\ncolumns = { hits = \"sum\" }\nflush_every = \"1h\"\nsoft_rows = 1\nhard_rows = 1\n"
+}
+
+/// Today's answer was `buffer: "no"` and `retry: "later"`: four tries and one success made 5 in SQL.
+#[test]
+fn a_hit_that_one_buffer_refuses_names_what_was_applied() {
+    let server = Server::with(|example| with_a_full_buffer(&example.replace("20/1m", "1000/1d")));
+    let client = server.client();
+    let mut answer = None;
+    forebay_testkit::wait_until("the second buffer to be full", || {
+        let hit = client.post("/v1/events/hit", r#"{"key":"a"}"#);
+        let hit = if hit.status == 202 { client.post("/v1/events/hit", r#"{"key":"b"}"#) } else { hit };
+        let full = hit.status == 503;
+        answer = Some(hit);
+        full
+    });
+    let answer = answer.expect("an answer");
+    answer.problem(503);
+    let body = answer.json();
+    let applied = json!({"limit": "yes", "series": "yes", "buffer": {"projects": "yes", "few": "no"}});
+    assert_eq!((&body["applied"], &body["retry"]), (&applied, &json!("unknown")), "{body}");
+
+    let batch = client.post("/v1/events/hit", r#"[{"key":"c"},{"kez":1}]"#).expect(200);
+    assert_eq!((&batch["failed"], &batch["invalid"]), (&json!(1), &json!(1)), "{batch}");
+    let line = &batch["results"][0];
+    assert_eq!((&line["applied"], &line["retry"]), (&applied, &json!("unknown")), "{batch}");
+    assert_eq!(batch["results"][1]["retry"], json!(null), "{batch}");
+}

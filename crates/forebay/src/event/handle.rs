@@ -1,17 +1,18 @@
 //! One hit: limited, counted and buffered.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     definition::{Event, Template},
+    outcome::{Applied, Hit, HitError, Parts},
     template::Filling,
 };
 use crate::{
     bay::Forebay,
     buffer::Row,
-    error::{Error, Result, Retry, invalid, out_of_range},
+    error::{Error, Result, invalid, out_of_range},
     key::{Name, check_key},
-    limit::{Charge, Decisions, Kind},
+    limit::{Charge, Charged, Decisions, Kind},
     series::{Admission, MAX_AHEAD, SeriesHandle},
     time::{Timestamp, When},
 };
@@ -25,106 +26,6 @@ struct Inner {
     bay: Forebay,
     name: Name,
     event: Event,
-}
-
-/// What became of a hit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use = "a limited hit should not be served"]
-pub enum Hit {
-    /// Charged, counted and buffered.
-    #[non_exhaustive]
-    Accepted {
-        /// What each limit said, in the order of the definition.
-        limits: Decisions,
-    },
-    /// Denied: nothing charged, nothing buffered.
-    #[non_exhaustive]
-    Limited {
-        /// What each limit said, in the order of the definition.
-        limits: Decisions,
-    },
-}
-
-impl Hit {
-    /// Whether it was let through.
-    pub fn is_accepted(&self) -> bool {
-        matches!(self, Self::Accepted { .. })
-    }
-
-    /// What each limit said.
-    pub fn limits(&self) -> &Decisions {
-        match self {
-            Self::Accepted { limits } | Self::Limited { limits } => limits,
-        }
-    }
-}
-
-/// A hit that got no answer, and how far it came.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct HitError {
-    /// Why.
-    pub error: Error,
-    /// The limits: [`Applied::No`] also when their charge was given back.
-    pub limit: Applied,
-    /// The series.
-    pub series: Applied,
-    /// The buffers.
-    pub buffer: Applied,
-}
-
-/// Whether a part of a hit was applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Applied {
-    /// It was.
-    Yes,
-    /// It was not.
-    No,
-    /// Nobody knows.
-    Unknown,
-}
-
-impl Applied {
-    /// The word for this in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Yes => "yes",
-            Self::No => "no",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    fn of(answer: &Result<()>) -> Self {
-        match answer {
-            Ok(()) => Self::Yes,
-            Err(error) if error.retry() == Retry::Unknown => Self::Unknown,
-            Err(_) => Self::No,
-        }
-    }
-}
-
-impl fmt::Display for HitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
-    }
-}
-
-impl std::error::Error for HitError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        std::error::Error::source(&self.error)
-    }
-}
-
-impl From<Error> for HitError {
-    fn from(error: Error) -> Self {
-        Self { error, limit: Applied::No, series: Applied::No, buffer: Applied::No }
-    }
-}
-
-impl From<HitError> for Error {
-    fn from(error: HitError) -> Self {
-        error.error
-    }
 }
 
 /// Which clocks a hit goes by.
@@ -159,8 +60,8 @@ impl EventHandle {
     /// accepted only after both. A denied hit is counted in the `limited` series.
     ///
     /// # Errors
-    /// [`HitError`] when series or buffer cannot take it: its fields say how far it came, and the charge was given back
-    /// as far as possible.
+    /// [`HitError`] when a series or a buffer cannot take it: its fields say which parts were applied. The charge is
+    /// given back if none was, and stays as soon as one was, or may have been.
     ///
     /// # Cancellation
     /// Dropping the future may leave any part applied; none is applied twice.
@@ -198,30 +99,62 @@ impl EventHandle {
 
     async fn hit_with(&self, key: &str, n: u64, times: Times) -> Result<Hit, HitError> {
         let Inner { bay, event, .. } = &*self.0;
-        let rows = self.checked(key, n, times)?;
+        let rows = self.checked(key, n, times).map_err(|error| self.refused(error))?;
         let charge = |(limit, fixed): &(crate::limit::LimitHandle, Option<String>)| Charge {
             limit: limit.clone(),
             key: fixed.as_deref().unwrap_or(key).to_owned(),
             cost: n,
         };
         let charges: Vec<Charge> = event.limits.iter().map(charge).collect();
-        let limits = bay.take_all_at(&charges, times.when).await?;
+        let limits = bay.take_all_at(&charges, times.when).await.map_err(|error| self.refused(error))?;
         if !limits.allowed {
             self.count_limited(key, n, times).await;
             return Ok(Hit::Limited { limits });
         }
-        let (series, buffer) = tokio::join!(self.count(key, n, times), self.write(rows));
-        match (&series, &buffer) {
+        let (series, buffers) = tokio::join!(self.count(key, n, times), self.write(rows));
+        match (series, buffers) {
             (Ok(()), Ok(())) => Ok(Hit::Accepted { limits }),
-            (Err(error), _) | (_, Err(error)) => {
-                let limit = given_back(&limits.give_back(&charges).await);
-                let (counted, written) = (Applied::of(&series), Applied::of(&buffer));
-                Err(HitError { error: error.clone(), limit, series: counted, buffer: written })
-            }
+            (series, buffers) => Err(Box::pin(self.failed(&limits, &charges, series, buffers)).await),
         }
     }
 
-    async fn count(&self, key: &str, n: u64, times: Times) -> Result<()> {
+    /// The error of a hit that not every part took. The charge goes back only if none did.
+    async fn failed(&self, limits: &Decisions, charges: &[Charge], series: Each, buffers: Each) -> HitError {
+        let Event { series: all_series, buffers: all_buffers, .. } = &self.0.event;
+        let applied = |each: &Each, place: usize| match each {
+            Ok(()) => Applied::Yes,
+            Err(answers) => Applied::of(&answers[place]),
+        };
+        let names = all_series.iter().map(SeriesHandle::name).enumerate();
+        let counted = Parts::new(names.map(|(place, name)| (name, applied(&series, place))));
+        let names = all_buffers.iter().map(|template| &template.buffer.schema().name).enumerate();
+        let written = Parts::new(names.map(|(place, name)| (name, applied(&buffers, place))));
+        let charged = if counted.all(Applied::No) && written.all(Applied::No) {
+            limits.give_back(charges).await
+        } else {
+            limits.charged()
+        };
+        let limit = match charged {
+            Charged::Yes => Applied::Yes,
+            Charged::No => Applied::No,
+            Charged::Unknown => Applied::Unknown,
+        };
+        let errors = [series, buffers].into_iter().filter_map(Result::err).flatten().filter_map(Result::err);
+        HitError::of_parts(limit, counted, written, errors)
+    }
+
+    /// The error of a hit that came to no part.
+    fn refused(&self, error: Error) -> HitError {
+        let Event { series, buffers, .. } = &self.0.event;
+        HitError {
+            error,
+            limit: Applied::No,
+            series: Parts::new(series.iter().map(|series| (series.name(), Applied::No))),
+            buffer: Parts::new(buffers.iter().map(|one| (&one.buffer.schema().name, Applied::No))),
+        }
+    }
+
+    async fn count(&self, key: &str, n: u64, times: Times) -> Each {
         // What is late is counted nowhere, and the hit is accepted.
         let add = async |series: &SeriesHandle| match series.admit(key, n, Some(times.at), times.when).await?
         {
@@ -233,9 +166,9 @@ impl EventHandle {
         };
         // One series is the usual case; to wait for many at once costs allocations.
         if let [series] = &*self.0.event.series {
-            return add(series).await;
+            return add(series).await.map_err(|error| vec![Err(error)]);
         }
-        futures::future::join_all(self.0.event.series.iter().map(add)).await.into_iter().collect()
+        each(futures::future::join_all(self.0.event.series.iter().map(add)).await)
     }
 
     /// Only a tally: that it fails changes nothing for the caller.
@@ -247,13 +180,12 @@ impl EventHandle {
         }
     }
 
-    async fn write(&self, mut rows: Vec<Row>) -> Result<()> {
+    async fn write(&self, mut rows: Vec<Row>) -> Each {
         if let ([template], 1) = (&*self.0.event.buffers, rows.len()) {
-            return template.buffer.add_row(rows.swap_remove(0)).await;
+            return template.buffer.add_row(rows.swap_remove(0)).await.map_err(|error| vec![Err(error)]);
         }
         let add = async |(template, row): (&Template, Row)| template.buffer.add_row(row).await;
-        let adds = self.0.event.buffers.iter().zip(rows).map(add);
-        futures::future::join_all(adds).await.into_iter().collect()
+        each(futures::future::join_all(self.0.event.buffers.iter().zip(rows).map(add)).await)
     }
 
     /// Everything that can be refused, before anything is charged; returns the rows to buffer.
@@ -276,11 +208,9 @@ impl EventHandle {
     }
 }
 
-/// Whether a charge still stands after an attempt to give it back.
-fn given_back(answer: &Result<()>) -> Applied {
-    match answer {
-        Ok(()) => Applied::No,
-        Err(error) if error.retry() == Retry::Unknown => Applied::Unknown,
-        Err(_) => Applied::Yes,
-    }
+/// What became of each series, or of each buffer: all took the hit, or what each said.
+type Each = Result<(), Vec<Result<()>>>;
+
+fn each(answers: Vec<Result<()>>) -> Each {
+    if answers.iter().all(Result::is_ok) { Ok(()) } else { Err(answers) }
 }

@@ -2,7 +2,9 @@
 
 mod definition;
 mod handle;
+mod outcome;
 mod template;
 
 pub use definition::{Cell, Event};
-pub use handle::{Applied, EventHandle, Hit, HitError};
+pub use handle::EventHandle;
+pub use outcome::{Applied, Hit, HitError, Part, Parts};

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     bay::Forebay,
     engine::step::{Take, Taken, TakenAll},
-    error::{Result, invalid},
+    error::{Error, Result, Retry, invalid},
     time::When,
 };
 
@@ -34,6 +34,8 @@ pub struct Decisions {
     pub limits: Vec<Decision>,
     /// Which windows were charged, for [`give_back`](Self::give_back): one for each limit that the store charged.
     pub(super) charged: Vec<Option<u64>>,
+    /// A limit was decided without the store, which may have charged all the same: its answer did not come in time.
+    pub(super) in_doubt: bool,
 }
 
 impl Decisions {
@@ -48,15 +50,41 @@ impl Decisions {
         }
     }
 
+    /// What an allowed decision left charged.
+    pub(crate) fn charged(&self) -> Charged {
+        match (self.charged.iter().any(Option::is_some), self.in_doubt) {
+            (true, _) => Charged::Yes,
+            (false, true) => Charged::Unknown,
+            (false, false) => Charged::No,
+        }
+    }
+
     /// Refunds what an allowed decision charged, as far as its windows still count: what was charged to a window that is
-    /// over is gone with it, and giving it back to the next one would admit too much.
-    pub(crate) async fn give_back(&self, charges: &[Charge]) -> Result<()> {
+    /// over is gone with it, and giving it back to the next one would admit too much. Returns what stays charged.
+    pub(crate) async fn give_back(&self, charges: &[Charge]) -> Charged {
         let refund = async |(charge, window): (&Charge, &Option<u64>)| match window {
             Some(_) => charge.limit.refund_into(&charge.key, charge.cost, *window).await.map(|_| ()),
             None => Ok(()),
         };
-        futures::future::join_all(charges.iter().zip(&self.charged).map(refund)).await.into_iter().collect()
+        let refunds = futures::future::join_all(charges.iter().zip(&self.charged).map(refund)).await;
+        let failures: Vec<Error> = refunds.into_iter().filter_map(Result::err).collect();
+        if failures.iter().any(|error| error.retry() != Retry::Unknown) {
+            Charged::Yes
+        } else if failures.is_empty() && !self.in_doubt {
+            Charged::No
+        } else {
+            Charged::Unknown
+        }
     }
+}
+
+/// Whether a charge stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Charged {
+    Yes,
+    No,
+    /// The store did not say.
+    Unknown,
 }
 
 /// How many limits one decision may span: more is a mistake, and would hold up everybody else's.
@@ -120,7 +148,7 @@ impl Forebay {
         let (Some(first), Some(deadline)) =
             (charges.first(), charges.iter().map(|charge| charge.limit.deadline()).min())
         else {
-            return Ok(Decisions { allowed: true, limits: vec![], charged: vec![] });
+            return Ok(Decisions { allowed: true, limits: vec![], charged: vec![], in_doubt: false });
         };
         let step = self.engine().take_all(takes, when);
         let answer = if self.engine().keeps_deadlines() {
@@ -131,7 +159,7 @@ impl Forebay {
         match answer {
             Ok(taken) => Ok(decisions(takes, &taken)),
             Err(error) if is_outage(&error) => {
-                Box::pin(self.decide_without_store(charges, takes, when)).await
+                Box::pin(self.decide_without_store(charges, takes, when, &error)).await
             }
             Err(error) => Err(error),
         }
@@ -142,6 +170,7 @@ impl Forebay {
         charges: &[Charge],
         takes: &[Take<'_>],
         when: When,
+        error: &Error,
     ) -> Result<Decisions> {
         let is_local = |charge: &Charge| charge.limit.on_error() == OnError::Local;
         let local = takes.iter().zip(charges).filter(|(_, charge)| is_local(charge));
@@ -160,7 +189,8 @@ impl Forebay {
             })
             .collect();
         let charged = vec![None; charges.len()];
-        Ok(Decisions { allowed: limits.iter().all(Decision::is_allowed), limits, charged })
+        let in_doubt = error.retry() == Retry::Unknown;
+        Ok(Decisions { allowed: limits.iter().all(Decision::is_allowed), limits, charged, in_doubt })
     }
 }
 
@@ -198,7 +228,7 @@ fn decisions(takes: &[Take<'_>], taken: &TakenAll) -> Decisions {
         decision(&take.rule, take.cost, Taken { allowed: fits, now: taken.now, state })
     });
     let charged = taken.states.iter().map(|state| taken.allowed.then_some(state.0)).collect();
-    Decisions { allowed: taken.allowed, limits: limits.collect(), charged }
+    Decisions { allowed: taken.allowed, limits: limits.collect(), charged, in_doubt: false }
 }
 
 #[cfg(test)]
@@ -215,13 +245,13 @@ mod tests {
         let charges = [Charge { limit: limit.clone(), key: "42".into(), cost: 3 }];
 
         let taken = bay.take_all(&charges).await.expect("answers");
-        taken.give_back(&charges).await.expect("answers");
+        assert_eq!(taken.give_back(&charges).await, Charged::No);
         assert_eq!(limit.peek("42").await.expect("answers").used(), 0, "the same window");
 
         let taken = bay.take_all(&charges).await.expect("answers");
         hand.advance(mins(1));
         assert!(limit.take_n("42", 5).await.expect("answers").is_allowed());
-        taken.give_back(&charges).await.expect("answers");
+        assert_eq!(taken.give_back(&charges).await, Charged::No);
         assert!(!limit.take("42").await.expect("answers").is_allowed(), "the next window");
     }
 }

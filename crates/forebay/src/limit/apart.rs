@@ -30,12 +30,13 @@ impl Forebay {
         let mut limits: Vec<Option<Decision>> = vec![None; charges.len()];
         let mut held = Held { bay: self.clone(), when, charged: vec![] };
         let mut asked = 0;
-        let mut allowed = true;
+        let (mut allowed, mut in_doubt) = (true, false);
         for group in &groups {
             let some: Vec<Charge> = group.iter().map(|&place| charges[place].clone()).collect();
             let their_takes: Vec<Take<'_>> = group.iter().map(|&place| takes[place]).collect();
             let theirs = self.take_together(&some, &their_takes, when).await?;
             allowed = theirs.allowed;
+            in_doubt |= theirs.in_doubt;
             let each = group.iter().zip(some).zip(theirs.limits).zip(theirs.charged);
             for (((&place, charge), decision), window) in each {
                 limits[place] = Some(decision);
@@ -52,7 +53,8 @@ impl Forebay {
             for (place, _, window) in std::mem::take(&mut held.charged) {
                 charged[place] = Some(window);
             }
-            return Ok(Decisions { allowed, limits: limits.into_iter().flatten().collect(), charged });
+            let limits = limits.into_iter().flatten().collect();
+            return Ok(Decisions { allowed, limits, charged, in_doubt });
         }
         let rest: Vec<usize> = groups[asked..].iter().flatten().copied().collect();
         let (settled, looks) =
@@ -61,7 +63,7 @@ impl Forebay {
             limits[place] = Some(decision);
         }
         let limits = limits.into_iter().map(|limit| limit.expect("each was decided, or looked at")).collect();
-        Ok(Decisions { allowed, limits, charged: vec![None; charges.len()] })
+        Ok(Decisions { allowed, limits, charged: vec![None; charges.len()], in_doubt })
     }
 
     /// The takes that one step can do, by their places, in the order of the first of each.

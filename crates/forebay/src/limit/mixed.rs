@@ -26,11 +26,11 @@ impl Forebay {
             }
         }
         let mut charged = vec![None; charges.len()];
-        let mut allowed = limits.iter().flatten().all(Decision::is_allowed);
+        let (mut allowed, mut in_doubt) = (limits.iter().flatten().all(Decision::is_allowed), false);
         if allowed {
             let theirs: Vec<Charge> = enforced.iter().map(|&place| charges[place].clone()).collect();
             let decisions = self.take_enforced(&theirs, &takes, when).await?;
-            allowed = decisions.allowed;
+            (allowed, in_doubt) = (decisions.allowed, decisions.in_doubt);
             for ((&place, decision), window) in enforced.iter().zip(decisions.limits).zip(decisions.charged) {
                 (limits[place], charged[place]) = (Some(decision), window);
             }
@@ -49,6 +49,6 @@ impl Forebay {
             limits[place] = Some(decision?);
         }
         let limits = limits.into_iter().map(|limit| limit.expect("each was decided, or looked at")).collect();
-        Ok(Decisions { allowed, limits, charged })
+        Ok(Decisions { allowed, limits, charged, in_doubt })
     }
 }

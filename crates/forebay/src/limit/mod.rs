@@ -24,6 +24,7 @@ mod sliding;
 mod top;
 mod window;
 
+pub(crate) use across::Charged;
 pub use across::{Charge, Decisions, MAX_CHARGES};
 pub use decision::{Decision, Source};
 pub use definition::{Kind, Limit, MAX_LEASES, Mode, OnError};
