@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
-use forebay::{Clock, Timestamp};
+use forebay::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
@@ -45,7 +45,7 @@ pub(super) struct Args {
     /// Where it ends
     #[arg(long, value_name = "TIME", default_value = "now", allow_hyphen_values = true)]
     to: String,
-    /// The length of a point [default: the finest that gives at most 1500]
+    /// The length of a point, a multiple of the finest resolution [default: the finest that gives at most 1500 points]
     #[arg(long, value_name = "SPAN")]
     step: Option<Span>,
     /// The time zone of today, and of the picture
@@ -67,8 +67,19 @@ struct Answer {
     key: String,
     start: String,
     step: u64,
+    coarsened: bool,
     values: Vec<u64>,
     sum: u64,
+    from: String,
+    to: String,
+    partial: Partial,
+}
+
+/// Which of the points at the edges count a part of their time only.
+#[derive(Debug, Deserialize, Serialize)]
+struct Partial {
+    first: bool,
+    last: bool,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
@@ -100,15 +111,24 @@ async fn ask(args: &Args, zone: &TimeZone) -> Result<Answer> {
             None => (args.name.as_str(), false),
         };
         let (_, definition) = declared("series", plain, &config.series)?;
-        let now = Clock::system().now();
-        let (from, to) = (moment(&args.from, now, zone)?, moment(&args.to, now, zone)?);
         let bay = open(&config).await?;
         let series = bay.series(definition.clone())?;
         let series = if limited { series.limited() } else { series };
+        let now = series.store_time(&args.key).await;
+        let (from, to) = (moment(&args.from, now, zone)?, moment(&args.to, now, zone)?);
         let range = series.range(&args.key, from, to, args.step.map(|Span(step)| step)).await?;
         bay.close().await?;
-        let (start, step, sum) = (range.start.to_string(), range.step.as_secs(), range.sum());
-        return Ok(Answer { key: args.key.clone(), start, step, values: range.values, sum });
+        return Ok(Answer {
+            key: args.key.clone(),
+            start: range.start.to_string(),
+            step: range.step.as_secs(),
+            coarsened: range.coarsened,
+            sum: range.sum(),
+            from: range.from.to_string(),
+            to: range.to.to_string(),
+            partial: Partial { first: range.is_first_partial(), last: range.is_last_partial() },
+            values: range.values,
+        });
     }
     let mut path = format!("/v1/series/{}?key={}", escaped(&args.name), escaped(&args.key));
     let step = args.step.map(|step| step.to_string());
@@ -124,7 +144,7 @@ async fn ask(args: &Args, zone: &TimeZone) -> Result<Answer> {
 }
 
 fn describe(answer: &Answer) {
-    let Answer { start, step, values, sum, .. } = answer;
+    let Answer { start, step, values, sum, from, to, partial, .. } = answer;
     say(&spark(values, WIDTH));
     let most = values.iter().max().copied().unwrap_or(0);
     let points = values.len();
@@ -132,4 +152,13 @@ fn describe(answer: &Answer) {
         "sum {sum}, at most {most} in {}; {points} points from {start}",
         Span(Duration::from_secs(*step))
     ));
+    if partial.first {
+        say(&format!("the first point counts from {from}"));
+    }
+    if partial.last {
+        say(&format!("the last point counts until {to}"));
+    }
+    if answer.coarsened {
+        say("so fine a step is not kept that long: it was made longer");
+    }
 }

@@ -101,7 +101,8 @@ pub(super) struct RangeQuery {
     #[serde(default = "utc")]
     #[param(default = "UTC")]
     pub tz: String,
-    /// The length of a point, such as `10s`; without one, the finest that gives at most 1 500 points.
+    /// The length of a point: a multiple of the finest resolution, such as `10s`; longer where that is not kept any more.
+    /// Without one, the finest that gives at most 1 500 points.
     pub step: Option<String>,
 }
 
@@ -125,7 +126,8 @@ pub(super) struct ChartQuery {
     #[serde(default = "utc")]
     #[param(default = "UTC")]
     pub tz: String,
-    /// The length of a point, such as `10s`; without one, the finest that gives at most 1 500 points.
+    /// The length of a point: a multiple of the finest resolution, such as `10s`; longer where that is not kept any more.
+    /// Without one, the finest that gives at most 1 500 points.
     pub step: Option<String>,
     /// The colours.
     #[serde(default)]

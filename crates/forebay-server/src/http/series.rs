@@ -6,7 +6,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use forebay::series::SeriesHandle;
+use forebay::series::{Range, SeriesHandle};
 use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -62,16 +62,56 @@ pub(super) struct RangeBody {
     start: String,
     /// Seconds from point to point.
     step: u64,
+    /// `step` is longer than what was asked for: so fine a bucket is not kept at `from` any more.
+    coarsened: bool,
     /// The count of each point, zero where nothing was counted.
     values: Vec<u64>,
+    /// The same as that of `/sum` over the same span.
     sum: u64,
+    /// From when the points count: `from` of the question, widened to the finest bucket that is still kept there; later
+    /// where no bucket is.
+    #[schema(format = DateTime)]
+    from: String,
+    /// Until before when: widened likewise, and at most the bucket that is 5 minutes ahead.
+    #[schema(format = DateTime)]
+    to: String,
+    partial: Partial,
 }
 
-/// A sum.
+/// Whether the points at the edges count a part of their time only.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Partial {
+    first: bool,
+    last: bool,
+}
+
+impl RangeBody {
+    pub(super) fn new(key: &str, range: Range) -> Self {
+        Self {
+            key: key.to_owned(),
+            start: range.start.to_string(),
+            step: range.step.as_secs(),
+            coarsened: range.coarsened,
+            sum: range.sum(),
+            from: range.from.to_string(),
+            to: range.to.to_string(),
+            partial: Partial { first: range.is_first_partial(), last: range.is_last_partial() },
+            values: range.values,
+        }
+    }
+}
+
+/// A sum, and the span that it is of.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Sum)]
 pub(super) struct SumBody {
     sum: u64,
+    /// `from` of the question, widened to the finest bucket that is still kept there; later where no bucket is.
+    #[schema(format = DateTime)]
+    from: String,
+    /// Until before when: widened likewise, and at most the bucket that is 5 minutes ahead.
+    #[schema(format = DateTime)]
+    to: String,
 }
 
 /// A series that is asked: a declared one, or its `.limited`.
@@ -149,10 +189,9 @@ async fn range(
     Query(query): Query<RangeQuery>,
 ) -> Result<Answer<RangeBody>, Problem> {
     let (series, key) = (find(&app, &series)?, checked_key(&query.key)?);
-    let (from, to) = between(&query.from, &query.to, &query.tz, app.clock().now())?;
+    let (from, to) = between(&query.from, &query.to, &query.tz, series.store_time(key).await)?;
     let range = series.range(key, from, to, step(query.step.as_deref())?).await?;
-    let (start, step, sum) = (range.start.to_string(), range.step.as_secs(), range.sum());
-    Ok(Answer(RangeBody { key: key.to_owned(), start, step, values: range.values, sum }))
+    Ok(Answer(RangeBody::new(key, range)))
 }
 
 /// What was counted for a key from a time until before another.
@@ -162,7 +201,7 @@ async fn range(
     tag = "series",
     params(("series" = String, Path, description = "A declared series, or its `.limited`: what limits kept out of it"), SumQuery),
     responses(
-        (status = 200, description = "The edges are widened to the finest buckets that are still kept", body = SumBody),
+        (status = 200, description = "The edges are widened to the finest buckets that are still kept; `from` and `to` say how far", body = SumBody),
         (status = "4XX", description = "It was not understood", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "The store does not answer", body = ProblemBody, content_type = "application/problem+json"),
     ),
@@ -175,8 +214,9 @@ async fn sum(
     Query(query): Query<SumQuery>,
 ) -> Result<Answer<SumBody>, Problem> {
     let (series, key) = (find(&app, &series)?, checked_key(&query.key)?);
-    let (from, to) = between(&query.from, &query.to, &query.tz, app.clock().now())?;
-    Ok(Answer(SumBody { sum: series.sum_between(key, from, to).await? }))
+    let (from, to) = between(&query.from, &query.to, &query.tz, series.store_time(key).await)?;
+    let total = series.total(key, from, to).await?;
+    Ok(Answer(SumBody { sum: total.sum, from: total.from.to_string(), to: total.to.to_string() }))
 }
 
 /// The counts of a key over time, drawn.
@@ -199,7 +239,7 @@ async fn chart(
     Query(query): Query<ChartQuery>,
 ) -> Result<Response, Problem> {
     let (series, key) = (find(&app, &name)?, checked_key(&query.key)?);
-    let (from, to) = between(&query.from, &query.to, &query.tz, app.clock().now())?;
+    let (from, to) = between(&query.from, &query.to, &query.tz, series.store_time(key).await)?;
     let range = series.range(key, from, to, step(query.step.as_deref())?).await?;
     let mut options =
         chart::Options { zone: zone(&query.tz)?, theme: query.theme.into(), ..chart::Options::default() };

@@ -123,11 +123,11 @@ impl Run {
         let to = now.plus(Duration::from_micros(1));
         let mut sums = vec![];
         for (series, kept) in self.target.series.iter().zip(&self.kept) {
-            let sum_of = async |(key, _)| series.sum_as_of(key, from, to, now).await;
+            let sum_of = async |(key, _)| series.total_as_of(key, from, to, now).await;
             let mut each = stream::iter(self.counts.keys()).map(sum_of).buffer_unordered(AT_ONCE);
             let mut sum = 0_u64;
             while let Some(of_key) = each.next().await {
-                sum = sum.saturating_add(of_key?);
+                sum = sum.saturating_add(of_key?.sum);
             }
             sums.push(SeriesSum { sum, expected: kept.sum().into_inner() });
         }

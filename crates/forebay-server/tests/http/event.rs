@@ -73,7 +73,7 @@ fn a_restart_keeps_limits_series_and_rows() {
     let client = server.client();
     client.post("/v1/events/hit", r#"{"key":"42","n":6}"#).problem(429);
     client.post("/v1/events/hit", r#"{"key":"42","n":5}"#).expect(202);
-    assert_eq!(client.get("/v1/series/hits/sum?key=42&from=-1h").expect(200), json!({"sum": 20}));
+    assert_eq!(client.get("/v1/series/hits/sum?key=42&from=-1h").expect(200)["sum"], 20);
     assert_eq!(client.get("/v1/buffers/projects?id=42").expect(200)["value"]["hits"], 20);
 }
 
@@ -111,9 +111,9 @@ fn a_time_dates_the_point_and_the_row_but_not_the_limit() {
     let value = client.get("/v1/buffers/projects?id=a").expect(200)["value"].clone();
     assert_eq!(value, json!({"hits": 1, "last_seen": "2026-01-01T00:00:00Z"}));
     let day = "/v1/series/hits/sum?key=a&from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z";
-    assert_eq!(client.get(day).expect(200), json!({"sum": 1}));
+    assert_eq!(client.get(day).expect(200)["sum"], 1);
     client.post("/v1/events/hit", r#"{"key":"a","at":1767225601.5}"#).expect(202);
-    assert_eq!(client.get(day).expect(200), json!({"sum": 2}));
+    assert_eq!(client.get(day).expect(200)["sum"], 2);
 }
 
 #[test]

@@ -15,12 +15,15 @@ fn points_are_summed_and_listed_zero_filled() {
     let ask = |what: &str| {
         client.get(&format!("/v1/series/hits{what}key=a&from=2026-01-01T00:00:00Z&to=2026-01-01T03:00:00Z"))
     };
-    assert_eq!(ask("/sum?").expect(200), json!({"sum": 4}));
+    let (from, to) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
+    assert_eq!(ask("/sum?").expect(200), json!({"sum": 4, "from": from, "to": to}), "kept by the day");
     let range = ask("?step=1d&").expect(200);
     assert_eq!(
         range,
-        json!({"key": "a", "start": "2026-01-01T00:00:00Z", "step": 86400, "values": [4], "sum": 4})
+        json!({"key": "a", "start": from, "step": 86400, "coarsened": false, "values": [4], "sum": 4, "from": from,
+            "to": to, "partial": {"first": false, "last": false}})
     );
+    assert_eq!(ask("?step=10s&").expect(200)["coarsened"], json!(true));
 
     client.post("/v1/series/hits", r#"{"key":"now","n":3}"#).expect(202);
     let range = client.get("/v1/series/hits?key=now&from=-1m&step=10s").expect(200);
@@ -31,13 +34,36 @@ fn points_are_summed_and_listed_zero_filled() {
 }
 
 #[test]
+fn a_range_adds_up_to_the_sum_and_says_which_points_are_partial() {
+    let server = Server::example();
+    let client = server.client();
+    let now = forebay::Clock::system().now();
+    for (minutes, n) in [(70, 1), (61, 2), (59, 4), (1, 8)] {
+        let at = now.minus(forebay::time::mins(minutes));
+        client
+            .post("/v1/series/hits", json!({"key": "a", "n": n, "at": at.to_string()}).to_string())
+            .expect(202);
+    }
+    // The first hour begins within an hour before the span; the span's own time counts.
+    let span = format!("from={}&to={now}", now.minus(forebay::time::hours(1)));
+    let sum = client.get(&format!("/v1/series/hits/sum?key=a&{span}")).expect(200);
+    let range = client.get(&format!("/v1/series/hits?key=a&step=1h&{span}")).expect(200);
+    assert_eq!((&sum["sum"], &range["sum"]), (&json!(12), &json!(12)), "{range}");
+    assert_eq!((&sum["from"], &sum["to"]), (&range["from"], &range["to"]));
+    assert_eq!(range["partial"]["first"], json!(range["start"] != range["from"]));
+    let days =
+        client.get("/v1/series/hits?key=a&from=2026-01-01T00:00:00Z&to=2026-01-03T00:00:00Z").expect(200);
+    assert_eq!(days["partial"], json!({"first": false, "last": false}), "whole days");
+}
+
+#[test]
 fn a_batch_counts_what_is_well_formed() {
     let server = Server::example();
     let client = server.client();
     let answer = client.post("/v1/series/hits", r#"[{"key":"a","n":2},{"key":""},{"key":"a"}]"#).expect(202);
     assert_eq!((&answer["accepted"], &answer["invalid"]), (&json!(2), &json!(1)), "{answer}");
     assert_eq!((&answer["results"][0], &answer["results"][1]["field"]), (&json!("accepted"), &json!("key")));
-    assert_eq!(client.get("/v1/series/hits/sum?key=a&from=-1h").expect(200), json!({"sum": 3}));
+    assert_eq!(client.get("/v1/series/hits/sum?key=a&from=-1h").expect(200)["sum"], json!(3));
 }
 
 #[test]
@@ -85,7 +111,7 @@ fn a_deleted_key_is_empty() {
     let client = server.client();
     client.post("/v1/series/hits", r#"{"key":"a"}"#).expect(202);
     assert_eq!(client.delete("/v1/series/hits?key=a").status, 204);
-    assert_eq!(client.get("/v1/series/hits/sum?key=a").expect(200), json!({"sum": 0}));
+    assert_eq!(client.get("/v1/series/hits/sum?key=a").expect(200)["sum"], json!(0));
 }
 
 #[test]
@@ -101,6 +127,8 @@ fn questions_that_cannot_be_answered_say_why() {
         ("/v1/series/hits?key=a&from=now&to=-1h", 422, "a range ends after it begins"),
         ("/v1/series/hits?key=a&step=10", 422, "step: span \"10\": lacks a unit"),
         ("/v1/series/hits?key=a&step=0s", 422, "step: longer than 0s"),
+        ("/v1/series/hits?key=a&step=7s", 422, "step 7s: a multiple of 10s, the finest resolution"),
+        ("/v1/series/hits/chart.svg?key=a&step=5s", 422, "a multiple of 10s"),
         ("/v1/series/hits?key=a&from=today&tz=Europe/Berln", 422, "did you mean \"Europe/Berlin\"?"),
         ("/v1/series/hits/chart.svg?key=a&theme=pink", 422, "unknown variant `pink`"),
         ("/v1/series/hits/sum?key=a&step=10s", 422, "unknown field `step`"),

@@ -1,60 +1,32 @@
-//! Counting by time, and asking for it.
+//! Counting by time.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use super::{
     definition::Series,
-    query::{RangePlan, Run, plan_range, plan_sum},
+    query::MAX_AHEAD,
     resolution::{Grid, Resolution},
 };
 use crate::{
     bay::Forebay,
-    engine::step::{Point, SeriesPart, Span},
+    engine::step::{Point, SeriesPart},
     error::{Error, Result, invalid, out_of_range},
     key::{Name, check_key},
-    time::{Timestamp, When, mins},
+    time::{Timestamp, When},
 };
-
-/// A point may be this far ahead of the clock: clocks of hosts differ, years do not.
-pub const MAX_AHEAD: Duration = mins(5);
-
-/// The most buckets a sum reads.
-const MAX_BUCKETS: i64 = 1_000_000;
 
 /// A series of an open store. Clones share it.
 #[derive(Clone, Debug)]
 pub struct SeriesHandle {
-    bay: Forebay,
-    grid: Arc<Grid>,
+    pub(super) bay: Forebay,
+    pub(super) grid: Arc<Grid>,
     /// The grid of the series that counts what limits kept out of this one.
     limited: Arc<Grid>,
     /// Counts that were refused since their last bucket had gone. A tally for people: no order needed.
     late: Arc<AtomicU64>,
-}
-
-/// Counts at regular times.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Range {
-    /// When the first point begins: a multiple of `step` at or before what was asked for.
-    pub start: Timestamp,
-    /// The length of a point: what was asked for, or more where so fine a bucket is no longer kept.
-    pub step: Duration,
-    /// The count of each point, zero where nothing was counted.
-    pub values: Vec<u64>,
-}
-
-impl Range {
-    /// The sum of all points.
-    pub fn sum(&self) -> u64 {
-        self.values.iter().fold(0, |sum, n| sum.saturating_add(*n))
-    }
 }
 
 /// Whether a series takes a point.
@@ -160,93 +132,10 @@ impl SeriesHandle {
         Ok(Admission::Late(self.too_old(at, now)))
     }
 
-    /// What was counted for `key` in the last `span`.
-    ///
-    /// # Errors
-    /// As [`sum_between`](Self::sum_between).
-    pub async fn sum(&self, key: impl AsRef<str>, span: Duration) -> Result<u64> {
-        let key = self.key(key.as_ref())?;
-        let now = self.now(key, When::EngineClock).await;
-        self.sum_as_of(key, now.minus(span), now, now).await
-    }
-
-    /// What was counted for `key` from `from` until before `to`.
-    ///
-    /// The edges are widened to the finest buckets that are still kept there.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a key that is empty or longer than 512 bytes,
-    /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) if that would read more than a million buckets; and when
-    /// the store does not answer.
-    ///
-    /// # Cost
-    /// One round trip. Reads coarse buckets inside and fine ones at the edges: a day of 10 s buckets is some 200.
-    pub async fn sum_between(&self, key: impl AsRef<str>, from: Timestamp, to: Timestamp) -> Result<u64> {
-        let key = self.key(key.as_ref())?;
-        let now = self.now(key, When::EngineClock).await;
-        self.sum_as_of(key, from, to, now).await
-    }
-
-    /// As [`sum_between`](Self::sum_between), as though it were `now`: what is still kept, and how finely, is told from
-    /// that. For replays of old traffic.
-    ///
-    /// # Errors
-    /// As [`sum_between`](Self::sum_between).
-    pub async fn sum_as_of(
-        &self,
-        key: impl AsRef<str>,
-        from: Timestamp,
-        to: Timestamp,
-        now: Timestamp,
-    ) -> Result<u64> {
-        let key = self.key(key.as_ref())?;
-        let runs = plan_sum(&self.grid.resolutions, from, to.min(now.plus(MAX_AHEAD)), now);
-        let buckets: i64 = runs.iter().map(|run| run.buckets.end - run.buckets.start).sum();
-        if buckets > MAX_BUCKETS {
-            return Err(out_of_range(format!(
-                "series {}: a sum over {buckets} buckets: at most {MAX_BUCKETS}; ask for a shorter range",
-                self.grid.name
-            )));
-        }
-        let counts = self.read(key, &runs).await?;
-        Ok(counts.into_iter().flatten().fold(0, u64::saturating_add))
-    }
-
-    /// The counts of `key` from `from` until `to`, zero-filled.
-    ///
-    /// `step` is at least the finest resolution; without one the finest that gives at most 1 500 points.
-    ///
-    /// # Errors
-    /// As [`sum_between`](Self::sum_between); [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) for more than
-    /// 100 000 points, or a range that ends before it begins.
-    ///
-    /// # Cost
-    /// One round trip.
-    pub async fn range(
-        &self,
-        key: impl AsRef<str>,
-        from: Timestamp,
-        to: Timestamp,
-        step: Option<Duration>,
-    ) -> Result<Range> {
-        let key = self.key(key.as_ref())?;
-        if from >= to {
-            return Err(out_of_range(format!(
-                "series {}: from {from} to {to}: a range ends after it begins",
-                self.grid.name
-            )));
-        }
-        let RangePlan { run, per_point, start, step } =
-            plan_range(&self.grid.resolutions, from, to, step, self.now(key, When::EngineClock).await)?;
-        let counts = self.read(key, &[run]).await?;
-        let sum = |point: &[u64]| point.iter().fold(0u64, |sum, n| sum.saturating_add(*n));
-        Ok(Range { start, step, values: counts.concat().chunks(per_point).map(sum).collect() })
-    }
-
     /// Forgets `key`.
     ///
     /// # Errors
-    /// As [`sum_between`](Self::sum_between).
+    /// As [`total`](Self::total).
     pub async fn delete(&self, key: impl AsRef<str>) -> Result<()> {
         let key = self.key(key.as_ref())?;
         let now = self.now(key, When::EngineClock).await;
@@ -274,22 +163,11 @@ impl SeriesHandle {
         &self.grid.resolutions
     }
 
-    async fn read(&self, key: &str, runs: &[Run]) -> Result<Vec<Vec<u64>>> {
-        let span = |run: &Run| Span {
-            key,
-            resolution: self.grid.resolutions[run.resolution],
-            from: run.buckets.start,
-            to: run.buckets.end,
-        };
-        let spans: Vec<Span<'_>> = runs.iter().map(span).collect();
-        self.bay.engine().series_read(&self.part(key), &spans).await
-    }
-
-    fn part(&self, key: &str) -> SeriesPart {
+    pub(super) fn part(&self, key: &str) -> SeriesPart {
         SeriesPart { grid: self.grid.clone(), index: self.grid.partition_of(key) }
     }
 
-    fn key<'a>(&self, key: &'a str) -> Result<&'a str> {
+    pub(super) fn key<'a>(&self, key: &'a str) -> Result<&'a str> {
         check_key(key).map_err(|error| invalid(format!("series {}: {error}", self.grid.name)))
     }
 
@@ -326,8 +204,12 @@ impl SeriesHandle {
         ))
     }
 
-    /// The time that decides what is kept of `key`.
-    async fn now(&self, key: &str, when: When) -> Timestamp {
+    /// The store's time by which it is decided what is kept of `key`: its own, or an estimate within what an answer takes.
+    pub async fn store_time(&self, key: impl AsRef<str>) -> Timestamp {
+        self.now(key.as_ref(), When::EngineClock).await
+    }
+
+    pub(super) async fn now(&self, key: &str, when: When) -> Timestamp {
         match when {
             When::EngineClock => self.bay.engine().series_now(&self.part(key)).await,
             When::At(now) => now,

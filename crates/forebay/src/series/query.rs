@@ -7,11 +7,14 @@ use std::{ops::Range, time::Duration};
 use super::resolution::Resolution;
 use crate::{
     error::{Result, out_of_range},
-    time::{Timestamp, micros},
+    time::{Timestamp, micros, mins},
 };
 
 /// The most points one answer has.
 pub const MAX_POINTS: u64 = 100_000;
+
+/// A point may be this far ahead of the clock: clocks of hosts differ, years do not.
+pub const MAX_AHEAD: Duration = mins(5);
 
 /// Without a step the answer has at most so many points: more than a screen is wide tells a person no more.
 const COMFORTABLE: u64 = 1_500;
@@ -24,30 +27,62 @@ pub(super) struct Run {
     pub buckets: Range<i64>,
 }
 
+/// The buckets that answer a question about a span, and the span that they cover.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Cover {
+    /// In order of time, without gap or overlap.
+    pub runs: Vec<Run>,
+    /// `from` and `to` of the question, widened to whole buckets; without what nobody keeps any more.
+    pub from: Timestamp,
+    pub to: Timestamp,
+}
+
 /// How to answer a range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RangePlan {
-    pub run: Run,
-    /// How many buckets make one point.
-    pub per_point: usize,
+    pub cover: Cover,
     pub start: Timestamp,
     pub step: Duration,
+    /// How many points there are.
+    pub points: usize,
+}
+
+impl Cover {
+    /// How many buckets are read.
+    pub(super) fn buckets(&self) -> i64 {
+        self.runs.iter().map(|run| run.buckets.end - run.buckets.start).sum()
+    }
 }
 
 /// Covers `from..to` with as few buckets as the resolutions allow: coarse inside, fine at the edges.
 ///
-/// An edge is widened to the finest bucket that is still kept there; what nobody keeps any more is left out.
-pub(super) fn plan_sum(
+/// An edge is widened to the finest bucket that is still kept there; what nobody keeps any more is left out, and what
+/// is farther ahead than a point may be.
+pub(super) fn plan_sum(resolutions: &[Resolution], from: Timestamp, to: Timestamp, now: Timestamp) -> Cover {
+    cover(resolutions, resolutions.len() - 1, from, to, now)
+}
+
+/// [`plan_sum`] with no resolution coarser than the one at `coarsest`, which is kept at `from`.
+///
+/// Which resolution is read where changes nothing about the sum: a bucket that is still kept has every point that the
+/// finer ones in it have.
+fn cover(
     resolutions: &[Resolution],
+    coarsest: usize,
     from: Timestamp,
     to: Timestamp,
     now: Timestamp,
-) -> Vec<Run> {
+) -> Cover {
+    let to = to.min(now.plus(MAX_AHEAD).plus(Duration::from_micros(1)));
     let mut runs: Vec<Run> = vec![];
     let mut at = from.max(oldest(resolutions, now));
+    if at >= to {
+        return Cover { runs, from: to, to };
+    }
     if let Some(i) = finest_kept(resolutions, at, now) {
         at = resolutions[i].start(resolutions[i].bucket(at));
     }
+    let begin = at;
     while at < to {
         let Some(finest) = finest_kept(resolutions, at, now) else { break };
         let fits = |resolution: &Resolution| {
@@ -55,11 +90,12 @@ pub(super) fn plan_sum(
             resolution.start(bucket) == at && resolution.start(bucket + 1) <= to
         };
         // The finest kept one is taken even where it does not fit: that is the widened edge.
-        let chosen = (finest..resolutions.len()).rev().find(|&i| fits(&resolutions[i])).unwrap_or(finest);
+        let chosen = (finest..=coarsest).rev().find(|&i| fits(&resolutions[i])).unwrap_or(finest);
         let resolution = &resolutions[chosen];
         let first = resolution.bucket(at);
         // As far as it goes: to the end, or to where a coarser one may take over.
-        let coarser = resolutions.get(chosen + 1).map_or(to, |next| next.start(next.bucket(at) + 1));
+        let next = resolutions[..=coarsest].get(chosen + 1);
+        let coarser = next.map_or(to, |next| next.start(next.bucket(at) + 1));
         let end = resolution.bucket(to.min(coarser)).max(first + 1);
         match runs.last_mut() {
             Some(run) if run.resolution == chosen && run.buckets.end == first => run.buckets.end = end,
@@ -67,11 +103,13 @@ pub(super) fn plan_sum(
         }
         at = resolution.start(end);
     }
-    runs
+    Cover { runs, from: begin, to: at }
 }
 
-/// Chooses the resolution and the step of a range; a step that is asked for is met or, where so fine a bucket is no
-/// longer kept, exceeded.
+/// Chooses the step of a range and what is read for it: the same buckets as for a sum, but for those that are longer
+/// than the step. So the points add up to the sum over the same span.
+///
+/// A step is a multiple of the finest resolution. Where that is no longer kept at `from`, the step is made longer.
 pub(super) fn plan_range(
     resolutions: &[Resolution],
     from: Timestamp,
@@ -80,35 +118,38 @@ pub(super) fn plan_range(
     now: Timestamp,
 ) -> Result<RangePlan> {
     let last = resolutions.len() - 1;
-    let kept = finest_kept(resolutions, from, now).unwrap_or(last);
-    let (chosen, step) = if let Some(step) = step {
-        let divides = |r: &Resolution| step >= r.step && micros(step) % micros(r.step) == 0;
-        match (kept..=last).rev().find(|&i| divides(&resolutions[i])) {
-            Some(i) => (i, step),
-            None if step >= resolutions[kept].step => (kept, round_up(step, resolutions[kept].step)),
-            None => (kept, resolutions[kept].step),
+    let begin = from.max(oldest(resolutions, now));
+    let kept = finest_kept(resolutions, begin, now).unwrap_or(last);
+    let divides = |step: Duration, r: &Resolution| micros(step) % micros(r.step) == 0;
+    let step = match step {
+        Some(step) if step.is_zero() || !divides(step, &resolutions[0]) => {
+            let finest = resolutions[0].step;
+            return Err(out_of_range(format!(
+                "step {step:?}: a multiple of {finest:?}, the finest resolution"
+            )));
         }
-    } else {
-        let few = |r: &Resolution| points(from, to, r.step) <= COMFORTABLE;
-        let i = (kept..=last).find(|&i| few(&resolutions[i])).unwrap_or(last);
-        (i, resolutions[i].step)
+        Some(step) if divides(step, &resolutions[kept]) => step,
+        Some(step) => round_up(step, resolutions[kept].step),
+        None => {
+            let few = |r: &Resolution| points(from, to, r.step) <= COMFORTABLE;
+            resolutions[kept..].iter().find(|r| few(r)).unwrap_or(&resolutions[last]).step
+        }
     };
-    if points(from, to, step) > MAX_POINTS {
+    let start = from.as_micros().div_euclid(micros(step)).saturating_mul(micros(step));
+    let start = Timestamp::from_micros(start);
+    let points = points(start, to, step);
+    if points > MAX_POINTS {
         return Err(out_of_range(format!(
-            "range of {} points of {step:?}: at most {MAX_POINTS}; ask for a longer step or a shorter range",
-            points(from, to, step)
+            "range of {points} points of {step:?}: at most {MAX_POINTS}; ask for a longer step or a shorter range"
         )));
     }
-    let resolution = resolutions[chosen];
-    let start = Timestamp::from_micros(from.as_micros().div_euclid(micros(step)) * micros(step));
-    let count = i64::try_from(points(start, to, step)).expect("at most 100 000, and one for the floor");
-    let first = resolution.bucket(start);
-    let per_point = micros(step) / micros(resolution.step);
+    // Each step is a multiple of the one before, so those that divide this one come first.
+    let coarsest = (kept..=last).rev().find(|&i| divides(step, &resolutions[i])).unwrap_or(kept);
     Ok(RangePlan {
-        run: Run { resolution: chosen, buckets: first..first + count * per_point },
-        per_point: usize::try_from(per_point).expect("a step is a small multiple"),
+        cover: cover(resolutions, coarsest, from, to, now),
         start,
         step,
+        points: usize::try_from(points).expect("at most 100 000"),
     })
 }
 
@@ -154,7 +195,7 @@ mod tests {
     #[test]
     fn an_hour_is_coarse_inside_and_fine_at_the_edges() {
         let all = Resolution::defaults();
-        let runs = plan_sum(&all, NOW.minus(hours(1)), NOW, NOW);
+        let Cover { runs, .. } = plan_sum(&all, NOW.minus(hours(1)), NOW, NOW);
         assert!(runs.iter().any(|run| run.resolution == 2), "{runs:?}");
         assert_eq!(runs.first().map(|run| run.resolution), Some(0));
         assert!(total(&all, &runs) < hours(1) + secs(20));
@@ -163,24 +204,41 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_met_or_what_is_kept_exceeds_it() {
+    fn a_step_is_met_or_made_longer_where_so_fine_a_bucket_is_not_kept() {
         let all = Resolution::defaults();
         let plan = |ago, step| plan_range(&all, NOW.minus(ago), NOW, step, NOW).expect("few points");
-        assert_eq!((plan(hours(1), None).step, plan(hours(1), None).per_point), (secs(10), 1));
-        let five = plan(hours(1), Some(mins(5)));
-        assert_eq!((five.step, five.run.resolution, five.per_point), (mins(5), 1, 5));
+        assert_eq!(plan(hours(1), None).step, secs(10));
+        assert_eq!((plan(hours(1), Some(mins(5))).step, plan(hours(1), Some(mins(5))).points), (mins(5), 13));
+        assert_eq!(plan(hours(1), Some(secs(90))).step, secs(90));
         assert_eq!(plan(days(3), Some(secs(10))).step, mins(1), "10 s buckets are kept for a day");
         assert_eq!(plan(days(3), Some(secs(90))).step, mins(2));
-        assert_eq!(plan(days(30), None).run.resolution, 3, "days on a screen: 2 880 quarters are too many");
+        assert_eq!(plan(days(30), None).step, days(1), "days on a screen: 2 880 quarters are too many");
+        assert_eq!(plan(days(700), Some(days(7))).step, days(7));
         assert!(plan_range(&all, NOW.minus(hours(20)), NOW.plus(days(400)), Some(secs(10)), NOW).is_err());
+    }
+
+    #[test]
+    fn a_step_that_is_no_multiple_of_a_resolution_is_refused() {
+        let all = Resolution::defaults();
+        let micro = Duration::from_micros(10_000_001);
+        for step in [Duration::ZERO, secs(7), secs(5), secs(11), micro, secs(u64::MAX), Duration::MAX] {
+            for ago in [hours(1), days(3), days(300)] {
+                let error = plan_range(&all, NOW.minus(ago), NOW, Some(step), NOW).expect_err("refused");
+                assert!(error.to_string().ends_with("a multiple of 10s, the finest resolution"), "{error}");
+            }
+        }
+        let far = Timestamp::from_micros(i64::MIN);
+        assert!(plan_range(&all, far, NOW, Some(secs(u64::MAX / 10 * 10)), NOW).is_err());
+        assert!(plan_range(&all, far, NOW, Some(days(1 << 26)), NOW).is_ok(), "one point");
     }
 
     #[test]
     fn what_nobody_keeps_is_left_out() {
         let all = Resolution::defaults();
-        let runs = plan_sum(&all, Timestamp::UNIX_EPOCH, NOW, NOW);
+        let Cover { runs, .. } = plan_sum(&all, Timestamp::UNIX_EPOCH, NOW, NOW);
         assert!(total(&all, &runs) <= days(732));
-        assert!(plan_sum(&all, Timestamp::UNIX_EPOCH, NOW.minus(days(800)), NOW).is_empty());
+        let (old, older) = (NOW.minus(days(800)), Timestamp::UNIX_EPOCH);
+        assert_eq!(plan_sum(&all, older, old, NOW), Cover { runs: vec![], from: old, to: old });
     }
 
     proptest! {
@@ -188,17 +246,42 @@ mod tests {
         fn a_sum_covers_its_range_without_gap_or_overlap(ago in 1u64..80_000_000, length in 1u64..80_000_000) {
             let all = Resolution::defaults();
             let (from, to) = (NOW.minus(secs(ago)), NOW.minus(secs(ago)).plus(secs(length)).min(NOW));
-            let runs = plan_sum(&all, from, to, NOW);
-            let mut at = None;
+            let Cover { runs, from: begin, to: end } = plan_sum(&all, from, to, NOW);
+            let mut at = begin;
             for run in &runs {
                 let resolution = &all[run.resolution];
-                prop_assert!(at.is_none_or(|at| at == resolution.start(run.buckets.start)), "{runs:?}");
-                at = Some(resolution.start(run.buckets.end));
+                prop_assert_eq!(at, resolution.start(run.buckets.start), "{:?}", runs);
+                at = resolution.start(run.buckets.end);
             }
-            if let Some(end) = at {
+            prop_assert_eq!(at, end);
+            if !runs.is_empty() {
                 prop_assert!(end >= to);
                 let widest = finest_kept(&all, from.max(oldest(&all, NOW)), NOW).map_or(days(1), |i| all[i].step);
                 prop_assert!(total(&all, &runs) <= to.since(from) + widest + widest);
+            }
+        }
+
+        #[test]
+        fn a_range_covers_what_a_sum_does_and_no_bucket_is_of_two_points(
+            ago in 1u64..80_000_000,
+            length in 1u64..80_000_000,
+            step in prop_oneof![Just(None), (1u64..200_000).prop_map(|tens| Some(secs(10 * tens)))],
+        ) {
+            let all = Resolution::defaults();
+            let from = NOW.minus(secs(ago));
+            let to = from.plus(secs(length));
+            let Ok(plan) = plan_range(&all, from, to, step, NOW) else { return Ok(()) };
+            let sum = plan_sum(&all, from, to, NOW);
+            prop_assert_eq!((plan.cover.from, plan.cover.to), (sum.from, sum.to));
+            let point = |at: Timestamp| (at.as_micros() - plan.start.as_micros()).div_euclid(micros(plan.step));
+            for run in &plan.cover.runs {
+                let resolution = &all[run.resolution];
+                for bucket in [run.buckets.start, run.buckets.end - 1] {
+                    let (first, end) = (resolution.start(bucket), resolution.start(bucket + 1));
+                    prop_assert_eq!(point(first), point(end.minus(Duration::from_micros(1))));
+                    prop_assert!((0..i64::try_from(plan.points).expect("few")).contains(&point(first)), "{:?}", plan);
+                }
+                prop_assert_eq!(micros(plan.step) % micros(resolution.step), 0);
             }
         }
     }

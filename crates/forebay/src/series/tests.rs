@@ -1,6 +1,7 @@
 //! A series as its callers see it, on a clock that the test moves.
 
 use forebay_testkit::{Redis as Server, unique_prefix};
+use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestRunner};
 
 use super::{Admission, Resolution, Series, SeriesHandle};
 use crate::{
@@ -118,4 +119,169 @@ async fn the_clock_of_the_server_decides_what_is_late() {
         series.add("k", 32).await.expect("now is the server's now");
         assert_eq!(series.sum("k", secs(60)).await.expect("answers"), 50);
     }
+}
+
+#[tokio::test]
+async fn the_points_of_a_range_add_up_to_the_sum_over_the_same_span() {
+    let (series, hand) = in_memory("hits").await;
+    hand.advance(secs(40 * 60 + 7));
+    let now = series.store_time("k").await;
+    // Yesterday before and after this moment, and today.
+    for (ago, n) in
+        [(days(1) + mins(10), 1), (days(1) + secs(30), 2), (hours(23) + mins(50), 4), (mins(1), 8)]
+    {
+        series.add_at("k", n, now.minus(ago)).await.expect("kept");
+    }
+    series.add("k", 16).await.expect("counts");
+    let day = series.last("k", days(1), Some(hours(1))).await.expect("answers");
+    assert_eq!((day.sum(), series.sum("k", days(1)).await.expect("answers")), (28, 28));
+    assert_eq!((day.start, day.step, day.values.len()), (NOON.minus(days(1)), hours(1), 25));
+    assert_eq!(day.values[0], 4, "of the first hour what is within a day");
+    let edge = now.minus(days(1)).minus(secs(7));
+    assert_eq!((day.from, day.to), (edge, now.plus(secs(3))), "widened to buckets of 10 s");
+    assert!(day.is_first_partial() && day.is_last_partial() && !day.coarsened);
+    let total = series.total("k", NOON, NOON.plus(hours(1))).await.expect("answers");
+    let ahead = now.plus(mins(5)).plus(secs(3));
+    assert_eq!((total.sum, total.from, total.to), (24, NOON, ahead), "no point is farther ahead");
+    let whole = series.range("k", NOON.minus(hours(2)), NOON, Some(hours(1))).await.expect("answers");
+    assert!(!whole.is_first_partial() && !whole.is_last_partial());
+}
+
+#[tokio::test]
+async fn a_step_is_refused_or_met_or_said_to_be_longer() {
+    let (series, _) = in_memory("hits").await;
+    let range = async |ago, step| series.range("k", NOON.minus(ago), NOON, Some(step)).await;
+    for step in [secs(7), secs(5), secs(0), secs(95)] {
+        let error = range(days(3), step).await.expect_err("refused");
+        let told = format!("series hits: step {step:?}: a multiple of 10s, the finest resolution");
+        assert_eq!((error.kind(), error.to_string()), (ErrorKind::OutOfRange, told));
+    }
+    let met = range(hours(3), secs(90)).await.expect("answers");
+    assert_eq!((met.step, met.coarsened), (secs(90), false));
+    let longer = range(days(3), secs(90)).await.expect("answers");
+    assert_eq!((longer.step, longer.coarsened), (secs(120), true), "10 s buckets are kept for a day");
+    let by_itself = series.range("k", NOON.minus(days(3)), NOON, None).await.expect("answers");
+    assert!(!by_itself.coarsened, "nobody asked for another step");
+}
+
+#[tokio::test]
+async fn a_range_reads_no_more_buckets_than_a_sum_may() {
+    let second = Resolution::new(secs(1), days(400)).expect("valid");
+    let (series, _) = in_memory(Series::new("hits").resolutions(vec![second])).await;
+    let error = series.range("k", NOON.minus(days(300)), NOON, Some(days(1))).await.expect_err("too much");
+    assert!(error.to_string().contains("25920000 buckets: at most 1000000"), "{error}");
+}
+
+/// A point, as so much before or after the edge of a retention or now, and when it comes.
+#[derive(Clone, Debug)]
+struct Late {
+    /// Of which resolution; beyond the last one: now itself.
+    edge: usize,
+    offset: i64,
+    n: u64,
+    /// How long before the question it is counted.
+    counted_before: u64,
+}
+
+fn grids() -> Vec<Vec<Resolution>> {
+    let grid = |steps: &[(u64, u64)]| {
+        let each = steps.iter().map(|&(step, kept)| Resolution::new(secs(step), secs(kept)).expect("valid"));
+        each.collect::<Vec<_>>()
+    };
+    vec![
+        grid(&[(1, 30), (10, 300)]),
+        grid(&[(1, 31), (2, 31), (60, 61)]),
+        grid(&[(10, 10)]),
+        grid(&[(5, 60), (15, 60), (3_600, 86_400)]),
+        Resolution::defaults(),
+    ]
+}
+
+/// The moment of the question. The chunks at the edges have minutes to live, so that Redis keeps them for the test.
+const ASKED: Timestamp = Timestamp::from_micros(NOON.as_micros() + 1_800_000_003);
+
+async fn sum_is_the_sum_of_the_range(
+    bay: &Forebay,
+    grid: usize,
+    points: &[Late],
+    spans: &[(Late, Late, Option<u64>)],
+) {
+    let resolutions = grids().swap_remove(grid);
+    let series = Series::new("hits").resolutions(resolutions.clone());
+    let series = bay.series(series).expect("valid");
+    let moment = |late: &Late| {
+        let edge = resolutions.get(late.edge).map_or(ASKED, |edge| ASKED.minus(edge.retention));
+        Timestamp::from_micros(edge.as_micros() + late.offset)
+    };
+    let key = uuid::Uuid::now_v7().to_string();
+    let mut accepted = vec![];
+    let mut points: Vec<&Late> = points.iter().collect();
+    points.sort_by_key(|point| std::cmp::Reverse(point.counted_before));
+    for point in points {
+        let (at, now) = (moment(point), ASKED.minus(secs(point.counted_before)));
+        match series.add_many([(&key, point.n, at)], When::At(now)).await {
+            Ok(()) => accepted.push((at, point.n)),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::OutOfRange, "{error}"),
+        }
+    }
+    for (from, to, step) in spans {
+        let (from, to) = (moment(from), moment(to));
+        let step = step.map(|step| resolutions[0].step * u32::try_from(step).expect("small"));
+        if from >= to {
+            continue;
+        }
+        let total = series.total_as_of(&key, from, to, ASKED).await.expect("answers");
+        let range = match series.range_as_of(&key, from, to, step, ASKED).await {
+            Ok(range) => range,
+            Err(error) => {
+                assert!(error.to_string().contains("points"), "{error}");
+                continue;
+            }
+        };
+        assert_eq!((range.sum(), range.from, range.to), (total.sum, total.from, total.to));
+        let inside = accepted.iter().filter(|(at, _)| (total.from..total.to).contains(at));
+        assert_eq!(total.sum, inside.map(|(_, n)| n).sum::<u64>(), "{from} to {to}: {total:?}, {accepted:?}");
+    }
+}
+
+fn lates() -> impl Strategy<Value = Late> {
+    let offset = prop_oneof![
+        Just(0),
+        -2i64..3,
+        select(vec![-1_000_000, 1_000_000, -10_000_000, 10_000_000, 60_000_000]),
+        -70_000_000i64..70_000_000,
+        0i64..4_000_000_000,
+    ];
+    (0usize..5, offset, 1u64..9, 0u64..90).prop_map(|(edge, offset, n, counted_before)| Late {
+        edge,
+        offset,
+        n,
+        counted_before,
+    })
+}
+
+fn check_sums(url: &str, cases: u32) {
+    let spans = vec((lates(), lates(), proptest::option::of(1u64..500)), 1..12);
+    let runtime = tokio::runtime::Runtime::new().expect("starts");
+    let bay = runtime.block_on(async {
+        let hand = ManualClock::at(ASKED);
+        let options = Forebay::options().clock(Clock::from(hand)).prefix(unique_prefix());
+        options.open(url).await.expect("opens")
+    });
+    TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() })
+        .run(&(0..grids().len(), vec(lates(), 1..25), spans), |(grid, points, spans)| {
+            runtime.block_on(sum_is_the_sum_of_the_range(&bay, grid, &points, &spans));
+            Ok(())
+        })
+        .expect("they agree");
+}
+
+#[test]
+fn a_sum_is_the_sum_of_its_range_in_memory() {
+    check_sums("memory:", 2_000);
+}
+
+#[test]
+fn a_sum_is_the_sum_of_its_range_in_redis() {
+    check_sums(&Server::shared().url(), 60);
 }

@@ -62,11 +62,9 @@ async function load({ series, key, range }) {
   asking.abort();
   asking = new AbortController();
   const path = `/v1/series/${encodeURIComponent(series)}`;
-  // One window for both questions, so that the sum is that of the bars.
-  const query = { key, from: `-${range}`, to: "now" };
   try {
-    const [points, { sum }] = await Promise.all([ask(path, query, asking.signal), ask(`${path}/sum`, query, asking.signal)]);
-    show({ series, key, range, points, sum });
+    const points = await ask(path, { key, from: `-${range}`, to: "now" }, asking.signal);
+    show({ series, key, range, points, sum: points.sum });
   } catch (error) {
     if (error.name === "AbortError") return;
     if (error.asksForToken) refused(error);
