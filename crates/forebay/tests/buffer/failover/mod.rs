@@ -2,6 +2,8 @@
 //!
 //! `FOREBAY_ROUNDS` says how often in each setting: `scripts/faults replication`.
 
+mod books;
+mod process;
 mod servers;
 mod world;
 
@@ -11,8 +13,10 @@ use forebay::{Retry, time::mins};
 use forebay_testkit::{Fault, Redis, Reply, eventually, unique_prefix, without};
 
 use self::{
+    books::Books,
+    process::{PARTITIONS, Process},
     servers::Pair,
-    world::{Books, PARTITIONS, Process, Setting, Way, World},
+    world::{Setting, Way, World},
 };
 use crate::support::total;
 
@@ -30,45 +34,52 @@ async fn hits_after_a_fail_over_and_back_on_an_idle_connection_reach_sql() {
             assert!(process.write(0).await, "acknowledged");
         }
     };
-    write(1).await;
-    pair.catch_up(1, 0).await;
-    pair.promote(1);
-    process.buffer.flush().await.expect("flushes");
-    pair.follow(0, 1).await;
-    pair.promote(0);
-    write(10).await;
-    process.buffer.flush().await.expect("flushes");
-    assert_eq!(total(&process.buffer, &books.table), 11);
+    for round in 1..=rounds() {
+        pair.follow(1, 0).await;
+        write(1).await;
+        pair.catch_up(1, 0).await;
+        pair.promote(1);
+        process.buffer.flush().await.expect("flushes");
+        pair.follow(0, 1).await;
+        pair.promote(0);
+        write(10).await;
+        process.buffer.flush().await.expect("flushes");
+        assert_eq!(total(&process.buffer, &books.table), 11 * round);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fail_over_and_back_with_a_resync_loses_and_doubles_nothing() {
     for (proxy, load) in [(false, false), (false, true), (true, false), (true, true)] {
-        rounds(Setting { proxy, load, way: Way::Resync }).await;
+        run(Setting { proxy, load, way: Way::Resync }).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fail_over_that_loses_a_tail_loses_no_more_and_doubles_nothing() {
     for (proxy, load) in [(false, false), (false, true), (true, false), (true, true)] {
-        rounds(Setting { proxy, load, way: Way::Crash }).await;
+        run(Setting { proxy, load, way: Way::Crash }).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fail_back_without_a_resync_is_told_of() {
     for (proxy, load) in [(false, false), (false, true), (true, false), (true, true)] {
-        rounds(Setting { proxy, load, way: Way::Apart }).await;
+        run(Setting { proxy, load, way: Way::Apart }).await;
     }
 }
 
-async fn rounds(setting: Setting) {
+/// How often everything happens.
+fn rounds() -> i64 {
+    std::env::var("FOREBAY_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1)
+}
+
+async fn run(setting: Setting) {
     if without("redis") {
         return;
     }
-    let rounds = std::env::var("FOREBAY_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1);
     let mut world = World::start(setting).await;
-    for _ in 0..rounds {
+    for _ in 0..rounds() {
         world.round().await;
     }
     world.end().await;
@@ -97,7 +108,12 @@ async fn an_id_that_changes_without_loss_costs_a_rotation_a_partition_at_most() 
     if without("redis") {
         return;
     }
-    let pair = Pair::alone();
+    for _ in 0..rounds() {
+        change_the_id_twice(&Pair::alone()).await;
+    }
+}
+
+async fn change_the_id_twice(pair: &Pair) {
     let (books, prefix) = (Books::default(), unique_prefix());
     let open = async || Process::open(&pair.url(0), &prefix, &books).await;
     let early = open().await;

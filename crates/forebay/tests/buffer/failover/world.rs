@@ -1,29 +1,24 @@
 //! Two processes that write and flush while the primary changes, and what became of each write.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicI64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use forebay::{
-    Buffer, Clock, Forebay, Result, Retry,
-    buffer::{BufferHandle, Flushing, RowKey, Schema, Value},
-    series::SeriesHandle,
-    sink::{Applied, Batch, BoxFuture, MemorySink, Sink, SinkError, Snapshot},
+    Clock,
+    buffer::Flushing,
     time::{days, millis},
 };
 use forebay_testkit::{eventually, unique_prefix};
 use tokio::task::JoinHandle;
-use uuid::Uuid;
 
-use super::servers::Pair;
+use super::{
+    books::Books,
+    process::{Process, ROWS},
+    servers::Pair,
+};
 use crate::support::total;
-
-pub(crate) const PARTITIONS: u16 = 4;
-const ROWS: i64 = 24;
 
 /// What becomes of the old primary, and of what the new one has not received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,116 +39,6 @@ pub(crate) struct Setting {
     /// All processes write and flush all the time.
     pub load: bool,
     pub way: Way,
-}
-
-/// Tables that know what the sum of each committed batch was.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Books {
-    pub table: MemorySink,
-    /// Locked while a batch is applied: the sum of a commit is known to whoever finds its id.
-    committed: Arc<tokio::sync::Mutex<HashMap<Uuid, i64>>>,
-    /// What came under the id of a commit and was not in it.
-    kept_out: Arc<Mutex<HashMap<Uuid, i64>>>,
-}
-
-impl Sink for Books {
-    fn prepare<'a>(&'a self, schema: &'a Schema) -> BoxFuture<'a, Result<(), SinkError>> {
-        self.table.prepare(schema)
-    }
-
-    fn apply<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Applied, SinkError>> {
-        Box::pin(async {
-            let number = |cell: &Option<Value>| if let Some(Value::Integer(n)) = cell { *n } else { 0 };
-            let sum: i64 = batch.rows.iter().map(|row| number(&row.cells[0])).sum();
-            let mut committed = self.committed.lock().await;
-            let applied = self.table.apply(batch).await?;
-            match applied {
-                Applied::Now { .. } => drop(committed.insert(batch.id, sum)),
-                Applied::WrittenSince { .. } => {
-                    let mut kept_out = self.kept_out.lock().expect("no test panics here");
-                    kept_out.insert(batch.id, sum - committed[&batch.id]);
-                }
-                _ => {}
-            }
-            Ok(applied)
-        })
-    }
-
-    fn read<'a>(
-        &'a self,
-        schema: &'a Schema,
-        row: &'a RowKey,
-        ids: &'a [Uuid],
-    ) -> BoxFuture<'a, Result<Snapshot, SinkError>> {
-        self.table.read(schema, row, ids)
-    }
-
-    fn ping(&self) -> BoxFuture<'_, Result<(), SinkError>> {
-        self.table.ping()
-    }
-}
-
-/// What became of the writes of a process.
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
-    acknowledged: AtomicI64,
-    unknown: AtomicI64,
-}
-
-impl Tally {
-    fn note(&self, written: &Result<()>) {
-        match written {
-            Ok(()) => self.acknowledged.fetch_add(1, Ordering::SeqCst),
-            Err(error) if error.retry() == Retry::Unknown => self.unknown.fetch_add(1, Ordering::SeqCst),
-            Err(_) => 0,
-        };
-    }
-
-    pub(crate) fn acknowledged(&self) -> i64 {
-        self.acknowledged.load(Ordering::SeqCst)
-    }
-
-    fn unknown(&self) -> i64 {
-        self.unknown.load(Ordering::SeqCst)
-    }
-}
-
-/// A process: a store of its own, which writes and flushes.
-#[derive(Clone, Debug)]
-pub(crate) struct Process {
-    pub buffer: BufferHandle,
-    pub series: SeriesHandle,
-    pub hits: Arc<Tally>,
-    points: Arc<Tally>,
-}
-
-impl Process {
-    pub(crate) async fn open(url: &str, prefix: &str, sink: &Books) -> Self {
-        let bay = Forebay::options().prefix(prefix).open(url).await.expect("opens");
-        let definition = Buffer::new("hits").key("id").sum("n").partitions(PARTITIONS);
-        let buffer = bay.buffer(definition).expect("valid");
-        let _ = buffer.flush_to(sink.clone());
-        let series = bay.series("hits").expect("valid");
-        Self { buffer, series, hits: Arc::default(), points: Arc::default() }
-    }
-
-    /// Writes to a row and to a series; whether the row was taken.
-    pub(crate) async fn write(&self, row: i64) -> bool {
-        let written = self.buffer.row((row % ROWS).to_string()).add("n", 1).await;
-        self.hits.note(&written);
-        self.points.note(&self.series.add("k", 1).await);
-        written.is_ok()
-    }
-
-    /// Flushes until the store takes part in it.
-    pub(crate) async fn flush(&self) {
-        eventually("a flush", async || match self.buffer.flush().await {
-            Ok(_) => true,
-            // A parked batch is named, and the rest is flushed.
-            Err(error) => error.kind() == forebay::ErrorKind::Corrupt,
-        })
-        .await;
-    }
 }
 
 /// Two servers, two processes, one database.
@@ -274,6 +159,7 @@ impl World {
             self.switch(1, 0).await;
         }
         self.more(0, 30).await;
+        self.at(0).flush().await;
     }
 
     /// Flushes what is left, and compares the table with what was acknowledged.
@@ -289,8 +175,7 @@ impl World {
         let sum = |of: &dyn Fn(&Process) -> i64| self.processes.iter().map(of).sum::<i64>();
         let (acknowledged, unknown) = (sum(&|p| p.hits.acknowledged()), sum(&|p| p.hits.unknown()));
         let table = total(&last.buffer, &self.books.table);
-        let kept_out = self.books.kept_out.lock().expect("no test panics here").clone();
-        let parked: i64 = stats.parked.iter().filter_map(|parked| kept_out.get(&parked.id)).sum();
+        let parked: i64 = stats.parked.iter().map(|parked| self.books.kept_out(parked.id)).sum();
         let (setting, tail, batches) = (self.setting, self.tail, stats.parked.len());
         let story = format!(
             "{setting:?}: {acknowledged} acknowledged, {unknown} unknown, {table} in the table, {parked} parked in {batches} \

@@ -1,8 +1,9 @@
 -- Merges rows into the live generations of partitions, each batch once.
 --
 -- KEYS     two for each batch, no two batches of one partition: its guard; its live generation, a hash: '#gen' its id,
---          '#replid' and '#shape' of who began it, '#born' and '#last' the times of its first and its last write in µs,
---          '#rows' how many; else the column's letter and the row's key → value as text. All of one hash tag where the server is part of a Redis Cluster.
+--          '#replid' the server's replication id and '#shape' the writer's when it was begun, '#born' and '#last' the
+--          times of its first and its last write in µs, '#rows' how many; else the column's letter and the row's key →
+--          value as text. All of one hash tag where the server is part of a Redis Cluster.
 -- ARGV[1]  the client's id. ARGV[2] the replication id, as in guard.lua. ARGV[3] an id for generations
 --          that this call begins: the last four digits of each become the number of its batch. ARGV[4] the shape: names,
 --          types and merges of the columns. ARGV[5] a character for each column, in the order of their letters from 'A':

@@ -4,13 +4,14 @@
 -- ARGV[1]  the client's id. ARGV[2] the replication id that the writer believes this server to have. Then for each batch its
 --          sequence, and this server's time in µs when the batch was first sent, or before; 0: this is the first time.
 -- Reply    'changed' and an id, for all batches: nothing was done, for that is the server's replication id. An error
---          READONLY: nothing was done, for the server is not a primary.
+--          READONLY: nothing was done, for the server is not a primary. NOPERM: nothing was done, for the user may not INFO.
 
 local call = redis.call
 
 -- Where the write happens, and not when the writer connected: a server may be demoted and promoted again under an open
 -- connection, and its id changes also when the first replica attaches. Plain searches: a pattern takes longer than INFO.
-local info = call('INFO', 'replication')
+local info = redis.pcall('INFO', 'replication')
+if type(info) == 'table' then return { err = 'NOPERM INFO: ' .. info.err } end
 if not string.find(info, 'role:master', 1, true) then
   return { err = 'READONLY this server is a replica' }
 end

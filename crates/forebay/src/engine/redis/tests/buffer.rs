@@ -348,6 +348,22 @@ async fn what_is_written_after_the_store_went_back_is_no_part_of_what_sql_has() 
     assert_eq!(found[1].row.cells[0], Some(100.into()));
 }
 
+/// A right that is taken away under an open connection: the writes say so, and that they did nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_may_not_ask_for_the_replication_id_is_refused_before_anything_is_written() {
+    let server = Server::start();
+    let redis = open(&server).await;
+    let part = part();
+    add(&redis, &part, "a", 1).await;
+    server.command(["ACL", "SETUSER", "default", "-info"]);
+    let error = redis.buffer_add(&part, hit(&part, "a", 10)).await.expect_err("no right");
+    assert_ne!(error.retry(), Retry::Unknown, "{error:?}");
+    assert!(format!("{error:?}").contains("NoPerm: INFO"), "{error:?}");
+    server.command(["ACL", "SETUSER", "default", "+info"]);
+    add(&redis, &part, "a", 100).await;
+    assert_eq!(hits(&redis, &part, "a").await, Some(101));
+}
+
 /// A candidate that was used again after a rollback lost a hundred hits: SQL had a generation of that id.
 #[tokio::test]
 async fn no_two_transmissions_offer_the_same_id() {
