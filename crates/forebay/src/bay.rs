@@ -238,15 +238,15 @@ impl Forebay {
         Cluster::new(self.clone())
     }
 
-    /// Whether the store answers: of several hosts, any. The keys of the others are served while one is down, and
-    /// [`warnings`](Self::warnings) names that one.
+    /// Whether the store takes writes: of several hosts, any. The keys of the others are served while one is down or
+    /// refuses, and [`warnings`](Self::warnings) names that one.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) or
     /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) if it does not.
     ///
     /// # Cost
-    /// One round trip.
+    /// One round trip and a small write, at most once a second; else what the last one came to.
     pub async fn ping(&self) -> Result<()> {
         self.0.engine.ping().await
     }

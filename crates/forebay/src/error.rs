@@ -93,16 +93,67 @@ impl Error {
         self.0.retry
     }
 
+    /// Whether the store is at fault, so that it may answer the same call later: what decides for limits by
+    /// [`OnError`](crate::limit::OnError), and what a server answers 503 to.
+    pub(crate) fn is_outage(&self) -> bool {
+        matches!(
+            self.kind(),
+            ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Overloaded | ErrorKind::Ambiguous
+        )
+    }
+
+    /// The same error in a store that was open before: what would be a wrong configuration at the start is an outage now.
+    #[cfg(feature = "redis")]
+    pub(crate) fn as_outage(&self) -> Self {
+        if self.is_outage() || self.kind() == ErrorKind::Closed {
+            return self.clone();
+        }
+        Self::new(ErrorKind::Unavailable, self.to_string())
+    }
+
+    /// The same error, and what was being done when it came about.
+    #[must_use]
+    pub(crate) fn in_context(self, what: impl fmt::Display) -> Self {
+        self.rebuild(|inner| inner.message = format!("{what}: {}", inner.message).into_boxed_str())
+    }
+
     /// Changes an error that has just been built; a shared one gets a copy that keeps the original as its cause.
     fn rebuild(self, change: impl FnOnce(&mut Inner)) -> Self {
         let mut inner = Arc::try_unwrap(self.0).unwrap_or_else(|shared| Inner {
             kind: shared.kind,
             retry: shared.retry,
             message: shared.message.clone(),
-            source: Some(Box::new(Error(shared))),
+            source: shared.source.is_some().then(|| Box::new(Cause(shared)) as _),
         });
         change(&mut inner);
         Self(Arc::new(inner))
+    }
+}
+
+/// The cause of an error that others share, for a copy of it.
+struct Cause(Arc<Inner>);
+
+impl Cause {
+    fn cause(&self) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
+        self.0.source.as_deref()
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.cause().map_or(Ok(()), |cause| fmt::Display::fmt(cause, f))
+    }
+}
+
+impl fmt::Debug for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.cause().map_or(Ok(()), |cause| fmt::Debug::fmt(cause, f))
+    }
+}
+
+impl std::error::Error for Cause {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause().and_then(std::error::Error::source)
     }
 }
 

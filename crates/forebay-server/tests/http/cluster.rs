@@ -85,7 +85,7 @@ fn one_dead_host_of_three_costs_its_own_keys_and_is_named() {
     }
     wait_until("/readyz to notice", || client.get("/readyz").status == 503);
     let reason = client.get("/readyz").json()["store"].to_string();
-    assert!(reason.contains("none of the hosts answers") && reason.contains("\\\"c\\\": "), "{reason}");
+    assert!(reason.contains("none of the hosts takes writes") && reason.contains("\\\"c\\\": "), "{reason}");
     // The server flushes once more when it stops.
     for redis in &redis {
         redis.restart();

@@ -463,7 +463,7 @@ impl Engine {
         }
     }
 
-    /// Whether the store answers.
+    /// Whether the store takes writes. A host is asked at most once a second.
     pub(crate) async fn ping(&self) -> Result<()> {
         on!(self, it => it.ping().await)
     }

@@ -5,11 +5,8 @@ use std::{fmt, str::FromStr, time::Duration};
 use uuid::Uuid;
 
 use super::{
-    Decision, LimitHandle, OnError,
-    decision::Source,
-    definition::MAX_LEASES,
-    guard::LeaseGuard,
-    handle::{in_time, is_outage},
+    Decision, LimitHandle, OnError, decision::Source, definition::MAX_LEASES, guard::LeaseGuard,
+    handle::in_time,
 };
 use crate::{
     engine::step::{LeaseAct, LeaseStep, Leases},
@@ -181,7 +178,7 @@ impl LimitHandle {
         let act = LeaseAct::Take { most, ttl: slots.ttl };
         match self.ask_lease(key, id, act, self.deadline()).await {
             Ok(leases) => Ok((slots.outcome(id, &leases, Source::Engine), Lender::Store)),
-            Err(error) if is_outage(&error) => match self.on_error() {
+            Err(error) if error.is_outage() => match self.on_error() {
                 OnError::Local => {
                     let step = LeaseStep { limit: self.name(), key, id: id.0, act };
                     let leases = Box::pin(self.bay().fallback().lease(step)).await?;
@@ -210,7 +207,7 @@ impl LimitHandle {
         let answer = self.ask_lease(key, LeaseId::random(), LeaseAct::Look, self.deadline()).await;
         match answer {
             Ok(leases) => Ok(self.shown(slots.decision(&leases, leases.number < slots.most, Source::Engine))),
-            Err(error) if is_outage(&error) => {
+            Err(error) if error.is_outage() => {
                 Ok(Decision::without_store(slots.most, self.on_error() != OnError::Closed))
             }
             Err(error) => Err(error),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{
     Charge, Decision, LimitHandle, MAX_COST, MAX_LEASES,
-    handle::{Asked, decision, is_outage},
+    handle::{Asked, decision},
     lease::LeaseId,
 };
 use crate::{
@@ -133,7 +133,7 @@ impl LimitHandle {
                 let text = format!("limit {}: {MAX_LEASES} reservations of the key are open", self.name());
                 return Err(Error::new(ErrorKind::Overloaded, text));
             }
-            Err(error) if is_outage(&error) => false,
+            Err(error) if error.is_outage() => false,
             Err(error) => return Err(error),
         };
         failpoint!("reserve_after_lease");

@@ -59,6 +59,7 @@ impl Cluster {
         let probe = |member: &Arc<Member>| {
             tokio::spawn(member.clone().keep_probing(placement.clone(), options.clock.clone())).abort_handle()
         };
+        members.iter().for_each(|member| member.engine.enter_service());
         let probers = members.iter().map(probe).collect();
         Ok(Arc::new(Self { slots: slots(&placement), members, placement, probers }))
     }
@@ -118,7 +119,7 @@ impl Cluster {
         }
     }
 
-    /// Whether any of the hosts answers: the others' keys are served while one is down.
+    /// Whether any of the hosts takes writes: the others' keys are served while one is down.
     pub(crate) async fn ping(&self) -> Result<()> {
         let ping = async |member: &Arc<Member>| member.begin()?.end(member.engine.ping().await);
         let pings = join_all(self.members.iter().map(ping)).await;
@@ -131,7 +132,10 @@ impl Cluster {
             .zip(pings)
             .filter_map(|(member, ping)| Some(format!("{:?}: {}", member.host.name(), ping.err()?)));
         let each: Vec<_> = each.collect();
-        Err(Error::new(ErrorKind::Unavailable, format!("none of the hosts answers: {}", each.join("; "))))
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            format!("none of the hosts takes writes: {}", each.join("; ")),
+        ))
     }
 
     /// The partitions of buffers on those hosts that answer.
@@ -168,6 +172,10 @@ impl Cluster {
             self.members.iter().flat_map(|member| member.engine.warnings()).collect();
         for member in &self.members {
             let (health, reason) = member.health();
+            if let Some(refusal) = member.engine.refusal().filter(|_| health == Health::Up) {
+                warnings
+                    .push(format!("host {:?} answers and takes no writes: {refusal}", member.host.name()));
+            }
             if health != Health::Up {
                 let reason = reason.map(|error| format!(": {error}")).unwrap_or_default();
                 warnings.push(format!("host {:?} is {health}{reason}", member.host.name()));
@@ -207,7 +215,8 @@ async fn agree(
     first: &Placement,
 ) -> Result<(Placement, Vec<Result<Record>>)> {
     let mut found = join_all(members.iter().map(|member| member.engine.record())).await;
-    if let Some(error) = found.iter().filter_map(|record| record.as_ref().err()).find(|error| !passes(error))
+    if let Some(error) =
+        found.iter().filter_map(|record| record.as_ref().err()).find(|error| !error.is_outage())
     {
         return Err(error.clone());
     }
@@ -227,12 +236,4 @@ async fn agree(
     let found = join_all(complete).await;
     let agreed = Placement::agreed(kind, hosts, &found)?.unwrap_or(agreed);
     Ok((agreed, found))
-}
-
-/// Whether a host that failed so may come back by itself.
-fn passes(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Ambiguous | ErrorKind::Overloaded
-    )
 }

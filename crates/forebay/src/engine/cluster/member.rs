@@ -192,7 +192,7 @@ impl Drop for Watch<'_> {
     }
 }
 
-/// Whether the host is at fault, rather than the call.
+/// Whether the host may be away, which a probe finds out. A full one is not, nor is a queue of this process.
 fn is_outage(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Ambiguous)
+    error.is_outage() && error.kind() != ErrorKind::Overloaded
 }

@@ -2,7 +2,10 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -14,7 +17,8 @@ use tokio::{
 
 use super::{
     handshake::{Met, Target, connect},
-    reply::{accepted, is_noscript, is_readonly, lost, unavailable, unexpected},
+    refusal::Class,
+    reply::{accepted, lost, refuses, unavailable, unexpected},
     script::Script,
     server_clock::ServerClock,
 };
@@ -43,6 +47,8 @@ pub(super) struct Host {
     /// The scripts' hashes as the server computed them. Set before `link` is up for the first time.
     hashes: OnceLock<Box<[String]>>,
     keeper: OnceLock<AbortHandle>,
+    /// The store is open, so that whatever keeps this host away is an outage. Orders nothing else.
+    in_service: AtomicBool,
     /// Rung when there is reason to try again before the pause is over.
     hurry: Notify,
     server_clock: ServerClock,
@@ -88,22 +94,24 @@ pub(super) struct Call {
 impl Host {
     /// Begins to connect to `url`, and goes on until it is closed, also if the first attempt fails.
     pub(super) fn start(url: &str, clock: Clock) -> Result<Arc<Self>> {
-        Ok(Self::connecting(Target::parse(url)?, clock, Link::Connecting))
+        Ok(Self::connecting(Target::parse(url)?, clock, Link::Connecting, false))
     }
 
     /// Another connection to the same host.
     pub(super) fn twin(&self) -> Arc<Self> {
         let link = if matches!(*self.link.borrow(), Link::Closed) { Link::Closed } else { Link::Connecting };
-        Self::connecting(self.target.clone(), self.clock.clone(), link)
+        let in_service = self.in_service.load(Ordering::Relaxed);
+        Self::connecting(self.target.clone(), self.clock.clone(), link, in_service)
     }
 
-    fn connecting(target: Target, clock: Clock, link: Link) -> Arc<Self> {
+    fn connecting(target: Target, clock: Clock, link: Link, in_service: bool) -> Arc<Self> {
         let host = Arc::new(Self {
             target,
             clock,
             link: watch::Sender::new(link),
             hashes: OnceLock::new(),
             keeper: OnceLock::new(),
+            in_service: AtomicBool::new(in_service),
             hurry: Notify::new(),
             server_clock: ServerClock::default(),
         });
@@ -112,6 +120,11 @@ impl Host {
             host.keeper.set(keeper.abort_handle()).expect("set once");
         }
         host
+    }
+
+    /// The store is open: from here on a host that refuses its clients is one that is down for a while.
+    pub(super) fn enter_service(&self) {
+        self.in_service.store(true, Ordering::Relaxed);
     }
 
     /// Tries to connect at once if the last attempt failed; whoever asks for the connection waits for that.
@@ -204,19 +217,20 @@ impl Host {
         }
         let scripts: Vec<Script> = calls.iter().map(|call| call.script).collect();
         let pipeline = pipeline(calls.into_iter().map(|call| call.command));
-        let mut values = self.send(session, &pipeline).await?;
-        let missing: Vec<usize> = (0..values.len()).filter(|&i| is_noscript(&values[i])).collect();
+        let mut values = self.transmit(session, &pipeline).await?;
+        let missing: Vec<usize> =
+            (0..values.len()).filter(|&i| refuses(&values[i], Class::NoScript)).collect();
         if !missing.is_empty() {
             // `SCRIPT FLUSH`, or a restart that this connection has survived by way of a proxy.
             let loads = missing.iter().map(|&i| load(scripts[i]));
             let commands: Vec<&Cmd> = pipeline.cmd_iter().collect();
             let again = missing.iter().map(|&i| commands[i].clone());
-            let answers = self.send(session, &self::pipeline(loads.chain(again))).await?;
+            let answers = self.transmit(session, &self::pipeline(loads.chain(again))).await?;
             for (&i, value) in missing.iter().zip(answers.into_iter().skip(missing.len())) {
                 values[i] = value;
             }
         }
-        Ok(values.into_iter().map(|value| accepted(self.name(), value)).collect())
+        Ok(self.each_accepted(values))
     }
 
     /// Sends one command that changes nothing; it is sent again once if the connection ends meanwhile.
@@ -239,7 +253,7 @@ impl Host {
             session = self.session().await?;
             values = self.send(&session, &pipeline).await;
         }
-        values?.into_iter().map(|value| accepted(self.name(), value)).collect()
+        values?.into_iter().collect()
     }
 
     /// [`read_all`](Self::read_all) for a known number of commands.
@@ -254,8 +268,7 @@ impl Host {
     /// As [`run`](Self::run).
     pub(super) async fn command(&self, command: &Cmd) -> Result<Value> {
         let session = self.session().await?;
-        let mut values = self.send(&session, &pipeline([command.clone()])).await?;
-        accepted(self.name(), values.swap_remove(0))
+        self.send(&session, &pipeline([command.clone()])).await?.swap_remove(0)
     }
 
     /// Whether the last connection has ended, and no attempt to make another has failed yet.
@@ -286,17 +299,35 @@ impl Host {
         }
     }
 
-    /// The replies to the commands, in order. A refusal is a reply. A connection without an answer is given up.
-    pub(super) async fn send(&self, session: &Session, commands: &Pipeline) -> Result<Vec<Value>> {
-        let answer = self.send_within(session, commands, ANSWER).await;
+    /// The replies to the commands, in order, each accepted or refused. A connection without an answer is given up.
+    pub(super) async fn send(&self, session: &Session, commands: &Pipeline) -> Result<Vec<Result<Value>>> {
+        Ok(self.each_accepted(self.transmit(session, commands).await?))
+    }
+
+    /// [`send`](Self::send) for one caller's own deadline, who may only have been impatient.
+    pub(super) async fn send_within(
+        &self,
+        session: &Session,
+        commands: &Pipeline,
+        within: Duration,
+    ) -> Result<Vec<Result<Value>>> {
+        Ok(self.each_accepted(self.transmit_within(session, commands, within).await?))
+    }
+
+    fn each_accepted(&self, values: Vec<Value>) -> Vec<Result<Value>> {
+        values.into_iter().map(|value| accepted(self.name(), value)).collect()
+    }
+
+    /// The replies as they came: a refusal is one.
+    async fn transmit(&self, session: &Session, commands: &Pipeline) -> Result<Vec<Value>> {
+        let answer = self.transmit_within(session, commands, ANSWER).await;
         if answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Timeout) {
             session.facts.give_up.notify_one();
         }
         answer
     }
 
-    /// [`send`](Self::send) for one caller's own deadline, who may only have been impatient.
-    pub(super) async fn send_within(
+    async fn transmit_within(
         &self,
         session: &Session,
         commands: &Pipeline,
@@ -306,7 +337,7 @@ impl Host {
         let sent = self.clock.timeout(within, send(&mut connection, commands)).await;
         match sent {
             Some(Ok(values)) if values.len() == commands.len() => {
-                if values.iter().any(is_readonly) {
+                if values.iter().any(|value| refuses(value, Class::Replica)) {
                     session.facts.give_up.notify_one();
                 }
                 Ok(values)
@@ -337,6 +368,11 @@ impl Session {
     /// Takes the replication id that the server says it has now.
     pub(super) fn learn_replid(&self, replid: &str) {
         *self.facts.replid.lock().unwrap_or_else(PoisonError::into_inner) = replid.into();
+    }
+
+    /// When the connection was made, on this process's monotonic clock.
+    pub(super) fn since(&self) -> Duration {
+        self.facts.since
     }
 
     /// The server's clock in microseconds, by now or a little before: this process may have slept.
@@ -398,6 +434,8 @@ async fn keep_up(host: Arc<Host>) {
                 host.link.send_replace(Link::Connecting);
             }
             Err(error) => {
+                let in_service = host.in_service.load(Ordering::Relaxed);
+                let error = if in_service { error.as_outage() } else { error };
                 tracing::debug!(host = %host.name(), %error, "cannot connect to redis");
                 host.link.send_replace(Link::Down(error));
                 host.clock.timeout(jittered(pause), host.hurry.notified()).await;

@@ -4,7 +4,7 @@ use std::{pin::Pin, sync::Arc};
 
 use redis::{
     AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion,
-    RedisConnectionInfo, RedisError, RedisResult,
+    RedisConnectionInfo, RedisError, RedisResult, Value,
     aio::{MultiplexedConnection, PubSub},
 };
 use tokio::{
@@ -14,7 +14,8 @@ use tokio::{
 
 use super::{
     connection::{load, pipeline, send},
-    reply::{accepted, server_time, text, unavailable, unexpected, unreachable},
+    refusal::Refusal,
+    reply::{server_time, text, unavailable, unexpected, unreachable},
     script::Script,
 };
 use crate::error::{Error, ErrorKind, Result, invalid};
@@ -66,7 +67,7 @@ pub(super) async fn connect(target: &Target) -> Result<(MultiplexedConnection, D
     if attempt.as_ref().is_err_and(refuses_resp3) {
         attempt = handshake(target, ProtocolVersion::RESP2).await;
     }
-    let (mut connection, mut driver) = attempt.map_err(|cause| unreachable(&target.name, cause))?;
+    let (mut connection, mut driver) = attempt.map_err(|cause| unreachable(&target.name, &cause))?;
     let met = tokio::select! {
         met = meet(&target.name, &mut connection) => met?,
         () = &mut driver => return Err(unavailable(&target.name, "the connection ended in the handshake")),
@@ -130,14 +131,19 @@ async fn over(
 /// Loads the scripts, and asks who the server is.
 async fn meet(name: &str, connection: &mut MultiplexedConnection) -> Result<Met> {
     let commands = Script::ALL.into_iter().map(load).chain([redis::cmd("INFO"), redis::cmd("TIME")]);
-    let mut values = send(connection, &pipeline(commands)).await.map_err(|cause| unreachable(name, cause))?;
-    let time = values.pop().and_then(server_time).ok_or_else(|| unexpected(name, "TIME"))?;
-    let mut replies = values.into_iter().map(|value| {
-        let reply = accepted(name, value)?;
-        text(reply).ok_or_else(|| unexpected(name, "the handshake"))
-    });
-    let hashes: Vec<String> = replies.by_ref().take(Script::ALL.len()).collect::<Result<_>>()?;
-    let info = replies.next().ok_or_else(|| unexpected(name, "INFO"))??;
+    let values = send(connection, &pipeline(commands)).await.map_err(|cause| unreachable(name, &cause))?;
+    let mut replies = values.into_iter();
+    let mut next = |what| match replies.next() {
+        Some(Value::ServerError(error)) => Err(Refusal::of(&error).error_at_start(name)),
+        Some(value) => Ok(value),
+        None => Err(unexpected(name, what)),
+    };
+    let mut hashes = vec![];
+    for _ in Script::ALL {
+        hashes.push(text(next("SCRIPT LOAD")?).ok_or_else(|| unexpected(name, "SCRIPT LOAD"))?);
+    }
+    let info = text(next("INFO")?).ok_or_else(|| unexpected(name, "INFO"))?;
+    let time = server_time(next("TIME")?).ok_or_else(|| unexpected(name, "TIME"))?;
     let field = |field: &str| info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     let missing = |field| unavailable(name, format_args!("INFO does not tell {field}"));
 

@@ -29,6 +29,11 @@ impl Keys {
         format!("{}:cluster:placement", self.prefix)
     }
 
+    /// The key that a host is asked to write.
+    pub(super) fn probe(&self) -> String {
+        format!("{}:probe", self.prefix)
+    }
+
     /// The key of a lock. Its queue's keys begin with it.
     pub(super) fn lock(&self, name: &str) -> String {
         format!("{}:lock:{{{}}}", self.prefix, tag_text(name))
@@ -160,6 +165,7 @@ pub(super) const KEYSPACE: &[[&str; 3]] = &[
     ["<prefix>:once:{<request>}", "string", "24 h"],
     ["<prefix>:cluster:name", "string", "as long as the host is part of a cluster"],
     ["<prefix>:cluster:placement", "string", "as long as the host is part of a cluster"],
+    ["<prefix>:probe", "string", "a minute"],
 ];
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use redis::{Cmd, ServerError, Value};
+use redis::{Cmd, Value};
 
-use super::{Redis, connection::pipeline, reply::refused};
+use super::{Redis, connection::pipeline};
 use crate::{
     cluster::{Command, Failure, Fate, Placement, Reply, Verb},
     error::{Error, ErrorKind, Result, Retry},
@@ -63,7 +63,7 @@ impl Redis {
             }
             let commands = pipeline(batch.iter().map(|command| packed(command)));
             match self.plain().send_within(&session, &commands, left()).await {
-                Ok(values) => answers.extend(values.into_iter().map(|value| self.answer(value))),
+                Ok(values) => answers.extend(values.into_iter().map(answer)),
                 Err(error) => {
                     let late = error.kind() == ErrorKind::Timeout;
                     let error = if late { self.doubt(within) } else { error };
@@ -77,19 +77,6 @@ impl Redis {
         answers
     }
 
-    fn answer(&self, value: Value) -> Result<Reply, Failure> {
-        match value {
-            Value::ServerError(error) => Err((Fate::Rejected, self.rejected(error))),
-            value => Ok(reply(value)),
-        }
-    }
-
-    /// A plain command that was refused did nothing, whatever the reason.
-    fn rejected(&self, error: ServerError) -> Error {
-        let error = refused(self.host.name(), error);
-        if error.retry() == Retry::Unknown { error.with_retry(Retry::Never) } else { error }
-    }
-
     /// No answer came in time. The caller may have been impatient, or the connection dead: that is found out beside it.
     fn doubt(&self, within: Duration) -> Error {
         let plain = self.plain().clone();
@@ -101,6 +88,14 @@ impl Redis {
         let text = format!("redis {}: {what} within {within:?}", self.host.name());
         Error::new(ErrorKind::Timeout, text)
     }
+}
+
+/// A plain command that was refused did nothing, whatever the reason.
+fn answer(value: Result<Value>) -> Result<Reply, Failure> {
+    value.map(reply).map_err(|error| {
+        let retry = if error.retry() == Retry::Unknown { Retry::Never } else { error.retry() };
+        (Fate::Rejected, error.with_retry(retry))
+    })
 }
 
 /// Nothing was sent: each of so many commands may be repeated.

@@ -20,7 +20,9 @@ mod lock;
 mod once;
 mod overrides;
 mod plan;
+mod probe;
 mod record;
+mod refusal;
 mod reply;
 mod rows;
 mod script;
@@ -33,7 +35,10 @@ mod tests;
 
 use std::sync::{Arc, OnceLock};
 
-use self::{breaker::Breaker, combine::Combiner, connection::Host, inbox::Inbox, keys::Keys, lanes::Writers};
+use self::{
+    breaker::Breaker, combine::Combiner, connection::Host, inbox::Inbox, keys::Keys, lanes::Writers,
+    probe::Probe,
+};
 pub(crate) use self::{lanes::Joined, limit::Among};
 use crate::{
     clock::Clock,
@@ -48,6 +53,7 @@ pub(crate) struct Redis {
     keys: Keys,
     combiner: Combiner,
     breaker: Breaker,
+    probe: Probe,
     inbox: Inbox,
     /// The connection for plain commands, once there was one.
     plain: OnceLock<Arc<Host>>,
@@ -64,6 +70,7 @@ impl Redis {
     pub(crate) async fn open(url: &str, prefix: &str, clock: Clock) -> Result<Arc<Self>> {
         let engine = Self::start(url, prefix, clock)?;
         engine.host.session().await?;
+        engine.enter_service();
         Ok(engine)
     }
 
@@ -80,11 +87,17 @@ impl Redis {
             keys,
             combiner,
             breaker: Breaker::default(),
+            probe: Probe::default(),
             inbox,
             plain: OnceLock::new(),
             writers,
             series_writers,
         }))
+    }
+
+    /// The store is open: whatever this host refuses from here on is an outage.
+    pub(crate) fn enter_service(&self) {
+        self.host.enter_service();
     }
 
     /// This host.
@@ -96,10 +109,6 @@ impl Redis {
 
     fn plain(&self) -> &Arc<Host> {
         self.plain.get_or_init(|| self.host.twin())
-    }
-
-    pub(crate) async fn ping(&self) -> Result<()> {
-        self.host.query(&redis::cmd("PING")).await.map(|_| ())
     }
 
     pub(crate) fn warnings(&self) -> Vec<String> {

@@ -5,7 +5,7 @@ use redis::{Cmd, Value};
 use super::{
     Redis,
     connection::pipeline,
-    reply::{accepted, text, unexpected},
+    reply::{text, unexpected},
 };
 use crate::{
     engine::cluster::{Record, SEAL},
@@ -32,7 +32,7 @@ impl Redis {
             ])
             .await?;
         for value in values.drain(..2) {
-            accepted(self.host.name(), value)?;
+            value?;
         }
         self.read_record(values)
     }
@@ -48,13 +48,13 @@ impl Redis {
         Ok(Record { placement: record.placement.filter(|end| !end.is_empty()), ..record })
     }
 
-    async fn ask<const N: usize>(&self, commands: [Cmd; N]) -> Result<Vec<Value>> {
+    async fn ask<const N: usize>(&self, commands: [Cmd; N]) -> Result<Vec<Result<Value>>> {
         let session = self.host.session().await?;
         self.host.send(&session, &pipeline(commands)).await
     }
 
-    fn read_record(&self, values: Vec<Value>) -> Result<Record> {
-        let mut texts = values.into_iter().map(|value| match accepted(self.host.name(), value)? {
+    fn read_record(&self, values: Vec<Result<Value>>) -> Result<Record> {
+        let mut texts = values.into_iter().map(|value| match value? {
             Value::Nil => Ok(None),
             value => text(value)
                 .map(Some)

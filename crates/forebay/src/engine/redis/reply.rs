@@ -1,8 +1,9 @@
 //! From what redis-rs reports to this crate's errors, and from replies to numbers.
 
-use redis::{ErrorKind as Cause, RedisError, ServerError, ServerErrorKind, Value};
+use redis::{ErrorKind as Cause, RedisError, Value};
 
-use crate::error::{Error, ErrorKind, Retry};
+use super::refusal::{Class, Refusal};
+use crate::error::{Error, ErrorKind};
 
 /// A pipeline was sent, or was about to be, and the connection ended: nobody knows what ran.
 pub(super) fn lost(host: &str, cause: RedisError) -> Error {
@@ -11,13 +12,13 @@ pub(super) fn lost(host: &str, cause: RedisError) -> Error {
 }
 
 /// The host could not be connected to, or not as what is needed.
-pub(super) fn unreachable(host: &str, cause: RedisError) -> Error {
+pub(super) fn unreachable(host: &str, cause: &RedisError) -> Error {
     let kind = match (cause.kind(), cause.code()) {
         (Cause::AuthenticationFailed | Cause::InvalidClientConfig, _)
         | (_, Some("WRONGPASS" | "NOAUTH" | "NOPERM")) => ErrorKind::Configuration,
         _ => ErrorKind::Unavailable,
     };
-    Error::new(kind, format!("redis {host}: cannot connect")).with_source(cause)
+    Error::new(kind, format!("redis {host}: cannot connect: {cause}"))
 }
 
 /// Not a redis-rs error, but as bad.
@@ -25,39 +26,16 @@ pub(super) fn unavailable(host: &str, what: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::Unavailable, format!("redis {host}: {what}"))
 }
 
-/// What the server refused, on its own terms.
-///
-/// All codes named here are answered before a command, or the first write of a script, has any effect.
-pub(super) fn refused(host: &str, cause: ServerError) -> Error {
-    let (kind, retry) = match cause.code() {
-        "READONLY" | "LOADING" | "MASTERDOWN" | "BUSY" | "CLUSTERDOWN" | "TRYAGAIN" | "NOREPLICAS"
-        | "MISCONF" => (ErrorKind::Unavailable, Retry::Later),
-        "OOM" => (ErrorKind::Overloaded, Retry::Later),
-        "NOPERM" | "NOAUTH" => (ErrorKind::Configuration, Retry::Never),
-        "WRONGTYPE" => (ErrorKind::Corrupt, Retry::Never),
-        // A script that failed in the middle may have written before.
-        _ => (ErrorKind::Unavailable, Retry::Unknown),
-    };
-    let text = format!("redis {host}: the server refused");
-    Error::new(kind, text).with_retry(retry).with_source(RedisError::from(cause))
-}
-
 /// A reply of another shape than the script's header says.
 pub(super) fn unexpected(host: &str, what: &str) -> Error {
     Error::new(ErrorKind::Corrupt, format!("redis {host}: unexpected reply to {what}"))
 }
 
-/// Whether the server says that it does not have the script: nothing ran.
-pub(super) fn is_noscript(value: &Value) -> bool {
-    matches!(value, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::NoScript))
-}
-
-/// Whether the server has become a replica, also where a script says so of a part: the connection must look for the
-/// primary again.
-pub(super) fn is_readonly(value: &Value) -> bool {
+/// Whether a reply is, or has in it, a refusal of this class: a script may say so of a part.
+pub(super) fn refuses(value: &Value, class: Class) -> bool {
     match value {
-        Value::ServerError(error) => error.kind() == Some(ServerErrorKind::ReadOnly),
-        Value::Array(values) => values.iter().any(is_readonly),
+        Value::ServerError(error) => Refusal::of(error).class() == class,
+        Value::Array(values) => values.iter().any(|value| refuses(value, class)),
         _ => false,
     }
 }
@@ -65,7 +43,7 @@ pub(super) fn is_readonly(value: &Value) -> bool {
 /// The value, or the refusal.
 pub(super) fn accepted(host: &str, value: Value) -> Result<Value, Error> {
     match value {
-        Value::ServerError(error) => Err(refused(host, error)),
+        Value::ServerError(error) => Err(Refusal::of(&error).error(host)),
         value => Ok(value),
     }
 }

@@ -9,11 +9,11 @@ assert(#KEYS == 2 and #ARGV == 2, 'buffer_ack: two keys and two arguments')
 local last = redis.call('HGET', KEYS[1], '#last')
 if last and tonumber(last) > tonumber(ARGV[2]) then return 0 end
 local there = 0
-for _, entry in ipairs(redis.call('LRANGE', KEYS[2], 0, -1)) do
+for _, entry in ipairs(call('LRANGE', KEYS[2], 0, -1)) do
   if string.sub(entry, 1, #ARGV[1] + 1) == ARGV[1] .. ' ' then
-    redis.call('LREM', KEYS[2], 1, entry)
+    write('LREM', KEYS[2], 1, entry)
     there = 1
   end
 end
-redis.call('UNLINK', KEYS[1])
+write('UNLINK', KEYS[1])
 return there

@@ -189,10 +189,8 @@ for place = 1, #KEYS / 2 do
   live, at = KEYS[2 * place], next_at + 2
   next_at = next_at + 3 + 2 * cells
   local ok, reply = pcall(add, place, KEYS[2 * place - 1], sequence, since, counts, cells)
-  -- Redis 7 raises a table, older ones a text that begins with the place.
-  if not ok then
-    reply = { err = string.gsub(type(reply) == 'table' and reply.err or reply, '^@?user_script: ?%d+: ', '') }
-  end
+  -- The rows are what is written last: whatever was refused, none of them is in.
+  if not ok then reply = { err = 'UNTOUCHED ' .. (type(reply) == 'table' and reply.err or reply) } end
   replies[place] = reply
 end
 return replies

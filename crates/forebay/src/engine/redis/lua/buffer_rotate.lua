@@ -10,7 +10,6 @@
 --          generation is live.
 
 assert(#KEYS == 3 and #ARGV == 4, 'buffer_rotate: three keys and four arguments')
-local call = redis.call
 local live = call('HMGET', KEYS[1], '#gen', '#born', '#rows')
 local id, born, rows = live[1], live[2], live[3]
 if not id then return { 'idle' } end
@@ -21,6 +20,13 @@ if enough >= 0 and tonumber(rows) < enough then
   local time = call('TIME')
   if time[1] * 1000000 + time[2] - born < age then return { 'idle' } end
 end
-call('RENAME', KEYS[1], KEYS[2])
-call('RPUSH', KEYS[3], id .. ' ' .. born .. ' ' .. rows)
+-- In this order: what was renamed and is not in the list would be found by nobody.
+local entry = id .. ' ' .. born .. ' ' .. rows
+write('RPUSH', KEYS[3], entry)
+local renamed, why = pcall(call, 'RENAME', KEYS[1], KEYS[2])
+if not renamed then
+  call('LREM', KEYS[3], -1, entry)
+  wrote = false
+  error(why, 0)
+end
 return { 'frozen' }

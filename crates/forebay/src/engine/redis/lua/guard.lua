@@ -6,8 +6,6 @@
 -- Reply    'changed' and an id, for all batches: nothing was done, for that is the server's replication id. An error
 --          READONLY: nothing was done, for the server is not a primary. NOPERM: nothing was done, for the user may not INFO.
 
-local call = redis.call
-
 -- Where the write happens, and not when the writer connected: a server may be demoted and promoted again under an open
 -- connection, and its id changes also when the first replica attaches. Plain searches: a pattern takes longer than INFO.
 local info = redis.pcall('INFO', 'replication')

@@ -9,7 +9,6 @@
 --          them ends, and until the last (-1: there is none).
 
 assert(#KEYS == 1 and #ARGV == 3, 'lease: one key and three arguments')
-local call = redis.call
 local key, id, most, span = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -17,9 +16,9 @@ local now = time[1] * 1000000 + time[2]
 call('ZREMRANGEBYSCORE', key, '-inf', string.format('%d', now))
 local held = call('ZSCORE', key, id)
 if span == 0 then
-  call('ZREM', key, id)
+  write('ZREM', key, id)
 elseif span > 0 and (held or call('ZCARD', key) < most) then
-  call('ZADD', key, string.format('%d', now + span), id)
+  write('ZADD', key, string.format('%d', now + span), id)
   held = true
 end
 
@@ -27,5 +26,5 @@ local number = call('ZCARD', key)
 if number == 0 then return { held and 1 or 0, 0, -1, -1 } end
 local first = call('ZRANGE', key, 0, 0, 'WITHSCORES')[2] - now
 local last = call('ZRANGE', key, -1, -1, 'WITHSCORES')[2] - now
-if span > 0 then call('PEXPIRE', key, string.format('%d', last / 1000 + 1)) end
+if span > 0 then write('PEXPIRE', key, string.format('%d', last / 1000 + 1)) end
 return { held and 1 or 0, number, first, last }

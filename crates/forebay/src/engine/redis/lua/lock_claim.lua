@@ -13,7 +13,7 @@
 --          and so many wait before the claimant. {-1}: too many wait.
 
 assert(#KEYS == 3 and #ARGV == 5, 'lock_claim: three keys and five arguments')
-local call, pack, read = redis.call, struct.pack, struct.unpack
+local pack, read = struct.pack, struct.unpack
 local lock, queue, heard = KEYS[1], KEYS[2], KEYS[3]
 local claimant, me = ARGV[1], string.sub(ARGV[1], 1, 16)
 local ttl, patience, turn, most = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -27,7 +27,7 @@ local state = call('GET', lock)
 if state and #state == 48 then owner, fence, since, till, lease = read(FORM, state) end
 -- The fence is remembered for a day longer than the lease, which is a day at most.
 local function save()
-  call('SET', lock, pack(FORM, owner, fence, since, till, lease), 'PX', text(lease / 1000 + 86400000))
+  write('SET', lock, pack(FORM, owner, fence, since, till, lease), 'PX', text(lease / 1000 + 86400000))
 end
 
 local held = owner ~= NOBODY and till > now
@@ -43,21 +43,21 @@ if held and owner == me then
 end
 
 for _, waiter in ipairs(call('ZRANGEBYSCORE', heard, '-inf', text(now))) do
-  call('ZREM', queue, waiter)
-  call('ZREM', heard, waiter)
+  write('ZREM', queue, waiter)
+  write('ZREM', heard, waiter)
 end
 local waiting = call('ZCARD', queue)
 if waiting ~= call('ZCARD', heard) then
   -- One of the two was evicted: who waits queues again.
-  call('DEL', queue, heard)
+  write('DEL', queue, heard)
   waiting = 0
 end
 local place = call('ZRANK', queue, claimant)
 local ahead = place or waiting
 if not held and (waiting == 0 or till + ahead * turn <= now) then
   if place then
-    call('ZREM', queue, claimant)
-    call('ZREM', heard, claimant)
+    write('ZREM', queue, claimant)
+    write('ZREM', heard, claimant)
   end
   -- Larger than every fence before, also when the last one has been forgotten.
   owner, fence, since, till, lease = me, math.max(fence + 1, now), now, now + ttl, ttl
@@ -69,13 +69,13 @@ if patience > 0 then
   if not place then
     if waiting >= most then return { -1 } end
     local last = call('ZREVRANGE', queue, 0, 0, 'WITHSCORES')
-    call('ZADD', queue, text((last[2] or 0) + 1), claimant)
+    write('ZADD', queue, text((last[2] or 0) + 1), claimant)
   end
-  call('ZADD', heard, text(now + patience), claimant)
+  write('ZADD', heard, text(now + patience), claimant)
   local latest = call('ZREVRANGE', heard, 0, 0, 'WITHSCORES')[2]
   local life = text((latest - now) / 1000 + 1000)
-  call('PEXPIRE', queue, life)
-  call('PEXPIRE', heard, life)
+  write('PEXPIRE', queue, life)
+  write('PEXPIRE', heard, life)
 end
 if held then return { 0, owner, till - now, ahead } end
 return { 0, string.sub(call('ZRANGE', queue, 0, 0)[1], 1, 16), 0, ahead }

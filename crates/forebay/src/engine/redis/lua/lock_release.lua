@@ -8,7 +8,6 @@
 -- Reply    1; 0: it neither held the lock nor waited.
 
 assert(#KEYS == 3 and #ARGV == 2, 'lock_release: three keys and two arguments')
-local call = redis.call
 local lock, queue, heard, claimant = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
 local NOBODY, FORM = string.rep('\0', 16), '<c16I8I8I8I8'
 local time = call('TIME')
@@ -20,17 +19,17 @@ if state and #state == 48 then
   local owner, fence, _, till = struct.unpack(FORM, state)
   local held = owner ~= NOBODY and till > now
   freed = held and (claimant == '' or owner == string.sub(claimant, 1, 16))
-  if freed then call('SET', lock, struct.pack(FORM, NOBODY, fence, 0, now, 0), 'PX', '86400000') end
+  if freed then write('SET', lock, struct.pack(FORM, NOBODY, fence, 0, now, 0), 'PX', '86400000') end
 end
 
 for _, waiter in ipairs(call('ZRANGEBYSCORE', heard, '-inf', string.format('%.0f', now))) do
-  call('ZREM', queue, waiter)
-  call('ZREM', heard, waiter)
+  write('ZREM', queue, waiter)
+  write('ZREM', heard, waiter)
 end
 local place = call('ZRANK', queue, claimant)
 if place then
-  call('ZREM', queue, claimant)
-  call('ZREM', heard, claimant)
+  write('ZREM', queue, claimant)
+  write('ZREM', heard, claimant)
 end
 if freed or place == 0 then
   local first = call('ZRANGE', queue, 0, 0)[1]

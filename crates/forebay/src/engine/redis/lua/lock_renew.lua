@@ -7,12 +7,12 @@
 
 assert(#KEYS == 1 and #ARGV == 1, 'lock_renew: one key and one argument')
 local FORM = '<c16I8I8I8I8'
-local state = redis.call('GET', KEYS[1])
+local state = call('GET', KEYS[1])
 if not state or #state ~= 48 then return 0 end
 local owner, fence, since, till, lease = struct.unpack(FORM, state)
-local time = redis.call('TIME')
+local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
 if owner ~= ARGV[1] or till <= now then return 0 end
 state = struct.pack(FORM, owner, fence, since, now + lease, lease)
-redis.call('SET', KEYS[1], state, 'PX', string.format('%.0f', lease / 1000 + 86400000))
+write('SET', KEYS[1], state, 'PX', string.format('%.0f', lease / 1000 + 86400000))
 return lease

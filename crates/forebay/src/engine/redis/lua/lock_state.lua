@@ -6,10 +6,10 @@
 -- Reply    {number of waiters}, or {number of waiters, owner, fence, µs since it is held, µs until it ends}.
 
 assert(#KEYS == 2 and #ARGV == 0, 'lock_state: two keys and no argument')
-local time = redis.call('TIME')
+local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
-local waiters = redis.call('ZCOUNT', KEYS[2], '(' .. string.format('%.0f', now), '+inf')
-local state = redis.call('GET', KEYS[1])
+local waiters = call('ZCOUNT', KEYS[2], '(' .. string.format('%.0f', now), '+inf')
+local state = call('GET', KEYS[1])
 if not state or #state ~= 48 then return { waiters } end
 local owner, fence, since, till = struct.unpack('<c16I8I8I8I8', state)
 if owner == string.rep('\0', 16) or till <= now then return { waiters } end

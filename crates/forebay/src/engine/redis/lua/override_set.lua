@@ -7,14 +7,13 @@
 -- Reply    1; 0: there was nothing to remove; -1: there are as many as there may be.
 
 assert(#KEYS == 2 and #ARGV == 5, 'override_set: two keys and five arguments')
-local call = redis.call
 local overrides, marks, key, instead = KEYS[1], KEYS[2], ARGV[2], ARGV[3]
 
 if instead == '' then
-  if call('HDEL', overrides, key) == 0 then return 0 end
+  if write('HDEL', overrides, key) == 0 then return 0 end
 else
   if call('HEXISTS', overrides, key) == 0 and call('HLEN', overrides) >= tonumber(ARGV[5]) then return -1 end
-  call('HSET', overrides, key, instead)
+  write('HSET', overrides, key, instead)
 end
-call('HSET', marks, ARGV[1], ARGV[4])
+write('HSET', marks, ARGV[1], ARGV[4])
 return 1

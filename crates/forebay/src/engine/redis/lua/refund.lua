@@ -13,10 +13,10 @@ local key, arg = KEYS[1], ARGV[1]
 local now, cost, charged, kind, pos = read('<i8I8i8I1', arg)
 local here = now < 0
 if here then
-  local time = redis.call('TIME')
+  local time = call('TIME')
   now = time[1] * 1000000 + time[2]
 end
-local state = redis.call('GET', key)
+local state = call('GET', key)
 if not state or #state < 16 then return pack('<I8', now) .. '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' end
 
 local seen, before = read('<I8I8', state)
@@ -62,6 +62,6 @@ if level > 0 and back > 0 then
   level = level - back
   if level < 0 then level = 0 end
   if not here then left = left + 60000000 end
-  redis.call('SET', key, (packed or pack('<I8I8', seen, level)) .. slices, 'PX', string.format('%d', left / 1000 + 1))
+  write('SET', key, (packed or pack('<I8I8', seen, level)) .. slices, 'PX', string.format('%d', left / 1000 + 1))
 end
 return pack('<I8', now) .. state

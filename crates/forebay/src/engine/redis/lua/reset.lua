@@ -9,15 +9,15 @@
 assert(#KEYS == 1 and #ARGV == 1, 'reset: one key and one argument')
 local pack, read = struct.pack, struct.unpack
 local key, arg = KEYS[1], ARGV[1]
-local state = redis.call('GET', key)
+local state = call('GET', key)
 if not state or #state <= 16 then
-  redis.call('DEL', key)
+  write('DEL', key)
   return 0
 end
 local now, kind, pos = read('<i8I1', arg)
 local here = now < 0
 if here then
-  local time = redis.call('TIME')
+  local time = call('TIME')
   now = time[1] * 1000000 + time[2]
 end
 
@@ -42,12 +42,12 @@ end
 local lent = 0
 for at = 1, #slices, 40 do lent = lent + read('<I8', slices, at + 24) end
 if lent == 0 then
-  redis.call('DEL', key)
+  write('DEL', key)
   return 0
 end
 level = math.min(level, lent * unit)
 left = left or (leaks_from(first, slices, tick) + math.ceil(level / rate) + unit) * tick - now
 if not here then left = left + 60000000 end
 local words = kind == 3 and pack('<I8I4I4', first, level, 0) or pack('<I8I8', first, level)
-redis.call('SET', key, words .. slices, 'PX', string.format('%d', left / 1000 + 1))
+write('SET', key, words .. slices, 'PX', string.format('%d', left / 1000 + 1))
 return level

@@ -52,7 +52,7 @@ local function spread(text, slots)
 end
 
 local function store(key, text, ttl, new)
-  if text == '' then call('SET', key, new, 'PX', ttl) else call('SET', key, new, 'KEEPTTL') end
+  if text == '' then write('SET', key, new, 'PX', ttl) else write('SET', key, new, 'KEEPTTL') end
 end
 
 -- Adds one point. Returns the chunk, if what comes after may still read from it.
@@ -68,7 +68,7 @@ local function add(key, text, slots, ttl, slot, n)
     elseif count <= MOST_NARROW then
       local pair = pack('>I2I4', slot, count)
       if there == UNUSED then
-        call('SETRANGE', key, at, pair)
+        write('SETRANGE', key, at, pair)
       else
         local new = insert(text, at, pair)
         if #new > 3 * slots then new = spread(new, slots) end
@@ -80,7 +80,7 @@ local function add(key, text, slots, ttl, slot, n)
   if offset then
     count = count + read('>I4', text, offset + 1)
     if count <= MOST_NARROW then
-      call('SETRANGE', key, offset, pack('>I4', count))
+      write('SETRANGE', key, offset, pack('>I4', count))
       -- No slot comes twice: of the narrow form the rest is as it was read.
       return #text == 4 * slots and text or nil
     end
@@ -93,7 +93,7 @@ local function add(key, text, slots, ttl, slot, n)
     store(key, text, ttl, wide)
   end
   -- As text: a Lua number would round it.
-  call('BITFIELD', key, 'OVERFLOW', 'SAT', 'INCRBY', 'i64', '#' .. slot, n)
+  write('BITFIELD', key, 'OVERFLOW', 'SAT', 'INCRBY', 'i64', '#' .. slot, n)
   return wide
 end
 

@@ -15,10 +15,10 @@ local key, arg = KEYS[1], ARGV[1]
 local now, kind, pos = read('<i8I1', arg)
 local here = now < 0
 if here then
-  local time = redis.call('TIME')
+  local time = call('TIME')
   now = time[1] * 1000000 + time[2]
 end
-local stored = redis.call('GET', key)
+local stored = call('GET', key)
 if stored and #stored < 16 then stored = false end
 local state = stored or '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
 
@@ -96,6 +96,6 @@ if stored or granted > 0 then
   end
   if not here then left = left + 60000000 end
   local words = before and pack('<I8I4I4', first, level, before) or pack('<I8I8', first, level)
-  redis.call('SET', key, words .. slices, 'PX', string.format('%d', left / 1000 + 1))
+  write('SET', key, words .. slices, 'PX', string.format('%d', left / 1000 + 1))
 end
 return answer(granted, kept, math.min(math.max(stop - now, 0), longest))

@@ -12,7 +12,7 @@
 -- Reply    as take_window.lua.
 
 assert(#KEYS >= 1 and #ARGV == 2, 'take_all: one or more keys and two arguments')
-local call, pack, read = redis.call, struct.pack, struct.unpack
+local pack, read = struct.pack, struct.unpack
 local floor = math.floor
 local rules, requests = ARGV[1], ARGV[2]
 local now, pos = read('<i8', rules)
@@ -123,7 +123,7 @@ for i, key in ipairs(KEYS) do
   if changed[i] then
     if known[i] and here then
       -- In place, which keeps the time to live: it is the same for the whole window.
-      call('SETRANGE', key, '8', pack('<I8', level[i]))
+      write('SETRANGE', key, '8', pack('<I8', level[i]))
     else
       local state
       if previous[i] then
@@ -131,7 +131,7 @@ for i, key in ipairs(KEYS) do
       else
         state = pack('<I8I8', first[i], level[i])
       end
-      call('SET', key, state .. (slices[i] or ''), 'PX', ttl(i))
+      write('SET', key, state .. (slices[i] or ''), 'PX', ttl(i))
     end
   end
 end

@@ -8,7 +8,7 @@
 -- Reply    as take_window.lua.
 
 assert(#KEYS >= 1 and #ARGV == 1, 'take_sliding: one or more keys and one argument')
-local call, pack, read = redis.call, struct.pack, struct.unpack
+local pack, read = struct.pack, struct.unpack
 local floor, ceil = math.floor, math.ceil
 local arg = ARGV[1]
 local now, length, limit, tick, pos = read('<i8I8I8I8', arg)
@@ -64,7 +64,7 @@ for i, state in ipairs(states) do
     end
   end
   if after > used then
-    call('SET', KEYS[i], pack('<I8I4I4', seen, after, before) .. slices, 'PX', ttl(seen))
+    write('SET', KEYS[i], pack('<I8I4I4', seen, after, before) .. slices, 'PX', ttl(seen))
   end
 end
 return pack('<I8', now) .. table.concat(states)

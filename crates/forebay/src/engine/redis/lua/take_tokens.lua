@@ -9,7 +9,7 @@
 -- Reply    as take_window.lua.
 
 assert(#KEYS >= 1 and #ARGV == 1, 'take_tokens: one or more keys and one argument')
-local call, pack, read = redis.call, struct.pack, struct.unpack
+local pack, read = struct.pack, struct.unpack
 local floor = math.floor
 local keys, arg = KEYS, ARGV[1]
 local now, rate, period, burst, tick, pos = read('<i8I8I8I8I8', arg)
@@ -64,7 +64,7 @@ for i = 1, #keys do
     end
   end
   if after > level then
-    call('SET', keys[i], pack('<I8I8', then_, after) .. slices, 'PX', ttl(then_, after, slices))
+    write('SET', keys[i], pack('<I8I8', then_, after) .. slices, 'PX', ttl(then_, after, slices))
   end
 end
 return pack('<I8', now) .. table.concat(states)

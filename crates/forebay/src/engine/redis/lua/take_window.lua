@@ -11,7 +11,7 @@
 --          The caller runs the same arithmetic over them, which tells it what became of each call.
 
 assert(#KEYS >= 1 and #ARGV == 1, 'take_window: one or more keys and one argument')
-local call, pack, read = redis.call, struct.pack, struct.unpack
+local pack, read = struct.pack, struct.unpack
 local keys, arg = KEYS, ARGV[1]
 local now, length, offset, limit, pos = read('<i8I8I8I8', arg)
 local here = now < 0
@@ -38,7 +38,7 @@ for i = 1, #keys do
   local state = states[i]
   local next = next_used[state]
   if next then
-    call('SETRANGE', keys[i], '8', next)
+    write('SETRANGE', keys[i], '8', next)
   else
     local window, used = index, 0
     local known, slices = false, ''
@@ -71,9 +71,9 @@ for i = 1, #keys do
         -- In place, which keeps the time to live: it is the same for the whole window.
         next = pack('<I8', after)
         if ones and #state == 16 then next_used[state] = next end
-        call('SETRANGE', keys[i], '8', next)
+        write('SETRANGE', keys[i], '8', next)
       else
-        call('SET', keys[i], pack('<I8I8', window, after) .. slices, 'PX', ttl(window))
+        write('SET', keys[i], pack('<I8I8', window, after) .. slices, 'PX', ttl(window))
       end
     end
   end

@@ -1,5 +1,7 @@
 //! Every step of a flush and of a hit fails once, before its effect and after it: what was acknowledged counts once.
 
+mod refusals;
+
 use forebay::{
     Buffer, Clock, Event, Forebay, Limit, ManualClock, Timestamp,
     buffer::{BufferHandle, Value},
