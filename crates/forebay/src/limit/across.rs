@@ -2,7 +2,7 @@
 
 use super::{
     Decision, LimitHandle, OnError,
-    handle::{Asked, decision, in_time},
+    handle::{Asked, decision, in_time, is_outage},
 };
 use crate::{
     bay::Forebay,
@@ -18,7 +18,8 @@ pub struct Charge {
     pub limit: LimitHandle,
     /// Whose.
     pub key: String,
-    /// How much: 1 to the limit's quota, at most 2^31.
+    /// How much: 1 to the limit's quota, at most 2^31. 0 only asks whether a take of 1 would be admitted; if not, no other
+    /// limit is charged either.
     pub cost: u64,
 }
 
@@ -43,7 +44,8 @@ impl Decisions {
     fn note(&self, charges: &[Charge]) {
         for (charge, decision) in charges.iter().zip(&self.limits) {
             // What a shadow admitted with the others was noted when it was asked.
-            let says = if self.allowed { !charge.limit.is_shadow() } else { decision.denies() };
+            let peeked = charge.cost == 0;
+            let says = !peeked && if self.allowed { !charge.limit.is_shadow() } else { decision.denies() };
             if says {
                 charge.limit.note(&charge.key, decision);
             }
@@ -158,7 +160,7 @@ impl Forebay {
         };
         match answer {
             Ok(taken) => Ok(decisions(takes, &taken)),
-            Err(error) if error.is_outage() => {
+            Err(error) if is_outage(&error) => {
                 Box::pin(self.decide_without_store(charges, takes, when, &error)).await
             }
             Err(error) => Err(error),
@@ -214,6 +216,9 @@ fn check(charges: &[Charge]) -> Result<()> {
 fn plain(charges: &[Charge]) -> Result<Option<Vec<Take<'_>>>> {
     let mut takes = Vec::with_capacity(charges.len());
     for Charge { limit, key, cost } in charges {
+        if *cost == 0 {
+            return Ok(None);
+        }
         match limit.asked(key, *cost)? {
             Asked::Take(take) if !limit.is_shadow() => takes.push(take),
             _ => return Ok(None),

@@ -135,6 +135,8 @@ impl LimitHandle {
 
     /// Takes `cost` (1 to the limit, at most 2^31) for `key`, if it fits: all of it or nothing.
     ///
+    /// A cost of 0 is a [`peek`](Self::peek): the answer to a take of 1, without the charge.
+    ///
     /// A store that does not answer is no error: [`OnError`] decides then.
     ///
     /// # Errors
@@ -150,6 +152,9 @@ impl LimitHandle {
         let key = key.as_ref();
         if let Some(decision) = self.decide_plainly(key, cost) {
             return Ok(decision);
+        }
+        if cost == 0 {
+            return Box::pin(self.peek_at(key, When::EngineClock)).await;
         }
         if let Some(answer) = self.decide_at_once(key, cost, When::EngineClock) {
             return answer;
@@ -175,6 +180,9 @@ impl LimitHandle {
     /// As [`take_n`](Self::take_n).
     pub async fn take_at(&self, key: impl AsRef<str>, cost: u64, when: When) -> Result<Decision> {
         let key = key.as_ref();
+        if cost == 0 {
+            return Box::pin(self.peek_at(key, when)).await;
+        }
         if let Some(answer) = self.decide_at_once(key, cost, when) {
             return answer;
         }
@@ -230,32 +238,40 @@ impl LimitHandle {
     /// # Cost
     /// As [`take`](Self::take).
     pub async fn peek(&self, key: impl AsRef<str>) -> Result<Decision> {
+        self.peek_at(key.as_ref(), When::EngineClock).await
+    }
+
+    pub(super) async fn peek_at(&self, key: &str, when: When) -> Result<Decision> {
         if self.kind() == Kind::Concurrency {
-            return self.peek_leases(self.slots(key.as_ref())?, key.as_ref()).await;
+            return self.peek_leases(self.slots(key)?, key).await;
         }
-        let take = match self.asked(key.as_ref(), 1)? {
+        let take = match self.asked(key, 1)? {
             Asked::Take(take) => Take { cost: 0, ..take },
             Asked::Fixed(decision) => return Ok(self.shown(decision)),
         };
-        let answer = self.ask(take, When::EngineClock).await;
+        let answer = self.ask(take, when).await;
         match answer {
             Ok(taken) => {
                 // What this process holds and has not spent is not used.
-                let held = self.0.leased.as_ref().map_or(0, |leased| leased.left(&take));
+                let leased = self.0.leased.as_ref().filter(|_| when == When::EngineClock);
+                let held = leased.map_or(0, |leased| leased.left(&take));
                 let state = take.rule.refund(taken.state, held, None);
                 let allowed = take.rule.room(state) >= 1;
                 Ok(self.shown(decision(&take.rule, 1, Taken { allowed, state, ..taken })))
             }
-            Err(error) => self.without_store(take, When::EngineClock, error).await,
+            Err(error) => self.without_store(take, when, error).await,
         }
     }
 
     /// Gives back `cost` that was taken for something that then did not happen: to the current window, never below
-    /// nothing used.
+    /// nothing used. A cost of 0 is a [`peek`](Self::peek).
     ///
     /// # Errors
     /// As [`take_n`](Self::take_n); and whatever the store answers, since nothing else can be done about it.
     pub async fn refund(&self, key: impl AsRef<str>, cost: u64) -> Result<Decision> {
+        if cost == 0 {
+            return self.peek(key).await;
+        }
         self.refund_into(key.as_ref(), cost, None).await
     }
 
@@ -267,8 +283,7 @@ impl LimitHandle {
         };
         let answer = self.in_time(self.0.bay.engine().refund(take, charged, When::EngineClock)).await;
         self.forget_denial(take.key);
-        let taken = answer.map_err(|error| self.described(take.key, error))?;
-        Ok(decision(&take.rule, 0, taken))
+        answer.map(|taken| decision(&take.rule, 0, taken))
     }
 
     /// Forgets what was taken for `key`. Of a [leased](super::Mode::Leased) limit what other processes hold stays
@@ -283,7 +298,7 @@ impl LimitHandle {
         }
         let answer = self.in_time(self.0.bay.engine().reset(take, When::EngineClock)).await;
         self.forget_denial(take.key);
-        answer.map_err(|error| self.described(take.key, error))
+        answer
     }
 
     /// The limit's name.
@@ -404,15 +419,10 @@ impl LimitHandle {
         check_key(key).map_err(describe)
     }
 
-    /// What the store said, and of which key of which limit.
-    pub(super) fn described(&self, key: &str, error: Error) -> Error {
-        error.in_context(format_args!("limit {}, key {key:?}", self.0.name))
-    }
-
     /// What [`OnError`] says. What the caller got wrong stays an error.
     pub(super) async fn without_store(&self, take: Take<'_>, when: When, error: Error) -> Result<Decision> {
-        if !error.is_outage() {
-            return Err(self.described(take.key, error));
+        if !is_outage(&error) {
+            return Err(error);
         }
         match self.0.on_error {
             OnError::Open => Ok(Decision::without_store(take.rule.quota(), true)),
@@ -442,6 +452,18 @@ impl LimitHandle {
 /// What a state means for a cost that was, or was not, charged.
 pub(super) fn decision(rule: &Rule, cost: u64, taken: Taken) -> Decision {
     Decision::from_state(rule, taken.state, taken.now, (!taken.allowed).then_some(cost))
+}
+
+/// Whether the store is at fault, so that [`OnError`] decides.
+pub(super) fn is_outage(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Unavailable
+            | ErrorKind::Timeout
+            | ErrorKind::Overloaded
+            | ErrorKind::Ambiguous
+            | ErrorKind::Closed
+    )
 }
 
 /// Runs a step of a limit under a deadline.

@@ -1,5 +1,7 @@
 //! One decision over limits not all of which the store is asked about, or not for a word that counts: keys that are
-//! allowed everything or nothing, and shadows.
+//! allowed everything or nothing, shadows, and limits that are only peeked at (cost 0).
+//!
+//! Peeks come first: where one would deny, nothing is charged.
 //!
 //! Shadows come last and each alone, after the others have admitted: they count what would have been charged to them,
 //! and can neither deny nor be given back.
@@ -13,9 +15,13 @@ impl Forebay {
     /// [`take_all`](Self::take_all) where some of the answers are known, or do not count.
     pub(super) async fn take_mixed(&self, charges: &[Charge], when: When) -> Result<Decisions> {
         let mut limits: Vec<Option<Decision>> = vec![None; charges.len()];
-        let (mut enforced, mut shadows) = (vec![], vec![]);
+        let (mut enforced, mut shadows, mut peeks) = (vec![], vec![], vec![]);
         let mut takes: Vec<Take<'_>> = vec![];
         for (place, Charge { limit, key, cost }) in charges.iter().enumerate() {
+            if *cost == 0 {
+                peeks.push(place);
+                continue;
+            }
             match limit.asked(key, *cost)? {
                 Asked::Fixed(decision) => limits[place] = Some(limit.shown(decision)),
                 Asked::Take(_) if limit.is_shadow() => shadows.push(place),
@@ -24,6 +30,10 @@ impl Forebay {
                     takes.push(take);
                 }
             }
+        }
+        let looks = peeks.iter().map(|&place| charges[place].limit.peek_at(&charges[place].key, when));
+        for (&place, decision) in peeks.iter().zip(join_all(looks).await) {
+            limits[place] = Some(decision?);
         }
         let mut charged = vec![None; charges.len()];
         let (mut allowed, mut in_doubt) = (limits.iter().flatten().all(Decision::is_allowed), false);

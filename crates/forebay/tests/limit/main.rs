@@ -6,6 +6,7 @@ mod leased;
 mod near;
 mod outage;
 mod overrides;
+mod peek;
 mod processes;
 mod reserve;
 mod stopped;
