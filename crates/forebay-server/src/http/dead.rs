@@ -13,6 +13,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     Admin, Json, Path, Problem, ProblemBody, Query, Shared,
     buffer::check_running,
+    fields::Id,
     row::{key_to_json, to_json},
 };
 
@@ -76,7 +77,7 @@ struct PageBody {
 struct ReplayRequest {
     /// At most 10 000.
     #[serde(default)]
-    ids: Option<Vec<u64>>,
+    ids: Option<Vec<Id>>,
     /// Whatever there is.
     #[serde(default)]
     all: bool,
@@ -161,11 +162,12 @@ impl ReplayRequest {
     fn which(self) -> Result<(Letters, Option<usize>), Problem> {
         match (self.ids, self.all) {
             (None, true) => Ok((Letters::All, None)),
-            (Some(mut ids), false) => {
+            (Some(ids), false) => {
                 if ids.len() > MOST_NAMED {
                     let detail = format!("ids: {} of them, at most {MOST_NAMED} are accepted", ids.len());
                     return Err(Problem::field("ids", detail));
                 }
+                let mut ids: Vec<u64> = ids.into_iter().map(|Id(id)| id).collect();
                 ids.sort_unstable();
                 ids.dedup();
                 let named = ids.len();

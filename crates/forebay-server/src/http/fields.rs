@@ -28,6 +28,14 @@ pub struct Key(pub String);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count(pub u64);
 
+/// What a take costs: 0 to 2^31. 0 looks and charges nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cost(pub u64);
+
+/// The number of a stored entry: 0 to 2^63-1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Id(pub u64);
+
 /// A moment: an RFC 3339 text, or seconds since 1970 as a number or a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct At(pub Timestamp);
@@ -36,6 +44,21 @@ impl Default for Count {
     fn default() -> Self {
         Self(1)
     }
+}
+
+impl Default for Cost {
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+/// The integer that a JSON number with a fraction or an exponent is: `2.0` and `1e3` are integers, `2.5` is not.
+///
+/// From 2^53 on a float may stand for another integer than the one that was written, so that none is taken.
+#[expect(clippy::cast_possible_truncation, reason = "the range is checked")]
+pub(super) fn integer(n: f64) -> Option<i64> {
+    const EXACT: f64 = 9_007_199_254_740_991.0;
+    (n.fract() == 0.0 && n.abs() <= EXACT).then_some(n as i64)
 }
 
 /// A text that may be a key, and if not, why.
@@ -67,6 +90,11 @@ impl Visitor<'_> for KeyVisitor {
     fn visit_u64<E: Error>(self, n: u64) -> Result<Key, E> {
         Ok(Key(n.to_string()))
     }
+
+    fn visit_f64<E: Error>(self, n: f64) -> Result<Key, E> {
+        let integer = integer(n).ok_or_else(|| E::invalid_type(Unexpected::Float(n), &self))?;
+        Ok(Key(integer.to_string()))
+    }
 }
 
 impl<'de> Deserialize<'de> for Key {
@@ -75,31 +103,54 @@ impl<'de> Deserialize<'de> for Key {
     }
 }
 
-struct CountVisitor;
+/// Reads an integer within bounds.
+struct IntegerVisitor {
+    least: u64,
+    most: u64,
+}
 
-impl Visitor<'_> for CountVisitor {
-    type Value = Count;
+impl Visitor<'_> for IntegerVisitor {
+    type Value = u64;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "an integer from 1 to {MAX_COUNT}")
+        write!(f, "an integer from {} to {}", self.least, self.most)
     }
 
-    fn visit_u64<E: Error>(self, n: u64) -> Result<Count, E> {
-        match n {
-            1..=MAX_COUNT => Ok(Count(n)),
-            _ => Err(E::invalid_value(Unexpected::Unsigned(n), &self)),
+    fn visit_u64<E: Error>(self, n: u64) -> Result<u64, E> {
+        if (self.least..=self.most).contains(&n) {
+            Ok(n)
+        } else {
+            Err(E::invalid_value(Unexpected::Unsigned(n), &self))
         }
     }
 
-    fn visit_i64<E: Error>(self, n: i64) -> Result<Count, E> {
+    fn visit_i64<E: Error>(self, n: i64) -> Result<u64, E> {
         let positive = u64::try_from(n).map_err(|_| E::invalid_value(Unexpected::Signed(n), &self))?;
         self.visit_u64(positive)
+    }
+
+    fn visit_f64<E: Error>(self, n: f64) -> Result<u64, E> {
+        let integer = integer(n).ok_or_else(|| E::invalid_type(Unexpected::Float(n), &self))?;
+        self.visit_i64(integer)
     }
 }
 
 impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(CountVisitor)
+        deserializer.deserialize_any(IntegerVisitor { least: 1, most: MAX_COUNT }).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Cost {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(IntegerVisitor { least: 0, most: MAX_COUNT }).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let most = i64::MAX.unsigned_abs();
+        deserializer.deserialize_any(IntegerVisitor { least: 0, most }).map(Self)
     }
 }
 
@@ -155,13 +206,32 @@ impl ToSchema for Key {}
 
 impl PartialSchema for Count {
     fn schema() -> RefOr<Schema> {
-        let integer =
-            ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(MAX_COUNT));
-        integer.format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64))).build().into()
+        integer_schema(1, MAX_COUNT)
     }
 }
 
 impl ToSchema for Count {}
+
+impl PartialSchema for Cost {
+    fn schema() -> RefOr<Schema> {
+        integer_schema(0, MAX_COUNT)
+    }
+}
+
+impl ToSchema for Cost {}
+
+impl PartialSchema for Id {
+    fn schema() -> RefOr<Schema> {
+        integer_schema(0, i64::MAX.unsigned_abs())
+    }
+}
+
+impl ToSchema for Id {}
+
+fn integer_schema(least: u64, most: u64) -> RefOr<Schema> {
+    let integer = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(least)).maximum(Some(most));
+    integer.format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64))).build().into()
+}
 
 impl PartialSchema for At {
     fn schema() -> RefOr<Schema> {
@@ -189,7 +259,9 @@ mod tests {
         assert_eq!(read::<Key>("-42"), Ok(Key("-42".into())));
         assert_eq!(read::<Key>("18446744073709551615"), Ok(Key(u64::MAX.to_string())));
         assert_eq!(read::<Key>("\"ä{}\\u0000\""), Ok(Key("ä{}\0".into())));
-        for bad in ["1.5", "null", "true", "[]", "{}", "18446744073709551616"] {
+        assert_eq!(read::<Key>("42.0"), Ok(Key("42".into())));
+        assert_eq!(read::<Key>("-4.2e1"), Ok(Key("-42".into())));
+        for bad in ["1.5", "null", "true", "[]", "{}", "18446744073709551616", "9007199254740992.0"] {
             let message = read::<Key>(bad).expect_err(bad);
             assert!(message.contains("a string of 1 to 512 bytes, or an integer"), "{message}");
         }
@@ -210,9 +282,45 @@ mod tests {
     fn a_count_is_1_to_2_to_the_31() {
         assert_eq!(read::<Count>("1"), Ok(Count(1)));
         assert_eq!(read::<Count>("2147483648"), Ok(Count(MAX_COUNT)));
-        for bad in ["0", "-1", "2147483649", "1.0", "1e3", "\"1\"", "null", "99999999999999999999"] {
+        assert_eq!(read::<Count>("2147483648.0"), Ok(Count(MAX_COUNT)));
+        for bad in [
+            "0",
+            "-1",
+            "2147483649",
+            "0.0",
+            "-0.0",
+            "2.5",
+            "-1e0",
+            "1e-1",
+            "1e300",
+            "2147483648.5",
+            "\"1\"",
+            "\"1.0\"",
+            "null",
+            "true",
+            "99999999999999999999",
+        ] {
             let message = read::<Count>(bad).expect_err(bad);
             assert!(message.contains("an integer from 1 to 2147483648"), "{message}");
+        }
+    }
+
+    /// JSON does not tell `2` from `2.0`, and many encoders of floats write the latter.
+    #[test]
+    fn a_number_without_a_fraction_is_an_integer_as_far_as_it_is_exact() {
+        for (json, n) in [("2.0", 2), ("1e3", 1_000), ("1E+3", 1_000), ("0.5e1", 5), ("20e-1", 2)] {
+            assert_eq!(read::<Count>(json), Ok(Count(n)), "{json}");
+        }
+        assert_eq!(
+            (read::<Cost>("0"), read::<Cost>("0.0"), read::<Cost>("-0.0")),
+            (Ok(Cost(0)), Ok(Cost(0)), Ok(Cost(0)))
+        );
+        for exact in ["9007199254740991", "9007199254740991.0"] {
+            assert_eq!(read::<Id>(exact), Ok(Id((1 << 53) - 1)));
+        }
+        assert_eq!(read::<Id>("9007199254740993"), Ok(Id((1 << 53) + 1)));
+        for rounded in ["9007199254740992.0", "9007199254740993.0", "1e16", "9223372036854775808", "1e400"] {
+            assert!(read::<Id>(rounded).is_err(), "{rounded}");
         }
     }
 

@@ -15,7 +15,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Admin, Json, Path, Problem, ProblemBody, Query, Read, Shared, Write,
-    fields::{Count, Key},
+    fields::{Cost, Key},
     query::{KeyQuery, checked_key},
 };
 use crate::text::seconds;
@@ -34,9 +34,9 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 #[serde(deny_unknown_fields, expecting = "an object with key, and perhaps cost")]
 pub(super) struct TakeRequest {
     key: Key,
-    /// How much; default 1, at most the limit.
+    /// How much; default 1, at most the limit. 0 looks without charging: what a cost of 1 would be told.
     #[serde(default)]
-    cost: Count,
+    cost: Cost,
 }
 
 /// Costs against several limits: all are charged, or none.
@@ -55,9 +55,9 @@ pub(super) struct ChargeRequest {
     /// A declared limit.
     limit: String,
     key: Key,
-    /// How much; default 1, at most the limit.
+    /// How much; default 1, at most the limit. 0 looks without charging: what a cost of 1 would be told.
     #[serde(default)]
-    cost: Count,
+    cost: Cost,
 }
 
 /// What a limit says.
@@ -163,7 +163,9 @@ async fn take(
     let rules = app.rules();
     let limit = rules.limits.find(&limit)?;
     let decision = limit.handle.take_n(&request.key.0, request.cost.0).await?;
-    limit.metrics.count(&decision);
+    if request.cost.0 > 0 {
+        limit.metrics.count(&decision);
+    }
     let headers = told(std::iter::once((&limit.handle, &*request.key.0, &decision)));
     let body = DecisionBody::from(&decision);
     if decision.is_allowed() {
@@ -204,8 +206,9 @@ async fn take_all(
     };
     let charges: Vec<Charge> = request.take.into_iter().zip(&limits).map(charge).collect();
     let decisions = app.bay().take_all(&charges).await?;
-    for (limit, decision) in limits.iter().zip(&decisions.limits) {
-        if decisions.allowed || !decision.is_allowed() {
+    for ((limit, charge), decision) in limits.iter().zip(&charges).zip(&decisions.limits) {
+        let is_charged = charge.cost > 0;
+        if is_charged && (decisions.allowed || !decision.is_allowed()) {
             limit.metrics.count(decision);
         }
     }

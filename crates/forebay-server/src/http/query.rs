@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::{
-    extract::{FromRequestParts, Path as AxumPath, Query as AxumQuery},
+    extract::{FromRequestParts, MatchedPath, Path as AxumPath, Query as AxumQuery},
     http::{StatusCode, request::Parts},
 };
 use forebay::Timestamp;
@@ -29,6 +29,7 @@ impl<T: DeserializeOwned> FromRequestParts<Shared> for Query<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, Problem> {
+        check_query(parts.uri.query().unwrap_or_default())?;
         let query = AxumQuery::try_from_uri(&parts.uri);
         query.map(|AxumQuery(query)| Self(query)).map_err(|rejection| {
             let text = rejection.body_text();
@@ -42,11 +43,65 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Shared> for Path<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, Problem> {
+        let route = parts.extensions.get::<MatchedPath>();
+        check_path(route.map_or("", MatchedPath::as_str), parts.uri.path())?;
         let path = AxumPath::from_request_parts(parts, app).await;
         path.map(|AxumPath(path)| Self(path)).map_err(|rejection| {
             Problem::new(StatusCode::BAD_REQUEST, "invalid-path", format!("path: {}", rejection.body_text()))
         })
     }
+}
+
+/// Refuses a query of which a lenient decoder would make another one: it puts U+FFFD for bytes that are no text, so that
+/// two keys become one, and leaves a `%` without digits as it is.
+fn check_query(query: &str) -> Result<(), Problem> {
+    for parameter in query.split('&') {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        if !is_encoded_text(name) {
+            return Err(not_text("query", name, name));
+        }
+        if !is_encoded_text(value) {
+            return Err(not_text("query parameter", name, value));
+        }
+    }
+    Ok(())
+}
+
+/// The same of the segments of a path, each by the name that the route gives it.
+fn check_path(route: &str, path: &str) -> Result<(), Problem> {
+    for (name, segment) in route.split('/').zip(path.split('/')) {
+        if !is_encoded_text(segment) {
+            return Err(not_text("path parameter", name.trim_matches(['{', '}']), segment));
+        }
+    }
+    Ok(())
+}
+
+fn not_text(what: &str, name: &str, found: &str) -> Problem {
+    let detail = format!(
+        "{what} {}: {} is not percent-encoded UTF-8: each % with two hexadecimal digits, the bytes together text",
+        text::quoted(name),
+        text::quoted(found)
+    );
+    Problem::new(StatusCode::BAD_REQUEST, "invalid-encoding", detail).with("field", name)
+}
+
+/// Whether this is text once its percent-encoding is taken off.
+fn is_encoded_text(text: &str) -> bool {
+    let mut bytes = vec![];
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        let byte = match byte {
+            b'%' => {
+                let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+                let (Some(high), Some(low)) = (digit(rest.next()), digit(rest.next())) else { return false };
+                u8::try_from(high * 16 + low).expect("two hexadecimal digits")
+            }
+            other => other,
+        };
+        bytes.push(byte);
+    }
+    std::str::from_utf8(&bytes).is_ok()
 }
 
 /// Which key.

@@ -3,7 +3,7 @@
 use axum::{Json as Answer, extract::State, http::StatusCode};
 use forebay::{
     Decision, Error,
-    limit::{LimitHandle, MAX_COST, Reservation, Reserve},
+    limit::{LimitHandle, Reservation, Reserve},
     time::mins,
 };
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Json, Path, Problem, ProblemBody, Shared, Write,
-    fields::{Count, Key},
+    fields::{Cost, Count, Key},
     limit::{DecisionBody, denied},
 };
 use crate::text::Span;
@@ -44,8 +44,7 @@ fn default_ttl() -> Span {
 #[serde(deny_unknown_fields, expecting = "an object with cost")]
 pub(super) struct CommitRequest {
     /// 0 to 2^31; beyond the estimate it is charged also where it does not fit.
-    #[schema(minimum = 0, maximum = 2_147_483_648_u64)]
-    cost: u64,
+    cost: Cost,
 }
 
 /// A reservation, and what the limit said.
@@ -136,10 +135,7 @@ async fn commit(
 ) -> Result<Answer<DecisionBody>, Problem> {
     let rules = app.rules();
     let limit = &rules.limits.find(&limit)?.handle;
-    if request.cost > MAX_COST {
-        return Err(Problem::field("cost", format!("cost: {}: 0 to {MAX_COST}", request.cost)));
-    }
-    let answer = reservation(limit, &ticket)?.commit(request.cost).await?;
+    let answer = reservation(limit, &ticket)?.commit(request.cost.0).await?;
     settled(limit, answer)
 }
 

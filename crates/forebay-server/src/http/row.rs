@@ -16,7 +16,10 @@ use utoipa::{
     },
 };
 
-use super::{Problem, fields::At};
+use super::{
+    Problem,
+    fields::{At, integer},
+};
 use crate::text::{quoted, unknown};
 
 /// The cells of a row by column, each column once.
@@ -108,12 +111,17 @@ fn read(field: &str, column_type: ColumnType, value: &serde_json::Value) -> Resu
         Problem::field(field, format!("{field}: {found}, where {accepted} is accepted"))
     };
     match (column_type, value) {
-        (ColumnType::Integer, Json::Number(n)) => n.as_i64().map(Value::Integer),
+        (ColumnType::Integer, Json::Number(n)) => {
+            n.as_i64().or_else(|| n.as_f64().and_then(integer)).map(Value::Integer)
+        }
         (ColumnType::Integer | ColumnType::Uuid, Json::String(text)) => {
             Value::from_text(column_type, text).ok()
         }
         (ColumnType::Text, Json::String(text)) => Some(Value::Text(text.as_str().into())),
         (ColumnType::Text, Json::Number(n)) if !n.is_f64() => Some(Value::Text(n.to_string().into())),
+        (ColumnType::Text, Json::Number(n)) => {
+            n.as_f64().and_then(integer).map(|n| Value::Text(n.to_string().into()))
+        }
         (ColumnType::Timestamp, value) => At::deserialize(value).ok().map(|At(at)| Value::Timestamp(at)),
         _ => None,
     }

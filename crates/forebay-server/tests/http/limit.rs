@@ -92,9 +92,9 @@ fn what_cannot_be_taken_is_refused() {
         ("/v1/limits/hits", r#"{"key":"k","cost":21}"#, 422, "a cost is 1 to 20"),
         (
             "/v1/limits/hits",
-            r#"{"key":"k","cost":0}"#,
+            r#"{"key":"k","cost":-1}"#,
             422,
-            "cost: invalid value: integer `0`, expected an integer from 1 to 2147483648",
+            "cost: invalid value: integer `-1`, expected an integer from 0 to 2147483648",
         ),
         ("/v1/limits/hist", r#"{"key":"k"}"#, 404, "did you mean \"hits\"?"),
         ("/v1/limits/hits/refund", r#"{"key":"k","cost":21}"#, 422, "a cost is 1 to 20"),

@@ -133,7 +133,7 @@ fn questions_that_cannot_be_answered_say_why() {
         ("/v1/series/hits/chart.svg?key=a&theme=pink", 422, "unknown variant `pink`"),
         ("/v1/series/hits/sum?key=a&step=10s", 422, "unknown field `step`"),
         ("/v1/series/hits.limitd/sum?key=a", 404, "unknown series"),
-        ("/v1/series/h%ff", 400, "path: "),
+        ("/v1/series/h%ff?key=a", 400, "path parameter \"series\""),
     ];
     for (path, status, expected) in cases {
         let detail = client.get(path).problem(status);
