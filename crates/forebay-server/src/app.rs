@@ -26,6 +26,7 @@ use crate::{
     metrics::{BufferMetrics, Metrics, SeriesMetrics},
     reload::Reloads,
     rules::{Changes, Named, Parts, Rules},
+    warning::Warning,
 };
 
 /// How often this moment's totals are kept for those who look on, and samples of durations go into their histograms.
@@ -148,12 +149,12 @@ impl App {
         self.database.totals(buffer, &self.clock).await
     }
 
-    /// What an operator should know of the store, as sentences: settings that break a promise, and rows of buffers that
+    /// What an operator should know of the store: settings that break a promise, and rows of buffers that
     /// nobody declares any more. What the store does not say within `deadline` is left out.
-    pub async fn warnings(&self, deadline: Duration) -> Vec<String> {
-        let mut warnings = self.bay.warnings();
-        warnings.extend(self.reloads.warnings());
-        warnings.extend(self.canary.as_ref().and_then(Canary::warning));
+    pub async fn warnings(&self, deadline: Duration) -> Vec<Warning> {
+        let mut warnings: Vec<Warning> = Warning::each(Warning::STORE, self.bay.warnings()).collect();
+        warnings.extend(Warning::each(Warning::CONFIGURATION, self.reloads.warnings()));
+        warnings.extend(Warning::each(Warning::CANARY, self.canary.as_ref().and_then(Canary::warning)));
         let stored = self.clock.timeout(deadline, self.bay.stored_buffers()).await;
         let stored = stored.and_then(Result::ok).unwrap_or_default();
         let orphans = stored.iter().filter(|one| one.pending_rows > 0 && !self.buffers.contains(&one.name));
@@ -164,10 +165,11 @@ impl App {
         }
         warnings.extend(orphans.map(|one| {
             let (name, rows, age) = (&one.name, one.pending_rows, one.oldest_age.as_secs());
-            format!(
+            let text = format!(
                 "buffer {name} is not in the configuration, and the store holds {rows} of its rows, the oldest for {age} s: \
                  nobody flushes them until it is declared again, with its table, key and columns"
-            )
+            );
+            Warning::new(Warning::ORPHANED, text)
         }));
         warnings
     }
@@ -304,17 +306,17 @@ fn open_canary(
 }
 
 /// What is wrong with a buffer, as sentences.
-fn troubles(name: &Name, stats: &Stats) -> Vec<String> {
+fn troubles(name: &Name, stats: &Stats) -> Vec<Warning> {
     let mut troubles = vec![];
     if stats.paused {
-        troubles
-            .push(format!("buffer {name} is paused: nothing of it reaches the database until it is resumed"));
+        let text = format!("buffer {name} is paused: nothing of it reaches the database until it is resumed");
+        troubles.push(Warning::new(Warning::PAUSED, text));
     }
     if stats.pressure > Pressure::None {
         let refused = if stats.pressure == Pressure::Hard { ", and writes are refused" } else { "" };
         let (rows, age) = (stats.pending_rows, stats.oldest_age.as_secs());
-        troubles
-            .push(format!("buffer {name} is filling up: {rows} rows wait, the oldest for {age} s{refused}"));
+        let text = format!("buffer {name} is filling up: {rows} rows wait, the oldest for {age} s{refused}");
+        troubles.push(Warning::new(Warning::FILLING, text));
     }
     let (diverged, parked): (Vec<&Parked>, Vec<&Parked>) =
         stats.parked.iter().partition(|parked| parked.diverged);
@@ -322,7 +324,8 @@ fn troubles(name: &Name, stats: &Stats) -> Vec<String> {
         [("parked with writes that the database does not have", diverged), ("parked", parked)]
     {
         if let Some(first) = parked.first() {
-            troubles.push(format!("buffer {name}: {} {kind}: {}", parked.len(), first.reason));
+            let text = format!("buffer {name}: {} {kind}: {}", parked.len(), first.reason);
+            troubles.push(Warning::new(Warning::PARKED, text));
         }
     }
     troubles

@@ -19,3 +19,4 @@ pub mod replay;
 pub mod rules;
 pub mod shutdown;
 pub mod text;
+pub mod warning;

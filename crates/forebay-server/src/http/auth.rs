@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     extract::{FromRequestParts, Request, State},
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderName, StatusCode, header, request::Parts, uri::Authority},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -85,8 +85,15 @@ pub(super) async fn guard(State(app): State<Arc<App>>, request: Request, next: N
 
 fn check_sender(app: &App, request: &Request) -> Result<(), Problem> {
     let headers = request.headers();
-    let text = |name| headers.get(name).map(|value: &header::HeaderValue| value.to_str().unwrap_or_default());
-    let host = text(header::HOST).or(request.uri().authority().map(axum::http::uri::Authority::as_str));
+    let (host, origin) = (only(headers, &header::HOST)?, only(headers, &header::ORIGIN)?);
+    let authority = request.uri().authority().map(Authority::as_str);
+    if let (Some(host), Some(authority)) = (host, authority)
+        && !host.eq_ignore_ascii_case(authority)
+    {
+        let detail = "the request line names another host than the header Host";
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "foreign-host", detail));
+    }
+    let host = host.or(authority);
     if app.trusts_loopback_only() && !host.is_some_and(is_loopback) {
         let detail = "without tokens, Host must be localhost or a loopback address";
         return Err(Problem::new(StatusCode::FORBIDDEN, "foreign-host", detail));
@@ -95,7 +102,7 @@ fn check_sender(app: &App, request: &Request) -> Result<(), Problem> {
         let authority = origin.split_once("://").map(|(_, authority)| authority);
         authority.zip(host).is_some_and(|(authority, host)| authority.eq_ignore_ascii_case(host))
     };
-    if text(header::ORIGIN).is_some_and(|origin| !is_own(origin)) {
+    if origin.is_some_and(|origin| !is_own(origin)) {
         return Err(Problem::new(
             StatusCode::FORBIDDEN,
             "foreign-origin",
@@ -103,6 +110,18 @@ fn check_sender(app: &App, request: &Request) -> Result<(), Problem> {
         ));
     }
     Ok(())
+}
+
+/// A header that stands there once, or not at all: of two, a proxy in front may have checked the other one. What is not
+/// ASCII is empty, and no host.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
+    let mut given = headers.get_all(name).iter();
+    let first = given.next().map(|value| value.to_str().unwrap_or_default());
+    if given.next().is_none() {
+        return Ok(first);
+    }
+    let detail = format!("the header {name} was sent more than once: one is accepted");
+    Err(Problem::new(StatusCode::BAD_REQUEST, "invalid-header", detail))
 }
 
 /// Whether an authority (`host` or `host:port`) names this machine.

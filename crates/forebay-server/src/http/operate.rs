@@ -5,15 +5,16 @@ use std::time::Duration;
 use axum::{
     Json as Answer,
     extract::State,
-    http::{StatusCode, header},
-    response::IntoResponse,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
 };
-use forebay::time::secs;
+use forebay::{sink::SinkError, time::secs};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Problem, ProblemBody, Read, Shared, openapi::document};
+use super::{Problem, ProblemBody, Read, Shared, encoding::OPENAPI, problem::kind_of};
+use crate::warning::Warning;
 
 /// How long store and database may take to answer before they count as not answering.
 const PING_TIME: Duration = secs(2);
@@ -34,14 +35,57 @@ pub(super) struct Alive {
 }
 
 /// Whether store and database answer.
+///
+/// Callers who may not read (where tokens are configured) get a code in place of each text: hosts, files, keys and names
+/// are nothing for everybody who reaches the port.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Ready {
-    /// `ok`, or why the store does not answer.
+    /// `ok`, or why the store does not answer; without the scope `read` a code such as `unavailable` or `timeout`.
     store: String,
-    /// `ok`, or why the database does not answer.
+    /// `ok`, or why the database does not answer; a code likewise.
     database: String,
-    /// Settings of the store that break a promise, and rows that nobody flushes; empty: none known.
+    /// What an operator should look at; empty: nothing known. Without the scope `read` a code for each kind: `store`,
+    /// `configuration`, `canary-late`, `buffer-paused`, `buffer-filling`, `buffer-parked`, `buffer-orphaned`.
     warnings: Vec<String>,
+}
+
+/// What is wrong with a part.
+struct Failure {
+    code: &'static str,
+    text: String,
+}
+
+impl Failure {
+    fn of_store(error: &forebay::Error) -> Self {
+        Self { code: kind_of(error).1, text: error.to_string() }
+    }
+
+    fn of_database(error: &SinkError) -> Self {
+        let (SinkError::Transient(cause) | SinkError::Permanent(cause)) = error else {
+            return Self { code: "unavailable", text: error.to_string() };
+        };
+        Self::of_store(cause)
+    }
+
+    /// `ok`, or what this caller may know.
+    fn shown(answer: &Result<(), Self>, may_read: bool) -> String {
+        match answer {
+            Ok(()) => "ok".to_owned(),
+            Err(failure) if may_read => failure.text.clone(),
+            Err(failure) => failure.code.to_owned(),
+        }
+    }
+}
+
+/// The warnings as this caller may know them.
+fn shown(warnings: Vec<Warning>, may_read: bool) -> Vec<String> {
+    if may_read {
+        return warnings.into_iter().map(|warning| warning.text).collect();
+    }
+    let mut codes: Vec<String> = warnings.into_iter().map(|warning| warning.code.to_owned()).collect();
+    codes.sort_unstable();
+    codes.dedup();
+    codes
 }
 
 /// Whether the process is alive.
@@ -60,22 +104,25 @@ async fn alive() -> Answer<Alive> {
         (status = 503, description = "One does not; the members say which", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
-async fn ready(State(app): State<Shared>) -> Result<Answer<Ready>, Problem> {
-    let in_time = |answer: Option<Result<(), String>>| match answer {
-        Some(Ok(())) => Ok(()),
-        Some(Err(error)) => Err(error),
-        None => Err(format!("no answer within {} s", PING_TIME.as_secs())),
+async fn ready(reader: Result<Read, Problem>, State(app): State<Shared>) -> Result<Answer<Ready>, Problem> {
+    let may_read = reader.is_ok();
+    let in_time = |answer: Option<Result<(), Failure>>| {
+        answer.unwrap_or_else(|| {
+            let text = format!("no answer within {} s", PING_TIME.as_secs());
+            Err(Failure { code: "timeout", text })
+        })
     };
-    let store = async { app.bay().ping().await.map_err(|error| error.to_string()) };
-    let database = async { app.ping_database().await.map_err(|error| error.to_string()) };
+    let store = async { app.bay().ping().await.map_err(|error| Failure::of_store(&error)) };
+    let database = async { app.ping_database().await.map_err(|error| Failure::of_database(&error)) };
     let (store, database) =
         tokio::join!(app.clock().timeout(PING_TIME, store), app.clock().timeout(PING_TIME, database));
     let (store, database) = (in_time(store), in_time(database));
-    let is_ready = store.is_ok() && database.is_ok();
-    let word = |answer: Result<(), String>| answer.map_or_else(|error| error, |()| "ok".to_owned());
-    let ready =
-        Ready { store: word(store), database: word(database), warnings: app.warnings(PING_TIME).await };
-    if is_ready {
+    let ready = Ready {
+        store: Failure::shown(&store, may_read),
+        database: Failure::shown(&database, may_read),
+        warnings: shown(app.warnings(PING_TIME).await, may_read),
+    };
+    if store.is_ok() && database.is_ok() {
         return Ok(Answer(ready));
     }
     let detail = "the store or the database does not answer";
@@ -105,6 +152,6 @@ async fn metrics(_: Read, State(app): State<Shared>) -> impl IntoResponse {
     tag = "operation",
     responses((status = 200, description = "OpenAPI 3.1", body = serde_json::Value)),
 )]
-async fn api() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json")], document())
+async fn api(headers: HeaderMap) -> Response {
+    OPENAPI.answer(&headers)
 }

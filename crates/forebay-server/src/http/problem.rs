@@ -124,17 +124,7 @@ impl Problem {
 
 impl From<forebay::Error> for Problem {
     fn from(error: forebay::Error) -> Self {
-        let (status, slug) = match error.kind() {
-            ErrorKind::Invalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-field"),
-            ErrorKind::OutOfRange => (StatusCode::UNPROCESSABLE_ENTITY, "out-of-range"),
-            ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
-            ErrorKind::Timeout => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
-            ErrorKind::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
-            ErrorKind::Ambiguous => (StatusCode::SERVICE_UNAVAILABLE, "ambiguous"),
-            ErrorKind::Closed => (StatusCode::SERVICE_UNAVAILABLE, "shutting-down"),
-            ErrorKind::Unsupported => (StatusCode::NOT_IMPLEMENTED, "unsupported"),
-            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
-        };
+        let (status, slug) = kind_of(&error);
         let problem = Self::new(status, slug, error.to_string());
         if !status.is_server_error() {
             return problem;
@@ -149,6 +139,21 @@ impl From<forebay::Error> for Problem {
         }
         let problem = problem.with("retry", retry_word(error.retry()));
         if status == StatusCode::SERVICE_UNAVAILABLE { problem.retry_after(None) } else { problem }
+    }
+}
+
+/// The status and the word for an error.
+pub(super) fn kind_of(error: &forebay::Error) -> (StatusCode, &'static str) {
+    match error.kind() {
+        ErrorKind::Invalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-field"),
+        ErrorKind::OutOfRange => (StatusCode::UNPROCESSABLE_ENTITY, "out-of-range"),
+        ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        ErrorKind::Timeout => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
+        ErrorKind::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+        ErrorKind::Ambiguous => (StatusCode::SERVICE_UNAVAILABLE, "ambiguous"),
+        ErrorKind::Closed => (StatusCode::SERVICE_UNAVAILABLE, "shutting-down"),
+        ErrorKind::Unsupported => (StatusCode::NOT_IMPLEMENTED, "unsupported"),
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
     }
 }
 

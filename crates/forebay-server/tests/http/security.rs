@@ -1,3 +1,5 @@
+use serde_json::json;
+
 use crate::support::{Client, Server};
 
 const TOKENS: &str = "\n[[tokens]]\nname = \"look\"\ntoken = \"r3ad\"\nscopes = [\"read\"]\n\
@@ -79,4 +81,92 @@ fn pages_of_another_origin_are_refused_always() {
         }
         client.header("Origin", "http://localhost:7070").post("/v1/events/hit", r#"{"key":"a"}"#).expect(202);
     }
+}
+
+/// What a proxy in front has checked and what this server reads must be the same.
+#[test]
+fn a_second_host_or_origin_and_the_url_of_another_host_are_refused() {
+    for (server, foreign) in [(Server::example(), 403), (Server::with(|example| example + TOKENS), 400)] {
+        let client = server.client();
+        let status = |target: &str, headers: &str| {
+            let request = format!("GET {target} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n");
+            client.raw(request.as_bytes()).status
+        };
+        assert_eq!(status("/healthz", "Host: localhost\r\n"), 200);
+        for second in ["localhost", "evil.example.com", ""] {
+            assert_eq!(
+                status("/healthz", &format!("Host: localhost\r\nHost: {second}\r\n")),
+                400,
+                "{second:?}"
+            );
+            assert_eq!(
+                status("/healthz", &format!("Host: {second}\r\nhost: localhost\r\n")),
+                400,
+                "{second:?}"
+            );
+        }
+        for second in ["http://localhost", "https://evil.example.com", "null", ""] {
+            let headers = format!("Host: localhost\r\nOrigin: http://localhost\r\nOrigin: {second}\r\n");
+            assert_eq!(status("/healthz", &headers), 400, "{second:?}");
+        }
+        assert_eq!(status("http://localhost/healthz", "Host: localhost\r\n"), 200);
+        assert_eq!(status("http://LOCALHOST:7070/healthz", "Host: localhost:7070\r\n"), 200);
+        for target in [
+            "http://evil.example.com/healthz",
+            "https://evil.example.com/healthz",
+            "http://localhost.evil.example.com/healthz",
+            "http://localhost@evil.example.com/healthz",
+            "http://localhost:7071/healthz",
+        ] {
+            let status = status(target, "Host: localhost\r\n");
+            assert!(status == foreign || status == 400, "{target}: {status}");
+        }
+        // Where the host is the same and no machine of this one, without tokens the usual rule holds.
+        let both = status("http://evil.example.com/healthz", "Host: evil.example.com\r\n");
+        assert_eq!(both, if foreign == 403 { 403 } else { 200 });
+    }
+}
+
+/// Whoever reaches the port learns that something is wrong, and of what kind; names and addresses are for those who may read.
+#[test]
+fn without_a_token_readyz_tells_codes_and_no_names() {
+    if forebay_testkit::without("redis") {
+        return;
+    }
+    let redis = forebay_testkit::Redis::builder().append_only().start();
+    let store = format!("store = {:?}", redis.url());
+    let line = |line: &str| if line.starts_with("store = ") { store.clone() } else { line.to_owned() };
+    let server = Server::with(|example| example.lines().map(line).collect::<Vec<_>>().join("\n") + TOKENS);
+    let client = server.client();
+    let bearer = |token: &str| client.header("Authorization", &format!("Bearer {token}"));
+    let ready = |client: &Client| client.get("/readyz").json();
+    bearer("adm1n").post("/v1/buffers/projects/pause", "").expect(200);
+    let strangers = [client.clone(), bearer("wr1te"), bearer("adm1n"), bearer("n0body")];
+    for stranger in &strangers {
+        let body = ready(stranger);
+        assert_eq!(body, json!({"store": "ok", "database": "ok", "warnings": ["buffer-paused"]}));
+    }
+    let told = ready(&bearer("r3ad"));
+    assert!(
+        told["warnings"][0].as_str().is_some_and(|text| text.contains("buffer projects is paused")),
+        "{told}"
+    );
+
+    redis.kill();
+    forebay_testkit::wait_until("/readyz to notice", || client.get("/readyz").status == 503);
+    for stranger in &strangers {
+        let answer = stranger.get("/readyz");
+        answer.problem(503);
+        let body = answer.json();
+        let code = body["store"].as_str().expect("a code");
+        assert!(["unavailable", "timeout", "overloaded", "ambiguous"].contains(&code), "{body}");
+        for secret in [&redis.port().to_string(), "127.0.0.1", "projects", "redis"] {
+            assert!(!answer.body.contains(secret), "{secret}: {}", answer.body);
+        }
+    }
+    let told = ready(&bearer("r3ad"));
+    assert!(told["store"].as_str().is_some_and(|text| text.contains(' ')), "{told}");
+    redis.restart();
+    forebay_testkit::wait_until("/readyz to recover", || client.get("/readyz").status == 200);
+    bearer("adm1n").post("/v1/buffers/projects/resume", "").expect(200);
 }

@@ -22,9 +22,13 @@ export class Refusal extends Error {
   }
 }
 
+/** What shows the server who asks. */
+function credentials() {
+  return token.get() ? { Authorization: `Bearer ${token.get()}` } : {};
+}
+
 async function get(path, signal) {
-  const headers = token.get() ? { Authorization: `Bearer ${token.get()}` } : {};
-  const response = await fetch(path, { headers, signal, cache: "no-store" });
+  const response = await fetch(path, { headers: credentials(), signal, cache: "no-store" });
   if (response.ok) return response;
   const problem = await response.json().catch(() => ({}));
   throw new Refusal(response.status, problem.detail ?? `the server answered ${response.status}`);
@@ -36,9 +40,9 @@ export async function ask(path, query = {}, signal = undefined) {
   return response.json();
 }
 
-/** Store and database, also where they do not answer. Open: it takes no token. */
+/** Store and database, also where they do not answer. It takes no token; with one that may read it tells why. */
 export async function health() {
-  const response = await fetch("/readyz", { cache: "no-store" });
+  const response = await fetch("/readyz", { headers: credentials(), cache: "no-store" });
   return response.json();
 }
 
