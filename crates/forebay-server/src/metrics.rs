@@ -55,13 +55,14 @@ const CANARY_ARRIVED: &str = "forebay_canary_arrived_total";
 const CANARY_FAILURES: &str = "forebay_canary_failures_total";
 const CANARY_LAG: &str = "forebay_canary_lag_seconds";
 const HTTP_SECONDS: &str = "forebay_http_request_duration_seconds";
+const HTTP_CLOSED: &str = "forebay_http_connections_closed_total";
 const RELOADS: &str = "forebay_config_reloads_total";
 const RELOADS_REFUSED: &str = "forebay_config_refused_total";
 const CONFIG_CURRENT: &str = "forebay_config_current";
 const BUILD_INFO: &str = "forebay_build_info";
 
 /// All metrics with their help texts.
-const HELP: [(&str, &str); 36] = [
+const HELP: [(&str, &str); 37] = [
     (LIMIT_ALLOWED, "Takes that a limit admitted."),
     (LIMIT_DENIED, "Takes that a limit denied."),
     (LIMIT_SHADOWED, "Takes that a shadow admitted and would have denied; they are among the allowed, too."),
@@ -106,6 +107,11 @@ const HELP: [(&str, &str); 36] = [
         "For how long the oldest count of the canary is on its way that the table does not have; 0: it has all.",
     ),
     (HTTP_SECONDS, "Time to answer a request."),
+    (
+        HTTP_CLOSED,
+        "Connections given up: the peer took nothing of an answer (stalled), or it was the longest stalled when there was no \
+         room (slots, bodies).",
+    ),
     (RELOADS, "Times that the configuration was read again and changed something."),
     (RELOADS_REFUSED, "Times that it was read again and had mistakes, so that the one before went on."),
     (
@@ -229,6 +235,29 @@ pub struct CanaryMetrics {
     pub lag: Gauge,
 }
 
+/// The counters of connections that were given up; those of the default nobody reads.
+#[derive(Clone)]
+pub struct ClosedMetrics {
+    /// The peer took nothing of an answer.
+    pub stalled: Counter,
+    /// All connections were taken.
+    pub slots: Counter,
+    /// Bodies held all that they may.
+    pub bodies: Counter,
+}
+
+impl Default for ClosedMetrics {
+    fn default() -> Self {
+        Self { stalled: Counter::noop(), slots: Counter::noop(), bodies: Counter::noop() }
+    }
+}
+
+impl fmt::Debug for ClosedMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClosedMetrics").finish_non_exhaustive()
+    }
+}
+
 /// The counters of a buffer's flushes.
 #[derive(Clone, Debug)]
 pub struct FlushMetrics {
@@ -320,6 +349,15 @@ impl Metrics {
             failures: counter(CANARY_FAILURES),
             lag: self.recorder.register_gauge(&Key::from_static_name(CANARY_LAG), &METADATA),
         }
+    }
+
+    /// The counters of connections that were given up.
+    pub fn closed(&self) -> ClosedMetrics {
+        let counter = |why| {
+            let key = Key::from_parts(HTTP_CLOSED, vec![Label::new("why", why)]);
+            self.recorder.register_counter(&key, &METADATA)
+        };
+        ClosedMetrics { stalled: counter("stalled"), slots: counter("slots"), bodies: counter("bodies") }
     }
 
     /// Notes an answered request. `route` is the pattern, not the path.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, anyhow};
-use forebay::{Event, Forebay, Name, event::EventHandle, limit::LimitHandle};
+use forebay::{Event, Forebay, Limit, Name, event::EventHandle, limit::LimitHandle};
 
 use crate::{
     app::{BufferEntry, SeriesEntry},
@@ -130,6 +130,11 @@ impl Rules {
         })?;
         let tokens = config.tokens.clone();
         Ok(Self { limits, events, tokens, declared: Declared::from(config), config: config.clone() })
+    }
+
+    /// The definitions of the limits that are in force, by name.
+    pub(crate) fn declared_limits(&self) -> impl Iterator<Item = (&Name, &Limit)> {
+        self.config.limits.iter()
     }
 
     /// The rules of another configuration, and what differs. Limits that do not change keep their handles, and with them

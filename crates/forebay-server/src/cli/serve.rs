@@ -16,7 +16,10 @@ use super::{ConfigArgs, FAILED, block_on, say};
 use crate::{
     app::App,
     config::{Config, Options, Origin},
-    http::{self, listen},
+    http::{
+        self,
+        listen::{self, Acceptor},
+    },
     reload,
     shutdown::{Hangup, Stop},
 };
@@ -59,7 +62,7 @@ fn log() {
 async fn serve(config: Config, options: Options) -> Result<ExitCode> {
     let (stop, hangup) = (Stop::on_signal()?, Hangup::listen()?);
     // Before anything is opened: a busy port must not leave a new database behind.
-    let listener = listen::bind(config.listen).await?;
+    let listener = listen::bind(config.listen)?;
     let address = listener.local_addr()?;
     let opened = tokio::select! {
         opened = open(&config) => opened?,
@@ -77,7 +80,8 @@ async fn serve(config: Config, options: Options) -> Result<ExitCode> {
         stop.requested().await;
         app.stop_waiting();
     };
-    let left = listen::serve(listener, router, app.clock().clone(), stop, GRACE).await;
+    let acceptor = Acceptor::new(listener, app.clock()).metrics(app.metrics().closed());
+    let left = acceptor.serve(router, stop, GRACE).await;
     if left > 0 {
         tracing::warn!(connections = left, "requests were still under way after {} s", GRACE.as_secs());
     }

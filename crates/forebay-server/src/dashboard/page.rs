@@ -1,8 +1,14 @@
 //! The page and its parts.
 
-use axum::{Router, http::header, routing::get};
+use std::sync::LazyLock;
 
-use crate::http::Shared;
+use axum::{
+    Router,
+    http::{HeaderMap, header},
+    routing::get,
+};
+
+use crate::http::{Document, Shared};
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
@@ -31,16 +37,24 @@ const FILES: [(&str, &str, &str); 13] = [
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// The routes of the files. They hold no data: no token is asked for.
-pub(crate) fn pages() -> Router<Shared> {
-    FILES.into_iter().fold(Router::new(), |router, (path, kind, text)| {
-        let headers = [
+/// The files, compressed once.
+static DOCUMENTS: LazyLock<Vec<Document>> = LazyLock::new(|| {
+    let document = |(_, kind, text): (&str, &'static str, &'static str)| {
+        let headers = vec![
             (header::CONTENT_TYPE, kind),
             (header::CONTENT_SECURITY_POLICY, POLICY),
             (header::REFERRER_POLICY, "no-referrer"),
             // For browsers that do not know frame-ancestors.
             (header::X_FRAME_OPTIONS, "DENY"),
         ];
-        router.route(path, get(async move || (headers, text)))
+        Document::new(headers, text)
+    };
+    FILES.into_iter().map(document).collect()
+});
+
+/// The routes of the files. They hold no data: no token is asked for.
+pub(crate) fn pages() -> Router<Shared> {
+    FILES.into_iter().enumerate().fold(Router::new(), |router, (place, (path, ..))| {
+        router.route(path, get(async move |headers: HeaderMap| DOCUMENTS[place].answer(&headers)))
     })
 }

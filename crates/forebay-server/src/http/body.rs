@@ -1,17 +1,17 @@
 //! Reading bodies, strictly: a field that nobody knows is a mistake, not noise.
 
+use std::fmt;
+
 use axum::{
-    body::{Body, Bytes},
+    body::{Bytes, HttpBody as _},
     extract::{FromRequest, Request},
     http::{HeaderMap, StatusCode, header},
 };
-use forebay::time::secs;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::de::DeserializeOwned;
+use http_body_util::{BodyExt, Limited};
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::{Problem, Shared};
-use crate::app::App;
 
 /// The largest body, in bytes.
 pub const MAX_BODY: usize = 1 << 20;
@@ -22,12 +22,51 @@ pub const MAX_BATCH: usize = 10_000;
 /// How deep arrays and objects may nest. No request needs more than four levels.
 const MAX_NESTING: usize = 32;
 
-/// How long a body may take to arrive.
-const BODY_TIME: std::time::Duration = secs(20);
+/// Why a body could not be read.
+#[derive(Clone, Debug)]
+pub(super) enum BodyError {
+    /// It is larger than [`MAX_BODY`].
+    TooLarge,
+    /// It comes too slowly; what would be fast enough.
+    Slow(String),
+    /// Other bodies hold all the room that there is for bodies.
+    NoRoom,
+    /// The connection failed, or what came is not what was announced.
+    Broken(String),
+    /// It is not compressed as it says.
+    Corrupt(String),
+}
 
-/// What is read and thrown away of a body that is too large, so that a client that is still sending gets to see the
-/// answer rather than a reset connection.
-const DRAINED: usize = 8 * MAX_BODY;
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge => write!(f, "a body has at most {MAX_BODY} bytes"),
+            Self::Slow(accepted) => write!(f, "the body came too slowly: {accepted}"),
+            Self::NoRoom => f.write_str("too many large bodies are on their way"),
+            Self::Broken(why) => write!(f, "the body broke off: {why}"),
+            Self::Corrupt(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for BodyError {}
+
+impl From<BodyError> for Problem {
+    fn from(error: BodyError) -> Self {
+        let (status, slug) = match error {
+            BodyError::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
+            BodyError::Slow(_) => (StatusCode::REQUEST_TIMEOUT, "timeout"),
+            BodyError::NoRoom => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+            BodyError::Broken(_) | BodyError::Corrupt(_) => (StatusCode::BAD_REQUEST, "unreadable-body"),
+        };
+        let problem = Self::new(status, slug, error.to_string());
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            problem.with("retry", "later").retry_after(None)
+        } else {
+            problem
+        }
+    }
+}
 
 /// A JSON body.
 #[derive(Debug)]
@@ -45,17 +84,17 @@ pub enum OneOrMany<T> {
 impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, app: &Shared) -> Result<Self, Problem> {
-        parse(&read(request, app).await?).map(Self)
+    async fn from_request(request: Request, _: &Shared) -> Result<Self, Problem> {
+        parse(&read(request).await?).map(Self)
     }
 }
 
 impl<T: DeserializeOwned> FromRequest<Shared> for OneOrMany<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, app: &Shared) -> Result<Self, Problem> {
+    async fn from_request(request: Request, _: &Shared) -> Result<Self, Problem> {
         let lines = is_lines(request.headers());
-        let body = read(request, app).await?;
+        let body = read(request).await?;
         let is_array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
         if lines {
             let lines = body.split(|&byte| byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
@@ -65,8 +104,25 @@ impl<T: DeserializeOwned> FromRequest<Shared> for OneOrMany<T> {
             let items: Vec<&RawValue> = parse(&body)?;
             return batch(items.into_iter().map(|item| item.get().as_bytes()).collect()).map(Self::Many);
         }
-        parse(&body).map(Self::One)
+        parse(&body).map(Self::One).map_err(|problem| if is_several(&body) { several() } else { problem })
     }
+}
+
+/// Whether a body that is not one value is several, one a line.
+fn is_several(body: &[u8]) -> bool {
+    let mut values = serde_json::Deserializer::from_slice(body).into_iter::<IgnoredAny>();
+    if !matches!(values.next(), Some(Ok(_))) {
+        return false;
+    }
+    let rest = &body[values.byte_offset()..];
+    let blank = rest.iter().take_while(|byte| byte.is_ascii_whitespace());
+    blank.clone().any(|&byte| byte == b'\n') && blank.count() < rest.len()
+}
+
+fn several() -> Problem {
+    let detail =
+        "the body is several lines: send it as application/x-ndjson (Content-Type), or as one JSON array";
+    Problem::new(StatusCode::BAD_REQUEST, "invalid-json", detail)
 }
 
 fn is_lines(headers: &HeaderMap) -> bool {
@@ -79,33 +135,15 @@ fn is_lines(headers: &HeaderMap) -> bool {
 }
 
 /// A body, whole and of bounded size and depth.
-pub(super) async fn read(request: Request, app: &App) -> Result<Bytes, Problem> {
-    let body = app.clock().timeout(BODY_TIME, collect(request.into_body())).await.unwrap_or_else(|| {
-        let detail = format!("the body did not arrive within {} s", BODY_TIME.as_secs());
-        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail).header(header::CONNECTION, "close"))
-    })?;
+pub(super) async fn read(request: Request) -> Result<Bytes, Problem> {
+    let body = request.into_body();
+    if body.size_hint().lower() > MAX_BODY as u64 {
+        return Err(BodyError::TooLarge.into());
+    }
+    let collected = Limited::new(body, MAX_BODY).collect().await;
+    let body = collected.map_err(|error| BodyError::of(&*error))?.to_bytes();
     check_nesting(&body)?;
     Ok(body)
-}
-
-async fn collect(mut body: Body) -> Result<Bytes, Problem> {
-    match Limited::new(&mut body, MAX_BODY).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            // What becomes of the rest does not matter: the answer is the same.
-            let _ = Limited::new(body, DRAINED).collect().await;
-            Err(Problem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "too-large",
-                format!("a body has at most {MAX_BODY} bytes"),
-            ))
-        }
-        Err(error) => Err(Problem::new(
-            StatusCode::BAD_REQUEST,
-            "unreadable-body",
-            format!("the body broke off: {error}"),
-        )),
-    }
 }
 
 /// Refuses deep nesting before a parser gets to recurse, or an error message to repeat it.

@@ -72,7 +72,7 @@ async fn carry_out(app: Shared, key: String, request: Request, next: Next) -> Re
     let (mut parts, incoming) = request.into_parts();
     // An answer is given again to those only who could have asked for it.
     Write::from_request_parts(&mut parts, &app).await?;
-    let content = body::read(Request::from_parts(parts.clone(), incoming), &app).await?;
+    let content = body::read(Request::from_parts(parts.clone(), incoming)).await?;
     let place = format!("{} {key}", parts.uri.path());
     let content_type = parts.headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     let print = xxh3_128(&[content_type, b"\n", &content].concat());

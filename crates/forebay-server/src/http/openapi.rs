@@ -15,7 +15,8 @@ use utoipa::{
         title = "Forebay",
         description = "Buffered writes, rate limits, time series and locks in front of a database.\n\n\
             Every error is `application/problem+json` (RFC 9457); a 429 carries the decision among its members. \
-            Bodies have at most 1 MiB. A POST to an event, a series or a buffer may carry an `Idempotency-Key` \
+            Bodies have at most 1 MiB, and may be compressed (`Content-Encoding: gzip` or `deflate`). Integers may have a fraction \
+            of zero (`2.0`, `1e3`). Paths and queries are percent-encoded UTF-8; anything else is refused (400). A POST to an event, a series or a buffer may carry an `Idempotency-Key` \
             (1 to 255 visible ASCII characters): repeated within 24 hours it gets the first answer again, and counts \
             nothing; with another body it is refused (422). Without tokens in the configuration no authorization is asked for.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),

@@ -7,7 +7,9 @@ mod cluster;
 mod dashboard;
 mod database;
 mod dead;
+mod encoding;
 mod event;
+mod keep_alive;
 mod limit;
 mod live;
 mod lock;
@@ -17,5 +19,7 @@ mod operate;
 mod redis;
 mod security;
 mod series;
+mod slow;
+mod strict;
 #[path = "../support/mod.rs"]
 mod support;

@@ -4,7 +4,7 @@
 //! right or wrong, and reads what comes back.
 
 use std::{
-    io::{Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
     path::PathBuf,
     sync::mpsc,
@@ -12,10 +12,11 @@ use std::{
     time::Duration,
 };
 
+use forebay::Clock;
 use forebay_server::{
     app::App,
     config::{EXAMPLE, Options, load},
-    http,
+    http::{self, bounds::Bounds, listen::Acceptor},
 };
 use tokio::sync::oneshot;
 
@@ -26,6 +27,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) struct Server {
     dir: tempfile::TempDir,
     config: PathBuf,
+    /// By which clock, and how much, callers may hold.
+    callers: (Clock, Bounds),
     running: Option<Running>,
 }
 
@@ -43,6 +46,11 @@ impl Server {
 
     /// Runs the built-in example after `change`.
     pub(crate) fn with(change: impl FnOnce(String) -> String) -> Self {
+        Self::bounded(Clock::system(), Bounds::default(), change)
+    }
+
+    /// As [`with`](Self::with), with other bounds of what callers may hold, by another clock.
+    pub(crate) fn bounded(clock: Clock, bounds: Bounds, change: impl FnOnce(String) -> String) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let database = format!("sqlite:{}", dir.path().join("forebay.db").display());
         let config = EXAMPLE
@@ -54,7 +62,7 @@ impl Server {
             .replace("sqlite:forebay.db\"", &format!("{database}\""));
         let file = dir.path().join("forebay.toml");
         std::fs::write(&file, change(config)).expect("a file");
-        let mut server = Self { dir, config: file, running: None };
+        let mut server = Self { dir, config: file, callers: (clock, bounds), running: None };
         server.start();
         server
     }
@@ -65,10 +73,11 @@ impl Server {
         let config = load(&options, &|_| None).unwrap_or_else(|mistakes| panic!("{mistakes}"));
         let (ready, address) = mpsc::channel();
         let (stop, stopped) = oneshot::channel();
+        let (clock, bounds) = self.callers.clone();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
             runtime.expect("a runtime").block_on(async move {
-                let listener = http::listen::bind(config.listen).await.expect("a port");
+                let listener = http::listen::bind(config.listen).expect("a port");
                 let app = std::sync::Arc::new(App::open(&config).await.expect("an app"));
                 let flushing = app.start_flushing(&config.buffers).await.expect("tables");
                 let upkeep = tokio::spawn(app.clone().keep_up());
@@ -77,8 +86,8 @@ impl Server {
                     let _ = stopped.await;
                     app.stop_waiting();
                 };
-                let (router, clock) = (http::router(app.clone()), app.clock().clone());
-                http::listen::serve(listener, router, clock, stop, Duration::from_secs(10)).await;
+                let acceptor = Acceptor::new(listener, &clock).bounds(bounds).metrics(app.metrics().closed());
+                acceptor.serve(http::router(app.clone()), stop, Duration::from_secs(10)).await;
                 upkeep.abort();
                 for flushing in flushing {
                     flushing.stop().await.expect("a last flush");
@@ -182,18 +191,73 @@ impl Client {
         TcpStream::connect(self.address).expect("a connection")
     }
 
-    /// Sends these bytes and reads to the end of the connection.
-    pub(crate) fn raw(&self, bytes: &[u8]) -> Answer {
+    /// Sends these bytes and reads to the end of the connection, whatever comes.
+    pub(crate) fn raw_bytes(&self, bytes: &[u8]) -> Vec<u8> {
         let mut stream = self.connect();
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         // A server may answer and close before it has read everything: what it said is still there to be read.
         let _ = stream.write_all(bytes);
         let mut answer = vec![];
         stream.read_to_end(&mut answer).expect("an answer");
-        let answer = String::from_utf8(answer).expect("text");
+        answer
+    }
+
+    /// A connection on which several requests are sent.
+    pub(crate) fn keep_alive(&self) -> Connection {
+        let stream = self.connect();
+        stream.set_nodelay(true).expect("an option");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        Connection(BufReader::new(stream))
+    }
+
+    /// Sends these bytes and reads to the end of the connection.
+    pub(crate) fn raw(&self, bytes: &[u8]) -> Answer {
+        let answer = String::from_utf8(self.raw_bytes(bytes)).expect("text");
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no HTTP: {answer:?}"));
         let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
         Answer { status: status.expect("a status"), head: head.to_lowercase(), body: body.to_owned() }
+    }
+}
+
+/// A connection on which several requests are sent.
+pub(crate) struct Connection(BufReader<TcpStream>);
+
+impl Connection {
+    /// Sends these bytes, as a packet of their own.
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = self.0.get_mut().write_all(bytes.as_ref());
+    }
+
+    /// Whether an answer begins, or the connection ends, within `span`.
+    pub(crate) fn is_answered_within(&mut self, span: Duration) -> bool {
+        self.0.get_ref().set_read_timeout(Some(span)).expect("a timeout");
+        let late =
+            |error: &io::Error| matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+        let answered = !self.0.fill_buf().is_err_and(|error| late(&error));
+        self.0.get_ref().set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        answered
+    }
+
+    /// The next answer; `None` if the connection ends before it.
+    pub(crate) fn answer(&mut self) -> Option<Answer> {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if !matches!(self.0.read_line(&mut head), Ok(1..)) {
+                return None;
+            }
+        }
+        let status = head.split(' ').nth(1)?.parse().expect("a status");
+        let mut answer = Answer { status, head: head.to_lowercase(), body: String::new() };
+        let length = answer.header("content-length").map_or(0, |length| length.parse().expect("a length"));
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body).ok()?;
+        answer.body = String::from_utf8(body).expect("text");
+        Some(answer)
+    }
+
+    /// Whether nothing more comes.
+    pub(crate) fn is_at_end(&mut self) -> bool {
+        self.0.fill_buf().map_or(true, <[u8]>::is_empty)
     }
 }
 

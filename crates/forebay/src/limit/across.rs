@@ -2,7 +2,7 @@
 
 use super::{
     Decision, LimitHandle, OnError,
-    handle::{Asked, decision, in_time, is_outage},
+    handle::{Asked, decision, in_time},
 };
 use crate::{
     bay::Forebay,
@@ -160,7 +160,7 @@ impl Forebay {
         };
         match answer {
             Ok(taken) => Ok(decisions(takes, &taken)),
-            Err(error) if is_outage(&error) => {
+            Err(error) if error.is_outage() => {
                 Box::pin(self.decide_without_store(charges, takes, when, &error)).await
             }
             Err(error) => Err(error),

@@ -55,6 +55,17 @@ pub enum OnError {
     Local,
 }
 
+impl OnError {
+    /// The word for it in configurations and answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+            Self::Local => "local",
+        }
+    }
+}
+
 /// Who decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
@@ -66,6 +77,40 @@ pub enum Mode {
     /// and never more than the quota. What one process holds and has not spent another is denied, near the end of a
     /// quota. Of no use in front of the embedded engine, and none for [`Kind::Concurrency`].
     Leased,
+}
+
+impl Mode {
+    /// The word for it in configurations and answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Leased => "leased",
+        }
+    }
+}
+
+/// What a definition says, to be shown.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Settings {
+    /// How it counts.
+    pub kind: Kind,
+    /// What keys are allowed that have no override.
+    pub allowed: Override,
+    /// The span of the quota; the ttl of leases.
+    pub per: Duration,
+    /// Where windows begin, counted from multiples of their length; `None`: at 64 times, by the key.
+    pub phase: Option<Duration>,
+    /// Who decides.
+    pub mode: Mode,
+    /// It never denies.
+    pub shadow: bool,
+    /// What it answers when its store does not.
+    pub on_error: OnError,
+    /// How long it waits for its store.
+    pub deadline: Duration,
+    /// How many keys the definition allows something else.
+    pub overrides: usize,
 }
 
 /// Where windows begin.
@@ -222,6 +267,27 @@ impl Limit {
     pub fn shape(&self) -> (Kind, Option<u64>) {
         let bucket = self.burst.map_or(Kind::FixedWindow, |_| Kind::TokenBucket);
         (self.kind.unwrap_or(bucket), self.burst)
+    }
+
+    /// What it says, to be shown.
+    pub fn settings(&self) -> Settings {
+        let (kind, burst) = self.shape();
+        let allowed = match self.fixed {
+            Some(Allowance::Nothing) => Override::blocked(),
+            Some(_) => Override::unlimited(),
+            None if kind == Kind::Concurrency => Override::leases(self.quota),
+            None => {
+                let rate = Override::rate(self.quota, self.per);
+                burst.map_or(rate, |burst| rate.burst(burst))
+            }
+        };
+        let phase = match self.phase {
+            Phase::All(phase) => Some(phase),
+            Phase::ByKey => None,
+        };
+        let Self { per, mode, shadow, on_error, deadline, .. } = *self;
+        let overrides = self.overrides.len();
+        Settings { kind, allowed, per, phase, mode, shadow, on_error, deadline, overrides }
     }
 
     /// Checks the definition without opening it: what a configuration is checked by.

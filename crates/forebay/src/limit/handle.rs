@@ -283,7 +283,8 @@ impl LimitHandle {
         };
         let answer = self.in_time(self.0.bay.engine().refund(take, charged, When::EngineClock)).await;
         self.forget_denial(take.key);
-        answer.map(|taken| decision(&take.rule, 0, taken))
+        let taken = answer.map_err(|error| self.described(take.key, error))?;
+        Ok(decision(&take.rule, 0, taken))
     }
 
     /// Forgets what was taken for `key`. Of a [leased](super::Mode::Leased) limit what other processes hold stays
@@ -298,7 +299,7 @@ impl LimitHandle {
         }
         let answer = self.in_time(self.0.bay.engine().reset(take, When::EngineClock)).await;
         self.forget_denial(take.key);
-        answer
+        answer.map_err(|error| self.described(take.key, error))
     }
 
     /// The limit's name.
@@ -419,10 +420,15 @@ impl LimitHandle {
         check_key(key).map_err(describe)
     }
 
+    /// What the store said, and of which key of which limit.
+    pub(super) fn described(&self, key: &str, error: Error) -> Error {
+        error.in_context(format_args!("limit {}, key {key:?}", self.0.name))
+    }
+
     /// What [`OnError`] says. What the caller got wrong stays an error.
     pub(super) async fn without_store(&self, take: Take<'_>, when: When, error: Error) -> Result<Decision> {
-        if !is_outage(&error) {
-            return Err(error);
+        if !error.is_outage() {
+            return Err(self.described(take.key, error));
         }
         match self.0.on_error {
             OnError::Open => Ok(Decision::without_store(take.rule.quota(), true)),
@@ -452,18 +458,6 @@ impl LimitHandle {
 /// What a state means for a cost that was, or was not, charged.
 pub(super) fn decision(rule: &Rule, cost: u64, taken: Taken) -> Decision {
     Decision::from_state(rule, taken.state, taken.now, (!taken.allowed).then_some(cost))
-}
-
-/// Whether the store is at fault, so that [`OnError`] decides.
-pub(super) fn is_outage(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::Unavailable
-            | ErrorKind::Timeout
-            | ErrorKind::Overloaded
-            | ErrorKind::Ambiguous
-            | ErrorKind::Closed
-    )
 }
 
 /// Runs a step of a limit under a deadline.

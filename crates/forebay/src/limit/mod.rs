@@ -27,7 +27,7 @@ mod window;
 pub(crate) use across::Charged;
 pub use across::{Charge, Decisions, MAX_CHARGES};
 pub use decision::{Decision, Source};
-pub use definition::{Kind, Limit, MAX_LEASES, Mode, OnError};
+pub use definition::{Kind, Limit, MAX_LEASES, Mode, OnError, Settings};
 pub use guard::LeaseGuard;
 pub use handle::{LimitHandle, MAX_COST, Overridden, Policy, SetBy};
 pub use headers::{Header, headers};

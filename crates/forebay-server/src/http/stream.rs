@@ -1,0 +1,192 @@
+//! A connection's bytes: what the peer does not take, what it says that is not HTTP/1, and what it still sends at the end.
+
+use std::{
+    fmt, io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use forebay::Clock;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use super::{
+    bounds::{LINGER, MAX_LINGER},
+    peers::Link,
+};
+
+/// How much is read at once. Hyper makes its buffer twice as large as what it gets: a caller that sends fast and takes no
+/// answers must not fill it.
+const READ_AT_ONCE: usize = 16 * 1024;
+
+/// How a client begins that speaks HTTP/2 without having asked.
+const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n";
+
+/// What such a client is told, in a protocol that it does not speak: its log shows the text.
+const NO_HTTP2: &str = "HTTP/1.1 505 HTTP Version Not Supported\r\nconnection: close\r\n\
+    content-type: application/problem+json\r\ncontent-length: 153\r\n\r\n\
+    {\"type\":\"urn:forebay:problem:http-version\",\"title\":\"Http version\",\"status\":505,\
+    \"detail\":\"HTTP/2 is not served: speak HTTP/1.1, or let a proxy translate\"}";
+
+type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A TCP stream on which a peer that takes nothing is given up.
+pub(super) struct Stream {
+    tcp: TcpStream,
+    link: Link,
+    /// Runs while a write waits.
+    stall: Option<Sleep>,
+    has_begun: bool,
+    linger: Linger,
+}
+
+/// How far the end of the connection is.
+enum Linger {
+    No,
+    /// The peer knows that nothing more comes; so much of what it sends may still be read, for so long.
+    Reading(usize, Sleep),
+    Done,
+}
+
+impl Stream {
+    pub(super) fn new(tcp: TcpStream, link: Link) -> Self {
+        Self { tcp, link, stall: None, has_begun: false, linger: Linger::No }
+    }
+
+    /// Gives the peer up if nothing of what is written was taken for too long.
+    fn watch<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stall = None;
+            self.link.has_written();
+            return written;
+        }
+        self.link.is_blocked();
+        let peers = &self.link.peers;
+        let stall = self.stall.get_or_insert_with(|| sleep(&peers.clock, peers.bounds.stall));
+        ready!(stall.as_mut().poll(context));
+        peers.gave_up_writing();
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes nothing of the answer")))
+    }
+
+    /// Reads a little into what hyper has room for.
+    fn read(&mut self, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let room = into.remaining().min(READ_AT_ONCE);
+        let mut part = ReadBuf::new(into.initialize_unfilled_to(room));
+        ready!(Pin::new(&mut self.tcp).poll_read(context, &mut part))?;
+        let read = part.filled().len();
+        into.advance(read);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Throws away what the peer sends until it has seen the end.
+    fn linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Linger::Reading(left, until) = &mut self.linger else { return Poll::Ready(()) };
+        let mut thrown = [0; READ_AT_ONCE];
+        while *left > 0 {
+            let mut part = ReadBuf::new(&mut thrown);
+            match Pin::new(&mut self.tcp).poll_read(context, &mut part) {
+                Poll::Ready(Ok(())) if !part.filled().is_empty() => {
+                    *left = left.saturating_sub(part.filled().len());
+                    self.link.has_read();
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => {
+                    // Without a reason to wait, what has arrived is enough: a peer of which nothing was left unread
+                    // gets no reset.
+                    if !self.link.is_lingering() {
+                        return Poll::Ready(());
+                    }
+                    return until.as_mut().poll(context);
+                }
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+fn sleep(clock: &Clock, span: std::time::Duration) -> Sleep {
+    let clock = clock.clone();
+    Box::pin(async move { clock.sleep(span).await })
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        ready!(self.read(context, into))?;
+        if into.filled().len() == before {
+            return Poll::Ready(Ok(()));
+        }
+        self.link.has_read();
+        if !self.has_begun {
+            self.has_begun = true;
+            if into.filled()[before..].starts_with(HTTP2) {
+                // It fits: nothing was written before. To hyper the peer has gone.
+                let _ = self.tcp.try_write(NO_HTTP2.as_bytes());
+                into.set_filled(before);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.tcp).poll_write(context, bytes);
+        self.watch(context, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.tcp).poll_write_vectored(context, bytes);
+        self.watch(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Linger::No = self.linger {
+            ready!(Pin::new(&mut self.tcp).poll_shutdown(context))?;
+            self.linger = Linger::Reading(MAX_LINGER, sleep(&self.link.peers.clock, LINGER));
+        }
+        ready!(self.linger(context));
+        self.linger = Linger::Done;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").field("tcp", &self.tcp).field("link", &self.link).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::NO_HTTP2;
+
+    #[test]
+    fn the_refusal_of_http_2_is_as_long_as_it_says() {
+        let (head, body) = NO_HTTP2.split_once("\r\n\r\n").expect("a head");
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
+        assert!(serde_json::from_str::<serde_json::Value>(body).is_ok());
+    }
+}
