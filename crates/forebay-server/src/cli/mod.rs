@@ -62,6 +62,10 @@ enum Command {
     Lock(lock::Args),
     Cluster(cluster::Args),
     Schema(schema::Args),
+    #[command(hide = true)]
+    LockGate(lock::gate::Args),
+    #[command(hide = true)]
+    LockWatchdog(lock::guard::Args),
 }
 
 /// Runs the command that the arguments name, and says how it went.
@@ -78,6 +82,8 @@ pub fn main() -> ExitCode {
         Command::Lock(args) => lock::run(&args),
         Command::Cluster(args) => cluster::run(&args),
         Command::Schema(args) => schema::run(&args),
+        Command::LockGate(args) => lock::gate::run(&args),
+        Command::LockWatchdog(args) => lock::guard::run(&args),
     };
     answer.unwrap_or_else(|error| {
         complain(&format!("error: {error:#}"));

@@ -15,7 +15,7 @@ pub use moment::moment;
 pub use rate::Rate;
 pub use suggest::{nearest, unknown};
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use forebay::{Error, ErrorKind};
 
@@ -38,5 +38,84 @@ pub fn quoted(text: &str) -> String {
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{:?}…", &text[..end]),
         None => format!("{text:?}"),
+    }
+}
+
+/// `text` as it may be shown to a person: on one line, without what moves a cursor, colours, or turns the direction of
+/// writing. What somebody else chose, such as a key, could otherwise forge what stands around it.
+pub fn shown(text: &str) -> Cow<'_, str> {
+    escape(text, is_unsafe)
+}
+
+/// As [`shown`], for text of several lines and columns that this program wrote: line ends and tabs stay.
+pub fn shown_lines(text: &str) -> Cow<'_, str> {
+    escape(text, |c| is_unsafe(c) && c != '\n' && c != '\t')
+}
+
+/// `json` without characters that [`shown`] escapes. They stand within texts only, where their escapes mean the same.
+pub fn shown_json(json: &str) -> Cow<'_, str> {
+    // Line ends lay the document out; within texts they are escaped already.
+    let is_unsafe = |c| is_unsafe(c) && c != '\n';
+    if !json.contains(is_unsafe) {
+        return json.into();
+    }
+    let escaped = |c: char| if is_unsafe(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    json.chars().map(escaped).collect()
+}
+
+fn escape(text: &str, is_unsafe: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&is_unsafe) {
+        return text.into();
+    }
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if is_unsafe(c) { escaped.extend(c.escape_default()) } else { escaped.push(c) }
+    }
+    escaped.into()
+}
+
+/// Whether a terminal may take the character for an order, or show what follows elsewhere.
+fn is_unsafe(c: char) -> bool {
+    let turns_direction =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns_direction || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_terminal_is_shown_text_and_no_orders() {
+        let hostile = "a\x1b[31m\x1b]0;title\x07\r\n\t\x7f\u{9b}2J\u{202e}b\u{2028}é\u{feff}";
+        let expected = r"a\u{1b}[31m\u{1b}]0;title\u{7}\r\n\t\u{7f}\u{9b}2J\u{202e}b\u{2028}é\u{feff}";
+        assert_eq!(shown(hostile), expected);
+        assert_eq!(shown_lines("a\n\tb\x1b"), "a\n\tb\\u{1b}");
+        // People's names and paths are left as they are.
+        let plain = r#"C:\Users\é "日本" 'x'"#;
+        assert_eq!(shown(plain), plain);
+    }
+
+    #[test]
+    fn json_means_the_same_when_it_is_shown() {
+        let text = "a\x1b\n\t\x7f\u{9b}\u{202e}\u{feff}é\"\\";
+        let json = serde_json::to_string_pretty(&serde_json::json!({ text: [text] })).expect("JSON");
+        let shown = shown_json(&json);
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&shown).expect("JSON"),
+            serde_json::json!({ text: [text] })
+        );
+        assert!(!shown.contains(|c| is_unsafe(c) && c != '\n'), "{shown}");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_unsafe_is_left(text in ".*") {
+            prop_assert!(!shown(&text).contains(is_unsafe));
+            let json = serde_json::to_string(&text).expect("JSON");
+            prop_assert_eq!(serde_json::from_str::<String>(&shown_json(&json)).expect("JSON"), text);
+        }
     }
 }

@@ -6,9 +6,9 @@ use serde_json::Value;
 use super::process::{Process, run};
 
 /// Where locks are kept: a server, or a store.
-struct Place {
+pub(crate) struct Place {
     dir: tempfile::TempDir,
-    flags: [String; 2],
+    pub(crate) flags: [String; 2],
     server: Option<Process>,
 }
 
@@ -20,16 +20,16 @@ impl Place {
         Self { dir, flags: ["--server".into(), url], server: Some(server) }
     }
 
-    fn redis(redis: &Redis) -> Self {
+    pub(crate) fn redis(redis: &Redis) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         Self { dir, flags: ["--store".into(), redis.url()], server: None }
     }
 
-    fn both() -> [Self; 2] {
+    pub(crate) fn both() -> [Self; 2] {
         [Self::server(), Self::redis(Redis::shared())]
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
@@ -41,25 +41,25 @@ impl Place {
     }
 
     /// Runs it to its end: exit status, stdout, stderr.
-    fn run(&self, name: &str, flags: &[&str], script: &str) -> (i32, String, String) {
+    pub(crate) fn run(&self, name: &str, flags: &[&str], script: &str) -> (i32, String, String) {
         let output = run(self.path(), &self.words(name, flags, script));
         let text = |bytes| String::from_utf8(bytes).expect("text");
         (output.status.code().expect("it exits by itself"), text(output.stdout), text(output.stderr))
     }
 
-    fn start(&self, name: &str, flags: &[&str], script: &str) -> Process {
+    pub(crate) fn start(&self, name: &str, flags: &[&str], script: &str) -> Process {
         Process::start(self.path(), &self.words(name, flags, script))
     }
 
     /// Starts one that holds the lock and says the process id of its command, which ends only with it.
-    fn holder(&self, name: &str, flags: &[&str]) -> (Process, u32) {
+    pub(crate) fn holder(&self, name: &str, flags: &[&str]) -> (Process, u32) {
         let process = self.start(name, flags, "echo $$; while kill -0 $PPID; do sleep 0.05; done");
         let pid = process.line().parse().expect("a process id");
         (process, pid)
     }
 }
 
-fn runs(pid: u32) -> bool {
+pub(crate) fn runs(pid: u32) -> bool {
     let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // A zombie has ended.
     state.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
@@ -160,23 +160,6 @@ fn a_command_has_ended_when_somebody_else_may_hold_the_lock() {
     place.server.as_ref().expect("a server").signal("KILL");
     wait_until("the command to end", || !runs(pid));
     assert_eq!(process.end().0, 2);
-}
-
-#[test]
-fn a_holder_that_was_stopped_finds_out_when_it_goes_on() {
-    for place in Place::both() {
-        let name = unique_prefix();
-        let (process, pid) = place.holder(&name, &["--ttl", "1s"]);
-        process.signal("STOP");
-        let (code, out, log) = place.run(&name, &["--wait", "30s"], "echo mine");
-        assert_eq!((code, &*out), (0, "mine\n"), "{log}");
-        assert!(runs(pid), "nobody was there to end it: only the fence tells the two apart");
-        process.signal("CONT");
-        let (code, log) = process.end();
-        assert_eq!(code, 2);
-        assert!(log.contains("ending COMMAND"), "{log}");
-        wait_until("the command to end", || !runs(pid));
-    }
 }
 
 #[test]

@@ -9,3 +9,4 @@ mod process;
 mod reload;
 mod replay;
 mod serve;
+mod watchdog;

@@ -12,16 +12,16 @@ use std::{
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Starts the program, says its process id, and exits as it does. When stdin ends, because the test is done or was
-/// killed, it kills the program: nothing is left behind.
+/// killed, it kills the program: nothing is left behind. `env`, since a shell ignores INT and QUIT in the background.
 const KEEPER: &str = r#"exec 3<&0
-"$@" </dev/null 3<&- & pid=$!
+env --default-signal "$@" </dev/null 3<&- & pid=$!
 echo $pid
 (read -r _ <&3; kill -9 $pid 2>/dev/null) >/dev/null 2>&1 &
 wait $pid
 code=$?
 exit $code"#;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_forebay");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_forebay");
 
 /// Runs a command to its end, in `dir`, with nothing of Forebay's in the environment.
 pub(crate) fn run(dir: &Path, args: &[&str]) -> Output {
@@ -37,7 +37,7 @@ pub(crate) fn run_with_input(dir: &Path, args: &[&str], input: &[u8]) -> Output 
     program.wait_with_output().expect("an output")
 }
 
-fn command(program: &str, dir: &Path) -> Command {
+pub(crate) fn command(program: &str, dir: &Path) -> Command {
     let mut command = Command::new(program);
     for variable in ["CONFIG", "LISTEN", "STORE", "DATABASE", "TOKEN", "LOG", "SERVER"] {
         command.env_remove(format!("FOREBAY_{variable}"));
@@ -86,10 +86,14 @@ impl Process {
         }
     }
 
+    /// Its number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
     /// Sends a signal, such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args(["-s", name, &self.pid.to_string()]).status();
-        assert!(sent.expect("kill runs").success(), "the process is there");
+        send(name, self.pid);
     }
 
     /// Waits for its end: the exit code, and what it wrote to stderr.
@@ -100,6 +104,12 @@ impl Process {
         let code = self.keeper.wait().expect("an exit status").code();
         (code.expect("the shell exits by itself"), log)
     }
+}
+
+/// Sends a signal to a process.
+pub(crate) fn send(signal: &str, pid: u32) {
+    let sent = Command::new("kill").args(["-s", signal, &pid.to_string()]).status();
+    assert!(sent.expect("kill runs").success(), "the process is there");
 }
 
 impl Drop for Process {

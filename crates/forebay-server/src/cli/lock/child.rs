@@ -1,117 +1,148 @@
 //! The command that runs under the lock.
 
 use std::{
+    env,
     ffi::OsString,
-    io::{self, ErrorKind, IsTerminal},
-    os::unix::process::ExitStatusExt,
-    process::ExitStatus,
+    io::{self, IsTerminal},
+    os::unix::process::{CommandExt, ExitStatusExt},
+    path::PathBuf,
+    process::{self, Command, ExitStatus},
+    thread,
     time::Duration,
 };
 
-use anyhow::anyhow;
 use forebay::{Clock, time::millis};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
-use tokio::process::Command;
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, WaitId, WaitIdOptions, waitid},
+};
+use tokio::sync::watch;
 
-/// A running command.
+use super::{gate, signals::OF_TERMINAL, tree::Tree};
+
+/// A command that was started.
 #[derive(Debug)]
 pub(super) struct Child {
-    process: tokio::process::Child,
-    pid: Pid,
+    process: process::Child,
+    tree: Tree,
     /// It leads a process group of its own. Not at a terminal, whose keys and input go to the group in front.
     leads: bool,
+    state: watch::Receiver<State>,
+    /// Whether it was asked to end.
+    asked: bool,
 }
 
-/// What this process was asked to do by a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Request {
-    Terminate,
-    Interrupt,
-    HangUp,
-}
-
-impl Request {
-    fn signal(self) -> Signal {
-        match self {
-            Self::Terminate => Signal::TERM,
-            Self::Interrupt => Signal::INT,
-            Self::HangUp => Signal::HUP,
-        }
-    }
-
-    /// Of the signal, for an exit status.
-    pub(super) fn number(self) -> u8 {
-        match self {
-            Self::Terminate => 15,
-            Self::Interrupt => 2,
-            Self::HangUp => 1,
-        }
-    }
+enum State {
+    Starting,
+    /// It waits to be let on.
+    Stopped,
+    Ended,
 }
 
 impl Child {
-    /// Starts the command; or says why not, with the exit status that shells give.
-    pub(super) fn start(words: &[OsString], lock: &str, fence: u64) -> Result<Self, (u8, anyhow::Error)> {
-        let (program, arguments) = words.split_first().expect("clap requires a command");
+    /// Starts a process that becomes the command when it is [let on](Self::let_on).
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves a process that does nothing, and ends with this one.
+    pub(super) async fn start(words: &[OsString], lock: &str, fence: u64) -> io::Result<Self> {
         let leads = !io::stdin().is_terminal();
-        let mut command = Command::new(program);
-        command.args(arguments).env("FOREBAY_LOCK", lock).env("FOREBAY_FENCE", fence.to_string());
-        command.kill_on_drop(true);
+        let mut command = this_program()?;
+        command.arg(gate::NAME).args(["--parent", &process::id().to_string(), "--"]).args(words);
+        command.env("FOREBAY_LOCK", lock).env("FOREBAY_FENCE", fence.to_string());
         if leads {
             command.process_group(0);
         }
-        let process = command.spawn().map_err(|error| {
-            let code = if error.kind() == ErrorKind::NotFound { 127 } else { 126 };
-            (code, anyhow!("cannot run {}: {error}", program.display()))
-        })?;
-        let pid = process.id().and_then(|id| Pid::from_raw(id.cast_signed())).expect("it was just started");
-        Ok(Self { process, pid, leads })
+        let process = command.spawn()?;
+        let pid = Pid::from_raw(process.id().cast_signed()).expect("a process has a number");
+        let (change, state) = watch::channel(State::Starting);
+        // A thread, so that it can wait without reaping: until then the number is the command's.
+        thread::Builder::new().name("command".to_owned()).spawn(move || watch_over(pid, &change))?;
+        let mut child = Self { process, tree: Tree::of(pid, leads), leads, state, asked: false };
+        child.until(State::Stopped).await;
+        Ok(child)
     }
 
-    /// Waits for its end, as an exit status.
-    pub(super) async fn ended(&mut self) -> io::Result<u8> {
-        self.process.wait().await.map(code)
+    /// Its processes.
+    pub(super) fn tree(&self) -> &Tree {
+        &self.tree
     }
 
-    /// Passes a signal on. `again`: it was not the first one, and this is an end without further delay.
-    pub(super) fn pass_on(&self, request: Request, again: bool) {
-        if again {
-            self.send(Signal::KILL);
-        } else if self.leads || request == Request::Terminate {
-            self.send(request.signal());
+    /// Lets it become the command.
+    pub(super) fn let_on(&self) {
+        self.tree.signal(Signal::CONT);
+    }
+
+    /// Waits for the end of its first process.
+    pub(super) async fn ended(&mut self) {
+        self.until(State::Ended).await;
+    }
+
+    /// Waits for this state, or the last one.
+    async fn until(&mut self, wanted: State) {
+        // The sender goes with the thread, which ends with the command.
+        let _ = self.state.wait_for(|state| *state == wanted || *state == State::Ended).await;
+    }
+
+    /// Takes the exit status, as a shell has it. From here on another process may have its number.
+    pub(super) fn reap(mut self) -> io::Result<u8> {
+        self.process.wait().map(code)
+    }
+
+    /// Passes a signal on. One that asks to end, for the second time, is an end without further delay.
+    pub(super) fn pass_on(&mut self, signal: Signal) {
+        if !self.leads && OF_TERMINAL.contains(&signal) {
+            return;
         }
+        let asks = matches!(signal, Signal::TERM | Signal::INT);
+        if asks && self.asked {
+            self.tree.kill();
+        } else {
+            self.tree.signal(signal);
+        }
+        self.asked |= asks;
     }
 
     /// Asks it to end, and makes it end after `patience`, with all it started.
-    pub(super) async fn end(&mut self, patience: Duration) -> io::Result<()> {
+    pub(super) async fn end(&mut self, patience: Duration) {
         let clock = Clock::system();
         let deadline = clock.monotonic() + patience;
-        self.send(Signal::TERM);
-        while clock.monotonic() < deadline {
-            if self.process.try_wait()?.is_some() && !self.has_others() {
-                return Ok(());
+        if !patience.is_zero() {
+            self.tree.terminate();
+        }
+        while !self.tree.has_ended() {
+            if clock.monotonic() >= deadline {
+                self.tree.kill();
+                break;
             }
             clock.sleep(millis(10)).await;
         }
-        self.send(Signal::KILL);
-        self.process.wait().await.map(drop)
+        self.ended().await;
     }
+}
 
-    fn send(&self, signal: Signal) {
-        // Who has ended meanwhile needs no signal.
-        let _ = if self.leads {
-            kill_process_group(self.pid, signal)
-        } else if self.process.id().is_some() {
-            kill_process(self.pid, signal)
-        } else {
-            Ok(())
-        };
+/// Tells when a child stops, and when it ends.
+fn watch_over(pid: Pid, change: &watch::Sender<State>) {
+    let wait = |options| loop {
+        match waitid(WaitId::Pid(pid), options | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
+            Err(Errno::INTR) => {}
+            answer => return answer.ok().flatten(),
+        }
+    };
+    if wait(WaitIdOptions::STOPPED).is_some_and(|status| status.stopped()) {
+        change.send_replace(State::Stopped);
+        wait(WaitIdOptions::empty());
     }
+    change.send_replace(State::Ended);
+}
 
-    /// Whether there is anybody in its group. While there is, no new process gets the group's number.
-    fn has_others(&self) -> bool {
-        self.leads && test_kill_process_group(self.pid).is_ok()
-    }
+/// This program, to be started once more; also if its file was replaced meanwhile.
+pub(super) fn this_program() -> io::Result<Command> {
+    let running = PathBuf::from("/proc/self/exe");
+    let path = if running.exists() { running } else { env::current_exe()? };
+    let mut command = Command::new(path);
+    command.arg0("forebay");
+    Ok(command)
 }
 
 /// As a shell would say it.

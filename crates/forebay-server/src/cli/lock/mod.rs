@@ -1,29 +1,33 @@
 //! `forebay lock`.
 
+mod boot;
 mod child;
+pub(super) mod gate;
+pub(super) mod guard;
 mod held;
+mod run;
 mod server;
+mod signals;
+mod tree;
+mod watchdog;
 
 use std::{ffi::OsString, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use forebay::{
-    Forebay,
+    Clock, Forebay,
     lock::{Attempt, DEFAULT_TTL, MAX_TTL, MIN_TTL, Release},
-    time::secs,
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::{
-    child::{Child, Request},
+    boot::Deadline,
     held::{Asked, Held, Refusal},
+    run::Run,
     server::Server,
+    signals::{Signals, exit_status},
 };
 use super::{DENIED, FAILED, block_on, complain, remote};
 use crate::text::{Span, quoted};
-
-/// How long a command may take to end by itself after the lock is certainly lost.
-const HURRY: Duration = secs(2);
 
 /// Hold a lock while a command runs
 #[derive(Debug, clap::Args)]
@@ -34,10 +38,12 @@ Examples:
   forebay lock --store redis://10.0.0.5 jobs -- ./job      without a server
 
 The lock is renewed while COMMAND runs, and released when it ends. If the lock is lost, or about to be because
-nobody confirms it, COMMAND gets SIGTERM, and SIGKILL at the latest when somebody else may hold it.
-Only SIGKILL, or a machine that stops, leaves COMMAND running without this process: see --ttl.
+nobody confirms it, COMMAND gets SIGTERM, and SIGKILL before somebody else may hold it. A second process watches
+over that: it ends COMMAND also when this one is killed, or is stopped for so long that the lock is lost.
+A signal that would end this process goes to COMMAND; TERM or INT for the second time kills it.
 COMMAND finds a number in FOREBAY_FENCE that is larger than that of every holder before.
-Unless stdin is a terminal, COMMAND and what it starts are a process group of their own, which gets all signals.
+Unless stdin is a terminal, COMMAND and what it starts are a process group of their own, which gets the signals. At
+a terminal COMMAND alone gets them, and not those that the terminal sends to everybody: HUP, INT and QUIT.
 
 Exit status: that of COMMAND; 1 if the lock is held by another; 2 if it was lost, or something failed;
 126 or 127 if COMMAND cannot be run; 128 + n if a signal n ended it.")]
@@ -68,58 +74,46 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 async fn lock(args: &Args) -> Result<ExitCode> {
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::listen()?;
     let place = Place::open(&args.place).await?;
+    let since = Deadline::new(boot::now(), Clock::system().monotonic());
     let asked = tokio::select! {
         asked = place.acquire(args) => Ok(asked),
-        number = signals.next() => Err(number),
+        signal = signals.next() => Err(signal),
     };
     let code = match asked {
-        Ok(Ok(Asked::Acquired(held))) => hold(args, held, &mut signals).await,
+        Ok(Ok(Asked::Acquired(held))) => hold(args, held, since, &mut signals).await,
         Ok(Ok(Asked::Refused(refusal))) => {
             refusal.tell(&args.name, args.json);
             Ok(ExitCode::from(DENIED))
         }
         Ok(Err(error)) => Err(error),
-        Err(signal) => Ok(ExitCode::from(128 + signal.number())),
+        Err(signal) => Ok(ExitCode::from(exit_status(signal))),
     };
     place.close().await;
     code
 }
 
 /// Runs the command under the lock.
-async fn hold(args: &Args, held: Held, signals: &mut Signals) -> Result<ExitCode> {
+async fn hold(args: &Args, held: Held, since: Deadline, signals: &mut Signals) -> Result<ExitCode> {
     let name = quoted(&args.name);
-    let mut child = match Child::start(&args.command, &args.name, held.fence()) {
-        Ok(child) => child,
+    let mut run = match Run::start(args, &held, since).await {
+        Ok(run) => run,
         Err((code, error)) => {
             complain(&format!("error: {error:#}"));
             release(&name, held).await;
             return Ok(ExitCode::from(code));
         }
     };
-    // Renewals come every third of the ttl: with a quarter left, two of them have failed.
-    let margin = (args.ttl.0 / 4).min(secs(5));
-    let mut told = false;
-    let why = loop {
-        tokio::select! {
-            code = child.ended() => {
-                let code = code.context("waiting for COMMAND")?;
-                let released = release(&name, held).await;
-                return Ok(ExitCode::from(if released || code != 0 { code } else { FAILED }));
-            }
-            why = held.losing(margin) => break why,
-            signal = signals.next() => {
-                child.pass_on(signal, told);
-                told = true;
-            }
-        }
-    };
-    complain(&format!("error: lock {name}: {why}; ending COMMAND"));
-    let left = held.remaining();
-    child.end(if left.is_zero() { HURRY } else { left }).await.context("ending COMMAND")?;
-    release(&name, held).await;
-    Ok(ExitCode::from(FAILED))
+    let lost = run.wait(&held, signals).await;
+    if let Some(why) = &lost {
+        complain(&format!("error: lock {name}: {why}; ending COMMAND"));
+        run.end(held.remaining()).await;
+    }
+    let code = run.finish().await.context("waiting for COMMAND")?;
+    let released = release(&name, held).await;
+    let failed = lost.is_some() || (!released && code == 0);
+    Ok(ExitCode::from(if failed { FAILED } else { code }))
 }
 
 /// Gives the lock back; false: it was lost before the command had ended.
@@ -173,33 +167,6 @@ impl Place {
             && let Err(error) = bay.close().await
         {
             complain(&format!("warning: {error}"));
-        }
-    }
-}
-
-/// What asks the process to stop.
-#[derive(Debug)]
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self> {
-        let listen = |kind| signal(kind).context("listening for signals");
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-            hang_up: listen(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Request {
-        tokio::select! {
-            _ = self.terminate.recv() => Request::Terminate,
-            _ = self.interrupt.recv() => Request::Interrupt,
-            _ = self.hang_up.recv() => Request::HangUp,
         }
     }
 }

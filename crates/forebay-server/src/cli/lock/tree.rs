@@ -1,0 +1,231 @@
+//! The processes of a command.
+
+use std::fs;
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
+
+/// A command, with the processes that it started.
+///
+/// They are the members of its process group, if it has one of its own, and the descendants of its first process, also
+/// those that left the group, as `timeout` does. A process that left the group and whose parent ended before anybody
+/// looked, such as a daemon, belongs no longer to the command.
+///
+/// Nobody may reap the first process while this is in use: then its number cannot be given to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Tree {
+    /// The first process.
+    leader: Pid,
+    /// Whether the leader has a process group of its own, with its number.
+    has_group: bool,
+    /// When the leader started, in clock ticks since boot. `None` where the system has no `/proc`.
+    since: Option<u64>,
+    /// The descendants that were seen, and run.
+    known: Vec<Process>,
+}
+
+/// A process, as `/proc` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Process {
+    pid: i32,
+    parent: i32,
+    group: i32,
+    since: u64,
+    has_ended: bool,
+}
+
+/// How often descendants are searched for that were started during the search before.
+const ROUNDS: usize = 32;
+
+impl Tree {
+    /// A command whose first process runs, or has ended and is not reaped.
+    pub(super) fn of(leader: Pid, has_group: bool) -> Self {
+        let since = Process::read(leader.as_raw_pid()).map(|process| process.since);
+        Self { leader, has_group, since, known: vec![] }
+    }
+
+    /// Reads what [`to_words`](Self::to_words) wrote.
+    pub(super) fn from_words<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<Self> {
+        let leader = words.next()?.parse().ok().and_then(Pid::from_raw)?;
+        let has_group = words.next()? == "group";
+        let since = words.next().map(str::parse).transpose().ok()?;
+        Some(Self { leader, has_group, since, known: vec![] })
+    }
+
+    /// The command in a form for another process.
+    pub(super) fn to_words(&self) -> String {
+        let group = if self.has_group { "group" } else { "alone" };
+        let since = self.since.map(|since| format!(" {since}")).unwrap_or_default();
+        format!("{} {group}{since}", self.leader.as_raw_pid())
+    }
+
+    /// Sends a signal to the group; without one, to the first process.
+    pub(super) fn signal(&self, signal: Signal) {
+        if !self.is_mine() {
+            return;
+        }
+        // A process that has ended needs no signal.
+        let _ = if self.has_group {
+            kill_process_group(self.leader, signal)
+        } else {
+            kill_process(self.leader, signal)
+        };
+    }
+
+    /// Asks all its processes to end.
+    pub(super) fn terminate(&mut self) {
+        let all = self.look();
+        let group = self.group(&all);
+        self.signal(Signal::TERM);
+        for process in &self.known {
+            let is_member = process.group == group;
+            // One that left the group passes the signal on to what it started itself.
+            let has_left = || all.iter().any(|of| of.pid == process.parent && of.group == group);
+            if if is_member { !self.has_group } else { has_left() } {
+                process.signal(Signal::TERM);
+            }
+        }
+    }
+
+    /// Kills all its processes.
+    pub(super) fn kill(&mut self) {
+        // A process whose parent is killed can no longer be found. So none may start another one meanwhile.
+        self.signal(Signal::STOP);
+        let mut stopped: Vec<Process> = vec![];
+        for _ in 0..ROUNDS {
+            self.look();
+            let is_new = |process: &&Process| !stopped.iter().any(|one| one.is(process));
+            let new: Vec<Process> = self.known.iter().filter(is_new).copied().collect();
+            if new.is_empty() {
+                break;
+            }
+            for process in &new {
+                process.signal(Signal::STOP);
+            }
+            stopped.extend(new);
+        }
+        self.signal(Signal::KILL);
+        for process in &self.known {
+            process.signal(Signal::KILL);
+        }
+    }
+
+    /// Whether none of its processes runs any more.
+    pub(super) fn has_ended(&mut self) -> bool {
+        let all = self.look();
+        if all.is_empty() {
+            return !self.has_group || test_kill_process_group(self.leader).is_err();
+        }
+        let (pid, is_mine) = (self.leader.as_raw_pid(), self.is_mine());
+        let is_of_group = |process: &Process| self.has_group && is_mine && process.group == pid;
+        let is_leader = |process: &Process| process.pid == pid && Some(process.since) == self.since;
+        let runs = |process: &Process| !process.has_ended && (is_leader(process) || is_of_group(process));
+        self.known.is_empty() && !all.iter().any(runs)
+    }
+
+    /// Whether the leader's number is still the command's: nobody else's process has it.
+    fn is_mine(&self) -> bool {
+        let found = Process::read(self.leader.as_raw_pid());
+        found.is_none_or(|process| Some(process.since) == self.since)
+    }
+
+    /// The process group that the command is in.
+    fn group(&self, all: &[Process]) -> i32 {
+        let pid = self.leader.as_raw_pid();
+        let leader = all.iter().find(|process| process.pid == pid);
+        leader.map_or(pid, |leader| leader.group)
+    }
+
+    /// Finds what the leader started, and what that started; returns all processes there are.
+    fn look(&mut self) -> Vec<Process> {
+        let all = processes();
+        self.known.retain(|known| all.iter().any(|now| now.is(known) && !now.has_ended));
+        let leader = self.is_mine().then(|| self.leader.as_raw_pid());
+        let mut parents: Vec<i32> = self.known.iter().map(|known| known.pid).chain(leader).collect();
+        while let Some(parent) = parents.pop() {
+            for child in all.iter().filter(|process| process.parent == parent && !process.has_ended) {
+                if !self.known.iter().any(|known| known.is(child)) {
+                    self.known.push(*child);
+                    parents.push(child.pid);
+                }
+            }
+        }
+        all
+    }
+}
+
+impl Process {
+    fn read(pid: i32) -> Option<Self> {
+        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    /// Reads a line of `/proc/PID/stat`. The name in brackets may hold anything.
+    fn parse(stat: &str) -> Option<Self> {
+        let (pid, rest) = stat.split_once(" (")?;
+        let fields: Vec<&str> = rest.rsplit_once(") ")?.1.split(' ').collect();
+        let number = |place: usize| fields.get(place)?.parse().ok();
+        Some(Self {
+            pid: pid.parse().ok()?,
+            has_ended: matches!(*fields.first()?, "Z" | "X"),
+            parent: number(1)?,
+            group: number(2)?,
+            since: fields.get(19)?.parse().ok()?,
+        })
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        self.pid == other.pid && self.since == other.since
+    }
+
+    /// Sends a signal, unless another process has the number by now.
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = Pid::from_raw(self.pid)
+            && Self::read(self.pid).is_some_and(|now| now.is(self))
+        {
+            let _ = kill_process(pid, signal);
+        }
+    }
+}
+
+/// All processes that can be seen; none where the system has no `/proc`.
+fn processes() -> Vec<Process> {
+    let Ok(entries) = fs::read_dir("/proc") else { return vec![] };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter_map(Process::read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_may_have_any_name() {
+        let stat = "17 (a) S 1 (b)) Z 4 5 6 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 9876 1 2";
+        let process = Process { pid: 17, parent: 4, group: 5, since: 9876, has_ended: true };
+        assert_eq!(Process::parse(stat), Some(process));
+        for bad in ["", "17", "17 (a", "17 (a) S 1", "x (a) S 1 2 3"] {
+            assert_eq!(Process::parse(bad), None, "{bad}");
+        }
+        let me = Process::read(std::process::id().cast_signed());
+        assert!(me.is_some_and(|me| !me.has_ended), "{me:?}");
+    }
+
+    #[test]
+    fn a_tree_is_told_to_another_process() {
+        let leader = Pid::from_raw(17).expect("not zero");
+        for (has_group, since) in [(true, Some(9)), (false, Some(1)), (true, None)] {
+            let tree = Tree { leader, has_group, since, known: vec![] };
+            assert_eq!(Tree::from_words(tree.to_words().split(' ')), Some(tree));
+        }
+        assert_eq!(Tree::from_words("0 group 1".split(' ')), None);
+        assert_eq!(Tree::from_words("17 group x".split(' ')), None);
+    }
+
+    #[test]
+    fn a_number_that_another_process_has_now_is_left_alone() {
+        let me = Pid::from_raw(std::process::id().cast_signed()).expect("not zero");
+        let mut tree = Tree { leader: me, has_group: false, since: Some(1), known: vec![] };
+        tree.signal(Signal::KILL);
+        tree.kill();
+        assert!(tree.has_ended());
+    }
+}

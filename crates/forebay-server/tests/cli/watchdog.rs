@@ -1,0 +1,325 @@
+//! A command never runs without its lock, whatever becomes of the process that holds it.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    process::Stdio,
+    time::Duration,
+};
+
+use forebay_testkit::{Redis, unique_prefix, wait_until};
+
+use super::{
+    lock::{Place, runs},
+    process::{PROGRAM, Process, command, send},
+};
+
+fn place() -> Place {
+    Place::redis(Redis::shared())
+}
+
+/// A command that is deaf to TERM, with a process of its group and one that left it; all their numbers.
+fn deaf(place: &Place, name: &str, ttl: &str) -> (Process, Vec<u32>) {
+    let script = "trap '' TERM; echo $$; sleep 1000 & echo $!; \
+                  timeout -s INT 1000 sh -c 'echo $$; sleep 1000; :' & wait; sleep 1000";
+    let process = place.start(name, &["--ttl", ttl], script);
+    let pids = (0..3).map(|_| process.line().parse().expect("a process id")).collect();
+    (process, pids)
+}
+
+/// Takes the lock, and tells which of these run at that moment.
+fn successor(place: &Place, name: &str, pids: &[u32]) -> String {
+    let pids = pids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
+    let script = format!(
+        "for pid in {pids}; do case $(sed 's/.*) //; s/ .*//' /proc/$pid/stat 2>/dev/null) in \
+         ''|Z|X) ;; *) echo $pid runs;; esac; done; echo mine"
+    );
+    let (code, out, log) = place.run(name, &["--wait", "50s"], &script);
+    assert_eq!(code, 0, "{log}");
+    out
+}
+
+/// The watchdog of a process, if it has one.
+fn watchdog_of(pid: u32) -> Option<u32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    // Any of its threads may have started it.
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+    let all = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    let all: String = all.chain([children]).collect::<Vec<_>>().join(" ");
+    all.split_whitespace().filter_map(|child| child.parse().ok()).find(|child: &u32| {
+        let words = fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
+        words.split(|&byte| byte == 0).nth(1) == Some(b"lock-watchdog") && runs(*child)
+    })
+}
+
+/// The session of a process.
+fn session(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(3)?.parse().ok()
+}
+
+#[test]
+fn every_signal_that_would_end_the_holder_goes_to_the_command() {
+    let place = place();
+    let signals = [1, 2, 3, 5, 6, 10, 12, 14, 15, 16, 24, 25, 26, 27, 29, 30, 31];
+    let running = signals.map(|signal| {
+        let script = format!("trap 'exit 40' {signal}; echo ready; while kill -0 $PPID; do sleep 0.05; done");
+        (signal, place.start(&unique_prefix(), &["--ttl", "1h"], &script))
+    });
+    for (signal, process) in running {
+        assert_eq!(process.line(), "ready");
+        process.signal(&signal.to_string());
+        let (code, log) = process.end();
+        assert_eq!(code, 40, "signal {signal}: {log}");
+    }
+}
+
+#[test]
+fn a_signal_for_the_second_time_is_no_order_to_kill_unless_it_asks_to_end() {
+    let place = place();
+    let script = "n=0; trap 'n=$((n+1)); echo $n' USR1; trap 'echo reloaded' HUP; echo ready; while :; do sleep 0.05; done";
+    let process = place.start(&unique_prefix(), &["--ttl", "1h"], script);
+    assert_eq!(process.line(), "ready");
+    for n in 1..4 {
+        process.signal("USR1");
+        assert_eq!(process.line(), n.to_string());
+        process.signal("HUP");
+        assert_eq!(process.line(), "reloaded");
+    }
+    process.signal("TERM");
+    assert_eq!(process.end().0, 128 + 15);
+
+    let (process, pids) = deaf(&place, &unique_prefix(), "1h");
+    process.signal("TERM");
+    process.signal("TERM");
+    assert_eq!(process.end().0, 128 + 9);
+    wait_until("all of it to end", || !pids.iter().copied().any(runs));
+}
+
+/// KILL, faults of the process itself, and signals that safe code cannot forward.
+#[test]
+fn a_holder_that_is_killed_takes_its_command_along_before_another_holds_the_lock() {
+    std::thread::scope(|scope| {
+        for signal in ["KILL", "SEGV", "BUS", "ILL", "FPE", "34", "64"] {
+            scope.spawn(move || {
+                let (place, name) = (place(), unique_prefix());
+                let (process, pids) = deaf(&place, &name, "3s");
+                wait_until("the holder to end", || {
+                    // The first SEGV or BUS that is sent, and no fault, is taken for a stack overflow and has no effect.
+                    let pid = process.pid().to_string();
+                    let _ = command("kill", place.path()).args(["-s", signal, &pid]).output();
+                    !runs(process.pid())
+                });
+                assert_eq!(successor(&place, &name, &pids), "mine\n", "{signal}");
+                let code = process.end().0;
+                assert!(code > 128, "{signal}: {code}");
+            });
+        }
+    });
+}
+
+#[test]
+fn a_command_whose_holder_was_killed_is_asked_to_end_first() {
+    for place in Place::both() {
+        let script = "trap 'echo asked; exit' TERM; echo ready; while :; do sleep 0.05; done";
+        let process = place.start(&unique_prefix(), &["--ttl", "1h"], script);
+        assert_eq!(process.line(), "ready");
+        process.signal("KILL");
+        assert_eq!(process.line(), "asked");
+        // Ends with the last that has its stderr open.
+        assert_eq!(process.end().0, 128 + 9);
+    }
+}
+
+#[test]
+fn a_holder_that_is_stopped_for_too_long_finds_its_command_ended() {
+    for place in Place::both() {
+        let name = unique_prefix();
+        let (process, pids) = deaf(&place, &name, "2s");
+        process.signal("STOP");
+        assert_eq!(successor(&place, &name, &pids), "mine\n");
+        process.signal("CONT");
+        let (code, log) = process.end();
+        assert_eq!(code, 2, "{log}");
+        assert!(log.contains("it was not renewed in time; ending COMMAND"), "{log}");
+    }
+}
+
+#[test]
+fn a_holder_that_was_stopped_and_goes_on_in_time_keeps_its_command() {
+    let place = place();
+    let script = "echo ready; until [ -e go ]; do sleep 0.05; done; exit 5";
+    let process = place.start(&unique_prefix(), &["--ttl", "1h"], script);
+    assert_eq!(process.line(), "ready");
+    process.signal("STOP");
+    process.signal("CONT");
+    fs::write(place.path().join("go"), "").expect("a file");
+    assert_eq!(process.end().0, 5);
+}
+
+#[test]
+fn a_watchdog_that_is_killed_or_stopped_is_replaced() {
+    let place = place();
+    for signal in ["KILL", "STOP"] {
+        let name = unique_prefix();
+        let (process, pids) = deaf(&place, &name, "1s");
+        let first = watchdog_of(process.pid()).expect("a watchdog");
+        send(signal, first);
+        wait_until("another watchdog", || {
+            // It has its orders before it begins a session of its own.
+            watchdog_of(process.pid()).is_some_and(|pid| pid != first && session(pid) == Some(pid))
+        });
+        assert!(!runs(first), "it might end the command later");
+        process.signal("KILL");
+        assert_eq!(successor(&place, &name, &pids), "mine\n", "{signal}");
+    }
+}
+
+#[test]
+fn without_a_watchdog_the_command_does_not_go_on() {
+    let (process, pids) = deaf(&place(), &unique_prefix(), "2s");
+    while pids.iter().copied().any(runs) {
+        if let Some(watchdog) = watchdog_of(process.pid()) {
+            // It may have been killed already.
+            let _ = command("kill", std::path::Path::new("/")).args(["-9", &watchdog.to_string()]).output();
+        }
+    }
+    let (code, log) = process.end();
+    assert_eq!(code, 2);
+    assert!(log.contains("its watchdog is gone"), "{log}");
+}
+
+#[test]
+fn a_holder_that_is_killed_at_any_moment_leaves_nothing() {
+    let place = place();
+    let clock = forebay::Clock::system();
+    let marks: Vec<String> = (0..24).map(|n| format!("1000.{}{n:02}", std::process::id())).collect();
+    for (n, mark) in (0..).zip(&marks) {
+        let script = format!("sleep {mark}; :");
+        let process = place.start(&unique_prefix(), &["--ttl", "1h"], &script);
+        let until = clock.monotonic() + Duration::from_millis(3 * n);
+        while clock.monotonic() < until {
+            std::thread::yield_now();
+        }
+        process.signal("KILL");
+        process.end();
+    }
+    let is_left = || {
+        let all = fs::read_dir("/proc").expect("a list").flatten();
+        all.filter_map(|entry| fs::read_to_string(entry.path().join("cmdline")).ok())
+            .any(|words| marks.iter().any(|mark| words.contains(mark.as_str())))
+    };
+    wait_until("all of it to end", || !is_left());
+}
+
+#[test]
+fn a_fast_command_leaves_its_status_and_a_pipeline_ends() {
+    let place = place();
+    let name = unique_prefix();
+    for n in 0..12 {
+        assert_eq!(place.run(&name, &[], &format!("exit {n}")).0, n);
+    }
+    let pipeline = format!(
+        "'{PROGRAM}' lock {name} {} {} -- sh -c 'echo out; echo err >&2; sleep 0' 2>&1 | cat; echo end",
+        place.flags[0], place.flags[1]
+    );
+    let output = command("sh", place.path()).args(["-c", &pipeline]).output().expect("a shell");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "out\nerr\nend\n");
+
+    // What it starts with is what every program gets.
+    let files = command("sh", place.path()).args(["-c", "ls /proc/self/fd"]).output().expect("a shell");
+    assert_eq!(place.run(&name, &[], "ls /proc/self/fd").1.as_bytes(), files.stdout);
+    assert_eq!(place.run(&name, &[], "(yes; echo $? >&2) | head -n 1"), (0, "y\n".into(), "141\n".into()));
+    assert_eq!(place.run(&name, &[], "grep -c SigBlk:.*0000000000000000 /proc/self/status").1, "1\n");
+}
+
+#[test]
+fn signals_that_were_ignored_before_stay_so() {
+    let place = place();
+    let words = format!(
+        "trap '' HUP QUIT; exec '{PROGRAM}' lock {} {} {} -- sh -c 'kill -HUP $PPID; kill -QUIT $PPID; kill -HUP $$; echo alive'",
+        unique_prefix(),
+        place.flags[0],
+        place.flags[1]
+    );
+    let output = command("sh", place.path()).args(["-c", &words]).output().expect("a shell");
+    assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"alive\n"[..]));
+}
+
+/// What a shell at a terminal runs in one process group, others among it.
+struct Terminal {
+    process: std::process::Child,
+    out: std::io::BufReader<std::process::ChildStdout>,
+}
+
+impl Terminal {
+    fn start(place: &Place, script: &str) -> Self {
+        let mut command = command("script", place.path());
+        command.args(["-qec", script, "/dev/null"]).env("SHELL", "/bin/sh");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = command.spawn().expect("a terminal");
+        let out = std::io::BufReader::new(process.stdout.take().expect("piped"));
+        Self { process, out }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = vec![];
+        let mut byte = [0];
+        while self.out.read(&mut byte).expect("text") == 1 && byte != *b"\n" {
+            line.extend(byte);
+        }
+        String::from_utf8(line).expect("text").trim_end().to_owned()
+    }
+
+    fn press(&mut self, key: u8) {
+        let keys = self.process.stdin.as_mut().expect("piped");
+        keys.write_all(&[key]).and_then(|()| keys.flush()).expect("a key");
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn at_a_terminal_a_key_reaches_the_command_once() {
+    let place = place();
+    let script = format!(
+        "'{PROGRAM}' lock {} --ttl 1h {} {} -- sh -c 'trap \"echo int\" INT; echo ready; while :; do read a && echo got $a; done'",
+        unique_prefix(),
+        place.flags[0],
+        place.flags[1]
+    );
+    let mut terminal = Terminal::start(&place, &script);
+    assert_eq!(terminal.line(), "ready");
+    for _ in 0..3 {
+        terminal.press(3);
+        // The terminal shows the key itself, too.
+        assert_eq!(terminal.line().trim_start_matches("^C"), "int");
+    }
+    for word in ["a", "b"] {
+        terminal.press(word.as_bytes()[0]);
+        terminal.press(b'\n');
+        assert_eq!(terminal.line(), word);
+        assert_eq!(terminal.line(), format!("got {word}"));
+    }
+}
+
+#[test]
+fn at_a_terminal_the_command_ends_with_its_holder_and_what_else_runs_there_does_not() {
+    let place = place();
+    let script = format!(
+        "'{PROGRAM}' lock {} --ttl 1h {} {} -- sh -c 'echo $PPID; echo $$; sleep 1000 & echo $!; wait'; echo after",
+        unique_prefix(),
+        place.flags[0],
+        place.flags[1]
+    );
+    let mut terminal = Terminal::start(&place, &script);
+    let pids = [(); 3].map(|()| terminal.line().parse::<u32>().expect("a process id"));
+    send("KILL", pids[0]);
+    wait_until("all of it to end", || !pids.into_iter().any(runs));
+    while terminal.line() != "after" {}
+}
