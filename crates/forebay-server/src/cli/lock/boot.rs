@@ -46,7 +46,9 @@ impl Deadline {
         remaining: Duration,
     ) -> Option<Duration> {
         let until = monotonic + remaining;
-        let deadline = (until > self.until + SAME).then(|| until + self.distance);
+        // Of a lease that is lost nothing remains, however late it is.
+        let is_renewed = !remaining.is_zero() && until > self.until + SAME;
+        let deadline = is_renewed.then(|| until + self.distance);
         if deadline.is_some() {
             self.until = until;
         }
