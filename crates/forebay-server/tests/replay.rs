@@ -27,7 +27,7 @@ fn sample() -> Option<Source> {
 fn made_up() -> Input {
     let line = |n: i64| match n {
         2_500 => "nonsense\n".to_owned(),
-        _ => format!("{{\"ts\":{},\"ip\":{}}}\n", 1_431_857_100 + n - n * 7 % 37, n % 11),
+        _ => format!("{{\"ts\":{},\"ip\":\"10.0.0.{}\"}}\n", 1_431_857_100 + n - n * 7 % 37, n % 11),
     };
     input((0..5_000).map(line).collect::<String>())
 }
@@ -174,11 +174,11 @@ impl Read for Fails {
 
 #[tokio::test]
 async fn a_failing_file_is_an_error_after_what_was_read() {
-    let text = Cursor::new(b"{\"ts\":1,\"ip\":\"a\"}\n{\"ts\":9,\"ip\":\"b\"}\n".to_vec());
+    let text = Cursor::new(b"{\"ts\":1,\"ip\":\"::a\"}\n{\"ts\":9,\"ip\":\"::b\"}\n".to_vec());
     let input = Input::new("a test".to_owned(), Fails { text }, None).expect("a text");
     let (batches, error) = collect(Feed::start(input, ip(), millis(0)).expect("a thread")).await;
     let keys: Vec<_> = batches.iter().flat_map(|batch| &batch.events).map(|event| &event.key).collect();
-    assert_eq!(keys, ["a", "b"]);
+    assert_eq!(keys, ["::a", "::b"]);
     assert_eq!(error.expect("an error").to_string(), "reading a test: the disk is gone");
 }
 
@@ -189,7 +189,7 @@ struct Endless {
 
 impl Read for Endless {
     fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
-        b"{\"ts\":1,\"ip\":\"a\"}\n".as_slice().read(space)
+        b"{\"ts\":1,\"ip\":\"::a\"}\n".as_slice().read(space)
     }
 }
 
@@ -250,8 +250,9 @@ async fn one_by_one_and_many_at_once_come_to_what_an_independent_count_says() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_of_many_blocks_is_limited_as_an_independent_count_says() {
     // Seven lines of a key within one window, then those of the next 50 minutes later.
-    let line =
-        |n: i64| format!("{{\"ts\":{},\"ip\":{}}}\n", 1_431_857_100 + n / 7 * 3_000 + n % 7, n / 7 % 11);
+    let line = |n: i64| {
+        format!("{{\"ts\":{},\"ip\":\"10.0.0.{}\"}}\n", 1_431_857_100 + n / 7 * 3_000 + n % 7, n / 7 % 11)
+    };
     let log = (0..100_000).map(line).collect::<String>();
     let (events, _, _) = read(input(log.clone()), secs(60));
     let (accepted, limited) = fixed_window(&events, 3, 60);

@@ -25,9 +25,10 @@ use crate::{
     config::{BufferConfig, Config, EventConfig, Options},
     http::Problem,
     replay::{
-        BufferTotal, Counts, Feed, KeyField, Remote, Run, SeriesTotal, Source, Summary, Tally, Target, survey,
+        BufferTotal, Counts, Feed, Format, KeyField, Parser, Remote, Run, SeriesTotal, Source, Summary,
+        Tally, Target, survey,
     },
-    text::Span,
+    text::{Span, shown},
 };
 
 /// For how much of a log's time hits wait in the buffers, unless the database is told to remember batches for less than it
@@ -44,15 +45,18 @@ Examples:
   forebay replay access.log --event hit --key ip --database sqlite:out.db
   forebay replay access.log --event hit --key ip --rebase now --server http://127.0.0.1:7070 --speed 10
 
-A line is an access log line (common or combined format), or a JSON object with a time (time, at, timestamp, ts or
-@timestamp). Gzip is told by its first bytes. The log's own time is the clock: limits, series and expiry go by it.
---key is one of ip, user, method, path, status, referer and agent, or a member of a JSON line (a.b is b of a).
+A line is read as what it looks like: an access log line (common or combined format, also after a virtual host), a JSON
+object with a time (time, at, timestamp, ts, @timestamp), W3C extended (IIS, CloudFront), or a line of an AWS load
+balancer. Caddy's and Traefik's JSON is known. Gzip is told by its first bytes. The log's own time is the clock: limits,
+series and expiry go by it.
+--key is one of ip, client, user, method, path, status, referer and agent; or a column of W3C extended; or a member of a
+JSON line (a.b is b of a). ip takes an address only, of a list that proxies made the first; client takes what is there.
 
 It runs on a store of its own in memory and a database of its own in memory, whatever the configuration says, unless
 --store or --database name others. To a --server, limits go by the server's clock, and --speed says how fast.
 
 Afterwards the buffers are flushed, and database and series are compared with what was accepted.
-Exit status: 0 done, 2 they do not agree, or it could not be done.")]
+Exit status: 0 done, 2 they do not agree, no line could be read, or it could not be done.")]
 pub(super) struct Args {
     /// The log; - reads standard input
     #[arg(value_name = "FILE")]
@@ -63,6 +67,9 @@ pub(super) struct Args {
     /// The field of a line that is its key
     #[arg(long, value_name = "FIELD")]
     key: KeyField,
+    /// The format of the lines
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
     /// The configuration file [env: FOREBAY_CONFIG] [default: ./forebay.toml, else the built-in example]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -121,7 +128,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         Some(url) => block_on(send(args, &source, url, shift))?,
         None => block_on(replay(args, &source, shift))?,
     };
-    let Replayed { summary, timeline, failure } = replayed;
+    let Replayed { summary, timeline, tally, failure } = replayed;
     if let (Some((path, mut file)), Some(timeline)) = (plot, timeline) {
         let title = format!("{} of {} by {}", args.event, log_name(&source), args.key);
         let picture = timeline.chart(&title, &chart::Options::default());
@@ -129,7 +136,10 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     }
     tell(args, &summary)?;
     if let Some(failure) = failure {
-        return Err(failure.context("the replay ended early"));
+        return Err(failure.context("the replay ended early; what was read until then counts"));
+    }
+    if let Some(error) = nothing_read(&source, &tally) {
+        return Err(error);
     }
     Ok(if summary.agree == Some(false) { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }
@@ -148,6 +158,7 @@ fn log_name(source: &Source) -> String {
 struct Replayed {
     summary: Summary,
     timeline: Option<Timeline>,
+    tally: Tally,
     /// Why it ended before the log did.
     failure: Option<anyhow::Error>,
 }
@@ -156,7 +167,7 @@ struct Replayed {
 /// one begins where it did, and the limits decide as they did.
 fn shift_to(now: Timestamp, source: &Source, args: &Args) -> Result<i64> {
     const MINUTE: i64 = 60_000_000;
-    let last = survey(source, args.key.clone(), args.reorder.0)?.last;
+    let last = survey(source, parser(args), args.reorder.0)?.last;
     let Some(last) = last else { return Ok(0) };
     let distance = now.as_micros().saturating_sub(last.as_micros());
     Ok(distance.div_euclid(MINUTE) * MINUTE)
@@ -198,7 +209,7 @@ async fn replay(args: &Args, source: &Source, shift: i64) -> Result<Replayed> {
     }
     app.close().await?;
     let failure = ended.and(flushed.map(|_| ())).err().map(anyhow::Error::from);
-    Ok(Replayed { summary, timeline: run.timeline, failure })
+    Ok(Replayed { summary, timeline: run.timeline, tally: run.tally, failure })
 }
 
 /// Adds to the summary what database and series have, and whether that is what was accepted.
@@ -298,7 +309,7 @@ async fn send(args: &Args, source: &Source, url: &str, shift: i64) -> Result<Rep
     let elapsed = clock.monotonic().saturating_sub(begun);
     let mut summary = Summary::new(&remote.counts, &remote.tally, shift, elapsed);
     summary.failed = remote.failed;
-    Ok(Replayed { summary, timeline: remote.timeline, failure: ended.err() })
+    Ok(Replayed { summary, timeline: remote.timeline, tally: remote.tally, failure: ended.err() })
 }
 
 fn tell(args: &Args, summary: &Summary) -> Result<()> {
@@ -319,8 +330,25 @@ fn tell(args: &Args, summary: &Summary) -> Result<()> {
 fn open(args: &Args, source: &Source) -> Result<(Feed, Bar)> {
     let input = source.open()?;
     let bar = Bar::new(input.size(), input.taken());
-    let feed = Feed::start(input, args.key.clone(), args.reorder.0)?;
+    let feed = Feed::start(input, parser(args), args.reorder.0)?;
     Ok((feed, bar))
+}
+
+fn parser(args: &Args) -> Parser {
+    Parser::new(args.key.clone(), args.format)
+}
+
+/// The error for a log of which nothing could be read.
+fn nothing_read(source: &Source, tally: &Tally) -> Option<anyhow::Error> {
+    if tally.lines > tally.bad {
+        return None;
+    }
+    let name = shown(&source.to_string()).into_owned();
+    if tally.lines == 0 {
+        return Some(anyhow!("nothing to replay: {name} has no lines"));
+    }
+    let guess = tally.looks_like.map(|what| format!("; this looks like {what}")).unwrap_or_default();
+    Some(anyhow!("nothing was read: none of the lines of {name} could be{guess}"))
 }
 
 /// Shows how far it is, on a terminal.

@@ -15,7 +15,7 @@ use utoipa::{
     },
 };
 
-use crate::text;
+use crate::text::{self, moment::absolute};
 
 /// The largest count of one hit.
 pub const MAX_COUNT: u64 = 1 << 31;
@@ -36,7 +36,7 @@ pub struct Cost(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Id(pub u64);
 
-/// A moment: an RFC 3339 text, or seconds since 1970 as a number or a text.
+/// A moment: an RFC 3339 text, or a number since 1970, also as a text: seconds, or by its size milli-, micro- or nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct At(pub Timestamp);
 
@@ -164,27 +164,20 @@ impl Visitor<'_> for AtVisitor {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<At, E> {
-        moment(text).map(At).ok_or_else(|| E::invalid_value(Unexpected::Other(&text::quoted(text)), &self))
+        absolute(text).map(At).ok_or_else(|| E::invalid_value(Unexpected::Other(&text::quoted(text)), &self))
     }
 
     fn visit_u64<E: Error>(self, n: u64) -> Result<At, E> {
-        moment(&n.to_string()).map(At).ok_or_else(|| E::invalid_value(Unexpected::Unsigned(n), &self))
+        absolute(&n.to_string()).map(At).ok_or_else(|| E::invalid_value(Unexpected::Unsigned(n), &self))
     }
 
     fn visit_i64<E: Error>(self, n: i64) -> Result<At, E> {
-        moment(&n.to_string()).map(At).ok_or_else(|| E::invalid_value(Unexpected::Signed(n), &self))
+        absolute(&n.to_string()).map(At).ok_or_else(|| E::invalid_value(Unexpected::Signed(n), &self))
     }
 
     fn visit_f64<E: Error>(self, n: f64) -> Result<At, E> {
-        moment(&n.to_string()).map(At).ok_or_else(|| E::invalid_value(Unexpected::Float(n), &self))
+        absolute(&n.to_string()).map(At).ok_or_else(|| E::invalid_value(Unexpected::Float(n), &self))
     }
-}
-
-/// A moment that does not depend on when it is read.
-fn moment(text: &str) -> Option<Timestamp> {
-    // `now`, `-1d` and `today` are for questions: a hit that is sent again would land elsewhere.
-    let absolute = text.starts_with(|c: char| c.is_ascii_digit());
-    text::moment(text, Timestamp::UNIX_EPOCH, &jiff::tz::TimeZone::UTC).ok().filter(|_| absolute)
 }
 
 impl<'de> Deserialize<'de> for At {
@@ -239,7 +232,7 @@ impl PartialSchema for At {
         let text = ObjectBuilder::new().schema_type(Type::String).format(Some(format));
         let seconds = ObjectBuilder::new().schema_type(Type::Number).minimum(Some(0));
         let both = OneOfBuilder::new().item(text).item(seconds);
-        both.description(Some("RFC 3339, or seconds since 1970; at most 5 minutes ahead")).into()
+        both.description(Some("RFC 3339, or seconds since 1970 (by their size also milli-, micro- or nanoseconds); at most 5 minutes ahead")).into()
     }
 }
 
@@ -333,6 +326,11 @@ mod tests {
             "1767268800",
             "\"1767268800\"",
             "1767268800.0",
+            "1767268800000",
+            "\"1767268800000\"",
+            "1767268800000000",
+            "1767268800000000000",
+            "1.7672688e9",
         ] {
             assert_eq!(read::<At>(good), Ok(At(noon)), "{good}");
         }
@@ -344,7 +342,7 @@ mod tests {
             "\"\"",
             "-1",
             "1e300",
-            "1767268800000",
+            "99999999999999999999",
             "null",
             "[]",
         ] {

@@ -9,7 +9,7 @@ use std::{
 use forebay::{Error, ErrorKind};
 use tokio::sync::mpsc;
 
-use super::{BadLine, Event, Input, KeyField, Reader, Step, Tally};
+use super::{BadLine, Event, Input, Parser, Reader, Step, Tally};
 
 /// Events per batch: enough that handing one over costs nothing per line.
 const BATCH: usize = 1_024;
@@ -42,13 +42,13 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Starts to read `input`; see [`Reader::new`] for `key` and `reorder`.
+    /// Starts to read `input`; see [`Reader::new`] for `parser` and `reorder`.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] if the system gives no thread.
-    pub fn start(input: Input, key: KeyField, reorder: Duration) -> Result<Self, Error> {
+    pub fn start(input: Input, parser: impl Into<Parser>, reorder: Duration) -> Result<Self, Error> {
         let (sender, batches) = mpsc::channel(WAITING);
-        let reader = Reader::new(input, key, reorder);
+        let reader = Reader::new(input, parser, reorder);
         let outlet = Outlet { sender, batch: Batch::default(), lines: 0 };
         let thread = thread::Builder::new().name("replay".to_owned()).spawn(move || outlet.fill(reader));
         let thread = thread.map_err(|cause| {

@@ -1,29 +1,32 @@
 //! Which field of a line is the key.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 use forebay::{Error, ErrorKind};
 
-use super::{Fault, log::AccessLine};
-use crate::text::unknown;
+use super::{Fault, Format, address::address, log::AccessLine, request::path_of_target, w3c::W3cLine};
+use crate::text::{quoted, unknown};
 
 /// The longest key, in bytes: the library's bound, so that a replay skips what a server would refuse.
 const LONGEST: usize = 512;
 
 /// The field of a line that is its key, as in `--key ip`.
 ///
-/// In an access log: `ip`, `user`, `method`, `path` (without the query), `status`, `referer` or
-/// `agent`. In a JSON line: the member of that name; `request.remote_ip` also is the member `remote_ip`
-/// of the object `request`.
+/// Of an access log line: `ip`, `client`, `user`, `method`, `path` (without the query), `status`, `referer` or `agent`.
+/// `ip` is an address, and a line in whose place another text stands has none; `client` is that text as it is. In the
+/// W3C extended format also a column by its name. In a JSON line: the member of that name; `request.remote_ip` is the member
+/// `remote_ip` of the object `request`, and `.ip` is the member `ip` whatever it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyField {
     name: String,
     access: Option<AccessField>,
 }
 
+/// What the lines of all access logs have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum AccessField {
+pub(super) enum AccessField {
     Ip,
+    Client,
     User,
     Method,
     Path,
@@ -32,8 +35,9 @@ enum AccessField {
     Agent,
 }
 
-const ACCESS_FIELDS: [(&str, AccessField); 7] = [
+const ACCESS_FIELDS: [(&str, AccessField); 8] = [
     ("ip", AccessField::Ip),
+    ("client", AccessField::Client),
     ("user", AccessField::User),
     ("method", AccessField::Method),
     ("path", AccessField::Path),
@@ -41,6 +45,38 @@ const ACCESS_FIELDS: [(&str, AccessField); 7] = [
     ("referer", AccessField::Referer),
     ("agent", AccessField::Agent),
 ];
+
+/// How many members of a JSON line may hold a field.
+pub(super) const MEMBERS: usize = 5;
+
+impl AccessField {
+    /// Where Caddy has it.
+    fn of_caddy(self) -> &'static [&'static str] {
+        match self {
+            // The address of a proxy, unless Caddy trusts it and says for whom it asked. Older ones say it with the port.
+            Self::Ip | Self::Client => &["request.client_ip", "request.remote_ip", "request.remote_addr"],
+            Self::User => &["user_id"],
+            Self::Method => &["request.method"],
+            Self::Path => &["request.uri"],
+            Self::Status => &["status"],
+            Self::Referer => &["request.headers.Referer"],
+            Self::Agent => &["request.headers.User-Agent"],
+        }
+    }
+
+    /// Where Traefik has it.
+    fn of_traefik(self) -> &'static str {
+        match self {
+            Self::Ip | Self::Client => "ClientHost",
+            Self::User => "ClientUsername",
+            Self::Method => "RequestMethod",
+            Self::Path => "RequestPath",
+            Self::Status => "DownstreamStatus",
+            Self::Referer => "request_Referer",
+            Self::Agent => "request_User-Agent",
+        }
+    }
+}
 
 impl FromStr for KeyField {
     type Err = Error;
@@ -50,7 +86,7 @@ impl FromStr for KeyField {
     /// # Errors
     /// [`ErrorKind::Invalid`] if it is empty. Whether a line has the field shows when it is read.
     fn from_str(name: &str) -> Result<Self, Error> {
-        if name.is_empty() {
+        if name.is_empty() || name == "." {
             return Err(Error::new(ErrorKind::Invalid, "key field \"\": name a field, such as ip or path"));
         }
         let access = ACCESS_FIELDS.iter().find(|(known, _)| *known == name).map(|(_, field)| *field);
@@ -64,28 +100,110 @@ impl KeyField {
         &self.name
     }
 
+    /// The members of a JSON line that may hold it, the surest first.
+    pub(super) fn members(&self, format: Format) -> [Option<&str>; MEMBERS] {
+        let mut members = [None; MEMBERS];
+        let Some(access) = self.access else {
+            members[0] = Some(self.name.strip_prefix('.').unwrap_or(&self.name));
+            return members;
+        };
+        let plain = matches!(format, Format::Auto | Format::Json).then_some(self.name.as_str());
+        let is = |one| matches!(format, Format::Auto) || format == one;
+        let caddy = access.of_caddy().iter().copied().filter(|_| is(Format::Caddy));
+        let traefik = is(Format::Traefik).then(|| access.of_traefik());
+        members[0] = plain;
+        for (place, member) in members[1..].iter_mut().zip(caddy.chain(traefik)) {
+            *place = Some(member);
+        }
+        members
+    }
+
+    /// The key of what a member of a JSON line holds: the one at this place of [`members`](Self::members).
+    pub(super) fn of_member(&self, place: usize, text: &str) -> Result<String, Fault> {
+        match self.access {
+            Some(AccessField::Ip) => self.ip(text.as_bytes()),
+            // What a server calls the path has the query in it.
+            Some(AccessField::Path) if place > 0 => {
+                let path = path_of_target(text.as_bytes());
+                self.key(&String::from_utf8_lossy(path))
+            }
+            Some(_) if text.is_empty() || text == "-" => Err(self.missing()),
+            _ => self.key(text),
+        }
+    }
+
     /// The key of an access log line.
     ///
     /// # Errors
     /// The line or the format has no such field, or its text cannot be a key.
     pub fn of_access(&self, line: &AccessLine<'_>) -> Result<String, Fault> {
-        let Some(access) = self.access else {
-            let fields = ACCESS_FIELDS.iter().map(|(name, _)| *name);
-            return Err(Fault::at(0, unknown("access log field", &self.name, fields).to_string()));
-        };
-        let text = match access {
-            AccessField::Ip => Some(line.ip),
+        self.of_fields(|field| match field {
+            AccessField::Ip | AccessField::Client => Some(line.client).filter(|client| *client != b"-"),
             AccessField::User => line.user,
             AccessField::Method => line.method(),
             AccessField::Path => line.path(),
             AccessField::Status => line.status,
             AccessField::Referer => line.referer,
             AccessField::Agent => line.agent,
+        })
+    }
+
+    /// The key of a line that has the fields of access logs.
+    pub(super) fn of_fields<'a>(
+        &self,
+        find: impl FnOnce(AccessField) -> Option<&'a [u8]>,
+    ) -> Result<String, Fault> {
+        let Some(access) = self.access else {
+            let fields = ACCESS_FIELDS.iter().map(|(name, _)| *name);
+            return Err(Fault::at(0, unknown("access log field", &self.name, fields).to_string()));
         };
-        let text = text.ok_or_else(|| Fault::at(0, format!("the line has no {}", self.name)))?;
+        self.of_bytes(find(access))
+    }
+
+    /// The key of a line in the W3C extended format.
+    pub(super) fn of_w3c(&self, line: &W3cLine<'_>) -> Result<String, Fault> {
+        let found = match self.access {
+            Some(access) => line.field(access),
+            None => line.column(&self.name),
+        };
+        if found.is_none()
+            && self.access.is_none()
+            && !line.columns().contains(&self.name.to_ascii_lowercase())
+        {
+            let columns = line.columns().iter().map(String::as_str);
+            let fields = ACCESS_FIELDS.iter().map(|(name, _)| *name);
+            return Err(Fault::at(
+                0,
+                unknown("field or column", &self.name, fields.chain(columns)).to_string(),
+            ));
+        }
+        self.of_bytes(found.as_ref().map(Cow::as_ref))
+    }
+
+    fn of_bytes(&self, text: Option<&[u8]>) -> Result<String, Fault> {
+        let text = text.ok_or_else(|| self.missing())?;
+        if self.access == Some(AccessField::Ip) {
+            return self.ip(text);
+        }
         let text = std::str::from_utf8(text)
             .map_err(|_| Fault::at(0, format!("the {} is not UTF-8 and so cannot be a key", self.name)))?;
         self.key(text)
+    }
+
+    /// Takes an address, and nothing else for one.
+    fn ip(&self, text: &[u8]) -> Result<String, Fault> {
+        let found = address(text).ok_or_else(|| {
+            let shown = quoted(&String::from_utf8_lossy(text));
+            Fault::at(
+                0,
+                format!("{shown} is no IP address (--key client takes any text; of JSON, --key .ip)"),
+            )
+        })?;
+        self.key(found)
+    }
+
+    fn missing(&self) -> Fault {
+        Fault::at(0, format!("the line has no {}", self.name))
     }
 
     /// Takes a text that is short enough.
@@ -134,6 +252,28 @@ mod tests {
             assert!(fault.why.contains(why), "{fault}");
         }
         assert!("".parse::<KeyField>().is_err());
+    }
+
+    #[test]
+    fn what_is_no_address_is_no_ip() {
+        let field: KeyField = "ip".parse().expect("a field");
+        let client: KeyField = "client".parse().expect("a field");
+        for text in ["client.example.net", "unknown", "203.0.113", "W3SVC1", "unix:"] {
+            let line = String::from_utf8_lossy(LINE).replace("::1", text);
+            let line = AccessLine::parse(line.as_bytes()).expect("a line");
+            let fault = field.of_access(&line).expect_err(text);
+            assert!(fault.why.contains(&format!("{text:?} is no IP address")), "{fault}");
+            assert_eq!(client.of_access(&line).as_deref(), Ok(text));
+        }
+        for (text, ip) in [("203.0.113.7:51234", "203.0.113.7"), ("[::1]:9", "::1"), ("10.0.0.1", "10.0.0.1")]
+        {
+            let line = String::from_utf8_lossy(LINE).replace("::1", text);
+            let line = AccessLine::parse(line.as_bytes()).expect("a line");
+            assert_eq!(field.of_access(&line).as_deref(), Ok(ip));
+        }
+        let line = String::from_utf8_lossy(LINE).replace("::1", "-");
+        let line = AccessLine::parse(line.as_bytes()).expect("a line");
+        assert!(field.of_access(&line).expect_err("nobody").why.contains("the line has no ip"));
     }
 
     #[test]

@@ -62,6 +62,9 @@ impl<R: Read> Lines<R> {
     pub fn advance(&mut self) -> io::Result<Option<Line<'_>>> {
         let mut searched = 0;
         let length = loop {
+            if searched == 0 {
+                self.skip_zeros();
+            }
             let unread = &self.buffer[self.start..self.end];
             if let Some(length) = memchr(b'\n', &unread[searched..]) {
                 break searched + length;
@@ -78,6 +81,13 @@ impl<R: Read> Lines<R> {
             }
         };
         Ok(Some(self.give(length)))
+    }
+
+    /// Passes over zeros before a line: a log that was copied and truncated while its writer had it open begins with as
+    /// many as it was long.
+    fn skip_zeros(&mut self) {
+        let unread = &self.buffer[self.start..self.end];
+        self.start += unread.iter().position(|&c| c != 0).unwrap_or(unread.len());
     }
 
     /// Gives out the next `length` bytes and passes over the line end after them.
@@ -175,6 +185,17 @@ mod tests {
                     let fit: Vec<bool> = lines.iter().map(Option::is_some).collect();
                     assert_eq!(fit, [true, fits, true], "{length} {end:?} {step}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn zeros_before_a_line_are_no_part_of_it_however_many() {
+        for zeros in [1, MAX_LINE, 3 * CHUNK] {
+            let text = [&vec![0; zeros], &b"a\n\0\0b\0c\n"[..], &vec![0; zeros]].concat();
+            for step in [1_000, usize::MAX] {
+                let lines: Vec<_> = all(&text, step).into_iter().map(Option::unwrap).collect();
+                assert_eq!(lines, [&b"a"[..], b"b\0c"], "{zeros} {step}");
             }
         }
     }

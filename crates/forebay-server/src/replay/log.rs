@@ -4,7 +4,11 @@ use forebay::Timestamp;
 use jiff::{civil, tz::Offset};
 use memchr::{memchr, memchr2};
 
-use super::Fault;
+use super::{
+    Fault,
+    address::{address, is_address},
+    request::{method_of, path_of},
+};
 
 /// A line in the combined log format, or in the common one, which ends after the size.
 ///
@@ -16,6 +20,9 @@ use super::Fault;
 /// undoing them would cost a copy and could not tell more keys apart. Bytes, since a client may send
 /// any. A field that the server wrote as `-` is `None`.
 ///
+/// A virtual host may come first (`example.org:443`, `example.org`), and instead of one address the list that proxies
+/// make (`203.0.113.7, 10.0.0.1`), of which the first address counts.
+///
 /// Further fields after the user agent are ignored. A line that was cut inside the referer or the user
 /// agent is good: what a replay needs comes before. So is a request line that is not HTTP, such as the
 /// `-` of a client that said nothing, or the bytes of a TLS greeting.
@@ -25,8 +32,8 @@ use super::Fault;
 /// <https://nginx.org/en/docs/http/ngx_http_log_module.html#log_format>
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AccessLine<'a> {
-    /// The client: an IPv4 or IPv6 address, or a host name where the server looks them up.
-    pub ip: &'a [u8],
+    /// The client as the server wrote it: an IPv4 or IPv6 address, or a host name where the server looks them up.
+    pub client: &'a [u8],
     /// The authenticated user.
     pub user: Option<&'a [u8]>,
     /// When the request arrived.
@@ -50,42 +57,33 @@ impl<'a> AccessLine<'a> {
     /// The first thing that is not as the format has it, with its column.
     pub fn parse(line: &'a [u8]) -> Result<Self, Fault> {
         let mut rest = Cursor { line, at: 0 };
-        let ip = rest.word("the client's address")?;
+        let client = rest.client()?;
         rest.word("the identity, usually -")?;
         let (user, at) = rest.user_and_time()?;
-        let request = rest.quoted("the request line")?;
+        let request = rest.request()?;
         rest.blank("the status")?;
         let status = rest.status()?;
         rest.blank("the size of the answer")?;
         let bytes = rest.size()?;
         let (referer, agent) = (rest.trailing(), rest.trailing());
-        Ok(Self { ip, user: present(user), at, request, status: present(status), bytes, referer, agent })
+        let (user, status) = (present(user), present(status));
+        Ok(Self { client, user, at, request, status, bytes, referer, agent })
     }
 
     /// The request's method, if the request line is HTTP.
     pub fn method(&self) -> Option<&'a [u8]> {
-        Some(self.request_parts()?.0)
+        method_of(self.request)
     }
 
     /// The request's path without the query, if the request line is HTTP.
     pub fn path(&self) -> Option<&'a [u8]> {
-        let target = self.request_parts()?.1;
-        Some(&target[..memchr(b'?', target).unwrap_or(target.len())])
-    }
-
-    /// Method and target. HTTP/0.9 has no version after them.
-    fn request_parts(&self) -> Option<(&'a [u8], &'a [u8])> {
-        let mut words = self.request.split(|&c| c == b' ');
-        let method =
-            words.next().filter(|word| !word.is_empty() && word.iter().all(u8::is_ascii_alphabetic))?;
-        let target = words.next().filter(|word| !word.is_empty())?;
-        Some((method, target))
+        path_of(self.request)
     }
 }
 
-/// `None` for the `-` that stands for nothing.
+/// `None` for the `-`, or the empty text, that stands for nothing.
 fn present(field: &[u8]) -> Option<&[u8]> {
-    (field != b"-").then_some(field)
+    (!field.is_empty() && field != b"-").then_some(field)
 }
 
 struct Cursor<'a> {
@@ -115,6 +113,44 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Takes the client, which a virtual host may come before.
+    fn client(&mut self) -> Result<&'a [u8], Fault> {
+        let first = self.list("the client's address")?;
+        let next = &self.rest()[..memchr(b' ', self.rest()).unwrap_or(0)];
+        let is_after_host = is_address(next) || (is_host_and_port(first) && next != b"-");
+        if !is_after_host || !self.has_two_words_after(next.len()) {
+            return Ok(first);
+        }
+        self.list("the client's address")
+    }
+
+    /// Takes a word, and as long as it ends in a comma the next ones: the list that proxies make. Gives its first
+    /// address, or its first word if none is one.
+    fn list(&mut self, expected: &str) -> Result<&'a [u8], Fault> {
+        let begin = self.at;
+        let first = self.word(expected)?;
+        let mut end = begin + first.len();
+        while self.line[..end].ends_with(b",") {
+            let length = self.word(expected)?.len();
+            end = self.at - 1;
+            debug_assert!(length > 0);
+        }
+        if end == begin + first.len() && memchr(b',', first).is_none() {
+            return Ok(first);
+        }
+        let list = &self.line[begin..end];
+        let first = list.split(|&c| c == b',').next().unwrap_or(list);
+        Ok(address(list).map_or(first, str::as_bytes))
+    }
+
+    /// Whether identity and user come after a word of this length, and then the time: else it is the identity itself.
+    fn has_two_words_after(&self, length: usize) -> bool {
+        let rest = self.rest().get(length + 1..).unwrap_or_default();
+        let mut words = rest.split(|&c| c == b' ');
+        words.by_ref().take(2).all(|word| !word.is_empty() && !word.starts_with(b"["))
+            && words.next().is_some()
+    }
+
     fn blank(&mut self, before: &str) -> Result<(), Fault> {
         if self.rest().first() != Some(&b' ') {
             return Err(self.fault(&format!("a blank and {before}")));
@@ -128,6 +164,9 @@ impl<'a> Cursor<'a> {
     /// A user's name is chosen by the client and may hold blanks and brackets, so the time is looked
     /// for from behind: it ends where the first quote begins, and a quote in a name is escaped.
     fn user_and_time(&mut self) -> Result<(&'a [u8], Timestamp), Fault> {
+        if self.rest().starts_with(b"\"") {
+            return self.quoted_user_and_time();
+        }
         let quote = unescaped_quote(self.rest())
             .ok_or_else(|| self.fault("the user, the time and the request in quotes"))?;
         let before = &self.rest()[..quote];
@@ -140,6 +179,39 @@ impl<'a> Cursor<'a> {
         let at = access_time(time).map_err(|(offset, why)| Fault::at(start + offset, why))?;
         self.at += quote;
         Ok((user, at))
+    }
+
+    /// As [`user_and_time`](Self::user_and_time), of a user in quotes. So Apache writes an empty one.
+    fn quoted_user_and_time(&mut self) -> Result<(&'a [u8], Timestamp), Fault> {
+        let user = self.quoted("the user")?;
+        self.blank("the time")?;
+        let time = self.rest().get(..TIME).ok_or_else(|| self.fault(A_TIME))?;
+        let at = access_time(time).map_err(|(offset, why)| Fault::at(self.at + offset, why))?;
+        if self.rest().get(TIME) != Some(&b'"') {
+            self.at += TIME;
+            return Err(self.fault("the request in quotes"));
+        }
+        self.at += TIME;
+        Ok((user, at))
+    }
+
+    /// Takes the request line in quotes. Servers that do not escape a quote within it are understood by what comes after
+    /// it: the status.
+    fn request(&mut self) -> Result<&'a [u8], Fault> {
+        let inside = &self.rest()[1..];
+        let mut from = 0;
+        while let Some(end) = inside.get(from..).and_then(unescaped_quote).map(|end| from + end) {
+            let is_end = matches!(
+                inside[end + 1..],
+                [b' ', b'0'..=b'9', b'0'..=b'9', b'0'..=b'9', b' ', ..] | [b' ', b'-', b' ', ..]
+            );
+            if is_end {
+                self.at += end + 2;
+                return Ok(&inside[..end]);
+            }
+            from = end + 1;
+        }
+        self.quoted("the request line")
     }
 
     /// Takes a text in quotes.
@@ -183,6 +255,13 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// Whether this looks like `example.org:443`.
+fn is_host_and_port(word: &[u8]) -> bool {
+    let mut parts = word.rsplitn(2, |&c| c == b':');
+    let is_port = parts.next().is_some_and(|port| !port.is_empty() && port.iter().all(u8::is_ascii_digit));
+    is_port && parts.next().is_some_and(|host| !host.is_empty()) && address(word).is_none()
+}
+
 /// Where the first quote stands that no backslash escapes.
 fn unescaped_quote(text: &[u8]) -> Option<usize> {
     let mut from = 0;
@@ -200,6 +279,11 @@ const A_TIME: &str = "a time such as [17/May/2015:10:05:03 +0000]";
 
 /// The length of a time with its brackets and the blank after it.
 const TIME: usize = 29;
+
+/// Reads `17/May/2015:10:05:03 +0000`.
+pub(super) fn clf_time(text: &str) -> Option<Timestamp> {
+    access_time(format!("[{text}] ").as_bytes().get(..TIME).filter(|_| text.len() + 3 == TIME)?).ok()
+}
 
 /// Reads `[17/May/2015:10:05:03 +0000] `; the error has its offset.
 fn access_time(text: &[u8]) -> Result<Timestamp, (usize, String)> {
@@ -219,7 +303,9 @@ fn access_time(text: &[u8]) -> Result<Timestamp, (usize, String)> {
     let year = i16::from(two(8)) * 100 + i16::from(two(10));
     let month = month(&text[4..7])
         .ok_or_else(|| (4, format!("there is no month {:?}", String::from_utf8_lossy(&text[4..7]))))?;
-    let time = civil::DateTime::new(year, month, two(1), two(13), two(16), two(19), 0)
+    // A leap second is the second before it, as everywhere.
+    let second = if two(19) == 60 { 59 } else { two(19) };
+    let time = civil::DateTime::new(year, month, two(1), two(13), two(16), second, 0)
         .map_err(|_| (1, "there is no such day or time of day".to_owned()))?;
     let east = i32::from(two(23)) * 3_600 + i32::from(two(25)) * 60;
     let offset = Offset::from_seconds(if text[22] == b'-' { -east } else { east });
@@ -267,7 +353,7 @@ mod tests {
     fn each_field_is_found() {
         let line = parse(LINE);
         let expected = AccessLine {
-            ip: b"192.0.2.7",
+            client: b"192.0.2.7",
             user: Some(b"alice"),
             at: Timestamp::from_secs(1_431_857_103),
             request: b"GET /a?b=c HTTP/1.1",
@@ -283,7 +369,7 @@ mod tests {
     #[test]
     fn what_servers_leave_out_is_none() {
         let line = parse(r#"2001:db8::1 - - [01/Jan/2026:00:00:00 +0000] "-" - - "-" "-""#);
-        assert_eq!(line.ip, b"2001:db8::1");
+        assert_eq!(line.client, b"2001:db8::1");
         assert_eq!(
             (line.user, line.status, line.bytes, line.referer, line.agent),
             (None, None, None, None, None)
@@ -301,6 +387,78 @@ mod tests {
         assert_eq!(line.user, Some(&br#"a\"b"#[..]));
         assert_eq!(line.path(), Some(&br#"/\"\\"#[..]));
         assert_eq!((line.referer, line.agent), (Some(&br"\\"[..]), Some(&br#"a \"b\" c"#[..])));
+    }
+
+    #[test]
+    fn of_a_list_that_proxies_made_the_first_address_is_the_client() {
+        for (client, expected) in [
+            ("203.0.113.7, 10.0.0.1", "203.0.113.7"),
+            ("203.0.113.7,10.0.0.1", "203.0.113.7"),
+            ("203.0.113.7, 10.0.0.1, 10.0.0.2", "203.0.113.7"),
+            ("unknown, 203.0.113.7", "203.0.113.7"),
+            ("2001:db8::1, 10.0.0.1", "2001:db8::1"),
+            ("unknown, hidden", "unknown"),
+            // After a virtual host, with a port or without.
+            ("example.org:443 203.0.113.7", "203.0.113.7"),
+            ("example.org:443 203.0.113.7, 10.0.0.1", "203.0.113.7"),
+            ("example.org 203.0.113.7", "203.0.113.7"),
+            ("192.0.2.1:80 203.0.113.7", "203.0.113.7"),
+            ("192.0.2.1 203.0.113.7", "203.0.113.7"),
+            ("[2001:db8::2]:443 2001:db8::1", "2001:db8::1"),
+            ("example.org:443 client.example.net", "client.example.net"),
+            // No virtual host.
+            ("client.example.net", "client.example.net"),
+            ("203.0.113.7:51234", "203.0.113.7:51234"),
+            ("-", "-"),
+        ] {
+            let text = LINE.replace("192.0.2.7", client);
+            let line = parse(&text);
+            assert_eq!(String::from_utf8_lossy(line.client), expected, "{client}");
+            assert_eq!((line.user, line.at), (Some(&b"alice"[..]), parse(LINE).at), "{client}");
+        }
+        // An identity that is an address is none of a client.
+        let text = LINE.replace("192.0.2.7 - alice", "203.0.113.7 10.0.0.1 alice");
+        assert_eq!(parse(&text).client, b"203.0.113.7");
+        // A user's name may look like anything.
+        let text = LINE.replace("alice", "alice, 198.51.100.1 - x");
+        assert_eq!(
+            (parse(&text).client, parse(&text).user),
+            (&b"192.0.2.7"[..], Some(&b"alice, 198.51.100.1 - x"[..]))
+        );
+    }
+
+    #[test]
+    fn a_user_may_be_empty_or_in_quotes() {
+        for (user, expected) in
+            [("\"\"", None), ("\"alice\"", Some("alice")), ("\"-\"", None), (r#""a \"b""#, Some(r#"a \"b"#))]
+        {
+            let text = LINE.replace("alice", user);
+            let line = parse(&text);
+            assert_eq!((line.user, line.at), (expected.map(str::as_bytes), parse(LINE).at), "{user}");
+            assert_eq!(line.path(), Some(&b"/a"[..]));
+        }
+        let forged = LINE.replace("alice", "\"x [01/Jan/2036:00:00:00 +0000] y\"");
+        assert_eq!(parse(&forged).at, parse(LINE).at);
+        for cut in
+            ["h - \"\"", "h - \"\" [17/May/2015:10:05:03 +0000] GET", "h - \"\" [17/May/2015:10:05:03 +0000]"]
+        {
+            assert!(AccessLine::parse(cut.as_bytes()).is_err(), "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_leap_second_is_the_second_before_it() {
+        let line = LINE.replace("17/May/2015:10:05:03", "31/Dec/2016:23:59:60");
+        assert_eq!(parse(&line).at.to_string(), "2016-12-31T23:59:59Z");
+        let line = LINE.replace("10:05:03", "10:05:61");
+        assert!(AccessLine::parse(line.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_quote_that_the_server_did_not_escape_does_not_end_the_request() {
+        let line = LINE.replace("/a?b=c", "/a?b=\"c\"&d=\"");
+        assert_eq!(parse(&line).path(), Some(&b"/a"[..]));
+        assert_eq!((parse(&line).status, parse(&line).agent), (Some(&b"200"[..]), Some(&b"curl/8"[..])));
     }
 
     #[test]

@@ -2,19 +2,27 @@
 //!
 //! ```text
 //! file or stdin ─ gunzip ─ lines ─ parse ─ order ─┬─ survey: the log's first and last time
-//!    input.rs      input    lines    log           │
-//!                                    ndjson  order └─ feed: batches on a channel, from a thread of its own
+//!    input.rs      gzip     lines    format        │
+//!                                    log     order └─ feed: batches on a channel, from a thread of its own
+//!                                    ndjson
+//!                                    w3c
+//!                                    elb
 //! ```
 //!
-//! A line is an access log line unless it begins with `{`; then it is a JSON object. What cannot be
-//! read is counted and skipped, and never ends a replay; only a failing file does.
+//! What a line looks like decides how it is read, unless a [`Format`] is named. What cannot be read is counted and
+//! skipped, and never ends a replay; only a failing file does.
 //!
 //! Where the events go: [`Run`] is an event of a store that this process has open, [`Remote`] a running server.
 //! Both leave [`Counts`], of which a [`Summary`] is made.
 
+mod address;
 mod count;
+mod elb;
 mod fault;
 mod feed;
+mod format;
+mod guess;
+mod gzip;
 mod input;
 mod kept;
 mod key;
@@ -24,12 +32,15 @@ pub mod ndjson;
 mod order;
 mod reader;
 mod remote;
+mod request;
 mod run;
 mod summary;
+mod w3c;
 
 pub use count::{Counts, KeyCounts, LimitedKey};
 pub use fault::{BadLine, Fault};
 pub use feed::{Batch, Feed};
+pub use format::{Format, Parser};
 pub use input::{Input, Source};
 pub use key::KeyField;
 pub use lines::{Line, Lines, MAX_LINE};

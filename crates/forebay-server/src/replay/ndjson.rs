@@ -5,27 +5,34 @@ use std::{borrow::Cow, fmt};
 use forebay::Timestamp;
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor},
 };
 
-use super::{Event, Fault, KeyField};
+use super::{Event, Fault, Format, KeyField, key::MEMBERS, log::clf_time};
+use crate::text::moment::absolute;
 
 /// The members that may hold the time. Of several, the first in this list counts.
-pub const TIME_FIELDS: [&str; 5] = ["time", "at", "timestamp", "ts", "@timestamp"];
+///
+/// `StartUTC` is Traefik's, and when the request began; its `time` is when it had ended. The last three are what people call
+/// nginx's variables.
+pub const TIME_FIELDS: [&str; 9] =
+    ["StartUTC", "time", "at", "timestamp", "ts", "@timestamp", "time_iso8601", "time_local", "msec"];
 
 /// Reads a line that is a JSON object.
 ///
-/// The time is the member `time`, `at`, `timestamp`, `ts` or `@timestamp`: a text in RFC 3339, or a
-/// number (also as text) since 1970 whose size tells its unit: seconds below 10^11 (the year 5138),
-/// milliseconds below 10^14, microseconds below 10^17, else nanoseconds. The key is a text, or a whole
-/// number, which becomes its decimal text. Of members that are there twice the last counts.
+/// The time is the first of [`TIME_FIELDS`] that is there: a text in RFC 3339 or as in an access log, or a number (also as
+/// text) since 1970 whose size tells its unit, as [`absolute`] has it. The key is a text, or a whole number, which becomes
+/// its decimal text, or the first of a list of them. Of members that are there twice the last counts.
+///
+/// `ip`, `path` and the other fields of access logs are also found where Caddy and Traefik have them.
 ///
 /// # Errors
 /// Not a JSON object, or without a time or a key.
-pub fn parse(line: &[u8], field: &KeyField) -> Result<Event, Fault> {
+pub fn parse(line: &[u8], field: &KeyField, format: Format) -> Result<Event, Fault> {
     let mut found = Found::default();
     let mut json = serde_json::Deserializer::from_slice(line);
-    let read = Members { path: field.name(), found: &mut found, nested: false }.deserialize(&mut json);
+    let members = Members { paths: field.members(format), found: &mut found, is_inner: false };
+    let read = members.deserialize(&mut json);
     read.and_then(|()| json.end()).map_err(|error| fault(&error))?;
     let Some((_, time)) = found.time else {
         return Err(Fault::at(
@@ -37,8 +44,8 @@ pub fn parse(line: &[u8], field: &KeyField) -> Result<Event, Fault> {
         Fault::at(0, "the time is neither RFC 3339, such as 2026-01-01T00:00:00Z, nor a number since 1970")
     })?;
     let key = match found.key {
-        Some(Scalar::Text(text)) => field.key(&text)?,
-        Some(Scalar::Whole(number)) => number.to_string(),
+        Some((place, Scalar::Text(text))) => field.of_member(place, &text)?,
+        Some((place, Scalar::Whole(number))) => field.of_member(place, &number.to_string())?,
         Some(_) => return Err(Fault::at(0, format!("the {field} is neither a text nor a whole number"))),
         None => return Err(Fault::at(0, format!("no member {field}"))),
     };
@@ -56,7 +63,8 @@ fn fault(error: &serde_json::Error) -> Fault {
 struct Found<'a> {
     /// With the place of its name in [`TIME_FIELDS`].
     time: Option<(usize, Scalar<'a>)>,
-    key: Option<Scalar<'a>>,
+    /// With the place of its path among those that were searched for.
+    key: Option<(usize, Scalar<'a>)>,
 }
 
 enum Scalar<'a> {
@@ -69,44 +77,12 @@ enum Scalar<'a> {
 impl Scalar<'_> {
     fn moment(&self) -> Option<Timestamp> {
         match self {
-            Self::Text(text) => match text.parse() {
-                Ok(at) => Some(at),
-                Err(_) => from_fraction(text.parse().ok()?),
-            },
-            Self::Whole(number) => from_whole(*number),
-            Self::Fraction(number) => from_fraction(*number),
+            Self::Text(text) => absolute(text).or_else(|| clf_time(text)),
+            Self::Whole(number) => absolute(&number.to_string()),
+            Self::Fraction(number) => absolute(&number.to_string()),
             Self::Other => None,
         }
     }
-}
-
-/// 10^11: as seconds the year 5138, as milliseconds 1973. No log of ours is older or younger.
-const UNIT_STEP: i128 = 100_000_000_000;
-
-fn from_whole(number: i128) -> Option<Timestamp> {
-    let size = number.abs();
-    let micros = match size {
-        _ if size < UNIT_STEP => number * 1_000_000,
-        _ if size < UNIT_STEP * 1_000 => number * 1_000,
-        _ if size < UNIT_STEP * 1_000_000 => number,
-        _ => number.div_euclid(1_000),
-    };
-    Some(Timestamp::from_micros(i64::try_from(micros).ok()?))
-}
-
-fn from_fraction(number: f64) -> Option<Timestamp> {
-    let step = UNIT_STEP as f64;
-    let size = number.abs();
-    let micros = match size {
-        _ if size < step => number * 1e6,
-        _ if size < step * 1e3 => number * 1e3,
-        _ if size < step * 1e6 => number,
-        _ if size < step * 1e9 => number / 1e3,
-        // Also what is not a number.
-        _ => return None,
-    };
-    #[expect(clippy::cast_possible_truncation, reason = "below 10^17")]
-    Some(Timestamp::from_micros(micros.round() as i64))
 }
 
 /// A member's name, borrowed from the line unless it has escapes.
@@ -115,16 +91,24 @@ struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Reads an object's members, keeping the time and the key, and skipping the rest.
 struct Members<'f, 'a> {
-    path: &'f str,
+    /// Where the key may be, from here.
+    paths: [Option<&'f str>; MEMBERS],
     found: &'f mut Found<'a>,
-    nested: bool,
+    is_inner: bool,
+}
+
+impl Members<'_, '_> {
+    /// What is no object has no members.
+    fn skip<E: Error>(&self, what: Unexpected<'_>) -> Result<(), E> {
+        if self.is_inner { Ok(()) } else { Err(E::invalid_type(what, self)) }
+    }
 }
 
 impl<'a> DeserializeSeed<'a> for Members<'_, 'a> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'a>>(self, json: D) -> Result<(), D::Error> {
-        json.deserialize_map(self)
+        json.deserialize_any(self)
     }
 }
 
@@ -138,22 +122,57 @@ impl<'a> Visitor<'a> for Members<'_, 'a> {
     fn visit_map<M: MapAccess<'a>>(self, mut members: M) -> Result<(), M::Error> {
         while let Some(name) = members.next_key::<Name<'a>>()? {
             let name = name.0.as_ref();
-            let time = TIME_FIELDS.iter().position(|field| !self.nested && *field == name);
-            let inner = self.path.strip_prefix(name);
-            if inner == Some("") {
-                self.found.key = Some(members.next_value()?);
+            let time = TIME_FIELDS.iter().position(|field| !self.is_inner && *field == name);
+            let inner = self.paths.map(|path| path?.strip_prefix(name));
+            if let Some(place) = inner.iter().position(|path| *path == Some("")) {
+                let key = members.next_value()?;
+                if self.found.key.as_ref().is_none_or(|(best, _)| place <= *best) {
+                    self.found.key = Some((place, key));
+                }
             } else if let Some(place) = time {
                 let time = members.next_value()?;
                 if self.found.time.as_ref().is_none_or(|(best, _)| place <= *best) {
                     self.found.time = Some((place, time));
                 }
-            } else if let Some(path) = inner.and_then(|inner| inner.strip_prefix('.')) {
-                members.next_value_seed(Members { path, found: &mut *self.found, nested: true })?;
             } else {
-                members.next_value::<IgnoredAny>()?;
+                let paths = inner.map(|path| path?.strip_prefix('.'));
+                if paths.iter().any(Option::is_some) {
+                    members.next_value_seed(Members { paths, found: &mut *self.found, is_inner: true })?;
+                } else {
+                    members.next_value::<IgnoredAny>()?;
+                }
             }
         }
         Ok(())
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        self.skip(Unexpected::Str(text))
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<(), E> {
+        self.skip(Unexpected::Unsigned(number))
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<(), E> {
+        self.skip(Unexpected::Signed(number))
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<(), E> {
+        self.skip(Unexpected::Float(number))
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
+        self.skip(Unexpected::Bool(value))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        self.skip(Unexpected::Unit)
+    }
+
+    fn visit_seq<S: SeqAccess<'a>>(self, mut items: S) -> Result<(), S::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        self.skip(Unexpected::Seq)
     }
 }
 
@@ -200,9 +219,11 @@ impl<'a> Visitor<'a> for ScalarVisitor {
         Ok(Scalar::Other)
     }
 
+    /// Of a list the first: so Caddy writes headers.
     fn visit_seq<S: SeqAccess<'a>>(self, mut items: S) -> Result<Scalar<'a>, S::Error> {
+        let first = items.next_element()?;
         while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Scalar::Other)
+        Ok(first.unwrap_or(Scalar::Other))
     }
 
     fn visit_map<M: MapAccess<'a>>(self, mut members: M) -> Result<Scalar<'a>, M::Error> {
@@ -218,7 +239,7 @@ mod tests {
     use super::*;
 
     fn read(line: &str, field: &str) -> Result<Event, Fault> {
-        parse(line.as_bytes(), &field.parse().expect("a field"))
+        parse(line.as_bytes(), &field.parse().expect("a field"), Format::Auto)
     }
 
     #[test]
@@ -232,6 +253,13 @@ mod tests {
             r#""ts":1431857103250000000"#,
             r#""ts":1431857103250.0"#,
             r#""ts":"1431857103.25""#,
+            r#""ts":"1431857103250""#,
+            r#""ts":"1431857103250.000""#,
+            r#""ts":"1431857103250000""#,
+            r#""ts":"1431857103250000000""#,
+            r#""ts":1.43185710325E9"#,
+            r#""msec":"1431857103.250""#,
+            r#""time_iso8601":"2015-05-17T10:05:03.25+0000""#,
             r#""ts":1,"at":2,"time":1431857103.25"#,
             r#""time":1431857103.25,"ts":1"#,
             r#""time":1,"time":1431857103.25"#,
@@ -258,6 +286,64 @@ mod tests {
     }
 
     #[test]
+    fn an_address_is_found_in_a_member_that_holds_more() {
+        for (ip, key) in [
+            (r#""203.0.113.7, 10.0.0.1""#, "203.0.113.7"),
+            (r#""203.0.113.7:51234""#, "203.0.113.7"),
+            (r#"["203.0.113.7","10.0.0.1"]"#, "203.0.113.7"),
+        ] {
+            let line = format!(r#"{{"ts":1,"ip":{ip},"request":"GET / HTTP/1.1"}}"#);
+            assert_eq!(read(&line, "ip").expect(ip).key, key);
+        }
+        assert_eq!(read(r#"{"ts":1,"ip":"anonymous"}"#, ".ip").expect("any text").key, "anonymous");
+    }
+
+    const CADDY: &str = r#"{"level":"info","ts":1646861401.5241024,"logger":"http.log.access","msg":"handled request","request":{"remote_ip":"10.0.0.9","remote_port":"41342","client_ip":"203.0.113.7","proto":"HTTP/2.0","method":"GET","host":"example.org","uri":"/a?b=c","headers":{"User-Agent":["curl/7.82.0"],"Accept":["*/*"],"Referer":["https://example.org/"]},"tls":{"resumed":false,"version":772}},"bytes_read":0,"user_id":"","duration":0.000929675,"size":10900,"status":200,"resp_headers":{"Server":["Caddy"]}}"#;
+    const TRAEFIK: &str = r#"{"ClientAddr":"203.0.113.7:51234","ClientHost":"203.0.113.7","ClientPort":"51234","ClientUsername":"-","DownstreamContentSize":2,"DownstreamStatus":200,"Duration":1514,"RequestAddr":"example.org","RequestCount":7,"RequestHost":"example.org","RequestMethod":"GET","RequestPath":"/a?b=c","RequestPort":"-","RequestProtocol":"HTTP/1.1","StartLocal":"2022-03-09T21:30:01.5241024Z","StartUTC":"2022-03-09T21:30:01.5241024Z","entryPointName":"web","level":"info","msg":"","request_Referer":"https://example.org/","request_User-Agent":"curl/7.82.0","time":"2022-03-09T21:30:02Z"}"#;
+
+    #[test]
+    fn caddy_and_traefik_have_the_fields_of_access_logs() {
+        for (line, format) in [(CADDY, Format::Caddy), (TRAEFIK, Format::Traefik)] {
+            for format in [format, Format::Auto] {
+                for (field, key) in [
+                    ("ip", "203.0.113.7"),
+                    ("client", "203.0.113.7"),
+                    ("method", "GET"),
+                    ("path", "/a"),
+                    ("status", "200"),
+                    ("referer", "https://example.org/"),
+                    ("agent", "curl/7.82.0"),
+                ] {
+                    let event =
+                        parse(line.as_bytes(), &field.parse().expect("a field"), format).expect(field);
+                    assert_eq!(event.key, key, "{field} {format:?}");
+                    assert_eq!(event.at.as_millis(), 1_646_861_401_524, "{format:?}");
+                }
+                let user = parse(line.as_bytes(), &"user".parse().expect("a field"), format);
+                assert!(user.expect_err("nobody").why.contains("the line has no user"));
+            }
+        }
+        // Before version 2.5, and with other forms of the time.
+        let old = CADDY
+            .replace(r#""remote_ip":"10.0.0.9""#, r#""remote_addr":"203.0.113.8:41342""#)
+            .replace("client_ip", "x");
+        for time in [
+            r#""2022-03-09T21:30:01.524Z""#,
+            "1646861401524.1024",
+            "1646861401524102400",
+            r#""09/Mar/2022:21:30:01 +0000""#,
+        ] {
+            let line = old.replace("1646861401.5241024", time);
+            let event = read(&line, "ip").expect(time);
+            assert_eq!((event.key.as_str(), event.at.as_secs()), ("203.0.113.8", 1_646_861_401), "{time}");
+        }
+        // Where a member of that name is, it is meant.
+        let both = CADDY.replacen('{', r#"{"ip":"198.51.100.1","#, 1);
+        assert_eq!(read(&both, "ip").expect("a line").key, "198.51.100.1");
+        assert!(parse(TRAEFIK.as_bytes(), &"ip".parse().expect("a field"), Format::Json).is_err());
+    }
+
+    #[test]
     fn faults_say_what_is_missing() {
         for (line, why) in [
             ("", "not a JSON object: EOF"),
@@ -270,9 +356,14 @@ mod tests {
             (r#"{"ts":1e300,"ip":"a"}"#, "neither RFC 3339"),
             (r#"{"ts":"NaN","ip":"a"}"#, "neither RFC 3339"),
             (r#"{"ts":1}"#, "no member ip"),
+            (r#"{"ts":"2015-05-17 10:05:03","ip":"a"}"#, "neither RFC 3339"),
+            (r#"{"ts":-1,"ip":"::1"}"#, "neither RFC 3339"),
+            (r#"{"ts":1,"ip":"host"}"#, "\"host\" is no IP address"),
+            (r#"{"ts":1,"ip":42}"#, "\"42\" is no IP address"),
+            (r#"{"ts":1,"ip":""}"#, "\"\" is no IP address"),
+            (r#"{"ts":1,"ip":"::1","request":"GET / HTTP/1.1"}x"#, "trailing characters"),
             (r#"{"ts":1,"ip":1.5}"#, "neither a text nor a whole number"),
             (r#"{"ts":1,"ip":{"a":[1,{"b":null}]}}"#, "neither a text nor a whole number"),
-            (r#"{"ts":1,"ip":""}"#, "a key has 1 to 512"),
         ] {
             let fault = read(line, "ip").expect_err(line);
             assert!(fault.why.contains(why), "{line}: {fault}");
@@ -284,7 +375,7 @@ mod tests {
     #[test]
     fn deep_nesting_is_refused_or_skipped_not_a_stack_overflow() {
         let deep = "[".repeat(30_000) + &"]".repeat(30_000);
-        assert!(read(&format!(r#"{{"x":{deep},"ts":1,"ip":"a"}}"#), "ip").is_ok());
+        assert!(read(&format!(r#"{{"x":{deep},"ts":1,"ip":"::1"}}"#), "ip").is_ok());
         assert!(read(&format!(r#"{{"ts":{deep},"ip":"a"}}"#), "ip").is_err());
         let deep = r#"{"a":"#.repeat(10_000);
         assert!(read(&deep, &vec!["a"; 10_000].join(".")).is_err());

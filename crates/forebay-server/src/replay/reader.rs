@@ -5,7 +5,7 @@ use std::time::Duration;
 use forebay::{Error, ErrorKind, Timestamp};
 
 use super::{
-    BadLine, Event, Fault, Input, KeyField, Line, Lines, MAX_LINE, Reorder, Source, log::AccessLine, ndjson,
+    BadLine, Event, Fault, Input, Line, Lines, MAX_LINE, Parser, Reorder, Source, guess::looks_like,
 };
 
 /// What has been read so far.
@@ -21,6 +21,10 @@ pub struct Tally {
     pub first: Option<Timestamp>,
     /// The latest time of a good line.
     pub last: Option<Timestamp>,
+    /// What the first line looks like that could not be read, if no line could be.
+    pub looks_like: Option<&'static str>,
+    /// Bytes after the end of the gzip data, which were passed over.
+    pub padding: u64,
 }
 
 /// What became of a line.
@@ -38,16 +42,16 @@ pub enum Step {
 #[derive(Debug)]
 pub struct Reader {
     lines: Lines<Input>,
-    key: KeyField,
+    parser: Parser,
     order: Reorder,
     tally: Tally,
 }
 
 impl Reader {
-    /// Reads `input`, takes each line's key from `key`, and orders within the span `reorder`.
-    pub fn new(input: Input, key: KeyField, reorder: Duration) -> Self {
+    /// Reads `input` as `parser` says, such as a key field, and orders within the span `reorder`.
+    pub fn new(input: Input, parser: impl Into<Parser>, reorder: Duration) -> Self {
         let order = Reorder::new(reorder);
-        Self { lines: Lines::new(input), key, order, tally: Tally::default() }
+        Self { lines: Lines::new(input), parser: parser.into(), order, tally: Tally::default() }
     }
 
     /// What has been read so far, including what is still held back for its turn.
@@ -59,25 +63,31 @@ impl Reader {
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] if the input fails, such as a gzip file that was cut. Nothing can be
-    /// read after that.
+    /// read after that; all that was held back has been handed on.
     pub fn advance(&mut self, mut pass: impl FnMut(Event)) -> Result<Step, Error> {
         let number = self.lines.number() + 1;
         let line = match self.lines.advance() {
             Ok(Some(line)) => line,
             Ok(None) => {
+                self.tally.padding = self.lines.stream().padding();
                 self.order.finish(pass);
                 return Ok(Step::End);
             }
-            Err(cause) => return Err(self.lines.stream().failed(&cause)),
+            Err(cause) => {
+                self.order.finish(pass);
+                return Err(self.lines.stream().failed(&cause));
+            }
         };
         let (text, event) = match line {
             Line::Whole(text) if text.trim_ascii().is_empty() => return Ok(Step::Line),
-            Line::Whole(text) => (text, event(text, &self.key)),
+            Line::Whole(text) => (text, self.parser.event(text)),
             Line::TooLong(head) => (head, Err(Fault::at(MAX_LINE, format!("longer than {MAX_LINE} bytes")))),
         };
-        self.tally.lines += 1;
+        self.tally.lines += u64::from(!matches!(event, Ok(None)));
         match event {
-            Ok(event) => {
+            Ok(None) => Ok(Step::Line),
+            Ok(Some(event)) => {
+                self.tally.looks_like = None;
                 let Tally { first, last, late, .. } = &mut self.tally;
                 *first = Some(first.map_or(event.at, |first| first.min(event.at)));
                 *last = (*last).max(Some(event.at));
@@ -88,20 +98,14 @@ impl Reader {
                 Ok(Step::Line)
             }
             Err(fault) => {
+                if self.tally.bad == 0 && self.tally.lines == 1 {
+                    self.tally.looks_like = looks_like(text);
+                }
                 self.tally.bad += 1;
                 Ok(Step::Bad(BadLine::new(number, fault, text)))
             }
         }
     }
-}
-
-/// The event of a line of either format.
-fn event(text: &[u8], key: &KeyField) -> Result<Event, Fault> {
-    if text.trim_ascii_start().starts_with(b"{") {
-        return ndjson::parse(text, key);
-    }
-    let line = AccessLine::parse(text)?;
-    Ok(Event { at: line.at, key: key.of_access(&line)?, late: false })
 }
 
 /// Reads a log through, for its first and last time, and how many lines are bad.
@@ -110,16 +114,16 @@ fn event(text: &[u8], key: &KeyField) -> Result<Event, Fault> {
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`] for standard input, which cannot be read twice; [`ErrorKind::Unavailable`]
-/// if the file fails.
+/// if the file cannot be opened. One that fails later, as a gzip file that was cut does, ends there.
 ///
 /// # Cost
 /// As much as reading the log; blocks.
-pub fn survey(source: &Source, key: KeyField, reorder: Duration) -> Result<Tally, Error> {
+pub fn survey(source: &Source, parser: impl Into<Parser>, reorder: Duration) -> Result<Tally, Error> {
     if *source == Source::Stdin {
         let message = "standard input cannot be read twice: write the log to a file and name that";
         return Err(Error::new(ErrorKind::Unsupported, message));
     }
-    let mut reader = Reader::new(source.open()?, key, reorder);
-    while reader.advance(drop)? != Step::End {}
+    let mut reader = Reader::new(source.open()?, parser, reorder);
+    while !matches!(reader.advance(drop), Ok(Step::End) | Err(_)) {}
     Ok(reader.tally())
 }

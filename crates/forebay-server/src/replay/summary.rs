@@ -13,6 +13,8 @@ pub struct Summary {
     pub lines: u64,
     /// Lines that could not be read.
     pub bad: u64,
+    /// Bytes after the end of the gzip data, which were passed over.
+    pub padding: u64,
     /// Lines that came too late to be put in order; they were replayed all the same.
     pub late: u64,
     /// Hits let through.
@@ -86,6 +88,7 @@ impl Summary {
         Self {
             lines: tally.lines,
             bad: tally.bad,
+            padding: tally.padding,
             late: tally.late,
             accepted: counts.accepted,
             limited: counts.limited,
@@ -116,6 +119,7 @@ impl Summary {
         row(f, self.keys as u64, "distinct keys")?;
         for (n, what) in [
             (self.bad, "bad lines, skipped"),
+            (self.padding, "bytes after the end of the gzip data, passed over"),
             (self.late, "late lines: beyond --reorder, taken when they came"),
             (self.refused, "refused by the event"),
             (self.failed, "failed: whether they count is not known"),

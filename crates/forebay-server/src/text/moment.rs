@@ -50,6 +50,54 @@ pub fn moment(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, 
     }
 }
 
+/// Reads a moment that does not depend on when it is read, as programs write it: an RFC 3339 time, or a number since 1970
+/// whose size tells its unit. Seconds are below 10^11 (the year 5138), milliseconds below 10^14, microseconds below 10^17,
+/// above are nanoseconds. Any of them may have a fraction; what is finer than a microsecond is dropped.
+///
+/// One reading for HTTP and for logs. `None` if it is neither, or after the year 9999.
+pub fn absolute(text: &str) -> Option<Timestamp> {
+    if !text.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    if text.bytes().all(|c| c.is_ascii_digit() || c == b'.') {
+        return of_any_unit(text);
+    }
+    if text.contains(['e', 'E']) {
+        // Never written with an exponent by Rust.
+        let number: f64 = text.parse().ok().filter(|number: &f64| number.is_finite())?;
+        return of_any_unit(&number.to_string());
+    }
+    text.parse().ok()
+}
+
+/// The size at which the next finer unit begins: as seconds the year 5138, as milliseconds 1973.
+const NEXT_UNIT: u64 = 100_000_000_000;
+
+/// A number since 1970, exactly: a double would round the microseconds.
+fn of_any_unit(text: &str) -> Option<Timestamp> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    if fraction.contains('.') || text.ends_with('.') {
+        return None;
+    }
+    let number: u64 = whole.parse().ok()?;
+    // How many microseconds, or how many digits of them, a unit has.
+    let digits = match number {
+        _ if number < NEXT_UNIT => 6,
+        _ if number < NEXT_UNIT * 1_000 => 3,
+        _ if number < NEXT_UNIT * 1_000_000 => 0,
+        _ => return within_calendar(number / 1_000),
+    };
+    let fraction = fraction.bytes().chain(std::iter::repeat(b'0')).take(digits as usize);
+    let fraction = fraction.fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+    within_calendar(number * 10_u64.pow(digits) + fraction)
+}
+
+/// Microseconds since 1970, up to the year 9999.
+fn within_calendar(micros: u64) -> Option<Timestamp> {
+    let micros = i64::try_from(micros).ok().filter(|micros| *micros < (LAST_SECOND + 1) * 1_000_000)?;
+    Some(Timestamp::from_micros(micros))
+}
+
 /// Finds a time zone by its IANA name, such as `Europe/Berlin` or `UTC`.
 ///
 /// # Errors
@@ -114,6 +162,54 @@ mod tests {
     }
 
     #[test]
+    fn the_size_of_a_number_tells_its_unit() {
+        let at = Timestamp::from_micros(1_431_857_103_250_001);
+        for text in [
+            "1431857103.250001",
+            "1431857103.2500019",
+            "1431857103250.001",
+            "1431857103250001",
+            "1431857103250001.9",
+            "1431857103250001999",
+            "2015-05-17T10:05:03.250001Z",
+            "2015-05-17T12:05:03.250001+02:00",
+        ] {
+            assert_eq!(absolute(text), Some(at), "{text}");
+        }
+        for (text, micros) in [
+            ("0", 0),
+            ("99999999999", 99_999_999_999_000_000),
+            ("100000000000", 100_000_000_000_000),
+            ("99999999999999", 99_999_999_999_999_000),
+            ("100000000000000", 100_000_000_000_000),
+            ("99999999999999999", 99_999_999_999_999_999),
+            ("100000000000000000", 100_000_000_000_000),
+            ("1.5e9", 1_500_000_000_000_000),
+            ("1.43185710325E12", 1_431_857_103_250_000),
+        ] {
+            assert_eq!(absolute(text), Some(Timestamp::from_micros(micros)), "{text}");
+        }
+        for text in [
+            "",
+            "-1",
+            "+1",
+            "now",
+            "today",
+            "-1d",
+            "1.",
+            "1.2.3",
+            ".5",
+            "1e300",
+            "NaN",
+            "18446744073709551616",
+            "2015-05-17",
+            "1 ",
+        ] {
+            assert_eq!(absolute(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn errors_name_what_is_accepted() {
         let cases = [
             ("", "not a time"),
@@ -174,6 +270,7 @@ mod tests {
         fn never_panics(text in ".*", number in "[-+0-9.T:Z]{0,30}", now: i64) {
             let now = Timestamp::from_micros(now);
             for text in [text, number] {
+                let _ = absolute(&text);
                 let _ = moment(&text, now, &TimeZone::UTC);
                 let _ = zone(&text);
             }

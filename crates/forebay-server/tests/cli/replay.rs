@@ -153,6 +153,88 @@ fn bad_lines_are_shown_with_their_numbers_and_skipped() {
     assert_eq!(numbers, expected.iter().map(|n| Some(n.as_str())).collect::<Vec<_>>(), "{complained}");
 }
 
+/// One log of each kind, as people have them, with what an address is in each.
+const KINDS: [(&str, &str, &[u8]); 8] = [
+    ("access", "combined, behind a proxy", b"203.0.113.7, 10.0.0.1 - - [17/May/2015:10:05:03 +0000] \"GET /a HTTP/1.1\" 200 12 \"-\" \"curl/8\"\n203.0.113.8 - \"\" [17/May/2015:10:05:60 +0000] \"M-SEARCH  http://example.org/b HTTP/1.1\" 404 -\n"),
+    ("access", "after a virtual host", b"\xef\xbb\xbfexample.org:443 203.0.113.7 - - [17/May/2015:10:05:03 +0000] \"GET /a HTTP/1.1\" 200 12 \"-\" \"curl/8\"\nexample.org 203.0.113.8 - - [17/May/2015:10:05:04 +0000] \"GET /b HTTP/1.1\" 200 12\n"),
+    ("access", "copied and truncated", b"\0\0\0\0\0\x00203.0.113.7 - - [17/May/2015:10:05:03 +0000] \"GET /a HTTP/1.1\" 200 12\r\n203.0.113.8 - - [17/May/2015:10:05:04 +0000] \"-\" 408 -\r\n"),
+    ("json", "epochs of all units", b"{\"ts\":1431857103250,\"ip\":\"203.0.113.7\"}\n{\"ts\":\"1431857103250000\",\"ip\":\"203.0.113.8:443\"}\n"),
+    ("caddy", "Caddy", b"{\"level\":\"info\",\"ts\":1646861401.52,\"msg\":\"handled request\",\"request\":{\"remote_ip\":\"203.0.113.7\",\"client_ip\":\"203.0.113.7\",\"method\":\"GET\",\"uri\":\"/a?b\",\"headers\":{}},\"status\":200}\n{\"ts\":1646861402,\"request\":{\"remote_ip\":\"203.0.113.8\"},\"status\":200}\n"),
+    ("traefik", "Traefik", b"{\"ClientAddr\":\"203.0.113.7:51234\",\"ClientHost\":\"203.0.113.7\",\"RequestPath\":\"/a\",\"StartUTC\":\"2022-03-09T21:30:01.5241024Z\",\"time\":\"2022-03-09T21:30:02Z\"}\n{\"ClientHost\":\"203.0.113.8\",\"StartUTC\":\"2022-03-09T21:30:01Z\"}\n"),
+    ("w3c", "IIS", b"#Software: Microsoft Internet Information Services 10.0\r\n#Version: 1.0\r\n#Date: 2015-05-17 10:05:03\r\n#Fields: date time s-ip cs-method cs-uri-stem c-ip sc-status\r\n2015-05-17 10:05:03 10.0.0.1 GET /a 203.0.113.7 200\r\n2015-05-17 10:05:04 10.0.0.1 GET /b 203.0.113.8 200\r\n"),
+    ("elb", "load balancer", b"https 2018-07-02T22:23:00.186641Z app/lb/5 203.0.113.7:2817 10.0.0.1:80 0.0 0.0 0.0 200 200 34 366 \"GET https://example.org:443/a HTTP/1.1\" \"curl/7\" - -\n2018-07-02T22:23:01.186641Z lb 203.0.113.8:2817 10.0.0.1:80 0.0 0.0 0.0 200 200 34 366 \"GET http://example.org:80/a HTTP/1.1\" \"curl/7\" - -\n"),
+];
+
+#[test]
+fn each_kind_of_log_is_read_by_its_looks_and_by_its_name() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (format, name, text) in KINDS {
+        fs::write(dir.path().join("a.log"), text).expect("a file");
+        for more in [&["--json"][..], &["--json", "--format", format]] {
+            let summary = summary(&replay(dir.path(), "a.log", more));
+            assert_eq!((counts(&summary), &summary["keys"]), ([2, 2, 0, 0], &2.into()), "{name} {more:?}");
+        }
+        let other = if format == "elb" { "w3c" } else { "elb" };
+        let refused = replay(dir.path(), "a.log", &["--format", other]);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{name}: {said}");
+        assert!(said.contains("nothing was read") && said.contains("skipped line "), "{name}: {said}");
+    }
+}
+
+#[test]
+fn a_log_of_which_nothing_can_be_read_is_an_error_that_says_what_it_may_be() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (text, guess) in [
+        (&b"2015-05-17 10:05:03 W3SVC1 10.0.0.1 GET / - 443 - 203.0.113.7 x 200\n"[..], "IIS W3C"),
+        (b"{\n  \"ts\": 1\n}\n", "JSON over several lines"),
+        (
+            b"client.example.net - - [17/May/2015:10:05:03 +0000] \"GET / HTTP/1.1\" 200 1\n",
+            "could be; this looks like an access log",
+        ),
+        (b"\x1b]0;owned\x07\xff\xfe\x1b[2J\n", "\\u{1b}]0;owned"),
+        (b"", "has no lines"),
+        (b"\n\n", "has no lines"),
+        (b"#Fields: date time c-ip\n", "has no lines"),
+    ] {
+        fs::write(dir.path().join("a.log"), text).expect("a file");
+        for more in [&[][..], &["--rebase", "now"], &["--json"]] {
+            let output = replay(dir.path(), "a.log", more);
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{said}");
+            // As JSON the first lines are in the summary.
+            let said = format!("{said}{}", String::from_utf8_lossy(&output.stdout).replace("\\\\", "\\"));
+            assert!(said.contains(guess) && !said.contains(['\u{1b}', '\u{7}']), "{said}");
+        }
+    }
+}
+
+#[test]
+fn of_a_cut_or_padded_gzip_file_what_was_read_counts() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::none());
+    gzip.write_all(log(3_000).as_bytes()).expect("a vector takes all");
+    let whole = gzip.finish().expect("a vector takes all");
+    for padding in [&[0; 10_000][..], b"garbage!"] {
+        fs::write(dir.path().join("a.gz"), [&whole, padding].concat()).expect("a file");
+        let output = replay(dir.path(), "a.gz", &["--json"]);
+        assert_eq!(output.status.code(), Some(0));
+        let summary = summary(&output);
+        assert_eq!((&summary["lines"], &summary["padding"]), (&3_000.into(), &padding.len().into()));
+        let said = replay(dir.path(), "a.gz", &[]).stdout;
+        assert!(String::from_utf8_lossy(&said).contains("bytes after the end of the gzip data, passed over"));
+    }
+    fs::write(dir.path().join("a.gz"), &whole[..whole.len() / 2]).expect("a file");
+    for more in [&["--json"][..], &["--json", "--rebase", "now"]] {
+        let output = replay(dir.path(), "a.gz", more);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("was cut") && said.contains("what was read until then counts"), "{said}");
+        let [lines, accepted, limited, bad] = counts(&summary(&output));
+        assert!(lines > 1_300 && lines == accepted + limited && bad == 0, "{lines}");
+    }
+}
+
 #[test]
 fn a_line_that_comes_too_late_is_counted_as_late_and_agrees_too() {
     let dir = tempfile::tempdir().expect("a directory");
