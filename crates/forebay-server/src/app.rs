@@ -285,6 +285,10 @@ impl App {
         futures::future::join_all(self.buffers.iter().map(|(_, buffer)| show(buffer))).await;
         for (_, series) in self.series.iter() {
             series.metrics.late.absolute(series.handle.late());
+            series.metrics.refused_keys.absolute(series.handle.refused_keys());
+            if let Some(keys) = series.handle.key_count() {
+                series.metrics.keys.set(keys as f64);
+            }
         }
         for (_, limit) in self.rules().limits.iter() {
             limit.metrics.near.set(limit.handle.near(usize::MAX).len() as f64);

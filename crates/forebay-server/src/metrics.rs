@@ -34,6 +34,8 @@ const EVENT_INVALID: &str = "forebay_event_invalid_total";
 const EVENT_FAILED: &str = "forebay_event_failed_total";
 const SERIES_POINTS: &str = "forebay_series_points_total";
 const SERIES_LATE: &str = "forebay_series_late_total";
+const SERIES_KEYS: &str = "forebay_series_keys";
+const SERIES_REFUSED: &str = "forebay_series_refused_keys_total";
 const BUFFER_PENDING: &str = "forebay_buffer_pending_rows";
 const BUFFER_FROZEN: &str = "forebay_buffer_frozen_batches";
 const BUFFER_AGE: &str = "forebay_buffer_oldest_age_seconds";
@@ -62,7 +64,7 @@ const CONFIG_CURRENT: &str = "forebay_config_current";
 const BUILD_INFO: &str = "forebay_build_info";
 
 /// All metrics with their help texts.
-const HELP: [(&str, &str); 37] = [
+const HELP: [(&str, &str); 39] = [
     (LIMIT_ALLOWED, "Takes that a limit admitted."),
     (LIMIT_DENIED, "Takes that a limit denied."),
     (LIMIT_SHADOWED, "Takes that a shadow admitted and would have denied; they are among the allowed, too."),
@@ -73,7 +75,9 @@ const HELP: [(&str, &str); 37] = [
     (EVENT_INVALID, "Requests or lines of a batch that were refused for what they contain."),
     (EVENT_FAILED, "Hits that series or buffer could not take."),
     (SERIES_POINTS, "Points added to a series directly, not by an event."),
-    (SERIES_LATE, "Counts dropped because no resolution keeps their time any more."),
+    (SERIES_LATE, "Counts refused because no resolution keeps their time any more."),
+    (SERIES_KEYS, "Keys of a series in a store of this process; a shared store does not count them."),
+    (SERIES_REFUSED, "Times that a new key was refused because of max_keys."),
     (BUFFER_PENDING, "Rows that are not in the database yet."),
     (BUFFER_FROZEN, "Batches on their way to the database."),
     (BUFFER_AGE, "Age of the oldest write that is not in the database yet."),
@@ -204,6 +208,10 @@ pub struct SeriesMetrics {
     pub points: Counter,
     /// Counts that came too late.
     pub late: Counter,
+    /// Keys that there are.
+    pub keys: Gauge,
+    /// New keys that were refused.
+    pub refused_keys: Counter,
 }
 
 /// The gauges of a buffer, set when somebody asks.
@@ -307,7 +315,12 @@ impl Metrics {
     /// The counters of a series.
     pub fn series(&self, name: &Name) -> SeriesMetrics {
         let counter = |metric| self.counter(metric, "series", name);
-        SeriesMetrics { points: counter(SERIES_POINTS), late: counter(SERIES_LATE) }
+        SeriesMetrics {
+            points: counter(SERIES_POINTS),
+            late: counter(SERIES_LATE),
+            keys: self.recorder.register_gauge(&labelled(SERIES_KEYS, "series", name), &METADATA),
+            refused_keys: counter(SERIES_REFUSED),
+        }
     }
 
     /// The gauges of a buffer.

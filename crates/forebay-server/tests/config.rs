@@ -111,12 +111,17 @@ fn uncommented() -> String {
 
 #[test]
 fn what_the_example_shows_in_comments_is_accepted() {
-    // Only a bucket has a burst, and hosts by name stand instead of a store.
-    let text =
-        uncommented().replace("kind = \"fixed-window\"", "kind = \"token-bucket\"").replace("store = ", "# ");
+    // Only a bucket has a burst, hosts by name stand instead of a store, and such a store does not count keys.
+    let text = uncommented()
+        .replace("kind = \"fixed-window\"", "kind = \"token-bucket\"")
+        .replace("store = ", "# ")
+        .replace("max_keys = ", "# ");
     let config = Setting::new(&text).with("FOREBAY_INGEST_TOKEN", "t0ken").load().expect("no mistakes");
     assert!(config.tokens[0].scopes.contain(Scope::Write) && !config.tokens[0].scopes.contain(Scope::Read));
     assert_eq!(config.store.to_string(), "2 hosts: 0, 1");
+    let bounded = EXAMPLE.replace("# max_keys = ", "max_keys = ");
+    let config = Setting::new(&bounded).load().expect("no mistakes");
+    assert!(config.series.values().all(|series| series.key_bound() == Some(1_000_000)));
 }
 
 #[test]
@@ -253,6 +258,11 @@ const MISTAKES: &[(&str, &str)] = &[
     (
         "[series.hits]\nresolutions = [\"10s\"]",
         "forebay.toml:2: series.hits.resolutions[0]: resolution \"10s\": lacks the /",
+    ),
+    ("[series.hits]\nmax_keys = 0", "forebay.toml:2: series.hits.max_keys: 0 is outside 1 to 1099511627776"),
+    (
+        "store = \"redis://127.0.0.1\"\n[series.hits]\nmax_keys = 10",
+        "forebay.toml:3: series.hits.max_keys: max_keys needs a store in this process (memory: or embedded:)",
     ),
     (
         "[buffers.p]\nkey = { id = \"txt\" }\ncolumns = { n = \"sum\" }",

@@ -178,7 +178,7 @@ fn read(mut top: Fields<'_>, origin: Origin, given: &Given<'_>) -> (Option<Confi
     let prefix =
         top.optional("prefix").and_then(|node| node.text().and_then(|text| node.accept(read_prefix(text))));
     let limits = read_limits(&mut top);
-    let series = read_series(&mut top);
+    let series = read_series(&mut top, store.is_shared());
     let mut buffers = read_buffers(&mut top);
     let events = read_events(&mut top, &limits, &series, &buffers);
     let canary = read_canary(&mut top, &mut buffers);

@@ -65,6 +65,11 @@ pub enum Store {
 }
 
 impl Store {
+    /// Whether it is not in this process.
+    pub fn is_shared(&self) -> bool {
+        !matches!(self, Self::Url(url) if ["memory", "embedded"].contains(&url.scheme()))
+    }
+
     /// Whether it is gone with the process.
     pub fn is_volatile(&self) -> bool {
         matches!(self, Self::Url(url) if url.scheme() == "memory")

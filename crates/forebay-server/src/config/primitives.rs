@@ -21,7 +21,8 @@ pub(super) type Declared<T> = BTreeMap<Name, Option<T>>;
 
 const DEFAULT_FLUSH: Duration = secs(10);
 
-pub(super) fn read_series(top: &mut Fields<'_>) -> Declared<Series> {
+/// `shared`: the store is not in this process.
+pub(super) fn read_series(top: &mut Fields<'_>, shared: bool) -> Declared<Series> {
     section(top, "series", |name, node| {
         let mut fields = node.fields()?;
         let mut series = Series::new(name.as_str());
@@ -34,6 +35,13 @@ pub(super) fn read_series(top: &mut Fields<'_>) -> Declared<Series> {
         }
         if let Some(partitions) = fields.optional("partitions").and_then(|node| node.number(1..=1_024)) {
             series = series.partitions(u16::try_from(partitions).expect("at most 1024"));
+        }
+        let bound = fields.optional("max_keys");
+        if let Some(keys) = bound.as_ref().and_then(|node| node.number(1..=1 << 40)) {
+            series = series.max_keys(keys);
+        }
+        if let (Some(node), true) = (bound, shared) {
+            node.mistake("max_keys needs a store in this process (memory: or embedded:)");
         }
         fields.accept(series.check());
         fields.finish();

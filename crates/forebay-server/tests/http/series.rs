@@ -140,3 +140,21 @@ fn questions_that_cannot_be_answered_say_why() {
         assert!(detail.contains(expected), "{path}: {detail}");
     }
 }
+
+#[test]
+fn a_new_key_beyond_max_keys_is_refused() {
+    let server = Server::with(|text| text + "\n[series.few]\nmax_keys = 2\nresolutions = [\"1s/1h\"]\n");
+    let client = server.client();
+    let lines = r#"[{"key":"a"},{"key":"b"},{"key":"c"},{"key":"a"}]"#;
+    let answer = client.post("/v1/series/few", lines).expect(202);
+    assert_eq!((&answer["accepted"], &answer["failed"]), (&json!(3), &json!(1)), "{answer}");
+    let refused = client.post("/v1/series/few", r#"{"key":"d"}"#);
+    assert_eq!(refused.status, 503);
+    assert!(refused.body.contains("at most 2 (max_keys)") && refused.body.contains("\"retry\":\"later\""));
+    let metrics = client.get("/metrics").body;
+    for line in
+        ["forebay_series_keys{series=\"few\"} 2", "forebay_series_refused_keys_total{series=\"few\"} 2"]
+    {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+}

@@ -46,8 +46,8 @@ use self::{
     bell::Bell,
     embedded::Embedded,
     step::{
-        BufferPart, BufferParts, BufferStats, Claim, Claimed, Frozen, Generation, Known, LeaseStep, Leases,
-        LockState, PendingRow, Point, Rotate, SeriesPart, Sliced, Span, Take, Taken, TakenAll,
+        BufferPart, BufferParts, BufferStats, Claim, Claimed, Frozen, Generation, KeyCount, Known, LeaseStep,
+        Leases, LockState, PendingRow, Point, Rotate, SeriesPart, Sliced, Span, Take, Taken, TakenAll,
     },
 };
 use crate::{
@@ -336,6 +336,24 @@ impl Engine {
     /// Does not fail: while a host does not answer this goes on from its last answer.
     pub(crate) async fn series_now(&self, part: &SeriesPart) -> Timestamp {
         ask!(self, it => it.series_now(part).await)
+    }
+
+    /// Lets a series have so many keys and no more: a new one beyond is refused as [`ErrorKind::Overloaded`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] in a store that is shared: nobody there knows how many there are.
+    pub(crate) fn series_bound(&self, series: &Name, keys: u64) -> Result<()> {
+        ask!(self, it => it.series_bound(series, keys))
+    }
+
+    /// Whether a key can be added to, as far as a bound on keys is concerned.
+    pub(crate) fn series_room(&self, series: &Name, key: &str) -> Result<()> {
+        ask!(self, it => it.series_room(series, key))
+    }
+
+    /// How many keys a series has, and how many times a bound refused one. `None` in a store that is shared.
+    pub(crate) fn series_keys(&self, series: &Name) -> Option<KeyCount> {
+        ask!(self, it => it.series_keys(series))
     }
 
     /// Reads several spans in one round trip, each zero-filled: `to - from` counts.

@@ -22,12 +22,13 @@ pub struct Series {
     name: String,
     resolutions: Vec<Resolution>,
     partitions: u16,
+    max_keys: Option<u64>,
 }
 
 impl Series {
     /// A series with the default resolutions: `10s/1d, 1m/7d, 15m/30d, 1d/2y`.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), resolutions: Resolution::defaults(), partitions: 16 }
+        Self { name: name.into(), resolutions: Resolution::defaults(), partitions: 16, max_keys: None }
     }
 
     /// Its resolutions, 1 to 8, from the finest to the coarsest. Each step is a multiple of the one before, and is kept
@@ -41,6 +42,19 @@ impl Series {
     pub fn partitions(mut self, partitions: u16) -> Self {
         self.partitions = partitions;
         self
+    }
+
+    /// How many keys it has at most, 1 to 2^40; without it there is no bound. A new key beyond is refused as
+    /// [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded) until another one's last count has left its retention.
+    /// The series of what limits kept out has as many of its own. Only for a store in this process.
+    pub fn max_keys(mut self, keys: u64) -> Self {
+        self.max_keys = Some(keys);
+        self
+    }
+
+    /// What [`max_keys`](Self::max_keys) has set.
+    pub fn key_bound(&self) -> Option<u64> {
+        self.max_keys
     }
 
     /// What [`resolutions`](Self::resolutions) has set, or the default.
@@ -76,6 +90,10 @@ impl Series {
         }
         if !(1..=1_024).contains(&self.partitions) {
             return Err(out_of_range(format!("series {name}: partitions {}: 1 to 1024", self.partitions)));
+        }
+        if self.max_keys.is_some_and(|keys| !(1..=1 << 40).contains(&keys)) {
+            let keys = self.max_keys.unwrap_or_default();
+            return Err(out_of_range(format!("series {name}: max_keys {keys}: 1 to {}", 1u64 << 40)));
         }
         let grid = |name| {
             let resolutions = self.resolutions.clone().into();

@@ -40,7 +40,11 @@ pub(crate) enum Admission {
 
 impl SeriesHandle {
     pub(crate) fn new(bay: Forebay, series: Series) -> Result<Self> {
+        let bound = series.key_bound();
         let (grid, limited) = series.build()?;
+        for grid in [&grid, &limited] {
+            bound.map_or(Ok(()), |keys| bay.engine().series_bound(&grid.name, keys))?;
+        }
         Ok(Self { bay, grid, limited, late: Arc::default() })
     }
 
@@ -67,8 +71,9 @@ impl SeriesHandle {
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a key that is empty or longer than 512 bytes,
-    /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) for another `n` or time; and when the store does not
-    /// answer.
+    /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) for another `n` or time,
+    /// [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded) for a new key beyond [`Series::max_keys`]; and when the
+    /// store does not answer.
     pub async fn add_at(&self, key: impl AsRef<str>, n: u64, at: Timestamp) -> Result<()> {
         self.add_many([(key, n, at)], When::EngineClock).await
     }
@@ -83,10 +88,12 @@ impl SeriesHandle {
         points: impl IntoIterator<Item = (K, u64, Timestamp)>,
         when: When,
     ) -> Result<()> {
+        let engine = self.bay.engine();
         let mut batches: Vec<(u16, Timestamp, Vec<Point>)> = vec![];
         for (key, n, at) in points {
             let key = self.key(key.as_ref())?;
-            let index = self.grid.partition_of(key);
+            // One process has no partitions: there a bound on keys refuses all or none.
+            let index = if engine.is_shared() { self.grid.partition_of(key) } else { 0 };
             let mut place = batches.iter().position(|(other, ..)| *other == index);
             if place.is_none() {
                 place = Some(batches.len());
@@ -95,7 +102,6 @@ impl SeriesHandle {
             let (_, now, points) = &mut batches[place.expect("it was just pushed")];
             points.push(self.checked(key, n, at, *now)?);
         }
-        let engine = self.bay.engine();
         let part = |index| SeriesPart { grid: self.grid.clone(), index };
         // A single hit goes to one partition; to wait for many at once costs allocations.
         if batches.len() == 1 {
@@ -113,7 +119,7 @@ impl SeriesHandle {
     /// become late in between.
     ///
     /// # Errors
-    /// As [`add_at`](Self::add_at), except for a time that is not kept any more: that is [`Admission::Late`].
+    /// As [`add_at`](Self::add_at), also for a new key beyond the bound; except for a time that is not kept any more: that is [`Admission::Late`].
     pub(crate) async fn admit(
         &self,
         key: &str,
@@ -126,6 +132,7 @@ impl SeriesHandle {
         let at = at.unwrap_or(now);
         if self.is_kept(at, now) {
             self.checked(key, n, at, now)?;
+            self.bay.engine().series_room(&self.grid.name, key)?;
             return Ok(Admission::Accepted { at, now });
         }
         self.late.fetch_add(n, Ordering::Relaxed);
@@ -151,6 +158,16 @@ impl SeriesHandle {
     /// How much this process refused because no resolution keeps its time any more.
     pub fn late(&self) -> u64 {
         self.late.load(Ordering::Relaxed)
+    }
+
+    /// How many keys there are. `None` in a shared store, which does not count them.
+    pub fn key_count(&self) -> Option<u64> {
+        self.bay.engine().series_keys(&self.grid.name).map(|count| count.keys)
+    }
+
+    /// How many times a new key was refused because of [`Series::max_keys`].
+    pub fn refused_keys(&self) -> u64 {
+        self.bay.engine().series_keys(&self.grid.name).map_or(0, |count| count.refused)
     }
 
     /// The series' name.

@@ -86,7 +86,20 @@ impl Resolution {
         (bucket.div_euclid(slots), usize::try_from(bucket.rem_euclid(slots)).expect("slots are positive"))
     }
 
+    /// How long from `now` a bucket is still kept. `None`: it is not.
+    pub(crate) fn left(&self, bucket: i64, now: Timestamp) -> Option<Duration> {
+        let end = self.start(bucket.saturating_add(1)).plus(self.retention);
+        Some(end.since(now)).filter(|left| !left.is_zero())
+    }
+
+    /// The oldest bucket that is kept at `now`.
+    pub(crate) fn oldest_kept(&self, now: Timestamp) -> i64 {
+        // Its end is the first after the edge.
+        self.bucket(now.minus(self.retention))
+    }
+
     /// How long from `now` a store must keep a chunk: until its last bucket has left the retention. `None`: it has.
+    #[cfg(any(test, feature = "redis"))]
     pub(crate) fn lifetime(&self, chunk: i64, now: Timestamp) -> Option<Duration> {
         let end = self.start((chunk + 1).saturating_mul(self.slots())).plus(self.retention);
         Some(end.since(now)).filter(|left| !left.is_zero())
@@ -95,13 +108,12 @@ impl Resolution {
     /// The chunks in which buckets are kept at `now`, and the next one: for callers whose clocks are ahead.
     #[cfg(feature = "redis")]
     pub(crate) fn kept_chunks(&self, now: Timestamp) -> RangeInclusive<i64> {
-        let oldest = self.bucket(now.minus(self.retention));
-        self.place(oldest).0..=self.place(self.bucket(now)).0 + 1
+        self.place(self.oldest_kept(now)).0..=self.place(self.bucket(now)).0 + 1
     }
 
     /// Whether a bucket is still kept at `now`.
     pub fn keeps(&self, bucket: i64, now: Timestamp) -> bool {
-        self.start(bucket + 1).plus(self.retention) > now
+        self.left(bucket, now).is_some()
     }
 }
 

@@ -285,3 +285,75 @@ fn a_sum_is_the_sum_of_its_range_in_memory() {
 fn a_sum_is_the_sum_of_its_range_in_redis() {
     check_sums(&Server::shared().url(), 60);
 }
+
+#[tokio::test]
+async fn a_new_key_beyond_the_bound_is_refused_and_old_ones_go_on() {
+    let (series, hand) = in_memory(two_steps().max_keys(2)).await;
+    series.add("a", 1).await.expect("the first");
+    series.add("b", 1).await.expect("the second");
+    let error = series.add("c", 1).await.expect_err("the third");
+    assert_eq!(error.kind(), ErrorKind::Overloaded);
+    let told = "series hits: a new key beside 2: at most 2 (max_keys); a key goes when its last count has";
+    assert_eq!(error.to_string(), told);
+    series.add("a", 1).await.expect("an old one");
+    let both = [("a", 1, NOON), ("c", 1, NOON), ("c", 1, NOON)];
+    series.add_many(both, When::EngineClock).await.expect_err("one is new");
+    assert_eq!(series.sum("a", mins(1)).await.expect("answers"), 2, "all or none");
+    series.admit("c", 1, None, When::EngineClock).await.expect_err("before anything is charged");
+    series.admit("a", 1, None, When::EngineClock).await.expect("an old one");
+    assert_eq!((series.key_count(), series.refused_keys()), (Some(2), 3));
+    // The series of what was limited has a bound of its own.
+    for (key, fits) in [("x", true), ("y", true), ("z", false)] {
+        assert_eq!(series.limited().add(key, 1).await.is_ok(), fits, "{key}");
+    }
+    series.delete("b").await.expect("answers");
+    series.add("c", 1).await.expect("b has gone");
+    hand.advance(mins(6));
+    let all_gone = async {
+        while series.key_count() != Some(0) {
+            hand.advance(secs(1));
+            tokio::task::yield_now().await;
+        }
+    };
+    Clock::system().timeout(secs(20), all_gone).await.expect("they go");
+    for key in ["d", "e"] {
+        series.add(key, 1).await.expect("there is room");
+    }
+    assert!(series.add("f", 1).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_at_once_do_not_exceed_the_bound_on_keys() {
+    let (series, _) = in_memory(two_steps().max_keys(500)).await;
+    let add = |task: u64| {
+        let series = series.clone();
+        tokio::spawn(async move {
+            let mut accepted = 0;
+            for n in 0..400 {
+                // Half of them are of two tasks.
+                let key = (task / 2 * 2 * 1_000 + n + task % 2 * 200).to_string();
+                accepted += u64::from(series.add_many([(key, 1, NOON)], When::EngineClock).await.is_ok());
+                assert!(series.key_count() <= Some(500));
+            }
+            accepted
+        })
+    };
+    let mut accepted = 0;
+    for task in (0..8).map(add).collect::<Vec<_>>() {
+        accepted += task.await.expect("ends");
+    }
+    assert_eq!(series.key_count(), Some(500));
+    assert!(accepted >= 500 && series.refused_keys() == 3_200 - accepted);
+}
+
+#[tokio::test]
+async fn a_shared_store_takes_no_bound_on_keys() {
+    let bay = Forebay::options().prefix(unique_prefix()).open(&Server::shared().url()).await.expect("opens");
+    let error = bay.series(two_steps().max_keys(5)).expect_err("nobody counts them there");
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert_eq!(bay.series(two_steps()).expect("valid").key_count(), None);
+    for keys in [0, (1 << 40) + 1] {
+        let error = two_steps().max_keys(keys).check().expect_err("refused");
+        assert_eq!(error.to_string(), format!("series hits: max_keys {keys}: 1 to 1099511627776"));
+    }
+}

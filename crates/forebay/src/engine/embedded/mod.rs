@@ -2,6 +2,7 @@
 
 mod batch;
 mod buffer;
+mod chunk;
 mod codec;
 mod committer;
 mod ending;
@@ -14,6 +15,7 @@ mod limit;
 mod lock;
 mod once;
 mod overrides;
+mod population;
 mod restore;
 mod series;
 mod storage;
@@ -52,6 +54,7 @@ pub(crate) struct Embedded {
     counters: limit::Counters,
     leases: Shards<lease::Entry>,
     series: Shards<series::Entry>,
+    populations: population::Populations,
     buffers: buffer::Partitions,
     locks: lock::Locks,
     kv: Shards<kv::Entry>,
@@ -78,6 +81,7 @@ impl Embedded {
             counters: limit::Counters::default(),
             leases: Shards::new(),
             series: Shards::new(),
+            populations: population::Populations::default(),
             buffers: buffer::Partitions::default(),
             locks: lock::Locks::default(),
             kv: Shards::new(),

@@ -1,17 +1,19 @@
 //! Series of the embedded engine.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use super::{
     Embedded,
     batch::{Block, Rider},
+    chunk::{Chunk, of_step, step_of},
     codec::{Pack, Unpack, corrupt},
+    population::Member,
 };
 use crate::{
-    engine::step::{Point, SeriesPart, Span},
+    engine::step::{KeyCount, Point, SeriesPart, Span},
     error::Result,
     key::Name,
-    series::resolution::{MAX_COUNT, Resolution},
+    series::resolution::Resolution,
     table::SHARDS,
     time::{Timestamp, days},
 };
@@ -19,163 +21,70 @@ use crate::{
 /// One key of one series.
 #[derive(Debug)]
 pub(super) struct Entry {
-    series: Name,
+    member: Member,
     key: Arc<str>,
-    /// By step in seconds and chunk: a changed definition finds what it still has in common.
-    chunks: BTreeMap<(u32, i64), Chunk>,
+    /// Sorted by [`Chunk::place`].
+    chunks: Vec<Chunk>,
     /// Has changed since the journal saw it.
     unsaved: bool,
 }
 
-#[derive(Debug)]
-struct Chunk {
-    counts: Counts,
-    /// On the engine's monotonic clock; by then no bucket is kept.
-    deadline: Duration,
-    /// One bit per block: has changed since the journal saw it.
-    unsaved: u16,
-    /// One bit per block: the file has it.
-    saved: u16,
-}
-
-/// The file has a chunk in so many blocks, each with its own key: a new point then writes a part of an hour or a day.
-const BLOCKS: usize = 16;
-
-/// How many slots a block has; the last one may have fewer.
-fn block_len(slots: usize) -> usize {
-    slots.div_ceil(BLOCKS)
-}
-
-/// The counts of a chunk by slot: pairs in order of the slot while few, an array once pairs would cost more.
-#[derive(Debug)]
-enum Counts {
-    Sparse(Vec<(u16, u64)>),
-    Dense(Box<[u64]>),
-}
-
-impl Counts {
-    fn add(&mut self, slot: usize, n: u64, slots: usize) {
-        let short = u16::try_from(slot).expect("at most 3600 slots");
-        match self {
-            Self::Dense(counts) => counts[slot] = plus(counts[slot], n),
-            Self::Sparse(pairs) => match pairs.binary_search_by_key(&short, |&(at, _)| at) {
-                Ok(place) => pairs[place].1 = plus(pairs[place].1, n),
-                Err(place) if pairs.len() < slots / 3 => pairs.insert(place, (short, n)),
-                Err(_) => {
-                    let mut counts = vec![0; slots].into_boxed_slice();
-                    for &(at, count) in &*pairs {
-                        counts[usize::from(at)] = count;
-                    }
-                    counts[slot] = n;
-                    *self = Self::Dense(counts);
-                }
-            },
-        }
-    }
-
-    fn each(&self, mut visit: impl FnMut(usize, u64)) {
-        match self {
-            Self::Sparse(pairs) => pairs.iter().for_each(|&(slot, n)| visit(usize::from(slot), n)),
-            Self::Dense(counts) => counts.iter().enumerate().for_each(|(slot, &n)| visit(slot, n)),
-        }
-    }
-}
-
-impl Chunk {
-    fn new(deadline: Duration) -> Self {
-        Self { counts: Counts::Sparse(vec![]), deadline, unsaved: 0, saved: 0 }
-    }
-
-    /// The blocks of it that the file has, as gone.
-    fn gone(&self, step: u32, index: i64) -> impl Iterator<Item = (Block, Option<Pack>)> + use<> {
-        let saved = self.saved;
-        (0..BLOCKS)
-            .filter(move |block| saved & 1 << block != 0)
-            .map(move |b| (block_at(step, index, b), None))
-    }
-}
-
-/// A resolution's step in whole seconds, at most a day.
-fn step_of(resolution: &Resolution) -> u32 {
-    u32::try_from(resolution.step.as_secs()).expect("a step is at most a day")
-}
-
-/// A resolution of this step; how chunks are cut depends on nothing else.
-fn of_step(step: u32) -> Resolution {
-    let step = Duration::from_secs(step.into());
-    Resolution { step, retention: step }
-}
-
-/// How many slots a chunk of this step has.
-fn slots_of(step: u32) -> usize {
-    usize::try_from(of_step(step).slots()).expect("at most 3600 slots")
-}
-
-fn block_at(step: u32, chunk: i64, block: usize) -> Block {
-    let first = i64::try_from(block * block_len(slots_of(step))).expect("at most 3600 slots");
-    Block { step, start: chunk * of_step(step).slots() + first }
-}
-
-/// The sum, or where a count stops.
-fn plus(count: u64, n: u64) -> u64 {
-    count.saturating_add(n).min(MAX_COUNT)
-}
+/// A key keeps room for so many chunks more than it has: most have the same number all the time.
+const SPARE: usize = 4;
 
 impl Entry {
+    fn new(member: Member, key: Arc<str>) -> Self {
+        Self { member, key, chunks: vec![], unsaved: false }
+    }
+
     fn hash(&self) -> u64 {
-        self.series.hash_of(self.key.as_bytes())
+        self.member.series().hash_of(self.key.as_bytes())
+    }
+
+    fn is(&self, series: &Name, key: &str) -> bool {
+        *self.key == *key && self.member.series().is(series)
+    }
+
+    /// The chunk at a place; a new one if there is none.
+    fn chunk(&mut self, step: u32, index: i64) -> &mut Chunk {
+        let place = match self.chunks.binary_search_by_key(&(step, index), Chunk::place) {
+            Ok(place) => place,
+            Err(place) => {
+                self.chunks.insert(place, Chunk::new(step, index));
+                place
+            }
+        };
+        &mut self.chunks[place]
     }
 
     fn add(&mut self, resolution: &Resolution, point: &Point, now: Timestamp, clock: Duration) {
         let bucket = resolution.bucket(point.at);
-        if !resolution.keeps(bucket, now) {
-            return;
-        }
-        let (chunk, slot) = resolution.place(bucket);
-        let slots = usize::try_from(resolution.slots()).expect("at most 3600 slots");
-        // A chunk that holds a kept bucket has time left.
-        let deadline = || clock + resolution.lifetime(chunk, now).unwrap_or_default();
-        let chunk = self.chunks.entry((step_of(resolution), chunk)).or_insert_with(|| Chunk::new(deadline()));
-        chunk.counts.add(slot, point.n, slots);
-        chunk.unsaved |= 1 << (slot / block_len(slots));
+        let Some(left) = resolution.left(bucket, now) else { return };
+        let (index, slot) = resolution.place(bucket);
+        let kept = resolution.oldest_kept(now).saturating_sub(bucket).saturating_add_unsigned(slot as u64);
+        let chunk = self.chunk(step_of(resolution), index);
+        chunk.deadline = chunk.deadline.max(clock + left);
+        chunk.add(slot, point.n, usize::try_from(kept).unwrap_or(0));
         self.unsaved = true;
     }
 
     /// The blocks that have changed, packed.
     fn changed(&mut self, now: Duration, time: Timestamp) -> Vec<(Block, Option<Pack>)> {
         self.unsaved = false;
-        let mut changed = vec![];
-        for (&(step, index), chunk) in self.chunks.iter_mut().filter(|(_, chunk)| chunk.unsaved != 0) {
-            let deadline = time.plus(chunk.deadline.saturating_sub(now));
-            let slots = slots_of(step);
-            let mut packs: [Option<Pack>; BLOCKS] = Default::default();
-            chunk.counts.each(|slot, n| {
-                let (block, offset) = (slot / block_len(slots), slot % block_len(slots));
-                if n > 0 && chunk.unsaved & 1 << block != 0 {
-                    let pack = packs[block].get_or_insert_with(|| {
-                        let mut pack = Pack::default();
-                        pack.int(deadline.as_secs());
-                        pack
-                    });
-                    pack.uint(offset as u64).uint(n);
-                }
-            });
-            let packs = packs.into_iter().enumerate().filter(|(_, pack)| pack.is_some());
-            changed.extend(packs.map(|(block, pack)| (block_at(step, index, block), pack)));
-            chunk.saved |= chunk.unsaved;
-            chunk.unsaved = 0;
-        }
-        changed
+        let until = |chunk: &Chunk| time.plus(chunk.deadline.saturating_sub(now));
+        self.chunks.iter_mut().flat_map(|chunk| chunk.changed(until(chunk))).collect()
     }
 
     fn read(&self, span: &Span<'_>) -> Vec<u64> {
         let resolution = &span.resolution;
         let mut counts = vec![0; usize::try_from(span.to - span.from).unwrap_or(0)];
         let step = step_of(resolution);
-        let (first, last) = (resolution.place(span.from).0, resolution.place(span.to).0);
-        for (&(_, index), chunk) in self.chunks.range((step, first)..=(step, last)) {
-            let start = index * resolution.slots() - span.from;
-            chunk.counts.each(|slot, n| {
+        let first = (step, resolution.place(span.from).0);
+        let last = (step, resolution.place(span.to).0);
+        let from = self.chunks.partition_point(|chunk| chunk.place() < first);
+        for chunk in self.chunks[from..].iter().take_while(|chunk| chunk.place() <= last) {
+            let start = chunk.index * resolution.slots() - span.from;
+            chunk.each(|slot, n| {
                 let place = usize::try_from(start + i64::try_from(slot).expect("at most 3600 slots"));
                 if let Some(count) = place.ok().and_then(|place| counts.get_mut(place)) {
                     *count = n;
@@ -187,6 +96,7 @@ impl Entry {
 }
 
 impl Embedded {
+    /// All points or, where a bound on keys refuses one, none.
     #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn series_add(
         &self,
@@ -195,23 +105,63 @@ impl Embedded {
         now: Timestamp,
     ) -> Result<()> {
         self.journal.check()?;
+        let mut members = self.new_members(&part.grid.name, &points)?;
         let clock = self.clock.monotonic();
         for point in points {
             let hash = part.grid.name.hash_of(point.key.as_bytes());
             let mut shard = self.series.lock(hash);
             let mut entry = shard
-                .entry(hash, |entry| *entry.key == *point.key && entry.series == part.grid.name, Entry::hash)
-                .or_insert_with(|| Entry {
-                    series: part.grid.name.clone(),
-                    key: point.key.clone(),
-                    chunks: BTreeMap::new(),
-                    unsaved: false,
+                .entry(hash, |entry| entry.is(&part.grid.name, &point.key), Entry::hash)
+                .or_insert_with(|| {
+                    // A key that went since it was found there is no new one: the bound does not refuse it.
+                    let member = members.pop().unwrap_or_else(|| self.populations.of(&part.grid.name).join());
+                    let mut entry = Entry::new(member, point.key.clone());
+                    entry.chunks.reserve_exact(part.grid.resolutions.len());
+                    entry
                 });
             for resolution in &part.grid.resolutions {
                 entry.get_mut().add(resolution, &point, now, clock);
             }
         }
         Ok(())
+    }
+
+    /// Room for the keys among `points` that the series does not have, if it has a bound.
+    fn new_members(&self, series: &Name, points: &[Point]) -> Result<Vec<Member>> {
+        if !self.populations.are_bounded() {
+            return Ok(vec![]);
+        }
+        let mut new: Vec<&str> = points.iter().map(|point| &*point.key).collect();
+        new.retain(|key| !self.series_has(series, key));
+        new.sort_unstable();
+        new.dedup();
+        if new.is_empty() { Ok(vec![]) } else { self.populations.of(series).join_within(new.len()) }
+    }
+
+    fn series_has(&self, series: &Name, key: &str) -> bool {
+        let hash = series.hash_of(key.as_bytes());
+        self.series.lock(hash).find(hash, |entry| entry.is(series, key)).is_some()
+    }
+
+    /// Lets a series have so many keys and no more.
+    #[expect(clippy::unnecessary_wraps, reason = "other engines cannot")]
+    pub(crate) fn series_bound(&self, series: &Name, keys: u64) -> Result<()> {
+        self.populations.bound(series, keys);
+        Ok(())
+    }
+
+    /// Whether a key can be added to.
+    pub(crate) fn series_room(&self, series: &Name, key: &str) -> Result<()> {
+        if !self.populations.are_bounded() || self.series_has(series, key) {
+            return Ok(());
+        }
+        self.populations.of(series).check_room()
+    }
+
+    /// How many keys a series has.
+    #[expect(clippy::unnecessary_wraps, reason = "other engines cannot tell")]
+    pub(crate) fn series_keys(&self, series: &Name) -> Option<KeyCount> {
+        Some(self.populations.of(series).count())
     }
 
     /// The time that decides what is kept.
@@ -225,7 +175,7 @@ impl Embedded {
         let read = |span: &Span<'_>| {
             let hash = part.grid.name.hash_of(span.key.as_bytes());
             let shard = self.series.lock(hash);
-            match shard.find(hash, |entry| *entry.key == *span.key && entry.series == part.grid.name) {
+            match shard.find(hash, |entry| entry.is(&part.grid.name, span.key)) {
                 Some(entry) => entry.read(span),
                 None => vec![0; usize::try_from(span.to - span.from).unwrap_or(0)],
             }
@@ -237,11 +187,9 @@ impl Embedded {
     pub(crate) async fn series_delete(&self, part: &SeriesPart, key: &str, _now: Timestamp) -> Result<()> {
         let hash = part.grid.name.hash_of(key.as_bytes());
         let mut shard = self.series.lock(hash);
-        let same = |entry: &Entry| *entry.key == *key && entry.series == part.grid.name;
-        if let Ok(entry) = shard.find_entry(hash, same) {
+        if let Ok(entry) = shard.find_entry(hash, |entry| entry.is(&part.grid.name, key)) {
             let (entry, _) = entry.remove();
-            let gone = |(&(step, index), chunk): (&(u32, i64), &Chunk)| chunk.gone(step, index);
-            self.ride_series(&entry, entry.chunks.iter().flat_map(gone).collect());
+            self.ride_series(&entry, entry.chunks.iter().flat_map(Chunk::gone).collect());
         }
         Ok(())
     }
@@ -249,13 +197,16 @@ impl Embedded {
     pub(super) fn sweep_series(&self, now: Duration) {
         let keep = |entry: &mut Entry| {
             let mut gone = vec![];
-            entry.chunks.retain(|&(step, index), chunk| {
+            entry.chunks.retain(|chunk| {
                 let keep = chunk.deadline > now;
                 if !keep {
-                    gone.extend(chunk.gone(step, index));
+                    gone.extend(chunk.gone());
                 }
                 keep
             });
+            if entry.chunks.capacity() > 2 * entry.chunks.len() + SPARE {
+                entry.chunks.shrink_to_fit();
+            }
             self.ride_series(entry, gone);
             !entry.chunks.is_empty()
         };
@@ -277,7 +228,7 @@ impl Embedded {
 
     fn ride_series(&self, entry: &Entry, blocks: Vec<(Block, Option<Pack>)>) {
         if !blocks.is_empty() {
-            let (series, key) = (entry.series.clone(), entry.key.clone());
+            let (series, key) = (entry.member.series().clone(), entry.key.clone());
             self.journal.ride(Rider::Series { series, key, blocks });
         }
     }
@@ -290,27 +241,20 @@ impl Embedded {
             return Err(corrupt());
         }
         let (index, first) = of_step(block.step).place(block.start);
-        let slots = slots_of(block.step);
         let hash = series.hash_of(key.as_bytes());
         let mut shard = self.series.lock(hash);
         let mut entry = shard
-            .entry(hash, |entry| *entry.key == *key && entry.series == *series, Entry::hash)
-            .or_insert_with(|| Entry {
-                series: series.clone(),
-                key: key.into(),
-                chunks: BTreeMap::new(),
-                unsaved: false,
-            });
-        let deadline = self.clock.monotonic().saturating_add(left);
-        let chunks = &mut entry.get_mut().chunks;
+            .entry(hash, |entry| entry.is(series, key), Entry::hash)
+            .or_insert_with(|| Entry::new(self.populations.of(series).join(), key.into()));
+        let chunk = entry.get_mut().chunk(block.step, index);
         // One whose time is over is thrown away, here and in the file, by the next sweep.
-        let chunk = chunks.entry((block.step, index)).or_insert_with(|| Chunk::new(deadline));
-        chunk.saved |= 1 << (first / block_len(slots));
+        chunk.deadline = chunk.deadline.max(self.clock.monotonic().saturating_add(left));
         while !unpack.is_empty() {
             let (offset, n) = (unpack.uint()?, unpack.uint()?);
             let slot = usize::try_from(offset).ok().and_then(|offset| first.checked_add(offset));
-            let slot = slot.filter(|&slot| slot < slots);
-            chunk.counts.add(slot.ok_or_else(corrupt)?, n, slots);
+            if !slot.is_some_and(|slot| chunk.restore(slot, n)) {
+                return Err(corrupt());
+            }
         }
         Ok(())
     }

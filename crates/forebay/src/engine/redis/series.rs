@@ -19,7 +19,7 @@ use super::{
 use crate::{
     engine::{
         sequence::{Channel, Flying, Refusals, Sent, Sequencer, Waiting},
-        step::{Point, SeriesPart, Span},
+        step::{KeyCount, Point, SeriesPart, Span, unbounded},
     },
     error::{Result, Retry},
     key::Name,
@@ -84,6 +84,21 @@ impl Redis {
     /// The time that decides what is kept.
     pub(crate) async fn series_now(&self, _part: &SeriesPart) -> Timestamp {
         self.host.server_time().await
+    }
+
+    #[expect(clippy::unused_self, reason = "steps are methods on every engine")]
+    pub(crate) fn series_bound(&self, series: &Name, _keys: u64) -> Result<()> {
+        Err(unbounded(series))
+    }
+
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "another engine has a bound")]
+    pub(crate) fn series_room(&self, _series: &Name, _key: &str) -> Result<()> {
+        Ok(())
+    }
+
+    #[expect(clippy::unused_self, reason = "steps are methods on every engine")]
+    pub(crate) fn series_keys(&self, _series: &Name) -> Option<KeyCount> {
+        None
     }
 
     /// One `MGET`, which sees every chunk at the same moment.

@@ -1,11 +1,17 @@
 //! What comes once and never again takes no memory for long.
 
-use super::start;
+use std::sync::Arc;
+
+use super::{SYNC, disk::Disk, engine, start};
 use crate::{
     Clock, Name, When,
-    engine::{embedded::Embedded, step::Take},
+    engine::{
+        embedded::Embedded,
+        step::{Point, SeriesPart, Span, Take},
+    },
     limit::rule::Rule,
-    time::{mins, secs},
+    series::resolution::{Grid, Resolution},
+    time::{millis, mins, secs},
 };
 
 /// How many: `scripts/faults limit` sets a million.
@@ -39,4 +45,38 @@ async fn keys_that_come_once_are_gone_when_they_count_nothing_and_a_window_later
     hand.advance(mins(1));
     engine.sweep();
     assert_eq!(engine.keys(), 0);
+}
+
+/// The buckets of an hour share a chunk, which went when the last of them had, used or not.
+#[tokio::test]
+async fn a_key_of_a_series_goes_with_its_last_count_and_comes_back_from_the_file_until_then() {
+    let (hand, disk) = (start(), Disk::default());
+    let second = Resolution::new(secs(1), secs(30)).expect("valid");
+    let grid = Grid { name: Name::new("s").expect("valid"), resolutions: [second].into(), partitions: 1 };
+    let part = SeriesPart { grid: Arc::new(grid), index: 0 };
+    let count = async |engine: &Embedded| {
+        let last = second.bucket(hand_now(&hand)) + 1;
+        let span = Span { key: "k", resolution: second, from: last - 40, to: last };
+        engine.series_read(&part, &[span]).await.expect("answers").concat().iter().sum::<u64>()
+    };
+    let file = engine(disk.opener(), SYNC, &hand).await;
+    hand.advance(millis(300));
+    let point = Point { key: "k".into(), at: hand_now(&hand), n: 7 };
+    file.series_add(&part, vec![point], hand_now(&hand)).await.expect("counts");
+    hand.advance(millis(30_100));
+    file.close().await.expect("closes");
+    let file = engine(disk.opener(), SYNC, &hand).await;
+    file.sweep();
+    assert_eq!(count(&file).await, 7, "kept for another 0.6 s");
+    hand.advance(millis(600));
+    file.sweep();
+    assert_eq!(file.keys(), 0);
+    file.close().await.expect("closes");
+    let file = engine(disk.opener(), SYNC, &hand).await;
+    assert_eq!(file.keys(), 0, "gone from the file too");
+    file.close().await.expect("closes");
+}
+
+fn hand_now(hand: &crate::ManualClock) -> crate::Timestamp {
+    Clock::from(hand.clone()).now()
 }
