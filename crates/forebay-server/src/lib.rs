@@ -16,6 +16,7 @@ pub mod measured;
 pub mod metrics;
 pub mod reload;
 pub mod replay;
+pub mod route;
 pub mod rules;
 pub mod shutdown;
 pub mod text;

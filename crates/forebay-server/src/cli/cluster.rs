@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Subcommand;
-use forebay::cluster::Cluster;
+use forebay::{Forebay, cluster::Cluster};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
@@ -12,14 +12,14 @@ use super::{
     remote::{Place, open},
     say,
 };
-use crate::client::escaped;
+use crate::{client::escaped, config::Config, route::Routes, rules::Named};
 
 /// Show the hosts of the store, and where keys are
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   forebay cluster show                     the hosts, their health and slots
-  forebay cluster route 42                 which host has the limits of key 42, and the lock 42
+  forebay cluster route 42                 which hosts have key 42: limits, lock, series, buffers, plain key
   forebay cluster show --store redis://10.0.0.1,10.0.0.2
 
 The server is asked with the token in FOREBAY_TOKEN, if there is one. Exit status: 0 done, 2 error.")]
@@ -35,9 +35,9 @@ enum What {
         #[command(flatten)]
         how: How,
     },
-    /// The slot and the host of a key
+    /// Where everything is that is kept under a key
     Route {
-        /// The key of a limit, or the name of a lock: 1 to 512 bytes
+        /// The key of limits, series, and rows with a key of one column, the name of a lock, or a plain key: 1 to 512 bytes
         key: String,
         #[command(flatten)]
         how: How,
@@ -69,25 +69,16 @@ struct Host {
     reason: Option<String>,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
-struct Route {
-    slot: Option<u16>,
-    host: String,
-}
-
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     match &args.what {
         What::Show { how } => {
-            let hosts = block_on(ask(how, "/v1/cluster", |cluster| Ok(show(&cluster))))?;
+            let hosts = block_on(ask(how, "/v1/cluster", |bay, _| Ok(show(&bay.cluster()))))?;
             answer(how, &hosts, describe)
         }
         What::Route { key, how } => {
             let path = format!("/v1/cluster/route?key={}", escaped(key));
-            let route = block_on(ask(how, &path, |cluster| route(&cluster, key)))?;
-            answer(how, &route, |route| match route.slot {
-                Some(slot) => format!("slot {slot} on host {}", route.host),
-                None => format!("host {}", route.host),
-            })
+            let routes = block_on(ask(how, &path, |bay, config| routes(bay, config, key)))?;
+            answer(how, &routes, Routes::describe)
         }
     }
 }
@@ -96,11 +87,11 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 async fn ask<T: DeserializeOwned>(
     how: &How,
     path: &str,
-    look: impl FnOnce(Cluster) -> Result<T>,
+    look: impl FnOnce(&Forebay, &Config) -> Result<T>,
 ) -> Result<T> {
     if let Some(config) = how.place.opened()? {
         let bay = open(&config).await?;
-        let found = look(bay.cluster())?;
+        let found = look(&bay, &config)?;
         bay.close().await?;
         return Ok(found);
     }
@@ -128,10 +119,12 @@ fn show(cluster: &Cluster) -> Shown {
     }
 }
 
-fn route(cluster: &Cluster, key: &str) -> Result<Route> {
+fn routes(bay: &Forebay, config: &Config, key: &str) -> Result<Routes> {
     anyhow::ensure!((1..=512).contains(&key.len()), "key of {} bytes: a key has 1 to 512 bytes", key.len());
-    let route = cluster.route(key);
-    Ok(Route { slot: route.slot, host: route.host.into() })
+    let series = Named::open("series", &config.series, |_, series| Ok(bay.series(series.clone())?))?;
+    let buffers =
+        Named::open("buffer", &config.buffers, |_, buffer| Ok(bay.buffer(buffer.definition.clone())?))?;
+    Ok(Routes::of(&bay.cluster(), key, series.iter(), buffers.iter()))
 }
 
 fn describe(cluster: &Shown) -> String {

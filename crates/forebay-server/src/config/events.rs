@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use forebay::{
-    Limit, Name, Series, Timestamp,
+    Limit, Name, Series,
     buffer::{Column, ColumnType, KeyColumn, Merge, Schema, Value},
     event::Cell,
     limit::Kind,
@@ -14,7 +14,7 @@ use super::{
     model::{BufferConfig, BufferUse, EventConfig, LimitUse},
     primitives::Declared,
 };
-use crate::text::{quoted, unknown};
+use crate::text::{quoted, unknown, value};
 
 pub(super) fn read_events(
     top: &mut Fields<'_>,
@@ -176,15 +176,11 @@ fn read_cell(node: &Node<'_>, column_type: ColumnType) -> Option<Cell> {
 }
 
 fn literal(node: &Node<'_>, text: &str, column_type: ColumnType) -> Option<Cell> {
-    let value = match column_type {
-        ColumnType::Timestamp => text.parse::<Timestamp>().map(Value::Timestamp),
-        ColumnType::Text if text.is_empty() => {
-            node.mistake("an empty text");
-            return None;
-        }
-        _ => Value::from_text(column_type, text),
-    };
-    node.accept(value).map(Cell::Fixed)
+    if column_type == ColumnType::Text && text.is_empty() {
+        node.mistake("an empty text");
+        return None;
+    }
+    node.accept(value(column_type, text)).map(Cell::Fixed)
 }
 
 fn fitting(

@@ -1,4 +1,4 @@
-//! `/v1/cluster`: the hosts of the store, and which of them has a key.
+//! `/v1/cluster`: the hosts of the store, and which of them have what of a key.
 
 use axum::{Json as Answer, extract::State};
 use forebay::cluster::HostStatus;
@@ -10,6 +10,7 @@ use super::{
     Problem, ProblemBody, Query, Read, Shared,
     query::{KeyQuery, checked_key},
 };
+use crate::route::Routes;
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(show)).routes(routes!(route))
@@ -40,16 +41,6 @@ pub(crate) struct HostBody {
     reason: Option<Box<str>>,
 }
 
-/// Where a key is.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Route)]
-pub(super) struct RouteBody {
-    /// 0 to 16383, the same as in Redis Cluster; null where slots do not decide.
-    slot: Option<u16>,
-    /// The host's name.
-    host: Box<str>,
-}
-
 impl From<HostStatus> for HostBody {
     fn from(host: HostStatus) -> Self {
         Self { name: host.name, health: host.health.as_str(), slots: host.slots, reason: host.reason }
@@ -78,16 +69,14 @@ async fn show(_: Read, State(app): State<Shared>) -> Answer<ClusterBody> {
     })
 }
 
-/// Which host has a key: the key of a limit, or the name of a lock.
-///
-/// Series and buffers place their partitions and not their keys.
+/// Which hosts have what is kept under a key: in limits, in each series and buffer, as a lock, and as a plain key.
 #[utoipa::path(
     get,
     path = "/v1/cluster/route",
     tag = "operation",
     params(KeyQuery),
     responses(
-        (status = 200, description = "Its slot and host", body = RouteBody),
+        (status = 200, description = "Where each of them is", body = Routes),
         (status = "4XX", description = "It was not understood", body = ProblemBody, content_type = "application/problem+json"),
     ),
     security(("token" = ["read"])),
@@ -96,7 +85,8 @@ async fn route(
     _: Read,
     State(app): State<Shared>,
     Query(query): Query<KeyQuery>,
-) -> Result<Answer<RouteBody>, Problem> {
-    let route = app.bay().cluster().route(checked_key(&query.key)?);
-    Ok(Answer(RouteBody { slot: route.slot, host: route.host }))
+) -> Result<Answer<Routes>, Problem> {
+    let series = app.series.iter().map(|(name, series)| (name, &series.handle));
+    let buffers = app.buffers.iter().map(|(name, buffer)| (name, &buffer.handle));
+    Ok(Answer(Routes::of(&app.bay().cluster(), checked_key(&query.key)?, series, buffers)))
 }

@@ -17,7 +17,10 @@ pub use suggest::{nearest, unknown};
 
 use std::{borrow::Cow, time::Duration};
 
-use forebay::{Error, ErrorKind};
+use forebay::{
+    Error, ErrorKind, Timestamp,
+    buffer::{ColumnType, Value},
+};
 
 /// The most characters of somebody's text that an error message repeats.
 const SHOWN: usize = 48;
@@ -31,6 +34,17 @@ fn invalid(message: impl Into<String>) -> Error {
 /// must not come too late.
 pub fn seconds(span: Duration) -> f64 {
     span.as_micros() as f64 / 1e6
+}
+
+/// A value of a column as people write it: a time is RFC 3339, not the microseconds that stores have.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`] if the text is none of that type.
+pub fn value(column_type: ColumnType, text: &str) -> Result<Value, Error> {
+    match column_type {
+        ColumnType::Timestamp => text.parse::<Timestamp>().map(Value::Timestamp),
+        _ => Value::from_text(column_type, text),
+    }
 }
 
 /// `text` quoted for an error message: control characters escaped, and cut when it is long.

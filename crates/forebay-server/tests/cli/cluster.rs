@@ -16,9 +16,14 @@ fn a_server_tells_its_hosts_and_where_a_key_is() {
         String::from_utf8(output.stdout).expect("text")
     };
     assert_eq!(said(&["cluster", "show"]), "embedded  up\n");
-    assert_eq!(said(&["cluster", "route", "a b&c=d/é%"]), "host embedded\n");
+    let route = said(&["cluster", "route", "a b&c=d/é%"]);
+    let kinds: Vec<&str> =
+        route.lines().filter_map(|line| line.split_once("  ")).map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, ["limits", "lock", "plain key", "series hits", "buffer projects"]);
+    assert!(route.lines().all(|line| line.contains("  host embedded")), "{route}");
     let json: Value = serde_json::from_str(&said(&["cluster", "route", "42", "--json"])).expect("JSON");
-    assert_eq!(json, json!({ "slot": null, "host": "embedded" }));
+    let plain = json!({ "slot": null, "host": "embedded" });
+    assert_eq!((&json["host"], &json["limit"], &json["map"]), (&plain["host"], &plain, &plain));
 }
 
 #[test]
@@ -40,7 +45,16 @@ fn several_hosts_are_shown_from_their_url() {
     let host = |db: u32| format!("redis://127.0.0.1:{port}/{db}  up          8192 slots");
     assert_eq!(shown.lines().collect::<Vec<_>>(), ["router slots, epoch 1", &host(1), &host(2)]);
     let route = said(&["cluster", "route", "foo"]);
-    assert!(route.starts_with(&format!("slot 12182 on host redis://127.0.0.1:{port}/")), "{route}");
+    let here = format!("slot 12182 on host redis://127.0.0.1:{port}/");
+    for (line, kind) in route.lines().zip(["limits", "lock", "plain key"]) {
+        assert!(line.starts_with(kind) && line.contains(&here), "{route}");
+    }
+    let braces = said(&["cluster", "route", "{foo}%"]);
+    let at = |kind: &str| {
+        let line = braces.lines().find(|line| line.starts_with(kind)).expect("a line");
+        line.contains(&here)
+    };
+    assert_eq!(["limits", "lock", "plain key"].map(at), [false, false, true], "{braces}");
     let long = run(dir.path(), &["cluster", "route", &"x".repeat(513), "--store", &store]);
     assert_eq!(long.status.code(), Some(2));
 }

@@ -19,7 +19,17 @@ fn a_store_of_one_host_shows_that() {
         json!({ "router": null, "epoch": null, "hosts": [alone] })
     );
     let route = client.get("/v1/cluster/route?key=42").expect(200);
-    assert_eq!(route, json!({ "slot": null, "host": "embedded" }));
+    let here = |partition: &Value| json!({ "partition": partition, "slot": null, "host": "embedded" });
+    let partitions = [&route["series"]["hits"]["partition"], &route["buffers"]["projects"]["partition"]];
+    assert!(partitions.iter().all(|partition| partition.as_u64().is_some_and(|n| n < 16)), "{route}");
+    let plain = json!({ "slot": null, "host": "embedded" });
+    assert_eq!(
+        route,
+        json!({
+            "slot": null, "host": "embedded", "limit": plain, "lock": plain, "map": plain,
+            "series": { "hits": here(partitions[0]) }, "buffers": { "projects": here(partitions[1]) },
+        })
+    );
     for query in ["", "?key=", "?kez=42", "?key=42&more=1"] {
         client.get(&format!("/v1/cluster/route{query}")).problem(422);
     }
@@ -64,7 +74,16 @@ fn one_dead_host_of_three_costs_its_own_keys_and_is_named() {
     let slots = |host: &Value| host["slots"].as_u64().expect("by slots");
     assert_eq!(cluster["hosts"].as_array().expect("hosts").iter().map(slots).sum::<u64>(), 16_384);
     // As `CLUSTER KEYSLOT foo` answers.
-    assert_eq!(client.get("/v1/cluster/route?key=foo").expect(200)["slot"], 12_182);
+    let foo = client.get("/v1/cluster/route?key=foo").expect(200);
+    assert_eq!(
+        (&foo["slot"], &foo["limit"]["slot"], &foo["map"]["slot"]),
+        (&json!(12_182), &json!(12_182), &json!(12_182))
+    );
+    // A limit's key and a lock are by `a%7Bfoo%7D`, a plain key by what stands in its braces.
+    let braces = client.get("/v1/cluster/route?key=a%7Bfoo%7D").expect(200);
+    assert_eq!(braces["map"]["slot"], 12_182);
+    assert!(braces["slot"] != 12_182 && braces["slot"] == braces["limit"]["slot"], "{braces}");
+    assert_eq!(braces["limit"], braces["lock"]);
     assert_eq!(accepted(&client), [true; 40]);
 
     redis[1].kill();

@@ -375,7 +375,7 @@ impl BufferHandle {
         BufferPart { schema: self.0.schema.clone(), index }
     }
 
-    fn part_of(&self, row: &RowKey) -> BufferPart {
+    pub(crate) fn part_of(&self, row: &RowKey) -> BufferPart {
         self.part(self.0.schema.partition_of(row))
     }
 }

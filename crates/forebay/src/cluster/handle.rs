@@ -3,7 +3,10 @@
 use super::{HostStatus, Map};
 use crate::{
     bay::Forebay,
+    buffer::{BufferHandle, RowKey, Value},
+    engine::step::Place,
     error::{Result, invalid},
+    series::SeriesHandle,
 };
 
 /// The hosts of an open store, one or many. Clones share it.
@@ -12,7 +15,7 @@ pub struct Cluster {
     bay: Forebay,
 }
 
-/// Where a key is.
+/// Where a key, or what is kept of it, is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Route {
@@ -20,6 +23,8 @@ pub struct Route {
     pub slot: Option<u16>,
     /// The host's name.
     pub host: Box<str>,
+    /// Of a series or a buffer the partition, all of which is in one place; `None` for anything else.
+    pub partition: Option<u16>,
 }
 
 /// How keys find their host.
@@ -80,13 +85,42 @@ impl Cluster {
         self.bay.engine().placement()
     }
 
-    /// Which host has a key: one of a [`Map`], the key of a limit, or the name of a lock.
+    /// Which host has a plain key, one of a [`Map`].
     ///
-    /// Series and buffers place their partitions and not their keys.
+    /// Forebay's own structures are elsewhere: keys of limits and names of locks may have braces, which mean nothing
+    /// there, and series and buffers place their partitions.
     pub fn route(&self, key: impl super::Argument) -> Route {
         let key = key.to_bytes();
         let engine = self.bay.engine();
-        let host = engine.hosts().swap_remove(engine.host_of(&key)).name;
-        Route { slot: engine.slot_of(&key), host }
+        self.found((engine.host_of(&key), engine.slot_of(&key)), None)
+    }
+
+    /// Which host has a key of limits; it has that key of all of them.
+    pub fn route_limit(&self, key: &str) -> Route {
+        self.found(self.bay.engine().place_of(Place::Key(key)), None)
+    }
+
+    /// Which host has a lock.
+    pub fn route_lock(&self, name: &str) -> Route {
+        self.found(self.bay.engine().place_of(Place::Key(name)), None)
+    }
+
+    /// Which host has a key of a series.
+    pub fn route_series(&self, series: &SeriesHandle, key: &str) -> Route {
+        let part = series.part(key);
+        self.found(self.bay.engine().place_of(Place::Series(&part)), Some(part.index))
+    }
+
+    /// Which host gets the writes to a row of a buffer.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a key that does not fit the buffer's key columns.
+    pub fn route_row(&self, buffer: &BufferHandle, key: impl AsRef<[Value]>) -> Result<Route> {
+        let part = buffer.part_of(&RowKey::new(buffer.schema(), key.as_ref())?);
+        Ok(self.found(self.bay.engine().place_of(Place::Buffer(&part)), Some(part.index)))
+    }
+
+    fn found(&self, (host, slot): (usize, Option<u16>), partition: Option<u16>) -> Route {
+        Route { slot, host: self.hosts().swap_remove(host).name, partition }
     }
 }

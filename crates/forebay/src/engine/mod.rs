@@ -47,7 +47,7 @@ use self::{
     embedded::Embedded,
     step::{
         BufferPart, BufferParts, BufferStats, Claim, Claimed, Frozen, Generation, KeyCount, Known, LeaseStep,
-        Leases, LockState, PendingRow, Point, Rotate, SeriesPart, Sliced, Span, Take, Taken, TakenAll,
+        Leases, LockState, PendingRow, Place, Point, Rotate, SeriesPart, Sliced, Span, Take, Taken, TakenAll,
     },
 };
 use crate::{
@@ -440,6 +440,18 @@ impl Engine {
     /// The slot of a plain key; `None` where keys are not placed by slots.
     pub(crate) fn slot_of(&self, key: &[u8]) -> Option<u16> {
         ask!(self, it => it.slot_of(key))
+    }
+
+    /// The number of the host that has all keys of a structure, and their slot where keys are placed by slots.
+    pub(crate) fn place_of(&self, place: Place<'_>) -> (usize, Option<u16>) {
+        match self {
+            #[cfg(feature = "redis")]
+            Self::Cluster(cluster) => cluster.place_of(place),
+            _ => {
+                let _ = place;
+                (0, None)
+            }
+        }
     }
 
     /// Runs commands on one host, in their order, each on its own and with its own answer: no step, but a pipeline

@@ -173,7 +173,6 @@ pub(crate) struct BufferParts {
 #[derive(Clone, Debug)]
 pub(crate) struct SeriesPart {
     pub grid: Arc<Grid>,
-    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "one process has no hash tags"))]
     pub index: u16,
 }
 
@@ -219,6 +218,16 @@ pub(crate) const MAX_WAITERS: usize = 16_384;
 
 /// For how long a store remembers a request that is to be carried out once.
 pub(crate) const ONCE: Duration = Duration::from_hours(24);
+
+/// What is kept together, for the question which host has it.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "without hosts nobody looks into it"))]
+pub(crate) enum Place<'a> {
+    /// The limits of a key, the lock of a name, a request of an idempotency key.
+    Key(&'a str),
+    Buffer(&'a BufferPart),
+    Series(&'a SeriesPart),
+}
 
 /// What a store knows of a request that is to be carried out once.
 #[derive(Clone, Debug, PartialEq, Eq)]

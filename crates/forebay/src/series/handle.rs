@@ -180,7 +180,7 @@ impl SeriesHandle {
         &self.grid.resolutions
     }
 
-    pub(super) fn part(&self, key: &str) -> SeriesPart {
+    pub(crate) fn part(&self, key: &str) -> SeriesPart {
         SeriesPart { grid: self.grid.clone(), index: self.grid.partition_of(key) }
     }
 

@@ -4,3 +4,4 @@ mod across;
 mod buffer;
 mod hosts;
 mod map;
+mod route;

@@ -105,6 +105,11 @@ impl Cluster {
         matches!(self.placement.router(), Router::Slots(_)).then(|| Slot::of_key(key).number())
     }
 
+    /// The slot of everything with this hash tag, if slots decide.
+    pub(super) fn slot_of_tag(&self, tag: &str) -> Option<u16> {
+        matches!(self.placement.router(), Router::Slots(_)).then(|| Slot::of_tag(tag.as_bytes()).number())
+    }
+
     /// Runs plain commands on the host of this number.
     pub(crate) async fn kv(
         &self,

@@ -11,7 +11,8 @@ use crate::{
         bell::Bell,
         step::{
             BufferPart, BufferStats, Claim, Claimed, Frozen, Generation, KeyCount, Known, LeaseStep, Leases,
-            LockState, PendingRow, Point, Rotate, SeriesPart, Sliced, Span, Take, Taken, TakenAll, unbounded,
+            LockState, PendingRow, Place, Point, Rotate, SeriesPart, Sliced, Span, Take, Taken, TakenAll,
+            unbounded,
         },
     },
     error::Result,
@@ -193,6 +194,18 @@ impl Cluster {
 
     pub(crate) async fn lock_force_release(&self, name: &str) -> Result<bool> {
         at!(self, tag_text(name), host => host.lock_force_release(name))
+    }
+}
+
+impl Cluster {
+    /// The number of the host that has all keys of a structure, and their slot if slots decide.
+    pub(crate) fn place_of(&self, place: Place<'_>) -> (usize, Option<u16>) {
+        let tag = match place {
+            Place::Key(key) => tag_text(key),
+            Place::Buffer(part) => buffer_tag(part).into(),
+            Place::Series(part) => series_tag(part).into(),
+        };
+        (self.number(&tag), self.slot_of_tag(&tag))
     }
 }
 
