@@ -1,7 +1,7 @@
 //! Everything that is open while the server runs.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -155,6 +155,9 @@ impl App {
         let mut warnings: Vec<Warning> = Warning::each(Warning::STORE, self.bay.warnings()).collect();
         warnings.extend(Warning::each(Warning::CONFIGURATION, self.reloads.warnings()));
         warnings.extend(Warning::each(Warning::CANARY, self.canary.as_ref().and_then(Canary::warning)));
+        let sinks: BTreeSet<String> =
+            self.buffers.iter().flat_map(|(_, buffer)| buffer.handle.sink_warnings()).collect();
+        warnings.extend(Warning::each(Warning::DATABASE, sinks));
         let stored = self.clock.timeout(deadline, self.bay.stored_buffers()).await;
         let stored = stored.and_then(Result::ok).unwrap_or_default();
         let orphans = stored.iter().filter(|one| one.pending_rows > 0 && !self.buffers.contains(&one.name));

@@ -58,6 +58,10 @@ impl Sink for MeasuredSink {
         self.sink.read(schema, row, ids)
     }
 
+    fn warnings(&self) -> Vec<String> {
+        self.sink.warnings()
+    }
+
     fn ledger_retention(&self) -> Option<Duration> {
         self.sink.ledger_retention()
     }

@@ -14,6 +14,8 @@ pub struct Warning {
 impl Warning {
     /// The store: a setting that breaks a promise, a host that is down.
     pub const STORE: &'static str = "store";
+    /// The database: a setting under which commits do not last, or why batches are not applied at the moment.
+    pub const DATABASE: &'static str = "database";
     /// The configuration file: it has mistakes, or what it says takes a restart.
     pub const CONFIGURATION: &'static str = "configuration";
     /// A counter of the canary is late.

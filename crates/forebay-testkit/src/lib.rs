@@ -32,6 +32,7 @@ mod sample;
 mod sentinel;
 mod server;
 mod sql;
+mod strace;
 mod supervisor;
 mod unique;
 mod user;
@@ -49,6 +50,7 @@ pub use self::{
     sample::sample_log,
     sentinel::Sentinel,
     server::Server,
+    strace::Strace,
     unique::unique_prefix,
     wait::{eventually, wait_until},
 };

@@ -45,7 +45,7 @@ pub(super) struct Ready {
     /// `ok`, or why the database does not answer; a code likewise.
     database: String,
     /// What an operator should look at; empty: nothing known. Without the scope `read` a code for each kind: `store`,
-    /// `configuration`, `canary-late`, `buffer-paused`, `buffer-filling`, `buffer-parked`, `buffer-orphaned`.
+    /// `database`, `configuration`, `canary-late`, `buffer-paused`, `buffer-filling`, `buffer-parked`, `buffer-orphaned`.
     warnings: Vec<String>,
 }
 

@@ -2,7 +2,7 @@
 
 use forebay::buffer::{ColumnType, Schema};
 
-use super::ddl::Dialect;
+use super::{ddl::Dialect, ledger::LAST_WRITE};
 use crate::Missing;
 
 /// What was found in a database for a buffer.
@@ -14,6 +14,8 @@ pub(crate) struct Found {
     pub(crate) place: String,
     /// The names of the tables that are not there: the buffer's, Forebay's own.
     pub(crate) lacking: Vec<String>,
+    /// Whether the ledger, if it is there, keeps the time of a batch's last write.
+    pub(crate) dated: bool,
 }
 
 /// A table as the database describes it.
@@ -153,6 +155,11 @@ impl Table {
             )),
         }
     }
+}
+
+/// Whether the columns of a ledger include the time of a batch's last write. One that is not there will.
+pub(crate) fn is_dated(ledger: &[TableColumn]) -> bool {
+    ledger.is_empty() || ledger.iter().any(|column| column.name.eq_ignore_ascii_case(LAST_WRITE))
 }
 
 /// Whether a column is part of the buffer's key.

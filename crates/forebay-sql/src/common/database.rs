@@ -19,6 +19,10 @@ use super::{
     replay::Letters,
 };
 
+/// What a setting means under which commits do not survive a power cut.
+pub(crate) const NOT_DURABLE: &str =
+    "a batch that was committed can be lost with the machine's power, and the store no longer has it";
+
 /// What a step found, or why the sink cannot go on. The outer error is the database's own.
 pub(crate) type Checked<T> = sqlx::Result<Result<T, String>>;
 
@@ -54,6 +58,11 @@ pub(crate) trait Database: fmt::Debug + Send + Sync + 'static {
 
 /// The steps of an open transaction. One that is dropped is rolled back.
 pub(crate) trait Steps: Ledger + Letters + Tables {
+    /// Whether the database may answer a commit before it is durable, because somebody ended its waiting.
+    fn may_be_cut_short(&self) -> bool {
+        false
+    }
+
     fn commit(self) -> impl Future<Output = sqlx::Result<()>> + Send;
     fn rollback(self) -> impl Future<Output = sqlx::Result<()>> + Send;
 }

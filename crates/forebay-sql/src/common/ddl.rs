@@ -2,6 +2,7 @@
 
 use forebay::buffer::{ColumnType, Merge, Schema};
 
+use super::ledger::LAST_WRITE;
 use crate::Migrate;
 
 /// In the text of a table that Forebay created: it tells those from an application's own.
@@ -66,6 +67,15 @@ impl Dialect {
             (self.constraint)(schema),
             primary.join(", "),
             (self.table_options)(schema),
+        )
+    }
+
+    /// Adds what the ledger of an older version lacks.
+    pub(crate) fn add_last_write(&self, schema: &Schema, place: &str) -> String {
+        let (ledger, column) = (self.quoted(OWN_TABLES[0]), self.quoted(LAST_WRITE));
+        format!(
+            "ALTER TABLE {place}{ledger} ADD COLUMN {column} {}",
+            (self.type_name)(ColumnType::Timestamp, schema, false)
         )
     }
 

@@ -8,15 +8,63 @@ use forebay::{
 };
 use uuid::Uuid;
 
-use super::merge::Transaction;
+use super::{merge::Transaction, plan::Plan};
 
 /// How many entries one transaction prunes, so that flushes do not wait for long.
 pub(crate) const PRUNE_AT_ONCE: u32 = 10_000;
 
-/// A transaction's view of the ledger: which batches have been applied. `place` is what its table is qualified with.
+/// The column with the time of a batch's last write. Ledgers made by older versions do not have it.
+pub(crate) const LAST_WRITE: &str = "last_write";
+
+/// The partition of a [barrier](Entry::barrier).
+const NO_PARTITION: i32 = -1;
+
+/// A row of the ledger.
+#[derive(Debug)]
+pub(crate) struct Entry<'a> {
+    pub(crate) id: Uuid,
+    pub(crate) buffer: &'a str,
+    pub(crate) partition: i32,
+    pub(crate) rows: i64,
+    pub(crate) last_write: Option<Timestamp>,
+}
+
+impl<'a> Entry<'a> {
+    pub(crate) fn batch(batch: &'a Batch) -> Self {
+        Self {
+            id: batch.id,
+            buffer: batch.schema.name.as_str(),
+            partition: i32::from(batch.partition),
+            rows: i64::try_from(batch.rows.len()).unwrap_or(i64::MAX),
+            last_write: batch.last_write,
+        }
+    }
+
+    /// A row that only exists to be committed. It has an id of its own, version 4, and partition -1; it is pruned like
+    /// any other.
+    ///
+    /// A database shows a commit to others before it is on disk. What was found in it may still be lost, unless a later
+    /// commit is durable: a log is written in order. Only a new row makes a database write its log.
+    pub(crate) fn barrier(buffer: &'a str) -> Self {
+        Self { id: Uuid::new_v4(), buffer, partition: NO_PARTITION, rows: 0, last_write: None }
+    }
+}
+
+/// A transaction's view of the ledger: which batches have been applied.
 pub(crate) trait Ledger: Transaction {
-    /// Records a batch; false if it is there. Waits while another transaction is about to record it.
-    fn record(&mut self, place: &str, batch: &Batch) -> impl Future<Output = sqlx::Result<bool>> + Send;
+    /// Adds a row; false if its id is there. Waits while another transaction is about to add it.
+    fn record(
+        &mut self,
+        plan: &Plan<Self::Form>,
+        entry: &Entry<'_>,
+    ) -> impl Future<Output = sqlx::Result<bool>> + Send;
+
+    /// The time of the last write of a batch that is there, as text.
+    fn last_write(
+        &mut self,
+        plan: &Plan<Self::Form>,
+        id: Uuid,
+    ) -> impl Future<Output = sqlx::Result<Option<String>>> + Send;
 
     /// Forgets at most [`PRUNE_AT_ONCE`] of the entries made before a time, but never one of the newest 1 000; returns
     /// how many.

@@ -19,6 +19,10 @@ pub(crate) struct Plan<F> {
     pub(crate) keys: Vec<Key<F>>,
     pub(crate) columns: Vec<Target<F>>,
     pub(crate) missing: Missing,
+    /// The ledger keeps the time of each batch's last write.
+    pub(crate) dated: bool,
+    /// What an operator should know of the database and the tables, as long as they are used.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// A key column.
@@ -108,6 +112,8 @@ impl<F: Form> Plan<F> {
             keys: keys.collect::<Result<_, String>>()?,
             columns: columns.collect::<Result<_, String>>()?,
             missing,
+            dated: true,
+            warnings: vec![],
         })
     }
 

@@ -113,6 +113,10 @@ macro_rules! public_sink {
                     Box::pin(self.0.move_row(schema, from, to))
                 }
 
+                fn warnings(&self) -> Vec<String> {
+                    self.0.warnings()
+                }
+
                 fn ping(&self) -> BoxFuture<'_, Result<(), SinkError>> {
                     Box::pin(self.0.ping())
                 }

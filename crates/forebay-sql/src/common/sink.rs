@@ -13,9 +13,10 @@ use uuid::Uuid;
 use super::{
     catalogue::Found,
     database::{Database, Steps as _, Tables as _},
+    datetime,
     dead::{self, stored_key},
     error::{self, Class},
-    ledger::{Ledger as _, PRUNE_AT_ONCE, check_age},
+    ledger::{Entry, Ledger as _, PRUNE_AT_ONCE, check_age},
     merge::merge,
     moves::{self, Lock, Moves as _, Place, relocate},
     plan::Plan,
@@ -61,7 +62,7 @@ impl<D: Database> SqlSink<D> {
 
     pub(crate) async fn apply(&self, batch: &Batch) -> Result<Applied, SinkError> {
         let applied = self.in_time("a batch", Box::pin(self.commit(batch))).await;
-        self.state.forget_after(&batch.schema, &applied);
+        self.state.note(&batch.schema, &applied);
         if applied.is_ok() {
             self.prune_if_due().await;
         }
@@ -72,14 +73,39 @@ impl<D: Database> SqlSink<D> {
         let plan = self.plan(&batch.schema).await?;
         let writing = |error| self.failed(&format!("writing into table {}", batch.schema.table), &error);
         let mut transaction = self.database.begin(self.clock()).await.map_err(writing)?;
-        if !transaction.record(&plan.place, batch).await.map_err(writing)? {
-            transaction.rollback().await.map_err(writing)?;
-            return Ok(Applied::Before);
-        }
-        check_age(&self.name(), batch.id, self.clock().now(), self.ledger_retention())?;
-        let applied = merge(&mut transaction, &plan, batch).await.map_err(writing)?;
-        transaction.commit().await.map_err(writing)?;
+        let applied = if transaction.record(&plan, &Entry::batch(batch)).await.map_err(writing)? {
+            check_age(&self.name(), batch.id, self.clock().now(), self.ledger_retention())?;
+            merge(&mut transaction, &plan, batch).await.map_err(writing)?
+        } else {
+            let committed = transaction.last_write(&plan, batch.id).await.map_err(writing)?;
+            // Whoever has recorded it may still be waiting for the disk.
+            transaction.record(&plan, &barrier(&batch.schema)).await.map_err(writing)?;
+            Applied::again(batch, committed.and_then(|text| datetime::parse(&text)))
+        };
+        self.commit_for_good(transaction, &plan, &batch.schema).await.map_err(writing)?;
         Ok(applied)
+    }
+
+    /// Commits, and again if the answer to the first commit does not prove that it is durable.
+    async fn commit_for_good(
+        &self,
+        transaction: D::Open,
+        plan: &Plan<D::Form>,
+        schema: &Schema,
+    ) -> sqlx::Result<()> {
+        let may_be_cut_short = transaction.may_be_cut_short();
+        transaction.commit().await?;
+        if may_be_cut_short {
+            let mut transaction = self.database.begin(self.clock()).await?;
+            transaction.record(plan, &barrier(schema)).await?;
+            transaction.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// What an operator should know: settings under which a commit is not durable, why batches are not applied.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.state.warnings().into_iter().map(|warning| format!("{}: {warning}", self.name())).collect()
     }
 
     pub(crate) async fn read(
@@ -170,7 +196,7 @@ impl<D: Database> SqlSink<D> {
         let writing = |error| self.failed(&format!("writing into table {}", schema.table), &error);
         let mut transaction = self.database.begin(self.clock()).await.map_err(writing)?;
         let replayed = replay(&mut transaction, &plan, schema, ids).await.map_err(writing)?;
-        transaction.commit().await.map_err(writing)?;
+        self.commit_for_good(transaction, &plan, schema).await.map_err(writing)?;
         Ok(replayed)
     }
 
@@ -192,7 +218,9 @@ impl<D: Database> SqlSink<D> {
         let mut transaction = self.database.begin(self.clock()).await.map_err(moving)?;
         let target = relocate(&mut transaction, &plan, schema, from, to).await.map_err(moving)?;
         let target = target.map_err(moves::refused)?;
-        transaction.commit().await.map_err(moving)?;
+        // The row may have been moved before, by a transaction that still waits for the disk.
+        transaction.record(&plan, &barrier(schema)).await.map_err(moving)?;
+        self.commit_for_good(transaction, &plan, schema).await.map_err(moving)?;
         Ok(target)
     }
 
@@ -239,28 +267,74 @@ impl<D: Database> SqlSink<D> {
         let refused = |why: String| self.refused(&why);
         let mut transaction = self.database.snapshot(self.clock()).await.map_err(looking)?;
         let mut found = transaction.look(schema).await.map_err(looking)?.map_err(refused)?;
-        if !found.lacking.is_empty() {
+        if !found.lacking.is_empty() || !found.dated {
             transaction.rollback().await.map_err(looking)?;
-            found = self.create(schema, &found).await?;
+            if !found.lacking.is_empty() {
+                found = self.create(schema, found).await?;
+            }
+            if !found.dated {
+                found.dated = self.add_last_write(schema, &found.place).await;
+            }
             transaction = self.database.snapshot(self.clock()).await.map_err(looking)?;
         }
         let Some(table) = found.table else {
             return Err(refused(format!("{} is no table (a view?)", schema.table)));
         };
         let missing = self.state.options.missing.unwrap_or(table.missing());
-        let plan = Plan::new(schema, &table, missing, &D::DIALECT).map_err(refused)?;
-        let warnings = transaction.check(schema, &table, &plan).await.map_err(looking)?.map_err(refused)?;
+        let mut plan = Plan::new(schema, &table, missing, &D::DIALECT).map_err(refused)?;
+        plan.dated = found.dated;
+        plan.warnings = transaction.check(schema, &table, &plan).await.map_err(looking)?.map_err(refused)?;
         transaction.rollback().await.map_err(looking)?;
-        for warning in warnings {
-            tracing::warn!(database = self.database.name(), table = table.name, "{warning}");
+        if !plan.dated {
+            plan.warnings.push(format!(
+                "the ledger was made by an older version and does not keep when a batch was last written to, so hits that \
+                 a store adds to a batch after its commit are lost: use {}",
+                D::DIALECT.add_last_write(schema, &plan.place)
+            ));
+        }
+        for warning in &plan.warnings {
+            tracing::warn!(database = self.database.name(), table = plan.table, "{warning}");
         }
         Ok(self.state.know(schema, plan))
     }
 
-    async fn create(&self, schema: &Schema, found: &Found) -> Result<Found, SinkError> {
+    /// Adds the column that a ledger of an older version lacks, if that is allowed; whether it has it now. What goes
+    /// wrong is no reason to stop: the older version worked without it.
+    async fn add_last_write(&self, schema: &Schema, place: &str) -> bool {
+        if self.migrate() == Migrate::No {
+            return false;
+        }
+        let statement = D::DIALECT.add_last_write(schema, place);
+        let add = async {
+            let mut transaction = self.database.begin(self.clock()).await?;
+            transaction.create(statement).await?;
+            transaction.commit().await
+        };
+        let added = add.await;
+        let look = async {
+            let mut transaction = self.database.snapshot(self.clock()).await?;
+            transaction.look(schema).await
+        };
+        // Somebody else may have added it meanwhile.
+        let there = look.await.is_ok_and(|found| found.is_ok_and(|found| found.dated));
+        if let Some(error) = added.err().filter(|_| !there) {
+            tracing::warn!(
+                database = self.database.name(),
+                error = D::reason(&error),
+                "the ledger was not altered"
+            );
+        }
+        there
+    }
+
+    fn migrate(&self) -> Migrate {
+        self.state.options.migrate.unwrap_or(D::DIALECT.migrate)
+    }
+
+    async fn create(&self, schema: &Schema, found: Found) -> Result<Found, SinkError> {
         let lacking = found.lacking.join(", ");
         let script = D::DIALECT.script(schema, &found.place);
-        if self.state.options.migrate.unwrap_or(D::DIALECT.migrate) == Migrate::No {
+        if self.migrate() == Migrate::No {
             return Err(self.refused(&format!(
                 "it has no table {lacking}: allow migrate, or create what is not there:\n{script}"
             )));
@@ -301,6 +375,10 @@ impl<D: Database> SqlSink<D> {
     fn refused(&self, why: &str) -> SinkError {
         error::refused(format!("{}: {why}", self.name()))
     }
+}
+
+fn barrier(schema: &Schema) -> Entry<'_> {
+    Entry::barrier(schema.name.as_str())
 }
 
 impl<D: Database> Clone for SqlSink<D> {

@@ -24,11 +24,18 @@ pub(crate) struct State<F> {
     plans: Arc<Mutex<Plans<F>>>,
     /// When the ledger was last pruned, on the monotonic clock; the lock is held for a comparison.
     pruned: Arc<Mutex<Option<Duration>>>,
+    /// Why the last batch could not be applied for now; the lock is held to read or to set it.
+    failing: Arc<Mutex<Option<String>>>,
 }
 
 impl<F> State<F> {
     pub(crate) fn new(options: Options) -> Self {
-        Self { options: Arc::new(options), plans: Arc::default(), pruned: Arc::default() }
+        Self {
+            options: Arc::new(options),
+            plans: Arc::default(),
+            pruned: Arc::default(),
+            failing: Arc::default(),
+        }
     }
 
     /// What is known of a buffer's table.
@@ -43,11 +50,23 @@ impl<F> State<F> {
         plan
     }
 
-    /// Forgets a table that no longer is as it was, so that the next batch looks again: somebody may have mended it.
-    pub(crate) fn forget_after<T>(&self, schema: &Schema, result: &Result<T, SinkError>) {
+    /// Notes how applying a batch went. A table that does not fit is forgotten, so that the next batch looks again:
+    /// somebody may have mended it.
+    pub(crate) fn note<T>(&self, schema: &Schema, result: &Result<T, SinkError>) {
         if let Err(SinkError::Permanent(_)) = result {
             self.plans().remove(&schema.fingerprint);
         }
+        let failing = result.as_ref().err().filter(|error| matches!(error, SinkError::Transient(_)));
+        *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = failing.map(ToString::to_string);
+    }
+
+    /// What an operator should know of the database and the tables, and why batches are not applied at the moment.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let mut warnings: Vec<String> =
+            self.plans().values().flat_map(|plan| plan.warnings.iter().cloned()).collect();
+        let failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        warnings.extend(failing.map(|why| format!("a batch could not be applied, and is kept: {why}")));
+        warnings
     }
 
     /// The places of Forebay's own tables, as far as they are known, each once.
@@ -81,6 +100,9 @@ impl<F> State<F> {
 
 impl<F> Clone for State<F> {
     fn clone(&self) -> Self {
-        Self { options: self.options.clone(), plans: self.plans.clone(), pruned: self.pruned.clone() }
+        let Self { options, plans, pruned, failing } = self;
+        let (options, plans, pruned, failing) =
+            (options.clone(), plans.clone(), pruned.clone(), failing.clone());
+        Self { options, plans, pruned, failing }
     }
 }

@@ -7,7 +7,7 @@ use sqlx::{MySqlConnection, Row as _};
 
 use super::ddl::MYSQL;
 use crate::common::{
-    catalogue::{Fill, Found, Table, TableColumn},
+    catalogue::{Fill, Found, Table, TableColumn, is_dated},
     ddl::{MARK, OWN_TABLES, bare},
 };
 
@@ -38,7 +38,8 @@ pub(super) async fn find(connection: &mut MySqlConnection, schema: &Schema) -> s
             lacking.push(own.to_owned());
         }
     }
-    Ok(Found { table, place, lacking })
+    let dated = is_dated(&columns(connection, &database, OWN_TABLES[0]).await?);
+    Ok(Found { table, place, lacking, dated })
 }
 
 struct Relation {

@@ -43,6 +43,7 @@ fn own_tables(place: &str) -> Vec<String> {
     `partition` INT NOT NULL,
     `rows` BIGINT NOT NULL,
     `applied_at` DATETIME(6) NOT NULL,
+    `last_write` DATETIME(6),
     KEY `forebay_ledger_applied_at` (`applied_at`)
 ) ENGINE=InnoDB"
         ),

@@ -1,33 +1,50 @@
 //! The ledger: which batches have been applied.
 
-use forebay::{Timestamp, sink::Batch};
+use forebay::Timestamp;
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::{error::is_duplicate, open::Open};
+use super::{error::is_duplicate, form::Form, open::Open};
 use crate::common::{
     datetime,
-    ledger::{Ledger, PRUNE_AT_ONCE},
+    ledger::{Entry, Ledger, PRUNE_AT_ONCE},
+    plan::Plan,
 };
 
 impl Ledger for Open {
     /// `INSERT IGNORE` would ignore other errors as well, and what an upsert counts depends on the connection.
-    async fn record(&mut self, place: &str, batch: &Batch) -> sqlx::Result<bool> {
+    async fn record(&mut self, plan: &Plan<Form>, entry: &Entry<'_>) -> sqlx::Result<bool> {
+        let place = &plan.place;
+        let [column, value] = if plan.dated { [", `last_write`", ", ?"] } else { [""; 2] };
         let sql = format!(
-            "INSERT INTO {place}`forebay_ledger` (`gen`, `buffer`, `partition`, `rows`, `applied_at`) VALUES (?, ?, ?, ?, ?)"
+            "INSERT INTO {place}`forebay_ledger` (`gen`, `buffer`, `partition`, `rows`, `applied_at`{column})
+             VALUES (?, ?, ?, ?, ?{value})"
         );
-        let recorded = sqlx::query(AssertSqlSafe(sql))
-            .bind(batch.id.to_string())
-            .bind(batch.schema.name.as_str())
-            .bind(batch.partition)
-            .bind(i64::try_from(batch.rows.len()).unwrap_or(i64::MAX))
-            .bind(datetime::text(self.now))
-            .execute(&mut *self.connection)
-            .await;
-        match recorded {
+        let mut query = sqlx::query(AssertSqlSafe(sql))
+            .bind(entry.id.to_string())
+            .bind(entry.buffer)
+            .bind(entry.partition)
+            .bind(entry.rows)
+            .bind(datetime::text(self.now));
+        if plan.dated {
+            query = query.bind(entry.last_write.and_then(datetime::text));
+        }
+        match query.execute(&mut *self.connection).await {
             Err(error) if is_duplicate(&error) => Ok(false),
             other => other.map(|_| true),
         }
+    }
+
+    async fn last_write(&mut self, plan: &Plan<Form>, id: Uuid) -> sqlx::Result<Option<String>> {
+        if !plan.dated {
+            return Ok(None);
+        }
+        let sql = format!(
+            "SELECT CAST(`last_write` AS CHAR CHARACTER SET utf8mb4) FROM {}`forebay_ledger` WHERE `gen` = ?",
+            plan.place
+        );
+        let query = sqlx::query_scalar(AssertSqlSafe(sql)).bind(id.to_string());
+        Ok(query.fetch_optional(&mut *self.connection).await?.flatten())
     }
 
     async fn prune(&mut self, place: &str, before: Timestamp) -> sqlx::Result<u64> {

@@ -8,7 +8,7 @@ use crate::{
     Missing,
     common::{
         catalogue::{Fill, Found, Table, is_key},
-        database::{Checked, Tables},
+        database::{Checked, NOT_DURABLE, Tables},
         merge::How,
         plan::Plan,
     },
@@ -46,14 +46,7 @@ impl Tables for Open {
             }
         }
         try_statement(&mut self.connection, plan).await?;
-        let flush: i64 = sqlx::query_scalar("SELECT CAST(@@innodb_flush_log_at_trx_commit AS SIGNED)")
-            .fetch_one(&mut *self.connection)
-            .await?;
-        let warning = format!(
-            "innodb_flush_log_at_trx_commit is {flush}: a batch that was committed is lost with the machine's power, and the \
-             store no longer has it; set it to 1"
-        );
-        Ok(Ok((flush != 1).then_some(warning).into_iter().collect()))
+        durability(&mut self.connection).await.map(Ok)
     }
 
     async fn texts(&mut self, sql: String, columns: usize) -> sqlx::Result<Vec<Option<String>>> {
@@ -66,6 +59,28 @@ fn is_new_enough(version: &str) -> bool {
     let mut numbers = version.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
     let version_of = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     version_of >= if version.contains("MariaDB") { (10, 6, 0) } else { (8, 0, 4) }
+}
+
+/// The settings of the server under which a commit is not durable. A session cannot change them.
+async fn durability(connection: &mut MySqlConnection) -> sqlx::Result<Vec<String>> {
+    let (flush, binlog, sync) = sqlx::query_as(
+        "SELECT CAST(@@innodb_flush_log_at_trx_commit AS SIGNED), CAST(@@log_bin AS SIGNED), CAST(@@sync_binlog AS SIGNED)",
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(weaknesses(flush, binlog, sync))
+}
+
+fn weaknesses(flush: i64, binlog: i64, sync: i64) -> Vec<String> {
+    let mut weaknesses = vec![];
+    if flush != 1 {
+        weaknesses.push(format!("innodb_flush_log_at_trx_commit is {flush}: {NOT_DURABLE}; set it to 1"));
+    }
+    // After a crash the binlog says which of the prepared transactions were committed.
+    if binlog != 0 && sync != 1 {
+        weaknesses.push(format!("there is a binlog, and sync_binlog is {sync}: {NOT_DURABLE}; set it to 1"));
+    }
+    weaknesses
 }
 
 /// An upsert updates the row that has any of the unique keys, which may be another than the one that is meant.
@@ -130,6 +145,21 @@ mod tests {
         }
         for version in ["10.5.29-MariaDB", "5.7.44", "8.0.3-rc", "5.5.5-10.5.1-MariaDB", ""] {
             assert!(!is_new_enough(version), "{version}");
+        }
+    }
+
+    #[test]
+    fn settings_that_lose_commits_are_named() {
+        for (flush, binlog, sync, named) in [
+            (1, 0, 0, vec![]),
+            (1, 1, 1, vec![]),
+            (2, 0, 1, vec!["innodb_flush_log_at_trx_commit is 2"]),
+            (1, 1, 1_000, vec!["sync_binlog is 1000"]),
+            (0, 1, 0, vec!["innodb_flush_log_at_trx_commit is 0", "sync_binlog is 0"]),
+        ] {
+            let weaknesses = weaknesses(flush, binlog, sync);
+            assert_eq!(weaknesses.len(), named.len(), "{weaknesses:?}");
+            assert!(weaknesses.iter().zip(named).all(|(one, part)| one.contains(part)), "{weaknesses:?}");
         }
     }
 }

@@ -7,7 +7,7 @@ use sqlx::{PgConnection, Row as _};
 
 use super::ddl::{MARK, POSTGRES};
 use crate::common::{
-    catalogue::{Fill, Found, Table, TableColumn},
+    catalogue::{Fill, Found, Table, TableColumn, is_dated},
     ddl::{OWN_TABLES, bare},
 };
 
@@ -37,12 +37,15 @@ pub(super) async fn find(connection: &mut PgConnection, schema: &Schema) -> sqlx
             }
         }
     }
+    let mut dated = true;
     for own in OWN_TABLES {
-        if relation(connection, &format!("{place}{}", POSTGRES.quoted(own))).await?.is_none() {
-            lacking.push(own.to_owned());
+        match relation(connection, &format!("{place}{}", POSTGRES.quoted(own))).await? {
+            None => lacking.push(own.to_owned()),
+            Some(ledger) if own == OWN_TABLES[0] => dated = is_dated(&columns(connection, ledger.id).await?),
+            Some(_) => {}
         }
     }
-    Ok(Found { table, place, lacking })
+    Ok(Found { table, place, lacking, dated })
 }
 
 struct Relation {

@@ -51,7 +51,8 @@ fn own_tables(place: &str) -> Vec<String> {
     "buffer" text NOT NULL,
     "partition" integer NOT NULL,
     "rows" bigint NOT NULL,
-    "applied_at" timestamptz NOT NULL
+    "applied_at" timestamptz NOT NULL,
+    "last_write" timestamptz
 )"#
         ),
         format!(

@@ -1,27 +1,54 @@
 //! The ledger: which batches have been applied.
 
-use forebay::{Timestamp, sink::Batch};
+use forebay::Timestamp;
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::open::Open;
-use crate::common::ledger::{Ledger, PRUNE_AT_ONCE};
+use super::{form::Form, open::Open};
+use crate::common::{
+    datetime,
+    ledger::{Entry, Ledger, PRUNE_AT_ONCE},
+    plan::Plan,
+};
 
 impl Ledger for Open {
-    async fn record(&mut self, place: &str, batch: &Batch) -> sqlx::Result<bool> {
+    /// Answers whether commits wait for standbys: such a wait can be ended from outside, and the commit is then answered
+    /// as if nothing had happened.
+    async fn record(&mut self, plan: &Plan<Form>, entry: &Entry<'_>) -> sqlx::Result<bool> {
+        let place = &plan.place;
+        let [column, value] = if plan.dated { [r#", "last_write""#, ", $6::timestamptz"] } else { [""; 2] };
         let sql = format!(
-            r#"INSERT INTO {place}"forebay_ledger" ("gen", "buffer", "partition", "rows", "applied_at")
-           VALUES ($1::uuid, $2, $3, $4, $5::timestamptz) ON CONFLICT DO NOTHING"#
+            r#"INSERT INTO {place}"forebay_ledger" ("gen", "buffer", "partition", "rows", "applied_at"{column})
+               VALUES ($1::uuid, $2, $3, $4, $5::timestamptz{value}) ON CONFLICT DO NOTHING
+               RETURNING current_setting('synchronous_standby_names') <> ''"#
         );
-        let recorded = sqlx::query(AssertSqlSafe(sql))
-            .bind(batch.id.to_string())
-            .bind(batch.schema.name.as_str())
-            .bind(i32::from(batch.partition))
-            .bind(i64::try_from(batch.rows.len()).unwrap_or(i64::MAX))
-            .bind(self.now.to_string())
-            .execute(&mut *self.connection)
-            .await?;
-        Ok(recorded.rows_affected() > 0)
+        let mut query = sqlx::query_scalar(AssertSqlSafe(sql))
+            .bind(entry.id.to_string())
+            .bind(entry.buffer)
+            .bind(entry.partition)
+            .bind(entry.rows)
+            .bind(self.now.to_string());
+        if plan.dated {
+            // A time that Postgres cannot read would refuse the batch.
+            let last_write = entry.last_write.filter(|at| datetime::text(*at).is_some());
+            query = query.bind(last_write.map(|at| at.to_string()));
+        }
+        let waits: Option<bool> = query.fetch_optional(&mut *self.connection).await?;
+        self.waits |= waits == Some(true);
+        Ok(waits.is_some())
+    }
+
+    async fn last_write(&mut self, plan: &Plan<Form>, id: Uuid) -> sqlx::Result<Option<String>> {
+        if !plan.dated {
+            return Ok(None);
+        }
+        let sql = format!(
+            r#"SELECT to_char("last_write" AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')
+               FROM {}"forebay_ledger" WHERE "gen" = $1::uuid"#,
+            plan.place
+        );
+        let query = sqlx::query_scalar(AssertSqlSafe(sql)).bind(id.to_string());
+        Ok(query.fetch_optional(&mut *self.connection).await?.flatten())
     }
 
     /// Somebody else who prunes has others.

@@ -26,8 +26,10 @@ const PATIENCE: Duration = secs(10);
 /// The store forgets a batch when it is committed, so a commit has to survive a power cut, whatever the role's or
 /// database's default; `remote_apply` is more than `on`. Two batches at once may have the same id: at this isolation
 /// the second waits for the first's ledger entry and then sees it. Constraints are checked by the statement whose row
-/// breaks them, not at the commit, where nobody could tell which row it was.
+/// breaks them, not at the commit, where nobody could tell which row it was. A statement that takes too long may be
+/// ended, but not the wait of a commit for its standbys, which Postgres answers with success then.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
+    SELECT set_config('statement_timeout', '0', true) WHERE current_setting('synchronous_standby_names') <> ''; \
     SELECT set_config('synchronous_commit', 'on', true) \
         WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply'); \
     SELECT set_config('lock_timeout', '10s', true) WHERE current_setting('lock_timeout') = '0'; \
@@ -49,6 +51,8 @@ pub(super) struct Open {
     pub(super) connection: Transaction<'static, Postgres>,
     /// When it began, for the rows that say so.
     pub(super) now: Timestamp,
+    /// Its commit waits for standbys.
+    pub(super) waits: bool,
 }
 
 impl Database {
@@ -83,7 +87,7 @@ impl Database {
         let pool = self.pool.clone();
         let begun = tokio::spawn(async move { pool.begin_with(statement).await }).await;
         let connection = begun.unwrap_or(Err(sqlx::Error::WorkerCrashed))?;
-        Ok(Open { connection, now: clock.now() })
+        Ok(Open { connection, now: clock.now(), waits: false })
     }
 }
 
@@ -116,6 +120,10 @@ impl database::Database for Database {
 }
 
 impl Steps for Open {
+    fn may_be_cut_short(&self) -> bool {
+        self.waits
+    }
+
     async fn commit(self) -> sqlx::Result<()> {
         self.connection.commit().await
     }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::common::{
     catalogue::{Found, Table},
-    database::{Checked, Tables},
+    database::{Checked, NOT_DURABLE, Tables},
     merge::How,
     plan::Plan,
 };
@@ -39,12 +39,21 @@ impl Tables for Open {
         // An update that changes no indexed column stays in its page; one that does writes into every index.
         let columns: Vec<&str> = schema.columns.iter().map(|column| &*column.name).collect();
         let indexed = catalogue::indexed(&mut self.connection, &table.name, &columns).await?;
-        let warning = |(index, column)| {
-            format!(
-                "index {index} is on column {column}, which the buffer writes: that makes each update several times dearer"
-            )
-        };
-        Ok(Ok(indexed.into_iter().map(warning).collect()))
+        for (index, column) in indexed {
+            tracing::warn!(
+                table = table.name,
+                index,
+                column,
+                "an index on a column that a buffer writes makes each of its updates several times dearer"
+            );
+        }
+        let off: Vec<String> = sqlx::query_scalar(
+            "SELECT name FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off' ORDER BY name",
+        )
+        .fetch_all(&mut *self.connection)
+        .await?;
+        let warning = |name| format!("{name} is off: {NOT_DURABLE}; set it to on");
+        Ok(Ok(off.into_iter().map(warning).collect()))
     }
 
     async fn texts(&mut self, sql: String, columns: usize) -> sqlx::Result<Vec<Option<String>>> {

@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
 
 use super::{ddl::SQLITE, form::Form};
 use crate::common::{
-    catalogue::{Fill, Found, Table, TableColumn},
+    catalogue::{Fill, Found, Table, TableColumn, is_dated},
     ddl::{MARK, OWN_TABLES, bare},
     plan::Plan,
 };
@@ -32,7 +32,8 @@ pub(super) async fn find(connection: &mut SqliteConnection, schema: &Schema) -> 
             lacking.push(own.to_owned());
         }
     }
-    Ok(Found { table, place: SQLITE.named_place(schema), lacking })
+    let dated = is_dated(&columns(connection, OWN_TABLES[0]).await?);
+    Ok(Found { table, place: SQLITE.named_place(schema), lacking, dated })
 }
 
 /// The statement that created a table, comments and all.

@@ -23,7 +23,8 @@ const OWN_TABLES: [&str; 6] = [
     "buffer" TEXT NOT NULL,
     "partition" INTEGER NOT NULL,
     "rows" INTEGER NOT NULL,
-    "applied_at" DATETIME NOT NULL
+    "applied_at" DATETIME NOT NULL,
+    "last_write" DATETIME
 ) WITHOUT ROWID"#,
     r#"CREATE INDEX IF NOT EXISTS "forebay_ledger_applied_at" ON "forebay_ledger" ("applied_at")"#,
     r#"CREATE TABLE IF NOT EXISTS "forebay_dead_letters" (

@@ -1,28 +1,41 @@
 //! The ledger: which batches have been applied.
 
-use forebay::{Timestamp, sink::Batch};
+use forebay::Timestamp;
+use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::open::Open;
+use super::{form::Form, open::Open};
 use crate::common::{
     datetime,
-    ledger::{Ledger, PRUNE_AT_ONCE},
+    ledger::{Entry, Ledger, PRUNE_AT_ONCE},
+    plan::Plan,
 };
 
 impl Ledger for Open {
-    async fn record(&mut self, _: &str, batch: &Batch) -> sqlx::Result<bool> {
-        let recorded = sqlx::query(
-            r#"INSERT INTO "main"."forebay_ledger" ("gen", "buffer", "partition", "rows", "applied_at")
-           VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"#,
-        )
-        .bind(batch.id.to_string())
-        .bind(batch.schema.name.as_str())
-        .bind(batch.partition)
-        .bind(i64::try_from(batch.rows.len()).unwrap_or(i64::MAX))
-        .bind(datetime::text(self.now))
-        .execute(&mut *self.connection)
-        .await?;
-        Ok(recorded.rows_affected() > 0)
+    async fn record(&mut self, plan: &Plan<Form>, entry: &Entry<'_>) -> sqlx::Result<bool> {
+        let [column, value] = if plan.dated { [r#", "last_write""#, ", ?"] } else { [""; 2] };
+        let sql = format!(
+            r#"INSERT INTO "main"."forebay_ledger" ("gen", "buffer", "partition", "rows", "applied_at"{column})
+               VALUES (?, ?, ?, ?, ?{value}) ON CONFLICT DO NOTHING"#
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql))
+            .bind(entry.id.to_string())
+            .bind(entry.buffer)
+            .bind(entry.partition)
+            .bind(entry.rows)
+            .bind(datetime::text(self.now));
+        if plan.dated {
+            query = query.bind(entry.last_write.and_then(datetime::text));
+        }
+        Ok(query.execute(&mut *self.connection).await?.rows_affected() > 0)
+    }
+
+    async fn last_write(&mut self, plan: &Plan<Form>, id: Uuid) -> sqlx::Result<Option<String>> {
+        if !plan.dated {
+            return Ok(None);
+        }
+        let query = sqlx::query_scalar(r#"SELECT "last_write" FROM "main"."forebay_ledger" WHERE "gen" = ?"#);
+        Ok(query.bind(id.to_string()).fetch_optional(&mut *self.connection).await?.flatten())
     }
 
     async fn prune(&mut self, _: &str, before: Timestamp) -> sqlx::Result<u64> {

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Executor as _, Row as _, SqlSafeStr as _, SqliteConnec
 use super::{catalogue, form::Form, open::Open, statement};
 use crate::common::{
     catalogue::{Found, Table},
-    database::{Checked, Tables},
+    database::{Checked, NOT_DURABLE, Tables},
     merge::How,
     plan::Plan,
 };
@@ -32,7 +32,16 @@ impl Tables for Open {
             return Ok(Err(why));
         }
         try_statement(&mut self.connection, plan).await?;
-        Ok(Ok(vec![]))
+        let mode: String =
+            sqlx::query_scalar("PRAGMA main.journal_mode").fetch_one(&mut *self.connection).await?;
+        let file: String =
+            sqlx::query_scalar("SELECT coalesce(file, '') FROM pragma_database_list WHERE name = 'main'")
+                .fetch_one(&mut *self.connection)
+                .await?;
+        // A database in memory has no journal on disk, and nothing else either.
+        let weak = !file.is_empty() && ["off", "memory"].contains(&mode.as_str());
+        let warning = format!("journal_mode is {mode}: {NOT_DURABLE}; set it to wal");
+        Ok(Ok(weak.then_some(warning).into_iter().collect()))
     }
 
     async fn texts(&mut self, sql: String, columns: usize) -> sqlx::Result<Vec<Option<String>>> {

@@ -26,9 +26,9 @@ on_every_database! {
         );
         assert_eq!(home.ask(at).await, "2026-01-01 12:00:00.000000");
         let ledger = home.pick(
-            r#"SELECT "gen", "buffer", "partition", "rows" FROM forebay_ledger"#,
-            r#"SELECT "gen", "buffer", "partition", "rows" FROM forebay_ledger"#,
-            "SELECT `gen`, `buffer`, `partition`, `rows` FROM forebay_ledger",
+            r#"SELECT "gen", "buffer", "partition", "rows" FROM forebay_ledger WHERE "rows" > 0"#,
+            r#"SELECT "gen", "buffer", "partition", "rows" FROM forebay_ledger WHERE "rows" > 0"#,
+            "SELECT `gen`, `buffer`, `partition`, `rows` FROM forebay_ledger WHERE `rows` > 0",
         );
         assert_eq!(home.ask(ledger).await, format!("{}\tprojects\t0\t1", one.id));
     }

@@ -5,6 +5,7 @@ use forebay::{
     sink::{Applied, Batch},
     time::{days, hours, secs},
 };
+use forebay_sql::Migrate;
 use uuid::{NoContext, Uuid};
 
 use crate::{
@@ -34,6 +35,97 @@ on_every_database! {
         assert_eq!(home.ask("SELECT sum(hits) FROM projects").await, "1");
     }
 
+    /// Others see a commit before it is on disk. Only a later commit of one's own proves that it is.
+    async fn a_batch_that_is_there_is_answered_after_the_commit_of_a_row_of_its_own(home) {
+        let (schema, hand) = (projects(), ManualClock::at(NOON));
+        let sink = home.sink_with(options().clock(Clock::from(hand.clone()))).await;
+        let one = Batch::new(born(NOON), schema.clone(), 3, vec![hits(&schema, "1", 1, NOON)]);
+        assert_eq!(sink.apply(&one).await.expect("applied"), Applied::now(1, 0));
+        let barriers = home.pick(
+            r#"SELECT "gen", "buffer", "rows" FROM forebay_ledger WHERE "partition" = -1"#,
+            r#"SELECT "gen", "buffer", "rows" FROM forebay_ledger WHERE "partition" = -1"#,
+            "SELECT `gen`, `buffer`, `rows` FROM forebay_ledger WHERE `partition` = -1",
+        );
+        for times in 1..=2 {
+            assert_eq!(sink.apply(&one).await.expect("known"), Applied::Before);
+            let lines = home.lines(barriers).await;
+            assert_eq!(lines.len(), times);
+            for line in lines {
+                let (id, rest) = line.split_once('\t').expect("columns");
+                assert_eq!((id.parse::<Uuid>().expect("an id").get_version_num(), rest), (4, "projects\t0"));
+            }
+        }
+        assert_eq!(home.ask("SELECT sum(hits) FROM projects").await, "1");
+    }
+
+    async fn a_batch_that_was_written_to_since_its_commit_is_told(home) {
+        let (schema, sink) = (projects(), home.sink().await);
+        let (early, noon, late) = (NOON.minus(secs(1)), NOON, NOON.plus(std::time::Duration::from_micros(1)));
+        for (committed, again, answer) in [
+            (Some(noon), Some(noon), None),
+            (Some(noon), Some(early), None),
+            (Some(noon), Some(late), Some(noon)),
+            (None, Some(late), None),
+            (Some(noon), None, None),
+        ] {
+            let batch = || Batch::new(Uuid::now_v7(), schema.clone(), 0, vec![hits(&schema, "1", 1, NOON)]);
+            let mut one = batch().last_written(committed);
+            assert_eq!(sink.apply(&one).await.expect("applied"), Applied::now(1, 0));
+            one = one.last_written(again);
+            for _ in 0..2 {
+                let told = match sink.apply(&one).await.expect("known") {
+                    Applied::WrittenSince { committed, .. } => Some(committed),
+                    Applied::Before => None,
+                    other => panic!("{other:?}"),
+                };
+                assert_eq!(told, answer, "{committed:?} {again:?}");
+            }
+        }
+        assert_eq!(home.ask("SELECT sum(hits) FROM projects").await, "5");
+    }
+
+    /// A time that no database keeps does not refuse the batch.
+    async fn an_odd_time_of_the_last_write_is_left_out(home) {
+        let (schema, sink) = (projects(), home.sink().await);
+        for at in [Timestamp::from_micros(i64::MAX), Timestamp::from_micros(i64::MIN)] {
+            let one = Batch::new(Uuid::now_v7(), schema.clone(), 0, vec![hits(&schema, "1", 1, NOON)]);
+            let one = one.last_written(Some(at));
+            assert_eq!(sink.apply(&one).await.expect("applied"), Applied::now(1, 0));
+            assert_eq!(sink.apply(&one).await.expect("known"), Applied::Before);
+        }
+    }
+
+    async fn a_ledger_of_an_older_version_goes_on_and_gets_its_column_where_that_is_allowed(home) {
+        let schema = projects();
+        home.ask(&home.ddl(&schema)).await;
+        let drop = "ALTER TABLE forebay_ledger DROP COLUMN last_write";
+        let mends = |sink: &dyn forebay::sink::Sink| -> Vec<String> {
+            sink.warnings().into_iter().filter(|warning| warning.contains("ALTER TABLE")).collect()
+        };
+        let since = async |sink: &dyn forebay::sink::Sink| {
+            let batch = Batch::new(Uuid::now_v7(), schema.clone(), 0, vec![hits(&schema, "1", 1, NOON)]);
+            let one = batch.last_written(Some(NOON));
+            assert_eq!(sink.apply(&one).await.expect("applied"), Applied::now(1, 0));
+            let again = sink.apply(&one.last_written(Some(NOON.plus(secs(1))))).await.expect("known");
+            matches!(again, Applied::WrittenSince { .. })
+        };
+        home.ask(drop).await;
+        let old = home.sink_with(options().migrate(Migrate::No)).await;
+        old.prepare(&schema).await.expect("as before");
+        assert!(!since(&*old).await, "as before");
+        let [mend] = &*mends(&*old) else { panic!("one warning: {:?}", old.warnings()) };
+        home.ask(mend.split_once("use ").expect("a mend").1).await;
+        let mended = home.sink_with(options().migrate(Migrate::No)).await;
+        assert!(since(&*mended).await, "it keeps the time");
+        assert!(mends(&*mended).is_empty());
+
+        home.ask(drop).await;
+        let new = home.sink_with(options()).await;
+        new.prepare(&schema).await.expect("altered");
+        assert!(since(&*new).await, "it keeps the time");
+        assert!(mends(&*new).is_empty());
+    }
+
     async fn old_entries_are_pruned_every_hour_but_never_the_newest_thousand(home) {
         let (schema, hand) = (projects(), ManualClock::at(NOON));
         let sink = home.sink_with(options().clock(Clock::from(hand.clone()))).await;
@@ -41,7 +133,7 @@ on_every_database! {
         let entries = |from: u32, to: u32, at: &str| home.pick(
             format!(
                 "WITH RECURSIVE n(i) AS (SELECT {from} UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {to})
-                 INSERT INTO forebay_ledger
+                 INSERT INTO forebay_ledger (gen, buffer, partition, rows, applied_at)
                  SELECT 'gen-' || i, 'projects', 0, 1, datetime('{at}', (i - 12000) || ' seconds') FROM n"
             ),
             format!(
@@ -49,7 +141,7 @@ on_every_database! {
                  timestamptz '{at}+00' + (i - 12000) * interval '1 second' FROM generate_series({from}, {to} - 1) AS i"
             ),
             format!(
-                "INSERT INTO forebay_ledger SELECT UUID(), 'projects', 0, 1,
+                "INSERT INTO forebay_ledger (`gen`, `buffer`, `partition`, `rows`, `applied_at`) SELECT UUID(), 'projects', 0, 1,
                  TIMESTAMPADD(SECOND, CAST(seq AS SIGNED) - 12000, '{at}') FROM seq_{from}_to_{}", to - 1
             ),
         );

@@ -3,9 +3,11 @@
 //! Several processes write and flush at the same time, through proxies, into Redis and a database, both of which die and
 //! come back, as do the processes. Every write is recorded before it is sent and when it is answered; at the end SQL is
 //! compared with the record. `FOREBAY_FAULTS` says how many faults, `FOREBAY_SEED` which, and `FOREBAY_DATABASE` into
-//! which of the three: `scripts/faults buffer`.
+//! which of the three: `scripts/faults buffer`. `FOREBAY_KILLS` says how often a database is killed inside a commit:
+//! `scripts/faults commit`.
 
 mod database;
+mod durable;
 mod history;
 mod process;
 mod rollback;
@@ -17,9 +19,13 @@ use forebay_testkit::without;
 
 use crate::{database::Kind, world::World};
 
+/// What the environment says, or a default.
+fn number(name: &str, default: u64) -> u64 {
+    env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(default)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_or_doubled_while_both_ends_die() {
-    let number = |name: &str, default| env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
     let only = env::var("FOREBAY_DATABASE").ok();
     for (kind, few) in [(Kind::Postgres, 18), (Kind::MariaDb, 9), (Kind::Sqlite, 9)] {
         if without("redis") || without(kind.word()) || only.as_ref().is_some_and(|only| only != kind.word()) {

@@ -23,7 +23,7 @@ async fn a_batch_counts_once_also_after_reopening() {
     let rows: Vec<(String, i64, String)> = application.rows("SELECT * FROM projects").await;
     assert_eq!(rows, [("42".into(), 20, "2026-01-01 12:00:00.000000".into())]);
     let ledger: Vec<(String, String, i64, i64)> =
-        application.rows("SELECT gen, buffer, partition, rows FROM forebay_ledger").await;
+        application.rows("SELECT gen, buffer, partition, rows FROM forebay_ledger WHERE rows > 0").await;
     assert_eq!(ledger, [(one.id.to_string(), "projects".into(), 0, 1)]);
 }
 

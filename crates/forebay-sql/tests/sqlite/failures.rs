@@ -115,9 +115,11 @@ async fn a_full_disk_keeps_the_batch_and_the_connection_recovers() {
     for _ in 0..2 {
         let full = sink.apply(&one).await;
         assert!(matches!(full, Err(SinkError::Transient(_))), "{full:?} within {pages} pages");
+        assert!(sink.warnings().concat().contains("full"), "{:?}", sink.warnings());
     }
     sqlx::raw_sql("PRAGMA max_page_count = 1000000").execute(&pool).await.expect("set");
     assert_eq!(sink.apply(&one).await.expect("space"), Applied::now(5_000, 0));
+    assert_eq!(sink.warnings(), [""; 0]);
     assert_eq!(sink.apply(&one).await.expect("known"), Applied::Before);
 }
 
@@ -161,4 +163,21 @@ async fn a_table_that_is_gone_parks_the_batch_until_it_is_back_perhaps_with_othe
 async fn a_file_that_cannot_be_opened_is_named() {
     let error = Sqlite::open("/nowhere/at/all/app.db").await.expect_err("no such directory").to_string();
     assert!(error.contains("/nowhere/at/all/app.db") && error.contains("directory"), "{error}");
+}
+
+#[tokio::test]
+async fn a_journal_that_is_not_on_disk_is_warned_of() {
+    let (file, schema) = (File::new(), projects());
+    for (mode, warned) in [("MEMORY", true), ("OFF", true), ("DELETE", false)] {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file.path()).create_if_missing(true);
+        let options = options.pragma("journal_mode", mode);
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.expect("a pool");
+        let sink = Sqlite::from_pool(pool.clone());
+        sink.prepare(&schema).await.expect("prepared");
+        assert_eq!(sink.warnings().concat().contains("journal_mode"), warned, "{mode}");
+        pool.close().await;
+    }
+    let memory = Sqlite::open(":memory:").await.expect("opens");
+    memory.prepare(&schema).await.expect("prepared");
+    assert_eq!(memory.warnings(), [""; 0]);
 }

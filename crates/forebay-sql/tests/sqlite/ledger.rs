@@ -39,7 +39,7 @@ async fn old_entries_are_pruned_every_hour_but_never_the_newest_thousand() {
     let entries = |from: u32, to: u32, at: &str| {
         format!(
             "WITH RECURSIVE n(i) AS (SELECT {from} UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {to})
-             INSERT INTO forebay_ledger
+             INSERT INTO forebay_ledger (gen, buffer, partition, rows, applied_at)
              SELECT 'gen-' || i, 'projects', 0, 1, datetime('{at}', (i - 12000) || ' seconds') FROM n"
         )
     };

@@ -338,6 +338,11 @@ impl BufferHandle {
         &self.0.schema
     }
 
+    /// What an operator should know of the sink; nothing without one. See [`Sink::warnings`].
+    pub fn sink_warnings(&self) -> Vec<String> {
+        self.0.sink.get().map(|sink| sink.warnings()).unwrap_or_default()
+    }
+
     pub(super) fn sink(&self) -> Result<&Arc<dyn Sink>> {
         self.0.sink.get().ok_or_else(|| {
             let name = &self.0.schema.name;

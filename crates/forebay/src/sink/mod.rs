@@ -125,7 +125,8 @@ impl std::error::Error for SinkError {
 ///   later one, it holds writes that are in no commit: [`Applied::again`] answers [`Applied::WrittenSince`]. A sink that does
 ///   not keep it loses those writes, but only where a store goes back in time without a new replication id.
 /// - **Lasting.** When `apply` has answered, the commit survives whatever the database promises to survive: the store
-///   forgets the batch.
+///   forgets the batch. That holds for [`Applied::Before`] as well: databases show a commit to others before it is on
+///   disk, so a batch that is found is answered after a commit of the sink's own that is durable.
 /// - **Again, and at once.** After an error, a lost answer, or the death of a worker the same batch comes again, perhaps
 ///   from another process, perhaps while the first attempt still runs. Two callers with one batch are the ordinary case:
 ///   the second waits for the first and then finds the id.
@@ -300,6 +301,12 @@ pub trait Sink: Send + Sync + fmt::Debug + 'static {
     ) -> BoxFuture<'a, Result<RowKey, SinkError>> {
         let _ = (schema, from, to);
         Box::pin(async { Err(dead::unsupported("moves")) })
+    }
+
+    /// What an operator should know, as sentences: settings of the database under which a commit is not durable, and why
+    /// batches are not applied at the moment. Answered from memory.
+    fn warnings(&self) -> Vec<String> {
+        vec![]
     }
 
     /// Whether the database answers.
