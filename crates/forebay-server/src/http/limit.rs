@@ -4,10 +4,11 @@ use axum::{
     Json as Answer,
     extract::State,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
+    response::{IntoResponse, Response},
 };
 use forebay::{
     Decision, Name,
-    limit::{Charge, LimitHandle, Near, headers},
+    limit::{Charge, LimitHandle, Near, Outstanding, headers},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -251,13 +252,25 @@ async fn peek(
     Ok(Answer(DecisionBody::from(&decision)))
 }
 
-/// Forgets what was taken for a key.
+/// What others hold of a key that was reset: other servers of a leased limit, or who has a lease.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Outstanding)]
+pub(super) struct OutstandingBody {
+    /// How much stays charged.
+    outstanding: u64,
+    /// Until when at the latest, unless it is extended.
+    #[schema(format = DateTime)]
+    until: String,
+}
+
+/// Forgets what was taken for a key. What is there of somebody else goes, too.
 #[utoipa::path(
     delete,
     path = "/v1/limits/{limit}",
     tag = "limits",
     params(("limit" = String, Path, description = "A declared limit"), KeyQuery),
     responses(
+        (status = 200, description = "Nothing is used any more but what others hold", body = OutstandingBody),
         (status = 204, description = "Nothing is used any more"),
         (status = "4XX", description = "It was not understood", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "The store does not answer", body = ProblemBody, content_type = "application/problem+json"),
@@ -269,9 +282,14 @@ async fn reset(
     State(app): State<Shared>,
     Path(limit): Path<String>,
     Query(query): Query<KeyQuery>,
-) -> Result<StatusCode, Problem> {
-    app.rules().limits.find(&limit)?.handle.reset(checked_key(&query.key)?).await?;
-    Ok(StatusCode::NO_CONTENT)
+) -> Result<Response, Problem> {
+    let outstanding = app.rules().limits.find(&limit)?.handle.reset(checked_key(&query.key)?).await?;
+    Ok(match outstanding {
+        None => StatusCode::NO_CONTENT.into_response(),
+        Some(Outstanding { amount, until, .. }) => {
+            Answer(OutstandingBody { outstanding: amount, until: until.to_string() }).into_response()
+        }
+    })
 }
 
 /// Gives back what was taken for something that then did not happen.

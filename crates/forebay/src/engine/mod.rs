@@ -55,7 +55,7 @@ use crate::{
     cluster::{Command, Failure, HostStatus, Placement, Reply},
     error::Result,
     key::Name,
-    limit::slices::Lend,
+    limit::slices::{Lend, Outstanding},
     time::{Timestamp, When},
 };
 
@@ -201,8 +201,8 @@ impl Engine {
         on!(self, it => it.slice(take, lend, when).await)
     }
 
-    /// Forgets a key of a limit, but for what is lent of it.
-    pub(crate) async fn reset(&self, take: Take<'_>, when: When) -> Result<()> {
+    /// Forgets a key of a limit, but for what is lent of it: so much of that there is. What is there of somebody else goes.
+    pub(crate) async fn reset(&self, take: Take<'_>, when: When) -> Result<Outstanding> {
         on!(self, it => it.reset(take, when).await)
     }
 

@@ -78,6 +78,8 @@ pub(crate) enum LeaseAct {
     Release,
     /// Only looks.
     Look,
+    /// Looks, and removes what is there of somebody else.
+    Heal,
 }
 
 /// The leases of a key after a [`LeaseStep`].

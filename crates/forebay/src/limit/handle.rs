@@ -21,13 +21,14 @@ use super::{
     leased::Leased,
     rule::Rule,
     shared::Shared,
+    slices,
 };
 use crate::{
     bay::Forebay,
     engine::step::{Take, Taken},
     error::{Error, ErrorKind, Result, out_of_range},
     key::{Name, check_key, hash},
-    time::When,
+    time::{Timestamp, When},
 };
 
 pub use overridden::{Overridden, SetBy};
@@ -59,6 +60,16 @@ struct Inner {
     /// Not in front of the embedded engine, which answers as fast.
     denied: Option<DenyCache>,
     leased: Option<Arc<Leased>>,
+}
+
+/// What is still charged after a [reset](LimitHandle::reset): others hold it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Outstanding {
+    /// How much.
+    pub amount: u64,
+    /// Until when at the latest, unless it is extended.
+    pub until: Timestamp,
 }
 
 /// What a limit tells clients, beside its decisions.
@@ -287,19 +298,29 @@ impl LimitHandle {
         Ok(decision(&take.rule, 0, taken))
     }
 
-    /// Forgets what was taken for `key`. Of a [leased](super::Mode::Leased) limit what other processes hold stays
-    /// charged.
+    /// Forgets what was taken for `key`, and removes what is there of somebody else. What others hold stays charged, and is
+    /// answered: slices of a [leased](super::Mode::Leased) limit in other processes, and the leases of a
+    /// [concurrency](super::Kind::Concurrency) limit.
     ///
     /// # Errors
     /// As [`refund`](Self::refund).
-    pub async fn reset(&self, key: impl AsRef<str>) -> Result<()> {
-        let Asked::Take(take) = self.asked(key.as_ref(), 1)? else { return Ok(()) };
+    ///
+    /// # Cost
+    /// One round trip; of a leased limit two.
+    pub async fn reset(&self, key: impl AsRef<str>) -> Result<Option<Outstanding>> {
+        if self.kind() == Kind::Concurrency {
+            return self.reset_leases(key.as_ref()).await;
+        }
+        let Asked::Take(take) = self.asked(key.as_ref(), 1)? else { return Ok(None) };
         if let Some(leased) = &self.0.leased {
-            leased.give_back_of(&take).await;
+            leased.void(&take).await;
         }
         let answer = self.in_time(self.0.bay.engine().reset(take, When::EngineClock)).await;
         self.forget_denial(take.key);
-        answer.map_err(|error| self.described(take.key, error))
+        let slices::Outstanding { amount, until } =
+            answer.map_err(|error| self.described(take.key, error))?;
+        let until = Timestamp::from_micros(i64::try_from(until).unwrap_or(i64::MAX));
+        Ok((amount > 0).then_some(Outstanding { amount, until }))
     }
 
     /// The limit's name.

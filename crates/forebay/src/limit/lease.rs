@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr, time::Duration};
 use uuid::Uuid;
 
 use super::{
-    Decision, LimitHandle, OnError, decision::Source, definition::MAX_LEASES, guard::LeaseGuard,
+    Decision, LimitHandle, OnError, Outstanding, decision::Source, definition::MAX_LEASES, guard::LeaseGuard,
     handle::in_time,
 };
 use crate::{
@@ -212,6 +212,14 @@ impl LimitHandle {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// What a reset of a concurrency limit leaves: leases stand until their holders give them back.
+    pub(super) async fn reset_leases(&self, key: &str) -> Result<Option<Outstanding>> {
+        self.slots(key)?;
+        let leases = self.ask_lease(key, LeaseId::random(), LeaseAct::Heal, self.deadline()).await?;
+        let until = self.bay().clock().now().plus(leases.last_end.unwrap_or_default());
+        Ok((leases.number > 0).then_some(Outstanding { amount: leases.number, until }))
     }
 
     pub(super) async fn ask_lease(

@@ -157,6 +157,24 @@ impl Leased {
         true
     }
 
+    /// Gives back what is held of a key, and has the store forget what has been spent of it, so that a reset leaves nothing
+    /// of this process charged.
+    pub(super) async fn void(self: &Arc<Self>, take: &Take<'_>) {
+        let voided = async {
+            loop {
+                // Registered before the look, so that no landing is missed.
+                let landed = self.landed.notified();
+                if let Some(ask) = self.purses.void(take, self.clock.coarse()) {
+                    return self.fly(ask).await;
+                }
+                landed.await;
+            }
+        };
+        self.clock.timeout(ANSWER, voided).await;
+        // What was not held before is not held now.
+        self.tend();
+    }
+
     /// Gives everything back, within a second.
     pub(super) async fn give_back(&self) {
         let all = async {

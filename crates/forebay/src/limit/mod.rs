@@ -29,7 +29,7 @@ pub use across::{Charge, Decisions, MAX_CHARGES};
 pub use decision::{Decision, Source};
 pub use definition::{Kind, Limit, MAX_LEASES, Mode, OnError, Settings};
 pub use guard::LeaseGuard;
-pub use handle::{LimitHandle, MAX_COST, Overridden, Policy, SetBy};
+pub use handle::{LimitHandle, MAX_COST, Outstanding, Overridden, Policy, SetBy};
 pub use headers::{Header, headers};
 pub use lease::{Lease, LeaseId, LeaseTerm};
 pub(crate) use leased::AllLeased;

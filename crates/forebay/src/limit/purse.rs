@@ -153,17 +153,43 @@ impl Purses {
         purse.give(purse.left)
     }
 
+    /// Takes everything out that is held of a key, so that the store forgets also what has been spent of it; `None`: a request
+    /// is on its way, whose answer has to come first.
+    pub(super) fn void(&self, take: &Take<'_>, now: Duration) -> Option<Ask> {
+        let hash = hash(take.key.as_bytes());
+        let mut shard = self.shards.lock(hash);
+        let mut purse = Purse::new(take, now);
+        let known = shard.find_mut(hash, |purse| purse.is_of(take));
+        let is_known = known.is_some();
+        let place = known.unwrap_or(&mut purse);
+        if place.asking {
+            return None;
+        }
+        let back = place.left;
+        place.set_left(0);
+        (place.asking, place.until) = (true, 0);
+        let ask = Ask { key: take.key.into(), rule: place.rule, kept: 0, back, want: 0 };
+        if !is_known {
+            // What is not noted to be on its way could be overtaken by the next request.
+            self.held.fetch_add(1, Ordering::Relaxed);
+            shard.insert_unique(hash, purse, Purse::hash);
+        }
+        Some(ask)
+    }
+
     /// Takes everything out, to be given back; and whether requests are on their way, so that there is more to come.
     pub(super) fn empty_all(&self) -> (Vec<Ask>, bool) {
         let (mut asks, mut more) = (vec![], false);
         self.shards.retain(
             |purse| {
                 more |= purse.asking;
-                asks.extend(purse.give(purse.left));
+                asks.extend(purse.give_all());
                 true
             },
             Purse::hash,
         );
+        // Time may be short: what has been spent stays charged anyway, only a reset would have to wait for it.
+        asks.sort_by_key(|ask: &Ask| ask.back == 0);
         (asks, more)
     }
 
@@ -289,6 +315,17 @@ impl Purse {
         self.asking = true;
         self.set_left(self.left - back);
         Some(Ask { key: self.key.as_str().into(), rule: self.rule, kept: self.left, back, want: 0 })
+    }
+
+    /// A request that gives all back, and has the store forget what has been spent of it.
+    fn give_all(&mut self) -> Option<Ask> {
+        if self.asking || self.left == 0 && self.until == 0 {
+            return None;
+        }
+        (self.asking, self.until) = (true, 0);
+        let back = self.left;
+        self.set_left(0);
+        Some(Ask { key: self.key.as_str().into(), rule: self.rule, kept: 0, back, want: 0 })
     }
 
     fn filled(&mut self, ask: &Ask, sent: Duration, Sliced { now, state, lent }: Sliced) {

@@ -54,6 +54,14 @@ pub(crate) struct Lent {
     pub rest: u64,
 }
 
+/// What of a key is lent, and stays charged when the key is reset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outstanding {
+    pub amount: u64,
+    /// After that nothing of it is spent any more.
+    pub until: u64,
+}
+
 impl Slices {
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
@@ -125,6 +133,11 @@ impl Slices {
             Rule::SlidingWindow(_) => State(state.0, (state.1 & u64::from(u32::MAX)).min(lent)),
             Rule::TokenBucket(bucket) => State(state.0, state.1.min(lent * bucket.period)),
         })
+    }
+
+    /// What is lent, and until when at most.
+    pub(crate) fn outstanding(&self) -> Outstanding {
+        Outstanding { amount: self.lent(), until: self.0.last().map_or(0, |slice| slice.end) }
     }
 
     /// For how long a store must remember the state and these.

@@ -278,7 +278,7 @@ impl World {
         vec![
             ("ping", self.bay.ping().await),
             ("refund", closed.refund("k", 1).await.map(drop)),
-            ("reset", closed.reset("other").await),
+            ("reset", closed.reset("other").await.map(drop)),
             ("buffer", self.write().await),
             ("series", self.series.add("a", 1).await),
             ("event", self.hit().await),

@@ -329,3 +329,68 @@ proptest! {
         prop_assert!(checked.is_ok(), "{:?}", checked);
     }
 }
+
+/// What is spent of a slice is forgotten with the rest, on whichever store: the slice stays in the store until it is told.
+#[tokio::test]
+async fn a_reset_voids_what_this_process_has_spent() {
+    for store in ["memory:", "faults", "embedded", "redis", "hosts"] {
+        if matches!(store, "redis" | "hosts") && forebay_testkit::without("redis") {
+            continue;
+        }
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let file = format!("embedded:{}", directory.path().join("limits.redb").display());
+        let prefix = forebay_testkit::unique_prefix();
+        let options = Forebay::options().prefix(&prefix);
+        let server = forebay_testkit::Redis::shared();
+        let bay = match store {
+            "faults" => options.faults(forebay::fault::Faults::new()).open("memory:").await,
+            "embedded" => options.open(&file).await,
+            "redis" => options.open(&server.url()).await,
+            "hosts" => options.open(&format!("{},127.0.0.1:{}/1", server.url(), server.port())).await,
+            memory => options.open(memory).await,
+        };
+        let bay = bay.expect("opens");
+        for kind in KINDS {
+            let limit = leased(&bay, kind, 10, hours(24));
+            for takes in [1, 3, 6, 9, 10] {
+                let mut admitted = 0;
+                for _ in 0..takes {
+                    admitted += u64::from(limit.take("42").await.expect("answers").is_allowed());
+                    settle().await;
+                }
+                assert_eq!(admitted, takes, "{store}, {kind:?}");
+                assert_eq!(limit.reset("42").await.expect("resets"), None, "{store}, {kind:?}, {takes}");
+                assert_eq!(limit.peek("42").await.expect("answers").used(), 0, "{store}, {kind:?}, {takes}");
+                let fresh = used(&bay, kind, 10, hours(24)).await;
+                assert_eq!(fresh, 0, "{store}, {kind:?}, {takes}: also for others");
+            }
+            assert_eq!(takes(&limit, 10).await, 10, "{store}, {kind:?}");
+            assert!(!take(&limit).await.is_allowed(), "{store}, {kind:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reset_says_what_others_hold_and_until_when() {
+    for kind in KINDS {
+        let store = Store::open().await;
+        let (one, other) =
+            (leased(&store.bay, kind, 1_000, hours(24)), leased(&store.bay, kind, 1_000, hours(24)));
+        takes(&one, 100).await;
+        let left = other.reset("42").await.expect("resets").expect("one holds some");
+        assert_eq!(used(&store.bay, kind, 1_000, hours(24)).await, left.amount, "{kind:?}");
+        let longest = if kind == Kind::TokenBucket { secs(2) } else { hours(24) };
+        assert!(
+            left.until > START && left.until <= START.plus(secs(1)).plus(longest),
+            "{kind:?}: {}",
+            left.until
+        );
+        assert_eq!(one.reset("42").await.expect("resets"), None, "{kind:?}: its own is voided");
+        assert_eq!(used(&store.bay, kind, 1_000, hours(24)).await, 0, "{kind:?}");
+        // A handle that is gone has told what it had spent.
+        takes(&one, 100).await;
+        drop(one);
+        settle().await;
+        assert_eq!(other.reset("42").await.expect("resets"), None, "{kind:?}");
+    }
+}

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use forebay::{
     Forebay,
-    limit::{LimitHandle, SetBy},
+    limit::{LimitHandle, Outstanding, SetBy},
 };
 use serde_json::{Value, json};
 
@@ -67,6 +67,10 @@ pub(super) async fn run(args: &Args, what: What) -> Result<()> {
         (true, _) => say(&answer.to_string()),
         (false, Value::Array(rows)) if rows.is_empty() => say("none"),
         (false, Value::Array(rows)) => rows.iter().for_each(|row| say(&describe(row))),
+        (false, Value::Object(left)) if left.contains_key("outstanding") => {
+            let (amount, until) = (&left["outstanding"], left["until"].as_str().unwrap_or_default());
+            say(&format!("done; others hold {amount} until {until}"));
+        }
         (false, _) => say("done"),
     }
     Ok(())
@@ -74,7 +78,12 @@ pub(super) async fn run(args: &Args, what: What) -> Result<()> {
 
 async fn in_store(limit: &LimitHandle, what: &What) -> Result<Value> {
     match what {
-        What::Reset(key) => limit.reset(key).await?,
+        What::Reset(key) => {
+            let left = limit.reset(key).await?;
+            let until =
+                |left: Outstanding| json!({"outstanding": left.amount, "until": left.until.to_string()});
+            return Ok(left.map_or_else(|| json!({"done": true}), until));
+        }
         What::Override(key, Some(instead)) => limit.set_override(key, instead.0).await?,
         What::Override(key, None) => drop(limit.remove_override(key).await?),
         What::Overrides => {
@@ -93,7 +102,10 @@ async fn at_server(args: &Args, what: &What) -> Result<Value> {
     let path = format!("/v1/limits/{}", escaped(&args.name));
     let of = |key: &str| format!("{path}/overrides?key={}", escaped(key));
     match what {
-        What::Reset(key) => client.delete(&format!("{path}?key={}", escaped(key))).await?.expect(&[])?,
+        What::Reset(key) => {
+            let answer = client.delete(&format!("{path}?key={}", escaped(key))).await?.expect(&[])?;
+            return Ok(if answer.is_object() { answer } else { json!({"done": true}) });
+        }
         What::Override(key, Some(instead)) => {
             let body = json!({"allow": instead.0.to_string()}).to_string();
             client.put(&of(key), body.into_bytes()).await?.expect(&[])?

@@ -17,7 +17,7 @@ use crate::{
     },
     error::Result,
     key::{Name, tag_text},
-    limit::slices::Lend,
+    limit::slices::{Lend, Outstanding},
     time::{Timestamp, When},
 };
 
@@ -60,7 +60,7 @@ impl Cluster {
         at!(self, limit_tag(&take), host => host.slice(take, lend, when))
     }
 
-    pub(crate) async fn reset(&self, take: Take<'_>, when: When) -> Result<()> {
+    pub(crate) async fn reset(&self, take: Take<'_>, when: When) -> Result<Outstanding> {
         at!(self, limit_tag(&take), host => host.reset(take, when))
     }
 

@@ -14,7 +14,7 @@ use crate::{
     key::Name,
     limit::{
         rule::{Rule, Scale, State},
-        slices::{Lend, Lent, Slices},
+        slices::{Lend, Lent, Outstanding, Slices},
     },
     table::{SHARDS, Shard, Shards, ShortKey},
     time::{Timestamp, When, mins, whole_micros},
@@ -282,20 +282,22 @@ impl Embedded {
     }
 
     #[expect(clippy::unused_async, reason = "steps are async on every engine")]
-    pub(crate) async fn reset(&self, take: Take<'_>, when: When) -> Result<()> {
+    pub(crate) async fn reset(&self, take: Take<'_>, when: When) -> Result<Outstanding> {
         let time = self.limit_time(when)?;
         let hash = take.limit.hash_of(take.key.as_bytes());
         let mut shard = self.limits.lock(hash);
-        let Ok(mut found) = shard.find_entry(hash, |entry| is(entry, &take)) else { return Ok(()) };
+        let Ok(mut found) = shard.find_entry(hash, |entry| is(entry, &take)) else {
+            return Ok(Outstanding::default());
+        };
         let entry = found.get_mut();
         let settled = entry.settled(&take.rule, time.now);
         let left = entry.slices.as_mut().and_then(|slices| {
             slices.prune(&take.rule, settled);
-            slices.reset(&take.rule, settled)
+            Some((slices.reset(&take.rule, settled)?, slices.outstanding()))
         });
-        if let Some(state) = left {
+        if let Some((state, outstanding)) = left {
             entry.set(&take.rule, state, time);
-            return Ok(());
+            return Ok(outstanding);
         }
         found.remove();
         if self.journal.is_kept() {
@@ -305,7 +307,7 @@ impl Embedded {
             pack.limit(take.limit.as_str(), take.key, scale, State(0, 0), never);
             self.journal.ride(limits(Shards::<Entry>::index(hash), false, pack));
         }
-        Ok(())
+        Ok(Outstanding::default())
     }
 
     /// The time that decides.

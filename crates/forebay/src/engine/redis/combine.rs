@@ -246,7 +246,7 @@ impl Shared {
             plan.calls(gathered, &self.keys, |script, keys, bytes| self.host.call(script, keys, bytes));
         let sent = self.host.clock().monotonic();
         let replies = self.host.run(calls).await?;
-        Ok(plan.answers(gathered, sent, replies, self.host.name()))
+        Ok(plan.answers(gathered, sent, replies, (self.host.name(), &self.keys)))
     }
 }
 

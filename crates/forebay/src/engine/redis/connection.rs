@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use redis::{Cmd, Pipeline, RedisResult, Value, aio::MultiplexedConnection};
+use redis::{Arg, Cmd, Pipeline, RedisResult, Value, aio::MultiplexedConnection};
 use tokio::{
     sync::{Notify, watch},
     task::AbortHandle,
@@ -17,8 +17,9 @@ use tokio::{
 
 use super::{
     handshake::{Met, Target, connect},
-    refusal::Class,
-    reply::{accepted, lost, refuses, unavailable, unexpected},
+    keys::Keys,
+    refusal::{Class, Refusal},
+    reply::{accepted, foreign, lost, refuses, text, unavailable, unexpected},
     script::Script,
     server_clock::ServerClock,
 };
@@ -42,6 +43,7 @@ const BACKOFF: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(2
 #[derive(Debug)]
 pub(super) struct Host {
     target: Target,
+    keys: Keys,
     clock: Clock,
     link: watch::Sender<Link>,
     /// The scripts' hashes as the server computed them. Set before `link` is up for the first time.
@@ -93,20 +95,21 @@ pub(super) struct Call {
 
 impl Host {
     /// Begins to connect to `url`, and goes on until it is closed, also if the first attempt fails.
-    pub(super) fn start(url: &str, clock: Clock) -> Result<Arc<Self>> {
-        Ok(Self::connecting(Target::parse(url)?, clock, Link::Connecting, false))
+    pub(super) fn start(url: &str, keys: Keys, clock: Clock) -> Result<Arc<Self>> {
+        Ok(Self::connecting(Target::parse(url)?, keys, clock, Link::Connecting, false))
     }
 
     /// Another connection to the same host.
     pub(super) fn twin(&self) -> Arc<Self> {
         let link = if matches!(*self.link.borrow(), Link::Closed) { Link::Closed } else { Link::Connecting };
         let in_service = self.in_service.load(Ordering::Relaxed);
-        Self::connecting(self.target.clone(), self.clock.clone(), link, in_service)
+        Self::connecting(self.target.clone(), self.keys.clone(), self.clock.clone(), link, in_service)
     }
 
-    fn connecting(target: Target, clock: Clock, link: Link, in_service: bool) -> Arc<Self> {
+    fn connecting(target: Target, keys: Keys, clock: Clock, link: Link, in_service: bool) -> Arc<Self> {
         let host = Arc::new(Self {
             target,
+            keys,
             clock,
             link: watch::Sender::new(link),
             hashes: OnceLock::new(),
@@ -212,8 +215,39 @@ impl Host {
 
     /// [`run`](Self::run) on this connection, and on no later one.
     pub(super) async fn run_on(&self, session: &Session, calls: Vec<Call>) -> Result<Vec<Result<Value>>> {
+        let (pipeline, values) = self.run_raw(session, calls).await?;
+        Ok(self.each_accepted(session, &pipeline, values).await)
+    }
+
+    /// [`run_on`](Self::run_on) for calls with several parts each, whose keys are as many for each part: the reply to each
+    /// part, or one reply to all of a call.
+    pub(super) async fn run_parts(
+        &self,
+        session: &Session,
+        calls: Vec<(Call, usize)>,
+    ) -> Result<Vec<Result<Value>>> {
+        let (calls, parts): (Vec<Call>, Vec<usize>) = calls.into_iter().unzip();
+        let (pipeline, values) = self.run_raw(session, calls).await?;
+        let mut answers = vec![];
+        for ((command, value), parts) in pipeline.cmd_iter().zip(values).zip(parts) {
+            match value {
+                Value::Array(each) if each.len() == parts => {
+                    for (part, value) in each.into_iter().enumerate() {
+                        answers.push(self.accepted(session, command, (part, parts), value).await);
+                    }
+                }
+                value => {
+                    let answer = self.accepted(session, command, (0, 1), value).await;
+                    answers.extend(std::iter::repeat_n(answer, parts));
+                }
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn run_raw(&self, session: &Session, calls: Vec<Call>) -> Result<(Pipeline, Vec<Value>)> {
         if calls.is_empty() {
-            return Ok(vec![]);
+            return Ok((Pipeline::new(), vec![]));
         }
         let scripts: Vec<Script> = calls.iter().map(|call| call.script).collect();
         let pipeline = pipeline(calls.into_iter().map(|call| call.command));
@@ -230,7 +264,7 @@ impl Host {
                 values[i] = value;
             }
         }
-        Ok(self.each_accepted(values))
+        Ok((pipeline, values))
     }
 
     /// Sends one command that changes nothing; it is sent again once if the connection ends meanwhile.
@@ -301,21 +335,60 @@ impl Host {
 
     /// The replies to the commands, in order, each accepted or refused. A connection without an answer is given up.
     pub(super) async fn send(&self, session: &Session, commands: &Pipeline) -> Result<Vec<Result<Value>>> {
-        Ok(self.each_accepted(self.transmit(session, commands).await?))
+        let values = self.transmit(session, commands).await?;
+        Ok(self.each_accepted(session, commands, values).await)
     }
 
-    /// [`send`](Self::send) for one caller's own deadline, who may only have been impatient.
+    /// [`send`](Self::send) of commands on a caller's own keys, within a deadline: the caller may only have been impatient.
     pub(super) async fn send_within(
         &self,
         session: &Session,
         commands: &Pipeline,
         within: Duration,
     ) -> Result<Vec<Result<Value>>> {
-        Ok(self.each_accepted(self.transmit_within(session, commands, within).await?))
+        let values = self.transmit_within(session, commands, within).await?;
+        Ok(values.into_iter().map(|value| accepted(self.name(), value)).collect())
     }
 
-    fn each_accepted(&self, values: Vec<Value>) -> Vec<Result<Value>> {
-        values.into_iter().map(|value| accepted(self.name(), value)).collect()
+    async fn each_accepted(
+        &self,
+        session: &Session,
+        commands: &Pipeline,
+        values: Vec<Value>,
+    ) -> Vec<Result<Value>> {
+        let mut answers = Vec::with_capacity(values.len());
+        for (command, value) in commands.cmd_iter().zip(values) {
+            answers.push(match value {
+                Value::ServerError(_) => self.accepted(session, command, (0, 1), value).await,
+                value => Ok(value),
+            });
+        }
+        answers
+    }
+
+    /// The reply to one of so many parts of a command, or the refusal: of a key of another type with what is there.
+    async fn accepted(
+        &self,
+        session: &Session,
+        command: &Cmd,
+        (part, parts): (usize, usize),
+        value: Value,
+    ) -> Result<Value> {
+        let Value::ServerError(refused) = &value else { return Ok(value) };
+        let refusal = Refusal::of(refused);
+        let error = refusal.error(self.name());
+        if refusal.class() != Class::Type {
+            return Err(error);
+        }
+        let keys = keys_of(command);
+        let each = (keys.len() / parts).max(1);
+        let (first, count) = refusal.foreign_key().map_or((part * each, each), |key| (key, 1));
+        let keys: Vec<&[u8]> = keys.into_iter().skip(first).take(count).collect();
+        let asks = keys.iter().map(|key| redis::cmd("TYPE").arg(*key).to_owned());
+        let Ok(kinds) = Box::pin(self.transmit(session, &pipeline(asks))).await else { return Err(error) };
+        let kinds = kinds.into_iter().map(|kind| text(kind).unwrap_or_default());
+        Err(foreign(self.name(), &self.keys, keys.into_iter().zip(kinds))
+            .map_or(error.clone(), |text| Error::new(error.kind(), text).with_retry(error.retry())))
     }
 
     /// The replies as they came: a refusal is one.
@@ -405,6 +478,23 @@ pub(super) async fn send(
         return Ok(vec![connection.send_packed_command(command).await?]);
     }
     connection.send_packed_commands(commands, 0, commands.len()).await
+}
+
+/// The keys of a script call, or of a plain command, which has one.
+fn keys_of(command: &Cmd) -> Vec<&[u8]> {
+    let words: Vec<&[u8]> = command
+        .args_iter()
+        .filter_map(|word| match word {
+            Arg::Simple(word) => Some(word),
+            _ => None,
+        })
+        .collect();
+    let is_call = words.first().is_some_and(|word| word.eq_ignore_ascii_case(b"EVALSHA"));
+    let number = words.get(2).and_then(|number| std::str::from_utf8(number).ok()?.parse().ok());
+    match number.filter(|_| is_call) {
+        Some(number) => words.into_iter().skip(3).take(number).collect(),
+        None => words.into_iter().skip(1).take(1).collect(),
+    }
 }
 
 /// Connects, drives the connection while it lasts, and begins again.

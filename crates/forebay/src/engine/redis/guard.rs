@@ -4,7 +4,7 @@ use redis::Value;
 
 use super::{
     connection::{Call, Host, Session},
-    reply::{accepted, text, unexpected},
+    reply::{text, unexpected},
 };
 use crate::{
     engine::sequence::{Doubt, Flying, Sent},
@@ -45,17 +45,13 @@ pub(super) async fn send<B>(
     let (time, replid) = (session.server_time(host.clock()), session.replid());
     let in_time = |flying: &Flying<B>| flying.doubt.as_ref().is_none_or(|doubt| doubt.epoch == replid);
     let going: Vec<&Flying<B>> = flying.iter().copied().filter(|flying| in_time(flying)).collect();
-    let (calls, counts): (Vec<Call>, Vec<usize>) = calls(&going, &replid).into_iter().unzip();
-    let mut replies = host.run_on(session, calls).await.map(|replies| {
-        let each = counts.into_iter().zip(replies).flat_map(|(count, reply)| spread(host, count, reply));
-        each.collect::<Vec<_>>().into_iter()
-    });
+    let mut replies = host.run_parts(session, calls(&going, &replid)).await.map(Vec::into_iter);
     let mut answer = |flying: &Flying<B>| {
         if !in_time(flying) {
             return Answer::Sent(Sent::TooLate);
         }
         match &mut replies {
-            Ok(replies) => match read(replies.next().unwrap_or_else(|| Err(strange(host)))) {
+            Ok(replies) => match read(host, replies.next().unwrap_or_else(|| Err(strange(host)))) {
                 Answer::Other(word, id) if word == "changed" => {
                     session.learn_replid(&id);
                     // Of this transmission it is known, of the one in doubt it never will be.
@@ -72,22 +68,8 @@ pub(super) async fn send<B>(
     flying.iter().map(|flying| answer(flying)).collect()
 }
 
-/// The texts for the batches of a call.
-fn spread(host: &Host, count: usize, reply: Result<Value>) -> Vec<Result<String>> {
-    let each = match reply {
-        Ok(Value::Array(each)) => each,
-        Ok(one) => vec![one; count],
-        Err(error) => return vec![Err(error); count],
-    };
-    if each.len() != count {
-        return vec![Err(strange(host)); count];
-    }
-    let read = |value| text(accepted(host.name(), value)?).ok_or_else(|| strange(host));
-    each.into_iter().map(read).collect()
-}
-
-fn read(reply: Result<String>) -> Answer {
-    let reply = match reply {
+fn read(host: &Host, reply: Result<Value>) -> Answer {
+    let reply = match reply.and_then(|reply| text(reply).ok_or_else(|| strange(host))) {
         Ok(reply) => reply,
         // Refused before it began, or failed in the middle: the error says which, and no resending mends it.
         Err(error) => return Answer::Sent(Sent::Refused(error)),

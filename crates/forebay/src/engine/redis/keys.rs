@@ -29,6 +29,26 @@ impl Keys {
         format!("{}:cluster:placement", self.prefix)
     }
 
+    /// What is kept under a key of Forebay's: the type, and what removes something else that is there.
+    pub(super) fn kept(&self, key: &[u8]) -> Option<Kept> {
+        let key = std::str::from_utf8(key).ok()?.strip_prefix(&*self.prefix)?.strip_prefix(':')?;
+        let (kind, rest) = key.split_once(':').unwrap_or((key, ""));
+        // After the tag: callers' keys are in it, and have no brace there.
+        let part = rest.split_once("}:").map_or("", |(_, part)| part);
+        Some(match kind {
+            "window" | "sliding" | "tokens" => Kept("string", Cure::Reset),
+            "leases" => Kept("zset", Cure::Reset),
+            "lock" if part.is_empty() => Kept("string", Cure::ForceRelease),
+            "lock" => Kept("zset", Cure::ForceRelease),
+            "buffer" if part == "paused" => Kept("string", Cure::Delete),
+            "buffer" if part == "frozen" => Kept("list", Cure::Delete),
+            "buffers" => Kept("set", Cure::Delete),
+            "series" if part != "guard" => Kept("string", Cure::DeleteSeries),
+            "buffer" | "series" | "{overrides}" => Kept("hash", Cure::Delete),
+            _ => Kept("string", Cure::Delete),
+        })
+    }
+
     /// The key that a host is asked to write.
     pub(super) fn probe(&self) -> String {
         format!("{}:probe", self.prefix)
@@ -113,6 +133,30 @@ impl Keys {
     /// The key of the guard of a partition of a series.
     pub(super) fn series_guard(&self, part: &SeriesPart) -> String {
         format!("{}:series:{{{}.{}}}:guard", self.prefix, part.grid.name, part.index)
+    }
+}
+
+/// The type of what is kept under a key, in Redis' words, and what removes something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Kept(pub &'static str, pub Cure);
+
+/// What removes something of somebody else from where Forebay keeps its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cure {
+    Reset,
+    ForceRelease,
+    DeleteSeries,
+    Delete,
+}
+
+impl std::fmt::Display for Cure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Reset => "a reset of the limit for this key removes it",
+            Self::ForceRelease => "a force-release of the lock removes it",
+            Self::DeleteSeries => "deleting the key of the series removes it",
+            Self::Delete => "delete or rename that key in redis",
+        })
     }
 }
 
@@ -213,5 +257,17 @@ mod tests {
         assert_eq!(frozen, "forebay:buffer:{projects.3}:frozen:00000000-0000-0000-0000-000000000000");
         assert_eq!(keys.leases("jobs", "a{b}c"), "forebay:leases:jobs:{a%7Bb%7Dc}");
         assert_eq!(keys.lock("a{b}c"), "forebay:lock:{a%7Bb%7Dc}");
+    }
+
+    #[test]
+    fn the_type_of_every_key_is_known() {
+        let keys = Keys::new("my.app");
+        for [pattern, kind, _] in KEYSPACE {
+            let key =
+                pattern.replace("<prefix>", "my.app").replace("<key>", "a:b").replace("<name>", "a:queue");
+            let Kept(known, _) = keys.kept(key.as_bytes()).expect("one of these");
+            assert_eq!(known.replace("zset", "sorted set"), *kind, "{key}");
+        }
+        assert_eq!(keys.kept(b"other:lock:{a}"), None);
     }
 }

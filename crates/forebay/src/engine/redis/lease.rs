@@ -20,6 +20,7 @@ impl Redis {
             LeaseAct::Renew { ttl } => (0, micros(ttl)),
             LeaseAct::Release => (0, 0),
             LeaseAct::Look => (0, -1),
+            LeaseAct::Heal => (0, -2),
         };
         call.command.arg(key).arg(step.id.as_bytes()).arg(most).arg(span);
         let reply = Box::pin(self.host.run_one(call)).await?;

@@ -11,7 +11,7 @@ use redis::Value;
 use super::{
     Redis,
     combine::{Seat, late},
-    reply::{unavailable, unexpected},
+    reply::{foreign_key, unavailable, unexpected},
     script::Script,
     wire,
 };
@@ -20,7 +20,7 @@ use crate::{
     error::{ErrorKind, Result, Retry, out_of_range},
     limit::{
         rule::{EXACT, State},
-        slices::Lend,
+        slices::{Lend, Outstanding},
     },
     time::When,
 };
@@ -115,10 +115,17 @@ impl Redis {
         wire::read_slice(&reply).ok_or_else(|| unexpected(self.host.name(), "a slice"))
     }
 
-    pub(crate) async fn reset(&self, take: Take<'_>, when: When) -> Result<()> {
+    pub(crate) async fn reset(&self, take: Take<'_>, when: When) -> Result<Outstanding> {
         let argument = wire::reset(&take.rule, explicit(when)?);
         // Not sent again when in doubt: that would forget what was charged in between.
-        Box::pin(self.ask_one(Script::Reset, &take, argument)).await.map(|_| ())
+        let reply = Box::pin(self.ask_one(Script::Reset, &take, argument)).await?;
+        let Value::Array(words) = reply else { return Err(unexpected(self.host.name(), "a reset")) };
+        match words[..] {
+            [Value::Int(amount), Value::Int(until)] => {
+                Ok(Outstanding { amount: amount.cast_unsigned(), until: until.cast_unsigned() })
+            }
+            _ => Err(unexpected(self.host.name(), "a reset")),
+        }
     }
 
     /// Turns a take away while the host keeps everybody waiting, but for one that tries again.
@@ -158,9 +165,17 @@ impl Redis {
     /// Calls a script on the key of a take: the time that decided, and the state before.
     async fn one_key(&self, script: Script, take: &Take<'_>, argument: Vec<u8>) -> Result<(u64, State)> {
         let reply = self.ask_one(script, take, argument).await?;
-        wire::read(&reply, 1)
+        let (now, state) = wire::read(&reply, 1)
             .and_then(|(now, mut states)| Some((now, states.next()?)))
-            .ok_or_else(|| unexpected(self.host.name(), "a take"))
+            .ok_or_else(|| unexpected(self.host.name(), "a take"))?;
+        match wire::foreign(state) {
+            None => Ok((now, state)),
+            Some(kind) => {
+                let mut key = vec![];
+                self.write_key(&mut key, take);
+                Err(foreign_key(self.host.name(), &self.keys, &key, kind))
+            }
+        }
     }
 
     async fn ask_one(&self, script: Script, take: &Take<'_>, argument: Vec<u8>) -> Result<Value> {

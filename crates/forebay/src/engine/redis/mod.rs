@@ -76,8 +76,8 @@ impl Redis {
 
     /// As [`open`](Self::open), without waiting for the first attempt to connect, and whatever it comes to.
     pub(crate) fn start(url: &str, prefix: &str, clock: Clock) -> Result<Arc<Self>> {
-        let host = Host::start(url, clock)?;
         let keys = Keys::new(prefix);
+        let host = Host::start(url, keys.clone(), clock)?;
         let combiner = Combiner::new(host.clone(), keys.clone());
         let inbox = Inbox::new(keys.inboxes());
         let writers = Writers::default();

@@ -12,12 +12,12 @@ use redis::Value;
 use super::{
     connection::Call,
     keys::Keys,
-    reply::unexpected,
+    reply::{foreign_key, unexpected},
     script::Script,
-    wire::{read, write_kind, write_rule, write_runs, write_short, write_time},
+    wire::{self, read, write_kind, write_rule, write_runs, write_short, write_time},
 };
 use crate::{
-    error::Result,
+    error::{Error, Result},
     key::Name,
     limit::rule::{Rule, State},
 };
@@ -189,8 +189,9 @@ impl Plan {
         batch: &Gathered,
         sent: Duration,
         replies: Vec<Result<Value>>,
-        host: &str,
+        (host, keys): (&str, &Keys),
     ) -> Answers {
+        let mut foreign: Vec<(usize, Error)> = vec![];
         let mut states = vec![State(0, 0); self.entries.len()];
         let mut nows: Vec<Result<u64>> = Vec::with_capacity(self.calls.len());
         for (call, reply) in self.calls.iter().zip(replies) {
@@ -198,6 +199,10 @@ impl Plan {
                 let (now, before) =
                     read(&reply, call.entries.len()).ok_or_else(|| unexpected(host, "a take"))?;
                 for (&entry, state) in call.entries.iter().zip(before) {
+                    if let Some(kind) = wire::foreign(state) {
+                        foreign.push((entry, self.foreign(batch, entry, kind, host, keys)));
+                        continue;
+                    }
                     states[entry] = self.entries[entry].rule.settle(Some(state), now);
                 }
                 Ok(now)
@@ -213,7 +218,12 @@ impl Plan {
             for (i, request) in batch.requests.iter().enumerate() {
                 if !request.cancelled && (request.charges.len() == 1) == single {
                     let places = &self.places[request.charges.clone()];
-                    answers.requests[i] = self.replay(batch, request, places, &nows, &mut states);
+                    // Nothing of a request over a key that holds something else was charged.
+                    let error = foreign.iter().find(|(entry, _)| places.contains(entry));
+                    answers.requests[i] = match error {
+                        Some((_, error)) => Err(error.clone()),
+                        None => self.replay(batch, request, places, &nows, &mut states),
+                    };
                     for (charge, &entry) in request.charges.clone().zip(places) {
                         answers.states[charge] = states[entry];
                     }
@@ -221,6 +231,14 @@ impl Plan {
             }
         }
         answers
+    }
+
+    #[cold]
+    fn foreign(&self, batch: &Gathered, entry: usize, kind: String, host: &str, keys: &Keys) -> Error {
+        let Entry { limit, rule, .. } = &self.entries[entry];
+        let mut key = vec![];
+        keys.limit(&mut key, rule, batch.limits[*limit].as_str(), batch.key(&self.entries[entry]));
+        foreign_key(host, keys, &key, kind)
     }
 
     fn replay(

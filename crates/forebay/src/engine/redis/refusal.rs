@@ -85,6 +85,12 @@ impl Refusal {
         self.class
     }
 
+    /// Which key of a script call holds a string of another form, from 0, if a script says so.
+    pub(super) fn foreign_key(&self) -> Option<usize> {
+        let (number, _) = self.text.strip_prefix("FOREIGN ")?.split_once(' ')?;
+        number.parse::<usize>().ok()?.checked_sub(1)
+    }
+
     /// What it is to a caller, while a server runs: whatever the store refuses is an outage, but for what it holds.
     pub(super) fn error(&self, host: &str) -> Error {
         let kind = match self.class {
@@ -116,7 +122,8 @@ fn class(code: &str, text: &str) -> Class {
         "READONLY" => Class::Replica,
         "OOM" => Class::Full,
         "NOAUTH" | "WRONGPASS" | NO_RIGHT => Class::Rights,
-        "WRONGTYPE" => Class::Type,
+        // The second is what our scripts call a string of another length.
+        "WRONGTYPE" | "FOREIGN" => Class::Type,
         "NOSCRIPT" => Class::NoScript,
         _ if text.starts_with("max number of clients") => Class::Outage,
         _ => Class::Other,

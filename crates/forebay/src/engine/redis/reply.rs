@@ -2,7 +2,10 @@
 
 use redis::{ErrorKind as Cause, RedisError, Value};
 
-use super::refusal::{Class, Refusal};
+use super::{
+    keys::{Kept, Keys},
+    refusal::{Class, Refusal},
+};
 use crate::error::{Error, ErrorKind};
 
 /// A pipeline was sent, or was about to be, and the connection ended: nobody knows what ran.
@@ -38,6 +41,37 @@ pub(super) fn refuses(value: &Value, class: Class) -> bool {
         Value::Array(values) => values.iter().any(|value| refuses(value, class)),
         _ => false,
     }
+}
+
+/// What is wrong with the first of some keys that holds something else than it should, as `TYPE` names it.
+pub(super) fn foreign<'a>(
+    host: &str,
+    known: &Keys,
+    found: impl IntoIterator<Item = (&'a [u8], String)>,
+) -> Option<String> {
+    let mut right_type = None;
+    for (key, kind) in found {
+        let Some(Kept(kept, cure)) = known.kept(key) else { continue };
+        let key = String::from_utf8_lossy(key);
+        let text = |what: &str| {
+            format!(
+                "redis {host}: the key {key:?} holds a {what}, and a {kept} of forebay is kept there; {cure}"
+            )
+        };
+        if kind != kept && kind != "none" {
+            return Some(text(&kind));
+        }
+        if kind != "none" {
+            right_type.get_or_insert_with(|| text(&format!("{kind} of something else")));
+        }
+    }
+    right_type
+}
+
+/// A key of a limit that a take has found to hold something else: nothing of it was charged.
+pub(super) fn foreign_key(host: &str, known: &Keys, key: &[u8], kind: String) -> Error {
+    let text = foreign(host, known, [(key, kind)]);
+    Error::new(ErrorKind::Corrupt, text.unwrap_or_else(|| format!("redis {host}: a key of another type")))
 }
 
 /// The value, or the refusal.

@@ -85,10 +85,10 @@ impl Script {
 
     pub(super) fn source(self) -> &'static str {
         match self {
-            Self::TakeWindow => bare!("take_window"),
-            Self::TakeSliding => bare!("slices", "take_sliding"),
-            Self::TakeTokens => bare!("slices", "take_tokens"),
-            Self::TakeAll => bare!("slices", "take_all"),
+            Self::TakeWindow => bare!("foreign", "take_window"),
+            Self::TakeSliding => bare!("foreign", "slices", "take_sliding"),
+            Self::TakeTokens => bare!("foreign", "slices", "take_tokens"),
+            Self::TakeAll => bare!("foreign", "slices", "take_all"),
             Self::Refund => framed!("slices", "refund"),
             Self::Slice => framed!("slices", "slice"),
             Self::Reset => framed!("slices", "reset"),
@@ -154,7 +154,8 @@ mod tests {
             for (function, command) in
                 commands(text).into_iter().filter(|(_, command)| WRITES.contains(command))
             {
-                let undone = matches!((function, command), ("call", "RENAME" | "LREM"));
+                // Undone, or looked at on the spot.
+                let undone = matches!((function, command), ("call" | "pcall", "RENAME" | "LREM" | "SET"));
                 assert!(function == "write" || undone, "{function}('{command}' in {text}");
             }
         }

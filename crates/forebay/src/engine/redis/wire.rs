@@ -85,6 +85,13 @@ pub(super) fn read(reply: &Value, keys: usize) -> Option<(u64, impl Iterator<Ite
     Some((now, std::iter::from_fn(move || Some(State(words.next()?, words.next()?)))))
 }
 
+/// What stands in place of the state of a key that holds something else: the name of its type, or the first of it.
+pub(super) fn foreign(state: State) -> Option<String> {
+    let name = state.1.to_le_bytes();
+    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    (state.0 == u64::MAX).then(|| String::from_utf8_lossy(name).into_owned())
+}
+
 /// Two's complement of -1 stands for `None`: the scripts read it as negative.
 pub(super) fn write_time(text: &mut Vec<u8>, at: Option<u64>) {
     text.extend_from_slice(&at.unwrap_or(u64::MAX).to_le_bytes());

@@ -3,7 +3,8 @@
 -- KEYS[1]  a sorted set: the id of each lease (16 bytes), by the time in µs since 1970 at which it ends.
 -- ARGV[1]  the id; that of a lease that stands is extended.
 -- ARGV[2]  how many may stand, for a new one to be granted; 0: only what stands is extended.
--- ARGV[3]  for how long it is granted or extended, in µs; 0: it is given back; -1: only looked at.
+-- ARGV[3]  for how long it is granted or extended, in µs; 0: it is given back; -1: only looked at; -2: the
+--          same, and what is there of another type is removed.
 -- Example  EVALSHA <sha> 1 forebay:leases:jobs:{42} <id> 10 30000000
 -- Reply    whether it stands, or did before it was given back (1 or 0); how many stand; µs until the first of
 --          them ends, and until the last (-1: there is none).
@@ -13,7 +14,11 @@ local key, id, most, span = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
 
-call('ZREMRANGEBYSCORE', key, '-inf', string.format('%d', now))
+local swept = redis.pcall('ZREMRANGEBYSCORE', key, '-inf', string.format('%d', now))
+if type(swept) == 'table' then
+  if span ~= -2 or not string.find(swept.err, 'WRONGTYPE', 1, true) then error(swept.err, 0) end
+  write('DEL', key)
+end
 local held = call('ZSCORE', key, id)
 if span == 0 then
   write('ZREM', key, id)

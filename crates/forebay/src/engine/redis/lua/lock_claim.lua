@@ -24,7 +24,8 @@ local now = time[1] * 1000000 + time[2]
 
 local owner, fence, since, till, lease = NOBODY, 0, 0, 0, 0
 local state = call('GET', lock)
-if state and #state == 48 then owner, fence, since, till, lease = read(FORM, state) end
+if state and #state ~= 48 then error('FOREIGN 1 the key holds a string of something else', 0) end
+if state then owner, fence, since, till, lease = read(FORM, state) end
 -- The fence is remembered for a day longer than the lease, which is a day at most.
 local function save()
   write('SET', lock, pack(FORM, owner, fence, since, till, lease), 'PX', text(lease / 1000 + 86400000))

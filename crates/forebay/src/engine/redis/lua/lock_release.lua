@@ -13,16 +13,28 @@ local NOBODY, FORM = string.rep('\0', 16), '<c16I8I8I8I8'
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
 
-local freed = false
-local state = call('GET', lock)
-if state and #state == 48 then
-  local owner, fence, _, till = struct.unpack(FORM, state)
-  local held = owner ~= NOBODY and till > now
-  freed = held and (claimant == '' or owner == string.sub(claimant, 1, 16))
-  if freed then write('SET', lock, struct.pack(FORM, NOBODY, fence, 0, now, 0), 'PX', '86400000') end
+-- By force also goes what is there of something else.
+local forced, healed = claimant == '', false
+local function heal(key, reply)
+  if type(reply) ~= 'table' or not reply.err then return reply end
+  if not forced or not string.find(reply.err, 'WRONGTYPE', 1, true) then error(reply.err, 0) end
+  write('DEL', key)
+  healed = true
+  return nil
 end
 
-for _, waiter in ipairs(call('ZRANGEBYSCORE', heard, '-inf', string.format('%.0f', now))) do
+local state = heal(lock, redis.pcall('GET', lock))
+if state and #state ~= 48 then
+  state = heal(lock, { err = forced and 'WRONGTYPE' or 'FOREIGN 1 the key holds a string of something else' })
+end
+local freed, owner, fence, till, _ = false, nil, nil, nil, nil
+if state then
+  owner, fence, _, till = struct.unpack(FORM, state)
+  freed = owner ~= NOBODY and till > now and (forced or owner == string.sub(claimant, 1, 16))
+end
+
+heal(queue, redis.pcall('ZCARD', queue))
+for _, waiter in ipairs(heal(heard, redis.pcall('ZRANGEBYSCORE', heard, '-inf', string.format('%.0f', now))) or {}) do
   write('ZREM', queue, waiter)
   write('ZREM', heard, waiter)
 end
@@ -31,9 +43,10 @@ if place then
   write('ZREM', queue, claimant)
   write('ZREM', heard, claimant)
 end
+if freed then write('SET', lock, struct.pack(FORM, NOBODY, fence, 0, now, 0), 'PX', '86400000') end
 if freed or place == 0 then
   local first = call('ZRANGE', queue, 0, 0)[1]
   -- Without the right to publish the waiter finds out by itself, only later.
   if first then redis.pcall('PUBLISH', ARGV[2] .. string.sub(first, 17), string.sub(first, 1, 16)) end
 end
-return (freed or place) and 1 or 0
+return (freed or healed or place) and 1 or 0

@@ -8,7 +8,8 @@
 assert(#KEYS == 1 and #ARGV == 1, 'lock_renew: one key and one argument')
 local FORM = '<c16I8I8I8I8'
 local state = call('GET', KEYS[1])
-if not state or #state ~= 48 then return 0 end
+if not state then return 0 end
+if #state ~= 48 then error('FOREIGN 1 the key holds a string of something else', 0) end
 local owner, fence, since, till, lease = struct.unpack(FORM, state)
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]

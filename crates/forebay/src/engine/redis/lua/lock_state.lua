@@ -10,7 +10,8 @@ local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
 local waiters = call('ZCOUNT', KEYS[2], '(' .. string.format('%.0f', now), '+inf')
 local state = call('GET', KEYS[1])
-if not state or #state ~= 48 then return { waiters } end
+if not state then return { waiters } end
+if #state ~= 48 then error('FOREIGN 1 the key holds a string of something else', 0) end
 local owner, fence, since, till = struct.unpack('<c16I8I8I8I8', state)
 if owner == string.rep('\0', 16) or till <= now then return { waiters } end
 return { waiters, owner, fence, now - since, till - now }

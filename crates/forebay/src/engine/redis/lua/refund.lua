@@ -17,7 +17,8 @@ if here then
   now = time[1] * 1000000 + time[2]
 end
 local state = call('GET', key)
-if not state or #state < 16 then return pack('<I8', now) .. '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' end
+if state and #state < 16 then error('FOREIGN 1 the key holds a string of something else', 0) end
+if not state then return pack('<I8', now) .. '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' end
 
 local seen, before = read('<I8I8', state)
 local slices = state:sub(17)

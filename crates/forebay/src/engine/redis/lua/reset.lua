@@ -4,15 +4,18 @@
 -- ARGV[1]  packed, little endian: the time in µs since 1970 (i8; negative: this server's clock), and the rule as in
 --          take_all.lua.
 -- Example  EVALSHA <sha> 1 forebay:window:hits:60s:{42} <-1, 1, 60000000, 0, 20>
--- Reply    what is still charged, in the units of the second integer.
+-- Reply    {how much of it is lent, until when at most in µs since 1970}: so much is still charged.
 
 assert(#KEYS == 1 and #ARGV == 1, 'reset: one key and one argument')
 local pack, read = struct.pack, struct.unpack
 local key, arg = KEYS[1], ARGV[1]
-local state = call('GET', key)
-if not state or #state <= 16 then
+local state = redis.pcall('GET', key)
+local other = type(state) == 'table'
+if other and not string.find(state.err, 'WRONGTYPE', 1, true) then error(state.err, 0) end
+-- What is not of Forebay goes as a whole.
+if not state or other or #state <= 16 or (#state - 16) % 40 ~= 0 then
   write('DEL', key)
-  return 0
+  return { 0, 0 }
 end
 local now, kind, pos = read('<i8I1', arg)
 local here = now < 0
@@ -43,11 +46,11 @@ local lent = 0
 for at = 1, #slices, 40 do lent = lent + read('<I8', slices, at + 24) end
 if lent == 0 then
   write('DEL', key)
-  return 0
+  return { 0, 0 }
 end
 level = math.min(level, lent * unit)
 left = left or (leaks_from(first, slices, tick) + math.ceil(level / rate) + unit) * tick - now
 if not here then left = left + 60000000 end
 local words = kind == 3 and pack('<I8I4I4', first, level, 0) or pack('<I8I8', first, level)
 write('SET', key, words .. slices, 'PX', string.format('%d', left / 1000 + 1))
-return level
+return { lent, (read('<I8', slices, #slices - 7)) }

@@ -4,8 +4,8 @@
 -- KEYS[1]  the guard; KEYS[2..] chunks, each once. A chunk is a string in one of three forms, told apart by
 --          its length; all numbers are unsigned and big endian. Pairs: slot (2 bytes) and count (4 bytes), in
 --          the order of their slots, then unused pairs (slot 65535); they are shorter than the next form.
---          Narrow: a count of 4 bytes for each slot. Wide: 8 bytes for each slot. Anything else counts as
---          not there.
+--          Narrow: a count of 4 bytes for each slot. Wide: 8 bytes for each slot. Anything else is
+--          refused.
 -- ARGV[1]  to [4] as in guard.lua, of one batch. Then for each chunk one text of numbers: how long it shall live in ms, should
 --          this write begin it; how many slots it has; then for each point its slot (from 0, each once) and what
 --          to add (1 to 2^63 - 1). A count stops at 2^63 - 1.
@@ -16,6 +16,19 @@
 assert(#KEYS >= 2 and #ARGV == #KEYS + 3, 'series_add: two keys or more, and an argument for each chunk')
 local reply, last_at = known(KEYS[1], ARGV[1], ARGV[3], ARGV[4])
 if reply then return reply end
+
+-- What is of somebody else is found out before anything is written: MGET shows no key of another type.
+local chunks, absent = call('MGET', unpack(KEYS, 2)), {}
+for i, text in ipairs(chunks) do
+  local slots = tonumber(string.match(ARGV[i + 4], '^%d+ (%d+)'))
+  local form = text and #text / slots
+  if not text then
+    absent[#absent + 1] = KEYS[i + 1]
+  elseif not (form == 4 or form == 8 or form < 4 and #text % 6 == 0) then
+    error('FOREIGN ' .. (i + 1) .. ' the key holds a string of something else', 0)
+  end
+end
+if absent[1] and call('EXISTS', unpack(absent)) > 0 then error('WRONGTYPE a chunk is a string', 0) end
 record(KEYS[1], ARGV[1], ARGV[3], last_at, '')
 
 local byte, sub, floor = string.byte, string.sub, math.floor
@@ -97,13 +110,11 @@ local function add(key, text, slots, ttl, slot, n)
   return wide
 end
 
-local chunks = call('MGET', unpack(KEYS, 2))
 for i, text in ipairs(chunks) do
   local key, numbers = KEYS[i + 1], string.gmatch(ARGV[i + 4], '(%d+) (%d+)')
   local ttl, slots = numbers()
   slots = tonumber(slots)
-  local form = text and #text / slots
-  if not (form == 4 or form == 8 or form and form < 4 and #text % 6 == 0) then text = '' end
+  if not text then text = '' end
   for slot, n in numbers do
     text = add(key, text or call('GET', key), slots, ttl, tonumber(slot), n)
   end

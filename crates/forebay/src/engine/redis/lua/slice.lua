@@ -19,7 +19,7 @@ if here then
   now = time[1] * 1000000 + time[2]
 end
 local stored = call('GET', key)
-if stored and #stored < 16 then stored = false end
+if stored and #stored < 16 then error('FOREIGN 1 the key holds a string of something else', 0) end
 local state = stored or '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
 
 -- As in take_all.lua; and when the slice ends, for how long it counts at most, and until when the key lives.

@@ -53,8 +53,11 @@ local rule_of, first, level, unit, capacity, changed, previous, known = {}, {}, 
 local slices = {}
 local EMPTY = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
 local states = call('MGET', unpack(KEYS))
+local cold, any_cold = {}, false
 for i, state in ipairs(states) do
-  if not state or #state < 16 then
+  local strange = state and (#state < 16 or (#state - 16) % 40 ~= 0)
+  if not state or strange then
+    cold[i], any_cold = not state, true
     state = EMPTY
     states[i] = EMPTY
   elseif #state > 16 then
@@ -84,26 +87,8 @@ for i, state in ipairs(states) do
     unit[i], capacity[i] = rule.period, rule.burst * rule.period
   end
   rule_of[i], first[i], level[i] = rule, seen, before
-end
-
-local at, places, costs = 1, {}, {}
-while at <= #requests do
-  local granted, keys
-  granted, keys, at = read('<I4I2', requests, at)
-  for k = 1, keys do
-    local i, cost
-    i, cost, at = read('<I2I8', requests, at)
-    places[k], costs[k] = i, cost
-    local fits = floor(floor((capacity[i] - level[i]) / unit[i]) / cost)
-    if granted > fits then granted = fits end
-  end
-  if granted > 0 then
-    for k = 1, keys do
-      local i = places[k]
-      level[i] = level[i] + granted * costs[k] * unit[i]
-      changed[i] = true
-    end
-  end
+  -- What holds something else takes nothing, so that no request over it is granted.
+  if strange then states[i], capacity[i], level[i] = foreign(KEYS[i]), -1, 0 end
 end
 
 -- How long key i has to live.
@@ -119,19 +104,56 @@ local function ttl(i)
   return time_to_live((leaks + math.ceil(level[i] / rule.rate) + rule.period) * rule.tick - now)
 end
 
+local levels = any_cold and { unpack(level) }
+local begun = false
+repeat
+  local at, places, costs = 1, {}, {}
+  while at <= #requests do
+    local granted, keys
+    granted, keys, at = read('<I4I2', requests, at)
+    for k = 1, keys do
+      local i, cost
+      i, cost, at = read('<I2I8', requests, at)
+      places[k], costs[k] = i, cost
+      local fits = floor(floor((capacity[i] - level[i]) / unit[i]) / cost)
+      if granted > fits then granted = fits end
+    end
+    if granted > 0 then
+      for k = 1, keys do
+        local i = places[k]
+        level[i] = level[i] + granted * costs[k] * unit[i]
+        changed[i] = true
+      end
+    end
+  end
+
+  -- What was not there goes first: where it turns out that something of another type is, nothing else is written, what is is
+  -- taken back, and all are charged again without that key.
+  begun = true
+  for i, key in ipairs(any_cold and KEYS or {}) do
+    if changed[i] and cold[i] then
+      local form = previous[i] and '<I8I4I4' or '<I8I8'
+      local other = foreign(key, pack(form, first[i], level[i], previous[i]), ttl(i))
+      if other then
+        for j = 1, i - 1 do
+          if changed[j] and cold[j] then write('DEL', KEYS[j]) end
+        end
+        states[i], capacity[i], levels[i] = other, -1, 0
+        level, changed, begun = { unpack(levels) }, {}, false
+        break
+      end
+    end
+  end
+until begun
+
 for i, key in ipairs(KEYS) do
-  if changed[i] then
+  if changed[i] and not cold[i] then
     if known[i] and here then
       -- In place, which keeps the time to live: it is the same for the whole window.
       write('SETRANGE', key, '8', pack('<I8', level[i]))
     else
-      local state
-      if previous[i] then
-        state = pack('<I8I4I4', first[i], level[i], previous[i])
-      else
-        state = pack('<I8I8', first[i], level[i])
-      end
-      write('SET', key, state .. (slices[i] or ''), 'PX', ttl(i))
+      local form = previous[i] and '<I8I4I4' or '<I8I8'
+      write('SET', key, pack(form, first[i], level[i], previous[i]) .. (slices[i] or ''), 'PX', ttl(i))
     end
   end
 end

@@ -31,8 +31,8 @@ end
 local EMPTY = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
 local states = call('MGET', unpack(KEYS))
 for i, state in ipairs(states) do
-  local seen, used, before, slices = ticks, 0, 0, ''
-  if state and #state > 16 then
+  local seen, used, before, slices, most = ticks, 0, 0, '', limit
+  if state and #state > 16 and (#state - 16) % 40 == 0 then
     seen, used, before, slices = slide(state, ticks, length)
     states[i] = state:sub(1, 16)
   elseif state and #state == 16 then
@@ -45,10 +45,12 @@ for i, state in ipairs(states) do
     elseif passed == 1 then
       before = current
     end
+  elseif state then
+    most = -1
   else
     states[i] = EMPTY
   end
-  local room = limit - used - ceil(before * (length - seen % length) / length)
+  local room = most - used - ceil(before * (length - seen % length) / length)
   local after = used
   if ones then
     if room >= 1 then after = used + 1 end
@@ -64,7 +66,14 @@ for i, state in ipairs(states) do
     end
   end
   if after > used then
-    write('SET', KEYS[i], pack('<I8I4I4', seen, after, before) .. slices, 'PX', ttl(seen))
+    local new = pack('<I8I4I4', seen, after, before) .. slices
+    if state then
+      write('SET', KEYS[i], new, 'PX', ttl(seen))
+    else
+      states[i] = foreign(KEYS[i], new, ttl(seen)) or EMPTY
+    end
+  elseif most < 0 or not state then
+    states[i] = foreign(KEYS[i]) or EMPTY
   end
 end
 return pack('<I8', now) .. table.concat(states)

@@ -33,8 +33,8 @@ local EMPTY = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
 local states = call('MGET', unpack(keys))
 for i = 1, #keys do
   local state = states[i]
-  local then_, level, slices = ticks, 0, ''
-  if state and #state > 16 then
+  local then_, level, slices, full = ticks, 0, '', capacity
+  if state and #state > 16 and (#state - 16) % 40 == 0 then
     then_, level, slices = leak(state, ticks, rate, period, tick)
     -- The caller knows nothing of slices: it gets the level with what does not leak.
     states[i] = pack('<I8I8', then_, level)
@@ -46,25 +46,34 @@ for i = 1, #keys do
       level = before - (ticks - seen) * rate
       if level < 0 then level = 0 end
     end
+  elseif state then
+    full = -1
   else
     states[i] = EMPTY
   end
   local after = level
   if ones then
-    if capacity - level >= period then after = level + period end
+    if full - level >= period then after = level + period end
   else
     local runs
     runs, pos = read('<I4', arg, pos)
     for _ = 1, runs do
       local cost, granted
       cost, granted, pos = read('<I8I4', arg, pos)
-      local fits = floor(floor((capacity - after) / period) / cost)
+      local fits = floor(floor((full - after) / period) / cost)
       if granted > fits then granted = fits end
       if granted > 0 then after = after + granted * cost * period end
     end
   end
   if after > level then
-    write('SET', keys[i], pack('<I8I8', then_, after) .. slices, 'PX', ttl(then_, after, slices))
+    local new, left = pack('<I8I8', then_, after) .. slices, ttl(then_, after, slices)
+    if state then
+      write('SET', keys[i], new, 'PX', left)
+    else
+      states[i] = foreign(keys[i], new, left) or EMPTY
+    end
+  elseif full < 0 or not state then
+    states[i] = foreign(keys[i]) or EMPTY
   end
 end
 return pack('<I8', now) .. table.concat(states)

@@ -8,7 +8,7 @@
 --          its runs (u4), and for each run the cost of a call (u8) and the number of calls (u4).
 -- Example  EVALSHA <sha> 1 forebay:window:hits:60s:{42} <-1, 60000000, 0, 20>
 -- Reply    one string: the time that decided (u8), then for each key the two integers as they were.
---          The caller runs the same arithmetic over them, which tells it what became of each call.
+--          Of a key that holds something else see foreign.lua. The caller runs the same arithmetic over them, which tells it what became of each call.
 
 assert(#KEYS >= 1 and #ARGV == 1, 'take_window: one or more keys and one argument')
 local pack, read = struct.pack, struct.unpack
@@ -46,9 +46,12 @@ for i = 1, #keys do
       local seen, before = read('<I8I8', state)
       if seen >= index then window, used, known = seen, before, true end
       if #state > 16 then
+        if (#state - 16) % 40 ~= 0 then window, used = nil, limit end
         if known then slices = state:sub(17) end
         states[i] = state:sub(1, 16)
       end
+    elseif state then
+      window, used = nil, limit
     else
       states[i] = EMPTY
     end
@@ -72,9 +75,13 @@ for i = 1, #keys do
         next = pack('<I8', after)
         if ones and #state == 16 then next_used[state] = next end
         write('SETRANGE', keys[i], '8', next)
-      else
+      elseif state then
         write('SET', keys[i], pack('<I8I8', window, after) .. slices, 'PX', ttl(window))
+      else
+        states[i] = foreign(keys[i], pack('<I8I8', window, after), ttl(window)) or EMPTY
       end
+    elseif not window or not state then
+      states[i] = foreign(keys[i]) or EMPTY
     end
   end
 end

@@ -358,7 +358,7 @@ async fn a_user_who_may_not_ask_for_the_replication_id_is_refused_before_anythin
     server.command(["ACL", "SETUSER", "default", "-info"]);
     let error = redis.buffer_add(&part, hit(&part, "a", 10)).await.expect_err("no right");
     assert_ne!(error.retry(), Retry::Unknown, "{error:?}");
-    assert!(format!("{error:?}").contains("NoPerm: INFO"), "{error:?}");
+    assert!(format!("{error:?}").contains("NOPERM INFO"), "{error:?}");
     server.command(["ACL", "SETUSER", "default", "+info"]);
     add(&redis, &part, "a", 100).await;
     assert_eq!(hits(&redis, &part, "a").await, Some(101));

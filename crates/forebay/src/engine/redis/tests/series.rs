@@ -322,7 +322,7 @@ async fn more_than_one_call_holds_is_counted_all_the_same() {
 }
 
 #[tokio::test]
-async fn what_is_not_a_chunk_counts_as_not_there() {
+async fn what_is_not_a_chunk_is_refused_and_left() {
     let (redis, prefix) = engine().await;
     let part = ten_seconds();
     add(&redis, &part, NOW, 1).await;
@@ -333,6 +333,11 @@ async fn what_is_not_a_chunk_counts_as_not_there() {
         server.command(["DEL", &*key]);
         server.command(other.iter().copied());
         assert_eq!(read(&redis, &part, 2).await, [0, 0], "{other:?}");
+        let was = server.command(["DUMP", &*key]);
+        let error = redis.series_add(&part, vec![point("k", NOW, 1)], NOW).await.expect_err("no chunk");
+        assert!(error.to_string().contains(&*key), "{error}");
+        assert_eq!(server.command(["DUMP", &*key]), was);
+        server.command(["DEL", &*key]);
         add(&redis, &part, NOW, 5).await;
         add(&redis, &part, NOW, 1 << 32).await;
         assert_eq!(read(&redis, &part, 2).await, [0, 5 + (1 << 32)], "{other:?}");
