@@ -3,7 +3,11 @@
 //! `docs/embedded-file.md` describes the format. The file answers two questions only: what was there when the
 //! process began, and whether a batch is durable. All else is answered from memory.
 
-use std::{fs::OpenOptions, path::PathBuf};
+use std::{
+    fs::{self, OpenOptions},
+    io,
+    path::{Path, PathBuf},
+};
 
 use redb::{
     Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase, StorageBackend, StorageError,
@@ -69,9 +73,53 @@ impl From<Error> for Trouble {
 /// Opens the database at a path, or creates it.
 pub(super) fn at_path(path: PathBuf) -> Opener {
     Box::new(move || {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return create(&path),
+            file => file?,
+        };
+        // redb would begin anew in it. Something else has emptied it: `create` leaves no such file.
+        if file.metadata()?.len() == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it has 0 bytes").into());
+        }
         open_database(FileBackend::new(file)?)
     })
+}
+
+/// Creates the database, readable for its owner alone. It gets its name when it is a database: a process that dies over it
+/// leaves no empty file under that name, and of two processes one finds the file of the other.
+fn create(path: &Path) -> Result<Database, DatabaseError> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}.new", Uuid::now_v7().simple()));
+    let beside = PathBuf::from(beside);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(&beside)?;
+    let database = FileBackend::new(file).and_then(open_database);
+    let named = database.and_then(|database| Ok(name(&beside, path).map(|()| database)?));
+    // After a link it has two names; after a failure it is of no use.
+    let _ = fs::remove_file(&beside);
+    match named {
+        Err(DatabaseError::Storage(StorageError::Io(error)))
+            if error.kind() == io::ErrorKind::AlreadyExists =>
+        {
+            let file = OpenOptions::new().read(true).write(true).open(path)?;
+            open_database(FileBackend::new(file)?)
+        }
+        named => named,
+    }
+}
+
+/// Gives a file its name, unless another one has it.
+fn name(file: &Path, name: &Path) -> io::Result<()> {
+    match fs::hard_link(file, name) {
+        // Some file systems have no links.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !name.exists() => {
+            fs::rename(file, name)
+        }
+        linked => linked,
+    }
 }
 
 /// Opens the database in some storage, or creates it.
@@ -221,9 +269,14 @@ impl File {
 fn open_error(place: &str, cause: DatabaseError) -> Error {
     let (kind, what) = match &cause {
         DatabaseError::DatabaseAlreadyOpen => (ErrorKind::Unavailable, "it is in use"),
-        DatabaseError::Storage(StorageError::Io(io)) if io.kind() == std::io::ErrorKind::InvalidData => {
+        DatabaseError::Storage(StorageError::Io(cause)) if cause.kind() == io::ErrorKind::InvalidData => {
             (ErrorKind::Corrupt, "it is not a file of forebay's; it was left as it is")
         }
+        DatabaseError::Storage(StorageError::Io(cause)) if cause.kind() == io::ErrorKind::UnexpectedEof => (
+            ErrorKind::Corrupt,
+            "it is empty (0 bytes), as a full disk or a copy that broke off leaves it: restore a copy, or remove it to begin \
+             with an empty store",
+        ),
         DatabaseError::Storage(StorageError::Io(_)) => (ErrorKind::Unavailable, "it cannot be opened"),
         _ => (ErrorKind::Corrupt, "it is damaged, or of another version"),
     };

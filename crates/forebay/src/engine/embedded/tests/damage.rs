@@ -186,3 +186,66 @@ async fn a_file_that_another_process_had_meanwhile_is_given_up() {
     assert_eq!(pending(&third, &part, "b").await, 1);
     third.close().await.expect("closes");
 }
+
+/// A copy that broke off, or a disk that was full: to begin anew there would lose what the store had.
+#[tokio::test]
+async fn an_empty_file_is_not_taken_for_a_new_one() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path().join("a.redb");
+    let engine = Embedded::open(&path, SYNC, Clock::system()).await.expect("opens");
+    engine.close().await.expect("closes");
+    for file in [path.clone(), directory.path().join("never.redb")] {
+        fs::write(&file, "").expect("writes");
+        for _ in 0..2 {
+            let error = refused(&file).await;
+            assert_eq!(error.kind(), ErrorKind::Corrupt);
+            let text = error.to_string();
+            for part in [&file.display().to_string(), "0 bytes", "restore a copy", "remove it"] {
+                assert!(text.contains(part), "{text}");
+            }
+            assert_eq!(fs::metadata(&file).expect("is there").len(), 0, "it is left as it is");
+        }
+    }
+    fs::remove_file(&path).expect("removes");
+    Embedded::open(&path, SYNC, Clock::system()).await.expect("begins anew").close().await.expect("closes");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_new_file_is_its_owners_alone_and_an_old_one_keeps_its_mode() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path().join("a.redb");
+    let mode = || fs::metadata(&path).expect("is there").permissions().mode() & 0o777;
+    let open = async || Embedded::open(&path, SYNC, Clock::system()).await.expect("opens");
+    open().await.close().await.expect("closes");
+    assert_eq!(mode(), 0o600);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("sets");
+    open().await.close().await.expect("closes");
+    assert_eq!(mode(), 0o640);
+    let names: Vec<_> = fs::read_dir(directory.path())
+        .expect("lists")
+        .map(|entry| entry.expect("is there").file_name())
+        .collect();
+    assert_eq!(names, ["a.redb"], "nothing is left beside it");
+}
+
+#[tokio::test]
+async fn of_many_who_create_a_file_at_once_one_has_it() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path().join("a.redb");
+    let opens = (0..16).map(|_| {
+        let path = path.clone();
+        tokio::spawn(async move { Embedded::open(&path, SYNC, Clock::system()).await })
+    });
+    let mut engines = vec![];
+    for opened in futures::future::join_all(opens).await {
+        match opened.expect("no panic") {
+            Ok(engine) => engines.push(engine),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}"),
+        }
+    }
+    assert_eq!(engines.len(), 1);
+    engines[0].close().await.expect("closes");
+    assert_eq!(fs::read_dir(directory.path()).expect("lists").count(), 1, "nothing is left beside it");
+}
