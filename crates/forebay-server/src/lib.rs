@@ -12,6 +12,7 @@ pub mod config;
 pub mod dashboard;
 pub mod database;
 pub mod http;
+pub mod log;
 pub mod measured;
 pub mod metrics;
 pub mod reload;

@@ -1,7 +1,6 @@
 //! `forebay serve`.
 
 use std::{
-    io::IsTerminal,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     process::ExitCode,
     sync::Arc,
@@ -10,7 +9,6 @@ use std::{
 
 use anyhow::Result;
 use forebay::{Clock, buffer::Flushing, time::secs};
-use tracing_subscriber::EnvFilter;
 
 use super::{ConfigArgs, FAILED, block_on, say};
 use crate::{
@@ -20,6 +18,7 @@ use crate::{
         self,
         listen::{self, Acceptor},
     },
+    log::Repeats,
     reload,
     shutdown::{Hangup, Stop},
 };
@@ -49,17 +48,14 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let config = args.config.load()?;
-    log();
-    block_on(serve(config, args.config.options()))
+    let repeats = Repeats::init(&Clock::system());
+    let served = block_on(serve(config, args.config.options(), repeats.clone()));
+    repeats.say();
+    served
 }
 
-fn log() {
-    let filter = EnvFilter::try_from_env("FOREBAY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let colour = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).init();
-}
-
-async fn serve(config: Config, options: Options) -> Result<ExitCode> {
+async fn serve(config: Config, options: Options, repeats: Repeats) -> Result<ExitCode> {
+    tokio::spawn(async move { repeats.count().await });
     let (stop, hangup) = (Stop::on_signal()?, Hangup::listen()?);
     // Before anything is opened: a busy port must not leave a new database behind.
     let listener = listen::bind(config.listen)?;
