@@ -15,7 +15,7 @@ pub struct Bounds {
     pub body_progress: u64,
     /// How often [`stall`](Self::stall) may pass until a body is complete.
     pub body_stalls: u32,
-    /// The most that bodies hold together, in bytes, each without its first [`FREE`].
+    /// The most that bodies hold together, in bytes, each without its first [`FREE`]; at least 1 MiB.
     pub bodies: usize,
     /// How long nothing must have moved on a connection before it is closed for want of room.
     pub patience: Duration,

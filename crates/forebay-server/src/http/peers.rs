@@ -33,8 +33,11 @@ pub(super) struct Peers {
 /// One connection. Each field stands for itself: readers see a recent state.
 #[derive(Debug)]
 pub(super) struct Peer {
-    /// Microseconds of the clock when bytes last moved, in either direction.
+    /// Microseconds of the clock when bytes last moved, in either direction; while a head comes, when it began. Who sends one
+    /// byte after the other does not look busy by it.
     moved: AtomicU64,
+    /// When the head of the current request was read.
+    began: AtomicU64,
     /// What the connection does: the flags below.
     doing: AtomicU8,
     evicted: Notify,
@@ -114,6 +117,7 @@ impl Peers {
     pub(super) fn add(self: &Arc<Self>) -> Member {
         let peer = Arc::new(Peer {
             moved: AtomicU64::new(self.now()),
+            began: AtomicU64::new(self.now()),
             doing: AtomicU8::new(0),
             evicted: Notify::new(),
         });
@@ -137,6 +141,7 @@ impl Peers {
         }
         // Not again while it closes.
         peer.moved.store(now, Ordering::Relaxed);
+        peer.began.store(now, Ordering::Relaxed);
         peer.evicted.notify_one();
     }
 
@@ -158,9 +163,12 @@ impl Peer {
     fn stalled(&self, now: u64, want: Want) -> Option<Stalled> {
         let doing = self.doing.load(Ordering::Relaxed);
         let is = |flag| doing & flag != 0;
-        let span = Duration::from_micros(now.saturating_sub(self.moved.load(Ordering::Relaxed)));
+        let since =
+            |moment: &AtomicU64| Duration::from_micros(now.saturating_sub(moment.load(Ordering::Relaxed)));
+        let span = since(&self.moved);
         match want {
-            Want::Body => is(AWAITS_BODY).then_some(Stalled::Midway(span)),
+            // The whole time counts: a body that comes byte by byte holds as much as one that does not come.
+            Want::Body => is(AWAITS_BODY).then(|| Stalled::Midway(since(&self.began))),
             Want::Slot if is(BLOCKED | AWAITS_BODY | LINGERS) => Some(Stalled::Midway(span)),
             Want::Slot if is(ANSWERING | STREAMING) => None,
             Want::Slot if is(IDLE) => Some(Stalled::Idle(span)),
@@ -214,8 +222,10 @@ pub(super) struct Link {
 impl Link {
     /// Bytes came.
     pub(super) fn has_read(&self) {
-        self.moved();
-        self.peer.set(IDLE, false);
+        if self.peer.doing.load(Ordering::Relaxed) & (ANSWERING | IDLE) != 0 {
+            self.moved();
+            self.peer.set(IDLE, false);
+        }
     }
 
     /// Bytes went.
@@ -231,6 +241,7 @@ impl Link {
 
     /// A request begins.
     pub(super) fn begins(&self) {
+        self.peer.began.store(self.peers.now(), Ordering::Relaxed);
         self.peer.set(ANSWERING, true);
     }
 
@@ -313,6 +324,29 @@ mod tests {
         hand.advance(secs(2));
         peers.evict(Want::Body);
         assert_eq!(members.iter().position(is_evicted), Some(4), "the only one that has a body");
+    }
+
+    #[test]
+    fn a_head_that_comes_byte_by_byte_is_as_old_as_its_first() {
+        let hand = ManualClock::at(Timestamp::UNIX_EPOCH);
+        let peers = Peers::new(&Clock::from(hand.clone()), Bounds::default(), ClosedMetrics::default());
+        let [fresh, kept] = [peers.add(), peers.add()];
+        kept.link().ends();
+        hand.advance(secs(30));
+        kept.link().has_read();
+        for _ in 0..9 {
+            hand.advance(Duration::from_millis(100));
+            fresh.link().has_read();
+            kept.link().has_read();
+        }
+        peers.evict(Want::Slot);
+        assert!(is_evicted(&fresh));
+        peers.evict(Want::Slot);
+        assert!(!is_evicted(&kept), "its head began less than a second ago");
+        hand.advance(Duration::from_millis(100));
+        kept.link().has_read();
+        peers.evict(Want::Slot);
+        assert!(is_evicted(&kept));
     }
 
     #[test]

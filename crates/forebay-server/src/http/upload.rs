@@ -14,7 +14,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
-    body::BodyError,
+    body::{BodyError, MAX_BODY},
     bounds::{FREE, LOOK, MAX_DRAINED, ROOM_LOOKS},
     peers::{Link, Peers, Want},
 };
@@ -35,6 +35,9 @@ struct State {
     received: u64,
     has_ended: bool,
     has_failed: bool,
+    /// How much room it needs beyond the free bytes: as much as it says, or as much as a body may have. All at once: if each
+    /// had a part and waited for more, none would be read to its end.
+    needs: u32,
     /// What it holds of the room that all bodies share.
     held: Option<OwnedSemaphorePermit>,
     /// A part that has arrived and waits for room.
@@ -56,6 +59,9 @@ impl Upload {
     /// The body of a request, which `asks_first` whether to send it.
     pub(super) fn new(body: Incoming, asks_first: bool, link: Link) -> Self {
         let (received, pace) = (0, Pace::default());
+        let length =
+            body.size_hint().exact().map_or(MAX_BODY, |length| usize::try_from(length).unwrap_or(MAX_BODY));
+        let needs = u32::try_from(length.min(MAX_BODY).saturating_sub(FREE)).expect("at most a mebibyte");
         let (has_ended, has_failed, held, waiting) = (body.is_end_stream(), false, None, None);
         Self(Arc::new(Mutex::new(State {
             body,
@@ -64,6 +70,7 @@ impl Upload {
             received,
             has_ended,
             has_failed,
+            needs,
             held,
             waiting,
             pace,
@@ -127,7 +134,7 @@ impl State {
             let Some(room) = room else {
                 return Poll::Ready(Some(Err(self.fail(BodyError::NoRoom))));
             };
-            self.hold(room);
+            self.held = Some(room);
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
         loop {
@@ -172,33 +179,23 @@ impl State {
         progress < bounds.body_progress || self.pace.stalls >= bounds.body_stalls
     }
 
-    /// A part, once there is room for it.
+    /// A part, once there is room for the whole body.
     fn admit(
         &mut self,
         frame: Frame<Bytes>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Ok(data) = frame.into_data() else { return self.poll_frame(context) };
-        let beyond = self.received.saturating_sub(FREE as u64).min(data.len() as u64);
-        let beyond = u32::try_from(beyond).unwrap_or(u32::MAX);
+        if self.held.is_some() || self.received <= FREE as u64 {
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
         let peers = &self.link.peers;
-        if beyond == 0 {
+        if let Ok(room) = peers.bodies.clone().try_acquire_many_owned(self.needs) {
+            self.held = Some(room);
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
-        if let Ok(room) = peers.bodies.clone().try_acquire_many_owned(beyond) {
-            self.hold(room);
-            return Poll::Ready(Some(Ok(Frame::data(data))));
-        }
-        let room = room(peers.clone(), beyond);
-        self.waiting = Some((data, Box::pin(room)));
+        self.waiting = Some((data, Box::pin(room(peers.clone(), self.needs))));
         self.poll_frame(context)
-    }
-
-    fn hold(&mut self, room: OwnedSemaphorePermit) {
-        match &mut self.held {
-            Some(held) => held.merge(room),
-            None => self.held = Some(room),
-        }
     }
 
     /// Reads on, and tells whether that was all.
