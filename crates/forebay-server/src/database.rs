@@ -36,6 +36,18 @@ impl Dialect {
         }
     }
 
+    /// Checks a URL with one of the [`SCHEMES`](Self::SCHEMES) without opening the database.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(url: &Url) -> forebay::Result<()> {
+        match Self::of(url) {
+            Self::Sqlite => Sqlite::check(url.reveal()),
+            Self::Postgres => Postgres::check(url.reveal()),
+            Self::Mysql => MySql::check(url.reveal()),
+        }
+    }
+
     /// The statements that create what a buffer needs.
     pub fn ddl(self, schema: &Schema) -> String {
         match self {

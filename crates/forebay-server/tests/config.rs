@@ -207,7 +207,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "[limits.hits]\nrate = \"20/1m\"\noverrides = { a = 5 }",
-        "forebay.toml:1: limits.hits: limit hits: override of \"a\": an override of a fixed-window is a rate",
+        "forebay.toml:3: limits.hits.overrides.a: limit hits: override of \"a\": an override of a fixed-window is a rate",
     ),
     (
         "[limits.hits]\nrate = \"20/1m\"\nkind = \"sliding-window\"\nphase = \"by-key\"",
@@ -548,4 +548,122 @@ fn what_goes_by_a_version_names_it() {
     let event = "[events.hit]\nbuffer = { name = \"devices\", columns = { version = \"$n\" } }\n";
     let found = mistake(&(columns(&format!("{version}, {state}")) + event));
     assert!(found.contains("names \"version\" without \"state\""), "{found}");
+}
+
+/// What opening refuses without connecting, reading the configuration refuses: with the line, and before a port is
+/// bound or a file made.
+#[test]
+fn what_serve_would_refuse_without_connecting_is_a_mistake() {
+    let hosts =
+        |router: &str, hosts: &str| format!("[cluster]\nrouter = \"{router}\"\n[cluster.hosts]\n{hosts}\n");
+    let cases = [
+        (
+            hosts("nydus-partition", "0 = { url = \"redis://a\", weight = 2 }\n1 = \"redis://b\""),
+            "cluster: router nydus-partition: host \"1\" has weight 1, others 2",
+        ),
+        (
+            hosts("nydus-partition", "0 = \"redis://a\"\n2 = \"redis://b\""),
+            "name its hosts 0, 1, 2, … without a gap",
+        ),
+        (
+            hosts("twemproxy-ketama", "0 = \"redis://a:7000\"\n1 = \"redis://a:7000/1\""),
+            "cluster: cluster with two hosts named \"a:7000\"",
+        ),
+        (
+            hosts("nydus-ketama", "0 = \"redis://a:7000/1\"\n1 = \"redis://a:7000/1\""),
+            "cluster: cluster with two hosts named \"redis://a:7000/1\"",
+        ),
+        (hosts("slots", "\"two words\" = \"redis://a\""), "cluster: host name \"two words\""),
+        (hosts("slots", "a = \"redis://a:99999\""), "cluster: host \"a\": store URL: redis://[user]"),
+        ("store = \"embedded:\"".into(), "store: store URL embedded:: a path is missing"),
+        (
+            "store = \"embedded:a?sync=1h\"".into(),
+            "store: store URL embedded:a: sync \"1h\": 0, or 10ms to 1s",
+        ),
+        ("store = \"memory:x\"".into(), "store: store URL with scheme \"memory\""),
+        ("store = \"redis://a:99999\"".into(), "store: store URL: redis://[user]"),
+        ("store = \"redis://a,b:x\"".into(), "store: store URL: between commas"),
+        ("store = \"redis://a,a\"".into(), "store: cluster with two hosts named \"redis://a:6379/0\""),
+        ("store = \"redis://a,b?router=slot\"".into(), "store: router \"slot\": did you mean \"slots\"?"),
+        ("database = \"postgres://me:secret@db:99999/app\"".into(), "database: that is no URL of a Postgres"),
+        (
+            "database = \"mysql://me:secret@db\"".into(),
+            "database: that is no URL of a MySQL database (no database)",
+        ),
+        ("database = \"sqlite://a?mode=x\"".into(), "is no SQLite database"),
+        ("listen = \"0.0.0.0:7070\"".into(), "listen: 0.0.0.0:7070 can be reached from other machines"),
+        ("listen = \"0.0.0.0:7070\"\ntokens = []".into(), "can be reached from other machines"),
+        ("prefix = \"a:b\"".into(), "prefix: prefix \"a:b\": 1 to 64 of letters"),
+    ];
+    for (text, expected) in cases {
+        let found = mistake(&text);
+        assert!(found.contains(expected), "{text}\nexpected {expected}\n   found {found}");
+        assert!(!found.contains("secret"), "{found}");
+    }
+    for (flag, value) in [("--store", "embedded:a?sync=1h"), ("--database", "mysql://db")] {
+        let mut setting = Setting::new("");
+        let options = &mut setting.options;
+        *(if flag == "--store" { &mut options.store } else { &mut options.database }) = Some(value.into());
+        assert!(setting.mistakes().starts_with(&format!("{flag}: ")), "{}", setting.mistakes());
+    }
+}
+
+#[test]
+fn every_mistake_is_told_in_one_run() {
+    let text = "listen = \"0.0.0.0:1\"\n\
+        [[tokens]]\nname = \"a\"\ntoken = \"two words\"\nscopes = [\"reed\"]\n\
+        [limits.Hits]\nrate = \"often\"\nkind = \"fixed\"\nzzz = 1\n\
+        [limits.hits]\nrate = \"20/1m\"\noverrides = { a = \"1/1s burst 5\", \"\" = \"5/1m\", b = \"5/1m\" }\n\
+        [series.\"2\"]\nresolutions = [\"x/y\", \"10s\"]\npartitions = 0\n\
+        [buffers.\"a b\"]\nkey = { id = \"txt\" }\ncolumns = { n = \"som\" }\n\
+        [events.Hit]\nlimit = \"hist\"\nyyy = 1\n\
+        [events.hit]\nbuffers = [{ name = \"none\", xxx = 1 }]\n\
+        [cluster]\nwww = 1\n";
+    let mistakes = Setting::new(text).mistakes();
+    let expected = [
+        "forebay.toml:4: tokens[0].token: ",
+        "forebay.toml:5: tokens[0].scopes[0]: unknown scope \"reed\"",
+        "forebay.toml:6: limits.Hits: name \"Hits\": ",
+        "forebay.toml:7: limits.Hits.rate: rate \"often\"",
+        "forebay.toml:8: limits.Hits.kind: unknown kind \"fixed\"",
+        "forebay.toml:9: limits.Hits: unknown field \"zzz\"",
+        "forebay.toml:12: limits.hits.overrides.a: ",
+        "forebay.toml:12: limits.hits.overrides.: ",
+        "forebay.toml:13: series.2: name \"2\": ",
+        "forebay.toml:14: series.2.resolutions[0]: span \"x\"",
+        "forebay.toml:14: series.2.resolutions[0]: span \"y\"",
+        "forebay.toml:14: series.2.resolutions[1]: resolution \"10s\": lacks the /",
+        "forebay.toml:15: series.2.partitions: 0 is outside",
+        "forebay.toml:16: buffers.a b: name \"a b\": ",
+        "forebay.toml:17: buffers.a b.key.id: unknown column type \"txt\"",
+        "forebay.toml:18: buffers.a b.columns.n: unknown merge \"som\"",
+        "forebay.toml:19: events.Hit: name \"Hit\": ",
+        "forebay.toml:20: events.Hit.limit: unknown limit \"hist\"",
+        "forebay.toml:21: events.Hit: unknown field \"yyy\"",
+        "forebay.toml:23: events.hit.buffers[0].name: unknown buffer \"none\"",
+        "forebay.toml:23: events.hit.buffers[0]: unknown field \"xxx\"",
+        "forebay.toml:24: cluster: lacks hosts",
+        "forebay.toml:25: cluster: unknown field \"www\"",
+    ];
+    for expected in &expected {
+        assert!(mistakes.contains(expected), "lacks {expected}:\n{mistakes}");
+    }
+    assert!(!mistakes.contains("can be reached"), "there is a token, with a mistake of its own:\n{mistakes}");
+    assert!(mistakes.lines().count() <= expected.len() + 3, "{mistakes}");
+}
+
+#[test]
+fn a_file_that_is_none_is_refused() {
+    let setting = Setting::new("");
+    let refused = |path: &std::path::Path| {
+        let options = Options { config: Some(path.into()), ..Options::default() };
+        load(&options, &|_| None).expect_err("refused").to_string()
+    };
+    assert!(refused(setting.dir.path()).contains("is a directory, where a regular file is accepted"));
+    assert!(refused("/dev/zero".as_ref()).contains("is a pipe or a device"));
+    let long = setting.dir.path().join("long.toml");
+    fs::write(&long, "#".repeat((1 << 20) + 1)).expect("written");
+    assert!(refused(&long).contains("is longer than 1048576 bytes"));
+    let token = "[[tokens]]\nname = \"a\"\ntoken_file = \"/dev/zero\"\nscopes = [\"read\"]\n";
+    assert!(mistake(token).contains("\"/dev/zero\" is a pipe or a device"));
 }

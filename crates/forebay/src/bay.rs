@@ -8,7 +8,7 @@ use crate::{
     buffer::{Buffer, BufferHandle, StoredBuffer},
     clock::Clock,
     cluster::Cluster,
-    engine::{Engine, embedded::Embedded},
+    engine::{Engine, Location, embedded::Embedded},
     error::{Result, invalid},
     event::{Event, EventHandle},
     limit::{AllLeased, Limit, LimitHandle, Limits, follow_overrides},
@@ -103,7 +103,7 @@ impl Options {
     /// As [`Forebay::open`].
     pub async fn open(self, url: &str) -> Result<Forebay> {
         self.check()?;
-        let engine = Engine::open(url, &self).await?;
+        let engine = Engine::open(Location::read(url)?, &self).await?;
         Ok(self.over(engine).await)
     }
 
@@ -115,7 +115,7 @@ impl Options {
     #[cfg(feature = "redis")]
     pub async fn open_hosts(self, hosts: Hosts) -> Result<Forebay> {
         self.check()?;
-        let engine = Engine::open_hosts(hosts, &self).await?;
+        let engine = Engine::open(Location::of_hosts(&hosts)?, &self).await?;
         Ok(self.over(engine).await)
     }
 
@@ -167,6 +167,16 @@ impl Forebay {
     /// version cannot read.
     pub async fn open(url: &str) -> Result<Self> {
         Options::default().open(url).await
+    }
+
+    /// Checks the URL of a store without opening it: what a configuration is checked by, and what
+    /// [`open`](Self::open) checks first.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) or
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) for a URL that names no store.
+    pub fn check_url(url: &str) -> Result<()> {
+        Location::read(url).map(|_| ())
     }
 
     /// Opens a store with other options than the default.

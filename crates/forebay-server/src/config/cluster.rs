@@ -19,8 +19,8 @@ pub(super) fn read_cluster(top: &mut Fields<'_>) -> Option<Store> {
     let router = fields.optional("router").and_then(|node| node.choice("router", &routers));
     let hosts = fields.required("hosts", "{ a = \"redis://127.0.0.1/0\" }");
     let read = |(name, node): (&str, Node<'_>)| Some((name.to_owned(), read_host(&node)?));
-    let hosts: Vec<Option<(String, (String, u32))>> = hosts?.entries().into_iter().map(read).collect();
     fields.finish();
+    let hosts: Vec<Option<(String, (String, u32))>> = hosts?.entries().into_iter().map(read).collect();
     // A host with a mistake of its own says nothing about the others.
     let hosts = hosts.into_iter().collect::<Option<Vec<_>>>()?;
     let names = hosts.iter().map(|(name, _)| name.clone()).collect();

@@ -24,7 +24,8 @@ pub(super) fn read_events(
 ) -> BTreeMap<Name, EventConfig> {
     let mut events = BTreeMap::new();
     for (name, node) in top.optional("events").iter().flat_map(Node::entries) {
-        let (Some(name), Some(mut fields)) = (node.accept(Name::new(name)), node.fields()) else { continue };
+        let name = node.accept(Name::new(name));
+        let Some(mut fields) = node.fields() else { continue };
         let (its_limits, its_series) =
             (many(fields.either("limits", "limit")), many(fields.optional("series")));
         let its_buffers = many(fields.either("buffers", "buffer"));
@@ -38,7 +39,7 @@ pub(super) fn read_events(
         };
         check_repetition(&fields, &event);
         fields.finish();
-        events.insert(name, event);
+        events.extend(name.map(|name| (name, event)));
     }
     events
 }
@@ -101,7 +102,10 @@ fn read_buffer(node: &Node<'_>, buffers: &Declared<BufferConfig>) -> Option<Buff
     let declared =
         fields.required("name", "\"projects\"").and_then(|node| declared(&node, "buffer", buffers));
     let (row, columns) = (fields.optional("row"), fields.optional("columns"));
-    let (name, buffer) = declared?;
+    let Some((name, buffer)) = declared else {
+        fields.finish();
+        return None;
+    };
     let schema = &buffer.schema;
     let row = match row {
         Some(node) => read_row(&node, schema),

@@ -57,12 +57,16 @@ pub(super) fn read_limits(top: &mut Fields<'_>) -> Declared<Limit> {
         if shadow == Some(true) {
             limit = limit.shadow();
         }
-        limit = overrides.into_iter().fold(limit, |limit, (key, allowance)| limit.allow(key, allowance));
         limit = on_error.into_iter().fold(limit, Limit::on_error);
         limit = deadline.into_iter().fold(limit, |limit, Span(deadline)| limit.deadline(deadline));
-        fields.accept(limit.check());
+        if fields.accept(limit.check()).is_some() {
+            // One by one: each has its own mistake, and its line.
+            for (node, key, allowance) in &overrides {
+                node.accept(limit.clone().allow(key, *allowance).check());
+            }
+        }
         fields.finish();
-        Some(limit)
+        Some(overrides.into_iter().fold(limit, |limit, (_, key, allowance)| limit.allow(key, allowance)))
     })
 }
 
@@ -80,14 +84,14 @@ fn read_phase(node: &Node<'_>) -> Option<Phase> {
 }
 
 /// `{ "42" = "100/1m", "43" = "unlimited" }`; of a concurrency limit `{ "42" = 20 }`.
-fn read_overrides(node: &Node<'_>) -> Vec<(String, Override)> {
-    let read = |(key, node): (&str, Node<'_>)| {
+fn read_overrides<'a>(node: &Node<'a>) -> Vec<(Node<'a>, String, Override)> {
+    let read = |(key, node): (&str, Node<'a>)| {
         let allowance = if node.is_integer() {
             Override::leases(node.number(1..=MAX_LEASES)?)
         } else {
             node.parse::<Allowance>()?.0
         };
-        Some((key.to_owned(), allowance))
+        Some((node, key.to_owned(), allowance))
     };
     node.entries().into_iter().filter_map(read).collect()
 }

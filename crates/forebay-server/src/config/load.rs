@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use forebay::Name;
+use forebay::{Forebay, Name};
 use toml::de::DeTable;
 
 use super::{
@@ -14,6 +14,7 @@ use super::{
     cluster::read_cluster,
     events::read_events,
     fields::{Document, Fields, Node},
+    file::read_file,
     limits::read_limits,
     mistake::{Mistake, Mistakes},
     model::{Config, Origin, Store},
@@ -63,16 +64,25 @@ pub struct Options {
 /// # Errors
 /// All mistakes that were found, each with its place. A file that is not TOML shows its syntax errors only.
 pub fn load(options: &Options, environment: &Environment<'_>) -> Result<Config, Mistakes> {
-    let (origin, text) = match source(options, environment) {
-        Ok(source) => source,
-        Err(mistake) => return Mistakes::unless_empty(vec![mistake], None),
-    };
+    match source(options, environment) {
+        Ok((origin, text)) => load_text(options, environment, origin, &text),
+        Err(mistake) => Mistakes::unless_empty(vec![mistake], None),
+    }
+}
+
+/// As [`load`], of a text that was read from `origin`.
+pub(crate) fn load_text(
+    options: &Options,
+    environment: &Environment<'_>,
+    origin: Origin,
+    text: &str,
+) -> Result<Config, Mistakes> {
     let file = match &origin {
         Origin::BuiltIn => "built-in example".to_owned(),
         Origin::File(path) => path.display().to_string(),
     };
-    let document = Document::new(&file, &text, environment);
-    let (table, errors) = DeTable::parse_recoverable(&text);
+    let document = Document::new(&file, text, environment);
+    let (table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         for error in errors {
             document
@@ -95,9 +105,9 @@ fn source(options: &Options, environment: &Environment<'_>) -> Result<(Origin, S
         None if Path::new(DEFAULT_FILE).exists() => DEFAULT_FILE.into(),
         None => return Ok((Origin::BuiltIn, EXAMPLE.to_owned())),
     };
-    match std::fs::read_to_string(&path) {
+    match read_file(&path) {
         Ok(text) => Ok((Origin::File(path), text)),
-        Err(cause) => Err(Mistake::of(&path.display().to_string(), format!("cannot be read: {cause}"))),
+        Err(message) => Err(Mistake::of(&path.display().to_string(), message)),
     }
 }
 
@@ -159,7 +169,7 @@ fn read(mut top: Fields<'_>, origin: Origin, given: &Given<'_>) -> (Option<Confi
     let store_field = top.optional("store");
     let store = given.setting(
         ("--store", options.store.as_ref(), "FOREBAY_STORE"),
-        |text| read_url("store", text, &STORES),
+        read_store,
         store_field.clone(),
         &mut mistakes,
     );
@@ -171,7 +181,7 @@ fn read(mut top: Fields<'_>, origin: Origin, given: &Given<'_>) -> (Option<Confi
     let store = store.map(Store::Url).or(cluster).unwrap_or_else(|| Store::Url(Url::new(DEFAULT_STORE)));
     let database = given.setting(
         ("--database", options.database.as_ref(), "FOREBAY_DATABASE"),
-        |text| read_url("database", text, &Dialect::SCHEMES),
+        read_database,
         top.optional("database"),
         &mut mistakes,
     );
@@ -182,6 +192,8 @@ fn read(mut top: Fields<'_>, origin: Origin, given: &Given<'_>) -> (Option<Confi
     let mut buffers = read_buffers(&mut top);
     let events = read_events(&mut top, &limits, &series, &buffers);
     let canary = read_canary(&mut top, &mut buffers);
+    // With mistakes of their own they are tokens all the same.
+    let has_tokens = top.optional("tokens").is_some_and(|node| !node.list().is_empty());
     let mut tokens = read_tokens(&mut top, given.environment);
     tokens.extend(token_of_environment(given.environment, &mut mistakes));
     let config = Config {
@@ -198,7 +210,7 @@ fn read(mut top: Fields<'_>, origin: Origin, given: &Given<'_>) -> (Option<Confi
         tokens,
         insecure: options.insecure,
     };
-    if let Some(message) = too_open(&config) {
+    if let Some(message) = too_open(&config).filter(|_| !has_tokens) {
         match (given.value("--listen", options.listen.as_ref(), "FOREBAY_LISTEN"), listen_field) {
             (Some((source, _)), _) => mistakes.push(Mistake::of(source, message)),
             (None, Some(node)) => node.mistake(message),
@@ -239,6 +251,18 @@ fn read_prefix(text: String) -> Result<String, String> {
         return Ok(text);
     }
     Err(format!("prefix {}: 1 to 64 of letters, digits, '_', '-' and '.'", quoted(&text)))
+}
+
+/// All of a store's URL that can be checked without opening the store. Its messages do not show a password.
+fn read_store(text: &str) -> Result<Url, String> {
+    let url = read_url("store", text, &STORES)?;
+    Forebay::check_url(url.reveal()).map(|()| url).map_err(|error| error.to_string())
+}
+
+/// All of a database's URL that can be checked without opening the database.
+fn read_database(text: &str) -> Result<Url, String> {
+    let url = read_url("database", text, &Dialect::SCHEMES)?;
+    Dialect::check(&url).map(|()| url).map_err(|error| error.to_string())
 }
 
 /// Checks the scheme only; the message does not repeat the rest, which may hold a password.

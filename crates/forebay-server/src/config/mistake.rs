@@ -52,6 +52,11 @@ impl Mistakes {
         }
     }
 
+    /// One mistake, in a flag, an environment variable, or a whole file.
+    pub(crate) fn of(source: &str, message: impl Into<String>) -> Self {
+        Self(vec![Mistake::of(source, message)])
+    }
+
     /// All of them; at least one.
     pub fn as_slice(&self) -> &[Mistake] {
         &self.0

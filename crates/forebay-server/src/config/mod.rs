@@ -8,6 +8,7 @@ mod canary;
 mod cluster;
 mod events;
 mod fields;
+mod file;
 mod limits;
 mod load;
 mod mistake;
@@ -16,6 +17,8 @@ mod primitives;
 mod secret;
 mod tokens;
 
+pub(crate) use file::read_file;
+pub(crate) use load::load_text;
 pub use load::{EXAMPLE, Environment, Options, load};
 pub use mistake::{Mistake, Mistakes};
 pub use model::{

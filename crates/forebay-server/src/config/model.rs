@@ -37,6 +37,14 @@ pub struct Config {
     pub insecure: bool,
 }
 
+impl Config {
+    /// Whether it declares no limit, series, buffer or event.
+    pub fn declares_nothing(&self) -> bool {
+        let own = self.buffers.keys().filter(|name| name.as_str() != crate::canary::NAME);
+        own.count() == 0 && self.limits.is_empty() && self.series.is_empty() && self.events.is_empty()
+    }
+}
+
 /// Where a configuration was read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {

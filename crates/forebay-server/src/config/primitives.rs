@@ -59,8 +59,8 @@ fn read_resolution(node: &Node<'_>) -> Option<Resolution> {
         ));
         return None;
     };
-    let (step, retention) = (node.accept(step.parse::<Span>())?, node.accept(retention.parse::<Span>())?);
-    node.accept(Resolution::new(step.0, retention.0))
+    let (step, retention) = (node.accept(step.parse::<Span>()), node.accept(retention.parse::<Span>()));
+    node.accept(Resolution::new(step?.0, retention?.0))
 }
 
 pub(super) fn read_buffers(top: &mut Fields<'_>) -> Declared<BufferConfig> {
@@ -194,10 +194,24 @@ pub(super) fn section<T>(
     read: impl Fn(&Name, &Node<'_>) -> Option<T>,
 ) -> Declared<T> {
     let mut all = BTreeMap::new();
-    for (name, node) in top.optional(section).iter().flat_map(Node::entries) {
-        let Some(name) = node.accept(Name::new(name)) else { continue };
-        let value = read(&name, &node);
-        all.insert(name, value);
+    for (text, node) in top.optional(section).iter().flat_map(Node::entries) {
+        let name = node.accept(Name::new(text));
+        // Also where the name is none: its other mistakes are told in the same run.
+        let value = read(name.as_ref().unwrap_or(&stand_in(text)), &node);
+        if let Some(name) = name {
+            all.insert(name, value);
+        }
     }
     all
+}
+
+/// A name as near as may be to one that is none, so that what it names can be read.
+pub(super) fn stand_in(text: &str) -> Name {
+    let letter = |c: char| match c.to_ascii_lowercase() {
+        c @ ('a'..='z' | '0'..='9' | '_' | '-') => c,
+        _ => '_',
+    };
+    let near: String = text.chars().map(letter).take(forebay::key::MAX_NAME - 1).collect();
+    let near = near.trim_start_matches(|c: char| !c.is_ascii_lowercase());
+    Name::new(near).unwrap_or_else(|_| Name::new("x").expect("a letter"))
 }

@@ -1,7 +1,10 @@
 //! Reading `[[tokens]]` and `FOREBAY_TOKEN`.
 
+use std::path::Path;
+
 use super::{
     fields::{Fields, Node},
+    file::read_file,
     load::Environment,
     mistake::Mistake,
     model::{Scope, Scopes, Token},
@@ -61,9 +64,8 @@ fn read_secret(fields: &mut Fields<'_>, environment: &Environment<'_>) -> Option
             environment(&text).ok_or_else(|| format!("environment variable {} is not set", quoted(&text))),
         )?,
         _ => {
-            let file = std::fs::read_to_string(&text);
-            let content =
-                node.accept(file.map_err(|cause| format!("{} cannot be read: {cause}", quoted(&text))))?;
+            let file = read_file(Path::new(&text));
+            let content = node.accept(file.map_err(|wrong| format!("{} {wrong}", quoted(&text))))?;
             content.trim_end_matches(['\r', '\n']).to_owned()
         }
     };

@@ -56,6 +56,32 @@ fn a_misspelt_configuration_names_file_line_and_nearest_name_and_exits_2() {
     assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 1);
 }
 
+/// Both refuse alike, and neither leaves anything behind.
+#[test]
+fn what_serve_refuses_check_config_refuses_in_the_same_words() {
+    let ids =
+        "[cluster]\nrouter = \"twemproxy-ketama\"\n[cluster.hosts]\n0 = \"redis://a\"\n1 = \"redis://a/1\"\n";
+    let weights = "[cluster]\nrouter = \"nydus-partition\"\n[cluster.hosts]\n0 = { url = \"redis://a\", weight = 2 }\n\
+                   1 = \"redis://b\"\n";
+    let files = [
+        ids,
+        weights,
+        "store = \"embedded:new.redb?sync=1h\"\n",
+        "database = \"mysql://db\"\n",
+        "listen = \"0.0.0.0:0\"\n",
+        "store = \"redis://127.0.0.1\"\n[series.hits]\nmax_keys = 5\n",
+    ];
+    for file in files {
+        let dir = tempfile::tempdir().expect("a directory");
+        fs::write(dir.path().join("forebay.toml"), file).expect("a file");
+        let [serve, check] = ["serve", "check-config"].map(|command| run(dir.path(), &[command]));
+        assert_eq!((serve.status.code(), check.status.code()), (Some(2), Some(2)), "{file}");
+        assert_eq!(text(&serve.stderr), text(&check.stderr), "{file}");
+        assert!(text(&check.stderr).contains("1 mistake in the configuration\nforebay.toml:"), "{file}");
+        assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 1, "{file}");
+    }
+}
+
 #[test]
 fn a_misspelt_command_is_answered_with_the_nearest() {
     let dir = tempfile::tempdir().expect("a directory");

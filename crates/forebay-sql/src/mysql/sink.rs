@@ -51,6 +51,15 @@ impl MySql {
         Ok(Self(SqlSink::new(Database::open(url).await?)))
     }
 
+    /// Checks a URL without opening anything: what a configuration is checked by, and what [`open`](Self::open) checks
+    /// first.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](forebay::ErrorKind::Invalid) for a URL of something else.
+    pub fn check(url: &str) -> forebay::Result<()> {
+        Database::check(url)
+    }
+
     /// Uses an application's connections.
     ///
     /// Those that the sink has used have the time zone UTC, which is the driver's default, and a strict `sql_mode` from

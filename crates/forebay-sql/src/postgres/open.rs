@@ -75,6 +75,11 @@ impl Database {
         Ok(Self { name, pool })
     }
 
+    /// Checks a URL without connecting.
+    pub(super) fn check(url: &str) -> Result<()> {
+        parse(url).map(|_| ())
+    }
+
     /// Takes a user's connections.
     pub(super) fn of_pool(pool: PgPool) -> Self {
         Self { name: name(&pool.connect_options()), pool }

@@ -51,6 +51,15 @@ impl Postgres {
         Ok(Self(SqlSink::new(Database::open(url).await?)))
     }
 
+    /// Checks a URL without opening anything: what a configuration is checked by, and what [`open`](Self::open) checks
+    /// first.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](forebay::ErrorKind::Invalid) for a URL of something else.
+    pub fn check(url: &str) -> forebay::Result<()> {
+        Database::check(url)
+    }
+
     /// Uses an application's connections. Nothing about them changes outside the sink's own transactions.
     pub fn from_pool(pool: PgPool) -> Self {
         Self(SqlSink::new(Database::of_pool(pool)))

@@ -97,6 +97,11 @@ impl Database {
         Ok(Self { name: location.name, reads, writes, turn: Arc::default(), shared: false })
     }
 
+    /// Checks a URL without connecting.
+    pub(super) fn check(url: &str) -> Result<()> {
+        Location::parse(url).map(|_| ())
+    }
+
     /// Takes a user's connections.
     pub(super) fn of_pool(pool: SqlitePool) -> Self {
         let name = pool.connect_options().get_filename().display().to_string();

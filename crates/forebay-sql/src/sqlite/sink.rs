@@ -50,6 +50,15 @@ impl Sqlite {
         Ok(Self(SqlSink::new(Database::open(url).await?)))
     }
 
+    /// Checks a URL without opening anything: what a configuration is checked by, and what [`open`](Self::open) checks
+    /// first.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](forebay::ErrorKind::Invalid) for a URL of something else.
+    pub fn check(url: &str) -> forebay::Result<()> {
+        Database::check(url)
+    }
+
     /// Uses an application's connections.
     ///
     /// Those that the sink has used commit durably from then on (`PRAGMA synchronous = EXTRA`); nothing else about them

@@ -3,8 +3,11 @@
 use std::fmt;
 
 use crate::{
-    engine::cluster::{Listed, RouterKind, sort_listed},
-    error::{Result, invalid},
+    engine::{
+        Location,
+        cluster::{Listed, RouterKind},
+    },
+    error::Result,
 };
 
 /// Several independent Redis hosts, by names that stay when their addresses change.
@@ -52,17 +55,15 @@ impl Hosts {
         self
     }
 
-    /// Checks names and weights without connecting: what a configuration is checked by.
+    /// Checks names, weights and URLs without connecting: what a configuration is checked by, and what opening checks
+    /// first.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) or
-    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration): an empty list, names or weights that are none, or
-    /// that the router cannot work with.
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration): an empty list, names, weights or URLs that are
+    /// none, or that the router cannot work with.
     pub fn check(&self) -> Result<()> {
-        if self.listed.is_empty() {
-            return Err(invalid("no hosts: a store has at least one"));
-        }
-        sort_listed(self.router, self.listed.clone()).map(|_| ())
+        Location::of_hosts(self).map(|_| ())
     }
 }
 

@@ -42,6 +42,7 @@ use std::{ops::ControlFlow, sync::Arc, task::Waker, time::Duration};
 
 use uuid::Uuid;
 
+pub(crate) use self::open::Location;
 use self::{
     bell::Bell,
     embedded::Embedded,

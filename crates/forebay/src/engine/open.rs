@@ -9,27 +9,33 @@ use super::{
     embedded::{Embedded, FileOptions},
 };
 #[cfg(feature = "redis")]
-use crate::cluster::Hosts;
+use crate::cluster::{Hosts, RouterKind};
 use crate::{
     bay::Options,
     error::{Result, invalid},
     time::{millis, secs},
 };
 
-impl Engine {
-    /// Opens the engine that `url` names.
-    pub(crate) async fn open(url: &str, options: &Options) -> Result<Self> {
+/// Where a store is, as its URL says. Whatever can be wrong with a URL is found by reading it into this: that is all
+/// that a configuration is checked by, and the first thing that opening does.
+#[derive(Debug)]
+pub(crate) enum Location<'a> {
+    Memory,
+    Embedded(&'a Path, FileOptions),
+    #[cfg(feature = "redis")]
+    Host(&'a str),
+    #[cfg(feature = "redis")]
+    Hosts(RouterKind, Vec<cluster::Address>),
+}
+
+impl<'a> Location<'a> {
+    /// Reads a store's URL.
+    pub(crate) fn read(url: &'a str) -> Result<Self> {
         let (scheme, rest) = url.split_once(':').unwrap_or(("", url));
         match scheme {
-            #[cfg(feature = "test-util")]
-            "memory" if rest.is_empty() && options.faults.is_some() => {
-                let (inner, faults) = (Embedded::in_memory(options.clock.clone()), options.faults.clone());
-                let faults = faults.unwrap_or_default();
-                Ok(Self::Fault(std::sync::Arc::new(super::fault::FaultEngine { inner, faults })))
-            }
-            "memory" if rest.is_empty() => Ok(Self::Embedded(Embedded::in_memory(options.clock.clone()))),
-            "embedded" => open_embedded(rest, options).await,
-            "redis" | "redis+unix" => open_redis(url, options).await,
+            "memory" if rest.is_empty() => Ok(Self::Memory),
+            "embedded" => embedded(rest).map(|(path, file)| Self::Embedded(path, file)),
+            "redis" | "redis+unix" => Self::read_redis(url),
             // The rest of a URL may hold a password: name the scheme only.
             _ => Err(invalid(format!(
                 "store URL with scheme {scheme:?}: memory:, embedded:PATH or redis: is accepted"
@@ -37,33 +43,59 @@ impl Engine {
         }
     }
 
-    /// Opens the engine of several hosts.
     #[cfg(feature = "redis")]
-    pub(crate) async fn open_hosts(hosts: Hosts, options: &Options) -> Result<Self> {
-        let addresses = cluster::sort_listed(hosts.router, hosts.listed)?;
-        Ok(Self::Cluster(cluster::Cluster::open(hosts.router, addresses, options).await?))
+    fn read_redis(url: &'a str) -> Result<Self> {
+        if cluster::is_list(url) {
+            let (router, addresses) = cluster::read_list(url)?;
+            cluster::Cluster::check(router, &addresses)?;
+            return Ok(Self::Hosts(router, addresses));
+        }
+        super::redis::Redis::check(url)?;
+        Ok(Self::Host(url))
+    }
+
+    #[cfg(not(feature = "redis"))]
+    fn read_redis(_url: &'a str) -> Result<Self> {
+        Err(invalid("a redis: store needs the feature `redis` of the crate forebay"))
+    }
+
+    /// Reads a list of hosts.
+    #[cfg(feature = "redis")]
+    pub(crate) fn of_hosts(hosts: &Hosts) -> Result<Self> {
+        if hosts.listed.is_empty() {
+            return Err(invalid("no hosts: a store has at least one"));
+        }
+        let addresses = cluster::sort_listed(hosts.router, hosts.listed.clone())?;
+        cluster::Cluster::check(hosts.router, &addresses)?;
+        Ok(Self::Hosts(hosts.router, addresses))
     }
 }
 
-async fn open_embedded(rest: &str, options: &Options) -> Result<Engine> {
-    let (path, file) = embedded(rest)?;
-    Ok(Engine::Embedded(Embedded::open(path, file, options.clock.clone()).await?))
-}
-
-#[cfg(feature = "redis")]
-async fn open_redis(url: &str, options: &Options) -> Result<Engine> {
-    if cluster::is_list(url) {
-        let (router, addresses) = cluster::read_list(url)?;
-        return Ok(Engine::Cluster(cluster::Cluster::open(router, addresses, options).await?));
+impl Engine {
+    /// Opens the engine that is at a place.
+    pub(crate) async fn open(location: Location<'_>, options: &Options) -> Result<Self> {
+        match location {
+            #[cfg(feature = "test-util")]
+            Location::Memory if options.faults.is_some() => {
+                let (inner, faults) = (Embedded::in_memory(options.clock.clone()), options.faults.clone());
+                let faults = faults.unwrap_or_default();
+                Ok(Self::Fault(std::sync::Arc::new(super::fault::FaultEngine { inner, faults })))
+            }
+            Location::Memory => Ok(Self::Embedded(Embedded::in_memory(options.clock.clone()))),
+            Location::Embedded(path, file) => {
+                Ok(Self::Embedded(Embedded::open(path, file, options.clock.clone()).await?))
+            }
+            #[cfg(feature = "redis")]
+            Location::Host(url) => {
+                let opened = super::redis::Redis::open(url, &options.prefix, options.clock.clone());
+                Ok(Self::Redis(opened.await?))
+            }
+            #[cfg(feature = "redis")]
+            Location::Hosts(router, addresses) => {
+                Ok(Self::Cluster(cluster::Cluster::open(router, addresses, options).await?))
+            }
+        }
     }
-    let engine = super::redis::Redis::open(url, &options.prefix, options.clock.clone()).await?;
-    Ok(Engine::Redis(engine))
-}
-
-#[cfg(not(feature = "redis"))]
-#[expect(clippy::unused_async, reason = "the other one waits for its connection")]
-async fn open_redis(_url: &str, _options: &Options) -> Result<Engine> {
-    Err(invalid("a redis: store needs the feature `redis` of the crate forebay"))
 }
 
 /// `PATH` or `PATH?sync=SPAN`.

@@ -31,6 +31,19 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
+    /// Checks a list of hosts without connecting to any: where keys go at first.
+    ///
+    /// # Errors
+    /// As [`Router::new`], and a URL that is none.
+    pub(crate) fn check(kind: RouterKind, addresses: &[Address]) -> Result<Placement> {
+        let hosts: Vec<Host> = addresses.iter().map(|address| address.host.clone()).collect();
+        for Address { host, url } in addresses {
+            Redis::check(url)
+                .map_err(|error| Error::new(error.kind(), format!("host {:?}: {error}", host.name())))?;
+        }
+        Placement::first(kind, &hosts)
+    }
+
     /// Connects to the hosts, and agrees with them on where keys go.
     ///
     /// A host that does not answer does not stop that, as long as another one knows; at the very first start all
@@ -45,7 +58,7 @@ impl Cluster {
     ) -> Result<Arc<Self>> {
         let hosts: Vec<Host> = addresses.iter().map(|address| address.host.clone()).collect();
         // Also finds what is wrong with the list, before anything is connected to.
-        let first = Placement::first(kind, &hosts)?;
+        let first = Self::check(kind, &addresses)?;
         let start = |Address { host, url }: Address| {
             let engine = Redis::start(&url, &options.prefix, options.clock.clone())?;
             Ok(Arc::new(Member::new(host, engine)))

@@ -74,6 +74,11 @@ impl Redis {
         Ok(engine)
     }
 
+    /// Checks a URL without connecting.
+    pub(crate) fn check(url: &str) -> Result<()> {
+        handshake::Target::parse(url).map(|_| ())
+    }
+
     /// As [`open`](Self::open), without waiting for the first attempt to connect, and whatever it comes to.
     pub(crate) fn start(url: &str, prefix: &str, clock: Clock) -> Result<Arc<Self>> {
         let keys = Keys::new(prefix);
