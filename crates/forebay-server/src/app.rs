@@ -229,8 +229,13 @@ impl App {
         if !changes.made.is_empty() {
             *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
         }
-        self.reloads.done(&changes);
+        self.reloads.done(&changes, self.clock.now());
         changes
+    }
+
+    /// Whether neither the configuration of the start nor a later one declares a limit, series, buffer or event.
+    pub fn declares_nothing(&self) -> bool {
+        self.rules().declares_nothing()
     }
 
     /// How reading the configuration again went.

@@ -132,6 +132,11 @@ impl Rules {
         Ok(Self { limits, events, tokens, declared: Declared::from(config), config: config.clone() })
     }
 
+    /// Whether what is in force has no limit, series, buffer or event.
+    pub(crate) fn declares_nothing(&self) -> bool {
+        self.config.declares_nothing()
+    }
+
     /// The definitions of the limits that are in force, by name.
     pub(crate) fn declared_limits(&self) -> impl Iterator<Item = (&Name, &Limit)> {
         self.config.limits.iter()

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 
-use crate::config::{Config, Mistakes, Options, load};
+use crate::config::{Config, Mistakes, Options, Origin, load, load_text};
 
 /// Which configuration, and what wins over it.
 #[derive(Clone, Debug, clap::Args)]
@@ -60,6 +60,15 @@ pub(super) fn read(options: &Options) -> Result<Config> {
 
 /// As [`read`], with the mistakes one by one.
 pub(crate) fn check(options: &Options) -> Result<Config, Mistakes> {
-    // A variable that is not UTF-8 is one that is not set: no field could take it.
-    load(options, &|name| std::env::var(name).ok())
+    load(options, &variable)
+}
+
+/// As [`check`], of a text that was read from `origin`.
+pub(crate) fn check_text(options: &Options, origin: Origin, text: &str) -> Result<Config, Mistakes> {
+    load_text(options, &variable, origin, text)
+}
+
+/// A variable that is not UTF-8 is one that is not set: no field could take it.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }

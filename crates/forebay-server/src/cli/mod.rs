@@ -22,7 +22,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 pub use config::ConfigArgs;
-pub(crate) use config::check;
+pub(crate) use config::{check, check_text};
 
 /// Nothing went wrong, but the answer is no: denied, or held by another.
 pub const DENIED: u8 = 1;

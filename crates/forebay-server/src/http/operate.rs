@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use forebay::{sink::SinkError, time::secs};
+use forebay::{Timestamp, sink::SinkError, time::secs};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -34,6 +34,22 @@ pub(super) struct Alive {
     status: &'static str,
 }
 
+/// What reading the configuration again changed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Reloaded {
+    /// When.
+    #[schema(format = DateTime)]
+    at: String,
+    /// Names that came, went or changed, such as `limit hits: removed`.
+    changes: Vec<String>,
+}
+
+impl From<(Timestamp, Vec<String>)> for Reloaded {
+    fn from((at, changes): (Timestamp, Vec<String>)) -> Self {
+        Self { at: at.to_string(), changes }
+    }
+}
+
 /// Whether store and database answer.
 ///
 /// Callers who may not read (where tokens are configured) get a code in place of each text: hosts, files, keys and names
@@ -47,6 +63,9 @@ pub(super) struct Ready {
     /// What an operator should look at; empty: nothing known. Without the scope `read` a code for each kind: `store`,
     /// `database`, `configuration`, `canary-late`, `buffer-paused`, `buffer-filling`, `buffer-parked`, `buffer-orphaned`.
     warnings: Vec<String>,
+    /// What reading the configuration again changed last, if it did; with the scope `read` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reloaded: Option<Reloaded>,
 }
 
 /// What is wrong with a part.
@@ -121,6 +140,7 @@ async fn ready(reader: Result<Read, Problem>, State(app): State<Shared>) -> Resu
         store: Failure::shown(&store, may_read),
         database: Failure::shown(&database, may_read),
         warnings: shown(app.warnings(PING_TIME).await, may_read),
+        reloaded: app.reloads().last().filter(|_| may_read).map(Reloaded::from),
     };
     if store.is_ok() && database.is_ok() {
         return Ok(Answer(ready));

@@ -110,6 +110,65 @@ fn limits_change_while_the_server_runs_and_what_was_counted_counts() {
     assert_eq!(server.take("gone", 1).0, 404);
     assert_eq!(server.metric("forebay_config_reloads_total").as_deref(), Some("1"));
     assert_eq!(server.warnings(), "[]");
+    // What came and went is said: a file that is cut off in the middle loses names without a mistake.
+    let changes = server.json("GET", "/readyz", "").1["reloaded"]["changes"].to_string();
+    for change in ["limit gone: removed", "limit hits: changed", "limit new: new", "event more: new"] {
+        assert!(changes.contains(change), "{change}: {changes}");
+    }
+}
+
+/// An emptied file is valid: it took all limits and events from a running server, and `/readyz` stayed well.
+#[test]
+fn a_file_that_declares_nothing_does_not_take_away_what_there_is() {
+    let rules = "[limits.hits]\nrate = \"5/1d\"\n[events.hit]\nlimits = [\"hits\"]\n";
+    let server = Server::start(rules);
+    for (number, text) in [String::new(), PLACES.to_owned(), "\n# nothing\n".to_owned()].iter().enumerate() {
+        server.write(text);
+        let refused = (number + 1).to_string();
+        wait_until("the refusal", || server.metric("forebay_config_refused_total") == Some(refused.clone()));
+        assert!(server.warnings().contains("forebay.toml: declares no limit, series, buffer or event"));
+        assert_eq!((server.limit("hits"), server.take("hits", 0).0), (json!(5), 200));
+        assert_eq!(server.metric("forebay_config_current").as_deref(), Some("0"));
+    }
+    // Nor on demand.
+    server.process.signal("HUP");
+    wait_until("the refusal", || server.metric("forebay_config_refused_total").as_deref() == Some("4"));
+    server.write(&format!("{PLACES}{rules}"));
+    wait_until("the mend to be seen", || server.warnings() == "[]");
+    assert_eq!(server.metric("forebay_config_current").as_deref(), Some("1"));
+}
+
+#[test]
+fn a_file_that_stays_away_or_is_no_file_is_said_and_changes_nothing() {
+    let rules = "[limits.hits]\nrate = \"5/1d\"\n";
+    let server = Server::start(rules);
+    let path = server.dir.path().join("forebay.toml");
+    fs::remove_file(&path).expect("it was there");
+    wait_until("its absence to be seen", || server.warnings().contains("forebay.toml: cannot be read"));
+    fs::create_dir(&path).expect("a directory");
+    wait_until("the directory to be seen", || server.warnings().contains("is a directory, where a regular"));
+    assert_eq!(server.limit("hits"), 5);
+    fs::remove_dir(&path).expect("it was there");
+    fs::write(&path, "#".repeat((1 << 20) + 1)).expect("written");
+    wait_until("its length to be seen", || server.warnings().contains("is longer than 1048576 bytes"));
+    server.write(&format!("{PLACES}{rules}"));
+    wait_until("the mend to be seen", || server.warnings() == "[]");
+}
+
+/// A signal came between two writes of whoever writes the file: half of it was taken.
+#[test]
+fn a_file_is_taken_once_it_has_not_changed_for_a_moment() {
+    let rules = "[limits.hits]\nrate = \"5/1d\"\n[limits.other]\nrate = \"5/1d\"\n";
+    let server = Server::start(rules);
+    let path = server.dir.path().join("forebay.toml");
+    let half = format!("{PLACES}[limits.hits]\nrate = \"6/1d\"\n");
+    fs::write(&path, &half).expect("written");
+    server.process.signal("HUP");
+    let whole = half + "[limits.other]\nrate = \"6/1d\"\n";
+    fs::write(&path, whole).expect("written");
+    wait_until("the change to be seen", || server.limit("hits") == 6);
+    assert_eq!(server.limit("other"), 6);
+    assert_eq!(server.metric("forebay_config_reloads_total").as_deref(), Some("1"), "it was never half");
 }
 
 #[test]
