@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forebay_testkit::{Redis, wait_until, without};
+use forebay_testkit::{Redis, Reply, wait_until, without};
 use serde_json::json;
 
 use crate::{
@@ -110,4 +110,53 @@ fn while_redis_is_down_limits_degrade_events_fail_and_nothing_acknowledged_is_lo
     );
     assert!(hits("43") >= Some(2), "{found:?}");
     assert_eq!(client.get("/v1/limits/hits?key=42").expect(200)["used"], 5);
+}
+
+/// Traffic goes back to an old primary that knows nothing of what was flushed from the new one: the same generation, as it
+/// was, under the same replication id.
+#[test]
+fn hits_that_the_database_does_not_have_are_named_everywhere() {
+    if without("redis") {
+        return;
+    }
+    let redis = Redis::start();
+    let server = on(&format!("store = {:?}", redis.url()));
+    let client = server.client();
+    let hit = |n: u64| client.post("/v1/events/hit", format!(r#"{{"key":"42","n":{n}}}"#)).expect(202);
+    hit(5);
+    let Reply::Array(keys) = redis.command(["KEYS", "*:buffer:*:live"]) else { panic!("no keys") };
+    let [Reply::Text(live)] = keys.as_slice() else { panic!("expected one, got {keys:?}") };
+    redis.command(["COPY", live, "earlier"]);
+    client.post("/v1/buffers/projects/flush", "").expect(200);
+    redis.command(["RENAME", "earlier", live]);
+    hit(7);
+    let flush = client.post("/v1/buffers/projects/flush", "");
+    assert!(flush.status >= 500, "{}", flush.body);
+
+    let stats = client.get("/v1/buffers/projects/stats").expect(200);
+    let id = stats["parked"][0]["id"].as_str().expect("an id");
+    assert_eq!((&stats["pending_rows"], &stats["parked"][0]["rows"]), (&json!(1), &json!(1)), "{stats}");
+    let ready = client.get("/readyz").expect(200);
+    let named = ready["warnings"].as_array().expect("warnings").iter().any(|warning| {
+        let text = warning.as_str().expect("a text");
+        text.contains("projects") && text.contains("the database does not have") && text.contains(id)
+    });
+    assert!(named, "{ready}");
+    let metrics = client.get("/metrics").body;
+    let gauge = "forebay_buffer_diverged_batches{buffer=\"projects\"} 1";
+    assert!(metrics.lines().any(|line| line == gauge), "{metrics}");
+    assert_eq!(rows(&server), [("42".to_owned(), 5)]);
+    assert_eq!(client.get("/v1/buffers/projects?id=42").expect(200)["value"]["hits"], 5);
+    // The rest goes on.
+    hit(3);
+    client.post("/v1/buffers/projects/flush", "");
+    assert_eq!(client.get("/v1/buffers/projects?id=42").expect(200)["value"]["hits"], 8);
+    // The cure of docs/operations.md.
+    let list = live.replace(":live", ":frozen");
+    let Reply::Array(entries) = redis.command(["LRANGE", &list, "0", "-1"]) else { panic!("no list") };
+    let [Reply::Text(entry)] = entries.as_slice() else { panic!("expected one, got {entries:?}") };
+    assert_eq!(redis.command(["DEL", &format!("{list}:{id}")]), Reply::Integer(1));
+    assert_eq!(redis.command(["LREM", &list, "1", entry]), Reply::Integer(1));
+    client.post("/v1/buffers/projects/flush", "").expect(200);
+    assert_eq!(client.get("/v1/buffers/projects/stats").expect(200)["parked"], json!([]));
 }
