@@ -143,8 +143,8 @@ impl std::error::Error for SinkError {
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
-/// use std::{collections::{HashMap, HashSet}, sync::{Arc, Mutex}};
-/// use forebay::{Buffer, Forebay, buffer::{Row, RowKey, Schema}};
+/// use std::{collections::HashMap, sync::{Arc, Mutex}};
+/// use forebay::{Buffer, Forebay, Timestamp, buffer::{Row, RowKey, Schema}};
 /// use forebay::sink::{Applied, Batch, BoxFuture, Sink, SinkError, Snapshot};
 /// use uuid::Uuid;
 ///
@@ -152,7 +152,7 @@ impl std::error::Error for SinkError {
 /// struct Counters(Arc<Mutex<Table>>);
 ///
 /// #[derive(Debug, Default)]
-/// struct Table { rows: HashMap<RowKey, Row>, ledger: HashSet<Uuid> }
+/// struct Table { rows: HashMap<RowKey, Row>, ledger: HashMap<Uuid, Option<Timestamp>> }
 ///
 /// impl Sink for Counters {
 ///     fn prepare<'a>(&'a self, _: &'a Schema) -> BoxFuture<'a, Result<(), SinkError>> {
@@ -162,9 +162,10 @@ impl std::error::Error for SinkError {
 ///     fn apply<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Applied, SinkError>> {
 ///         Box::pin(async {
 ///             let mut table = self.0.lock().expect("nobody panics with it");
-///             if !table.ledger.insert(batch.id) {
-///                 return Ok(Applied::Before);
+///             if let Some(committed) = table.ledger.get(&batch.id) {
+///                 return Ok(Applied::again(batch, *committed));
 ///             }
+///             table.ledger.insert(batch.id, batch.last_write);
 ///             let mut dead = 0;
 ///             for new in &batch.rows {
 ///                 let row = table.rows.entry(new.key.clone());
@@ -180,7 +181,7 @@ impl std::error::Error for SinkError {
 ///     ) -> BoxFuture<'a, Result<Snapshot, SinkError>> {
 ///         Box::pin(async {
 ///             let table = self.0.lock().expect("nobody panics with it");
-///             let applied = ids.iter().filter(|id| table.ledger.contains(id)).copied().collect();
+///             let applied = ids.iter().filter(|id| table.ledger.contains_key(id)).copied().collect();
 ///             let row = table.rows.get(row).map(|row| row.cells.clone());
 ///             Ok(Snapshot { row, applied, ..Snapshot::default() })
 ///         })
