@@ -119,9 +119,12 @@ fn request(path: &str) -> String {
 }
 
 async fn wait_for_sleepers(hand: &ManualClock, count: usize) {
-    while hand.sleepers() != count {
-        tokio::task::yield_now().await;
-    }
+    let wait = async {
+        while hand.sleepers() != count {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("the server waits for its peers");
 }
 
 #[tokio::test]
