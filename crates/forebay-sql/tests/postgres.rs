@@ -8,8 +8,11 @@ use forebay::{
     sink::{Applied, Batch, Sink as _, SinkError},
 };
 use forebay_sql::{Migrate, Missing, Options, Postgres};
-use forebay_testkit::{Postgres as Server, eventually, without};
-use sqlx::{ConnectOptions as _, Connection as _, PgPool, postgres::PgPoolOptions};
+use forebay_testkit::{PgBouncer, Postgres as Server, eventually, without};
+use sqlx::{
+    ConnectOptions as _, Connection as _, PgPool, Row as _,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
 use uuid::Uuid;
 
 const NOON: Timestamp = Timestamp::from_secs(1_767_268_800);
@@ -320,6 +323,99 @@ async fn a_setting_under_which_commits_do_not_last_is_warned_of() {
     let strong = Postgres::open(&strong.url("postgres")).await.expect("opens").with(creating());
     strong.prepare(&projects("projects")).await.expect("prepared");
     assert_eq!(strong.warnings(), [""; 0]);
+}
+
+/// Behind a pooler each transaction may be on another connection to the server, which others use in between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_a_pooler_that_shares_connections_everything_works() {
+    if without("postgres") || without("pgbouncer") {
+        return;
+    }
+    let (pgbouncer, database) = (PgBouncer::start(Server::shared().port()), Server::shared().new_database());
+    let schema = projects("projects");
+    // More flushers than there are connections, of both ways to make one.
+    let mut sinks = vec![];
+    for _ in 0..4 {
+        sinks.push(Postgres::open(&pgbouncer.url(&database)).await.expect("opens").with(creating()));
+        let options: PgConnectOptions = pgbouncer.url(&database).parse().expect("a URL");
+        let pool = PgPoolOptions::new().connect_lazy_with(options.extra_float_digits(None));
+        sinks.push(Postgres::from_pool(pool).with(creating()));
+    }
+    let shared = batch(&schema, vec![hits(&schema, "shared", 1)]);
+    let work = |sink: Postgres, n: usize| {
+        let (schema, shared) = (schema.clone(), shared.clone());
+        tokio::spawn(async move {
+            sink.prepare(&schema).await.expect("prepared");
+            for round in 0..10 {
+                let own = batch(&schema, vec![hits(&schema, "all", 1), hits(&schema, &n.to_string(), 1)]);
+                assert_eq!(sink.apply(&own).await.expect("applied"), Applied::now(2, 0));
+                assert_eq!(sink.apply(&own).await.expect("known"), Applied::Before);
+                sink.apply(&shared).await.expect("applied once, by somebody");
+                let row = sink.read(&schema, &own.rows[0].key, &[own.id]).await.expect("read");
+                assert_eq!(
+                    (row.applied, row.row.expect("a row")[0].clone()),
+                    (vec![own.id], Some((round + 1).into()))
+                );
+            }
+            // What the other methods ask.
+            let bad = batch(
+                &schema,
+                vec![hits(&schema, "huge", i64::MAX), hits(&schema, &n.to_string(), i64::MAX)],
+            );
+            let Applied::Now { dead, .. } = sink.apply(&bad).await.expect("applied") else { panic!("new") };
+            assert!(dead >= 1);
+            let letters = sink.dead_letters(&schema, 0, 100).await.expect("listed");
+            assert!(sink.count_dead(&schema).await.expect("counted") >= 1);
+            sink.replay_dead(&schema, &[letters[0].id]).await.expect("replayed");
+            let key = |id: &str| RowKey::new(&schema, &[id.into()]).expect("a key");
+            sink.move_row(&schema, &key(&format!("old {n}")), &key(&n.to_string())).await.expect("moved");
+            assert!(permanent(sink.totals(&schema).await).contains("64 bits"));
+            sink.ping().await.expect("answers");
+            sink.prune().await.expect("pruned");
+        })
+    };
+    let tasks: Vec<_> = sinks.into_iter().enumerate().map(|(n, sink)| work(sink, n)).collect();
+    for task in tasks {
+        task.await.expect("no panic");
+    }
+    let sums = ask(&database, "SELECT sum(hits), count(*) FROM projects WHERE id = 'all' OR length(id) = 1");
+    assert_eq!(sums, "160\t9");
+    assert_eq!(ask(&database, "SELECT hits FROM projects WHERE id = 'shared'"), "1");
+}
+
+/// The pool's sessions are somebody else's as well: what a transaction needs is set for it alone.
+#[tokio::test]
+async fn nothing_stays_on_a_shared_connection() {
+    if without("postgres") || without("pgbouncer") {
+        return;
+    }
+    let (pgbouncer, database) = (PgBouncer::start(Server::shared().port()), Server::shared().new_database());
+    ask(&database, &format!("ALTER DATABASE {database} SET synchronous_commit = off"));
+    let (sink, schema) =
+        (Postgres::open(&pgbouncer.url(&database)).await.expect("opens"), projects("projects"));
+    let sink = sink.with(creating());
+    let seen = || ask(&database, "SELECT string_agg(DISTINCT s, ',') FROM seen");
+    sink.prepare(&schema).await.expect("prepared");
+    ask(
+        &database,
+        "CREATE TABLE seen (s text);
+         CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS
+             $$BEGIN INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NEW; END$$;
+         CREATE TRIGGER see BEFORE INSERT ON projects FOR EACH ROW EXECUTE FUNCTION see()",
+    );
+    for n in 0..5 {
+        sink.apply(&batch(&schema, vec![hits(&schema, &n.to_string(), 1)])).await.expect("applied");
+    }
+    assert_eq!(seen(), "on", "a batch is durable");
+    let options: PgConnectOptions = pgbouncer.url(&database).parse().expect("a URL");
+    let mut other = options.extra_float_digits(None).connect().await.expect("a connection");
+    for _ in 0..5 {
+        let row = sqlx::raw_sql(
+            "SELECT current_setting('synchronous_commit'), (SELECT count(*) FROM pg_prepared_statements)",
+        );
+        let row = row.fetch_one(&mut other).await.expect("a row");
+        assert_eq!((row.get::<String, _>(0), row.get::<i64, _>(1)), ("off".into(), 0));
+    }
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@
 
 mod chromium;
 mod mariadb;
+mod pgbouncer;
 mod ports;
 mod postgres;
 mod programs;
@@ -41,6 +42,7 @@ mod wait;
 pub use self::{
     chromium::Chromium,
     mariadb::MariaDb,
+    pgbouncer::PgBouncer,
     postgres::Postgres,
     programs::without,
     proxy::{Fault, Proxy},

@@ -82,12 +82,16 @@ impl Postgres {
 
     /// The URL of `database`, which exists always if it is `postgres`.
     pub fn url(&self, database: &str) -> String {
-        url_at(self.port(), database)
+        Self::url_at(self.port(), database)
     }
 
     /// The URL of `database` that leads through `proxy`.
     pub fn url_through(&self, proxy: &Proxy, database: &str) -> String {
-        url_at(proxy.port(), database)
+        Self::url_at(proxy.port(), database)
+    }
+
+    pub(crate) fn url_at(port: u16, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{port}/{database}")
     }
 
     /// Creates a database of this call's own and returns its name.
@@ -119,10 +123,6 @@ impl Deref for Postgres {
     fn deref(&self) -> &Server {
         &self.server
     }
-}
-
-fn url_at(port: u16, database: &str) -> String {
-    format!("postgres://postgres@127.0.0.1:{port}/{database}")
 }
 
 fn plan(program: &Path, initdb: &Path, port: u16, further: &str) -> Plan {

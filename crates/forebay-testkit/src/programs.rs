@@ -13,7 +13,7 @@ const WITHOUT: &str = "FOREBAY_TEST_WITHOUT";
 /// Where `scripts/servers` unpacks what it cannot install.
 const UNPACKED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/testkit");
 
-/// Whether this run was told to leave `server` (`redis`, `postgres`, `mariadb`, `chromium`, `strace`) out.
+/// Whether this run was told to leave `server` (`redis`, `postgres`, `mariadb`, `chromium`, `strace`, `pgbouncer`) out.
 ///
 /// A test that needs it returns early then, and only then; `scripts/test` says at its end what was not tested.
 pub fn without(server: &str) -> bool {

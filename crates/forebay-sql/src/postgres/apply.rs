@@ -1,9 +1,16 @@
 //! The statements of a batch, in the transaction that also has its id.
 
 use forebay::sink::Batch;
-use sqlx::{Arguments as _, AssertSqlSafe, postgres::PgArguments};
+use sqlx::{Arguments as _, postgres::PgArguments};
 
-use super::{array::Array, error::classify, form::Form, open::Open, statement};
+use super::{
+    array::Array,
+    error::classify,
+    form::Form,
+    open::Open,
+    query::{query, query_scalar_with, query_with},
+    statement,
+};
 use crate::common::{
     cell::Cell,
     error::{Class, message},
@@ -22,14 +29,14 @@ impl Transaction for Open {
     async fn attempt(&mut self, plan: &Plan<Form>, how: How, rows: &[Encoded]) -> sqlx::Result<Outcome> {
         let cells = |i: usize| rows.iter().map(|row| &row.cells[i]).collect();
         let arguments = bind(plan.forms(how.written).enumerate().map(|(i, form)| (form, cells(i))))?;
-        let sql = AssertSqlSafe(statement::merge(plan, how));
+        let sql = statement::merge(plan, how);
         // After an error a transaction only takes the way back to a savepoint.
         self.run("SAVEPOINT forebay").await?;
         let outcome = if how.all && !how.insert {
-            let places = sqlx::query_scalar_with(sql, arguments).fetch_all(&mut *self.connection).await;
+            let places = query_scalar_with(sql, arguments).fetch_all(&mut *self.connection).await;
             places.map(|places: Vec<i64>| told(&places, rows.len()))
         } else {
-            let done = sqlx::query_with(sql, arguments).execute(&mut *self.connection).await;
+            let done = query_with(sql, arguments).execute(&mut *self.connection).await;
             done.map(|done| counted(done.rows_affected(), how, rows.len()))
         };
         let outcome = match outcome {
@@ -54,7 +61,7 @@ impl Transaction for Open {
         let cells: Vec<&str> = letters.iter().map(|letter| &*letter.cells).collect();
         // Text in Postgres has no NUL.
         let errors: Vec<String> = letters.iter().map(|letter| letter.why.replace('\0', "\\0")).collect();
-        sqlx::query(AssertSqlSafe(sql))
+        query(sql)
             .bind(batch.id.to_string())
             .bind(batch.schema.name.as_str())
             .bind(self.now.to_string())

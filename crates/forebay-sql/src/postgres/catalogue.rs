@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use forebay::buffer::Schema;
 use sqlx::{PgConnection, Row as _};
 
-use super::ddl::{MARK, POSTGRES};
+use super::{
+    ddl::{MARK, POSTGRES},
+    query::{query, query_as},
+};
 use crate::common::{
     catalogue::{Fill, Found, Table, TableColumn, is_dated},
     ddl::{OWN_TABLES, bare},
@@ -58,7 +61,7 @@ struct Relation {
 
 /// Looks a name up as statements do. A schema that is not there has no tables.
 async fn relation(connection: &mut PgConnection, name: &str) -> sqlx::Result<Option<Relation>> {
-    let row = sqlx::query(
+    let row = query(
         r"SELECT c.oid::int8, n.nspname::text, c.relkind IN ('r', 'p'),
                  EXISTS (SELECT FROM pg_constraint AS k
                          WHERE k.conrelid = c.oid AND k.contype = 'p' AND starts_with(k.conname::text, $2))
@@ -77,7 +80,7 @@ async fn relation(connection: &mut PgConnection, name: &str) -> sqlx::Result<Opt
 
 async fn columns(connection: &mut PgConnection, id: i64) -> sqlx::Result<Vec<TableColumn>> {
     // A domain has its type, length and perhaps NOT NULL and default from itself.
-    let rows = sqlx::query(
+    let rows = query(
         r"SELECT a.attname::text,
                  CASE WHEN t.typtype = 'd' THEN format_type(t.typbasetype, t.typtypmod)
                       ELSE format_type(a.atttypid, a.atttypmod) END,
@@ -108,7 +111,7 @@ async fn columns(connection: &mut PgConnection, id: i64) -> sqlx::Result<Vec<Tab
 
 /// What `ON CONFLICT` may name: unique indexes over all rows that are checked at once. An expression is no column.
 async fn unique(connection: &mut PgConnection, id: i64) -> sqlx::Result<Vec<Vec<String>>> {
-    let rows: Vec<(i64, Option<String>)> = sqlx::query_as(
+    let rows: Vec<(i64, Option<String>)> = query_as(
         r"SELECT i.indexrelid::int8, a.attname::text
           FROM pg_index AS i CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(number, place)
                LEFT JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.number
@@ -131,7 +134,7 @@ pub(super) async fn indexed(
     table: &str,
     columns: &[&str],
 ) -> sqlx::Result<Vec<(String, String)>> {
-    sqlx::query_as(
+    query_as(
         r"SELECT c.relname::text, min(a.attname::text)
           FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
                JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[])

@@ -1,10 +1,13 @@
 //! The ledger: which batches have been applied.
 
 use forebay::Timestamp;
-use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::{form::Form, open::Open};
+use super::{
+    form::Form,
+    open::Open,
+    query::{query, query_scalar},
+};
 use crate::common::{
     datetime,
     ledger::{Entry, Ledger, PRUNE_AT_ONCE},
@@ -22,7 +25,7 @@ impl Ledger for Open {
                VALUES ($1::uuid, $2, $3, $4, $5::timestamptz{value}) ON CONFLICT DO NOTHING
                RETURNING current_setting('synchronous_standby_names') <> ''"#
         );
-        let mut query = sqlx::query_scalar(AssertSqlSafe(sql))
+        let mut query = query_scalar(sql)
             .bind(entry.id.to_string())
             .bind(entry.buffer)
             .bind(entry.partition)
@@ -47,7 +50,7 @@ impl Ledger for Open {
                FROM {}"forebay_ledger" WHERE "gen" = $1::uuid"#,
             plan.place
         );
-        let query = sqlx::query_scalar(AssertSqlSafe(sql)).bind(id.to_string());
+        let query = query_scalar(sql).bind(id.to_string());
         Ok(query.fetch_optional(&mut *self.connection).await?.flatten())
     }
 
@@ -59,8 +62,7 @@ impl Ledger for Open {
                    SELECT "applied_at" FROM {place}"forebay_ledger" ORDER BY "applied_at" DESC LIMIT 1 OFFSET 999)
                ORDER BY "applied_at" LIMIT {PRUNE_AT_ONCE} FOR UPDATE SKIP LOCKED)"#
         );
-        let pruned =
-            sqlx::query(AssertSqlSafe(sql)).bind(before.to_string()).execute(&mut *self.connection).await?;
+        let pruned = query(sql).bind(before.to_string()).execute(&mut *self.connection).await?;
         Ok(pruned.rows_affected())
     }
 
@@ -69,6 +71,6 @@ impl Ledger for Open {
         let sql = format!(
             r#"SELECT "gen"::text FROM {place}"forebay_ledger" WHERE "gen" = ANY ($1::text[]::uuid[])"#
         );
-        sqlx::query_scalar(AssertSqlSafe(sql)).bind(texts).fetch_all(&mut *self.connection).await
+        query_scalar(sql).bind(texts).fetch_all(&mut *self.connection).await
     }
 }

@@ -10,6 +10,7 @@ mod form;
 mod ledger;
 mod moves;
 mod open;
+mod query;
 mod sink;
 mod statement;
 mod survey;

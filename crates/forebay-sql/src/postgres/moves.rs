@@ -4,12 +4,15 @@
 //! the ledger that excludes that, and other moves, but nobody who reads, so a backup does not hold it up.
 
 use forebay::buffer::Schema;
-use sqlx::{
-    AssertSqlSafe,
-    postgres::{PgArguments, PgRow},
-};
+use sqlx::postgres::{PgArguments, PgRow};
 
-use super::{apply::bind, form::Form, open::Open, statement};
+use super::{
+    apply::bind,
+    form::Form,
+    open::Open,
+    query::{query, query_as, query_scalar, query_with},
+    statement,
+};
 use crate::common::{
     cell::Cell,
     database::Checked,
@@ -20,7 +23,7 @@ use crate::common::{
 impl Moves for Open {
     async fn any_moved(&mut self, plan: &Plan<Form>, schema: &Schema) -> sqlx::Result<bool> {
         let sql = format!(r#"SELECT EXISTS (SELECT FROM {}"forebay_moves" WHERE "buffer" = $1)"#, plan.place);
-        let query = sqlx::query_scalar(AssertSqlSafe(sql)).bind(schema.name.as_str());
+        let query = query_scalar(sql).bind(schema.name.as_str());
         query.fetch_one(&mut *self.connection).await
     }
 
@@ -34,7 +37,7 @@ impl Moves for Open {
             r#"SELECT "from_key", "to_key" FROM {}"forebay_moves" WHERE "buffer" = $1 AND "from_key" = ANY ($2)"#,
             plan.place
         );
-        let query = sqlx::query_as(AssertSqlSafe(sql)).bind(schema.name.as_str()).bind(keys);
+        let query = query_as(sql).bind(schema.name.as_str()).bind(keys);
         query.fetch_all(&mut *self.connection).await
     }
 
@@ -49,13 +52,13 @@ impl Moves for Open {
             r#"SELECT "from_key", "to_key" FROM {table} WHERE "buffer" = $1 AND "to_key" = coalesce(
                    (SELECT "to_key" FROM {table} WHERE "buffer" = $1 AND "from_key" = $2), $2)"#
         );
-        let query = sqlx::query_as(AssertSqlSafe(sql)).bind(schema.name.as_str()).bind(key);
+        let query = query_as(sql).bind(schema.name.as_str()).bind(key);
         query.fetch_all(&mut *self.connection).await
     }
 
     async fn alone(&mut self, plan: &Plan<Form>, _: &Schema) -> sqlx::Result<()> {
         let sql = format!(r#"LOCK TABLE {}"forebay_ledger" IN SHARE ROW EXCLUSIVE MODE"#, plan.place);
-        sqlx::query(AssertSqlSafe(sql)).execute(&mut *self.connection).await.map(|_| ())
+        query(sql).execute(&mut *self.connection).await.map(|_| ())
     }
 
     async fn find(
@@ -66,13 +69,13 @@ impl Moves for Open {
         lock: Lock,
     ) -> Checked<Vec<Values>> {
         let sql = statement::select(plan) + if lock == Lock::Rows { " FOR UPDATE OF t" } else { "" };
-        let query = sqlx::query_with(AssertSqlSafe(sql), key_arguments(plan, key)?);
+        let query = query_with(sql, key_arguments(plan, key)?);
         let rows = query.fetch_all(&mut *self.connection).await?;
         Ok(rows.iter().map(|row| decode(plan, schema, row)).collect())
     }
 
     async fn remove(&mut self, plan: &Plan<Form>, key: &[Cell]) -> sqlx::Result<u64> {
-        let query = sqlx::query_with(AssertSqlSafe(statement::delete(plan)), key_arguments(plan, key)?);
+        let query = query_with(statement::delete(plan), key_arguments(plan, key)?);
         Ok(query.execute(&mut *self.connection).await?.rows_affected())
     }
 
@@ -86,16 +89,14 @@ impl Moves for Open {
         let table = format!(r#"{}"forebay_moves""#, plan.place);
         let name = schema.name.as_str();
         let sql = format!(r#"DELETE FROM {table} WHERE "buffer" = $1 AND "from_key" = $2"#);
-        let query = sqlx::query(AssertSqlSafe(sql)).bind(name).bind(to);
-        query.execute(&mut *self.connection).await?;
+        query(sql).bind(name).bind(to).execute(&mut *self.connection).await?;
         let sql = format!(r#"UPDATE {table} SET "to_key" = $3 WHERE "buffer" = $1 AND "to_key" = $2"#);
-        let query = sqlx::query(AssertSqlSafe(sql)).bind(name).bind(from).bind(to);
-        query.execute(&mut *self.connection).await?;
+        query(sql).bind(name).bind(from).bind(to).execute(&mut *self.connection).await?;
         let sql = format!(
             r#"INSERT INTO {table} ("buffer", "from_key", "to_key", "at") VALUES ($1, $2, $3, $4::timestamptz)
                ON CONFLICT DO NOTHING"#
         );
-        let query = sqlx::query(AssertSqlSafe(sql)).bind(name).bind(from).bind(to).bind(self.now.to_string());
+        let query = query(sql).bind(name).bind(from).bind(to).bind(self.now.to_string());
         query.execute(&mut *self.connection).await.map(|_| ())
     }
 }

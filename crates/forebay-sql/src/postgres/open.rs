@@ -60,7 +60,9 @@ impl Database {
     pub(super) async fn open(url: &str) -> Result<Self> {
         let options = parse(url)?;
         let name = name(&options);
-        let options = options.application_name("forebay").disable_statement_logging();
+        // The driver asks for more digits of floats when it connects, which a pooler refuses. There are none here.
+        let options =
+            options.application_name("forebay").extra_float_digits(None).disable_statement_logging();
         // Not by the pool, which would go on trying, and then only say that it took too long.
         let connected = match options.connect().await {
             Ok(connection) => connection.close().await,
@@ -116,7 +118,7 @@ impl database::Database for Database {
     }
 
     async fn ping(&self) -> sqlx::Result<()> {
-        sqlx::query("SELECT 1").execute(&self.pool).await.map(|_| ())
+        sqlx::raw_sql("SELECT 1").execute(&self.pool).await.map(|_| ())
     }
 
     fn classify(error: &sqlx::Error) -> Class {

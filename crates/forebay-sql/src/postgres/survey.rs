@@ -1,13 +1,14 @@
 //! Getting to know the tables.
 
 use forebay::buffer::Schema;
-use sqlx::{AssertSqlSafe, Executor as _, PgConnection, Row as _, SqlSafeStr as _};
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
 use super::{
     catalogue::{self, NONDETERMINISTIC},
     ddl::POSTGRES,
     form::Form,
     open::Open,
+    query::{query, query_scalar},
     statement,
 };
 use crate::common::{
@@ -47,7 +48,7 @@ impl Tables for Open {
                 "an index on a column that a buffer writes makes each of its updates several times dearer"
             );
         }
-        let off: Vec<String> = sqlx::query_scalar(
+        let off: Vec<String> = query_scalar(
             "SELECT name FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off' ORDER BY name",
         )
         .fetch_all(&mut *self.connection)
@@ -57,7 +58,7 @@ impl Tables for Open {
     }
 
     async fn texts(&mut self, sql: String, columns: usize) -> sqlx::Result<Vec<Option<String>>> {
-        let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(&mut *self.connection).await?;
+        let row = query(sql).fetch_one(&mut *self.connection).await?;
         (0..columns).map(|i| row.try_get(i)).collect()
     }
 }
@@ -82,8 +83,10 @@ fn check_collations(schema: &Schema, table: &Table) -> Result<(), String> {
     Ok(())
 }
 
-/// Prepares the statement that will be used: Postgres has the last word on whether it fits the table.
+/// Prepares the statement that will be used: Postgres has the last word on whether it fits the table. In one exchange,
+/// and by a name that is gone with it: the driver's own would stay.
 async fn try_statement(connection: &mut PgConnection, plan: &Plan<Form>) -> sqlx::Result<()> {
     let sql = statement::merge(plan, How::usual(plan));
-    connection.prepare(AssertSqlSafe(sql).into_sql_str()).await.map(|_| ())
+    let sql = format!(r#"PREPARE "forebay_try" AS {sql}; DEALLOCATE "forebay_try""#);
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.map(|_| ())
 }

@@ -14,16 +14,29 @@ pub(crate) enum Kind {
     Sqlite,
     Postgres,
     MariaDb,
+    /// Postgres behind a pooler that gives connections away after each transaction.
+    PgBouncer,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 3] = [Self::Sqlite, Self::Postgres, Self::MariaDb];
+    pub(crate) const ALL: [Self; 4] = [Self::Sqlite, Self::Postgres, Self::MariaDb, Self::PgBouncer];
 
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Sqlite => "sqlite",
             Self::Postgres => "postgres",
             Self::MariaDb => "mariadb",
+            Self::PgBouncer => "pgbouncer",
+        }
+    }
+
+    /// The servers that it needs.
+    pub(crate) fn needs(self) -> &'static [&'static str] {
+        match self {
+            Self::Sqlite => &[],
+            Self::Postgres => &["postgres"],
+            Self::MariaDb => &["mariadb"],
+            Self::PgBouncer => &["postgres", "pgbouncer"],
         }
     }
 
@@ -35,7 +48,7 @@ impl Kind {
                 Self::Sqlite => {
                     Sqlite::open(url).await.map(|sink| buffer.flush_to(sink.with(options.clone())))
                 }
-                Self::Postgres => {
+                Self::Postgres | Self::PgBouncer => {
                     Postgres::open(url).await.map(|sink| buffer.flush_to(sink.with(options.clone())))
                 }
                 Self::MariaDb => {
@@ -54,6 +67,7 @@ pub(crate) enum Database {
     Sqlite(tempfile::TempDir),
     Postgres(testkit::Postgres, Proxy),
     MariaDb(testkit::MariaDb, Proxy),
+    PgBouncer(testkit::Postgres, testkit::PgBouncer, Proxy),
 }
 
 impl Database {
@@ -64,6 +78,12 @@ impl Database {
                 let postgres = testkit::Postgres::start();
                 let proxy = Proxy::new(postgres.port());
                 Self::Postgres(postgres, proxy)
+            }
+            Kind::PgBouncer => {
+                let postgres = testkit::Postgres::start();
+                let pgbouncer = testkit::PgBouncer::start(postgres.port());
+                let proxy = Proxy::new(pgbouncer.port());
+                Self::PgBouncer(postgres, pgbouncer, proxy)
             }
             Kind::MariaDb => {
                 let mariadb = testkit::MariaDb::start();
@@ -79,6 +99,7 @@ impl Database {
         match self {
             Self::Sqlite(directory) => directory.path().join("app.db").display().to_string(),
             Self::Postgres(postgres, proxy) => postgres.url_through(proxy, "postgres"),
+            Self::PgBouncer(_, pgbouncer, proxy) => pgbouncer.url_through(proxy, "postgres"),
             Self::MariaDb(mariadb, proxy) => mariadb.url_through(proxy, "app"),
         }
     }
@@ -87,7 +108,7 @@ impl Database {
     pub(crate) fn server(&self) -> Option<&Server> {
         match self {
             Self::Sqlite(_) => None,
-            Self::Postgres(postgres, _) => Some(postgres),
+            Self::Postgres(postgres, _) | Self::PgBouncer(postgres, ..) => Some(postgres),
             Self::MariaDb(mariadb, _) => Some(mariadb),
         }
     }
@@ -95,7 +116,7 @@ impl Database {
     pub(crate) fn proxy(&self) -> Option<&Proxy> {
         match self {
             Self::Sqlite(_) => None,
-            Self::Postgres(_, proxy) | Self::MariaDb(_, proxy) => Some(proxy),
+            Self::Postgres(_, proxy) | Self::MariaDb(_, proxy) | Self::PgBouncer(.., proxy) => Some(proxy),
         }
     }
 
@@ -111,7 +132,9 @@ impl Database {
                 connection.close().await.expect("closes");
                 rows.into_iter().map(|(id, n)| (id, u64::try_from(n).expect("a count"))).collect()
             }
-            Self::Postgres(postgres, _) => read(&postgres.query("postgres", sql)),
+            Self::Postgres(postgres, _) | Self::PgBouncer(postgres, ..) => {
+                read(&postgres.query("postgres", sql))
+            }
             Self::MariaDb(mariadb, _) => read(&mariadb.query("app", sql)),
         }
     }

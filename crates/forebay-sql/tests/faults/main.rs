@@ -3,7 +3,7 @@
 //! Several processes write and flush at the same time, through proxies, into Redis and a database, both of which die and
 //! come back, as do the processes. Every write is recorded before it is sent and when it is answered; at the end SQL is
 //! compared with the record. `FOREBAY_FAULTS` says how many faults, `FOREBAY_SEED` which, and `FOREBAY_DATABASE` into
-//! which of the three: `scripts/faults buffer`. `FOREBAY_KILLS` says how often a database is killed inside a commit:
+//! which of the four: `scripts/faults buffer`. `FOREBAY_KILLS` says how often a database is killed inside a commit:
 //! `scripts/faults commit`.
 
 mod database;
@@ -27,8 +27,11 @@ fn number(name: &str, default: u64) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_or_doubled_while_both_ends_die() {
     let only = env::var("FOREBAY_DATABASE").ok();
-    for (kind, few) in [(Kind::Postgres, 18), (Kind::MariaDb, 9), (Kind::Sqlite, 9)] {
-        if without("redis") || without(kind.word()) || only.as_ref().is_some_and(|only| only != kind.word()) {
+    for (kind, few) in [(Kind::Postgres, 18), (Kind::PgBouncer, 9), (Kind::MariaDb, 9), (Kind::Sqlite, 9)] {
+        if without("redis")
+            || kind.needs().iter().copied().any(without)
+            || only.as_ref().is_some_and(|only| only != kind.word())
+        {
             continue;
         }
         let mut world = World::start(kind, number("FOREBAY_SEED", 1));
