@@ -418,6 +418,86 @@ async fn nothing_stays_on_a_shared_connection() {
     }
 }
 
+/// A database, a role of the same name that owns it, and a sink that is that role.
+async fn owned() -> (String, Postgres) {
+    let server = Server::shared();
+    let app = server.new_database();
+    server.query("postgres", &format!("CREATE ROLE {app} LOGIN; ALTER DATABASE {app} OWNER TO {app}"));
+    let url = server.url(&app).replace("postgres@", &format!("{app}@"));
+    (app, Postgres::open(&url).await.expect("opens").with(creating()))
+}
+
+/// Whatever keeps a sink from connecting says nothing about its batches.
+#[tokio::test]
+async fn a_connection_that_is_refused_is_an_outage_whatever_the_reason() {
+    if without("postgres") {
+        return;
+    }
+    let ((app, sink), schema) = (owned().await, projects("projects"));
+    let admin = |sql: &str| Server::shared().query("postgres", &sql.replace("APP", &app));
+    sink.prepare(&schema).await.expect("prepared");
+    for (what, [take, give]) in [
+        ("28000: the role may not log in", ["ALTER ROLE APP NOLOGIN", "ALTER ROLE APP LOGIN"]),
+        (
+            "3D000: the database was renamed",
+            ["ALTER DATABASE APP RENAME TO APPx", "ALTER DATABASE APPx RENAME TO APP"],
+        ),
+        (
+            "55000: it takes no connections",
+            ["ALTER DATABASE APP ALLOW_CONNECTIONS false", "ALTER DATABASE APP ALLOW_CONNECTIONS true"],
+        ),
+    ] {
+        admin("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = 'APP'");
+        admin(take);
+        let one = batch(&schema, vec![hits(&schema, "42", 1)]);
+        for _ in 0..2 {
+            let refused = sink.apply(&one).await;
+            let Err(SinkError::Transient(error)) = refused else { panic!("{what}: {refused:?}") };
+            assert!(error.to_string().contains(": connecting: "), "{what}: {error}");
+            assert!(sink.warnings().iter().any(|warning| warning.contains("is kept")), "{what}");
+        }
+        admin(give);
+        assert_eq!(sink.apply(&one).await.expect("mended"), Applied::now(1, 0), "{what}");
+    }
+    assert!(!sink.warnings().iter().any(|warning| warning.contains("is kept")));
+    assert_eq!(ask(&app, "SELECT hits FROM projects"), "3");
+}
+
+/// Rights come back, and others are not concerned.
+#[tokio::test]
+async fn a_missing_right_is_an_outage_of_its_table_alone() {
+    if without("postgres") {
+        return;
+    }
+    let ((app, sink), schema, other) = (owned().await, projects("projects"), projects("others"));
+    let first = [batch(&schema, vec![hits(&schema, "42", 1)]), batch(&other, vec![hits(&other, "42", 1)])];
+    for one in &first {
+        sink.apply(one).await.expect("applied");
+    }
+    for [take, give] in [
+        ["REVOKE INSERT ON projects FROM APP", "GRANT INSERT ON projects TO APP"],
+        [
+            "REVOKE UPDATE (hits) ON projects FROM APP; REVOKE UPDATE ON projects FROM APP",
+            "GRANT UPDATE ON projects TO APP",
+        ],
+        [
+            "ALTER TABLE projects OWNER TO postgres; REVOKE ALL ON projects FROM APP",
+            "ALTER TABLE projects OWNER TO APP",
+        ],
+    ] {
+        ask(&app, &take.replace("APP", &app));
+        let one = batch(&schema, vec![hits(&schema, "42", 1)]);
+        let refused = sink.apply(&one).await;
+        let Err(SinkError::Transient(error)) = refused else { panic!("{take}: {refused:?}") };
+        assert!(error.to_string().contains("permission denied for table projects"), "{take}: {error}");
+        let fine = batch(&other, vec![hits(&other, "42", 1)]);
+        assert_eq!(sink.apply(&fine).await.expect("its own rights"), Applied::now(1, 0), "{take}");
+        ask(&app, &give.replace("APP", &app));
+        assert_eq!(sink.apply(&one).await.expect("mended"), Applied::now(1, 0), "{take}");
+    }
+    assert_eq!(ask(&app, "SELECT hits FROM projects"), "4");
+}
+
 #[tokio::test]
 async fn a_connection_by_tls_checks_the_certificate() {
     if without("postgres") {

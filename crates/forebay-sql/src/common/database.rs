@@ -26,9 +26,19 @@ pub(crate) const NOT_DURABLE: &str =
 /// What a step found, or why the sink cannot go on. The outer error is the database's own.
 pub(crate) type Checked<T> = sqlx::Result<Result<T, String>>;
 
+/// What a transaction is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// It only reads, and sees one snapshot.
+    Read,
+    /// It writes. Its commit is durable, whatever the defaults of the database.
+    Write,
+}
+
 /// An open database.
 pub(crate) trait Database: fmt::Debug + Send + Sync + 'static {
     type Form: Form + Send + Sync + 'static;
+    type Connection: Send;
     type Open: Steps<Form = Self::Form>;
 
     /// Its name in messages.
@@ -38,11 +48,16 @@ pub(crate) trait Database: fmt::Debug + Send + Sync + 'static {
     /// Which database it is, for messages: no credentials.
     fn name(&self) -> &str;
 
-    /// Begins a transaction that writes. Its commit is durable, whatever the defaults of the database.
-    fn begin(&self, clock: &Clock) -> impl Future<Output = sqlx::Result<Self::Open>> + Send;
+    /// Takes a connection, or makes one. Whatever goes wrong here is the database's, and says nothing about a batch.
+    fn acquire(&self, access: Access) -> impl Future<Output = sqlx::Result<Self::Connection>> + Send;
 
-    /// Begins a transaction that only reads, and sees one snapshot.
-    fn snapshot(&self, clock: &Clock) -> impl Future<Output = sqlx::Result<Self::Open>> + Send;
+    /// Begins a transaction on a connection that was acquired for the same access.
+    fn begin(
+        &self,
+        connection: Self::Connection,
+        access: Access,
+        clock: &Clock,
+    ) -> impl Future<Output = sqlx::Result<Self::Open>> + Send;
 
     /// Asks whether it answers.
     fn ping(&self) -> impl Future<Output = sqlx::Result<()>> + Send;

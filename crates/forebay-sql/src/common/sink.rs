@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     catalogue::Found,
-    database::{Database, Steps as _, Tables as _},
+    database::{Access, Database, Steps as _, Tables as _},
     datetime,
     dead::{self, stored_key},
     error::{self, Class},
@@ -72,7 +72,7 @@ impl<D: Database> SqlSink<D> {
     async fn commit(&self, batch: &Batch) -> Result<Applied, SinkError> {
         let plan = self.plan(&batch.schema).await?;
         let writing = |error| self.failed(&format!("writing into table {}", batch.schema.table), &error);
-        let mut transaction = self.database.begin(self.clock()).await.map_err(writing)?;
+        let mut transaction = self.begin(Access::Write, writing).await?;
         let applied = if transaction.record(&plan, &Entry::batch(batch)).await.map_err(writing)? {
             check_age(&self.name(), batch.id, self.clock().now(), self.ledger_retention())?;
             merge(&mut transaction, &plan, batch).await.map_err(writing)?
@@ -82,7 +82,7 @@ impl<D: Database> SqlSink<D> {
             transaction.record(&plan, &barrier(&batch.schema)).await.map_err(writing)?;
             Applied::again(batch, committed.and_then(|text| datetime::parse(&text)))
         };
-        self.commit_for_good(transaction, &plan, &batch.schema).await.map_err(writing)?;
+        self.commit_for_good(transaction, &plan, &batch.schema, writing).await?;
         Ok(applied)
     }
 
@@ -92,13 +92,14 @@ impl<D: Database> SqlSink<D> {
         transaction: D::Open,
         plan: &Plan<D::Form>,
         schema: &Schema,
-    ) -> sqlx::Result<()> {
+        doing: impl Fn(sqlx::Error) -> SinkError + Copy + Send,
+    ) -> Result<(), SinkError> {
         let may_be_cut_short = transaction.may_be_cut_short();
-        transaction.commit().await?;
+        transaction.commit().await.map_err(doing)?;
         if may_be_cut_short {
-            let mut transaction = self.database.begin(self.clock()).await?;
-            transaction.record(plan, &barrier(schema)).await?;
-            transaction.commit().await?;
+            let mut transaction = self.begin(Access::Write, doing).await?;
+            transaction.record(plan, &barrier(schema)).await.map_err(doing)?;
+            transaction.commit().await.map_err(doing)?;
         }
         Ok(())
     }
@@ -117,7 +118,7 @@ impl<D: Database> SqlSink<D> {
         let plan = self.plan(schema).await?;
         let doing = || format!("reading from table {}", schema.table);
         let reading = |error| self.failed(&doing(), &error);
-        let mut transaction = self.database.snapshot(self.clock()).await.map_err(reading)?;
+        let mut transaction = self.begin(Access::Read, reading).await?;
         let moves = transaction.moved_with(&plan, schema, &stored_key(row)).await.map_err(reading)?;
         let Place { target, keys } = Place::of(schema, row, &moves).map_err(reading)?;
         let values = target.values(schema).map_err(SinkError::Permanent)?;
@@ -140,7 +141,7 @@ impl<D: Database> SqlSink<D> {
         let mut pruned = 0;
         for place in self.state.places() {
             loop {
-                let mut transaction = self.database.begin(self.clock()).await.map_err(pruning)?;
+                let mut transaction = self.begin(Access::Write, pruning).await?;
                 let rows = transaction.prune(&place, before).await.map_err(pruning)?;
                 transaction.commit().await.map_err(pruning)?;
                 pruned += rows;
@@ -170,7 +171,7 @@ impl<D: Database> SqlSink<D> {
     ) -> Result<Vec<DeadLetter>, SinkError> {
         let plan = self.plan(schema).await?;
         let listing = |error| self.failed("listing dead letters", &error);
-        let mut transaction = self.database.snapshot(self.clock()).await.map_err(listing)?;
+        let mut transaction = self.begin(Access::Read, listing).await?;
         let lines = transaction.list(&plan, schema, after, limit).await.map_err(listing)?;
         transaction.rollback().await.map_err(listing)?;
         let letters = lines.into_iter().map(|line| dead::letter(schema, line));
@@ -180,7 +181,7 @@ impl<D: Database> SqlSink<D> {
     pub(crate) async fn count_dead(&self, schema: &Schema) -> Result<u64, SinkError> {
         let plan = self.plan(schema).await?;
         let counting = |error| self.failed("counting dead letters", &error);
-        let mut transaction = self.database.snapshot(self.clock()).await.map_err(counting)?;
+        let mut transaction = self.begin(Access::Read, counting).await?;
         let count = transaction.count(&plan, schema).await.map_err(counting)?;
         transaction.rollback().await.map_err(counting)?;
         Ok(count.unsigned_abs())
@@ -194,9 +195,9 @@ impl<D: Database> SqlSink<D> {
     async fn replay_now(&self, schema: &Schema, ids: &[u64]) -> Result<Replayed, SinkError> {
         let plan = self.survey(schema).await?;
         let writing = |error| self.failed(&format!("writing into table {}", schema.table), &error);
-        let mut transaction = self.database.begin(self.clock()).await.map_err(writing)?;
+        let mut transaction = self.begin(Access::Write, writing).await?;
         let replayed = replay(&mut transaction, &plan, schema, ids).await.map_err(writing)?;
-        self.commit_for_good(transaction, &plan, schema).await.map_err(writing)?;
+        self.commit_for_good(transaction, &plan, schema, writing).await?;
         Ok(replayed)
     }
 
@@ -215,12 +216,12 @@ impl<D: Database> SqlSink<D> {
             Class::Data => moves::refused(D::reason(&error)),
             _ => self.failed(&format!("moving a row of table {}", schema.table), &error),
         };
-        let mut transaction = self.database.begin(self.clock()).await.map_err(moving)?;
+        let mut transaction = self.begin(Access::Write, moving).await?;
         let target = relocate(&mut transaction, &plan, schema, from, to).await.map_err(moving)?;
         let target = target.map_err(moves::refused)?;
         // The row may have been moved before, by a transaction that still waits for the disk.
         transaction.record(&plan, &barrier(schema)).await.map_err(moving)?;
-        self.commit_for_good(transaction, &plan, schema).await.map_err(moving)?;
+        self.commit_for_good(transaction, &plan, schema, moving).await?;
         Ok(target)
     }
 
@@ -237,7 +238,7 @@ impl<D: Database> SqlSink<D> {
         let texts: Vec<String> =
             wanted.iter().map(|of| format!("CAST({of} AS {})", D::DIALECT.text)).collect();
         let sql = format!("SELECT {} FROM {}", texts.join(", "), plan.table);
-        let mut transaction = self.database.snapshot(self.clock()).await.map_err(adding)?;
+        let mut transaction = self.begin(Access::Read, adding).await?;
         let texts = transaction.texts(sql, wanted.len()).await.map_err(adding)?;
         transaction.rollback().await.map_err(adding)?;
         let number = |text: Option<String>| text.map(|text| text.parse::<i64>()).transpose();
@@ -265,7 +266,7 @@ impl<D: Database> SqlSink<D> {
     async fn survey(&self, schema: &Schema) -> Result<Known<D>, SinkError> {
         let looking = |error| self.failed(&format!("looking at table {}", schema.table), &error);
         let refused = |why: String| self.refused(&why);
-        let mut transaction = self.database.snapshot(self.clock()).await.map_err(looking)?;
+        let mut transaction = self.begin(Access::Read, looking).await?;
         let mut found = transaction.look(schema).await.map_err(looking)?.map_err(refused)?;
         if !found.lacking.is_empty() || !found.dated {
             transaction.rollback().await.map_err(looking)?;
@@ -275,7 +276,7 @@ impl<D: Database> SqlSink<D> {
             if !found.dated {
                 found.dated = self.add_last_write(schema, &found.place).await;
             }
-            transaction = self.database.snapshot(self.clock()).await.map_err(looking)?;
+            transaction = self.begin(Access::Read, looking).await?;
         }
         let Some(table) = found.table else {
             return Err(refused(format!("{} is no table (a view?)", schema.table)));
@@ -305,24 +306,21 @@ impl<D: Database> SqlSink<D> {
             return false;
         }
         let statement = D::DIALECT.add_last_write(schema, place);
+        let altering = |error| self.failed("altering the ledger", &error);
         let add = async {
-            let mut transaction = self.database.begin(self.clock()).await?;
-            transaction.create(statement).await?;
-            transaction.commit().await
+            let mut transaction = self.begin(Access::Write, altering).await?;
+            transaction.create(statement).await.map_err(altering)?;
+            transaction.commit().await.map_err(altering)
         };
         let added = add.await;
         let look = async {
-            let mut transaction = self.database.snapshot(self.clock()).await?;
-            transaction.look(schema).await
+            let mut transaction = self.begin(Access::Read, altering).await?;
+            transaction.look(schema).await.map_err(altering)
         };
         // Somebody else may have added it meanwhile.
         let there = look.await.is_ok_and(|found| found.is_ok_and(|found| found.dated));
         if let Some(error) = added.err().filter(|_| !there) {
-            tracing::warn!(
-                database = self.database.name(),
-                error = D::reason(&error),
-                "the ledger was not altered"
-            );
+            tracing::warn!(%error, "the ledger was not altered");
         }
         there
     }
@@ -340,7 +338,7 @@ impl<D: Database> SqlSink<D> {
             )));
         }
         let creating = |error| self.failed(&format!("creating {lacking}"), &error);
-        let mut transaction = self.database.begin(self.clock()).await.map_err(creating)?;
+        let mut transaction = self.begin(Access::Write, creating).await?;
         transaction.create(script).await.map_err(creating)?;
         let found = transaction.look(schema).await.map_err(creating)?;
         transaction.commit().await.map_err(creating)?;
@@ -357,6 +355,19 @@ impl<D: Database> SqlSink<D> {
             let message = format!("{}: {what} took longer than {PATIENCE:?}", self.name());
             Err(SinkError::Transient(Error::new(ErrorKind::Unavailable, message)))
         })
+    }
+
+    /// Begins a transaction. Not to get a connection says nothing about a batch, whatever the server's reason: an account
+    /// that is locked, a database that was renamed. It is an outage, and drains when that is mended.
+    async fn begin(
+        &self,
+        access: Access,
+        doing: impl Fn(sqlx::Error) -> SinkError + Send,
+    ) -> Result<D::Open, SinkError> {
+        let connection = self.database.acquire(access).await.map_err(|error| {
+            error::failed(&format!("{}: connecting", self.name()), Class::Transient, &error)
+        })?;
+        self.database.begin(connection, access, self.clock()).await.map_err(doing)
     }
 
     fn clock(&self) -> &Clock {

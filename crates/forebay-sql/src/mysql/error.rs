@@ -45,7 +45,9 @@ fn of_number(number: u16, state: &str) -> Class {
         // Read-only: a replica until somebody promotes it.
         | 1_290 | 1_792 | 1_836
         // Errors while committing or rolling back.
-        | 1_180 | 1_181 => Class::Transient,
+        | 1_180 | 1_181
+        // A right that is missing: to the table, a column, the database. The batch fits as soon as it is granted.
+        | 1_142 | 1_143 | 1_044 => Class::Transient,
         // Texts and times that do not fit, checks, out of range, a JSON value that does not fit its column.
         1_366 | 1_292 | 1_265 | 3_819 | 4_025 | 1_690 | 1_264 | 1_406 | 1_364 | 3_669 | 4_174 | 4_178 => Class::Data,
         _ => match state.get(..2) {
@@ -75,7 +77,10 @@ mod tests {
             (4_025, "23000", Class::Data),      // check
             (1_644, "45000", Class::Data),      // SIGNAL
             (1_146, "42S02", Class::Permanent), // no such table
-            (1_142, "42000", Class::Permanent), // not allowed
+            (1_142, "42000", Class::Transient), // not allowed
+            (1_143, "42000", Class::Transient), // not allowed for a column
+            (1_044, "42000", Class::Transient), // not allowed in the database
+            (1_227, "42000", Class::Permanent), // another right
             (1_665, "HY000", Class::Permanent), // binlog_format
         ] {
             assert_eq!(of_number(number, state), class, "{number}");

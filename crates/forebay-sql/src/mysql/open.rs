@@ -4,13 +4,14 @@ use std::{str::FromStr, time::Duration};
 
 use forebay::{Clock, Error, ErrorKind, Result, Timestamp, time::secs};
 use sqlx::{
-    ConnectOptions as _, Connection as _, MySql, MySqlPool, Transaction,
+    ConnectOptions as _, Connection as _, MySql, MySqlPool, SqlSafeStr as _, Transaction,
     mysql::{MySqlConnectOptions, MySqlPoolOptions},
+    pool::PoolConnection,
 };
 
 use super::{ddl::MYSQL, error::classify, form::Form};
 use crate::common::{
-    database::{self, Steps},
+    database::{self, Access, Steps},
     ddl::Dialect,
     error::{self, Class},
 };
@@ -81,14 +82,11 @@ impl Database {
     pub(super) fn of_pool(pool: MySqlPool) -> Self {
         Self { name: name(&pool.connect_options()), pool }
     }
-
-    async fn begin_with(&self, statement: &'static str, clock: &Clock) -> sqlx::Result<Open> {
-        Ok(Open { connection: self.pool.begin_with(statement).await?, now: clock.now() })
-    }
 }
 
 impl database::Database for Database {
     type Form = Form;
+    type Connection = PoolConnection<MySql>;
     type Open = Open;
 
     const NAME: &'static str = "MySQL";
@@ -98,12 +96,14 @@ impl database::Database for Database {
         &self.name
     }
 
-    async fn begin(&self, clock: &Clock) -> sqlx::Result<Open> {
-        self.begin_with(BEGIN, clock).await
+    async fn acquire(&self, _: Access) -> sqlx::Result<Self::Connection> {
+        self.pool.acquire().await
     }
 
-    async fn snapshot(&self, clock: &Clock) -> sqlx::Result<Open> {
-        self.begin_with(SNAPSHOT, clock).await
+    async fn begin(&self, connection: Self::Connection, access: Access, clock: &Clock) -> sqlx::Result<Open> {
+        let begin = if access == Access::Write { BEGIN } else { SNAPSHOT };
+        let connection = Transaction::begin(connection, Some(begin.into_sql_str())).await?;
+        Ok(Open { connection, now: clock.now() })
     }
 
     async fn ping(&self) -> sqlx::Result<()> {

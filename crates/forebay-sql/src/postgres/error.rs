@@ -21,11 +21,10 @@ fn of_state(state: &str) -> Class {
     match state {
         // Read-only: the server is a standby until somebody promotes it. Then: a snapshot too old, locks, a session that
         // was ended for being idle.
-        "25006" | "25P03" | "25P04" | "72000" | "55P03" | "55006" => Class::Transient,
+        // And a right that is missing: the batch fits as soon as it is granted.
+        "25006" | "25P03" | "25P04" | "72000" | "55P03" | "55006" | "42501" => Class::Transient,
         // What a trigger raises, a row that no index takes, two rows of a batch that the table's key takes for one.
         "P0001" | "P0004" | "54000" | "21000" => Class::Data,
-        // The database was dropped.
-        "57P04" => Class::Permanent,
         _ => match state.get(..2) {
             // Connection, rollback (deadlock, serialization), resources (disk, memory, connections), operator
             // intervention (shutdown, cancel), system.
@@ -57,8 +56,8 @@ mod tests {
             ("23514", Class::Data),      // check
             ("P0001", Class::Data),      // RAISE
             ("42P01", Class::Permanent), // no such table
-            ("42501", Class::Permanent), // not allowed
-            ("57P04", Class::Permanent), // no such database any more
+            ("42501", Class::Transient), // not allowed
+            ("57P04", Class::Transient), // the database was dropped: connecting tells more
             ("", Class::Permanent),
         ] {
             assert_eq!(of_state(state), class, "{state}");

@@ -4,13 +4,14 @@ use std::{str::FromStr, time::Duration};
 
 use forebay::{Clock, Error, ErrorKind, Result, Timestamp, time::secs};
 use sqlx::{
-    ConnectOptions as _, Connection as _, PgPool, Postgres, Transaction,
+    ConnectOptions as _, Connection as _, PgPool, Postgres, SqlSafeStr as _, Transaction,
+    pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
 use super::{ddl::POSTGRES, error::classify, form::Form};
 use crate::common::{
-    database::{self, Steps},
+    database::{self, Access, Steps},
     ddl::Dialect,
     error::{self, Class},
 };
@@ -90,16 +91,18 @@ impl Database {
     /// In a task of its own, which is not dropped with its caller: a connection on which a beginning was broken off would
     /// return to the pool inside a transaction that the driver does not know of, and fail whoever comes next. Postgres has
     /// no way to end a transaction that may not be there without a warning in the log.
-    async fn begin_with(&self, statement: &'static str, clock: &Clock) -> sqlx::Result<Open> {
-        let pool = self.pool.clone();
-        let begun = tokio::spawn(async move { pool.begin_with(statement).await }).await;
-        let connection = begun.unwrap_or(Err(sqlx::Error::WorkerCrashed))?;
-        Ok(Open { connection, now: clock.now(), waits: false })
+    async fn begin_on(
+        connection: PoolConnection<Postgres>,
+        statement: &'static str,
+    ) -> sqlx::Result<Transaction<'static, Postgres>> {
+        let begin = Transaction::begin(connection, Some(statement.into_sql_str()));
+        tokio::spawn(begin).await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
     }
 }
 
 impl database::Database for Database {
     type Form = Form;
+    type Connection = PoolConnection<Postgres>;
     type Open = Open;
 
     const NAME: &'static str = "Postgres";
@@ -109,12 +112,13 @@ impl database::Database for Database {
         &self.name
     }
 
-    async fn begin(&self, clock: &Clock) -> sqlx::Result<Open> {
-        self.begin_with(BEGIN, clock).await
+    async fn acquire(&self, _: Access) -> sqlx::Result<Self::Connection> {
+        self.pool.acquire().await
     }
 
-    async fn snapshot(&self, clock: &Clock) -> sqlx::Result<Open> {
-        self.begin_with(SNAPSHOT, clock).await
+    async fn begin(&self, connection: Self::Connection, access: Access, clock: &Clock) -> sqlx::Result<Open> {
+        let begin = if access == Access::Write { BEGIN } else { SNAPSHOT };
+        Ok(Open { connection: Self::begin_on(connection, begin).await?, now: clock.now(), waits: false })
     }
 
     async fn ping(&self) -> sqlx::Result<()> {

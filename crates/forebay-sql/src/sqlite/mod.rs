@@ -5,6 +5,7 @@ mod catalogue;
 mod ddl;
 mod dead;
 mod error;
+mod file;
 mod form;
 mod ledger;
 mod moves;

@@ -14,10 +14,11 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use super::{
     ddl::SQLITE,
     error::{classify, reason},
+    file::{OpenFile, create_private},
     form::Form,
 };
 use crate::common::{
-    database::{self, Steps},
+    database::{self, Access, Steps},
     ddl::Dialect,
     error::Class,
 };
@@ -47,6 +48,8 @@ pub(super) struct Database {
     turn: Arc<Mutex<()>>,
     /// The pools are the user's, with the user's settings.
     shared: bool,
+    /// Unless it is in memory, or the user's.
+    file: Option<Arc<OpenFile>>,
 }
 
 /// An open transaction.
@@ -55,6 +58,7 @@ pub(super) struct Open {
     pub(super) connection: Transaction<'static, sqlx::Sqlite>,
     /// When it began, for the rows that say so.
     pub(super) now: Timestamp,
+    file: Option<Arc<OpenFile>>,
     /// Held by one that writes.
     _turn: Option<OwnedMutexGuard<()>>,
 }
@@ -69,6 +73,10 @@ impl Database {
             )
         };
         let location = Location::parse(url)?;
+        let path = location.options.get_filename().to_owned();
+        if location.creates {
+            create_private(&path);
+        }
         let options = location
             .options
             .busy_timeout(BUSY_TIMEOUT)
@@ -92,9 +100,13 @@ impl Database {
             writes.clone()
         } else {
             write_ahead(&writes, url).await;
+            // One that comes later must not make a new file.
+            let options = options.create_if_missing(false);
             SqlitePoolOptions::new().max_connections(READERS).connect_lazy_with(options)
         };
-        Ok(Self { name: location.name, reads, writes, turn: Arc::default(), shared: false })
+        let file = (!location.memory).then(|| OpenFile::of(&path)).transpose();
+        let file = file.map_err(|error| failed(error.into()))?.map(Arc::new);
+        Ok(Self { name: location.name, reads, writes, turn: Arc::default(), shared: false, file })
     }
 
     /// Checks a URL without connecting.
@@ -105,7 +117,7 @@ impl Database {
     /// Takes a user's connections.
     pub(super) fn of_pool(pool: SqlitePool) -> Self {
         let name = pool.connect_options().get_filename().display().to_string();
-        Self { name, reads: pool.clone(), writes: pool, turn: Arc::default(), shared: true }
+        Self { name, reads: pool.clone(), writes: pool, turn: Arc::default(), shared: true, file: None }
     }
 
     /// Ends the connections, the one that writes last: whoever closes the last one takes the log into the file.
@@ -136,6 +148,8 @@ impl Database {
 
 impl database::Database for Database {
     type Form = Form;
+    /// With the turn to write, if it is for that.
+    type Connection = (PoolConnection<sqlx::Sqlite>, Option<OwnedMutexGuard<()>>);
     type Open = Open;
 
     const NAME: &'static str = "SQLite";
@@ -145,20 +159,28 @@ impl database::Database for Database {
         &self.name
     }
 
-    /// Immediate: it waits for other writers now, with nothing done yet.
-    async fn begin(&self, clock: &Clock) -> sqlx::Result<Open> {
+    async fn acquire(&self, access: Access) -> sqlx::Result<Self::Connection> {
+        if access == Access::Read {
+            return Ok((self.reader().await?, None));
+        }
         let turn = self.turn.clone().lock_owned().await;
-        let begin = "BEGIN IMMEDIATE".into_sql_str();
-        let connection = Transaction::begin(self.writer().await?, Some(begin)).await?;
-        Ok(Open { connection, now: clock.now(), _turn: Some(turn) })
+        Ok((self.writer().await?, Some(turn)))
     }
 
-    async fn snapshot(&self, clock: &Clock) -> sqlx::Result<Open> {
-        let connection = Transaction::begin(self.reader().await?, None).await?;
-        Ok(Open { connection, now: clock.now(), _turn: None })
+    /// Immediate if it writes: it waits for other writers now, with nothing done yet.
+    async fn begin(
+        &self,
+        (connection, turn): Self::Connection,
+        access: Access,
+        clock: &Clock,
+    ) -> sqlx::Result<Open> {
+        let begin = (access == Access::Write).then(|| "BEGIN IMMEDIATE".into_sql_str());
+        let connection = Transaction::begin(connection, begin).await?;
+        Ok(Open { connection, now: clock.now(), file: self.file.clone(), _turn: turn })
     }
 
     async fn ping(&self) -> sqlx::Result<()> {
+        check(self.file.as_deref())?;
         let mut reader = self.reader().await?;
         sqlx::query(r#"SELECT count(*) FROM "sqlite_schema""#).execute(&mut *reader).await.map(|_| ())
     }
@@ -174,12 +196,17 @@ impl database::Database for Database {
 
 impl Steps for Open {
     async fn commit(self) -> sqlx::Result<()> {
-        self.connection.commit().await
+        self.connection.commit().await?;
+        check(self.file.as_deref())
     }
 
     async fn rollback(self) -> sqlx::Result<()> {
         self.connection.rollback().await
     }
+}
+
+fn check(file: Option<&OpenFile>) -> sqlx::Result<()> {
+    Ok(file.map_or(Ok(()), OpenFile::check)?)
 }
 
 /// Lets readers and the writer work at once. A file that somebody else has open stays as it is: then they wait for each
@@ -214,6 +241,8 @@ struct Location {
     name: String,
     options: SqliteConnectOptions,
     memory: bool,
+    /// A file that is not there is created.
+    creates: bool,
 }
 
 impl Location {
@@ -241,9 +270,10 @@ impl Location {
         if path == ":memory:" || parameters.contains("mode=memory") {
             // Of its own, not shared by name: the driver would share one between databases of one name.
             let options = SqliteConnectOptions::new().in_memory(true);
-            return Ok(Self { name: ":memory:".into(), options, memory: true });
+            return Ok(Self { name: ":memory:".into(), options, memory: true, creates: false });
         }
-        Ok(Self { name: path.into(), options, memory: false })
+        let creates = !parameters.contains("mode=") || parameters.contains("mode=rwc");
+        Ok(Self { name: path.into(), options, memory: false, creates })
     }
 }
 

@@ -11,7 +11,9 @@ use crate::common::{public::public_sink, sink::SqlSink};
 ///
 /// # Guarantees
 /// A commit survives a power cut (`synchronous` is at least `FULL`): the store forgets a batch when it is committed.
-/// The file gets a write-ahead log, unless somebody else has it open at that moment.
+/// The file gets a write-ahead log, unless somebody else has it open at that moment. One that Forebay creates can be read by
+/// its owner only. If it is deleted or replaced while it is open, no batch is acknowledged until that is undone, or the
+/// sink is opened again.
 ///
 /// # Columns
 /// Timestamps are text in UTC, `2026-01-01 00:00:00.000000`, in columns declared `DATETIME`, `TIMESTAMP` or `TEXT`: what

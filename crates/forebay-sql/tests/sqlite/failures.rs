@@ -181,3 +181,82 @@ async fn a_journal_that_is_not_on_disk_is_warned_of() {
     memory.prepare(&schema).await.expect("prepared");
     assert_eq!(memory.warnings(), [""; 0]);
 }
+
+/// A process goes on writing into a file that was deleted.
+#[tokio::test]
+async fn a_file_that_was_deleted_or_replaced_keeps_the_batch() {
+    type Lose = fn(&std::path::Path);
+    let cases: [(&str, Lose); 3] = [
+        ("deleted", |path| std::fs::remove_file(path).expect("removed")),
+        ("replaced", |path| {
+            let other = path.with_extension("other");
+            std::fs::write(&other, "").expect("written");
+            std::fs::rename(other, path).expect("renamed");
+        }),
+        ("with its directory", |path| {
+            std::fs::remove_dir_all(path.parent().expect("a directory")).expect("removed");
+        }),
+    ];
+    for (what, lose) in cases {
+        let (directory, schema) = (tempfile::tempdir().expect("a directory"), projects());
+        let path = directory.path().join("data").join("app.db");
+        std::fs::create_dir(path.parent().expect("a directory")).expect("created");
+        let url = path.display().to_string();
+        let sink = Sqlite::open(&url).await.expect("opens");
+        let one = batch(&schema, vec![hits(&schema, "42", 1, NOON)]);
+        sink.prepare(&schema).await.expect("prepared");
+        lose(&path);
+        for _ in 0..2 {
+            let lost = sink.apply(&one).await;
+            let Err(SinkError::Transient(error)) = lost else { panic!("{what}: {lost:?}") };
+            assert!(error.to_string().contains("deleted or replaced"), "{what}: {error}");
+        }
+        assert!(sink.ping().await.is_err() && sink.warnings().concat().contains("deleted"), "{what}");
+        // As after a restart.
+        std::fs::create_dir_all(path.parent().expect("a directory")).expect("created");
+        for rest in ["app.db-wal", "app.db-shm"] {
+            let _ = std::fs::remove_file(path.with_file_name(rest));
+        }
+        let again = Sqlite::open(&url).await.expect("opens");
+        assert_eq!(again.apply(&one).await.expect("applied"), Applied::now(1, 0), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_comes_back_goes_on() {
+    let (file, schema) = (File::new(), projects());
+    let sink = file.sink().await;
+    sink.prepare(&schema).await.expect("prepared");
+    let one = batch(&schema, vec![hits(&schema, "42", 1, NOON)]);
+    let elsewhere = format!("{}.moved", file.path());
+    std::fs::rename(file.path(), &elsewhere).expect("moved away");
+    assert!(matches!(sink.apply(&one).await, Err(SinkError::Transient(_))));
+    std::fs::rename(&elsewhere, file.path()).expect("moved back");
+    assert_eq!(sink.apply(&one).await.expect("known"), Applied::Before);
+    assert_eq!(sink.warnings(), [""; 0]);
+    assert_eq!(file.application().await.one::<i64>("SELECT sum(hits) FROM projects").await, 1);
+}
+
+#[tokio::test]
+async fn a_file_that_is_created_is_its_owners_alone_and_one_that_is_there_stays_as_it_is() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = |path: &str| std::fs::metadata(path).expect("a file").permissions().mode() & 0o777;
+    let directory = tempfile::tempdir().expect("a directory");
+    for (name, url) in [("a.db", "{}"), ("b.db", "sqlite:{}"), ("c.db", "sqlite://{}?mode=rwc")] {
+        let path = directory.path().join(name).display().to_string();
+        let sink = Sqlite::open(&url.replace("{}", &path)).await.expect("opens");
+        sink.prepare(&projects()).await.expect("prepared");
+        for file in ["", "-wal", "-shm"] {
+            assert_eq!(mode(&format!("{path}{file}")), 0o600, "{name}{file}");
+        }
+    }
+    let there = directory.path().join("there.db");
+    std::fs::write(&there, "").expect("written");
+    std::fs::set_permissions(&there, std::fs::Permissions::from_mode(0o640)).expect("set");
+    let there = there.display().to_string();
+    Sqlite::open(&there).await.expect("opens").prepare(&projects()).await.expect("prepared");
+    assert_eq!(mode(&there), 0o640);
+    let none = directory.path().join("none.db").display().to_string();
+    Sqlite::open(&format!("sqlite:{none}?mode=rw")).await.expect_err("not there");
+    assert!(!std::path::Path::new(&none).exists());
+}
