@@ -125,11 +125,69 @@ async fn a_collation_that_takes_two_keys_for_one_is_refused_to_insert_with_the_m
     let why = permanent(insert.prepare(&schema).await);
     let (_, mend) = why.split_once("use ").expect("a mend");
     ask(&database, mend.split_once(", or").expect("two mends").0);
-    // A space at the end is not seen by that one either: two keys would be one row.
+    // It sees a space at the end as well.
     let rows = vec![hits(&schema, "a", 1), hits(&schema, "A", 2), hits(&schema, "a ", 4)];
-    assert_eq!(insert.apply(&batch(&schema, rows)).await.expect("mended"), Applied::now(2, 1));
-    assert_eq!(ask(&database, "SELECT id, hits FROM projects ORDER BY id"), "A\t2\na\t1");
-    assert_eq!(ask(&database, "SELECT row_key FROM forebay_dead_letters"), "a ");
+    assert_eq!(insert.apply(&batch(&schema, rows)).await.expect("mended"), Applied::now(3, 0));
+    assert_eq!(ask(&database, "SELECT id, hits FROM projects ORDER BY id"), "A\t2\na\t1\na \t4");
+}
+
+/// Most collations take a key and the same with a space at its end for one.
+#[tokio::test]
+async fn every_key_has_a_row_in_a_table_that_forebay_makes() {
+    if without("mariadb") {
+        return;
+    }
+    let (database, schema) = (MariaDb::shared().new_database(), projects());
+    let sink = open(&database).await;
+    let keys = ["a", "a ", "a  ", " a", "A", "\u{e4}", "a\u{308}", "\u{df}", "ss", "\u{1f600}", " "];
+    let one = batch(&schema, keys.iter().map(|key| hits(&schema, key, 1)).collect());
+    assert_eq!(sink.apply(&one).await.expect("applied"), Applied::now(11, 0));
+    assert!(!sink.warnings().concat().contains("space"), "{:?}", sink.warnings());
+    // Found again, each by its own key.
+    for (n, key) in (2..).zip(keys) {
+        let update = sink.with(creating().missing(Missing::DeadLetter));
+        let again = batch(&schema, vec![hits(&schema, key, n)]);
+        assert_eq!(update.apply(&again).await.expect("applied"), Applied::now(1, 0), "{key:?}");
+        let row = sink.read(&schema, &again.rows[0].key, &[]).await.expect("read").row.expect("a row");
+        assert_eq!(row[0], Some((n + 1).into()), "{key:?}");
+    }
+    // And through the other tables.
+    let key = |key: &str| RowKey::new(&schema, &[key.into()]).expect("a key");
+    sink.move_row(&schema, &key("a "), &key("a")).await.expect("moved");
+    sink.apply(&batch(&schema, vec![hits(&schema, "a ", 100), hits(&schema, "a  ", 1_000)]))
+        .await
+        .expect("applied");
+    let sums = ask(&database, "SELECT hits FROM projects WHERE id IN ('a', 'a ', 'a  ') ORDER BY hits");
+    assert_eq!(sums, "107\n1005");
+}
+
+#[tokio::test]
+async fn a_table_of_an_older_version_is_warned_of_and_mended_by_hand() {
+    if without("mariadb") {
+        return;
+    }
+    let (database, schema) = (MariaDb::shared().new_database(), projects());
+    let script = MySql::ddl(&schema);
+    let older = script.replace(
+        " /*M!100202 COLLATE utf8mb4_nopad_bin*/ /*!80017 COLLATE utf8mb4_0900_bin*/",
+        " COLLATE utf8mb4_bin",
+    );
+    assert_ne!(script, older);
+    ask(&database, &older);
+    let sink = open(&database).await;
+    let rows = || vec![hits(&schema, "a", 1), hits(&schema, "a ", 2)];
+    assert_eq!(sink.apply(&batch(&schema, rows())).await.expect("as before"), Applied::now(1, 1));
+    let warnings = sink.warnings();
+    let [warning] = &*warnings else { panic!("{warnings:?}") };
+    let collation = "SELECT collation_name FROM information_schema.columns
+                     WHERE table_schema = DATABASE() AND table_name = 'projects' AND column_name = 'id'";
+    assert_eq!(ask(&database, collation), "utf8mb4_bin", "never altered silently");
+    ask(&database, warning.split_once("use ").expect("a mend").1);
+    let sink = open(&database).await;
+    assert_eq!(sink.apply(&batch(&schema, rows())).await.expect("mended"), Applied::now(2, 0));
+    assert_eq!(sink.replay_dead(&schema, &[1]).await.expect("replayed").applied, [1]);
+    assert_eq!(sink.warnings(), [""; 0]);
+    assert_eq!(ask(&database, "SELECT hits FROM projects ORDER BY id"), "2\n4");
 }
 
 /// Without a strict mode a text that is too long is cut, and a number that is too large becomes the largest.
@@ -275,6 +333,66 @@ async fn a_setting_under_which_commits_do_not_last_is_warned_of() {
         let warnings = sink.warnings().concat();
         assert_eq!(warnings.contains("innodb_flush_log_at_trx_commit"), warned, "{setting}: {warnings}");
     }
+}
+
+/// Whatever keeps a sink from connecting says nothing about its batches, and rights come back.
+#[tokio::test]
+async fn what_an_administrator_takes_away_is_an_outage_until_it_is_given_back() {
+    if without("mariadb") {
+        return;
+    }
+    let (server, schema) = (MariaDb::shared(), projects());
+    let app = server.new_database();
+    let admin = |sql: &str| ask("mysql", &sql.replace("APP", &app));
+    admin("CREATE USER APP IDENTIFIED BY 'a'; GRANT ALL ON APP.* TO APP");
+    let url = server.url(&app).replace("root@", &format!("{app}:a@"));
+    let sink = MySql::open(&url).await.expect("opens").with(creating());
+    sink.prepare(&schema).await.expect("prepared");
+    let other = Buffer::new("others").key("id").sum("hits").max("last_seen").build().expect("valid");
+    sink.prepare(&other).await.expect("prepared");
+    for (what, [take, give]) in [
+        ("account locked", ["ALTER USER APP ACCOUNT LOCK", "ALTER USER APP ACCOUNT UNLOCK"]),
+        ("1045", ["ALTER USER APP IDENTIFIED BY 'b'", "ALTER USER APP IDENTIFIED BY 'a'"]),
+        ("1044", ["REVOKE ALL ON APP.* FROM APP", "GRANT ALL ON APP.* TO APP"]),
+        ("no such user", ["RENAME USER APP TO APPx", "RENAME USER APPx TO APP"]),
+    ] {
+        admin(take);
+        admin("KILL USER APP");
+        let one = batch(&schema, vec![hits(&schema, "42", 1)]);
+        for _ in 0..2 {
+            let refused = sink.apply(&one).await;
+            let Err(SinkError::Transient(error)) = refused else { panic!("{what}: {refused:?}") };
+            assert!(error.to_string().contains(": connecting: "), "{what}: {error}");
+        }
+        admin(give);
+        assert_eq!(sink.apply(&one).await.expect("mended"), Applied::now(1, 0), "{what}");
+    }
+    admin("REVOKE ALL ON APP.* FROM APP");
+    let rights = "GRANT SELECT, INSERT, UPDATE, DELETE ON APP.TABLE TO APP";
+    for table in ["forebay_ledger", "forebay_dead_letters", "forebay_moves", "others", "projects"] {
+        admin(&rights.replace("TABLE", table));
+    }
+    admin("KILL USER APP");
+    for (take, give) in [
+        ("REVOKE INSERT ON APP.projects FROM APP", "GRANT INSERT ON APP.projects TO APP"),
+        (
+            "REVOKE UPDATE ON APP.projects FROM APP; GRANT UPDATE (id) ON APP.projects TO APP",
+            "GRANT UPDATE ON APP.projects TO APP",
+        ),
+        ("REVOKE ALL ON APP.projects FROM APP", "GRANT SELECT, INSERT, UPDATE ON APP.projects TO APP"),
+    ] {
+        let fine = batch(&other, vec![hits(&other, "42", 1)]);
+        sink.apply(&batch(&schema, vec![hits(&schema, "warm", 1)])).await.expect("applied");
+        admin(take);
+        let one = batch(&schema, vec![hits(&schema, "42", 1)]);
+        let refused = sink.apply(&one).await;
+        let Err(SinkError::Transient(error)) = refused else { panic!("{take}: {refused:?}") };
+        assert!(error.to_string().contains("denied"), "{take}: {error}");
+        assert_eq!(sink.apply(&fine).await.expect("its own rights"), Applied::now(1, 0), "{take}");
+        admin(give);
+        assert_eq!(sink.apply(&one).await.expect("mended"), Applied::now(1, 0), "{take}");
+    }
+    assert_eq!(ask(&app, "SELECT hits FROM projects WHERE id = '42'"), "7");
 }
 
 #[tokio::test]

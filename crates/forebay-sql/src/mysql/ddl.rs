@@ -18,7 +18,20 @@ pub(super) const MYSQL: Dialect = Dialect {
 /// What a key of InnoDB has room for, in bytes; a character takes up to four.
 const KEY_BYTES: usize = 3_072;
 
-/// A text in a key is compared byte by byte: with any other collation two keys of the buffer could be one row.
+/// Compares byte by byte, to the last space: with any other collation two keys of the buffer could be one row. MariaDB and
+/// MySQL have different names for it. Each runs the comment that is meant for it, so that a script works on both:
+/// MariaDB skips the other because of its number, and to MySQL `/*M!` is a comment like any other.
+macro_rules! utf8 {
+    () => {
+        "CHARACTER SET utf8mb4 /*M!100202 COLLATE utf8mb4_nopad_bin*/ /*!80017 COLLATE utf8mb4_0900_bin*/"
+    };
+}
+
+/// The same as a name, to alter a column.
+pub(super) fn collation(is_mariadb: bool) -> &'static str {
+    if is_mariadb { "utf8mb4_nopad_bin" } else { "utf8mb4_0900_bin" }
+}
+
 fn type_name(column_type: ColumnType, schema: &Schema, key: bool) -> String {
     match column_type {
         ColumnType::Integer => "BIGINT".into(),
@@ -26,9 +39,9 @@ fn type_name(column_type: ColumnType, schema: &Schema, key: bool) -> String {
         ColumnType::Uuid => "CHAR(36) CHARACTER SET ascii COLLATE ascii_bin".into(),
         _ if key => {
             let most = (KEY_BYTES / 4 / schema.keys.len().max(1)).saturating_sub(64).clamp(16, 512);
-            format!("VARCHAR({most}) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
+            format!(concat!("VARCHAR({}) ", utf8!()), most)
         }
-        _ => "TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin".into(),
+        _ => concat!("TEXT ", utf8!()).into(),
     }
 }
 
@@ -48,18 +61,27 @@ fn own_tables(place: &str) -> Vec<String> {
 ) ENGINE=InnoDB"
         ),
         format!(
-            "CREATE TABLE IF NOT EXISTS {place}`forebay_dead_letters` (
+            concat!(
+                "CREATE TABLE IF NOT EXISTS {}`forebay_dead_letters` (
     `id` BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
     `gen` CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     `buffer` VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
-    `row_key` TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
-    `cells` LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
-    `error` TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+    `row_key` TEXT ",
+                utf8!(),
+                " NOT NULL,
+    `cells` LONGTEXT ",
+                utf8!(),
+                " NOT NULL,
+    `error` TEXT ",
+                utf8!(),
+                " NOT NULL,
     `at` DATETIME(6) NOT NULL,
     KEY `forebay_dead_letters_buffer` (`buffer`, `id`)
 ) ENGINE=InnoDB"
+            ),
+            place
         ),
-        // Keys by their bytes: collations that compare bytes as well do not see a space at the end.
+        // Keys by their bytes.
         format!(
             "CREATE TABLE IF NOT EXISTS {place}`forebay_moves` (
     `buffer` VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,

@@ -131,6 +131,11 @@ impl Form {
         }
     }
 
+    /// Whether a text that ends in a space has no place in it.
+    pub(super) fn pads(&self) -> bool {
+        matches!(self, Self::Text(text) if !text.spaces)
+    }
+
     /// A column as a text for [`decode`](Self::decode).
     pub(super) fn selected(&self, name: &str) -> String {
         match self {

@@ -5,7 +5,7 @@ use sqlx::MySqlPool;
 use super::{ddl::MYSQL, open::Database};
 use crate::common::{public::public_sink, sink::SqlSink};
 
-/// A MySQL (8.0.4 or newer) or MariaDB (10.6 or newer) database that buffers flush to.
+/// A MySQL (8.0.17 or newer) or MariaDB (10.6 or newer) database that buffers flush to.
 ///
 /// Clones are cheap and share the connections. Any number of processes may flush to one database.
 ///
@@ -18,7 +18,8 @@ use crate::common::{public::public_sink, sink::SqlSink};
 /// a row that is to be inserted into an unsigned column. Timestamps go into `DATETIME` and `TIMESTAMP`, in UTC, down to the
 /// column's precision; UUIDs into `BINARY(16)`, `CHAR(36)`, `CHAR(32)` or MariaDB's `UUID`; texts into `VARCHAR`, `CHAR` and
 /// `TEXT`, and compare byte by byte whatever the collation. A text key goes into an integer column if it is an integer in
-/// its one spelling. A key that ends in a space is a dead letter where the collation does not see it.
+/// its one spelling. A key that ends in a space is a dead letter where the collation does not see it; tables that Forebay
+/// makes have one that does, and one that an older version made gets a warning with the statement that mends it.
 ///
 /// `forebay_ledger`, `forebay_dead_letters` and `forebay_moves` are in the database of the buffer's table.
 ///

@@ -3,23 +3,30 @@
 use forebay::buffer::Schema;
 use sqlx::{AssertSqlSafe, Executor as _, MySqlConnection, Row as _, SqlSafeStr as _};
 
-use super::{catalogue, ddl::MYSQL, form::Form, open::Open, statement};
+use super::{
+    catalogue,
+    ddl::{MYSQL, collation},
+    form::Form,
+    open::Open,
+    statement,
+};
 use crate::{
     Missing,
     common::{
-        catalogue::{Fill, Found, Table, is_key},
+        catalogue::{Fill, Found, Table, TableColumn, is_key},
         database::{Checked, NOT_DURABLE, Tables},
         merge::How,
-        plan::Plan,
+        plan::{Key, Plan},
     },
 };
 
 impl Tables for Open {
     async fn look(&mut self, schema: &Schema) -> Checked<Found> {
-        let version: String = sqlx::query_scalar("SELECT VERSION()").fetch_one(&mut *self.connection).await?;
+        let version = version(&mut self.connection).await?;
         if !is_new_enough(&version) {
             return Ok(Err(format!(
-                "version {version} has no JSON_TABLE, by which batches are written: use MariaDB 10.6, MySQL 8.0.4, or newer"
+                "version {version} is too old for the way in which batches are written and keys are compared: use MariaDB 10.6, \
+                 MySQL 8.0.17, or newer"
             )));
         }
         catalogue::find(&mut self.connection, schema).await.map(Ok)
@@ -30,6 +37,7 @@ impl Tables for Open {
     }
 
     async fn check(&mut self, schema: &Schema, table: &Table, plan: &Plan<Form>) -> Checked<Vec<String>> {
+        let is_mariadb = is_mariadb(&version(&mut self.connection).await?);
         if let Some((name, engine)) = catalogue::not_transactional(&mut self.connection, schema).await? {
             return Ok(Err(format!(
                 "table {name} has the engine {engine}, which has no transactions, so a batch could be applied by half: use \
@@ -39,14 +47,16 @@ impl Tables for Open {
             )));
         }
         if plan.missing == Missing::Insert {
-            let checked =
-                check_other_keys(schema, table).and_then(|()| check_collations(schema, table, plan));
+            let checked = check_other_keys(schema, table)
+                .and_then(|()| check_collations(schema, table, plan, is_mariadb));
             if let Err(why) = checked {
                 return Ok(Err(why));
             }
         }
         try_statement(&mut self.connection, plan).await?;
-        durability(&mut self.connection).await.map(Ok)
+        let mut warnings = durability(&mut self.connection).await?;
+        warnings.extend(padded(schema, table, plan, is_mariadb));
+        Ok(Ok(warnings))
     }
 
     async fn texts(&mut self, sql: String, columns: usize) -> sqlx::Result<Vec<Option<String>>> {
@@ -55,10 +65,36 @@ impl Tables for Open {
     }
 }
 
+async fn version(connection: &mut MySqlConnection) -> sqlx::Result<String> {
+    sqlx::query_scalar("SELECT VERSION()").fetch_one(connection).await
+}
+
 fn is_new_enough(version: &str) -> bool {
     let mut numbers = version.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
     let version_of = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    version_of >= if version.contains("MariaDB") { (10, 6, 0) } else { (8, 0, 4) }
+    version_of >= if is_mariadb(version) { (10, 6, 0) } else { (8, 0, 17) }
+}
+
+fn is_mariadb(version: &str) -> bool {
+    version.contains("MariaDB")
+}
+
+/// Key columns of a table that an older version made, whose collation does not see a space at the end of a key.
+fn padded(schema: &Schema, table: &Table, plan: &Plan<Form>, is_mariadb: bool) -> Vec<String> {
+    let warning = |key: &Key<Form>, column: &TableColumn| {
+        format!(
+            "key column {} of table {} does not see a space at the end of a key, so rows with such keys become dead letters: use \
+             ALTER TABLE {} MODIFY {} {} CHARACTER SET utf8mb4 COLLATE {} NOT NULL",
+            key.name,
+            schema.table,
+            table.name,
+            key.name,
+            column.declared,
+            collation(is_mariadb),
+        )
+    };
+    let keys = schema.keys.iter().zip(&plan.keys).filter(|(_, key)| table.migrated && key.form.pads());
+    keys.filter_map(|(of, key)| Some(warning(key, table.column(&of.name)?))).collect()
 }
 
 /// The settings of the server under which a commit is not durable. A session cannot change them.
@@ -110,14 +146,21 @@ fn check_other_keys(schema: &Schema, table: &Table) -> Result<(), String> {
 }
 
 /// Two rows of the buffer must not be one to the table.
-fn check_collations(schema: &Schema, table: &Table, plan: &Plan<Form>) -> Result<(), String> {
+fn check_collations(
+    schema: &Schema,
+    table: &Table,
+    plan: &Plan<Form>,
+    is_mariadb: bool,
+) -> Result<(), String> {
     for (key, fitted) in schema.keys.iter().zip(&plan.keys) {
         let text = fitted.form.folds().filter(|_| key.column_type == forebay::buffer::ColumnType::Text);
         if let (Some(text), Some(column)) = (text, table.column(&key.name)) {
             let charset = text.charset();
+            let binary =
+                if charset == "utf8mb4" { collation(is_mariadb).into() } else { format!("{charset}_bin") };
             return Err(format!(
                 "key column {} of table {} has the collation {}, which takes keys that differ in case or accents for one, and \
-                 inserting would merge them: use ALTER TABLE {} MODIFY {} {} CHARACTER SET {charset} COLLATE {charset}_bin \
+                 inserting would merge them: use ALTER TABLE {} MODIFY {} {} CHARACTER SET {charset} COLLATE {binary} \
                  NOT NULL, or choose missing = skip, which compares bytes",
                 key.name, schema.table, text.collation, table.name, fitted.name, column.declared,
             ));
@@ -138,12 +181,17 @@ mod tests {
 
     #[test]
     fn versions_are_told_apart() {
-        for version in
-            ["10.11.19-MariaDB-0+deb12u1", "11.4.2-MariaDB", "10.6.0-MariaDB", "8.0.36", "9.1.0-commercial"]
-        {
+        for version in [
+            "10.11.19-MariaDB-0+deb12u1",
+            "11.4.2-MariaDB",
+            "10.6.0-MariaDB",
+            "8.0.17",
+            "8.0.36",
+            "9.1.0-commercial",
+        ] {
             assert!(is_new_enough(version), "{version}");
         }
-        for version in ["10.5.29-MariaDB", "5.7.44", "8.0.3-rc", "5.5.5-10.5.1-MariaDB", ""] {
+        for version in ["10.5.29-MariaDB", "5.7.44", "8.0.16", "5.5.5-10.5.1-MariaDB", ""] {
             assert!(!is_new_enough(version), "{version}");
         }
     }
