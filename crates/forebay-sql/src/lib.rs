@@ -30,7 +30,7 @@
 //!
 //! # Tables
 //! With [`Migrate::Yes`] a sink creates what is missing: the buffer's table, `forebay_ledger`,
-//! `forebay_dead_letters` and `forebay_moves`. It never alters a table that is there. A table of your own works as well; it needs the
+//! `forebay_dead_letters` and `forebay_moves`. It never alters a table that is there, except that a ledger of an older version gets the column that it lacks. A table of your own works as well; it needs the
 //! columns, and nothing else changes about it. What cannot work is refused by
 //! [`Sink::prepare`](forebay::sink::Sink::prepare) with a message that says how to mend it.
 //!
@@ -48,7 +48,8 @@
 //!
 //! # Errors
 //! [`SinkError::Transient`](forebay::sink::SinkError::Transient): the connection, a deadlock, a lock that was not had in
-//! time, a full disk, a server that shuts down or only reads. The batch is kept and comes again; whether it was applied
+//! time, a full disk, a server that shuts down or only reads, a connection that is refused for whatever reason, a right that
+//! is missing. The batch is kept and comes again; whether it was applied
 //! all the same, the ledger knows. [`SinkError::Permanent`](forebay::sink::SinkError::Permanent): the tables do not fit.
 //!
 //! # Features

@@ -34,7 +34,8 @@ impl fmt::Display for Missing {
 /// Whether a sink may create the tables it misses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Migrate {
-    /// It creates them. What is there is never altered.
+    /// It creates them. What is there is never altered, except that a ledger of an older version gets the column
+    /// `last_write`.
     Yes,
     /// It refuses to work without them, and says what to create.
     No,

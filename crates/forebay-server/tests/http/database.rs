@@ -32,8 +32,9 @@ fn hits_are_counted_into_postgres() {
     if without("postgres") {
         return;
     }
-    let (postgres, url) = (Postgres::start(), |postgres: &Postgres| postgres.url("postgres"));
-    let url = url(&postgres).replace("postgres@", "postgres:hunter2@");
+    // One whose commits last, or `/readyz` warns.
+    let postgres = Postgres::durable();
+    let url = postgres.url("postgres").replace("postgres@", "postgres:hunter2@");
     let server = on(&url);
     counts_hits(&server, |sql| postgres.query("postgres", sql));
     postgres.kill();
@@ -66,4 +67,42 @@ fn hits_are_counted_into_mariadb() {
     let server = on(&mariadb.url(&database).replace("mysql://", "mariadb://"));
     counts_hits(&server, |sql| mariadb.query(&database, sql));
     counts_again(&server, |sql| mariadb.query(&database, sql));
+}
+
+#[test]
+fn a_database_whose_commits_do_not_last_is_warned_of() {
+    if without("postgres") {
+        return;
+    }
+    let database = Postgres::shared().new_database();
+    let ready = on(&Postgres::shared().url(&database)).client().get("/readyz").expect(200);
+    let warnings = ready["warnings"].to_string();
+    for part in ["fsync is off", "full_page_writes is off", &database] {
+        assert_eq!(
+            warnings.matches(part).count(),
+            if part == database { 2 } else { 1 },
+            "{part}: {warnings}"
+        );
+    }
+}
+
+/// What was counted waits in the store, and both answers say why.
+#[test]
+fn a_database_file_that_is_gone_is_shown_until_it_is_back() {
+    let server = Server::example();
+    let client = server.client();
+    let hit = || client.post("/v1/buffers/projects", r#"{"row":{"id":"42"},"columns":{"hits":1}}"#).status;
+    assert_eq!(hit(), 202);
+    let away = server.database().with_extension("away");
+    std::fs::rename(server.database(), &away).expect("moved away");
+    let refused = client.post("/v1/buffers/projects/flush", "");
+    assert_eq!(refused.status, 503, "{}", refused.body);
+    let ready = client.get("/readyz");
+    ready.problem(503);
+    assert!(ready.json()["database"].to_string().contains("deleted or replaced"), "{}", ready.body);
+    assert!(ready.json()["warnings"].to_string().contains("is kept"), "{}", ready.body);
+    std::fs::rename(&away, server.database()).expect("moved back");
+    assert_eq!(client.post("/v1/buffers/projects/flush", "").status, 200);
+    assert_eq!(client.get("/v1/buffers/projects?id=42").expect(200)["value"]["hits"], 1);
+    assert_eq!(client.get("/readyz").expect(200)["warnings"], json!([]));
 }

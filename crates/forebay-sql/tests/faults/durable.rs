@@ -74,7 +74,7 @@ async fn mariadb_has_what_was_found_in_its_ledger_when_it_comes_back() {
         if round % 2 == 0 {
             eventually("the other's answer", async || second.is_finished()).await;
         } else {
-            Clock::system().sleep(millis((random >> 33) % 900)).await;
+            Clock::system().sleep(millis((random >> 33) % 1_500)).await;
         }
         server.kill();
         let answers = [first.await, second.await].map(|answer| answer.expect("no panic"));
