@@ -10,12 +10,12 @@ use crate::text::{Span, invalid, quoted};
 /// The shortest window: the coarser tick of a limit.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// The largest quota. Lua numbers are doubles, so limits count below 2^53.
-const LARGEST: u64 = (1 << 53) - 1;
+/// The largest quota: that of a limit.
+const LARGEST: u64 = 1 << 50;
 
 /// So many hits per window, as people write it: `QUOTA/WINDOW`.
 ///
-/// The quota is 1 to 2^53 − 1, the window a [`Span`] of at least 1 ms; a bare unit means one of it, so
+/// The quota is 1 to 2^50, the window a [`Span`] of at least 1 ms; a bare unit means one of it, so
 /// `100/s` is `100/1s`. Prints with the number: `20/1m`.
 ///
 /// ```
@@ -100,7 +100,7 @@ mod tests {
             ("100/s", 100, secs(1)),
             ("1/h", 1, hours(1)),
             ("3/1ms", 3, millis(1)),
-            ("9007199254740991/ms", LARGEST, millis(1)),
+            ("1125899906842624/ms", LARGEST, millis(1)),
         ];
         for (text, quota, window) in cases {
             let rate: Rate = text.parse().expect(text);
@@ -118,9 +118,9 @@ mod tests {
             ("/1m", "the quota is not a whole number"),
             ("-1/1m", "the quota is not a whole number"),
             ("1.5/1m", "the quota is not a whole number"),
-            ("0/1m", "outside 1 to 9007199254740991"),
-            ("9007199254740992/1m", "outside 1 to 9007199254740991"),
-            ("99999999999999999999/1m", "outside 1 to 9007199254740991"),
+            ("0/1m", "outside 1 to 1125899906842624"),
+            ("1125899906842625/1m", "outside 1 to 1125899906842624"),
+            ("99999999999999999999/1m", "outside 1 to 1125899906842624"),
             ("20/", "does not begin with a number"),
             ("20/1", "lacks a unit"),
             ("20/min", "unknown unit \"min\""),
