@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-use crate::config::Secret;
+use crate::{config::Secret, text::shown};
 
 /// How long a connection may take to come up.
 const CONNECT: Duration = secs(5);
@@ -175,7 +175,7 @@ impl Answer {
             401 => "; the token is taken from FOREBAY_TOKEN",
             _ => "",
         };
-        bail!("the server answered {}: {said}{hint}", self.status)
+        bail!("the server answered {}: {}{hint}", self.status, shown(said))
     }
 }
 

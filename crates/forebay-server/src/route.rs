@@ -80,10 +80,14 @@ impl Routes {
         let mut lines: Vec<(String, String)> =
             kinds.map(|(kind, location)| (kind.to_owned(), location.describe())).into();
         lines.extend(
-            self.series.iter().map(|(name, location)| (format!("series {name}"), location.describe())),
+            self.series
+                .iter()
+                .map(|(name, location)| (format!("series {}", text::shown(name)), location.describe())),
         );
         lines.extend(
-            self.buffers.iter().map(|(name, location)| (format!("buffer {name}"), location.describe())),
+            self.buffers
+                .iter()
+                .map(|(name, location)| (format!("buffer {}", text::shown(name)), location.describe())),
         );
         let width = lines.iter().map(|(kind, _)| kind.len()).max().unwrap_or(0);
         let lines: Vec<String> =
@@ -97,7 +101,7 @@ impl Location {
         let slot = self.slot.map(|slot| format!("slot {slot} on ")).unwrap_or_default();
         let partition =
             self.partition.map(|partition| format!(", partition {partition}")).unwrap_or_default();
-        format!("{slot}host {}{partition}", self.host)
+        format!("{slot}host {}{partition}", text::shown(&self.host))
     }
 }
 

@@ -33,11 +33,11 @@ impl Hangup {
 pub struct Stop(watch::Receiver<bool>);
 
 impl Stop {
-    /// Listens for SIGTERM and SIGINT from now on. A second one ends the process at once.
+    /// Listens for SIGTERM and SIGINT from now on. A second one ends the process at once, after `tidy`.
     ///
     /// # Errors
     /// When the system does not let signals be handled.
-    pub fn on_signal() -> Result<Self> {
+    pub fn on_signal(tidy: impl Fn() + Send + 'static) -> Result<Self> {
         let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
         let (asked, stop) = watch::channel(false);
@@ -49,6 +49,7 @@ impl Stop {
                 };
                 if asked.send_replace(true) {
                     tracing::warn!("{name} again: stopping at once");
+                    tidy();
                     // As a shell says it of a process that a signal ended.
                     std::process::exit(128 + number);
                 }

@@ -9,9 +9,9 @@ use serde::Serialize;
 use super::{
     ConfigArgs, FAILED,
     config::{check, read},
-    say,
+    say, say_json,
 };
-use crate::config::Mistake;
+use crate::{config::Mistake, text::count};
 
 /// Check a configuration and list every mistake with its line
 #[derive(Debug, clap::Args)]
@@ -43,11 +43,11 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         let checked = check(&options);
         let mistakes = checked.as_ref().err().map_or(&[][..], |mistakes| mistakes.as_slice());
         let ok = mistakes.is_empty();
-        say(&serde_json::to_string(&Verdict { ok, mistakes })?);
+        say_json(&serde_json::to_string(&Verdict { ok, mistakes })?);
         return Ok(if ok { ExitCode::SUCCESS } else { ExitCode::from(FAILED) });
     }
     let config = read(&options)?;
-    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let count = |n: usize, what: &str| count(n as u64, what);
     say(&format!(
         "OK: {}: {}, {} series, {}, {}, {}",
         config.origin,

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{
     block_on,
     remote::{Place, open},
-    say,
+    say, say_json,
 };
-use crate::{client::escaped, config::Config, route::Routes, rules::Named};
+use crate::{client::escaped, config::Config, route::Routes, rules::Named, text::shown};
 
 /// Show the hosts of the store, and where keys are
 #[derive(Debug, clap::Args)]
@@ -100,7 +100,11 @@ async fn ask<T: DeserializeOwned>(
 }
 
 fn answer<T: Serialize>(how: &How, answer: &T, describe: impl Fn(&T) -> String) -> Result<ExitCode> {
-    say(&if how.json { serde_json::to_string(answer)? } else { describe(answer) });
+    if how.json {
+        say_json(&serde_json::to_string(answer)?);
+    } else {
+        say(&describe(answer));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -128,15 +132,17 @@ fn routes(bay: &Forebay, config: &Config, key: &str) -> Result<Routes> {
 }
 
 fn describe(cluster: &Shown) -> String {
-    let width = cluster.hosts.iter().map(|host| host.name.chars().count()).max().unwrap_or(0);
+    let width = cluster.hosts.iter().map(|host| shown(&host.name).chars().count()).max().unwrap_or(0);
     let mut lines = match (&cluster.router, cluster.epoch) {
-        (Some(router), Some(epoch)) => vec![format!("router {router}, epoch {epoch}")],
+        (Some(router), Some(epoch)) => vec![format!("router {}, epoch {epoch}", shown(router))],
         _ => vec![],
     };
     lines.extend(cluster.hosts.iter().map(|host| {
         let slots = host.slots.map(|slots| format!("{slots:>6} slots")).unwrap_or_default();
-        let reason = host.reason.as_ref().map(|reason| format!("  {reason}")).unwrap_or_default();
-        format!("{:<width$}  {:<9} {slots}{reason}", host.name, host.health).trim_end().to_owned()
+        let reason = host.reason.as_ref().map(|reason| format!("  {}", shown(reason))).unwrap_or_default();
+        format!("{:<width$}  {:<9} {slots}{reason}", shown(&host.name), shown(&host.health))
+            .trim_end()
+            .to_owned()
     }));
     lines.join("\n")
 }

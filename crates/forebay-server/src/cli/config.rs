@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 
-use crate::config::{Config, Mistakes, Options, Origin, load, load_text};
+use crate::{
+    config::{Config, Mistakes, Options, Origin, load, load_text},
+    text::count,
+};
 
 /// Which configuration, and what wins over it.
 #[derive(Clone, Debug, clap::Args)]
@@ -53,8 +56,8 @@ impl ConfigArgs {
 /// All its mistakes, one a line.
 pub(super) fn read(options: &Options) -> Result<Config> {
     check(options).map_err(|mistakes| {
-        let count = mistakes.as_slice().len();
-        anyhow!("{count} mistake{} in the configuration\n{mistakes}", if count == 1 { "" } else { "s" })
+        let count = count(mistakes.as_slice().len() as u64, "mistake");
+        anyhow!("{count} in the configuration\n{mistakes}")
     })
 }
 

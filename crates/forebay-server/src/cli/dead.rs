@@ -7,8 +7,8 @@ use clap::Subcommand;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{FAILED, block_on, remote::client, say};
-use crate::client::escaped;
+use super::{FAILED, block_on, remote::client, say, say_json};
+use crate::{client::escaped, text::shown};
 
 /// List or replay the rows that the database refused
 #[derive(Debug, clap::Args)]
@@ -95,13 +95,21 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     match &args.what {
         What::List { buffer, limit, after, how } => {
             let page = block_on(list(how, buffer, *limit, *after))?;
-            say(&if how.json { serde_json::to_string(&page)? } else { describe(buffer, &page) });
+            if how.json {
+                say_json(&serde_json::to_string(&page)?);
+            } else {
+                say(&describe(buffer, &page));
+            }
             Ok(ExitCode::SUCCESS)
         }
         What::Replay { buffer, ids, all, how } => {
             let which = if *all { json!({ "all": true }) } else { json!({ "ids": ids }) };
             let replayed = block_on(replay(how, buffer, &which))?;
-            say(&if how.json { serde_json::to_string(&replayed)? } else { replayed.describe(buffer) });
+            if how.json {
+                say_json(&serde_json::to_string(&replayed)?);
+            } else {
+                say(&replayed.describe(buffer));
+            }
             Ok(if replayed.refused == 0 { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
         }
     }
@@ -122,7 +130,7 @@ async fn replay(how: &How, buffer: &str, which: &Value) -> Result<Replayed> {
 
 fn describe(buffer: &str, page: &Page) -> String {
     if page.letters.is_empty() {
-        return format!("{buffer}: no dead letters");
+        return format!("{}: no dead letters", shown(buffer));
     }
     let mut lines: Vec<String> = page.letters.iter().map(Letter::describe).collect();
     lines.extend(page.next.map(|next| format!("there may be more: --after {next}")));
@@ -131,14 +139,14 @@ fn describe(buffer: &str, page: &Page) -> String {
 
 impl Letter {
     fn describe(&self) -> String {
-        let Self { id, at, reason, .. } = self;
+        let (id, at, reason) = (self.id, shown(&self.at), shown(&self.reason));
         let what = match (&self.row, &self.columns, &self.misfit) {
             (Some(row), Some(columns), _) => {
                 format!("row {} columns {}", Value::from(row.clone()), Value::from(columns.clone()))
             }
             (.., misfit) => misfit.clone().unwrap_or_default(),
         };
-        format!("{id}  {at}  {what}\n    {reason}")
+        format!("{id}  {at}  {}\n    {reason}", shown(&what))
     }
 }
 
@@ -147,11 +155,11 @@ impl Replayed {
         let mut parts = vec![format!("{} applied", self.applied)];
         if self.refused > 0 {
             let reason = self.reason.as_deref().unwrap_or("no reason given");
-            parts.push(format!("{} refused again: {reason}", self.refused));
+            parts.push(format!("{} refused again: {}", self.refused, shown(reason)));
         }
         if self.unknown > 0 {
             parts.push(format!("{} not there any more", self.unknown));
         }
-        format!("{buffer}: {}", parts.join(", "))
+        format!("{}: {}", shown(buffer), parts.join(", "))
     }
 }

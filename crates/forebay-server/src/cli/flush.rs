@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 use super::{
     block_on,
     remote::{Place, declared},
-    say,
+    say, say_json,
 };
 use crate::{
     app::App,
     client::{Client, escaped},
     config::Config,
+    text::{count, shown},
 };
 
 /// Bring what buffers hold to the database now
@@ -24,7 +25,7 @@ Examples:
   forebay flush                            every buffer of the server
   forebay flush --store redis://127.0.0.1/0 --config /etc/forebay.toml
 
-The server is asked with the token in FOREBAY_TOKEN, if there is one; it needs the scope admin,
+The server is asked with the token in FOREBAY_TOKEN, if there is one; it needs the scope admin, \
 and without a name also read.
 Exit status: 0 what was acknowledged before is committed, 2 not all of it.")]
 pub(super) struct Args {
@@ -48,11 +49,11 @@ struct Flushed {
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let flushed = block_on(flush(args))?;
     if args.json {
-        say(&serde_json::to_string(&flushed)?);
+        say_json(&serde_json::to_string(&flushed)?);
         return Ok(ExitCode::SUCCESS);
     }
     for Flushed { buffer, rows } in flushed {
-        say(&format!("{buffer}: {rows} {}", if rows == 1 { "row" } else { "rows" }));
+        say(&format!("{}: {}", shown(&buffer), count(rows, "row")));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -65,6 +66,7 @@ struct Answer {
 
 async fn flush(args: &Args) -> Result<Vec<Flushed>> {
     if let Some(config) = args.place.opened()? {
+        args.place.check_database(&config)?;
         return flush_store(args, config).await;
     }
     let mut client = args.place.client()?;

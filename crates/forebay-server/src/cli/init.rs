@@ -1,11 +1,11 @@
 //! `forebay init`.
 
-use std::{fs::OpenOptions, io, io::Write, path::PathBuf, process::ExitCode};
+use std::{io, path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 
-use super::say;
-use crate::config::EXAMPLE;
+use super::{output, say};
+use crate::{config::EXAMPLE, text::shown};
 
 /// Write a commented configuration file
 #[derive(Debug, clap::Args)]
@@ -23,19 +23,22 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let file = args.file.display();
+    let file = args.file.to_string_lossy();
+    let file = shown(&file);
     if args.file.as_os_str() == "-" {
         say(EXAMPLE.trim_end());
         return Ok(ExitCode::SUCCESS);
     }
-    let created = OpenOptions::new().write(true).create_new(true).open(&args.file);
-    let mut created = created.map_err(|error| match error.kind() {
+    output::write_new(&args.file, EXAMPLE.as_bytes()).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => {
             anyhow!("{file} is there already; remove it first, or name another file")
         }
         _ => anyhow::Error::new(error).context(format!("writing {file}")),
     })?;
-    created.write_all(EXAMPLE.as_bytes()).with_context(|| format!("writing {file}"))?;
     say(&format!("wrote {file}; edit it, and check it with: forebay check-config --config {file}"));
+    say(&format!("for .gitignore: {}", DATA_FILES.join(" ")));
     Ok(ExitCode::SUCCESS)
 }
+
+/// What a server that runs here writes beside the configuration.
+const DATA_FILES: [&str; 5] = ["*.redb", "*.redb.pid", "*.db", "*.db-shm", "*.db-wal"];

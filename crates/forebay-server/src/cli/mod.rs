@@ -6,10 +6,12 @@ mod check_config;
 mod cluster;
 mod config;
 mod dead;
+mod existing;
 mod flush;
 mod init;
 mod limit;
 mod lock;
+mod output;
 mod remote;
 mod replay;
 mod schema;
@@ -20,6 +22,8 @@ use std::{io::Write, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+
+use crate::text::{chain, shown, shown_json, shown_lines};
 
 pub use config::ConfigArgs;
 pub(crate) use config::{check, check_text};
@@ -70,7 +74,11 @@ enum Command {
 
 /// Runs the command that the arguments name, and says how it went.
 pub fn main() -> ExitCode {
-    let answer = match Cli::parse().command {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => return usage(&error),
+    };
+    let answer = match command {
         Command::Serve(args) => serve::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Init(args) => init::run(&args),
@@ -86,9 +94,23 @@ pub fn main() -> ExitCode {
         Command::LockWatchdog(args) => lock::guard::run(&args),
     };
     answer.unwrap_or_else(|error| {
-        complain(&format!("error: {error:#}"));
+        complain(&format!("error: {}", chain(&*error)));
         ExitCode::from(FAILED)
     })
+}
+
+/// Prints the help that was asked for, or what is wrong with the arguments, which may be somebody else's text.
+fn usage(error: &clap::Error) -> ExitCode {
+    let given = || std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    if given().all(|word| shown(&word) == word) {
+        // With colours, if there is a terminal.
+        error.exit();
+    }
+    match Cli::try_parse_from(given().map(|word| shown(&word).into_owned())) {
+        Err(error) => complain(error.render().to_string().trim_end()),
+        Ok(_) => complain("error: the arguments have control characters"),
+    }
+    ExitCode::from(FAILED)
 }
 
 /// Runs an async command.
@@ -96,13 +118,60 @@ fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
 }
 
-/// Prints a line for the user. Nobody may be there to read it any more, which is no error.
-fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+// All that a terminal shows goes through the three functions below, which let no control character through. Line ends
+// and tabs are this program's own: what somebody else chose passes through `text::shown` before it becomes a part of it.
+
+/// Prints text for the user. Nobody may be there to read it any more, which is no error.
+fn say(text: &str) {
+    print(&shown_lines(text));
 }
 
-/// Prints a line about what went wrong.
-fn complain(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+/// Prints JSON for a program, which a terminal may show as well.
+fn say_json(json: &str) {
+    print(&shown_json(json));
+}
+
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+/// Prints what went wrong.
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{}", shown_lines(text));
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn all(command: &clap::Command) -> Vec<&clap::Command> {
+        let inner = command.get_subcommands().flat_map(all);
+        std::iter::once(command).chain(inner).collect()
+    }
+
+    /// The help is wrapped to the terminal's width. What was wrapped before has ragged lines then.
+    #[test]
+    fn a_paragraph_of_the_help_is_one_line() {
+        let cli = Cli::command();
+        for command in all(&cli) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in help.lines() {
+                let is_example = line.starts_with(' ');
+                let is_whole = line.is_empty() || line.ends_with(['.', ':']);
+                assert!(
+                    if is_example { line.len() <= 100 } else { is_whole },
+                    "{}: {line}",
+                    command.get_name()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn arguments_are_declared_without_contradiction() {
+        Cli::command().debug_assert();
+    }
 }

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use forebay::{Clock, Forebay, Name};
 
-use super::config;
+use super::{config, existing::must_exist};
 use crate::{
     app::open_store,
     client::Client,
-    config::{Config, Options, Secret},
+    config::{Config, Options, Secret, Url},
     text::unknown,
 };
 
@@ -22,6 +22,9 @@ pub(super) struct Place {
     /// Open this store instead of asking a server; names are looked up in the configuration
     #[arg(long, value_name = "URL")]
     store: Option<String>,
+    /// With --store: make the files of store and database if they are not there
+    #[arg(long, requires = "store")]
+    create: bool,
     /// The configuration file, with --store [env: FOREBAY_CONFIG] [default: ./forebay.toml, else the built-in example]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -36,7 +39,7 @@ impl Place {
     /// The configuration for the store that is to be opened, if one is.
     ///
     /// # Errors
-    /// For a store that nobody else can have written to.
+    /// For a store that nobody else can have written to, or whose file is not there.
     pub(super) fn opened(&self) -> Result<Option<Config>> {
         let Some(store) = &self.store else { return Ok(None) };
         if store.starts_with("memory:") {
@@ -44,7 +47,15 @@ impl Place {
                 "--store {store}: it lives in one process and is empty in this one; ask a server with --server"
             );
         }
+        if !self.create {
+            must_exist("store", &Url::new(store))?;
+        }
         self.configuration().map(Some)
+    }
+
+    /// Refuses to make the file of the database, unless that was asked for.
+    pub(super) fn check_database(&self, config: &Config) -> Result<()> {
+        if self.create { Ok(()) } else { must_exist("database", &config.database) }
     }
 
     /// The configuration, with the store if one is named.

@@ -1,8 +1,6 @@
 //! `forebay replay`.
 
 use std::{
-    fs::File,
-    io::Write,
     path::PathBuf,
     process::ExitCode,
     sync::{
@@ -12,23 +10,23 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use forebay::{Clock, ManualClock, Name, Timestamp, buffer::Merge, event::Cell, time::days};
 use forebay_sql::Totals;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{FAILED, block_on, complain, config, remote, say};
+use super::{FAILED, block_on, complain, config, existing::must_exist, output, remote, say, say_json};
 use crate::{
     app::App,
     canary,
     chart::{self, Timeline},
-    config::{BufferConfig, Config, EventConfig, Options},
+    config::{BufferConfig, Config, EventConfig, Options, Url},
     http::Problem,
     replay::{
         BufferTotal, Counts, Feed, Format, KeyField, Parser, Remote, Run, SeriesTotal, Source, Summary,
         Tally, Target, survey,
     },
-    text::{Span, shown},
+    text::Span,
 };
 
 /// For how much of a log's time hits wait in the buffers, unless the database is told to remember batches for less than it
@@ -42,17 +40,17 @@ Examples:
   forebay replay access.log.gz --event hit --key ip
   forebay replay access.log --event hit --key path --config try.toml --plot out.svg
   zcat *.gz | forebay replay - --event hit --key user.id --json
-  forebay replay access.log --event hit --key ip --database sqlite:out.db
-  forebay replay access.log --event hit --key ip --rebase now --server http://127.0.0.1:7070 --speed 10
+  forebay replay access.log --event hit --key ip --database sqlite:out.db --create
+  forebay replay a.log --event hit --key ip --rebase now --server http://127.0.0.1:7070 --speed 10
 
-A line is read as what it looks like: an access log line (common or combined format, also after a virtual host), a JSON
-object with a time (time, at, timestamp, ts, @timestamp), W3C extended (IIS, CloudFront), or a line of an AWS load
-balancer. Caddy's and Traefik's JSON is known. Gzip is told by its first bytes. The log's own time is the clock: limits,
+A line is read as what it looks like: an access log line (common or combined format, also after a virtual host), a JSON \
+object with a time (time, at, timestamp, ts, @timestamp), W3C extended (IIS, CloudFront), or a line of an AWS load \
+balancer. Caddy's and Traefik's JSON is known. Gzip is told by its first bytes. The log's own time is the clock: limits, \
 series and expiry go by it.
---key is one of ip, client, user, method, path, status, referer and agent; or a column of W3C extended; or a member of a
+--key is one of ip, client, user, method, path, status, referer and agent; or a column of W3C extended; or a member of a \
 JSON line (a.b is b of a). ip takes an address only, of a list that proxies made the first; client takes what is there.
 
-It runs on a store of its own in memory and a database of its own in memory, whatever the configuration says, unless
+It runs on a store of its own in memory and a database of its own in memory, whatever the configuration says, unless \
 --store or --database name others. To a --server, limits go by the server's clock, and --speed says how fast.
 
 Afterwards the buffers are flushed, and database and series are compared with what was accepted.
@@ -79,6 +77,9 @@ pub(super) struct Args {
     /// Where buffers flush to [default: sqlite::memory:]
     #[arg(long, value_name = "URL")]
     database: Option<String>,
+    /// Make the files of --store and --database if they are not there
+    #[arg(long, conflicts_with = "server")]
+    create: bool,
     /// How much too late a line may come and still be put in order
     #[arg(long, value_name = "SPAN", default_value = "60s")]
     reorder: Span,
@@ -116,10 +117,7 @@ fn speed(text: &str) -> Result<f64, String> {
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let source = Source::from(args.file.as_str());
     // Before the work: a picture that cannot be written should not cost an hour.
-    let plot = args.plot.as_ref().map(|path| {
-        File::create(path).with_context(|| format!("writing {}", path.display())).map(|file| (path, file))
-    });
-    let plot = plot.transpose()?;
+    args.plot.as_deref().map(output::check).transpose()?;
     let shift = match args.rebase {
         Some(Rebase::Now) => shift_to(Clock::system().now(), &source, args)?,
         None => 0,
@@ -129,10 +127,10 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         None => block_on(replay(args, &source, shift))?,
     };
     let Replayed { summary, timeline, tally, failure } = replayed;
-    if let (Some((path, mut file)), Some(timeline)) = (plot, timeline) {
+    if let (Some(path), Some(timeline)) = (&args.plot, timeline) {
         let title = format!("{} of {} by {}", args.event, log_name(&source), args.key);
         let picture = timeline.chart(&title, &chart::Options::default());
-        file.write_all(picture.as_bytes()).with_context(|| format!("writing {}", path.display()))?;
+        output::write(path, picture.as_bytes())?;
     }
     tell(args, &summary)?;
     if let Some(failure) = failure {
@@ -182,6 +180,11 @@ async fn replay(args: &Args, source: &Source, shift: i64) -> Result<Replayed> {
         listen: Some("127.0.0.1:0".to_owned()),
         insecure: true,
     };
+    if !args.create {
+        for (what, url) in [("store", &args.store), ("database", &args.database)] {
+            url.as_ref().map(|url| must_exist(what, &Url::new(url.as_str()))).transpose()?;
+        }
+    }
     let mut config = config::read(&options)?;
     config.buffers.retain(|name, _| name.as_str() != canary::NAME);
     let (name, event) = remote::declared("event", &args.event, &config.events)?;
@@ -314,7 +317,7 @@ async fn send(args: &Args, source: &Source, url: &str, shift: i64) -> Result<Rep
 
 fn tell(args: &Args, summary: &Summary) -> Result<()> {
     if args.json {
-        say(&serde_json::to_string_pretty(summary)?);
+        say_json(&serde_json::to_string_pretty(summary)?);
         return Ok(());
     }
     for line in &summary.bad_lines {
@@ -343,7 +346,7 @@ fn nothing_read(source: &Source, tally: &Tally) -> Option<anyhow::Error> {
     if tally.lines > tally.bad {
         return None;
     }
-    let name = shown(&source.to_string()).into_owned();
+    let name = source;
     if tally.lines == 0 {
         return Some(anyhow!("nothing to replay: {name} has no lines"));
     }

@@ -15,7 +15,7 @@ Examples:
   forebay schema --dialect postgres | psql app
   forebay schema --dialect mysql --buffer projects
 
-For a database in which the server may not create tables (migrate = false). What is there is left alone. The ledger, the
+For a database in which the server may not create tables (migrate = false). What is there is left alone. The ledger, the \
 dead letters and the moves have to be where the buffer's table is: in its schema, or its database.
 Exit status: 0 printed, 2 not.")]
 pub(super) struct Args {

@@ -8,14 +8,14 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    block_on,
+    block_on, output,
     remote::{Place, declared, open},
-    say,
+    say, say_json,
 };
 use crate::{
     chart::{self, Points, spark},
     client::escaped,
-    text::{Span, moment},
+    text::{Span, count, moment, shown},
 };
 
 /// How wide the line of blocks is.
@@ -31,7 +31,7 @@ Examples:
   forebay series hits 42 --from 2026-01-01T00:00:00Z --to 2026-02-01T00:00:00Z --plot january.svg
   forebay series hits 42 --json
 
-Times are RFC 3339, seconds since 1970, now, a span before or after now (-1d, +10m), or today. NAME.limited counts what
+Times are RFC 3339, seconds since 1970, now, a span before or after now (-1d, +10m), or today. NAME.limited counts what \
 limits kept out of NAME. The server is asked with the token in FOREBAY_TOKEN, if there is one.
 Exit status: 0 done, 2 there is no answer.")]
 pub(super) struct Args {
@@ -94,10 +94,10 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         let points = Points { start, step: Duration::from_secs(answer.step), values: &answer.values };
         let options = chart::Options { zone, ..chart::Options::default() };
         let picture = chart::series(&format!("{} of {}", args.name, args.key), points, &options);
-        std::fs::write(path, picture).with_context(|| format!("writing {}", path.display()))?;
+        output::write(path, picture.as_bytes())?;
     }
     if args.json {
-        say(&serde_json::to_string(&answer)?);
+        say_json(&serde_json::to_string(&answer)?);
     } else {
         describe(&answer);
     }
@@ -147,10 +147,11 @@ fn describe(answer: &Answer) {
     let Answer { start, step, values, sum, from, to, partial, .. } = answer;
     say(&spark(values, WIDTH));
     let most = values.iter().max().copied().unwrap_or(0);
-    let points = values.len();
     say(&format!(
-        "sum {sum}, at most {most} in {}; {points} points from {start}",
-        Span(Duration::from_secs(*step))
+        "sum {sum}, at most {most} in {}; {} from {}",
+        Span(Duration::from_secs(*step)),
+        count(values.len() as u64, "point"),
+        shown(start)
     ));
     if partial.first {
         say(&format!("the first point counts from {from}"));

@@ -10,7 +10,7 @@ use std::{
 use anyhow::Result;
 use forebay::{Clock, buffer::Flushing, time::secs};
 
-use super::{ConfigArgs, FAILED, block_on, say};
+use super::{ConfigArgs, FAILED, block_on, existing, say};
 use crate::{
     app::App,
     config::{Config, Options, Origin},
@@ -38,8 +38,8 @@ Examples:
   forebay serve --listen 127.0.0.1:8080 --database sqlite:/var/lib/forebay/data.db
   FOREBAY_TOKEN=... forebay serve --listen 0.0.0.0:7070
 
-SIGTERM and SIGINT stop it: it takes no more requests, finishes those under way, and flushes the buffers.
-A second signal stops it at once. SIGHUP, and a change of the file, has it read the configuration again: limits, events
+SIGTERM and SIGINT stop it: it takes no more requests, finishes those under way, and flushes the buffers. \
+A second signal stops it at once. SIGHUP, and a change of the file, has it read the configuration again: limits, events \
 and tokens change while it runs, everything else at the next start. FOREBAY_LOG sets what is logged to stderr: error, warn, info (default), debug.")]
 pub(super) struct Args {
     #[command(flatten)]
@@ -56,7 +56,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 
 async fn serve(config: Config, options: Options, repeats: Repeats) -> Result<ExitCode> {
     tokio::spawn(async move { repeats.count().await });
-    let (stop, hangup) = (Stop::on_signal()?, Hangup::listen()?);
+    let store = config.store.clone();
+    let stop = Stop::on_signal(move || existing::remove_note(&store))?;
+    let hangup = Hangup::listen()?;
     // Before anything is opened: a busy port must not leave a new database behind.
     let listener = listen::bind(config.listen)?;
     let address = listener.local_addr()?;

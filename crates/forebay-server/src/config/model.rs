@@ -58,7 +58,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BuiltIn => f.write_str("the built-in example"),
-            Self::File(path) => path.display().fmt(f),
+            Self::File(path) => f.write_str(&crate::text::shown(&path.to_string_lossy())),
         }
     }
 }
@@ -88,7 +88,9 @@ impl fmt::Display for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Url(url) => url.fmt(f),
-            Self::Hosts(_, names) => write!(f, "{} hosts: {}", names.len(), names.join(", ")),
+            Self::Hosts(_, names) => {
+                write!(f, "{}: {}", crate::text::count(names.len() as u64, "host"), names.join(", "))
+            }
         }
     }
 }

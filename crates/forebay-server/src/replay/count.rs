@@ -6,6 +6,7 @@ use forebay::{Name, event::Hit};
 use serde::Serialize;
 
 use super::{BadLine, Event};
+use crate::text::shown;
 
 /// How many lines that were not taken are shown, and how many keys.
 const SHOWN: usize = 10;
@@ -96,7 +97,7 @@ impl Counts {
     pub fn refuse(&mut self, event: &Event, why: &str) {
         self.refused += 1;
         if self.refusals.len() < SHOWN {
-            self.refusals.push(format!("{}: {why}", event.at));
+            self.refusals.push(format!("{}: {}", event.at, shown(why)));
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, fmt};
 
+use crate::text::shown;
+
 /// Why a line cannot be read, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -42,13 +44,10 @@ const EXCERPT: usize = 80;
 
 impl BadLine {
     pub(super) fn new(number: u64, fault: Fault, line: &[u8]) -> Self {
-        let shown = &line[..line.len().min(EXCERPT)];
-        let mut excerpt: String = shown.utf8_chunks().flat_map(|chunk| chunk.valid().chars()).collect();
-        excerpt = excerpt
-            .chars()
-            .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
-            .collect();
-        if shown.len() < line.len() {
+        let head = &line[..line.len().min(EXCERPT)];
+        let text: String = head.utf8_chunks().map(|chunk| chunk.valid()).collect();
+        let mut excerpt = shown(&text).into_owned();
+        if head.len() < line.len() {
             excerpt.push('…');
         }
         Self { number, fault, excerpt }
@@ -57,7 +56,7 @@ impl BadLine {
 
 impl fmt::Display for BadLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}, {}: {}", self.number, self.fault, self.excerpt)
+        write!(f, "line {}, {}: {}", self.number, shown(&self.fault.to_string()), self.excerpt)
     }
 }
 

@@ -43,7 +43,7 @@ const KINDS: [Kind; 15] = [
         "JSON over several lines: jq -c . makes it one object a line, jq -c '.[]' if it is a list",
     ),
     (|text| text.starts_with('['), is_bracketed_kind_of_list()),
-    (|text| text.starts_with('{'), "JSON without a time, or without the member that --key names"),
+    (|text| text.starts_with('{'), "JSON without a time, or without a member as --key wants it"),
     (
         |text| text.starts_with('#'),
         "a log in the IIS W3C extended format, or comments: --format w3c reads the former",

@@ -14,6 +14,7 @@ use std::{
 use forebay::{Error, ErrorKind, Retry};
 
 use super::gzip::Gunzip;
+use crate::text::shown;
 
 /// A file, or standard input.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +61,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stdin => f.write_str("standard input"),
-            Self::File(path) => path.display().fmt(f),
+            Self::File(path) => f.write_str(&shown(&path.to_string_lossy())),
         }
     }
 }

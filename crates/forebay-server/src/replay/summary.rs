@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use serde::Serialize;
 
 use super::{Counts, LimitedKey, Tally};
+use crate::text::shown;
 
 /// A replay in numbers. As JSON it is what `replay --json` prints; as text, what it prints without.
 #[derive(Clone, Debug, Serialize)]
@@ -113,14 +114,14 @@ impl Summary {
 
     fn write_counts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let row = |f: &mut fmt::Formatter<'_>, n: u64, what: &str| writeln!(f, "{:>14} {what}", thousands(n));
-        row(f, self.lines, "lines")?;
+        row(f, self.lines, &plural(self.lines, "line"))?;
         row(f, self.accepted, "accepted")?;
         row(f, self.limited, "limited")?;
-        row(f, self.keys as u64, "distinct keys")?;
+        row(f, self.keys as u64, &plural(self.keys as u64, "distinct key"))?;
         for (n, what) in [
-            (self.bad, "bad lines, skipped"),
-            (self.padding, "bytes after the end of the gzip data, passed over"),
-            (self.late, "late lines: beyond --reorder, taken when they came"),
+            (self.bad, &*(plural(self.bad, "bad line") + ", skipped")),
+            (self.padding, &*(plural(self.padding, "byte") + " after the end of the gzip data, passed over")),
+            (self.late, &*(plural(self.late, "late line") + ": beyond --reorder, taken on arrival")),
             (self.refused, "refused by the event"),
             (self.failed, "failed: whether they count is not known"),
             (self.degraded, "decided without the store (on_error)"),
@@ -141,15 +142,14 @@ impl Summary {
         }
         for LimitedKey { key, limited, accepted } in &self.top_limited {
             let (limited, of) = (thousands(*limited), thousands(limited + accepted));
-            // A key is what a client sent: its control characters stay away from the terminal.
-            writeln!(f, "{limited:>14} of {of:<9} {}", key.escape_debug())?;
+            writeln!(f, "{limited:>14} of {of:<9} {}", shown(key))?;
         }
         Ok(())
     }
 
     fn write_totals(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for BufferTotal { buffer, table, rows, dead, sums } in &self.buffers {
-            write!(f, "buffer {buffer}: table {table} has {} rows", thousands(*rows))?;
+            write!(f, "buffer {buffer}: table {table} has {} {}", thousands(*rows), plural(*rows, "row"))?;
             for (column, sum) in sums {
                 write!(
                     f,
@@ -158,12 +158,13 @@ impl Summary {
                     thousands(sum.unsigned_abs())
                 )?;
             }
-            let dead = if *dead > 0 { format!("; {} dead letters", thousands(*dead)) } else { String::new() };
+            let letters = format!("; {} {}", thousands(*dead), plural(*dead, "dead letter"));
+            let dead = if *dead > 0 { letters } else { String::new() };
             writeln!(f, "{dead}")?;
         }
         for SeriesTotal { series, sum, expired } in &self.series {
             write!(f, "series {series}: {}", thousands(*sum))?;
-            let gone = format!("; {} are older than it keeps", thousands(*expired));
+            let gone = format!("; {} more than it keeps: too old", thousands(*expired));
             writeln!(f, "{}", if *expired > 0 { gone.as_str() } else { "" })?;
         }
         match self.agree {
@@ -187,6 +188,11 @@ impl fmt::Display for Summary {
         self.write_totals(f)?;
         writeln!(f, "took {:.2} s, {} lines/s", self.elapsed, thousands(self.rate))
     }
+}
+
+/// `row` for one, `rows` for others.
+fn plural(n: u64, what: &str) -> String {
+    if n == 1 { what.to_owned() } else { format!("{what}s") }
 }
 
 /// `1234567` as `1 234 567`.

@@ -77,6 +77,26 @@ pub fn shown_json(json: &str) -> Cow<'_, str> {
     json.chars().map(escaped).collect()
 }
 
+/// `1 row`, `2 rows`.
+pub fn count(n: u64, what: &str) -> String {
+    let plural = if n == 1 { "" } else { "s" };
+    format!("{n} {what}{plural}")
+}
+
+/// An error and its causes, as `doing: what: why`. A cause that is told already is not told again.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(next.trim()) {
+            text = format!("{}: {next}", text.trim_end());
+        }
+        cause = error.source();
+    }
+    text
+}
+
 fn escape(text: &str, is_unsafe: impl Fn(char) -> bool) -> Cow<'_, str> {
     if !text.contains(&is_unsafe) {
         return text.into();
@@ -122,6 +142,20 @@ mod tests {
             serde_json::json!({ text: [text] })
         );
         assert!(!shown.contains(|c| is_unsafe(c) && c != '\n'), "{shown}");
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let inner = || std::io::Error::other("no such host");
+        let twice =
+            forebay::Error::new(ErrorKind::Unavailable, "buffer a: no such host").with_source(inner());
+        let error = anyhow::Error::new(twice).context("flushing buffer a");
+        assert_eq!(chain(&*error), "flushing buffer a: buffer a: no such host");
+        let once =
+            forebay::Error::new(ErrorKind::Unavailable, "redis a:1: cannot connect").with_source(inner());
+        assert_eq!(chain(&once), "redis a:1: cannot connect: no such host");
+        let equal = anyhow::Error::new(inner()).context("no such host");
+        assert_eq!(chain(&*equal), "no such host");
     }
 
     proptest! {

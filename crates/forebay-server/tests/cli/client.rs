@@ -105,9 +105,9 @@ fn a_limit_is_taken_looked_at_and_denied() {
 #[test]
 fn a_series_is_shown_and_drawn_and_a_buffer_flushed() {
     let server = Server::start();
-    let log = "{\"ts\":1,\"ip\":\"42\"}\n".repeat(3);
+    let log = "{\"ts\":1,\"user\":\"42\"}\n".repeat(3);
     fs::write(server.dir.path().join("a.log"), log).expect("a file");
-    let args = ["replay", "a.log", "--event", "hit", "--key", "ip", "--rebase", "now"];
+    let args = ["replay", "a.log", "--event", "hit", "--key", "user", "--rebase", "now"];
     let sent = server.run(&args);
     assert!(sent.status.success(), "{}", stderr(&sent));
 

@@ -3,10 +3,12 @@
 mod client;
 mod cluster;
 mod config;
+mod files;
 mod guide;
 mod lock;
 mod process;
 mod reload;
 mod replay;
 mod serve;
+mod terminal;
 mod watchdog;

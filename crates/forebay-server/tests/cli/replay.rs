@@ -252,7 +252,8 @@ fn a_second_run_adds_to_a_database_that_lasts() {
     let dir = tempfile::tempdir().expect("a directory");
     fs::write(dir.path().join("a.log"), log(30)).expect("a file");
     for _ in 0..2 {
-        let summary = summary(&replay(dir.path(), "a.log", &["--json", "--database", "sqlite:out.db"]));
+        let summary =
+            summary(&replay(dir.path(), "a.log", &["--json", "--database", "sqlite:out.db", "--create"]));
         assert_eq!((&summary["agree"], &summary["buffers"][0]["sums"]["hits"]), (&true.into(), &30.into()));
         assert_eq!(summary["buffers"][0]["rows"], 3);
     }

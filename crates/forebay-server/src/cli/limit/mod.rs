@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{
     DENIED, block_on,
     remote::{Place, declared, open},
-    say,
+    say, say_json,
 };
 use crate::{
     client::escaped,
@@ -113,7 +113,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let key = args.key.as_deref().context("KEY is missing")?;
     let answer = block_on(ask(args, key))?;
     if args.json {
-        say(&serde_json::to_string(&answer)?);
+        say_json(&serde_json::to_string(&answer)?);
     } else {
         say(&describe(&answer));
     }

@@ -10,11 +10,14 @@ use serde_json::{Value, json};
 use super::{
     super::{
         remote::{declared, open},
-        say,
+        say, say_json,
     },
     Args,
 };
-use crate::{client::escaped, text::Allowance};
+use crate::{
+    client::escaped,
+    text::{Allowance, shown},
+};
 
 /// How many lines a list has at most: what the server keeps.
 const MOST: usize = 256;
@@ -64,7 +67,7 @@ pub(super) async fn run(args: &Args, what: What) -> Result<()> {
         None => at_server(args, &what).await?,
     };
     match (args.json, &answer) {
-        (true, _) => say(&answer.to_string()),
+        (true, _) => say_json(&answer.to_string()),
         (false, Value::Array(rows)) if rows.is_empty() => say("none"),
         (false, Value::Array(rows)) => rows.iter().for_each(|row| say(&describe(row))),
         (false, Value::Object(left)) if left.contains_key("outstanding") => {
@@ -134,14 +137,16 @@ async fn at_server(args: &Args, what: &What) -> Result<Value> {
 
 /// A row of whichever list.
 fn describe(row: &Value) -> String {
-    let key = row["key"].as_str().unwrap_or_default();
-    if let Some(allow) = row["allow"].as_str() {
-        return format!("{allow}\t{}\t{key}", row["set_by"].as_str().unwrap_or_default());
+    let text = |field: &str| shown(row[field].as_str().unwrap_or_default());
+    let key = text("key");
+    if row["allow"].is_string() {
+        return format!("{}\t{}\t{key}", text("allow"), text("set_by"));
     }
     if let Some(share) = row["share"].as_f64() {
-        return format!("{:.0} %\t{} of {}\t{key}", share * 100.0, row["used"], row["limit"]);
+        let number = |field: &str| row[field].as_u64().unwrap_or_default();
+        return format!("{:.0} %\t{} of {}\t{key}", share * 100.0, number("used"), number("limit"));
     }
     let error = row["error"].as_u64().filter(|error| *error > 0);
     let error = error.map(|error| format!(" (at most {error} less)")).unwrap_or_default();
-    format!("{}{error}\t{key}", row["denied"])
+    format!("{}{error}\t{key}", row["denied"].as_u64().unwrap_or_default())
 }

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::server::Remote;
 use crate::{
-    cli::{complain, say},
-    text::quoted,
+    cli::{complain, say_json},
+    text::{quoted, shown},
 };
 
 /// What became of asking for it.
@@ -100,12 +100,13 @@ impl Refusal {
             let members = serde_json::json!({
                 "acquired": false, "holder": self.holder, "remaining": self.remaining, "ahead": self.ahead,
             });
-            say(&members.to_string());
+            say_json(&members.to_string());
         } else {
             let Self { holder, remaining, .. } = self;
             complain(&format!(
-                "lock {}: held by {holder}, for another {remaining:.1} s at least",
-                quoted(name)
+                "lock {}: held by {}, for another {remaining:.1} s at least",
+                quoted(name),
+                shown(holder)
             ));
         }
     }

@@ -27,7 +27,7 @@ use self::{
     signals::{Signals, exit_status},
 };
 use super::{DENIED, FAILED, block_on, complain, remote};
-use crate::text::{Span, quoted};
+use crate::text::{Span, chain, quoted};
 
 /// Hold a lock while a command runs
 #[derive(Debug, clap::Args)]
@@ -37,15 +37,15 @@ Examples:
   forebay lock deploy --wait 10m --ttl 30s -- make deploy  in turn
   forebay lock --store redis://10.0.0.5 jobs -- ./job      without a server
 
-The lock is renewed while COMMAND runs, and released when it ends. If the lock is lost, or about to be because
-nobody confirms it, COMMAND gets SIGTERM, and SIGKILL before somebody else may hold it. A second process watches
-over that: it ends COMMAND also when this one is killed, or is stopped for so long that the lock is lost.
-A signal that would end this process goes to COMMAND; TERM or INT for the second time kills it.
-COMMAND finds a number in FOREBAY_FENCE that is larger than that of every holder before.
-Unless stdin is a terminal, COMMAND and what it starts are a process group of their own, which gets the signals. At
+The lock is renewed while COMMAND runs, and released when it ends. If the lock is lost, or about to be because \
+nobody confirms it, COMMAND gets SIGTERM, and SIGKILL before somebody else may hold it. A second process watches \
+over that: it ends COMMAND also when this one is killed, or is stopped for so long that the lock is lost. \
+A signal that would end this process goes to COMMAND; TERM or INT for the second time kills it. \
+COMMAND finds a number in FOREBAY_FENCE that is larger than that of every holder before. \
+Unless stdin is a terminal, COMMAND and what it starts are a process group of their own, which gets the signals. At \
 a terminal COMMAND alone gets them, and not those that the terminal sends to everybody: HUP, INT and QUIT.
 
-Exit status: that of COMMAND; 1 if the lock is held by another; 2 if it was lost, or something failed;
+Exit status: that of COMMAND; 1 if the lock is held by another; 2 if it was lost, or something failed; \
 126 or 127 if COMMAND cannot be run; 128 + n if a signal n ended it.")]
 pub(super) struct Args {
     /// The lock: 1 to 512 bytes of UTF-8
@@ -100,7 +100,7 @@ async fn hold(args: &Args, held: Held, since: Deadline, signals: &mut Signals) -
     let mut run = match Run::start(args, &held, since).await {
         Ok(run) => run,
         Err((code, error)) => {
-            complain(&format!("error: {error:#}"));
+            complain(&format!("error: {}", chain(&*error)));
             release(&name, held).await;
             return Ok(ExitCode::from(code));
         }
@@ -125,7 +125,8 @@ async fn release(name: &str, held: Held) -> bool {
             false
         }
         Err(error) => {
-            complain(&format!("warning: lock {name}: not released, it will run out by itself: {error:#}"));
+            let why = chain(&*error);
+            complain(&format!("warning: lock {name}: not released, it will run out by itself: {why}"));
             true
         }
     }

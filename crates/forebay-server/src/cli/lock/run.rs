@@ -17,7 +17,10 @@ use super::{
     signals::Signals,
     watchdog::{Told, Watchdog},
 };
-use crate::{cli::FAILED, text::shown};
+use crate::{
+    cli::FAILED,
+    text::{chain, shown},
+};
 
 /// How long a command may take to end by itself after the lock is certainly lost.
 const HURRY: Duration = secs(2);
@@ -118,7 +121,7 @@ impl Run {
                 signal = signals.next() => self.child.pass_on(signal),
             }
             if gone && let Err(error) = self.replace(held).await {
-                return Some(format!("{error:#}"));
+                return Some(chain(&*error));
             }
         }
     }

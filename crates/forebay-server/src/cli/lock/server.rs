@@ -16,7 +16,7 @@ use super::held::{Asked, Held, Refusal};
 use crate::{
     cli::remote::Place,
     client::{Client, escaped},
-    text::Span,
+    text::{Span, shown},
 };
 
 /// How long one request waits for the lock: less than servers allow, so that the answer is theirs.
@@ -151,7 +151,9 @@ impl Remote {
                 Ok((409, _)) if attempt > 0 && in_time => return Ok(Release::Released),
                 Ok((409, _)) => return Ok(Release::AlreadyLost),
                 Ok(_) | Err(_) if in_time && attempt < 5 => clock.sleep(millis(200)).await,
-                Ok((_, body)) => anyhow::bail!("{}", body["detail"].as_str().unwrap_or("the server refused")),
+                Ok((_, body)) => {
+                    anyhow::bail!("{}", shown(body["detail"].as_str().unwrap_or("the server refused")))
+                }
                 Err(error) => return Err(error),
             }
         }

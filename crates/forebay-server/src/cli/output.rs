@@ -1,0 +1,135 @@
+//! Files that commands write: whole, or not at all.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process,
+};
+
+use anyhow::{Context, Result};
+
+use crate::text::shown;
+
+/// Writes a file in one step: who reads it finds what was there before, or all of this.
+///
+/// What is no file, such as `/dev/stdout`, is written as it is.
+pub(super) fn write(path: &Path, contents: &[u8]) -> Result<()> {
+    let written = match fs::metadata(path) {
+        Ok(there) if !there.is_file() => fs::write(path, contents),
+        there => replace(path, there.ok().map(|file| file.permissions()), contents),
+    };
+    written.with_context(|| doing(path))
+}
+
+/// Writes a file that is not there yet, in one step.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] if it is there.
+pub(super) fn write_new(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let temporary = Temporary::new(path, contents)?;
+    match fs::hard_link(&temporary.0, path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            // A file system without links.
+            let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+            file.write_all(contents).inspect_err(|_| drop(fs::remove_file(path)))
+        }
+        linked => linked,
+    }
+}
+
+/// Finds out whether a file can be written: before the work of which it shows the outcome.
+pub(super) fn check(path: &Path) -> Result<()> {
+    match fs::metadata(path) {
+        Ok(there) if !there.is_file() => Ok(()),
+        _ => Temporary::new(&target(path), b"").map(drop).with_context(|| doing(path)),
+    }
+}
+
+fn doing(path: &Path) -> String {
+    format!("writing {}", shown(&path.to_string_lossy()))
+}
+
+fn replace(path: &Path, permissions: Option<fs::Permissions>, contents: &[u8]) -> io::Result<()> {
+    let path = target(path);
+    let temporary = Temporary::new(&path, contents)?;
+    if let Some(permissions) = permissions {
+        fs::set_permissions(&temporary.0, permissions)?;
+    }
+    fs::rename(&temporary.0, path)
+}
+
+/// What a link leads to: the link stays.
+fn target(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// A file beside another one. Dropped, it is removed.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn new(path: &Path, contents: &[u8]) -> io::Result<Self> {
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?.to_string_lossy();
+        let temporary = Self(path.with_file_name(format!(".{name}.{}.tmp", process::id())));
+        let mut file = File::create(&temporary.0)?;
+        file.write_all(contents)?;
+        Ok(temporary)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // After a rename there is none.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(dir)
+            .expect("a directory")
+            .flatten()
+            .map(|file| file.file_name().into_string().expect("text"))
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_and_stays_what_it_was() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("a.svg");
+        check(&file).expect("it can be written");
+        assert!(names(dir.path()).is_empty(), "a check leaves nothing");
+        write(&file, b"one").expect("written");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).expect("a mode");
+        symlink("a.svg", dir.path().join("link")).expect("a link");
+        write(&dir.path().join("link"), b"two").expect("written");
+        assert_eq!(fs::read(&file).expect("a file"), b"two");
+        assert_eq!(fs::metadata(&file).expect("a file").permissions().mode() & 0o777, 0o640);
+        assert_eq!(names(dir.path()), ["a.svg", "link"]);
+        assert!(fs::symlink_metadata(dir.path().join("link")).expect("a link").is_symlink());
+
+        let nowhere = dir.path().join("no/b.svg");
+        assert!(check(&nowhere).is_err() && write(&nowhere, b"x").is_err());
+        write(Path::new("/dev/null"), b"x").expect("written");
+    }
+
+    #[test]
+    fn a_new_file_never_replaces_one() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("a.toml");
+        write_new(&file, b"one").expect("written");
+        let error = write_new(&file, b"two").expect_err("it is there");
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(
+            (fs::read(&file).expect("a file"), names(dir.path())),
+            (b"one".to_vec(), vec!["a.toml".to_owned()])
+        );
+    }
+}
