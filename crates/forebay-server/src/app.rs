@@ -326,8 +326,8 @@ fn troubles(name: &Name, stats: &Stats) -> Vec<Warning> {
     }
     if stats.pressure > Pressure::None {
         let refused = if stats.pressure == Pressure::Hard { ", and writes are refused" } else { "" };
-        let (rows, age) = (stats.pending_rows, stats.oldest_age.as_secs());
-        let text = format!("buffer {name} is filling up: {rows} rows wait, the oldest for {age} s{refused}");
+        let (rows, age) = (crate::text::count(stats.pending_rows, "row"), stats.oldest_age.as_secs());
+        let text = format!("buffer {name} is filling up: {rows} waiting, the oldest for {age} s{refused}");
         troubles.push(Warning::new(Warning::FILLING, text));
     }
     let (diverged, parked): (Vec<&Parked>, Vec<&Parked>) =

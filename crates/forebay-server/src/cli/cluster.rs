@@ -19,7 +19,7 @@ use crate::{client::escaped, config::Config, route::Routes, rules::Named, text::
 #[command(after_help = "\
 Examples:
   forebay cluster show                     the hosts, their health and slots
-  forebay cluster route 42                 which hosts have key 42: limits, lock, series, buffers, plain key
+  forebay cluster route 42                 which hosts have key 42
   forebay cluster show --store redis://10.0.0.1,10.0.0.2
 
 The server is asked with the token in FOREBAY_TOKEN, if there is one. Exit status: 0 done, 2 error.")]

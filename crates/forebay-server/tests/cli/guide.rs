@@ -39,3 +39,27 @@ fn the_window_edge_is_drawn_by_the_program() {
         );
     }
 }
+
+/// What the README tells to try.
+#[test]
+fn the_readme_s_replay_runs_on_the_log_that_comes_with_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let readme = fs::read_to_string(root.join("README.md")).expect("a README");
+    let line = readme.lines().find_map(|line| line.strip_prefix("cargo run --release -- replay "));
+    let words: Vec<&str> = line.expect("an example").split(' ').collect();
+    let log = root.join(words[0]);
+    let dir = tempfile::tempdir().expect("a directory");
+    let replay = [&["replay", log.to_str().expect("text")], &words[1..], &["--json"]].concat();
+    let output = run(dir.path(), &replay);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a summary");
+    assert_eq!((&summary["bad"], &summary["agree"]), (&0.into(), &true.into()), "{summary}");
+    assert!(summary["limited"].as_u64() > Some(50) && summary["accepted"].as_u64() > Some(100), "{summary}");
+    assert!(dir.path().join("hits.svg").exists());
+    // Addresses for documentation only.
+    let log = fs::read_to_string(log).expect("the log");
+    let is_documentation = |line: &str| {
+        ["192.0.2.", "198.51.100.", "203.0.113.", "2001:db8:"].iter().any(|range| line.starts_with(range))
+    };
+    assert!(log.lines().all(is_documentation));
+}

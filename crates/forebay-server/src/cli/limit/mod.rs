@@ -29,7 +29,7 @@ Examples:
   forebay limit hits 42 && ./expensive     do it only if it is allowed
   forebay limit hits 42 --store redis://127.0.0.1/0
   forebay limit hits 42 --reset            forget what was taken
-  forebay limit hits 42 --override 100/1m  what the key is allowed from now on; also unlimited, blocked
+  forebay limit hits 42 --override 100/1m  what the key is allowed; also unlimited, blocked
   forebay limit hits 42 --remove-override
   forebay limit hits --overrides           all keys that are allowed something else
   forebay limit hits --near                who has used 80 % or more

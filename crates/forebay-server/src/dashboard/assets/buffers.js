@@ -3,11 +3,11 @@
 import { byId, count, element, span } from "./dom.js";
 
 const FIGURES = [
-  ["pending_rows", "Pending", "rows", "not in the database yet"],
-  ["oldest_age", "Oldest", "", "waiting for its flush"],
-  ["frozen_batches", "Frozen", "batches", "on their way"],
-  ["flushed_rows", "Flushed", "rows", "by this process since its start"],
-  ["dead_rows", "Dead letters", "rows", "that the database refused"],
+  ["pending_rows", "Pending", ["row", "rows"], "not in the database yet"],
+  ["oldest_age", "Oldest", null, "waiting for its flush"],
+  ["frozen_batches", "Frozen", ["batch", "batches"], "on the way"],
+  ["flushed_rows", "Flushed", ["row", "rows"], "by this process since its start"],
+  ["dead_rows", "Dead letters", ["row", "rows"], "that the database refused"],
 ];
 
 /** What is shown of each buffer, by name. */
@@ -17,16 +17,17 @@ let shown = {};
 export function setUp(declared) {
   shown = {};
   const cards = Object.entries(declared.buffers).map(([name, buffer]) => {
-    const values = {};
+    const [values, units] = [{}, {}];
     const figures = FIGURES.map(([key, title, unit, note]) => {
       values[key] = element("b", { "data-figure": key }, "–");
+      units[key] = element("span", {}, unit ? ` ${unit[1]}` : "");
       return element("div", {},
         element("dt", {}, title),
-        element("dd", {}, values[key], unit && ` ${unit}`),
+        element("dd", {}, values[key], units[key]),
         element("dd", { class: "note" }, note));
     });
     const error = element("p", { class: "error", hidden: "" });
-    shown[name] = { values, error };
+    shown[name] = { values, units, error };
     const title = element("h3", {}, element("span", { class: "name" }, name),
       element("span", { class: "note" }, ` to table ${buffer.table}, every ${span(buffer.flush_every)}`));
     return element("div", { class: "buffer", "data-buffer": name }, title, element("dl", { class: "figures" }, ...figures), error);
@@ -37,10 +38,11 @@ export function setUp(declared) {
 
 /** Takes a line of the live stream. */
 export function update(line) {
-  for (const [name, { values, error }] of Object.entries(shown)) {
+  for (const [name, { values, units, error }] of Object.entries(shown)) {
     const stats = line.buffers[name];
-    for (const [key, node] of Object.entries(values)) {
-      const value = stats?.[key];
+    for (const [key, , unit] of FIGURES) {
+      const [value, node] = [stats?.[key], values[key]];
+      if (unit) units[key].textContent = ` ${unit[value === 1 ? 0 : 1]}`;
       node.textContent = value === undefined ? "–" : key === "oldest_age" ? span(value) : count(value);
     }
     values.dead_rows.classList.toggle("error", stats?.dead_rows > 0);
