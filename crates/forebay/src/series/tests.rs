@@ -293,7 +293,8 @@ async fn a_new_key_beyond_the_bound_is_refused_and_old_ones_go_on() {
     series.add("b", 1).await.expect("the second");
     let error = series.add("c", 1).await.expect_err("the third");
     assert_eq!(error.kind(), ErrorKind::Overloaded);
-    let told = "series hits: a new key beside 2: at most 2 (max_keys); a key goes when its last count has";
+    let told = "series hits: a new key beside 2: at most 2 (max_keys); one is given up when its last count has left the \
+                retention";
     assert_eq!(error.to_string(), told);
     series.add("a", 1).await.expect("an old one");
     let both = [("a", 1, NOON), ("c", 1, NOON), ("c", 1, NOON)];

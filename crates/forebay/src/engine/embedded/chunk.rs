@@ -59,6 +59,11 @@ impl Chunk {
         self.counts.each(visit);
     }
 
+    /// Whether any block has changed since the journal saw it.
+    pub(super) fn has_changed(&self) -> bool {
+        self.unsaved != 0
+    }
+
     /// The blocks that have changed, packed, and no longer so. `until` is the deadline by the time of day.
     pub(super) fn changed(
         &mut self,
@@ -69,21 +74,19 @@ impl Chunk {
         let mut packs: [Option<Pack>; BLOCKS] = Default::default();
         let unsaved = std::mem::take(&mut self.unsaved);
         self.saved |= unsaved;
-        if unsaved != 0 {
-            // A started second counts: what is read again must not go before its time.
-            let deadline = until.plus(Duration::from_micros(999_999)).as_secs();
-            self.counts.each(|slot, n| {
-                let (block, offset) = (slot / block_len(slots), slot % block_len(slots));
-                if n > 0 && unsaved & 1 << block != 0 {
-                    let pack = packs[block].get_or_insert_with(|| {
-                        let mut pack = Pack::default();
-                        pack.int(deadline);
-                        pack
-                    });
-                    pack.uint(offset as u64).uint(n);
-                }
-            });
-        }
+        // A started second counts: what is read again must not go before its time.
+        let deadline = until.plus(Duration::from_micros(999_999)).as_secs();
+        self.counts.each(|slot, n| {
+            let (block, offset) = (slot / block_len(slots), slot % block_len(slots));
+            if n > 0 && unsaved & 1 << block != 0 {
+                let pack = packs[block].get_or_insert_with(|| {
+                    let mut pack = Pack::default();
+                    pack.int(deadline);
+                    pack
+                });
+                pack.uint(offset as u64).uint(n);
+            }
+        });
         let packs = packs.into_iter().enumerate().filter(|(_, pack)| pack.is_some());
         packs.map(move |(block, pack)| (block_at(step, index, block), pack))
     }

@@ -97,7 +97,7 @@ impl Population {
     fn full(&self, keys: u64) -> Error {
         self.refused.fetch_add(1, Ordering::Relaxed);
         let text = format!(
-            "series {}: a new key beside {keys}: at most {} (max_keys); a key goes when its last count has",
+            "series {}: a new key beside {keys}: at most {} (max_keys); one is given up when its last count has left the retention",
             self.name,
             self.bound.load(Ordering::Relaxed)
         );

@@ -72,7 +72,8 @@ impl Entry {
     fn changed(&mut self, now: Duration, time: Timestamp) -> Vec<(Block, Option<Pack>)> {
         self.unsaved = false;
         let until = |chunk: &Chunk| time.plus(chunk.deadline.saturating_sub(now));
-        self.chunks.iter_mut().flat_map(|chunk| chunk.changed(until(chunk))).collect()
+        let changed = self.chunks.iter_mut().filter(|chunk| chunk.has_changed());
+        changed.flat_map(|chunk| chunk.changed(until(chunk))).collect()
     }
 
     fn read(&self, span: &Span<'_>) -> Vec<u64> {
