@@ -41,7 +41,7 @@ pub(super) enum Stuck {
 }
 
 impl Stuck {
-    fn error(&self) -> &Error {
+    pub(super) fn error(&self) -> &Error {
         let (Self::Store(error) | Self::Parked(error) | Self::Diverged(error) | Self::Sink(error)) = self;
         error
     }

@@ -12,7 +12,7 @@ use super::{
 #[cfg(doc)]
 use crate::buffer::Stats;
 use crate::{
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     time::secs,
 };
 
@@ -22,11 +22,22 @@ use crate::{
 pub struct Flusher {
     buffer: BufferHandle,
     every: Duration,
+    /// The buffer flushes to another sink.
+    taken: bool,
 }
 
 impl Flusher {
-    pub(super) fn new(buffer: BufferHandle) -> Self {
-        Self { buffer, every: secs(10) }
+    pub(super) fn new(buffer: BufferHandle, taken: bool) -> Self {
+        Self { buffer, every: secs(10), taken }
+    }
+
+    fn check(&self) -> Result<()> {
+        if !self.taken {
+            return Ok(());
+        }
+        let name = &self.buffer.0.schema.name;
+        let text = format!("buffer {name}: it flushes to another sink: call flush_to once");
+        Err(Error::new(ErrorKind::Configuration, text))
     }
 
     /// How long a write waits at most before it is on its way, default 10 s. A partition that reaches the buffer's
@@ -39,8 +50,9 @@ impl Flusher {
     /// Gets the database ready: checks the table, creates what it may create.
     ///
     /// # Errors
-    /// What the sink says: what is missing, and how to mend it.
+    /// What the sink says: what is missing, and how to mend it; [`ErrorKind::Configuration`] if the buffer flushes to another.
     pub async fn prepare(self) -> Result<Self> {
+        self.check()?;
         let sink = self.buffer.sink()?;
         let name = &self.buffer.0.schema.name;
         sink.prepare(&self.buffer.0.schema).await.map_err(|error| {
@@ -53,11 +65,20 @@ impl Flusher {
     /// Starts flushing, at once what an earlier process left, then whenever it is due.
     ///
     /// Must be called inside a tokio runtime. Failures are kept in [`Stats::last_error`], logged, and tried again: those
-    /// of the sink after a pause that grows to 30 s, those of a host of the store in its turn, since the others go on.
+    /// of the sink after a pause that grows to 30 s, those of a host of the store in its turn, since the others go on. If the
+    /// buffer flushes to another sink already, nothing is flushed to this one: that is logged, and [`stop`](Flushing::stop)
+    /// says it.
     pub fn spawn(self) -> Flushing {
         let (stop, stopped) = watch::channel(false);
-        let buffer = self.buffer.clone();
-        Flushing { stop, task: tokio::spawn(run(self.buffer, self.every, stopped)), buffer }
+        let (buffer, refused) = (self.buffer.clone(), self.check().err());
+        if let Some(error) = &refused {
+            tracing::error!(%error, "nothing is flushed to the second sink");
+        }
+        let task = match refused {
+            None => tokio::spawn(run(self.buffer, self.every, stopped)),
+            Some(_) => tokio::spawn(async {}),
+        };
+        Flushing { stop, task, buffer, refused }
     }
 }
 
@@ -67,17 +88,22 @@ pub struct Flushing {
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
     buffer: BufferHandle,
+    refused: Option<Error>,
 }
 
 impl Flushing {
     /// Stops, after flushing once more what was acknowledged. Returns the rows of that last flush.
     ///
     /// # Errors
-    /// When that flush failed: what is left stays in the store, and the next start takes it up.
+    /// When that flush failed: what is left stays in the store, and the next start takes it up. [`ErrorKind::Configuration`] if
+    /// this was a second sink, to which nothing was flushed.
     pub async fn stop(mut self) -> Result<u64> {
         self.stop.send_replace(true);
         // The task ends after the step it is in; it panicking must not keep the last flush from happening.
         let _ = (&mut self.task).await;
+        if let Some(error) = self.refused.take() {
+            return Err(error);
+        }
         self.buffer.flush().await
     }
 }
@@ -97,6 +123,8 @@ async fn run(buffer: BufferHandle, every: Duration, mut stopped: watch::Receiver
                 failures = 0;
                 every.min(secs(1))
             }
+            // Nothing comes any more; what is there waits for the next start.
+            Err(stuck) if stuck.error().kind() == ErrorKind::Closed => return,
             Err(stuck) => {
                 failures += 1;
                 let pause = match &stuck {

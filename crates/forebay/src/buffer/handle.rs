@@ -207,10 +207,10 @@ impl BufferHandle {
 
     /// Names the database that this buffer flushes to, and returns what flushes it.
     ///
-    /// The first call decides; another sink later is ignored.
+    /// The first call decides. What a later one returns flushes nothing: preparing and stopping it are errors.
     pub fn flush_to(&self, sink: impl Sink) -> Flusher {
-        let _ = self.0.sink.set(Arc::new(sink));
-        Flusher::new(self.clone())
+        let taken = self.0.sink.set(Arc::new(sink)).is_err();
+        Flusher::new(self.clone(), taken)
     }
 
     /// Flushes what was acknowledged before the call; returns the rows that this call brought to SQL, after the commit.
@@ -220,6 +220,7 @@ impl BufferHandle {
     /// buffer is paused; else what the store or the database answered. What is not flushed stays, and the next flush
     /// takes it up.
     pub async fn flush(&self) -> Result<u64> {
+        self.sink()?;
         self.flush_all().await
     }
 

@@ -53,8 +53,8 @@ use self::{
 };
 use crate::{
     buffer::{Row, RowKey, Schema},
-    cluster::{Command, Failure, HostStatus, Placement, Reply},
-    error::Result,
+    cluster::{Command, Failure, Fate, HostStatus, Placement, Reply},
+    error::{Error, ErrorKind, Result},
     key::Name,
     limit::slices::{Lend, Outstanding},
     time::{Timestamp, When},
@@ -93,6 +93,7 @@ pub(crate) enum Engine {
 macro_rules! on {
     ($engine:expr, $it:ident => $step:expr) => {
         match $engine {
+            _ if $engine.is_closed() => Err(closed()),
             Engine::Embedded($it) => $step,
             #[cfg(feature = "redis")]
             Engine::Redis($it) => $step,
@@ -140,6 +141,7 @@ impl Engine {
     )]
     pub(crate) fn take_at_once(&self, take: &Take<'_>, when: When) -> Option<Result<Taken>> {
         match self {
+            Self::Embedded(engine) if engine.is_closed() => Some(Err(closed())),
             Self::Embedded(engine) => Some(engine.take_at_once(take, when)),
             #[cfg(any(feature = "redis", feature = "test-util"))]
             _ => None,
@@ -463,6 +465,9 @@ impl Engine {
         commands: &[&Command],
         within: Duration,
     ) -> Vec<Result<Reply, Failure>> {
+        if self.is_closed() {
+            return vec![Err((Fate::NotSent, closed())); commands.len()];
+        }
         ask!(self, it => it.kv(host, commands, within).await)
     }
 
@@ -504,8 +509,18 @@ impl Engine {
         ask!(self, it => it.warnings())
     }
 
-    /// Makes what was answered durable and stops the background work.
+    /// Makes what was answered durable and stops the background work. Every step from then on is an error of
+    /// [`ErrorKind::Closed`].
     pub(crate) async fn close(&self) -> Result<()> {
-        on!(self, it => it.close().await)
+        ask!(self, it => it.close().await)
     }
+
+    /// Whether it was closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        ask!(self, it => it.is_closed())
+    }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the store was closed")
 }

@@ -1,5 +1,6 @@
 //! Every step of a flush and of a hit fails once, before its effect and after it: what was acknowledged counts once.
 
+mod closed;
 mod foreign;
 mod refusals;
 

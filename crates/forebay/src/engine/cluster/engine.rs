@@ -202,6 +202,11 @@ impl Cluster {
         warnings
     }
 
+    /// Whether it was closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.members.first().is_some_and(|member| member.engine.is_closed())
+    }
+
     pub(crate) async fn close(&self) -> Result<()> {
         for prober in &self.probers {
             prober.abort();

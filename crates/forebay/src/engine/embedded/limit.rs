@@ -131,6 +131,9 @@ impl Embedded {
     )]
     #[inline(always)]
     pub(crate) fn take_now(&self, take: &Take<'_>) -> Option<Taken> {
+        if self.is_closed() {
+            return None;
+        }
         let Rule::FixedWindow(window) = take.rule else {
             return self.take_exactly(*take, When::EngineClock).ok();
         };

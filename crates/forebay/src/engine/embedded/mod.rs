@@ -24,7 +24,10 @@ mod tables;
 mod tests;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -64,6 +67,8 @@ pub(crate) struct Embedded {
     /// How many keys the file's log of each shard of the limits has. Locked while they are collected, so that only
     /// one does.
     logged: Mutex<[u64; SHARDS]>,
+    /// No step is taken any more. Orders nothing else: a step that began before is as good as one that ended before.
+    closed: AtomicBool,
 }
 
 impl Embedded {
@@ -89,6 +94,7 @@ impl Embedded {
             overrides: overrides::Overrides::default(),
             journal: Journal::default(),
             logged: Mutex::new([0; SHARDS]),
+            closed: AtomicBool::new(false),
         }
     }
 
@@ -136,7 +142,14 @@ impl Embedded {
         self.journal.commits()
     }
 
+    /// Whether it was closed.
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
     pub(crate) async fn close(self: &Arc<Self>) -> Result<()> {
+        self.closed.store(true, Ordering::Relaxed);
         if self.journal.is_kept() {
             let engine = self.clone();
             // Packing many keys takes longer than a runtime's worker may be kept from others. A runtime that ends

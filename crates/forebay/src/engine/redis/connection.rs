@@ -51,6 +51,8 @@ pub(super) struct Host {
     keeper: OnceLock<AbortHandle>,
     /// The store is open, so that whatever keeps this host away is an outage. Orders nothing else.
     in_service: AtomicBool,
+    /// As `link` has it, for those who only ask that. Orders nothing else.
+    closed: AtomicBool,
     /// Rung when there is reason to try again before the pause is over.
     hurry: Notify,
     server_clock: ServerClock,
@@ -115,6 +117,7 @@ impl Host {
             hashes: OnceLock::new(),
             keeper: OnceLock::new(),
             in_service: AtomicBool::new(in_service),
+            closed: AtomicBool::new(false),
             hurry: Notify::new(),
             server_clock: ServerClock::default(),
         });
@@ -325,8 +328,14 @@ impl Host {
         )]
     }
 
+    /// Whether it was closed, for ever.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
     /// Ends the connection and all attempts.
     pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
         self.link.send_replace(Link::Closed);
         if let Some(keeper) = self.keeper.get() {
             keeper.abort();

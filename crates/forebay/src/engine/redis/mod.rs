@@ -116,6 +116,11 @@ impl Redis {
         self.plain.get_or_init(|| self.host.twin())
     }
 
+    /// Whether it was closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.host.is_closed()
+    }
+
     pub(crate) fn warnings(&self) -> Vec<String> {
         self.host.warnings()
     }

@@ -68,7 +68,7 @@ impl LimitHandle {
     /// A denial that the store said lately.
     fn remembered(&self, key: &str, cost: u64, when: When) -> Option<Decision> {
         let denied = self.0.denied.as_ref()?;
-        if denied.is_empty() || when != When::EngineClock {
+        if denied.is_empty() || when != When::EngineClock || self.0.bay.engine().is_closed() {
             return None;
         }
         let Ok(Asked::Take(take)) = self.asked(key, cost) else { return None };
