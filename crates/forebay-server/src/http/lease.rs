@@ -47,6 +47,8 @@ pub(super) struct LeaseBody {
 pub(super) struct ExtensionBody {
     /// Seconds from before the request was sent until it ends, less an allowance for clocks.
     expires_in: f64,
+    /// It was granted without the store, as `on_error` said, and is not counted.
+    degraded: bool,
 }
 
 /// What a denial adds to the decision.
@@ -167,7 +169,10 @@ async fn extend(
     let rules = app.rules();
     let (limit, ticket) = (&rules.limits.find(&limit)?.handle, lease.parse::<Ticket>()?);
     match limit.extend_lease(&ticket.key, ticket.id).await? {
-        Some(expires_in) => Ok(Answer(ExtensionBody { expires_in: seconds(expires_in) })),
+        Some(expires_in) => {
+            let degraded = ticket.id.is_degraded();
+            Ok(Answer(ExtensionBody { expires_in: seconds(expires_in), degraded }))
+        }
         None => Err(not_held(limit)),
     }
 }

@@ -161,6 +161,7 @@ impl Forebay {
         match answer {
             Ok(taken) => Ok(decisions(takes, &taken)),
             Err(error) if error.is_outage() => {
+                first.limit.note_outage(&first.key, &error);
                 Box::pin(self.decide_without_store(charges, takes, when, &error)).await
             }
             Err(error) => Err(error),

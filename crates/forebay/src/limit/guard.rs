@@ -118,9 +118,15 @@ impl LeaseGuard {
     pub async fn release(mut self) -> Result<bool> {
         self.stop();
         let Held { limit, key, id, lender, .. } = &*self.held;
-        let released = limit.give_back_lease(*lender, key, *id).await?;
-        self.over = true;
-        Ok(released)
+        match limit.give_back_lease(*lender, key, *id).await {
+            // Not counted by the store, unless the answer was lost: that is seen to in the background.
+            Err(error) if *lender != Lender::Store && error.is_outage() => Ok(true),
+            answer => {
+                let released = answer?;
+                self.over = true;
+                Ok(released)
+            }
+        }
     }
 
     fn stop(&mut self) {

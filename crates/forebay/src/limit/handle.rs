@@ -7,7 +7,7 @@ mod short;
 use std::{
     collections::HashMap,
     pin::pin,
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -60,6 +60,8 @@ struct Inner {
     /// Not in front of the embedded engine, which answers as fast.
     denied: Option<DenyCache>,
     leased: Option<Arc<Leased>>,
+    /// When the log was last told that the store is away, in µs on the coarse clock; zero: never. Orders nothing else.
+    outage_noted: AtomicU64,
 }
 
 /// What is still charged after a [reset](LimitHandle::reset): others hold it.
@@ -125,6 +127,7 @@ impl LimitHandle {
             shared,
             denied,
             leased,
+            outage_noted: AtomicU64::new(0),
         })))
     }
 
@@ -451,6 +454,7 @@ impl LimitHandle {
         if !error.is_outage() {
             return Err(self.described(take.key, error));
         }
+        self.note_outage(take.key, &error);
         match self.0.on_error {
             OnError::Open => Ok(Decision::without_store(take.rule.quota(), true)),
             OnError::Closed => Ok(self.shown(Decision::without_store(take.rule.quota(), false))),

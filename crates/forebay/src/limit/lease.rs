@@ -63,6 +63,11 @@ pub(super) enum Lender {
     Nobody,
 }
 
+/// Versions of ids: random, and two that no UUID has.
+const RANDOM: u8 = 4;
+const NOBODY: u8 = 0xe;
+const FALLBACK: u8 = 0xf;
+
 /// How long an extension or a release waits for its answer.
 const ANSWER: Duration = secs(1);
 
@@ -147,20 +152,32 @@ impl LimitHandle {
     /// Dropping the future may leave the lease lent until it runs out.
     pub async fn lease_as(&self, key: impl AsRef<str>, id: LeaseId) -> Result<Lease<LeaseTerm>> {
         let slots = self.slots(key.as_ref())?;
-        let (outcome, _) = self.lend(slots, key.as_ref(), id).await?;
+        let (outcome, lender) = self.lend(slots, key.as_ref(), id).await?;
         self.note(key.as_ref(), outcome.decision());
-        Ok(outcome)
+        Ok(match outcome {
+            Lease::Granted(term) => Lease::Granted(LeaseTerm { id: id.lent_by(lender), ..term }),
+            denied @ Lease::Denied { .. } => denied,
+        })
     }
 
     /// Extends a lease to its full ttl from now: for how long it stands, counted from before the call, less the
     /// allowance for clocks. `None`: it does not stand (any more).
     ///
+    /// A lease that was granted [without the store](LeaseId::is_degraded) is extended without it, also when the store
+    /// answers again: it is not counted there.
+    ///
     /// # Errors
     /// As [`lease`](Self::lease); and whatever the store answers. Repeating is safe.
     pub async fn extend_lease(&self, key: impl AsRef<str>, id: LeaseId) -> Result<Option<Duration>> {
         let slots = self.slots(key.as_ref())?;
-        let leases = self.ask_lease(key.as_ref(), id, LeaseAct::Renew { ttl: slots.ttl }, ANSWER).await?;
-        Ok(leases.held.then(|| slots.counted()))
+        let (lender, id) = id.lender();
+        let held = match lender {
+            Lender::Store => {
+                self.ask_lease(key.as_ref(), id, LeaseAct::Renew { ttl: slots.ttl }, ANSWER).await?.held
+            }
+            other => self.extend(other, slots, key.as_ref(), id).await?,
+        };
+        Ok(held.then(|| slots.counted()))
     }
 
     /// Gives a lease back; false: it did not stand (any more).
@@ -169,7 +186,12 @@ impl LimitHandle {
     /// As [`extend_lease`](Self::extend_lease).
     pub async fn release_lease(&self, key: impl AsRef<str>, id: LeaseId) -> Result<bool> {
         self.slots(key.as_ref())?;
-        Ok(self.ask_lease(key.as_ref(), id, LeaseAct::Release, ANSWER).await?.held)
+        let (lender, id) = id.lender();
+        match self.give_back_lease(lender, key.as_ref(), id).await {
+            // Its request may have reached the store all the same, which then forgets it at its end.
+            Err(error) if lender != Lender::Store && error.is_outage() => Ok(true),
+            answer => answer,
+        }
     }
 
     async fn lend(&self, slots: Slots, key: &str, id: LeaseId) -> Result<(Lease<LeaseTerm>, Lender)> {
@@ -178,27 +200,41 @@ impl LimitHandle {
         let act = LeaseAct::Take { most, ttl: slots.ttl };
         match self.ask_lease(key, id, act, self.deadline()).await {
             Ok(leases) => Ok((slots.outcome(id, &leases, Source::Engine), Lender::Store)),
-            Err(error) if error.is_outage() => match self.on_error() {
-                OnError::Local => {
-                    let step = LeaseStep { limit: self.name(), key, id: id.0, act };
-                    let leases = Box::pin(self.bay().fallback().lease(step)).await?;
-                    Ok((slots.outcome(id, &leases, Source::Fallback), Lender::Fallback))
-                }
-                OnError::Open => {
-                    let decision = Decision::without_store(slots.most, true);
-                    let term = LeaseTerm { id, expires_in: slots.counted(), decision };
-                    Ok((Lease::Granted(term), Lender::Nobody))
-                }
-                OnError::Closed => {
-                    let decision = Decision::without_store(slots.most, false);
-                    if self.is_shadow() {
-                        let (expires_in, decision) = (slots.counted(), decision.shadowed());
-                        return Ok((Lease::Granted(LeaseTerm { id, expires_in, decision }), Lender::Nobody));
-                    }
-                    Ok((Lease::Denied { decision, first_end: None }, Lender::Nobody))
-                }
-            },
+            Err(error) if error.is_outage() => {
+                self.note_outage(key, &error);
+                self.lend_without_store(slots, key, id, act).await
+            }
             Err(error) => Err(error),
+        }
+    }
+
+    /// What [`OnError`] says.
+    async fn lend_without_store(
+        &self,
+        slots: Slots,
+        key: &str,
+        id: LeaseId,
+        act: LeaseAct,
+    ) -> Result<(Lease<LeaseTerm>, Lender)> {
+        match self.on_error() {
+            OnError::Local => {
+                let step = LeaseStep { limit: self.name(), key, id: id.0, act };
+                let leases = Box::pin(self.bay().fallback().lease(step)).await?;
+                Ok((slots.outcome(id, &leases, Source::Fallback), Lender::Fallback))
+            }
+            OnError::Open => {
+                let decision = Decision::without_store(slots.most, true);
+                let term = LeaseTerm { id, expires_in: slots.counted(), decision };
+                Ok((Lease::Granted(term), Lender::Nobody))
+            }
+            OnError::Closed => {
+                let decision = Decision::without_store(slots.most, false);
+                if self.is_shadow() {
+                    let (expires_in, decision) = (slots.counted(), decision.shadowed());
+                    return Ok((Lease::Granted(LeaseTerm { id, expires_in, decision }), Lender::Nobody));
+                }
+                Ok((Lease::Denied { decision, first_end: None }, Lender::Nobody))
+            }
         }
     }
 
@@ -252,7 +288,9 @@ impl LimitHandle {
             let step = LeaseStep { limit: self.name(), key, id: id.0, act: LeaseAct::Release };
             self.bay().fallback().lease(step).await?;
         }
-        let answer = self.ask_lease(key, id, LeaseAct::Release, ANSWER).await;
+        // Of what it has not lent the store need not say much.
+        let within = if lender == Lender::Store { ANSWER } else { self.deadline() };
+        let answer = self.ask_lease(key, id, LeaseAct::Release, within).await;
         match answer {
             Ok(leases) => Ok(leases.held || lender != Lender::Store),
             Err(error) if error.retry() == Retry::Never => Ok(false),
@@ -301,6 +339,37 @@ impl LeaseId {
     /// A new one, which nobody can guess.
     pub fn random() -> Self {
         Self(Uuid::new_v4())
+    }
+
+    /// Whether the lease was granted without the store, which does not count it.
+    pub fn is_degraded(&self) -> bool {
+        self.lender().0 != Lender::Store
+    }
+
+    /// The id that says who lent it: whoever renews it later, in whichever process, knows nothing else. It stands where a
+    /// UUID has its version.
+    fn lent_by(self, lender: Lender) -> Self {
+        let mark = match lender {
+            Lender::Store => return self,
+            Lender::Nobody => NOBODY,
+            Lender::Fallback => FALLBACK,
+        };
+        self.with_version(mark)
+    }
+
+    /// Who lent it, and the id that it was lent under.
+    fn lender(self) -> (Lender, Self) {
+        match self.0.as_bytes()[6] >> 4 {
+            NOBODY => (Lender::Nobody, self.with_version(RANDOM)),
+            FALLBACK => (Lender::Fallback, self.with_version(RANDOM)),
+            _ => (Lender::Store, self),
+        }
+    }
+
+    fn with_version(self, version: u8) -> Self {
+        let mut bytes = self.0.into_bytes();
+        bytes[6] = bytes[6] & 0x0f | version << 4;
+        Self(Uuid::from_bytes(bytes))
     }
 }
 

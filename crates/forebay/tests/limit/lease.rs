@@ -197,3 +197,61 @@ async fn leases_and_takes_are_not_mistaken_for_each_other() {
         assert_eq!(limit.check().expect_err("refused").kind(), kind, "{limit:?}");
     }
 }
+
+/// Whoever has it by its id, in whichever process: the id says that the store does not know it.
+#[tokio::test]
+async fn a_lease_that_was_granted_without_the_store_is_renewed_and_released_without_it() {
+    for (on_error, shadow) in [(OnError::Open, false), (OnError::Closed, true), (OnError::Local, false)] {
+        for store_comes_back in [false, true] {
+            let store = Store::open().await;
+            let limit = Limit::concurrency("jobs", 1, secs(30)).on_error(on_error);
+            let limit = store.bay.limit(if shadow { limit.shadow() } else { limit }).expect("valid");
+            store.faults.always(Some(Fault::Refused));
+            let id = LeaseId::random();
+            let term = limit.lease_as("k", id).await.expect("decides").granted().expect("admitted");
+            assert!(term.id.is_degraded() && !id.is_degraded() && term.decision.is_degraded());
+            let id: LeaseId = term.id.to_string().parse().expect("as it is handed out");
+            if store_comes_back {
+                store.faults.always(None);
+            }
+            for _ in 0..3 {
+                let extended = limit.extend_lease("k", id).await.expect("without the store");
+                assert!(extended.is_some_and(|span| span > secs(29)), "{on_error:?}");
+                store.hand.advance(secs(20));
+            }
+            assert!(limit.release_lease("k", id).await.expect("without the store"), "{on_error:?}");
+            if on_error == OnError::Local {
+                assert_eq!(limit.extend_lease("k", id).await.expect("answers"), None, "this process counts");
+            }
+            store.faults.always(None);
+            let other = limit.lease_as("k", LeaseId::random()).await.expect("answers");
+            assert!(!other.granted().expect("free").decision.is_degraded());
+        }
+    }
+}
+
+/// By the store, it is another matter: nobody knows whether it still has it.
+#[tokio::test]
+async fn a_lease_of_the_store_is_not_extended_without_it() {
+    let store = Store::open().await;
+    let limit = store.bay.limit(Limit::concurrency("jobs", 1, secs(30))).expect("valid");
+    let term = limit.lease_as("k", LeaseId::random()).await.expect("answers").granted().expect("free");
+    assert!(!term.id.is_degraded());
+    store.faults.always(Some(Fault::Refused));
+    assert!(limit.extend_lease("k", term.id).await.is_err());
+    assert!(limit.release_lease("k", term.id).await.is_err());
+    store.faults.always(None);
+    assert!(limit.release_lease("k", term.id).await.expect("answers"));
+}
+
+#[tokio::test]
+async fn a_guard_that_was_granted_without_the_store_is_released_without_it() {
+    for on_error in [OnError::Open, OnError::Local] {
+        let store = Store::open().await;
+        let limit =
+            store.bay.limit(Limit::concurrency("jobs", 1, secs(30)).on_error(on_error)).expect("valid");
+        store.faults.always(Some(Fault::Refused));
+        let guard = limit.lease("k").await.expect("decides").granted().expect("admitted");
+        assert!(guard.release().await.expect("without the store"), "{on_error:?}");
+    }
+}

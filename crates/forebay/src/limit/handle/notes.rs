@@ -1,16 +1,35 @@
 //! Who is denied, and who is near to that.
 
-use std::sync::PoisonError;
+use std::sync::{PoisonError, atomic::Ordering};
 
 use super::LimitHandle;
-use crate::limit::{
-    Kind,
-    decision::Decision,
-    near::{Near, excess, is_near},
-    top::Denied,
+use crate::{
+    error::Error,
+    limit::{
+        Kind,
+        decision::Decision,
+        near::{Near, excess, is_near},
+        top::Denied,
+    },
+    time::{secs, whole_micros},
 };
 
 impl LimitHandle {
+    /// Says in the log why the store is not asked, at most once a second for each limit, with a key as an example.
+    pub(in crate::limit) fn note_outage(&self, key: &str, error: &Error) {
+        let now = whole_micros(self.0.bay.clock().coarse()).max(1);
+        let last = self.0.outage_noted.load(Ordering::Relaxed);
+        if last != 0 && now.saturating_sub(last) < whole_micros(secs(1)) {
+            return;
+        }
+        // Whoever is second in this moment has nothing to add.
+        let first =
+            self.0.outage_noted.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if first {
+            tracing::warn!(limit = %self.0.name, key, %error, "deciding without the store");
+        }
+    }
+
     /// The keys that this process saw denied most, the first the most; those that a shadow would have denied, too. At
     /// most 256, counted since the start, in a memory that does not grow with the number of keys.
     pub fn top_denied(&self, most: usize) -> Vec<Denied> {
