@@ -46,9 +46,10 @@ struct DeclaredUse {
 /// How much each key may do.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 struct DeclaredLimit {
-    quota: u64,
-    /// Seconds that the quota is for.
-    per: f64,
+    /// Null: everything is admitted. 0: nothing is.
+    quota: Option<u64>,
+    /// Seconds that the quota is for; null where it is for none.
+    per: Option<f64>,
     /// `fixed-window`, `sliding-window`, `token-bucket`, or `concurrency`: `quota` leases of `per` seconds.
     kind: &'static str,
     /// How many may pass at once, where that was said.
@@ -113,7 +114,12 @@ impl From<&EventConfig> for DeclaredEvent {
 impl From<&Limit> for DeclaredLimit {
     fn from(limit: &Limit) -> Self {
         let ((quota, per), (kind, burst)) = (limit.rate(), limit.shape());
-        Self { quota, per: per.as_secs_f64(), kind: kind.as_str(), burst }
+        let (quota, per) = match limit.fixed_answer() {
+            None => (Some(quota), Some(per.as_secs_f64())),
+            Some(true) => (None, None),
+            Some(false) => (Some(0), None),
+        };
+        Self { quota, per, kind: kind.as_str(), burst }
     }
 }
 

@@ -126,7 +126,7 @@ async fn one(event: &EventEntry, request: HitRequest) -> Result<Response, Proble
 /// 429, with the decision that the caller has to wait longest for.
 fn limited(event: &EventEntry, n: u64, decisions: &[Decision]) -> Problem {
     let denied = event.limits.iter().zip(decisions).filter(|(_, decision)| !decision.is_allowed());
-    let Some((limit, decision)) = denied.max_by_key(|(_, decision)| decision.retry_after()) else {
+    let Some((limit, decision)) = denied.max_by_key(|(_, decision)| super::limit::lasts(decision)) else {
         return Problem::new(StatusCode::TOO_MANY_REQUESTS, "limited", "denied").retry_after(None);
     };
     let counts = HitAnswer { accepted: 0, limited: n, degraded: false };

@@ -127,18 +127,24 @@ fn with_headers(problem: Problem, headers: HeaderMap) -> Problem {
     })
 }
 
+/// Of several denials the larger lasts longer: for ever, or until it would be admitted.
+pub(super) fn lasts(denied: &Decision) -> (bool, Option<std::time::Duration>) {
+    (denied.is_blocked(), denied.retry_after())
+}
+
 /// 429 without the decision's members.
 pub(super) fn denied(limit: &Name, decision: &Decision) -> Problem {
     let (used, quota) = (decision.used(), decision.limit());
+    let blocked = decision.is_blocked();
     let detail = match decision.retry_after() {
         Some(span) => format!("limit {limit}: {used} of {quota} used; try again in {} s", seconds(span)),
         None if decision.is_degraded() => {
             format!("limit {limit}: denied without its store, which does not answer")
         }
-        None if quota == 0 => format!("limit {limit}: the key is blocked"),
+        None if blocked => format!("limit {limit}: the key is blocked"),
         None => format!("limit {limit}: {used} of {quota} lent"),
     };
-    Problem::new(StatusCode::TOO_MANY_REQUESTS, "limited", detail).retry_after(decision.retry_after())
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "limited", detail).retry_denied(decision)
 }
 
 /// Takes a cost from a limit.
@@ -223,7 +229,7 @@ async fn take_all(
         return Ok((headers, Answer(body)));
     }
     let denials = limits.iter().zip(&decisions.limits).filter(|(_, decision)| !decision.is_allowed());
-    let problem = match denials.max_by_key(|(_, decision)| decision.retry_after()) {
+    let problem = match denials.max_by_key(|(_, decision)| lasts(decision)) {
         Some((limit, decision)) => denied(limit.handle.name(), decision),
         None => Problem::new(StatusCode::TOO_MANY_REQUESTS, "limited", "denied").retry_after(None),
     };

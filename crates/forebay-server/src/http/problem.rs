@@ -6,7 +6,7 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use forebay::{ErrorKind, Retry};
+use forebay::{Decision, ErrorKind, Retry};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -95,6 +95,12 @@ impl Problem {
         self.header(header::RETRY_AFTER, secs.to_string())
     }
 
+    /// As [`retry_after`](Self::retry_after), but for a key that is blocked, for which no waiting helps.
+    #[must_use]
+    pub fn retry_denied(self, decision: &Decision) -> Self {
+        if decision.is_blocked() { self } else { self.retry_after(decision.retry_after()) }
+    }
+
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         self.status
@@ -152,6 +158,8 @@ pub(super) fn kind_of(error: &forebay::Error) -> (StatusCode, &'static str) {
         ErrorKind::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
         ErrorKind::Ambiguous => (StatusCode::SERVICE_UNAVAILABLE, "ambiguous"),
         ErrorKind::Closed => (StatusCode::SERVICE_UNAVAILABLE, "shutting-down"),
+        // A key of the store that holds something of somebody else, which the detail names, or a file that cannot be read.
+        ErrorKind::Corrupt => (StatusCode::INTERNAL_SERVER_ERROR, "foreign-data"),
         ErrorKind::Unsupported => (StatusCode::NOT_IMPLEMENTED, "unsupported"),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
     }

@@ -289,3 +289,81 @@ fn the_keys_that_are_denied_most_are_known() {
     assert_eq!(client.get("/v1/limits/small/top?limit=1").expect(200), json!([denied("often", 4)]));
     client.get("/v1/limits/small/top?limit=0").problem(422);
 }
+
+/// A polite client would ask each second for ever.
+#[test]
+fn a_blocked_key_is_told_no_time_to_come_back() {
+    let server = Server::with(|example| {
+        example.replace("20/1m", "20/1d")
+            + "\n[limits.none]\nrate = \"blocked\"\n[limits.all]\nrate = \"unlimited\"\n"
+            + "[limits.jobs]\nkind = \"concurrency\"\nmax = 1\nttl = \"1h\"\noverrides = { b = \"blocked\" }\n"
+    });
+    let client = server.client();
+    client.request("PUT", "/v1/limits/hits/overrides?key=k", br#"{"allow":"blocked"}"#).expect(200);
+    let take = r#"{"take":[{"limit":"hits","key":"full"},{"limit":"none","key":"k"}]}"#;
+    client.post("/v1/limits/hits", r#"{"key":"full","cost":20}"#).expect(200);
+    for (path, body) in [
+        ("/v1/limits/none", r#"{"key":"k"}"#),
+        ("/v1/limits/hits", r#"{"key":"k"}"#),
+        ("/v1/limits", take),
+        ("/v1/limits/jobs/leases", r#"{"key":"b"}"#),
+        ("/v1/events/hit", r#"{"key":"k"}"#),
+    ] {
+        let answer = client.post(path, body);
+        assert!(answer.problem(429).contains("the key is blocked"), "{path}: {}", answer.body);
+        assert_eq!(answer.header("retry-after"), None, "{path}");
+        assert_eq!(answer.header("x-ratelimit-reset"), None, "{path}");
+        if path != "/v1/limits" {
+            assert_eq!(
+                (&answer.json()["retry_after"], &answer.json()["limit"]),
+                (&json!(null), &json!(0)),
+                "{path}"
+            );
+        }
+    }
+    let live = client.raw(b"GET /v1/live?lines=1 HTTP/1.0\r\nHost: localhost\r\n\r\n").body;
+    let live: serde_json::Value = serde_json::from_str(live.lines().next().expect("a line")).expect("JSON");
+    let declared = |name: &str| {
+        [live["declared"]["limits"][name]["quota"].clone(), live["declared"]["limits"][name]["per"].clone()]
+    };
+    assert_eq!(declared("none"), [json!(0), json!(null)]);
+    assert_eq!(declared("all"), [json!(null), json!(null)]);
+}
+
+#[test]
+fn reset_after_is_zero_where_nothing_is_used() {
+    let server = Server::with(|example| {
+        let of = |name: &str, kind: &str| format!("\n[limits.{name}]\nrate = \"5/1h\"\nkind = \"{kind}\"\n");
+        example
+            + &of("window", "fixed-window")
+            + &of("sliding", "sliding-window")
+            + &of("bucket", "token-bucket")
+            + "\n[limits.jobs]\nkind = \"concurrency\"\nmax = 2\nttl = \"1h\"\n"
+    });
+    let client = server.client();
+    for limit in ["window", "sliding", "bucket", "jobs"] {
+        let path = format!("/v1/limits/{limit}?key=k");
+        let reset_after = || client.get(&path).expect(200)["reset_after"].as_f64().expect("seconds");
+        assert!(reset_after().abs() < f64::EPSILON, "{limit}");
+        let take =
+            if limit == "jobs" { "/v1/limits/jobs/leases".into() } else { format!("/v1/limits/{limit}") };
+        assert!([200, 201].contains(&client.post(&take, r#"{"key":"k"}"#).status));
+        assert!(reset_after() > 0.0, "{limit}");
+    }
+}
+
+#[test]
+fn a_reset_tells_what_others_hold() {
+    let server =
+        Server::with(|example| example + "\n[limits.jobs]\nkind = \"concurrency\"\nmax = 3\nttl = \"1h\"\n");
+    let client = server.client();
+    assert_eq!(client.delete("/v1/limits/jobs?key=k").status, 204);
+    for _ in 0..2 {
+        client.post("/v1/limits/jobs/leases", r#"{"key":"k"}"#).expect(201);
+    }
+    let left = client.delete("/v1/limits/jobs?key=k").expect(200);
+    assert_eq!(left["outstanding"], 2);
+    let until: forebay::Timestamp = left["until"].as_str().expect("a time").parse().expect("RFC 3339");
+    assert!(until > forebay::Clock::system().now(), "{left}");
+    assert_eq!(client.get("/v1/limits/jobs?key=k").expect(200)["used"], 2, "they stand");
+}

@@ -160,3 +160,99 @@ fn hits_that_the_database_does_not_have_are_named_everywhere() {
     client.post("/v1/buffers/projects/flush", "").expect(200);
     assert_eq!(client.get("/v1/buffers/projects/stats").expect(200)["parked"], json!([]));
 }
+
+/// The code that is said, what makes Redis refuse, and what ends that.
+type Refusal = (&'static str, &'static [&'static str], &'static [&'static str]);
+
+/// Refused while it runs, whatever for: `on_error` decides, events say 503, `/readyz` says why, and nothing is lost.
+#[test]
+fn a_redis_that_refuses_is_an_outage() {
+    if without("redis") {
+        return;
+    }
+    let admin = ["ACL", "SETUSER", "admin", "on", ">sesame", "~*", "&*", "+@all"];
+    let cases: [Refusal; 4] = [
+        ("OOM", &["CONFIG", "SET", "maxmemory", "1"], &["CONFIG", "SET", "maxmemory", "0"]),
+        (
+            "NOREPLICAS",
+            &["CONFIG", "SET", "min-replicas-to-write", "1"],
+            &["CONFIG", "SET", "min-replicas-to-write", "0"],
+        ),
+        ("NOPERM", &["ACL", "SETUSER", "app", "-evalsha"], &["ACL", "SETUSER", "app", "+evalsha"]),
+        ("NOPERM", &["ACL", "SETUSER", "app", "-hset"], &["ACL", "SETUSER", "app", "+hset"]),
+    ];
+    let redis = Redis::builder().append_only().start();
+    redis.command(admin);
+    redis.command(["ACL", "SETUSER", "app", "on", ">sesame", "~*", "&*", "+@all"]);
+    let url = format!("redis://app:sesame@127.0.0.1:{}/0", redis.port());
+    let server = on(&format!("store = {url:?}"));
+    let client = server.client();
+    client.post("/v1/events/hit", r#"{"key":"42","n":5}"#).expect(202);
+    for (code, begin, end) in cases {
+        redis.command(begin.iter().copied());
+        wait_until("/readyz to notice", || client.get("/readyz").status == 503);
+        let ready = client.get("/readyz").json();
+        assert!(ready["store"].as_str().expect("a text").contains(code), "{ready}");
+        let failed = client.post("/v1/events/hit", r#"{"key":"42"}"#);
+        let detail = failed.problem(503);
+        assert!(detail.contains(code), "{detail}");
+        assert!(failed.header("retry-after").is_some());
+        if code != "NOPERM" || begin.contains(&"-evalsha") {
+            let taken = client.post("/v1/limits/hits", r#"{"key":"42"}"#).expect(200);
+            assert_eq!((&taken["degraded"], &taken["source"]), (&json!(true), &json!("fallback")), "{code}");
+        }
+        redis.command(end.iter().copied());
+        wait_until("/readyz to recover", || client.get("/readyz").status == 200);
+    }
+    client.post("/v1/buffers/projects/flush", "").expect(200);
+    assert_eq!(rows(&server), [("42".to_owned(), 5)], "what was refused is not there, and the rest is");
+}
+
+/// The store does not know the lease, and its holder goes on.
+#[test]
+fn a_lease_granted_without_the_store_is_renewed_and_released_without_it() {
+    if without("redis") {
+        return;
+    }
+    let redis = Redis::builder().append_only().start();
+    let store = format!("store = {:?}", redis.url());
+    let server = Server::with(|example| {
+        let line = |line: &str| if line.starts_with("store = ") { store.clone() } else { line.to_owned() };
+        let example = example + "\n[limits.jobs]\nkind = \"concurrency\"\nmax = 1\nttl = \"1h\"\n";
+        example.lines().map(line).collect::<Vec<_>>().join("\n")
+    });
+    let client = server.client();
+    redis.kill();
+    wait_until("/readyz to notice", || client.get("/readyz").status == 503);
+    let lent = client.post("/v1/limits/jobs/leases", r#"{"key":"k"}"#).expect(201);
+    assert_eq!(lent["degraded"], true);
+    let lease = format!("/v1/limits/jobs/leases/{}", lent["lease"].as_str().expect("a text"));
+    assert_eq!(client.request("PUT", &lease, b"").expect(200)["degraded"], true);
+    redis.restart();
+    wait_until("/readyz to recover", || client.get("/readyz").status == 200);
+    assert_eq!(client.request("PUT", &lease, b"").expect(200)["degraded"], true);
+    assert_eq!(client.delete(&lease).status, 204);
+    let lent = client.post("/v1/limits/jobs/leases", r#"{"key":"k"}"#).expect(201);
+    let lease = format!("/v1/limits/jobs/leases/{}", lent["lease"].as_str().expect("a text"));
+    assert_eq!(client.request("PUT", &lease, b"").expect(200)["degraded"], false);
+}
+
+#[test]
+fn a_key_of_another_type_is_named_and_a_reset_removes_it() {
+    if without("redis") {
+        return;
+    }
+    let redis = Redis::start();
+    let server = patiently_on(&format!("store = {:?}", redis.url()));
+    let client = server.client();
+    redis.command(["RPUSH", "forebay:window:hits:86400s:{k}", "theirs"]);
+    let detail = client.post("/v1/limits/hits", r#"{"key":"k"}"#).problem(500);
+    assert!(
+        detail.contains("limit hits, key \"k\"")
+            && detail.contains("holds a list")
+            && detail.contains("reset"),
+        "{detail}"
+    );
+    assert_eq!(client.delete("/v1/limits/hits?key=k").status, 204);
+    assert_eq!(client.post("/v1/limits/hits", r#"{"key":"k"}"#).expect(200)["used"], 1);
+}

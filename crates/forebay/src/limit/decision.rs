@@ -17,7 +17,7 @@ pub enum Decision {
         limit: u64,
         /// How much would still be admitted now.
         remaining: u64,
-        /// Until nothing is used any more; up to 10 ms more where this process decides, which does not look at the exact
+        /// Until nothing is used any more, of every kind; zero if nothing is, or nobody knows. Up to 10 ms more where this process decides, which does not look at the exact
         /// time for it.
         reset_after: Duration,
         /// Who decided.
@@ -207,6 +207,11 @@ impl Decision {
             Self::Allow { .. } => None,
             Self::Deny { retry_after, .. } => retry_after,
         }
+    }
+
+    /// Whether the key is allowed nothing, so that no waiting helps.
+    pub fn is_blocked(&self) -> bool {
+        matches!(*self, Self::Deny { limit: 0, degraded: false, .. })
     }
 
     /// Who decided.

@@ -246,6 +246,11 @@ impl Limit {
         self
     }
 
+    /// Whether it admits [everything](Self::unlimited), or [nothing](Self::blocked), whatever was taken. `None`: it counts.
+    pub fn fixed_answer(&self) -> Option<bool> {
+        self.fixed.map(|allowance| allowance.quota() > 0)
+    }
+
     /// What it answers when its store does not; default [`OnError::Open`].
     pub fn on_error(mut self, on_error: OnError) -> Self {
         self.on_error = on_error;

@@ -36,18 +36,23 @@ pub fn headers<'a>(answers: impl IntoIterator<Item = (&'a Policy, &'a Decision)>
         headers.push(("ratelimit", join(limit_item)));
         headers.push(("x-ratelimit-limit", least.limit().to_string()));
         headers.push(("x-ratelimit-remaining", remaining(least).to_string()));
-        headers.push(("x-ratelimit-reset", seconds(renews_after(least)).to_string()));
+        if !least.is_blocked() {
+            headers.push(("x-ratelimit-reset", seconds(renews_after(least)).to_string()));
+        }
     }
-    let denied = all.iter().filter(|(_, decision)| !decision.is_allowed());
+    // A client that waits for a key that is blocked would ask for ever.
+    let blocked = all.iter().any(|(_, decision)| decision.is_blocked());
+    let denied = all.iter().filter(|(_, decision)| !decision.is_allowed() && !blocked);
     if let Some(wait) = denied.map(|(_, decision)| decision.retry_after().unwrap_or_default()).max() {
         headers.push(("retry-after", seconds(wait).max(1).to_string()));
     }
     headers
 }
 
-/// The tighter of two answers is the smaller: denials first, those that last longest before others.
-fn tightness(decision: &Decision) -> (bool, std::cmp::Reverse<Option<Duration>>, u64) {
-    (decision.is_allowed(), std::cmp::Reverse(decision.retry_after()), decision.remaining())
+/// The tighter of two answers is the smaller: denials first, those that last longest before others, for ever before all.
+fn tightness(decision: &Decision) -> (bool, bool, std::cmp::Reverse<Option<Duration>>, u64) {
+    let wait = std::cmp::Reverse(decision.retry_after());
+    (decision.is_allowed(), !decision.is_blocked(), wait, decision.remaining())
 }
 
 /// A client that was denied has nothing left, whatever a smaller cost would find.
@@ -63,6 +68,8 @@ fn renews_after(decision: &Decision) -> Duration {
 fn policy_item(policy: &Policy, decision: &Decision) -> String {
     let mut item = format!("\"{}\";q={}", policy.name, decision.limit().min(MOST));
     match policy.kind {
+        // There is no time after which it is allowed anything.
+        _ if decision.limit() == 0 => {}
         Kind::Concurrency => item.push_str(";qu=\"concurrent-requests\""),
         // Writing to a string does not fail.
         _ => drop(write!(item, ";w={}", seconds(policy.window).max(1))),
@@ -73,6 +80,9 @@ fn policy_item(policy: &Policy, decision: &Decision) -> String {
 /// `"hits";r=19;t=37`
 fn limit_item(policy: &Policy, decision: &Decision) -> String {
     let (remaining, renews) = (remaining(decision).min(MOST), seconds(renews_after(decision)));
+    if decision.limit() == 0 {
+        return format!("\"{}\";r=0", policy.name);
+    }
     format!("\"{}\";r={remaining};t={renews}", policy.name)
 }
 
@@ -132,6 +142,30 @@ mod tests {
         let told = headers([(&leases, &full)]);
         assert!(text(&told).contains("\"jobs\";q=2;qu=\"concurrent-requests\"\n"), "{told:?}");
         assert!(text(&told).ends_with("retry-after: 1\n"), "{told:?}");
+    }
+
+    #[test]
+    fn a_blocked_key_is_told_no_time_to_come_back() {
+        let hits = policy("hits", Kind::FixedWindow, mins(1));
+        let blocked = Decision::by_definition(false);
+        let told = text(&headers([(&hits, &blocked)]));
+        assert_eq!(
+            told,
+            "ratelimit-policy: \"hits\";q=0\nratelimit: \"hits\";r=0\nx-ratelimit-limit: 0\nx-ratelimit-remaining: 0\n"
+        );
+        // Beside a limit that has a time: it would not help.
+        let denied = decision(1, 1, mins(1), Some(1));
+        for told in [[(&hits, &blocked), (&hits, &denied)], [(&hits, &denied), (&hits, &blocked)]] {
+            let told = text(&headers(told));
+            assert!(!told.contains("retry-after") && !told.contains("x-ratelimit-reset"), "{told}");
+            assert!(told.contains("x-ratelimit-limit: 0\n"), "{told}");
+        }
+        let leases = Decision::from_leases(0, 0, None, false);
+        let told = text(&headers([(&policy("jobs", Kind::Concurrency, mins(1)), &leases)]));
+        assert!(
+            told.starts_with("ratelimit-policy: \"jobs\";q=0\n") && !told.contains("retry-after"),
+            "{told}"
+        );
     }
 
     #[test]

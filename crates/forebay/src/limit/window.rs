@@ -49,9 +49,15 @@ impl FixedWindow {
         State(state.0, state.1.saturating_sub(cost))
     }
 
-    /// Microseconds from `now` until the window ends.
+    /// Microseconds from `now` until nothing is used.
     #[inline]
     pub(crate) fn reset_after(&self, state: State, now: u64) -> u64 {
+        if state.1 == 0 { 0 } else { self.ends_after(state, now) }
+    }
+
+    /// Microseconds from `now` until the window ends.
+    #[inline]
+    fn ends_after(&self, state: State, now: u64) -> u64 {
         ((state.0 + 1) * self.length).saturating_sub(self.offset).saturating_sub(now)
     }
 
@@ -59,13 +65,13 @@ impl FixedWindow {
     /// steps back by less than that still finds it.
     #[inline]
     pub(crate) fn lifetime(&self, state: State, now: u64) -> u64 {
-        self.reset_after(state, now) + self.length
+        self.ends_after(state, now) + self.length
     }
 
     /// Whether a clock that shows `now`, and is at most `behind`, tells which window it is.
     #[inline]
     pub(crate) fn is_told_by(&self, now: u64, behind: u64) -> bool {
-        self.reset_after(self.settle(None, now), now) > behind
+        self.ends_after(self.settle(None, now), now) > behind
     }
 }
 

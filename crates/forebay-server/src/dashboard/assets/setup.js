@@ -13,7 +13,8 @@ export function setUp(declared) {
     table("Events", ["Event", "Limits", "Series", "Buffers"], Object.entries(events).map(([name, event]) =>
       [name, list(event.limits.map(limit)), list(event.series), list(event.buffers)])),
     table("Limits", ["Limit", "Admits, per key", "How"], Object.entries(limits).map(([name, { quota, per, kind, burst }]) =>
-      [name, `${count(quota)} per ${span(per)}`, `${KINDS[kind] ?? kind}${burst ? `, burst ${count(burst)}` : ""}`])),
+      per === null ? [name, quota === null ? "everything" : "nothing", "–"]
+        : [name, `${count(quota)} per ${span(per)}`, `${KINDS[kind] ?? kind}${burst ? `, burst ${count(burst)}` : ""}`])),
     table("Series", ["Series", "Bucket, kept for"], Object.entries(series).map(([name, resolutions]) =>
       [name, list(resolutions.map(({ step, retention }) => `${span(step)} for ${span(retention)}`))])),
     table("Where", ["", ""], [["Store", store], ["Database", database]]),
