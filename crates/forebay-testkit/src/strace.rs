@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Read as _,
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -33,14 +34,19 @@ impl Strace {
         if micros > 0 {
             command.args(["-e", &format!("inject=fsync,fdatasync:delay_enter={micros}")]);
         }
-        let strace = command
+        let mut strace = command
             .args(["-p", &pid.to_string(), "-o"])
             .arg(log.path())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start strace: {error}"));
         let watcher = strace.id();
         wait_until("strace to attach to every thread", || {
+            if let Ok(Some(_)) = strace.try_wait() {
+                let mut why = String::new();
+                let _ = strace.stderr.as_mut().map(|stderr| stderr.read_to_string(&mut why));
+                panic!("strace cannot attach to process {pid}: {why}");
+            }
             let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");
             tasks.flatten().all(|task| tracer(task.path().join("status")) == Some(watcher))
         });

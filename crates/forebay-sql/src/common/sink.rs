@@ -46,6 +46,8 @@ impl<D: Database> SqlSink<D> {
         Self { database: self.database.clone(), state: State::new(options) }
     }
 
+    /// What only one kind of database can do.
+    #[cfg(feature = "sqlite")]
     pub(crate) fn database(&self) -> &D {
         &self.database
     }
