@@ -143,7 +143,9 @@ fn questions_that_cannot_be_answered_say_why() {
 
 #[test]
 fn a_new_key_beyond_max_keys_is_refused() {
-    let server = Server::with(|text| text + "\n[series.few]\nmax_keys = 2\nresolutions = [\"1s/1h\"]\n");
+    let sections = "\n[series.few]\nmax_keys = 2\nresolutions = [\"1s/1h\"]\n\
+                    [limits.few]\nrate = \"5/1h\"\n[events.few]\nlimit = \"few\"\nseries = \"few\"\n";
+    let server = Server::with(|text| text + sections);
     let client = server.client();
     let lines = r#"[{"key":"a"},{"key":"b"},{"key":"c"},{"key":"a"}]"#;
     let answer = client.post("/v1/series/few", lines).expect(202);
@@ -157,4 +159,8 @@ fn a_new_key_beyond_max_keys_is_refused() {
     {
         assert!(metrics.contains(line), "{line}: {metrics}");
     }
+    // An event with such a key is refused, and its limit has nothing charged.
+    assert_eq!(client.post("/v1/events/few", r#"{"key":"e"}"#).status, 503);
+    assert_eq!(client.get("/v1/limits/few?key=e").expect(200)["used"], json!(0));
+    client.post("/v1/events/few", r#"{"key":"a"}"#).expect(202);
 }
