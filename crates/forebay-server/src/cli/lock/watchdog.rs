@@ -78,9 +78,10 @@ impl Watchdog {
         if short_lived > SHORT_LIVED {
             bail!("{SHORT_LIVED} of them ended at once");
         }
-        let mut old = std::mem::replace(self, Self::start(patience, first).await?);
+        // One that was stopped must not go on later, and end the command.
+        self.discard().await;
+        *self = Self::start(patience, first).await?;
         self.short_lived = short_lived;
-        old.discard().await;
         Ok(())
     }
 
