@@ -298,6 +298,9 @@ impl App {
                 series.metrics.keys.set(keys as f64);
             }
         }
+        for (host, bytes) in self.bay.once_usage() {
+            self.metrics.once_bytes(&host, bytes);
+        }
         for (_, limit) in self.rules().limits.iter() {
             limit.metrics.near.set(limit.handle.near(usize::MAX).len() as f64);
         }
@@ -348,7 +351,7 @@ fn troubles(name: &Name, stats: &Stats) -> Vec<Warning> {
 /// # Errors
 /// When it cannot be opened.
 pub async fn open_store(config: &Config, clock: Clock) -> Result<Forebay> {
-    let options = Forebay::options().prefix(&config.prefix).clock(clock);
+    let options = Forebay::options().prefix(&config.prefix).once_bytes(config.idempotency_bytes).clock(clock);
     let bay = match &config.store {
         Store::Url(url) => options.open(url.reveal()).await,
         Store::Hosts(hosts, _) => options.open_hosts(hosts.clone()).await,

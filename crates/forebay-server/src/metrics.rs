@@ -56,6 +56,8 @@ const CANARY_SENT: &str = "forebay_canary_sent_total";
 const CANARY_ARRIVED: &str = "forebay_canary_arrived_total";
 const CANARY_FAILURES: &str = "forebay_canary_failures_total";
 const CANARY_LAG: &str = "forebay_canary_lag_seconds";
+const ONCE_BYTES: &str = "forebay_idempotency_bytes";
+const ONCE_REFUSED: &str = "forebay_idempotency_refused_total";
 const HTTP_SECONDS: &str = "forebay_http_request_duration_seconds";
 const HTTP_CLOSED: &str = "forebay_http_connections_closed_total";
 const RELOADS: &str = "forebay_config_reloads_total";
@@ -64,7 +66,7 @@ const CONFIG_CURRENT: &str = "forebay_config_current";
 const BUILD_INFO: &str = "forebay_build_info";
 
 /// All metrics with their help texts.
-const HELP: [(&str, &str); 39] = [
+const HELP: [(&str, &str); 41] = [
     (LIMIT_ALLOWED, "Takes that a limit admitted."),
     (LIMIT_DENIED, "Takes that a limit denied."),
     (LIMIT_SHADOWED, "Takes that a shadow admitted and would have denied; they are among the allowed, too."),
@@ -109,6 +111,14 @@ const HELP: [(&str, &str); 39] = [
     (
         CANARY_LAG,
         "For how long the oldest count of the canary is on its way that the table does not have; 0: it has all.",
+    ),
+    (
+        ONCE_BYTES,
+        "About how many bytes a host keeps for requests with an Idempotency-Key, as of the last new one.",
+    ),
+    (
+        ONCE_REFUSED,
+        "Requests with a new Idempotency-Key that were refused, because the store keeps as many as it may.",
     ),
     (HTTP_SECONDS, "Time to answer a request."),
     (
@@ -351,6 +361,17 @@ impl Metrics {
             replays: counter(FLUSH_REPLAYS),
             failures: counter(FLUSH_FAILURES),
         }
+    }
+
+    /// Requests that were refused because their key was one too many.
+    pub(crate) fn refused_keys(&self) -> Counter {
+        self.recorder.register_counter(&Key::from_static_name(ONCE_REFUSED), &METADATA)
+    }
+
+    /// Notes how many bytes a host keeps for requests with a key.
+    pub(crate) fn once_bytes(&self, host: &str, bytes: u64) {
+        let key = Key::from_parts(ONCE_BYTES, vec![Label::new("host", host.to_owned())]);
+        self.recorder.register_gauge(&key, &METADATA).set(bytes as f64);
     }
 
     /// The counters of the canary.

@@ -203,6 +203,7 @@ impl Rules {
         let places = [
             ("listen", now.listen != config.listen),
             ("prefix", now.prefix != config.prefix),
+            ("idempotency_bytes", now.idempotency_bytes != config.idempotency_bytes),
             ("store", now.store != config.store),
             ("database", now.database != config.database),
         ];

@@ -44,6 +44,7 @@ struct Inner {
     locks: OnceLock<Arc<Keeper>>,
     limits: Limits,
     leased: AllLeased,
+    once_bytes: u64,
 }
 
 /// A [`Forebay`] as its own background work has it: it does not keep it open.
@@ -62,6 +63,7 @@ impl WeakForebay {
 pub struct Options {
     pub(crate) prefix: String,
     pub(crate) clock: Clock,
+    once_bytes: u64,
     #[cfg(feature = "test-util")]
     pub(crate) faults: Option<crate::fault::Faults>,
 }
@@ -71,6 +73,7 @@ impl Default for Options {
         Self {
             prefix: "forebay".into(),
             clock: Clock::system(),
+            once_bytes: crate::once::DEFAULT_BYTES,
             #[cfg(feature = "test-util")]
             faults: None,
         }
@@ -87,6 +90,14 @@ impl Options {
     /// The clock of the embedded engine and of all waiting; default the machine's.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// How many bytes each host keeps for requests that are carried out once, and the tokens of their parts; default
+    /// [`DEFAULT_BYTES`](crate::once::DEFAULT_BYTES). Beyond it new requests are not [begun](Forebay::once); those that are
+    /// known stay.
+    pub fn once_bytes(mut self, bytes: u64) -> Self {
+        self.once_bytes = bytes;
         self
     }
 
@@ -139,6 +150,7 @@ impl Options {
             locks: OnceLock::new(),
             limits: Limits::default(),
             leased: AllLeased::default(),
+            once_bytes: self.once_bytes,
         }));
         if let Err(error) = bay.refresh_overrides().await {
             tracing::warn!(%error, "starting without the overrides that were set at run time");
@@ -287,6 +299,11 @@ impl Forebay {
     /// The clock that was given in the [`Options`].
     pub fn clock(&self) -> &Clock {
         &self.0.clock
+    }
+
+    /// The most bytes that requests and their tokens may take on a host.
+    pub(crate) fn once_bytes(&self) -> u64 {
+        self.0.once_bytes
     }
 
     pub(crate) fn engine(&self) -> &Engine {

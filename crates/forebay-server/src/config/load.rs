@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use forebay::{Forebay, Name};
+use forebay::{Forebay, Name, once::DEFAULT_BYTES};
 use toml::de::DeTable;
 
 use super::{
@@ -201,6 +201,7 @@ fn read(mut top: Fields<'_>, origin: Origin, given: &Given<'_>) -> (Option<Confi
         listen: listen.unwrap_or(DEFAULT_LISTEN),
         prefix: prefix.unwrap_or_else(|| DEFAULT_PREFIX.to_owned()),
         store,
+        idempotency_bytes: read_idempotency_bytes(&mut top),
         database: database.unwrap_or_else(|| Url::new(DEFAULT_DATABASE)),
         limits: complete(limits),
         series: complete(series),
@@ -219,6 +220,12 @@ fn read(mut top: Fields<'_>, origin: Origin, given: &Given<'_>) -> (Option<Confi
     }
     top.finish();
     (Some(config), mistakes)
+}
+
+/// From what some keys take, to what no host should be asked for.
+fn read_idempotency_bytes(top: &mut Fields<'_>) -> u64 {
+    let field = top.optional("idempotency_bytes");
+    field.and_then(|node| node.number(4_096..=1 << 40)).unwrap_or(DEFAULT_BYTES)
 }
 
 /// Why other machines must not be served like this.

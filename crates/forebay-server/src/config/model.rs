@@ -19,6 +19,8 @@ pub struct Config {
     pub prefix: String,
     /// Where counters live.
     pub store: Store,
+    /// How many bytes each host of the store keeps for requests with an `Idempotency-Key`.
+    pub idempotency_bytes: u64,
     /// Where buffers flush to.
     pub database: Url,
     /// Rate limits.

@@ -125,7 +125,7 @@ fn several() -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "invalid-json", detail)
 }
 
-fn is_lines(headers: &HeaderMap) -> bool {
+pub(super) fn is_lines(headers: &HeaderMap) -> bool {
     let content_type =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim();

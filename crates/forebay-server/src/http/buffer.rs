@@ -2,17 +2,13 @@
 
 use std::time::Duration;
 
-use axum::{
-    Json as Answer,
-    extract::State,
-    http::StatusCode,
-    response::{IntoResponse, Response},
-};
+use axum::{Extension, Json as Answer, extract::State, http::StatusCode, response::Response};
 use forebay::{
     Name,
     buffer::{BufferHandle, Parked, Pressure, Row},
     time::secs,
 };
+use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -20,7 +16,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Admin, OneOrMany, Path, Problem, ProblemBody, Query, Read, Shared, Write,
-    batch::Added,
+    batch::{AT_ONCE, Added, Line, respond_one},
+    once::Keyed,
     row::{Cells, cells_of_query, key_of, row, to_json},
 };
 use crate::app::BufferEntry;
@@ -164,6 +161,7 @@ async fn list(_: Read, State(app): State<Shared>) -> Answer<Vec<BufferBody>> {
     )),
     responses(
         (status = 202, description = "Acknowledged; of a batch, what became of each line", body = Added),
+        (status = 207, description = "A batch with an `Idempotency-Key` of which a line failed; a repeat completes it", body = Added),
         (status = "4XX", description = "It was not understood", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "The store could not take it", body = ProblemBody, content_type = "application/problem+json"),
     ),
@@ -173,40 +171,65 @@ async fn write(
     _: Write,
     State(app): State<Shared>,
     Path(buffer): Path<String>,
+    keyed: Option<Extension<Keyed>>,
     body: OneOrMany<WriteRequest>,
 ) -> Result<Response, Problem> {
     let buffer = &app.buffers.find(&buffer)?.handle;
-    let added = match body {
-        OneOrMany::One(request) => {
-            for answer in buffer.add_rows(vec![row(buffer, &request.row, &request.columns)?]).await {
-                answer?;
-            }
-            Added::one()
+    Ok(match (body, keyed.as_deref()) {
+        (OneOrMany::One(request), keyed) => {
+            let row = row(buffer, &request.row, &request.columns)?;
+            let answer = match keyed {
+                Some(keyed) => buffer.add_once(&keyed.line(0), row).await,
+                None => buffer.add_rows(vec![row]).await.into_iter().collect(),
+            };
+            respond_one(StatusCode::ACCEPTED, answer)?
         }
-        OneOrMany::Many(requests) => Added::batch(add_rows(buffer, requests).await)?,
-    };
-    Ok((StatusCode::ACCEPTED, Answer(added)).into_response())
+        (OneOrMany::Many(requests), keyed) => {
+            let lines = match keyed {
+                Some(keyed) => add_rows_once(buffer, requests, keyed).await,
+                None => add_rows(buffer, requests).await,
+            };
+            Added::batch(lines).respond(StatusCode::ACCEPTED, keyed.is_some())
+        }
+    })
 }
 
 /// Writes the rows that are well formed, and answers for each request in order.
-async fn add_rows(
-    buffer: &BufferHandle,
-    requests: Vec<Result<WriteRequest, Problem>>,
-) -> Vec<Result<(), Problem>> {
-    let read = |request: Result<WriteRequest, Problem>| {
-        let request = request?;
-        row(buffer, &request.row, &request.columns)
-    };
+async fn add_rows(buffer: &BufferHandle, requests: Vec<Result<WriteRequest, Problem>>) -> Vec<Line> {
     let mut good: Vec<Row> = vec![];
     let mut answers: Vec<Result<(), Problem>> = vec![];
     for request in requests {
-        answers.push(read(request).map(|row| good.push(row)));
+        answers.push(read(buffer, request).map(|row| good.push(row)));
     }
-    let written = buffer.add_rows(good).await;
-    for (answer, written) in answers.iter_mut().filter(|answer| answer.is_ok()).zip(written) {
-        *answer = written.map_err(Problem::from);
-    }
-    answers
+    let mut written = buffer.add_rows(good).await.into_iter();
+    let line = |answer: Result<(), Problem>| match answer {
+        Ok(()) => Line::from(written.next().unwrap_or(Ok(()))),
+        Err(problem) => Line::error(problem, None),
+    };
+    answers.into_iter().map(line).collect()
+}
+
+/// [`add_rows`] of a request with a key: each row once, by whichever attempt.
+async fn add_rows_once(
+    buffer: &BufferHandle,
+    requests: Vec<Result<WriteRequest, Problem>>,
+    keyed: &Keyed,
+) -> Vec<Line> {
+    let add_line = async |(number, request): (usize, Result<WriteRequest, Problem>)| {
+        if let Some(answer) = keyed.answer(number) {
+            return Line::known(answer);
+        }
+        match read(buffer, request) {
+            Ok(row) => Line::from(buffer.add_once(&keyed.line(number), row).await),
+            Err(problem) => Line::error(problem, None),
+        }
+    };
+    stream::iter(requests).enumerate().map(add_line).buffered(AT_ONCE).collect().await
+}
+
+fn read(buffer: &BufferHandle, request: Result<WriteRequest, Problem>) -> Result<Row, Problem> {
+    let request = request?;
+    row(buffer, &request.row, &request.columns)
 }
 
 /// A row: what of it is on its way, and what it will be.

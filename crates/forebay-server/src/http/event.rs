@@ -1,6 +1,7 @@
 //! `POST /v1/events/{event}`: limits, series and buffers in one call.
 
 use axum::{
+    Extension,
     extract::State,
     http::StatusCode,
     response::{IntoResponse, Response},
@@ -17,9 +18,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     OneOrMany, Path, Problem, ProblemBody, Shared, Write,
-    batch::{AT_ONCE, Failures, LineAnswer, Outcome},
+    batch::{AT_ONCE, Answered, Line, LineAnswer, Outcome, Sort},
     fields::{At, Count, Key},
     limit::DecisionBody,
+    once::{Keyed, Left, fate_of_one},
 };
 use crate::rules::EventEntry;
 
@@ -57,6 +59,9 @@ pub(super) struct HitAnswer {
     /// Present and true if the store did not answer and `on_error` decided.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     degraded: bool,
+    /// The series that did not count the hit, because they keep so old a time no more; absent if none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    late: Vec<String>,
 }
 
 /// What became of a batch.
@@ -71,6 +76,9 @@ pub(super) struct BatchAnswer {
     /// Hits that series or buffer could not take; absent if none.
     #[serde(skip_serializing_if = "is_zero")]
     failed: u64,
+    /// Of the hits accepted those that some series did not count, because it keeps so old a time no more; absent if none.
+    #[serde(skip_serializing_if = "is_zero")]
+    late: u64,
     /// For each line in order.
     results: Vec<LineAnswer>,
 }
@@ -93,6 +101,7 @@ fn is_zero(n: &u64) -> bool {
     responses(
         (status = 202, description = "The hit was accepted", body = HitAnswer),
         (status = 200, description = "A batch: what became of each line", body = BatchAnswer),
+        (status = 207, description = "A batch with an `Idempotency-Key` of which a line failed; a repeat completes it", body = BatchAnswer),
         (status = "4XX", description = "429: a limit denied it. Others: it was not understood", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "Series or buffer could not take it", body = ProblemBody, content_type = "application/problem+json"),
     ),
@@ -102,25 +111,37 @@ async fn hit(
     _: Write,
     State(app): State<Shared>,
     Path(event): Path<String>,
+    keyed: Option<Extension<Keyed>>,
     body: Result<OneOrMany<HitRequest>, Problem>,
 ) -> Result<Response, Problem> {
     let rules = app.rules();
     let event = rules.events.find(&event)?;
+    let keyed = keyed.as_deref();
     match body.inspect_err(|_| event.metrics.invalid.increment(1))? {
-        OneOrMany::One(request) => one(event, request).await,
-        OneOrMany::Many(requests) => many(event, requests).await,
+        OneOrMany::One(request) => one(event, request, keyed).await,
+        OneOrMany::Many(requests) => Ok(many(event, requests, keyed).await),
     }
 }
 
-async fn one(event: &EventEntry, request: HitRequest) -> Result<Response, Problem> {
+async fn one(event: &EventEntry, request: HitRequest, keyed: Option<&Keyed>) -> Result<Response, Problem> {
     let n = request.n.0;
-    let hit = take(event, request).await?;
-    let decisions = hit.limits();
-    if let Hit::Limited { .. } = hit {
-        return Err(limited(event, n, &decisions.limits));
-    }
-    let degraded = decisions.limits.iter().any(Decision::is_degraded);
-    Ok((StatusCode::ACCEPTED, axum::Json(HitAnswer { accepted: n, limited: 0, degraded })).into_response())
+    let line = keyed.map(|keyed| keyed.line(0));
+    let (mut response, fate) = match take(event, request, line).await {
+        Ok(hit) => {
+            let decisions = hit.limits();
+            if let Hit::Limited { .. } = hit {
+                return Err(limited(event, n, &decisions.limits));
+            }
+            let degraded = decisions.limits.iter().any(Decision::is_degraded);
+            let late = hit.late().iter().map(ToString::to_string).collect();
+            let body = HitAnswer { accepted: n, limited: 0, degraded, late };
+            ((StatusCode::ACCEPTED, axum::Json(body)).into_response(), fate_of_one(None))
+        }
+        Err((problem, Some(left))) => (problem.into_response(), fate_of_one(Some(&left))),
+        Err((problem, None)) => return Err(problem),
+    };
+    response.extensions_mut().insert(fate);
+    Ok(response)
 }
 
 /// 429, with the decision that the caller has to wait longest for.
@@ -129,57 +150,64 @@ fn limited(event: &EventEntry, n: u64, decisions: &[Decision]) -> Problem {
     let Some((limit, decision)) = denied.max_by_key(|(_, decision)| super::limit::lasts(decision)) else {
         return Problem::new(StatusCode::TOO_MANY_REQUESTS, "limited", "denied").retry_after(None);
     };
-    let counts = HitAnswer { accepted: 0, limited: n, degraded: false };
+    let counts = HitAnswer { accepted: 0, limited: n, degraded: false, late: vec![] };
     super::limit::denied(limit.handle.name(), decision)
         .with("denied_by", limit.handle.name().as_str())
         .with_all(counts)
         .with_all(DecisionBody::from(decision))
 }
 
-async fn many(event: &EventEntry, requests: Vec<Result<HitRequest, Problem>>) -> Result<Response, Problem> {
-    let take_line = async |request: Result<HitRequest, Problem>| {
-        let request =
-            request.inspect_err(|_| event.metrics.invalid.increment(1)).map_err(|problem| (0, problem))?;
-        let n = request.n.0;
-        take(event, request).await.map(|hit| (n, hit)).map_err(|problem| (n, problem))
-    };
-    let answers: Vec<_> = stream::iter(requests).map(take_line).buffered(AT_ONCE).collect().await;
-    let mut batch = BatchAnswer::default();
-    let mut failures = Failures::default();
-    for answer in answers {
-        batch.results.push(match &answer {
-            Ok((n, hit)) if hit.is_accepted() => {
-                batch.accepted += n;
-                LineAnswer::Outcome(Outcome::Accepted)
-            }
-            Ok((n, _)) => {
-                batch.limited += n;
-                LineAnswer::Outcome(Outcome::Limited)
-            }
-            Err((n, problem)) => {
-                if problem.status().is_server_error() {
-                    batch.failed += n;
-                } else {
-                    batch.invalid += 1;
-                }
-                LineAnswer::from(problem)
-            }
-        });
-        if let Err((_, problem)) = answer {
-            failures.note(problem);
+async fn many(
+    event: &EventEntry,
+    requests: Vec<Result<HitRequest, Problem>>,
+    keyed: Option<&Keyed>,
+) -> Response {
+    let take_line = async |(number, request): (usize, Result<HitRequest, Problem>)| {
+        let n = request.as_ref().map_or(0, |request| request.n.0);
+        if let Some(answer) = keyed.and_then(|keyed| keyed.answer(number)) {
+            return (n, false, Line::known(answer));
         }
+        let request = match request {
+            Ok(request) => request,
+            Err(problem) => {
+                event.metrics.invalid.increment(1);
+                return (n, false, Line::error(problem, None));
+            }
+        };
+        match take(event, request, keyed.map(|keyed| keyed.line(number))).await {
+            Ok(hit) if hit.is_accepted() => (n, !hit.late().is_empty(), Line::of(Outcome::Accepted)),
+            Ok(_) => (n, false, Line::of(Outcome::Limited)),
+            Err((problem, left)) => (n, false, Line::error(problem, left)),
+        }
+    };
+    let answers = stream::iter(requests).enumerate().map(take_line).buffered(AT_ONCE);
+    let mut batch = BatchAnswer::default();
+    let mut lines = vec![];
+    for (n, is_late, line) in answers.collect::<Vec<_>>().await {
+        match line.sort() {
+            Sort::Accepted => batch.accepted += n,
+            Sort::Limited => batch.limited += n,
+            Sort::Failed => batch.failed += n,
+            Sort::Invalid => batch.invalid += 1,
+        }
+        batch.late += if is_late { n } else { 0 };
+        lines.push(line);
     }
-    match failures.whole(batch.accepted + batch.limited > 0) {
-        Some(problem) => Err(problem.with_all(batch)),
-        None => Ok(axum::Json(batch).into_response()),
-    }
+    Answered::new(lines, |results| BatchAnswer { results, ..batch }).respond(StatusCode::OK, keyed.is_some())
 }
 
-async fn take(event: &EventEntry, request: HitRequest) -> Result<Hit, Problem> {
+/// Takes a hit. An error comes with what it leaves for another attempt, unless the hit is invalid.
+async fn take(
+    event: &EventEntry,
+    request: HitRequest,
+    line: Option<forebay::once::Line>,
+) -> Result<Hit, (Problem, Option<Left>)> {
     let HitRequest { key: Key(key), n: Count(n), at } = request;
-    let answer = match at {
-        Some(At(at)) => event.handle.hit_at(&key, n, at).await,
-        None => event.handle.hit(&key, n).await,
+    let at = at.map(|At(at)| at);
+    let answer = match (line, at) {
+        (Some(line), at) => event.handle.hit_once(&line, &key, n, at).await,
+        (None, Some(at)) => event.handle.hit_at(&key, n, at).await,
+        (None, None) => event.handle.hit(&key, n).await,
     };
     match answer {
         Ok(hit) => {
@@ -198,11 +226,12 @@ async fn take(event: &EventEntry, request: HitRequest) -> Result<Hit, Problem> {
                 && failure.is_nothing() =>
         {
             event.metrics.invalid.increment(1);
-            Err(failure.error.into())
+            Err((failure.error.into(), None))
         }
         Err(failure) => {
             event.metrics.failed.increment(n);
-            Err(failed(failure))
+            let left = Left::from(&failure);
+            Err((failed(failure), Some(left)))
         }
     }
 }

@@ -3,6 +3,8 @@
 //! # Source
 //! <https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>
 
+use std::sync::Arc;
+
 use axum::{
     body::Body,
     extract::{FromRequestParts, Request, State},
@@ -10,13 +12,16 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use forebay::once::{Begun, Once};
+use forebay::{
+    Error, ErrorKind, Retry,
+    event::HitError,
+    once::{Begun, Line, Once},
+};
 use http_body_util::BodyExt;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{Problem, Shared, Write, body};
+use super::{Problem, Shared, Write, batch::LineAnswer, body};
 
 const KEY: &str = "idempotency-key";
 
@@ -74,16 +79,19 @@ async fn carry_out(app: Shared, key: String, request: Request, next: Next) -> Re
     Write::from_request_parts(&mut parts, &app).await?;
     let content = body::read(Request::from_parts(parts.clone(), incoming)).await?;
     let place = format!("{} {key}", parts.uri.path());
-    let content_type = parts.headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    let print = xxh3_128(&[content_type, b"\n", &content].concat());
+    // Of what the body says, however it was sent: compressed or not, and under which name of its type.
+    let form = if body::is_lines(&parts.headers) { b'l' } else { b'j' };
+    let print = xxh3_128(&[&[form], &*content].concat());
     match app.bay().once(&place, print).await? {
         Once::First(begun) => {
+            parts.extensions.insert(Keyed::new(begun.clone()));
             let request = Request::from_parts(parts, Body::from(content));
             // A client that hangs up must not leave it half done: it will ask again what became of it.
             let work = tokio::spawn(async move { settle(begun, next.run(request).await).await });
             work.await.map_err(|_| {
-                let detail = "the request failed in the middle; whether it counted is not known";
-                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+                let detail =
+                    "the request failed in the middle; repeat it under the same Idempotency-Key in 30 s";
+                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).with("retry", "unknown")
             })
         }
         Once::Done(answer) => replay(&answer),
@@ -91,49 +99,172 @@ async fn carry_out(app: Shared, key: String, request: Request, next: Next) -> Re
             let detail = "Idempotency-Key: another body was sent under this key in the last 24 hours";
             Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "key-reused", detail))
         }
-        _ => {
-            let detail = "a request with this Idempotency-Key is being carried out, or its server died over it; then \
-                          nobody knows whether it counted, and for 24 hours it is not carried out again";
-            Err(Problem::new(StatusCode::CONFLICT, "in-progress", detail).retry_after(None))
+        Once::Full => {
+            app.metrics().refused_keys().increment(1);
+            let detail = "Idempotency-Key: the store keeps as many keys as it may; those that it knows are kept for 24 \
+                          hours. Nothing was applied";
+            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-keys", detail);
+            Err(problem.with("retry", "later").retry_after(None))
+        }
+        running => {
+            let remaining =
+                if let Once::Running { remaining, .. } = running { Some(remaining) } else { None };
+            let detail = "a request with this Idempotency-Key is being carried out; if its server died over it, a repeat \
+                          completes it then";
+            Err(Problem::new(StatusCode::CONFLICT, "in-progress", detail).retry_after(remaining))
         }
     }
 }
 
-/// Has the answer kept, or the request forgotten if it came to nothing.
+/// Has the answer kept, or the request forgotten if it came to nothing, or what became of its lines noted.
 async fn settle(begun: Begun, answer: Response) -> Response {
-    let (parts, body) = answer.into_parts();
+    let (mut parts, body) = answer.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    let text = String::from_utf8_lossy(&body).into_owned();
-    let noted = if came_to_nothing(parts.status, &text) {
-        begun.forget().await
-    } else {
-        let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let content_type = content_type.unwrap_or("application/json").to_owned();
-        let kept = Kept { status: parts.status.as_u16(), content_type, body: text };
-        begun.end(&serde_json::to_string(&kept).expect("an answer is plain data")).await
+    let fate = parts.extensions.remove::<Fate>().unwrap_or(
+        // The request did not come to what it was about, or that ended in the middle.
+        if parts.status.is_client_error() { Fate::Nothing } else { Fate::Unclear },
+    );
+    let noted = match fate {
+        Fate::Final => {
+            let text = String::from_utf8_lossy(&body).into_owned();
+            let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+            let content_type = content_type.unwrap_or("application/json").to_owned();
+            let kept = Kept { status: parts.status.as_u16(), content_type, body: text };
+            begun.end(&serde_json::to_string(&kept).expect("an answer is plain data")).await
+        }
+        Fate::Nothing => begun.forget().await,
+        Fate::Open { note, certain } => begun.leave(&note, certain).await,
+        Fate::Unclear => {
+            let note = begun.note().to_owned();
+            begun.leave(&note, false).await
+        }
     };
     if let Err(error) = noted {
-        // The answer is right all the same; who asks again is told that it is being carried out.
+        // The answer is right all the same; who asks again has it completed, or is told that it is being carried out.
         tracing::warn!(%error, "the answer to a request with an Idempotency-Key was not kept");
     }
     Response::from_parts(parts, Body::from(body))
 }
 
-/// Whether nothing of a request was counted, so that it may be carried out again.
-fn came_to_nothing(status: StatusCode, body: &str) -> bool {
-    if status.is_success() {
-        return false;
+/// What becomes of the record of a request. Handlers put it among the extensions of their answer.
+#[derive(Clone, Debug)]
+pub(super) enum Fate {
+    /// Whoever repeats it gets this answer.
+    Final,
+    /// Nothing of it was applied: it may be sent again as though it were new.
+    Nothing,
+    /// A repeat completes it.
+    Open { note: String, certain: bool },
+    /// Nobody noted how far it came. The tokens of its parts tell.
+    Unclear,
+}
+
+/// What a line that failed leaves for another attempt.
+#[derive(Clone, Debug)]
+pub(super) struct Left {
+    /// A letter for each part, as [`HitError::state`] has them.
+    states: String,
+    pub is_certain: bool,
+    pub is_final: bool,
+    pub is_nothing: bool,
+}
+
+impl From<&HitError> for Left {
+    fn from(error: &HitError) -> Self {
+        Self {
+            states: error.state().to_owned(),
+            is_certain: error.is_certain(),
+            is_final: !error.is_nothing() && error.is_final(),
+            is_nothing: error.is_nothing(),
+        }
     }
-    if status.is_client_error() {
-        return true;
+}
+
+impl From<&Error> for Left {
+    /// Of a line with a single part.
+    fn from(error: &Error) -> Self {
+        let lost = error.kind() == ErrorKind::Ambiguous && error.retry() == Retry::Never;
+        let open = error.retry() == Retry::Unknown;
+        let states = match (lost, open) {
+            (true, _) => "x",
+            (false, true) => "o",
+            (false, false) => "n",
+        };
+        Self { states: states.to_owned(), is_certain: !open, is_final: lost, is_nothing: !lost && !open }
     }
-    let problem: Value = serde_json::from_str(body).unwrap_or_default();
-    let certain = |word: &Value| word == "now" || word == "later" || word == "never";
-    let applied = problem.get("applied").and_then(Value::as_object);
-    let none = applied.is_none_or(|parts| parts.values().all(|part| part == "no"));
-    // A batch that failed as a whole says so for each line, and not what became of it.
-    let whole = problem.get("results").is_none();
-    none && whole && problem.get("retry").is_some_and(certain)
+}
+
+/// What is remembered of a line.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Remembered {
+    /// This is its answer, for good.
+    Answer(LineAnswer),
+    /// It failed, and this is known of its parts.
+    Parts(String),
+}
+
+/// A request with a key, as a handler sees it.
+#[derive(Clone, Debug)]
+pub(super) struct Keyed {
+    begun: Begun,
+    /// What the last attempt noted, by line.
+    known: Arc<[Remembered]>,
+}
+
+impl Keyed {
+    fn new(begun: Begun) -> Self {
+        let known: Vec<Remembered> = serde_json::from_str(begun.note()).unwrap_or_default();
+        Self { begun, known: known.into() }
+    }
+
+    /// The line with this number, counted from 0.
+    pub(super) fn line(&self, number: usize) -> Line {
+        let states = match self.known.get(number) {
+            Some(Remembered::Parts(states)) => states,
+            _ => "",
+        };
+        self.begun.line_after(u32::try_from(number).expect("a batch has few lines"), states)
+    }
+
+    /// The answer of a line that an earlier attempt has settled.
+    pub(super) fn answer(&self, number: usize) -> Option<LineAnswer> {
+        match self.known.get(number)? {
+            Remembered::Answer(answer) => Some(answer.clone()),
+            Remembered::Parts(_) => None,
+        }
+    }
+}
+
+/// The fate of a request with a single line, which failed with this; `None`: it did not.
+pub(super) fn fate_of_one(failed: Option<&Left>) -> Fate {
+    match failed {
+        None => Fate::Final,
+        Some(left) if left.is_nothing => Fate::Nothing,
+        Some(left) if left.is_final => Fate::Final,
+        Some(left) => {
+            Fate::Open { note: note(&[Remembered::Parts(left.states.clone())]), certain: left.is_certain }
+        }
+    }
+}
+
+/// The fate of a batch of which something was applied, by what became of each line, and what each that failed leaves.
+pub(super) fn fate_of_batch<'a>(lines: impl Iterator<Item = (&'a LineAnswer, Option<&'a Left>)>) -> Fate {
+    let (mut certain, mut open) = (true, false);
+    let remember = |(answer, left): (&LineAnswer, Option<&Left>)| match left {
+        Some(left) if !left.is_final => {
+            open = true;
+            certain &= left.is_certain;
+            Remembered::Parts(left.states.clone())
+        }
+        _ => Remembered::Answer(answer.clone()),
+    };
+    let lines: Vec<Remembered> = lines.map(remember).collect();
+    if open { Fate::Open { note: note(&lines), certain } } else { Fate::Final }
+}
+
+fn note(lines: &[Remembered]) -> String {
+    serde_json::to_string(lines).expect("a note is plain data")
 }
 
 fn replay(answer: &str) -> Result<Response, Problem> {

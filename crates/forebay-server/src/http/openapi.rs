@@ -18,7 +18,9 @@ use utoipa::{
             Bodies have at most 1 MiB, and may be compressed (`Content-Encoding: gzip` or `deflate`). Integers may have a fraction \
             of zero (`2.0`, `1e3`). Paths and queries are percent-encoded UTF-8; anything else is refused (400). A POST to an event, a series or a buffer may carry an `Idempotency-Key` \
             (1 to 255 visible ASCII characters): repeated within 24 hours it gets the first answer again, and counts \
-            nothing; with another body it is refused (422). Without tokens in the configuration no authorization is asked for.",
+            nothing; with another body it is refused (422). If it was applied in part (503, or 207 for a batch), a repeat \
+            applies what is missing. While an attempt is under way a repeat gets 409; one whose server died is taken over \
+            after 30 s. In `applied`, `unknown` with `retry` `never` is final. Without tokens in the configuration no authorization is asked for.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     tags(

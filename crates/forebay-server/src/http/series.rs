@@ -1,7 +1,7 @@
 //! `/v1/series`: counting by time, and asking for it.
 
 use axum::{
-    Json as Answer,
+    Extension, Json as Answer,
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
@@ -14,8 +14,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Admin, OneOrMany, Path, Problem, ProblemBody, Query, Read, Shared, Write,
-    batch::{AT_ONCE, Added},
+    batch::{AT_ONCE, Added, Line, respond_one},
     fields::{At, Count, Key},
+    once::Keyed,
     query::{ChartQuery, KeyQuery, RangeQuery, SumQuery, between, checked_key, step, zone},
 };
 use crate::{
@@ -134,6 +135,7 @@ fn find(app: &App, name: &str) -> Result<SeriesHandle, Problem> {
     )),
     responses(
         (status = 202, description = "Counted; of a batch, what became of each line", body = Added),
+        (status = 207, description = "A batch with an `Idempotency-Key` of which a line failed; a repeat completes it", body = Added),
         (status = "4XX", description = "It was not understood", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "The store could not take it", body = ProblemBody, content_type = "application/problem+json"),
     ),
@@ -143,27 +145,46 @@ async fn add(
     _: Write,
     State(app): State<Shared>,
     Path(series): Path<String>,
+    keyed: Option<Extension<Keyed>>,
     body: OneOrMany<PointRequest>,
 ) -> Result<Response, Problem> {
     let series = app.series.find(&series)?;
-    let added = match body {
+    let keyed = keyed.as_deref();
+    Ok(match body {
         OneOrMany::One(request) => {
-            add_point(series, request).await?;
-            Added::one()
+            let answer = add_point(series, request, keyed.map(|keyed| keyed.line(0))).await;
+            respond_one(StatusCode::ACCEPTED, answer)?
         }
         OneOrMany::Many(requests) => {
-            let add_line = async |request: Result<PointRequest, Problem>| add_point(series, request?).await;
-            Added::batch(stream::iter(requests).map(add_line).buffered(AT_ONCE).collect().await)?
+            let add_line = async |(number, request): (usize, Result<PointRequest, Problem>)| {
+                if let Some(answer) = keyed.and_then(|keyed| keyed.answer(number)) {
+                    return Line::known(answer);
+                }
+                match request {
+                    Ok(request) => {
+                        let line = keyed.map(|keyed| keyed.line(number));
+                        Line::from(add_point(series, request, line).await)
+                    }
+                    Err(problem) => Line::error(problem, None),
+                }
+            };
+            let lines = stream::iter(requests).enumerate().map(add_line).buffered(AT_ONCE).collect();
+            Added::batch(lines.await).respond(StatusCode::ACCEPTED, keyed.is_some())
         }
-    };
-    Ok((StatusCode::ACCEPTED, Answer(added)).into_response())
+    })
 }
 
-async fn add_point(series: &SeriesEntry, request: PointRequest) -> Result<(), Problem> {
+async fn add_point(
+    series: &SeriesEntry,
+    request: PointRequest,
+    line: Option<forebay::once::Line>,
+) -> Result<(), forebay::Error> {
     let PointRequest { key: Key(key), n: Count(n), at } = request;
-    match at {
-        Some(At(at)) => series.handle.add_at(key, n, at).await?,
-        None => series.handle.add(key, n).await?,
+    let at = at.map(|At(at)| at);
+    match (line, at) {
+        (Some(line), at) => series.handle.add_once(&line, key, n, at).await?,
+        (None, Some(at)) => series.handle.add_at(key, n, at).await?,
+        (None, None) => series.handle.add(key, n).await?,
     }
     series.metrics.points.increment(1);
     Ok(())

@@ -199,7 +199,7 @@ fn a_key_that_is_no_integer_is_refused_where_the_row_needs_one() {
 }
 
 /// A second buffer, `few`, that is full with one row.
-fn with_a_full_buffer(example: &str) -> String {
+pub(crate) fn with_a_full_buffer(example: &str) -> String {
     let both = r#"buffers = [
     { name = "projects", row = { id = "$key" }, columns = { hits = "$n", last_seen = "$at" } },
     { name = "few", row = { id = "$key" }, columns = { hits = "$n" } },
@@ -233,4 +233,31 @@ fn a_hit_that_one_buffer_refuses_names_what_was_applied() {
     let line = &batch["results"][0];
     assert_eq!((&line["applied"], &line["retry"]), (&applied, &json!("unknown")), "{batch}");
     assert_eq!(batch["results"][1]["retry"], json!(null), "{batch}");
+}
+
+/// The hit was accepted, and the point thrown away.
+#[test]
+fn a_hit_that_is_late_for_its_series_says_so() {
+    let server = Server::example();
+    let client = server.client();
+    let late = r#"{"key":"a","at":"2001-01-01T00:00:00Z"}"#;
+    let body = client.post("/v1/events/hit", late).expect(202);
+    assert_eq!(body, json!({"accepted": 1, "limited": 0, "late": ["hits"]}));
+    let batch = client.post("/v1/events/hit", format!("[{late},{late}]")).expect(200);
+    assert_eq!(
+        (&batch["accepted"], &batch["late"], &batch["invalid"]),
+        (&json!(2), &json!(2), &json!(0)),
+        "{batch}"
+    );
+    assert_eq!(client.get("/v1/buffers/projects?id=a").expect(200)["value"]["hits"], 3);
+
+    // Nothing else takes it: refused before a charge.
+    let lines = |example: String| {
+        let lines = example.lines().filter(|line| !line.starts_with("buffer = "));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let alone = Server::with(lines);
+    let detail = alone.client().post("/v1/events/hit", late).problem(422);
+    assert!(detail.contains("series hits"), "{detail}");
+    assert_eq!(alone.client().get("/v1/limits/hits?key=a").expect(200)["used"], 0);
 }

@@ -1,8 +1,12 @@
 //! `Idempotency-Key`.
 
+use forebay_testkit::wait_until;
 use serde_json::json;
 
-use crate::support::Server;
+use crate::{
+    event::with_a_full_buffer,
+    support::{Client, Server},
+};
 
 #[test]
 fn a_request_that_is_repeated_counts_once_and_gets_the_first_answer() {
@@ -85,4 +89,169 @@ fn a_key_that_is_none_is_refused_and_answers_are_for_those_who_may_write() {
     reader.post("/v1/events/hit", r#"{"key":"1"}"#).problem(403);
     server.client().header("Idempotency-Key", "a").post("/v1/events/hit", r#"{"key":"1"}"#).problem(401);
     assert_eq!(writer.get("/v1/limits/hits?key=1").expect(200)["used"], json!(1));
+}
+
+/// A server whose buffer `few` is full with one row.
+fn with_a_full_few() -> Server {
+    let server = Server::with(|example| with_a_full_buffer(&example.replace("20/1m", "1000/1d")));
+    let client = server.client();
+    wait_until("the second buffer to be full", || {
+        let n = if client.post("/v1/events/hit", r#"{"key":"a"}"#).status == 503 { "b" } else { "a" };
+        client.post("/v1/events/hit", format!(r#"{{"key":"{n}"}}"#)).status == 503
+    });
+    server
+}
+
+/// What the limit, the series and both buffers count of a key.
+fn counts(client: &Client, key: &str) -> [serde_json::Value; 4] {
+    let buffer =
+        |name: &str| client.get(&format!("/v1/buffers/{name}?id={key}")).expect(200)["value"]["hits"].clone();
+    [
+        client.get(&format!("/v1/limits/hits?key={key}")).expect(200)["used"].clone(),
+        client.get(&format!("/v1/series/hits/sum?key={key}&from=-1h&to=%2B1m")).expect(200)["sum"].clone(),
+        buffer("projects"),
+        buffer("few"),
+    ]
+}
+
+/// It kept its 503 for 24 hours, and could never be finished.
+#[test]
+fn a_hit_that_was_applied_in_part_is_finished_by_repeating_it() {
+    let mut server = with_a_full_few();
+    let keyed = |server: &Server| server.client().header("Idempotency-Key", "k-1");
+    let hit = r#"{"key":"new","n":3}"#;
+    for restarted in [false, true] {
+        if restarted {
+            server.stop();
+            server.start();
+        }
+        let mut answer = keyed(&server).post("/v1/events/hit", hit);
+        // After a restart the server looks anew how full the buffer is.
+        if answer.status == 503 {
+            let body = answer.json();
+            let applied =
+                json!({"limit": "yes", "series": "yes", "buffer": {"projects": "yes", "few": "no"}});
+            assert_eq!((&body["applied"], &body["retry"]), (&applied, &json!("unknown")), "{body}");
+            assert_eq!(counts(&server.client(), "new"), [json!(3), json!(3), json!(3), json!(null)]);
+        } else {
+            assert!(restarted, "{}", answer.body);
+        }
+        if restarted {
+            server.client().post("/v1/buffers/few/flush", "").expect(200);
+            wait_until("the repeat to be accepted", || {
+                answer = keyed(&server).post("/v1/events/hit", hit);
+                answer.status == 202
+            });
+        }
+    }
+    let client = server.client();
+    assert_eq!(counts(&client, "new"), [json!(3), json!(3), json!(3), json!(3)]);
+    let again = keyed(&server).post("/v1/events/hit", hit);
+    assert_eq!((again.status, again.header("idempotency-replayed")), (202, Some("true")));
+    assert_eq!(counts(&client, "new"), [json!(3), json!(3), json!(3), json!(3)]);
+}
+
+#[test]
+fn a_batch_with_a_key_answers_207_until_every_line_is_done() {
+    let server = with_a_full_few();
+    let keyed = server.client().header("Idempotency-Key", "batch");
+    let lines = r#"[{"key":"x","n":2},{"kez":1},{"key":"y","n":1001},{"key":"z"}]"#;
+    let first = keyed.post("/v1/events/hit", lines);
+    let body = first.expect(207);
+    assert_eq!(
+        (&body["failed"], &body["invalid"], &body["accepted"]),
+        (&json!(3), &json!(2), &json!(0)),
+        "{body}"
+    );
+    for line in [0, 3] {
+        assert_eq!(body["results"][line]["retry"], "unknown", "{body}");
+        assert_eq!(
+            body["results"][line]["applied"]["buffer"],
+            json!({"projects": "yes", "few": "no"}),
+            "{body}"
+        );
+    }
+    // Without a key: log shippers send a whole batch again on 207.
+    let other = server.client().post("/v1/events/hit", r#"[{"key":"w"},{"kez":1}]"#).expect(200);
+    assert_eq!((&other["failed"], &other["results"][0]["retry"]), (&json!(1), &json!("unknown")), "{other}");
+    // What is invalid or limited has not failed.
+    let fine = server.client().header("Idempotency-Key", "fine");
+    let answer =
+        fine.post("/v1/series/hits", r#"[{"key":"s"},{"kez":1},{"key":"s","at":"2001-01-01T00:00:00Z"}]"#);
+    let answer = answer.expect(202);
+    assert_eq!(
+        (&answer["accepted"], &answer["invalid"], &answer["failed"]),
+        (&json!(1), &json!(2), &json!(null))
+    );
+
+    server.client().post("/v1/buffers/few/flush", "").expect(200);
+    let mut last = None;
+    wait_until("the batch to be done", || {
+        let answer = keyed.post("/v1/events/hit", lines);
+        let done = answer.status == 200;
+        last = Some(answer);
+        done
+    });
+    let last = last.expect("an answer");
+    let body = last.expect(200);
+    assert_eq!(
+        (&body["failed"], &body["invalid"], &body["accepted"]),
+        (&json!(null), &json!(2), &json!(3)),
+        "{body}"
+    );
+    for (key, n) in [("x", 2), ("z", 1)] {
+        assert_eq!(counts(&server.client(), key), [json!(n), json!(n), json!(n), json!(n)], "{key}");
+    }
+    let replayed = keyed.post("/v1/events/hit", lines);
+    assert_eq!((replayed.status, &replayed.body), (200, &last.body));
+}
+
+#[test]
+fn beyond_the_bound_new_keys_are_refused_and_known_ones_kept() {
+    let server = Server::with(|example| {
+        example.replace("# idempotency_bytes = 536870912", "idempotency_bytes = 8192")
+    });
+    let post = |key: usize| {
+        let client = server.client().header("Idempotency-Key", &format!("key-{key}"));
+        client.post("/v1/events/hit", format!(r#"{{"key":"{key}"}}"#))
+    };
+    let answers: Vec<_> = (0..40).map(post).collect();
+    let accepted = answers.iter().filter(|answer| answer.status == 202).count();
+    assert!((3..30).contains(&accepted), "{accepted}");
+    for answer in &answers[accepted..] {
+        let detail = answer.problem(503);
+        assert!(detail.contains("as many keys as it may"), "{detail}");
+        assert_eq!(answer.json()["retry"], "later");
+    }
+    for key in 0..accepted {
+        let again = post(key);
+        assert_eq!((again.status, again.header("idempotency-replayed")), (202, Some("true")));
+    }
+    let client = server.client();
+    assert_eq!(client.get("/v1/limits/hits?key=39").expect(200)["used"], 0, "nothing was applied");
+    client.post("/v1/events/hit", r#"{"key":"39"}"#).expect(202);
+    let metrics = client.get("/metrics").body;
+    let value = |name: &str| -> u64 {
+        let line = metrics
+            .lines()
+            .find(|line| line.starts_with(name))
+            .unwrap_or_else(|| panic!("{name}: {metrics}"));
+        line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number")
+    };
+    assert_eq!(value("forebay_idempotency_refused_total"), 40 - accepted as u64);
+    // The answer and the tokens of the last request come on top.
+    assert!((4_096..=9_216).contains(&value("forebay_idempotency_bytes{")), "{metrics}");
+}
+
+#[test]
+fn a_request_is_known_by_what_its_body_says() {
+    let server = Server::example();
+    let keyed = server.client().header("Idempotency-Key", "form");
+    let hit = r#"{"key":"42"}"#;
+    keyed.header("Content-Type", "application/json").post("/v1/events/hit", hit).expect(202);
+    let again = keyed.header("Content-Type", "application/json; charset=utf-8").post("/v1/events/hit", hit);
+    assert_eq!((again.status, again.header("idempotency-replayed")), (202, Some("true")));
+    // One line of several is not the same as one.
+    keyed.header("Content-Type", "application/x-ndjson").post("/v1/events/hit", hit).problem(422);
+    assert_eq!(server.client().get("/v1/limits/hits?key=42").expect(200)["used"], 1);
 }

@@ -30,6 +30,7 @@ use crate::{
         step::{BufferPart, PendingRow},
     },
     error::{Error, ErrorKind, Result},
+    once::{Line, Place},
     sink::{Sink, SinkError},
 };
 
@@ -141,6 +142,28 @@ impl BufferHandle {
     /// Merges one row.
     pub(crate) async fn add_row(&self, row: Row) -> Result<()> {
         Writing::new(self.clone(), row).await
+    }
+
+    /// Merges a row as a line of a request that is [carried out once](Forebay::once): by one of its attempts.
+    ///
+    /// # Errors
+    /// As awaiting a [`Write`]; [`ErrorKind::Ambiguous`] with [`Retry::Never`](crate::Retry::Never) once nobody can tell any
+    /// more whether it was merged.
+    pub async fn add_once(&self, line: &Line, row: Row) -> Result<()> {
+        self.0.schema.check_row(&row)?;
+        if line.is_applied(&Place::Buffer(self.part_of(&row.key))).await? {
+            return Ok(());
+        }
+        self.add_part(line, 0, row).await
+    }
+
+    /// Merges a row as a part of a line.
+    pub(crate) async fn add_part(&self, line: &Line, nth: usize, row: Row) -> Result<()> {
+        self.admit().await?;
+        let part = self.part_of(&row.key);
+        let answer = line.merge(nth, part, row).await;
+        self.0.progress.note_written(usize::from(answer.is_ok()));
+        answer
     }
 
     /// Lets a row join others on their way to the store; where none gather, it comes back.

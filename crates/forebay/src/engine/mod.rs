@@ -34,6 +34,7 @@ mod meeting;
 mod open;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
+pub(crate) mod request;
 #[cfg(feature = "redis")]
 pub(crate) mod sequence;
 pub(crate) mod step;
@@ -46,8 +47,9 @@ pub(crate) use self::open::Location;
 use self::{
     bell::Bell,
     embedded::Embedded,
+    request::{Begin, ChargeToken, End, Hosts, Known, Seen, Token},
     step::{
-        BufferPart, BufferParts, BufferStats, Claim, Claimed, Frozen, Generation, KeyCount, Known, LeaseStep,
+        BufferPart, BufferParts, BufferStats, Claim, Claimed, Frozen, Generation, KeyCount, LeaseStep,
         Leases, LockState, PendingRow, Place, Point, Rotate, SeriesPart, Sliced, Span, Take, Taken, TakenAll,
     },
 };
@@ -407,20 +409,92 @@ impl Engine {
 
     // Requests that are carried out once
 
-    /// Notes that `owner` carries out the request `key`, unless one is known. `print` tells requests apart. Repeated by the
-    /// same owner it answers the same. Remembered for [`ONCE`](step::ONCE), through a crash.
-    pub(crate) async fn once_begin(&self, key: &str, print: u128, owner: Uuid) -> Result<Known> {
-        on!(self, it => it.once_begin(key, print, owner).await)
+    /// Begins an attempt at a request, or says why not. Repeated by the same owner it answers the same. What is known of a
+    /// request is remembered for [`ONCE`](request::ONCE), through a crash.
+    pub(crate) async fn once_begin(&self, begin: Begin<'_>) -> Result<Known> {
+        on!(self, it => it.once_begin(begin).await)
     }
 
-    /// Notes the answer to a request that [`once_begin`](Self::once_begin) let through.
-    pub(crate) async fn once_end(&self, key: &str, print: u128, owner: Uuid, answer: &str) -> Result<()> {
-        on!(self, it => it.once_end(key, print, owner, answer).await)
+    /// Ends an attempt. False: it is another owner's by now, and nothing was changed.
+    pub(crate) async fn once_end(&self, key: &str, owner: Uuid, end: End<'_>) -> Result<bool> {
+        on!(self, it => it.once_end(key, owner, end).await)
     }
 
-    /// Forgets a request that was let through, and came to nothing.
-    pub(crate) async fn once_forget(&self, key: &str) -> Result<()> {
-        on!(self, it => it.once_forget(key).await)
+    /// For each host the bytes of requests and tokens, when one was last begun there.
+    pub(crate) fn once_bytes(&self) -> Vec<u64> {
+        ask!(self, it => it.once_bytes())
+    }
+
+    /// The hosts, in the order of their numbers, and the epoch in which each is as far as this process knows.
+    pub(crate) fn epochs(&self) -> Hosts {
+        ask!(self, it => it.epochs())
+    }
+
+    /// The number of the host that has a partition of a buffer.
+    pub(crate) fn host_of_buffer(&self, part: &BufferPart) -> usize {
+        match self {
+            #[cfg(feature = "redis")]
+            Self::Cluster(cluster) => cluster.host_of_buffer(part),
+            _ => {
+                let _ = part;
+                0
+            }
+        }
+    }
+
+    /// The number of the host that has a partition of a series.
+    pub(crate) fn host_of_series(&self, part: &SeriesPart) -> usize {
+        match self {
+            #[cfg(feature = "redis")]
+            Self::Cluster(cluster) => cluster.host_of_series(part),
+            _ => {
+                let _ = part;
+                0
+            }
+        }
+    }
+
+    /// [`buffer_add`](Self::buffer_add) of one row, and of its token: of no effect if the token is there.
+    pub(crate) async fn buffer_add_once(&self, part: &BufferPart, row: Row, token: &Token) -> Result<()> {
+        on!(self, it => it.buffer_add_once(part, row, token).await)
+    }
+
+    /// [`series_add`](Self::series_add) of one point, and of its token: of no effect if the token is there.
+    pub(crate) async fn series_add_once(
+        &self,
+        part: &SeriesPart,
+        point: Point,
+        now: Timestamp,
+        token: &Token,
+    ) -> Result<()> {
+        on!(self, it => it.series_add_once(part, point, now, token).await)
+    }
+
+    /// Whether a partition of a buffer has a token, and the epoch of its host then.
+    pub(crate) async fn buffer_look(&self, part: &BufferPart, token: &Token) -> Result<Seen> {
+        on!(self, it => it.buffer_look(part, token).await)
+    }
+
+    /// Whether a partition of a series has a token, and the epoch of its host then.
+    pub(crate) async fn series_look(&self, part: &SeriesPart, token: &Token) -> Result<Seen> {
+        on!(self, it => it.series_look(part, token).await)
+    }
+
+    /// [`take_all`](Self::take_all), and if it charges, of its token. If the token is there nothing is charged, the answer is
+    /// the first one, and the charge is this owner's from now on.
+    pub(crate) async fn take_all_once(
+        &self,
+        takes: &[Take<'_>],
+        when: When,
+        token: ChargeToken,
+    ) -> Result<TakenAll> {
+        on!(self, it => it.take_all_once(takes, when, token).await)
+    }
+
+    /// Gives back what [`take_all_once`](Self::take_all_once) charged, each to the window that was charged, and forgets the
+    /// token; nothing if that is not there, or is another owner's. May be repeated.
+    pub(crate) async fn refund_once(&self, charged: &[(Take<'_>, u64)], token: ChargeToken) -> Result<()> {
+        on!(self, it => it.refund_once(charged, token).await)
     }
 
     // Plain keys and hosts

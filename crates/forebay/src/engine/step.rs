@@ -218,9 +218,6 @@ pub(crate) const TURN: Duration = Duration::from_secs(2);
 /// How many may wait for one lock.
 pub(crate) const MAX_WAITERS: usize = 16_384;
 
-/// For how long a store remembers a request that is to be carried out once.
-pub(crate) const ONCE: Duration = Duration::from_hours(24);
-
 /// What is kept together, for the question which host has it.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "without hosts nobody looks into it"))]
@@ -229,19 +226,6 @@ pub(crate) enum Place<'a> {
     Key(&'a str),
     Buffer(&'a BufferPart),
     Series(&'a SeriesPart),
-}
-
-/// What a store knows of a request that is to be carried out once.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Known {
-    /// Nothing, until now: whoever asked carries it out.
-    First,
-    /// Somebody is at it, or died over it.
-    Running,
-    /// It was carried out, with this answer.
-    Done(Box<str>),
-    /// Under this key there was another one.
-    Other,
 }
 
 /// Who asks for a lock, and for how long.

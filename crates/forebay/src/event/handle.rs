@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     definition::{Event, Template},
-    outcome::{Applied, Hit, HitError, Parts},
+    outcome::{Applied, Hit, HitError},
     template::Filling,
 };
 use crate::{
@@ -12,32 +12,45 @@ use crate::{
     buffer::Row,
     error::{Error, Result, invalid, out_of_range},
     key::{Name, check_key},
-    limit::{Charge, Charged, Decisions, Kind},
+    limit::{Charge, Charged, Decisions, Kind, LimitHandle},
+    once::State,
     series::{Admission, MAX_AHEAD, SeriesHandle},
     time::{Timestamp, When},
 };
 
 /// An event of an open store. Clones share it.
 #[derive(Clone, Debug)]
-pub struct EventHandle(Arc<Inner>);
+pub struct EventHandle(pub(super) Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
-    bay: Forebay,
-    name: Name,
-    event: Event,
+pub(super) struct Inner {
+    pub bay: Forebay,
+    pub name: Name,
+    pub event: Event,
 }
 
 /// Which clocks a hit goes by.
 #[derive(Clone, Copy, Debug)]
-struct Times {
-    /// What limits see.
-    when: When,
-    /// What the series takes for now.
-    now: Timestamp,
-    /// What dates the point and the `at` columns.
-    at: Timestamp,
+pub(super) struct Times {
+    /// What limits and series see.
+    pub when: When,
+    /// This process's time, or that of a replay.
+    pub now: Timestamp,
+    /// What dates the `at` columns, and, if the caller said so, the points.
+    pub at: Timestamp,
+    /// Whether the caller said when it happened. Else points are dated by the store's clock.
+    pub is_dated: bool,
 }
+
+impl Times {
+    pub(super) fn new(bay: &Forebay, at: Option<Timestamp>) -> Self {
+        let now = bay.clock().now();
+        Self { when: When::EngineClock, now, at: at.unwrap_or(now), is_dated: at.is_some() }
+    }
+}
+
+/// For each series when it dates a hit, and the time for which that was decided; `None`: the hit is late for it.
+pub(super) type Dates = Vec<Option<(Timestamp, Timestamp)>>;
 
 impl EventHandle {
     pub(crate) fn new(bay: Forebay, event: Event) -> Result<Self> {
@@ -69,19 +82,17 @@ impl EventHandle {
     /// # Cost
     /// At most two round trips, shared; none embedded.
     pub async fn hit(&self, key: impl AsRef<str>, n: u64) -> Result<Hit, HitError> {
-        let now = self.0.bay.clock().now();
-        self.hit_with(key.as_ref(), n, Times { when: When::EngineClock, now, at: now }).await
+        self.hit_with(key.as_ref(), n, Times::new(&self.0.bay, None)).await
     }
 
     /// As [`hit`](Self::hit), for a hit that happened at `at`, at most 5 minutes ahead of the clock. That dates the
     /// series' point and the `at` columns only: limits go by the store's clock, or a back-dated event would evade
-    /// them.
+    /// them. A series that keeps so old a time no more [does not count it](Hit::late).
     ///
     /// # Errors
     /// As [`hit`](Self::hit).
     pub async fn hit_at(&self, key: impl AsRef<str>, n: u64, at: Timestamp) -> Result<Hit, HitError> {
-        let now = self.0.bay.clock().now();
-        self.hit_with(key.as_ref(), n, Times { when: When::EngineClock, now, at }).await
+        self.hit_with(key.as_ref(), n, Times::new(&self.0.bay, Some(at))).await
     }
 
     /// As [`hit`](Self::hit), as though it were `at` now, also for the limits: for replays of old traffic.
@@ -89,7 +100,7 @@ impl EventHandle {
     /// # Errors
     /// As [`hit`](Self::hit).
     pub async fn replay(&self, key: impl AsRef<str>, n: u64, at: Timestamp) -> Result<Hit, HitError> {
-        self.hit_with(key.as_ref(), n, Times { when: When::At(at), now: at, at }).await
+        self.hit_with(key.as_ref(), n, Times { when: When::At(at), now: at, at, is_dated: true }).await
     }
 
     /// The event's name.
@@ -98,81 +109,109 @@ impl EventHandle {
     }
 
     async fn hit_with(&self, key: &str, n: u64, times: Times) -> Result<Hit, HitError> {
-        let Inner { bay, event, .. } = &*self.0;
         let rows = self.checked(key, n, times).map_err(|error| self.refused(error))?;
-        let charge = |(limit, fixed): &(crate::limit::LimitHandle, Option<String>)| Charge {
-            limit: limit.clone(),
-            key: fixed.as_deref().unwrap_or(key).to_owned(),
-            cost: n,
-        };
-        let charges: Vec<Charge> = event.limits.iter().map(charge).collect();
-        let limits = bay.take_all_at(&charges, times.when).await.map_err(|error| self.refused(error))?;
+        let (dates, late) = self.admit(key, n, times).await.map_err(|error| self.refused(error))?;
+        let charges = self.charges(key, n);
+        let limits = self.0.bay.take_all_at(&charges, times.when).await;
+        let limits = limits.map_err(|error| self.refused(error))?;
         if !limits.allowed {
             self.count_limited(key, n, times).await;
             return Ok(Hit::Limited { limits });
         }
-        let (series, buffers) = tokio::join!(self.count(key, n, times), self.write(rows));
+        let (series, buffers) = tokio::join!(self.count(key, n, &dates), self.write(rows));
         match (series, buffers) {
-            (Ok(()), Ok(())) => Ok(Hit::Accepted { limits }),
-            (series, buffers) => Err(Box::pin(self.failed(&limits, &charges, series, buffers)).await),
+            (Ok(()), Ok(())) => Ok(Hit::Accepted { limits, late }),
+            (series, buffers) => Err(Box::pin(self.failed(&limits, &charges, &dates, series, buffers)).await),
         }
     }
 
-    /// The error of a hit that not every part took. The charge goes back only if none did.
-    async fn failed(&self, limits: &Decisions, charges: &[Charge], series: Each, buffers: Each) -> HitError {
-        let Event { series: all_series, buffers: all_buffers, .. } = &self.0.event;
-        let applied = |each: &Each, place: usize| match each {
-            Ok(()) => Applied::Yes,
-            Err(answers) => Applied::of(&answers[place]),
+    /// What the limits are asked for.
+    pub(super) fn charges(&self, key: &str, n: u64) -> Vec<Charge> {
+        let charge = |(limit, fixed): &(LimitHandle, Option<String>)| Charge {
+            limit: limit.clone(),
+            key: fixed.as_deref().unwrap_or(key).to_owned(),
+            cost: n,
         };
-        let names = all_series.iter().map(SeriesHandle::name).enumerate();
-        let counted = Parts::new(names.map(|(place, name)| (name, applied(&series, place))));
-        let names = all_buffers.iter().map(|template| &template.buffer.schema().name).enumerate();
-        let written = Parts::new(names.map(|(place, name)| (name, applied(&buffers, place))));
-        let charged = if counted.all(Applied::No) && written.all(Applied::No) {
+        self.0.event.limits.iter().map(charge).collect()
+    }
+
+    /// When each series dates the hit, and for which it is late.
+    ///
+    /// # Errors
+    /// When the hit is late for all series, and nothing else takes it; and as [`SeriesHandle::add_at`].
+    pub(super) async fn admit(&self, key: &str, n: u64, times: Times) -> Result<(Dates, Vec<Name>)> {
+        let Event { series, buffers, .. } = &self.0.event;
+        let (mut dates, mut late) = (Vec::with_capacity(series.len()), vec![]);
+        for series in series {
+            match series.admit(key, n, times.is_dated.then_some(times.at), times.when).await? {
+                Admission::Accepted { at, now } => dates.push(Some((at, now))),
+                Admission::Late(error)
+                    if buffers.is_empty() && late.len() + 1 == self.0.event.series.len() =>
+                {
+                    return Err(error);
+                }
+                Admission::Late(_) => {
+                    dates.push(None);
+                    late.push(series.name().clone());
+                }
+            }
+        }
+        Ok((dates, late))
+    }
+
+    /// The error of a hit that not every part took. The charge goes back only if none did.
+    async fn failed(
+        &self,
+        limits: &Decisions,
+        charges: &[Charge],
+        dates: &Dates,
+        series: Each,
+        buffers: Each,
+    ) -> HitError {
+        let state = |each: &Each, nth: usize| match each {
+            Ok(()) => State::Yes,
+            // Without a token nobody can tell later, either.
+            Err(answers) => match State::of(&answers[nth]) {
+                State::Open => State::Lost,
+                state => state,
+            },
+        };
+        let counted = dates.iter().enumerate().map(|(nth, date)| match date {
+            Some(_) => state(&series, nth),
+            None => State::No,
+        });
+        let written = (0..self.0.event.buffers.len()).map(|nth| state(&buffers, nth));
+        let states: Vec<State> = counted.chain(written).collect();
+        let charged = if states.iter().all(|state| *state == State::No) {
             limits.give_back(charges).await
         } else {
             limits.charged()
         };
-        let limit = match charged {
-            Charged::Yes => Applied::Yes,
-            Charged::No => Applied::No,
-            Charged::Unknown => Applied::Unknown,
-        };
         let errors = [series, buffers].into_iter().filter_map(Result::err).flatten().filter_map(Result::err);
-        HitError::of_parts(limit, counted, written, errors)
+        HitError::of_parts(&self.0.event, charged.into(), &states, errors)
     }
 
     /// The error of a hit that came to no part.
-    fn refused(&self, error: Error) -> HitError {
-        let Event { series, buffers, .. } = &self.0.event;
-        HitError {
-            error,
-            limit: Applied::No,
-            series: Parts::new(series.iter().map(|series| (series.name(), Applied::No))),
-            buffer: Parts::new(buffers.iter().map(|one| (&one.buffer.schema().name, Applied::No))),
-        }
+    pub(super) fn refused(&self, error: Error) -> HitError {
+        let event = &self.0.event;
+        let states = vec![State::No; event.series.len() + event.buffers.len()];
+        HitError::of_parts(event, Applied::No, &states, [error])
     }
 
-    async fn count(&self, key: &str, n: u64, times: Times) -> Each {
-        // What is late is counted nowhere, and the hit is accepted.
-        let add = async |series: &SeriesHandle| match series.admit(key, n, Some(times.at), times.when).await?
-        {
-            Admission::Accepted { at, now } => series.add_many([(key, n, at)], When::At(now)).await,
-            Admission::Late(error) => {
-                tracing::debug!(%error, "a late hit was not counted");
-                Ok(())
-            }
+    async fn count(&self, key: &str, n: u64, dates: &Dates) -> Each {
+        let add = async |(series, date): (&SeriesHandle, &Option<(Timestamp, Timestamp)>)| match *date {
+            Some((at, now)) => series.add_many([(key, n, at)], When::At(now)).await,
+            None => Ok(()),
         };
         // One series is the usual case; to wait for many at once costs allocations.
-        if let [series] = &*self.0.event.series {
-            return add(series).await.map_err(|error| vec![Err(error)]);
+        if let ([series], [date]) = (&*self.0.event.series, &**dates) {
+            return add((series, date)).await.map_err(|error| vec![Err(error)]);
         }
-        each(futures::future::join_all(self.0.event.series.iter().map(add)).await)
+        each(futures::future::join_all(self.0.event.series.iter().zip(dates).map(add)).await)
     }
 
     /// Only a tally: that it fails changes nothing for the caller.
-    async fn count_limited(&self, key: &str, n: u64, times: Times) {
+    pub(super) async fn count_limited(&self, key: &str, n: u64, times: Times) {
         for series in &self.0.event.series {
             if let Err(error) = series.limited().add_many([(key, n, times.at)], times.when).await {
                 tracing::debug!(series = %series.name(), %error, "a limited hit was not counted");
@@ -189,7 +228,7 @@ impl EventHandle {
     }
 
     /// Everything that can be refused, before anything is charged; returns the rows to buffer.
-    fn checked(&self, key: &str, n: u64, times: Times) -> Result<Vec<Row>> {
+    pub(super) fn checked(&self, key: &str, n: u64, times: Times) -> Result<Vec<Row>> {
         let Inner { name, event, .. } = &*self.0;
         let describe = |error: Error| Error::new(error.kind(), format!("event {name}: {error}"));
         check_key(key).map_err(describe)?;
@@ -213,4 +252,14 @@ type Each = Result<(), Vec<Result<()>>>;
 
 fn each(answers: Vec<Result<()>>) -> Each {
     if answers.iter().all(Result::is_ok) { Ok(()) } else { Err(answers) }
+}
+
+impl From<Charged> for Applied {
+    fn from(charged: Charged) -> Self {
+        match charged {
+            Charged::Yes => Self::Yes,
+            Charged::No => Self::No,
+            Charged::Unknown => Self::Unknown,
+        }
+    }
 }

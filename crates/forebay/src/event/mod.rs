@@ -2,6 +2,7 @@
 
 mod definition;
 mod handle;
+mod keyed;
 mod outcome;
 mod template;
 

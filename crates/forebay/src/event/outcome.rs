@@ -2,10 +2,15 @@
 
 use std::fmt;
 
+use super::definition::Event;
+#[cfg(doc)]
+use super::handle::EventHandle;
 use crate::{
-    error::{Error, Result, Retry},
+    error::{Error, Retry},
     key::Name,
     limit::Decisions,
+    once::State,
+    series::SeriesHandle,
 };
 
 /// What became of a hit.
@@ -15,8 +20,11 @@ pub enum Hit {
     /// Charged, counted and buffered.
     #[non_exhaustive]
     Accepted {
-        /// What each limit said, in the order of the definition.
+        /// What each limit said, in the order of the definition. Empty if an earlier attempt at the same
+        /// [request](EventHandle::hit_once) had asked them.
         limits: Decisions,
+        /// The series that did not count the hit, because none of their resolutions keeps its time any more.
+        late: Vec<Name>,
     },
     /// Denied: nothing charged, nothing buffered.
     #[non_exhaustive]
@@ -35,7 +43,15 @@ impl Hit {
     /// What each limit said.
     pub fn limits(&self) -> &Decisions {
         match self {
-            Self::Accepted { limits } | Self::Limited { limits } => limits,
+            Self::Accepted { limits, .. } | Self::Limited { limits } => limits,
+        }
+    }
+
+    /// The series for which the hit came too late.
+    pub fn late(&self) -> &[Name] {
+        match self {
+            Self::Accepted { late, .. } => late,
+            Self::Limited { .. } => &[],
         }
     }
 }
@@ -60,12 +76,14 @@ impl Applied {
             Self::Unknown => "unknown",
         }
     }
+}
 
-    pub(super) fn of(answer: &Result<()>) -> Self {
-        match answer {
-            Ok(()) => Self::Yes,
-            Err(error) if error.retry() == Retry::Unknown => Self::Unknown,
-            Err(_) => Self::No,
+impl From<State> for Applied {
+    fn from(state: State) -> Self {
+        match state {
+            State::Yes => Self::Yes,
+            State::No => Self::No,
+            State::Open | State::Lost => Self::Unknown,
         }
     }
 }
@@ -132,6 +150,8 @@ pub struct HitError {
     pub series: Parts,
     /// The buffers.
     pub buffer: Parts,
+    /// A letter for each series and each buffer, as [`State`] has them.
+    pub(super) states: Box<str>,
 }
 
 impl HitError {
@@ -140,16 +160,39 @@ impl HitError {
         self.limit == Applied::No && self.series.all(Applied::No) && self.buffer.all(Applied::No)
     }
 
-    /// The error of a hit, from the answers of its parts. `limit` is what stays charged.
+    /// What an attempt that completes the hit has to know of its parts, for [`Begun::leave`](crate::once::Begun::leave).
+    pub fn state(&self) -> &str {
+        &self.states
+    }
+
+    /// Whether of no part it is open if it was applied.
+    pub fn is_certain(&self) -> bool {
+        !self.states.contains(State::Open.letter())
+    }
+
+    /// Whether nothing is left that another attempt could do: what was not applied may have been, and nobody can tell.
+    pub fn is_final(&self) -> bool {
+        let left = [State::Open.letter(), State::No.letter()];
+        !self.states.contains(left)
+    }
+
+    /// The error of a hit, from what became of its parts: first the series, then the buffers. `limit` is what stays
+    /// charged.
     pub(super) fn of_parts(
+        event: &Event,
         limit: Applied,
-        series: Parts,
-        buffer: Parts,
-        errors: impl Iterator<Item = Error>,
+        states: &[State],
+        errors: impl IntoIterator<Item = Error>,
     ) -> Self {
-        let errors: Vec<Error> = errors.collect();
+        let errors: Vec<Error> = errors.into_iter().collect();
         let error = errors.first().expect("a part failed").clone();
-        let hit = Self { error, limit, series, buffer };
+        let (counted, written) = states.split_at(event.series.len());
+        let names = event.series.iter().map(SeriesHandle::name);
+        let series = Parts::new(names.zip(counted.iter().map(|state| Applied::from(*state))));
+        let names = event.buffers.iter().map(|template| &template.buffer.schema().name);
+        let buffer = Parts::new(names.zip(written.iter().map(|state| Applied::from(*state))));
+        let states = states.iter().map(|state| state.letter()).collect();
+        let hit = Self { error, limit, series, buffer, states };
         let retry = if hit.is_nothing() { advice(&errors) } else { Retry::Unknown };
         if hit.error.retry() == retry { hit } else { Self { error: hit.error.with_retry(retry), ..hit } }
     }

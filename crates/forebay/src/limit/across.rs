@@ -6,7 +6,10 @@ use super::{
 };
 use crate::{
     bay::Forebay,
-    engine::step::{Take, Taken, TakenAll},
+    engine::{
+        request::ChargeToken,
+        step::{Take, Taken, TakenAll},
+    },
     error::{Error, Result, Retry, invalid},
     time::When,
 };
@@ -52,6 +55,11 @@ impl Decisions {
         }
     }
 
+    /// The decision of an earlier attempt, which nobody has kept.
+    pub(crate) fn none() -> Self {
+        Self { allowed: true, limits: vec![], charged: vec![], in_doubt: false }
+    }
+
     /// What an allowed decision left charged.
     pub(crate) fn charged(&self) -> Charged {
         match (self.charged.iter().any(Option::is_some), self.in_doubt) {
@@ -69,6 +77,23 @@ impl Decisions {
             None => Ok(()),
         };
         let refunds = futures::future::join_all(charges.iter().zip(&self.charged).map(refund)).await;
+        self.left(refunds)
+    }
+
+    /// [`give_back`](Self::give_back) of what was charged with a token. Nothing goes back that is another attempt's by now.
+    pub(crate) async fn give_back_once(
+        &self,
+        bay: &Forebay,
+        charges: &[Charge],
+        token: ChargeToken,
+    ) -> Charged {
+        let charged =
+            charges.iter().zip(&self.charged).filter_map(|(charge, window)| Some((charge, (*window)?)));
+        self.left(bay.refund_once(charged, token).await)
+    }
+
+    /// What stays charged after refunds.
+    fn left(&self, refunds: Vec<Result<()>>) -> Charged {
         let failures: Vec<Error> = refunds.into_iter().filter_map(Result::err).collect();
         if failures.iter().any(|error| error.retry() != Retry::Unknown) {
             Charged::Yes
@@ -118,12 +143,45 @@ impl Forebay {
     /// # Errors
     /// As [`take_all`](Self::take_all).
     pub async fn take_all_at(&self, charges: &[Charge], when: When) -> Result<Decisions> {
+        self.take_all_with(charges, when, None).await
+    }
+
+    /// [`take_all_at`](Self::take_all_at); with a token it charges once, however often it is called.
+    ///
+    /// What shadows count has no token.
+    pub(crate) async fn take_all_with(
+        &self,
+        charges: &[Charge],
+        when: When,
+        token: Option<ChargeToken>,
+    ) -> Result<Decisions> {
         check(charges)?;
         match plain(charges)? {
-            Some(takes) => self.take_enforced(charges, &takes, when).await,
-            None => Box::pin(self.take_mixed(charges, when)).await,
+            Some(takes) => self.take_enforced(charges, &takes, when, token).await,
+            None => Box::pin(self.take_mixed(charges, when, token)).await,
         }
         .inspect(|decisions| decisions.note(charges))
+    }
+
+    /// Gives back what was charged with a token, and to which windows, host by host.
+    pub(super) async fn refund_once<'a>(
+        &self,
+        charged: impl Iterator<Item = (&'a Charge, u64)>,
+        token: ChargeToken,
+    ) -> Vec<Result<()>> {
+        let mut groups: Vec<Vec<(Take<'_>, u64)>> = vec![];
+        for (Charge { limit, key, cost }, window) in charged {
+            let Ok(Asked::Take(take)) = limit.asked(key, *cost) else { continue };
+            match groups.iter_mut().find(|group| self.engine().together(&[group[0].0, take])) {
+                Some(group) => group.push((take, window)),
+                None => groups.push(vec![(take, window)]),
+            }
+        }
+        let refund = async |group: &Vec<(Take<'_>, u64)>| {
+            let (first, _) = group[0];
+            self.engine().refund_once(group, token.of(first.limit, first.key)).await
+        };
+        futures::future::join_all(groups.iter().map(refund)).await
     }
 
     /// Takes from limits all of which count.
@@ -132,11 +190,12 @@ impl Forebay {
         charges: &[Charge],
         takes: &[Take<'_>],
         when: When,
+        token: Option<ChargeToken>,
     ) -> Result<Decisions> {
         if self.engine().together(takes) {
-            self.take_together(charges, takes, when).await
+            self.take_together(charges, takes, when, token).await
         } else {
-            Box::pin(self.take_apart(charges, takes, when)).await
+            Box::pin(self.take_apart(charges, takes, when, token)).await
         }
     }
 
@@ -146,13 +205,22 @@ impl Forebay {
         charges: &[Charge],
         takes: &[Take<'_>],
         when: When,
+        token: Option<ChargeToken>,
     ) -> Result<Decisions> {
         let (Some(first), Some(deadline)) =
             (charges.first(), charges.iter().map(|charge| charge.limit.deadline()).min())
         else {
-            return Ok(Decisions { allowed: true, limits: vec![], charged: vec![], in_doubt: false });
+            return Ok(Decisions::none());
         };
-        let step = self.engine().take_all(takes, when);
+        let step = async {
+            match token {
+                None => self.engine().take_all(takes, when).await,
+                Some(token) => {
+                    let token = token.of(first.limit.name(), &first.key);
+                    Box::pin(self.engine().take_all_once(takes, when, token)).await
+                }
+            }
+        };
         let answer = if self.engine().keeps_deadlines() {
             step.await
         } else {

@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{
     bay::Forebay,
-    engine::step::{Take, Taken},
+    engine::{
+        request::ChargeToken,
+        step::{Take, Taken},
+    },
     error::Result,
     time::When,
 };
@@ -25,16 +28,17 @@ impl Forebay {
         charges: &[Charge],
         takes: &[Take<'_>],
         when: When,
+        token: Option<ChargeToken>,
     ) -> Result<Decisions> {
         let groups = self.groups(takes);
         let mut limits: Vec<Option<Decision>> = vec![None; charges.len()];
-        let mut held = Held { bay: self.clone(), when, charged: vec![] };
+        let mut held = Held { bay: self.clone(), when, token, charged: vec![] };
         let mut asked = 0;
         let (mut allowed, mut in_doubt) = (true, false);
         for group in &groups {
             let some: Vec<Charge> = group.iter().map(|&place| charges[place].clone()).collect();
             let their_takes: Vec<Take<'_>> = group.iter().map(|&place| takes[place]).collect();
-            let theirs = self.take_together(&some, &their_takes, when).await?;
+            let theirs = self.take_together(&some, &their_takes, when, token).await?;
             allowed = theirs.allowed;
             in_doubt |= theirs.in_doubt;
             let each = group.iter().zip(some).zip(theirs.limits).zip(theirs.charged);
@@ -108,6 +112,8 @@ fn would_be(take: &Take<'_>, taken: Taken) -> Decision {
 struct Held {
     bay: Forebay,
     when: When,
+    /// By which the charges are known, if they are made once. Dropped, they stay then: whoever repeats the request has them.
+    token: Option<ChargeToken>,
     /// The charge's place, and the window that it was charged to.
     charged: Vec<(usize, Charge, u64)>,
 }
@@ -117,6 +123,13 @@ impl Held {
     /// back stays until its window ends, which denies too much and never too little.
     async fn give_back(mut self) -> Vec<(usize, Decision)> {
         let charged = std::mem::take(&mut self.charged);
+        if let Some(token) = self.token {
+            self.bay.refund_once(charged.iter().map(|(_, charge, window)| (charge, *window)), token).await;
+            let look = async |(place, charge, _): &(usize, Charge, u64)| {
+                (*place, self.bay.look(charge, self.when).await)
+            };
+            return join_all(charged.iter().map(look)).await;
+        }
         let refunds = charged.into_iter().map(async |(place, charge, window)| {
             let (name, deadline) = (charge.limit.name().clone(), charge.limit.deadline());
             // A task of its own: it goes on when nobody waits for it any more.
@@ -131,6 +144,9 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if self.token.is_some() {
+            return;
+        }
         for (_, charge, window) in self.charged.drain(..) {
             runtime.spawn(refund(self.bay.clone(), charge, window, self.when));
         }
@@ -161,7 +177,12 @@ mod tests {
         let charge = Charge { limit: limit.clone(), key: "42".into(), cost: 3 };
         let taken = bay.take_all(std::slice::from_ref(&charge)).await.expect("answers");
         let window = taken.charged[0].expect("charged");
-        drop(Held { bay: bay.clone(), when: When::EngineClock, charged: vec![(0, charge, window)] });
+        drop(Held {
+            bay: bay.clone(),
+            when: When::EngineClock,
+            token: None,
+            charged: vec![(0, charge, window)],
+        });
         tokio::task::yield_now().await;
         assert_eq!(limit.peek("42").await.expect("answers").used(), 0);
     }

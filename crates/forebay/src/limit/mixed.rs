@@ -9,11 +9,21 @@
 use futures::future::join_all;
 
 use super::{Charge, Decision, Decisions, handle::Asked};
-use crate::{bay::Forebay, engine::step::Take, error::Result, time::When};
+use crate::{
+    bay::Forebay,
+    engine::{request::ChargeToken, step::Take},
+    error::Result,
+    time::When,
+};
 
 impl Forebay {
     /// [`take_all`](Self::take_all) where some of the answers are known, or do not count.
-    pub(super) async fn take_mixed(&self, charges: &[Charge], when: When) -> Result<Decisions> {
+    pub(super) async fn take_mixed(
+        &self,
+        charges: &[Charge],
+        when: When,
+        token: Option<ChargeToken>,
+    ) -> Result<Decisions> {
         let mut limits: Vec<Option<Decision>> = vec![None; charges.len()];
         let (mut enforced, mut shadows, mut peeks) = (vec![], vec![], vec![]);
         let mut takes: Vec<Take<'_>> = vec![];
@@ -39,7 +49,7 @@ impl Forebay {
         let (mut allowed, mut in_doubt) = (limits.iter().flatten().all(Decision::is_allowed), false);
         if allowed {
             let theirs: Vec<Charge> = enforced.iter().map(|&place| charges[place].clone()).collect();
-            let decisions = self.take_enforced(&theirs, &takes, when).await?;
+            let decisions = self.take_enforced(&theirs, &takes, when, token).await?;
             (allowed, in_doubt) = (decisions.allowed, decisions.in_doubt);
             for ((&place, decision), window) in enforced.iter().zip(decisions.limits).zip(decisions.charged) {
                 (limits[place], charged[place]) = (Some(decision), window);

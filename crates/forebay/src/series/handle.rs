@@ -15,6 +15,7 @@ use crate::{
     engine::step::{Point, SeriesPart},
     error::{Error, Result, invalid, out_of_range},
     key::{Name, check_key},
+    once::{Line, Place},
     time::{Timestamp, When},
 };
 
@@ -112,6 +113,29 @@ impl SeriesHandle {
             .into_iter()
             .map(async |(index, now, points)| engine.series_add(&part(index), points, now).await);
         futures::future::join_all(adds).await.into_iter().collect()
+    }
+
+    /// As [`add`](Self::add), or [`add_at`](Self::add_at), as a line of a request that is [carried out
+    /// once](Forebay::once): counted by one of its attempts.
+    ///
+    /// # Errors
+    /// As [`add_at`](Self::add_at); [`ErrorKind::Ambiguous`](crate::ErrorKind::Ambiguous) with
+    /// [`Retry::Never`](crate::Retry::Never) once nobody can tell any more whether it was counted.
+    pub async fn add_once(
+        &self,
+        line: &Line,
+        key: impl AsRef<str>,
+        n: u64,
+        at: Option<Timestamp>,
+    ) -> Result<()> {
+        let key = self.key(key.as_ref())?;
+        let part = self.part(key);
+        if line.is_applied(&Place::Series(part.clone())).await? {
+            return Ok(());
+        }
+        let now = self.now(key, When::EngineClock).await;
+        let point = self.checked(key, n, at.unwrap_or(now), now)?;
+        line.count(0, part, point, now).await
     }
 
     /// Whether the series takes `n` for `key` at `at` (`None`: now), before anything is charged for it. What is late is

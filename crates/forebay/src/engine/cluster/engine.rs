@@ -101,6 +101,20 @@ impl Cluster {
         self.members.iter().enumerate().map(status).collect()
     }
 
+    /// The hosts, each with a hash of its name, and the epoch that it is in.
+    pub(crate) fn epochs(&self) -> crate::engine::request::Hosts {
+        let host = |member: &Arc<Member>| {
+            let [a, b, c, d, ..] = crate::key::hash(member.host.name().as_bytes()).to_le_bytes();
+            (u32::from_le_bytes([a, b, c, d]), member.engine.epoch())
+        };
+        self.members.iter().map(host).collect()
+    }
+
+    /// The bytes that each host has of requests.
+    pub(crate) fn once_bytes(&self) -> Vec<u64> {
+        self.members.iter().flat_map(|member| member.engine.once_bytes()).collect()
+    }
+
     /// How keys find their host.
     #[expect(clippy::unnecessary_wraps, reason = "other engines have none")]
     pub(crate) fn placement(&self) -> Option<crate::cluster::Placement> {

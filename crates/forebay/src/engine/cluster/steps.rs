@@ -9,8 +9,9 @@ use crate::{
     buffer::{Row, RowKey},
     engine::{
         bell::Bell,
+        request::{Begin, ChargeToken, End, Known, Seen, Token},
         step::{
-            BufferPart, BufferStats, Claim, Claimed, Frozen, Generation, KeyCount, Known, LeaseStep, Leases,
+            BufferPart, BufferStats, Claim, Claimed, Frozen, Generation, KeyCount, LeaseStep, Leases,
             LockState, PendingRow, Place, Point, Rotate, SeriesPart, Sliced, Span, Take, Taken, TakenAll,
             unbounded,
         },
@@ -160,16 +161,57 @@ impl Cluster {
         at!(self, series_tag(part), host => host.series_delete(part, key, now))
     }
 
-    pub(crate) async fn once_begin(&self, key: &str, print: u128, owner: Uuid) -> Result<Known> {
-        at!(self, tag_text(key), host => host.once_begin(key, print, owner))
+    pub(crate) async fn once_begin(&self, begin: Begin<'_>) -> Result<Known> {
+        at!(self, tag_text(begin.key), host => host.once_begin(begin))
     }
 
-    pub(crate) async fn once_end(&self, key: &str, print: u128, owner: Uuid, answer: &str) -> Result<()> {
-        at!(self, tag_text(key), host => host.once_end(key, print, owner, answer))
+    pub(crate) async fn once_end(&self, key: &str, owner: Uuid, end: End<'_>) -> Result<bool> {
+        at!(self, tag_text(key), host => host.once_end(key, owner, end))
     }
 
-    pub(crate) async fn once_forget(&self, key: &str) -> Result<()> {
-        at!(self, tag_text(key), host => host.once_forget(key))
+    pub(crate) fn host_of_buffer(&self, part: &BufferPart) -> usize {
+        self.number(&buffer_tag(part))
+    }
+
+    pub(crate) fn host_of_series(&self, part: &SeriesPart) -> usize {
+        self.number(&series_tag(part))
+    }
+
+    pub(crate) async fn buffer_add_once(&self, part: &BufferPart, row: Row, token: &Token) -> Result<()> {
+        at!(self, buffer_tag(part), host => host.buffer_add_once(part, row, token))
+    }
+
+    pub(crate) async fn series_add_once(
+        &self,
+        part: &SeriesPart,
+        point: Point,
+        now: Timestamp,
+        token: &Token,
+    ) -> Result<()> {
+        at!(self, series_tag(part), host => host.series_add_once(part, point, now, token))
+    }
+
+    pub(crate) async fn buffer_look(&self, part: &BufferPart, token: &Token) -> Result<Seen> {
+        at!(self, buffer_tag(part), host => host.buffer_look(part, token))
+    }
+
+    pub(crate) async fn series_look(&self, part: &SeriesPart, token: &Token) -> Result<Seen> {
+        at!(self, series_tag(part), host => host.series_look(part, token))
+    }
+
+    pub(crate) async fn take_all_once(
+        &self,
+        takes: &[Take<'_>],
+        when: When,
+        token: ChargeToken,
+    ) -> Result<TakenAll> {
+        let tag = takes.first().map_or(Cow::Borrowed("-"), limit_tag);
+        at!(self, tag, host => host.take_all_once(takes, when, token))
+    }
+
+    pub(crate) async fn refund_once(&self, charged: &[(Take<'_>, u64)], token: ChargeToken) -> Result<()> {
+        let tag = charged.first().map_or(Cow::Borrowed("-"), |(take, _)| limit_tag(take));
+        at!(self, tag, host => host.refund_once(charged, token))
     }
 
     pub(crate) async fn lock_claim(&self, claim: Claim<'_>) -> Result<Claimed> {

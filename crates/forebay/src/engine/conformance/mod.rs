@@ -90,6 +90,10 @@ cases! {
         a_request_is_the_first_once_and_then_known_by_its_answer,
         a_request_that_came_to_nothing_may_be_repeated,
         many_at_once_have_one_first,
+        an_attempt_that_left_is_followed_by_one_with_its_note,
+        the_parts_of_a_line_are_applied_once_by_whichever_attempt,
+        keyed_and_other_writes_to_one_row_all_count,
+        a_hit_under_a_key_is_taken_once,
     }
     map {
         the_same_command_twice_is_two_commands,

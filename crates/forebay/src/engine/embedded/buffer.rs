@@ -13,7 +13,10 @@ use uuid::Uuid;
 use super::{Embedded, batch::GenerationRecord, codec::Cells, journal::Record};
 use crate::{
     buffer::{Row, RowKey, Schema, row::merge_cells},
-    engine::step::{BufferPart, BufferParts, BufferStats, Frozen, Generation, PendingRow, Rotate},
+    engine::{
+        request::Token,
+        step::{BufferPart, BufferParts, BufferStats, Frozen, Generation, PendingRow, Rotate},
+    },
     error::{Error, ErrorKind, Result},
     key::Name,
     time::Timestamp,
@@ -145,6 +148,26 @@ impl Embedded {
         ticket.durable().await?;
         failpoint!("after_commit_before_answer");
         Ok(outcomes)
+    }
+
+    pub(crate) async fn buffer_add_once(&self, part: &BufferPart, row: Row, token: &Token) -> Result<()> {
+        let ticket = {
+            let partition = self.partition(part);
+            let mut partition = lock(&partition);
+            let mut tokens = self.tokens.lock();
+            let mut record = self.journal.record()?;
+            if !tokens.is_there(token.id) {
+                let now = self.clock.now();
+                let live = partition.live(part, now, &self.buffers.next, &mut record);
+                live.add(&part.schema, row, &mut record)?;
+                live.rewrite(&mut record);
+                tokens.note(token.id, None, now, &mut record);
+            }
+            // Also of a row that is there: the commit that has it may be under way.
+            record.commit()
+        };
+        failpoint!("after_live_write_before_commit");
+        ticket.durable().await
     }
 
     pub(crate) async fn buffer_rotate(

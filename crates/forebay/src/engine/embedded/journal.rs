@@ -258,6 +258,15 @@ impl Record<'_> {
         }
     }
 
+    /// Takes a limit's or series' change into the batch, with all that ride: those before it must not be written after it.
+    pub(super) fn take_along(&mut self, rider: Rider) {
+        if let Some((_, queue)) = &mut self.0 {
+            let before = queue.riders.drain(..).collect::<Vec<_>>();
+            queue.batch.riders.extend(before);
+            queue.batch.riders.push(rider);
+        }
+    }
+
     pub(super) fn free(&mut self, name: &str) {
         if let Some(batch) = self.batch() {
             batch.holds.insert(name.into(), None);

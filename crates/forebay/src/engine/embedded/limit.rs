@@ -6,7 +6,12 @@ use std::{
     time::Duration,
 };
 
-use super::{Embedded, batch::Rider, codec::Pack};
+use super::{
+    Embedded,
+    batch::Rider,
+    codec::Pack,
+    journal::{Record, Ticket},
+};
 use crate::{
     clock::TICK,
     engine::step::{Sliced, Take, Taken, TakenAll},
@@ -198,6 +203,39 @@ impl Embedded {
 
     #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn take_all(&self, takes: &[Take<'_>], when: When) -> Result<TakenAll> {
+        self.take_all_at_once(takes, when)
+    }
+
+    /// Has keys committed as they are now, in the change that `note` adds to.
+    pub(super) fn save_keys<'a>(
+        &self,
+        takes: impl Iterator<Item = &'a Take<'a>> + Clone,
+        note: impl FnOnce(&mut Record<'_>),
+    ) -> Result<Ticket> {
+        let hash = |take: &Take<'_>| take.limit.hash_of(take.key.as_bytes());
+        let mut indexes: Vec<usize> = takes.clone().map(|take| Shards::<Entry>::index(hash(take))).collect();
+        indexes.sort_unstable();
+        indexes.dedup();
+        let shards: Vec<_> = indexes.iter().map(|&index| self.limits.lock_index(index)).collect();
+        let mut record = self.journal.record()?;
+        note(&mut record);
+        if self.journal.is_kept() {
+            let (now, time) = (self.clock.monotonic(), self.clock.now());
+            for take in takes {
+                let hash = hash(take);
+                let index = Shards::<Entry>::index(hash);
+                let place = indexes.binary_search(&index).expect("its shard is locked");
+                let Some(entry) = shards[place].find(hash, |entry| is(entry, take)) else { continue };
+                let mut pack = Pack::default();
+                let deadline = time.plus(entry.deadline().saturating_sub(now));
+                pack.limit(take.limit.as_str(), take.key, take.rule.scale(), entry.state, deadline);
+                record.take_along(limits(index, false, pack));
+            }
+        }
+        Ok(record.commit())
+    }
+
+    pub(super) fn take_all_at_once(&self, takes: &[Take<'_>], when: When) -> Result<TakenAll> {
         let time = self.limit_time(when)?;
         let now = time.now;
         let hashes: Vec<u64> = takes.iter().map(|take| take.limit.hash_of(take.key.as_bytes())).collect();
@@ -245,6 +283,10 @@ impl Embedded {
 
     #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn refund(&self, take: Take<'_>, charged: Option<u64>, when: When) -> Result<Taken> {
+        self.refund_at_once(take, charged, when)
+    }
+
+    pub(super) fn refund_at_once(&self, take: Take<'_>, charged: Option<u64>, when: When) -> Result<Taken> {
         let time = self.limit_time(when)?;
         let now = time.now;
         let hash = take.limit.hash_of(take.key.as_bytes());

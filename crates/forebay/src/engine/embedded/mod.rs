@@ -2,6 +2,7 @@
 
 mod batch;
 mod buffer;
+mod charge;
 mod chunk;
 mod codec;
 mod committer;
@@ -62,6 +63,7 @@ pub(crate) struct Embedded {
     locks: lock::Locks,
     kv: Shards<kv::Entry>,
     requests: once::Requests,
+    tokens: once::Tokens,
     overrides: overrides::Overrides,
     journal: Journal,
     /// How many keys the file's log of each shard of the limits has. Locked while they are collected, so that only
@@ -91,6 +93,7 @@ impl Embedded {
             locks: lock::Locks::default(),
             kv: Shards::new(),
             requests: once::Requests::default(),
+            tokens: once::Tokens::default(),
             overrides: overrides::Overrides::default(),
             journal: Journal::default(),
             logged: Mutex::new([0; SHARDS]),

@@ -1,135 +1,232 @@
-//! Requests that are carried out once, on the embedded engine.
+//! Requests that are carried out once, on the embedded engine: their records, and the tokens of their parts.
+//!
+//! In the file both are facts. A token is in the commit that has the row, the point or the charge.
 
 use std::{
     collections::{HashMap, VecDeque},
+    fmt::Write as _,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use uuid::Uuid;
 
-use super::Embedded;
+use super::{Embedded, journal::Record};
 use crate::{
-    engine::step::{Known, ONCE},
+    engine::{
+        request::{
+            Attempt, Begin, ChargeToken, End, Epoch, Known, ONCE, Ours, Seen, TOKENS, Token, read_hosts,
+            write_hosts,
+        },
+        step::{BufferPart, SeriesPart, TakenAll},
+    },
     error::Result,
+    limit::rule::State,
     time::Timestamp,
 };
 
 /// What a request is called in the file, before its key.
-const ONCE_FACT: &str = "once:";
+const REQUEST_FACT: &str = "request:";
+
+/// What a token is called in the file, before its digits.
+const TOKEN_FACT: &str = "token:";
+
+/// The epoch of a file. Its records and its tokens go back in time together.
+pub(super) const EPOCH: Epoch = *b"embedded........";
 
 /// All requests. The lock is taken before the journal's, and for a look-up.
 #[derive(Debug, Default)]
-pub(super) struct Requests(Mutex<State>);
+pub(super) struct Requests(Mutex<Records>);
 
 #[derive(Debug, Default)]
-struct State {
+struct Records {
     by_key: HashMap<Box<str>, Request>,
     /// In the order in which they are forgotten: that in which they came. May name some that are not there any more.
     order: VecDeque<(Timestamp, Box<str>)>,
+    bytes: u64,
 }
 
-#[derive(Debug)]
+/// A request, as the scripts of a Redis host keep it.
+#[derive(Clone, Debug)]
 struct Request {
     print: u128,
-    /// Nobody of this process, if it was read from the file.
-    owner: Option<Uuid>,
-    answer: Option<Box<str>>,
+    owner: Uuid,
+    /// As in `once_begin.lua`.
+    state: char,
+    lease: Timestamp,
+    hour: u32,
+    hosts: Box<str>,
+    /// The bytes that it counts for.
+    bytes: u64,
     /// By the time of day, as the file has it.
     until: Timestamp,
+    text: Box<str>,
 }
 
 impl Request {
-    /// How the file has it: "print until answer".
     fn fact(&self) -> String {
-        let answer = self.answer.as_deref().unwrap_or_default();
-        format!("{:032x} {} {answer}", self.print, self.until.as_micros())
+        let Self { print, owner, state, lease, hour, hosts, bytes, until, text } = self;
+        let (lease, until, owner) = (lease.as_micros(), until.as_micros(), owner.simple());
+        format!("{print:032x} {owner} {state} {lease} {hour} {hosts} {bytes} {until} {text}")
     }
 
     fn read(fact: &str) -> Option<Self> {
-        let mut parts = fact.splitn(3, ' ');
-        let print = u128::from_str_radix(parts.next()?, 16).ok()?;
-        let until = Timestamp::from_micros(parts.next()?.parse().ok()?);
-        let answer = parts.next().filter(|answer| !answer.is_empty()).map(Into::into);
-        Some(Self { print, owner: None, answer, until })
+        let mut words = fact.splitn(9, ' ');
+        Some(Self {
+            print: u128::from_str_radix(words.next()?, 16).ok()?,
+            owner: Uuid::parse_str(words.next()?).ok()?,
+            state: words.next()?.chars().next()?,
+            lease: Timestamp::from_micros(words.next()?.parse().ok()?),
+            hour: words.next()?.parse().ok()?,
+            hosts: words.next()?.into(),
+            bytes: words.next()?.parse().ok()?,
+            until: Timestamp::from_micros(words.next()?.parse().ok()?),
+            text: words.next()?.into(),
+        })
+    }
+
+    fn attempt(&self) -> Option<Attempt> {
+        match self.state {
+            'f' => Some(Attempt::First),
+            'a' => Some(Attempt::Again),
+            't' => Some(Attempt::Takeover),
+            _ => None,
+        }
     }
 }
 
 impl Embedded {
-    pub(crate) async fn once_begin(&self, key: &str, print: u128, owner: Uuid) -> Result<Known> {
+    pub(crate) async fn once_begin(&self, begin: Begin<'_>) -> Result<Known> {
+        let Begin { key, print, owner, lease, hosts, weight, most } = begin;
         let now = self.clock.now();
-        let ticket = {
-            let mut requests = self.requests.lock();
-            let known = requests.by_key.get(key).filter(|known| known.until > now);
-            if let Some(known) = known {
-                return Ok(match known {
-                    other if other.print != print => Known::Other,
-                    Request { answer: Some(answer), .. } => Known::Done(answer.clone()),
-                    same if same.owner == Some(owner) => Known::First,
-                    _ => Known::Running,
-                });
-            }
+        let (ours, ticket) = {
+            let mut records = self.requests.lock();
+            let known = records.by_key.get(key).filter(|known| known.until > now).cloned();
+            let mut request = match known {
+                Some(other) if other.print != print => return Ok(Known::Other),
+                Some(done) if done.state == 'e' => return Ok(Known::Done(done.text)),
+                Some(running)
+                    if running.attempt().is_some() && running.owner != owner && running.lease > now =>
+                {
+                    return Ok(Known::Running(running.lease.since(now)));
+                }
+                Some(mut ours) => {
+                    if ours.owner != owner || ours.attempt().is_none() {
+                        ours.state = if ours.state == 'o' { 'a' } else { 't' };
+                    }
+                    ours
+                }
+                None if records.bytes + weight > most => return Ok(Known::Full),
+                None => {
+                    let until = now.plus(ONCE);
+                    let hour = u32::try_from(now.as_secs() / 3_600).unwrap_or(0);
+                    records.order.push_back((until, key.into()));
+                    let hosts = write_hosts(hosts).into();
+                    let (state, lease, text) = ('f', now, "".into());
+                    Request { print, owner, state, lease, hour, hosts, bytes: weight, until, text }
+                }
+            };
+            (request.owner, request.lease) = (owner, now.plus(lease));
+            let ours = Ours {
+                attempt: request.attempt().unwrap_or(Attempt::Takeover),
+                hour: request.hour,
+                hosts: read_hosts(&request.hosts).unwrap_or_default(),
+                note: request.text.clone(),
+            };
             let mut record = self.journal.record()?;
-            let request = Request { print, owner: Some(owner), answer: None, until: now.plus(ONCE) };
-            record.fact(&fact_of(key), Some(&request.fact()));
-            requests.order.push_back((request.until, key.into()));
-            requests.by_key.insert(key.into(), request);
+            record.fact(&format!("{REQUEST_FACT}{key}"), Some(&request.fact()));
+            records.insert(key, request);
+            (ours, record.commit())
+        };
+        ticket.durable().await?;
+        Ok(Known::Ours(ours))
+    }
+
+    pub(crate) async fn once_end(&self, key: &str, owner: Uuid, end: End<'_>) -> Result<bool> {
+        let ticket = {
+            let mut records = self.requests.lock();
+            let mut record = self.journal.record()?;
+            let Some(request) = records.by_key.get(key).filter(|request| request.owner == owner) else {
+                return Ok(false);
+            };
+            let fact = format!("{REQUEST_FACT}{key}");
+            let (state, text, more) = end.words();
+            if state == "-" {
+                records.remove(key);
+                record.fact(&fact, None);
+            } else {
+                let mut request = request.clone();
+                request.state = state.chars().next().unwrap_or('d');
+                let grown = (text.len() as u64).saturating_sub(request.text.len() as u64);
+                request.bytes += grown + more.unsigned_abs();
+                request.text = text.into();
+                record.fact(&fact, Some(&request.fact()));
+                records.insert(key, request);
+            }
             record.commit()
         };
         ticket.durable().await?;
-        Ok(Known::First)
+        Ok(true)
     }
 
-    pub(crate) async fn once_end(&self, key: &str, print: u128, owner: Uuid, answer: &str) -> Result<()> {
-        let ticket = {
-            let mut requests = self.requests.lock();
-            let mut record = self.journal.record()?;
-            let ours =
-                requests.by_key.get_mut(key).filter(|one| one.owner == Some(owner) && one.print == print);
-            let Some(request) = ours else { return Ok(()) };
-            request.answer = Some(answer.into());
-            record.fact(&fact_of(key), Some(&request.fact()));
-            record.commit()
-        };
-        ticket.durable().await
+    pub(crate) fn once_bytes(&self) -> Vec<u64> {
+        vec![self.requests.lock().bytes]
+    }
+
+    pub(crate) fn epochs(&self) -> Vec<(u32, Option<Epoch>)> {
+        let _ = self;
+        vec![(0, Some(EPOCH))]
     }
 
     #[expect(clippy::unused_async, reason = "steps are async on every engine")]
-    pub(crate) async fn once_forget(&self, key: &str) -> Result<()> {
-        let mut requests = self.requests.lock();
-        let mut record = self.journal.record()?;
-        if requests.by_key.remove(key).is_some() {
-            record.fact(&fact_of(key), None);
-        }
-        Ok(())
+    pub(crate) async fn buffer_look(&self, _: &BufferPart, token: &Token) -> Result<Seen> {
+        Ok(self.seen(token))
+    }
+
+    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
+    pub(crate) async fn series_look(&self, _: &SeriesPart, token: &Token) -> Result<Seen> {
+        Ok(self.seen(token))
+    }
+
+    fn seen(&self, token: &Token) -> Seen {
+        Seen { there: self.tokens.lock().is_there(token.id), epoch: EPOCH }
     }
 
     pub(super) fn sweep_requests(&self) {
         let now = self.clock.now();
-        let mut requests = self.requests.lock();
-        while requests.order.front().is_some_and(|(until, _)| *until <= now) {
+        let mut records = self.requests.lock();
+        while records.order.front().is_some_and(|(until, _)| *until <= now) {
             // A file that takes nothing just now forgets them later.
             let Ok(mut record) = self.journal.record() else { return };
-            let Some((_, key)) = requests.order.pop_front() else { return };
-            if requests.by_key.get(&key).is_some_and(|request| request.until <= now) {
-                requests.by_key.remove(&key);
-                record.fact(&fact_of(&key), None);
+            let Some((_, key)) = records.order.pop_front() else { return };
+            if records.by_key.get(&key).is_some_and(|request| request.until <= now) {
+                records.remove(&key);
+                record.fact(&format!("{REQUEST_FACT}{key}"), None);
+            }
+        }
+        drop(records);
+        let mut tokens = self.tokens.lock();
+        while tokens.order.front().is_some_and(|(until, _)| *until <= now) {
+            let Ok(mut record) = self.journal.record() else { return };
+            let Some((_, id)) = tokens.order.pop_front() else { return };
+            if tokens.by_id.remove(&id).is_some() {
+                record.fact(&fact_of(id), None);
             }
         }
     }
 }
 
 impl Requests {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Records> {
         // Sections do not panic half-way through a change, so a poisoned map is whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes what the file says about a request.
     pub(super) fn restore_fact(&self, name: &str, fact: &str) {
-        if let Some((key, request)) = name.strip_prefix(ONCE_FACT).zip(Request::read(fact)) {
-            let mut state = self.lock();
-            state.order.push_back((request.until, key.into()));
-            state.by_key.insert(key.into(), request);
+        if let Some((key, request)) = name.strip_prefix(REQUEST_FACT).zip(Request::read(fact)) {
+            let mut records = self.lock();
+            records.order.push_back((request.until, key.into()));
+            records.insert(key, request);
         }
     }
 
@@ -139,6 +236,119 @@ impl Requests {
     }
 }
 
-fn fact_of(key: &str) -> String {
-    format!("{ONCE_FACT}{key}")
+impl Records {
+    fn insert(&mut self, key: &str, request: Request) {
+        self.remove(key);
+        self.bytes += request.bytes;
+        self.by_key.insert(key.into(), request);
+    }
+
+    fn remove(&mut self, key: &str) {
+        if let Some(old) = self.by_key.remove(key) {
+            self.bytes = self.bytes.saturating_sub(old.bytes);
+        }
+    }
+}
+
+/// The tokens of all parts. The lock is taken after that of a partition or of a shard of series, before that of a shard of
+/// limits, and before the journal's.
+#[derive(Debug, Default)]
+pub(super) struct Tokens(Mutex<Ids>);
+
+#[derive(Debug, Default)]
+pub(super) struct Ids {
+    by_id: HashMap<u128, Option<Charged>>,
+    /// In the order in which they are forgotten.
+    order: VecDeque<(Timestamp, u128)>,
+}
+
+/// A charge: whose it is, and what the answer was.
+#[derive(Clone, Debug)]
+pub(super) struct Charged {
+    pub owner: Uuid,
+    pub taken: TakenAll,
+}
+
+impl Tokens {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Ids> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes what the file says about a token.
+    pub(super) fn restore_fact(&self, name: &str, fact: &str) {
+        let restore = || {
+            let id = u128::from_str_radix(name.strip_prefix(TOKEN_FACT)?, 16).ok()?;
+            let (until, rest) = fact.split_once(' ').unwrap_or((fact, ""));
+            let until = Timestamp::from_micros(until.parse().ok()?);
+            let mut ids = self.lock();
+            ids.order.push_back((until, id));
+            ids.by_id.insert(id, Charged::read(rest));
+            Some(())
+        };
+        let _ = restore();
+    }
+
+    /// To be called once all facts have been taken.
+    pub(super) fn restored(&self) {
+        self.lock().order.make_contiguous().sort_unstable();
+    }
+}
+
+impl Ids {
+    pub(super) fn is_there(&self, id: u128) -> bool {
+        self.by_id.contains_key(&id)
+    }
+
+    /// The charge with this token, if it was made.
+    pub(super) fn charge(&mut self, token: &ChargeToken) -> Option<&mut Charged> {
+        self.by_id.get_mut(&token.id)?.as_mut()
+    }
+
+    /// Notes a token, in memory and in the change that `record` is about.
+    pub(super) fn note(
+        &mut self,
+        id: u128,
+        charged: Option<Charged>,
+        now: Timestamp,
+        record: &mut Record<'_>,
+    ) {
+        let until = now.plus(TOKENS);
+        let charge = charged.as_ref().map(Charged::text).unwrap_or_default();
+        record.fact(&fact_of(id), Some(&format!("{}{charge}", until.as_micros())));
+        if self.by_id.insert(id, charged).is_none() {
+            self.order.push_back((until, id));
+        }
+    }
+
+    /// Forgets the token of a charge that is given back.
+    pub(super) fn forget(&mut self, id: u128, record: &mut Record<'_>) {
+        self.by_id.remove(&id);
+        record.fact(&fact_of(id), None);
+    }
+}
+
+impl Charged {
+    /// A blank and what the file has of it.
+    fn text(&self) -> String {
+        let mut text = format!(" {} {}", self.owner.simple(), self.taken.now);
+        for State(first, second) in &self.taken.states {
+            write!(text, " {first} {second}").expect("a string takes what is written");
+        }
+        text
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let owner = Uuid::parse_str(words.next()?).ok()?;
+        let now = words.next()?.parse().ok()?;
+        let mut states = vec![];
+        while let (Some(first), Some(second)) = (words.next(), words.next()) {
+            states.push(State(first.parse().ok()?, second.parse().ok()?));
+        }
+        Some(Self { owner, taken: TakenAll { allowed: true, now, states } })
+    }
+}
+
+fn fact_of(id: u128) -> String {
+    format!("{TOKEN_FACT}{id:032x}")
 }

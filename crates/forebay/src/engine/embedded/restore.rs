@@ -132,9 +132,11 @@ impl Embedded {
             let (name, fact) = item?;
             self.buffers.restore_fact(name.value());
             self.requests.restore_fact(name.value(), fact.value());
+            self.tokens.restore_fact(name.value(), fact.value());
             self.overrides.restore_fact(name.value(), fact.value());
         }
         self.requests.restored();
+        self.tokens.restored();
         self.restore_locks(transaction, &mut restored)?;
         self.restore_limits(transaction, &mut restored)?;
         for item in transaction.open_table(tables::SERIES)?.iter()? {

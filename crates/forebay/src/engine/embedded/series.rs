@@ -10,7 +10,10 @@ use super::{
     population::Member,
 };
 use crate::{
-    engine::step::{KeyCount, Point, SeriesPart, Span},
+    engine::{
+        request::Token,
+        step::{KeyCount, Point, SeriesPart, Span},
+    },
     error::Result,
     key::Name,
     series::resolution::Resolution,
@@ -113,13 +116,7 @@ impl Embedded {
             let mut shard = self.series.lock(hash);
             let mut entry = shard
                 .entry(hash, |entry| entry.is(&part.grid.name, &point.key), Entry::hash)
-                .or_insert_with(|| {
-                    // A key that went since it was found there is no new one: the bound does not refuse it.
-                    let member = members.pop().unwrap_or_else(|| self.populations.of(&part.grid.name).join());
-                    let mut entry = Entry::new(member, point.key.clone());
-                    entry.chunks.reserve_exact(part.grid.resolutions.len());
-                    entry
-                });
+                .or_insert_with(|| self.new_entry(part, &point, &mut members));
             for resolution in &part.grid.resolutions {
                 entry.get_mut().add(resolution, &point, now, clock);
             }
@@ -169,6 +166,57 @@ impl Embedded {
     #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn series_now(&self, _part: &SeriesPart) -> Timestamp {
         self.clock.now()
+    }
+
+    pub(crate) async fn series_add_once(
+        &self,
+        part: &SeriesPart,
+        point: Point,
+        now: Timestamp,
+        token: &Token,
+    ) -> Result<()> {
+        let series = &part.grid.name;
+        let mut members = if self.tokens.lock().is_there(token.id) {
+            vec![]
+        } else {
+            self.new_members(series, std::slice::from_ref(&point))?
+        };
+        let (monotonic, time) = (self.clock.monotonic(), self.clock.now());
+        let ticket = {
+            let hash = series.hash_of(point.key.as_bytes());
+            let mut shard = self.series.lock(hash);
+            let mut tokens = self.tokens.lock();
+            let mut record = self.journal.record()?;
+            if !tokens.is_there(token.id) {
+                let mut entry = shard
+                    .entry(hash, |entry| entry.is(series, &point.key), Entry::hash)
+                    .or_insert_with(|| self.new_entry(part, &point, &mut members));
+                let entry = entry.get_mut();
+                for resolution in &part.grid.resolutions {
+                    entry.add(resolution, &point, now, monotonic);
+                }
+                if self.journal.is_kept() {
+                    let blocks = entry.changed(monotonic, time);
+                    record.take_along(Rider::Series {
+                        series: series.clone(),
+                        key: entry.key.clone(),
+                        blocks,
+                    });
+                }
+                tokens.note(token.id, None, time, &mut record);
+            }
+            record.commit()
+        };
+        ticket.durable().await
+    }
+
+    /// A key without a count, in the room that was made for it.
+    fn new_entry(&self, part: &SeriesPart, point: &Point, members: &mut Vec<Member>) -> Entry {
+        // A key that went since it was found there is no new one: the bound does not refuse it.
+        let member = members.pop().unwrap_or_else(|| self.populations.of(&part.grid.name).join());
+        let mut entry = Entry::new(member, point.key.clone());
+        entry.chunks.reserve_exact(part.grid.resolutions.len());
+        entry
     }
 
     #[expect(clippy::unused_async, reason = "steps are async on every engine")]

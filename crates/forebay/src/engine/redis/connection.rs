@@ -155,6 +155,14 @@ impl Host {
         }
     }
 
+    /// The server's replication id, as it said last, while there is a connection.
+    pub(super) fn replid(&self) -> Option<Arc<str>> {
+        match &*self.link.borrow() {
+            Link::Up(session) => Some(session.replid()),
+            _ => None,
+        }
+    }
+
     /// Where the host is.
     pub(super) fn target(&self) -> &Target {
         &self.target

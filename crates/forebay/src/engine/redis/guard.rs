@@ -77,6 +77,8 @@ fn read(host: &Host, reply: Result<Value>) -> Answer {
     let (word, rest) = reply.split_once(' ').unwrap_or((&reply, ""));
     match word {
         "applied" => Answer::Sent(Sent::Applied(rest.into())),
+        // Settled as far as it goes: the channel reads which items were applied before, and sends the others again.
+        "met" => Answer::Sent(Sent::Applied(reply)),
         "duplicate" => Answer::Sent(Sent::Duplicate(rest.into())),
         "overtaken" | "late" => Answer::Sent(Sent::TooLate),
         _ => Answer::Other(word.into(), rest.into()),

@@ -69,6 +69,26 @@ impl Keys {
         format!("{}:once:{{{}}}", self.prefix, tag_text(key))
     }
 
+    /// The key under which a host counts the bytes of requests that are carried out once.
+    pub(super) fn once_bytes(&self) -> String {
+        format!("{}:once-bytes", self.prefix)
+    }
+
+    /// The key of the charge of a request: beside the limit's key.
+    pub(super) fn charge(&self, key: &str, token: u128) -> String {
+        format!("{}:charge:{{{}}}:{token:032x}", self.prefix, tag_text(key))
+    }
+
+    /// The key of the tokens of rows, of requests that began in an hour.
+    pub(super) fn buffer_once(&self, part: &BufferPart, hour: u32) -> String {
+        format!("{}:{hour}", self.buffer(part, "once"))
+    }
+
+    /// The key of the tokens of points, of requests that began in an hour.
+    pub(super) fn series_once(&self, part: &SeriesPart, hour: u32) -> String {
+        format!("{}:series:{{{}.{}}}:once:{hour}", self.prefix, part.grid.name, part.index)
+    }
+
     /// Appends the key of one key of a limit.
     ///
     /// What the state counts is part of it: a count of minutes read as one of seconds, after a change of the
@@ -207,6 +227,10 @@ pub(super) const KEYSPACE: &[[&str; 3]] = &[
     ["<prefix>:lock:{<name>}:queue", "sorted set", "until nobody waits, and a second"],
     ["<prefix>:lock:{<name>}:heard", "sorted set", "until nobody waits, and a second"],
     ["<prefix>:once:{<request>}", "string", "24 h"],
+    ["<prefix>:once-bytes", "hash", "26 h after the last request with a key"],
+    ["<prefix>:charge:{<key>}:<token>", "string", "26 h"],
+    ["<prefix>:buffer:{<buffer>.<partition>}:once:<hour>", "set", "26 h"],
+    ["<prefix>:series:{<series>.<partition>}:once:<hour>", "set", "26 h"],
     ["<prefix>:cluster:name", "string", "as long as the host is part of a cluster"],
     ["<prefix>:cluster:placement", "string", "as long as the host is part of a cluster"],
     ["<prefix>:probe", "string", "a minute"],

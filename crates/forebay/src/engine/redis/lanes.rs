@@ -16,12 +16,13 @@ use super::{
     guard,
     keys::Keys,
     reply::unavailable,
-    rows::{self, Merged},
+    rows::{self, Item, Merged},
     script::Script,
 };
 use crate::{
     buffer::{Row, Schema},
     engine::{
+        request::Token,
         sequence::{Channel, Flying, Refusals, Seated, Sent, Sequencer, Waiting},
         step::BufferPart,
     },
@@ -69,7 +70,14 @@ struct Told {
 impl Redis {
     pub(crate) async fn buffer_add(&self, part: &BufferPart, rows: Vec<Row>) -> Result<Vec<Result<()>>> {
         let lane = self.lane(&part.schema, part.index);
-        lane.write(part.index, rows).await
+        let items = rows.into_iter().map(|row| Item { row, token: None });
+        lane.write(part.index, items).await
+    }
+
+    pub(crate) async fn buffer_add_once(&self, part: &BufferPart, row: Row, token: &Token) -> Result<()> {
+        let item = Item { row, token: Some(Box::new(*token)) };
+        let answers = self.lane(&part.schema, part.index).write(part.index, [item]).await?;
+        answers.into_iter().collect()
     }
 
     /// [`buffer_add`](Self::buffer_add) of one row.
@@ -80,7 +88,7 @@ impl Redis {
         row: Row,
         waker: &Waker,
     ) -> Result<Joined> {
-        self.lane(schema, index).write_one(index, row, waker).map(Joined)
+        self.lane(schema, index).write_one(index, Item { row, token: None }, waker).map(Joined)
     }
 
     fn lane(&self, schema: &Arc<Schema>, index: u16) -> &Arc<Sequencer<Lane>> {
@@ -186,11 +194,17 @@ impl Lane {
     fn call(&self, flying: &[&Flying<Merged>], replid: &str) -> Call {
         let schema = &self.schema;
         let bytes: usize = flying.iter().map(|flying| flying.batch.bytes()).sum();
+        let sets = flying.iter().filter(|flying| flying.batch.hour().is_some()).count();
         let mut call =
-            self.host.call(Script::BufferAdd, 2 * flying.len(), 256 + 128 * flying.len() + 2 * bytes);
+            self.host.call(Script::BufferAdd, 2 * flying.len() + sets, 256 + 128 * flying.len() + 2 * bytes);
         for flying in flying {
             let part = self.part(flying.part);
             call.command.arg(self.keys.buffer(&part, "guard")).arg(self.keys.buffer(&part, "live"));
+        }
+        for flying in flying {
+            if let Some(hour) = flying.batch.hour() {
+                call.command.arg(self.keys.buffer_once(&self.part(flying.part), hour));
+            }
         }
         if let Some(first) = flying.first() {
             guard::add_client(&mut call, first, replid);
@@ -198,7 +212,7 @@ impl Lane {
         // An id of its own for each transmission: the id of a generation that a store has forgotten, and SQL has
         // not, must never name another one. Its last digits tell the batches apart.
         let id = rows::id_text(Uuid::now_v7());
-        call.command.arg(id).arg(&*schema.fingerprint).arg(rows::kinds(schema));
+        call.command.arg(id).arg(&*schema.fingerprint).arg(rows::kinds(schema)).arg(flying.len());
         for flying in flying {
             guard::add_stamp(&mut call, flying);
             flying.batch.add_to(&mut call.command);
@@ -208,7 +222,7 @@ impl Lane {
 }
 
 impl Channel for Lane {
-    type Item = Row;
+    type Item = Item;
     type Batch = Merged;
     /// What was refused, as the script says it.
     type Outcome = String;
@@ -216,7 +230,7 @@ impl Channel for Lane {
     /// Some microseconds, for which a flight becomes up to twice as large.
     const TURNS: usize = 12;
 
-    fn merge(&self, _: u16, items: &[(u16, Row)], waiting: &mut Waiting) -> Merged {
+    fn merge(&self, _: u16, items: &[(u16, Item)], waiting: &mut Waiting) -> Merged {
         Merged::new(&self.schema, items, waiting)
     }
 

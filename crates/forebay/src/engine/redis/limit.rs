@@ -129,7 +129,7 @@ impl Redis {
     }
 
     /// Turns a take away while the host keeps everybody waiting, but for one that tries again.
-    fn admit(&self) -> Result<()> {
+    pub(super) fn admit(&self) -> Result<()> {
         if self.breaker.is_closed() || self.breaker.admits(self.host.clock().monotonic()) {
             return Ok(());
         }
@@ -137,7 +137,7 @@ impl Redis {
         Err(unavailable(self.host.name(), text))
     }
 
-    fn heard<T>(&self, answer: &Result<T>) {
+    pub(super) fn heard<T>(&self, answer: &Result<T>) {
         match answer {
             Err(error) if error.kind() == ErrorKind::Timeout => {
                 if self.breaker.silent(self.host.clock().monotonic()) {
@@ -186,13 +186,13 @@ impl Redis {
         self.host.run_one(call).await
     }
 
-    fn write_key(&self, to: &mut Vec<u8>, take: &Take<'_>) {
+    pub(super) fn write_key(&self, to: &mut Vec<u8>, take: &Take<'_>) {
         self.keys.limit(to, &take.rule, take.limit.as_str(), take.key);
     }
 }
 
 /// The caller's time in microseconds, if it decides.
-fn explicit(when: When) -> Result<Option<u64>> {
+pub(super) fn explicit(when: When) -> Result<Option<u64>> {
     let When::At(at) = when else { return Ok(None) };
     // With the longest window on top it must stay exact in a Lua number: that is until the year 2112.
     let micros = u64::try_from(at.as_micros()).ok().filter(|&micros| micros < EXACT / 2);

@@ -28,12 +28,13 @@ mod rows;
 mod script;
 mod series;
 mod server_clock;
+mod tokens;
 mod wire;
 
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, atomic::AtomicU64};
 
 use self::{
     breaker::Breaker, combine::Combiner, connection::Host, inbox::Inbox, keys::Keys, lanes::Writers,
@@ -59,6 +60,8 @@ pub(crate) struct Redis {
     plain: OnceLock<Arc<Host>>,
     writers: Writers,
     series_writers: series::Writers,
+    /// The bytes of requests and their tokens, as the host said last. Only shown, so any memory order will do.
+    once_bytes: AtomicU64,
 }
 
 impl Redis {
@@ -97,6 +100,7 @@ impl Redis {
             plain: OnceLock::new(),
             writers,
             series_writers,
+            once_bytes: AtomicU64::new(0),
         }))
     }
 

@@ -1,70 +1,197 @@
-//! Requests that are carried out once, on a Redis host.
+//! Requests that are carried out once, on a Redis host: their records, and the tokens of their parts.
 //!
-//! A request is a string: "print owner answer", the answer empty until there is one. All commands may be repeated.
+//! The scripts say what a record looks like. They look at who owns it, so that each may be called again.
+
+use std::{sync::atomic::Ordering, time::Duration};
 
 use redis::Value;
 use uuid::Uuid;
 
 use super::{
     Redis,
-    reply::{text, unexpected},
+    combine::late,
+    connection::Call,
+    limit::explicit,
+    plan::{Gathered, Plan},
+    reply::{strings, text, unexpected},
+    script::Script,
+    wire,
 };
 use crate::{
-    engine::step::{Known, ONCE},
-    error::Result,
+    engine::{
+        request::{
+            Attempt, Begin, ChargeToken, End, Epoch, Hosts, Known, Ours, Seen, Token, read_hosts, write_hosts,
+        },
+        step::{BufferPart, SeriesPart, Take, TakenAll},
+    },
+    error::{ErrorKind, Result, Retry},
+    time::{When, micros},
 };
 
 impl Redis {
-    pub(crate) async fn once_begin(&self, key: &str, print: u128, owner: Uuid) -> Result<Known> {
-        let key = self.keys.once(key);
-        loop {
-            let mut set = redis::cmd("SET");
-            set.arg(&key).arg(value(print, owner, "")).arg("NX").arg("PX").arg(ONCE.as_millis().to_string());
-            if self.host.query(&set).await? != Value::Nil {
-                return Ok(Known::First);
+    /// The replication id of this host, as the connection knows it.
+    pub(crate) fn epoch(&self) -> Option<Epoch> {
+        self.host.replid().map(|replid| short(&replid))
+    }
+
+    /// The bytes of records and tokens that this host had when a request was last begun.
+    pub(crate) fn once_bytes(&self) -> Vec<u64> {
+        vec![self.once_bytes.load(Ordering::Relaxed)]
+    }
+
+    /// The only host: it needs no name.
+    pub(crate) fn epochs(&self) -> Hosts {
+        vec![(0, self.epoch())]
+    }
+
+    pub(crate) async fn once_begin(&self, begin: Begin<'_>) -> Result<Known> {
+        let Begin { key, print, owner, lease, hosts, weight, most } = begin;
+        let call = || {
+            let mut call = self.once_call(Script::OnceBegin, key);
+            let command = &mut call.command;
+            command.arg(format!("{print:032x}")).arg(owner.simple().to_string());
+            command.arg(write_hosts(hosts)).arg(weight).arg(most).arg(micros(lease));
+            call
+        };
+        let reply = self.twice(call).await?;
+        self.read_begun(reply).ok_or_else(|| unexpected(self.host.name(), "the begin of a request"))
+    }
+
+    fn read_begun(&self, reply: Value) -> Option<Known> {
+        let mut words = strings(reply)?.into_iter();
+        let attempt = match &*words.next()? {
+            "first" => Attempt::First,
+            "again" => Attempt::Again,
+            "takeover" => Attempt::Takeover,
+            "running" => return Some(Known::Running(Duration::from_micros(words.next()?.parse().ok()?))),
+            "done" => return Some(Known::Done(words.next()?.into())),
+            "other" => return Some(Known::Other),
+            "full" => {
+                self.note_bytes(&words.next()?);
+                return Some(Known::Full);
             }
-            let mut get = redis::cmd("GET");
-            get.arg(&key);
-            match self.host.query(&get).await? {
-                // It has just expired.
-                Value::Nil => {}
-                found => {
-                    let found = text(found).and_then(|found| known(&found, print, owner));
-                    return found.ok_or_else(|| unexpected(self.host.name(), "a question for a request"));
-                }
-            }
+            _ => return None,
+        };
+        let (hour, hosts) = (words.next()?.parse().ok()?, read_hosts(&words.next()?)?);
+        let note = words.next()?.into();
+        self.note_bytes(&words.next()?);
+        Some(Known::Ours(Ours { attempt, hour, hosts, note }))
+    }
+
+    fn note_bytes(&self, bytes: &str) {
+        if let Ok(bytes) = bytes.parse() {
+            self.once_bytes.store(bytes, Ordering::Relaxed);
         }
     }
 
-    pub(crate) async fn once_end(&self, key: &str, print: u128, owner: Uuid, answer: &str) -> Result<()> {
-        let mut set = redis::cmd("SET");
-        set.arg(self.keys.once(key)).arg(value(print, owner, answer)).arg("XX").arg("KEEPTTL");
-        self.host.query(&set).await.map(drop)
+    pub(crate) async fn once_end(&self, key: &str, owner: Uuid, end: End<'_>) -> Result<bool> {
+        let call = || {
+            let mut call = self.once_call(Script::OnceEnd, key);
+            let (state, text, more) = end.words();
+            call.command.arg(owner.simple().to_string()).arg(state).arg(text).arg(more);
+            call
+        };
+        Ok(self.twice(call).await? == Value::Int(1))
     }
 
-    pub(crate) async fn once_forget(&self, key: &str) -> Result<()> {
-        let mut delete = redis::cmd("DEL");
-        delete.arg(self.keys.once(key));
-        // Not repeated: the next one may have begun.
-        self.host.command(&delete).await.map(drop)
+    fn once_call(&self, script: Script, key: &str) -> Call {
+        let mut call = self.host.call(script, 2, 256 + key.len());
+        call.command.arg(self.keys.once(key)).arg(self.keys.once_bytes());
+        call
+    }
+
+    /// Calls a script that may be called again, once more if the connection ends meanwhile.
+    async fn twice(&self, call: impl Fn() -> Call) -> Result<Value> {
+        match self.host.run_one(call()).await {
+            Err(error) if error.kind() == ErrorKind::Ambiguous => self.host.run_one(call()).await,
+            answer => answer,
+        }
+    }
+
+    pub(crate) async fn buffer_look(&self, part: &BufferPart, token: &Token) -> Result<Seen> {
+        self.look(self.keys.buffer_once(part, token.hour), token).await
+    }
+
+    pub(crate) async fn series_look(&self, part: &SeriesPart, token: &Token) -> Result<Seen> {
+        self.look(self.keys.series_once(part, token.hour), token).await
+    }
+
+    /// The id is read before the token: if both change in between, the token is missed under the older id, and a write
+    /// that follows finds that the id is another one.
+    async fn look(&self, key: String, token: &Token) -> Result<Seen> {
+        let mut info = redis::cmd("INFO");
+        info.arg("replication");
+        let mut member = redis::cmd("SISMEMBER");
+        member.arg(key).arg(&token.id.to_be_bytes());
+        let [info, member] = self.host.read([info, member]).await?;
+        let seen = text(info).and_then(|info| {
+            let replid = info.lines().find_map(|line| line.strip_prefix("master_replid:"))?;
+            Some(Seen { there: member == Value::Int(1), epoch: short(replid.trim()) })
+        });
+        seen.ok_or_else(|| unexpected(self.host.name(), "a question for a token"))
+    }
+
+    pub(crate) async fn take_all_once(
+        &self,
+        takes: &[Take<'_>],
+        when: When,
+        token: ChargeToken,
+    ) -> Result<TakenAll> {
+        let at = explicit(when)?;
+        self.admit()?;
+        let within = takes.iter().map(|take| take.within).min().unwrap_or_default();
+        let answer = self.host.clock().timeout(within, self.charge_once(takes, at, token)).await;
+        let answer = answer.unwrap_or_else(|| Err(late(self.host.name(), Retry::Unknown)));
+        self.heard(&answer);
+        answer
+    }
+
+    /// Alone: its call has the token as one more key.
+    async fn charge_once(&self, takes: &[Take<'_>], at: Option<u64>, token: ChargeToken) -> Result<TakenAll> {
+        let mut batch = Gathered::default();
+        batch.add(takes, at, Duration::MAX);
+        let plan = Plan::whole(&batch);
+        let key = self.keys.charge(takes.first().map_or("", |take| take.key), token.id);
+        let mut calls = plan.calls(&batch, &self.keys, |script, keys, bytes| {
+            let mut call = self.host.call(script, keys + 1, bytes + key.len() + 32);
+            call.command.arg(&key);
+            call
+        });
+        for call in &mut calls {
+            call.command.arg(token.owner.as_bytes());
+        }
+        let sent = self.host.clock().monotonic();
+        let replies = self.host.run(calls).await?;
+        let mut answers = plan.answers(&batch, sent, replies, (self.host.name(), &self.keys));
+        let verdict = answers.requests.swap_remove(0)?;
+        Ok(TakenAll { allowed: verdict.allowed, now: verdict.now, states: answers.states })
+    }
+
+    pub(crate) async fn refund_once(&self, charged: &[(Take<'_>, u64)], token: ChargeToken) -> Result<()> {
+        let Some((first, _)) = charged.first() else { return Ok(()) };
+        let call = || {
+            let mut call = self.host.call(Script::Refund, charged.len() + 1, 128 * charged.len());
+            call.command.arg(self.keys.charge(first.key, token.id));
+            for (take, _) in charged {
+                let mut key = vec![];
+                self.write_key(&mut key, take);
+                call.command.arg(key);
+            }
+            for (take, window) in charged {
+                call.command.arg(wire::refund(&take.rule, None, take.cost, Some(*window)));
+            }
+            call.command.arg(token.owner.as_bytes());
+            call
+        };
+        self.twice(call).await.map(drop)
     }
 }
 
-fn value(print: u128, owner: Uuid, answer: &str) -> String {
-    format!("{print:032x} {} {answer}", owner.simple())
-}
-
-fn known(value: &str, print: u128, owner: Uuid) -> Option<Known> {
-    let mut parts = value.splitn(3, ' ');
-    let (theirs, who, answer) = (parts.next()?, parts.next()?, parts.next()?);
-    Some(if u128::from_str_radix(theirs, 16).ok()? != print {
-        Known::Other
-    } else if Uuid::parse_str(who).ok()? == owner && answer.is_empty() {
-        // The reply to this very claim was lost.
-        Known::First
-    } else if answer.is_empty() {
-        Known::Running
-    } else {
-        Known::Done(answer.into())
-    })
+/// The first digits of a replication id.
+fn short(replid: &str) -> Epoch {
+    let mut epoch = Epoch::default();
+    for (to, from) in epoch.iter_mut().zip(replid.bytes()) {
+        *to = from;
+    }
+    epoch
 }

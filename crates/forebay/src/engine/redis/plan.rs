@@ -17,6 +17,7 @@ use super::{
     wire::{self, read, write_kind, write_rule, write_runs, write_short, write_time},
 };
 use crate::{
+    engine::step::Take,
     error::{Error, Result},
     key::Name,
     limit::rule::{Rule, State},
@@ -150,6 +151,15 @@ impl Plan {
             plan.add_single(batch, request);
         }
         for request in wanted().filter(|request| request.charges.len() > 1) {
+            plan.add_whole(batch, request);
+        }
+        plan
+    }
+
+    /// Plans one call for each request, also for those with a single charge.
+    pub(super) fn whole(batch: &Gathered) -> Self {
+        let mut plan = Self { places: vec![usize::MAX; batch.charges.len()], ..Self::default() };
+        for request in &batch.requests {
             plan.add_whole(batch, request);
         }
         plan
@@ -414,6 +424,19 @@ impl Gathered {
             self.limits.push(name.clone());
             self.limits.len() - 1
         })
+    }
+
+    /// Adds a request over all of `takes`.
+    pub(super) fn add(&mut self, takes: &[Take<'_>], at: Option<u64>, until: Duration) {
+        let before = self.charges.len();
+        for take in takes {
+            let limit = self.limit(take.limit);
+            let key = self.keys.len()..self.keys.len() + take.key.len();
+            self.keys.push_str(take.key);
+            self.charges.push(Charge { limit, key, rule: take.rule, cost: take.cost });
+        }
+        let charges = before..self.charges.len();
+        self.requests.push(Request { charges, at, until, cancelled: false });
     }
 
     fn key(&self, entry: &Entry) -> &str {

@@ -11,13 +11,17 @@ use hashbrown::hash_table::{Entry, HashTable};
 use redis::{Cmd, Value as Reply};
 use uuid::Uuid;
 
-use super::reply::{server_time, strings, text};
+use super::{
+    reply::{server_time, strings, text},
+    tokens::Tokens,
+};
 use crate::{
     buffer::{
         Column, ColumnType, Merge, Row, RowKey, Schema, Value,
         row::{merge_cells, overflow},
     },
     engine::{
+        request::Token,
         sequence::{Refusals, Waiting},
         step::{BufferPart, BufferStats, Frozen, Generation, PendingRow},
     },
@@ -33,6 +37,13 @@ const FIRST: u8 = b'A';
 /// onto Lua's stack.
 pub(super) const FULL: usize = 2_000;
 
+/// A row on its way, and its token, if it is a part of a request that is carried out once.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub row: Row,
+    pub token: Option<Box<Token>>,
+}
+
 /// Rows of one partition, equal keys merged, as arguments of `lua/buffer_add.lua`.
 #[derive(Debug, Default)]
 pub(super) struct Merged {
@@ -44,6 +55,7 @@ pub(super) struct Merged {
     ends: Vec<usize>,
     /// How many cells each row has.
     cells: Vec<u8>,
+    tokens: Tokens,
 }
 
 /// A row that several items may have become.
@@ -60,7 +72,7 @@ struct Shared {
 
 impl Merged {
     /// Takes what goes together off `waiting`: items are merged if their sums fit; each row comes once.
-    pub(super) fn new(schema: &Schema, items: &[(u16, Row)], waiting: &mut Waiting) -> Self {
+    pub(super) fn new(schema: &Schema, items: &[(u16, Item)], waiting: &mut Waiting) -> Self {
         let mut merged = Self::default();
         let mut by_key: HashTable<usize> = HashTable::new();
         let apart = !waiting.apart.is_empty();
@@ -68,7 +80,11 @@ impl Merged {
         let mut left = VecDeque::new();
         let mut weight = 0;
         while let Some(place) = queue.pop_front() {
-            let row = &items[place].1;
+            let Item { row, token } = &items[place].1;
+            if token.as_ref().is_some_and(|token| !merged.tokens.takes(token)) {
+                left.push_back(place);
+                continue;
+            }
             let cells = row.cells.iter().flatten().count();
             if weight > 0 && weight + cells > FULL {
                 left.push_back(place);
@@ -91,30 +107,33 @@ impl Merged {
     fn take(
         &mut self,
         schema: &Schema,
-        items: &[(u16, Row)],
+        items: &[(u16, Item)],
         by_key: &mut HashTable<usize>,
         place: usize,
         apart: bool,
     ) -> bool {
-        let row = &items[place].1;
+        let Item { row, token } = &items[place].1;
         let hash = |row: &Row| key::hash(row.key.as_str().as_bytes());
-        let Self { members, rows, .. } = self;
+        let Self { members, rows, tokens, .. } = self;
         let same = by_key.entry(
             hash(row),
-            |&at| items[rows[at].first].1.key == row.key,
-            |&at| hash(&items[rows[at].first].1),
+            |&at| items[rows[at].first].1.row.key == row.key,
+            |&at| hash(&items[rows[at].first].1.row),
         );
         match same {
             Entry::Vacant(vacant) => {
                 vacant.insert(rows.len());
                 members.push((place, rows.len()));
+                if let Some(token) = token {
+                    tokens.add(token, place, rows.len());
+                }
                 rows.push(Shared { first: place, merged: None, items: 1, closed: apart });
                 true
             }
             Entry::Occupied(at) => {
                 let shared = &mut rows[*at.get()];
                 if !shared.closed {
-                    let into = shared.merged.get_or_insert_with(|| items[shared.first].1.cells.clone());
+                    let into = shared.merged.get_or_insert_with(|| items[shared.first].1.row.cells.clone());
                     shared.closed = merge_cells(schema, into, &row.cells).is_err();
                 }
                 if shared.closed {
@@ -122,15 +141,18 @@ impl Merged {
                 }
                 shared.items += 1;
                 members.push((place, *at.get()));
+                if let Some(token) = token {
+                    tokens.add(token, place, *at.get());
+                }
                 true
             }
         }
     }
 
-    fn write(&mut self, schema: &Schema, items: &[(u16, Row)]) {
+    fn write(&mut self, schema: &Schema, items: &[(u16, Item)]) {
         let Self { rows, text, ends, cells, .. } = self;
         for shared in rows {
-            let row = &items[shared.first].1;
+            let row = &items[shared.first].1.row;
             let merged = shared.merged.as_ref().unwrap_or(&row.cells);
             let before = ends.len();
             for turn in 0..3 {
@@ -159,12 +181,17 @@ impl Merged {
 
     /// The bytes of its arguments, about.
     pub(super) fn bytes(&self) -> usize {
-        self.text.len() + self.cells.len()
+        self.text.len() + self.cells.len() + self.tokens.text().len()
+    }
+
+    /// The hour of its tokens, if it has any.
+    pub(super) fn hour(&self) -> Option<u32> {
+        self.tokens.hour()
     }
 
     /// Adds the arguments.
     pub(super) fn add_to(&self, command: &mut Cmd) {
-        command.arg(&self.cells);
+        command.arg(self.tokens.text()).arg(&self.cells);
         let mut start = 0;
         for &end in &self.ends {
             command.arg(&self.text[start..end]);
@@ -180,6 +207,15 @@ impl Merged {
         waiting: &mut Waiting,
         refusals: &mut Refusals,
     ) {
+        if let Some(settled) = self.tokens.settle(refused, refusals) {
+            // Nothing was applied: the others go again, before those that came later.
+            for place in
+                self.places().filter(|place| !settled.contains(place)).collect::<Vec<_>>().into_iter().rev()
+            {
+                waiting.places.push_front(place);
+            }
+            return;
+        }
         for one in refused.split(',') {
             let Some((row, column)) = refused_cell(schema, one) else { continue };
             let alone = self.rows.get(row).is_some_and(|row| row.items == 1);

@@ -45,10 +45,12 @@ pub(super) enum Script {
     LockState,
     SeriesAdd,
     Probe,
+    OnceBegin,
+    OnceEnd,
 }
 
 impl Script {
-    pub(super) const ALL: [Self; 18] = [
+    pub(super) const ALL: [Self; 20] = [
         Self::TakeWindow,
         Self::TakeSliding,
         Self::TakeTokens,
@@ -67,6 +69,8 @@ impl Script {
         Self::LockState,
         Self::SeriesAdd,
         Self::Probe,
+        Self::OnceBegin,
+        Self::OnceEnd,
     ];
 
     /// The one that charges single keys under such a rule.
@@ -103,6 +107,8 @@ impl Script {
             Self::LockState => framed!("lock_state"),
             Self::SeriesAdd => framed!("guard", "series_add"),
             Self::Probe => framed!("probe"),
+            Self::OnceBegin => framed!("once_begin"),
+            Self::OnceEnd => framed!("once_end"),
         }
     }
 }
@@ -120,10 +126,11 @@ mod tests {
             }
         }
     }
+
     /// Commands that change something. Those of a script go through `write`, so that an error tells whether any did.
-    const WRITES: [&str; 13] = [
-        "SET", "SETRANGE", "BITFIELD", "DEL", "UNLINK", "PEXPIRE", "RENAME", "HSET", "HDEL", "LREM", "RPUSH",
-        "ZADD", "ZREM",
+    const WRITES: [&str; 16] = [
+        "SET", "SETRANGE", "BITFIELD", "DEL", "UNLINK", "PEXPIRE", "RENAME", "HSET", "HDEL", "HINCRBY",
+        "LREM", "RPUSH", "SADD", "SREM", "ZADD", "ZREM",
     ];
 
     /// The calls of a text: by which function, and which command.

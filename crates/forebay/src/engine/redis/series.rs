@@ -1,7 +1,7 @@
 //! Series on a Redis host.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -15,9 +15,11 @@ use super::{
     keys::Keys,
     reply::{unavailable, unexpected},
     script::Script,
+    tokens::Tokens,
 };
 use crate::{
     engine::{
+        request::Token,
         sequence::{Channel, Flying, Refusals, Sent, Sequencer, Waiting},
         step::{KeyCount, Point, SeriesPart, Span, unbounded},
     },
@@ -51,11 +53,19 @@ pub(super) struct Lane {
     grid: Arc<Grid>,
 }
 
+/// What one bucket gains, or what all buckets of a point with a token gain.
+#[derive(Debug)]
+pub(super) enum Item {
+    Gain(Gain),
+    Whole(Box<(Vec<Gain>, Token)>),
+}
+
 /// What a script call says after its stamp.
 #[derive(Debug)]
 pub(super) struct Batch {
     /// The places of its gains in the flight.
     places: Vec<usize>,
+    tokens: Tokens,
     keys: Vec<String>,
     arguments: Vec<String>,
     bytes: usize,
@@ -73,7 +83,7 @@ impl Redis {
         if gains.is_empty() {
             return Ok(());
         }
-        let outcomes = self.series_lane(part).write(part.index, gains).await?;
+        let outcomes = self.series_lane(part).write(part.index, gains.into_iter().map(Item::Gain)).await?;
         let some = outcomes.iter().any(Result::is_ok);
         match outcomes.into_iter().collect() {
             Err::<(), _>(error) if some => Err(error.with_retry(Retry::Unknown)),
@@ -99,6 +109,22 @@ impl Redis {
     #[expect(clippy::unused_self, reason = "steps are methods on every engine")]
     pub(crate) fn series_keys(&self, _series: &Name) -> Option<KeyCount> {
         None
+    }
+
+    /// In one call: the point's token stands for all of its buckets.
+    pub(crate) async fn series_add_once(
+        &self,
+        part: &SeriesPart,
+        point: Point,
+        now: Timestamp,
+        token: &Token,
+    ) -> Result<()> {
+        let gains = chunk::gains(&part.grid, &[point], now);
+        if gains.is_empty() {
+            return Ok(());
+        }
+        let item = Item::Whole(Box::new((gains, *token)));
+        self.series_lane(part).write(part.index, [item]).await?.into_iter().collect()
     }
 
     /// One `MGET`, which sees every chunk at the same moment.
@@ -164,27 +190,48 @@ impl Lane {
         call.command.arg(&batch.keys);
         guard::add_client(&mut call, flying, replid);
         guard::add_stamp(&mut call, flying);
-        call.command.arg(&batch.arguments);
+        call.command.arg(batch.tokens.text()).arg(&batch.arguments);
         call
     }
 }
 
 impl Channel for Lane {
-    type Item = Gain;
+    type Item = Item;
     type Batch = Batch;
-    /// Nothing that a caller has to know.
+    /// Which tokens were there already, if any: nothing was counted then.
     type Outcome = String;
 
     /// The server works longer on a count than this process: better that it begins.
     const TURNS: usize = 1;
 
-    fn merge(&self, index: u16, items: &[(u16, Gain)], waiting: &mut Waiting) -> Batch {
-        let count = waiting.places.len().min(FULL);
-        let places: Vec<usize> = waiting.places.drain(..count).collect();
-        let gains = chunk::merge(places.iter().map(|&place| items[place].1.clone()).collect());
+    fn merge(&self, index: u16, items: &[(u16, Item)], waiting: &mut Waiting) -> Batch {
+        let (mut gains, mut places, mut left) = (vec![], vec![], VecDeque::new());
+        let mut tokens = Tokens::default();
+        while gains.len() < FULL
+            && let Some(place) = waiting.places.pop_front()
+        {
+            match &items[place].1 {
+                Item::Gain(gain) => gains.push(gain.clone()),
+                Item::Whole(whole) => {
+                    let (all, token) = &**whole;
+                    if !tokens.takes(token) {
+                        left.push_back(place);
+                        continue;
+                    }
+                    tokens.add(token, place, 0);
+                    gains.extend(all.iter().cloned());
+                }
+            }
+            places.push(place);
+        }
+        left.append(&mut waiting.places);
+        waiting.places = left;
+        let gains = chunk::merge(gains);
         let part = SeriesPart { grid: self.grid.clone(), index };
-        let keys = vec![self.keys.series_guard(&part)];
-        let mut batch = Batch { places, keys, arguments: vec![], bytes: 0 };
+        let mut keys = vec![self.keys.series_guard(&part)];
+        keys.extend(tokens.hour().map(|hour| self.keys.series_once(&part, hour)));
+        let bytes = tokens.text().len();
+        let mut batch = Batch { places, tokens, keys, arguments: vec![], bytes };
         for (gain, argument) in chunk::arguments(&gains) {
             let key = self.keys.series_chunk(&part, gain.step, gain.chunk, &gain.key);
             batch.bytes += key.len() + argument.len();
@@ -232,7 +279,13 @@ impl Channel for Lane {
         batch.places.iter().copied()
     }
 
-    fn settle(&self, _: &Batch, _: String, _: &mut Waiting, _: &mut Refusals) {}
+    fn settle(&self, batch: &Batch, outcome: String, waiting: &mut Waiting, refusals: &mut Refusals) {
+        let Some(settled) = batch.tokens.settle(&outcome, refusals) else { return };
+        // Nothing was counted: the others go again, before those that came later.
+        for &place in batch.places.iter().rev().filter(|place| !settled.contains(place)) {
+            waiting.places.push_front(place);
+        }
+    }
 }
 
 /// Copies the counts of a chunk to where they belong in a span.

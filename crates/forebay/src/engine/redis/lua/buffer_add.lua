@@ -3,23 +3,24 @@
 -- KEYS     two for each batch, no two batches of one partition: its guard; its live generation, a hash: '#gen' its id,
 --          '#replid' the server's replication id and '#shape' the writer's when it was begun, '#born' and '#last' the
 --          times of its first and its last write in µs, '#rows' how many; else the column's letter and the row's key →
---          value as text. All of one hash tag where the server is part of a Redis Cluster.
+--          value as text. Then for each batch that has tokens their set. All of one hash tag where the server is part of
+--          a Redis Cluster.
 -- ARGV[1]  the client's id. ARGV[2] the replication id, as in guard.lua. ARGV[3] an id for generations
 --          that this call begins: the last four digits of each become the number of its batch. ARGV[4] the shape: names,
 --          types and merges of the columns. ARGV[5] a character for each column, in the order of their letters from 'A':
 --          's' sum, '>' and '<' the larger and the smaller number, 'x' and 'n' the larger and the smaller text, and a
---          letter from 'A': whatever came with the version in the column of that letter, if it won. Then for each batch:
---          its sequence and when it was first sent, as in guard.lua; a byte for each row: the number of its cells;
+--          letter from 'A': whatever came with the version in the column of that letter, if it won. ARGV[6] the number
+--          of batches. Then for each: its sequence, when it was first sent, and its tokens, as in guard.lua; a byte for each row: the number of its cells;
 --          then for each cell its field and value, row by row, each row once, at most 2 000 cells or one row; sums come
 --          first, then what goes by a version, which is in the same row.
 -- Example  EVALSHA <sha> 2 forebay:buffer:{projects.0}:guard forebay:buffer:{projects.0}:live
---          0192… 8c7f… 0193… 'projects(id:Text,hits=Sum:Integer)' s 17 0 \1 A42 1
--- Reply    a text for each batch. 'applied', and after a blank what was refused: each row is in, whole, but for those
+--          0192… 8c7f… 0193… 'projects(id:Text,hits=Sum:Integer)' s 1 17 0 '' \1 A42 1
+-- Reply    a text for each batch. 'met', as in guard.lua. 'applied', and after a blank what was refused: each row is in, whole, but for those
 --          named by place (from 0) and column letter, '3A,7B'. 'stale' and an id: nothing was done, for a generation is
 --          live that was begun under another replication id, or in another shape; rotate it. Or as guard.lua. Or an
 --          error, which costs the other batches nothing.
 
-assert(#KEYS >= 2 and #KEYS % 2 == 0 and #ARGV >= 8, 'buffer_add: two keys a batch and eight arguments or more')
+assert(#KEYS >= 2 and #ARGV >= 10 and #KEYS >= 2 * tonumber(ARGV[6]), 'buffer_add: two keys a batch and ten arguments or more')
 local client, fresh, shape, kinds = ARGV[1], unpack(ARGV, 3, 5)
 local byte, sub = string.byte, string.sub
 
@@ -117,8 +118,9 @@ local function has_more(first, last)
 end
 
 -- Merges the rows of the batch, `counts` cells each, and returns its reply.
-local function add(place, guard, sequence, since, counts, cells)
+local function add(place, guard, sequence, since, set, tokens, counts, cells)
   local reply, last_at = known(guard, client, sequence, since)
+  if not reply and set then reply = met(set, tokens) end
   if reply then return reply end
 
   asked = { '#gen', '#replid', '#shape', '#rows', '#last' }
@@ -134,7 +136,7 @@ local function add(place, guard, sequence, since, counts, cells)
     write = { live, '#gen', id, '#replid', replid, '#shape', shape, '#born', now_text }
     used = #write
   end
-  local refused, born = {}, 0
+  local refused, is_refused, born = {}, {}, 0
   local last = 0
   for row = 1, #counts do
     local first, before, known_row, problem = last + 1, used, false, nil
@@ -161,6 +163,7 @@ local function add(place, guard, sequence, since, counts, cells)
       -- All columns or none.
       used = before
       refused[#refused + 1] = (row - 1) .. sub(asked[5 + problem], 1, 1)
+      is_refused[row - 1] = true
     elseif not known_row and not has_more(first, last) then
       born = born + 1
     end
@@ -172,23 +175,34 @@ local function add(place, guard, sequence, since, counts, cells)
     write[used + 1], write[used + 2] = '#rows', string.format('%d', (there[4] or 0) + born)
     used = used + 2
   end
+  if set and used == 1 then remember(set, tokens, is_refused) end
   if #refused < #counts and used > 1 then
     -- Later with every write, whatever the clock does: by it a ledger tells this state from an earlier one.
     local last = math.max(now, (there[5] or 0) + 1)
     write[used + 1], write[used + 2] = '#last', string.format('%.0f', last)
-    call('HSET', unpack(write, 1, used + 2))
+    if set then remember(set, tokens, is_refused) end
+    local ok, problem = pcall(call, 'HSET', unpack(write, 1, used + 2))
+    if not ok then
+      if set then forget(set, tokens) end
+      error(problem, 0)
+    end
   end
   return text == '' and 'applied' or 'applied ' .. text
 end
 
-local replies, next_at = {}, 6
-for place = 1, #KEYS / 2 do
-  local sequence, since, counts = ARGV[next_at], ARGV[next_at + 1], ARGV[next_at + 2]
+local replies, next_at, next_set = {}, 7, 2 * ARGV[6]
+for place = 1, tonumber(ARGV[6]) do
+  local sequence, since, tokens, counts = unpack(ARGV, next_at, next_at + 3)
   local cells = 0
   for i = 1, #counts do cells = cells + byte(counts, i) end
-  live, at = KEYS[2 * place], next_at + 2
-  next_at = next_at + 3 + 2 * cells
-  local ok, reply = pcall(add, place, KEYS[2 * place - 1], sequence, since, counts, cells)
+  live, at = KEYS[2 * place], next_at + 3
+  next_at = next_at + 4 + 2 * cells
+  local set = nil
+  if tokens ~= '' then
+    next_set = next_set + 1
+    set = KEYS[next_set]
+  end
+  local ok, reply = pcall(add, place, KEYS[2 * place - 1], sequence, since, set, tokens, counts, cells)
   -- The rows are what is written last: whatever was refused, none of them is in.
   if not ok then reply = { err = 'UNTOUCHED ' .. (type(reply) == 'table' and reply.err or reply) } end
   replies[place] = reply

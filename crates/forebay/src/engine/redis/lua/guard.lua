@@ -17,6 +17,44 @@ local _, before_id = string.find(info, 'master_replid:', 1, true)
 local replid = string.sub(info, before_id + 1, before_id + 40)
 if replid ~= ARGV[2] then return 'changed ' .. replid end
 
+-- Tokens of a batch, in a text: for each the place of its row (u2, from 0); the token (16 bytes); the first 16 digits of
+-- the replication id under which its item may have been written before, or as many NULs: it was not.
+
+-- The reply, if the batch cannot be written: 'met', the places of the tokens that are in the set `key`, ';', and the places
+-- of those that are not, and of whose items that proves nothing. Nothing was done.
+local function met(key, tokens)
+  local members, there, lost = {}, {}, {}
+  for at = 1, #tokens, 34 do members[#members + 1] = string.sub(tokens, at + 2, at + 17) end
+  for i, is in ipairs(call('SMISMEMBER', key, unpack(members))) do
+    local since = string.sub(tokens, 34 * i - 15, 34 * i)
+    if is == 1 then
+      there[#there + 1] = i - 1
+    elseif string.byte(since) ~= 0 and since ~= string.sub(replid, 1, 16) then
+      lost[#lost + 1] = i - 1
+    end
+  end
+  if #there + #lost == 0 then return nil end
+  return 'met ' .. table.concat(there, ',') .. ';' .. table.concat(lost, ',')
+end
+
+-- Remembers the tokens, but for those of rows that were refused.
+local function remember(key, tokens, refused)
+  local members = {}
+  for at = 1, #tokens, 34 do
+    local high, low = string.byte(tokens, at, at + 1)
+    if not refused[256 * high + low] then members[#members + 1] = string.sub(tokens, at + 2, at + 17) end
+  end
+  if #members == 0 then return end
+  local added = call('SADD', key, unpack(members))
+  -- A day for the requests, the hour in which they began, and an hour of slack.
+  if call('SCARD', key) == added then call('PEXPIRE', key, '93600000') end
+end
+
+-- Takes back what `remember` did: of what follows it nothing was written.
+local function forget(key, tokens)
+  for at = 1, #tokens, 34 do call('SREM', key, string.sub(tokens, at + 2, at + 17)) end
+end
+
 local HOUR = 3600000000
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]

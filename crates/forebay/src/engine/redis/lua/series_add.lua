@@ -1,31 +1,36 @@
 
 -- Adds points to the chunks of a series, once.
 --
--- KEYS[1]  the guard; KEYS[2..] chunks, each once. A chunk is a string in one of three forms, told apart by
+-- KEYS[1]  the guard; then, if there are tokens, their set; then chunks, each once. A chunk is a string in one of three
+--          forms, told apart by
 --          its length; all numbers are unsigned and big endian. Pairs: slot (2 bytes) and count (4 bytes), in
 --          the order of their slots, then unused pairs (slot 65535); they are shorter than the next form.
 --          Narrow: a count of 4 bytes for each slot. Wide: 8 bytes for each slot. Anything else is
 --          refused.
--- ARGV[1]  to [4] as in guard.lua, of one batch. Then for each chunk one text of numbers: how long it shall live in ms, should
+-- ARGV[1]  to [4] as in guard.lua, of one batch. ARGV[5] its tokens, as there; they say 0 for the row. Then for each chunk
+--          one text of numbers: how long it shall live in ms, should
 --          this write begin it; how many slots it has; then for each point its slot (from 0, each once) and what
 --          to add (1 to 2^63 - 1). A count stops at 2^63 - 1.
 -- Example  EVALSHA <sha> 2 forebay:series:{hits.3}:guard forebay:series:{hits.3}:10:497222:42
---          0192… 8c7f… 17 0 '90000000 360 12 1 13 5'
--- Reply    'applied', or as guard.lua.
+--          0192… 8c7f… 17 0 '' '90000000 360 12 1 13 5'
+-- Reply    'applied', or 'met' and the rest as guard.lua.
 
-assert(#KEYS >= 2 and #ARGV == #KEYS + 3, 'series_add: two keys or more, and an argument for each chunk')
+local tokens = ARGV[5]
+local before = tokens == '' and 1 or 2
+assert(#KEYS > before and #ARGV == #KEYS - before + 5, 'series_add: two keys or more, and an argument for each chunk')
 local reply, last_at = known(KEYS[1], ARGV[1], ARGV[3], ARGV[4])
+if not reply and before == 2 then reply = met(KEYS[2], tokens) end
 if reply then return reply end
 
 -- What is of somebody else is found out before anything is written: MGET shows no key of another type.
-local chunks, absent = call('MGET', unpack(KEYS, 2)), {}
+local chunks, absent = call('MGET', unpack(KEYS, before + 1)), {}
 for i, text in ipairs(chunks) do
-  local slots = tonumber(string.match(ARGV[i + 4], '^%d+ (%d+)'))
+  local slots = tonumber(string.match(ARGV[i + 5], '^%d+ (%d+)'))
   local form = text and #text / slots
   if not text then
-    absent[#absent + 1] = KEYS[i + 1]
+    absent[#absent + 1] = KEYS[i + before]
   elseif not (form == 4 or form == 8 or form < 4 and #text % 6 == 0) then
-    error('FOREIGN ' .. (i + 1) .. ' the key holds a string of something else', 0)
+    error('FOREIGN ' .. (i + before) .. ' the key holds a string of something else', 0)
   end
 end
 if absent[1] and call('EXISTS', unpack(absent)) > 0 then error('WRONGTYPE a chunk is a string', 0) end
@@ -110,13 +115,26 @@ local function add(key, text, slots, ttl, slot, n)
   return wide
 end
 
-for i, text in ipairs(chunks) do
-  local key, numbers = KEYS[i + 1], string.gmatch(ARGV[i + 4], '(%d+) (%d+)')
-  local ttl, slots = numbers()
-  slots = tonumber(slots)
-  if not text then text = '' end
-  for slot, n in numbers do
-    text = add(key, text or call('GET', key), slots, ttl, tonumber(slot), n)
+local function count()
+  for i, text in ipairs(chunks) do
+    local key, numbers = KEYS[i + before], string.gmatch(ARGV[i + 5], '(%d+) (%d+)')
+    local ttl, slots = numbers()
+    slots = tonumber(slots)
+    if not text then text = '' end
+    for slot, n in numbers do
+      text = add(key, text or call('GET', key), slots, ttl, tonumber(slot), n)
+    end
+  end
+end
+
+if before == 1 then
+  count()
+else
+  remember(KEYS[2], tokens, {})
+  local ok, problem = pcall(count)
+  if not ok then
+    if not wrote then forget(KEYS[2], tokens) end
+    error(problem, 0)
   end
 end
 return 'applied'

@@ -1,18 +1,32 @@
 -- Charges requests over several keys, of any rules: each request whole or not at all.
 --
--- KEYS     one or more, each once; they hold what take_window.lua, take_tokens.lua and take_sliding.lua say.
+-- KEYS     one or more, each once; they hold what take_window.lua, take_tokens.lua and take_sliding.lua say. Before them,
+--          with ARGV[3], the token of the request: its owner (16 bytes), and the reply when it was charged.
 -- ARGV[1]  packed, little endian: the time in µs since 1970 (i8; negative: this server's clock); the number of rules
 --          (u2); each rule: kind 1 (u1) and length, offset, limit of a fixed window (u8 each), kind 2 (u1)
 --          and rate, period, burst, tick of a token bucket (u8 each), or kind 3 (u1) and length, limit, tick of a
 --          sliding window (u8 each); then for each key the place of its rule among them, from 1 (u2).
 -- ARGV[2]  packed: for each run of equal requests the number of requests (u4), the number of keys in each
 --          (u2), and for each of these keys its place in KEYS, from 1 (u2), and the cost, at least 1 (u8).
+-- ARGV[3]  optional: the owner, 16 bytes, of the only request. If its token is there, nothing is charged: the reply is the
+--          first one, and the token is this owner's.
 -- Example  EVALSHA <sha> 2 forebay:window:hits:60s:{42} forebay:window:all:60s:{*} <-1, 2, 1, …, 1, …, 1, 2>
 --          <1, 2, 1, 1, 2, 1>
 -- Reply    as take_window.lua.
 
-assert(#KEYS >= 1 and #ARGV == 2, 'take_all: one or more keys and two arguments')
 local pack, read = struct.pack, struct.unpack
+local owner = ARGV[3]
+local token, KEYS = nil, KEYS
+if owner then token, KEYS = KEYS[1], { unpack(KEYS, 2) } end
+assert(#KEYS >= 1 and #ARGV <= 3, 'take_all: one or more keys and two or three arguments')
+if token then
+  local kept = call('GET', token)
+  if kept then
+    kept = string.sub(kept, 17)
+    write('SET', token, owner .. kept, 'KEEPTTL')
+    return kept
+  end
+end
 local floor = math.floor
 local rules, requests = ARGV[1], ARGV[2]
 local now, pos = read('<i8', rules)
@@ -157,4 +171,6 @@ for i, key in ipairs(KEYS) do
     end
   end
 end
-return pack('<I8', now) .. table.concat(states)
+local reply = pack('<I8', now) .. table.concat(states)
+if token and next(changed) then write('SET', token, owner .. reply, 'PX', '93600000') end
+return reply

@@ -1,0 +1,99 @@
+//! The tokens of a batch of a sequenced write: those of its items that belong to requests which are carried out once.
+//!
+//! Bytes in, bytes out: no connection, no clock. `lua/guard.lua` says in words what the bytes are.
+
+use std::collections::HashSet;
+
+use crate::{
+    engine::{request::Token, sequence::Refusals},
+    once::lost,
+};
+
+/// What the script answers if it finds tokens: nothing of the batch was applied.
+const MET: &str = "met ";
+
+/// Tokens in one script call: few enough to be unpacked onto Lua's stack.
+const FULL: usize = 2_000;
+
+/// The tokens of a batch, all of one hour, each once.
+#[derive(Debug, Default)]
+pub(super) struct Tokens {
+    hour: Option<u32>,
+    ids: HashSet<u128>,
+    /// Those items of the flight that have one, in the order of their tokens.
+    places: Vec<usize>,
+    text: Vec<u8>,
+}
+
+impl Tokens {
+    /// Whether the batch can have this one, too. The same one twice cannot be told apart, were it not there yet.
+    pub(super) fn takes(&self, token: &Token) -> bool {
+        self.hour.is_none_or(|hour| hour == token.hour)
+            && self.places.len() < FULL
+            && !self.ids.contains(&token.id)
+    }
+
+    /// Adds the token of the item at `place`, which is in row `row` of the batch.
+    pub(super) fn add(&mut self, token: &Token, place: usize, row: usize) {
+        self.hour = Some(token.hour);
+        self.ids.insert(token.id);
+        self.places.push(place);
+        let row = u16::try_from(row).expect("a batch has few rows");
+        self.text.extend_from_slice(&row.to_be_bytes());
+        self.text.extend_from_slice(&token.id.to_be_bytes());
+        self.text.extend_from_slice(&token.since.unwrap_or_default());
+    }
+
+    /// The hour, unless there are no tokens.
+    pub(super) fn hour(&self) -> Option<u32> {
+        self.hour
+    }
+
+    /// The argument of the script.
+    pub(super) fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// If the script found tokens, what becomes of the batch's items: `None` for those that have to be sent again. Those
+    /// whose token is there are applied, and those that are lost are refused.
+    pub(super) fn settle(&self, outcome: &str, refusals: &mut Refusals) -> Option<HashSet<usize>> {
+        let (there, gone) = outcome.strip_prefix(MET)?.split_once(';')?;
+        let read = |list: &str| -> Vec<usize> {
+            let nths = list.split(',').filter_map(|nth| nth.parse::<usize>().ok());
+            nths.filter_map(|nth| self.places.get(nth).copied()).collect()
+        };
+        let mut settled: HashSet<usize> = read(there).into_iter().collect();
+        for place in read(gone) {
+            refusals.push((place, lost()));
+            settled.insert(place);
+        }
+        Some(settled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_of_one_hour_go_together_each_once() {
+        let token = |id, hour| Token { id, hour, since: None };
+        let mut tokens = Tokens::default();
+        assert!(tokens.takes(&token(1, 7)));
+        tokens.add(&token(1, 7), 10, 0);
+        assert!(!tokens.takes(&token(1, 7)) && !tokens.takes(&token(2, 8)));
+        assert!(tokens.takes(&token(2, 7)));
+        tokens.add(&Token { since: Some(*b"0123456789abcdef"), ..token(2, 7) }, 12, 258);
+        tokens.add(&token(3, 7), 15, 2);
+        assert_eq!(tokens.text().len(), 3 * 34);
+        assert_eq!(&tokens.text()[34..36], [1, 2]);
+        assert_eq!(&tokens.text()[52..68], b"0123456789abcdef");
+
+        let mut refusals = vec![];
+        assert_eq!(tokens.settle("3A", &mut refusals), None);
+        let settled = tokens.settle("met 0;1", &mut refusals).expect("met");
+        assert_eq!(settled, HashSet::from([10, 12]));
+        assert_eq!(refusals.iter().map(|(place, _)| *place).collect::<Vec<_>>(), [12]);
+        assert_eq!(tokens.settle("met 2;", &mut refusals), Some(HashSet::from([15])));
+    }
+}

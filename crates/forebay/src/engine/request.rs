@@ -1,0 +1,172 @@
+//! What goes into the steps of requests that are carried out once, and what comes out.
+
+use std::{fmt::Write as _, time::Duration};
+
+use uuid::Uuid;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::key::Name;
+
+/// For how long a store remembers a request that is to be carried out once.
+pub(crate) const ONCE: Duration = Duration::from_hours(24);
+
+/// For how long a store keeps tokens: those of a request that began at the end of their hour outlive it.
+pub(crate) const TOKENS: Duration = Duration::from_hours(26);
+
+/// For how long an attempt at a request is left alone. It is far above what an attempt takes.
+pub(crate) const LEASE: Duration = Duration::from_secs(30);
+
+/// About how many bytes a store keeps for a token.
+pub(crate) const TOKEN_BYTES: u64 = 64;
+
+/// The first digits of a host's replication id: enough to tell one id from another.
+pub(crate) type Epoch = [u8; 16];
+
+/// By which a store knows that it has applied a part of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Token {
+    pub id: u128,
+    /// The hour since 1970 in which the request began: tokens are kept by it.
+    pub hour: u32,
+    /// The epoch of the host in which the part may have been applied before; `None`: it certainly was not. In another epoch a
+    /// missing token proves nothing, and the part is neither applied nor known.
+    pub since: Option<Epoch>,
+}
+
+/// What a store knows of a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub there: bool,
+    pub epoch: Epoch,
+}
+
+/// By which a store knows that it has charged, and for whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ChargeToken {
+    pub id: u128,
+    /// Only the last one who asked for the charge can give it back.
+    pub owner: Uuid,
+}
+
+impl ChargeToken {
+    /// The token of the charges that one step makes: each host has its own. They are known by the first of them.
+    pub(crate) fn of(self, limit: &Name, key: &str) -> Self {
+        let text = format!("{:032x} {limit} {key}", self.id);
+        Self { id: xxh3_128(text.as_bytes()), ..self }
+    }
+}
+
+/// The hosts of a store, each with a hash of its name, and its epoch if it is known.
+pub(crate) type Hosts = Vec<(u32, Option<Epoch>)>;
+
+/// The begin of an attempt at a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Begin<'a> {
+    pub key: &'a str,
+    /// Tells requests apart.
+    pub print: u128,
+    /// Of this attempt: drawn afresh for it.
+    pub owner: Uuid,
+    /// For how long the attempt is left alone.
+    pub lease: Duration,
+    pub hosts: &'a [(u32, Option<Epoch>)],
+    /// The bytes of a new request.
+    pub weight: u64,
+    /// The most bytes that all may have.
+    pub most: u64,
+}
+
+/// What a store knows of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// Whoever asked carries it out.
+    Ours(Ours),
+    /// Another attempt is under way, and left alone for so long.
+    Running(Duration),
+    /// It was carried out, with this answer.
+    Done(Box<str>),
+    /// Under this key there was another one.
+    Other,
+    /// Nothing, and there is no room for it.
+    Full,
+}
+
+/// A request that the one who asked carries out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ours {
+    pub attempt: Attempt,
+    pub hour: u32,
+    /// The epochs in which parts may have been, or may be, applied.
+    pub hosts: Vec<(u32, Epoch)>,
+    /// What the last attempt that ended noted.
+    pub note: Box<str>,
+}
+
+/// Which attempt at a request it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    First,
+    /// The last one ended, and noted what became of each part.
+    Again,
+    /// The last one may have died, or did not learn what became of some part.
+    Takeover,
+}
+
+/// How an attempt ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum End<'a> {
+    /// This is the answer, now and later.
+    Final { answer: &'a str, more: u64 },
+    /// Another attempt may complete it. `certain`: what became of each part is known.
+    Open { note: &'a str, certain: bool, more: u64 },
+    /// It came to nothing: `less` bytes are free again.
+    Nothing { less: u64 },
+}
+
+impl End<'_> {
+    /// The state, the text, and how many bytes there are more, as stores write them.
+    pub(crate) fn words(&self) -> (&'static str, &str, i64) {
+        let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        match *self {
+            End::Final { answer, more } => ("e", answer, signed(more)),
+            End::Open { note, certain: true, more } => ("o", note, signed(more)),
+            End::Open { note, certain: false, more } => ("d", note, signed(more)),
+            End::Nothing { less } => ("-", "", -signed(less)),
+        }
+    }
+}
+
+/// Hosts as stores write them: `0a1b2c3d:8c7f…,` for each whose epoch is known.
+pub(crate) fn write_hosts(hosts: &[(u32, Option<Epoch>)]) -> String {
+    let mut text = String::with_capacity(26 * hosts.len());
+    for (name, epoch) in hosts {
+        if let Some(epoch) = epoch {
+            write!(text, "{name:08x}:{},", String::from_utf8_lossy(epoch))
+                .expect("a string takes what is written");
+        }
+    }
+    text
+}
+
+/// Reads what [`write_hosts`] wrote.
+pub(crate) fn read_hosts(text: &str) -> Option<Vec<(u32, Epoch)>> {
+    let host = |text: &str| {
+        let (name, epoch) = text.split_once(':')?;
+        Some((u32::from_str_radix(name, 16).ok()?, epoch.as_bytes().try_into().ok()?))
+    };
+    text.split_terminator(',').map(host).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_read_back() {
+        let hosts = [(7, Some(*b"0123456789abcdef")), (u32::MAX, None), (0, Some([b'f'; 16]))];
+        let read = read_hosts(&write_hosts(&hosts)).expect("ours");
+        assert_eq!(read, [(7, *b"0123456789abcdef"), (0, [b'f'; 16])]);
+        assert_eq!(read_hosts(""), Some(vec![]));
+        assert_eq!(read_hosts("7:short,"), None);
+    }
+}

@@ -1,0 +1,197 @@
+//! One line of a request: what is known of its parts, and what they are known by.
+
+use std::{
+    fmt::Display,
+    sync::{Arc, atomic::Ordering},
+};
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::{Request, lost};
+use crate::{
+    buffer::Row,
+    engine::{
+        request::{Attempt, ChargeToken, Epoch, Token},
+        step::{BufferPart, Point, SeriesPart},
+    },
+    error::{Error, ErrorKind, Result, Retry},
+    time::Timestamp,
+};
+
+/// One line of a request that is carried out once: each of its parts is applied at most once, by whichever attempt.
+#[derive(Clone, Debug)]
+#[must_use = "a line does nothing by itself"]
+pub struct Line {
+    request: Arc<Request>,
+    number: u32,
+    /// As noted by the last attempt that ended; empty: nothing was noted.
+    noted: Box<[State]>,
+}
+
+/// What is known of a part of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Yes,
+    No,
+    /// It may have been applied; its token tells.
+    Open,
+    /// It may have been applied, and nobody can tell any more.
+    Lost,
+}
+
+impl State {
+    /// What a write came to.
+    pub(crate) fn of(answer: &Result<()>) -> Self {
+        match answer {
+            Ok(()) => Self::Yes,
+            Err(error) => match (error.kind(), error.retry()) {
+                (ErrorKind::Ambiguous, Retry::Never) => Self::Lost,
+                (_, Retry::Unknown) => Self::Open,
+                _ => Self::No,
+            },
+        }
+    }
+
+    pub(crate) fn letter(self) -> char {
+        match self {
+            Self::Yes => 'y',
+            Self::No => 'n',
+            Self::Open => 'o',
+            Self::Lost => 'x',
+        }
+    }
+
+    pub(crate) fn read(letter: char) -> Self {
+        match letter {
+            'y' => Self::Yes,
+            'n' => Self::No,
+            'x' => Self::Lost,
+            _ => Self::Open,
+        }
+    }
+}
+
+/// Where a part of a line goes.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    Series(SeriesPart),
+    Buffer(BufferPart),
+}
+
+impl Line {
+    pub(super) fn new(request: Arc<Request>, number: u32, state: &str) -> Self {
+        Self { request, number, noted: state.chars().map(State::read).collect() }
+    }
+
+    /// What is known of a part before this attempt writes it.
+    ///
+    /// # Errors
+    /// When its store has to be asked, and does not answer.
+    pub(crate) async fn look(&self, nth: usize, place: &Place) -> Result<State> {
+        let attempt = self.request.ours.attempt;
+        match self.noted.get(nth) {
+            Some(known @ (State::Yes | State::Lost)) => return Ok(*known),
+            Some(State::No) if attempt == Attempt::Again => return Ok(State::No),
+            _ if attempt == Attempt::First => return Ok(State::No),
+            _ => {}
+        }
+        let engine = self.request.bay.engine();
+        // A part is sent only to hosts that the record names.
+        let Some(since) = self.epoch(place) else { return Ok(State::No) };
+        let token = Token { id: self.hash(nth), hour: self.request.ours.hour, since: Some(since) };
+        let seen = match place {
+            Place::Series(part) => engine.series_look(part, &token).await?,
+            Place::Buffer(part) => engine.buffer_look(part, &token).await?,
+        };
+        Ok(match seen.there {
+            true => State::Yes,
+            false if seen.epoch == since => State::No,
+            false => State::Lost,
+        })
+    }
+
+    /// Whether the only part of a line is applied already.
+    ///
+    /// # Errors
+    /// As [`look`](Self::look), and if nobody can tell.
+    pub(crate) async fn is_applied(&self, place: &Place) -> Result<bool> {
+        match self.look(0, place).await? {
+            State::Yes => Ok(true),
+            State::Lost => Err(lost()),
+            State::No | State::Open => Ok(false),
+        }
+    }
+
+    /// Counts a point that is not known to be counted.
+    ///
+    /// # Errors
+    /// As without a key; [`lost`] if nobody can tell any more whether it was counted before.
+    pub(crate) async fn count(
+        &self,
+        nth: usize,
+        part: SeriesPart,
+        point: Point,
+        now: Timestamp,
+    ) -> Result<()> {
+        let place = Place::Series(part);
+        let token = self.token(nth, &place)?;
+        let Place::Series(part) = place else { return Err(lost()) };
+        failpoint!("part_before");
+        let answer = self.request.bay.engine().series_add_once(&part, point, now, &token).await;
+        failpoint!("part_after");
+        answer
+    }
+
+    /// Merges a row that is not known to be merged.
+    ///
+    /// # Errors
+    /// As [`count`](Self::count).
+    pub(crate) async fn merge(&self, nth: usize, part: BufferPart, row: Row) -> Result<()> {
+        let place = Place::Buffer(part);
+        let token = self.token(nth, &place)?;
+        let Place::Buffer(part) = place else { return Err(lost()) };
+        failpoint!("part_before");
+        let answer = self.request.bay.engine().buffer_add_once(&part, row, &token).await;
+        failpoint!("part_after");
+        answer
+    }
+
+    /// By which the charge of this line is known.
+    pub(crate) fn charge_token(&self) -> ChargeToken {
+        // A charge is some more than the other tokens.
+        self.request.tokens.fetch_add(4, Ordering::Relaxed);
+        ChargeToken { id: self.hash("charge"), owner: self.request.owner }
+    }
+
+    /// The token of a part that is about to be written.
+    fn token(&self, nth: usize, place: &Place) -> Result<Token> {
+        let Some(since) = self.epoch(place) else {
+            let text = "write: its host did not answer when the request began";
+            return Err(Error::new(ErrorKind::Unavailable, text));
+        };
+        let never_sent = match self.request.ours.attempt {
+            Attempt::First => true,
+            Attempt::Again => self.noted.get(nth) == Some(&State::No),
+            Attempt::Takeover => false,
+        };
+        self.request.tokens.fetch_add(1, Ordering::Relaxed);
+        let since = (!never_sent).then_some(since);
+        Ok(Token { id: self.hash(nth), hour: self.request.ours.hour, since })
+    }
+
+    /// The epoch in which a part may have been applied, or is applied now.
+    fn epoch(&self, place: &Place) -> Option<Epoch> {
+        let engine = self.request.bay.engine();
+        let host = match place {
+            Place::Series(part) => engine.host_of_series(part),
+            Place::Buffer(part) => engine.host_of_buffer(part),
+        };
+        self.request.epoch(&engine.epochs(), host)
+    }
+
+    /// Of the key, the request, the line and the part. Not of the record: if that is lost, the tokens still count.
+    fn hash(&self, part: impl Display) -> u128 {
+        let Request { key, print, .. } = &*self.request;
+        xxh3_128(format!("{print:032x} {} {part} {key}", self.number).as_bytes())
+    }
+}
