@@ -63,6 +63,8 @@ impl Process {
     pub(crate) fn start_with(dir: &Path, failpoint: Option<&str>, args: &[&str]) -> Self {
         let mut command = command("sh", dir);
         command.envs(failpoint.map(|point| ("FOREBAY_FAILPOINT", point)));
+        // Requests with a key whose server died are taken over after so many milliseconds, rather than 30 s.
+        command.env("FOREBAY_TEST_LEASE", "300");
         command.args(["-c", KEEPER, "sh", PROGRAM]).args(args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut keeper = command.spawn().expect("a shell");

@@ -1,0 +1,462 @@
+//! Events with two series and two buffers, each hit under a key and repeated until it is settled, while servers and hosts
+//! die, stop, and are cut off. Every limit, series and table counts what was accepted, and at most what nobody can tell
+//! on top.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{Read, Write},
+    net::TcpStream,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use forebay_testkit::{Fault, Proxy, Redis, wait_until, without};
+
+use super::process::Process;
+
+const CONFIG: &str = r#"
+[limits.hits]
+rate = "1000000/300d"
+on_error = "closed"
+deadline = "5s"
+[series.first]
+[series.second]
+[buffers.rows]
+key = { id = "text" }
+columns = { n = "sum" }
+flush_every = "1h"
+partitions = 3
+[buffers.more]
+key = { id = "text" }
+columns = { n = "sum" }
+flush_every = "1h"
+partitions = 3
+[events.hit]
+limits = ["hits"]
+series = ["first", "second"]
+buffers = [
+    { name = "rows", row = { id = "$key" }, columns = { n = "$n" } },
+    { name = "more", row = { id = "$key" }, columns = { n = "$n" } },
+]
+"#;
+
+/// A store, a database, and the servers on them.
+struct World {
+    dir: tempfile::TempDir,
+    store: Option<String>,
+}
+
+impl World {
+    fn new(store: Option<String>, hosts: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join("forebay.toml"), format!("{hosts}\n{CONFIG}")).expect("a file");
+        Self { dir, store }
+    }
+
+    fn start(&self, failpoint: Option<&str>) -> (Process, String) {
+        let mut args = vec!["serve", "--listen", "127.0.0.1:0", "--database", "sqlite:app.db"];
+        args.extend(self.store.iter().flat_map(|store| ["--store", store]));
+        let process = Process::start_with(self.dir.path(), failpoint, &args);
+        let address = process.line_after("  URL       http://");
+        (process, address)
+    }
+
+    /// What each of the five parts counts, by key.
+    fn counts(&self, keys: &BTreeSet<String>) -> BTreeMap<String, [u64; 5]> {
+        let (process, address) = self.start(None);
+        for buffer in ["rows", "more"] {
+            wait_until("the flush", || {
+                send(&address, "POST", &format!("/v1/buffers/{buffer}/flush"), "", "").0 == Some(200)
+            });
+        }
+        let ask = |path: &str, member: &str| {
+            let (status, body) = send(&address, "GET", path, "", "");
+            assert_eq!(status, Some(200), "{path}: {body}");
+            number(&body, member)
+        };
+        let (rows, more) = (self.rows("rows"), self.rows("more"));
+        let count = |key: &String| {
+            let series =
+                |name: &str| ask(&format!("/v1/series/{name}/sum?key={key}&from=-1d&to=%2B1m"), "sum");
+            let used = ask(&format!("/v1/limits/hits?key={key}"), "used");
+            let table = |rows: &BTreeMap<String, u64>| rows.get(key).copied().unwrap_or(0);
+            (key.clone(), [used, series("first"), series("second"), table(&rows), table(&more)])
+        };
+        let counts = keys.iter().map(count).collect();
+        process.signal("TERM");
+        let (code, log) = process.end();
+        assert_eq!(code, 0, "{log}");
+        counts
+    }
+
+    fn rows(&self, table: &str) -> BTreeMap<String, u64> {
+        use sqlx::Connection;
+        let url = format!("sqlite:{}", self.dir.path().join("app.db").display());
+        tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
+            let mut connection = sqlx::SqliteConnection::connect(&url).await.expect("the database");
+            let query = format!("SELECT id, n FROM {table}");
+            let rows: Vec<(String, i64)> = sqlx::query_as(sqlx::AssertSqlSafe(query))
+                .fetch_all(&mut connection)
+                .await
+                .expect("the table");
+            rows.into_iter().map(|(id, n)| (id, n.unsigned_abs())).collect()
+        })
+    }
+}
+
+/// The number of a member of an object, found as text: what is asked for has no objects in it.
+fn number(body: &str, member: &str) -> u64 {
+    let (_, rest) = body.split_once(&format!("\"{member}\":")).unwrap_or_else(|| panic!("{member}: {body}"));
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().unwrap_or_else(|_| panic!("{member}: {body}"))
+}
+
+/// The status and the body of an answer, `None` if the connection ended before.
+fn send(address: &str, method: &str, path: &str, headers: &str, body: &str) -> (Option<u16>, String) {
+    let talk = || {
+        let mut stream = TcpStream::connect(address).ok()?;
+        stream.set_read_timeout(Some(Duration::from_mins(1))).ok()?;
+        let length = body.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+    };
+    talk().map_or((None, String::new()), |(status, body): (u16, String)| (Some(status), body))
+}
+
+/// A request with a key: the hit `id`, one of `KEYS` that are hit, and how it was settled.
+fn post(address: &str, id: u64) -> (Option<u16>, String) {
+    let body = format!(r#"{{"key":"{}","n":1}}"#, id % KEYS);
+    send(address, "POST", "/v1/events/hit", &format!("Idempotency-Key: hit-{id}\r\n"), &body)
+}
+
+/// Few, so that hits of one row and one key meet.
+const KEYS: u64 = 17;
+
+/// How hits were settled, by key.
+#[derive(Debug, Default)]
+struct Tally {
+    accepted: BTreeMap<String, u64>,
+    /// Some part is unknown for ever.
+    unknown: BTreeMap<String, u64>,
+    lines: Vec<String>,
+}
+
+impl Tally {
+    fn total(of: &BTreeMap<String, u64>) -> u64 {
+        of.values().sum()
+    }
+
+    /// Notes an answer, if it settles the hit.
+    fn settles(&mut self, id: u64, (status, body): &(Option<u16>, String)) -> bool {
+        let key = (id % KEYS).to_string();
+        let of = match status {
+            Some(202) => &mut self.accepted,
+            Some(503) if body.contains(r#""retry":"never""#) => {
+                self.lines.push(format!("hit {id}: {body}"));
+                &mut self.unknown
+            }
+            // Nobody answered, somebody is at it, a host is away, or no limit could be asked: it is sent again.
+            None | Some(503 | 409 | 429 | 500) => return false,
+            Some(status) => panic!("hit {id}: {status} {body}"),
+        };
+        *of.entry(key).or_default() += 1;
+        true
+    }
+
+    fn check(&self, world: &World) {
+        let keys: BTreeSet<String> = self.accepted.keys().chain(self.unknown.keys()).cloned().collect();
+        for (key, counts) in world.counts(&keys) {
+            let accepted = self.accepted.get(&key).copied().unwrap_or(0);
+            let most = accepted + self.unknown.get(&key).copied().unwrap_or(0);
+            for (part, count) in ["limit", "first", "second", "rows", "more"].iter().zip(counts) {
+                assert!(
+                    (accepted..=most).contains(&count),
+                    "{part} counts {count} of key {key}: {accepted} accepted, {most} with the unknown; {:#?}",
+                    self.lines
+                );
+            }
+        }
+    }
+}
+
+/// Before and after each step of a hit with two series and two buffers.
+const POINTS: [&str; 14] = [
+    "once_before_begin",
+    "once_after_begin",
+    "hit_before_charge",
+    "hit_after_charge",
+    "part_before",
+    "part_before:2",
+    "part_before:3",
+    "part_before:4",
+    "part_after",
+    "part_after:2",
+    "part_after:3",
+    "part_after:4",
+    "once_before_end",
+    "once_after_end",
+];
+
+/// Servers die at each point, one after the other; each hit is repeated on the next server. The hosts live: nothing is
+/// unknown.
+fn dies_at_each_point(world: &World) {
+    let mut tally = Tally::default();
+    let mut open = None;
+    for (round, point) in POINTS.iter().enumerate() {
+        let (process, address) = world.start(Some(point));
+        if let Some(id) = open.take() {
+            // The repeat may die at the same point, too: then the next server gets it.
+            let mut answer = (None, String::new());
+            let mut died = false;
+            wait_until("the repeat to be settled", || {
+                answer = post(&address, id);
+                died = answer.0.is_none();
+                died || tally.settles(id, &answer)
+            });
+            if died {
+                open = Some(id);
+            }
+        }
+        let first = round as u64 * 1_000;
+        for id in first..first + 40 {
+            if open.is_some() {
+                break;
+            }
+            let answer = post(&address, id);
+            if answer.0.is_none() {
+                open = Some(id);
+            } else {
+                assert!(tally.settles(id, &answer), "{point}: {answer:?}");
+            }
+        }
+        let id = open.unwrap_or_else(|| panic!("{point}: it did not die"));
+        assert!(id >= first || round > 0, "{point}");
+        process.end();
+    }
+    let (process, address) = world.start(None);
+    let id = open.expect("the last one died");
+    wait_until("the last repeat", || {
+        let answer = post(&address, id);
+        tally.settles(id, &answer)
+    });
+    process.signal("KILL");
+    process.end();
+    assert_eq!(Tally::total(&tally.unknown), 0, "{:?}", tally.lines);
+    tally.check(world);
+}
+
+#[test]
+fn a_hit_whose_server_dies_at_any_step_is_completed_once_on_a_file() {
+    dies_at_each_point(&World::new(Some("embedded:forebay.redb".into()), ""));
+}
+
+#[test]
+fn a_hit_whose_server_dies_at_any_step_is_completed_once_on_redis() {
+    if without("redis") {
+        return;
+    }
+    let redis = Redis::builder().append_only().start();
+    dies_at_each_point(&World::new(Some(redis.url()), ""));
+}
+
+/// What happens to hosts and servers while hits are sent.
+#[derive(Clone, Copy, Debug)]
+enum Strike {
+    /// A server dies.
+    Server,
+    /// A host is killed, and comes back with what it has on disk.
+    Host,
+    /// A host stops for a while.
+    Stop,
+    /// All connections of a host are cut.
+    Cut,
+    /// Nothing passes to or from a host for a while.
+    Hole,
+}
+
+/// Three hosts behind proxies.
+struct Hosts {
+    redis: Vec<Redis>,
+    proxies: Vec<Proxy>,
+}
+
+impl Hosts {
+    fn new() -> Self {
+        let redis: Vec<Redis> = (0..3).map(|_| Redis::builder().append_only().start()).collect();
+        let proxies = redis.iter().map(|redis| Proxy::new(redis.port())).collect();
+        Self { redis, proxies }
+    }
+
+    fn config(&self) -> String {
+        let host = |(name, (redis, proxy)): (&str, (&Redis, &Proxy))| {
+            format!("{name} = {:?}", redis.url_through(proxy))
+        };
+        let hosts = ["a", "b", "c"].into_iter().zip(self.redis.iter().zip(&self.proxies)).map(host);
+        format!("cluster = {{ hosts = {{ {} }} }}", hosts.collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// Two servers on three hosts, four callers, and hits until there are so many.
+struct Run<'a> {
+    world: &'a World,
+    hosts: &'a Hosts,
+    wanted: u64,
+    servers: [Mutex<(Option<Process>, String)>; 2],
+    tally: Mutex<Tally>,
+    next: AtomicU64,
+    under_way: AtomicU64,
+    /// How many hits were under way when a host was killed.
+    doubtful: AtomicU64,
+}
+
+impl<'a> Run<'a> {
+    fn new(world: &'a World, hosts: &'a Hosts, wanted: u64) -> Self {
+        let start = || {
+            let (process, address) = world.start(None);
+            Mutex::new((Some(process), address))
+        };
+        let [next, under_way, doubtful] = std::array::from_fn(|_| AtomicU64::new(0));
+        let servers = [start(), start()];
+        Self { world, hosts, wanted, servers, tally: Mutex::default(), next, under_way, doubtful }
+    }
+
+    /// Strikes while hits are sent, one strike every so many hits; how the hits were settled, and how many were under way
+    /// when hosts were killed.
+    fn struck(self, strikes: &[Strike]) -> (Tally, u64) {
+        std::thread::scope(|scope| {
+            let callers: Vec<_> = (0..4)
+                .map(|caller| {
+                    scope.spawn({
+                        let run = &self;
+                        move || run.call(caller)
+                    })
+                })
+                .collect();
+            for (nth, strike) in strikes.iter().enumerate() {
+                let share = self.wanted * (nth as u64 + 1) / (strikes.len() as u64 + 1);
+                wait_until("more hits", || self.done() >= share);
+                self.strike(nth, *strike);
+            }
+            for caller in callers {
+                caller.join().expect("no caller panics");
+            }
+        });
+        for server in self.servers {
+            if let (Some(process), _) = server.into_inner().expect("no caller panics") {
+                process.signal("TERM");
+                process.end();
+            }
+        }
+        (self.tally.into_inner().expect("no caller panics"), self.doubtful.into_inner())
+    }
+
+    /// Sends hits, each until it is settled.
+    fn call(&self, caller: usize) {
+        loop {
+            let id = self.next.fetch_add(1, Ordering::Relaxed);
+            if id >= self.wanted {
+                return;
+            }
+            self.under_way.fetch_add(1, Ordering::Relaxed);
+            let mut server = caller;
+            // A server that starts again, a host that is found dead, a lease that ends: none of them is instant.
+            wait_until("a hit to be settled", || {
+                server += 1;
+                let address = self.servers[server % 2].lock().expect("no caller panics").1.clone();
+                let answer = post(&address, id);
+                self.tally.lock().expect("no caller panics").settles(id, &answer)
+            });
+            self.under_way.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn done(&self) -> u64 {
+        let tally = self.tally.lock().expect("no caller panics");
+        Tally::total(&tally.accepted) + Tally::total(&tally.unknown)
+    }
+
+    /// Longer than a connection waits for an answer, unless the other hosts settle some hits before.
+    fn meanwhile(&self) {
+        let clock = forebay::Clock::system();
+        let (before, until) = (self.done(), clock.monotonic() + Duration::from_secs(3));
+        wait_until("hits, or time", || self.done() >= before + 30 || clock.monotonic() > until);
+    }
+
+    fn strike(&self, nth: usize, strike: Strike) {
+        let (redis, proxy) = (&self.hosts.redis[nth % 3], &self.hosts.proxies[nth % 3]);
+        match strike {
+            Strike::Server => {
+                let server = &self.servers[nth % 2];
+                let old = server.lock().expect("no caller panics").0.take().expect("one runs");
+                old.signal("KILL");
+                old.end();
+                let (new, address) = self.world.start(None);
+                *server.lock().expect("no caller panics") = (Some(new), address);
+            }
+            Strike::Host => {
+                redis.kill();
+                self.doubtful.fetch_add(self.under_way.load(Ordering::Relaxed), Ordering::Relaxed);
+                redis.restart();
+            }
+            Strike::Stop => {
+                redis.pause();
+                self.meanwhile();
+                redis.resume();
+            }
+            Strike::Cut => proxy.cut(),
+            Strike::Hole => {
+                proxy.set(Fault::BlackHole);
+                self.meanwhile();
+                proxy.set(Fault::Pass);
+            }
+        }
+    }
+}
+
+/// So many hits: more in the long form (`scripts/faults event`).
+fn wanted() -> u64 {
+    std::env::var("FOREBAY_EVENT_HITS").ok().and_then(|hits| hits.parse().ok()).unwrap_or(500)
+}
+
+#[test]
+fn servers_that_die_leave_nothing_unknown_over_three_hosts() {
+    if without("redis") {
+        return;
+    }
+    let hosts = Hosts::new();
+    let world = World::new(None, &hosts.config());
+    let strikes = [Strike::Server, Strike::Cut, Strike::Server, Strike::Server].repeat(rounds());
+    let (tally, _) = Run::new(&world, &hosts, wanted()).struck(&strikes);
+    assert_eq!(Tally::total(&tally.unknown), 0, "{:#?}", tally.lines);
+    tally.check(&world);
+}
+
+#[test]
+fn hosts_that_die_leave_unknown_only_what_was_under_way() {
+    if without("redis") {
+        return;
+    }
+    let hosts = Hosts::new();
+    let world = World::new(None, &hosts.config());
+    let strikes = [Strike::Host, Strike::Server, Strike::Stop, Strike::Cut, Strike::Host, Strike::Hole]
+        .repeat(rounds());
+    let (tally, doubtful) = Run::new(&world, &hosts, wanted()).struck(&strikes);
+    let unknown = Tally::total(&tally.unknown);
+    assert!(unknown <= doubtful, "{unknown} unknown, {doubtful} under way: {:#?}", tally.lines);
+    println!("{} accepted, {unknown} unknown of {doubtful} under way", Tally::total(&tally.accepted));
+    tally.check(&world);
+}
+
+/// How often the strikes come around.
+fn rounds() -> usize {
+    std::env::var("FOREBAY_EVENT_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1)
+}
