@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Limited};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::value::RawValue;
 
-use super::{Problem, Shared};
+use super::{Problem, Shared, once::Sent};
 
 /// The largest body, in bytes.
 pub const MAX_BODY: usize = 1 << 20;
@@ -93,8 +93,11 @@ impl<T: DeserializeOwned> FromRequest<Shared> for OneOrMany<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &Shared) -> Result<Self, Problem> {
-        let lines = is_lines(request.headers());
+        let (lines, sent) = (is_lines(request.headers()), request.extensions().get::<Sent>().cloned());
         let body = read(request).await?;
+        if let Some(sent) = sent {
+            sent.note(lines, &body);
+        }
         let is_array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
         if lines {
             let lines = body.split(|&byte| byte == b'\n').filter(|line| !line.trim_ascii().is_empty());

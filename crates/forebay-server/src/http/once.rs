@@ -3,10 +3,10 @@
 //! # Source
 //! <https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::{
-    body::Body,
+    body::{Body, Bytes},
     extract::{FromRequestParts, Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     middleware::Next,
@@ -19,6 +19,7 @@ use forebay::{
 };
 use http_body_util::BodyExt;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Problem, Shared, Write, batch::LineAnswer, body};
@@ -27,6 +28,9 @@ const KEY: &str = "idempotency-key";
 
 /// The longest key, in characters.
 const MAX_KEY: usize = 255;
+
+/// How many hosts are asked to keep a key for a caller without one.
+const OFFERS: usize = 3;
 
 /// Says that an answer is that of the first request.
 const REPLAYED: &str = "idempotency-replayed";
@@ -45,7 +49,7 @@ pub(super) async fn once(State(app): State<Shared>, request: Request, next: Next
         return next.run(request).await;
     }
     match key_of(request.headers()) {
-        Ok(None) => next.run(request).await,
+        Ok(None) => without_key(&app, request, next).await,
         Ok(Some(key)) => carry_out(app, key, request, next).await.unwrap_or_else(Problem::into_response),
         Err(problem) => problem.into_response(),
     }
@@ -78,10 +82,8 @@ async fn carry_out(app: Shared, key: String, request: Request, next: Next) -> Re
     // An answer is given again to those only who could have asked for it.
     Write::from_request_parts(&mut parts, &app).await?;
     let content = body::read(Request::from_parts(parts.clone(), incoming)).await?;
-    let place = format!("{} {key}", parts.uri.path());
-    // Of what the body says, however it was sent: compressed or not, and under which name of its type.
-    let form = if body::is_lines(&parts.headers) { b'l' } else { b'j' };
-    let print = xxh3_128(&[&[form], &*content].concat());
+    let place = place_of(parts.uri.path(), &key);
+    let print = print_of(body::is_lines(&parts.headers), &content);
     match app.bay().once(&place, print).await? {
         Once::First(begun) => {
             parts.extensions.insert(Keyed::new(begun.clone()));
@@ -114,6 +116,74 @@ async fn carry_out(app: Shared, key: String, request: Request, next: Next) -> Re
             Err(Problem::new(StatusCode::CONFLICT, "in-progress", detail).retry_after(remaining))
         }
     }
+}
+
+/// What a request is called in the store: a key is one of the path's.
+fn place_of(path: &str, key: &str) -> String {
+    format!("{path} {key}")
+}
+
+/// Of what a body says, however it was sent: compressed or not, and under which name of its type.
+fn print_of(lines: bool, body: &[u8]) -> u128 {
+    let form = if lines { b'l' } else { b'j' };
+    xxh3_128(&[&[form], body].concat())
+}
+
+/// What the extractor of a body saw of a request without a key.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sent(Arc<OnceLock<(bool, Bytes)>>);
+
+impl Sent {
+    /// Notes the body, and whether it is one of lines.
+    pub(super) fn note(&self, lines: bool, body: &Bytes) {
+        // A request has one body.
+        let _ = self.0.set((lines, body.clone()));
+    }
+}
+
+/// Carries out a request without a key. If it was applied in part, its answer has a key under which a repeat of it applies
+/// what certainly was not.
+async fn without_key(app: &Shared, mut request: Request, next: Next) -> Response {
+    let (path, sent) = (request.uri().path().to_owned(), Sent::default());
+    request.extensions_mut().insert(sent.clone());
+    let mut answer = next.run(request).await;
+    let (Some(Fate::Open { note, .. }), Some((lines, body))) =
+        (answer.extensions_mut().remove::<Fate>(), sent.0.get())
+    else {
+        return answer;
+    };
+    match offer(app, &path, print_of(*lines, body), &note).await {
+        Some(key) => with_key(answer, &key).await,
+        None => answer,
+    }
+}
+
+/// Draws a key whose record is kept, with what is known of the request; `None`: no host keeps one.
+async fn offer(app: &Shared, path: &str, print: u128, note: &str) -> Option<String> {
+    for _ in 0..OFFERS {
+        let key = app.bay().draw_request(|key| place_of(path, key))?;
+        if let Ok(Once::First(begun)) = app.bay().once(&place_of(path, &key), print).await
+            && begun.leave(note, true).await.is_ok()
+        {
+            return Some(key);
+        }
+    }
+    None
+}
+
+/// The answer with a key, in a header and in its body.
+async fn with_key(answer: Response, key: &str) -> Response {
+    let (mut parts, body) = answer.into_parts();
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    if let Ok(value) = HeaderValue::from_str(key) {
+        parts.headers.insert(header::HeaderName::from_static(KEY), value);
+    }
+    let Ok(mut object) = serde_json::from_slice::<Map<String, Value>>(&body) else {
+        return Response::from_parts(parts, Body::from(body));
+    };
+    object.insert("idempotency_key".into(), key.into());
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, Body::from(serde_json::to_vec(&object).expect("an object is plain data")))
 }
 
 /// Has the answer kept, or the request forgotten if it came to nothing, or what became of its lines noted.

@@ -283,15 +283,15 @@ enum Strike {
     Hole,
 }
 
-/// Three hosts behind proxies.
+/// Hosts behind proxies.
 struct Hosts {
     redis: Vec<Redis>,
     proxies: Vec<Proxy>,
 }
 
 impl Hosts {
-    fn new() -> Self {
-        let redis: Vec<Redis> = (0..3).map(|_| Redis::builder().append_only().start()).collect();
+    fn new(number: usize) -> Self {
+        let redis: Vec<Redis> = (0..number).map(|_| Redis::builder().append_only().start()).collect();
         let proxies = redis.iter().map(|redis| Proxy::new(redis.port())).collect();
         Self { redis, proxies }
     }
@@ -422,6 +422,53 @@ impl<'a> Run<'a> {
     }
 }
 
+/// One of two hosts is dead while 60 hits are sent, with a key or without; they are repeated once it is back, those without
+/// under the key of their answer. Of 200 of them 29 counted twice.
+#[test]
+fn hits_while_one_of_two_hosts_is_dead_are_completed_once_it_is_back() {
+    if without("redis") {
+        return;
+    }
+    let hosts = Hosts::new(2);
+    let world = World::new(None, &hosts.config());
+    let (process, address) = world.start(None);
+    hosts.redis[1].kill();
+    wait_until("the host to be found dead", || {
+        send(&address, "GET", "/v1/cluster", "", "").1.contains("\"health\":\"down\"")
+    });
+    let hit = |id: u64, key: Option<&str>| {
+        let header = key.map(|key| format!("Idempotency-Key: {key}\r\n")).unwrap_or_default();
+        send(&address, "POST", "/v1/events/hit", &header, &format!(r#"{{"key":"{id}","n":1}}"#))
+    };
+    let (mut again, mut in_part) = (vec![], 0);
+    for id in 0_u64..60 {
+        let key = id.is_multiple_of(2).then(|| format!("hit-{id}"));
+        let (status, body) = hit(id, key.as_deref());
+        if status == Some(202) {
+            continue;
+        }
+        in_part += u64::from(body.contains("\"yes\""));
+        let offered = body.split_once("\"idempotency_key\":\"").map(|(_, rest)| rest[..32].to_owned());
+        assert!(key.is_some() || offered.is_some() || !body.contains("\"yes\""), "{body}");
+        again.push((id, key.or(offered)));
+    }
+    assert!(in_part > 10, "{in_part} hits were applied in part");
+    hosts.redis[1].restart();
+    for (id, key) in again {
+        wait_until("a hit to be completed", || {
+            let (status, body) = hit(id, key.as_deref());
+            assert!(!body.contains("never"), "{body}");
+            status == Some(202)
+        });
+    }
+    process.signal("TERM");
+    process.end();
+    let keys = (0..60).map(|id: u64| id.to_string()).collect();
+    for (key, counts) in world.counts(&keys) {
+        assert_eq!(counts, [1; 5], "key {key}");
+    }
+}
+
 /// So many hits: more in the long form (`scripts/faults event`).
 fn wanted() -> u64 {
     std::env::var("FOREBAY_EVENT_HITS").ok().and_then(|hits| hits.parse().ok()).unwrap_or(500)
@@ -432,7 +479,7 @@ fn servers_that_die_leave_nothing_unknown_over_three_hosts() {
     if without("redis") {
         return;
     }
-    let hosts = Hosts::new();
+    let hosts = Hosts::new(3);
     let world = World::new(None, &hosts.config());
     let strikes = [Strike::Server, Strike::Cut, Strike::Server, Strike::Server].repeat(rounds());
     let (tally, _) = Run::new(&world, &hosts, wanted()).struck(&strikes);
@@ -445,7 +492,7 @@ fn hosts_that_die_leave_unknown_only_what_was_under_way() {
     if without("redis") {
         return;
     }
-    let hosts = Hosts::new();
+    let hosts = Hosts::new(3);
     let world = World::new(None, &hosts.config());
     let strikes = [Strike::Host, Strike::Server, Strike::Stop, Strike::Cut, Strike::Host, Strike::Hole]
         .repeat(rounds());

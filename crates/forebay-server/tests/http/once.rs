@@ -255,3 +255,31 @@ fn a_request_is_known_by_what_its_body_says() {
     keyed.header("Content-Type", "application/x-ndjson").post("/v1/events/hit", hit).problem(422);
     assert_eq!(server.client().get("/v1/limits/hits?key=42").expect(200)["used"], 1);
 }
+
+#[test]
+fn a_caller_without_a_key_gets_one_for_what_is_missing() {
+    let server = with_a_full_few();
+    let client = server.client();
+    let hit = r#"{"key":"new","n":3}"#;
+    let first = client.post("/v1/events/hit", hit);
+    first.problem(503);
+    let key = first.json()["idempotency_key"].as_str().expect("a key").to_owned();
+    assert_eq!(first.header("idempotency-key"), Some(&*key));
+    let lines = r#"[{"key":"x"},{"kez":1}]"#;
+    let batch = client.post("/v1/events/hit", lines).expect(200);
+    let batch_key = batch["idempotency_key"].as_str().expect("a key").to_owned();
+
+    client.post("/v1/buffers/few/flush", "").expect(200);
+    let again = |key: &str, body: &str| client.header("Idempotency-Key", key).post("/v1/events/hit", body);
+    // Another body is another request.
+    again(&key, r#"{"key":"new","n":4}"#).problem(422);
+    wait_until("what is missing", || again(&key, hit).status == 202);
+    wait_until("the line that failed", || again(&batch_key, lines).status == 200);
+    assert_eq!(again(&batch_key, lines).expect(200)["accepted"], 1);
+    assert_eq!(counts(&client, "new"), [json!(3), json!(3), json!(3), json!(3)]);
+    assert_eq!(counts(&client, "x"), [json!(1), json!(1), json!(1), json!(1)]);
+    // Nothing to complete, no key.
+    let fine = client.post("/v1/events/hit", r#"{"key":"fine","n":1001}"#);
+    fine.problem(422);
+    assert_eq!((fine.header("idempotency-key"), &fine.json()["idempotency_key"]), (None, &json!(null)));
+}

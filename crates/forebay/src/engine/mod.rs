@@ -430,6 +430,18 @@ impl Engine {
         ask!(self, it => it.epochs())
     }
 
+    /// The number of the host that keeps a request.
+    pub(crate) fn host_of_request(&self, key: &str) -> usize {
+        match self {
+            #[cfg(feature = "redis")]
+            Self::Cluster(cluster) => cluster.host_of_request(key),
+            _ => {
+                let _ = key;
+                0
+            }
+        }
+    }
+
     /// The number of the host that has a partition of a buffer.
     pub(crate) fn host_of_buffer(&self, part: &BufferPart) -> usize {
         match self {

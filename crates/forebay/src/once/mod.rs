@@ -21,6 +21,7 @@ pub use self::line::Line;
 pub(crate) use self::line::{Place, State};
 use crate::{
     bay::Forebay,
+    cluster::Health,
     engine::request::{Attempt, Begin, End, Epoch, Hosts, Known, LEASE, Ours, TOKEN_BYTES},
     error::{Error, Result},
     key::check_key,
@@ -28,6 +29,9 @@ use crate::{
 
 /// How many bytes one host keeps for requests, unless [configured](crate::Options::once_bytes) otherwise.
 pub const DEFAULT_BYTES: u64 = 512 << 20;
+
+/// How many keys are drawn to find a host that answers: of many hosts one may be the only one.
+const DRAWS: usize = 256;
 
 /// About what a record takes beside its key and its text.
 const RECORD_BYTES: u64 = 320;
@@ -204,6 +208,18 @@ impl Forebay {
             Known::Other => Once::Other,
             Known::Full => Once::Full,
         })
+    }
+
+    /// Draws a key for a request that has none, such that `place`, what it is called in [`once`](Self::once), lies on a host
+    /// that answers, as far as is known. `None`: none was drawn.
+    pub fn draw_request(&self, place: impl Fn(&str) -> String) -> Option<String> {
+        let hosts = self.engine().hosts();
+        let is_up = |key: &String| {
+            let host = hosts.get(self.engine().host_of_request(&place(key)));
+            host.is_some_and(|host| host.health == Health::Up)
+        };
+        let mut keys = std::iter::repeat_with(|| Uuid::new_v4().simple().to_string());
+        keys.by_ref().take(DRAWS).find(is_up)
     }
 
     /// For each host its name, and the bytes that requests and their tokens took when one was last begun there.

@@ -169,6 +169,10 @@ impl Cluster {
         at!(self, tag_text(key), host => host.once_end(key, owner, end))
     }
 
+    pub(crate) fn host_of_request(&self, key: &str) -> usize {
+        self.number(&tag_text(key))
+    }
+
     pub(crate) fn host_of_buffer(&self, part: &BufferPart) -> usize {
         self.number(&buffer_tag(part))
     }
