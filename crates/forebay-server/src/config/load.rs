@@ -185,8 +185,6 @@ fn read(mut top: Fields<'_>, origin: Origin, given: &Given<'_>) -> (Option<Confi
         top.optional("database"),
         &mut mistakes,
     );
-    let prefix =
-        top.optional("prefix").and_then(|node| node.text().and_then(|text| node.accept(read_prefix(text))));
     let limits = read_limits(&mut top);
     let series = read_series(&mut top, store.is_shared());
     let mut buffers = read_buffers(&mut top);
@@ -199,7 +197,7 @@ fn read(mut top: Fields<'_>, origin: Origin, given: &Given<'_>) -> (Option<Confi
     let config = Config {
         origin,
         listen: listen.unwrap_or(DEFAULT_LISTEN),
-        prefix: prefix.unwrap_or_else(|| DEFAULT_PREFIX.to_owned()),
+        prefix: prefix_of(&mut top),
         store,
         idempotency_bytes: read_idempotency_bytes(&mut top),
         database: database.unwrap_or_else(|| Url::new(DEFAULT_DATABASE)),
@@ -220,6 +218,12 @@ fn read(mut top: Fields<'_>, origin: Origin, given: &Given<'_>) -> (Option<Confi
     }
     top.finish();
     (Some(config), mistakes)
+}
+
+fn prefix_of(top: &mut Fields<'_>) -> String {
+    let field = top.optional("prefix");
+    let prefix = field.and_then(|node| node.text().and_then(|text| node.accept(read_prefix(text))));
+    prefix.unwrap_or_else(|| DEFAULT_PREFIX.to_owned())
 }
 
 /// From what some keys take, to what no host should be asked for.

@@ -20,7 +20,9 @@ use utoipa::{
             (1 to 255 visible ASCII characters): repeated within 24 hours it gets the first answer again, and counts \
             nothing; with another body it is refused (422). If it was applied in part (503, or 207 for a batch), a repeat \
             applies what is missing. While an attempt is under way a repeat gets 409; one whose server died is taken over \
-            after 30 s. In `applied`, `unknown` with `retry` `never` is final. Without tokens in the configuration no authorization is asked for.",
+            after 30 s. In `applied`, `unknown` with `retry` `never` is final. A request without a key that was \
+            applied in part is answered with one (the header, and the member `idempotency_key`): a repeat under it applies \
+            what certainly was not. Without tokens in the configuration no authorization is asked for.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     tags(

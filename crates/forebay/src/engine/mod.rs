@@ -430,42 +430,6 @@ impl Engine {
         ask!(self, it => it.epochs())
     }
 
-    /// The number of the host that keeps a request.
-    pub(crate) fn host_of_request(&self, key: &str) -> usize {
-        match self {
-            #[cfg(feature = "redis")]
-            Self::Cluster(cluster) => cluster.host_of_request(key),
-            _ => {
-                let _ = key;
-                0
-            }
-        }
-    }
-
-    /// The number of the host that has a partition of a buffer.
-    pub(crate) fn host_of_buffer(&self, part: &BufferPart) -> usize {
-        match self {
-            #[cfg(feature = "redis")]
-            Self::Cluster(cluster) => cluster.host_of_buffer(part),
-            _ => {
-                let _ = part;
-                0
-            }
-        }
-    }
-
-    /// The number of the host that has a partition of a series.
-    pub(crate) fn host_of_series(&self, part: &SeriesPart) -> usize {
-        match self {
-            #[cfg(feature = "redis")]
-            Self::Cluster(cluster) => cluster.host_of_series(part),
-            _ => {
-                let _ = part;
-                0
-            }
-        }
-    }
-
     /// [`buffer_add`](Self::buffer_add) of one row, and of its token: of no effect if the token is there.
     pub(crate) async fn buffer_add_once(&self, part: &BufferPart, row: Row, token: &Token) -> Result<()> {
         on!(self, it => it.buffer_add_once(part, row, token).await)

@@ -12,7 +12,7 @@ use crate::{
     buffer::Row,
     engine::{
         request::{Attempt, ChargeToken, Epoch, Token},
-        step::{BufferPart, Point, SeriesPart},
+        step::{self, BufferPart, Point, SeriesPart},
     },
     error::{Error, ErrorKind, Result, Retry},
     time::Timestamp,
@@ -182,10 +182,10 @@ impl Line {
     /// The epoch in which a part may have been applied, or is applied now.
     fn epoch(&self, place: &Place) -> Option<Epoch> {
         let engine = self.request.bay.engine();
-        let host = match place {
-            Place::Series(part) => engine.host_of_series(part),
-            Place::Buffer(part) => engine.host_of_buffer(part),
-        };
+        let (host, _) = engine.place_of(match place {
+            Place::Series(part) => step::Place::Series(part),
+            Place::Buffer(part) => step::Place::Buffer(part),
+        });
         self.request.epoch(&engine.epochs(), host)
     }
 

@@ -22,7 +22,10 @@ pub(crate) use self::line::{Place, State};
 use crate::{
     bay::Forebay,
     cluster::Health,
-    engine::request::{Attempt, Begin, End, Epoch, Hosts, Known, LEASE, Ours, TOKEN_BYTES},
+    engine::{
+        request::{Attempt, Begin, End, Epoch, Hosts, Known, LEASE, Ours, TOKEN_BYTES},
+        step,
+    },
     error::{Error, Result},
     key::check_key,
 };
@@ -215,8 +218,8 @@ impl Forebay {
     pub fn draw_request(&self, place: impl Fn(&str) -> String) -> Option<String> {
         let hosts = self.engine().hosts();
         let is_up = |key: &String| {
-            let host = hosts.get(self.engine().host_of_request(&place(key)));
-            host.is_some_and(|host| host.health == Health::Up)
+            let (host, _) = self.engine().place_of(step::Place::Key(&place(key)));
+            hosts.get(host).is_some_and(|host| host.health == Health::Up)
         };
         let mut keys = std::iter::repeat_with(|| Uuid::new_v4().simple().to_string());
         keys.by_ref().take(DRAWS).find(is_up)

@@ -169,18 +169,6 @@ impl Cluster {
         at!(self, tag_text(key), host => host.once_end(key, owner, end))
     }
 
-    pub(crate) fn host_of_request(&self, key: &str) -> usize {
-        self.number(&tag_text(key))
-    }
-
-    pub(crate) fn host_of_buffer(&self, part: &BufferPart) -> usize {
-        self.number(&buffer_tag(part))
-    }
-
-    pub(crate) fn host_of_series(&self, part: &SeriesPart) -> usize {
-        self.number(&series_tag(part))
-    }
-
     pub(crate) async fn buffer_add_once(&self, part: &BufferPart, row: Row, token: &Token) -> Result<()> {
         at!(self, buffer_tag(part), host => host.buffer_add_once(part, row, token))
     }

@@ -43,8 +43,9 @@ impl Keys {
             "buffer" if part == "paused" => Kept("string", Cure::Delete),
             "buffer" if part == "frozen" => Kept("list", Cure::Delete),
             "buffers" => Kept("set", Cure::Delete),
+            "buffer" | "series" if part.starts_with("once:") => Kept("set", Cure::Delete),
             "series" if part != "guard" => Kept("string", Cure::DeleteSeries),
-            "buffer" | "series" | "{overrides}" => Kept("hash", Cure::Delete),
+            "buffer" | "series" | "{overrides}" | "once-bytes" => Kept("hash", Cure::Delete),
             _ => Kept("string", Cure::Delete),
         })
     }
