@@ -3,6 +3,7 @@
 mod closed;
 mod foreign;
 mod refusals;
+mod rights;
 
 use forebay::{
     Buffer, Clock, Event, Forebay, Limit, ManualClock, Timestamp,
