@@ -234,16 +234,20 @@ fn a_fast_command_leaves_its_status_and_a_pipeline_ends() {
 }
 
 #[test]
-fn signals_that_were_ignored_before_stay_so() {
+fn signals_that_were_ignored_before_stay_so_unless_a_shell_ignores_them_in_the_background() {
     let place = place();
-    let words = format!(
-        "trap '' HUP QUIT; exec '{PROGRAM}' lock {} {} {} -- sh -c 'kill -HUP $PPID; kill -QUIT $PPID; kill -HUP $$; echo alive'",
-        unique_prefix(),
-        place.flags[0],
-        place.flags[1]
-    );
-    let output = command("sh", place.path()).args(["-c", &words]).output().expect("a shell");
-    assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"alive\n"[..]));
+    let run = |ignored: &str, script: &str| {
+        let lock = format!("'{PROGRAM}' lock {} {} {}", unique_prefix(), place.flags[0], place.flags[1]);
+        let words = format!("trap '' {ignored}; exec {lock} -- sh -c '{script}'");
+        let output = command("sh", place.path()).args(["-c", &words]).output().expect("a shell");
+        (output.status.code(), String::from_utf8(output.stdout).expect("text"))
+    };
+    let told = run("HUP USR1", "kill -HUP $PPID; kill -USR1 $PPID; kill -HUP $$; echo alive");
+    assert_eq!(told, (Some(0), "alive\n".to_owned()));
+    for signal in ["INT", "QUIT"] {
+        let script = format!("trap \"exit 41\" {signal}; kill -{signal} $PPID; while :; do sleep 0.05; done");
+        assert_eq!(run(signal, &script).0, Some(41), "{signal}");
+    }
 }
 
 /// What a shell at a terminal runs in one process group, others among it.

@@ -42,10 +42,14 @@ pub(super) struct Signals(Vec<(Signal, unix::Signal)>);
 impl Signals {
     /// Listens for all that would end this process.
     ///
-    /// One that is ignored, as `nohup` and shells have it for jobs in the background, stays so, here and in the command.
+    /// One that is ignored, as `nohup` has it for HUP, stays so, here and in the command. Not INT and QUIT: shells without
+    /// job control ignore them in the background, which nobody asked for who sends one.
     pub(super) fn listen() -> Result<Self> {
         let ignored = ignored();
-        let wanted = FORWARDED.iter().filter(|signal| ignored >> (signal.as_raw() - 1) & 1 == 0);
+        let is_ignored = |signal: Signal| ignored >> (signal.as_raw() - 1) & 1 == 1;
+        let is_wanted =
+            |signal: &&Signal| matches!(**signal, Signal::INT | Signal::QUIT) || !is_ignored(**signal);
+        let wanted = FORWARDED.iter().filter(is_wanted);
         let listen = |wanted: &Signal| {
             let listener = signal(SignalKind::from_raw(wanted.as_raw()));
             listener.map(|listener| (*wanted, listener)).context("listening for signals")
