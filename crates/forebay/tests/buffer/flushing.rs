@@ -34,14 +34,14 @@ async fn until<F: Future<Output = bool>>(mut holds: impl FnMut() -> F) {
 async fn a_pause_holds_for_every_process_until_somebody_resumes() {
     for [one, two] in shared_stores().await {
         let (one, two, sink) = (rows(&one), rows(&two), MemorySink::new());
-        let _ = one.flush_to(sink.clone());
+        let flusher = one.flush_to(sink.clone());
         two.pause().await.expect("answers");
         write(&one, 0..10).await;
         let error = one.flush().await.expect_err("paused");
         assert!(error.to_string().contains("paused"), "{error}");
         let stats = one.stats().await.expect("answers");
         assert_eq!((stats.paused, stats.pending_rows), (true, 10));
-        let flushing = one.flush_to(sink.clone()).every(millis(1)).spawn();
+        let flushing = flusher.every(millis(1)).spawn();
         assert_eq!(total(&one, &sink), 0);
         one.resume().await.expect("answers");
         until(|| async { total(&one, &sink) == 10 }).await;
