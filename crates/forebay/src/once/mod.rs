@@ -30,7 +30,7 @@ use crate::{
     key::check_key,
 };
 
-/// How many bytes one host keeps for requests, unless [configured](crate::Options::once_bytes) otherwise.
+/// How many bytes one host keeps for requests, unless `once_bytes` in the options of the store says otherwise.
 pub const DEFAULT_BYTES: u64 = 512 << 20;
 
 /// How many keys are drawn to find a host that answers: of many hosts one may be the only one.
