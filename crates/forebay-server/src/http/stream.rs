@@ -21,8 +21,8 @@ use super::{
 /// answers must not fill it.
 const READ_AT_ONCE: usize = 16 * 1024;
 
-/// How a client begins that speaks HTTP/2 without having asked.
-const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n";
+/// How a client begins that speaks HTTP/2 without having asked; hyper refuses what it knows of a longer part of it.
+const HTTP2: &[u8] = b"PRI * HTTP/2";
 
 /// What such a client is told, in a protocol that it does not speak: its log shows the text.
 const NO_HTTP2: &str = "HTTP/1.1 505 HTTP Version Not Supported\r\nconnection: close\r\n\
@@ -38,7 +38,8 @@ pub(super) struct Stream {
     link: Link,
     /// Runs while a write waits.
     stall: Option<Sleep>,
-    has_begun: bool,
+    /// How much of [`HTTP2`] the peer has sent; `None` after anything else.
+    preface: Option<usize>,
     linger: Linger,
 }
 
@@ -52,7 +53,7 @@ enum Linger {
 
 impl Stream {
     pub(super) fn new(tcp: TcpStream, link: Link) -> Self {
-        Self { tcp, link, stall: None, has_begun: false, linger: Linger::No }
+        Self { tcp, link, stall: None, preface: Some(0), linger: Linger::No }
     }
 
     /// Gives the peer up if nothing of what is written was taken for too long.
@@ -78,6 +79,16 @@ impl Stream {
         let read = part.filled().len();
         into.advance(read);
         Poll::Ready(Ok(()))
+    }
+
+    /// Whether these bytes, the next ones of the connection, complete the preface of HTTP/2. A peer may send it in parts.
+    fn completes_preface(&mut self, bytes: &[u8]) -> bool {
+        let Some(seen) = self.preface else { return false };
+        let missing = &HTTP2[seen..];
+        let length = missing.len().min(bytes.len());
+        let goes_on = bytes[..length] == missing[..length];
+        self.preface = (goes_on && length < missing.len()).then_some(seen + length);
+        goes_on && length == missing.len()
     }
 
     /// Throws away what the peer sends until it has seen the end.
@@ -123,13 +134,10 @@ impl AsyncRead for Stream {
             return Poll::Ready(Ok(()));
         }
         self.link.has_read();
-        if !self.has_begun {
-            self.has_begun = true;
-            if into.filled()[before..].starts_with(HTTP2) {
-                // It fits: nothing was written before. To hyper the peer has gone.
-                let _ = self.tcp.try_write(NO_HTTP2.as_bytes());
-                into.set_filled(before);
-            }
+        if self.completes_preface(&into.filled()[before..]) {
+            // It fits: nothing was written before. To hyper the peer has gone.
+            let _ = self.tcp.try_write(NO_HTTP2.as_bytes());
+            into.set_filled(before);
         }
         Poll::Ready(Ok(()))
     }

@@ -1,6 +1,9 @@
 //! HTTP as clients send it: compressed bodies, several lines, another version.
 
-use std::io::{Read, Write};
+use std::{
+    io::{Read, Write},
+    time::Duration,
+};
 
 use flate2::{
     Compression,
@@ -182,6 +185,17 @@ fn who_speaks_http_2_is_told_what_is_spoken() {
     ] {
         let detail = server.client().raw(preface).problem(505);
         assert!(detail.contains("HTTP/1.1"), "{detail}");
+    }
+    // Nor does it matter how the preface is cut into packets.
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    for at in 1..preface.len() {
+        let mut connection = server.client().keep_alive();
+        for part in [&preface[..at], &preface[at..]] {
+            connection.send(part);
+            connection.is_answered_within(Duration::from_millis(5));
+        }
+        assert_eq!(connection.answer().expect("an answer").status, 505, "cut after {at} bytes");
+        assert!(connection.answer().is_none(), "cut after {at} bytes");
     }
     // A request that asks for it in HTTP/1.1 is answered in that.
     let upgrade = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close, Upgrade, HTTP2-Settings\r\n\
