@@ -2,6 +2,8 @@
 
 use memchr::memmem;
 
+use super::log::AccessLine;
+
 /// What a line looks like that none of the formats takes, with what would help.
 pub(super) fn looks_like(line: &[u8]) -> Option<&'static str> {
     for (start, what) in MAGIC {
@@ -16,7 +18,11 @@ pub(super) fn looks_like(line: &[u8]) -> Option<&'static str> {
     {
         return Some("UTF-16 text: iconv -f UTF-16 -t UTF-8 makes it readable");
     }
+    // What follows are guesses at text, by signs that any noise of some length has.
     let text = String::from_utf8_lossy(line);
+    if text.contains(is_noise) {
+        return None;
+    }
     let text = text.trim_start();
     KINDS.iter().find(|(is_one, _)| is_one(text)).map(|(_, what)| *what)
 }
@@ -33,7 +39,7 @@ const MAGIC: [(&[u8], &str); 5] = [
 type Kind = (fn(&str) -> bool, &'static str);
 
 /// How lines of other formats look, the surest first.
-const KINDS: [Kind; 15] = [
+const KINDS: [Kind; 16] = [
     (
         |text| text.starts_with("{\"log\":\""),
         "the JSON of Docker's log driver: jq -rj .log takes the lines out of it",
@@ -58,6 +64,7 @@ const KINDS: [Kind; 15] = [
         |text| is_shape(text, "0000-00-00T00:00:00"),
         "a log whose lines begin with an RFC 3339 time, such as syslog's: what comes after it may be readable alone",
     ),
+    (|text| text.contains("haproxy["), "the log of HAProxy: option httplog clf makes it readable"),
     (is_syslog, "an access log behind a header of syslog: sed 's/^.*]: //' takes it off"),
     (
         |text| {
@@ -67,10 +74,13 @@ const KINDS: [Kind; 15] = [
         },
         "the access log of S3",
     ),
-    (|text| text.contains("haproxy["), "the log of HAProxy: option httplog clf makes it readable"),
     (
         |text| text.split(' ').next().is_some_and(|word| word.contains('=') && !word.starts_with('"')),
         "logfmt: JSON is read",
+    ),
+    (
+        |text| AccessLine::parse(text.as_bytes()).is_ok(),
+        "an access log that lacks what --key asks for: names of hosts instead of addresses, or no user",
     ),
     (
         |text| text.contains("] \"") && text.contains(" ["),
@@ -81,6 +91,11 @@ const KINDS: [Kind; 15] = [
 
 const fn is_bracketed_kind_of_list() -> &'static str {
     "the log of Envoy or an error log of Apache, or a list in JSON: of JSON one object a line is read"
+}
+
+/// A character that no log has in its text. Escape and its like are in logs of hostile requests.
+fn is_noise(c: char) -> bool {
+    matches!(c, '\u{0}'..='\u{8}' | '\u{e}'..='\u{1a}')
 }
 
 /// Whether the text begins with such a shape, in which 0 stands for any digit.
@@ -122,6 +137,9 @@ mod tests {
             (b"79a59df900b949e55d96a1e698fbacedfd6e09d98eacf8f8d5218e7cd47ef2be bucket [06/Feb/2019:00:00:38 +0000]", "S3"),
             (b"ts=2015-05-17T10:05:03Z ip=203.0.113.7", "logfmt"),
             (b"time,ip,path,status", "table"),
+            (b"Oct 10 10:00:00 lb haproxy[14389]: 10.0.1.2:33317 [06/Feb/2026:12:14:14.655] in s/1 0/0 200", "HAProxy"),
+            (b"client.example.net - - [17/May/2015:10:05:03 +0000] \"GET / HTTP/1.1\" 200 1", "lacks what --key"),
+            (b"203.0.113.7 - - [17/May/2015:10:05:03 +0000] \"GET / HTTP/1.1\" 0.2 200 1", "other fields"),
             (b"\xff\xfe2\x000\x003\x00", "UTF-16"),
             (b"2\x000\x003\x00.\x000\x00 \x00-\x00", "UTF-16"),
             (b"\x28\xb5\x2f\xfd\x04", "zstd"),
@@ -134,5 +152,7 @@ mod tests {
         assert_eq!(looks_like(b"nonsense"), None);
         assert_eq!(looks_like(b""), None);
         assert_eq!(looks_like("é ä ö".as_bytes()), None);
+        assert_eq!(looks_like(b"\x05a=\xff\x1f,,,,] \" ["), None);
+        assert_eq!(looks_like(b"\x05a=,,,,] \" ["), None);
     }
 }

@@ -190,7 +190,7 @@ fn a_log_of_which_nothing_can_be_read_is_an_error_that_says_what_it_may_be() {
         (b"{\n  \"ts\": 1\n}\n", "JSON over several lines"),
         (
             b"client.example.net - - [17/May/2015:10:05:03 +0000] \"GET / HTTP/1.1\" 200 1\n",
-            "could be; this looks like an access log",
+            "could be; this looks like an access log that lacks what --key asks for",
         ),
         (b"\x1b]0;owned\x07\xff\xfe\x1b[2J\n", "\\u{1b}]0;owned"),
         (b"", "has no lines"),
