@@ -36,6 +36,7 @@ limits kept out of NAME. The server is asked with the token in FOREBAY_TOKEN, if
 Exit status: 0 done, 2 there is no answer.")]
 pub(super) struct Args {
     /// A declared series, or its .limited
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     name: String,
     /// Whose: 1 to 512 bytes
     key: String,

@@ -179,6 +179,10 @@ fn what_the_server_refuses_is_an_error_in_its_words() {
         (&["series", "hits", "42", "--from", "yesterday"], "yesterday"),
         (&["flush", "project"], "projects"),
         (&["dead", "list", "project"], "projects"),
+        // The path without a name is none of the server's.
+        (&["limit", "", "42"], "value is required for '<NAME>'"),
+        (&["series", "", "42"], "value is required for '<NAME>'"),
+        (&["lock", ""], "value is required for '<NAME>'"),
         (&["dead", "list", "projects", "--limit", "1001"], "1 to 1000"),
     ] {
         let output = server.run(args);

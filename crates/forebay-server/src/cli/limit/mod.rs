@@ -39,6 +39,7 @@ The server is asked with the token in FOREBAY_TOKEN, if there is one.
 Exit status: 0 allowed, or done; 1 denied; 2 neither is known.")]
 pub(super) struct Args {
     /// A declared limit
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     name: String,
     /// Whose: 1 to 512 bytes
     #[arg(required_unless_present = "list")]

@@ -37,7 +37,8 @@ Examples:
   forebay lock deploy --wait 10m --ttl 30s -- make deploy  in turn
   forebay lock --store redis://10.0.0.5 jobs -- ./job      without a server
 
-The lock is renewed while COMMAND runs, and released when it ends. If the lock is lost, or about to be because \
+The lock is renewed while COMMAND runs, and released when it ends: what COMMAND leaves behind in the background goes on \
+without the lock. If the lock is lost, or about to be because \
 nobody confirms it, COMMAND gets SIGTERM, and SIGKILL before somebody else may hold it. A second process watches \
 over that: it ends COMMAND also when this one is killed, or is stopped for so long that the lock is lost. \
 A signal that would end this process goes to COMMAND; TERM or INT for the second time kills it. \
@@ -49,6 +50,7 @@ Exit status: that of COMMAND; 1 if the lock is held by another; 2 if it was lost
 126 or 127 if COMMAND cannot be run; 128 + n if a signal n ended it.")]
 pub(super) struct Args {
     /// The lock: 1 to 512 bytes of UTF-8
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     name: String,
     /// How long the lock outlives this process if that is killed: 100ms to 24h
     #[arg(long, value_name = "SPAN", default_value_t = Span(DEFAULT_TTL))]
