@@ -53,6 +53,7 @@ fn slips(name: &str, known: &str) -> Option<usize> {
 pub fn unknown<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> Error {
     let mut known: Vec<&str> = known.into_iter().collect();
     known.sort_unstable();
+    known.dedup();
     let hint = match nearest(name, known.iter().copied()) {
         Some(nearest) => format!(": did you mean \"{nearest}\"?"),
         None => String::new(),
@@ -98,6 +99,8 @@ mod tests {
     #[test]
     fn the_message_lists_what_is_known_within_bounds() {
         assert_eq!(unknown("event", "x", []).to_string(), "unknown event \"x\" (none is known)");
+        let twice = unknown("field", "x", ["tokens", "store", "tokens"]).to_string();
+        assert_eq!(twice, "unknown field \"x\" (known: store, tokens)");
         let many: Vec<String> = (0..20).map(|n| format!("name{n:02}")).collect();
         let message =
             unknown("event", &"y\u{1b}".repeat(1_000_000), many.iter().map(String::as_str)).to_string();
