@@ -117,6 +117,12 @@ impl Error {
         self.rebuild(|inner| inner.message = format!("{what}: {}", inner.message).into_boxed_str())
     }
 
+    /// The same error where what it is about may have been applied.
+    #[must_use]
+    pub(crate) fn into_ambiguous(self) -> Self {
+        self.rebuild(|inner| (inner.kind, inner.retry) = (ErrorKind::Ambiguous, Retry::Unknown))
+    }
+
     /// Changes an error that has just been built; a shared one gets a copy that keeps the original as its cause.
     fn rebuild(self, change: impl FnOnce(&mut Inner)) -> Self {
         let mut inner = Arc::try_unwrap(self.0).unwrap_or_else(|shared| Inner {

@@ -114,8 +114,7 @@ impl BufferHandle {
     }
 
     fn about_the_dead(&self, doing: &str, error: Error) -> Error {
-        let text = format!("buffer {}: {doing} its dead letters: {error}", self.0.schema.name);
-        Error::new(error.kind(), text).with_retry(error.retry()).with_source(error)
+        error.in_context(format_args!("buffer {}: {doing} its dead letters", self.0.schema.name))
     }
 
     /// Whether the flushing goes on; a pause keeps hands off the table.

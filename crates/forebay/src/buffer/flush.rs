@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::{
     handle::{BufferHandle, sink_error},
     lease::Lease,
+    pressure::RowCount,
     progress::Parked,
 };
 use crate::{
@@ -241,12 +242,12 @@ impl BufferHandle {
         if snapshot.map_err(|error| Stuck::Sink(sink_error(error)))?.applied.contains(&frozen.id) {
             return Ok(());
         }
-        let (name, id, rows) = (&schema.name, frozen.id, frozen.rows);
+        let (name, id, rows) = (&schema.name, frozen.id, RowCount(frozen.rows));
         let (age, retention) = (age.as_secs(), retention.as_secs());
         Err(Stuck::Parked(Error::new(
             ErrorKind::Configuration,
             format!(
-                "buffer {name}: batch {id} of {rows} rows is {age} s old, and the ledger keeps {retention} s: nobody can tell \
+                "buffer {name}: batch {id} of {rows} is {age} s old, and the ledger keeps {retention} s: nobody can tell \
                  whether it was applied; if it was not, raise ledger_retention beyond its age"
             ),
         )))
@@ -263,10 +264,11 @@ impl BufferHandle {
     }
 
     fn written_since(&self, batch: &Batch, committed: Timestamp) -> Error {
-        let (name, id, partition, rows) = (&self.0.schema.name, batch.id, batch.partition, batch.rows.len());
+        let (name, id, partition, rows) =
+            (&self.0.schema.name, batch.id, batch.partition, RowCount::of(batch));
         let last = batch.last_write.unwrap_or(committed);
         let text = format!(
-            "buffer {name}: batch {id} of {rows} rows, partition {partition}, was written to until {last}, and the ledger has \
+            "buffer {name}: batch {id} of {rows}, partition {partition}, was written to until {last}, and the ledger has \
              it as it was at {committed}: the store went back in time, and what was written since is in no commit; compare its \
              rows with the table, correct that, then delete the batch"
         );
@@ -287,10 +289,9 @@ impl BufferHandle {
 
     fn failed(&self, batch: &Batch, error: SinkError) -> Stuck {
         let permanent = matches!(error, SinkError::Permanent(_));
-        let error = sink_error(error);
-        let (name, id, rows) = (&self.0.schema.name, batch.id, batch.rows.len());
-        let text = format!("buffer {name}: applying batch {id} of {rows} rows: {error}");
-        let error = Error::new(error.kind(), text).with_source(error);
+        let (name, id, rows) = (&self.0.schema.name, batch.id, RowCount::of(batch));
+        let error =
+            sink_error(error).in_context(format_args!("buffer {name}: applying batch {id} of {rows}"));
         if permanent { Stuck::Parked(error) } else { Stuck::Sink(error) }
     }
 }

@@ -55,10 +55,9 @@ impl Flusher {
         self.check()?;
         let sink = self.buffer.sink()?;
         let name = &self.buffer.0.schema.name;
-        sink.prepare(&self.buffer.0.schema).await.map_err(|error| {
-            let error = sink_error(error);
-            Error::new(error.kind(), format!("buffer {name}: {error}")).with_source(error)
-        })?;
+        sink.prepare(&self.buffer.0.schema)
+            .await
+            .map_err(|error| sink_error(error).in_context(format_args!("buffer {name}")))?;
         Ok(self)
     }
 

@@ -57,9 +57,8 @@ impl BufferHandle {
         }
         self.check_running("move a row").await?;
         let moved = self.sink()?.move_row(schema, &from, &to).await.map_err(|error| {
-            let (error, name) = (sink_error(error), &schema.name);
-            let text = format!("buffer {name}: moving row {:?} to {:?}: {error}", from.as_str(), to.as_str());
-            Error::new(error.kind(), text).with_retry(error.retry()).with_source(error)
+            let (name, from, to) = (&schema.name, from.as_str(), to.as_str());
+            sink_error(error).in_context(format_args!("buffer {name}: moving row {from:?} to {to:?}"))
         })?;
         tracing::info!(buffer = %schema.name, from = from.as_str(), to = moved.as_str(), "a row was moved");
         moved.values(schema)

@@ -11,6 +11,7 @@ use std::{
 
 use crate::{
     error::{Result, out_of_range},
+    sink::Batch,
     time::secs,
 };
 
@@ -77,8 +78,23 @@ impl Bounds {
 
 impl fmt::Display for Bounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "writes are taken below {} rows", self.hard_rows)?;
+        write!(f, "writes are taken below {}", RowCount(self.hard_rows))?;
         self.hard_age.map_or(Ok(()), |age| write!(f, " and {} s of age", age.as_secs()))
+    }
+}
+
+/// A number of rows, as a message has it.
+pub(super) struct RowCount(pub(super) u64);
+
+impl RowCount {
+    pub(super) fn of(batch: &Batch) -> Self {
+        Self(batch.rows.len() as u64)
+    }
+}
+
+impl fmt::Display for RowCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.0, if self.0 == 1 { "row" } else { "rows" })
     }
 }
 

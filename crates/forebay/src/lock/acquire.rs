@@ -160,10 +160,8 @@ impl Exchange {
 
     /// An error after which the lock may be held by nobody who knows has to say so.
     fn describe(&self, error: Error) -> Error {
-        let kind = if self.doubt.is_some() { ErrorKind::Ambiguous } else { error.kind() };
-        let retry = if self.doubt.is_some() { Retry::Unknown } else { error.retry() };
-        let message = format!("acquire lock {:?}: {error}", self.request.name);
-        Error::new(kind, message).with_retry(retry).with_source(error)
+        let error = error.in_context(format_args!("acquire lock {:?}", self.request.name));
+        if self.doubt.is_some() { error.into_ambiguous() } else { error }
     }
 
     /// Gives back what may be there. A place that is known is left before the caller is told, so that nobody waits for

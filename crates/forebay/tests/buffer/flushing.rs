@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use forebay::{
     Buffer, Clock, ErrorKind, Forebay, ManualClock, Timestamp,
-    buffer::{BufferHandle, ColumnType, Merge, Pressure},
+    buffer::{BufferHandle, ColumnType, Letters, Merge, Pressure},
     sink::MemorySink,
     time::{hours, millis, secs},
 };
@@ -162,6 +162,29 @@ async fn a_batch_that_nothing_mends_is_put_aside_and_the_others_go_on() {
     buffer.flush().await.expect("by hand it is tried again");
     let stats = buffer.stats().await.expect("answers");
     assert_eq!((stats.pending_rows, stats.parked.len(), total(&buffer, sink.table())), (0, 0, 20));
+}
+
+#[tokio::test]
+async fn an_error_of_the_sink_is_told_once() {
+    let bay = Forebay::open("memory:").await.expect("opens");
+    let (buffer, sink) = (rows(&bay), MoodySink::default());
+    let _ = buffer.flush_to(sink.clone());
+    write(&buffer, 0..1).await;
+    sink.next([Mood::Refuses, Mood::Fails]);
+    let mut errors = vec![];
+    for why in ["of 1 row: refused by the test", "of 1 row: failed by the test"] {
+        let error = buffer.flush().await.expect_err("not flushed");
+        assert!(error.to_string().ends_with(why), "{error}");
+        errors.push(error);
+    }
+    // What this sink cannot do.
+    errors.push(buffer.move_row(["0".into()], ["1".into()]).await.expect_err("cannot"));
+    errors.push(buffer.dead_letters(0, 1).await.expect_err("cannot"));
+    errors.push(buffer.replay_dead(Letters::All).await.expect_err("cannot"));
+    for error in errors {
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        assert!(cause.is_none_or(|cause| !error.to_string().contains(&cause)), "{error:?}");
+    }
 }
 
 #[tokio::test]

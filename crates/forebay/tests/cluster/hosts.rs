@@ -3,9 +3,10 @@
 use std::sync::LazyLock;
 
 use forebay::{
-    Decision, ErrorKind, Forebay, Limit, Result,
+    Buffer, Decision, ErrorKind, Forebay, Limit, Result,
     cluster::{Fate, Health, Hosts, RouterKind, Ticket},
     limit::OnError,
+    sink::MemorySink,
     time::secs,
 };
 use forebay_testkit::{Redis, Reply as Answer, eventually, unique_prefix, without};
@@ -309,6 +310,35 @@ async fn a_store_opens_with_a_dead_host_once_the_others_know_the_placement() {
         server.kill();
     }
     assert_eq!(open(&servers, "forebay").await.expect_err("all dead").kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn a_store_opens_while_its_hosts_take_no_writes() {
+    if without("redis") {
+        return;
+    }
+    let (servers, prefix) = ([Redis::start(), Redis::start()], unique_prefix());
+    let buffer = || Buffer::new("rows").key("id").sum("n").partitions(2);
+    let bay = open(&servers, &prefix).await.expect("opens");
+    let rows = bay.buffer(buffer()).expect("valid");
+    for id in 0..20 {
+        rows.row(id.to_string()).add("n", 1).await.expect("acknowledged");
+    }
+    drop(bay);
+    let set = |setting, value| {
+        for server in &servers {
+            assert_eq!(server.command(["CONFIG", "SET", setting, value]), Answer::text("OK"));
+        }
+    };
+    // Without memory it is flushed, which frees some.
+    for (setting, flushed) in [("min-replicas-to-write", None), ("maxmemory", Some(20))] {
+        set(setting, "1");
+        let bay = open(&servers, &prefix).await.unwrap_or_else(|error| panic!("{setting}: {error:?}"));
+        let rows = bay.buffer(buffer()).expect("valid");
+        let _ = rows.flush_to(MemorySink::new());
+        assert_eq!(rows.flush().await.ok(), flushed, "{setting}");
+        set(setting, "0");
+    }
 }
 
 /// The hosts and answers are those of Nydus under Python 2.7, the order that of integer ids.

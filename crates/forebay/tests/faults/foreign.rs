@@ -1,11 +1,13 @@
 //! A key in which something of somebody else is: nothing of it is overwritten, the error names it with both types, nobody else's
 //! call suffers, and a reset or a force-release cures it.
 
+use std::time::Duration;
+
 use forebay::{
     Buffer, Error, ErrorKind, Forebay, Limit, Retry,
     limit::{Charge, Kind, LimitHandle, OnError, Override},
     sink::MemorySink,
-    time::{days, mins},
+    time::{days, mins, secs},
 };
 use forebay_testkit::{Redis, Reply, unique_prefix, without};
 use futures::future::join_all;
@@ -65,6 +67,8 @@ impl Store {
         let error = answer.expect_err("something else is there");
         assert_eq!((error.kind(), error.retry()), (ErrorKind::Corrupt, Retry::Never), "{key}: {error:?}");
         let text = error.to_string();
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        assert!(cause.is_none_or(|cause| !text.contains(&cause)), "a cause is told once: {error:?}");
         assert!(text.contains(key) && text.contains(&format!("holds a {kind}")), "{text}");
         assert!(text.contains("of forebay is kept there"), "{text}");
         assert_eq!(self.command(&["DUMP", key]), *was, "{key}: nothing is overwritten");
@@ -209,6 +213,9 @@ async fn leases_and_locks_are_cured_by_reset_and_force() {
     }
 }
 
+/// The steps of a series by default, in seconds, and a span that is read in each.
+const STEPS: [(u64, Duration); 4] = [(10, mins(10)), (60, days(2)), (900, days(20)), (86_400, days(60))];
+
 #[tokio::test]
 async fn a_series_is_refused_before_anything_of_it_is_written() {
     if without("redis") {
@@ -228,6 +235,9 @@ async fn a_series_is_refused_before_anything_of_it_is_written() {
         for (other, name) in OTHERS.into_iter().filter(|(_, name)| **name != *kept || *name == "string") {
             let was = store.put(&key, other);
             store.check(&key, name, &was, series.add("k", 1).await);
+            for (step, span) in STEPS.into_iter().filter(|(step, _)| key.contains(&format!("}}:{step}:"))) {
+                store.check(&key, name, &was, series.last("k", span, Some(secs(step))).await);
+            }
             store.command(&["DEL", &key]);
         }
         series.delete("k").await.expect("cures");

@@ -267,6 +267,8 @@ async fn agree(
     }
     let agreed = agreed.expect("the arbiter holds one");
     let complete = members.iter().zip(found).map(async |(member, record)| match record {
+        // One that holds both may take no writes now, which is no reason not to begin.
+        Ok(known @ Record { name: Some(_), placement: Some(_) }) => Ok(known),
         Ok(_) => member.engine.complete_record(member.host.name(), agreed.text()).await,
         Err(error) => Err(error),
     });

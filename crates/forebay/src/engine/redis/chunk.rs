@@ -84,8 +84,8 @@ pub(super) fn arguments(gains: &[Gain]) -> impl Iterator<Item = (&Gain, String)>
     })
 }
 
-/// Visits the slots of a chunk that have a count, in whatever form it is; of anything else none.
-pub(super) fn each(chunk: &[u8], slots: usize, mut visit: impl FnMut(usize, u64)) {
+/// Visits the slots of a chunk that have a count, in whatever form it is. `false`: it is no chunk.
+pub(super) fn each(chunk: &[u8], slots: usize, mut visit: impl FnMut(usize, u64)) -> bool {
     if chunk.len() == 8 * slots {
         let counts = chunk.as_chunks::<8>().0.iter().map(|count| u64::from_be_bytes(*count));
         counts.enumerate().for_each(|(slot, count)| visit(slot, count));
@@ -99,7 +99,10 @@ pub(super) fn each(chunk: &[u8], slots: usize, mut visit: impl FnMut(usize, u64)
         let used =
             pairs.map(|(slot, count)| (usize::from(slot), count)).take_while(|&(slot, _)| slot < slots);
         used.for_each(|(slot, count)| visit(slot, u32::from_be_bytes(count).into()));
+    } else {
+        return false;
     }
+    true
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ pub(super) fn foreign<'a>(
     right_type
 }
 
-/// A key of a limit that a take has found to hold something else: nothing of it was charged.
+/// A key that was found to hold something else, while nothing failed.
 pub(super) fn foreign_key(host: &str, known: &Keys, key: &[u8], kind: String) -> Error {
     let text = foreign(host, known, [(key, kind)]);
     Error::new(ErrorKind::Corrupt, text.unwrap_or_else(|| format!("redis {host}: a key of another type")))

@@ -13,7 +13,7 @@ use super::{
     connection::{Call, Host},
     guard,
     keys::Keys,
-    reply::{unavailable, unexpected},
+    reply::{foreign_key, text, unavailable, unexpected},
     script::Script,
     tokens::Tokens,
 };
@@ -127,14 +127,15 @@ impl Redis {
         self.series_lane(part).write(part.index, [item]).await?.into_iter().collect()
     }
 
-    /// One `MGET`, which sees every chunk at the same moment.
+    /// One `MGET`, which sees every chunk at the same moment. It shows a key of another type as one that is not there, so
+    /// `EXISTS` counts them behind it.
     pub(crate) async fn series_read(&self, part: &SeriesPart, spans: &[Span<'_>]) -> Result<Vec<Vec<u64>>> {
-        let mut command = redis::cmd("MGET");
-        let mut chunks = vec![];
+        let (mut get, mut exist) = (redis::cmd("MGET"), redis::cmd("EXISTS"));
+        let (mut chunks, mut keys) = (vec![], vec![]);
         for (place, span) in spans.iter().enumerate().filter(|(_, span)| span.from < span.to) {
             let Span { key, resolution, from, to } = *span;
             for chunk in resolution.place(from).0..=resolution.place(to - 1).0 {
-                command.arg(self.keys.series_chunk(part, resolution.step.as_secs(), chunk, key));
+                keys.push(self.keys.series_chunk(part, resolution.step.as_secs(), chunk, key));
                 chunks.push((place, chunk));
             }
         }
@@ -143,16 +144,37 @@ impl Redis {
         if chunks.is_empty() {
             return Ok(counts);
         }
-        let texts = match self.host.query(&command).await? {
-            Value::Array(texts) if texts.len() == chunks.len() => texts,
+        get.arg(&keys);
+        exist.arg(&keys);
+        let (texts, there) = match self.host.read([get, exist]).await? {
+            [Value::Array(texts), Value::Int(there)] if texts.len() == chunks.len() => (texts, there),
             _ => return Err(unexpected(self.host.name(), "a read of a series")),
         };
-        for ((place, chunk), text) in chunks.into_iter().zip(texts) {
-            if let Value::BulkString(text) = text {
-                copy(&text, chunk, &spans[place], &mut counts[place]);
+        let mut absent = vec![];
+        for (((place, chunk), key), text) in chunks.into_iter().zip(&keys).zip(texts) {
+            let Value::BulkString(text) = text else {
+                absent.push(key);
+                continue;
+            };
+            let span = &spans[place];
+            if !copy(&text, chunk, span, &mut counts[place]) {
+                return Err(foreign_key(self.host.name(), &self.keys, key.as_bytes(), "string".into()));
             }
         }
+        if usize::try_from(there).is_ok_and(|there| there > keys.len() - absent.len()) {
+            self.check_absent(&absent).await?;
+        }
         Ok(counts)
+    }
+
+    /// Whether keys without a text hold something else; one that was written just now is no mistake.
+    async fn check_absent(&self, keys: &[&String]) -> Result<()> {
+        let asks = keys.iter().map(|key| redis::cmd("TYPE").arg(key).to_owned()).collect();
+        let kinds = self.host.read_all(asks).await?.into_iter().map(|kind| text(kind).unwrap_or_default());
+        match keys.iter().zip(kinds).find(|(_, kind)| kind != "string" && kind != "none") {
+            Some((key, kind)) => Err(foreign_key(self.host.name(), &self.keys, key.as_bytes(), kind)),
+            None => Ok(()),
+        }
     }
 
     /// Forgets the chunks in which anything is kept at `now`; older ones expire by themselves.
@@ -288,8 +310,8 @@ impl Channel for Lane {
     }
 }
 
-/// Copies the counts of a chunk to where they belong in a span.
-fn copy(text: &[u8], chunk: i64, span: &Span<'_>, counts: &mut [u64]) {
+/// Copies the counts of a chunk to where they belong in a span, if it is one.
+fn copy(text: &[u8], chunk: i64, span: &Span<'_>, counts: &mut [u64]) -> bool {
     let slots = span.resolution.slots();
     let start = chunk * slots - span.from;
     chunk::each(text, usize::try_from(slots).expect("slots are positive"), |slot, n| {
@@ -297,5 +319,5 @@ fn copy(text: &[u8], chunk: i64, span: &Span<'_>, counts: &mut [u64]) {
         if let Some(count) = place.ok().and_then(|place| counts.get_mut(place)) {
             *count = n;
         }
-    });
+    })
 }

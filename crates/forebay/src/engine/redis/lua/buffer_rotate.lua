@@ -20,8 +20,10 @@ if enough >= 0 and tonumber(rows) < enough then
   local time = call('TIME')
   if time[1] * 1000000 + time[2] - born < age then return { 'idle' } end
 end
--- In this order: what was renamed and is not in the list would be found by nobody.
+-- In this order: what was renamed and is not in the list would be found by nobody. A server without memory refuses RPUSH as
+-- the first write of a script, and flushing is what frees memory: so the first one is LREM, which needs none and finds nothing.
 local entry = id .. ' ' .. born .. ' ' .. rows
+call('LREM', KEYS[3], -1, entry)
 write('RPUSH', KEYS[3], entry)
 local renamed, why = pcall(call, 'RENAME', KEYS[1], KEYS[2])
 if not renamed then

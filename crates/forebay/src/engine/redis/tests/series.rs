@@ -332,8 +332,13 @@ async fn what_is_not_a_chunk_is_refused_and_left() {
     {
         server.command(["DEL", &*key]);
         server.command(other.iter().copied());
-        assert_eq!(read(&redis, &part, 2).await, [0, 0], "{other:?}");
         let was = server.command(["DUMP", &*key]);
+        let resolution = part.grid.resolutions[0];
+        let to = resolution.bucket(NOW) + 1;
+        let span = |key| [Span { key, resolution, from: to - 2, to }];
+        let error = redis.series_read(&part, &span("k")).await.expect_err("no chunk");
+        assert!(error.to_string().contains(&*key), "{error}");
+        assert_eq!(redis.series_read(&part, &span("other")).await.expect("answers"), [[0, 0]]);
         let error = redis.series_add(&part, vec![point("k", NOW, 1)], NOW).await.expect_err("no chunk");
         assert!(error.to_string().contains(&*key), "{error}");
         assert_eq!(server.command(["DUMP", &*key]), was);
