@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     batch::Batch,
-    file::{Failure, File},
+    file::{Failure, File, Remedy},
     holder::Holder,
     journal::Shared,
 };
@@ -29,7 +29,7 @@ pub(super) struct Committer {
 
 enum State {
     Working,
-    /// A commit failed, and this is to be written once the file has been opened again.
+    /// A commit failed, or went to a file without its name: this is to be written once the file has been opened again.
     Repeat(Batch),
     /// A commit failed for good.
     Failed(Error),
@@ -60,12 +60,13 @@ impl Committer {
                     self.journal.committed(&work, wrote);
                 }
                 Err(failure) => {
-                    // Once, and not every half second that the disk stays full.
-                    if !(repeats && failure.full) {
+                    let repeated = failure.remedy != Remedy::Restart;
+                    // Once, and not every second that the disk stays full or the file away.
+                    if !(repeats && repeated) {
                         let cause = failure.error.source().map(ToString::to_string);
-                        tracing::error!(error = %failure.error, cause, repeated = failure.full, "commit failed");
+                        tracing::error!(error = %failure.error, cause, repeated, "commit failed");
                     }
-                    self.journal.failed(&work, &failure.error, failure.full);
+                    self.journal.failed(&work, &failure.error, failure.remedy);
                 }
             }
         }
@@ -77,36 +78,45 @@ impl Committer {
                 "closing with changes that could not be written: none of them was acknowledged",
             )),
         };
+        let in_place = self.file.check_name().map_err(|failure| failure.error);
         // First the note, then the lock: a note written by the next holder must stay.
         drop(self.holder);
         let closed = catch_unwind(AssertUnwindSafe(|| self.file.close()));
         let closed = closed.unwrap_or_else(|_| Err(panicked("closing")));
-        self.journal.set_ended(unwritten.and(closed));
+        self.journal.set_ended(in_place.and(unwritten).and(closed));
     }
 
     /// Writes a batch, and before it what an earlier commit failed to write.
     fn write(&mut self, batch: Batch) -> Result<(), Failure> {
         let (batch, reopen) = match std::mem::replace(&mut self.state, State::Working) {
-            State::Working if batch.is_empty() => return Ok(()),
             State::Working => (batch, false),
             State::Repeat(before) => (before.then(batch), true),
             State::Failed(error) => {
                 self.state = State::Failed(error.clone());
-                return Err(Failure { error, full: false });
+                return Err(Failure { error, remedy: Remedy::Restart });
             }
         };
         let file = &mut self.file;
         // A panic must not leave those who wait without an answer.
         let written = catch_unwind(AssertUnwindSafe(|| {
             if reopen {
+                // Opening creates what is not there.
+                file.check_name()?;
                 file.reopen()?;
             }
-            file.commit(&batch)
+            if reopen || !batch.is_empty() {
+                file.commit(&batch)?;
+            }
+            // After the commit: a file that is lost before it is answered is noticed.
+            file.check_name()
         }));
-        let written = written.unwrap_or_else(|_| Err(Failure { error: panicked("writing to"), full: false }));
+        let written = written
+            .unwrap_or_else(|_| Err(Failure { error: panicked("writing to"), remedy: Remedy::Restart }));
         if let Err(failure) = &written {
-            self.state =
-                if failure.full { State::Repeat(batch) } else { State::Failed(failure.error.clone()) };
+            self.state = match failure.remedy {
+                Remedy::Room | Remedy::PutBack => State::Repeat(batch),
+                Remedy::Restart => State::Failed(failure.error.clone()),
+            };
         }
         written
     }

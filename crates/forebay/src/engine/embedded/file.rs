@@ -19,6 +19,7 @@ use super::{
     batch::Batch,
     storage::{Storage, is_full},
     tables,
+    watched::Watched,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -29,13 +30,17 @@ const FORMAT: u32 = 1;
 const CACHE: usize = 32 << 20;
 
 /// How to get at the database. Tests put other storage under it.
-pub(super) type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send>;
+pub(super) type Opener = Box<dyn Fn() -> Result<Opened, DatabaseError> + Send>;
+
+/// A database, and its file if it is one with a name.
+pub(super) type Opened = (Database, Option<Watched>);
 
 /// An open file, locked.
 pub(super) struct File {
     /// `None` only after it could not be opened again.
     database: Option<Database>,
     opener: Opener,
+    watched: Option<Watched>,
     /// Names the file in errors.
     place: Box<str>,
     /// Drawn at each start, and in the file: if it holds another, another process has had it.
@@ -48,8 +53,18 @@ pub(super) struct File {
 #[derive(Debug)]
 pub(super) struct Failure {
     pub error: Error,
-    /// There was no room, and there may be later; then it can be repeated.
-    pub full: bool,
+    pub remedy: Remedy,
+}
+
+/// What has to happen before the file takes changes again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Remedy {
+    /// There is room on the disk again: the commit can be repeated.
+    Room,
+    /// The file that is open has its name again: the commit can be repeated.
+    PutBack,
+    /// Only a restart tells what is in the file.
+    Restart,
 }
 
 /// What is wrong with something read.
@@ -81,13 +96,13 @@ pub(super) fn at_path(path: PathBuf) -> Opener {
         if file.metadata()?.len() == 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it has 0 bytes").into());
         }
-        open_database(FileBackend::new(file)?)
+        open_file(path.as_path(), file)
     })
 }
 
 /// Creates the database, readable for its owner alone. It gets its name when it is a database: a process that dies over it
 /// leaves no empty file under that name, and of two processes one finds the file of the other.
-fn create(path: &Path) -> Result<Database, DatabaseError> {
+fn create(path: &Path) -> Result<Opened, DatabaseError> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}.new", Uuid::now_v7().simple()));
     let beside = PathBuf::from(beside);
@@ -96,8 +111,8 @@ fn create(path: &Path) -> Result<Database, DatabaseError> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.open(&beside)?;
-    let database = FileBackend::new(file).and_then(open_database);
-    let named = database.and_then(|database| Ok(name(&beside, path).map(|()| database)?));
+    let opened = open_file(path, file);
+    let named = opened.and_then(|opened| Ok(name(&beside, path).map(|()| opened)?));
     // After a link it has two names; after a failure it is of no use.
     let _ = fs::remove_file(&beside);
     match named {
@@ -105,10 +120,16 @@ fn create(path: &Path) -> Result<Database, DatabaseError> {
             if error.kind() == io::ErrorKind::AlreadyExists =>
         {
             let file = OpenOptions::new().read(true).write(true).open(path)?;
-            open_database(FileBackend::new(file)?)
+            open_file(path, file)
         }
         named => named,
     }
+}
+
+/// Opens the database in a file that has, or is to have, the name `path`.
+fn open_file(path: &Path, file: fs::File) -> Result<Opened, DatabaseError> {
+    let watched = Watched::new(path, &file)?;
+    Ok((open_database(FileBackend::new(file)?)?, Some(watched)))
 }
 
 /// Gives a file its name, unless another one has it.
@@ -135,9 +156,9 @@ pub(super) fn open_database(storage: impl StorageBackend) -> Result<Database, Da
 impl File {
     /// Opens a file of ours, or begins one in empty storage; touches no other.
     pub(super) fn open(place: &str, opener: Opener) -> Result<Self> {
-        let database = opener().map_err(|cause| open_error(place, cause))?;
+        let (database, watched) = opener().map_err(|cause| open_error(place, cause))?;
         let session = Uuid::now_v7();
-        let file = Self { database: Some(database), opener, place: place.into(), session, next: 0 };
+        let file = Self { database: Some(database), opener, watched, place: place.into(), session, next: 0 };
         let known = file.read(|transaction| {
             let names: Vec<String> = transaction.list_tables()?.map(|t| t.name().to_owned()).collect();
             if names.is_empty() {
@@ -187,9 +208,10 @@ impl File {
         drop(self.database.take());
         let reopened = (self.opener)().map_err(|cause| {
             let cause = redb::Error::from(cause);
-            Failure { full: is_full(&cause), error: self.error("opening", cause) }
+            self.failure("opening", cause)
         });
-        self.database = Some(reopened?);
+        let (database, watched) = reopened?;
+        (self.database, self.watched) = (Some(database), watched);
         let session = self.read(|transaction| Ok(tables::meta(transaction, "session")?));
         let error = match session {
             Ok(Some(session)) if session == self.session.to_string() => return Ok(()),
@@ -200,7 +222,18 @@ impl File {
             Err(error) => error,
         };
         self.database = None;
-        Err(Failure { error, full: false })
+        Err(Failure { error, remedy: Remedy::Restart })
+    }
+
+    /// Whether the file that is open is the one that a restart would find.
+    pub(super) fn check_name(&self) -> Result<(), Failure> {
+        if self.watched.as_ref().is_none_or(Watched::is_in_place) {
+            return Ok(());
+        }
+        let what = "it was deleted or replaced while it is open, and what is written to it is lost: put it back, or restart \
+                    to begin with the file that is there";
+        let error = Error::new(ErrorKind::Unavailable, format!("looking for {}: {what}", self.place));
+        Err(Failure { error, remedy: Remedy::PutBack })
     }
 
     /// Closes the file, after which another process may have it.
@@ -232,10 +265,7 @@ impl File {
             write(&transaction)?;
             Ok(transaction.commit()?)
         };
-        all().map_err(|cause: redb::Error| Failure {
-            full: is_full(&cause),
-            error: self.error("writing to", cause),
-        })
+        all().map_err(|cause: redb::Error| self.failure("writing to", cause))
     }
 
     fn database(&self) -> Option<&Database> {
@@ -252,6 +282,11 @@ impl File {
             _ => "is a redb file, but not one of forebay's".to_owned(),
         };
         Err(Error::new(ErrorKind::Corrupt, format!("opening {}: it {wrong}", self.place)))
+    }
+
+    fn failure(&self, doing: &str, cause: redb::Error) -> Failure {
+        let remedy = if is_full(&cause) { Remedy::Room } else { Remedy::Restart };
+        Failure { remedy, error: self.error(doing, cause) }
     }
 
     fn error(&self, doing: &str, cause: redb::Error) -> Error {

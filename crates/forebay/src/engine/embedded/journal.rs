@@ -18,6 +18,7 @@ use super::{
     batch::{Batch, GenerationRecord, HoldRecord, Rider},
     codec::Cells,
     ending,
+    file::Remedy,
 };
 use crate::{
     buffer::RowKey,
@@ -78,10 +79,8 @@ struct Queue {
 /// Whether changes are taken.
 enum Health {
     Working,
-    /// The last commit failed and is tried again; until it succeeds memory takes no more.
-    Full(Error),
-    /// A commit failed for good: memory takes no more, and a restart reads what is durable.
-    Failed(Error),
+    /// The last commit failed; until the remedy memory takes no more. It is tried again, unless only a restart helps.
+    Failed(Error, Remedy),
     Closed,
 }
 
@@ -157,18 +156,17 @@ impl Journal {
     pub(super) fn ride(&self, rider: Rider) {
         if let Some(shared) = &self.0 {
             let mut queue = shared.queue();
-            if matches!(queue.health, Health::Working | Health::Full(_)) {
+            if queue.health.is_tried() {
                 queue.riders.push_back(rider);
             }
         }
     }
 
-    /// Has whatever gathered committed now, and what failed tried again.
+    /// Has whatever gathered committed now, what failed tried again, and the file looked for.
     pub(super) fn poke(&self) {
         if let Some(shared) = &self.0 {
             let mut queue = shared.queue();
-            let waiting = !queue.batch.is_empty() || !queue.riders.is_empty();
-            if waiting || matches!(queue.health, Health::Full(_)) {
+            if queue.health.is_tried() {
                 shared.due(&mut queue);
             }
         }
@@ -348,7 +346,7 @@ impl Shared {
         let mut queue = self.queue();
         queue.durable = work.number;
         queue.commits += u64::from(wrote);
-        if matches!(queue.health, Health::Full(_)) {
+        if matches!(queue.health, Health::Failed(..)) {
             queue.health = Health::Working;
         }
         drop(queue);
@@ -357,12 +355,11 @@ impl Shared {
 
     /// The commit failed, and is worth repeating or not. Whoever waits hears it, also those who came meanwhile: their
     /// changes follow with the repeated commit.
-    pub(super) fn failed(&self, work: &Work, cause: &Error, repeat: bool) {
+    pub(super) fn failed(&self, work: &Work, cause: &Error, remedy: Remedy) {
         let behind = {
             let mut queue = self.queue();
             if !matches!(queue.health, Health::Closed) {
-                queue.health =
-                    if repeat { Health::Full(cause.clone()) } else { Health::Failed(cause.clone()) };
+                queue.health = Health::Failed(cause.clone(), remedy);
             }
             std::mem::take(&mut queue.done)
         };
@@ -400,8 +397,13 @@ impl Shared {
         let place = &self.place;
         let (why, cause) = match &queue.health {
             Health::Working => return Ok(()),
-            Health::Full(cause) => ("takes no writes until there is room on its disk", cause),
-            Health::Failed(cause) => ("takes no writes until a restart", cause),
+            Health::Failed(cause, Remedy::Room) => ("takes no writes until there is room on its disk", cause),
+            Health::Failed(cause, Remedy::PutBack) => (
+                "takes no writes: it was deleted or replaced while it is open: put it back, or restart to begin with the file \
+                 that is there",
+                cause,
+            ),
+            Health::Failed(cause, Remedy::Restart) => ("takes no writes until a restart", cause),
             Health::Closed => return Err(Error::new(ErrorKind::Closed, format!("{place} is closed"))),
         };
         Err(Error::new(ErrorKind::Unavailable, format!("{place} {why}")).with_source(cause.clone()))
@@ -410,6 +412,13 @@ impl Shared {
     /// Sections only move and insert, so a poisoned queue is whole.
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Health {
+    /// Whether the committer works, or tries again.
+    fn is_tried(&self) -> bool {
+        matches!(self, Self::Working | Self::Failed(_, Remedy::Room | Remedy::PutBack))
     }
 }
 

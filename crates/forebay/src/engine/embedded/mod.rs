@@ -23,6 +23,7 @@ mod storage;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod watched;
 
 use std::{
     sync::{

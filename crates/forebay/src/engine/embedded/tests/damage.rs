@@ -3,10 +3,11 @@
 use std::{fs, path::Path, sync::Arc};
 
 use redb::{Database, ReadableDatabase as _, TableDefinition, TableHandle as _};
+use uuid::Uuid;
 
 use super::{
     super::{file::open_database, tables},
-    Dice, SYNC,
+    Dice, RELAXED, SYNC, claim,
     disk::{Disk, Fault, What},
     engine, hits, part, pending, start, until,
 };
@@ -248,4 +249,97 @@ async fn of_many_who_create_a_file_at_once_one_has_it() {
     assert_eq!(engines.len(), 1);
     engines[0].close().await.expect("closes");
     assert_eq!(fs::read_dir(directory.path()).expect("lists").count(), 1, "nothing is left beside it");
+}
+
+/// What becomes of the file at a path; first it is moved aside, so that it can be put back.
+type Loss = fn(path: &Path, aside: &Path);
+
+const LOSSES: [(&str, Loss); 4] = [
+    ("deleted", |_, _| {}),
+    ("replaced by another file", |path, _| fs::write(path, "dear diary").expect("writes")),
+    ("replaced by a copy", |path, aside| assert!(fs::copy(aside, path).is_ok())),
+    ("replaced by a directory", |path, _| fs::create_dir(path).expect("creates")),
+];
+
+fn says_what_to_do(error: &Error) -> bool {
+    let text = error.to_string();
+    error.kind() == ErrorKind::Unavailable
+        && text.contains("deleted or replaced")
+        && text.contains("put it back, or restart")
+}
+
+/// What is committed to a file without its name is gone after a restart, unless the file is put back.
+#[tokio::test]
+async fn a_file_that_lost_its_name_acknowledges_nothing_until_it_is_put_back() {
+    for (case, (what, lose)) in LOSSES.into_iter().enumerate() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let (path, aside) = (directory.path().join("a.redb"), directory.path().join("aside"));
+        let (clock, part) = (start(), part(0));
+        let engine = Embedded::open(&path, SYNC, clock.clone().into()).await.expect("opens");
+        engine.buffer_add(&part, hits(&part, "before", 1)).await.expect("commits");
+
+        fs::rename(&path, &aside).expect("renames");
+        lose(&path, &aside);
+        let (lock, row) = (claim("l", Uuid::now_v7()), hits(&part, "meanwhile", 1));
+        if case % 2 == 0 {
+            engine.buffer_add(&part, row).await.expect_err(what);
+            let error = engine.lock_claim(lock).await.expect_err(what);
+            assert!(says_what_to_do(&error), "{what}: {error}");
+        } else {
+            engine.lock_claim(lock).await.expect_err(what);
+            let error = engine.buffer_add(&part, row).await.expect_err(what);
+            assert!(says_what_to_do(&error), "{what}: {error}");
+        }
+        let error = engine.ping().await.expect_err(what);
+        assert!(says_what_to_do(&error), "{what}: {error}");
+        // It stays so, and nothing is made in the place of what is missing.
+        clock.advance(crate::time::secs(2));
+        assert!(engine.buffer_add(&part, hits(&part, "meanwhile", 1)).await.is_err(), "{what}");
+        assert_eq!(path.exists(), case != 0, "{what}");
+
+        if path.is_dir() {
+            fs::remove_dir(&path).expect("removes");
+        }
+        fs::rename(&aside, &path).expect("renames");
+        until(|| async {
+            clock.advance(crate::time::millis(500));
+            engine.ping().await.is_ok()
+        })
+        .await;
+        engine.buffer_add(&part, hits(&part, "after", 1)).await.expect("commits");
+        engine.lock_claim(claim("m", Uuid::now_v7())).await.expect("commits");
+        engine.close().await.expect("closes");
+
+        let engine = Embedded::open(&path, SYNC, clock.into()).await.expect("opens");
+        for row in ["before", "after"] {
+            assert_eq!(pending(&engine, &part, row).await, 1, "{what}: {row}");
+        }
+        engine.close().await.expect("closes");
+    }
+}
+
+/// Nobody writes, or is answered before the commit: the store's health and its end say it all the same.
+#[tokio::test]
+async fn a_lost_file_is_noticed_without_a_write() {
+    for options in [SYNC, RELAXED] {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("a.redb");
+        let (clock, part) = (start(), part(0));
+        let engine = Embedded::open(&path, options, clock.clone().into()).await.expect("opens");
+        engine.buffer_add(&part, hits(&part, "a", 1)).await.expect("commits");
+        fs::remove_file(&path).expect("removes");
+        until(|| async {
+            clock.advance(crate::time::millis(500));
+            engine.ping().await.is_err_and(|error| says_what_to_do(&error))
+        })
+        .await;
+        let error = engine.close().await.expect_err("acknowledged rows are lost");
+        assert!(says_what_to_do(&error), "{error}");
+
+        // Also one that is lost right before the end.
+        let engine = Embedded::open(&path, options, clock.into()).await.expect("opens");
+        engine.buffer_add(&part, hits(&part, "a", 1)).await.expect("commits");
+        fs::remove_file(&path).expect("removes");
+        assert!(engine.close().await.is_err());
+    }
 }

@@ -57,7 +57,7 @@ impl Disk {
     /// How an engine opens it.
     pub(super) fn opener(&self) -> Opener {
         let disk = self.clone();
-        Box::new(move || open_database(disk.clone()))
+        Box::new(move || Ok((open_database(disk.clone())?, None)))
     }
 
     /// From now on things go wrong.
