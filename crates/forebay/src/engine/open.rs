@@ -12,7 +12,7 @@ use super::{
 use crate::cluster::{Hosts, RouterKind};
 use crate::{
     bay::Options,
-    error::{Result, invalid},
+    error::{Error, Result, invalid},
     time::{millis, secs},
 };
 
@@ -98,15 +98,35 @@ impl Engine {
     }
 }
 
-/// `PATH` or `PATH?sync=SPAN`.
+/// `PATH` or `PATH?sync=SPAN`. A path may have a `?` of its own, unless what follows it reads as a parameter.
 fn embedded(rest: &str) -> Result<(&Path, FileOptions)> {
-    let (path, sync) = rest.rsplit_once("?sync=").map_or((rest, "0"), |(path, sync)| (path, sync));
+    let query = rest.rsplit_once('?').filter(|(_, query)| query.contains('=') && !query.contains('/'));
+    let (path, sync) = match query {
+        None => (rest, "0"),
+        Some((path, query)) => {
+            let names = query.split('&').map(|pair| pair.split('=').next().unwrap_or_default());
+            if let Some(name) = names.into_iter().find(|name| *name != "sync") {
+                return Err(unknown_parameter(name, &["sync"]));
+            }
+            (path, query.strip_prefix("sync=").unwrap_or(query))
+        }
+    };
     if path.is_empty() {
         return Err(invalid("store URL embedded:: a path is missing, as in embedded:forebay.redb"));
     }
     let sync = span(sync)
         .ok_or_else(|| invalid(format!("store URL embedded:{path}: sync {sync:?}: 0, or 10ms to 1s")))?;
     Ok((Path::new(path), FileOptions { sync }))
+}
+
+/// The error for a parameter of a store's URL that nothing reads.
+pub(super) fn unknown_parameter(name: &str, accepted: &[&str]) -> Error {
+    let nearest = accepted.iter().min_by_key(|known| strsim::damerau_levenshtein(known, name));
+    let nearest = nearest.copied().unwrap_or_default();
+    let accepted = accepted.join(", ");
+    invalid(format!(
+        "store URL: unknown parameter {name:?}: did you mean {nearest:?}? ({accepted} is accepted)"
+    ))
 }
 
 /// `0`, `20ms` or `1s`.
@@ -134,8 +154,68 @@ mod tests {
         assert_eq!(read("/b/a.redb?sync=1s"), Some(("/b/a.redb".into(), secs(1))));
         assert_eq!(read("a?sync=20ms"), Some(("a".into(), millis(20))));
         assert_eq!(read("what?.redb?sync=0"), Some(("what?.redb".into(), secs(0))));
-        for wrong in ["", "?sync=1s", "a?sync=", "a?sync=1", "a?sync=-1s", "a?sync=1h", "a?sync=s"] {
+        assert_eq!(read("a?b.redb"), Some(("a?b.redb".into(), secs(0))));
+        for wrong in
+            ["", "?sync=1s", "a?sync=", "a?sync=1", "a?sync=-1s", "a?sync=1h", "a?sync=s", "a?sync=sync=1s"]
+        {
             assert_eq!(read(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn an_embedded_store_has_no_unknown_parameter() {
+        for (url, name) in [
+            ("embedded:x.redb?snc=1s", "snc"),
+            ("embedded:x.redb?SYNC=1s", "SYNC"),
+            ("embedded:x.redb?sync=1s&cache=2", "cache"),
+            ("embedded:x.redb?cache=2&sync=1s", "cache"),
+            ("embedded:x.redb?sync=1s?cache=2", "cache"),
+            ("embedded:x.redb?=1s", ""),
+        ] {
+            let error = Location::read(url).expect_err(url);
+            assert_eq!(error.kind(), crate::ErrorKind::Invalid, "{url}");
+            let text = error.to_string();
+            assert!(text.contains(&format!("unknown parameter {name:?}")), "{url}: {text}");
+            assert!(
+                text.contains("did you mean \"sync\"?") && text.contains("sync is accepted"),
+                "{url}: {text}"
+            );
+        }
+        let error = Location::read("embedded:x.redb?sync=1s&sync=0").expect_err("twice").to_string();
+        assert!(error.contains("sync"), "{error}");
+    }
+
+    #[cfg(feature = "redis")]
+    #[test]
+    fn a_redis_store_has_no_unknown_parameter_and_no_negative_database() {
+        for url in [
+            "redis://h/0",
+            "redis://h",
+            "redis://h/15?protocol=resp3",
+            "redis://h/0?router=slots",
+            "redis+unix:///tmp/a?db=3&user=u&pass=p",
+            "redis://h,i/3?router=slots",
+        ] {
+            Location::read(url).expect(url);
+        }
+        for (url, parts) in [
+            ("redis://h/0?x=y", &["unknown parameter \"x\"", "protocol, router"][..]),
+            ("redis://h/0?rooter=slots", &["did you mean \"router\"?"]),
+            ("redis://h/0?router=slot", &["did you mean \"slots\"?"]),
+            ("redis://h/0?db=1", &["unknown parameter \"db\""]),
+            ("redis://h/0?protocol=resp3&timeout=1", &["unknown parameter \"timeout\""]),
+            ("redis://h,i/0?x=y", &["unknown parameter \"x\""]),
+            ("redis+unix:///tmp/a?bd=1", &["unknown parameter \"bd\"", "did you mean \"db\"?"]),
+            ("redis+unix:///tmp/a?db=-1", &["database -1", "0 or greater"]),
+            ("redis://h/-1", &["database -1", "0 or greater"]),
+        ] {
+            let error = Location::read(url).expect_err(url);
+            assert_eq!(error.kind(), crate::ErrorKind::Invalid, "{url}");
+            let text = error.to_string();
+            assert!(parts.iter().all(|part| text.contains(part)), "{url}: {text}");
+        }
+        // What stands after an unescaped ? may be a password's end.
+        let error = Location::read("redis://user:12?s3cret=x@h/0").expect_err("a password with a ?");
+        assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
     }
 }

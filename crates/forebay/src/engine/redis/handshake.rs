@@ -18,7 +18,11 @@ use super::{
     reply::{server_time, text, unavailable, unexpected, unreachable},
     script::Script,
 };
-use crate::error::{Error, ErrorKind, Result, invalid};
+use crate::{
+    cluster::RouterKind,
+    engine::open::unknown_parameter,
+    error::{Error, ErrorKind, Result, invalid},
+};
 
 /// The oldest server whose commands suffice.
 const OLDEST: (u32, u32) = (6, 2);
@@ -33,18 +37,50 @@ pub(super) struct Target {
 
 impl Target {
     /// Reads `redis://[user][:password@]host[:port][/db]` or `redis+unix:///path[?db=n]`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`], also for a parameter that nothing would read.
     pub(super) fn parse(url: &str) -> Result<Self> {
         let info = url.into_connection_info().map_err(|cause| {
             // The URL may hold a password: leave it out.
             invalid("store URL: redis://[user][:password@]host[:port][/db] is accepted").with_source(cause)
         })?;
+        let db = info.redis_settings().db();
+        if db < 0 {
+            return Err(invalid(format!("store URL: database {db}: 0 or greater is accepted")));
+        }
+        let accepted: &[&str] = match info.addr() {
+            ConnectionAddr::Unix(_) => &["db", "user", "pass", "protocol"],
+            _ => &["protocol", "router"],
+        };
+        check_query(url, accepted)?;
         let name = match info.addr() {
-            ConnectionAddr::Tcp(host, port) => format!("{host}:{port}/{}", info.redis_settings().db()),
-            ConnectionAddr::Unix(path) => format!("{}?db={}", path.display(), info.redis_settings().db()),
+            ConnectionAddr::Tcp(host, port) => format!("{host}:{port}/{db}"),
+            ConnectionAddr::Unix(path) => format!("{}?db={db}", path.display()),
             _ => return Err(invalid("store URL: rediss:// is not supported by this build")),
         };
         Ok(Self { name: name.into(), info })
     }
+}
+
+/// Refuses a parameter of a URL that is not accepted.
+fn check_query(url: &str, accepted: &[&str]) -> Result<()> {
+    let query = url.split('#').next().and_then(|url| url.split_once('?')).map_or("", |(_, query)| query);
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if !accepted.contains(&name) {
+            // Then it may be the end of a password, which no message shows.
+            if query.contains('@') {
+                return Err(invalid("store URL: unknown parameter; a \"?\" in a login is written %3F"));
+            }
+            return Err(unknown_parameter(name, accepted));
+        }
+        // One host has all keys, whatever the router; a list has taken its own out.
+        if name == "router" {
+            value.parse::<RouterKind>()?;
+        }
+    }
+    Ok(())
 }
 
 /// What a new connection learned.
