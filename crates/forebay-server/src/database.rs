@@ -48,6 +48,18 @@ impl Dialect {
         }
     }
 
+    /// Checks a buffer without opening the database.
+    ///
+    /// # Errors
+    /// Why it cannot flush to any table there.
+    pub fn check_buffer(self, schema: &Schema) -> forebay::Result<()> {
+        match self {
+            Self::Sqlite => Sqlite::check_buffer(schema),
+            Self::Postgres => Postgres::check_buffer(schema),
+            Self::Mysql => MySql::check_buffer(schema),
+        }
+    }
+
     /// The statements that create what a buffer needs.
     pub fn ddl(self, schema: &Schema) -> String {
         match self {

@@ -609,6 +609,51 @@ fn what_serve_would_refuse_without_connecting_is_a_mistake() {
 }
 
 #[test]
+fn what_the_database_would_refuse_without_connecting_is_a_mistake() {
+    let buffer = |database: &str, table: &str, key: &str| {
+        format!(
+            "database = {database:?}\n[buffers.p]\ntable = {table:?}\nkey = {{ {key} = \"text\" }}\n\
+             columns = {{ hits = \"sum\" }}"
+        )
+    };
+    let cases: [(String, &str); 9] = [
+        (
+            "database = \"postgres://me:secret@db/app?sslmod=require\"".into(),
+            "unknown parameter \"sslmod\": did you mean \"sslmode\"?",
+        ),
+        (
+            "database = \"mysql://me:secret@db/app?ssl_mode=REQUIRED\"".into(),
+            "unknown parameter \"ssl_mode\": did you mean \"ssl-mode\"?",
+        ),
+        (
+            "database = \"postgres://me:secret@db/app?sslmode=foo\"".into(),
+            "no URL of a Postgres database (unknown value \"foo\"",
+        ),
+        (
+            buffer("sqlite:a", "other.t", "id"),
+            ":2: buffers.p: table other.t is in another file than the ledger",
+        ),
+        (buffer("sqlite:a", "t", "HITS"), "buffers.p: columns HITS and hits of table t differ only in case"),
+        (buffer("mysql://db/a", "t", "HITS"), "columns HITS and hits of table t differ only in case"),
+        (buffer("postgres://db/a", "forebay_ledger", "id"), "table forebay_ledger is one of Forebay's own"),
+        (buffer("mysql://db/a", "a.forebay_moves", "id"), "table a.forebay_moves is one of Forebay's own"),
+        (
+            "[buffers.p]\ntable = \"other.t\"\nkey = { id = \"text\" }\ncolumns = { hits = \"sum\" }".into(),
+            "table other.t is in another file",
+        ),
+    ];
+    for (text, expected) in cases {
+        let found = mistake(&text);
+        assert!(found.contains(expected), "{text}\nexpected {expected}\n   found {found}");
+        assert!(!found.contains("secret"), "{found}");
+    }
+    for (database, table, key) in [("postgres://db/a", "other.t", "HITS"), ("mysql://db/a", "other.t", "id")]
+    {
+        Setting::new(&buffer(database, table, key)).load().expect("no mistakes");
+    }
+}
+
+#[test]
 fn every_mistake_is_told_in_one_run() {
     let text = "listen = \"0.0.0.0:1\"\n\
         [[tokens]]\nname = \"a\"\ntoken = \"two words\"\nscopes = [\"reed\"]\n\

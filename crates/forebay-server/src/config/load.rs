@@ -179,15 +179,10 @@ fn read(mut top: Fields<'_>, origin: Origin, given: &Given<'_>) -> (Option<Confi
     }
     // A flag or variable wins over the file, also over its hosts.
     let store = store.map(Store::Url).or(cluster).unwrap_or_else(|| Store::Url(Url::new(DEFAULT_STORE)));
-    let database = given.setting(
-        ("--database", options.database.as_ref(), "FOREBAY_DATABASE"),
-        read_database,
-        top.optional("database"),
-        &mut mistakes,
-    );
+    let database = database_of(&mut top, given, &mut mistakes);
     let limits = read_limits(&mut top);
     let series = read_series(&mut top, store.is_shared());
-    let mut buffers = read_buffers(&mut top);
+    let mut buffers = read_buffers(&mut top, database.as_ref().map(Dialect::of));
     let events = read_events(&mut top, &limits, &series, &buffers);
     let canary = read_canary(&mut top, &mut buffers);
     // With mistakes of their own they are tokens all the same.
@@ -218,6 +213,16 @@ fn read(mut top: Fields<'_>, origin: Origin, given: &Given<'_>) -> (Option<Confi
     }
     top.finish();
     (Some(config), mistakes)
+}
+
+/// None: what was given has a mistake.
+fn database_of(top: &mut Fields<'_>, given: &Given<'_>, mistakes: &mut Vec<Mistake>) -> Option<Url> {
+    let setting = ("--database", given.options.database.as_ref(), "FOREBAY_DATABASE");
+    let field = top.optional("database");
+    if field.is_none() && given.value(setting.0, setting.1, setting.2).is_none() {
+        return Some(Url::new(DEFAULT_DATABASE));
+    }
+    given.setting(setting, read_database, field, mistakes)
 }
 
 fn prefix_of(top: &mut Fields<'_>) -> String {

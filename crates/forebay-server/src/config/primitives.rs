@@ -14,7 +14,10 @@ use super::{
     fields::{Fields, Node},
     model::BufferConfig,
 };
-use crate::text::{Span, quoted};
+use crate::{
+    database::Dialect,
+    text::{Span, quoted},
+};
 
 /// What a section declares. `None` is a definition with mistakes: its name is known all the same.
 pub(super) type Declared<T> = BTreeMap<Name, Option<T>>;
@@ -63,7 +66,8 @@ fn read_resolution(node: &Node<'_>) -> Option<Resolution> {
     node.accept(Resolution::new(step?.0, retention?.0))
 }
 
-pub(super) fn read_buffers(top: &mut Fields<'_>) -> Declared<BufferConfig> {
+/// `dialect`: what they flush to, if that is known.
+pub(super) fn read_buffers(top: &mut Fields<'_>, dialect: Option<Dialect>) -> Declared<BufferConfig> {
     section(top, "buffers", |name, node| {
         let mut fields = node.fields()?;
         let mut buffer = Buffer::new(name.as_str());
@@ -98,6 +102,9 @@ pub(super) fn read_buffers(top: &mut Fields<'_>) -> Declared<BufferConfig> {
         let retention = fields.optional("ledger_retention");
         let ledger_retention = retention.and_then(|node| span_within(&node, hours(1)..=days(3_650)));
         let schema = key.and(columns).and_then(|_| fields.accept(buffer.clone().build()));
+        if let (Some(schema), Some(dialect)) = (&schema, dialect) {
+            fields.accept(dialect.check_buffer(schema));
+        }
         fields.finish();
         let flush_every = flush_every.unwrap_or(DEFAULT_FLUSH);
         Some(BufferConfig {

@@ -24,6 +24,10 @@ pub(crate) struct Dialect {
     pub(crate) table_options: fn(&Schema) -> &'static str,
     /// The ledger, the dead letters and the moves, one statement each, qualified by a place.
     pub(crate) own_tables: fn(&str) -> Vec<String>,
+    /// The only place that a buffer's table can be in.
+    pub(crate) only_place: Option<&'static str>,
+    /// Names of columns that differ only in case are one name.
+    pub(crate) folds_columns: bool,
     /// The type that `CAST` makes a text of.
     pub(crate) text: &'static str,
     /// Whether a sink creates missing tables unless its user said.
@@ -46,6 +50,39 @@ impl Dialect {
     /// Where a buffer's table is, if its name says so.
     pub(crate) fn named_place(&self, schema: &Schema) -> String {
         schema.table.split_once('.').map(|(place, _)| self.place(place)).unwrap_or_default()
+    }
+
+    /// Checks a buffer for what no table can mend, without the database.
+    ///
+    /// # Errors
+    /// What is in the way, and how to mend it.
+    pub(crate) fn check(&self, schema: &Schema) -> Result<(), String> {
+        let table = &schema.table;
+        if let (Some((place, _)), Some(only)) = (table.split_once('.'), self.only_place)
+            && !place.eq_ignore_ascii_case(only)
+        {
+            return Err(format!(
+                "table {table} is in another file than the ledger, and SQLite does not commit to several files at once: \
+                 give the buffer a table of the {only} database"
+            ));
+        }
+        if OWN_TABLES.iter().any(|own| own.eq_ignore_ascii_case(bare(schema))) {
+            return Err(format!(
+                "table {table} is one of Forebay's own ({}): give the buffer another",
+                OWN_TABLES.join(", ")
+            ));
+        }
+        let keys = schema.keys.iter().map(|key| &*key.name);
+        let columns: Vec<&str> = keys.chain(schema.columns.iter().map(|column| &*column.name)).collect();
+        for (at, column) in columns.iter().enumerate().filter(|_| self.folds_columns) {
+            if let Some(other) = columns[..at].iter().find(|other| other.eq_ignore_ascii_case(column)) {
+                return Err(format!(
+                    "columns {other} and {column} of table {table} differ only in case, and are one column to the \
+                     database: rename one"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Creates the buffer's table unless it is there. A sum begins at 0, not at NULL: it is a counter.

@@ -33,6 +33,11 @@ pub(crate) fn refused(message: impl Into<String>) -> SinkError {
 pub(crate) fn message(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(database) => database.message().to_owned(),
+        // One inside another: the driver wraps what its own parser of a value says.
+        sqlx::Error::Configuration(cause) => match cause.downcast_ref::<sqlx::Error>() {
+            Some(inner) => message(inner),
+            None => cause.to_string(),
+        },
         other => other.to_string(),
     }
 }

@@ -10,6 +10,8 @@ pub(crate) mod error;
 pub(crate) mod ledger;
 pub(crate) mod merge;
 pub(crate) mod moves;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(crate) mod parameters;
 pub(crate) mod plan;
 pub(crate) mod public;
 pub(crate) mod replay;

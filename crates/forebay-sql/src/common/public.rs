@@ -26,6 +26,17 @@ macro_rules! public_sink {
                     $dialect.script(schema, &$dialect.named_place(schema))
                 }
 
+                /// Checks a buffer without opening anything, as [`check`](Self::check) does a URL: what a configuration is
+                /// checked by, and what [`prepare`](forebay::sink::Sink::prepare) checks first.
+                ///
+                /// # Errors
+                /// [`ErrorKind::Configuration`](forebay::ErrorKind::Configuration) for a table that a buffer cannot have,
+                /// or columns that are one to the database.
+                pub fn check_buffer(schema: &Schema) -> forebay::Result<()> {
+                    let configuration = |why| forebay::Error::new(forebay::ErrorKind::Configuration, why);
+                    $dialect.check(schema).map_err(configuration)
+                }
+
                 /// Forgets the batches that were applied longer ago than the ledger's retention, except the newest 1 000: a
                 /// clock that jumps ahead must not take what was applied a moment ago. Returns how many. Looks at the ledgers
                 /// beside the tables that were prepared.

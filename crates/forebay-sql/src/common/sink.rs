@@ -268,6 +268,7 @@ impl<D: Database> SqlSink<D> {
     async fn survey(&self, schema: &Schema) -> Result<Known<D>, SinkError> {
         let looking = |error| self.failed(&format!("looking at table {}", schema.table), &error);
         let refused = |why: String| self.refused(&why);
+        D::DIALECT.check(schema).map_err(refused)?;
         let mut transaction = self.begin(Access::Read, looking).await?;
         let mut found = transaction.look(schema).await.map_err(looking)?.map_err(refused)?;
         if !found.lacking.is_empty() || !found.dated {

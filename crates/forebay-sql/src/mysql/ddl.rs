@@ -11,6 +11,8 @@ pub(super) const MYSQL: Dialect = Dialect {
     // The comment is `MARK`.
     table_options: |_| " ENGINE=InnoDB COMMENT='created by forebay'",
     own_tables,
+    only_place: None,
+    folds_columns: true,
     text: "CHAR",
     migrate: Migrate::No,
 };

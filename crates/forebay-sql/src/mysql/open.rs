@@ -14,6 +14,7 @@ use crate::common::{
     database::{self, Access, Steps},
     ddl::Dialect,
     error::{self, Class},
+    parameters,
 };
 
 /// Connections that a sink opens at most: partitions that are flushed at once.
@@ -125,6 +126,24 @@ impl Steps for Open {
     }
 }
 
+/// The parameters of a URL that the driver takes.
+const PARAMETERS: [&str; 14] = [
+    "sslmode",
+    "ssl-mode",
+    "sslca",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "charset",
+    "collation",
+    "statement-cache-capacity",
+    "socket",
+    "timezone",
+    "time-zone",
+];
+
 /// The URL itself is in no message: it may have a password.
 fn parse(url: &str) -> Result<MySqlConnectOptions> {
     let invalid = |why: &dyn std::fmt::Display| {
@@ -138,7 +157,8 @@ fn parse(url: &str) -> Result<MySqlConnectOptions> {
     if !["mysql://", "mariadb://"].iter().any(|scheme| url.starts_with(scheme)) {
         return Err(invalid(&"another scheme"));
     }
-    let options = MySqlConnectOptions::from_str(url).map_err(|error| invalid(&error))?;
+    parameters::check(url, &PARAMETERS).map_err(|why| invalid(&why))?;
+    let options = MySqlConnectOptions::from_str(url).map_err(|error| invalid(&error::message(&error)))?;
     if options.get_database().is_none_or(str::is_empty) {
         return Err(invalid(&"no database"));
     }
@@ -167,5 +187,23 @@ mod tests {
             let error = parse(wrong).expect_err(wrong).to_string();
             assert!(error.contains("mysql://USER") && !error.contains("secret"), "{error}");
         }
+    }
+
+    #[test]
+    fn an_unknown_parameter_is_refused_with_the_nearest() {
+        for (query, said) in [
+            ("sslmod=REQUIRED", "unknown parameter \"sslmod\": did you mean \"sslmode\"?"),
+            ("ssl-mode=REQUIRED&ssl_ca=ca", "unknown parameter \"ssl_ca\": did you mean \"ssl-ca\"?"),
+            ("sslrootcert=hunter2", "unknown parameter \"sslrootcert\"; known: sslmode, "),
+            ("hunter2@db/app", "an unknown parameter after the ?; known: sslmode, "),
+        ] {
+            let error = parse(&format!("mysql://me:secret@db/app?{query}")).expect_err(query).to_string();
+            assert!(error.contains(said) && !error.contains("hunter2"), "{query}: {error}");
+        }
+        for query in ["", "ssl-mode=REQUIRED", "sslmode=preferred&charset=utf8mb4"] {
+            parse(&format!("mysql://me:secret@db/app?{query}")).expect(query);
+        }
+        let error = parse("mysql://me:secret@db/app?ssl-mode=foo").expect_err("an unknown mode").to_string();
+        assert!(error.contains("(unknown value \"foo\""), "{error}");
     }
 }

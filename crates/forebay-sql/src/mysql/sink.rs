@@ -46,7 +46,8 @@ impl MySql {
     /// `?ssl-mode=VERIFY_IDENTITY` asks for TLS and checks the server's name.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](forebay::ErrorKind::Invalid) for a URL of something else; [`ErrorKind::Unavailable`](forebay::ErrorKind::Unavailable) if nobody answers there. Neither shows
+    /// [`ErrorKind::Invalid`](forebay::ErrorKind::Invalid) for a URL of something else, or with a parameter that is not known;
+    /// [`ErrorKind::Unavailable`](forebay::ErrorKind::Unavailable) if nobody answers there. Neither shows
     /// a password.
     pub async fn open(url: &str) -> forebay::Result<Self> {
         Ok(Self(SqlSink::new(Database::open(url).await?)))
@@ -56,7 +57,7 @@ impl MySql {
     /// first.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](forebay::ErrorKind::Invalid) for a URL of something else.
+    /// [`ErrorKind::Invalid`](forebay::ErrorKind::Invalid) for a URL of something else, or with a parameter that is not known.
     pub fn check(url: &str) -> forebay::Result<()> {
         Database::check(url)
     }

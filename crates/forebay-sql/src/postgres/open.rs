@@ -14,6 +14,7 @@ use crate::common::{
     database::{self, Access, Steps},
     ddl::Dialect,
     error::{self, Class},
+    parameters,
 };
 
 /// Connections that a sink opens at most: partitions that are flushed at once.
@@ -144,6 +145,29 @@ impl Steps for Open {
     }
 }
 
+/// The parameters of a URL that the driver takes.
+const PARAMETERS: [&str; 19] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+    "options[NAME]",
+];
+
 /// The URL itself is in no message: it may have a password.
 fn parse(url: &str) -> Result<PgConnectOptions> {
     let invalid = |why: &dyn std::fmt::Display| {
@@ -157,7 +181,8 @@ fn parse(url: &str) -> Result<PgConnectOptions> {
     if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
         return Err(invalid(&"another scheme"));
     }
-    PgConnectOptions::from_str(url).map_err(|error| invalid(&error))
+    parameters::check(url, &PARAMETERS).map_err(|why| invalid(&why))?;
+    PgConnectOptions::from_str(url).map_err(|error| invalid(&error::message(&error)))
 }
 
 fn name(options: &PgConnectOptions) -> String {
@@ -180,5 +205,35 @@ mod tests {
             let error = parse(wrong).expect_err(wrong).to_string();
             assert!(error.contains("postgres://USER") && !error.contains("secret"), "{error}");
         }
+    }
+
+    #[test]
+    fn an_unknown_parameter_is_refused_with_the_nearest() {
+        for (query, said) in [
+            ("sslmod=verify-full", "unknown parameter \"sslmod\": did you mean \"sslmode\"?"),
+            (
+                "sslmode=require&ssl_rootcert=ca",
+                "unknown parameter \"ssl_rootcert\": did you mean \"sslrootcert\"?",
+            ),
+            ("SSLMODE=require", "did you mean \"sslmode\"?"),
+            ("application_name=a&PGPASSWORD=hunter2", "unknown parameter \"PGPASSWORD\""),
+            ("hunter2@db/app", "an unknown parameter after the ?; known: sslmode, "),
+            ("options[a=1", "unknown parameter \"options[a\""),
+        ] {
+            let error = parse(&format!("postgres://me:secret@db/app?{query}")).expect_err(query).to_string();
+            assert!(error.contains(said) && !error.contains("hunter2"), "{query}: {error}");
+        }
+        for query in [
+            "",
+            "sslmode=require",
+            "ssl-mode=prefer&&application_name=a",
+            "options[a.b]=1",
+            "options%5Bab%5D=1",
+        ] {
+            parse(&format!("postgres://me:secret@db/app?{query}")).expect(query);
+        }
+        let error =
+            parse("postgres://me:secret@db/app?sslmode=foo").expect_err("an unknown mode").to_string();
+        assert!(error.contains("(unknown value \"foo\""), "{error}");
     }
 }

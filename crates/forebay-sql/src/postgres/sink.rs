@@ -45,7 +45,8 @@ impl Postgres {
     /// variables that `psql` reads. `?sslmode=verify-full` asks for TLS and checks the server's name.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](forebay::ErrorKind::Invalid) for a URL of something else; [`ErrorKind::Unavailable`](forebay::ErrorKind::Unavailable) if nobody answers there. Neither shows
+    /// [`ErrorKind::Invalid`](forebay::ErrorKind::Invalid) for a URL of something else, or with a parameter that is not known;
+    /// [`ErrorKind::Unavailable`](forebay::ErrorKind::Unavailable) if nobody answers there. Neither shows
     /// a password.
     pub async fn open(url: &str) -> forebay::Result<Self> {
         Ok(Self(SqlSink::new(Database::open(url).await?)))
@@ -55,7 +56,7 @@ impl Postgres {
     /// first.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](forebay::ErrorKind::Invalid) for a URL of something else.
+    /// [`ErrorKind::Invalid`](forebay::ErrorKind::Invalid) for a URL of something else, or with a parameter that is not known.
     pub fn check(url: &str) -> forebay::Result<()> {
         Database::check(url)
     }

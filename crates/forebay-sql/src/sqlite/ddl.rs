@@ -11,6 +11,8 @@ pub(super) const SQLITE: Dialect = Dialect {
     table_options,
     // All of them are in the main database.
     own_tables: |_| OWN_TABLES.map(str::to_owned).to_vec(),
+    only_place: Some("main"),
+    folds_columns: true,
     text: "TEXT",
     migrate: Migrate::Yes,
 };

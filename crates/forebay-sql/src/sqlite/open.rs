@@ -20,7 +20,7 @@ use super::{
 use crate::common::{
     database::{self, Access, Steps},
     ddl::Dialect,
-    error::Class,
+    error::{Class, message},
 };
 
 /// How long a statement waits for a writer outside this process before it fails with `database is locked`.
@@ -256,7 +256,8 @@ impl Location {
         let (name, options) = match url.strip_prefix("sqlite:") {
             Some(rest) => {
                 let path = rest.strip_prefix("//").unwrap_or(rest);
-                let options = SqliteConnectOptions::from_str(url).map_err(|error| invalid(&error))?;
+                let options =
+                    SqliteConnectOptions::from_str(url).map_err(|error| invalid(&message(&error)))?;
                 // A mode in the URL says whether to create the file.
                 (path, if path.contains("mode=") { options } else { options.create_if_missing(true) })
             }

@@ -13,13 +13,6 @@ use crate::common::{
 
 impl Tables for Open {
     async fn look(&mut self, schema: &Schema) -> Checked<Found> {
-        if schema.table.split_once('.').is_some_and(|(place, _)| !place.eq_ignore_ascii_case("main")) {
-            return Ok(Err(format!(
-                "table {} is in another file than the ledger, and SQLite does not commit to several files at once: give \
-                 the buffer a table of the main database",
-                schema.table
-            )));
-        }
         catalogue::find(&mut self.connection, schema).await.map(Ok)
     }
 

@@ -1,6 +1,10 @@
 //! Tables of an application's own, and those that Forebay makes.
 
-use forebay::{Buffer, Forebay, buffer::ColumnType, sink::Applied};
+use forebay::{
+    Buffer, Forebay,
+    buffer::{ColumnType, Schema},
+    sink::Applied,
+};
 use forebay_sql::{Migrate, Missing, Options};
 
 use crate::{
@@ -136,6 +140,43 @@ on_every_database! {
             let why = permanent(sink.prepare(&schema(table)).await);
             assert!(why.contains(reason), "{table}: {why}");
         }
+    }
+
+    /// A sink refuses what the check without a connection refuses, and takes what it takes.
+    async fn what_no_table_can_mend_is_refused_with_and_without_the_database(home) {
+        let buffer = |table: &str, key: &str| {
+            Buffer::new("p").table(table).key(key).sum("id").sum("hits").build().expect("valid")
+        };
+        let check = |schema: &Schema| match &home {
+            Home::Sqlite(_) => forebay_sql::Sqlite::check_buffer(schema),
+            Home::Postgres(_) => forebay_sql::Postgres::check_buffer(schema),
+            Home::MariaDb(_) => forebay_sql::MySql::check_buffer(schema),
+        };
+        let sink = home.sink().await;
+        for (table, key, said) in [
+            ("forebay_ledger", "k", "table forebay_ledger is one of Forebay's own"),
+            ("forebay_dead_letters", "k", "table forebay_dead_letters is one of Forebay's own"),
+            ("forebay_moves", "k", "table forebay_moves is one of Forebay's own"),
+            ("cased", "ID", home.pick(
+                "columns ID and id of table cased differ only in case",
+                "",
+                "columns ID and id of table cased differ only in case",
+            )),
+            ("usual", "k", ""),
+        ] {
+            let schema = buffer(table, key);
+            let (checked, prepared) = (check(&schema), sink.prepare(&schema).await);
+            if said.is_empty() {
+                checked.expect(table);
+                prepared.expect(table);
+            } else {
+                let (checked, prepared) = (checked.expect_err(table).to_string(), permanent(prepared));
+                assert!(checked.starts_with(said) && prepared.ends_with(&checked), "{checked}\n{prepared}");
+            }
+        }
+        let elsewhere = check(&buffer("other.projects", "k"));
+        assert_eq!(elsewhere.is_err(), matches!(home, Home::Sqlite(_)), "{elsewhere:?}");
+        check(&buffer(home.pick("Main.projects", "other.projects", "other.projects"), "k")).expect("a place");
     }
 
     async fn a_migrated_table_is_known_again_and_keeps_inserting(home) {
