@@ -5,6 +5,7 @@
 
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
+use futures::TryFutureExt as _;
 use tokio::{runtime::Handle, sync::oneshot};
 use uuid::Uuid;
 
@@ -104,7 +105,9 @@ impl Exchange {
         let asked = keeper.clock().monotonic();
         let last = self.until.is_some_and(|until| until <= asked);
         let claim = Claim { name, owner: self.owner, ttl: *ttl, queue: (!last).then_some(PATIENCE) };
-        match keeper.in_time("acquire", name, keeper.engine().lock_claim(claim)).await {
+        let step = keeper.engine().lock_claim(claim);
+        let step = step.map_err(|error| error.in_context(format_args!("acquire lock {name:?}")));
+        match keeper.in_time("acquire", name, step).await {
             Ok(Claimed::Granted { fence }) => self.granted(asked, fence),
             Ok(Claimed::Held { holder, remaining, ahead }) => {
                 self.failures = 0;
@@ -160,7 +163,6 @@ impl Exchange {
 
     /// An error after which the lock may be held by nobody who knows has to say so.
     fn describe(&self, error: Error) -> Error {
-        let error = error.in_context(format_args!("acquire lock {:?}", self.request.name));
         if self.doubt.is_some() { error.into_ambiguous() } else { error }
     }
 

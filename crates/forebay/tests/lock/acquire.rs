@@ -98,6 +98,9 @@ async fn what_may_have_been_granted_is_told_and_given_back_in_the_background() {
         assert!(passed < secs(4), "{passed:?}");
         let error = attempt.await.expect("no panic").expect_err("no answer");
         assert_eq!((error.kind(), error.retry()), (ErrorKind::Ambiguous, Retry::Unknown), "{fault:?}");
+        assert_eq!(error.to_string().matches("acquire lock").count(), 1, "{fault:?}: {error}");
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        assert!(cause.is_none_or(|cause| !error.to_string().contains(&cause)), "{error:?}");
         store.faults.always(None);
         store.pass_until("the lock to be given back", async || store.free().await).await;
     }
