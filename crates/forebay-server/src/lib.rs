@@ -15,6 +15,7 @@ pub mod http;
 pub mod log;
 pub mod measured;
 pub mod metrics;
+pub mod range;
 pub mod reload;
 pub mod replay;
 pub mod route;

@@ -5,7 +5,6 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use anyhow::{Context, Result, anyhow};
 use forebay::Timestamp;
 use jiff::tz::TimeZone;
-use serde::{Deserialize, Serialize};
 
 use super::{
     block_on, output,
@@ -15,6 +14,7 @@ use super::{
 use crate::{
     chart::{self, Points, spark},
     client::escaped,
+    range::RangeBody,
     text::{Span, count, moment, shown},
 };
 
@@ -62,27 +62,6 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// Counts as the server writes them.
-#[derive(Debug, Deserialize, Serialize)]
-struct Answer {
-    key: String,
-    start: String,
-    step: u64,
-    coarsened: bool,
-    values: Vec<u64>,
-    sum: u64,
-    from: String,
-    to: String,
-    partial: Partial,
-}
-
-/// Which of the points at the edges count a part of their time only.
-#[derive(Debug, Deserialize, Serialize)]
-struct Partial {
-    first: bool,
-    last: bool,
-}
-
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let zone = match args.tz.as_str() {
         // The default needs no time zone database.
@@ -105,7 +84,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn ask(args: &Args, zone: &TimeZone) -> Result<Answer> {
+async fn ask(args: &Args, zone: &TimeZone) -> Result<RangeBody> {
     if let Some(config) = args.place.opened()? {
         let (plain, limited) = match args.name.strip_suffix(".limited") {
             Some(plain) => (plain, true),
@@ -119,17 +98,7 @@ async fn ask(args: &Args, zone: &TimeZone) -> Result<Answer> {
         let (from, to) = (moment(&args.from, now, zone)?, moment(&args.to, now, zone)?);
         let range = series.range(&args.key, from, to, args.step.map(|Span(step)| step)).await?;
         bay.close().await?;
-        return Ok(Answer {
-            key: args.key.clone(),
-            start: range.start.to_string(),
-            step: range.step.as_secs(),
-            coarsened: range.coarsened,
-            sum: range.sum(),
-            from: range.from.to_string(),
-            to: range.to.to_string(),
-            partial: Partial { first: range.is_first_partial(), last: range.is_last_partial() },
-            values: range.values,
-        });
+        return Ok(RangeBody::new(&args.key, range));
     }
     let mut path = format!("/v1/series/{}?key={}", escaped(&args.name), escaped(&args.key));
     let step = args.step.map(|step| step.to_string());
@@ -144,8 +113,8 @@ async fn ask(args: &Args, zone: &TimeZone) -> Result<Answer> {
     serde_json::from_value(answer).map_err(|error| anyhow!("the server's points: {error}"))
 }
 
-fn describe(answer: &Answer) {
-    let Answer { start, step, values, sum, from, to, partial, .. } = answer;
+fn describe(answer: &RangeBody) {
+    let RangeBody { start, step, values, sum, from, to, partial, .. } = answer;
     say(&spark(values, WIDTH));
     let most = values.iter().max().copied().unwrap_or(0);
     say(&format!(

@@ -6,7 +6,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use forebay::series::{Range, SeriesHandle};
+use forebay::series::SeriesHandle;
 use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -22,6 +22,7 @@ use super::{
 use crate::{
     app::{App, SeriesEntry},
     chart,
+    range::RangeBody,
 };
 
 /// The suffix of the series that counts what limits kept out of another.
@@ -51,55 +52,6 @@ pub(super) struct PointRequest {
 enum PointsSchema {
     One(PointRequest),
     Many(Vec<PointRequest>),
-}
-
-/// Counts at regular times.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Range)]
-pub(super) struct RangeBody {
-    key: String,
-    /// When the first point begins: a multiple of `step` at or before `from`.
-    #[schema(format = DateTime)]
-    start: String,
-    /// Seconds from point to point.
-    step: u64,
-    /// `step` is longer than what was asked for: so fine a bucket is not kept at `from` any more.
-    coarsened: bool,
-    /// The count of each point, zero where nothing was counted.
-    values: Vec<u64>,
-    /// The same as that of `/sum` over the same span.
-    sum: u64,
-    /// From when the points count: `from` of the question, widened to the finest bucket that is still kept there; later
-    /// where no bucket is.
-    #[schema(format = DateTime)]
-    from: String,
-    /// Until before when: widened likewise, and at most the bucket that is 5 minutes ahead.
-    #[schema(format = DateTime)]
-    to: String,
-    partial: Partial,
-}
-
-/// Whether the points at the edges count a part of their time only.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Partial {
-    first: bool,
-    last: bool,
-}
-
-impl RangeBody {
-    pub(super) fn new(key: &str, range: Range) -> Self {
-        Self {
-            key: key.to_owned(),
-            start: range.start.to_string(),
-            step: range.step.as_secs(),
-            coarsened: range.coarsened,
-            sum: range.sum(),
-            from: range.from.to_string(),
-            to: range.to.to_string(),
-            partial: Partial { first: range.is_first_partial(), last: range.is_last_partial() },
-            values: range.values,
-        }
-    }
 }
 
 /// A sum, and the span that it is of.
