@@ -348,17 +348,23 @@ impl Engine {
     /// # Errors
     /// [`ErrorKind::Unsupported`] in a store that is shared: nobody there knows how many there are.
     pub(crate) fn series_bound(&self, series: &Name, keys: u64) -> Result<()> {
-        ask!(self, it => it.series_bound(series, keys))
+        let Some(engine) = self.unshared() else {
+            let text =
+                format!("series {series}: max_keys needs a store in this process (memory: or embedded:)");
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        };
+        engine.series_bound(series, keys);
+        Ok(())
     }
 
     /// Whether a key can be added to, as far as a bound on keys is concerned.
     pub(crate) fn series_room(&self, series: &Name, key: &str) -> Result<()> {
-        ask!(self, it => it.series_room(series, key))
+        self.unshared().map_or(Ok(()), |engine| engine.series_room(series, key))
     }
 
     /// How many keys a series has, and how many times a bound refused one. `None` in a store that is shared.
     pub(crate) fn series_keys(&self, series: &Name) -> Option<KeyCount> {
-        ask!(self, it => it.series_keys(series))
+        self.unshared().map(|engine| engine.series_keys(series))
     }
 
     /// Reads several spans in one round trip, each zero-filled: `to - from` counts.
@@ -540,12 +546,18 @@ impl Engine {
 
     /// Whether other processes may change what the store has.
     pub(crate) fn is_shared(&self) -> bool {
+        self.unshared().is_none()
+    }
+
+    /// The store, if only this process may change what it has.
+    #[cfg_attr(not(feature = "redis"), expect(clippy::unnecessary_wraps, reason = "a host is shared"))]
+    fn unshared(&self) -> Option<&Embedded> {
         match self {
-            Self::Embedded(_) => false,
+            Self::Embedded(engine) => Some(engine),
             #[cfg(feature = "redis")]
-            Self::Redis(_) | Self::Cluster(_) => true,
+            Self::Redis(_) | Self::Cluster(_) => None,
             #[cfg(feature = "test-util")]
-            Self::Fault(_) => false,
+            Self::Fault(fault) => Some(&fault.inner),
         }
     }
 

@@ -203,13 +203,6 @@ pub(crate) struct KeyCount {
     pub refused: u64,
 }
 
-/// Why a store that is shared takes no bound on the keys of a series.
-#[cfg(feature = "redis")]
-pub(crate) fn unbounded(series: &Name) -> Error {
-    let text = format!("series {series}: max_keys needs a store in this process (memory: or embedded:)");
-    Error::new(ErrorKind::Unsupported, text)
-}
-
 /// How long a free lock is kept for the first in its queue before the second may take it as well, then the third,
 /// and so on. Longer than a waiter's heartbeat, so that a wake-up that got lost does not cost a place; short, because
 /// a process that died in the queue blocks for so long.

@@ -11,9 +11,8 @@ use crate::{
         bell::Bell,
         request::{Begin, ChargeToken, End, Known, Seen, Token},
         step::{
-            BufferPart, BufferStats, Claim, Claimed, Frozen, Generation, KeyCount, LeaseStep, Leases,
-            LockState, PendingRow, Place, Point, Rotate, SeriesPart, Sliced, Span, Take, Taken, TakenAll,
-            unbounded,
+            BufferPart, BufferStats, Claim, Claimed, Frozen, Generation, LeaseStep, Leases, LockState,
+            PendingRow, Place, Point, Rotate, SeriesPart, Sliced, Span, Take, Taken, TakenAll,
         },
     },
     error::Result,
@@ -136,21 +135,6 @@ impl Cluster {
 
     pub(crate) async fn series_now(&self, part: &SeriesPart) -> Timestamp {
         self.member(&series_tag(part)).engine.series_now(part).await
-    }
-
-    #[expect(clippy::unused_self, reason = "steps are methods on every engine")]
-    pub(crate) fn series_bound(&self, series: &Name, _keys: u64) -> Result<()> {
-        Err(unbounded(series))
-    }
-
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "another engine has a bound")]
-    pub(crate) fn series_room(&self, _series: &Name, _key: &str) -> Result<()> {
-        Ok(())
-    }
-
-    #[expect(clippy::unused_self, reason = "steps are methods on every engine")]
-    pub(crate) fn series_keys(&self, _series: &Name) -> Option<KeyCount> {
-        None
     }
 
     pub(crate) async fn series_read(&self, part: &SeriesPart, spans: &[Span<'_>]) -> Result<Vec<Vec<u64>>> {

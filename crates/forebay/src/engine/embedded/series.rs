@@ -142,10 +142,8 @@ impl Embedded {
     }
 
     /// Lets a series have so many keys and no more.
-    #[expect(clippy::unnecessary_wraps, reason = "other engines cannot")]
-    pub(crate) fn series_bound(&self, series: &Name, keys: u64) -> Result<()> {
+    pub(crate) fn series_bound(&self, series: &Name, keys: u64) {
         self.populations.bound(series, keys);
-        Ok(())
     }
 
     /// Whether a key can be added to.
@@ -157,9 +155,8 @@ impl Embedded {
     }
 
     /// How many keys a series has.
-    #[expect(clippy::unnecessary_wraps, reason = "other engines cannot tell")]
-    pub(crate) fn series_keys(&self, series: &Name) -> Option<KeyCount> {
-        Some(self.populations.of(series).count())
+    pub(crate) fn series_keys(&self, series: &Name) -> KeyCount {
+        self.populations.of(series).count()
     }
 
     /// The time that decides what is kept.

@@ -21,7 +21,7 @@ use crate::{
     engine::{
         request::Token,
         sequence::{Channel, Flying, Refusals, Sent, Sequencer, Waiting},
-        step::{KeyCount, Point, SeriesPart, Span, unbounded},
+        step::{Point, SeriesPart, Span},
     },
     error::{Result, Retry},
     key::Name,
@@ -94,21 +94,6 @@ impl Redis {
     /// The time that decides what is kept.
     pub(crate) async fn series_now(&self, _part: &SeriesPart) -> Timestamp {
         self.host.server_time().await
-    }
-
-    #[expect(clippy::unused_self, reason = "steps are methods on every engine")]
-    pub(crate) fn series_bound(&self, series: &Name, _keys: u64) -> Result<()> {
-        Err(unbounded(series))
-    }
-
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "another engine has a bound")]
-    pub(crate) fn series_room(&self, _series: &Name, _key: &str) -> Result<()> {
-        Ok(())
-    }
-
-    #[expect(clippy::unused_self, reason = "steps are methods on every engine")]
-    pub(crate) fn series_keys(&self, _series: &Name) -> Option<KeyCount> {
-        None
     }
 
     /// In one call: the point's token stands for all of its buckets.
