@@ -24,9 +24,13 @@ if reply then return reply end
 
 -- What is of somebody else is found out before anything is written: MGET shows no key of another type.
 local chunks, absent = call('MGET', unpack(KEYS, before + 1)), {}
+-- Of each chunk: how long it lives, how many slots it has, and what gives its points.
+local lives, sizes, points = {}, {}, {}
 for i, text in ipairs(chunks) do
-  local slots = tonumber(string.match(ARGV[i + 5], '^%d+ (%d+)'))
-  local form = text and #text / slots
+  local numbers = string.gmatch(ARGV[i + 5], '(%d+) (%d+)')
+  local ttl, slots = numbers()
+  lives[i], sizes[i], points[i] = ttl, tonumber(slots), numbers
+  local form = text and #text / sizes[i]
   if not text then
     absent[#absent + 1] = KEYS[i + before]
   elseif not (form == 4 or form == 8 or form < 4 and #text % 6 == 0) then
@@ -117,12 +121,10 @@ end
 
 local function count()
   for i, text in ipairs(chunks) do
-    local key, numbers = KEYS[i + before], string.gmatch(ARGV[i + 5], '(%d+) (%d+)')
-    local ttl, slots = numbers()
-    slots = tonumber(slots)
+    local key = KEYS[i + before]
     if not text then text = '' end
-    for slot, n in numbers do
-      text = add(key, text or call('GET', key), slots, ttl, tonumber(slot), n)
+    for slot, n in points[i] do
+      text = add(key, text or call('GET', key), sizes[i], lives[i], tonumber(slot), n)
     end
   end
 end
