@@ -2,6 +2,8 @@
 
 pub(crate) mod catalogue;
 pub(crate) mod cell;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(crate) mod connect;
 pub(crate) mod database;
 pub(crate) mod datetime;
 pub(crate) mod ddl;

@@ -1,27 +1,22 @@
 //! Databases, and the connections to them.
 
-use std::{str::FromStr, time::Duration};
+use std::str::FromStr;
 
-use forebay::{Clock, Error, ErrorKind, Result, Timestamp, time::secs};
+use forebay::{Clock, Error, ErrorKind, Result, Timestamp};
 use sqlx::{
-    ConnectOptions as _, Connection as _, MySql, MySqlPool, SqlSafeStr as _, Transaction,
+    ConnectOptions as _, MySql, MySqlPool, SqlSafeStr as _, Transaction,
     mysql::{MySqlConnectOptions, MySqlPoolOptions},
     pool::PoolConnection,
 };
 
 use super::{ddl::MYSQL, error::classify, form::Form};
 use crate::common::{
+    connect::{CONNECT_TIMEOUT, MAX_CONNECTIONS, reach},
     database::{self, Access, Steps},
     ddl::Dialect,
     error::{self, Class},
     parameters,
 };
-
-/// Connections that a sink opens at most: partitions that are flushed at once.
-const MOST: u32 = 8;
-
-/// How long to wait for a connection, which includes making one.
-const PATIENCE: Duration = secs(10);
 
 /// Begins the transaction of a batch.
 ///
@@ -58,18 +53,10 @@ impl Database {
         let options = parse(url)?;
         let name = name(&options);
         let options = options.disable_statement_logging();
-        // Not by the pool, which would go on trying, and then only say that it took too long.
-        let connected = match options.connect().await {
-            Ok(connection) => connection.close().await,
-            Err(error) => Err(error),
-        };
-        connected.map_err(|cause| {
-            let cause = error::message(&cause);
-            Error::new(ErrorKind::Unavailable, format!("opening MySQL {name}: {cause}"))
-        })?;
+        reach(&options, "MySQL", &name).await?;
         let pool = MySqlPoolOptions::new()
-            .max_connections(MOST)
-            .acquire_timeout(PATIENCE)
+            .max_connections(MAX_CONNECTIONS)
+            .acquire_timeout(CONNECT_TIMEOUT)
             .connect_lazy_with(options);
         Ok(Self { name, pool })
     }

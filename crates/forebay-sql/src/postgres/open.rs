@@ -1,27 +1,22 @@
 //! Databases, and the connections to them.
 
-use std::{str::FromStr, time::Duration};
+use std::str::FromStr;
 
-use forebay::{Clock, Error, ErrorKind, Result, Timestamp, time::secs};
+use forebay::{Clock, Error, ErrorKind, Result, Timestamp};
 use sqlx::{
-    ConnectOptions as _, Connection as _, PgPool, Postgres, SqlSafeStr as _, Transaction,
+    ConnectOptions as _, PgPool, Postgres, SqlSafeStr as _, Transaction,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
 use super::{ddl::POSTGRES, error::classify, form::Form};
 use crate::common::{
+    connect::{CONNECT_TIMEOUT, MAX_CONNECTIONS, reach},
     database::{self, Access, Steps},
     ddl::Dialect,
     error::{self, Class},
     parameters,
 };
-
-/// Connections that a sink opens at most: partitions that are flushed at once.
-const MOST: u32 = 8;
-
-/// How long to wait for a connection, which includes making one.
-const PATIENCE: Duration = secs(10);
 
 /// Begins the transaction of a batch.
 ///
@@ -65,17 +60,11 @@ impl Database {
         // The driver asks for more digits of floats when it connects, which a pooler refuses. There are none here.
         let options =
             options.application_name("forebay").extra_float_digits(None).disable_statement_logging();
-        // Not by the pool, which would go on trying, and then only say that it took too long.
-        let connected = match options.connect().await {
-            Ok(connection) => connection.close().await,
-            Err(error) => Err(error),
-        };
-        connected.map_err(|cause| {
-            let cause = error::message(&cause);
-            Error::new(ErrorKind::Unavailable, format!("opening Postgres {name}: {cause}"))
-        })?;
-        let pool =
-            PgPoolOptions::new().max_connections(MOST).acquire_timeout(PATIENCE).connect_lazy_with(options);
+        reach(&options, "Postgres", &name).await?;
+        let pool = PgPoolOptions::new()
+            .max_connections(MAX_CONNECTIONS)
+            .acquire_timeout(CONNECT_TIMEOUT)
+            .connect_lazy_with(options);
         Ok(Self { name, pool })
     }
 
