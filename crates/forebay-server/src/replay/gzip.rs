@@ -83,14 +83,15 @@ fn explained(error: io::Error) -> io::Error {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::Write;
 
     use flate2::{Compression, write::GzEncoder};
 
     use super::*;
 
-    fn gzip(text: &[u8]) -> Vec<u8> {
+    /// A text as one member.
+    pub(in super::super) fn gzip(text: &[u8]) -> Vec<u8> {
         let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
         gzip.write_all(text).expect("a vector takes all");
         gzip.finish().expect("a vector takes all")

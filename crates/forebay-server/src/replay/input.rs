@@ -152,17 +152,7 @@ impl<R: Read> Read for Counted<R> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
-    use flate2::{Compression, write::GzEncoder};
-
-    use super::*;
-
-    fn gzip(text: &[u8]) -> Vec<u8> {
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-        gzip.write_all(text).expect("a vector takes all");
-        gzip.finish().expect("a vector takes all")
-    }
+    use super::{super::gzip::tests::gzip, *};
 
     fn read(raw: Vec<u8>) -> io::Result<Vec<u8>> {
         let mut input = Input::new("a test".to_owned(), Cursor::new(raw), None)?;
