@@ -456,3 +456,18 @@ async fn rotation_by_another_process_is_no_hindrance() {
     assert_eq!(frozen, 1);
     assert_eq!(hits(&redis, &part, "a").await, Some(3));
 }
+
+/// A server's replication id changes under an open connection: the script says the id of now before it writes anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_under_another_replication_id_is_not_applied_until_the_writer_has_learned_it() {
+    let server = Server::start();
+    let redis = open(&server).await;
+    let part = part();
+    add(&redis, &part, "a", 1).await;
+    let session = redis.host.session().await.expect("connected");
+    let now = session.replid();
+    session.learn_replid("an id of before");
+    add(&redis, &part, "a", 10).await;
+    assert_eq!(session.replid(), now);
+    assert_eq!(hits(&redis, &part, "a").await, Some(11));
+}
