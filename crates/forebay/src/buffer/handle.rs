@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     ops::ControlFlow,
     pin::Pin,
-    sync::{Arc, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -53,7 +53,7 @@ pub(super) struct Inner {
     pub owner: Uuid,
     /// Partitions that the store has beyond those of the definition: the buffer had more of them once. Held to look and
     /// to change, never across an await.
-    former: std::sync::Mutex<BTreeSet<u16>>,
+    former: parking_lot::Mutex<BTreeSet<u16>>,
 }
 
 impl BufferHandle {
@@ -67,7 +67,7 @@ impl BufferHandle {
             pace: Pace::default(),
             gate: Gate::default(),
             owner: Uuid::now_v7(),
-            former: std::sync::Mutex::default(),
+            former: parking_lot::Mutex::default(),
         }))
     }
 
@@ -395,9 +395,8 @@ impl BufferHandle {
         (self.parts(), known)
     }
 
-    fn former(&self) -> std::sync::MutexGuard<'_, BTreeSet<u16>> {
-        // Inserts only, so a poisoned set is whole.
-        self.0.former.lock().unwrap_or_else(PoisonError::into_inner)
+    fn former(&self) -> parking_lot::MutexGuard<'_, BTreeSet<u16>> {
+        self.0.former.lock()
     }
 
     fn part(&self, index: u16) -> BufferPart {

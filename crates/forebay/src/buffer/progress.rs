@@ -2,13 +2,11 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use super::pressure::Pressure;
@@ -85,7 +83,7 @@ impl Progress {
             dead_rows: self.dead.load(Ordering::Relaxed),
             replays: self.replays.load(Ordering::Relaxed),
             parked: self.parked().values().map(|(parked, _)| parked.clone()).collect(),
-            last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            last_error: self.last_error.lock().clone(),
             ..Stats::default()
         }
     }
@@ -111,7 +109,7 @@ impl Progress {
     }
 
     pub(super) fn note_end(&self, error: Option<String>) {
-        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+        *self.last_error.lock() = error;
     }
 
     /// Puts a batch aside; true if it was not there.
@@ -145,7 +143,6 @@ impl Progress {
     }
 
     fn parked(&self) -> MutexGuard<'_, BTreeMap<Uuid, (Parked, Duration)>> {
-        // Inserts and removals only, so a poisoned map is whole.
-        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
+        self.parked.lock()
     }
 }

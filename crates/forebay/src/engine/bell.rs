@@ -1,10 +1,8 @@
 //! Bells for those who wait in this process: rung by name, heard by one.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -42,7 +40,7 @@ impl Bells {
     }
 
     fn table(&self) -> MutexGuard<'_, HashMap<Uuid, Arc<Notify>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -3,8 +3,10 @@
 use std::{
     collections::{HashMap, VecDeque},
     future::pending,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::embedded::Embedded;
 use crate::error::{Error, ErrorKind, Result};
@@ -67,7 +69,7 @@ impl Faults {
     }
 
     fn plan(&self) -> MutexGuard<'_, Plan> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -1,9 +1,11 @@
 //! Where those who wait for one round trip meet its outcome.
 
 use std::{
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::OnceLock,
     task::{Context, Waker},
 };
+
+use parking_lot::Mutex;
 
 /// One outcome for many who wait. Whoever gathers them keeps their wakers, one for each seat.
 #[derive(Debug)]
@@ -31,7 +33,7 @@ impl<T> Meeting<T> {
         if self.outcome.get().is_some() {
             return true;
         }
-        let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut moved = self.moved.lock();
         if self.outcome.get().is_some() {
             return true;
         }
@@ -44,13 +46,13 @@ impl<T> Meeting<T> {
 
     /// Wakes the task in a seat, if it was polled again by somebody else, before there is an outcome.
     pub(crate) fn wake(&self, seat: usize) {
-        let moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        let moved = self.moved.lock();
         moved.iter().filter(|(moved, _)| *moved == seat).for_each(|(_, waker)| waker.wake_by_ref());
     }
 
     /// Sets the outcome, once, and wakes everybody.
     pub(crate) fn settle(&self, outcome: T, wakers: Vec<Waker>) {
-        let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut moved = self.moved.lock();
         // Whoever gathered settles, and does so once.
         let _ = self.outcome.set(outcome);
         let moved = std::mem::take(&mut *moved);

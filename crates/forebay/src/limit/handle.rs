@@ -7,7 +7,7 @@ mod short;
 use std::{
     collections::HashMap,
     pin::pin,
-    sync::{Arc, PoisonError, atomic::AtomicU64},
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -382,7 +382,7 @@ impl LimitHandle {
 
     /// Forgets what was noted of a key that has got something back.
     pub(super) fn forget_denial(&self, key: &str) {
-        self.0.shared.nearest.lock().unwrap_or_else(PoisonError::into_inner).forget(key);
+        self.0.shared.nearest.lock().forget(key);
         if let Some(denied) = &self.0.denied {
             denied.forget(key);
         }

@@ -5,13 +5,14 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use futures::{FutureExt as _, StreamExt as _, future::join_all, stream};
+use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::Notify};
 use uuid::Uuid;
 
@@ -69,14 +70,14 @@ pub(crate) struct AllLeased(Mutex<Vec<Weak<Leased>>>);
 
 impl AllLeased {
     fn add(&self, leased: &Arc<Leased>) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         all.retain(|leased| leased.strong_count() > 0);
         all.push(Arc::downgrade(leased));
     }
 
     /// Gives everything back, within a second, and asks for nothing any more.
     pub(crate) async fn close(&self) {
-        let all: Vec<_> = self.0.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
+        let all: Vec<_> = self.0.lock().drain(..).collect();
         join_all(all.iter().filter_map(Weak::upgrade).map(async |leased| {
             leased.closed.store(true, Ordering::Release);
             leased.give_back().await;

@@ -8,12 +8,14 @@ use std::{
     time::Duration,
 };
 
+use compact_str::CompactString;
+
 use super::rule::Rule;
 use crate::{
     clock::Clock,
     engine::step::{Sliced, Take},
     key::hash,
-    table::{Shards, ShortKey},
+    table::Shards,
     time::{millis, secs, whole_micros},
 };
 
@@ -45,7 +47,7 @@ pub(super) struct Purses {
 #[derive(Debug)]
 #[repr(C, align(64))]
 struct Purse {
-    key: ShortKey,
+    key: CompactString,
     left: u64,
     /// In microseconds of the coarse clock: from then on nothing of it is spent.
     until: u64,

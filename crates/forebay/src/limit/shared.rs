@@ -8,12 +8,13 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync;
 use uuid::Uuid;
 
@@ -74,19 +75,19 @@ impl Overrides {
         if self.is_empty() {
             return None;
         }
-        self.table.read().unwrap_or_else(PoisonError::into_inner).get(key).copied()
+        self.table.read().get(key).copied()
     }
 
     /// All of them.
     pub(super) fn all(&self) -> HashMap<Box<str>, Override> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.table.read().clone()
     }
 
     /// Takes over a change that was made in the store.
     fn change(&self, key: &str, instead: Option<Override>) {
         // Whatever else has changed there is learnt by the next look.
         *self.mark() = None;
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.table.write();
         match instead {
             Some(instead) => drop(table.insert(key.into(), instead)),
             None => drop(table.remove(key)),
@@ -96,13 +97,13 @@ impl Overrides {
 
     fn replace(&self, table: HashMap<Box<str>, Override>, mark: Option<Uuid>) {
         let held = table.len();
-        *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
+        *self.table.write() = table;
         self.held.store(held, Ordering::Relaxed);
         *self.mark() = mark;
     }
 
     fn mark(&self) -> MutexGuard<'_, Option<Uuid>> {
-        self.mark.lock().unwrap_or_else(PoisonError::into_inner)
+        self.mark.lock()
     }
 }
 
@@ -114,14 +115,14 @@ impl Limits {
 
     /// What an operator should know.
     pub(crate) fn warning(&self) -> Option<String> {
-        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let trouble = self.trouble.lock();
         trouble.as_ref().map(|error| {
             format!("overrides that were set at run time are those of the last look, the store does not tell them: {error}")
         })
     }
 
     fn by_name(&self) -> MutexGuard<'_, HashMap<Name, Arc<Shared>>> {
-        self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_name.lock()
     }
 }
 
@@ -139,7 +140,7 @@ impl Forebay {
     pub async fn refresh_overrides(&self) -> Result<()> {
         let looked = self.look_for_overrides().await;
         let trouble = looked.as_ref().err().cloned();
-        *self.limits().trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+        *self.limits().trouble.lock() = trouble;
         looked
     }
 

@@ -1,10 +1,8 @@
 //! Tables cut into shards, each behind a lock of its own.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
+use crossbeam_utils::CachePadded;
 use hashbrown::HashTable;
-
-use super::Line;
+use parking_lot::{Mutex, MutexGuard};
 
 /// Enough that two of a few dozen threads seldom meet, few enough that a sweep stays cheap.
 pub(crate) const SHARDS: usize = 64;
@@ -15,14 +13,14 @@ pub(crate) const SHARDS: usize = 64;
 /// locking shards in ascending order does that without deadlock. Sections are some ten
 /// instructions, so the lock is held for less time than a reader-writer lock takes to get.
 #[derive(Debug)]
-pub(crate) struct Shards<T>(Box<[Line<Mutex<HashTable<T>>>]>);
+pub(crate) struct Shards<T>(Box<[CachePadded<Mutex<HashTable<T>>>]>);
 
 /// A shard, locked.
 pub(crate) type Shard<'a, T> = MutexGuard<'a, HashTable<T>>;
 
 impl<T> Shards<T> {
     pub(crate) fn new() -> Self {
-        Self((0..SHARDS).map(|_| Line(Mutex::new(HashTable::new()))).collect())
+        Self((0..SHARDS).map(|_| CachePadded::new(Mutex::new(HashTable::new()))).collect())
     }
 
     /// Which shard a hash falls into. The table inside uses the low bits, so this takes the high ones.
@@ -40,8 +38,7 @@ impl<T> Shards<T> {
     /// Locks a shard by its index. Whoever locks several does so in ascending order.
     #[inline]
     pub(crate) fn lock_index(&self, index: usize) -> Shard<'_, T> {
-        // A panic between two assignments is the only way to poison it, and sections do not panic.
-        self.0[index].0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0[index].lock()
     }
 
     /// Keeps what `keep` says, shard by shard, and gives memory back that is no longer needed.

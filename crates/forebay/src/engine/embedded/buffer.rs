@@ -3,11 +3,12 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use super::{Embedded, batch::GenerationRecord, codec::Cells, journal::Record};
@@ -313,12 +314,12 @@ impl Partitions {
     }
 
     fn paused(&self) -> MutexGuard<'_, HashSet<Name>> {
-        self.paused.lock().unwrap_or_else(PoisonError::into_inner)
+        self.paused.lock()
     }
 
     /// The partitions that hold something.
     fn held(&self) -> Vec<(Name, u16)> {
-        let map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
+        let map = self.map.lock();
         let all: Vec<((Name, u16), Shared)> =
             map.iter().map(|(place, partition)| (place.clone(), partition.clone())).collect();
         drop(map);
@@ -330,7 +331,7 @@ impl Partitions {
     }
 
     fn partition(&self, buffer: &Name, index: u16) -> Shared {
-        let mut map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut map = self.map.lock();
         map.entry((buffer.clone(), index)).or_default().clone()
     }
 }
@@ -342,7 +343,6 @@ fn fact_of_pause(buffer: &Name) -> String {
     format!("{PAUSED}{buffer}")
 }
 
-/// Sections do not panic half-way through a change, so a poisoned partition is whole.
 fn lock(partition: &Mutex<Partition>) -> MutexGuard<'_, Partition> {
-    partition.lock().unwrap_or_else(PoisonError::into_inner)
+    partition.lock()
 }

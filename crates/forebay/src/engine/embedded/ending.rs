@@ -3,11 +3,9 @@
 //! A store that is dropped without [`close`](crate::Forebay::close) leaves its last commit to its thread. Whoever opens the
 //! file again at once waits for that, instead of hearing that this very process has it.
 
-use std::{
-    collections::HashSet,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashSet, time::Duration};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// A commit that takes longer has met a disk that hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -39,10 +37,9 @@ pub(super) fn wait(place: &str) {
     let pending =
         |files: &mut Option<HashSet<Box<str>>>| files.as_ref().is_some_and(|files| files.contains(place));
     // Given back or not, the file itself says so next.
-    drop(GIVEN_BACK.wait_timeout_while(files(), PATIENCE, pending));
+    GIVEN_BACK.wait_while_for(&mut files(), pending, PATIENCE);
 }
 
-/// Inserts and removals only, so a poisoned set is whole.
 fn files() -> MutexGuard<'static, Option<HashSet<Box<str>>>> {
-    ENDING.lock().unwrap_or_else(PoisonError::into_inner)
+    ENDING.lock()
 }

@@ -5,13 +5,9 @@
 //! journal has the changes of one thing in the order in which memory saw them. The committer takes all that has
 //! gathered, commits it, and answers all who waited for it at once (group commit).
 
-use std::{
-    collections::VecDeque,
-    fmt,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::SetOnce;
 
 use super::{
@@ -322,7 +318,7 @@ impl Shared {
                 let work = queue.take();
                 return if ending && work.batch.is_empty() { None } else { Some(work) };
             }
-            queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            self.wake.wait(&mut queue);
         }
     }
 
@@ -333,7 +329,7 @@ impl Shared {
             if queue.waited < 2 || before == 0 {
                 break;
             }
-            queue = self.wake.wait_timeout(queue, GATHER).unwrap_or_else(PoisonError::into_inner).0;
+            self.wake.wait_for(&mut queue, GATHER);
             if queue.waiting == before {
                 break;
             }
@@ -409,9 +405,8 @@ impl Shared {
         Err(Error::new(ErrorKind::Unavailable, format!("{place} {why}")).with_source(cause.clone()))
     }
 
-    /// Sections only move and insert, so a poisoned queue is whole.
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 }
 

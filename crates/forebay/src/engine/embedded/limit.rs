@@ -1,10 +1,9 @@
 //! Limits of the embedded engine.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use compact_str::CompactString;
+use parking_lot::Mutex;
 
 use super::{
     Embedded,
@@ -21,7 +20,7 @@ use crate::{
         rule::{Rule, Scale, State},
         slices::{Lend, Lent, Outstanding, Slices},
     },
-    table::{SHARDS, Shard, Shards, ShortKey},
+    table::{SHARDS, Shard, Shards},
     time::{Timestamp, When, mins, whole_micros},
 };
 
@@ -30,7 +29,7 @@ use crate::{
 #[repr(align(64))]
 pub(super) struct Entry {
     counter: Arc<Counter>,
-    key: ShortKey,
+    key: CompactString,
     state: State,
     /// Those who hold them are in this process, and end with it: a file does not have them.
     slices: Option<Box<Slices>>,
@@ -52,7 +51,7 @@ pub(super) struct Counters(Mutex<HashMap<(Name, Scale), Arc<Counter>>>);
 
 impl Counters {
     fn of(&self, limit: &Name, scale: Scale) -> Arc<Counter> {
-        let mut counters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counters = self.0.lock();
         let new = || Arc::new(Counter { limit: limit.clone(), scale });
         counters.entry((limit.clone(), scale)).or_insert_with(new).clone()
     }

@@ -2,10 +2,11 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use super::{Embedded, batch::HoldRecord, journal::Ticket};
@@ -268,8 +269,7 @@ impl Locks {
         self.table().fence = fence;
     }
 
-    /// Sections do not panic half-way through a change, so a poisoned table is whole.
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock()
     }
 }

@@ -27,7 +27,7 @@ mod watched;
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -39,6 +39,7 @@ use crate::{
     error::Result,
     table::{SHARDS, Shards},
 };
+use parking_lot::Mutex;
 pub(crate) use restore::FileOptions;
 
 /// How often what has expired is thrown away. Expiry itself is exact; this only bounds the memory.
@@ -121,7 +122,7 @@ impl Embedded {
 
     /// Lets the limits and series that have changed ride to the file, and has it all committed.
     fn save(&self) {
-        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut logged = self.logged.lock();
         self.ride_limits(&mut logged);
         self.ride_all_series();
         drop(logged);

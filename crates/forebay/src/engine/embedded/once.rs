@@ -5,9 +5,9 @@
 use std::{
     collections::{HashMap, VecDeque},
     fmt::Write as _,
-    sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use super::{Embedded, journal::Record};
@@ -217,8 +217,7 @@ impl Embedded {
 
 impl Requests {
     fn lock(&self) -> MutexGuard<'_, Records> {
-        // Sections do not panic half-way through a change, so a poisoned map is whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Takes what the file says about a request.
@@ -271,7 +270,7 @@ pub(super) struct Charged {
 
 impl Tokens {
     pub(super) fn lock(&self) -> MutexGuard<'_, Ids> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Takes what the file says about a token.

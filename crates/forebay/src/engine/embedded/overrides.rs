@@ -1,10 +1,8 @@
 //! What single keys of limits are allowed instead, on the embedded engine.
 
-use std::{
-    collections::{BTreeMap, btree_map},
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::{BTreeMap, btree_map};
 
+use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use super::Embedded;
@@ -86,7 +84,6 @@ impl Overrides {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Name, Table>> {
-        // Sections do not panic half-way through a change, so a poisoned map is whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }

@@ -3,10 +3,12 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
+
+use parking_lot::Mutex;
 
 use crate::{
     engine::step::KeyCount,
@@ -43,7 +45,7 @@ pub(super) struct Member(Arc<Population>);
 impl Populations {
     /// The keys of a series.
     pub(super) fn of(&self, name: &Name) -> Arc<Population> {
-        let mut each = self.each.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut each = self.each.lock();
         if let Some(population) = each.get(name) {
             return population.clone();
         }

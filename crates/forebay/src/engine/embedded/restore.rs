@@ -3,10 +3,11 @@
 use std::{
     collections::{BTreeMap, HashMap},
     path::Path,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use redb::{ReadTransaction, ReadableTable};
 use uuid::Uuid;
 

@@ -8,13 +8,15 @@
 use std::{
     pin::{Pin, pin},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
+use crossbeam_utils::CachePadded;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{sync::Notify, task::AbortHandle};
 
 use super::{
@@ -29,7 +31,6 @@ use crate::{
     },
     error::{Error, ErrorKind, Result, Retry},
     limit::rule::State,
-    table::Line,
 };
 
 /// Round trips under way at most: two keep server and client busy at once; a third only makes batches smaller.
@@ -63,7 +64,7 @@ struct Shared {
     keys: Keys,
     /// Protects what gathers and the count of round trips together: a request either sees the connection
     /// idle, or is seen by whoever makes it idle. Held for some dozen instructions, never across an await.
-    queue: Line<Mutex<Queue>>,
+    queue: CachePadded<Mutex<Queue>>,
     /// Whether anything is under way or has gathered: written with the queue locked, and read without, so that under load
     /// nobody takes the lock to find it so. Relaxed: who reads what it was goes with the others, or looks again with the lock
     /// held.
@@ -91,7 +92,7 @@ struct Batch {
 impl Combiner {
     /// A combiner for `host`. Needs a tokio runtime.
     pub(super) fn new(host: Arc<Host>, keys: Keys) -> Self {
-        let (queue, busy) = (Line::default(), AtomicBool::new(false));
+        let (queue, busy) = (CachePadded::default(), AtomicBool::new(false));
         let shared = Arc::new(Shared { host, keys, queue, busy, bell: Notify::new() });
         let lanes = (0..LANES).map(|_| tokio::spawn(lane(shared.clone())).abort_handle()).collect();
         Self { shared, lanes }
@@ -148,9 +149,8 @@ impl Drop for Combiner {
 }
 
 impl Shared {
-    /// Sections do not panic half-way through a change, so a poisoned queue is whole.
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 
     fn enqueue(&self, takes: &[Take<'_>], at: Option<u64>, waker: &Waker) -> Result<Waiting<'_>> {
@@ -289,7 +289,7 @@ impl Batch {
     }
 
     fn expired(&self) -> MutexGuard<'_, Vec<(usize, Error)>> {
-        self.expired.lock().unwrap_or_else(PoisonError::into_inner)
+        self.expired.lock()
     }
 }
 

@@ -3,12 +3,13 @@
 use std::{
     hash::{BuildHasher, RandomState},
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use redis::{Arg, Cmd, Pipeline, RedisResult, Value, aio::MultiplexedConnection};
 use tokio::{
     sync::{Notify, watch},
@@ -452,12 +453,12 @@ impl Session {
     /// The server's replication id as it said last. Another one, on whatever connection: the server may have lost
     /// what it had acknowledged. It may have changed by now, which scripts of sequenced writes find out.
     pub(super) fn replid(&self) -> Arc<str> {
-        self.facts.replid.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.facts.replid.lock().clone()
     }
 
     /// Takes the replication id that the server says it has now.
     pub(super) fn learn_replid(&self, replid: &str) {
-        *self.facts.replid.lock().unwrap_or_else(PoisonError::into_inner) = replid.into();
+        *self.facts.replid.lock() = replid.into();
     }
 
     /// When the connection was made, on this process's monotonic clock.

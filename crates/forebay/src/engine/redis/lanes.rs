@@ -3,10 +3,11 @@
 use std::{
     collections::BTreeSet,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
     task::{Context, Poll, Waker},
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use super::{
@@ -165,8 +166,7 @@ impl Lane {
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {
-        // What was not noted is told again, so a poisoned note is good.
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+        self.told.lock()
     }
 
     /// Calls that bring the batches, as few as may be, and of how many each is.

@@ -1,9 +1,8 @@
 //! Whether a host takes writes: one small write, and every command that scripts use.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::{Redis, script::Script};
 use crate::{
@@ -52,7 +51,7 @@ impl Redis {
         call.command.arg(self.keys.probe()).arg(LIFETIME);
         let answer = self.host.run_one(call).await.map(drop);
         let probed = Probed { at: now(), session, answer: answer.clone() };
-        *self.probe.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(probed);
+        *self.probe.last.lock() = Some(probed);
         answer
     }
 
@@ -62,6 +61,6 @@ impl Redis {
     }
 
     fn probed(&self) -> Option<Probed> {
-        self.probe.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.probe.last.lock().clone()
     }
 }

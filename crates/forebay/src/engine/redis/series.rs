@@ -2,9 +2,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
+use parking_lot::Mutex;
 use redis::Value;
 
 use super::{
@@ -179,7 +180,7 @@ impl Redis {
     }
 
     fn series_lane(&self, part: &SeriesPart) -> Arc<Sequencer<Lane>> {
-        let mut writers = self.series_writers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writers = self.series_writers.0.lock();
         let lane = |_| {
             let (host, keys) = (self.host.clone(), self.keys.clone());
             let lane = Lane { host, keys, grid: part.grid.clone() };

@@ -5,13 +5,14 @@ use std::{
     ops::Range,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use super::{Channel, Flying, Refusals, Sent, Stamp, Waiting, unknown};
@@ -259,9 +260,8 @@ impl<C: Channel> Sequencer<C> {
         Stamp { client: self.client, sequence }
     }
 
-    /// Sections do not panic half-way through a change, so a poisoned queue is whole.
     fn queue(&self) -> MutexGuard<'_, Queue<C::Item>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 }
 

@@ -1,12 +1,7 @@
-use std::{
-    collections::BTreeMap,
-    pin::Pin,
-    sync::{Arc, Mutex},
-    task::Poll,
-    time::Duration,
-};
+use std::{collections::BTreeMap, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 use futures::future::join_all;
+use parking_lot::Mutex;
 
 use super::{sequencer::MOST_WAITING, *};
 use crate::{Clock, ManualClock, Timestamp};
@@ -46,10 +41,10 @@ struct Sum {
 impl Fake {
     fn transmit_one(&self, flying: &Flying<Sum>) -> Sent<()> {
         let error = || Error::new(ErrorKind::Ambiguous, "lost");
-        let fault = self.script.lock().unwrap().pop();
+        let fault = self.script.lock().pop();
         let Flying { part, stamp, batch, doubt } = flying;
-        self.stamps.lock().unwrap().push(*stamp);
-        let mut store = self.store.lock().unwrap();
+        self.stamps.lock().push(*stamp);
+        let mut store = self.store.lock();
         let (sequence, applied) = store.entry(*part).or_default();
         let in_doubt = || Sent::InDoubt(Doubt { epoch: "1".into(), time: 1, error: error() });
         match fault {
@@ -84,7 +79,7 @@ impl Channel for Arc<Fake> {
 
     async fn transmit(&self, flying: &[&Flying<Sum>]) -> Vec<Sent<()>> {
         tokio::task::yield_now().await;
-        self.flights.lock().unwrap().push(flying.len());
+        self.flights.lock().push(flying.len());
         flying.iter().map(|flying| self.transmit_one(flying)).collect()
     }
 
@@ -102,7 +97,7 @@ impl Channel for Arc<Fake> {
 
 fn faulty(script: &[Fault]) -> (Arc<Fake>, Arc<Sequencer<Arc<Fake>>>) {
     let fake = Arc::new(Fake::default());
-    *fake.script.lock().unwrap() = script.iter().rev().copied().collect();
+    *fake.script.lock() = script.iter().rev().copied().collect();
     let sequencer = Sequencer::new(fake.clone(), Clock::system());
     (fake, sequencer)
 }
@@ -121,7 +116,7 @@ async fn write_one(sequencer: &Arc<Sequencer<Arc<Fake>>>, part: u16, item: u64) 
 }
 
 fn applied(fake: &Fake, part: u16) -> Vec<u64> {
-    fake.store.lock().unwrap().get(&part).map(|(_, applied)| applied.clone()).unwrap_or_default()
+    fake.store.lock().get(&part).map(|(_, applied)| applied.clone()).unwrap_or_default()
 }
 
 #[tokio::test]
@@ -134,7 +129,7 @@ async fn what_waits_goes_together_and_each_batch_once() {
     let refused = answers.next().expect("the sixth").expect_err("refused");
     assert_eq!(refused.kind(), ErrorKind::OutOfRange);
     assert_eq!(applied(&fake, 0), [6, 9], "a full batch and the rest");
-    assert_eq!(*fake.flights.lock().unwrap(), [2, 1], "both partitions take off together");
+    assert_eq!(*fake.flights.lock(), [2, 1], "both partitions take off together");
 }
 
 #[tokio::test]
@@ -151,7 +146,7 @@ async fn a_lost_answer_costs_the_other_partitions_nothing() {
     let answers = join_all([0, 1, 2].map(|part| write_one(&sequencer, part, 7))).await;
     assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
     assert_eq!([0, 1, 2].map(|part| applied(&fake, part)), [vec![7], vec![], vec![7]]);
-    assert_eq!(*fake.flights.lock().unwrap(), [3, 2], "only those in doubt are sent again");
+    assert_eq!(*fake.flights.lock(), [3, 2], "only those in doubt are sent again");
 }
 
 #[tokio::test]
@@ -161,7 +156,7 @@ async fn a_lost_answer_is_asked_for_again_under_the_same_number() {
     assert_eq!(applied(&fake, 0), [7]);
     write_one(&sequencer, 0, 8).await.expect("applied").expect("taken");
     assert_eq!(applied(&fake, 0), [7, 8]);
-    let sequences: Vec<u64> = fake.stamps.lock().unwrap().iter().map(|stamp| stamp.sequence).collect();
+    let sequences: Vec<u64> = fake.stamps.lock().iter().map(|stamp| stamp.sequence).collect();
     assert_eq!(sequences, [1, 1, 1, 1, 2]);
 }
 
@@ -189,7 +184,7 @@ async fn what_was_never_sent_may_be_repeated_and_what_is_in_doubt_may_not() {
 #[tokio::test]
 async fn a_number_that_was_given_twice_is_said_loudly() {
     let (fake, sequencer) = faulty(&[]);
-    fake.store.lock().unwrap().insert(0, (1, vec![]));
+    fake.store.lock().insert(0, (1, vec![]));
     let error = write_one(&sequencer, 0, 1).await.expect_err("a thief");
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Corrupt, Retry::Never));
 }
@@ -197,7 +192,7 @@ async fn a_number_that_was_given_twice_is_said_loudly() {
 #[tokio::test]
 async fn a_store_that_stays_away_is_given_up() {
     let fake = Arc::new(Fake::default());
-    *fake.script.lock().unwrap() = [vec![Fault::Down; 10_000], vec![Fault::LostAfter]].concat();
+    *fake.script.lock() = [vec![Fault::Down; 10_000], vec![Fault::LostAfter]].concat();
     let hand = ManualClock::at(Timestamp::from_secs(1_000));
     let sequencer = Sequencer::new(fake.clone(), Clock::from(hand.clone()));
     let write = tokio::spawn(async move { write_one(&sequencer, 0, 1).await });
@@ -228,7 +223,7 @@ async fn whoever_waits_is_told_when_the_flight_is_dropped() {
         let _within = runtime.enter();
         assert!(futures::poll!(&mut write).is_pending());
     }
-    while fake.stamps.lock().unwrap().len() < 2 {
+    while fake.stamps.lock().len() < 2 {
         tokio::task::yield_now().await;
     }
     runtime.shutdown_background();

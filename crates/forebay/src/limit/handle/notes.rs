@@ -1,6 +1,6 @@
 //! Who is denied, and who is near to that.
 
-use std::sync::{PoisonError, atomic::Ordering};
+use std::sync::atomic::Ordering;
 
 use super::LimitHandle;
 use crate::{
@@ -33,7 +33,7 @@ impl LimitHandle {
     /// The keys that this process saw denied most, the first the most; those that a shadow would have denied, too. At
     /// most 256, counted since the start, in a memory that does not grow with the number of keys.
     pub fn top_denied(&self, most: usize) -> Vec<Denied> {
-        self.0.shared.top.lock().unwrap_or_else(PoisonError::into_inner).most(most)
+        self.0.shared.top.lock().most(most)
     }
 
     /// The keys that this process saw nearest to their limit lately, the nearest first: those that have used at least 80 %
@@ -41,7 +41,7 @@ impl LimitHandle {
     /// grow with the number of keys; a key is left out once its window is over, or its bucket has refilled so far.
     pub fn near(&self, most: usize) -> Vec<Near> {
         let now = self.0.bay.clock().monotonic();
-        self.0.shared.nearest.lock().unwrap_or_else(PoisonError::into_inner).most(most, now)
+        self.0.shared.nearest.lock().most(most, now)
     }
 
     #[inline]
@@ -54,7 +54,7 @@ impl LimitHandle {
     #[inline]
     pub(in crate::limit) fn note(&self, key: &str, decision: &Decision) {
         if decision.denies() {
-            self.0.shared.top.lock().unwrap_or_else(PoisonError::into_inner).count(key);
+            self.0.shared.top.lock().count(key);
         }
         let (used, limit) = (decision.used(), decision.limit());
         if decision.is_allowed() && is_near(used, limit) && !decision.is_degraded() {
@@ -64,7 +64,7 @@ impl LimitHandle {
 
     #[cold]
     pub(super) fn note_near(&self, key: &str, decision: Decision) {
-        let Ok(mut nearest) = self.0.shared.nearest.try_lock() else { return };
+        let Some(mut nearest) = self.0.shared.nearest.try_lock() else { return };
         let (used, limit) = (decision.used(), decision.limit());
         let counts = match self.0.kind {
             // It refills steadily: until it is no longer near.
