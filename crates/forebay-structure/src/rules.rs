@@ -1,0 +1,110 @@
+//! The table of what is allowed: the layers of each crate from the bottom up, and its pure files.
+//!
+//! A part is a path below `src` without `.rs`, and stands for a file or for a folder with all that is in it. The
+//! longest part that fits a file decides its layer.
+
+/// What holds for one crate.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// The crate's folder.
+    pub folder: &'static str,
+    /// From the bottom up: a file uses its own layer and those below.
+    pub layers: &'static [Layer],
+    /// Numbers in, numbers out: these use only each other, and nothing that waits, reads a clock or does I/O.
+    pub pure: &'static [&'static str],
+    /// The rules whose violations fail the check. The others are reported by `--report`.
+    pub enforced: &'static [Rule],
+}
+
+/// Parts of the same height.
+#[derive(Clone, Copy, Debug)]
+pub enum Layer {
+    /// Parts that may use each other.
+    Together(&'static [&'static str]),
+    /// Parts that never use one another.
+    Apart(&'static [&'static str]),
+}
+
+/// What is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// No circle between files.
+    Circles,
+    /// No arrow up between layers.
+    Layers,
+    /// Pure files are pure.
+    Pure,
+}
+
+/// What a pure file uses of no other crate.
+pub const IMPURE: &[&str] = &[
+    "futures",
+    "redb",
+    "redis",
+    "rustix",
+    "sqlx",
+    "std::env",
+    "std::fs",
+    "std::io",
+    "std::net",
+    "std::process",
+    "std::thread",
+    "std::time::Instant",
+    "std::time::SystemTime",
+    "tokio",
+    "tracing",
+];
+
+/// The crates of this workspace.
+pub const WORKSPACE: &[Rules] = &[
+    Rules {
+        folder: "crates/forebay",
+        layers: &[
+            Layer::Together(&["model", "error", "failpoint", "key", "time"]),
+            Layer::Together(&["clock", "sink", "table"]),
+            Layer::Together(&["engine"]),
+            Layer::Apart(&["buffer", "limit", "series", "lock", "cluster", "once"]),
+            Layer::Together(&["event"]),
+            Layer::Together(&["bay", "engine/conformance", "lib"]),
+        ],
+        pure: &[
+            "model",
+            "engine/cluster/router/ketama",
+            "engine/cluster/slot",
+            "limit/gcra",
+            "limit/slices",
+            "limit/sliding",
+            "limit/window",
+        ],
+        enforced: &[],
+    },
+    Rules {
+        folder: "crates/forebay-sql",
+        layers: &[
+            Layer::Together(&["common", "options", "totals"]),
+            Layer::Apart(&["sqlite", "postgres", "mysql"]),
+            Layer::Together(&["lib"]),
+        ],
+        pure: &[],
+        enforced: &[],
+    },
+    Rules {
+        folder: "crates/forebay-server",
+        layers: &[
+            Layer::Together(&["text", "config"]),
+            Layer::Together(&[
+                "app", "canary", "chart", "client", "database", "log", "measured", "metrics", "range",
+                "reload", "replay", "route", "rules", "shutdown", "warning",
+            ]),
+            Layer::Together(&["http", "dashboard"]),
+            Layer::Together(&["cli"]),
+            Layer::Together(&["lib"]),
+        ],
+        pure: &[],
+        enforced: &[],
+    },
+    Rules { folder: "crates/forebay-tower", layers: &[], pure: &[], enforced: &[] },
+    Rules { folder: "crates/forebay-testkit", layers: &[], pure: &[], enforced: &[] },
+    Rules { folder: "crates/forebay-structure", layers: &[], pure: &[], enforced: &[] },
+    Rules { folder: "bench", layers: &[], pure: &[], enforced: &[] },
+];
