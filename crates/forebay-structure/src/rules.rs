@@ -36,6 +36,9 @@ pub enum Rule {
     Pure,
 }
 
+/// All of them.
+const ALL: &[Rule] = &[Rule::Circles, Rule::Layers, Rule::Pure];
+
 /// What a pure file uses of no other crate.
 pub const IMPURE: &[&str] = &[
     "futures",
@@ -103,8 +106,8 @@ pub const WORKSPACE: &[Rules] = &[
         pure: &[],
         enforced: &[],
     },
-    Rules { folder: "crates/forebay-tower", layers: &[], pure: &[], enforced: &[] },
-    Rules { folder: "crates/forebay-testkit", layers: &[], pure: &[], enforced: &[] },
-    Rules { folder: "crates/forebay-structure", layers: &[], pure: &[], enforced: &[] },
-    Rules { folder: "bench", layers: &[], pure: &[], enforced: &[] },
+    Rules { folder: "crates/forebay-tower", layers: &[], pure: &[], enforced: ALL },
+    Rules { folder: "crates/forebay-testkit", layers: &[], pure: &[], enforced: ALL },
+    Rules { folder: "crates/forebay-structure", layers: &[], pure: &[], enforced: ALL },
+    Rules { folder: "bench", layers: &[], pure: &[], enforced: ALL },
 ];

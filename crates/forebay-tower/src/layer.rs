@@ -5,7 +5,10 @@ use std::sync::Arc;
 use forebay::{Forebay, limit::LimitHandle};
 use tower::Layer;
 
-use crate::{Key, Limited};
+use crate::{
+    Key,
+    service::{Limited, Limits},
+};
 
 /// Puts limits in front of a service. Clones share them.
 ///
@@ -14,13 +17,6 @@ use crate::{Key, Limited};
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until a service is put behind it"]
 pub struct LimitLayer(pub(crate) Arc<Limits>);
-
-/// The limits, and whose each request is for each.
-#[derive(Clone, Debug)]
-pub(crate) struct Limits {
-    pub bay: Forebay,
-    pub limits: Vec<(LimitHandle, Key)>,
-}
 
 impl LimitLayer {
     /// One limit of an open store.

@@ -7,15 +7,14 @@ use std::{
 };
 
 use forebay::{
-    Decision, Result,
-    limit::{Charge, Kind, Lease, LeaseGuard, Policy},
+    Decision, Forebay, Result,
+    limit::{Charge, Kind, Lease, LeaseGuard, LimitHandle, Policy},
 };
 use http::{Request, Response, request::Parts};
 use tower::Service;
 
 use crate::{
-    Decided,
-    layer::Limits,
+    Decided, Key,
     respond::{denied, is_grpc, tell, undecided},
 };
 
@@ -70,6 +69,13 @@ where
             Ok(response)
         })
     }
+}
+
+/// The limits, each with the rule that finds its key in a request.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    pub bay: Forebay,
+    pub limits: Vec<(LimitHandle, Key)>,
 }
 
 impl Limits {
