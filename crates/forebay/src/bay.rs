@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock, Weak};
 #[cfg(feature = "redis")]
 use crate::cluster::Hosts;
 use crate::{
-    buffer::{Buffer, BufferHandle, StoredBuffer},
+    buffer::{BufferHandle, StoredBuffer},
     clock::Clock,
     cluster::Cluster,
     engine::{Engine, Location, embedded::Embedded},
@@ -13,6 +13,7 @@ use crate::{
     event::{Event, EventHandle},
     limit::{AllLeased, Limit, LimitHandle, Limits, follow_overrides},
     lock::{Keeper, LockHandle},
+    model::Buffer,
     series::{Series, SeriesHandle},
 };
 

@@ -36,6 +36,7 @@ pub mod event;
 pub mod key;
 pub mod limit;
 pub mod lock;
+mod model;
 pub mod once;
 pub mod series;
 pub mod sink;

@@ -11,12 +11,12 @@ use uuid::Uuid;
 use super::{
     handle::{BufferHandle, sink_error},
     lease::Lease,
-    pressure::RowCount,
     progress::Parked,
 };
 use crate::{
     engine::step::{BufferPart, Frozen, Generation, Rotate},
     error::{Error, ErrorKind, Result},
+    model::RowCount,
     sink::{Applied, Batch, SinkError},
     time::Timestamp,
 };
@@ -265,7 +265,7 @@ impl BufferHandle {
 
     fn written_since(&self, batch: &Batch, committed: Timestamp) -> Error {
         let (name, id, partition, rows) =
-            (&self.0.schema.name, batch.id, batch.partition, RowCount::of(batch));
+            (&self.0.schema.name, batch.id, batch.partition, RowCount(batch.rows.len() as u64));
         let last = batch.last_write.unwrap_or(committed);
         let text = format!(
             "buffer {name}: batch {id} of {rows}, partition {partition}, was written to until {last}, and the ledger has \
@@ -289,7 +289,7 @@ impl BufferHandle {
 
     fn failed(&self, batch: &Batch, error: SinkError) -> Stuck {
         let permanent = matches!(error, SinkError::Permanent(_));
-        let (name, id, rows) = (&self.0.schema.name, batch.id, RowCount::of(batch));
+        let (name, id, rows) = (&self.0.schema.name, batch.id, RowCount(batch.rows.len() as u64));
         let error =
             sink_error(error).in_context(format_args!("buffer {name}: applying batch {id} of {rows}"));
         if permanent { Stuck::Parked(error) } else { Stuck::Sink(error) }

@@ -15,12 +15,8 @@ use uuid::Uuid;
 use super::{
     flusher::Flusher,
     pace::{Pace, back_off},
-    pressure::{Gate, Pressure},
+    pressure::Gate,
     progress::{Progress, Stats},
-    row::Row,
-    row_key::RowKey,
-    schema::Schema,
-    value::Value,
     write::{Write, Writing},
 };
 use crate::{
@@ -30,6 +26,7 @@ use crate::{
         step::{BufferPart, PendingRow},
     },
     error::{Error, ErrorKind, Result},
+    model::{Pressure, Row, RowKey, Schema, Value},
     once::{Line, Place},
     sink::{Sink, SinkError},
 };

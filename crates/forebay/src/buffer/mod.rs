@@ -9,21 +9,16 @@ mod moves;
 mod pace;
 mod pressure;
 mod progress;
-pub(crate) mod row;
-mod row_key;
-mod schema;
 mod stored;
-mod value;
 mod write;
 
 pub use dead::Letters;
 pub use flusher::{Flusher, Flushing};
 pub use handle::BufferHandle;
-pub use pressure::{Bounds, Pressure};
 pub use progress::{Parked, Stats};
-pub use row::Row;
-pub use row_key::RowKey;
-pub use schema::{Buffer, Column, KeyColumn, Merge, Schema};
 pub use stored::StoredBuffer;
-pub use value::{ColumnType, Value};
 pub use write::{Write, Writing};
+
+pub use crate::model::{
+    Bounds, Buffer, Column, ColumnType, KeyColumn, Merge, Pressure, Row, RowKey, Schema, Value,
+};

@@ -1,12 +1,10 @@
 //! Rows that become one, and what a row has wherever it is.
 
-use super::{
-    handle::{BufferHandle, sink_error},
-    row::merge_cells,
-    row_key::RowKey,
-    value::Value,
+use super::handle::{BufferHandle, sink_error};
+use crate::{
+    error::{Error, ErrorKind, Result, invalid},
+    model::{RowKey, Value, row::merge_cells},
 };
-use crate::error::{Error, ErrorKind, Result, invalid};
 
 /// How often a value is looked for again because rows were moved meanwhile.
 const ROUNDS: u32 = 8;

@@ -9,7 +9,7 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
-use super::pressure::Pressure;
+use crate::model::Pressure;
 use crate::{sink::Applied, time::mins};
 
 /// After how long a parked batch is tried again: somebody may have mended what kept it.

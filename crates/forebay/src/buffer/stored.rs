@@ -4,8 +4,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::future::join_all;
 
-use super::schema::{Buffer, Schema};
-use crate::{bay::Forebay, engine::step::BufferPart, error::Result, key::Name};
+use crate::{
+    bay::Forebay,
+    engine::step::BufferPart,
+    error::Result,
+    key::Name,
+    model::{Buffer, Schema},
+};
 
 /// What a store holds of a buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]

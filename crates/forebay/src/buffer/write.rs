@@ -7,14 +7,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::{
-    handle::{BufferHandle, Joining, lost},
-    row::Row,
-    schema::{Merge, Schema},
-    value::Value,
-};
+use super::handle::{BufferHandle, Joining, lost};
 use crate::{
     error::{Result, invalid},
+    model::{Merge, Row, Schema, Value},
     sink::BoxFuture,
 };
 

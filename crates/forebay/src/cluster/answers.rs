@@ -2,34 +2,11 @@
 
 use std::{any::type_name, fmt, time::Duration};
 
-use super::{Command, Failure, FromReply, Reply, Ticket};
-use crate::error::{Error, ErrorKind, Result, Retry, invalid};
-
-/// What may have become of a command that has no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Fate {
-    /// It was not sent: it has certainly done nothing.
-    NotSent,
-    /// The host refused it: it has certainly done nothing. Of a script or a raw command the host may have
-    /// done a part before it refused the rest.
-    Rejected,
-    /// It was sent, and no answer came: it may have been executed, once.
-    MaybeExecuted,
-    /// It was executed, and the answer is not of the type asked for.
-    Unreadable,
-}
-
-impl Fate {
-    fn phrase(self) -> &'static str {
-        match self {
-            Self::NotSent => "not sent",
-            Self::Rejected => "rejected",
-            Self::MaybeExecuted => "maybe executed",
-            Self::Unreadable => "executed, unreadable answer",
-        }
-    }
-}
+use super::Ticket;
+use crate::{
+    error::{Error, ErrorKind, Result, Retry, invalid},
+    model::{Command, Failure, Fate, FromReply, Reply},
+};
 
 /// A command without an answer: which, on which host, what may have become of it, and why.
 #[derive(Clone, Debug)]

@@ -1,11 +1,12 @@
 //! Asking about the hosts.
 
-use super::{HostStatus, Map};
+use super::Map;
 use crate::{
     bay::Forebay,
-    buffer::{BufferHandle, RowKey, Value},
+    buffer::BufferHandle,
     engine::step::Place,
     error::{Result, invalid},
+    model::{HostStatus, Placement, RowKey, Value},
     series::SeriesHandle,
 };
 
@@ -25,16 +26,6 @@ pub struct Route {
     pub host: Box<str>,
     /// Of a series or a buffer the partition, all of which is in one place; `None` for anything else.
     pub partition: Option<u16>,
-}
-
-/// How keys find their host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Placement {
-    /// The router's name: `slots`, `nydus-partition`, …
-    pub router: &'static str,
-    /// Which version of the table of slots it is; always 1 under the other routers.
-    pub epoch: u64,
 }
 
 /// Some of the hosts, for commands that have no key.

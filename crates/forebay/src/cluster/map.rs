@@ -7,13 +7,11 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    Answers, Argument, Command, Fate, FromReply, HostAnswer, Reply, Target, Verb, answers::Answered,
-    command::unfit,
-};
+use super::{Answers, Argument, Fate, HostAnswer, Target, answers::Answered};
 use crate::{
     bay::Forebay,
     error::{Result, invalid, out_of_range},
+    model::{Command, FromReply, Reply, Verb, command::unfit},
     time::{days, secs},
 };
 

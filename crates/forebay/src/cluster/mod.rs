@@ -23,23 +23,18 @@
 
 mod answers;
 mod argument;
-mod command;
 mod handle;
 #[cfg(feature = "redis")]
 mod hosts;
 mod map;
-mod reply;
-mod status;
 
-pub use answers::{Answers, CommandError, Fate, HostAnswer};
+pub use answers::{Answers, CommandError, HostAnswer};
 pub use argument::Argument;
-pub use handle::{Cluster, Placement, Route, Target};
+pub use handle::{Cluster, Route, Target};
 #[cfg(feature = "redis")]
 pub use hosts::Hosts;
 pub use map::{MAX_TTL, Map, Ticket};
-pub use reply::{FromReply, Reply};
-pub use status::{Health, HostStatus};
 
 #[cfg(feature = "redis")]
 pub use crate::engine::cluster::RouterKind;
-pub(crate) use command::{Command, Failure, Verb};
+pub use crate::model::{Fate, FromReply, Health, HostStatus, Placement, Reply};

@@ -54,11 +54,13 @@ use self::{
     },
 };
 use crate::{
-    buffer::{Row, RowKey, Schema},
-    cluster::{Command, Failure, Fate, HostStatus, Placement, Reply},
+    cluster::{Fate, Placement},
     error::{Error, ErrorKind, Result},
     key::Name,
-    limit::slices::{Lend, Outstanding},
+    model::{
+        Command, Failure, HostStatus, Reply, Row, RowKey, Schema,
+        rate::slices::{Lend, Outstanding},
+    },
     time::{Timestamp, When},
 };
 
@@ -195,7 +197,7 @@ impl Engine {
     }
 
     /// Gives `take.cost` back, never below empty. With `charged`, the first number of the state after the charge,
-    /// only as much as that still counts: see [`Rule::refund`](crate::limit::rule::Rule::refund).
+    /// only as much as that still counts: see [`Rule::refund`](crate::model::rate::rule::Rule::refund).
     pub(crate) async fn refund(&self, take: Take<'_>, charged: Option<u64>, when: When) -> Result<Taken> {
         on!(self, it => it.refund(take, charged, when).await)
     }

@@ -5,14 +5,16 @@ use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
 
 use crate::{
-    buffer::{Row, Schema},
     error::{Error, ErrorKind},
     key::Name,
-    limit::{
-        rule::{Rule, State},
-        slices::Lent,
+    model::{
+        Row, Schema,
+        rate::{
+            rule::{Rule, State},
+            slices::Lent,
+        },
+        resolution::{Grid, Resolution},
     },
-    series::resolution::{Grid, Resolution},
     time::Timestamp,
 };
 

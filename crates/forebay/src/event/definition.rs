@@ -1,10 +1,6 @@
 //! What an event is made of.
 
-use crate::{
-    buffer::{BufferHandle, Value},
-    limit::LimitHandle,
-    series::SeriesHandle,
-};
+use crate::{buffer::BufferHandle, limit::LimitHandle, model::Value, series::SeriesHandle};
 
 /// The definition of an event.
 ///

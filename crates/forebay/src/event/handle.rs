@@ -9,10 +9,10 @@ use super::{
 };
 use crate::{
     bay::Forebay,
-    buffer::Row,
     error::{Error, Result, invalid, out_of_range},
     key::{Name, check_key},
     limit::{Charge, Charged, Decisions, Kind, LimitHandle},
+    model::Row,
     once::State,
     series::{Admission, MAX_AHEAD, SeriesHandle},
     time::{Timestamp, When},

@@ -9,10 +9,10 @@ use super::{
     outcome::{Applied, Hit, HitError},
 };
 use crate::{
-    buffer::Row,
     engine::step::Point,
     error::{Error, ErrorKind, Result, Retry, invalid},
     limit::Decisions,
+    model::Row,
     once::{Begun, Line, Once, Place, State, lost},
     series::SeriesHandle,
     time::Timestamp,

@@ -2,8 +2,8 @@
 
 use super::definition::{Cell, Template};
 use crate::{
-    buffer::{ColumnType, Row, Value},
     error::{Result, invalid},
+    model::{ColumnType, Row, Value},
     time::Timestamp,
 };
 

@@ -1,6 +1,7 @@
 //! What a key is allowed.
 
-use super::{decision::Decision, lease::Slots, rule::Rule};
+use super::{decision::Decision, lease::Slots};
+use crate::model::rate::rule::Rule;
 
 /// What a key of a limit is allowed: the limit's own, or an override.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::rule::{Rule, State};
+use crate::model::rate::rule::{Rule, State};
 
 /// The answer to a take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

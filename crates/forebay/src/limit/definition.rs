@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::{allowance::Allowance, lease::Slots, overrides::Override, rule::Rule};
+use super::{allowance::Allowance, lease::Slots, overrides::Override};
 use crate::{
     error::{Error, Result, invalid, out_of_range},
     key::{Name, check_key},
+    model::rate::rule::Rule,
     time::{days, hours, millis, mins, secs},
 };
 

@@ -8,11 +8,8 @@ use std::{
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::{
-    decision::{Decision, Source},
-    rule::Rule,
-};
-use crate::engine::step::Take;
+use super::decision::{Decision, Source};
+use crate::{engine::step::Take, model::rate::rule::Rule};
 
 /// The store is asked again after at most this long: somebody else may have reset the key.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -92,7 +89,7 @@ impl Denied {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Name, limit::rule::State, time::secs};
+    use crate::{Name, model::rate::rule::State, time::secs};
 
     fn rule(quota: u64) -> Rule {
         Rule::fixed_window(quota, secs(60), secs(0)).expect("in range")

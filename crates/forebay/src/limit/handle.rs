@@ -19,15 +19,14 @@ use super::{
     deny::DenyCache,
     lease::{Slots, wrong_kind},
     leased::Leased,
-    rule::Rule,
     shared::Shared,
-    slices,
 };
 use crate::{
     bay::Forebay,
     engine::step::{Take, Taken},
     error::{Error, ErrorKind, Result, out_of_range},
     key::{Name, check_key, hash},
+    model::rate::{rule::Rule, slices},
     time::{Timestamp, When},
 };
 

@@ -95,7 +95,7 @@ fn seconds(span: Duration) -> u64 {
 mod tests {
     use super::*;
     use crate::{
-        limit::rule::{Rule, State},
+        model::rate::rule::{Rule, State},
         time::{millis, mins, secs},
     };
 

@@ -20,7 +20,6 @@ use super::{
     LimitHandle,
     decision::{Decision, Source},
     purse::{Ask, Purses, SPAN},
-    slices::Lend,
 };
 use crate::{
     clock::Clock,
@@ -30,6 +29,7 @@ use crate::{
     },
     error::Result,
     key::Name,
+    model::rate::slices::Lend,
     time::{When, micros, millis, secs},
 };
 

@@ -2,8 +2,11 @@
 
 use std::{fmt, time::Duration};
 
-use super::{allowance::Allowance, definition::Kind, lease::Slots, rule::Rule};
-use crate::error::{Result, invalid};
+use super::{allowance::Allowance, definition::Kind, lease::Slots};
+use crate::{
+    error::{Result, invalid},
+    model::rate::rule::Rule,
+};
 
 /// What one key is allowed instead of what its limit says.
 ///

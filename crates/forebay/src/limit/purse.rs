@@ -10,11 +10,11 @@ use std::{
 
 use compact_str::CompactString;
 
-use super::rule::Rule;
 use crate::{
     clock::Clock,
     engine::step::{Sliced, Take},
     key::hash,
+    model::rate::rule::Rule,
     table::Shards,
     time::{millis, secs, whole_micros},
 };

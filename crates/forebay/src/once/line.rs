@@ -9,12 +9,12 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Request, lost};
 use crate::{
-    buffer::Row,
     engine::{
         request::{Attempt, ChargeToken, Epoch, Token},
         step::{self, BufferPart, Point, SeriesPart},
     },
     error::{Error, ErrorKind, Result, Retry},
+    model::Row,
     time::Timestamp,
 };
 

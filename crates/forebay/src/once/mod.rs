@@ -21,13 +21,13 @@ pub use self::line::Line;
 pub(crate) use self::line::{Place, State};
 use crate::{
     bay::Forebay,
-    cluster::Health,
     engine::{
         request::{Attempt, Begin, End, Epoch, Hosts, Known, LEASE, Ours, TOKEN_BYTES},
         step,
     },
     error::{Error, Result},
     key::check_key,
+    model::Health,
 };
 
 /// How many bytes one host keeps for requests, unless `once_bytes` in the options of the store says otherwise.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::resolution::{Grid, Resolution};
 use crate::{
     error::{Result, invalid, out_of_range},
     key::Name,
+    model::resolution::{Grid, Resolution},
 };
 
 /// The definition of a series.

@@ -5,16 +5,13 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use super::{
-    definition::Series,
-    query::MAX_AHEAD,
-    resolution::{Grid, Resolution},
-};
+use super::{definition::Series, query::MAX_AHEAD};
 use crate::{
     bay::Forebay,
     engine::step::{Point, SeriesPart},
     error::{Error, Result, invalid, out_of_range},
     key::{Name, check_key},
+    model::resolution::{Grid, Resolution},
     once::{Line, Place},
     time::{Timestamp, When},
 };

@@ -4,9 +4,9 @@
 
 use std::{ops::Range, time::Duration};
 
-use super::resolution::Resolution;
 use crate::{
     error::{Result, out_of_range},
+    model::resolution::Resolution,
     time::{Timestamp, micros, mins},
 };
 

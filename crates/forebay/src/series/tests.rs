@@ -3,9 +3,10 @@
 use forebay_testkit::{Redis as Server, unique_prefix};
 use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestRunner};
 
-use super::{Admission, Resolution, Series, SeriesHandle};
+use super::{Admission, Series, SeriesHandle};
 use crate::{
     Clock, ErrorKind, Forebay, ManualClock, Timestamp,
+    model::resolution::Resolution,
     time::{When, days, hours, mins, secs},
 };
 

@@ -3,8 +3,8 @@
 use uuid::Uuid;
 
 use crate::{
-    buffer::Row,
     error::{Error, ErrorKind, Result},
+    model::Row,
     sink::SinkError,
     time::Timestamp,
 };

@@ -9,10 +9,10 @@ use uuid::Uuid;
 
 use super::{Applied, Batch, BoxFuture, DeadLetter, Replayed, Sink, SinkError, Snapshot};
 use crate::{
-    buffer::{Row, RowKey, Schema, Value},
     clock::Clock,
     error::{Error, ErrorKind, Result, out_of_range},
     key::Name,
+    model::{Row, RowKey, Schema, Value},
     time::Timestamp,
 };
 

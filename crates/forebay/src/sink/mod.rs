@@ -11,8 +11,8 @@ pub use dead::{DeadLetter, Replayed};
 pub use memory::MemorySink;
 
 use crate::{
-    buffer::{Row, RowKey, Schema, Value},
     error::Error,
+    model::{Row, RowKey, Schema, Value},
     time::Timestamp,
 };
 

@@ -14,10 +14,11 @@ use super::{
 };
 use crate::{
     bay::Options,
-    cluster::{Command, Failure, Fate, Health, HostStatus, Reply},
+    cluster::Fate,
     engine::{redis::Redis, step::BufferParts},
     error::{Error, ErrorKind, Result},
     key::Name,
+    model::{Command, Failure, Health, HostStatus, Reply},
 };
 
 /// The engine of several independent hosts.

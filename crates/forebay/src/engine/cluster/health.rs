@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::cluster::Health;
+use crate::model::Health;
 
 /// Failed probes in a row after which a host is down. One can be lost to a restart that is already over.
 const MOST_FAILURES: u8 = 2;

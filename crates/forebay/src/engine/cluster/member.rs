@@ -19,9 +19,10 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    cluster::{Failure, Fate, Health, Reply},
+    cluster::Fate,
     engine::redis::Redis,
     error::{Error, ErrorKind, Result},
+    model::{Failure, Health, Reply},
 };
 
 /// How long a host has to answer a probe. Far above a round trip and a busy server's hiccup.

@@ -6,7 +6,6 @@ use uuid::Uuid;
 
 use super::engine::Cluster;
 use crate::{
-    buffer::{Row, RowKey},
     engine::{
         bell::Bell,
         request::{Begin, ChargeToken, End, Known, Seen, Token},
@@ -17,7 +16,10 @@ use crate::{
     },
     error::Result,
     key::{Name, tag_text},
-    limit::slices::{Lend, Outstanding},
+    model::{
+        Row, RowKey,
+        rate::slices::{Lend, Outstanding},
+    },
     time::{Timestamp, When},
 };
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::fresh;
 use crate::{
     bay::Forebay,
-    buffer::{Buffer, ColumnType, Merge, Row, RowKey, Schema, Value},
     engine::step::{BufferPart, Rotate},
+    model::{Buffer, ColumnType, Merge, Row, RowKey, Schema, Value},
     time::{Timestamp, hours, secs},
 };
 

@@ -15,7 +15,7 @@ use crate::{
     bay::Forebay,
     engine::step::{LeaseAct, LeaseStep, Leases, Take},
     key::Name,
-    limit::rule::Rule,
+    model::rate::rule::Rule,
     time::{Timestamp, When, millis, mins, secs},
 };
 

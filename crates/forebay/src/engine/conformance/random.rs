@@ -5,15 +5,16 @@ use std::{fmt::Write, sync::Arc, time::Duration};
 use super::{NOON, PATIENCE, fresh};
 use crate::{
     bay::Forebay,
-    buffer::{Buffer, ColumnType, Merge, Row, RowKey, Value},
-    cluster::{Command, Verb},
     engine::{
         Engine,
         step::{BufferPart, Point, Rotate, SeriesPart, Span, Take},
     },
     key::Name,
-    limit::{rule::Rule, slices::Lend},
-    series::resolution::{Grid, Resolution},
+    model::{
+        Buffer, ColumnType, Command, Merge, Row, RowKey, Value, Verb,
+        rate::{rule::Rule, slices::Lend},
+        resolution::{Grid, Resolution},
+    },
     time::{Timestamp, When, millis, secs},
 };
 

@@ -6,7 +6,7 @@ use super::{NOON, fresh};
 use crate::{
     bay::Forebay,
     engine::step::{Point, SeriesPart, Span},
-    series::resolution::{Grid, Resolution},
+    model::resolution::{Grid, Resolution},
     time::{Timestamp, days, secs},
 };
 

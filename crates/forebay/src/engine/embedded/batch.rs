@@ -12,7 +12,7 @@ use std::{
 use uuid::Uuid;
 
 use super::codec::{Cells, Pack};
-use crate::{buffer::RowKey, key::Name, time::Timestamp};
+use crate::{key::Name, model::RowKey, time::Timestamp};
 
 /// The changes since the batch before.
 #[derive(Debug, Default)]

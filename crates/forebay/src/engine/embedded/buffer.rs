@@ -13,13 +13,13 @@ use uuid::Uuid;
 
 use super::{Embedded, batch::GenerationRecord, codec::Cells, journal::Record};
 use crate::{
-    buffer::{Row, RowKey, Schema, row::merge_cells},
     engine::{
         request::Token,
         step::{BufferPart, BufferParts, BufferStats, Frozen, Generation, PendingRow, Rotate},
     },
     error::{Error, ErrorKind, Result},
     key::Name,
+    model::{Row, RowKey, Schema, row::merge_cells},
     time::Timestamp,
 };
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{batch::Block, codec::Pack};
 use crate::{
-    series::resolution::{MAX_COUNT, Resolution},
+    model::resolution::{MAX_COUNT, Resolution},
     time::Timestamp,
 };
 

@@ -6,9 +6,11 @@
 use uuid::Uuid;
 
 use crate::{
-    buffer::{RowKey, Value},
     error::{Error, ErrorKind, Result},
-    limit::rule::{Scale, State},
+    model::{
+        RowKey, Value,
+        rate::rule::{Scale, State},
+    },
     time::Timestamp,
 };
 

@@ -17,8 +17,8 @@ use super::{
     file::Remedy,
 };
 use crate::{
-    buffer::RowKey,
     error::{Error, ErrorKind, Result},
+    model::RowKey,
 };
 
 /// How many bytes of limits and series one commit takes along: some 10 ms of an ordinary disk, which is what they

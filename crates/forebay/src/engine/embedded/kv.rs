@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::Embedded;
 use crate::{
-    cluster::{Command, Failure, Fate, HostStatus, Placement, Reply, Verb},
+    cluster::{Fate, Placement},
     error::{Error, ErrorKind, Result, Retry},
     key::hash,
+    model::{Command, Failure, HostStatus, Reply, Verb},
     table::Shard,
 };
 

@@ -9,7 +9,7 @@ use crate::{
     engine::step::{LeaseAct, LeaseStep, Leases},
     error::Result,
     key::Name,
-    limit::rule::{Scale, State},
+    model::rate::rule::{Scale, State},
     table::Shards,
     time::Timestamp,
 };

@@ -16,7 +16,7 @@ use crate::{
     engine::step::{Sliced, Take, Taken, TakenAll},
     error::{Result, out_of_range},
     key::Name,
-    limit::{
+    model::rate::{
         rule::{Rule, Scale, State},
         slices::{Lend, Lent, Outstanding, Slices},
     },

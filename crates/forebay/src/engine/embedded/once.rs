@@ -20,7 +20,7 @@ use crate::{
         step::{BufferPart, SeriesPart, TakenAll},
     },
     error::Result,
-    limit::rule::State,
+    model::rate::rule::State,
     time::Timestamp,
 };
 

@@ -27,7 +27,7 @@ use crate::{
     clock::Clock,
     error::{Error, ErrorKind, Result, out_of_range},
     key::Name,
-    limit::rule::Scale,
+    model::rate::rule::Scale,
     table::SHARDS,
     time::{Timestamp, millis, secs},
 };

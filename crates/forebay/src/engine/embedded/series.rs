@@ -16,7 +16,7 @@ use crate::{
     },
     error::Result,
     key::Name,
-    series::resolution::Resolution,
+    model::resolution::Resolution,
     table::SHARDS,
     time::{Timestamp, days},
 };

@@ -12,10 +12,10 @@ use super::{
     script::Script,
 };
 use crate::{
-    buffer::RowKey,
     engine::step::{BufferPart, BufferParts, BufferStats, Frozen, Generation, PendingRow, Rotate},
     error::Result,
     key::Name,
+    model::RowKey,
     time::{Timestamp, micros},
 };
 

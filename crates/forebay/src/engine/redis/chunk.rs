@@ -7,7 +7,7 @@ use std::{fmt::Write as _, sync::Arc};
 
 use crate::{
     engine::step::Point,
-    series::resolution::{Grid, MAX_COUNT},
+    model::resolution::{Grid, MAX_COUNT},
     time::Timestamp,
 };
 
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
     use crate::{
         Name,
-        series::resolution::Resolution,
+        model::resolution::Resolution,
         time::{days, hours, secs},
     };
 

@@ -30,7 +30,7 @@ use crate::{
         step::{Take, Taken},
     },
     error::{Error, ErrorKind, Result, Retry},
-    limit::rule::State,
+    model::rate::rule::State,
 };
 
 /// Round trips under way at most: two keep server and client busy at once; a third only makes batches smaller.

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::{
     engine::step::{BufferPart, SeriesPart},
     key::{Name, tag_text},
-    limit::rule::{Rule, Scale},
+    model::rate::rule::{Rule, Scale},
 };
 
 /// Writes the keys of this engine.
@@ -243,7 +243,7 @@ mod tests {
     use std::time::Duration;
 
     use crate::{
-        buffer::Buffer,
+        model::Buffer,
         time::{millis, secs},
     };
 

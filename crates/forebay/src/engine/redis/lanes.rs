@@ -21,13 +21,13 @@ use super::{
     script::Script,
 };
 use crate::{
-    buffer::{Row, Schema},
     engine::{
         request::Token,
         sequence::{Channel, Flying, Refusals, Seated, Sent, Sequencer, Waiting},
         step::BufferPart,
     },
     error::Result,
+    model::{Row, Schema},
 };
 
 /// How often a write is sent to a server that does nothing of it: because its replication id is another one by now, or

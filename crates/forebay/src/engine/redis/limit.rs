@@ -18,7 +18,7 @@ use super::{
 use crate::{
     engine::step::{Sliced, Take, Taken, TakenAll},
     error::{ErrorKind, Result, Retry, out_of_range},
-    limit::{
+    model::rate::{
         rule::{EXACT, State},
         slices::{Lend, Outstanding},
     },

@@ -43,8 +43,8 @@ use self::{
 pub(crate) use self::{lanes::Joined, limit::Among};
 use crate::{
     clock::Clock,
-    cluster::{Health, HostStatus},
     error::Result,
+    model::{Health, HostStatus},
 };
 
 /// The engine on one Redis host.

@@ -20,7 +20,7 @@ use crate::{
     engine::step::Take,
     error::{Error, Result},
     key::Name,
-    limit::rule::{Rule, State},
+    model::rate::rule::{Rule, State},
 };
 
 /// A script handles some thousand keys in about a millisecond, in which the server does nothing else; and

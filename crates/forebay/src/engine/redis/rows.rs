@@ -16,10 +16,6 @@ use super::{
     tokens::Tokens,
 };
 use crate::{
-    buffer::{
-        Column, ColumnType, Merge, Row, RowKey, Schema, Value,
-        row::{merge_cells, overflow},
-    },
     engine::{
         request::Token,
         sequence::{Refusals, Waiting},
@@ -27,6 +23,10 @@ use crate::{
     },
     error::{Error, ErrorKind, Result, invalid},
     key,
+    model::{
+        Column, ColumnType, Merge, Row, RowKey, Schema, Value,
+        row::{merge_cells, overflow},
+    },
     time::Timestamp,
 };
 

@@ -1,6 +1,6 @@
 //! All scripts: loaded on connecting, named here only.
 
-use crate::limit::rule::Rule;
+use crate::model::rate::rule::Rule;
 
 /// The texts of these files, one after the other, between what is around every script.
 macro_rules! framed {

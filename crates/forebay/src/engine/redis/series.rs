@@ -26,7 +26,7 @@ use crate::{
     },
     error::{Result, Retry},
     key::Name,
-    series::resolution::{Grid, Resolution},
+    model::resolution::{Grid, Resolution},
     time::Timestamp,
 };
 

@@ -4,7 +4,7 @@ use redis::Value;
 
 use crate::{
     engine::step::Sliced,
-    limit::{
+    model::rate::{
         rule::{Rule, State},
         slices::{Lend, Lent, MAX_HOLDERS},
     },

@@ -18,12 +18,8 @@ use crate::{
     },
     error::Result,
     key::is_key,
-    limit::{
-        allowance::Allowance,
-        decision::Decision,
-        near::is_near,
-        rule::{Rule, State},
-    },
+    limit::{allowance::Allowance, decision::Decision, near::is_near},
+    model::rate::rule::{Rule, State},
     time::When,
 };
 

@@ -9,8 +9,10 @@ use crate::{
         embedded::Embedded,
         step::{Point, SeriesPart, Span, Take},
     },
-    limit::rule::Rule,
-    series::resolution::{Grid, Resolution},
+    model::{
+        rate::rule::Rule,
+        resolution::{Grid, Resolution},
+    },
     time::{millis, mins, secs},
 };
 

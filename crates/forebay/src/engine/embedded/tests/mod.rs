@@ -15,10 +15,12 @@ use uuid::Uuid;
 use super::{Embedded, FileOptions, file::Opener};
 use crate::{
     Buffer, Clock, ManualClock, Name, Timestamp,
-    buffer::{Row, RowKey, Schema},
     engine::step::{BufferPart, Claim, SeriesPart, Take},
-    limit::rule::Rule,
-    series::resolution::{Grid, Resolution},
+    model::{
+        Row, RowKey, Schema,
+        rate::rule::Rule,
+        resolution::{Grid, Resolution},
+    },
     time::{millis, secs},
 };
 

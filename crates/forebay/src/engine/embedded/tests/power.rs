@@ -9,11 +9,11 @@ use uuid::Uuid;
 
 use super::{Dice, SYNC, claim, disk::Disk, engine, hits, part, start};
 use crate::{
-    buffer::Value,
     engine::{
         embedded::Embedded,
         step::{Claimed, Rotate},
     },
+    model::Value,
 };
 
 /// Something done to the store, as told by the age of the disk before and after.

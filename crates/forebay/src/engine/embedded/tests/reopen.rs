@@ -13,12 +13,14 @@ use super::{
 };
 use crate::{
     Buffer, Clock, ManualClock, Name, Timestamp, When,
-    buffer::{ColumnType, Merge, Row, RowKey},
     engine::{
         embedded::Embedded,
         step::{BufferPart, Claimed, Point, Rotate, SeriesPart, Span},
     },
-    series::{Resolution, resolution::Grid},
+    model::{
+        ColumnType, Merge, Row, RowKey,
+        resolution::{Grid, Resolution},
+    },
     time::{days, hours, millis, mins, secs},
 };
 

@@ -9,11 +9,11 @@ use uuid::Uuid;
 use super::{engine, keys};
 use crate::{
     Clock, Forebay, Retry,
-    buffer::{Buffer, ColumnType, Merge, Row, RowKey, Schema, Value},
     engine::{
         redis::Redis,
         step::{BufferPart, Rotate},
     },
+    model::{Buffer, ColumnType, Merge, Row, RowKey, Schema, Value},
     time::hours,
 };
 

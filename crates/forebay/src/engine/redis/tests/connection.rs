@@ -4,7 +4,7 @@ use futures::future::join_all;
 use crate::{
     Clock, ErrorKind, Name, Retry, When,
     engine::{redis::Redis, step::Take},
-    limit::rule::Rule,
+    model::rate::rule::Rule,
     time::{millis, mins, secs},
 };
 

@@ -13,7 +13,7 @@ use crate::{
         redis::Redis,
         step::{Take, Taken},
     },
-    limit::{
+    model::rate::{
         rule::{Rule, State},
         slices::Lend,
     },

@@ -16,7 +16,7 @@ use crate::{
         redis::Redis,
         step::{Point, SeriesPart, Span},
     },
-    series::resolution::{Grid, MAX_COUNT, Resolution},
+    model::resolution::{Grid, MAX_COUNT, Resolution},
     time::{days, hours, secs},
 };
 

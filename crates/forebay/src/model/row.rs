@@ -89,7 +89,7 @@ pub(crate) fn overflow(schema: &Schema, column: &Column) -> crate::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Buffer, Timestamp, buffer::ColumnType};
+    use crate::{Buffer, Timestamp, model::ColumnType};
 
     #[test]
     fn each_column_merges_its_own_way_and_all_or_none() {

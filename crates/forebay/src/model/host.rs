@@ -54,3 +54,13 @@ impl HostStatus {
         Self { name: name.into(), health: Health::Up, slots: None, reason: None }
     }
 }
+
+/// How keys find their host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Placement {
+    /// The router's name: `slots`, `nydus-partition`, …
+    pub router: &'static str,
+    /// Which version of the table of slots it is; always 1 under the other routers.
+    pub epoch: u64,
+}

@@ -57,7 +57,7 @@ impl RowKey {
     }
 
     /// The same of a schema with one key column. A text that is its own key is not copied.
-    pub(super) fn of_one(schema: &Schema, value: Value) -> Result<Self> {
+    pub(crate) fn of_one(schema: &Schema, value: Value) -> Result<Self> {
         match value {
             Value::Text(text)
                 if matches!(&*schema.keys, [column] if column.column_type == ColumnType::Text)
@@ -144,7 +144,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Buffer, buffer::ColumnType};
+    use crate::{Buffer, model::ColumnType};
 
     #[test]
     fn only_the_one_text_of_a_key_is_read() {

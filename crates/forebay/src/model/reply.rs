@@ -25,7 +25,7 @@ pub enum Reply {
 
 impl Reply {
     /// For a message: what it is, and not its contents, which may be long or secret.
-    pub(super) fn noun(&self) -> &'static str {
+    pub(crate) fn noun(&self) -> &'static str {
         match self {
             Self::Nil => "nothing",
             Self::Integer(_) => "an integer",

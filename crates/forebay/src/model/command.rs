@@ -2,8 +2,33 @@
 
 use std::fmt;
 
-use super::Fate;
 use crate::error::Error;
+
+/// What may have become of a command that has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Fate {
+    /// It was not sent: it has certainly done nothing.
+    NotSent,
+    /// The host refused it: it has certainly done nothing. Of a script or a raw command the host may have
+    /// done a part before it refused the rest.
+    Rejected,
+    /// It was sent, and no answer came: it may have been executed, once.
+    MaybeExecuted,
+    /// It was executed, and the answer is not of the type asked for.
+    Unreadable,
+}
+
+impl Fate {
+    pub(crate) fn phrase(self) -> &'static str {
+        match self {
+            Self::NotSent => "not sent",
+            Self::Rejected => "rejected",
+            Self::MaybeExecuted => "maybe executed",
+            Self::Unreadable => "executed, unreadable answer",
+        }
+    }
+}
 
 /// A command on one plain key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +76,7 @@ impl fmt::Display for Command {
 ///
 /// Many callers share a connection. What changes its state, or stops it until something happens, would
 /// do so to all of them.
-pub(super) fn unfit(words: &[Box<[u8]>]) -> Option<&'static str> {
+pub(crate) fn unfit(words: &[Box<[u8]>]) -> Option<&'static str> {
     const STATE: &[&str] = &[
         "ASKING",
         "AUTH",

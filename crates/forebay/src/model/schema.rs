@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{pressure::Bounds, row::Row, row_key::RowKey, value::ColumnType};
+use super::{bounds::Bounds, row::Row, row_key::RowKey, value::ColumnType};
 use crate::{
     error::{Error, Result, invalid, out_of_range},
     key::{self, Name},
