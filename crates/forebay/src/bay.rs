@@ -12,7 +12,7 @@ use crate::{
     error::{Result, invalid},
     event::{Event, EventHandle},
     limit::{AllLeased, Limit, LimitHandle, Limits, follow_overrides},
-    lock::{Keeper, LockHandle},
+    lock::{LockHandle, LockManager},
     model::Buffer,
     series::{Series, SeriesHandle},
 };
@@ -42,7 +42,7 @@ struct Inner {
     clock: Clock,
     /// Decides for limits with `OnError::Local` while the store does not answer.
     fallback: OnceLock<Engine>,
-    locks: OnceLock<Arc<Keeper>>,
+    locks: OnceLock<Arc<LockManager>>,
     limits: Limits,
     leased: AllLeased,
     once_bytes: u64,
@@ -244,8 +244,8 @@ impl Forebay {
     /// A lock: any UTF-8 of 1 to 512 bytes, which is checked when it is acquired.
     pub fn lock(&self, name: impl AsRef<str>) -> LockHandle {
         let Inner { engine, clock, .. } = &*self.0;
-        let keeper = self.0.locks.get_or_init(|| Arc::new(Keeper::new(engine.clone(), clock.clone())));
-        LockHandle::new(keeper.clone(), name.as_ref().into())
+        let manager = self.0.locks.get_or_init(|| Arc::new(LockManager::new(engine.clone(), clock.clone())));
+        LockHandle::new(manager.clone(), name.as_ref().into())
     }
 
     /// An event: limits, series and buffers in one call.

@@ -2,7 +2,7 @@
 
 use axum::{Json as Answer, extract::State};
 use forebay::{
-    buffer::{Letters, Schema},
+    buffer::{DeadLetters, Schema},
     sink::{DeadLetter, Replayed},
 };
 use serde::{Deserialize, Serialize};
@@ -159,9 +159,9 @@ async fn replay(
 
 impl ReplayRequest {
     /// Which letters, and how many different ones are named.
-    fn which(self) -> Result<(Letters, Option<usize>), Problem> {
+    fn which(self) -> Result<(DeadLetters, Option<usize>), Problem> {
         match (self.ids, self.all) {
-            (None, true) => Ok((Letters::All, None)),
+            (None, true) => Ok((DeadLetters::All, None)),
             (Some(ids), false) => {
                 if ids.len() > MOST_NAMED {
                     let detail = format!("ids: {} of them, at most {MOST_NAMED} are accepted", ids.len());
@@ -171,7 +171,7 @@ impl ReplayRequest {
                 ids.sort_unstable();
                 ids.dedup();
                 let named = ids.len();
-                Ok((Letters::Ids(ids), Some(named)))
+                Ok((DeadLetters::Ids(ids), Some(named)))
             }
             _ => Err(Problem::field("ids", "either \"ids\":[..] or \"all\":true says which letters")),
         }

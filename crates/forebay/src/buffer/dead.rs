@@ -7,14 +7,14 @@ use crate::{
 };
 
 /// How many letters one transaction replays: few enough that the rows it locks are soon free again.
-const AT_ONCE: u32 = 500;
+const REPLAY_BATCH: u32 = 500;
 
 /// How many letters one call lists.
-const MOST_LISTED: u32 = 1_000;
+const MAX_LISTED: u32 = 1_000;
 
 /// Which dead letters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Letters {
+pub enum DeadLetters {
     /// Whatever there is.
     All,
     /// Those with these ids.
@@ -27,7 +27,7 @@ impl BufferHandle {
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
-    /// use forebay::{Buffer, Forebay, buffer::Letters, sink::MemorySink};
+    /// use forebay::{Buffer, Forebay, buffer::DeadLetters, sink::MemorySink};
     /// let bay = Forebay::open("memory:").await?;
     /// let projects = bay.buffer(Buffer::new("projects").key("id").sum("hits"))?;
     /// let _flusher = projects.flush_to(MemorySink::new()).prepare().await?;
@@ -40,7 +40,7 @@ impl BufferHandle {
     ///
     /// projects.row("42").add("hits", -1).await?; // somebody mends it
     /// projects.flush().await?;
-    /// assert_eq!(projects.replay_dead(Letters::All).await?.applied, [letters[0].id]);
+    /// assert_eq!(projects.replay_dead(DeadLetters::All).await?.applied, [letters[0].id]);
     /// assert_eq!(*projects.value(["42".into()]).await?, [Some(i64::MAX.into())]);
     /// # Ok(()) }
     /// ```
@@ -49,8 +49,8 @@ impl BufferHandle {
     /// [`ErrorKind::OutOfRange`] for another `limit`; [`ErrorKind::Configuration`] without a sink;
     /// [`ErrorKind::Unsupported`] if the sink keeps none; and when the database does not answer.
     pub async fn dead_letters(&self, after: u64, limit: u32) -> Result<Vec<DeadLetter>> {
-        if !(1..=MOST_LISTED).contains(&limit) {
-            return Err(out_of_range(format!("limit {limit}: 1 to {MOST_LISTED} dead letters")));
+        if !(1..=MAX_LISTED).contains(&limit) {
+            return Err(out_of_range(format!("limit {limit}: 1 to {MAX_LISTED} dead letters")));
         }
         let letters = self.sink()?.dead_letters(&self.0.schema, after, limit).await;
         letters.map_err(|error| self.about_the_dead("listing", sink_error(error)))
@@ -77,22 +77,26 @@ impl BufferHandle {
     ///
     /// # Cost
     /// One transaction per 500 letters.
-    pub async fn replay_dead(&self, which: Letters) -> Result<Replayed> {
+    pub async fn replay_dead(&self, which: DeadLetters) -> Result<Replayed> {
         self.check_running("replay its dead letters").await?;
         let mut replayed = Replayed::default();
         match which {
-            Letters::Ids(mut ids) => {
+            DeadLetters::Ids(mut ids) => {
                 ids.sort_unstable();
                 ids.dedup();
-                for some in ids.chunks(AT_ONCE as usize) {
+                for some in ids.chunks(REPLAY_BATCH as usize) {
                     self.replay_some(some, &mut replayed).await?;
                 }
             }
-            Letters::All => {
+            DeadLetters::All => {
                 let mut after = 0;
                 loop {
-                    let ids: Vec<u64> =
-                        self.dead_letters(after, AT_ONCE).await?.iter().map(|letter| letter.id).collect();
+                    let ids: Vec<u64> = self
+                        .dead_letters(after, REPLAY_BATCH)
+                        .await?
+                        .iter()
+                        .map(|letter| letter.id)
+                        .collect();
                     let Some(last) = ids.last() else { break };
                     after = *last;
                     self.replay_some(&ids, &mut replayed).await?;

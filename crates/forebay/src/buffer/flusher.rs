@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
-    flush::Stuck,
+    batch_size::backoff,
+    flush::FlushError,
     handle::{BufferHandle, sink_error},
-    pace::back_off,
 };
 #[cfg(doc)]
 use crate::buffer::Stats;
@@ -123,16 +123,18 @@ async fn run(buffer: BufferHandle, every: Duration, mut stopped: watch::Receiver
                 every.min(secs(1))
             }
             // Nothing comes any more; what is there waits for the next start.
-            Err(stuck) if stuck.error().kind() == ErrorKind::Closed => return,
-            Err(stuck) => {
+            Err(failure) if failure.error().kind() == ErrorKind::Closed => return,
+            Err(failure) => {
                 failures += 1;
-                let pause = match &stuck {
-                    Stuck::Sink(_) => back_off(failures),
-                    Stuck::Store(_) | Stuck::Parked(_) | Stuck::Diverged(_) => every.min(secs(1)),
+                let pause = match &failure {
+                    FlushError::Sink(_) => backoff(failures),
+                    FlushError::Store(_) | FlushError::Parked(_) | FlushError::Diverged(_) => {
+                        every.min(secs(1))
+                    }
                 };
                 // What lasts is said ever more seldom.
                 if failures.is_power_of_two() {
-                    tracing::warn!(buffer = %buffer.0.schema.name, error = %stuck, failures, ?pause, "flush failed; the rows are kept");
+                    tracing::warn!(buffer = %buffer.0.schema.name, error = %failure, failures, ?pause, "flush failed; the rows are kept");
                 }
                 pause
             }

@@ -13,9 +13,9 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use super::{
+    admission::Admission,
+    batch_size::{BatchSizer, backoff},
     flusher::Flusher,
-    pace::{Pace, back_off},
-    pressure::Gate,
     progress::{Progress, Stats},
     write::{Write, Writing},
 };
@@ -44,13 +44,13 @@ pub(super) struct Inner {
     pub flushing: Mutex<()>,
     pub progress: Progress,
     /// How large batches should be. Changed by whoever flushes.
-    pub pace: Pace,
-    gate: Gate,
+    pub batch_size: BatchSizer,
+    admission: Admission,
     /// By which the leases of this handle are told from others'.
     pub owner: Uuid,
     /// Partitions that the store has beyond those of the definition: the buffer had more of them once. Held to look and
     /// to change, never across an await.
-    former: parking_lot::Mutex<BTreeSet<u16>>,
+    orphaned_partitions: parking_lot::Mutex<BTreeSet<u16>>,
 }
 
 impl BufferHandle {
@@ -61,10 +61,10 @@ impl BufferHandle {
             sink: OnceLock::new(),
             flushing: Mutex::new(()),
             progress: Progress::default(),
-            pace: Pace::default(),
-            gate: Gate::default(),
+            batch_size: BatchSizer::default(),
+            admission: Admission::default(),
             owner: Uuid::now_v7(),
-            former: parking_lot::Mutex::default(),
+            orphaned_partitions: parking_lot::Mutex::default(),
         }))
     }
 
@@ -131,7 +131,7 @@ impl BufferHandle {
             }
         }
         let answers: Vec<_> =
-            answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(lost()))).collect();
+            answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(missing_answer()))).collect();
         self.0.progress.note_written(answers.iter().filter(|answer| answer.is_ok()).count());
         answers
     }
@@ -164,7 +164,7 @@ impl BufferHandle {
     }
 
     /// Lets a row join others on their way to the store; where none gather, it comes back.
-    pub(super) fn join(self, row: Row, waker: &Waker) -> ControlFlow<(Self, Row), Result<Joining>> {
+    pub(super) fn join(self, row: Row, waker: &Waker) -> ControlFlow<(Self, Row), Result<JoinedWrite>> {
         let Inner { bay, schema, .. } = &*self.0;
         if !bay.engine().gathers_rows() {
             return ControlFlow::Break((self, row));
@@ -174,7 +174,7 @@ impl BufferHandle {
         }
         match bay.engine().buffer_join((schema, schema.partition_of(&row.key)), row, waker) {
             ControlFlow::Continue(joined) => {
-                ControlFlow::Continue(joined.map(|joined| Joining { buffer: self, joined }))
+                ControlFlow::Continue(joined.map(|joined| JoinedWrite { buffer: self, joined }))
             }
             ControlFlow::Break(row) => ControlFlow::Break((self, row)),
         }
@@ -184,7 +184,7 @@ impl BufferHandle {
         self.admit().await?;
         let part = self.part_of(&row.key);
         let answers = self.0.bay.engine().buffer_add(&part, vec![row]).await?;
-        let answer = answers.into_iter().next().unwrap_or_else(|| Err(lost()));
+        let answer = answers.into_iter().next().unwrap_or_else(|| Err(missing_answer()));
         self.0.progress.note_written(usize::from(answer.is_ok()));
         answer
     }
@@ -200,13 +200,13 @@ impl BufferHandle {
 
     /// [`admit`](Self::admit), as far as is known by now.
     fn admit_here(&self) -> Result<()> {
-        let Inner { bay, schema, gate, .. } = &*self.0;
+        let Inner { bay, schema, admission, .. } = &*self.0;
         if !bay.engine().is_in_process() && self.is_look_due() {
             // Nobody waits for it: a store that does not answer says so to the write itself.
             let buffer = self.clone();
             tokio::spawn(async move { buffer.look().await });
         }
-        if gate.pressure() < Pressure::Hard {
+        if admission.pressure() < Pressure::Hard {
             return Ok(());
         }
         let (name, bounds) = (&schema.name, schema.bounds);
@@ -217,7 +217,7 @@ impl BufferHandle {
     }
 
     fn is_look_due(&self) -> bool {
-        self.0.gate.is_due(self.0.bay.clock().coarse())
+        self.0.admission.is_due(self.0.bay.clock().coarse())
     }
 
     /// Brings what is known of the pressure up to date, if the store answers.
@@ -291,7 +291,7 @@ impl BufferHandle {
         }
         stats.paused = self.is_paused().await?;
         stats.pressure = self.0.schema.bounds.pressure(stats.pending_rows, stats.oldest_age);
-        self.0.gate.set(stats.pressure, self.0.bay.clock().coarse());
+        self.0.admission.set(stats.pressure, self.0.bay.clock().coarse());
         Ok(stats)
     }
 
@@ -341,7 +341,7 @@ impl BufferHandle {
                 Ok(flushed) => rows += flushed,
                 Err(error) => {
                     failures += 1;
-                    let pause = back_off(failures);
+                    let pause = backoff(failures);
                     tracing::warn!(buffer = %self.0.schema.name, %error, ?pause, "draining");
                     self.0.bay.clock().sleep(pause).await;
                     continue;
@@ -376,8 +376,8 @@ impl BufferHandle {
 
     /// The partitions of the definition, and whichever else the store is known to have of this buffer.
     fn parts(&self) -> Vec<BufferPart> {
-        let former = self.former().clone();
-        (0..self.0.schema.partitions).chain(former).map(|index| self.part(index)).collect()
+        let orphaned_partitions = self.orphaned_partitions().clone();
+        (0..self.0.schema.partitions).chain(orphaned_partitions).map(|index| self.part(index)).collect()
     }
 
     /// Asks the store which partitions it has, and then as [`parts`](Self::parts). The error is that of the question: those
@@ -386,14 +386,15 @@ impl BufferHandle {
         let schema = &self.0.schema;
         let known = self.0.bay.engine().buffer_parts().await.and_then(|parts| {
             let ours = parts.found.into_iter().filter(|(name, _)| *name == schema.name);
-            self.former().extend(ours.map(|(_, index)| index).filter(|index| *index >= schema.partitions));
+            self.orphaned_partitions()
+                .extend(ours.map(|(_, index)| index).filter(|index| *index >= schema.partitions));
             parts.failure.map_or(Ok(()), Err)
         });
         (self.parts(), known)
     }
 
-    fn former(&self) -> parking_lot::MutexGuard<'_, BTreeSet<u16>> {
-        self.0.former.lock()
+    fn orphaned_partitions(&self) -> parking_lot::MutexGuard<'_, BTreeSet<u16>> {
+        self.0.orphaned_partitions.lock()
     }
 
     fn part(&self, index: u16) -> BufferPart {
@@ -407,12 +408,12 @@ impl BufferHandle {
 
 /// A row on its way, with others.
 #[derive(Debug)]
-pub(super) struct Joining {
+pub(super) struct JoinedWrite {
     buffer: BufferHandle,
     joined: Joined,
 }
 
-impl Future for Joining {
+impl Future for JoinedWrite {
     type Output = Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -423,7 +424,7 @@ impl Future for Joining {
 }
 
 /// An engine answers each row; if it did not, that is its defect, and the fate of the row is unknown.
-pub(super) fn lost() -> Error {
+pub(super) fn missing_answer() -> Error {
     Error::new(ErrorKind::Ambiguous, "buffer write: the store gave fewer answers than rows")
 }
 

@@ -1,18 +1,18 @@
 //! Writes that gather, and reach SQL together.
 
+mod admission;
+mod batch_size;
 mod dead;
 mod flush;
+mod flush_lease;
 mod flusher;
 mod handle;
-mod lease;
 mod moves;
-mod pace;
-mod pressure;
 mod progress;
 mod stored;
 mod write;
 
-pub use dead::Letters;
+pub use dead::DeadLetters;
 pub use flusher::{Flusher, Flushing};
 pub use handle::BufferHandle;
 pub use progress::{Parked, Stats};

@@ -6,8 +6,8 @@ use crate::{
     model::{RowKey, Value, row::merge_cells},
 };
 
-/// How often a value is looked for again because rows were moved meanwhile.
-const ROUNDS: u32 = 8;
+/// How often `value` reads again because rows were moved meanwhile.
+const MAX_READ_ATTEMPTS: u32 = 8;
 
 impl BufferHandle {
     /// Merges the row `from` into the row `to`, column by column as two writes merge, and removes it; from then on what is
@@ -78,7 +78,7 @@ impl BufferHandle {
         let schema = &self.0.schema;
         let key = RowKey::new(schema, key.as_ref())?;
         let mut keys = vec![key.clone()];
-        for _ in 0..ROUNDS {
+        for _ in 0..MAX_READ_ATTEMPTS {
             let each = futures::future::join_all(keys.iter().map(|key| self.pending_parts(key))).await;
             let pending = each.into_iter().collect::<Result<Vec<_>>>()?.concat();
             let ids: Vec<_> = pending.iter().map(|part| part.generation).collect();

@@ -13,7 +13,7 @@ use crate::model::Pressure;
 use crate::{sink::Applied, time::mins};
 
 /// After how long a parked batch is tried again: somebody may have mended what kept it.
-const PARKED: Duration = mins(1);
+const PARKED_RETRY_AFTER: Duration = mins(1);
 
 /// How much a buffer holds, and since when.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -114,7 +114,7 @@ impl Progress {
 
     /// Puts a batch aside; true if it was not there.
     pub(super) fn park(&self, parked: Parked, now: Duration) -> bool {
-        self.parked().insert(parked.id, (parked, now + PARKED)).is_none()
+        self.parked().insert(parked.id, (parked, now + PARKED_RETRY_AFTER)).is_none()
     }
 
     /// A batch was applied after all.
@@ -133,12 +133,12 @@ impl Progress {
     }
 
     /// Why the first of them is parked.
-    pub(super) fn reason_of_parked(&self) -> Option<String> {
+    pub(super) fn parked_reason(&self) -> Option<String> {
         self.parked().values().next().map(|(parked, _)| parked.reason.clone())
     }
 
     /// How many batches of a partition are parked.
-    pub(super) fn parked_of(&self, partition: u16) -> u64 {
+    pub(super) fn parked_in(&self, partition: u16) -> u64 {
         self.parked().values().filter(|(parked, _)| parked.partition == partition).count() as u64
     }
 

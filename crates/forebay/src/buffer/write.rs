@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::handle::{BufferHandle, Joining, lost};
+use super::handle::{BufferHandle, JoinedWrite, missing_answer};
 use crate::{
     error::{Result, invalid},
     model::{Merge, Row, Schema, Value},
@@ -96,7 +96,7 @@ fn fill(schema: &Schema, mut row: Row, column: &str, value: Value, merge: Option
         let names: Vec<&str> = schema.columns.iter().map(|c| &*c.name).collect();
         return Err(invalid(format!("buffer {name}: no column {column:?}; it has {}", names.join(", "))));
     };
-    let Some(definition) = schema.columns.get(place) else { return Err(lost()) };
+    let Some(definition) = schema.columns.get(place) else { return Err(missing_answer()) };
     if let Some(merge) = merge.filter(|merge| *merge != definition.merge) {
         let is = definition.merge;
         return Err(invalid(format!("buffer {name}: column {column:?} merges by {is:?}, not by {merge:?}")));
@@ -130,7 +130,7 @@ pub struct Writing(State);
 
 enum State {
     Fresh(Result<(BufferHandle, Row)>),
-    Joined(Joining),
+    Joined(JoinedWrite),
     Alone(BoxFuture<'static, Result<()>>),
     /// It has been awaited to its end.
     Over,
@@ -152,7 +152,7 @@ impl Future for Writing {
             State::Fresh(_) | State::Over => {}
         }
         let State::Fresh(fresh) = std::mem::replace(&mut self.0, State::Over) else {
-            return Poll::Ready(Err(lost()));
+            return Poll::Ready(Err(missing_answer()));
         };
         let (buffer, row) = fresh?;
         match buffer.join(row, context.waker()) {

@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::{
     guard::Guard,
-    hold::{Grant, Hold},
-    keeper::{Keeper, Leftover, PERSIST, back_off, spread},
+    held::{Grant, HeldLock},
+    manager::{LockManager, PendingRelease, RETRY_SPAN, backoff, spread},
     outcome::{Attempt, Holder},
 };
 use crate::{
@@ -24,16 +24,16 @@ use crate::{
     time::{millis, secs},
 };
 
-/// How long a place in the queue is kept for a waiter that is not heard of.
-const PATIENCE: Duration = secs(5);
+/// How long the store keeps a waiter's place in the queue without hearing from it.
+const QUEUE_TTL: Duration = secs(5);
 
-/// How often a waiter is heard of: two may get lost, and it is less than a turn.
+/// Interval between the claims of a waiter. Two may get lost before `QUEUE_TTL`, and it is shorter than `TURN`.
 const HEARTBEAT: Duration = millis(1_667);
 
 /// What is asked for.
 #[derive(Debug)]
 pub(super) struct Request {
-    pub keeper: Arc<Keeper>,
+    pub manager: Arc<LockManager>,
     pub name: Arc<str>,
     pub ttl: Duration,
     /// `None`: as long as it takes.
@@ -43,40 +43,48 @@ pub(super) struct Request {
 /// Acquires, unless it takes too long. The guard is not renewed yet.
 pub(super) async fn run(request: Request) -> Result<Attempt> {
     let (answer, listener) = oneshot::channel();
-    let keeper = request.keeper.clone();
-    keeper.spawn(&Handle::current(), Exchange::new(request).run(answer));
+    let manager = request.manager.clone();
+    manager.spawn(&Handle::current(), AcquireTask::new(request).run(answer));
     listener.await.unwrap_or_else(|_| {
         Err(Error::new(ErrorKind::Closed, "acquire lock: the runtime that does it is shutting down"))
     })
 }
 
-struct Exchange {
+struct AcquireTask {
     request: Request,
     owner: Uuid,
     started: Duration,
     /// The end of the wait.
     until: Option<Duration>,
     /// When the last claim was sent that was answered: the place in the queue is kept from then on.
-    heard: Option<Duration>,
+    last_ack: Option<Duration>,
     /// Until when a claim of unknown fate may stand in the store.
-    doubt: Option<Duration>,
+    in_doubt_until: Option<Duration>,
     failures: u32,
 }
 
 /// What to do after a claim: stop with an outcome, or claim again after a pause.
 type Next = ControlFlow<Result<Attempt>, Duration>;
 
-impl Exchange {
+impl AcquireTask {
     fn new(request: Request) -> Self {
-        let started = request.keeper.clock().monotonic();
+        let started = request.manager.clock().monotonic();
         let until = request.wait.map(|wait| started.saturating_add(wait));
-        Self { request, owner: Uuid::new_v4(), started, until, heard: None, doubt: None, failures: 0 }
+        Self {
+            request,
+            owner: Uuid::new_v4(),
+            started,
+            until,
+            last_ack: None,
+            in_doubt_until: None,
+            failures: 0,
+        }
     }
 
     async fn run(mut self, mut answer: oneshot::Sender<Result<Attempt>>) {
         // Hung before the first claim, so that no ring is missed.
         let waits = self.request.wait != Some(Duration::ZERO);
-        let bell = waits.then(|| self.request.keeper.engine().lock_bell(&self.request.name, self.owner));
+        let bell = waits.then(|| self.request.manager.engine().lock_bell(&self.request.name, self.owner));
         let outcome = loop {
             match self.claim().await {
                 Next::Break(outcome) => break Some(outcome),
@@ -84,9 +92,9 @@ impl Exchange {
                     tokio::select! {
                         biased;
                         () = answer.closed() => break None,
-                        () = self.request.keeper.closing() => break Some(Err(self.closed())),
+                        () = self.request.manager.closing() => break Some(Err(self.closed())),
                         () = rung(bell.as_ref()) => {}
-                        () = self.request.keeper.clock().sleep(pause) => {}
+                        () = self.request.manager.clock().sleep(pause) => {}
                     }
                 }
             }
@@ -101,20 +109,20 @@ impl Exchange {
     }
 
     async fn claim(&mut self) -> Next {
-        let Request { keeper, name, ttl, .. } = &self.request;
-        let asked = keeper.clock().monotonic();
+        let Request { manager, name, ttl, .. } = &self.request;
+        let asked = manager.clock().monotonic();
         let last = self.until.is_some_and(|until| until <= asked);
-        let claim = Claim { name, owner: self.owner, ttl: *ttl, queue: (!last).then_some(PATIENCE) };
-        let step = keeper.engine().lock_claim(claim);
+        let claim = Claim { name, owner: self.owner, ttl: *ttl, queue: (!last).then_some(QUEUE_TTL) };
+        let step = manager.engine().lock_claim(claim);
         let step = step.map_err(|error| error.in_context(format_args!("acquire lock {name:?}")));
-        match keeper.in_time("acquire", name, step).await {
+        match manager.run_step("acquire", name, step).await {
             Ok(Claimed::Granted { fence }) => self.granted(asked, fence),
             Ok(Claimed::Held { holder, remaining, ahead }) => {
                 self.failures = 0;
                 if last {
                     return Next::Break(Ok(Attempt::Held { holder: Holder::of(holder), remaining, ahead }));
                 }
-                self.heard = Some(asked);
+                self.last_ack = Some(asked);
                 let turn = remaining + TURN * u32::try_from(ahead).unwrap_or(u32::MAX / 2);
                 let pause = turn.max(millis(1)).min(spread(HEARTBEAT, self.owner));
                 Next::Continue(self.until.map_or(pause, |until| pause.min(until.saturating_sub(asked))))
@@ -124,34 +132,34 @@ impl Exchange {
     }
 
     fn granted(&mut self, asked: Duration, fence: u64) -> Next {
-        let Request { keeper, name, ttl, .. } = &self.request;
-        if asked + Keeper::counted(*ttl) <= keeper.clock().monotonic() {
+        let Request { manager, name, ttl, .. } = &self.request;
+        if asked + LockManager::counted_ttl(*ttl) <= manager.clock().monotonic() {
             let slow =
                 format!("acquire lock {name:?}: the store took longer to answer than the ttl of {ttl:?}");
             return self.failed(Error::new(ErrorKind::Timeout, slow));
         }
         let waited = asked.saturating_sub(self.started);
         let grant = Grant { name: name.clone(), owner: self.owner, fence, ttl: *ttl, waited, asked };
-        Next::Break(Ok(Attempt::Acquired(Guard::new(Hold::new(keeper.clone(), grant)))))
+        Next::Break(Ok(Attempt::Acquired(Guard::new(HeldLock::new(manager.clone(), grant)))))
     }
 
     /// Whether to go on after an error. Claims are idempotent by owner, so what may have been applied is repeated.
     fn failed(&mut self, error: Error) -> Next {
-        let now = self.request.keeper.clock().monotonic();
+        let now = self.request.manager.clock().monotonic();
         if error.retry() == Retry::Unknown {
-            self.doubt = Some(now + self.request.ttl.max(PATIENCE));
+            self.in_doubt_until = Some(now + self.request.ttl.max(QUEUE_TTL));
         }
-        let give_up = match (error.retry(), self.heard) {
+        let give_up = match (error.retry(), self.last_ack) {
             (Retry::Never, _) | (Retry::Later, None) => Duration::ZERO,
-            (_, None) => self.started + PERSIST,
-            (_, Some(heard)) => heard + PATIENCE,
+            (_, None) => self.started + RETRY_SPAN,
+            (_, Some(last_ack)) => last_ack + QUEUE_TTL,
         };
-        let waited = self.until.is_some_and(|until| until.max(self.started + PERSIST) <= now);
+        let waited = self.until.is_some_and(|until| until.max(self.started + RETRY_SPAN) <= now);
         if give_up <= now || waited {
             return Next::Break(Err(self.describe(error)));
         }
         self.failures += 1;
-        Next::Continue(back_off(self.failures, self.owner))
+        Next::Continue(backoff(self.failures, self.owner))
     }
 
     fn closed(&self) -> Error {
@@ -163,27 +171,28 @@ impl Exchange {
 
     /// An error after which the lock may be held by nobody who knows has to say so.
     fn describe(&self, error: Error) -> Error {
-        if self.doubt.is_some() { error.into_ambiguous() } else { error }
+        if self.in_doubt_until.is_some() { error.into_ambiguous() } else { error }
     }
 
     /// Gives back what may be there. A place that is known is left before the caller is told, so that nobody waits for
     /// one who does not; what is in doubt may take a while.
     async fn leave(&self) {
-        let Request { keeper, name, .. } = &self.request;
-        if self.doubt.is_none() {
-            let Some(heard) = self.heard else { return };
-            let step = keeper.engine().lock_release(name, self.owner);
-            if keeper.in_time("leave the queue of", name, step).await.is_ok() {
+        let Request { manager, name, .. } = &self.request;
+        if self.in_doubt_until.is_none() {
+            let Some(last_ack) = self.last_ack else { return };
+            let step = manager.engine().lock_release(name, self.owner);
+            if manager.run_step("leave the queue of", name, step).await.is_ok() {
                 return;
             }
-            if heard + PATIENCE <= keeper.clock().monotonic() {
+            if last_ack + QUEUE_TTL <= manager.clock().monotonic() {
                 return;
             }
         }
-        let until = self.doubt.max(self.heard.map(|heard| heard + PATIENCE)).unwrap_or_default();
-        let in_doubt = self.doubt.is_some();
-        let leftover = Leftover { name: name.clone(), owner: self.owner, until, in_doubt };
-        keeper.spawn(&Handle::current(), keeper.clone().give_back(leftover));
+        let until =
+            self.in_doubt_until.max(self.last_ack.map(|last_ack| last_ack + QUEUE_TTL)).unwrap_or_default();
+        let in_doubt = self.in_doubt_until.is_some();
+        let pending = PendingRelease { name: name.clone(), owner: self.owner, until, in_doubt };
+        manager.spawn(&Handle::current(), manager.clone().release_pending(pending));
     }
 }
 

@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
-    hold::Hold,
-    keeper::{PERSIST, back_off},
+    held::HeldLock,
+    manager::{RETRY_SPAN, backoff},
     outcome::{Holder, Loss, Release},
     renew,
 };
@@ -15,10 +15,10 @@ use crate::error::{Result, Retry};
 /// Dropping it gives the lock back in the background; [`release`](Self::release) tells what became of that. To share it
 /// between tasks, put it into an [`Arc`].
 #[must_use = "a guard that is dropped gives the lock back"]
-pub struct Guard(Arc<Hold>);
+pub struct Guard(Arc<HeldLock>);
 
 impl Guard {
-    pub(super) fn new(hold: Hold) -> Self {
+    pub(super) fn new(hold: HeldLock) -> Self {
         Self(Arc::new(hold))
     }
 
@@ -29,7 +29,7 @@ impl Guard {
     }
 
     /// Ends the guard and leaves the lock held.
-    pub(super) fn hand_over(self) -> Arc<Hold> {
+    pub(super) fn hand_over(self) -> Arc<HeldLock> {
         self.0.end();
         self.0.clone()
     }
@@ -109,27 +109,27 @@ impl Guard {
     /// # Cost
     /// One round trip; none on the embedded engine.
     pub async fn release(self) -> Result<Release> {
-        let Hold { keeper, name, owner, .. } = &*self.0;
+        let HeldLock { manager, name, owner, .. } = &*self.0;
         let held = self.0.begin_release();
-        keeper.renewals.remove(*owner);
+        manager.renewals.remove(*owner);
         if held == Err(Loss::NotHolder) {
             return Ok(Release::AlreadyLost);
         }
-        let give_up = keeper.clock().monotonic() + PERSIST;
+        let give_up = manager.clock().monotonic() + RETRY_SPAN;
         let mut failures = 0;
         let was_there = loop {
-            match keeper.in_time("release", name, keeper.engine().lock_release(name, *owner)).await {
+            match manager.run_step("release", name, manager.engine().lock_release(name, *owner)).await {
                 Ok(was_there) => break was_there,
-                Err(error) if error.retry() == Retry::Never || keeper.clock().monotonic() >= give_up => {
+                Err(error) if error.retry() == Retry::Never || manager.clock().monotonic() >= give_up => {
                     return Err(error);
                 }
                 Err(_) => failures += 1,
             }
-            keeper.clock().sleep(back_off(failures, *owner)).await;
+            manager.clock().sleep(backoff(failures, *owner)).await;
         };
         self.0.end();
         // Nobody else can have had it before the deadline. So, if an earlier try got no answer, it was that one.
-        let now = keeper.clock().monotonic();
+        let now = manager.clock().monotonic();
         let by_an_earlier_try = failures > 0 && held.is_ok_and(|until| now < until);
         let ours = held.is_ok() && (was_there || by_an_earlier_try);
         Ok(if ours { Release::Released } else { Release::AlreadyLost })
@@ -140,9 +140,9 @@ impl Drop for Guard {
     fn drop(&mut self) {
         // The state first: a renewal that is under way looks at it before it asks to be renewed again.
         let left = self.0.end();
-        self.0.keeper.renewals.remove(self.0.owner);
+        self.0.manager.renewals.remove(self.0.owner);
         if left {
-            self.0.leave_behind();
+            self.0.release_in_background();
         }
     }
 }

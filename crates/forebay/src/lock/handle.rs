@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use super::{
     acquire::{self, Request},
     guard::Guard,
-    keeper::Keeper,
     lease::{Lease, Renewal, Token},
+    manager::LockManager,
     outcome::{Attempt, LockState, Release},
 };
 use crate::{
@@ -29,14 +29,14 @@ pub const MAX_TTL: Duration = hours(24);
 /// Two acquisitions exclude each other also inside one process or task: there is no re-entry.
 #[derive(Clone, Debug)]
 pub struct LockHandle {
-    keeper: Arc<Keeper>,
+    manager: Arc<LockManager>,
     name: Arc<str>,
     ttl: Duration,
 }
 
 impl LockHandle {
-    pub(crate) fn new(keeper: Arc<Keeper>, name: Arc<str>) -> Self {
-        Self { keeper, name, ttl: DEFAULT_TTL }
+    pub(crate) fn new(manager: Arc<LockManager>, name: Arc<str>) -> Self {
+        Self { manager, name, ttl: DEFAULT_TTL }
     }
 
     /// How long the lock outlives a holder that died, 100 ms to 24 h, default 10 s.
@@ -130,9 +130,10 @@ impl LockHandle {
     /// # Cost
     /// One round trip.
     pub async fn renew(&self, token: Token) -> Result<Renewal> {
-        let step = self.keeper.engine().lock_renew(self.checked_name()?, token.owner());
-        let renewed = self.keeper.in_time("renew", &self.name, step).await?;
-        Ok(renewed.map_or(Renewal::NotHolder, |ttl| Renewal::Renewed { expires_in: Keeper::counted(ttl) }))
+        let step = self.manager.engine().lock_renew(self.checked_name()?, token.owner());
+        let renewed = self.manager.run_step("renew", &self.name, step).await?;
+        Ok(renewed
+            .map_or(Renewal::NotHolder, |ttl| Renewal::Renewed { expires_in: LockManager::counted_ttl(ttl) }))
     }
 
     /// Gives a lease back.
@@ -144,8 +145,8 @@ impl LockHandle {
     /// # Cost
     /// One round trip.
     pub async fn release(&self, token: Token) -> Result<Release> {
-        let step = self.keeper.engine().lock_release(self.checked_name()?, token.owner());
-        let held = self.keeper.in_time("release", &self.name, step).await?;
+        let step = self.manager.engine().lock_release(self.checked_name()?, token.owner());
+        let held = self.manager.run_step("release", &self.name, step).await?;
         Ok(if held { Release::Released } else { Release::AlreadyLost })
     }
 
@@ -157,8 +158,8 @@ impl LockHandle {
     /// # Cost
     /// One round trip.
     pub async fn state(&self) -> Result<LockState> {
-        let step = self.keeper.engine().lock_state(self.checked_name()?);
-        Ok(self.keeper.in_time("look at", &self.name, step).await?.into())
+        let step = self.manager.engine().lock_state(self.checked_name()?);
+        Ok(self.manager.run_step("look at", &self.name, step).await?.into())
     }
 
     /// Takes the lock from whoever holds it; false: nobody did. The holder learns of it when it renews.
@@ -169,8 +170,8 @@ impl LockHandle {
     /// # Cost
     /// One round trip.
     pub async fn force_release(&self) -> Result<bool> {
-        let step = self.keeper.engine().lock_force_release(self.checked_name()?);
-        let held = self.keeper.in_time("release by force", &self.name, step).await?;
+        let step = self.manager.engine().lock_force_release(self.checked_name()?);
+        let held = self.manager.run_step("release by force", &self.name, step).await?;
         if held {
             tracing::warn!(lock = &*self.name, "a lock was released by force");
         }
@@ -192,7 +193,7 @@ impl LockHandle {
                 MAX_TTL.as_secs() / 3_600
             )));
         }
-        let request = Request { keeper: self.keeper.clone(), name: self.name.clone(), ttl: self.ttl, wait };
+        let request = Request { manager: self.manager.clone(), name: self.name.clone(), ttl: self.ttl, wait };
         acquire::run(request).await
     }
 

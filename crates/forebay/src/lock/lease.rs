@@ -60,7 +60,7 @@ impl Guard {
         Lease {
             token: Token(hold.owner),
             fence: hold.fence,
-            expires_in: super::Keeper::counted(hold.ttl),
+            expires_in: super::LockManager::counted_ttl(hold.ttl),
             waited: hold.waited,
         }
     }

@@ -32,14 +32,14 @@
 mod acquire;
 mod guard;
 mod handle;
-mod hold;
-mod keeper;
+mod held;
 mod lease;
+mod manager;
 mod outcome;
 mod renew;
 
 pub use guard::Guard;
 pub use handle::{DEFAULT_TTL, LockHandle, MAX_TTL, MIN_TTL};
-pub(crate) use keeper::Keeper;
 pub use lease::{Lease, Renewal, Token};
+pub(crate) use manager::LockManager;
 pub use outcome::{Attempt, Holder, Holding, LockState, Loss, Release};

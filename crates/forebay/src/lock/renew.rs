@@ -14,18 +14,18 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{
-    hold::Hold,
-    keeper::{ANSWER, Keeper, spread},
+    held::HeldLock,
+    manager::{LockManager, STEP_TIMEOUT, spread},
     outcome::Loss,
 };
 use crate::time::{millis, secs};
 
 /// What is due within this long is renewed at once: early is harmless, and together is cheaper.
-const SLACK: Duration = millis(20);
+const RENEW_TOGETHER: Duration = millis(20);
 
 /// The pauses after a failed renewal: a tenth of the ttl, within these.
-const LEAST_PAUSE: Duration = millis(10);
-const MOST_PAUSE: Duration = secs(1);
+const MIN_RETRY_PAUSE: Duration = millis(10);
+const MAX_RETRY_PAUSE: Duration = secs(1);
 
 /// Who is to be renewed when.
 #[derive(Debug, Default)]
@@ -37,19 +37,19 @@ pub(super) struct Renewals {
 
 #[derive(Debug, Default)]
 struct Schedule {
-    by_time: BTreeMap<(Duration, Uuid), Arc<Hold>>,
+    by_time: BTreeMap<(Duration, Uuid), Arc<HeldLock>>,
     times: HashMap<Uuid, Duration>,
     /// Whether the task runs.
     running: bool,
 }
 
 impl Schedule {
-    fn insert(&mut self, at: Duration, hold: Arc<Hold>) {
+    fn insert(&mut self, at: Duration, hold: Arc<HeldLock>) {
         self.times.insert(hold.owner, at);
         self.by_time.insert((at, hold.owner), hold);
     }
 
-    fn remove(&mut self, owner: Uuid) -> Option<Arc<Hold>> {
+    fn remove(&mut self, owner: Uuid) -> Option<Arc<HeldLock>> {
         let at = self.times.remove(&owner)?;
         self.by_time.remove(&(at, owner))
     }
@@ -58,7 +58,7 @@ impl Schedule {
         self.by_time.first_key_value().map(|((at, _), _)| *at)
     }
 
-    fn take_due(&mut self, until: Duration) -> Vec<Arc<Hold>> {
+    fn take_due(&mut self, until: Duration) -> Vec<Arc<HeldLock>> {
         let later = self.by_time.split_off(&(until, Uuid::max()));
         let due: Vec<_> = std::mem::replace(&mut self.by_time, later).into_values().collect();
         for hold in &due {
@@ -71,14 +71,14 @@ impl Schedule {
 impl Renewals {
     /// Forgets a hold. Whoever calls this has ended it first.
     pub(super) fn remove(&self, owner: Uuid) {
-        // Dropped outside of the lock: the last one takes the keeper along.
+        // Dropped outside of the lock: the last one takes the manager along.
         let removed = self.schedule().remove(owner);
         drop(removed);
     }
 
     /// Puts a hold on the schedule unless it has ended. Under the lock, so that a guard that is dropped meanwhile
     /// either is seen here as ended or finds what to remove.
-    fn insert(&self, at: Duration, hold: Arc<Hold>) {
+    fn insert(&self, at: Duration, hold: Arc<HeldLock>) {
         let mut schedule = self.schedule();
         if hold.held_until().is_some() {
             schedule.insert(at, hold);
@@ -91,21 +91,21 @@ impl Renewals {
 }
 
 /// Renews `hold` until it ends. Needs a tokio runtime.
-pub(super) fn add(hold: Arc<Hold>) {
-    let keeper = hold.keeper.clone();
-    let due = keeper.clock().monotonic() + interval(&hold);
-    keeper.renewals.insert(due, hold);
-    let start = !std::mem::replace(&mut keeper.renewals.schedule().running, true);
+pub(super) fn add(hold: Arc<HeldLock>) {
+    let manager = hold.manager.clone();
+    let due = manager.clock().monotonic() + interval(&hold);
+    manager.renewals.insert(due, hold);
+    let start = !std::mem::replace(&mut manager.renewals.schedule().running, true);
     if start {
-        tokio::spawn(run(Running { keeper, ended: false }));
+        tokio::spawn(run(Running { manager, ended: false }));
     } else {
-        keeper.renewals.sooner.notify_one();
+        manager.renewals.sooner.notify_one();
     }
 }
 
 /// The task that renews. Says that it ended also when its runtime is shut down, so that another one starts it anew.
 struct Running {
-    keeper: Arc<Keeper>,
+    manager: Arc<LockManager>,
     /// It has been said: the next task may run already.
     ended: bool,
 }
@@ -113,14 +113,14 @@ struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if !self.ended {
-            self.keeper.renewals.schedule().running = false;
+            self.manager.renewals.schedule().running = false;
         }
     }
 }
 
 async fn run(mut running: Running) {
-    let Keeper { renewals, .. } = &*running.keeper;
-    let clock = running.keeper.clock();
+    let LockManager { renewals, .. } = &*running.manager;
+    let clock = running.manager.clock();
     let mut under_way = FuturesUnordered::new();
     loop {
         let next = {
@@ -140,7 +140,7 @@ async fn run(mut running: Running) {
             }
             () = renewals.sooner.notified() => {}
             () = clock.sleep(next.unwrap_or_default()), if next.is_some() => {
-                let due = renewals.schedule().take_due(clock.monotonic() + SLACK);
+                let due = renewals.schedule().take_due(clock.monotonic() + RENEW_TOGETHER);
                 under_way.extend(due.into_iter().map(renew));
             }
         }
@@ -149,13 +149,13 @@ async fn run(mut running: Running) {
 }
 
 /// Renews once; says when to renew again.
-async fn renew(hold: Arc<Hold>) -> (Arc<Hold>, Option<Duration>) {
-    let (keeper, clock) = (&hold.keeper, hold.keeper.clock());
+async fn renew(hold: Arc<HeldLock>) -> (Arc<HeldLock>, Option<Duration>) {
+    let (manager, clock) = (&hold.manager, hold.manager.clock());
     let asked = clock.monotonic();
     let Some(until) = hold.held_until() else { return (hold, None) };
-    let patience = ANSWER.min(hold.ttl / 4).min(until.saturating_sub(asked));
-    let step = keeper.engine().lock_renew(&hold.name, hold.owner);
-    let again = match keeper.at_most(patience, "renew", &hold.name, step).await {
+    let patience = STEP_TIMEOUT.min(hold.ttl / 4).min(until.saturating_sub(asked));
+    let step = manager.engine().lock_renew(&hold.name, hold.owner);
+    let again = match manager.run_step_within(patience, "renew", &hold.name, step).await {
         Ok(Some(_)) => {
             hold.renewed(asked);
             Some(asked + interval(&hold))
@@ -166,7 +166,7 @@ async fn renew(hold: Arc<Hold>) -> (Arc<Hold>, Option<Duration>) {
         }
         Err(error) => {
             tracing::debug!(lock = &*hold.name, %error, "a renewal failed");
-            let pause = (hold.ttl / 10).clamp(LEAST_PAUSE, MOST_PAUSE);
+            let pause = (hold.ttl / 10).clamp(MIN_RETRY_PAUSE, MAX_RETRY_PAUSE);
             // At the latest at the deadline, to note the loss.
             Some((clock.monotonic() + spread(pause, hold.owner)).min(until))
         }
@@ -175,25 +175,25 @@ async fn renew(hold: Arc<Hold>) -> (Arc<Hold>, Option<Duration>) {
 }
 
 /// A third of the ttl or a little less, so that two renewals can fail before the third one is too late.
-fn interval(hold: &Hold) -> Duration {
+fn interval(hold: &HeldLock) -> Duration {
     spread(hold.ttl / 3, hold.owner)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{bay::Forebay, lock::hold::Grant};
+    use crate::{bay::Forebay, lock::held::Grant};
 
     #[tokio::test]
     async fn what_has_ended_is_forgotten_at_once() {
         let bay = Forebay::open("memory:").await.expect("opens");
-        let keeper = Arc::new(Keeper::new(bay.engine().clone(), bay.clock().clone()));
-        let held = || keeper.renewals.schedule().by_time.len();
+        let manager = Arc::new(LockManager::new(bay.engine().clone(), bay.clock().clone()));
+        let held = || manager.renewals.schedule().by_time.len();
         let hold = |n: u8| {
             let (owner, asked) = (Uuid::from_u128(n.into()), bay.clock().monotonic());
             let (name, ttl) = ("report".into(), secs(10));
-            Arc::new(Hold::new(
-                keeper.clone(),
+            Arc::new(HeldLock::new(
+                manager.clone(),
                 Grant { name, owner, fence: 1, ttl, waited: Duration::ZERO, asked },
             ))
         };
@@ -202,13 +202,13 @@ mod tests {
         add(two.clone());
         assert_eq!(held(), 2);
         assert!(one.end());
-        keeper.renewals.remove(one.owner);
+        manager.renewals.remove(one.owner);
         assert_eq!(held(), 1);
         // As a renewal that was under way while the guard was dropped.
-        keeper.renewals.insert(Duration::ZERO, one);
+        manager.renewals.insert(Duration::ZERO, one);
         assert_eq!(held(), 1);
         assert!(two.end());
-        keeper.renewals.remove(two.owner);
-        assert_eq!((held(), keeper.renewals.schedule().times.len()), (0, 0));
+        manager.renewals.remove(two.owner);
+        assert_eq!((held(), manager.renewals.schedule().times.len()), (0, 0));
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use forebay::{
     Buffer, Clock, ErrorKind, Forebay, ManualClock, Timestamp,
-    buffer::{BufferHandle, ColumnType, Letters, Merge, Pressure},
+    buffer::{BufferHandle, ColumnType, DeadLetters, Merge, Pressure},
     sink::MemorySink,
     time::{hours, millis, secs},
 };
@@ -180,7 +180,7 @@ async fn an_error_of_the_sink_is_told_once() {
     // What this sink cannot do.
     errors.push(buffer.move_row(["0".into()], ["1".into()]).await.expect_err("cannot"));
     errors.push(buffer.dead_letters(0, 1).await.expect_err("cannot"));
-    errors.push(buffer.replay_dead(Letters::All).await.expect_err("cannot"));
+    errors.push(buffer.replay_dead(DeadLetters::All).await.expect_err("cannot"));
     for error in errors {
         let cause = std::error::Error::source(&error).map(ToString::to_string);
         assert!(cause.is_none_or(|cause| !error.to_string().contains(&cause)), "{error:?}");

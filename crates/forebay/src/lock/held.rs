@@ -6,14 +6,14 @@ use tokio::{runtime::Handle, sync::watch};
 use uuid::Uuid;
 
 use super::{
-    keeper::{Keeper, Leftover},
+    manager::{LockManager, PendingRelease},
     outcome::Loss,
 };
 
 /// An acquisition, shared by its guard and by who renews it.
 #[derive(Debug)]
-pub(super) struct Hold {
-    pub keeper: Arc<Keeper>,
+pub(super) struct HeldLock {
+    pub manager: Arc<LockManager>,
     pub name: Arc<str>,
     pub owner: Uuid,
     pub fence: u64,
@@ -50,31 +50,31 @@ pub(super) struct Grant {
     pub asked: Duration,
 }
 
-impl Hold {
+impl HeldLock {
     /// A hold that counts from before its claim was sent.
-    pub(super) fn new(keeper: Arc<Keeper>, grant: Grant) -> Self {
+    pub(super) fn new(manager: Arc<LockManager>, grant: Grant) -> Self {
         let Grant { name, owner, fence, ttl, waited, asked } = grant;
-        let state = watch::Sender::new(State::Held(asked.saturating_add(Keeper::counted(ttl))));
-        Self { keeper, name, owner, fence, ttl, waited, runtime: Handle::current(), state }
+        let state = watch::Sender::new(State::Held(asked.saturating_add(LockManager::counted_ttl(ttl))));
+        Self { manager, name, owner, fence, ttl, waited, runtime: Handle::current(), state }
     }
 
     /// Until when it is held; `None`: it is not (any more).
     pub(super) fn held_until(&self) -> Option<Duration> {
-        match self.settle() {
+        match self.current_state() {
             State::Held(until) => Some(until),
             State::Lost(_) | State::Releasing | State::Over => None,
         }
     }
 
     pub(super) fn remaining(&self) -> Duration {
-        let now = self.keeper.clock().monotonic();
+        let now = self.manager.clock().monotonic();
         self.held_until().unwrap_or_default().saturating_sub(now)
     }
 
     /// Notes that the store renewed the lease at some time after `asked`.
     pub(super) fn renewed(&self, asked: Duration) {
-        let until = asked.saturating_add(Keeper::counted(self.ttl));
-        self.settle();
+        let until = asked.saturating_add(LockManager::counted_ttl(self.ttl));
+        self.current_state();
         self.state.send_if_modified(|state| match state {
             State::Held(before) => {
                 *before = until.max(*before);
@@ -96,12 +96,12 @@ impl Hold {
     pub(super) async fn lost(&self) -> Loss {
         let mut changes = self.state.subscribe();
         loop {
-            match self.settle() {
+            match self.current_state() {
                 State::Lost(loss) => return loss,
                 State::Releasing | State::Over => return Loss::Released,
                 // This waits by itself for the deadline: who renews may be stuck.
                 State::Held(until) => {
-                    let clock = self.keeper.clock();
+                    let clock = self.manager.clock();
                     let left = until.saturating_sub(clock.monotonic());
                     tokio::select! {
                         _ = changes.changed() => {}
@@ -114,7 +114,7 @@ impl Hold {
 
     /// Begins a release; the deadline if it was held until now, or else why not.
     pub(super) fn begin_release(&self) -> Result<Duration, Loss> {
-        let mut before = self.settle();
+        let mut before = self.current_state();
         self.state.send_modify(|state| {
             before = *state;
             if matches!(state, State::Held(_)) {
@@ -142,16 +142,16 @@ impl Hold {
     }
 
     /// Gives it back in the background.
-    pub(super) fn leave_behind(&self) {
+    pub(super) fn release_in_background(&self) {
         tracing::debug!(lock = &*self.name, fence = self.fence, "a guard was dropped without a release");
-        let until = self.keeper.clock().monotonic().saturating_add(self.ttl);
-        let leftover = Leftover { name: self.name.clone(), owner: self.owner, until, in_doubt: false };
-        self.keeper.spawn(&self.runtime, self.keeper.clone().give_back(leftover));
+        let until = self.manager.clock().monotonic().saturating_add(self.ttl);
+        let pending = PendingRelease { name: self.name.clone(), owner: self.owner, until, in_doubt: false };
+        self.manager.spawn(&self.runtime, self.manager.clone().release_pending(pending));
     }
 
     /// The state, after a look at the clock.
-    fn settle(&self) -> State {
-        let now = self.keeper.clock().monotonic();
+    fn current_state(&self) -> State {
+        let now = self.manager.clock().monotonic();
         let overdue = |state: &State| matches!(state, State::Held(until) if *until <= now);
         if overdue(&self.state.borrow()) {
             // Looked at again under the lock: it may just have been renewed.
@@ -185,19 +185,19 @@ mod tests {
     };
 
     /// A hold from second zero to a little less than second ten.
-    async fn hold(hand: &ManualClock) -> Hold {
+    async fn hold(hand: &ManualClock) -> HeldLock {
         let clock = Clock::from(hand.clone());
         let bay = Forebay::options().clock(clock.clone()).open("memory:").await.expect("opens");
         let (owner, ttl) = (Uuid::new_v4(), secs(10));
         let (waited, asked) = (Duration::ZERO, Duration::ZERO);
         let grant = Grant { name: "report".into(), owner, fence: 1, ttl, waited, asked };
-        Hold::new(Arc::new(Keeper::new(bay.engine().clone(), clock)), grant)
+        HeldLock::new(Arc::new(LockManager::new(bay.engine().clone(), clock)), grant)
     }
 
     #[tokio::test]
     async fn a_renewal_answered_late_revives_nothing() {
         let hand = ManualClock::at(Timestamp::UNIX_EPOCH);
-        let ends: [fn(&Hold); 3] = [
+        let ends: [fn(&HeldLock); 3] = [
             |hold| hold.lose(Loss::NotHolder),
             |hold| assert!(hold.begin_release().is_ok()),
             |hold| assert!(hold.end()),
@@ -230,6 +230,6 @@ mod tests {
         hold.renewed(secs(5));
         let until = hold.held_until();
         hold.renewed(secs(3));
-        assert_eq!((hold.held_until(), until), (until, Some(secs(5) + Keeper::counted(secs(10)))));
+        assert_eq!((hold.held_until(), until), (until, Some(secs(5) + LockManager::counted_ttl(secs(10)))));
     }
 }

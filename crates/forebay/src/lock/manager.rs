@@ -14,18 +14,18 @@ use crate::{
 };
 
 /// How long one step waits for its answer. Several fit into the default ttl.
-pub(super) const ANSWER: Duration = secs(1);
+pub(super) const STEP_TIMEOUT: Duration = secs(1);
 
 /// How long a call goes on repeating what may have been applied.
-pub(super) const PERSIST: Duration = secs(1);
+pub(super) const RETRY_SPAN: Duration = secs(1);
 
 /// The pause after a failure, doubled each time, and its bound.
-const BACK_OFF: Duration = millis(20);
-const MOST_BACK_OFF: Duration = millis(500);
+const MIN_BACKOFF: Duration = millis(20);
+const MAX_BACKOFF: Duration = millis(500);
 
 /// The store, the clock, and who renews.
 #[derive(Debug)]
-pub(crate) struct Keeper {
+pub(crate) struct LockManager {
     engine: Engine,
     clock: Clock,
     pub(super) renewals: Renewals,
@@ -36,7 +36,7 @@ pub(crate) struct Keeper {
 
 /// What is to be given back.
 #[derive(Debug)]
-pub(super) struct Leftover {
+pub(super) struct PendingRelease {
     pub name: Arc<str>,
     pub owner: Uuid,
     /// After this it has run out by itself.
@@ -45,7 +45,7 @@ pub(super) struct Leftover {
     pub in_doubt: bool,
 }
 
-impl Keeper {
+impl LockManager {
     pub(crate) fn new(engine: Engine, clock: Clock) -> Self {
         let (closing, busy) = (watch::Sender::new(false), watch::Sender::new(0));
         Self { engine, clock, renewals: Renewals::default(), closing, busy }
@@ -66,7 +66,7 @@ impl Keeper {
         self.closing.send_replace(true);
         let mut busy = self.busy.subscribe();
         let idle = busy.wait_for(|tasks| *tasks == 0);
-        self.clock.timeout(ANSWER, idle).await;
+        self.clock.timeout(STEP_TIMEOUT, idle).await;
     }
 
     /// Waits for [`close`](Self::close).
@@ -85,22 +85,22 @@ impl Keeper {
 
     /// How much of a lease its holder counts on: less 1 % and 2 ms. Clocks of healthy machines differ by less than a
     /// thousandth, and stores keep milliseconds.
-    pub(super) fn counted(ttl: Duration) -> Duration {
+    pub(super) fn counted_ttl(ttl: Duration) -> Duration {
         ttl.saturating_sub(ttl / 100 + millis(2))
     }
 
-    /// Runs a step that may be repeated, at most for [`ANSWER`].
-    pub(super) async fn in_time<T>(
+    /// Runs a step that may be repeated, at most for [`STEP_TIMEOUT`].
+    pub(super) async fn run_step<T>(
         &self,
         verb: &str,
         name: &str,
         step: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        self.at_most(ANSWER, verb, name, step).await
+        self.run_step_within(STEP_TIMEOUT, verb, name, step).await
     }
 
     /// Runs a step, at most for `span`. The embedded engine answers or it is this process that hangs.
-    pub(super) async fn at_most<T>(
+    pub(super) async fn run_step_within<T>(
         &self,
         span: Duration,
         verb: &str,
@@ -119,10 +119,10 @@ impl Keeper {
     }
 
     /// Gives back until that is certain, or until it has run out by itself.
-    pub(super) async fn give_back(self: Arc<Self>, leftover: Leftover) {
-        let Leftover { name, owner, until, in_doubt } = leftover;
+    pub(super) async fn release_pending(self: Arc<Self>, pending: PendingRelease) {
+        let PendingRelease { name, owner, until, in_doubt } = pending;
         for failures in 1.. {
-            match self.in_time("release", &name, self.engine.lock_release(&name, owner)).await {
+            match self.run_step("release", &name, self.engine.lock_release(&name, owner)).await {
                 Ok(true) => return,
                 Ok(false) if !in_doubt => return,
                 Ok(false) => {}
@@ -132,13 +132,13 @@ impl Keeper {
             if now >= until {
                 return;
             }
-            self.clock.sleep(back_off(failures, owner).min(until.saturating_sub(now))).await;
+            self.clock.sleep(backoff(failures, owner).min(until.saturating_sub(now))).await;
         }
     }
 }
 
 /// A task that somebody may wait for the end of, however it ends.
-struct Busy(Arc<Keeper>);
+struct Busy(Arc<LockManager>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
@@ -147,8 +147,8 @@ impl Drop for Busy {
 }
 
 /// Doubles with each failure, and differs from owner to owner so that many do not come together.
-pub(super) fn back_off(failures: u32, owner: Uuid) -> Duration {
-    let pause = BACK_OFF.saturating_mul(1 << failures.saturating_sub(1).min(8)).min(MOST_BACK_OFF);
+pub(super) fn backoff(failures: u32, owner: Uuid) -> Duration {
+    let pause = MIN_BACKOFF.saturating_mul(1 << failures.saturating_sub(1).min(8)).min(MAX_BACKOFF);
     spread(pause, owner)
 }
 

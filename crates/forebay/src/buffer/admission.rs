@@ -11,28 +11,31 @@ use std::{
 use crate::{model::Pressure, time::secs};
 
 /// How old what is known of the pressure may be.
-const LOOK: Duration = secs(1);
+const REFRESH_INTERVAL: Duration = secs(1);
 
 /// What this process knows of the pressure.
 ///
 /// Atomics of their own: a writer that reads an old value only acts on what was true a moment before.
 #[derive(Debug, Default)]
-pub(super) struct Gate {
-    /// When somebody looked last, in milliseconds of the monotonic clock.
-    looked: AtomicU64,
+pub(super) struct Admission {
+    /// When the pressure was last refreshed, in milliseconds of the monotonic clock.
+    refreshed_at: AtomicU64,
     pressure: AtomicU8,
 }
 
-impl Gate {
+impl Admission {
     /// Whether it is time to look again: true for one caller a second.
     pub(super) fn is_due(&self, now: Duration) -> bool {
-        let (now, looked) = (as_millis(now), self.looked.load(Ordering::Relaxed));
-        let due = now.saturating_sub(looked) >= as_millis(LOOK);
-        due && self.looked.compare_exchange(looked, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        let (now, refreshed_at) = (as_millis(now), self.refreshed_at.load(Ordering::Relaxed));
+        let due = now.saturating_sub(refreshed_at) >= as_millis(REFRESH_INTERVAL);
+        due && self
+            .refreshed_at
+            .compare_exchange(refreshed_at, now, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
     }
 
     pub(super) fn set(&self, pressure: Pressure, now: Duration) {
-        self.looked.store(as_millis(now), Ordering::Relaxed);
+        self.refreshed_at.store(as_millis(now), Ordering::Relaxed);
         self.pressure.store(pressure as u8, Ordering::Relaxed);
     }
 
@@ -56,11 +59,11 @@ mod tests {
 
     #[test]
     fn one_caller_a_second_looks() {
-        let gate = Gate::default();
-        assert!(!gate.is_due(millis(999)));
-        assert!(gate.is_due(secs(1)) && !gate.is_due(secs(1)));
-        gate.set(Pressure::Hard, secs(5));
-        assert!(!gate.is_due(millis(5_999)) && gate.is_due(secs(6)));
-        assert_eq!(gate.pressure(), Pressure::Hard);
+        let admission = Admission::default();
+        assert!(!admission.is_due(millis(999)));
+        assert!(admission.is_due(secs(1)) && !admission.is_due(secs(1)));
+        admission.set(Pressure::Hard, secs(5));
+        assert!(!admission.is_due(millis(5_999)) && admission.is_due(secs(6)));
+        assert_eq!(admission.pressure(), Pressure::Hard);
     }
 }

@@ -12,22 +12,22 @@ use crate::{
 };
 
 /// How long a partition is left to a flusher that is not heard of again.
-const TTL: Duration = secs(30);
+const LEASE_TTL: Duration = secs(30);
 
 /// How old a batch may be that is left to another flusher.
-const PATIENCE: Duration = mins(1);
+const STALE_BATCH_AGE: Duration = mins(1);
 
 /// The right to apply what a partition has frozen.
-pub(super) enum Lease {
+pub(super) enum FlushLease {
     /// Held under this name.
     Held(String),
     /// Nobody else could be at it, or it has to be done anyhow.
     NotNeeded,
     /// Another flusher is at it.
-    Theirs,
+    HeldByOther,
 }
 
-impl Lease {
+impl FlushLease {
     /// Asks for a partition whose oldest frozen generation is `oldest`.
     pub(super) async fn take(buffer: &BufferHandle, part: &BufferPart, oldest: &Frozen) -> Self {
         let bay = &buffer.0.bay;
@@ -35,10 +35,12 @@ impl Lease {
             return Self::NotNeeded;
         }
         let name = format!("forebay:flush:{}.{}", part.schema.name, part.index);
-        let claim = Claim { name: &name, owner: buffer.0.owner, ttl: TTL, queue: None };
+        let claim = Claim { name: &name, owner: buffer.0.owner, ttl: LEASE_TTL, queue: None };
         match bay.engine().lock_claim(claim).await {
             Ok(Claimed::Granted { .. }) => Self::Held(name),
-            Ok(Claimed::Held { .. }) if bay.clock().now().since(oldest.born) < PATIENCE => Self::Theirs,
+            Ok(Claimed::Held { .. }) if bay.clock().now().since(oldest.born) < STALE_BATCH_AGE => {
+                Self::HeldByOther
+            }
             Ok(Claimed::Held { .. }) | Err(_) => Self::NotNeeded,
         }
     }
