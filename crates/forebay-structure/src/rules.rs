@@ -66,8 +66,9 @@ pub const WORKSPACE: &[Rules] = &[
             Layer::Together(&["model", "error", "failpoint", "key", "time"]),
             Layer::Together(&["clock", "sink", "table"]),
             Layer::Together(&["engine"]),
-            Layer::Apart(&["buffer", "limit", "series", "lock", "cluster", "once"]),
-            Layer::Together(&["event"]),
+            Layer::Together(&["store", "once"]),
+            Layer::Apart(&["buffer", "limit", "series", "lock"]),
+            Layer::Apart(&["cluster", "event"]),
             Layer::Together(&["bay", "engine/conformance", "lib"]),
         ],
         pure: &[

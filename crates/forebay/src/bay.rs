@@ -1,6 +1,6 @@
-//! The handle from which everything else is had.
+//! [`Forebay`], the open store, and how to open it.
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
 
 #[cfg(feature = "redis")]
 use crate::cluster::Hosts;
@@ -8,13 +8,16 @@ use crate::{
     buffer::{BufferHandle, StoredBuffer},
     clock::Clock,
     cluster::Cluster,
-    engine::{Engine, Location, embedded::Embedded},
-    error::{Result, invalid},
+    engine::{self, Engine, Location},
+    error::Result,
     event::{Event, EventHandle},
-    limit::{AllLeased, Limit, LimitHandle, Limits, follow_overrides},
+    limit::{Charge, Decisions, Limit, LimitHandle, Limits, follow_overrides},
     lock::{LockHandle, LockManager},
     model::Buffer,
+    once::{self, Once},
     series::{Series, SeriesHandle},
+    store::Store,
+    time::When,
 };
 
 /// An open store: where limits, series, buffers and locks live.
@@ -38,59 +41,35 @@ pub struct Forebay(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    engine: Engine,
-    clock: Clock,
-    /// Decides for limits with `OnError::Local` while the store does not answer.
-    fallback: OnceLock<Engine>,
-    locks: OnceLock<Arc<LockManager>>,
-    limits: Limits,
-    leased: AllLeased,
-    once_bytes: u64,
-}
-
-/// A [`Forebay`] as its own background work has it: it does not keep it open.
-#[derive(Clone, Debug)]
-pub(crate) struct WeakForebay(Weak<Inner>);
-
-impl WeakForebay {
-    pub(crate) fn upgrade(&self) -> Option<Forebay> {
-        self.0.upgrade().map(Forebay)
-    }
+    store: Store,
+    limits: Arc<Limits>,
+    locks: Arc<LockManager>,
 }
 
 /// How to open a store. [`Forebay::open`] is this with the defaults.
 #[derive(Clone, Debug)]
 #[must_use = "options do nothing until `open`"]
 pub struct Options {
-    pub(crate) prefix: String,
-    pub(crate) clock: Clock,
+    engine: engine::Options,
     once_bytes: u64,
-    #[cfg(feature = "test-util")]
-    pub(crate) faults: Option<crate::fault::Faults>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            prefix: "forebay".into(),
-            clock: Clock::system(),
-            once_bytes: crate::once::DEFAULT_BYTES,
-            #[cfg(feature = "test-util")]
-            faults: None,
-        }
+        Self { engine: engine::Options::default(), once_bytes: once::DEFAULT_BYTES }
     }
 }
 
 impl Options {
     /// The first part of every key in a shared store, default `forebay`: 1 to 64 of letters, digits, `_`, `-` and `.`.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.prefix = prefix.into();
+        self.engine.prefix = prefix.into();
         self
     }
 
     /// The clock of the embedded engine and of all waiting; default the machine's.
     pub fn clock(mut self, clock: Clock) -> Self {
-        self.clock = clock;
+        self.engine.clock = clock;
         self
     }
 
@@ -105,7 +84,7 @@ impl Options {
     /// Puts faults in front of a store in memory, which then counts as one that is not in this process.
     #[cfg(feature = "test-util")]
     pub fn faults(mut self, faults: crate::fault::Faults) -> Self {
-        self.faults = Some(faults);
+        self.engine.faults = Some(faults);
         self
     }
 
@@ -114,8 +93,8 @@ impl Options {
     /// # Errors
     /// As [`Forebay::open`].
     pub async fn open(self, url: &str) -> Result<Forebay> {
-        self.check()?;
-        let engine = Engine::open(Location::read(url)?, &self).await?;
+        self.engine.check()?;
+        let engine = Engine::open(Location::read(url)?, &self.engine).await?;
         Ok(self.over(engine).await)
     }
 
@@ -126,41 +105,23 @@ impl Options {
     /// hold another placement of keys than these would come to, or are others than their names say.
     #[cfg(feature = "redis")]
     pub async fn open_hosts(self, hosts: Hosts) -> Result<Forebay> {
-        self.check()?;
-        let engine = Engine::open(Location::of_hosts(&hosts)?, &self).await?;
+        self.engine.check()?;
+        let engine = Engine::open(Location::of_hosts(hosts.router, &hosts.listed)?, &self.engine).await?;
         Ok(self.over(engine).await)
     }
 
-    fn check(&self) -> Result<()> {
-        let ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-        if self.prefix.is_empty() || self.prefix.len() > 64 || !self.prefix.chars().all(ok) {
-            return Err(invalid(format!(
-                "prefix {:?}: 1 to 64 of letters, digits, '_', '-' and '.'",
-                self.prefix
-            )));
-        }
-        Ok(())
-    }
-
     async fn over(self, engine: Engine) -> Forebay {
-        let is_shared = engine.is_shared();
-        let bay = Forebay(Arc::new(Inner {
-            engine,
-            clock: self.clock,
-            fallback: OnceLock::new(),
-            locks: OnceLock::new(),
-            limits: Limits::default(),
-            leased: AllLeased::default(),
-            once_bytes: self.once_bytes,
-        }));
-        if let Err(error) = bay.refresh_overrides().await {
+        let store = Store::new(engine, self.engine.clock, self.once_bytes);
+        let limits = Limits::new(store.clone());
+        if let Err(error) = limits.refresh_overrides().await {
             tracing::warn!(%error, "starting without the overrides that were set at run time");
         }
-        if is_shared {
+        if store.engine().is_shared() {
             // Ends with the store.
-            tokio::spawn(follow_overrides(WeakForebay(Arc::downgrade(&bay.0))));
+            tokio::spawn(follow_overrides(Arc::downgrade(&limits)));
         }
-        bay
+        let locks = Arc::new(LockManager::new(store.engine().clone(), store.clock().clone()));
+        Forebay(Arc::new(Inner { store, limits, locks }))
     }
 }
 
@@ -210,7 +171,7 @@ impl Forebay {
         reason = "a definition is used up, as that of a series or a buffer is"
     )]
     pub fn limit(&self, limit: Limit) -> Result<LimitHandle> {
-        LimitHandle::new(self.clone(), &limit)
+        LimitHandle::new(&self.0.limits, &limit)
     }
 
     /// A time series, by name or by definition.
@@ -218,7 +179,7 @@ impl Forebay {
     /// # Errors
     /// When the definition is not valid: see [`Series`].
     pub fn series(&self, series: impl Into<Series>) -> Result<SeriesHandle> {
-        SeriesHandle::new(self.clone(), series.into())
+        SeriesHandle::new(self.store().clone(), series.into())
     }
 
     /// A write buffer.
@@ -226,7 +187,7 @@ impl Forebay {
     /// # Errors
     /// When the definition is not valid: see [`Buffer::build`].
     pub fn buffer(&self, buffer: Buffer) -> Result<BufferHandle> {
-        Ok(BufferHandle::new(self.clone(), buffer.build()?))
+        Ok(BufferHandle::new(self.store().clone(), buffer.build()?))
     }
 
     /// What the store holds of every buffer that was ever written to in it, whether it is defined or not: rows of a buffer
@@ -238,14 +199,12 @@ impl Forebay {
     /// # Cost
     /// Two round trips over all partitions of all buffers.
     pub async fn stored_buffers(&self) -> Result<Vec<StoredBuffer>> {
-        StoredBuffer::find(self).await
+        StoredBuffer::find(self.engine()).await
     }
 
     /// A lock: any UTF-8 of 1 to 512 bytes, which is checked when it is acquired.
     pub fn lock(&self, name: impl AsRef<str>) -> LockHandle {
-        let Inner { engine, clock, .. } = &*self.0;
-        let manager = self.0.locks.get_or_init(|| Arc::new(LockManager::new(engine.clone(), clock.clone())));
-        LockHandle::new(manager.clone(), name.as_ref().into())
+        LockHandle::new(self.0.locks.clone(), name.as_ref().into())
     }
 
     /// An event: limits, series and buffers in one call.
@@ -253,12 +212,91 @@ impl Forebay {
     /// # Errors
     /// When the definition is not valid: see [`Event`].
     pub fn event(&self, event: Event) -> Result<EventHandle> {
-        EventHandle::new(self.clone(), event)
+        EventHandle::new(self.store().clone(), event)
+    }
+
+    /// Takes from several limits, from all or from none (1 to 64, each limit and key once).
+    ///
+    /// On one host that is one atomic step. Where the keys live on several hosts the charges are made one host
+    /// after the other, and given back when a later one denies: between the two, others may be denied who would
+    /// have been admitted; never is more admitted than the limits allow. If this process or a host dies between
+    /// the two, its charge stays until the window ends. A host that does not answer in time is decided by
+    /// [`OnError`](crate::limit::OnError) of its own limits; those on other hosts hold.
+    ///
+    /// # Errors
+    /// As [`LimitHandle::take_n`].
+    ///
+    /// # Cancellation
+    /// Dropping the future may leave the costs of the host that was being asked charged; others' are given back.
+    ///
+    /// # Cost
+    /// One round trip on one host; otherwise one for each host, one after the other, and one more if charges go back.
+    pub async fn take_all(&self, charges: &[Charge]) -> Result<Decisions> {
+        self.take_all_at(charges, When::EngineClock).await
+    }
+
+    /// As [`take_all`](Self::take_all), at a time other than the store's: for replays of old traffic.
+    ///
+    /// # Errors
+    /// As [`take_all`](Self::take_all).
+    pub async fn take_all_at(&self, charges: &[Charge], when: When) -> Result<Decisions> {
+        self.store().take_all_with(charges, when, None).await
+    }
+
+    /// Begins a request that is to be carried out once, or takes it over. `key` has 1 to 512 bytes; `print` is a hash of the
+    /// request, by which another one under the same key is found out. What is known of it is kept for 24 hours, through a
+    /// crash.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// use forebay::{Forebay, once::Once};
+    /// let bay = Forebay::open("memory:").await?;
+    /// let Once::First(begun) = bay.once("order 42", 7).await? else { unreachable!("it is the first") };
+    /// begun.end("accepted").await?;
+    /// assert!(matches!(bay.once("order 42", 7).await?, Once::Done(answer) if &*answer == "accepted"));
+    /// assert!(matches!(bay.once("order 42", 8).await?, Once::Other));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a key that is none; and when the store does not answer: the
+    /// request has not begun then, though the store may take it for running.
+    ///
+    /// # Cost
+    /// One round trip, and one more at the end; commits on a file.
+    pub async fn once(&self, key: &str, print: u128) -> Result<Once> {
+        once::begin(self.store(), key, print).await
+    }
+
+    /// Draws a key for a request that has none, such that `place`, what it is called in [`once`](Self::once), lies on a host
+    /// that answers, as far as is known. `None`: none was drawn.
+    pub fn draw_request(&self, place: impl Fn(&str) -> String) -> Option<String> {
+        once::draw_request(self.engine(), place)
+    }
+
+    /// For each host its name, and the bytes that requests and their tokens took when one was last begun there.
+    pub fn once_usage(&self) -> Vec<(Box<str>, u64)> {
+        let hosts = self.engine().hosts().into_iter().map(|host| host.name);
+        hosts.zip(self.engine().once_bytes()).collect()
+    }
+
+    /// Learns now what other processes have let single keys be allowed, rather than within a second.
+    ///
+    /// An open store does so by itself, once a second; it goes on with what it knows while the store does not answer, and
+    /// [`warnings`](Self::warnings) says so.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    ///
+    /// # Cost
+    /// One round trip, and one more for each limit of which overrides have changed; none on the embedded engine.
+    pub async fn refresh_overrides(&self) -> Result<()> {
+        self.0.limits.refresh_overrides().await
     }
 
     /// The hosts of the store, for plain commands on many keys.
     pub fn cluster(&self) -> Cluster {
-        Cluster::new(self.clone())
+        Cluster::new(self.store().clone())
     }
 
     /// Whether the store takes writes: of several hosts, any. The keys of the others are served while one is down or
@@ -271,13 +309,13 @@ impl Forebay {
     /// # Cost
     /// One round trip and a small write, at most once a second; else what the last one came to.
     pub async fn ping(&self) -> Result<()> {
-        self.0.engine.ping().await
+        self.engine().ping().await
     }
 
     /// Settings of the store that break a promise, and hosts that are not up, as sentences for an operator. Empty: none
     /// known.
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = self.0.engine.warnings();
+        let mut warnings = self.engine().warnings();
         warnings.extend(self.0.limits.warning());
         warnings
     }
@@ -290,36 +328,21 @@ impl Forebay {
     /// # Errors
     /// When the store could not be written; what was acknowledged is safe all the same.
     pub async fn close(&self) -> Result<()> {
-        if let Some(locks) = self.0.locks.get() {
-            locks.close().await;
-        }
-        self.0.leased.close().await;
-        self.0.engine.close().await
+        self.0.locks.close().await;
+        self.0.limits.close().await;
+        self.engine().close().await
     }
 
     /// The clock that was given in the [`Options`].
     pub fn clock(&self) -> &Clock {
-        &self.0.clock
+        self.store().clock()
     }
 
-    /// The most bytes that requests and their tokens may take on a host.
-    pub(crate) fn once_bytes(&self) -> u64 {
-        self.0.once_bytes
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
     }
 
     pub(crate) fn engine(&self) -> &Engine {
-        &self.0.engine
-    }
-
-    pub(crate) fn limits(&self) -> &Limits {
-        &self.0.limits
-    }
-
-    pub(crate) fn leased(&self) -> &AllLeased {
-        &self.0.leased
-    }
-
-    pub(crate) fn fallback(&self) -> &Engine {
-        self.0.fallback.get_or_init(|| Engine::Embedded(Embedded::in_memory(self.0.clock.clone())))
+        self.store().engine()
     }
 }

@@ -40,6 +40,7 @@ mod model;
 pub mod once;
 pub mod series;
 pub mod sink;
+mod store;
 mod table;
 pub mod time;
 

@@ -140,7 +140,7 @@ impl BufferHandle {
     }
 
     async fn rotate(&self, parts: &[BufferPart], rotate: Rotate) -> Result<()> {
-        let engine = self.0.bay.engine();
+        let engine = self.0.store.engine();
         let most = |part: &BufferPart| MAX_FROZEN + self.0.progress.parked_in(part.index).min(MAX_PARKED);
         let rotations = parts.iter().map(|part| engine.buffer_rotate(part, rotate, most(part)));
         futures::future::join_all(rotations).await.into_iter().try_for_each(|rotated| rotated.map(|_| ()))
@@ -149,7 +149,7 @@ impl BufferHandle {
     /// Applies every frozen generation, oldest first within a partition. One partition's failure does not stop the
     /// others.
     async fn apply_frozen(&self, parts: &[BufferPart], trigger: Trigger) -> Pass {
-        let engine = self.0.bay.engine();
+        let engine = self.0.store.engine();
         let lists = futures::future::join_all(parts.iter().map(|part| engine.buffer_frozen(part))).await;
         let mut pass = Pass::default();
         for (part, list) in parts.iter().zip(lists) {
@@ -175,7 +175,7 @@ impl BufferHandle {
                 lease => Some(lease),
             },
         };
-        let clock = self.0.bay.clock();
+        let clock = self.0.store.clock();
         for frozen in list {
             if trigger == Trigger::Background && self.0.progress.is_parked(frozen.id, clock.monotonic()) {
                 continue;
@@ -203,7 +203,7 @@ impl BufferHandle {
 
     /// Brings one generation to the sink, and lets the store forget it.
     async fn apply_one(&self, part: &BufferPart, frozen: &Frozen) -> Result<u64, FlushError> {
-        let engine = self.0.bay.engine();
+        let engine = self.0.store.engine();
         let sink = self.sink().map_err(FlushError::Sink)?;
         let Some(generation) = engine.buffer_read(part, frozen.id).await.map_err(FlushError::Store)? else {
             return Ok(0);
@@ -215,7 +215,7 @@ impl BufferHandle {
         failpoint!("flush_after_read");
         let batch = Batch::new(generation.id, part.schema.clone(), part.index, generation.rows)
             .last_written(generation.last_write);
-        let clock = self.0.bay.clock();
+        let clock = self.0.store.clock();
         let began = clock.monotonic();
         let applied = sink.apply(&batch).await.map_err(|error| self.failed(&batch, error))?;
         self.0.batch_size.applied(clock.monotonic().saturating_sub(began), part.schema.max_rows);
@@ -232,7 +232,7 @@ impl BufferHandle {
     /// A generation that is older than the sink remembers, and that it does not know, may have been applied and forgotten.
     async fn check_age(&self, frozen: &Frozen, generation: &Generation) -> Result<(), FlushError> {
         let sink = self.sink().map_err(FlushError::Sink)?;
-        let (age, Some(retention)) = (self.0.bay.clock().now().since(frozen.born), sink.ledger_retention())
+        let (age, Some(retention)) = (self.0.store.clock().now().since(frozen.born), sink.ledger_retention())
         else {
             return Ok(());
         };
@@ -254,7 +254,7 @@ impl BufferHandle {
     }
 
     fn park(&self, part: &BufferPart, frozen: &Frozen, why: &FlushError) {
-        let now = self.0.bay.clock().monotonic();
+        let now = self.0.store.clock().monotonic();
         let (id, partition, rows, reason) = (frozen.id, part.index, frozen.rows, why.to_string());
         let parked = Parked { id, partition, rows, reason, diverged: matches!(why, FlushError::Diverged(_)) };
         if self.0.progress.park(parked, now) {

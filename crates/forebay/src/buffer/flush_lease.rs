@@ -30,15 +30,15 @@ pub(super) enum FlushLease {
 impl FlushLease {
     /// Asks for a partition whose oldest frozen generation is `oldest`.
     pub(super) async fn take(buffer: &BufferHandle, part: &BufferPart, oldest: &Frozen) -> Self {
-        let bay = &buffer.0.bay;
-        if bay.engine().is_in_process() {
+        let store = &buffer.0.store;
+        if store.engine().is_in_process() {
             return Self::NotNeeded;
         }
         let name = format!("forebay:flush:{}.{}", part.schema.name, part.index);
         let claim = Claim { name: &name, owner: buffer.0.owner, ttl: LEASE_TTL, queue: None };
-        match bay.engine().lock_claim(claim).await {
+        match store.engine().lock_claim(claim).await {
             Ok(Claimed::Granted { .. }) => Self::Held(name),
-            Ok(Claimed::Held { .. }) if bay.clock().now().since(oldest.born) < STALE_BATCH_AGE => {
+            Ok(Claimed::Held { .. }) if store.clock().now().since(oldest.born) < STALE_BATCH_AGE => {
                 Self::HeldByOther
             }
             Ok(Claimed::Held { .. }) | Err(_) => Self::NotNeeded,
@@ -48,7 +48,7 @@ impl FlushLease {
     /// Lets others have the partition; if that fails they wait for the end of the lease.
     pub(super) async fn release(self, buffer: &BufferHandle) {
         if let Self::Held(name) = self {
-            let _ = buffer.0.bay.engine().lock_release(&name, buffer.0.owner).await;
+            let _ = buffer.0.store.engine().lock_release(&name, buffer.0.owner).await;
         }
     }
 }

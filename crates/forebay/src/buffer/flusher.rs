@@ -114,7 +114,7 @@ impl Drop for Flushing {
 }
 
 async fn run(buffer: BufferHandle, every: Duration, mut stopped: watch::Receiver<bool>) {
-    let clock = buffer.0.bay.clock().clone();
+    let clock = buffer.0.store.clock().clone();
     let mut failures = 0;
     while !*stopped.borrow_and_update() {
         let pause = match buffer.flush_due(every).await {

@@ -20,7 +20,6 @@ use super::{
     write::{Write, Writing},
 };
 use crate::{
-    bay::Forebay,
     engine::{
         Joined,
         step::{BufferPart, PendingRow},
@@ -29,6 +28,7 @@ use crate::{
     model::{Pressure, Row, RowKey, Schema, Value},
     once::{Line, Place},
     sink::{Sink, SinkError},
+    store::Store,
 };
 
 /// A buffer of an open store. Clones share it.
@@ -37,7 +37,7 @@ pub struct BufferHandle(pub(super) Arc<Inner>);
 
 #[derive(Debug)]
 pub(super) struct Inner {
-    pub bay: Forebay,
+    pub store: Store,
     pub schema: Arc<Schema>,
     pub sink: OnceLock<Arc<dyn Sink>>,
     /// Held by whoever flushes in this process: two would only repeat each other's work.
@@ -54,9 +54,9 @@ pub(super) struct Inner {
 }
 
 impl BufferHandle {
-    pub(crate) fn new(bay: Forebay, schema: Arc<Schema>) -> Self {
+    pub(crate) fn new(store: Store, schema: Arc<Schema>) -> Self {
         Self(Arc::new(Inner {
-            bay,
+            store,
             schema,
             sink: OnceLock::new(),
             flushing: Mutex::new(()),
@@ -121,7 +121,7 @@ impl BufferHandle {
         }
         let adds = by_part.into_iter().map(async |(index, rows)| {
             let (places, rows): (Vec<usize>, Vec<Row>) = rows.into_iter().unzip();
-            let answer = self.0.bay.engine().buffer_add(&self.part(index), rows).await;
+            let answer = self.0.store.engine().buffer_add(&self.part(index), rows).await;
             (places, answer)
         });
         for (places, answer) in futures::future::join_all(adds).await {
@@ -141,7 +141,7 @@ impl BufferHandle {
         Writing::new(self.clone(), row).await
     }
 
-    /// Merges a row as a line of a request that is [carried out once](Forebay::once): by one of its attempts.
+    /// Merges a row as a line of a request that is [carried out once](crate::Forebay::once): by one of its attempts.
     ///
     /// # Errors
     /// As awaiting a [`Write`]; [`ErrorKind::Ambiguous`] with [`Retry::Never`](crate::Retry::Never) once nobody can tell any
@@ -165,14 +165,14 @@ impl BufferHandle {
 
     /// Lets a row join others on their way to the store; where none gather, it comes back.
     pub(super) fn join(self, row: Row, waker: &Waker) -> ControlFlow<(Self, Row), Result<JoinedWrite>> {
-        let Inner { bay, schema, .. } = &*self.0;
-        if !bay.engine().gathers_rows() {
+        let Inner { store, schema, .. } = &*self.0;
+        if !store.engine().gathers_rows() {
             return ControlFlow::Break((self, row));
         }
         if let Err(error) = self.admit_here() {
             return ControlFlow::Continue(Err(error));
         }
-        match bay.engine().buffer_join((schema, schema.partition_of(&row.key)), row, waker) {
+        match store.engine().buffer_join((schema, schema.partition_of(&row.key)), row, waker) {
             ControlFlow::Continue(joined) => {
                 ControlFlow::Continue(joined.map(|joined| JoinedWrite { buffer: self, joined }))
             }
@@ -183,7 +183,7 @@ impl BufferHandle {
     pub(super) async fn add_alone(&self, row: Row) -> Result<()> {
         self.admit().await?;
         let part = self.part_of(&row.key);
-        let answers = self.0.bay.engine().buffer_add(&part, vec![row]).await?;
+        let answers = self.0.store.engine().buffer_add(&part, vec![row]).await?;
         let answer = answers.into_iter().next().unwrap_or_else(|| Err(missing_answer()));
         self.0.progress.note_written(usize::from(answer.is_ok()));
         answer
@@ -191,7 +191,7 @@ impl BufferHandle {
 
     /// Lets a write through unless too much waits for the sink, as of a second ago.
     async fn admit(&self) -> Result<()> {
-        if self.0.bay.engine().is_in_process() && self.is_look_due() {
+        if self.0.store.engine().is_in_process() && self.is_look_due() {
             // Boxed: its kilobytes would otherwise be moved with every write.
             Box::pin(self.look()).await;
         }
@@ -200,8 +200,8 @@ impl BufferHandle {
 
     /// [`admit`](Self::admit), as far as is known by now.
     fn admit_here(&self) -> Result<()> {
-        let Inner { bay, schema, admission, .. } = &*self.0;
-        if !bay.engine().is_in_process() && self.is_look_due() {
+        let Inner { store, schema, admission, .. } = &*self.0;
+        if !store.engine().is_in_process() && self.is_look_due() {
             // Nobody waits for it: a store that does not answer says so to the write itself.
             let buffer = self.clone();
             tokio::spawn(async move { buffer.look().await });
@@ -217,7 +217,7 @@ impl BufferHandle {
     }
 
     fn is_look_due(&self) -> bool {
-        self.0.admission.is_due(self.0.bay.clock().coarse())
+        self.0.admission.is_due(self.0.store.clock().coarse())
     }
 
     /// Brings what is known of the pressure up to date, if the store answers.
@@ -260,7 +260,7 @@ impl BufferHandle {
 
     /// What the generations of every partition have of a row: with another number of partitions it was in another one.
     pub(super) async fn pending_parts(&self, key: &RowKey) -> Result<Vec<PendingRow>> {
-        let engine = self.0.bay.engine();
+        let engine = self.0.store.engine();
         let (parts, known) = self.find_parts().await;
         known?;
         let each = parts.iter().map(|part| engine.buffer_pending(part, key));
@@ -276,7 +276,7 @@ impl BufferHandle {
     /// # Cost
     /// Three round trips over all partitions.
     pub async fn stats(&self) -> Result<Stats> {
-        let engine = self.0.bay.engine();
+        let engine = self.0.store.engine();
         let (parts, known) = self.find_parts().await;
         known?;
         let each = futures::future::join_all(parts.iter().map(|part| engine.buffer_stats(part))).await;
@@ -291,7 +291,7 @@ impl BufferHandle {
         }
         stats.paused = self.is_paused().await?;
         stats.pressure = self.0.schema.bounds.pressure(stats.pending_rows, stats.oldest_age);
-        self.0.admission.set(stats.pressure, self.0.bay.clock().coarse());
+        self.0.admission.set(stats.pressure, self.0.store.clock().coarse());
         Ok(stats)
     }
 
@@ -303,7 +303,7 @@ impl BufferHandle {
     /// # Cost
     /// One round trip; of several hosts one has to be up.
     pub async fn is_paused(&self) -> Result<bool> {
-        self.0.bay.engine().buffer_paused(&self.0.schema.name, None).await
+        self.0.store.engine().buffer_paused(&self.0.schema.name, None).await
     }
 
     /// Stops the flushing, by every process and for as long as nobody resumes it: writes are taken all the same. A flush
@@ -312,7 +312,7 @@ impl BufferHandle {
     /// # Errors
     /// When the store does not answer.
     pub async fn pause(&self) -> Result<()> {
-        self.0.bay.engine().buffer_paused(&self.0.schema.name, Some(true)).await.map(drop)
+        self.0.store.engine().buffer_paused(&self.0.schema.name, Some(true)).await.map(drop)
     }
 
     /// Ends a [`pause`](Self::pause), whoever began it. Flushers notice within a second.
@@ -320,7 +320,7 @@ impl BufferHandle {
     /// # Errors
     /// When the store does not answer.
     pub async fn resume(&self) -> Result<()> {
-        self.0.bay.engine().buffer_paused(&self.0.schema.name, Some(false)).await.map(drop)
+        self.0.store.engine().buffer_paused(&self.0.schema.name, Some(false)).await.map(drop)
     }
 
     /// Flushes until the store holds nothing of this buffer, however long the sink takes to accept it: before a buffer, a
@@ -343,7 +343,7 @@ impl BufferHandle {
                     failures += 1;
                     let pause = backoff(failures);
                     tracing::warn!(buffer = %self.0.schema.name, %error, ?pause, "draining");
-                    self.0.bay.clock().sleep(pause).await;
+                    self.0.store.clock().sleep(pause).await;
                     continue;
                 }
             }
@@ -384,7 +384,7 @@ impl BufferHandle {
     /// that are known can be seen to all the same.
     pub(super) async fn find_parts(&self) -> (Vec<BufferPart>, Result<()>) {
         let schema = &self.0.schema;
-        let known = self.0.bay.engine().buffer_parts().await.and_then(|parts| {
+        let known = self.0.store.engine().buffer_parts().await.and_then(|parts| {
             let ours = parts.found.into_iter().filter(|(name, _)| *name == schema.name);
             self.orphaned_partitions()
                 .extend(ours.map(|(_, index)| index).filter(|index| *index >= schema.partitions));

@@ -5,8 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures::future::join_all;
 
 use crate::{
-    bay::Forebay,
-    engine::step::BufferPart,
+    engine::{Engine, step::BufferPart},
     error::Result,
     key::Name,
     model::{Buffer, Schema},
@@ -25,8 +24,7 @@ pub struct StoredBuffer {
 }
 
 impl StoredBuffer {
-    pub(crate) async fn find(bay: &Forebay) -> Result<Vec<Self>> {
-        let engine = bay.engine();
+    pub(crate) async fn find(engine: &Engine) -> Result<Vec<Self>> {
         let mut parts = vec![];
         let stored = engine.buffer_parts().await?;
         if let Some(failure) = stored.failure {

@@ -2,18 +2,18 @@
 
 use super::Map;
 use crate::{
-    bay::Forebay,
     buffer::BufferHandle,
     engine::step::Place,
     error::{Result, invalid},
     model::{HostStatus, Placement, RowKey, Value},
     series::SeriesHandle,
+    store::Store,
 };
 
 /// The hosts of an open store, one or many. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Cluster {
-    bay: Forebay,
+    store: Store,
 }
 
 /// Where a key, or what is kept of it, is.
@@ -36,13 +36,13 @@ pub struct Target {
 }
 
 impl Cluster {
-    pub(crate) fn new(bay: Forebay) -> Self {
-        Self { bay }
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store }
     }
 
     /// An empty map, to gather commands in.
     pub fn map(&self) -> Map {
-        Map::new(self.bay.clone())
+        Map::new(self.store.clone())
     }
 
     /// Every host.
@@ -68,12 +68,12 @@ impl Cluster {
 
     /// The hosts, in the order of their numbers, and how they have been answering.
     pub fn hosts(&self) -> Vec<HostStatus> {
-        self.bay.engine().hosts()
+        self.store.engine().hosts()
     }
 
     /// How keys find their host; `None` in a store that has only one.
     pub fn placement(&self) -> Option<Placement> {
-        self.bay.engine().placement()
+        self.store.engine().placement()
     }
 
     /// Which host has a plain key, one of a [`Map`].
@@ -82,24 +82,24 @@ impl Cluster {
     /// there, and series and buffers place their partitions.
     pub fn route(&self, key: impl super::Argument) -> Route {
         let key = key.to_bytes();
-        let engine = self.bay.engine();
+        let engine = self.store.engine();
         self.found((engine.host_of(&key), engine.slot_of(&key)), None)
     }
 
     /// Which host has a key of limits; it has that key of all of them.
     pub fn route_limit(&self, key: &str) -> Route {
-        self.found(self.bay.engine().place_of(Place::Key(key)), None)
+        self.found(self.store.engine().place_of(Place::Key(key)), None)
     }
 
     /// Which host has a lock.
     pub fn route_lock(&self, name: &str) -> Route {
-        self.found(self.bay.engine().place_of(Place::Key(name)), None)
+        self.found(self.store.engine().place_of(Place::Key(name)), None)
     }
 
     /// Which host has a key of a series.
     pub fn route_series(&self, series: &SeriesHandle, key: &str) -> Route {
         let part = series.part(key);
-        self.found(self.bay.engine().place_of(Place::Series(&part)), Some(part.index))
+        self.found(self.store.engine().place_of(Place::Series(&part)), Some(part.index))
     }
 
     /// Which host gets the writes to a row of a buffer.
@@ -108,7 +108,7 @@ impl Cluster {
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a key that does not fit the buffer's key columns.
     pub fn route_row(&self, buffer: &BufferHandle, key: impl AsRef<[Value]>) -> Result<Route> {
         let part = buffer.part_of(&RowKey::new(buffer.schema(), key.as_ref())?);
-        Ok(self.found(self.bay.engine().place_of(Place::Buffer(&part)), Some(part.index)))
+        Ok(self.found(self.store.engine().place_of(Place::Buffer(&part)), Some(part.index)))
     }
 
     fn found(&self, (host, slot): (usize, Option<u16>), partition: Option<u16>) -> Route {

@@ -63,7 +63,7 @@ impl Hosts {
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration): an empty list, names, weights or URLs that are
     /// none, or that the router cannot work with.
     pub fn check(&self) -> Result<()> {
-        Location::of_hosts(self).map(|_| ())
+        Location::of_hosts(self.router, &self.listed).map(|_| ())
     }
 }
 

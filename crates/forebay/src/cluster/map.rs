@@ -9,9 +9,9 @@ use std::{
 
 use super::{Answers, Argument, Fate, HostAnswer, Target, answers::Answered};
 use crate::{
-    bay::Forebay,
     error::{Result, invalid, out_of_range},
     model::{Command, FromReply, Reply, Verb, command::unfit},
+    store::Store,
     time::{days, secs},
 };
 
@@ -30,7 +30,7 @@ const DEADLINE: Duration = secs(1);
 #[derive(Debug)]
 #[must_use = "commands are sent by `run`"]
 pub struct Map {
-    bay: Forebay,
+    store: Store,
     id: u64,
     deadline: Duration,
     entries: Vec<Entry>,
@@ -68,10 +68,10 @@ impl<T> fmt::Debug for Ticket<T> {
 }
 
 impl Map {
-    pub(super) fn new(bay: Forebay) -> Self {
+    pub(super) fn new(store: Store) -> Self {
         /// Tells the tickets of one map from those of another. Only uniqueness matters, so no order is needed.
         static MAPS: AtomicU64 = AtomicU64::new(0);
-        Self { bay, id: MAPS.fetch_add(1, Ordering::Relaxed), deadline: DEADLINE, entries: vec![] }
+        Self { store, id: MAPS.fetch_add(1, Ordering::Relaxed), deadline: DEADLINE, entries: vec![] }
     }
 
     /// How long [`run`](Self::run) waits at most, for all hosts together; default 1 s.
@@ -152,7 +152,7 @@ impl Map {
     /// # Cost
     /// One round trip if each host's commands and answers fit into a megabyte, else more. None embedded.
     pub async fn run(self) -> Answers {
-        let engine = self.bay.engine();
+        let engine = self.store.engine();
         let mut hosts: Vec<HostAnswer> = engine.hosts().into_iter().map(HostAnswer::idle).collect();
         let mut shares: Vec<Vec<usize>> = vec![vec![]; hosts.len()];
         let mut places = Vec::with_capacity(self.entries.len());
@@ -167,9 +167,9 @@ impl Map {
             shares.iter().enumerate().filter(|(_, share)| !share.is_empty()).map(async |(host, share)| {
                 let commands: Vec<&Command> =
                     share.iter().map(|&index| &self.entries[index].command).collect();
-                let began = self.bay.clock().monotonic();
+                let began = self.store.clock().monotonic();
                 let answers = engine.kv(host, &commands, self.deadline).await;
-                (host, answers, self.bay.clock().monotonic().saturating_sub(began))
+                (host, answers, self.store.clock().monotonic().saturating_sub(began))
             });
         let mut replies: Vec<Option<Result<Reply, _>>> = self.entries.iter().map(|_| None).collect();
         for (host, answers, took) in futures::future::join_all(sendings).await {

@@ -32,6 +32,7 @@ pub mod fault;
 #[cfg(feature = "redis")]
 mod meeting;
 mod open;
+mod options;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
 pub(crate) mod request;
@@ -43,7 +44,6 @@ use std::{ops::ControlFlow, sync::Arc, task::Waker, time::Duration};
 
 use uuid::Uuid;
 
-pub(crate) use self::open::Location;
 use self::{
     bell::Bell,
     embedded::Embedded,
@@ -53,12 +53,12 @@ use self::{
         Leases, LockState, PendingRow, Place, Point, Rotate, SeriesPart, Sliced, Span, Take, Taken, TakenAll,
     },
 };
+pub(crate) use self::{open::Location, options::Options};
 use crate::{
-    cluster::{Fate, Placement},
     error::{Error, ErrorKind, Result},
     key::Name,
     model::{
-        Command, Failure, HostStatus, Reply, Row, RowKey, Schema,
+        Command, Failure, Fate, HostStatus, Placement, Reply, Row, RowKey, Schema,
         rate::slices::{Lend, Outstanding},
     },
     time::{Timestamp, When},

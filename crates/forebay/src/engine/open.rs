@@ -3,16 +3,14 @@
 use std::{path::Path, time::Duration};
 
 #[cfg(feature = "redis")]
-use super::cluster;
+use super::cluster::{self, Listed, RouterKind};
 use super::{
     Engine,
     embedded::{Embedded, FileOptions},
+    options::{Options, unknown_parameter},
 };
-#[cfg(feature = "redis")]
-use crate::cluster::{Hosts, RouterKind};
 use crate::{
-    bay::Options,
-    error::{Error, Result, invalid},
+    error::{Result, invalid},
     time::{millis, secs},
 };
 
@@ -61,13 +59,13 @@ impl<'a> Location<'a> {
 
     /// Reads a list of hosts.
     #[cfg(feature = "redis")]
-    pub(crate) fn of_hosts(hosts: &Hosts) -> Result<Self> {
-        if hosts.listed.is_empty() {
+    pub(crate) fn of_hosts(router: RouterKind, listed: &[Listed]) -> Result<Self> {
+        if listed.is_empty() {
             return Err(invalid("no hosts: a store has at least one"));
         }
-        let addresses = cluster::sort_listed(hosts.router, hosts.listed.clone())?;
-        cluster::Cluster::check(hosts.router, &addresses)?;
-        Ok(Self::Hosts(hosts.router, addresses))
+        let addresses = cluster::sort_listed(router, listed.to_vec())?;
+        cluster::Cluster::check(router, &addresses)?;
+        Ok(Self::Hosts(router, addresses))
     }
 }
 
@@ -117,16 +115,6 @@ fn embedded(rest: &str) -> Result<(&Path, FileOptions)> {
     let sync = span(sync)
         .ok_or_else(|| invalid(format!("store URL embedded:{path}: sync {sync:?}: 0, or 10ms to 1s")))?;
     Ok((Path::new(path), FileOptions { sync }))
-}
-
-/// The error for a parameter of a store's URL that nothing reads.
-pub(super) fn unknown_parameter(name: &str, accepted: &[&str]) -> Error {
-    let nearest = accepted.iter().min_by_key(|known| strsim::damerau_levenshtein(known, name));
-    let nearest = nearest.copied().unwrap_or_default();
-    let accepted = accepted.join(", ");
-    invalid(format!(
-        "store URL: unknown parameter {name:?}: did you mean {nearest:?}? ({accepted} is accepted)"
-    ))
 }
 
 /// `0`, `20ms` or `1s`.

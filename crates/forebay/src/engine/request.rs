@@ -5,7 +5,10 @@ use std::{fmt::Write as _, time::Duration};
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::key::Name;
+use crate::{
+    error::{Error, ErrorKind, Retry},
+    key::Name,
+};
 
 /// For how long a store remembers a request that is to be carried out once.
 pub(crate) const ONCE: Duration = Duration::from_hours(24);
@@ -31,6 +34,12 @@ pub(crate) struct Token {
     /// The epoch of the host in which the part may have been applied before; `None`: it certainly was not. In another epoch a
     /// missing token proves nothing, and the part is neither applied nor known.
     pub since: Option<Epoch>,
+}
+
+/// The error of a part of which nobody can ever tell whether it was applied.
+pub(crate) fn lost() -> Error {
+    let text = "write: an earlier attempt may have applied it, and the store has lost what would tell";
+    Error::new(ErrorKind::Ambiguous, text).with_retry(Retry::Never)
 }
 
 /// What a store knows of a part.

@@ -8,13 +8,13 @@ use super::{
     template::Filling,
 };
 use crate::{
-    bay::Forebay,
     error::{Error, Result, invalid, out_of_range},
     key::{Name, check_key},
     limit::{Charge, Charged, Decisions, Kind, LimitHandle},
     model::Row,
     once::State,
     series::{Admission, MAX_AHEAD, SeriesHandle},
+    store::Store,
     time::{Timestamp, When},
 };
 
@@ -24,7 +24,7 @@ pub struct EventHandle(pub(super) Arc<Inner>);
 
 #[derive(Debug)]
 pub(super) struct Inner {
-    pub bay: Forebay,
+    pub store: Store,
     pub name: Name,
     pub event: Event,
 }
@@ -43,8 +43,8 @@ pub(super) struct Times {
 }
 
 impl Times {
-    pub(super) fn new(bay: &Forebay, at: Option<Timestamp>) -> Self {
-        let now = bay.clock().now();
+    pub(super) fn new(store: &Store, at: Option<Timestamp>) -> Self {
+        let now = store.clock().now();
         Self { when: When::EngineClock, now, at: at.unwrap_or(now), is_dated: at.is_some() }
     }
 }
@@ -53,7 +53,7 @@ impl Times {
 pub(super) type Dates = Vec<Option<(Timestamp, Timestamp)>>;
 
 impl EventHandle {
-    pub(crate) fn new(bay: Forebay, event: Event) -> Result<Self> {
+    pub(crate) fn new(store: Store, event: Event) -> Result<Self> {
         let name = Name::new(&event.name)?;
         if let Some((limit, _)) = event.limits.iter().find(|(limit, _)| limit.kind() == Kind::Concurrency) {
             return Err(invalid(format!(
@@ -64,7 +64,7 @@ impl EventHandle {
         for template in &event.buffers {
             template.check().map_err(|error| Error::new(error.kind(), format!("event {name}: {error}")))?;
         }
-        Ok(Self(Arc::new(Inner { bay, name, event })))
+        Ok(Self(Arc::new(Inner { store, name, event })))
     }
 
     /// Takes `n` hits (1 to 2^31) of `key`: all or none.
@@ -82,7 +82,7 @@ impl EventHandle {
     /// # Cost
     /// At most two round trips, shared; none embedded.
     pub async fn hit(&self, key: impl AsRef<str>, n: u64) -> Result<Hit, HitError> {
-        self.hit_with(key.as_ref(), n, Times::new(&self.0.bay, None)).await
+        self.hit_with(key.as_ref(), n, Times::new(&self.0.store, None)).await
     }
 
     /// As [`hit`](Self::hit), for a hit that happened at `at`, at most 5 minutes ahead of the clock. That dates the
@@ -92,7 +92,7 @@ impl EventHandle {
     /// # Errors
     /// As [`hit`](Self::hit).
     pub async fn hit_at(&self, key: impl AsRef<str>, n: u64, at: Timestamp) -> Result<Hit, HitError> {
-        self.hit_with(key.as_ref(), n, Times::new(&self.0.bay, Some(at))).await
+        self.hit_with(key.as_ref(), n, Times::new(&self.0.store, Some(at))).await
     }
 
     /// As [`hit`](Self::hit), as though it were `at` now, also for the limits: for replays of old traffic.
@@ -112,7 +112,7 @@ impl EventHandle {
         let rows = self.checked(key, n, times).map_err(|error| self.refused(error))?;
         let (dates, late) = self.admit(key, n, times).await.map_err(|error| self.refused(error))?;
         let charges = self.charges(key, n);
-        let limits = self.0.bay.take_all_at(&charges, times.when).await;
+        let limits = self.0.store.take_all_with(&charges, times.when, None).await;
         let limits = limits.map_err(|error| self.refused(error))?;
         if !limits.allowed {
             self.count_limited(key, n, times).await;

@@ -9,11 +9,11 @@ use super::{
     outcome::{Applied, Hit, HitError},
 };
 use crate::{
-    engine::step::Point,
+    engine::{request::lost, step::Point},
     error::{Error, ErrorKind, Result, Retry, invalid},
     limit::Decisions,
     model::Row,
-    once::{Begun, Line, Once, Place, State, lost},
+    once::{self, Begun, Line, Once, Place, State},
     series::SeriesHandle,
     time::Timestamp,
 };
@@ -57,10 +57,10 @@ impl EventHandle {
         n: u64,
         at: Option<Timestamp>,
     ) -> Result<Hit, HitError> {
-        let Inner { bay, name, .. } = &*self.0;
+        let Inner { store, name, .. } = &*self.0;
         let key = key.as_ref();
         let print = xxh3_128(format!("{n} {} {key}", at.map_or(0, Timestamp::as_micros)).as_bytes());
-        let once = bay.once(&format!("event {name} {request}"), print).await;
+        let once = once::begin(store, &format!("event {name} {request}"), print).await;
         let error = match once.map_err(|error| self.refused(error))? {
             Once::First(begun) => {
                 let line = begun.line_after(0, begun.note());
@@ -104,11 +104,11 @@ impl EventHandle {
         n: u64,
         at: Option<Timestamp>,
     ) -> Result<Hit, HitError> {
-        Box::pin(self.complete(line, key.as_ref(), n, Times::new(&self.0.bay, at))).await
+        Box::pin(self.complete(line, key.as_ref(), n, Times::new(&self.0.store, at))).await
     }
 
     async fn complete(&self, line: &Line, key: &str, n: u64, times: Times) -> Result<Hit, HitError> {
-        let Inner { bay, event, .. } = &*self.0;
+        let Inner { store, event, .. } = &*self.0;
         let rows = self.checked(key, n, times).map_err(|error| self.refused(error))?;
         let (dates, late) = self.admit(key, n, times).await.map_err(|error| self.refused(error))?;
         let mut parts = self.look(line, key, &dates, &rows).await;
@@ -130,7 +130,7 @@ impl EventHandle {
         let limits = if happened {
             None
         } else {
-            let limits = bay.take_all_with(&charges, times.when, Some(token)).await;
+            let limits = store.take_all_with(&charges, times.when, Some(token)).await;
             Some(limits.map_err(|error| self.refused(error))?)
         };
         failpoint!("hit_after_charge");
@@ -147,7 +147,7 @@ impl EventHandle {
         }
         let nothing = parts.iter().all(|(state, _)| *state == State::No);
         let limit = match &limits {
-            Some(limits) if nothing => limits.give_back_once(bay, &charges, token).await.into(),
+            Some(limits) if nothing => limits.give_back_once(store, &charges, token).await.into(),
             limits => charged(limits.as_ref()),
         };
         debug_assert_eq!(event.series.len(), dates.len(), "a date for each series");

@@ -5,12 +5,12 @@ use super::{
     handle::{Asked, decision, in_time},
 };
 use crate::{
-    bay::Forebay,
     engine::{
         request::ChargeToken,
         step::{Take, Taken, TakenAll},
     },
     error::{Error, Result, Retry, invalid},
+    store::Store,
     time::When,
 };
 
@@ -83,13 +83,13 @@ impl Decisions {
     /// [`give_back`](Self::give_back) of what was charged with a token. Nothing goes back that is another attempt's by now.
     pub(crate) async fn give_back_once(
         &self,
-        bay: &Forebay,
+        store: &Store,
         charges: &[Charge],
         token: ChargeToken,
     ) -> Charged {
         let charged =
             charges.iter().zip(&self.charged).filter_map(|(charge, window)| Some((charge, (*window)?)));
-        self.left(bay.refund_once(charged, token).await)
+        self.left(store.refund_once(charged, token).await)
     }
 
     /// What stays charged after refunds.
@@ -117,36 +117,8 @@ pub(crate) enum Charged {
 /// How many limits one decision may span: more is a mistake, and would hold up everybody else's.
 pub const MAX_CHARGES: usize = 64;
 
-impl Forebay {
-    /// Takes from several limits, from all or from none (1 to 64, each limit and key once).
-    ///
-    /// On one host that is one atomic step. Where the keys live on several hosts the charges are made one host
-    /// after the other, and given back when a later one denies: between the two, others may be denied who would
-    /// have been admitted; never is more admitted than the limits allow. If this process or a host dies between
-    /// the two, its charge stays until the window ends. A host that does not answer in time is decided by
-    /// [`OnError`] of its own limits; those on other hosts hold.
-    ///
-    /// # Errors
-    /// As [`LimitHandle::take_n`].
-    ///
-    /// # Cancellation
-    /// Dropping the future may leave the costs of the host that was being asked charged; others' are given back.
-    ///
-    /// # Cost
-    /// One round trip on one host; otherwise one for each host, one after the other, and one more if charges go back.
-    pub async fn take_all(&self, charges: &[Charge]) -> Result<Decisions> {
-        self.take_all_at(charges, When::EngineClock).await
-    }
-
-    /// As [`take_all`](Self::take_all), at a time other than the store's: for replays of old traffic.
-    ///
-    /// # Errors
-    /// As [`take_all`](Self::take_all).
-    pub async fn take_all_at(&self, charges: &[Charge], when: When) -> Result<Decisions> {
-        self.take_all_with(charges, when, None).await
-    }
-
-    /// [`take_all_at`](Self::take_all_at); with a token it charges once, however often it is called.
+impl Store {
+    /// See [`Forebay::take_all`](crate::Forebay::take_all); with a token it charges once, however often it is called.
     ///
     /// What shadows count has no token.
     pub(crate) async fn take_all_with(
@@ -308,7 +280,7 @@ fn decisions(takes: &[Take<'_>], taken: &TakenAll) -> Decisions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Clock, Limit, ManualClock, Timestamp, time::mins};
+    use crate::{Clock, Forebay, Limit, ManualClock, Timestamp, time::mins};
 
     /// A charge in one window, given back in the next, would erase somebody else's hit there and admit one too many.
     #[tokio::test]

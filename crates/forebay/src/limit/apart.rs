@@ -12,17 +12,17 @@ use super::{
     handle::{Asked, decision, in_time},
 };
 use crate::{
-    bay::Forebay,
     engine::{
         request::ChargeToken,
         step::{Take, Taken},
     },
     error::Result,
+    store::Store,
     time::When,
 };
 
-impl Forebay {
-    /// [`take_all`](Self::take_all) where no single step can do it.
+impl Store {
+    /// [`take_all_with`](Self::take_all_with) where no single step can do it.
     pub(super) async fn take_apart(
         &self,
         charges: &[Charge],
@@ -32,7 +32,7 @@ impl Forebay {
     ) -> Result<Decisions> {
         let groups = self.groups(takes);
         let mut limits: Vec<Option<Decision>> = vec![None; charges.len()];
-        let mut held = Held { bay: self.clone(), when, token, charged: vec![] };
+        let mut held = Held { store: self.clone(), when, token, charged: vec![] };
         let mut asked = 0;
         let (mut allowed, mut in_doubt) = (true, false);
         for group in &groups {
@@ -110,7 +110,7 @@ fn would_be(take: &Take<'_>, taken: Taken) -> Decision {
 /// What has been charged and may have to go back. Dropped, it goes back beside whatever follows: a caller that stops
 /// waiting leaves no charge for what it will not do.
 struct Held {
-    bay: Forebay,
+    store: Store,
     when: When,
     /// By which the charges are known, if they are made once. Dropped, they stay then: whoever repeats the request has them.
     token: Option<ChargeToken>,
@@ -124,17 +124,17 @@ impl Held {
     async fn give_back(mut self) -> Vec<(usize, Decision)> {
         let charged = std::mem::take(&mut self.charged);
         if let Some(token) = self.token {
-            self.bay.refund_once(charged.iter().map(|(_, charge, window)| (charge, *window)), token).await;
+            self.store.refund_once(charged.iter().map(|(_, charge, window)| (charge, *window)), token).await;
             let look = async |(place, charge, _): &(usize, Charge, u64)| {
-                (*place, self.bay.look(charge, self.when).await)
+                (*place, self.store.look(charge, self.when).await)
             };
             return join_all(charged.iter().map(look)).await;
         }
         let refunds = charged.into_iter().map(async |(place, charge, window)| {
             let (name, deadline) = (charge.limit.name().clone(), charge.limit.deadline());
             // A task of its own: it goes on when nobody waits for it any more.
-            let refund = tokio::spawn(refund(self.bay.clone(), charge, window, self.when));
-            let settled = in_time(&self.bay, deadline, &name, async { Ok(refund.await) }).await;
+            let refund = tokio::spawn(refund(self.store.clone(), charge, window, self.when));
+            let settled = in_time(&self.store, deadline, &name, async { Ok(refund.await) }).await;
             Some((place, settled.ok()?.ok()??))
         });
         join_all(refunds).await.into_iter().flatten().collect()
@@ -148,15 +148,15 @@ impl Drop for Held {
             return;
         }
         for (_, charge, window) in self.charged.drain(..) {
-            runtime.spawn(refund(self.bay.clone(), charge, window, self.when));
+            runtime.spawn(refund(self.store.clone(), charge, window, self.when));
         }
     }
 }
 
-async fn refund(bay: Forebay, charge: Charge, window: u64, when: When) -> Option<Decision> {
+async fn refund(store: Store, charge: Charge, window: u64, when: When) -> Option<Decision> {
     let Charge { limit, key, cost } = &charge;
     let Asked::Take(take) = limit.asked(key, *cost).ok()? else { return None };
-    match bay.engine().refund(take, Some(window), when).await {
+    match store.engine().refund(take, Some(window), when).await {
         Ok(taken) => Some(would_be(&take, taken)),
         Err(error) => {
             tracing::debug!(limit = %limit.name(), %error, "a charge stays until its window ends");
@@ -168,7 +168,7 @@ async fn refund(bay: Forebay, charge: Charge, window: u64, when: When) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit::Limit;
+    use crate::{Forebay, limit::Limit};
 
     #[tokio::test]
     async fn what_a_caller_held_who_left_goes_back() {
@@ -178,7 +178,7 @@ mod tests {
         let taken = bay.take_all(std::slice::from_ref(&charge)).await.expect("answers");
         let window = taken.charged[0].expect("charged");
         drop(Held {
-            bay: bay.clone(),
+            store: bay.store().clone(),
             when: When::EngineClock,
             token: None,
             charged: vec![(0, charge, window)],

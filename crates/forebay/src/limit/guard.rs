@@ -38,7 +38,7 @@ struct Held {
 impl LeaseGuard {
     /// Stands for a lease that is being asked for, and may be lent before the answer comes.
     pub(super) fn asking(limit: &LimitHandle, slots: Slots, key: &str, id: LeaseId) -> Self {
-        let asked = limit.bay().clock().monotonic();
+        let asked = limit.store().clock().monotonic();
         let held = Held {
             limit: limit.clone(),
             key: key.into(),
@@ -149,7 +149,7 @@ impl Drop for LeaseGuard {
 impl Held {
     fn remaining(&self) -> Duration {
         let until = self.until.borrow().unwrap_or_default();
-        until.saturating_sub(self.limit.bay().clock().monotonic())
+        until.saturating_sub(self.limit.store().clock().monotonic())
     }
 
     async fn lost(&self) {
@@ -161,7 +161,7 @@ impl Held {
             }
             tokio::select! {
                 _ = changes.changed() => {}
-                () = self.limit.bay().clock().sleep(left) => {}
+                () = self.limit.store().clock().sleep(left) => {}
             }
         }
     }
@@ -170,7 +170,7 @@ impl Held {
 /// Extends a lease until it is lost. Three tries fit into its time.
 async fn beat(held: Arc<Held>) {
     let Held { limit, key, id, slots, lender, until } = &*held;
-    let clock = limit.bay().clock();
+    let clock = limit.store().clock();
     let mut pause = slots.ttl / 3;
     loop {
         clock.sleep(pause).await;
@@ -201,7 +201,7 @@ async fn beat(held: Arc<Held>) {
 /// Gives back until that is certain, or until it has run out by itself.
 async fn give_back(held: Arc<Held>) {
     let Held { limit, key, id, slots, lender, .. } = &*held;
-    let clock = limit.bay().clock();
+    let clock = limit.store().clock();
     let until = clock.monotonic().saturating_add(slots.ttl);
     while let Err(error) = limit.give_back_lease(*lender, key, *id).await {
         tracing::debug!(limit = %limit.name(), %error, "giving a lease back failed");

@@ -19,14 +19,14 @@ use super::{
     deny::DenyCache,
     lease::{Slots, wrong_kind},
     leased::Leased,
-    shared::Shared,
+    shared::{Limits, Shared},
 };
 use crate::{
-    bay::Forebay,
     engine::step::{Take, Taken},
     error::{Error, ErrorKind, Result, out_of_range},
     key::{Name, check_key, hash},
     model::rate::{rule::Rule, slices},
+    store::Store,
     time::{Timestamp, When},
 };
 
@@ -41,7 +41,8 @@ pub struct LimitHandle(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    bay: Forebay,
+    store: Store,
+    limits: Arc<Limits>,
     name: Name,
     kind: Kind,
     /// What keys are allowed that have no override.
@@ -97,22 +98,24 @@ pub(super) enum Asked<'a> {
 }
 
 impl LimitHandle {
-    pub(crate) fn new(bay: Forebay, limit: &Limit) -> Result<Self> {
+    pub(crate) fn new(limits: &Arc<Limits>, limit: &Limit) -> Result<Self> {
         let name = Name::new(&limit.name)?;
         let (usual, instead) = limit.allowances()?;
         let instead = limit.overrides.iter().zip(instead);
         let instead =
             instead.map(|((key, what), allowance)| (key.as_str().into(), (*what, allowance))).collect();
-        let shared = bay.limits().of(&name);
+        let (limits, store, shared) = (limits.clone(), limits.store.clone(), limits.of(&name));
         // A shadow has nothing to gain from it: it asks for every hit, to count it.
         // Nor has a leased limit: what others hold may come back at any time.
         let is_leased = limit.mode == Mode::Leased;
-        let remembers = !bay.engine().is_in_process() && !limit.shadow && !is_leased;
+        let remembers = !store.engine().is_in_process() && !limit.shadow && !is_leased;
         let denied = remembers.then(DenyCache::default);
-        let leased = is_leased
-            .then(|| Leased::new(name.clone(), bay.engine().clone(), bay.clock().clone(), bay.leased()));
+        let leased = is_leased.then(|| {
+            Leased::new(name.clone(), store.engine().clone(), store.clock().clone(), &limits.leased)
+        });
         Ok(Self(Arc::new(Inner {
-            bay,
+            store,
+            limits,
             name,
             kind: limit.shape().0,
             usual,
@@ -232,7 +235,7 @@ impl LimitHandle {
     /// What the store says.
     async fn decide(&self, take: Take<'_>, when: When) -> Result<Decision> {
         let denied = self.0.denied.as_ref().filter(|_| when == When::EngineClock);
-        let asked = denied.map(|_| self.0.bay.clock().monotonic()).unwrap_or_default();
+        let asked = denied.map(|_| self.0.store.clock().monotonic()).unwrap_or_default();
         let decision = match self.ask(take, when).await {
             Ok(taken) => self.shown(decision(&take.rule, take.cost, taken)),
             Err(error) => return self.without_store(take, when, error).await,
@@ -294,7 +297,7 @@ impl LimitHandle {
             Asked::Take(take) => take,
             Asked::Fixed(decision) => return Ok(self.shown(decision)),
         };
-        let answer = self.in_time(self.0.bay.engine().refund(take, charged, When::EngineClock)).await;
+        let answer = self.in_time(self.0.store.engine().refund(take, charged, When::EngineClock)).await;
         self.forget_denial(take.key);
         let taken = answer.map_err(|error| self.described(take.key, error))?;
         Ok(decision(&take.rule, 0, taken))
@@ -317,7 +320,7 @@ impl LimitHandle {
         if let Some(leased) = &self.0.leased {
             leased.void(&take).await;
         }
-        let answer = self.in_time(self.0.bay.engine().reset(take, When::EngineClock)).await;
+        let answer = self.in_time(self.0.store.engine().reset(take, When::EngineClock)).await;
         self.forget_denial(take.key);
         let slices::Outstanding { amount, until } =
             answer.map_err(|error| self.described(take.key, error))?;
@@ -354,8 +357,8 @@ impl LimitHandle {
         self.0.kind
     }
 
-    pub(super) fn bay(&self) -> &Forebay {
-        &self.0.bay
+    pub(super) fn store(&self) -> &Store {
+        &self.0.store
     }
 
     /// What a concurrency limit lends.
@@ -458,14 +461,14 @@ impl LimitHandle {
             OnError::Open => Ok(Decision::without_store(take.rule.quota(), true)),
             OnError::Closed => Ok(self.shown(Decision::without_store(take.rule.quota(), false))),
             OnError::Local => {
-                let taken = Box::pin(self.0.bay.fallback().take(take, when)).await?;
+                let taken = Box::pin(self.0.store.fallback().take(take, when)).await?;
                 Ok(self.shown(decision(&take.rule, take.cost, taken).from(Source::Fallback)))
             }
         }
     }
 
     async fn ask(&self, take: Take<'_>, when: When) -> Result<Taken> {
-        let engine = self.0.bay.engine();
+        let engine = self.0.store.engine();
         // Not one future for both: it would be copied.
         if engine.keeps_deadlines() {
             engine.take(take, when).await
@@ -475,7 +478,7 @@ impl LimitHandle {
     }
 
     pub(super) async fn in_time<T>(&self, step: impl Future<Output = Result<T>>) -> Result<T> {
-        in_time(&self.0.bay, self.0.deadline, self.name(), step).await
+        in_time(&self.0.store, self.0.deadline, self.name(), step).await
     }
 }
 
@@ -486,15 +489,15 @@ pub(super) fn decision(rule: &Rule, cost: u64, taken: Taken) -> Decision {
 
 /// Runs a step of a limit under a deadline.
 pub(super) async fn in_time<T>(
-    bay: &Forebay,
+    store: &Store,
     deadline: Duration,
     limit: &Name,
     step: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    if bay.engine().is_in_process() {
+    if store.engine().is_in_process() {
         return step.await;
     }
-    bay.clock().timeout(deadline, step).await.unwrap_or_else(|| {
+    store.clock().timeout(deadline, step).await.unwrap_or_else(|| {
         Err(Error::new(
             ErrorKind::Timeout,
             format!("limit {limit}: no answer from the store within {deadline:?}"),

@@ -219,7 +219,7 @@ impl LimitHandle {
         match self.on_error() {
             OnError::Local => {
                 let step = LeaseStep { limit: self.name(), key, id: id.0, act };
-                let leases = Box::pin(self.bay().fallback().lease(step)).await?;
+                let leases = Box::pin(self.store().fallback().lease(step)).await?;
                 Ok((slots.outcome(id, &leases, Source::Fallback), Lender::Fallback))
             }
             OnError::Open => {
@@ -254,7 +254,7 @@ impl LimitHandle {
     pub(super) async fn reset_leases(&self, key: &str) -> Result<Option<Outstanding>> {
         self.slots(key)?;
         let leases = self.ask_lease(key, LeaseId::random(), LeaseAct::Heal, self.deadline()).await?;
-        let until = self.bay().clock().now().plus(leases.last_end.unwrap_or_default());
+        let until = self.store().clock().now().plus(leases.last_end.unwrap_or_default());
         Ok((leases.number > 0).then_some(Outstanding { amount: leases.number, until }))
     }
 
@@ -265,8 +265,8 @@ impl LimitHandle {
         act: LeaseAct,
         within: Duration,
     ) -> Result<Leases> {
-        let step = self.bay().engine().lease(LeaseStep { limit: self.name(), key, id: id.0, act });
-        in_time(self.bay(), within, self.name(), step).await
+        let step = self.store().engine().lease(LeaseStep { limit: self.name(), key, id: id.0, act });
+        in_time(self.store(), within, self.name(), step).await
     }
 
     /// One extension of a lease by whoever lent it.
@@ -276,7 +276,7 @@ impl LimitHandle {
             Lender::Store => Ok(self.ask_lease(key, id, act, ANSWER.min(slots.ttl / 4)).await?.held),
             Lender::Fallback => {
                 let step = LeaseStep { limit: self.name(), key, id: id.0, act };
-                Ok(self.bay().fallback().lease(step).await?.held)
+                Ok(self.store().fallback().lease(step).await?.held)
             }
             Lender::Nobody => Ok(true),
         }
@@ -286,7 +286,7 @@ impl LimitHandle {
     pub(super) async fn give_back_lease(&self, lender: Lender, key: &str, id: LeaseId) -> Result<bool> {
         if lender == Lender::Fallback {
             let step = LeaseStep { limit: self.name(), key, id: id.0, act: LeaseAct::Release };
-            self.bay().fallback().lease(step).await?;
+            self.store().fallback().lease(step).await?;
         }
         // Of what it has not lent the store need not say much.
         let within = if lender == Lender::Store { ANSWER } else { self.deadline() };

@@ -10,14 +10,14 @@ use futures::future::join_all;
 
 use super::{Charge, Decision, Decisions, handle::Asked};
 use crate::{
-    bay::Forebay,
     engine::{request::ChargeToken, step::Take},
     error::Result,
+    store::Store,
     time::When,
 };
 
-impl Forebay {
-    /// [`take_all`](Self::take_all) where some of the answers are known, or do not count.
+impl Store {
+    /// [`take_all_with`](Self::take_all_with) where some of the answers are known, or do not count.
     pub(super) async fn take_mixed(
         &self,
         charges: &[Charge],

@@ -27,7 +27,6 @@ pub use guard::LeaseGuard;
 pub use handle::{LimitHandle, MAX_COST, Outstanding, Overridden, Policy, SetBy};
 pub use headers::{Header, headers};
 pub use lease::{Lease, LeaseId, LeaseTerm};
-pub(crate) use leased::AllLeased;
 pub use near::Near;
 pub use overrides::Override;
 pub use reserve::{Reservation, Reserve};

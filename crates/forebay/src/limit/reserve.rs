@@ -71,7 +71,7 @@ impl LimitHandle {
                 return Ok((if decision.is_allowed() { most } else { 0 }, decision));
             }
         };
-        match self.in_time(self.bay().engine().take_up_to(take, When::EngineClock)).await {
+        match self.in_time(self.store().engine().take_up_to(take, When::EngineClock)).await {
             Ok((granted, taken)) => {
                 let decision = self.shown(decision(&take.rule, 1, taken));
                 Ok((if decision.is_shadowed() { most } else { granted }, decision))
@@ -137,7 +137,8 @@ impl LimitHandle {
             Err(error) => return Err(error),
         };
         failpoint!("reserve_after_lease");
-        let taken = self.bay().take_all(std::slice::from_ref(&charge)).await?;
+        let taken =
+            self.store().take_all_with(std::slice::from_ref(&charge), When::EngineClock, None).await?;
         failpoint!("reserve_after_charge");
         let decision = taken.limits[0];
         let charged = taken.charged[0].filter(|_| settles);
@@ -244,7 +245,7 @@ impl LimitHandle {
             Asked::Fixed(decision) => return Ok(self.shown(decision)),
         };
         let boundless = Take { rule: take.rule.boundless(), cost, ..take };
-        let (_, taken) = self.in_time(self.bay().engine().take_up_to(boundless, When::EngineClock)).await?;
+        let (_, taken) = self.in_time(self.store().engine().take_up_to(boundless, When::EngineClock)).await?;
         Ok(decision(&take.rule, 0, taken))
     }
 }

@@ -8,7 +8,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -18,11 +18,11 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync;
 use uuid::Uuid;
 
-use super::{Override, handle::in_time, near::Nearest, top::Top};
+use super::{Override, handle::in_time, leased::AllLeased, near::Nearest, top::Top};
 use crate::{
-    bay::{Forebay, WeakForebay},
     error::{Error, ErrorKind, Result},
     key::Name,
+    store::Store,
     time::secs,
 };
 
@@ -33,8 +33,11 @@ pub(crate) const LOOK: Duration = secs(1);
 const ANSWER: Duration = secs(1);
 
 /// The limits of an open store that anybody asked about.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Limits {
+    pub(super) store: Store,
+    /// The leased limits, which are given back when the store is closed.
+    pub(super) leased: AllLeased,
     by_name: Mutex<HashMap<Name, Arc<Shared>>>,
     /// One look or change at a time, so that a look which began before a change does not undo it here.
     turn: sync::Mutex<()>,
@@ -108,6 +111,21 @@ impl Overrides {
 }
 
 impl Limits {
+    pub(crate) fn new(store: Store) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            leased: AllLeased::default(),
+            by_name: Mutex::default(),
+            turn: sync::Mutex::default(),
+            trouble: Mutex::default(),
+        })
+    }
+
+    /// Gives back what this process holds of leased limits.
+    pub(crate) async fn close(&self) {
+        self.leased.close().await;
+    }
+
     /// What the handles of `name` share.
     pub(super) fn of(&self, name: &Name) -> Arc<Shared> {
         self.by_name().entry(name.clone()).or_default().clone()
@@ -126,30 +144,21 @@ impl Limits {
     }
 }
 
-impl Forebay {
-    /// Learns now what other processes have let single keys be allowed, rather than within a second.
-    ///
-    /// An open store does so by itself, once a second; it goes on with what it knows while the store does not answer, and
-    /// [`warnings`](Self::warnings) says so.
-    ///
-    /// # Errors
-    /// When the store does not answer.
-    ///
-    /// # Cost
-    /// One round trip, and one more for each limit of which overrides have changed; none on the embedded engine.
-    pub async fn refresh_overrides(&self) -> Result<()> {
+impl Limits {
+    /// Reads what other processes let single keys be allowed: see
+    /// [`Forebay::refresh_overrides`](crate::Forebay::refresh_overrides).
+    pub(crate) async fn refresh_overrides(&self) -> Result<()> {
         let looked = self.look_for_overrides().await;
         let trouble = looked.as_ref().err().cloned();
-        *self.limits().trouble.lock() = trouble;
+        *self.trouble.lock() = trouble;
         looked
     }
 
     async fn look_for_overrides(&self) -> Result<()> {
-        let limits = self.limits();
-        let _turn = limits.turn.lock().await;
+        let _turn = self.turn.lock().await;
         let marks: HashMap<Name, Uuid> =
-            self.waiting(self.engine().override_marks()).await?.into_iter().collect();
-        let known: Vec<_> = limits.by_name().iter().map(|(name, one)| (name.clone(), one.clone())).collect();
+            self.waiting(self.store.engine().override_marks()).await?.into_iter().collect();
+        let known: Vec<_> = self.by_name().iter().map(|(name, one)| (name.clone(), one.clone())).collect();
         for (name, shared) in known {
             if !marks.contains_key(&name) && shared.overrides.mark().is_some() {
                 // The store has lost them all.
@@ -157,12 +166,12 @@ impl Forebay {
             }
         }
         for (name, mark) in marks {
-            let shared = limits.of(&name);
+            let shared = self.of(&name);
             if *shared.overrides.mark() == Some(mark) {
                 continue;
             }
             // A table may be newer than its mark here, which then is not the one that the next look finds.
-            let table = self.waiting(self.engine().overrides(&name)).await?;
+            let table = self.waiting(self.store.engine().overrides(&name)).await?;
             let read = |(key, text): (Box<str>, Box<str>)| {
                 let instead = Override::from_store(&text);
                 if instead.is_none() {
@@ -182,32 +191,31 @@ impl Forebay {
         key: &str,
         instead: Option<Override>,
     ) -> Result<bool> {
-        let limits = self.limits();
-        let _turn = limits.turn.lock().await;
+        let _turn = self.turn.lock().await;
         let (text, mark) = (instead.map(|instead| instead.to_string()), Uuid::new_v4());
-        let step = self.engine().override_set(limit, key, text.as_deref(), mark);
-        let changed = in_time(self, ANSWER, limit, step).await?;
-        limits.of(limit).overrides.change(key, instead);
+        let step = self.store.engine().override_set(limit, key, text.as_deref(), mark);
+        let changed = in_time(&self.store, ANSWER, limit, step).await?;
+        self.of(limit).overrides.change(key, instead);
         Ok(changed)
     }
 
     async fn waiting<T>(&self, step: impl Future<Output = Result<T>>) -> Result<T> {
-        self.clock().timeout(ANSWER, step).await.unwrap_or_else(|| {
+        self.store.clock().timeout(ANSWER, step).await.unwrap_or_else(|| {
             Err(Error::new(ErrorKind::Timeout, format!("reading overrides: no answer within {ANSWER:?}")))
         })
     }
 }
 
 /// Looks for overrides for as long as the store is open.
-pub(crate) async fn follow_overrides(bay: WeakForebay) {
-    while let Some(bay) = bay.upgrade() {
-        match bay.refresh_overrides().await {
+pub(crate) async fn follow_overrides(limits: Weak<Limits>) {
+    while let Some(limits) = limits.upgrade() {
+        match limits.refresh_overrides().await {
             Err(error) if error.kind() == ErrorKind::Closed => return,
             Err(error) => tracing::debug!(%error, "looking for overrides failed"),
             Ok(()) => {}
         }
-        let clock = bay.clock().clone();
-        drop(bay);
+        let clock = limits.store.clock().clone();
+        drop(limits);
         clock.sleep(LOOK).await;
     }
 }

@@ -7,10 +7,10 @@ use std::{
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{Request, lost};
+use super::Request;
 use crate::{
     engine::{
-        request::{Attempt, ChargeToken, Epoch, Token},
+        request::{Attempt, ChargeToken, Epoch, Token, lost},
         step::{self, BufferPart, Point, SeriesPart},
     },
     error::{Error, ErrorKind, Result, Retry},
@@ -95,7 +95,7 @@ impl Line {
             _ if attempt == Attempt::First => return Ok(State::No),
             _ => {}
         }
-        let engine = self.request.bay.engine();
+        let engine = self.request.store.engine();
         // A part is sent only to hosts that the record names.
         let Some(since) = self.epoch(place) else { return Ok(State::No) };
         let token = Token { id: self.hash(nth), hour: self.request.ours.hour, since: Some(since) };
@@ -137,7 +137,7 @@ impl Line {
         let token = self.token(nth, &place)?;
         let Place::Series(part) = place else { return Err(lost()) };
         failpoint!("part_before");
-        let answer = self.request.bay.engine().series_add_once(&part, point, now, &token).await;
+        let answer = self.request.store.engine().series_add_once(&part, point, now, &token).await;
         failpoint!("part_after");
         answer
     }
@@ -151,7 +151,7 @@ impl Line {
         let token = self.token(nth, &place)?;
         let Place::Buffer(part) = place else { return Err(lost()) };
         failpoint!("part_before");
-        let answer = self.request.bay.engine().buffer_add_once(&part, row, &token).await;
+        let answer = self.request.store.engine().buffer_add_once(&part, row, &token).await;
         failpoint!("part_after");
         answer
     }
@@ -181,7 +181,7 @@ impl Line {
 
     /// The epoch in which a part may have been applied, or is applied now.
     fn epoch(&self, place: &Place) -> Option<Epoch> {
-        let engine = self.request.bay.engine();
+        let engine = self.request.store.engine();
         let (host, _) = engine.place_of(match place {
             Place::Series(part) => step::Place::Series(part),
             Place::Buffer(part) => step::Place::Buffer(part),

@@ -20,14 +20,15 @@ use uuid::Uuid;
 pub use self::line::Line;
 pub(crate) use self::line::{Place, State};
 use crate::{
-    bay::Forebay,
     engine::{
+        Engine,
         request::{Attempt, Begin, End, Epoch, Hosts, Known, LEASE, Ours, TOKEN_BYTES},
         step,
     },
-    error::{Error, Result},
+    error::Result,
     key::check_key,
     model::Health,
+    store::Store,
 };
 
 /// How many bytes one host keeps for requests, unless `once_bytes` in the options of the store says otherwise.
@@ -69,7 +70,7 @@ pub struct Begun(Arc<Request>);
 
 /// What all lines of a request share.
 pub(crate) struct Request {
-    bay: Forebay,
+    store: Store,
     key: Box<str>,
     print: u128,
     owner: Uuid,
@@ -137,7 +138,7 @@ impl Begun {
 
     async fn finish(&self, end: End<'_>) -> Result<()> {
         failpoint!("once_before_end");
-        let ours = self.0.bay.engine().once_end(&self.0.key, self.0.owner, end).await?;
+        let ours = self.0.store.engine().once_end(&self.0.key, self.0.owner, end).await?;
         failpoint!("once_after_end");
         if !ours {
             tracing::debug!(key = %self.0.key, "another attempt has taken the request over");
@@ -170,72 +171,36 @@ impl fmt::Debug for Request {
     }
 }
 
-impl Forebay {
-    /// Begins a request that is to be carried out once, or takes it over. `key` has 1 to 512 bytes; `print` is a hash of the
-    /// request, by which another one under the same key is found out. What is known of it is kept for 24 hours, through a
-    /// crash.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
-    /// use forebay::{Forebay, once::Once};
-    /// let bay = Forebay::open("memory:").await?;
-    /// let Once::First(begun) = bay.once("order 42", 7).await? else { unreachable!("it is the first") };
-    /// begun.end("accepted").await?;
-    /// assert!(matches!(bay.once("order 42", 7).await?, Once::Done(answer) if &*answer == "accepted"));
-    /// assert!(matches!(bay.once("order 42", 8).await?, Once::Other));
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a key that is none; and when the store does not answer: the
-    /// request has not begun then, though the store may take it for running.
-    ///
-    /// # Cost
-    /// One round trip, and one more at the end; commits on a file.
-    pub async fn once(&self, key: &str, print: u128) -> Result<Once> {
-        check_key(key)?;
-        let (owner, hosts) = (Uuid::now_v7(), self.engine().epochs());
-        let weight = RECORD_BYTES + 2 * key.len() as u64 + 26 * hosts.len() as u64;
-        let (lease, most) = (lease(), self.once_bytes());
-        let begin = Begin { key, print, owner, lease, hosts: &hosts, weight, most };
-        failpoint!("once_before_begin");
-        let known = self.engine().once_begin(begin).await?;
-        failpoint!("once_after_begin");
-        Ok(match known {
-            Known::Ours(ours) => {
-                let (bay, key, tokens) = (self.clone(), key.into(), AtomicU64::new(0));
-                Once::First(Begun(Arc::new(Request { bay, key, print, owner, ours, weight, tokens })))
-            }
-            Known::Running(remaining) => Once::Running { remaining },
-            Known::Done(answer) => Once::Done(answer),
-            Known::Other => Once::Other,
-            Known::Full => Once::Full,
-        })
-    }
-
-    /// Draws a key for a request that has none, such that `place`, what it is called in [`once`](Self::once), lies on a host
-    /// that answers, as far as is known. `None`: none was drawn.
-    pub fn draw_request(&self, place: impl Fn(&str) -> String) -> Option<String> {
-        let hosts = self.engine().hosts();
-        let is_up = |key: &String| {
-            let (host, _) = self.engine().place_of(step::Place::Key(&place(key)));
-            hosts.get(host).is_some_and(|host| host.health == Health::Up)
-        };
-        let mut keys = std::iter::repeat_with(|| Uuid::new_v4().simple().to_string());
-        keys.by_ref().take(DRAWS).find(is_up)
-    }
-
-    /// For each host its name, and the bytes that requests and their tokens took when one was last begun there.
-    pub fn once_usage(&self) -> Vec<(Box<str>, u64)> {
-        let hosts = self.engine().hosts().into_iter().map(|host| host.name);
-        hosts.zip(self.engine().once_bytes()).collect()
-    }
+/// Begins a request that is carried out once, or takes it over: see [`Forebay::once`](crate::Forebay::once).
+pub(crate) async fn begin(store: &Store, key: &str, print: u128) -> Result<Once> {
+    check_key(key)?;
+    let (owner, hosts) = (Uuid::now_v7(), store.engine().epochs());
+    let weight = RECORD_BYTES + 2 * key.len() as u64 + 26 * hosts.len() as u64;
+    let begin = Begin { key, print, owner, lease: lease(), hosts: &hosts, weight, most: store.once_bytes() };
+    failpoint!("once_before_begin");
+    let known = store.engine().once_begin(begin).await?;
+    failpoint!("once_after_begin");
+    Ok(match known {
+        Known::Ours(ours) => {
+            let (store, key, tokens) = (store.clone(), key.into(), AtomicU64::new(0));
+            Once::First(Begun(Arc::new(Request { store, key, print, owner, ours, weight, tokens })))
+        }
+        Known::Running(remaining) => Once::Running { remaining },
+        Known::Done(answer) => Once::Done(answer),
+        Known::Other => Once::Other,
+        Known::Full => Once::Full,
+    })
 }
 
-/// The error of a part of which nobody can ever tell whether it was applied.
-pub(crate) fn lost() -> Error {
-    let text = "write: an earlier attempt may have applied it, and the store has lost what would tell";
-    Error::new(crate::ErrorKind::Ambiguous, text).with_retry(crate::Retry::Never)
+/// Draws a key whose record lies on a host that answers: see [`Forebay::draw_request`](crate::Forebay::draw_request).
+pub(crate) fn draw_request(engine: &Engine, place: impl Fn(&str) -> String) -> Option<String> {
+    let hosts = engine.hosts();
+    let is_up = |key: &String| {
+        let (host, _) = engine.place_of(step::Place::Key(&place(key)));
+        hosts.get(host).is_some_and(|host| host.health == Health::Up)
+    };
+    let mut keys = std::iter::repeat_with(|| Uuid::new_v4().simple().to_string());
+    keys.by_ref().take(DRAWS).find(is_up)
 }
 
 /// For how long an attempt is left alone. Tests of attempts that die set it in milliseconds, rather than wait.

@@ -7,19 +7,19 @@ use std::sync::{
 
 use super::{definition::Series, query::MAX_AHEAD};
 use crate::{
-    bay::Forebay,
     engine::step::{Point, SeriesPart},
     error::{Error, Result, invalid, out_of_range},
     key::{Name, check_key},
     model::resolution::{Grid, Resolution},
     once::{Line, Place},
+    store::Store,
     time::{Timestamp, When},
 };
 
 /// A series of an open store. Clones share it.
 #[derive(Clone, Debug)]
 pub struct SeriesHandle {
-    pub(super) bay: Forebay,
+    pub(super) store: Store,
     pub(super) grid: Arc<Grid>,
     /// The grid of the series that counts what limits kept out of this one.
     limited: Arc<Grid>,
@@ -37,13 +37,13 @@ pub(crate) enum Admission {
 }
 
 impl SeriesHandle {
-    pub(crate) fn new(bay: Forebay, series: Series) -> Result<Self> {
+    pub(crate) fn new(store: Store, series: Series) -> Result<Self> {
         let bound = series.key_bound();
         let (grid, limited) = series.build()?;
         for grid in [&grid, &limited] {
-            bound.map_or(Ok(()), |keys| bay.engine().series_bound(&grid.name, keys))?;
+            bound.map_or(Ok(()), |keys| store.engine().series_bound(&grid.name, keys))?;
         }
-        Ok(Self { bay, grid, limited, late: Arc::default() })
+        Ok(Self { store, grid, limited, late: Arc::default() })
     }
 
     /// Counts `n` (1 to 2^31) for `key` now, by the store's clock.
@@ -86,7 +86,7 @@ impl SeriesHandle {
         points: impl IntoIterator<Item = (K, u64, Timestamp)>,
         when: When,
     ) -> Result<()> {
-        let engine = self.bay.engine();
+        let engine = self.store.engine();
         let mut batches: Vec<(u16, Timestamp, Vec<Point>)> = vec![];
         for (key, n, at) in points {
             let key = self.key(key.as_ref())?;
@@ -113,7 +113,7 @@ impl SeriesHandle {
     }
 
     /// As [`add`](Self::add), or [`add_at`](Self::add_at), as a line of a request that is [carried out
-    /// once](Forebay::once): counted by one of its attempts.
+    /// once](crate::Forebay::once): counted by one of its attempts.
     ///
     /// # Errors
     /// As [`add_at`](Self::add_at); [`ErrorKind::Ambiguous`](crate::ErrorKind::Ambiguous) with
@@ -153,7 +153,7 @@ impl SeriesHandle {
         let at = at.unwrap_or(now);
         if self.is_kept(at, now) {
             self.checked(key, n, at, now)?;
-            self.bay.engine().series_room(&self.grid.name, key)?;
+            self.store.engine().series_room(&self.grid.name, key)?;
             return Ok(Admission::Accepted { at, now });
         }
         self.late.fetch_add(n, Ordering::Relaxed);
@@ -167,7 +167,7 @@ impl SeriesHandle {
     pub async fn delete(&self, key: impl AsRef<str>) -> Result<()> {
         let key = self.key(key.as_ref())?;
         let now = self.now(key, When::EngineClock).await;
-        self.bay.engine().series_delete(&self.part(key), key, now).await
+        self.store.engine().series_delete(&self.part(key), key, now).await
     }
 
     /// The series that counts what the limits of an event kept out of this one.
@@ -183,12 +183,12 @@ impl SeriesHandle {
 
     /// How many keys there are. `None` in a shared store, which does not count them.
     pub fn key_count(&self) -> Option<u64> {
-        self.bay.engine().series_keys(&self.grid.name).map(|count| count.keys)
+        self.store.engine().series_keys(&self.grid.name).map(|count| count.keys)
     }
 
     /// How many times a new key was refused because of [`Series::max_keys`].
     pub fn refused_keys(&self) -> u64 {
-        self.bay.engine().series_keys(&self.grid.name).map_or(0, |count| count.refused)
+        self.store.engine().series_keys(&self.grid.name).map_or(0, |count| count.refused)
     }
 
     /// The series' name.
@@ -249,7 +249,7 @@ impl SeriesHandle {
 
     pub(super) async fn now(&self, key: &str, when: When) -> Timestamp {
         match when {
-            When::EngineClock => self.bay.engine().series_now(&self.part(key)).await,
+            When::EngineClock => self.store.engine().series_now(&self.part(key)).await,
             When::At(now) => now,
         }
     }

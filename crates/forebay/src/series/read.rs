@@ -212,7 +212,7 @@ impl SeriesHandle {
             from: run.buckets.start,
             to: run.buckets.end,
         });
-        self.bay.engine().series_read(&self.part(key), &spans.collect::<Vec<_>>()).await
+        self.store.engine().series_read(&self.part(key), &spans.collect::<Vec<_>>()).await
     }
 }
 

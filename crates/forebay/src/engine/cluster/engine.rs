@@ -13,12 +13,10 @@ use super::{
     router::{Router, RouterKind},
 };
 use crate::{
-    bay::Options,
-    cluster::Fate,
-    engine::{redis::Redis, step::BufferParts},
+    engine::{options::Options, redis::Redis, step::BufferParts},
     error::{Error, ErrorKind, Result},
     key::Name,
-    model::{Command, Failure, Health, HostStatus, Reply},
+    model::{self, Command, Failure, Fate, Health, HostStatus, Reply},
 };
 
 /// The engine of several independent hosts.
@@ -118,9 +116,9 @@ impl Cluster {
 
     /// How keys find their host.
     #[expect(clippy::unnecessary_wraps, reason = "other engines have none")]
-    pub(crate) fn placement(&self) -> Option<crate::cluster::Placement> {
+    pub(crate) fn placement(&self) -> Option<model::Placement> {
         let (router, epoch) = (self.placement.kind().as_str(), self.placement.epoch());
-        Some(crate::cluster::Placement { router, epoch })
+        Some(model::Placement { router, epoch })
     }
 
     /// The number of the host that has a plain key.

@@ -19,10 +19,9 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    cluster::Fate,
     engine::redis::Redis,
     error::{Error, ErrorKind, Result},
-    model::{Failure, Health, Reply},
+    model::{Failure, Fate, Health, Reply},
 };
 
 /// How long a host has to answer a probe. Far above a round trip and a busy server's hiccup.

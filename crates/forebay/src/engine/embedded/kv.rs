@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use super::Embedded;
 use crate::{
-    cluster::{Fate, Placement},
     error::{Error, ErrorKind, Result, Retry},
     key::hash,
-    model::{Command, Failure, HostStatus, Reply, Verb},
+    model::{Command, Failure, Fate, HostStatus, Placement, Reply, Verb},
     table::Shard,
 };
 

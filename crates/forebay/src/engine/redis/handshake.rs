@@ -19,8 +19,7 @@ use super::{
     script::Script,
 };
 use crate::{
-    cluster::RouterKind,
-    engine::open::unknown_parameter,
+    engine::{cluster::RouterKind, options::unknown_parameter},
     error::{Error, ErrorKind, Result, invalid},
 };
 

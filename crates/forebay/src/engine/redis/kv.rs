@@ -7,9 +7,8 @@ use redis::{Cmd, Value};
 
 use super::{Redis, connection::pipeline};
 use crate::{
-    cluster::{Fate, Placement},
     error::{Error, ErrorKind, Result, Retry},
-    model::{Command, Failure, Reply, Verb},
+    model::{Command, Failure, Fate, Placement, Reply, Verb},
 };
 
 /// Commands are sent together until they come to so many bytes, with what is around them: the server reads all of

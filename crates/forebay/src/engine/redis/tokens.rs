@@ -4,9 +4,9 @@
 
 use std::collections::HashSet;
 
-use crate::{
-    engine::{request::Token, sequence::Refusals},
-    once::lost,
+use crate::engine::{
+    request::{Token, lost},
+    sequence::Refusals,
 };
 
 /// What the script answers if it finds tokens: nothing of the batch was applied.

@@ -17,7 +17,7 @@ use crate::{
 impl LimitHandle {
     /// Says in the log why the store is not asked, at most once a second for each limit, with a key as an example.
     pub(in crate::limit) fn note_outage(&self, key: &str, error: &Error) {
-        let now = whole_micros(self.0.bay.clock().coarse()).max(1);
+        let now = whole_micros(self.0.store.clock().coarse()).max(1);
         let last = self.0.outage_noted.load(Ordering::Relaxed);
         if last != 0 && now.saturating_sub(last) < whole_micros(secs(1)) {
             return;
@@ -40,7 +40,7 @@ impl LimitHandle {
     /// of what they are allowed, after the last of their takes that was admitted. At most 256, in a memory that does not
     /// grow with the number of keys; a key is left out once its window is over, or its bucket has refilled so far.
     pub fn near(&self, most: usize) -> Vec<Near> {
-        let now = self.0.bay.clock().monotonic();
+        let now = self.0.store.clock().monotonic();
         self.0.shared.nearest.lock().most(most, now)
     }
 
@@ -71,7 +71,7 @@ impl LimitHandle {
             Kind::TokenBucket => decision.reset_after().mul_f64(excess(used, limit)),
             _ => decision.reset_after(),
         };
-        let now = self.0.bay.clock().monotonic();
+        let now = self.0.store.clock().monotonic();
         nearest.note(key, used, limit, now, now.saturating_add(counts));
     }
 }

@@ -50,12 +50,12 @@ impl LimitHandle {
     /// # Cost
     /// One round trip. Every process that shares the store keeps all overrides in memory.
     pub async fn set_override(&self, key: impl AsRef<str>, instead: Override) -> Result<()> {
-        let Inner { bay, name, kind, per, phase, .. } = &*self.0;
+        let Inner { limits, name, kind, per, phase, .. } = &*self.0;
         let key = self.checked_key(key.as_ref())?;
         instead.allowance(*kind, *per, *phase).map_err(|error| {
             Error::new(error.kind(), format!("limit {name}: override of {key:?}: {error}"))
         })?;
-        bay.keep_override(name, key, Some(instead)).await.map(|_| ())
+        limits.keep_override(name, key, Some(instead)).await.map(|_| ())
     }
 
     /// Takes back what [`set_override`](Self::set_override) said of a key, so that it is allowed what the definition
@@ -67,8 +67,8 @@ impl LimitHandle {
     /// # Cancellation
     /// Dropping the future may leave it removed.
     pub async fn remove_override(&self, key: impl AsRef<str>) -> Result<bool> {
-        let Inner { bay, name, .. } = &*self.0;
-        bay.keep_override(name, self.checked_key(key.as_ref())?, None).await
+        let Inner { limits, name, .. } = &*self.0;
+        limits.keep_override(name, self.checked_key(key.as_ref())?, None).await
     }
 
     /// All overrides that this process knows of and heeds, by key: for each key the one that counts.

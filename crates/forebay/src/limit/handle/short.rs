@@ -33,7 +33,7 @@ impl LimitHandle {
         let decision = if let Some(leased) = &self.0.leased {
             leased.spend(&take)?
         } else {
-            let Taken { allowed, now, state } = self.0.bay.engine().take_now(&take)?;
+            let Taken { allowed, now, state } = self.0.store.engine().take_now(&take)?;
             if !allowed {
                 return Some(self.denied(take, now, state));
             }
@@ -49,7 +49,7 @@ impl LimitHandle {
     /// The decision, or an error of the caller's; `None`: the store has to be asked.
     pub(super) fn decide_at_once(&self, key: &str, cost: u64, when: When) -> Option<Result<Decision>> {
         let leased = self.0.leased.as_ref().filter(|_| when == When::EngineClock);
-        if leased.is_none() && !self.0.bay.engine().is_in_process() {
+        if leased.is_none() && !self.0.store.engine().is_in_process() {
             return self.remembered(key, cost, when).map(Ok);
         }
         let answer = match (self.asked(key, cost), leased) {
@@ -64,11 +64,11 @@ impl LimitHandle {
     /// A denial that the store said lately.
     fn remembered(&self, key: &str, cost: u64, when: When) -> Option<Decision> {
         let denied = self.0.denied.as_ref()?;
-        if denied.is_empty() || when != When::EngineClock || self.0.bay.engine().is_closed() {
+        if denied.is_empty() || when != When::EngineClock || self.0.store.engine().is_closed() {
             return None;
         }
         let Ok(Asked::Take(take)) = self.asked(key, cost) else { return None };
-        let decision = denied.look_up(key, &take.rule, cost, self.0.bay.clock().monotonic())?;
+        let decision = denied.look_up(key, &take.rule, cost, self.0.store.clock().monotonic())?;
         Some(self.noted(key, decision))
     }
 
@@ -76,7 +76,7 @@ impl LimitHandle {
     #[inline(never)]
     pub(super) fn take_among<'a>(&'a self, key: &'a str, cost: u64) -> Option<(&'a Rule, Among<'a>)> {
         let rule = self.plain_rule(key, cost).filter(|_| self.0.leased.is_none())?;
-        Some((rule, self.0.bay.engine().take_among(self.take_under(rule, key, cost))?))
+        Some((rule, self.0.store.engine().take_among(self.take_under(rule, key, cost))?))
     }
 
     #[inline]
@@ -113,7 +113,7 @@ impl LimitHandle {
 
     /// What an engine in this process says.
     pub(super) fn decide_here(&self, take: &Take<'_>, when: When) -> Option<Result<Decision>> {
-        let answer = self.0.bay.engine().take_at_once(take, when)?;
+        let answer = self.0.store.engine().take_at_once(take, when)?;
         Some(answer.map(|taken| self.shown(decision(&take.rule, take.cost, taken))))
     }
 }

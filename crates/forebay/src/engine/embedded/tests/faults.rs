@@ -158,7 +158,7 @@ async fn limits_and_series_outlive_a_full_disk() {
         (found.take(take("a"), When::EngineClock).await, engine.take(take("a"), When::EngineClock).await);
     assert_eq!(used.expect("answers").state, expected.expect("answers").state);
     assert_eq!(pending(&found, &part(0), "a").await, 3);
-    let resolution = crate::series::Resolution::defaults()[0];
+    let resolution = crate::model::resolution::Resolution::defaults()[0];
     let bucket = resolution.bucket(now);
     let span = Span { key: "a", resolution, from: bucket, to: bucket + 1 };
     assert_eq!(found.series_read(&super::series(), &[span]).await.expect("answers"), [[3]]);

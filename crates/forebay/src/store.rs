@@ -1,0 +1,48 @@
+//! What every handle shares: the engine, the clock, and the engine that decides while the store is away.
+
+use std::sync::{Arc, OnceLock};
+
+use crate::{
+    clock::Clock,
+    engine::{Engine, embedded::Embedded},
+};
+
+/// An open store as the primitives see it. Clones share it.
+///
+/// [`Forebay`](crate::Forebay) hands it to each handle. The primitives know nothing of `Forebay`.
+#[derive(Clone, Debug)]
+pub(crate) struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    engine: Engine,
+    clock: Clock,
+    /// Decides for limits with `OnError::Local` while the store does not answer.
+    fallback: OnceLock<Engine>,
+    once_bytes: u64,
+}
+
+impl Store {
+    pub(crate) fn new(engine: Engine, clock: Clock, once_bytes: u64) -> Self {
+        Self(Arc::new(Inner { engine, clock, fallback: OnceLock::new(), once_bytes }))
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    /// The clock of the embedded engine and of all waiting.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// An engine in this process, which starts empty at its first use.
+    pub(crate) fn fallback(&self) -> &Engine {
+        self.0.fallback.get_or_init(|| Engine::Embedded(Embedded::in_memory(self.0.clock.clone())))
+    }
+
+    /// The most bytes that requests and their tokens may take on one host.
+    pub(crate) fn once_bytes(&self) -> u64 {
+        self.0.once_bytes
+    }
+}
