@@ -5,7 +5,7 @@ use crate::model::rate::rule::Rule;
 
 /// What a key of a limit is allowed: the limit's own, or an override.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Allowance {
+pub(crate) enum Allowance {
     /// What passes in a time.
     Rate(Rule),
     /// What goes on at a time.

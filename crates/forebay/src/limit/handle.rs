@@ -1,9 +1,5 @@
 //! Asking a limit.
 
-mod notes;
-mod overridden;
-mod short;
-
 use std::{
     collections::HashMap,
     pin::pin,
@@ -11,15 +7,14 @@ use std::{
     time::Duration,
 };
 
-use self::short::apart;
 use super::{
     Kind, Limit, Mode, OnError, Override,
     allowance::Allowance,
+    decide::{DenyCache, apart},
     decision::{Decision, Source},
-    deny::DenyCache,
     lease::{Slots, wrong_kind},
-    leased::Leased,
-    shared::{Limits, Shared},
+    local::Leased,
+    overrides::{Limits, Shared},
 };
 use crate::{
     engine::step::{Take, Taken},
@@ -30,38 +25,36 @@ use crate::{
     time::{Timestamp, When},
 };
 
-pub use overridden::{Overridden, SetBy};
-
 /// The largest cost of one call.
 pub const MAX_COST: u64 = 1 << 31;
 
 /// A limit of an open store. Clones share it.
 #[derive(Clone, Debug)]
-pub struct LimitHandle(Arc<Inner>);
+pub struct LimitHandle(pub(super) Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
-    store: Store,
-    limits: Arc<Limits>,
-    name: Name,
-    kind: Kind,
+pub(super) struct Inner {
+    pub store: Store,
+    pub limits: Arc<Limits>,
+    pub name: Name,
+    pub kind: Kind,
     /// What keys are allowed that have no override.
-    usual: Allowance,
+    pub usual: Allowance,
     /// What single keys are allowed by the definition. What was set at run time goes before it.
-    instead: HashMap<Box<str>, (Override, Allowance)>,
-    phase: Duration,
+    pub instead: HashMap<Box<str>, (Override, Allowance)>,
+    pub phase: Duration,
     /// The span of the quota; the ttl of leases.
-    per: Duration,
-    phased_by_key: bool,
-    shadow: bool,
-    on_error: OnError,
-    deadline: Duration,
-    shared: Arc<Shared>,
+    pub per: Duration,
+    pub phased_by_key: bool,
+    pub shadow: bool,
+    pub on_error: OnError,
+    pub deadline: Duration,
+    pub shared: Arc<Shared>,
     /// Not in front of the embedded engine, which answers as fast.
-    denied: Option<DenyCache>,
-    leased: Option<Arc<Leased>>,
+    pub denied: Option<DenyCache>,
+    pub leased: Option<Arc<Leased>>,
     /// When the log was last told that the store is away, in µs on the coarse clock; zero: never. Orders nothing else.
-    outage_noted: AtomicU64,
+    pub outage_noted: AtomicU64,
 }
 
 /// What is still charged after a [reset](LimitHandle::reset): others hold it.
@@ -416,12 +409,12 @@ impl LimitHandle {
     }
 
     /// What a key is allowed.
-    fn allowance(&self, key: &str) -> Allowance {
+    pub(super) fn allowance(&self, key: &str) -> Allowance {
         self.instead(key).unwrap_or(self.0.usual)
     }
 
     #[inline]
-    fn has_no_overrides(&self) -> bool {
+    pub(super) fn has_no_overrides(&self) -> bool {
         self.0.instead.is_empty() && self.0.shared.overrides.is_empty()
     }
 
@@ -441,7 +434,7 @@ impl LimitHandle {
         if self.0.shadow { decision.shadowed() } else { decision }
     }
 
-    fn checked_key<'a>(&self, key: &'a str) -> Result<&'a str> {
+    pub(super) fn checked_key<'a>(&self, key: &'a str) -> Result<&'a str> {
         let describe = |error: Error| Error::new(error.kind(), format!("limit {}: {error}", self.0.name));
         check_key(key).map_err(describe)
     }

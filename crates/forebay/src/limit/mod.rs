@@ -1,34 +1,23 @@
 //! Quotas and decisions.
 
-mod across;
 mod allowance;
-mod apart;
+mod decide;
 mod decision;
 mod definition;
-mod deny;
-mod guard;
 mod handle;
-mod headers;
 mod lease;
-mod leased;
-mod mixed;
-mod near;
+mod local;
 mod overrides;
-mod purse;
+mod report;
 mod reserve;
-mod shared;
-mod top;
 
-pub(crate) use across::Charged;
-pub use across::{Charge, Decisions, MAX_CHARGES};
+pub(crate) use decide::Charged;
+pub use decide::{Charge, Decisions, MAX_CHARGES};
 pub use decision::{Decision, Source};
 pub use definition::{Kind, Limit, MAX_LEASES, Mode, OnError, Settings};
-pub use guard::LeaseGuard;
-pub use handle::{LimitHandle, MAX_COST, Outstanding, Overridden, Policy, SetBy};
-pub use headers::{Header, headers};
-pub use lease::{Lease, LeaseId, LeaseTerm};
-pub use near::Near;
-pub use overrides::Override;
+pub use handle::{LimitHandle, MAX_COST, Outstanding, Policy};
+pub use lease::{Lease, LeaseGuard, LeaseId, LeaseTerm};
+pub(crate) use overrides::{Limits, follow_overrides};
+pub use overrides::{Overridden, Override, SetBy};
+pub use report::{Denied, Header, Near, headers};
 pub use reserve::{Reservation, Reserve};
-pub(crate) use shared::{Limits, follow_overrides};
-pub use top::Denied;

@@ -2,21 +2,19 @@
 
 use std::sync::atomic::Ordering;
 
-use super::LimitHandle;
+use super::{
+    heavy_hitters::Denied,
+    near_limit::{Near, excess, is_near},
+};
 use crate::{
     error::Error,
-    limit::{
-        Kind,
-        decision::Decision,
-        near::{Near, excess, is_near},
-        top::Denied,
-    },
+    limit::{Kind, LimitHandle, decision::Decision},
     time::{secs, whole_micros},
 };
 
 impl LimitHandle {
     /// Says in the log why the store is not asked, at most once a second for each limit, with a key as an example.
-    pub(in crate::limit) fn note_outage(&self, key: &str, error: &Error) {
+    pub(crate) fn note_outage(&self, key: &str, error: &Error) {
         let now = whole_micros(self.0.store.clock().coarse()).max(1);
         let last = self.0.outage_noted.load(Ordering::Relaxed);
         if last != 0 && now.saturating_sub(last) < whole_micros(secs(1)) {
@@ -45,14 +43,14 @@ impl LimitHandle {
     }
 
     #[inline]
-    pub(super) fn noted(&self, key: &str, decision: Decision) -> Decision {
+    pub(crate) fn noted(&self, key: &str, decision: Decision) -> Decision {
         self.note(key, &decision);
         decision
     }
 
     /// Counts a key that was denied, and takes down one that is near to that.
     #[inline]
-    pub(in crate::limit) fn note(&self, key: &str, decision: &Decision) {
+    pub(crate) fn note(&self, key: &str, decision: &Decision) {
         if decision.denies() {
             self.0.shared.top.lock().count(key);
         }
@@ -63,7 +61,7 @@ impl LimitHandle {
     }
 
     #[cold]
-    pub(super) fn note_near(&self, key: &str, decision: Decision) {
+    pub(crate) fn note_near(&self, key: &str, decision: Decision) {
         let Some(mut nearest) = self.0.shared.nearest.try_lock() else { return };
         let (used, limit) = (decision.used(), decision.limit());
         let counts = match self.0.kind {

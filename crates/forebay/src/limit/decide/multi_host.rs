@@ -7,23 +7,24 @@
 
 use futures::future::join_all;
 
-use super::{
-    Charge, Decision, Decisions, OnError,
-    handle::{Asked, decision, in_time},
-};
+use super::{Charge, Decisions};
 use crate::{
     engine::{
         request::ChargeToken,
         step::{Take, Taken},
     },
     error::Result,
+    limit::{
+        Decision, OnError,
+        handle::{Asked, decision, in_time},
+    },
     store::Store,
     time::When,
 };
 
 impl Store {
     /// [`take_all_with`](Self::take_all_with) where no single step can do it.
-    pub(super) async fn take_apart(
+    pub(crate) async fn take_apart(
         &self,
         charges: &[Charge],
         takes: &[Take<'_>],
@@ -84,7 +85,7 @@ impl Store {
     }
 
     /// What a limit says that was not asked to charge. That it does not answer changes nothing any more.
-    pub(super) async fn look(&self, charge: &Charge, when: When) -> Decision {
+    pub(crate) async fn look(&self, charge: &Charge, when: When) -> Decision {
         let Charge { limit, key, cost } = charge;
         let look = async {
             let take = match limit.asked(key, *cost)? {

@@ -4,12 +4,11 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::{runtime::Handle, sync::watch, task::AbortHandle};
 
-use super::{
-    Decision, LimitHandle,
-    decision::Source,
-    lease::{LeaseId, LeaseTerm, Lender, Slots},
+use super::acquire::{LeaseId, LeaseTerm, Lender, Slots};
+use crate::{
+    error::Result,
+    limit::{Decision, LimitHandle, Source},
 };
-use crate::error::Result;
 
 /// A lease that is held, and extended in the background.
 ///
@@ -37,7 +36,7 @@ struct Held {
 
 impl LeaseGuard {
     /// Stands for a lease that is being asked for, and may be lent before the answer comes.
-    pub(super) fn asking(limit: &LimitHandle, slots: Slots, key: &str, id: LeaseId) -> Self {
+    pub(crate) fn asking(limit: &LimitHandle, slots: Slots, key: &str, id: LeaseId) -> Self {
         let asked = limit.store().clock().monotonic();
         let held = Held {
             limit: limit.clone(),
@@ -52,7 +51,7 @@ impl LeaseGuard {
     }
 
     /// Begins to extend what was lent.
-    pub(super) fn begin(mut self, term: &LeaseTerm, lender: Lender) -> Self {
+    pub(crate) fn begin(mut self, term: &LeaseTerm, lender: Lender) -> Self {
         if let Some(held) = Arc::get_mut(&mut self.held) {
             held.lender = lender;
         }
@@ -62,7 +61,7 @@ impl LeaseGuard {
     }
 
     /// Ends a guard that got nothing.
-    pub(super) fn forget(mut self) {
+    pub(crate) fn forget(mut self) {
         self.over = true;
     }
 

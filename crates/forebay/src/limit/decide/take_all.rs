@@ -1,15 +1,15 @@
 //! One decision over several limits.
 
-use super::{
-    Decision, LimitHandle, OnError,
-    handle::{Asked, decision, in_time},
-};
 use crate::{
     engine::{
         request::ChargeToken,
         step::{Take, Taken, TakenAll},
     },
     error::{Error, Result, Retry, invalid},
+    limit::{
+        Decision, LimitHandle, OnError, Source,
+        handle::{Asked, decision, in_time},
+    },
     store::Store,
     time::When,
 };
@@ -37,9 +37,9 @@ pub struct Decisions {
     /// nothing was charged to it.
     pub limits: Vec<Decision>,
     /// Which windows were charged, for [`give_back`](Self::give_back): one for each limit that the store charged.
-    pub(super) charged: Vec<Option<u64>>,
+    pub(crate) charged: Vec<Option<u64>>,
     /// A limit was decided without the store, which may have charged all the same: its answer did not come in time.
-    pub(super) in_doubt: bool,
+    pub(crate) in_doubt: bool,
 }
 
 impl Decisions {
@@ -136,7 +136,7 @@ impl Store {
     }
 
     /// Gives back what was charged with a token, and to which windows, host by host.
-    pub(super) async fn refund_once<'a>(
+    pub(crate) async fn refund_once<'a>(
         &self,
         charged: impl Iterator<Item = (&'a Charge, u64)>,
         token: ChargeToken,
@@ -157,7 +157,7 @@ impl Store {
     }
 
     /// Takes from limits all of which count.
-    pub(super) async fn take_enforced(
+    pub(crate) async fn take_enforced(
         &self,
         charges: &[Charge],
         takes: &[Take<'_>],
@@ -172,7 +172,7 @@ impl Store {
     }
 
     /// Takes that one step can do; or what each limit says without the store.
-    pub(super) async fn take_together(
+    pub(crate) async fn take_together(
         &self,
         charges: &[Charge],
         takes: &[Take<'_>],
@@ -226,9 +226,7 @@ impl Store {
             .map(|(charge, take)| match charge.limit.on_error() {
                 OnError::Open => Decision::without_store(take.rule.quota(), true),
                 OnError::Closed => Decision::without_store(take.rule.quota(), false),
-                OnError::Local => {
-                    locally.next().expect("one for each local limit").from(super::Source::Fallback)
-                }
+                OnError::Local => locally.next().expect("one for each local limit").from(Source::Fallback),
             })
             .collect();
         let charged = vec![None; charges.len()];

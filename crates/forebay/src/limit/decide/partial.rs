@@ -8,17 +8,18 @@
 
 use futures::future::join_all;
 
-use super::{Charge, Decision, Decisions, handle::Asked};
+use super::{Charge, Decisions};
 use crate::{
     engine::{request::ChargeToken, step::Take},
     error::Result,
+    limit::{Decision, handle::Asked},
     store::Store,
     time::When,
 };
 
 impl Store {
     /// [`take_all_with`](Self::take_all_with) where some of the answers are known, or do not count.
-    pub(super) async fn take_mixed(
+    pub(crate) async fn take_mixed(
         &self,
         charges: &[Charge],
         when: When,

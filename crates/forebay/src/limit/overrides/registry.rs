@@ -18,10 +18,15 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync;
 use uuid::Uuid;
 
-use super::{Override, handle::in_time, leased::AllLeased, near::Nearest, top::Top};
+use super::Override;
 use crate::{
     error::{Error, ErrorKind, Result},
     key::Name,
+    limit::{
+        handle::in_time,
+        local::AllLeased,
+        report::{Nearest, Top},
+    },
     store::Store,
     time::secs,
 };
@@ -35,9 +40,9 @@ const ANSWER: Duration = secs(1);
 /// The limits of an open store that anybody asked about.
 #[derive(Debug)]
 pub(crate) struct Limits {
-    pub(super) store: Store,
+    pub store: Store,
     /// The leased limits, which are given back when the store is closed.
-    pub(super) leased: AllLeased,
+    pub(crate) leased: AllLeased,
     by_name: Mutex<HashMap<Name, Arc<Shared>>>,
     /// One look or change at a time, so that a look which began before a change does not undo it here.
     turn: sync::Mutex<()>,
@@ -47,7 +52,7 @@ pub(crate) struct Limits {
 
 /// What all handles of one limit share.
 #[derive(Debug, Default)]
-pub(super) struct Shared {
+pub(crate) struct Shared {
     pub overrides: Overrides,
     /// Counts denials: held for one look-up, and where nobody is denied never.
     pub top: Mutex<Top>,
@@ -57,7 +62,7 @@ pub(super) struct Shared {
 
 /// The overrides of one limit that were set at run time, as far as this process knows.
 #[derive(Debug, Default)]
-pub(super) struct Overrides {
+pub(crate) struct Overrides {
     table: RwLock<HashMap<Box<str>, Override>>,
     /// How many the table holds, so that a limit without any takes no lock. Relaxed: an override counts from some
     /// moment during the call that sets it.
@@ -69,12 +74,12 @@ pub(super) struct Overrides {
 impl Overrides {
     /// Whether there are none.
     #[inline]
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.held.load(Ordering::Relaxed) == 0
     }
 
     /// What a key is allowed, if not the usual.
-    pub(super) fn of(&self, key: &str) -> Option<Override> {
+    pub(crate) fn of(&self, key: &str) -> Option<Override> {
         if self.is_empty() {
             return None;
         }
@@ -82,7 +87,7 @@ impl Overrides {
     }
 
     /// All of them.
-    pub(super) fn all(&self) -> HashMap<Box<str>, Override> {
+    pub(crate) fn all(&self) -> HashMap<Box<str>, Override> {
         self.table.read().clone()
     }
 
@@ -127,7 +132,7 @@ impl Limits {
     }
 
     /// What the handles of `name` share.
-    pub(super) fn of(&self, name: &Name) -> Arc<Shared> {
+    pub(crate) fn of(&self, name: &Name) -> Arc<Shared> {
         self.by_name().entry(name.clone()).or_default().clone()
     }
 
@@ -185,7 +190,7 @@ impl Limits {
     }
 
     /// Lets a key be allowed something else in the store, and then here. Whether that changed anything.
-    pub(super) async fn keep_override(
+    pub(crate) async fn keep_override(
         &self,
         limit: &Name,
         key: &str,

@@ -16,11 +16,7 @@ use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::Notify};
 use uuid::Uuid;
 
-use super::{
-    LimitHandle,
-    decision::{Decision, Source},
-    purse::{Ask, Purses, SPAN},
-};
+use super::budget::{Ask, Purses, SPAN};
 use crate::{
     clock::Clock,
     engine::{
@@ -29,6 +25,7 @@ use crate::{
     },
     error::Result,
     key::Name,
+    limit::{Decision, LimitHandle, Source},
     model::rate::slices::Lend,
     time::{When, micros, millis, secs},
 };
@@ -100,7 +97,7 @@ impl LimitHandle {
     }
 
     /// What the store says when this process does not hold enough.
-    pub(super) async fn decide_leased(&self, leased: &Arc<Leased>, take: Take<'_>) -> Result<Decision> {
+    pub(crate) async fn decide_leased(&self, leased: &Arc<Leased>, take: Take<'_>) -> Result<Decision> {
         let mut decision = self.decide_exactly(take, When::EngineClock).await?;
         // What is held is too little by itself; together with what is left in the store it may be enough.
         if !decision.is_allowed() && Box::pin(leased.give_back_of(&take)).await {
@@ -114,7 +111,7 @@ impl LimitHandle {
 }
 
 impl Leased {
-    pub(super) fn new(name: Name, engine: Engine, clock: Clock, all: &AllLeased) -> Arc<Self> {
+    pub(crate) fn new(name: Name, engine: Engine, clock: Clock, all: &AllLeased) -> Arc<Self> {
         let (holder, sequence) = (Uuid::new_v4().as_u128(), AtomicU64::new(1));
         let leased = Arc::new(Self {
             line: Arc::new(Line { name, engine, holder, sequence }),
@@ -130,7 +127,7 @@ impl Leased {
 
     /// Spends what is held; `None`: the store has to be asked.
     #[inline]
-    pub(super) fn spend(self: &Arc<Self>, take: &Take<'_>) -> Option<Decision> {
+    pub(crate) fn spend(self: &Arc<Self>, take: &Take<'_>) -> Option<Decision> {
         let (spent, ask) = self.purses.spend(take, &self.clock)?;
         if let Some(ask) = ask {
             self.send(ask);
@@ -139,7 +136,7 @@ impl Leased {
     }
 
     /// Notes that the store admitted what was not held.
-    pub(super) fn missed(self: &Arc<Self>, take: &Take<'_>) {
+    pub(crate) fn missed(self: &Arc<Self>, take: &Take<'_>) {
         if let Some(ask) = self.purses.missed(take, self.clock.coarse()) {
             self.send(ask);
         }
@@ -147,12 +144,12 @@ impl Leased {
     }
 
     /// How much is held of a key.
-    pub(super) fn left(&self, take: &Take<'_>) -> u64 {
+    pub(crate) fn left(&self, take: &Take<'_>) -> u64 {
         self.purses.left(take, self.clock.coarse())
     }
 
     /// Gives back what is held of a key; false: nothing is.
-    pub(super) async fn give_back_of(&self, take: &Take<'_>) -> bool {
+    pub(crate) async fn give_back_of(&self, take: &Take<'_>) -> bool {
         let Some(ask) = self.purses.empty(take) else { return false };
         self.fly(ask).await;
         true
@@ -160,7 +157,7 @@ impl Leased {
 
     /// Gives back what is held of a key, and has the store forget what has been spent of it, so that a reset leaves nothing
     /// of this process charged.
-    pub(super) async fn void(self: &Arc<Self>, take: &Take<'_>) {
+    pub(crate) async fn void(self: &Arc<Self>, take: &Take<'_>) {
         let voided = async {
             loop {
                 // Registered before the look, so that no landing is missed.
@@ -177,7 +174,7 @@ impl Leased {
     }
 
     /// Gives everything back, within a second.
-    pub(super) async fn give_back(&self) {
+    pub(crate) async fn give_back(&self) {
         let all = async {
             loop {
                 // Registered before the look, so that no landing is missed.

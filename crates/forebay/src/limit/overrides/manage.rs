@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{Inner, LimitHandle};
 use crate::{
     error::{Error, Result},
-    limit::Override,
+    limit::{
+        Override,
+        handle::{Inner, LimitHandle},
+    },
 };
 
 /// What one key is allowed instead of what its limit says, and who said so.

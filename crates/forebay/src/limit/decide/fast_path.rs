@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use super::{Asked, LimitHandle, MAX_COST, decision};
 use crate::{
     engine::{
         Among,
@@ -18,7 +17,13 @@ use crate::{
     },
     error::Result,
     key::is_key,
-    limit::{allowance::Allowance, decision::Decision, near::is_near},
+    limit::{
+        LimitHandle, MAX_COST,
+        allowance::Allowance,
+        decision::Decision,
+        handle::{Asked, decision},
+        report::is_near,
+    },
     model::rate::rule::{Rule, State},
     time::When,
 };
@@ -28,7 +33,7 @@ impl LimitHandle {
     /// `None`: [`decide_at_once`](Self::decide_at_once) tells.
     #[expect(clippy::inline_always, reason = "an answer is put together where it is wanted: see above")]
     #[inline(always)]
-    pub(super) fn decide_plainly(&self, key: &str, cost: u64) -> Option<Decision> {
+    pub(crate) fn decide_plainly(&self, key: &str, cost: u64) -> Option<Decision> {
         let take = self.take_under(self.plain_rule(key, cost)?, key, cost);
         let decision = if let Some(leased) = &self.0.leased {
             leased.spend(&take)?
@@ -47,7 +52,7 @@ impl LimitHandle {
     }
 
     /// The decision, or an error of the caller's; `None`: the store has to be asked.
-    pub(super) fn decide_at_once(&self, key: &str, cost: u64, when: When) -> Option<Result<Decision>> {
+    pub(crate) fn decide_at_once(&self, key: &str, cost: u64, when: When) -> Option<Result<Decision>> {
         let leased = self.0.leased.as_ref().filter(|_| when == When::EngineClock);
         if leased.is_none() && !self.0.store.engine().is_in_process() {
             return self.remembered(key, cost, when).map(Ok);
@@ -74,19 +79,19 @@ impl LimitHandle {
 
     /// A take that goes to the store with others, and its rule.
     #[inline(never)]
-    pub(super) fn take_among<'a>(&'a self, key: &'a str, cost: u64) -> Option<(&'a Rule, Among<'a>)> {
+    pub(crate) fn take_among<'a>(&'a self, key: &'a str, cost: u64) -> Option<(&'a Rule, Among<'a>)> {
         let rule = self.plain_rule(key, cost).filter(|_| self.0.leased.is_none())?;
         Some((rule, self.0.store.engine().take_among(self.take_under(rule, key, cost))?))
     }
 
     #[inline]
-    pub(super) fn take_under<'a>(&'a self, rule: &Rule, key: &'a str, cost: u64) -> Take<'a> {
+    pub(crate) fn take_under<'a>(&'a self, rule: &Rule, key: &'a str, cost: u64) -> Take<'a> {
         Take { limit: &self.0.name, key, rule: *rule, cost, within: self.0.deadline }
     }
 
     /// What the store said of a take that was sent at `sent`, at the earliest.
     #[inline(never)]
-    pub(super) fn decided(&self, take: Take<'_>, taken: Taken, sent: Duration) -> Decision {
+    pub(crate) fn decided(&self, take: Take<'_>, taken: Taken, sent: Duration) -> Decision {
         let Taken { allowed, now, state } = taken;
         if !allowed {
             let decision = self.denied(take, now, state);
@@ -112,14 +117,14 @@ impl LimitHandle {
     }
 
     /// What an engine in this process says.
-    pub(super) fn decide_here(&self, take: &Take<'_>, when: When) -> Option<Result<Decision>> {
+    pub(crate) fn decide_here(&self, take: &Take<'_>, when: When) -> Option<Result<Decision>> {
         let answer = self.0.store.engine().take_at_once(take, when)?;
         Some(answer.map(|taken| self.shown(decision(&take.rule, take.cost, taken))))
     }
 }
 
 /// Waits for `step` without its code becoming part of the caller's, whose other ways are short.
-pub(super) async fn apart<F: Future>(mut step: Pin<&mut F>) -> F::Output {
+pub(crate) async fn apart<F: Future>(mut step: Pin<&mut F>) -> F::Output {
     #[inline(never)]
     fn poll<F: Future>(step: Pin<&mut F>, context: &mut Context<'_>) -> Poll<F::Output> {
         step.poll(context)

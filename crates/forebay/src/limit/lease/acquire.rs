@@ -4,13 +4,11 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use uuid::Uuid;
 
-use super::{
-    Decision, LimitHandle, OnError, Outstanding, decision::Source, definition::MAX_LEASES, guard::LeaseGuard,
-    handle::in_time,
-};
+use super::guard::LeaseGuard;
 use crate::{
     engine::step::{LeaseAct, LeaseStep, Leases},
     error::{Error, ErrorKind, Result, Retry, invalid, out_of_range},
+    limit::{Decision, LimitHandle, MAX_LEASES, OnError, Outstanding, Source, handle::in_time},
     time::{millis, secs},
 };
 
@@ -48,14 +46,14 @@ pub struct LeaseTerm {
 
 /// How much a concurrency limit lends, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Slots {
+pub(crate) struct Slots {
     pub most: u64,
     pub ttl: Duration,
 }
 
 /// Who keeps a lease that was granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lender {
+pub(crate) enum Lender {
     Store,
     /// This process alone, while the store does not answer.
     Fallback,
@@ -73,7 +71,7 @@ const ANSWER: Duration = secs(1);
 
 impl Slots {
     /// The same, if it is within the ranges.
-    pub(super) fn checked(self) -> Result<Self> {
+    pub(crate) fn checked(self) -> Result<Self> {
         let most = self.most;
         if (1..=MAX_LEASES).contains(&most) {
             return Ok(self);
@@ -83,7 +81,7 @@ impl Slots {
 
     /// How much of a lease its holder counts on: less 1 % and 2 ms. Clocks of healthy machines differ by less than a
     /// thousandth, and stores keep milliseconds.
-    pub(super) fn counted(self) -> Duration {
+    pub(crate) fn counted(self) -> Duration {
         self.ttl.saturating_sub(self.ttl / 100 + millis(2))
     }
 }
@@ -239,7 +237,7 @@ impl LimitHandle {
     }
 
     /// What a look at a concurrency limit says.
-    pub(super) async fn peek_leases(&self, slots: Slots, key: &str) -> Result<Decision> {
+    pub(crate) async fn peek_leases(&self, slots: Slots, key: &str) -> Result<Decision> {
         let answer = self.ask_lease(key, LeaseId::random(), LeaseAct::Look, self.deadline()).await;
         match answer {
             Ok(leases) => Ok(self.shown(slots.decision(&leases, leases.number < slots.most, Source::Engine))),
@@ -251,14 +249,14 @@ impl LimitHandle {
     }
 
     /// What a reset of a concurrency limit leaves: leases stand until their holders give them back.
-    pub(super) async fn reset_leases(&self, key: &str) -> Result<Option<Outstanding>> {
+    pub(crate) async fn reset_leases(&self, key: &str) -> Result<Option<Outstanding>> {
         self.slots(key)?;
         let leases = self.ask_lease(key, LeaseId::random(), LeaseAct::Heal, self.deadline()).await?;
         let until = self.store().clock().now().plus(leases.last_end.unwrap_or_default());
         Ok((leases.number > 0).then_some(Outstanding { amount: leases.number, until }))
     }
 
-    pub(super) async fn ask_lease(
+    pub(crate) async fn ask_lease(
         &self,
         key: &str,
         id: LeaseId,
@@ -270,7 +268,7 @@ impl LimitHandle {
     }
 
     /// One extension of a lease by whoever lent it.
-    pub(super) async fn extend(&self, lender: Lender, slots: Slots, key: &str, id: LeaseId) -> Result<bool> {
+    pub(crate) async fn extend(&self, lender: Lender, slots: Slots, key: &str, id: LeaseId) -> Result<bool> {
         let act = LeaseAct::Renew { ttl: slots.ttl };
         match lender {
             Lender::Store => Ok(self.ask_lease(key, id, act, ANSWER.min(slots.ttl / 4)).await?.held),
@@ -283,7 +281,7 @@ impl LimitHandle {
     }
 
     /// Gives back to the store and, if that did not answer, to whoever lent instead.
-    pub(super) async fn give_back_lease(&self, lender: Lender, key: &str, id: LeaseId) -> Result<bool> {
+    pub(crate) async fn give_back_lease(&self, lender: Lender, key: &str, id: LeaseId) -> Result<bool> {
         if lender == Lender::Fallback {
             let step = LeaseStep { limit: self.name(), key, id: id.0, act: LeaseAct::Release };
             self.store().fallback().lease(step).await?;
@@ -395,6 +393,6 @@ impl fmt::Debug for LeaseId {
 }
 
 /// The error of asking a limit for what its kind has not.
-pub(super) fn wrong_kind(limit: &LimitHandle, what: &str) -> Error {
+pub(crate) fn wrong_kind(limit: &LimitHandle, what: &str) -> Error {
     Error::new(ErrorKind::Invalid, format!("limit {}: {what}", limit.name()))
 }

@@ -33,11 +33,11 @@ const NOTHING: Duration = millis(20);
 const NO_ANSWER: Duration = millis(100);
 
 /// For how long what is lent of a bucket can be spent: so long its tokens do not come back when the holder dies.
-pub(super) const SPAN: Duration = secs(2);
+pub(crate) const SPAN: Duration = secs(2);
 
 /// The keys that are held, each in a shard by its hash.
 #[derive(Debug)]
-pub(super) struct Purses {
+pub(crate) struct Purses {
     shards: Shards<Purse>,
     held: AtomicUsize,
 }
@@ -73,7 +73,7 @@ struct Purse {
 
 /// What was spent, and what is known of the rest.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Spent {
+pub(crate) struct Spent {
     /// In this process and, as of its last answer, in the store.
     pub remaining: u64,
     pub reset_after: Duration,
@@ -81,7 +81,7 @@ pub(super) struct Spent {
 
 /// A request to the store. Until it has landed, the key sends no other.
 #[derive(Debug)]
-pub(super) struct Ask {
+pub(crate) struct Ask {
     pub key: Box<str>,
     pub rule: Rule,
     pub kept: u64,
@@ -98,7 +98,7 @@ impl Default for Purses {
 impl Purses {
     /// Spends a cost, if enough is held of the key; perhaps it is time to ask for more.
     #[inline]
-    pub(super) fn spend(&self, take: &Take<'_>, clock: &Clock) -> Option<(Spent, Option<Ask>)> {
+    pub(crate) fn spend(&self, take: &Take<'_>, clock: &Clock) -> Option<(Spent, Option<Ask>)> {
         let hash = hash(take.key.as_bytes());
         let mut shard = self.shards.lock(hash);
         let purse = shard.find_mut(hash, |purse| purse.is_of(take))?;
@@ -116,7 +116,7 @@ impl Purses {
     }
 
     /// Notes that the store admitted what was not held; perhaps it is time to hold some.
-    pub(super) fn missed(&self, take: &Take<'_>, now: Duration) -> Option<Ask> {
+    pub(crate) fn missed(&self, take: &Take<'_>, now: Duration) -> Option<Ask> {
         let hash = hash(take.key.as_bytes());
         let mut shard = self.shards.lock(hash);
         if let Some(purse) = shard.find_mut(hash, |purse| purse.is_of(take)) {
@@ -140,7 +140,7 @@ impl Purses {
     }
 
     /// How much is held of a key.
-    pub(super) fn left(&self, take: &Take<'_>, now: Duration) -> u64 {
+    pub(crate) fn left(&self, take: &Take<'_>, now: Duration) -> u64 {
         let hash = hash(take.key.as_bytes());
         let shard = self.shards.lock(hash);
         let purse = shard.find(hash, |purse| purse.is_of(take) && purse.rule == take.rule);
@@ -148,7 +148,7 @@ impl Purses {
     }
 
     /// Takes everything out that is held of a key, to be given back.
-    pub(super) fn empty(&self, take: &Take<'_>) -> Option<Ask> {
+    pub(crate) fn empty(&self, take: &Take<'_>) -> Option<Ask> {
         let hash = hash(take.key.as_bytes());
         let mut shard = self.shards.lock(hash);
         let purse = shard.find_mut(hash, |purse| purse.is_of(take))?;
@@ -157,7 +157,7 @@ impl Purses {
 
     /// Takes everything out that is held of a key, so that the store forgets also what has been spent of it; `None`: a request
     /// is on its way, whose answer has to come first.
-    pub(super) fn void(&self, take: &Take<'_>, now: Duration) -> Option<Ask> {
+    pub(crate) fn void(&self, take: &Take<'_>, now: Duration) -> Option<Ask> {
         let hash = hash(take.key.as_bytes());
         let mut shard = self.shards.lock(hash);
         let mut purse = Purse::new(take, now);
@@ -180,7 +180,7 @@ impl Purses {
     }
 
     /// Takes everything out, to be given back; and whether requests are on their way, so that there is more to come.
-    pub(super) fn empty_all(&self) -> (Vec<Ask>, bool) {
+    pub(crate) fn empty_all(&self) -> (Vec<Ask>, bool) {
         let (mut asks, mut more) = (vec![], false);
         self.shards.retain(
             |purse| {
@@ -196,7 +196,7 @@ impl Purses {
     }
 
     /// Once in a while: forgets what is idle; what it holds, and whatever is more than was spent lately, is given back.
-    pub(super) fn sweep(&self, now: Duration) -> Vec<Ask> {
+    pub(crate) fn sweep(&self, now: Duration) -> Vec<Ask> {
         let mut asks = vec![];
         let keep = |purse: &mut Purse| {
             purse.count();
@@ -216,12 +216,12 @@ impl Purses {
     }
 
     /// Whether nothing is held, nor any demand remembered.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.held.load(Ordering::Relaxed) == 0
     }
 
     /// Notes how a request that was sent at `sent` ended; `None`: nobody knows.
-    pub(super) fn landed(&self, ask: &Ask, sent: Duration, now: Duration, sliced: Option<Sliced>) {
+    pub(crate) fn landed(&self, ask: &Ask, sent: Duration, now: Duration, sliced: Option<Sliced>) {
         let hash = hash(ask.key.as_bytes());
         let mut shard = self.shards.lock(hash);
         let Some(purse) = shard.find_mut(hash, |purse| purse.key.as_bytes() == ask.key.as_bytes()) else {

@@ -2,9 +2,9 @@
 
 use std::{fmt, time::Duration};
 
-use super::{allowance::Allowance, definition::Kind, lease::Slots};
 use crate::{
     error::{Result, invalid},
+    limit::{Kind, allowance::Allowance, lease::Slots},
     model::rate::rule::Rule,
 };
 
@@ -54,7 +54,7 @@ impl Override {
     }
 
     /// What it comes to, of a limit of this kind; `ttl` is that of its leases.
-    pub(super) fn allowance(self, kind: Kind, ttl: Duration, phase: Duration) -> Result<Allowance> {
+    pub(crate) fn allowance(self, kind: Kind, ttl: Duration, phase: Duration) -> Result<Allowance> {
         let rate = |quota, per, burst: Option<u64>| match kind {
             Kind::FixedWindow if burst.is_none() => Rule::fixed_window(quota, per, phase),
             Kind::SlidingWindow if burst.is_none() => Rule::sliding_window(quota, per),
@@ -106,7 +106,7 @@ impl fmt::Display for Override {
 
 impl Override {
     /// Reads what [`Display`](fmt::Display) wrote, into a store.
-    pub(super) fn from_store(text: &str) -> Option<Self> {
+    pub(crate) fn from_store(text: &str) -> Option<Self> {
         let rate = |rate: &str| {
             let (quota, per) = rate.split_once('/')?;
             let digits = per.bytes().take_while(u8::is_ascii_digit).count();

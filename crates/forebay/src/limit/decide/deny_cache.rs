@@ -8,8 +8,11 @@ use std::{
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::decision::{Decision, Source};
-use crate::{engine::step::Take, model::rate::rule::Rule};
+use crate::{
+    engine::step::Take,
+    limit::decision::{Decision, Source},
+    model::rate::rule::Rule,
+};
 
 /// The store is asked again after at most this long: somebody else may have reset the key.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -22,7 +25,7 @@ const MOST: usize = 16_384;
 /// Says no only where the store would: from before the question was sent until the time the answer
 /// named, for costs at least as large. The lock protects the table, for one look-up at a time.
 #[derive(Debug, Default)]
-pub(super) struct DenyCache {
+pub(crate) struct DenyCache {
     table: Mutex<HashMap<Box<str>, Denied>>,
     /// How many the table holds, so that a limit that denies nobody takes no lock. Relaxed: who reads an old zero asks
     /// the store, which is always right.
@@ -41,19 +44,19 @@ struct Denied {
 
 impl DenyCache {
     /// Whether nothing is remembered.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.held.load(Ordering::Relaxed) == 0
     }
 
     /// A denial that still stands at `now`, on the monotonic clock.
-    pub(super) fn look_up(&self, key: &str, rule: &Rule, cost: u64, now: Duration) -> Option<Decision> {
+    pub(crate) fn look_up(&self, key: &str, rule: &Rule, cost: u64, now: Duration) -> Option<Decision> {
         let denied = self.table();
         let denied = denied.get(key).filter(|denied| denied.stands(rule, cost, now))?;
         Some(denied.decision.later(now.saturating_sub(denied.asked)).from(Source::DenyCache))
     }
 
     /// Remembers a denial that was asked for at `asked`.
-    pub(super) fn remember(&self, take: &Take<'_>, asked: Duration, decision: Decision) {
+    pub(crate) fn remember(&self, take: &Take<'_>, asked: Duration, decision: Decision) {
         let Some(wait) = decision.retry_after().filter(|wait| !wait.is_zero()) else { return };
         let &Take { key, rule, cost, .. } = take;
         let denied = Denied { rule, cost, asked, until: asked + wait.min(ASK_AGAIN), decision };
@@ -69,7 +72,7 @@ impl DenyCache {
     }
 
     /// Forgets a key: it was reset, or something was given back.
-    pub(super) fn forget(&self, key: &str) {
+    pub(crate) fn forget(&self, key: &str) {
         let mut table = self.table();
         table.remove(key);
         self.held.store(table.len(), Ordering::Relaxed);

@@ -28,13 +28,13 @@ pub struct Denied {
 /// Metwally, Agrawal, El Abbadi, "Efficient Computation of Frequent and Top-k Elements in Data Streams" (2005), the
 /// algorithm Space-Saving.
 #[derive(Debug, Default)]
-pub(super) struct Top {
+pub(crate) struct Top {
     counters: HashMap<Box<str>, (u64, u64)>,
 }
 
 impl Top {
     /// Counts a key.
-    pub(super) fn count(&mut self, key: &str) {
+    pub(crate) fn count(&mut self, key: &str) {
         if let Some((count, _)) = self.counters.get_mut(key) {
             *count += 1;
             return;
@@ -51,7 +51,7 @@ impl Top {
     }
 
     /// The `most` keys that were counted most, the largest count first.
-    pub(super) fn most(&self, most: usize) -> Vec<Denied> {
+    pub(crate) fn most(&self, most: usize) -> Vec<Denied> {
         let all = self.counters.iter();
         let all = all.map(|(key, &(count, error))| Denied { key: key.to_string(), count, error });
         let mut all: Vec<Denied> = all.collect();

@@ -4,7 +4,7 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use super::{Decision, Kind, Policy};
+use crate::limit::{Decision, Kind, Policy};
 
 /// The largest integer of a structured field.
 const MOST: u64 = 999_999_999_999_999;

@@ -31,7 +31,7 @@ impl Near {
 
 /// The keys nearest to their limit: a take gets its key in, unless 256 others are as near.
 #[derive(Debug, Default)]
-pub(super) struct Nearest {
+pub(crate) struct Nearest {
     keys: HashMap<Box<str>, Entry>,
     /// Once there are [`KEPT`]: no key with a smaller share than this gets in before this time, so that most of those that
     /// come in vain are turned away without a look at all.
@@ -54,12 +54,12 @@ impl Entry {
 }
 
 /// Whether so much of a limit is so near that it should be [noted](Nearest::note).
-pub(super) fn is_near(used: u64, limit: u64) -> bool {
+pub(crate) fn is_near(used: u64, limit: u64) -> bool {
     used > 0 && used.saturating_mul(NEAR.1) >= limit.saturating_mul(NEAR.0)
 }
 
 /// Which part of what is used makes it near: what has to come back until it no longer is.
-pub(super) fn excess(used: u64, limit: u64) -> f64 {
+pub(crate) fn excess(used: u64, limit: u64) -> f64 {
     let near = limit as f64 * NEAR.0 as f64 / NEAR.1 as f64;
     // One more than that, or what is just near were so for no time at all.
     ((used as f64 - near + 1.0) / used.max(1) as f64).clamp(0.0, 1.0)
@@ -67,7 +67,7 @@ pub(super) fn excess(used: u64, limit: u64) -> f64 {
 
 impl Nearest {
     /// Takes down what a key has used at `now`, of which nothing counts any more at `until`.
-    pub(super) fn note(&mut self, key: &str, used: u64, limit: u64, now: Duration, until: Duration) {
+    pub(crate) fn note(&mut self, key: &str, used: u64, limit: u64, now: Duration, until: Duration) {
         let entry = Entry { used, limit, until };
         if let Some(known) = self.keys.get_mut(key) {
             *known = entry;
@@ -101,7 +101,7 @@ impl Nearest {
     }
 
     /// The `most` keys nearest to their limit, the nearest first.
-    pub(super) fn most(&self, most: usize, now: Duration) -> Vec<Near> {
+    pub(crate) fn most(&self, most: usize, now: Duration) -> Vec<Near> {
         let all = self.keys.iter().map(|(key, entry)| (&**key, entry));
         let mut all: Vec<_> = all.filter(|(_, entry)| entry.until > now).collect();
         all.sort_by(|(one, a), (other, b)| b.share().cmp(&a.share()).then_with(|| one.cmp(other)));
@@ -111,7 +111,7 @@ impl Nearest {
     }
 
     /// Forgets a key: it was reset.
-    pub(super) fn forget(&mut self, key: &str) {
+    pub(crate) fn forget(&mut self, key: &str) {
         self.keys.remove(key);
     }
 }

@@ -1,0 +1,8 @@
+//! Leases of concurrency limits.
+
+mod acquire;
+mod guard;
+
+pub use acquire::{Lease, LeaseId, LeaseTerm};
+pub(super) use acquire::{Slots, wrong_kind};
+pub use guard::LeaseGuard;
