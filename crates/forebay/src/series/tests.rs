@@ -245,7 +245,7 @@ async fn sum_is_the_sum_of_the_range(
     }
 }
 
-fn lates() -> impl Strategy<Value = Late> {
+fn late_points() -> impl Strategy<Value = Late> {
     let offset = prop_oneof![
         Just(0),
         -2i64..3,
@@ -262,7 +262,7 @@ fn lates() -> impl Strategy<Value = Late> {
 }
 
 fn check_sums(url: &str, cases: u32) {
-    let spans = vec((lates(), lates(), proptest::option::of(1u64..500)), 1..12);
+    let spans = vec((late_points(), late_points(), proptest::option::of(1u64..500)), 1..12);
     let runtime = tokio::runtime::Runtime::new().expect("starts");
     let bay = runtime.block_on(async {
         let hand = ManualClock::at(ASKED);
@@ -270,7 +270,7 @@ fn check_sums(url: &str, cases: u32) {
         options.open(url).await.expect("opens")
     });
     TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() })
-        .run(&(0..grids().len(), vec(lates(), 1..25), spans), |(grid, points, spans)| {
+        .run(&(0..grids().len(), vec(late_points(), 1..25), spans), |(grid, points, spans)| {
             runtime.block_on(sum_is_the_sum_of_the_range(&bay, grid, &points, &spans));
             Ok(())
         })
