@@ -1,19 +1,56 @@
 //! Connections to a database server.
 
-use std::time::Duration;
+use std::{fmt, path::Path, str::FromStr, time::Duration};
 
 use forebay::{Error, ErrorKind, Result, time::secs};
 use sqlx::{ConnectOptions, Connection as _};
 
-use super::error::message;
+use super::{error::message, url};
 
-/// Connections that a sink opens at most: partitions that are flushed at once.
+/// How many connections a sink opens at most. As many partitions can be flushed at once.
 pub(crate) const MAX_CONNECTIONS: u32 = 8;
 
-/// How long to wait for a connection, which includes making one.
+/// How long to wait for a connection, which may include making one.
 pub(crate) const CONNECT_TIMEOUT: Duration = secs(10);
 
-/// Connects once, and says why not. A pool would go on trying, and then only say that it took too long.
+/// The URLs of a kind of server.
+#[derive(Debug)]
+pub(crate) struct ServerUrl {
+    pub(crate) kind: &'static str,
+    pub(crate) schemes: &'static [&'static str],
+    /// The parameters that the driver reads.
+    pub(crate) parameters: &'static [&'static str],
+    pub(crate) example: &'static str,
+}
+
+impl ServerUrl {
+    /// Parses a URL.
+    ///
+    /// # Errors
+    /// What is wrong with it. The message does not contain the URL, which may have a password.
+    pub(crate) fn parse<O: FromStr<Err = sqlx::Error>>(&self, url: &str) -> Result<O> {
+        if !self.schemes.iter().any(|scheme| url.starts_with(scheme)) {
+            return Err(self.invalid(&"another scheme"));
+        }
+        url::check(url, self.parameters).map_err(|why| self.invalid(&why))?;
+        O::from_str(url).map_err(|error| self.invalid(&message(&error)))
+    }
+
+    pub(crate) fn invalid(&self, why: &dyn fmt::Display) -> Error {
+        let Self { kind, example, .. } = self;
+        Error::new(ErrorKind::Invalid, format!("that is no URL of a {kind} database ({why}): give {example}"))
+    }
+}
+
+/// A server and a database in messages, without credentials.
+pub(crate) fn name(socket: Option<&Path>, host: &str, port: u16, database: &str) -> String {
+    match socket {
+        Some(socket) => format!("{}/{database}", socket.display()),
+        None => format!("{host}:{port}/{database}"),
+    }
+}
+
+/// Connects once, to report why that fails. A pool would retry, and then only report a timeout.
 pub(crate) async fn reach(
     options: &impl ConnectOptions<Connection: Sized>,
     kind: &str,

@@ -1,21 +1,37 @@
-//! What a database's errors mean for a batch.
+//! Classification of errors, and their messages.
 
 use forebay::{Error, ErrorKind, sink::SinkError};
+use sqlx::error::DatabaseError;
 
-/// What to do about an error.
+/// What the sink does after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// Try again later: the connection, a lock, the disk.
+    /// Retries later. The cause is a connection, a lock or the disk.
     Transient,
-    /// A row is to blame.
+    /// Finds the row that causes it and makes it a dead letter.
     Data,
-    /// The tables are, or this crate.
+    /// Parks the batch. The tables do not fit, or this crate has a mistake.
     Permanent,
 }
 
-/// An error while `doing` something.
+/// Classifies an error. `reported` classifies those that the database itself reported.
+pub(crate) fn classify(error: &sqlx::Error, reported: impl FnOnce(&dyn DatabaseError) -> Class) -> Class {
+    match error {
+        sqlx::Error::Database(error) => reported(&**error),
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::BeginFailed => Class::Transient,
+        _ => Class::Permanent,
+    }
+}
+
+/// The sink's error for a database error that happened while `doing` something.
 ///
-/// Its text is in the message, and it is not kept as the source as well: logs show messages.
+/// The message contains the text of the database error. It is not kept as the source as well, because logs show messages.
 pub(crate) fn failed(doing: &str, class: Class, error: &sqlx::Error) -> SinkError {
     let message = format!("{doing}: {}", message(error));
     match class {
@@ -24,16 +40,16 @@ pub(crate) fn failed(doing: &str, class: Class, error: &sqlx::Error) -> SinkErro
     }
 }
 
-/// What no retry mends.
+/// An error that no retry resolves.
 pub(crate) fn refused(message: impl Into<String>) -> SinkError {
     SinkError::Permanent(Error::new(ErrorKind::Configuration, message))
 }
 
-/// What the database said, without what the driver adds.
+/// The database's own message, without the driver's additions.
 pub(crate) fn message(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(database) => database.message().to_owned(),
-        // One inside another: the driver wraps what its own parser of a value says.
+        // The driver wraps the error of its own parser in another of its errors.
         sqlx::Error::Configuration(cause) => match cause.downcast_ref::<sqlx::Error>() {
             Some(inner) => message(inner),
             None => cause.to_string(),

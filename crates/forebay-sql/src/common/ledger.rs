@@ -1,6 +1,6 @@
-//! The ledger, as far as it is the same everywhere.
+//! The ledger: which batches were applied.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use forebay::{
     Error, ErrorKind, Timestamp,
@@ -8,25 +8,29 @@ use forebay::{
 };
 use uuid::Uuid;
 
-use super::{merge::Transaction, plan::Plan};
+use super::{
+    bindings::Parameters,
+    datetime,
+    ddl::{LAST_WRITE, LEDGER},
+    dialect::Dialect,
+    plan::Plan,
+    transaction::Transaction,
+};
 
 /// How many entries one transaction prunes, so that flushes do not wait for long.
-pub(crate) const PRUNE_AT_ONCE: u32 = 10_000;
-
-/// The column with the time of a batch's last write. Ledgers made by older versions do not have it.
-pub(crate) const LAST_WRITE: &str = "last_write";
+pub(crate) const MAX_PRUNED_AT_ONCE: u32 = 10_000;
 
 /// The partition of a [barrier](Entry::barrier).
-const NO_PARTITION: i32 = -1;
+const NO_PARTITION: i64 = -1;
 
 /// A row of the ledger.
 #[derive(Debug)]
 pub(crate) struct Entry<'a> {
-    pub(crate) id: Uuid,
-    pub(crate) buffer: &'a str,
-    pub(crate) partition: i32,
-    pub(crate) rows: i64,
-    pub(crate) last_write: Option<Timestamp>,
+    id: Uuid,
+    buffer: &'a str,
+    partition: i64,
+    rows: i64,
+    last_write: Option<Timestamp>,
 }
 
 impl<'a> Entry<'a> {
@@ -34,57 +38,104 @@ impl<'a> Entry<'a> {
         Self {
             id: batch.id,
             buffer: batch.schema.name.as_str(),
-            partition: i32::from(batch.partition),
+            partition: i64::from(batch.partition),
             rows: i64::try_from(batch.rows.len()).unwrap_or(i64::MAX),
             last_write: batch.last_write,
         }
     }
 
-    /// A row that only exists to be committed. It has an id of its own, version 4, and partition -1; it is pruned like
+    /// An entry that exists only to be committed. It has an id of its own, version 4, and partition -1. It is pruned like
     /// any other.
     ///
-    /// A database shows a commit to others before it is on disk. What was found in it may still be lost, unless a later
-    /// commit is durable: a log is written in order. Only a new row makes a database write its log.
+    /// A database shows a commit to other transactions before it is on disk. An entry that is found may therefore still be
+    /// lost, unless a later commit is durable: a log is written in order. Only a new row makes a database write its log.
     pub(crate) fn barrier(buffer: &'a str) -> Self {
         Self { id: Uuid::new_v4(), buffer, partition: NO_PARTITION, rows: 0, last_write: None }
     }
 }
 
-/// A transaction's view of the ledger: which batches have been applied.
-pub(crate) trait Ledger: Transaction {
-    /// Adds a row; false if its id is there. Waits while another transaction is about to add it.
-    fn record(
-        &mut self,
-        plan: &Plan<Self::Form>,
-        entry: &Entry<'_>,
-    ) -> impl Future<Output = sqlx::Result<bool>> + Send;
-
-    /// The time of the last write of a batch that is there, as text.
-    fn last_write(
-        &mut self,
-        plan: &Plan<Self::Form>,
-        id: Uuid,
-    ) -> impl Future<Output = sqlx::Result<Option<String>>> + Send;
-
-    /// Forgets at most [`PRUNE_AT_ONCE`] of the entries made before a time, but never one of the newest 1 000; returns
-    /// how many.
-    fn prune(&mut self, place: &str, before: Timestamp) -> impl Future<Output = sqlx::Result<u64>> + Send;
-
-    /// Which of some batches are there, as texts.
-    fn known(&mut self, place: &str, ids: &[Uuid]) -> impl Future<Output = sqlx::Result<Vec<String>>> + Send;
+/// Adds an entry; returns false if its id exists. Waits while another transaction is about to add it.
+pub(crate) async fn record<T: Transaction>(
+    transaction: &mut T,
+    plan: &Plan<T::Dialect>,
+    entry: &Entry<'_>,
+) -> sqlx::Result<bool> {
+    let mut bind = Parameters::<T::Dialect>::new();
+    let mut columns = ["gen", "buffer", "partition", "rows", "applied_at"].map(T::Dialect::quoted).to_vec();
+    let mut values = vec![
+        bind.uuid(entry.id),
+        bind.text(entry.buffer),
+        bind.integer(entry.partition),
+        bind.integer(entry.rows),
+        bind.time(Some(transaction.now())),
+    ];
+    if plan.dated {
+        columns.push(T::Dialect::quoted(LAST_WRITE));
+        values.push(bind.time(entry.last_write));
+    }
+    let ledger = T::Dialect::own(&plan.place, LEDGER);
+    let sql = format!("INSERT INTO {ledger} ({}) VALUES ({})", columns.join(", "), values.join(", "));
+    transaction.insert_new(sql, bind).await
 }
 
-/// When a batch had its first write: version 7 of UUIDs begins with the milliseconds since 1970.
-pub(crate) fn born(id: Uuid) -> Option<Timestamp> {
+/// The time of the last write of a batch that the ledger has.
+pub(crate) async fn last_write<T: Transaction>(
+    transaction: &mut T,
+    plan: &Plan<T::Dialect>,
+    id: Uuid,
+) -> sqlx::Result<Option<Timestamp>> {
+    if !plan.dated {
+        return Ok(None);
+    }
+    let mut bind = Parameters::<T::Dialect>::new();
+    let (ledger, time) = (T::Dialect::own(&plan.place, LEDGER), T::Dialect::time_text(LAST_WRITE));
+    let sql = format!("SELECT {time} FROM {ledger} WHERE gen = {}", bind.uuid(id));
+    let rows = transaction.query(sql, bind.into()).await?;
+    Ok(rows.into_iter().flatten().flatten().next().and_then(|text| datetime::parse(&text)))
+}
+
+/// Removes at most [`MAX_PRUNED_AT_ONCE`] of the entries made before a time, but none of the newest 1 000; returns how many.
+pub(crate) async fn prune<T: Transaction>(
+    transaction: &mut T,
+    place: &str,
+    before: Timestamp,
+) -> sqlx::Result<u64> {
+    if datetime::text(before).is_none() {
+        return Ok(0);
+    }
+    let mut bind = Parameters::<T::Dialect>::new();
+    let ledger = T::Dialect::own(place, LEDGER);
+    let sql = T::Dialect::prune(&ledger, &bind.time(Some(before)), MAX_PRUNED_AT_ONCE);
+    transaction.execute(sql, bind.into()).await
+}
+
+/// Which of some batches the ledger has.
+pub(crate) async fn known<T: Transaction>(
+    transaction: &mut T,
+    place: &str,
+    ids: &[Uuid],
+) -> sqlx::Result<Vec<Uuid>> {
+    if ids.is_empty() {
+        return Ok(vec![]);
+    }
+    let mut bind = Parameters::<T::Dialect>::new();
+    let (ledger, id) = (T::Dialect::own(place, LEDGER), T::Dialect::cast("gen"));
+    let sql = format!("SELECT {id} FROM {ledger} WHERE {}", bind.any_uuid("gen", ids));
+    let rows = transaction.query(sql, bind.into()).await?;
+    let known: HashSet<String> = rows.into_iter().flatten().flatten().collect();
+    Ok(ids.iter().copied().filter(|id| known.contains(&id.to_string())).collect())
+}
+
+/// When a batch had its first write: a UUID of version 7 begins with the milliseconds since 1970.
+fn born(id: Uuid) -> Option<Timestamp> {
     let millis = i64::try_from(id.as_u128() >> 80).expect("48 bits");
     (id.get_version_num() == 7).then(|| Timestamp::from_millis(millis))
 }
 
-/// The ledger does not have the batch: because it was never applied, or because that was so long ago that the entry is
-/// gone?
+/// Refuses a batch that the ledger does not have if it is so old that its entry may have been pruned.
 ///
 /// # Errors
-/// [`SinkError::Permanent`] if nobody can tell any more.
+/// [`SinkError::Permanent`] if the batch may have been applied.
 pub(crate) fn check_age(
     database: &str,
     id: Uuid,
@@ -95,8 +146,8 @@ pub(crate) fn check_age(
         Some(born) if now.since(born) > retention => Err(SinkError::Permanent(Error::new(
             ErrorKind::OutOfRange,
             format!(
-                "{database}: the batch was begun at {born}, and the ledger remembers {retention:?} only, so it may have \
-                 been applied before"
+                "{database}: the batch was begun at {born}, but the ledger keeps its entries for {retention:?} only, so it may \
+                 have been applied before"
             ),
         ))),
         _ => Ok(()),

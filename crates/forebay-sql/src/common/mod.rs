@@ -1,21 +1,31 @@
-//! What all databases share: the model of a table, how a buffer fits it, and how a batch is merged into it.
+//! What all databases share: the sink, its tables and its statements.
 
-pub(crate) mod catalogue;
-pub(crate) mod cell;
+pub(crate) mod batch;
+pub(crate) mod bindings;
+pub(crate) mod codec;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(crate) mod connect;
 pub(crate) mod database;
 pub(crate) mod datetime;
 pub(crate) mod ddl;
-pub(crate) mod dead;
+pub(crate) mod dead_letter;
+pub(crate) mod dialect;
 pub(crate) mod error;
+pub(crate) mod fit;
+pub(crate) mod inspect;
+pub(crate) mod key;
 pub(crate) mod ledger;
 pub(crate) mod merge;
 pub(crate) mod moves;
-#[cfg(any(feature = "postgres", feature = "mysql"))]
-pub(crate) mod parameters;
 pub(crate) mod plan;
+pub(crate) mod prepare;
 pub(crate) mod public;
 pub(crate) mod replay;
+pub(crate) mod session;
 pub(crate) mod sink;
 pub(crate) mod state;
+pub(crate) mod statement;
+pub(crate) mod table;
+pub(crate) mod transaction;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(crate) mod url;

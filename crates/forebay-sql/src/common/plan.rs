@@ -1,82 +1,106 @@
-//! A buffer fitted to the table it flushes into.
+//! A buffer that is fitted to the table it flushes into.
 
 use forebay::buffer::{Merge, Row, Schema, Value};
 
 use super::{
-    catalogue::{Table, TableColumn},
-    cell::{Cell, Form},
-    ddl::Dialect,
+    codec::{Cell, ColumnCodec as _},
+    dialect::Dialect,
+    fit::check_table,
+    table::{Table, TableColumn},
 };
 use crate::Missing;
 
-/// What merging needs to know of a table.
+/// The columns of a table that a buffer merges into, and how.
 #[derive(Debug)]
-pub(crate) struct Plan<F> {
-    /// The table, qualified and in quotes, so that no other of the same name can come between.
+pub(crate) struct Plan<D: Dialect> {
+    /// The table, qualified and quoted, so that the search path cannot lead to another of the same name.
     pub(crate) table: String,
-    /// What Forebay's own tables beside it are qualified with.
+    /// The qualifier of Forebay's own tables, with a dot at its end.
     pub(crate) place: String,
-    pub(crate) keys: Vec<Key<F>>,
-    pub(crate) columns: Vec<Target<F>>,
+    pub(crate) keys: Vec<Key<D>>,
+    pub(crate) columns: Vec<Target<D>>,
     pub(crate) missing: Missing,
-    /// The ledger keeps the time of each batch's last write.
+    /// Whether the ledger records the time of each batch's last write.
     pub(crate) dated: bool,
-    /// What an operator should know of the database and the tables, as long as they are used.
+    /// Warnings for an operator, about the database and the tables.
     pub(crate) warnings: Vec<String>,
 }
 
 /// A key column.
 #[derive(Debug)]
-pub(crate) struct Key<F> {
-    /// In quotes.
+pub(crate) struct Key<D: Dialect> {
+    /// Quoted.
     pub(crate) name: String,
-    pub(crate) form: F,
+    pub(crate) codec: D::Codec,
 }
 
 /// A value column.
 #[derive(Debug)]
-pub(crate) struct Target<F> {
-    /// In quotes.
+pub(crate) struct Target<D: Dialect> {
+    /// Quoted.
     pub(crate) name: String,
-    pub(crate) form: F,
+    pub(crate) codec: D::Codec,
     pub(crate) merge: Merge,
-    /// The place of the version that decides about it, for [`Merge::Last`] and [`Merge::First`].
+    /// The index of the version column, for [`Merge::Last`] and [`Merge::First`].
     pub(crate) by: Option<usize>,
-    /// A new row has to have a value here.
+    /// Whether a new row needs a value here.
     pub(crate) required: bool,
 }
 
 /// A value column as a statement assigns it.
 #[derive(Debug)]
-pub(crate) struct Assigned<'a, F> {
-    pub(crate) column: &'a Target<F>,
-    /// What its new value is called.
+pub(crate) struct Assigned<'a, D: Dialect> {
+    pub(crate) column: &'a Target<D>,
+    /// The expression for its new value.
     pub(crate) new: String,
-    /// The version that decides, and what its new value is called.
-    pub(crate) by: Option<(&'a Target<F>, String)>,
+    /// The version column, and the expression for its new value.
+    pub(crate) by: Option<(&'a Target<D>, String)>,
 }
 
-/// Whether every dialect has statements for this merge.
-fn is_known(merge: Merge) -> bool {
-    matches!(merge, Merge::Sum | Merge::Max | Merge::Min | Merge::Last | Merge::First)
+/// The set of value columns that a row writes: a bit each, the first column's lowest. The others keep their value, and
+/// get the table's default in a new row, so that each set needs its own statement.
+pub(crate) type ColumnSet = u32;
+
+/// How rows that write the same columns are merged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MergeMode {
+    pub(crate) columns: ColumnSet,
+    /// Rows that the table does not have are inserted. Otherwise they are not reached.
+    pub(crate) insert: bool,
+    /// A row that the statement does not reach is refused.
+    pub(crate) all: bool,
 }
 
-/// Which of the value columns a row writes: a bit each, the first column's lowest. The others keep what they have,
-/// and in a new row get the table's default, so that every set needs its own statement.
-pub(crate) type Written = u32;
+impl MergeMode {
+    pub(crate) fn new<D: Dialect>(plan: &Plan<D>, columns: ColumnSet) -> Self {
+        let (insert, all) = match plan.missing {
+            // A new row cannot be inserted, and an upsert without the column fails even when the row exists.
+            Missing::Insert if plan.lacking(columns).is_some() => (false, true),
+            Missing::Insert => (true, true),
+            Missing::DeadLetter => (false, true),
+            Missing::Skip => (false, false),
+        };
+        Self { columns, insert, all }
+    }
 
-impl<F: Form> Plan<F> {
+    /// The mode of rows that write all columns.
+    pub(crate) fn usual<D: Dialect>(plan: &Plan<D>) -> Self {
+        Self::new(plan, plan.all())
+    }
+
+    /// Whether the database has to say which rows it reached. An upsert reaches all.
+    pub(crate) fn reports_rows(self) -> bool {
+        self.all && !self.insert
+    }
+}
+
+impl<D: Dialect> Plan<D> {
     /// Fits `schema` to `table`.
     ///
     /// # Errors
-    /// What does not fit, and how to mend it.
-    pub(crate) fn new(
-        schema: &Schema,
-        table: &Table,
-        missing: Missing,
-        dialect: &Dialect,
-    ) -> Result<Self, String> {
-        table.check(schema, missing, dialect)?;
+    /// What does not fit, and how to resolve it.
+    pub(crate) fn new(schema: &Schema, table: &Table, missing: Missing) -> Result<Self, String> {
+        check_table::<D>(table, schema, missing)?;
         if let Some(column) = schema.columns.iter().find(|column| !is_known(column.merge)) {
             return Err(format!(
                 "column {}: this version of forebay-sql has no merge {:?}",
@@ -85,26 +109,26 @@ impl<F: Form> Plan<F> {
         }
         let fit = |name: &str, column_type, key| {
             let column = table.column(name).ok_or_else(|| format!("no column {name}"))?;
-            let form = F::of(column_type, column, key).ok_or_else(|| {
+            let codec = D::Codec::for_column(column_type, column, key).ok_or_else(|| {
                 format!(
                     "column {name} of table {} is declared {:?}, which cannot keep every {column_type:?} of the \
                      buffer{}: declare it {}",
                     schema.table,
                     column.declared,
                     if key { "'s key" } else { "" },
-                    (dialect.type_name)(column_type, schema, key),
+                    D::type_name(column_type, schema, key),
                 )
             })?;
-            Ok::<(F, &TableColumn), String>((form, column))
+            Ok::<(D::Codec, &TableColumn), String>((codec, column))
         };
         let keys = schema.keys.iter().map(|key| {
-            let (form, column) = fit(&key.name, key.column_type, true)?;
-            Ok(Key { name: dialect.quoted(&column.name), form })
+            let (codec, column) = fit(&key.name, key.column_type, true)?;
+            Ok(Key { name: D::quoted(&column.name), codec })
         });
         let columns = schema.columns.iter().map(|target| {
-            let (form, column) = fit(&target.name, target.column_type, false)?;
-            let (name, required) = (dialect.quoted(&column.name), column.required());
-            Ok(Target { name, form, merge: target.merge, by: target.by, required })
+            let (codec, column) = fit(&target.name, target.column_type, false)?;
+            let (name, required) = (D::quoted(&column.name), column.required());
+            Ok(Target { name, codec, merge: target.merge, by: target.by, required })
         });
         Ok(Self {
             table: table.name.clone(),
@@ -117,34 +141,40 @@ impl<F: Form> Plan<F> {
         })
     }
 
-    /// Every value column.
-    pub(crate) fn all(&self) -> Written {
-        (0..self.columns.len()).fold(0, |written, i| written | 1 << i)
+    /// The set of all value columns.
+    pub(crate) fn all(&self) -> ColumnSet {
+        (0..self.columns.len()).fold(0, |set, i| set | 1 << i)
     }
 
-    /// The columns of `written`, in order.
-    pub(crate) fn written(&self, written: Written) -> impl Iterator<Item = &Target<F>> {
+    /// The columns of a set, in order.
+    pub(crate) fn written(&self, set: ColumnSet) -> impl Iterator<Item = &Target<D>> {
         let columns = self.columns.iter().enumerate();
-        columns.filter(move |(i, _)| written & (1 << i) != 0).map(|(_, column)| column)
+        columns.filter(move |(i, _)| set & (1 << i) != 0).map(|(_, column)| column)
     }
 
-    /// The assignments of `written`, where `new` says what the new value of a column is called that is the n-th of them.
+    /// The codecs of a row's cells: those of the key, then those of the set.
+    pub(crate) fn codecs(&self, set: ColumnSet) -> impl Iterator<Item = &D::Codec> {
+        self.keys.iter().map(|key| &key.codec).chain(self.written(set).map(|column| &column.codec))
+    }
+
+    /// The assignments of a set. `new` spells the new value of the set's n-th column.
     ///
-    /// What goes by a version comes before that version: MySQL assigns one after the other, and each sees those before.
+    /// A column that has a version comes before that version: MySQL assigns one after the other, and each assignment sees
+    /// those before it.
     pub(crate) fn assigned(
         &self,
-        written: Written,
-        new: impl Fn(usize, &Target<F>) -> String,
-    ) -> Vec<Assigned<'_, F>> {
-        let named = |place: usize| {
-            let before = written & ((1 << place) - 1);
-            let column = &self.columns[place];
-            let is_written = written & (1 << place) != 0;
+        set: ColumnSet,
+        new: impl Fn(usize, &Target<D>) -> String,
+    ) -> Vec<Assigned<'_, D>> {
+        let named = |index: usize| {
+            let before = set & ((1 << index) - 1);
+            let column = &self.columns[index];
+            let is_written = set & (1 << index) != 0;
             is_written.then(|| (column, new(before.count_ones() as usize, column)))
         };
-        let mut assigned: Vec<Assigned<'_, F>> = (0..self.columns.len())
-            .filter_map(|place| {
-                let (column, new) = named(place)?;
+        let mut assigned: Vec<Assigned<'_, D>> = (0..self.columns.len())
+            .filter_map(|index| {
+                let (column, new) = named(index)?;
                 Some(Assigned { column, new, by: column.by.and_then(named) })
             })
             .collect();
@@ -152,40 +182,39 @@ impl<F: Form> Plan<F> {
         assigned
     }
 
-    /// A column that a new row needs and `written` leaves out.
-    pub(crate) fn lacking(&self, written: Written) -> Option<&Target<F>> {
+    /// A column that a new row needs and the set leaves out.
+    pub(crate) fn lacking(&self, set: ColumnSet) -> Option<&Target<D>> {
         let mut columns = self.columns.iter().enumerate();
-        columns.find(|(i, column)| column.required && written & (1 << i) == 0).map(|(_, column)| column)
+        columns.find(|(i, column)| column.required && set & (1 << i) == 0).map(|(_, column)| column)
     }
 
-    /// The forms of a row's cells: the key's, then those of `written`.
-    #[cfg(feature = "postgres")]
-    pub(crate) fn forms(&self, written: Written) -> impl Iterator<Item = &F> {
-        self.keys.iter().map(|key| &key.form).chain(self.written(written).map(|column| &column.form))
-    }
-
-    /// The key in the forms of its columns.
+    /// Encodes a key.
     ///
     /// # Errors
     /// Why no row of the table can have it.
     pub(crate) fn key(&self, values: &[Value]) -> Result<Vec<Cell>, String> {
-        self.keys.iter().zip(values).map(|(key, value)| key.form.encode(value)).collect()
+        self.keys.iter().zip(values).map(|(key, value)| key.codec.encode(value)).collect()
     }
 
-    /// Which columns a row writes, and its key and values in the forms of theirs.
+    /// The columns that a row writes, and its encoded key and values.
     ///
     /// # Errors
     /// Why the table cannot have it.
-    pub(crate) fn row(&self, schema: &Schema, row: &Row) -> Result<(Written, Vec<Cell>), String> {
+    pub(crate) fn row(&self, schema: &Schema, row: &Row) -> Result<(ColumnSet, Vec<Cell>), String> {
         let values = row.key.values(schema).map_err(|error| error.to_string())?;
         let mut cells = self.key(&values)?;
-        let mut written = 0;
+        let mut set = 0;
         for (i, (column, cell)) in self.columns.iter().zip(&row.cells).enumerate() {
             if let Some(value) = cell {
-                written |= 1 << i;
-                cells.push(column.form.encode(value).map_err(|why| format!("{}: {why}", column.name))?);
+                set |= 1 << i;
+                cells.push(column.codec.encode(value).map_err(|why| format!("{}: {why}", column.name))?);
             }
         }
-        Ok((written, cells))
+        Ok((set, cells))
     }
+}
+
+/// Whether the statements implement this merge.
+fn is_known(merge: Merge) -> bool {
+    matches!(merge, Merge::Sum | Merge::Max | Merge::Min | Merge::Last | Merge::First)
 }

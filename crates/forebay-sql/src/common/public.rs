@@ -2,7 +2,7 @@
 
 /// Gives a type `struct Name(SqlSink<..>)` the methods of every sink.
 macro_rules! public_sink {
-    ($name:ident, $dialect:expr) => {
+    ($name:ident, $dialect:ty) => {
         const _: () = {
             use std::{fmt, time::Duration};
 
@@ -12,7 +12,10 @@ macro_rules! public_sink {
             };
             use uuid::Uuid;
 
-            use crate::{Options, Totals};
+            use crate::{
+                Options, Totals,
+                common::{ddl, fit::check_buffer},
+            };
 
             impl $name {
                 /// A sink with the same connections and other options.
@@ -23,7 +26,7 @@ macro_rules! public_sink {
 
                 /// The statements that create what a buffer needs, for who does so by hand.
                 pub fn ddl(schema: &Schema) -> String {
-                    $dialect.script(schema, &$dialect.named_place(schema))
+                    ddl::script::<$dialect>(schema, &ddl::named_place::<$dialect>(schema))
                 }
 
                 /// Checks a buffer without opening anything, as [`check`](Self::check) does a URL: what a configuration is
@@ -34,7 +37,7 @@ macro_rules! public_sink {
                 /// or columns that are one to the database.
                 pub fn check_buffer(schema: &Schema) -> forebay::Result<()> {
                     let configuration = |why| forebay::Error::new(forebay::ErrorKind::Configuration, why);
-                    $dialect.check(schema).map_err(configuration)
+                    check_buffer::<$dialect>(schema).map_err(configuration)
                 }
 
                 /// Forgets the batches that were applied longer ago than the ledger's retention, except the newest 1 000: a

@@ -1,4 +1,4 @@
-//! Dead letters, merged after all.
+//! Merges dead letters into their rows.
 
 use std::collections::HashMap;
 
@@ -8,59 +8,24 @@ use forebay::{
 };
 
 use super::{
-    dead::{self, Line},
+    dead_letter,
     merge::{Merged, Unreached, merge_rows},
-    moves::{Moves, targets},
+    moves::targets,
     plan::Plan,
+    transaction::Transaction,
 };
 
-/// A transaction's view of the dead letters.
-pub(crate) trait Letters: Moves {
-    /// Reads the id, key and cells of those letters of a buffer that are there, in the order of their ids, and keeps them
-    /// from other transactions until this one ends: who comes second waits, and finds those that are left.
-    fn take(
-        &mut self,
-        plan: &Plan<Self::Form>,
-        schema: &Schema,
-        ids: &[u64],
-    ) -> impl Future<Output = sqlx::Result<Vec<(i64, String, String)>>> + Send;
-
-    /// Removes the letters that were applied, and writes down why others were refused.
-    fn settle(
-        &mut self,
-        plan: &Plan<Self::Form>,
-        replayed: &Replayed,
-    ) -> impl Future<Output = sqlx::Result<()>> + Send;
-
-    /// The letters of a buffer with an id above `after`, at most `limit` of them, in the order of their ids.
-    fn list(
-        &mut self,
-        plan: &Plan<Self::Form>,
-        schema: &Schema,
-        after: u64,
-        limit: u32,
-    ) -> impl Future<Output = sqlx::Result<Vec<Line>>> + Send;
-
-    /// How many letters a buffer has.
-    fn count(
-        &mut self,
-        plan: &Plan<Self::Form>,
-        schema: &Schema,
-    ) -> impl Future<Output = sqlx::Result<i64>> + Send;
-}
-
-/// Merges letters into their rows. Each succeeds or fails for itself.
-pub(crate) async fn replay<T: Letters>(
+/// Merges dead letters into their rows. Each succeeds or fails on its own.
+pub(crate) async fn replay<T: Transaction>(
     transaction: &mut T,
-    plan: &Plan<T::Form>,
+    plan: &Plan<T::Dialect>,
     schema: &Schema,
     ids: &[u64],
 ) -> sqlx::Result<Replayed> {
     let mut replayed = Replayed::default();
     let mut letters = vec![];
-    for (id, key, cells) in transaction.take(plan, schema, ids).await? {
-        let id = id.unsigned_abs();
-        match dead::row(schema, &key, &cells) {
+    for (id, row) in dead_letter::lock(transaction, plan, schema, ids).await? {
+        match row {
             Ok(row) => letters.push((id, row)),
             Err(why) => replayed.refused.push((id, why)),
         }
@@ -78,17 +43,17 @@ pub(crate) async fn replay<T: Letters>(
         let refused: HashMap<usize, String> = refused.into_iter().collect();
         replayed
             .applied
-            .extend((0..ids.len()).filter(|place| !refused.contains_key(place)).map(|place| ids[place]));
-        replayed.refused.extend(refused.into_iter().map(|(place, why)| (ids[place], why)));
+            .extend((0..ids.len()).filter(|index| !refused.contains_key(index)).map(|index| ids[index]));
+        replayed.refused.extend(refused.into_iter().map(|(index, why)| (ids[index], why)));
     }
     replayed.applied.sort_unstable();
     replayed.refused.sort_unstable();
-    transaction.settle(plan, &replayed).await?;
+    dead_letter::update(transaction, plan, &replayed).await?;
     Ok(replayed)
 }
 
-/// Deals letters out so that each round has a key once, and those of one key come in their order: a statement merges
-/// into a row once. Within a round they are in the order of their keys, as a batch is.
+/// Splits letters into rounds that have each key once, because a statement merges into a row once. Letters of one key keep
+/// their order. Within a round they are in the order of their keys, as in a batch.
 fn rounds(letters: Vec<(u64, Row)>) -> Vec<Vec<(u64, Row)>> {
     let mut rounds: Vec<Vec<(u64, Row)>> = vec![];
     let mut seen: HashMap<RowKey, usize> = HashMap::new();

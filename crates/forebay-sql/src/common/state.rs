@@ -1,108 +1,82 @@
-//! What a sink keeps between batches.
+//! What a sink remembers between batches.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use forebay::{Timestamp, buffer::Schema, sink::SinkError, time::hours};
+use parking_lot::Mutex;
 
-use super::plan::Plan;
+use super::{dialect::Dialect, plan::Plan};
 use crate::Options;
 
 /// How often the ledger is pruned, besides when a buffer is prepared.
-const PRUNE_EVERY: Duration = hours(1);
+const PRUNE_INTERVAL: Duration = hours(1);
 
-/// By the buffer's fingerprint.
-type Plans<F> = HashMap<Box<str>, Arc<Plan<F>>>;
-
-/// A sink's options, and what it has found out. Clones share it.
-pub(crate) struct State<F> {
-    pub(crate) options: Arc<Options>,
-    /// What is known of the tables; the lock is held for a look-up.
-    plans: Arc<Mutex<Plans<F>>>,
-    /// When the ledger was last pruned, on the monotonic clock; the lock is held for a comparison.
-    pruned: Arc<Mutex<Option<Duration>>>,
-    /// Why the last batch could not be applied for now; the lock is held to read or to set it.
-    failing: Arc<Mutex<Option<String>>>,
+/// A sink's options, and what it knows about the tables.
+pub(crate) struct State<D: Dialect> {
+    pub(crate) options: Options,
+    /// Plans by the buffer's fingerprint. The lock is held for a look-up.
+    plans: Mutex<HashMap<Box<str>, Arc<Plan<D>>>>,
+    /// When the ledger was last pruned, on the monotonic clock.
+    pruned: Mutex<Option<Duration>>,
+    /// Why the last batch failed for now.
+    failing: Mutex<Option<String>>,
 }
 
-impl<F> State<F> {
+impl<D: Dialect> State<D> {
     pub(crate) fn new(options: Options) -> Self {
-        Self {
-            options: Arc::new(options),
-            plans: Arc::default(),
-            pruned: Arc::default(),
-            failing: Arc::default(),
-        }
+        Self { options, plans: Mutex::default(), pruned: Mutex::default(), failing: Mutex::default() }
     }
 
-    /// What is known of a buffer's table.
-    pub(crate) fn plan(&self, schema: &Schema) -> Option<Arc<Plan<F>>> {
-        self.plans().get(&schema.fingerprint).cloned()
+    pub(crate) fn plan(&self, schema: &Schema) -> Option<Arc<Plan<D>>> {
+        self.plans.lock().get(&schema.fingerprint).cloned()
     }
 
-    /// Remembers how a buffer fits its table.
-    pub(crate) fn know(&self, schema: &Schema, plan: Plan<F>) -> Arc<Plan<F>> {
+    pub(crate) fn remember(&self, schema: &Schema, plan: Plan<D>) -> Arc<Plan<D>> {
         let plan = Arc::new(plan);
-        self.plans().insert(schema.fingerprint.clone(), plan.clone());
+        self.plans.lock().insert(schema.fingerprint.clone(), plan.clone());
         plan
     }
 
-    /// Notes how applying a batch went. A table that does not fit is forgotten, so that the next batch looks again:
-    /// somebody may have mended it.
-    pub(crate) fn note<T>(&self, schema: &Schema, result: &Result<T, SinkError>) {
+    /// Records the result of a batch. The plan of a table that does not fit is forgotten, so that the next batch inspects
+    /// the table again: an operator may have altered it.
+    pub(crate) fn record<T>(&self, schema: &Schema, result: &Result<T, SinkError>) {
         if let Err(SinkError::Permanent(_)) = result {
-            self.plans().remove(&schema.fingerprint);
+            self.plans.lock().remove(&schema.fingerprint);
         }
         let failing = result.as_ref().err().filter(|error| matches!(error, SinkError::Transient(_)));
-        *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = failing.map(ToString::to_string);
+        *self.failing.lock() = failing.map(ToString::to_string);
     }
 
-    /// What an operator should know of the database and the tables, and why batches are not applied at the moment.
+    /// Warnings for an operator: about the database and the tables, and why batches fail at the moment.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> =
-            self.plans().values().flat_map(|plan| plan.warnings.iter().cloned()).collect();
-        let failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            self.plans.lock().values().flat_map(|plan| plan.warnings.iter().cloned()).collect();
+        let failing = self.failing.lock().clone();
         warnings.extend(failing.map(|why| format!("a batch could not be applied, and is kept: {why}")));
         warnings
     }
 
-    /// The places of Forebay's own tables, as far as they are known, each once.
+    /// The known qualifiers of Forebay's own tables, each once.
     pub(crate) fn places(&self) -> Vec<String> {
-        let mut places: Vec<String> = self.plans().values().map(|plan| plan.place.clone()).collect();
+        let mut places: Vec<String> = self.plans.lock().values().map(|plan| plan.place.clone()).collect();
         places.sort_unstable();
         places.dedup();
         places
     }
 
-    /// Which entries of the ledger are too old to keep.
+    /// The time before which entries of the ledger are pruned.
     pub(crate) fn prune_before(&self) -> Timestamp {
         self.options.clock.now().minus(self.options.ledger_retention)
     }
 
-    /// Whether it is time to prune; if so, the next time is counted from now.
+    /// Whether it is time to prune. If so, the next interval begins now.
     pub(crate) fn prune_is_due(&self) -> bool {
         let now = self.options.clock.monotonic();
-        let mut last = self.pruned.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = last.is_none_or(|last| now >= last + PRUNE_EVERY);
+        let mut last = self.pruned.lock();
+        let due = last.is_none_or(|last| now >= last + PRUNE_INTERVAL);
         if due {
             *last = Some(now);
         }
         due
-    }
-
-    fn plans(&self) -> MutexGuard<'_, Plans<F>> {
-        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<F> Clone for State<F> {
-    fn clone(&self) -> Self {
-        let Self { options, plans, pruned, failing } = self;
-        let (options, plans, pruned, failing) =
-            (options.clone(), plans.clone(), pruned.clone(), failing.clone());
-        Self { options, plans, pruned, failing }
     }
 }

@@ -1,52 +1,42 @@
-//! What MySQL's and MariaDB's errors mean for a batch.
+//! Classification of the errors of MySQL and MariaDB.
 
 use sqlx::mysql::MySqlDatabaseError;
 
-use crate::common::error::Class;
+use crate::common::error::{self, Class};
 
-/// A key is there already.
-const DUPLICATE: u16 = 1_062;
+/// The error of an `INSERT` whose key exists.
+const DUPLICATE_KEY: u16 = 1_062;
 
 pub(super) fn classify(error: &sqlx::Error) -> Class {
-    match error {
-        sqlx::Error::Database(database) => match database.try_downcast_ref::<MySqlDatabaseError>() {
-            Some(error) => of_number(error.number(), error.code().unwrap_or_default()),
-            None => Class::Permanent,
-        },
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::Protocol(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed
-        | sqlx::Error::BeginFailed => Class::Transient,
-        _ => Class::Permanent,
-    }
+    error::classify(error, |reported| match reported.try_downcast_ref::<MySqlDatabaseError>() {
+        Some(error) => of_number(error.number(), error.code().unwrap_or_default()),
+        None => Class::Permanent,
+    })
 }
 
-/// Whether a row was not inserted because its key is there.
+/// Whether a row was not inserted because its key exists.
 pub(super) fn is_duplicate(error: &sqlx::Error) -> bool {
     let database = error.as_database_error().and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>());
-    database.is_some_and(|error| error.number() == DUPLICATE)
+    database.is_some_and(|error| error.number() == DUPLICATE_KEY)
 }
 
 /// By number, <https://dev.mysql.com/doc/mysql-errors/8.0/en/server-error-reference.html> and
 /// <https://mariadb.com/kb/en/mariadb-error-code-reference/>; where none is listed, by SQLSTATE.
 fn of_number(number: u16, state: &str) -> Class {
     match number {
-        // Locks: a deadlock, one not had in time, a record that changed.
+        // Locks: a deadlock, a lock timeout, a record that changed.
         1_213 | 1_205 | 1_020 | 3_058 | 3_572
         // Disk and memory: cannot write, disk full, out of memory, table full, an error of the storage engine.
         | 3 | 1_021 | 1_026 | 1_037 | 1_038 | 1_041 | 1_114 | 1_030
-        // Connections: too many, those of a user, those a user may make; a broken one; a cluster's node not ready.
+        // Connections: too many, too many of a user, a broken one; a node of a cluster that is not ready.
         | 1_040 | 1_203 | 1_226 | 1_047 | 1_152..=1_161 | 1_184 | 1_927 | 4_031
         // The server shuts down, or a statement was ended.
         | 1_053 | 1_077 | 1_079 | 1_317 | 1_969 | 3_024
-        // Read-only: a replica until somebody promotes it.
+        // Read-only: a replica until it is promoted.
         | 1_290 | 1_792 | 1_836
         // Errors while committing or rolling back.
         | 1_180 | 1_181
-        // A right that is missing: to the table, a column, the database. The batch fits as soon as it is granted.
+        // A missing right: to the table, a column, the database. The batch is applied once it is granted.
         | 1_142 | 1_143 | 1_044 => Class::Transient,
         // Texts and times that do not fit, checks, out of range, a JSON value that does not fit its column.
         1_366 | 1_292 | 1_265 | 3_819 | 4_025 | 1_690 | 1_264 | 1_406 | 1_364 | 3_669 | 4_174 | 4_178 => Class::Data,

@@ -1,7 +1,6 @@
-//! Many values as one: the rows of a statement are one parameter, a JSON text, so that the statement does not depend on
-//! how many there are.
+//! The rows of a statement as one parameter: a JSON text. So the statement does not depend on their number.
 
-use crate::common::{cell::Cell, merge::Encoded};
+use crate::common::codec::Cell;
 
 /// `[["a",1],["b",2]]`.
 pub(super) fn rows<'a>(rows: impl Iterator<Item = &'a [Cell]>) -> String {
@@ -18,11 +17,6 @@ pub(super) fn rows<'a>(rows: impl Iterator<Item = &'a [Cell]>) -> String {
     }
     json.push(']');
     json
-}
-
-/// The cells of some rows of a batch.
-pub(super) fn of(encoded: &[Encoded]) -> String {
-    rows(encoded.iter().map(|row| &*row.cells))
 }
 
 fn push(json: &mut String, cell: &Cell) {

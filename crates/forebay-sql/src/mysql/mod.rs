@@ -1,17 +1,13 @@
 //! MySQL and MariaDB.
 
-mod apply;
 mod catalogue;
-mod ddl;
-mod dead;
+mod check;
+mod codec;
+mod dialect;
 mod error;
-mod form;
 mod json;
-mod ledger;
-mod moves;
 mod open;
 mod sink;
-mod statement;
-mod survey;
+mod transaction;
 
 pub use sink::MySql;

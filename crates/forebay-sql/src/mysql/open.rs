@@ -1,21 +1,16 @@
 //! Databases, and the connections to them.
 
-use std::str::FromStr;
-
-use forebay::{Clock, Error, ErrorKind, Result, Timestamp};
+use forebay::{Clock, Result};
 use sqlx::{
     ConnectOptions as _, MySql, MySqlPool, SqlSafeStr as _, Transaction,
     mysql::{MySqlConnectOptions, MySqlPoolOptions},
     pool::PoolConnection,
 };
 
-use super::{ddl::MYSQL, error::classify, form::Form};
+use super::{dialect::MySqlDialect, transaction::Open};
 use crate::common::{
-    connect::{CONNECT_TIMEOUT, MAX_CONNECTIONS, reach},
-    database::{self, Access, Steps},
-    ddl::Dialect,
-    error::{self, Class},
-    parameters,
+    connect::{self, CONNECT_TIMEOUT, MAX_CONNECTIONS, ServerUrl, reach},
+    database::{self, Access},
 };
 
 /// Begins the transaction of a batch.
@@ -38,13 +33,6 @@ pub(super) struct Database {
     /// For messages: host and database, no credentials.
     name: String,
     pool: MySqlPool,
-}
-
-/// An open transaction.
-pub(super) struct Open {
-    pub(super) connection: Transaction<'static, MySql>,
-    /// When it began, for the rows that say so.
-    pub(super) now: Timestamp,
 }
 
 impl Database {
@@ -73,12 +61,9 @@ impl Database {
 }
 
 impl database::Database for Database {
-    type Form = Form;
+    type Dialect = MySqlDialect;
     type Connection = PoolConnection<MySql>;
-    type Open = Open;
-
-    const NAME: &'static str = "MySQL";
-    const DIALECT: Dialect = MYSQL;
+    type Transaction = Open;
 
     fn name(&self) -> &str {
         &self.name
@@ -97,67 +82,41 @@ impl database::Database for Database {
     async fn ping(&self) -> sqlx::Result<()> {
         sqlx::query("SELECT 1").execute(&self.pool).await.map(|_| ())
     }
-
-    fn classify(error: &sqlx::Error) -> Class {
-        classify(error)
-    }
 }
 
-impl Steps for Open {
-    async fn commit(self) -> sqlx::Result<()> {
-        self.connection.commit().await
-    }
+const URL: ServerUrl = ServerUrl {
+    kind: "MySQL",
+    schemes: &["mysql://", "mariadb://"],
+    parameters: &[
+        "sslmode",
+        "ssl-mode",
+        "sslca",
+        "ssl-ca",
+        "sslcert",
+        "ssl-cert",
+        "sslkey",
+        "ssl-key",
+        "charset",
+        "collation",
+        "statement-cache-capacity",
+        "socket",
+        "timezone",
+        "time-zone",
+    ],
+    example: "mysql://USER:PASSWORD@HOST:PORT/DATABASE",
+};
 
-    async fn rollback(self) -> sqlx::Result<()> {
-        self.connection.rollback().await
-    }
-}
-
-/// The parameters of a URL that the driver takes.
-const PARAMETERS: [&str; 14] = [
-    "sslmode",
-    "ssl-mode",
-    "sslca",
-    "ssl-ca",
-    "sslcert",
-    "ssl-cert",
-    "sslkey",
-    "ssl-key",
-    "charset",
-    "collation",
-    "statement-cache-capacity",
-    "socket",
-    "timezone",
-    "time-zone",
-];
-
-/// The URL itself is in no message: it may have a password.
 fn parse(url: &str) -> Result<MySqlConnectOptions> {
-    let invalid = |why: &dyn std::fmt::Display| {
-        Error::new(
-            ErrorKind::Invalid,
-            format!(
-                "that is no URL of a MySQL database ({why}): give mysql://USER:PASSWORD@HOST:PORT/DATABASE"
-            ),
-        )
-    };
-    if !["mysql://", "mariadb://"].iter().any(|scheme| url.starts_with(scheme)) {
-        return Err(invalid(&"another scheme"));
-    }
-    parameters::check(url, &PARAMETERS).map_err(|why| invalid(&why))?;
-    let options = MySqlConnectOptions::from_str(url).map_err(|error| invalid(&error::message(&error)))?;
+    let options: MySqlConnectOptions = URL.parse(url)?;
     if options.get_database().is_none_or(str::is_empty) {
-        return Err(invalid(&"no database"));
+        return Err(URL.invalid(&"no database"));
     }
     Ok(options)
 }
 
 fn name(options: &MySqlConnectOptions) -> String {
-    let database = options.get_database().unwrap_or_default();
-    match options.get_socket() {
-        Some(socket) => format!("{}/{database}", socket.display()),
-        None => format!("{}:{}/{database}", options.get_host(), options.get_port()),
-    }
+    let socket = options.get_socket().map(AsRef::as_ref);
+    connect::name(socket, options.get_host(), options.get_port(), options.get_database().unwrap_or_default())
 }
 
 #[cfg(test)]

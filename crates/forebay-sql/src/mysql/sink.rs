@@ -2,7 +2,7 @@
 
 use sqlx::MySqlPool;
 
-use super::{ddl::MYSQL, open::Database};
+use super::{dialect::MySqlDialect, open::Database};
 use crate::common::{public::public_sink, sink::SqlSink};
 
 /// A MySQL (8.0.17 or newer) or MariaDB (10.6 or newer) database that buffers flush to.
@@ -39,7 +39,7 @@ use crate::common::{public::public_sink, sink::SqlSink};
 #[derive(Clone)]
 pub struct MySql(SqlSink<Database>);
 
-public_sink!(MySql, MYSQL);
+public_sink!(MySql, MySqlDialect);
 
 impl MySql {
     /// Opens a database by its URL, `mysql://USER:PASSWORD@HOST:PORT/DATABASE`, or `mariadb://`.

@@ -1,5 +1,4 @@
-//! Many values as one: a column of a batch is one parameter, an array, so that a statement's text does not depend on
-//! how many rows it has.
+//! A column of a batch as one parameter: an array. So a statement's text does not depend on its number of rows.
 
 use sqlx::{
     Postgres, Type,
@@ -8,7 +7,7 @@ use sqlx::{
     postgres::{PgArgumentBuffer, PgTypeInfo, types::Oid},
 };
 
-use crate::common::cell::Cell;
+use crate::common::codec::Cell;
 
 /// The type of an array's elements. The numbers are in Postgres's `pg_type.dat` and never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,29 +1,18 @@
-//! What Postgres's errors mean for a batch.
+//! Classification of the errors of Postgres.
 
-use crate::common::error::Class;
+use crate::common::error::{self, Class};
 
 pub(super) fn classify(error: &sqlx::Error) -> Class {
-    match error {
-        sqlx::Error::Database(database) => of_state(&database.code().unwrap_or_default()),
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::Protocol(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed
-        | sqlx::Error::BeginFailed => Class::Transient,
-        _ => Class::Permanent,
-    }
+    error::classify(error, |reported| of_state(&reported.code().unwrap_or_default()))
 }
 
 /// By SQLSTATE, <https://www.postgresql.org/docs/current/errcodes-appendix.html>; the first two characters are its class.
 fn of_state(state: &str) -> Class {
     match state {
-        // Read-only: the server is a standby until somebody promotes it. Then: a snapshot too old, locks, a session that
-        // was ended for being idle.
-        // And a right that is missing: the batch fits as soon as it is granted.
+        // Read-only: the server is a standby until it is promoted. Then: a session that was ended for being idle, a snapshot
+        // too old, locks, and a missing right: the batch is applied once it is granted.
         "25006" | "25P03" | "25P04" | "72000" | "55P03" | "55006" | "42501" => Class::Transient,
-        // What a trigger raises, a row that no index takes, two rows of a batch that the table's key takes for one.
+        // An error of a trigger, a row too large for an index, two rows of a batch that the table's key takes for one.
         "P0001" | "P0004" | "54000" | "21000" => Class::Data,
         _ => match state.get(..2) {
             // Connection, rollback (deadlock, serialization), resources (disk, memory, connections), operator
@@ -49,7 +38,7 @@ mod tests {
             ("53300", Class::Transient), // too many connections
             ("57P01", Class::Transient), // shut down by an administrator
             ("57P03", Class::Transient), // starting up
-            ("55P03", Class::Transient), // a lock not had in time
+            ("55P03", Class::Transient), // a lock timeout
             ("25006", Class::Transient), // read-only
             ("22003", Class::Data),      // out of range
             ("23505", Class::Data),      // unique
@@ -57,7 +46,7 @@ mod tests {
             ("P0001", Class::Data),      // RAISE
             ("42P01", Class::Permanent), // no such table
             ("42501", Class::Transient), // not allowed
-            ("57P04", Class::Transient), // the database was dropped: connecting tells more
+            ("57P04", Class::Transient), // the database was dropped; connecting reports it
             ("", Class::Permanent),
         ] {
             assert_eq!(of_state(state), class, "{state}");

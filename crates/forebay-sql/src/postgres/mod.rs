@@ -1,18 +1,13 @@
 //! Postgres.
 
-mod apply;
 mod array;
 mod catalogue;
-mod ddl;
-mod dead;
+mod codec;
+mod dialect;
 mod error;
-mod form;
-mod ledger;
-mod moves;
 mod open;
 mod query;
 mod sink;
-mod statement;
-mod survey;
+mod transaction;
 
 pub use sink::Postgres;

@@ -1,21 +1,16 @@
 //! Databases, and the connections to them.
 
-use std::str::FromStr;
-
-use forebay::{Clock, Error, ErrorKind, Result, Timestamp};
+use forebay::{Clock, Result};
 use sqlx::{
     ConnectOptions as _, PgPool, Postgres, SqlSafeStr as _, Transaction,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::{ddl::POSTGRES, error::classify, form::Form};
+use super::{dialect::PostgresDialect, transaction::Open};
 use crate::common::{
-    connect::{CONNECT_TIMEOUT, MAX_CONNECTIONS, reach},
-    database::{self, Access, Steps},
-    ddl::Dialect,
-    error::{self, Class},
-    parameters,
+    connect::{self, CONNECT_TIMEOUT, MAX_CONNECTIONS, ServerUrl, reach},
+    database::{self, Access},
 };
 
 /// Begins the transaction of a batch.
@@ -41,15 +36,6 @@ pub(super) struct Database {
     /// For messages: host and database, no credentials.
     name: String,
     pool: PgPool,
-}
-
-/// An open transaction.
-pub(super) struct Open {
-    pub(super) connection: Transaction<'static, Postgres>,
-    /// When it began, for the rows that say so.
-    pub(super) now: Timestamp,
-    /// Its commit waits for standbys.
-    pub(super) waits: bool,
 }
 
 impl Database {
@@ -91,12 +77,9 @@ impl Database {
 }
 
 impl database::Database for Database {
-    type Form = Form;
+    type Dialect = PostgresDialect;
     type Connection = PoolConnection<Postgres>;
-    type Open = Open;
-
-    const NAME: &'static str = "Postgres";
-    const DIALECT: Dialect = POSTGRES;
+    type Transaction = Open;
 
     fn name(&self) -> &str {
         &self.name
@@ -114,72 +97,43 @@ impl database::Database for Database {
     async fn ping(&self) -> sqlx::Result<()> {
         sqlx::raw_sql("SELECT 1").execute(&self.pool).await.map(|_| ())
     }
-
-    fn classify(error: &sqlx::Error) -> Class {
-        classify(error)
-    }
 }
 
-impl Steps for Open {
-    fn may_be_cut_short(&self) -> bool {
-        self.waits
-    }
+const URL: ServerUrl = ServerUrl {
+    kind: "Postgres",
+    schemes: &["postgres://", "postgresql://"],
+    parameters: &[
+        "sslmode",
+        "ssl-mode",
+        "sslrootcert",
+        "ssl-root-cert",
+        "ssl-ca",
+        "sslcert",
+        "ssl-cert",
+        "sslkey",
+        "ssl-key",
+        "statement-cache-capacity",
+        "host",
+        "hostaddr",
+        "port",
+        "dbname",
+        "user",
+        "password",
+        "application_name",
+        "options",
+        "options[NAME]",
+    ],
+    example: "postgres://USER:PASSWORD@HOST:PORT/DATABASE",
+};
 
-    async fn commit(self) -> sqlx::Result<()> {
-        self.connection.commit().await
-    }
-
-    async fn rollback(self) -> sqlx::Result<()> {
-        self.connection.rollback().await
-    }
-}
-
-/// The parameters of a URL that the driver takes.
-const PARAMETERS: [&str; 19] = [
-    "sslmode",
-    "ssl-mode",
-    "sslrootcert",
-    "ssl-root-cert",
-    "ssl-ca",
-    "sslcert",
-    "ssl-cert",
-    "sslkey",
-    "ssl-key",
-    "statement-cache-capacity",
-    "host",
-    "hostaddr",
-    "port",
-    "dbname",
-    "user",
-    "password",
-    "application_name",
-    "options",
-    "options[NAME]",
-];
-
-/// The URL itself is in no message: it may have a password.
 fn parse(url: &str) -> Result<PgConnectOptions> {
-    let invalid = |why: &dyn std::fmt::Display| {
-        Error::new(
-            ErrorKind::Invalid,
-            format!(
-                "that is no URL of a Postgres database ({why}): give postgres://USER:PASSWORD@HOST:PORT/DATABASE"
-            ),
-        )
-    };
-    if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
-        return Err(invalid(&"another scheme"));
-    }
-    parameters::check(url, &PARAMETERS).map_err(|why| invalid(&why))?;
-    PgConnectOptions::from_str(url).map_err(|error| invalid(&error::message(&error)))
+    URL.parse(url)
 }
 
 fn name(options: &PgConnectOptions) -> String {
     let database = options.get_database().unwrap_or(options.get_username());
-    match options.get_socket() {
-        Some(socket) => format!("{}/{database}", socket.display()),
-        None => format!("{}:{}/{database}", options.get_host(), options.get_port()),
-    }
+    let socket = options.get_socket().map(AsRef::as_ref);
+    connect::name(socket, options.get_host(), options.get_port(), database)
 }
 
 #[cfg(test)]

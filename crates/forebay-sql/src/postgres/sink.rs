@@ -2,7 +2,7 @@
 
 use sqlx::PgPool;
 
-use super::{ddl::POSTGRES, open::Database};
+use super::{dialect::PostgresDialect, open::Database};
 use crate::common::{public::public_sink, sink::SqlSink};
 
 /// A Postgres database that buffers flush to; 12 or newer.
@@ -38,7 +38,7 @@ use crate::common::{public::public_sink, sink::SqlSink};
 #[derive(Clone)]
 pub struct Postgres(SqlSink<Database>);
 
-public_sink!(Postgres, POSTGRES);
+public_sink!(Postgres, PostgresDialect);
 
 impl Postgres {
     /// Opens a database by its URL, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`; what it leaves out comes from the

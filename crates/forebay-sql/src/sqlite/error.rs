@@ -1,20 +1,12 @@
-//! What SQLite's errors mean for a batch.
+//! Classification of the errors of SQLite.
 
-use crate::common::error::{Class, message};
+use crate::common::error::{self, Class, message};
 
 pub(super) fn classify(error: &sqlx::Error) -> Class {
-    match error {
-        sqlx::Error::Database(database) => {
-            let code = database.code().and_then(|code| code.parse().ok()).unwrap_or(1);
-            of_code(code, database.message())
-        }
-        sqlx::Error::Io(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed
-        | sqlx::Error::BeginFailed => Class::Transient,
-        _ => Class::Permanent,
-    }
+    error::classify(error, |reported| {
+        let code = reported.code().and_then(|code| code.parse().ok()).unwrap_or(1);
+        of_code(code, reported.message())
+    })
 }
 
 /// By result code, <https://www.sqlite.org/rescode.html>; the low byte is the primary one.
@@ -24,7 +16,7 @@ fn of_code(code: i32, message: &str) -> Class {
         4 | 5 | 6 | 7 | 9 | 10 | 13 | 14 | 15 | 17 => Class::Transient,
         // TOOBIG, CONSTRAINT, MISMATCH
         18..=20 => Class::Data,
-        // ERROR: what `abs` says on our behalf; anything else is a statement that does not fit the tables.
+        // ERROR: our use of `abs` to refuse a row. Anything else is a statement that does not fit the tables.
         1 if message == "integer overflow" => Class::Data,
         _ => Class::Permanent,
     }

@@ -1,17 +1,12 @@
 //! SQLite.
 
-mod apply;
 mod catalogue;
-mod ddl;
-mod dead;
+mod codec;
+mod dialect;
 mod error;
 mod file;
-mod form;
-mod ledger;
-mod moves;
 mod open;
 mod sink;
-mod statement;
-mod survey;
+mod transaction;
 
 pub use sink::Sqlite;

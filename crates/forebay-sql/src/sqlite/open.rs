@@ -2,7 +2,7 @@
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
-use forebay::{Clock, Error, ErrorKind, Result, Timestamp, time::secs};
+use forebay::{Clock, Error, ErrorKind, Result, time::secs};
 use sqlx::{
     ConnectOptions as _, Connection as _, Executor as _, SqlSafeStr as _, SqliteConnection, SqlitePool,
     Transaction,
@@ -12,15 +12,13 @@ use sqlx::{
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{
-    ddl::SQLITE,
-    error::{classify, reason},
+    dialect::SqliteDialect,
     file::{OpenFile, create_private},
-    form::Form,
+    transaction::Open,
 };
 use crate::common::{
-    database::{self, Access, Steps},
-    ddl::Dialect,
-    error::{Class, message},
+    database::{self, Access},
+    error::message,
 };
 
 /// How long a statement waits for a writer outside this process before it fails with `database is locked`.
@@ -44,23 +42,13 @@ pub(super) struct Database {
     name: String,
     reads: SqlitePool,
     writes: SqlitePool,
-    /// Whose turn it is to write. SQLite has one writer, and those who wait for it inside SQLite poll; here they queue.
-    turn: Arc<Mutex<()>>,
+    /// Held by the transaction that writes. SQLite has one writer. Waiting for it inside SQLite means polling; here it is a
+    /// queue.
+    write_permit: Arc<Mutex<()>>,
     /// The pools are the user's, with the user's settings.
     shared: bool,
     /// Unless it is in memory, or the user's.
     file: Option<Arc<OpenFile>>,
-}
-
-/// An open transaction.
-pub(super) struct Open {
-    // Before the turn: it ends first.
-    pub(super) connection: Transaction<'static, sqlx::Sqlite>,
-    /// When it began, for the rows that say so.
-    pub(super) now: Timestamp,
-    file: Option<Arc<OpenFile>>,
-    /// Held by one that writes.
-    _turn: Option<OwnedMutexGuard<()>>,
 }
 
 impl Database {
@@ -106,7 +94,7 @@ impl Database {
         };
         let file = (!location.memory).then(|| OpenFile::of(&path)).transpose();
         let file = file.map_err(|error| failed(error.into()))?.map(Arc::new);
-        Ok(Self { name: location.name, reads, writes, turn: Arc::default(), shared: false, file })
+        Ok(Self { name: location.name, reads, writes, write_permit: Arc::default(), shared: false, file })
     }
 
     /// Checks a URL without connecting.
@@ -117,7 +105,14 @@ impl Database {
     /// Takes a user's connections.
     pub(super) fn of_pool(pool: SqlitePool) -> Self {
         let name = pool.connect_options().get_filename().display().to_string();
-        Self { name, reads: pool.clone(), writes: pool, turn: Arc::default(), shared: true, file: None }
+        Self {
+            name,
+            reads: pool.clone(),
+            writes: pool,
+            write_permit: Arc::default(),
+            shared: true,
+            file: None,
+        }
     }
 
     /// Ends the connections, the one that writes last: whoever closes the last one takes the log into the file.
@@ -147,13 +142,10 @@ impl Database {
 }
 
 impl database::Database for Database {
-    type Form = Form;
-    /// With the turn to write, if it is for that.
+    type Dialect = SqliteDialect;
+    /// With the permit to write, if it is for that.
     type Connection = (PoolConnection<sqlx::Sqlite>, Option<OwnedMutexGuard<()>>);
-    type Open = Open;
-
-    const NAME: &'static str = "SQLite";
-    const DIALECT: Dialect = SQLITE;
+    type Transaction = Open;
 
     fn name(&self) -> &str {
         &self.name
@@ -163,50 +155,27 @@ impl database::Database for Database {
         if access == Access::Read {
             return Ok((self.reader().await?, None));
         }
-        let turn = self.turn.clone().lock_owned().await;
-        Ok((self.writer().await?, Some(turn)))
+        let permit = self.write_permit.clone().lock_owned().await;
+        Ok((self.writer().await?, Some(permit)))
     }
 
     /// Immediate if it writes: it waits for other writers now, with nothing done yet.
     async fn begin(
         &self,
-        (connection, turn): Self::Connection,
+        (connection, permit): Self::Connection,
         access: Access,
         clock: &Clock,
     ) -> sqlx::Result<Open> {
         let begin = (access == Access::Write).then(|| "BEGIN IMMEDIATE".into_sql_str());
         let connection = Transaction::begin(connection, begin).await?;
-        Ok(Open { connection, now: clock.now(), file: self.file.clone(), _turn: turn })
+        Ok(Open { connection, now: clock.now(), file: self.file.clone(), _permit: permit })
     }
 
     async fn ping(&self) -> sqlx::Result<()> {
-        check(self.file.as_deref())?;
+        self.file.as_deref().map_or(Ok(()), OpenFile::check)?;
         let mut reader = self.reader().await?;
         sqlx::query(r#"SELECT count(*) FROM "sqlite_schema""#).execute(&mut *reader).await.map(|_| ())
     }
-
-    fn classify(error: &sqlx::Error) -> Class {
-        classify(error)
-    }
-
-    fn reason(error: &sqlx::Error) -> String {
-        reason(error)
-    }
-}
-
-impl Steps for Open {
-    async fn commit(self) -> sqlx::Result<()> {
-        self.connection.commit().await?;
-        check(self.file.as_deref())
-    }
-
-    async fn rollback(self) -> sqlx::Result<()> {
-        self.connection.rollback().await
-    }
-}
-
-fn check(file: Option<&OpenFile>) -> sqlx::Result<()> {
-    Ok(file.map_or(Ok(()), OpenFile::check)?)
 }
 
 /// Lets readers and the writer work at once. A file that somebody else has open stays as it is: then they wait for each

@@ -2,7 +2,7 @@
 
 use sqlx::SqlitePool;
 
-use super::{ddl::SQLITE, open::Database};
+use super::{dialect::SqliteDialect, open::Database};
 use crate::common::{public::public_sink, sink::SqlSink};
 
 /// A SQLite database that buffers flush to.
@@ -39,7 +39,7 @@ use crate::common::{public::public_sink, sink::SqlSink};
 #[derive(Clone)]
 pub struct Sqlite(SqlSink<Database>);
 
-public_sink!(Sqlite, SQLITE);
+public_sink!(Sqlite, SqliteDialect);
 
 impl Sqlite {
     /// Opens a database: a path (`app.db`), a URL (`sqlite:app.db`, `sqlite:///var/app.db?mode=rw`), or

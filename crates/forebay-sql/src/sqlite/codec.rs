@@ -1,4 +1,4 @@
-//! How values are kept in the columns that a table really has.
+//! Conversion of values to the columns that a SQLite table really has.
 //!
 //! | buffer | declared as | kept as |
 //! |---|---|---|
@@ -15,18 +15,16 @@ use forebay::{
     Timestamp,
     buffer::{ColumnType, Value},
 };
-use sqlx::{Row as _, TypeInfo as _, ValueRef as _, sqlite::SqliteRow};
-use uuid::Uuid;
 
 use crate::common::{
-    catalogue::TableColumn,
-    cell::{self, Cell, canonical_integer},
+    codec::{Cell, ColumnCodec, canonical_integer},
     datetime,
+    table::TableColumn,
 };
 
-/// How one column keeps its values.
+/// Converts the values of one column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum SqliteCodec {
     Integer,
     IntegerAsText,
     Text,
@@ -38,7 +36,7 @@ pub(super) enum Form {
     UuidBytes,
 }
 
-/// What SQLite makes of a declared type, <https://www.sqlite.org/datatype3.html#determination_of_column_affinity>.
+/// SQLite's reading of a declared type, <https://www.sqlite.org/datatype3.html#determination_of_column_affinity>.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Affinity {
     Integer,
@@ -63,8 +61,8 @@ fn affinity(declared: &str) -> Affinity {
     }
 }
 
-impl cell::Form for Form {
-    fn of(column_type: ColumnType, column: &TableColumn, key: bool) -> Option<Self> {
+impl ColumnCodec for SqliteCodec {
+    fn for_column(column_type: ColumnType, column: &TableColumn, key: bool) -> Option<Self> {
         Self::of_declared(column_type, &column.declared, key)
     }
 
@@ -80,13 +78,48 @@ impl cell::Form for Form {
             (Self::UuidDigits, Value::Uuid(id)) => Cell::Text(id.simple().to_string()),
             (Self::UuidBytes, Value::Uuid(id)) => Cell::Bytes(id.as_bytes().to_vec()),
             (Self::IntegerAsText | Self::Text | Self::Uuid, value) => Cell::Text(value.to_text()),
-            (form, value) => return Err(format!("a {:?} does not go into {form:?}", value.column_type())),
+            (codec, value) => return Err(format!("a {:?} does not go into {codec:?}", value.column_type())),
         })
+    }
+
+    /// The type of the stored value, which may be any, and its text.
+    fn selected(&self, column: &str) -> String {
+        format!(
+            "typeof({column}) || ' ' || CASE typeof({column}) WHEN 'blob' THEN hex({column}) ELSE CAST({column} AS TEXT) END"
+        )
+    }
+
+    fn decode(&self, text: &str, _: ColumnType) -> Option<Value> {
+        let (stored, text) = text.split_once(' ').filter(|(stored, _)| *stored == self.storage())?;
+        match stored {
+            "integer" => Some(self.of_integer(text.parse().ok()?)),
+            "blob" => text.parse().ok().map(Value::Uuid),
+            _ => self.of_text(text),
+        }
+    }
+
+    /// An application may have written RFC 3339, and a column may compare texts without regard to case.
+    fn compared(&self, new: &str, than: &str, old: &str) -> String {
+        match self {
+            Self::DateTime => format!("{new} {than} replace(rtrim({old}, 'Z'), 'T', ' ')"),
+            Self::Text => format!("{new} {than} {old} COLLATE BINARY"),
+            _ => format!("{new} {than} {old}"),
+        }
+    }
+
+    /// Texts have to be the same bytes: in a column that ignores case two rows of one batch could match one row of the
+    /// table, and an update then takes only one of them. The plain comparison is for the index.
+    fn same(&self, column: &str, incoming: &str) -> String {
+        let plain = format!("{column} = {incoming}");
+        match self {
+            Self::Text => format!("{plain} AND {plain} COLLATE BINARY"),
+            _ => plain,
+        }
     }
 }
 
-impl Form {
-    /// The form for values of `column_type` in a column declared as `declared`; `None` if none is safe.
+impl SqliteCodec {
+    /// The codec for values of `column_type` in a column declared as `declared`; `None` if none is safe.
     fn of_declared(column_type: ColumnType, declared: &str, key: bool) -> Option<Self> {
         let declared = declared.to_ascii_uppercase();
         let is = |parts: &[&str]| parts.iter().any(|part| declared.contains(part));
@@ -111,35 +144,13 @@ impl Form {
         })
     }
 
-    /// What SQLite's `typeof` says of values in this form.
+    /// SQLite's `typeof` for the values it writes.
     pub(super) fn storage(self) -> &'static str {
         match self {
             Self::Integer | Self::TextAsInteger | Self::Seconds => "integer",
             Self::UuidBytes => "blob",
             _ => "text",
         }
-    }
-
-    /// Reads place `index` of a row.
-    ///
-    /// # Errors
-    /// What is there instead.
-    pub(super) fn decode(self, row: &SqliteRow, index: usize) -> Result<Option<Value>, String> {
-        let broken = |error: sqlx::Error| error.to_string();
-        let raw = row.try_get_raw(index).map_err(broken)?;
-        if raw.is_null() {
-            return Ok(None);
-        }
-        let stored = raw.type_info().name().to_ascii_lowercase();
-        if stored != self.storage() {
-            return Err(format!("it holds a value of type {stored}, not {}", self.storage()));
-        }
-        let value = match self.storage() {
-            "integer" => Some(self.of_integer(row.try_get(index).map_err(broken)?)),
-            "blob" => Uuid::from_slice(row.try_get(index).map_err(broken)?).ok().map(Value::Uuid),
-            _ => self.of_text(row.try_get(index).map_err(broken)?),
-        };
-        value.map(Some).ok_or_else(|| "it holds a value that cannot be read".into())
     }
 
     fn of_integer(self, n: i64) -> Value {
@@ -166,22 +177,22 @@ mod tests {
 
     #[test]
     fn declared_types_decide_the_form() {
-        let value = |column_type, declared| Form::of_declared(column_type, declared, false);
-        let key = |column_type, declared| Form::of_declared(column_type, declared, true);
-        assert_eq!(value(ColumnType::Integer, "bigint unsigned"), Some(Form::Integer));
-        assert_eq!(value(ColumnType::Integer, ""), Some(Form::Integer));
+        let value = |column_type, declared| SqliteCodec::of_declared(column_type, declared, false);
+        let key = |column_type, declared| SqliteCodec::of_declared(column_type, declared, true);
+        assert_eq!(value(ColumnType::Integer, "bigint unsigned"), Some(SqliteCodec::Integer));
+        assert_eq!(value(ColumnType::Integer, ""), Some(SqliteCodec::Integer));
         assert_eq!(value(ColumnType::Integer, "REAL"), None);
         assert_eq!(value(ColumnType::Integer, "TEXT"), None);
-        assert_eq!(key(ColumnType::Integer, "varchar(20)"), Some(Form::IntegerAsText));
-        assert_eq!(key(ColumnType::Text, "INTEGER"), Some(Form::TextAsInteger));
+        assert_eq!(key(ColumnType::Integer, "varchar(20)"), Some(SqliteCodec::IntegerAsText));
+        assert_eq!(key(ColumnType::Text, "INTEGER"), Some(SqliteCodec::TextAsInteger));
         // SQLite makes a number of "007" in a column declared STRING.
         assert_eq!(key(ColumnType::Text, "STRING"), None);
-        assert_eq!(value(ColumnType::Timestamp, "timestamp with time zone"), Some(Form::DateTime));
-        assert_eq!(value(ColumnType::Timestamp, "INTEGER"), Some(Form::Seconds));
+        assert_eq!(value(ColumnType::Timestamp, "timestamp with time zone"), Some(SqliteCodec::DateTime));
+        assert_eq!(value(ColumnType::Timestamp, "INTEGER"), Some(SqliteCodec::Seconds));
         assert_eq!(key(ColumnType::Timestamp, "INTEGER"), None);
         assert_eq!(value(ColumnType::Timestamp, "DATE"), None);
-        assert_eq!(value(ColumnType::Uuid, "char(32)"), Some(Form::UuidDigits));
-        assert_eq!(value(ColumnType::Uuid, "BINARY(16)"), Some(Form::UuidBytes));
+        assert_eq!(value(ColumnType::Uuid, "char(32)"), Some(SqliteCodec::UuidDigits));
+        assert_eq!(value(ColumnType::Uuid, "BINARY(16)"), Some(SqliteCodec::UuidBytes));
         assert_eq!(value(ColumnType::Uuid, "INTEGER"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! How values are kept in the columns that a table really has.
+//! Conversion of values to the columns that a MySQL table really has.
 //!
 //! | buffer | column |
 //! |---|---|
@@ -16,14 +16,14 @@ use forebay::{
 use uuid::Uuid;
 
 use crate::common::{
-    catalogue::TableColumn,
-    cell::{self, Cell, canonical_integer},
+    codec::{Cell, ColumnCodec, canonical_integer},
     datetime,
+    table::TableColumn,
 };
 
-/// How one column keeps its values.
+/// Converts the values of one column.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum MySqlCodec {
     Integer,
     Text(Text),
     /// 16 bytes.
@@ -40,16 +40,16 @@ pub(super) struct Text {
     pub(super) collation: String,
     /// In characters.
     most: usize,
-    /// It keeps spaces at a text's end, and tells texts apart by them.
+    /// It keeps spaces at a text's end, and compares them.
     spaces: bool,
     /// Its values are UUIDs without hyphens.
     digits: bool,
 }
 
 /// The digits of a microsecond.
-const DIGITS: u32 = 6;
+const MICROSECOND_DIGITS: u32 = 6;
 
-impl Form {
+impl MySqlCodec {
     /// A column as the catalogue writes its type.
     fn declared(declared: &str, collation: Option<&str>, key: bool) -> Option<Self> {
         let declared = declared.to_ascii_lowercase();
@@ -80,16 +80,16 @@ impl Form {
             (ColumnType::Uuid, Self::Text(text)) if text.most >= 32 => {
                 Some(Self::Text(Text { digits: text.most < 36, ..text }))
             }
-            (ColumnType::Uuid, form @ (Self::UuidBytes | Self::Uuid)) => Some(form),
+            (ColumnType::Uuid, codec @ (Self::UuidBytes | Self::Uuid)) => Some(codec),
             // Two keys within its precision would be one row.
-            (ColumnType::Timestamp, Self::Time(digits)) if !key || digits == DIGITS => {
+            (ColumnType::Timestamp, Self::Time(digits)) if !key || digits == MICROSECOND_DIGITS => {
                 Some(Self::Time(digits))
             }
             _ => None,
         }
     }
 
-    /// The type of the column of a statement's JSON that brings its values.
+    /// The type of its column in the JSON that a statement binds.
     pub(super) fn json(&self) -> String {
         match self {
             Self::Integer => "BIGINT".into(),
@@ -101,20 +101,8 @@ impl Form {
         }
     }
 
-    /// A value that came as JSON, as a value of its column's type.
-    pub(super) fn typed(&self, came: &str) -> String {
-        match self {
-            Self::UuidBytes => format!("UNHEX({came})"),
-            Self::Time(_) => format!("CAST({came} AS DATETIME(6))"),
-            // MariaDB copies a LONGTEXT into a shorter column without a look at its length: 300 bytes into a TINYTEXT
-            // become 44 (seen with 10.11). The value of an expression it checks.
-            Self::Text(text) if text.is_long() => format!("CONCAT({came}, '')"),
-            _ => came.to_owned(),
-        }
-    }
-
-    /// What compares as the buffer does: texts byte by byte as UTF-8, UUIDs as their digits.
-    pub(super) fn comparable(&self, value: &str) -> String {
+    /// An expression that compares as the buffer does: texts byte by byte as UTF-8, UUIDs by their digits.
+    fn comparable(&self, value: &str) -> String {
         match self {
             Self::Text(text) if text.charset() == "utf8mb4" => format!("CAST({value} AS BINARY)"),
             Self::Text(_) => format!("CAST(CONVERT({value} USING utf8mb4) AS BINARY)"),
@@ -123,7 +111,7 @@ impl Form {
         }
     }
 
-    /// Whether texts that the buffer takes for different are one to the column: it ignores case, accents, or more.
+    /// The column, if it takes different texts of the buffer for one: it ignores case, accents, or more.
     pub(super) fn folds(&self) -> Option<&Text> {
         match self {
             Self::Text(text) if !text.collation.ends_with("_bin") => Some(text),
@@ -131,26 +119,9 @@ impl Form {
         }
     }
 
-    /// Whether a text that ends in a space has no place in it.
+    /// Whether it ignores a space at the end of a text.
     pub(super) fn pads(&self) -> bool {
         matches!(self, Self::Text(text) if !text.spaces)
-    }
-
-    /// A column as a text for [`decode`](Self::decode).
-    pub(super) fn selected(&self, name: &str) -> String {
-        match self {
-            Self::UuidBytes => format!("LOWER(HEX({name}))"),
-            _ => format!("CAST({name} AS CHAR CHARACTER SET utf8mb4)"),
-        }
-    }
-
-    /// Reads what was [`selected`](Self::selected) as a value of a column of the buffer.
-    pub(super) fn decode(&self, text: &str, column_type: ColumnType) -> Option<Value> {
-        match self {
-            Self::Time(_) => datetime::parse(text).map(Value::Timestamp),
-            _ if column_type == ColumnType::Uuid => text.parse().ok().map(Value::Uuid),
-            _ => Value::from_text(column_type, text).ok(),
-        }
     }
 }
 
@@ -188,8 +159,8 @@ impl Text {
     }
 }
 
-impl cell::Form for Form {
-    fn of(column_type: ColumnType, column: &TableColumn, key: bool) -> Option<Self> {
+impl ColumnCodec for MySqlCodec {
+    fn for_column(column_type: ColumnType, column: &TableColumn, key: bool) -> Option<Self> {
         Self::declared(&column.declared, column.collation.as_deref(), key)?.fits(column_type, key)
     }
 
@@ -202,7 +173,46 @@ impl cell::Form for Form {
             (Self::Text(text), Value::Uuid(id)) => text.encode(spelled(*id, text.digits)),
             (Self::Text(text), value) => text.encode(value.to_text()),
             (Self::Time(digits), Value::Timestamp(at)) => time_of(*at, *digits),
-            (form, value) => Err(format!("a {:?} does not go into {form:?}", value.column_type())),
+            (codec, value) => Err(format!("a {:?} does not go into {codec:?}", value.column_type())),
+        }
+    }
+
+    fn selected(&self, column: &str) -> String {
+        match self {
+            Self::UuidBytes => format!("LOWER(HEX({column}))"),
+            _ => format!("CAST({column} AS CHAR CHARACTER SET utf8mb4)"),
+        }
+    }
+
+    fn decode(&self, text: &str, column_type: ColumnType) -> Option<Value> {
+        match self {
+            Self::Time(_) => datetime::parse(text).map(Value::Timestamp),
+            _ if column_type == ColumnType::Uuid => text.parse().ok().map(Value::Uuid),
+            _ => Value::from_text(column_type, text).ok(),
+        }
+    }
+
+    fn typed(&self, incoming: &str) -> String {
+        match self {
+            Self::UuidBytes => format!("UNHEX({incoming})"),
+            Self::Time(_) => format!("CAST({incoming} AS DATETIME(6))"),
+            // MariaDB copies a LONGTEXT into a shorter column and does not check its length: 300 bytes into a TINYTEXT
+            // become 44 (seen with 10.11). It checks the value of an expression.
+            Self::Text(text) if text.is_long() => format!("CONCAT({incoming}, '')"),
+            _ => incoming.to_owned(),
+        }
+    }
+
+    fn compared(&self, new: &str, than: &str, old: &str) -> String {
+        format!("{} {than} {}", self.comparable(new), self.comparable(old))
+    }
+
+    /// The plain comparison is for the index. Where the column folds texts, they also have to be the same bytes.
+    fn same(&self, column: &str, incoming: &str) -> String {
+        let plain = format!("{column} = {}", self.typed(incoming));
+        match self.folds() {
+            Some(_) => format!("{plain} AND {}", self.compared(column, "=", incoming)),
+            None => plain,
         }
     }
 }
@@ -213,7 +223,7 @@ fn spelled(id: Uuid, digits: bool) -> String {
 
 /// A time in UTC, down to a column's precision: the database itself would round up.
 fn time_of(at: Timestamp, digits: u32) -> Result<Cell, String> {
-    let unit = 10_i64.pow(DIGITS.saturating_sub(digits));
+    let unit = 10_i64.pow(MICROSECOND_DIGITS.saturating_sub(digits));
     let late = u64::try_from(at.as_micros().rem_euclid(unit)).expect("a remainder is not negative");
     let text = datetime::text(at.minus(Duration::from_micros(late)));
     text.map(Cell::Text).ok_or_else(|| format!("{at} is outside the years 0 to 9999"))
@@ -222,33 +232,32 @@ fn time_of(at: Timestamp, digits: u32) -> Result<Cell, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::common::cell::Form as _;
 
-    fn of(column_type: ColumnType, declared: &str, key: bool) -> Option<Form> {
-        Form::declared(declared, Some("utf8mb4_bin"), key)?.fits(column_type, key)
+    fn of(column_type: ColumnType, declared: &str, key: bool) -> Option<MySqlCodec> {
+        MySqlCodec::declared(declared, Some("utf8mb4_bin"), key)?.fits(column_type, key)
     }
 
     #[test]
     fn declared_types_decide_the_form() {
-        assert_eq!(of(ColumnType::Integer, "bigint(20) unsigned", false), Some(Form::Integer));
-        assert_eq!(of(ColumnType::Integer, "int", true), Some(Form::Integer));
+        assert_eq!(of(ColumnType::Integer, "bigint(20) unsigned", false), Some(MySqlCodec::Integer));
+        assert_eq!(of(ColumnType::Integer, "int", true), Some(MySqlCodec::Integer));
         assert_eq!(of(ColumnType::Integer, "decimal(20,0)", false), None);
         assert_eq!(of(ColumnType::Integer, "varchar(20)", false), None);
-        assert!(matches!(of(ColumnType::Integer, "varchar(20)", true), Some(Form::Text(_))));
-        assert_eq!(of(ColumnType::Text, "int(11)", true), Some(Form::Integer));
+        assert!(matches!(of(ColumnType::Integer, "varchar(20)", true), Some(MySqlCodec::Text(_))));
+        assert_eq!(of(ColumnType::Text, "int(11)", true), Some(MySqlCodec::Integer));
         assert_eq!(of(ColumnType::Text, "enum('a','b')", true), None);
-        assert_eq!(of(ColumnType::Timestamp, "datetime", false), Some(Form::Time(0)));
-        assert_eq!(of(ColumnType::Timestamp, "timestamp(6)", true), Some(Form::Time(6)));
+        assert_eq!(of(ColumnType::Timestamp, "datetime", false), Some(MySqlCodec::Time(0)));
+        assert_eq!(of(ColumnType::Timestamp, "timestamp(6)", true), Some(MySqlCodec::Time(6)));
         assert_eq!(of(ColumnType::Timestamp, "datetime(3)", true), None);
-        assert_eq!(of(ColumnType::Uuid, "binary(16)", true), Some(Form::UuidBytes));
-        assert_eq!(of(ColumnType::Uuid, "uuid", true), Some(Form::Uuid));
+        assert_eq!(of(ColumnType::Uuid, "binary(16)", true), Some(MySqlCodec::UuidBytes));
+        assert_eq!(of(ColumnType::Uuid, "uuid", true), Some(MySqlCodec::Uuid));
         assert_eq!(of(ColumnType::Uuid, "varchar(20)", true), None);
     }
 
     #[test]
     fn texts_that_a_column_would_change_are_refused_here() {
         let encode = |declared, collation, key, text: &str| {
-            Form::declared(declared, Some(collation), key).expect("known").encode(&text.into())
+            MySqlCodec::declared(declared, Some(collation), key).expect("known").encode(&text.into())
         };
         assert!(encode("varchar(9)", "utf8mb4_bin", true, "a ").is_err());
         assert!(encode("varchar(9)", "utf8mb4_bin", false, "a ").is_ok());
@@ -264,7 +273,7 @@ mod tests {
     #[test]
     fn times_and_uuids_take_the_form_of_their_column() {
         let at = |digits, text: &str| {
-            Form::Time(digits).encode(&text.parse::<Timestamp>().expect("a time").into())
+            MySqlCodec::Time(digits).encode(&text.parse::<Timestamp>().expect("a time").into())
         };
         let text = |text: &str| Ok(Cell::Text(text.into()));
         assert_eq!(at(0, "2026-01-01T00:00:00.9Z"), text("2026-01-01 00:00:00.000000"));

@@ -1,4 +1,4 @@
-//! How values are kept in the columns that a table really has.
+//! Conversion of values to the columns that a Postgres table really has.
 //!
 //! | buffer | column |
 //! |---|---|
@@ -13,20 +13,18 @@ use forebay::{
     Timestamp,
     buffer::{ColumnType, Value},
 };
-use sqlx::{Row as _, ValueRef as _, postgres::PgRow};
-use uuid::Uuid;
 
 use super::array::Element;
 use crate::common::{
-    catalogue::TableColumn,
-    cell::{self, Cell, canonical_integer, canonical_uuid},
+    codec::{Cell, ColumnCodec, canonical_integer, canonical_uuid},
+    table::TableColumn,
 };
 
-/// How one column keeps its values.
+/// Converts the values of one column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Form {
+pub(super) struct PostgresCodec {
     pub(super) element: Element,
-    /// What a column may not exceed: the characters of a text, the digits of a second's fraction.
+    /// The limit of the column: the characters of a text, the digits of a second's fraction.
     most: usize,
 }
 
@@ -37,9 +35,9 @@ const EPOCH: i64 = 946_684_800_000_000;
 const FIRST: i64 = -211_813_488_000_000_000;
 
 /// The digits of a microsecond.
-const DIGITS: usize = 6;
+const MICROSECOND_DIGITS: usize = 6;
 
-impl Form {
+impl PostgresCodec {
     /// A column as the catalogue writes its type.
     fn declared(declared: &str) -> Option<Self> {
         let (name, rest) = declared.split_once('(').unwrap_or((declared, ""));
@@ -54,7 +52,7 @@ impl Form {
             _ if zone.ends_with("with time zone") => Element::TimestampTz,
             _ => Element::Timestamp,
         };
-        let unbounded = if element == Element::Text { usize::MAX } else { DIGITS };
+        let unbounded = if element == Element::Text { usize::MAX } else { MICROSECOND_DIGITS };
         Some(Self { element, most: most.parse().unwrap_or(unbounded) })
     }
 
@@ -66,45 +64,11 @@ impl Form {
             (ColumnType::Integer, Element::Text)
             | (ColumnType::Text, Element::Int2 | Element::Int4 | Element::Int8 | Element::Uuid) => key,
             // Two keys within its precision would be one row.
-            (ColumnType::Timestamp, Element::Timestamp | Element::TimestampTz) => !key || self.most == DIGITS,
+            (ColumnType::Timestamp, Element::Timestamp | Element::TimestampTz) => {
+                !key || self.most == MICROSECOND_DIGITS
+            }
             _ => false,
         }
-    }
-
-    /// What of a column a query asks for, so that it is one of four types.
-    pub(super) fn selected(self, name: &str) -> String {
-        match self.element {
-            Element::Int2 | Element::Int4 | Element::Int8 => format!("{name}::int8"),
-            other => format!("{name}::{}", other.name()),
-        }
-    }
-
-    /// Reads place `index` of a row as a value of a column of the buffer.
-    ///
-    /// # Errors
-    /// What is there instead.
-    pub(super) fn decode(
-        self,
-        row: &PgRow,
-        index: usize,
-        column_type: ColumnType,
-    ) -> Result<Option<Value>, String> {
-        let broken = |error: &dyn std::fmt::Display| error.to_string();
-        let raw = row.try_get_raw(index).map_err(|error| broken(&error))?;
-        if raw.is_null() {
-            return Ok(None);
-        }
-        let bytes = raw.as_bytes().map_err(|error| broken(&error))?;
-        let value = match self.element {
-            Element::Text => {
-                let text = std::str::from_utf8(bytes).map_err(|error| broken(&error))?;
-                Value::from_text(column_type, text).ok()
-            }
-            Element::Uuid => Uuid::from_slice(bytes).ok().map(Value::Uuid),
-            Element::Timestamp | Element::TimestampTz => integer(bytes).and_then(time),
-            Element::Int2 | Element::Int4 | Element::Int8 => integer(bytes).map(Value::Integer),
-        };
-        value.map(Some).ok_or_else(|| "it holds a value that cannot be read".into())
     }
 
     fn of_integer(self, n: i64) -> Result<Cell, String> {
@@ -133,7 +97,7 @@ impl Form {
 
     /// A time as microseconds since 2000, down to the column's precision: Postgres itself would round up.
     fn of_time(self, at: Timestamp) -> Result<Cell, String> {
-        let unit = (self.most..DIGITS).fold(1, |unit, _| unit * 10);
+        let unit = (self.most..MICROSECOND_DIGITS).fold(1, |unit, _| unit * 10);
         let micros = at.as_micros().checked_sub(EPOCH).filter(|micros| *micros >= FIRST);
         micros
             .map(|micros| Cell::Integer(micros - micros.rem_euclid(unit)))
@@ -141,9 +105,9 @@ impl Form {
     }
 }
 
-impl cell::Form for Form {
-    fn of(column_type: ColumnType, column: &TableColumn, key: bool) -> Option<Self> {
-        Self::declared(&column.declared).filter(|form| form.fits(column_type, key))
+impl ColumnCodec for PostgresCodec {
+    fn for_column(column_type: ColumnType, column: &TableColumn, key: bool) -> Option<Self> {
+        Self::declared(&column.declared).filter(|codec| codec.fits(column_type, key))
     }
 
     fn encode(&self, value: &Value) -> Result<Cell, String> {
@@ -163,13 +127,36 @@ impl cell::Form for Form {
             )),
         }
     }
+
+    /// Times are read as the integers that Postgres stores, in hexadecimal: exact in all its years.
+    fn selected(&self, column: &str) -> String {
+        match self.element {
+            Element::Timestamp | Element::TimestampTz => {
+                format!("encode({}_send({column}), 'hex')", self.element.name())
+            }
+            _ => format!("CAST({column} AS text)"),
+        }
+    }
+
+    fn decode(&self, text: &str, column_type: ColumnType) -> Option<Value> {
+        match self.element {
+            Element::Text => Value::from_text(column_type, text).ok(),
+            Element::Uuid => text.parse().ok().map(Value::Uuid),
+            Element::Timestamp | Element::TimestampTz => {
+                time(u64::from_str_radix(text, 16).ok()?.cast_signed())
+            }
+            Element::Int2 | Element::Int4 | Element::Int8 => text.parse().ok().map(Value::Integer),
+        }
+    }
+
+    /// Compares texts as the buffer does: byte by byte, whatever the column's collation.
+    fn compared(&self, new: &str, than: &str, old: &str) -> String {
+        let collation = if self.element == Element::Text { " COLLATE \"C\"" } else { "" };
+        format!("{new} {than} {old}{collation}")
+    }
 }
 
-fn integer(bytes: &[u8]) -> Option<i64> {
-    bytes.try_into().ok().map(i64::from_be_bytes)
-}
-
-/// `infinity` is no time of ours.
+/// A time of Postgres. `infinity` has none.
 fn time(micros: i64) -> Option<Value> {
     let since_1970 = micros.checked_add(EPOCH).filter(|_| micros != i64::MIN);
     since_1970.map(|micros| Value::Timestamp(Timestamp::from_micros(micros)))
@@ -178,10 +165,9 @@ fn time(micros: i64) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::common::cell::Form as _;
 
-    fn of(column_type: ColumnType, declared: &str, key: bool) -> Option<Form> {
-        Form::declared(declared).filter(|form| form.fits(column_type, key))
+    fn of(column_type: ColumnType, declared: &str, key: bool) -> Option<PostgresCodec> {
+        PostgresCodec::declared(declared).filter(|form| form.fits(column_type, key))
     }
 
     #[test]
@@ -207,7 +193,8 @@ mod tests {
 
     #[test]
     fn what_a_column_cannot_keep_is_refused_here() {
-        let encode = |declared, value: Value| Form::declared(declared).expect("known").encode(&value);
+        let encode =
+            |declared, value: Value| PostgresCodec::declared(declared).expect("known").encode(&value);
         assert_eq!(encode("smallint", 32_767.into()), Ok(Cell::Integer(32_767)));
         assert!(encode("smallint", 32_768.into()).is_err());
         assert!(encode("integer", i64::MAX.into()).is_err());
@@ -219,7 +206,7 @@ mod tests {
 
     #[test]
     fn times_lose_what_their_column_does_not_keep() {
-        let form = Form::declared("timestamp(3) with time zone").expect("known");
+        let form = PostgresCodec::declared("timestamp(3) with time zone").expect("known");
         let micros = |at: &str| form.encode(&at.parse::<Timestamp>().expect("a time").into());
         assert_eq!(micros("2000-01-01T00:00:00.0019Z"), Ok(Cell::Integer(1_000)));
         assert_eq!(micros("1999-12-31T23:59:59.9999Z"), Ok(Cell::Integer(-1_000)));

@@ -1,87 +1,38 @@
-//! Getting to know the tables.
+//! What MySQL and MariaDB have to be like, and their tables.
 
-use forebay::buffer::Schema;
-use sqlx::{AssertSqlSafe, Executor as _, MySqlConnection, Row as _, SqlSafeStr as _};
+use forebay::buffer::{ColumnType, Schema};
 
-use super::{
-    catalogue,
-    ddl::{MYSQL, collation},
-    form::Form,
-    open::Open,
-    statement,
-};
-use crate::{
-    Missing,
-    common::{
-        catalogue::{Fill, Found, Table, TableColumn, is_key},
-        database::{Checked, NOT_DURABLE, Tables},
-        merge::How,
-        plan::{Key, Plan},
-    },
+use super::dialect::MySqlDialect;
+use crate::common::{
+    database::NOT_DURABLE,
+    fit::is_key,
+    plan::{Key, Plan},
+    table::{Fill, Table, TableColumn},
 };
 
-impl Tables for Open {
-    async fn look(&mut self, schema: &Schema) -> Checked<Found> {
-        let version = version(&mut self.connection).await?;
-        if !is_new_enough(&version) {
-            return Ok(Err(format!(
-                "version {version} is too old for the way in which batches are written and keys are compared: use MariaDB 10.6, \
-                 MySQL 8.0.17, or newer"
-            )));
-        }
-        catalogue::find(&mut self.connection, schema).await.map(Ok)
-    }
-
-    async fn create(&mut self, script: String) -> sqlx::Result<()> {
-        sqlx::raw_sql(AssertSqlSafe(script)).execute(&mut *self.connection).await.map(|_| ())
-    }
-
-    async fn check(&mut self, schema: &Schema, table: &Table, plan: &Plan<Form>) -> Checked<Vec<String>> {
-        let is_mariadb = is_mariadb(&version(&mut self.connection).await?);
-        if let Some((name, engine)) = catalogue::not_transactional(&mut self.connection, schema).await? {
-            return Ok(Err(format!(
-                "table {name} has the engine {engine}, which has no transactions, so a batch could be applied by half: use \
-                 ALTER TABLE {}{} ENGINE=InnoDB",
-                table.place,
-                MYSQL.quoted(&name)
-            )));
-        }
-        if plan.missing == Missing::Insert {
-            let checked = check_other_keys(schema, table)
-                .and_then(|()| check_collations(schema, table, plan, is_mariadb));
-            if let Err(why) = checked {
-                return Ok(Err(why));
-            }
-        }
-        try_statement(&mut self.connection, plan).await?;
-        let mut warnings = durability(&mut self.connection).await?;
-        warnings.extend(padded(schema, table, plan, is_mariadb));
-        Ok(Ok(warnings))
-    }
-
-    async fn texts(&mut self, sql: String, columns: usize) -> sqlx::Result<Vec<Option<String>>> {
-        let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(&mut *self.connection).await?;
-        (0..columns).map(|i| row.try_get(i)).collect()
-    }
+/// The name of the collation of Forebay's own keys, which compares byte by byte, to the last space.
+fn collation(is_mariadb: bool) -> &'static str {
+    if is_mariadb { "utf8mb4_nopad_bin" } else { "utf8mb4_0900_bin" }
 }
 
-async fn version(connection: &mut MySqlConnection) -> sqlx::Result<String> {
-    sqlx::query_scalar("SELECT VERSION()").fetch_one(connection).await
-}
-
-fn is_new_enough(version: &str) -> bool {
+pub(super) fn is_new_enough(version: &str) -> bool {
     let mut numbers = version.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
     let version_of = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     version_of >= if is_mariadb(version) { (10, 6, 0) } else { (8, 0, 17) }
 }
 
-fn is_mariadb(version: &str) -> bool {
+pub(super) fn is_mariadb(version: &str) -> bool {
     version.contains("MariaDB")
 }
 
-/// Key columns of a table that an older version made, whose collation does not see a space at the end of a key.
-fn padded(schema: &Schema, table: &Table, plan: &Plan<Form>, is_mariadb: bool) -> Vec<String> {
-    let warning = |key: &Key<Form>, column: &TableColumn| {
+/// Warns of the key columns of a table of an older version whose collation ignores a space at the end of a key.
+pub(super) fn padded(
+    schema: &Schema,
+    table: &Table,
+    plan: &Plan<MySqlDialect>,
+    is_mariadb: bool,
+) -> Vec<String> {
+    let warning = |key: &Key<MySqlDialect>, column: &TableColumn| {
         format!(
             "key column {} of table {} does not see a space at the end of a key, so rows with such keys become dead letters: use \
              ALTER TABLE {} MODIFY {} {} CHARACTER SET utf8mb4 COLLATE {} NOT NULL",
@@ -93,21 +44,12 @@ fn padded(schema: &Schema, table: &Table, plan: &Plan<Form>, is_mariadb: bool) -
             collation(is_mariadb),
         )
     };
-    let keys = schema.keys.iter().zip(&plan.keys).filter(|(_, key)| table.migrated && key.form.pads());
+    let keys = schema.keys.iter().zip(&plan.keys).filter(|(_, key)| table.migrated && key.codec.pads());
     keys.filter_map(|(of, key)| Some(warning(key, table.column(&of.name)?))).collect()
 }
 
-/// The settings of the server under which a commit is not durable. A session cannot change them.
-async fn durability(connection: &mut MySqlConnection) -> sqlx::Result<Vec<String>> {
-    let (flush, binlog, sync) = sqlx::query_as(
-        "SELECT CAST(@@innodb_flush_log_at_trx_commit AS SIGNED), CAST(@@log_bin AS SIGNED), CAST(@@sync_binlog AS SIGNED)",
-    )
-    .fetch_one(connection)
-    .await?;
-    Ok(weaknesses(flush, binlog, sync))
-}
-
-fn weaknesses(flush: i64, binlog: i64, sync: i64) -> Vec<String> {
+/// The settings under which a commit is not durable.
+pub(super) fn weaknesses([flush, binlog, sync]: [i64; 3]) -> Vec<String> {
     let mut weaknesses = vec![];
     if flush != 1 {
         weaknesses.push(format!("innodb_flush_log_at_trx_commit is {flush}: {NOT_DURABLE}; set it to 1"));
@@ -120,7 +62,7 @@ fn weaknesses(flush: i64, binlog: i64, sync: i64) -> Vec<String> {
 }
 
 /// An upsert updates the row that has any of the unique keys, which may be another than the one that is meant.
-fn check_other_keys(schema: &Schema, table: &Table) -> Result<(), String> {
+pub(super) fn check_other_keys(schema: &Schema, table: &Table) -> Result<(), String> {
     let harmless = |set: &Vec<String>| {
         // A conflict there is a conflict in the key as well; or nobody conflicts, as a new row has a new number or NULL.
         schema.keys.iter().all(|key| set.iter().any(|column| column.eq_ignore_ascii_case(&key.name)))
@@ -146,14 +88,14 @@ fn check_other_keys(schema: &Schema, table: &Table) -> Result<(), String> {
 }
 
 /// Two rows of the buffer must not be one to the table.
-fn check_collations(
+pub(super) fn check_collations(
     schema: &Schema,
     table: &Table,
-    plan: &Plan<Form>,
+    plan: &Plan<MySqlDialect>,
     is_mariadb: bool,
 ) -> Result<(), String> {
     for (key, fitted) in schema.keys.iter().zip(&plan.keys) {
-        let text = fitted.form.folds().filter(|_| key.column_type == forebay::buffer::ColumnType::Text);
+        let text = fitted.codec.folds().filter(|_| key.column_type == ColumnType::Text);
         if let (Some(text), Some(column)) = (text, table.column(&key.name)) {
             let charset = text.charset();
             let binary =
@@ -167,12 +109,6 @@ fn check_collations(
         }
     }
     Ok(())
-}
-
-/// Prepares the statement that will be used: the database has the last word on whether it fits the table.
-async fn try_statement(connection: &mut MySqlConnection, plan: &Plan<Form>) -> sqlx::Result<()> {
-    let sql = statement::merge(plan, How::usual(plan));
-    connection.prepare(AssertSqlSafe(sql).into_sql_str()).await.map(|_| ())
 }
 
 #[cfg(test)]
@@ -205,7 +141,7 @@ mod tests {
             (1, 1, 1_000, vec!["sync_binlog is 1000"]),
             (0, 1, 0, vec!["innodb_flush_log_at_trx_commit is 0", "sync_binlog is 0"]),
         ] {
-            let weaknesses = weaknesses(flush, binlog, sync);
+            let weaknesses = weaknesses([flush, binlog, sync]);
             assert_eq!(weaknesses.len(), named.len(), "{weaknesses:?}");
             assert!(weaknesses.iter().zip(named).all(|(one, part)| one.contains(part)), "{weaknesses:?}");
         }

@@ -1,0 +1,220 @@
+//! The steps of a transaction on MySQL and MariaDB.
+
+use forebay::{Timestamp, buffer::Schema};
+use sqlx::{
+    Arguments as _, AssertSqlSafe, Executor as _, MySql, Row as _, SqlSafeStr as _, mysql::MySqlArguments,
+    query::Query,
+};
+
+use super::{
+    catalogue::{DURABILITY, NOT_TRANSACTIONAL},
+    check::{check_collations, check_other_keys, is_mariadb, is_new_enough, padded, weaknesses},
+    dialect::MySqlDialect,
+    error::is_duplicate,
+    json,
+};
+use crate::{
+    Missing,
+    common::{
+        bindings::{Bindings, Parameter, Parameters},
+        ddl::{MOVES, OWN_TABLES, bare},
+        dialect::Dialect as _,
+        plan::{MergeMode, Plan},
+        statement,
+        table::Table,
+        transaction::{Checked, Encoded, Outcome, TextRow, Transaction, encoded, reached, texts, unreached},
+    },
+};
+
+/// How many rows one statement takes. More are not faster, and its text has to stay below `max_allowed_packet`.
+const MAX_ROWS_PER_STATEMENT: usize = 1_000;
+
+/// An open transaction.
+pub(super) struct Open {
+    pub(super) connection: sqlx::Transaction<'static, MySql>,
+    pub(super) now: Timestamp,
+}
+
+impl Transaction for Open {
+    type Dialect = MySqlDialect;
+
+    fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    fn rows_per_statement(left: usize) -> usize {
+        left.min(MAX_ROWS_PER_STATEMENT)
+    }
+
+    async fn execute(&mut self, sql: String, bindings: Bindings<'_, MySqlDialect>) -> sqlx::Result<u64> {
+        Ok(query(sql, bindings)?.execute(&mut *self.connection).await?.rows_affected())
+    }
+
+    async fn query(
+        &mut self,
+        sql: String,
+        bindings: Bindings<'_, MySqlDialect>,
+    ) -> sqlx::Result<Vec<TextRow>> {
+        let rows = query(sql, bindings)?.fetch_all(&mut *self.connection).await?;
+        rows.iter().map(|row| (0..row.len()).map(|i| row.try_get(i)).collect()).collect()
+    }
+
+    /// `INSERT IGNORE` would ignore other errors as well, and what an upsert counts depends on the connection.
+    async fn insert_new(&mut self, sql: String, parameters: Parameters<MySqlDialect>) -> sqlx::Result<bool> {
+        match self.execute(sql, parameters.into()).await {
+            Err(error) if is_duplicate(&error) => Ok(false),
+            other => other.map(|_| true),
+        }
+    }
+
+    async fn run(&mut self, script: String) -> sqlx::Result<()> {
+        sqlx::raw_sql(AssertSqlSafe(script)).execute(&mut *self.connection).await.map(|_| ())
+    }
+
+    async fn prepare(&mut self, sql: String) -> sqlx::Result<()> {
+        self.connection.prepare(AssertSqlSafe(sql).into_sql_str()).await.map(|_| ())
+    }
+
+    async fn check_server(&mut self) -> Checked<()> {
+        let version = self.version().await?;
+        if is_new_enough(&version) {
+            return Ok(Ok(()));
+        }
+        Ok(Err(format!(
+            "version {version} is too old for the way in which batches are written and keys are compared: use MariaDB 10.6, \
+             MySQL 8.0.17, or newer"
+        )))
+    }
+
+    async fn check_table(
+        &mut self,
+        schema: &Schema,
+        table: &Table,
+        plan: &Plan<MySqlDialect>,
+    ) -> Checked<Vec<String>> {
+        let is_mariadb = is_mariadb(&self.version().await?);
+        let mut bind = Parameters::new();
+        bind.optional_text(schema.table.split_once('.').map(|(database, _)| database));
+        for table in [bare(schema)].into_iter().chain(OWN_TABLES) {
+            bind.text(table);
+        }
+        if let Some(found) = self.query(NOT_TRANSACTIONAL.to_owned(), bind.into()).await?.pop() {
+            let [name, engine] = texts(found)?;
+            return Ok(Err(format!(
+                "table {name} has the engine {engine}, which has no transactions, so a batch could be applied by half: use \
+                 ALTER TABLE {} ENGINE=InnoDB",
+                MySqlDialect::own(&table.place, &name)
+            )));
+        }
+        if plan.missing == Missing::Insert {
+            let checked = check_other_keys(schema, table)
+                .and_then(|()| check_collations(schema, table, plan, is_mariadb));
+            if let Err(why) = checked {
+                return Ok(Err(why));
+            }
+        }
+        let settings = self.one(DURABILITY).await?.map(|setting: String| setting.parse().unwrap_or_default());
+        let mut warnings = weaknesses(settings);
+        warnings.extend(padded(schema, table, plan, is_mariadb));
+        Ok(Ok(warnings))
+    }
+
+    /// An upsert reaches all rows, and counts each once or twice. Before an update that has to reach all, the rows are
+    /// locked: one that is inserted or deleted in between would be reported wrongly.
+    async fn merge_rows(
+        &mut self,
+        plan: &Plan<MySqlDialect>,
+        mode: MergeMode,
+        rows: &[Encoded],
+    ) -> sqlx::Result<Outcome> {
+        let sql = statement::merge(plan, mode, rows.len());
+        if !mode.reports_rows() {
+            let affected = self.execute(sql, encoded(plan, mode, rows)).await?;
+            let rows = if mode.insert { rows.len() as u64 } else { affected };
+            return Ok(Outcome::Merged { rows, unreached: vec![] });
+        }
+        let lock = statement::lock(plan, mode.columns);
+        let reached = reached(self.query(lock, encoded(plan, mode, rows)).await?, rows.len());
+        let found = rows.iter().zip(&reached).filter(|(_, reached)| **reached).map(|(row, _)| row);
+        let affected = self.execute(sql, encoded(plan, mode, found)).await?;
+        Ok(Outcome::Merged { rows: affected, unreached: unreached(&reached) })
+    }
+
+    /// Each buffer has a line in `forebay_moves` whose keys are empty. Transactions that merge rows lock it together, and one
+    /// that moves a row locks it alone, so they wait for each other.
+    async fn any_moved(&mut self, plan: &Plan<MySqlDialect>, buffer: &str) -> sqlx::Result<bool> {
+        loop {
+            let mut bind = Parameters::<MySqlDialect>::new();
+            // The line with the empty key is the first of its buffer, and a second one is a move.
+            let sql = format!(
+                "SELECT {} FROM {} AS m WHERE m.buffer = {} ORDER BY m.from_key LIMIT 2 LOCK IN SHARE MODE",
+                MySqlDialect::key_text("m.from_key"),
+                MySqlDialect::own(&plan.place, MOVES),
+                bind.text(buffer),
+            );
+            let keys: Vec<String> =
+                self.query(sql, bind.into()).await?.into_iter().flatten().flatten().collect();
+            if keys.first().is_some_and(String::is_empty) {
+                return Ok(keys.len() > 1);
+            }
+            // Then look again, because this may have waited for the first move.
+            self.exclude_merges(plan, buffer).await?;
+        }
+    }
+
+    /// Makes the line that the buffer's transactions lock. The second transaction waits for the first.
+    async fn exclude_merges(&mut self, plan: &Plan<MySqlDialect>, buffer: &str) -> sqlx::Result<()> {
+        let mut bind = Parameters::<MySqlDialect>::new();
+        let sql = format!(
+            "INSERT INTO {} (buffer, from_key, to_key, at) VALUES ({}, '', '', {})
+             ON DUPLICATE KEY UPDATE to_key = ''",
+            MySqlDialect::own(&plan.place, MOVES),
+            bind.text(buffer),
+            bind.time(Some(self.now)),
+        );
+        self.execute(sql, bind.into()).await.map(|_| ())
+    }
+
+    async fn commit(self) -> sqlx::Result<()> {
+        self.connection.commit().await
+    }
+
+    async fn rollback(self) -> sqlx::Result<()> {
+        self.connection.rollback().await
+    }
+}
+
+impl Open {
+    async fn version(&mut self) -> sqlx::Result<String> {
+        let [version] = self.one("SELECT VERSION()").await?;
+        Ok(version)
+    }
+
+    /// The one row of a query.
+    async fn one<const N: usize>(&mut self, sql: &str) -> sqlx::Result<[String; N]> {
+        let rows = self.query(sql.to_owned(), Parameters::new().into()).await?;
+        texts(rows.into_iter().next().unwrap_or_default())
+    }
+}
+
+/// A query with what it binds. The rows of a buffer's table are one JSON text.
+fn query(
+    sql: String,
+    bindings: Bindings<'_, MySqlDialect>,
+) -> sqlx::Result<Query<'static, MySql, MySqlArguments>> {
+    let mut arguments = MySqlArguments::default();
+    let mut one_off = false;
+    match bindings {
+        Bindings::Rows { rows, .. } => arguments.add(json::rows(rows.into_iter())),
+        Bindings::Parameters(parameters) => {
+            one_off = parameters.one_off;
+            parameters.values.into_iter().try_for_each(|value| match value {
+                Parameter::Text(text) => arguments.add(text),
+                Parameter::Integer(integer) => arguments.add(integer),
+                Parameter::Texts(texts) => arguments.add(serde_json::json!(texts).to_string()),
+            })
+        }
+    }
+    .map_err(sqlx::Error::Encode)?;
+    Ok(sqlx::query_with(AssertSqlSafe(sql), arguments).persistent(!one_off))
+}
