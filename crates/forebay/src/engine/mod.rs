@@ -21,7 +21,6 @@
 //! - **Cancellation.** A dropped future may have applied its step; it never applies half of it, and
 //!   never takes an answer away from another caller.
 
-pub(crate) mod bell;
 #[cfg(feature = "redis")]
 pub(crate) mod cluster;
 #[cfg(feature = "conformance")]
@@ -29,8 +28,7 @@ pub mod conformance;
 pub(crate) mod embedded;
 #[cfg(feature = "test-util")]
 pub mod fault;
-#[cfg(feature = "redis")]
-mod meeting;
+pub(crate) mod notifier;
 mod open;
 mod options;
 #[cfg(feature = "redis")]
@@ -38,6 +36,8 @@ pub(crate) mod redis;
 pub(crate) mod request;
 #[cfg(feature = "redis")]
 pub(crate) mod sequence;
+#[cfg(feature = "redis")]
+mod shared_outcome;
 pub(crate) mod step;
 
 use std::{ops::ControlFlow, sync::Arc, task::Waker, time::Duration};
@@ -45,8 +45,8 @@ use std::{ops::ControlFlow, sync::Arc, task::Waker, time::Duration};
 use uuid::Uuid;
 
 use self::{
-    bell::Bell,
     embedded::Embedded,
+    notifier::Subscription,
     request::{Begin, ChargeToken, End, Hosts, Known, Seen, Token},
     step::{
         BufferPart, BufferParts, BufferStats, Claim, Claimed, Frozen, Generation, KeyCount, LeaseStep,
@@ -73,10 +73,10 @@ pub(crate) type Joined = std::future::Pending<Result<()>>;
 
 /// A take that goes to a host with others: what becomes of it, and a time on the monotonic clock before it was sent.
 #[cfg(feature = "redis")]
-pub(crate) type Among<'a> = redis::Among<'a>;
+pub(crate) type BatchedTake<'a> = redis::BatchedTake<'a>;
 /// Nothing goes with others here.
 #[cfg(not(feature = "redis"))]
-pub(crate) type Among<'a> = std::future::Pending<Result<(Taken, Duration)>>;
+pub(crate) type BatchedTake<'a> = std::future::Pending<Result<(Taken, Duration)>>;
 
 /// A store. Clones share it.
 ///
@@ -168,10 +168,10 @@ impl Engine {
 
     /// [`take`](Self::take) at the host's time, if it can go with others: with fewer futures around it, which are most of what
     /// it costs then. `None`: it goes another way.
-    pub(crate) fn take_among<'a>(&'a self, take: Take<'a>) -> Option<Among<'a>> {
+    pub(crate) fn take_batched<'a>(&'a self, take: Take<'a>) -> Option<BatchedTake<'a>> {
         match self {
             #[cfg(feature = "redis")]
-            Self::Redis(redis) => redis.take_among(take),
+            Self::Redis(redis) => redis.take_batched(take),
             _ => {
                 let _ = take;
                 None
@@ -393,7 +393,7 @@ impl Engine {
         on!(self, it => it.lock_renew(name, owner).await)
     }
 
-    /// Gives the lock back, or leaves the queue, and rings for who is first then; false: it was neither holder nor
+    /// Gives the lock back, or leaves the queue, and notifies the first waiter; false: it was neither holder nor
     /// waiting.
     pub(crate) async fn lock_release(&self, name: &str, owner: Uuid) -> Result<bool> {
         on!(self, it => it.lock_release(name, owner).await)
@@ -404,21 +404,21 @@ impl Engine {
         on!(self, it => it.lock_state(name).await)
     }
 
-    /// Takes the lock from whoever holds it, and rings for who is first in the queue; true if somebody held it.
+    /// Takes the lock from whoever holds it, and notifies the first waiter; true if somebody held it.
     pub(crate) async fn lock_force_release(&self, name: &str) -> Result<bool> {
         on!(self, it => it.lock_force_release(name).await)
     }
 
-    /// The bell that rings when `owner` should claim the lock `name` again. Hung before the first claim, it misses no ring of a store
-    /// that is reached; but one may be lost on the way, and none is a promise. A lease that runs out rings for nobody.
-    pub(crate) fn lock_bell(&self, name: &str, owner: Uuid) -> Bell {
-        ask!(self, it => it.lock_bell(name, owner))
+    /// Subscribes to the notifications that tell `owner` to claim the lock `name` again. Subscribed before the first claim, it
+    /// misses none of a store that is reached. A notification may be lost on the way, and an expired lease sends none.
+    pub(crate) fn lock_subscribe(&self, name: &str, owner: Uuid) -> Subscription {
+        ask!(self, it => it.lock_subscribe(name, owner))
     }
 
     // Requests that are carried out once
 
     /// Begins an attempt at a request, or says why not. Repeated by the same owner it answers the same. What is known of a
-    /// request is remembered for [`ONCE`](request::ONCE), through a crash.
+    /// request is remembered for [`REQUEST_TTL`](request::REQUEST_TTL), through a crash.
     pub(crate) async fn once_begin(&self, begin: Begin<'_>) -> Result<Known> {
         on!(self, it => it.once_begin(begin).await)
     }
@@ -455,13 +455,13 @@ impl Engine {
     }
 
     /// Whether a partition of a buffer has a token, and the epoch of its host then.
-    pub(crate) async fn buffer_look(&self, part: &BufferPart, token: &Token) -> Result<Seen> {
-        on!(self, it => it.buffer_look(part, token).await)
+    pub(crate) async fn buffer_peek(&self, part: &BufferPart, token: &Token) -> Result<Seen> {
+        on!(self, it => it.buffer_peek(part, token).await)
     }
 
     /// Whether a partition of a series has a token, and the epoch of its host then.
-    pub(crate) async fn series_look(&self, part: &SeriesPart, token: &Token) -> Result<Seen> {
-        on!(self, it => it.series_look(part, token).await)
+    pub(crate) async fn series_peek(&self, part: &SeriesPart, token: &Token) -> Result<Seen> {
+        on!(self, it => it.series_peek(part, token).await)
     }
 
     /// [`take_all`](Self::take_all), and if it charges, of its token. If the token is there nothing is charged, the answer is

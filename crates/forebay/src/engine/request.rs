@@ -11,13 +11,13 @@ use crate::{
 };
 
 /// For how long a store remembers a request that is to be carried out once.
-pub(crate) const ONCE: Duration = Duration::from_hours(24);
+pub(crate) const REQUEST_TTL: Duration = Duration::from_hours(24);
 
 /// For how long a store keeps tokens: those of a request that began at the end of their hour outlive it.
-pub(crate) const TOKENS: Duration = Duration::from_hours(26);
+pub(crate) const TOKEN_TTL: Duration = Duration::from_hours(26);
 
 /// For how long an attempt at a request is left alone. It is far above what an attempt takes.
-pub(crate) const LEASE: Duration = Duration::from_secs(30);
+pub(crate) const ATTEMPT_LEASE: Duration = Duration::from_secs(30);
 
 /// About how many bytes a store keeps for a token.
 pub(crate) const TOKEN_BYTES: u64 = 64;
@@ -73,7 +73,7 @@ pub(crate) type Hosts = Vec<(u32, Option<Epoch>)>;
 pub(crate) struct Begin<'a> {
     pub key: &'a str,
     /// Tells requests apart.
-    pub print: u128,
+    pub fingerprint: u128,
     /// Of this attempt: drawn afresh for it.
     pub owner: Uuid,
     /// For how long the attempt is left alone.

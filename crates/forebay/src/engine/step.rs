@@ -79,7 +79,7 @@ pub(crate) enum LeaseAct {
     /// Gives back.
     Release,
     /// Only looks.
-    Look,
+    Peek,
     /// Looks, and removes what is there of somebody else.
     Heal,
 }
@@ -208,7 +208,7 @@ pub(crate) struct KeyCount {
 /// How long a free lock is kept for the first in its queue before the second may take it as well, then the third,
 /// and so on. Longer than a waiter's heartbeat, so that a wake-up that got lost does not cost a place; short, because
 /// a process that died in the queue blocks for so long.
-pub(crate) const TURN: Duration = Duration::from_secs(2);
+pub(crate) const HANDOFF_WINDOW: Duration = Duration::from_secs(2);
 
 /// How many may wait for one lock.
 pub(crate) const MAX_WAITERS: usize = 16_384;

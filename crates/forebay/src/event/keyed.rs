@@ -164,7 +164,7 @@ impl EventHandle {
         let places: Vec<Option<Place>> = series.chain(buffers).collect();
         let look = async |(nth, place): (usize, &Option<Place>)| match place {
             None => (State::No, None),
-            Some(place) => match line.look(nth, place).await {
+            Some(place) => match line.peek(nth, place).await {
                 Ok(State::Lost) => (State::Lost, Some(lost())),
                 Ok(state) => (state, None),
                 Err(error) => (State::Open, Some(error)),

@@ -168,7 +168,7 @@ impl LimitHandle {
         if let Some(answer) = self.decide_at_once(key, cost, When::EngineClock) {
             return answer;
         }
-        if let Some((rule, among)) = self.take_among(key, cost) {
+        if let Some((rule, among)) = self.take_batched(key, cost) {
             let answer = among.await;
             let take = self.take_under(rule, key, cost);
             return match answer {

@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     engine::{
-        bell::Bell,
-        step::{Claim, Claimed, TURN},
+        notifier::Subscription,
+        step::{Claim, Claimed, HANDOFF_WINDOW},
     },
     error::{Error, ErrorKind, Result, Retry},
     time::{millis, secs},
@@ -27,7 +27,7 @@ use crate::{
 /// How long the store keeps a waiter's place in the queue without hearing from it.
 const QUEUE_TTL: Duration = secs(5);
 
-/// Interval between the claims of a waiter. Two may get lost before `QUEUE_TTL`, and it is shorter than `TURN`.
+/// Interval between the claims of a waiter. Two may get lost before `QUEUE_TTL`, and it is shorter than `HANDOFF_WINDOW`.
 const HEARTBEAT: Duration = millis(1_667);
 
 /// What is asked for.
@@ -82,9 +82,10 @@ impl AcquireTask {
     }
 
     async fn run(mut self, mut answer: oneshot::Sender<Result<Attempt>>) {
-        // Hung before the first claim, so that no ring is missed.
+        // Subscribed before the first claim, so that no notification is missed.
         let waits = self.request.wait != Some(Duration::ZERO);
-        let bell = waits.then(|| self.request.manager.engine().lock_bell(&self.request.name, self.owner));
+        let subscription =
+            waits.then(|| self.request.manager.engine().lock_subscribe(&self.request.name, self.owner));
         let outcome = loop {
             match self.claim().await {
                 Next::Break(outcome) => break Some(outcome),
@@ -93,7 +94,7 @@ impl AcquireTask {
                         biased;
                         () = answer.closed() => break None,
                         () = self.request.manager.closing() => break Some(Err(self.closed())),
-                        () = rung(bell.as_ref()) => {}
+                        () = notified(subscription.as_ref()) => {}
                         () = self.request.manager.clock().sleep(pause) => {}
                     }
                 }
@@ -123,7 +124,7 @@ impl AcquireTask {
                     return Next::Break(Ok(Attempt::Held { holder: Holder::of(holder), remaining, ahead }));
                 }
                 self.last_ack = Some(asked);
-                let turn = remaining + TURN * u32::try_from(ahead).unwrap_or(u32::MAX / 2);
+                let turn = remaining + HANDOFF_WINDOW * u32::try_from(ahead).unwrap_or(u32::MAX / 2);
                 let pause = turn.max(millis(1)).min(spread(HEARTBEAT, self.owner));
                 Next::Continue(self.until.map_or(pause, |until| pause.min(until.saturating_sub(asked))))
             }
@@ -196,10 +197,10 @@ impl AcquireTask {
     }
 }
 
-/// Waits for the bell; for ever if there is none.
-async fn rung(bell: Option<&Bell>) {
-    match bell {
-        Some(bell) => bell.rung().await,
+/// Waits for a notification; for ever without a subscription.
+async fn notified(subscription: Option<&Subscription>) {
+    match subscription {
+        Some(subscription) => subscription.notified().await,
         None => std::future::pending().await,
     }
 }

@@ -87,7 +87,7 @@ impl Line {
     ///
     /// # Errors
     /// When its store has to be asked, and does not answer.
-    pub(crate) async fn look(&self, nth: usize, place: &Place) -> Result<State> {
+    pub(crate) async fn peek(&self, nth: usize, place: &Place) -> Result<State> {
         let attempt = self.request.ours.attempt;
         match self.noted.get(nth) {
             Some(known @ (State::Yes | State::Lost)) => return Ok(*known),
@@ -100,8 +100,8 @@ impl Line {
         let Some(since) = self.epoch(place) else { return Ok(State::No) };
         let token = Token { id: self.hash(nth), hour: self.request.ours.hour, since: Some(since) };
         let seen = match place {
-            Place::Series(part) => engine.series_look(part, &token).await?,
-            Place::Buffer(part) => engine.buffer_look(part, &token).await?,
+            Place::Series(part) => engine.series_peek(part, &token).await?,
+            Place::Buffer(part) => engine.buffer_peek(part, &token).await?,
         };
         Ok(match seen.there {
             true => State::Yes,
@@ -115,7 +115,7 @@ impl Line {
     /// # Errors
     /// As [`look`](Self::look), and if nobody can tell.
     pub(crate) async fn is_applied(&self, place: &Place) -> Result<bool> {
-        match self.look(0, place).await? {
+        match self.peek(0, place).await? {
             State::Yes => Ok(true),
             State::Lost => Err(lost()),
             State::No | State::Open => Ok(false),
@@ -191,7 +191,7 @@ impl Line {
 
     /// Of the key, the request, the line and the part. Not of the record: if that is lost, the tokens still count.
     fn hash(&self, part: impl Display) -> u128 {
-        let Request { key, print, .. } = &*self.request;
-        xxh3_128(format!("{print:032x} {} {part} {key}", self.number).as_bytes())
+        let Request { key, fingerprint, .. } = &*self.request;
+        xxh3_128(format!("{fingerprint:032x} {} {part} {key}", self.number).as_bytes())
     }
 }

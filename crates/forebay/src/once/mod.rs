@@ -22,7 +22,7 @@ pub(crate) use self::line::{Place, State};
 use crate::{
     engine::{
         Engine,
-        request::{Attempt, Begin, End, Epoch, Hosts, Known, LEASE, Ours, TOKEN_BYTES},
+        request::{ATTEMPT_LEASE, Attempt, Begin, End, Epoch, Hosts, Known, Ours, TOKEN_BYTES},
         step,
     },
     error::Result,
@@ -35,7 +35,7 @@ use crate::{
 pub const DEFAULT_BYTES: u64 = 512 << 20;
 
 /// How many keys are drawn to find a host that answers: of many hosts one may be the only one.
-const DRAWS: usize = 256;
+const MAX_DRAWS: usize = 256;
 
 /// About what a record takes beside its key and its text.
 const RECORD_BYTES: u64 = 320;
@@ -72,7 +72,7 @@ pub struct Begun(Arc<Request>);
 pub(crate) struct Request {
     store: Store,
     key: Box<str>,
-    print: u128,
+    fingerprint: u128,
     owner: Uuid,
     ours: Ours,
     weight: u64,
@@ -172,18 +172,19 @@ impl fmt::Debug for Request {
 }
 
 /// Begins a request that is carried out once, or takes it over: see [`Forebay::once`](crate::Forebay::once).
-pub(crate) async fn begin(store: &Store, key: &str, print: u128) -> Result<Once> {
+pub(crate) async fn begin(store: &Store, key: &str, fingerprint: u128) -> Result<Once> {
     check_key(key)?;
     let (owner, hosts) = (Uuid::now_v7(), store.engine().epochs());
     let weight = RECORD_BYTES + 2 * key.len() as u64 + 26 * hosts.len() as u64;
-    let begin = Begin { key, print, owner, lease: lease(), hosts: &hosts, weight, most: store.once_bytes() };
+    let begin =
+        Begin { key, fingerprint, owner, lease: lease(), hosts: &hosts, weight, most: store.once_bytes() };
     failpoint!("once_before_begin");
     let known = store.engine().once_begin(begin).await?;
     failpoint!("once_after_begin");
     Ok(match known {
         Known::Ours(ours) => {
             let (store, key, tokens) = (store.clone(), key.into(), AtomicU64::new(0));
-            Once::First(Begun(Arc::new(Request { store, key, print, owner, ours, weight, tokens })))
+            Once::First(Begun(Arc::new(Request { store, key, fingerprint, owner, ours, weight, tokens })))
         }
         Known::Running(remaining) => Once::Running { remaining },
         Known::Done(answer) => Once::Done(answer),
@@ -200,7 +201,7 @@ pub(crate) fn draw_request(engine: &Engine, place: impl Fn(&str) -> String) -> O
         hosts.get(host).is_some_and(|host| host.health == Health::Up)
     };
     let mut keys = std::iter::repeat_with(|| Uuid::new_v4().simple().to_string());
-    keys.by_ref().take(DRAWS).find(is_up)
+    keys.by_ref().take(MAX_DRAWS).find(is_up)
 }
 
 /// For how long an attempt is left alone. Tests of attempts that die set it in milliseconds, rather than wait.
@@ -209,5 +210,5 @@ fn lease() -> Duration {
     if let Some(lease) = std::env::var("FOREBAY_TEST_LEASE").ok().and_then(|lease| lease.parse().ok()) {
         return Duration::from_millis(lease);
     }
-    LEASE
+    ATTEMPT_LEASE
 }

@@ -66,7 +66,7 @@ impl Cluster {
         let (placement, met) = agree(kind, &hosts, &members, &first).await?;
         let placement = Arc::new(placement);
         for (member, met) in members.iter().zip(&met) {
-            member.met(met);
+            member.on_first_contact(met);
         }
         let probe = |member: &Arc<Member>| {
             tokio::spawn(member.clone().keep_probing(placement.clone(), options.clock.clone())).abort_handle()
@@ -145,7 +145,7 @@ impl Cluster {
     ) -> Vec<Result<Reply, Failure>> {
         let member = &self.members[host];
         match member.begin() {
-            Ok(watch) => watch.end_all(member.engine.kv(host, commands, within).await),
+            Ok(guard) => guard.end_all(member.engine.kv(host, commands, within).await),
             Err(error) => vec![Err((Fate::NotSent, error)); commands.len()],
         }
     }

@@ -8,29 +8,29 @@ use std::time::Duration;
 use crate::model::Health;
 
 /// Failed probes in a row after which a host is down. One can be lost to a restart that is already over.
-const MOST_FAILURES: u8 = 2;
+const MAX_FAILURES: u8 = 2;
 
 /// Between two probes of a host that is well. Its cost is two small reads a second.
-const CALM: Duration = Duration::from_secs(1);
+const CALM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Between two probes of one that may not be.
-pub(super) const ALERT: Duration = Duration::from_millis(100);
+pub(super) const ALERT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Between two probes of one that is down: how long its keys may wait needlessly.
-const PATIENT: Duration = Duration::from_millis(250);
+const DOWN_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The state of one host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Vitals {
+pub(super) struct HealthState {
     health: Health,
     /// Failed probes in a row.
     failures: u8,
 }
 
-impl Vitals {
+impl HealthState {
     /// Of a host that did not answer when it was first asked.
     pub(super) fn down() -> Self {
-        Self { health: Health::Down, failures: MOST_FAILURES }
+        Self { health: Health::Down, failures: MAX_FAILURES }
     }
 
     pub(super) fn health(self) -> Health {
@@ -39,12 +39,12 @@ impl Vitals {
 
     /// After a probe.
     pub(super) fn probed(self, answered: bool) -> Self {
-        let failures = if answered { 0 } else { self.failures.saturating_add(1).min(MOST_FAILURES) };
+        let failures = if answered { 0 } else { self.failures.saturating_add(1).min(MAX_FAILURES) };
         let health = match (self.health, answered) {
             (Health::Down, true) => Health::HalfOpen,
             (_, true) => Health::Up,
             (Health::Down | Health::HalfOpen, false) => Health::Down,
-            (_, false) if failures >= MOST_FAILURES => Health::Down,
+            (_, false) if failures >= MAX_FAILURES => Health::Down,
             (_, false) => Health::Suspect,
         };
         Self { health, failures }
@@ -59,9 +59,9 @@ impl Vitals {
     /// How long until the next probe, unless a caller runs into trouble before.
     pub(super) fn pause(self) -> Duration {
         match self.health {
-            Health::Up => CALM,
-            Health::Suspect | Health::HalfOpen => ALERT,
-            Health::Down => PATIENT,
+            Health::Up => CALM_INTERVAL,
+            Health::Suspect | Health::HalfOpen => ALERT_INTERVAL,
+            Health::Down => DOWN_INTERVAL,
         }
     }
 }
@@ -79,11 +79,11 @@ mod tests {
         Trouble,
     }
 
-    fn after(events: &[Event]) -> Vitals {
-        events.iter().fold(Vitals::default(), |vitals, event| match event {
-            Event::Answered => vitals.probed(true),
-            Event::Failed => vitals.probed(false),
-            Event::Trouble => vitals.troubled(),
+    fn after(events: &[Event]) -> HealthState {
+        events.iter().fold(HealthState::default(), |health_state, event| match event {
+            Event::Answered => health_state.probed(true),
+            Event::Failed => health_state.probed(false),
+            Event::Trouble => health_state.troubled(),
         })
     }
 
@@ -94,7 +94,7 @@ mod tests {
         let states: Vec<_> = (0..=4).map(|n| after(&path[..n]).health()).collect();
         assert_eq!(states, [Health::Up, Health::Suspect, Health::Down, Health::HalfOpen, Health::Up]);
         assert_eq!(after(&[Failed, Failed, Answered, Failed]).health(), Health::Down);
-        assert_eq!(Vitals::down().probed(true).health(), Health::HalfOpen);
+        assert_eq!(HealthState::down().probed(true).health(), Health::HalfOpen);
     }
 
     fn events() -> impl Strategy<Value = Vec<Event>> {
@@ -106,19 +106,19 @@ mod tests {
         /// A caller's trouble may be its own: only probes take a host from everybody.
         #[test]
         fn trouble_alone_takes_no_host_down(events in events()) {
-            let vitals = after(&events);
-            let troubled = (0..9).fold(vitals, |vitals, _| vitals.troubled());
-            prop_assert_eq!(troubled.health() == Health::Down, vitals.health() == Health::Down);
+            let health_state = after(&events);
+            let troubled = (0..9).fold(health_state, |health_state, _| health_state.troubled());
+            prop_assert_eq!(troubled.health() == Health::Down, health_state.health() == Health::Down);
         }
 
         #[test]
         fn two_good_probes_heal_whatever_was_before(events in events()) {
-            prop_assert_eq!(after(&events).probed(true).probed(true), Vitals::default());
+            prop_assert_eq!(after(&events).probed(true).probed(true), HealthState::default());
         }
 
         #[test]
         fn two_failed_probes_are_down_whatever_was_before(events in events()) {
-            prop_assert_eq!(after(&events).probed(false).probed(false), Vitals::down());
+            prop_assert_eq!(after(&events).probed(false).probed(false), HealthState::down());
         }
     }
 }

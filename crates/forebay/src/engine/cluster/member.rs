@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::{
     Host, Record,
-    health::{ALERT, Vitals},
+    health::{ALERT_INTERVAL, HealthState},
     placement::{Placement, check_name},
 };
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How long a host has to answer a probe. Far above a round trip and a busy server's hiccup.
-const PROBE: Duration = Duration::from_millis(500);
+const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// One host.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub(super) struct Member {
 
 #[derive(Debug, Default)]
 struct State {
-    vitals: Vitals,
+    health_state: HealthState,
     /// What the last failed probe came to.
     reason: Option<Error>,
 }
@@ -59,35 +59,35 @@ impl Member {
 
     /// Begins a call to this host, or fails at once while it is down. Not a function around the call: its future
     /// would lie in this one's, twice.
-    pub(super) fn begin(&self) -> Result<Watch<'_>> {
+    pub(super) fn begin(&self) -> Result<CallGuard<'_>> {
         self.admit()?;
-        Ok(Watch { member: self, answered: false })
+        Ok(CallGuard { member: self, answered: false })
     }
 
     pub(super) fn health(&self) -> (Health, Option<Error>) {
         let state = self.state();
-        (state.vitals.health(), state.reason.clone())
+        (state.health_state.health(), state.reason.clone())
     }
 
     /// Before the first probe: what reading its record came to.
-    pub(super) fn met(&self, met: &Result<Record>) {
+    pub(super) fn on_first_contact(&self, met: &Result<Record>) {
         if let Err(error) = met {
-            self.enter(|_| State { vitals: Vitals::down(), reason: Some(error.clone()) });
+            self.enter(|_| State { health_state: HealthState::down(), reason: Some(error.clone()) });
         }
     }
 
     /// Probes the host for as long as it is let.
     pub(super) async fn keep_probing(self: Arc<Self>, placement: Arc<Placement>, clock: Clock) {
         loop {
-            let before = self.state().vitals;
+            let before = self.state().health_state;
             // However many callers run into trouble, probes keep this distance.
-            clock.sleep(before.pause().min(ALERT)).await;
-            clock.timeout(before.pause().saturating_sub(ALERT), self.trouble.notified()).await;
+            clock.sleep(before.pause().min(ALERT_INTERVAL)).await;
+            clock.timeout(before.pause().saturating_sub(ALERT_INTERVAL), self.trouble.notified()).await;
             let mut probe = pin!(self.probe(&placement));
             // Silence counts again and again, and the probe goes on: dropped, it would never come to the
             // point at which a dead connection is given up.
             let verdict = loop {
-                match clock.timeout(PROBE, probe.as_mut()).await {
+                match clock.timeout(PROBE_TIMEOUT, probe.as_mut()).await {
                     Some(verdict) => break verdict,
                     None => self.probed(Some(self.silence())),
                 }
@@ -97,14 +97,14 @@ impl Member {
     }
 
     fn silence(&self) -> Error {
-        let text = format!("host {:?}: no answer within {PROBE:?}", self.host.name());
+        let text = format!("host {:?}: no answer within {PROBE_TIMEOUT:?}", self.host.name());
         Error::new(ErrorKind::Timeout, text)
     }
 
     /// Whether the host answers, is who it should be, and holds what all hold. One that has lost everything gets
     /// its record back: an empty host is one that was restarted, and its keys are its own as before.
     async fn probe(&self, placement: &Placement) -> Result<()> {
-        let mut seen = self.engine.glance().await?;
+        let mut seen = self.engine.check_identity().await?;
         if seen.name.is_none() || seen.placement.is_none() {
             tracing::warn!(host = self.host.name(), "the host has lost its data");
             seen = self.engine.complete_record(self.host.name(), placement.text()).await?;
@@ -132,20 +132,26 @@ impl Member {
 
     /// A caller had no answer.
     fn troubled(&self) {
-        self.enter(|before| State { vitals: before.vitals.troubled(), reason: before.reason.clone() });
+        self.enter(|before| State {
+            health_state: before.health_state.troubled(),
+            reason: before.reason.clone(),
+        });
         self.trouble.notify_one();
     }
 
     /// A probe had an answer, or failed with this.
     fn probed(&self, failure: Option<Error>) {
-        self.enter(|before| State { vitals: before.vitals.probed(failure.is_none()), reason: failure });
+        self.enter(|before| State {
+            health_state: before.health_state.probed(failure.is_none()),
+            reason: failure,
+        });
     }
 
     fn enter(&self, next: impl FnOnce(&State) -> State) {
         let mut state = self.state();
-        let before = state.vitals.health();
+        let before = state.health_state.health();
         *state = next(&state);
-        let after = state.vitals.health();
+        let after = state.health_state.health();
         self.is_down.store(after == Health::Down, Ordering::Relaxed);
         let reason = state.reason.clone();
         drop(state);
@@ -164,12 +170,12 @@ impl Member {
 
 /// A call under way. A caller that gave up waiting is trouble as much as one that was told so.
 #[must_use = "a call that is not ended is trouble"]
-pub(super) struct Watch<'a> {
+pub(super) struct CallGuard<'a> {
     member: &'a Member,
     answered: bool,
 }
 
-impl Watch<'_> {
+impl CallGuard<'_> {
     /// The call came to this.
     pub(super) fn end<T>(mut self, answer: Result<T>) -> Result<T> {
         self.answered = !answer.as_ref().is_err_and(is_outage);
@@ -184,7 +190,7 @@ impl Watch<'_> {
     }
 }
 
-impl Drop for Watch<'_> {
+impl Drop for CallGuard<'_> {
     fn drop(&mut self) {
         if !self.answered {
             self.member.troubled();

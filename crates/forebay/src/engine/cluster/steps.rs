@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::engine::Cluster;
 use crate::{
     engine::{
-        bell::Bell,
+        notifier::Subscription,
         request::{Begin, ChargeToken, End, Known, Seen, Token},
         step::{
             BufferPart, BufferStats, Claim, Claimed, Frozen, Generation, LeaseStep, Leases, LockState,
@@ -27,9 +27,9 @@ use crate::{
 macro_rules! at {
     ($cluster:expr, $tag:expr, $engine:ident => $step:expr) => {{
         let member = $cluster.member(&$tag);
-        let watch = member.begin()?;
+        let guard = member.begin()?;
         let $engine = &member.engine;
-        watch.end($step.await)
+        guard.end($step.await)
     }};
 }
 
@@ -169,12 +169,12 @@ impl Cluster {
         at!(self, series_tag(part), host => host.series_add_once(part, point, now, token))
     }
 
-    pub(crate) async fn buffer_look(&self, part: &BufferPart, token: &Token) -> Result<Seen> {
-        at!(self, buffer_tag(part), host => host.buffer_look(part, token))
+    pub(crate) async fn buffer_peek(&self, part: &BufferPart, token: &Token) -> Result<Seen> {
+        at!(self, buffer_tag(part), host => host.buffer_peek(part, token))
     }
 
-    pub(crate) async fn series_look(&self, part: &SeriesPart, token: &Token) -> Result<Seen> {
-        at!(self, series_tag(part), host => host.series_look(part, token))
+    pub(crate) async fn series_peek(&self, part: &SeriesPart, token: &Token) -> Result<Seen> {
+        at!(self, series_tag(part), host => host.series_peek(part, token))
     }
 
     pub(crate) async fn take_all_once(
@@ -208,8 +208,8 @@ impl Cluster {
         at!(self, tag_text(name), host => host.lock_state(name))
     }
 
-    pub(crate) fn lock_bell(&self, name: &str, owner: Uuid) -> Bell {
-        self.member(&tag_text(name)).engine.lock_bell(name, owner)
+    pub(crate) fn lock_subscribe(&self, name: &str, owner: Uuid) -> Subscription {
+        self.member(&tag_text(name)).engine.lock_subscribe(name, owner)
     }
 
     pub(crate) async fn lock_force_release(&self, name: &str) -> Result<bool> {

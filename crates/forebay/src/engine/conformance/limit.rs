@@ -285,7 +285,7 @@ fn lend(most: u64) -> LeaseAct {
 pub(super) async fn leases_are_lent_up_to_the_most(bay: Forebay) {
     let limit = fresh("lent");
     let ids = [1, 2, 3].map(|_| Uuid::new_v4());
-    let none = lease(&bay, &limit, ids[0], LeaseAct::Look).await;
+    let none = lease(&bay, &limit, ids[0], LeaseAct::Peek).await;
     assert_eq!(none, Leases::default());
     for (id, number) in ids[..2].iter().zip(1..) {
         let leases = lease(&bay, &limit, *id, lend(2)).await;
@@ -313,7 +313,7 @@ pub(super) async fn a_lease_may_be_asked_for_again_and_extended(bay: Forebay) {
     assert!(renewed.held && renewed.first_end.unwrap() > mins(30), "{renewed:?}");
     let nobody = lease(&bay, &limit, other, LeaseAct::Renew { ttl: mins(60) }).await;
     assert_eq!((nobody.held, nobody.number), (false, 1));
-    assert!(lease(&bay, &limit, id, LeaseAct::Look).await.held);
+    assert!(lease(&bay, &limit, id, LeaseAct::Peek).await.held);
 }
 
 pub(super) async fn a_lease_that_is_not_extended_ends(bay: Forebay) {
@@ -353,7 +353,7 @@ pub(super) async fn many_tasks_never_hold_more_leases_than_there_are(bay: Foreba
         task.await.unwrap();
     }
     assert!((1..=MOST).contains(&seen.load(Ordering::SeqCst)));
-    assert_eq!(lease(&bay, &limit, Uuid::new_v4(), LeaseAct::Look).await, Leases::default());
+    assert_eq!(lease(&bay, &limit, Uuid::new_v4(), LeaseAct::Peek).await, Leases::default());
 }
 
 fn now(when: When) -> u64 {

@@ -165,7 +165,7 @@ pub(super) async fn only_the_holder_renews_and_releases(bay: Forebay) {
 pub(super) async fn waiters_are_served_in_order_and_told_by_a_bell(bay: Forebay) {
     let (party, [one, two, three, late]) = (Party::new(bay), owners());
     let engine = party.bay.engine();
-    let bells = [engine.lock_bell(&party.name, two), engine.lock_bell(&party.name, three)];
+    let subscriptions = [engine.lock_subscribe(&party.name, two), engine.lock_subscribe(&party.name, three)];
     party.granted(one).await.unwrap();
     assert_eq!(ahead(party.wait(two).await), 0);
     assert_eq!(ahead(party.wait(three).await), 1);
@@ -173,7 +173,7 @@ pub(super) async fn waiters_are_served_in_order_and_told_by_a_bell(bay: Forebay)
     assert_eq!(party.state().await.waiters, 2);
 
     assert!(party.release(one).await);
-    bells[0].rung().await;
+    subscriptions[0].notified().await;
     assert_eq!(ahead(party.claim(late, hours(1), None).await), 2);
     assert_eq!(ahead(party.wait(three).await), 1);
     match party.wait(three).await {
@@ -182,7 +182,7 @@ pub(super) async fn waiters_are_served_in_order_and_told_by_a_bell(bay: Forebay)
     }
     // The first leaves instead: the next one's turn.
     assert!(party.release(two).await);
-    bells[1].rung().await;
+    subscriptions[1].notified().await;
     party.granted(three).await.unwrap();
     assert_eq!(party.state().await.waiters, 0);
     assert!(engine.lock_force_release(&party.name).await.unwrap());

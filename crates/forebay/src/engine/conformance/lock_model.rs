@@ -8,7 +8,7 @@ use super::{fresh, random::Random};
 use crate::{
     bay::Forebay,
     clock::ManualClock,
-    engine::step::{Claim, Claimed, TURN},
+    engine::step::{Claim, Claimed, HANDOFF_WINDOW},
     time::{hours, millis},
 };
 
@@ -38,7 +38,8 @@ pub async fn locks_follow_the_model(bay: &Forebay, hand: Option<&ManualClock>, s
             0..5 => {
                 let claimed = engine.lock_claim(claim).await.unwrap();
                 // In real time a turn may pass between the model's look and the engine's.
-                let stalled = hand.is_none() && bay.clock().monotonic() > model.free_since + TURN / 2;
+                let stalled =
+                    hand.is_none() && bay.clock().monotonic() > model.free_since + HANDOFF_WINDOW / 2;
                 model.claim(claim, &claimed, now, stalled, &context);
             }
             5 => {
@@ -98,7 +99,7 @@ impl Model {
     fn claim(&mut self, claim: Claim<'_>, claimed: &Claimed, now: Duration, stalled: bool, context: &str) {
         let Claim { owner, ttl, queue, .. } = claim;
         let place = self.queue.iter().position(|(o, _)| *o == owner).unwrap_or(self.queue.len());
-        let turn = self.free_since + TURN * u32::try_from(place).unwrap();
+        let turn = self.free_since + HANDOFF_WINDOW * u32::try_from(place).unwrap();
         let again = self.holder.is_some_and(|hold| hold.owner == owner);
         let free = self.holder.is_none();
         let granted = match claimed {

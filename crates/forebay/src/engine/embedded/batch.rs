@@ -25,7 +25,7 @@ pub(super) struct Batch {
     pub fence: u64,
     /// By name; `None`: it does not hold any more.
     pub facts: BTreeMap<Box<str>, Option<Box<str>>>,
-    pub riders: Vec<Rider>,
+    pub deferred: Vec<DeferredWrite>,
 }
 
 /// What became of a generation of a buffer.
@@ -67,7 +67,7 @@ pub(super) struct HoldRecord {
 
 /// Limits and series: nobody waits for them, so a commit takes along as many as do not hold up those who wait.
 #[derive(Debug)]
-pub(super) enum Rider {
+pub(super) enum DeferredWrite {
     /// Keys of limits in one shard, packed.
     Limits {
         shard: u16,
@@ -93,7 +93,7 @@ impl Batch {
         self.generations.is_empty()
             && self.holds.is_empty()
             && self.facts.is_empty()
-            && self.riders.is_empty()
+            && self.deferred.is_empty()
     }
 
     /// Sets what is known of a generation.
@@ -156,7 +156,7 @@ impl Batch {
         self.holds.extend(newer.holds);
         self.fence = self.fence.max(newer.fence);
         self.facts.extend(newer.facts);
-        self.riders.extend(newer.riders);
+        self.deferred.extend(newer.deferred);
         self
     }
 
@@ -169,7 +169,7 @@ impl Batch {
     }
 }
 
-impl Rider {
+impl DeferredWrite {
     /// About how many bytes it adds to a commit.
     pub(super) fn weight(&self) -> usize {
         match self {

@@ -13,8 +13,8 @@ use std::{
 use super::{
     batch::Batch,
     file::{Failure, File, Remedy},
-    holder::Holder,
     journal::Shared,
+    pidfile::PidFile,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -23,7 +23,7 @@ pub(super) struct Committer {
     journal: Arc<Shared>,
     file: File,
     /// Says whose the file is, for as long as it is.
-    holder: Holder,
+    pid_file: PidFile,
     state: State,
 }
 
@@ -37,8 +37,8 @@ enum State {
 
 impl Committer {
     /// Starts the thread; it ends, and gives the file back, when the journal does.
-    pub(super) fn start(journal: Arc<Shared>, file: File, holder: Holder) -> Result<()> {
-        let committer = Self { journal, file, holder, state: State::Working };
+    pub(super) fn start(journal: Arc<Shared>, file: File, pid_file: PidFile) -> Result<()> {
+        let committer = Self { journal, file, pid_file, state: State::Working };
         let started = thread::Builder::new().name("forebay-file".to_owned()).spawn(move || committer.run());
         started.map(drop).map_err(|cause| {
             Error::new(ErrorKind::Unavailable, "starting the thread that writes the file").with_source(cause)
@@ -79,8 +79,8 @@ impl Committer {
             )),
         };
         let in_place = self.file.check_name().map_err(|failure| failure.error);
-        // First the note, then the lock: a note written by the next holder must stay.
-        drop(self.holder);
+        // The note goes before the lock: a note written by the next process must stay.
+        drop(self.pid_file);
         let closed = catch_unwind(AssertUnwindSafe(|| self.file.close()));
         let closed = closed.unwrap_or_else(|_| Err(panicked("closing")));
         self.journal.set_ended(in_place.and(unwritten).and(closed));

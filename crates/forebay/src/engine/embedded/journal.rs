@@ -11,9 +11,9 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::SetOnce;
 
 use super::{
-    batch::{Batch, GenerationRecord, HoldRecord, Rider},
+    batch::{Batch, DeferredWrite, GenerationRecord, HoldRecord},
+    closing,
     codec::Cells,
-    ending,
     file::Remedy,
 };
 use crate::{
@@ -23,13 +23,13 @@ use crate::{
 
 /// How many bytes of limits and series one commit takes along: some 10 ms of an ordinary disk, which is what they
 /// may cost those who wait for the same commit.
-const RIDERS: usize = 1 << 20;
+const MAX_DEFERRED_BYTES: usize = 1 << 20;
 
 /// Those whom a commit has answered often come back at once. A commit that began with the first of them would leave the
 /// others to the next one; so it waits until none has come for this long, but only so many times. With 512 callers
 /// who write again and again a commit has 500 writes then, instead of 280; one caller alone is never waited for.
-const GATHER: Duration = Duration::from_micros(100);
-const GATHERINGS: usize = 10;
+const COALESCE_WAIT: Duration = Duration::from_micros(100);
+const MAX_COALESCE_ROUNDS: usize = 10;
 
 /// The journal of an engine; without a file there is none, and every change counts as durable.
 ///
@@ -55,7 +55,7 @@ type Answer = Arc<SetOnce<Result<()>>>;
 
 struct Queue {
     batch: Batch,
-    riders: VecDeque<Rider>,
+    deferred: VecDeque<DeferredWrite>,
     /// Answers who waits for `batch`.
     done: Answer,
     /// Of `batch`: batches are numbered from 1.
@@ -92,7 +92,7 @@ impl Journal {
     pub(super) fn new(place: &str, relaxed: bool) -> (Self, Arc<Shared>) {
         let queue = Queue {
             batch: Batch::default(),
-            riders: VecDeque::new(),
+            deferred: VecDeque::new(),
             done: Answer::default(),
             number: 1,
             durable: 0,
@@ -144,22 +144,22 @@ impl Journal {
     pub(super) fn has_room(&self) -> bool {
         self.0.as_ref().is_some_and(|shared| {
             let queue = shared.queue();
-            queue.riders.is_empty() && matches!(queue.health, Health::Working)
+            queue.deferred.is_empty() && matches!(queue.health, Health::Working)
         })
     }
 
     /// Lets a limit's or series' change ride along with a commit to come.
-    pub(super) fn ride(&self, rider: Rider) {
+    pub(super) fn defer(&self, write: DeferredWrite) {
         if let Some(shared) = &self.0 {
             let mut queue = shared.queue();
             if queue.health.is_tried() {
-                queue.riders.push_back(rider);
+                queue.deferred.push_back(write);
             }
         }
     }
 
     /// Has whatever gathered committed now, what failed tried again, and the file looked for.
-    pub(super) fn poke(&self) {
+    pub(super) fn request_commit(&self) {
         if let Some(shared) = &self.0 {
             let mut queue = shared.queue();
             if queue.health.is_tried() {
@@ -173,7 +173,7 @@ impl Journal {
         if let Some(shared) = &self.0 {
             let mut queue = shared.queue();
             if !matches!(queue.health, Health::Closed) {
-                ending::begins(&shared.place);
+                closing::begins(&shared.place);
                 queue.health = Health::Closed;
             }
             drop(queue);
@@ -253,11 +253,11 @@ impl Record<'_> {
     }
 
     /// Takes a limit's or series' change into the batch, with all that ride: those before it must not be written after it.
-    pub(super) fn take_along(&mut self, rider: Rider) {
+    pub(super) fn include_deferred(&mut self, write: DeferredWrite) {
         if let Some((_, queue)) = &mut self.0 {
-            let before = queue.riders.drain(..).collect::<Vec<_>>();
-            queue.batch.riders.extend(before);
-            queue.batch.riders.push(rider);
+            let before = queue.deferred.drain(..).collect::<Vec<_>>();
+            queue.batch.deferred.extend(before);
+            queue.batch.deferred.push(write);
         }
     }
 
@@ -268,18 +268,18 @@ impl Record<'_> {
     }
 
     /// Has the change committed now.
-    pub(super) fn commit(self) -> Ticket {
-        let Some((shared, mut queue)) = self.0 else { return Ticket::done() };
+    pub(super) fn commit(self) -> PendingCommit {
+        let Some((shared, mut queue)) = self.0 else { return PendingCommit::done() };
         let done = queue.done.clone();
         queue.waiting += 1;
         shared.due(&mut queue);
-        Ticket(Some(done))
+        PendingCommit(Some(done))
     }
 
     /// Has a write of rows committed: now, or, relaxed, in its time.
-    pub(super) fn commit_rows(self) -> Ticket {
+    pub(super) fn commit_rows(self) -> PendingCommit {
         match &self.0 {
-            Some((shared, _)) if shared.relaxed => Ticket::done(),
+            Some((shared, _)) if shared.relaxed => PendingCommit::done(),
             _ => self.commit(),
         }
     }
@@ -287,9 +287,9 @@ impl Record<'_> {
 
 /// The right to an answer.
 #[must_use = "a change is not durable before this says so"]
-pub(super) struct Ticket(Option<Answer>);
+pub(super) struct PendingCommit(Option<Answer>);
 
-impl Ticket {
+impl PendingCommit {
     /// For what has nothing to wait for.
     pub(super) fn done() -> Self {
         Self(None)
@@ -314,7 +314,7 @@ impl Shared {
         loop {
             let ending = matches!(queue.health, Health::Closed);
             if queue.due || ending {
-                queue = self.gather(queue);
+                queue = self.coalesce(queue);
                 let work = queue.take();
                 return if ending && work.batch.is_empty() { None } else { Some(work) };
             }
@@ -323,13 +323,13 @@ impl Shared {
     }
 
     /// Waits for those who were answered together, and come back together.
-    fn gather<'a>(&'a self, mut queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
-        for _ in 0..GATHERINGS {
+    fn coalesce<'a>(&'a self, mut queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
+        for _ in 0..MAX_COALESCE_ROUNDS {
             let before = queue.waiting;
             if queue.waited < 2 || before == 0 {
                 break;
             }
-            self.wake.wait_for(&mut queue, GATHER);
+            self.wake.wait_for(&mut queue, COALESCE_WAIT);
             if queue.waiting == before {
                 break;
             }
@@ -378,7 +378,7 @@ impl Shared {
             queue.commits
         };
         tracing::debug!(place = %self.place, commits, "closed");
-        ending::ends(&self.place);
+        closing::ends(&self.place);
         answer(&self.ended, how);
     }
 
@@ -418,19 +418,19 @@ impl Health {
 }
 
 impl Queue {
-    /// What has gathered, with as many riders as one commit takes.
+    /// Takes what has gathered, with as many deferred writes as fit into one commit.
     fn take(&mut self) -> Work {
         let mut batch = std::mem::take(&mut self.batch);
         let mut weight = 0;
-        while weight < RIDERS
-            && let Some(rider) = self.riders.pop_front()
+        while weight < MAX_DEFERRED_BYTES
+            && let Some(write) = self.deferred.pop_front()
         {
-            weight += rider.weight();
-            batch.riders.push(rider);
+            weight += write.weight();
+            batch.deferred.push(write);
         }
         let number = self.number;
         self.number += 1;
-        self.due = !self.riders.is_empty();
+        self.due = !self.deferred.is_empty();
         self.waited = std::mem::take(&mut self.waiting);
         Work { batch, number, done: std::mem::take(&mut self.done) }
     }

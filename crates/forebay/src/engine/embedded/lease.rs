@@ -89,7 +89,7 @@ impl Embedded {
                     // An end that is over: whoever reads it forgets the lease.
                     let mut pack = Pack::default();
                     entry.pack(&mut pack, step.id, Timestamp::UNIX_EPOCH);
-                    self.journal.ride(limits(Shards::<Entry>::index(hash), false, pack));
+                    self.journal.defer(limits(Shards::<Entry>::index(hash), false, pack));
                 }
             }
             _ => {}

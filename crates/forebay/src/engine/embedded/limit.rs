@@ -7,9 +7,9 @@ use parking_lot::Mutex;
 
 use super::{
     Embedded,
-    batch::Rider,
+    batch::DeferredWrite,
     codec::Pack,
-    journal::{Record, Ticket},
+    journal::{PendingCommit, Record},
 };
 use crate::{
     clock::TICK,
@@ -99,9 +99,9 @@ impl Entry {
 /// So many replaced keys the file may have of a shard beside as many as there are keys.
 const SLACK: u64 = 256;
 
-pub(super) fn limits(shard: usize, rewrite: bool, packed: Pack) -> Rider {
+pub(super) fn limits(shard: usize, rewrite: bool, packed: Pack) -> DeferredWrite {
     let shard = u16::try_from(shard).expect("there are few shards");
-    Rider::Limits { shard, rewrite, packed }
+    DeferredWrite::Limits { shard, rewrite, packed }
 }
 
 /// A limit that is asked about an explicit time may be asked again later than that time says.
@@ -210,7 +210,7 @@ impl Embedded {
         &self,
         takes: impl Iterator<Item = &'a Take<'a>> + Clone,
         note: impl FnOnce(&mut Record<'_>),
-    ) -> Result<Ticket> {
+    ) -> Result<PendingCommit> {
         let hash = |take: &Take<'_>| take.limit.hash_of(take.key.as_bytes());
         let mut indexes: Vec<usize> = takes.clone().map(|take| Shards::<Entry>::index(hash(take))).collect();
         indexes.sort_unstable();
@@ -228,7 +228,7 @@ impl Embedded {
                 let mut pack = Pack::default();
                 let deadline = time.plus(entry.deadline().saturating_sub(now));
                 pack.limit(take.limit.as_str(), take.key, take.rule.scale(), entry.state, deadline);
-                record.take_along(limits(index, false, pack));
+                record.include_deferred(limits(index, false, pack));
             }
         }
         Ok(record.commit())
@@ -349,7 +349,7 @@ impl Embedded {
             let mut pack = Pack::default();
             let (scale, never) = (take.rule.scale(), Timestamp::UNIX_EPOCH);
             pack.limit(take.limit.as_str(), take.key, scale, State(0, 0), never);
-            self.journal.ride(limits(Shards::<Entry>::index(hash), false, pack));
+            self.journal.defer(limits(Shards::<Entry>::index(hash), false, pack));
         }
         Ok(Outstanding::default())
     }
@@ -369,7 +369,7 @@ impl Embedded {
     }
 
     /// Lets what has changed ride to the file. `logged`: how many keys the file's log of each shard has.
-    pub(super) fn ride_limits(&self, logged: &mut [u64; SHARDS]) {
+    pub(super) fn defer_limits(&self, logged: &mut [u64; SHARDS]) {
         let (now, time) = (self.clock.monotonic(), self.clock.now());
         for (index, logged) in logged.iter_mut().enumerate() {
             let mut shard = self.limits.lock_index(index);
@@ -390,7 +390,7 @@ impl Embedded {
             }
             // Still under the shard's lock: a reset that comes after must not reach the file before.
             if rewrite || pack.len() > 0 {
-                self.journal.ride(limits(index, rewrite, pack));
+                self.journal.defer(limits(index, rewrite, pack));
             }
         }
     }

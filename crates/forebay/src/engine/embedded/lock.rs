@@ -9,21 +9,21 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
-use super::{Embedded, batch::HoldRecord, journal::Ticket};
+use super::{Embedded, batch::HoldRecord, journal::PendingCommit};
 use crate::{
     clock::Clock,
     engine::{
-        bell::{Bell, Bells},
-        step::{Claim, Claimed, Holding, LockState, MAX_WAITERS, TURN},
+        notifier::{Notifier, Subscription},
+        step::{Claim, Claimed, HANDOFF_WINDOW, Holding, LockState, MAX_WAITERS},
     },
     error::Result,
 };
 
-/// All locks, and the bells of those who wait for one.
+/// All locks, and the notifier of their waiters.
 #[derive(Debug, Default)]
 pub(super) struct Locks {
     table: Mutex<Table>,
-    bells: Arc<Bells>,
+    notifier: Arc<Notifier>,
 }
 
 #[derive(Debug, Default)]
@@ -92,7 +92,7 @@ impl Lock {
 
     /// Whether who is at `place` may take it: the first at once, each further one a turn later.
     fn is_turn_of(&self, place: usize, now: Duration) -> bool {
-        let wait = TURN.saturating_mul(u32::try_from(place).unwrap_or(u32::MAX));
+        let wait = HANDOFF_WINDOW.saturating_mul(u32::try_from(place).unwrap_or(u32::MAX));
         self.holder.is_none() && (self.queue.is_empty() || self.free_since.saturating_add(wait) <= now)
     }
 
@@ -160,8 +160,8 @@ impl Embedded {
         Ok(LockState { holder, waiters: lock.queue.len() as u64 })
     }
 
-    pub(crate) fn lock_bell(&self, _name: &str, owner: Uuid) -> Bell {
-        self.locks.bells.hang(owner)
+    pub(crate) fn lock_subscribe(&self, _name: &str, owner: Uuid) -> Subscription {
+        self.locks.notifier.subscribe(owner)
     }
 
     pub(super) fn sweep_locks(&self, now: Duration) {
@@ -179,7 +179,7 @@ impl Embedded {
     }
 
     /// Only a grant has a commit to wait for: the queue ends with the process.
-    fn claim(&self, claim: Claim<'_>) -> Result<(Claimed, Ticket)> {
+    fn claim(&self, claim: Claim<'_>) -> Result<(Claimed, PendingCommit)> {
         let now = self.clock.monotonic();
         let micros = u64::try_from(self.clock.now().as_micros()).unwrap_or(0);
         let mut table = self.locks.table();
@@ -194,7 +194,7 @@ impl Embedded {
         }
         let place = lock.place(claim.owner);
         if !lock.is_turn_of(place, now) {
-            return Ok((lock.held(&claim, place, now)?, Ticket::done()));
+            return Ok((lock.held(&claim, place, now)?, PendingCommit::done()));
         }
         *fence = micros.max(*fence + 1);
         let holder = lock.grant(&claim, *fence, now);
@@ -202,13 +202,13 @@ impl Embedded {
         Ok((Claimed::Granted { fence: *fence }, record.commit()))
     }
 
-    fn renew(&self, name: &str, owner: Uuid) -> Result<(Option<Duration>, Ticket)> {
+    fn renew(&self, name: &str, owner: Uuid) -> Result<(Option<Duration>, PendingCommit)> {
         let now = self.clock.monotonic();
         let mut table = self.locks.table();
         let mut record = self.journal.record()?;
-        let Some(lock) = table.locks.get_mut(name) else { return Ok((None, Ticket::done())) };
+        let Some(lock) = table.locks.get_mut(name) else { return Ok((None, PendingCommit::done())) };
         lock.expire(now);
-        let Some(holder) = lock.held_by(owner) else { return Ok((None, Ticket::done())) };
+        let Some(holder) = lock.held_by(owner) else { return Ok((None, PendingCommit::done())) };
         holder.deadline = now.saturating_add(holder.ttl);
         record.hold(name, || holder.record(now, &self.clock));
         Ok((Some(holder.ttl), record.commit()))
@@ -222,11 +222,11 @@ impl Embedded {
         name: &str,
         holds: impl Fn(Uuid) -> bool,
         waits: impl Fn(Uuid) -> bool,
-    ) -> Result<(bool, Ticket)> {
+    ) -> Result<(bool, PendingCommit)> {
         let now = self.clock.monotonic();
         let mut table = self.locks.table();
         let mut record = self.journal.record()?;
-        let Some(lock) = table.locks.get_mut(name) else { return Ok((false, Ticket::done())) };
+        let Some(lock) = table.locks.get_mut(name) else { return Ok((false, PendingCommit::done())) };
         lock.expire(now);
         let held = lock.holder.take_if(|holder| holds(holder.owner)).is_some();
         if held {
@@ -236,10 +236,10 @@ impl Embedded {
         lock.queue.retain(|waiter| !waits(waiter.owner));
         let changed = held || lock.queue.len() < waited;
         if let Some(first) = lock.queue.front().filter(|_| changed) {
-            self.locks.bells.ring(first.owner);
+            self.locks.notifier.notify(first.owner);
         }
         if !held {
-            return Ok((changed, Ticket::done()));
+            return Ok((changed, PendingCommit::done()));
         }
         record.free(name);
         Ok((true, record.commit()))

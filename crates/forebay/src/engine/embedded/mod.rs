@@ -4,11 +4,10 @@ mod batch;
 mod buffer;
 mod charge;
 mod chunk;
+mod closing;
 mod codec;
 mod committer;
-mod ending;
 mod file;
-mod holder;
 mod journal;
 mod kv;
 mod lease;
@@ -16,6 +15,7 @@ mod limit;
 mod lock;
 mod once;
 mod overrides;
+mod pidfile;
 mod population;
 mod restore;
 mod series;
@@ -43,11 +43,11 @@ use parking_lot::Mutex;
 pub(crate) use restore::FileOptions;
 
 /// How often what has expired is thrown away. Expiry itself is exact; this only bounds the memory.
-const SWEEP: Duration = Duration::from_secs(1);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The least time of the machine between two sweeps: in a replay or a test the engine's clock may run so fast that
 /// nothing else were done.
-const REST: Duration = Duration::from_millis(20);
+const MIN_SWEEP_PAUSE: Duration = Duration::from_millis(20);
 
 /// The embedded engine.
 ///
@@ -79,7 +79,7 @@ impl Embedded {
     /// An empty engine in memory. Needs a tokio runtime for its sweeper, which ends with the engine.
     pub(crate) fn in_memory(clock: Clock) -> Arc<Self> {
         let engine = Arc::new(Self::empty(clock));
-        tokio::spawn(tend_regularly(Arc::downgrade(&engine), engine.clock.clone(), SWEEP));
+        tokio::spawn(sweep_loop(Arc::downgrade(&engine), engine.clock.clone(), SWEEP_INTERVAL));
         engine
     }
 
@@ -123,10 +123,10 @@ impl Embedded {
     /// Lets the limits and series that have changed ride to the file, and has it all committed.
     fn save(&self) {
         let mut logged = self.logged.lock();
-        self.ride_limits(&mut logged);
-        self.ride_all_series();
+        self.defer_limits(&mut logged);
+        self.defer_all_series();
         drop(logged);
-        self.journal.poke();
+        self.journal.request_commit();
     }
 
     #[expect(clippy::unused_async, reason = "steps are async on every engine")]
@@ -176,7 +176,7 @@ impl Drop for Embedded {
 }
 
 /// Sweeps, and saves if there is a file, for as long as there is an engine.
-async fn tend_regularly(engine: Weak<Embedded>, clock: Clock, every: Duration) {
+async fn sweep_loop(engine: Weak<Embedded>, clock: Clock, every: Duration) {
     loop {
         clock.sleep(every).await;
         let Some(engine) = engine.upgrade() else { return };
@@ -188,7 +188,7 @@ async fn tend_regularly(engine: Weak<Embedded>, clock: Clock, every: Duration) {
                 if engine.journal.has_room() {
                     engine.save();
                 } else {
-                    engine.journal.poke();
+                    engine.journal.request_commit();
                 }
             });
             // An error would be a panic of a sweep, or the end of the runtime, which ends this task too.
@@ -197,6 +197,6 @@ async fn tend_regularly(engine: Weak<Embedded>, clock: Clock, every: Duration) {
             engine.sweep();
             drop(engine);
         }
-        Clock::system().sleep(REST).await;
+        Clock::system().sleep(MIN_SWEEP_PAUSE).await;
     }
 }

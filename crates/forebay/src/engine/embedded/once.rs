@@ -14,8 +14,8 @@ use super::{Embedded, journal::Record};
 use crate::{
     engine::{
         request::{
-            Attempt, Begin, ChargeToken, End, Epoch, Known, ONCE, Ours, Seen, TOKENS, Token, read_hosts,
-            write_hosts,
+            Attempt, Begin, ChargeToken, End, Epoch, Known, Ours, REQUEST_TTL, Seen, TOKEN_TTL, Token,
+            read_hosts, write_hosts,
         },
         step::{BufferPart, SeriesPart, TakenAll},
     },
@@ -48,7 +48,7 @@ struct Records {
 /// A request, as the scripts of a Redis host keep it.
 #[derive(Clone, Debug)]
 struct Request {
-    print: u128,
+    fingerprint: u128,
     owner: Uuid,
     /// As in `once_begin.lua`.
     state: char,
@@ -64,15 +64,15 @@ struct Request {
 
 impl Request {
     fn fact(&self) -> String {
-        let Self { print, owner, state, lease, hour, hosts, bytes, until, text } = self;
+        let Self { fingerprint, owner, state, lease, hour, hosts, bytes, until, text } = self;
         let (lease, until, owner) = (lease.as_micros(), until.as_micros(), owner.simple());
-        format!("{print:032x} {owner} {state} {lease} {hour} {hosts} {bytes} {until} {text}")
+        format!("{fingerprint:032x} {owner} {state} {lease} {hour} {hosts} {bytes} {until} {text}")
     }
 
     fn read(fact: &str) -> Option<Self> {
         let mut words = fact.splitn(9, ' ');
         Some(Self {
-            print: u128::from_str_radix(words.next()?, 16).ok()?,
+            fingerprint: u128::from_str_radix(words.next()?, 16).ok()?,
             owner: Uuid::parse_str(words.next()?).ok()?,
             state: words.next()?.chars().next()?,
             lease: Timestamp::from_micros(words.next()?.parse().ok()?),
@@ -96,13 +96,13 @@ impl Request {
 
 impl Embedded {
     pub(crate) async fn once_begin(&self, begin: Begin<'_>) -> Result<Known> {
-        let Begin { key, print, owner, lease, hosts, weight, most } = begin;
+        let Begin { key, fingerprint, owner, lease, hosts, weight, most } = begin;
         let now = self.clock.now();
         let (ours, ticket) = {
             let mut records = self.requests.lock();
             let known = records.by_key.get(key).filter(|known| known.until > now).cloned();
             let mut request = match known {
-                Some(other) if other.print != print => return Ok(Known::Other),
+                Some(other) if other.fingerprint != fingerprint => return Ok(Known::Other),
                 Some(done) if done.state == 'e' => return Ok(Known::Done(done.text)),
                 Some(running)
                     if running.attempt().is_some() && running.owner != owner && running.lease > now =>
@@ -117,12 +117,12 @@ impl Embedded {
                 }
                 None if records.bytes + weight > most => return Ok(Known::Full),
                 None => {
-                    let until = now.plus(ONCE);
+                    let until = now.plus(REQUEST_TTL);
                     let hour = u32::try_from(now.as_secs() / 3_600).unwrap_or(0);
                     records.order.push_back((until, key.into()));
                     let hosts = write_hosts(hosts).into();
                     let (state, lease, text) = ('f', now, "".into());
-                    Request { print, owner, state, lease, hour, hosts, bytes: weight, until, text }
+                    Request { fingerprint, owner, state, lease, hour, hosts, bytes: weight, until, text }
                 }
             };
             (request.owner, request.lease) = (owner, now.plus(lease));
@@ -178,12 +178,12 @@ impl Embedded {
     }
 
     #[expect(clippy::unused_async, reason = "steps are async on every engine")]
-    pub(crate) async fn buffer_look(&self, _: &BufferPart, token: &Token) -> Result<Seen> {
+    pub(crate) async fn buffer_peek(&self, _: &BufferPart, token: &Token) -> Result<Seen> {
         Ok(self.seen(token))
     }
 
     #[expect(clippy::unused_async, reason = "steps are async on every engine")]
-    pub(crate) async fn series_look(&self, _: &SeriesPart, token: &Token) -> Result<Seen> {
+    pub(crate) async fn series_peek(&self, _: &SeriesPart, token: &Token) -> Result<Seen> {
         Ok(self.seen(token))
     }
 
@@ -311,7 +311,7 @@ impl Ids {
         now: Timestamp,
         record: &mut Record<'_>,
     ) {
-        let until = now.plus(TOKENS);
+        let until = now.plus(TOKEN_TTL);
         let charge = charged.as_ref().map(Charged::text).unwrap_or_default();
         record.fact(&fact_of(id), Some(&format!("{}{charge}", until.as_micros())));
         if self.by_id.insert(id, charged).is_none() {

@@ -15,13 +15,13 @@ use super::{
     Embedded,
     batch::{Batch, Block, GenerationRecord, HoldRecord},
     buffer::Written,
+    closing,
     codec::{Unpack, corrupt},
     committer::Committer,
-    ending,
     file::{File, Opener, Trouble, at_path},
-    holder::{self, Holder},
     journal::Journal,
-    tables, tend_regularly,
+    pidfile::{self, PidFile},
+    sweep_loop, tables,
 };
 use crate::{
     clock::Clock,
@@ -41,7 +41,7 @@ pub(crate) struct FileOptions {
 }
 
 /// After at most how long limits and series are on disk.
-const RIDE: Duration = Duration::from_secs(1);
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Embedded {
     /// An engine on the file at `path`, which is created if it is not there.
@@ -60,19 +60,19 @@ impl Embedded {
             let place = format!("embedded:{}", path.display());
             let fresh = !path.exists();
             let open = || Self::open_file(&place, at_path(path.clone()), options, clock.clone());
-            let ending = ending::is_under_way(&place);
+            let ending = closing::is_under_way(&place);
             let opened = open().or_else(|error| {
-                if !holder::is_held(&error) || !(ending || ending::is_under_way(&place)) {
+                if !pidfile::is_held(&error) || !(ending || closing::is_under_way(&place)) {
                     return Err(error);
                 }
-                ending::wait(&place);
+                closing::wait(&place);
                 open()
             });
-            let (engine, start) = opened.map_err(|error| holder::explain(&path, error))?;
+            let (engine, start) = opened.map_err(|error| pidfile::explain(&path, error))?;
             if fresh {
                 sync_directory(&path);
             }
-            start(Holder::note(&path))?;
+            start(PidFile::note(&path))?;
             Ok(engine)
         });
         Ok(engine.await?.tend(options))
@@ -87,7 +87,7 @@ impl Embedded {
     ) -> Result<Arc<Self>> {
         let engine = blocking(move || {
             let (engine, start) = Self::open_file("embedded:test", opener, options, clock)?;
-            start(Holder::nobody())?;
+            start(PidFile::nobody())?;
             Ok(engine)
         });
         Ok(engine.await?.tend(options))
@@ -99,7 +99,7 @@ impl Embedded {
         opener: Opener,
         options: FileOptions,
         clock: Clock,
-    ) -> Result<(Self, impl FnOnce(Holder) -> Result<()> + use<>)> {
+    ) -> Result<(Self, impl FnOnce(PidFile) -> Result<()> + use<>)> {
         let relaxed = !options.sync.is_zero();
         if relaxed && !(millis(10)..=secs(1)).contains(&options.sync) {
             return Err(out_of_range(format!(
@@ -114,14 +114,14 @@ impl Embedded {
         let (journal, shared) = Journal::new(place, relaxed);
         engine.journal = journal;
         engine.logged = Mutex::new(restored.logged);
-        Ok((engine, move |holder| Committer::start(shared, file, holder)))
+        Ok((engine, move |pid_file| Committer::start(shared, file, pid_file)))
     }
 
     fn tend(self, options: FileOptions) -> Arc<Self> {
         let engine = Arc::new(self);
         // Half of what is promised, so that the other half is left for the commit.
-        let every = if options.sync.is_zero() { RIDE } else { options.sync.min(RIDE) } / 2;
-        tokio::spawn(tend_regularly(Arc::downgrade(&engine), engine.clock.clone(), every));
+        let every = if options.sync.is_zero() { LOG_INTERVAL } else { options.sync.min(LOG_INTERVAL) } / 2;
+        tokio::spawn(sweep_loop(Arc::downgrade(&engine), engine.clock.clone(), every));
         engine
     }
 

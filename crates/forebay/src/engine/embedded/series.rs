@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Embedded,
-    batch::{Block, Rider},
+    batch::{Block, DeferredWrite},
     chunk::{Chunk, of_step, step_of},
     codec::{Pack, Unpack, corrupt},
     population::Member,
@@ -194,7 +194,7 @@ impl Embedded {
                 }
                 if self.journal.is_kept() {
                     let blocks = entry.changed(monotonic, time);
-                    record.take_along(Rider::Series {
+                    record.include_deferred(DeferredWrite::Series {
                         series: series.clone(),
                         key: entry.key.clone(),
                         blocks,
@@ -235,7 +235,7 @@ impl Embedded {
         let mut shard = self.series.lock(hash);
         if let Ok(entry) = shard.find_entry(hash, |entry| entry.is(&part.grid.name, key)) {
             let (entry, _) = entry.remove();
-            self.ride_series(&entry, entry.chunks.iter().flat_map(Chunk::gone).collect());
+            self.defer_series(&entry, entry.chunks.iter().flat_map(Chunk::gone).collect());
         }
         Ok(())
     }
@@ -253,29 +253,29 @@ impl Embedded {
             if entry.chunks.capacity() > 2 * entry.chunks.len() + SPARE {
                 entry.chunks.shrink_to_fit();
             }
-            self.ride_series(entry, gone);
+            self.defer_series(entry, gone);
             !entry.chunks.is_empty()
         };
         self.series.retain(keep, Entry::hash);
     }
 
     /// Lets what has changed ride to the file.
-    pub(super) fn ride_all_series(&self) {
+    pub(super) fn defer_all_series(&self) {
         let (now, time) = (self.clock.monotonic(), self.clock.now());
         for index in 0..SHARDS {
             // Under the shard's lock: a deletion that comes after must not reach the file before.
             let mut shard = self.series.lock_index(index);
             for entry in shard.iter_mut().filter(|entry| entry.unsaved) {
                 let changed = entry.changed(now, time);
-                self.ride_series(entry, changed);
+                self.defer_series(entry, changed);
             }
         }
     }
 
-    fn ride_series(&self, entry: &Entry, blocks: Vec<(Block, Option<Pack>)>) {
+    fn defer_series(&self, entry: &Entry, blocks: Vec<(Block, Option<Pack>)>) {
         if !blocks.is_empty() {
             let (series, key) = (entry.member.series().clone(), entry.key.clone());
-            self.journal.ride(Rider::Series { series, key, blocks });
+            self.journal.defer(DeferredWrite::Series { series, key, blocks });
         }
     }
 

@@ -7,7 +7,7 @@
 use redb::{Error, ReadTransaction, TableDefinition, TableError, WriteTransaction};
 
 use super::{
-    batch::{Batch, Change, GenerationRecord, HoldRecord, Rider},
+    batch::{Batch, Change, DeferredWrite, GenerationRecord, HoldRecord},
     codec::Pack,
 };
 
@@ -81,8 +81,8 @@ pub(super) fn write(transaction: &WriteTransaction, batch: &Batch, next: &mut u6
             }
         }
     }
-    if !batch.riders.is_empty() {
-        write_riders(transaction, &batch.riders, next)?;
+    if !batch.deferred.is_empty() {
+        write_deferred(transaction, &batch.deferred, next)?;
     }
     Ok(())
 }
@@ -138,12 +138,12 @@ fn write_holds(transaction: &WriteTransaction, batch: &Batch) -> Result<()> {
     Ok(())
 }
 
-fn write_riders(transaction: &WriteTransaction, riders: &[Rider], next: &mut u64) -> Result<()> {
+fn write_deferred(transaction: &WriteTransaction, deferred: &[DeferredWrite], next: &mut u64) -> Result<()> {
     let mut limits = transaction.open_table(LIMITS)?;
     let mut blocks_of = transaction.open_table(SERIES)?;
-    for rider in riders {
-        match rider {
-            Rider::Limits { shard, rewrite, packed } => {
+    for write in deferred {
+        match write {
+            DeferredWrite::Limits { shard, rewrite, packed } => {
                 if *rewrite {
                     limits.retain_in((*shard, 0)..=(*shard, u64::MAX), |_, _| false)?;
                 }
@@ -152,7 +152,7 @@ fn write_riders(transaction: &WriteTransaction, riders: &[Rider], next: &mut u64
                     *next += 1;
                 }
             }
-            Rider::Series { series, key, blocks } => {
+            DeferredWrite::Series { series, key, blocks } => {
                 for (block, packed) in blocks {
                     let place = (block.step, block.start, series.as_str(), &**key);
                     match packed {

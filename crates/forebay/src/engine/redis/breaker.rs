@@ -31,7 +31,7 @@ impl Breaker {
     }
 
     /// Whether a caller may try at `now`. While it is open one caller in each pause may.
-    pub(super) fn admits(&self, now: Duration) -> bool {
+    pub(super) fn allow_probe(&self, now: Duration) -> bool {
         let until = self.until.load(Ordering::Relaxed);
         if until == 0 {
             return true;
@@ -45,7 +45,7 @@ impl Breaker {
     }
 
     /// The host answered.
-    pub(super) fn answered(&self) {
+    pub(super) fn on_answer(&self) {
         if self.failures.load(Ordering::Relaxed) > 0 {
             self.failures.store(0, Ordering::Relaxed);
             self.until.store(0, Ordering::Relaxed);
@@ -53,7 +53,7 @@ impl Breaker {
     }
 
     /// The host did not answer in time; true: this opened it.
-    pub(super) fn silent(&self, now: Duration) -> bool {
+    pub(super) fn on_timeout(&self, now: Duration) -> bool {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if failures < FAILURES {
             return false;
@@ -74,7 +74,7 @@ mod tests {
 
     fn opened() -> Breaker {
         let breaker = Breaker::default();
-        let opened: Vec<bool> = (0..FAILURES).map(|_| breaker.silent(secs(10))).collect();
+        let opened: Vec<bool> = (0..FAILURES).map(|_| breaker.on_timeout(secs(10))).collect();
         assert_eq!(opened, [false, false, false, false, true]);
         breaker
     }
@@ -83,31 +83,31 @@ mod tests {
     fn some_failures_in_a_row_open_it_and_an_answer_in_between_does_not_let_them_add_up() {
         let breaker = Breaker::default();
         for _ in 0..10 {
-            (1..FAILURES).for_each(|_| assert!(!breaker.silent(secs(1))));
-            breaker.answered();
+            (1..FAILURES).for_each(|_| assert!(!breaker.on_timeout(secs(1))));
+            breaker.on_answer();
             assert!(breaker.is_closed());
         }
         let breaker = opened();
-        assert!(!breaker.is_closed() && !breaker.admits(secs(10)));
+        assert!(!breaker.is_closed() && !breaker.allow_probe(secs(10)));
     }
 
     #[test]
     fn half_open_one_tries_and_its_answer_closes_it() {
         let breaker = opened();
-        assert!(!breaker.admits(secs(10) + millis(499)));
-        assert!(breaker.admits(secs(10) + millis(500)));
-        assert!(!breaker.admits(secs(10) + millis(501)), "one is on its way");
-        assert!(!breaker.silent(secs(10) + millis(550)), "it was open before");
-        assert!(!breaker.admits(secs(11)), "its silence counts from when it gave up");
-        assert!(breaker.admits(secs(11) + millis(50)));
-        breaker.answered();
-        assert!(breaker.is_closed() && breaker.admits(secs(11) + millis(51)));
+        assert!(!breaker.allow_probe(secs(10) + millis(499)));
+        assert!(breaker.allow_probe(secs(10) + millis(500)));
+        assert!(!breaker.allow_probe(secs(10) + millis(501)), "one is on its way");
+        assert!(!breaker.on_timeout(secs(10) + millis(550)), "it was open before");
+        assert!(!breaker.allow_probe(secs(11)), "its silence counts from when it gave up");
+        assert!(breaker.allow_probe(secs(11) + millis(50)));
+        breaker.on_answer();
+        assert!(breaker.is_closed() && breaker.allow_probe(secs(11) + millis(51)));
     }
 
     #[test]
     fn a_probe_that_was_dropped_keeps_nobody_out_for_ever() {
         let breaker = opened();
-        assert!(breaker.admits(secs(11)));
-        assert!(breaker.admits(secs(12)), "the next pause has its own");
+        assert!(breaker.allow_probe(secs(11)));
+        assert!(breaker.allow_probe(secs(12)), "the next pause has its own");
     }
 }

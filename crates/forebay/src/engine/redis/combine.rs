@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     engine::{
-        meeting::Meeting,
+        shared_outcome::SharedOutcome,
         step::{Take, Taken},
     },
     error::{Error, ErrorKind, Result, Retry},
@@ -34,28 +34,28 @@ use crate::{
 };
 
 /// Round trips under way at most: two keep server and client busy at once; a third only makes batches smaller.
-const LANES: usize = 2;
+const MAX_IN_FLIGHT: usize = 2;
 
 /// How often at most callers are let ask while the host has another batch to work on: some microseconds, for which a batch
 /// becomes half as large again.
-const PATIENCE: usize = 4;
+const MAX_YIELDS: usize = 4;
 
 /// Gathered that may gather: some hundred times what a fast host answers within the usual deadline of a limit
 /// would need this many; beyond it waiting is hopeless.
-const MOST_REQUESTS: usize = 1 << 16;
+const MAX_PENDING_REQUESTS: usize = 1 << 16;
 
 /// Between two looks at the deadlines of those who wait, while a round trip takes longer than usual. A deadline is
 /// kept to within this; one timer for a batch costs far less than one for each request.
-const LOOK: Duration = Duration::from_millis(5);
+const DEADLINE_CHECK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Bytes of keys that may gather.
-const MOST_BYTES: usize = 8 << 20;
+const MAX_PENDING_KEY_BYTES: usize = 8 << 20;
 
 /// Combines the takes of all callers in this process on one host.
 #[derive(Debug)]
 pub(super) struct Combiner {
     shared: Arc<Shared>,
-    lanes: Vec<AbortHandle>,
+    senders: Vec<AbortHandle>,
 }
 
 #[derive(Debug)]
@@ -69,8 +69,8 @@ struct Shared {
     /// nobody takes the lock to find it so. Relaxed: who reads what it was goes with the others, or looks again with the lock
     /// held.
     busy: AtomicBool,
-    /// Wakes a lane that has nothing to do.
-    bell: Notify,
+    /// Wakes a send loop that has nothing to do.
+    wake: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -81,10 +81,10 @@ struct Queue {
     wakers: Vec<Waker>,
 }
 
-/// The meeting point of the requests of one pipeline and its answers.
+/// The requests of one pipeline, and their shared outcome.
 #[derive(Debug, Default)]
 struct Batch {
-    meeting: Meeting<Result<Answers>>,
+    shared: SharedOutcome<Result<Answers>>,
     /// Requests whose time was over before there was an answer, and the error that says so. Held for a few instructions.
     expired: Mutex<Vec<(usize, Error)>>,
 }
@@ -93,9 +93,10 @@ impl Combiner {
     /// A combiner for `host`. Needs a tokio runtime.
     pub(super) fn new(host: Arc<Host>, keys: Keys) -> Self {
         let (queue, busy) = (CachePadded::default(), AtomicBool::new(false));
-        let shared = Arc::new(Shared { host, keys, queue, busy, bell: Notify::new() });
-        let lanes = (0..LANES).map(|_| tokio::spawn(lane(shared.clone())).abort_handle()).collect();
-        Self { shared, lanes }
+        let shared = Arc::new(Shared { host, keys, queue, busy, wake: Notify::new() });
+        let senders =
+            (0..MAX_IN_FLIGHT).map(|_| tokio::spawn(send_loop(shared.clone())).abort_handle()).collect();
+        Self { shared, senders }
     }
 
     /// Whether something is under way, so that a request goes with the next.
@@ -104,21 +105,21 @@ impl Combiner {
     }
 
     /// If nothing is under way: the right to send one request alone, now.
-    pub(super) fn idle(&self) -> Option<Alone<'_>> {
+    pub(super) fn try_solo(&self) -> Option<SoloPermit<'_>> {
         if self.is_busy() {
             return None;
         }
         let mut queue = self.shared.queue();
-        let idle = queue.under_way == 0 && queue.gathered.requests.is_empty();
-        idle.then(|| {
+        let is_idle = queue.under_way == 0 && queue.gathered.requests.is_empty();
+        is_idle.then(|| {
             self.shared.count(&mut queue, 1);
-            Alone(&self.shared)
+            SoloPermit(&self.shared)
         })
     }
 
     /// Charges a take in the next round trip.
-    pub(super) fn seat<'a>(&'a self, take: Take<'a>, at: Option<u64>) -> Seat<'a> {
-        Seat { shared: &self.shared, take, at, waiting: None }
+    pub(super) fn queue_take<'a>(&'a self, take: Take<'a>, at: Option<u64>) -> QueuedTake<'a> {
+        QueuedTake { shared: &self.shared, take, at, waiting: None }
     }
 
     /// Charges all of `takes` or none, in the next round trip.
@@ -127,7 +128,7 @@ impl Combiner {
         takes: &'a [Take<'a>],
         at: Option<u64>,
     ) -> impl Future<Output = Result<(Verdict, Vec<State>)>> + 'a {
-        let mut place: Option<Waiting<'a>> = None;
+        let mut place: Option<Waiter<'a>> = None;
         std::future::poll_fn(move |context| {
             if let Some(waiting) = &place {
                 let answers = ready!(waiting.poll(context));
@@ -144,7 +145,7 @@ impl Combiner {
 
 impl Drop for Combiner {
     fn drop(&mut self) {
-        self.lanes.iter().for_each(AbortHandle::abort);
+        self.senders.iter().for_each(AbortHandle::abort);
     }
 }
 
@@ -153,13 +154,13 @@ impl Shared {
         self.queue.lock()
     }
 
-    fn enqueue(&self, takes: &[Take<'_>], at: Option<u64>, waker: &Waker) -> Result<Waiting<'_>> {
+    fn enqueue(&self, takes: &[Take<'_>], at: Option<u64>, waker: &Waker) -> Result<Waiter<'_>> {
         let now = self.host.clock().coarse();
-        let within = takes.iter().map(|take| take.within).min().unwrap_or(LOOK);
+        let within = takes.iter().map(|take| take.within).min().unwrap_or(DEADLINE_CHECK_INTERVAL);
         let mut queue = self.queue();
         let Queue { under_way, batch, gathered, wakers } = &mut *queue;
         let index = gathered.requests.len();
-        if index >= MOST_REQUESTS || gathered.keys.len() >= MOST_BYTES {
+        if index >= MAX_PENDING_REQUESTS || gathered.keys.len() >= MAX_PENDING_KEY_BYTES {
             let text = format!("redis {}: {index} requests wait already", self.host.name());
             return Err(Error::new(ErrorKind::Overloaded, text));
         }
@@ -173,14 +174,14 @@ impl Shared {
         let (charges, until) = (first..gathered.charges.len(), now.saturating_add(within));
         gathered.requests.push(Request { charges, at, until, cancelled: false });
         wakers.push(waker.clone());
-        let waiting = Waiting { shared: self, batch: batch.clone(), index, first, charges: takes.len() };
+        let waiting = Waiter { shared: self, batch: batch.clone(), index, first, charges: takes.len() };
         if index == 0 {
             self.busy.store(true, Ordering::Relaxed);
         }
-        let ring = index == 0 && *under_way < LANES;
+        let wake = index == 0 && *under_way < MAX_IN_FLIGHT;
         drop(queue);
-        if ring {
-            self.bell.notify_one();
+        if wake {
+            self.wake.notify_one();
         }
         Ok(waiting)
     }
@@ -196,7 +197,7 @@ impl Shared {
     fn begin(&self) -> Option<(Arc<Batch>, Gathered, Vec<Waker>)> {
         let mut queue = self.queue();
         let requests = queue.gathered.requests.len();
-        if requests == 0 || queue.under_way >= LANES {
+        if requests == 0 || queue.under_way >= MAX_IN_FLIGHT {
             return None;
         }
         self.count(&mut queue, 1);
@@ -223,10 +224,10 @@ impl Shared {
     }
 
     /// One round trip, during which the deadlines of those who wait for it or behind it are kept.
-    async fn fly(&self, batch: &Batch, gathered: &Gathered, wakers: &[Waker]) -> Result<Answers> {
+    async fn send_batch(&self, batch: &Batch, gathered: &Gathered, wakers: &[Waker]) -> Result<Answers> {
         let mut answers = pin!(self.answers(gathered));
         loop {
-            if let Some(answers) = self.host.clock().timeout(LOOK, &mut answers).await {
+            if let Some(answers) = self.host.clock().timeout(DEADLINE_CHECK_INTERVAL, &mut answers).await {
                 return answers;
             }
             let now = self.host.clock().coarse();
@@ -251,23 +252,23 @@ impl Shared {
 }
 
 /// Sends batch after batch.
-async fn lane(shared: Arc<Shared>) {
+async fn send_loop(shared: Arc<Shared>) {
     loop {
-        shared.bell.notified().await;
+        shared.wake.notified().await;
         loop {
             // Callers that were just answered ask again at once: let them, so that they share a batch; and for longer while
             // the host has another one to work on.
             tokio::task::yield_now().await;
-            for _ in 0..PATIENCE {
+            for _ in 0..MAX_YIELDS {
                 if shared.queue().under_way == 0 {
                     break;
                 }
                 tokio::task::yield_now().await;
             }
             let Some((batch, gathered, wakers)) = shared.begin() else { break };
-            let answers = shared.fly(&batch, &gathered, &wakers).await;
+            let answers = shared.send_batch(&batch, &gathered, &wakers).await;
             shared.end();
-            batch.meeting.settle(answers, wakers);
+            batch.shared.set(answers, wakers);
         }
     }
 }
@@ -284,7 +285,7 @@ impl Batch {
             expired.push((index, error()));
             drop(expired);
             wakers[index].wake_by_ref();
-            self.meeting.wake(index);
+            self.shared.wake(index);
         }
     }
 
@@ -301,14 +302,14 @@ pub(super) fn late(host: &str, retry: Retry) -> Error {
 
 /// A take that goes with others; queued when it is polled first.
 #[derive(Debug)]
-pub(super) struct Seat<'a> {
+pub(super) struct QueuedTake<'a> {
     shared: &'a Shared,
     take: Take<'a>,
     at: Option<u64>,
-    waiting: Option<Waiting<'a>>,
+    waiting: Option<Waiter<'a>>,
 }
 
-impl Future for Seat<'_> {
+impl Future for QueuedTake<'_> {
     /// What became of it, and a time on the monotonic clock before it was sent.
     type Output = Result<(Taken, Duration)>;
 
@@ -339,7 +340,7 @@ impl Future for Seat<'_> {
 
 /// A request that has been queued or sent.
 #[derive(Debug)]
-struct Waiting<'a> {
+struct Waiter<'a> {
     shared: &'a Shared,
     batch: Arc<Batch>,
     index: usize,
@@ -348,16 +349,16 @@ struct Waiting<'a> {
     charges: usize,
 }
 
-impl Waiting<'_> {
+impl Waiter<'_> {
     #[inline]
     fn poll(&self, context: &mut Context<'_>) -> Poll<Result<&Answers>> {
-        // In this order: whoever expires a request after the look at those that are has found the task by its seat.
-        if !self.batch.meeting.is_settled(self.index, context) {
+        // The outcome is checked before the expired requests: whoever expires a request afterwards finds this task's waker.
+        if !self.batch.shared.is_ready(self.index, context) {
             let expired = self.batch.expired();
             let ours = expired.iter().find(|(index, _)| *index == self.index);
             return ours.map_or(Poll::Pending, |(_, error)| Poll::Ready(Err(error.clone())));
         }
-        match self.batch.meeting.outcome() {
+        match self.batch.shared.get() {
             Some(answers) => Poll::Ready(answers.as_ref().map_err(Clone::clone)),
             None => Poll::Pending,
         }
@@ -369,10 +370,10 @@ impl Waiting<'_> {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiter<'_> {
     /// A request that nobody waits for and that has not been sent is not sent.
     fn drop(&mut self) {
-        if self.batch.meeting.outcome().is_none() {
+        if self.batch.shared.get().is_none() {
             let mut queue = self.shared.queue();
             if Arc::ptr_eq(&queue.batch, &self.batch) {
                 queue.gathered.requests[self.index].cancelled = true;
@@ -383,12 +384,12 @@ impl Drop for Waiting<'_> {
 
 /// The right to send one request while nothing else is under way; dropping it gives way to what gathered.
 #[derive(Debug)]
-pub(super) struct Alone<'a>(&'a Shared);
+pub(super) struct SoloPermit<'a>(&'a Shared);
 
-impl Drop for Alone<'_> {
+impl Drop for SoloPermit<'_> {
     fn drop(&mut self) {
         if self.0.end() {
-            self.0.bell.notify_one();
+            self.0.wake.notify_one();
         }
     }
 }

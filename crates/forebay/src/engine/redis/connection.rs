@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    handshake::{Met, Target, connect},
+    handshake::{ServerInfo, Target, connect},
     keys::Keys,
     refusal::{Class, Refusal},
     reply::{accepted, foreign, lost, refuses, text, unavailable, unexpected},
@@ -31,11 +31,11 @@ use crate::{
 };
 
 /// Connecting, the handshake and loading the scripts together.
-const CONNECT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A host that has not answered for so long is given up, and the connection with it. Limits have a
 /// shorter deadline of their own; this one is for peers that vanish without a word.
-const ANSWER: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Between two attempts to connect, doubling from the first to the second.
 const BACKOFF: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(2)];
@@ -80,7 +80,7 @@ pub(super) struct Session {
 /// What a connection learned when it was made, and since.
 #[derive(Debug)]
 struct Facts {
-    met: Met,
+    server: ServerInfo,
     /// The server's replication id, as it said last. Locked to copy and to replace.
     replid: Mutex<Arc<str>>,
     /// When that was, on this process's monotonic clock.
@@ -326,7 +326,7 @@ impl Host {
     /// What of the server's settings breaks a promise.
     pub(super) fn warnings(&self) -> Vec<String> {
         let Link::Up(session) = &*self.link.borrow() else { return vec![] };
-        let policy = &session.facts.met.maxmemory_policy;
+        let policy = &session.facts.server.maxmemory_policy;
         if &**policy == "noeviction" {
             return vec![];
         }
@@ -411,7 +411,7 @@ impl Host {
 
     /// The replies as they came: a refusal is one.
     async fn transmit(&self, session: &Session, commands: &Pipeline) -> Result<Vec<Value>> {
-        let answer = self.transmit_within(session, commands, ANSWER).await;
+        let answer = self.transmit_within(session, commands, ANSWER_TIMEOUT).await;
         if answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Timeout) {
             session.facts.give_up.notify_one();
         }
@@ -469,7 +469,7 @@ impl Session {
     /// The server's clock in microseconds, by now or a little before: this process may have slept.
     pub(super) fn server_time(&self, clock: &Clock) -> u64 {
         let since = clock.monotonic().saturating_sub(self.facts.since);
-        self.facts.met.time + u64::try_from(since.as_micros()).unwrap_or(0)
+        self.facts.server.time + u64::try_from(since.as_micros()).unwrap_or(0)
     }
 }
 
@@ -519,19 +519,19 @@ fn keys_of(command: &Cmd) -> Vec<&[u8]> {
 async fn keep_up(host: Arc<Host>) {
     let mut pause = BACKOFF[0];
     loop {
-        let attempt = host.clock.timeout(CONNECT, connect(&host.target)).await;
+        let attempt = host.clock.timeout(CONNECT_TIMEOUT, connect(&host.target)).await;
         let attempt = attempt.unwrap_or_else(|| {
-            Err(unavailable(host.name(), format_args!("cannot connect within {CONNECT:?}")))
+            Err(unavailable(host.name(), format_args!("cannot connect within {CONNECT_TIMEOUT:?}")))
         });
         match attempt {
-            Ok((connection, driver, met)) => {
+            Ok((connection, driver, server)) => {
                 pause = BACKOFF[0];
                 // The same texts have the same hashes on every server.
-                host.hashes.get_or_init(|| met.hashes.clone());
+                host.hashes.get_or_init(|| server.hashes.clone());
                 let since = host.clock.monotonic();
-                host.server_clock.learn(met.time, since, since, &host.clock);
-                let replid = Mutex::new(met.replid.clone());
-                let facts = Arc::new(Facts { met, replid, since, give_up: Notify::new() });
+                host.server_clock.learn(server.time, since, since, &host.clock);
+                let replid = Mutex::new(server.replid.clone());
+                let facts = Arc::new(Facts { server, replid, since, give_up: Notify::new() });
                 host.link.send_replace(Link::Up(Session { connection, facts: facts.clone() }));
                 tokio::select! {
                     biased;

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The oldest server whose commands suffice.
-const OLDEST: (u32, u32) = (6, 2);
+const MIN_VERSION: (u32, u32) = (6, 2);
 
 /// Where a host is, and how to log in there.
 #[derive(Clone, Debug)]
@@ -84,7 +84,7 @@ fn check_query(url: &str, accepted: &[&str]) -> Result<()> {
 
 /// What a new connection learned.
 #[derive(Debug)]
-pub(super) struct Met {
+pub(super) struct ServerInfo {
     /// The scripts' hashes, in the order of [`Script::ALL`].
     pub hashes: Box<[String]>,
     pub replid: Arc<str>,
@@ -97,17 +97,17 @@ pub(super) struct Met {
 pub(super) type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// One attempt: RESP3, or RESP2 where the server or something before it refuses that.
-pub(super) async fn connect(target: &Target) -> Result<(MultiplexedConnection, Driver, Met)> {
+pub(super) async fn connect(target: &Target) -> Result<(MultiplexedConnection, Driver, ServerInfo)> {
     let mut attempt = handshake(target, ProtocolVersion::RESP3).await;
     if attempt.as_ref().is_err_and(refuses_resp3) {
         attempt = handshake(target, ProtocolVersion::RESP2).await;
     }
     let (mut connection, mut driver) = attempt.map_err(|cause| unreachable(&target.name, &cause))?;
-    let met = tokio::select! {
-        met = meet(&target.name, &mut connection) => met?,
+    let server = tokio::select! {
+        server = identify(&target.name, &mut connection) => server?,
         () = &mut driver => return Err(unavailable(&target.name, "the connection ended in the handshake")),
     };
-    Ok((connection, driver, met))
+    Ok((connection, driver, server))
 }
 
 /// Proxies, and servers whose `HELLO` was renamed.
@@ -164,7 +164,7 @@ async fn over(
 }
 
 /// Loads the scripts, and asks who the server is.
-async fn meet(name: &str, connection: &mut MultiplexedConnection) -> Result<Met> {
+async fn identify(name: &str, connection: &mut MultiplexedConnection) -> Result<ServerInfo> {
     let commands = Script::ALL.into_iter().map(load).chain([redis::cmd("INFO"), redis::cmd("TIME")]);
     let values = send(connection, &pipeline(commands)).await.map_err(|cause| unreachable(name, &cause))?;
     let mut replies = values.into_iter();
@@ -183,8 +183,8 @@ async fn meet(name: &str, connection: &mut MultiplexedConnection) -> Result<Met>
     let missing = |field| unavailable(name, format_args!("INFO does not tell {field}"));
 
     let version = field("redis_version").ok_or_else(|| missing("redis_version"))?;
-    if parse_version(version).is_none_or(|version| version < OLDEST) {
-        let (major, minor) = OLDEST;
+    if parse_version(version).is_none_or(|version| version < MIN_VERSION) {
+        let (major, minor) = MIN_VERSION;
         let text = format!("redis {name}: version {version}: {major}.{minor} or later is needed");
         return Err(Error::new(ErrorKind::Unsupported, text));
     }
@@ -193,7 +193,7 @@ async fn meet(name: &str, connection: &mut MultiplexedConnection) -> Result<Met>
     }
     let replid = field("master_replid").ok_or_else(|| missing("master_replid"))?;
     let policy = field("maxmemory_policy").unwrap_or("unknown");
-    Ok(Met { hashes: hashes.into(), replid: replid.into(), maxmemory_policy: policy.into(), time })
+    Ok(ServerInfo { hashes: hashes.into(), replid: replid.into(), maxmemory_policy: policy.into(), time })
 }
 
 fn parse_version(text: &str) -> Option<(u32, u32)> {

@@ -1,7 +1,7 @@
 //! Messages for this process: who of its waiters should claim again.
 //!
 //! One subscription for all locks, on a connection of its own, made when somebody waits for the first time. A message
-//! may get lost with a connection, so every new one rings all bells: a claim that comes for nothing costs little.
+//! may get lost with a connection, so every new connection notifies all waiters: a needless claim costs little.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -16,17 +16,17 @@ use uuid::Uuid;
 use super::{connection::Host, handshake::subscribe};
 use crate::{
     clock::Clock,
-    engine::bell::{Bell, Bells},
+    engine::notifier::{Notifier, Subscription},
     time::{millis, secs},
 };
 
 /// How often a silent connection is asked whether it still stands, and how long it may take to say so.
-const CHECK: Duration = secs(10);
-const ANSWER: Duration = secs(2);
+const PING_INTERVAL: Duration = secs(10);
+const ANSWER_TIMEOUT: Duration = secs(2);
 
 /// The pause after a failure, doubled each time, and its bound.
 const BACK_OFF: Duration = millis(50);
-const MOST_BACK_OFF: Duration = secs(2);
+const MAX_BACK_OFF: Duration = secs(2);
 
 /// The inbox of this process on one host.
 #[derive(Debug)]
@@ -34,14 +34,14 @@ pub(super) struct Inbox {
     id: String,
     /// What comes before the id in the channel's name.
     before: String,
-    bells: Arc<Bells>,
+    notifier: Arc<Notifier>,
     listener: OnceLock<AbortHandle>,
 }
 
 impl Inbox {
     pub(super) fn new(before: String) -> Self {
         let id = Uuid::new_v4().simple().to_string();
-        Self { id, before, bells: Arc::default(), listener: OnceLock::new() }
+        Self { id, before, notifier: Arc::default(), listener: OnceLock::new() }
     }
 
     pub(super) fn id(&self) -> &str {
@@ -52,14 +52,14 @@ impl Inbox {
         &self.before
     }
 
-    /// A bell for a waiter; the first one opens the inbox, which needs a tokio runtime.
-    pub(super) fn bell(&self, host: &Arc<Host>, owner: Uuid) -> Bell {
-        let bell = self.bells.hang(owner);
+    /// Subscribes a waiter. The first subscription opens the inbox, which needs a tokio runtime.
+    pub(super) fn subscription(&self, host: &Arc<Host>, owner: Uuid) -> Subscription {
+        let subscription = self.notifier.subscribe(owner);
         self.listener.get_or_init(|| {
             let channel = format!("{}{}", self.before, self.id);
-            tokio::spawn(listen(host.clone(), channel, self.bells.clone())).abort_handle()
+            tokio::spawn(listen(host.clone(), channel, self.notifier.clone())).abort_handle()
         });
-        bell
+        subscription
     }
 
     pub(super) fn close(&self) {
@@ -69,21 +69,21 @@ impl Inbox {
     }
 }
 
-async fn listen(host: Arc<Host>, channel: String, bells: Arc<Bells>) {
+async fn listen(host: Arc<Host>, channel: String, notifier: Arc<Notifier>) {
     let mut pause = BACK_OFF;
     loop {
-        match host.clock().timeout(ANSWER, subscribe(host.target(), &channel)).await {
+        match host.clock().timeout(ANSWER_TIMEOUT, subscribe(host.target(), &channel)).await {
             Some(Ok(subscription)) => {
                 pause = BACK_OFF;
                 // Whatever was said before has been missed.
-                bells.ring_all();
+                notifier.notify_all();
                 let (mut ask, mut messages) = subscription.split();
                 tokio::select! {
                     () = silent(&mut ask, host.clock()) => {}
                     () = async {
                         while let Some(message) = messages.next().await {
                             if let Ok(owner) = Uuid::from_slice(message.get_payload_bytes()) {
-                                bells.ring(owner);
+                                notifier.notify(owner);
                             }
                         }
                     } => {}
@@ -91,18 +91,18 @@ async fn listen(host: Arc<Host>, channel: String, bells: Arc<Bells>) {
                 tracing::debug!(host = host.name(), "the inbox lost its connection");
             }
             Some(Err(error)) => tracing::debug!(host = host.name(), %error, "cannot open the inbox"),
-            None => tracing::debug!(host = host.name(), "cannot open the inbox within {ANSWER:?}"),
+            None => tracing::debug!(host = host.name(), "cannot open the inbox within {ANSWER_TIMEOUT:?}"),
         }
         host.clock().sleep(pause).await;
-        pause = (pause * 2).min(MOST_BACK_OFF);
+        pause = (pause * 2).min(MAX_BACK_OFF);
     }
 }
 
 /// Ends when the connection does not answer any more.
 async fn silent(ask: &mut PubSubSink, clock: &Clock) {
     loop {
-        clock.sleep(CHECK).await;
-        if !matches!(clock.timeout(ANSWER, ask.ping::<redis::Value>()).await, Some(Ok(_))) {
+        clock.sleep(PING_INTERVAL).await;
+        if !matches!(clock.timeout(ANSWER_TIMEOUT, ask.ping::<redis::Value>()).await, Some(Ok(_))) {
             return;
         }
     }

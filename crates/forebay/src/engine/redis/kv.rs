@@ -13,10 +13,10 @@ use crate::{
 
 /// Commands are sent together until they come to so many bytes, with what is around them: the server reads all of
 /// a batch before it answers the first.
-const MOST_BYTES: usize = 1 << 20;
+const MAX_BATCH_BYTES: usize = 1 << 20;
 
 /// The bytes of a command beside its key and value.
-const FRAME: usize = 64;
+const COMMAND_OVERHEAD: usize = 64;
 
 impl Redis {
     #[expect(clippy::unused_self, reason = "a question every engine answers")]
@@ -111,7 +111,7 @@ fn batches<'a, 'c>(mut commands: &'a [&'c Command]) -> impl Iterator<Item = &'a 
         let fits = commands.iter().take_while(|command| {
             let first = bytes == 0;
             bytes += size(command);
-            first || bytes <= MOST_BYTES
+            first || bytes <= MAX_BATCH_BYTES
         });
         let (batch, rest) = commands.split_at(fits.count());
         commands = rest;
@@ -122,10 +122,10 @@ fn batches<'a, 'c>(mut commands: &'a [&'c Command]) -> impl Iterator<Item = &'a 
 fn size(command: &Command) -> usize {
     let value = match &command.verb {
         Verb::Set(value) => value.len(),
-        Verb::Raw(words) => words.iter().map(|word| word.len() + FRAME / 4).sum(),
+        Verb::Raw(words) => words.iter().map(|word| word.len() + COMMAND_OVERHEAD / 4).sum(),
         Verb::Get | Verb::Incr(_) | Verb::Del | Verb::Expire(_) => 0,
     };
-    FRAME + command.key.len() + value
+    COMMAND_OVERHEAD + command.key.len() + value
 }
 
 fn packed(command: &Command) -> Cmd {
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn batches_are_bounded_and_leave_nothing_out() {
-        let sizes = [10, MOST_BYTES, 10, 2 * MOST_BYTES, 10, 10];
+        let sizes = [10, MAX_BATCH_BYTES, 10, 2 * MAX_BATCH_BYTES, 10, 10];
         let commands: Vec<_> = sizes.map(|size| command(1, size)).into();
         let commands: Vec<_> = commands.iter().collect();
         let lengths: Vec<_> = batches(&commands).map(<[_]>::len).collect();
@@ -197,7 +197,8 @@ mod tests {
         let many: Vec<_> = many.iter().collect();
         for batch in batches(&many) {
             assert!(
-                batch.iter().map(|it| packed(it).get_packed_command().len()).sum::<usize>() <= MOST_BYTES
+                batch.iter().map(|it| packed(it).get_packed_command().len()).sum::<usize>()
+                    <= MAX_BATCH_BYTES
             );
         }
         assert_eq!(batches(&many).map(<[_]>::len).sum::<usize>(), many.len());

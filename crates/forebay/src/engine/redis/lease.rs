@@ -19,7 +19,7 @@ impl Redis {
             LeaseAct::Take { most, ttl } => (most, micros(ttl)),
             LeaseAct::Renew { ttl } => (0, micros(ttl)),
             LeaseAct::Release => (0, 0),
-            LeaseAct::Look => (0, -1),
+            LeaseAct::Peek => (0, -1),
             LeaseAct::Heal => (0, -2),
         };
         call.command.arg(key).arg(step.id.as_bytes()).arg(most).arg(span);

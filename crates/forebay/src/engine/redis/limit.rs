@@ -10,7 +10,7 @@ use redis::Value;
 
 use super::{
     Redis,
-    combine::{Seat, late},
+    combine::{QueuedTake, late},
     reply::{foreign_key, unavailable, unexpected},
     script::Script,
     wire,
@@ -26,23 +26,23 @@ use crate::{
 };
 
 /// Keys in one request: more would not be one script call.
-const MOST_TAKES: usize = 1_000;
+const MAX_TAKES_PER_CALL: usize = 1_000;
 
 /// A take that goes with others.
 #[derive(Debug)]
-pub(crate) struct Among<'a> {
+pub(crate) struct BatchedTake<'a> {
     redis: &'a Redis,
-    seat: Seat<'a>,
+    queued: QueuedTake<'a>,
 }
 
-impl Future for Among<'_> {
+impl Future for BatchedTake<'_> {
     /// What became of it, and a time on the monotonic clock before it was sent.
     type Output = Result<(Taken, Duration)>;
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let answer = ready!(Pin::new(&mut self.seat).poll(context));
-        self.redis.heard(&answer);
+        let answer = ready!(Pin::new(&mut self.queued).poll(context));
+        self.redis.record_outcome(&answer);
         Poll::Ready(answer)
     }
 }
@@ -52,22 +52,22 @@ impl Redis {
         let at = explicit(when)?;
         self.admit()?;
         let answer = self.take_now(take, at).await;
-        self.heard(&answer);
+        self.record_outcome(&answer);
         answer
     }
 
     async fn take_now(&self, take: Take<'_>, at: Option<u64>) -> Result<Taken> {
-        if let Some(_alone) = self.combiner.idle() {
+        if let Some(_alone) = self.combiner.try_solo() {
             // Boxed: its kilobytes of driver state would otherwise be moved with every combined take.
             return Box::pin(self.take_alone(take, at)).await;
         }
-        self.combiner.seat(take, at).await.map(|(taken, _)| taken)
+        self.combiner.queue_take(take, at).await.map(|(taken, _)| taken)
     }
 
     /// A take that goes with others; `None`: nothing is under way, or the host has not answered lately.
-    pub(crate) fn take_among<'a>(&'a self, take: Take<'a>) -> Option<Among<'a>> {
+    pub(crate) fn take_batched<'a>(&'a self, take: Take<'a>) -> Option<BatchedTake<'a>> {
         let joins = self.combiner.is_busy() && self.breaker.is_closed();
-        joins.then(|| Among { redis: self, seat: self.combiner.seat(take, None) })
+        joins.then(|| BatchedTake { redis: self, queued: self.combiner.queue_take(take, None) })
     }
 
     pub(crate) async fn take_up_to(&self, take: Take<'_>, when: When) -> Result<(u64, Taken)> {
@@ -82,8 +82,8 @@ impl Redis {
 
     pub(crate) async fn take_all(&self, takes: &[Take<'_>], when: When) -> Result<TakenAll> {
         let at = explicit(when)?;
-        if takes.len() > MOST_TAKES {
-            let text = format!("take of {} limits at once: at most {MOST_TAKES}", takes.len());
+        if takes.len() > MAX_TAKES_PER_CALL {
+            let text = format!("take of {} limits at once: at most {MAX_TAKES_PER_CALL}", takes.len());
             return Err(out_of_range(text));
         }
         if takes.is_empty() {
@@ -92,7 +92,7 @@ impl Redis {
         }
         self.admit()?;
         let answer = self.combiner.submit(takes, at).await;
-        self.heard(&answer);
+        self.record_outcome(&answer);
         let (verdict, states) = answer?;
         Ok(TakenAll { allowed: verdict.allowed, now: verdict.now, states })
     }
@@ -130,21 +130,21 @@ impl Redis {
 
     /// Turns a take away while the host keeps everybody waiting, but for one that tries again.
     pub(super) fn admit(&self) -> Result<()> {
-        if self.breaker.is_closed() || self.breaker.admits(self.host.clock().monotonic()) {
+        if self.breaker.is_closed() || self.breaker.allow_probe(self.host.clock().monotonic()) {
             return Ok(());
         }
         let text = "no answer to the last takes before their deadlines; one in half a second tries again";
         Err(unavailable(self.host.name(), text))
     }
 
-    pub(super) fn heard<T>(&self, answer: &Result<T>) {
+    pub(super) fn record_outcome<T>(&self, answer: &Result<T>) {
         match answer {
             Err(error) if error.kind() == ErrorKind::Timeout => {
-                if self.breaker.silent(self.host.clock().monotonic()) {
+                if self.breaker.on_timeout(self.host.clock().monotonic()) {
                     tracing::warn!(host = self.host.name(), "takes go unanswered: most are not sent for now");
                 }
             }
-            _ => self.breaker.answered(),
+            _ => self.breaker.on_answer(),
         }
     }
 

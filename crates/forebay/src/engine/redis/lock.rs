@@ -11,8 +11,8 @@ use uuid::Uuid;
 use super::{Redis, connection::Call, reply::unexpected, script::Script};
 use crate::{
     engine::{
-        bell::Bell,
-        step::{Claim, Claimed, Holding, LockState, MAX_WAITERS, TURN},
+        notifier::Subscription,
+        step::{Claim, Claimed, HANDOFF_WINDOW, Holding, LockState, MAX_WAITERS},
     },
     error::Result,
     time::micros,
@@ -23,7 +23,7 @@ impl Redis {
         let mut call = self.lock_call(Script::LockClaim, claim.name, &["", ":queue", ":heard"]);
         let patience = claim.queue.map_or(0, micros);
         call.command.arg(self.claimant(claim.owner)).arg(micros(claim.ttl)).arg(patience);
-        call.command.arg(micros(TURN)).arg(MAX_WAITERS);
+        call.command.arg(micros(HANDOFF_WINDOW)).arg(MAX_WAITERS);
         let reply = self.lock_answer(call).await?;
         match words(&reply) {
             Some([Value::Int(-1)]) => Err(claim.overcrowded()),
@@ -69,8 +69,8 @@ impl Redis {
         state.ok_or_else(|| unexpected(self.host.name(), "a look at a lock"))
     }
 
-    pub(crate) fn lock_bell(&self, _name: &str, owner: Uuid) -> Bell {
-        self.inbox.bell(&self.host, owner)
+    pub(crate) fn lock_subscribe(&self, _name: &str, owner: Uuid) -> Subscription {
+        self.inbox.subscription(&self.host, owner)
     }
 
     async fn give_back(&self, name: &str, claimant: &[u8]) -> Result<bool> {

@@ -8,17 +8,17 @@ mod buffer;
 mod chunk;
 mod combine;
 mod connection;
-mod guard;
+mod dedup;
 mod handshake;
 mod inbox;
 mod keys;
 mod kv;
-mod lanes;
 mod lease;
 mod limit;
 mod lock;
 mod once;
 mod overrides;
+mod partition_writer;
 mod plan;
 mod probe;
 mod record;
@@ -37,10 +37,10 @@ mod tests;
 use std::sync::{Arc, OnceLock, atomic::AtomicU64};
 
 use self::{
-    breaker::Breaker, combine::Combiner, connection::Host, inbox::Inbox, keys::Keys, lanes::Writers,
-    probe::Probe,
+    breaker::Breaker, combine::Combiner, connection::Host, inbox::Inbox, keys::Keys,
+    partition_writer::Writers, probe::Probe,
 };
-pub(crate) use self::{lanes::Joined, limit::Among};
+pub(crate) use self::{limit::BatchedTake, partition_writer::Joined};
 use crate::{
     clock::Clock,
     error::Result,

@@ -45,11 +45,11 @@ impl Redis {
     }
 
     pub(crate) async fn once_begin(&self, begin: Begin<'_>) -> Result<Known> {
-        let Begin { key, print, owner, lease, hosts, weight, most } = begin;
+        let Begin { key, fingerprint, owner, lease, hosts, weight, most } = begin;
         let call = || {
             let mut call = self.once_call(Script::OnceBegin, key);
             let command = &mut call.command;
-            command.arg(format!("{print:032x}")).arg(owner.simple().to_string());
+            command.arg(format!("{fingerprint:032x}")).arg(owner.simple().to_string());
             command.arg(write_hosts(hosts)).arg(weight).arg(most).arg(micros(lease));
             call
         };
@@ -108,17 +108,17 @@ impl Redis {
         }
     }
 
-    pub(crate) async fn buffer_look(&self, part: &BufferPart, token: &Token) -> Result<Seen> {
-        self.look(self.keys.buffer_once(part, token.hour), token).await
+    pub(crate) async fn buffer_peek(&self, part: &BufferPart, token: &Token) -> Result<Seen> {
+        self.peek(self.keys.buffer_once(part, token.hour), token).await
     }
 
-    pub(crate) async fn series_look(&self, part: &SeriesPart, token: &Token) -> Result<Seen> {
-        self.look(self.keys.series_once(part, token.hour), token).await
+    pub(crate) async fn series_peek(&self, part: &SeriesPart, token: &Token) -> Result<Seen> {
+        self.peek(self.keys.series_once(part, token.hour), token).await
     }
 
     /// The id is read before the token: if both change in between, the token is missed under the older id, and a write
     /// that follows finds that the id is another one.
-    async fn look(&self, key: String, token: &Token) -> Result<Seen> {
+    async fn peek(&self, key: String, token: &Token) -> Result<Seen> {
         let mut info = redis::cmd("INFO");
         info.arg("replication");
         let mut member = redis::cmd("SISMEMBER");
@@ -142,7 +142,7 @@ impl Redis {
         let within = takes.iter().map(|take| take.within).min().unwrap_or_default();
         let answer = self.host.clock().timeout(within, self.charge_once(takes, at, token)).await;
         let answer = answer.unwrap_or_else(|| Err(late(self.host.name(), Retry::Unknown)));
-        self.heard(&answer);
+        self.record_outcome(&answer);
         answer
     }
 

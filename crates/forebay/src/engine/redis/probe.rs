@@ -11,10 +11,10 @@ use crate::{
 };
 
 /// For how long an answer is good, so that however many ask the host is asked once.
-const FRESH: Duration = secs(1);
+const VALIDITY: Duration = secs(1);
 
 /// How long the key is kept, in ms.
-const LIFETIME: u64 = 60_000;
+const KEY_TTL_MS: u64 = 60_000;
 
 /// The last probe of a host.
 #[derive(Debug, Default)]
@@ -43,12 +43,12 @@ impl Redis {
         let now = || self.host.clock().monotonic();
         let last = self.probed();
         // Of another connection, and perhaps another server, it says nothing.
-        let fresh = |last: &Probed| last.session == session && now().saturating_sub(last.at) < FRESH;
+        let fresh = |last: &Probed| last.session == session && now().saturating_sub(last.at) < VALIDITY;
         if let Some(last) = last.filter(fresh) {
             return last.answer;
         }
         let mut call = self.host.call(Script::Probe, 1, 64);
-        call.command.arg(self.keys.probe()).arg(LIFETIME);
+        call.command.arg(self.keys.probe()).arg(KEY_TTL_MS);
         let answer = self.host.run_one(call).await.map(drop);
         let probed = Probed { at: now(), session, answer: answer.clone() };
         *self.probe.last.lock() = Some(probed);

@@ -38,7 +38,7 @@ impl Redis {
     }
 
     /// What is enough to tell whether this host still is who it was: the name and the placement's last line.
-    pub(crate) async fn glance(&self) -> Result<Record> {
+    pub(crate) async fn check_identity(&self) -> Result<Record> {
         let seal = i64::try_from(SEAL).expect("a line is short");
         let mut end = redis::cmd("GETRANGE");
         end.arg(self.keys.cluster_placement()).arg(-seal).arg(-1);

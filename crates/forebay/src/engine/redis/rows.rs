@@ -35,7 +35,7 @@ const FIRST: u8 = b'A';
 
 /// Cells in one script call: some milliseconds, in which the server does nothing else, and few enough to be unpacked
 /// onto Lua's stack.
-pub(super) const FULL: usize = 2_000;
+pub(super) const MAX_CELLS_PER_CALL: usize = 2_000;
 
 /// A row on its way, and its token, if it is a part of a request that is carried out once.
 #[derive(Debug)]
@@ -75,8 +75,8 @@ impl Merged {
     pub(super) fn new(schema: &Schema, items: &[(u16, Item)], waiting: &mut Waiting) -> Self {
         let mut merged = Self::default();
         let mut by_key: HashTable<usize> = HashTable::new();
-        let apart = !waiting.apart.is_empty();
-        let queue = if apart { &mut waiting.apart } else { &mut waiting.places };
+        let solo = !waiting.solo.is_empty();
+        let queue = if solo { &mut waiting.solo } else { &mut waiting.places };
         let mut left = VecDeque::new();
         let mut weight = 0;
         while let Some(place) = queue.pop_front() {
@@ -86,12 +86,12 @@ impl Merged {
                 continue;
             }
             let cells = row.cells.iter().flatten().count();
-            if weight > 0 && weight + cells > FULL {
+            if weight > 0 && weight + cells > MAX_CELLS_PER_CALL {
                 left.push_back(place);
                 break;
             }
             // A row with nothing to merge is merged.
-            if cells > 0 && !merged.take(schema, items, &mut by_key, place, apart) {
+            if cells > 0 && !merged.take(schema, items, &mut by_key, place, solo) {
                 left.push_back(place);
                 continue;
             }
@@ -110,7 +110,7 @@ impl Merged {
         items: &[(u16, Item)],
         by_key: &mut HashTable<usize>,
         place: usize,
-        apart: bool,
+        solo: bool,
     ) -> bool {
         let Item { row, token } = &items[place].1;
         let hash = |row: &Row| key::hash(row.key.as_str().as_bytes());
@@ -127,7 +127,7 @@ impl Merged {
                 if let Some(token) = token {
                     tokens.add(token, place, rows.len());
                 }
-                rows.push(Shared { first: place, merged: None, items: 1, closed: apart });
+                rows.push(Shared { first: place, merged: None, items: 1, closed: solo });
                 true
             }
             Entry::Occupied(at) => {
@@ -199,7 +199,7 @@ impl Merged {
         }
     }
 
-    /// Of an applied batch: those refused together with others wait again, apart.
+    /// Of an applied batch: those refused together with others wait again, unmerged.
     pub(super) fn settle(
         &self,
         schema: &Schema,
@@ -223,7 +223,7 @@ impl Merged {
                 if alone {
                     refusals.push((*place, overflow(schema, column)));
                 } else {
-                    waiting.apart.push_back(*place);
+                    waiting.solo.push_back(*place);
                 }
             }
         }

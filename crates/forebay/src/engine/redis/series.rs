@@ -12,7 +12,7 @@ use super::{
     Redis,
     chunk::{self, Gain},
     connection::{Call, Host},
-    guard,
+    dedup,
     keys::Keys,
     reply::{foreign_key, text, unavailable, unexpected},
     script::Script,
@@ -21,7 +21,7 @@ use super::{
 use crate::{
     engine::{
         request::Token,
-        sequence::{Channel, Flying, Refusals, Sent, Sequencer, Waiting},
+        sequence::{Channel, InFlight, Refusals, Sent, Sequencer, Waiting},
         step::{Point, SeriesPart, Span},
     },
     error::{Result, Retry},
@@ -31,24 +31,24 @@ use crate::{
 };
 
 /// Buckets in one script call: two milliseconds or so, in which the server does nothing else.
-const FULL: usize = 500;
+const MAX_BUCKETS_PER_CALL: usize = 500;
 
 /// Keys in one command that deletes. Only steps far below their retention have more.
-const MOST_DELETED: usize = 10_000;
+const MAX_KEYS_PER_DELETE: usize = 10_000;
 
 /// How often a write is sent to a server whose replication id is another one by now.
-const ATTEMPTS: usize = 5;
+const MAX_ATTEMPTS: usize = 5;
 
 /// Flights under way to the partitions of a series: two keep server and client busy at once.
-const LANES: u16 = 2;
+const WRITERS: u16 = 2;
 
 /// The writers of this process. The lock protects the map, for one look-up at a time.
 #[derive(Debug, Default)]
-pub(super) struct Writers(Mutex<HashMap<Name, [Arc<Sequencer<Lane>>; LANES as usize]>>);
+pub(super) struct Writers(Mutex<HashMap<Name, [Arc<Sequencer<PartitionWriter>>; WRITERS as usize]>>);
 
 /// Every so many-th partition of a series, and where they are kept.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(super) struct PartitionWriter {
     host: Arc<Host>,
     keys: Keys,
     grid: Arc<Grid>,
@@ -73,7 +73,7 @@ pub(super) struct Batch {
 }
 
 impl Redis {
-    /// More than [`FULL`] buckets are written in several calls, each of them once.
+    /// More than [`MAX_BUCKETS_PER_CALL`] buckets are written in several calls, each of them once.
     pub(crate) async fn series_add(
         &self,
         part: &SeriesPart,
@@ -84,7 +84,7 @@ impl Redis {
         if gains.is_empty() {
             return Ok(());
         }
-        let outcomes = self.series_lane(part).write(part.index, gains.into_iter().map(Item::Gain)).await?;
+        let outcomes = self.series_writer(part).write(part.index, gains.into_iter().map(Item::Gain)).await?;
         let some = outcomes.iter().any(Result::is_ok);
         match outcomes.into_iter().collect() {
             Err::<(), _>(error) if some => Err(error.with_retry(Retry::Unknown)),
@@ -110,7 +110,7 @@ impl Redis {
             return Ok(());
         }
         let item = Item::Whole(Box::new((gains, *token)));
-        self.series_lane(part).write(part.index, [item]).await?.into_iter().collect()
+        self.series_writer(part).write(part.index, [item]).await?.into_iter().collect()
     }
 
     /// One `MGET`, which sees every chunk at the same moment. It shows a key of another type as one that is not there, so
@@ -170,7 +170,7 @@ impl Redis {
             resolution.kept_chunks(now).map(move |chunk| self.keys.series_chunk(part, step, chunk, key))
         };
         let keys: Vec<String> = part.grid.resolutions.iter().flat_map(chunks).collect();
-        for keys in keys.chunks(MOST_DELETED) {
+        for keys in keys.chunks(MAX_KEYS_PER_DELETE) {
             let mut command = redis::cmd("UNLINK");
             command.arg(keys);
             // Not sent again when in doubt: that would forget what was counted in between.
@@ -179,43 +179,43 @@ impl Redis {
         Ok(())
     }
 
-    fn series_lane(&self, part: &SeriesPart) -> Arc<Sequencer<Lane>> {
+    fn series_writer(&self, part: &SeriesPart) -> Arc<Sequencer<PartitionWriter>> {
         let mut writers = self.series_writers.0.lock();
-        let lane = |_| {
+        let writer = |_| {
             let (host, keys) = (self.host.clone(), self.keys.clone());
-            let lane = Lane { host, keys, grid: part.grid.clone() };
-            Sequencer::new(lane, self.host.clock().clone())
+            let writer = PartitionWriter { host, keys, grid: part.grid.clone() };
+            Sequencer::new(writer, self.host.clock().clone())
         };
-        let lanes = writers.entry(part.grid.name.clone()).or_insert_with(|| std::array::from_fn(lane));
-        lanes[usize::from(part.index % LANES)].clone()
+        let writers = writers.entry(part.grid.name.clone()).or_insert_with(|| std::array::from_fn(writer));
+        writers[usize::from(part.index % WRITERS)].clone()
     }
 }
 
-impl Lane {
-    fn add(&self, flying: &Flying<Batch>, replid: &str) -> Call {
-        let batch = &flying.batch;
+impl PartitionWriter {
+    fn add(&self, in_flight: &InFlight<Batch>, replid: &str) -> Call {
+        let batch = &in_flight.batch;
         let mut call = self.host.call(Script::SeriesAdd, batch.keys.len(), batch.bytes);
         call.command.arg(&batch.keys);
-        guard::add_client(&mut call, flying, replid);
-        guard::add_stamp(&mut call, flying);
+        dedup::add_client(&mut call, in_flight, replid);
+        dedup::add_stamp(&mut call, in_flight);
         call.command.arg(batch.tokens.text()).arg(&batch.arguments);
         call
     }
 }
 
-impl Channel for Lane {
+impl Channel for PartitionWriter {
     type Item = Item;
     type Batch = Batch;
     /// Which tokens were there already, if any: nothing was counted then.
     type Outcome = String;
 
     /// The server works longer on a count than this process: better that it begins.
-    const TURNS: usize = 1;
+    const MAX_YIELDS: usize = 1;
 
     fn merge(&self, index: u16, items: &[(u16, Item)], waiting: &mut Waiting) -> Batch {
         let (mut gains, mut places, mut left) = (vec![], vec![], VecDeque::new());
         let mut tokens = Tokens::default();
-        while gains.len() < FULL
+        while gains.len() < MAX_BUCKETS_PER_CALL
             && let Some(place) = waiting.places.pop_front()
         {
             match &items[place].1 {
@@ -249,10 +249,10 @@ impl Channel for Lane {
         batch
     }
 
-    async fn transmit(&self, flying: &[&Flying<Batch>]) -> Vec<Sent<String>> {
-        let mut sent: Vec<Option<Sent<String>>> = flying.iter().map(|_| None).collect();
-        for _ in 0..ATTEMPTS {
-            let open: Vec<usize> = (0..flying.len()).filter(|&i| sent[i].is_none()).collect();
+    async fn transmit(&self, in_flight: &[&InFlight<Batch>]) -> Vec<Sent<String>> {
+        let mut sent: Vec<Option<Sent<String>>> = in_flight.iter().map(|_| None).collect();
+        for _ in 0..MAX_ATTEMPTS {
+            let open: Vec<usize> = (0..in_flight.len()).filter(|&i| sent[i].is_none()).collect();
             if open.is_empty() {
                 break;
             }
@@ -263,16 +263,16 @@ impl Channel for Lane {
                     return sent.into_iter().map(unsent).collect();
                 }
             };
-            let batches: Vec<&Flying<Batch>> = open.iter().map(|&i| flying[i]).collect();
-            let calls = |flying: &[&Flying<Batch>], replid: &str| {
-                flying.iter().map(|flying| (self.add(flying, replid), 1)).collect()
+            let batches: Vec<&InFlight<Batch>> = open.iter().map(|&i| in_flight[i]).collect();
+            let calls = |in_flight: &[&InFlight<Batch>], replid: &str| {
+                in_flight.iter().map(|in_flight| (self.add(in_flight, replid), 1)).collect()
             };
-            let answers = guard::send(&self.host, &session, &batches, calls).await;
+            let answers = dedup::send(&self.host, &session, &batches, calls).await;
             for (i, answer) in open.into_iter().zip(answers) {
                 sent[i] = match answer {
-                    guard::Answer::Sent(answer) => Some(answer),
-                    guard::Answer::Changed => None,
-                    guard::Answer::Other(..) => {
+                    dedup::Answer::Sent(answer) => Some(answer),
+                    dedup::Answer::Changed => None,
+                    dedup::Answer::Other(..) => {
                         let error = unexpected(self.host.name(), "a write to a series");
                         Some(Sent::Refused(error.with_retry(Retry::Unknown)))
                     }

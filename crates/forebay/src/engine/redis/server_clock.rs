@@ -19,13 +19,13 @@ use crate::{
 
 /// An answer to `TIME` is relied on for so long. The server's clock may have been set meanwhile; beyond this nobody
 /// reckons with the old one.
-const RELIED_ON: Duration = Duration::from_secs(10);
+const MAX_AGE: Duration = Duration::from_secs(10);
 
 /// After an attempt without an answer the last one serves for so long, so that an outage is not asked about each time.
-const AFTER_FAILURE: Duration = Duration::from_secs(1);
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// If this machine's two clocks have moved apart by more, it slept or its clock was set: the last answer is of no use.
-const MOVED: i64 = 1_000_000;
+const MAX_DRIFT: i64 = 1_000_000;
 
 /// What the last answer to `TIME` said, in relation to this machine's clocks. All numbers are microseconds.
 ///
@@ -48,7 +48,7 @@ impl ServerClock {
         // The server looked at its clock at some moment in between.
         let middle = micros(asked) + (micros(answered) - micros(asked)) / 2;
         self.ahead.store(i64::try_from(time).unwrap_or(i64::MAX).saturating_sub(middle), Ordering::Relaxed);
-        self.rely(clock, RELIED_ON);
+        self.rely(clock, MAX_AGE);
     }
 
     /// The server's time: from its last answer, or this machine's as long as there was none.
@@ -61,7 +61,7 @@ impl ServerClock {
                 match ask(host).await {
                     Ok(time) => self.learn(time, asked, clock.monotonic(), clock),
                     // Who writes next learns of the outage.
-                    Err(_) => self.rely(clock, AFTER_FAILURE),
+                    Err(_) => self.rely(clock, RETRY_AFTER),
                 }
             }
             drop(asking);
@@ -74,7 +74,7 @@ impl ServerClock {
 
     fn holds(&self, clock: &Clock) -> bool {
         let moved = local(clock) - self.local.load(Ordering::Relaxed);
-        micros(clock.monotonic()) < self.until.load(Ordering::Relaxed) && moved.abs() < MOVED
+        micros(clock.monotonic()) < self.until.load(Ordering::Relaxed) && moved.abs() < MAX_DRIFT
     }
 
     fn rely(&self, clock: &Clock, span: Duration) {

@@ -10,10 +10,10 @@ use crate::engine::{
 };
 
 /// What the script answers if it finds tokens: nothing of the batch was applied.
-const MET: &str = "met ";
+const FOUND_TOKENS: &str = "met ";
 
 /// Tokens in one script call: few enough to be unpacked onto Lua's stack.
-const FULL: usize = 2_000;
+const MAX_TOKENS_PER_CALL: usize = 2_000;
 
 /// The tokens of a batch, all of one hour, each once.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ impl Tokens {
     /// Whether the batch can have this one, too. The same one twice cannot be told apart, were it not there yet.
     pub(super) fn takes(&self, token: &Token) -> bool {
         self.hour.is_none_or(|hour| hour == token.hour)
-            && self.places.len() < FULL
+            && self.places.len() < MAX_TOKENS_PER_CALL
             && !self.ids.contains(&token.id)
     }
 
@@ -57,7 +57,7 @@ impl Tokens {
     /// If the script found tokens, what becomes of the batch's items: `None` for those that have to be sent again. Those
     /// whose token is there are applied, and those that are lost are refused.
     pub(super) fn settle(&self, outcome: &str, refusals: &mut Refusals) -> Option<HashSet<usize>> {
-        let (there, gone) = outcome.strip_prefix(MET)?.split_once(';')?;
+        let (there, gone) = outcome.strip_prefix(FOUND_TOKENS)?.split_once(';')?;
         let read = |list: &str| -> Vec<usize> {
             let nths = list.split(',').filter_map(|nth| nth.parse::<usize>().ok());
             nths.filter_map(|nth| self.places.get(nth).copied()).collect()

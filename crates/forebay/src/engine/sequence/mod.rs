@@ -21,7 +21,7 @@ use std::{collections::VecDeque, fmt::Debug, future::Future, sync::Arc};
 
 use uuid::Uuid;
 
-pub(crate) use sequencer::{Seated, Sequencer};
+pub(crate) use sequencer::{Sequencer, WriteFuture};
 
 use crate::error::{Error, ErrorKind, Result, Retry};
 
@@ -61,7 +61,7 @@ pub(crate) struct Doubt {
 
 /// A batch on its way to one partition.
 #[derive(Debug)]
-pub(crate) struct Flying<B> {
+pub(crate) struct InFlight<B> {
     pub part: u16,
     pub stamp: Stamp,
     pub batch: B,
@@ -74,7 +74,7 @@ pub(crate) struct Flying<B> {
 pub(crate) struct Waiting {
     pub places: VecDeque<usize>,
     /// Refused when they were merged with others: these go first, and nothing is merged with them.
-    pub apart: VecDeque<usize>,
+    pub solo: VecDeque<usize>,
 }
 
 /// Items that an applied batch left out, and why.
@@ -91,7 +91,7 @@ pub(crate) trait Channel: Debug + Send + Sync + 'static {
 
     /// How many turns of the scheduler a flight waits at most, while each brings more writes: one lets those who were just
     /// answered write again. More make it larger, which pays where much of its cost is the flight's and not a write's.
-    const TURNS: usize;
+    const MAX_YIELDS: usize;
 
     /// Takes as many of what waits for a partition as go together, and merges them. `items` are those of the flight.
     fn merge(&self, part: u16, items: &[(u16, Self::Item)], waiting: &mut Waiting) -> Self::Batch;
@@ -99,7 +99,7 @@ pub(crate) trait Channel: Debug + Send + Sync + 'static {
     /// Sends batches once, no two to one partition. Answers each, in their order.
     fn transmit(
         &self,
-        flying: &[&Flying<Self::Batch>],
+        in_flight: &[&InFlight<Self::Batch>],
     ) -> impl Future<Output = Vec<Sent<Self::Outcome>>> + Send;
 
     /// The places of the items in a batch.
@@ -115,15 +115,15 @@ pub(crate) trait Channel: Debug + Send + Sync + 'static {
     );
 }
 
-impl<B> Flying<B> {
+impl<B> InFlight<B> {
     /// The fate of the batch after a transmission, if it is known.
-    fn learn<O>(&mut self, sent: Sent<O>) -> Option<Result<O>> {
+    fn resolve<O>(&mut self, sent: Sent<O>) -> Option<Result<O>> {
         match (sent, &self.doubt) {
             (Sent::Applied(outcome), _) | (Sent::Duplicate(outcome), Some(_)) => Some(Ok(outcome)),
             (Sent::Refused(error) | Sent::Unsent(error), None) => Some(Err(error)),
             // Of this transmission it is known, of an earlier one it is not.
             (Sent::Refused(_) | Sent::TooLate, Some(doubt)) => Some(Err(unknown(doubt))),
-            (Sent::Duplicate(_) | Sent::TooLate, None) => Some(Err(stolen(self.stamp))),
+            (Sent::Duplicate(_) | Sent::TooLate, None) => Some(Err(sequence_conflict(self.stamp))),
             (Sent::InDoubt(first), None) => {
                 self.doubt = Some(first);
                 None
@@ -135,7 +135,7 @@ impl<B> Flying<B> {
 
 impl Waiting {
     fn is_empty(&self) -> bool {
-        self.places.is_empty() && self.apart.is_empty()
+        self.places.is_empty() && self.solo.is_empty()
     }
 }
 
@@ -145,7 +145,7 @@ fn unknown(doubt: &Doubt) -> Error {
 }
 
 /// A batch that nobody has sent is known already: its number was given twice, and writes are lost.
-fn stolen(stamp: Stamp) -> Error {
+fn sequence_conflict(stamp: Stamp) -> Error {
     let Stamp { client, sequence } = stamp;
     tracing::error!(%client, sequence, "the store knows a write that was never sent");
     let text =

@@ -15,24 +15,24 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
-use super::{Channel, Flying, Refusals, Sent, Stamp, Waiting, unknown};
+use super::{Channel, InFlight, Refusals, Sent, Stamp, Waiting, unknown};
 use crate::{
     clock::Clock,
-    engine::meeting::Meeting,
+    engine::shared_outcome::SharedOutcome,
     error::{Error, ErrorKind, Result, Retry},
 };
 
 /// How long a batch in doubt is sent again before it is given up as unknown.
-const PATIENCE: Duration = Duration::from_secs(10);
+const MAX_DOUBT: Duration = Duration::from_secs(10);
 
 /// Between two attempts to reach a store that is down, for a batch in doubt.
-const PAUSE: Duration = Duration::from_millis(50);
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// Items that may wait behind the flight under way; beyond it: overloaded.
-pub(super) const MOST_WAITING: usize = 1 << 18;
+pub(super) const MAX_WAITING: usize = 1 << 18;
 
 /// A few of the [`Refusals`].
-type Few = [(usize, Error)];
+type RefusalSlice = [(usize, Error)];
 
 /// What became of a flight: all items that are not named were applied. Both in the order of their places.
 #[derive(Debug, Default)]
@@ -57,7 +57,7 @@ pub(crate) struct Sequencer<C: Channel> {
 struct Queue<I> {
     gathered: Gathered<I>,
     /// A flight is under way, or about to be.
-    flying: bool,
+    in_flight: bool,
 }
 
 /// What goes in one flight, and those who are told what became of it.
@@ -65,20 +65,20 @@ struct Gathered<I> {
     /// Each with its partition.
     items: Vec<(u16, I)>,
     wakers: Vec<Waker>,
-    meeting: Arc<Meeting<Outcome>>,
+    shared: Arc<SharedOutcome<Outcome>>,
 }
 
 /// Where a caller finds its answers.
 #[derive(Debug)]
-struct Seat {
-    meeting: Arc<Meeting<Outcome>>,
+struct Waiter {
+    shared: Arc<SharedOutcome<Outcome>>,
     number: usize,
     items: Range<usize>,
 }
 
 impl<C: Channel> Sequencer<C> {
     pub(crate) fn new(channel: C, clock: Clock) -> Arc<Self> {
-        let queue = Queue { gathered: Gathered::with_capacity(0, 0), flying: false };
+        let queue = Queue { gathered: Gathered::with_capacity(0, 0), in_flight: false };
         let (client, sequence) = (Uuid::now_v7(), AtomicU64::new(0));
         Arc::new(Self { channel, clock, client, sequence, queue: Mutex::new(queue) })
     }
@@ -96,38 +96,43 @@ impl<C: Channel> Sequencer<C> {
         part: u16,
         items: impl IntoIterator<Item = C::Item>,
     ) -> Result<Vec<Result<()>>> {
-        let seat = self.land(part, items).await?;
-        let (refused, lost) = seat.refusals()?;
-        let mut answers = vec![Ok(()); seat.items.len()];
+        let waiter = self.wait(part, items).await?;
+        let (refused, lost) = waiter.refusals()?;
+        let mut answers = vec![Ok(()); waiter.items.len()];
         match lost {
             [(_, error), ..] if lost.len() == answers.len() => return Err(error.clone()),
             _ => {}
         }
         for (place, error) in refused.iter().chain(lost) {
-            answers[place - seat.items.start] = Err(error.clone());
+            answers[place - waiter.items.start] = Err(error.clone());
         }
         Ok(answers)
     }
 
     /// [`write`](Self::write) of one item, which joins the next flight at once; `waker` is told when that has landed.
-    pub(crate) fn write_one(self: &Arc<Self>, part: u16, item: C::Item, waker: &Waker) -> Result<Seated> {
-        Ok(Seated(self.enqueue(part, [item], waker)?))
+    pub(crate) fn write_one(
+        self: &Arc<Self>,
+        part: u16,
+        item: C::Item,
+        waker: &Waker,
+    ) -> Result<WriteFuture> {
+        Ok(WriteFuture(self.enqueue(part, [item], waker)?))
     }
 
     /// Lets items join the next flight, and waits until it has landed.
-    async fn land(self: &Arc<Self>, part: u16, items: impl IntoIterator<Item = C::Item>) -> Result<Seat> {
+    async fn wait(self: &Arc<Self>, part: u16, items: impl IntoIterator<Item = C::Item>) -> Result<Waiter> {
         let mut items = Some(items);
-        let mut seat: Option<Seat> = None;
+        let mut waiter: Option<Waiter> = None;
         std::future::poll_fn(move |context| {
             if let Some(items) = items.take() {
                 match self.enqueue(part, items, context.waker()) {
-                    Ok(taken) => seat = Some(taken),
+                    Ok(taken) => waiter = Some(taken),
                     Err(error) => return Poll::Ready(Err(error)),
                 }
                 return Poll::Pending;
             }
-            match seat.take_if(|seat| seat.meeting.is_settled(seat.number, context)) {
-                Some(seat) => Poll::Ready(Ok(seat)),
+            match waiter.take_if(|waiter| waiter.shared.is_ready(waiter.number, context)) {
+                Some(waiter) => Poll::Ready(Ok(waiter)),
                 None => Poll::Pending,
             }
         })
@@ -139,38 +144,38 @@ impl<C: Channel> Sequencer<C> {
         part: u16,
         items: impl IntoIterator<Item = C::Item>,
         waker: &Waker,
-    ) -> Result<Seat> {
+    ) -> Result<Waiter> {
         let mut queue = self.queue();
-        let Gathered { items: gathered, wakers, meeting } = &mut queue.gathered;
+        let Gathered { items: gathered, wakers, shared } = &mut queue.gathered;
         let start = gathered.len();
-        if start >= MOST_WAITING {
+        if start >= MAX_WAITING {
             return Err(Error::new(ErrorKind::Overloaded, format!("{start} writes wait already")));
         }
         gathered.extend(items.into_iter().map(|item| (part, item)));
-        let seat = Seat { meeting: meeting.clone(), number: wakers.len(), items: start..gathered.len() };
+        let waiter = Waiter { shared: shared.clone(), number: wakers.len(), items: start..gathered.len() };
         wakers.push(waker.clone());
-        let begin = !std::mem::replace(&mut queue.flying, true);
+        let begin = !std::mem::replace(&mut queue.in_flight, true);
         drop(queue);
         if begin {
-            tokio::spawn(self.clone().fly());
+            tokio::spawn(self.clone().send_batches());
         }
-        Ok(seat)
+        Ok(waiter)
     }
 
     /// Flight after flight, until nothing waits.
-    async fn fly(self: Arc<Self>) {
+    async fn send_batches(self: Arc<Self>) {
         loop {
-            self.let_join().await;
+            self.coalesce().await;
             let Some(mut gathered) = self.next() else { return };
-            let outcome = self.carry(&gathered.items).await;
+            let outcome = self.send_all(&gathered.items).await;
             gathered.tell(outcome);
         }
     }
 
     /// Lets callers who were just answered join, as long as more come.
-    async fn let_join(&self) {
+    async fn coalesce(&self) {
         let mut known = 0;
-        for _ in 0..C::TURNS {
+        for _ in 0..C::MAX_YIELDS {
             tokio::task::yield_now().await;
             let waiting = self.queue().gathered.wakers.len();
             if waiting <= known {
@@ -184,13 +189,15 @@ impl<C: Channel> Sequencer<C> {
     fn next(&self) -> Option<Gathered<C::Item>> {
         let mut queue = self.queue();
         let (items, wakers) = (queue.gathered.items.len(), queue.gathered.wakers.len());
-        queue.flying = wakers > 0;
+        queue.in_flight = wakers > 0;
         // The next flight will be about as large as this one.
-        queue.flying.then(|| std::mem::replace(&mut queue.gathered, Gathered::with_capacity(items, wakers)))
+        queue
+            .in_flight
+            .then(|| std::mem::replace(&mut queue.gathered, Gathered::with_capacity(items, wakers)))
     }
 
     /// Sends items until the fate of each is known.
-    async fn carry(&self, items: &[(u16, C::Item)]) -> Outcome {
+    async fn send_all(&self, items: &[(u16, C::Item)]) -> Outcome {
         let Outcome { mut refused, mut lost } = Outcome::default();
         let mut parts: Vec<Waiting> = vec![];
         for (place, (part, _)) in items.iter().enumerate() {
@@ -201,20 +208,20 @@ impl<C: Channel> Sequencer<C> {
             parts[part].places.push_back(place);
         }
         loop {
-            let mut flying = vec![];
+            let mut in_flight = vec![];
             for (part, waiting) in (0..).zip(&mut parts) {
                 if !waiting.is_empty() {
                     let batch = self.channel.merge(part, items, waiting);
-                    flying.push(Flying { part, stamp: self.stamp(), batch, doubt: None });
+                    in_flight.push(InFlight { part, stamp: self.stamp(), batch, doubt: None });
                 }
             }
-            if flying.is_empty() {
+            if in_flight.is_empty() {
                 refused.sort_unstable_by_key(|(place, _)| *place);
                 lost.sort_unstable_by_key(|(place, _)| *place);
                 return Outcome { refused, lost };
             }
-            let outcomes = self.deliver(&mut flying).await;
-            for (Flying { part, batch, .. }, outcome) in flying.iter().zip(outcomes) {
+            let outcomes = self.retry_until_known(&mut in_flight).await;
+            for (InFlight { part, batch, .. }, outcome) in in_flight.iter().zip(outcomes) {
                 let waiting = &mut parts[usize::from(*part)];
                 match outcome {
                     Ok(outcome) => self.channel.settle(batch, outcome, waiting, &mut refused),
@@ -225,31 +232,31 @@ impl<C: Channel> Sequencer<C> {
     }
 
     /// Sends batches until the fate of each is known; an outcome for each, in order.
-    async fn deliver(&self, flying: &mut [Flying<C::Batch>]) -> Vec<Result<C::Outcome>> {
-        let mut outcomes: Vec<Option<Result<C::Outcome>>> = flying.iter().map(|_| None).collect();
+    async fn retry_until_known(&self, in_flight: &mut [InFlight<C::Batch>]) -> Vec<Result<C::Outcome>> {
+        let mut outcomes: Vec<Option<Result<C::Outcome>>> = in_flight.iter().map(|_| None).collect();
         let mut give_up = None;
         loop {
-            let open: Vec<usize> = (0..flying.len()).filter(|&i| outcomes[i].is_none()).collect();
+            let open: Vec<usize> = (0..in_flight.len()).filter(|&i| outcomes[i].is_none()).collect();
             if open.is_empty() {
                 return outcomes.into_iter().flatten().collect();
             }
-            let batches: Vec<&Flying<C::Batch>> = open.iter().map(|&i| &flying[i]).collect();
+            let batches: Vec<&InFlight<C::Batch>> = open.iter().map(|&i| &in_flight[i]).collect();
             let sent = self.channel.transmit(&batches).await;
             let mut down = false;
             for (i, sent) in open.into_iter().zip(sent) {
                 down |= matches!(sent, Sent::Unsent(_));
-                outcomes[i] = flying[i].learn(sent);
+                outcomes[i] = in_flight[i].resolve(sent);
             }
             if outcomes.iter().all(Option::is_some) {
                 continue;
             }
             if down {
-                self.clock.sleep(PAUSE).await;
+                self.clock.sleep(RETRY_PAUSE).await;
             }
             let now = self.clock.monotonic();
-            if now > *give_up.get_or_insert(now + PATIENCE) {
-                for (outcome, flying) in outcomes.iter_mut().zip(&*flying) {
-                    outcome.get_or_insert_with(|| Err(flying.doubt.as_ref().map_or_else(closed, unknown)));
+            if now > *give_up.get_or_insert(now + MAX_DOUBT) {
+                for (outcome, in_flight) in outcomes.iter_mut().zip(&*in_flight) {
+                    outcome.get_or_insert_with(|| Err(in_flight.doubt.as_ref().map_or_else(closed, unknown)));
                 }
             }
         }
@@ -267,18 +274,18 @@ impl<C: Channel> Sequencer<C> {
 
 /// One item on its way: a future with a name, so that a caller can keep it without a box.
 #[derive(Debug)]
-pub(crate) struct Seated(Seat);
+pub(crate) struct WriteFuture(Waiter);
 
-impl Future for Seated {
+impl Future for WriteFuture {
     /// As [`Sequencer::write`] answers.
     type Output = Result<Result<()>>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self(seat) = &*self;
-        if !seat.meeting.is_settled(seat.number, context) {
+        let Self(waiter) = &*self;
+        if !waiter.shared.is_ready(waiter.number, context) {
             return Poll::Pending;
         }
-        Poll::Ready(match seat.refusals()? {
+        Poll::Ready(match waiter.refusals()? {
             (_, [(_, lost), ..]) => Err(lost.clone()),
             ([(_, refused), ..], _) => Ok(Err(refused.clone())),
             _ => Ok(Ok(())),
@@ -288,19 +295,19 @@ impl Future for Seated {
 
 impl<I> Gathered<I> {
     fn with_capacity(items: usize, wakers: usize) -> Self {
-        let meeting = Arc::default();
-        Self { items: Vec::with_capacity(items), wakers: Vec::with_capacity(wakers), meeting }
+        let shared = Arc::default();
+        Self { items: Vec::with_capacity(items), wakers: Vec::with_capacity(wakers), shared }
     }
 
     fn tell(&mut self, outcome: Outcome) {
-        self.meeting.settle(outcome, std::mem::take(&mut self.wakers));
+        self.shared.set(outcome, std::mem::take(&mut self.wakers));
     }
 }
 
-impl Seat {
-    /// Of the seat's items those that were refused, and those that were lost.
-    fn refusals(&self) -> Result<(&Few, &Few)> {
-        let Outcome { refused, lost } = self.meeting.outcome().ok_or_else(closed)?;
+impl Waiter {
+    /// The waiter's items that were refused, and those whose batch was lost.
+    fn refusals(&self) -> Result<(&RefusalSlice, &RefusalSlice)> {
+        let Outcome { refused, lost } = self.shared.get().ok_or_else(closed)?;
         let within = |all: &'_ Refusals| -> Range<usize> {
             let before = |end: usize| all.partition_point(|(place, _)| *place < end);
             before(self.items.start)..before(self.items.end)
@@ -312,7 +319,7 @@ impl Seat {
 impl<I> Debug for Queue<I> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let gathered = self.gathered.items.len();
-        f.debug_struct("Queue").field("gathered", &gathered).field("flying", &self.flying).finish()
+        f.debug_struct("Queue").field("gathered", &gathered).field("in_flight", &self.in_flight).finish()
     }
 }
 

@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, pin::Pin, sync::Arc, task::Poll, time::Duration
 use futures::future::join_all;
 use parking_lot::Mutex;
 
-use super::{sequencer::MOST_WAITING, *};
+use super::{sequencer::MAX_WAITING, *};
 use crate::{Clock, ManualClock, Timestamp};
 
 /// Sums numbers; does with each transmission what the script says, then applies.
@@ -39,10 +39,10 @@ struct Sum {
 }
 
 impl Fake {
-    fn transmit_one(&self, flying: &Flying<Sum>) -> Sent<()> {
+    fn transmit_one(&self, in_flight: &InFlight<Sum>) -> Sent<()> {
         let error = || Error::new(ErrorKind::Ambiguous, "lost");
         let fault = self.script.lock().pop();
-        let Flying { part, stamp, batch, doubt } = flying;
+        let InFlight { part, stamp, batch, doubt } = in_flight;
         self.stamps.lock().push(*stamp);
         let mut store = self.store.lock();
         let (sequence, applied) = store.entry(*part).or_default();
@@ -68,7 +68,7 @@ impl Channel for Arc<Fake> {
     type Batch = Sum;
     type Outcome = ();
 
-    const TURNS: usize = 2;
+    const MAX_YIELDS: usize = 2;
 
     fn merge(&self, _: u16, items: &[(u16, u64)], waiting: &mut Waiting) -> Sum {
         let most = waiting.places.len().min(3);
@@ -77,10 +77,10 @@ impl Channel for Arc<Fake> {
         Sum { places, sum }
     }
 
-    async fn transmit(&self, flying: &[&Flying<Sum>]) -> Vec<Sent<()>> {
+    async fn transmit(&self, in_flight: &[&InFlight<Sum>]) -> Vec<Sent<()>> {
         tokio::task::yield_now().await;
-        self.flights.lock().push(flying.len());
-        flying.iter().map(|flying| self.transmit_one(flying)).collect()
+        self.flights.lock().push(in_flight.len());
+        in_flight.iter().map(|in_flight| self.transmit_one(in_flight)).collect()
     }
 
     fn places(batch: &Sum) -> impl Iterator<Item = usize> {
@@ -207,11 +207,11 @@ async fn a_store_that_stays_away_is_given_up() {
 #[tokio::test]
 async fn too_much_waiting_is_refused() {
     let (fake, sequencer) = faulty(&[]);
-    let many = sequencer.write(0, 0..MOST_WAITING as u64);
+    let many = sequencer.write(0, 0..MAX_WAITING as u64);
     let (many, one) = tokio::join!(many, write_one(&sequencer, 0, 1));
     assert_eq!(one.expect_err("full").kind(), ErrorKind::Overloaded);
     assert!(many.expect("there was room").iter().all(Result::is_ok));
-    assert_eq!(applied(&fake, 0).len(), MOST_WAITING.div_ceil(3));
+    assert_eq!(applied(&fake, 0).len(), MAX_WAITING.div_ceil(3));
 }
 
 #[tokio::test]

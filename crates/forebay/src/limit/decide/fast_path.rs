@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     engine::{
-        Among,
+        BatchedTake,
         step::{Take, Taken},
     },
     error::Result,
@@ -79,9 +79,9 @@ impl LimitHandle {
 
     /// A take that goes to the store with others, and its rule.
     #[inline(never)]
-    pub(crate) fn take_among<'a>(&'a self, key: &'a str, cost: u64) -> Option<(&'a Rule, Among<'a>)> {
+    pub(crate) fn take_batched<'a>(&'a self, key: &'a str, cost: u64) -> Option<(&'a Rule, BatchedTake<'a>)> {
         let rule = self.plain_rule(key, cost).filter(|_| self.0.leased.is_none())?;
-        Some((rule, self.0.store.engine().take_among(self.take_under(rule, key, cost))?))
+        Some((rule, self.0.store.engine().take_batched(self.take_under(rule, key, cost))?))
     }
 
     #[inline]

@@ -238,7 +238,7 @@ impl LimitHandle {
 
     /// What a look at a concurrency limit says.
     pub(crate) async fn peek_leases(&self, slots: Slots, key: &str) -> Result<Decision> {
-        let answer = self.ask_lease(key, LeaseId::random(), LeaseAct::Look, self.deadline()).await;
+        let answer = self.ask_lease(key, LeaseId::random(), LeaseAct::Peek, self.deadline()).await;
         match answer {
             Ok(leases) => Ok(self.shown(slots.decision(&leases, leases.number < slots.most, Source::Engine))),
             Err(error) if error.is_outage() => {

@@ -8,10 +8,10 @@ use std::{collections::HashSet, time::Duration};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// A commit that takes longer has met a disk that hangs.
-const PATIENCE: Duration = Duration::from_secs(10);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The files, by what errors call them. The lock protects the set, for as long as a look-up takes.
-static ENDING: Mutex<Option<HashSet<Box<str>>>> = Mutex::new(None);
+static CLOSING: Mutex<Option<HashSet<Box<str>>>> = Mutex::new(None);
 
 /// Rings when one has been given back.
 static GIVEN_BACK: Condvar = Condvar::new();
@@ -37,9 +37,9 @@ pub(super) fn wait(place: &str) {
     let pending =
         |files: &mut Option<HashSet<Box<str>>>| files.as_ref().is_some_and(|files| files.contains(place));
     // Given back or not, the file itself says so next.
-    GIVEN_BACK.wait_while_for(&mut files(), pending, PATIENCE);
+    GIVEN_BACK.wait_while_for(&mut files(), pending, CLOSE_TIMEOUT);
 }
 
 fn files() -> MutexGuard<'static, Option<HashSet<Box<str>>>> {
-    ENDING.lock()
+    CLOSING.lock()
 }

@@ -16,9 +16,9 @@ use crate::error::Error;
 /// Only a hint: the lock is the system's, on the file itself. So a note left behind by a crash does no harm, and one
 /// that cannot be written is only missed.
 #[derive(Debug)]
-pub(super) struct Holder(Option<PathBuf>);
+pub(super) struct PidFile(Option<PathBuf>);
 
-impl Holder {
+impl PidFile {
     /// Notes that this process has the file.
     pub(super) fn note(path: &Path) -> Self {
         let note = beside(path);
@@ -36,7 +36,7 @@ impl Holder {
     }
 }
 
-impl Drop for Holder {
+impl Drop for PidFile {
     fn drop(&mut self) {
         if let Some(note) = &self.0 {
             // Whoever reads it when it cannot be removed sees that the file is free first.

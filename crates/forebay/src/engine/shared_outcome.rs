@@ -1,4 +1,4 @@
-//! Where those who wait for one round trip meet its outcome.
+//! One outcome that many callers wait for.
 
 use std::{
     sync::OnceLock,
@@ -7,29 +7,29 @@ use std::{
 
 use parking_lot::Mutex;
 
-/// One outcome for many who wait. Whoever gathers them keeps their wakers, one for each seat.
+/// One outcome for many waiters. Whoever collects them keeps their wakers, one for each waiter.
 #[derive(Debug)]
-pub(crate) struct Meeting<T> {
+pub(crate) struct SharedOutcome<T> {
     outcome: OnceLock<T>,
-    /// Tasks that were polled again by somebody else: seat, and the waker that counts. Its lock also makes setting the
+    /// Waiters that another task polled later, with the waker that counts. The lock also makes setting the
     /// outcome and looking for whom to wake one step; held for a few instructions.
     moved: Mutex<Vec<(usize, Waker)>>,
 }
 
-impl<T> Default for Meeting<T> {
+impl<T> Default for SharedOutcome<T> {
     fn default() -> Self {
         Self { outcome: OnceLock::new(), moved: Mutex::default() }
     }
 }
 
-impl<T> Meeting<T> {
+impl<T> SharedOutcome<T> {
     /// The outcome, once there is one.
-    pub(crate) fn outcome(&self) -> Option<&T> {
+    pub(crate) fn get(&self) -> Option<&T> {
         self.outcome.get()
     }
 
     /// Whether there is an outcome; if not, the task is woken when there is.
-    pub(crate) fn is_settled(&self, seat: usize, context: &Context<'_>) -> bool {
+    pub(crate) fn is_ready(&self, waiter: usize, context: &Context<'_>) -> bool {
         if self.outcome.get().is_some() {
             return true;
         }
@@ -37,21 +37,21 @@ impl<T> Meeting<T> {
         if self.outcome.get().is_some() {
             return true;
         }
-        match moved.iter_mut().find(|(moved, _)| *moved == seat) {
+        match moved.iter_mut().find(|(moved, _)| *moved == waiter) {
             Some((_, waker)) => waker.clone_from(context.waker()),
-            None => moved.push((seat, context.waker().clone())),
+            None => moved.push((waiter, context.waker().clone())),
         }
         false
     }
 
-    /// Wakes the task in a seat, if it was polled again by somebody else, before there is an outcome.
-    pub(crate) fn wake(&self, seat: usize) {
+    /// Wakes a waiter that another task polled later, before there is an outcome.
+    pub(crate) fn wake(&self, waiter: usize) {
         let moved = self.moved.lock();
-        moved.iter().filter(|(moved, _)| *moved == seat).for_each(|(_, waker)| waker.wake_by_ref());
+        moved.iter().filter(|(moved, _)| *moved == waiter).for_each(|(_, waker)| waker.wake_by_ref());
     }
 
     /// Sets the outcome, once, and wakes everybody.
-    pub(crate) fn settle(&self, outcome: T, wakers: Vec<Waker>) {
+    pub(crate) fn set(&self, outcome: T, wakers: Vec<Waker>) {
         let mut moved = self.moved.lock();
         // Whoever gathered settles, and does so once.
         let _ = self.outcome.set(outcome);

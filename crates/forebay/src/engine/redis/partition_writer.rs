@@ -14,7 +14,7 @@ use super::{
     Redis,
     buffer::Partition,
     connection::{Call, Host, Session},
-    guard,
+    dedup,
     keys::Keys,
     reply::unavailable,
     rows::{self, Item, Merged},
@@ -23,7 +23,7 @@ use super::{
 use crate::{
     engine::{
         request::Token,
-        sequence::{Channel, Flying, Refusals, Seated, Sent, Sequencer, Waiting},
+        sequence::{Channel, InFlight, Refusals, Sent, Sequencer, Waiting, WriteFuture},
         step::BufferPart,
     },
     error::Result,
@@ -32,11 +32,11 @@ use crate::{
 
 /// How often a write is sent to a server that does nothing of it: because its replication id is another one by now, or
 /// because a stale generation has to be rotated first.
-const ATTEMPTS: usize = 6;
+const MAX_ATTEMPTS: usize = 6;
 
 /// Flights under way to the partitions of a buffer: server and client work at the same time. With four or eight of them
 /// each has less to merge.
-const LANES: u16 = 2;
+const WRITERS: u16 = 2;
 
 /// The writers of this process: a list that only grows, for it is looked through for every write, by many threads, and
 /// even a lock for readers would be what they wait for.
@@ -47,13 +47,13 @@ pub(super) struct Writers(OnceLock<Box<Writer>>);
 #[derive(Debug)]
 struct Writer {
     schema: Arc<Schema>,
-    lanes: [Arc<Sequencer<Lane>>; LANES as usize],
+    writers: [Arc<Sequencer<PartitionWriter>>; WRITERS as usize],
     next: Writers,
 }
 
 /// Every so many-th partition of a buffer, and where they are kept.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(super) struct PartitionWriter {
     host: Arc<Host>,
     keys: Keys,
     schema: Arc<Schema>,
@@ -70,14 +70,14 @@ struct Told {
 
 impl Redis {
     pub(crate) async fn buffer_add(&self, part: &BufferPart, rows: Vec<Row>) -> Result<Vec<Result<()>>> {
-        let lane = self.lane(&part.schema, part.index);
+        let writer = self.writer(&part.schema, part.index);
         let items = rows.into_iter().map(|row| Item { row, token: None });
-        lane.write(part.index, items).await
+        writer.write(part.index, items).await
     }
 
     pub(crate) async fn buffer_add_once(&self, part: &BufferPart, row: Row, token: &Token) -> Result<()> {
         let item = Item { row, token: Some(Box::new(*token)) };
-        let answers = self.lane(&part.schema, part.index).write(part.index, [item]).await?;
+        let answers = self.writer(&part.schema, part.index).write(part.index, [item]).await?;
         answers.into_iter().collect()
     }
 
@@ -89,34 +89,34 @@ impl Redis {
         row: Row,
         waker: &Waker,
     ) -> Result<Joined> {
-        self.lane(schema, index).write_one(index, Item { row, token: None }, waker).map(Joined)
+        self.writer(schema, index).write_one(index, Item { row, token: None }, waker).map(Joined)
     }
 
-    fn lane(&self, schema: &Arc<Schema>, index: u16) -> &Arc<Sequencer<Lane>> {
+    fn writer(&self, schema: &Arc<Schema>, index: u16) -> &Arc<Sequencer<PartitionWriter>> {
         let mut writers = &self.writers;
         loop {
-            let writer = writers.0.get_or_init(|| Box::new(self.writer(schema)));
+            let writer = writers.0.get_or_init(|| Box::new(self.new_writer(schema)));
             let same = writer.schema.name == schema.name && writer.schema.fingerprint == schema.fingerprint;
             if Arc::ptr_eq(&writer.schema, schema) || same {
-                return &writer.lanes[usize::from(index % LANES)];
+                return &writer.writers[usize::from(index % WRITERS)];
             }
             writers = &writer.next;
         }
     }
 
-    fn writer(&self, schema: &Arc<Schema>) -> Writer {
-        let lane = |_| {
+    fn new_writer(&self, schema: &Arc<Schema>) -> Writer {
+        let writer = |_| {
             let (host, keys) = (self.host.clone(), self.keys.clone());
-            let lane = Lane { host, keys, schema: schema.clone(), told: Mutex::default() };
-            Sequencer::new(lane, self.host.clock().clone())
+            let writer = PartitionWriter { host, keys, schema: schema.clone(), told: Mutex::default() };
+            Sequencer::new(writer, self.host.clock().clone())
         };
-        Writer { schema: schema.clone(), lanes: std::array::from_fn(lane), next: Writers::default() }
+        Writer { schema: schema.clone(), writers: std::array::from_fn(writer), next: Writers::default() }
     }
 }
 
 /// A row that has joined the others on their way to a host.
 #[derive(Debug)]
-pub(crate) struct Joined(Seated);
+pub(crate) struct Joined(WriteFuture);
 
 impl Future for Joined {
     type Output = Result<()>;
@@ -126,7 +126,7 @@ impl Future for Joined {
     }
 }
 
-impl Lane {
+impl PartitionWriter {
     fn part(&self, index: u16) -> BufferPart {
         BufferPart { schema: self.schema.clone(), index }
     }
@@ -171,17 +171,17 @@ impl Lane {
 
     /// Calls that bring the batches, as few as may be, and of how many each is.
     ///
-    /// One call for the partitions of a lane: most of what a batch costs the server is the call. A host that is part of a
+    /// One call for all partitions of this writer: most of what a batch costs the server is the call. A host that is part of a
     /// Redis Cluster would want the partitions of one slot alone.
-    fn calls(&self, flying: &[&Flying<Merged>], replid: &str) -> Vec<(Call, usize)> {
+    fn calls(&self, in_flight: &[&InFlight<Merged>], replid: &str) -> Vec<(Call, usize)> {
         let mut calls = vec![];
-        let mut rest = flying;
+        let mut rest = in_flight;
         while !rest.is_empty() {
             let mut cells = 0;
-            let fits = rest.iter().take_while(|flying| {
+            let fits = rest.iter().take_while(|in_flight| {
                 let first = cells == 0;
-                cells += flying.batch.cells();
-                first || cells <= rows::FULL
+                cells += in_flight.batch.cells();
+                first || cells <= rows::MAX_CELLS_PER_CALL
             });
             let count = fits.count();
             let (batches, others) = rest.split_at(count);
@@ -191,58 +191,61 @@ impl Lane {
         calls
     }
 
-    fn call(&self, flying: &[&Flying<Merged>], replid: &str) -> Call {
+    fn call(&self, in_flight: &[&InFlight<Merged>], replid: &str) -> Call {
         let schema = &self.schema;
-        let bytes: usize = flying.iter().map(|flying| flying.batch.bytes()).sum();
-        let sets = flying.iter().filter(|flying| flying.batch.hour().is_some()).count();
-        let mut call =
-            self.host.call(Script::BufferAdd, 2 * flying.len() + sets, 256 + 128 * flying.len() + 2 * bytes);
-        for flying in flying {
-            let part = self.part(flying.part);
+        let bytes: usize = in_flight.iter().map(|in_flight| in_flight.batch.bytes()).sum();
+        let sets = in_flight.iter().filter(|in_flight| in_flight.batch.hour().is_some()).count();
+        let mut call = self.host.call(
+            Script::BufferAdd,
+            2 * in_flight.len() + sets,
+            256 + 128 * in_flight.len() + 2 * bytes,
+        );
+        for in_flight in in_flight {
+            let part = self.part(in_flight.part);
             call.command.arg(self.keys.buffer(&part, "guard")).arg(self.keys.buffer(&part, "live"));
         }
-        for flying in flying {
-            if let Some(hour) = flying.batch.hour() {
-                call.command.arg(self.keys.buffer_once(&self.part(flying.part), hour));
+        for in_flight in in_flight {
+            if let Some(hour) = in_flight.batch.hour() {
+                call.command.arg(self.keys.buffer_once(&self.part(in_flight.part), hour));
             }
         }
-        if let Some(first) = flying.first() {
-            guard::add_client(&mut call, first, replid);
+        if let Some(first) = in_flight.first() {
+            dedup::add_client(&mut call, first, replid);
         }
         // An id of its own for each transmission: the id of a generation that a store has forgotten, and SQL has
         // not, must never name another one. Its last digits tell the batches apart.
         let id = rows::id_text(Uuid::now_v7());
-        call.command.arg(id).arg(&*schema.fingerprint).arg(rows::kinds(schema)).arg(flying.len());
-        for flying in flying {
-            guard::add_stamp(&mut call, flying);
-            flying.batch.add_to(&mut call.command);
+        call.command.arg(id).arg(&*schema.fingerprint).arg(rows::kinds(schema)).arg(in_flight.len());
+        for in_flight in in_flight {
+            dedup::add_stamp(&mut call, in_flight);
+            in_flight.batch.add_to(&mut call.command);
         }
         call
     }
 }
 
-impl Channel for Lane {
+impl Channel for PartitionWriter {
     type Item = Item;
     type Batch = Merged;
     /// What was refused, as the script says it.
     type Outcome = String;
 
     /// Some microseconds, for which a flight becomes up to twice as large.
-    const TURNS: usize = 12;
+    const MAX_YIELDS: usize = 12;
 
     fn merge(&self, _: u16, items: &[(u16, Item)], waiting: &mut Waiting) -> Merged {
         Merged::new(&self.schema, items, waiting)
     }
 
-    async fn transmit(&self, flying: &[&Flying<Merged>]) -> Vec<Sent<String>> {
-        let mut sent: Vec<Option<Sent<String>>> = flying.iter().map(|_| None).collect();
+    async fn transmit(&self, in_flight: &[&InFlight<Merged>]) -> Vec<Sent<String>> {
+        let mut sent: Vec<Option<Sent<String>>> = in_flight.iter().map(|_| None).collect();
         let mut why = "its replication id keeps changing".to_owned();
-        for _ in 0..ATTEMPTS {
-            let open: Vec<usize> = (0..flying.len()).filter(|&i| sent[i].is_none()).collect();
+        for _ in 0..MAX_ATTEMPTS {
+            let open: Vec<usize> = (0..in_flight.len()).filter(|&i| sent[i].is_none()).collect();
             if open.is_empty() {
                 break;
             }
-            let session = match self.ready(open.iter().map(|&i| flying[i].part)).await {
+            let session = match self.ready(open.iter().map(|&i| in_flight[i].part)).await {
                 Ok(session) => session,
                 Err(error) => {
                     for i in open {
@@ -251,15 +254,15 @@ impl Channel for Lane {
                     break;
                 }
             };
-            let batches: Vec<&Flying<Merged>> = open.iter().map(|&i| flying[i]).collect();
-            let calls = |flying: &[&Flying<Merged>], replid: &str| self.calls(flying, replid);
-            let answers = guard::send(&self.host, &session, &batches, calls);
+            let batches: Vec<&InFlight<Merged>> = open.iter().map(|&i| in_flight[i]).collect();
+            let calls = |in_flight: &[&InFlight<Merged>], replid: &str| self.calls(in_flight, replid);
+            let answers = dedup::send(&self.host, &session, &batches, calls);
             for (i, answer) in open.into_iter().zip(answers.await) {
                 match answer {
-                    guard::Answer::Sent(answer) => sent[i] = Some(answer),
-                    guard::Answer::Changed => {}
-                    guard::Answer::Other(word, id) => {
-                        let part = &self.part(flying[i].part);
+                    dedup::Answer::Sent(answer) => sent[i] = Some(answer),
+                    dedup::Answer::Changed => {}
+                    dedup::Answer::Other(word, id) => {
+                        let part = &self.part(in_flight[i].part);
                         Partition { host: &self.host, keys: &self.keys, part }.make_way(&id).await;
                         why = format!("the live generation stays {word}");
                     }

@@ -7,18 +7,18 @@ use super::{
     reply::{text, unexpected},
 };
 use crate::{
-    engine::sequence::{Doubt, Flying, Sent},
+    engine::sequence::{Doubt, InFlight, Sent},
     error::{Error, Result, Retry},
 };
 
 /// Adds the client's id and the replication id that the server is believed to have, as `lua/guard.lua` wants them.
-pub(super) fn add_client<B>(call: &mut Call, flying: &Flying<B>, replid: &str) {
+pub(super) fn add_client<B>(call: &mut Call, in_flight: &InFlight<B>, replid: &str) {
     let mut client = uuid::Uuid::encode_buffer();
-    call.command.arg(&*flying.stamp.client.simple().encode_lower(&mut client)).arg(replid);
+    call.command.arg(&*in_flight.stamp.client.simple().encode_lower(&mut client)).arg(replid);
 }
 
 /// Adds the sequence of a batch and when it was first sent, as `lua/guard.lua` wants them.
-pub(super) fn add_stamp<B>(call: &mut Call, Flying { stamp, doubt, .. }: &Flying<B>) {
+pub(super) fn add_stamp<B>(call: &mut Call, InFlight { stamp, doubt, .. }: &InFlight<B>) {
     call.command.arg(stamp.sequence).arg(doubt.as_ref().map_or(0, |doubt| doubt.time));
 }
 
@@ -39,15 +39,16 @@ pub(super) enum Answer {
 pub(super) async fn send<B>(
     host: &Host,
     session: &Session,
-    flying: &[&Flying<B>],
-    calls: impl FnOnce(&[&Flying<B>], &str) -> Vec<(Call, usize)>,
+    in_flight: &[&InFlight<B>],
+    calls: impl FnOnce(&[&InFlight<B>], &str) -> Vec<(Call, usize)>,
 ) -> Vec<Answer> {
     let (time, replid) = (session.server_time(host.clock()), session.replid());
-    let in_time = |flying: &Flying<B>| flying.doubt.as_ref().is_none_or(|doubt| doubt.epoch == replid);
-    let going: Vec<&Flying<B>> = flying.iter().copied().filter(|flying| in_time(flying)).collect();
+    let in_time =
+        |in_flight: &InFlight<B>| in_flight.doubt.as_ref().is_none_or(|doubt| doubt.epoch == replid);
+    let going: Vec<&InFlight<B>> = in_flight.iter().copied().filter(|in_flight| in_time(in_flight)).collect();
     let mut replies = host.run_parts(session, calls(&going, &replid)).await.map(Vec::into_iter);
-    let mut answer = |flying: &Flying<B>| {
-        if !in_time(flying) {
+    let mut answer = |in_flight: &InFlight<B>| {
+        if !in_time(in_flight) {
             return Answer::Sent(Sent::TooLate);
         }
         match &mut replies {
@@ -55,7 +56,7 @@ pub(super) async fn send<B>(
                 Answer::Other(word, id) if word == "changed" => {
                     session.learn_replid(&id);
                     // Of this transmission it is known, of the one in doubt it never will be.
-                    flying.doubt.as_ref().map_or(Answer::Changed, |_| Answer::Sent(Sent::TooLate))
+                    in_flight.doubt.as_ref().map_or(Answer::Changed, |_| Answer::Sent(Sent::TooLate))
                 }
                 answer => answer,
             },
@@ -65,7 +66,7 @@ pub(super) async fn send<B>(
             }
         }
     };
-    flying.iter().map(|flying| answer(flying)).collect()
+    in_flight.iter().map(|in_flight| answer(in_flight)).collect()
 }
 
 fn read(host: &Host, reply: Result<Value>) -> Answer {
