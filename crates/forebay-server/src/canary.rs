@@ -20,16 +20,10 @@ use forebay::{
     time::secs,
 };
 
-use crate::{config::Config, metrics::CanaryMetrics};
-
-/// Its buffer, which has its own table.
-pub const NAME: &str = "forebay_canary";
-/// Who sends.
-pub const ID: &str = "id";
-/// How many were sent.
-pub const BEATS: &str = "beats";
-/// When the last one was.
-pub const LAST: &str = "last_beat";
+use crate::{
+    config::{BEATS, Config, LAST},
+    metrics::CanaryMetrics,
+};
 
 /// How many that have not arrived are remembered one by one. The oldest says how late it is.
 const MOST_WAITING: usize = 10_000;

@@ -12,49 +12,52 @@ use hyper::{
     header,
 };
 use hyper_util::rt::TokioIo;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::net::TcpStream;
 
 use crate::{config::Secret, text::shown};
 
-/// How long a connection may take to come up.
-const CONNECT: Duration = secs(5);
+/// How long it may take to connect.
+const CONNECT_TIMEOUT: Duration = secs(5);
 
 /// How long an answer may take. A flush of a large buffer takes longest.
-const ANSWER: Duration = secs(300);
+const ANSWER_TIMEOUT: Duration = secs(300);
+
+const JSON: &str = "application/json";
 
 /// A server, and the connection to it once there is one.
 ///
-/// Speaks plain HTTP/1.1. A request is never sent twice: whoever gets an error instead of an answer cannot know
-/// whether it was carried out.
+/// Speaks plain HTTP/1.1. A request is never sent twice: after an error instead of an answer it is not known whether the
+/// server has carried it out.
 #[derive(Debug)]
-pub struct Client {
-    /// What the user called it.
+pub(crate) struct Client {
+    /// The URL as the user wrote it.
     url: String,
     /// Host and port.
     authority: String,
-    /// What comes before `/v1`, without a slash at its end.
+    /// The path before `/v1`, without a slash at its end.
     prefix: String,
     token: Option<Secret>,
     clock: Clock,
     connection: Option<SendRequest<Full<Bytes>>>,
 }
 
-/// What a server answered.
+/// The answer of a server.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The status code.
-    pub status: u16,
+    pub(crate) status: u16,
     /// The body; null if it was empty.
-    pub body: Value,
+    pub(crate) body: Value,
 }
 
 impl Client {
-    /// A client of the server at `url`, such as `http://127.0.0.1:7070`, that shows `token`.
+    /// A client of the server at `url`, such as `http://127.0.0.1:7070`, that sends `token`.
     ///
     /// # Errors
-    /// When `url` is no plain HTTP URL.
-    pub fn new(url: &str, token: Option<Secret>) -> Result<Self> {
+    /// If `url` is no plain HTTP URL.
+    pub(crate) fn new(url: &str, token: Option<Secret>) -> Result<Self> {
         let wrong = |why: &str| anyhow!("server {url:?}: {why} (a URL such as http://127.0.0.1:7070)");
         let uri: Uri = url.parse().map_err(|_| wrong("not a URL"))?;
         match uri.scheme_str() {
@@ -74,36 +77,44 @@ impl Client {
         Ok(Self { url: url.to_owned(), authority, prefix, token, clock, connection: None })
     }
 
-    /// Asks for `path`, which begins with a slash.
+    /// Gets `path`, which begins with a slash.
     ///
     /// # Errors
-    /// When there is no answer. An answer that says no is none.
-    pub async fn get(&mut self, path: &str) -> Result<Answer> {
-        self.send(Method::GET, path, "application/json", vec![]).await
+    /// If there is no answer. An answer with an error status is none.
+    pub(crate) async fn get(&mut self, path: &str) -> Result<Answer> {
+        self.send(Method::GET, path, JSON, vec![]).await
     }
 
-    /// Sends `body` to `path`.
+    /// Posts JSON to `path`.
     ///
     /// # Errors
-    /// As [`get`](Self::get).
-    pub async fn post(&mut self, path: &str, content_type: &'static str, body: Vec<u8>) -> Result<Answer> {
-        self.send(Method::POST, path, content_type, body).await
+    /// Like [`get`](Self::get).
+    pub(crate) async fn post(&mut self, path: &str, body: &impl Serialize) -> Result<Answer> {
+        self.send(Method::POST, path, JSON, serde_json::to_vec(body)?).await
     }
 
-    /// Puts JSON at `path`.
+    /// Posts lines of JSON to `path`.
     ///
     /// # Errors
-    /// As [`get`](Self::get).
-    pub async fn put(&mut self, path: &str, body: Vec<u8>) -> Result<Answer> {
-        self.send(Method::PUT, path, "application/json", body).await
+    /// Like [`get`](Self::get).
+    pub(crate) async fn post_lines(&mut self, path: &str, lines: Vec<u8>) -> Result<Answer> {
+        self.send(Method::POST, path, "application/x-ndjson", lines).await
     }
 
-    /// Deletes what is at `path`.
+    /// Puts JSON to `path`.
     ///
     /// # Errors
-    /// As [`get`](Self::get).
-    pub async fn delete(&mut self, path: &str) -> Result<Answer> {
-        self.send(Method::DELETE, path, "application/json", vec![]).await
+    /// Like [`get`](Self::get).
+    pub(crate) async fn put(&mut self, path: &str, body: &impl Serialize) -> Result<Answer> {
+        self.send(Method::PUT, path, JSON, serde_json::to_vec(body)?).await
+    }
+
+    /// Deletes `path`.
+    ///
+    /// # Errors
+    /// Like [`get`](Self::get).
+    pub(crate) async fn delete(&mut self, path: &str) -> Result<Answer> {
+        self.send(Method::DELETE, path, JSON, vec![]).await
     }
 
     async fn send(
@@ -129,8 +140,9 @@ impl Client {
             let status = answer.status().as_u16();
             Ok::<_, hyper::Error>((status, answer.into_body().collect().await?.to_bytes()))
         };
-        let answer = self.clock.timeout(ANSWER, answer).await;
-        let answer = answer.ok_or_else(|| anyhow!("{url}: no answer within {} s", ANSWER.as_secs()))?;
+        let answer = self.clock.timeout(ANSWER_TIMEOUT, answer).await;
+        let answer =
+            answer.ok_or_else(|| anyhow!("{url}: no answer within {} s", ANSWER_TIMEOUT.as_secs()))?;
         let (status, body) = answer.with_context(|| format!("{url}: the connection broke"))?;
         self.connection = Some(connection);
         let body = if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&body) };
@@ -138,7 +150,7 @@ impl Client {
         Ok(Answer { status, body })
     }
 
-    /// The connection there is, or a new one.
+    /// The open connection, or a new one.
     async fn connected(&mut self) -> Result<SendRequest<Full<Bytes>>> {
         if let Some(mut connection) = self.connection.take()
             && connection.ready().await.is_ok()
@@ -147,25 +159,33 @@ impl Client {
         }
         let (url, authority) = (&self.url, &self.authority);
         let hint = "start one with: forebay serve; or name another with --server or FOREBAY_SERVER";
-        let stream = match self.clock.timeout(CONNECT, TcpStream::connect(authority)).await {
+        let stream = match self.clock.timeout(CONNECT_TIMEOUT, TcpStream::connect(authority)).await {
             Some(Ok(stream)) => stream,
             Some(Err(error)) => bail!("no server at {url}: {error}; {hint}"),
-            None => bail!("no server at {url}: no connection within {} s; {hint}", CONNECT.as_secs()),
+            None => bail!("no server at {url}: no connection within {} s; {hint}", CONNECT_TIMEOUT.as_secs()),
         };
         stream.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-        // Ends with the sender; what goes wrong is told to whoever waits for an answer.
+        // Ends with the sender. The caller that waits for an answer gets the error.
         tokio::spawn(async move { drop(connection.await) });
         Ok(sender)
     }
 }
 
 impl Answer {
-    /// The body of a success, or of one of the other codes that are `expected`.
+    /// Reads the body of a success, or of one of the `expected` error statuses.
     ///
     /// # Errors
-    /// The server's own words.
-    pub fn expect(self, expected: &[u16]) -> Result<Value> {
+    /// The error in the server's answer, or that the body has another form.
+    pub(crate) fn read<T: DeserializeOwned>(self, expected: &[u16]) -> Result<T> {
+        serde_json::from_value(self.expect(expected)?).context("the server answered, but not as Forebay does")
+    }
+
+    /// The body of a success, or of one of the `expected` error statuses.
+    ///
+    /// # Errors
+    /// The error in the server's answer.
+    pub(crate) fn expect(self, expected: &[u16]) -> Result<Value> {
         if (200..300).contains(&self.status) || expected.contains(&self.status) {
             return Ok(self.body);
         }
@@ -179,8 +199,8 @@ impl Answer {
     }
 }
 
-/// `text` as a part of a path or a query.
-pub fn escaped(text: &str) -> String {
+/// Percent-encodes `text` for a path or a query.
+pub(crate) fn escaped(text: &str) -> String {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let hex = |digit: u8| char::from(HEX[usize::from(digit)]);
     let mut escaped = String::with_capacity(text.len());

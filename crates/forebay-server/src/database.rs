@@ -1,76 +1,17 @@
-//! The database behind the buffers, whichever it is.
+//! The database that the buffers flush to.
 
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use forebay::{
     Clock,
-    buffer::Schema,
     sink::{Sink, SinkError},
 };
 use forebay_sql::{MySql, Options, Postgres, Sqlite, Totals};
 
-use crate::config::{BufferConfig, Url};
+use crate::config::{BufferConfig, Dialect, Url};
 
-/// What a database understands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Dialect {
-    /// SQLite.
-    Sqlite,
-    /// Postgres.
-    Postgres,
-    /// MySQL and MariaDB.
-    Mysql,
-}
-
-impl Dialect {
-    /// The schemes of URLs that lead to one of these.
-    pub const SCHEMES: [&str; 5] = ["sqlite", "postgres", "postgresql", "mysql", "mariadb"];
-
-    /// That of a URL with one of the [`SCHEMES`](Self::SCHEMES).
-    pub fn of(url: &Url) -> Self {
-        match url.scheme() {
-            "postgres" | "postgresql" => Self::Postgres,
-            "mysql" | "mariadb" => Self::Mysql,
-            _ => Self::Sqlite,
-        }
-    }
-
-    /// Checks a URL with one of the [`SCHEMES`](Self::SCHEMES) without opening the database.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn check(url: &Url) -> forebay::Result<()> {
-        match Self::of(url) {
-            Self::Sqlite => Sqlite::check(url.reveal()),
-            Self::Postgres => Postgres::check(url.reveal()),
-            Self::Mysql => MySql::check(url.reveal()),
-        }
-    }
-
-    /// Checks a buffer without opening the database.
-    ///
-    /// # Errors
-    /// Why it cannot flush to any table there.
-    pub fn check_buffer(self, schema: &Schema) -> forebay::Result<()> {
-        match self {
-            Self::Sqlite => Sqlite::check_buffer(schema),
-            Self::Postgres => Postgres::check_buffer(schema),
-            Self::Mysql => MySql::check_buffer(schema),
-        }
-    }
-
-    /// The statements that create what a buffer needs.
-    pub fn ddl(self, schema: &Schema) -> String {
-        match self {
-            Self::Sqlite => Sqlite::ddl(schema),
-            Self::Postgres => Postgres::ddl(schema),
-            Self::Mysql => MySql::ddl(schema),
-        }
-    }
-}
-
-/// A database, before a buffer says how it wants its table treated.
+/// An open database. Each buffer adds its own options.
 #[derive(Clone, Debug)]
 pub(crate) enum Database {
     Sqlite(Sqlite),
@@ -99,7 +40,7 @@ impl Database {
         }
     }
 
-    /// Adds up the table of a buffer.
+    /// Sums up the table of a buffer.
     pub(crate) async fn totals(&self, config: &BufferConfig, clock: &Clock) -> Result<Totals, SinkError> {
         let (options, schema) = (options(config, clock), &config.schema);
         match self {
@@ -109,7 +50,7 @@ impl Database {
         }
     }
 
-    /// Leaves it as a file that can be copied. A server needs no farewell.
+    /// Closes the database. SQLite then leaves a single file that can be copied; a database server needs no close.
     pub(crate) async fn close(&self) {
         match self {
             Self::Sqlite(database) => database.close().await,
@@ -117,7 +58,7 @@ impl Database {
         }
     }
 
-    /// Whether it answers.
+    /// Checks that it answers.
     pub(crate) async fn ping(&self) -> Result<(), SinkError> {
         match self {
             Self::Sqlite(database) => database.ping().await,
@@ -127,7 +68,7 @@ impl Database {
     }
 }
 
-/// How a buffer wants its table treated.
+/// The options of a buffer for its table.
 fn options(config: &BufferConfig, clock: &Clock) -> Options {
     let mut options = Options::new().clock(clock.clone());
     options = config.migrate.into_iter().fold(options, Options::migrate);

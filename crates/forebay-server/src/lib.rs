@@ -1,24 +1,33 @@
 //! The parts of the `forebay` program.
 //!
-//! They are a library so that the program, its tests and its fuzz targets share them. What is stable is
-//! the program: its command line, configuration and HTTP interface, not these modules.
+//! They are a library so that the program, its tests and its fuzz targets share them. The stable interface is that of the
+//! program: its command line, configuration and HTTP interface, not these modules.
+//!
+//! ```text
+//! text config api     what people and programs write: notations, the configuration, HTTP bodies
+//! app …               the core: what is open while the server runs, its rules, metrics and warnings
+//! http dashboard      the interfaces; `router` joins their routes
+//! cli                 the commands; `client` calls a server, `replay` and `chart` stand beside
+//! ```
 
+mod api;
 pub mod app;
-pub mod canary;
+mod canary;
 pub mod chart;
 pub mod cli;
-pub mod client;
+mod client;
 pub mod config;
-pub mod dashboard;
-pub mod database;
+mod dashboard;
+mod database;
 pub mod http;
-pub mod log;
-pub mod measured;
+mod live;
+mod log;
+mod measured_sink;
 pub mod metrics;
-pub mod range;
+pub mod registry;
 pub mod reload;
 pub mod replay;
-pub mod route;
+pub mod router;
 pub mod rules;
 pub mod shutdown;
 pub mod text;

@@ -31,7 +31,7 @@ const COUNTS: &str = "forebay::repeated";
 
 /// Warnings and errors that were left out of the log, and are counted. Clones share them.
 #[derive(Clone, Debug)]
-pub struct Repeats {
+pub(crate) struct Repeats {
     clock: Clock,
     sites: Arc<Mutex<HashMap<Identifier, Site>>>,
     hasher: RandomState,
@@ -52,7 +52,7 @@ struct Site {
 
 impl Repeats {
     /// Starts the log on stderr, as `FOREBAY_LOG` says.
-    pub fn init(clock: &Clock) -> Self {
+    pub(crate) fn init(clock: &Clock) -> Self {
         let filter = EnvFilter::try_from_env("FOREBAY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
         let (repeats, subscriber) = Self::subscriber(clock, filter, io::stderr, io::stderr().is_terminal());
         tracing::subscriber::set_global_default(subscriber).expect("the program starts its log once");
@@ -71,7 +71,7 @@ impl Repeats {
     }
 
     /// Says once a second how many lines were left out. Does not end.
-    pub async fn count(&self) {
+    pub(crate) async fn count(&self) {
         loop {
             self.clock.sleep(PAUSE).await;
             self.say();
@@ -79,7 +79,7 @@ impl Repeats {
     }
 
     /// Says how many lines were left out since it was last said.
-    pub fn say(&self) {
+    pub(crate) fn say(&self) {
         let mut counted = vec![];
         for site in self.sites().values_mut().filter(|site| site.left_out > 0) {
             counted.push((site.level, std::mem::take(&mut site.left_out), std::mem::take(&mut site.last)));

@@ -1,6 +1,6 @@
-//! What the server counts about itself, for Prometheus.
+//! The server's own metrics, for Prometheus.
 //!
-//! Labels are names from the configuration only, never keys: the number of series stays what the operator declared.
+//! Labels are names from the configuration, never keys: the number of time series is what the operator declares.
 //! The recorder belongs to the [`App`](crate::app::App) rather than to the process, so that two servers in one
 //! process do not count into each other.
 
@@ -17,125 +17,211 @@ use forebay::{Decision, Name, buffer::Stats};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-/// Bucket bounds in seconds: from what an embedded answer takes to what a stuck database does.
+use crate::api::live::EventTotals;
+
+/// Bucket bounds in seconds: from the time of an embedded answer to that of a stuck database.
 const SECONDS: [f64; 14] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
 
 const METADATA: Metadata<'_> = Metadata::new("forebay", Level::INFO, None);
 
-const LIMIT_ALLOWED: &str = "forebay_limit_allowed_total";
-const LIMIT_DENIED: &str = "forebay_limit_denied_total";
-const LIMIT_SHADOWED: &str = "forebay_limit_shadowed_total";
-const LIMIT_DEGRADED: &str = "forebay_limit_degraded_total";
-const LIMIT_NEAR: &str = "forebay_limit_near_keys";
-const EVENT_ACCEPTED: &str = "forebay_event_accepted_total";
-const EVENT_LIMITED: &str = "forebay_event_limited_total";
-const EVENT_INVALID: &str = "forebay_event_invalid_total";
-const EVENT_FAILED: &str = "forebay_event_failed_total";
-const SERIES_POINTS: &str = "forebay_series_points_total";
-const SERIES_LATE: &str = "forebay_series_late_total";
-const SERIES_KEYS: &str = "forebay_series_keys";
-const SERIES_REFUSED: &str = "forebay_series_refused_keys_total";
-const BUFFER_PENDING: &str = "forebay_buffer_pending_rows";
-const BUFFER_FROZEN: &str = "forebay_buffer_frozen_batches";
-const BUFFER_AGE: &str = "forebay_buffer_oldest_age_seconds";
-const BUFFER_LIVE: &str = "forebay_buffer_live_rows";
-const BUFFER_FROZEN_ROWS: &str = "forebay_buffer_frozen_rows";
-const BUFFER_PARKED: &str = "forebay_buffer_parked_batches";
-const BUFFER_DIVERGED: &str = "forebay_buffer_diverged_batches";
-const BUFFER_PAUSED: &str = "forebay_buffer_paused";
-const BUFFER_PRESSURE: &str = "forebay_buffer_pressure";
-const BUFFER_DEAD: &str = "forebay_buffer_dead_letters";
-const BUFFER_WRITES: &str = "forebay_buffer_writes_total";
-const FLUSH_SECONDS: &str = "forebay_flush_duration_seconds";
-const FLUSH_ROWS: &str = "forebay_flush_rows_total";
-const FLUSH_DEAD: &str = "forebay_flush_dead_rows_total";
-const FLUSH_REPLAYS: &str = "forebay_flush_replays_total";
-const FLUSH_FAILURES: &str = "forebay_flush_failures_total";
-const CANARY_SENT: &str = "forebay_canary_sent_total";
-const CANARY_ARRIVED: &str = "forebay_canary_arrived_total";
-const CANARY_FAILURES: &str = "forebay_canary_failures_total";
-const CANARY_LAG: &str = "forebay_canary_lag_seconds";
-const ONCE_BYTES: &str = "forebay_idempotency_bytes";
-const ONCE_REFUSED: &str = "forebay_idempotency_refused_total";
-const HTTP_SECONDS: &str = "forebay_http_request_duration_seconds";
-const HTTP_CLOSED: &str = "forebay_http_connections_closed_total";
-const RELOADS: &str = "forebay_config_reloads_total";
-const RELOADS_REFUSED: &str = "forebay_config_refused_total";
-const CONFIG_CURRENT: &str = "forebay_config_current";
-const BUILD_INFO: &str = "forebay_build_info";
+/// A type of metric.
+trait Metric {
+    fn register(recorder: &PrometheusRecorder, key: &Key) -> Self;
+}
 
-/// All metrics with their help texts.
-const HELP: [(&str, &str); 41] = [
-    (LIMIT_ALLOWED, "Takes that a limit admitted."),
-    (LIMIT_DENIED, "Takes that a limit denied."),
-    (LIMIT_SHADOWED, "Takes that a shadow admitted and would have denied; they are among the allowed, too."),
-    (LIMIT_DEGRADED, "Decisions made without the store; they are among the allowed or denied, too."),
-    (LIMIT_NEAR, "Keys of which this server knows that they have used 80 % of a limit or more; at most 256."),
-    (EVENT_ACCEPTED, "Hits that were charged, counted and buffered."),
-    (EVENT_LIMITED, "Hits that a limit denied."),
-    (EVENT_INVALID, "Requests or lines of a batch that were refused for what they contain."),
-    (EVENT_FAILED, "Hits that series or buffer could not take."),
-    (SERIES_POINTS, "Points added to a series directly, not by an event."),
-    (SERIES_LATE, "Counts refused because no resolution keeps their time any more."),
-    (SERIES_KEYS, "Keys of a series in a store of this process; a shared store does not count them."),
-    (SERIES_REFUSED, "Times that a new key was refused because of max_keys."),
-    (BUFFER_PENDING, "Rows that are not in the database yet."),
-    (BUFFER_FROZEN, "Batches on their way to the database."),
-    (BUFFER_AGE, "Age of the oldest write that is not in the database yet."),
-    (BUFFER_LIVE, "Rows that still gather."),
-    (BUFFER_FROZEN_ROWS, "Rows in batches on their way to the database."),
-    (BUFFER_PARKED, "Batches put aside, because no repetition mends why they cannot be applied."),
-    (
-        BUFFER_DIVERGED,
-        "Of the parked batches those that hold acknowledged writes which the database's commit of them does not.",
-    ),
-    (BUFFER_DEAD, "Rows that wait among the dead letters, whoever put them there."),
-    (BUFFER_PAUSED, "1 while the flushing is paused."),
-    (
-        BUFFER_PRESSURE,
-        "What waits, compared with the bounds: 0 less, 1 more than a soft one, 2 writes are refused.",
-    ),
-    (
-        BUFFER_WRITES,
-        "Writes to rows; over forebay_flush_rows_total it is how many hits become one row of SQL.",
-    ),
-    (FLUSH_SECONDS, "Time to apply one batch to the database, failures included."),
-    (FLUSH_ROWS, "Rows that reached the database."),
-    (FLUSH_DEAD, "Rows put among the dead letters."),
-    (FLUSH_REPLAYS, "Batches that the ledger had already: replays stopped."),
-    (FLUSH_FAILURES, "Batches that could not be applied; they are kept and tried again."),
-    (CANARY_SENT, "Counts of the canary that were acknowledged."),
-    (CANARY_ARRIVED, "Of those, the ones that its table was seen to have."),
-    (CANARY_FAILURES, "Times that the canary was not acknowledged, or its table could not be read."),
-    (
-        CANARY_LAG,
-        "For how long the oldest count of the canary is on its way that the table does not have; 0: it has all.",
-    ),
-    (
-        ONCE_BYTES,
-        "About how many bytes a host keeps for requests with an Idempotency-Key, as of the last new one.",
-    ),
-    (
-        ONCE_REFUSED,
-        "Requests with a new Idempotency-Key that were refused, because the store keeps as many as it may.",
-    ),
-    (HTTP_SECONDS, "Time to answer a request."),
-    (
-        HTTP_CLOSED,
-        "Connections given up: the peer took nothing of an answer (stalled), or it was the longest stalled when there was no \
-         room (slots, bodies).",
-    ),
-    (RELOADS, "Times that the configuration was read again and changed something."),
-    (RELOADS_REFUSED, "Times that it was read again and had mistakes, so that the one before went on."),
-    (
-        CONFIG_CURRENT,
-        "1 while the configuration file is in force, 0 while it has mistakes or says what takes a restart.",
-    ),
-    (BUILD_INFO, "1, labelled with the version."),
-];
+impl Metric for Counter {
+    fn register(recorder: &PrometheusRecorder, key: &Key) -> Self {
+        recorder.register_counter(key, &METADATA)
+    }
+}
 
-/// The registry, and what is rendered from it.
+impl Metric for Gauge {
+    fn register(recorder: &PrometheusRecorder, key: &Key) -> Self {
+        recorder.register_gauge(key, &METADATA)
+    }
+}
+
+impl Metric for Histogram {
+    fn register(recorder: &PrometheusRecorder, key: &Key) -> Self {
+        recorder.register_histogram(key, &METADATA)
+    }
+}
+
+impl Metric for Tally {
+    fn register(recorder: &PrometheusRecorder, key: &Key) -> Self {
+        Self { counter: Counter::register(recorder, key), total: Arc::default() }
+    }
+}
+
+/// Defines each metric once, with its field, type, name and help: a struct for each group that has the same labels, and
+/// [`METRICS`].
+macro_rules! metrics {
+    ($($(#[$doc:meta])* $group:ident { $($field:ident: $kind:ident = $name:literal, $help:literal;)* })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Debug)]
+            pub struct $group {
+                $(#[doc = $help] pub $field: $kind,)*
+            }
+
+            impl $group {
+                fn register(recorder: &PrometheusRecorder, labels: &[Label]) -> Self {
+                    $(let $field = Metric::register(recorder, &Key::from_parts($name, labels.to_vec()));)*
+                    Self { $($field),* }
+                }
+            }
+        )*
+
+        /// The name, help and type of every metric.
+        const METRICS: &[(&str, &str, &str)] = &[$($(($name, $help, stringify!($kind)),)*)*];
+    };
+}
+
+metrics! {
+    /// The counters of a limit. Clones share them.
+    LimitMetrics {
+        allowed: Counter = "forebay_limit_allowed_total", "Takes that a limit admitted.";
+        denied: Counter = "forebay_limit_denied_total", "Takes that a limit denied.";
+        shadowed: Counter = "forebay_limit_shadowed_total",
+            "Takes that a shadow admitted and would have denied; they are among the allowed, too.";
+        degraded: Counter = "forebay_limit_degraded_total",
+            "Decisions made without the store; they are among the allowed or denied, too.";
+        near: Gauge = "forebay_limit_near_keys",
+            "Keys of which this server knows that they have used 80 % of a limit or more; at most 256.";
+    }
+    /// The counters of an event.
+    EventMetrics {
+        accepted: Tally = "forebay_event_accepted_total", "Hits that were charged, counted and buffered.";
+        limited: Tally = "forebay_event_limited_total", "Hits that a limit denied.";
+        invalid: Tally = "forebay_event_invalid_total",
+            "Requests, or lines of a batch, that were refused as invalid.";
+        failed: Tally = "forebay_event_failed_total", "Hits that a series or a buffer could not take.";
+    }
+    /// The counters of a series.
+    SeriesMetrics {
+        points: Counter = "forebay_series_points_total",
+            "Points added to a series directly, not by an event.";
+        late: Counter = "forebay_series_late_total",
+            "Counts refused because they are older than the longest retention.";
+        keys: Gauge = "forebay_series_keys",
+            "Keys of a series in a store of this process; a shared store does not count them.";
+        refused_keys: Counter = "forebay_series_refused_keys_total",
+            "Times that a new key was refused because of max_keys.";
+    }
+    /// The gauges of a buffer, set by [`show`](BufferMetrics::show).
+    BufferMetrics {
+        pending: Gauge = "forebay_buffer_pending_rows", "Rows that are not in the database yet.";
+        frozen: Gauge = "forebay_buffer_frozen_batches", "Batches that are being flushed.";
+        oldest: Gauge = "forebay_buffer_oldest_age_seconds",
+            "Age of the oldest write that is not in the database yet.";
+        live: Gauge = "forebay_buffer_live_rows", "Pending rows that are not in a batch yet.";
+        frozen_rows: Gauge = "forebay_buffer_frozen_rows", "Rows in batches that are being flushed.";
+        parked: Gauge = "forebay_buffer_parked_batches",
+            "Batches parked, because a retry does not change why they cannot be applied.";
+        diverged: Gauge = "forebay_buffer_diverged_batches",
+            "Parked batches with acknowledged writes that the commit in the database does not have.";
+        dead: Gauge = "forebay_buffer_dead_letters", "Dead letters in the database, from any server.";
+        paused: Gauge = "forebay_buffer_paused", "1 while flushing is paused.";
+        pressure: Gauge = "forebay_buffer_pressure",
+            "Pending rows compared with the bounds: 0 below, 1 above a soft one, 2 writes are refused.";
+        writes: Counter = "forebay_buffer_writes_total",
+            "Writes to rows; divided by forebay_flush_rows_total it is how many writes become one row of SQL.";
+    }
+    /// The counters of a buffer's flushes.
+    FlushMetrics {
+        seconds: Histogram = "forebay_flush_duration_seconds",
+            "Time to apply one batch to the database, failures included.";
+        rows: Counter = "forebay_flush_rows_total", "Rows that were committed to the database.";
+        dead: Counter = "forebay_flush_dead_rows_total", "Rows stored as dead letters.";
+        replays: Counter = "forebay_flush_replays_total",
+            "Batches that the ledger knew already: replays that were stopped.";
+        failures: Counter = "forebay_flush_failures_total",
+            "Batches that could not be applied; they are kept and retried.";
+    }
+    /// The counters of the canary.
+    CanaryMetrics {
+        sent: Counter = "forebay_canary_sent_total", "Counts of the canary that were acknowledged.";
+        arrived: Counter = "forebay_canary_arrived_total",
+            "Counts of the canary that were found in its table.";
+        failures: Counter = "forebay_canary_failures_total",
+            "Times that the canary was not acknowledged, or its table could not be read.";
+        lag: Gauge = "forebay_canary_lag_seconds",
+            "Age of the oldest count of the canary that is not in its table; 0: it has all.";
+    }
+    /// The size of the idempotency records on one host.
+    IdempotencyMetrics {
+        bytes: Gauge = "forebay_idempotency_bytes",
+            "Approximate bytes that a host keeps for requests with an Idempotency-Key, as of the last new one.";
+    }
+    /// The counter of refused idempotency keys.
+    RefusedKeyMetrics {
+        refused: Counter = "forebay_idempotency_refused_total",
+            "Requests with a new Idempotency-Key that were refused, because the store keeps as many as it may.";
+    }
+    /// The time of the requests with one method, route and status.
+    RequestMetrics {
+        seconds: Histogram = "forebay_http_request_duration_seconds", "Time to answer a request.";
+    }
+    /// The counter of connections that were closed for one reason.
+    ClosedMetrics {
+        closed: Counter = "forebay_http_connections_closed_total",
+            "Connections closed by the server: the peer read nothing of an answer (stalled), or it was the longest stalled \
+             when there was no room (slots, bodies).";
+    }
+    /// The counters of reloads.
+    ReloadMetrics {
+        applied: Counter = "forebay_config_reloads_total",
+            "Reloads of the configuration that changed something.";
+        refused: Counter = "forebay_config_refused_total",
+            "Reloads that found an invalid configuration and kept the previous one.";
+        current: Gauge = "forebay_config_current",
+            "1 while the configuration file is in force, 0 while it is invalid or has changes that need a restart.";
+    }
+    /// The version.
+    BuildMetrics {
+        info: Gauge = "forebay_build_info", "1, labelled with the version.";
+    }
+}
+
+/// A counter that can be read, too; the recorder's own cannot.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    counter: Counter,
+    /// Nothing else is ordered by it: readers see a recent total.
+    total: Arc<AtomicU64>,
+}
+
+impl Tally {
+    /// Adds `n`.
+    pub fn increment(&self, n: u64) {
+        self.counter.increment(n);
+        self.total.fetch_add(n, Ordering::Relaxed);
+    }
+
+    fn total(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
+    }
+}
+
+/// The counters of closed connections. The default counts into nothing.
+#[derive(Clone, Debug)]
+pub struct Closed {
+    /// The peer read nothing of an answer.
+    pub stalled: Counter,
+    /// All connections were in use.
+    pub slots: Counter,
+    /// Bodies used all the memory that they may.
+    pub bodies: Counter,
+}
+
+impl Default for Closed {
+    fn default() -> Self {
+        Self { stalled: Counter::noop(), slots: Counter::noop(), bodies: Counter::noop() }
+    }
+}
+
+/// The recorder, and the renderer of its metrics.
 pub struct Metrics {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
@@ -151,276 +237,96 @@ impl Default for Metrics {
     fn default() -> Self {
         let builder = PrometheusBuilder::new().set_buckets(&SECONDS).expect("there are buckets");
         let recorder = builder.build_recorder();
-        for (name, help) in HELP {
+        for (name, help, kind) in METRICS {
+            let (key, help) = (KeyName::from_const_str(name), (*help).into());
             let unit = name.ends_with("_seconds").then_some(Unit::Seconds);
-            recorder.describe_counter(KeyName::from_const_str(name), unit, help.into());
+            match *kind {
+                "Gauge" => recorder.describe_gauge(key, unit, help),
+                "Histogram" => recorder.describe_histogram(key, unit, help),
+                _ => recorder.describe_counter(key, unit, help),
+            }
         }
-        let metrics = Self { handle: recorder.handle(), recorder };
-        let version = Label::new("version", env!("CARGO_PKG_VERSION"));
-        metrics.recorder.register_gauge(&Key::from_parts(BUILD_INFO, vec![version]), &METADATA).set(1.0);
-        metrics
+        BuildMetrics::register(&recorder, &[Label::new("version", env!("CARGO_PKG_VERSION"))]).info.set(1.0);
+        Self { handle: recorder.handle(), recorder }
     }
-}
-
-/// The counters of a limit. Clones count into the same.
-#[derive(Clone, Debug)]
-pub struct LimitMetrics {
-    allowed: Counter,
-    denied: Counter,
-    degraded: Counter,
-    shadowed: Counter,
-    /// Keys near the limit.
-    pub near: Gauge,
-}
-
-/// The counters of an event.
-#[derive(Clone, Debug)]
-pub struct EventMetrics {
-    /// Hits accepted.
-    pub accepted: Tally,
-    /// Hits limited.
-    pub limited: Tally,
-    /// Requests and lines refused for what they contain.
-    pub invalid: Tally,
-    /// Hits that could not be taken.
-    pub failed: Tally,
-}
-
-/// A counter that can be read, too; Prometheus' own cannot.
-#[derive(Clone, Debug)]
-pub struct Tally {
-    counter: Counter,
-    /// Nothing else is ordered by it: readers see a recent total.
-    total: Arc<AtomicU64>,
-}
-
-impl Tally {
-    fn new(counter: Counter) -> Self {
-        Self { counter, total: Arc::default() }
-    }
-
-    /// Counts `n` more.
-    pub fn increment(&self, n: u64) {
-        self.counter.increment(n);
-        self.total.fetch_add(n, Ordering::Relaxed);
-    }
-
-    /// What was counted since the server started.
-    pub fn total(&self) -> u64 {
-        self.total.load(Ordering::Relaxed)
-    }
-}
-
-/// The counters of a series.
-#[derive(Clone, Debug)]
-pub struct SeriesMetrics {
-    /// Points added over HTTP.
-    pub points: Counter,
-    /// Counts that came too late.
-    pub late: Counter,
-    /// Keys that there are.
-    pub keys: Gauge,
-    /// New keys that were refused.
-    pub refused_keys: Counter,
-}
-
-/// The gauges of a buffer, set when somebody asks.
-#[derive(Clone, Debug)]
-pub struct BufferMetrics {
-    pending: Gauge,
-    frozen: Gauge,
-    oldest: Gauge,
-    live: Gauge,
-    frozen_rows: Gauge,
-    parked: Gauge,
-    diverged: Gauge,
-    paused: Gauge,
-    pressure: Gauge,
-    dead: Gauge,
-    writes: Counter,
-}
-
-/// The counters of the canary.
-#[derive(Clone, Debug)]
-pub struct CanaryMetrics {
-    /// Counts that were acknowledged.
-    pub sent: Counter,
-    /// Counts that the table has.
-    pub arrived: Counter,
-    /// Times that it was not acknowledged, or not looked for.
-    pub failures: Counter,
-    /// For how long the oldest is on its way, in seconds.
-    pub lag: Gauge,
-}
-
-/// The counters of connections that were given up; those of the default nobody reads.
-#[derive(Clone)]
-pub struct ClosedMetrics {
-    /// The peer took nothing of an answer.
-    pub stalled: Counter,
-    /// All connections were taken.
-    pub slots: Counter,
-    /// Bodies held all that they may.
-    pub bodies: Counter,
-}
-
-impl Default for ClosedMetrics {
-    fn default() -> Self {
-        Self { stalled: Counter::noop(), slots: Counter::noop(), bodies: Counter::noop() }
-    }
-}
-
-impl fmt::Debug for ClosedMetrics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClosedMetrics").finish_non_exhaustive()
-    }
-}
-
-/// The counters of a buffer's flushes.
-#[derive(Clone, Debug)]
-pub struct FlushMetrics {
-    /// How long each batch took.
-    pub seconds: Histogram,
-    /// Rows that reached the database.
-    pub rows: Counter,
-    /// Rows that it refused.
-    pub dead: Counter,
-    /// Batches that it had before.
-    pub replays: Counter,
-    /// Batches that could not be applied.
-    pub failures: Counter,
 }
 
 impl Metrics {
     /// The counters of a limit.
     pub fn limit(&self, name: &Name) -> LimitMetrics {
-        let counter = |metric| self.counter(metric, "limit", name);
-        LimitMetrics {
-            allowed: counter(LIMIT_ALLOWED),
-            denied: counter(LIMIT_DENIED),
-            degraded: counter(LIMIT_DEGRADED),
-            shadowed: counter(LIMIT_SHADOWED),
-            near: self.recorder.register_gauge(&labelled(LIMIT_NEAR, "limit", name), &METADATA),
-        }
-    }
-
-    /// Configurations taken, and refused; and whether the last one is in force.
-    pub(crate) fn reloads(&self) -> (Counter, Counter, Gauge) {
-        let counter = |metric| self.recorder.register_counter(&Key::from_static_name(metric), &METADATA);
-        let current = self.recorder.register_gauge(&Key::from_static_name(CONFIG_CURRENT), &METADATA);
-        (counter(RELOADS), counter(RELOADS_REFUSED), current)
+        LimitMetrics::register(&self.recorder, &label("limit", name))
     }
 
     /// The counters of an event.
     pub fn event(&self, name: &Name) -> EventMetrics {
-        let counter = |metric| Tally::new(self.counter(metric, "event", name));
-        EventMetrics {
-            accepted: counter(EVENT_ACCEPTED),
-            limited: counter(EVENT_LIMITED),
-            invalid: counter(EVENT_INVALID),
-            failed: counter(EVENT_FAILED),
-        }
+        EventMetrics::register(&self.recorder, &label("event", name))
     }
 
     /// The counters of a series.
     pub fn series(&self, name: &Name) -> SeriesMetrics {
-        let counter = |metric| self.counter(metric, "series", name);
-        SeriesMetrics {
-            points: counter(SERIES_POINTS),
-            late: counter(SERIES_LATE),
-            keys: self.recorder.register_gauge(&labelled(SERIES_KEYS, "series", name), &METADATA),
-            refused_keys: counter(SERIES_REFUSED),
-        }
+        SeriesMetrics::register(&self.recorder, &label("series", name))
     }
 
     /// The gauges of a buffer.
     pub fn buffer(&self, name: &Name) -> BufferMetrics {
-        let gauge = |metric| self.recorder.register_gauge(&labelled(metric, "buffer", name), &METADATA);
-        BufferMetrics {
-            pending: gauge(BUFFER_PENDING),
-            frozen: gauge(BUFFER_FROZEN),
-            oldest: gauge(BUFFER_AGE),
-            live: gauge(BUFFER_LIVE),
-            frozen_rows: gauge(BUFFER_FROZEN_ROWS),
-            parked: gauge(BUFFER_PARKED),
-            diverged: gauge(BUFFER_DIVERGED),
-            paused: gauge(BUFFER_PAUSED),
-            pressure: gauge(BUFFER_PRESSURE),
-            dead: gauge(BUFFER_DEAD),
-            writes: self.counter(BUFFER_WRITES, "buffer", name),
-        }
+        BufferMetrics::register(&self.recorder, &label("buffer", name))
     }
 
     /// The counters of a buffer's flushes.
     pub fn flush(&self, name: &Name) -> FlushMetrics {
-        let counter = |metric| self.counter(metric, "buffer", name);
-        FlushMetrics {
-            seconds: self.recorder.register_histogram(&labelled(FLUSH_SECONDS, "buffer", name), &METADATA),
-            rows: counter(FLUSH_ROWS),
-            dead: counter(FLUSH_DEAD),
-            replays: counter(FLUSH_REPLAYS),
-            failures: counter(FLUSH_FAILURES),
-        }
-    }
-
-    /// Requests that were refused because their key was one too many.
-    pub(crate) fn refused_keys(&self) -> Counter {
-        self.recorder.register_counter(&Key::from_static_name(ONCE_REFUSED), &METADATA)
-    }
-
-    /// Notes how many bytes a host keeps for requests with a key.
-    pub(crate) fn once_bytes(&self, host: &str, bytes: u64) {
-        let key = Key::from_parts(ONCE_BYTES, vec![Label::new("host", host.to_owned())]);
-        self.recorder.register_gauge(&key, &METADATA).set(bytes as f64);
+        FlushMetrics::register(&self.recorder, &label("buffer", name))
     }
 
     /// The counters of the canary.
     pub fn canary(&self) -> CanaryMetrics {
-        let counter = |metric| self.recorder.register_counter(&Key::from_static_name(metric), &METADATA);
-        CanaryMetrics {
-            sent: counter(CANARY_SENT),
-            arrived: counter(CANARY_ARRIVED),
-            failures: counter(CANARY_FAILURES),
-            lag: self.recorder.register_gauge(&Key::from_static_name(CANARY_LAG), &METADATA),
-        }
+        CanaryMetrics::register(&self.recorder, &[])
     }
 
-    /// The counters of connections that were given up.
-    pub fn closed(&self) -> ClosedMetrics {
-        let counter = |why| {
-            let key = Key::from_parts(HTTP_CLOSED, vec![Label::new("why", why)]);
-            self.recorder.register_counter(&key, &METADATA)
-        };
-        ClosedMetrics { stalled: counter("stalled"), slots: counter("slots"), bodies: counter("bodies") }
+    /// The counters of reloads.
+    pub fn reload(&self) -> ReloadMetrics {
+        ReloadMetrics::register(&self.recorder, &[])
     }
 
-    /// Notes an answered request. `route` is the pattern, not the path.
-    pub fn http(&self, method: &'static str, route: &str, status: u16, took: Duration) {
-        let labels = vec![
+    /// The counters of closed connections.
+    pub fn closed(&self) -> Closed {
+        let counter = |why| ClosedMetrics::register(&self.recorder, &[Label::new("why", why)]).closed;
+        Closed { stalled: counter("stalled"), slots: counter("slots"), bodies: counter("bodies") }
+    }
+
+    /// The counter of refused idempotency keys.
+    pub(crate) fn refused_keys(&self) -> Counter {
+        RefusedKeyMetrics::register(&self.recorder, &[]).refused
+    }
+
+    /// Sets how many bytes a host keeps for requests with an idempotency key.
+    pub(crate) fn idempotency_bytes(&self, host: &str, bytes: u64) {
+        let labels = [Label::new("host", host.to_owned())];
+        IdempotencyMetrics::register(&self.recorder, &labels).bytes.set(bytes as f64);
+    }
+
+    /// Counts an answered request. `route` is the pattern, not the path.
+    pub fn request(&self, method: &'static str, route: &str, status: u16, took: Duration) {
+        let labels = [
             Label::new("method", method),
             Label::new("route", route.to_owned()),
             Label::new("status", status.to_string()),
         ];
-        self.recorder.register_histogram(&Key::from_parts(HTTP_SECONDS, labels), &METADATA).record(took);
+        RequestMetrics::register(&self.recorder, &labels).seconds.record(took);
     }
 
-    /// Everything in Prometheus' text format.
+    /// All metrics in Prometheus' text format.
     pub fn render(&self) -> String {
         self.handle.render()
     }
 
-    /// Moves samples into their histograms; without it they gather until somebody scrapes.
+    /// Moves samples into their histograms; without it they gather until the next scrape.
     pub fn upkeep(&self) {
         self.handle.run_upkeep();
     }
-
-    fn counter(&self, metric: &'static str, label: &'static str, name: &Name) -> Counter {
-        self.recorder.register_counter(&labelled(metric, label, name), &METADATA)
-    }
 }
 
-fn labelled(metric: &'static str, label: &'static str, name: &Name) -> Key {
-    Key::from_parts(metric, vec![Label::new(label, name.to_string())])
+fn label(kind: &'static str, name: &Name) -> [Label; 1] {
+    [Label::new(kind, name.to_string())]
 }
 
 impl LimitMetrics {
@@ -433,6 +339,18 @@ impl LimitMetrics {
         }
         if decision.is_shadowed() {
             self.shadowed.increment(1);
+        }
+    }
+}
+
+impl EventMetrics {
+    /// The totals since the server started.
+    pub(crate) fn totals(&self) -> EventTotals {
+        EventTotals {
+            accepted: self.accepted.total(),
+            limited: self.limited.total(),
+            invalid: self.invalid.total(),
+            failed: self.failed.total(),
         }
     }
 }
@@ -451,11 +369,6 @@ impl BufferMetrics {
         self.pressure.set(f64::from(stats.pressure as u8));
         self.writes.absolute(stats.written);
     }
-
-    /// Shows how many dead letters it has.
-    pub fn show_dead(&self, letters: u64) {
-        self.dead.set(letters as f64);
-    }
 }
 
 #[cfg(test)]
@@ -465,7 +378,7 @@ mod tests {
     #[test]
     fn operators_are_told_of_every_metric() {
         let guide = include_str!("../../../docs/operations.md");
-        for (name, _) in HELP {
+        for (name, ..) in METRICS {
             assert!(guide.contains(&format!("`{name}`")), "docs/operations.md does not name {name}");
         }
     }
@@ -475,7 +388,7 @@ mod tests {
         let metrics = Metrics::default();
         let name = Name::new("hit").expect("a name");
         metrics.event(&name).accepted.increment(3);
-        metrics.http("GET", "/v1/series/{series}", 200, Duration::from_millis(3));
+        metrics.request("GET", "/v1/series/{series}", 200, Duration::from_millis(3));
         let text = metrics.render();
         for line in [
             "# HELP forebay_event_accepted_total Hits that were charged, counted and buffered.",

@@ -1,47 +1,98 @@
-//! What an operator should know of a server that runs.
+//! Warnings for operators about a server that runs.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt, time::Duration};
 
-/// A condition that somebody should look at, while the server goes on.
+use forebay::{
+    Name,
+    buffer::{Parked, Pressure, Stats, StoredBuffer},
+};
+
+use crate::{app::App, canary::Canary, text::count};
+
+/// A condition that an operator should look at, while the server continues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
-    /// What kind of condition, for programs and for callers who may not read the text.
+    /// The kind of condition, for programs and for callers who may not read the text.
     pub code: &'static str,
-    /// The condition in words. It may name hosts, files, buffers and keys.
+    /// The condition. It may name hosts, files, buffers and keys.
     pub text: String,
 }
 
 impl Warning {
-    /// The store: a setting that breaks a promise, a host that is down.
-    pub const STORE: &'static str = "store";
-    /// The database: a setting under which commits do not last, or why batches are not applied at the moment.
-    pub const DATABASE: &'static str = "database";
-    /// The configuration file: it has mistakes, or what it says takes a restart.
-    pub const CONFIGURATION: &'static str = "configuration";
-    /// A counter of the canary is late.
-    pub const CANARY: &'static str = "canary-late";
-    /// Somebody has paused a buffer.
-    pub const PAUSED: &'static str = "buffer-paused";
-    /// More rows wait than the soft bound.
-    pub const FILLING: &'static str = "buffer-filling";
-    /// A batch waits for a person.
-    pub const PARKED: &'static str = "buffer-parked";
+    /// The store: a setting that breaks a guarantee, or a host that is down.
+    const STORE: &'static str = "store";
+    /// The database: a setting that makes commits less durable, or the reason why batches are not applied.
+    const DATABASE: &'static str = "database";
+    /// The configuration file: it is invalid, or has changes that need a restart.
+    const CONFIGURATION: &'static str = "configuration";
+    /// A count of the canary is late.
+    const CANARY: &'static str = "canary-late";
+    /// A buffer is paused.
+    const PAUSED: &'static str = "buffer-paused";
+    /// More rows are pending than the soft bound.
+    const FILLING: &'static str = "buffer-filling";
+    /// A batch is parked, and waits for an operator.
+    const PARKED: &'static str = "buffer-parked";
     /// The store has rows of a buffer that is not configured.
-    pub const ORPHANED: &'static str = "buffer-orphaned";
-
-    /// A warning.
-    pub fn new(code: &'static str, text: impl Into<String>) -> Self {
-        Self { code, text: text.into() }
-    }
-
-    /// The same code for each of several texts.
-    pub fn each(code: &'static str, texts: impl IntoIterator<Item = String>) -> impl Iterator<Item = Self> {
-        texts.into_iter().map(move |text| Self { code, text })
-    }
+    const ORPHANED: &'static str = "buffer-orphaned";
 }
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
+}
+
+/// Collects the warnings of a server. A part of the store that does not answer within `deadline` is left out.
+pub async fn warnings(app: &App, deadline: Duration) -> Vec<Warning> {
+    let sinks: BTreeSet<String> =
+        app.buffers.iter().flat_map(|(_, buffer)| buffer.handle.sink_warnings()).collect();
+    let mut warnings = vec![];
+    let mut warn = |code, text| warnings.push(Warning { code, text });
+    app.bay().warnings().into_iter().for_each(|text| warn(Warning::STORE, text));
+    app.reload_status().warnings().into_iter().for_each(|text| warn(Warning::CONFIGURATION, text));
+    app.canary().and_then(Canary::warning).into_iter().for_each(|text| warn(Warning::CANARY, text));
+    sinks.into_iter().for_each(|text| warn(Warning::DATABASE, text));
+    for (name, buffer) in app.buffers.iter() {
+        if let Some(Ok(stats)) = app.clock().timeout(deadline, buffer.handle.stats()).await {
+            of_buffer(name, &stats, &mut warn);
+        }
+    }
+    let stored = app.clock().timeout(deadline, app.bay().stored_buffers()).await;
+    for stored in stored.and_then(Result::ok).unwrap_or_default() {
+        if stored.pending_rows > 0 && app.buffers.get(&stored.name).is_none() {
+            warn(Warning::ORPHANED, orphaned(&stored));
+        }
+    }
+    warnings
+}
+
+fn of_buffer(name: &Name, stats: &Stats, warn: &mut impl FnMut(&'static str, String)) {
+    if stats.paused {
+        let text =
+            format!("buffer {name} is paused: none of its rows reach the database until it is resumed");
+        warn(Warning::PAUSED, text);
+    }
+    if stats.pressure > Pressure::None {
+        let refused = if stats.pressure == Pressure::Hard { ", and writes are refused" } else { "" };
+        let (rows, age) = (count(stats.pending_rows, "row"), stats.oldest_age.as_secs());
+        let text = format!("buffer {name} is filling up: {rows} pending, the oldest for {age} s{refused}");
+        warn(Warning::FILLING, text);
+    }
+    let (diverged, parked): (Vec<&Parked>, Vec<&Parked>) =
+        stats.parked.iter().partition(|parked| parked.diverged);
+    let diverged = ("parked with writes that the database does not have", diverged);
+    for (kind, parked) in [diverged, ("parked", parked)] {
+        if let Some(first) = parked.first() {
+            warn(Warning::PARKED, format!("buffer {name}: {} {kind}: {}", parked.len(), first.reason));
+        }
+    }
+}
+
+fn orphaned(stored: &StoredBuffer) -> String {
+    let (name, rows, age) = (&stored.name, stored.pending_rows, stored.oldest_age.as_secs());
+    format!(
+        "buffer {name} is not in the configuration, and the store holds {rows} of its rows, the oldest for {age} s: they are \
+         not flushed until it is declared again, with its table, key and columns"
+    )
 }

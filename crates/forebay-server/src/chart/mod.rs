@@ -15,6 +15,8 @@ pub use series::{Points, series};
 pub use spark::spark;
 
 use jiff::tz::TimeZone;
+use serde::Deserialize;
+use utoipa::ToSchema;
 
 /// How a chart looks.
 #[derive(Clone, Debug)]
@@ -37,7 +39,8 @@ impl Default for Options {
 }
 
 /// The colours of a chart. Bars keep apart for the colour-blind: blue and orange.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Theme {
     /// Dark on white.
     #[default]

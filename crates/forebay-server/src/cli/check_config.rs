@@ -3,15 +3,17 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-
 use serde::Serialize;
 
 use super::{
-    ConfigArgs, FAILED,
-    config::{check, read},
-    say, say_json,
+    config::{ConfigArgs, read},
+    runtime::FAILED,
+    terminal::{say, say_json},
 };
-use crate::{config::Mistake, text::count};
+use crate::{
+    config::{Mistake, load, process_variable},
+    text::count,
+};
 
 /// Check a configuration and list every mistake with its line
 #[derive(Debug, clap::Args)]
@@ -30,7 +32,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// The verdict, for programs.
+/// The result, for programs.
 #[derive(Debug, Serialize)]
 struct Verdict<'a> {
     ok: bool,
@@ -40,7 +42,7 @@ struct Verdict<'a> {
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let options = args.config.options();
     if args.json {
-        let checked = check(&options);
+        let checked = load(&options, &process_variable);
         let mistakes = checked.as_ref().err().map_or(&[][..], |mistakes| mistakes.as_slice());
         let ok = mistakes.is_empty();
         say_json(&serde_json::to_string(&Verdict { ok, mistakes })?);

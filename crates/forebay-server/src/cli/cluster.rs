@@ -2,17 +2,26 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Error, Result};
 use clap::Subcommand;
-use forebay::{Forebay, cluster::Cluster};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use forebay::Forebay;
+use serde::de::DeserializeOwned;
 
 use super::{
-    block_on,
     remote::{Place, open},
-    say, say_json,
+    runtime::block_on,
+    terminal::answer,
 };
-use crate::{client::escaped, config::Config, route::Routes, rules::Named, text::shown};
+use crate::{
+    api::{
+        cluster::{ClusterBody, Routes},
+        fields::check_key,
+    },
+    client::escaped,
+    config::Config,
+    registry::Registry,
+    text::shown,
+};
 
 /// Show the hosts of the store, and where keys are
 #[derive(Debug, clap::Args)]
@@ -53,37 +62,22 @@ struct How {
     json: bool,
 }
 
-/// The hosts, as the server writes them.
-#[derive(Debug, Deserialize, Serialize)]
-struct Shown {
-    router: Option<String>,
-    epoch: Option<u64>,
-    hosts: Vec<Host>,
-}
-
-#[derive(Debug, Deserialize, Serialize)]
-struct Host {
-    name: String,
-    health: String,
-    slots: Option<u16>,
-    reason: Option<String>,
-}
-
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     match &args.what {
         What::Show { how } => {
-            let hosts = block_on(ask(how, "/v1/cluster", |bay, _| Ok(show(&bay.cluster()))))?;
-            answer(how, &hosts, describe)
+            let hosts = block_on(ask(how, "/v1/cluster", |bay, _| Ok(ClusterBody::from(&bay.cluster()))))?;
+            answer(how.json, &hosts, describe)?;
         }
         What::Route { key, how } => {
             let path = format!("/v1/cluster/route?key={}", escaped(key));
             let routes = block_on(ask(how, &path, |bay, config| routes(bay, config, key)))?;
-            answer(how, &routes, Routes::describe)
+            answer(how.json, &routes, Routes::describe)?;
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
-/// The server's answer, or what `look` finds in the store.
+/// The server's answer, or the result of `look` on the store.
 async fn ask<T: DeserializeOwned>(
     how: &How,
     path: &str,
@@ -95,43 +89,18 @@ async fn ask<T: DeserializeOwned>(
         bay.close().await?;
         return Ok(found);
     }
-    let answer = how.place.client()?.get(path).await?.expect(&[])?;
-    serde_json::from_value(answer).context("the server's answer")
-}
-
-fn answer<T: Serialize>(how: &How, answer: &T, describe: impl Fn(&T) -> String) -> Result<ExitCode> {
-    if how.json {
-        say_json(&serde_json::to_string(answer)?);
-    } else {
-        say(&describe(answer));
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn show(cluster: &Cluster) -> Shown {
-    let placement = cluster.placement();
-    let host = |host: forebay::cluster::HostStatus| Host {
-        name: host.name.into(),
-        health: host.health.to_string(),
-        slots: host.slots,
-        reason: host.reason.map(Into::into),
-    };
-    Shown {
-        router: placement.map(|placement| placement.router.to_owned()),
-        epoch: placement.map(|placement| placement.epoch),
-        hosts: cluster.hosts().into_iter().map(host).collect(),
-    }
+    how.place.client()?.get(path).await?.read(&[])
 }
 
 fn routes(bay: &Forebay, config: &Config, key: &str) -> Result<Routes> {
-    anyhow::ensure!((1..=512).contains(&key.len()), "key of {} bytes: a key has 1 to 512 bytes", key.len());
-    let series = Named::open("series", &config.series, |_, series| Ok(bay.series(series.clone())?))?;
+    check_key(key).map_err(Error::msg)?;
+    let series = Registry::open("series", &config.series, |_, series| Ok(bay.series(series.clone())?))?;
     let buffers =
-        Named::open("buffer", &config.buffers, |_, buffer| Ok(bay.buffer(buffer.definition.clone())?))?;
-    Ok(Routes::of(&bay.cluster(), key, series.iter(), buffers.iter()))
+        Registry::open("buffer", &config.buffers, |_, buffer| Ok(bay.buffer(buffer.definition.clone())?))?;
+    Ok(Routes::new(&bay.cluster(), key, series.iter(), buffers.iter()))
 }
 
-fn describe(cluster: &Shown) -> String {
+fn describe(cluster: &ClusterBody) -> String {
     let width = cluster.hosts.iter().map(|host| shown(&host.name).chars().count()).max().unwrap_or(0);
     let mut lines = match (&cluster.router, cluster.epoch) {
         (Some(router), Some(epoch)) => vec![format!("router {}, epoch {epoch}", shown(router))],

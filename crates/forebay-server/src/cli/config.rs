@@ -1,17 +1,17 @@
-//! The flags that lead to a configuration.
+//! The flags of the configuration.
 
 use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 
 use crate::{
-    config::{Config, Mistakes, Options, Origin, load, load_text},
+    config::{Config, Options, load, process_variable},
     text::count,
 };
 
-/// Which configuration, and what wins over it.
+/// The configuration file, and the flags that take precedence over it.
 #[derive(Clone, Debug, clap::Args)]
-pub struct ConfigArgs {
+pub(super) struct ConfigArgs {
     /// The configuration file [env: FOREBAY_CONFIG] [default: ./forebay.toml, else the built-in example]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -24,7 +24,7 @@ pub struct ConfigArgs {
     /// Where buffers flush to [env: FOREBAY_DATABASE] [default: sqlite:forebay.db]
     #[arg(long, value_name = "URL")]
     database: Option<String>,
-    /// Serve other machines although there is no token: whoever reaches the port may do everything
+    /// Serve other machines without tokens: every caller that reaches the port may do everything
     #[arg(long)]
     insecure: bool,
 }
@@ -34,7 +34,7 @@ impl ConfigArgs {
     ///
     /// # Errors
     /// All its mistakes, one a line.
-    pub fn load(&self) -> Result<Config> {
+    pub(super) fn load(&self) -> Result<Config> {
         read(&self.options())
     }
 
@@ -50,28 +50,13 @@ impl ConfigArgs {
     }
 }
 
-/// Reads the configuration that flags and environment lead to.
+/// Reads the configuration of flags and environment.
 ///
 /// # Errors
 /// All its mistakes, one a line.
 pub(super) fn read(options: &Options) -> Result<Config> {
-    check(options).map_err(|mistakes| {
+    load(options, &process_variable).map_err(|mistakes| {
         let count = count(mistakes.as_slice().len() as u64, "mistake");
         anyhow!("{count} in the configuration\n{mistakes}")
     })
-}
-
-/// As [`read`], with the mistakes one by one.
-pub(crate) fn check(options: &Options) -> Result<Config, Mistakes> {
-    load(options, &variable)
-}
-
-/// As [`check`], of a text that was read from `origin`.
-pub(crate) fn check_text(options: &Options, origin: Origin, text: &str) -> Result<Config, Mistakes> {
-    load_text(options, &variable, origin, text)
-}
-
-/// A variable that is not UTF-8 is one that is not set: no field could take it.
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
 }

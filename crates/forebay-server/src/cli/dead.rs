@@ -2,13 +2,23 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Subcommand;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
-use super::{FAILED, block_on, remote::client, say, say_json};
-use crate::{client::escaped, text::shown};
+use super::{
+    remote::client,
+    runtime::{FAILED, block_on},
+    terminal::answer,
+};
+use crate::{
+    api::{
+        buffer::{LetterBody, PageBody, ReplayRequest, ReplayedBody},
+        fields::Id,
+    },
+    client::escaped,
+    text::shown,
+};
 
 /// List or replay the rows that the database refused
 #[derive(Debug, clap::Args)]
@@ -65,101 +75,57 @@ struct How {
     json: bool,
 }
 
-/// A page, as the server writes it.
-#[derive(Debug, Deserialize, Serialize)]
-struct Page {
-    letters: Vec<Letter>,
-    next: Option<u64>,
-}
-
-#[derive(Debug, Deserialize, Serialize)]
-struct Letter {
-    id: u64,
-    batch: String,
-    at: String,
-    reason: String,
-    row: Option<Map<String, Value>>,
-    columns: Option<Map<String, Value>>,
-    misfit: Option<String>,
-}
-
-#[derive(Debug, Deserialize, Serialize)]
-struct Replayed {
-    applied: u64,
-    refused: u64,
-    unknown: u64,
-    reason: Option<String>,
-}
-
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     match &args.what {
         What::List { buffer, limit, after, how } => {
-            let page = block_on(list(how, buffer, *limit, *after))?;
-            if how.json {
-                say_json(&serde_json::to_string(&page)?);
-            } else {
-                say(&describe(buffer, &page));
-            }
+            let path = format!("{}?limit={limit}&after={after}", path(buffer));
+            let page = block_on(async { client(&how.server)?.get(&path).await?.read(&[]) })?;
+            answer(how.json, &page, |page| describe(buffer, page))?;
             Ok(ExitCode::SUCCESS)
         }
         What::Replay { buffer, ids, all, how } => {
-            let which = if *all { json!({ "all": true }) } else { json!({ "ids": ids }) };
-            let replayed = block_on(replay(how, buffer, &which))?;
-            if how.json {
-                say_json(&serde_json::to_string(&replayed)?);
-            } else {
-                say(&replayed.describe(buffer));
-            }
+            let ids = (!all).then(|| ids.iter().copied().map(Id).collect());
+            let request = ReplayRequest { ids, all: *all };
+            let replayed: ReplayedBody =
+                block_on(async { client(&how.server)?.post(&path(buffer), &request).await?.read(&[]) })?;
+            answer(how.json, &replayed, |replayed| describe_replay(buffer, replayed))?;
             Ok(if replayed.refused == 0 { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
         }
     }
 }
 
-async fn list(how: &How, buffer: &str, limit: u32, after: u64) -> Result<Page> {
-    let path = format!("/v1/buffers/{}/dead?limit={limit}&after={after}", escaped(buffer));
-    let answer = client(&how.server)?.get(&path).await?.expect(&[])?;
-    serde_json::from_value(answer).context("the server's list of dead letters")
+fn path(buffer: &str) -> String {
+    format!("/v1/buffers/{}/dead", escaped(buffer))
 }
 
-async fn replay(how: &How, buffer: &str, which: &Value) -> Result<Replayed> {
-    let path = format!("/v1/buffers/{}/dead", escaped(buffer));
-    let body = which.to_string().into_bytes();
-    let answer = client(&how.server)?.post(&path, "application/json", body).await?.expect(&[])?;
-    serde_json::from_value(answer).context("the server's answer to a replay")
-}
-
-fn describe(buffer: &str, page: &Page) -> String {
+fn describe(buffer: &str, page: &PageBody) -> String {
     if page.letters.is_empty() {
         return format!("{}: no dead letters", shown(buffer));
     }
-    let mut lines: Vec<String> = page.letters.iter().map(Letter::describe).collect();
+    let mut lines: Vec<String> = page.letters.iter().map(describe_letter).collect();
     lines.extend(page.next.map(|next| format!("there may be more: --after {next}")));
     lines.join("\n")
 }
 
-impl Letter {
-    fn describe(&self) -> String {
-        let (id, at, reason) = (self.id, shown(&self.at), shown(&self.reason));
-        let what = match (&self.row, &self.columns, &self.misfit) {
-            (Some(row), Some(columns), _) => {
-                format!("row {} columns {}", Value::from(row.clone()), Value::from(columns.clone()))
-            }
-            (.., misfit) => misfit.clone().unwrap_or_default(),
-        };
-        format!("{id}  {at}  {}\n    {reason}", shown(&what))
-    }
+fn describe_letter(letter: &LetterBody) -> String {
+    let (id, at, reason) = (letter.id, shown(&letter.at), shown(&letter.reason));
+    let what = match (&letter.row, &letter.columns, &letter.misfit) {
+        (Some(row), Some(columns), _) => {
+            format!("row {} columns {}", Value::from(row.clone()), Value::from(columns.clone()))
+        }
+        (.., misfit) => misfit.clone().unwrap_or_default(),
+    };
+    format!("{id}  {at}  {}\n    {reason}", shown(&what))
 }
 
-impl Replayed {
-    fn describe(&self, buffer: &str) -> String {
-        let mut parts = vec![format!("{} applied", self.applied)];
-        if self.refused > 0 {
-            let reason = self.reason.as_deref().unwrap_or("no reason given");
-            parts.push(format!("{} refused again: {}", self.refused, shown(reason)));
-        }
-        if self.unknown > 0 {
-            parts.push(format!("{} not there any more", self.unknown));
-        }
-        format!("{}: {}", shown(buffer), parts.join(", "))
+fn describe_replay(buffer: &str, replayed: &ReplayedBody) -> String {
+    let mut parts = vec![format!("{} applied", replayed.applied)];
+    if replayed.refused > 0 {
+        let reason = replayed.reason.as_deref().unwrap_or("no reason given");
+        parts.push(format!("{} refused again: {}", replayed.refused, shown(reason)));
     }
+    if replayed.unknown > 0 {
+        parts.push(format!("{} not there any more", replayed.unknown));
+    }
+    format!("{}: {}", shown(buffer), parts.join(", "))
 }

@@ -3,17 +3,16 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::json;
 
-use super::{
-    block_on,
-    remote::{Place, declared},
-    say, say_json,
-};
+use super::{remote::Place, runtime::block_on, terminal::answer};
 use crate::{
+    api::buffer::{BufferBody, Flushed},
     app::App,
-    client::{Client, escaped},
+    client::escaped,
     config::Config,
+    registry::find,
     text::{count, shown},
 };
 
@@ -38,33 +37,24 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// A buffer that was flushed.
+/// The result of one buffer.
 #[derive(Debug, Serialize)]
-struct Flushed {
+struct FlushedBuffer {
     buffer: String,
-    /// The rows that reached the database by this.
+    /// The rows that this flush committed.
     rows: u64,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    let line = |one: &FlushedBuffer| format!("{}: {}", shown(&one.buffer), count(one.rows, "row"));
     let flushed = block_on(flush(args))?;
-    if args.json {
-        say_json(&serde_json::to_string(&flushed)?);
-        return Ok(ExitCode::SUCCESS);
-    }
-    for Flushed { buffer, rows } in flushed {
-        say(&format!("{}: {}", shown(&buffer), count(rows, "row")));
+    if args.json || !flushed.is_empty() {
+        answer(args.json, &flushed, |all| all.iter().map(line).collect::<Vec<_>>().join("\n"))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the server says of a flush.
-#[derive(Deserialize)]
-struct Answer {
-    rows: u64,
-}
-
-async fn flush(args: &Args) -> Result<Vec<Flushed>> {
+async fn flush(args: &Args) -> Result<Vec<FlushedBuffer>> {
     if let Some(config) = args.place.opened()? {
         args.place.check_database(&config)?;
         return flush_store(args, config).await;
@@ -72,35 +62,26 @@ async fn flush(args: &Args) -> Result<Vec<Flushed>> {
     let mut client = args.place.client()?;
     let names = match &args.buffer {
         Some(name) => vec![name.clone()],
-        None => declared_there(&mut client).await?,
+        None => {
+            let declared: Vec<BufferBody> = client.get("/v1/buffers").await?.read(&[])?;
+            declared.into_iter().map(|buffer| buffer.name).collect()
+        }
     };
     let mut flushed = vec![];
     for buffer in names {
         let path = format!("/v1/buffers/{}/flush", escaped(&buffer));
-        let answer = client.post(&path, "application/json", vec![]).await?.expect(&[])?;
-        let Answer { rows } = serde_json::from_value(answer).context("the server's answer to a flush")?;
-        flushed.push(Flushed { buffer, rows });
+        let Flushed { rows } = client.post(&path, &json!({})).await?.read(&[])?;
+        flushed.push(FlushedBuffer { buffer, rows });
     }
     Ok(flushed)
 }
 
-/// The buffers of the server.
-async fn declared_there(client: &mut Client) -> Result<Vec<String>> {
-    #[derive(Deserialize)]
-    struct Buffer {
-        name: String,
-    }
-    let answer = client.get("/v1/buffers").await?.expect(&[])?;
-    let buffers: Vec<Buffer> = serde_json::from_value(answer).context("the server's list of buffers")?;
-    Ok(buffers.into_iter().map(|buffer| buffer.name).collect())
-}
-
-async fn flush_store(args: &Args, mut config: Config) -> Result<Vec<Flushed>> {
+async fn flush_store(args: &Args, mut config: Config) -> Result<Vec<FlushedBuffer>> {
     if let Some(name) = &args.buffer {
-        let name = declared("buffer", name, &config.buffers)?.0.clone();
+        let name = find("buffer", name, &config.buffers)?.0.clone();
         let buffer = config.buffers.remove(&name).into_iter().map(|buffer| (name.clone(), buffer)).collect();
         config.buffers = buffer;
-        // They would write to buffers that are left out now.
+        // They use buffers that are left out now.
         config.events.clear();
     }
     let app = App::open(&config).await?;
@@ -108,7 +89,7 @@ async fn flush_store(args: &Args, mut config: Config) -> Result<Vec<Flushed>> {
     let mut flushed = vec![];
     for (name, buffer) in app.buffers.iter() {
         let rows = buffer.handle.flush().await.with_context(|| format!("flushing buffer {name}"))?;
-        flushed.push(Flushed { buffer: name.to_string(), rows });
+        flushed.push(FlushedBuffer { buffer: name.to_string(), rows });
     }
     app.close().await?;
     Ok(flushed)

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf, process::ExitCode};
 
 use anyhow::{Result, anyhow};
 
-use super::{output, say};
+use super::{output, terminal::say};
 use crate::{config::EXAMPLE, text::shown};
 
 /// Write a commented configuration file
@@ -40,5 +40,5 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a server that runs here writes beside the configuration.
+/// The files that a server writes beside its configuration.
 const DATA_FILES: [&str; 5] = ["*.redb", "*.redb.pid", "*.db", "*.db-shm", "*.db-wal"];

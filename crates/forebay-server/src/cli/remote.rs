@@ -1,19 +1,18 @@
-//! How commands reach a running server, or the store of one.
+//! The connection of commands to a running server, or to a store.
 
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use forebay::{Clock, Forebay, Name};
+use forebay::{Clock, Forebay};
 
-use super::{config, existing::must_exist};
+use super::{config, paths::must_exist};
 use crate::{
     app::open_store,
     client::Client,
     config::{Config, Options, Secret, Url},
-    text::unknown,
 };
 
-/// Where to find what is asked for.
+/// The server to call, or the store to open.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Place {
     /// A running server
@@ -76,14 +75,4 @@ pub(super) fn client(url: &str) -> Result<Client> {
 /// Opens the store of a configuration, and nothing else of it.
 pub(super) async fn open(config: &Config) -> Result<Forebay> {
     open_store(config, Clock::system()).await
-}
-
-/// What a configuration declares under `name`.
-pub(super) fn declared<'a, T>(
-    what: &str,
-    name: &str,
-    all: &'a std::collections::BTreeMap<Name, T>,
-) -> Result<(&'a Name, &'a T)> {
-    let found = all.iter().find(|(known, _)| known.as_str() == name);
-    found.ok_or_else(|| unknown(what, name, all.keys().map(Name::as_str)).into())
 }

@@ -15,13 +15,18 @@ use forebay::{Clock, ManualClock, Name, Timestamp, buffer::Merge, event::Cell, t
 use forebay_sql::Totals;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{FAILED, block_on, complain, config, existing::must_exist, output, remote, say, say_json};
+use super::{
+    config, output,
+    paths::must_exist,
+    remote,
+    runtime::{FAILED, block_on},
+    terminal::{complain, say, say_json},
+};
 use crate::{
     app::App,
-    canary,
     chart::{self, Timeline},
-    config::{BufferConfig, Config, EventConfig, Options, Url},
-    http::Problem,
+    config::{BufferConfig, CANARY, Config, EventConfig, Options, Url},
+    registry::find,
     replay::{
         BufferTotal, Counts, Feed, Format, KeyField, Parser, Remote, Run, SeriesTotal, Source, Summary,
         Tally, Target, survey,
@@ -186,8 +191,8 @@ async fn replay(args: &Args, source: &Source, shift: i64) -> Result<Replayed> {
         }
     }
     let mut config = config::read(&options)?;
-    config.buffers.retain(|name, _| name.as_str() != canary::NAME);
-    let (name, event) = remote::declared("event", &args.event, &config.events)?;
+    config.buffers.retain(|name, _| name.as_str() != CANARY);
+    let (name, event) = find("event", &args.event, &config.events)?;
     let in_process = config.store.is_volatile();
     let clock = in_process.then(|| ManualClock::at(Timestamp::UNIX_EPOCH));
     let system = Clock::system();
@@ -197,7 +202,7 @@ async fn replay(args: &Args, source: &Source, shift: i64) -> Result<Replayed> {
 
     let begun = system.monotonic();
     let counts = Counts::new(event.limits.iter().map(|limit| limit.name.clone()));
-    let mut run = Run::new(target(&app, &config, (name, event), clock)?, counts, shift);
+    let mut run = Run::new(target(&app, &config, (name, event), clock), counts, shift);
     run.timeline = args.plot.as_ref().map(|_| Timeline::default());
     let (mut feed, bar) = open(args, source)?;
     let ended = run.all(&mut feed, |tally| bar.show(tally)).await;
@@ -236,14 +241,7 @@ async fn compare(
             agree &= i64::try_from(summary.accepted) == Ok(grown);
             sums.insert(column, grown);
         }
-        let dead = app
-            .buffers
-            .find(used.name.as_str())
-            .map_err(|error| problem(&error))?
-            .handle
-            .stats()
-            .await?
-            .dead_rows;
+        let dead = app.buffers.declared(&used.name).handle.stats().await?.dead_rows;
         let (buffer, table) = (used.name.to_string(), buffer.schema.table.to_string());
         summary.buffers.push(BufferTotal { buffer, table, rows: after.rows, dead, sums });
     }
@@ -282,21 +280,15 @@ fn target(
     config: &Config,
     (name, event): (&Name, &EventConfig),
     clock: Option<ManualClock>,
-) -> Result<Target> {
+) -> Target {
     let kept = event.buffers.iter().filter_map(|used| config.buffers[&used.name].ledger_retention).min();
-    let series = event.series.iter().map(|name| app.series.find(name.as_str()).map(|s| s.handle.clone()));
-    let buffers = event.buffers.iter().map(|b| app.buffers.find(b.name.as_str()).map(|b| b.handle.clone()));
-    Ok(Target {
-        event: app.rules().events.find(name.as_str()).map_err(|error| problem(&error))?.handle.clone(),
-        buffers: buffers.collect::<Result<_, _>>().map_err(|error| problem(&error))?,
-        series: series.collect::<Result<_, _>>().map_err(|error| problem(&error))?,
+    Target {
+        event: app.rules().events.declared(name).handle.clone(),
+        buffers: event.buffers.iter().map(|used| app.buffers.declared(&used.name).handle.clone()).collect(),
+        series: event.series.iter().map(|name| app.series.declared(name).handle.clone()).collect(),
         clock,
         flush_every: kept.map_or(FLUSH_EVERY, |kept| FLUSH_EVERY.min(kept * 3 / 4)),
-    })
-}
-
-fn problem(problem: &Problem) -> anyhow::Error {
-    anyhow!("{}", problem.detail())
+    }
 }
 
 async fn send(args: &Args, source: &Source, url: &str, shift: i64) -> Result<Replayed> {

@@ -2,10 +2,13 @@
 
 use std::{collections::HashSet, process::ExitCode};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
-use super::{ConfigArgs, say};
-use crate::{config::Config, database::Dialect, text::unknown};
+use super::{config::ConfigArgs, terminal::say};
+use crate::{
+    config::{Config, Dialect},
+    registry::find,
+};
 
 /// Print the statements that create the tables of the buffers
 #[derive(Debug, clap::Args)]
@@ -38,10 +41,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 
 /// The statements of the buffers, each once: several buffers may share a ledger.
 fn script(config: &Config, dialect: Dialect, only: Option<&str>) -> Result<String> {
-    if let Some(name) = only
-        && !config.buffers.keys().any(|known| known.as_str() == name)
-    {
-        bail!("{}", unknown("buffer", name, config.buffers.keys().map(forebay::Name::as_str)));
+    if let Some(name) = only {
+        find("buffer", name, &config.buffers)?;
     }
     let wanted = config.buffers.iter().filter(|(name, _)| only.is_none_or(|only| name.as_str() == only));
     let (mut script, mut seen) = (String::new(), HashSet::new());

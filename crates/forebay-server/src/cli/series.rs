@@ -2,19 +2,21 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use forebay::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::{
-    block_on, output,
-    remote::{Place, declared, open},
-    say, say_json,
+    output,
+    remote::{Place, open},
+    runtime::block_on,
+    terminal::answer,
 };
 use crate::{
+    api::series::RangeBody,
     chart::{self, Points, spark},
     client::escaped,
-    range::RangeBody,
+    registry::find,
     text::{Span, count, moment, shown},
 };
 
@@ -68,19 +70,15 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         "UTC" => TimeZone::UTC,
         name => moment::zone(name)?,
     };
-    let answer = block_on(ask(args, &zone))?;
+    let range = block_on(ask(args, &zone))?;
     if let Some(path) = &args.plot {
-        let start: Timestamp = answer.start.parse().context("the time that the server gave")?;
-        let points = Points { start, step: Duration::from_secs(answer.step), values: &answer.values };
+        let start: Timestamp = range.start.parse().context("the time that the server gave")?;
+        let points = Points { start, step: Duration::from_secs(range.step), values: &range.values };
         let options = chart::Options { zone, ..chart::Options::default() };
         let picture = chart::series(&format!("{} of {}", args.name, args.key), points, &options);
         output::write(path, picture.as_bytes())?;
     }
-    if args.json {
-        say_json(&serde_json::to_string(&answer)?);
-    } else {
-        describe(&answer);
-    }
+    answer(args.json, &range, describe)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -90,7 +88,7 @@ async fn ask(args: &Args, zone: &TimeZone) -> Result<RangeBody> {
             Some(plain) => (plain, true),
             None => (args.name.as_str(), false),
         };
-        let (_, definition) = declared("series", plain, &config.series)?;
+        let (_, definition) = find("series", plain, &config.series)?;
         let bay = open(&config).await?;
         let series = bay.series(definition.clone())?;
         let series = if limited { series.limited() } else { series };
@@ -109,27 +107,25 @@ async fn ask(args: &Args, zone: &TimeZone) -> Result<RangeBody> {
             path.extend(["&", field, "=", &escaped(value)]);
         }
     }
-    let answer = args.place.client()?.get(&path).await?.expect(&[])?;
-    serde_json::from_value(answer).map_err(|error| anyhow!("the server's points: {error}"))
+    args.place.client()?.get(&path).await?.read(&[])
 }
 
-fn describe(answer: &RangeBody) {
-    let RangeBody { start, step, values, sum, from, to, partial, .. } = answer;
-    say(&spark(values, WIDTH));
+fn describe(range: &RangeBody) -> String {
+    let RangeBody { start, step, values, sum, from, to, partial, .. } = range;
     let most = values.iter().max().copied().unwrap_or(0);
-    say(&format!(
+    let mut lines = vec![spark(values, WIDTH)];
+    lines.push(format!(
         "sum {sum}, at most {most} in {}; {} from {}",
         Span(Duration::from_secs(*step)),
         count(values.len() as u64, "point"),
         shown(start)
     ));
-    if partial.first {
-        say(&format!("the first point counts from {from}"));
-    }
-    if partial.last {
-        say(&format!("the last point counts until {to}"));
-    }
-    if answer.coarsened {
-        say("so fine a step is not kept that long: it was made longer");
-    }
+    lines.extend(partial.first.then(|| format!("the first point counts from {from}")));
+    lines.extend(partial.last.then(|| format!("the last point counts until {to}")));
+    lines.extend(
+        range
+            .coarsened
+            .then(|| "the step is longer, because so fine a step is not kept that long".to_owned()),
+    );
+    lines.join("\n")
 }

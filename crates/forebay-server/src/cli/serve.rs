@@ -10,17 +10,21 @@ use std::{
 use anyhow::Result;
 use forebay::{Clock, buffer::Flushing, time::secs};
 
-use super::{ConfigArgs, FAILED, block_on, existing, say};
+use super::{
+    config::ConfigArgs,
+    paths::remove_pid_file,
+    runtime::{FAILED, block_on},
+    terminal::say,
+};
 use crate::{
     app::App,
     config::{Config, Options, Origin},
-    http::{
-        self,
-        listen::{self, Acceptor},
-    },
+    http::listen::{self, Acceptor},
     log::Repeats,
     reload,
+    router::router,
     shutdown::{Hangup, Stop},
+    warning::warnings,
 };
 
 /// How long requests that are under way may take once the server stops.
@@ -57,7 +61,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 async fn serve(config: Config, options: Options, repeats: Repeats) -> Result<ExitCode> {
     tokio::spawn(async move { repeats.count().await });
     let store = config.store.clone();
-    let stop = Stop::on_signal(move || existing::remove_note(&store))?;
+    let stop = Stop::on_signal(move || remove_pid_file(&store))?;
     let hangup = Hangup::listen()?;
     // Before anything is opened: a busy port must not leave a new database behind.
     let listener = listen::bind(config.listen)?;
@@ -67,13 +71,13 @@ async fn serve(config: Config, options: Options, repeats: Repeats) -> Result<Exi
         () = stop.clone().requested() => return Ok(ExitCode::SUCCESS),
     };
     let (app, flushing) = opened;
-    for warning in app.warnings(secs(5)).await {
+    for warning in warnings(&app, secs(5)).await {
         tracing::warn!("{warning}");
     }
     greet(&config, address);
     let upkeep = tokio::spawn(app.clone().keep_up());
     let watch = tokio::spawn(reload::watch(app.clone(), options, config.origin.clone(), hangup));
-    let router = http::router(app.clone());
+    let router = router(app.clone());
     let stop = async {
         stop.requested().await;
         app.stop_waiting();

@@ -10,28 +10,34 @@ use forebay_sql::{Migrate, Missing};
 
 use super::{
     fields::Fields,
-    model::BufferConfig,
-    primitives::{Declared, span_within},
+    model::{BufferConfig, CANARY},
+    section::{Declared, span_within},
 };
-use crate::canary::{BEATS, ID, LAST, NAME};
 
-/// How often the counter goes its way, if it does; its buffer is then among `buffers`.
+/// Key column: the server that sends.
+const ID: &str = "id";
+/// How many counts were sent.
+pub(crate) const BEATS: &str = "beats";
+/// When the last one was sent.
+pub(crate) const LAST: &str = "last_beat";
+
+/// The interval of the canary, if it is configured. Adds its buffer to `buffers`.
 pub(super) fn read_canary(top: &mut Fields<'_>, buffers: &mut Declared<BufferConfig>) -> Option<Duration> {
-    let name = Name::new(NAME).expect("a valid name");
+    let name = Name::new(CANARY).expect("a valid name");
     if buffers.contains_key(&name) {
         top.mistake(format!(
-            "buffers.{NAME}: the name is taken by the canary; use another, or canary = \"10s\""
+            "buffers.{CANARY}: the name is taken by the canary; use another, or canary = \"10s\""
         ));
     }
     let every = top.optional("canary").and_then(|node| span_within(&node, secs(1)..=hours(1)))?;
     let creates = |buffer: &BufferConfig| buffer.migrate == Some(Migrate::Yes);
     let migrate = buffers.values().flatten().any(creates).then_some(Migrate::Yes);
-    let definition = Buffer::new(NAME).key(ID).sum(BEATS).max(LAST).partitions(1);
+    let definition = Buffer::new(CANARY).key(ID).sum(BEATS).max(LAST).partitions(1);
     let schema = definition.clone().build().expect("a valid buffer");
     let canary = BufferConfig {
         definition,
         schema,
-        // So that what was sent at one look has arrived by the next, if all is well.
+        // A count normally arrives before the next one is sent.
         flush_every: (every / 2).max(millis(500)),
         migrate,
         missing: Some(Missing::Insert),

@@ -4,8 +4,8 @@ use forebay::cluster::{Hosts, RouterKind};
 
 use super::{
     fields::{Fields, Node},
-    load::read_url,
     model::Store,
+    secret::Url,
 };
 
 /// What a host of a cluster may be.
@@ -33,7 +33,7 @@ pub(super) fn read_cluster(top: &mut Fields<'_>) -> Option<Store> {
 
 /// `"redis://127.0.0.1/0"`, or `{ url = "redis://127.0.0.1/1", weight = 2 }`.
 fn read_host(node: &Node<'_>) -> Option<(String, u32)> {
-    let url = |node: &Node<'_>| node.accept(read_url("host", &node.text()?, &HOSTS));
+    let url = |node: &Node<'_>| node.accept(Url::parse("host", &node.text()?, &HOSTS));
     if node.is_text() {
         return Some((url(node)?.reveal().to_owned(), 1));
     }

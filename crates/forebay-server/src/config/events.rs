@@ -12,7 +12,7 @@ use forebay::{
 use super::{
     fields::{Fields, Node},
     model::{BufferConfig, BufferUse, EventConfig, LimitUse},
-    primitives::Declared,
+    section::Declared,
 };
 use crate::text::{quoted, unknown, value};
 

@@ -10,7 +10,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{load::Environment, mistake::Mistake};
+use super::{environment::Environment, mistake::Mistake};
 use crate::text::{quoted, unknown};
 
 /// A file while it is read.

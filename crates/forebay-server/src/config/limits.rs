@@ -10,7 +10,7 @@ use forebay::{
 
 use super::{
     fields::{Fields, Node},
-    primitives::{Declared, section},
+    section::{Declared, section},
 };
 use crate::text::{Allowance, Rate, Span};
 

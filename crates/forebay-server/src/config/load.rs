@@ -1,4 +1,4 @@
-//! From flags, environment and file to a configuration.
+//! Reads a configuration from flags, environment and file.
 
 use std::{
     collections::BTreeMap,
@@ -10,27 +10,28 @@ use forebay::{Forebay, Name, once::DEFAULT_BYTES};
 use toml::de::DeTable;
 
 use super::{
+    buffers::read_buffers,
     canary::read_canary,
     cluster::read_cluster,
+    dialect::Dialect,
+    environment::{Environment, non_empty},
     events::read_events,
     fields::{Document, Fields, Node},
     file::read_file,
     limits::read_limits,
     mistake::{Mistake, Mistakes},
     model::{Config, Origin, Store},
-    primitives::{Declared, read_buffers, read_series},
     secret::Url,
+    section::Declared,
+    series::read_series,
     tokens::{read_tokens, token_of_environment},
 };
-use crate::{
-    database::Dialect,
-    text::{quoted, unknown},
-};
+use crate::text::quoted;
 
-/// The example of the talk, commented: what `forebay init` writes, and what a server without a file runs.
+/// The commented example of the talk: `forebay init` writes it, and a server without a file runs it.
 pub const EXAMPLE: &str = include_str!("example.toml");
 
-/// The file that is read when neither flag nor environment names one.
+/// The file that is read if neither a flag nor a variable names one.
 const DEFAULT_FILE: &str = "forebay.toml";
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7070);
@@ -38,13 +39,10 @@ const DEFAULT_PREFIX: &str = "forebay";
 const DEFAULT_STORE: &str = "embedded:forebay.redb";
 const DEFAULT_DATABASE: &str = "sqlite:forebay.db";
 
-/// The schemes of a store that this program can open.
+/// The URL schemes of stores.
 const STORES: [&str; 4] = ["memory", "embedded", "redis", "redis+unix"];
 
-/// Looks up an environment variable. A function, so that tests have an environment of their own.
-pub type Environment<'a> = dyn Fn(&str) -> Option<String> + 'a;
-
-/// What flags say; each wins over its environment variable and the file.
+/// The values of flags. A flag takes precedence over its environment variable, and that over the file.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// `--config`, else `FOREBAY_CONFIG`, else ./forebay.toml if it is there.
@@ -59,10 +57,10 @@ pub struct Options {
     pub insecure: bool,
 }
 
-/// Reads the configuration that `options` and `environment` lead to.
+/// Reads the configuration of `options` and `environment`.
 ///
 /// # Errors
-/// All mistakes that were found, each with its place. A file that is not TOML shows its syntax errors only.
+/// All mistakes, each with its location. For a file that is not TOML, only its syntax errors.
 pub fn load(options: &Options, environment: &Environment<'_>) -> Result<Config, Mistakes> {
     match source(options, environment) {
         Ok((origin, text)) => load_text(options, environment, origin, &text),
@@ -70,7 +68,7 @@ pub fn load(options: &Options, environment: &Environment<'_>) -> Result<Config, 
     }
 }
 
-/// As [`load`], of a text that was read from `origin`.
+/// Like [`load`], with the text that was read from `origin`.
 pub(crate) fn load_text(
     options: &Options,
     environment: &Environment<'_>,
@@ -111,14 +109,14 @@ fn source(options: &Options, environment: &Environment<'_>) -> Result<(Origin, S
     }
 }
 
-/// What wins over the file.
+/// The flags and variables, which take precedence over the file.
 struct Given<'a> {
     options: &'a Options,
     environment: &'a Environment<'a>,
 }
 
 impl Given<'_> {
-    /// The flag's value, else the variable's, with the name of where it came from.
+    /// The flag's value, else the variable's, with the name of its source.
     fn value(
         &self,
         flag: &'static str,
@@ -138,7 +136,7 @@ impl Given<'_> {
         field: Option<Node<'_>>,
         mistakes: &mut Vec<Mistake>,
     ) -> Option<T> {
-        // The file's value is read even where it loses, so that its mistakes do not lie in wait.
+        // The file's value is checked even if a flag replaces it, so that its mistakes show now.
         let in_file = field.and_then(|node| node.text().and_then(|text| node.accept(read(&text))));
         let Some((source, value)) = self.value(flag, option, variable) else { return in_file };
         match read(&value) {
@@ -149,11 +147,6 @@ impl Given<'_> {
             }
         }
     }
-}
-
-/// An empty variable is one that is not set: that is how compose files and unit files leave it out.
-fn non_empty(value: Option<String>) -> Option<String> {
-    value.filter(|value| !value.is_empty())
 }
 
 fn read(mut top: Fields<'_>, origin: Origin, given: &Given<'_>) -> (Option<Config>, Vec<Mistake>) {
@@ -177,7 +170,7 @@ fn read(mut top: Fields<'_>, origin: Origin, given: &Given<'_>) -> (Option<Confi
     if let (Some(node), Some(_)) = (&store_field, &cluster) {
         node.mistake("store and [cluster] both say where counters live; write one of them");
     }
-    // A flag or variable wins over the file, also over its hosts.
+    // A flag or variable takes precedence over the file, also over its hosts.
     let store = store.map(Store::Url).or(cluster).unwrap_or_else(|| Store::Url(Url::new(DEFAULT_STORE)));
     let database = database_of(&mut top, given, &mut mistakes);
     let limits = read_limits(&mut top);
@@ -185,7 +178,7 @@ fn read(mut top: Fields<'_>, origin: Origin, given: &Given<'_>) -> (Option<Confi
     let mut buffers = read_buffers(&mut top, database.as_ref().map(Dialect::of));
     let events = read_events(&mut top, &limits, &series, &buffers);
     let canary = read_canary(&mut top, &mut buffers);
-    // With mistakes of their own they are tokens all the same.
+    // A token with mistakes counts, too.
     let has_tokens = top.optional("tokens").is_some_and(|node| !node.list().is_empty());
     let mut tokens = read_tokens(&mut top, given.environment);
     tokens.extend(token_of_environment(given.environment, &mut mistakes));
@@ -215,7 +208,7 @@ fn read(mut top: Fields<'_>, origin: Origin, given: &Given<'_>) -> (Option<Confi
     (Some(config), mistakes)
 }
 
-/// None: what was given has a mistake.
+/// The database; `None` if its URL has a mistake.
 fn database_of(top: &mut Fields<'_>, given: &Given<'_>, mistakes: &mut Vec<Mistake>) -> Option<Url> {
     let setting = ("--database", given.options.database.as_ref(), "FOREBAY_DATABASE");
     let field = top.optional("database");
@@ -231,13 +224,13 @@ fn prefix_of(top: &mut Fields<'_>) -> String {
     prefix.unwrap_or_else(|| DEFAULT_PREFIX.to_owned())
 }
 
-/// From what some keys take, to what no host should be asked for.
+/// From a few keys to more than any host has.
 fn read_idempotency_bytes(top: &mut Fields<'_>) -> u64 {
     let field = top.optional("idempotency_bytes");
     field.and_then(|node| node.number(4_096..=1 << 40)).unwrap_or(DEFAULT_BYTES)
 }
 
-/// Why other machines must not be served like this.
+/// The mistake of serving other machines without tokens.
 fn too_open(config: &Config) -> Option<String> {
     let is_safe = config.listen.ip().is_loopback() || !config.tokens.is_empty() || config.insecure;
     (!is_safe).then(|| {
@@ -246,7 +239,7 @@ fn too_open(config: &Config) -> Option<String> {
     })
 }
 
-/// The definitions without mistakes; with any other one, the whole configuration is refused.
+/// The definitions without mistakes. If there is any other, the whole configuration is refused.
 fn complete<T>(declared: Declared<T>) -> BTreeMap<Name, T> {
     declared.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
@@ -269,29 +262,14 @@ fn read_prefix(text: String) -> Result<String, String> {
     Err(format!("prefix {}: 1 to 64 of letters, digits, '_', '-' and '.'", quoted(&text)))
 }
 
-/// All of a store's URL that can be checked without opening the store. Its messages do not show a password.
+/// Checks the URL of a store without opening it. The messages do not show a password.
 fn read_store(text: &str) -> Result<Url, String> {
-    let url = read_url("store", text, &STORES)?;
+    let url = Url::parse("store", text, &STORES)?;
     Forebay::check_url(url.reveal()).map(|()| url).map_err(|error| error.to_string())
 }
 
-/// All of a database's URL that can be checked without opening the database.
+/// Checks the URL of a database without opening it.
 fn read_database(text: &str) -> Result<Url, String> {
-    let url = read_url("database", text, &Dialect::SCHEMES)?;
+    let url = Url::parse("database", text, &Dialect::SCHEMES)?;
     Dialect::check(&url).map(|()| url).map_err(|error| error.to_string())
-}
-
-/// Checks the scheme only; the message does not repeat the rest, which may hold a password.
-pub(super) fn read_url(what: &str, text: &str, schemes: &[&str]) -> Result<Url, String> {
-    let url = Url::new(text);
-    if !text.contains(':') {
-        return Err(format!(
-            "a {what} is written as a scheme, a colon and an address; schemes: {}",
-            schemes.join(", ")
-        ));
-    }
-    if schemes.contains(&url.scheme()) {
-        return Ok(url);
-    }
-    Err(unknown(&format!("scheme of a {what}"), url.scheme(), schemes.iter().copied()).to_string())
 }

@@ -1,11 +1,14 @@
-//! What the server is told: a TOML file, the environment, and flags.
+//! The configuration: a TOML file, the environment, and flags.
 //!
-//! Flag wins over environment, environment over file, file over default. Without a file the server runs the
-//! built-in example, which is what `forebay init` writes. Reading never stops at the first mistake: whoever
-//! corrects a file sees all of them, each with its line.
+//! A flag takes precedence over the environment, the environment over the file, and the file over the default. Without a
+//! file the server runs the built-in example, which `forebay init` writes. Reading does not stop at the first mistake: all
+//! of them are reported, each with its line.
 
+mod buffers;
 mod canary;
 mod cluster;
+mod dialect;
+mod environment;
 mod events;
 mod fields;
 mod file;
@@ -13,15 +16,19 @@ mod limits;
 mod load;
 mod mistake;
 mod model;
-mod primitives;
 mod secret;
+mod section;
+mod series;
 mod tokens;
 
+pub(crate) use canary::{BEATS, LAST};
+pub use dialect::Dialect;
+pub use environment::{Environment, process_variable};
 pub(crate) use file::read_file;
 pub(crate) use load::load_text;
-pub use load::{EXAMPLE, Environment, Options, load};
+pub use load::{EXAMPLE, Options, load};
 pub use mistake::{Mistake, Mistakes};
 pub use model::{
-    BufferConfig, BufferUse, Config, EventConfig, LimitUse, Origin, Scope, Scopes, Store, Token,
+    BufferConfig, BufferUse, CANARY, Config, EventConfig, LimitUse, Origin, Scope, Scopes, Store, Token,
 };
 pub use secret::{Secret, Url};

@@ -7,6 +7,9 @@ use forebay_sql::{Migrate, Missing};
 
 use super::secret::{Secret, Url};
 
+/// The name of the canary's buffer, and of its table.
+pub const CANARY: &str = "forebay_canary";
+
 /// Everything the server is told. What each field means, its unit, default and range, and what one sees when it
 /// is wrong, stands in the commented file that `forebay init` writes ([`EXAMPLE`](super::EXAMPLE)).
 #[derive(Clone, Debug)]
@@ -42,7 +45,7 @@ pub struct Config {
 impl Config {
     /// Whether it declares no limit, series, buffer or event.
     pub fn declares_nothing(&self) -> bool {
-        let own = self.buffers.keys().filter(|name| name.as_str() != crate::canary::NAME);
+        let own = self.buffers.keys().filter(|name| name.as_str() != CANARY);
         own.count() == 0 && self.limits.is_empty() && self.series.is_empty() && self.events.is_empty()
     }
 }

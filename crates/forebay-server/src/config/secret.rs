@@ -1,8 +1,10 @@
-//! What must not be printed.
+//! Values that must not be printed.
 
 use std::fmt;
 
-/// A text that is never shown, such as a token.
+use crate::text::unknown;
+
+/// A text that is never printed, such as a token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -12,7 +14,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text, for whoever has to send or compare it.
+    /// The text, to send or compare it.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -24,7 +26,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The address of a store or a database. Shown without what may be a credential.
+/// The address of a store or a database. It prints without its credentials.
 ///
 /// ```
 /// use forebay_server::config::Url;
@@ -35,27 +37,45 @@ impl fmt::Debug for Secret {
 pub struct Url(String);
 
 impl Url {
-    /// Takes an address as it is; whoever opens it checks it.
+    /// Takes an address without a check.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The whole address, credentials included, for whoever opens it.
+    /// Takes an address with one of `schemes`. The error does not repeat the rest, which may hold a password.
+    ///
+    /// # Errors
+    /// If it has no scheme, or another one; `what` is for the message.
+    pub(super) fn parse(what: &str, text: &str, schemes: &[&str]) -> Result<Self, String> {
+        let url = Self::new(text);
+        if !text.contains(':') {
+            let schemes = schemes.join(", ");
+            return Err(format!(
+                "a {what} is written as a scheme, a colon and an address; schemes: {schemes}"
+            ));
+        }
+        if schemes.contains(&url.scheme()) {
+            return Ok(url);
+        }
+        Err(unknown(&format!("scheme of a {what}"), url.scheme(), schemes.iter().copied()).to_string())
+    }
+
+    /// The whole address with its credentials, for a connection.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// What stands before the first colon; the whole text if there is none.
+    /// The part before the first colon; the whole text if there is none.
     pub fn scheme(&self) -> &str {
         self.0.split(':').next().unwrap_or_default()
     }
 }
 
 impl fmt::Display for Url {
-    /// Hides everything up to the last `@`, and query values whose name sounds like a credential.
+    /// Hides everything up to the last `@`, and query values whose name suggests a credential.
     ///
-    /// Up to the *last* one, because a password that somebody forgot to encode may contain `@`, `/` or `:`, and
-    /// because a list of hosts may repeat it. A user name is hidden with it: `redis://PASSWORD@host` is a common slip.
+    /// Up to the *last* one, because a password that was not encoded may contain `@`, `/` or `:`, and because a list of
+    /// hosts may repeat it. The user name is hidden too: `redis://PASSWORD@host` is a common mistake.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scheme, rest) = match self.0.split_once("://") {
             Some((scheme, rest)) => (format!("{scheme}://"), rest),
@@ -77,7 +97,7 @@ impl fmt::Display for Url {
         for (n, pair) in query.split('&').enumerate() {
             f.write_str(if n == 0 { "?" } else { "&" })?;
             match pair.split_once('=') {
-                Some((name, _)) if sounds_secret(name) => write!(f, "{name}=***")?,
+                Some((name, _)) if suggests_secret(name) => write!(f, "{name}=***")?,
                 _ => f.write_str(pair)?,
             }
         }
@@ -85,7 +105,7 @@ impl fmt::Display for Url {
     }
 }
 
-fn sounds_secret(name: &str) -> bool {
+fn suggests_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     ["pass", "secret", "token", "key", "user"].iter().any(|word| name.contains(word))
 }

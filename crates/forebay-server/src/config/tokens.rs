@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::{
+    environment::Environment,
     fields::{Fields, Node},
     file::read_file,
-    load::Environment,
     mistake::Mistake,
     model::{Scope, Scopes, Token},
     secret::Secret,

@@ -8,7 +8,7 @@ use axum::{
     routing::get,
 };
 
-use crate::http::{Document, Shared};
+use crate::{app::Shared, http::Document};
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";

@@ -1,6 +1,6 @@
 //! Who may call, and from where.
 
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
 use axum::{
     extract::{FromRequestParts, Request, State},
@@ -12,31 +12,31 @@ use subtle::ConstantTimeEq;
 
 use super::problem::Problem;
 use crate::{
-    app::App,
+    app::{App, Shared},
     config::{Scope, Token},
 };
 
 macro_rules! scope_extractors {
     ($($(#[$doc:meta])* $name:ident)*) => {$(
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug)]
-        pub struct $name;
+        #[derive(Clone, Debug)]
+        pub(crate) struct $name(pub(crate) Shared);
 
-        impl FromRequestParts<Arc<App>> for $name {
+        impl FromRequestParts<Shared> for $name {
             type Rejection = Problem;
 
-            async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-                authorize(&app.rules().tokens, &parts.headers, Scope::$name).map(|()| Self)
+            async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, Problem> {
+                authorize(&app.rules().tokens, &parts.headers, Scope::$name).map(|()| Self(app.clone()))
             }
         }
     )*};
 }
 scope_extractors! {
-    /// Stands in the signature of a handler that looks, and lets only those through who may.
+    /// The state for a handler that reads. Only callers with the scope `read` get it.
     Read
-    /// Stands in the signature of a handler that counts, takes or buffers, and lets only those through who may.
+    /// The state for a handler that counts, takes or buffers. Only callers with the scope `write` get it.
     Write
-    /// Stands in the signature of a handler that resets, deletes or flushes, and lets only those through who may.
+    /// The state for a handler that resets, deletes or flushes. Only callers with the scope `admin` get it.
     Admin
 }
 
@@ -76,7 +76,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 ///
 /// A page can post to 127.0.0.1 without asking, so a foreign `Origin` is refused always; and it can make its own name
 /// point to 127.0.0.1 (DNS rebinding), so that without tokens `Host` must be this machine's.
-pub(super) async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub(super) async fn guard(State(app): State<Shared>, request: Request, next: Next) -> Response {
     match check_sender(&app, &request) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),

@@ -4,53 +4,16 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use utoipa::ToSchema;
+use serde::Serialize;
 
 use super::{
-    Problem,
+    Json, Problem,
     once::{Fate, Left, fate_of_batch, fate_of_one},
 };
+use crate::api::batch::{Added, LineAnswer, LineError, Outcome};
 
 /// How many lines of a batch are under way at once: enough to fill a round trip to the store many times over.
 pub(super) const AT_ONCE: usize = 512;
-
-/// What became of a line of a batch.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(untagged)]
-pub(super) enum LineAnswer {
-    /// It was taken, or not.
-    Outcome(Outcome),
-    /// It could not be.
-    Error(LineError),
-}
-
-/// The word for what became of a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Outcome {
-    /// Counted.
-    Accepted,
-    /// Denied by a limit.
-    Limited,
-}
-
-/// Why a line was not taken.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub(super) struct LineError {
-    /// What is wrong, and what would be accepted.
-    error: String,
-    /// The field that is wrong, if it is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<String>,
-    /// Of a line that failed: whether to send it again (`now`, `later`, `unknown`, `never`), as in an error of its own.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    retry: Option<Value>,
-    /// Of a line that failed: what became of its parts, as in an error of its own.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    applied: Option<Value>,
-}
 
 impl From<&Problem> for LineAnswer {
     fn from(problem: &Problem) -> Self {
@@ -59,22 +22,6 @@ impl From<&Problem> for LineAnswer {
         let (retry, applied) = (member("retry"), member("applied"));
         Self::Error(LineError { error: problem.detail().to_owned(), field, retry, applied })
     }
-}
-
-/// What was added to a series or a buffer.
-#[derive(Debug, Default, Serialize, ToSchema)]
-pub(super) struct Added {
-    /// Items taken.
-    accepted: u64,
-    /// Of a batch: items refused for what they contain.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    invalid: Option<u64>,
-    /// Of a batch: items that the store could not take; absent if none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failed: Option<u64>,
-    /// Of a batch: for each item in order.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    results: Option<Vec<LineAnswer>>,
 }
 
 impl Added {
@@ -131,7 +78,7 @@ pub(super) fn respond_one(
     answer: Result<(), forebay::Error>,
 ) -> Result<Response, Problem> {
     let (mut response, fate) = match answer {
-        Ok(()) => ((status, axum::Json(Added::one())).into_response(), fate_of_one(None)),
+        Ok(()) => ((status, Json(Added::one())).into_response(), fate_of_one(None)),
         Err(error) => {
             let left = Left::from(&error);
             let problem = Problem::from(error);
@@ -221,7 +168,7 @@ impl<T: Serialize> Answered<T> {
     pub(super) fn respond(self, usual: StatusCode, has_key: bool) -> Response {
         let status = if has_key && self.is_partial { StatusCode::MULTI_STATUS } else { usual };
         let mut response = match self.answer {
-            Ok(body) => (status, axum::Json(body)).into_response(),
+            Ok(body) => (status, Json(body)).into_response(),
             Err(problem) => problem.into_response(),
         };
         response.extensions_mut().insert(self.fate);

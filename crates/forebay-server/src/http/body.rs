@@ -1,23 +1,32 @@
 //! Reading bodies, strictly: a field that nobody knows is a mistake, not noise.
 
-use std::fmt;
+use std::{
+    error::Error,
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use axum::{
     body::{Bytes, HttpBody as _},
     extract::{FromRequest, Request},
     http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
 };
-use http_body_util::{BodyExt, Limited};
-use serde::de::{DeserializeOwned, IgnoredAny};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_json::value::RawValue;
 
-use super::{Problem, Shared, once::Sent};
+use super::Problem;
+use crate::app::Shared;
 
 /// The largest body, in bytes.
-pub const MAX_BODY: usize = 1 << 20;
+pub(crate) const MAX_BODY: usize = 1 << 20;
 
 /// The most items of one batch.
-pub const MAX_BATCH: usize = 10_000;
+pub(crate) const MAX_BATCH: usize = 10_000;
 
 /// How deep arrays and objects may nest. No request needs more than four levels.
 const MAX_NESTING: usize = 32;
@@ -49,7 +58,24 @@ impl fmt::Display for BodyError {
     }
 }
 
-impl std::error::Error for BodyError {}
+impl Error for BodyError {}
+
+impl BodyError {
+    /// Why a body could not be read, whatever it is wrapped in.
+    pub(super) fn of(error: &(dyn Error + 'static)) -> Self {
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            if error.is::<LengthLimitError>() {
+                return Self::TooLarge;
+            }
+            if let Some(known) = error.downcast_ref::<Self>() {
+                return known.clone();
+            }
+            cause = error.source();
+        }
+        Self::Broken(error.to_string())
+    }
+}
 
 impl From<BodyError> for Problem {
     fn from(error: BodyError) -> Self {
@@ -68,13 +94,38 @@ impl From<BodyError> for Problem {
     }
 }
 
-/// A JSON body.
+/// The body of a request, as its extractor saw it: for the layer that offers an idempotency key afterwards.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sent(Arc<OnceLock<(bool, Bytes)>>);
+
+impl Sent {
+    /// The body, and whether it has one item a line.
+    pub(super) fn get(&self) -> Option<&(bool, Bytes)> {
+        self.0.get()
+    }
+
+    fn set(&self, lines: bool, body: &Bytes) {
+        // A request has one body.
+        let _ = self.0.set((lines, body.clone()));
+    }
+}
+
+/// A JSON body, of a request or of an answer.
 #[derive(Debug)]
-pub struct Json<T>(pub T);
+pub(crate) struct Json<T>(pub(crate) T);
+
+/// What most handlers return.
+pub(crate) type JsonResult<T> = Result<Json<T>, Problem>;
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        axum::Json(self.0).into_response()
+    }
+}
 
 /// A JSON body that is one item or a batch: an array, or one item a line (`application/x-ndjson`).
 #[derive(Debug)]
-pub enum OneOrMany<T> {
+pub(crate) enum OneOrMany<T> {
     /// One item.
     One(T),
     /// A batch: each item, or what is wrong with it.
@@ -96,7 +147,7 @@ impl<T: DeserializeOwned> FromRequest<Shared> for OneOrMany<T> {
         let (lines, sent) = (is_lines(request.headers()), request.extensions().get::<Sent>().cloned());
         let body = read(request).await?;
         if let Some(sent) = sent {
-            sent.note(lines, &body);
+            sent.set(lines, &body);
         }
         let is_array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
         if lines {
@@ -207,9 +258,9 @@ mod tests {
     #[derive(Debug, PartialEq, serde::Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Item {
-        key: super::super::fields::Key,
+        key: crate::api::fields::Key,
         #[serde(default)]
-        n: super::super::fields::Count,
+        n: crate::api::fields::Count,
     }
 
     fn problem(json: &str) -> (u16, String) {

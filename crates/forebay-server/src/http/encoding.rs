@@ -1,10 +1,6 @@
 //! Compressed bodies, in both directions.
 
-use std::{
-    error::Error,
-    io::{Read as _, Write as _},
-    sync::LazyLock,
-};
+use std::io::{Read as _, Write as _};
 
 use axum::{
     body::{Body, Bytes},
@@ -15,7 +11,7 @@ use axum::{
 };
 use flate2::{Compression, Decompress, FlushDecompress, Status, bufread::MultiGzDecoder, write::GzEncoder};
 use futures::stream;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Limited};
 
 use super::{
     Problem,
@@ -121,23 +117,6 @@ fn corrupt(encoding: &str, why: &dyn std::fmt::Display) -> BodyError {
     BodyError::Corrupt(format!("the body is not {encoding}: {why}"))
 }
 
-impl BodyError {
-    /// Why a body could not be read, whatever it is wrapped in.
-    pub(super) fn of(error: &(dyn Error + 'static)) -> Self {
-        let mut cause = Some(error);
-        while let Some(error) = cause {
-            if error.is::<LengthLimitError>() {
-                return Self::TooLarge;
-            }
-            if let Some(known) = error.downcast_ref::<Self>() {
-                return known.clone();
-            }
-            cause = error.source();
-        }
-        Self::Broken(error.to_string())
-    }
-}
-
 /// A document that is the same for everybody, compressed once.
 pub(crate) struct Document {
     headers: Vec<(HeaderName, &'static str)>,
@@ -190,11 +169,6 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
     }
     any
 }
-
-/// The OpenAPI document.
-pub(super) static OPENAPI: LazyLock<Document> = LazyLock::new(|| {
-    Document::new(vec![(header::CONTENT_TYPE, "application/json")], super::openapi::document())
-});
 
 #[cfg(test)]
 mod tests {

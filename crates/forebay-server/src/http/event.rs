@@ -2,7 +2,6 @@
 
 use axum::{
     Extension,
-    extract::State,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
@@ -11,34 +10,28 @@ use forebay::{
     event::{HitError, Parts},
 };
 use futures::{StreamExt, stream};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    OneOrMany, Path, Problem, ProblemBody, Shared, Write,
-    batch::{AT_ONCE, Answered, Line, LineAnswer, Outcome, Sort},
-    fields::{At, Count, Key},
-    limit::DecisionBody,
+    Json, OneOrMany, Path, Problem, Write,
+    batch::{AT_ONCE, Answered, Line, Sort},
     once::{Keyed, Left, fate_of_one},
 };
-use crate::rules::EventEntry;
+use crate::{
+    api::{
+        batch::Outcome,
+        event::{BatchAnswer, HitAnswer, HitRequest},
+        fields::{At, Count, Key},
+        limit::DecisionBody,
+    },
+    app::Shared,
+    registry::EventEntry,
+};
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(hit))
-}
-
-/// A hit.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, expecting = "an object with key, and perhaps n and at")]
-pub(super) struct HitRequest {
-    key: Key,
-    /// How many hits; default 1.
-    #[serde(default)]
-    n: Count,
-    /// When it happened; default now. Dates the point and the row; limits go by the store's clock.
-    at: Option<At>,
 }
 
 /// One hit, or a batch of at most 10 000.
@@ -51,49 +44,9 @@ enum HitsSchema {
     Many(Vec<HitRequest>),
 }
 
-/// How many hits were taken.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct HitAnswer {
-    accepted: u64,
-    limited: u64,
-    /// Present and true if the store did not answer and `on_error` decided.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    degraded: bool,
-    /// The series that did not count the hit, because they keep so old a time no more; absent if none.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    late: Vec<String>,
-}
-
-/// What became of a batch.
-#[derive(Debug, Default, Serialize, ToSchema)]
-pub(super) struct BatchAnswer {
-    /// Hits accepted.
-    accepted: u64,
-    /// Hits limited.
-    limited: u64,
-    /// Lines refused for what they contain.
-    invalid: u64,
-    /// Hits that series or buffer could not take; absent if none.
-    #[serde(skip_serializing_if = "is_zero")]
-    failed: u64,
-    /// Of the hits accepted those that some series did not count, because it keeps so old a time no more; absent if none.
-    #[serde(skip_serializing_if = "is_zero")]
-    late: u64,
-    /// For each line in order.
-    results: Vec<LineAnswer>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(n: &u64) -> bool {
-    *n == 0
-}
-
 /// Takes hits: limited, counted and buffered.
 #[utoipa::path(
-    post,
-    path = "/v1/events/{event}",
-    tag = "events",
-    params(("event" = String, Path, description = "A declared event")),
+    post, path = "/v1/events/{event}", security(("token" = ["write"])),
     request_body(content(
         (HitsSchema = "application/json"),
         (String = "application/x-ndjson"),
@@ -102,14 +55,12 @@ fn is_zero(n: &u64) -> bool {
         (status = 202, description = "The hit was accepted", body = HitAnswer),
         (status = 200, description = "A batch: what became of each line", body = BatchAnswer),
         (status = 207, description = "A batch with an `Idempotency-Key` of which a line failed; a repeat completes it", body = BatchAnswer),
-        (status = "4XX", description = "429: a limit denied it. Others: it was not understood", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "Series or buffer could not take it", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "4XX", description = "429: a limit denied it"),
+        (status = 503, description = "Series or buffer could not take it"),
     ),
-    security(("token" = ["write"])),
 )]
 async fn hit(
-    _: Write,
-    State(app): State<Shared>,
+    Write(app): Write,
     Path(event): Path<String>,
     keyed: Option<Extension<Keyed>>,
     body: Result<OneOrMany<HitRequest>, Problem>,
@@ -135,7 +86,7 @@ async fn one(event: &EventEntry, request: HitRequest, keyed: Option<&Keyed>) -> 
             let degraded = decisions.limits.iter().any(Decision::is_degraded);
             let late = hit.late().iter().map(ToString::to_string).collect();
             let body = HitAnswer { accepted: n, limited: 0, degraded, late };
-            ((StatusCode::ACCEPTED, axum::Json(body)).into_response(), fate_of_one(None))
+            ((StatusCode::ACCEPTED, Json(body)).into_response(), fate_of_one(None))
         }
         Err((problem, Some(left))) => (problem.into_response(), fate_of_one(Some(&left))),
         Err((problem, None)) => return Err(problem),

@@ -5,58 +5,22 @@
 
 use std::{fmt, str::FromStr};
 
-use axum::{Json as Answer, extract::State, http::StatusCode};
+use axum::http::StatusCode;
 use forebay::limit::{Lease, LeaseId, LeaseTerm, LimitHandle};
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{
-    Json, Path, Problem, ProblemBody, Shared, Write,
-    fields::{Key, check_key},
-    limit::{DecisionBody, denied},
+use super::{Json, JsonResult, Path, Problem, Write, limit::denied};
+use crate::{
+    api::{
+        fields::check_key,
+        limit::{ExtensionBody, LeaseBody, LeaseDenied, LeaseRequest},
+    },
+    app::Shared,
+    text::seconds,
 };
-use crate::text::seconds;
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(grant)).routes(routes!(extend, give_back))
-}
-
-/// Who wants a lease.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, expecting = "an object with key")]
-pub(super) struct LeaseRequest {
-    key: Key,
-}
-
-/// A lease that is lent now.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = LimitLease)]
-pub(super) struct LeaseBody {
-    /// Extends the lease and gives it back. Keep it secret.
-    lease: String,
-    /// Seconds from before the request was sent until it ends, less an allowance for clocks.
-    expires_in: f64,
-    #[serde(flatten)]
-    decision: DecisionBody,
-}
-
-/// A lease that is lent for longer now.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = LimitLeaseExtension)]
-pub(super) struct ExtensionBody {
-    /// Seconds from before the request was sent until it ends, less an allowance for clocks.
-    expires_in: f64,
-    /// It was granted without the store, as `on_error` said, and is not counted.
-    degraded: bool,
-}
-
-/// What a denial adds to the decision.
-#[derive(Debug, Serialize)]
-struct DenialBody {
-    first_end: Option<f64>,
-    #[serde(flatten)]
-    decision: DecisionBody,
 }
 
 /// A lease as its holder has it: hexadecimal, the id and then the key, so that no server has to remember whose it is.
@@ -107,25 +71,17 @@ fn not_held(limit: &LimitHandle) -> Problem {
 
 /// Gets a lease.
 #[utoipa::path(
-    post,
-    path = "/v1/limits/{limit}/leases",
-    tag = "limits",
-    operation_id = "grant_lease",
-    params(("limit" = String, Path, description = "A declared limit of kind concurrency")),
-    request_body = LeaseRequest,
+    post, path = "/v1/limits/{limit}/leases", operation_id = "grant_lease", security(("token" = ["write"])),
     responses(
         (status = 201, description = "Lent", body = LeaseBody),
-        (status = "4XX", description = "429: as many are lent as there may be; the decision is among the members, and `first_end`, seconds until the first of them ends unless it is extended. Others: it was not understood", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The store does not answer", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "4XX", description = "429: as many are lent as there may be; the decision is among the members, and `first_end`, seconds until the first of them ends unless it is extended"),
     ),
-    security(("token" = ["write"])),
 )]
 async fn grant(
-    _: Write,
-    State(app): State<Shared>,
+    Write(app): Write,
     Path(limit): Path<String>,
     Json(request): Json<LeaseRequest>,
-) -> Result<(StatusCode, Answer<LeaseBody>), Problem> {
+) -> Result<(StatusCode, Json<LeaseBody>), Problem> {
     let rules = app.rules();
     let limit = rules.limits.find(&limit)?;
     let key = request.key.0;
@@ -134,11 +90,11 @@ async fn grant(
             limit.metrics.count(&decision);
             let lease = Ticket { id, key }.to_string();
             let body = LeaseBody { lease, expires_in: seconds(expires_in), decision: (&decision).into() };
-            Ok((StatusCode::CREATED, Answer(body)))
+            Ok((StatusCode::CREATED, Json(body)))
         }
         Lease::Denied { decision, first_end } => {
             limit.metrics.count(&decision);
-            let body = DenialBody { first_end: first_end.map(seconds), decision: (&decision).into() };
+            let body = LeaseDenied { first_end: first_end.map(seconds), decision: (&decision).into() };
             Err(denied(limit.handle.name(), &decision).with_all(body))
         }
     }
@@ -146,32 +102,24 @@ async fn grant(
 
 /// Extends a lease to its full ttl from now.
 #[utoipa::path(
-    put,
-    path = "/v1/limits/{limit}/leases/{lease}",
-    tag = "limits",
-    operation_id = "extend_lease",
-    params(
-        ("limit" = String, Path, description = "A declared limit of kind concurrency"),
-        ("lease" = String, Path, description = "What was granted"),
-    ),
+    put, path = "/v1/limits/{limit}/leases/{lease}", operation_id = "extend_lease",
     responses(
         (status = 200, description = "Lent for longer", body = ExtensionBody),
-        (status = "4XX", description = "409: it has ended. Others: it was not understood", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The store does not answer; repeating is safe", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "4XX", description = "409: it has ended"),
+        (status = 503, description = "The store does not answer; repeating is safe"),
     ),
     security(("token" = ["write"])),
 )]
 async fn extend(
-    _: Write,
-    State(app): State<Shared>,
+    Write(app): Write,
     Path((limit, lease)): Path<(String, String)>,
-) -> Result<Answer<ExtensionBody>, Problem> {
+) -> JsonResult<ExtensionBody> {
     let rules = app.rules();
     let (limit, ticket) = (&rules.limits.find(&limit)?.handle, lease.parse::<Ticket>()?);
     match limit.extend_lease(&ticket.key, ticket.id).await? {
         Some(expires_in) => {
             let degraded = ticket.id.is_degraded();
-            Ok(Answer(ExtensionBody { expires_in: seconds(expires_in), degraded }))
+            Ok(Json(ExtensionBody { expires_in: seconds(expires_in), degraded }))
         }
         None => Err(not_held(limit)),
     }
@@ -179,24 +127,16 @@ async fn extend(
 
 /// Gives a lease back.
 #[utoipa::path(
-    delete,
-    path = "/v1/limits/{limit}/leases/{lease}",
-    tag = "limits",
-    operation_id = "release_lease",
-    params(
-        ("limit" = String, Path, description = "A declared limit of kind concurrency"),
-        ("lease" = String, Path, description = "What was granted"),
-    ),
+    delete, path = "/v1/limits/{limit}/leases/{lease}", operation_id = "release_lease",
     responses(
         (status = 204, description = "Given back"),
-        (status = "4XX", description = "409: it had ended. Others: it was not understood", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The store does not answer; repeating is safe", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "4XX", description = "409: it had ended"),
+        (status = 503, description = "The store does not answer; repeating is safe"),
     ),
     security(("token" = ["write"])),
 )]
 async fn give_back(
-    _: Write,
-    State(app): State<Shared>,
+    Write(app): Write,
     Path((limit, lease)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
     let rules = app.rules();

@@ -31,7 +31,7 @@ use super::{
     stream::Stream,
     upload::Upload,
 };
-use crate::metrics::ClosedMetrics;
+use crate::metrics::Closed;
 
 /// How long the head of a request may take, and how long an idle connection is kept.
 const HEADER_TIME: Duration = secs(30);
@@ -98,13 +98,13 @@ pub struct Acceptor {
     listener: TcpListener,
     clock: Clock,
     bounds: Bounds,
-    closed: ClosedMetrics,
+    closed: Closed,
 }
 
 impl Acceptor {
     /// With the default [`Bounds`], and counters that nobody reads.
     pub fn new(listener: TcpListener, clock: &Clock) -> Self {
-        let (bounds, closed) = (Bounds::default(), ClosedMetrics::default());
+        let (bounds, closed) = (Bounds::default(), Closed::default());
         Self { listener, clock: clock.clone(), bounds, closed }
     }
 
@@ -116,7 +116,7 @@ impl Acceptor {
 
     /// Where connections are counted that were given up.
     #[must_use]
-    pub fn metrics(self, closed: ClosedMetrics) -> Self {
+    pub fn metrics(self, closed: Closed) -> Self {
         Self { closed, ..self }
     }
 

@@ -11,7 +11,8 @@ use axum::{
 use forebay::time::secs;
 use futures::FutureExt;
 
-use super::{Problem, Shared};
+use super::Problem;
+use crate::app::Shared;
 
 /// How long a request may take as a whole: more than the longest wait for a lock, which is 60 s.
 const REQUEST_TIME: std::time::Duration = secs(90);
@@ -38,7 +39,7 @@ pub(super) async fn observe(State(app): State<Shared>, request: Request, next: N
     };
     let took = app.clock().monotonic().saturating_sub(began);
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
-    app.metrics().http(method, route, response.status().as_u16(), took);
+    app.metrics().request(method, route, response.status().as_u16(), took);
     response
 }
 

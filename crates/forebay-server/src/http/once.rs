@@ -3,10 +3,10 @@
 //! # Source
 //! <https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use axum::{
-    body::{Body, Bytes},
+    body::Body,
     extract::{FromRequestParts, Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     middleware::Next,
@@ -22,7 +22,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{Problem, Shared, Write, batch::LineAnswer, body};
+use super::{
+    Problem, Write,
+    body::{self, Sent},
+};
+use crate::{api::batch::LineAnswer, app::Shared};
 
 const KEY: &str = "idempotency-key";
 
@@ -129,18 +133,6 @@ fn print_of(lines: bool, body: &[u8]) -> u128 {
     xxh3_128(&[&[form], body].concat())
 }
 
-/// What the extractor of a body saw of a request without a key.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Sent(Arc<OnceLock<(bool, Bytes)>>);
-
-impl Sent {
-    /// Notes the body, and whether it is one of lines.
-    pub(super) fn note(&self, lines: bool, body: &Bytes) {
-        // A request has one body.
-        let _ = self.0.set((lines, body.clone()));
-    }
-}
-
 /// Carries out a request without a key. If it was applied in part, its answer has a key under which a repeat of it applies
 /// what certainly was not.
 async fn without_key(app: &Shared, mut request: Request, next: Next) -> Response {
@@ -148,7 +140,7 @@ async fn without_key(app: &Shared, mut request: Request, next: Next) -> Response
     request.extensions_mut().insert(sent.clone());
     let mut answer = next.run(request).await;
     let (Some(Fate::Open { note, .. }), Some((lines, body))) =
-        (answer.extensions_mut().remove::<Fate>(), sent.0.get())
+        (answer.extensions_mut().remove::<Fate>(), sent.get())
     else {
         return answer;
     };

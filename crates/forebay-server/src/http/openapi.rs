@@ -1,14 +1,34 @@
-//! The OpenAPI document, from the handlers.
+//! The parts of the OpenAPI document that the handlers do not have.
 
 use utoipa::{
     OpenApi,
     openapi::{
-        OpenApi as Document,
+        Content, OpenApi as Document, Ref, RefOr, Response,
+        path::{Operation, Parameter, ParameterIn, PathItem},
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
 
-/// What stands around the paths.
+use super::problem::ProblemBody;
+
+/// The descriptions of the parameters of paths.
+const PARAMETERS: [(&str, &str); 7] = [
+    ("buffer", "A declared buffer"),
+    ("event", "A declared event"),
+    ("lease", "The lease in the answer to its grant"),
+    ("limit", "A declared limit; leases need one of kind concurrency"),
+    ("name", "1 to 512 bytes of UTF-8"),
+    ("reservation", "The reservation in the answer to its grant"),
+    ("series", "A declared series; to read, also its `.limited`: the hits that limits denied"),
+];
+
+/// The error responses that every operation with a token may have.
+const ERRORS: [(&str, &str); 2] = [
+    ("4XX", "The request is invalid, it names something unknown, or a token with the scope is missing"),
+    ("503", "The store or the database does not answer; `retry` says whether to repeat the request"),
+];
+
+/// Everything but the paths.
 #[derive(OpenApi)]
 #[openapi(
     info(
@@ -25,6 +45,7 @@ use utoipa::{
             what certainly was not. Without tokens in the configuration no authorization is asked for.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
+    components(schemas(ProblemBody)),
     tags(
         (name = "events", description = "Limits, series and buffers in one call"),
         (name = "limits", description = "How much each key may do"),
@@ -47,10 +68,57 @@ pub(super) fn frame() -> Document {
     document
 }
 
-/// The whole document as JSON.
-pub fn document() -> String {
-    let (_, document) = super::routes().split_for_parts();
-    let mut text = document.to_pretty_json().expect("a document is plain data");
-    text.push('\n');
-    text
+/// Adds to each operation what is the same for all: its tag, the descriptions of its path's parameters, and its error
+/// responses. A handler describes an error only where it can say more.
+pub(crate) fn complete(document: &mut Document) {
+    for (path, item) in &mut document.paths.paths {
+        let tag = match path.split('/').nth(2) {
+            Some(primitive @ ("events" | "limits" | "series" | "buffers" | "locks")) => primitive,
+            _ => "operation",
+        };
+        for operation in operations(item) {
+            operation.tags = Some(vec![tag.to_owned()]);
+            describe_parameters(operation.parameters.as_deref_mut().unwrap_or_default());
+            add_errors(operation);
+        }
+    }
+}
+
+/// Describes the parameters of the path, which come first.
+fn describe_parameters(parameters: &mut [RefOr<Parameter>]) {
+    let is_of_path =
+        |one: &RefOr<Parameter>| matches!(one, RefOr::T(one) if one.parameter_in == ParameterIn::Path);
+    parameters.sort_by_key(|one| !is_of_path(one));
+    for parameter in parameters.iter_mut().filter(|one| is_of_path(one)) {
+        if let RefOr::T(parameter) = parameter {
+            let known = PARAMETERS.iter().find(|(name, _)| *name == parameter.name);
+            parameter.description = known.map(|(_, text)| (*text).to_owned());
+        }
+    }
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    let PathItem { get, put, post, delete, .. } = item;
+    [get, put, post, delete].into_iter().flatten()
+}
+
+fn add_errors(operation: &mut Operation) {
+    let responses = &mut operation.responses.responses;
+    for (status, text) in ERRORS.iter().filter(|_| operation.security.is_some()) {
+        let response = responses.entry((*status).to_owned()).or_insert_with(|| Response::new("").into());
+        if let RefOr::T(response) = response {
+            match response.description.as_str() {
+                "" => (*text).clone_into(&mut response.description),
+                special if *status == "4XX" => response.description = format!("{special}. Others: {text}"),
+                _ => {}
+            }
+        }
+    }
+    let errors = responses.iter_mut().filter(|(status, _)| status.starts_with(['4', '5']));
+    for (_, response) in errors {
+        if let RefOr::T(response) = response {
+            let content = Content::new(Some(Ref::from_schema_name("Problem")));
+            response.content.insert("application/problem+json".to_owned(), content.into());
+        }
+    }
 }

@@ -1,9 +1,9 @@
 //! What operators and their programs ask: alive, ready, metrics, the API itself.
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use axum::{
-    Json as Answer,
+    Extension,
     extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
@@ -13,8 +13,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Problem, ProblemBody, Read, Shared, encoding::OPENAPI, problem::kind_of};
-use crate::warning::Warning;
+use super::{Document, Json, JsonResult, Problem, Read, problem::kind_of};
+use crate::{
+    app::Shared,
+    warning::{Warning, warnings},
+};
 
 /// How long store and database may take to answer before they count as not answering.
 const PING_TIME: Duration = secs(2);
@@ -27,7 +30,11 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(api))
 }
 
-/// That the process answers.
+/// The OpenAPI document, which covers more routes than this module knows.
+#[derive(Clone, Copy)]
+pub(crate) struct OpenApi(pub(crate) &'static LazyLock<Document>);
+
+/// The answer of a process that is alive.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Alive {
     /// Always `alive`.
@@ -108,22 +115,20 @@ fn shown(warnings: Vec<Warning>, may_read: bool) -> Vec<String> {
 }
 
 /// Whether the process is alive.
-#[utoipa::path(get, path = "/healthz", tag = "operation", responses((status = 200, description = "It is", body = Alive)))]
-async fn alive() -> Answer<Alive> {
-    Answer(Alive { status: "alive" })
+#[utoipa::path(get, path = "/healthz", responses((status = 200, description = "It is", body = Alive)))]
+async fn alive() -> JsonResult<Alive> {
+    Ok(Json(Alive { status: "alive" }))
 }
 
 /// Whether store and database answer.
 #[utoipa::path(
-    get,
-    path = "/readyz",
-    tag = "operation",
+    get, path = "/readyz",
     responses(
         (status = 200, description = "Both answer", body = Ready),
-        (status = 503, description = "One does not; the members say which", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "One does not; the members say which"),
     ),
 )]
-async fn ready(reader: Result<Read, Problem>, State(app): State<Shared>) -> Result<Answer<Ready>, Problem> {
+async fn ready(reader: Result<Read, Problem>, State(app): State<Shared>) -> JsonResult<Ready> {
     let may_read = reader.is_ok();
     let in_time = |answer: Option<Result<(), Failure>>| {
         answer.unwrap_or_else(|| {
@@ -139,11 +144,11 @@ async fn ready(reader: Result<Read, Problem>, State(app): State<Shared>) -> Resu
     let ready = Ready {
         store: Failure::shown(&store, may_read),
         database: Failure::shown(&database, may_read),
-        warnings: shown(app.warnings(PING_TIME).await, may_read),
-        reloaded: app.reloads().last().filter(|_| may_read).map(Reloaded::from),
+        warnings: shown(warnings(&app, PING_TIME).await, may_read),
+        reloaded: app.reload_status().last().filter(|_| may_read).map(Reloaded::from),
     };
     if store.is_ok() && database.is_ok() {
-        return Ok(Answer(ready));
+        return Ok(Json(ready));
     }
     let detail = "the store or the database does not answer";
     Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", detail).retry_after(None).with_all(ready))
@@ -151,27 +156,19 @@ async fn ready(reader: Result<Read, Problem>, State(app): State<Shared>) -> Resu
 
 /// The server's counters in Prometheus' text format.
 #[utoipa::path(
-    get,
-    path = "/metrics",
-    tag = "operation",
-    responses(
-        (status = 200, description = "Metrics", body = String, content_type = "text/plain"),
-        (status = "4XX", description = "A token with the scope read is missing", body = ProblemBody, content_type = "application/problem+json"),
-    ),
-    security(("token" = ["read"])),
+    get, path = "/metrics", security(("token" = ["read"])),
+    responses((status = 200, description = "Metrics", body = String, content_type = "text/plain")),
 )]
-async fn metrics(_: Read, State(app): State<Shared>) -> impl IntoResponse {
+async fn metrics(Read(app): Read) -> impl IntoResponse {
     app.show_gauges(PING_TIME).await;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics().render())
 }
 
 /// This document.
 #[utoipa::path(
-    get,
-    path = "/openapi.json",
-    tag = "operation",
+    get, path = "/openapi.json",
     responses((status = 200, description = "OpenAPI 3.1", body = serde_json::Value)),
 )]
-async fn api(headers: HeaderMap) -> Response {
-    OPENAPI.answer(&headers)
+async fn api(Extension(OpenApi(document)): Extension<OpenApi>, headers: HeaderMap) -> Response {
+    document.answer(&headers)
 }

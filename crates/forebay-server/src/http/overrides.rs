@@ -1,30 +1,22 @@
 //! `/v1/limits/{limit}/overrides`: what one key is allowed instead.
 
-use axum::{Json as Answer, extract::State, http::StatusCode};
-use forebay::limit::{Overridden, SetBy};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Admin, Json, Path, Problem, ProblemBody, Query, Read, Shared,
-    limit::DecisionBody,
+    Admin, Json, JsonResult, Path, Problem, Query, Read,
     query::{KeyQuery, checked_key},
 };
-use crate::text::Allowance;
+use crate::{
+    api::limit::{DecisionBody, OverriddenBody, OverrideRequest},
+    app::Shared,
+    text::Allowance,
+};
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(list, set, remove))
-}
-
-/// What a key is allowed.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, expecting = "an object with allow")]
-pub(super) struct OverrideRequest {
-    /// A rate such as `100/1m`, for a token bucket perhaps with its burst, `100/1m burst 500`; of a concurrency limit
-    /// the number of leases; `unlimited`; or `blocked`.
-    #[schema(example = "100/1m")]
-    allow: String,
 }
 
 /// Which overrides to list.
@@ -44,46 +36,19 @@ fn hundred() -> usize {
     100
 }
 
-/// What a key is allowed instead, and who said so.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Overridden)]
-pub(super) struct OverriddenBody {
-    key: String,
-    /// As in a request that sets it.
-    allow: String,
-    /// `configuration`, or `request`, which goes before it.
-    set_by: &'static str,
-}
-
-impl From<Overridden> for OverriddenBody {
-    fn from(one: Overridden) -> Self {
-        let set_by = match one.set_by {
-            SetBy::Definition => "configuration",
-            _ => "request",
-        };
-        Self { key: one.key, allow: one.instead.to_string(), set_by }
-    }
-}
-
 /// The keys that are allowed something else, by key.
 #[utoipa::path(
-    get,
-    path = "/v1/limits/{limit}/overrides",
-    tag = "limits",
-    operation_id = "list_overrides",
-    params(("limit" = String, Path, description = "A declared limit"), ListQuery),
+    get, path = "/v1/limits/{limit}/overrides", operation_id = "list_overrides", params(ListQuery),
     responses(
         (status = 200, description = "As many as asked for, or all that there are", body = Vec<OverriddenBody>),
-        (status = "4XX", description = "It was not understood", body = ProblemBody, content_type = "application/problem+json"),
     ),
     security(("token" = ["read"])),
 )]
 async fn list(
-    _: Read,
-    State(app): State<Shared>,
+    Read(app): Read,
     Path(limit): Path<String>,
     Query(query): Query<ListQuery>,
-) -> Result<Answer<Vec<OverriddenBody>>, Problem> {
+) -> JsonResult<Vec<OverriddenBody>> {
     let rules = app.rules();
     let limit = rules.limits.find(&limit)?;
     if !(1..=1_000).contains(&query.limit) {
@@ -91,32 +56,25 @@ async fn list(
     }
     let all = limit.handle.overrides().into_iter();
     let asked = all.filter(|one| query.after.as_ref().is_none_or(|after| one.key > *after));
-    Ok(Answer(asked.take(query.limit).map(OverriddenBody::from).collect()))
+    Ok(Json(asked.take(query.limit).map(OverriddenBody::from).collect()))
 }
 
 /// Lets one key be allowed something else, until that is changed or removed: kept in the store, and heeded by every server
 /// that shares it within a second. Goes before what the configuration says of the key.
 #[utoipa::path(
-    put,
-    path = "/v1/limits/{limit}/overrides",
-    tag = "limits",
-    operation_id = "set_override",
-    params(("limit" = String, Path, description = "A declared limit"), KeyQuery),
-    request_body = OverrideRequest,
+    put, path = "/v1/limits/{limit}/overrides", operation_id = "set_override", params(KeyQuery),
     responses(
         (status = 200, description = "Allowed from now on; what was counted goes on counting where the window is the same. The decision that a take of 1 would get", body = DecisionBody),
-        (status = "4XX", description = "It was not understood", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The store does not answer; it may be allowed from now on", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The store does not answer; it may be allowed from now on"),
     ),
     security(("token" = ["admin"])),
 )]
 async fn set(
-    _: Admin,
-    State(app): State<Shared>,
+    Admin(app): Admin,
     Path(limit): Path<String>,
     Query(query): Query<KeyQuery>,
     Json(request): Json<OverrideRequest>,
-) -> Result<Answer<DecisionBody>, Problem> {
+) -> JsonResult<DecisionBody> {
     let rules = app.rules();
     let limit = &rules.limits.find(&limit)?.handle;
     let allowance = request.allow.parse::<Allowance>();
@@ -124,26 +82,20 @@ async fn set(
         allowance.map_err(|error| Problem::field("allow", format!("allow: {error}")))?;
     let key = checked_key(&query.key)?;
     limit.set_override(key, allowance).await?;
-    Ok(Answer(DecisionBody::from(&limit.peek(key).await?)))
+    Ok(Json(DecisionBody::from(&limit.peek(key).await?)))
 }
 
 /// Takes back what a request has set for a key; it is allowed what the configuration says.
 #[utoipa::path(
-    delete,
-    path = "/v1/limits/{limit}/overrides",
-    tag = "limits",
-    operation_id = "remove_override",
-    params(("limit" = String, Path, description = "A declared limit"), KeyQuery),
+    delete, path = "/v1/limits/{limit}/overrides", operation_id = "remove_override", params(KeyQuery),
     responses(
         (status = 204, description = "None is set any more"),
-        (status = "4XX", description = "It was not understood", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The store does not answer; it may be removed", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The store does not answer; it may be removed"),
     ),
     security(("token" = ["admin"])),
 )]
 async fn remove(
-    _: Admin,
-    State(app): State<Shared>,
+    Admin(app): Admin,
     Path(limit): Path<String>,
     Query(query): Query<KeyQuery>,
 ) -> Result<StatusCode, Problem> {

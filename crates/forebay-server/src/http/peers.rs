@@ -13,7 +13,7 @@ use forebay::Clock;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::bounds::{Bounds, LOOK};
-use crate::metrics::ClosedMetrics;
+use crate::metrics::Closed;
 
 /// The open connections of a server.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(super) struct Peers {
     slots: Arc<Semaphore>,
     /// One permit for each byte of bodies beyond the free ones.
     pub(super) bodies: Arc<Semaphore>,
-    closed: ClosedMetrics,
+    closed: Closed,
     next: AtomicU64,
     /// Held to add, to remove and to look through, never across an await.
     open: Mutex<HashMap<u64, Arc<Peer>>>,
@@ -82,7 +82,7 @@ impl Stalled {
 }
 
 impl Peers {
-    pub(super) fn new(clock: &Clock, bounds: Bounds, closed: ClosedMetrics) -> Arc<Self> {
+    pub(super) fn new(clock: &Clock, bounds: Bounds, closed: Closed) -> Arc<Self> {
         Arc::new(Self {
             clock: clock.clone(),
             bounds,
@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn the_longest_stalled_goes_first_and_who_is_served_stays() {
         let hand = ManualClock::at(Timestamp::UNIX_EPOCH);
-        let peers = Peers::new(&Clock::from(hand.clone()), Bounds::default(), ClosedMetrics::default());
+        let peers = Peers::new(&Clock::from(hand.clone()), Bounds::default(), Closed::default());
         let mut members = vec![];
         for _ in 0..6 {
             members.push(peers.add());
@@ -329,7 +329,7 @@ mod tests {
     #[test]
     fn a_head_that_comes_byte_by_byte_is_as_old_as_its_first() {
         let hand = ManualClock::at(Timestamp::UNIX_EPOCH);
-        let peers = Peers::new(&Clock::from(hand.clone()), Bounds::default(), ClosedMetrics::default());
+        let peers = Peers::new(&Clock::from(hand.clone()), Bounds::default(), Closed::default());
         let [fresh, kept] = [peers.add(), peers.add()];
         kept.link().ends();
         hand.advance(secs(30));
@@ -352,7 +352,7 @@ mod tests {
     #[test]
     fn nobody_goes_who_has_just_moved() {
         let hand = ManualClock::at(Timestamp::UNIX_EPOCH);
-        let peers = Peers::new(&Clock::from(hand.clone()), Bounds::default(), ClosedMetrics::default());
+        let peers = Peers::new(&Clock::from(hand.clone()), Bounds::default(), Closed::default());
         let member = peers.add();
         hand.advance(Duration::from_millis(999));
         peers.evict(Want::Slot);

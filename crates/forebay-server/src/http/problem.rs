@@ -10,12 +10,14 @@ use forebay::{Decision, ErrorKind, Retry};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::registry::UnknownName;
+
 /// An answer other than success: `application/problem+json`.
 ///
 /// # Source
 /// <https://www.rfc-editor.org/rfc/rfc9457>
 #[derive(Clone, Debug)]
-pub struct Problem {
+pub(crate) struct Problem {
     status: StatusCode,
     slug: &'static str,
     detail: String,
@@ -27,7 +29,7 @@ pub struct Problem {
 /// How a problem looks in a body; what the OpenAPI document shows.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = Problem)]
-pub struct ProblemBody {
+pub(crate) struct ProblemBody {
     /// What kind of problem, such as `urn:forebay:problem:limited`: stable, for programs.
     #[serde(rename = "type")]
     kind: String,
@@ -46,25 +48,19 @@ pub struct ProblemBody {
 
 impl Problem {
     /// A problem of a kind that is known by `slug`.
-    pub fn new(status: StatusCode, slug: &'static str, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, slug: &'static str, detail: impl Into<String>) -> Self {
         Self { status, slug, detail: detail.into(), members: Map::new(), headers: vec![] }
     }
 
     /// 422: a field that is well formed but not acceptable.
-    pub fn field(field: &str, detail: impl Into<String>) -> Self {
+    pub(crate) fn field(field: &str, detail: impl Into<String>) -> Self {
         let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-field", detail);
         if field.is_empty() { problem } else { problem.with("field", field) }
     }
 
-    /// 404: a name that the configuration does not declare; the nearest one is in the detail.
-    pub fn unknown_name<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
-        let detail = crate::text::unknown(what, name, known).to_string();
-        Self::new(StatusCode::NOT_FOUND, "unknown-name", detail)
-    }
-
     /// Adds a member; `value` must be one that JSON can hold.
     #[must_use]
-    pub fn with(mut self, member: &str, value: impl Serialize) -> Self {
+    pub(crate) fn with(mut self, member: &str, value: impl Serialize) -> Self {
         let value = serde_json::to_value(value).expect("members are plain data");
         self.members.insert(member.to_owned(), value);
         self
@@ -72,7 +68,7 @@ impl Problem {
 
     /// Adds every member of an object, such as a decision.
     #[must_use]
-    pub fn with_all(mut self, object: impl Serialize) -> Self {
+    pub(crate) fn with_all(mut self, object: impl Serialize) -> Self {
         if let Value::Object(members) = serde_json::to_value(object).expect("members are plain data") {
             self.members.extend(members);
         }
@@ -81,7 +77,7 @@ impl Problem {
 
     /// Adds a header.
     #[must_use]
-    pub fn header(mut self, name: HeaderName, value: impl TryInto<HeaderValue>) -> Self {
+    pub(crate) fn header(mut self, name: HeaderName, value: impl TryInto<HeaderValue>) -> Self {
         if let Ok(value) = value.try_into() {
             self.headers.push((name, value));
         }
@@ -90,34 +86,34 @@ impl Problem {
 
     /// Adds `Retry-After`: whole seconds, rounded up, at least one.
     #[must_use]
-    pub fn retry_after(self, span: Option<Duration>) -> Self {
+    pub(crate) fn retry_after(self, span: Option<Duration>) -> Self {
         let secs = span.map_or(1, |span| span.as_micros().div_ceil(1_000_000).max(1));
         self.header(header::RETRY_AFTER, secs.to_string())
     }
 
     /// As [`retry_after`](Self::retry_after), but for a key that is blocked, for which no waiting helps.
     #[must_use]
-    pub fn retry_denied(self, decision: &Decision) -> Self {
+    pub(crate) fn retry_denied(self, decision: &Decision) -> Self {
         if decision.is_blocked() { self } else { self.retry_after(decision.retry_after()) }
     }
 
     /// The HTTP status.
-    pub fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         self.status
     }
 
     /// What is wrong.
-    pub fn detail(&self) -> &str {
+    pub(crate) fn detail(&self) -> &str {
         &self.detail
     }
 
     /// The field that is wrong, if it is one.
-    pub fn wrong_field(&self) -> Option<&str> {
+    pub(crate) fn wrong_field(&self) -> Option<&str> {
         self.members.get("field").and_then(Value::as_str)
     }
 
     /// A member beyond the standard ones.
-    pub fn member(&self, name: &str) -> Option<&Value> {
+    pub(crate) fn member(&self, name: &str) -> Option<&Value> {
         self.members.get(name)
     }
 
@@ -125,6 +121,12 @@ impl Problem {
         let words = self.slug.replace('-', " ");
         let mut letters = words.chars();
         letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+    }
+}
+
+impl From<UnknownName> for Problem {
+    fn from(error: UnknownName) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "unknown-name", error.to_string())
     }
 }
 

@@ -9,21 +9,23 @@ use axum::{
 use forebay::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, de::DeserializeOwned};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 
-use super::{Problem, Shared};
+use super::Problem;
 use crate::{
+    api::fields::check_key,
+    app::Shared,
     chart::Theme,
     text::{self, Span},
 };
 
 /// The parameters of the query, as a type.
 #[derive(Debug)]
-pub struct Query<T>(pub T);
+pub(crate) struct Query<T>(pub(crate) T);
 
 /// The parameters of the path, as a type.
 #[derive(Debug)]
-pub struct Path<T>(pub T);
+pub(crate) struct Path<T>(pub(crate) T);
 
 impl<T: DeserializeOwned> FromRequestParts<Shared> for Query<T> {
     type Rejection = Problem;
@@ -104,7 +106,7 @@ fn is_encoded_text(text: &str) -> bool {
     std::str::from_utf8(&bytes).is_ok()
 }
 
-/// Which key.
+/// The query of a key.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -114,105 +116,64 @@ pub(super) struct KeyQuery {
     pub key: String,
 }
 
-/// Which key, and when.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct SumQuery {
-    /// 1 to 512 bytes of UTF-8.
-    #[param(min_length = 1, max_length = 512)]
-    pub key: String,
-    /// RFC 3339, seconds since 1970, `now`, a span such as `-1d`, or `today`.
-    #[serde(default = "day_ago")]
-    #[param(default = "-1d")]
-    pub from: String,
-    /// As `from`.
-    #[serde(default = "now")]
-    #[param(default = "now")]
-    pub to: String,
-    /// The time zone of `today`, such as `Europe/Berlin`.
-    #[serde(default = "utc")]
-    #[param(default = "UTC")]
-    pub tz: String,
-}
-
-/// Which key, when, and how fine.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct RangeQuery {
-    /// 1 to 512 bytes of UTF-8.
-    #[param(min_length = 1, max_length = 512)]
-    pub key: String,
-    /// RFC 3339, seconds since 1970, `now`, a span such as `-1d`, or `today`.
-    #[serde(default = "day_ago")]
-    #[param(default = "-1d")]
-    pub from: String,
-    /// As `from`.
-    #[serde(default = "now")]
-    #[param(default = "now")]
-    pub to: String,
-    /// The time zone of `today`, such as `Europe/Berlin`.
-    #[serde(default = "utc")]
-    #[param(default = "UTC")]
-    pub tz: String,
-    /// The length of a point: a multiple of the finest resolution, such as `10s`; longer where that is not kept any more.
-    /// Without one, the finest that gives at most 1 500 points.
-    pub step: Option<String>,
-}
-
-/// Which key, when, how fine, and how it looks.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct ChartQuery {
-    /// 1 to 512 bytes of UTF-8.
-    #[param(min_length = 1, max_length = 512)]
-    pub key: String,
-    /// RFC 3339, seconds since 1970, `now`, a span such as `-1d`, or `today`.
-    #[serde(default = "day_ago")]
-    #[param(default = "-1d")]
-    pub from: String,
-    /// As `from`.
-    #[serde(default = "now")]
-    #[param(default = "now")]
-    pub to: String,
-    /// The time zone of the labels and of `today`, such as `Europe/Berlin`.
-    #[serde(default = "utc")]
-    #[param(default = "UTC")]
-    pub tz: String,
-    /// The length of a point: a multiple of the finest resolution, such as `10s`; longer where that is not kept any more.
-    /// Without one, the finest that gives at most 1 500 points.
-    pub step: Option<String>,
-    /// The colours.
-    #[serde(default)]
-    #[param(inline)]
-    pub theme: ThemeName,
-    /// Pixels, 320 to 4096.
-    #[param(minimum = 320, maximum = 4096, default = 960)]
-    pub width: Option<u32>,
-    /// Pixels, 200 to 4096.
-    #[param(minimum = 200, maximum = 4096, default = 360)]
-    pub height: Option<u32>,
-}
-
-/// The colours of a chart.
-#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum ThemeName {
-    /// Dark on white.
-    #[default]
-    Light,
-    /// Light on nearly black.
-    Dark,
-}
-
-impl From<ThemeName> for Theme {
-    fn from(name: ThemeName) -> Self {
-        match name {
-            ThemeName::Light => Self::Light,
-            ThemeName::Dark => Self::Dark,
+/// Defines the query of a time range of a key, with further parameters.
+macro_rules! range_query {
+    ($(#[$doc:meta])* $name:ident { $($rest:tt)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Deserialize, IntoParams)]
+        #[serde(deny_unknown_fields)]
+        #[into_params(parameter_in = Query)]
+        pub(super) struct $name {
+            /// 1 to 512 bytes of UTF-8.
+            #[param(min_length = 1, max_length = 512)]
+            pub key: String,
+            /// RFC 3339, seconds since 1970, `now`, a span such as `-1d`, or `today`.
+            #[serde(default = "day_ago")]
+            #[param(default = "-1d")]
+            pub from: String,
+            /// The exclusive end, in the same forms as `from`.
+            #[serde(default = "now")]
+            #[param(default = "now")]
+            pub to: String,
+            /// The time zone of `today`, and of the labels of a chart, such as `Europe/Berlin`.
+            #[serde(default = "utc")]
+            #[param(default = "UTC")]
+            pub tz: String,
+            $($rest)*
         }
+    };
+}
+
+range_query! {
+    /// The query of a sum.
+    SumQuery {}
+}
+
+range_query! {
+    /// The query of a range.
+    RangeQuery {
+        /// The length of a point: a multiple of the finest resolution, such as `10s`; longer where that is not kept any more.
+        /// By default the finest that gives at most 1 500 points.
+        pub step: Option<String>,
+    }
+}
+
+range_query! {
+    /// The query of a chart.
+    ChartQuery {
+        /// The length of a point: a multiple of the finest resolution, such as `10s`; longer where that is not kept any more.
+        /// By default the finest that gives at most 1 500 points.
+        pub step: Option<String>,
+        /// The colours.
+        #[serde(default)]
+        #[param(inline)]
+        pub theme: Theme,
+        /// Pixels, 320 to 4096.
+        #[param(minimum = 320, maximum = 4096, default = 960)]
+        pub width: Option<u32>,
+        /// Pixels, 200 to 4096.
+        #[param(minimum = 200, maximum = 4096, default = 360)]
+        pub height: Option<u32>,
     }
 }
 
@@ -230,10 +191,10 @@ fn utc() -> String {
 
 /// The key of a query.
 pub(super) fn checked_key(key: &str) -> Result<&str, Problem> {
-    super::fields::check_key(key).map_err(|detail| Problem::field("key", detail))
+    check_key(key).map_err(|detail| Problem::field("key", detail))
 }
 
-/// The span that a query is about.
+/// The time range of a query: `from` and `to` as moments.
 pub(super) fn between(
     from: &str,
     to: &str,

@@ -1,60 +1,20 @@
 //! `/v1/limits/{limit}/reservations`: costs that are known only afterwards.
 
-use axum::{Json as Answer, extract::State, http::StatusCode};
+use axum::http::StatusCode;
 use forebay::{
     Decision, Error,
     limit::{LimitHandle, Reservation, Reserve},
-    time::mins,
 };
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{
-    Json, Path, Problem, ProblemBody, Shared, Write,
-    fields::{Cost, Count, Key},
-    limit::{DecisionBody, denied},
+use super::{Json, JsonResult, Path, Problem, Write, limit::denied};
+use crate::{
+    api::limit::{CommitRequest, DecisionBody, ReservationBody, ReserveRequest},
+    app::Shared,
 };
-use crate::text::Span;
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(reserve)).routes(routes!(commit)).routes(routes!(release))
-}
-
-/// What is about to be done, and about how much it will cost.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, expecting = "an object with key, and perhaps cost and ttl")]
-pub(super) struct ReserveRequest {
-    key: Key,
-    /// The estimate; default 1, at most the limit.
-    #[serde(default)]
-    cost: Count,
-    /// How long it can be settled: 1 s to 24 h, default `1m`. What is not keeps its charge.
-    #[serde(default = "default_ttl")]
-    #[schema(value_type = String, default = "1m", example = "5m")]
-    ttl: Span,
-}
-
-fn default_ttl() -> Span {
-    Span(mins(1))
-}
-
-/// What it came to.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, expecting = "an object with cost")]
-pub(super) struct CommitRequest {
-    /// 0 to 2^31; beyond the estimate it is charged also where it does not fit.
-    cost: Cost,
-}
-
-/// A reservation, and what the limit said.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Reservation)]
-pub(super) struct ReservationBody {
-    /// Settles it.
-    reservation: String,
-    #[serde(flatten)]
-    decision: DecisionBody,
 }
 
 fn reservation(limit: &LimitHandle, ticket: &str) -> Result<Reservation, Problem> {
@@ -63,8 +23,8 @@ fn reservation(limit: &LimitHandle, ticket: &str) -> Result<Reservation, Problem
     limit.reservation(ticket).map_err(unknown)
 }
 
-fn settled(limit: &LimitHandle, answer: Option<Decision>) -> Result<Answer<DecisionBody>, Problem> {
-    answer.as_ref().map(|decision| Answer(decision.into())).ok_or_else(|| {
+fn settled(limit: &LimitHandle, answer: Option<Decision>) -> JsonResult<DecisionBody> {
+    answer.as_ref().map(|decision| Json(decision.into())).ok_or_else(|| {
         let detail =
             format!("limit {}: the reservation was settled before, or its time is over", limit.name());
         Problem::new(StatusCode::CONFLICT, "settled", detail)
@@ -73,24 +33,18 @@ fn settled(limit: &LimitHandle, answer: Option<Decision>) -> Result<Answer<Decis
 
 /// Charges an estimate.
 #[utoipa::path(
-    post,
-    path = "/v1/limits/{limit}/reservations",
-    tag = "limits",
-    params(("limit" = String, Path, description = "A declared limit")),
-    request_body = ReserveRequest,
+    post, path = "/v1/limits/{limit}/reservations", security(("token" = ["write"])),
     responses(
         (status = 201, description = "Charged", body = ReservationBody),
-        (status = "4XX", description = "429: denied; the decision is among the members. Others: it was not understood", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The store does not answer, or too many reservations of the key are open", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "4XX", description = "429: denied; the decision is among the members"),
+        (status = 503, description = "The store does not answer, or too many reservations of the key are open"),
     ),
-    security(("token" = ["write"])),
 )]
 async fn reserve(
-    _: Write,
-    State(app): State<Shared>,
+    Write(app): Write,
     Path(limit): Path<String>,
     Json(request): Json<ReserveRequest>,
-) -> Result<(StatusCode, Answer<ReservationBody>), Problem> {
+) -> Result<(StatusCode, Json<ReservationBody>), Problem> {
     let rules = app.rules();
     let limit = rules.limits.find(&limit)?;
     match limit.handle.reserve(&request.key.0, request.cost.0, request.ttl.0).await? {
@@ -101,7 +55,7 @@ async fn reserve(
                 reservation: reservation.ticket(),
                 decision: DecisionBody::from(&decision),
             };
-            Ok((StatusCode::CREATED, Answer(body)))
+            Ok((StatusCode::CREATED, Json(body)))
         }
         Reserve::Denied(decision) => {
             limit.metrics.count(&decision);
@@ -112,27 +66,18 @@ async fn reserve(
 
 /// Settles a reservation for what it came to.
 #[utoipa::path(
-    post,
-    path = "/v1/limits/{limit}/reservations/{reservation}/commit",
-    tag = "limits",
-    params(
-        ("limit" = String, Path, description = "A declared limit"),
-        ("reservation" = String, Path, description = "What was granted"),
-    ),
-    request_body = CommitRequest,
+    post, path = "/v1/limits/{limit}/reservations/{reservation}/commit", security(("token" = ["write"])),
     responses(
         (status = 200, description = "Settled; the state after it", body = DecisionBody),
-        (status = "4XX", description = "409: it was settled before, or its time is over. Others: it was not understood", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The store does not answer; repeating is safe", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "4XX", description = "409: it was settled before, or its time is over"),
+        (status = 503, description = "The store does not answer; repeating is safe"),
     ),
-    security(("token" = ["write"])),
 )]
 async fn commit(
-    _: Write,
-    State(app): State<Shared>,
+    Write(app): Write,
     Path((limit, ticket)): Path<(String, String)>,
     Json(request): Json<CommitRequest>,
-) -> Result<Answer<DecisionBody>, Problem> {
+) -> JsonResult<DecisionBody> {
     let rules = app.rules();
     let limit = &rules.limits.find(&limit)?.handle;
     let answer = reservation(limit, &ticket)?.commit(request.cost.0).await?;
@@ -141,26 +86,18 @@ async fn commit(
 
 /// Settles a reservation for nothing.
 #[utoipa::path(
-    post,
-    path = "/v1/limits/{limit}/reservations/{reservation}/release",
-    tag = "limits",
+    post, path = "/v1/limits/{limit}/reservations/{reservation}/release", security(("token" = ["write"])),
     operation_id = "release_reservation",
-    params(
-        ("limit" = String, Path, description = "A declared limit"),
-        ("reservation" = String, Path, description = "What was granted"),
-    ),
     responses(
         (status = 200, description = "Settled; the state after it", body = DecisionBody),
-        (status = "4XX", description = "409: it was settled before, or its time is over. Others: it was not understood", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The store does not answer; repeating is safe", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "4XX", description = "409: it was settled before, or its time is over"),
+        (status = 503, description = "The store does not answer; repeating is safe"),
     ),
-    security(("token" = ["write"])),
 )]
 async fn release(
-    _: Write,
-    State(app): State<Shared>,
+    Write(app): Write,
     Path((limit, ticket)): Path<(String, String)>,
-) -> Result<Answer<DecisionBody>, Problem> {
+) -> JsonResult<DecisionBody> {
     let rules = app.rules();
     let limit = &rules.limits.find(&limit)?.handle;
     let answer = reservation(limit, &ticket)?.release().await?;

@@ -1,76 +1,17 @@
-//! Rows of a buffer in JSON.
+//! Rows of a buffer: from JSON and to JSON.
 
-use std::fmt;
-
-use forebay::buffer::{BufferHandle, ColumnType, Row, RowKey, Schema, Value};
-use serde::{
-    Deserialize, Deserializer,
-    de::{Error, MapAccess, Visitor},
-};
+use forebay::buffer::{BufferHandle, Column, ColumnType, KeyColumn, Row, RowKey, Schema, Value};
+use serde::Deserialize as _;
 use serde_json::Map;
-use utoipa::{
-    PartialSchema, ToSchema,
-    openapi::{
-        RefOr, Schema as ApiSchema,
-        schema::{AdditionalProperties, ObjectBuilder, OneOfBuilder, Type},
+
+use super::Problem;
+use crate::{
+    api::{
+        cells::Cells,
+        fields::{At, integer},
     },
+    text::{quoted, unknown},
 };
-
-use super::{
-    Problem,
-    fields::{At, integer},
-};
-use crate::text::{quoted, unknown};
-
-/// The cells of a row by column, each column once.
-#[derive(Clone, Debug)]
-pub(super) struct Cells(Vec<(String, serde_json::Value)>);
-
-struct CellsVisitor;
-
-impl<'de> Visitor<'de> for CellsVisitor {
-    type Value = Cells;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object of columns and their values")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Cells, A::Error> {
-        let mut cells: Vec<(String, serde_json::Value)> = vec![];
-        while let Some(column) = map.next_key::<String>()? {
-            if cells.iter().any(|(other, _)| *other == column) {
-                return Err(A::Error::custom(format!("column {} is written twice", quoted(&column))));
-            }
-            // A buffer has at most 32 columns: more can only be a mistake, and the search above must stay short.
-            if cells.len() == 64 {
-                return Err(A::Error::custom("more than 64 columns"));
-            }
-            cells.push((column, map.next_value()?));
-        }
-        Ok(Cells(cells))
-    }
-}
-
-impl<'de> Deserialize<'de> for Cells {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(CellsVisitor)
-    }
-}
-
-impl PartialSchema for Cells {
-    fn schema() -> RefOr<ApiSchema> {
-        let text = ObjectBuilder::new().schema_type(Type::String);
-        let value = OneOfBuilder::new().item(text).item(ObjectBuilder::new().schema_type(Type::Number));
-        let value = AdditionalProperties::RefOr(value.into());
-        let object = ObjectBuilder::new().schema_type(Type::Object).additional_properties(Some(value));
-        object
-            .description(Some("Columns and their values, as the configuration declares them"))
-            .build()
-            .into()
-    }
-}
-
-impl ToSchema for Cells {}
 
 /// The values of a row's key, in the order of the key columns.
 pub(super) fn key_of(schema: &Schema, row: &Cells) -> Result<Vec<Value>, Problem> {
@@ -79,7 +20,7 @@ pub(super) fn key_of(schema: &Schema, row: &Cells) -> Result<Vec<Value>, Problem
         let field = format!("row.{column}");
         return Err(Problem::field(&field, format!("row: {}", unknown("key column", column, known()))));
     }
-    let cell = |key: &forebay::buffer::KeyColumn| {
+    let cell = |key: &KeyColumn| {
         let field = format!("row.{}", key.name);
         match row.0.iter().find(|(column, _)| *column == *key.name) {
             Some((_, value)) => read(&field, key.column_type, value),
@@ -89,7 +30,7 @@ pub(super) fn key_of(schema: &Schema, row: &Cells) -> Result<Vec<Value>, Problem
     schema.keys.iter().map(cell).collect()
 }
 
-/// What is to be merged into a row.
+/// The write that a request describes.
 pub(super) fn row(buffer: &BufferHandle, key: &Cells, columns: &Cells) -> Result<Row, Problem> {
     let schema = buffer.schema();
     let mut write = buffer.row_of(key_of(schema, key)?);
@@ -135,7 +76,7 @@ fn read(field: &str, column_type: ColumnType, value: &serde_json::Value) -> Resu
     })
 }
 
-/// The cells of a query: texts, by column.
+/// The cells of a query, by column.
 pub(super) fn cells_of_query(pairs: Vec<(String, String)>) -> Result<Cells, Problem> {
     let mut cells: Vec<(String, serde_json::Value)> = vec![];
     for (column, value) in pairs {
@@ -147,15 +88,15 @@ pub(super) fn cells_of_query(pairs: Vec<(String, String)>) -> Result<Cells, Prob
     Ok(Cells(cells))
 }
 
-/// The value columns as JSON: null where there is nothing.
+/// The value columns as JSON; null where nothing was written.
 pub(super) fn to_json(schema: &Schema, cells: &[Option<Value>]) -> Map<String, serde_json::Value> {
-    let cell = |(column, cell): (&forebay::buffer::Column, &Option<Value>)| {
+    let cell = |(column, cell): (&Column, &Option<Value>)| {
         (column.name.to_string(), cell.as_ref().map_or(serde_json::Value::Null, value_to_json))
     };
     schema.columns.iter().zip(cells).map(cell).collect()
 }
 
-/// A row's key as JSON, as a write names it.
+/// The key columns as JSON, in the form of a write.
 pub(super) fn key_to_json(schema: &Schema, key: &RowKey) -> Result<Map<String, serde_json::Value>, Problem> {
     let values = key.values(schema)?;
     let named = schema.keys.iter().zip(&values);

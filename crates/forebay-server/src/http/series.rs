@@ -1,28 +1,30 @@
 //! `/v1/series`: counting by time, and asking for it.
 
 use axum::{
-    Extension, Json as Answer,
-    extract::State,
+    Extension,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use forebay::series::SeriesHandle;
 use futures::{StreamExt, stream};
-use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Admin, OneOrMany, Path, Problem, ProblemBody, Query, Read, Shared, Write,
-    batch::{AT_ONCE, Added, Line, respond_one},
-    fields::{At, Count, Key},
+    Admin, Json, JsonResult, OneOrMany, Path, Problem, Query, Read, Write,
+    batch::{AT_ONCE, Line, respond_one},
     once::Keyed,
     query::{ChartQuery, KeyQuery, RangeQuery, SumQuery, between, checked_key, step, zone},
 };
 use crate::{
-    app::{App, SeriesEntry},
+    api::{
+        batch::Added,
+        fields::{At, Count, Key},
+        series::{PointRequest, RangeBody, SumBody},
+    },
+    app::{App, Shared},
     chart,
-    range::RangeBody,
+    registry::{SeriesEntry, UnknownName},
 };
 
 /// The suffix of the series that counts what limits kept out of another.
@@ -30,18 +32,6 @@ const LIMITED: &str = ".limited";
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(add, range, delete)).routes(routes!(sum)).routes(routes!(chart))
-}
-
-/// A point.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, expecting = "an object with key, and perhaps n and at")]
-pub(super) struct PointRequest {
-    key: Key,
-    /// How much; default 1.
-    #[serde(default)]
-    n: Count,
-    /// When; default now.
-    at: Option<At>,
 }
 
 /// One point, or a batch of at most 10 000.
@@ -54,21 +44,8 @@ enum PointsSchema {
     Many(Vec<PointRequest>),
 }
 
-/// A sum, and the span that it is of.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Sum)]
-pub(super) struct SumBody {
-    sum: u64,
-    /// `from` of the question, widened to the finest bucket that is still kept there; later where no bucket is.
-    #[schema(format = DateTime)]
-    from: String,
-    /// Until before when: widened likewise, and at most the bucket that is 5 minutes ahead.
-    #[schema(format = DateTime)]
-    to: String,
-}
-
 /// A series that is asked: a declared one, or its `.limited`.
-fn find(app: &App, name: &str) -> Result<SeriesHandle, Problem> {
+fn find(app: &App, name: &str) -> Result<SeriesHandle, UnknownName> {
     match name.strip_suffix(LIMITED) {
         Some(declared) => app.series.find(declared).map(|series| series.handle.limited()),
         None => app.series.find(name).map(|series| series.handle.clone()),
@@ -77,10 +54,7 @@ fn find(app: &App, name: &str) -> Result<SeriesHandle, Problem> {
 
 /// Counts points.
 #[utoipa::path(
-    post,
-    path = "/v1/series/{series}",
-    tag = "series",
-    params(("series" = String, Path, description = "A declared series")),
+    post, path = "/v1/series/{series}", security(("token" = ["write"])),
     request_body(content(
         (PointsSchema = "application/json"),
         (String = "application/x-ndjson"),
@@ -88,14 +62,11 @@ fn find(app: &App, name: &str) -> Result<SeriesHandle, Problem> {
     responses(
         (status = 202, description = "Counted; of a batch, what became of each line", body = Added),
         (status = 207, description = "A batch with an `Idempotency-Key` of which a line failed; a repeat completes it", body = Added),
-        (status = "4XX", description = "It was not understood", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The store could not take it", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The store could not take it"),
     ),
-    security(("token" = ["write"])),
 )]
 async fn add(
-    _: Write,
-    State(app): State<Shared>,
+    Write(app): Write,
     Path(series): Path<String>,
     keyed: Option<Extension<Keyed>>,
     body: OneOrMany<PointRequest>,
@@ -144,70 +115,44 @@ async fn add_point(
 
 /// The counts of a key over time, zero-filled.
 #[utoipa::path(
-    get,
-    path = "/v1/series/{series}",
-    tag = "series",
-    params(("series" = String, Path, description = "A declared series, or its `.limited`: what limits kept out of it"), RangeQuery),
-    responses(
-        (status = 200, description = "At most 100 000 points", body = RangeBody),
-        (status = "4XX", description = "It was not understood", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The store does not answer", body = ProblemBody, content_type = "application/problem+json"),
-    ),
-    security(("token" = ["read"])),
+    get, path = "/v1/series/{series}", params(RangeQuery), security(("token" = ["read"])),
+    responses((status = 200, description = "At most 100 000 points", body = RangeBody)),
 )]
 async fn range(
-    _: Read,
-    State(app): State<Shared>,
+    Read(app): Read,
     Path(series): Path<String>,
     Query(query): Query<RangeQuery>,
-) -> Result<Answer<RangeBody>, Problem> {
+) -> JsonResult<RangeBody> {
     let (series, key) = (find(&app, &series)?, checked_key(&query.key)?);
     let (from, to) = between(&query.from, &query.to, &query.tz, series.store_time(key).await)?;
     let range = series.range(key, from, to, step(query.step.as_deref())?).await?;
-    Ok(Answer(RangeBody::new(key, range)))
+    Ok(Json(RangeBody::new(key, range)))
 }
 
 /// What was counted for a key from a time until before another.
 #[utoipa::path(
-    get,
-    path = "/v1/series/{series}/sum",
-    tag = "series",
-    params(("series" = String, Path, description = "A declared series, or its `.limited`: what limits kept out of it"), SumQuery),
+    get, path = "/v1/series/{series}/sum", params(SumQuery), security(("token" = ["read"])),
     responses(
         (status = 200, description = "The edges are widened to the finest buckets that are still kept; `from` and `to` say how far", body = SumBody),
-        (status = "4XX", description = "It was not understood", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The store does not answer", body = ProblemBody, content_type = "application/problem+json"),
     ),
-    security(("token" = ["read"])),
 )]
 async fn sum(
-    _: Read,
-    State(app): State<Shared>,
+    Read(app): Read,
     Path(series): Path<String>,
     Query(query): Query<SumQuery>,
-) -> Result<Answer<SumBody>, Problem> {
+) -> JsonResult<SumBody> {
     let (series, key) = (find(&app, &series)?, checked_key(&query.key)?);
     let (from, to) = between(&query.from, &query.to, &query.tz, series.store_time(key).await)?;
-    let total = series.total(key, from, to).await?;
-    Ok(Answer(SumBody { sum: total.sum, from: total.from.to_string(), to: total.to.to_string() }))
+    Ok(Json(SumBody::from(series.total(key, from, to).await?)))
 }
 
 /// The counts of a key over time, drawn.
 #[utoipa::path(
-    get,
-    path = "/v1/series/{series}/chart.svg",
-    tag = "series",
-    params(("series" = String, Path, description = "A declared series, or its `.limited`: what limits kept out of it"), ChartQuery),
-    responses(
-        (status = 200, description = "A picture", body = String, content_type = "image/svg+xml"),
-        (status = "4XX", description = "It was not understood", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The store does not answer", body = ProblemBody, content_type = "application/problem+json"),
-    ),
-    security(("token" = ["read"])),
+    get, path = "/v1/series/{series}/chart.svg", params(ChartQuery), security(("token" = ["read"])),
+    responses((status = 200, description = "A picture", body = String, content_type = "image/svg+xml")),
 )]
 async fn chart(
-    _: Read,
-    State(app): State<Shared>,
+    Read(app): Read,
     Path(name): Path<String>,
     Query(query): Query<ChartQuery>,
 ) -> Result<Response, Problem> {
@@ -215,7 +160,7 @@ async fn chart(
     let (from, to) = between(&query.from, &query.to, &query.tz, series.store_time(key).await)?;
     let range = series.range(key, from, to, step(query.step.as_deref())?).await?;
     let mut options =
-        chart::Options { zone: zone(&query.tz)?, theme: query.theme.into(), ..chart::Options::default() };
+        chart::Options { zone: zone(&query.tz)?, theme: query.theme, ..chart::Options::default() };
     options.width = query.width.unwrap_or(options.width);
     options.height = query.height.unwrap_or(options.height);
     let points = chart::Points { start: range.start, step: range.step, values: &range.values };
@@ -225,20 +170,11 @@ async fn chart(
 
 /// Forgets a key of a series.
 #[utoipa::path(
-    delete,
-    path = "/v1/series/{series}",
-    tag = "series",
-    params(("series" = String, Path, description = "A declared series"), KeyQuery),
-    responses(
-        (status = 204, description = "Forgotten"),
-        (status = "4XX", description = "It was not understood", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The store does not answer", body = ProblemBody, content_type = "application/problem+json"),
-    ),
-    security(("token" = ["admin"])),
+    delete, path = "/v1/series/{series}", params(KeyQuery), security(("token" = ["admin"])),
+    responses((status = 204, description = "Forgotten")),
 )]
 async fn delete(
-    _: Admin,
-    State(app): State<Shared>,
+    Admin(app): Admin,
     Path(series): Path<String>,
     Query(query): Query<KeyQuery>,
 ) -> Result<StatusCode, Problem> {

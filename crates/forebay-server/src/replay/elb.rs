@@ -4,7 +4,7 @@ use forebay::Timestamp;
 
 use super::{
     Fault,
-    key::AccessField,
+    field::AccessField,
     request::{method_of, path_of},
 };
 

@@ -4,11 +4,18 @@ use std::{borrow::Cow, fmt, str::FromStr};
 
 use forebay::{Error, ErrorKind};
 
-use super::{Fault, Format, address::address, log::AccessLine, request::path_of_target, w3c::W3cLine};
+use super::{
+    Fault, Format,
+    address::address,
+    field::{ACCESS_FIELDS, AccessField},
+    log::AccessLine,
+    request::path_of_target,
+    w3c::W3cLine,
+};
 use crate::text::{quoted, unknown};
 
-/// The longest key, in bytes: the library's bound, so that a replay skips what a server would refuse.
-const LONGEST: usize = 512;
+/// The longest key in bytes. It is the library's bound, so that a replay skips what a server would refuse.
+const MAX_KEY: usize = forebay::key::MAX_KEY;
 
 /// The field of a line that is its key, as in `--key ip`.
 ///
@@ -22,61 +29,8 @@ pub struct KeyField {
     access: Option<AccessField>,
 }
 
-/// What the lines of all access logs have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AccessField {
-    Ip,
-    Client,
-    User,
-    Method,
-    Path,
-    Status,
-    Referer,
-    Agent,
-}
-
-const ACCESS_FIELDS: [(&str, AccessField); 8] = [
-    ("ip", AccessField::Ip),
-    ("client", AccessField::Client),
-    ("user", AccessField::User),
-    ("method", AccessField::Method),
-    ("path", AccessField::Path),
-    ("status", AccessField::Status),
-    ("referer", AccessField::Referer),
-    ("agent", AccessField::Agent),
-];
-
 /// How many members of a JSON line may hold a field.
 pub(super) const MEMBERS: usize = 5;
-
-impl AccessField {
-    /// Where Caddy has it.
-    fn of_caddy(self) -> &'static [&'static str] {
-        match self {
-            // The address of a proxy, unless Caddy trusts it and says for whom it asked. Older ones say it with the port.
-            Self::Ip | Self::Client => &["request.client_ip", "request.remote_ip", "request.remote_addr"],
-            Self::User => &["user_id"],
-            Self::Method => &["request.method"],
-            Self::Path => &["request.uri"],
-            Self::Status => &["status"],
-            Self::Referer => &["request.headers.Referer"],
-            Self::Agent => &["request.headers.User-Agent"],
-        }
-    }
-
-    /// Where Traefik has it.
-    fn of_traefik(self) -> &'static str {
-        match self {
-            Self::Ip | Self::Client => "ClientHost",
-            Self::User => "ClientUsername",
-            Self::Method => "RequestMethod",
-            Self::Path => "RequestPath",
-            Self::Status => "DownstreamStatus",
-            Self::Referer => "request_Referer",
-            Self::Agent => "request_User-Agent",
-        }
-    }
-}
 
 impl FromStr for KeyField {
     type Err = Error;
@@ -208,8 +162,8 @@ impl KeyField {
 
     /// Takes a text that is short enough.
     pub(super) fn key(&self, text: &str) -> Result<String, Fault> {
-        if text.is_empty() || text.len() > LONGEST {
-            let why = format!("the {} has {} bytes: a key has 1 to {LONGEST}", self.name, text.len());
+        if text.is_empty() || text.len() > MAX_KEY {
+            let why = format!("the {} has {} bytes: a key has 1 to {MAX_KEY}", self.name, text.len());
             return Err(Fault::at(0, why));
         }
         Ok(text.to_owned())

@@ -18,47 +18,39 @@
 mod address;
 mod count;
 mod elb;
+mod event;
 mod fault;
 mod feed;
+mod field;
 mod format;
 mod guess;
 mod gzip;
 mod input;
-mod kept;
 mod key;
 mod lines;
 pub mod log;
 pub mod ndjson;
 mod order;
+mod parser;
 mod reader;
 mod remote;
 mod request;
+mod retained;
 mod run;
 mod summary;
 mod w3c;
 
 pub use count::{Counts, KeyCounts, LimitedKey};
+pub use event::Event;
 pub use fault::{BadLine, Fault};
 pub use feed::{Batch, Feed};
-pub use format::{Format, Parser};
+pub use format::Format;
 pub use input::{Input, Source};
 pub use key::KeyField;
 pub use lines::{Line, Lines, MAX_LINE};
 pub use order::Reorder;
+pub use parser::Parser;
 pub use reader::{Reader, Step, Tally, survey};
-pub use remote::Remote;
+pub(crate) use remote::Remote;
 pub use run::{Run, SeriesSum, Target};
 pub use summary::{BufferTotal, SeriesTotal, Summary};
-
-use forebay::Timestamp;
-
-/// One line of a log, as far as a replay needs it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// When it happened, by the log.
-    pub at: Timestamp,
-    /// Whose it is: 1 to 512 bytes.
-    pub key: String,
-    /// Whether events after it in time had been let through before it was read.
-    pub late: bool,
-}

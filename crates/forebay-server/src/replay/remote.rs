@@ -2,34 +2,38 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, ensure};
 use forebay::{Clock, Name, Timestamp};
-use serde_json::{Value, json};
 
 use super::{Counts, Event, Feed, Tally, run::shifted};
 use crate::{
+    api::{
+        batch::{LineAnswer, Outcome},
+        event::{BatchAnswer, HitRequest},
+        fields::{At, Count, Key},
+    },
     chart::Timeline,
     client::{Client, escaped},
 };
 
-/// The most lines of a request, and the most bytes: well below what a server takes.
-const MOST_LINES: usize = 1_000;
-const MOST_BYTES: usize = 512 * 1024;
+/// The lines and the bytes of a request: well below what a server accepts.
+const MAX_LINES: usize = 1_000;
+const MAX_BYTES: usize = 512 * 1024;
 
 /// Sends a log to a server.
 #[derive(Debug)]
-pub struct Remote {
+pub(crate) struct Remote {
     client: Client,
     path: String,
     clock: Clock,
     /// What became of the hits so far.
-    pub counts: Counts,
+    pub(crate) counts: Counts,
     /// What has been read so far.
-    pub tally: Tally,
+    pub(crate) tally: Tally,
     /// The picture, if one is wanted.
-    pub timeline: Option<Timeline>,
+    pub(crate) timeline: Option<Timeline>,
     /// Hits whose fate is not known: series or buffer failed on them.
-    pub failed: u64,
+    pub(crate) failed: u64,
     /// Added to the log's times, in microseconds.
     shift: i64,
     pace: Pace,
@@ -60,7 +64,7 @@ impl Pace {
 impl Remote {
     /// Gets ready to send to `event` of a server, `speed` times as fast as the log, with `shift` microseconds added to
     /// its times.
-    pub fn new(client: Client, event: &Name, speed: f64, shift: i64) -> Self {
+    pub(crate) fn new(client: Client, event: &Name, speed: f64, shift: i64) -> Self {
         Self {
             client,
             path: format!("/v1/events/{}", escaped(event.as_str())),
@@ -81,7 +85,7 @@ impl Remote {
     /// # Errors
     /// When the log cannot be read any further, or the server does not take it. What came before that is counted;
     /// what was just being sent may have been taken.
-    pub async fn all(&mut self, feed: &mut Feed, mut progress: impl FnMut(&Tally)) -> Result<()> {
+    pub(crate) async fn all(&mut self, feed: &mut Feed, mut progress: impl FnMut(&Tally)) -> Result<()> {
         loop {
             let Some(mut batch) = feed.next().await? else { return self.send().await };
             self.counts.bad.append(&mut batch.bad);
@@ -99,8 +103,9 @@ impl Remote {
             self.send().await?;
             self.clock.sleep(wait).await;
         }
-        let line = json!({ "key": event.key, "at": event.at.to_string() }).to_string();
-        if self.events.len() == MOST_LINES || self.body.len() + line.len() > MOST_BYTES {
+        let (key, at) = (Key(event.key.clone()), Some(At(event.at)));
+        let line = serde_json::to_string(&HitRequest { key, n: Count::default(), at })?;
+        if self.events.len() == MAX_LINES || self.body.len() + line.len() > MAX_BYTES {
             self.send().await?;
         }
         self.body.extend_from_slice(line.as_bytes());
@@ -115,32 +120,31 @@ impl Remote {
             return Ok(());
         }
         let body = std::mem::take(&mut self.body);
-        let answer = self.client.post(&self.path, "application/x-ndjson", body).await?.expect(&[])?;
-        let results = answer.get("results").and_then(Value::as_array);
-        let results = results.filter(|results| results.len() == self.events.len());
-        let results = results.ok_or_else(|| anyhow!("the server answered without a result for each line"))?;
-        let failed = answer.get("failed").and_then(Value::as_u64).unwrap_or(0);
-        self.failed += failed;
-        for (event, result) in self.events.drain(..).zip(results) {
-            match result.as_str() {
-                Some("accepted") => self.counts.outcome(&event, true),
-                Some("limited") => self.counts.outcome(&event, false),
-                Some(other) => bail!("the server answered {other:?} for a line"),
-                None => {
-                    let why = result.get("error").and_then(Value::as_str);
-                    self.counts.refuse(&event, why.unwrap_or("no reason given"));
+        let answer: BatchAnswer = self.client.post_lines(&self.path, body).await?.read(&[])?;
+        ensure!(
+            answer.results.len() == self.events.len(),
+            "the server answered without a result for each line"
+        );
+        self.failed += answer.failed;
+        for (event, result) in self.events.drain(..).zip(answer.results) {
+            let accepted = match result {
+                LineAnswer::Outcome(outcome) => outcome == Outcome::Accepted,
+                LineAnswer::Error(error) => {
+                    self.counts.refuse(&event, &error.error);
                     continue;
                 }
-            }
+            };
+            self.counts.outcome(&event, accepted);
             if let Some(timeline) = &mut self.timeline {
-                match result.as_str() {
-                    Some("accepted") => timeline.allowed(event.at, 1),
-                    _ => timeline.limited(event.at, 1),
+                if accepted {
+                    timeline.allowed(event.at, 1);
+                } else {
+                    timeline.limited(event.at, 1);
                 }
             }
         }
-        // Those that failed have a reason too, but no fault of their own.
-        self.counts.refused -= failed.min(self.counts.refused);
+        // A line that failed has an error too, but the hit is not at fault.
+        self.counts.refused -= answer.failed.min(self.counts.refused);
         Ok(())
     }
 }

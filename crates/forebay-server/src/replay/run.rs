@@ -10,7 +10,7 @@ use forebay::{
 };
 use futures::{StreamExt, stream};
 
-use super::{Counts, Event, Feed, Tally, kept::Kept};
+use super::{Counts, Event, Feed, Tally, retained::Retained};
 use crate::chart::Timeline;
 
 /// Events between two looks at buffers and progress: enough that these cost nothing per event.
@@ -55,7 +55,7 @@ pub struct Run {
     /// Since when hits may be in the buffers, by the log's time.
     unflushed: Option<Timestamp>,
     /// What each series should still show.
-    kept: Vec<Kept>,
+    retained: Vec<Retained>,
 }
 
 /// A series after a replay.
@@ -70,10 +70,10 @@ pub struct SeriesSum {
 impl Run {
     /// Gets ready to replay into `target`, with `shift` microseconds added to the log's times.
     pub fn new(target: Target, counts: Counts, shift: i64) -> Self {
-        let coarsest = |series: &SeriesHandle| series.resolutions().last().copied().map(Kept::new);
-        let kept = target.series.iter().filter_map(coarsest).collect();
+        let coarsest = |series: &SeriesHandle| series.resolutions().last().copied().map(Retained::new);
+        let retained = target.series.iter().filter_map(coarsest).collect();
         let (tally, timeline, now, unflushed) = (Tally::default(), None, None, None);
-        Self { target, counts, tally, timeline, shift, now, unflushed, kept }
+        Self { target, counts, tally, timeline, shift, now, unflushed, retained }
     }
 
     /// Replays all that `feed` gives. `progress` is called every so often.
@@ -122,14 +122,14 @@ impl Run {
         };
         let to = now.plus(Duration::from_micros(1));
         let mut sums = vec![];
-        for (series, kept) in self.target.series.iter().zip(&self.kept) {
+        for (series, retained) in self.target.series.iter().zip(&self.retained) {
             let sum_of = async |(key, _)| series.total_as_of(key, from, to, now).await;
             let mut each = stream::iter(self.counts.keys()).map(sum_of).buffer_unordered(AT_ONCE);
             let mut sum = 0_u64;
             while let Some(of_key) = each.next().await {
                 sum = sum.saturating_add(of_key?.sum);
             }
-            sums.push(SeriesSum { sum, expected: kept.sum().into_inner() });
+            sums.push(SeriesSum { sum, expected: retained.sum().into_inner() });
         }
         Ok(sums)
     }
@@ -174,7 +174,7 @@ impl Run {
             }
         }
         self.now = Some(at);
-        self.kept.iter_mut().for_each(|kept| kept.pass(at));
+        self.retained.iter_mut().for_each(|retained| retained.pass(at));
     }
 
     fn count(&mut self, event: &Event, answer: Result<Hit, HitError>) -> Result<(), Error> {
@@ -188,7 +188,7 @@ impl Run {
         };
         self.counts.hit(event, &hit);
         if hit.is_accepted() {
-            self.kept.iter_mut().for_each(|kept| kept.add(event.at));
+            self.retained.iter_mut().for_each(|retained| retained.add(event.at));
         }
         if let Some(timeline) = &mut self.timeline {
             match hit {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use forebay::Timestamp;
 
-use super::{Fault, key::AccessField};
+use super::{Fault, field::AccessField};
 
 /// The columns that the log declares, and the day.
 ///

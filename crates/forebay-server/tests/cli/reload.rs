@@ -190,7 +190,7 @@ fn a_file_with_mistakes_changes_nothing_and_says_so() {
     server.process.signal("TERM");
     let (code, log) = server.process.end();
     assert_eq!(code, 0);
-    assert!(log.contains("the configuration has mistakes, and the one before goes on"), "{log}");
+    assert!(log.contains("invalid configuration; keeping the previous one"), "{log}");
     assert!(log.contains("forebay.toml:7: limits.other.rate: rate \"often\""), "{log}");
 }
 

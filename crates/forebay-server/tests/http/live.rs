@@ -111,7 +111,7 @@ fn the_number_of_viewers_is_bounded_and_places_become_free() {
     let server = Server::example();
     let mut viewers: Vec<_> = (0..32).map(|_| viewer(&server)).collect();
     let answer = server.client().get("/v1/live?lines=1");
-    assert!(answer.problem(503).contains("32 look on"), "{}", answer.body);
+    assert!(answer.problem(503).contains("32 viewers"), "{}", answer.body);
     assert!(answer.header("retry-after").is_some());
     viewers.pop();
     forebay_testkit::wait_until("a free place", || server.client().get("/v1/live?lines=1").status == 200);

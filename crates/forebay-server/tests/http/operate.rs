@@ -7,7 +7,7 @@ const SNAPSHOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
 
 #[test]
 fn the_committed_openapi_document_is_what_the_handlers_say() {
-    let document = forebay_server::http::document();
+    let document = forebay_server::router::document();
     if std::env::var_os("FOREBAY_UPDATE_SNAPSHOTS").is_some() {
         std::fs::write(SNAPSHOT, &document).expect("the snapshot");
     }
@@ -22,7 +22,7 @@ fn the_committed_openapi_document_is_what_the_handlers_say() {
 fn the_served_document_is_openapi_3_1_and_complete() {
     let server = Server::example();
     let answer = server.client().get("/openapi.json");
-    assert_eq!(answer.body, forebay_server::http::document());
+    assert_eq!(answer.body, forebay_server::router::document());
     let document = answer.expect(200);
     assert!(
         document["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")),

@@ -16,7 +16,11 @@ use forebay::Clock;
 use forebay_server::{
     app::App,
     config::{EXAMPLE, Options, load},
-    http::{self, bounds::Bounds, listen::Acceptor},
+    http::{
+        bounds::Bounds,
+        listen::{Acceptor, bind},
+    },
+    router::router,
 };
 use tokio::sync::oneshot;
 
@@ -77,7 +81,7 @@ impl Server {
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
             runtime.expect("a runtime").block_on(async move {
-                let listener = http::listen::bind(config.listen).expect("a port");
+                let listener = bind(config.listen).expect("a port");
                 let app = std::sync::Arc::new(App::open(&config).await.expect("an app"));
                 let flushing = app.start_flushing(&config.buffers).await.expect("tables");
                 let upkeep = tokio::spawn(app.clone().keep_up());
@@ -87,7 +91,7 @@ impl Server {
                     app.stop_waiting();
                 };
                 let acceptor = Acceptor::new(listener, &clock).bounds(bounds).metrics(app.metrics().closed());
-                acceptor.serve(http::router(app.clone()), stop, Duration::from_secs(10)).await;
+                acceptor.serve(router(app.clone()), stop, Duration::from_secs(10)).await;
                 upkeep.abort();
                 for flushing in flushing {
                     flushing.stop().await.expect("a last flush");

@@ -1,152 +1,172 @@
-//! What an operator does with a limit: resets, overrides, lists.
+//! Operations on a limit: resets, overrides, lists.
 
-use anyhow::{Result, bail};
-use forebay::{
-    Forebay,
-    limit::{LimitHandle, Outstanding, SetBy},
-};
-use serde_json::{Value, json};
+use anyhow::{Error, Result, bail};
+use forebay::limit::LimitHandle;
+use serde::Serialize;
 
 use super::{
-    super::{
-        remote::{declared, open},
-        say, say_json,
-    },
-    Args,
+    super::{remote::open, terminal::answer},
+    args::Args,
 };
 use crate::{
+    api::{
+        fields::check_key,
+        limit::{DecisionBody, DeniedBody, NearBody, OutstandingBody, OverriddenBody, OverrideRequest},
+    },
     client::escaped,
+    registry::find,
     text::{Allowance, shown},
 };
 
-/// How many lines a list has at most: what the server keeps.
-const MOST: usize = 256;
+/// The length of a list: as many keys as the server keeps.
+const MAX_LISTED: usize = 256;
 
-/// How many overrides are asked for at a time.
+/// The number of overrides in one request.
 const PAGE: usize = 1_000;
 
-/// What to do.
-pub(super) enum What {
+/// An operation.
+pub(super) enum Operation {
     Reset(String),
-    /// What the key is allowed from now on; `None`: what the configuration says.
+    /// Sets the override of a key; `None` removes it.
     Override(String, Option<Allowance>),
     Overrides,
     Near,
     Top,
 }
 
-/// What was asked for; `None`: a take, or a look.
-pub(super) fn asked(args: &Args) -> Result<Option<What>> {
+/// The result of an operation.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Outcome {
+    Done { done: bool },
+    Reset(OutstandingBody),
+    Overrides(Vec<OverriddenBody>),
+    Near(Vec<NearBody>),
+    Top(Vec<DeniedBody>),
+}
+
+const DONE: Outcome = Outcome::Done { done: true };
+
+/// The requested operation; `None` for a take or a peek.
+pub(super) fn requested(args: &Args) -> Result<Option<Operation>> {
     let (operation, list) = (&args.operation, &args.operation.list);
     let Some(key) = args.key.clone() else {
-        let asked = [(list.overrides, What::Overrides), (list.near, What::Near), (list.top, What::Top)];
-        return Ok(asked.into_iter().find_map(|(is_asked, what)| is_asked.then_some(what)));
+        let lists = [
+            (list.overrides, Operation::Overrides),
+            (list.near, Operation::Near),
+            (list.top, Operation::Top),
+        ];
+        return Ok(lists.into_iter().find_map(|(is_requested, list)| is_requested.then_some(list)));
     };
-    if !(1..=forebay::key::MAX_KEY).contains(&key.len()) {
-        bail!("key of {} bytes: a key has 1 to {} bytes", key.len(), forebay::key::MAX_KEY);
-    }
+    check_key(&key).map_err(Error::msg)?;
     Ok(if operation.reset {
-        Some(What::Reset(key))
+        Some(Operation::Reset(key))
     } else if operation.remove_override {
-        Some(What::Override(key, None))
+        Some(Operation::Override(key, None))
     } else {
-        operation.instead.map(|instead| What::Override(key, Some(instead)))
+        operation.instead.map(|instead| Operation::Override(key, Some(instead)))
     })
 }
 
-/// Does it, and says what came of it.
-pub(super) async fn run(args: &Args, what: What) -> Result<()> {
-    let answer = match args.place.opened()? {
+/// Carries out an operation, and prints its result.
+pub(super) async fn run(args: &Args, operation: Operation) -> Result<()> {
+    let outcome = match args.place.opened()? {
         Some(config) => {
-            let (_, definition) = declared("limit", &args.name, &config.limits)?;
-            let bay: Forebay = open(&config).await?;
-            let answer = in_store(&bay.limit(definition.clone())?, &what).await;
+            let (_, definition) = find("limit", &args.name, &config.limits)?;
+            let bay = open(&config).await?;
+            let outcome = in_store(&bay.limit(definition.clone())?, &operation).await;
             bay.close().await?;
-            answer?
+            outcome?
         }
-        None => at_server(args, &what).await?,
+        None => at_server(args, &operation).await?,
     };
-    match (args.json, &answer) {
-        (true, _) => say_json(&answer.to_string()),
-        (false, Value::Array(rows)) if rows.is_empty() => say("none"),
-        (false, Value::Array(rows)) => rows.iter().for_each(|row| say(&describe(row))),
-        (false, Value::Object(left)) if left.contains_key("outstanding") => {
-            let (amount, until) = (&left["outstanding"], left["until"].as_str().unwrap_or_default());
-            say(&format!("done; others hold {amount} until {until}"));
-        }
-        (false, _) => say("done"),
-    }
-    Ok(())
+    answer(args.json, &outcome, Outcome::describe)
 }
 
-async fn in_store(limit: &LimitHandle, what: &What) -> Result<Value> {
-    match what {
-        What::Reset(key) => {
-            let left = limit.reset(key).await?;
-            let until =
-                |left: Outstanding| json!({"outstanding": left.amount, "until": left.until.to_string()});
-            return Ok(left.map_or_else(|| json!({"done": true}), until));
+async fn in_store(limit: &LimitHandle, operation: &Operation) -> Result<Outcome> {
+    match operation {
+        Operation::Reset(key) => {
+            return Ok(limit.reset(key).await?.map_or(DONE, |left| Outcome::Reset(left.into())));
         }
-        What::Override(key, Some(instead)) => limit.set_override(key, instead.0).await?,
-        What::Override(key, None) => drop(limit.remove_override(key).await?),
-        What::Overrides => {
-            let set_by = |set_by| if set_by == SetBy::Definition { "configuration" } else { "request" };
-            let all = limit.overrides().into_iter();
-            let row = |one: forebay::limit::Overridden| json!({"key": one.key, "allow": one.instead.to_string(), "set_by": set_by(one.set_by)});
-            return Ok(all.map(row).collect());
+        Operation::Override(key, Some(instead)) => limit.set_override(key, instead.0).await?,
+        Operation::Override(key, None) => drop(limit.remove_override(key).await?),
+        Operation::Overrides => {
+            return Ok(Outcome::Overrides(limit.overrides().into_iter().map(OverriddenBody::from).collect()));
         }
-        What::Near | What::Top => bail!("a server knows that, not its store: ask it with --server"),
+        Operation::Near | Operation::Top => {
+            bail!("only a server knows this, not its store: call it with --server")
+        }
     }
-    Ok(json!({"done": true}))
+    Ok(DONE)
 }
 
-async fn at_server(args: &Args, what: &What) -> Result<Value> {
+async fn at_server(args: &Args, operation: &Operation) -> Result<Outcome> {
     let mut client = args.place.client()?;
     let path = format!("/v1/limits/{}", escaped(&args.name));
-    let of = |key: &str| format!("{path}/overrides?key={}", escaped(key));
-    match what {
-        What::Reset(key) => {
-            let answer = client.delete(&format!("{path}?key={}", escaped(key))).await?.expect(&[])?;
-            return Ok(if answer.is_object() { answer } else { json!({"done": true}) });
+    let override_path = |key: &str| format!("{path}/overrides?key={}", escaped(key));
+    match operation {
+        Operation::Reset(key) => {
+            let left: Option<OutstandingBody> =
+                client.delete(&format!("{path}?key={}", escaped(key))).await?.read(&[])?;
+            return Ok(left.map_or(DONE, Outcome::Reset));
         }
-        What::Override(key, Some(instead)) => {
-            let body = json!({"allow": instead.0.to_string()}).to_string();
-            client.put(&of(key), body.into_bytes()).await?.expect(&[])?
+        Operation::Override(key, Some(instead)) => {
+            let request = OverrideRequest { allow: instead.0.to_string() };
+            let _: DecisionBody = client.put(&override_path(key), &request).await?.read(&[])?;
         }
-        What::Override(key, None) => client.delete(&of(key)).await?.expect(&[])?,
-        What::Overrides => {
+        Operation::Override(key, None) => drop(client.delete(&override_path(key)).await?.expect(&[])?),
+        Operation::Overrides => {
             let (mut all, mut after) = (vec![], String::new());
             loop {
-                let page = format!("{path}/overrides?limit={PAGE}{after}");
-                let Value::Array(rows) = client.get(&page).await?.expect(&[])? else { break };
-                let last = rows.last().and_then(|row| row["key"].as_str());
-                let is_last = rows.len() < PAGE;
-                after = format!("&after={}", escaped(last.unwrap_or_default()));
-                all.extend(rows);
-                if is_last {
-                    break;
-                }
+                let page: Vec<OverriddenBody> =
+                    client.get(&format!("{path}/overrides?limit={PAGE}{after}")).await?.read(&[])?;
+                let is_last = page.len() < PAGE;
+                all.extend(page);
+                let Some(last) = all.last().filter(|_| !is_last) else { break };
+                after = format!("&after={}", escaped(&last.key));
             }
-            return Ok(all.into());
+            return Ok(Outcome::Overrides(all));
         }
-        What::Near => return client.get(&format!("{path}/near?limit={MOST}")).await?.expect(&[]),
-        What::Top => return client.get(&format!("{path}/top?limit={MOST}")).await?.expect(&[]),
-    };
-    Ok(json!({"done": true}))
+        Operation::Near => {
+            let near = client.get(&format!("{path}/near?limit={MAX_LISTED}")).await?.read(&[])?;
+            return Ok(Outcome::Near(near));
+        }
+        Operation::Top => {
+            let top = client.get(&format!("{path}/top?limit={MAX_LISTED}")).await?.read(&[])?;
+            return Ok(Outcome::Top(top));
+        }
+    }
+    Ok(DONE)
 }
 
-/// A row of whichever list.
-fn describe(row: &Value) -> String {
-    let text = |field: &str| shown(row[field].as_str().unwrap_or_default());
-    let key = text("key");
-    if row["allow"].is_string() {
-        return format!("{}\t{}\t{key}", text("allow"), text("set_by"));
+impl Outcome {
+    fn describe(&self) -> String {
+        let lines: Vec<String> = match self {
+            Self::Done { .. } => vec!["done".to_owned()],
+            Self::Reset(left) => {
+                vec![format!("done; others hold {} until {}", left.outstanding, shown(&left.until))]
+            }
+            Self::Overrides(rows) => {
+                let line = |row: &OverriddenBody| {
+                    format!("{}\t{}\t{}", shown(&row.allow), shown(&row.set_by), shown(&row.key))
+                };
+                rows.iter().map(line).collect()
+            }
+            Self::Near(rows) => {
+                let line = |row: &NearBody| {
+                    let (share, key) = (row.share * 100.0, shown(&row.key));
+                    format!("{share:.0} %\t{} of {}\t{key}", row.used, row.limit)
+                };
+                rows.iter().map(line).collect()
+            }
+            Self::Top(rows) => {
+                let line = |row: &DeniedBody| {
+                    let error = (row.error > 0).then(|| format!(" (at most {} less)", row.error));
+                    format!("{}{}\t{}", row.denied, error.unwrap_or_default(), shown(&row.key))
+                };
+                rows.iter().map(line).collect()
+            }
+        };
+        if lines.is_empty() { "none".to_owned() } else { lines.join("\n") }
     }
-    if let Some(share) = row["share"].as_f64() {
-        let number = |field: &str| row[field].as_u64().unwrap_or_default();
-        return format!("{:.0} %\t{} of {}\t{key}", share * 100.0, number("used"), number("limit"));
-    }
-    let error = row["error"].as_u64().filter(|error| *error > 0);
-    let error = error.map(|error| format!(" (at most {error} less)")).unwrap_or_default();
-    format!("{}{error}\t{key}", row["denied"].as_u64().unwrap_or_default())
 }

@@ -5,7 +5,8 @@ use std::{ffi::OsString, io::ErrorKind, os::unix::process::CommandExt, process::
 use anyhow::Result;
 use rustix::process::{Pid, Signal, getpid, getppid, kill_process};
 
-use crate::{cli::complain, text::shown};
+use super::super::terminal::complain;
+use crate::text::shown;
 
 /// The name of the command that this is.
 pub(super) const NAME: &str = "lock-gate";

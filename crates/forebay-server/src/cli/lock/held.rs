@@ -1,4 +1,4 @@
-//! A lock that this process holds, wherever it is kept.
+//! A lock that this process holds, in a store or through a server.
 
 use std::time::Duration;
 
@@ -7,55 +7,33 @@ use forebay::{
     Clock, Guard,
     lock::{Loss, Release},
 };
-use serde::{Deserialize, Serialize};
 
-use super::server::Remote;
-use crate::{
-    cli::{complain, say_json},
-    text::{quoted, shown},
-};
-
-/// What became of asking for it.
-#[derive(Debug)]
-pub(super) enum Asked {
-    Acquired(Held),
-    Refused(Refusal),
-}
+use super::server::RemoteLock;
 
 /// A lock that is held.
 #[derive(Debug)]
 pub(super) enum Held {
-    Here(Guard),
-    There(Remote),
-}
-
-/// Who holds a lock that could not be had.
-#[derive(Debug, Deserialize, Serialize)]
-pub(super) struct Refusal {
-    pub holder: String,
-    /// Seconds until its lease ends.
-    pub remaining: f64,
-    /// How many waited before.
-    pub ahead: u64,
+    Store(Guard),
+    Server(RemoteLock),
 }
 
 impl Held {
     pub(super) fn fence(&self) -> u64 {
         match self {
-            Self::Here(guard) => guard.fence(),
-            Self::There(remote) => remote.fence(),
+            Self::Store(guard) => guard.fence(),
+            Self::Server(remote) => remote.fence(),
         }
     }
 
-    /// For how long it is held for certain.
+    /// How long it is certainly held.
     pub(super) fn remaining(&self) -> Duration {
         match self {
-            Self::Here(guard) => guard.remaining(),
-            Self::There(remote) => remote.remaining(),
+            Self::Store(guard) => guard.remaining(),
+            Self::Server(remote) => remote.remaining(),
         }
     }
 
-    /// Waits until it is lost, or has been confirmed so long ago that it will be within `margin`; says why.
+    /// Waits until the lock is lost, or will be within `margin` because it could not be renewed. Returns why.
     pub(super) async fn losing(&self, margin: Duration) -> &'static str {
         let clock = Clock::system();
         loop {
@@ -75,8 +53,8 @@ impl Held {
 
     async fn why_lost(&self) -> &'static str {
         let loss = match self {
-            Self::Here(guard) => guard.lost().await,
-            Self::There(remote) => remote.lost().await,
+            Self::Store(guard) => guard.lost().await,
+            Self::Server(remote) => remote.lost().await,
         };
         match loss {
             Loss::NotHolder => "it was taken away",
@@ -84,30 +62,11 @@ impl Held {
         }
     }
 
-    /// Gives it back.
+    /// Releases it.
     pub(super) async fn release(self) -> Result<Release> {
         match self {
-            Self::Here(guard) => Ok(guard.release().await?),
-            Self::There(remote) => remote.release().await,
-        }
-    }
-}
-
-impl Refusal {
-    /// Says who holds it.
-    pub(super) fn tell(&self, name: &str, json: bool) {
-        if json {
-            let members = serde_json::json!({
-                "acquired": false, "holder": self.holder, "remaining": self.remaining, "ahead": self.ahead,
-            });
-            say_json(&members.to_string());
-        } else {
-            let Self { holder, remaining, .. } = self;
-            complain(&format!(
-                "lock {}: held by {}, for another {remaining:.1} s at least",
-                quoted(name),
-                shown(holder)
-            ));
+            Self::Store(guard) => Ok(guard.release().await?),
+            Self::Server(remote) => remote.release().await,
         }
     }
 }

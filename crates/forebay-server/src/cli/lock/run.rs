@@ -9,7 +9,8 @@ use forebay::{
 };
 
 use super::{
-    Args,
+    super::runtime::FAILED,
+    args::Args,
     boot::{self, Deadline},
     child::Child,
     guard::Order,
@@ -17,10 +18,7 @@ use super::{
     signals::Signals,
     watchdog::{Told, Watchdog},
 };
-use crate::{
-    cli::FAILED,
-    text::{chain, shown},
-};
+use crate::text::{chain, shown};
 
 /// How long a command may take to end by itself after the lock is certainly lost.
 const HURRY: Duration = secs(2);

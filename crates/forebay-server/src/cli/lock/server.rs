@@ -1,4 +1,4 @@
-//! A lock that a server keeps for this process.
+//! Locks of a server: acquired, renewed and released over HTTP.
 
 use std::time::Duration;
 
@@ -8,33 +8,31 @@ use forebay::{
     lock::{Loss, Release},
     time::{millis, secs},
 };
-use serde::Deserialize;
-use serde_json::{Value, json};
 use tokio::{sync::watch, task::AbortHandle};
 
-use super::held::{Asked, Held, Refusal};
+use super::super::remote::Place;
 use crate::{
-    cli::remote::Place,
-    client::{Client, escaped},
-    text::{Span, shown},
+    api::lock::{AcquireRequest, HeldBody, LeaseBody, RenewalBody, TokenRequest},
+    client::{Answer, Client, escaped},
+    text::Span,
 };
 
-/// How long one request waits for the lock: less than servers allow, so that the answer is theirs.
-const WAIT: Duration = secs(50);
+/// How long one request waits for the lock: less than servers allow, so that the server answers first.
+const REQUEST_WAIT: Duration = secs(50);
 
 /// How long a renewal or a release waits for its answer.
-const ANSWER: Duration = secs(2);
+const ANSWER_TIMEOUT: Duration = secs(2);
 
-/// The server that keeps the locks.
+/// The server that has the locks.
 #[derive(Debug)]
 pub(super) struct Server {
     place: Place,
     clock: Clock,
 }
 
-/// A lock that is renewed over HTTP. Dropped, it is renewed no more.
+/// A lock that is renewed over HTTP until this is dropped.
 #[derive(Debug)]
-pub(super) struct Remote {
+pub(super) struct RemoteLock {
     lease: Lease,
     state: watch::Receiver<State>,
     renewing: AbortHandle,
@@ -46,7 +44,7 @@ enum State {
     Lost(Loss),
 }
 
-/// What renews and releases.
+/// What the requests to renew and to release need.
 #[derive(Clone, Debug)]
 struct Lease {
     place: Place,
@@ -57,51 +55,43 @@ struct Lease {
     clock: Clock,
 }
 
-#[derive(Debug, Deserialize)]
-struct Granted {
-    token: String,
-    fence: u64,
-    expires_in: f64,
-    waited: f64,
-}
-
-#[derive(Debug, Deserialize)]
-struct Renewed {
-    expires_in: f64,
-}
-
 impl Server {
     pub(super) fn new(place: Place) -> Result<Self> {
         place.client()?;
         Ok(Self { place, clock: Clock::system() })
     }
 
-    /// Asks for a lock, again and again until `wait` has passed.
-    pub(super) async fn acquire(&self, name: &str, ttl: Duration, wait: Duration) -> Result<Asked> {
+    /// Requests a lock, repeatedly until `wait` has passed. The inner error says who holds it instead.
+    pub(super) async fn acquire(
+        &self,
+        name: &str,
+        ttl: Duration,
+        wait: Duration,
+    ) -> Result<Result<RemoteLock, HeldBody>> {
         let mut client = self.place.client()?;
         let path = format!("/v1/locks/{}", escaped(name));
         let end = self.clock.monotonic().saturating_add(wait);
         loop {
             let sent = self.clock.monotonic();
-            let wait = end.saturating_sub(sent).min(WAIT);
-            let body = json!({"ttl": Span(ttl), "wait": Span(wait)});
-            let answer = client.post(&path, "application/json", body.to_string().into()).await?;
+            let wait = end.saturating_sub(sent).min(REQUEST_WAIT);
+            let request = AcquireRequest { ttl: Span(ttl), wait: Span(wait) };
+            let answer = client.post(&path, &request).await?;
             if answer.status == 409 && end > self.clock.monotonic() {
                 continue;
             }
             if answer.status == 409 {
-                return Ok(Asked::Refused(read::<Refusal>(answer.body)?));
+                return Ok(Err(answer.read(&[409])?));
             }
-            let Granted { token, fence, expires_in, waited } = read(answer.expect(&[])?)?;
+            let LeaseBody { token, fence, expires_in, waited } = answer.read(&[])?;
             let until = sent + span(waited)? + span(expires_in)?;
             let (place, clock) = (self.place.clone(), self.clock.clone());
             let lease = Lease { place, path, token, fence, ttl, clock };
-            return Ok(Asked::Acquired(Held::There(Remote::new(lease, until))));
+            return Ok(Ok(RemoteLock::new(lease, until)));
         }
     }
 }
 
-impl Remote {
+impl RemoteLock {
     fn new(lease: Lease, until: Duration) -> Self {
         let (change, state) = watch::channel(State::Held { until });
         let renewing = tokio::spawn(renew(lease.clone(), change)).abort_handle();
@@ -146,14 +136,12 @@ impl Remote {
             let clock = &self.lease.clock;
             let in_time = clock.monotonic().saturating_sub(began) < before;
             match answer {
-                Ok((204, _)) => return Ok(Release::Released),
-                // After an attempt without an answer this is what success looks like: nobody else can have had it yet.
-                Ok((409, _)) if attempt > 0 && in_time => return Ok(Release::Released),
-                Ok((409, _)) => return Ok(Release::AlreadyLost),
+                Ok(Answer { status: 204, .. }) => return Ok(Release::Released),
+                // After an attempt without an answer a 409 means success: nobody else can have got it yet.
+                Ok(Answer { status: 409, .. }) if attempt > 0 && in_time => return Ok(Release::Released),
+                Ok(Answer { status: 409, .. }) => return Ok(Release::AlreadyLost),
                 Ok(_) | Err(_) if in_time && attempt < 5 => clock.sleep(millis(200)).await,
-                Ok((_, body)) => {
-                    anyhow::bail!("{}", shown(body["detail"].as_str().unwrap_or("the server refused")))
-                }
+                Ok(answer) => return answer.expect(&[]).map(|_| Release::Released),
                 Err(error) => return Err(error),
             }
         }
@@ -161,25 +149,23 @@ impl Remote {
     }
 }
 
-impl Drop for Remote {
+impl Drop for RemoteLock {
     fn drop(&mut self) {
         self.renewing.abort();
     }
 }
 
 impl Lease {
-    async fn send(&self, verb: &str) -> Result<(u16, Value)> {
+    async fn send(&self, verb: &str) -> Result<Answer> {
         let mut client = self.place.client()?;
         self.send_by(&mut client, verb).await
     }
 
-    async fn send_by(&self, client: &mut Client, verb: &str) -> Result<(u16, Value)> {
-        let (path, body) = (format!("{}/{verb}", self.path), json!({"token": self.token}));
-        let patience = ANSWER.min(self.ttl / 4);
-        let answer = client.post(&path, "application/json", body.to_string().into());
-        let answer = self.clock.timeout(patience, answer).await;
-        let answer = answer.with_context(|| format!("no answer from the server within {patience:?}"))??;
-        Ok((answer.status, answer.body))
+    async fn send_by(&self, client: &mut Client, verb: &str) -> Result<Answer> {
+        let (path, request) = (format!("{}/{verb}", self.path), TokenRequest { token: self.token.clone() });
+        let timeout = ANSWER_TIMEOUT.min(self.ttl / 4);
+        let answer = self.clock.timeout(timeout, client.post(&path, &request)).await;
+        answer.with_context(|| format!("no answer from the server within {timeout:?}"))?
     }
 }
 
@@ -197,17 +183,17 @@ async fn renew(lease: Lease, change: watch::Sender<State>) {
             return;
         }
         let expires_in = match lease.send_by(&mut client, "renew").await {
-            Ok((409, _)) => {
+            Ok(Answer { status: 409, .. }) => {
                 change.send_replace(State::Lost(Loss::NotHolder));
                 return;
             }
-            Ok((200, body)) => expires_in(body),
-            _ => None,
+            Ok(answer) => expires_in(answer),
+            Err(_) => None,
         };
         let now = clock.monotonic();
         pause = match expires_in {
             Some(expires_in) => {
-                // An answer that came after the deadline is too late: the command may have been told.
+                // An answer after the deadline is too late: the command may have been ended.
                 if now < until {
                     change.send_replace(State::Held { until: asked + expires_in });
                 }
@@ -218,14 +204,10 @@ async fn renew(lease: Lease, change: watch::Sender<State>) {
     }
 }
 
-fn expires_in(body: Value) -> Option<Duration> {
-    read::<Renewed>(body).ok().and_then(|renewed| span(renewed.expires_in).ok())
-}
-
-fn read<T: serde::de::DeserializeOwned>(body: Value) -> Result<T> {
-    serde_json::from_value(body).context("the server answered, but not as Forebay does")
+fn expires_in(answer: Answer) -> Option<Duration> {
+    answer.read::<RenewalBody>(&[]).ok().and_then(|renewed| span(renewed.expires_in).ok())
 }
 
 fn span(seconds: f64) -> Result<Duration> {
-    Duration::try_from_secs_f64(seconds).context("the server answered with a time that is none")
+    Duration::try_from_secs_f64(seconds).context("the server answered with an invalid time")
 }

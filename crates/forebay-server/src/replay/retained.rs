@@ -1,4 +1,4 @@
-//! How many of a log's points a series still shows at its end.
+//! The points of a log that a series still has at the end.
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
@@ -8,16 +8,16 @@ use forebay::{Timestamp, series::Resolution};
 ///
 /// A log may span more time than a series keeps, and then its sum is rightly less than what was added.
 #[derive(Clone, Debug)]
-pub(super) struct Kept {
+pub(super) struct Retained {
     /// The coarsest resolution keeps longest.
     coarsest: Resolution,
-    /// By the coarsest bucket; only those that are kept.
+    /// By the coarsest bucket; only those that are retained.
     buckets: BTreeMap<i64, u64>,
     /// The latest time that was seen.
     now: Timestamp,
 }
 
-impl Kept {
+impl Retained {
     pub(super) fn new(coarsest: Resolution) -> Self {
         Self { coarsest, buckets: BTreeMap::new(), now: Timestamp::from_micros(i64::MIN) }
     }
@@ -58,15 +58,15 @@ mod tests {
 
     #[test]
     fn points_count_until_their_bucket_has_left_the_retention() {
-        let mut kept = Kept::new(Resolution::new(secs(10), secs(60)).expect("valid"));
+        let mut retained = Retained::new(Resolution::new(secs(10), secs(60)).expect("valid"));
         for second in [0, 5, 10, 65] {
-            kept.add(at(second));
-            kept.pass(at(second));
+            retained.add(at(second));
+            retained.pass(at(second));
         }
-        assert_eq!(kept.sum(), 2..=4, "at 65 the bucket of 0 to 10 is kept, and begins before 5");
-        kept.pass(at(70));
-        assert_eq!(kept.sum(), 2..=2);
-        kept.pass(at(30));
-        assert_eq!(kept.sum(), 2..=2, "time does not go back");
+        assert_eq!(retained.sum(), 2..=4, "at 65 the bucket of 0 to 10 is kept, and begins before 5");
+        retained.pass(at(70));
+        assert_eq!(retained.sum(), 2..=2);
+        retained.pass(at(30));
+        assert_eq!(retained.sum(), 2..=2, "time does not go back");
     }
 }

@@ -1,11 +1,11 @@
-//! Where the store has what is kept under a key: for `/v1/cluster/route` and `forebay cluster route`.
+//! Bodies of `/v1/cluster`.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use forebay::{
     Name,
     buffer::{BufferHandle, Value},
-    cluster::{Cluster, Route},
+    cluster::{Cluster, HostStatus, Route},
     series::SeriesHandle,
 };
 use serde::{Deserialize, Serialize};
@@ -13,43 +13,85 @@ use utoipa::ToSchema;
 
 use crate::text;
 
-/// Where everything is that is kept under one key. The kinds differ: structures of Forebay are placed by what stands in
-/// the braces of their keys, series and buffers by their partition, and a plain key as it is.
+/// The hosts of the store.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[schema(as = Cluster)]
+pub(crate) struct ClusterBody {
+    /// How keys find their host: `slots`, `nydus-partition`, …; null in a store with one host.
+    pub(crate) router: Option<Cow<'static, str>>,
+    /// The version of the slot table; null in a store with one host.
+    pub(crate) epoch: Option<u64>,
+    pub(crate) hosts: Vec<HostBody>,
+}
+
+/// A host, as this process sees it.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[schema(as = Host)]
+pub(crate) struct HostBody {
+    /// Stays when its address changes.
+    pub(crate) name: Box<str>,
+    /// `up`, `suspect`, `down` or `half-open`. Its keys are refused at once only while it is down.
+    pub(crate) health: Cow<'static, str>,
+    /// How many of the 16384 slots it owns; null where keys are not routed by slots.
+    pub(crate) slots: Option<u16>,
+    /// Why the last call to it failed; null while it is up.
+    pub(crate) reason: Option<Box<str>>,
+}
+
+impl From<&Cluster> for ClusterBody {
+    fn from(cluster: &Cluster) -> Self {
+        let placement = cluster.placement();
+        Self {
+            router: placement.map(|placement| placement.router.into()),
+            epoch: placement.map(|placement| placement.epoch),
+            hosts: cluster.hosts().into_iter().map(HostBody::from).collect(),
+        }
+    }
+}
+
+impl From<HostStatus> for HostBody {
+    fn from(host: HostStatus) -> Self {
+        Self { name: host.name, health: host.health.as_str().into(), slots: host.slots, reason: host.reason }
+    }
+}
+
+/// The hosts of one key. The kinds differ: a limit, series, lock or buffer is placed by the hash tag in its key, series and
+/// buffers by their partition, and a plain key by the whole key.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[schema(as = Route)]
-pub struct Routes {
-    /// As `limit` and `lock`: 0 to 16383, the same as in Redis Cluster; null where slots do not decide.
+pub(crate) struct Routes {
+    /// The slot of `limit` and `lock`: 0 to 16383, the same as in Redis Cluster; null where keys are not routed by slots.
     slot: Option<u16>,
-    /// As `limit` and `lock`: the host's name.
+    /// The host of `limit` and `lock`.
     host: String,
     /// The key in all limits.
     limit: Location,
     /// The lock of this name.
     lock: Location,
-    /// The key as a plain one, which `map` of the library uses.
+    /// A plain key, as `map` of the library uses it.
     map: Location,
     /// The key in each series.
     series: BTreeMap<String, Location>,
-    /// The row with this key in each buffer; without those whose rows have keys of several columns, or of a type that the key is
-    /// not.
+    /// The row with this key in each buffer. Buffers with several key columns, or with a type that the key does not fit, are
+    /// left out.
     buffers: BTreeMap<String, Location>,
 }
 
-/// One place.
+/// The host of a key.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
-pub struct Location {
-    /// Of series and buffers: which partition it is, counted from 0.
+pub(crate) struct Location {
+    /// Only for series and buffers: the partition, counted from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     partition: Option<u16>,
-    /// 0 to 16383, the same as in Redis Cluster; null where slots do not decide.
+    /// 0 to 16383, the same as in Redis Cluster; null where keys are not routed by slots.
     slot: Option<u16>,
     /// The host's name.
     host: String,
 }
 
 impl Routes {
-    /// Looks everything up; nothing is asked of a host.
-    pub fn of<'a>(
+    /// Routes `key` without a call to a host.
+    pub(crate) fn new<'a>(
         cluster: &Cluster,
         key: &str,
         series: impl Iterator<Item = (&'a Name, &'a SeriesHandle)>,
@@ -74,8 +116,8 @@ impl Routes {
         }
     }
 
-    /// The places as lines for people.
-    pub fn describe(&self) -> String {
+    /// The hosts as lines of text.
+    pub(crate) fn describe(&self) -> String {
         let kinds = [("limits", &self.limit), ("lock", &self.lock), ("plain key", &self.map)];
         let mut lines: Vec<(String, String)> =
             kinds.map(|(kind, location)| (kind.to_owned(), location.describe())).into();

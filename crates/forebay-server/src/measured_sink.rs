@@ -12,7 +12,7 @@ use crate::metrics::FlushMetrics;
 
 /// A sink whose batches are counted and timed.
 #[derive(Clone, Debug)]
-pub struct MeasuredSink {
+pub(crate) struct MeasuredSink {
     sink: Arc<dyn Sink>,
     clock: Clock,
     metrics: FlushMetrics,
@@ -20,7 +20,7 @@ pub struct MeasuredSink {
 
 impl MeasuredSink {
     /// Counts what `sink` does.
-    pub fn new(sink: Arc<dyn Sink>, clock: &Clock, metrics: FlushMetrics) -> Self {
+    pub(crate) fn new(sink: Arc<dyn Sink>, clock: &Clock, metrics: FlushMetrics) -> Self {
         Self { sink, clock: clock.clone(), metrics }
     }
 }

@@ -1,4 +1,4 @@
-//! Files that a URL names, and that should be there.
+//! The files in the URLs of stores and databases.
 
 use std::{fs, path::Path};
 
@@ -12,7 +12,7 @@ use crate::{
 /// How many file names an error lists.
 const LISTED: usize = 8;
 
-/// Refuses the URL of a file that is not there, and that opening it would create: probably a slip.
+/// Refuses the URL of a file that does not exist. Opening it would create it, and it is probably misspelt.
 pub(super) fn must_exist(what: &str, url: &Url) -> Result<()> {
     let Some(path) = file(url.reveal()).map(Path::new) else { return Ok(()) };
     if path.exists() {
@@ -22,7 +22,7 @@ pub(super) fn must_exist(what: &str, url: &Url) -> Result<()> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_dir()));
     let mut names: Vec<String> = files.filter_map(|file| file.file_name().into_string().ok()).collect();
-    // What a server puts beside them.
+    // Files that a server creates beside them.
     names.retain(|name| !["pid", "db-shm", "db-wal"].iter().any(|kind| name.ends_with(kind)));
     names.sort_unstable();
     let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
@@ -36,19 +36,18 @@ pub(super) fn must_exist(what: &str, url: &Url) -> Result<()> {
     bail!("{what} {}: there is no such file{hint} (--create makes a new one)", shown(&url.to_string()))
 }
 
-/// Removes the note of an embedded store that says which process has it, if that is this one: for an end without the
-/// store's own farewell.
-pub(super) fn remove_note(store: &Store) {
+/// Removes the pid file of an embedded store if it names this process: for an exit that does not close the store.
+pub(super) fn remove_pid_file(store: &Store) {
     let Store::Url(url) = store else { return };
     let Some(path) = file(url.reveal()) else { return };
-    let note = format!("{path}.pid");
-    if fs::read_to_string(&note).is_ok_and(|pid| pid.trim() == std::process::id().to_string()) {
-        // It is a hint only.
-        let _ = fs::remove_file(note);
+    let pid_file = format!("{path}.pid");
+    if fs::read_to_string(&pid_file).is_ok_and(|pid| pid.trim() == std::process::id().to_string()) {
+        // The file is only a hint.
+        let _ = fs::remove_file(pid_file);
     }
 }
 
-/// The path of `embedded:PATH?sync=1s` or `sqlite:PATH?mode=rwc`; none of what is no file, or not in one.
+/// The path in `embedded:PATH?sync=1s` or `sqlite:PATH?mode=rwc`; `None` for a store or database without a file.
 fn file(url: &str) -> Option<&str> {
     let (scheme, rest) = url.split_once(':')?;
     let path = match scheme {

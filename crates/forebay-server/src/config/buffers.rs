@@ -1,72 +1,24 @@
-//! Reading `[series]` and `[buffers]`.
+//! Reading `[buffers]`.
 
-use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
+use std::time::Duration;
 
 use forebay::{
-    Buffer, Name, Series,
+    Buffer,
     buffer::{Bounds, ColumnType, Merge},
-    series::Resolution,
     time::{days, hours, millis, secs},
 };
 use forebay_sql::{Migrate, Missing};
 
 use super::{
+    dialect::Dialect,
     fields::{Fields, Node},
     model::BufferConfig,
+    section::{Declared, section, span_within},
 };
-use crate::{
-    database::Dialect,
-    text::{Span, quoted},
-};
-
-/// What a section declares. `None` is a definition with mistakes: its name is known all the same.
-pub(super) type Declared<T> = BTreeMap<Name, Option<T>>;
 
 const DEFAULT_FLUSH: Duration = secs(10);
 
-/// `shared`: the store is not in this process.
-pub(super) fn read_series(top: &mut Fields<'_>, shared: bool) -> Declared<Series> {
-    section(top, "series", |name, node| {
-        let mut fields = node.fields()?;
-        let mut series = Series::new(name.as_str());
-        if let Some(list) = fields.optional("resolutions") {
-            // All are read before the first wrong one ends it, so that each shows its mistakes.
-            let resolutions: Vec<Option<Resolution>> = list.list().iter().map(read_resolution).collect();
-            if let Some(resolutions) = resolutions.into_iter().collect() {
-                series = series.resolutions(resolutions);
-            }
-        }
-        if let Some(partitions) = fields.optional("partitions").and_then(|node| node.number(1..=1_024)) {
-            series = series.partitions(u16::try_from(partitions).expect("at most 1024"));
-        }
-        let bound = fields.optional("max_keys");
-        if let Some(keys) = bound.as_ref().and_then(|node| node.number(1..=1 << 40)) {
-            series = series.max_keys(keys);
-        }
-        if let (Some(node), true) = (bound, shared) {
-            node.mistake("max_keys needs a store in this process (memory: or embedded:)");
-        }
-        fields.accept(series.check());
-        fields.finish();
-        Some(series)
-    })
-}
-
-/// `10s/1d`: buckets of 10 s, kept for a day.
-fn read_resolution(node: &Node<'_>) -> Option<Resolution> {
-    let text = node.text()?;
-    let Some((step, retention)) = text.split_once('/') else {
-        node.mistake(format!(
-            "resolution {}: lacks the / (a step, / and how long it is kept, such as 10s/1d)",
-            quoted(&text)
-        ));
-        return None;
-    };
-    let (step, retention) = (node.accept(step.parse::<Span>()), node.accept(retention.parse::<Span>()));
-    node.accept(Resolution::new(step?.0, retention?.0))
-}
-
-/// `dialect`: what they flush to, if that is known.
+/// Reads the section; `dialect` is that of the database, if its URL is valid.
 pub(super) fn read_buffers(top: &mut Fields<'_>, dialect: Option<Dialect>) -> Declared<BufferConfig> {
     section(top, "buffers", |name, node| {
         let mut fields = node.fields()?;
@@ -118,7 +70,7 @@ pub(super) fn read_buffers(top: &mut Fields<'_>, dialect: Option<Dialect>) -> De
     })
 }
 
-/// How much may wait for the database.
+/// The bounds on pending rows.
 fn read_bounds(fields: &mut Fields<'_>, buffer: Buffer) -> Buffer {
     let mut rows = |name| fields.optional(name).and_then(|node| node.number(1..=1 << 40));
     let defaults = Bounds::default();
@@ -149,7 +101,7 @@ const MERGES: [(&str, Merge); 5] = [
 ];
 
 /// `"sum"`, `{ merge = "max", type = "timestamp" }`, or `{ merge = "last", type = "text", by = "version" }`. A sum is of
-/// integers; the other types have to be said.
+/// integers; the other merges need a type.
 fn read_column(node: &Node<'_>) -> Option<(Merge, ColumnType, Option<String>)> {
     if node.is_text() {
         match node.choice("merge", &MERGES)? {
@@ -183,42 +135,4 @@ fn read_column(node: &Node<'_>) -> Option<(Merge, ColumnType, Option<String>)> {
         return None;
     }
     Some((merge?, column_type?, by))
-}
-
-pub(super) fn span_within(node: &Node<'_>, range: RangeInclusive<Duration>) -> Option<Duration> {
-    let span = node.parse::<Span>()?;
-    if range.contains(&span.0) {
-        return Some(span.0);
-    }
-    node.mistake(format!("{span} is outside {} to {}", Span(*range.start()), Span(*range.end())));
-    None
-}
-
-/// A table of tables, each under a name.
-pub(super) fn section<T>(
-    top: &mut Fields<'_>,
-    section: &'static str,
-    read: impl Fn(&Name, &Node<'_>) -> Option<T>,
-) -> Declared<T> {
-    let mut all = BTreeMap::new();
-    for (text, node) in top.optional(section).iter().flat_map(Node::entries) {
-        let name = node.accept(Name::new(text));
-        // Also where the name is none: its other mistakes are told in the same run.
-        let value = read(name.as_ref().unwrap_or(&stand_in(text)), &node);
-        if let Some(name) = name {
-            all.insert(name, value);
-        }
-    }
-    all
-}
-
-/// A name as near as may be to one that is none, so that what it names can be read.
-pub(super) fn stand_in(text: &str) -> Name {
-    let letter = |c: char| match c.to_ascii_lowercase() {
-        c @ ('a'..='z' | '0'..='9' | '_' | '-') => c,
-        _ => '_',
-    };
-    let near: String = text.chars().map(letter).take(forebay::key::MAX_NAME - 1).collect();
-    let near = near.trim_start_matches(|c: char| !c.is_ascii_lowercase());
-    Name::new(near).unwrap_or_else(|_| Name::new("x").expect("a letter"))
 }

@@ -1,10 +1,10 @@
-//! The fields of bodies: what each accepts, as a type.
+//! The fields of bodies, each a type that checks its range.
 
 use std::fmt;
 
 use forebay::{Timestamp, key::MAX_KEY};
 use serde::{
-    Deserialize, Deserializer,
+    Deserialize, Deserializer, Serialize, Serializer,
     de::{Error, Unexpected, Visitor},
 };
 use utoipa::{
@@ -17,28 +17,47 @@ use utoipa::{
 
 use crate::text::{self, moment::absolute};
 
-/// The largest count of one hit.
-pub const MAX_COUNT: u64 = 1 << 31;
+/// The largest count of one hit, and the largest cost of one take.
+const MAX_COUNT: u64 = 1 << 31;
 
-/// The key of a limit or series: 1 to 512 bytes of UTF-8. An integer is its decimal text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Key(pub String);
+/// The largest id of a stored entry.
+const MAX_ID: u64 = i64::MAX.unsigned_abs();
 
-/// How often: 1 to 2^31.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Count(pub u64);
+/// Defines integers, each with its range.
+macro_rules! integers {
+    ($($(#[$doc:meta])* $name:ident: $range:expr;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+        pub(crate) struct $name(pub(crate) u64);
 
-/// What a take costs: 0 to 2^31. 0 looks and charges nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cost(pub u64);
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let (least, most) = $range.into_inner();
+                deserializer.deserialize_any(IntegerVisitor { least, most }).map(Self)
+            }
+        }
 
-/// The number of a stored entry: 0 to 2^63-1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Id(pub u64);
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                let (least, most) = $range.into_inner();
+                let integer = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(least));
+                let format = SchemaFormat::KnownFormat(KnownFormat::Int64);
+                integer.maximum(Some(most)).format(Some(format)).build().into()
+            }
+        }
 
-/// A moment: an RFC 3339 text, or a number since 1970, also as a text: seconds, or by its size milli-, micro- or nanoseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct At(pub Timestamp);
+        impl ToSchema for $name {}
+    )*};
+}
+
+integers! {
+    /// The number of hits or points: 1 to 2^31.
+    Count: 1..=MAX_COUNT;
+    /// The cost of a take: 0 to 2^31. A take of 0 charges nothing.
+    Cost: 0..=MAX_COUNT;
+    /// The id of a stored entry: 0 to 2^63-1.
+    Id: 0..=MAX_ID;
+}
 
 impl Default for Count {
     fn default() -> Self {
@@ -52,17 +71,34 @@ impl Default for Cost {
     }
 }
 
-/// The integer that a JSON number with a fraction or an exponent is: `2.0` and `1e3` are integers, `2.5` is not.
+/// The key of a limit or series: 1 to 512 bytes of UTF-8. An integer is read as its decimal text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Key(pub(crate) String);
+
+/// A moment: an RFC 3339 text, or a number since 1970, also as a text: seconds, or by its size milli-, micro- or nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct At(pub(crate) Timestamp);
+
+impl Serialize for At {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// The integer that a JSON number with a fraction or an exponent stands for: `2.0` and `1e3` are integers, `2.5` is not.
 ///
-/// From 2^53 on a float may stand for another integer than the one that was written, so that none is taken.
+/// From 2^53 on, a float may stand for another integer than the one that was written. Those are refused.
 #[expect(clippy::cast_possible_truncation, reason = "the range is checked")]
-pub(super) fn integer(n: f64) -> Option<i64> {
+pub(crate) fn integer(n: f64) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_991.0;
     (n.fract() == 0.0 && n.abs() <= EXACT).then_some(n as i64)
 }
 
-/// A text that may be a key, and if not, why.
-pub fn check_key(text: &str) -> Result<&str, String> {
+/// Checks that a text can be a key.
+///
+/// # Errors
+/// Why it cannot.
+pub(crate) fn check_key(text: &str) -> Result<&str, String> {
     if (1..=MAX_KEY).contains(&text.len()) {
         Ok(text)
     } else {
@@ -135,25 +171,6 @@ impl Visitor<'_> for IntegerVisitor {
     }
 }
 
-impl<'de> Deserialize<'de> for Count {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(IntegerVisitor { least: 1, most: MAX_COUNT }).map(Self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Cost {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(IntegerVisitor { least: 0, most: MAX_COUNT }).map(Self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Id {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let most = i64::MAX.unsigned_abs();
-        deserializer.deserialize_any(IntegerVisitor { least: 0, most }).map(Self)
-    }
-}
-
 struct AtVisitor;
 
 impl Visitor<'_> for AtVisitor {
@@ -196,35 +213,6 @@ impl PartialSchema for Key {
 }
 
 impl ToSchema for Key {}
-
-impl PartialSchema for Count {
-    fn schema() -> RefOr<Schema> {
-        integer_schema(1, MAX_COUNT)
-    }
-}
-
-impl ToSchema for Count {}
-
-impl PartialSchema for Cost {
-    fn schema() -> RefOr<Schema> {
-        integer_schema(0, MAX_COUNT)
-    }
-}
-
-impl ToSchema for Cost {}
-
-impl PartialSchema for Id {
-    fn schema() -> RefOr<Schema> {
-        integer_schema(0, i64::MAX.unsigned_abs())
-    }
-}
-
-impl ToSchema for Id {}
-
-fn integer_schema(least: u64, most: u64) -> RefOr<Schema> {
-    let integer = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(least)).maximum(Some(most));
-    integer.format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64))).build().into()
-}
 
 impl PartialSchema for At {
     fn schema() -> RefOr<Schema> {

@@ -1,0 +1,149 @@
+//! Runs `forebay lock`: acquires the lock, runs the command, releases the lock.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use forebay::{
+    Clock, Forebay,
+    lock::{Attempt, MAX_TTL, MIN_TTL, Release},
+};
+use serde_json::json;
+
+use super::{
+    super::{
+        remote,
+        runtime::{DENIED, FAILED, block_on},
+        terminal::{complain, say_json},
+    },
+    args::Args,
+    boot::{self, Deadline},
+    held::Held,
+    run::Run,
+    server::Server,
+    signals::{Signals, exit_status},
+};
+use crate::{
+    api::lock::HeldBody,
+    text::{chain, quoted, shown},
+};
+
+pub(in crate::cli) fn run(args: &Args) -> Result<ExitCode> {
+    if !(MIN_TTL..=MAX_TTL).contains(&args.ttl.0) {
+        bail!("--ttl {}: 100ms to 24h", args.ttl);
+    }
+    block_on(lock(args))
+}
+
+async fn lock(args: &Args) -> Result<ExitCode> {
+    let mut signals = Signals::listen()?;
+    let place = Place::open(&args.place).await?;
+    let since = Deadline::new(boot::now(), Clock::system().monotonic());
+    let acquired = tokio::select! {
+        acquired = place.acquire(args) => Ok(acquired),
+        signal = signals.next() => Err(signal),
+    };
+    let code = match acquired {
+        Ok(Ok(Ok(held))) => hold(args, held, since, &mut signals).await,
+        Ok(Ok(Err(other))) => {
+            tell(args, &other);
+            Ok(ExitCode::from(DENIED))
+        }
+        Ok(Err(error)) => Err(error),
+        Err(signal) => Ok(ExitCode::from(exit_status(signal))),
+    };
+    place.close().await;
+    code
+}
+
+/// Runs the command under the lock.
+async fn hold(args: &Args, held: Held, since: Deadline, signals: &mut Signals) -> Result<ExitCode> {
+    let name = quoted(&args.name);
+    let mut run = match Run::start(args, &held, since).await {
+        Ok(run) => run,
+        Err((code, error)) => {
+            complain(&format!("error: {}", chain(&*error)));
+            release(&name, held).await;
+            return Ok(ExitCode::from(code));
+        }
+    };
+    let lost = run.wait(&held, signals).await;
+    if let Some(why) = &lost {
+        complain(&format!("error: lock {name}: {why}; ending COMMAND"));
+        run.end(held.remaining()).await;
+    }
+    let code = run.finish().await.context("waiting for COMMAND")?;
+    let released = release(&name, held).await;
+    let failed = lost.is_some() || (!released && code == 0);
+    Ok(ExitCode::from(if failed { FAILED } else { code }))
+}
+
+/// Releases the lock; false if it was lost before the command had ended.
+async fn release(name: &str, held: Held) -> bool {
+    match held.release().await {
+        Ok(Release::Released) => true,
+        Ok(Release::AlreadyLost) => {
+            complain(&format!("error: lock {name}: it was lost before COMMAND had ended"));
+            false
+        }
+        Err(error) => {
+            let why = chain(&*error);
+            complain(&format!("warning: lock {name}: not released; it expires by itself: {why}"));
+            true
+        }
+    }
+}
+
+/// Prints who holds the lock.
+fn tell(args: &Args, other: &HeldBody) {
+    let HeldBody { holder, remaining, ahead } = other;
+    if args.json {
+        let body = json!({ "acquired": false, "holder": holder, "remaining": remaining, "ahead": ahead });
+        say_json(&body.to_string());
+    } else {
+        let (name, holder) = (quoted(&args.name), shown(holder));
+        complain(&format!("lock {name}: held by {holder}, for another {remaining:.1} s at least"));
+    }
+}
+
+/// Where the lock is kept.
+enum Place {
+    Store(Forebay),
+    Server(Server),
+}
+
+impl Place {
+    async fn open(place: &remote::Place) -> Result<Self> {
+        match place.opened()? {
+            Some(config) => Ok(Self::Store(remote::open(&config).await?)),
+            None => Ok(Self::Server(Server::new(place.clone())?)),
+        }
+    }
+
+    /// Acquires the lock; the inner error says who holds it instead.
+    async fn acquire(&self, args: &Args) -> Result<Result<Held, HeldBody>> {
+        match self {
+            Self::Server(server) => {
+                Ok(server.acquire(&args.name, args.ttl.0, args.wait.0).await?.map(Held::Server))
+            }
+            Self::Store(bay) => {
+                let attempt = bay.lock(&args.name).ttl(args.ttl.0).acquire_within(args.wait.0).await?;
+                Ok(match attempt {
+                    Attempt::Acquired(guard) => Ok(Held::Store(guard)),
+                    Attempt::Held { holder, remaining, ahead } => {
+                        let (holder, remaining) = (holder.to_string(), remaining.as_secs_f64());
+                        Err(HeldBody { holder, remaining, ahead })
+                    }
+                })
+            }
+        }
+    }
+
+    /// Closes the store, which waits for its background work.
+    async fn close(self) {
+        if let Self::Store(bay) = self
+            && let Err(error) = bay.close().await
+        {
+            complain(&format!("warning: {error}"));
+        }
+    }
+}

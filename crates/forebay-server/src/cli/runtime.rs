@@ -1,0 +1,14 @@
+//! The runtime of commands, and their exit statuses.
+
+use anyhow::Result;
+
+/// The exit status of a command that worked and was denied, or found a lock held by another.
+pub(super) const DENIED: u8 = 1;
+
+/// The exit status of a command that failed.
+pub(super) const FAILED: u8 = 2;
+
+/// Runs an async command.
+pub(super) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}

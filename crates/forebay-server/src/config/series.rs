@@ -1,0 +1,51 @@
+//! Reading `[series]`.
+
+use forebay::{Series, series::Resolution};
+
+use super::{
+    fields::{Fields, Node},
+    section::{Declared, section},
+};
+use crate::text::{Span, quoted};
+
+/// Reads the section; `shared` means that the store is not in this process.
+pub(super) fn read_series(top: &mut Fields<'_>, shared: bool) -> Declared<Series> {
+    section(top, "series", |name, node| {
+        let mut fields = node.fields()?;
+        let mut series = Series::new(name.as_str());
+        if let Some(list) = fields.optional("resolutions") {
+            // All are read first, so that each shows its mistakes.
+            let resolutions: Vec<Option<Resolution>> = list.list().iter().map(read_resolution).collect();
+            if let Some(resolutions) = resolutions.into_iter().collect() {
+                series = series.resolutions(resolutions);
+            }
+        }
+        if let Some(partitions) = fields.optional("partitions").and_then(|node| node.number(1..=1_024)) {
+            series = series.partitions(u16::try_from(partitions).expect("at most 1024"));
+        }
+        let bound = fields.optional("max_keys");
+        if let Some(keys) = bound.as_ref().and_then(|node| node.number(1..=1 << 40)) {
+            series = series.max_keys(keys);
+        }
+        if let (Some(node), true) = (bound, shared) {
+            node.mistake("max_keys needs a store in this process (memory: or embedded:)");
+        }
+        fields.accept(series.check());
+        fields.finish();
+        Some(series)
+    })
+}
+
+/// `10s/1d`: buckets of 10 s, kept for a day.
+fn read_resolution(node: &Node<'_>) -> Option<Resolution> {
+    let text = node.text()?;
+    let Some((step, retention)) = text.split_once('/') else {
+        node.mistake(format!(
+            "resolution {}: lacks the / (a step, / and how long it is kept, such as 10s/1d)",
+            quoted(&text)
+        ));
+        return None;
+    };
+    let (step, retention) = (node.accept(step.parse::<Span>()), node.accept(retention.parse::<Span>()));
+    node.accept(Resolution::new(step?.0, retention?.0))
+}
