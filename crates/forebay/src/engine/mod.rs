@@ -49,8 +49,9 @@ use self::{
     notifier::Subscription,
     request::{Begin, ChargeToken, End, Hosts, Known, Seen, Token},
     step::{
-        BufferPart, BufferParts, BufferStats, Claim, Claimed, Frozen, Generation, KeyCount, LeaseStep,
-        Leases, LockState, PendingRow, Place, Point, Rotate, SeriesPart, Sliced, Span, Take, Taken, TakenAll,
+        Allotted, BufferPart, BufferParts, BufferStats, Claim, Claimed, Frozen, Generation, KeyCount,
+        LeaseStep, Leases, LockState, PendingRow, Place, Point, Rotate, SeriesPart, Span, Take, Taken,
+        TakenAll,
     },
 };
 pub(crate) use self::{open::Location, options::Options};
@@ -59,7 +60,7 @@ use crate::{
     key::Name,
     model::{
         Command, Failure, Fate, HostStatus, Placement, Reply, Row, RowKey, Schema,
-        rate::slices::{Lend, Outstanding},
+        rate::allotments::{AllotmentRequest, Outstanding},
     },
     time::{Timestamp, When},
 };
@@ -204,8 +205,13 @@ impl Engine {
 
     /// Lends budget of a key to one process, and takes back what it has no use for; `take.cost` does not count. A
     /// request that comes after a later one of its holder changes nothing.
-    pub(crate) async fn slice(&self, take: Take<'_>, lend: Lend, when: When) -> Result<Sliced> {
-        on!(self, it => it.slice(take, lend, when).await)
+    pub(crate) async fn allot(
+        &self,
+        take: Take<'_>,
+        request: AllotmentRequest,
+        when: When,
+    ) -> Result<Allotted> {
+        on!(self, it => it.allot(take, request, when).await)
     }
 
     /// Forgets a key of a limit, but for what is lent of it: so much of that there is. What is there of somebody else goes.

@@ -10,8 +10,8 @@ use crate::{
     model::{
         Row, Schema,
         rate::{
+            allotments::AllotmentReply,
             rule::{Rule, State},
-            slices::Lent,
         },
         resolution::{Grid, Resolution},
     },
@@ -31,7 +31,7 @@ pub(crate) struct Take<'a> {
     pub within: Duration,
 }
 
-/// What became of a [`Take`]: the settled state after the charge, or, denied, the unchanged one.
+/// What became of a [`Take`]: the advanced state after the charge, or, denied, the unchanged one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Taken {
     pub allowed: bool,
@@ -40,13 +40,13 @@ pub(crate) struct Taken {
     pub state: State,
 }
 
-/// What became of a request for a slice: the settled state after it.
+/// The result of a request for an allotment: the advanced state after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sliced {
+pub(crate) struct Allotted {
     /// The time that decided, in microseconds.
     pub now: u64,
     pub state: State,
-    pub lent: Lent,
+    pub reply: AllotmentReply,
 }
 
 /// What became of several takes in one step.

@@ -20,7 +20,7 @@ use crate::{
     engine::step::{Take, Taken},
     error::{Error, ErrorKind, Result, out_of_range},
     key::{Name, check_key, hash},
-    model::rate::{rule::Rule, slices},
+    model::rate::{allotments, rule::Rule},
     store::Store,
     time::{Timestamp, When},
 };
@@ -315,7 +315,7 @@ impl LimitHandle {
         }
         let answer = self.in_time(self.0.store.engine().reset(take, When::EngineClock)).await;
         self.forget_denial(take.key);
-        let slices::Outstanding { amount, until } =
+        let allotments::Outstanding { amount, until } =
             answer.map_err(|error| self.described(take.key, error))?;
         let until = Timestamp::from_micros(i64::try_from(until).unwrap_or(i64::MAX));
         Ok((amount > 0).then_some(Outstanding { amount, until }))

@@ -10,15 +10,15 @@ use crate::{
         notifier::Subscription,
         request::{Begin, ChargeToken, End, Known, Seen, Token},
         step::{
-            BufferPart, BufferStats, Claim, Claimed, Frozen, Generation, LeaseStep, Leases, LockState,
-            PendingRow, Place, Point, Rotate, SeriesPart, Sliced, Span, Take, Taken, TakenAll,
+            Allotted, BufferPart, BufferStats, Claim, Claimed, Frozen, Generation, LeaseStep, Leases,
+            LockState, PendingRow, Place, Point, Rotate, SeriesPart, Span, Take, Taken, TakenAll,
         },
     },
     error::Result,
     key::{Name, tag_text},
     model::{
         Row, RowKey,
-        rate::slices::{Lend, Outstanding},
+        rate::allotments::{AllotmentRequest, Outstanding},
     },
     time::{Timestamp, When},
 };
@@ -58,8 +58,13 @@ impl Cluster {
         at!(self, limit_tag(&take), host => host.refund(take, charged, when))
     }
 
-    pub(crate) async fn slice(&self, take: Take<'_>, lend: Lend, when: When) -> Result<Sliced> {
-        at!(self, limit_tag(&take), host => host.slice(take, lend, when))
+    pub(crate) async fn allot(
+        &self,
+        take: Take<'_>,
+        request: AllotmentRequest,
+        when: When,
+    ) -> Result<Allotted> {
+        at!(self, limit_tag(&take), host => host.allot(take, request, when))
     }
 
     pub(crate) async fn reset(&self, take: Take<'_>, when: When) -> Result<Outstanding> {

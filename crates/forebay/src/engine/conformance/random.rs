@@ -12,7 +12,7 @@ use crate::{
     key::Name,
     model::{
         Buffer, ColumnType, Command, Merge, Row, RowKey, Value, Verb,
-        rate::{rule::Rule, slices::Lend},
+        rate::{allotments::AllotmentRequest, rule::Rule},
         resolution::{Grid, Resolution},
     },
     time::{Timestamp, When, millis, secs},
@@ -79,7 +79,7 @@ enum Step {
     UpTo { limit: usize, key: &'static str, cost: u64, when: When },
     Refund { limit: usize, key: &'static str, cost: u64, when: When },
     Reset { limit: usize, key: &'static str, when: When },
-    Slice { limit: usize, key: &'static str, lend: Lend, when: When },
+    Allot { limit: usize, key: &'static str, request: AllotmentRequest, when: When },
     BufferAdd(Vec<Row>),
     BufferFlush { acknowledge: bool },
     BufferPending(RowKey),
@@ -145,7 +145,7 @@ impl World {
             }
             5 => Step::Refund { limit, key, cost: 1 + random.below(3), when },
             6 if random.below(4) == 0 => Step::Reset { limit, key, when },
-            14..=15 => Step::Slice { limit, key, lend: draw_lend(random, at), when },
+            14..=15 => Step::Allot { limit, key, request: draw_request(random, at), when },
             6..=7 => Step::BufferAdd((0..=random.below(3)).map(|_| self.draw_row(random)).collect()),
             8 if random.below(3) == 0 => Step::BufferFlush { acknowledge: random.below(3) > 0 },
             8 => Step::BufferPending(RowKey::new(&self.buffer.schema, &[key.into()]).unwrap()),
@@ -210,8 +210,8 @@ impl World {
 }
 
 /// Of three processes, of which one at times sends an earlier request late.
-fn draw_lend(random: &mut Random, at: Timestamp) -> Lend {
-    Lend {
+fn draw_request(random: &mut Random, at: Timestamp) -> AllotmentRequest {
+    AllotmentRequest {
         holder: u128::from(random.below(3)) << 64 | 7,
         sequence: at.as_micros().unsigned_abs() - random.below(300_000),
         kept: random.below(5),
@@ -259,8 +259,8 @@ impl Step {
             &Self::Reset { limit, key, when } => {
                 format!("{:?}", engine.reset(take(limit, key, 1), when).await.unwrap())
             }
-            &Self::Slice { limit, key, lend, when } => {
-                format!("{:?}", engine.slice(take(limit, key, 0), lend, when).await.unwrap())
+            &Self::Allot { limit, key, request, when } => {
+                format!("{:?}", engine.allot(take(limit, key, 0), request, when).await.unwrap())
             }
             Self::BufferAdd(rows) => {
                 let answers = engine.buffer_add(&world.buffer, rows.clone()).await.unwrap();

@@ -9,7 +9,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     model::{
         RowKey, Value,
-        rate::rule::{Scale, State},
+        rate::rule::{Rule, Scale, State},
     },
     time::Timestamp,
 };
@@ -134,6 +134,13 @@ impl<'a> Unpack<'a> {
     /// The limit, the key, the state with its scale, and the deadline.
     pub(super) fn limit(&mut self) -> Result<(&'a str, &'a str, Scale, State, Timestamp)> {
         let (limit, key, scale) = (self.text()?, self.text()?, Scale::from_bits(self.uint()?));
+        if scale != Scale::LEASE && !Rule::knows(scale) {
+            let text = format!(
+                "limit {limit}: the file has a kind of limit of a later version, number {}",
+                scale.kind()
+            );
+            return Err(Error::new(ErrorKind::Corrupt, text));
+        }
         let state = State(self.uint()?, self.uint()?);
         Ok((limit, key, scale, state, Timestamp::from_micros(self.int()?)))
     }
@@ -166,6 +173,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::time::{days, mins, secs};
 
     fn cells() -> impl Strategy<Value = Vec<Option<Value>>> {
         let value = prop_oneof![
@@ -186,13 +194,14 @@ mod tests {
             for (key, cells) in &rows {
                 pack.row(&RowKey::from_store(key), cells);
             }
-            pack.uint(n).int(i).limit("hits", "42", Scale::from_bits(n), State(n, 7), Timestamp::from_micros(i));
+            let scale = Scale::from_bits((n & !(0xff << 56)) | 1);
+            pack.uint(n).int(i).limit("hits", "42", scale, State(n, 7), Timestamp::from_micros(i));
             let mut unpack = Unpack::new(pack.bytes());
             for (key, cells) in rows {
                 prop_assert_eq!(unpack.row().expect("ours"), (RowKey::from_store(&key), cells.into()));
             }
             prop_assert_eq!((unpack.uint().expect("ours"), unpack.int().expect("ours")), (n, i));
-            let limit = ("hits", "42", Scale::from_bits(n), State(n, 7), Timestamp::from_micros(i));
+            let limit = ("hits", "42", scale, State(n, 7), Timestamp::from_micros(i));
             prop_assert_eq!(unpack.limit().expect("ours"), limit);
             prop_assert!(unpack.is_empty());
         }
@@ -213,5 +222,38 @@ mod tests {
             let cut = (pack.len() as f64 * cut) as usize;
             prop_assert!(Unpack::new(&pack.bytes()[..cut]).row().is_err());
         }
+    }
+
+    /// Files of today's kinds must go on counting: these are the bytes that version 0.1 wrote.
+    #[test]
+    fn states_of_each_kind_are_packed_as_ever() {
+        let rules = [
+            (Rule::fixed_window(20, mins(1), secs(15)), "046869747302343281f0f0e4010a0b8080afa2dbffad06"),
+            (Rule::sliding_window(20, mins(1)), "046869747302343283f0f0e4010a0b8080afa2dbffad06"),
+            (Rule::token_bucket(20, mins(1), 40), "046869747302343282f0f0e4010a0b8080afa2dbffad06"),
+            (Rule::token_bucket(1_000_000, days(1), 50), "04686974730234328680ecf58e140a0b8080afa2dbffad06"),
+        ];
+        for (rule, bytes) in rules {
+            let (scale, at) = (rule.expect("in range").scale(), Timestamp::from_secs(1_790_000_000));
+            let mut pack = Pack::default();
+            pack.limit("hits", "42", scale, State(10, 11), at);
+            let hex: String = pack.bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(hex, bytes);
+            assert_eq!(
+                Unpack::new(pack.bytes()).limit().expect("ours"),
+                ("hits", "42", scale, State(10, 11), at)
+            );
+        }
+    }
+
+    #[test]
+    fn a_kind_of_a_later_version_is_an_error() {
+        let mut pack = Pack::default();
+        pack.limit("hits", "42", Scale::from_bits(200 << 56), State(1, 1), Timestamp::UNIX_EPOCH);
+        let error = Unpack::new(pack.bytes()).limit().expect_err("unknown");
+        assert_eq!(
+            error.to_string(),
+            "limit hits: the file has a kind of limit of a later version, number 200"
+        );
     }
 }

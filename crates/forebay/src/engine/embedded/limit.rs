@@ -13,12 +13,12 @@ use super::{
 };
 use crate::{
     clock::TICK,
-    engine::step::{Sliced, Take, Taken, TakenAll},
+    engine::step::{Allotted, Take, Taken, TakenAll},
     error::{Result, out_of_range},
     key::Name,
     model::rate::{
+        allotments::{AllotmentReply, AllotmentRequest, Allotments, Outstanding},
         rule::{Rule, Scale, State},
-        slices::{Lend, Lent, Outstanding, Slices},
     },
     table::{SHARDS, Shard, Shards},
     time::{Timestamp, When, mins, whole_micros},
@@ -32,7 +32,7 @@ pub(super) struct Entry {
     key: CompactString,
     state: State,
     /// Those who hold them are in this process, and end with it: a file does not have them.
-    slices: Option<Box<Slices>>,
+    allotments: Option<Box<Allotments>>,
     /// In microseconds of the engine's monotonic clock, doubled: by then the state counts nothing. One more if it has
     /// changed since the journal saw it.
     deadline: u64,
@@ -74,21 +74,21 @@ impl Entry {
     }
 
     #[inline]
-    fn settled(&self, rule: &Rule, now: u64) -> State {
-        match &self.slices {
-            None => rule.settle(Some(self.state), now),
-            Some(slices) => slices.settle(rule, Some(self.state), now),
+    fn advanced(&self, rule: &Rule, now: u64) -> State {
+        match &self.allotments {
+            None => rule.advance(Some(self.state), now),
+            Some(allotments) => allotments.advance(rule, Some(self.state), now),
         }
     }
 
     #[inline]
     fn set(&mut self, rule: &Rule, state: State, time: Time) {
-        let lifetime = match &mut self.slices {
+        let lifetime = match &mut self.allotments {
             None => rule.lifetime(state, time.now),
-            Some(slices) => {
-                slices.prune(rule, state);
-                let lifetime = slices.lifetime(rule, state, time.now);
-                self.slices.take_if(|slices| slices.is_empty());
+            Some(allotments) => {
+                allotments.prune(rule, self.state, state);
+                let lifetime = allotments.lifetime(rule, state, time.now);
+                self.allotments.take_if(|allotments| allotments.is_empty());
                 lifetime
             }
         };
@@ -138,12 +138,12 @@ impl Embedded {
         if self.is_closed() {
             return None;
         }
-        let Rule::FixedWindow(window) = take.rule else {
+        if !take.rule.has_windows() {
             return self.take_exactly(*take, When::EngineClock).ok();
-        };
+        }
         let (wall, monotonic) = self.clock.both_coarse();
         let now = u64::try_from(wall.as_micros()).ok()?;
-        if !window.is_told_by(now, whole_micros(TICK)) {
+        if !take.rule.is_told_by(now, whole_micros(TICK)) {
             return None;
         }
         let taken = self.charge(take, Time { now, forget: monotonic });
@@ -167,14 +167,14 @@ impl Embedded {
         let mut shard = self.limits.lock(hash);
         let (limit, key, scale) = (take.limit, take.key.as_bytes(), take.rule.scale());
         let entry = shard.find_mut(hash, |entry| entry.is(limit, key, scale));
-        let settled = match &entry {
-            Some(entry) => entry.settled(&take.rule, time.now),
-            None => take.rule.settle(None, time.now),
+        let advanced = match &entry {
+            Some(entry) => entry.advanced(&take.rule, time.now),
+            None => take.rule.advance(None, time.now),
         };
-        if take.cost > take.rule.room(settled) {
-            return Taken { allowed: false, now: time.now, state: settled };
+        if take.cost > take.rule.room(advanced) {
+            return Taken { allowed: false, now: time.now, state: advanced };
         }
-        let state = take.rule.charge(settled, take.cost);
+        let state = take.rule.charge(advanced, take.cost);
         if take.cost > 0 {
             match entry {
                 Some(entry) => entry.set(&take.rule, state, time),
@@ -190,12 +190,12 @@ impl Embedded {
         let now = time.now;
         let hash = take.limit.hash_of(take.key.as_bytes());
         let mut shard = self.limits.lock(hash);
-        let settled = settled(&shard, hash, &take, now);
-        let granted = take.cost.min(take.rule.room(settled));
+        let advanced = advanced(&shard, hash, &take, now);
+        let granted = take.cost.min(take.rule.room(advanced));
         if granted == 0 {
-            return Ok((0, Taken { allowed: false, now, state: settled }));
+            return Ok((0, Taken { allowed: false, now, state: advanced }));
         }
-        let state = take.rule.charge(settled, granted);
+        let state = take.rule.charge(advanced, granted);
         self.store(&mut shard, hash, &take, state, time);
         Ok((granted, Taken { allowed: true, now, state }))
     }
@@ -252,7 +252,7 @@ impl Embedded {
                 takes[..i].iter().rposition(|other| other.limit == take.limit && other.key == take.key);
             let before = match same {
                 Some(earlier) => states[earlier],
-                None => settled(&shards[place(hashes[i])], hashes[i], take, now),
+                None => advanced(&shards[place(hashes[i])], hashes[i], take, now),
             };
             if take.cost > take.rule.room(before) {
                 allowed = false;
@@ -270,7 +270,7 @@ impl Embedded {
         let states = takes
             .iter()
             .zip(&hashes)
-            .map(|(take, &hash)| settled(&shards[place(hash)], hash, take, now))
+            .map(|(take, &hash)| advanced(&shards[place(hash)], hash, take, now))
             .collect();
         Ok(TakenAll { allowed, now, states })
     }
@@ -290,39 +290,47 @@ impl Embedded {
         let now = time.now;
         let hash = take.limit.hash_of(take.key.as_bytes());
         let mut shard = self.limits.lock(hash);
-        let settled = settled(&shard, hash, &take, now);
-        let state = take.rule.refund(settled, take.cost, charged);
+        let advanced = advanced(&shard, hash, &take, now);
+        let state = take.rule.refund(advanced, take.cost, charged);
         // Nothing came back: a refund does not make a key.
-        if state != settled {
+        if state != advanced {
             self.store(&mut shard, hash, &take, state, time);
         }
         Ok(Taken { allowed: true, now, state })
     }
 
     #[expect(clippy::unused_async, reason = "steps are async on every engine")]
-    pub(crate) async fn slice(&self, take: Take<'_>, lend: Lend, when: When) -> Result<Sliced> {
+    pub(crate) async fn allot(
+        &self,
+        take: Take<'_>,
+        request: AllotmentRequest,
+        when: When,
+    ) -> Result<Allotted> {
         let time = self.limit_time(when)?;
         let hash = take.limit.hash_of(take.key.as_bytes());
         let mut shard = self.limits.lock(hash);
-        let settled = settled(&shard, hash, &take, time.now);
+        let advanced = advanced(&shard, hash, &take, time.now);
         let entry = shard.find_mut(hash, |entry| is(entry, &take));
-        let mut slices =
-            entry.as_ref().and_then(|entry| entry.slices.as_deref().cloned()).unwrap_or_default();
-        slices.prune(&take.rule, settled);
-        let Some((state, lent)) = slices.lend(&take.rule, settled, time.now, &lend) else {
-            return Ok(Sliced { now: time.now, state: settled, lent: Lent::default() });
+        let mut allotments =
+            entry.as_ref().and_then(|entry| entry.allotments.as_deref().cloned()).unwrap_or_default();
+        let before = entry.as_ref().map_or(advanced, |entry| entry.state);
+        allotments.prune(&take.rule, before, advanced);
+        let Some((state, reply)) = allotments.grant(&take.rule, advanced, time.now, &request) else {
+            return Ok(Allotted { now: time.now, state: advanced, reply: AllotmentReply::default() });
         };
         match entry {
             Some(entry) => {
-                entry.slices = Some(Box::new(slices));
+                // Of this state: what is out of it is not taken for what was out of an earlier window.
+                entry.state = state;
+                entry.allotments = Some(Box::new(allotments));
                 entry.set(&take.rule, state, time);
             }
-            None if lent.granted > 0 => {
-                self.insert_with(&mut shard, hash, &take, (state, slices), time);
+            None if reply.granted > 0 => {
+                self.insert_with(&mut shard, hash, &take, (state, allotments), time);
             }
             None => {}
         }
-        Ok(Sliced { now: time.now, state, lent })
+        Ok(Allotted { now: time.now, state, reply })
     }
 
     #[expect(clippy::unused_async, reason = "steps are async on every engine")]
@@ -334,10 +342,11 @@ impl Embedded {
             return Ok(Outstanding::default());
         };
         let entry = found.get_mut();
-        let settled = entry.settled(&take.rule, time.now);
-        let left = entry.slices.as_mut().and_then(|slices| {
-            slices.prune(&take.rule, settled);
-            Some((slices.reset(&take.rule, settled)?, slices.outstanding()))
+        let advanced = entry.advanced(&take.rule, time.now);
+        let before = entry.state;
+        let left = entry.allotments.as_mut().and_then(|allotments| {
+            allotments.prune(&take.rule, before, advanced);
+            Some((allotments.reset(&take.rule, advanced)?, allotments.outstanding()))
         });
         if let Some((state, outstanding)) = left {
             entry.set(&take.rule, state, time);
@@ -417,7 +426,7 @@ impl Embedded {
             let deadline = whole_micros(deadline) * 2;
             shard.insert_unique(
                 hash,
-                Entry { counter, key: key.into(), state, slices: None, deadline },
+                Entry { counter, key: key.into(), state, allotments: None, deadline },
                 Entry::hash,
             );
         }
@@ -432,7 +441,7 @@ impl Embedded {
 
     #[cold]
     fn insert(&self, shard: &mut Shard<'_, Entry>, hash: u64, take: Take<'_>, state: State, time: Time) {
-        self.insert_with(shard, hash, &take, (state, Slices::default()), time);
+        self.insert_with(shard, hash, &take, (state, Allotments::default()), time);
     }
 
     fn insert_with(
@@ -440,13 +449,13 @@ impl Embedded {
         shard: &mut Shard<'_, Entry>,
         hash: u64,
         take: &Take<'_>,
-        (state, slices): (State, Slices),
+        (state, allotments): (State, Allotments),
         time: Time,
     ) {
         let counter = self.counters.of(take.limit, take.rule.scale());
-        let deadline = time.after(slices.lifetime(&take.rule, state, time.now)) * 2 + 1;
-        let slices = (!slices.is_empty()).then(|| Box::new(slices));
-        let entry = Entry { counter, key: take.key.into(), state, slices, deadline };
+        let deadline = time.after(allotments.lifetime(&take.rule, state, time.now)) * 2 + 1;
+        let allotments = (!allotments.is_empty()).then(|| Box::new(allotments));
+        let entry = Entry { counter, key: take.key.into(), state, allotments, deadline };
         shard.insert_unique(hash, entry, Entry::hash);
     }
 
@@ -477,10 +486,10 @@ fn is(entry: &Entry, take: &Take<'_>) -> bool {
     entry.is(take.limit, take.key.as_bytes(), take.rule.scale())
 }
 
-fn settled(shard: &Shard<'_, Entry>, hash: u64, take: &Take<'_>, now: u64) -> State {
+fn advanced(shard: &Shard<'_, Entry>, hash: u64, take: &Take<'_>, now: u64) -> State {
     match shard.find(hash, |entry| is(entry, take)) {
-        Some(entry) => entry.settled(&take.rule, now),
-        None => take.rule.settle(None, now),
+        Some(entry) => entry.advanced(&take.rule, now),
+        None => take.rule.advance(None, now),
     }
 }
 

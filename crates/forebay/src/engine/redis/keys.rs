@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::{
     engine::step::{BufferPart, SeriesPart},
     key::{Name, tag_text},
-    model::rate::rule::{Rule, Scale},
+    model::rate::rule::Rule,
 };
 
 /// Writes the keys of this engine.
@@ -36,7 +36,7 @@ impl Keys {
         // After the tag: callers' keys are in it, and have no brace there.
         let part = rest.split_once("}:").map_or("", |(_, part)| part);
         Some(match kind {
-            "window" | "sliding" | "tokens" => Kept("string", Cure::Reset),
+            kind if Rule::words().any(|word| word == kind) => Kept("string", Cure::Reset),
             "leases" => Kept("zset", Cure::Reset),
             "lock" if part.is_empty() => Kept("string", Cure::ForceRelease),
             "lock" => Kept("zset", Cure::ForceRelease),
@@ -95,15 +95,10 @@ impl Keys {
     /// What the state counts is part of it: a count of minutes read as one of seconds, after a change of the
     /// configuration, would deny until it expired, or admit too much.
     pub(super) fn limit(&self, to: &mut Vec<u8>, rule: &Rule, limit: &str, key: &str) {
-        let kind = match rule {
-            Rule::FixedWindow(_) => ":window:",
-            Rule::SlidingWindow(_) => ":sliding:",
-            Rule::TokenBucket(_) => ":tokens:",
-        };
-        for part in [&*self.prefix, kind, limit, ":"] {
+        for part in [&*self.prefix, ":", rule.word(), ":", limit, ":"] {
             to.extend_from_slice(part.as_bytes());
         }
-        write_period(to, rule.scale());
+        rule.write_span(to);
         let tag = tag_text(key);
         for part in [":{", &*tag, "}"] {
             to.extend_from_slice(part.as_bytes());
@@ -178,28 +173,6 @@ impl std::fmt::Display for Cure {
             Self::DeleteSeries => "deleting the key of the series removes it",
             Self::Delete => "delete or rename that key in redis",
         })
-    }
-}
-
-/// A period such as `60s`, `250ms` or `1500us`; `60s.ms` if states count milliseconds of it.
-fn write_period(to: &mut Vec<u8>, scale: Scale) {
-    let (mut number, unit) = match scale.period() {
-        period if period % 1_000_000 == 0 => (period / 1_000_000, "s"),
-        period if period % 1_000 == 0 => (period / 1_000, "ms"),
-        period => (period, "us"),
-    };
-    let start = to.len();
-    loop {
-        to.push(b'0' + (number % 10).to_le_bytes()[0]);
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    to[start..].reverse();
-    to.extend_from_slice(unit.as_bytes());
-    if scale.is_coarse() {
-        to.extend_from_slice(b".ms");
     }
 }
 

@@ -16,11 +16,11 @@ use super::{
     wire,
 };
 use crate::{
-    engine::step::{Sliced, Take, Taken, TakenAll},
+    engine::step::{Allotted, Take, Taken, TakenAll},
     error::{ErrorKind, Result, Retry, out_of_range},
     model::rate::{
+        allotments::{AllotmentRequest, Outstanding},
         rule::{EXACT, State},
-        slices::{Lend, Outstanding},
     },
     time::When,
 };
@@ -74,9 +74,9 @@ impl Redis {
         // As so many calls at cost 1, of which the script grants those that fit.
         let argument = wire::up_to(&take.rule, explicit(when)?, take.cost);
         let (now, before) = Box::pin(self.one_key(Script::take(&take.rule), &take, argument)).await?;
-        let settled = take.rule.settle(Some(before), now);
-        let granted = take.cost.min(take.rule.room(settled));
-        let state = if granted > 0 { take.rule.charge(settled, granted) } else { settled };
+        let advanced = take.rule.advance(Some(before), now);
+        let granted = take.cost.min(take.rule.room(advanced));
+        let state = if granted > 0 { take.rule.charge(advanced, granted) } else { advanced };
         Ok((granted, Taken { allowed: granted > 0, now, state }))
     }
 
@@ -105,14 +105,19 @@ impl Redis {
     pub(crate) async fn refund(&self, take: Take<'_>, charged: Option<u64>, when: When) -> Result<Taken> {
         let argument = wire::refund(&take.rule, explicit(when)?, take.cost, charged);
         let (now, before) = Box::pin(self.one_key(Script::Refund, &take, argument)).await?;
-        let state = take.rule.refund(take.rule.settle(Some(before), now), take.cost, charged);
+        let state = take.rule.refund(take.rule.advance(Some(before), now), take.cost, charged);
         Ok(Taken { allowed: true, now, state })
     }
 
-    pub(crate) async fn slice(&self, take: Take<'_>, lend: Lend, when: When) -> Result<Sliced> {
-        let argument = wire::slice(&take.rule, explicit(when)?, &lend);
-        let reply = Box::pin(self.ask_one(Script::Slice, &take, argument)).await?;
-        wire::read_slice(&reply).ok_or_else(|| unexpected(self.host.name(), "a slice"))
+    pub(crate) async fn allot(
+        &self,
+        take: Take<'_>,
+        request: AllotmentRequest,
+        when: When,
+    ) -> Result<Allotted> {
+        let argument = wire::allot(&take.rule, explicit(when)?, &request);
+        let reply = Box::pin(self.ask_one(Script::Allot, &take, argument)).await?;
+        wire::read_allotted(&reply).ok_or_else(|| unexpected(self.host.name(), "an allotment"))
     }
 
     pub(crate) async fn reset(&self, take: Take<'_>, when: When) -> Result<Outstanding> {
@@ -156,9 +161,9 @@ impl Redis {
     async fn take_one(&self, take: Take<'_>, at: Option<u64>) -> Result<Taken> {
         let argument = wire::lone(&take.rule, at, take.cost);
         let (now, before) = self.one_key(Script::take(&take.rule), &take, argument).await?;
-        let settled = take.rule.settle(Some(before), now);
-        let allowed = take.cost <= take.rule.room(settled);
-        let state = if allowed { take.rule.charge(settled, take.cost) } else { settled };
+        let advanced = take.rule.advance(Some(before), now);
+        let allowed = take.cost <= take.rule.room(advanced);
+        let state = if allowed { take.rule.charge(advanced, take.cost) } else { advanced };
         Ok(Taken { allowed, now, state })
     }
 

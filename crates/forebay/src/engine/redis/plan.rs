@@ -14,7 +14,7 @@ use super::{
     keys::Keys,
     reply::{foreign_key, unexpected},
     script::Script,
-    wire::{self, read, write_kind, write_rule, write_runs, write_short, write_time},
+    wire::{self, read, write_rule, write_runs, write_short, write_take, write_time},
 };
 use crate::{
     engine::step::Take,
@@ -68,7 +68,7 @@ pub(super) struct Answers {
     /// A time before any request was sent, on the monotonic clock.
     pub sent: Duration,
     pub requests: Vec<Result<Verdict>>,
-    /// One for each charge: the settled state after the request.
+    /// One for each charge: the advanced state after the request.
     pub states: Vec<State>,
 }
 
@@ -213,7 +213,7 @@ impl Plan {
                         foreign.push((entry, self.foreign(batch, entry, kind, host, keys)));
                         continue;
                     }
-                    states[entry] = self.entries[entry].rule.settle(Some(state), now);
+                    states[entry] = self.entries[entry].rule.advance(Some(state), now);
                 }
                 Ok(now)
             }));
@@ -372,11 +372,10 @@ impl Plan {
 
     fn write_arguments(&self, planned: &Planned, call: &mut Call) {
         let mut text = vec![];
-        write_time(&mut text, planned.at);
         let entries = planned.entries.iter().map(|&entry| &self.entries[entry]);
         match &planned.kind {
             Kind::Runs(rule) => {
-                write_rule(&mut text, rule);
+                write_take(&mut text, rule, planned.at);
                 let once = |entry: &Entry| entry.runs.more.is_empty() && entry.runs.first == Some((1, 1));
                 if !entries.clone().all(once) {
                     entries.for_each(|entry| write_runs(&mut text, entry.runs.iter()));
@@ -393,11 +392,9 @@ impl Plan {
                         })
                     })
                     .collect();
+                write_time(&mut text, planned.at);
                 write_short(&mut text, rules.len());
-                for rule in &rules {
-                    write_kind(&mut text, rule);
-                    write_rule(&mut text, rule);
-                }
+                rules.iter().for_each(|rule| write_rule(&mut text, rule));
                 for place in places {
                     write_short(&mut text, place + 1);
                 }

@@ -2,12 +2,19 @@
 
 use crate::model::rate::rule::Rule;
 
+/// The text of a file.
+macro_rules! lua {
+    ($name:literal) => {
+        include_str!(concat!("lua/", $name, ".lua"))
+    };
+}
+
 /// The texts of these files, one after the other, between what is around every script.
 macro_rules! framed {
-    ($($part:literal),+) => {
+    ($($part:expr),+) => {
         concat!(
             include_str!("lua/frame_begin.lua"),
-            $(include_str!(concat!("lua/", $part, ".lua")),)+
+            $($part,)+
             include_str!("lua/frame_end.lua"),
         )
     };
@@ -16,10 +23,23 @@ macro_rules! framed {
 /// [`framed`] without what is around: for the scripts that answer most calls, each tenth of a microsecond of which is one of all
 /// throughput. What of several keys is written when one of these is refused nobody asks: `on_error` decides.
 macro_rules! bare {
-    ($($part:literal),+) => {
+    ($($part:expr),+) => {
         concat!(
             "local call, write = redis.call, redis.call\n",
-            $(include_str!(concat!("lua/", $part, ".lua")),)+
+            $($part,)+
+        )
+    };
+}
+
+/// The kinds of rates, for the scripts that charge all of them. Each kind is one file.
+macro_rules! kinds {
+    () => {
+        concat!(
+            include_str!("lua/leak.lua"),
+            include_str!("lua/kinds.lua"),
+            include_str!("lua/kinds/window.lua"),
+            include_str!("lua/kinds/tokens.lua"),
+            include_str!("lua/kinds/sliding.lua"),
         )
     };
 }
@@ -28,11 +48,11 @@ macro_rules! bare {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Script {
     TakeWindow,
-    TakeSliding,
+    Take,
     TakeTokens,
     TakeAll,
     Refund,
-    Slice,
+    Allot,
     Reset,
     Lease,
     OverrideSet,
@@ -52,11 +72,11 @@ pub(super) enum Script {
 impl Script {
     pub(super) const ALL: [Self; 20] = [
         Self::TakeWindow,
-        Self::TakeSliding,
+        Self::Take,
         Self::TakeTokens,
         Self::TakeAll,
         Self::Refund,
-        Self::Slice,
+        Self::Allot,
         Self::Reset,
         Self::Lease,
         Self::OverrideSet,
@@ -73,12 +93,12 @@ impl Script {
         Self::OnceEnd,
     ];
 
-    /// The one that charges single keys under such a rule.
+    /// The one that charges single keys under such a rule: [`Take`](Self::Take) charges those of any kind, the others the same faster.
     pub(super) fn take(rule: &Rule) -> Self {
         match rule {
             Rule::FixedWindow(_) => Self::TakeWindow,
-            Rule::SlidingWindow(_) => Self::TakeSliding,
             Rule::TokenBucket(_) => Self::TakeTokens,
+            _ => Self::Take,
         }
     }
 
@@ -89,26 +109,26 @@ impl Script {
 
     pub(super) fn source(self) -> &'static str {
         match self {
-            Self::TakeWindow => bare!("foreign", "take_window"),
-            Self::TakeSliding => bare!("foreign", "slices", "take_sliding"),
-            Self::TakeTokens => bare!("foreign", "slices", "take_tokens"),
-            Self::TakeAll => bare!("foreign", "slices", "take_all"),
-            Self::Refund => framed!("slices", "refund"),
-            Self::Slice => framed!("slices", "slice"),
-            Self::Reset => framed!("slices", "reset"),
-            Self::Lease => framed!("lease"),
-            Self::OverrideSet => framed!("override_set"),
-            Self::BufferAdd => framed!("guard", "buffer_add"),
-            Self::BufferRotate => framed!("buffer_rotate"),
-            Self::BufferAck => framed!("buffer_ack"),
-            Self::LockClaim => framed!("lock_claim"),
-            Self::LockRenew => framed!("lock_renew"),
-            Self::LockRelease => framed!("lock_release"),
-            Self::LockState => framed!("lock_state"),
-            Self::SeriesAdd => framed!("guard", "series_add"),
-            Self::Probe => framed!("probe"),
-            Self::OnceBegin => framed!("once_begin"),
-            Self::OnceEnd => framed!("once_end"),
+            Self::TakeWindow => bare!(lua!("foreign"), lua!("take_window")),
+            Self::Take => bare!(lua!("foreign"), kinds!(), lua!("take")),
+            Self::TakeTokens => bare!(lua!("foreign"), lua!("leak"), lua!("take_tokens")),
+            Self::TakeAll => bare!(lua!("foreign"), kinds!(), lua!("take_all")),
+            Self::Refund => framed!(kinds!(), lua!("refund")),
+            Self::Allot => framed!(kinds!(), lua!("allot")),
+            Self::Reset => framed!(kinds!(), lua!("reset")),
+            Self::Lease => framed!(lua!("lease")),
+            Self::OverrideSet => framed!(lua!("override_set")),
+            Self::BufferAdd => framed!(lua!("guard"), lua!("buffer_add")),
+            Self::BufferRotate => framed!(lua!("buffer_rotate")),
+            Self::BufferAck => framed!(lua!("buffer_ack")),
+            Self::LockClaim => framed!(lua!("lock_claim")),
+            Self::LockRenew => framed!(lua!("lock_renew")),
+            Self::LockRelease => framed!(lua!("lock_release")),
+            Self::LockState => framed!(lua!("lock_state")),
+            Self::SeriesAdd => framed!(lua!("guard"), lua!("series_add")),
+            Self::Probe => framed!(lua!("probe")),
+            Self::OnceBegin => framed!(lua!("once_begin")),
+            Self::OnceEnd => framed!(lua!("once_end")),
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use redis::Value;
 
+use super::script::Script;
 use crate::{
-    engine::step::Sliced,
+    engine::step::Allotted,
     model::rate::{
+        allotments::{AllotmentReply, AllotmentRequest, MAX_HOLDERS},
         rule::{Rule, State},
-        slices::{Lend, Lent, MAX_HOLDERS},
     },
 };
 
@@ -16,37 +17,35 @@ pub(super) fn refund(rule: &Rule, at: Option<u64>, cost: u64, charged: Option<u6
     write_time(&mut text, at);
     text.extend_from_slice(&cost.to_le_bytes());
     write_time(&mut text, charged);
-    write_kind(&mut text, rule);
     write_rule(&mut text, rule);
     text
 }
 
-/// The argument of a request for a slice.
-pub(super) fn slice(rule: &Rule, at: Option<u64>, lend: &Lend) -> Vec<u8> {
+/// The argument of a request for an allotment.
+pub(super) fn allot(rule: &Rule, at: Option<u64>, request: &AllotmentRequest) -> Vec<u8> {
     let mut text = reset(rule, at);
     // Bytes, whatever their order: the script only compares them.
-    text.extend_from_slice(&lend.holder.to_le_bytes());
-    let Lend { holder: _, sequence, kept, back, want, span } = *lend;
+    text.extend_from_slice(&request.holder.to_le_bytes());
+    let AllotmentRequest { holder: _, sequence, kept, back, want, span } = *request;
     for word in [sequence, kept, back, want, span, MAX_HOLDERS as u64] {
         text.extend_from_slice(&word.to_le_bytes());
     }
     text
 }
 
-/// The time that decided, the state, and what was lent.
-pub(super) fn read_slice(reply: &Value) -> Option<Sliced> {
+/// The time that decided, the state, and what was allotted.
+pub(super) fn read_allotted(reply: &Value) -> Option<Allotted> {
     let Value::BulkString(bytes) = reply else { return None };
     let (words, rest) = bytes.as_chunks::<8>();
     let words = <[[u8; 8]; 6]>::try_from(words).ok().filter(|_| rest.is_empty())?;
     let [now, first, second, granted, kept, rest] = words.map(u64::from_le_bytes);
-    Some(Sliced { now, state: State(first, second), lent: Lent { granted, kept, rest } })
+    Some(Allotted { now, state: State(first, second), reply: AllotmentReply { granted, kept, rest } })
 }
 
 /// The argument of a reset.
 pub(super) fn reset(rule: &Rule, at: Option<u64>) -> Vec<u8> {
     let mut text = Vec::with_capacity(128);
     write_time(&mut text, at);
-    write_kind(&mut text, rule);
     write_rule(&mut text, rule);
     text
 }
@@ -54,8 +53,7 @@ pub(super) fn reset(rule: &Rule, at: Option<u64>) -> Vec<u8> {
 /// The argument of a take of one key.
 pub(super) fn lone(rule: &Rule, at: Option<u64>, cost: u64) -> Vec<u8> {
     let mut text = Vec::with_capacity(64);
-    write_time(&mut text, at);
-    write_rule(&mut text, rule);
+    write_take(&mut text, rule, at);
     if cost != 1 {
         // A cost of zero is a look: no run at all.
         write_runs(&mut text, (cost > 0).then_some(&(cost, 1)).into_iter());
@@ -66,8 +64,7 @@ pub(super) fn lone(rule: &Rule, at: Option<u64>, cost: u64) -> Vec<u8> {
 /// The argument of a take of one key, of as much of `most` as fits.
 pub(super) fn up_to(rule: &Rule, at: Option<u64>, most: u64) -> Vec<u8> {
     let mut text = Vec::with_capacity(64);
-    write_time(&mut text, at);
-    write_rule(&mut text, rule);
+    write_take(&mut text, rule, at);
     let calls = u32::try_from(most).unwrap_or(u32::MAX);
     write_runs(&mut text, std::iter::once(&(1, calls)));
     text
@@ -97,17 +94,23 @@ pub(super) fn write_time(text: &mut Vec<u8>, at: Option<u64>) {
     text.extend_from_slice(&at.unwrap_or(u64::MAX).to_le_bytes());
 }
 
-pub(super) fn write_kind(text: &mut Vec<u8>, rule: &Rule) {
+/// A rule, after the number of its kind.
+pub(super) fn write_rule(text: &mut Vec<u8>, rule: &Rule) {
     text.push(rule.scale().kind());
+    write_words(text, rule);
 }
 
-pub(super) fn write_rule(text: &mut Vec<u8>, rule: &Rule) {
-    let mut write = |words: &[u64]| words.iter().for_each(|word| text.extend_from_slice(&word.to_le_bytes()));
-    match rule {
-        Rule::FixedWindow(rule) => write(&[rule.length, rule.offset, rule.limit]),
-        Rule::SlidingWindow(rule) => write(&[rule.length, rule.limit, rule.tick]),
-        Rule::TokenBucket(rule) => write(&[rule.rate, rule.period, rule.burst, rule.tick]),
+/// The time and the rule for the script that takes single keys under it: those for one kind are not told which.
+pub(super) fn write_take(text: &mut Vec<u8>, rule: &Rule, at: Option<u64>) {
+    write_time(text, at);
+    match Script::take(rule) {
+        Script::Take => write_rule(text, rule),
+        _ => write_words(text, rule),
     }
+}
+
+fn write_words(text: &mut Vec<u8>, rule: &Rule) {
+    rule.write_words(|word| text.extend_from_slice(&word.to_le_bytes()));
 }
 
 pub(super) fn write_runs<'a>(text: &mut Vec<u8>, runs: impl Iterator<Item = &'a (u64, u32)> + Clone) {

@@ -12,7 +12,7 @@ use compact_str::CompactString;
 
 use crate::{
     clock::Clock,
-    engine::step::{Sliced, Take},
+    engine::step::{Allotted, Take},
     key::hash,
     model::rate::rule::Rule,
     table::Shards,
@@ -56,7 +56,7 @@ struct Purse {
     /// As of the last answer: what else the store would have admitted, and when nothing were used, in microseconds.
     beyond: u64,
     empty_at: u64,
-    /// Slices of another rule, after an override changed, are not spent.
+    /// Allotments of another rule, after an override changed, are not spent.
     rule: Rule,
     /// What was left when it was last counted what has been spent.
     counted: u64,
@@ -221,7 +221,7 @@ impl Purses {
     }
 
     /// Notes how a request that was sent at `sent` ended; `None`: nobody knows.
-    pub(crate) fn landed(&self, ask: &Ask, sent: Duration, now: Duration, sliced: Option<Sliced>) {
+    pub(crate) fn landed(&self, ask: &Ask, sent: Duration, now: Duration, sliced: Option<Allotted>) {
         let hash = hash(ask.key.as_bytes());
         let mut shard = self.shards.lock(hash);
         let Some(purse) = shard.find_mut(hash, |purse| purse.key.as_bytes() == ask.key.as_bytes()) else {
@@ -233,7 +233,7 @@ impl Purses {
             // What it asked for may be lent, and is lost until it ends. What it holds it still holds.
             None => purse.quiet_until = now + NO_ANSWER,
         }
-        if sliced.is_some_and(|sliced| sliced.lent.granted < ask.want) {
+        if sliced.is_some_and(|sliced| sliced.reply.granted < ask.want) {
             purse.quiet_until = now + NOTHING;
         }
     }
@@ -330,12 +330,12 @@ impl Purse {
         Some(Ask { key: self.key.as_str().into(), rule: self.rule, kept: 0, back, want: 0 })
     }
 
-    fn filled(&mut self, ask: &Ask, sent: Duration, Sliced { now, state, lent }: Sliced) {
+    fn filled(&mut self, ask: &Ask, sent: Duration, Allotted { now, state, reply }: Allotted) {
         // Of what was kept some may have been spent meanwhile. What the store knows nothing of has ended there.
-        let known = (self.left + lent.kept).saturating_sub(ask.kept);
-        self.set_left(known + lent.granted);
+        let known = (self.left + reply.kept).saturating_sub(ask.kept);
+        self.set_left(known + reply.granted);
         if self.left > 0 {
-            self.until = whole_micros(sent + counted(Duration::from_micros(lent.rest)));
+            self.until = whole_micros(sent + counted(Duration::from_micros(reply.rest)));
         }
         self.low = self.left / 2;
         self.beyond = self.rule.room(state);

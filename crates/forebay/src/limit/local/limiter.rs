@@ -21,12 +21,12 @@ use crate::{
     clock::Clock,
     engine::{
         Engine,
-        step::{Sliced, Take},
+        step::{Allotted, Take},
     },
     error::Result,
     key::Name,
     limit::{Decision, LimitHandle, Source},
-    model::rate::slices::Lend,
+    model::rate::allotments::AllotmentRequest,
     time::{When, micros, millis, secs},
 };
 
@@ -265,13 +265,19 @@ impl Drop for Leased {
 }
 
 impl Line {
-    async fn request(&self, ask: &Ask) -> Result<Sliced> {
+    async fn request(&self, ask: &Ask) -> Result<Allotted> {
         let take = Take { limit: &self.name, key: &ask.key, rule: ask.rule, cost: 0, within: ANSWER };
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
         let Ask { kept, back, want, .. } = *ask;
-        let lend =
-            Lend { holder: self.holder, sequence, kept, back, want, span: micros(SPAN).unsigned_abs() };
-        self.engine.slice(take, lend, When::EngineClock).await
+        let request = AllotmentRequest {
+            holder: self.holder,
+            sequence,
+            kept,
+            back,
+            want,
+            span: micros(SPAN).unsigned_abs(),
+        };
+        self.engine.allot(take, request, When::EngineClock).await
     }
 }
 

@@ -2,7 +2,13 @@
 //!
 //! Numbers in, numbers out: no clock, no engine, no fraction.
 
-use super::rule::State;
+use std::time::Duration;
+
+use super::{
+    bounds::{period, quota, tick},
+    state::{Allotment, EXACT, RateKind, Scale, State},
+};
+use crate::error::{Result, out_of_range};
 
 /// A bucket of `burst` tokens that refills `rate` tokens every `period`.
 ///
@@ -25,13 +31,68 @@ pub(crate) struct TokenBucket {
 }
 
 impl TokenBucket {
+    pub(super) fn new(rate: u64, per: Duration, burst: u64) -> Result<Self> {
+        let rate = quota("rate", rate)?;
+        let burst = quota("burst", burst)?;
+        let length = period(per)?;
+        let Some(tick) = tick(rate.max(burst), length) else {
+            return Err(out_of_range(format!(
+                "token bucket of {rate} per {per:?} with burst {burst}: the larger of both times the period \
+                 in milliseconds must be below 2^53, and the period a whole number of milliseconds then"
+            )));
+        };
+        Ok(Self { rate, period: length / tick, burst, tick })
+    }
+
     fn capacity(&self) -> u64 {
         self.burst * self.period
     }
 
-    /// The state as of `now` (microseconds): what has leaked is gone; a clock behind the state changes nothing.
+    /// The state at a later tick of a bucket of which so many tokens are allotted: those do not leak.
+    fn leak(&self, State(then, level): State, tick: u64, allotted: u64) -> State {
+        let (tick, floor) = (tick.max(then), allotted * self.period);
+        let leaked = level.saturating_sub((tick - then).saturating_mul(self.rate));
+        State(tick, leaked.max(floor.min(level)))
+    }
+
+    fn until_leaked(&self, state: State, now: u64, amount: u64) -> u64 {
+        if amount == 0 {
+            return 0;
+        }
+        ((state.0 + amount.div_ceil(self.rate)) * self.tick).saturating_sub(now)
+    }
+}
+
+impl RateKind for TokenBucket {
+    const NUMBER: u8 = 2;
+    const WORD: &'static str = "tokens";
+
     #[inline]
-    pub(crate) fn settle(&self, state: Option<State>, now: u64) -> State {
+    fn scale(&self) -> Scale {
+        Scale::of_period(Self::NUMBER, self.period * self.tick, self.tick)
+    }
+
+    #[cfg(feature = "redis")]
+    fn write_words(&self, write: impl FnMut(u64)) {
+        [self.rate, self.period, self.burst, self.tick].into_iter().for_each(write);
+    }
+
+    #[inline]
+    fn quota(&self) -> u64 {
+        self.burst
+    }
+
+    fn refill(&self) -> Duration {
+        Duration::from_micros(self.capacity().div_ceil(self.rate) * self.tick)
+    }
+
+    fn boundless(self) -> Self {
+        Self { burst: (EXACT - 1) / self.period, ..self }
+    }
+
+    /// What has leaked is gone.
+    #[inline]
+    fn advance(&self, state: Option<State>, now: u64) -> State {
         let tick = now / self.tick;
         match state {
             None => State(tick, 0),
@@ -42,30 +103,27 @@ impl TokenBucket {
         }
     }
 
-    /// The state at a later tick of a bucket of which so many tokens are lent: those do not leak.
-    pub(crate) fn leak(&self, State(then, level): State, tick: u64, lent: u64) -> State {
-        let (tick, floor) = (tick.max(then), lent * self.period);
-        let leaked = level.saturating_sub((tick - then).saturating_mul(self.rate));
-        State(tick, leaked.max(floor.min(level)))
+    /// Tokens in use, rounded up.
+    #[inline]
+    fn used(&self, state: State) -> u64 {
+        state.1.div_ceil(self.period)
     }
 
-    /// The largest cost that fits.
     #[inline]
-    pub(crate) fn room(&self, state: State) -> u64 {
+    fn room(&self, state: State) -> u64 {
         self.capacity().saturating_sub(state.1) / self.period
     }
 
-    /// The state after `cost`, which must fit.
     #[inline]
-    pub(crate) fn charge(&self, state: State, cost: u64) -> State {
+    fn charge(&self, state: State, cost: u64) -> State {
         State(state.0, state.1 + cost * self.period)
     }
 
-    /// The state after `cost` came back; of one that was charged at a tick, what has not leaked since.
+    /// Of a cost that was charged at a tick, what has not leaked since.
     ///
     /// More than that may be somebody else's: the level falls to zero in between, and what has been charged on top
     /// since then would go as well.
-    pub(crate) fn refund(&self, state: State, cost: u64, charged: Option<u64>) -> State {
+    fn refund(&self, state: State, cost: u64, charged: Option<u64>) -> State {
         let leaked = match charged {
             None => 0,
             Some(tick) => state.0.checked_sub(tick).map_or(u64::MAX, |ticks| ticks.saturating_mul(self.rate)),
@@ -74,34 +132,53 @@ impl TokenBucket {
         State(state.0, state.1.saturating_sub(back))
     }
 
-    /// Tokens in use, rounded up.
-    #[inline]
-    pub(crate) fn used(&self, state: State) -> u64 {
-        state.1.div_ceil(self.period)
-    }
-
-    /// Microseconds from `now` until `cost` fits, if nobody else takes; zero if it does.
-    pub(crate) fn wait(&self, state: State, now: u64, cost: u64) -> u64 {
+    fn wait(&self, state: State, now: u64, cost: u64) -> u64 {
         let too_much = (state.1 + cost * self.period).saturating_sub(self.capacity());
         self.until_leaked(state, now, too_much)
     }
 
-    /// Microseconds from `now` until the bucket is full again.
+    /// Until the bucket is full again.
     #[inline]
-    pub(crate) fn reset_after(&self, state: State, now: u64) -> u64 {
+    fn reset_after(&self, state: State, now: u64) -> u64 {
         self.until_leaked(state, now, state.1)
     }
 
-    /// How long a store must remember the state: until it is full, and one period against a clock that steps back.
+    /// Until it is full, and one period against a clock that steps back.
     #[inline]
-    pub(crate) fn lifetime(&self, state: State, now: u64) -> u64 {
+    fn lifetime(&self, state: State, now: u64) -> u64 {
         self.reset_after(state, now) + self.period * self.tick
     }
 
-    fn until_leaked(&self, state: State, now: u64, amount: u64) -> u64 {
-        if amount == 0 {
-            return 0;
+    /// `span` from now, or from the state's own time where that is ahead of a clock that stepped back.
+    fn end(&self, state: State, now: u64, span: u64) -> (u64, u64) {
+        (now.max(state.0 * self.tick) + span, span)
+    }
+
+    /// What is allotted does not leak until the allotment ends.
+    fn advance_with(&self, mut state: State, allotments: &[Allotment], now: u64) -> State {
+        let tick = (now / self.tick).max(state.0);
+        let mut allotted = allotments.iter().map(|allotment| allotment.amount).sum();
+        for allotment in allotments {
+            let end = allotment.end.div_ceil(self.tick);
+            if end > tick {
+                break;
+            }
+            state = self.leak(state, end, allotted);
+            allotted -= allotment.amount;
         }
-        ((state.0 + amount.div_ceil(self.rate)) * self.tick).saturating_sub(now)
+        self.leak(state, tick, allotted)
+    }
+
+    fn still_out(&self, allotment: &Allotment, _before: State, after: State) -> bool {
+        allotment.end.div_ceil(self.tick) > after.0
+    }
+
+    /// Until the last one ends it may not leak.
+    fn lifetime_with(&self, state: State, last: &Allotment, now: u64) -> u64 {
+        self.lifetime(State(last.end.div_ceil(self.tick).max(state.0), state.1), now)
+    }
+
+    fn at_most(&self, state: State, amount: u64) -> State {
+        State(state.0, state.1.min(amount * self.period))
     }
 }

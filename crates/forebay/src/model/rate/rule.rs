@@ -2,32 +2,15 @@
 
 use std::time::Duration;
 
-use super::{
-    gcra::TokenBucket,
-    sliding::{MAX_SLIDING, SlidingWindow},
-    window::FixedWindow,
-};
-use crate::{
-    error::{Result, out_of_range},
-    time::{days, micros},
-};
-
-/// Integers below this are exact in a Lua number.
-pub(crate) const EXACT: u64 = 1 << 53;
-
-/// The largest quota and burst: leaves room to add the largest cost below [`EXACT`].
-pub(crate) const MAX_QUOTA: u64 = 1 << 50;
-
-/// What a limit remembers of one key: two integers, whose meaning is the rule's.
-///
-/// Fixed window: (window index, used). Sliding window: (tick, used before and now, 32 bits each). Token bucket: (tick,
-/// level). All numbers are below 2^53.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct State(pub u64, pub u64);
+#[cfg(feature = "redis")]
+pub(crate) use super::state::EXACT;
+pub(crate) use super::state::{RateKind, Scale, State};
+use super::{gcra::TokenBucket, sliding::SlidingWindow, state::Allotment, window::FixedWindow};
+use crate::error::Result;
 
 /// The arithmetic of one limit. Times are microseconds since 1970.
 ///
-/// An engine does, in one atomic step: [`settle`](Self::settle) the stored state; if the cost fits in
+/// An engine does, in one atomic step: [`advance`](Self::advance) the stored state; if the cost fits in
 /// the [`room`](Self::room), [`charge`](Self::charge) and store; else store nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Rule {
@@ -36,270 +19,122 @@ pub(crate) enum Rule {
     TokenBucket(TokenBucket),
 }
 
-/// What the numbers of a state count: kind, period and tick of the rule that wrote it.
-///
-/// Part of a state's name in every store. A rule with another scale begins anew rather than read a count of minutes as
-/// one of seconds; one that differs in the quota alone goes on with what was counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Scale(u64);
-
-impl Scale {
-    /// Of no rule: what a concurrency limit lends.
-    pub(crate) const LEASE: Self = Self(0);
-
-    /// Kind: 1 fixed window, 2 token bucket, 3 sliding window. The period is below 2^45 microseconds.
-    const fn new(kind: u64, period: u64, tick: u64) -> Self {
-        Self(period << 3 | (tick / 1_000) << 2 | kind)
-    }
-
-    /// 1 fixed window, 2 token bucket, 3 sliding window.
-    #[cfg(feature = "redis")]
-    pub(crate) fn kind(self) -> u8 {
-        (self.0 & 3).to_le_bytes()[0]
-    }
-
-    /// The period in microseconds.
-    #[cfg(feature = "redis")]
-    pub(crate) fn period(self) -> u64 {
-        self.0 >> 3
-    }
-
-    /// Whether it counts in milliseconds rather than microseconds.
-    #[cfg(feature = "redis")]
-    pub(crate) fn is_coarse(self) -> bool {
-        self.0 & 4 != 0
-    }
-
-    /// As a number, for a file.
-    pub(crate) fn to_bits(self) -> u64 {
-        self.0
-    }
-
-    /// What a file had.
-    pub(crate) fn from_bits(bits: u64) -> Self {
-        Self(bits)
-    }
+/// The kinds of rates. Each has its file, and its Lua table beside the others in `engine/redis/lua/kinds/`.
+macro_rules! each {
+    ($rule:expr, $kind:ident => $call:expr) => {
+        match $rule {
+            Rule::FixedWindow($kind) => $call,
+            Rule::SlidingWindow($kind) => $call,
+            Rule::TokenBucket($kind) => $call,
+        }
+    };
 }
 
-impl Rule {
-    /// What its states count.
-    #[inline]
-    pub(crate) fn scale(&self) -> Scale {
-        match self {
-            Self::FixedWindow(rule) => Scale::new(1, rule.length, 1),
-            Self::TokenBucket(rule) => Scale::new(2, rule.period * rule.tick, rule.tick),
-            Self::SlidingWindow(rule) => Scale::new(3, rule.length * rule.tick, rule.tick),
+/// The method of [`RateKind`] with this name.
+macro_rules! dispatch {
+    ($name:ident($($argument:ident: $type:ty),*) -> $answer:ty) => {
+        #[doc = concat!("See [`RateKind::", stringify!($name), "`].")]
+        #[inline]
+        pub(crate) fn $name(&self, $($argument: $type),*) -> $answer {
+            each!(self, kind => kind.$name($($argument),*))
         }
-    }
+    };
+}
 
+/// The numbers and words of the kinds.
+const KINDS: [(u8, &str); 3] = [
+    (FixedWindow::NUMBER, FixedWindow::WORD),
+    (TokenBucket::NUMBER, TokenBucket::WORD),
+    (SlidingWindow::NUMBER, SlidingWindow::WORD),
+];
+
+impl Rule {
     /// `limit` per window of `length`; windows begin at multiples of `length` plus `phase`.
     pub(crate) fn fixed_window(limit: u64, length: Duration, phase: Duration) -> Result<Self> {
-        let limit = quota("limit", limit)?;
-        let length = period(length)?;
-        let phase = micros(phase).unsigned_abs() % length;
-        Ok(Self::FixedWindow(FixedWindow { limit, length, offset: (length - phase) % length }))
+        FixedWindow::new(limit, length, phase).map(Self::FixedWindow)
     }
 
     /// `limit` per any span of `length`, as two counters tell it.
     pub(crate) fn sliding_window(limit: u64, length: Duration) -> Result<Self> {
-        let limit = quota("limit", limit)?;
-        let length = period(length)?;
-        if limit > MAX_SLIDING {
-            return Err(out_of_range(format!("limit {limit}: that of a sliding window is 1 to 2^32 - 1")));
-        }
-        let Some(tick) = tick(limit, length) else {
-            return Err(out_of_range(format!(
-                "sliding window of {limit} per {length} µs: the limit times the length in milliseconds must be below \
-                 2^53, and the length a whole number of milliseconds then"
-            )));
-        };
-        Ok(Self::SlidingWindow(SlidingWindow { limit, length: length / tick, tick }))
+        SlidingWindow::new(limit, length).map(Self::SlidingWindow)
     }
 
     /// `rate` tokens per `per`, at most `burst` at once.
     pub(crate) fn token_bucket(rate: u64, per: Duration, burst: u64) -> Result<Self> {
-        let rate = quota("rate", rate)?;
-        let burst = quota("burst", burst)?;
-        let length = period(per)?;
-        let Some(tick) = tick(rate.max(burst), length) else {
-            return Err(out_of_range(format!(
-                "token bucket of {rate} per {per:?} with burst {burst}: the larger of both times the period \
-                 in milliseconds must be below 2^53, and the period a whole number of milliseconds then"
-            )));
-        };
-        Ok(Self::TokenBucket(TokenBucket { rate, period: length / tick, burst, tick }))
+        TokenBucket::new(rate, per, burst).map(Self::TokenBucket)
+    }
+
+    /// Whether states of this scale can be read: a later version may have written others.
+    pub(crate) fn knows(scale: Scale) -> bool {
+        KINDS.iter().any(|(number, _)| *number == scale.kind())
+    }
+
+    /// The words of the kinds in the keys of a store.
+    #[cfg(feature = "redis")]
+    pub(crate) fn words() -> impl Iterator<Item = &'static str> {
+        KINDS.into_iter().map(|(_, word)| word)
     }
 
     /// The same, with windows that begin at one of 64 places, by the high bits of `hash`.
     pub(crate) fn shifted(self, hash: u64) -> Self {
         match self {
-            Self::FixedWindow(rule) => {
-                let offset = (rule.offset + (hash >> 58) * rule.length / 64) % rule.length;
-                Self::FixedWindow(FixedWindow { offset, ..rule })
-            }
+            Self::FixedWindow(window) => Self::FixedWindow(window.shifted(hash)),
             other => other,
         }
     }
 
-    /// The same, with the largest quota that its numbers bear: what is owed is charged by it.
+    /// See [`RateKind::boundless`].
     pub(crate) fn boundless(self) -> Self {
         match self {
-            Self::FixedWindow(rule) => Self::FixedWindow(FixedWindow { limit: MAX_QUOTA, ..rule }),
-            Self::SlidingWindow(rule) => {
-                let limit = ((EXACT - 1) / rule.length).min(MAX_SLIDING);
-                Self::SlidingWindow(SlidingWindow { limit, ..rule })
-            }
-            Self::TokenBucket(rule) => {
-                Self::TokenBucket(TokenBucket { burst: (EXACT - 1) / rule.period, ..rule })
-            }
+            Self::FixedWindow(kind) => Self::FixedWindow(kind.boundless()),
+            Self::SlidingWindow(kind) => Self::SlidingWindow(kind.boundless()),
+            Self::TokenBucket(kind) => Self::TokenBucket(kind.boundless()),
         }
     }
 
-    /// The largest cost that can ever be granted.
+    /// See [`RateKind::WORD`].
+    #[cfg(feature = "redis")]
+    pub(crate) fn word(&self) -> &'static str {
+        fn word<K: RateKind>(_: &K) -> &'static str {
+            K::WORD
+        }
+        each!(self, kind => word(kind))
+    }
+
+    /// See [`RateKind::HAS_WINDOWS`].
     #[inline]
-    pub(crate) fn quota(&self) -> u64 {
-        match self {
-            Self::FixedWindow(rule) => rule.limit,
-            Self::SlidingWindow(rule) => rule.limit,
-            Self::TokenBucket(rule) => rule.burst,
+    pub(crate) fn has_windows(&self) -> bool {
+        fn has_windows<K: RateKind>(_: &K) -> bool {
+            K::HAS_WINDOWS
         }
+        each!(self, kind => has_windows(kind))
     }
 
-    /// In what time as much as the quota passes.
-    pub(crate) fn refill(&self) -> Duration {
-        Duration::from_micros(match self {
-            Self::FixedWindow(rule) => rule.length,
-            Self::SlidingWindow(rule) => rule.length * rule.tick,
-            Self::TokenBucket(rule) => (rule.burst * rule.period).div_ceil(rule.rate) * rule.tick,
-        })
+    /// See [`RateKind::write_words`].
+    #[cfg(feature = "redis")]
+    pub(crate) fn write_words(&self, write: impl FnMut(u64)) {
+        each!(self, kind => kind.write_words(write));
     }
 
-    /// The stored state as of `now`. A clock that is behind the state does not change it.
-    #[inline]
-    pub(crate) fn settle(&self, state: Option<State>, now: u64) -> State {
-        match self {
-            Self::FixedWindow(rule) => rule.settle(state, now),
-            Self::SlidingWindow(rule) => rule.settle(state, now),
-            Self::TokenBucket(rule) => rule.settle(state, now),
-        }
-    }
-
-    /// The largest cost that fits into a settled state.
-    #[inline]
-    pub(crate) fn room(&self, state: State) -> u64 {
-        match self {
-            Self::FixedWindow(rule) => rule.room(state),
-            Self::SlidingWindow(rule) => rule.room(state),
-            Self::TokenBucket(rule) => rule.room(state),
-        }
-    }
-
-    /// A settled state after `cost`, which must fit.
-    #[inline]
-    pub(crate) fn charge(&self, state: State, cost: u64) -> State {
-        match self {
-            Self::FixedWindow(_) => FixedWindow::charge(state, cost),
-            Self::SlidingWindow(_) => SlidingWindow::charge(state, cost),
-            Self::TokenBucket(rule) => rule.charge(state, cost),
-        }
-    }
-
-    /// A settled state after `cost` came back; never below empty.
-    ///
-    /// With `charged`, the first number of the state right after the charge, only as much as that still counts: nothing
-    /// of a window that is over, and of a bucket what has not leaked since.
-    pub(crate) fn refund(&self, state: State, cost: u64, charged: Option<u64>) -> State {
-        match self {
-            Self::FixedWindow(_) if charged.is_some_and(|window| window != state.0) => state,
-            Self::FixedWindow(_) => FixedWindow::refund(state, cost),
-            Self::SlidingWindow(rule) => rule.refund(state, cost, charged),
-            Self::TokenBucket(rule) => rule.refund(state, cost, charged),
-        }
-    }
-
-    /// What is used of the quota.
-    #[inline]
-    pub(crate) fn used(&self, state: State) -> u64 {
-        match self {
-            Self::FixedWindow(_) => state.1,
-            Self::SlidingWindow(rule) => rule.used(state),
-            Self::TokenBucket(rule) => rule.used(state),
-        }
-    }
-
-    /// Microseconds from `now` until `cost` fits, absent other callers: not before, and exactly then.
-    pub(crate) fn wait(&self, state: State, now: u64, cost: u64) -> u64 {
-        match self {
-            Self::FixedWindow(rule) if cost > rule.room(state) => rule.reset_after(state, now),
-            Self::FixedWindow(_) => 0,
-            Self::SlidingWindow(rule) => rule.wait(state, now, cost),
-            Self::TokenBucket(rule) => rule.wait(state, now, cost),
-        }
-    }
-
-    /// Microseconds from `now` until nothing is used.
-    #[inline]
-    pub(crate) fn reset_after(&self, state: State, now: u64) -> u64 {
-        match self {
-            Self::FixedWindow(rule) => rule.reset_after(state, now),
-            Self::SlidingWindow(rule) => rule.reset_after(state, now),
-            Self::TokenBucket(rule) => rule.reset_after(state, now),
-        }
-    }
-
-    /// When a slice of a settled state ends: with its window; of a bucket `span` from now, or from the state's own time
-    /// where that is ahead of a clock that stepped back.
-    pub(crate) fn end(&self, state: State, now: u64, span: u64) -> u64 {
-        match self {
-            Self::FixedWindow(rule) => (state.0 + 1) * rule.length - rule.offset,
-            Self::SlidingWindow(rule) => (state.0 / rule.length + 1) * rule.length * rule.tick,
-            Self::TokenBucket(rule) => now.max(state.0 * rule.tick) + span,
-        }
-    }
-
-    /// A window's length, a bucket's period, in microseconds.
-    pub(crate) fn length(&self) -> u64 {
-        match self {
-            Self::FixedWindow(rule) => rule.length,
-            Self::SlidingWindow(rule) => rule.length * rule.tick,
-            Self::TokenBucket(rule) => rule.period * rule.tick,
-        }
-    }
-
-    /// Microseconds from `now` for which a store must keep the state.
-    #[inline]
-    pub(crate) fn lifetime(&self, state: State, now: u64) -> u64 {
-        match self {
-            Self::FixedWindow(rule) => rule.lifetime(state, now),
-            Self::SlidingWindow(rule) => rule.lifetime(state, now),
-            Self::TokenBucket(rule) => rule.lifetime(state, now),
-        }
-    }
-}
-
-/// Microseconds per tick: the finest with which `most` times the period is exact in a Lua number.
-fn tick(most: u64, period: u64) -> Option<u64> {
-    let fits = |ticks: u64| u128::from(most) * u128::from(ticks) < u128::from(EXACT);
-    [1, 1_000].into_iter().find(|&tick| period.is_multiple_of(tick) && fits(period / tick))
-}
-
-fn quota(what: &str, value: u64) -> Result<u64> {
-    if (1..=MAX_QUOTA).contains(&value) {
-        Ok(value)
-    } else {
-        Err(out_of_range(format!("{what} {value}: a {what} is 1 to 2^50")))
-    }
-}
-
-/// The longest window: with it, twice the index times the length is still below 2^53.
-const MAX_PERIOD: Duration = days(366);
-
-fn period(length: Duration) -> Result<u64> {
-    if (Duration::from_millis(1)..=MAX_PERIOD).contains(&length) {
-        Ok(micros(length).unsigned_abs())
-    } else {
-        Err(out_of_range(format!("window of {length:?}: a window is 1 ms to 366 days")))
-    }
+    #[cfg(feature = "redis")]
+    dispatch!(write_span(to: &mut Vec<u8>) -> ());
+    dispatch!(scale() -> Scale);
+    dispatch!(quota() -> u64);
+    dispatch!(refill() -> Duration);
+    dispatch!(advance(state: Option<State>, now: u64) -> State);
+    dispatch!(used(state: State) -> u64);
+    dispatch!(room(state: State) -> u64);
+    dispatch!(charge(state: State, cost: u64) -> State);
+    dispatch!(refund(state: State, cost: u64, charged: Option<u64>) -> State);
+    dispatch!(wait(state: State, now: u64, cost: u64) -> u64);
+    dispatch!(reset_after(state: State, now: u64) -> u64);
+    dispatch!(lifetime(state: State, now: u64) -> u64);
+    dispatch!(end(state: State, now: u64, span: u64) -> (u64, u64));
+    dispatch!(is_told_by(now: u64, behind: u64) -> bool);
+    dispatch!(advance_with(state: State, allotments: &[Allotment], now: u64) -> State);
+    dispatch!(still_out(allotment: &Allotment, before: State, after: State) -> bool);
+    dispatch!(lifetime_with(state: State, last: &Allotment, now: u64) -> u64);
+    dispatch!(at_most(state: State, amount: u64) -> State);
 }
 
 #[cfg(test)]
@@ -307,7 +142,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::time::{millis, secs};
+    use crate::time::{days, millis, secs};
 
     /// Probes near 2026, where the products are as large as they get in practice.
     const NOW: u64 = 1_790_000_000_000_000;
@@ -336,10 +171,10 @@ mod tests {
     }
 
     fn take(rule: &Rule, state: &mut Option<State>, now: u64, cost: u64) -> bool {
-        let settled = rule.settle(*state, now);
-        let fits = cost <= rule.room(settled);
+        let advanced = rule.advance(*state, now);
+        let fits = cost <= rule.room(advanced);
         if fits {
-            *state = Some(rule.charge(settled, cost));
+            *state = Some(rule.charge(advanced, cost));
         }
         fits
     }
@@ -354,11 +189,11 @@ mod tests {
                 if take(&rule, &mut state, now, cost) {
                     continue;
                 }
-                let wait = rule.wait(rule.settle(state, now), now, cost);
+                let wait = rule.wait(rule.advance(state, now), now, cost);
                 prop_assert!(wait > 0);
                 let before = now + wait - 1;
-                prop_assert!(cost > rule.room(rule.settle(state, before)), "denied one microsecond before");
-                prop_assert!(cost <= rule.room(rule.settle(state, now + wait)), "admitted at it");
+                prop_assert!(cost > rule.room(rule.advance(state, before)), "denied one microsecond before");
+                prop_assert!(cost <= rule.room(rule.advance(state, now + wait)), "admitted at it");
             }
         }
 
@@ -372,8 +207,8 @@ mod tests {
                 take(&rule, &mut state, now, cost.min(rule.quota()));
             }
             let cost = cost.min(rule.quota());
-            let settled = rule.settle(state, now);
-            let at_once = count.min(rule.room(settled) / cost);
+            let advanced = rule.advance(state, now);
+            let at_once = count.min(rule.room(advanced) / cost);
             let one_by_one = (0..count).filter(|_| take(&rule, &mut state, now, cost)).count() as u64;
             prop_assert_eq!(at_once, one_by_one);
         }
@@ -383,8 +218,8 @@ mod tests {
             let mut state = None;
             while take(&rule, &mut state, NOW, 1) {}
             prop_assert!(!take(&rule, &mut state, NOW - back, 1));
-            prop_assert_eq!(rule.wait(rule.settle(state, NOW - back), NOW - back, 1),
-                back + rule.wait(rule.settle(state, NOW), NOW, 1));
+            prop_assert_eq!(rule.wait(rule.advance(state, NOW - back), NOW - back, 1),
+                back + rule.wait(rule.advance(state, NOW), NOW, 1));
         }
 
         #[test]
@@ -394,7 +229,7 @@ mod tests {
             prop_assert!(take(&rule, &mut state, NOW, cost));
             let state = state.expect("charged");
             let gone = NOW + rule.lifetime(state, NOW);
-            prop_assert_eq!(rule.settle(Some(state), gone), rule.settle(None, gone));
+            prop_assert_eq!(rule.advance(Some(state), gone), rule.advance(None, gone));
         }
 
         #[test]
@@ -431,10 +266,10 @@ mod tests {
                 }
             }
             let Some((window, cost)) = charged else { return Ok(()) };
-            let refunded = rule.refund(rule.settle(with, now), cost, Some(window));
-            prop_assert!(refunded.1 >= rule.settle(without, now).1);
+            let refunded = rule.refund(rule.advance(with, now), cost, Some(window));
+            prop_assert!(refunded.1 >= rule.advance(without, now).1);
             // At once it undoes the charge to the last unit.
-            let (mut state, before) = (with, rule.settle(with, now));
+            let (mut state, before) = (with, rule.advance(with, now));
             if take(&rule, &mut state, now, 1) {
                 let after = state.expect("charged");
                 prop_assert_eq!(rule.refund(after, 1, Some(after.0)), before);
@@ -447,7 +282,7 @@ mod tests {
         let rule = Rule::fixed_window(1, secs(60), secs(15)).expect("in range");
         let Rule::FixedWindow(window) = rule else { unreachable!("built as a window") };
         let minute = NOW - NOW % 60_000_000;
-        let at = |offset| window.settle(None, minute + offset).0;
+        let at = |offset| window.advance(None, minute + offset).0;
         assert_eq!(at(14_999_999) + 1, at(15_000_000));
         assert_eq!(at(15_000_000), at(74_999_999));
     }

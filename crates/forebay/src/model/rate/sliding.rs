@@ -2,7 +2,13 @@
 //!
 //! Numbers in, numbers out: no clock, no engine, no fraction.
 
-use super::rule::State;
+use std::time::Duration;
+
+use super::{
+    bounds::{period, quota, tick},
+    state::{Allotment, EXACT, RateKind, Scale, State},
+};
+use crate::error::{Result, out_of_range};
 
 /// The largest quota: the two counters share 64 bits.
 pub(crate) const MAX_SLIDING: u64 = u32::MAX as u64;
@@ -28,45 +34,85 @@ pub(crate) struct SlidingWindow {
 }
 
 impl SlidingWindow {
-    /// The state as of `now` (microseconds): windows have passed; a clock behind the state changes nothing.
+    pub(super) fn new(limit: u64, length: Duration) -> Result<Self> {
+        let limit = quota("limit", limit)?;
+        let length = period(length)?;
+        if limit > MAX_SLIDING {
+            return Err(out_of_range(format!("limit {limit}: that of a sliding window is 1 to 2^32 - 1")));
+        }
+        let Some(tick) = tick(limit, length) else {
+            return Err(out_of_range(format!(
+                "sliding window of {limit} per {length} µs: the limit times the length in milliseconds must be below \
+                 2^53, and the length a whole number of milliseconds then"
+            )));
+        };
+        Ok(Self { limit, length: length / tick, tick })
+    }
+
+    /// The index of the window that a state is of.
+    fn window(&self, state: State) -> u64 {
+        state.0 / self.length
+    }
+}
+
+impl RateKind for SlidingWindow {
+    const NUMBER: u8 = 3;
+    const WORD: &'static str = "sliding";
+
     #[inline]
-    pub(crate) fn settle(&self, state: Option<State>, now: u64) -> State {
+    fn scale(&self) -> Scale {
+        Scale::of_period(Self::NUMBER, self.length * self.tick, self.tick)
+    }
+
+    #[cfg(feature = "redis")]
+    fn write_words(&self, write: impl FnMut(u64)) {
+        [self.length, self.limit, self.tick].into_iter().for_each(write);
+    }
+
+    #[inline]
+    fn quota(&self) -> u64 {
+        self.limit
+    }
+
+    fn refill(&self) -> Duration {
+        Duration::from_micros(self.length * self.tick)
+    }
+
+    fn boundless(self) -> Self {
+        Self { limit: ((EXACT - 1) / self.length).min(MAX_SLIDING), ..self }
+    }
+
+    /// What was used of a window counts as used before in the next one, and not at all after that.
+    #[inline]
+    fn advance(&self, state: Option<State>, now: u64) -> State {
         let tick = now / self.tick;
         let Some(state) = state else { return State(tick, 0) };
         if state.0 >= tick {
             return state;
         }
-        match tick / self.length - state.0 / self.length {
+        match tick / self.length - self.window(state) {
             0 => State(tick, state.1),
             1 => State(tick, current(state) << 32),
             _ => State(tick, 0),
         }
     }
 
-    /// What is used: the current window's, and what still counts of the one before, rounded up.
+    /// The current window's, and what still counts of the one before, rounded up.
     #[inline]
-    pub(crate) fn used(&self, state: State) -> u64 {
+    fn used(&self, state: State) -> u64 {
         let left = self.length - state.0 % self.length;
         current(state) + (previous(state) * left).div_ceil(self.length)
     }
 
-    /// The largest cost that fits.
     #[inline]
-    pub(crate) fn room(&self, state: State) -> u64 {
+    fn room(&self, state: State) -> u64 {
         self.limit.saturating_sub(self.used(state))
     }
 
-    /// The state after `cost`, which must fit.
-    #[inline]
-    pub(crate) fn charge(state: State, cost: u64) -> State {
-        State(state.0, state.1 + cost)
-    }
-
-    /// The state after `cost` came back: to the window of the tick at which it was charged, if that still counts.
-    pub(crate) fn refund(&self, state: State, cost: u64, charged: Option<u64>) -> State {
-        let window = state.0 / self.length;
+    /// The cost goes back to the window of the tick at which it was charged, if that still counts.
+    fn refund(&self, state: State, cost: u64, charged: Option<u64>) -> State {
         let (mut before, mut now) = (previous(state), current(state));
-        match charged.map_or(Some(0), |tick| window.checked_sub(tick / self.length)) {
+        match charged.map_or(Some(0), |tick| self.window(state).checked_sub(tick / self.length)) {
             Some(0) => now = now.saturating_sub(cost),
             Some(1) => before = before.saturating_sub(cost),
             _ => {}
@@ -74,15 +120,14 @@ impl SlidingWindow {
         State(state.0, before << 32 | now)
     }
 
-    /// Microseconds from `now` until `cost` fits, if nobody else takes; zero if it does.
-    pub(crate) fn wait(&self, state: State, now: u64, cost: u64) -> u64 {
+    fn wait(&self, state: State, now: u64, cost: u64) -> u64 {
         if cost <= self.room(state) {
             return 0;
         }
         // So much of a window may overlap that at most `room` of its `count` counts. It is denied, so `count` is not zero.
         let overlap = |room: u64, count: u64| room * self.length / count;
         let (before, now_used) = (previous(state), current(state));
-        let window = state.0 / self.length;
+        let window = self.window(state);
         let tick = match self.limit.checked_sub(now_used + cost) {
             Some(room) => (window + 1) * self.length - overlap(room, before),
             // Not while this window lasts; in the next one it is the one before.
@@ -91,19 +136,30 @@ impl SlidingWindow {
         (tick * self.tick).saturating_sub(now)
     }
 
-    /// Microseconds from `now` until nothing is used.
-    pub(crate) fn reset_after(&self, state: State, now: u64) -> u64 {
+    fn reset_after(&self, state: State, now: u64) -> u64 {
         let windows = match (previous(state), current(state)) {
             (0, 0) => return 0,
             (_, 0) => 1,
             _ => 2,
         };
-        ((state.0 / self.length + windows) * self.length * self.tick).saturating_sub(now)
+        ((self.window(state) + windows) * self.length * self.tick).saturating_sub(now)
     }
 
-    /// How long a store must remember the state: until it counts nothing, and one window against a clock that steps back.
-    pub(crate) fn lifetime(&self, state: State, now: u64) -> u64 {
+    /// Until it counts nothing, and one window against a clock that steps back.
+    fn lifetime(&self, state: State, now: u64) -> u64 {
         self.reset_after(state, now) + self.length * self.tick
+    }
+
+    fn end(&self, state: State, _now: u64, _span: u64) -> (u64, u64) {
+        ((self.window(state) + 1) * self.length * self.tick, self.length * self.tick)
+    }
+
+    fn still_out(&self, _allotment: &Allotment, before: State, after: State) -> bool {
+        self.window(before) == self.window(after)
+    }
+
+    fn at_most(&self, state: State, amount: u64) -> State {
+        State(state.0, current(state).min(amount))
     }
 }
 

@@ -2,7 +2,13 @@
 //!
 //! Numbers in, numbers out: no clock, no engine.
 
-use super::rule::State;
+use std::time::Duration;
+
+use super::{
+    bounds::{period, quota},
+    state::{MAX_QUOTA, RateKind, Scale, State},
+};
+use crate::{error::Result, time::micros};
 
 /// A quota per window, all times in microseconds since 1970.
 ///
@@ -22,37 +28,16 @@ pub(crate) struct FixedWindow {
 }
 
 impl FixedWindow {
-    /// The state as of `now`: a window that is over counts nothing; a clock behind it changes nothing.
-    #[inline]
-    pub(crate) fn settle(&self, state: Option<State>, now: u64) -> State {
-        let window = (now + self.offset) / self.length;
-        match state {
-            Some(state) if state.0 >= window => state,
-            _ => State(window, 0),
-        }
+    pub(super) fn new(limit: u64, length: Duration, phase: Duration) -> Result<Self> {
+        let limit = quota("limit", limit)?;
+        let length = period(length)?;
+        let phase = micros(phase).unsigned_abs() % length;
+        Ok(Self { limit, length, offset: (length - phase) % length })
     }
 
-    /// The largest cost that fits.
-    #[inline]
-    pub(crate) fn room(&self, state: State) -> u64 {
-        self.limit.saturating_sub(state.1)
-    }
-
-    /// The state after `cost`, which must fit.
-    #[inline]
-    pub(crate) fn charge(state: State, cost: u64) -> State {
-        State(state.0, state.1 + cost)
-    }
-
-    /// The state after `cost` came back.
-    pub(crate) fn refund(state: State, cost: u64) -> State {
-        State(state.0, state.1.saturating_sub(cost))
-    }
-
-    /// Microseconds from `now` until nothing is used.
-    #[inline]
-    pub(crate) fn reset_after(&self, state: State, now: u64) -> u64 {
-        if state.1 == 0 { 0 } else { self.ends_after(state, now) }
+    /// The same, with windows that begin at one of 64 places, by the high bits of `hash`.
+    pub(super) fn shifted(self, hash: u64) -> Self {
+        Self { offset: (self.offset + (hash >> 58) * self.length / 64) % self.length, ..self }
     }
 
     /// Microseconds from `now` until the window ends.
@@ -60,18 +45,86 @@ impl FixedWindow {
     fn ends_after(&self, state: State, now: u64) -> u64 {
         ((state.0 + 1) * self.length).saturating_sub(self.offset).saturating_sub(now)
     }
+}
 
-    /// How long a store must remember the state: one window longer than it counts, so that a clock that
-    /// steps back by less than that still finds it.
+impl RateKind for FixedWindow {
+    const NUMBER: u8 = 1;
+    const WORD: &'static str = "window";
+    const HAS_WINDOWS: bool = true;
+
     #[inline]
-    pub(crate) fn lifetime(&self, state: State, now: u64) -> u64 {
+    fn scale(&self) -> Scale {
+        Scale::of_period(Self::NUMBER, self.length, 1)
+    }
+
+    #[cfg(feature = "redis")]
+    fn write_words(&self, write: impl FnMut(u64)) {
+        [self.length, self.offset, self.limit].into_iter().for_each(write);
+    }
+
+    #[inline]
+    fn quota(&self) -> u64 {
+        self.limit
+    }
+
+    fn refill(&self) -> Duration {
+        Duration::from_micros(self.length)
+    }
+
+    fn boundless(self) -> Self {
+        Self { limit: MAX_QUOTA, ..self }
+    }
+
+    /// A window that is over counts nothing.
+    #[inline]
+    fn advance(&self, state: Option<State>, now: u64) -> State {
+        let window = (now + self.offset) / self.length;
+        match state {
+            Some(state) if state.0 >= window => state,
+            _ => State(window, 0),
+        }
+    }
+
+    #[inline]
+    fn used(&self, state: State) -> u64 {
+        state.1
+    }
+
+    #[inline]
+    fn room(&self, state: State) -> u64 {
+        self.limit.saturating_sub(state.1)
+    }
+
+    /// Nothing comes back to a window that is over.
+    fn refund(&self, state: State, cost: u64, charged: Option<u64>) -> State {
+        if charged.is_some_and(|window| window != state.0) {
+            return state;
+        }
+        State(state.0, state.1.saturating_sub(cost))
+    }
+
+    fn wait(&self, state: State, now: u64, cost: u64) -> u64 {
+        if cost > self.room(state) { self.reset_after(state, now) } else { 0 }
+    }
+
+    #[inline]
+    fn reset_after(&self, state: State, now: u64) -> u64 {
+        if state.1 == 0 { 0 } else { self.ends_after(state, now) }
+    }
+
+    /// One window longer than it counts, so that a clock that steps back by less than that still finds it.
+    #[inline]
+    fn lifetime(&self, state: State, now: u64) -> u64 {
         self.ends_after(state, now) + self.length
     }
 
-    /// Whether a clock that shows `now`, and is at most `behind`, tells which window it is.
+    fn end(&self, state: State, _now: u64, _span: u64) -> (u64, u64) {
+        ((state.0 + 1) * self.length - self.offset, self.length)
+    }
+
     #[inline]
-    pub(crate) fn is_told_by(&self, now: u64, behind: u64) -> bool {
-        self.ends_after(self.settle(None, now), now) > behind
+    fn is_told_by(&self, now: u64, behind: u64) -> bool {
+        self.ends_after(self.advance(None, now), now) > behind
     }
 }
 
@@ -88,7 +141,7 @@ mod tests {
             behind in 0u64..20_000,
         ) {
             let window = FixedWindow { limit: 1, length, offset: length - phase };
-            let same = window.settle(None, now) == window.settle(None, now + behind);
+            let same = window.advance(None, now) == window.advance(None, now + behind);
             prop_assert_eq!(window.is_told_by(now, behind), same);
         }
     }

@@ -23,8 +23,8 @@ local capacity = burst * period
 local ones = pos > #arg
 
 -- Until the bucket is full, and one period more; under the caller's clock by a minute more.
-local function ttl(then_, level, slices)
-  local left = (leaks_from(then_, slices, tick) + math.ceil(level / rate) + period) * tick - now
+local function ttl(then_, level, allotments)
+  local left = (leaks_from(then_, allotments, tick) + math.ceil(level / rate) + period) * tick - now
   if not here then left = left + 60000000 end
   return string.format('%d', left / 1000 + 1)
 end
@@ -33,10 +33,10 @@ local EMPTY = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
 local states = call('MGET', unpack(keys))
 for i = 1, #keys do
   local state = states[i]
-  local then_, level, slices, full = ticks, 0, '', capacity
+  local then_, level, allotments, full = ticks, 0, '', capacity
   if state and #state > 16 and (#state - 16) % 40 == 0 then
-    then_, level, slices = leak(state, ticks, rate, period, tick)
-    -- The caller knows nothing of slices: it gets the level with what does not leak.
+    then_, level, allotments = leak(state, ticks, rate, period, tick)
+    -- The caller knows nothing of allotments: it gets the level with what does not leak.
     states[i] = pack('<I8I8', then_, level)
   elseif state and #state == 16 then
     local seen, before = read('<I8I8', state)
@@ -66,7 +66,7 @@ for i = 1, #keys do
     end
   end
   if after > level then
-    local new, left = pack('<I8I8', then_, after) .. slices, ttl(then_, after, slices)
+    local new, left = pack('<I8I8', then_, after) .. allotments, ttl(then_, after, allotments)
     if state then
       write('SET', keys[i], new, 'PX', left)
     else

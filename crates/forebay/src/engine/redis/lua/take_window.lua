@@ -1,7 +1,7 @@
 -- Charges runs of calls against fixed windows: each key on its own, all under one rule.
 --
 -- KEYS     one or more; a key holds two integers, 8 bytes each, little endian: the window's index and
---          what is used of it. A key that is not there counts as (0, 0). What is lent of it follows: see slices.lua.
+--          what is used of it. A key that is not there counts as (0, 0). Its allotments follow: see kinds.lua.
 -- ARGV[1]  packed, little endian: the time in µs since 1970 (i8; negative: this server's clock), the
 --          window's length in µs (u8), what is added to the time before dividing by it (u8), the
 --          quota (u8). Nothing more: each key is taken once at cost 1. Else for each key the number of
@@ -41,13 +41,13 @@ for i = 1, #keys do
     write('SETRANGE', keys[i], '8', next)
   else
     local window, used = index, 0
-    local known, slices = false, ''
+    local known, allotments = false, ''
     if state and #state >= 16 then
       local seen, before = read('<I8I8', state)
       if seen >= index then window, used, known = seen, before, true end
       if #state > 16 then
         if (#state - 16) % 40 ~= 0 then window, used = nil, limit end
-        if known then slices = state:sub(17) end
+        if known then allotments = state:sub(17) end
         states[i] = state:sub(1, 16)
       end
     elseif state then
@@ -76,7 +76,7 @@ for i = 1, #keys do
         if ones and #state == 16 then next_used[state] = next end
         write('SETRANGE', keys[i], '8', next)
       elseif state then
-        write('SET', keys[i], pack('<I8I8', window, after) .. slices, 'PX', ttl(window))
+        write('SET', keys[i], pack('<I8I8', window, after) .. allotments, 'PX', ttl(window))
       else
         states[i] = foreign(keys[i], pack('<I8I8', window, after), ttl(window)) or EMPTY
       end

@@ -14,8 +14,8 @@ use crate::{
         step::{Take, Taken},
     },
     model::rate::{
+        allotments::AllotmentRequest,
         rule::{Rule, State},
-        slices::Lend,
     },
     time::{millis, mins, secs},
 };
@@ -62,7 +62,7 @@ enum Step {
     Refund(Charge, Option<u64>),
     Reset(Charge),
     /// By one of three processes: how long ago, in requests, what it keeps, gives back, and wants.
-    Slice(Charge, u128, u64, [u64; 3]),
+    Allot(Charge, u128, u64, [u64; 3]),
 }
 
 fn steps() -> impl Strategy<Value = Step> {
@@ -72,7 +72,7 @@ fn steps() -> impl Strategy<Value = Step> {
         2 => (charges(), ago()).prop_map(|(charge, ago)| Step::Refund(charge, ago)),
         1 => charges().prop_map(Step::Reset),
         5 => (charges(), 0u128..3, 0u64..3, [0u64..9, 0u64..4, 0u64..30])
-            .prop_map(|(charge, holder, late, amounts)| Step::Slice(charge, holder, late, amounts)),
+            .prop_map(|(charge, holder, late, amounts)| Step::Allot(charge, holder, late, amounts)),
     ]
 }
 
@@ -110,15 +110,15 @@ fn one_by_one_both_engines_answer_alike() {
 
 /// Not even the time as of which the key is stored, which a clock that steps back would show.
 #[tokio::test]
-async fn a_request_for_a_slice_that_comes_late_changes_nothing_on_either() {
+async fn a_request_for_an_allotment_that_comes_late_changes_nothing_on_either() {
     let rules = rules();
     let (redis, _) = engine().await;
     let embedded = Embedded::in_memory(Clock::from(ManualClock::at(Timestamp::from_micros(START))));
     for rule in 0..rules.len() {
         let charge = |cost| Charge { rule, key: 0, cost };
         let steps = [
-            (0, Step::Slice(charge(0), 2, 0, [0, 0, 1])),
-            (1_000, Step::Slice(charge(0), 2, 1, [0, 0, 0])),
+            (0, Step::Allot(charge(0), 2, 0, [0, 0, 1])),
+            (1_000, Step::Allot(charge(0), 2, 1, [0, 0, 0])),
             (-300_000, Step::Take(charge(3))),
         ];
         let mut now = START;
@@ -159,11 +159,11 @@ async fn same(
             redis.reset(take, when).await.expect("resets");
             embedded.reset(take, when).await.expect("resets");
         }
-        &Step::Slice(charge, holder, late, [kept, back, want]) => {
+        &Step::Allot(charge, holder, late, [kept, back, want]) => {
             let take = take(rules, charge);
             let sequence = number.saturating_sub(late);
-            let lend = Lend { holder, sequence, kept, back, want, span: 700_001 };
-            let (a, b) = (redis.slice(take, lend, when).await, embedded.slice(take, lend, when).await);
+            let request = AllotmentRequest { holder, sequence, kept, back, want, span: 700_001 };
+            let (a, b) = (redis.allot(take, request, when).await, embedded.allot(take, request, when).await);
             assert_eq!(a.expect("answers"), b.expect("answers"), "{step:?} at {when:?}");
         }
     }
@@ -266,17 +266,17 @@ fn apply(rules: &[(Name, Rule)], model: &mut Model, now: u64, charges: &[Charge]
     for charge in charges {
         let take = take(rules, *charge);
         let place = (charge.rule, charge.key);
-        let settled = take.rule.settle(next.get(&place).copied(), now);
-        allowed = allowed && take.cost <= take.rule.room(settled);
+        let advanced = take.rule.advance(next.get(&place).copied(), now);
+        allowed = allowed && take.cost <= take.rule.room(advanced);
         if allowed && take.cost > 0 {
-            next.insert(place, take.rule.charge(settled, take.cost));
+            next.insert(place, take.rule.charge(advanced, take.cost));
         }
     }
     if allowed {
         *model = next;
     }
     let settle =
-        |charge: &Charge| rules[charge.rule].1.settle(model.get(&(charge.rule, charge.key)).copied(), now);
+        |charge: &Charge| rules[charge.rule].1.advance(model.get(&(charge.rule, charge.key)).copied(), now);
     (allowed, charges.iter().map(settle).collect())
 }
 

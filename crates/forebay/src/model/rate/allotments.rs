@@ -1,35 +1,26 @@
-//! What is lent of one key's quota: slices, which processes spend without asking.
+//! The allotments of one key's quota, which processes spend without asking.
 //!
 //! Numbers in, numbers out: no clock, no engine. Times are microseconds since 1970.
 //!
-//! A slice is charged when it is lent, and until it ends it counts as used, whatever its holder has spent of it: a
-//! window's slices end with the window, and what is lent of a bucket does not leak. So what is admitted by slices in any
-//! span was room at its beginning, or was charged within it.
+//! An allotment is charged when it is granted. Until it ends it counts as used, whatever its holder has spent of it: the
+//! allotments of a window end with the window, and those of a bucket do not leak. So whatever allotments admit in any span
+//! was room at its beginning, or was charged within it.
 
-use super::rule::{Rule, State};
+use super::{
+    rule::{Rule, State},
+    state::Allotment,
+};
 
-/// At most so many processes hold something of one key at a time; the others ask for every take.
+/// At most so many processes hold an allotment of one key at a time; the others ask for every take.
 pub(crate) const MAX_HOLDERS: usize = 256;
 
-/// What one process holds of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Slice {
-    pub holder: u128,
-    /// Of the request that set it: an earlier one that comes later changes nothing.
-    pub sequence: u64,
-    /// At least what the holder has not spent yet.
-    pub amount: u64,
-    /// After that nothing of it is spent any more.
-    pub end: u64,
-}
-
-/// The slices of one key, by their ends.
+/// The allotments of one key, by their ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Slices(Vec<Slice>);
+pub(crate) struct Allotments(Vec<Allotment>);
 
-/// What a process says of its slice of a key, and wants.
+/// What a process says of its allotment of a key, and what it wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Lend {
+pub(crate) struct AllotmentRequest {
     pub holder: u128,
     /// Larger than in every request of this holder before.
     pub sequence: u64,
@@ -37,24 +28,24 @@ pub(crate) struct Lend {
     pub kept: u64,
     /// What it has not spent, and gives back.
     pub back: u64,
-    /// What it would have on top.
+    /// What it wants on top.
     pub want: u64,
-    /// For how long what is lent of a bucket can be spent.
+    /// For how long an allotment of a bucket can be spent.
     pub span: u64,
 }
 
-/// What became of a [`Lend`].
+/// The result of an [`AllotmentRequest`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Lent {
-    /// How much came on top.
+pub(crate) struct AllotmentReply {
+    /// How much was granted on top.
     pub granted: u64,
-    /// How much of what the holder kept the store knows of; of the rest it was taken for gone.
+    /// How much of what the holder kept the store knows of. The rest had ended.
     pub kept: u64,
-    /// Until the slice ends.
+    /// Until the allotment ends.
     pub rest: u64,
 }
 
-/// What of a key is lent, and stays charged when the key is reset.
+/// What of a key is allotted, and stays charged when the key is reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outstanding {
     pub amount: u64,
@@ -62,98 +53,81 @@ pub(crate) struct Outstanding {
     pub until: u64,
 }
 
-impl Slices {
+impl Allotments {
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// [`Rule::settle`], with what is lent.
-    pub(crate) fn settle(&self, rule: &Rule, state: Option<State>, now: u64) -> State {
-        let (Rule::TokenBucket(bucket), Some(mut state)) = (rule, state) else {
-            return rule.settle(state, now);
-        };
-        let ticks = (now / bucket.tick).max(state.0);
-        let mut lent = self.lent();
-        for slice in &self.0 {
-            let end = slice.end.div_ceil(bucket.tick);
-            if end > ticks {
-                break;
-            }
-            state = bucket.leak(state, end, lent);
-            lent -= slice.amount;
+    /// [`Rule::advance`], with what is allotted.
+    pub(crate) fn advance(&self, rule: &Rule, state: Option<State>, now: u64) -> State {
+        match state {
+            Some(state) => rule.advance_with(state, &self.0, now),
+            None => rule.advance(None, now),
         }
-        bucket.leak(state, ticks, lent)
     }
 
-    /// Forgets the slices that have ended as of a settled state, which is stored with those that are left.
+    /// Removes the allotments of a stored state that have ended as of a later one.
     #[inline]
-    pub(crate) fn prune(&mut self, rule: &Rule, state: State) {
-        if self.0.is_empty() {
-            return;
-        }
-        if let Rule::TokenBucket(bucket) = rule {
-            self.0.retain(|slice| slice.end.div_ceil(bucket.tick) > state.0);
-        } else {
-            let end = rule.end(state, 0, 0);
-            self.0.retain(|slice| slice.end >= end);
+    pub(crate) fn prune(&mut self, rule: &Rule, before: State, after: State) {
+        if !self.0.is_empty() {
+            self.0.retain(|allotment| rule.still_out(allotment, before, after));
         }
     }
 
-    /// Lends, and takes back, as of a settled state, for which these are [pruned](Self::prune): the state after it. `None`: the
-    /// holder has sent another request since, and nothing changes, not even what is stored.
-    pub(crate) fn lend(&mut self, rule: &Rule, state: State, now: u64, lend: &Lend) -> Option<(State, Lent)> {
-        let place = self.0.iter().position(|slice| slice.holder == lend.holder);
-        if place.is_some_and(|place| self.0[place].sequence >= lend.sequence) {
+    /// Grants, and takes back, as of an advanced state, for which these are [pruned](Self::prune): the state after it. `None`:
+    /// the holder has sent another request since, and nothing changes, not even what is stored.
+    pub(crate) fn grant(
+        &mut self,
+        rule: &Rule,
+        state: State,
+        now: u64,
+        request: &AllotmentRequest,
+    ) -> Option<(State, AllotmentReply)> {
+        let place = self.0.iter().position(|allotment| allotment.holder == request.holder);
+        if place.is_some_and(|place| self.0[place].sequence >= request.sequence) {
             return None;
         }
         let had = place.map_or(0, |place| self.0.remove(place).amount);
-        let back = lend.back.min(had);
-        let kept = lend.kept.min(had - back);
+        let back = request.back.min(had);
+        let kept = request.kept.min(had - back);
         let state = if back > 0 { rule.refund(state, back, None) } else { state };
         let others = self.0.len();
         // A share for each that holds something, for this one, and for those who come.
         let share = if others < MAX_HOLDERS { rule.room(state) / (others as u64 + 2) } else { 0 };
-        let granted = lend.want.min(share);
+        let granted = request.want.min(share);
         let state = rule.charge(state, granted);
-        let (amount, end) = (kept + granted, rule.end(state, now, lend.span));
+        let (amount, (end, longest)) = (kept + granted, rule.end(state, now, request.span));
         if amount > 0 {
-            let place = self.0.partition_point(|slice| slice.end <= end);
-            self.0.insert(place, Slice { holder: lend.holder, sequence: lend.sequence, amount, end });
+            let place = self.0.partition_point(|allotment| allotment.end <= end);
+            let AllotmentRequest { holder, sequence, .. } = *request;
+            self.0.insert(place, Allotment { holder, sequence, amount, end });
         }
-        let longest = if matches!(rule, Rule::TokenBucket(_)) { lend.span } else { rule.length() };
-        Some((state, Lent { granted, kept, rest: end.saturating_sub(now).min(longest) }))
+        Some((state, AllotmentReply { granted, kept, rest: end.saturating_sub(now).min(longest) }))
     }
 
-    /// The state after a reset, as of a settled one: what is lent stays charged. `None`: nothing is.
+    /// The state after a reset, as of an advanced one: what is allotted stays charged. `None`: nothing is.
     pub(crate) fn reset(&self, rule: &Rule, state: State) -> Option<State> {
-        let lent = self.lent();
-        (lent > 0).then(|| match rule {
-            Rule::FixedWindow(_) => State(state.0, state.1.min(lent)),
-            Rule::SlidingWindow(_) => State(state.0, (state.1 & u64::from(u32::MAX)).min(lent)),
-            Rule::TokenBucket(bucket) => State(state.0, state.1.min(lent * bucket.period)),
-        })
+        let amount = self.amount();
+        (amount > 0).then(|| rule.at_most(state, amount))
     }
 
-    /// What is lent, and until when at most.
+    /// What is allotted, and until when at most.
     pub(crate) fn outstanding(&self) -> Outstanding {
-        Outstanding { amount: self.lent(), until: self.0.last().map_or(0, |slice| slice.end) }
+        Outstanding { amount: self.amount(), until: self.0.last().map_or(0, |allotment| allotment.end) }
     }
 
     /// For how long a store must remember the state and these.
     #[inline]
     pub(crate) fn lifetime(&self, rule: &Rule, state: State, now: u64) -> u64 {
-        match (rule, self.0.last()) {
-            // Until the last one ends it may not leak.
-            (Rule::TokenBucket(bucket), Some(last)) => {
-                rule.lifetime(State(last.end.div_ceil(bucket.tick).max(state.0), state.1), now)
-            }
-            _ => rule.lifetime(state, now),
+        match self.0.last() {
+            Some(last) => rule.lifetime_with(state, last, now),
+            None => rule.lifetime(state, now),
         }
     }
 
-    fn lent(&self) -> u64 {
-        self.0.iter().map(|slice| slice.amount).sum()
+    fn amount(&self) -> u64 {
+        self.0.iter().map(|allotment| allotment.amount).sum()
     }
 }
 
@@ -164,7 +138,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::time::{millis, secs};
+    use crate::{
+        model::rate::rule::RateKind as _,
+        time::{millis, secs},
+    };
 
     const NOW: u64 = 1_790_000_000_000_000;
     const HOLDERS: usize = 3;
@@ -236,7 +213,7 @@ mod tests {
         id: u128,
         left: u64,
         until: u64,
-        last: Option<Lend>,
+        last: Option<AllotmentRequest>,
     }
 
     /// A key, its holders, and everything that was admitted.
@@ -244,7 +221,7 @@ mod tests {
         rule: Rule,
         now: u64,
         state: Option<State>,
-        slices: Slices,
+        allotments: Allotments,
         holders: [Holder; HOLDERS],
         sequence: u64,
         admitted: Vec<(u64, u64)>,
@@ -255,27 +232,29 @@ mod tests {
     impl World {
         fn new(rule: Rule) -> Self {
             let holders = std::array::from_fn(|id| Holder { id: id as u128, ..Holder::default() });
-            let (slices, admitted) = (Slices::default(), vec![]);
-            Self { rule, now: NOW, state: None, slices, holders, sequence: 0, admitted }
+            let (allotments, admitted) = (Allotments::default(), vec![]);
+            Self { rule, now: NOW, state: None, allotments, holders, sequence: 0, admitted }
         }
 
-        fn settled(&self) -> State {
-            self.slices.settle(&self.rule, self.state, self.now)
+        fn advanced(&self) -> State {
+            self.allotments.advance(&self.rule, self.state, self.now)
         }
 
         fn store(&mut self, state: State) {
-            self.state = Some(state);
-            self.slices.prune(&self.rule, state);
+            let before = self.state.replace(state).unwrap_or(state);
+            self.allotments.prune(&self.rule, before, state);
         }
 
-        fn lend(&mut self, lend: &Lend) -> Lent {
-            let settled = self.settled();
-            self.slices.prune(&self.rule, settled);
-            let Some((state, lent)) = self.slices.lend(&self.rule, settled, self.now, lend) else {
-                return Lent::default();
+        fn ask_store(&mut self, request: &AllotmentRequest) -> AllotmentReply {
+            let advanced = self.advanced();
+            let before = self.allotments.clone();
+            self.allotments.prune(&self.rule, self.state.unwrap_or(advanced), advanced);
+            let Some((state, reply)) = self.allotments.grant(&self.rule, advanced, self.now, request) else {
+                self.allotments = before;
+                return AllotmentReply::default();
             };
-            self.store(state);
-            lent
+            self.state = Some(state);
+            reply
         }
 
         fn ask(&mut self, holder: usize, want: u64, back: u64, lost: bool) {
@@ -289,13 +268,14 @@ mod tests {
                 (0, std::mem::take(&mut it.left))
             };
             self.sequence += 1;
-            let lend = Lend { holder: it.id, sequence: self.sequence, kept, back, want, span: SPAN };
-            it.last = Some(lend);
-            let lent = self.lend(&lend);
+            let request =
+                AllotmentRequest { holder: it.id, sequence: self.sequence, kept, back, want, span: SPAN };
+            it.last = Some(request);
+            let reply = self.ask_store(&request);
             if !lost {
                 let it = &mut self.holders[holder];
-                it.left = lent.kept + lent.granted;
-                it.until = self.now + lent.rest;
+                it.left = reply.kept + reply.granted;
+                it.until = self.now + reply.rest;
             }
         }
 
@@ -314,15 +294,15 @@ mod tests {
                 Step::Pass(span) => self.now += span,
                 Step::Ask { holder, want, back, lost } => self.ask(holder, want, back, lost),
                 Step::Repeat { holder } => {
-                    if let Some(lend) = self.holders[holder].last {
-                        self.lend(&lend);
+                    if let Some(request) = self.holders[holder].last {
+                        self.ask_store(&request);
                     }
                 }
                 Step::Spend { holder, cost } => drop(self.spend(holder, cost)),
                 Step::Undo { holder } => {
                     if self.spend(holder, 1) {
                         self.admitted.pop();
-                        let state = self.rule.refund(self.settled(), 1, None);
+                        let state = self.rule.refund(self.advanced(), 1, None);
                         self.store(state);
                     }
                 }
@@ -331,16 +311,16 @@ mod tests {
                     self.holders[holder] = Holder { id, ..Holder::default() };
                 }
                 Step::Take(cost) => {
-                    let settled = self.settled();
-                    if cost <= self.rule.room(settled) {
-                        self.store(self.rule.charge(settled, cost));
+                    let advanced = self.advanced();
+                    if cost <= self.rule.room(advanced) {
+                        self.store(self.rule.charge(advanced, cost));
                         self.admitted.push((self.now, cost));
                     }
                 }
                 Step::Reset => {
-                    let settled = self.settled();
-                    self.slices.prune(&self.rule, settled);
-                    self.state = self.slices.reset(&self.rule, settled);
+                    let advanced = self.advanced();
+                    self.allotments.prune(&self.rule, self.state.unwrap_or(advanced), advanced);
+                    self.state = self.allotments.reset(&self.rule, advanced);
                     // What was admitted before does not count any more.
                     self.admitted.clear();
                 }
@@ -381,7 +361,7 @@ mod tests {
                     // The fullest that a bucket of the exact rule gets, if it admits the same.
                     let (mut then, mut level) = (0, 0);
                     for (at, cost) in &self.admitted {
-                        level = rule.settle(Some(State(then, level)), *at).1 + cost * rule.period;
+                        level = rule.advance(Some(State(then, level)), *at).1 + cost * rule.period;
                         then = at / rule.tick;
                         if level > rule.burst * rule.period {
                             return Err(format!("level {level} of {}", rule.burst * rule.period));
@@ -397,7 +377,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
         #[test]
-        fn slices_admit_no_more_than_the_exact_rule(rule in rules(), steps in prop::collection::vec(steps(), 1..80)) {
+        fn allotments_admit_no_more_than_the_exact_rule(rule in rules(), steps in prop::collection::vec(steps(), 1..80)) {
             let mut world = World::new(rule);
             for step in steps {
                 world.step(step);
@@ -408,15 +388,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lent_of_a_bucket_comes_back_when_its_slice_ends() {
+    fn tokens_come_back_when_their_allotment_ends() {
         let mut world = World::new(Rule::token_bucket(10, secs(1), 10).expect("in range"));
         world.ask(0, 5, 0, false);
         assert_eq!(world.holders[0].left, 5);
         world.step(Step::Die { holder: 0 });
         world.now += SPAN - 1;
-        assert_eq!(world.rule.room(world.settled()), 5, "it does not leak");
+        assert_eq!(world.rule.room(world.advanced()), 5, "it does not leak");
         world.now += 1 + 500_000;
-        assert_eq!(world.rule.room(world.settled()), 10, "it leaks from then on");
+        assert_eq!(world.rule.room(world.advanced()), 10, "it leaks from then on");
     }
 
     /// The key was lost, or somebody deleted it: to extend a slice that is not charged any more would admit too much.
@@ -424,20 +404,20 @@ mod tests {
     fn what_the_store_does_not_know_is_not_kept() {
         let mut world = World::new(Rule::fixed_window(100, secs(86_400), secs(0)).expect("in range"));
         world.ask(0, 10, 0, false);
-        (world.state, world.slices) = (None, Slices::default());
-        let lend = Lend { holder: 0, sequence: 9, kept: 10, back: 3, want: 0, span: SPAN };
-        let lent = world.lend(&lend);
-        assert_eq!((lent.kept, world.rule.used(world.settled())), (0, 0));
-        assert!(world.slices.is_empty());
+        (world.state, world.allotments) = (None, Allotments::default());
+        let request = AllotmentRequest { holder: 0, sequence: 9, kept: 10, back: 3, want: 0, span: SPAN };
+        let reply = world.ask_store(&request);
+        assert_eq!((reply.kept, world.rule.used(world.advanced())), (0, 0));
+        assert!(world.allotments.is_empty());
     }
 
     #[test]
-    fn the_last_of_a_quota_is_not_lent() {
+    fn the_last_of_a_quota_is_not_allotted() {
         let mut world = World::new(Rule::fixed_window(100, secs(86_400), secs(0)).expect("in range"));
         for holder in 0..HOLDERS {
             world.ask(holder, 100, 0, false);
         }
-        let lent: Vec<u64> = world.holders.iter().map(|holder| holder.left).collect();
-        assert_eq!(lent, [50, 16, 8]);
+        let left: Vec<u64> = world.holders.iter().map(|holder| holder.left).collect();
+        assert_eq!(left, [50, 16, 8]);
     }
 }

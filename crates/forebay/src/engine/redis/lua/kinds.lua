@@ -1,0 +1,48 @@
+-- Shared by the scripts that charge limits of any kind, before the files of `kinds/`, of which each adds one: `kinds[number]` is a
+-- function that returns a table of these, `rule` being what the first one read:
+--
+--   rule(text, pos, now)                 Reads a rule: a table with at least the weight `unit` of one token; and the place behind it.
+--   read(rule, state)                    The state as of now: its window or tick, what is in use, and of which capacity (-1: nothing can be
+--                                        decided); the allotments that are out (nil: the window is new); what else is packed with it.
+--   refund(rule, first, level, previous, cost, charged)   What is in use after a cost came back, and what else is packed with it.
+--   ends(rule, first, now, span)         When an allotment that is granted now ends, and how long it counts at most.
+--   expires(rule, first, level, allotments)   Until when the state must be kept, in µs since 1970.
+--   in_place                             A state of the same window is changed in place, which keeps its time to live.
+--
+-- A limit's state, 16 bytes, is followed by its allotments, by their ends: for each the holder (16 bytes), the sequence of its
+-- request, how much, and the end in µs since 1970 (u8 each).
+
+local kinds, begun = {}, {}
+
+-- Reads the number of a kind and a rule of it: the kind, the rule, and the place behind it.
+local function read_rule(text, pos, now)
+  local number
+  number, pos = struct.unpack('<I1', text, pos)
+  local kind = begun[number]
+  if not kind then
+    if not kinds[number] then error('a limit of an unknown kind, number ' .. number, 0) end
+    kind = kinds[number]()
+    begun[number] = kind
+  end
+  local rule
+  rule, pos = kind.rule(text, pos, now)
+  return kind, rule, pos
+end
+
+local function pack_state(first, level, previous)
+  if previous then return struct.pack('<I8I4I4', first, level, previous) end
+  return struct.pack('<I8I8', first, level)
+end
+
+-- Milliseconds until a time, for PX; under the caller's clock a minute more.
+local function left_until(expires, now, here)
+  local left = expires - now
+  if not here then left = left + 60000000 end
+  return string.format('%d', left / 1000 + 1)
+end
+
+-- The number of a window, and what is used of it. Nothing comes back to a window that is over.
+local function refund_window(_, window, used, _, cost, charged)
+  if charged >= 0 and charged ~= window then return used end
+  return math.max(used - cost, 0)
+end

@@ -1,0 +1,21 @@
+-- Fixed windows. State: the window's index and what is used of it (u8 each). Rule: the window's length in µs, what is added to
+-- the time before dividing by it, the quota (u8 each). take_window.lua has the same inline.
+kinds[1] = function()
+  return {
+    in_place = true,
+    rule = function(text, pos, now)
+      local length, offset, limit, after = struct.unpack('<I8I8I8', text, pos)
+      local index = now + offset
+      index = (index - index % length) / length
+      return { unit = 1, length = length, offset = offset, limit = limit, index = index }, after
+    end,
+    read = function(rule, state)
+      local window, used = struct.unpack('<I8I8', state)
+      if window < rule.index then return rule.index, 0, rule.limit end
+      return window, used, rule.limit, state:sub(17)
+    end,
+    refund = refund_window,
+    ends = function(rule, window) return (window + 1) * rule.length - rule.offset, rule.length end,
+    expires = function(rule, window) return (window + 2) * rule.length - rule.offset end,
+  }
+end

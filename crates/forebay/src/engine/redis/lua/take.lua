@@ -1,0 +1,61 @@
+-- Charges runs of calls against limits of any kind: each key on its own, all under one rule.
+--
+-- KEYS     one or more; a key holds what the file of the kind says, see kinds.lua. A key that is not there counts as zeros.
+-- ARGV[1]  packed, little endian: the time in µs since 1970 (i8; negative: this server's clock), the number of the kind (u1), its
+--          rule. Nothing more: each key is taken once at cost 1. Else the runs, as in take_window.lua.
+-- Example  EVALSHA <sha> 1 forebay:sliding:hits:60s:{42} <-1, 3, 60000000, 20, 1>
+-- Reply    as take_window.lua.
+
+assert(#KEYS >= 1 and #ARGV == 1, 'take: one or more keys and one argument')
+local arg = ARGV[1]
+local now, pos = struct.unpack('<i8', arg)
+local here = now < 0
+if here then
+  local time = call('TIME')
+  now = time[1] * 1000000 + time[2]
+end
+local kind, rule
+kind, rule, pos = read_rule(arg, pos, now)
+local unit, ones = rule.unit, pos > #arg
+
+-- What is in use after the calls of the runs that fit, of a level and what is left of the capacity.
+local function charge(level, room)
+  if ones then return room >= 1 and level + unit or level end
+  local runs, taken = nil, 0
+  runs, pos = struct.unpack('<I4', arg, pos)
+  for _ = 1, runs do
+    local cost, granted
+    cost, granted, pos = struct.unpack('<I8I4', arg, pos)
+    granted = math.min(granted, math.floor((room - taken) / cost))
+    if granted > 0 then taken = taken + granted * cost end
+  end
+  return level + taken * unit
+end
+
+local EMPTY = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+local states = call('MGET', unpack(KEYS))
+for i, key in ipairs(KEYS) do
+  local state = states[i]
+  local strange = state and (#state < 16 or (#state - 16) % 40 ~= 0)
+  local first, level, capacity, allotments, previous = kind.read(rule, state and not strange and state or EMPTY)
+  if strange then capacity = -1 end
+  local after = charge(level, math.floor((capacity - level) / unit))
+  if not state then
+    states[i] = EMPTY
+  elseif #state > 16 and not strange then
+    -- The caller knows nothing of allotments: it gets the level with what does not leak.
+    states[i] = pack_state(first, level, previous)
+  end
+  if after > level then
+    local new = pack_state(first, after, previous) .. (allotments or '')
+    local left = left_until(kind.expires(rule, first, after, allotments or ''), now, here)
+    if state then
+      write('SET', key, new, 'PX', left)
+    else
+      states[i] = foreign(key, new, left) or EMPTY
+    end
+  elseif strange or not state then
+    states[i] = foreign(key) or EMPTY
+  end
+end
+return struct.pack('<I8', now) .. table.concat(states)

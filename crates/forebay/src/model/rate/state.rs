@@ -1,0 +1,195 @@
+//! What stores remember of one key, and what every kind of limit computes with it.
+
+use std::time::Duration;
+
+/// Integers below this are exact in a Lua number.
+pub(crate) const EXACT: u64 = 1 << 53;
+
+/// The largest quota and burst: leaves room to add the largest cost below [`EXACT`].
+pub(crate) const MAX_QUOTA: u64 = 1 << 50;
+
+/// What a limit remembers of one key: two integers. The kind of limit gives them their meaning.
+///
+/// Fixed window: (window index, used). Sliding window: (tick, used before and now, 32 bits each). Token bucket: (tick,
+/// level). All numbers are below 2^53.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct State(pub u64, pub u64);
+
+/// What one process holds of a key's quota, and spends without asking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Allotment {
+    pub holder: u128,
+    /// Of the request that set it. An earlier request that arrives later changes nothing.
+    pub sequence: u64,
+    /// At least what the holder has not spent yet.
+    pub amount: u64,
+    /// After that nothing of it is spent any more.
+    pub end: u64,
+}
+
+/// What the numbers of a state count: the kind, and the period and tick of the rule that wrote it.
+///
+/// Part of a state's name in every store. A rule with another scale begins anew rather than read a count of minutes as
+/// one of seconds; one that differs in the quota alone goes on with what was counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Scale(u64);
+
+impl Scale {
+    /// The leases of a concurrency limit, which has no rule.
+    pub(crate) const LEASE: Self = Self(0);
+
+    /// The scale of a kind that counts over a period (below 2^45 µs) in ticks of 1 µs or 1 000 µs.
+    ///
+    /// Such kinds have the numbers 1 to 3, in the lowest two bits.
+    pub(super) const fn of_period(kind: u8, period: u64, tick: u64) -> Self {
+        Self(period << 3 | (tick / 1_000) << 2 | kind as u64)
+    }
+
+    /// The kind's number; 0 for leases. Numbers from 4 on stand in the highest byte, which no period reaches.
+    pub(crate) const fn kind(self) -> u8 {
+        let bytes = self.0.to_le_bytes();
+        match bytes[0] & 3 {
+            0 => bytes[7],
+            kind => kind,
+        }
+    }
+
+    /// The period in microseconds, of a kind that has one.
+    #[cfg(feature = "redis")]
+    fn period(self) -> u64 {
+        self.0 >> 3
+    }
+
+    /// Writes the period, such as `60s`, `250ms` or `1500us`; `60s.ms` if states count milliseconds of it.
+    #[cfg(feature = "redis")]
+    pub(super) fn write_period(self, to: &mut Vec<u8>) {
+        let (mut number, unit) = match self.period() {
+            period if period % 1_000_000 == 0 => (period / 1_000_000, "s"),
+            period if period % 1_000 == 0 => (period / 1_000, "ms"),
+            period => (period, "us"),
+        };
+        let start = to.len();
+        loop {
+            to.push(b'0' + (number % 10).to_le_bytes()[0]);
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        to[start..].reverse();
+        to.extend_from_slice(unit.as_bytes());
+        if self.0 & 4 != 0 {
+            to.extend_from_slice(b".ms");
+        }
+    }
+
+    /// As a number, for a file.
+    pub(crate) fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// What a file had. [`Rule::knows`](super::rule::Rule::knows) tells whether there is such a kind.
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+}
+
+/// The arithmetic of one kind of rate limit. Times are microseconds since 1970.
+///
+/// The Lua table of the kind, `engine/redis/lua/kinds/`, computes the same.
+pub(crate) trait RateKind: Copy {
+    /// Its number in stored scales and in the arguments of scripts.
+    const NUMBER: u8;
+
+    /// Its word in the keys of a store.
+    const WORD: &'static str;
+
+    /// Whether all that it decides is which window a time is in: [`is_told_by`](Self::is_told_by) is of use then.
+    const HAS_WINDOWS: bool = false;
+
+    /// What its states count.
+    fn scale(&self) -> Scale;
+
+    /// Writes what tells states of one scale from those of another, for a key of a store.
+    #[cfg(feature = "redis")]
+    fn write_span(&self, to: &mut Vec<u8>) {
+        self.scale().write_period(to);
+    }
+
+    /// Hands over the numbers of the rule in the order in which scripts read them.
+    #[cfg(feature = "redis")]
+    fn write_words(&self, write: impl FnMut(u64));
+
+    /// The largest cost that can ever be granted.
+    fn quota(&self) -> u64;
+
+    /// In what time as much as the quota passes.
+    fn refill(&self) -> Duration;
+
+    /// The same, with the largest quota that its numbers bear: what is owed is charged by it.
+    fn boundless(self) -> Self;
+
+    /// The stored state as of `now`. A clock that is behind the state does not change it.
+    fn advance(&self, state: Option<State>, now: u64) -> State;
+
+    /// What is used of the quota.
+    fn used(&self, state: State) -> u64;
+
+    /// The largest cost that fits into an advanced state.
+    fn room(&self, state: State) -> u64;
+
+    /// An advanced state after `cost`, which must fit.
+    #[inline]
+    fn charge(&self, state: State, cost: u64) -> State {
+        State(state.0, state.1 + cost)
+    }
+
+    /// An advanced state after `cost` came back; never below empty.
+    ///
+    /// With `charged`, the first number of the state right after the charge, only as much as that still counts.
+    fn refund(&self, state: State, cost: u64, charged: Option<u64>) -> State;
+
+    /// Microseconds from `now` until `cost` fits, absent other callers: not before, and exactly then.
+    fn wait(&self, state: State, now: u64, cost: u64) -> u64;
+
+    /// Microseconds from `now` until nothing is used.
+    fn reset_after(&self, state: State, now: u64) -> u64;
+
+    /// Microseconds from `now` for which a store must keep the state.
+    fn lifetime(&self, state: State, now: u64) -> u64;
+
+    /// When an allotment that is granted now ends, and for how many microseconds it counts at most. `span` is for kinds
+    /// without windows: how long an allotment can be spent.
+    fn end(&self, state: State, now: u64, span: u64) -> (u64, u64);
+
+    /// Whether a clock that shows `now`, and is at most `behind`, decides as the exact one would.
+    #[inline]
+    fn is_told_by(&self, now: u64, behind: u64) -> bool {
+        let _ = (now, behind);
+        false
+    }
+
+    /// [`advance`](Self::advance) of a state of which allotments are out, by their ends. Those of a window change nothing.
+    fn advance_with(&self, state: State, allotments: &[Allotment], now: u64) -> State {
+        let _ = allotments;
+        self.advance(Some(state), now)
+    }
+
+    /// Whether an allotment that was out in one state is out in a later one. That of a window ends with it.
+    fn still_out(&self, allotment: &Allotment, before: State, after: State) -> bool {
+        let _ = allotment;
+        before.0 == after.0
+    }
+
+    /// [`lifetime`](Self::lifetime) of a state of which an allotment is out.
+    #[inline]
+    fn lifetime_with(&self, state: State, last: &Allotment, now: u64) -> u64 {
+        let _ = last;
+        self.lifetime(state, now)
+    }
+
+    /// A state of which no more is used than `amount`, in the current window.
+    fn at_most(&self, state: State, amount: u64) -> State {
+        State(state.0, state.1.min(amount))
+    }
+}
