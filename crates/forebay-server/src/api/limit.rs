@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use forebay::{
     Decision, Limit, Name,
-    limit::{Denied, Kind, Near, Outstanding, Overridden, SetBy, Settings},
+    limit::{Denied, Kind, NearLimit, Outstanding, Overridden, SetBy, Settings},
     time::mins,
 };
 use serde::{Deserialize, Serialize};
@@ -141,8 +141,8 @@ impl From<Denied> for DeniedBody {
     }
 }
 
-impl From<Near> for NearBody {
-    fn from(near: Near) -> Self {
+impl From<NearLimit> for NearBody {
+    fn from(near: NearLimit) -> Self {
         let share = (near.share() * 1_000.0).round() / 1_000.0;
         Self { key: near.key, used: near.used, limit: near.limit, share }
     }

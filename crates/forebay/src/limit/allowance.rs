@@ -1,6 +1,6 @@
 //! What a key is allowed.
 
-use super::{decision::Decision, lease::Slots};
+use super::{decision::Decision, lease::LeaseQuota};
 use crate::model::rate::rule::Rule;
 
 /// What a key of a limit is allowed: the limit's own, or an override.
@@ -9,7 +9,7 @@ pub(crate) enum Allowance {
     /// What passes in a time.
     Rate(Rule),
     /// What goes on at a time.
-    Leases(Slots),
+    Leases(LeaseQuota),
     /// Everything; nothing is counted.
     Unlimited,
     /// Nothing, ever.

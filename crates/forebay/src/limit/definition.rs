@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{allowance::Allowance, lease::Slots, overrides::Override};
+use super::{allowance::Allowance, lease::LeaseQuota, overrides::Override};
 use crate::{
     error::{Error, Result, invalid, out_of_range},
     key::{Name, check_key},
@@ -365,12 +365,12 @@ impl Limit {
         rule.map(Allowance::Rate).map_err(describe)
     }
 
-    fn slots(&self) -> Result<Slots> {
+    fn slots(&self) -> Result<LeaseQuota> {
         let (name, most, ttl) = (&self.name, self.quota, self.per);
         if !(millis(100)..=hours(24)).contains(&ttl) {
             return Err(out_of_range(format!("limit {name}: ttl {ttl:?}: 100 ms to 24 h")));
         }
-        let slots = Slots { most, ttl }.checked();
+        let slots = LeaseQuota { most, ttl }.checked();
         slots.map_err(|error| Error::new(error.kind(), format!("limit {name}: {error}")))
     }
 }

@@ -12,8 +12,8 @@ use super::{
     allowance::Allowance,
     decide::{DenyCache, apart},
     decision::{Decision, Source},
-    lease::{Slots, wrong_kind},
-    local::Leased,
+    lease::{LeaseQuota, wrong_kind},
+    local::LocalLimiter,
     overrides::{Limits, Shared},
 };
 use crate::{
@@ -52,7 +52,7 @@ pub(super) struct Inner {
     pub shared: Arc<Shared>,
     /// Not in front of the embedded engine, which answers as fast.
     pub denied: Option<DenyCache>,
-    pub leased: Option<Arc<Leased>>,
+    pub leased: Option<Arc<LocalLimiter>>,
     /// When the log was last told that the store is away, in µs on the coarse clock; zero: never. Orders nothing else.
     pub outage_noted: AtomicU64,
 }
@@ -104,7 +104,7 @@ impl LimitHandle {
         let remembers = !store.engine().is_in_process() && !limit.shadow && !is_leased;
         let denied = remembers.then(DenyCache::default);
         let leased = is_leased.then(|| {
-            Leased::new(name.clone(), store.engine().clone(), store.clock().clone(), &limits.leased)
+            LocalLimiter::new(name.clone(), store.engine().clone(), store.clock().clone(), &limits.leased)
         });
         Ok(Self(Arc::new(Inner {
             store,
@@ -355,12 +355,12 @@ impl LimitHandle {
     }
 
     /// What a concurrency limit lends.
-    pub(super) fn slots(&self, key: &str) -> Result<Slots> {
+    pub(super) fn slots(&self, key: &str) -> Result<LeaseQuota> {
         let key = self.checked_key(key)?;
         if self.0.kind != Kind::Concurrency {
             return Err(wrong_kind(self, "a rate limit lends nothing; take from it"));
         }
-        Ok(Slots { most: self.allowance(key).quota(), ttl: self.0.per })
+        Ok(LeaseQuota { most: self.allowance(key).quota(), ttl: self.0.per })
     }
 
     pub(super) fn on_error(&self) -> OnError {
@@ -371,7 +371,7 @@ impl LimitHandle {
         self.0.deadline
     }
 
-    pub(super) fn leased(&self) -> Option<&Arc<Leased>> {
+    pub(super) fn leased(&self) -> Option<&Arc<LocalLimiter>> {
         self.0.leased.as_ref()
     }
 

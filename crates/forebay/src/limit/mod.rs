@@ -19,5 +19,5 @@ pub use handle::{LimitHandle, MAX_COST, Outstanding, Policy};
 pub use lease::{Lease, LeaseGuard, LeaseId, LeaseTerm};
 pub(crate) use overrides::{Limits, follow_overrides};
 pub use overrides::{Overridden, Override, SetBy};
-pub use report::{Denied, Header, Near, headers};
+pub use report::{Denied, Header, NearLimit, headers};
 pub use reserve::{Reservation, Reserve};

@@ -3,14 +3,14 @@
 use forebay::{
     Limit,
     fault::Fault,
-    limit::{Charge, Kind, LimitHandle, Near, OnError, Override},
+    limit::{Charge, Kind, LimitHandle, NearLimit, OnError, Override},
     time::{mins, secs},
 };
 
 use crate::Store;
 
 fn near(limit: &LimitHandle) -> Vec<(String, u64, u64)> {
-    limit.near(256).into_iter().map(|Near { key, used, limit, .. }| (key, used, limit)).collect()
+    limit.near(256).into_iter().map(|NearLimit { key, used, limit, .. }| (key, used, limit)).collect()
 }
 
 fn one(key: &str, used: u64, limit: u64) -> (String, u64, u64) {

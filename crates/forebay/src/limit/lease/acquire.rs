@@ -46,14 +46,14 @@ pub struct LeaseTerm {
 
 /// How much a concurrency limit lends, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Slots {
+pub(crate) struct LeaseQuota {
     pub most: u64,
     pub ttl: Duration,
 }
 
 /// Who keeps a lease that was granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lender {
+pub(crate) enum GrantedBy {
     Store,
     /// This process alone, while the store does not answer.
     Fallback,
@@ -69,7 +69,7 @@ const FALLBACK: u8 = 0xf;
 /// How long an extension or a release waits for its answer.
 const ANSWER: Duration = secs(1);
 
-impl Slots {
+impl LeaseQuota {
     /// The same, if it is within the ranges.
     pub(crate) fn checked(self) -> Result<Self> {
         let most = self.most;
@@ -170,7 +170,7 @@ impl LimitHandle {
         let slots = self.slots(key.as_ref())?;
         let (lender, id) = id.lender();
         let held = match lender {
-            Lender::Store => {
+            GrantedBy::Store => {
                 self.ask_lease(key.as_ref(), id, LeaseAct::Renew { ttl: slots.ttl }, ANSWER).await?.held
             }
             other => self.extend(other, slots, key.as_ref(), id).await?,
@@ -187,17 +187,17 @@ impl LimitHandle {
         let (lender, id) = id.lender();
         match self.give_back_lease(lender, key.as_ref(), id).await {
             // Its request may have reached the store all the same, which then forgets it at its end.
-            Err(error) if lender != Lender::Store && error.is_outage() => Ok(true),
+            Err(error) if lender != GrantedBy::Store && error.is_outage() => Ok(true),
             answer => answer,
         }
     }
 
-    async fn lend(&self, slots: Slots, key: &str, id: LeaseId) -> Result<(Lease<LeaseTerm>, Lender)> {
+    async fn lend(&self, slots: LeaseQuota, key: &str, id: LeaseId) -> Result<(Lease<LeaseTerm>, GrantedBy)> {
         // A shadow lends whatever it is asked for, so that it counts what it would have to.
         let most = if self.is_shadow() { Decision::UNLIMITED } else { slots.most };
         let act = LeaseAct::Take { most, ttl: slots.ttl };
         match self.ask_lease(key, id, act, self.deadline()).await {
-            Ok(leases) => Ok((slots.outcome(id, &leases, Source::Engine), Lender::Store)),
+            Ok(leases) => Ok((slots.outcome(id, &leases, Source::Engine), GrantedBy::Store)),
             Err(error) if error.is_outage() => {
                 self.note_outage(key, &error);
                 self.lend_without_store(slots, key, id, act).await
@@ -209,35 +209,35 @@ impl LimitHandle {
     /// What [`OnError`] says.
     async fn lend_without_store(
         &self,
-        slots: Slots,
+        slots: LeaseQuota,
         key: &str,
         id: LeaseId,
         act: LeaseAct,
-    ) -> Result<(Lease<LeaseTerm>, Lender)> {
+    ) -> Result<(Lease<LeaseTerm>, GrantedBy)> {
         match self.on_error() {
             OnError::Local => {
                 let step = LeaseStep { limit: self.name(), key, id: id.0, act };
                 let leases = Box::pin(self.store().fallback().lease(step)).await?;
-                Ok((slots.outcome(id, &leases, Source::Fallback), Lender::Fallback))
+                Ok((slots.outcome(id, &leases, Source::Fallback), GrantedBy::Fallback))
             }
             OnError::Open => {
                 let decision = Decision::without_store(slots.most, true);
                 let term = LeaseTerm { id, expires_in: slots.counted(), decision };
-                Ok((Lease::Granted(term), Lender::Nobody))
+                Ok((Lease::Granted(term), GrantedBy::Nobody))
             }
             OnError::Closed => {
                 let decision = Decision::without_store(slots.most, false);
                 if self.is_shadow() {
                     let (expires_in, decision) = (slots.counted(), decision.shadowed());
-                    return Ok((Lease::Granted(LeaseTerm { id, expires_in, decision }), Lender::Nobody));
+                    return Ok((Lease::Granted(LeaseTerm { id, expires_in, decision }), GrantedBy::Nobody));
                 }
-                Ok((Lease::Denied { decision, first_end: None }, Lender::Nobody))
+                Ok((Lease::Denied { decision, first_end: None }, GrantedBy::Nobody))
             }
         }
     }
 
     /// What a look at a concurrency limit says.
-    pub(crate) async fn peek_leases(&self, slots: Slots, key: &str) -> Result<Decision> {
+    pub(crate) async fn peek_leases(&self, slots: LeaseQuota, key: &str) -> Result<Decision> {
         let answer = self.ask_lease(key, LeaseId::random(), LeaseAct::Peek, self.deadline()).await;
         match answer {
             Ok(leases) => Ok(self.shown(slots.decision(&leases, leases.number < slots.most, Source::Engine))),
@@ -268,36 +268,42 @@ impl LimitHandle {
     }
 
     /// One extension of a lease by whoever lent it.
-    pub(crate) async fn extend(&self, lender: Lender, slots: Slots, key: &str, id: LeaseId) -> Result<bool> {
+    pub(crate) async fn extend(
+        &self,
+        lender: GrantedBy,
+        slots: LeaseQuota,
+        key: &str,
+        id: LeaseId,
+    ) -> Result<bool> {
         let act = LeaseAct::Renew { ttl: slots.ttl };
         match lender {
-            Lender::Store => Ok(self.ask_lease(key, id, act, ANSWER.min(slots.ttl / 4)).await?.held),
-            Lender::Fallback => {
+            GrantedBy::Store => Ok(self.ask_lease(key, id, act, ANSWER.min(slots.ttl / 4)).await?.held),
+            GrantedBy::Fallback => {
                 let step = LeaseStep { limit: self.name(), key, id: id.0, act };
                 Ok(self.store().fallback().lease(step).await?.held)
             }
-            Lender::Nobody => Ok(true),
+            GrantedBy::Nobody => Ok(true),
         }
     }
 
     /// Gives back to the store and, if that did not answer, to whoever lent instead.
-    pub(crate) async fn give_back_lease(&self, lender: Lender, key: &str, id: LeaseId) -> Result<bool> {
-        if lender == Lender::Fallback {
+    pub(crate) async fn give_back_lease(&self, lender: GrantedBy, key: &str, id: LeaseId) -> Result<bool> {
+        if lender == GrantedBy::Fallback {
             let step = LeaseStep { limit: self.name(), key, id: id.0, act: LeaseAct::Release };
             self.store().fallback().lease(step).await?;
         }
         // Of what it has not lent the store need not say much.
-        let within = if lender == Lender::Store { ANSWER } else { self.deadline() };
+        let within = if lender == GrantedBy::Store { ANSWER } else { self.deadline() };
         let answer = self.ask_lease(key, id, LeaseAct::Release, within).await;
         match answer {
-            Ok(leases) => Ok(leases.held || lender != Lender::Store),
+            Ok(leases) => Ok(leases.held || lender != GrantedBy::Store),
             Err(error) if error.retry() == Retry::Never => Ok(false),
             Err(error) => Err(error),
         }
     }
 }
 
-impl Slots {
+impl LeaseQuota {
     fn outcome(self, id: LeaseId, leases: &Leases, source: Source) -> Lease<LeaseTerm> {
         let decision = self.decision(leases, leases.held && leases.number <= self.most, source);
         if leases.held {
@@ -341,26 +347,26 @@ impl LeaseId {
 
     /// Whether the lease was granted without the store, which does not count it.
     pub fn is_degraded(&self) -> bool {
-        self.lender().0 != Lender::Store
+        self.lender().0 != GrantedBy::Store
     }
 
     /// The id that says who lent it: whoever renews it later, in whichever process, knows nothing else. It stands where a
     /// UUID has its version.
-    fn lent_by(self, lender: Lender) -> Self {
+    fn lent_by(self, lender: GrantedBy) -> Self {
         let mark = match lender {
-            Lender::Store => return self,
-            Lender::Nobody => NOBODY,
-            Lender::Fallback => FALLBACK,
+            GrantedBy::Store => return self,
+            GrantedBy::Nobody => NOBODY,
+            GrantedBy::Fallback => FALLBACK,
         };
         self.with_version(mark)
     }
 
     /// Who lent it, and the id that it was lent under.
-    fn lender(self) -> (Lender, Self) {
+    fn lender(self) -> (GrantedBy, Self) {
         match self.0.as_bytes()[6] >> 4 {
-            NOBODY => (Lender::Nobody, self.with_version(RANDOM)),
-            FALLBACK => (Lender::Fallback, self.with_version(RANDOM)),
-            _ => (Lender::Store, self),
+            NOBODY => (GrantedBy::Nobody, self.with_version(RANDOM)),
+            FALLBACK => (GrantedBy::Fallback, self.with_version(RANDOM)),
+            _ => (GrantedBy::Store, self),
         }
     }
 

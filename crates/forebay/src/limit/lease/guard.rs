@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::{runtime::Handle, sync::watch, task::AbortHandle};
 
-use super::acquire::{LeaseId, LeaseTerm, Lender, Slots};
+use super::acquire::{GrantedBy, LeaseId, LeaseQuota, LeaseTerm};
 use crate::{
     error::Result,
     limit::{Decision, LimitHandle, Source},
@@ -28,22 +28,22 @@ struct Held {
     limit: LimitHandle,
     key: Box<str>,
     id: LeaseId,
-    slots: Slots,
-    lender: Lender,
+    slots: LeaseQuota,
+    lender: GrantedBy,
     /// Until when it is held, on this process's clock; `None`: the store says that it is not.
     until: watch::Sender<Option<Duration>>,
 }
 
 impl LeaseGuard {
     /// Stands for a lease that is being asked for, and may be lent before the answer comes.
-    pub(crate) fn asking(limit: &LimitHandle, slots: Slots, key: &str, id: LeaseId) -> Self {
+    pub(crate) fn asking(limit: &LimitHandle, slots: LeaseQuota, key: &str, id: LeaseId) -> Self {
         let asked = limit.store().clock().monotonic();
         let held = Held {
             limit: limit.clone(),
             key: key.into(),
             id,
             slots,
-            lender: Lender::Store,
+            lender: GrantedBy::Store,
             until: watch::Sender::new(Some(asked.saturating_add(slots.counted()))),
         };
         let held = Arc::new(held);
@@ -51,7 +51,7 @@ impl LeaseGuard {
     }
 
     /// Begins to extend what was lent.
-    pub(crate) fn begin(mut self, term: &LeaseTerm, lender: Lender) -> Self {
+    pub(crate) fn begin(mut self, term: &LeaseTerm, lender: GrantedBy) -> Self {
         if let Some(held) = Arc::get_mut(&mut self.held) {
             held.lender = lender;
         }
@@ -119,7 +119,7 @@ impl LeaseGuard {
         let Held { limit, key, id, lender, .. } = &*self.held;
         match limit.give_back_lease(*lender, key, *id).await {
             // Not counted by the store, unless the answer was lost: that is seen to in the background.
-            Err(error) if *lender != Lender::Store && error.is_outage() => Ok(true),
+            Err(error) if *lender != GrantedBy::Store && error.is_outage() => Ok(true),
             answer => {
                 let released = answer?;
                 self.over = true;

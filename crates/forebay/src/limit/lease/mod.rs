@@ -4,5 +4,5 @@ mod acquire;
 mod guard;
 
 pub use acquire::{Lease, LeaseId, LeaseTerm};
-pub(super) use acquire::{Slots, wrong_kind};
+pub(super) use acquire::{LeaseQuota, wrong_kind};
 pub use guard::LeaseGuard;

@@ -1,7 +1,7 @@
-//! What this process holds of the keys of a leased limit, and spends without asking.
+//! The budgets that this process holds of the keys of a leased limit.
 //!
-//! No engine and no task in here: what should be asked of the store comes out as an [`Ask`], and how that ended is told
-//! to [`Purses::landed`].
+//! This file uses neither an engine nor a task. It returns each [`RefillRequest`] to be sent, and is told how the request
+//! ended by [`LocalBudgets::completed`].
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -19,69 +19,72 @@ use crate::{
     time::{millis, secs, whole_micros},
 };
 
-/// Beyond this many keys nothing new is held until others are idle: some megabytes.
-const MOST: usize = 65_536;
+/// How many keys have a budget: some megabytes. More get one once others are idle.
+const MAX_KEYS: usize = 65_536;
 
-/// A slice is to last about so long: what a process that dies takes with it, and how often a busy key asks.
-const WORTH: Duration = millis(100);
+/// How long an allotment should last. A process that dies takes so much with it, and a busy key asks so often.
+const TARGET_SPAN: Duration = millis(100);
 
-/// No demand is measured over less: the coarse clock steps by up to so much.
-const LEAST: Duration = millis(10);
+/// The shortest span over which demand is measured: the coarse clock steps by up to this much.
+const MIN_DEMAND_SPAN: Duration = millis(10);
 
-/// How long it does not ask again when there was nothing to be had, and when there was no answer.
-const NOTHING: Duration = millis(20);
-const NO_ANSWER: Duration = millis(100);
+/// Back-off after an empty grant, and after a timeout.
+const EMPTY_GRANT_BACKOFF: Duration = millis(20);
+const TIMEOUT_BACKOFF: Duration = millis(100);
 
-/// For how long what is lent of a bucket can be spent: so long its tokens do not come back when the holder dies.
-pub(crate) const SPAN: Duration = secs(2);
+/// How long an allotment of a bucket can be spent. If its holder dies, its tokens do not refill for so long.
+pub(crate) const BUCKET_SPAN: Duration = secs(2);
 
-/// The keys that are held, each in a shard by its hash.
+/// The budgets, each in a shard by the hash of its key.
 #[derive(Debug)]
-pub(crate) struct Purses {
-    shards: Shards<Purse>,
+pub(crate) struct LocalBudgets {
+    shards: Shards<LocalBudget>,
     held: AtomicUsize,
 }
 
-/// What is held of one key. All that spending changes, and most of what it looks at, is in the first line of the
-/// processor's cache: threads that spend of the same key take that one from each other, and nothing else.
+/// The budget of one key.
+///
+/// Everything that spending changes, and most of what it reads, is in the first cache line. Threads that spend from the
+/// same key contend for that line only.
 #[derive(Debug)]
 #[repr(C, align(64))]
-struct Purse {
+struct LocalBudget {
     key: CompactString,
     left: u64,
-    /// In microseconds of the coarse clock: from then on nothing of it is spent.
+    /// The deadline, in microseconds of the coarse clock. Nothing is spent from then on.
     until: u64,
-    /// More is asked for when no more than this is left.
+    /// A refill is requested when no more than this is left.
     low: u64,
-    /// As of the last answer: what else the store would have admitted, and when nothing were used, in microseconds.
+    /// As of the last answer: what the store would have admitted in addition, and when nothing would be used, in
+    /// microseconds.
     beyond: u64,
     empty_at: u64,
-    /// Allotments of another rule, after an override changed, are not spent.
+    /// An allotment under another rule, after an override changed, is not spent.
     rule: Rule,
-    /// What was left when it was last counted what has been spent.
+    /// What was left when the demand was last counted.
     counted: u64,
-    /// What had been spent by then, since the last request: the demand.
+    /// Spent since the last request, as of then: the demand.
     spent: u64,
-    /// The same since the last sweep.
+    /// Spent since the last sweep.
     fresh: u64,
     since: Duration,
-    /// Until then no request is sent.
+    /// No request is sent before this time.
     quiet_until: Duration,
-    /// A request is on its way: one at a time.
+    /// A request is in flight: one at a time.
     asking: bool,
 }
 
-/// What was spent, and what is known of the rest.
+/// The state after a cost was spent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spent {
-    /// In this process and, as of its last answer, in the store.
+    /// In this process and, as of the last answer, in the store.
     pub remaining: u64,
     pub reset_after: Duration,
 }
 
-/// A request to the store. Until it has landed, the key sends no other.
+/// A request to the store. The key sends no other one until it has completed.
 #[derive(Debug)]
-pub(crate) struct Ask {
+pub(crate) struct RefillRequest {
     pub key: Box<str>,
     pub rule: Rule,
     pub kept: u64,
@@ -89,157 +92,164 @@ pub(crate) struct Ask {
     pub want: u64,
 }
 
-impl Default for Purses {
+impl Default for LocalBudgets {
     fn default() -> Self {
         Self { shards: Shards::new(), held: AtomicUsize::new(0) }
     }
 }
 
-impl Purses {
-    /// Spends a cost, if enough is held of the key; perhaps it is time to ask for more.
+impl LocalBudgets {
+    /// Spends a cost if the key's budget covers it. Also returns the request for a refill, if one is due.
     #[inline]
-    pub(crate) fn spend(&self, take: &Take<'_>, clock: &Clock) -> Option<(Spent, Option<Ask>)> {
+    pub(crate) fn spend(&self, take: &Take<'_>, clock: &Clock) -> Option<(Spent, Option<RefillRequest>)> {
         let hash = hash(take.key.as_bytes());
         let mut shard = self.shards.lock(hash);
-        let purse = shard.find_mut(hash, |purse| purse.is_of(take))?;
-        // With the lock held: a thread that waits for it, or is stopped before, decides by the time after.
+        let budget = shard.find_mut(hash, |budget| budget.is_of(take))?;
+        // Read with the lock held, so that the time is not from before a wait for it.
         let now = clock.coarse();
         let micros = whole_micros(now);
-        if take.cost > purse.left || micros >= purse.until || purse.rule != take.rule {
+        if take.cost > budget.left || micros >= budget.until || budget.rule != take.rule {
             return None;
         }
-        purse.left -= take.cost;
-        let remaining = purse.left.saturating_add(purse.beyond);
-        let reset_after = Duration::from_micros(purse.empty_at.saturating_sub(micros));
-        let ask = if purse.left <= purse.low { purse.ask(now) } else { None };
-        Some((Spent { remaining, reset_after }, ask))
+        budget.left -= take.cost;
+        let remaining = budget.left.saturating_add(budget.beyond);
+        let reset_after = Duration::from_micros(budget.empty_at.saturating_sub(micros));
+        let request = if budget.left <= budget.low { budget.ask(now) } else { None };
+        Some((Spent { remaining, reset_after }, request))
     }
 
-    /// Notes that the store admitted what was not held; perhaps it is time to hold some.
-    pub(crate) fn missed(&self, take: &Take<'_>, now: Duration) -> Option<Ask> {
+    /// Records that the store admitted what the budget did not cover. Returns the request for a refill, if one is due.
+    pub(crate) fn missed(&self, take: &Take<'_>, now: Duration) -> Option<RefillRequest> {
         let hash = hash(take.key.as_bytes());
         let mut shard = self.shards.lock(hash);
-        if let Some(purse) = shard.find_mut(hash, |purse| purse.is_of(take)) {
-            if purse.rule != take.rule {
-                if purse.left > 0 || purse.asking {
-                    return purse.give(purse.left);
+        if let Some(budget) = shard.find_mut(hash, |budget| budget.is_of(take)) {
+            if budget.rule != take.rule {
+                if budget.left > 0 || budget.asking {
+                    return budget.give(budget.left);
                 }
-                *purse = Purse::new(take, now);
+                *budget = LocalBudget::new(take, now);
                 return None;
             }
-            purse.spent = purse.spent.saturating_add(take.cost);
-            purse.fresh = purse.fresh.saturating_add(take.cost);
-            return purse.ask(now);
+            budget.spent = budget.spent.saturating_add(take.cost);
+            budget.fresh = budget.fresh.saturating_add(take.cost);
+            return budget.ask(now);
         }
-        if self.held.load(Ordering::Relaxed) < MOST {
+        if self.held.load(Ordering::Relaxed) < MAX_KEYS {
             self.held.fetch_add(1, Ordering::Relaxed);
-            let purse = Purse::new(take, now);
-            shard.insert_unique(hash, purse, Purse::hash);
+            let budget = LocalBudget::new(take, now);
+            shard.insert_unique(hash, budget, LocalBudget::hash);
         }
         None
     }
 
-    /// How much is held of a key.
+    /// The balance of a key.
     pub(crate) fn left(&self, take: &Take<'_>, now: Duration) -> u64 {
         let hash = hash(take.key.as_bytes());
         let shard = self.shards.lock(hash);
-        let purse = shard.find(hash, |purse| purse.is_of(take) && purse.rule == take.rule);
-        purse.filter(|purse| purse.is_good(now)).map_or(0, |purse| purse.left)
+        let budget = shard.find(hash, |budget| budget.is_of(take) && budget.rule == take.rule);
+        budget.filter(|budget| budget.is_good(now)).map_or(0, |budget| budget.left)
     }
 
-    /// Takes everything out that is held of a key, to be given back.
-    pub(crate) fn empty(&self, take: &Take<'_>) -> Option<Ask> {
+    /// Takes out the balance of a key, to be returned to the store.
+    pub(crate) fn empty(&self, take: &Take<'_>) -> Option<RefillRequest> {
         let hash = hash(take.key.as_bytes());
         let mut shard = self.shards.lock(hash);
-        let purse = shard.find_mut(hash, |purse| purse.is_of(take))?;
-        purse.give(purse.left)
+        let budget = shard.find_mut(hash, |budget| budget.is_of(take))?;
+        budget.give(budget.left)
     }
 
-    /// Takes everything out that is held of a key, so that the store forgets also what has been spent of it; `None`: a request
-    /// is on its way, whose answer has to come first.
-    pub(crate) fn void(&self, take: &Take<'_>, now: Duration) -> Option<Ask> {
+    /// Takes out the balance of a key, and has the store forget what was spent of it. `None`: a request is in flight and
+    /// must complete first.
+    pub(crate) fn void(&self, take: &Take<'_>, now: Duration) -> Option<RefillRequest> {
         let hash = hash(take.key.as_bytes());
         let mut shard = self.shards.lock(hash);
-        let mut purse = Purse::new(take, now);
-        let known = shard.find_mut(hash, |purse| purse.is_of(take));
+        let mut budget = LocalBudget::new(take, now);
+        let known = shard.find_mut(hash, |budget| budget.is_of(take));
         let is_known = known.is_some();
-        let place = known.unwrap_or(&mut purse);
+        let place = known.unwrap_or(&mut budget);
         if place.asking {
             return None;
         }
         let back = place.left;
         place.set_left(0);
         (place.asking, place.until) = (true, 0);
-        let ask = Ask { key: take.key.into(), rule: place.rule, kept: 0, back, want: 0 };
+        let request = RefillRequest { key: take.key.into(), rule: place.rule, kept: 0, back, want: 0 };
         if !is_known {
-            // What is not noted to be on its way could be overtaken by the next request.
+            // Without an entry the next request of the key could overtake this one.
             self.held.fetch_add(1, Ordering::Relaxed);
-            shard.insert_unique(hash, purse, Purse::hash);
+            shard.insert_unique(hash, budget, LocalBudget::hash);
         }
-        Some(ask)
+        Some(request)
     }
 
-    /// Takes everything out, to be given back; and whether requests are on their way, so that there is more to come.
-    pub(crate) fn empty_all(&self) -> (Vec<Ask>, bool) {
-        let (mut asks, mut more) = (vec![], false);
+    /// Takes out all balances, to be returned. Also tells whether requests are in flight, which may bring more.
+    pub(crate) fn empty_all(&self) -> (Vec<RefillRequest>, bool) {
+        let (mut requests, mut more) = (vec![], false);
         self.shards.retain(
-            |purse| {
-                more |= purse.asking;
-                asks.extend(purse.give_all());
+            |budget| {
+                more |= budget.asking;
+                requests.extend(budget.give_all());
                 true
             },
-            Purse::hash,
+            LocalBudget::hash,
         );
-        // Time may be short: what has been spent stays charged anyway, only a reset would have to wait for it.
-        asks.sort_by_key(|ask: &Ask| ask.back == 0);
-        (asks, more)
+        // Time may be short, so balances go first. The others only tell the store what was spent, for a later reset.
+        requests.sort_by_key(|request: &RefillRequest| request.back == 0);
+        (requests, more)
     }
 
-    /// Once in a while: forgets what is idle; what it holds, and whatever is more than was spent lately, is given back.
-    pub(crate) fn sweep(&self, now: Duration) -> Vec<Ask> {
-        let mut asks = vec![];
-        let keep = |purse: &mut Purse| {
-            purse.count();
-            let fresh = std::mem::take(&mut purse.fresh);
-            let live = purse.left > 0 && purse.is_good(now);
-            if !purse.asking && !live && fresh == 0 {
+    /// Forgets idle keys, and takes out what exceeds the recent demand of the others, to be returned.
+    pub(crate) fn sweep(&self, now: Duration) -> Vec<RefillRequest> {
+        let mut requests = vec![];
+        let keep = |budget: &mut LocalBudget| {
+            budget.count();
+            let fresh = std::mem::take(&mut budget.fresh);
+            let live = budget.left > 0 && budget.is_good(now);
+            if !budget.asking && !live && fresh == 0 {
                 self.held.fetch_sub(1, Ordering::Relaxed);
                 return false;
             }
-            if live && purse.left > 2 * fresh {
-                asks.extend(purse.give(purse.left - fresh));
+            if live && budget.left > 2 * fresh {
+                requests.extend(budget.give(budget.left - fresh));
             }
             true
         };
-        self.shards.retain(keep, Purse::hash);
-        asks
+        self.shards.retain(keep, LocalBudget::hash);
+        requests
     }
 
-    /// Whether nothing is held, nor any demand remembered.
+    /// Whether there is neither a balance nor any recorded demand.
     pub(crate) fn is_empty(&self) -> bool {
         self.held.load(Ordering::Relaxed) == 0
     }
 
-    /// Notes how a request that was sent at `sent` ended; `None`: nobody knows.
-    pub(crate) fn landed(&self, ask: &Ask, sent: Duration, now: Duration, sliced: Option<Allotted>) {
-        let hash = hash(ask.key.as_bytes());
+    /// Records how a request that was sent at `sent` ended. `None`: it is not known.
+    pub(crate) fn completed(
+        &self,
+        request: &RefillRequest,
+        sent: Duration,
+        now: Duration,
+        allotted: Option<Allotted>,
+    ) {
+        let hash = hash(request.key.as_bytes());
         let mut shard = self.shards.lock(hash);
-        let Some(purse) = shard.find_mut(hash, |purse| purse.key.as_bytes() == ask.key.as_bytes()) else {
+        let Some(budget) = shard.find_mut(hash, |budget| budget.key.as_bytes() == request.key.as_bytes())
+        else {
             return;
         };
-        purse.asking = false;
-        match sliced {
-            Some(sliced) => purse.filled(ask, sent, sliced),
-            // What it asked for may be lent, and is lost until it ends. What it holds it still holds.
-            None => purse.quiet_until = now + NO_ANSWER,
+        budget.asking = false;
+        match allotted {
+            Some(allotted) => budget.filled(request, sent, allotted),
+            // The store may have granted it. That part is unusable until it expires. The balance is unaffected.
+            None => budget.quiet_until = now + TIMEOUT_BACKOFF,
         }
-        if sliced.is_some_and(|sliced| sliced.reply.granted < ask.want) {
-            purse.quiet_until = now + NOTHING;
+        if allotted.is_some_and(|allotted| allotted.reply.granted < request.want) {
+            budget.quiet_until = now + EMPTY_GRANT_BACKOFF;
         }
     }
 }
 
-impl Purse {
+impl LocalBudget {
     fn new(take: &Take<'_>, now: Duration) -> Self {
         Self {
             key: take.key.into(),
@@ -267,12 +277,12 @@ impl Purse {
         self.key.as_bytes() == take.key.as_bytes()
     }
 
-    /// Whether what is held can still be spent.
+    /// Whether the balance can still be spent.
     fn is_good(&self, now: Duration) -> bool {
         whole_micros(now) < self.until
     }
 
-    /// Counts what has been spent: before `left` changes in any other way, and before anybody asks.
+    /// Adds what was spent to the demand. Called before `left` changes in any other way, and before a request.
     fn count(&mut self) {
         let spent = self.counted.saturating_sub(self.left);
         self.spent = self.spent.saturating_add(spent);
@@ -285,54 +295,55 @@ impl Purse {
         (self.left, self.counted) = (left, left);
     }
 
-    /// A request for as much as the demand says, if that is more than is held.
+    /// Requests budget for the recent demand, if that exceeds the balance.
     #[cold]
-    fn ask(&mut self, now: Duration) -> Option<Ask> {
+    fn ask(&mut self, now: Duration) -> Option<RefillRequest> {
         if self.asking || now < self.quiet_until {
             return None;
         }
         self.count();
         let passed = now.saturating_sub(self.since);
-        // Not more than some times what it took so far: whoever begins must not empty a small quota.
-        let worth = self.spent.saturating_mul(whole_micros(WORTH)) / whole_micros(passed.max(LEAST));
+        // At most four times what was spent so far, so that a new holder does not empty a small quota.
+        let worth =
+            self.spent.saturating_mul(whole_micros(TARGET_SPAN)) / whole_micros(passed.max(MIN_DEMAND_SPAN));
         let aim = worth.min(self.spent.saturating_mul(4)).min(self.rule.quota());
         (self.spent, self.since) = (0, now);
         let expired = if self.is_good(now) { 0 } else { self.left };
         self.set_left(self.left - expired);
         if aim < 2 || aim <= self.left {
-            // It lasts; to be looked at again when half of it is gone.
+            // The balance lasts. Checked again when half of it is spent.
             self.low = self.left / 2;
             return None;
         }
         self.asking = true;
         let (kept, want) = (self.left, aim - self.left);
-        Some(Ask { key: self.key.as_str().into(), rule: self.rule, kept, back: expired, want })
+        Some(RefillRequest { key: self.key.as_str().into(), rule: self.rule, kept, back: expired, want })
     }
 
-    /// A request that gives some back, if none is on its way.
-    fn give(&mut self, back: u64) -> Option<Ask> {
+    /// Returns an amount to the store, unless a request is in flight.
+    fn give(&mut self, back: u64) -> Option<RefillRequest> {
         if self.asking || back == 0 {
             return None;
         }
         self.asking = true;
         self.set_left(self.left - back);
-        Some(Ask { key: self.key.as_str().into(), rule: self.rule, kept: self.left, back, want: 0 })
+        Some(RefillRequest { key: self.key.as_str().into(), rule: self.rule, kept: self.left, back, want: 0 })
     }
 
-    /// A request that gives all back, and has the store forget what has been spent of it.
-    fn give_all(&mut self) -> Option<Ask> {
+    /// Returns everything to the store, and has it forget what was spent.
+    fn give_all(&mut self) -> Option<RefillRequest> {
         if self.asking || self.left == 0 && self.until == 0 {
             return None;
         }
         (self.asking, self.until) = (true, 0);
         let back = self.left;
         self.set_left(0);
-        Some(Ask { key: self.key.as_str().into(), rule: self.rule, kept: 0, back, want: 0 })
+        Some(RefillRequest { key: self.key.as_str().into(), rule: self.rule, kept: 0, back, want: 0 })
     }
 
-    fn filled(&mut self, ask: &Ask, sent: Duration, Allotted { now, state, reply }: Allotted) {
-        // Of what was kept some may have been spent meanwhile. What the store knows nothing of has ended there.
-        let known = (self.left + reply.kept).saturating_sub(ask.kept);
+    fn filled(&mut self, request: &RefillRequest, sent: Duration, Allotted { now, state, reply }: Allotted) {
+        // Some of the kept amount may have been spent meanwhile. The part that the store does not know has ended there.
+        let known = (self.left + reply.kept).saturating_sub(request.kept);
         self.set_left(known + reply.granted);
         if self.left > 0 {
             self.until = whole_micros(sent + counted(Duration::from_micros(reply.rest)));
@@ -343,8 +354,7 @@ impl Purse {
     }
 }
 
-/// How much of a slice's time its holder counts on: less 1 %, as of a lock, and 15 ms, which the coarse clock may be
-/// behind and a store may round.
+/// The usable part of an allotment's lifetime: less 1 % for clock drift, and 15 ms for the coarse clock and rounding.
 fn counted(rest: Duration) -> Duration {
     rest.saturating_sub(rest / 100 + millis(15))
 }
@@ -356,7 +366,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_spending_changes_is_in_the_first_line_of_the_cache() {
-        assert_eq!((align_of::<Purse>(), offset_of!(Purse, rule)), (64, 64));
+    fn what_spending_changes_is_in_the_first_cache_line() {
+        assert_eq!((align_of::<LocalBudget>(), offset_of!(LocalBudget, rule)), (64, 64));
     }
 }

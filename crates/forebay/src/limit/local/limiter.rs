@@ -1,7 +1,8 @@
-//! Limits that a process decides by itself, within slices of the quota that the store lends it.
+//! Takes that this process decides by itself, within allotments of the quota that it gets from the store.
 //!
-//! What is held is spent at once; what is not is asked of the store like of any other limit, which is always right, since
-//! slices are charged. Beside that, one request at a time and key fetches the next slice before the last one is spent.
+//! A take that the local budget covers is spent at once. Any other take goes to the store as under an exact limit, which is
+//! always right because allotments are charged there. One request at a time for each key fetches the next allotment before
+//! the last one is spent.
 
 use std::{
     sync::{
@@ -16,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::Notify};
 use uuid::Uuid;
 
-use super::budget::{Ask, Purses, SPAN};
+use super::budget::{BUCKET_SPAN, LocalBudgets, RefillRequest};
 use crate::{
     clock::Clock,
     engine::{
@@ -30,76 +31,78 @@ use crate::{
     time::{When, micros, millis, secs},
 };
 
-/// How often what is idle is given back.
-const SWEEP: Duration = millis(500);
+/// How often idle budget is returned.
+const SWEEP_INTERVAL: Duration = millis(500);
 
-/// How long a request for a slice waits for its answer, and a shutdown for all of them.
-const ANSWER: Duration = secs(1);
+/// How long a request waits for its answer, and a shutdown for all of them.
+const REQUEST_TIMEOUT: Duration = secs(1);
 
-/// So many requests at once give back what is idle.
-const ABREAST: usize = 64;
+/// How many requests that return idle budget are in flight at once.
+const MAX_CONCURRENT: usize = 64;
 
-/// What this process holds of one limit.
+/// The local budgets of one limit, and the requests that fill them.
 #[derive(Debug)]
-pub(crate) struct Leased {
-    line: Arc<Line>,
+pub(crate) struct LocalLimiter {
+    store: Arc<StoreClient>,
     clock: Clock,
-    purses: Purses,
-    /// Somebody sweeps.
-    tended: AtomicBool,
-    /// Nothing more is asked for.
+    budgets: LocalBudgets,
+    /// A sweep task runs.
+    sweeping: AtomicBool,
+    /// No more requests are sent.
     closed: AtomicBool,
-    landed: Notify,
+    completed: Notify,
 }
 
-/// The way to the store.
+/// Sends requests to the store.
 #[derive(Debug)]
-struct Line {
+struct StoreClient {
     name: Name,
     engine: Engine,
     holder: u128,
     sequence: AtomicU64,
 }
 
-/// The leased limits of an open store, which are given back when it is closed.
+/// The local limiters of an open store. Their budgets are returned when the store is closed.
 #[derive(Debug, Default)]
-pub(crate) struct AllLeased(Mutex<Vec<Weak<Leased>>>);
+pub(crate) struct LocalLimiters(Mutex<Vec<Weak<LocalLimiter>>>);
 
-impl AllLeased {
-    fn add(&self, leased: &Arc<Leased>) {
+impl LocalLimiters {
+    fn add(&self, limiter: &Arc<LocalLimiter>) {
         let mut all = self.0.lock();
-        all.retain(|leased| leased.strong_count() > 0);
-        all.push(Arc::downgrade(leased));
+        all.retain(|limiter| limiter.strong_count() > 0);
+        all.push(Arc::downgrade(limiter));
     }
 
-    /// Gives everything back, within a second, and asks for nothing any more.
+    /// Returns all budgets within a second, and stops requesting more.
     pub(crate) async fn close(&self) {
         let all: Vec<_> = self.0.lock().drain(..).collect();
-        join_all(all.iter().filter_map(Weak::upgrade).map(async |leased| {
-            leased.closed.store(true, Ordering::Release);
-            leased.give_back().await;
+        join_all(all.iter().filter_map(Weak::upgrade).map(async |limiter| {
+            limiter.closed.store(true, Ordering::Release);
+            limiter.give_back().await;
         }))
         .await;
     }
 }
 
 impl LimitHandle {
-    /// Gives back what this process holds of a [leased](super::Mode::Leased) limit and has not spent, as far as the
-    /// store answers within a second. [`Forebay::close`](crate::Forebay::close) and dropping the last handle do it, too; what is not given back
-    /// is lost until its window ends, of a bucket until it has refilled.
+    /// Returns the unspent local budgets of a [leased](super::Mode::Leased) limit to the store, as far as it answers within
+    /// a second.
+    ///
+    /// [`Forebay::close`](crate::Forebay::close) and dropping the last handle do the same. Budget that is not returned is
+    /// lost until its window ends, or until the bucket has refilled.
     ///
     /// # Cost
-    /// One round trip for each key that is held, 64 at a time.
+    /// One round trip for each key with a budget, 64 at a time.
     pub async fn give_back(&self) {
-        if let Some(leased) = self.leased() {
-            leased.give_back().await;
+        if let Some(limiter) = self.leased() {
+            limiter.give_back().await;
         }
     }
 
-    /// What the store says when this process does not hold enough.
-    pub(crate) async fn decide_leased(&self, leased: &Arc<Leased>, take: Take<'_>) -> Result<Decision> {
+    /// Asks the store about a take that the local budget does not cover.
+    pub(crate) async fn decide_leased(&self, leased: &Arc<LocalLimiter>, take: Take<'_>) -> Result<Decision> {
         let mut decision = self.decide_exactly(take, When::EngineClock).await?;
-        // What is held is too little by itself; together with what is left in the store it may be enough.
+        // Together with what is left in the store, the local budget may be enough.
         if !decision.is_allowed() && Box::pin(leased.give_back_of(&take)).await {
             decision = self.decide_exactly(take, When::EngineClock).await?;
         }
@@ -110,211 +113,221 @@ impl LimitHandle {
     }
 }
 
-impl Leased {
-    pub(crate) fn new(name: Name, engine: Engine, clock: Clock, all: &AllLeased) -> Arc<Self> {
+impl LocalLimiter {
+    pub(crate) fn new(name: Name, engine: Engine, clock: Clock, all: &LocalLimiters) -> Arc<Self> {
         let (holder, sequence) = (Uuid::new_v4().as_u128(), AtomicU64::new(1));
-        let leased = Arc::new(Self {
-            line: Arc::new(Line { name, engine, holder, sequence }),
+        let limiter = Arc::new(Self {
+            store: Arc::new(StoreClient { name, engine, holder, sequence }),
             clock,
-            purses: Purses::default(),
-            tended: AtomicBool::new(false),
+            budgets: LocalBudgets::default(),
+            sweeping: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            landed: Notify::new(),
+            completed: Notify::new(),
         });
-        all.add(&leased);
-        leased
+        all.add(&limiter);
+        limiter
     }
 
-    /// Spends what is held; `None`: the store has to be asked.
+    /// Spends from the local budget. `None`: the store has to decide.
     #[inline]
     pub(crate) fn spend(self: &Arc<Self>, take: &Take<'_>) -> Option<Decision> {
-        let (spent, ask) = self.purses.spend(take, &self.clock)?;
-        if let Some(ask) = ask {
-            self.send(ask);
+        let (spent, request) = self.budgets.spend(take, &self.clock)?;
+        if let Some(request) = request {
+            self.send(request);
         }
         Some(Decision::from_lease(take.rule.quota(), spent.remaining, spent.reset_after))
     }
 
-    /// Notes that the store admitted what was not held.
+    /// Records that the store admitted what the local budget did not cover.
     pub(crate) fn missed(self: &Arc<Self>, take: &Take<'_>) {
-        if let Some(ask) = self.purses.missed(take, self.clock.coarse()) {
-            self.send(ask);
+        if let Some(request) = self.budgets.missed(take, self.clock.coarse()) {
+            self.send(request);
         }
-        self.tend();
+        self.ensure_sweep();
     }
 
-    /// How much is held of a key.
+    /// The balance of a key.
     pub(crate) fn left(&self, take: &Take<'_>) -> u64 {
-        self.purses.left(take, self.clock.coarse())
+        self.budgets.left(take, self.clock.coarse())
     }
 
-    /// Gives back what is held of a key; false: nothing is.
+    /// Returns the balance of a key to the store. False: there is none.
     pub(crate) async fn give_back_of(&self, take: &Take<'_>) -> bool {
-        let Some(ask) = self.purses.empty(take) else { return false };
-        self.fly(ask).await;
+        let Some(request) = self.budgets.empty(take) else { return false };
+        self.send_request(request).await;
         true
     }
 
-    /// Gives back what is held of a key, and has the store forget what has been spent of it, so that a reset leaves nothing
-    /// of this process charged.
+    /// Returns the balance of a key, and has the store forget what was spent of it. A reset then leaves nothing of this
+    /// process charged.
     pub(crate) async fn void(self: &Arc<Self>, take: &Take<'_>) {
         let voided = async {
             loop {
-                // Registered before the look, so that no landing is missed.
-                let landed = self.landed.notified();
-                if let Some(ask) = self.purses.void(take, self.clock.coarse()) {
-                    return self.fly(ask).await;
+                // Registered first, so that no completion is missed.
+                let completed = self.completed.notified();
+                if let Some(request) = self.budgets.void(take, self.clock.coarse()) {
+                    return self.send_request(request).await;
                 }
-                landed.await;
+                completed.await;
             }
         };
-        self.clock.timeout(ANSWER, voided).await;
-        // What was not held before is not held now.
-        self.tend();
+        self.clock.timeout(REQUEST_TIMEOUT, voided).await;
+        // The key may have a budget only since then.
+        self.ensure_sweep();
     }
 
-    /// Gives everything back, within a second.
+    /// Returns all budgets to the store, within a second.
     pub(crate) async fn give_back(&self) {
         let all = async {
             loop {
-                // Registered before the look, so that no landing is missed.
-                let landed = self.landed.notified();
-                let (asks, more) = self.purses.empty_all();
-                self.fly_all(asks).await;
+                // Registered first, so that no completion is missed.
+                let completed = self.completed.notified();
+                let (requests, more) = self.budgets.empty_all();
+                self.send_all(requests).await;
                 if !more {
                     return;
                 }
-                landed.await;
+                completed.await;
             }
         };
-        self.clock.timeout(ANSWER, all).await;
+        self.clock.timeout(REQUEST_TIMEOUT, all).await;
     }
 
-    /// Sends a request beside whatever the caller does.
-    fn send(self: &Arc<Self>, ask: Ask) {
+    /// Sends a request in the background.
+    fn send(self: &Arc<Self>, request: RefillRequest) {
         if self.closed.load(Ordering::Acquire) {
-            return self.dropped(&ask);
+            return self.dropped(&request);
         }
-        if self.line.engine.is_in_process() {
-            // It waits for nothing.
-            let _ = self.fly(ask).now_or_never();
+        if self.store.engine.is_in_process() {
+            // It never waits.
+            let _ = self.send_request(request).now_or_never();
         } else if let Ok(runtime) = Handle::try_current() {
-            let leased = self.clone();
-            drop(runtime.spawn(async move { leased.fly(ask).await }));
+            let limiter = self.clone();
+            drop(runtime.spawn(async move { limiter.send_request(request).await }));
         } else {
-            self.dropped(&ask);
+            self.dropped(&request);
         }
     }
 
-    /// Notes that a request is not sent.
-    fn dropped(&self, ask: &Ask) {
+    /// Records that a request is not sent.
+    fn dropped(&self, request: &RefillRequest) {
         let now = self.clock.coarse();
-        self.purses.landed(ask, now, now, None);
+        self.budgets.completed(request, now, now, None);
     }
 
-    async fn fly_all(&self, asks: Vec<Ask>) {
-        stream::iter(asks).for_each_concurrent(ABREAST, |ask| self.fly(ask)).await;
+    async fn send_all(&self, requests: Vec<RefillRequest>) {
+        stream::iter(requests)
+            .for_each_concurrent(MAX_CONCURRENT, |request| self.send_request(request))
+            .await;
     }
 
-    async fn fly(&self, ask: Ask) {
-        let mut flight = Flight { leased: self, ask, over: false };
+    async fn send_request(&self, request: RefillRequest) {
+        let mut guard = RequestGuard { limiter: self, request, over: false };
         let sent = self.clock.coarse();
-        let answer = self.clock.timeout(ANSWER, self.line.request(&flight.ask)).await;
-        flight.over = true;
-        let sliced = answer.and_then(|answer| match answer {
-            Ok(sliced) => Some(sliced),
+        let answer = self.clock.timeout(REQUEST_TIMEOUT, self.store.request(&guard.request)).await;
+        guard.over = true;
+        let allotted = answer.and_then(|answer| match answer {
+            Ok(allotted) => Some(allotted),
             Err(error) => {
-                tracing::debug!(limit = %self.line.name, %error, "no slice: takes ask the store");
+                tracing::debug!(limit = %self.store.name, %error, "no allotment: takes go to the store");
                 None
             }
         });
-        self.purses.landed(&flight.ask, sent, self.clock.coarse(), sliced);
-        self.landed.notify_waiters();
+        self.budgets.completed(&guard.request, sent, self.clock.coarse(), allotted);
+        self.completed.notify_waiters();
     }
 
-    /// Lets somebody sweep while anything is held.
-    fn tend(self: &Arc<Self>) {
-        if self.tended.load(Ordering::Relaxed) {
+    /// Starts the sweep task unless it runs.
+    fn ensure_sweep(self: &Arc<Self>) {
+        if self.sweeping.load(Ordering::Relaxed) {
             return;
         }
         let Ok(runtime) = Handle::try_current() else { return };
-        if !self.tended.swap(true, Ordering::AcqRel) {
-            drop(runtime.spawn(tend_regularly(Tender(Arc::downgrade(self)), self.clock.clone())));
+        if !self.sweeping.swap(true, Ordering::AcqRel) {
+            drop(runtime.spawn(sweep_loop(SweepTask(Arc::downgrade(self)), self.clock.clone())));
         }
     }
 }
 
-impl Drop for Leased {
-    /// Gives everything back, beside whatever follows, as far as there is a runtime to do it.
+impl Drop for LocalLimiter {
+    /// Returns all budgets in the background, if there is a runtime.
     fn drop(&mut self) {
-        let (asks, _) = self.purses.empty_all();
-        if asks.is_empty() {
+        let (requests, _) = self.budgets.empty_all();
+        if requests.is_empty() {
             return;
         }
-        let line = self.line.clone();
+        let store = self.store.clone();
         let all = async move {
-            stream::iter(asks).for_each_concurrent(ABREAST, async |ask| drop(line.request(&ask).await)).await;
+            stream::iter(requests)
+                .for_each_concurrent(MAX_CONCURRENT, async |request| drop(store.request(&request).await))
+                .await;
         };
-        if self.line.engine.is_in_process() {
+        if self.store.engine.is_in_process() {
             let _ = all.now_or_never();
         } else if let Ok(runtime) = Handle::try_current() {
             let clock = self.clock.clone();
-            drop(runtime.spawn(async move { clock.timeout(ANSWER, all).await }));
+            drop(runtime.spawn(async move { clock.timeout(REQUEST_TIMEOUT, all).await }));
         }
     }
 }
 
-impl Line {
-    async fn request(&self, ask: &Ask) -> Result<Allotted> {
-        let take = Take { limit: &self.name, key: &ask.key, rule: ask.rule, cost: 0, within: ANSWER };
+impl StoreClient {
+    async fn request(&self, request: &RefillRequest) -> Result<Allotted> {
+        let take = Take {
+            limit: &self.name,
+            key: &request.key,
+            rule: request.rule,
+            cost: 0,
+            within: REQUEST_TIMEOUT,
+        };
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
-        let Ask { kept, back, want, .. } = *ask;
+        let RefillRequest { kept, back, want, .. } = *request;
         let request = AllotmentRequest {
             holder: self.holder,
             sequence,
             kept,
             back,
             want,
-            span: micros(SPAN).unsigned_abs(),
+            span: micros(BUCKET_SPAN).unsigned_abs(),
         };
         self.engine.allot(take, request, When::EngineClock).await
     }
 }
 
-/// A request on its way. Dropped before its end, its key may send others.
-struct Flight<'a> {
-    leased: &'a Leased,
-    ask: Ask,
+/// A request in flight. If it is dropped early, its key may send others.
+struct RequestGuard<'a> {
+    limiter: &'a LocalLimiter,
+    request: RefillRequest,
     over: bool,
 }
 
-impl Drop for Flight<'_> {
+impl Drop for RequestGuard<'_> {
     fn drop(&mut self) {
         if !self.over {
-            self.leased.dropped(&self.ask);
-            self.leased.landed.notify_waiters();
+            self.limiter.dropped(&self.request);
+            self.limiter.completed.notify_waiters();
         }
     }
 }
 
-/// Who sweeps; when it ends, for whatever reason, somebody else may.
-struct Tender(Weak<Leased>);
+/// The sweep task. When it ends for any reason, another may start.
+struct SweepTask(Weak<LocalLimiter>);
 
-impl Drop for Tender {
+impl Drop for SweepTask {
     fn drop(&mut self) {
-        if let Some(leased) = self.0.upgrade() {
-            leased.tended.store(false, Ordering::Release);
+        if let Some(limiter) = self.0.upgrade() {
+            limiter.sweeping.store(false, Ordering::Release);
         }
     }
 }
 
-async fn tend_regularly(tender: Tender, clock: Clock) {
+async fn sweep_loop(task: SweepTask, clock: Clock) {
     loop {
-        clock.sleep(SWEEP).await;
-        let Some(leased) = tender.0.upgrade() else { return };
-        let asks = leased.purses.sweep(leased.clock.coarse());
-        leased.fly_all(asks).await;
-        if leased.purses.is_empty() {
+        clock.sleep(SWEEP_INTERVAL).await;
+        let Some(limiter) = task.0.upgrade() else { return };
+        let requests = limiter.budgets.sweep(limiter.clock.coarse());
+        limiter.send_all(requests).await;
+        if limiter.budgets.is_empty() {
             return;
         }
     }

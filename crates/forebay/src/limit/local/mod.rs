@@ -3,4 +3,4 @@
 mod budget;
 mod limiter;
 
-pub(crate) use limiter::{AllLeased, Leased};
+pub(crate) use limiter::{LocalLimiter, LocalLimiters};

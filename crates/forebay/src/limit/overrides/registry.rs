@@ -24,8 +24,8 @@ use crate::{
     key::Name,
     limit::{
         handle::in_time,
-        local::AllLeased,
-        report::{Nearest, Top},
+        local::LocalLimiters,
+        report::{HeavyHitters, NearKeys},
     },
     store::Store,
     time::secs,
@@ -42,7 +42,7 @@ const ANSWER: Duration = secs(1);
 pub(crate) struct Limits {
     pub store: Store,
     /// The leased limits, which are given back when the store is closed.
-    pub(crate) leased: AllLeased,
+    pub(crate) leased: LocalLimiters,
     by_name: Mutex<HashMap<Name, Arc<Shared>>>,
     /// One look or change at a time, so that a look which began before a change does not undo it here.
     turn: sync::Mutex<()>,
@@ -55,9 +55,9 @@ pub(crate) struct Limits {
 pub(crate) struct Shared {
     pub overrides: Overrides,
     /// Counts denials: held for one look-up, and where nobody is denied never.
-    pub top: Mutex<Top>,
+    pub top: Mutex<HeavyHitters>,
     /// Who is near the limit. Whoever finds it held leaves it: another take will come.
-    pub nearest: Mutex<Nearest>,
+    pub nearest: Mutex<NearKeys>,
 }
 
 /// The overrides of one limit that were set at run time, as far as this process knows.
@@ -119,7 +119,7 @@ impl Limits {
     pub(crate) fn new(store: Store) -> Arc<Self> {
         Arc::new(Self {
             store,
-            leased: AllLeased::default(),
+            leased: LocalLimiters::default(),
             by_name: Mutex::default(),
             turn: sync::Mutex::default(),
             trouble: Mutex::default(),

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use crate::{
     error::{Result, invalid},
-    limit::{Kind, allowance::Allowance, lease::Slots},
+    limit::{Kind, allowance::Allowance, lease::LeaseQuota},
     model::rate::rule::Rule,
 };
 
@@ -67,7 +67,7 @@ impl Override {
             What::Blocked => Ok(Allowance::Nothing),
             What::Rate { quota, per, burst } => rate(quota, per, burst).map(Allowance::Rate),
             What::Leases(most) if kind == Kind::Concurrency => {
-                Slots { most, ttl }.checked().map(Allowance::Leases)
+                LeaseQuota { most, ttl }.checked().map(Allowance::Leases)
             }
             What::Leases(_) => {
                 Err(invalid(format!("an override of a {} is a rate, not a number", kind.as_str())))

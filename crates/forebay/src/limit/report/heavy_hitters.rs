@@ -25,14 +25,14 @@ pub struct Denied {
 /// never too low.
 ///
 /// # Source
-/// Metwally, Agrawal, El Abbadi, "Efficient Computation of Frequent and Top-k Elements in Data Streams" (2005), the
+/// Metwally, Agrawal, El Abbadi, "Efficient Computation of Frequent and HeavyHitters-k Elements in Data Streams" (2005), the
 /// algorithm Space-Saving.
 #[derive(Debug, Default)]
-pub(crate) struct Top {
+pub(crate) struct HeavyHitters {
     counters: HashMap<Box<str>, (u64, u64)>,
 }
 
-impl Top {
+impl HeavyHitters {
     /// Counts a key.
     pub(crate) fn count(&mut self, key: &str) {
         if let Some((count, _)) = self.counters.get_mut(key) {
@@ -76,7 +76,7 @@ mod tests {
             keys.extend((0..often).flat_map(|i| std::iter::repeat_n(format!("often-{i}"), 100 + i)));
             // Any order; this one is spread by a multiplication.
             keys.sort_by_key(|key| xxhash_rust::xxh3::xxh3_64_with_seed(key.as_bytes(), seed));
-            let mut top = Top::default();
+            let mut top = HeavyHitters::default();
             for key in &keys {
                 top.count(key);
             }

@@ -7,6 +7,6 @@ mod tracking;
 
 pub use headers::{Header, headers};
 pub use heavy_hitters::Denied;
-pub(super) use heavy_hitters::Top;
-pub use near_limit::Near;
-pub(super) use near_limit::{Nearest, is_near};
+pub(super) use heavy_hitters::HeavyHitters;
+pub use near_limit::NearLimit;
+pub(super) use near_limit::{NearKeys, is_near};

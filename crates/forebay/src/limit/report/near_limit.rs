@@ -13,7 +13,7 @@ const NEAR: (u64, u64) = (4, 5);
 /// A key that has used most of what it is allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Near {
+pub struct NearLimit {
     /// The key.
     pub key: String,
     /// How much it had used after the last take that was admitted.
@@ -22,7 +22,7 @@ pub struct Near {
     pub limit: u64,
 }
 
-impl Near {
+impl NearLimit {
     /// `used` as a part of `limit`, 0.8 to 1; more for what a shadow let pass.
     pub fn share(&self) -> f64 {
         self.used as f64 / self.limit as f64
@@ -31,7 +31,7 @@ impl Near {
 
 /// The keys nearest to their limit: a take gets its key in, unless 256 others are as near.
 #[derive(Debug, Default)]
-pub(crate) struct Nearest {
+pub(crate) struct NearKeys {
     keys: HashMap<Box<str>, Entry>,
     /// Once there are [`KEPT`]: no key with a smaller share than this gets in before this time, so that most of those that
     /// come in vain are turned away without a look at all.
@@ -53,7 +53,7 @@ impl Entry {
     }
 }
 
-/// Whether so much of a limit is so near that it should be [noted](Nearest::note).
+/// Whether so much of a limit is so near that it should be [noted](NearKeys::note).
 pub(crate) fn is_near(used: u64, limit: u64) -> bool {
     used > 0 && used.saturating_mul(NEAR.1) >= limit.saturating_mul(NEAR.0)
 }
@@ -65,7 +65,7 @@ pub(crate) fn excess(used: u64, limit: u64) -> f64 {
     ((used as f64 - near + 1.0) / used.max(1) as f64).clamp(0.0, 1.0)
 }
 
-impl Nearest {
+impl NearKeys {
     /// Takes down what a key has used at `now`, of which nothing counts any more at `until`.
     pub(crate) fn note(&mut self, key: &str, used: u64, limit: u64, now: Duration, until: Duration) {
         let entry = Entry { used, limit, until };
@@ -101,12 +101,15 @@ impl Nearest {
     }
 
     /// The `most` keys nearest to their limit, the nearest first.
-    pub(crate) fn most(&self, most: usize, now: Duration) -> Vec<Near> {
+    pub(crate) fn most(&self, most: usize, now: Duration) -> Vec<NearLimit> {
         let all = self.keys.iter().map(|(key, entry)| (&**key, entry));
         let mut all: Vec<_> = all.filter(|(_, entry)| entry.until > now).collect();
         all.sort_by(|(one, a), (other, b)| b.share().cmp(&a.share()).then_with(|| one.cmp(other)));
-        let near =
-            |(key, entry): (&str, &Entry)| Near { key: key.into(), used: entry.used, limit: entry.limit };
+        let near = |(key, entry): (&str, &Entry)| NearLimit {
+            key: key.into(),
+            used: entry.used,
+            limit: entry.limit,
+        };
         all.into_iter().take(most).map(near).collect()
     }
 
@@ -133,7 +136,7 @@ mod tests {
         fn a_take_gets_in_unless_as_many_as_are_kept_are_as_near_and_memory_is_bounded(
             takes in prop::collection::vec((0usize..400, 80u64..=100, 1u64..9), 1..900),
         ) {
-            let (mut nearest, mut all) = (Nearest::default(), BTreeMap::new());
+            let (mut nearest, mut all) = (NearKeys::default(), BTreeMap::new());
             let mut now = Duration::ZERO;
             for (key, used, span) in takes {
                 now += Duration::from_millis(1);
@@ -151,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_nearer_key_takes_the_place_of_a_farther_one_and_one_that_is_over_makes_room() {
-        let mut nearest = Nearest::default();
+        let mut nearest = NearKeys::default();
         for key in 0..2 * KEPT {
             nearest.note(&key.to_string(), 8, 10, secs(1), secs(60 + key as u64));
         }

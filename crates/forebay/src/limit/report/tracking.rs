@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::{
     heavy_hitters::Denied,
-    near_limit::{Near, excess, is_near},
+    near_limit::{NearLimit, excess, is_near},
 };
 use crate::{
     error::Error,
@@ -37,7 +37,7 @@ impl LimitHandle {
     /// The keys that this process saw nearest to their limit lately, the nearest first: those that have used at least 80 %
     /// of what they are allowed, after the last of their takes that was admitted. At most 256, in a memory that does not
     /// grow with the number of keys; a key is left out once its window is over, or its bucket has refilled so far.
-    pub fn near(&self, most: usize) -> Vec<Near> {
+    pub fn near(&self, most: usize) -> Vec<NearLimit> {
         let now = self.0.store.clock().monotonic();
         self.0.shared.nearest.lock().most(most, now)
     }
