@@ -52,7 +52,9 @@ pub async fn warnings(app: &App, deadline: Duration) -> Vec<Warning> {
     app.bay().warnings().into_iter().for_each(|text| warn(Warning::STORE, text));
     app.reload_status().warnings().into_iter().for_each(|text| warn(Warning::CONFIGURATION, text));
     app.canary().and_then(Canary::warning).into_iter().for_each(|text| warn(Warning::CANARY, text));
-    sinks.into_iter().for_each(|text| warn(Warning::DATABASE, text));
+    for text in sinks {
+        warn(Warning::DATABASE, text);
+    }
     for (name, buffer) in app.buffers.iter() {
         if let Some(Ok(stats)) = app.clock().timeout(deadline, buffer.handle.stats()).await {
             of_buffer(name, &stats, &mut warn);

@@ -60,12 +60,11 @@ async fn flush(args: &Args) -> Result<Vec<FlushedBuffer>> {
         return flush_store(args, config).await;
     }
     let mut client = args.place.client()?;
-    let names = match &args.buffer {
-        Some(name) => vec![name.clone()],
-        None => {
-            let declared: Vec<BufferBody> = client.get("/v1/buffers").await?.read(&[])?;
-            declared.into_iter().map(|buffer| buffer.name).collect()
-        }
+    let names = if let Some(name) = &args.buffer {
+        vec![name.clone()]
+    } else {
+        let declared: Vec<BufferBody> = client.get("/v1/buffers").await?.read(&[])?;
+        declared.into_iter().map(|buffer| buffer.name).collect()
     };
     let mut flushed = vec![];
     for buffer in names {

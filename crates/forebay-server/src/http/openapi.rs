@@ -22,6 +22,9 @@ const PARAMETERS: [(&str, &str); 7] = [
     ("series", "A declared series; to read, also its `.limited`: the hits that limits denied"),
 ];
 
+/// The second segments of paths that are tags of their own; all other operations have the tag `operation`.
+const PRIMITIVES: [&str; 5] = ["events", "limits", "series", "buffers", "locks"];
+
 /// The error responses that every operation with a token may have.
 const ERRORS: [(&str, &str); 2] = [
     ("4XX", "The request is invalid, it names something unknown, or a token with the scope is missing"),
@@ -72,10 +75,7 @@ pub(super) fn frame() -> Document {
 /// responses. A handler describes an error only where it can say more.
 pub(crate) fn complete(document: &mut Document) {
     for (path, item) in &mut document.paths.paths {
-        let tag = match path.split('/').nth(2) {
-            Some(primitive @ ("events" | "limits" | "series" | "buffers" | "locks")) => primitive,
-            _ => "operation",
-        };
+        let tag = path.split('/').nth(2).filter(|tag| PRIMITIVES.contains(tag)).unwrap_or("operation");
         for operation in operations(item) {
             operation.tags = Some(vec![tag.to_owned()]);
             describe_parameters(operation.parameters.as_deref_mut().unwrap_or_default());

@@ -237,8 +237,8 @@ mod tests {
             let (scale, at) = (rule.expect("in range").scale(), Timestamp::from_secs(1_790_000_000));
             let mut pack = Pack::default();
             pack.limit("hits", "42", scale, State(10, 11), at);
-            let hex: String = pack.bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-            assert_eq!(hex, bytes);
+            let hex: Vec<String> = pack.bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(hex.concat(), bytes);
             assert_eq!(
                 Unpack::new(pack.bytes()).limit().expect("ours"),
                 ("hits", "42", scale, State(10, 11), at)

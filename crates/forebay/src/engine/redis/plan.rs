@@ -394,7 +394,9 @@ impl Plan {
                     .collect();
                 write_time(&mut text, planned.at);
                 write_short(&mut text, rules.len());
-                rules.iter().for_each(|rule| write_rule(&mut text, rule));
+                for rule in &rules {
+                    write_rule(&mut text, rule);
+                }
                 for place in places {
                     write_short(&mut text, place + 1);
                 }

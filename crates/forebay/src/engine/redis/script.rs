@@ -98,7 +98,7 @@ impl Script {
         match rule {
             Rule::FixedWindow(_) => Self::TakeWindow,
             Rule::TokenBucket(_) => Self::TakeTokens,
-            _ => Self::Take,
+            Rule::SlidingWindow(_) => Self::Take,
         }
     }
 
