@@ -1,13 +1,19 @@
-//! A sink in memory: for tests and for trying things out.
+//! A sink in memory, for tests and examples.
 
 use std::{
     collections::{BTreeMap, HashMap, hash_map::Entry},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
+use parking_lot::Mutex;
 use uuid::Uuid;
 
-use super::{Applied, Batch, BoxFuture, DeadLetter, Replayed, Sink, SinkError, Snapshot};
+use super::{
+    batch::{Applied, Batch},
+    contract::{BoxFuture, Sink, Snapshot},
+    dead_letter::{DeadLetter, Replayed},
+    error::SinkError,
+};
 use crate::{
     clock::Clock,
     error::{Error, ErrorKind, Result, out_of_range},
@@ -17,44 +23,59 @@ use crate::{
 };
 
 /// Tables in memory, by buffer. Clones share them.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::{Buffer, Forebay, buffer::RowKey, sink::MemorySink};
+///
+/// let bay = Forebay::open("memory:").await?;
+/// let projects = bay.buffer(Buffer::new("projects").key("id").sum("hits"))?;
+/// let sink = MemorySink::new();
+/// let _flusher = projects.flush_to(sink.clone()).prepare().await?;
+///
+/// projects.row("42").add("hits", 20).await?;
+/// projects.flush().await?;
+///
+/// let schema = projects.schema();
+/// let row = sink.row(schema, &RowKey::new(schema, &["42".into()])?);
+/// assert_eq!(row, Some([Some(20.into())].into()));
+/// assert_eq!(sink.rows(schema).len(), 1);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct MemorySink(Arc<Mutex<Tables>>);
 
 #[derive(Debug, Default)]
 struct Tables {
     rows: BTreeMap<(Name, RowKey), Box<[Option<Value>]>>,
-    /// The batches that were applied, and the time of the last write that each held.
+    /// The batches that were applied, each with the time of its last write.
     ledger: HashMap<Uuid, Option<Timestamp>>,
     dead: BTreeMap<(Name, u64), DeadLetter>,
-    /// Rows that were moved, and where they are. None leads to one that was moved itself.
+    /// Rows that were moved, and the rows they were moved into. None of those was moved itself.
     moves: BTreeMap<(Name, RowKey), RowKey>,
     /// The id of the newest dead letter.
     newest: u64,
-    /// Whose time the dead letters show.
+    /// The clock for the times of dead letters.
     clock: Clock,
 }
 
 impl MemorySink {
-    /// Empty tables.
+    /// Creates empty tables.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// The value columns of a row, if it is there.
     pub fn row(&self, schema: &Schema, key: &RowKey) -> Option<Box<[Option<Value>]>> {
-        self.tables().rows.get(&(schema.name.clone(), key.clone())).cloned()
+        self.0.lock().rows.get(&(schema.name.clone(), key.clone())).cloned()
     }
 
     /// All rows of a buffer, by key.
     pub fn rows(&self, schema: &Schema) -> Vec<Row> {
-        let tables = self.tables();
+        let tables = self.0.lock();
         let of_buffer = tables.rows.iter().filter(|((name, _), _)| *name == schema.name);
         of_buffer.map(|((_, key), cells)| Row { key: key.clone(), cells: cells.clone() }).collect()
-    }
-
-    /// The lock protects the tables as one; a panic in a test elsewhere does not make them unreadable.
-    fn tables(&self) -> MutexGuard<'_, Tables> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -67,7 +88,7 @@ impl Tables {
         let mut dead = 0;
         for row in &batch.rows {
             if let Err(error) = self.merge(&batch.schema, row) {
-                self.bury(batch, row.clone(), error.to_string());
+                self.dead_letter(batch, row.clone(), error.to_string());
                 dead += 1;
             }
         }
@@ -86,14 +107,14 @@ impl Tables {
         Ok(())
     }
 
-    fn bury(&mut self, batch: &Batch, row: Row, reason: String) {
+    fn dead_letter(&mut self, batch: &Batch, row: Row, reason: String) {
         self.newest += 1;
         let (id, at) = (self.newest, self.clock.now());
         let letter = DeadLetter { id, batch: batch.id, at, reason, row: Ok(row) };
         self.dead.insert((batch.schema.name.clone(), id), letter);
     }
 
-    /// Where a row is.
+    /// The row that has the values of a key.
     fn target(&self, schema: &Schema, key: &RowKey) -> RowKey {
         self.moves.get(&(schema.name.clone(), key.clone())).unwrap_or(key).clone()
     }
@@ -174,7 +195,7 @@ impl Sink for MemorySink {
     }
 
     fn apply<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Applied, SinkError>> {
-        Box::pin(async { Ok(self.tables().apply(batch)) })
+        Box::pin(async { Ok(self.0.lock().apply(batch)) })
     }
 
     fn read<'a>(
@@ -183,7 +204,7 @@ impl Sink for MemorySink {
         row: &'a RowKey,
         ids: &'a [Uuid],
     ) -> BoxFuture<'a, Result<Snapshot, SinkError>> {
-        Box::pin(async { Ok(self.tables().read(schema, row, ids)) })
+        Box::pin(async { Ok(self.0.lock().read(schema, row, ids)) })
     }
 
     fn dead_letters<'a>(
@@ -193,14 +214,14 @@ impl Sink for MemorySink {
         limit: u32,
     ) -> BoxFuture<'a, Result<Vec<DeadLetter>, SinkError>> {
         Box::pin(async move {
-            let tables = self.tables();
+            let tables = self.0.lock();
             let later = tables.dead_of(schema).filter(|letter| letter.id > after);
             Ok(later.take(limit as usize).cloned().collect())
         })
     }
 
     fn count_dead<'a>(&'a self, schema: &'a Schema) -> BoxFuture<'a, Result<u64, SinkError>> {
-        Box::pin(async { Ok(self.tables().dead_of(schema).count() as u64) })
+        Box::pin(async { Ok(self.0.lock().dead_of(schema).count() as u64) })
     }
 
     fn replay_dead<'a>(
@@ -208,7 +229,7 @@ impl Sink for MemorySink {
         schema: &'a Schema,
         ids: &'a [u64],
     ) -> BoxFuture<'a, Result<Replayed, SinkError>> {
-        Box::pin(async { Ok(self.tables().replay(schema, ids)) })
+        Box::pin(async { Ok(self.0.lock().replay(schema, ids)) })
     }
 
     fn move_row<'a>(
@@ -217,7 +238,7 @@ impl Sink for MemorySink {
         from: &'a RowKey,
         to: &'a RowKey,
     ) -> BoxFuture<'a, Result<RowKey, SinkError>> {
-        Box::pin(async { self.tables().move_row(schema, from, to) })
+        Box::pin(async { self.0.lock().move_row(schema, from, to) })
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), SinkError>> {
@@ -244,10 +265,10 @@ mod tests {
             let sink = MemorySink::new();
             let mut batch = Batch::new(Uuid::now_v7(), schema.clone(), 0, vec![]);
             batch = batch.last_written(committed.map(at));
-            assert_eq!(sink.tables().apply(&batch), Applied::now(0, 0));
+            assert_eq!(sink.0.lock().apply(&batch), Applied::now(0, 0));
             batch = batch.last_written(again.map(at));
             for _ in 0..2 {
-                assert_eq!(sink.tables().apply(&batch), answer, "{committed:?} {again:?}");
+                assert_eq!(sink.0.lock().apply(&batch), answer, "{committed:?} {again:?}");
             }
         }
     }

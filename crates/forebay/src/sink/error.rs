@@ -1,0 +1,36 @@
+//! Why a sink does not do what it is asked for.
+
+use std::fmt;
+
+use crate::error::{Error, ErrorKind};
+
+/// Why a batch was not applied. Nothing of it was.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum SinkError {
+    /// A retry may succeed: connection, deadlock, lock timeout, disk full. The batch is kept.
+    Transient(Error),
+    /// No retry succeeds: the table or a column is missing. The generation is parked until an operator resolves that.
+    Permanent(Error),
+}
+
+impl fmt::Display for SinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Transient(error) | Self::Permanent(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SinkError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Transient(error) | Self::Permanent(error) => error.source(),
+        }
+    }
+}
+
+/// The answer of a sink that does not keep what it is asked for.
+pub(super) fn unsupported(what: &str) -> SinkError {
+    SinkError::Permanent(Error::new(ErrorKind::Unsupported, format!("this sink keeps no {what}")))
+}
