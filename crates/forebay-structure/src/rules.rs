@@ -63,7 +63,7 @@ pub const WORKSPACE: &[Rules] = &[
     Rules {
         folder: "crates/forebay",
         layers: &[
-            Layer::Together(&["model", "error", "failpoint", "key", "time"]),
+            Layer::Together(&["model", "backoff", "error", "failpoint", "key", "lease_margin", "time"]),
             Layer::Together(&["clock", "sink", "table"]),
             Layer::Together(&["engine"]),
             Layer::Together(&["store", "once"]),

@@ -120,7 +120,7 @@ impl Options {
             // Ends with the store.
             tokio::spawn(follow_overrides(Arc::downgrade(&limits)));
         }
-        let locks = Arc::new(LockManager::new(store.engine().clone(), store.clock().clone()));
+        let locks = Arc::new(LockManager::new(store.clone()));
         Forebay(Arc::new(Inner { store, limits, locks }))
     }
 }

@@ -26,6 +26,7 @@
 #[macro_use]
 mod failpoint;
 
+mod backoff;
 pub mod bay;
 pub mod buffer;
 pub mod clock;
@@ -34,6 +35,7 @@ mod engine;
 pub mod error;
 pub mod event;
 pub mod key;
+mod lease_margin;
 pub mod limit;
 pub mod lock;
 mod model;

@@ -1,4 +1,4 @@
-//! How large batches are, and how long to wait after a failure. Numbers in, numbers out.
+//! How many rows a batch should have.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -15,10 +15,6 @@ const QUICK_APPLY: Duration = millis(250);
 
 /// A batch that is made smaller than this is not applied any faster.
 const MIN_BATCH_ROWS: u64 = 100;
-
-/// The pause after a failure, doubled each time, and its bound.
-const MIN_BACKOFF: Duration = millis(200);
-const MAX_BACKOFF: Duration = secs(30);
 
 /// How many rows a partition gathers before it is flushed early: fewer while the sink is slow, and slowly more again.
 ///
@@ -50,14 +46,6 @@ impl BatchSizer {
     }
 }
 
-/// Doubles with each failure up to 30 s, and spreads over the last half so that many processes do not come together.
-pub(super) fn backoff(failures: u32) -> Duration {
-    let pause = MIN_BACKOFF.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(MAX_BACKOFF);
-    let spread =
-        f64::from(u32::try_from(uuid::Uuid::now_v7().as_u128() & 0xffff).expect("sixteen bits")) / 65_536.0;
-    pause.mul_f64(0.5 + spread / 2.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,13 +70,5 @@ mod tests {
         assert_eq!(batch_size.rows(5_000), 5_000);
         batch_size.applied(secs(9), 7);
         assert_eq!(batch_size.rows(7), 7, "fewer than the least are configured");
-    }
-
-    #[test]
-    fn pauses_double_to_half_a_minute() {
-        for (failures, most) in [(1, millis(200)), (2, millis(400)), (9, secs(30)), (u32::MAX, secs(30))] {
-            let pause = backoff(failures);
-            assert!((most / 2..=most).contains(&pause), "{failures}: {pause:?}");
-        }
     }
 }

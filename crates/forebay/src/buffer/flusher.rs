@@ -5,16 +5,19 @@ use std::time::Duration;
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
-    batch_size::backoff,
     flush::FlushError,
     handle::{BufferHandle, sink_error},
 };
 #[cfg(doc)]
 use crate::buffer::Stats;
 use crate::{
+    backoff::Backoff,
     error::{Error, ErrorKind, Result},
-    time::secs,
+    time::{millis, secs},
 };
+
+/// The pauses after the sink failed.
+pub(super) const SINK_RETRY: Backoff = Backoff::new(millis(200), secs(30));
 
 /// What flushes a buffer in the background, once [`spawn`](Self::spawn)ed.
 #[derive(Clone, Debug)]
@@ -115,23 +118,21 @@ impl Drop for Flushing {
 
 async fn run(buffer: BufferHandle, every: Duration, mut stopped: watch::Receiver<bool>) {
     let clock = buffer.0.store.clock().clone();
-    let mut failures = 0;
+    let mut backoff = SINK_RETRY;
     while !*stopped.borrow_and_update() {
         let pause = match buffer.flush_due(every).await {
             Ok(_) => {
-                failures = 0;
+                backoff.reset();
                 every.min(secs(1))
             }
             // Nothing comes any more; what is there waits for the next start.
             Err(failure) if failure.error().kind() == ErrorKind::Closed => return,
             Err(failure) => {
-                failures += 1;
-                let pause = match &failure {
-                    FlushError::Sink(_) => backoff(failures),
-                    FlushError::Store(_) | FlushError::Parked(_) | FlushError::Diverged(_) => {
-                        every.min(secs(1))
-                    }
-                };
+                let mut pause = backoff.after_failure();
+                if !matches!(failure, FlushError::Sink(_)) {
+                    pause = every.min(secs(1));
+                }
+                let failures = backoff.failures();
                 // What lasts is said ever more seldom.
                 if failures.is_power_of_two() {
                     tracing::warn!(buffer = %buffer.0.schema.name, error = %failure, failures, ?pause, "flush failed; the rows are kept");

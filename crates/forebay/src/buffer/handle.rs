@@ -14,8 +14,8 @@ use uuid::Uuid;
 
 use super::{
     admission::Admission,
-    batch_size::{BatchSizer, backoff},
-    flusher::Flusher,
+    batch_size::BatchSizer,
+    flusher::{Flusher, SINK_RETRY},
     progress::{Progress, Stats},
     write::{Write, Writing},
 };
@@ -335,13 +335,12 @@ impl BufferHandle {
     /// Dropping the future stops it between two steps of a flush, each of which may be repeated.
     pub async fn drain(&self) -> Result<u64> {
         self.sink()?;
-        let (mut rows, mut failures) = (0, 0);
+        let (mut rows, mut backoff) = (0, SINK_RETRY);
         loop {
             match self.flush().await {
                 Ok(flushed) => rows += flushed,
                 Err(error) => {
-                    failures += 1;
-                    let pause = backoff(failures);
+                    let pause = backoff.after_failure();
                     tracing::warn!(buffer = %self.0.schema.name, %error, ?pause, "draining");
                     self.0.store.clock().sleep(pause).await;
                     continue;
@@ -350,7 +349,7 @@ impl BufferHandle {
             if self.stats().await.is_ok_and(|stats| stats.pending_rows == 0) {
                 return Ok(rows);
             }
-            failures = 0;
+            backoff.reset();
         }
     }
 

@@ -1,7 +1,7 @@
-//! Acquiring: the exchange with the store, in a task of its own.
+//! Acquiring: claims are sent to the store from a task of their own.
 //!
-//! The caller only listens. If it goes away, the task ends what it is in the middle of and then gives back what it
-//! got, or leaves the queue: a claim that has been sent cannot be taken back, only answered for.
+//! The caller only waits for that task. When the caller is dropped, the task finishes the claim that is under way, and then
+//! releases the lock or leaves the queue: a claim that was sent cannot be cancelled before its answer is known.
 
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
@@ -11,81 +11,76 @@ use uuid::Uuid;
 
 use super::{
     guard::Guard,
-    held::{Grant, HeldLock},
-    manager::{LockManager, PendingRelease, RETRY_SPAN, backoff, spread},
+    held::Grant,
+    manager::{BACKOFF, LockManager, PendingRelease, RETRY_SPAN},
     outcome::{Attempt, Holder},
 };
 use crate::{
+    backoff::{Backoff, jitter},
     engine::{
         notifier::Subscription,
         step::{Claim, Claimed, HANDOFF_WINDOW},
     },
     error::{Error, ErrorKind, Result, Retry},
+    lease_margin::{FINE_CLOCK, usable},
     time::{millis, secs},
 };
 
-/// How long the store keeps a waiter's place in the queue without hearing from it.
+/// How long the store keeps the place of a waiter that sends no more claims.
 const QUEUE_TTL: Duration = secs(5);
 
-/// Interval between the claims of a waiter. Two may get lost before `QUEUE_TTL`, and it is shorter than `HANDOFF_WINDOW`.
-const HEARTBEAT: Duration = millis(1_667);
+/// The longest pause between two claims of a waiter. Two may get lost within `QUEUE_TTL`, and it is shorter than `HANDOFF_WINDOW`.
+const MAX_CLAIM_PAUSE: Duration = millis(1_667);
 
-/// What is asked for.
-#[derive(Debug)]
-pub(super) struct Request {
-    pub manager: Arc<LockManager>,
-    pub name: Arc<str>,
-    pub ttl: Duration,
-    /// `None`: as long as it takes.
-    pub wait: Option<Duration>,
-}
-
-/// Acquires, unless it takes too long. The guard is not renewed yet.
-pub(super) async fn run(request: Request) -> Result<Attempt> {
+/// Acquires a lock, unless that takes longer than `wait` (`None`: without end). The guard is not renewed yet.
+pub(super) async fn run(
+    manager: &Arc<LockManager>,
+    name: Arc<str>,
+    ttl: Duration,
+    wait: Option<Duration>,
+) -> Result<Attempt<Guard>> {
     let (answer, listener) = oneshot::channel();
-    let manager = request.manager.clone();
-    manager.spawn(&Handle::current(), AcquireTask::new(request).run(answer));
+    let started = manager.clock().monotonic();
+    let task = AcquireTask {
+        manager: manager.clone(),
+        name,
+        ttl,
+        owner: Uuid::new_v4(),
+        started,
+        deadline: wait.map(|wait| started.saturating_add(wait)),
+        last_ack: None,
+        in_doubt_until: None,
+        backoff: BACKOFF,
+    };
+    manager.spawn(&Handle::current(), task.run(answer));
     listener.await.unwrap_or_else(|_| {
-        Err(Error::new(ErrorKind::Closed, "acquire lock: the runtime that does it is shutting down"))
+        Err(Error::new(ErrorKind::Closed, "acquire lock: the tokio runtime is shutting down"))
     })
 }
 
 struct AcquireTask {
-    request: Request,
+    manager: Arc<LockManager>,
+    name: Arc<str>,
+    ttl: Duration,
     owner: Uuid,
     started: Duration,
     /// The end of the wait.
-    until: Option<Duration>,
-    /// When the last claim was sent that was answered: the place in the queue is kept from then on.
+    deadline: Option<Duration>,
+    /// When the last claim was sent that got an answer: the store keeps the place in the queue from then on.
     last_ack: Option<Duration>,
-    /// Until when a claim of unknown fate may stand in the store.
+    /// Until when a claim without an answer may hold the lock or a place in the queue.
     in_doubt_until: Option<Duration>,
-    failures: u32,
+    backoff: Backoff,
 }
 
 /// What to do after a claim: stop with an outcome, or claim again after a pause.
-type Next = ControlFlow<Result<Attempt>, Duration>;
+type Next = ControlFlow<Result<Attempt<Guard>>, Duration>;
 
 impl AcquireTask {
-    fn new(request: Request) -> Self {
-        let started = request.manager.clock().monotonic();
-        let until = request.wait.map(|wait| started.saturating_add(wait));
-        Self {
-            request,
-            owner: Uuid::new_v4(),
-            started,
-            until,
-            last_ack: None,
-            in_doubt_until: None,
-            failures: 0,
-        }
-    }
-
-    async fn run(mut self, mut answer: oneshot::Sender<Result<Attempt>>) {
+    async fn run(mut self, mut answer: oneshot::Sender<Result<Attempt<Guard>>>) {
         // Subscribed before the first claim, so that no notification is missed.
-        let waits = self.request.wait != Some(Duration::ZERO);
-        let subscription =
-            waits.then(|| self.request.manager.engine().lock_subscribe(&self.request.name, self.owner));
+        let waits = self.deadline != Some(self.started);
+        let turn = waits.then(|| self.manager.engine().lock_subscribe(&self.name, self.owner));
         let outcome = loop {
             match self.claim().await {
                 Next::Break(outcome) => break Some(outcome),
@@ -93,9 +88,9 @@ impl AcquireTask {
                     tokio::select! {
                         biased;
                         () = answer.closed() => break None,
-                        () = self.request.manager.closing() => break Some(Err(self.closed())),
-                        () = notified(subscription.as_ref()) => {}
-                        () = self.request.manager.clock().sleep(pause) => {}
+                        () = self.manager.closing() => break Some(Err(self.closed())),
+                        () = notified(turn.as_ref()) => {}
+                        () = self.manager.clock().sleep(pause) => {}
                     }
                 }
             }
@@ -104,103 +99,97 @@ impl AcquireTask {
             self.leave().await;
         }
         if let Some(outcome) = outcome {
-            // If nobody listens any more, the guard inside is dropped here, which gives the lock back.
+            // If the caller is gone, this drops the guard, which releases the lock.
             drop(answer.send(outcome));
         }
     }
 
     async fn claim(&mut self) -> Next {
-        let Request { manager, name, ttl, .. } = &self.request;
-        let asked = manager.clock().monotonic();
-        let last = self.until.is_some_and(|until| until <= asked);
-        let claim = Claim { name, owner: self.owner, ttl: *ttl, queue: (!last).then_some(QUEUE_TTL) };
+        let Self { manager, name, ttl, owner, .. } = self;
+        let sent_at = manager.clock().monotonic();
+        let last = self.deadline.is_some_and(|deadline| deadline <= sent_at);
+        let claim = Claim { name, owner: *owner, ttl: *ttl, queue: (!last).then_some(QUEUE_TTL) };
         let step = manager.engine().lock_claim(claim);
         let step = step.map_err(|error| error.in_context(format_args!("acquire lock {name:?}")));
         match manager.run_step("acquire", name, step).await {
-            Ok(Claimed::Granted { fence }) => self.granted(asked, fence),
+            Ok(Claimed::Granted { fence }) => self.granted(sent_at, fence),
             Ok(Claimed::Held { holder, remaining, ahead }) => {
-                self.failures = 0;
+                self.backoff.reset();
                 if last {
-                    return Next::Break(Ok(Attempt::Held { holder: Holder::of(holder), remaining, ahead }));
+                    let holder = Holder::from_owner(holder);
+                    return Next::Break(Ok(Attempt::Held { holder, remaining, ahead }));
                 }
-                self.last_ack = Some(asked);
+                self.last_ack = Some(sent_at);
                 let turn = remaining + HANDOFF_WINDOW * u32::try_from(ahead).unwrap_or(u32::MAX / 2);
-                let pause = turn.max(millis(1)).min(spread(HEARTBEAT, self.owner));
-                Next::Continue(self.until.map_or(pause, |until| pause.min(until.saturating_sub(asked))))
+                let pause = turn.max(millis(1)).min(jitter(MAX_CLAIM_PAUSE, 5));
+                Next::Continue(self.deadline.map_or(pause, |end| pause.min(end.saturating_sub(sent_at))))
             }
             Err(error) => self.failed(error),
         }
     }
 
-    fn granted(&mut self, asked: Duration, fence: u64) -> Next {
-        let Request { manager, name, ttl, .. } = &self.request;
-        if asked + LockManager::counted_ttl(*ttl) <= manager.clock().monotonic() {
-            let slow =
+    fn granted(&mut self, sent_at: Duration, fence: u64) -> Next {
+        let (name, ttl) = (&self.name, self.ttl);
+        if sent_at + usable(ttl, FINE_CLOCK) <= self.manager.clock().monotonic() {
+            let text =
                 format!("acquire lock {name:?}: the store took longer to answer than the ttl of {ttl:?}");
-            return self.failed(Error::new(ErrorKind::Timeout, slow));
+            return self.failed(Error::new(ErrorKind::Timeout, text));
         }
-        let waited = asked.saturating_sub(self.started);
-        let grant = Grant { name: name.clone(), owner: self.owner, fence, ttl: *ttl, waited, asked };
-        Next::Break(Ok(Attempt::Acquired(Guard::new(HeldLock::new(manager.clone(), grant)))))
+        let waited = sent_at.saturating_sub(self.started);
+        let grant = Grant { name: name.clone(), owner: self.owner, fence, ttl, waited, sent_at };
+        Next::Break(Ok(Attempt::Acquired(Guard::new(self.manager.clone(), grant))))
     }
 
-    /// Whether to go on after an error. Claims are idempotent by owner, so what may have been applied is repeated.
+    /// Decides whether to claim again after an error. The store knows a claim by its owner, so repeating one is safe.
     fn failed(&mut self, error: Error) -> Next {
-        let now = self.request.manager.clock().monotonic();
+        let now = self.manager.clock().monotonic();
         if error.retry() == Retry::Unknown {
-            self.in_doubt_until = Some(now + self.request.ttl.max(QUEUE_TTL));
+            self.in_doubt_until = Some(now + self.ttl.max(QUEUE_TTL));
         }
         let give_up = match (error.retry(), self.last_ack) {
             (Retry::Never, _) | (Retry::Later, None) => Duration::ZERO,
             (_, None) => self.started + RETRY_SPAN,
             (_, Some(last_ack)) => last_ack + QUEUE_TTL,
         };
-        let waited = self.until.is_some_and(|until| until.max(self.started + RETRY_SPAN) <= now);
+        let waited = self.deadline.is_some_and(|deadline| deadline.max(self.started + RETRY_SPAN) <= now);
         if give_up <= now || waited {
-            return Next::Break(Err(self.describe(error)));
+            // Perhaps the store granted the lock and the answer was lost: the caller has to know that.
+            let in_doubt = self.in_doubt_until.is_some();
+            return Next::Break(Err(if in_doubt { error.into_ambiguous() } else { error }));
         }
-        self.failures += 1;
-        Next::Continue(backoff(self.failures, self.owner))
+        Next::Continue(self.backoff.after_failure())
     }
 
     fn closed(&self) -> Error {
-        Error::new(
-            ErrorKind::Closed,
-            format!("acquire lock {:?}: the store is being closed", self.request.name),
-        )
+        Error::new(ErrorKind::Closed, format!("acquire lock {:?}: the store is closing", self.name))
     }
 
-    /// An error after which the lock may be held by nobody who knows has to say so.
-    fn describe(&self, error: Error) -> Error {
-        if self.in_doubt_until.is_some() { error.into_ambiguous() } else { error }
-    }
-
-    /// Gives back what may be there. A place that is known is left before the caller is told, so that nobody waits for
-    /// one who does not; what is in doubt may take a while.
+    /// Releases whatever the store may hold for this task.
+    ///
+    /// A known place in the queue is left before the caller gets its answer, so that the next waiter does not wait for
+    /// it. A claim in doubt is released in the background, because that may take long.
     async fn leave(&self) {
-        let Request { manager, name, .. } = &self.request;
-        if self.in_doubt_until.is_none() {
-            let Some(last_ack) = self.last_ack else { return };
-            let step = manager.engine().lock_release(name, self.owner);
-            if manager.run_step("leave the queue of", name, step).await.is_ok() {
-                return;
-            }
-            if last_ack + QUEUE_TTL <= manager.clock().monotonic() {
+        let Self { manager, name, owner, .. } = self;
+        let place_until = self.last_ack.map(|last_ack| last_ack + QUEUE_TTL);
+        let in_doubt = self.in_doubt_until.is_some();
+        if !in_doubt {
+            let Some(place_until) = place_until else { return };
+            let step = manager.engine().lock_release(name, *owner);
+            let left = manager.run_step("leave the queue of", name, step).await.is_ok();
+            if left || place_until <= manager.clock().monotonic() {
                 return;
             }
         }
-        let until =
-            self.in_doubt_until.max(self.last_ack.map(|last_ack| last_ack + QUEUE_TTL)).unwrap_or_default();
-        let in_doubt = self.in_doubt_until.is_some();
-        let pending = PendingRelease { name: name.clone(), owner: self.owner, until, in_doubt };
-        manager.spawn(&Handle::current(), manager.clone().release_pending(pending));
+        let until = self.in_doubt_until.max(place_until).unwrap_or_default();
+        let pending = PendingRelease { name: name.clone(), owner: *owner, until, in_doubt };
+        manager.release_in_background(&Handle::current(), pending);
     }
 }
 
-/// Waits for a notification; for ever without a subscription.
-async fn notified(subscription: Option<&Subscription>) {
-    match subscription {
-        Some(subscription) => subscription.notified().await,
+/// Waits until the store says that it may be this waiter's turn; for ever without a subscription.
+async fn notified(turn: Option<&Subscription>) {
+    match turn {
+        Some(turn) => turn.notified().await,
         None => std::future::pending().await,
     }
 }

@@ -1,62 +1,81 @@
-//! Holding a lock.
+//! Guards: locks that this process holds.
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use tokio::runtime::Handle;
+
 use super::{
-    held::HeldLock,
-    manager::{RETRY_SPAN, backoff},
+    held::{Grant, HeldLock},
+    manager::{LockManager, PendingRelease, RETRY_SPAN},
     outcome::{Holder, Loss, Release},
     renew,
 };
-use crate::error::{Result, Retry};
+use crate::error::Result;
 
 /// A lock that is held, and renewed in the background.
 ///
-/// Dropping it gives the lock back in the background; [`release`](Self::release) tells what became of that. To share it
+/// Dropping it releases the lock in the background; [`release`](Self::release) returns the outcome. To share a guard
 /// between tasks, put it into an [`Arc`].
-#[must_use = "a guard that is dropped gives the lock back"]
-pub struct Guard(Arc<HeldLock>);
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let guard = bay.lock("nightly-report").acquire().await?;
+/// assert!(guard.is_held() && !guard.remaining().is_zero());
+/// assert_eq!(bay.lock("nightly-report").state().await?.holding.map(|held| held.fence), Some(guard.fence()));
+/// drop(guard); // releases it
+/// # Ok(()) }
+/// ```
+#[must_use = "dropping a guard releases the lock"]
+pub struct Guard {
+    manager: Arc<LockManager>,
+    lock: Arc<HeldLock>,
+    /// A guard may be dropped outside of any runtime; its release runs here.
+    runtime: Handle,
+}
 
 impl Guard {
-    pub(super) fn new(hold: HeldLock) -> Self {
-        Self(Arc::new(hold))
+    pub(super) fn new(manager: Arc<LockManager>, grant: Grant) -> Self {
+        let lock = Arc::new(HeldLock::new(manager.clock().clone(), grant));
+        Self { manager, lock, runtime: Handle::current() }
     }
 
-    /// Renews it from now on.
+    /// Starts to renew the lock.
     pub(super) fn renewed(self) -> Self {
-        renew::add(self.0.clone());
+        renew::start(&self.manager, self.lock.clone());
         self
     }
 
-    /// Ends the guard and leaves the lock held.
+    /// Ends the guard, and leaves the lock held in the store.
     pub(super) fn hand_over(self) -> Arc<HeldLock> {
-        self.0.end();
-        self.0.clone()
+        self.lock.end();
+        self.lock.clone()
     }
 
-    /// A number larger than that of every hold of this lock before: what is written under the lock can carry it, and
-    /// whoever keeps what is written can refuse a smaller one.
+    /// A number that is larger than the fence of every earlier holder of this lock.
     ///
-    /// Below 2^53, so that Lua and JavaScript keep it exactly.
+    /// Send it along with each write that the lock protects, and let the resource refuse a smaller fence than it has seen.
+    /// It is below 2^53, so Lua and JavaScript represent it exactly.
     pub fn fence(&self) -> u64 {
-        self.0.fence
+        self.lock.grant.fence
     }
 
-    /// How long it is held for certain, unless it is renewed; zero once it is lost. Asks nobody.
+    /// How long the lock is certainly still held without a renewal; zero once it is lost. Makes no call to the store.
     pub fn remaining(&self) -> Duration {
-        self.0.remaining()
+        self.lock.remaining()
     }
 
-    /// Whether it is held for certain. Asks nobody; true may be out of date when it is read.
+    /// Whether the lock is certainly held. Makes no call to the store; the answer may be out of date when you read it.
     pub fn is_held(&self) -> bool {
-        self.0.held_until().is_some()
+        self.lock.held_until().is_some()
     }
 
-    /// Waits until the lock is lost, and says why.
+    /// Waits until the lock is lost, and returns the reason.
     ///
-    /// Ends at the latest at the deadline of [`remaining`](Self::remaining), also when the store is out of reach; and
-    /// with [`Loss::Released`] when the guard is released or dropped. The future does not borrow the guard, and can be
-    /// given to another task.
+    /// Ends at the latest when [`remaining`](Self::remaining) reaches zero, also while the store is unreachable. Ends with
+    /// [`Loss::Released`] when the guard is released or dropped. The future does not borrow the guard, so another task can
+    /// await it.
     ///
     /// # Examples
     /// ```
@@ -66,19 +85,28 @@ impl Guard {
     /// let guard = bay.lock("nightly-report").acquire().await?;
     /// tokio::select! {
     ///     () = report(guard.fence()) => guard.release().await.map(drop)?,
-    ///     why = guard.lost() => eprintln!("the report was given up: {why}"),
+    ///     why = guard.lost() => eprintln!("stopped the report: {why}"),
     /// }
     /// # Ok(()) }
     /// ```
     pub fn lost(&self) -> impl Future<Output = Loss> + Send + 'static {
-        let hold = self.0.clone();
-        async move { hold.lost().await }
+        let lock = self.lock.clone();
+        async move { lock.lost().await }
     }
 
-    /// Runs `work` for as long as the lock is held. When it is lost, `work` is dropped where it stands.
+    /// Runs `work` while the lock is held. If the lock is lost first, `work` is dropped unfinished.
     ///
     /// # Errors
-    /// Why the lock was lost.
+    /// The reason for the loss.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let guard = bay.lock("nightly-report").acquire().await?;
+    /// assert_eq!(guard.while_held(async { 6 * 7 }).await, Ok(42));
+    /// # Ok(()) }
+    /// ```
     pub async fn while_held<T>(&self, work: impl Future<Output = T>) -> Result<T, Loss> {
         tokio::select! {
             biased;
@@ -89,60 +117,70 @@ impl Guard {
 
     /// The lock's name.
     pub fn name(&self) -> &str {
-        &self.0.name
+        &self.lock.grant.name
     }
 
-    /// This acquisition, as others see it.
+    /// This acquisition, as [`LockState`](super::LockState) shows it to others.
     pub fn holder(&self) -> Holder {
-        Holder::of(self.0.owner)
+        Holder::from_owner(self.lock.grant.owner)
     }
 
-    /// Gives the lock back.
+    /// Releases the lock.
     ///
     /// # Errors
-    /// Whatever the store answers, after a second of trying. It is then tried further in the background, until the
-    /// lease has run out.
+    /// Whatever the store answers after a second of attempts. The release then goes on in the background until the lease
+    /// runs out.
     ///
     /// # Cancellation
-    /// Dropping the future gives the lock back in the background.
+    /// Dropping the future releases the lock in the background.
     ///
     /// # Cost
     /// One round trip; none on the embedded engine.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// use forebay::lock::Release;
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let guard = bay.lock("nightly-report").acquire().await?;
+    /// assert_eq!(guard.release().await?, Release::Released);
+    /// # Ok(()) }
+    /// ```
     pub async fn release(self) -> Result<Release> {
-        let HeldLock { manager, name, owner, .. } = &*self.0;
-        let held = self.0.begin_release();
-        manager.renewals.remove(*owner);
+        let held = self.lock.begin_release();
+        self.manager.schedule().remove(self.lock.grant.owner);
         if held == Err(Loss::NotHolder) {
             return Ok(Release::AlreadyLost);
         }
-        let give_up = manager.clock().monotonic() + RETRY_SPAN;
-        let mut failures = 0;
-        let was_there = loop {
-            match manager.run_step("release", name, manager.engine().lock_release(name, *owner)).await {
-                Ok(was_there) => break was_there,
-                Err(error) if error.retry() == Retry::Never || manager.clock().monotonic() >= give_up => {
-                    return Err(error);
-                }
-                Err(_) => failures += 1,
-            }
-            manager.clock().sleep(backoff(failures, *owner)).await;
-        };
-        self.0.end();
-        // Nobody else can have had it before the deadline. So, if an earlier try got no answer, it was that one.
-        let now = manager.clock().monotonic();
-        let by_an_earlier_try = failures > 0 && held.is_ok_and(|until| now < until);
-        let ours = held.is_ok() && (was_there || by_an_earlier_try);
+        let clock = self.manager.clock();
+        let (was_there, failures) = self.manager.release(&self.pending(RETRY_SPAN)).await?;
+        self.lock.end();
+        // Before the deadline nobody else can have released it. So an attempt without an answer did.
+        let by_earlier_attempt = failures > 0 && held.is_ok_and(|until| clock.monotonic() < until);
+        let ours = held.is_ok() && (was_there || by_earlier_attempt);
         Ok(if ours { Release::Released } else { Release::AlreadyLost })
+    }
+
+    fn pending(&self, span: Duration) -> PendingRelease {
+        let Grant { name, owner, .. } = &self.lock.grant;
+        let until = self.manager.clock().monotonic().saturating_add(span);
+        PendingRelease { name: name.clone(), owner: *owner, until, in_doubt: false }
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // The state first: a renewal that is under way looks at it before it asks to be renewed again.
-        let left = self.0.end();
-        self.0.manager.renewals.remove(self.0.owner);
-        if left {
-            self.0.release_in_background();
+        let Grant { name, owner, fence, ttl, .. } = &self.lock.grant;
+        // The state first: a renewal that is under way checks it before it schedules the next one.
+        let in_store = self.lock.end();
+        self.manager.schedule().remove(*owner);
+        if in_store {
+            tracing::debug!(
+                lock = &**name,
+                fence,
+                "a guard was dropped; releasing its lock in the background"
+            );
+            self.manager.release_in_background(&self.runtime, self.pending(*ttl));
         }
     }
 }
@@ -150,8 +188,8 @@ impl Drop for Guard {
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guard")
-            .field("name", &self.0.name)
-            .field("fence", &self.0.fence)
+            .field("name", &self.name())
+            .field("fence", &self.fence())
             .field("remaining", &self.remaining())
             .finish_non_exhaustive()
     }

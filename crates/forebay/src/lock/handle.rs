@@ -1,9 +1,9 @@
-//! Asking for a lock.
+//! The handle of a lock: acquire, renew, release, inspect.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    acquire::{self, Request},
+    acquire,
     guard::Guard,
     lease::{Lease, Renewal, Token},
     manager::LockManager,
@@ -12,21 +12,35 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result, out_of_range},
     key::check_key,
+    lease_margin::{FINE_CLOCK, usable},
     time::{hours, millis, secs},
 };
 
-/// How long a lock is held without being renewed, unless [`LockHandle::ttl`] says otherwise.
+/// How long a lock is held without a renewal, unless [`LockHandle::ttl`] sets another ttl.
 pub const DEFAULT_TTL: Duration = secs(10);
 
-/// The shortest ttl: below it a few slow round trips would lose the lock.
+/// The shortest ttl. Below it a few slow round trips would lose the lock.
 pub const MIN_TTL: Duration = millis(100);
 
-/// The longest ttl. A fence is remembered for longer than this.
+/// The longest ttl. The store remembers the last fence for longer than this.
 pub const MAX_TTL: Duration = hours(24);
 
 /// A lock of an open store. Clones share it.
 ///
-/// Two acquisitions exclude each other also inside one process or task: there is no re-entry.
+/// Locks are not re-entrant: two acquisitions exclude each other also within one process or task.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::{Forebay, time::secs};
+///
+/// let bay = Forebay::open("memory:").await?;
+/// let lock = bay.lock("nightly-report").ttl(secs(30));
+/// let guard = lock.acquire().await?;
+/// assert!(lock.try_acquire().await?.acquired().is_none());
+/// guard.release().await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct LockHandle {
     manager: Arc<LockManager>,
@@ -39,10 +53,10 @@ impl LockHandle {
         Self { manager, name, ttl: DEFAULT_TTL }
     }
 
-    /// How long the lock outlives a holder that died, 100 ms to 24 h, default 10 s.
+    /// Sets how long the lock outlives a holder that died: 100 ms to 24 h, default 10 s.
     ///
-    /// A holder that lives renews it every third of that. Short: a dead holder is in nobody's way for long; long: the
-    /// store may be out of reach for longer before the lock is lost.
+    /// A live holder renews the lock every third of the ttl. With a short ttl, a dead holder blocks others only briefly. With
+    /// a long one, the store may be unreachable for longer before the lock is lost.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
@@ -52,12 +66,13 @@ impl LockHandle {
     /// Acquires the lock if it is free and nobody waits for it.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for a name that is empty or longer than 512 bytes, [`ErrorKind::OutOfRange`] for a ttl
-    /// that is, [`ErrorKind::Unavailable`] when the store certainly did nothing, [`ErrorKind::Ambiguous`] when it may
-    /// have granted the lock to nobody who knows: it is then given back in the background, or runs out after a ttl.
+    /// [`ErrorKind::Invalid`] for a name that is empty or longer than 512 bytes; [`ErrorKind::OutOfRange`] for a ttl outside
+    /// its range; [`ErrorKind::Unavailable`] when the store certainly did nothing; [`ErrorKind::Ambiguous`] when the store
+    /// may have granted the lock, and the answer was lost. In that case the lock is released in the background, or its lease
+    /// runs out after one ttl.
     ///
     /// # Cancellation
-    /// Dropping the future gives back whatever was acquired.
+    /// Dropping the future releases whatever was acquired.
     ///
     /// # Cost
     /// One round trip; none on the embedded engine.
@@ -73,21 +88,36 @@ impl LockHandle {
     /// guard.release().await?;
     /// # Ok(()) }
     /// ```
-    pub async fn try_acquire(&self) -> Result<Attempt> {
+    pub async fn try_acquire(&self) -> Result<Attempt<Guard>> {
         self.acquire_within(Duration::ZERO).await
     }
 
-    /// Acquires the lock, however long that takes.
+    /// Acquires the lock, and waits for it as long as necessary.
     ///
     /// # Errors
-    /// As [`try_acquire`](Self::try_acquire); and [`ErrorKind::Overloaded`] when 16 384 wait already. Of a store that
-    /// stops answering during the wait it is told after 5 s.
+    /// As [`try_acquire`](Self::try_acquire); and [`ErrorKind::Overloaded`] when the queue is full (16 384 waiters). When
+    /// the store stops answering during the wait, the call fails after 5 s.
     ///
     /// # Cancellation
     /// Dropping the future leaves the queue.
     ///
     /// # Cost
-    /// One round trip for a free lock. Who waits asks again when it is its turn, and every 1.5 s to keep its place.
+    /// One round trip for a free lock. A waiter asks again at its turn, and about every 1.5 s to keep its place.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let first = bay.lock("nightly-report").acquire().await?;
+    /// let waiting = tokio::spawn({
+    ///     let lock = bay.lock("nightly-report");
+    ///     async move { lock.acquire().await }
+    /// });
+    /// first.release().await?;
+    /// let second = waiting.await.expect("no panic")?;
+    /// assert!(second.is_held());
+    /// # Ok(()) }
+    /// ```
     pub async fn acquire(&self) -> Result<Guard> {
         match self.attempt(None).await? {
             Attempt::Acquired(guard) => Ok(guard.renewed()),
@@ -95,7 +125,7 @@ impl LockHandle {
         }
     }
 
-    /// Acquires the lock unless that takes longer than `wait`.
+    /// Acquires the lock, and waits for it at most for `wait`.
     ///
     /// # Errors
     /// As [`acquire`](Self::acquire).
@@ -105,19 +135,42 @@ impl LockHandle {
     ///
     /// # Cost
     /// As [`acquire`](Self::acquire).
-    pub async fn acquire_within(&self, wait: Duration) -> Result<Attempt> {
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// use forebay::{lock::Attempt, time::millis};
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let _guard = bay.lock("nightly-report").acquire().await?;
+    /// let attempt = bay.lock("nightly-report").acquire_within(millis(5)).await?;
+    /// assert!(matches!(attempt, Attempt::Held { ahead: 0, .. }));
+    /// # Ok(()) }
+    /// ```
+    pub async fn acquire_within(&self, wait: Duration) -> Result<Attempt<Guard>> {
         Ok(self.attempt(Some(wait)).await?.map(Guard::renewed))
     }
 
-    /// As [`acquire_within`](Self::acquire_within), for a holder elsewhere, who renews and releases by a token.
+    /// Acquires the lock for a holder elsewhere, which renews and releases it by a token.
     ///
-    /// Nothing renews it here.
+    /// This process does not renew the lease. Otherwise as [`acquire_within`](Self::acquire_within).
     ///
     /// # Errors
     /// As [`acquire`](Self::acquire).
     ///
     /// # Cancellation
-    /// Dropping the future gives back whatever was acquired, or leaves the queue.
+    /// Dropping the future releases whatever was acquired, or leaves the queue.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// use forebay::{lock::{Release, Renewal}, time::secs};
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let lock = bay.lock("nightly-report");
+    /// let lease = lock.lease_within(secs(1)).await?.acquired().expect("nobody else holds it");
+    /// assert!(matches!(lock.renew(lease.token).await?, Renewal::Renewed { .. }));
+    /// assert_eq!(lock.release(lease.token).await?, Release::Released);
+    /// # Ok(()) }
+    /// ```
     pub async fn lease_within(&self, wait: Duration) -> Result<Attempt<Lease>> {
         Ok(self.attempt(Some(wait)).await?.map(Guard::into_lease))
     }
@@ -125,21 +178,21 @@ impl LockHandle {
     /// Extends a lease to its full ttl from now.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for a bad name; whatever the store answers. Repeating it is safe.
+    /// [`ErrorKind::Invalid`] for a bad name; and when the store does not answer. Repeating the call is safe.
     ///
     /// # Cost
     /// One round trip.
     pub async fn renew(&self, token: Token) -> Result<Renewal> {
         let step = self.manager.engine().lock_renew(self.checked_name()?, token.owner());
         let renewed = self.manager.run_step("renew", &self.name, step).await?;
-        Ok(renewed
-            .map_or(Renewal::NotHolder, |ttl| Renewal::Renewed { expires_in: LockManager::counted_ttl(ttl) }))
+        let expires_in = |ttl| Renewal::Renewed { expires_in: usable(ttl, FINE_CLOCK) };
+        Ok(renewed.map_or(Renewal::NotHolder, expires_in))
     }
 
-    /// Gives a lease back.
+    /// Releases a lease.
     ///
     /// # Errors
-    /// As [`renew`](Self::renew). Repeating it is safe, but a release whose answer was lost is then told
+    /// As [`renew`](Self::renew). Repeating the call is safe, but then the answer to a release that succeeded before is
     /// [`Release::AlreadyLost`].
     ///
     /// # Cost
@@ -150,28 +203,48 @@ impl LockHandle {
         Ok(if held { Release::Released } else { Release::AlreadyLost })
     }
 
-    /// Looks at the lock.
+    /// Reads who holds the lock, and how many wait for it.
     ///
     /// # Errors
     /// As [`renew`](Self::renew).
     ///
     /// # Cost
     /// One round trip.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let guard = bay.lock("nightly-report").acquire().await?;
+    /// let state = bay.lock("nightly-report").state().await?;
+    /// assert_eq!(state.holding.map(|held| held.holder), Some(guard.holder()));
+    /// # Ok(()) }
+    /// ```
     pub async fn state(&self) -> Result<LockState> {
         let step = self.manager.engine().lock_state(self.checked_name()?);
-        Ok(self.manager.run_step("look at", &self.name, step).await?.into())
+        Ok(self.manager.run_step("read the state of", &self.name, step).await?.into())
     }
 
-    /// Takes the lock from whoever holds it; false: nobody did. The holder learns of it when it renews.
+    /// Releases the lock, whoever holds it. Returns whether it was held. The holder notices at its next renewal.
     ///
     /// # Errors
     /// As [`renew`](Self::renew).
     ///
     /// # Cost
     /// One round trip.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let _guard = bay.lock("nightly-report").acquire().await?;
+    /// assert!(bay.lock("nightly-report").force_release().await?);
+    /// assert!(bay.lock("nightly-report").try_acquire().await?.acquired().is_some());
+    /// # Ok(()) }
+    /// ```
     pub async fn force_release(&self) -> Result<bool> {
         let step = self.manager.engine().lock_force_release(self.checked_name()?);
-        let held = self.manager.run_step("release by force", &self.name, step).await?;
+        let held = self.manager.run_step("force the release of", &self.name, step).await?;
         if held {
             tracing::warn!(lock = &*self.name, "a lock was released by force");
         }
@@ -183,18 +256,13 @@ impl LockHandle {
         &self.name
     }
 
-    async fn attempt(&self, wait: Option<Duration>) -> Result<Attempt> {
-        self.checked_name()?;
+    async fn attempt(&self, wait: Option<Duration>) -> Result<Attempt<Guard>> {
+        let name = self.checked_name()?;
         if !(MIN_TTL..=MAX_TTL).contains(&self.ttl) {
-            return Err(out_of_range(format!(
-                "lock {:?}: ttl {:?}: a ttl is {MIN_TTL:?} to {} h",
-                self.name,
-                self.ttl,
-                MAX_TTL.as_secs() / 3_600
-            )));
+            let (ttl, longest) = (self.ttl, MAX_TTL.as_secs() / 3_600);
+            return Err(out_of_range(format!("lock {name:?}: ttl {ttl:?}: {MIN_TTL:?} to {longest} h")));
         }
-        let request = Request { manager: self.manager.clone(), name: self.name.clone(), ttl: self.ttl, wait };
-        acquire::run(request).await
+        acquire::run(&self.manager, self.name.clone(), self.ttl, wait).await
     }
 
     fn checked_name(&self) -> Result<&str> {

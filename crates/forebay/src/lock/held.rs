@@ -1,120 +1,107 @@
-//! A hold and what can become of it.
+//! The state of a held lock. It is told the time and what the store answered, and calls no store.
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{runtime::Handle, sync::watch};
+use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::{
-    manager::{LockManager, PendingRelease},
-    outcome::Loss,
+use super::outcome::Loss;
+use crate::{
+    clock::Clock,
+    lease_margin::{FINE_CLOCK, usable},
 };
 
-/// An acquisition, shared by its guard and by who renews it.
+/// A lock that the store granted, shared by its guard and the task that renews it.
 #[derive(Debug)]
 pub(super) struct HeldLock {
-    pub manager: Arc<LockManager>,
-    pub name: Arc<str>,
-    pub owner: Uuid,
-    pub fence: u64,
-    pub ttl: Duration,
-    /// From the call to the claim that was granted.
-    pub waited: Duration,
-    /// Where a guard that is dropped, perhaps outside of any runtime, leaves its release.
-    runtime: Handle,
+    pub grant: Grant,
+    clock: Clock,
     state: watch::Sender<State>,
 }
 
-/// One way only: from `Held` to one of the others, and from `Releasing` to `Over`. A renewal changes nothing but a
-/// `Held`, so one that is answered late cannot revive what was lost or given back.
-#[derive(Clone, Copy, Debug)]
-enum State {
-    /// Until then, on this process's clock.
-    Held(Duration),
-    Lost(Loss),
-    /// A release is under way.
-    Releasing,
-    /// Given back, or handed over.
-    Over,
-}
-
-/// What a claim that was granted says.
+/// What the store granted.
 #[derive(Debug)]
 pub(super) struct Grant {
     pub name: Arc<str>,
     pub owner: Uuid,
     pub fence: u64,
     pub ttl: Duration,
+    /// From the call to the claim that was granted.
     pub waited: Duration,
-    /// When the claim was sent.
-    pub asked: Duration,
+    /// When that claim was sent, on the monotonic clock.
+    pub sent_at: Duration,
+}
+
+/// Moves one way only: from `Held` to `Releasing` or `Ended`, and from `Releasing` to `Ended`. A renewal changes only
+/// `Held`, so a late answer cannot revive a lock that was lost or released.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// Held until this time of the monotonic clock.
+    Held(Duration),
+    /// A release is under way.
+    Releasing,
+    /// Lost; `Loss::Released` also after a guard was dropped, or handed over to a token.
+    Ended(Loss),
 }
 
 impl HeldLock {
-    /// A hold that counts from before its claim was sent.
-    pub(super) fn new(manager: Arc<LockManager>, grant: Grant) -> Self {
-        let Grant { name, owner, fence, ttl, waited, asked } = grant;
-        let state = watch::Sender::new(State::Held(asked.saturating_add(LockManager::counted_ttl(ttl))));
-        Self { manager, name, owner, fence, ttl, waited, runtime: Handle::current(), state }
+    /// The lease counts from before the claim was sent.
+    pub(super) fn new(clock: Clock, grant: Grant) -> Self {
+        let until = grant.sent_at.saturating_add(usable(grant.ttl, FINE_CLOCK));
+        Self { grant, clock, state: watch::Sender::new(State::Held(until)) }
     }
 
-    /// Until when it is held; `None`: it is not (any more).
+    /// Until when it is held; `None` once it is not held any more.
     pub(super) fn held_until(&self) -> Option<Duration> {
-        match self.current_state() {
+        match self.current() {
             State::Held(until) => Some(until),
-            State::Lost(_) | State::Releasing | State::Over => None,
+            State::Releasing | State::Ended(_) => None,
         }
     }
 
     pub(super) fn remaining(&self) -> Duration {
-        let now = self.manager.clock().monotonic();
-        self.held_until().unwrap_or_default().saturating_sub(now)
+        self.held_until().unwrap_or_default().saturating_sub(self.clock.monotonic())
     }
 
-    /// Notes that the store renewed the lease at some time after `asked`.
-    pub(super) fn renewed(&self, asked: Duration) {
-        let until = asked.saturating_add(LockManager::counted_ttl(self.ttl));
-        self.current_state();
-        self.state.send_if_modified(|state| match state {
-            State::Held(before) => {
-                *before = until.max(*before);
-                true
-            }
-            State::Lost(_) | State::Releasing | State::Over => false,
+    /// Records that the store renewed the lease after `sent_at`.
+    pub(super) fn renewed(&self, sent_at: Duration) {
+        let until = sent_at.saturating_add(usable(self.grant.ttl, FINE_CLOCK));
+        // An answer after the deadline is too late.
+        self.current();
+        self.state.send_if_modified(|state| {
+            let State::Held(before) = state else { return false };
+            *before = until.max(*before);
+            true
         });
     }
 
-    /// Notes a loss, unless it is not held any more.
+    /// Records a loss if the lock is still held.
     pub(super) fn lose(&self, loss: Loss) {
-        let lost = self.state.send_if_modified(|state| lose(state, loss));
-        if lost {
-            self.report(loss);
-        }
+        self.lose_if(loss, |_| true);
     }
 
-    /// Waits for the end of the hold.
+    /// Waits for the end of the lease and says why it ended.
     pub(super) async fn lost(&self) -> Loss {
         let mut changes = self.state.subscribe();
         loop {
-            match self.current_state() {
-                State::Lost(loss) => return loss,
-                State::Releasing | State::Over => return Loss::Released,
-                // This waits by itself for the deadline: who renews may be stuck.
+            match self.current() {
+                State::Ended(loss) => return loss,
+                State::Releasing => return Loss::Released,
+                // This waits for the deadline by itself: the task that renews may hang.
                 State::Held(until) => {
-                    let clock = self.manager.clock();
-                    let left = until.saturating_sub(clock.monotonic());
+                    let left = until.saturating_sub(self.clock.monotonic());
                     tokio::select! {
                         _ = changes.changed() => {}
-                        () = clock.sleep(left) => {}
+                        () = self.clock.sleep(left) => {}
                     }
                 }
             }
         }
     }
 
-    /// Begins a release; the deadline if it was held until now, or else why not.
+    /// Begins a release. Returns the deadline of a lock that was held until now, else why it was not held.
     pub(super) fn begin_release(&self) -> Result<Duration, Loss> {
-        let mut before = self.current_state();
+        let mut before = self.current();
         self.state.send_modify(|state| {
             before = *state;
             if matches!(state, State::Held(_)) {
@@ -123,113 +110,99 @@ impl HeldLock {
         });
         match before {
             State::Held(until) => Ok(until),
-            State::Lost(loss) => Err(loss),
-            State::Releasing | State::Over => Err(Loss::Released),
+            State::Releasing => Err(Loss::Released),
+            State::Ended(loss) => Err(loss),
         }
     }
 
-    /// Ends the hold without giving it back; false: there was nothing to give back any more.
+    /// Ends the lock without releasing it in the store. Returns whether the store may still hold it for this owner.
     ///
-    /// A lease that ran out by this process's clock may still stand in the store: that is worth giving back.
+    /// The store may still hold a lease that ran out by this process's clock: that one is worth a release.
     pub(super) fn end(&self) -> bool {
-        let mut held = true;
+        let mut in_store = true;
         self.state.send_modify(|state| match state {
-            State::Held(_) | State::Releasing => *state = State::Over,
-            State::Lost(Loss::Expired) => {}
-            State::Lost(_) | State::Over => held = false,
+            State::Held(_) | State::Releasing => *state = State::Ended(Loss::Released),
+            State::Ended(loss) => in_store = *loss == Loss::Expired,
         });
-        held
+        in_store
     }
 
-    /// Gives it back in the background.
-    pub(super) fn release_in_background(&self) {
-        tracing::debug!(lock = &*self.name, fence = self.fence, "a guard was dropped without a release");
-        let until = self.manager.clock().monotonic().saturating_add(self.ttl);
-        let pending = PendingRelease { name: self.name.clone(), owner: self.owner, until, in_doubt: false };
-        self.manager.spawn(&self.runtime, self.manager.clone().release_pending(pending));
-    }
-
-    /// The state, after a look at the clock.
-    fn current_state(&self) -> State {
-        let now = self.manager.clock().monotonic();
-        let overdue = |state: &State| matches!(state, State::Held(until) if *until <= now);
-        if overdue(&self.state.borrow()) {
-            // Looked at again under the lock: it may just have been renewed.
-            if self.state.send_if_modified(|state| overdue(state) && lose(state, Loss::Expired)) {
-                self.report(Loss::Expired);
-            }
+    /// The state, after a lease that has run out is ended.
+    fn current(&self) -> State {
+        let now = self.clock.monotonic();
+        if matches!(*self.state.borrow(), State::Held(until) if until <= now) {
+            // Checked once more under the lock: it may just have been renewed.
+            self.lose_if(Loss::Expired, |until| until <= now);
         }
         *self.state.borrow()
     }
 
-    fn report(&self, loss: Loss) {
-        tracing::warn!(lock = &*self.name, fence = self.fence, why = %loss, "a lock was lost");
+    fn lose_if(&self, loss: Loss, is_lost: impl Fn(Duration) -> bool) {
+        let lost = self.state.send_if_modified(|state| {
+            let lost = matches!(state, State::Held(until) if is_lost(*until));
+            if lost {
+                *state = State::Ended(loss);
+            }
+            lost
+        });
+        if lost {
+            let Grant { name, fence, .. } = &self.grant;
+            tracing::warn!(lock = &**name, fence, why = %loss, "a lock was lost");
+        }
     }
-}
-
-fn lose(state: &mut State, loss: Loss) -> bool {
-    let held = matches!(state, State::Held(_));
-    if held {
-        *state = State::Lost(loss);
-    }
-    held
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        bay::Forebay,
-        clock::{Clock, ManualClock},
+        clock::ManualClock,
         time::{Timestamp, secs},
     };
 
-    /// A hold from second zero to a little less than second ten.
-    async fn hold(hand: &ManualClock) -> HeldLock {
-        let clock = Clock::from(hand.clone());
-        let bay = Forebay::options().clock(clock.clone()).open("memory:").await.expect("opens");
-        let (owner, ttl) = (Uuid::new_v4(), secs(10));
-        let (waited, asked) = (Duration::ZERO, Duration::ZERO);
-        let grant = Grant { name: "report".into(), owner, fence: 1, ttl, waited, asked };
-        HeldLock::new(Arc::new(LockManager::new(bay.engine().clone(), clock)), grant)
+    /// A lock that is held from second zero to a little before second ten.
+    fn held(hand: &ManualClock) -> HeldLock {
+        let (name, owner, ttl) = ("report".into(), Uuid::new_v4(), secs(10));
+        let grant = Grant { name, owner, fence: 1, ttl, waited: Duration::ZERO, sent_at: Duration::ZERO };
+        HeldLock::new(Clock::from(hand.clone()), grant)
     }
 
     #[tokio::test]
     async fn a_renewal_answered_late_revives_nothing() {
         let hand = ManualClock::at(Timestamp::UNIX_EPOCH);
         let ends: [fn(&HeldLock); 3] = [
-            |hold| hold.lose(Loss::NotHolder),
-            |hold| assert!(hold.begin_release().is_ok()),
-            |hold| assert!(hold.end()),
+            |lock| lock.lose(Loss::NotHolder),
+            |lock| assert!(lock.begin_release().is_ok()),
+            |lock| assert!(lock.end()),
         ];
         for end in ends {
-            let hold = hold(&hand).await;
-            end(&hold);
-            hold.renewed(secs(5));
-            assert_eq!(hold.held_until(), None);
-            hold.lose(Loss::Expired);
-            assert_ne!(hold.lost().await, Loss::Expired, "nor does it change why it ended");
+            let lock = held(&hand);
+            end(&lock);
+            lock.renewed(secs(5));
+            assert_eq!(lock.held_until(), None);
+            lock.lose(Loss::Expired);
+            assert_ne!(lock.lost().await, Loss::Expired, "nor does it change why it ended");
         }
     }
 
     #[tokio::test]
     async fn a_renewal_answered_after_the_deadline_is_too_late() {
         let hand = ManualClock::at(Timestamp::UNIX_EPOCH);
-        let hold = hold(&hand).await;
+        let lock = held(&hand);
         hand.advance(secs(10));
-        // It was sent in time, and nobody has looked at the guard since.
-        hold.renewed(secs(5));
-        assert_eq!(hold.held_until(), None);
-        assert_eq!(hold.lost().await, Loss::Expired);
+        // It was sent in time, and nothing has read the state since.
+        lock.renewed(secs(5));
+        assert_eq!(lock.held_until(), None);
+        assert_eq!(lock.lost().await, Loss::Expired);
     }
 
     #[tokio::test]
     async fn renewals_answered_out_of_order_shorten_nothing() {
         let hand = ManualClock::at(Timestamp::UNIX_EPOCH);
-        let hold = hold(&hand).await;
-        hold.renewed(secs(5));
-        let until = hold.held_until();
-        hold.renewed(secs(3));
-        assert_eq!((hold.held_until(), until), (until, Some(secs(5) + LockManager::counted_ttl(secs(10)))));
+        let lock = held(&hand);
+        lock.renewed(secs(5));
+        let until = lock.held_until();
+        lock.renewed(secs(3));
+        assert_eq!((lock.held_until(), until), (until, Some(secs(5) + usable(secs(10), FINE_CLOCK))));
     }
 }

@@ -1,44 +1,80 @@
-//! Leases of holders elsewhere: a token instead of a guard.
+//! Leases: locks whose holder is elsewhere and proves itself by a token.
 
 use std::{fmt, str::FromStr, time::Duration};
 
 use uuid::Uuid;
 
 use super::{guard::Guard, outcome::Holder};
-use crate::error::{Error, Result, invalid};
+use crate::{
+    error::{Error, Result, invalid},
+    lease_margin::{FINE_CLOCK, usable},
+};
 
-/// What proves a hold. Whoever has it can renew and release, so `Debug` does not show it.
+/// Proves that the bearer holds a lock. Anybody who has it can renew and release, so `Debug` hides it.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::{lock::Token, time::secs};
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let lease = bay.lock("nightly-report").lease_within(secs(1)).await?.acquired().expect("it is free");
+/// let text = lease.token.to_string(); // sent to the holder, and back
+/// assert_eq!(text.parse::<Token>()?, lease.token);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Token(Uuid);
 
-/// A lock that is held by a token.
+/// A lock that is held by a token: the answer of [`lease_within`](super::LockHandle::lease_within).
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::time::secs;
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let lease = bay.lock("nightly-report").ttl(secs(60)).lease_within(secs(1)).await?.acquired().expect("it is free");
+/// assert!(lease.expires_in > secs(59) && lease.fence > 0);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-#[must_use = "nobody else can give the lock back before it runs out"]
+#[must_use = "without the token the lock stays held until its lease ends"]
 pub struct Lease {
-    /// What to renew and release it with.
+    /// Renews and releases the lock.
     pub token: Token,
-    /// Larger than that of every hold before.
+    /// Larger than the fence of every earlier holder.
     pub fence: u64,
-    /// For how long it is held, less the allowance for clocks.
+    /// For how long the lock is held, less a margin for differences between clocks.
     ///
-    /// It counts from [`waited`](Self::waited) after the call: a caller far away adds both to the instant before it
-    /// sent its request, and has a deadline that is never too late.
+    /// It counts from [`waited`](Self::waited) after the call. A remote caller adds both to the time at which it sent its
+    /// request, and so gets a deadline that is never too late.
     pub expires_in: Duration,
-    /// From the call to the claim that was granted.
+    /// The time from the call to the claim that was granted.
     pub waited: Duration,
 }
 
-/// What became of a renewal.
+/// The outcome of a renewal.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::{lock::Renewal, time::secs};
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let lock = bay.lock("nightly-report");
+/// let lease = lock.lease_within(secs(1)).await?.acquired().expect("it is free");
+/// lock.force_release().await?;
+/// assert_eq!(lock.renew(lease.token).await?, Renewal::NotHolder);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a lease that was not renewed is lost"]
 pub enum Renewal {
-    /// It is held.
+    /// The token holds the lock.
     Renewed {
         /// For how long, counted from before the call.
         expires_in: Duration,
     },
-    /// The token does not hold the lock (any more).
+    /// The token does not hold the lock, or no longer.
     NotHolder,
 }
 
@@ -47,21 +83,22 @@ impl Token {
         self.0
     }
 
-    /// The acquisition it belongs to, as others see it.
+    /// The acquisition that the token belongs to, as [`LockState`](super::LockState) shows it to others.
     pub fn holder(self) -> Holder {
-        Holder::of(self.0)
+        Holder::from_owner(self.0)
     }
 }
 
 impl Guard {
-    /// Hands the hold over to a token: nothing renews or releases it here from now on.
+    /// Turns the guard into a lease: this process no longer renews or releases the lock.
     pub(super) fn into_lease(self) -> Lease {
-        let hold = self.hand_over();
+        let lock = self.hand_over();
+        let grant = &lock.grant;
         Lease {
-            token: Token(hold.owner),
-            fence: hold.fence,
-            expires_in: super::LockManager::counted_ttl(hold.ttl),
-            waited: hold.waited,
+            token: Token(grant.owner),
+            fence: grant.fence,
+            expires_in: usable(grant.ttl, FINE_CLOCK),
+            waited: grant.waited,
         }
     }
 }
@@ -70,7 +107,7 @@ impl FromStr for Token {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        text.parse().map(Self).map_err(|_| invalid("token: what an acquisition answered is accepted, a UUID"))
+        text.parse().map(Self).map_err(|_| invalid("token: a UUID, as the acquisition returned it"))
     }
 }
 

@@ -1,57 +1,75 @@
-//! What all locks of one open store share.
+//! What all locks of an open store share.
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{runtime::Handle, sync::watch};
+use parking_lot::{Mutex, MutexGuard};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, watch},
+};
 use uuid::Uuid;
 
-use super::renew::Renewals;
+use super::schedule::Schedule;
 use crate::{
+    backoff::Backoff,
     clock::Clock,
     engine::Engine,
-    error::{Error, ErrorKind, Result},
+    error::{Error, ErrorKind, Result, Retry},
+    store::Store,
     time::{millis, secs},
 };
 
 /// How long one step waits for its answer. Several fit into the default ttl.
 pub(super) const STEP_TIMEOUT: Duration = secs(1);
 
-/// How long a call goes on repeating what may have been applied.
+/// How long a call repeats a step that may have been applied.
 pub(super) const RETRY_SPAN: Duration = secs(1);
 
-/// The pause after a failure, doubled each time, and its bound.
-const MIN_BACKOFF: Duration = millis(20);
-const MAX_BACKOFF: Duration = millis(500);
+/// The pauses between attempts to claim or to release.
+pub(super) const BACKOFF: Backoff = Backoff::new(millis(20), millis(500));
 
-/// The store, the clock, and who renews.
+/// Runs the steps of all locks of an open store, and owns their background tasks.
 #[derive(Debug)]
 pub(crate) struct LockManager {
-    engine: Engine,
-    clock: Clock,
-    pub(super) renewals: Renewals,
+    store: Store,
+    schedule: Mutex<Schedule>,
+    /// Wakes the task that renews: a renewal is due earlier than the one that it waits for.
+    pub(super) sooner: Notify,
     closing: watch::Sender<bool>,
-    /// How many tasks wait for a lock or give one back.
+    /// The number of tasks that wait for a lock or release one.
     busy: watch::Sender<usize>,
 }
 
-/// What is to be given back.
+/// A release that is still to be done.
 #[derive(Debug)]
 pub(super) struct PendingRelease {
     pub name: Arc<str>,
     pub owner: Uuid,
-    /// After this it has run out by itself.
+    /// When the lease has ended by itself, on the monotonic clock.
     pub until: Duration,
-    /// A claim is under way that may still arrive: "not there" does not mean that it will not be.
+    /// A claim may still reach the store, so "not there" is not final.
     pub in_doubt: bool,
 }
 
 impl LockManager {
-    pub(crate) fn new(engine: Engine, clock: Clock) -> Self {
+    pub(crate) fn new(store: Store) -> Self {
         let (closing, busy) = (watch::Sender::new(false), watch::Sender::new(0));
-        Self { engine, clock, renewals: Renewals::default(), closing, busy }
+        Self { store, schedule: Mutex::default(), sooner: Notify::new(), closing, busy }
     }
 
-    /// Does `work` in the background, so that [`close`](Self::close) waits for it.
+    pub(super) fn engine(&self) -> &Engine {
+        self.store.engine()
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        self.store.clock()
+    }
+
+    pub(super) fn schedule(&self) -> MutexGuard<'_, Schedule> {
+        self.schedule.lock()
+    }
+
+    /// Runs `work` in the background. [`close`](Self::close) waits for it.
     pub(super) fn spawn(self: &Arc<Self>, runtime: &Handle, work: impl Future<Output = ()> + Send + 'static) {
         self.busy.send_modify(|tasks| *tasks += 1);
         let busy = Busy(self.clone());
@@ -61,35 +79,21 @@ impl LockManager {
         });
     }
 
-    /// Ends all waiting, and waits until what is being given back has been, for at most a second.
+    /// Ends all waiting, and waits at most a second for releases that are under way.
     pub(crate) async fn close(&self) {
         self.closing.send_replace(true);
         let mut busy = self.busy.subscribe();
         let idle = busy.wait_for(|tasks| *tasks == 0);
-        self.clock.timeout(STEP_TIMEOUT, idle).await;
+        self.clock().timeout(STEP_TIMEOUT, idle).await;
     }
 
     /// Waits for [`close`](Self::close).
     pub(super) async fn closing(&self) {
-        // The sender is in `self`.
+        // It cannot fail: the sender is in `self`.
         let _ = self.closing.subscribe().wait_for(|closing| *closing).await;
     }
 
-    pub(super) fn engine(&self) -> &Engine {
-        &self.engine
-    }
-
-    pub(super) fn clock(&self) -> &Clock {
-        &self.clock
-    }
-
-    /// How much of a lease its holder counts on: less 1 % and 2 ms. Clocks of healthy machines differ by less than a
-    /// thousandth, and stores keep milliseconds.
-    pub(super) fn counted_ttl(ttl: Duration) -> Duration {
-        ttl.saturating_sub(ttl / 100 + millis(2))
-    }
-
-    /// Runs a step that may be repeated, at most for [`STEP_TIMEOUT`].
+    /// Runs a step that may be repeated, for at most [`STEP_TIMEOUT`].
     pub(super) async fn run_step<T>(
         &self,
         verb: &str,
@@ -99,7 +103,7 @@ impl LockManager {
         self.run_step_within(STEP_TIMEOUT, verb, name, step).await
     }
 
-    /// Runs a step, at most for `span`. The embedded engine answers or it is this process that hangs.
+    /// Runs a step for at most `span`. An engine in this process has no timeout: nothing can answer in its place.
     pub(super) async fn run_step_within<T>(
         &self,
         span: Duration,
@@ -107,53 +111,51 @@ impl LockManager {
         name: &str,
         step: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        if self.engine.is_in_process() {
+        if self.engine().is_in_process() {
             return step.await;
         }
-        self.clock.timeout(span, step).await.unwrap_or_else(|| {
-            Err(Error::new(
-                ErrorKind::Timeout,
-                format!("{verb} lock {name:?}: no answer from the store within {span:?}"),
-            ))
+        self.clock().timeout(span, step).await.unwrap_or_else(|| {
+            let text = format!("{verb} lock {name:?}: no answer from the store within {span:?}");
+            Err(Error::new(ErrorKind::Timeout, text))
         })
     }
 
-    /// Gives back until that is certain, or until it has run out by itself.
-    pub(super) async fn release_pending(self: Arc<Self>, pending: PendingRelease) {
+    /// Releases a lock, again and again until the outcome is certain or the time is up. Returns whether the store held it,
+    /// and how many attempts got no answer before that.
+    pub(super) async fn release(&self, pending: &PendingRelease) -> Result<(bool, u32)> {
         let PendingRelease { name, owner, until, in_doubt } = pending;
-        for failures in 1.. {
-            match self.run_step("release", &name, self.engine.lock_release(&name, owner)).await {
-                Ok(true) => return,
-                Ok(false) if !in_doubt => return,
-                Ok(false) => {}
-                Err(error) => tracing::debug!(lock = &*name, %error, failures, "a release failed"),
+        let mut backoff = BACKOFF;
+        loop {
+            let answer = self.run_step("release", name, self.engine().lock_release(name, *owner)).await;
+            let now = self.clock().monotonic();
+            match answer {
+                Ok(held) if held || !in_doubt || now >= *until => return Ok((held, backoff.failures())),
+                Ok(_) => {}
+                Err(error) if error.retry() == Retry::Never || now >= *until => return Err(error),
+                Err(error) => {
+                    tracing::debug!(lock = &**name, %error, "releasing a lock failed; trying again")
+                }
             }
-            let now = self.clock.monotonic();
-            if now >= until {
-                return;
-            }
-            self.clock.sleep(backoff(failures, owner).min(until.saturating_sub(now))).await;
+            self.clock().sleep(backoff.after_failure().min(until.saturating_sub(now))).await;
         }
+    }
+
+    /// [`release`](Self::release) in the background.
+    pub(super) fn release_in_background(self: &Arc<Self>, runtime: &Handle, pending: PendingRelease) {
+        let manager = self.clone();
+        self.spawn(runtime, async move {
+            if let Err(error) = manager.release(&pending).await {
+                tracing::debug!(lock = &*pending.name, %error, "a lock was not released: its lease runs out");
+            }
+        });
     }
 }
 
-/// A task that somebody may wait for the end of, however it ends.
+/// Counts a task for as long as it runs, however it ends.
 struct Busy(Arc<LockManager>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
         self.0.busy.send_modify(|tasks| *tasks -= 1);
     }
-}
-
-/// Doubles with each failure, and differs from owner to owner so that many do not come together.
-pub(super) fn backoff(failures: u32, owner: Uuid) -> Duration {
-    let pause = MIN_BACKOFF.saturating_mul(1 << failures.saturating_sub(1).min(8)).min(MAX_BACKOFF);
-    spread(pause, owner)
-}
-
-/// Four to five fifths of `span`, by the owner's random bits.
-pub(super) fn spread(span: Duration, owner: Uuid) -> Duration {
-    let part = u32::from(owner.as_bytes()[15]);
-    span * (4 * 255 + part) / (5 * 255)
 }

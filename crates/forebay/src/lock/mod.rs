@@ -1,24 +1,23 @@
-//! Leases with fencing tokens: one holder at a time, and a number that proves who came later.
+//! Locks with leases and fencing tokens: one holder at a time, and a number that orders the holders.
 //!
-//! A lock is held for a *ttl* and renewed in the background for as long as its [`Guard`] lives. A holder that is
-//! killed, or cut off from the store, holds it for one ttl more and no longer.
+//! The store grants a lock for a *ttl*. A background task renews it while its [`Guard`] lives. After a holder is killed, or
+//! loses its connection to the store, the lock stays held for at most one ttl.
 //!
 //! # Guarantees
 //!
-//! While the store keeps the key and its clock does not jump forward, a holder's own deadline, which is what
-//! [`Guard::remaining`], [`Guard::is_held`] and [`Guard::lost`] go by, comes before anybody else's start. The deadline
-//! counts from the instant *before* the claim or renewal was sent, less 1 % of the ttl and 2 ms for clocks that do not
-//! run equally fast, so a slow network makes it earlier, never later.
+//! While the store keeps the key and its clock does not jump forward, the holder's own deadline passes before anybody else
+//! can acquire the lock. [`Guard::remaining`], [`Guard::is_held`] and [`Guard::lost`] follow that deadline. It counts from
+//! the instant *before* the claim or renewal was sent, less 1 % of the ttl and 2 ms for clocks that run at different rates.
+//! So a slow network makes it earlier, never later.
 //!
-//! Every hold has a [fence](Guard::fence) larger than those of all holds of that lock before it. It is at least the
-//! store's time in microseconds, so it is larger also after the store lost everything, unless the store's clock is
-//! then behind the last grant.
+//! Each acquisition has a [fence](Guard::fence) that is larger than all earlier ones of that lock. It is at least the store's
+//! time in microseconds, so it still grows after the store lost all data, unless the store's clock is then behind the last
+//! grant.
 //!
 //! # What a lock cannot do
 //!
-//! A process may be stopped (SIGSTOP, a virtual machine that is moved, a long page fault) between looking at its
-//! guard and acting on it. No lease protects from that. What does is the resource refusing a fence smaller than one it
-//! has seen:
+//! A process may be stopped (SIGSTOP, a virtual machine that is moved, a long page fault) between checking its guard and
+//! acting on it. No lease protects from that. The resource does, if it refuses a fence smaller than one it has seen:
 //!
 //! ```sql
 //! UPDATE report SET body = $2, fence = $1 WHERE id = 7 AND fence < $1
@@ -26,8 +25,8 @@
 //!
 //! # Waiting
 //!
-//! Those who wait are served in the order in which their first claim reached the store. A waiter that is not heard of
-//! for 5 s loses its place; a free lock waits 2 s for who is first before the second may take it as well.
+//! The lock is granted in the order in which the waiters' first claims reached the store. A waiter that sends no claim for
+//! 5 s loses its place. A free lock is kept for the first waiter for 2 s; then the second may take it as well.
 
 mod acquire;
 mod guard;
@@ -37,6 +36,7 @@ mod lease;
 mod manager;
 mod outcome;
 mod renew;
+mod schedule;
 
 pub use guard::Guard;
 pub use handle::{DEFAULT_TTL, LockHandle, MAX_TTL, MIN_TTL};

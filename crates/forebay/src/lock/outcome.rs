@@ -1,84 +1,148 @@
-//! What can become of a lock: all of it values, none an error.
+//! The outcomes of lock operations. They are values, not errors.
 
 use std::{fmt, time::Duration};
 
 use uuid::Uuid;
 
-use super::guard::Guard;
 use crate::engine::step;
 
-/// What became of an attempt to acquire a lock.
+/// The outcome of an attempt to acquire a lock.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::{Forebay, lock::Attempt};
+///
+/// let bay = Forebay::open("memory:").await?;
+/// let _guard = bay.lock("nightly-report").acquire().await?;
+/// match bay.lock("nightly-report").try_acquire().await? {
+///     Attempt::Acquired(_) => unreachable!("the guard above still holds it"),
+///     Attempt::Held { holder, remaining, .. } => println!("held by {holder} for up to {remaining:?}"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
-#[must_use = "a guard that is dropped gives the lock back"]
-pub enum Attempt<T = Guard> {
-    /// It is held now.
+#[must_use = "dropping a guard releases the lock"]
+pub enum Attempt<T> {
+    /// The caller holds the lock now: a guard, or a lease.
     Acquired(T),
-    /// Somebody else held it, or was next, until the end of the wait.
+    /// Until the end of the wait somebody else held the lock, or was before the caller in the queue.
     Held {
-        /// Who holds it; of a free lock, who is next.
+        /// The holder; for a free lock, the first in its queue.
         holder: Holder,
-        /// Until that holder's lease ends unless it is renewed; zero for a free lock.
+        /// Until that holder's lease ends without a renewal; zero for a free lock.
         remaining: Duration,
-        /// How many waited before this caller.
+        /// The number of waiters that were before the caller in the queue.
         ahead: u64,
     },
 }
 
-/// An acquisition, as it may be shown: to those who ask who holds a lock, and in logs.
+/// Identifies an acquisition to others: in the answer to "who holds this lock", and in logs.
 ///
-/// Another one for each acquisition. It is not the [`Token`](super::Token), and nothing can be released with it.
+/// Each acquisition has a new one. It is not the [`Token`](super::Token): nothing can be released with it.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let guard = bay.lock("nightly-report").acquire().await?;
+/// assert_eq!(guard.holder().to_string().len(), 16); // hexadecimal digits
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Holder(u64);
 
 /// Why a guard no longer holds its lock.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::lock::Loss;
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let guard = bay.lock("nightly-report").acquire().await?;
+/// let lost = guard.lost();
+/// drop(guard);
+/// assert_eq!(lost.await, Loss::Released);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Loss {
-    /// The store did not confirm the lease before it ran out; somebody else may hold the lock soon.
+    /// The lease ran out before the store confirmed a renewal. Another caller may acquire the lock soon.
     Expired,
-    /// The store says that somebody else holds the lock, or nobody: it was released by force, or the store lost it.
+    /// The store says that this caller does not hold the lock: it was released by force, or the store lost it.
     NotHolder,
-    /// The guard itself gave it back.
+    /// The guard was released or dropped.
     Released,
 }
 
-/// What became of a release.
+/// The outcome of a release.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::lock::Release;
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let guard = bay.lock("nightly-report").acquire().await?;
+/// bay.lock("nightly-report").force_release().await?;
+/// assert_eq!(guard.release().await?, Release::AlreadyLost);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "work done after the lock was lost may have overlapped with another holder's"]
+#[must_use = "work after the loss of the lock may have overlapped with another holder's"]
 pub enum Release {
-    /// It was held until now, by nobody else in between.
+    /// The caller held the lock without a gap until this release.
     Released,
-    /// It had been lost before.
+    /// The caller had lost the lock before.
     AlreadyLost,
 }
 
-/// A lock, seen from outside.
+/// The state of a lock, as [`LockHandle::state`](super::LockHandle::state) reads it.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let state = bay.lock("nightly-report").state().await?;
+/// assert_eq!((state.holding, state.waiters), (None, 0));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LockState {
-    /// Who holds it; `None`: nobody, but it may be waited for.
+    /// The current holder. `None`: the lock is free, though there may be waiters.
     pub holding: Option<Holding>,
-    /// How many wait.
+    /// The length of the queue.
     pub waiters: u64,
 }
 
-/// Who holds a lock.
+/// The current holder of a lock, and its lease.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let guard = bay.lock("nightly-report").acquire().await?;
+/// let holding = bay.lock("nightly-report").state().await?.holding.expect("the guard holds it");
+/// assert_eq!((holding.holder, holding.fence), (guard.holder(), guard.fence()));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holding {
-    /// The acquisition.
+    /// The acquisition that holds the lock.
     pub holder: Holder,
     /// Its fence.
     pub fence: u64,
-    /// Since it was acquired.
+    /// The time since it was acquired.
     pub held_for: Duration,
-    /// Until the lease ends unless it is renewed.
+    /// Until the lease ends without a renewal.
     pub remaining: Duration,
 }
 
 impl Holder {
-    pub(super) fn of(owner: Uuid) -> Self {
-        // Half as many bits as the owner has: enough to tell holders apart, too few to find an owner by.
+    /// A hash of the owner with half of its bits: enough to tell holders apart, too few to find the owner.
+    pub(super) fn from_owner(owner: Uuid) -> Self {
         Self(crate::key::hash(owner.as_bytes()))
     }
 }
@@ -86,7 +150,7 @@ impl Holder {
 impl From<step::LockState> for LockState {
     fn from(state: step::LockState) -> Self {
         let holding = state.holder.map(|holding| Holding {
-            holder: Holder::of(holding.owner),
+            holder: Holder::from_owner(holding.owner),
             fence: holding.fence,
             held_for: holding.held_for,
             remaining: holding.remaining,
@@ -96,7 +160,7 @@ impl From<step::LockState> for LockState {
 }
 
 impl<T> Attempt<T> {
-    /// What was acquired, if anything.
+    /// The guard or lease, if the lock was acquired.
     pub fn acquired(self) -> Option<T> {
         match self {
             Self::Acquired(acquired) => Some(acquired),
@@ -127,9 +191,9 @@ impl fmt::Debug for Holder {
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Expired => "the lease ran out before the store confirmed it again",
-            Self::NotHolder => "the store says that it is held by another, or by nobody",
-            Self::Released => "it was given back",
+            Self::Expired => "the lease ran out before the store confirmed a renewal",
+            Self::NotHolder => "the store says that another caller holds the lock, or nobody",
+            Self::Released => "it was released",
         })
     }
 }

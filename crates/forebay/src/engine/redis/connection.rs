@@ -1,7 +1,6 @@
 //! The connection to one host: kept up, and never sending a mutation twice.
 
 use std::{
-    hash::{BuildHasher, RandomState},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -25,6 +24,7 @@ use super::{
     server_clock::ServerClock,
 };
 use crate::{
+    backoff::Backoff,
     clock::Clock,
     error::{Error, ErrorKind, Result},
     time::Timestamp,
@@ -37,8 +37,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// shorter deadline of their own; this one is for peers that vanish without a word.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Between two attempts to connect, doubling from the first to the second.
-const BACKOFF: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(2)];
+/// Between two attempts to connect.
+const RECONNECT: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));
 
 /// One host, and the connection to it.
 #[derive(Debug)]
@@ -517,7 +517,7 @@ fn keys_of(command: &Cmd) -> Vec<&[u8]> {
 
 /// Connects, drives the connection while it lasts, and begins again.
 async fn keep_up(host: Arc<Host>) {
-    let mut pause = BACKOFF[0];
+    let mut backoff = RECONNECT;
     loop {
         let attempt = host.clock.timeout(CONNECT_TIMEOUT, connect(&host.target)).await;
         let attempt = attempt.unwrap_or_else(|| {
@@ -525,7 +525,7 @@ async fn keep_up(host: Arc<Host>) {
         });
         match attempt {
             Ok((connection, driver, server)) => {
-                pause = BACKOFF[0];
+                backoff.reset();
                 // The same texts have the same hashes on every server.
                 host.hashes.get_or_init(|| server.hashes.clone());
                 let since = host.clock.monotonic();
@@ -546,17 +546,10 @@ async fn keep_up(host: Arc<Host>) {
                 let error = if in_service { error.as_outage() } else { error };
                 tracing::debug!(host = %host.name(), %error, "cannot connect to redis");
                 host.link.send_replace(Link::Down(error));
-                host.clock.timeout(jittered(pause), host.hurry.notified()).await;
-                pause = (pause * 2).min(BACKOFF[1]);
+                host.clock.timeout(backoff.after_failure(), host.hurry.notified()).await;
             }
         }
     }
-}
-
-/// Half of `pause` to all of it, so that processes that lost a host together do not come back together.
-fn jittered(pause: Duration) -> Duration {
-    let random = RandomState::new().hash_one(()) % 1_000;
-    pause / 2 + pause.mul_f64(random as f64 / 2_000.0)
 }
 
 pub(super) fn load(script: Script) -> Cmd {

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::{connection::Host, handshake::subscribe};
 use crate::{
+    backoff::Backoff,
     clock::Clock,
     engine::notifier::{Notifier, Subscription},
     time::{millis, secs},
@@ -24,9 +25,8 @@ use crate::{
 const PING_INTERVAL: Duration = secs(10);
 const ANSWER_TIMEOUT: Duration = secs(2);
 
-/// The pause after a failure, doubled each time, and its bound.
-const BACK_OFF: Duration = millis(50);
-const MAX_BACK_OFF: Duration = secs(2);
+/// The pauses after the connection failed.
+const RECONNECT: Backoff = Backoff::new(millis(50), secs(2));
 
 /// The inbox of this process on one host.
 #[derive(Debug)]
@@ -70,11 +70,11 @@ impl Inbox {
 }
 
 async fn listen(host: Arc<Host>, channel: String, notifier: Arc<Notifier>) {
-    let mut pause = BACK_OFF;
+    let mut backoff = RECONNECT;
     loop {
         match host.clock().timeout(ANSWER_TIMEOUT, subscribe(host.target(), &channel)).await {
             Some(Ok(subscription)) => {
-                pause = BACK_OFF;
+                backoff.reset();
                 // Whatever was said before has been missed.
                 notifier.notify_all();
                 let (mut ask, mut messages) = subscription.split();
@@ -93,8 +93,7 @@ async fn listen(host: Arc<Host>, channel: String, notifier: Arc<Notifier>) {
             Some(Err(error)) => tracing::debug!(host = host.name(), %error, "cannot open the inbox"),
             None => tracing::debug!(host = host.name(), "cannot open the inbox within {ANSWER_TIMEOUT:?}"),
         }
-        host.clock().sleep(pause).await;
-        pause = (pause * 2).min(MAX_BACK_OFF);
+        host.clock().sleep(backoff.after_failure()).await;
     }
 }
 

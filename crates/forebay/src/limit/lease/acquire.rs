@@ -8,8 +8,9 @@ use super::guard::LeaseGuard;
 use crate::{
     engine::step::{LeaseAct, LeaseStep, Leases},
     error::{Error, ErrorKind, Result, Retry, invalid, out_of_range},
+    lease_margin::{FINE_CLOCK, usable},
     limit::{Decision, LimitHandle, MAX_LEASES, OnError, Outstanding, Source, handle::in_time},
-    time::{millis, secs},
+    time::secs,
 };
 
 /// What became of an attempt to get a lease.
@@ -79,10 +80,9 @@ impl LeaseQuota {
         Err(out_of_range(format!("{most} leases: 1 to {MAX_LEASES} at a time")))
     }
 
-    /// How much of a lease its holder counts on: less 1 % and 2 ms. Clocks of healthy machines differ by less than a
-    /// thousandth, and stores keep milliseconds.
+    /// How long the holder of a lease relies on it.
     pub(crate) fn counted(self) -> Duration {
-        self.ttl.saturating_sub(self.ttl / 100 + millis(2))
+        usable(self.ttl, FINE_CLOCK)
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
     clock::Clock,
     engine::step::{Allotted, Take},
     key::hash,
+    lease_margin::{COARSE_CLOCK, usable},
     model::rate::rule::Rule,
     table::Shards,
     time::{millis, secs, whole_micros},
@@ -356,7 +357,7 @@ impl LocalBudget {
 
 /// The usable part of an allotment's lifetime: less 1 % for clock drift, and 15 ms for the coarse clock and rounding.
 fn counted(rest: Duration) -> Duration {
-    rest.saturating_sub(rest / 100 + millis(15))
+    usable(rest, COARSE_CLOCK)
 }
 
 #[cfg(test)]
