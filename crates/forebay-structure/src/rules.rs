@@ -84,7 +84,7 @@ pub const WORKSPACE: &[Rules] = &[
             "engine/embedded/batch",
             "engine/embedded/codec",
         ],
-        enforced: &[Rule::Pure],
+        enforced: &[Rule::Layers, Rule::Pure],
     },
     Rules {
         folder: "crates/forebay-sql",
@@ -94,7 +94,7 @@ pub const WORKSPACE: &[Rules] = &[
             Layer::Together(&["lib"]),
         ],
         pure: &[],
-        enforced: &[Rule::Layers, Rule::Pure],
+        enforced: ALL,
     },
     Rules {
         folder: "crates/forebay-server",
