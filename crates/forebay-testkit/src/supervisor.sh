@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Owns one server and its directory, and outlives the test that started it.
 #
 # Orders come on stdin, one per line; every order but "+" is answered by one line on stdout. When stdin ends,
