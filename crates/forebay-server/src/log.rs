@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    fmt,
+    env, fmt,
     hash::{BuildHasher, RandomState},
     io::{self, IsTerminal},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -12,11 +12,12 @@ use std::{
 use forebay::{Clock, time::secs};
 use tracing::{Event, Level, Subscriber, callsite::Identifier};
 use tracing_subscriber::{
-    EnvFilter,
+    filter::{LevelFilter, Targets},
     fmt::{
         FmtContext, FormatEvent, FormatFields, MakeWriter,
         format::{self, Writer},
     },
+    layer::SubscriberExt,
     registry::LookupSpan,
 };
 
@@ -53,21 +54,23 @@ struct Site {
 impl Repeats {
     /// Starts the log on stderr, as `FOREBAY_LOG` says.
     pub(crate) fn init(clock: &Clock) -> Self {
-        let filter = EnvFilter::try_from_env("FOREBAY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+        let filter = env::var("FOREBAY_LOG").ok().and_then(|text| text.parse().ok());
+        let filter = filter.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
         let (repeats, subscriber) = Self::subscriber(clock, filter, io::stderr, io::stderr().is_terminal());
         tracing::subscriber::set_global_default(subscriber).expect("the program starts its log once");
         repeats
     }
 
-    fn subscriber<W>(clock: &Clock, filter: EnvFilter, to: W, colour: bool) -> (Self, impl Subscriber)
+    fn subscriber<W>(clock: &Clock, filter: Targets, to: W, colour: bool) -> (Self, impl Subscriber)
     where
         W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
     {
         let (sites, hasher) = (Arc::default(), RandomState::new());
         let repeats = Self { clock: clock.clone(), sites, hasher };
         let format = Format { line: format::format(), repeats: repeats.clone() };
-        let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(to).with_ansi(colour);
-        (repeats, subscriber.event_format(format).finish())
+        let lines =
+            tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(to).with_ansi(colour);
+        (repeats, lines.event_format(format).finish().with(filter))
     }
 
     /// Says once a second how many lines were left out. Does not end.
@@ -190,8 +193,12 @@ mod tests {
         let (hand, lines) = (ManualClock::at(Timestamp::UNIX_EPOCH), Lines::default());
         let to = lines.clone();
         let clock = Clock::from(hand.clone());
-        let (repeats, subscriber) =
-            Repeats::subscriber(&clock, EnvFilter::new("info"), move || to.clone(), false);
+        let (repeats, subscriber) = Repeats::subscriber(
+            &clock,
+            Targets::new().with_default(LevelFilter::INFO),
+            move || to.clone(),
+            false,
+        );
         tracing::subscriber::with_default(subscriber, || work(&repeats, &hand, &lines));
     }
 
