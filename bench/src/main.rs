@@ -1,4 +1,4 @@
-//! `cargo run --release -p forebay-bench`: measures, and prints one table.
+//! `cargo run --profile bench -p forebay-bench`: measures, and prints one table.
 //!
 //! Cells run in turn, round after round, and the median of the rounds counts: the machine's mood changes, and a
 //! ratio of neighbours holds where an absolute number does not.
