@@ -1,9 +1,13 @@
 //! What goes into the steps of an engine, and what comes out.
 
+#[cfg(feature = "redis")]
+use std::borrow::Cow;
 use std::{sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
+#[cfg(feature = "redis")]
+use crate::key::tag_text;
 use crate::{
     error::{Error, ErrorKind},
     key::Name,
@@ -115,7 +119,15 @@ pub(crate) struct BufferPart {
     pub index: u16,
 }
 
-/// When to freeze what is live.
+#[cfg(feature = "redis")]
+impl BufferPart {
+    /// The hash tag of all its keys.
+    pub(crate) fn tag(&self) -> String {
+        format!("{}.{}", self.schema.name, self.index)
+    }
+}
+
+/// When to freeze the live generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rotate {
     /// If there is anything.
@@ -180,6 +192,14 @@ pub(crate) struct SeriesPart {
     pub index: u16,
 }
 
+#[cfg(feature = "redis")]
+impl SeriesPart {
+    /// The hash tag of all its keys.
+    pub(crate) fn tag(&self) -> String {
+        format!("{}.{}", self.grid.name, self.index)
+    }
+}
+
 /// A count at a time. It goes to every resolution that still keeps its bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Point {
@@ -221,6 +241,18 @@ pub(crate) enum Place<'a> {
     Key(&'a str),
     Buffer(&'a BufferPart),
     Series(&'a SeriesPart),
+}
+
+#[cfg(feature = "redis")]
+impl Place<'_> {
+    /// The hash tag of all keys in it.
+    pub(crate) fn tag(&self) -> Cow<'_, str> {
+        match self {
+            Self::Key(key) => tag_text(key),
+            Self::Buffer(part) => part.tag().into(),
+            Self::Series(part) => part.tag().into(),
+        }
+    }
 }
 
 /// Who asks for a lock, and for how long.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use tokio::task::AbortHandle;
+use uuid::Uuid;
 
 use super::{
     Host, Record, Slot,
@@ -13,16 +14,22 @@ use super::{
     router::{Router, RouterKind},
 };
 use crate::{
-    engine::{options::Options, redis::Redis, step::BufferParts},
+    engine::{
+        notifier::Subscription,
+        options::Options,
+        redis::Redis,
+        step::{BufferParts, SeriesPart, Take},
+    },
     error::{Error, ErrorKind, Result},
-    key::Name,
+    key::{Name, tag_text},
     model::{self, Command, Failure, Fate, Health, HostStatus, Reply},
+    time::Timestamp,
 };
 
 /// The engine of several independent hosts.
 #[derive(Debug)]
 pub(crate) struct Cluster {
-    pub(super) members: Box<[Arc<Member>]>,
+    members: Box<[Arc<Member>]>,
     placement: Arc<Placement>,
     /// How many each host has, where slots decide.
     slots: Option<Box<[u16]>>,
@@ -77,12 +84,12 @@ impl Cluster {
     }
 
     /// The number of the host of everything with this hash tag.
-    pub(super) fn number(&self, tag: &str) -> usize {
+    fn number(&self, tag: &str) -> usize {
         self.placement.router().host_for_tag(tag.as_bytes())
     }
 
     /// The host of everything with this hash tag.
-    pub(super) fn member(&self, tag: &str) -> &Member {
+    pub(in crate::engine) fn member(&self, tag: &str) -> &Member {
         &self.members[self.number(tag)]
     }
 
@@ -115,10 +122,9 @@ impl Cluster {
     }
 
     /// How keys find their host.
-    #[expect(clippy::unnecessary_wraps, reason = "other engines have none")]
-    pub(crate) fn placement(&self) -> Option<model::Placement> {
+    pub(crate) fn placement(&self) -> model::Placement {
         let (router, epoch) = (self.placement.kind().as_str(), self.placement.epoch());
-        Some(model::Placement { router, epoch })
+        model::Placement { router, epoch }
     }
 
     /// The number of the host that has a plain key.
@@ -131,9 +137,25 @@ impl Cluster {
         matches!(self.placement.router(), Router::Slots(_)).then(|| Slot::of_key(key).number())
     }
 
-    /// The slot of everything with this hash tag, if slots decide.
-    pub(super) fn slot_of_tag(&self, tag: &str) -> Option<u16> {
-        matches!(self.placement.router(), Router::Slots(_)).then(|| Slot::of_tag(tag.as_bytes()).number())
+    /// The number of the host of everything with this hash tag, and the tag's slot if slots decide.
+    pub(crate) fn place_of(&self, tag: &str) -> (usize, Option<u16>) {
+        let is_by_slot = matches!(self.placement.router(), Router::Slots(_));
+        (self.number(tag), is_by_slot.then(|| Slot::of_tag(tag.as_bytes()).number()))
+    }
+
+    /// Whether one host has the keys of all takes.
+    pub(crate) fn together(&self, takes: &[Take<'_>]) -> bool {
+        let mut hosts = takes.iter().map(|take| self.number(&tag_text(take.key)));
+        let first = hosts.next();
+        hosts.all(|host| Some(host) == first)
+    }
+
+    pub(crate) async fn series_now(&self, part: &SeriesPart) -> Timestamp {
+        self.member(&part.tag()).engine.series_now(part).await
+    }
+
+    pub(crate) fn lock_subscribe(&self, name: &str, owner: Uuid) -> Subscription {
+        self.member(&tag_text(name)).engine.lock_subscribe(name, owner)
     }
 
     /// Runs plain commands on the host of this number.
@@ -145,7 +167,7 @@ impl Cluster {
     ) -> Vec<Result<Reply, Failure>> {
         let member = &self.members[host];
         match member.begin() {
-            Ok(guard) => guard.end_all(member.engine.kv(host, commands, within).await),
+            Ok(guard) => guard.end_all(member.engine.kv(commands, within).await),
             Err(error) => vec![Err((Fate::NotSent, error)); commands.len()],
         }
     }

@@ -29,7 +29,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// One host.
 #[derive(Debug)]
-pub(super) struct Member {
+pub(in crate::engine) struct Member {
     pub host: Host,
     pub engine: Arc<Redis>,
     state: Mutex<State>,
@@ -59,7 +59,7 @@ impl Member {
 
     /// Begins a call to this host, or fails at once while it is down. Not a function around the call: its future
     /// would lie in this one's, twice.
-    pub(super) fn begin(&self) -> Result<CallGuard<'_>> {
+    pub(in crate::engine) fn begin(&self) -> Result<CallGuard<'_>> {
         self.admit()?;
         Ok(CallGuard { member: self, answered: false })
     }
@@ -170,14 +170,14 @@ impl Member {
 
 /// A call under way. A caller that gave up waiting is trouble as much as one that was told so.
 #[must_use = "a call that is not ended is trouble"]
-pub(super) struct CallGuard<'a> {
+pub(in crate::engine) struct CallGuard<'a> {
     member: &'a Member,
     answered: bool,
 }
 
 impl CallGuard<'_> {
     /// The call came to this.
-    pub(super) fn end<T>(mut self, answer: Result<T>) -> Result<T> {
+    pub(in crate::engine) fn end<T>(mut self, answer: Result<T>) -> Result<T> {
         self.answered = !answer.as_ref().is_err_and(is_outage);
         answer
     }

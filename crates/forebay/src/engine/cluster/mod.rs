@@ -20,7 +20,6 @@ mod placement;
 pub(crate) mod router;
 mod sealed;
 mod slot;
-mod steps;
 mod table;
 
 pub(crate) use address::{Address, Listed, is_list, read_list, sort_listed};

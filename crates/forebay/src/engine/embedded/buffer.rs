@@ -198,7 +198,6 @@ impl Embedded {
     }
 
     /// Only those whose rotation is durable, and with it their rows: what a sink gets must not be undone by a crash.
-    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn buffer_frozen(&self, part: &BufferPart) -> Result<Vec<Frozen>> {
         let partition = self.partition(part);
         let partition = lock(&partition);
@@ -207,7 +206,6 @@ impl Embedded {
         Ok(durable.map(frozen).collect())
     }
 
-    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn buffer_read(&self, part: &BufferPart, id: Uuid) -> Result<Option<Generation>> {
         let partition = self.partition(part);
         let partition = lock(&partition);
@@ -230,7 +228,6 @@ impl Embedded {
     }
 
     /// Answers before it is durable: an acknowledgement that a crash undoes is repeated, because the sink knows the id.
-    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn buffer_ack(
         &self,
         part: &BufferPart,
@@ -247,7 +244,6 @@ impl Embedded {
         Ok(())
     }
 
-    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn buffer_pending(&self, part: &BufferPart, row: &RowKey) -> Result<Vec<PendingRow>> {
         let partition = self.partition(part);
         let partition = lock(&partition);
@@ -259,7 +255,6 @@ impl Embedded {
         Ok(generations.filter(|g| g.fingerprint == part.schema.fingerprint).filter_map(pending).collect())
     }
 
-    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn buffer_stats(&self, part: &BufferPart) -> Result<BufferStats> {
         let partition = self.partition(part);
         let partition = lock(&partition);
@@ -272,7 +267,6 @@ impl Embedded {
         })
     }
 
-    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn buffer_parts(&self) -> Result<BufferParts> {
         Ok(BufferParts { found: self.buffers.held(), failure: None })
     }

@@ -6,7 +6,7 @@ use super::Embedded;
 use crate::{
     error::{Error, ErrorKind, Result, Retry},
     key::hash,
-    model::{Command, Failure, Fate, HostStatus, Placement, Reply, Verb},
+    model::{Command, Failure, Fate, HostStatus, Reply, Verb},
     table::Shard,
 };
 
@@ -35,30 +35,8 @@ impl Embedded {
         vec![HostStatus::only("embedded")]
     }
 
-    #[expect(clippy::unused_self, reason = "a question every engine answers")]
-    pub(crate) fn placement(&self) -> Option<Placement> {
-        None
-    }
-
-    /// All keys are on the only host.
-    #[expect(clippy::unused_self, reason = "a question every engine answers")]
-    pub(crate) fn host_of(&self, _key: &[u8]) -> usize {
-        0
-    }
-
-    #[expect(clippy::unused_self, reason = "a question every engine answers")]
-    pub(crate) fn slot_of(&self, _key: &[u8]) -> Option<u16> {
-        None
-    }
-
     /// Answers each command on its own, as Redis would, and at once.
-    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
-    pub(crate) async fn kv(
-        &self,
-        _host: usize,
-        commands: &[&Command],
-        _within: Duration,
-    ) -> Vec<Result<Reply, Failure>> {
+    pub(crate) fn kv(&self, commands: &[&Command]) -> Vec<Result<Reply, Failure>> {
         commands.iter().map(|command| self.kv_one(command)).collect()
     }
 
@@ -168,7 +146,7 @@ mod tests {
         let engine = Embedded::in_memory(Clock::from(hand.clone()));
         let command = |verb| Command { key: (*b"a").into(), verb };
         let (set, expire) = (command(Verb::Set((*b"1").into())), command(Verb::Expire(500)));
-        assert!(engine.kv(0, &[&set, &expire], secs(1)).await.iter().all(Result::is_ok));
+        assert!(engine.kv(&[&set, &expire]).iter().all(Result::is_ok));
         assert_eq!(engine.kv.len(), 1);
         hand.advance(millis(500));
         engine.sweep();

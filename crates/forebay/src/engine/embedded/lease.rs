@@ -61,7 +61,6 @@ impl Entry {
 }
 
 impl Embedded {
-    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn lease(&self, step: LeaseStep<'_>) -> Result<Leases> {
         let now = self.clock.monotonic();
         let hash = step.limit.hash_of(step.key.as_bytes());

@@ -108,7 +108,6 @@ pub(super) fn limits(shard: usize, rewrite: bool, packed: Pack) -> DeferredWrite
 pub(super) const AT_GRACE: Duration = mins(1);
 
 impl Embedded {
-    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn take(&self, take: Take<'_>, when: When) -> Result<Taken> {
         self.take_at_once(&take, when)
     }
@@ -184,7 +183,6 @@ impl Embedded {
         Taken { allowed: true, now: time.now, state }
     }
 
-    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn take_up_to(&self, take: Take<'_>, when: When) -> Result<(u64, Taken)> {
         let time = self.limit_time(when)?;
         let now = time.now;
@@ -200,7 +198,6 @@ impl Embedded {
         Ok((granted, Taken { allowed: true, now, state }))
     }
 
-    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn take_all(&self, takes: &[Take<'_>], when: When) -> Result<TakenAll> {
         self.take_all_at_once(takes, when)
     }
@@ -275,12 +272,6 @@ impl Embedded {
         Ok(TakenAll { allowed, now, states })
     }
 
-    #[expect(clippy::unused_self, reason = "a question every engine answers")]
-    pub(crate) fn together(&self, _takes: &[Take<'_>]) -> bool {
-        true
-    }
-
-    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn refund(&self, take: Take<'_>, charged: Option<u64>, when: When) -> Result<Taken> {
         self.refund_at_once(take, charged, when)
     }
@@ -299,7 +290,6 @@ impl Embedded {
         Ok(Taken { allowed: true, now, state })
     }
 
-    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn allot(
         &self,
         take: Take<'_>,
@@ -333,7 +323,6 @@ impl Embedded {
         Ok(Allotted { now: time.now, state, reply })
     }
 
-    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn reset(&self, take: Take<'_>, when: When) -> Result<Outstanding> {
         let time = self.limit_time(when)?;
         let hash = take.limit.hash_of(take.key.as_bytes());

@@ -145,7 +145,6 @@ impl Embedded {
         Ok(released)
     }
 
-    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn lock_state(&self, name: &str) -> Result<LockState> {
         let now = self.clock.monotonic();
         let mut table = self.locks.table();

@@ -1,5 +1,7 @@
 //! The engine in this process: no server, and in memory unless given a file.
 
+#![expect(clippy::unused_async, reason = "steps are async on every engine")]
+
 mod batch;
 mod buffer;
 mod charge;
@@ -129,7 +131,6 @@ impl Embedded {
         self.journal.request_commit();
     }
 
-    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn ping(&self) -> Result<()> {
         self.journal.check()
     }

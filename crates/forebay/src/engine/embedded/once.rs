@@ -177,12 +177,10 @@ impl Embedded {
         vec![(0, Some(EPOCH))]
     }
 
-    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn buffer_peek(&self, _: &BufferPart, token: &Token) -> Result<Seen> {
         Ok(self.seen(token))
     }
 
-    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn series_peek(&self, _: &SeriesPart, token: &Token) -> Result<Seen> {
         Ok(self.seen(token))
     }

@@ -60,12 +60,10 @@ impl Embedded {
         Ok(true)
     }
 
-    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn override_marks(&self) -> Result<Vec<(Name, Uuid)>> {
         Ok(self.overrides.lock().iter().map(|(limit, table)| (limit.clone(), table.mark)).collect())
     }
 
-    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn overrides(&self, limit: &Name) -> Result<Vec<(Box<str>, Box<str>)>> {
         let tables = self.overrides.lock();
         let table = tables.get(limit).into_iter().flat_map(|table| &table.by_key);

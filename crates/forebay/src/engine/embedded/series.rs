@@ -101,7 +101,6 @@ impl Entry {
 
 impl Embedded {
     /// All points or, where a bound on keys refuses one, none.
-    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn series_add(
         &self,
         part: &SeriesPart,
@@ -160,7 +159,6 @@ impl Embedded {
     }
 
     /// The time that decides what is kept.
-    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn series_now(&self, _part: &SeriesPart) -> Timestamp {
         self.clock.now()
     }
@@ -216,7 +214,6 @@ impl Embedded {
         entry
     }
 
-    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn series_read(&self, part: &SeriesPart, spans: &[Span<'_>]) -> Result<Vec<Vec<u64>>> {
         let read = |span: &Span<'_>| {
             let hash = part.grid.name.hash_of(span.key.as_bytes());
@@ -229,7 +226,6 @@ impl Embedded {
         Ok(spans.iter().map(read).collect())
     }
 
-    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn series_delete(&self, part: &SeriesPart, key: &str, _now: Timestamp) -> Result<()> {
         let hash = part.grid.name.hash_of(key.as_bytes());
         let mut shard = self.series.lock(hash);

@@ -8,7 +8,7 @@ use redis::{Cmd, Value};
 use super::{Redis, connection::pipeline};
 use crate::{
     error::{Error, ErrorKind, Result, Retry},
-    model::{Command, Failure, Fate, Placement, Reply, Verb},
+    model::{Command, Failure, Fate, Reply, Verb},
 };
 
 /// Commands are sent together until they come to so many bytes, with what is around them: the server reads all of
@@ -19,29 +19,8 @@ const MAX_BATCH_BYTES: usize = 1 << 20;
 const COMMAND_OVERHEAD: usize = 64;
 
 impl Redis {
-    #[expect(clippy::unused_self, reason = "a question every engine answers")]
-    pub(crate) fn placement(&self) -> Option<Placement> {
-        None
-    }
-
-    /// All keys are on the only host.
-    #[expect(clippy::unused_self, reason = "a question every engine answers")]
-    pub(crate) fn host_of(&self, _key: &[u8]) -> usize {
-        0
-    }
-
-    #[expect(clippy::unused_self, reason = "a question every engine answers")]
-    pub(crate) fn slot_of(&self, _key: &[u8]) -> Option<u16> {
-        None
-    }
-
     /// Sends commands in their order; each has its own answer.
-    pub(crate) async fn kv(
-        &self,
-        _host: usize,
-        commands: &[&Command],
-        within: Duration,
-    ) -> Vec<Result<Reply, Failure>> {
+    pub(crate) async fn kv(&self, commands: &[&Command], within: Duration) -> Vec<Result<Reply, Failure>> {
         let clock = self.host.clock();
         let deadline = clock.monotonic().saturating_add(within);
         let left = || deadline.saturating_sub(clock.monotonic());

@@ -97,11 +97,6 @@ impl Redis {
         Ok(TakenAll { allowed: verdict.allowed, now: verdict.now, states })
     }
 
-    #[expect(clippy::unused_self, reason = "a question every engine answers")]
-    pub(crate) fn together(&self, _takes: &[Take<'_>]) -> bool {
-        true
-    }
-
     pub(crate) async fn refund(&self, take: Take<'_>, charged: Option<u64>, when: When) -> Result<Taken> {
         let argument = wire::refund(&take.rule, explicit(when)?, take.cost, charged);
         let (now, before) = Box::pin(self.one_key(Script::Refund, &take, argument)).await?;

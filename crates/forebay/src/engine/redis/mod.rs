@@ -36,11 +36,11 @@ mod tests;
 
 use std::sync::{Arc, OnceLock, atomic::AtomicU64};
 
+pub(crate) use self::limit::BatchedTake;
 use self::{
     breaker::Breaker, combine::Combiner, connection::Host, inbox::Inbox, keys::Keys,
     partition_writer::Writers, probe::Probe,
 };
-pub(crate) use self::{limit::BatchedTake, partition_writer::Joined};
 use crate::{
     clock::Clock,
     error::Result,
@@ -129,7 +129,6 @@ impl Redis {
         self.host.warnings()
     }
 
-    #[expect(clippy::unused_async, reason = "steps are async on every engine")]
     pub(crate) async fn close(&self) -> Result<()> {
         self.end();
         Ok(())

@@ -2,9 +2,8 @@
 
 use std::{
     collections::BTreeSet,
-    pin::Pin,
     sync::{Arc, OnceLock},
-    task::{Context, Poll, Waker},
+    task::Waker,
 };
 
 use parking_lot::{Mutex, MutexGuard};
@@ -88,8 +87,8 @@ impl Redis {
         index: u16,
         row: Row,
         waker: &Waker,
-    ) -> Result<Joined> {
-        self.writer(schema, index).write_one(index, Item { row, token: None }, waker).map(Joined)
+    ) -> Result<WriteFuture> {
+        self.writer(schema, index).write_one(index, Item { row, token: None }, waker)
     }
 
     fn writer(&self, schema: &Arc<Schema>, index: u16) -> &Arc<Sequencer<PartitionWriter>> {
@@ -111,18 +110,6 @@ impl Redis {
             Sequencer::new(writer, self.host.clock().clone())
         };
         Writer { schema: schema.clone(), writers: std::array::from_fn(writer), next: Writers::default() }
-    }
-}
-
-/// A row that has joined the others on their way to a host.
-#[derive(Debug)]
-pub(crate) struct Joined(WriteFuture);
-
-impl Future for Joined {
-    type Output = Result<()>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(context).map(|answer| answer?)
     }
 }
 

@@ -277,8 +277,7 @@ impl<C: Channel> Sequencer<C> {
 pub(crate) struct WriteFuture(Waiter);
 
 impl Future for WriteFuture {
-    /// As [`Sequencer::write`] answers.
-    type Output = Result<Result<()>>;
+    type Output = Result<()>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self(waiter) = &*self;
@@ -287,8 +286,8 @@ impl Future for WriteFuture {
         }
         Poll::Ready(match waiter.refusals()? {
             (_, [(_, lost), ..]) => Err(lost.clone()),
-            ([(_, refused), ..], _) => Ok(Err(refused.clone())),
-            _ => Ok(Ok(())),
+            ([(_, refused), ..], _) => Err(refused.clone()),
+            _ => Ok(()),
         })
     }
 }

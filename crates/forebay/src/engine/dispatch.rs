@@ -1,0 +1,309 @@
+//! One type for whichever engine a store runs on.
+
+use std::{ops::ControlFlow, sync::Arc, task::Waker, time::Duration};
+
+use uuid::Uuid;
+
+#[cfg(feature = "test-util")]
+use super::fault::FaultEngine;
+#[cfg(feature = "redis")]
+use super::{cluster::Cluster, redis::Redis};
+use super::{
+    embedded::Embedded,
+    notifier::Subscription,
+    request::Hosts,
+    step::{KeyCount, Place, SeriesPart, Take, Taken},
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    key::Name,
+    model::{Command, Failure, Fate, HostStatus, Placement, Reply, Row, Schema},
+    time::{Timestamp, When},
+};
+
+/// A row that waits with others for a round trip to a host.
+#[cfg(feature = "redis")]
+pub(crate) type Joined = super::sequence::WriteFuture;
+/// No row waits with others here.
+#[cfg(not(feature = "redis"))]
+pub(crate) type Joined = std::future::Pending<Result<()>>;
+
+/// A take that shares a round trip with others: its outcome, and a time on the monotonic clock before it was sent.
+#[cfg(feature = "redis")]
+pub(crate) type BatchedTake<'a> = super::redis::BatchedTake<'a>;
+/// No take shares a round trip here.
+#[cfg(not(feature = "redis"))]
+pub(crate) type BatchedTake<'a> = std::future::Pending<Result<(Taken, Duration)>>;
+
+/// A store. Clones share it.
+///
+/// An enum, matched in this file only, rather than a trait object: a decision then needs no boxed
+/// future, and a new engine is a visible change.
+#[derive(Clone, Debug)]
+pub(crate) enum Engine {
+    Embedded(Arc<Embedded>),
+    #[cfg(feature = "redis")]
+    Redis(Arc<Redis>),
+    #[cfg(feature = "redis")]
+    Cluster(Arc<Cluster>),
+    #[cfg(feature = "test-util")]
+    Fault(Arc<FaultEngine>),
+}
+
+/// Evaluates an expression on whichever engine it is; a step, if it has a name.
+macro_rules! on_any {
+    ($engine:expr, $step:ident, $it:ident => $answer:expr) => {
+        match $engine {
+            engine if engine.is_closed() => Err($crate::engine::dispatch::closed()),
+            #[cfg(feature = "test-util")]
+            Engine::Fault(fault) => {
+                let $it = &fault.inner;
+                fault.run(stringify!($step), async { $answer }).await
+            }
+            engine => on_any!(engine, $it => $answer),
+        }
+    };
+    ($engine:expr, $it:ident => $answer:expr) => {
+        match $engine {
+            Engine::Embedded($it) => $answer,
+            #[cfg(feature = "redis")]
+            Engine::Redis($it) => $answer,
+            #[cfg(feature = "redis")]
+            Engine::Cluster($it) => $answer,
+            #[cfg(feature = "test-util")]
+            Engine::Fault(fault) => {
+                let $it = &fault.inner;
+                $answer
+            }
+        }
+    };
+}
+pub(super) use on_any;
+
+/// Evaluates an expression on a cluster; all other engines have one host.
+macro_rules! on_cluster {
+    ($engine:expr, $it:ident => $answer:expr, else $otherwise:expr) => {
+        match $engine {
+            #[cfg(feature = "redis")]
+            Engine::Cluster($it) => $answer,
+            _ => $otherwise,
+        }
+    };
+}
+
+/// What is no step: it needs no host, or is no one moment on one tag.
+#[cfg_attr(not(feature = "redis"), allow(unused_variables, reason = "there is one host, in this process"))]
+impl Engine {
+    /// [`take`](Self::take) where the answer needs no waiting; `None` elsewhere.
+    #[cfg_attr(
+        not(any(feature = "redis", feature = "test-util")),
+        expect(clippy::unnecessary_wraps, reason = "other engines have to be waited for")
+    )]
+    pub(crate) fn take_at_once(&self, take: &Take<'_>, when: When) -> Option<Result<Taken>> {
+        match self {
+            Self::Embedded(engine) if engine.is_closed() => Some(Err(closed())),
+            Self::Embedded(engine) => Some(engine.take_at_once(take, when)),
+            #[cfg(any(feature = "redis", feature = "test-util"))]
+            _ => None,
+        }
+    }
+
+    /// [`take_at_once`](Self::take_at_once) at the engine's time, in the usual case.
+    #[expect(
+        clippy::inline_always,
+        reason = "the decision is built where the caller wants it: see limit/decide/fast_path.rs"
+    )]
+    #[inline(always)]
+    pub(crate) fn take_now(&self, take: &Take<'_>) -> Option<Taken> {
+        match self {
+            Self::Embedded(engine) => engine.take_now(take),
+            #[cfg(any(feature = "redis", feature = "test-util"))]
+            _ => None,
+        }
+    }
+
+    /// [`take`](Self::take) at the host's time, if it can share a round trip: with fewer futures around it, which are most of
+    /// its cost then. `None`: it goes another way.
+    pub(crate) fn take_batched<'a>(&'a self, take: Take<'a>) -> Option<BatchedTake<'a>> {
+        match self {
+            #[cfg(feature = "redis")]
+            Self::Redis(redis) => redis.take_batched(take),
+            _ => None,
+        }
+    }
+
+    /// Whether one step can charge all of `takes`: on one host always, on several only on the same host.
+    pub(crate) fn together(&self, takes: &[Take<'_>]) -> bool {
+        on_cluster!(self, cluster => cluster.together(takes), else true)
+    }
+
+    /// Whether rows share round trips, so that they can be [joined](Self::buffer_join).
+    pub(crate) fn gathers_rows(&self) -> bool {
+        match self {
+            #[cfg(feature = "redis")]
+            Self::Redis(_) => true,
+            _ => false,
+        }
+    }
+
+    /// [`buffer_add`](Self::buffer_add) of one row that joins the next round trip at once. The future needs no box, and
+    /// `waker` is woken when it is ready. Where rows share no round trips, the row comes back.
+    pub(crate) fn buffer_join(
+        &self,
+        (schema, index): (&Arc<Schema>, u16),
+        row: Row,
+        waker: &Waker,
+    ) -> ControlFlow<Row, Result<Joined>> {
+        match self {
+            #[cfg(feature = "redis")]
+            Self::Redis(redis) => ControlFlow::Continue(redis.buffer_join(schema, index, row, waker)),
+            _ => ControlFlow::Break(row),
+        }
+    }
+
+    /// The time by which the store decides which buckets of a partition are kept. For a host it is an estimate, accurate to
+    /// the time of an answer. Does not fail: while a host is away it continues from the last answer.
+    pub(crate) async fn series_now(&self, part: &SeriesPart) -> Timestamp {
+        on_any!(self, engine => engine.series_now(part).await)
+    }
+
+    /// Limits the number of keys of a series. A new key beyond it is refused as [`ErrorKind::Overloaded`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] in a shared store, where no process knows how many keys there are.
+    pub(crate) fn series_bound(&self, series: &Name, keys: u64) -> Result<()> {
+        let Some(engine) = self.unshared() else {
+            let text =
+                format!("series {series}: max_keys needs a store in this process (memory: or embedded:)");
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        };
+        engine.series_bound(series, keys);
+        Ok(())
+    }
+
+    /// Checks that the bound on keys lets `key` be added to.
+    pub(crate) fn series_room(&self, series: &Name, key: &str) -> Result<()> {
+        self.unshared().map_or(Ok(()), |engine| engine.series_room(series, key))
+    }
+
+    /// How many keys a series has, and how many times a bound refused one. `None` in a shared store.
+    pub(crate) fn series_keys(&self, series: &Name) -> Option<KeyCount> {
+        self.unshared().map(|engine| engine.series_keys(series))
+    }
+
+    /// Subscribes to the notifications that tell `owner` to claim the lock `name` again. Subscribed before the first claim, it
+    /// misses none of a store that is reached. A notification may be lost on the way, and an expired lease sends none.
+    pub(crate) fn lock_subscribe(&self, name: &str, owner: Uuid) -> Subscription {
+        on_any!(self, engine => engine.lock_subscribe(name, owner))
+    }
+
+    /// The bytes of requests and tokens of each host, as of its last begun request.
+    pub(crate) fn once_bytes(&self) -> Vec<u64> {
+        on_any!(self, engine => engine.once_bytes())
+    }
+
+    /// The hosts, in the order of their numbers, each with its epoch as far as this process knows.
+    pub(crate) fn epochs(&self) -> Hosts {
+        on_any!(self, engine => engine.epochs())
+    }
+
+    /// The hosts, in the order of their numbers.
+    pub(crate) fn hosts(&self) -> Vec<HostStatus> {
+        on_any!(self, engine => engine.hosts())
+    }
+
+    /// How keys find their host; `None`: there is only one.
+    pub(crate) fn placement(&self) -> Option<Placement> {
+        on_cluster!(self, cluster => Some(cluster.placement()), else None)
+    }
+
+    /// The number of the host that has a plain key.
+    pub(crate) fn host_of(&self, key: &[u8]) -> usize {
+        on_cluster!(self, cluster => cluster.host_of(key), else 0)
+    }
+
+    /// The slot of a plain key; `None` where keys are not placed by slots.
+    pub(crate) fn slot_of(&self, key: &[u8]) -> Option<u16> {
+        on_cluster!(self, cluster => cluster.slot_of(key), else None)
+    }
+
+    /// The number of the host that has all keys of a structure, and their slot where keys are placed by slots.
+    pub(crate) fn place_of(&self, place: Place<'_>) -> (usize, Option<u16>) {
+        on_cluster!(self, cluster => cluster.place_of(&place.tag()), else (0, None))
+    }
+
+    /// Runs commands on one host in order, each with its own answer: a pipeline, not one step. Sends none after `within`,
+    /// and waits no longer for those that were sent.
+    pub(crate) async fn kv(
+        &self,
+        host: usize,
+        commands: &[&Command],
+        within: Duration,
+    ) -> Vec<Result<Reply, Failure>> {
+        if self.is_closed() {
+            return vec![Err((Fate::NotSent, closed())); commands.len()];
+        }
+        match self {
+            Self::Embedded(engine) => engine.kv(commands),
+            #[cfg(feature = "redis")]
+            Self::Redis(redis) => redis.kv(commands, within).await,
+            #[cfg(feature = "redis")]
+            Self::Cluster(cluster) => cluster.kv(host, commands, within).await,
+            #[cfg(feature = "test-util")]
+            Self::Fault(fault) => fault.inner.kv(commands),
+        }
+    }
+
+    /// Whether takes end by themselves at their deadline: hosts check all waiters with one timer, which costs less than a
+    /// timer for each.
+    pub(crate) fn keeps_deadlines(&self) -> bool {
+        match self {
+            #[cfg(feature = "test-util")]
+            Self::Fault(_) => false,
+            _ => true,
+        }
+    }
+
+    /// Whether a step costs no round trip.
+    pub(crate) fn is_in_process(&self) -> bool {
+        matches!(self, Self::Embedded(_))
+    }
+
+    /// Whether other processes may change the store's contents.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.unshared().is_none()
+    }
+
+    /// The engine, if no other process may change its contents.
+    #[cfg_attr(not(feature = "redis"), expect(clippy::unnecessary_wraps, reason = "a host is shared"))]
+    fn unshared(&self) -> Option<&Embedded> {
+        match self {
+            Self::Embedded(engine) => Some(engine),
+            #[cfg(feature = "redis")]
+            Self::Redis(_) | Self::Cluster(_) => None,
+            #[cfg(feature = "test-util")]
+            Self::Fault(fault) => Some(&fault.inner),
+        }
+    }
+
+    /// Settings that break a promise, as sentences for an operator. Empty: none known.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        on_any!(self, engine => engine.warnings())
+    }
+
+    /// Makes what was answered durable and stops the background work. Every later step is an error of
+    /// [`ErrorKind::Closed`].
+    pub(crate) async fn close(&self) -> Result<()> {
+        on_any!(self, engine => engine.close().await)
+    }
+
+    /// Whether it was closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        on_any!(self, engine => engine.is_closed())
+    }
+}
+
+/// The error of a step after [`Engine::close`].
+pub(super) fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the store was closed")
+}
