@@ -1,8 +1,8 @@
-//! Where Forebay's buffers flush to: SQL databases, through `sqlx`.
+//! Sinks for Forebay's buffers: SQL databases, through `sqlx`.
 //!
 //! A sink takes a batch of merged rows and commits it, together with the batch's id in the table
 //! `forebay_ledger`, in one transaction. A batch that comes a second time (its worker died, the answer was
-//! lost, another worker had it too) finds its id there and changes nothing: that is what makes a buffer exactly once.
+//! lost, another worker had it too) finds its id there and changes nothing. So each batch is applied exactly once.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
@@ -25,35 +25,34 @@
 //! ```
 //!
 //! # Databases
-//! [`Sqlite`], [`Postgres`] and [`MySql`] (which is MariaDB as well) have the same methods and do the same: the same
-//! random batches come to the same rows in all three, and in a model. Each says which column types it takes.
+//! [`Sqlite`], [`Postgres`] and [`MySql`] (also for MariaDB) have the same methods and do the same. A test applies random
+//! batches to all three and to a model, and compares the rows. Each type's docs list the column types that it accepts.
 //!
 //! # Tables
-//! With [`Migrate::Yes`] a sink creates what is missing: the buffer's table, `forebay_ledger`,
-//! `forebay_dead_letters` and `forebay_moves`. It never alters a table that is there, except that a ledger of an older version gets the column that it lacks. A table of your own works as well; it needs the
-//! columns, and nothing else changes about it. What cannot work is refused by
-//! [`Sink::prepare`](forebay::sink::Sink::prepare) with a message that says how to mend it.
+//! With [`Migrate::Yes`] a sink creates the missing tables: the buffer's table, `forebay_ledger`,
+//! `forebay_dead_letters` and `forebay_moves`. It never alters an existing table, except that a ledger of an older version
+//! gets the column that it lacks. A table of your own works as well. It needs the columns, and nothing else about it
+//! changes. [`Sink::prepare`](forebay::sink::Sink::prepare) refuses a table that does not fit, with a message that says how
+//! to resolve that.
 //!
-//! [`Missing`] says what becomes of a row that the table does not have.
+//! [`Missing`] sets what a sink does with a row that the table does not have.
 //!
 //! # Dead letters
-//! A row that the database refuses (a sum that would leave its column, a constraint) does not hold up its batch: it is
-//! written to `forebay_dead_letters` in the same transaction, with its key, its values and the reason, and the other
-//! rows are applied. [`replay_dead`](forebay::buffer::BufferHandle::replay_dead) merges it after all, once, when that has
-//! been mended.
+//! A row that the database refuses (a sum that would leave its column, a constraint) does not block its batch. It is
+//! inserted into `forebay_dead_letters` in the same transaction, with its key, its values and the reason, and the other
+//! rows are applied. Once the reason is resolved, [`replay_dead`](forebay::buffer::BufferHandle::replay_dead) merges it, once.
 //!
 //! # Moves
-//! [`move_row`](forebay::buffer::BufferHandle::move_row) merges a row into another and notes that in `forebay_moves`, which
-//! every batch follows. A batch and a move wait for each other.
+//! [`move_row`](forebay::buffer::BufferHandle::move_row) merges a row into another and records that in `forebay_moves`.
+//! Later batches follow the record. A batch and a move wait for each other.
 //!
 //! # Errors
-//! [`SinkError::Transient`](forebay::sink::SinkError::Transient): the connection, a deadlock, a lock that was not had in
-//! time, a full disk, a server that shuts down or only reads, a connection that is refused for whatever reason, a right that
-//! is missing. The batch is kept and comes again; whether it was applied
-//! all the same, the ledger knows. [`SinkError::Permanent`](forebay::sink::SinkError::Permanent): the tables do not fit.
+//! [`SinkError::Transient`](forebay::sink::SinkError::Transient): a broken or refused connection, a deadlock, a lock timeout,
+//! a full disk, a server that shuts down or is read-only, a missing right. The batch is kept and comes again. The ledger
+//! knows whether it was applied before. [`SinkError::Permanent`](forebay::sink::SinkError::Permanent): the tables do not fit.
 //!
 //! # Features
-//! One per database, none by default: `sqlite`, `postgres`, `mysql`. The latter two speak TLS by rustls with ring, and
+//! One per database, none by default: `sqlite`, `postgres`, `mysql`. The latter two use rustls with ring for TLS, and
 //! trust the certificates of the system.
 
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]

@@ -1,23 +1,29 @@
-//! What a user may choose about a sink.
+//! The options of a sink.
 
 use std::{fmt, time::Duration};
 
 use forebay::{Clock, time::days};
 
-/// What becomes of a row of a batch that the table does not have.
+/// What a sink does with a row of a batch that the table does not have.
+///
+/// # Examples
+/// ```
+/// use forebay_sql::Missing;
+/// assert_eq!(Missing::DeadLetter.to_string(), "dead_letter"); // as in the server's configuration
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Missing {
-    /// It is inserted: an upsert. Default for a table that Forebay created.
+    /// Inserts it, by an upsert. Default for a table that Forebay created.
     ///
     /// The key needs a primary key or unique index of exactly its columns, and every other column of the table must
-    /// be nullable or have a default. An upsert draws a number for each of its rows, also for those that are there:
-    /// beside a key of its own, a column that counts up needs 64 bits.
+    /// be nullable or have a default. An upsert draws a number for each of its rows, also for those that exist. So an
+    /// auto-increment column beside the key needs 64 bits.
     Insert,
-    /// It is left out, as a plain `UPDATE` does. Default for every other table: a counter belongs to a row that the
-    /// application made, and a row that is gone stays gone.
+    /// Leaves it out, as a plain `UPDATE` does. Default for every other table: a counter belongs to a row that the
+    /// application inserted, and a row that was deleted stays deleted.
     Skip,
-    /// It goes to `forebay_dead_letters`. The key must be unique, as for [`Insert`](Self::Insert).
+    /// Inserts it into `forebay_dead_letters`. The key must be unique, as for [`Insert`](Self::Insert).
     DeadLetter,
 }
 
@@ -31,13 +37,19 @@ impl fmt::Display for Missing {
     }
 }
 
-/// Whether a sink may create the tables it misses.
+/// Whether a sink may create missing tables.
+///
+/// # Examples
+/// ```
+/// use forebay_sql::Migrate;
+/// assert_eq!(Migrate::from(true), Migrate::Yes);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Migrate {
-    /// It creates them. What is there is never altered, except that a ledger of an older version gets the column
+    /// Creates them. An existing table is never altered, except that a ledger of an older version gets the column
     /// `last_write`.
     Yes,
-    /// It refuses to work without them, and says what to create.
+    /// Refuses to work without them, and says what to create.
     No,
 }
 
@@ -47,14 +59,15 @@ impl From<bool> for Migrate {
     }
 }
 
-/// How a sink treats the buffers that flush through it.
+/// The options of a sink, for the buffers that flush through it.
 ///
+/// # Examples
 /// ```
 /// use forebay_sql::{Migrate, Missing, Options};
 /// let options = Options::new().migrate(Migrate::No).missing(Missing::Skip);
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "options do nothing until a sink has them"]
+#[must_use = "options do nothing until a sink gets them"]
 pub struct Options {
     pub(crate) migrate: Option<Migrate>,
     pub(crate) missing: Option<Missing>,
@@ -69,33 +82,33 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The defaults.
+    /// Creates the default options.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whether to create missing tables; default [`Migrate::Yes`] for SQLite, else [`Migrate::No`].
+    /// Sets whether to create missing tables; default [`Migrate::Yes`] for SQLite, otherwise [`Migrate::No`].
     pub fn migrate(mut self, migrate: Migrate) -> Self {
         self.migrate = Some(migrate);
         self
     }
 
-    /// What becomes of rows that the table does not have; the default depends on who made the table, see [`Missing`].
+    /// Sets what to do with rows that the table does not have; the default depends on who created the table, see [`Missing`].
     pub fn missing(mut self, missing: Missing) -> Self {
         self.missing = Some(missing);
         self
     }
 
-    /// How long the ledger remembers a batch, default 7 days.
+    /// Sets how long the ledger keeps the id of a batch, default 7 days.
     ///
-    /// A batch older than this that the ledger does not know is refused, because nobody can tell any more whether it
-    /// was applied. Longer than any outage of the database, then; a row of the ledger is some 100 bytes.
+    /// A batch that is older than this and not in the ledger is refused, because it may have been applied before. So this has
+    /// to be longer than any outage of the database. A row of the ledger takes about 100 bytes.
     pub fn ledger_retention(mut self, retention: Duration) -> Self {
         self.ledger_retention = retention;
         self
     }
 
-    /// Whose time the ledger and the dead letters show; default the machine's.
+    /// Sets the clock for the times in the ledger and the dead letters; default the machine's.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self

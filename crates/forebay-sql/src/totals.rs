@@ -1,6 +1,6 @@
-//! What a table holds as a whole.
+//! Totals of a table.
 
-/// How many rows a buffer's table has, and what its columns come to.
+/// The number of rows of a buffer's table, and the sums of its columns.
 ///
 /// # Examples
 /// ```
@@ -27,7 +27,7 @@
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Totals {
-    /// All rows, also those that no buffer wrote.
+    /// The number of all rows, also of those that no buffer wrote.
     pub rows: u64,
     /// For each value column of the buffer, in order: the sum over all rows if the column merges by sum, else `None`.
     pub sums: Vec<Option<i64>>,

@@ -1,4 +1,4 @@
-//! What only MariaDB and MySQL do.
+//! Behaviour of MariaDB and MySQL alone.
 
 use std::sync::Arc;
 
@@ -56,7 +56,7 @@ fn permanent(result: Result<impl std::fmt::Debug, SinkError>) -> String {
     }
 }
 
-/// Without transactions a batch is applied by half, and its ledger entry is not undone.
+/// Without transactions a batch can be applied by half, and its ledger entry is not rolled back.
 #[tokio::test]
 async fn an_engine_without_transactions_is_refused_with_the_mend() {
     if without("mariadb") {
@@ -81,7 +81,7 @@ async fn an_engine_without_transactions_is_refused_with_the_mend() {
     assert!(why.contains("forebay_ledger") && why.contains("Aria"), "{why}");
 }
 
-/// `ON DUPLICATE KEY UPDATE` takes whichever unique key it meets.
+/// `ON DUPLICATE KEY UPDATE` updates the row of any unique key.
 #[tokio::test]
 async fn a_second_unique_key_is_refused_where_it_could_meet_another_row() {
     if without("mariadb") {
@@ -100,7 +100,7 @@ async fn a_second_unique_key_is_refused_where_it_could_meet_another_row() {
     ask(&database, "INSERT INTO projects (id, hits) VALUES ('a', 1), ('b', 5)");
     skip.apply(&batch(&schema, vec![hits(&schema, "a", 1)])).await.expect("found by its key alone");
     assert_eq!(ask(&database, "SELECT id, hits FROM projects ORDER BY id"), "a\t2\nb\t5");
-    // The number of a new row is new, and a longer key meets nothing that the key does not.
+    // An auto-increment number is always new, and a longer key conflicts only where the key does.
     table(
         "n INT AUTO_INCREMENT PRIMARY KEY, hits BIGINT, last_seen DATETIME(6), UNIQUE (id), UNIQUE (id, hits)",
     );
@@ -125,7 +125,7 @@ async fn a_collation_that_takes_two_keys_for_one_is_refused_to_insert_with_the_m
     let why = permanent(insert.prepare(&schema).await);
     let (_, mend) = why.split_once("use ").expect("a mend");
     ask(&database, mend.split_once(", or").expect("two mends").0);
-    // It sees a space at the end as well.
+    // It compares a space at the end as well.
     let rows = vec![hits(&schema, "a", 1), hits(&schema, "A", 2), hits(&schema, "a ", 4)];
     assert_eq!(insert.apply(&batch(&schema, rows)).await.expect("mended"), Applied::now(3, 0));
     assert_eq!(ask(&database, "SELECT id, hits FROM projects ORDER BY id"), "A\t2\na\t1\na \t4");
@@ -190,7 +190,7 @@ async fn a_table_of_an_older_version_is_warned_of_and_mended_by_hand() {
     assert_eq!(ask(&database, "SELECT hits FROM projects ORDER BY id"), "2\n4");
 }
 
-/// Without a strict mode a text that is too long is cut, and a number that is too large becomes the largest.
+/// Without a strict mode a text that is too long is truncated, and a number that is too large becomes the largest.
 #[tokio::test]
 async fn a_session_that_is_not_strict_is_made_so() {
     if without("mariadb") {
@@ -335,7 +335,7 @@ async fn a_setting_under_which_commits_do_not_last_is_warned_of() {
     }
 }
 
-/// Whatever keeps a sink from connecting says nothing about its batches, and rights come back.
+/// A failure to connect says nothing about a batch, and neither does a missing right.
 #[tokio::test]
 async fn what_an_administrator_takes_away_is_an_outage_until_it_is_given_back() {
     if without("mariadb") {

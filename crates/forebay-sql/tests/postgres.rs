@@ -1,4 +1,4 @@
-//! What only Postgres does.
+//! Behaviour of Postgres alone.
 
 use std::{future::poll_fn, sync::Arc, task::Poll};
 
@@ -82,7 +82,7 @@ async fn a_batch_commits_durably_whatever_the_default_and_leaves_the_pool_as_it_
     assert_eq!(after, "off");
 }
 
-/// An update that does not stay in its page writes into every index.
+/// An update whose row moves to another page writes into every index.
 #[tokio::test]
 async fn updates_of_a_migrated_table_stay_in_their_page() {
     if without("postgres") {
@@ -102,7 +102,7 @@ async fn updates_of_a_migrated_table_stay_in_their_page() {
         let (updates, hot) = counts.split_once('\t').expect("two columns");
         (updates.parse::<u64>().expect("a number"), hot.parse::<u64>().expect("a number"))
     };
-    // A session that ends tells its counts at once.
+    // A session reports its counts when it ends.
     drop(sink);
     eventually("the server to count the updates", async || counts().await.0 == 20_000).await;
     let (updates, hot) = counts().await;
@@ -201,7 +201,7 @@ async fn a_lock_not_had_in_time_keeps_the_batch() {
     assert_eq!(ask(&database, "SELECT hits FROM projects"), "11");
 }
 
-/// What a trigger raises, what a deferred constraint finds, and a row that a trigger leaves out.
+/// An error of a trigger, a violated deferred constraint, and a row that a trigger leaves out.
 #[tokio::test]
 async fn triggers_and_deferred_constraints_refuse_single_rows() {
     if without("postgres") {
@@ -266,8 +266,8 @@ async fn texts_that_postgres_does_not_have_are_dead_letters() {
     assert_eq!(letters, "n%00ul\t{\"word\":\"a\"}\nnul\t{\"word\":\"a\\u0000b\"}");
 }
 
-/// A batch whose task ended while its transaction began left a connection inside of one. Who read next got an error, and
-/// everybody after it 'current transaction is aborted'.
+/// A batch whose task ended while its transaction began left its connection inside that transaction. The next read failed,
+/// and all later ones got 'current transaction is aborted'.
 #[tokio::test]
 async fn a_beginning_that_is_dropped_spoils_no_connection() {
     if without("postgres") {
@@ -289,7 +289,7 @@ async fn a_beginning_that_is_dropped_spoils_no_connection() {
         })
         .await;
         drop(applying);
-        // Whoever comes next reads, and then writes.
+        // The next use is a read, and then a write.
         sink.read(&schema, &one.rows[0].key, &[]).await.expect("read");
         sink.apply(&one).await.expect("applied");
     }
@@ -309,7 +309,6 @@ async fn no_message_shows_a_password() {
     assert!(!format!("{sink:?}").contains("secret"));
 }
 
-/// The driver's TLS has to find its cryptography by itself: else the first connection panics.
 #[tokio::test]
 async fn a_setting_under_which_commits_do_not_last_is_warned_of() {
     if without("postgres") {
@@ -357,7 +356,7 @@ async fn behind_a_pooler_that_shares_connections_everything_works() {
                     (vec![own.id], Some((round + 1).into()))
                 );
             }
-            // What the other methods ask.
+            // The queries of the other methods.
             let bad = batch(
                 &schema,
                 vec![hits(&schema, "huge", i64::MAX), hits(&schema, &n.to_string(), i64::MAX)],
@@ -383,7 +382,7 @@ async fn behind_a_pooler_that_shares_connections_everything_works() {
     assert_eq!(ask(&database, "SELECT hits FROM projects WHERE id = 'shared'"), "1");
 }
 
-/// The pool's sessions are somebody else's as well: what a transaction needs is set for it alone.
+/// Other clients share the pool's sessions, so a transaction changes settings for itself only.
 #[tokio::test]
 async fn nothing_stays_on_a_shared_connection() {
     if without("postgres") || without("pgbouncer") {
@@ -427,7 +426,7 @@ async fn owned() -> (String, Postgres) {
     (app, Postgres::open(&url).await.expect("opens").with(creating()))
 }
 
-/// Whatever keeps a sink from connecting says nothing about its batches.
+/// A failure to connect says nothing about a batch.
 #[tokio::test]
 async fn a_connection_that_is_refused_is_an_outage_whatever_the_reason() {
     if without("postgres") {
@@ -463,7 +462,7 @@ async fn a_connection_that_is_refused_is_an_outage_whatever_the_reason() {
     assert_eq!(ask(&app, "SELECT hits FROM projects"), "3");
 }
 
-/// Rights come back, and others are not concerned.
+/// The batch is applied once the right is granted again. Other tables are not affected.
 #[tokio::test]
 async fn a_missing_right_is_an_outage_of_its_table_alone() {
     if without("postgres") {
@@ -498,6 +497,7 @@ async fn a_missing_right_is_an_outage_of_its_table_alone() {
     assert_eq!(ask(&app, "SELECT hits FROM projects"), "4");
 }
 
+/// The driver has to find a provider of cryptography by itself. Otherwise the first connection panics.
 #[tokio::test]
 async fn a_connection_by_tls_checks_the_certificate() {
     if without("postgres") {

@@ -30,7 +30,7 @@ impl Chromium {
     /// Starts a driver; the browser starts with a session.
     ///
     /// # Panics
-    /// If it cannot be started; the message says why.
+    /// If it cannot be started, with the reason.
     #[track_caller]
     pub fn start() -> Self {
         let driver = programs::find("chromium", "chromedriver").display().to_string();
@@ -50,7 +50,7 @@ impl Chromium {
         Self { server, program }
     }
 
-    /// Where the driver takes orders.
+    /// The URL of the driver.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port())
     }
@@ -60,7 +60,7 @@ impl Chromium {
         &self.program
     }
 
-    /// What the browser is started with: no window, a profile that ends with this, and no host but this machine.
+    /// The arguments of the browser: no window, a temporary profile, and no host but this machine.
     pub fn arguments(&self) -> Vec<String> {
         let profile = self.dir().join("profile");
         let mut arguments = vec![

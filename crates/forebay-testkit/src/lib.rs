@@ -1,12 +1,12 @@
-//! Real servers for tests, and the faults that happen to them.
+//! Real servers for tests, and faults on their connections.
 //!
-//! Every server listens on a loopback port of its own, keeps its data in a directory of its own, and is gone,
-//! directory included, when its handle is dropped, when the test panics, and when the test process is killed
-//! with SIGKILL: a small shell that outlives the test sees the end of a pipe and cleans up.
+//! Every server has a loopback port and a data directory of its own. Both are removed when its handle is dropped, when
+//! the test panics, and when the test process is killed with SIGKILL: a small shell that outlives the test sees the end of
+//! a pipe and cleans up.
 //!
-//! Starting blocks until the server answers. What cannot be started panics with the reason and the end of the
-//! server's log: a test never passes because a server was missing. Who means to leave a server out says so
-//! with `scripts/test --without NAME`; tests ask [`without`].
+//! Starting blocks until the server answers. If it cannot start, it panics with the reason and the end of the server's
+//! log, so that a test never passes because a server is missing. `scripts/test --without NAME` leaves a server out; tests
+//! ask [`without`].
 //!
 //! ```
 //! use forebay_testkit::{Redis, Reply, unique_prefix};

@@ -42,7 +42,7 @@ impl MariaDb {
     /// Starts a server without databases of its own.
     ///
     /// # Panics
-    /// If it cannot be started; the message says why.
+    /// If it cannot be started, with the reason.
     #[track_caller]
     pub fn start() -> Self {
         let find = |program| programs::find("mariadb", program);
@@ -51,28 +51,28 @@ impl MariaDb {
         Self { server, client }
     }
 
-    /// The one server that all tests of a binary share; it ends with the process. Tests keep apart by
+    /// The one server that all tests of a binary share; it ends with the process. Each test uses its own
     /// [`new_database`](Self::new_database).
     ///
     /// # Panics
-    /// If it cannot be started; the message says why.
+    /// If it cannot be started, with the reason.
     #[track_caller]
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<MariaDb> = OnceLock::new();
         SHARED.get_or_init(Self::start)
     }
 
-    /// The URL of `database`, which exists always if it is `mysql`.
+    /// The URL of `database`, which always exists if it is `mysql`.
     pub fn url(&self, database: &str) -> String {
         url_at(self.port(), database)
     }
 
-    /// The URL of `database` that leads through `proxy`.
+    /// The URL of `database` through `proxy`.
     pub fn url_through(&self, proxy: &Proxy, database: &str) -> String {
         url_at(proxy.port(), database)
     }
 
-    /// Creates a database of this call's own and returns its name.
+    /// Creates a new database and returns its name.
     ///
     /// # Panics
     /// If the server does not answer.
@@ -83,10 +83,10 @@ impl MariaDb {
         name
     }
 
-    /// What `sql` answers in `database`, past the client under test: a line per row, columns apart by tabs.
+    /// Runs `sql` in `database` by the database's own client, and returns the answer: a line per row, columns apart by tabs.
     ///
     /// # Panics
-    /// If it fails; the message says why.
+    /// If it fails, with the reason.
     #[track_caller]
     pub fn query(&self, database: &str, sql: &str) -> String {
         let port = self.port().to_string();

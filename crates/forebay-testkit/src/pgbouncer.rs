@@ -28,7 +28,7 @@ impl PgBouncer {
     /// Starts one in front of the Postgres on a port.
     ///
     /// # Panics
-    /// If it cannot be started; the message says why.
+    /// If it cannot be started, with the reason.
     #[track_caller]
     pub fn start(postgres: u16) -> Self {
         let program = programs::find("pgbouncer", "pgbouncer").display().to_string();

@@ -43,7 +43,7 @@ impl Postgres {
     /// Starts a server with an empty cluster.
     ///
     /// # Panics
-    /// If it cannot be started; the message says why.
+    /// If it cannot be started, with the reason.
     #[track_caller]
     pub fn start() -> Self {
         // All of it is thrown away: what is synced survives the machine, what is written survives the server.
@@ -53,7 +53,7 @@ impl Postgres {
     /// As [`start`](Self::start), with commits that are forced to disk: for measuring.
     ///
     /// # Panics
-    /// If it cannot be started; the message says why.
+    /// If it cannot be started, with the reason.
     #[track_caller]
     pub fn durable() -> Self {
         Self::start_with("")
@@ -69,23 +69,23 @@ impl Postgres {
         Self { server, psql }
     }
 
-    /// The one server that all tests of a binary share; it ends with the process. Tests keep apart by
+    /// The one server that all tests of a binary share; it ends with the process. Each test uses its own
     /// [`new_database`](Self::new_database).
     ///
     /// # Panics
-    /// If it cannot be started; the message says why.
+    /// If it cannot be started, with the reason.
     #[track_caller]
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Postgres> = OnceLock::new();
         SHARED.get_or_init(Self::start)
     }
 
-    /// The URL of `database`, which exists always if it is `postgres`.
+    /// The URL of `database`, which always exists if it is `postgres`.
     pub fn url(&self, database: &str) -> String {
         Self::url_at(self.port(), database)
     }
 
-    /// The URL of `database` that leads through `proxy`.
+    /// The URL of `database` through `proxy`.
     pub fn url_through(&self, proxy: &Proxy, database: &str) -> String {
         Self::url_at(proxy.port(), database)
     }
@@ -94,7 +94,7 @@ impl Postgres {
         format!("postgres://postgres@127.0.0.1:{port}/{database}")
     }
 
-    /// Creates a database of this call's own and returns its name.
+    /// Creates a new database and returns its name.
     ///
     /// # Panics
     /// If the server does not answer.
@@ -105,11 +105,11 @@ impl Postgres {
         name
     }
 
-    /// What `sql` answers in `database`, past the client under test: a line per row, columns apart by tabs, NULL
+    /// Runs `sql` in `database` by the database's own client, and returns the answer: a line per row, columns apart by tabs, NULL
     /// as an empty text.
     ///
     /// # Panics
-    /// If it fails; the message says why.
+    /// If it fails, with the reason.
     #[track_caller]
     pub fn query(&self, database: &str, sql: &str) -> String {
         let options = ["-X", "-q", "-A", "-t", "-F", "\t", "-v", "ON_ERROR_STOP=1"];

@@ -1,4 +1,4 @@
-//! Where the servers' programs are.
+//! Finds the programs of the servers.
 
 use std::{
     env,
@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Names, separated by commas, of the servers that this run leaves out; set by `scripts/test --without`.
+/// The servers that this run leaves out, separated by commas. `scripts/test --without` sets it.
 const WITHOUT: &str = "FOREBAY_TEST_WITHOUT";
 
 /// Where `scripts/servers` unpacks what it cannot install.

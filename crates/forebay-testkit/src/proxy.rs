@@ -1,4 +1,4 @@
-//! A TCP proxy that does to a connection what networks do.
+//! A TCP proxy that injects the faults of networks.
 
 use std::{
     io::{self, ErrorKind},
@@ -24,7 +24,7 @@ use tokio::{
 
 use crate::{ports::free_port, wait::async_pause};
 
-/// What a [`Proxy`] does to the connections that go through it.
+/// The fault that a [`Proxy`] injects.
 ///
 /// An *exchange* begins with the first byte from the client after one from the server: for a client that waits
 /// for its answers, one request or one pipeline. Greetings and logins are exchanges, too; so let the client
@@ -35,29 +35,29 @@ pub enum Fault {
     /// None.
     #[default]
     Pass,
-    /// New connections are refused; those that are there go on.
+    /// New connections are refused; open ones go on.
     Refuse,
-    /// Once: after so many exchanges the next request is not forwarded, and its connection is closed. The server
-    /// has certainly done nothing.
+    /// Once, after `after` exchanges: the next request is not forwarded, and its connection is closed. The server
+    /// certainly does nothing.
     DropRequest {
         /// Exchanges that pass before.
         after: u64,
     },
-    /// Once: after so many exchanges the next request is forwarded, and its connection closed when the reply
-    /// begins. The server has certainly done it, if the request was sent before it was answered.
+    /// Once, after `after` exchanges: the next request is forwarded, and its connection is closed when the reply begins. The
+    /// server has certainly carried it out, if the client sends whole requests.
     DropReply {
         /// Exchanges that pass before.
         after: u64,
     },
-    /// Every reply begins so much later.
+    /// Every reply is delayed by this.
     Delay(Duration),
-    /// Nothing passes, also no end of a connection, and nothing is lost: it is delivered when this is over.
+    /// Nothing passes, not even the end of a connection. Nothing is lost either: it is delivered afterwards.
     BlackHole,
 }
 
 /// A TCP proxy in front of a server on this machine; closes its connections when dropped.
 ///
-/// It has a thread of its own: it works while the test's runtime is blocked or its time stands still.
+/// It has a thread of its own, so that it works while the test's runtime is blocked or its clock is paused.
 ///
 /// ```
 /// use forebay_testkit::{Fault, Proxy, Redis};
@@ -79,7 +79,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy to 127.0.0.1:`target` that passes everything.
+    /// Starts a proxy to 127.0.0.1:`target` without faults.
     ///
     /// # Panics
     /// If it cannot listen.
@@ -98,12 +98,12 @@ impl Proxy {
         Self { port, shared, orders: Some(orders), thread: Some(thread) }
     }
 
-    /// Where it listens on 127.0.0.1.
+    /// The port on 127.0.0.1 on which it listens.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Does `fault` to the connections from now on, those that are there included.
+    /// Sets the fault for all connections, open ones included.
     ///
     /// # Panics
     /// If the proxy's thread has panicked.
@@ -111,7 +111,7 @@ impl Proxy {
         self.order(|done| Order::Set(fault, done));
     }
 
-    /// Closes every connection, at both ends, and returns when they are closed. New ones are welcome.
+    /// Closes every connection, at both ends, and returns when they are closed. It accepts new ones.
     ///
     /// # Panics
     /// If the proxy's thread has panicked.
@@ -119,7 +119,7 @@ impl Proxy {
         self.order(Order::Cut);
     }
 
-    /// Leads new connections to 127.0.0.1:`target`, as after a fail-over, and closes those that are there.
+    /// Forwards new connections to 127.0.0.1:`target`, as after a fail-over, and closes the open ones.
     ///
     /// # Panics
     /// If the proxy's thread has panicked.
@@ -128,17 +128,17 @@ impl Proxy {
         self.cut();
     }
 
-    /// What it does at present; [`Fault::Pass`] after a fault that happens once has happened.
+    /// The current fault. A fault that happens once is [`Fault::Pass`] afterwards.
     pub fn fault(&self) -> Fault {
         *self.shared.fault.borrow()
     }
 
-    /// Connections that it has accepted since it began.
+    /// The number of connections accepted since it started.
     pub fn connections(&self) -> u64 {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
-    /// Exchanges that it has seen since it began, the lost ones included: what a call costs in round trips.
+    /// The number of exchanges since it started, lost ones included: the cost of a call in round trips.
     pub fn exchanges(&self) -> u64 {
         self.shared.exchanges.load(Ordering::SeqCst)
     }
@@ -155,13 +155,13 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.orders = None;
         if let Some(thread) = self.thread.take() {
-            // It has panicked at most of what the test has seen already.
+            // The test has seen its panic already.
             let _ = thread.join();
         }
     }
 }
 
-/// An order is obeyed when its channel is answered.
+/// An order is carried out when its channel is answered.
 #[derive(Debug)]
 enum Order {
     Set(Fault, blocking::SyncSender<()>),
@@ -170,14 +170,14 @@ enum Order {
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// A port of this machine. Whoever changes it cuts the connections afterwards.
+    /// A port of this machine. After a change, the connections have to be cut.
     target: AtomicU16,
     fault: watch::Sender<Fault>,
     connections: AtomicU64,
     exchanges: AtomicU64,
 }
 
-/// What happens to an exchange.
+/// The fate of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Passes,
@@ -186,7 +186,7 @@ enum Fate {
 }
 
 impl Shared {
-    /// Counts an exchange and decides its fate; a fault that happens once is over then.
+    /// Counts an exchange and decides its fate. That ends a fault that happens once.
     fn begin_exchange(&self) -> Fate {
         self.exchanges.fetch_add(1, Ordering::SeqCst);
         let mut fate = Fate::Passes;
@@ -207,15 +207,15 @@ impl Shared {
         fate
     }
 
-    /// Returns when something may pass, with the fault then.
+    /// Waits until data may pass; returns the fault at that time.
     async fn passage(&self) -> Fault {
         let mut faults = self.fault.subscribe();
-        // `self` holds the sender, so this ends only when something may pass.
+        // `self` holds the sender, so this ends only when data may pass.
         faults.wait_for(|fault| *fault != Fault::BlackHole).await.map_or(Fault::Pass, |fault| *fault)
     }
 }
 
-/// Listens and obeys until the handle is dropped.
+/// Accepts connections and orders until the handle is dropped.
 async fn run(
     shared: Arc<Shared>,
     mut inbox: mpsc::UnboundedReceiver<Order>,
@@ -246,7 +246,7 @@ async fn run(
             client = accept(listener.as_ref()) => {
                 shared.connections.fetch_add(1, Ordering::SeqCst);
                 let shared = Arc::clone(&shared);
-                // A connection that fails is closed at both ends; there is nobody else to tell.
+                // A connection that fails is closed at both ends. Nobody reads the error.
                 connections.spawn(async move { drop(serve(client, &shared).await) });
             }
             Some(_) = connections.join_next() => {}
@@ -267,18 +267,18 @@ async fn listen(port: u16) -> io::Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await
 }
 
-/// The next connection; never, when there is no listener.
+/// Accepts the next connection; never returns without a listener.
 async fn accept(listener: Option<&TcpListener>) -> TcpStream {
     let Some(listener) = listener else { return std::future::pending().await };
     loop {
-        // A client that has gone before it was accepted is no connection.
+        // The client is gone before it was accepted.
         if let Ok((client, _)) = listener.accept().await {
             return client;
         }
     }
 }
 
-/// What the two directions of a connection tell each other.
+/// The state that both directions of a connection share.
 #[derive(Debug)]
 struct Exchange {
     /// Whether the next byte from the client begins an exchange.
@@ -300,7 +300,7 @@ async fn serve(client: TcpStream, shared: &Shared) -> io::Result<()> {
     );
     match lost {
         Err(Ending::ReplyLost(mut server)) => {
-            // The client's end is closed by now. The server is read to its end, so that it does what it was sent.
+            // The client's end is closed by now. Reading the server to its end makes it carry out what it was sent.
             tokio::io::copy(&mut server, &mut tokio::io::sink()).await?;
             Ok(())
         }
@@ -309,7 +309,7 @@ async fn serve(client: TcpStream, shared: &Shared) -> io::Result<()> {
     }
 }
 
-/// Why a connection ends before its two ends have said so.
+/// Why a connection ends before its ends close it.
 enum Ending {
     ReplyLost(OwnedReadHalf),
     Failed(io::Error),

@@ -35,7 +35,7 @@ impl Redis {
     /// Starts a server that keeps its data in memory only.
     ///
     /// # Panics
-    /// If it cannot be started; the message says why.
+    /// If it cannot be started, with the reason.
     #[track_caller]
     pub fn start() -> Self {
         Self::builder().start()
@@ -48,10 +48,10 @@ impl Redis {
 
     /// The one plain server that all tests of a binary share; it ends with the process.
     ///
-    /// Tests keep apart by [`unique_prefix`](crate::unique_prefix), and neither flush nor configure it.
+    /// Each test uses its own [`unique_prefix`](crate::unique_prefix). No test flushes or configures the server.
     ///
     /// # Panics
-    /// If it cannot be started; the message says why.
+    /// If it cannot be started, with the reason.
     #[track_caller]
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Redis> = OnceLock::new();
@@ -172,7 +172,7 @@ impl RedisBuilder {
     /// Starts the server and waits until it answers.
     ///
     /// # Panics
-    /// If it cannot be started; the message says why.
+    /// If it cannot be started, with the reason.
     #[track_caller]
     pub fn start(self) -> Redis {
         let program = programs::find("redis", "redis-server");

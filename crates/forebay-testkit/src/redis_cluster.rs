@@ -28,7 +28,7 @@ impl RedisCluster {
     /// Starts the nodes and waits until all of them say that the cluster is whole.
     ///
     /// # Panics
-    /// If it cannot be started; the message says why.
+    /// If it cannot be started, with the reason.
     #[track_caller]
     pub fn start() -> Self {
         let nodes: Vec<Node> = (0..NODES).map(|_| Node::start()).collect();

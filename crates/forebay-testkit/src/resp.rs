@@ -1,4 +1,4 @@
-//! As much of the Redis protocol as it takes to look into a server without the client under test.
+//! A minimal Redis client, to inspect a server without the client under test.
 
 use std::{
     io::{self, BufRead, BufReader, Error, ErrorKind, Read, Write},
@@ -9,16 +9,16 @@ use std::{
 /// A server that does not answer within this is down or paused.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What a Redis server answered.
+/// The reply of a Redis server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// Nothing there.
+    /// No value.
     Nil,
     /// A number.
     Integer(i64),
-    /// A status such as `OK`, or a string; bytes that are not UTF-8 are replaced.
+    /// A status like `OK`, or a string. Bytes that are not UTF-8 are replaced.
     Text(String),
-    /// A refusal, with its code: `WRONGTYPE Operation against ...`.
+    /// An error, with its code: `WRONGTYPE Operation against ...`.
     Error(String),
     /// Several answers.
     Array(Vec<Reply>),

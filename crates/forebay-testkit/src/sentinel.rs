@@ -24,7 +24,7 @@ impl Sentinel {
     /// Starts the set and waits until every Sentinel knows every server and every other Sentinel; some seconds.
     ///
     /// # Panics
-    /// If it cannot be started; the message says why.
+    /// If it cannot be started, with the reason.
     #[track_caller]
     pub fn start() -> Self {
         let primary = Redis::builder().append_only().start();

@@ -1,13 +1,13 @@
-//! What all servers have in common.
+//! The process of a server.
 
 use std::{fmt, path::Path};
 
 use crate::{ports::free_port, supervisor::Supervisor};
 
-/// Starts on ports that turn out to be taken before it is something else that is wrong.
+/// How often a server is started on another port. After that, a taken port is not the cause.
 const ATTEMPTS: usize = 5;
 
-/// A server's process: what can be done to any of them.
+/// A server's process.
 ///
 /// [`Redis`](crate::Redis), [`Postgres`](crate::Postgres), [`MariaDb`](crate::MariaDb) and
 /// [`Chromium`](crate::Chromium) dereference to it.
@@ -24,11 +24,11 @@ pub(crate) struct Plan {
     pub(crate) ready: Ready,
 }
 
-/// Whether the server with this process id answers: it, and not somebody else's on the same port.
+/// Whether the server with this process id answers, and not another one on the same port.
 pub(crate) type Ready = Box<dyn Fn(u32) -> bool + Send + Sync>;
 
 impl Server {
-    /// Starts what `plan` says, on `port` or else on a free one.
+    /// Starts the server of `plan`, on `port` or on a free one.
     #[track_caller]
     pub(crate) fn start(name: &'static str, port: Option<u16>, plan: impl Fn(u16) -> Plan) -> Self {
         for attempt in 1.. {
@@ -41,12 +41,12 @@ impl Server {
         unreachable!("the last attempt has returned or panicked")
     }
 
-    /// Where it listens on 127.0.0.1; the same after a restart.
+    /// Its port on 127.0.0.1. It stays the same after a restart.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Its directory, for tests that put another state in place while it is down.
+    /// Its directory, for tests that replace its files while it is down.
     pub fn dir(&self) -> &Path {
         self.plan.supervisor.dir()
     }
@@ -56,7 +56,7 @@ impl Server {
         self.plan.supervisor.pid()
     }
 
-    /// Ends it and its children with SIGKILL. Nothing happens if it is down already.
+    /// Ends it and its children with SIGKILL. Does nothing if it is down already.
     pub fn kill(&self) {
         self.plan.supervisor.kill();
     }
@@ -64,7 +64,7 @@ impl Server {
     /// Starts it again on the same port and data, killing it first if it runs.
     ///
     /// # Panics
-    /// If it cannot be started; the message says why.
+    /// If it cannot be started, with the reason.
     #[track_caller]
     pub fn restart(&self) {
         self.kill();
@@ -73,12 +73,12 @@ impl Server {
         }
     }
 
-    /// Stops its processes where they are (SIGSTOP): connections stay open, nothing is answered.
+    /// Suspends its processes (SIGSTOP): connections stay open, but nothing is answered.
     pub fn pause(&self) {
         self.plan.supervisor.pause();
     }
 
-    /// Lets it go on after [`pause`](Self::pause).
+    /// Resumes it after [`pause`](Self::pause).
     pub fn resume(&self) {
         self.plan.supervisor.resume();
     }

@@ -1,10 +1,10 @@
-//! Asking a database through its own command line.
+//! Queries through a database's own command line.
 
 use std::process::Command;
 
 use crate::programs::library_path;
 
-/// What `client` prints, without the last line break.
+/// Runs `client`; returns its output without the last line break.
 #[track_caller]
 pub(crate) fn ask(client: &mut Command) -> String {
     let answer = client

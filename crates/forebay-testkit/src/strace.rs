@@ -1,4 +1,4 @@
-//! A disk that takes its time.
+//! A slow disk.
 
 use std::{
     fs,

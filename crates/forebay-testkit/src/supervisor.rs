@@ -1,4 +1,4 @@
-//! A server's process and directory, which end with the test whatever ends the test.
+//! A server's process and directory. Both are removed with the test, whatever ends it.
 
 use std::{
     fs,
@@ -6,23 +6,24 @@ use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    sync::{Mutex, MutexGuard, PoisonError},
 };
+
+use parking_lot::Mutex;
 
 use crate::{programs::library_path, wait::wait_until};
 
-/// Lines of a server's log that are shown when it fails.
-const LOG_LINES: usize = 20;
+/// How many lines of a server's log a failure shows.
+const MAX_LOG_LINES: usize = 20;
 
 /// The shell that owns a server and its directory; see `supervisor.sh`.
 ///
-/// The servers' signals go through it for two reasons: the process id of a child that its parent has not waited
-/// for cannot belong to anybody else, and std cannot send them.
+/// It sends the signals to the server for two reasons: until the parent of a process waits for it, its id belongs to no other
+/// process; and std cannot send signals.
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     shell: Child,
     dir: PathBuf,
-    /// Protects the conversation: an order and its answer are one step.
+    /// Makes an order and its answer one step.
     talk: Mutex<Talk>,
 }
 
@@ -31,7 +32,7 @@ struct Talk {
     /// `None` once dropping has begun.
     orders: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
-    /// The server's process id; `None` while there is none.
+    /// The server's process id; `None` while it is not running.
     pid: Option<u32>,
 }
 
@@ -61,17 +62,17 @@ impl Supervisor {
         &self.dir
     }
 
-    /// Gives the directory to `user`, who also runs what is run and started from now on.
+    /// Gives the directory to `user`. Later commands run as that user.
     #[track_caller]
     pub(crate) fn own(&self, user: &str) {
-        let answer = self.talk().order(&format!("own {user}"));
+        let answer = self.talk.lock().order(&format!("own {user}"));
         assert_eq!(answer, "ok", "cannot give {} to {user}:\n{}", self.dir.display(), self.log());
     }
 
-    /// Runs `command` to its end, which must be a success.
+    /// Runs `command`, which must succeed.
     #[track_caller]
     pub(crate) fn run(&self, command: &[String]) {
-        let mut talk = self.talk();
+        let mut talk = self.talk.lock();
         talk.words(command);
         let status = talk.order("run");
         drop(talk);
@@ -81,7 +82,7 @@ impl Supervisor {
     /// Starts `command` as the server.
     #[track_caller]
     pub(crate) fn start(&self, command: &[String]) {
-        let mut talk = self.talk();
+        let mut talk = self.talk.lock();
         assert!(talk.pid.is_none(), "the server runs already");
         talk.words(command);
         let pid = talk.order("start");
@@ -90,13 +91,13 @@ impl Supervisor {
 
     /// The server's process id; `None` after [`kill`](Self::kill).
     pub(crate) fn pid(&self) -> Option<u32> {
-        self.talk().pid
+        self.talk.lock().pid
     }
 
     /// Ends the server and its children with SIGKILL, and waits until they are gone.
     #[track_caller]
     pub(crate) fn kill(&self) {
-        let mut talk = self.talk();
+        let mut talk = self.talk.lock();
         if talk.pid.is_some() {
             talk.order("signal KILL");
             talk.order("reap");
@@ -104,21 +105,21 @@ impl Supervisor {
         }
     }
 
-    /// Stops the server's processes where they are: connections stay open, nothing is answered.
+    /// Suspends the server's processes: connections stay open, but nothing is answered.
     #[track_caller]
     pub(crate) fn pause(&self) {
-        self.talk().order("signal STOP");
+        self.talk.lock().order("signal STOP");
         wait_until("the server to stop", || self.state() == Some('T'));
     }
 
-    /// Lets a stopped server go on.
+    /// Resumes a suspended server.
     #[track_caller]
     pub(crate) fn resume(&self) {
-        self.talk().order("signal CONT");
+        self.talk.lock().order("signal CONT");
         wait_until("the server to go on", || self.state() != Some('T'));
     }
 
-    /// Waits until `ready`, for as long as the server lives; `Err` is the end of its log.
+    /// Waits until `ready`, while the server runs. The error is the end of its log.
     #[track_caller]
     pub(crate) fn wait_ready(&self, ready: impl Fn(u32) -> bool) -> Result<(), String> {
         let mut answer = Ok(());
@@ -134,31 +135,26 @@ impl Supervisor {
         answer
     }
 
-    /// The last lines of what the server has written.
+    /// The last lines of the server's log.
     pub(crate) fn log(&self) -> String {
         let text = fs::read(self.dir.join("log")).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+        lines[lines.len().saturating_sub(MAX_LOG_LINES)..].join("\n")
     }
 
-    /// The state letter of the server's process, `Z` for one that has ended.
+    /// The state letter of the server's process; `Z` if it has ended.
     fn state(&self) -> Option<char> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()?)).ok()?;
-        // The name before it is in parentheses and may hold anything, also parentheses.
+        // The name before it is in parentheses and may contain parentheses.
         stat.rsplit_once(") ")?.1.chars().next()
-    }
-
-    fn talk(&self) -> MutexGuard<'_, Talk> {
-        // A test that panicked in the middle has poisoned it; the next order still has to work, to clean up.
-        self.talk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        self.talk().orders = None;
-        // Waited for so that nothing is left once the test has ended; it cannot fail for a child of ours.
+        self.talk.lock().orders = None;
+        // Waits so that nothing is left when the test ends. It cannot fail for a child process.
         let _ = self.shell.wait();
     }
 }
@@ -193,7 +189,7 @@ impl Talk {
     }
 }
 
-/// `scripts/test` names its run, so that it can tell at its end whether something of it is left.
+/// The name of the run that `scripts/test` sets, by which it finds left-over processes.
 fn directory_name() -> String {
     match std::env::var("FOREBAY_TEST_RUN") {
         Ok(run) => format!("forebay-{run}"),

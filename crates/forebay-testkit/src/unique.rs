@@ -1,11 +1,11 @@
-//! Names that no other test uses.
+//! Unique names for tests.
 
 use std::{
     hash::{BuildHasher, RandomState},
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// A key prefix of this call's own, so that tests can share a server and run in parallel.
+/// Returns a new key prefix, so that tests can share a server and run in parallel.
 ///
 /// Lower-case letters and digits, so that it serves as a table name, too.
 pub fn unique_prefix() -> String {

@@ -1,4 +1,4 @@
-//! Who runs the servers.
+//! The user that runs the servers.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Waiting for a condition: the one place that polls, so that no test sleeps.
+//! Waits for a condition. This is the one place that polls, so that no test sleeps.
 
 use std::time::{Duration, Instant};
 

@@ -18,8 +18,8 @@ pub(crate) const CONNECT_TIMEOUT: Duration = secs(10);
 pub(crate) struct ServerUrl {
     pub(crate) kind: &'static str,
     pub(crate) schemes: &'static [&'static str],
-    /// The parameters that the driver reads.
-    pub(crate) parameters: &'static [&'static str],
+    /// The parameters that the driver reads, with spaces between them.
+    pub(crate) parameters: &'static str,
     pub(crate) example: &'static str,
 }
 
@@ -32,7 +32,8 @@ impl ServerUrl {
         if !self.schemes.iter().any(|scheme| url.starts_with(scheme)) {
             return Err(self.invalid(&"another scheme"));
         }
-        url::check(url, self.parameters).map_err(|why| self.invalid(&why))?;
+        let parameters: Vec<&str> = self.parameters.split(' ').collect();
+        url::check(url, &parameters).map_err(|why| self.invalid(&why))?;
         O::from_str(url).map_err(|error| self.invalid(&message(&error)))
     }
 

@@ -1,12 +1,12 @@
 //! Points in time as text: `2026-01-01 00:00:00.000000`, in UTC.
 //!
-//! The form of SQL's own functions, and what Django, Rails and SQLAlchemy write where a database has no type for it.
-//! All fields have a fixed width, so that texts order as the times do, also against `datetime('now')`, which RFC 3339's
-//! `T` would break: it is larger than any space.
+//! SQL's own functions use this form. Django, Rails and SQLAlchemy write it where a database has no type for times.
+//! All fields have a fixed width, so that texts order as the times do, also against `datetime('now')`. RFC 3339's `T` would
+//! break that, because it is larger than a space.
 
 use forebay::Timestamp;
 
-/// The text, or `None` outside the years 0 to 9999.
+/// Formats a time; `None` outside the years 0 to 9999.
 pub(crate) fn text(at: Timestamp) -> Option<String> {
     let rfc3339 = at.to_string();
     let plain = rfc3339.strip_suffix('Z')?;
@@ -16,7 +16,7 @@ pub(crate) fn text(at: Timestamp) -> Option<String> {
     Some(format!("{date} {seconds}.{fraction:0<6}"))
 }
 
-/// Reads what [`text`] wrote, or RFC 3339. Without an offset it is UTC.
+/// Parses the output of [`text`], or RFC 3339. Without an offset it is UTC.
 pub(crate) fn parse(text: &str) -> Option<Timestamp> {
     text.parse().or_else(|_| format!("{text}Z").parse()).ok()
 }

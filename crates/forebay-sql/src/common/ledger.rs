@@ -4,6 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use forebay::{
     Error, ErrorKind, Timestamp,
+    buffer::Schema,
     sink::{Batch, SinkError},
 };
 use uuid::Uuid;
@@ -49,7 +50,8 @@ impl<'a> Entry<'a> {
     ///
     /// A database shows a commit to other transactions before it is on disk. An entry that is found may therefore still be
     /// lost, unless a later commit is durable: a log is written in order. Only a new row makes a database write its log.
-    pub(crate) fn barrier(buffer: &'a str) -> Self {
+    pub(crate) fn barrier(schema: &'a Schema) -> Self {
+        let buffer = schema.name.as_str();
         Self { id: Uuid::new_v4(), buffer, partition: NO_PARTITION, rows: 0, last_write: None }
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod datetime;
 pub(crate) mod ddl;
 pub(crate) mod dead_letter;
 pub(crate) mod dialect;
+pub(crate) mod driver;
 pub(crate) mod error;
 pub(crate) mod fit;
 pub(crate) mod inspect;

@@ -1,6 +1,6 @@
-//! What the public types have in common: methods and the `Sink` trait, handed on to the one sink.
+//! The methods that all public types have, and the `Sink` trait. Both delegate to the one sink.
 
-/// Gives a type `struct Name(SqlSink<..>)` the methods of every sink.
+/// Implements the methods of every sink for a type `struct Name(SqlSink<..>)`.
 macro_rules! public_sink {
     ($name:ident, $dialect:ty) => {
         const _: () = {
@@ -18,39 +18,57 @@ macro_rules! public_sink {
             };
 
             impl $name {
-                /// A sink with the same connections and other options.
-                #[must_use = "the sink it is called on keeps its options"]
+                /// Returns a sink with the same connections and other options.
+                #[must_use = "the sink itself keeps its options"]
                 pub fn with(&self, options: Options) -> Self {
                     Self(self.0.with(options))
                 }
 
-                /// The statements that create what a buffer needs, for who does so by hand.
+                /// Returns the statements that create the tables of a buffer, to run them by hand.
+                ///
+                /// # Examples
+                /// ```
+                /// # use forebay::Buffer;
+                #[doc = concat!("use forebay_sql::", stringify!($name), ";")]
+                /// let schema = Buffer::new("projects").key("id").sum("hits").build()?;
+                #[doc = concat!("assert!(", stringify!($name), "::ddl(&schema).contains(\"forebay_ledger\"));")]
+                /// # Ok::<(), forebay::Error>(())
+                /// ```
                 pub fn ddl(schema: &Schema) -> String {
                     ddl::script::<$dialect>(schema, &ddl::named_place::<$dialect>(schema))
                 }
 
-                /// Checks a buffer without opening anything, as [`check`](Self::check) does a URL: what a configuration is
-                /// checked by, and what [`prepare`](forebay::sink::Sink::prepare) checks first.
+                /// Checks a buffer without connecting, for the check of a configuration.
+                /// [`prepare`](forebay::sink::Sink::prepare) checks the same first.
                 ///
                 /// # Errors
                 /// [`ErrorKind::Configuration`](forebay::ErrorKind::Configuration) for a table that a buffer cannot have,
-                /// or columns that are one to the database.
+                /// or columns that are the same to the database.
+                ///
+                /// # Examples
+                /// ```
+                /// # use forebay::Buffer;
+                #[doc = concat!("use forebay_sql::", stringify!($name), ";")]
+                /// let schema = Buffer::new("p").table("forebay_ledger").key("id").sum("hits").build()?;
+                #[doc = concat!("assert!(", stringify!($name), "::check_buffer(&schema).is_err());")]
+                /// # Ok::<(), forebay::Error>(())
+                /// ```
                 pub fn check_buffer(schema: &Schema) -> forebay::Result<()> {
                     let configuration = |why| forebay::Error::new(forebay::ErrorKind::Configuration, why);
                     check_buffer::<$dialect>(schema).map_err(configuration)
                 }
 
-                /// Forgets the batches that were applied longer ago than the ledger's retention, except the newest 1 000: a
-                /// clock that jumps ahead must not take what was applied a moment ago. Returns how many. Looks at the ledgers
-                /// beside the tables that were prepared.
+                /// Removes the entries of batches that were applied longer ago than the ledger's retention. Keeps the newest
+                /// 1 000, so that a clock that jumps ahead does not remove recent ones. Returns how many it removed. Looks at the
+                /// ledgers beside the tables that were prepared.
                 ///
-                /// Happens by itself when a buffer is prepared, and every hour while batches come.
+                /// A sink prunes by itself when a buffer is prepared, and every hour while batches come.
                 ///
                 /// # Errors
-                /// [`SinkError::Transient`](forebay::sink::SinkError::Transient) if the database does not take it now.
+                /// [`SinkError::Transient`](forebay::sink::SinkError::Transient) if the database does not answer now.
                 ///
                 /// # Cancellation
-                /// What was pruned so far stays so.
+                /// Entries that were removed stay removed.
                 pub async fn prune(&self) -> Result<u64, SinkError> {
                     self.0.prune().await
                 }

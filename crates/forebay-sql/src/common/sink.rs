@@ -67,17 +67,18 @@ impl<D: Database> SqlSink<D> {
         let plan = plan(&self.0, &batch.schema).await?;
         let writing = |error| self.0.failed(&format!("writing into table {}", batch.schema.table), &error);
         let mut transaction = self.0.begin(Access::Write, writing).await?;
-        let applied =
-            if ledger::record(&mut transaction, &plan, &Entry::batch(batch)).await.map_err(writing)? {
-                check_age(&self.0.name(), batch.id, self.0.clock().now(), self.ledger_retention())?;
-                merge(&mut transaction, &plan, batch).await.map_err(writing)?
-            } else {
-                let committed =
-                    ledger::last_write(&mut transaction, &plan, batch.id).await.map_err(writing)?;
-                // The transaction that recorded the batch may still wait for the disk.
-                ledger::record(&mut transaction, &plan, &barrier(&batch.schema)).await.map_err(writing)?;
-                Applied::again(batch, committed)
-            };
+        let applied = if ledger::record(&mut transaction, &plan, &Entry::batch(batch))
+            .await
+            .map_err(writing)?
+        {
+            check_age(&self.0.name(), batch.id, self.0.clock().now(), self.ledger_retention())?;
+            merge(&mut transaction, &plan, batch).await.map_err(writing)?
+        } else {
+            let committed = ledger::last_write(&mut transaction, &plan, batch.id).await.map_err(writing)?;
+            // The transaction that recorded the batch may still wait for the disk.
+            ledger::record(&mut transaction, &plan, &Entry::barrier(&batch.schema)).await.map_err(writing)?;
+            Applied::again(batch, committed)
+        };
         self.commit(transaction, &plan, &batch.schema, writing).await?;
         Ok(applied)
     }
@@ -94,7 +95,7 @@ impl<D: Database> SqlSink<D> {
         transaction.commit().await.map_err(doing)?;
         if may_be_cut_short {
             let mut transaction = self.0.begin(Access::Write, doing).await?;
-            ledger::record(&mut transaction, plan, &barrier(schema)).await.map_err(doing)?;
+            ledger::record(&mut transaction, plan, &Entry::barrier(schema)).await.map_err(doing)?;
             transaction.commit().await.map_err(doing)?;
         }
         Ok(())
@@ -214,7 +215,7 @@ impl<D: Database> SqlSink<D> {
         let target = relocate(&mut transaction, &plan, schema, from, to).await.map_err(moving)?;
         let target = target.map_err(moves::refused)?;
         // The row may have been moved before, by a transaction that still waits for the disk.
-        ledger::record(&mut transaction, &plan, &barrier(schema)).await.map_err(moving)?;
+        ledger::record(&mut transaction, &plan, &Entry::barrier(schema)).await.map_err(moving)?;
         self.commit(transaction, &plan, schema, moving).await?;
         Ok(target)
     }
@@ -245,10 +246,6 @@ impl<D: Database> SqlSink<D> {
     pub(crate) async fn ping(&self) -> Result<(), SinkError> {
         self.0.database.ping().await.map_err(|error| self.0.failed("pinging it", &error))
     }
-}
-
-fn barrier(schema: &Schema) -> Entry<'_> {
-    Entry::barrier(schema.name.as_str())
 }
 
 impl<D: Database> Clone for SqlSink<D> {

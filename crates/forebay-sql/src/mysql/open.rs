@@ -1,4 +1,4 @@
-//! Databases, and the connections to them.
+//! The connections to a MySQL or MariaDB database.
 
 use forebay::{Clock, Result};
 use sqlx::{
@@ -15,15 +15,14 @@ use crate::common::{
 
 /// Begins the transaction of a batch.
 ///
-/// What a cancelled beginning has left is ended first. Strict, or a value that does not fit would be cut to size without
-/// a word; UTC, for columns of type `TIMESTAMP`; and at this isolation rows that are not there are not locked, so that
-/// flushers and the application do not deadlock over them.
+/// The `ROLLBACK` ends a transaction that a cancelled beginning left. The mode is strict, because otherwise values that do not
+/// fit are silently truncated. The time zone is UTC, for columns of type `TIMESTAMP`. At this isolation level, rows that do not
+/// exist are not locked, so that flushers and the application do not deadlock over them.
 const BEGIN: &str = "ROLLBACK; \
     SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES'), time_zone = '+00:00'; \
     SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION";
 
-/// Begins to read in one snapshot. Not `READ ONLY`: there MariaDB refuses to prepare the statement that a plan is tried
-/// with.
+/// Begins to read in one snapshot. It is not `READ ONLY`, because there MariaDB refuses to prepare the statement of a plan.
 const SNAPSHOT: &str = "ROLLBACK; SET SESSION time_zone = '+00:00'; \
     SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION WITH CONSISTENT SNAPSHOT";
 
@@ -54,7 +53,7 @@ impl Database {
         parse(url).map(|_| ())
     }
 
-    /// Takes a user's connections.
+    /// Uses a user's connections.
     pub(super) fn of_pool(pool: MySqlPool) -> Self {
         Self { name: name(&pool.connect_options()), pool }
     }
@@ -87,22 +86,8 @@ impl database::Database for Database {
 const URL: ServerUrl = ServerUrl {
     kind: "MySQL",
     schemes: &["mysql://", "mariadb://"],
-    parameters: &[
-        "sslmode",
-        "ssl-mode",
-        "sslca",
-        "ssl-ca",
-        "sslcert",
-        "ssl-cert",
-        "sslkey",
-        "ssl-key",
-        "charset",
-        "collation",
-        "statement-cache-capacity",
-        "socket",
-        "timezone",
-        "time-zone",
-    ],
+    parameters: "sslmode ssl-mode sslca ssl-ca sslcert ssl-cert sslkey ssl-key charset collation \
+        statement-cache-capacity socket timezone time-zone",
     example: "mysql://USER:PASSWORD@HOST:PORT/DATABASE",
 };
 

@@ -1,4 +1,4 @@
-//! The sink.
+//! The public type.
 
 use sqlx::MySqlPool;
 
@@ -11,15 +11,16 @@ use crate::common::{public::public_sink, sink::SqlSink};
 ///
 /// # Guarantees
 /// A commit survives a power cut if the server's `innodb_flush_log_at_trx_commit` is 1, its default; a session cannot
-/// choose, so anything else is a warning in the log.
+/// change it, so any other value is a warning in the log.
 ///
 /// # Columns
-/// Sums go into the integers, signed or not; a sum that leaves the column's type is a dead letter. So is a negative sum for
-/// a row that is to be inserted into an unsigned column. Timestamps go into `DATETIME` and `TIMESTAMP`, in UTC, down to the
+/// Sums go into integer columns, signed or not. A sum that leaves the column's type is a dead letter, and so is a negative
+/// sum that would be inserted into an unsigned column. Timestamps go into `DATETIME` and `TIMESTAMP`, in UTC, down to the
 /// column's precision; UUIDs into `BINARY(16)`, `CHAR(36)`, `CHAR(32)` or MariaDB's `UUID`; texts into `VARCHAR`, `CHAR` and
 /// `TEXT`, and compare byte by byte whatever the collation. A text key goes into an integer column if it is an integer in
-/// its one spelling. A key that ends in a space is a dead letter where the collation does not see it; tables that Forebay
-/// makes have one that does, and one that an older version made gets a warning with the statement that mends it.
+/// its one spelling. A key that ends in a space is a dead letter where the collation ignores that space. Tables that
+/// Forebay creates have a collation that does not ignore it. For a table of an older version there is a warning with the
+/// statement that changes it.
 ///
 /// `forebay_ledger`, `forebay_dead_letters` and `forebay_moves` are in the database of the buffer's table.
 ///
@@ -32,7 +33,7 @@ use crate::common::{public::public_sink, sink::SqlSink};
 /// use forebay_sql::{Missing, MySql, Options};
 ///
 /// let database = MySql::open("mysql://app@localhost/app").await?;
-/// // The same connections, for a buffer whose rows all have to be there.
+/// // The same connections, for a buffer whose rows all have to exist.
 /// let careful = database.with(Options::new().missing(Missing::DeadLetter));
 /// # Ok(()) }
 /// ```
@@ -47,17 +48,34 @@ impl MySql {
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](forebay::ErrorKind::Invalid) for a URL of something else, or with a parameter that is not known;
-    /// [`ErrorKind::Unavailable`](forebay::ErrorKind::Unavailable) if nobody answers there. Neither shows
+    /// [`ErrorKind::Unavailable`](forebay::ErrorKind::Unavailable) if the server does not answer. Neither shows
     /// a password.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example() -> forebay::Result<()> {
+    /// use forebay::sink::Sink;
+    /// use forebay_sql::MySql;
+    ///
+    /// let database = MySql::open("mysql://app@localhost/app").await?;
+    /// database.ping().await.expect("the database answers");
+    /// # Ok(()) }
+    /// ```
     pub async fn open(url: &str) -> forebay::Result<Self> {
         Ok(Self(SqlSink::new(Database::open(url).await?)))
     }
 
-    /// Checks a URL without opening anything: what a configuration is checked by, and what [`open`](Self::open) checks
-    /// first.
+    /// Checks a URL without connecting, for the check of a configuration. [`open`](Self::open) checks the same first.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](forebay::ErrorKind::Invalid) for a URL of something else, or with a parameter that is not known.
+    ///
+    /// # Examples
+    /// ```
+    /// use forebay_sql::MySql;
+    /// assert!(MySql::check("mysql://app@localhost/app?ssl-mode=REQUIRED").is_ok());
+    /// assert!(MySql::check("mysql://app@localhost/app?ssl-mod=REQUIRED").is_err());
+    /// ```
     pub fn check(url: &str) -> forebay::Result<()> {
         Database::check(url)
     }
@@ -66,6 +84,16 @@ impl MySql {
     ///
     /// Those that the sink has used have the time zone UTC, which is the driver's default, and a strict `sql_mode` from
     /// then on; nothing else about them changes.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example() -> Result<(), sqlx::Error> {
+    /// use forebay_sql::MySql;
+    ///
+    /// let pool = sqlx::MySqlPool::connect("mysql://app@localhost/app").await?;
+    /// let sink = MySql::from_pool(pool);
+    /// # Ok(()) }
+    /// ```
     pub fn from_pool(pool: MySqlPool) -> Self {
         Self(SqlSink::new(Database::of_pool(pool)))
     }

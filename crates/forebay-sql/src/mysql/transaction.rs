@@ -2,8 +2,7 @@
 
 use forebay::{Timestamp, buffer::Schema};
 use sqlx::{
-    Arguments as _, AssertSqlSafe, Executor as _, MySql, Row as _, SqlSafeStr as _, mysql::MySqlArguments,
-    query::Query,
+    Arguments as _, AssertSqlSafe, Executor as _, MySql, SqlSafeStr as _, mysql::MySqlArguments, query::Query,
 };
 
 use super::{
@@ -19,10 +18,11 @@ use crate::{
         bindings::{Bindings, Parameter, Parameters},
         ddl::{MOVES, OWN_TABLES, bare},
         dialect::Dialect as _,
+        driver::driver_steps,
         plan::{MergeMode, Plan},
         statement,
         table::Table,
-        transaction::{Checked, Encoded, Outcome, TextRow, Transaction, encoded, reached, texts, unreached},
+        transaction::{Checked, Encoded, Outcome, Transaction, encoded, reached, texts, unreached},
     },
 };
 
@@ -38,25 +38,10 @@ pub(super) struct Open {
 impl Transaction for Open {
     type Dialect = MySqlDialect;
 
-    fn now(&self) -> Timestamp {
-        self.now
-    }
+    driver_steps!();
 
     fn rows_per_statement(left: usize) -> usize {
         left.min(MAX_ROWS_PER_STATEMENT)
-    }
-
-    async fn execute(&mut self, sql: String, bindings: Bindings<'_, MySqlDialect>) -> sqlx::Result<u64> {
-        Ok(query(sql, bindings)?.execute(&mut *self.connection).await?.rows_affected())
-    }
-
-    async fn query(
-        &mut self,
-        sql: String,
-        bindings: Bindings<'_, MySqlDialect>,
-    ) -> sqlx::Result<Vec<TextRow>> {
-        let rows = query(sql, bindings)?.fetch_all(&mut *self.connection).await?;
-        rows.iter().map(|row| (0..row.len()).map(|i| row.try_get(i)).collect()).collect()
     }
 
     /// `INSERT IGNORE` would ignore other errors as well, and what an upsert counts depends on the connection.
@@ -65,10 +50,6 @@ impl Transaction for Open {
             Err(error) if is_duplicate(&error) => Ok(false),
             other => other.map(|_| true),
         }
-    }
-
-    async fn run(&mut self, script: String) -> sqlx::Result<()> {
-        sqlx::raw_sql(AssertSqlSafe(script)).execute(&mut *self.connection).await.map(|_| ())
     }
 
     async fn prepare(&mut self, sql: String) -> sqlx::Result<()> {
@@ -178,10 +159,6 @@ impl Transaction for Open {
     async fn commit(self) -> sqlx::Result<()> {
         self.connection.commit().await
     }
-
-    async fn rollback(self) -> sqlx::Result<()> {
-        self.connection.rollback().await
-    }
 }
 
 impl Open {
@@ -198,7 +175,7 @@ impl Open {
 }
 
 /// A query with what it binds. The rows of a buffer's table are one JSON text.
-fn query(
+fn bound(
     sql: String,
     bindings: Bindings<'_, MySqlDialect>,
 ) -> sqlx::Result<Query<'static, MySql, MySqlArguments>> {

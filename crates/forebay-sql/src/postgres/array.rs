@@ -22,7 +22,7 @@ pub(super) enum Element {
 }
 
 impl Element {
-    /// As a statement writes it.
+    /// Its name in a statement.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Int2 => "int2",
@@ -35,7 +35,7 @@ impl Element {
         }
     }
 
-    /// Of the element, and of the array.
+    /// The ids of the element type and of the array type.
     fn ids(self) -> (u32, u32) {
         match self {
             Self::Int2 => (21, 1_005),
@@ -68,7 +68,7 @@ impl Encode<'_, Postgres> for Array<'_> {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
         let rows = i32::try_from(self.cells.len())?;
         let (element, _) = self.element.ids();
-        // One dimension, no NULL in it, which begins at 1.
+        // One dimension without NULL, whose index begins at 1.
         for number in [1, 0, element.cast_signed(), rows, 1] {
             buffer.extend_from_slice(&number.to_be_bytes());
         }

@@ -1,4 +1,4 @@
-//! Databases, and the connections to them.
+//! The connections to a Postgres database.
 
 use forebay::{Clock, Result};
 use sqlx::{
@@ -16,10 +16,10 @@ use crate::common::{
 /// Begins the transaction of a batch.
 ///
 /// The store forgets a batch when it is committed, so a commit has to survive a power cut, whatever the role's or
-/// database's default; `remote_apply` is more than `on`. Two batches at once may have the same id: at this isolation
+/// database's default; `remote_apply` is more than `on`. Two transactions may apply the same batch: at this isolation
 /// the second waits for the first's ledger entry and then sees it. Constraints are checked by the statement whose row
-/// breaks them, not at the commit, where nobody could tell which row it was. A statement that takes too long may be
-/// ended, but not the wait of a commit for its standbys, which Postgres answers with success then.
+/// violates them, not at the commit, which does not tell the row. A statement timeout must not end the wait of a commit for
+/// its standbys, because Postgres then answers the commit with success.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
     SELECT set_config('statement_timeout', '0', true) WHERE current_setting('synchronous_standby_names') <> ''; \
     SELECT set_config('synchronous_commit', 'on', true) \
@@ -43,7 +43,7 @@ impl Database {
     pub(super) async fn open(url: &str) -> Result<Self> {
         let options = parse(url)?;
         let name = name(&options);
-        // The driver asks for more digits of floats when it connects, which a pooler refuses. There are none here.
+        // The driver sets the digits of floats when it connects, which a pooler refuses. Buffers have no floats.
         let options =
             options.application_name("forebay").extra_float_digits(None).disable_statement_logging();
         reach(&options, "Postgres", &name).await?;
@@ -59,14 +59,14 @@ impl Database {
         parse(url).map(|_| ())
     }
 
-    /// Takes a user's connections.
+    /// Uses a user's connections.
     pub(super) fn of_pool(pool: PgPool) -> Self {
         Self { name: name(&pool.connect_options()), pool }
     }
 
-    /// In a task of its own, which is not dropped with its caller: a connection on which a beginning was broken off would
-    /// return to the pool inside a transaction that the driver does not know of, and fail whoever comes next. Postgres has
-    /// no way to end a transaction that may not be there without a warning in the log.
+    /// Begins in a task of its own, which is not dropped with its caller. A dropped beginning would return its connection to
+    /// the pool inside a transaction that the driver does not know, and fail the next transaction. Postgres writes a warning
+    /// into its log for each `ROLLBACK` without a transaction, so that is no way out.
     async fn begin_on(
         connection: PoolConnection<Postgres>,
         statement: &'static str,
@@ -102,27 +102,9 @@ impl database::Database for Database {
 const URL: ServerUrl = ServerUrl {
     kind: "Postgres",
     schemes: &["postgres://", "postgresql://"],
-    parameters: &[
-        "sslmode",
-        "ssl-mode",
-        "sslrootcert",
-        "ssl-root-cert",
-        "ssl-ca",
-        "sslcert",
-        "ssl-cert",
-        "sslkey",
-        "ssl-key",
-        "statement-cache-capacity",
-        "host",
-        "hostaddr",
-        "port",
-        "dbname",
-        "user",
-        "password",
-        "application_name",
-        "options",
-        "options[NAME]",
-    ],
+    parameters: "sslmode ssl-mode sslrootcert ssl-root-cert ssl-ca sslcert ssl-cert sslkey ssl-key \
+        statement-cache-capacity host hostaddr port dbname user password application_name options \
+        options[NAME]",
     example: "postgres://USER:PASSWORD@HOST:PORT/DATABASE",
 };
 

@@ -1,4 +1,4 @@
-//! The sink.
+//! The public type.
 
 use sqlx::PgPool;
 
@@ -10,8 +10,8 @@ use crate::common::{public::public_sink, sink::SqlSink};
 /// Clones are cheap and share the connections. Any number of processes may flush to one database.
 ///
 /// # Guarantees
-/// A commit survives a power cut: `synchronous_commit` is on for a batch, whatever the default. What the server itself
-/// does with it (`fsync = off`, an asynchronous standby that is promoted) is beyond that.
+/// A commit survives a power cut: `synchronous_commit` is on for a batch, whatever the default. The server can still lose it
+/// (`fsync = off`, an asynchronous standby that is promoted).
 ///
 /// # Columns
 /// Sums go into `smallint`, `integer` and `bigint`; a sum that leaves the column's type is a dead letter. Timestamps go
@@ -31,7 +31,7 @@ use crate::common::{public::public_sink, sink::SqlSink};
 /// use forebay_sql::{Missing, Options, Postgres};
 ///
 /// let database = Postgres::open("postgres://app@localhost/app").await?;
-/// // The same connections, for a buffer whose rows all have to be there.
+/// // The same connections, for a buffer whose rows all have to exist.
 /// let careful = database.with(Options::new().missing(Missing::DeadLetter));
 /// # Ok(()) }
 /// ```
@@ -46,22 +46,49 @@ impl Postgres {
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](forebay::ErrorKind::Invalid) for a URL of something else, or with a parameter that is not known;
-    /// [`ErrorKind::Unavailable`](forebay::ErrorKind::Unavailable) if nobody answers there. Neither shows
+    /// [`ErrorKind::Unavailable`](forebay::ErrorKind::Unavailable) if the server does not answer. Neither shows
     /// a password.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example() -> forebay::Result<()> {
+    /// use forebay::sink::Sink;
+    /// use forebay_sql::Postgres;
+    ///
+    /// let database = Postgres::open("postgres://app@localhost/app").await?;
+    /// database.ping().await.expect("the database answers");
+    /// # Ok(()) }
+    /// ```
     pub async fn open(url: &str) -> forebay::Result<Self> {
         Ok(Self(SqlSink::new(Database::open(url).await?)))
     }
 
-    /// Checks a URL without opening anything: what a configuration is checked by, and what [`open`](Self::open) checks
-    /// first.
+    /// Checks a URL without connecting, for the check of a configuration. [`open`](Self::open) checks the same first.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](forebay::ErrorKind::Invalid) for a URL of something else, or with a parameter that is not known.
+    ///
+    /// # Examples
+    /// ```
+    /// use forebay_sql::Postgres;
+    /// assert!(Postgres::check("postgres://app@localhost/app?sslmode=require").is_ok());
+    /// assert!(Postgres::check("postgres://app@localhost/app?sslmod=require").is_err());
+    /// ```
     pub fn check(url: &str) -> forebay::Result<()> {
         Database::check(url)
     }
 
     /// Uses an application's connections. Nothing about them changes outside the sink's own transactions.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example() -> Result<(), sqlx::Error> {
+    /// use forebay_sql::Postgres;
+    ///
+    /// let pool = sqlx::PgPool::connect("postgres://app@localhost/app").await?;
+    /// let sink = Postgres::from_pool(pool);
+    /// # Ok(()) }
+    /// ```
     pub fn from_pool(pool: PgPool) -> Self {
         Self(SqlSink::new(Database::of_pool(pool)))
     }

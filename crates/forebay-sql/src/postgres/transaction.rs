@@ -1,7 +1,7 @@
 //! The steps of a transaction on Postgres.
 
 use forebay::{Timestamp, buffer::Schema};
-use sqlx::{Arguments as _, AssertSqlSafe, Postgres, Row as _, postgres::PgArguments};
+use sqlx::{Arguments as _, Postgres, postgres::PgArguments, query::Query};
 
 use super::{
     array::Array,
@@ -14,10 +14,11 @@ use crate::common::{
     database::NOT_DURABLE,
     ddl::LEDGER,
     dialect::Dialect as _,
+    driver::driver_steps,
     plan::{MergeMode, Plan},
     statement,
     table::Table,
-    transaction::{Checked, Encoded, Outcome, TextRow, Transaction, encoded, reached, texts, unreached},
+    transaction::{Checked, Encoded, Outcome, Transaction, encoded, reached, texts, unreached},
 };
 
 /// Makes transactions that create tables take turns: `IF NOT EXISTS` fails when both find nothing. Any number serves; this
@@ -35,27 +36,11 @@ pub(super) struct Open {
 impl Transaction for Open {
     type Dialect = PostgresDialect;
 
-    fn now(&self) -> Timestamp {
-        self.now
-    }
+    driver_steps!();
 
     /// An array has any number of elements.
     fn rows_per_statement(left: usize) -> usize {
         left
-    }
-
-    async fn execute(&mut self, sql: String, bindings: Bindings<'_, PostgresDialect>) -> sqlx::Result<u64> {
-        let query = query_with(sql, arguments(bindings)?);
-        Ok(query.execute(&mut *self.connection).await?.rows_affected())
-    }
-
-    async fn query(
-        &mut self,
-        sql: String,
-        bindings: Bindings<'_, PostgresDialect>,
-    ) -> sqlx::Result<Vec<TextRow>> {
-        let rows = query_with(sql, arguments(bindings)?).fetch_all(&mut *self.connection).await?;
-        rows.iter().map(|row| (0..row.len()).map(|i| row.try_get(i)).collect()).collect()
     }
 
     /// Also answers whether commits wait for standbys. Somebody can end such a wait, and the commit is then answered as if
@@ -71,10 +56,6 @@ impl Transaction for Open {
         let inserted = self.query(sql, parameters.into()).await?;
         self.waits |= inserted.iter().flatten().any(Option::is_some);
         Ok(!inserted.is_empty())
-    }
-
-    async fn run(&mut self, script: String) -> sqlx::Result<()> {
-        sqlx::raw_sql(AssertSqlSafe(script)).execute(&mut *self.connection).await.map(|_| ())
     }
 
     /// In one exchange, and by a name that is gone after it: the driver's own would stay.
@@ -148,10 +129,6 @@ impl Transaction for Open {
     async fn commit(self) -> sqlx::Result<()> {
         self.connection.commit().await
     }
-
-    async fn rollback(self) -> sqlx::Result<()> {
-        self.connection.rollback().await
-    }
 }
 
 /// Refuses key columns that take different keys of the buffer for one.
@@ -174,8 +151,11 @@ fn check_collations(schema: &Schema, table: &Table) -> Result<(), String> {
     Ok(())
 }
 
-/// Of the rows of a buffer's table, each column is one array.
-fn arguments(bindings: Bindings<'_, PostgresDialect>) -> sqlx::Result<PgArguments> {
+/// A query with what it binds. Each column of the rows of a buffer's table is one array.
+fn bound(
+    sql: String,
+    bindings: Bindings<'_, PostgresDialect>,
+) -> sqlx::Result<Query<'static, Postgres, PgArguments>> {
     let mut arguments = PgArguments::default();
     match bindings {
         Bindings::Rows { codecs, rows } => codecs.iter().enumerate().try_for_each(|(i, codec)| {
@@ -188,5 +168,5 @@ fn arguments(bindings: Bindings<'_, PostgresDialect>) -> sqlx::Result<PgArgument
         }),
     }
     .map_err(sqlx::Error::Encode)?;
-    Ok(arguments)
+    Ok(query_with(sql, arguments))
 }

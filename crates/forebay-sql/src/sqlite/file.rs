@@ -1,4 +1,4 @@
-//! The file of a database, as the system sees it.
+//! The identity of a database's file.
 
 use std::{
     fs,
@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Which file was opened. A process can go on writing into one that has no name any more.
+/// The file that was opened. A process can go on writing to a file that was deleted.
 #[derive(Debug)]
 pub(super) struct OpenFile {
     path: PathBuf,
@@ -15,22 +15,22 @@ pub(super) struct OpenFile {
 }
 
 impl OpenFile {
-    /// The file of this name, which is open now.
+    /// Records the identity of a file that is open now.
     pub(super) fn of(path: &Path) -> Result<Self> {
         Ok(Self { path: path.to_owned(), identity: identity(path)? })
     }
 
-    /// Whether the name still leads to the file that is open.
+    /// Checks that the path still leads to the open file.
     ///
     /// # Errors
-    /// That it does not: what is committed then is in no file that anybody finds again.
+    /// If it does not: commits then go to a file that nobody can open again.
     pub(super) fn check(&self) -> Result<()> {
         if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
             return Ok(());
         }
         Err(Error::other(
-            "the file was deleted or replaced while it is open, and what is committed to it is lost: put it back, or restart \
-             to begin with the file that is there",
+            "the file was deleted or replaced while it is open, so commits to it are lost: put it back, or restart to use \
+             the file that has its name now",
         ))
     }
 }
@@ -40,10 +40,8 @@ fn identity(path: &Path) -> Result<(u64, u64)> {
     fs::metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
-/// Creates a file that nobody else may read, unless there is one. SQLite gives its log the same rights.
-///
-/// # Errors
-/// None of its own: who opens the file says what is wrong.
+/// Creates a file that only its owner can read, unless it exists. SQLite gives its log the same rights. An error is ignored,
+/// because opening the file reports it.
 pub(super) fn create_private(path: &Path) {
     let _ = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
 }

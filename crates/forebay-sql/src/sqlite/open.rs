@@ -1,4 +1,4 @@
-//! Databases, and the connections to them.
+//! The connections to a SQLite database.
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
@@ -21,19 +21,19 @@ use crate::common::{
     error::message,
 };
 
-/// How long a statement waits for a writer outside this process before it fails with `database is locked`.
+/// How long a statement waits for another process that writes, before it fails with `database is locked`.
 const BUSY_TIMEOUT: Duration = secs(5);
 
-/// Connections that only read. The one that writes is beside them.
-const READERS: u32 = 4;
+/// How many connections only read. One more connection writes.
+const MAX_READERS: u32 = 4;
 
-/// The page cache of a connection, in KiB: a batch touches a page per row of a large table, and with SQLite's 2 MB
-/// they spill into the log and are read again (a third of the time of a batch of 5 000 rows among 200 000).
-const CACHE: &str = "-32000";
+/// The page cache of a connection, as a negative number of KiB. A batch touches a page per row of a large table. With
+/// SQLite's 2 MB, pages spill into the log and are read again (a third of the time of a batch of 5 000 rows among 200 000).
+const CACHE_SIZE: &str = "-32000";
 
-/// How many pages the write-ahead log gathers before they are copied into the database. With SQLite's 1 000 every
-/// batch of 5 000 scattered rows pays for a copy. 10 000 pages are 40 MB of log.
-const CHECKPOINT: &str = "10000";
+/// After how many pages the write-ahead log is copied into the database. With SQLite's 1 000, every batch of 5 000 scattered
+/// rows pays for a copy. 10 000 pages are 40 MB of log.
+const CHECKPOINT_PAGES: &str = "10000";
 
 /// An open database.
 #[derive(Debug)]
@@ -45,9 +45,9 @@ pub(super) struct Database {
     /// Held by the transaction that writes. SQLite has one writer. Waiting for it inside SQLite means polling; here it is a
     /// queue.
     write_permit: Arc<Mutex<()>>,
-    /// The pools are the user's, with the user's settings.
+    /// Whether the pools are the user's, with the user's settings.
     shared: bool,
-    /// Unless it is in memory, or the user's.
+    /// `None` for a database in memory or of the user.
     file: Option<Arc<OpenFile>>,
 }
 
@@ -71,13 +71,13 @@ impl Database {
             // The store forgets a batch when it is committed, so a commit has to survive a power cut. EXTRA is FULL
             // that also covers a rollback journal, for a file that cannot have a write-ahead log.
             .synchronous(SqliteSynchronous::Extra)
-            .pragma("cache_size", CACHE)
-            .pragma("wal_autocheckpoint", CHECKPOINT)
-            // Each statement is undone alone if it fails; what that takes is kept in memory, not in a file.
+            .pragma("cache_size", CACHE_SIZE)
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+            // Data to undo a failed statement is kept in memory, not in a file.
             .pragma("temp_store", "memory")
             .disable_statement_logging();
-        // One connection that is never closed: it is all there is of a database in memory, and elsewhere its cache
-        // stays warm and its statements prepared.
+        // One connection that is never closed. A database in memory ends with it, and elsewhere its cache stays warm and its
+        // statements stay prepared.
         let one = SqlitePoolOptions::new()
             .max_connections(1)
             .min_connections(1)
@@ -88,9 +88,9 @@ impl Database {
             writes.clone()
         } else {
             write_ahead(&writes, url).await;
-            // One that comes later must not make a new file.
+            // A later connection must not create a new file.
             let options = options.create_if_missing(false);
-            SqlitePoolOptions::new().max_connections(READERS).connect_lazy_with(options)
+            SqlitePoolOptions::new().max_connections(MAX_READERS).connect_lazy_with(options)
         };
         let file = (!location.memory).then(|| OpenFile::of(&path)).transpose();
         let file = file.map_err(|error| failed(error.into()))?.map(Arc::new);
@@ -102,7 +102,7 @@ impl Database {
         Location::parse(url).map(|_| ())
     }
 
-    /// Takes a user's connections.
+    /// Uses a user's connections.
     pub(super) fn of_pool(pool: SqlitePool) -> Self {
         let name = pool.connect_options().get_filename().display().to_string();
         Self {
@@ -115,7 +115,7 @@ impl Database {
         }
     }
 
-    /// Ends the connections, the one that writes last: whoever closes the last one takes the log into the file.
+    /// Closes the connections, the writing one last: closing the last one moves the log into the file.
     pub(super) async fn close(&self) {
         if !self.shared {
             self.reads.close().await;
@@ -126,14 +126,14 @@ impl Database {
     /// A connection to read with.
     async fn reader(&self) -> sqlx::Result<PoolConnection<sqlx::Sqlite>> {
         let mut connection = self.reads.acquire().await?;
-        mend(&mut connection).await?;
+        reset(&mut connection).await?;
         Ok(connection)
     }
 
     /// A connection to write with.
     async fn writer(&self) -> sqlx::Result<PoolConnection<sqlx::Sqlite>> {
         let mut connection = self.writes.acquire().await?;
-        mend(&mut connection).await?;
+        reset(&mut connection).await?;
         if self.shared {
             connection.execute("PRAGMA synchronous = EXTRA").await?;
         }
@@ -159,7 +159,7 @@ impl database::Database for Database {
         Ok((self.writer().await?, Some(permit)))
     }
 
-    /// Immediate if it writes: it waits for other writers now, with nothing done yet.
+    /// Immediate if it writes, so that it waits for other writers before it does anything.
     async fn begin(
         &self,
         (connection, permit): Self::Connection,
@@ -178,8 +178,8 @@ impl database::Database for Database {
     }
 }
 
-/// Lets readers and the writer work at once. A file that somebody else has open stays as it is: then they wait for each
-/// other, and nothing else changes.
+/// Turns on the write-ahead log, with which readers and the writer do not block each other. A file that another process has
+/// open keeps its journal mode: then they block each other, and nothing else changes.
 async fn write_ahead(pool: &SqlitePool, url: &str) {
     match sqlx::query_scalar::<_, String>("PRAGMA journal_mode = WAL").fetch_one(pool).await {
         Ok(mode) if mode == "wal" => {}
@@ -188,29 +188,29 @@ async fn write_ahead(pool: &SqlitePool, url: &str) {
     }
 }
 
-/// Makes a connection usable whose transaction SQLite itself has ended.
+/// Makes a connection usable after SQLite itself ended its transaction.
 ///
-/// A constraint can make it do so, or a full disk. The driver counts transactions by its own statements, finds that the
-/// rollback failed, and for ever after believes that one is open. A real one to roll back sets it right.
-async fn mend(connection: &mut SqliteConnection) -> sqlx::Result<()> {
+/// A constraint or a full disk can cause that. The driver counts transactions by its own statements. Its rollback fails, and
+/// from then on it believes that a transaction is open. Rolling back a real one corrects that.
+async fn reset(connection: &mut SqliteConnection) -> sqlx::Result<()> {
     if !connection.is_in_transaction() {
         return Ok(());
     }
-    // Fails if an earlier mending was cancelled here: then there is one.
+    // Fails if an earlier call was cancelled here. Then there is a transaction already.
     let _ = connection.execute("BEGIN").await;
-    // Refused, as the driver believes to be in one; what it then rolls back is the one just begun.
+    // Refused, because the driver believes that a transaction is open. It then rolls back the one that was just begun.
     drop(connection.begin_with("BEGIN").await);
     connection.ping().await?;
     if connection.is_in_transaction() { Err(sqlx::Error::BeginFailed) } else { Ok(()) }
 }
 
-/// What a URL names.
+/// The database that a URL names.
 #[derive(Debug)]
 struct Location {
     name: String,
     options: SqliteConnectOptions,
     memory: bool,
-    /// A file that is not there is created.
+    /// Whether a missing file is created.
     creates: bool,
 }
 
@@ -238,7 +238,7 @@ impl Location {
             return Err(invalid(&"no path"));
         }
         if path == ":memory:" || parameters.contains("mode=memory") {
-            // Of its own, not shared by name: the driver would share one between databases of one name.
+            // The driver would share a database in memory by its name. This one is not shared.
             let options = SqliteConnectOptions::new().in_memory(true);
             return Ok(Self { name: ":memory:".into(), options, memory: true, creates: false });
         }

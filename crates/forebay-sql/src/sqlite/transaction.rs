@@ -2,12 +2,15 @@
 //!
 //! SQLite has one writer. So transactions that merge rows, move them, or create tables exclude each other without locks of
 //! their own.
+//!
+//! Savepoints are for tables with `ON CONFLICT FAIL`, which keep what a statement did before it failed. They also notice when
+//! a constraint or trigger ended the transaction: rolling back to the savepoint then fails, and so does the batch.
 
 use std::sync::Arc;
 
 use forebay::{Timestamp, buffer::Schema};
 use sqlx::{
-    Arguments as _, AssertSqlSafe, Executor as _, Row as _, SqlSafeStr as _, Sqlite, query::Query,
+    Arguments as _, AssertSqlSafe, Executor as _, SqlSafeStr as _, Sqlite, query::Query,
     sqlite::SqliteArguments,
 };
 use tokio::sync::OwnedMutexGuard;
@@ -17,9 +20,10 @@ use crate::common::{
     bindings::{Bindings, Parameter, Parameters},
     codec::Cell,
     database::NOT_DURABLE,
+    driver::driver_steps,
     plan::Plan,
     table::Table,
-    transaction::{Checked, TextRow, Transaction, texts},
+    transaction::{Checked, Transaction, texts},
 };
 
 /// How many rows one statement may have. There are few sizes, so that there are few prepared statements. Beyond 512 nothing
@@ -41,36 +45,14 @@ pub(super) struct Open {
 impl Transaction for Open {
     type Dialect = SqliteDialect;
 
-    fn now(&self) -> Timestamp {
-        self.now
-    }
+    driver_steps!();
 
     fn rows_per_statement(left: usize) -> usize {
         ROWS_PER_STATEMENT.into_iter().find(|rows| *rows <= left).unwrap_or(1)
     }
 
-    async fn execute(&mut self, sql: String, bindings: Bindings<'_, SqliteDialect>) -> sqlx::Result<u64> {
-        Ok(query(sql, bindings)?.execute(&mut *self.connection).await?.rows_affected())
-    }
-
-    async fn query(
-        &mut self,
-        sql: String,
-        bindings: Bindings<'_, SqliteDialect>,
-    ) -> sqlx::Result<Vec<TextRow>> {
-        let rows = query(sql, bindings)?.fetch_all(&mut *self.connection).await?;
-        rows.iter().map(|row| (0..row.len()).map(|i| row.try_get(i)).collect()).collect()
-    }
-
     async fn insert_new(&mut self, sql: String, parameters: Parameters<SqliteDialect>) -> sqlx::Result<bool> {
         Ok(self.execute(sql + " ON CONFLICT DO NOTHING", parameters.into()).await? > 0)
-    }
-
-    /// Also sets and releases savepoints. They are for tables with `ON CONFLICT FAIL`, which keep what a statement did before
-    /// it failed. They also notice when a constraint or trigger ended the transaction: rolling back then fails, and the batch
-    /// stops there.
-    async fn run(&mut self, script: String) -> sqlx::Result<()> {
-        sqlx::raw_sql(AssertSqlSafe(script)).execute(&mut *self.connection).await.map(|_| ())
     }
 
     async fn prepare(&mut self, sql: String) -> sqlx::Result<()> {
@@ -97,10 +79,6 @@ impl Transaction for Open {
     async fn commit(self) -> sqlx::Result<()> {
         self.connection.commit().await?;
         Ok(self.file.as_deref().map_or(Ok(()), OpenFile::check)?)
-    }
-
-    async fn rollback(self) -> sqlx::Result<()> {
-        self.connection.rollback().await
     }
 }
 
@@ -131,7 +109,7 @@ impl Open {
 }
 
 /// A query with what it binds. The rows of a buffer's table are bound cell by cell.
-fn query(
+fn bound(
     sql: String,
     bindings: Bindings<'_, SqliteDialect>,
 ) -> sqlx::Result<Query<'static, Sqlite, SqliteArguments>> {

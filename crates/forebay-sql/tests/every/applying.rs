@@ -1,4 +1,4 @@
-//! A batch counts once, whoever applies it and however often.
+//! Each batch is applied once, however often and by how many sinks it is applied.
 
 use forebay::sink::Applied;
 
@@ -38,7 +38,7 @@ on_every_database! {
         let batches: Vec<_> = (0..20)
             .map(|n| batch(&schema, (0..50).map(|id| hits(&schema, &id.to_string(), n, NOON)).collect()))
             .collect();
-        // Their tables are not there yet, so that both create them.
+        // The tables do not exist yet, so that both create them.
         let (one, two) = (home.sink().await, home.sink().await);
         let work = |sink: std::sync::Arc<dyn forebay::sink::Sink>| {
             let batches = batches.clone();
@@ -56,7 +56,7 @@ on_every_database! {
         assert_eq!(sum, format!("{}\t50", 50 * (0..20).sum::<i64>()));
     }
 
-    /// A worker may die, or its task be dropped, at any await.
+    /// The worker may die, or its task be dropped, at any await.
     async fn a_dropped_apply_leaves_all_or_nothing(home) {
         let schema = projects();
         let sink = home.sink().await;

@@ -16,7 +16,7 @@ use crate::{
 };
 
 on_every_database! {
-    /// Keys of events are texts, and an application's ids mostly integers.
+    /// Keys of events are texts, but most applications have integer ids.
     async fn text_keys_find_integer_ids_in_their_one_spelling(home) {
         home.ask("CREATE TABLE p (id INTEGER PRIMARY KEY, n INTEGER)").await;
         home.ask("INSERT INTO p VALUES (42, 1), (7, 1)").await;

@@ -1,4 +1,4 @@
-//! Dead letters: what is in them, and that each is replayed once.
+//! The contents of dead letters, and that each is replayed once.
 
 use std::{sync::Arc, task::Poll};
 
@@ -87,7 +87,7 @@ on_every_database! {
             workers.push(tokio::spawn(async move {
                 let mut applied = vec![];
                 for some in ids.chunks(20 + worker) {
-                    // Two who lock the rows in different orders: one is told to try again.
+                    // Two replays may lock the rows in different orders. Then one has to retry.
                     while applied.last() != some.last() {
                         match sink.replay_dead(&schema, some).await {
                             Ok(replayed) => {
@@ -143,7 +143,7 @@ on_every_database! {
             "CREATE TABLE p (id VARCHAR(9) COLLATE utf8mb4_bin, n BIGINT CHECK (n < 9)); INSERT INTO p VALUES ('b', 8)",
         )).await;
         let schema = counters();
-        // As `skip`, which leaves rows out that are not there, but not those that somebody asks for.
+        // `skip` leaves missing rows out of a batch, but a replay refuses them.
         let sink = home.sink().await;
         let rows = vec![row(&schema, "a", [Some(1.into())]), row(&schema, "b", [Some(1.into())])];
         assert_eq!(apply(&sink, &schema, rows).await, Applied::now(0, 1));
@@ -151,7 +151,7 @@ on_every_database! {
         home.ask("DELETE FROM p").await;
         let refused = replay(&sink, &schema, &ids).await.refused;
         assert!(refused[0].1.contains("no row with this key"), "{refused:?}");
-        // A key need not be unique there.
+        // With `skip` a key need not be unique.
         home.ask("INSERT INTO p VALUES ('b', 1), ('b', 2)").await;
         assert_eq!(replay(&sink, &schema, &ids).await, Replayed { applied: ids, refused: vec![] });
         assert_eq!(home.ask("SELECT sum(n) FROM p").await, "5");
@@ -186,7 +186,7 @@ on_every_database! {
         assert_eq!(sink.dead_letters(&schema, found[2].id, 9).await.expect("listed").len(), 0);
         assert_eq!(sink.count_dead(&schema).await.expect("counted"), 3);
 
-        // Nobody replays a letter of another buffer.
+        // A replay ignores letters of other buffers.
         let unknown = [0, 1_000_000, u64::MAX, ids(&sink, &other).await[0]];
         assert_eq!(replay(&sink, &schema, &unknown).await, Replayed::default());
         assert_eq!(sink.count_dead(&other).await.expect("counted"), 1);
@@ -196,7 +196,7 @@ on_every_database! {
         assert_eq!(replay(&sink, &shape, &[found[0].id]).await.refused.len(), 1);
     }
 
-    /// A replayer may die, or its task be dropped, at any await.
+    /// The process may die, or the task be dropped, at any await.
     async fn a_dropped_replay_leaves_all_or_nothing(home) {
         let schema = projects();
         let sink = home.sink_with(options().missing(Missing::DeadLetter)).await;

@@ -1,4 +1,4 @@
-//! What a database refuses, and what it cannot do now.
+//! Rows that a database refuses, and outages.
 
 use forebay::{Buffer, sink::Applied};
 use forebay_sql::Missing;
@@ -23,7 +23,7 @@ on_every_database! {
         let parts: Vec<&str> = letter.split('\t').collect();
         let [id, buffer, key, cells, error] = &*parts else { panic!("{letter}") };
         assert_eq!((*buffer, *key, id.parse()), ("projects", "5000", Ok(one.id)));
-        // MariaDB's client writes quotes in JSON as they are.
+        // MariaDB's client does not escape the quotes in JSON.
         assert_eq!(*cells, r#"{"hits":1,"last_seen":"2026-01-01T12:00:00Z"}"#);
         assert!(error.contains(home.pick("64 bits", "out of range", "out of range")), "{error}");
         let sums = home.lines("SELECT hits, count(*) FROM projects GROUP BY hits ORDER BY hits").await;
@@ -95,7 +95,7 @@ on_every_database! {
         assert_eq!(home.ask("SELECT id, hits FROM projects").await, "42\t1");
     }
 
-    /// A dead letter holds whatever the row did.
+    /// A dead letter keeps every text that a row can have.
     async fn a_dead_letter_keeps_odd_texts(home) {
         home.ask(home.pick(
             "CREATE TABLE p (id INTEGER PRIMARY KEY, word TEXT)",

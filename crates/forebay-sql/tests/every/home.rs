@@ -30,7 +30,7 @@ impl Home {
         Self::MariaDb(MariaDb::shared().new_database())
     }
 
-    /// The word for a type, or whatever else differs: SQLite's, Postgres's, MariaDB's.
+    /// Picks the argument for this database: SQLite's, Postgres's or MariaDB's.
     pub(crate) fn pick<T>(&self, sqlite: T, postgres: T, mariadb: T) -> T {
         match self {
             Self::Sqlite(_) => sqlite,
@@ -68,7 +68,7 @@ impl Home {
         }
     }
 
-    /// The port behind which the database is, unless it is a file.
+    /// A proxy in front of the server, unless the database is a file.
     pub(crate) fn proxy(&self) -> Option<Proxy> {
         match self {
             Self::Sqlite(_) => None,
@@ -89,7 +89,7 @@ impl Home {
         self.pick::<fn(&Schema) -> String>(Sqlite::ddl, Postgres::ddl, MySql::ddl)(schema)
     }
 
-    /// What the application gets for `sql`, past the sink: a line per row, values apart by tabs.
+    /// Runs `sql` for the application, without the sink; returns a line per row, with tabs between the values.
     pub(crate) async fn ask(&self, sql: &str) -> String {
         match self {
             Self::Sqlite(directory) => {

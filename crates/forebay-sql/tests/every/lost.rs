@@ -14,7 +14,7 @@ use crate::{
 };
 
 on_every_database! {
-    /// The reply to each request of a batch in turn is lost, after the server has done what it asked; among them the commit.
+    /// Loses the reply to each request of a batch in turn, after the server carried it out. One of them is the commit.
     async fn a_batch_whose_replies_are_lost_counts_once(home) {
         let (failures, replays) = lose_each(&home, |after| Fault::DropReply { after }).await;
         // Begin, ledger, rows, commit at least; and the commit's reply was lost once.
@@ -27,7 +27,7 @@ on_every_database! {
     }
 }
 
-/// A sink with one connection, and whether it is idle.
+/// A sink with one connection, and a check that it is idle.
 async fn one_connection(home: &Home, url: &str) -> (Arc<dyn Sink>, Box<dyn Fn() -> bool>) {
     match home {
         Home::Sqlite(_) => unreachable!("a file has no connection"),
@@ -56,7 +56,7 @@ async fn lose_each(home: &Home, fault: fn(u64) -> Fault) -> (u64, u64) {
     let (mut applied, mut failures, mut replays) = (0, 0, 0);
     for after in 0.. {
         let one = batch(&schema, (0..10).map(|id| hits(&schema, &id.to_string(), 1, NOON)).collect());
-        // A pool asks a connection that comes back whether it still works; that is none of these exchanges.
+        // A pool pings a connection that is returned to it. That exchange must not be counted.
         forebay_testkit::eventually("the connection to be idle", async || idle()).await;
         proxy.set(fault(after));
         let first = sink.apply(&one).await;

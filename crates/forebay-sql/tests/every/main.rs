@@ -1,4 +1,4 @@
-//! What holds for every database, on real servers: the same tests on SQLite, Postgres and MariaDB.
+//! Tests that run on every database, on real servers: SQLite, Postgres and MariaDB.
 
 mod applying;
 mod columns;

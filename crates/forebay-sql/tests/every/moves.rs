@@ -27,7 +27,7 @@ fn key(schema: &Schema, id: &str) -> RowKey {
     RowKey::new(schema, &[id.into()]).expect("a key")
 }
 
-/// Moves a row; answers where it is.
+/// Moves a row; returns where it is.
 async fn moving(sink: &Arc<dyn Sink>, schema: &Schema, from: &str, to: &str) -> String {
     let moved = sink.move_row(schema, &key(schema, from), &key(schema, to)).await;
     moved.expect("moved").as_str().to_owned()
@@ -46,7 +46,7 @@ fn refusal(moved: Result<RowKey, SinkError>) -> String {
     }
 }
 
-/// Lines of `forebay_moves`, and of those that lead to a row that was moved itself.
+/// The number of lines in `forebay_moves`, and of those that lead to a row that was moved itself.
 async fn moves(home: &Home) -> (String, String) {
     let all = home.ask("SELECT count(*) FROM forebay_moves WHERE from_key <> ''").await;
     let chained = "SELECT count(*) FROM forebay_moves AS m JOIN forebay_moves AS n ON n.from_key = m.to_key AND n.buffer = m.buffer \
@@ -54,7 +54,7 @@ async fn moves(home: &Home) -> (String, String) {
     (all, home.ask(chained).await)
 }
 
-/// Applies a batch, again after what passes by itself: a deadlock that it was chosen to end, a database that is busy.
+/// Applies a batch, and retries after transient errors: a deadlock, a busy database.
 async fn insist(sink: &Arc<dyn Sink>, batch: &Batch) -> Applied {
     loop {
         match sink.apply(batch).await {
@@ -68,7 +68,7 @@ fn counters() -> Arc<Schema> {
     Buffer::new("p").key("id").sum("n").build().expect("valid")
 }
 
-/// A table of an application's own with rows `a` to `d`, so that rows which are not there are left out.
+/// An application's table with the rows `a` to `d`, so that other rows are left out.
 async fn own_table(home: &Home) {
     let table = home.pick(
         "CREATE TABLE p (id TEXT PRIMARY KEY, n INTEGER NOT NULL, owner TEXT NOT NULL)",
@@ -79,11 +79,11 @@ async fn own_table(home: &Home) {
     home.ask("INSERT INTO p VALUES ('a', 0, 'x'), ('b', 0, 'x'), ('c', 0, 'x'), ('d', 0, 'x')").await;
 }
 
-/// Three write four rows while one moves them into each other, to and fro; answers how often it did.
+/// Three sinks write four rows while a fourth moves them into each other, to and fro. Returns how often it did.
 async fn batches_and_moves_at_once(home: &Home, missing: Missing) -> u32 {
     let schema = counters();
     let writing = Arc::new(AtomicBool::new(true));
-    // A move for a batch: SQLite's one writer is whoever asks most often, and the others would wait and wait.
+    // One move for each batch: in SQLite the sink that asks most often gets the one writer, and the others would starve.
     let turn = Arc::new(Notify::new());
     let mut writers = vec![];
     for writer in 0..3 {
@@ -103,7 +103,7 @@ async fn batches_and_moves_at_once(home: &Home, missing: Missing) -> u32 {
     let its_turn = turn.clone();
     let mover = tokio::spawn(async move {
         let (mut moved, mut n) = (0_u32, 1_usize);
-        // A few also where others had the file all the time.
+        // A few more, if the writers had the file all the time.
         while still.load(Ordering::Relaxed) || moved < 3 {
             if still.load(Ordering::Relaxed) {
                 its_turn.notified().await;
@@ -128,7 +128,7 @@ async fn batches_and_moves_at_once(home: &Home, missing: Missing) -> u32 {
     let expected: i64 = 4 * (0..3).map(|writer| (0..60).map(|n| n + writer).sum::<i64>()).sum::<i64>();
     assert_eq!(home.ask("SELECT sum(n) FROM p").await, expected.to_string());
     assert_eq!(moves(home).await.1, "0");
-    // Where each of them is, there is a row, and there is no other.
+    // Each location has a row, and there are no other rows.
     let sink = home.sink().await;
     let mut found = HashSet::new();
     for id in IDS {
@@ -170,7 +170,7 @@ on_every_database! {
         assert_eq!(moving(&sink, &schema, "a", "b").await, "b");
         assert_eq!(read(&sink, &schema, "b").await, merged);
 
-        // Both are in one batch, and are one row now.
+        // Both are in one batch, and belong to one row now.
         let rows = vec![row(&schema, "a", cells(100, 10, "newer")), row(&schema, "b", cells(1_000, 3, "older"))];
         assert_eq!(apply(&sink, &schema, rows).await, Applied::now(1, 0));
         assert_eq!(read(&sink, &schema, "b").await.row, all(1_112, 1_000, 5, 10, "newer"));
@@ -220,7 +220,7 @@ on_every_database! {
         assert_eq!(moves(&home).await.0, "0");
         apply(&sink, &schema, vec![row(&schema, "c", [Some(3.into())])]).await;
         assert_eq!(home.ask("SELECT n FROM p WHERE id = 'c'").await, "3");
-        // Nothing is there to merge: only what comes is sent elsewhere.
+        // There is no row to merge. Only later writes go elsewhere.
         assert_eq!(moving(&sink, &schema, "e", "c").await, "c");
         apply(&sink, &schema, vec![row(&schema, "e", [Some(4.into())])]).await;
         assert_eq!(home.ask("SELECT n FROM p WHERE id = 'c'").await, "7");
@@ -262,7 +262,7 @@ on_every_database! {
         assert_eq!(home.ask("SELECT id, hits FROM projects").await, "z\t3");
     }
 
-    /// Where rows are left out that are not there, hits would be lost that come between a move and a batch's look at it.
+    /// If missing rows are left out, hits that come between a move and a batch's look at it would be lost.
     async fn batches_and_moves_at_once_lose_nothing_of_rows_that_are_there(home) {
         own_table(&home).await;
         let moved = batches_and_moves_at_once(&home, Missing::Skip).await;
@@ -270,13 +270,13 @@ on_every_database! {
         assert_eq!(home.ask("SELECT count(*) FROM p").await, "1");
     }
 
-    /// Where rows are made that are not there, such hits would be in a row of their own.
+    /// If missing rows are inserted, such hits would be in a row of their own.
     async fn batches_and_moves_at_once_make_no_row_twice(home) {
         let moved = batches_and_moves_at_once(&home, Missing::Insert).await;
         assert!(moved >= 3, "{moved} moves");
     }
 
-    /// Whoever moves may die, or its task be dropped, at any await.
+    /// The process may die, or the task be dropped, at any await.
     async fn a_dropped_move_leaves_all_or_nothing(home) {
         let schema = projects();
         let sink = home.sink().await;

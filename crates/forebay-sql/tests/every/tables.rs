@@ -1,4 +1,4 @@
-//! Tables of an application's own, and those that Forebay makes.
+//! An application's tables, and those that Forebay creates.
 
 use forebay::{
     Buffer, Forebay,
@@ -26,13 +26,13 @@ fn users(home: &Home) -> &'static str {
 }
 
 on_every_database! {
-    /// An upsert fails on such a table, also for the rows that are there.
+    /// An upsert fails on such a table, also for existing rows.
     async fn insert_is_refused_where_another_column_is_not_null_and_skip_updates(home) {
         home.ask(users(&home)).await;
         let schema = projects();
         let why = permanent(home.sink_with(options().missing(Missing::Insert)).await.prepare(&schema).await);
         assert!(why.contains("column name of table projects is NOT NULL") && why.contains("skip"), "{why}");
-        // Skip is the default for a table that somebody else made.
+        // Skip is the default for a table that the application created.
         let sink = home.sink().await;
         sink.prepare(&schema).await.expect("prepared");
         let rows = ["1", "2", "3"].map(|id| hits(&schema, id, 7, NOON)).to_vec();
@@ -54,7 +54,7 @@ on_every_database! {
         assert_eq!(home.ask("SELECT sum(hits) FROM projects").await, "2");
     }
 
-    /// A row that lacks a value a new row needs can still be merged into one that is there.
+    /// A row without a value that a new row needs can still be merged into an existing row.
     async fn an_incomplete_row_is_merged_but_not_inserted(home) {
         home.ask(home.pick(
             "CREATE TABLE projects (id TEXT PRIMARY KEY, hits INTEGER NOT NULL DEFAULT 3, last_seen DATETIME NOT NULL);
@@ -107,7 +107,7 @@ on_every_database! {
             "id VARCHAR(50), hits BIGINT, last_seen DATETIME(6)",
         );
         home.ask(&format!("CREATE TABLE projects ({columns})")).await;
-        // Unique over some rows, over a part of the key, later: none tells rows apart.
+        // Unique over some rows, over a part of the key, or only at the commit: no such index identifies a row.
         home.ask(home.pick(
             "CREATE UNIQUE INDEX part ON projects (id) WHERE hits > 1",
             "CREATE UNIQUE INDEX part ON projects (id) WHERE hits > 1;
@@ -142,7 +142,7 @@ on_every_database! {
         }
     }
 
-    /// A sink refuses what the check without a connection refuses, and takes what it takes.
+    /// A sink and the check without a connection refuse the same buffers.
     async fn what_no_table_can_mend_is_refused_with_and_without_the_database(home) {
         let buffer = |table: &str, key: &str| {
             Buffer::new("p").table(table).key(key).sum("id").sum("hits").build().expect("valid")

@@ -40,7 +40,7 @@ impl Kind {
         }
     }
 
-    /// What flushes a buffer into the database at `url`; tries until it answers.
+    /// Creates a flusher for the database at `url`; retries until it answers.
     pub(crate) async fn flusher(self, buffer: &BufferHandle, url: &str) -> Flusher {
         let options = Options::new().migrate(Migrate::Yes);
         loop {
@@ -94,7 +94,7 @@ impl Database {
         }
     }
 
-    /// Where it is, through the proxy.
+    /// Its URL through the proxy.
     pub(crate) fn url(&self) -> String {
         match self {
             Self::Sqlite(directory) => directory.path().join("app.db").display().to_string(),

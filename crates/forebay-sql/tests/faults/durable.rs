@@ -1,6 +1,6 @@
 //! "Applied before" is answered only when the other commit is on disk.
 //!
-//! A database shows a commit to others before it is there. One flusher hangs in its commit, another finds the batch in the
+//! A database shows a commit to others before it is on disk. One flusher hangs in its commit, another finds the batch in the
 //! ledger and acknowledges it, and then the power fails: the batch is gone from both sides.
 
 use std::{
@@ -41,7 +41,7 @@ fn options() -> Options {
     Options::new().migrate(Migrate::Yes)
 }
 
-/// A server that is killed at any moment of a commit has what either of two flushers was told is applied.
+/// A server that is killed at any moment of a commit has every batch that it confirmed to one of two flushers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mariadb_has_what_was_found_in_its_ledger_when_it_comes_back() {
     if without("mariadb") || without("strace") {
@@ -55,7 +55,7 @@ async fn mariadb_has_what_was_found_in_its_ledger_when_it_comes_back() {
         let [one, other] = [open(&server).await, open(&server).await];
         let strace = Strace::attach(server.pid().expect("it runs"), millis(500));
         let noise = tokio::spawn(make_noise(server.url("app")));
-        // While somebody else's commit is synced, the next ones are in memory only, for everybody to see.
+        // While another commit is synced, later ones are in memory only, but visible.
         let before = strace.syncs().len();
         eventually("a sync", async || strace.syncs().len() > before).await;
         let batch = Arc::new(batch(Uuid::now_v7()));
@@ -109,7 +109,7 @@ async fn is_there(connection: &mut MySqlConnection, id: Uuid) -> bool {
     query.fetch_one(connection).await.expect("an answer").get::<i64, _>(0) > 0
 }
 
-/// Postgres answers a commit whose wait for a standby was ended as if the standby had it.
+/// Postgres confirms a commit whose wait for a standby was ended, as if the standby had it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_waits_again_for_its_standby_when_a_wait_was_ended() {
     if without("postgres") {
@@ -117,7 +117,7 @@ async fn postgres_waits_again_for_its_standby_when_a_wait_was_ended() {
     }
     let server = forebay_testkit::Postgres::start();
     let ask = |sql: &str| server.query("postgres", sql);
-    // The longest that a statement may take would end the wait as well.
+    // A statement timeout would end the wait as well.
     ask("ALTER ROLE postgres SET statement_timeout = '1min'");
     let sink = Postgres::open(&server.url("postgres")).await.expect("opens").with(options());
     sink.prepare(&schema()).await.expect("a table");
@@ -131,7 +131,7 @@ async fn postgres_waits_again_for_its_standby_when_a_wait_was_ended() {
     let waiting = "FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name = 'forebay'";
     let waits = |flushers: &str| ask(&format!("SELECT count(*) {waiting}")) == flushers;
     let mut answers = vec![];
-    // One whose wait is cancelled waits again; one whose connection was ended has no answer. Then somebody else comes.
+    // A cancelled wait begins again; an ended connection gives no answer. Then another sink comes.
     for (how, [before, after]) in [("pg_cancel_backend", ["1", "2"]), ("pg_terminate_backend", ["3", "3"])] {
         let batch = Arc::new(batch(Uuid::now_v7()));
         let apply = || {
@@ -163,7 +163,7 @@ async fn postgres_waits_again_for_its_standby_when_a_wait_was_ended() {
     assert_eq!(applied, [Some(Applied::now(1, 0)), before.clone(), None, before]);
 }
 
-/// The power fails after one flusher was killed in its commit and another has found it.
+/// The power fails after one flusher was killed in its commit and another has found the batch.
 #[test]
 fn sqlite_has_what_was_found_in_its_ledger_after_the_power_failed() {
     if without("strace") {
@@ -181,7 +181,7 @@ fn sqlite_has_what_was_found_in_its_ledger_after_the_power_failed() {
             strace.syncs().iter().any(|sync| sync.contains(&format!("{}>", file.display())))
         };
         wait_until("the sync of the commit", || begun(&strace, &files[1]));
-        // A process that is watched is there until its watcher has seen its end, and the watcher waits here.
+        // A traced process exists until its tracer has seen its end, and the tracer waits here.
         first.process.kill().expect("it is ours");
         drop((strace, first));
 
@@ -191,7 +191,7 @@ fn sqlite_has_what_was_found_in_its_ledger_after_the_power_failed() {
         second.hear("before");
         let synced = files.each_ref().map(|file| begun(&strace, file));
         drop((second, strace));
-        // What nobody has synced never reached the disk.
+        // Data that was not synced never reached the disk.
         for ((file, content), _) in files.iter().zip(disk).zip(synced).filter(|(_, synced)| !synced) {
             fs::write(file, content).expect("written");
         }
@@ -206,10 +206,10 @@ fn sqlite_has_what_was_found_in_its_ledger_after_the_power_failed() {
     }
 }
 
-/// What a child is told: whether it is the first, the batch, the database.
+/// The arguments of a child: whether it is the first, the batch, the database.
 const TOLD: &str = "FOREBAY_TEST_DURABLE_TOLD";
 
-/// A process that applies a batch when it is told to, and says how that went.
+/// A process that applies a batch on command, and reports the result.
 struct Flusher {
     process: Child,
     answers: BufReader<ChildStdout>,
@@ -234,7 +234,7 @@ impl Flusher {
         self.process.stdin.as_mut().expect("piped").write_all(b"apply\n").expect("it reads");
     }
 
-    /// Reads what it says until that is `word`; the harness says something, too.
+    /// Reads its output until the line `word`, because the test harness prints lines of its own.
     fn hear(&mut self, word: &str) {
         let mut line = String::new();
         while line.trim_end() != word {
@@ -270,7 +270,7 @@ fn flusher() {
         std::io::stdin().read_line(&mut line).expect("a pipe");
         let applied = sink.apply(&batch(id.parse().expect("an id"))).await;
         say(if matches!(applied, Ok(Applied::Before)) { "before" } else { "not before" });
-        // Until it is killed: who closes the file syncs it.
+        // Until it is killed, because closing the file syncs it.
         std::io::stdin().read_line(&mut line).expect("a pipe");
     });
 }

@@ -1,18 +1,18 @@
-//! What was written, and what SQL should have of it.
+//! The record of all writes, and the rows that SQL should have after them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How many rows everybody writes to.
+/// How many rows all processes write to.
 const HOT: u64 = 7;
 
-/// What happened to a write.
+/// The state of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// It is about to be sent.
+    /// It is being sent.
     Sent,
     /// It was acknowledged.
     Acknowledged,
-    /// It certainly came to nothing.
+    /// It certainly had no effect.
     Refused,
 }
 

@@ -1,4 +1,4 @@
-//! Promise P1 under faults: what was acknowledged reaches SQL once, whatever is killed and whenever.
+//! Promise P1 under faults: an acknowledged write reaches SQL once, whichever process is killed, and whenever.
 //!
 //! Several processes write and flush at the same time, through proxies, into Redis and a database, both of which die and
 //! come back, as do the processes. Every write is recorded before it is sent and when it is answered; at the end SQL is
@@ -19,7 +19,7 @@ use forebay_testkit::without;
 
 use crate::{database::Kind, world::World};
 
-/// What the environment says, or a default.
+/// A number from the environment, or a default.
 fn number(name: &str, default: u64) -> u64 {
     env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(default)
 }

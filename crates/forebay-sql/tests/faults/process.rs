@@ -1,4 +1,4 @@
-//! A process that writes and flushes, and the parent's end of it.
+//! A process that writes and flushes, and its parent's handle.
 
 use std::{
     env,
@@ -20,17 +20,17 @@ use crate::{
     history::{Event, hot, own},
 };
 
-/// What a child is told: its number, its log, the store, the database. A process without it is the parent.
+/// The arguments of a child: its number, its log, the store, the database. A process without them is the parent.
 const TOLD: &str = "FOREBAY_TEST_FAULTS_TOLD";
 
-/// Writes that a process has under way at once.
+/// How many writes a process sends concurrently.
 const WRITERS: usize = 4;
 
 /// A process as its parent sees it.
 pub(crate) struct Process {
     child: Child,
     log: PathBuf,
-    /// How many writes it was let send.
+    /// How many writes it may send.
     permits: usize,
 }
 
@@ -48,7 +48,7 @@ impl Process {
         Self { child: child.expect("starts"), log, permits: 0 }
     }
 
-    /// Lets it send so many more writes.
+    /// Allows more writes.
     pub(crate) fn permit(&mut self, writes: usize) {
         self.permits += writes;
         let pipe = self.child.stdin.as_mut().expect("piped");
@@ -66,7 +66,7 @@ impl Process {
         Event::read(&std::fs::read(&self.log).expect("a log"))
     }
 
-    /// Ends it in the middle of whatever it is at.
+    /// Kills it.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("it is ours");
         self.child.wait().expect("it ends");
@@ -93,7 +93,7 @@ pub(crate) async fn open(url: &str) -> BufferHandle {
     }
 }
 
-/// One of the processes: lives until it is killed, or its parent is gone.
+/// A child process. It runs until it is killed or its parent is gone.
 #[test]
 fn child() {
     let Ok(told) = env::var(TOLD) else { return };
@@ -143,6 +143,6 @@ async fn keep_writing(buffer: BufferHandle, log: Arc<File>, next: Arc<AtomicU64>
         } else if answers.iter().all(nothing) {
             note(Event::Refused);
         }
-        // Else the rows fared differently, or nobody knows: it stays open.
+        // Otherwise the rows have different results, or unknown ones: the write stays open.
     }
 }

@@ -1,4 +1,4 @@
-//! A Redis that goes back in time: what it forgot is lost, exactly that, and nothing counts twice.
+//! A Redis that goes back in time: exactly the writes that it forgot are lost, and nothing counts twice.
 
 use forebay::{Buffer, Forebay, buffer::BufferHandle, time::mins};
 use forebay_sql::{Migrate, Options, Postgres as Sink};
@@ -27,7 +27,7 @@ async fn write(buffer: &BufferHandle, group: &str) {
     }
 }
 
-/// How Redis goes back in time.
+/// The way in which Redis goes back in time.
 #[derive(Clone, Copy, Debug)]
 enum Way {
     /// Killed, it comes back with its last snapshot.
@@ -37,7 +37,7 @@ enum Way {
 }
 
 impl Way {
-    /// Has what Redis has now survive; the replica, if that is where.
+    /// Makes the present data of Redis survive, on the replica where that matters.
     async fn keep(self, redis: &Redis) -> Option<Redis> {
         let Self::Failover = self else {
             redis.command(["SAVE"]);
@@ -49,7 +49,7 @@ impl Way {
                 && replica.command(["DBSIZE"]) == redis.command(["DBSIZE"])
         })
         .await;
-        // Cut off from its primary, which goes on without it.
+        // Disconnected from its primary, which goes on without it.
         assert_eq!(replica.command(["REPLICAOF", "NO", "ONE"]), Reply::text("OK"));
         Some(replica)
     }
@@ -75,13 +75,13 @@ async fn exactly_what_was_neither_persisted_nor_flushed_is_lost() {
         redis.kill();
         match &replica {
             None => redis.restart(),
-            // A Redis 7 moves to where it is looked for, as a proxy or a name would lead there.
+            // The new Redis gets the old one's address, as by a proxy or a name.
             Some(replica) => {
                 let port = redis.port().to_string();
                 assert_eq!(replica.command(["CONFIG", "SET", "port", &port]), Reply::text("OK"));
             }
         }
-        // The generation that came back may be in SQL: what others write now must not be counted as part of it.
+        // The generation that came back may be in SQL already. Later writes must not be counted as part of it.
         write(&other, "after").await;
         write(&one, "after").await;
         other.flush().await.expect("flushes");

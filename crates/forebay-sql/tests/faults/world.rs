@@ -71,7 +71,7 @@ impl World {
         self.processes.iter().map(Process::left).sum()
     }
 
-    /// Lets everybody write, does something in the middle of it, and mends it.
+    /// Lets all processes write, injects a fault meanwhile, and ends the fault.
     pub(crate) async fn fault(&mut self) {
         self.processes.iter_mut().for_each(|process| process.permit(WRITES));
         let at = usize::try_from(self.below((PROCESSES * WRITES) as u64)).expect("small");
@@ -104,7 +104,7 @@ impl World {
         eventually("all writes to be sent", async || self.left() == 0).await;
     }
 
-    /// Ends all processes, lets another one flush what they left, and reads the table.
+    /// Ends all processes, flushes the rest with another one, and reads the table.
     pub(crate) async fn end(mut self) -> (History, BTreeMap<String, u64>) {
         while !self.processes.is_empty() {
             self.kill_process();

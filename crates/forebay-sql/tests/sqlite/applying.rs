@@ -1,4 +1,4 @@
-//! A batch counts once, whoever applies it and however often.
+//! Each batch is applied once, however often and by how many sinks it is applied.
 
 use forebay::{
     Buffer, Timestamp,
@@ -54,7 +54,7 @@ async fn two_sinks_on_one_new_file_apply_each_batch_once() {
     assert_eq!(application.one::<i64>("SELECT sum(hits) FROM projects").await, 50 * (0..20).sum::<i64>());
 }
 
-/// A worker may die, or its task be dropped, at any await.
+/// The worker may die, or its task be dropped, at any await.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_apply_leaves_all_or_nothing() {
     let (file, schema) = (File::new(), projects());

@@ -39,7 +39,7 @@ async fn uuids_and_times_take_the_form_of_their_column_and_are_read_back() {
     }
 }
 
-/// Keys of events are texts, and an application's ids mostly integers.
+/// Keys of events are texts, but most applications have integer ids.
 #[tokio::test]
 async fn text_keys_find_integer_ids_in_their_one_spelling() {
     let (file, mut application) = File::with(

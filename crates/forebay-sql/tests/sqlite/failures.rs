@@ -1,4 +1,4 @@
-//! What the database refuses, and what it cannot do now.
+//! Rows that the database refuses, and outages.
 
 use forebay::{
     Buffer,
@@ -9,7 +9,7 @@ use sqlx::sqlite::SqlitePoolOptions;
 
 use crate::support::{File, NOON, apply, batch, hits, permanent, projects, row};
 
-/// SQLite turns a sum that leaves 64 bits into a float, without a word.
+/// SQLite silently turns a sum that leaves 64 bits into a float.
 #[tokio::test]
 async fn a_row_that_overflows_goes_to_the_dead_letters_and_9_999_commit() {
     let (file, schema) = (File::new(), projects());
@@ -85,7 +85,7 @@ async fn constraints_and_triggers_refuse_single_rows() {
     assert_eq!(application.one::<i64>("SELECT sum(n) FROM p").await, 9);
 }
 
-/// A constraint may end the whole transaction. What follows would commit without the ledger.
+/// A constraint may end the whole transaction. Later statements would then commit without the ledger.
 #[tokio::test]
 async fn a_constraint_that_rolls_back_parks_the_batch_and_nothing_of_it_is_there() {
     let (file, mut application) = File::with(

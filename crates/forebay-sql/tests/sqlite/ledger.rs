@@ -1,4 +1,4 @@
-//! How long the ledger remembers.
+//! The retention of the ledger.
 
 use forebay::{
     Clock, ManualClock, Timestamp,

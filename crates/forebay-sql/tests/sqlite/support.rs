@@ -95,7 +95,7 @@ pub(crate) fn batch(schema: &Arc<Schema>, rows: Vec<Row>) -> Batch {
     Batch::new(Uuid::now_v7(), schema.clone(), 0, rows)
 }
 
-/// The text of a refusal that no retry mends.
+/// The message of an error that no retry resolves.
 pub(crate) fn permanent(result: Result<impl std::fmt::Debug, SinkError>) -> String {
     match result {
         Err(SinkError::Permanent(error)) => error.to_string(),

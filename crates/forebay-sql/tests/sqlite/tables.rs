@@ -1,4 +1,4 @@
-//! Tables of an application's own, and those that Forebay makes.
+//! An application's tables, and those that Forebay creates.
 
 use forebay::{
     Buffer, Forebay,
@@ -17,14 +17,14 @@ fn missing(missing: Missing) -> Options {
     Options::new().missing(missing)
 }
 
-/// An upsert fails on such a table, also for the rows that are there.
+/// An upsert fails on such a table, also for existing rows.
 #[tokio::test]
 async fn insert_is_refused_where_another_column_is_not_null_and_skip_updates() {
     let (file, mut application) = File::with(USERS).await;
     let (sink, schema) = (file.sink().await, projects());
     let why = permanent(sink.with(missing(Missing::Insert)).prepare(&schema).await);
     assert!(why.contains("column name of table projects is NOT NULL") && why.contains("skip"), "{why}");
-    // Skip is the default for a table that somebody else made.
+    // Skip is the default for a table that the application created.
     sink.prepare(&schema).await.expect("prepared");
     let rows = ["1", "2", "3"].map(|id| hits(&schema, id, 7, NOON)).to_vec();
     assert_eq!(apply(&sink, &schema, rows).await, Applied::now(2, 0));
@@ -44,7 +44,7 @@ async fn dead_letter_keeps_the_rows_that_are_not_there() {
     assert_eq!(application.one::<i64>("SELECT sum(hits) FROM projects").await, 2);
 }
 
-/// A row that lacks a value a new row needs can still be merged into one that is there.
+/// A row without a value that a new row needs can still be merged into an existing row.
 #[tokio::test]
 async fn an_incomplete_row_is_merged_but_not_inserted() {
     let (file, mut application) = File::with(
