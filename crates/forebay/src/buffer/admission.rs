@@ -1,41 +1,41 @@
-//! How much may wait for the sink, and what becomes of writes beyond it.
+//! Admission of writes: how much may wait for the sink.
 //!
-//! While SQL is away memory grows with distinct rows, not with hits. The soft bounds raise an alarm; beyond the hard ones
-//! writes are refused before the store is full, which would refuse everything else as well.
+//! While SQL is unreachable, memory grows with the number of distinct rows. Beyond the soft bounds there is a warning. Beyond
+//! the hard bounds writes are refused before the store is full, because a full store would refuse everything else too.
 
 use std::{
     sync::atomic::{AtomicU8, AtomicU64, Ordering},
     time::Duration,
 };
 
-use crate::{model::Pressure, time::secs};
+use crate::{
+    model::Pressure,
+    time::{secs, whole_micros},
+};
 
-/// How old what is known of the pressure may be.
+/// How old the known pressure may be.
 const REFRESH_INTERVAL: Duration = secs(1);
 
-/// What this process knows of the pressure.
+/// The pressure that this process knows.
 ///
-/// Atomics of their own: a writer that reads an old value only acts on what was true a moment before.
+/// The atomics need no order: a writer that reads an old value acts on the pressure of a moment before.
 #[derive(Debug, Default)]
 pub(super) struct Admission {
-    /// When the pressure was last refreshed, in milliseconds of the monotonic clock.
+    /// When the pressure was last refreshed, in microseconds of the monotonic clock.
     refreshed_at: AtomicU64,
     pressure: AtomicU8,
 }
 
 impl Admission {
-    /// Whether it is time to look again: true for one caller a second.
+    /// Whether the caller should refresh the pressure: true for one caller in each interval.
     pub(super) fn is_due(&self, now: Duration) -> bool {
-        let (now, refreshed_at) = (as_millis(now), self.refreshed_at.load(Ordering::Relaxed));
-        let due = now.saturating_sub(refreshed_at) >= as_millis(REFRESH_INTERVAL);
-        due && self
-            .refreshed_at
-            .compare_exchange(refreshed_at, now, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok()
+        let (now, last) = (whole_micros(now), self.refreshed_at.load(Ordering::Relaxed));
+        let due = now.saturating_sub(last) >= whole_micros(REFRESH_INTERVAL);
+        due && self.refreshed_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     pub(super) fn set(&self, pressure: Pressure, now: Duration) {
-        self.refreshed_at.store(as_millis(now), Ordering::Relaxed);
+        self.refreshed_at.store(whole_micros(now), Ordering::Relaxed);
         self.pressure.store(pressure as u8, Ordering::Relaxed);
     }
 
@@ -48,17 +48,13 @@ impl Admission {
     }
 }
 
-fn as_millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::time::millis;
 
     #[test]
-    fn one_caller_a_second_looks() {
+    fn one_caller_a_second_refreshes() {
         let admission = Admission::default();
         assert!(!admission.is_due(millis(999)));
         assert!(admission.is_due(secs(1)) && !admission.is_due(secs(1)));

@@ -1,4 +1,4 @@
-//! How many rows a batch should have.
+//! The size of batches: smaller while the sink is slow.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -7,31 +7,31 @@ use std::{
 
 use crate::time::{millis, secs};
 
-/// What applying a batch should take at most: so long others may wait for its row locks.
+/// Applying a batch should not take longer: other transactions wait for its row locks.
 const SLOW_APPLY: Duration = secs(1);
 
-/// Below it batches may grow.
+/// After a batch that took less than this, batches grow.
 const QUICK_APPLY: Duration = millis(250);
 
-/// A batch that is made smaller than this is not applied any faster.
+/// Smaller batches are not applied faster.
 const MIN_BATCH_ROWS: u64 = 100;
 
-/// How many rows a partition gathers before it is flushed early: fewer while the sink is slow, and slowly more again.
+/// Decides how many rows a partition gathers before it is flushed early.
 ///
-/// Additive increase and multiplicative decrease, as TCP has it: several flushers of one database come to equal shares.
+/// Additive increase and multiplicative decrease, as in TCP: the flushers of one database converge to equal shares.
 #[derive(Debug, Default)]
 pub(super) struct BatchSizer {
-    /// How many fewer than the most. A number of its own: nothing is ordered by it.
+    /// How many fewer rows than configured. Nothing else is ordered by this atomic.
     fewer: AtomicU64,
 }
 
 impl BatchSizer {
-    /// The rows at which a partition is flushed early; `most` is configured.
+    /// The number of rows at which a partition is flushed early; at most `most`, which is configured.
     pub(super) fn rows(&self, most: u64) -> u64 {
         most.saturating_sub(self.fewer.load(Ordering::Relaxed)).max(MIN_BATCH_ROWS.min(most))
     }
 
-    /// Learns from a batch that was applied.
+    /// Adapts to the time that a batch took.
     pub(super) fn applied(&self, took: Duration, most: u64) {
         let rows = self.rows(most);
         let next = if took > SLOW_APPLY {
@@ -57,7 +57,7 @@ mod tests {
         batch_size.applied(secs(2), 5_000);
         assert_eq!(batch_size.rows(5_000), 2_500);
         batch_size.applied(millis(500), 5_000);
-        assert_eq!(batch_size.rows(5_000), 2_500, "as it should be");
+        assert_eq!(batch_size.rows(5_000), 2_500, "neither slow nor quick");
         for _ in 0..20 {
             batch_size.applied(secs(9), 5_000);
         }
@@ -69,6 +69,6 @@ mod tests {
         }
         assert_eq!(batch_size.rows(5_000), 5_000);
         batch_size.applied(secs(9), 7);
-        assert_eq!(batch_size.rows(7), 7, "fewer than the least are configured");
+        assert_eq!(batch_size.rows(7), 7, "less than the minimum is configured");
     }
 }

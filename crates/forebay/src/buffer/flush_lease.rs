@@ -1,7 +1,7 @@
-//! Who applies the batches of a partition, while several could.
+//! The lease of a partition: one flusher applies its batches while there are several.
 //!
-//! It saves the work of applying a batch twice, and nothing rests on it: the sink's ledger decides. So whoever cannot get an
-//! answer goes ahead, and a batch that somebody else has been at for long is taken up all the same.
+//! The lease only saves work: the sink's ledger decides what counts. So a flusher goes ahead when the store does not answer,
+//! or when the oldest batch has waited for long.
 
 use std::time::Duration;
 
@@ -11,41 +11,40 @@ use crate::{
     time::{mins, secs},
 };
 
-/// How long a partition is left to a flusher that is not heard of again.
+/// How long a lease outlives a flusher that died.
 const LEASE_TTL: Duration = secs(30);
 
-/// How old a batch may be that is left to another flusher.
+/// A partition with an older batch is flushed although another flusher holds its lease.
 const STALE_BATCH_AGE: Duration = mins(1);
 
-/// The right to apply what a partition has frozen.
+/// The right to apply the frozen generations of a partition.
 pub(super) enum FlushLease {
-    /// Held under this name.
+    /// This flusher holds the lease with this name.
     Held(String),
-    /// Nobody else could be at it, or it has to be done anyhow.
+    /// There is no other flusher, or it is too late to wait for it.
     NotNeeded,
-    /// Another flusher is at it.
+    /// Another flusher works on the partition.
     HeldByOther,
 }
 
 impl FlushLease {
-    /// Asks for a partition whose oldest frozen generation is `oldest`.
-    pub(super) async fn take(buffer: &BufferHandle, part: &BufferPart, oldest: &Frozen) -> Self {
+    /// Asks for the lease of a partition whose oldest frozen generation is `oldest`.
+    pub(super) async fn acquire(buffer: &BufferHandle, part: &BufferPart, oldest: &Frozen) -> Self {
         let store = &buffer.0.store;
         if store.engine().is_in_process() {
             return Self::NotNeeded;
         }
         let name = format!("forebay:flush:{}.{}", part.schema.name, part.index);
         let claim = Claim { name: &name, owner: buffer.0.owner, ttl: LEASE_TTL, queue: None };
+        let age = store.clock().now().since(oldest.born);
         match store.engine().lock_claim(claim).await {
             Ok(Claimed::Granted { .. }) => Self::Held(name),
-            Ok(Claimed::Held { .. }) if store.clock().now().since(oldest.born) < STALE_BATCH_AGE => {
-                Self::HeldByOther
-            }
+            Ok(Claimed::Held { .. }) if age < STALE_BATCH_AGE => Self::HeldByOther,
             Ok(Claimed::Held { .. }) | Err(_) => Self::NotNeeded,
         }
     }
 
-    /// Lets others have the partition; if that fails they wait for the end of the lease.
+    /// Releases the lease. If that fails, other flushers wait for its end.
     pub(super) async fn release(self, buffer: &BufferHandle) {
         if let Self::Held(name) = self {
             let _ = buffer.0.store.engine().lock_release(&name, buffer.0.owner).await;

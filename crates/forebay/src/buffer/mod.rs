@@ -1,5 +1,6 @@
-//! Writes that gather, and reach SQL together.
+//! Write buffers: rows merge in the store, and reach SQL in batches.
 
+mod add;
 mod admission;
 mod batch_size;
 mod dead;

@@ -1,4 +1,4 @@
-//! Rows that become one, and what a row has wherever it is.
+//! Moving a row into another one, and reading a row wherever its parts are.
 
 use super::handle::{BufferHandle, sink_error};
 use crate::{
@@ -6,17 +6,16 @@ use crate::{
     model::{RowKey, Value, row::merge_cells},
 };
 
-/// How often `value` reads again because rows were moved meanwhile.
+/// How often [`BufferHandle::value`] reads again because rows were moved meanwhile.
 const MAX_READ_ATTEMPTS: u32 = 8;
 
 impl BufferHandle {
-    /// Merges the row `from` into the row `to`, column by column as two writes merge, and removes it; from then on what is
-    /// written for `from` goes to `to`, also what the store holds already. Returns the key of the row that has it now: where
-    /// `to` was itself moved, that is where it was moved to.
+    /// Merges the row `from` into the row `to`, column by column as two writes merge, and removes `from`. Returns the key of
+    /// the row that the values are in now: if `to` itself was moved, the key that it was moved to.
     ///
-    /// Chains are followed, and a move back (first `a` to `b`, then `b` to `a`) makes `a` the row of both. The same move
-    /// again changes nothing and answers the same. What else the table keeps in the row `from`, beside the buffer's columns,
-    /// goes with it.
+    /// From then on, writes to `from` go to `to`, also those that the store already holds. Chains are followed. A move back
+    /// (first `a` to `b`, then `b` to `a`) makes `a` the row of both. Repeating a move changes nothing and has the same
+    /// answer. Columns of the row `from` that the buffer does not define are removed with it.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
@@ -30,22 +29,22 @@ impl BufferHandle {
     /// projects.flush().await?;
     ///
     /// projects.move_row(["1".into()], ["2".into()]).await?;
-    /// projects.row("1").add("hits", 5).await?; // somebody who does not know yet
+    /// projects.row("1").add("hits", 5).await?; // by a writer that does not know of the move
     /// assert_eq!(*projects.value(["2".into()]).await?, [Some(12.into())]);
     /// # Ok(()) }
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for a key that does not fit, or twice the same; [`ErrorKind::OutOfRange`] if the table does
-    /// not take it: a sum would leave its column, a constraint, a row to merge into that is not there and is not to be made,
-    /// or `from` was moved elsewhere before; [`ErrorKind::Unavailable`] while the buffer is paused;
-    /// [`ErrorKind::Configuration`] without a sink; [`ErrorKind::Unsupported`] if the sink cannot. Nothing has changed then.
+    /// [`ErrorKind::Invalid`] for a key that does not fit, or twice the same key; [`ErrorKind::OutOfRange`] if the table
+    /// refuses the move (a sum would leave its column, a constraint, a missing row that must not be created, or `from` was
+    /// moved elsewhere before); [`ErrorKind::Unavailable`] while the buffer is paused; [`ErrorKind::Configuration`] without a
+    /// sink; [`ErrorKind::Unsupported`] if the sink cannot move rows. After an error nothing has changed.
     ///
     /// # Cancellation
-    /// It may have been moved; never by half.
+    /// The row may have been moved, completely or not at all.
     ///
     /// # Cost
-    /// One transaction, during which no batch of the buffer is applied.
+    /// One transaction. No batch of the buffer is applied during it.
     pub async fn move_row(&self, from: impl AsRef<[Value]>, to: impl AsRef<[Value]>) -> Result<Vec<Value>> {
         let schema = &self.0.schema;
         let (from, to) = (RowKey::new(schema, from.as_ref())?, RowKey::new(schema, to.as_ref())?);
@@ -53,27 +52,39 @@ impl BufferHandle {
             let text = format!("buffer {}: row {:?} cannot be moved to itself", schema.name, from.as_str());
             return Err(invalid(text));
         }
-        self.check_running("move a row").await?;
-        let moved = self.sink()?.move_row(schema, &from, &to).await.map_err(|error| {
-            let (name, from, to) = (&schema.name, from.as_str(), to.as_str());
-            sink_error(error).in_context(format_args!("buffer {name}: moving row {from:?} to {to:?}"))
-        })?;
+        self.check_not_paused("move a row").await?;
+        let what = format!("moving row {:?} to {:?}", from.as_str(), to.as_str());
+        let moved = self.sink()?.move_row(schema, &from, &to).await.map_err(self.sink_failed(what))?;
         tracing::info!(buffer = %schema.name, from = from.as_str(), to = moved.as_str(), "a row was moved");
         moved.values(schema)
     }
 
-    /// What the row's columns will be once everything is flushed: what SQL has, and what is pending. For a row that was
-    /// moved it answers with the row that it was moved into, and what is pending for any of those counts.
+    /// Reads the columns that the row will have after everything is flushed: what SQL has, merged with what is pending.
     ///
-    /// The store is asked first, then SQL and its ledger in one snapshot, so that a flush in between is not
-    /// counted twice.
+    /// For a row that was moved it answers for the row that it was moved into; pending writes to any row that was moved there
+    /// count. The store is read first, then SQL and its ledger in one snapshot, so that a flush in between is not counted
+    /// twice.
     ///
     /// # Errors
     /// As [`pending`](Self::pending) and [`flush`](Self::flush).
     ///
     /// # Cost
-    /// One look into every partition and one into SQL; of a row that others were moved into, one more look into every partition
-    /// for each of those.
+    /// One read from every partition and one from SQL. For a row that others were moved into, one more read from every
+    /// partition for each of them.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # use forebay::{Buffer, Forebay, sink::MemorySink};
+    /// # let bay = Forebay::open("memory:").await?;
+    /// let projects = bay.buffer(Buffer::new("projects").key("id").sum("hits"))?;
+    /// let _flusher = projects.flush_to(MemorySink::new()).prepare().await?;
+    /// projects.row("42").add("hits", 3).await?;
+    /// projects.flush().await?;
+    /// projects.row("42").add("hits", 4).await?; // pending
+    /// assert_eq!(*projects.value(["42".into()]).await?, [Some(7.into())]);
+    /// # Ok(()) }
+    /// ```
     pub async fn value(&self, key: impl AsRef<[Value]>) -> Result<Box<[Option<Value>]>> {
         let schema = &self.0.schema;
         let key = RowKey::new(schema, key.as_ref())?;
@@ -89,7 +100,7 @@ impl BufferHandle {
             }
             wanted.sort_unstable();
             if wanted != keys {
-                // Rows were moved that the store was not asked for.
+                // Rows were moved into this one that the store was not asked for.
                 keys = wanted;
                 continue;
             }

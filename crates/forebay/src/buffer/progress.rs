@@ -1,4 +1,4 @@
-//! What the flushes of this process came to, and what they had to put aside.
+//! What this process did: counts of its flushes, and its parked batches.
 
 use std::{
     collections::BTreeMap,
@@ -6,64 +6,89 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use uuid::Uuid;
 
-use crate::model::Pressure;
-use crate::{sink::Applied, time::mins};
+use crate::{model::Pressure, sink::Applied, time::mins};
 
-/// After how long a parked batch is tried again: somebody may have mended what kept it.
+/// How long a flusher leaves a parked batch alone before it tries again: the cause may be fixed by then.
 const PARKED_RETRY_AFTER: Duration = mins(1);
 
-/// How much a buffer holds, and since when.
+/// How much a buffer holds, since when, and what this process did with it.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::{Buffer, Forebay, buffer::Pressure};
+/// let bay = Forebay::open("memory:").await?;
+/// let projects = bay.buffer(Buffer::new("projects").key("id").sum("hits"))?;
+/// for id in ["1", "2", "1"] {
+///     projects.row(id).add("hits", 1).await?;
+/// }
+/// let stats = projects.stats().await?;
+/// assert_eq!((stats.written, stats.pending_rows, stats.pressure), (3, 2, Pressure::None));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Rows that are not in SQL yet, as far as the store knows; zero: all are.
+    /// Rows that are not in SQL yet, as far as the store knows.
     pub pending_rows: u64,
-    /// Of those, rows in frozen generations, on their way.
+    /// Those of them that are in frozen generations.
     pub frozen_rows: u64,
     /// Frozen generations.
     pub frozen_batches: u64,
     /// The age of the oldest write that is not in SQL yet.
     pub oldest_age: Duration,
-    /// Whether the flushing is paused.
+    /// Whether flushing is paused.
     pub paused: bool,
-    /// How much waits, compared with the buffer's bounds.
+    /// How the pending rows and their age compare with the buffer's bounds.
     pub pressure: Pressure,
-    /// Writes that this process put into the buffer, a row of a call each. With
-    /// [`flushed_rows`](Self::flushed_rows) it tells how many hits become one row for SQL.
+    /// Rows that this process wrote into the buffer, one for each row of each call. Divided by
+    /// [`flushed_rows`](Self::flushed_rows) it tells how many writes become one row for SQL.
     pub written: u64,
-    /// Rows that this process put among the dead letters.
+    /// Rows that became dead letters in a flush by this process.
     pub dead_rows: u64,
     /// Rows that this process flushed.
     pub flushed_rows: u64,
-    /// Batches that were flushed before: replays that the ledger stopped, seen by this process.
+    /// Batches that this process tried to apply and that the ledger knew already.
     pub replays: u64,
-    /// Batches that this process put aside, because no repetition mends why they cannot be applied. They stay in the store.
+    /// Batches that this process parked, because they cannot be applied and a retry does not help. They stay in the store.
     pub parked: Vec<Parked>,
-    /// Why the last flush of this process failed, until one succeeds.
+    /// Why the last flush of this process failed; `None` after one that succeeded.
     pub last_error: Option<String>,
 }
 
-/// A batch that was put aside.
+/// A batch that cannot be applied, and stays in the store.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # use forebay::{Buffer, Forebay};
+/// # let bay = Forebay::open("memory:").await?;
+/// # let projects = bay.buffer(Buffer::new("projects").key("id").sum("hits"))?;
+/// for parked in projects.stats().await?.parked {
+///     eprintln!("batch {} of {} rows: {}", parked.id, parked.rows, parked.reason);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Parked {
-    /// The generation's id.
+    /// The id of the generation.
     pub id: Uuid,
     /// Its partition.
     pub partition: u16,
-    /// Its rows.
+    /// Its number of rows.
     pub rows: u64,
-    /// Why it cannot be applied, and how to mend that.
+    /// Why it cannot be applied, and what to do.
     pub reason: String,
-    /// Whether it is because the batch holds writes that the database's commit of it did not hold: the store went back in
-    /// time. They were acknowledged, and are not in SQL.
+    /// Whether the batch has writes that the database's commit of it did not have: the store went back in time. These
+    /// writes were acknowledged and are not in SQL.
     pub diverged: bool,
 }
 
-/// Tallies for people, no order needed between them.
+/// Counts for people: the atomics need no order.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     written: AtomicU64,
@@ -71,7 +96,7 @@ pub(super) struct Progress {
     dead: AtomicU64,
     replays: AtomicU64,
     last_error: Mutex<Option<String>>,
-    /// What is parked, and until when on the monotonic clock. Held to look and to change only.
+    /// The parked batches, and until when a flusher leaves each alone, on the monotonic clock. Locked to read or to change.
     parked: Mutex<BTreeMap<Uuid, (Parked, Duration)>>,
 }
 
@@ -82,7 +107,7 @@ impl Progress {
             flushed_rows: self.flushed.load(Ordering::Relaxed),
             dead_rows: self.dead.load(Ordering::Relaxed),
             replays: self.replays.load(Ordering::Relaxed),
-            parked: self.parked().values().map(|(parked, _)| parked.clone()).collect(),
+            parked: self.parked.lock().values().map(|(parked, _)| parked.clone()).collect(),
             last_error: self.last_error.lock().clone(),
             ..Stats::default()
         }
@@ -103,7 +128,7 @@ impl Progress {
                 self.replays.fetch_add(1, Ordering::Relaxed);
                 0
             }
-            // Shown as parked, for as long as it is.
+            // `parked` shows it.
             Applied::WrittenSince { .. } => 0,
         }
     }
@@ -112,37 +137,33 @@ impl Progress {
         *self.last_error.lock() = error;
     }
 
-    /// Puts a batch aside; true if it was not there.
+    /// Parks a batch. Returns whether it was not parked before.
     pub(super) fn park(&self, parked: Parked, now: Duration) -> bool {
-        self.parked().insert(parked.id, (parked, now + PARKED_RETRY_AFTER)).is_none()
+        self.parked.lock().insert(parked.id, (parked, now + PARKED_RETRY_AFTER)).is_none()
     }
 
-    /// A batch was applied after all.
+    /// Forgets a parked batch that was applied.
     pub(super) fn unpark(&self, id: Uuid) {
-        self.parked().remove(&id);
+        self.parked.lock().remove(&id);
     }
 
-    /// Whether a batch is to be left alone for now.
+    /// Whether a flusher leaves a batch alone for now.
     pub(super) fn is_parked(&self, id: Uuid, now: Duration) -> bool {
-        self.parked().get(&id).is_some_and(|(_, until)| now < *until)
+        self.parked.lock().get(&id).is_some_and(|(_, until)| now < *until)
     }
 
-    /// Forgets the parked batches of a partition that it does not have any more.
+    /// Forgets the parked batches of a partition that the store no longer has.
     pub(super) fn keep_parked(&self, partition: u16, is_there: impl Fn(Uuid) -> bool) {
-        self.parked().retain(|id, (parked, _)| parked.partition != partition || is_there(*id));
+        self.parked.lock().retain(|id, (parked, _)| parked.partition != partition || is_there(*id));
     }
 
-    /// Why the first of them is parked.
+    /// Why the first parked batch is parked.
     pub(super) fn parked_reason(&self) -> Option<String> {
-        self.parked().values().next().map(|(parked, _)| parked.reason.clone())
+        self.parked.lock().values().next().map(|(parked, _)| parked.reason.clone())
     }
 
-    /// How many batches of a partition are parked.
+    /// The number of parked batches of a partition.
     pub(super) fn parked_in(&self, partition: u16) -> u64 {
-        self.parked().values().filter(|(parked, _)| parked.partition == partition).count() as u64
-    }
-
-    fn parked(&self) -> MutexGuard<'_, BTreeMap<Uuid, (Parked, Duration)>> {
-        self.parked.lock()
+        self.parked.lock().values().filter(|(parked, _)| parked.partition == partition).count() as u64
     }
 }

@@ -1,4 +1,4 @@
-//! What a store holds of buffers, whether anybody defines them or not.
+//! The buffers that a store holds, also those that nobody defines.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -11,13 +11,25 @@ use crate::{
     model::{Buffer, Schema},
 };
 
-/// What a store holds of a buffer.
+/// The size and age of a buffer in the store.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # use forebay::{Buffer, Forebay};
+/// # let bay = Forebay::open("memory:").await?;
+/// # let projects = bay.buffer(Buffer::new("projects").key("id").sum("hits"))?;
+/// projects.row("42").add("hits", 1).await?;
+/// let stored = bay.stored_buffers().await?;
+/// assert_eq!((stored[0].name.as_str(), stored[0].pending_rows), ("projects", 1));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoredBuffer {
     /// Its name.
     pub name: Name,
-    /// Rows that are in no database yet, as far as the store knows.
+    /// Rows that are not in a database yet, as far as the store knows.
     pub pending_rows: u64,
     /// The age of the oldest of them.
     pub oldest_age: Duration,
@@ -39,15 +51,14 @@ impl StoredBuffer {
             let (name, size) = (&part.schema.name, size?);
             let empty = || Self { name: name.clone(), pending_rows: 0, oldest_age: Duration::ZERO };
             let stored = found.entry(name.clone()).or_insert_with(empty);
-            stored.pending_rows += size.live_rows + size.frozen_rows;
-            let age = size.oldest.map_or(Duration::ZERO, |oldest| size.now.since(oldest));
-            stored.oldest_age = stored.oldest_age.max(age);
+            stored.pending_rows += size.rows();
+            stored.oldest_age = stored.oldest_age.max(size.age());
         }
         Ok(found.into_values().collect())
     }
 }
 
-/// A definition by which a store can be asked how much it holds: that does not depend on the columns.
+/// A definition to ask a store for sizes with: they do not depend on the columns.
 fn any_schema(name: &Name) -> Result<Arc<Schema>> {
     Buffer::new(name.as_str()).table("unknown").key("key").sum("value").build()
 }

@@ -1,20 +1,24 @@
-//! A write to one row, put together column by column.
+//! Writing one row, built column by column.
 
 use std::{
+    fmt,
     future::IntoFuture,
     ops::ControlFlow,
     pin::Pin,
     task::{Context, Poll},
 };
 
-use super::handle::{BufferHandle, JoinedWrite, missing_answer};
+use super::{
+    add::{BatchedWrite, missing_answer},
+    handle::BufferHandle,
+};
 use crate::{
     error::{Result, invalid},
-    model::{Merge, Row, Schema, Value},
+    model::{Merge, Row, RowKey, Schema, Value},
     sink::BoxFuture,
 };
 
-/// A write to one row, put together column by column; awaiting it merges it into the buffer.
+/// A write to one row, built column by column. Awaiting it merges it into the buffer.
 ///
 /// # Errors
 /// Awaiting it: [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a key or column that does not fit the definition,
@@ -23,15 +27,66 @@ use crate::{
 /// ([`Bounds`](crate::buffer::Bounds)); and when the store does not answer. All columns are merged, or none.
 ///
 /// # Cancellation
-/// Dropping the future may leave it merged; it is never merged twice.
+/// Dropping the future may leave the row merged; it is never merged twice.
 ///
 /// # Cost
-/// One round trip, shared with whatever else this process asks the host at that time; none embedded.
+/// One round trip, shared with other calls of this process to the host; none on the embedded engine.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::{Buffer, Forebay};
+/// let bay = Forebay::open("memory:").await?;
+/// let pages = bay.buffer(Buffer::new("pages").key("path").sum("hits").max("last_seen"))?;
+/// pages.row("/").add("hits", 1).max("last_seen", bay.clock().now()).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a write does nothing until it is awaited"]
 pub struct Write {
-    pub(super) buffer: BufferHandle,
-    pub(super) row: Result<Row>,
+    buffer: BufferHandle,
+    row: Result<Row>,
+}
+
+impl BufferHandle {
+    /// Starts a write to the row with the key `key`, for a buffer with one key column.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// use forebay::{Buffer, Forebay, Timestamp};
+    /// let bay = Forebay::open("memory:").await?;
+    /// let projects = bay.buffer(Buffer::new("projects").key("id").sum("hits").max("last_seen"))?;
+    /// projects.row("42").add("hits", 1).max("last_seen", Timestamp::from_secs(1_790_000_000)).await?;
+    /// assert_eq!(projects.stats().await?.pending_rows, 1);
+    /// # Ok(()) }
+    /// ```
+    pub fn row(&self, key: impl Into<Value>) -> Write {
+        self.write(RowKey::of_one(&self.0.schema, key.into()))
+    }
+
+    /// Starts a write to the row with these key values, in the order of the key columns.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # use forebay::{Buffer, Forebay};
+    /// # let bay = Forebay::open("memory:").await?;
+    /// let daily = bay.buffer(Buffer::new("daily").key("page").key("day").sum("hits"))?;
+    /// daily.row_of(["/".into(), "2026-01-01".into()]).add("hits", 1).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn row_of(&self, key: impl AsRef<[Value]>) -> Write {
+        self.write(RowKey::new(&self.0.schema, key.as_ref()))
+    }
+
+    fn write(&self, key: Result<RowKey>) -> Write {
+        Write { buffer: self.clone(), row: key.map(|key| Row::empty(&self.0.schema, key)) }
+    }
+
+    /// Merges one row.
+    pub(crate) async fn add_row(&self, row: Row) -> Result<()> {
+        Writing(State::New(Ok((self.clone(), row)))).await
+    }
 }
 
 impl Write {
@@ -40,32 +95,32 @@ impl Write {
         self.set(column, n, Some(Merge::Sum))
     }
 
-    /// Raises a `max` column to at least this.
+    /// Raises a `max` column to at least this value.
     pub fn max(self, column: &str, value: impl Into<Value>) -> Self {
         self.set(column, value, Some(Merge::Max))
     }
 
-    /// Lowers a `min` column to at most this.
+    /// Lowers a `min` column to at most this value.
     pub fn min(self, column: &str, value: impl Into<Value>) -> Self {
         self.set(column, value, Some(Merge::Min))
     }
 
-    /// Sets a `last` column, if the version in the same write is larger than those before.
+    /// Sets a `last` column, if the version in this write is larger than all earlier ones.
     pub fn last(self, column: &str, value: impl Into<Value>) -> Self {
         self.set(column, value, Some(Merge::Last))
     }
 
-    /// Sets a `first` column, if the version in the same write is smaller than those before.
+    /// Sets a `first` column, if the version in this write is smaller than all earlier ones.
     pub fn first(self, column: &str, value: impl Into<Value>) -> Self {
         self.set(column, value, Some(Merge::First))
     }
 
-    /// Merges into a column as its definition says.
+    /// Merges a value into a column as the column's definition says.
     pub fn merge(self, column: &str, value: impl Into<Value>) -> Self {
         self.set(column, value, None)
     }
 
-    /// The row that would be merged.
+    /// Returns the row instead of merging it, for [`add_rows`](BufferHandle::add_rows).
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a key or column that does not fit the definition.
@@ -85,30 +140,28 @@ impl Write {
     }
 
     fn set(mut self, column: &str, value: impl Into<Value>, merge: Option<Merge>) -> Self {
-        self.row = self.row.and_then(|row| fill(&self.buffer.0.schema, row, column, value.into(), merge));
+        self.row = self.row.and_then(|row| set_cell(&self.buffer.0.schema, row, column, value.into(), merge));
         self
     }
 }
 
-fn fill(schema: &Schema, mut row: Row, column: &str, value: Value, merge: Option<Merge>) -> Result<Row> {
-    let name = &schema.name;
-    let Some(place) = schema.position(column) else {
+fn set_cell(schema: &Schema, mut row: Row, column: &str, value: Value, merge: Option<Merge>) -> Result<Row> {
+    let refuse = |why: String| Err(invalid(format!("buffer {}: {why}", schema.name)));
+    let Some(position) = schema.position(column) else {
         let names: Vec<&str> = schema.columns.iter().map(|c| &*c.name).collect();
-        return Err(invalid(format!("buffer {name}: no column {column:?}; it has {}", names.join(", "))));
+        return refuse(format!("no column {column:?}; it has {}", names.join(", ")));
     };
-    let Some(definition) = schema.columns.get(place) else { return Err(missing_answer()) };
+    let definition = &schema.columns[position];
     if let Some(merge) = merge.filter(|merge| *merge != definition.merge) {
-        let is = definition.merge;
-        return Err(invalid(format!("buffer {name}: column {column:?} merges by {is:?}, not by {merge:?}")));
+        return refuse(format!("column {column:?} merges by {:?}, not by {merge:?}", definition.merge));
     }
-    if value.column_type() != definition.column_type {
-        let (want, got) = (definition.column_type, value.column_type());
-        return Err(invalid(format!("buffer {name}: column {column:?} is {want:?}, not {got:?}")));
+    let (want, got) = (definition.column_type, value.column_type());
+    if want != got {
+        return refuse(format!("column {column:?} is {want:?}, not {got:?}"));
     }
-    if row.cells[place].is_some() {
-        return Err(invalid(format!("buffer {name}: column {column:?} is written twice in one write")));
+    if row.cells[position].replace(value).is_some() {
+        return refuse(format!("column {column:?} is written twice in one write"));
     }
-    row.cells[place] = Some(value);
     Ok(row)
 }
 
@@ -117,29 +170,34 @@ impl IntoFuture for Write {
     type IntoFuture = Writing;
 
     fn into_future(self) -> Writing {
-        Writing(State::Fresh(self.checked()))
+        Writing(State::New(self.checked()))
     }
 }
 
-/// A [`Write`] on its way. Nothing is done before it is polled.
+/// The future of a [`Write`]. It does nothing before it is polled.
 ///
-/// A future with a name: a box for each was a good part of what a write cost this process.
+/// It is a named type because boxing it made up a good part of the cost of a write.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// # let projects = bay.buffer(forebay::Buffer::new("projects").key("id").sum("hits"))?;
+///
+/// use std::future::IntoFuture;
+/// let writing = projects.row("42").add("hits", 1).into_future();
+/// writing.await?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use = "a write does nothing until it is awaited"]
 pub struct Writing(State);
 
 enum State {
-    Fresh(Result<(BufferHandle, Row)>),
-    Joined(JoinedWrite),
-    Alone(BoxFuture<'static, Result<()>>),
-    /// It has been awaited to its end.
-    Over,
-}
-
-impl Writing {
-    pub(super) fn new(buffer: BufferHandle, row: Row) -> Self {
-        Self(State::Fresh(Ok((buffer, row))))
-    }
+    New(Result<(BufferHandle, Row)>),
+    Batched(BatchedWrite),
+    Single(BoxFuture<'static, Result<()>>),
+    Done,
 }
 
 impl Future for Writing {
@@ -147,35 +205,35 @@ impl Future for Writing {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
         match &mut self.0 {
-            State::Joined(joined) => return Pin::new(joined).poll(context),
-            State::Alone(alone) => return alone.as_mut().poll(context),
-            State::Fresh(_) | State::Over => {}
+            State::Batched(batched) => return Pin::new(batched).poll(context),
+            State::Single(single) => return single.as_mut().poll(context),
+            State::New(_) | State::Done => {}
         }
-        let State::Fresh(fresh) = std::mem::replace(&mut self.0, State::Over) else {
+        let State::New(new) = std::mem::replace(&mut self.0, State::Done) else {
             return Poll::Ready(Err(missing_answer()));
         };
-        let (buffer, row) = fresh?;
-        match buffer.join(row, context.waker()) {
-            // Its waker is noted: to be polled again at once would only take a lock.
-            ControlFlow::Continue(joined) => {
-                self.0 = State::Joined(joined?);
+        let (buffer, row) = new?;
+        match buffer.join_batch(row, context.waker()) {
+            // The batch has the waker; polling again at once would only take a lock.
+            ControlFlow::Continue(batched) => {
+                self.0 = State::Batched(batched?);
                 Poll::Pending
             }
             ControlFlow::Break((buffer, row)) => {
-                self.0 = State::Alone(Box::pin(async move { buffer.add_alone(row).await }));
+                self.0 = State::Single(Box::pin(async move { buffer.add_one(row).await }));
                 self.poll(context)
             }
         }
     }
 }
 
-impl std::fmt::Debug for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Fresh(_) => "Fresh",
-            Self::Joined(_) => "Joined",
-            Self::Alone(_) => "Alone",
-            Self::Over => "Over",
+            Self::New(_) => "New",
+            Self::Batched(_) => "Batched",
+            Self::Single(_) => "Single",
+            Self::Done => "Done",
         })
     }
 }

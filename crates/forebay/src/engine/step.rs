@@ -176,6 +176,18 @@ pub(crate) struct BufferStats {
     pub now: Timestamp,
 }
 
+impl BufferStats {
+    /// The number of rows, live and frozen.
+    pub(crate) fn rows(&self) -> u64 {
+        self.live_rows + self.frozen_rows
+    }
+
+    /// The age of the oldest write.
+    pub(crate) fn age(&self) -> Duration {
+        self.oldest.map_or(Duration::ZERO, |oldest| self.now.since(oldest))
+    }
+}
+
 /// The partitions of buffers that a store has.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BufferParts {
