@@ -1,14 +1,25 @@
-//! What went wrong, and what the caller can do about it.
+//! Errors, and what the caller can do about them.
 
 use std::{fmt, sync::Arc};
 
 /// A call that got no answer.
 ///
-/// Expected outcomes (denied, held by another, nothing there) are values, never an `Error`. The
-/// message says what was being done, to what, and what would be accepted; the cause, when there is
-/// one, is [`source`](std::error::Error::source) and is not repeated in the message.
+/// Expected outcomes (denied, held by another, empty) are values, never an `Error`. The message says which operation failed,
+/// on which object, and what is accepted. The cause, if there is one, is [`source`](std::error::Error::source) and is not
+/// repeated in the message.
 ///
 /// Cheap to clone: one failed round trip answers every caller that waited for it.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::{ErrorKind, Forebay, Retry};
+/// let bay = Forebay::open("memory:").await?;
+/// let error = bay.series("hits")?.add("", 1).await.unwrap_err();
+/// assert_eq!((error.kind(), error.retry()), (ErrorKind::Invalid, Retry::Never));
+/// assert_eq!(error.to_string(), "series hits: key of 0 bytes: a key has 1 to 512 bytes");
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -19,15 +30,24 @@ struct Inner {
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// The sort of failure.
+/// The kind of a failure.
+///
+/// # Examples
+/// ```
+/// use forebay::{Error, ErrorKind};
+/// fn is_outage(error: &Error) -> bool {
+///     matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
+/// }
+/// assert!(is_outage(&Error::new(ErrorKind::Timeout, "no answer within 1 s")));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A name, key, row or option that is not well formed.
+    /// A name, key, row or option is malformed.
     Invalid,
-    /// A well-formed value outside the accepted range: a time too far ahead, a cost above the quota.
+    /// A well-formed value is outside the accepted range: a time too far ahead, a cost above the quota.
     OutOfRange,
-    /// The definition disagrees with what the store or database holds.
+    /// The definition does not match the store or the database.
     Configuration,
     /// The store or database cannot be reached, or refuses to answer.
     Unavailable,
@@ -35,32 +55,39 @@ pub enum ErrorKind {
     Timeout,
     /// A queue or buffer is full.
     Overloaded,
-    /// The request may or may not have been applied.
+    /// The request may have been applied.
     Ambiguous,
-    /// The store or database holds something that this version cannot read.
+    /// This version cannot read the data of the store or the database.
     Corrupt,
-    /// This engine cannot do that.
+    /// This engine does not support the operation.
     Unsupported,
-    /// The handle was shut down.
+    /// The store was closed.
     Closed,
 }
 
 /// What the caller can do about a failed operation.
+///
+/// # Examples
+/// ```
+/// use forebay::{Error, ErrorKind, Retry};
+/// assert_eq!(Error::new(ErrorKind::Unavailable, "the store is down").retry(), Retry::Later);
+/// assert_eq!(Error::new(ErrorKind::Timeout, "no answer within 1 s").retry(), Retry::Unknown);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Retry {
-    /// The engine certainly did nothing; repeat at once.
+    /// The engine did nothing. Repeat at once.
     Now,
-    /// The engine did nothing; repeat after a pause: overload or fail-over.
+    /// The engine did nothing. Repeat after a pause: it is overloaded, or fails over.
     Later,
-    /// It may have been applied; repeat only idempotent calls.
+    /// The call may have been applied. Repeat it only if it is idempotent.
     Unknown,
-    /// It will fail again.
+    /// The call will fail again.
     Never,
 }
 
 impl Error {
-    /// Builds an error whose advice follows from its kind.
+    /// Creates an error. Its [`Retry`] follows from its kind.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let retry = match kind {
             ErrorKind::Unavailable | ErrorKind::Overloaded => Retry::Later,
@@ -70,20 +97,20 @@ impl Error {
         Self(Arc::new(Inner { kind, retry, message: message.into().into_boxed_str(), source: None }))
     }
 
-    /// The same error with other advice than its kind implies.
+    /// Changes what the caller can do about the error.
     #[must_use]
     pub fn with_retry(self, retry: Retry) -> Self {
         self.rebuild(|inner| inner.retry = retry)
     }
 
-    /// The same error with its cause.
+    /// Adds the cause.
     #[must_use]
     pub fn with_source(self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         let source = source.into();
         self.rebuild(|inner| inner.source = Some(source))
     }
 
-    /// The sort of failure.
+    /// The kind of the failure.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
@@ -93,8 +120,8 @@ impl Error {
         self.0.retry
     }
 
-    /// Whether the store is at fault, so that it may answer the same call later: what decides for limits by
-    /// [`OnError`](crate::limit::OnError), and what a server answers 503 to.
+    /// Whether the store failed and may answer the same call later. Then [`OnError`](crate::limit::OnError) decides for
+    /// limits, and a server answers 503.
     pub(crate) fn is_outage(&self) -> bool {
         matches!(
             self.kind(),
@@ -102,7 +129,7 @@ impl Error {
         )
     }
 
-    /// The same error in a store that was open before: what would be a wrong configuration at the start is an outage now.
+    /// The error for a store that was open before: a wrong configuration at the start is an outage later.
     #[cfg(feature = "redis")]
     pub(crate) fn as_outage(&self) -> Self {
         if self.is_outage() || self.kind() == ErrorKind::Closed {
@@ -111,19 +138,19 @@ impl Error {
         Self::new(ErrorKind::Unavailable, self.to_string())
     }
 
-    /// The same error, and what was being done when it came about.
+    /// Puts the failed operation before the message.
     #[must_use]
     pub(crate) fn in_context(self, what: impl fmt::Display) -> Self {
         self.rebuild(|inner| inner.message = format!("{what}: {}", inner.message).into_boxed_str())
     }
 
-    /// The same error where what it is about may have been applied.
+    /// Marks the failed operation as possibly applied.
     #[must_use]
     pub(crate) fn into_ambiguous(self) -> Self {
         self.rebuild(|inner| (inner.kind, inner.retry) = (ErrorKind::Ambiguous, Retry::Unknown))
     }
 
-    /// Changes an error that has just been built; a shared one gets a copy that keeps the original as its cause.
+    /// Changes an error that was just created. A shared one is copied, and the copy shares its cause.
     fn rebuild(self, change: impl FnOnce(&mut Inner)) -> Self {
         let mut inner = Arc::try_unwrap(self.0).unwrap_or_else(|shared| Inner {
             kind: shared.kind,
@@ -136,7 +163,7 @@ impl Error {
     }
 }
 
-/// The cause of an error that others share, for a copy of it.
+/// The cause of a shared error, for a copy of that error.
 struct Cause(Arc<Inner>);
 
 impl Cause {
@@ -163,12 +190,12 @@ impl std::error::Error for Cause {
     }
 }
 
-/// An [`ErrorKind::Invalid`] error.
+/// Creates an [`ErrorKind::Invalid`] error.
 pub(crate) fn invalid(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Invalid, message)
 }
 
-/// An [`ErrorKind::OutOfRange`] error.
+/// Creates an [`ErrorKind::OutOfRange`] error.
 pub(crate) fn out_of_range(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::OutOfRange, message)
 }
@@ -198,4 +225,11 @@ impl std::error::Error for Error {
 }
 
 /// The result of a call to this crate.
+///
+/// # Examples
+/// ```
+/// async fn count(hits: &forebay::series::SeriesHandle) -> forebay::Result<()> {
+///     hits.add("user:42", 1).await
+/// }
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,9 +1,9 @@
-//! Named points at which a test can make the process die.
+//! Failpoints: named points at which a test can abort the process.
 //!
 //! `FOREBAY_FAILPOINT=name` aborts the process the first time it passes the point of that name,
-//! `name:n` the n-th time. Without the feature `test-util` the points are not there.
+//! `name:n` the n-th time. Without the feature `test-util` there are no failpoints.
 
-/// Passes a point at which a crash test may end the process.
+/// Passes a failpoint, at which a crash test may abort the process.
 macro_rules! failpoint {
     ($name:literal) => {
         #[cfg(feature = "test-util")]
@@ -11,7 +11,7 @@ macro_rules! failpoint {
     };
 }
 
-/// Aborts the process if `FOREBAY_FAILPOINT` says that it ends at this pass of the point.
+/// Aborts the process if `FOREBAY_FAILPOINT` names this pass of the failpoint.
 #[cfg(feature = "test-util")]
 pub(crate) fn pass(name: &str) {
     use std::sync::{
@@ -19,7 +19,7 @@ pub(crate) fn pass(name: &str) {
         atomic::{AtomicU64, Ordering},
     };
 
-    /// The point, and how many passes of it are left.
+    /// The armed failpoint, and how many passes of it are left.
     static ARMED: LazyLock<Option<(String, AtomicU64)>> = LazyLock::new(|| {
         let (name, passes) = parse(&std::env::var("FOREBAY_FAILPOINT").ok()?);
         Some((name, AtomicU64::new(passes)))
@@ -27,15 +27,15 @@ pub(crate) fn pass(name: &str) {
 
     if let Some((armed, left)) = &*ARMED
         && armed == name
-        // Only the pass that counts from 1 to 0 aborts; a counter, so any order will do.
+        // Only the pass that counts from 1 to 0 aborts. It is a counter, so no order is needed.
         && left.fetch_sub(1, Ordering::Relaxed) == 1
     {
-        // Not `exit`: no destructor runs, nothing is flushed, as after SIGKILL.
+        // Unlike `exit`, no destructor runs and nothing is flushed, as after SIGKILL.
         std::process::abort();
     }
 }
 
-/// Reads `name` or `name:n`; anything else is a name that no point has.
+/// Reads `name` or `name:n`. Anything else is a name that no failpoint has.
 #[cfg(feature = "test-util")]
 fn parse(text: &str) -> (String, u64) {
     match text.rsplit_once(':').map(|(name, n)| (name, n.parse())) {

@@ -1,4 +1,4 @@
-//! Names and keys: what they may contain, and how they are written into a store.
+//! Names and keys: which are valid, and how a store writes them.
 
 #[cfg(any(test, feature = "redis"))]
 use std::borrow::Cow;
@@ -15,15 +15,23 @@ pub const MAX_KEY: usize = 512;
 /// The name of a limit, series, buffer or event: `[a-z][a-z0-9_-]{0,63}`.
 ///
 /// Names come from code and configuration, never from a request.
+///
+/// # Examples
+/// ```
+/// use forebay::Name;
+/// assert_eq!(Name::new("per-user_2")?.as_str(), "per-user_2");
+/// assert!(Name::new("Per User").is_err());
+/// # Ok::<(), forebay::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name {
     text: Arc<str>,
-    /// Of the text, so that who looks for a key of a name does not hash that each time.
+    /// The hash of the text, so that a look-up of a key does not compute it again.
     hash: u64,
 }
 
 impl Name {
-    /// Checks and takes a name.
+    /// Checks a name.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if it does not match the pattern.
@@ -42,23 +50,23 @@ impl Name {
         }
     }
 
-    /// The name of the series that counts what a limit kept out of this one. Has a dot, so that nobody else can take it.
+    /// The name of the series that counts what a limit denied. A dot makes it different from every other name.
     pub(crate) fn limited(&self) -> Self {
         Self::from_store(&format!("{self}.limited"))
     }
 
-    /// Takes a name as a store returned it: also one that is derived, which nobody could give.
+    /// Accepts a name that a store returned, without a check: it may be a derived one.
     pub(crate) fn from_store(text: &str) -> Self {
         Self { text: text.into(), hash: hash(text.as_bytes()) }
     }
 
-    /// The hash of a key of this name: no buffer to join them in, and (a, bc) is not (ab, c).
+    /// The hash of a key of this name. It needs no buffer to join them in, and (a, bc) differs from (ab, c).
     #[inline]
     pub(crate) fn hash_of(&self, key: &[u8]) -> u64 {
         xxhash_rust::xxh3::xxh3_64_with_seed(key, self.hash)
     }
 
-    /// Whether the two are the same: fast for clones.
+    /// Whether the two names are equal. Fast for clones.
     #[inline]
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.text, &other.text) || self == other
@@ -90,7 +98,7 @@ impl fmt::Debug for Name {
     }
 }
 
-/// Whether it is a key: any UTF-8, 1 to 512 bytes.
+/// Whether a key is valid: any UTF-8 of 1 to 512 bytes.
 #[inline]
 pub(crate) fn is_key(key: &str) -> bool {
     (1..=MAX_KEY).contains(&key.len())
@@ -105,10 +113,10 @@ pub(crate) fn check_key(key: &str) -> Result<&str> {
     Ok(key)
 }
 
-/// Writes a key so that it can stand inside a hash tag: `{`, `}` and `%` become `%7B`, `%7D` and `%25`.
+/// Escapes a key for a hash tag: `{`, `}` and `%` become `%7B`, `%7D` and `%25`.
 ///
-/// Without that a key with a brace would end the tag early, and the keys of one object could land in
-/// different slots. Injective, so that no two keys share a counter.
+/// Otherwise a brace in the key would end the tag early, and the keys of one object could be in different slots. The escaping
+/// is injective, so no two keys share a counter.
 #[cfg(any(test, feature = "redis"))]
 pub(crate) fn tag_text(key: &str) -> Cow<'_, str> {
     if !key.contains(['{', '}', '%']) {
@@ -126,7 +134,7 @@ pub(crate) fn tag_text(key: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// The hash behind partitions and shards: XXH3, which is the same on every machine and in every version.
+/// The hash for partitions and shards: XXH3, which is the same on every machine and in every version.
 #[inline]
 pub(crate) fn hash(bytes: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(bytes)

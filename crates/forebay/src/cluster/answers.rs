@@ -1,14 +1,58 @@
-//! What became of the commands of a map.
+//! The answers to the commands of a map.
 
-use std::{any::type_name, fmt, time::Duration};
+use std::{any::type_name, fmt, marker::PhantomData, time::Duration};
 
-use super::Ticket;
 use crate::{
     error::{Error, ErrorKind, Result, Retry, invalid},
-    model::{Command, Failure, Fate, FromReply, Reply},
+    model::{Command, Failure, Fate, FromReply, HostStatus, Reply},
 };
 
-/// A command without an answer: which, on which host, what may have become of it, and why.
+/// Stands for the answer to one command of a [`Map`](super::Map), a `T`.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::cluster::Ticket;
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let mut map = bay.cluster().map();
+/// let hits: Ticket<i64> = map.incr("hits", 5);
+/// assert_eq!(map.run().await.get(hits)?, 5);
+/// # Ok(()) }
+/// ```
+pub struct Ticket<T> {
+    pub(super) map: u64,
+    pub(super) index: usize,
+    pub(super) answer: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Ticket<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Ticket<T> {}
+
+impl<T> fmt::Debug for Ticket<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Ticket").field(&self.index).finish()
+    }
+}
+
+/// The error of a command without an answer: the command, its host, its fate, and the cause.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::cluster::Fate;
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let mut map = bay.cluster().map();
+/// map.set("name", "forebay");
+/// let hits = map.incr("name", 1); // not a number
+/// let error = map.run().await.get(hits).unwrap_err();
+/// assert_eq!((error.host(), error.fate()), ("embedded", Fate::Rejected));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct CommandError {
     fate: Fate,
@@ -18,17 +62,17 @@ pub struct CommandError {
 }
 
 impl CommandError {
-    /// What may have become of the command.
+    /// Whether the command was executed.
     pub fn fate(&self) -> Fate {
         self.fate
     }
 
-    /// The host that has the key.
+    /// The name of the host that has the key.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// Why.
+    /// The cause.
     pub fn cause(&self) -> &Error {
         &self.cause
     }
@@ -58,17 +102,29 @@ impl From<CommandError> for Error {
     }
 }
 
-/// What became of the commands of a [`Map`](super::Map): ask with its tickets.
+/// The answers to the commands of a [`Map`](super::Map). Its tickets select them.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let mut map = bay.cluster().map();
+/// let name = map.get::<Option<String>>("name");
+/// let answers = map.run().await;
+/// assert_eq!(answers.get(name)?, None);
+/// assert!(answers.is_complete());
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use = "each command has an answer or an error of its own"]
 pub struct Answers {
     pub(super) map: u64,
-    /// In the order in which the tickets were given out.
+    /// In the order of the tickets.
     pub(super) answered: Vec<Answered>,
     pub(super) hosts: Vec<HostAnswer>,
 }
 
-/// A command and what became of it.
+/// A command, its host and its answer.
 #[derive(Debug)]
 pub(super) struct Answered {
     pub command: Command,
@@ -77,42 +133,60 @@ pub(super) struct Answered {
     pub answer: Result<Reply, Failure>,
 }
 
-/// How one host fared with its part of a map.
+/// How one host answered its part of a map.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let mut map = bay.cluster().map();
+/// map.del("name");
+/// for host in map.run().await.hosts() {
+///     assert_eq!((&*host.name, host.commands, host.failed), ("embedded", 1, 0));
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HostAnswer {
     /// Its name.
     pub name: Box<str>,
-    /// How many commands were for it.
+    /// The number of commands for it.
     pub commands: usize,
     /// How many of them have no answer.
     pub failed: usize,
-    /// From sending the first to having the last answer, or giving up.
+    /// The time from sending the first command to the last answer, or to giving up.
     pub took: Duration,
 }
 
+impl HostAnswer {
+    pub(super) fn idle(host: HostStatus) -> Self {
+        Self { name: host.name, commands: 0, failed: 0, took: Duration::ZERO }
+    }
+}
+
 impl Answers {
-    /// The answer to the command of this ticket. May be asked again.
+    /// The answer to the command of this ticket. It can be read more than once.
     ///
     /// # Errors
-    /// When there is none: see [`Fate`]. A ticket of another map is [`Fate::NotSent`].
+    /// When there is no answer: see [`Fate`]. The fate of a ticket of another map is [`Fate::NotSent`].
     pub fn get<T: FromReply>(&self, ticket: Ticket<T>) -> Result<T, CommandError> {
         let Some(answered) = self.answered(ticket) else {
-            let cause = invalid("ticket of another map: ask the answers of the map that gave it");
+            let cause = invalid("the ticket is of another map: ask the answers of the map that returned it");
             let message = "answer of a map: not sent".into();
             return Err(CommandError { fate: Fate::NotSent, host: "".into(), message, cause });
         };
         match &answered.answer {
             Ok(reply) => T::from_reply(reply).ok_or_else(|| {
                 let (is, wanted) = (reply.noun(), type_name::<T>());
-                let cause = Error::new(ErrorKind::Invalid, format!("the answer is {is}, no {wanted}"));
+                let cause = Error::new(ErrorKind::Invalid, format!("the answer is {is}, not {wanted}"));
                 self.error(answered, Fate::Unreadable, &cause)
             }),
             Err((fate, cause)) => Err(self.error(answered, *fate, cause)),
         }
     }
 
-    /// The host that the command of this ticket was for; `None` for a ticket of another map.
+    /// The name of the host for the command of this ticket; `None` for a ticket of another map.
     pub fn host<T>(&self, ticket: Ticket<T>) -> Option<&str> {
         self.answered(ticket).map(|answered| &*self.hosts[answered.host].name)
     }
@@ -130,7 +204,7 @@ impl Answers {
         })
     }
 
-    /// How the hosts fared that had a part in it, in the order of their numbers.
+    /// How the hosts answered that had commands, in the order of their numbers.
     pub fn hosts(&self) -> impl Iterator<Item = &HostAnswer> {
         self.hosts.iter().filter(|host| host.commands > 0)
     }

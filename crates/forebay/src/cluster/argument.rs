@@ -1,8 +1,15 @@
-//! What may be a key or a word of a command.
+//! Keys and words of commands.
 
 /// A key, a value or a word of a command: text, bytes, or an integer, which is written in decimal.
+///
+/// # Examples
+/// ```
+/// use forebay::cluster::Argument;
+/// assert_eq!(*42_u8.to_bytes(), *b"42");
+/// assert_eq!(*"name".to_bytes(), *b"name");
+/// ```
 pub trait Argument {
-    /// Its bytes, as they go to the store.
+    /// The bytes that are sent to the store.
     fn to_bytes(&self) -> Box<[u8]>;
 }
 

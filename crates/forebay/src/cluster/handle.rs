@@ -1,6 +1,9 @@
-//! Asking about the hosts.
+//! The handle of the hosts: who has which key, and how they answer.
 
-use super::Map;
+use super::{
+    argument::Argument,
+    map::{Map, Target},
+};
 use crate::{
     buffer::BufferHandle,
     engine::step::Place,
@@ -11,28 +14,41 @@ use crate::{
 };
 
 /// The hosts of an open store, one or many. Clones share it.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let cluster = bay.cluster();
+/// for host in cluster.hosts() {
+///     println!("{} is {}", host.name, host.health);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Cluster {
     store: Store,
 }
 
-/// Where a key, or what is kept of it, is.
+/// The place of a key: its host, and the slot or partition there.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let route = bay.cluster().route("user:42");
+/// assert_eq!((&*route.host, route.slot), ("embedded", None));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Route {
-    /// Its slot, 0 to 16383: the same as in Redis Cluster. `None` where keys are not placed by slots.
+    /// Its slot, 0 to 16383, as in Redis Cluster; `None` where keys are not placed by slots.
     pub slot: Option<u16>,
     /// The host's name.
     pub host: Box<str>,
-    /// Of a series or a buffer the partition, all of which is in one place; `None` for anything else.
+    /// The partition of a series or a buffer; `None` for other keys. All of a partition is in one slot.
     pub partition: Option<u16>,
-}
-
-/// Some of the hosts, for commands that have no key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// Their numbers.
-    pub(super) hosts: Vec<usize>,
 }
 
 impl Cluster {
@@ -40,12 +56,12 @@ impl Cluster {
         Self { store }
     }
 
-    /// An empty map, to gather commands in.
+    /// Starts an empty map of commands.
     pub fn map(&self) -> Map {
         Map::new(self.store.clone())
     }
 
-    /// Every host.
+    /// All hosts.
     pub fn all(&self) -> Target {
         Target { hosts: (0..self.hosts().len()).collect() }
     }
@@ -53,7 +69,7 @@ impl Cluster {
     /// The hosts with these names, in this order.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a name that none has, with those that there are.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for an unknown name; the message lists the hosts.
     pub fn target(&self, names: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Target> {
         let known = self.hosts();
         let number = |name: &str| {
@@ -66,43 +82,43 @@ impl Cluster {
         Ok(Target { hosts })
     }
 
-    /// The hosts, in the order of their numbers, and how they have been answering.
+    /// The hosts in the order of their numbers, with their health.
     pub fn hosts(&self) -> Vec<HostStatus> {
         self.store.engine().hosts()
     }
 
-    /// How keys find their host; `None` in a store that has only one.
+    /// How keys are placed on hosts; `None` in a store with one host.
     pub fn placement(&self) -> Option<Placement> {
         self.store.engine().placement()
     }
 
-    /// Which host has a plain key, one of a [`Map`].
+    /// Finds the host of a plain key of a [`Map`].
     ///
-    /// Forebay's own structures are elsewhere: keys of limits and names of locks may have braces, which mean nothing
-    /// there, and series and buffers place their partitions.
-    pub fn route(&self, key: impl super::Argument) -> Route {
+    /// Forebay's own structures are placed in another way: braces in the keys of limits and the names of locks have no
+    /// meaning, and series and buffers are placed by partition.
+    pub fn route(&self, key: impl Argument) -> Route {
         let key = key.to_bytes();
         let engine = self.store.engine();
         self.found((engine.host_of(&key), engine.slot_of(&key)), None)
     }
 
-    /// Which host has a key of limits; it has that key of all of them.
+    /// Finds the host of a key of limits. All limits have a key on the same host.
     pub fn route_limit(&self, key: &str) -> Route {
         self.found(self.store.engine().place_of(Place::Key(key)), None)
     }
 
-    /// Which host has a lock.
+    /// Finds the host of a lock.
     pub fn route_lock(&self, name: &str) -> Route {
         self.found(self.store.engine().place_of(Place::Key(name)), None)
     }
 
-    /// Which host has a key of a series.
+    /// Finds the host and the partition of a key of a series.
     pub fn route_series(&self, series: &SeriesHandle, key: &str) -> Route {
         let part = series.part(key);
         self.found(self.store.engine().place_of(Place::Series(&part)), Some(part.index))
     }
 
-    /// Which host gets the writes to a row of a buffer.
+    /// Finds the host and the partition for writes to a row of a buffer.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a key that does not fit the buffer's key columns.

@@ -1,4 +1,4 @@
-//! A list of hosts to open.
+//! The hosts of a store of several hosts.
 
 use std::fmt;
 
@@ -10,10 +10,10 @@ use crate::{
     error::Result,
 };
 
-/// Several independent Redis hosts, by names that stay when their addresses change.
+/// A list of independent Redis hosts, each with a name that stays when its address changes.
 ///
-/// Names that are all whole numbers are ids, as Nydus and rb have them: they give the order of the hosts, and
-/// under a ketama router the names on the ring are made from the addresses, as those libraries do.
+/// If all names are whole numbers, they are ids as in Nydus and rb: they order the hosts, and a ketama router makes the names
+/// on the ring from the addresses, as those libraries do.
 ///
 /// ```no_run
 /// # #[tokio::main] async fn main() -> forebay::Result<()> {
@@ -33,18 +33,18 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// No hosts yet, found by slots.
+    /// An empty list, whose keys are placed by slots.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How keys find their host; default by slots.
+    /// Sets how keys are placed on hosts; default by slots.
     pub fn router(mut self, router: RouterKind) -> Self {
         self.router = router;
         self
     }
 
-    /// Adds a host: a name of 1 to 255 bytes, and `redis://[user][:password@]host[:port][/db]`.
+    /// Adds a host: a name of 1 to 255 bytes, and a URL `redis://[user][:password@]host[:port][/db]`.
     pub fn host(self, name: impl Into<String>, url: impl Into<String>) -> Self {
         self.weighted(name, url, 1)
     }
@@ -55,20 +55,20 @@ impl Hosts {
         self
     }
 
-    /// Checks names, weights and URLs without connecting: what a configuration is checked by, and what opening checks
-    /// first.
+    /// Checks names, weights and URLs without connecting. A program can check its configuration with it; opening checks the
+    /// same first.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) or
-    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration): an empty list, names, weights or URLs that are
-    /// none, or that the router cannot work with.
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) for an empty list, for malformed names, weights or URLs,
+    /// and for those that the router does not support.
     pub fn check(&self) -> Result<()> {
         Location::of_hosts(self.router, &self.listed).map(|_| ())
     }
 }
 
 impl fmt::Debug for Hosts {
-    /// Without the URLs: they may hold passwords.
+    /// Without the URLs: they may contain passwords.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.listed.iter().map(|listed| (&listed.name, listed.weight)).collect();
         f.debug_struct("Hosts").field("router", &self.router).field("hosts", &names).finish()

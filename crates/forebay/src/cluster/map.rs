@@ -1,32 +1,46 @@
-//! Gathering commands, and running them.
+//! Maps: commands that are gathered, and run together.
 
 use std::{
-    fmt,
     marker::PhantomData,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
-use super::{Answers, Argument, Fate, HostAnswer, Target, answers::Answered};
+use super::{
+    answers::{Answered, Answers, HostAnswer, Ticket},
+    argument::Argument,
+};
 use crate::{
     error::{Result, invalid, out_of_range},
-    model::{Command, FromReply, Reply, Verb, command::unfit},
+    model::{Command, Fate, FromReply, Reply, Verb, command::unfit},
     store::Store,
     time::{days, secs},
 };
 
-/// The longest time to live that [`Map::expire`] sets: a hundred years. Nobody means more, and far above it
-/// stores refuse or, worse, wrap around.
+/// The longest time to live that [`Map::expire`] sets: a hundred years. Far above it stores refuse, or wrap around.
 pub const MAX_TTL: Duration = days(36_500);
 
-/// How long a map waits for its answers unless told otherwise.
-const DEADLINE: Duration = secs(1);
+/// How long a map waits for its answers, unless [`Map::deadline`] sets another time.
+const DEFAULT_DEADLINE: Duration = secs(1);
 
-/// Commands that will be sent together.
+/// Commands that are sent together.
 ///
-/// Each method gives a [`Ticket`], with which [`Answers`] are asked. Commands for one host are executed in
-/// the order in which they were added, each on its own, others' commands perhaps between them; between hosts there is
-/// no order. The same command twice is two commands.
+/// Each method returns a [`Ticket`] that selects the command's answer from [`Answers`]. A host executes its commands in the
+/// order in which they were added, each on its own; commands of other callers may come between them. There is no order
+/// between hosts. The same command twice is two commands.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let mut map = bay.cluster().map();
+/// map.set("name", "forebay");
+/// let name = map.get::<String>("name");
+/// let gone = map.del("name");
+/// let answers = map.run().await;
+/// assert_eq!((answers.get(name)?.as_str(), answers.get(gone)?), ("forebay", true));
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use = "commands are sent by `run`"]
 pub struct Map {
@@ -36,45 +50,40 @@ pub struct Map {
     entries: Vec<Entry>,
 }
 
-/// A command on its way.
+/// A command to send.
 #[derive(Debug)]
 struct Entry {
     command: Command,
-    /// Otherwise the key decides.
+    /// Its host; `None`: the host of the key.
     host: Option<usize>,
-    /// Why it is not sent at all.
+    /// Why it is not sent.
     refused: Option<crate::Error>,
 }
 
-/// Stands for the answer to one command, a `T`.
-pub struct Ticket<T> {
-    pub(super) map: u64,
-    pub(super) index: usize,
-    answer: PhantomData<fn() -> T>,
-}
-
-impl<T> Clone for Ticket<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for Ticket<T> {}
-
-impl<T> fmt::Debug for Ticket<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Ticket").field(&self.index).finish()
-    }
+/// Some of the hosts, for commands that have no key.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let cluster = bay.cluster();
+/// assert_eq!(cluster.target(["embedded"])?, cluster.all());
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Their numbers.
+    pub(super) hosts: Vec<usize>,
 }
 
 impl Map {
     pub(super) fn new(store: Store) -> Self {
-        /// Tells the tickets of one map from those of another. Only uniqueness matters, so no order is needed.
+        /// Tells the tickets of maps apart. Only uniqueness matters, so no order is needed.
         static MAPS: AtomicU64 = AtomicU64::new(0);
-        Self { store, id: MAPS.fetch_add(1, Ordering::Relaxed), deadline: DEADLINE, entries: vec![] }
+        Self { store, id: MAPS.fetch_add(1, Ordering::Relaxed), deadline: DEFAULT_DEADLINE, entries: vec![] }
     }
 
-    /// How long [`run`](Self::run) waits at most, for all hosts together; default 1 s.
+    /// Sets how long [`run`](Self::run) waits at most, for all hosts together; default 1 s.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
@@ -85,22 +94,22 @@ impl Map {
         self.push(&key, Verb::Get)
     }
 
-    /// Writes a value, which then has no time to live.
+    /// Writes a value. The key has no time to live afterwards.
     pub fn set(&mut self, key: impl Argument, value: impl Argument) -> Ticket<()> {
         self.push(&key, Verb::Set(value.to_bytes()))
     }
 
-    /// Adds to an integer, which begins at 0; answers the sum. The key keeps its time to live.
+    /// Adds to an integer, which starts at 0. The answer is the sum. The key keeps its time to live.
     pub fn incr(&mut self, key: impl Argument, by: i64) -> Ticket<i64> {
         self.push(&key, Verb::Incr(by))
     }
 
-    /// Removes a key; answers whether it was there.
+    /// Removes a key. The answer is whether it existed.
     pub fn del(&mut self, key: impl Argument) -> Ticket<bool> {
         self.push(&key, Verb::Del)
     }
 
-    /// Gives a key `ttl` to live from now, 0 to [`MAX_TTL`], rounded up to milliseconds; answers whether it was there.
+    /// Sets the time to live of a key, 0 to [`MAX_TTL`], rounded up to milliseconds. The answer is whether the key existed.
     pub fn expire(&mut self, key: impl Argument, ttl: Duration) -> Ticket<bool> {
         let ms = u64::try_from(ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
         let refused = (ttl > MAX_TTL).then(|| {
@@ -110,10 +119,10 @@ impl Map {
         self.add(Entry { command, host: None, refused })
     }
 
-    /// Any other command that Redis has, as words, on the host of `key`. Only on Redis.
+    /// Adds any other Redis command, as words, for the host of `key`. Only on Redis.
     ///
-    /// The key is given apart, since only the caller knows which of the words it is. Commands that would change
-    /// the connection, or wait on it (`MULTI`, `SUBSCRIBE`, `BLPOP`, …), are refused: others share it.
+    /// The key is an argument of its own because only the caller knows which word it is. Commands that would change the
+    /// connection or block it (`MULTI`, `SUBSCRIBE`, `BLPOP`, …) are refused: other callers share it.
     pub fn raw<T: FromReply>(
         &mut self,
         key: impl Argument,
@@ -122,9 +131,9 @@ impl Map {
         self.push_raw(key.to_bytes(), words, None)
     }
 
-    /// Any command that Redis has, as words, on each host of a [`Target`]. Only on Redis.
+    /// Adds any Redis command, as words, for each host of a [`Target`]. Only on Redis.
     ///
-    /// The tickets are in the order of the target's hosts; [`Answers::host`] names them.
+    /// The tickets are in the order of the target's hosts. [`Answers::host`] names them.
     pub fn fanout<T: FromReply>(
         &mut self,
         target: &Target,
@@ -134,12 +143,12 @@ impl Map {
         target.hosts.iter().map(|&host| self.push_raw([].into(), &words, Some(host))).collect()
     }
 
-    /// How many commands there are.
+    /// The number of commands.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no commands.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -150,7 +159,7 @@ impl Map {
     /// Dropping the future may leave any of the commands executed.
     ///
     /// # Cost
-    /// One round trip if each host's commands and answers fit into a megabyte, else more. None embedded.
+    /// One round trip if the commands and answers of each host fit into a megabyte, else more. None on the embedded engine.
     pub async fn run(self) -> Answers {
         let engine = self.store.engine();
         let mut hosts: Vec<HostAnswer> = engine.hosts().into_iter().map(HostAnswer::idle).collect();
@@ -163,16 +172,16 @@ impl Map {
                 shares[host].push(index);
             }
         }
-        let sendings =
+        let sent =
             shares.iter().enumerate().filter(|(_, share)| !share.is_empty()).map(async |(host, share)| {
                 let commands: Vec<&Command> =
                     share.iter().map(|&index| &self.entries[index].command).collect();
-                let began = self.store.clock().monotonic();
+                let started = self.store.clock().monotonic();
                 let answers = engine.kv(host, &commands, self.deadline).await;
-                (host, answers, self.store.clock().monotonic().saturating_sub(began))
+                (host, answers, self.store.clock().monotonic().saturating_sub(started))
             });
         let mut replies: Vec<Option<Result<Reply, _>>> = self.entries.iter().map(|_| None).collect();
-        for (host, answers, took) in futures::future::join_all(sendings).await {
+        for (host, answers, took) in futures::future::join_all(sent).await {
             hosts[host].took = took;
             for (&index, answer) in shares[host].iter().zip(answers) {
                 replies[index] = Some(answer);
@@ -208,11 +217,5 @@ impl Map {
     fn add<T>(&mut self, entry: Entry) -> Ticket<T> {
         self.entries.push(entry);
         Ticket { map: self.id, index: self.entries.len() - 1, answer: PhantomData }
-    }
-}
-
-impl HostAnswer {
-    fn idle(host: super::HostStatus) -> Self {
-        Self { name: host.name, commands: 0, failed: 0, took: Duration::ZERO }
     }
 }

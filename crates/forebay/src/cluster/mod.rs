@@ -1,4 +1,4 @@
-//! Plain commands on whichever host has their key, many in one go.
+//! Sharding: plain commands on the host of their key, many at a time.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
@@ -15,11 +15,11 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Each host gets its commands as one pipeline, all hosts at the same time. Each command has its own
-//! answer: what one is refused, or a host that is dead, costs no other command anything.
+//! Each host gets its commands as one pipeline, all hosts at the same time. Each command has its own answer: a command that
+//! is refused, or a dead host, does not affect the others.
 //!
-//! Keys go to the store as they are, without the prefix of Forebay's own structures, and to the host
-//! where the router finds them: with `nydus-partition`, say, where Nydus would look for them.
+//! Keys are sent as they are, without the prefix of Forebay's own structures. The router decides which host has a key: with
+//! `nydus-partition`, for example, the host where Nydus would look for it.
 
 mod answers;
 mod argument;
@@ -28,12 +28,12 @@ mod handle;
 mod hosts;
 mod map;
 
-pub use answers::{Answers, CommandError, HostAnswer};
+pub use answers::{Answers, CommandError, HostAnswer, Ticket};
 pub use argument::Argument;
-pub use handle::{Cluster, Route, Target};
+pub use handle::{Cluster, Route};
 #[cfg(feature = "redis")]
 pub use hosts::Hosts;
-pub use map::{MAX_TTL, Map, Ticket};
+pub use map::{MAX_TTL, Map, Target};
 
 #[cfg(feature = "redis")]
 pub use crate::engine::cluster::RouterKind;

@@ -40,6 +40,19 @@ pub(super) struct Template {
 }
 
 /// Where a value of a buffered row comes from.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// # let projects = bay.buffer(forebay::Buffer::new("projects").key("id").sum("hits"))?;
+///
+/// use forebay::{Event, event::Cell};
+/// let event = Event::new("hit").buffer(&projects, [Cell::Key], [("hits", Cell::N)]);
+/// assert!(bay.event(event)?.hit("42", 3).await?.is_accepted());
+/// assert_eq!(*projects.pending(["42".into()]).await?, [Some(3.into())]);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cell {

@@ -13,12 +13,24 @@ use crate::{
     limit::{Charge, Charged, Decisions, Kind, LimitHandle},
     model::Row,
     once::State,
-    series::{Admission, MAX_AHEAD, SeriesHandle},
+    series::{Acceptance, MAX_AHEAD, SeriesHandle},
     store::Store,
     time::{Timestamp, When},
 };
 
 /// An event of an open store. Clones share it.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::{Event, Limit, time::hours};
+/// let (limit, series) = (bay.limit(Limit::per_minute("hits", 20))?, bay.series("hits")?);
+/// let event = bay.event(Event::new("hit").limit(&limit).series(&series))?;
+/// event.hit("user:42", 5).await?;
+/// assert_eq!(series.sum("user:42", hours(1)).await?, 5);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct EventHandle(pub(super) Arc<Inner>);
 
@@ -144,13 +156,13 @@ impl EventHandle {
         let (mut dates, mut late) = (Vec::with_capacity(series.len()), vec![]);
         for series in series {
             match series.admit(key, n, times.is_dated.then_some(times.at), times.when).await? {
-                Admission::Accepted { at, now } => dates.push(Some((at, now))),
-                Admission::Late(error)
+                Acceptance::Accepted { at, now } => dates.push(Some((at, now))),
+                Acceptance::Late(error)
                     if buffers.is_empty() && late.len() + 1 == self.0.event.series.len() =>
                 {
                     return Err(error);
                 }
-                Admission::Late(_) => {
+                Acceptance::Late(_) => {
                     dates.push(None);
                     late.push(series.name().clone());
                 }

@@ -14,6 +14,18 @@ use crate::{
 };
 
 /// What became of a hit.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::{Event, Hit, Limit};
+/// let limit = bay.limit(Limit::per_minute("hits", 1))?;
+/// let event = bay.event(Event::new("hit").limit(&limit))?;
+/// assert!(event.hit("user:42", 1).await?.is_accepted());
+/// assert!(matches!(event.hit("user:42", 1).await?, Hit::Limited { .. }));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "a limited hit should not be served"]
 pub enum Hit {
@@ -57,6 +69,12 @@ impl Hit {
 }
 
 /// Whether a part of a hit was applied.
+///
+/// # Examples
+/// ```
+/// use forebay::event::Applied;
+/// assert_eq!(Applied::Unknown.as_str(), "unknown");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Applied {
     /// It was.
@@ -89,6 +107,19 @@ impl From<State> for Applied {
 }
 
 /// A series or a buffer of an event, and whether it took the hit.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::{Event, event::{Applied, Part}};
+/// let event = bay.event(Event::new("hit").series(&bay.series("hits")?))?;
+/// if let Err(error) = event.hit("user:42", 1).await {
+///     let open: Vec<&Part> = error.series.iter().filter(|part| part.applied == Applied::Unknown).collect();
+///     eprintln!("perhaps counted: {open:?}");
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Part {
@@ -99,6 +130,19 @@ pub struct Part {
 }
 
 /// All series, or all buffers, of an event, and which of them took the hit.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::{Event, event::Applied};
+/// let event = bay.event(Event::new("hit").series(&bay.series("hits")?))?;
+/// if let Err(error) = event.hit("user:42", 1).await {
+///     assert!(error.buffer.is_empty());
+///     assert_ne!(error.series.summary(), Some(Applied::Yes));
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parts(Vec<Part>);
 
@@ -139,6 +183,17 @@ impl<'a> IntoIterator for &'a Parts {
 }
 
 /// A hit that was not accepted as a whole, and which parts of it were applied.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::{Event, event::Applied};
+/// let event = bay.event(Event::new("hit").series(&bay.series("hits")?))?;
+/// let error = event.hit("", 1).await.unwrap_err(); // an empty key
+/// assert!(error.is_nothing() && error.series.all(Applied::No));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HitError {

@@ -1,4 +1,4 @@
-//! What a series is.
+//! The definition of a series.
 
 use std::sync::Arc;
 
@@ -31,42 +31,51 @@ impl Series {
         Self { name: name.into(), resolutions: Resolution::defaults(), partitions: 16, max_keys: None }
     }
 
-    /// Its resolutions, 1 to 8, from the finest to the coarsest. Each step is a multiple of the one before, and is kept
-    /// at least as long.
+    /// Sets the resolutions, 1 to 8, from the finest to the coarsest. Each step must be a multiple of the one before, and its
+    /// retention at least as long.
     pub fn resolutions(mut self, resolutions: Vec<Resolution>) -> Self {
         self.resolutions = resolutions;
         self
     }
 
-    /// Over how many partitions its keys spread in a shared store, 1 to 1 024, default 16.
+    /// Sets over how many partitions the keys spread in a shared store, 1 to 1 024, default 16.
     pub fn partitions(mut self, partitions: u16) -> Self {
         self.partitions = partitions;
         self
     }
 
-    /// How many keys it has at most, 1 to 2^40; without it there is no bound. A new key beyond is refused as
-    /// [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded) until another one's last count has left its retention.
-    /// The series of what limits kept out has as many of its own. Only for a store in this process.
+    /// Sets how many keys the series has at most, 1 to 2^40; default unlimited. Only for a store in this process.
+    ///
+    /// A new key beyond the maximum fails with [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded) until the last count of
+    /// another key has left its retention. The [`limited`](super::SeriesHandle::limited) series has the same maximum of its
+    /// own.
     pub fn max_keys(mut self, keys: u64) -> Self {
         self.max_keys = Some(keys);
         self
     }
 
-    /// What [`max_keys`](Self::max_keys) has set.
+    /// The maximum that [`max_keys`](Self::max_keys) set.
     pub fn key_bound(&self) -> Option<u64> {
         self.max_keys
     }
 
-    /// What [`resolutions`](Self::resolutions) has set, or the default.
+    /// The resolutions that [`resolutions`](Self::resolutions) set, or the default.
     pub fn steps(&self) -> &[Resolution] {
         &self.resolutions
     }
 
-    /// Checks the definition without opening it: what a configuration is checked by.
+    /// Checks the definition without a store, for a program that checks its configuration.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a name that is none or resolutions that do not fit
-    /// together, [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) for a number outside its range.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a malformed name or resolutions that do not fit together,
+    /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) for a number outside its range.
+    ///
+    /// # Examples
+    /// ```
+    /// use forebay::Series;
+    /// assert!(Series::new("hits").partitions(32).check().is_ok());
+    /// assert!(Series::new("Hits").check().is_err()); // names are lower case
+    /// ```
     pub fn check(&self) -> Result<()> {
         self.clone().build().map(|_| ())
     }
@@ -82,8 +91,8 @@ impl Series {
                 coarse.step > fine.step && coarse.step.as_secs().is_multiple_of(fine.step.as_secs());
             if !multiple || coarse.retention < fine.retention {
                 return Err(invalid(format!(
-                    "series {name}: resolution {:?} kept for {:?} after {:?} kept for {:?}: each step is a multiple of the \
-                     one before and is kept at least as long",
+                    "series {name}: resolution {:?} kept for {:?} after {:?} kept for {:?}: each step must be a \
+                     multiple of the one before and its retention at least as long",
                     coarse.step, coarse.retention, fine.step, fine.retention
                 )));
             }

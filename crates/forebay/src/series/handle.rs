@@ -1,4 +1,4 @@
-//! Counting by time.
+//! The handle of a series: counting.
 
 use std::sync::{
     Arc,
@@ -17,22 +17,35 @@ use crate::{
 };
 
 /// A series of an open store. Clones share it.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::{Forebay, time::hours};
+///
+/// let bay = Forebay::open("memory:").await?;
+/// let hits = bay.series("hits")?;
+/// hits.add("user:42", 3).await?;
+/// hits.add("user:42", 4).await?;
+/// assert_eq!(hits.sum("user:42", hours(1)).await?, 7);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct SeriesHandle {
     pub(super) store: Store,
     pub(super) grid: Arc<Grid>,
-    /// The grid of the series that counts what limits kept out of this one.
+    /// The grid of the [`limited`](Self::limited) series.
     limited: Arc<Grid>,
-    /// Counts that were refused since their last bucket had gone. A tally for people: no order needed.
+    /// Counts that were refused because no resolution keeps their time. For people: the atomic needs no order.
     late: Arc<AtomicU64>,
 }
 
-/// Whether a series takes a point.
+/// Whether a series accepts a point.
 #[derive(Clone, Debug)]
-pub(crate) enum Admission {
-    /// It does, if it is added with these times: when it happened, and what the store's clock shows.
+pub(crate) enum Acceptance {
+    /// It does, if the point is added with these times: its own, and the time of the store's clock.
     Accepted { at: Timestamp, now: Timestamp },
-    /// No resolution keeps its time any more: why it is refused.
+    /// No resolution keeps its time: the error of adding it.
     Late(Error),
 }
 
@@ -55,32 +68,64 @@ impl SeriesHandle {
     /// Dropping the future may leave it counted; it is never counted twice.
     ///
     /// # Cost
-    /// One round trip, shared with whatever else this process asks the host at that time; none embedded.
+    /// One round trip, shared with other calls of this process to the host; none on the embedded engine.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let hits = bay.series("hits")?;
+    /// hits.add("user:42", 1).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn add(&self, key: impl AsRef<str>, n: u64) -> Result<()> {
         let key = self.key(key.as_ref())?;
         let now = self.now(key, When::EngineClock).await;
         self.add_many([(key, n, now)], When::At(now)).await
     }
 
-    /// Counts `n` (1 to 2^31) for `key` at a time: any that the coarsest resolution still keeps, at most 5 minutes
-    /// ahead. The store's clock decides both.
+    /// Counts `n` (1 to 2^31) for `key` at a time.
     ///
-    /// A point that the finer resolutions do not keep any more is counted in the coarser ones.
+    /// By the store's clock, the time must be at most 5 minutes ahead, and within the retention of the coarsest resolution. A
+    /// point that the finer resolutions no longer keep is counted in the coarser ones.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a key that is empty or longer than 512 bytes,
     /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) for another `n` or time,
     /// [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded) for a new key beyond [`Series::max_keys`]; and when the
     /// store does not answer.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # use forebay::time::{hours, mins};
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let hits = bay.series("hits")?;
+    /// hits.add_at("user:42", 1, bay.clock().now().minus(mins(90))).await?;
+    /// assert_eq!(hits.sum("user:42", hours(1)).await?, 0);
+    /// assert_eq!(hits.sum("user:42", hours(2)).await?, 1);
+    /// # Ok(()) }
+    /// ```
     pub async fn add_at(&self, key: impl AsRef<str>, n: u64, at: Timestamp) -> Result<()> {
         self.add_many([(key, n, at)], When::EngineClock).await
     }
 
-    /// Counts many points (key, n, at), all or, if one is refused, none. `when` is the store's clock, or the time of a
+    /// Counts many points (key, n, at): all of them, or none if one is refused. `when` is the store's clock, or the time of a
     /// replay.
     ///
     /// # Errors
-    /// As [`add_at`](Self::add_at). When the store fails half-way some may be counted.
+    /// As [`add_at`](Self::add_at). If the store fails half-way, some may be counted.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # use forebay::{When, time::hours};
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let (hits, now) = (bay.series("hits")?, bay.clock().now());
+    /// hits.add_many([("user:42", 1, now), ("user:7", 2, now)], When::EngineClock).await?;
+    /// assert_eq!(hits.sum("user:7", hours(1)).await?, 2);
+    /// # Ok(()) }
+    /// ```
     pub async fn add_many<K: AsRef<str>>(
         &self,
         points: impl IntoIterator<Item = (K, u64, Timestamp)>,
@@ -90,18 +135,18 @@ impl SeriesHandle {
         let mut batches: Vec<(u16, Timestamp, Vec<Point>)> = vec![];
         for (key, n, at) in points {
             let key = self.key(key.as_ref())?;
-            // One process has no partitions: there a bound on keys refuses all or none.
+            // A store in this process has no partitions, so that a maximum of keys refuses all points or none.
             let index = if engine.is_shared() { self.grid.partition_of(key) } else { 0 };
-            let mut place = batches.iter().position(|(other, ..)| *other == index);
-            if place.is_none() {
-                place = Some(batches.len());
+            let mut position = batches.iter().position(|(other, ..)| *other == index);
+            if position.is_none() {
+                position = Some(batches.len());
                 batches.push((index, self.now(key, when).await, vec![]));
             }
-            let (_, now, points) = &mut batches[place.expect("it was just pushed")];
+            let (_, now, points) = &mut batches[position.expect("it was just pushed")];
             points.push(self.checked(key, n, at, *now)?);
         }
         let part = |index| SeriesPart { grid: self.grid.clone(), index };
-        // A single hit goes to one partition; to wait for many at once costs allocations.
+        // A single point has one partition; joining many futures costs allocations.
         if batches.len() == 1 {
             let (index, now, points) = batches.swap_remove(0);
             return engine.series_add(&part(index), points, now).await;
@@ -112,12 +157,12 @@ impl SeriesHandle {
         futures::future::join_all(adds).await.into_iter().collect()
     }
 
-    /// As [`add`](Self::add), or [`add_at`](Self::add_at), as a line of a request that is [carried out
-    /// once](crate::Forebay::once): counted by one of its attempts.
+    /// Counts a point as a line of a request that is [carried out once](crate::Forebay::once): by one of its attempts. `at` is
+    /// as for [`add_at`](Self::add_at); `None` is now.
     ///
     /// # Errors
     /// As [`add_at`](Self::add_at); [`ErrorKind::Ambiguous`](crate::ErrorKind::Ambiguous) with
-    /// [`Retry::Never`](crate::Retry::Never) once nobody can tell any more whether it was counted.
+    /// [`Retry::Never`](crate::Retry::Never) when it can no longer be known whether an earlier attempt counted it.
     pub async fn add_once(
         &self,
         line: &Line,
@@ -135,32 +180,32 @@ impl SeriesHandle {
         line.count(0, part, point, now).await
     }
 
-    /// Whether the series takes `n` for `key` at `at` (`None`: now), before anything is charged for it. What is late is
-    /// tallied in [`late`](Self::late). A point that is accepted is added with the times of the answer, so that it cannot
-    /// become late in between.
+    /// Checks whether the series accepts `n` for `key` at `at` (`None`: now), before a limit is charged for it. A late point is
+    /// counted in [`late`](Self::late). An accepted point is added with the times of the answer, so that it cannot become late
+    /// in between.
     ///
     /// # Errors
-    /// As [`add_at`](Self::add_at), also for a new key beyond the bound; except for a time that is not kept any more: that is [`Admission::Late`].
+    /// As [`add_at`](Self::add_at), also for a new key beyond the maximum. A time that is no longer kept is [`Acceptance::Late`].
     pub(crate) async fn admit(
         &self,
         key: &str,
         n: u64,
         at: Option<Timestamp>,
         when: When,
-    ) -> Result<Admission> {
+    ) -> Result<Acceptance> {
         let key = self.key(key)?;
         let now = self.now(key, when).await;
         let at = at.unwrap_or(now);
         if self.is_kept(at, now) {
             self.checked(key, n, at, now)?;
             self.store.engine().series_room(&self.grid.name, key)?;
-            return Ok(Admission::Accepted { at, now });
+            return Ok(Acceptance::Accepted { at, now });
         }
         self.late.fetch_add(n, Ordering::Relaxed);
-        Ok(Admission::Late(self.too_old(at, now)))
+        Ok(Acceptance::Late(self.too_old(at, now)))
     }
 
-    /// Forgets `key`.
+    /// Deletes all counts of `key`.
     ///
     /// # Errors
     /// As [`total`](Self::total).
@@ -170,28 +215,28 @@ impl SeriesHandle {
         self.store.engine().series_delete(&self.part(key), key, now).await
     }
 
-    /// The series that counts what the limits of an event kept out of this one.
+    /// The series that counts what the limits of an event denied. Without the limit, it would be counted in this series.
     #[must_use]
     pub fn limited(&self) -> Self {
         Self { grid: self.limited.clone(), ..self.clone() }
     }
 
-    /// How much this process refused because no resolution keeps its time any more.
+    /// How much this process refused because no resolution keeps its time.
     pub fn late(&self) -> u64 {
         self.late.load(Ordering::Relaxed)
     }
 
-    /// How many keys there are. `None` in a shared store, which does not count them.
+    /// The number of keys; `None` in a shared store, which does not count them.
     pub fn key_count(&self) -> Option<u64> {
         self.store.engine().series_keys(&self.grid.name).map(|count| count.keys)
     }
 
-    /// How many times a new key was refused because of [`Series::max_keys`].
+    /// How often a new key was refused because of [`Series::max_keys`].
     pub fn refused_keys(&self) -> u64 {
         self.store.engine().series_keys(&self.grid.name).map_or(0, |count| count.refused)
     }
 
-    /// The series' name.
+    /// The name of the series.
     pub fn name(&self) -> &Name {
         &self.grid.name
     }
@@ -209,7 +254,7 @@ impl SeriesHandle {
         check_key(key).map_err(|error| invalid(format!("series {}: {error}", self.grid.name)))
     }
 
-    /// Whether any resolution still keeps a time: the coarsest keeps longest.
+    /// Whether any resolution keeps a time: the coarsest one has the longest retention.
     fn is_kept(&self, at: Timestamp, now: Timestamp) -> bool {
         self.grid.resolutions.last().is_some_and(|coarsest| coarsest.keeps(coarsest.bucket(at), now))
     }
@@ -242,7 +287,8 @@ impl SeriesHandle {
         ))
     }
 
-    /// The store's time by which it is decided what is kept of `key`: its own, or an estimate within what an answer takes.
+    /// The time of the store's clock, which decides what is kept of `key`. For a remote store it is an estimate, off by at most
+    /// a round trip.
     pub async fn store_time(&self, key: impl AsRef<str>) -> Timestamp {
         self.now(key.as_ref(), When::EngineClock).await
     }

@@ -1,4 +1,4 @@
-//! Counters by time.
+//! Time series: counters in buckets of time.
 
 mod definition;
 mod handle;
@@ -9,7 +9,7 @@ mod tests;
 
 pub use crate::model::resolution::Resolution;
 pub use definition::Series;
-pub(crate) use handle::Admission;
+pub(crate) use handle::Acceptance;
 pub use handle::SeriesHandle;
 pub use query::{MAX_AHEAD, MAX_POINTS};
 pub use read::{Range, Total};

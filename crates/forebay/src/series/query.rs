@@ -1,4 +1,4 @@
-//! From a question about time to the buckets that answer it.
+//! Plans of queries: which buckets answer a query about a span of time.
 //!
 //! Numbers in, numbers out: no clock, no engine.
 
@@ -10,45 +10,45 @@ use crate::{
     time::{Timestamp, micros, mins},
 };
 
-/// The most points one answer has.
+/// The maximum number of points of one answer.
 pub const MAX_POINTS: u64 = 100_000;
 
-/// A point may be this far ahead of the clock: clocks of hosts differ, years do not.
+/// A point may be this far ahead of the clock, because the clocks of hosts differ.
 pub const MAX_AHEAD: Duration = mins(5);
 
-/// Without a step the answer has at most so many points: more than a screen is wide tells a person no more.
-const COMFORTABLE: u64 = 1_500;
+/// The maximum number of points if the query has no step: about the width of a screen.
+const DEFAULT_POINTS: u64 = 1_500;
 
 /// Buckets of one resolution.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Run {
-    /// Which resolution, as a position among those of the series.
+    /// The position of the resolution in the series.
     pub resolution: usize,
     pub buckets: Range<i64>,
 }
 
-/// The buckets that answer a question about a span, and the span that they cover.
+/// The buckets that answer a query, and the span that they cover.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Cover {
     /// In order of time, without gap or overlap.
     pub runs: Vec<Run>,
-    /// `from` and `to` of the question, widened to whole buckets; without what nobody keeps any more.
+    /// `from` and `to` of the query, widened to whole buckets and cut to what is kept.
     pub from: Timestamp,
     pub to: Timestamp,
 }
 
-/// How to answer a range.
+/// The plan of a range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RangePlan {
     pub cover: Cover,
     pub start: Timestamp,
     pub step: Duration,
-    /// How many points there are.
+    /// The number of points.
     pub points: usize,
 }
 
 impl Cover {
-    /// How many buckets are read.
+    /// The number of buckets to read.
     pub(super) fn buckets(&self) -> i64 {
         self.runs.iter().map(|run| run.buckets.end - run.buckets.start).sum()
     }
@@ -56,16 +56,15 @@ impl Cover {
 
 /// Covers `from..to` with as few buckets as the resolutions allow: coarse inside, fine at the edges.
 ///
-/// An edge is widened to the finest bucket that is still kept there; what nobody keeps any more is left out, and what
-/// is farther ahead than a point may be.
+/// An edge is widened to the finest bucket that is still kept there. Times that are no longer kept, or farther ahead than a
+/// point may be, are left out.
 pub(super) fn plan_sum(resolutions: &[Resolution], from: Timestamp, to: Timestamp, now: Timestamp) -> Cover {
     cover(resolutions, resolutions.len() - 1, from, to, now)
 }
 
 /// [`plan_sum`] with no resolution coarser than the one at `coarsest`, which is kept at `from`.
 ///
-/// Which resolution is read where changes nothing about the sum: a bucket that is still kept has every point that the
-/// finer ones in it have.
+/// The choice of resolutions does not change the sum: a bucket that is kept has every point of the finer buckets inside it.
 fn cover(
     resolutions: &[Resolution],
     coarsest: usize,
@@ -82,18 +81,18 @@ fn cover(
     if let Some(i) = finest_kept(resolutions, at, now) {
         at = resolutions[i].start(resolutions[i].bucket(at));
     }
-    let begin = at;
+    let start = at;
     while at < to {
         let Some(finest) = finest_kept(resolutions, at, now) else { break };
         let fits = |resolution: &Resolution| {
             let bucket = resolution.bucket(at);
             resolution.start(bucket) == at && resolution.start(bucket + 1) <= to
         };
-        // The finest kept one is taken even where it does not fit: that is the widened edge.
+        // If none fits, the finest kept one is the widened edge.
         let chosen = (finest..=coarsest).rev().find(|&i| fits(&resolutions[i])).unwrap_or(finest);
         let resolution = &resolutions[chosen];
         let first = resolution.bucket(at);
-        // As far as it goes: to the end, or to where a coarser one may take over.
+        // The run goes on to the end, or to where a coarser resolution may take over.
         let next = resolutions[..=coarsest].get(chosen + 1);
         let coarser = next.map_or(to, |next| next.start(next.bucket(at) + 1));
         let end = resolution.bucket(to.min(coarser)).max(first + 1);
@@ -103,13 +102,13 @@ fn cover(
         }
         at = resolution.start(end);
     }
-    Cover { runs, from: begin, to: at }
+    Cover { runs, from: start, to: at }
 }
 
-/// Chooses the step of a range and what is read for it: the same buckets as for a sum, but for those that are longer
-/// than the step. So the points add up to the sum over the same span.
+/// Chooses the step of a range and the buckets to read: those of a sum, except buckets longer than the step. So the points
+/// add up to the sum over the same span.
 ///
-/// A step is a multiple of the finest resolution. Where that is no longer kept at `from`, the step is made longer.
+/// A step is a multiple of the finest resolution. If that resolution is no longer kept at `from`, the step becomes longer.
 pub(super) fn plan_range(
     resolutions: &[Resolution],
     from: Timestamp,
@@ -118,8 +117,8 @@ pub(super) fn plan_range(
     now: Timestamp,
 ) -> Result<RangePlan> {
     let last = resolutions.len() - 1;
-    let begin = from.max(oldest(resolutions, now));
-    let kept = finest_kept(resolutions, begin, now).unwrap_or(last);
+    let oldest = from.max(oldest(resolutions, now));
+    let kept = finest_kept(resolutions, oldest, now).unwrap_or(last);
     let divides = |step: Duration, r: &Resolution| micros(step) % micros(r.step) == 0;
     let step = match step {
         Some(step) if step.is_zero() || !divides(step, &resolutions[0]) => {
@@ -131,8 +130,8 @@ pub(super) fn plan_range(
         Some(step) if divides(step, &resolutions[kept]) => step,
         Some(step) => round_up(step, resolutions[kept].step),
         None => {
-            let few = |r: &Resolution| points(from, to, r.step) <= COMFORTABLE;
-            resolutions[kept..].iter().find(|r| few(r)).unwrap_or(&resolutions[last]).step
+            let fits = |r: &Resolution| points(from, to, r.step) <= DEFAULT_POINTS;
+            resolutions[kept..].iter().find(|r| fits(r)).unwrap_or(&resolutions[last]).step
         }
     };
     let start = from.as_micros().div_euclid(micros(step)).saturating_mul(micros(step));
@@ -143,7 +142,7 @@ pub(super) fn plan_range(
             "range of {points} points of {step:?}: at most {MAX_POINTS}; ask for a longer step or a shorter range"
         )));
     }
-    // Each step is a multiple of the one before, so those that divide this one come first.
+    // Each step is a multiple of the one before, so the steps that divide this one come first.
     let coarsest = (kept..=last).rev().find(|&i| divides(step, &resolutions[i])).unwrap_or(kept);
     Ok(RangePlan {
         cover: cover(resolutions, coarsest, from, to, now),
@@ -153,12 +152,12 @@ pub(super) fn plan_range(
     })
 }
 
-/// The finest resolution that keeps the bucket around `at`.
+/// The position of the finest resolution that keeps the bucket around `at`.
 fn finest_kept(resolutions: &[Resolution], at: Timestamp, now: Timestamp) -> Option<usize> {
     resolutions.iter().position(|resolution| resolution.keeps(resolution.bucket(at), now))
 }
 
-/// The oldest time of which anything is kept.
+/// The oldest time that any resolution keeps.
 fn oldest(resolutions: &[Resolution], now: Timestamp) -> Timestamp {
     resolutions.last().map_or(now, |coarsest| now.minus(coarsest.retention))
 }
@@ -168,7 +167,7 @@ fn points(from: Timestamp, to: Timestamp, step: Duration) -> u64 {
     u64::try_from(to.since(from).as_micros()).unwrap_or(u64::MAX).div_ceil(step)
 }
 
-/// `step` rounded up to a whole number of `unit`, itself whole seconds.
+/// Rounds `step` up to a multiple of `unit`, which is whole seconds.
 fn round_up(step: Duration, unit: Duration) -> Duration {
     let whole = step.as_secs().saturating_add(u64::from(step.subsec_nanos() > 0));
     Duration::from_secs(whole.div_ceil(unit.as_secs()).max(1).saturating_mul(unit.as_secs()))

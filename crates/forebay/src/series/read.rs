@@ -1,4 +1,4 @@
-//! Asking for what was counted.
+//! Queries: sums and ranges.
 
 use std::time::Duration;
 
@@ -12,70 +12,105 @@ use crate::{
     time::{Timestamp, When, micros},
 };
 
-/// The most buckets a sum or a range reads.
+/// The maximum number of buckets that a sum or a range reads.
 const MAX_BUCKETS: i64 = 1_000_000;
 
-/// Counts at regular times.
+/// Counts at regular intervals: the answer of [`SeriesHandle::range`].
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # use forebay::time::{hours, mins};
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let hits = bay.series("hits")?;
+/// hits.add("user:42", 5).await?;
+/// let range = hits.last("user:42", hours(1), Some(mins(5))).await?;
+/// assert_eq!((range.step, range.sum(), range.values.len()), (mins(5), 5, 13));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Range {
-    /// When the first point begins: a multiple of `step` at or before what was asked for.
+    /// When the first point begins: a multiple of `step`, at or before the `from` of the query.
     pub start: Timestamp,
     /// The length of a point.
     pub step: Duration,
-    /// The count of each point, zero where nothing was counted. The first and the last point may be longer than what
-    /// was asked for: they count what is in the span alone.
+    /// The count of each point; zero where nothing was counted. The first and the last point may extend beyond the span. They
+    /// count only what is inside it.
     pub values: Vec<u64>,
-    /// The span that the points count, as in [`Total`].
+    /// The start of the counted span, as in [`Total`].
     pub from: Timestamp,
-    /// Until before when.
+    /// The end of the counted span, exclusive.
     pub to: Timestamp,
-    /// `step` is longer than what was asked for, since so fine a bucket is not kept at `from` any more.
+    /// Whether `step` is longer than requested because such fine buckets are no longer kept at `from`.
     pub coarsened: bool,
 }
 
 impl Range {
-    /// The sum of all points: the same as the sum over the same span at the same time.
+    /// The sum of all points. It equals the [`total`](SeriesHandle::total) over the same span at the same time.
     pub fn sum(&self) -> u64 {
         self.values.iter().fold(0, |sum, n| sum.saturating_add(*n))
     }
 
-    /// Whether the first point counts a part of its time only.
+    /// Whether the first point counts only a part of its interval.
     pub fn is_first_partial(&self) -> bool {
         self.from > self.start
     }
 
-    /// Whether the last point counts a part of its time only.
+    /// Whether the last point counts only a part of its interval.
     pub fn is_last_partial(&self) -> bool {
         let points = i64::try_from(self.values.len()).unwrap_or(i64::MAX);
         self.to.as_micros() < self.start.as_micros().saturating_add(points.saturating_mul(micros(self.step)))
     }
 }
 
-/// A count, and the span that it is of.
+/// A count and its span: the answer of [`SeriesHandle::total`].
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # use forebay::time::hours;
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let (hits, now) = (bay.series("hits")?, bay.clock().now());
+/// hits.add_at("user:42", 5, now.minus(hours(1))).await?;
+/// let total = hits.total("user:42", now.minus(hours(2)), now).await?;
+/// assert!(total.sum == 5 && total.from <= now.minus(hours(2)) && total.to >= now);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Total {
-    /// What was counted.
+    /// The count.
     pub sum: u64,
-    /// From when: what was asked for, widened to the finest bucket that is still kept there; later where no bucket is.
+    /// The start of the span: the `from` of the query, widened to the finest bucket that is still kept there. Later, if no
+    /// bucket is kept there.
     pub from: Timestamp,
-    /// Until before when: widened likewise, and at most the bucket that is 5 minutes ahead.
+    /// The end of the span, exclusive: widened likewise, and at most the bucket that is 5 minutes ahead.
     pub to: Timestamp,
 }
 
 impl SeriesHandle {
-    /// What was counted for `key` in the last `span`, by the store's clock, including now.
+    /// Sums the counts of `key` over the last `span`, by the store's clock, including now.
     ///
     /// # Errors
     /// As [`total`](Self::total).
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let hits = bay.series("hits")?;
+    /// hits.add("user:42", 3).await?;
+    /// assert_eq!(hits.sum("user:42", forebay::time::mins(1)).await?, 3);
+    /// # Ok(()) }
+    /// ```
     pub async fn sum(&self, key: impl AsRef<str>, span: Duration) -> Result<u64> {
         let key = self.key(key.as_ref())?;
         let now = self.now(key, When::EngineClock).await;
         Ok(self.total_as_of(key, now.minus(span), after(now), now).await?.sum)
     }
 
-    /// What was counted for `key` from `from` until before `to`.
+    /// Sums the counts of `key` from `from` until before `to`.
     ///
     /// # Errors
     /// As [`total`](Self::total).
@@ -83,25 +118,24 @@ impl SeriesHandle {
         Ok(self.total(key, from, to).await?.sum)
     }
 
-    /// What was counted for `key` from `from` until before `to`, and the span that this is of.
-    ///
-    /// The edges are widened to the finest buckets that are still kept there.
+    /// Sums the counts of `key` from `from` until before `to`, and returns the exact span of the sum: the edges are widened to
+    /// the finest buckets that are still kept there.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a key that is empty or longer than 512 bytes,
-    /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) if that would read more than a million buckets; and when
-    /// the store does not answer.
+    /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) if the span has more than a million buckets; and when the store
+    /// does not answer.
     ///
     /// # Cost
-    /// One round trip. Reads coarse buckets inside and fine ones at the edges: a day of 10 s buckets is some 200.
+    /// One round trip. It reads coarse buckets inside and fine ones at the edges: about 200 for a day of 10 s buckets.
     pub async fn total(&self, key: impl AsRef<str>, from: Timestamp, to: Timestamp) -> Result<Total> {
         let key = self.key(key.as_ref())?;
         let now = self.now(key, When::EngineClock).await;
         self.total_as_of(key, from, to, now).await
     }
 
-    /// As [`total`](Self::total), as though it were `now`: what is still kept, and how finely, is told from that. For
-    /// replays of old traffic.
+    /// As [`total`](Self::total), with `now` as the current time: it decides what is still kept, and how finely. For replays
+    /// of old traffic.
     ///
     /// # Errors
     /// As [`total`](Self::total).
@@ -119,21 +153,32 @@ impl SeriesHandle {
         Ok(Total { sum, from: cover.from, to: cover.to })
     }
 
-    /// The counts of `key` from `from` until before `to`, zero-filled.
+    /// Reads the counts of `key` from `from` until before `to`, zero-filled.
     ///
-    /// The points begin at multiples of `step`; the first and the last count what is in the span alone, and a
-    /// [`Range`] tells if that is a part of their time. So they add up to the [`total`](Self::total) over the same
-    /// span.
+    /// The points begin at multiples of `step`. The first and the last count only what is inside the span, and [`Range`] tells
+    /// whether that is a part of their interval. So the points add up to the [`total`](Self::total) over the same span.
     ///
-    /// `step` is a multiple of the finest resolution; without one it is the finest that gives at most 1 500 points.
-    /// Where so fine a bucket is not kept any more, it is made longer, and the answer says so.
+    /// `step` is a multiple of the finest resolution. Without a step, it is the finest one with at most 1 500 points. If such
+    /// fine buckets are no longer kept at `from`, the step becomes longer, and the answer says so.
     ///
     /// # Errors
-    /// As [`total`](Self::total); [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) for another step, for more
-    /// than 100 000 points, or a range that ends before it begins.
+    /// As [`total`](Self::total); [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) for another step, for more than
+    /// 100 000 points, or for a range that ends before it begins.
     ///
     /// # Cost
     /// One round trip.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # use forebay::time::{hours, mins};
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let (hits, now) = (bay.series("hits")?, bay.clock().now());
+    /// hits.add_at("user:42", 5, now.minus(mins(30))).await?;
+    /// let range = hits.range("user:42", now.minus(hours(1)), now, Some(mins(10))).await?;
+    /// assert_eq!((range.sum(), range.coarsened), (5, false));
+    /// # Ok(()) }
+    /// ```
     pub async fn range(
         &self,
         key: impl AsRef<str>,
@@ -146,7 +191,7 @@ impl SeriesHandle {
         self.range_as_of(key, from, to, step, now).await
     }
 
-    /// [`range`](Self::range) over the last `span`, by the store's clock, including now.
+    /// Reads a [`range`](Self::range) over the last `span`, by the store's clock, including now.
     ///
     /// # Errors
     /// As [`range`](Self::range).
@@ -156,7 +201,7 @@ impl SeriesHandle {
         self.range_as_of(key, now.minus(span), after(now), step, now).await
     }
 
-    /// As [`range`](Self::range), as though it were `now`.
+    /// As [`range`](Self::range), with `now` as the current time.
     ///
     /// # Errors
     /// As [`range`](Self::range).
@@ -189,8 +234,8 @@ impl SeriesHandle {
             let resolution = &self.grid.resolutions[run.resolution];
             for (bucket, n) in run.buckets.clone().zip(counts) {
                 let offset = resolution.start(bucket).as_micros() - plan.start.as_micros();
-                let place = usize::try_from(offset / micros(plan.step)).ok();
-                if let Some(value) = place.and_then(|place| values.get_mut(place)) {
+                let point = usize::try_from(offset / micros(plan.step)).ok();
+                if let Some(value) = point.and_then(|point| values.get_mut(point)) {
                     *value = value.saturating_add(*n);
                 }
             }
@@ -216,7 +261,7 @@ impl SeriesHandle {
     }
 }
 
-/// The first moment after `now`: where a span ends that includes it.
+/// The exclusive end of a span that includes `now`.
 fn after(now: Timestamp) -> Timestamp {
     now.plus(Duration::from_micros(1))
 }

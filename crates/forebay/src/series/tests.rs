@@ -3,7 +3,7 @@
 use forebay_testkit::{Redis as Server, unique_prefix};
 use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestRunner};
 
-use super::{Admission, Series, SeriesHandle};
+use super::{Acceptance, Series, SeriesHandle};
 use crate::{
     Clock, ErrorKind, Forebay, ManualClock, Timestamp,
     model::resolution::Resolution,
@@ -78,7 +78,7 @@ async fn a_point_that_only_the_coarser_resolution_keeps_is_counted_there() {
 async fn a_point_is_admitted_with_the_times_that_it_is_added_with() {
     let (series, hand) = in_memory(two_steps()).await;
     let at = NOON.minus(mins(5));
-    let Admission::Accepted { at: dated, now } =
+    let Acceptance::Accepted { at: dated, now } =
         series.admit("k", 1, Some(at), When::EngineClock).await.expect("answers")
     else {
         panic!("kept until noon and 10 s")
@@ -87,8 +87,8 @@ async fn a_point_is_admitted_with_the_times_that_it_is_added_with() {
     hand.advance(mins(1));
     series.add_many([("k", 1, dated)], When::At(now)).await.expect("it was admitted");
     let late = series.admit("k", 1, Some(at), When::EngineClock).await.expect("answers");
-    assert!(matches!(&late, Admission::Late(error) if error.to_string().contains("360 s ago")), "{late:?}");
-    let Admission::Accepted { at, .. } =
+    assert!(matches!(&late, Acceptance::Late(error) if error.to_string().contains("360 s ago")), "{late:?}");
+    let Acceptance::Accepted { at, .. } =
         series.admit("k", 1, None, When::EngineClock).await.expect("answers")
     else {
         panic!("now is never late")
