@@ -46,7 +46,7 @@ fn calls() -> impl Strategy<Value = Vec<Call>> {
     prop::collection::vec(call, 1..120)
 }
 
-/// What the store should know, said as plainly as possible.
+/// The expected state of the store, as simple as possible.
 #[derive(Default)]
 struct Model {
     /// (key, window) to used.

@@ -1,8 +1,8 @@
 //! Slide "Buffering writes": many hits, one UPDATE.
 //!
-//! The slide incremented a Redis hash, and a job read it and ran the UPDATE, but nothing ever took
-//! out what had been flushed, and a crash in between lost or doubled it. Here a batch leaves the store
-//! only after SQL has it, and SQL remembers the batch.
+//! The slide incremented a Redis hash, and a job read it and ran the UPDATE. Nothing removed the flushed counts, and a crash
+//! in between lost or doubled them. Here a batch leaves the store only after SQL has committed it, and SQL remembers the
+//! batch.
 //!
 //! `cargo run --example slide-buffer`, with `FOREBAY_STORE` for another store than `memory:`.
 
@@ -16,7 +16,7 @@ async fn flush(projects: &BufferHandle) -> Result<u64> {
     projects.flush().await
 }
 
-/// Hits two projects, flushes, and returns what the database then says.
+/// Writes to two projects, flushes, and returns the rows of the database.
 ///
 /// # Errors
 /// When the store does not answer.

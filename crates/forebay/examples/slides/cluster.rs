@@ -1,9 +1,8 @@
 //! Slide "Basic sharding": many keys, many hosts, one call.
 //!
-//! The slide's library placed a key by its checksum modulo the number of hosts, so that one more host moved
-//! nearly every key; filed answers by command, so that three times `incr` was one answer; and raised one error for the
-//! whole map when one host was dead or one command refused. Here a table says where keys are, and each command has
-//! its own ticket and its own answer.
+//! The slide's library placed a key by its checksum modulo the number of hosts, so another host moved nearly every key. It
+//! stored answers by command, so three `incr` had one answer. And it raised one error for the whole map when one host was
+//! dead or one command was refused. Here a table places the keys, and each command has its own ticket and answer.
 //!
 //! `cargo run --example slide-cluster`, with `FOREBAY_STORE` for another store than `memory:`, such as
 //! `redis://a,b,c`.
@@ -15,7 +14,7 @@ use forebay::{
 };
 
 fn create_cluster(bay: &Forebay) -> Cluster {
-    bay.cluster() // the hosts stand in the URL with which it was opened
+    bay.cluster() // the hosts are in the URL of the store
 }
 
 async fn map(cluster: &Cluster, keys: &[String]) -> Vec<Result<Option<i64>, CommandError>> {
@@ -25,7 +24,7 @@ async fn map(cluster: &Cluster, keys: &[String]) -> Vec<Result<Option<i64>, Comm
     gets.into_iter().map(|get| answers.get(get)).collect()
 }
 
-/// Counts for some users, spoils one of the keys, and reads all of them.
+/// Counts for some users, makes one of the keys unreadable, and reads all of them.
 ///
 /// # Errors
 /// When the store does not answer.
@@ -34,14 +33,14 @@ pub(crate) async fn run(bay: &Forebay, name: &str) -> Result<Vec<Result<Option<i
     let keys: Vec<String> = (0..4).map(|user| format!("{name}:{user}")).collect();
     let mut counting = cluster.map();
     for key in &keys {
-        counting.del(key); // of an earlier run
+        counting.del(key); // from an earlier run
     }
     let hits = [(); 3].map(|()| counting.incr(&keys[0], 1));
     counting.incr(&keys[1], 10);
     counting.set(&keys[2], "not a number");
     let refused = counting.incr(&keys[2], 1);
     for key in &keys {
-        counting.expire(key, mins(1)); // a plain key has no other end
+        counting.expire(key, mins(1)); // otherwise a plain key stays for ever
     }
     let answers = counting.run().await;
     let counts: Vec<i64> = hits.into_iter().map(|hit| answers.get(hit)).collect::<Result<_, _>>()?;

@@ -1,8 +1,8 @@
 //! Slide "Rate limiting": 20 hits a minute.
 //!
-//! The slide sent INCR and EXPIRE as two commands and built the key from the caller's clock: a crash between the
-//! two left a counter for ever, and callers whose clocks differ counted in different minutes. Here
-//! one step on the store's clock decides, and says when to come back.
+//! The slide sent INCR and EXPIRE as two commands and built the key from the caller's clock. A crash between the two left a
+//! counter for ever, and callers with different clocks counted in different minutes. Here one step decides by the store's
+//! clock, and says when to try again.
 //!
 //! `cargo run --example slide-limit`, with `FOREBAY_STORE` for another store than `memory:`.
 
@@ -24,7 +24,7 @@ async fn request(hits: &LimitHandle, project_id: &str) -> Result<&'static str> {
 /// # Errors
 /// When the store does not answer.
 pub(crate) async fn run(bay: &Forebay, name: &str) -> Result<Vec<&'static str>> {
-    // An hour, not the slide's minute, so that no run of the example meets a window's edge in its middle.
+    // An hour instead of the slide's minute, so that no run of the example crosses the end of a window.
     let hits = bay.limit(Limit::per_hour(name, 20))?;
     let mut answers = vec![];
     for _ in 0..25 {

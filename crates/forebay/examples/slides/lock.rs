@@ -1,9 +1,9 @@
 //! Slide "Good enough locks": one at a time does something crazy.
 //!
-//! The slide sent SETNX and EXPIRE as two commands, so that a crash between them locked for ever, and ended with a
-//! DELETE, which freed the lock of whoever held it by then. Nothing told a slow holder that its ten seconds were over.
-//! Here a claim and its end are one step, only the holder can release, a holder that lives is renewed and is told when
-//! it is one no longer, and the fence tells the resource who came later.
+//! The slide sent SETNX and EXPIRE as two commands, so a crash between them locked for ever. It ended with a DELETE, which
+//! released the lock of any other holder. A slow holder did not learn that its ten seconds were over. Here the claim and its
+//! expiry are one step, and only the holder can release the lock. A live holder renews it and learns of its loss, and the
+//! fence tells the resource which holder is the later one.
 //!
 //! `cargo run --example slide-lock`, with `FOREBAY_STORE` for another store than `memory:`.
 
@@ -21,7 +21,7 @@ enum Wait {
 }
 
 async fn lock(bay: &Forebay, key: &str, wait: Wait) -> Result<Option<Guard>> {
-    let lock = bay.lock(key).ttl(secs(10)); // the slide's, and the default
+    let lock = bay.lock(key).ttl(secs(10)); // as on the slide; it is the default
     Ok(match wait {
         Wait::No => lock.try_acquire().await?.acquired(),
         Wait::Yes => Some(lock.acquire().await?),
@@ -32,19 +32,19 @@ async fn do_something_crazy(bay: &Forebay, key: &str, wait: Wait) -> Result<Opti
     let Some(guard) = lock(bay, key, wait).await? else { return Ok(None) };
     let fence = guard.fence();
     let crazy = guard.while_held(async {
-        // Nobody else is here. Write with `WHERE fence < $fence`, and a holder that was late cannot write after you.
+        // No other holder is here. Write with `WHERE fence < $fence`, so that a late holder cannot write after you.
         assert!(
             matches!(bay.lock(key).try_acquire().await, Ok(Attempt::Held { .. })),
             "somebody else was let in"
         );
     });
     if crazy.await.is_err() {
-        return Ok(None); // lost on the way: the work was dropped where it stood
+        return Ok(None); // the lock was lost, and the work was dropped unfinished
     }
     Ok((guard.release().await? == Release::Released).then_some(fence))
 }
 
-/// Four at once who wait, one who does not while the lock is held; returns the fences of those who got in, in order.
+/// Four callers wait at once, and one does not wait. Returns the fences of those that acquired the lock, in order.
 ///
 /// # Errors
 /// When the store does not answer.
@@ -55,7 +55,7 @@ pub(crate) async fn run(bay: &Forebay, key: &str) -> Result<Vec<u64>> {
 
     let held = lock(bay, key, Wait::Yes).await?.expect("waited for it");
     assert_eq!(do_something_crazy(bay, key, Wait::No).await?, None, "held by another");
-    drop(held); // gives it back in the background; `release().await` would say whether it was held until then
+    drop(held); // releases it in the background; `release().await` would return whether it was held until then
     fences.extend(do_something_crazy(bay, key, Wait::Yes).await?);
     Ok(fences)
 }

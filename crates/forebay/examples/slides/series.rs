@@ -1,7 +1,7 @@
 //! Slide "Time series data": hits by time.
 //!
-//! The slide kept one Redis key per bucket (120 bytes each) in the caller's time zone, for ever, and read a day of
-//! it with 8 640 GETs. Here buckets share chunks that expire, and a day is read in one round trip.
+//! The slide kept one Redis key per bucket (120 bytes each) in the caller's time zone, for ever, and needed 8 640 GETs to read
+//! a day. Here buckets share chunks that expire, and one round trip reads a day.
 //!
 //! `cargo run --example slide-series`, with `FOREBAY_STORE` for another store than `memory:`.
 
@@ -15,7 +15,7 @@ async fn count_hits_today(hits: &SeriesHandle, project_id: &str) -> Result<u64> 
     hits.sum(project_id, days(1)).await
 }
 
-/// Counts three hits and asks for the day's.
+/// Counts three hits, and reads those of the day.
 ///
 /// # Errors
 /// When the store does not answer.

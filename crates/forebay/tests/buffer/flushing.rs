@@ -1,4 +1,4 @@
-//! Pausing, refusing, putting aside, and several flushers at once.
+//! Flushing: pauses, refused writes, parked batches, and several flushers at once.
 
 use std::time::Duration;
 
@@ -78,7 +78,7 @@ async fn writes_are_refused_while_too_much_waits() {
     write(&buffer, 0..2).await;
     assert_eq!(buffer.stats().await.expect("answers").pressure, Pressure::Soft);
     write(&buffer, 2..6).await;
-    // More than the bound, for what is known is as old as a second.
+    // More rows than the bound: the known pressure may be a second old.
     hand.advance(secs(1));
     let error = buffer.row("0").add("n", 1).await.expect_err("too much");
     assert_eq!(error.kind(), ErrorKind::Overloaded);
@@ -129,11 +129,11 @@ async fn a_flusher_leaves_to_another_what_that_one_is_at() {
         let first = one.flush_to(busy.clone()).every(millis(1)).spawn();
         until(|| async { busy.calls() == 1 }).await;
         let second = two.flush_to(idle.clone()).every(millis(1)).spawn();
-        // It goes on with what is written meanwhile only when the partition is free.
+        // It flushes later writes only after the partition is free.
         write(&two, 0..10).await;
         until(|| async { two.stats().await.is_ok_and(|stats| stats.frozen_batches >= 2) }).await;
         assert_eq!((busy.calls(), idle.calls()), (1, 0));
-        // Who waits for a flush does not wait for a lease: the ledger decides.
+        // A manual flush does not wait for a lease: the ledger decides.
         two.flush().await.expect("flushes");
         assert!(idle.calls() >= 2);
         busy.go_on();
@@ -149,7 +149,7 @@ async fn a_batch_that_nothing_mends_is_put_aside_and_the_others_go_on() {
     let (buffer, sink) = (rows(&bay), MoodySink::default());
     let _ = buffer.flush_to(sink.clone());
     write(&buffer, 0..10).await;
-    // One batch a partition: the first is refused for good.
+    // One batch for each partition. The first one is refused permanently.
     sink.next([Mood::Refuses]);
     let error = buffer.flush().await.expect_err("not all of it");
     assert!(error.to_string().contains("refused by the test"), "{error}");
@@ -177,7 +177,7 @@ async fn an_error_of_the_sink_is_told_once() {
         assert!(error.to_string().ends_with(why), "{error}");
         errors.push(error);
     }
-    // What this sink cannot do.
+    // Operations that this sink does not support.
     errors.push(buffer.move_row(["0".into()], ["1".into()]).await.expect_err("cannot"));
     errors.push(buffer.dead_letters(0, 1).await.expect_err("cannot"));
     errors.push(buffer.replay_dead(DeadLetters::All).await.expect_err("cannot"));
@@ -201,7 +201,7 @@ async fn a_parked_batch_does_not_stop_the_flusher_and_is_tried_every_minute() {
     };
     step(secs(1)).await;
     until(|| async { buffer.stats().await.is_ok_and(|stats| stats.parked.len() == 2) }).await;
-    // More generations than may be frozen without parked ones.
+    // More generations than may be frozen if none is parked.
     for round in 1..=6 {
         write(&buffer, 100..120).await;
         let expected = round * 20;

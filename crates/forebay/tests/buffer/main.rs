@@ -1,4 +1,4 @@
-//! Buffers from the outside: a store, a sink, and what becomes of what was acknowledged.
+//! Buffers through the public API: a store, a sink, and the fate of acknowledged writes.
 
 mod failover;
 mod flushing;

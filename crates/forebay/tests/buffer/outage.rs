@@ -1,4 +1,4 @@
-//! A database that is away for an hour.
+//! A database that is unreachable for an hour.
 
 use forebay::{
     Buffer, Clock, Forebay, ManualClock, Timestamp,
@@ -18,7 +18,7 @@ struct World {
 }
 
 impl World {
-    /// Lets a second pass in which rows are hit, and the flusher do what it wants to do in it.
+    /// Writes rows for a second, and lets the flusher run.
     async fn second(&mut self, hits: i64) {
         for _ in 0..hits {
             self.hits += 1;
@@ -26,7 +26,7 @@ impl World {
             self.buffer.row(id).add("n", 1).await.expect("is taken");
         }
         self.hand.advance(secs(1));
-        // Its turn, until it sleeps again.
+        // The flusher runs until it sleeps again.
         for _ in 0..200 {
             tokio::task::yield_now().await;
         }
@@ -60,7 +60,7 @@ async fn an_hour_without_sql_loses_nothing_and_keeps_no_more_than_there_are_rows
         most = most.max(world.pending().await);
     }
     assert_eq!(total(&world.buffer, sink.table()), applied, "nothing reaches SQL");
-    // Four generations wait, and what is live merges: 90 000 hits are a few rows each.
+    // Four generations wait, and later writes merge in the live one: 90 000 hits are a few rows each.
     assert!(most <= 5 * ROWS.unsigned_abs(), "{most} rows wait");
     let stats = world.buffer.stats().await.expect("answers");
     assert!(stats.oldest_age > secs(3_500) && stats.last_error.is_some(), "{stats:?}");

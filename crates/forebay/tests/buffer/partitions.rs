@@ -1,4 +1,4 @@
-//! The number of partitions changes, and buffers leave the configuration: what they had is flushed, or said.
+//! Changes of the number of partitions, and buffers that leave the configuration: their rows are flushed or reported.
 
 use forebay::{
     Buffer, Forebay,
@@ -14,15 +14,15 @@ fn rows(bay: &Forebay, partitions: u16) -> BufferHandle {
     bay.buffer(Buffer::new("rows").key("id").sum("n").partitions(partitions)).expect("valid")
 }
 
-/// Rows enough to be in every partition.
+/// Enough rows for every partition.
 async fn write(buffer: &BufferHandle) {
     for id in 0..100 {
         buffer.row(id.to_string()).add("n", 1).await.expect("acknowledged");
     }
 }
 
-/// The flusher knew only the partitions of its own definition: what the others held was acknowledged, and reached the
-/// database never.
+/// The flusher once knew only the partitions of its own definition. Acknowledged rows of the others never reached the
+/// database.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_former_partitions_hold_is_flushed() {
     for [before, after] in shared_stores().await {
@@ -36,14 +36,14 @@ async fn what_the_former_partitions_hold_is_flushed() {
         assert_eq!(narrow.flush().await.expect("flushes"), 100);
         assert_eq!((total(&narrow, &sink), narrow.stats().await.expect("answers").pending_rows), (100, 0));
 
-        // A process that still has the old definition goes on.
+        // A process with the old definition goes on writing.
         write(&wide).await;
         assert_eq!(narrow.flush().await.expect("flushes"), 100);
         assert_eq!(total(&narrow, &sink), 200);
     }
 }
 
-/// Frozen ones too, by the flusher in the background, and after a restart on a file.
+/// Frozen generations too, by the background flusher, and after a restart on a file.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_with_more_partitions_than_the_definition_is_emptied() {
     let directory = tempfile::tempdir().expect("temporary directory");

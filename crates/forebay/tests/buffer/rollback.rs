@@ -1,4 +1,4 @@
-//! Stores that went back in time: what SQL has is not written to again; where that cannot be told, somebody is told.
+//! Stores that went back in time: nothing counts twice in SQL, and a batch that may be affected is reported.
 
 use forebay::{Buffer, ErrorKind, Forebay, buffer::BufferHandle, sink::MemorySink};
 use forebay_testkit::{Redis, Reply, eventually, unique_prefix, without};
@@ -19,8 +19,8 @@ async fn write(buffer: &BufferHandle, times: usize) {
     }
 }
 
-/// A store on the shared server, and a way to take the live generation back to an earlier state: with the generation go its
-/// keys only, as if the server had come back without a new replication id.
+/// A store on the shared server that can restore the keys of the live generation to an earlier state, as if the server had
+/// come back without a new replication id.
 struct Rewound {
     prefix: String,
     bay: Forebay,
@@ -37,7 +37,7 @@ impl Rewound {
         format!("{}:buffer:{{hits.0}}:{name}", self.prefix)
     }
 
-    /// The key of the one generation that is frozen.
+    /// The key of the only frozen generation.
     fn frozen(&self) -> String {
         match Redis::shared().command(["KEYS", &self.key("frozen:*")]) {
             Reply::Array(keys) => match keys.as_slice() {
@@ -57,8 +57,7 @@ impl Rewound {
     }
 }
 
-/// Five hits are flushed by the server that was promoted; traffic goes back to the old primary, which has them still, under
-/// the id that it always had.
+/// The promoted server flushes five hits. Then traffic returns to the old primary, which still has them, under its old id.
 #[tokio::test]
 async fn writes_to_a_generation_that_sql_has_are_parked_and_named() {
     if without("redis") {
@@ -82,7 +81,7 @@ async fn writes_to_a_generation_that_sql_has_are_parked_and_named() {
         assert!(stats.last_error.is_some());
         assert_eq!(total(&buffer, &sink), 5);
     }
-    // It does not stop what comes after it.
+    // It does not stop later batches.
     write(&buffer, 4).await;
     buffer.flush().await.expect_err("still there");
     assert_eq!(total(&buffer, &sink), 9);
@@ -98,7 +97,7 @@ async fn a_generation_that_came_back_as_sql_has_it_is_a_replay() {
         let (buffer, sink) = hits(&store.bay);
         write(&buffer, 5).await;
         store.remember();
-        // What comes back is what SQL has, or an earlier state of it.
+        // The restored rows are those that SQL has, or an earlier state of them.
         write(&buffer, later).await;
         buffer.flush().await.expect("flushes");
         store.rewind();
@@ -109,7 +108,7 @@ async fn a_generation_that_came_back_as_sql_has_it_is_a_replay() {
     }
 }
 
-/// A batch is applied while traffic goes back to the old primary, where the same generation was frozen with more in it: the
+/// A batch is applied while traffic returns to the old primary, where the same generation was frozen with more rows. The
 /// acknowledgement arrives there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_acknowledgement_does_not_remove_what_was_written_since() {
@@ -142,7 +141,7 @@ async fn an_acknowledgement_does_not_remove_what_was_written_since() {
     assert_eq!(total(&other, sink.table()), 5);
 }
 
-/// The server's clock may have been set back in between: the time of the last write goes forward all the same.
+/// The time of the last write goes forward, although the server's clock was set back in between.
 #[tokio::test]
 async fn the_time_of_the_last_write_goes_forward_when_the_clock_does_not() {
     if without("redis") {
@@ -162,8 +161,8 @@ async fn the_time_of_the_last_write_goes_forward_when_the_clock_does_not() {
     assert_eq!(total(&buffer, &sink), 1);
 }
 
-/// An embedded store freezes what it finds: an older copy of the file brings what SQL has already, and nothing is added to
-/// that.
+/// An embedded store freezes the rows that it finds when it opens. An older copy of the file has rows that SQL has already,
+/// and no write is added to them.
 #[tokio::test]
 async fn an_older_copy_of_the_file_doubles_nothing_and_hides_nothing() {
     for flushed_before in [false, true] {
@@ -195,7 +194,7 @@ async fn an_older_copy_of_the_file_doubles_nothing_and_hides_nothing() {
         buffer.flush().await.expect("flushes");
         let stats = buffer.stats().await.expect("answers");
         assert_eq!((stats.pending_rows, stats.parked.len()), (0, 0));
-        // The tail that the copy does not have is lost where SQL does not have it, and nothing else is.
+        // Writes that the copy does not have are lost if SQL does not have them either. Nothing else is lost.
         let tail = if flushed_before { 3 } else { 0 };
         assert_eq!(total(&buffer, &sink), 5 + tail + 7, "flushed before: {flushed_before}");
         bay.close().await.expect("closes");

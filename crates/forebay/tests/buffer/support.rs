@@ -1,4 +1,4 @@
-//! Stores that two processes could share, and sinks.
+//! Stores for two processes, and sinks for tests.
 
 use std::{
     collections::VecDeque,
@@ -18,7 +18,7 @@ use forebay_testkit::{Redis, unique_prefix, without};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-/// Two handles on one store, as two processes have them: in memory, on one Redis, and on three.
+/// Two handles of one store, as two processes would have: in memory, on one Redis, and on three.
 pub(crate) async fn shared_stores() -> Vec<[Forebay; 2]> {
     let memory = Forebay::open("memory:").await.expect("opens");
     let mut stores = vec![[memory.clone(), memory]];
@@ -41,26 +41,26 @@ pub(crate) fn total(buffer: &BufferHandle, sink: &MemorySink) -> i64 {
     sink.rows(buffer.schema()).iter().map(|row| number(&row.cells[0])).sum()
 }
 
-/// What becomes of a batch.
+/// How the sink treats a batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Mood {
-    /// Not applied: worth trying again.
+    /// Fails; a retry helps.
     Fails,
-    /// Applied, and the answer is lost.
+    /// Applies it; the answer is lost.
     LosesAnswer,
-    /// Not applied: no repetition mends it.
+    /// Fails; a retry does not help.
     Refuses,
-    /// Applied once the test says so.
+    /// Applies it when the test says so.
     Waits,
 }
 
-/// Tables in memory behind moods. Clones share them.
+/// Tables in memory that fail on request. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct MoodySink {
     table: MemorySink,
     retention: Option<Duration>,
     moods: Arc<Mutex<VecDeque<Mood>>>,
-    /// Nobody answers, whatever the mood.
+    /// The database does not answer.
     away: Arc<AtomicBool>,
     calls: Arc<AtomicUsize>,
     gate: Arc<Semaphore>,
@@ -75,27 +75,27 @@ impl Default for MoodySink {
 }
 
 impl MoodySink {
-    /// One that says that it forgets batches after `retention`.
+    /// A sink whose ledger forgets batches after `retention`.
     pub(crate) fn remembering(retention: Duration) -> Self {
         Self { retention: Some(retention), ..Self::default() }
     }
 
-    /// What becomes of the next batches; the others are applied.
+    /// Sets how the next batches are treated. The batches after them are applied.
     pub(crate) fn next(&self, moods: impl IntoIterator<Item = Mood>) {
         self.moods.lock().expect("no test panics here").extend(moods);
     }
 
-    /// Whether the database is away.
+    /// Sets whether the database is unreachable.
     pub(crate) fn set_away(&self, away: bool) {
         self.away.store(away, Ordering::SeqCst);
     }
 
-    /// How many batches came, also again.
+    /// The number of batches that arrived, repetitions included.
     pub(crate) fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
     }
 
-    /// Lets whoever waits go on.
+    /// Lets waiting batches continue.
     pub(crate) fn go_on(&self) {
         self.gate.add_permits(1);
     }

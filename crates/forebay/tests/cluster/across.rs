@@ -11,7 +11,7 @@ use futures::future::join_all;
 
 use crate::hosts::{SHARED, health, key_on, open, three};
 
-/// A limit that waits longer than any machine is slow.
+/// A limit with a deadline that no slow machine reaches.
 fn patient(bay: &Forebay, limit: Limit) -> LimitHandle {
     bay.limit(limit.deadline(secs(30))).expect("valid")
 }
@@ -33,7 +33,7 @@ async fn a_denial_by_one_host_charges_none() {
     }
     let bay = open(&*SHARED, &unique_prefix()).await.expect("opens");
     let keys = ["a", "b", "c"].map(|host| key_on(&bay, host));
-    // A bucket's state moves with time: a refund that looked for the very tick would never find it again.
+    // The state of a bucket moves with time: a refund must not look for the exact tick.
     let window = patient(&bay, Limit::per_hour("window", 10));
     let bucket = patient(&bay, Limit::new("bucket", 10, mins(600)).burst(10));
     let small = patient(&bay, Limit::per_hour("small", 3));
@@ -51,7 +51,7 @@ async fn a_denial_by_one_host_charges_none() {
     assert_eq!(denied.limits.iter().map(forebay::Decision::used).collect::<Vec<_>>(), [4, 4, 2]);
     assert_eq!((used(&window, &keys[0]).await, used(&bucket, &keys[1]).await), (4, 4));
 
-    // The first one denies: the others are looked at, and tell how they stand.
+    // The first one denies. The others are peeked at, and report their state.
     let charges = [charge(&small, &keys[2], 2), charge(&window, &keys[0], 7), charge(&bucket, &keys[1], 1)];
     let denied = bay.take_all(&charges).await.expect("answers");
     assert!(!denied.allowed);
@@ -72,7 +72,7 @@ async fn many_decisions_over_several_hosts_never_exceed_any_limit() {
     let limit = |name, quota| patient(&bay, Limit::per_hour(name, quota));
     let limits = [limit("wide", 1_000), limit("narrow", 20), limit("middle", 50)];
     let take = async |i: usize| {
-        // Each in another order: two of them may hold what the other needs, and neither may wait for that.
+        // Each caller has another order: two of them may hold what the other needs, and neither may wait for it.
         let mut charges: Vec<Charge> =
             limits.iter().zip(&keys).map(|(limit, key)| charge(limit, key, 1)).collect();
         charges.rotate_left(i % 3);
@@ -85,14 +85,14 @@ async fn many_decisions_over_several_hosts_never_exceed_any_limit() {
     for (limit, key) in limits.iter().zip(&keys) {
         assert_eq!(used(limit, key).await, allowed, "what was denied went back");
     }
-    // Together they may have denied one another; one at a time the rest is admitted.
+    // Concurrent callers may have denied each other. One at a time the rest is admitted.
     for i in allowed..20 {
         assert!(take(usize::try_from(i).expect("small")).await);
     }
     assert!(!take(0).await);
 }
 
-/// A global limit on a dead host would otherwise lift every other limit of the same event.
+/// Otherwise a global limit on a dead host would disable every other limit of the event.
 #[tokio::test]
 async fn a_dead_host_decides_for_its_own_limits_only() {
     if without("redis") {
@@ -160,7 +160,7 @@ async fn takes_on_one_host_are_one_step_also_among_several() {
     charges.insert(5, charge(&limit, &key_on(&bay, "b"), 1));
     let before = proxy.exchanges();
     assert!(bay.take_all(&charges).await.expect("answers").allowed);
-    // Probes go through the same proxy: one may have come in between.
+    // Probes use the same proxy: one may have come in between.
     assert!(proxy.exchanges() - before <= 2, "{} round trips", proxy.exchanges() - before);
     for charge in &charges {
         assert_eq!(used(&limit, &charge.key).await, 1);

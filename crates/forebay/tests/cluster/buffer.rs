@@ -5,8 +5,7 @@ use forebay_testkit::{eventually, unique_prefix, without};
 
 use crate::hosts::{health, open, three};
 
-/// A flush that stopped at the first host would leave the rows of all others in the store, and one that waited it out
-/// would let them grow old.
+/// A flush must not stop at the first dead host, which would leave the rows of the others in the store, nor wait for it.
 #[tokio::test]
 async fn a_dead_host_does_not_keep_the_rows_of_the_others() {
     if without("redis") {
@@ -28,7 +27,7 @@ async fn a_dead_host_does_not_keep_the_rows_of_the_others() {
     let flushed = rows();
     assert!((1..60).contains(&flushed), "{flushed} rows");
 
-    // The flusher keeps its pace for those that answer.
+    // The flusher goes on at the same rate for the hosts that answer.
     let flushing = flusher.spawn();
     let mut written = 0;
     for id in 100..160 {

@@ -11,7 +11,7 @@ use forebay::{
 };
 use forebay_testkit::{Redis, Reply as Answer, eventually, unique_prefix, without};
 
-/// Three servers that every test may use and none may harm.
+/// Three servers that all tests share. No test may stop or flush them.
 pub(crate) static SHARED: LazyLock<[Redis; 3]> = LazyLock::new(three);
 
 pub(crate) fn three() -> [Redis; 3] {
@@ -33,7 +33,7 @@ pub(crate) async fn open(servers: &[Redis], prefix: &str) -> Result<Forebay> {
     Forebay::options().prefix(prefix).open_hosts(hosts(servers)).await
 }
 
-/// A key that lives on the host of this name.
+/// A key on the host with this name.
 pub(crate) fn key_on(bay: &Forebay, host: &str) -> String {
     let mut keys = (0..).map(|i| format!("{}-{i}", unique_prefix()));
     keys.find(|key| *bay.cluster().route(key).host == *host).expect("each host has slots")
@@ -82,7 +82,7 @@ async fn keys_spread_over_the_hosts_and_are_where_the_route_says() {
     assert!(seen.iter().all(|&keys| keys > 0), "{seen:?}");
 }
 
-/// What Redis itself says of a key's slot; without cluster support there is nobody to ask.
+/// The slot of a key according to Redis itself, if it has cluster support.
 fn cluster_keyslot(key: &str) -> Answer {
     SHARED[0].command(["EVAL", CRC16, "0", key])
 }
@@ -151,7 +151,7 @@ async fn two_urls_of_one_server_are_noticed_at_the_first_start() {
     Forebay::options().prefix(unique_prefix()).open_hosts(hosts).await.expect("opens");
 }
 
-/// Weights differ, so each would fill another table: the first one decides for all.
+/// Processes with different weights would create different tables: the first one decides for all.
 #[tokio::test]
 async fn processes_that_start_together_agree() {
     if without("redis") {
@@ -170,7 +170,7 @@ async fn processes_that_start_together_agree() {
     }
 }
 
-/// Nydus and rb fail the whole map; a ring that ejects a host splits its counters in two.
+/// With Nydus and rb the whole map fails. A ring that ejects a host splits its counters.
 #[tokio::test]
 async fn a_dead_host_costs_its_own_keys_only_and_comes_back_by_itself() {
     if without("redis") {
@@ -220,7 +220,7 @@ async fn a_dead_host_costs_its_own_keys_only_and_comes_back_by_itself() {
     assert_eq!(bay.warnings(), Vec::<String>::new());
 }
 
-/// A plain server forgets all on a restart: the placement as well.
+/// A server without persistence loses everything on a restart, the placement too.
 #[tokio::test]
 async fn a_host_that_lost_everything_gets_its_name_and_the_placement_back() {
     if without("redis") {
@@ -237,7 +237,7 @@ async fn a_host_that_lost_everything_gets_its_name_and_the_placement_back() {
     assert_eq!(servers[2].command(["GET", "forebay:cluster:name"]), Answer::text("c"));
     drop(bay);
 
-    // The same when nobody watched: the others tell the next process.
+    // The same while no process runs: the other hosts tell the next process.
     servers[2].restart();
     open(&servers, "forebay").await.expect("opens");
     assert_eq!(servers[2].command(["GET", "forebay:cluster:placement"]), placement);
@@ -330,7 +330,7 @@ async fn a_store_opens_while_its_hosts_take_no_writes() {
             assert_eq!(server.command(["CONFIG", "SET", setting, value]), Answer::text("OK"));
         }
     };
-    // Without memory it is flushed, which frees some.
+    // A server without memory is flushed, which frees some.
     for (setting, flushed) in [("min-replicas-to-write", None), ("maxmemory", Some(20))] {
         set(setting, "1");
         let bay = open(&servers, &prefix).await.unwrap_or_else(|error| panic!("{setting}: {error:?}"));
@@ -341,7 +341,7 @@ async fn a_store_opens_while_its_hosts_take_no_writes() {
     }
 }
 
-/// The hosts and answers are those of Nydus under Python 2.7, the order that of integer ids.
+/// The expected hosts and answers come from Nydus under Python 2.7, in the order of integer ids.
 #[tokio::test]
 async fn keys_of_a_nydus_fleet_are_found() {
     if without("redis") {

@@ -1,4 +1,4 @@
-//! A map on one host, and what becomes of it when the connection does not hold.
+//! Maps on one host, also when the connection breaks.
 
 use forebay::{
     ErrorKind, Forebay, Retry,
@@ -7,7 +7,7 @@ use forebay::{
 };
 use forebay_testkit::{Fault, Proxy, Redis, Reply as Answer, eventually, unique_prefix, without};
 
-/// A store behind a proxy whose connection for maps stands already.
+/// A store behind a proxy, with its connection for maps already open.
 async fn connected(server: &Redis) -> (Proxy, Forebay) {
     let proxy = Proxy::new(server.port());
     let bay = Forebay::open(&server.url_through(&proxy)).await.expect("opens");
@@ -17,7 +17,7 @@ async fn connected(server: &Redis) -> (Proxy, Forebay) {
     (proxy, bay)
 }
 
-/// The cluster client of redis-rs sends again what it has no answer to: one dropped reply, two increments.
+/// The cluster client of redis-rs repeats commands without an answer: one dropped reply, two increments.
 #[tokio::test]
 async fn a_command_without_an_answer_is_never_sent_twice() {
     if without("redis") {
@@ -39,7 +39,7 @@ async fn a_command_without_an_answer_is_never_sent_twice() {
         let mut map = bay.cluster().map();
         let ticket = map.incr(&key, 1);
         let answers = map.run().await;
-        // The lost request, then perhaps a failed attempt to connect, then an answer.
+        // First the lost request, then perhaps a failed attempt to connect, then an answer.
         answers.get(ticket).is_ok()
     })
     .await;
@@ -76,7 +76,7 @@ async fn a_map_waits_no_longer_than_its_deadline_and_says_what_was_sent() {
     let server = Redis::start();
     let (proxy, bay) = connected(&server).await;
     proxy.set(Fault::BlackHole);
-    // More than one batch: what comes after the one without an answer is not sent.
+    // More than one batch: the commands after the batch without an answer are not sent.
     let value = vec![b'x'; 700_000];
     let mut map = bay.cluster().map().deadline(millis(50));
     let tickets: Vec<Ticket<()>> = (0..3).map(|i| map.set(i, &value)).collect();
@@ -87,7 +87,7 @@ async fn a_map_waits_no_longer_than_its_deadline_and_says_what_was_sent() {
     let host = answers.hosts().next().expect("one host");
     assert!(host.took >= millis(50) && host.took < secs(2), "{:?}", host.took);
 
-    // The connection that does not answer is given up by itself, and a new one made.
+    // The silent connection is abandoned, and a new one is opened.
     let before = proxy.connections();
     eventually("the silent connection to be given up", async || proxy.connections() > before).await;
     proxy.set(Fault::Pass);

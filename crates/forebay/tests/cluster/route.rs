@@ -1,4 +1,4 @@
-//! Where keys are is what a host has, and what the route says.
+//! A route names the host that has the key.
 
 use forebay::{
     Buffer, Forebay, Limit, Timestamp,
@@ -10,7 +10,7 @@ use forebay_testkit::{Redis, Reply as Answer, unique_prefix, without};
 
 use super::hosts::SHARED;
 
-/// Such as a hash tag would end early with, or an escape could be taken for.
+/// Keys that could end a hash tag early, or look like an escape.
 const KEYS: [&str; 12] =
     ["42", "a{b}c", "{a}b", "}{", "{}", "{", "}", "50%", "%7B", "%257B", "a{b}{c}d", "ü|%7D{"];
 
@@ -20,18 +20,18 @@ async fn open(router: RouterKind, prefix: &str) -> Forebay {
     Forebay::options().prefix(prefix).open_hosts(hosts.router(router)).await.expect("opens")
 }
 
-/// The numbers of the servers of which this holds.
+/// The numbers of the servers for which this is true.
 fn servers(holds: impl Fn(usize, &Redis) -> bool) -> Vec<usize> {
     SHARED.iter().enumerate().filter(|(i, server)| holds(*i, server)).map(|(i, _)| i).collect()
 }
 
-/// The server that a route names; ketama rings take the address for the name.
+/// The server that a route names. Ketama rings use the address as the name.
 fn named(route: &Route) -> Vec<usize> {
     let has_port = |server: &Redis| route.host.contains(&server.port().to_string());
     servers(|i, server| *route.host == i.to_string() || has_port(server))
 }
 
-/// A prefix of its own for each key: whatever has it belongs to that key.
+/// A separate prefix for each key: everything under it belongs to that key.
 #[tokio::test]
 async fn each_kind_of_structure_is_where_the_route_says() {
     if without("redis") {

@@ -1,4 +1,4 @@
-//! What an attempt can come to.
+//! The outcomes of an attempt to acquire.
 
 use forebay::{
     ErrorKind, Retry,
@@ -34,7 +34,7 @@ async fn a_fence_is_larger_than_all_before_also_after_the_store_forgot_the_lock(
         last = lease.fence;
         match round % 3 {
             0 => assert_eq!(store.lock().release(lease.token).await.expect("answers"), Release::Released),
-            // Runs out, and is swept away.
+            // Its lease runs out, and it is removed.
             1 => store.hand.advance(secs(20)),
             // The time of day jumps back.
             _ => {
@@ -57,7 +57,7 @@ async fn a_claim_whose_answer_is_lost_is_repeated_and_does_not_meet_itself() {
         async move { lock.try_acquire().await }
     });
     store.pass_until("the second and third try", async || attempt.is_finished()).await;
-    // Refused is certain and would end a first try; this one is in doubt, and so goes on.
+    // A refusal is certain and would end a first attempt. This attempt is in doubt, so it goes on.
     let error = attempt.await.expect("no panic").expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::Ambiguous);
     store.pass_until("what is in doubt to be given back", async || store.free().await).await;

@@ -1,4 +1,4 @@
-//! An acquire that is dropped, after every number of steps it can have come to, leaves nothing behind.
+//! An acquire that is dropped after any number of steps leaves nothing behind.
 
 use std::{future::Future, pin::pin, task::Poll};
 
@@ -10,7 +10,7 @@ use forebay::{
 
 use crate::Store;
 
-/// What the store does meanwhile.
+/// What the store does in the meantime.
 #[derive(Clone, Copy, Debug)]
 enum Weather {
     Fair,
@@ -26,7 +26,7 @@ async fn an_acquire_dropped_at_any_point_leaves_nothing() {
     for weather in [Fair, AnswersLost, Refusing, Unreachable, ReleaseLost] {
         for held in [false, true] {
             for wait in [secs(0), secs(3)] {
-                // The last ones end by themselves: more steps than there are.
+                // The last numbers are larger than the number of steps: these calls end by themselves.
                 for steps in 0..24 {
                     let store = Store::open().await;
                     let holder = if held { Some(store.guard().await) } else { None };
@@ -54,7 +54,7 @@ fn brew(store: &Store, weather: Weather) {
     }
 }
 
-/// Polls for so many steps, each of which lets the other tasks run once, some of them a while pass; then drops.
+/// Polls a number of times and then drops the future. The other tasks run once between two polls; in some, time passes.
 async fn drop_after(
     store: &Store,
     steps: u32,
@@ -74,7 +74,7 @@ async fn drop_after(
     }
 }
 
-/// Soon only the other holder is there, and after it nobody: no ticket, no lease.
+/// Soon only the other holder is left, and after it nobody: no place in the queue, no lease.
 async fn clear(store: &Store, holder: Option<Guard>, case: &str) {
     let expected = holder.as_ref().map(Guard::holder);
     let passed = store

@@ -1,4 +1,4 @@
-//! Never two at once, whatever the callers do.
+//! At most one holder at any time, whatever the callers do.
 
 use std::{
     sync::{
@@ -22,7 +22,7 @@ pub(crate) struct Section {
 }
 
 impl Section {
-    /// Whoever is inside is alone, and came with a larger fence than who was before.
+    /// Asserts that the holder is alone, and that its fence is larger than that of the holder before.
     pub(crate) async fn visit(&self, fence: u64) {
         assert_eq!(self.inside.fetch_add(1, Ordering::SeqCst), 0, "two holders at once");
         let before = self.last_fence.swap(fence, Ordering::SeqCst);
@@ -32,7 +32,7 @@ impl Section {
         self.inside.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// How many visits there were.
+    /// The number of visits.
     pub(crate) fn entered(&self) -> u32 {
         self.entered.load(Ordering::SeqCst)
     }
@@ -48,12 +48,12 @@ async fn many_tasks_never_hold_a_lock_twice() {
             tokio::spawn(async move {
                 for round in 0..50_u64 {
                     match (task + round) % 4 {
-                        // Drops the guard: given back in the background.
+                        // Drops the guard: it is released in the background.
                         0 => {
                             let guard = lock.acquire().await.expect("answers");
                             section.visit(guard.fence()).await;
                         }
-                        // Gives up soon, perhaps in the middle of being granted.
+                        // Gives up soon, perhaps while the claim is granted.
                         1 => {
                             let wait = Duration::from_micros(round * 20);
                             if let Ok(guard) = tokio::time::timeout(wait, lock.acquire()).await {

@@ -1,4 +1,4 @@
-//! Holders elsewhere: tokens.
+//! Leases: holders elsewhere, with tokens.
 
 use forebay::{
     lock::{Attempt, Release, Renewal, Token},
@@ -14,7 +14,7 @@ async fn a_lease_is_renewed_and_released_by_its_token_alone() {
     assert_eq!(lease.waited, secs(0));
     assert!(lease.expires_in < secs(30) && lease.expires_in > secs(29), "{:?}", lease.expires_in);
     store.hand.advance(secs(20));
-    // Whoever renews does not say the ttl again.
+    // A renewal does not repeat the ttl.
     let renewal = store.lock().renew(lease.token).await.expect("answers");
     assert_eq!(renewal, Renewal::Renewed { expires_in: lease.expires_in });
     store.hand.advance(secs(29));

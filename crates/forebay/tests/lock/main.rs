@@ -1,4 +1,4 @@
-//! Locks: what they promise, tried on a clock that the test moves and on a store that fails when told to.
+//! Locks: their guarantees, on a manual clock and a store that fails on command.
 
 mod acquire;
 mod cancel;
@@ -56,7 +56,7 @@ impl Store {
         eventually("the waiters to queue", async || self.state().await.waiters == n).await;
     }
 
-    /// Lets time pass in small steps, at most 60 s, until `condition` is true; says how much passed.
+    /// Advances the clock in small steps, at most 60 s, until `condition` is true. Returns how far.
     async fn pass_until(&self, what: &str, mut condition: impl AsyncFnMut() -> bool) -> Duration {
         let step = millis(10);
         for steps in 0..6_000 {
@@ -74,7 +74,7 @@ fn acquired<T>(attempt: Attempt<T>) -> T {
     attempt.acquired().expect("free")
 }
 
-/// Lets every task do what it can do by now.
+/// Lets every task run until it waits.
 async fn settle() {
     for _ in 0..20 {
         tokio::task::yield_now().await;

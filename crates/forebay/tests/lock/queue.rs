@@ -1,4 +1,4 @@
-//! Waiting in line.
+//! The queue of waiters.
 
 use std::sync::{Arc, Mutex};
 
@@ -38,7 +38,7 @@ async fn a_thousand_waiters_are_served_in_the_order_in_which_they_came() {
     let served = served.lock().expect("no panic").clone();
     assert!(served.iter().map(|(n, _)| *n).eq(0..1_000), "out of order");
     assert!(served.is_sorted_by(|(_, one), (_, two)| one < two), "fences increase");
-    // No herd: each release woke one waiter, and no time passed.
+    // No thundering herd: each release woke one waiter, and no time passed.
     assert_eq!(store.faults.calls("lock_claim"), claims + 1_000);
     assert!(store.free().await);
 }
@@ -68,7 +68,7 @@ async fn who_leaves_the_queue_is_passed_over_at_once() {
 async fn nobody_overtakes_the_queue_of_a_free_lock() {
     let store = Store::open().await;
     let guard = store.guard().await;
-    // The waiter is first, but what it says after the release does not get through.
+    // The waiter is first, but its claims after the release do not reach the store.
     let waiter = tokio::spawn({
         let lock = store.lock();
         async move { lock.acquire().await }
@@ -113,14 +113,14 @@ async fn a_waiter_keeps_its_place_by_being_heard_of() {
         settle().await;
         assert_eq!(store.state().await.waiters, 1);
     }
-    // Two claims a patience of 5 s would be too few; more than one a second too many.
+    // Two claims in 5 s would be too few; more than one a second would be too many.
     let claims = store.faults.calls("lock_claim");
     assert!((15..=32).contains(&claims), "{claims} claims in 30 s");
     waiter.abort();
     drop(guard);
 }
 
-/// The store of a process that is gone: what it left in the queue delays the next one for seconds.
+/// A process that died leaves its places in the queue, which delay the next waiter for seconds.
 #[tokio::test]
 async fn waiters_of_a_runtime_that_is_gone_do_not_block_for_long() {
     let store = Store::open().await;
@@ -137,7 +137,7 @@ async fn waiters_of_a_runtime_that_is_gone_do_not_block_for_long() {
                 }
             }
         });
-        // Its tasks are dropped here, in the middle of their waits, as if the process had been killed.
+        // This drops its tasks while they wait, as if the process had been killed.
     })
     .join()
     .expect("no panic");
@@ -149,7 +149,7 @@ async fn waiters_of_a_runtime_that_is_gone_do_not_block_for_long() {
     store.waiters(6).await;
     assert_eq!(guard.release().await.expect("answers"), Release::Released);
     let passed = store.pass_until("the live waiter's turn", async || waiter.is_finished()).await;
-    // They ran out together after 5 s, which the next heartbeat showed.
+    // The places ran out together after 5 s, and the next claim noticed.
     assert!(passed <= secs(7), "{passed:?}");
     drop(waiter.await.expect("no panic").expect("answers"));
 }

@@ -79,7 +79,7 @@ async fn every_key_goes_by_itself() {
     assert_eq!(guard.release().await.expect("answers"), Release::Released);
     let guard = waiter.await.expect("no panic").expect("answers");
     assert_eq!(guard.release().await.expect("answers"), Release::Released);
-    // What is left remembers the fence.
+    // The remaining key keeps the fence.
     let left = keys(server, &format!("{prefix}:*"));
     assert_eq!(left, [format!("{prefix}:lock:{{report}}")]);
     assert!((day - 60_000..=day).contains(&lifetime(&left[0])));
@@ -102,7 +102,7 @@ async fn a_release_wakes_a_waiter_of_another_process() {
         assert_eq!(guard.release().await.expect("answers"), Release::Released);
         guard = waiter.await.expect("no panic").expect("answers");
     }
-    // By heartbeats alone it would take 15 s or more.
+    // Without notifications it would take 15 s or more.
     let took = clock.monotonic().saturating_sub(begun);
     assert!(took < secs(10), "{took:?} for 20 hand-overs");
 }
@@ -168,13 +168,13 @@ async fn a_guard_outlives_a_cut_connection_and_not_its_deadline() {
     }
 
     proxy.set(Fault::BlackHole);
-    // The renewal before that may have been answered or not: in both cases it is over in time.
+    // Whether or not the renewal before it was answered, it ends in time.
     let left = guard.remaining();
     let cut = clock.monotonic();
     assert_eq!(guard.lost().await, Loss::Expired);
     let told = clock.monotonic().saturating_sub(cut);
     assert!(told < left + secs(1), "told after {told:?}, with {left:?} left");
-    // Nobody else before that.
+    // No other holder before that.
     let after = acquired(direct.lock("report").acquire_within(secs(5)).await.expect("answers"));
     assert!(after.fence() > guard.fence());
     proxy.set(Fault::Pass);
@@ -243,7 +243,7 @@ async fn a_store_that_stands_still_is_unavailable_in_time() {
     let took = clock.monotonic().saturating_sub(begun);
     assert!(took < secs(5), "{took:?}");
     server.resume();
-    // What was in doubt is given back, not left to its lease of an hour.
+    // The lock in doubt is released; it does not stay for its lease of an hour.
     let long = bay.lock("other").ttl(hours(1));
     eventually("the lock to be free", async || {
         long.try_acquire().await.is_ok_and(|attempt| attempt.acquired().is_some())

@@ -1,4 +1,4 @@
-//! A database that keeps books.
+//! A database that records the sum of each commit.
 
 use std::{
     collections::HashMap,
@@ -11,18 +11,18 @@ use forebay::{
 };
 use uuid::Uuid;
 
-/// Tables that know what the sum of each committed batch was.
+/// Tables that record the sum of each committed batch.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Books {
     pub table: MemorySink,
-    /// Locked while a batch is applied: the sum of a commit is known to whoever finds its id.
+    /// Locked while a batch is applied, so that a commit id is never visible without its sum.
     committed: Arc<tokio::sync::Mutex<HashMap<Uuid, i64>>>,
-    /// What came under the id of a commit and was not in it.
+    /// Writes that arrived under the id of a commit that did not have them.
     kept_out: Arc<Mutex<HashMap<Uuid, i64>>>,
 }
 
 impl Books {
-    /// What a batch holds beyond its commit.
+    /// The writes of a batch that its commit does not have.
     pub(crate) fn kept_out(&self, batch: Uuid) -> i64 {
         self.kept_out.lock().expect("no test panics here").get(&batch).copied().unwrap_or(0)
     }

@@ -1,6 +1,6 @@
-//! The primary changes under open connections: nothing counts twice, and nothing is added to what SQL has.
+//! The primary changes under open connections: nothing counts twice, and no write is added to a committed batch.
 //!
-//! `FOREBAY_ROUNDS` says how often in each setting: `scripts/faults replication`.
+//! `FOREBAY_ROUNDS` is the number of rounds for each setting; `scripts/faults replication` sets it.
 
 mod books;
 mod process;
@@ -20,7 +20,7 @@ use self::{
 };
 use crate::support::total;
 
-/// The replication id is one that the connection has seen, the data is not: B has what A had before it was flushed.
+/// The connection has seen the replication id but not the data: B has the rows that A had before its flush.
 #[tokio::test]
 async fn hits_after_a_fail_over_and_back_on_an_idle_connection_reach_sql() {
     if without("redis") {
@@ -69,7 +69,7 @@ async fn a_fail_back_without_a_resync_is_told_of() {
     }
 }
 
-/// How often everything happens.
+/// The number of rounds.
 fn rounds() -> i64 {
     std::env::var("FOREBAY_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1)
 }
@@ -85,7 +85,7 @@ async fn run(setting: Setting) {
     world.end().await;
 }
 
-/// How many generations each partition has, live and frozen.
+/// The number of generations of each partition, live and frozen.
 fn generations(server: &Redis, prefix: &str) -> HashMap<String, usize> {
     let Reply::Array(keys) = server.command(["KEYS", &format!("{prefix}:buffer:*")]) else {
         panic!("no keys")
@@ -101,8 +101,8 @@ fn generations(server: &Redis, prefix: &str) -> HashMap<String, usize> {
     found
 }
 
-/// Two processes, of which one has been connected since before the id changed, took turns in freezing each other's
-/// generations: 39 of 40 writes.
+/// Two processes once froze each other's generations by turns, for 39 of 40 writes: one of them had connected before the id
+/// changed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_id_that_changes_without_loss_costs_a_rotation_a_partition_at_most() {
     if without("redis") {
@@ -130,7 +130,7 @@ async fn change_the_id_twice(pair: &Pair) {
     let first = open().await;
     both(&first, 0..24).await;
     most(1);
-    // Under load: the writes go on while the first replica attaches.
+    // Under load: writes continue while the first replica attaches.
     let id = pair.info(0, "master_replid");
     tokio::join!(both(&first, 0..200), pair.follow(1, 0));
     assert_ne!(pair.info(0, "master_replid"), id);
@@ -138,7 +138,7 @@ async fn change_the_id_twice(pair: &Pair) {
     both(&late, 0..40).await;
     both(&first, 0..40).await;
     most(2);
-    // A backlog that nobody needs is freed, and the id changes again.
+    // An unused backlog is freed, and the id changes again.
     let id = pair.info(0, "master_replid");
     pair.command(0, &["CONFIG", "SET", "repl-backlog-ttl", "1"]);
     pair.promote(1);
@@ -151,7 +151,7 @@ async fn change_the_id_twice(pair: &Pair) {
     assert_eq!(total(&late.buffer, &books.table), acknowledged);
 }
 
-/// A replica may be told to take writes; they are gone with the next resync.
+/// A replica can be configured to accept writes. The next resync drops them.
 #[tokio::test]
 async fn a_replica_that_takes_writes_acknowledges_none() {
     if without("redis") {
@@ -172,8 +172,8 @@ async fn a_replica_that_takes_writes_acknowledges_none() {
     eventually("it is a primary again", async || process.write(0).await).await;
 }
 
-/// A batch of which nobody knows whether it arrived. Under the same id it is sent again and counts once, also if it had
-/// arrived; under another it is unknown, and what was still on its way does nothing when it arrives.
+/// A batch whose answer was lost. Under the same id it is sent again and counts once, whether it had arrived or not. Under
+/// another id its fate is unknown, and a late arrival has no effect.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_in_doubt_counts_once_under_the_same_id_and_is_unknown_under_another() {
     if without("redis") {
@@ -191,7 +191,7 @@ async fn a_write_in_doubt_counts_once_under_the_same_id_and_is_unknown_under_ano
             let process = process.clone();
             async move { process.buffer.row("0").add("n", 1).await }
         });
-        // Once it has been given up on one connection, there is another.
+        // After the old connection is abandoned, there is a new one.
         eventually("the connection to be given up", async || proxy.connections() > connections).await;
         if changes {
             pair.follow(1, 0).await;

@@ -1,4 +1,4 @@
-//! A process that writes and flushes, and what became of its writes.
+//! A process that writes and flushes, and the fate of its writes.
 
 use std::sync::{
     Arc,
@@ -12,10 +12,10 @@ use super::books::Books;
 
 pub(crate) const PARTITIONS: u16 = 4;
 
-/// Rows that are written to.
+/// The rows that it writes to.
 pub(crate) const ROWS: i64 = 24;
 
-/// What became of the writes of a process.
+/// The fate of the writes of a process.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     acknowledged: AtomicI64,
@@ -40,7 +40,7 @@ impl Tally {
     }
 }
 
-/// A process: a store of its own, which writes and flushes.
+/// A process: it writes to and flushes a store of its own.
 #[derive(Clone, Debug)]
 pub(crate) struct Process {
     pub buffer: BufferHandle,
@@ -59,7 +59,7 @@ impl Process {
         Self { buffer, series, hits: Arc::default(), points: Arc::default() }
     }
 
-    /// Writes to a row and to a series; whether the row was taken.
+    /// Writes to a row and to a series. Returns whether the write to the row was acknowledged.
     pub(crate) async fn write(&self, row: i64) -> bool {
         let written = self.buffer.row((row % ROWS).to_string()).add("n", 1).await;
         self.hits.note(&written);
@@ -67,11 +67,11 @@ impl Process {
         written.is_ok()
     }
 
-    /// Flushes until the store takes part in it.
+    /// Flushes until the store answers.
     pub(crate) async fn flush(&self) {
         eventually("a flush", async || match self.buffer.flush().await {
             Ok(_) => true,
-            // A parked batch is named, and the rest is flushed.
+            // A parked batch is reported, and the others are flushed.
             Err(error) => error.kind() == forebay::ErrorKind::Corrupt,
         })
         .await;

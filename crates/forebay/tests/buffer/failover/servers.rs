@@ -1,11 +1,11 @@
-//! Two Redis servers of which one follows the other, and how the roles change.
+//! Two Redis servers, a primary and a replica, and changes of their roles.
 
 use forebay_testkit::{Proxy, Redis, Reply, eventually};
 
-/// Two servers, and where the traffic goes.
+/// Two servers, and the route of the traffic.
 pub(crate) struct Pair {
     servers: [Redis; 2],
-    /// Clients go through it to the primary; without it each client stays with one of the servers.
+    /// The proxy through which clients reach the primary. Without it each client stays with one of the servers.
     pub proxy: Option<Proxy>,
 }
 
@@ -17,7 +17,7 @@ impl Pair {
         pair
     }
 
-    /// Neither has ever had a replica.
+    /// Two primaries that never had a replica.
     pub(crate) fn alone() -> Self {
         Self { servers: [Redis::start(), Redis::start()], proxy: None }
     }
@@ -32,7 +32,7 @@ impl Pair {
         &self.servers[at]
     }
 
-    /// Where client `number` connects to.
+    /// The address that client `number` connects to.
     pub(crate) fn url(&self, number: usize) -> String {
         match &self.proxy {
             Some(proxy) => self.servers[0].url_through(proxy),
@@ -40,25 +40,25 @@ impl Pair {
         }
     }
 
-    /// Has `replica` follow `primary`, and waits until it has all.
+    /// Makes `replica` follow `primary`, and waits until it has all data.
     pub(crate) async fn follow(&self, replica: usize, primary: usize) {
         let port = self.servers[primary].port().to_string();
         self.command(replica, &["REPLICAOF", "127.0.0.1", &port]);
-        // What was held back there is refused now; held still, it would not take what its primary sends.
+        // Writes that were held back there are refused now. If they were still held, the replica could not apply its stream.
         self.let_go(replica);
         let up = async || self.info(replica, "master_link_status") == "up";
         eventually("the replica to follow", up).await;
         self.catch_up(replica, primary).await;
     }
 
-    /// Waits until `replica` has what `primary` has now.
+    /// Waits until `replica` has the current data of `primary`.
     pub(crate) async fn catch_up(&self, replica: usize, primary: usize) {
         let offset = |at, field| self.info(at, field).parse::<u64>().unwrap_or(0);
         let end = offset(primary, "master_repl_offset");
         eventually("the replica to have it", async || offset(replica, "slave_repl_offset") >= end).await;
     }
 
-    /// Holds the writes to a server back until it is told otherwise.
+    /// Holds back the writes to a server until further notice.
     pub(crate) fn hold(&self, at: usize) {
         self.command(at, &["CLIENT", "PAUSE", "60000", "WRITE"]);
     }
@@ -71,7 +71,7 @@ impl Pair {
         self.command(at, &["REPLICAOF", "NO", "ONE"]);
     }
 
-    /// Has the traffic go to a server, if anything leads it.
+    /// Routes the traffic to a server, if there is a proxy.
     pub(crate) fn lead_to(&self, at: usize) {
         if let Some(proxy) = &self.proxy {
             proxy.lead_to(self.servers[at].port());

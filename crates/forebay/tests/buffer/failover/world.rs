@@ -1,4 +1,4 @@
-//! Two processes that write and flush while the primary changes, and what became of each write.
+//! Two processes that write and flush while the primary changes, and the fate of each write.
 
 use std::sync::{
     Arc,
@@ -20,21 +20,21 @@ use super::{
 };
 use crate::support::total;
 
-/// What becomes of the old primary, and of what the new one has not received.
+/// What happens to the old primary, and to writes that the new one has not received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// It stops, the new one has all, and it follows the new one.
+    /// It stops; the new one has all writes; it follows the new one.
     Resync,
-    /// It goes on for a while without the new one having it, and follows the new one then.
+    /// It accepts writes for a while that the new one never receives, and then follows the new one.
     Crash,
-    /// It stops, the new one has all; traffic goes back to it, and it knows nothing of what was between.
+    /// It stops; the new one has all writes; later traffic returns to it, and it has none of the writes in between.
     Apart,
 }
 
 /// How a pair of servers is used, and what happens to it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setting {
-    /// Clients go to whoever is primary; else each stays with one server.
+    /// Clients go to the primary; else each stays with one server.
     pub proxy: bool,
     /// All processes write and flush all the time.
     pub load: bool,
@@ -48,7 +48,7 @@ pub(crate) struct World {
     prefix: String,
     processes: Vec<Process>,
     books: Books,
-    /// Acknowledged writes that went with a server, at most.
+    /// The maximum number of acknowledged writes that were lost with a server.
     tail: i64,
     stop: Arc<AtomicBool>,
     load: Vec<JoinHandle<()>>,
@@ -75,7 +75,7 @@ impl World {
         world
     }
 
-    /// One more process. Without a proxy it stays with server `at`.
+    /// Starts another process. Without a proxy it stays with server `at`.
     async fn enter(&mut self, at: usize) {
         let process = Process::open(&self.pair.url(at), &self.prefix, &self.books).await;
         if self.setting.load {
@@ -92,7 +92,7 @@ impl World {
         &self.processes[if self.setting.proxy { 0 } else { at }]
     }
 
-    /// The writes that were acknowledged by whoever was primary, or by server `at` alone where its clients stay with it.
+    /// The writes that the primary acknowledged; where clients stay with a server, those of server `at`.
     fn acknowledged(&self, at: usize) -> i64 {
         let of = |(i, process): (usize, &Process)| {
             if self.setting.proxy || i == at { process.hits.acknowledged() } else { 0 }
@@ -100,7 +100,7 @@ impl World {
         self.processes.iter().enumerate().map(of).sum()
     }
 
-    /// So many acknowledged writes more, at server `at`, by whoever writes.
+    /// Waits for this many more acknowledged writes at server `at`.
     async fn more(&self, at: usize, writes: i64) {
         let end = self.acknowledged(at) + writes;
         let mut row = 0;
@@ -113,7 +113,7 @@ impl World {
         .await;
     }
 
-    /// Promotes the follower `to`, and leads the traffic there.
+    /// Promotes the replica `to`, and routes the traffic there.
     async fn switch(&mut self, from: usize, to: usize) {
         let crash = self.setting.way == Way::Crash;
         if !crash {
@@ -123,7 +123,7 @@ impl World {
         let before = self.acknowledged(from);
         self.pair.promote(to);
         if crash {
-            // The old primary, which nobody has told, goes on.
+            // The old primary does not know of it and goes on.
             self.more(from, 20).await;
             self.at(from).flush().await;
             self.more(from, 20).await;
@@ -135,8 +135,8 @@ impl World {
         }
     }
 
-    /// Leads the traffic away from a server, which follows the other one if it is to. Returns how many writes it has acknowledged
-    /// at most.
+    /// Routes the traffic away from a server, and optionally makes it follow the other one. Returns the maximum number of
+    /// writes that it has acknowledged.
     async fn leave(&self, from: usize, to: usize, follows: bool) -> i64 {
         self.pair.lead_to(to);
         let mut left = self.acknowledged(from);
@@ -146,7 +146,7 @@ impl World {
         if !self.setting.proxy {
             left = self.acknowledged(from);
         }
-        // Each writer may have an answer that it has not counted yet.
+        // Each writer may have one answer that it has not counted yet.
         left + i64::try_from(self.load.len()).expect("few")
     }
 
@@ -160,7 +160,7 @@ impl World {
         self.more(1, 30).await;
         self.at(1).flush().await;
         if self.setting.way == Way::Apart {
-            // Flushed by now. What server 1 takes until the traffic has left it goes with it.
+            // All is flushed by now. Writes that server 1 accepts until the traffic has left it are lost with it.
             let before = self.acknowledged(1);
             self.at(1).flush().await;
             self.tail += self.leave(1, 0, true).await - before;
@@ -172,7 +172,7 @@ impl World {
         self.at(0).flush().await;
     }
 
-    /// Flushes what is left, and compares the table with what was acknowledged.
+    /// Flushes the rest, and compares the table with the acknowledged writes.
     pub(crate) async fn end(mut self) {
         self.stop.store(true, Ordering::SeqCst);
         for load in self.load.drain(..) {
@@ -218,7 +218,7 @@ async fn load(process: Process, mut row: i64, stop: Arc<AtomicBool>) {
     while !stop.load(Ordering::SeqCst) {
         row += 1;
         if !process.write(row).await {
-            // No primary at the moment: it need not be asked a hundred thousand times a second.
+            // There is no primary at the moment. Do not ask it a hundred thousand times a second.
             Clock::system().sleep(millis(1)).await;
         }
     }
