@@ -47,6 +47,16 @@ struct Inner {
 }
 
 /// How to open a store. [`Forebay::open`] is this with the defaults.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::{Forebay, ManualClock, Timestamp};
+/// let hand = ManualClock::at(Timestamp::from_secs(1_790_000_000));
+/// let bay = Forebay::options().prefix("shop").clock(hand.into()).open("memory:").await?;
+/// assert_eq!(bay.clock().now(), Timestamp::from_secs(1_790_000_000));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "options do nothing until `open`"]
 pub struct Options {

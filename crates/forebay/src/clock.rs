@@ -15,6 +15,17 @@ use crate::time::{Timestamp, micros, whole_micros};
 /// Where the time comes from: the machine, or a test's hand.
 ///
 /// Clones share the clock.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::{Clock, time::millis};
+/// let clock = Clock::system();
+/// let started = clock.monotonic();
+/// clock.sleep(millis(1)).await;
+/// assert!(clock.monotonic() - started >= millis(1));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Source);
 

@@ -12,6 +12,18 @@ use super::embedded::Embedded;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How a call fails.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::{Forebay, Retry, fault::{Fault, Faults}};
+/// let faults = Faults::new();
+/// let bay = Forebay::options().faults(faults.clone()).open("memory:").await?;
+/// faults.next("series_add", [Some(Fault::AnswerLost)]);
+/// let error = bay.series("hits")?.add("user:42", 1).await.unwrap_err();
+/// assert_eq!(error.retry(), Retry::Unknown); // it was counted, and the answer was lost
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -24,6 +36,19 @@ pub enum Fault {
 }
 
 /// What is to fail: shared with the stores opened with it. Clones share it.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::{Forebay, fault::{Fault, Faults}};
+/// let faults = Faults::new();
+/// let bay = Forebay::options().faults(faults.clone()).open("memory:").await?;
+/// faults.always(Some(Fault::Refused));
+/// assert!(bay.series("hits")?.add("user:42", 1).await.is_err());
+/// faults.always(None);
+/// assert_eq!(faults.calls("series_add"), 1);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Faults(Arc<Mutex<Plan>>);
 

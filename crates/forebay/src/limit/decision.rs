@@ -5,6 +5,20 @@ use std::time::Duration;
 use crate::model::rate::rule::{Rule, State};
 
 /// The answer to a take.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::{Decision, Limit};
+/// let hits = bay.limit(Limit::per_minute("hits", 1))?;
+/// assert!(hits.take("user:42").await?.is_allowed());
+/// match hits.take("user:42").await? {
+///     Decision::Allow { .. } => unreachable!("one per minute"),
+///     Decision::Deny { retry_after, .. } => println!("try again in {retry_after:?}"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a denied request should not be served"]
 pub enum Decision {
@@ -49,6 +63,16 @@ pub enum Decision {
 }
 
 /// Who decided.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::{Limit, limit::Source};
+/// let hits = bay.limit(Limit::per_minute("hits", 20))?;
+/// assert_eq!(hits.take("user:42").await?.source(), Source::Engine);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Source {

@@ -14,6 +14,13 @@ use crate::{
 pub const MAX_LEASES: u64 = 16_384;
 
 /// How a limit counts.
+///
+/// # Examples
+/// ```
+/// use forebay::{Limit, limit::Kind};
+/// let limit = Limit::per_minute("hits", 20).kind(Kind::SlidingWindow);
+/// assert_eq!(limit.settings().kind, Kind::SlidingWindow);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Kind {
@@ -44,6 +51,13 @@ impl Kind {
 }
 
 /// What a limit answers when its store does not.
+///
+/// # Examples
+/// ```
+/// use forebay::{Limit, limit::OnError};
+/// let limit = Limit::per_minute("logins", 5).on_error(OnError::Closed); // no answer: denied
+/// assert_eq!(limit.settings().on_error, OnError::Closed);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum OnError {
@@ -68,6 +82,13 @@ impl OnError {
 }
 
 /// Who decides.
+///
+/// # Examples
+/// ```
+/// use forebay::{Limit, limit::Mode};
+/// let limit = Limit::per_minute("hits", 100_000).mode(Mode::Leased);
+/// assert_eq!(limit.settings().mode, Mode::Leased);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Mode {
@@ -91,6 +112,13 @@ impl Mode {
 }
 
 /// What a definition says, to be shown.
+///
+/// # Examples
+/// ```
+/// use forebay::{Limit, time::mins};
+/// let settings = Limit::per_minute("hits", 20).shadow().settings();
+/// assert_eq!((settings.per, settings.shadow), (mins(1), true));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Settings {

@@ -29,6 +29,18 @@ use crate::{
 pub const MAX_COST: u64 = 1 << 31;
 
 /// A limit of an open store. Clones share it.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::Limit;
+/// let hits = bay.limit(Limit::per_minute("hits", 20))?;
+/// assert_eq!(hits.take_n("user:42", 5).await?.remaining(), 15);
+/// assert_eq!(hits.peek("user:42").await?.remaining(), 15);
+/// assert_eq!(hits.refund("user:42", 5).await?.remaining(), 20);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct LimitHandle(pub(super) Arc<Inner>);
 
@@ -58,6 +70,18 @@ pub(super) struct Inner {
 }
 
 /// What is still charged after a [reset](LimitHandle::reset): others hold it.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::Limit;
+/// let hits = bay.limit(Limit::per_minute("hits", 20))?;
+/// hits.take("user:42").await?;
+/// let outstanding = hits.reset("user:42").await?;
+/// assert!(outstanding.is_none()); // no other process holds a local budget
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Outstanding {
@@ -68,6 +92,16 @@ pub struct Outstanding {
 }
 
 /// What a limit tells clients, beside its decisions.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::{Limit, time::mins};
+/// let hits = bay.limit(Limit::per_minute("hits", 20))?;
+/// assert_eq!(hits.policy("user:42").window, mins(1));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Policy {

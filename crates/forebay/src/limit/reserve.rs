@@ -18,6 +18,20 @@ use crate::{
 };
 
 /// What became of an attempt to reserve.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::{Limit, limit::Reserve, time::secs};
+/// let tokens = bay.limit(Limit::per_minute("tokens", 1_000))?;
+/// match tokens.reserve("user:42", 800, secs(60)).await? {
+///     Reserve::Granted(reservation) => drop(reservation.commit(650).await?), // 150 go back
+///     Reserve::Denied(decision) => println!("try again in {:?}", decision.retry_after()),
+/// }
+/// assert_eq!(tokens.peek("user:42").await?.remaining(), 350);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use = "a reservation that is not settled keeps its charge"]
 pub enum Reserve {
@@ -28,6 +42,19 @@ pub enum Reserve {
 }
 
 /// A charge by estimate.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::{Limit, limit::Reserve, time::secs};
+/// let tokens = bay.limit(Limit::per_minute("tokens", 1_000))?;
+/// let Reserve::Granted(reservation) = tokens.reserve("user:42", 800, secs(60)).await? else { unreachable!() };
+/// let ticket = reservation.ticket(); // another process continues with it
+/// tokens.reservation(&ticket)?.release().await?;
+/// assert_eq!(tokens.peek("user:42").await?.remaining(), 1_000);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a reservation that is not settled keeps its charge"]
 pub struct Reservation {

@@ -11,6 +11,14 @@ use crate::{
 const MOST_ROWS: u64 = 1 << 40;
 
 /// How much of a buffer may wait for its sink.
+///
+/// # Examples
+/// ```
+/// use forebay::Buffer;
+/// let schema = Buffer::new("projects").key("id").sum("hits").bounds_rows(1_000, 10_000).build()?;
+/// assert_eq!((schema.bounds.soft_rows, schema.bounds.hard_rows), (1_000, 10_000));
+/// # Ok::<(), forebay::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Bounds {
@@ -73,6 +81,21 @@ impl fmt::Display for Bounds {
 }
 
 /// How much waits, compared with the [`Bounds`].
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// # let projects = bay.buffer(forebay::Buffer::new("projects").key("id").sum("hits"))?;
+///
+/// use forebay::buffer::Pressure;
+/// match projects.stats().await?.pressure {
+///     Pressure::None => {}
+///     Pressure::Soft => eprintln!("many rows wait for the database"),
+///     Pressure::Hard => eprintln!("writes are refused"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Pressure {
     /// Less than any bound.

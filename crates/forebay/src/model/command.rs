@@ -5,6 +5,19 @@ use std::fmt;
 use crate::error::Error;
 
 /// What may have become of a command that has no answer.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::cluster::Fate;
+/// let mut map = bay.cluster().map();
+/// map.set("name", "forebay");
+/// map.incr("name", 1); // not a number
+/// let failed: Vec<_> = map.run().await.failed().map(|error| error.fate()).collect();
+/// assert_eq!(failed, [Fate::Rejected]);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fate {

@@ -3,6 +3,15 @@
 use std::fmt;
 
 /// How a host has been answering.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::cluster::Health;
+/// assert!(bay.cluster().hosts().iter().all(|host| host.health == Health::Up));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Health {
     /// It answers.
@@ -35,6 +44,15 @@ impl fmt::Display for Health {
 }
 
 /// A host, as this process sees it.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let hosts = bay.cluster().hosts();
+/// assert_eq!((&*hosts[0].name, hosts[0].reason.as_deref()), ("embedded", None));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HostStatus {
@@ -56,6 +74,16 @@ impl HostStatus {
 }
 
 /// How keys find their host.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// if let Some(placement) = bay.cluster().placement() {
+///     println!("{} by table {}", placement.router, placement.epoch);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Placement {

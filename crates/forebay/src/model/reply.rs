@@ -1,6 +1,17 @@
 //! What a store answers to a command, and what it can be read as.
 
 /// An answer of a store.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::cluster::Reply;
+/// let mut map = bay.cluster().map();
+/// let reply = map.get::<Reply>("name");
+/// assert_eq!(map.run().await.get(reply)?, Reply::Nil);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Reply {
@@ -40,6 +51,13 @@ impl Reply {
 }
 
 /// What an answer can be read as.
+///
+/// # Examples
+/// ```
+/// use forebay::cluster::{FromReply, Reply};
+/// assert_eq!(i64::from_reply(&Reply::Integer(7)), Some(7));
+/// assert_eq!(Option::<i64>::from_reply(&Reply::Nil), Some(None));
+/// ```
 pub trait FromReply: Sized {
     /// Reads it; `None`: it is something else.
     fn from_reply(reply: &Reply) -> Option<Self>;

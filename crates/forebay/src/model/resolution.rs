@@ -16,6 +16,15 @@ use crate::{
 pub(crate) const MAX_COUNT: u64 = i64::MAX.unsigned_abs();
 
 /// How fine, and for how long.
+///
+/// # Examples
+/// ```
+/// use forebay::{series::Resolution, time::{days, mins}};
+/// let minutes = Resolution::new(mins(1), days(7))?;
+/// assert_eq!(minutes.step, mins(1));
+/// assert!(Resolution::new(mins(7), days(7)).is_err()); // does not divide a day
+/// # Ok::<(), forebay::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Resolution {

@@ -12,6 +12,17 @@ use crate::error::{Result, out_of_range};
 /// A row and what is to be merged into it.
 ///
 /// `cells` has one place per value column of the schema, in order; `None` leaves the column alone.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// # let projects = bay.buffer(forebay::Buffer::new("projects").key("id").sum("hits"))?;
+///
+/// let row = projects.row("42").add("hits", 3).into_row()?;
+/// assert_eq!((row.key.as_str(), &*row.cells), ("42", &[Some(3.into())][..]));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// Which row.

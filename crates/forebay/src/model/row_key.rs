@@ -12,6 +12,15 @@ use crate::{
 };
 
 /// The key of a row as one text: the values' texts, each with `%` and `|` written as `%25` and `%7C`, joined by `|`.
+///
+/// # Examples
+/// ```
+/// use forebay::{Buffer, buffer::RowKey};
+/// let schema = Buffer::new("daily").key("page").key("day").sum("hits").build()?;
+/// let key = RowKey::new(&schema, &["/".into(), "2026-01-01".into()])?;
+/// assert_eq!(RowKey::parse(&schema, key.as_str())?, key);
+/// # Ok::<(), forebay::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RowKey(Box<str>);
 

@@ -9,6 +9,14 @@ use crate::{
 };
 
 /// How two values of one column become one.
+///
+/// # Examples
+/// ```
+/// use forebay::{Buffer, buffer::{ColumnType, Merge}};
+/// let schema = Buffer::new("projects").key("id").column("hits", Merge::Sum, ColumnType::Integer).build()?;
+/// assert_eq!(schema.columns[0].merge, Merge::Sum);
+/// # Ok::<(), forebay::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Merge {
@@ -45,6 +53,14 @@ pub struct Buffer {
 }
 
 /// A column that tells rows apart.
+///
+/// # Examples
+/// ```
+/// use forebay::{Buffer, buffer::ColumnType};
+/// let schema = Buffer::new("projects").key_of("id", ColumnType::Uuid).sum("hits").build()?;
+/// assert_eq!((&*schema.keys[0].name, schema.keys[0].column_type), ("id", ColumnType::Uuid));
+/// # Ok::<(), forebay::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeyColumn {
     /// Its name in the table.
@@ -54,6 +70,14 @@ pub struct KeyColumn {
 }
 
 /// A column that is written.
+///
+/// # Examples
+/// ```
+/// use forebay::{Buffer, buffer::Merge};
+/// let schema = Buffer::new("projects").key("id").sum("hits").max("last_seen").build()?;
+/// assert_eq!((&*schema.columns[1].name, schema.columns[1].merge), ("last_seen", Merge::Max));
+/// # Ok::<(), forebay::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Column {
     /// Its name in the table.
@@ -282,6 +306,14 @@ fn version_of(
 const MAX_COLUMNS: usize = 32;
 
 /// A checked [`Buffer`]: what engines and sinks work with.
+///
+/// # Examples
+/// ```
+/// use forebay::Buffer;
+/// let schema = Buffer::new("projects").key("id").sum("hits").build()?;
+/// assert_eq!((&*schema.table, schema.position("hits")), ("projects", Some(0)));
+/// # Ok::<(), forebay::Error>(())
+/// ```
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Schema {

@@ -10,6 +10,13 @@ use crate::{
 };
 
 /// The type of a column, as the buffer sees it; a sink casts to what the table really has.
+///
+/// # Examples
+/// ```
+/// use forebay::buffer::{ColumnType, Value};
+/// assert_eq!(Value::from_text(ColumnType::Integer, "42")?, Value::Integer(42));
+/// # Ok::<(), forebay::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ColumnType {
@@ -24,6 +31,13 @@ pub enum ColumnType {
 }
 
 /// A value of a row.
+///
+/// # Examples
+/// ```
+/// use forebay::buffer::Value;
+/// assert_eq!(Value::from("42"), Value::Text("42".into()));
+/// assert_eq!(Value::from(42).to_text(), "42");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Value {

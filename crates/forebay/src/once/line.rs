@@ -19,6 +19,20 @@ use crate::{
 };
 
 /// One line of a request that is carried out once: each of its parts is applied at most once, by whichever attempt.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::{once::Once, time::hours};
+/// let hits = bay.series("hits")?;
+/// let Once::First(request) = bay.once("order 42", 7).await? else { unreachable!("the first attempt") };
+/// hits.add_once(&request.line(0), "user:42", 1, None).await?;
+/// hits.add_once(&request.line(1), "user:42", 1, None).await?;
+/// request.end("accepted").await?;
+/// assert_eq!(hits.sum("user:42", hours(1)).await?, 2);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a line does nothing by itself"]
 pub struct Line {

@@ -41,6 +41,19 @@ const MAX_DRAWS: usize = 256;
 const RECORD_BYTES: u64 = 320;
 
 /// What the store knows of a request.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::once::Once;
+/// match bay.once("order 42", 7).await? {
+///     Once::First(request) => request.end("accepted").await?,
+///     Once::Done(answer) => println!("answered before: {answer}"),
+///     _ => println!("try again later"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 #[must_use = "a request that was begun has to be ended, or nobody can repeat it for 30 s"]
@@ -64,6 +77,17 @@ pub enum Once {
 /// A request that is being carried out.
 ///
 /// Dropped, it stays known as running for 30 seconds. Then a repeat completes what was not applied.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::once::Once;
+/// let Once::First(request) = bay.once("order 42", 7).await? else { unreachable!("the first attempt") };
+/// assert!(request.is_first());
+/// request.end("accepted").await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 #[must_use = "dropped, nobody can repeat the request for 30 s"]
 pub struct Begun(Arc<Request>);

@@ -55,6 +55,12 @@ impl Batch {
 }
 
 /// The result of applying a batch.
+///
+/// # Examples
+/// ```
+/// use forebay::sink::Applied;
+/// assert!(matches!(Applied::now(3, 0), Applied::Now { rows: 3, dead: 0, .. }));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Applied {

@@ -12,6 +12,15 @@ use super::{
 use crate::model::{RowKey, Schema, Value};
 
 /// A boxed future: what a trait object can return.
+///
+/// # Examples
+/// ```
+/// use forebay::sink::{BoxFuture, SinkError};
+/// fn ping<'a>() -> BoxFuture<'a, Result<(), SinkError>> {
+///     Box::pin(async { Ok(()) })
+/// }
+/// # drop(ping());
+/// ```
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A database that batches are applied to.
@@ -219,6 +228,13 @@ pub trait Sink: Send + Sync + fmt::Debug + 'static {
 }
 
 /// A row and the ledger, as one transaction saw them.
+///
+/// # Examples
+/// ```
+/// use forebay::sink::Snapshot;
+/// let nothing = Snapshot::default();
+/// assert!(nothing.row.is_none() && nothing.applied.is_empty());
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// The row's value columns in order, if there is such a row.

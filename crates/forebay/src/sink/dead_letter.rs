@@ -5,6 +5,19 @@ use uuid::Uuid;
 use crate::{error::Result, model::Row, time::Timestamp};
 
 /// A row that a table refused. It is kept beside the table until somebody resolves the reason and replays it.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// # let projects = bay.buffer(forebay::Buffer::new("projects").key("id").sum("hits"))?;
+///
+/// # let _flusher = projects.flush_to(forebay::sink::MemorySink::new()).prepare().await?;
+/// for letter in projects.dead_letters(0, 100).await? {
+///     println!("{}: refused at {}: {}", letter.id, letter.at, letter.reason);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct DeadLetter {
     /// Its id, from 1. A larger id came later, but two transactions at the same time may show theirs in either order.
@@ -21,6 +34,18 @@ pub struct DeadLetter {
 
 /// The result of a replay of dead letters. A requested letter that is in neither list does not exist: somebody has
 /// replayed it before.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// # let projects = bay.buffer(forebay::Buffer::new("projects").key("id").sum("hits"))?;
+///
+/// # let _flusher = projects.flush_to(forebay::sink::MemorySink::new()).prepare().await?;
+/// let replayed = projects.replay_dead(forebay::buffer::DeadLetters::All).await?;
+/// assert!(replayed.applied.is_empty() && replayed.refused.is_empty());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replayed {
     /// The letters whose values are in the table now. They are deleted.

@@ -5,6 +5,13 @@ use std::fmt;
 use crate::error::{Error, ErrorKind};
 
 /// Why a batch was not applied. Nothing of it was.
+///
+/// # Examples
+/// ```
+/// use forebay::{Error, ErrorKind, sink::SinkError};
+/// let error = SinkError::Transient(Error::new(ErrorKind::Unavailable, "the database is down"));
+/// assert_eq!(error.to_string(), "the database is down");
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum SinkError {

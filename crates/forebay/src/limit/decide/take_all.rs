@@ -15,6 +15,18 @@ use crate::{
 };
 
 /// A cost against one key of one limit, among others.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::{Limit, limit::Charge};
+/// let minute = bay.limit(Limit::per_minute("minute", 20))?;
+/// let day = bay.limit(Limit::per_day("day", 1_000))?;
+/// let charge = |limit: &_| Charge { limit: Clone::clone(limit), key: "user:42".into(), cost: 1 };
+/// assert!(bay.take_all(&[charge(&minute), charge(&day)]).await?.allowed);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Charge {
     /// The limit.
@@ -27,6 +39,17 @@ pub struct Charge {
 }
 
 /// The answer to a take over several limits.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::{Limit, limit::Charge};
+/// let limit = bay.limit(Limit::per_minute("hits", 20))?;
+/// let decisions = bay.take_all(&[Charge { limit, key: "user:42".into(), cost: 1 }]).await?;
+/// assert_eq!((decisions.allowed, decisions.limits[0].remaining()), (true, 19));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use = "a denied request should not be served"]

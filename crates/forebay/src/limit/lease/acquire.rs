@@ -14,6 +14,17 @@ use crate::{
 };
 
 /// What became of an attempt to get a lease.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::{Limit, limit::Lease, time::secs};
+/// let exports = bay.limit(Limit::concurrency("exports", 1, secs(10)))?;
+/// let Lease::Granted(_guard) = exports.lease("user:42").await? else { unreachable!("the first") };
+/// assert!(matches!(exports.lease("user:42").await?, Lease::Denied { .. }));
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use = "a guard that is dropped gives the lease back"]
 pub enum Lease<T = LeaseGuard> {
@@ -29,10 +40,33 @@ pub enum Lease<T = LeaseGuard> {
 }
 
 /// What tells leases apart. Whoever has it can extend the lease and give it back.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::{Limit, limit::LeaseId, time::secs};
+/// let exports = bay.limit(Limit::concurrency("exports", 1, secs(10)))?;
+/// let id = LeaseId::random(); // a caller elsewhere keeps it
+/// assert!(exports.lease_as("user:42", id).await?.granted().is_some());
+/// assert!(exports.release_lease("user:42", id).await?);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LeaseId(Uuid);
 
 /// A lease that its holder extends by itself.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::{Limit, limit::LeaseId, time::secs};
+/// let exports = bay.limit(Limit::concurrency("exports", 1, secs(10)))?;
+/// let term = exports.lease_as("user:42", LeaseId::random()).await?.granted().expect("the first");
+/// assert!(term.expires_in > secs(9));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use = "nobody else can give the lease back before it runs out"]

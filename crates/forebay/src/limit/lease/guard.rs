@@ -13,6 +13,18 @@ use crate::{
 /// A lease that is held, and extended in the background.
 ///
 /// Dropping it gives the lease back in the background; [`release`](Self::release) waits for that.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::{Limit, time::secs};
+/// let exports = bay.limit(Limit::concurrency("exports", 1, secs(10)))?;
+/// let guard = exports.lease("user:42").await?.granted().expect("the first");
+/// assert!(guard.is_held());
+/// assert!(guard.release().await?);
+/// # Ok(()) }
+/// ```
 #[must_use = "a guard that is dropped gives the lease back"]
 pub struct LeaseGuard {
     held: Arc<Held>,

@@ -11,6 +11,18 @@ use crate::{
 };
 
 /// What one key is allowed instead of what its limit says, and who said so.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::{Limit, limit::{Override, SetBy}, time::mins};
+/// let hits = bay.limit(Limit::per_minute("hits", 20))?;
+/// hits.set_override("user:42", Override::rate(100, mins(1))).await?;
+/// let overridden = &hits.overrides()[0];
+/// assert_eq!((overridden.key.as_str(), overridden.set_by), ("user:42", SetBy::RunTime));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Overridden {
@@ -23,6 +35,16 @@ pub struct Overridden {
 }
 
 /// Who said what a key is allowed instead.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::{Limit, limit::{Override, SetBy}};
+/// let hits = bay.limit(Limit::per_minute("hits", 20).allow("user:42", Override::unlimited()))?;
+/// assert_eq!(hits.overrides()[0].set_by, SetBy::Definition);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SetBy {

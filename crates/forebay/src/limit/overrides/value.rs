@@ -12,6 +12,17 @@ use crate::{
 ///
 /// The limit's kind stays. Where the period stays, too, what was counted goes on counting; an override with another
 /// period begins anew.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::{Limit, limit::Override};
+/// let hits = bay.limit(Limit::per_minute("hits", 20).allow("monitor", Override::unlimited()))?;
+/// hits.set_override("user:42", Override::blocked()).await?;
+/// assert!(hits.take("user:42").await?.is_blocked());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Override(What);
 

@@ -10,6 +10,19 @@ use crate::limit::{Decision, Kind, Policy};
 const MOST: u64 = 999_999_999_999_999;
 
 /// A header: its name, in lower case, and its value.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::{Limit, limit::headers};
+/// let hits = bay.limit(Limit::per_minute("hits", 20))?;
+/// let (policy, decision) = (hits.policy("user:42"), hits.take("user:42").await?);
+/// for (name, value) in headers([(&policy, &decision)]) {
+///     println!("{name}: {value}");
+/// }
+/// # Ok(()) }
+/// ```
 pub type Header = (&'static str, String);
 
 /// The headers of an answer that some limits decided about: `RateLimit-Policy` and `RateLimit` with all of them, the

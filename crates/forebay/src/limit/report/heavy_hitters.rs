@@ -8,6 +8,20 @@ use std::collections::HashMap;
 const COUNTERS: usize = 256;
 
 /// A key, and how often it was denied.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::Limit;
+/// let hits = bay.limit(Limit::per_minute("hits", 1))?;
+/// for _ in 0..3 {
+///     let _ = hits.take("user:42").await?;
+/// }
+/// let top = hits.top_denied(10);
+/// assert_eq!((top[0].key.as_str(), top[0].count), ("user:42", 2));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Denied {

@@ -11,6 +11,21 @@ const KEPT: usize = 256;
 const NEAR: (u64, u64) = (4, 5);
 
 /// A key that has used most of what it is allowed.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::Limit;
+/// let hits = bay.limit(Limit::per_minute("hits", 10))?;
+/// for _ in 0..9 {
+///     let _ = hits.take("user:42").await?;
+/// }
+/// for near in hits.near(10) {
+///     println!("{} used {} of {}", near.key, near.used, near.limit);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NearLimit {

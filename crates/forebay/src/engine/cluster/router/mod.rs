@@ -87,6 +87,16 @@ fn equal_hosts(kind: RouterKind, hosts: &[Host]) -> Result<u16> {
 }
 
 /// How keys find their host.
+///
+/// # Examples
+/// ```
+/// use forebay::cluster::{Hosts, RouterKind};
+/// let router: RouterKind = "nydus-ketama".parse()?;
+/// assert_eq!(router, RouterKind::NydusKetama);
+/// let hosts = Hosts::new().router(router).host("0", "redis://10.0.0.1").host("1", "redis://10.0.0.2");
+/// # drop(hosts);
+/// # Ok::<(), forebay::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RouterKind {
