@@ -51,7 +51,11 @@ fn slips(name: &str, known: &str) -> Option<usize> {
 /// assert_eq!(error.to_string(), r#"unknown event "hist": did you mean "hits"? (known: hits, logins)"#);
 /// ```
 pub fn unknown<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> Error {
-    let mut known: Vec<&str> = known.into_iter().collect();
+    unknown_of(what, name, known.into_iter().collect())
+}
+
+/// [`unknown`], compiled once for all callers.
+fn unknown_of(what: &str, name: &str, mut known: Vec<&str>) -> Error {
     known.sort_unstable();
     known.dedup();
     let hint = match nearest(name, known.iter().copied()) {
