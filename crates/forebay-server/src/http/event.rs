@@ -151,7 +151,7 @@ async fn many(
 async fn take(
     event: &EventEntry,
     request: HitRequest,
-    line: Option<forebay::once::Line>,
+    line: Option<forebay::once::RequestItem>,
 ) -> Result<Hit, (Problem, Option<Left>)> {
     let HitRequest { key: Key(key), n: Count(n), at } = request;
     let at = at.map(|At(at)| at);

@@ -15,7 +15,7 @@ use axum::{
 use forebay::{
     Error, ErrorKind, Retry,
     event::HitError,
-    once::{Begun, Line, Once},
+    once::{InProgress, Once, RequestItem},
 };
 use http_body_util::BodyExt;
 use serde::{Deserialize, Serialize};
@@ -179,7 +179,7 @@ async fn with_key(answer: Response, key: &str) -> Response {
 }
 
 /// Has the answer kept, or the request forgotten if it came to nothing, or what became of its lines noted.
-async fn settle(begun: Begun, answer: Response) -> Response {
+async fn settle(begun: InProgress, answer: Response) -> Response {
     let (mut parts, body) = answer.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let fate = parts.extensions.remove::<Fate>().unwrap_or(
@@ -269,24 +269,24 @@ enum Remembered {
 /// A request with a key, as a handler sees it.
 #[derive(Clone, Debug)]
 pub(super) struct Keyed {
-    begun: Begun,
+    begun: InProgress,
     /// What the last attempt noted, by line.
     known: Arc<[Remembered]>,
 }
 
 impl Keyed {
-    fn new(begun: Begun) -> Self {
+    fn new(begun: InProgress) -> Self {
         let known: Vec<Remembered> = serde_json::from_str(begun.note()).unwrap_or_default();
         Self { begun, known: known.into() }
     }
 
     /// The line with this number, counted from 0.
-    pub(super) fn line(&self, number: usize) -> Line {
+    pub(super) fn line(&self, number: usize) -> RequestItem {
         let states = match self.known.get(number) {
             Some(Remembered::Parts(states)) => states,
             _ => "",
         };
-        self.begun.line_after(u32::try_from(number).expect("a batch has few lines"), states)
+        self.begun.item_after(u32::try_from(number).expect("a batch has few lines"), states)
     }
 
     /// The answer of a line that an earlier attempt has settled.

@@ -100,7 +100,7 @@ async fn add(
 async fn add_point(
     series: &SeriesEntry,
     request: PointRequest,
-    line: Option<forebay::once::Line>,
+    line: Option<forebay::once::RequestItem>,
 ) -> Result<(), forebay::Error> {
     let PointRequest { key: Key(key), n: Count(n), at } = request;
     let at = at.map(|At(at)| at);

@@ -13,7 +13,7 @@ use crate::{
     engine::Joined,
     error::{Error, ErrorKind, Result},
     model::{Pressure, Row},
-    once::{Line, Place},
+    once::{Place, RequestItem},
 };
 
 impl BufferHandle {
@@ -70,24 +70,24 @@ impl BufferHandle {
         answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(missing_answer()))).collect()
     }
 
-    /// Merges a row as a line of a request that is [carried out once](crate::Forebay::once): by one of its attempts.
+    /// Merges a row as an item of a request that is [carried out once](crate::Forebay::once): by one of its attempts.
     ///
     /// # Errors
     /// As awaiting a [`Write`]; [`ErrorKind::Ambiguous`] with [`Retry::Never`](crate::Retry::Never) when it can no longer be
     /// known whether an earlier attempt merged the row.
-    pub async fn add_once(&self, line: &Line, row: Row) -> Result<()> {
+    pub async fn add_once(&self, item: &RequestItem, row: Row) -> Result<()> {
         self.0.schema.check_row(&row)?;
-        if line.is_applied(&Place::Buffer(self.part_of(&row.key))).await? {
+        if item.is_applied(&Place::Buffer(self.part_of(&row.key))).await? {
             return Ok(());
         }
-        self.add_part(line, 0, row).await
+        self.add_part(item, 0, row).await
     }
 
-    /// Merges a row as a part of a line.
-    pub(crate) async fn add_part(&self, line: &Line, nth: usize, row: Row) -> Result<()> {
+    /// Merges a row as a part of an item.
+    pub(crate) async fn add_part(&self, item: &RequestItem, nth: usize, row: Row) -> Result<()> {
         self.admit().await?;
         let part = self.part_of(&row.key);
-        let answer = line.merge(nth, part, row).await;
+        let answer = item.merge(nth, part, row).await;
         self.0.progress.note_written(usize::from(answer.is_ok()));
         answer
     }

@@ -13,7 +13,7 @@ use crate::{
     error::{Error, ErrorKind, Result, Retry, invalid},
     limit::Decisions,
     model::Row,
-    once::{self, Begun, Line, Once, Place, State},
+    once::{self, InProgress, Once, Place, RequestItem, State},
     series::SeriesHandle,
     time::Timestamp,
 };
@@ -63,8 +63,8 @@ impl EventHandle {
         let once = once::begin(store, &format!("event {name} {request}"), print).await;
         let error = match once.map_err(|error| self.refused(error))? {
             Once::First(begun) => {
-                let line = begun.line_after(0, begun.note());
-                let answer = self.hit_once(&line, key, n, at).await;
+                let item = begun.item_after(0, begun.note());
+                let answer = self.hit_once(&item, key, n, at).await;
                 note(begun, &answer).await;
                 return answer;
             }
@@ -90,7 +90,7 @@ impl EventHandle {
         Err(self.refused(error))
     }
 
-    /// As [`hit`](Self::hit), or [`hit_at`](Self::hit_at), as a line of a request that is [carried out
+    /// As [`hit`](Self::hit), or [`hit_at`](Self::hit_at), as an item of a request that is [carried out
     /// once](crate::Forebay::once): what an earlier attempt has applied is not applied again.
     ///
     /// The limits are asked only if no series and no buffer has taken the hit, and may not have, either.
@@ -99,19 +99,19 @@ impl EventHandle {
     /// As [`hit`](Self::hit). It advises [`Retry::Never`] once no attempt can complete the hit any more.
     pub async fn hit_once(
         &self,
-        line: &Line,
+        item: &RequestItem,
         key: impl AsRef<str>,
         n: u64,
         at: Option<Timestamp>,
     ) -> Result<Hit, HitError> {
-        Box::pin(self.complete(line, key.as_ref(), n, Times::new(&self.0.store, at))).await
+        Box::pin(self.complete(item, key.as_ref(), n, Times::new(&self.0.store, at))).await
     }
 
-    async fn complete(&self, line: &Line, key: &str, n: u64, times: Times) -> Result<Hit, HitError> {
+    async fn complete(&self, item: &RequestItem, key: &str, n: u64, times: Times) -> Result<Hit, HitError> {
         let Inner { store, event, .. } = &*self.0;
         let rows = self.checked(key, n, times).map_err(|error| self.refused(error))?;
         let (dates, late) = self.admit(key, n, times).await.map_err(|error| self.refused(error))?;
-        let mut parts = self.look(line, key, &dates, &rows).await;
+        let mut parts = self.look(item, key, &dates, &rows).await;
         let any = |parts: &[Known], wanted: &[State]| parts.iter().any(|(state, _)| wanted.contains(state));
         let happened = any(&parts, &[State::Yes, State::Lost]);
         let charges = self.charges(key, n);
@@ -126,7 +126,7 @@ impl EventHandle {
             return Err(self.incomplete(charged(None), parts, &dates));
         }
         failpoint!("hit_before_charge");
-        let token = line.charge_token();
+        let token = item.charge_token();
         let limits = if happened {
             None
         } else {
@@ -138,7 +138,7 @@ impl EventHandle {
             self.count_limited(key, n, times).await;
             return Ok(Hit::Limited { limits: limits.unwrap_or_else(Decisions::none) });
         }
-        self.apply(line, (key, n), &dates, rows, &mut parts).await;
+        self.apply(item, (key, n), &dates, rows, &mut parts).await;
         let is_done = |(nth, (state, _)): (usize, &Known)| {
             *state == State::Yes || dates.get(nth).is_some_and(Option::is_none)
         };
@@ -155,7 +155,7 @@ impl EventHandle {
     }
 
     /// What is known of each part before this attempt. A late one is not asked for.
-    async fn look(&self, line: &Line, key: &str, dates: &Dates, rows: &[Row]) -> Vec<Known> {
+    async fn look(&self, item: &RequestItem, key: &str, dates: &Dates, rows: &[Row]) -> Vec<Known> {
         let event = &self.0.event;
         let series = event.series.iter().zip(dates);
         let series = series.map(|(series, date)| date.map(|_| Place::Series(series.part(key))));
@@ -164,7 +164,7 @@ impl EventHandle {
         let places: Vec<Option<Place>> = series.chain(buffers).collect();
         let look = async |(nth, place): (usize, &Option<Place>)| match place {
             None => (State::No, None),
-            Some(place) => match line.peek(nth, place).await {
+            Some(place) => match item.peek(nth, place).await {
                 Ok(State::Lost) => (State::Lost, Some(lost())),
                 Ok(state) => (state, None),
                 Err(error) => (State::Open, Some(error)),
@@ -176,7 +176,7 @@ impl EventHandle {
     /// Applies the parts that are not applied, all together.
     async fn apply(
         &self,
-        line: &Line,
+        item: &RequestItem,
         (key, n): (&str, u64),
         dates: &Dates,
         rows: Vec<Row>,
@@ -188,12 +188,12 @@ impl EventHandle {
             let date: &Option<(Timestamp, Timestamp)> = date;
             if let (Some((at, now)), (State::No, _)) = (*date, &*known) {
                 let point = Point { key: key.into(), at, n };
-                settle(known, line.count(nth, series.part(key), point, now).await);
+                settle(known, item.count(nth, series.part(key), point, now).await);
             }
         };
         let write = async |(nth, ((template, row), known)): (usize, ((&Template, Row), &mut Known))| {
             if known.0 == State::No {
-                settle(known, template.buffer.add_part(line, nth, row).await);
+                settle(known, template.buffer.add_part(item, nth, row).await);
             }
         };
         let series = event.series.iter().zip(dates).zip(counted).enumerate();
@@ -223,7 +223,7 @@ fn settle(known: &mut Known, answer: Result<()>) {
 }
 
 /// Notes what became of a hit that is a request of its own.
-async fn note(begun: Begun, answer: &Result<Hit, HitError>) {
+async fn note(begun: InProgress, answer: &Result<Hit, HitError>) {
     let noted = match answer {
         Ok(hit) if hit.is_accepted() => begun.end(ACCEPTED).await,
         Ok(_) => begun.forget().await,

@@ -215,7 +215,7 @@ impl HitError {
         self.limit == Applied::No && self.series.all(Applied::No) && self.buffer.all(Applied::No)
     }
 
-    /// What an attempt that completes the hit has to know of its parts, for [`Begun::leave`](crate::once::Begun::leave).
+    /// What an attempt that completes the hit has to know of its parts, for [`InProgress::leave`](crate::once::InProgress::leave).
     pub fn state(&self) -> &str {
         &self.states
     }

@@ -7,7 +7,7 @@ use super::{
     schema::{Column, Merge, Schema},
     value::Value,
 };
-use crate::error::{Result, out_of_range};
+use crate::error::{Result, invalid, out_of_range};
 
 /// A row and what is to be merged into it.
 ///
@@ -43,6 +43,17 @@ impl Row {
     /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) if a sum would leave 64 bits; nothing is merged then.
     pub fn merge(&mut self, schema: &Schema, other: &Self) -> Result<()> {
         merge_cells(schema, &mut self.cells, &other.cells)
+    }
+}
+
+impl Schema {
+    /// Checks that a row can be merged.
+    pub(crate) fn check_row(&self, row: &Row) -> Result<()> {
+        let (want, got) = (self.columns.len(), row.cells.len());
+        if want != got {
+            return Err(invalid(format!("buffer {}: a row with {got} cells for {want} columns", self.name)));
+        }
+        self.check_named(|place| row.cells[place].is_some())
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     error::{Result, invalid},
-    key::MAX_KEY,
+    key::{MAX_KEY, hash},
 };
 
 /// The key of a row as one text: the values' texts, each with `%` and `|` written as `%25` and `%7C`, joined by `|`.
@@ -23,6 +23,14 @@ use crate::{
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RowKey(Box<str>);
+
+impl Schema {
+    /// The partition that a row belongs to.
+    pub fn partition_of(&self, row: &RowKey) -> u16 {
+        u16::try_from(hash(row.as_str().as_bytes()) % u64::from(self.partitions))
+            .expect("the remainder is below a u16")
+    }
+}
 
 impl RowKey {
     /// Builds the key of a row of `schema`, its values in the order of the key columns.

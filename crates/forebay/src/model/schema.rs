@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{bounds::Bounds, row::Row, row_key::RowKey, value::ColumnType};
+use super::{bounds::Bounds, value::ColumnType};
 use crate::{
     error::{Error, Result, invalid, out_of_range},
-    key::{self, Name},
+    key::Name,
 };
 
 /// How two values of one column become one.
@@ -336,12 +336,6 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// Which partition a row belongs to.
-    pub fn partition_of(&self, row: &RowKey) -> u16 {
-        u16::try_from(key::hash(row.as_str().as_bytes()) % u64::from(self.partitions))
-            .expect("the remainder is below a u16")
-    }
-
     /// Whether the columns that a write names go together: a version, and all that go by it.
     ///
     /// # Errors
@@ -358,15 +352,6 @@ impl Schema {
             )));
         }
         Ok(())
-    }
-
-    /// Whether a row can be merged.
-    pub(crate) fn check_row(&self, row: &Row) -> Result<()> {
-        let (want, got) = (self.columns.len(), row.cells.len());
-        if want != got {
-            return Err(invalid(format!("buffer {}: a row with {got} cells for {want} columns", self.name)));
-        }
-        self.check_named(|place| row.cells[place].is_some())
     }
 
     /// The position of a value column.

@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Result, invalid, out_of_range},
     key::{Name, check_key},
     model::resolution::{Grid, Resolution},
-    once::{Line, Place},
+    once::{Place, RequestItem},
     store::Store,
     time::{Timestamp, When},
 };
@@ -157,7 +157,7 @@ impl SeriesHandle {
         futures::future::join_all(adds).await.into_iter().collect()
     }
 
-    /// Counts a point as a line of a request that is [carried out once](crate::Forebay::once): by one of its attempts. `at` is
+    /// Counts a point as an item of a request that is [carried out once](crate::Forebay::once): by one of its attempts. `at` is
     /// as for [`add_at`](Self::add_at); `None` is now.
     ///
     /// # Errors
@@ -165,19 +165,19 @@ impl SeriesHandle {
     /// [`Retry::Never`](crate::Retry::Never) when it can no longer be known whether an earlier attempt counted it.
     pub async fn add_once(
         &self,
-        line: &Line,
+        item: &RequestItem,
         key: impl AsRef<str>,
         n: u64,
         at: Option<Timestamp>,
     ) -> Result<()> {
         let key = self.key(key.as_ref())?;
         let part = self.part(key);
-        if line.is_applied(&Place::Series(part.clone())).await? {
+        if item.is_applied(&Place::Series(part.clone())).await? {
             return Ok(());
         }
         let now = self.now(key, When::EngineClock).await;
         let point = self.checked(key, n, at.unwrap_or(now), now)?;
-        line.count(0, part, point, now).await
+        item.count(0, part, point, now).await
     }
 
     /// Checks whether the series accepts `n` for `key` at `at` (`None`: now), before a limit is charged for it. A late point is

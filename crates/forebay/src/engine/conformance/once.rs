@@ -8,7 +8,7 @@ use crate::{
     bay::Forebay,
     event::{Cell, EventHandle},
     limit::LimitHandle,
-    once::{Begun, Once},
+    once::{InProgress, Once},
     series::SeriesHandle,
     time::hours,
 };
@@ -46,7 +46,7 @@ fn fresh(what: &str) -> String {
     fresh_name(what).to_string().replace('-', "_")
 }
 
-async fn begin(bay: &Forebay, key: &str, print: u128) -> Begun {
+async fn begin(bay: &Forebay, key: &str, print: u128) -> InProgress {
     match bay.once(key, print).await.unwrap() {
         Once::First(begun) => begun,
         other => panic!("it can be begun: {other:?}"),
@@ -119,8 +119,8 @@ pub(super) async fn the_parts_of_a_line_are_applied_once_by_whichever_attempt(ba
     // Three attempts, of which two ended without knowing anything: what is done is known by the tokens.
     for attempt in 0..3 {
         let begun = begin(&bay, &request, 7).await;
-        for (line, n) in [(0, 3), (1, 5)] {
-            let hit = hits.hit.hit_once(&begun.line(line), &key, n, None).await.unwrap();
+        for (item, n) in [(0, 3), (1, 5)] {
+            let hit = hits.hit.hit_once(&begun.item(item), &key, n, None).await.unwrap();
             assert!(hit.is_accepted(), "attempt {attempt}");
         }
         begun.leave("", false).await.unwrap();
@@ -128,8 +128,8 @@ pub(super) async fn the_parts_of_a_line_are_applied_once_by_whichever_attempt(ba
     }
     // Two at the same time, the same line: each is told that it is done.
     let begun = begin(&bay, &request, 7).await;
-    let both = [begun.line(2), begun.line(2)];
-    for hit in join_all(both.iter().map(|line| hits.hit.hit_once(line, &key, 1, None))).await {
+    let both = [begun.item(2), begun.item(2)];
+    for hit in join_all(both.iter().map(|item| hits.hit.hit_once(item, &key, 1, None))).await {
         assert!(hit.unwrap().is_accepted());
     }
     assert_eq!(hits.count(&key).await, 9);
@@ -140,9 +140,9 @@ pub(super) async fn keyed_and_other_writes_to_one_row_all_count(bay: Forebay) {
     let key = fresh("key");
     let begun = begin(&bay, &fresh("once"), 7).await;
     for _ in 0..2 {
-        let keyed = join_all((0..50).map(|line| {
-            let (hit, line, key) = (&hits.hit, begun.line(line), &key);
-            async move { hit.hit_once(&line, key, 1, None).await.unwrap().is_accepted() }
+        let keyed = join_all((0..50).map(|item| {
+            let (hit, item, key) = (&hits.hit, begun.item(item), &key);
+            async move { hit.hit_once(&item, key, 1, None).await.unwrap().is_accepted() }
         }));
         let others = join_all((0..50).map(|_| async { hits.hit.hit(&key, 1).await.unwrap().is_accepted() }));
         let (keyed, others) = futures::join!(keyed, others);

@@ -1,25 +1,58 @@
 //! Buffers on a Redis host.
 
-use redis::{Cmd, Value};
+use std::{sync::Arc, task::Waker};
+
+use redis::Value;
 use uuid::Uuid;
 
 use super::{
     Redis,
-    connection::Host,
-    keys::Keys,
+    partition::{Partition, Rotated},
+    partition_writer::PartitionWriter,
     reply::{pairs, strings, unexpected},
-    rows,
+    rows::{self, Item},
     script::Script,
 };
 use crate::{
-    engine::step::{BufferPart, BufferParts, BufferStats, Frozen, Generation, PendingRow, Rotate},
+    engine::{
+        request::Token,
+        sequence::{Sequencer, WriteFuture},
+        step::{BufferPart, BufferParts, BufferStats, Frozen, Generation, PendingRow, Rotate},
+    },
     error::Result,
     key::Name,
-    model::RowKey,
+    model::{Row, RowKey, Schema},
     time::{Timestamp, micros},
 };
 
 impl Redis {
+    pub(crate) async fn buffer_add(&self, part: &BufferPart, rows: Vec<Row>) -> Result<Vec<Result<()>>> {
+        let writer = self.writer(part);
+        let items = rows.into_iter().map(|row| Item { row, token: None });
+        writer.write(part.index, items).await
+    }
+
+    pub(crate) async fn buffer_add_once(&self, part: &BufferPart, row: Row, token: &Token) -> Result<()> {
+        let item = Item { row, token: Some(Box::new(*token)) };
+        let answers = self.writer(part).write(part.index, [item]).await?;
+        answers.into_iter().collect()
+    }
+
+    /// [`buffer_add`](Self::buffer_add) of one row.
+    pub(crate) fn buffer_join(
+        &self,
+        schema: &Arc<Schema>,
+        index: u16,
+        row: Row,
+        waker: &Waker,
+    ) -> Result<WriteFuture> {
+        self.writers.of(schema, index, &self.host, &self.keys).write_one(
+            index,
+            Item { row, token: None },
+            waker,
+        )
+    }
+
     pub(crate) async fn buffer_rotate(
         &self,
         part: &BufferPart,
@@ -138,70 +171,11 @@ impl Redis {
         Ok(pause)
     }
 
+    fn writer(&self, part: &BufferPart) -> &Arc<Sequencer<PartitionWriter>> {
+        self.writers.of(&part.schema, part.index, &self.host, &self.keys)
+    }
+
     fn partition<'a>(&'a self, part: &'a BufferPart) -> Partition<'a> {
         Partition { host: &self.host, keys: &self.keys, part }
-    }
-}
-
-/// One partition of a buffer, and where it is kept.
-pub(super) struct Partition<'a> {
-    pub host: &'a Host,
-    pub keys: &'a Keys,
-    pub part: &'a BufferPart,
-}
-
-/// What a rotation came to.
-enum Rotated {
-    Frozen,
-    Idle,
-    Other(Uuid),
-}
-
-impl Partition<'_> {
-    /// The id of the live generation.
-    async fn live(&self) -> Result<Option<Uuid>> {
-        let mut command = redis::cmd("HGET");
-        command.arg(self.keys.buffer(self.part, "live")).arg("#gen");
-        match self.host.query(&command).await? {
-            Value::Nil => Ok(None),
-            reply => self.id(super::reply::text(reply)).map(Some),
-        }
-    }
-
-    fn list(&self) -> Cmd {
-        let mut command = redis::cmd("LRANGE");
-        command.arg(self.keys.buffer(self.part, "frozen")).arg(0).arg(-1);
-        command
-    }
-
-    /// Freezes the generation `id`; safe to repeat.
-    async fn rotate(&self, id: Uuid, age: i64, rows: i64, most: i64) -> Result<Rotated> {
-        let Self { host, keys, part, .. } = self;
-        let mut call = host.call(Script::BufferRotate, 3, 384);
-        let command = &mut call.command;
-        command
-            .arg(keys.buffer(part, "live"))
-            .arg(keys.buffer_frozen(part, id))
-            .arg(keys.buffer(part, "frozen"));
-        command.arg(rows::id_text(id)).arg(age).arg(rows).arg(most);
-        let mut words = strings(host.run_one(call).await?).unwrap_or_default().into_iter();
-        match words.next().as_deref() {
-            Some("frozen") => Ok(Rotated::Frozen),
-            Some("idle") => Ok(Rotated::Idle),
-            Some("other") => self.id(words.next()).map(Rotated::Other),
-            _ => Err(unexpected(host.name(), "a rotation")),
-        }
-    }
-
-    /// Freezes what is live and stale, whatever the number of frozen ones. Whoever else did so first is as good.
-    pub(super) async fn make_way(&self, id: &str) {
-        if let Ok(id) = Uuid::parse_str(id) {
-            let _ = self.rotate(id, -1, -1, -1).await;
-        }
-    }
-
-    fn id(&self, text: Option<String>) -> Result<Uuid> {
-        let id = text.and_then(|text| Uuid::parse_str(&text).ok());
-        id.ok_or_else(|| unexpected(self.host.name(), "a question for a generation's id"))
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use redis::{Arg, Cmd, Pipeline, RedisResult, Value, aio::MultiplexedConnection};
+use redis::{Arg, Cmd, Pipeline, Value, aio::MultiplexedConnection};
 use tokio::{
     sync::{Notify, watch},
     task::AbortHandle,
@@ -18,8 +18,9 @@ use tokio::{
 use super::{
     handshake::{ServerInfo, Target, connect},
     keys::Keys,
+    pipeline::{load, pipeline, send},
     refusal::{Class, Refusal},
-    reply::{accepted, foreign, lost, refuses, text, unavailable, unexpected},
+    reply::{accepted, foreign, lost, refuses, server_time, text, unavailable, unexpected},
     script::Script,
     server_clock::ServerClock,
 };
@@ -180,7 +181,12 @@ impl Host {
 
     /// The host's time of day, without a question as long as its last answer is fresh.
     pub(super) async fn server_time(&self) -> Timestamp {
-        self.server_clock.now(self).await
+        self.server_clock
+            .now(&self.clock, || async {
+                let answer = self.command(&redis::cmd("TIME")).await?;
+                server_time(answer).ok_or_else(|| unexpected(self.name(), "TIME"))
+            })
+            .await
     }
 
     /// The connection, once the attempt under way has come to something.
@@ -227,8 +233,8 @@ impl Host {
 
     /// [`run`](Self::run) on this connection, and on no later one.
     pub(super) async fn run_on(&self, session: &Session, calls: Vec<Call>) -> Result<Vec<Result<Value>>> {
-        let (pipeline, values) = self.run_raw(session, calls).await?;
-        Ok(self.each_accepted(session, &pipeline, values).await)
+        let (sent, values) = self.run_raw(session, calls).await?;
+        Ok(self.each_accepted(session, &sent, values).await)
     }
 
     /// [`run_on`](Self::run_on) for calls with several parts each, whose keys are as many for each part: the reply to each
@@ -239,9 +245,9 @@ impl Host {
         calls: Vec<(Call, usize)>,
     ) -> Result<Vec<Result<Value>>> {
         let (calls, parts): (Vec<Call>, Vec<usize>) = calls.into_iter().unzip();
-        let (pipeline, values) = self.run_raw(session, calls).await?;
+        let (sent, values) = self.run_raw(session, calls).await?;
         let mut answers = vec![];
-        for ((command, value), parts) in pipeline.cmd_iter().zip(values).zip(parts) {
+        for ((command, value), parts) in sent.cmd_iter().zip(values).zip(parts) {
             match value {
                 Value::Array(each) if each.len() == parts => {
                     for (part, value) in each.into_iter().enumerate() {
@@ -262,21 +268,21 @@ impl Host {
             return Ok((Pipeline::new(), vec![]));
         }
         let scripts: Vec<Script> = calls.iter().map(|call| call.script).collect();
-        let pipeline = pipeline(calls.into_iter().map(|call| call.command));
-        let mut values = self.transmit(session, &pipeline).await?;
+        let sent = pipeline(calls.into_iter().map(|call| call.command));
+        let mut values = self.transmit(session, &sent).await?;
         let missing: Vec<usize> =
             (0..values.len()).filter(|&i| refuses(&values[i], Class::NoScript)).collect();
         if !missing.is_empty() {
             // `SCRIPT FLUSH`, or a restart that this connection has survived by way of a proxy.
             let loads = missing.iter().map(|&i| load(scripts[i]));
-            let commands: Vec<&Cmd> = pipeline.cmd_iter().collect();
+            let commands: Vec<&Cmd> = sent.cmd_iter().collect();
             let again = missing.iter().map(|&i| commands[i].clone());
-            let answers = self.transmit(session, &self::pipeline(loads.chain(again))).await?;
+            let answers = self.transmit(session, &pipeline(loads.chain(again))).await?;
             for (&i, value) in missing.iter().zip(answers.into_iter().skip(missing.len())) {
                 values[i] = value;
             }
         }
-        Ok((pipeline, values))
+        Ok((sent, values))
     }
 
     /// Sends one command that changes nothing; it is sent again once if the connection ends meanwhile.
@@ -479,25 +485,6 @@ impl std::fmt::Debug for Session {
     }
 }
 
-pub(super) fn pipeline(commands: impl IntoIterator<Item = Cmd>) -> Pipeline {
-    let mut pipeline = Pipeline::new();
-    for command in commands {
-        pipeline.add_command(command);
-    }
-    pipeline
-}
-
-pub(super) async fn send(
-    connection: &mut MultiplexedConnection,
-    commands: &Pipeline,
-) -> RedisResult<Vec<Value>> {
-    let mut each = commands.cmd_iter();
-    if let (Some(command), None) = (each.next(), each.next()) {
-        return Ok(vec![connection.send_packed_command(command).await?]);
-    }
-    connection.send_packed_commands(commands, 0, commands.len()).await
-}
-
 /// The keys of a script call, or of a plain command, which has one.
 fn keys_of(command: &Cmd) -> Vec<&[u8]> {
     let words: Vec<&[u8]> = command
@@ -550,10 +537,4 @@ async fn keep_up(host: Arc<Host>) {
             }
         }
     }
-}
-
-pub(super) fn load(script: Script) -> Cmd {
-    let mut command = redis::cmd("SCRIPT");
-    command.arg("LOAD").arg(script.source());
-    command
 }

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    connection::{load, pipeline, send},
+    pipeline::{load, pipeline, send},
     refusal::Refusal,
     reply::{server_time, text, unavailable, unexpected, unreachable},
     script::Script,

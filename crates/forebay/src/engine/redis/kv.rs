@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use redis::{Cmd, Value};
 
-use super::{Redis, connection::pipeline};
+use super::{Redis, pipeline::pipeline};
 use crate::{
     error::{Error, ErrorKind, Result, Retry},
     model::{Command, Failure, Fate, Reply, Verb},

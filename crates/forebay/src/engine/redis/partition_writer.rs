@@ -3,30 +3,27 @@
 use std::{
     collections::BTreeSet,
     sync::{Arc, OnceLock},
-    task::Waker,
 };
 
 use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use super::{
-    Redis,
-    buffer::Partition,
     connection::{Call, Host, Session},
     dedup,
     keys::Keys,
+    partition::Partition,
     reply::unavailable,
     rows::{self, Item, Merged},
     script::Script,
 };
 use crate::{
     engine::{
-        request::Token,
-        sequence::{Channel, InFlight, Refusals, Sent, Sequencer, Waiting, WriteFuture},
+        sequence::{Channel, InFlight, Refusals, Sent, Sequencer, Waiting},
         step::BufferPart,
     },
     error::Result,
-    model::{Row, Schema},
+    model::Schema,
 };
 
 /// How often a write is sent to a server that does nothing of it: because its replication id is another one by now, or
@@ -41,6 +38,27 @@ const WRITERS: u16 = 2;
 /// even a lock for readers would be what they wait for.
 #[derive(Debug, Default)]
 pub(super) struct Writers(OnceLock<Box<Writer>>);
+
+impl Writers {
+    /// The writer of a partition.
+    pub(super) fn of(
+        &self,
+        schema: &Arc<Schema>,
+        index: u16,
+        host: &Arc<Host>,
+        keys: &Keys,
+    ) -> &Arc<Sequencer<PartitionWriter>> {
+        let mut writers = self;
+        loop {
+            let writer = writers.0.get_or_init(|| Box::new(Writer::new(schema, host, keys)));
+            let same = writer.schema.name == schema.name && writer.schema.fingerprint == schema.fingerprint;
+            if Arc::ptr_eq(&writer.schema, schema) || same {
+                return &writer.writers[usize::from(index % WRITERS)];
+            }
+            writers = &writer.next;
+        }
+    }
+}
 
 /// Those of a buffer.
 #[derive(Debug)]
@@ -67,47 +85,13 @@ struct Told {
     parts: BTreeSet<u16>,
 }
 
-impl Redis {
-    pub(crate) async fn buffer_add(&self, part: &BufferPart, rows: Vec<Row>) -> Result<Vec<Result<()>>> {
-        let writer = self.writer(&part.schema, part.index);
-        let items = rows.into_iter().map(|row| Item { row, token: None });
-        writer.write(part.index, items).await
-    }
-
-    pub(crate) async fn buffer_add_once(&self, part: &BufferPart, row: Row, token: &Token) -> Result<()> {
-        let item = Item { row, token: Some(Box::new(*token)) };
-        let answers = self.writer(&part.schema, part.index).write(part.index, [item]).await?;
-        answers.into_iter().collect()
-    }
-
-    /// [`buffer_add`](Self::buffer_add) of one row.
-    pub(crate) fn buffer_join(
-        &self,
-        schema: &Arc<Schema>,
-        index: u16,
-        row: Row,
-        waker: &Waker,
-    ) -> Result<WriteFuture> {
-        self.writer(schema, index).write_one(index, Item { row, token: None }, waker)
-    }
-
-    fn writer(&self, schema: &Arc<Schema>, index: u16) -> &Arc<Sequencer<PartitionWriter>> {
-        let mut writers = &self.writers;
-        loop {
-            let writer = writers.0.get_or_init(|| Box::new(self.new_writer(schema)));
-            let same = writer.schema.name == schema.name && writer.schema.fingerprint == schema.fingerprint;
-            if Arc::ptr_eq(&writer.schema, schema) || same {
-                return &writer.writers[usize::from(index % WRITERS)];
-            }
-            writers = &writer.next;
-        }
-    }
-
-    fn new_writer(&self, schema: &Arc<Schema>) -> Writer {
+impl Writer {
+    fn new(schema: &Arc<Schema>, host: &Arc<Host>, keys: &Keys) -> Self {
         let writer = |_| {
-            let (host, keys) = (self.host.clone(), self.keys.clone());
+            let (host, keys) = (host.clone(), keys.clone());
+            let clock = host.clock().clone();
             let writer = PartitionWriter { host, keys, schema: schema.clone(), told: Mutex::default() };
-            Sequencer::new(writer, self.host.clock().clone())
+            Sequencer::new(writer, clock)
         };
         Writer { schema: schema.clone(), writers: std::array::from_fn(writer), next: Writers::default() }
     }

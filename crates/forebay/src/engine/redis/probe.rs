@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::{Redis, script::Script};
+use super::{connection::Host, keys::Keys, script::Script};
 use crate::{
     error::{Error, Result},
     time::secs,
@@ -35,32 +35,30 @@ struct Probed {
     answer: Result<()>,
 }
 
-impl Redis {
-    /// Whether this host takes writes, and lets its user do all that Forebay does.
-    pub(crate) async fn ping(&self) -> Result<()> {
-        let _turn = self.probe.turn.lock().await;
-        let session = self.host.session().await?.since();
-        let now = || self.host.clock().monotonic();
-        let last = self.probed();
-        // Of another connection, and perhaps another server, it says nothing.
+impl Probe {
+    /// Probes the host, unless the last answer is still valid.
+    pub(super) async fn run(&self, host: &Host, keys: &Keys) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        let session = host.session().await?.since();
+        let now = || host.clock().monotonic();
+        // The answer of another connection, perhaps to another server, tells nothing.
         let fresh = |last: &Probed| last.session == session && now().saturating_sub(last.at) < VALIDITY;
-        if let Some(last) = last.filter(fresh) {
+        if let Some(last) = self.last().filter(fresh) {
             return last.answer;
         }
-        let mut call = self.host.call(Script::Probe, 1, 64);
-        call.command.arg(self.keys.probe()).arg(KEY_TTL_MS);
-        let answer = self.host.run_one(call).await.map(drop);
-        let probed = Probed { at: now(), session, answer: answer.clone() };
-        *self.probe.last.lock() = Some(probed);
+        let mut call = host.call(Script::Probe, 1, 64);
+        call.command.arg(keys.probe()).arg(KEY_TTL_MS);
+        let answer = host.run_one(call).await.map(drop);
+        *self.last.lock() = Some(Probed { at: now(), session, answer: answer.clone() });
         answer
     }
 
-    /// Why this host did not take the last probe, if that was no good.
-    pub(crate) fn refusal(&self) -> Option<Error> {
-        self.probed().and_then(|probed| probed.answer.err())
+    /// Why the host refused the last probe, if it did.
+    pub(super) fn refusal(&self) -> Option<Error> {
+        self.last().and_then(|probed| probed.answer.err())
     }
 
-    fn probed(&self) -> Option<Probed> {
-        self.probe.last.lock().clone()
+    fn last(&self) -> Option<Probed> {
+        self.last.lock().clone()
     }
 }

@@ -4,7 +4,7 @@ use redis::{Cmd, Value};
 
 use super::{
     Redis,
-    connection::pipeline,
+    pipeline::pipeline,
     reply::{text, unexpected},
 };
 use crate::{

@@ -1,79 +1,27 @@
 //! Series on a Redis host.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
-
-use parking_lot::Mutex;
 use redis::Value;
 
 use super::{
-    Redis,
-    chunk::{self, Gain},
-    connection::{Call, Host},
-    dedup,
-    keys::Keys,
-    reply::{foreign_key, text, unavailable, unexpected},
-    script::Script,
-    tokens::Tokens,
+    Redis, chunk,
+    reply::{foreign_key, text, unexpected},
+    series_writer::Item,
 };
 use crate::{
     engine::{
         request::Token,
-        sequence::{Channel, InFlight, Refusals, Sent, Sequencer, Waiting},
         step::{Point, SeriesPart, Span},
     },
     error::{Result, Retry},
-    key::Name,
-    model::resolution::{Grid, Resolution},
+    model::resolution::Resolution,
     time::Timestamp,
 };
-
-/// Buckets in one script call: two milliseconds or so, in which the server does nothing else.
-const MAX_BUCKETS_PER_CALL: usize = 500;
 
 /// Keys in one command that deletes. Only steps far below their retention have more.
 const MAX_KEYS_PER_DELETE: usize = 10_000;
 
-/// How often a write is sent to a server whose replication id is another one by now.
-const MAX_ATTEMPTS: usize = 5;
-
-/// Flights under way to the partitions of a series: two keep server and client busy at once.
-const WRITERS: u16 = 2;
-
-/// The writers of this process. The lock protects the map, for one look-up at a time.
-#[derive(Debug, Default)]
-pub(super) struct Writers(Mutex<HashMap<Name, [Arc<Sequencer<PartitionWriter>>; WRITERS as usize]>>);
-
-/// Every so many-th partition of a series, and where they are kept.
-#[derive(Debug)]
-pub(super) struct PartitionWriter {
-    host: Arc<Host>,
-    keys: Keys,
-    grid: Arc<Grid>,
-}
-
-/// What one bucket gains, or what all buckets of a point with a token gain.
-#[derive(Debug)]
-pub(super) enum Item {
-    Gain(Gain),
-    Whole(Box<(Vec<Gain>, Token)>),
-}
-
-/// What a script call says after its stamp.
-#[derive(Debug)]
-pub(super) struct Batch {
-    /// The places of its gains in the flight.
-    places: Vec<usize>,
-    tokens: Tokens,
-    keys: Vec<String>,
-    arguments: Vec<String>,
-    bytes: usize,
-}
-
 impl Redis {
-    /// More than [`MAX_BUCKETS_PER_CALL`] buckets are written in several calls, each of them once.
+    /// More than `MAX_BUCKETS_PER_CALL` buckets are written in several calls, each of them once.
     pub(crate) async fn series_add(
         &self,
         part: &SeriesPart,
@@ -84,7 +32,11 @@ impl Redis {
         if gains.is_empty() {
             return Ok(());
         }
-        let outcomes = self.series_writer(part).write(part.index, gains.into_iter().map(Item::Gain)).await?;
+        let outcomes = self
+            .series_writers
+            .of(part, &self.host, &self.keys)
+            .write(part.index, gains.into_iter().map(Item::Gain))
+            .await?;
         let some = outcomes.iter().any(Result::is_ok);
         match outcomes.into_iter().collect() {
             Err::<(), _>(error) if some => Err(error.with_retry(Retry::Unknown)),
@@ -110,7 +62,12 @@ impl Redis {
             return Ok(());
         }
         let item = Item::Whole(Box::new((gains, *token)));
-        self.series_writer(part).write(part.index, [item]).await?.into_iter().collect()
+        self.series_writers
+            .of(part, &self.host, &self.keys)
+            .write(part.index, [item])
+            .await?
+            .into_iter()
+            .collect()
     }
 
     /// One `MGET`, which sees every chunk at the same moment. It shows a key of another type as one that is not there, so
@@ -177,122 +134,6 @@ impl Redis {
             self.host.command(&command).await?;
         }
         Ok(())
-    }
-
-    fn series_writer(&self, part: &SeriesPart) -> Arc<Sequencer<PartitionWriter>> {
-        let mut writers = self.series_writers.0.lock();
-        let writer = |_| {
-            let (host, keys) = (self.host.clone(), self.keys.clone());
-            let writer = PartitionWriter { host, keys, grid: part.grid.clone() };
-            Sequencer::new(writer, self.host.clock().clone())
-        };
-        let writers = writers.entry(part.grid.name.clone()).or_insert_with(|| std::array::from_fn(writer));
-        writers[usize::from(part.index % WRITERS)].clone()
-    }
-}
-
-impl PartitionWriter {
-    fn add(&self, in_flight: &InFlight<Batch>, replid: &str) -> Call {
-        let batch = &in_flight.batch;
-        let mut call = self.host.call(Script::SeriesAdd, batch.keys.len(), batch.bytes);
-        call.command.arg(&batch.keys);
-        dedup::add_client(&mut call, in_flight, replid);
-        dedup::add_stamp(&mut call, in_flight);
-        call.command.arg(batch.tokens.text()).arg(&batch.arguments);
-        call
-    }
-}
-
-impl Channel for PartitionWriter {
-    type Item = Item;
-    type Batch = Batch;
-    /// Which tokens were there already, if any: nothing was counted then.
-    type Outcome = String;
-
-    /// The server works longer on a count than this process: better that it begins.
-    const MAX_YIELDS: usize = 1;
-
-    fn merge(&self, index: u16, items: &[(u16, Item)], waiting: &mut Waiting) -> Batch {
-        let (mut gains, mut places, mut left) = (vec![], vec![], VecDeque::new());
-        let mut tokens = Tokens::default();
-        while gains.len() < MAX_BUCKETS_PER_CALL
-            && let Some(place) = waiting.places.pop_front()
-        {
-            match &items[place].1 {
-                Item::Gain(gain) => gains.push(gain.clone()),
-                Item::Whole(whole) => {
-                    let (all, token) = &**whole;
-                    if !tokens.takes(token) {
-                        left.push_back(place);
-                        continue;
-                    }
-                    tokens.add(token, place, 0);
-                    gains.extend(all.iter().cloned());
-                }
-            }
-            places.push(place);
-        }
-        left.append(&mut waiting.places);
-        waiting.places = left;
-        let gains = chunk::merge(gains);
-        let part = SeriesPart { grid: self.grid.clone(), index };
-        let mut keys = vec![self.keys.series_guard(&part)];
-        keys.extend(tokens.hour().map(|hour| self.keys.series_once(&part, hour)));
-        let bytes = tokens.text().len();
-        let mut batch = Batch { places, tokens, keys, arguments: vec![], bytes };
-        for (gain, argument) in chunk::arguments(&gains) {
-            let key = self.keys.series_chunk(&part, gain.step, gain.chunk, &gain.key);
-            batch.bytes += key.len() + argument.len();
-            batch.keys.push(key);
-            batch.arguments.push(argument);
-        }
-        batch
-    }
-
-    async fn transmit(&self, in_flight: &[&InFlight<Batch>]) -> Vec<Sent<String>> {
-        let mut sent: Vec<Option<Sent<String>>> = in_flight.iter().map(|_| None).collect();
-        for _ in 0..MAX_ATTEMPTS {
-            let open: Vec<usize> = (0..in_flight.len()).filter(|&i| sent[i].is_none()).collect();
-            if open.is_empty() {
-                break;
-            }
-            let session = match self.host.session().await {
-                Ok(session) => session,
-                Err(error) => {
-                    let unsent = |sent: Option<_>| sent.unwrap_or_else(|| Sent::Unsent(error.clone()));
-                    return sent.into_iter().map(unsent).collect();
-                }
-            };
-            let batches: Vec<&InFlight<Batch>> = open.iter().map(|&i| in_flight[i]).collect();
-            let calls = |in_flight: &[&InFlight<Batch>], replid: &str| {
-                in_flight.iter().map(|in_flight| (self.add(in_flight, replid), 1)).collect()
-            };
-            let answers = dedup::send(&self.host, &session, &batches, calls).await;
-            for (i, answer) in open.into_iter().zip(answers) {
-                sent[i] = match answer {
-                    dedup::Answer::Sent(answer) => Some(answer),
-                    dedup::Answer::Changed => None,
-                    dedup::Answer::Other(..) => {
-                        let error = unexpected(self.host.name(), "a write to a series");
-                        Some(Sent::Refused(error.with_retry(Retry::Unknown)))
-                    }
-                };
-            }
-        }
-        let error = || Sent::Unsent(unavailable(self.host.name(), "its replication id keeps changing"));
-        sent.into_iter().map(|sent| sent.unwrap_or_else(error)).collect()
-    }
-
-    fn places(batch: &Batch) -> impl Iterator<Item = usize> {
-        batch.places.iter().copied()
-    }
-
-    fn settle(&self, batch: &Batch, outcome: String, waiting: &mut Waiting, refusals: &mut Refusals) {
-        let Some(settled) = batch.tokens.settle(&outcome, refusals) else { return };
-        // Nothing was counted: the others go again, before those that came later.
-        for &place in batch.places.iter().rev().filter(|place| !settled.contains(place)) {
-            waiting.places.push_front(place);
-        }
     }
 }
 

@@ -7,10 +7,6 @@ use std::{
 
 use tokio::sync::Mutex;
 
-use super::{
-    connection::Host,
-    reply::{server_time, unexpected},
-};
 use crate::{
     clock::Clock,
     error::Result,
@@ -51,16 +47,19 @@ impl ServerClock {
         self.rely(clock, MAX_AGE);
     }
 
-    /// The server's time: from its last answer, or this machine's as long as there was none.
-    pub(super) async fn now(&self, host: &Host) -> Timestamp {
-        let clock = host.clock();
+    /// The server's time: from its last answer, or this machine's as long as there was none. `ask` sends `TIME`.
+    pub(super) async fn now<F: Future<Output = Result<u64>>>(
+        &self,
+        clock: &Clock,
+        ask: impl FnOnce() -> F,
+    ) -> Timestamp {
         if !self.holds(clock) {
             let asking = self.asking.lock().await;
             if !self.holds(clock) {
                 let asked = clock.monotonic();
-                match ask(host).await {
+                match ask().await {
                     Ok(time) => self.learn(time, asked, clock.monotonic(), clock),
-                    // Who writes next learns of the outage.
+                    // The next write reports the outage.
                     Err(_) => self.rely(clock, RETRY_AFTER),
                 }
             }
@@ -86,9 +85,4 @@ impl ServerClock {
 /// How far this machine's time of day is ahead of its monotonic clock.
 fn local(clock: &Clock) -> i64 {
     clock.now().as_micros() - micros(clock.monotonic())
-}
-
-async fn ask(host: &Host) -> Result<u64> {
-    let answer = host.command(&redis::cmd("TIME")).await?;
-    server_time(answer).ok_or_else(|| unexpected(host.name(), "TIME"))
 }

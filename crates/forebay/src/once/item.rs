@@ -1,4 +1,4 @@
-//! One line of a request: what is known of its parts, and what they are known by.
+//! An item of a request: which of its parts are applied, and the tokens that tell.
 
 use std::{
     fmt::Display,
@@ -7,7 +7,7 @@ use std::{
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::Request;
+use super::request::Request;
 use crate::{
     engine::{
         request::{Attempt, ChargeToken, Epoch, Token, lost},
@@ -18,7 +18,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// One line of a request that is carried out once: each of its parts is applied at most once, by whichever attempt.
+/// An item of a request that is carried out once. Each of its parts is applied at most once, by any of the attempts.
 ///
 /// # Examples
 /// ```
@@ -27,22 +27,22 @@ use crate::{
 /// use forebay::{once::Once, time::hours};
 /// let hits = bay.series("hits")?;
 /// let Once::First(request) = bay.once("order 42", 7).await? else { unreachable!("the first attempt") };
-/// hits.add_once(&request.line(0), "user:42", 1, None).await?;
-/// hits.add_once(&request.line(1), "user:42", 1, None).await?;
+/// hits.add_once(&request.item(0), "user:42", 1, None).await?;
+/// hits.add_once(&request.item(1), "user:42", 1, None).await?;
 /// request.end("accepted").await?;
 /// assert_eq!(hits.sum("user:42", hours(1)).await?, 2);
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "a line does nothing by itself"]
-pub struct Line {
+#[must_use = "an item does nothing by itself"]
+pub struct RequestItem {
     request: Arc<Request>,
     number: u32,
-    /// As noted by the last attempt that ended; empty: nothing was noted.
+    /// As the last attempt that ended noted it; empty: nothing was noted.
     noted: Box<[State]>,
 }
 
-/// What is known of a part of a line.
+/// Whether a part of an item is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     Yes,
@@ -54,7 +54,7 @@ pub(crate) enum State {
 }
 
 impl State {
-    /// What a write came to.
+    /// The state after a write.
     pub(crate) fn of(answer: &Result<()>) -> Self {
         match answer {
             Ok(()) => Self::Yes,
@@ -85,19 +85,19 @@ impl State {
     }
 }
 
-/// Where a part of a line goes.
+/// Where a part of an item is written.
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
     Series(SeriesPart),
     Buffer(BufferPart),
 }
 
-impl Line {
+impl RequestItem {
     pub(super) fn new(request: Arc<Request>, number: u32, state: &str) -> Self {
         Self { request, number, noted: state.chars().map(State::read).collect() }
     }
 
-    /// What is known of a part before this attempt writes it.
+    /// Reads whether a part is applied, before this attempt writes it.
     ///
     /// # Errors
     /// When its store has to be asked, and does not answer.
@@ -124,7 +124,7 @@ impl Line {
         })
     }
 
-    /// Whether the only part of a line is applied already.
+    /// Whether the only part of an item is applied already.
     ///
     /// # Errors
     /// As [`look`](Self::look), and if nobody can tell.
@@ -170,7 +170,7 @@ impl Line {
         answer
     }
 
-    /// By which the charge of this line is known.
+    /// The token of this item's charge.
     pub(crate) fn charge_token(&self) -> ChargeToken {
         // A charge is some more than the other tokens.
         self.request.tokens.fetch_add(4, Ordering::Relaxed);
@@ -193,7 +193,7 @@ impl Line {
         Ok(Token { id: self.hash(nth), hour: self.request.ours.hour, since })
     }
 
-    /// The epoch in which a part may have been applied, or is applied now.
+    /// The epoch in which a part may have been applied.
     fn epoch(&self, place: &Place) -> Option<Epoch> {
         let engine = self.request.store.engine();
         let (host, _) = engine.place_of(match place {
@@ -203,7 +203,7 @@ impl Line {
         self.request.epoch(&engine.epochs(), host)
     }
 
-    /// Of the key, the request, the line and the part. Not of the record: if that is lost, the tokens still count.
+    /// Hashes the key, the request, the item and the part, but not the record: the tokens still count if that is lost.
     fn hash(&self, part: impl Display) -> u128 {
         let Request { key, fingerprint, .. } = &*self.request;
         xxh3_128(format!("{fingerprint:032x} {} {part} {key}", self.number).as_bytes())

@@ -1,0 +1,126 @@
+//! The state of one Redis host.
+
+use std::sync::{Arc, OnceLock, atomic::AtomicU64};
+
+use super::{
+    breaker::Breaker, combine::Combiner, connection::Host, handshake::Target, inbox::Inbox, keys::Keys,
+    partition_writer::Writers, probe::Probe, series_writer,
+};
+use crate::{
+    clock::Clock,
+    error::{Error, Result},
+    model::{Health, HostStatus},
+};
+
+/// The engine on one Redis host.
+#[derive(Debug)]
+pub(crate) struct Redis {
+    pub(super) host: Arc<Host>,
+    pub(super) keys: Keys,
+    pub(super) combiner: Combiner,
+    pub(super) breaker: Breaker,
+    pub(super) probe: Probe,
+    pub(super) inbox: Inbox,
+    /// The connection for plain commands, once there was one.
+    pub(super) plain: OnceLock<Arc<Host>>,
+    pub(super) writers: Writers,
+    pub(super) series_writers: series_writer::Writers,
+    /// The bytes of requests and their tokens, as the host said last. Only shown, so any memory order will do.
+    pub(super) once_bytes: AtomicU64,
+}
+
+impl Redis {
+    /// Connects to the host at `url` (`redis://[user][:password@]host[:port][/db]`, or `redis+unix:///path`).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for another URL; what the first attempt to
+    /// connect came to, if it failed. From then on the connection is kept up by itself.
+    pub(crate) async fn open(url: &str, prefix: &str, clock: Clock) -> Result<Arc<Self>> {
+        let engine = Self::start(url, prefix, clock)?;
+        engine.host.session().await?;
+        engine.enter_service();
+        Ok(engine)
+    }
+
+    /// Checks a URL without connecting.
+    pub(crate) fn check(url: &str) -> Result<()> {
+        Target::parse(url).map(|_| ())
+    }
+
+    /// As [`open`](Self::open), without waiting for the first attempt to connect, and whatever it comes to.
+    pub(crate) fn start(url: &str, prefix: &str, clock: Clock) -> Result<Arc<Self>> {
+        let keys = Keys::new(prefix);
+        let host = Host::start(url, keys.clone(), clock)?;
+        let combiner = Combiner::new(host.clone(), keys.clone());
+        let inbox = Inbox::new(keys.inboxes());
+        let writers = Writers::default();
+        let series_writers = series_writer::Writers::default();
+        Ok(Arc::new(Self {
+            host,
+            keys,
+            combiner,
+            breaker: Breaker::default(),
+            probe: Probe::default(),
+            inbox,
+            plain: OnceLock::new(),
+            writers,
+            series_writers,
+            once_bytes: AtomicU64::new(0),
+        }))
+    }
+
+    /// The store is open: whatever this host refuses from here on is an outage.
+    pub(crate) fn enter_service(&self) {
+        self.host.enter_service();
+    }
+
+    /// This host.
+    pub(crate) fn hosts(&self) -> Vec<HostStatus> {
+        let reason = self.host.trouble().map(|error| error.to_string().into());
+        let health = if reason.is_some() { Health::Down } else { Health::Up };
+        vec![HostStatus { health, reason, ..HostStatus::only(self.host.name()) }]
+    }
+
+    pub(super) fn plain(&self) -> &Arc<Host> {
+        self.plain.get_or_init(|| self.host.twin())
+    }
+
+    /// Whether it was closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.host.is_closed()
+    }
+
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.host.warnings()
+    }
+
+    pub(crate) async fn close(&self) -> Result<()> {
+        self.end();
+        Ok(())
+    }
+
+    /// Whether this host takes writes, and lets its user run every command that Forebay uses.
+    pub(crate) async fn ping(&self) -> Result<()> {
+        self.probe.run(&self.host, &self.keys).await
+    }
+
+    /// Why this host refused the last probe, if it did.
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        self.probe.refusal()
+    }
+
+    fn end(&self) {
+        self.host.close();
+        self.inbox.close();
+        if let Some(plain) = self.plain.get() {
+            plain.close();
+        }
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        // Its tasks hold the host, which would otherwise stay connected for ever.
+        self.end();
+    }
+}

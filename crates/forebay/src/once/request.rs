@@ -1,0 +1,37 @@
+//! A request that is carried out once, as all of its items share it.
+
+use std::{fmt, sync::atomic::AtomicU64};
+
+use uuid::Uuid;
+
+use crate::{
+    engine::request::{Epoch, Hosts, Ours},
+    store::Store,
+};
+
+/// The state that all items of a request share.
+pub(crate) struct Request {
+    pub store: Store,
+    pub key: Box<str>,
+    pub fingerprint: u128,
+    pub owner: Uuid,
+    pub ours: Ours,
+    /// The bytes that it was counted with.
+    pub weight: u64,
+    /// How many tokens were used. Only added up, so any memory order will do.
+    pub tokens: AtomicU64,
+}
+
+impl Request {
+    /// The epoch in which a part on the host with this number may have been applied.
+    pub(super) fn epoch(&self, hosts: &Hosts, number: usize) -> Option<Epoch> {
+        let (name, _) = hosts.get(number)?;
+        self.ours.hosts.iter().find(|(other, _)| other == name).map(|(_, epoch)| *epoch)
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("key", &self.key).finish_non_exhaustive()
+    }
+}
