@@ -1,6 +1,6 @@
 //! Charges of requests that are carried out once, on the embedded engine.
 
-use super::{Embedded, once::Charged};
+use super::{Embedded, once_table::Charged};
 use crate::{
     engine::{
         request::ChargeToken,

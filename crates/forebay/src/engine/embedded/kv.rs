@@ -2,32 +2,13 @@
 
 use std::time::Duration;
 
-use super::Embedded;
+use super::{Embedded, kv_table::Entry};
 use crate::{
     error::{Error, ErrorKind, Result, Retry},
     key::hash,
     model::{Command, Failure, Fate, HostStatus, Reply, Verb},
     table::Shard,
 };
-
-/// A plain key.
-#[derive(Debug)]
-pub(super) struct Entry {
-    key: Box<[u8]>,
-    value: Box<[u8]>,
-    /// On the engine's monotonic clock; `None`: it stays.
-    deadline: Option<Duration>,
-}
-
-impl Entry {
-    fn hash(&self) -> u64 {
-        hash(&self.key)
-    }
-
-    fn is_over(&self, now: Duration) -> bool {
-        self.deadline.is_some_and(|deadline| deadline <= now)
-    }
-}
 
 impl Embedded {
     #[expect(clippy::unused_self, reason = "a question every engine answers")]

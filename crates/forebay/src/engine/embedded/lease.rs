@@ -4,61 +4,20 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Embedded, codec::Pack, limit::limits};
+use super::{
+    Embedded,
+    codec::Pack,
+    lease_table::{Entry, Lease},
+    limit_table::limits,
+};
 use crate::{
     engine::step::{LeaseAct, LeaseStep, Leases},
     error::Result,
     key::Name,
-    model::rate::rule::{Scale, State},
+    model::rate::rule::State,
     table::Shards,
     time::Timestamp,
 };
-
-/// The leases of one key of one limit.
-#[derive(Debug)]
-pub(super) struct Entry {
-    limit: Name,
-    key: Box<str>,
-    leases: Vec<Lease>,
-}
-
-#[derive(Debug)]
-struct Lease {
-    id: Uuid,
-    /// On the engine's monotonic clock.
-    end: Duration,
-    /// Has changed since the journal saw it.
-    unsaved: bool,
-}
-
-impl Entry {
-    fn hash(&self) -> u64 {
-        self.limit.hash_of(self.key.as_bytes())
-    }
-
-    /// Forgets what has ended.
-    fn settle(&mut self, now: Duration) {
-        self.leases.retain(|lease| lease.end > now);
-    }
-
-    fn place(&self, id: Uuid) -> Option<usize> {
-        self.leases.iter().position(|lease| lease.id == id)
-    }
-
-    fn put(&mut self, id: Uuid, end: Duration, unsaved: bool) {
-        let lease = Lease { id, end, unsaved };
-        match self.place(id) {
-            Some(place) => self.leases[place] = lease,
-            None => self.leases.push(lease),
-        }
-    }
-
-    /// As the file's log of limits has it: a state that is the lease's id.
-    fn pack(&self, to: &mut Pack, id: Uuid, end: Timestamp) {
-        let (high, low) = id.as_u64_pair();
-        to.limit(self.limit.as_str(), &self.key, Scale::LEASE, State(high, low), end);
-    }
-}
 
 impl Embedded {
     pub(crate) async fn lease(&self, step: LeaseStep<'_>) -> Result<Leases> {

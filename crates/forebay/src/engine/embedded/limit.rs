@@ -1,15 +1,12 @@
 //! Limits of the embedded engine.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
-
-use compact_str::CompactString;
-use parking_lot::Mutex;
+use std::time::Duration;
 
 use super::{
     Embedded,
-    batch::DeferredWrite,
     codec::Pack,
     journal::{PendingCommit, Record},
+    limit_table::{Counter, Entry, Time, advanced, is, limits},
 };
 use crate::{
     clock::TICK,
@@ -24,85 +21,8 @@ use crate::{
     time::{Timestamp, When, mins, whole_micros},
 };
 
-/// One key of one limit: a line of the processor's cache, of which a decision about one of many keys costs the most.
-#[derive(Debug)]
-#[repr(align(64))]
-pub(super) struct Entry {
-    counter: Arc<Counter>,
-    key: CompactString,
-    state: State,
-    /// Those who hold them are in this process, and end with it: a file does not have them.
-    allotments: Option<Box<Allotments>>,
-    /// In microseconds of the engine's monotonic clock, doubled: by then the state counts nothing. One more if it has
-    /// changed since the journal saw it.
-    deadline: u64,
-}
-
-/// What the states of many keys have in common.
-#[derive(Debug)]
-struct Counter {
-    limit: Name,
-    scale: Scale,
-}
-
-/// Each but once: as many as there are limits, and spans that they count over.
-#[derive(Debug, Default)]
-pub(super) struct Counters(Mutex<HashMap<(Name, Scale), Arc<Counter>>>);
-
-impl Counters {
-    fn of(&self, limit: &Name, scale: Scale) -> Arc<Counter> {
-        let mut counters = self.0.lock();
-        let new = || Arc::new(Counter { limit: limit.clone(), scale });
-        counters.entry((limit.clone(), scale)).or_insert_with(new).clone()
-    }
-}
-
-impl Entry {
-    fn hash(&self) -> u64 {
-        self.counter.limit.hash_of(self.key.as_bytes())
-    }
-
-    #[inline]
-    fn is(&self, limit: &Name, key: &[u8], scale: Scale) -> bool {
-        // The key first: counters are the same more often.
-        self.key.as_bytes() == key && self.counter.scale == scale && self.counter.limit.is(limit)
-    }
-
-    /// On the engine's monotonic clock.
-    fn deadline(&self) -> Duration {
-        Duration::from_micros(self.deadline / 2)
-    }
-
-    #[inline]
-    fn advanced(&self, rule: &Rule, now: u64) -> State {
-        match &self.allotments {
-            None => rule.advance(Some(self.state), now),
-            Some(allotments) => allotments.advance(rule, Some(self.state), now),
-        }
-    }
-
-    #[inline]
-    fn set(&mut self, rule: &Rule, state: State, time: Time) {
-        let lifetime = match &mut self.allotments {
-            None => rule.lifetime(state, time.now),
-            Some(allotments) => {
-                allotments.prune(rule, self.state, state);
-                let lifetime = allotments.lifetime(rule, state, time.now);
-                self.allotments.take_if(|allotments| allotments.is_empty());
-                lifetime
-            }
-        };
-        (self.state, self.deadline) = (state, time.after(lifetime) * 2 + 1);
-    }
-}
-
 /// So many replaced keys the file may have of a shard beside as many as there are keys.
 const SLACK: u64 = 256;
-
-pub(super) fn limits(shard: usize, rewrite: bool, packed: Pack) -> DeferredWrite {
-    let shard = u16::try_from(shard).expect("there are few shards");
-    DeferredWrite::Limits { shard, rewrite, packed }
-}
 
 /// A limit that is asked about an explicit time may be asked again later than that time says.
 pub(super) const AT_GRACE: Duration = mins(1);
@@ -450,35 +370,6 @@ impl Embedded {
 
     pub(super) fn sweep_limits(&self, now: Duration) {
         self.limits.retain(|entry| entry.deadline() > now, Entry::hash);
-    }
-}
-
-/// The time of one step.
-#[derive(Clone, Copy, Debug)]
-struct Time {
-    /// What decides, in microseconds.
-    now: u64,
-    /// On the monotonic clock, in microseconds: when a state that lives for no time may be forgotten.
-    forget: u64,
-}
-
-impl Time {
-    #[inline]
-    fn after(self, lifetime: u64) -> u64 {
-        // A bit less than it could be: it is kept doubled.
-        self.forget.saturating_add(lifetime).min(u64::MAX / 4)
-    }
-}
-
-#[inline]
-fn is(entry: &Entry, take: &Take<'_>) -> bool {
-    entry.is(take.limit, take.key.as_bytes(), take.rule.scale())
-}
-
-fn advanced(shard: &Shard<'_, Entry>, hash: u64, take: &Take<'_>, now: u64) -> State {
-    match shard.find(hash, |entry| is(entry, take)) {
-        Some(entry) => entry.advanced(&take.rule, now),
-        None => take.rule.advance(None, now),
     }
 }
 

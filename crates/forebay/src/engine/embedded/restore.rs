@@ -14,14 +14,15 @@ use uuid::Uuid;
 use super::{
     Embedded,
     batch::{Batch, Block, GenerationRecord, HoldRecord},
-    buffer::Written,
+    buffer_table::Written,
     closing,
     codec::{Unpack, corrupt},
     committer::Committer,
+    engine::sweep_loop,
     file::{File, Opener, Trouble, at_path},
     journal::Journal,
     pidfile::{self, PidFile},
-    sweep_loop, tables,
+    tables,
 };
 use crate::{
     clock::Clock,

@@ -1,0 +1,176 @@
+//! The partitions of buffers in memory.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use parking_lot::{Mutex, MutexGuard};
+use uuid::Uuid;
+
+use super::{batch::GenerationRecord, codec::Cells, journal::Record};
+use crate::{
+    engine::step::BufferPart,
+    error::Result,
+    key::Name,
+    model::{Row, RowKey, Schema, row::merge_cells},
+    time::Timestamp,
+};
+
+/// All partitions of all buffers.
+#[derive(Debug, Default)]
+pub(super) struct Partitions {
+    /// This lock protects only the map, for as long as a look-up takes; each partition has its own.
+    pub map: Mutex<HashMap<(Name, u16), Shared>>,
+    /// The buffers whose flushing is paused. Locked before the journal, as partitions are.
+    pub paused: Mutex<HashSet<Name>>,
+    /// The number of the next generation. A counter and nothing more, so any memory order will do.
+    pub next: AtomicU64,
+}
+
+/// A partition behind its lock.
+pub(super) type Shared = Arc<Mutex<Partition>>;
+
+/// A partition: what is written to, and what waits for the sink, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Partition {
+    pub live: Option<Written>,
+    pub frozen: VecDeque<Written>,
+}
+
+/// A generation.
+#[derive(Debug)]
+pub(super) struct Written {
+    /// What the file calls it: never used twice, and ascending in the order of birth.
+    pub number: u64,
+    pub id: Uuid,
+    pub fingerprint: Box<str>,
+    pub born: Timestamp,
+    /// The batch of the journal in which it was frozen.
+    pub frozen_in: u64,
+    pub rows: HashMap<RowKey, Cells>,
+    /// How many rows the file has of it, those counted that a later one replaces.
+    pub logged: u64,
+}
+
+/// So many replaced rows the file may have of a generation beside as many as there are rows. Then all rows are written
+/// afresh: one hot row does not fill a disk while SQL is away, and no row is written more than about twice for it.
+pub(super) const SLACK: u64 = 1_024;
+
+impl Partition {
+    /// The live generation, for rows of `part`'s shape. One of another shape is frozen first: its columns are not these.
+    pub(super) fn live(
+        &mut self,
+        part: &BufferPart,
+        now: Timestamp,
+        next: &AtomicU64,
+        record: &mut Record<'_>,
+    ) -> &mut Written {
+        if self.live.as_ref().is_some_and(|live| live.fingerprint != part.schema.fingerprint) {
+            self.freeze(part, record);
+        }
+        self.live.get_or_insert_with(|| {
+            let born = Written {
+                number: next.fetch_add(1, Ordering::Relaxed),
+                id: Uuid::now_v7(),
+                fingerprint: part.schema.fingerprint.clone(),
+                born: now,
+                frozen_in: 0,
+                rows: HashMap::new(),
+                logged: 0,
+            };
+            record.generation(born.number, || born.record(part, false));
+            born
+        })
+    }
+
+    pub(super) fn freeze(&mut self, part: &BufferPart, record: &mut Record<'_>) -> Option<Uuid> {
+        let mut live = self.live.take()?;
+        let id = live.id;
+        live.frozen_in = record.number();
+        record.generation(live.number, || live.record(part, true));
+        self.frozen.push_back(live);
+        Some(id)
+    }
+}
+
+impl Written {
+    pub(super) fn add(&mut self, schema: &Schema, row: Row, record: &mut Record<'_>) -> Result<()> {
+        let cells = match self.rows.entry(row.key.clone()) {
+            Entry::Occupied(mut there) => {
+                merge_cells(schema, there.get_mut(), &row.cells)?;
+                there.into_mut()
+            }
+            Entry::Vacant(place) => place.insert(row.cells),
+        };
+        self.logged += u64::from(record.row(self.number, &row.key, cells));
+        Ok(())
+    }
+
+    /// Has all rows written afresh if the file has too many that are replaced.
+    pub(super) fn rewrite(&mut self, record: &mut Record<'_>) {
+        let rows = self.rows.len() as u64;
+        if self.logged > 2 * rows + SLACK {
+            record.rewrite(self.number, self.rows.iter());
+            self.logged = rows;
+        }
+    }
+
+    pub(super) fn record(&self, part: &BufferPart, frozen: bool) -> GenerationRecord {
+        GenerationRecord {
+            buffer: part.schema.name.clone(),
+            partition: part.index,
+            fingerprint: self.fingerprint.clone(),
+            id: self.id,
+            born: self.born,
+            frozen,
+        }
+    }
+}
+
+impl Partitions {
+    /// Takes a generation as the file has it, after those with smaller numbers. It is frozen.
+    pub(super) fn restore(&self, buffer: &Name, index: u16, generation: Written) {
+        self.next.fetch_max(generation.number + 1, Ordering::Relaxed);
+        self.partition(buffer, index).lock().frozen.push_back(generation);
+    }
+
+    /// Takes what the file says about pauses.
+    pub(super) fn restore_fact(&self, name: &str) {
+        if let Some(buffer) = name.strip_prefix(PAUSED) {
+            self.paused().insert(Name::from_store(buffer));
+        }
+    }
+
+    pub(super) fn paused(&self) -> MutexGuard<'_, HashSet<Name>> {
+        self.paused.lock()
+    }
+
+    /// The partitions that hold something.
+    pub(super) fn held(&self) -> Vec<(Name, u16)> {
+        let map = self.map.lock();
+        let all: Vec<((Name, u16), Shared)> =
+            map.iter().map(|(place, partition)| (place.clone(), partition.clone())).collect();
+        drop(map);
+        let holds = |partition: &Shared| {
+            let partition = partition.lock();
+            partition.live.is_some() || !partition.frozen.is_empty()
+        };
+        all.into_iter().filter(|(_, partition)| holds(partition)).map(|(place, _)| place).collect()
+    }
+
+    pub(super) fn partition(&self, buffer: &Name, index: u16) -> Shared {
+        let mut map = self.map.lock();
+        map.entry((buffer.clone(), index)).or_default().clone()
+    }
+}
+
+/// What the fact of a pause is called in the file, before the buffer's name.
+pub(super) const PAUSED: &str = "paused:";
+
+pub(super) fn fact_of_pause(buffer: &Name) -> String {
+    format!("{PAUSED}{buffer}")
+}

@@ -1,0 +1,91 @@
+//! The counts of series in memory.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    batch::Block,
+    chunk::{Chunk, step_of},
+    codec::Pack,
+    population::Member,
+};
+use crate::{
+    engine::step::{Point, Span},
+    key::Name,
+    model::resolution::Resolution,
+    time::Timestamp,
+};
+
+/// One key of one series.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub member: Member,
+    pub key: Arc<str>,
+    /// Sorted by [`Chunk::place`].
+    pub chunks: Vec<Chunk>,
+    /// Has changed since the journal saw it.
+    pub unsaved: bool,
+}
+
+impl Entry {
+    pub(super) fn new(member: Member, key: Arc<str>) -> Self {
+        Self { member, key, chunks: vec![], unsaved: false }
+    }
+
+    pub(super) fn hash(&self) -> u64 {
+        self.member.series().hash_of(self.key.as_bytes())
+    }
+
+    pub(super) fn is(&self, series: &Name, key: &str) -> bool {
+        *self.key == *key && self.member.series().is(series)
+    }
+
+    /// The chunk at a place; a new one if there is none.
+    pub(super) fn chunk(&mut self, step: u32, index: i64) -> &mut Chunk {
+        let place = match self.chunks.binary_search_by_key(&(step, index), Chunk::place) {
+            Ok(place) => place,
+            Err(place) => {
+                self.chunks.insert(place, Chunk::new(step, index));
+                place
+            }
+        };
+        &mut self.chunks[place]
+    }
+
+    pub(super) fn add(&mut self, resolution: &Resolution, point: &Point, now: Timestamp, clock: Duration) {
+        let bucket = resolution.bucket(point.at);
+        let Some(left) = resolution.left(bucket, now) else { return };
+        let (index, slot) = resolution.place(bucket);
+        let kept = resolution.oldest_kept(now).saturating_sub(bucket).saturating_add_unsigned(slot as u64);
+        let chunk = self.chunk(step_of(resolution), index);
+        chunk.deadline = chunk.deadline.max(clock + left);
+        chunk.add(slot, point.n, usize::try_from(kept).unwrap_or(0));
+        self.unsaved = true;
+    }
+
+    /// The blocks that have changed, packed.
+    pub(super) fn changed(&mut self, now: Duration, time: Timestamp) -> Vec<(Block, Option<Pack>)> {
+        self.unsaved = false;
+        let until = |chunk: &Chunk| time.plus(chunk.deadline.saturating_sub(now));
+        let changed = self.chunks.iter_mut().filter(|chunk| chunk.has_changed());
+        changed.flat_map(|chunk| chunk.changed(until(chunk))).collect()
+    }
+
+    pub(super) fn read(&self, span: &Span<'_>) -> Vec<u64> {
+        let resolution = &span.resolution;
+        let mut counts = vec![0; usize::try_from(span.to - span.from).unwrap_or(0)];
+        let step = step_of(resolution);
+        let first = (step, resolution.place(span.from).0);
+        let last = (step, resolution.place(span.to).0);
+        let from = self.chunks.partition_point(|chunk| chunk.place() < first);
+        for chunk in self.chunks[from..].iter().take_while(|chunk| chunk.place() <= last) {
+            let start = chunk.index * resolution.slots() - span.from;
+            chunk.each(|slot, n| {
+                let place = usize::try_from(start + i64::try_from(slot).expect("at most 3600 slots"));
+                if let Some(count) = place.ok().and_then(|place| counts.get_mut(place)) {
+                    *count = n;
+                }
+            });
+        }
+        counts
+    }
+}
