@@ -125,6 +125,16 @@ impl Batch {
         self.holds.insert(name.into(), Some(hold));
     }
 
+    /// Sets that a lock is free.
+    pub(super) fn free(&mut self, name: &str) {
+        self.holds.insert(name.into(), None);
+    }
+
+    /// Sets a fact about the store; `None`: it does not hold any more.
+    pub(super) fn fact(&mut self, name: &str, value: Option<&str>) {
+        self.facts.insert(name.into(), value.map(Into::into));
+    }
+
     /// Forgets a generation.
     pub(super) fn drop_generation(&mut self, number: u64) {
         self.generations.insert(number, Change::Dropped);

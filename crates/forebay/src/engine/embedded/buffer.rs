@@ -20,23 +20,23 @@ use crate::{
 
 impl Embedded {
     pub(crate) async fn buffer_add(&self, part: &BufferPart, rows: Vec<Row>) -> Result<Vec<Result<()>>> {
-        let (outcomes, ticket) = {
+        let commit = {
             let partition = self.partition(part);
             let mut partition = partition.lock();
             let mut record = self.journal.record()?;
             let live = partition.live(part, self.clock.now(), &self.buffers.next, &mut record);
             let outcomes = rows.into_iter().map(|row| live.add(&part.schema, row, &mut record)).collect();
             live.rewrite(&mut record);
-            (outcomes, record.commit_rows())
+            record.commit_rows(outcomes)
         };
         failpoint!("after_live_write_before_commit");
-        ticket.durable().await?;
+        let outcomes = commit.durable().await?;
         failpoint!("after_commit_before_answer");
         Ok(outcomes)
     }
 
     pub(crate) async fn buffer_add_once(&self, part: &BufferPart, row: Row, token: &Token) -> Result<()> {
-        let ticket = {
+        let commit = {
             let partition = self.partition(part);
             let mut partition = partition.lock();
             let mut tokens = self.tokens.lock();
@@ -49,10 +49,10 @@ impl Embedded {
                 tokens.note(token.id, None, now, &mut record);
             }
             // Also of a row that is there: the commit that has it may be under way.
-            record.commit()
+            record.commit(())
         };
         failpoint!("after_live_write_before_commit");
-        ticket.durable().await
+        commit.durable().await
     }
 
     pub(crate) async fn buffer_rotate(
@@ -61,7 +61,7 @@ impl Embedded {
         rotate: Rotate,
         most: u64,
     ) -> Result<Option<Uuid>> {
-        let (frozen, ticket) = {
+        let commit = {
             let partition = self.partition(part);
             let mut partition = partition.lock();
             let now = self.clock.now();
@@ -73,10 +73,11 @@ impl Embedded {
                 return Ok(None);
             }
             let mut record = self.journal.record()?;
-            (partition.freeze(part, &mut record), record.commit())
+            let frozen = partition.freeze(part, &mut record);
+            record.commit(frozen)
         };
         failpoint!("rotate_before_commit");
-        ticket.durable().await?;
+        let frozen = commit.durable().await?;
         failpoint!("rotate_after_commit");
         Ok(frozen)
     }
@@ -122,7 +123,7 @@ impl Embedded {
         let mut partition = partition.lock();
         if let Some(place) = partition.frozen.iter().position(|g| g.id == id) {
             let mut record = self.journal.record()?;
-            record.drop_generation(partition.frozen[place].number);
+            record.note(|batch| batch.drop_generation(partition.frozen[place].number));
             partition.frozen.remove(place);
         }
         Ok(())
@@ -157,19 +158,18 @@ impl Embedded {
 
     pub(crate) async fn buffer_paused(&self, buffer: &Name, pause: Option<bool>) -> Result<bool> {
         let Some(pause) = pause else { return Ok(self.buffers.paused().contains(buffer)) };
-        let ticket = {
+        let commit = {
             let mut paused = self.buffers.paused();
             let mut record = self.journal.record()?;
-            record.fact(&fact_of_pause(buffer), pause.then_some("1"));
+            record.note(|batch| batch.fact(&fact_of_pause(buffer), pause.then_some("1")));
             if pause {
                 paused.insert(buffer.clone());
             } else {
                 paused.remove(buffer);
             }
-            record.commit()
+            record.commit(pause)
         };
-        ticket.durable().await?;
-        Ok(pause)
+        commit.durable().await
     }
 
     fn partition(&self, part: &BufferPart) -> Shared {

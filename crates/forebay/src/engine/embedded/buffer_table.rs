@@ -82,7 +82,7 @@ impl Partition {
                 rows: HashMap::new(),
                 logged: 0,
             };
-            record.generation(born.number, || born.record(part, false));
+            record.note(|batch| batch.record(born.number, born.record(part, false)));
             born
         })
     }
@@ -91,7 +91,7 @@ impl Partition {
         let mut live = self.live.take()?;
         let id = live.id;
         live.frozen_in = record.number();
-        record.generation(live.number, || live.record(part, true));
+        record.note(|batch| batch.record(live.number, live.record(part, true)));
         self.frozen.push_back(live);
         Some(id)
     }
@@ -106,7 +106,7 @@ impl Written {
             }
             Entry::Vacant(place) => place.insert(row.cells),
         };
-        self.logged += u64::from(record.row(self.number, &row.key, cells));
+        self.logged += u64::from(record.note(|batch| batch.row(self.number, &row.key, cells)));
         Ok(())
     }
 
@@ -114,7 +114,7 @@ impl Written {
     pub(super) fn rewrite(&mut self, record: &mut Record<'_>) {
         let rows = self.rows.len() as u64;
         if self.logged > 2 * rows + SLACK {
-            record.rewrite(self.number, self.rows.iter());
+            record.note(|batch| batch.rewrite(self.number, self.rows.iter()));
             self.logged = rows;
         }
     }

@@ -17,7 +17,7 @@ impl Embedded {
         when: When,
         token: ChargeToken,
     ) -> Result<TakenAll> {
-        let (taken, ticket) = {
+        let commit = {
             let mut tokens = self.tokens.lock();
             let before = tokens.charge(&token).map(|charged| charged.taken.clone());
             let taken = if let Some(taken) = before {
@@ -31,16 +31,13 @@ impl Embedded {
             }
             let charged = Charged { owner: token.owner, taken: taken.clone() };
             let now = self.clock.now();
-            let ticket =
-                self.save_keys(takes.iter(), |record| tokens.note(token.id, Some(charged), now, record))?;
-            (taken, ticket)
+            self.save_keys(takes.iter(), taken, |record| tokens.note(token.id, Some(charged), now, record))?
         };
-        ticket.durable().await?;
-        Ok(taken)
+        commit.durable().await
     }
 
     pub(crate) async fn refund_once(&self, charged: &[(Take<'_>, u64)], token: ChargeToken) -> Result<()> {
-        let ticket = {
+        let commit = {
             let mut tokens = self.tokens.lock();
             self.journal.check()?;
             if tokens.charge(&token).is_none_or(|charge| charge.owner != token.owner) {
@@ -49,8 +46,10 @@ impl Embedded {
             for (take, window) in charged {
                 self.refund_at_once(*take, Some(*window), When::EngineClock)?;
             }
-            self.save_keys(charged.iter().map(|(take, _)| take), |record| tokens.forget(token.id, record))?
+            self.save_keys(charged.iter().map(|(take, _)| take), (), |record| {
+                tokens.forget(token.id, record)
+            })?
         };
-        ticket.durable().await
+        commit.durable().await
     }
 }

@@ -11,15 +11,11 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::SetOnce;
 
 use super::{
-    batch::{Batch, DeferredWrite, GenerationRecord, HoldRecord},
+    batch::{Batch, DeferredWrite},
     closing,
-    codec::Cells,
     file::Remedy,
 };
-use crate::{
-    error::{Error, ErrorKind, Result},
-    model::RowKey,
-};
+use crate::error::{Error, ErrorKind, Result};
 
 /// How many bytes of limits and series one commit takes along: some 10 ms of an ordinary disk, which is what they
 /// may cost those who wait for the same commit.
@@ -206,9 +202,9 @@ impl fmt::Debug for Journal {
 pub(super) struct Record<'a>(Option<(&'a Shared, MutexGuard<'a, Queue>)>);
 
 impl Record<'_> {
-    /// The batch that takes the change; none without a file.
-    fn batch(&mut self) -> Option<&mut Batch> {
-        self.0.as_mut().map(|(_, queue)| &mut queue.batch)
+    /// Notes a change in the batch, if there is a file.
+    pub(super) fn note<T: Default>(&mut self, change: impl FnOnce(&mut Batch) -> T) -> T {
+        self.0.as_mut().map(|(_, queue)| change(&mut queue.batch)).unwrap_or_default()
     }
 
     /// The number of the batch that takes the change.
@@ -216,43 +212,7 @@ impl Record<'_> {
         self.0.as_ref().map_or(0, |(_, queue)| queue.number)
     }
 
-    pub(super) fn generation(&mut self, number: u64, record: impl FnOnce() -> GenerationRecord) {
-        if let Some(batch) = self.batch() {
-            batch.record(number, record());
-        }
-    }
-
-    /// Records a row as it is now; whether that lets the generation grow in the file.
-    pub(super) fn row(&mut self, number: u64, key: &RowKey, cells: &Cells) -> bool {
-        self.batch().is_some_and(|batch| batch.row(number, key, cells))
-    }
-
-    pub(super) fn rewrite<'b>(&mut self, number: u64, rows: impl Iterator<Item = (&'b RowKey, &'b Cells)>) {
-        if let Some(batch) = self.batch() {
-            batch.rewrite(number, rows);
-        }
-    }
-
-    pub(super) fn drop_generation(&mut self, number: u64) {
-        if let Some(batch) = self.batch() {
-            batch.drop_generation(number);
-        }
-    }
-
-    pub(super) fn hold(&mut self, name: &str, hold: impl FnOnce() -> HoldRecord) {
-        if let Some(batch) = self.batch() {
-            batch.hold(name, hold());
-        }
-    }
-
-    /// Records a fact about the store; `None`: it does not hold any more.
-    pub(super) fn fact(&mut self, name: &str, value: Option<&str>) {
-        if let Some(batch) = self.batch() {
-            batch.facts.insert(name.into(), value.map(Into::into));
-        }
-    }
-
-    /// Takes a limit's or series' change into the batch, with all that ride: those before it must not be written after it.
+    /// Takes a limit's or series' change into the batch, with all deferred writes: earlier ones must not be written after it.
     pub(super) fn include_deferred(&mut self, write: DeferredWrite) {
         if let Some((_, queue)) = &mut self.0 {
             let before = queue.deferred.drain(..).collect::<Vec<_>>();
@@ -261,49 +221,43 @@ impl Record<'_> {
         }
     }
 
-    pub(super) fn free(&mut self, name: &str) {
-        if let Some(batch) = self.batch() {
-            batch.holds.insert(name.into(), None);
-        }
-    }
-
-    /// Has the change committed now.
-    pub(super) fn commit(self) -> PendingCommit {
-        let Some((shared, mut queue)) = self.0 else { return PendingCommit::done() };
+    /// Requests a commit of the change now. `answer` is for the caller, once the change is durable.
+    pub(super) fn commit<T>(self, answer: T) -> PendingCommit<T> {
+        let Some((shared, mut queue)) = self.0 else { return PendingCommit::done(answer) };
         let done = queue.done.clone();
         queue.waiting += 1;
         shared.due(&mut queue);
-        PendingCommit(Some(done))
+        PendingCommit(answer, Some(done))
     }
 
-    /// Has a write of rows committed: now, or, relaxed, in its time.
-    pub(super) fn commit_rows(self) -> PendingCommit {
+    /// Requests a commit of written rows now, or, relaxed, lets them wait for the next one.
+    pub(super) fn commit_rows<T>(self, answer: T) -> PendingCommit<T> {
         match &self.0 {
-            Some((shared, _)) if shared.relaxed => PendingCommit::done(),
-            _ => self.commit(),
+            Some((shared, _)) if shared.relaxed => PendingCommit::done(answer),
+            _ => self.commit(answer),
         }
     }
 }
 
-/// The right to an answer.
+/// An answer that waits for its commit.
 #[must_use = "a change is not durable before this says so"]
-pub(super) struct PendingCommit(Option<Answer>);
+pub(super) struct PendingCommit<T>(T, Option<Answer>);
 
-impl PendingCommit {
-    /// For what has nothing to wait for.
-    pub(super) fn done() -> Self {
-        Self(None)
+impl<T> PendingCommit<T> {
+    /// An answer that has nothing to wait for.
+    pub(super) fn done(answer: T) -> Self {
+        Self(answer, None)
     }
 
     /// Waits until the change is durable.
     ///
     /// # Errors
     /// [`ErrorKind::Ambiguous`]: the commit failed. Memory has the change, and the file may get it.
-    pub(super) async fn durable(self) -> Result<()> {
-        match self.0 {
-            None => Ok(()),
-            Some(answer) => answer.wait().await.clone(),
+    pub(super) async fn durable(self) -> Result<T> {
+        if let Some(committed) = self.1 {
+            committed.wait().await.clone()?;
         }
+        Ok(self.0)
     }
 }
 

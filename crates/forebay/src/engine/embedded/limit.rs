@@ -123,11 +123,12 @@ impl Embedded {
     }
 
     /// Has keys committed as they are now, in the change that `note` adds to.
-    pub(super) fn save_keys<'a>(
+    pub(super) fn save_keys<'a, T>(
         &self,
         takes: impl Iterator<Item = &'a Take<'a>> + Clone,
+        answer: T,
         note: impl FnOnce(&mut Record<'_>),
-    ) -> Result<PendingCommit> {
+    ) -> Result<PendingCommit<T>> {
         let hash = |take: &Take<'_>| take.limit.hash_of(take.key.as_bytes());
         let mut indexes: Vec<usize> = takes.clone().map(|take| Shards::<Entry>::index(hash(take))).collect();
         indexes.sort_unstable();
@@ -148,7 +149,7 @@ impl Embedded {
                 record.include_deferred(limits(index, false, pack));
             }
         }
-        Ok(record.commit())
+        Ok(record.commit(answer))
     }
 
     pub(super) fn take_all_at_once(&self, takes: &[Take<'_>], when: When) -> Result<TakenAll> {

@@ -15,27 +15,19 @@ use crate::{
 
 impl Embedded {
     pub(crate) async fn lock_claim(&self, claim: Claim<'_>) -> Result<Claimed> {
-        let (claimed, ticket) = self.claim(claim)?;
-        ticket.durable().await?;
-        Ok(claimed)
+        self.claim(claim)?.durable().await
     }
 
     pub(crate) async fn lock_renew(&self, name: &str, owner: Uuid) -> Result<Option<Duration>> {
-        let (ttl, ticket) = self.renew(name, owner)?;
-        ticket.durable().await?;
-        Ok(ttl)
+        self.renew(name, owner)?.durable().await
     }
 
     pub(crate) async fn lock_release(&self, name: &str, owner: Uuid) -> Result<bool> {
-        let (released, ticket) = self.give_back(name, |holder| holder == owner, |waiter| waiter == owner)?;
-        ticket.durable().await?;
-        Ok(released)
+        self.give_back(name, |holder| holder == owner, |waiter| waiter == owner)?.durable().await
     }
 
     pub(crate) async fn lock_force_release(&self, name: &str) -> Result<bool> {
-        let (released, ticket) = self.give_back(name, |_| true, |_| false)?;
-        ticket.durable().await?;
-        Ok(released)
+        self.give_back(name, |_| true, |_| false)?.durable().await
     }
 
     pub(crate) async fn lock_state(&self, name: &str) -> Result<LockState> {
@@ -64,14 +56,14 @@ impl Embedded {
             lock.expire(now);
             let keep = lock.holder.is_some() || !lock.queue.is_empty();
             if !keep {
-                record.free(name);
+                record.note(|batch| batch.free(name));
             }
             keep
         });
     }
 
-    /// Only a grant has a commit to wait for: the queue ends with the process.
-    fn claim(&self, claim: Claim<'_>) -> Result<(Claimed, PendingCommit)> {
+    /// Only a grant waits for a commit: the queue ends with the process.
+    fn claim(&self, claim: Claim<'_>) -> Result<PendingCommit<Claimed>> {
         let now = self.clock.monotonic();
         let micros = u64::try_from(self.clock.now().as_micros()).unwrap_or(0);
         let mut table = self.locks.table();
@@ -81,44 +73,44 @@ impl Embedded {
         lock.expire(now);
         if let Some(holder) = lock.held_by(claim.owner) {
             (holder.ttl, holder.deadline) = (claim.ttl, now.saturating_add(claim.ttl));
-            record.hold(claim.name, || holder.record(now, &self.clock));
-            return Ok((Claimed::Granted { fence: holder.fence }, record.commit()));
+            record.note(|batch| batch.hold(claim.name, holder.record(now, &self.clock)));
+            return Ok(record.commit(Claimed::Granted { fence: holder.fence }));
         }
         let place = lock.place(claim.owner);
         if !lock.is_turn_of(place, now) {
-            return Ok((lock.held(&claim, place, now)?, PendingCommit::done()));
+            return Ok(PendingCommit::done(lock.held(&claim, place, now)?));
         }
         *fence = micros.max(*fence + 1);
         let holder = lock.grant(&claim, *fence, now);
-        record.hold(claim.name, || holder.record(now, &self.clock));
-        Ok((Claimed::Granted { fence: *fence }, record.commit()))
+        record.note(|batch| batch.hold(claim.name, holder.record(now, &self.clock)));
+        Ok(record.commit(Claimed::Granted { fence: *fence }))
     }
 
-    fn renew(&self, name: &str, owner: Uuid) -> Result<(Option<Duration>, PendingCommit)> {
+    fn renew(&self, name: &str, owner: Uuid) -> Result<PendingCommit<Option<Duration>>> {
         let now = self.clock.monotonic();
         let mut table = self.locks.table();
         let mut record = self.journal.record()?;
-        let Some(lock) = table.locks.get_mut(name) else { return Ok((None, PendingCommit::done())) };
+        let Some(lock) = table.locks.get_mut(name) else { return Ok(PendingCommit::done(None)) };
         lock.expire(now);
-        let Some(holder) = lock.held_by(owner) else { return Ok((None, PendingCommit::done())) };
+        let Some(holder) = lock.held_by(owner) else { return Ok(PendingCommit::done(None)) };
         holder.deadline = now.saturating_add(holder.ttl);
-        record.hold(name, || holder.record(now, &self.clock));
-        Ok((Some(holder.ttl), record.commit()))
+        record.note(|batch| batch.hold(name, holder.record(now, &self.clock)));
+        Ok(record.commit(Some(holder.ttl)))
     }
 
-    /// Ends the hold and the waiting of those who match; rings for whoever is first then. False: nobody matched.
+    /// Ends the hold and the waiting of matching owners, and notifies the first waiter. False: nobody matched.
     ///
-    /// It rings before the end is durable: whoever is granted the lock then is answered after a commit that has both.
+    /// It notifies before the release is durable: the next holder is answered after a commit that has both.
     fn give_back(
         &self,
         name: &str,
         holds: impl Fn(Uuid) -> bool,
         waits: impl Fn(Uuid) -> bool,
-    ) -> Result<(bool, PendingCommit)> {
+    ) -> Result<PendingCommit<bool>> {
         let now = self.clock.monotonic();
         let mut table = self.locks.table();
         let mut record = self.journal.record()?;
-        let Some(lock) = table.locks.get_mut(name) else { return Ok((false, PendingCommit::done())) };
+        let Some(lock) = table.locks.get_mut(name) else { return Ok(PendingCommit::done(false)) };
         lock.expire(now);
         let held = lock.holder.take_if(|holder| holds(holder.owner)).is_some();
         if held {
@@ -131,9 +123,9 @@ impl Embedded {
             self.locks.notifier.notify(first.owner);
         }
         if !held {
-            return Ok((changed, PendingCommit::done()));
+            return Ok(PendingCommit::done(changed));
         }
-        record.free(name);
-        Ok((true, record.commit()))
+        record.note(|batch| batch.free(name));
+        Ok(record.commit(true))
     }
 }

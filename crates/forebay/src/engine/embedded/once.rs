@@ -25,7 +25,7 @@ impl Embedded {
     pub(crate) async fn once_begin(&self, begin: Begin<'_>) -> Result<Known> {
         let Begin { key, fingerprint, owner, lease, hosts, weight, most } = begin;
         let now = self.clock.now();
-        let (ours, ticket) = {
+        let commit = {
             let mut records = self.requests.lock();
             let known = records.by_key.get(key).filter(|known| known.until > now).cloned();
             let mut request = match known {
@@ -60,16 +60,15 @@ impl Embedded {
                 note: request.text.clone(),
             };
             let mut record = self.journal.record()?;
-            record.fact(&format!("{REQUEST_FACT}{key}"), Some(&request.fact()));
+            record.note(|batch| batch.fact(&format!("{REQUEST_FACT}{key}"), Some(&request.fact())));
             records.insert(key, request);
-            (ours, record.commit())
+            record.commit(Known::Ours(ours))
         };
-        ticket.durable().await?;
-        Ok(Known::Ours(ours))
+        commit.durable().await
     }
 
     pub(crate) async fn once_end(&self, key: &str, owner: Uuid, end: End<'_>) -> Result<bool> {
-        let ticket = {
+        let commit = {
             let mut records = self.requests.lock();
             let mut record = self.journal.record()?;
             let Some(request) = records.by_key.get(key).filter(|request| request.owner == owner) else {
@@ -79,20 +78,19 @@ impl Embedded {
             let (state, text, more) = end.words();
             if state == "-" {
                 records.remove(key);
-                record.fact(&fact, None);
+                record.note(|batch| batch.fact(&fact, None));
             } else {
                 let mut request = request.clone();
                 request.state = state.chars().next().unwrap_or('d');
                 let grown = (text.len() as u64).saturating_sub(request.text.len() as u64);
                 request.bytes += grown + more.unsigned_abs();
                 request.text = text.into();
-                record.fact(&fact, Some(&request.fact()));
+                record.note(|batch| batch.fact(&fact, Some(&request.fact())));
                 records.insert(key, request);
             }
-            record.commit()
+            record.commit(true)
         };
-        ticket.durable().await?;
-        Ok(true)
+        commit.durable().await
     }
 
     pub(crate) fn once_bytes(&self) -> Vec<u64> {
@@ -125,7 +123,7 @@ impl Embedded {
             let Some((_, key)) = records.order.pop_front() else { return };
             if records.by_key.get(&key).is_some_and(|request| request.until <= now) {
                 records.remove(&key);
-                record.fact(&format!("{REQUEST_FACT}{key}"), None);
+                record.note(|batch| batch.fact(&format!("{REQUEST_FACT}{key}"), None));
             }
         }
         drop(records);
@@ -134,7 +132,7 @@ impl Embedded {
             let Ok(mut record) = self.journal.record() else { return };
             let Some((_, id)) = tokens.order.pop_front() else { return };
             if tokens.by_id.remove(&id).is_some() {
-                record.fact(&fact_of(id), None);
+                record.note(|batch| batch.fact(&fact_of(id), None));
             }
         }
     }

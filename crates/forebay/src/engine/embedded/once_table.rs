@@ -183,7 +183,7 @@ impl Ids {
     ) {
         let until = now.plus(TOKEN_TTL);
         let charge = charged.as_ref().map(Charged::text).unwrap_or_default();
-        record.fact(&fact_of(id), Some(&format!("{}{charge}", until.as_micros())));
+        record.note(|batch| batch.fact(&fact_of(id), Some(&format!("{}{charge}", until.as_micros()))));
         if self.by_id.insert(id, charged).is_none() {
             self.order.push_back((until, id));
         }
@@ -192,7 +192,7 @@ impl Ids {
     /// Forgets the token of a charge that is given back.
     pub(super) fn forget(&mut self, id: u128, record: &mut Record<'_>) {
         self.by_id.remove(&id);
-        record.fact(&fact_of(id), None);
+        record.note(|batch| batch.fact(&fact_of(id), None));
     }
 }
 

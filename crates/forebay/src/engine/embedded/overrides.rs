@@ -22,7 +22,7 @@ impl Embedded {
         instead: Option<&str>,
         mark: Uuid,
     ) -> Result<bool> {
-        let ticket = {
+        let commit = {
             let mut tables = self.overrides.lock();
             let table = tables.entry(limit.clone()).or_insert_with(Table::new);
             let mut record = self.journal.record()?;
@@ -36,11 +36,10 @@ impl Embedded {
                 (one, Some(instead)) => drop(one.insert_entry(instead.into())),
             }
             table.mark = mark;
-            record.fact(&format!("{OVERRIDE}{limit}:{key}"), instead);
-            record.commit()
+            record.note(|batch| batch.fact(&format!("{OVERRIDE}{limit}:{key}"), instead));
+            record.commit(true)
         };
-        ticket.durable().await?;
-        Ok(true)
+        commit.durable().await
     }
 
     pub(crate) async fn override_marks(&self) -> Result<Vec<(Name, Uuid)>> {

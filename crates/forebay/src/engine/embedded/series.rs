@@ -103,7 +103,7 @@ impl Embedded {
             self.new_members(series, std::slice::from_ref(&point))?
         };
         let (monotonic, time) = (self.clock.monotonic(), self.clock.now());
-        let ticket = {
+        let commit = {
             let hash = series.hash_of(point.key.as_bytes());
             let mut shard = self.series.lock(hash);
             let mut tokens = self.tokens.lock();
@@ -126,9 +126,9 @@ impl Embedded {
                 }
                 tokens.note(token.id, None, time, &mut record);
             }
-            record.commit()
+            record.commit(())
         };
-        ticket.durable().await
+        commit.durable().await
     }
 
     /// A key without a count, in the room that was made for it.

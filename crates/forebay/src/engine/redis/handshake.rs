@@ -165,7 +165,7 @@ async fn over(
 
 /// Loads the scripts, and asks who the server is.
 async fn identify(name: &str, connection: &mut MultiplexedConnection) -> Result<ServerInfo> {
-    let commands = Script::ALL.into_iter().map(load).chain([redis::cmd("INFO"), redis::cmd("TIME")]);
+    let commands = Script::ALL.iter().copied().map(load).chain([redis::cmd("INFO"), redis::cmd("TIME")]);
     let values = send(connection, &pipeline(commands)).await.map_err(|cause| unreachable(name, &cause))?;
     let mut replies = values.into_iter();
     let mut next = |what| match replies.next() {

@@ -44,55 +44,47 @@ macro_rules! kinds {
     };
 }
 
-/// A script that every connection has loaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Script {
-    TakeWindow,
-    Take,
-    TakeTokens,
-    TakeAll,
-    Refund,
-    Allot,
-    Reset,
-    Lease,
-    OverrideSet,
-    BufferAdd,
-    BufferRotate,
-    BufferAck,
-    LockClaim,
-    LockRenew,
-    LockRelease,
-    LockState,
-    SeriesAdd,
-    Probe,
-    OnceBegin,
-    OnceEnd,
+/// Declares the scripts, each with its text.
+macro_rules! scripts {
+    ($($name:ident => $text:expr,)*) => {
+        /// A script that every connection has loaded.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Script { $($name,)* }
+
+        impl Script {
+            pub(super) const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            pub(super) fn source(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+scripts! {
+    TakeWindow => bare!(lua!("foreign"), lua!("take_window")),
+    Take => bare!(lua!("foreign"), kinds!(), lua!("take")),
+    TakeTokens => bare!(lua!("foreign"), lua!("leak"), lua!("take_tokens")),
+    TakeAll => bare!(lua!("foreign"), kinds!(), lua!("take_all")),
+    Refund => framed!(kinds!(), lua!("refund")),
+    Allot => framed!(kinds!(), lua!("allot")),
+    Reset => framed!(kinds!(), lua!("reset")),
+    Lease => framed!(lua!("lease")),
+    OverrideSet => framed!(lua!("override_set")),
+    BufferAdd => framed!(lua!("guard"), lua!("buffer_add")),
+    BufferRotate => framed!(lua!("buffer_rotate")),
+    BufferAck => framed!(lua!("buffer_ack")),
+    LockClaim => framed!(lua!("lock_claim")),
+    LockRenew => framed!(lua!("lock_renew")),
+    LockRelease => framed!(lua!("lock_release")),
+    LockState => framed!(lua!("lock_state")),
+    SeriesAdd => framed!(lua!("guard"), lua!("series_add")),
+    Probe => framed!(lua!("probe")),
+    OnceBegin => framed!(lua!("once_begin")),
+    OnceEnd => framed!(lua!("once_end")),
 }
 
 impl Script {
-    pub(super) const ALL: [Self; 20] = [
-        Self::TakeWindow,
-        Self::Take,
-        Self::TakeTokens,
-        Self::TakeAll,
-        Self::Refund,
-        Self::Allot,
-        Self::Reset,
-        Self::Lease,
-        Self::OverrideSet,
-        Self::BufferAdd,
-        Self::BufferRotate,
-        Self::BufferAck,
-        Self::LockClaim,
-        Self::LockRenew,
-        Self::LockRelease,
-        Self::LockState,
-        Self::SeriesAdd,
-        Self::Probe,
-        Self::OnceBegin,
-        Self::OnceEnd,
-    ];
-
     /// The one that charges single keys under such a rule: [`Take`](Self::Take) charges those of any kind, the others the same faster.
     pub(super) fn take(rule: &Rule) -> Self {
         match rule {
@@ -106,31 +98,6 @@ impl Script {
     pub(super) fn index(self) -> usize {
         self as usize
     }
-
-    pub(super) fn source(self) -> &'static str {
-        match self {
-            Self::TakeWindow => bare!(lua!("foreign"), lua!("take_window")),
-            Self::Take => bare!(lua!("foreign"), kinds!(), lua!("take")),
-            Self::TakeTokens => bare!(lua!("foreign"), lua!("leak"), lua!("take_tokens")),
-            Self::TakeAll => bare!(lua!("foreign"), kinds!(), lua!("take_all")),
-            Self::Refund => framed!(kinds!(), lua!("refund")),
-            Self::Allot => framed!(kinds!(), lua!("allot")),
-            Self::Reset => framed!(kinds!(), lua!("reset")),
-            Self::Lease => framed!(lua!("lease")),
-            Self::OverrideSet => framed!(lua!("override_set")),
-            Self::BufferAdd => framed!(lua!("guard"), lua!("buffer_add")),
-            Self::BufferRotate => framed!(lua!("buffer_rotate")),
-            Self::BufferAck => framed!(lua!("buffer_ack")),
-            Self::LockClaim => framed!(lua!("lock_claim")),
-            Self::LockRenew => framed!(lua!("lock_renew")),
-            Self::LockRelease => framed!(lua!("lock_release")),
-            Self::LockState => framed!(lua!("lock_state")),
-            Self::SeriesAdd => framed!(lua!("guard"), lua!("series_add")),
-            Self::Probe => framed!(lua!("probe")),
-            Self::OnceBegin => framed!(lua!("once_begin")),
-            Self::OnceEnd => framed!(lua!("once_end")),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -139,7 +106,7 @@ mod tests {
 
     #[test]
     fn each_script_is_listed_once_and_says_what_it_takes() {
-        for (place, script) in Script::ALL.into_iter().enumerate() {
+        for (place, script) in Script::ALL.iter().copied().enumerate() {
             assert_eq!(script.index(), place);
             for part in ["-- KEYS", "-- ARGV", "-- Example", "-- Reply", "assert(#KEYS"] {
                 assert!(script.source().contains(part), "{script:?} has no {part:?}");
@@ -173,7 +140,7 @@ mod tests {
 
     #[test]
     fn what_a_script_writes_it_writes_by_write() {
-        let texts = Script::ALL.into_iter().filter(|script| {
+        let texts = Script::ALL.iter().copied().filter(|script| {
             // A guard is no effect, and rows are written last: see there. The probe tells nobody how far it came.
             !matches!(script, Script::BufferAdd | Script::SeriesAdd | Script::Probe)
         });
@@ -193,7 +160,7 @@ mod tests {
         let probe: Vec<&str> =
             commands(Script::Probe.source()).into_iter().map(|(_, command)| command).collect();
         assert!(probe.len() > 25, "{probe:?}");
-        for script in Script::ALL {
+        for &script in Script::ALL {
             for (_, command) in commands(script.source()) {
                 // Without the right to publish a waiter finds out by itself; the others are words of a command.
                 let other = ["PUBLISH", "PX", "KEEPTTL", "WITHSCORES", "OVERFLOW", "SAT", "INCRBY"]
