@@ -1,4 +1,4 @@
-//! A basin in front of a database: buffered writes, rate limits, time series, locks and sharding.
+//! A layer in front of a database: buffered writes, rate limits, time series, locks and sharding.
 //!
 //! [`Forebay::open`] opens a store: `memory:`, a file, one Redis or many. From it come the handles: a
 //! [`limit`] decides, a [`series`] counts by time, a [`buffer`] gathers writes for SQL, a [`lock`] is held by one at a

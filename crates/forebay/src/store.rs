@@ -1,4 +1,4 @@
-//! What every handle shares: the engine, the clock, and the engine that decides while the store is away.
+//! The state that every handle shares: the engine, the clock, and the engine that decides while the store is away.
 
 use std::sync::{Arc, OnceLock};
 

@@ -91,7 +91,7 @@ macro_rules! on_cluster {
     };
 }
 
-/// What is no step: it needs no host, or is no one moment on one tag.
+/// Questions and calls that are no steps: they need no host, or are not atomic on one tag.
 #[cfg_attr(not(feature = "redis"), allow(unused_variables, reason = "there is one host, in this process"))]
 impl Engine {
     /// [`take`](Self::take) where the answer needs no waiting; `None` elsewhere.

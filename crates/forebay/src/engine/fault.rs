@@ -35,7 +35,7 @@ pub enum Fault {
     Unreachable,
 }
 
-/// What is to fail: shared with the stores opened with it. Clones share it.
+/// The planned faults, shared with the stores opened with them. Clones share them.
 ///
 /// # Examples
 /// ```
@@ -54,16 +54,16 @@ pub struct Faults(Arc<Mutex<Plan>>);
 
 #[derive(Debug, Default)]
 struct Plan {
-    /// By step: what happens to the next calls, one each.
+    /// The faults of the next calls, by step.
     next: HashMap<&'static str, VecDeque<Option<Fault>>>,
-    /// What happens to all others.
+    /// The fault of all other calls.
     always: Option<Fault>,
-    /// By step: how many calls there were.
+    /// The number of calls, by step.
     calls: HashMap<Box<str>, u64>,
 }
 
 impl Faults {
-    /// Nothing fails yet.
+    /// A plan in which nothing fails.
     pub fn new() -> Self {
         Self::default()
     }

@@ -1,4 +1,4 @@
-//! From a store's URL to an engine.
+//! Reads a store's URL and opens its engine.
 
 use std::{path::Path, time::Duration};
 

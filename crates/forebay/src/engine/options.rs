@@ -1,4 +1,4 @@
-//! What an engine is opened with.
+//! The options of an engine.
 
 use crate::{
     clock::Clock,

@@ -1,4 +1,4 @@
-//! What goes into the steps of requests that are carried out once, and what comes out.
+//! Arguments and answers of the steps of requests that are carried out once.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -16,7 +16,7 @@ pub(crate) const REQUEST_TTL: Duration = Duration::from_hours(24);
 /// For how long a store keeps tokens: those of a request that began at the end of their hour outlive it.
 pub(crate) const TOKEN_TTL: Duration = Duration::from_hours(26);
 
-/// For how long an attempt at a request is left alone. It is far above what an attempt takes.
+/// Time after which another attempt may take a request over. Far above the duration of an attempt.
 pub(crate) const ATTEMPT_LEASE: Duration = Duration::from_secs(30);
 
 /// About how many bytes a store keeps for a token.
@@ -25,7 +25,7 @@ pub(crate) const TOKEN_BYTES: u64 = 64;
 /// The first digits of a host's replication id: enough to tell one id from another.
 pub(crate) type Epoch = [u8; 16];
 
-/// By which a store knows that it has applied a part of a request.
+/// Tells a store whether it has applied a part of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Token {
     pub id: u128,
@@ -42,14 +42,14 @@ pub(crate) fn lost() -> Error {
     Error::new(ErrorKind::Ambiguous, text).with_retry(Retry::Never)
 }
 
-/// What a store knows of a part.
+/// Whether a store has a part's token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub there: bool,
     pub epoch: Epoch,
 }
 
-/// By which a store knows that it has charged, and for whom.
+/// Tells a store whether it has made a charge, and for which attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ChargeToken {
     pub id: u128,
@@ -74,9 +74,9 @@ pub(crate) struct Begin<'a> {
     pub key: &'a str,
     /// Tells requests apart.
     pub fingerprint: u128,
-    /// Of this attempt: drawn afresh for it.
+    /// The id of this attempt.
     pub owner: Uuid,
-    /// For how long the attempt is left alone.
+    /// Time after which another attempt may take over.
     pub lease: Duration,
     pub hosts: &'a [(u32, Option<Epoch>)],
     /// The bytes of a new request.
@@ -85,10 +85,10 @@ pub(crate) struct Begin<'a> {
     pub most: u64,
 }
 
-/// What a store knows of a request.
+/// The state of a request in a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Known {
-    /// Whoever asked carries it out.
+    /// The caller carries it out.
     Ours(Ours),
     /// Another attempt is under way, and left alone for so long.
     Running(Duration),
@@ -96,7 +96,7 @@ pub(crate) enum Known {
     Done(Box<str>),
     /// Under this key there was another one.
     Other,
-    /// Nothing, and there is no room for it.
+    /// It is unknown, and there is no room for it.
     Full,
 }
 
@@ -107,7 +107,7 @@ pub(crate) struct Ours {
     pub hour: u32,
     /// The epochs in which parts may have been, or may be, applied.
     pub hosts: Vec<(u32, Epoch)>,
-    /// What the last attempt that ended noted.
+    /// The note of the last attempt that ended.
     pub note: Box<str>,
 }
 
@@ -115,9 +115,9 @@ pub(crate) struct Ours {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Attempt {
     First,
-    /// The last one ended, and noted what became of each part.
+    /// The last one ended, and noted the outcome of each part.
     Again,
-    /// The last one may have died, or did not learn what became of some part.
+    /// The last one may have died, or did not learn the outcome of some part.
     Takeover,
 }
 
@@ -126,9 +126,9 @@ pub(crate) enum Attempt {
 pub(crate) enum End<'a> {
     /// This is the answer, now and later.
     Final { answer: &'a str, more: u64 },
-    /// Another attempt may complete it. `certain`: what became of each part is known.
+    /// Another attempt may complete it. `certain`: the outcome of each part is known.
     Open { note: &'a str, certain: bool, more: u64 },
-    /// It came to nothing: `less` bytes are free again.
+    /// Nothing was applied: `less` bytes are free again.
     Nothing { less: u64 },
 }
 

@@ -53,7 +53,7 @@ impl<T> SharedOutcome<T> {
     /// Sets the outcome, once, and wakes everybody.
     pub(crate) fn set(&self, outcome: T, wakers: Vec<Waker>) {
         let mut moved = self.moved.lock();
-        // Whoever gathered settles, and does so once.
+        // Only the sender sets it, once.
         let _ = self.outcome.set(outcome);
         let moved = std::mem::take(&mut *moved);
         wakers.into_iter().chain(moved.into_iter().map(|(_, waker)| waker)).for_each(Waker::wake);

@@ -1,4 +1,4 @@
-//! What goes into the steps of an engine, and what comes out.
+//! Arguments and answers of the steps.
 
 #[cfg(feature = "redis")]
 use std::borrow::Cow;
@@ -35,7 +35,7 @@ pub(crate) struct Take<'a> {
     pub within: Duration,
 }
 
-/// What became of a [`Take`]: the advanced state after the charge, or, denied, the unchanged one.
+/// The answer to a [`Take`]: the advanced state after the charge, or, if denied, the unchanged one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Taken {
     pub allowed: bool,
@@ -53,7 +53,7 @@ pub(crate) struct Allotted {
     pub reply: AllotmentReply,
 }
 
-/// What became of several takes in one step.
+/// The answer to several takes in one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TakenAll {
     /// All were charged, or none.
@@ -63,7 +63,7 @@ pub(crate) struct TakenAll {
     pub states: Vec<State>,
 }
 
-/// What is done about the leases of one key of a concurrency limit. `id` tells leases apart; repeating a step changes
+/// A step on the leases of one key of a concurrency limit. `id` tells leases apart; repeating a step changes
 /// nothing but the time at which the lease ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LeaseStep<'a> {
@@ -73,7 +73,7 @@ pub(crate) struct LeaseStep<'a> {
     pub act: LeaseAct,
 }
 
-/// What a [`LeaseStep`] does.
+/// The action of a [`LeaseStep`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum LeaseAct {
     /// Lends, if fewer than `most` are lent, for `ttl` from now; extends what is lent under the id already.
@@ -156,7 +156,7 @@ pub(crate) struct Generation {
     pub rows: Vec<Row>,
 }
 
-/// What of a row has not been acknowledged as flushed.
+/// The unflushed values of a row in one generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PendingRow {
     /// The generation: live, or frozen and perhaps already in SQL.
@@ -245,7 +245,7 @@ pub(crate) const HANDOFF_WINDOW: Duration = Duration::from_secs(2);
 /// How many may wait for one lock.
 pub(crate) const MAX_WAITERS: usize = 16_384;
 
-/// What is kept together, for the question which host has it.
+/// A structure whose keys are all on one host.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "without hosts nobody looks into it"))]
 pub(crate) enum Place<'a> {
@@ -267,7 +267,7 @@ impl Place<'_> {
     }
 }
 
-/// Who asks for a lock, and for how long.
+/// A request for a lock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Claim<'a> {
     pub name: &'a str,
@@ -286,14 +286,14 @@ impl Claim<'_> {
     }
 }
 
-/// What became of a [`Claim`].
+/// The answer to a [`Claim`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Claimed {
     /// The claimant holds the lock, from the engine's now for the ttl.
     Granted { fence: u64 },
     /// Somebody else does, or is next.
     Held {
-        /// Who holds it; of a free lock, who is first in the queue.
+        /// The holder; for a free lock, the first waiter.
         holder: Uuid,
         /// Until the holder's lease ends; zero for a free lock.
         remaining: Duration,
@@ -310,7 +310,7 @@ pub(crate) struct LockState {
     pub waiters: u64,
 }
 
-/// Who holds a lock.
+/// The hold of a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Holding {
     pub owner: Uuid,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::error::Error;
 
-/// What may have become of a command that has no answer.
+/// The possible fate of a command that has no answer.
 ///
 /// # Examples
 /// ```
@@ -51,7 +51,7 @@ pub(crate) struct Command {
     pub verb: Verb,
 }
 
-/// What is done to the key.
+/// The operation on the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verb {
     Get,

@@ -60,9 +60,9 @@ pub struct HostStatus {
     pub name: Box<str>,
     /// How it has been answering.
     pub health: Health,
-    /// Of the 16384 slots, those it owns; `None` where keys are not placed by slots.
+    /// How many of the 16384 slots it owns; `None` where keys are not placed by slots.
     pub slots: Option<u16>,
-    /// What it came to the last time it did not answer, unless it is up.
+    /// The last error, unless it is up.
     pub reason: Option<Box<str>>,
 }
 

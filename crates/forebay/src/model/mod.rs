@@ -1,6 +1,6 @@
-//! What engines and primitives speak of: rows, rules, resolutions, commands and replies.
+//! The data that engines and primitives exchange: rows, rules, resolutions, commands and replies.
 //!
-//! Nothing in here knows a runtime, a clock or an engine: values go in, values come out.
+//! All of it is pure: it uses no runtime, clock or engine.
 
 mod bounds;
 pub(crate) mod command;

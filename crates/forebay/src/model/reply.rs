@@ -1,4 +1,4 @@
-//! What a store answers to a command, and what it can be read as.
+//! A store's answer to a command, and the types it can be read as.
 
 /// An answer of a store.
 ///
@@ -15,7 +15,7 @@
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Reply {
-    /// Nothing: the key is not there.
+    /// No value: the key does not exist.
     Nil,
     /// A whole number.
     Integer(i64),
@@ -50,7 +50,7 @@ impl Reply {
     }
 }
 
-/// What an answer can be read as.
+/// A type that an answer can be read as.
 ///
 /// # Examples
 /// ```
@@ -69,7 +69,7 @@ impl FromReply for Reply {
     }
 }
 
-/// Whatever it says, as long as it is not a refusal.
+/// Any answer that is not a refusal.
 impl FromReply for () {
     fn from_reply(reply: &Reply) -> Option<Self> {
         (!matches!(reply, Reply::Refused(_))).then_some(())
@@ -136,7 +136,7 @@ impl FromReply for Vec<u8> {
     }
 }
 
-/// What an array holds, one by one.
+/// The elements of an array.
 impl<T: FromReply> FromReply for Vec<T> {
     fn from_reply(reply: &Reply) -> Option<Self> {
         match reply {

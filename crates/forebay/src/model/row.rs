@@ -1,6 +1,6 @@
-//! Rows on their way: what was written, merged until it is flushed.
+//! Rows: the values that were written, merged until they are flushed.
 //!
-//! Values in, values out: no clock, no engine.
+//! Pure: no clock, no engine.
 
 use super::{
     row_key::RowKey,
@@ -27,7 +27,7 @@ use crate::error::{Result, invalid, out_of_range};
 pub struct Row {
     /// Which row.
     pub key: RowKey,
-    /// What to merge into its columns.
+    /// The values to merge into its columns.
     pub cells: Box<[Option<Value>]>,
 }
 
@@ -67,7 +67,7 @@ pub(crate) fn merge_cells(schema: &Schema, cells: &mut [Option<Value>], new: &[O
             return Err(overflow(schema, column));
         }
     }
-    // What goes by a version while the old one is still there to compare with.
+    // Columns with a version come before the version itself is replaced: it is compared with.
     for (place, column) in schema.columns.iter().enumerate() {
         if let Some(by) = column.by
             && let (Some(value), Some(version)) = (&new[place], &new[by])

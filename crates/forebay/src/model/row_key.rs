@@ -1,4 +1,4 @@
-//! What tells rows apart.
+//! The key of a row.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! What a buffer looks like: its table, its key, its columns and how their values merge.
+//! The definition of a buffer: its table, its key, its columns and how their values merge.
 
 use std::{sync::Arc, time::Duration};
 

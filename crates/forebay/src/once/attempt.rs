@@ -86,7 +86,7 @@ pub enum Once {
 pub struct InProgress(Arc<Request>);
 
 impl InProgress {
-    /// What the last attempt noted in [`leave`](Self::leave). Empty: nothing.
+    /// The last attempt's note from [`leave`](Self::leave). Empty: nothing.
     pub fn note(&self) -> &str {
         &self.0.ours.note
     }

@@ -1,4 +1,4 @@
-//! From what a store's URL or a list of hosts says to hosts with names, in the order that counts.
+//! Reads a store's URL or a list of hosts into named hosts in their order.
 
 use super::{Host, router::RouterKind};
 use crate::error::{Error, ErrorKind, Result, invalid};

@@ -280,7 +280,7 @@ async fn agree(
     }
     let mut agreed = Placement::agreed(kind, hosts, &found)?;
     if agreed.is_none() {
-        // Of processes that start together the first on this host decides for all of them.
+        // If several processes start together, the first one on this host decides for all.
         let by_name = (0..).zip(hosts).min_by_key(|(_, host)| host.name());
         let (arbiter, host) = by_name.expect("a checked list has hosts");
         found[arbiter] = Ok(members[arbiter].engine.complete_record(host.name(), first.text()).await?);

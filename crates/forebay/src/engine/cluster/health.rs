@@ -28,7 +28,7 @@ pub(super) struct HealthState {
 }
 
 impl HealthState {
-    /// Of a host that did not answer when it was first asked.
+    /// The state of a host that did not answer at the start.
     pub(super) fn down() -> Self {
         Self { health: Health::Down, failures: MAX_FAILURES }
     }

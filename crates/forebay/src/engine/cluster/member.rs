@@ -1,4 +1,4 @@
-//! One host of several: its engine, and whether it is asked.
+//! One host of several: its engine and its health.
 
 use std::{
     pin::pin,
@@ -35,14 +35,14 @@ pub(in crate::engine) struct Member {
     state: Mutex<State>,
     /// The state's `Down`, for those who only ask whether to ask: no order with anything else is needed.
     is_down: AtomicBool,
-    /// Rung when a caller had no answer.
+    /// Notified when a caller had no answer.
     trouble: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     health_state: HealthState,
-    /// What the last failed probe came to.
+    /// The error of the last failed probe.
     reason: Option<Error>,
 }
 
@@ -76,7 +76,7 @@ impl Member {
         }
     }
 
-    /// Probes the host for as long as it is let.
+    /// Probes the host until aborted.
     pub(super) async fn keep_probing(self: Arc<Self>, placement: Arc<Placement>, clock: Clock) {
         loop {
             let before = self.state().health_state;

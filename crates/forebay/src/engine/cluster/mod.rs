@@ -1,4 +1,4 @@
-//! Which of several hosts holds what: the placement behind the cluster engine.
+//! The engine of several hosts: which host has which keys.
 //!
 //! Placement is arithmetic on bytes, without connection, clock or task: a key has a [`Slot`], the same 16384
 //! as in Redis Cluster; a [`SlotTable`] says which host owns each slot; a [`Router`](router::Router) is such a

@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// The first line of the text of a placement without slots.
 const HEADER: &str = "forebay-router 1";
 
-/// What is stored on one host.
+/// The record that one host stores.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Record {
     /// The host's own name.
@@ -34,7 +34,7 @@ pub(crate) struct Placement {
 }
 
 impl Placement {
-    /// Of hosts that have none yet.
+    /// The placement of hosts that have none yet.
     ///
     /// # Errors
     /// As [`Router::new`].
@@ -47,7 +47,7 @@ impl Placement {
         Ok(Self { kind, router, text: text.into() })
     }
 
-    /// What the hosts have agreed on; `None`: none of them has anything, and all were asked.
+    /// The placement that the hosts agree on; `None`: all answered, and none has one.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`] when a host has another name than is configured, hosts contradict each
@@ -101,7 +101,7 @@ impl Placement {
         }
     }
 
-    /// What is stored, if the configuration agrees with it.
+    /// Reads a stored placement and checks it against the configuration.
     fn read(kind: RouterKind, hosts: &[Host], text: &str) -> Result<Self> {
         let header = text.lines().next().unwrap_or_default();
         let router = if header == HEADER {

@@ -1,4 +1,4 @@
-//! What one commit writes.
+//! The changes that one commit writes.
 //!
 //! Everything in it says what *is*, not what to add: writing a batch twice comes to the same as writing it once, and
 //! of two batches in a row only the later word on a thing counts. So a commit of unknown fate is simply repeated,
@@ -28,7 +28,7 @@ pub(super) struct Batch {
     pub deferred: Vec<DeferredWrite>,
 }
 
-/// What became of a generation of a buffer.
+/// The changes to a generation of a buffer.
 #[derive(Debug)]
 pub(super) enum Change {
     Written {
@@ -38,7 +38,7 @@ pub(super) enum Change {
         rewrite: bool,
         rows: HashMap<RowKey, Cells>,
     },
-    /// A sink has it.
+    /// It was flushed.
     Dropped,
 }
 
@@ -53,7 +53,7 @@ pub(super) struct GenerationRecord {
     pub frozen: bool,
 }
 
-/// Who holds a lock, as of `at`; spans in microseconds. Its queue is not kept: who waited was a task or a connection of
+/// The holder of a lock as of `at`; spans in microseconds. The queue is not stored: its waiters were tasks or connections of
 /// the process that is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct HoldRecord {
@@ -65,7 +65,7 @@ pub(super) struct HoldRecord {
     pub remaining: u64,
 }
 
-/// Limits and series: nobody waits for them, so a commit takes along as many as do not hold up those who wait.
+/// Changes of limits and series. No caller waits for them, so a commit includes only as many as do not delay its waiters.
 #[derive(Debug)]
 pub(super) enum DeferredWrite {
     /// Keys of limits in one shard, packed.

@@ -106,7 +106,7 @@ impl Embedded {
         Ok(Some(Generation {
             id,
             fingerprint: generation.fingerprint.clone(),
-            // Whoever opens the file freezes all of it first: what a sink may have is never written to again.
+            // Opening the file freezes every generation, so a flushed one is never written to again.
             last_write: None,
             rows: generation.rows.iter().map(row).collect(),
         }))

@@ -44,7 +44,7 @@ pub(super) struct Partition {
 /// A generation.
 #[derive(Debug)]
 pub(super) struct Written {
-    /// What the file calls it: never used twice, and ascending in the order of birth.
+    /// Its number in the file: never used twice, ascending in the order of birth.
     pub number: u64,
     pub id: Uuid,
     pub fingerprint: Box<str>,
@@ -56,7 +56,7 @@ pub(super) struct Written {
     pub logged: u64,
 }
 
-/// So many replaced rows the file may have of a generation beside as many as there are rows. Then all rows are written
+/// Superseded rows that the file may hold of a generation, beyond its row count. Then all rows are written
 /// afresh: one hot row does not fill a disk while SQL is away, and no row is written more than about twice for it.
 pub(super) const SLACK: u64 = 1_024;
 
@@ -168,7 +168,7 @@ impl Partitions {
     }
 }
 
-/// What the fact of a pause is called in the file, before the buffer's name.
+/// The prefix of a pause's fact in the file, before the buffer's name.
 pub(super) const PAUSED: &str = "paused:";
 
 pub(super) fn fact_of_pause(buffer: &Name) -> String {

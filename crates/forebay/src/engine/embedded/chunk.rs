@@ -42,7 +42,7 @@ impl Chunk {
         Self { step, index, counts, deadline: Duration::ZERO, unsaved: 0, saved: 0 }
     }
 
-    /// What chunks are sorted by: a changed definition finds what it still has in common.
+    /// The sort key of chunks: after a changed definition it finds those that both have.
     pub(super) fn place(&self) -> (u32, i64) {
         (self.step, self.index)
     }

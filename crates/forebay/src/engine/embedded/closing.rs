@@ -1,4 +1,4 @@
-//! Files that this process is about to give back.
+//! Files that this process is closing.
 //!
 //! A store that is dropped without [`close`](crate::Forebay::close) leaves its last commit to its thread. Whoever opens the
 //! file again at once waits for that, instead of hearing that this very process has it.
@@ -7,36 +7,36 @@ use std::{collections::HashSet, time::Duration};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-/// A commit that takes longer has met a disk that hangs.
+/// A commit that takes longer indicates a disk that hangs.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The files, by what errors call them. The lock protects the set, for as long as a look-up takes.
 static CLOSING: Mutex<Option<HashSet<Box<str>>>> = Mutex::new(None);
 
-/// Rings when one has been given back.
+/// Notified when one is closed.
 static GIVEN_BACK: Condvar = Condvar::new();
 
-/// No more will be written to the file but what has gathered.
+/// Notes that the file is being closed.
 pub(super) fn begins(place: &str) {
     files().get_or_insert_default().insert(place.into());
 }
 
-/// The file has been given back.
+/// Notes that the file is closed.
 pub(super) fn ends(place: &str) {
     files().get_or_insert_default().remove(place);
     GIVEN_BACK.notify_all();
 }
 
-/// Whether the file is being given back.
+/// Whether the file is being closed.
 pub(super) fn is_under_way(place: &str) -> bool {
     files().as_ref().is_some_and(|files| files.contains(place))
 }
 
-/// Waits until the file has been given back, on a thread that may.
+/// Waits until the file is closed; blocks the thread.
 pub(super) fn wait(place: &str) {
     let pending =
         |files: &mut Option<HashSet<Box<str>>>| files.as_ref().is_some_and(|files| files.contains(place));
-    // Given back or not, the file itself says so next.
+    // Opening the file tells next whether it is closed.
     GIVEN_BACK.wait_while_for(&mut files(), pending, CLOSE_TIMEOUT);
 }
 

@@ -14,7 +14,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// What is written to a row: one place per value column.
+/// The cells of a row: one place per value column.
 pub(super) type Cells = Box<[Option<Value>]>;
 
 /// Packs values one after the other.
@@ -163,7 +163,7 @@ impl<'a> Unpack<'a> {
     }
 }
 
-/// What a value that cannot be read is answered with.
+/// The error for a value that cannot be read.
 pub(super) fn corrupt() -> Error {
     Error::new(ErrorKind::Corrupt, "a packed value is cut short or not one of ours")
 }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::error::{Error, ErrorKind, Result};
 
-/// What the thread owns.
+/// The state of the thread.
 pub(super) struct Committer {
     journal: Arc<Shared>,
     file: File,

@@ -56,7 +56,7 @@ pub(super) struct Failure {
     pub remedy: Remedy,
 }
 
-/// What has to happen before the file takes changes again.
+/// The remedy that lets the file take changes again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Remedy {
     /// There is room on the disk again: the commit can be repeated.
@@ -67,7 +67,7 @@ pub(super) enum Remedy {
     Restart,
 }
 
-/// What is wrong with something read.
+/// Why reading failed.
 pub(super) enum Trouble {
     Storage(redb::Error),
     Content(Error),

@@ -33,10 +33,10 @@ const MAX_COALESCE_ROUNDS: usize = 10;
 #[derive(Clone, Default)]
 pub(super) struct Journal(Option<Arc<Shared>>);
 
-/// What the steps and the committer share.
+/// The queue between the steps and the committer.
 pub(super) struct Shared {
     queue: Mutex<Queue>,
-    /// Rings when there is something to commit, or no more to come.
+    /// Notified when there is something to commit, or the journal ends.
     wake: Condvar,
     /// How the committer ended.
     ended: Answer,
@@ -52,15 +52,15 @@ type Answer = Arc<SetOnce<Result<()>>>;
 struct Queue {
     batch: Batch,
     deferred: VecDeque<DeferredWrite>,
-    /// Answers who waits for `batch`.
+    /// Set when `batch` is committed.
     done: Answer,
-    /// Of `batch`: batches are numbered from 1.
+    /// The number of `batch`, counted from 1.
     number: u64,
     /// Up to this number all batches are durable.
     durable: u64,
     /// How many commits that took.
     commits: u64,
-    /// Somebody waits, or its time has come.
+    /// A commit is requested.
     due: bool,
     /// How many wait for `batch`, and did for the one before.
     waiting: u64,
@@ -76,7 +76,7 @@ enum Health {
     Closed,
 }
 
-/// What the committer has to do.
+/// The next commit.
 pub(super) struct Work {
     pub batch: Batch,
     pub number: u64,
@@ -136,7 +136,7 @@ impl Journal {
         self.0.as_ref().is_none_or(|shared| shared.queue().durable >= number)
     }
 
-    /// Whether limits and series can ride along: the ones before have, and the file takes them.
+    /// Whether deferred writes are accepted: the earlier ones are written, and the file works.
     pub(super) fn has_room(&self) -> bool {
         self.0.as_ref().is_some_and(|shared| {
             let queue = shared.queue();
@@ -144,7 +144,7 @@ impl Journal {
         })
     }
 
-    /// Lets a limit's or series' change ride along with a commit to come.
+    /// Adds a limit's or series' change to a later commit.
     pub(super) fn defer(&self, write: DeferredWrite) {
         if let Some(shared) = &self.0 {
             let mut queue = shared.queue();
@@ -154,7 +154,7 @@ impl Journal {
         }
     }
 
-    /// Has whatever gathered committed now, what failed tried again, and the file looked for.
+    /// Commits pending changes now, and retries a failed commit.
     pub(super) fn request_commit(&self) {
         if let Some(shared) = &self.0 {
             let mut queue = shared.queue();
@@ -164,7 +164,7 @@ impl Journal {
         }
     }
 
-    /// Takes no more changes; what is there is committed, and the committer ends.
+    /// Accepts no more changes. The committer writes the pending ones and ends.
     pub(super) fn end(&self) {
         if let Some(shared) = &self.0 {
             let mut queue = shared.queue();

@@ -54,12 +54,12 @@ pub(super) struct Holder {
 #[derive(Debug)]
 pub(super) struct Waiter {
     pub owner: Uuid,
-    /// By then it has to be heard of again.
+    /// It has to claim again by then.
     pub deadline: Duration,
 }
 
 impl Holder {
-    /// What the file keeps. The clock that measures leases means nothing to another process; the time of day does.
+    /// The record for the file. It has the time of day: the monotonic clock means nothing to another process.
     pub(super) fn record(&self, now: Duration, clock: &Clock) -> HoldRecord {
         let micros = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
         HoldRecord {

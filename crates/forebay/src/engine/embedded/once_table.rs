@@ -18,10 +18,10 @@ use crate::{
     time::Timestamp,
 };
 
-/// What a request is called in the file, before its key.
+/// The prefix of a request's fact in the file, before its key.
 pub(super) const REQUEST_FACT: &str = "request:";
 
-/// What a token is called in the file, before its digits.
+/// The prefix of a token's fact in the file, before its digits.
 pub(super) const TOKEN_FACT: &str = "token:";
 
 /// All requests. The lock is taken before the journal's, and for a look-up.
@@ -48,7 +48,7 @@ pub(super) struct Request {
     pub hosts: Box<str>,
     /// The bytes that it counts for.
     pub bytes: u64,
-    /// By the time of day, as the file has it.
+    /// Time of day at which it is forgotten.
     pub until: Timestamp,
     pub text: Box<str>,
 }
@@ -99,7 +99,7 @@ impl Requests {
         }
     }
 
-    /// To be called once all facts have been taken.
+    /// Sorts what was restored; called after the last fact.
     pub(super) fn restored(&self) {
         self.lock().order.make_contiguous().sort_unstable();
     }
@@ -157,7 +157,7 @@ impl Tokens {
         let _ = restore();
     }
 
-    /// To be called once all facts have been taken.
+    /// Sorts what was restored; called after the last fact.
     pub(super) fn restored(&self) {
         self.lock().order.make_contiguous().sort_unstable();
     }

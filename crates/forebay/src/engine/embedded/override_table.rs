@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::key::Name;
 
-/// What an override is called in the file, before its limit and key.
+/// The prefix of an override's fact in the file, before its limit and key.
 pub(super) const OVERRIDE: &str = "override:";
 
 /// All overrides. The lock is taken before the journal's, and for a look-up.

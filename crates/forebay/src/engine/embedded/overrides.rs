@@ -1,4 +1,4 @@
-//! What single keys of limits are allowed instead, on the embedded engine.
+//! Overrides of single keys of limits in the embedded engine.
 
 use std::collections::btree_map;
 

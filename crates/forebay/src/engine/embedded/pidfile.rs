@@ -1,4 +1,4 @@
-//! Who has the file: a note beside it, for whoever finds it locked.
+//! The file beside the store's file that names the process which has it open.
 
 use std::{
     error::Error as _,

@@ -79,7 +79,7 @@ impl Population {
         Member(self.clone())
     }
 
-    /// So many more keys, if the bound allows all of them.
+    /// Adds keys, if the bound allows all of them.
     pub(super) fn join_within(self: &Arc<Self>, more: usize) -> Result<Vec<Member>> {
         let fits = |keys: u64| {
             keys.checked_add(more as u64).filter(|&all| all <= self.bound.load(Ordering::Relaxed))

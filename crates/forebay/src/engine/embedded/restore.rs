@@ -1,4 +1,4 @@
-//! From a file to an engine.
+//! Opens a file and restores the engine from it.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -33,7 +33,7 @@ use crate::{
     time::{Timestamp, millis, secs},
 };
 
-/// What a file does beyond being there.
+/// Options of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FileOptions {
     /// Zero, the default: a write to a buffer is answered once it is on disk. 10 ms to 1 s: it is answered at once, and
@@ -232,7 +232,7 @@ impl Embedded {
     }
 }
 
-/// What a file had, beside what the engine took.
+/// The results of restoring, beside the engine's tables.
 struct Restored {
     /// The number of the next entry of a log.
     next: u64,

@@ -1,4 +1,4 @@
-//! Stops asking a host that keeps callers waiting until they give up.
+//! A circuit breaker in front of a host whose answers come too late.
 //!
 //! Numbers in, numbers out: no clock, no connection.
 
@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
-/// So many takes in a row without an answer open it: fewer may be an accident.
+/// Takes in a row without an answer that open it: fewer may be an accident.
 const FAILURES: u32 = 5;
 
-/// How long nobody is let through, and then only one.
+/// Time between two probes while it is open.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// A circuit breaker: closed, all pass; open, none does; half open, one tries.
@@ -25,12 +25,12 @@ pub(super) struct Breaker {
 }
 
 impl Breaker {
-    /// Whether it lets everybody through, without a look at the clock.
+    /// Whether it is closed; this reads no clock.
     pub(super) fn is_closed(&self) -> bool {
         self.until.load(Ordering::Relaxed) == 0
     }
 
-    /// Whether a caller may try at `now`. While it is open one caller in each pause may.
+    /// Whether a caller may send a take at `now`. While it is open, one caller in each pause may.
     pub(super) fn allow_probe(&self, now: Duration) -> bool {
         let until = self.until.load(Ordering::Relaxed);
         if until == 0 {
@@ -44,7 +44,7 @@ impl Breaker {
                 .is_ok()
     }
 
-    /// The host answered.
+    /// Notes that the host answered, which closes it.
     pub(super) fn on_answer(&self) {
         if self.failures.load(Ordering::Relaxed) > 0 {
             self.failures.store(0, Ordering::Relaxed);
@@ -52,7 +52,7 @@ impl Breaker {
         }
     }
 
-    /// The host did not answer in time; true: this opened it.
+    /// Notes that the host did not answer in time; true: this opened it.
     pub(super) fn on_timeout(&self, now: Duration) -> bool {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if failures < FAILURES {

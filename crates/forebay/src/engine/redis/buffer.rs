@@ -115,7 +115,7 @@ impl Redis {
             }
             command
         };
-        // What is live first: rotated in between, a generation is then seen twice, and not overlooked.
+        // The live generation first: if it is rotated in between it is read twice, and not missed.
         let commands = [cells(self.keys.buffer(part, "live")), partition.list()];
         let replies: [Value; 2] = self.host.read(commands).await?;
         let [live, list] = replies;

@@ -11,7 +11,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// What one bucket gains. Ordered so that the buckets of a chunk come together, by slot.
+/// The gain of one bucket. The order keeps the buckets of a chunk together, by slot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Gain {
     pub key: Arc<str>,
@@ -32,7 +32,7 @@ impl Gain {
     }
 }
 
-/// What points come to in every resolution that still keeps their buckets.
+/// The gains of points in every resolution that still keeps their buckets.
 pub(super) fn gains(grid: &Grid, points: &[Point], now: Timestamp) -> Vec<Gain> {
     let mut gains = Vec::with_capacity(points.len() * grid.resolutions.len());
     for point in points {

@@ -1,4 +1,4 @@
-//! Many callers, few round trips.
+//! Combines the takes of many callers into few round trips.
 //!
 //! While a round trip is under way, requests gather; when it ends, all that gathered go as one pipeline,
 //! and every caller gets its own answer. There is no timer: a request that finds the connection idle goes
@@ -223,7 +223,7 @@ impl Shared {
         !queue.gathered.requests.is_empty()
     }
 
-    /// One round trip, during which the deadlines of those who wait for it or behind it are kept.
+    /// Sends a batch and checks the deadlines of all waiters meanwhile.
     async fn send_batch(&self, batch: &Batch, gathered: &Gathered, wakers: &[Waker]) -> Result<Answers> {
         let mut answers = pin!(self.answers(gathered));
         loop {
@@ -274,7 +274,7 @@ async fn send_loop(shared: Arc<Shared>) {
 }
 
 impl Batch {
-    /// Ends the wait of those whose time is over.
+    /// Ends the wait of requests whose deadline has passed.
     fn expire(&self, now: Duration, requests: &[Request], wakers: &[Waker], error: impl Fn() -> Error) {
         let over = (0..requests.len()).filter(|&i| requests[i].until <= now && !requests[i].cancelled);
         for index in over {
@@ -300,7 +300,7 @@ pub(super) fn late(host: &str, retry: Retry) -> Error {
     Error::new(ErrorKind::Timeout, text).with_retry(retry)
 }
 
-/// A take that goes with others; queued when it is polled first.
+/// A take that shares a round trip; queued when it is polled first.
 #[derive(Debug)]
 pub(super) struct QueuedTake<'a> {
     shared: &'a Shared,
@@ -310,7 +310,7 @@ pub(super) struct QueuedTake<'a> {
 }
 
 impl Future for QueuedTake<'_> {
-    /// What became of it, and a time on the monotonic clock before it was sent.
+    /// The outcome, and a time on the monotonic clock before it was sent.
     type Output = Result<(Taken, Duration)>;
 
     #[inline]
@@ -344,7 +344,7 @@ struct Waiter<'a> {
     shared: &'a Shared,
     batch: Arc<Batch>,
     index: usize,
-    /// Of the batch's charges.
+    /// The first of its charges in the batch.
     first: usize,
     charges: usize,
 }
@@ -371,7 +371,7 @@ impl Waiter<'_> {
 }
 
 impl Drop for Waiter<'_> {
-    /// A request that nobody waits for and that has not been sent is not sent.
+    /// Cancels a request that has not been sent.
     fn drop(&mut self) {
         if self.batch.shared.get().is_none() {
             let mut queue = self.shared.queue();
@@ -382,7 +382,7 @@ impl Drop for Waiter<'_> {
     }
 }
 
-/// The right to send one request while nothing else is under way; dropping it gives way to what gathered.
+/// Permits one request to be sent alone. Dropping it lets the gathered requests go.
 #[derive(Debug)]
 pub(super) struct SoloPermit<'a>(&'a Shared);
 

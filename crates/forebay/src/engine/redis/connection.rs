@@ -55,7 +55,7 @@ pub(super) struct Host {
     in_service: AtomicBool,
     /// As `link` has it, for those who only ask that. Orders nothing else.
     closed: AtomicBool,
-    /// Rung when there is reason to try again before the pause is over.
+    /// Notified to try again before the pause is over.
     hurry: Notify,
     server_clock: ServerClock,
 }
@@ -78,7 +78,7 @@ pub(super) struct Session {
     facts: Arc<Facts>,
 }
 
-/// What a connection learned when it was made, and since.
+/// What is known of the server behind a connection.
 #[derive(Debug)]
 struct Facts {
     server: ServerInfo,
@@ -86,7 +86,7 @@ struct Facts {
     replid: Mutex<Arc<str>>,
     /// When that was, on this process's monotonic clock.
     since: Duration,
-    /// Rung by whoever finds that the connection is of no use any more.
+    /// Notified when the connection is found to be useless.
     give_up: Notify,
 }
 
@@ -329,7 +329,7 @@ impl Host {
         matches!(*self.link.borrow(), Link::Connecting)
     }
 
-    /// What of the server's settings breaks a promise.
+    /// Server settings that break a promise.
     pub(super) fn warnings(&self) -> Vec<String> {
         let Link::Up(session) = &*self.link.borrow() else { return vec![] };
         let policy = &session.facts.server.maxmemory_policy;

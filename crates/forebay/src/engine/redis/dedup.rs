@@ -22,14 +22,14 @@ pub(super) fn add_stamp<B>(call: &mut Call, InFlight { stamp, doubt, .. }: &InFl
     call.command.arg(stamp.sequence).arg(doubt.as_ref().map_or(0, |doubt| doubt.time));
 }
 
-/// What a script that begins with `lua/guard.lua` answered for a batch.
+/// The answer to a batch of a script that begins with `lua/guard.lua`.
 #[derive(Debug)]
 pub(super) enum Answer {
     /// Settled: `applied`, `duplicate` (with what follows the word), or why not.
     Sent(Sent<String>),
-    /// Nothing was done: the server has another replication id, which the session knows now. Send it again.
+    /// Nothing was done: the server has another replication id, which the session has noted. Send it again.
     Changed,
-    /// Nothing was done; what the script says instead, such as `stale`.
+    /// Nothing was done, for another reason, such as `stale`.
     Other(String, String),
 }
 
@@ -55,7 +55,7 @@ pub(super) async fn send<B>(
             Ok(replies) => match read(host, replies.next().unwrap_or_else(|| Err(strange(host)))) {
                 Answer::Other(word, id) if word == "changed" => {
                     session.learn_replid(&id);
-                    // Of this transmission it is known, of the one in doubt it never will be.
+                    // The fate of this transmission is known; that of the one in doubt never will be.
                     in_flight.doubt.as_ref().map_or(Answer::Changed, |_| Answer::Sent(Sent::TooLate))
                 }
                 answer => answer,

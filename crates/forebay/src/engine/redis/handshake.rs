@@ -82,7 +82,7 @@ fn check_query(url: &str, accepted: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// What a new connection learned.
+/// What the server said in the handshake.
 #[derive(Debug)]
 pub(super) struct ServerInfo {
     /// The scripts' hashes, in the order of [`Script::ALL`].
@@ -93,7 +93,7 @@ pub(super) struct ServerInfo {
     pub time: u64,
 }
 
-/// What reads and writes the socket of a connection.
+/// Reads and writes the socket of a connection.
 pub(super) type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// One attempt: RESP3, or RESP2 where the server or something before it refuses that.
@@ -134,7 +134,7 @@ pub(super) async fn subscribe(target: &Target, channel: &str) -> RedisResult<Pub
     Ok(connection)
 }
 
-/// What bytes go through.
+/// A TCP or Unix socket.
 trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Socket for T {}

@@ -32,7 +32,7 @@ const RECONNECT: Backoff = Backoff::new(millis(50), secs(2));
 #[derive(Debug)]
 pub(super) struct Inbox {
     id: String,
-    /// What comes before the id in the channel's name.
+    /// The prefix of the channel's name, before the id.
     before: String,
     notifier: Arc<Notifier>,
     listener: OnceLock<AbortHandle>,
@@ -75,7 +75,7 @@ async fn listen(host: Arc<Host>, channel: String, notifier: Arc<Notifier>) {
         match host.clock().timeout(ANSWER_TIMEOUT, subscribe(host.target(), &channel)).await {
             Some(Ok(subscription)) => {
                 backoff.reset();
-                // Whatever was said before has been missed.
+                // Earlier messages were missed.
                 notifier.notify_all();
                 let (mut ask, mut messages) = subscription.split();
                 tokio::select! {

@@ -1,4 +1,4 @@
-//! What is stored under which key. The table in `docs/keyspace.md` is compared with this file by a test.
+//! The names of all keys. A test compares the table in `docs/keyspace.md` with this file.
 
 use uuid::Uuid;
 
@@ -29,7 +29,7 @@ impl Keys {
         format!("{}:cluster:placement", self.prefix)
     }
 
-    /// What is kept under a key of Forebay's: the type, and what removes something else that is there.
+    /// The type stored under a key of Forebay, and the remedy if something else is there.
     pub(super) fn kept(&self, key: &[u8]) -> Option<Kept> {
         let key = std::str::from_utf8(key).ok()?.strip_prefix(&*self.prefix)?.strip_prefix(':')?;
         let (kind, rest) = key.split_once(':').unwrap_or((key, ""));
@@ -60,7 +60,7 @@ impl Keys {
         format!("{}:lock:{{{}}}", self.prefix, tag_text(name))
     }
 
-    /// What the channels of processes begin with.
+    /// The prefix of the channels of processes.
     pub(super) fn inboxes(&self) -> String {
         format!("{}:inbox:", self.prefix)
     }
@@ -156,7 +156,7 @@ impl Keys {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Kept(pub &'static str, pub Cure);
 
-/// What removes something of somebody else from where Forebay keeps its own.
+/// How to remove a foreign value from a key of Forebay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cure {
     Reset,

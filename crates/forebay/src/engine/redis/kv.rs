@@ -77,7 +77,7 @@ fn answer(value: Result<Value>) -> Result<Reply, Failure> {
     })
 }
 
-/// Nothing was sent: each of so many commands may be repeated.
+/// The answers to commands that were not sent, and may be repeated.
 fn unsent(commands: usize, error: &Error) -> Vec<Result<Reply, Failure>> {
     let retry = if error.retry() == Retry::Unknown { Retry::Later } else { error.retry() };
     vec![Err((Fate::NotSent, error.clone().with_retry(retry))); commands]
@@ -131,7 +131,7 @@ fn packed(command: &Command) -> Cmd {
     }
 }
 
-/// What redis-rs read, in our words.
+/// Converts a value of redis-rs.
 fn reply(value: Value) -> Reply {
     let each = |values: Vec<Value>| values.into_iter().map(reply).collect();
     match value {
@@ -151,7 +151,7 @@ fn reply(value: Value) -> Reply {
         Value::Double(n) => Reply::Double(n),
         Value::Boolean(yes) => Reply::Boolean(yes),
         Value::ServerError(error) => Reply::Refused(error.to_string().into()),
-        // Whatever later versions of the client add has no form here.
+        // Variants that later versions of the client add.
         _ => Reply::Nil,
     }
 }

@@ -96,7 +96,7 @@ impl Redis {
         call
     }
 
-    /// Who claims, as it is kept in the queue: the owner, and where to find the process it is in.
+    /// The claimant as the queue stores it: the owner, and the inbox of its process.
     fn claimant(&self, owner: Uuid) -> Vec<u8> {
         [owner.as_bytes(), self.inbox.id().as_bytes()].concat()
     }

@@ -1,4 +1,4 @@
-//! What single keys of limits are allowed instead, on a Redis host.
+//! Overrides of single keys of limits on a Redis host.
 
 use redis::Value;
 use uuid::Uuid;
@@ -48,7 +48,7 @@ impl Redis {
         command.arg(key);
         let found = pairs(self.host.query(&command).await?).ok_or_else(|| self.strange())?;
         let text = |bytes| String::from_utf8(bytes).ok().map(String::into_boxed_str);
-        // What is no text is not of Forebay.
+        // A value that is no text is not Forebay's.
         Ok(found.into_iter().filter_map(|(key, value)| Some((text(key)?, text(value)?))).collect())
     }
 

@@ -60,7 +60,7 @@ impl Writers {
     }
 }
 
-/// Those of a buffer.
+/// The writers of one buffer.
 #[derive(Debug)]
 struct Writer {
     schema: Arc<Schema>,
@@ -68,7 +68,7 @@ struct Writer {
     next: Writers,
 }
 
-/// Every so many-th partition of a buffer, and where they are kept.
+/// Writer of every [`WRITERS`]-th partition of a buffer.
 #[derive(Debug)]
 pub(super) struct PartitionWriter {
     host: Arc<Host>,
@@ -198,10 +198,10 @@ impl PartitionWriter {
 impl Channel for PartitionWriter {
     type Item = Item;
     type Batch = Merged;
-    /// What was refused, as the script says it.
+    /// The refused cells, as the script names them.
     type Outcome = String;
 
-    /// Some microseconds, for which a flight becomes up to twice as large.
+    /// Costs some microseconds, and makes a flight up to twice as large.
     const MAX_YIELDS: usize = 12;
 
     fn merge(&self, _: u16, items: &[(u16, Item)], waiting: &mut Waiting) -> Merged {

@@ -25,7 +25,7 @@ pub(super) struct Probe {
     last: Mutex<Option<Probed>>,
 }
 
-/// What a probe came to.
+/// The result of a probe.
 #[derive(Clone, Debug)]
 struct Probed {
     /// On the monotonic clock.

@@ -1,4 +1,4 @@
-//! What a host of a cluster holds about itself and the others.
+//! The record of a cluster that each of its hosts stores.
 
 use redis::{Cmd, Value};
 
@@ -37,7 +37,7 @@ impl Redis {
         self.read_record(values)
     }
 
-    /// What is enough to tell whether this host still is who it was: the name and the placement's last line.
+    /// Reads the name and the placement's last line: enough to tell whether this is still the same host.
     pub(crate) async fn check_identity(&self) -> Result<Record> {
         let seal = i64::try_from(SEAL).expect("a line is short");
         let mut end = redis::cmd("GETRANGE");

@@ -1,4 +1,4 @@
-//! What a server refuses with: every refusal is read here, whichever server words it and however deep it comes.
+//! Refusals of a server: all are read here, whatever the server's version and wherever in a script they arise.
 //!
 //! Inside a script Redis 6.2 puts the code behind a place (`ERR Error running script (call to f_…): @user_script:1: …`), later
 //! ones put the place behind the text; and a missing right is a plain `ERR` there, in one of four wordings. How far a script had
@@ -8,11 +8,11 @@ use redis::ServerError;
 
 use crate::error::{Error, ErrorKind, Retry};
 
-/// What our own scripts put in front of an error: nothing was written before, or something was (`lua/frame_end.lua`).
+/// Prefixes by which our scripts say whether something was written before the error (`lua/frame_end.lua`).
 const UNTOUCHED: &str = "UNTOUCHED";
 const PARTLY: &str = "PARTLY";
 
-/// What a right that is missing inside a script is called there: 6.2 and 7.0, then 7.2 on and Valkey.
+/// The wordings of a missing right inside a script: 6.2 and 7.0, then 7.2 on and Valkey.
 const NO_RIGHT: &str = "NOPERM";
 const RIGHTS: [&str; 2] = ["The user executing the script can't ", "ACL failure in script: "];
 
@@ -26,7 +26,7 @@ pub(super) struct Refusal {
     text: String,
 }
 
-/// What a refusal is about.
+/// The class of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
     /// The server as a whole does not do it now.
@@ -75,7 +75,7 @@ impl Refusal {
             (code, inside) = (NO_RIGHT, true);
         }
         let class = class(code, text);
-        // What a server refuses for its own state it refuses at the first write of a script, which changes nothing in it.
+        // A server that refuses because of its own state does so at the first write of a script: nothing has changed.
         let by_its_state = matches!(class, Class::Outage | Class::Replica | Class::Full | Class::NoScript);
         let partial = (inside || class == Class::Other) && !untouched && !by_its_state;
         Self { class, partial, text: format!("{code} {text}").trim_end().into() }
@@ -91,7 +91,7 @@ impl Refusal {
         number.parse::<usize>().ok()?.checked_sub(1)
     }
 
-    /// What it is to a caller, while a server runs: whatever the store refuses is an outage, but for what it holds.
+    /// The error for callers of an open store: an outage, unless a key's contents are the reason.
     pub(super) fn error(&self, host: &str) -> Error {
         let kind = match self.class {
             Class::Full => ErrorKind::Overloaded,
@@ -106,7 +106,7 @@ impl Refusal {
         Error::new(kind, format!("redis {host}: the server refused: {}", self.text)).with_retry(retry)
     }
 
-    /// What it is while a store is being opened: a missing right is a wrong configuration then.
+    /// The error while a store is being opened: a missing right is a wrong configuration then.
     pub(super) fn error_at_start(&self, host: &str) -> Error {
         match self.class {
             Class::Rights => Error::new(ErrorKind::Configuration, self.error(host).to_string()),
@@ -130,7 +130,7 @@ fn class(code: &str, text: &str) -> Class {
     }
 }
 
-/// What follows a place such as `@user_script:12: `, if the text begins with one.
+/// The text after a place such as `@user_script:12: `, if it begins with one.
 fn after_place(text: &str) -> Option<&str> {
     let rest = text.strip_prefix('@').unwrap_or(text).strip_prefix("user_script:")?;
     let (line, rest) = rest.split_once(": ")?;

@@ -1,4 +1,4 @@
-//! From what redis-rs reports to this crate's errors, and from replies to numbers.
+//! Converts errors and replies of redis-rs.
 
 use redis::{ErrorKind as Cause, RedisError, Value};
 
@@ -43,7 +43,7 @@ pub(super) fn refuses(value: &Value, class: Class) -> bool {
     }
 }
 
-/// What is wrong with the first of some keys that holds something else than it should, as `TYPE` names it.
+/// Describes the first of some keys that holds a foreign value, given the types that `TYPE` answered.
 pub(super) fn foreign<'a>(
     host: &str,
     known: &Keys,

@@ -199,7 +199,7 @@ impl Merged {
         }
     }
 
-    /// Of an applied batch: those refused together with others wait again, unmerged.
+    /// Reads the answer to an applied batch. Items that were refused merged with others wait again, unmerged.
     pub(super) fn settle(
         &self,
         schema: &Schema,
@@ -208,7 +208,7 @@ impl Merged {
         refusals: &mut Refusals,
     ) {
         if let Some(settled) = self.tokens.settle(refused, refusals) {
-            // Nothing was applied: the others go again, before those that came later.
+            // Nothing was applied: the others are sent again, before later ones.
             for place in
                 self.places().filter(|place| !settled.contains(place)).collect::<Vec<_>>().into_iter().rev()
             {
@@ -269,7 +269,7 @@ pub(super) fn kinds(schema: &Schema) -> String {
     schema.columns.iter().map(kind).collect()
 }
 
-/// What the fields of a column begin with.
+/// The first byte of a column's fields.
 fn letter(column: usize) -> u8 {
     FIRST + u8::try_from(column).expect("a schema has at most 32 columns")
 }

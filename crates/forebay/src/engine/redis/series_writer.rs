@@ -59,7 +59,7 @@ impl Writers {
     }
 }
 
-/// Every so many-th partition of a series, and where they are kept.
+/// Writer of every [`WRITERS`]-th partition of a series.
 #[derive(Debug)]
 pub(super) struct PartitionWriter {
     host: Arc<Host>,
@@ -67,14 +67,14 @@ pub(super) struct PartitionWriter {
     grid: Arc<Grid>,
 }
 
-/// What one bucket gains, or what all buckets of a point with a token gain.
+/// The gain of one bucket, or the gains of all buckets of a point with a token.
 #[derive(Debug)]
 pub(super) enum Item {
     Gain(Gain),
     Whole(Box<(Vec<Gain>, Token)>),
 }
 
-/// What a script call says after its stamp.
+/// The keys and arguments of a script call, after its stamp.
 #[derive(Debug)]
 pub(super) struct Batch {
     /// The places of its gains in the flight.
@@ -183,7 +183,7 @@ impl Channel for PartitionWriter {
 
     fn settle(&self, batch: &Batch, outcome: String, waiting: &mut Waiting, refusals: &mut Refusals) {
         let Some(settled) = batch.tokens.settle(&outcome, refusals) else { return };
-        // Nothing was counted: the others go again, before those that came later.
+        // Nothing was counted: the others are sent again, before later ones.
         for &place in batch.places.iter().rev().filter(|place| !settled.contains(place)) {
             waiting.places.push_front(place);
         }

@@ -23,7 +23,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// If this machine's two clocks have moved apart by more, it slept or its clock was set: the last answer is of no use.
 const MAX_DRIFT: i64 = 1_000_000;
 
-/// What the last answer to `TIME` said, in relation to this machine's clocks. All numbers are microseconds.
+/// The server's clock relative to this machine's, as of the last answer to `TIME`. All numbers are microseconds.
 ///
 /// The fields are read and written one by one: a reader between two writes sees at worst the estimate from before.
 #[derive(Debug, Default)]

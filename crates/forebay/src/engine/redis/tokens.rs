@@ -9,7 +9,7 @@ use crate::engine::{
     sequence::Refusals,
 };
 
-/// What the script answers if it finds tokens: nothing of the batch was applied.
+/// The prefix of the answer if the script finds tokens: nothing of the batch was applied.
 const FOUND_TOKENS: &str = "met ";
 
 /// Tokens in one script call: few enough to be unpacked onto Lua's stack.
@@ -20,7 +20,7 @@ const MAX_TOKENS_PER_CALL: usize = 2_000;
 pub(super) struct Tokens {
     hour: Option<u32>,
     ids: HashSet<u128>,
-    /// Those items of the flight that have one, in the order of their tokens.
+    /// The places of the items with tokens, in the order of the tokens.
     places: Vec<usize>,
     text: Vec<u8>,
 }

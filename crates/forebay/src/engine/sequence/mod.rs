@@ -25,14 +25,14 @@ pub(crate) use sequencer::{Sequencer, WriteFuture};
 
 use crate::error::{Error, ErrorKind, Result, Retry};
 
-/// What a batch is known by.
+/// Identifies a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     pub client: Uuid,
     pub sequence: u64,
 }
 
-/// What one transmission of a batch came to.
+/// The result of one transmission of a batch.
 #[derive(Debug)]
 pub(crate) enum Sent<O> {
     /// It was applied by this transmission.
@@ -65,11 +65,11 @@ pub(crate) struct InFlight<B> {
     pub part: u16,
     pub stamp: Stamp,
     pub batch: B,
-    /// That of the first transmission in doubt: it must not be sent in another epoch.
+    /// The first transmission in doubt: the batch must not be sent in another epoch.
     pub doubt: Option<Doubt>,
 }
 
-/// What of a flight has not been sent to a partition: places among its items, in order.
+/// The items of a flight that wait for a partition, as places in order.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     pub places: VecDeque<usize>,
@@ -86,7 +86,7 @@ pub(crate) trait Channel: Debug + Send + Sync + 'static {
     type Item: Send + Sync + 'static;
     /// Items for one partition, merged: what a transmission carries.
     type Batch: Send + Sync;
-    /// What the store says of a batch that it applied.
+    /// The store's answer to an applied batch.
     type Outcome: Send;
 
     /// How many turns of the scheduler a flight waits at most, while each brings more writes: one lets those who were just
@@ -121,7 +121,7 @@ impl<B> InFlight<B> {
         match (sent, &self.doubt) {
             (Sent::Applied(outcome), _) | (Sent::Duplicate(outcome), Some(_)) => Some(Ok(outcome)),
             (Sent::Refused(error) | Sent::Unsent(error), None) => Some(Err(error)),
-            // Of this transmission it is known, of an earlier one it is not.
+            // The fate of this transmission is known, that of an earlier one is not.
             (Sent::Refused(_) | Sent::TooLate, Some(doubt)) => Some(Err(unknown(doubt))),
             (Sent::Duplicate(_) | Sent::TooLate, None) => Some(Err(sequence_conflict(self.stamp))),
             (Sent::InDoubt(first), None) => {

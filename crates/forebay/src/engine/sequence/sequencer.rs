@@ -34,11 +34,11 @@ pub(super) const MAX_WAITING: usize = 1 << 18;
 /// A few of the [`Refusals`].
 type RefusalSlice = [(usize, Error)];
 
-/// What became of a flight: all items that are not named were applied. Both in the order of their places.
+/// Result of a flight: items in neither list were applied. Both lists are sorted by place.
 #[derive(Debug, Default)]
 struct Outcome {
     refused: Refusals,
-    /// Those whose whole batch was not applied, or perhaps was.
+    /// Items whose whole batch was not applied, or may have been.
     lost: Refusals,
 }
 
@@ -48,9 +48,9 @@ pub(crate) struct Sequencer<C: Channel> {
     channel: C,
     clock: Clock,
     client: Uuid,
-    /// Of the last batch. Only the flight counts, one at a time, so any memory order will do.
+    /// The last batch's number. Only one flight at a time increments it, so any memory order will do.
     sequence: AtomicU64,
-    /// What gathers, and whether somebody is sending. Held for a few instructions, never across an await.
+    /// The items for the next flight, and whether one is under way. Held for a few instructions, never across an await.
     queue: Mutex<Queue<C::Item>>,
 }
 
@@ -60,7 +60,7 @@ struct Queue<I> {
     in_flight: bool,
 }
 
-/// What goes in one flight, and those who are told what became of it.
+/// The items of one flight, and its waiters.
 struct Gathered<I> {
     /// Each with its partition.
     items: Vec<(u16, I)>,
@@ -185,7 +185,7 @@ impl<C: Channel> Sequencer<C> {
         }
     }
 
-    /// What goes in the next flight; `None` ends them.
+    /// Takes the items of the next flight; `None`: nothing waits.
     fn next(&self) -> Option<Gathered<C::Item>> {
         let mut queue = self.queue();
         let (items, wakers) = (queue.gathered.items.len(), queue.gathered.wakers.len());
@@ -323,7 +323,7 @@ impl<I> Debug for Queue<I> {
 }
 
 impl<I> Drop for Gathered<I> {
-    /// Nobody waits for ever: the runtime was shut down in the middle of a flight.
+    /// Answers the waiters if the runtime was shut down in the middle of a flight.
     fn drop(&mut self) {
         if !self.wakers.is_empty() {
             let lost = (0..self.items.len()).map(|place| (place, closed())).collect();

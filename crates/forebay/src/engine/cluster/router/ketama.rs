@@ -27,7 +27,7 @@ pub(crate) struct Ring {
     points: Box<[(u32, u16)]>,
 }
 
-/// Whose ring it is.
+/// Which library's ring it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flavour {
     Nydus,

@@ -1,4 +1,4 @@
-//! Who owns which slot when nobody has decided yet: weighted rendezvous hashing with full hosts.
+//! The first assignment of slots to hosts: weighted rendezvous hashing with full hosts.
 //!
 //! Each host draws a number for each slot, as many times as it has weight, and keeps the highest; the
 //! slot goes to the host with the highest of all. So a host that joins only takes, one that leaves only
@@ -28,7 +28,7 @@ pub(crate) fn place(hosts: &[Host]) -> Box<[u16]> {
     settle(hosts, room)
 }
 
-/// What a slot drew with a host. The slot is part of it so that no two draws of one host are equal.
+/// The score of a slot with a host. The slot is part of it so that no two scores of one host are equal.
 type Draw = (u64, u16);
 
 /// Places every slot; no host takes more than its `room`. There must be room for all.
