@@ -23,11 +23,12 @@ use std::{fmt, sync::Arc};
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     retry: Retry,
     message: Box<str>,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 /// The kind of a failure.
@@ -107,7 +108,7 @@ impl Error {
     #[must_use]
     pub fn with_source(self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         let source = source.into();
-        self.rebuild(|inner| inner.source = Some(source))
+        self.rebuild(|inner| inner.source = Some(source.into()))
     }
 
     /// The kind of the failure.
@@ -150,43 +151,11 @@ impl Error {
         self.rebuild(|inner| (inner.kind, inner.retry) = (ErrorKind::Ambiguous, Retry::Unknown))
     }
 
-    /// Changes an error that was just created. A shared one is copied, and the copy shares its cause.
+    /// Changes the error. If others share it, they keep the original.
     fn rebuild(self, change: impl FnOnce(&mut Inner)) -> Self {
-        let mut inner = Arc::try_unwrap(self.0).unwrap_or_else(|shared| Inner {
-            kind: shared.kind,
-            retry: shared.retry,
-            message: shared.message.clone(),
-            source: shared.source.is_some().then(|| Box::new(Cause(shared)) as _),
-        });
+        let mut inner = Arc::unwrap_or_clone(self.0);
         change(&mut inner);
         Self(Arc::new(inner))
-    }
-}
-
-/// The cause of a shared error, for a copy of that error.
-struct Cause(Arc<Inner>);
-
-impl Cause {
-    fn cause(&self) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
-        self.0.source.as_deref()
-    }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.cause().map_or(Ok(()), |cause| fmt::Display::fmt(cause, f))
-    }
-}
-
-impl fmt::Debug for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.cause().map_or(Ok(()), |cause| fmt::Debug::fmt(cause, f))
-    }
-}
-
-impl std::error::Error for Cause {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.cause().and_then(std::error::Error::source)
     }
 }
 

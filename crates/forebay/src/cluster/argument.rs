@@ -13,12 +13,12 @@ pub trait Argument {
     fn to_bytes(&self) -> Box<[u8]>;
 }
 
-macro_rules! as_bytes {
-    ($($type:ty),*) => {$(
+macro_rules! arguments {
+    ($($type:ty),* => |$value:ident| $bytes:expr) => {$(
         impl Argument for $type {
             fn to_bytes(&self) -> Box<[u8]> {
-                let bytes: &[u8] = self.as_ref();
-                bytes.into()
+                let $value = self;
+                $bytes.into()
             }
         }
     )*};
@@ -34,19 +34,9 @@ macro_rules! forwarded {
     )*};
 }
 
-macro_rules! in_decimal {
-    ($($type:ty),*) => {$(
-        impl Argument for $type {
-            fn to_bytes(&self) -> Box<[u8]> {
-                self.to_string().into_bytes().into()
-            }
-        }
-    )*};
-}
-
-as_bytes!(str, String, [u8], Vec<u8>);
+arguments!(str, String, [u8], Vec<u8> => |text| AsRef::<[u8]>::as_ref(text));
+arguments!(i8, i16, i32, i64, isize, u8, u16, u32, u64, usize => |n| n.to_string().into_bytes());
 forwarded!(&T, Box<T>, std::sync::Arc<T>);
-in_decimal!(i8, i16, i32, i64, isize, u8, u16, u32, u64, usize);
 
 impl<const N: usize> Argument for [u8; N] {
     fn to_bytes(&self) -> Box<[u8]> {
