@@ -102,6 +102,14 @@ impl Options {
     ///
     /// # Errors
     /// As [`Forebay::open`].
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// let bay = forebay::Forebay::options().prefix("shop").open("memory:").await?;
+    /// # bay.close().await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn open(self, url: &str) -> Result<Forebay> {
         self.engine.check()?;
         let engine = Engine::open(Location::read(url)?, &self.engine).await?;
@@ -149,6 +157,16 @@ impl Forebay {
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) for a file that cannot be opened or that another
     /// process has, which the message names, [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) for one that this
     /// version cannot read.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// use forebay::{ErrorKind, Forebay};
+    /// let bay = Forebay::open("memory:").await?;
+    /// bay.ping().await?;
+    /// assert_eq!(Forebay::open("nonsense:").await.unwrap_err().kind(), ErrorKind::Invalid);
+    /// # Ok(()) }
+    /// ```
     pub async fn open(url: &str) -> Result<Self> {
         Options::default().open(url).await
     }
@@ -159,11 +177,27 @@ impl Forebay {
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) or
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) for a URL that names no store.
+    ///
+    /// # Examples
+    /// ```
+    /// use forebay::Forebay;
+    /// assert!(Forebay::check_url("embedded:forebay.db?sync=1s").is_ok());
+    /// assert!(Forebay::check_url("nonsense:").is_err());
+    /// ```
     pub fn check_url(url: &str) -> Result<()> {
         Location::read(url).map(|_| ())
     }
 
     /// Opens a store with other options than the default.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// use forebay::{Clock, Forebay};
+    /// let bay = Forebay::options().clock(Clock::system()).open("memory:").await?;
+    /// # drop(bay);
+    /// # Ok(()) }
+    /// ```
     pub fn options() -> Options {
         Options::default()
     }
@@ -176,6 +210,15 @@ impl Forebay {
     ///
     /// # Errors
     /// When the definition is not valid: see [`Limit`].
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let hits = bay.limit(forebay::Limit::per_minute("hits", 20))?;
+    /// assert!(hits.take("user:42").await?.is_allowed());
+    /// # Ok(()) }
+    /// ```
     #[expect(
         clippy::needless_pass_by_value,
         reason = "a definition is used up, as that of a series or a buffer is"
@@ -188,6 +231,15 @@ impl Forebay {
     ///
     /// # Errors
     /// When the definition is not valid: see [`Series`].
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let hits = bay.series("hits")?;
+    /// hits.add("user:42", 1).await?;
+    /// # Ok(()) }
+    /// ```
     pub fn series(&self, series: impl Into<Series>) -> Result<SeriesHandle> {
         SeriesHandle::new(self.store().clone(), series.into())
     }
@@ -196,6 +248,15 @@ impl Forebay {
     ///
     /// # Errors
     /// When the definition is not valid: see [`Buffer::build`].
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let projects = bay.buffer(forebay::Buffer::new("projects").key("id").sum("hits"))?;
+    /// projects.row("42").add("hits", 1).await?;
+    /// # Ok(()) }
+    /// ```
     pub fn buffer(&self, buffer: Buffer) -> Result<BufferHandle> {
         Ok(BufferHandle::new(self.store().clone(), buffer.build()?))
     }
@@ -208,11 +269,30 @@ impl Forebay {
     ///
     /// # Cost
     /// Two round trips over all partitions of all buffers.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// for buffer in bay.stored_buffers().await? {
+    ///     println!("{}: {} rows, the oldest {:?}", buffer.name, buffer.pending_rows, buffer.oldest_age);
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub async fn stored_buffers(&self) -> Result<Vec<StoredBuffer>> {
         StoredBuffer::find(self.engine()).await
     }
 
     /// A lock: any UTF-8 of 1 to 512 bytes, which is checked when it is acquired.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let guard = bay.lock("nightly-report").acquire().await?;
+    /// assert!(guard.is_held());
+    /// # Ok(()) }
+    /// ```
     pub fn lock(&self, name: impl AsRef<str>) -> LockHandle {
         LockHandle::new(self.0.locks.clone(), name.as_ref().into())
     }
@@ -221,6 +301,17 @@ impl Forebay {
     ///
     /// # Errors
     /// When the definition is not valid: see [`Event`].
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::{Event, Limit};
+    /// let limit = bay.limit(Limit::per_minute("hits", 20))?;
+    /// let hit = bay.event(Event::new("hit").limit(&limit).series(&bay.series("hits")?))?;
+    /// assert!(hit.hit("user:42", 1).await?.is_accepted());
+    /// # Ok(()) }
+    /// ```
     pub fn event(&self, event: Event) -> Result<EventHandle> {
         EventHandle::new(self.store().clone(), event)
     }
@@ -241,6 +332,18 @@ impl Forebay {
     ///
     /// # Cost
     /// One round trip on one host; otherwise one for each host, one after the other, and one more if charges go back.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::{Limit, limit::Charge};
+    /// let charge = |limit, key: &str| Charge { limit, key: key.into(), cost: 1 };
+    /// let user = charge(bay.limit(Limit::per_minute("user", 20))?, "42");
+    /// let global = charge(bay.limit(Limit::per_second("global", 10_000))?, "*");
+    /// assert!(bay.take_all(&[user, global]).await?.allowed);
+    /// # Ok(()) }
+    /// ```
     pub async fn take_all(&self, charges: &[Charge]) -> Result<Decisions> {
         self.take_all_at(charges, When::EngineClock).await
     }
@@ -305,6 +408,16 @@ impl Forebay {
     }
 
     /// The hosts of the store, for plain commands on many keys.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let mut map = bay.cluster().map();
+    /// let hits = map.incr("hits", 1);
+    /// assert_eq!(map.run().await.get(hits)?, 1);
+    /// # Ok(()) }
+    /// ```
     pub fn cluster(&self) -> Cluster {
         Cluster::new(self.store().clone())
     }
@@ -318,12 +431,30 @@ impl Forebay {
     ///
     /// # Cost
     /// One round trip and a small write, at most once a second; else what the last one came to.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// bay.ping().await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn ping(&self) -> Result<()> {
         self.engine().ping().await
     }
 
     /// Settings of the store that break a promise, and hosts that are not up, as sentences for an operator. Empty: none
     /// known.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// for warning in bay.warnings() {
+    ///     eprintln!("{warning}");
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = self.engine().warnings();
         warnings.extend(self.0.limits.warning());
@@ -337,6 +468,15 @@ impl Forebay {
     ///
     /// # Errors
     /// When the store could not be written; what was acknowledged is safe all the same.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// bay.close().await?;
+    /// assert!(bay.lock("nightly-report").try_acquire().await.is_err());
+    /// # Ok(()) }
+    /// ```
     pub async fn close(&self) -> Result<()> {
         self.0.locks.close().await;
         self.0.limits.close().await;

@@ -128,6 +128,15 @@ impl Clock {
     }
 
     /// Runs `work`, at most for `span` of this clock's time; `None` if that was not enough.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// use forebay::{Clock, time::millis};
+    /// let answer = Clock::system().timeout(millis(1), std::future::pending::<()>()).await;
+    /// assert!(answer.is_none());
+    /// # Ok(()) }
+    /// ```
     pub async fn timeout<T>(&self, span: Duration, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
@@ -233,6 +242,19 @@ impl ManualClock {
     }
 
     /// Lets `span` pass; sleepers whose time has come wake up.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// use forebay::{Forebay, Limit, ManualClock, Timestamp, time::mins};
+    /// let hand = ManualClock::at(Timestamp::from_secs(1_790_000_000));
+    /// let bay = Forebay::options().clock(hand.clone().into()).open("memory:").await?;
+    /// let hits = bay.limit(Limit::per_minute("hits", 1))?;
+    /// assert!(hits.take("user:42").await?.is_allowed());
+    /// hand.advance(mins(2));
+    /// assert!(hits.take("user:42").await?.is_allowed());
+    /// # Ok(()) }
+    /// ```
     pub fn advance(&self, span: Duration) {
         self.0.send_modify(|reading| {
             reading.wall = reading.wall.plus(span);

@@ -100,6 +100,19 @@ impl BufferHandle {
     ///
     /// # Cancellation
     /// Dropping the future stops it between two steps of a flush. Each step may be repeated.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// # let projects = bay.buffer(forebay::Buffer::new("projects").key("id").sum("hits"))?;
+    ///
+    /// # let _flusher = projects.flush_to(forebay::sink::MemorySink::new()).prepare().await?;
+    /// projects.row("42").add("hits", 1).await?;
+    /// assert_eq!(projects.drain().await?, 1);
+    /// assert_eq!(projects.stats().await?.pending_rows, 0);
+    /// # Ok(()) }
+    /// ```
     pub async fn drain(&self) -> Result<u64> {
         self.sink()?;
         let (mut rows, mut backoff) = (0, SINK_RETRY);

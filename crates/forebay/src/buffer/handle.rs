@@ -198,6 +198,16 @@ impl BufferHandle {
     }
 
     /// The checked definition.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// # let projects = bay.buffer(forebay::Buffer::new("projects").key("id").sum("hits"))?;
+    ///
+    /// assert_eq!(projects.schema().name.as_str(), "projects");
+    /// # Ok(()) }
+    /// ```
     pub fn schema(&self) -> &Arc<Schema> {
         &self.0.schema
     }

@@ -113,6 +113,15 @@ impl Cluster {
     }
 
     /// Finds the host and the partition of a key of a series.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let hits = bay.series("hits")?;
+    /// println!("{} has user:42", bay.cluster().route_series(&hits, "user:42").host);
+    /// # Ok(()) }
+    /// ```
     pub fn route_series(&self, series: &SeriesHandle, key: &str) -> Route {
         let part = series.part(key);
         self.found(self.store.engine().place_of(Place::Series(&part)), Some(part.index))
@@ -122,6 +131,16 @@ impl Cluster {
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a key that does not fit the buffer's key columns.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// # let projects = bay.buffer(forebay::Buffer::new("projects").key("id").sum("hits"))?;
+    ///
+    /// println!("{} gets the writes", bay.cluster().route_row(&projects, ["42".into()])?.host);
+    /// # Ok(()) }
+    /// ```
     pub fn route_row(&self, buffer: &BufferHandle, key: impl AsRef<[Value]>) -> Result<Route> {
         let part = buffer.part_of(&RowKey::new(buffer.schema(), key.as_ref())?);
         Ok(self.found(self.store.engine().place_of(Place::Buffer(&part)), Some(part.index)))

@@ -110,6 +110,18 @@ impl Map {
     }
 
     /// Sets the time to live of a key, 0 to [`MAX_TTL`], rounded up to milliseconds. The answer is whether the key existed.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::time::days;
+    /// let mut map = bay.cluster().map();
+    /// map.incr("hits", 1);
+    /// let existed = map.expire("hits", days(1));
+    /// assert!(map.run().await.get(existed)?);
+    /// # Ok(()) }
+    /// ```
     pub fn expire(&mut self, key: impl Argument, ttl: Duration) -> Ticket<bool> {
         let ms = u64::try_from(ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
         let refused = (ttl > MAX_TTL).then(|| {
@@ -123,6 +135,17 @@ impl Map {
     ///
     /// The key is an argument of its own because only the caller knows which word it is. Commands that would change the
     /// connection or block it (`MULTI`, `SUBSCRIBE`, `BLPOP`, …) are refused: other callers share it.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let mut map = bay.cluster().map();
+    /// let length = map.raw::<i64>("name", ["STRLEN", "name"]);
+    /// let answers = map.run().await;
+    /// assert!(answers.get(length).is_err()); // a store in this process has no other commands
+    /// # Ok(()) }
+    /// ```
     pub fn raw<T: FromReply>(
         &mut self,
         key: impl Argument,

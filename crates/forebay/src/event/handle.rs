@@ -93,6 +93,18 @@ impl EventHandle {
     ///
     /// # Cost
     /// At most two round trips, shared; none embedded.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::{Event, Limit};
+    /// let limit = bay.limit(Limit::per_minute("hits", 3))?;
+    /// let event = bay.event(Event::new("hit").limit(&limit))?;
+    /// assert!(event.hit("user:42", 3).await?.is_accepted());
+    /// assert!(!event.hit("user:42", 1).await?.is_accepted());
+    /// # Ok(()) }
+    /// ```
     pub async fn hit(&self, key: impl AsRef<str>, n: u64) -> Result<Hit, HitError> {
         self.hit_with(key.as_ref(), n, Times::new(&self.0.store, None)).await
     }
@@ -103,6 +115,18 @@ impl EventHandle {
     ///
     /// # Errors
     /// As [`hit`](Self::hit).
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::{Event, time::{hours, mins}};
+    /// let hits = bay.series("hits")?;
+    /// let event = bay.event(Event::new("hit").series(&hits))?;
+    /// let _ = event.hit_at("user:42", 1, bay.clock().now().minus(mins(90))).await?;
+    /// assert_eq!(hits.sum("user:42", hours(2)).await?, 1);
+    /// # Ok(()) }
+    /// ```
     pub async fn hit_at(&self, key: impl AsRef<str>, n: u64, at: Timestamp) -> Result<Hit, HitError> {
         self.hit_with(key.as_ref(), n, Times::new(&self.0.store, Some(at))).await
     }

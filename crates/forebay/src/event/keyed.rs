@@ -97,6 +97,19 @@ impl EventHandle {
     ///
     /// # Errors
     /// As [`hit`](Self::hit). It advises [`Retry::Never`] once no attempt can complete the hit any more.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::{Event, once::Once, time::hours};
+    /// let hits = bay.series("hits")?;
+    /// let event = bay.event(Event::new("hit").series(&hits))?;
+    /// let Once::First(request) = bay.once("order 42", 7).await? else { unreachable!("the first attempt") };
+    /// let _ = event.hit_once(&request.line(0), "user:42", 1, None).await?;
+    /// request.end("accepted").await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn hit_once(
         &self,
         item: &RequestItem,

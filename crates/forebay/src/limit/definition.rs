@@ -177,6 +177,13 @@ pub struct Limit {
 
 impl Limit {
     /// `quota` (1 to 2^50) per `per` (1 ms to 366 days).
+    ///
+    /// # Examples
+    /// ```
+    /// use forebay::{Limit, time::mins};
+    /// let limit = Limit::new("logins", 5, mins(15));
+    /// assert_eq!(limit.rate(), (5, mins(15)));
+    /// ```
     pub fn new(name: impl Into<String>, quota: u64, per: Duration) -> Self {
         Self {
             name: name.into(),
@@ -196,6 +203,18 @@ impl Limit {
 
     /// `most` (1 to 16 384) at the same time, each for `ttl` (100 ms to 24 h) unless it is extended: for
     /// [`LimitHandle::lease`](super::LimitHandle::lease).
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::{Limit, time::secs};
+    /// let exports = bay.limit(Limit::concurrency("exports", 2, secs(30)))?;
+    /// let (one, two) = (exports.lease("user:42").await?.granted(), exports.lease("user:42").await?.granted());
+    /// assert!(one.is_some() && two.is_some());
+    /// assert!(exports.lease("user:42").await?.granted().is_none());
+    /// # Ok(()) }
+    /// ```
     pub fn concurrency(name: impl Into<String>, most: u64, ttl: Duration) -> Self {
         Self::new(name, most, ttl).kind(Kind::Concurrency)
     }
@@ -227,6 +246,16 @@ impl Limit {
     }
 
     /// How many may pass at once (1 to 2^50): makes it a token bucket. A bucket without one holds the quota.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::{Limit, limit::Kind};
+    /// let bucket = Limit::per_second("hits", 10).kind(Kind::TokenBucket).burst(50);
+    /// assert_eq!(bay.limit(bucket)?.take_n("user:42", 50).await?.remaining(), 0);
+    /// # Ok(()) }
+    /// ```
     pub fn burst(mut self, burst: u64) -> Self {
         self.burst = Some(burst);
         self
@@ -252,12 +281,36 @@ impl Limit {
     }
 
     /// Only shows what it would do: it counts, and never denies. A decision says so where it would have.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::Limit;
+    /// let hits = bay.limit(Limit::per_minute("hits", 1).shadow())?;
+    /// let _ = hits.take("user:42").await?;
+    /// let decision = hits.take("user:42").await?;
+    /// assert!(decision.is_allowed() && decision.is_shadowed());
+    /// # Ok(()) }
+    /// ```
     pub fn shadow(mut self) -> Self {
         self.shadow = true;
         self
     }
 
     /// What one key is allowed instead; see [`LimitHandle::set_override`](super::LimitHandle::set_override).
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::{Limit, limit::Override};
+    /// let hits = bay.limit(Limit::per_minute("hits", 1).allow("monitor", Override::unlimited()))?;
+    /// for _ in 0..10 {
+    ///     assert!(hits.take("monitor").await?.is_allowed());
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn allow(mut self, key: impl Into<String>, instead: Override) -> Self {
         self.overrides.push((key.into(), instead));
         self

@@ -171,6 +171,20 @@ impl LimitHandle {
     /// # Cost
     /// One round trip, shared with whatever else this process asks the host at that time; none while a
     /// denial is remembered, and none on the embedded engine.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::{Decision, Limit};
+    /// let hits = bay.limit(Limit::per_minute("hits", 20))?;
+    ///
+    /// match hits.take("user:42").await? {
+    ///     Decision::Allow { remaining, .. } => assert_eq!(remaining, 19),
+    ///     Decision::Deny { retry_after, .. } => println!("try again in {retry_after:?}"),
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn take(&self, key: impl AsRef<str>) -> impl Future<Output = Result<Decision>> {
         // Not a future of its own: it would copy the answer once more.
         self.take_n(key, 1)
@@ -191,6 +205,19 @@ impl LimitHandle {
     ///
     /// # Cost
     /// As [`take`](Self::take).
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::Limit;
+    /// let hits = bay.limit(Limit::per_minute("hits", 20))?;
+    ///
+    /// assert_eq!(hits.take_n("user:42", 15).await?.remaining(), 5);
+    /// assert!(!hits.take_n("user:42", 6).await?.is_allowed()); // nothing is charged
+    /// assert_eq!(hits.peek("user:42").await?.remaining(), 5);
+    /// # Ok(()) }
+    /// ```
     pub async fn take_n(&self, key: impl AsRef<str>, cost: u64) -> Result<Decision> {
         let key = key.as_ref();
         if let Some(decision) = self.decide_plainly(key, cost) {
@@ -221,6 +248,18 @@ impl LimitHandle {
     ///
     /// # Errors
     /// As [`take_n`](Self::take_n).
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::{Limit, Timestamp, When};
+    /// let hits = bay.limit(Limit::per_minute("hits", 20))?;
+    ///
+    /// let then = When::At(Timestamp::from_secs(1_790_000_000)); // a replay
+    /// assert!(hits.take_at("user:42", 1, then).await?.is_allowed());
+    /// # Ok(()) }
+    /// ```
     pub async fn take_at(&self, key: impl AsRef<str>, cost: u64, when: When) -> Result<Decision> {
         let key = key.as_ref();
         if cost == 0 {
@@ -280,6 +319,19 @@ impl LimitHandle {
     ///
     /// # Cost
     /// As [`take`](Self::take).
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::Limit;
+    /// let hits = bay.limit(Limit::per_minute("hits", 20))?;
+    ///
+    /// let _ = hits.take("user:42").await?;
+    /// assert_eq!(hits.peek("user:42").await?.remaining(), 19);
+    /// assert_eq!(hits.peek("user:42").await?.remaining(), 19);
+    /// # Ok(()) }
+    /// ```
     pub async fn peek(&self, key: impl AsRef<str>) -> Result<Decision> {
         self.peek_at(key.as_ref(), When::EngineClock).await
     }
@@ -311,6 +363,18 @@ impl LimitHandle {
     ///
     /// # Errors
     /// As [`take_n`](Self::take_n); and whatever the store answers, since nothing else can be done about it.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::Limit;
+    /// let hits = bay.limit(Limit::per_minute("hits", 20))?;
+    ///
+    /// let _ = hits.take_n("user:42", 5).await?;
+    /// assert_eq!(hits.refund("user:42", 2).await?.remaining(), 17);
+    /// # Ok(()) }
+    /// ```
     pub async fn refund(&self, key: impl AsRef<str>, cost: u64) -> Result<Decision> {
         if cost == 0 {
             return self.peek(key).await;
@@ -339,6 +403,19 @@ impl LimitHandle {
     ///
     /// # Cost
     /// One round trip; of a leased limit two.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::Limit;
+    /// let hits = bay.limit(Limit::per_minute("hits", 20))?;
+    ///
+    /// let _ = hits.take_n("user:42", 20).await?;
+    /// hits.reset("user:42").await?;
+    /// assert_eq!(hits.peek("user:42").await?.remaining(), 20);
+    /// # Ok(()) }
+    /// ```
     pub async fn reset(&self, key: impl AsRef<str>) -> Result<Option<Outstanding>> {
         if self.kind() == Kind::Concurrency {
             return self.reset_leases(key.as_ref()).await;

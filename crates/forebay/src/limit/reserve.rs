@@ -86,6 +86,18 @@ impl LimitHandle {
     ///
     /// # Cost
     /// One round trip; none on the embedded engine.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::Limit;
+    /// let hits = bay.limit(Limit::per_minute("hits", 20))?;
+    ///
+    /// let (taken, _) = hits.take_up_to("user:42", 50).await?;
+    /// assert_eq!(taken, 20);
+    /// # Ok(()) }
+    /// ```
     pub async fn take_up_to(&self, key: impl AsRef<str>, most: u64) -> Result<(u64, Decision)> {
         if !(1..=MAX_COST).contains(&most) {
             let text = format!("limit {}: take of up to {most}: 1 to {MAX_COST}", self.name());

@@ -57,6 +57,17 @@ impl Guard {
     ///
     /// Send it along with each write that the lock protects, and let the resource refuse a smaller fence than it has seen.
     /// It is below 2^53, so Lua and JavaScript represent it exactly.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let first = bay.lock("nightly-report").acquire().await?;
+    /// let fence = first.fence();
+    /// first.release().await?;
+    /// assert!(bay.lock("nightly-report").acquire().await?.fence() > fence);
+    /// # Ok(()) }
+    /// ```
     pub fn fence(&self) -> u64 {
         self.lock.grant.fence
     }

@@ -182,6 +182,17 @@ impl LockHandle {
     ///
     /// # Cost
     /// One round trip.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::{lock::Renewal, time::secs};
+    /// let lock = bay.lock("nightly-report");
+    /// let lease = lock.lease_within(secs(1)).await?.acquired().expect("it is free");
+    /// assert!(matches!(lock.renew(lease.token).await?, Renewal::Renewed { .. }));
+    /// # Ok(()) }
+    /// ```
     pub async fn renew(&self, token: Token) -> Result<Renewal> {
         let step = self.manager.engine().lock_renew(self.checked_name()?, token.owner());
         let renewed = self.manager.run_step("renew", &self.name, step).await?;

@@ -96,6 +96,16 @@ pub struct Column {
 
 impl Buffer {
     /// A buffer called `name`, in front of the table of the same name.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::Buffer;
+    /// let projects = bay.buffer(Buffer::new("projects").table("app_projects").key("id").sum("hits"))?;
+    /// assert_eq!(&*projects.schema().table, "app_projects");
+    /// # Ok(()) }
+    /// ```
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -213,6 +223,13 @@ impl Buffer {
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a name that is none, a column named twice, no key, no
     /// column, a sum of what is no integer, a version that is none;
     /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) for the numbers.
+    ///
+    /// # Examples
+    /// ```
+    /// use forebay::Buffer;
+    /// assert!(Buffer::new("projects").key("id").sum("hits").build().is_ok());
+    /// assert!(Buffer::new("projects").sum("hits").build().is_err()); // no key column
+    /// ```
     pub fn build(self) -> Result<Arc<Schema>> {
         let name = Name::new(&self.name)?;
         let described = |error: Error| Error::new(error.kind(), format!("buffer {name}: {error}"));

@@ -49,6 +49,17 @@ impl Series {
     /// A new key beyond the maximum fails with [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded) until the last count of
     /// another key has left its retention. The [`limited`](super::SeriesHandle::limited) series has the same maximum of its
     /// own.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::{ErrorKind, Series};
+    /// let hits = bay.series(Series::new("hits").max_keys(1))?;
+    /// hits.add("user:1", 1).await?;
+    /// assert_eq!(hits.add("user:2", 1).await.unwrap_err().kind(), ErrorKind::Overloaded);
+    /// # Ok(()) }
+    /// ```
     pub fn max_keys(mut self, keys: u64) -> Self {
         self.max_keys = Some(keys);
         self

@@ -209,6 +209,18 @@ impl SeriesHandle {
     ///
     /// # Errors
     /// As [`total`](Self::total).
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::time::hours;
+    /// let hits = bay.series("hits")?;
+    /// hits.add("user:42", 1).await?;
+    /// hits.delete("user:42").await?;
+    /// assert_eq!(hits.sum("user:42", hours(1)).await?, 0);
+    /// # Ok(()) }
+    /// ```
     pub async fn delete(&self, key: impl AsRef<str>) -> Result<()> {
         let key = self.key(key.as_ref())?;
         let now = self.now(key, When::EngineClock).await;
@@ -216,6 +228,20 @@ impl SeriesHandle {
     }
 
     /// The series that counts what the limits of an event denied. Without the limit, it would be counted in this series.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::{Event, Limit, time::hours};
+    /// let (limit, hits) = (bay.limit(Limit::per_minute("hits", 1))?, bay.series("hits")?);
+    /// let event = bay.event(Event::new("hit").limit(&limit).series(&hits))?;
+    /// for _ in 0..3 {
+    ///     let _ = event.hit("user:42", 1).await?;
+    /// }
+    /// assert_eq!(hits.limited().sum("user:42", hours(1)).await?, 2);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn limited(&self) -> Self {
         Self { grid: self.limited.clone(), ..self.clone() }

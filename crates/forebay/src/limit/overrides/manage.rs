@@ -73,6 +73,19 @@ impl LimitHandle {
     ///
     /// # Cost
     /// One round trip. Every process that shares the store keeps all overrides in memory.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::{Limit, limit::Override, time::mins};
+    /// let hits = bay.limit(Limit::per_minute("hits", 20))?;
+    ///
+    /// hits.set_override("user:42", Override::rate(100, mins(1))).await?;
+    /// assert_eq!(hits.take("user:42").await?.remaining(), 99);
+    /// hits.remove_override("user:42").await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn set_override(&self, key: impl AsRef<str>, instead: Override) -> Result<()> {
         let Inner { limits, name, kind, per, phase, .. } = &*self.0;
         let key = self.checked_key(key.as_ref())?;

@@ -30,6 +30,19 @@ impl LimitHandle {
 
     /// The keys that this process saw denied most, the first the most; those that a shadow would have denied, too. At
     /// most 256, counted since the start, in a memory that does not grow with the number of keys.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::Limit;
+    /// let hits = bay.limit(Limit::per_minute("hits", 20))?;
+    ///
+    /// let _ = hits.take_n("user:42", 20).await?;
+    /// let _ = hits.take("user:42").await?;
+    /// assert_eq!(hits.top_denied(10)[0].key, "user:42");
+    /// # Ok(()) }
+    /// ```
     pub fn top_denied(&self, most: usize) -> Vec<Denied> {
         self.0.shared.top.lock().most(most)
     }
