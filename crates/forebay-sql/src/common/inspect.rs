@@ -25,15 +25,15 @@ pub(crate) async fn inspect<T: Transaction>(transaction: &mut T, schema: &Schema
     let (mut table, mut missing) = (None, vec![]);
     match relation(transaction, place.as_deref(), bare(schema)).await? {
         None => missing.push(schema.table.to_string()),
-        Some(relation) => {
-            place = Some(relation.place);
-            if relation.is_table {
+        Some((found, is_table, migrated)) => {
+            place = Some(found);
+            if is_table {
                 table = Some(Table {
                     name: T::Dialect::own(&qualifier(&place), bare(schema)),
                     place: qualifier(&place),
                     columns: columns(transaction, place.as_deref(), bare(schema)).await?,
                     unique: unique(transaction, place.as_deref(), bare(schema)).await?,
-                    migrated: relation.migrated,
+                    migrated,
                 });
             }
         }
@@ -49,23 +49,16 @@ pub(crate) async fn inspect<T: Transaction>(transaction: &mut T, schema: &Schema
     Ok(Ok(Inspection { table, place: qualifier(&place), missing, dated }))
 }
 
-/// A table, or something else that has its name.
-struct Relation {
-    place: String,
-    is_table: bool,
-    migrated: bool,
-}
-
+/// The schema of a table, whether it is an ordinary one, and whether Forebay created it.
 async fn relation<T: Transaction>(
     transaction: &mut T,
     place: Option<&str>,
     name: &str,
-) -> sqlx::Result<Option<Relation>> {
+) -> sqlx::Result<Option<(String, bool, bool)>> {
     let rows = ask(transaction, T::Dialect::TABLE_QUERY, place, name).await?;
     let relation = rows.into_iter().next().map(|row| {
-        let (is_table, migrated) = (row[1].is_some(), row[2].is_some());
         let [place] = texts(row[..1].to_vec())?;
-        Ok(Relation { place, is_table, migrated })
+        Ok((place, row[1].is_some(), row[2].is_some()))
     });
     relation.transpose()
 }

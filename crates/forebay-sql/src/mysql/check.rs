@@ -1,4 +1,4 @@
-//! What MySQL and MariaDB have to be like, and their tables.
+//! Checks of the server and its tables.
 
 use forebay::buffer::{ColumnType, Schema};
 
@@ -25,8 +25,8 @@ pub(super) fn is_mariadb(version: &str) -> bool {
     version.contains("MariaDB")
 }
 
-/// Warns of the key columns of a table of an older version whose collation ignores a space at the end of a key.
-pub(super) fn padded(
+/// Warns of key columns that ignore a space at the end of a key. Older versions created such tables.
+pub(super) fn padding_warnings(
     schema: &Schema,
     table: &Table,
     plan: &Plan<MySqlDialect>,
@@ -34,7 +34,7 @@ pub(super) fn padded(
 ) -> Vec<String> {
     let warning = |key: &Key<MySqlDialect>, column: &TableColumn| {
         format!(
-            "key column {} of table {} does not see a space at the end of a key, so rows with such keys become dead letters: use \
+            "key column {} of table {} ignores a space at the end of a key, so rows with such keys become dead letters: use \
              ALTER TABLE {} MODIFY {} {} CHARACTER SET utf8mb4 COLLATE {} NOT NULL",
             key.name,
             schema.table,
@@ -48,23 +48,23 @@ pub(super) fn padded(
     keys.filter_map(|(of, key)| Some(warning(key, table.column(&of.name)?))).collect()
 }
 
-/// The settings under which a commit is not durable.
-pub(super) fn weaknesses([flush, binlog, sync]: [i64; 3]) -> Vec<String> {
-    let mut weaknesses = vec![];
+/// Warns of settings under which a commit is not durable.
+pub(super) fn durability_warnings([flush, binlog, sync]: [i64; 3]) -> Vec<String> {
+    let mut warnings = vec![];
     if flush != 1 {
-        weaknesses.push(format!("innodb_flush_log_at_trx_commit is {flush}: {NOT_DURABLE}; set it to 1"));
+        warnings.push(format!("innodb_flush_log_at_trx_commit is {flush}: {NOT_DURABLE}; set it to 1"));
     }
-    // After a crash the binlog says which of the prepared transactions were committed.
+    // After a crash, the binlog decides which of the prepared transactions were committed.
     if binlog != 0 && sync != 1 {
-        weaknesses.push(format!("there is a binlog, and sync_binlog is {sync}: {NOT_DURABLE}; set it to 1"));
+        warnings.push(format!("there is a binlog, and sync_binlog is {sync}: {NOT_DURABLE}; set it to 1"));
     }
-    weaknesses
+    warnings
 }
 
-/// An upsert updates the row that has any of the unique keys, which may be another than the one that is meant.
+/// Refuses other unique keys. An upsert updates the row that has any of the unique keys, which may be another row.
 pub(super) fn check_other_keys(schema: &Schema, table: &Table) -> Result<(), String> {
     let harmless = |set: &Vec<String>| {
-        // A conflict there is a conflict in the key as well; or nobody conflicts, as a new row has a new number or NULL.
+        // A conflict in the set is a conflict in the key as well, or a new row has a number or NULL that conflicts with none.
         schema.keys.iter().all(|key| set.iter().any(|column| column.eq_ignore_ascii_case(&key.name)))
             || set.iter().any(|name| {
                 let buffered = is_key(schema, name) || schema.position(name).is_some();
@@ -87,7 +87,7 @@ pub(super) fn check_other_keys(schema: &Schema, table: &Table) -> Result<(), Str
     }
 }
 
-/// Two rows of the buffer must not be one to the table.
+/// Refuses a collation that takes different keys of the buffer for one.
 pub(super) fn check_collations(
     schema: &Schema,
     table: &Table,
@@ -141,9 +141,9 @@ mod tests {
             (1, 1, 1_000, vec!["sync_binlog is 1000"]),
             (0, 1, 0, vec!["innodb_flush_log_at_trx_commit is 0", "sync_binlog is 0"]),
         ] {
-            let weaknesses = weaknesses([flush, binlog, sync]);
-            assert_eq!(weaknesses.len(), named.len(), "{weaknesses:?}");
-            assert!(weaknesses.iter().zip(named).all(|(one, part)| one.contains(part)), "{weaknesses:?}");
+            let warnings = durability_warnings([flush, binlog, sync]);
+            assert_eq!(warnings.len(), named.len(), "{warnings:?}");
+            assert!(warnings.iter().zip(named).all(|(one, part)| one.contains(part)), "{warnings:?}");
         }
     }
 }

@@ -30,7 +30,7 @@ pub(super) enum MySqlCodec {
     UuidBytes,
     /// MariaDB's own type.
     Uuid,
-    /// With so many digits of a second's fraction.
+    /// A time with this number of digits of a second's fraction.
     Time(u32),
 }
 
@@ -39,7 +39,7 @@ pub(super) enum MySqlCodec {
 pub(super) struct Text {
     pub(super) collation: String,
     /// In characters.
-    most: usize,
+    max: usize,
     /// It keeps spaces at a text's end, and compares them.
     spaces: bool,
     /// Its values are UUIDs without hyphens.
@@ -50,7 +50,7 @@ pub(super) struct Text {
 const MICROSECOND_DIGITS: u32 = 6;
 
 impl MySqlCodec {
-    /// A column as the catalogue writes its type.
+    /// Parses a column's type, as the catalogue spells it.
     fn declared(declared: &str, collation: Option<&str>, key: bool) -> Option<Self> {
         let declared = declared.to_ascii_lowercase();
         let (name, rest) = declared.split_once(['(', ' ']).unwrap_or((&declared, ""));
@@ -61,8 +61,8 @@ impl MySqlCodec {
                 let collation = collation?.to_owned();
                 let is_binary = collation.contains("nopad") || collation.contains("_0900_");
                 let spaces = name != "char" && (is_binary || !key);
-                let most = size.unwrap_or(usize::MAX);
-                Self::Text(Text { collation, most, spaces, digits: false })
+                let max = size.unwrap_or(usize::MAX);
+                Self::Text(Text { collation, max, spaces, digits: false })
             }
             "binary" if size == Some(16) => Self::UuidBytes,
             "uuid" => Self::Uuid,
@@ -77,11 +77,11 @@ impl MySqlCodec {
             (ColumnType::Text, Self::Integer) if key => Some(Self::Integer),
             (ColumnType::Text, Self::Text(text)) => Some(Self::Text(text)),
             (ColumnType::Integer, Self::Text(text)) if key => Some(Self::Text(text)),
-            (ColumnType::Uuid, Self::Text(text)) if text.most >= 32 => {
-                Some(Self::Text(Text { digits: text.most < 36, ..text }))
+            (ColumnType::Uuid, Self::Text(text)) if text.max >= 32 => {
+                Some(Self::Text(Text { digits: text.max < 36, ..text }))
             }
             (ColumnType::Uuid, codec @ (Self::UuidBytes | Self::Uuid)) => Some(codec),
-            // Two keys within its precision would be one row.
+            // With less precision, two keys of the buffer could be one row.
             (ColumnType::Timestamp, Self::Time(digits)) if !key || digits == MICROSECOND_DIGITS => {
                 Some(Self::Time(digits))
             }
@@ -131,7 +131,7 @@ impl Text {
     }
 
     fn is_long(&self) -> bool {
-        self.most > 1_024
+        self.max > 1_024
     }
 
     fn encode(&self, text: String) -> Result<Cell, String> {
@@ -142,18 +142,18 @@ impl Text {
         };
         if !fits {
             return Err(format!(
-                "{text:?} has characters that a column of character set {} does not keep",
+                "{text:?} has characters that a column of character set {} cannot keep",
                 self.charset()
             ));
         }
         if !self.spaces && text.ends_with(' ') {
             return Err(format!(
-                "{text:?} ends in a space, which a column with collation {} does not see",
+                "{text:?} ends in a space, which a column with collation {} ignores",
                 self.collation
             ));
         }
-        if text.chars().count() > self.most {
-            return Err(format!("{text:?} is longer than the {} characters of its column", self.most));
+        if text.chars().count() > self.max {
+            return Err(format!("{text:?} is longer than the {} characters of its column", self.max));
         }
         Ok(Cell::Text(text))
     }
@@ -221,7 +221,7 @@ fn spelled(id: Uuid, digits: bool) -> String {
     if digits { id.simple().to_string() } else { id.to_string() }
 }
 
-/// A time in UTC, down to a column's precision: the database itself would round up.
+/// Encodes a time in UTC, rounded down to the column's precision. The database itself would round up.
 fn time_of(at: Timestamp, digits: u32) -> Result<Cell, String> {
     let unit = 10_i64.pow(MICROSECOND_DIGITS.saturating_sub(digits));
     let late = u64::try_from(at.as_micros().rem_euclid(unit)).expect("a remainder is not negative");

@@ -7,7 +7,9 @@ use sqlx::{
 
 use super::{
     catalogue::{DURABILITY, NOT_TRANSACTIONAL},
-    check::{check_collations, check_other_keys, is_mariadb, is_new_enough, padded, weaknesses},
+    check::{
+        check_collations, check_other_keys, durability_warnings, is_mariadb, is_new_enough, padding_warnings,
+    },
     dialect::MySqlDialect,
     error::is_duplicate,
     json,
@@ -95,8 +97,8 @@ impl Transaction for Open {
             }
         }
         let settings = self.one(DURABILITY).await?.map(|setting: String| setting.parse().unwrap_or_default());
-        let mut warnings = weaknesses(settings);
-        warnings.extend(padded(schema, table, plan, is_mariadb));
+        let mut warnings = durability_warnings(settings);
+        warnings.extend(padding_warnings(schema, table, plan, is_mariadb));
         Ok(Ok(warnings))
     }
 

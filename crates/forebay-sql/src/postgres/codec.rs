@@ -7,7 +7,7 @@
 //! | timestamp | `timestamptz`, or `timestamp`, which then is UTC |
 //! | UUID | `uuid`; `text`, `varchar`: lower case with hyphens |
 //!
-//! A domain is what it is made of.
+//! A domain counts as the type that it is based on.
 
 use forebay::{
     Timestamp,
@@ -25,23 +25,23 @@ use crate::common::{
 pub(super) struct PostgresCodec {
     pub(super) element: Element,
     /// The limit of the column: the characters of a text, the digits of a second's fraction.
-    most: usize,
+    max: usize,
 }
 
-/// Postgres counts microseconds from here, in microseconds since 1970.
-const EPOCH: i64 = 946_684_800_000_000;
+/// The time from which Postgres counts, in microseconds since 1970.
+const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 
-/// Julian day 0, Postgres's first, as it counts.
-const FIRST: i64 = -211_813_488_000_000_000;
+/// Postgres's first time, Julian day 0, in microseconds since its epoch.
+const MIN_MICROS: i64 = -211_813_488_000_000_000;
 
 /// The digits of a microsecond.
 const MICROSECOND_DIGITS: usize = 6;
 
 impl PostgresCodec {
-    /// A column as the catalogue writes its type.
+    /// Parses a column's type, as the catalogue spells it.
     fn declared(declared: &str) -> Option<Self> {
         let (name, rest) = declared.split_once('(').unwrap_or((declared, ""));
-        let (most, zone) = rest.split_once(')').unwrap_or(("", declared));
+        let (max, zone) = rest.split_once(')').unwrap_or(("", declared));
         let element = match name {
             "smallint" => Element::Int2,
             "integer" => Element::Int4,
@@ -53,7 +53,7 @@ impl PostgresCodec {
             _ => Element::Timestamp,
         };
         let unbounded = if element == Element::Text { usize::MAX } else { MICROSECOND_DIGITS };
-        Some(Self { element, most: most.parse().unwrap_or(unbounded) })
+        Some(Self { element, max: max.parse().unwrap_or(unbounded) })
     }
 
     fn fits(self, column_type: ColumnType, key: bool) -> bool {
@@ -63,9 +63,9 @@ impl PostgresCodec {
             | (ColumnType::Uuid, Element::Uuid | Element::Text) => true,
             (ColumnType::Integer, Element::Text)
             | (ColumnType::Text, Element::Int2 | Element::Int4 | Element::Int8 | Element::Uuid) => key,
-            // Two keys within its precision would be one row.
+            // With less precision, two keys of the buffer could be one row.
             (ColumnType::Timestamp, Element::Timestamp | Element::TimestampTz) => {
-                !key || self.most == MICROSECOND_DIGITS
+                !key || self.max == MICROSECOND_DIGITS
             }
             _ => false,
         }
@@ -77,28 +77,25 @@ impl PostgresCodec {
             Element::Int4 => i32::try_from(n).is_ok(),
             _ => true,
         };
-        if fits {
-            Ok(Cell::Integer(n))
-        } else {
-            Err(format!("{n} does not fit a column of type {}", self.element.name()))
-        }
+        let refused = || format!("{n} does not fit a column of type {}", self.element.name());
+        fits.then_some(Cell::Integer(n)).ok_or_else(refused)
     }
 
-    /// Postgres's text has no NUL, and it cuts spaces that are too many without a word.
+    /// Postgres's text has no NUL, and Postgres silently truncates spaces beyond the limit.
     fn of_text(self, text: String) -> Result<Cell, String> {
         if text.contains('\0') {
             return Err(format!("{text:?} contains a NUL, which Postgres's text does not"));
         }
-        if self.most < usize::MAX && text.chars().count() > self.most {
-            return Err(format!("{text:?} is longer than the {} characters of its column", self.most));
+        if self.max < usize::MAX && text.chars().count() > self.max {
+            return Err(format!("{text:?} is longer than the {} characters of its column", self.max));
         }
         Ok(Cell::Text(text))
     }
 
-    /// A time as microseconds since 2000, down to the column's precision: Postgres itself would round up.
+    /// Encodes a time as microseconds since 2000, rounded down to the column's precision. Postgres itself would round up.
     fn of_time(self, at: Timestamp) -> Result<Cell, String> {
-        let unit = (self.most..MICROSECOND_DIGITS).fold(1, |unit, _| unit * 10);
-        let micros = at.as_micros().checked_sub(EPOCH).filter(|micros| *micros >= FIRST);
+        let unit = (self.max..MICROSECOND_DIGITS).fold(1, |unit, _| unit * 10);
+        let micros = at.as_micros().checked_sub(POSTGRES_EPOCH).filter(|micros| *micros >= MIN_MICROS);
         micros
             .map(|micros| Cell::Integer(micros - micros.rem_euclid(unit)))
             .ok_or_else(|| format!("{at} is before the year -4713, and Postgres begins there"))
@@ -158,7 +155,7 @@ impl ColumnCodec for PostgresCodec {
 
 /// A time of Postgres. `infinity` has none.
 fn time(micros: i64) -> Option<Value> {
-    let since_1970 = micros.checked_add(EPOCH).filter(|_| micros != i64::MIN);
+    let since_1970 = micros.checked_add(POSTGRES_EPOCH).filter(|_| micros != i64::MIN);
     since_1970.map(|micros| Value::Timestamp(Timestamp::from_micros(micros)))
 }
 
