@@ -204,9 +204,8 @@ impl Forebay {
 
     /// A rate limit.
     ///
-    /// Another handle of the same name may have another definition: each decides by its own, and they share what was
-    /// counted as far as their kinds and periods are the same. So a definition is changed while it is in use: whoever asks
-    /// the new handle is under the new one.
+    /// Another handle of the same name may have another definition. Each decides by its own, and they share the counts if
+    /// kind and period are the same. So a definition can be changed while it is in use.
     ///
     /// # Errors
     /// When the definition is not valid: see [`Limit`].
@@ -261,8 +260,8 @@ impl Forebay {
         Ok(BufferHandle::new(self.store().clone(), buffer.build()?))
     }
 
-    /// What the store holds of every buffer that was ever written to in it, whether it is defined or not: rows of a buffer
-    /// that nobody defines are kept, and flushed by nobody.
+    /// Lists every buffer that was ever written to in the store, with its pending rows. Rows of a buffer without a definition
+    /// are kept, and nothing flushes them.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -461,13 +460,13 @@ impl Forebay {
         warnings
     }
 
-    /// Makes durable what was answered, and stops the background work. Later calls fail.
+    /// Makes acknowledged writes durable, and stops the background work. Later calls fail.
     ///
-    /// Who waits for a lock is told so and leaves the queue. Guards that were dropped are given back first, within a
-    /// second; those that are still there are not. Likewise what this process holds of leased limits is given back.
+    /// Waiters for a lock get an error and leave the queue. Locks whose guards were dropped are released first, within a
+    /// second; guards that still exist keep theirs. Local budgets of leased limits go back to the store.
     ///
     /// # Errors
-    /// When the store could not be written; what was acknowledged is safe all the same.
+    /// When the store could not be written; acknowledged writes are safe all the same.
     ///
     /// # Examples
     /// ```

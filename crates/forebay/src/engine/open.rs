@@ -14,8 +14,8 @@ use crate::{
     time::{millis, secs},
 };
 
-/// Where a store is, as its URL says. Whatever can be wrong with a URL is found by reading it into this: that is all
-/// that a configuration is checked by, and the first thing that opening does.
+/// The place of a store, as its URL says. Reading a URL into this finds every mistake in it: a configuration is checked by
+/// that, and opening begins with it.
 #[derive(Debug)]
 pub(crate) enum Location<'a> {
     Memory,

@@ -36,7 +36,7 @@ pub(crate) struct Token {
     pub since: Option<Epoch>,
 }
 
-/// The error of a part of which nobody can ever tell whether it was applied.
+/// The error of a part of which it cannot be known any more whether it was applied.
 pub(crate) fn lost() -> Error {
     let text = "write: an earlier attempt may have applied it, and the store has lost what would tell";
     Error::new(ErrorKind::Ambiguous, text).with_retry(Retry::Never)
@@ -53,7 +53,7 @@ pub(crate) struct Seen {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ChargeToken {
     pub id: u128,
-    /// Only the last one who asked for the charge can give it back.
+    /// Only the last attempt that asked for the charge can give it back.
     pub owner: Uuid,
 }
 
@@ -100,7 +100,7 @@ pub(crate) enum Known {
     Full,
 }
 
-/// A request that the one who asked carries out.
+/// A request that the caller carries out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ours {
     pub attempt: Attempt,

@@ -7,7 +7,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-/// One outcome for many waiters. Whoever collects them keeps their wakers, one for each waiter.
+/// One outcome for many waiters. The collector of the waiters keeps their wakers, one for each.
 #[derive(Debug)]
 pub(crate) struct SharedOutcome<T> {
     outcome: OnceLock<T>,
@@ -50,7 +50,7 @@ impl<T> SharedOutcome<T> {
         moved.iter().filter(|(moved, _)| *moved == waiter).for_each(|(_, waker)| waker.wake_by_ref());
     }
 
-    /// Sets the outcome, once, and wakes everybody.
+    /// Sets the outcome, once, and wakes all waiters.
     pub(crate) fn set(&self, outcome: T, wakers: Vec<Waker>) {
         let mut moved = self.moved.lock();
         // Only the sender sets it, once.

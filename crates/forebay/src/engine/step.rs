@@ -80,11 +80,11 @@ pub(crate) enum LeaseAct {
     Take { most: u64, ttl: Duration },
     /// Extends what stands to `ttl` from now.
     Renew { ttl: Duration },
-    /// Gives back.
+    /// Releases.
     Release,
-    /// Only looks.
+    /// Only reads.
     Peek,
-    /// Looks, and removes what is there of somebody else.
+    /// Reads, and removes a foreign value.
     Heal,
 }
 
@@ -291,7 +291,7 @@ impl Claim<'_> {
 pub(crate) enum Claimed {
     /// The claimant holds the lock, from the engine's now for the ttl.
     Granted { fence: u64 },
-    /// Somebody else does, or is next.
+    /// Another owner holds it, or is next.
     Held {
         /// The holder; for a free lock, the first waiter.
         holder: Uuid,

@@ -101,7 +101,7 @@ pub enum Pressure {
     /// Less than any bound.
     #[default]
     None,
-    /// As much as a soft bound: somebody should look.
+    /// As much as a soft bound: an operator should look.
     Soft,
     /// As much as a hard bound: writes are refused.
     Hard,

@@ -106,7 +106,7 @@ impl InProgress {
         RequestItem::new(self.0.clone(), number, state)
     }
 
-    /// Notes the answer: whoever repeats the request gets it.
+    /// Notes the answer, which a repeat of the request gets.
     ///
     /// # Errors
     /// When the store does not answer; then the request stays known as running for 30 seconds.

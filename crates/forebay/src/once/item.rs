@@ -49,7 +49,7 @@ pub(crate) enum State {
     No,
     /// It may have been applied; its token tells.
     Open,
-    /// It may have been applied, and nobody can tell any more.
+    /// It may have been applied, and that cannot be known any more.
     Lost,
 }
 
@@ -127,7 +127,7 @@ impl RequestItem {
     /// Whether the only part of an item is applied already.
     ///
     /// # Errors
-    /// As [`look`](Self::look), and if nobody can tell.
+    /// As [`peek`](Self::peek), and if it cannot be known any more.
     pub(crate) async fn is_applied(&self, place: &Place) -> Result<bool> {
         match self.peek(0, place).await? {
             State::Yes => Ok(true),
@@ -139,7 +139,7 @@ impl RequestItem {
     /// Counts a point that is not known to be counted.
     ///
     /// # Errors
-    /// As without a key; [`lost`] if nobody can tell any more whether it was counted before.
+    /// As without a key; [`lost`] if it cannot be known any more whether it was counted before.
     pub(crate) async fn count(
         &self,
         nth: usize,

@@ -35,7 +35,7 @@ impl<T> Shards<T> {
         self.lock_index(Self::index(hash))
     }
 
-    /// Locks a shard by its index. Whoever locks several does so in ascending order.
+    /// Locks a shard by its index. Several are locked in ascending order.
     #[inline]
     pub(crate) fn lock_index(&self, index: usize) -> Shard<'_, T> {
         self.0[index].lock()

@@ -19,7 +19,7 @@ impl std::fmt::Debug for Address {
     }
 }
 
-/// A host as somebody listed it.
+/// A host as the configuration lists it.
 #[derive(Clone, PartialEq)]
 pub(crate) struct Listed {
     pub name: String,

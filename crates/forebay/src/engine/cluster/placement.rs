@@ -1,8 +1,8 @@
-//! Where keys go, as the hosts themselves have it written down.
+//! The placement of keys, as the hosts store it.
 //!
-//! Each host holds two things beside its data: its own name, and the placement, which is the same text on all of
-//! them. What is stored wins over what a configuration would come to; where they contradict each other, nobody
-//! writes anything, since keys would be looked for, and written, where they are not.
+//! Each host stores two things beside its data: its own name, and the placement, which is the same text on all hosts.
+//! The stored placement wins over the configured one. If they contradict each other nothing is written, since keys
+//! would be read and written on the wrong hosts.
 
 use std::fmt::Write as _;
 

@@ -119,7 +119,7 @@ impl Batch {
         }
     }
 
-    /// Sets who holds a lock.
+    /// Sets the holder of a lock.
     pub(super) fn hold(&mut self, name: &str, hold: HoldRecord) {
         self.fence = self.fence.max(hold.fence);
         self.holds.insert(name.into(), Some(hold));

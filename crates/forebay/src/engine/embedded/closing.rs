@@ -1,7 +1,7 @@
 //! Files that this process is closing.
 //!
-//! A store that is dropped without [`close`](crate::Forebay::close) leaves its last commit to its thread. Whoever opens the
-//! file again at once waits for that, instead of hearing that this very process has it.
+//! A store that is dropped without [`close`](crate::Forebay::close) leaves its last commit to its thread. Opening the file
+//! again at once waits for that, instead of failing because this very process has it.
 
 use std::{collections::HashSet, time::Duration};
 

@@ -97,7 +97,7 @@ impl Committer {
             }
         };
         let file = &mut self.file;
-        // A panic must not leave those who wait without an answer.
+        // A panic must not leave waiters without an answer.
         let written = catch_unwind(AssertUnwindSafe(|| {
             if reopen {
                 // Opening creates what is not there.

@@ -49,7 +49,7 @@ pub(super) struct File {
     next: u64,
 }
 
-/// A commit that failed: whole, or not at all, and nobody knows which.
+/// A failed commit: it was applied as a whole or not at all, and which is unknown.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub error: Error,

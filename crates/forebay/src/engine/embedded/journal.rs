@@ -1,9 +1,8 @@
-//! The way from memory to the file: what has changed gathers here, and whoever must not be answered before it is
-//! durable waits here.
+//! The way from memory to the file: changes gather here, and steps wait here until their change is durable.
 //!
-//! A step changes memory and the journal under the lock of what it changes, and then under the journal's: so the
-//! journal has the changes of one thing in the order in which memory saw them. The committer takes all that has
-//! gathered, commits it, and answers all who waited for it at once (group commit).
+//! A step changes memory and the journal under the lock of the changed table, and then under the journal's. So the
+//! journal has the changes of one entry in the order in which memory saw them. The committer takes all gathered
+//! changes, commits them, and answers all of their waiters at once (group commit).
 
 use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
@@ -17,13 +16,13 @@ use super::{
 };
 use crate::error::{Error, ErrorKind, Result};
 
-/// How many bytes of limits and series one commit takes along: some 10 ms of an ordinary disk, which is what they
-/// may cost those who wait for the same commit.
+/// Bytes of limits and series in one commit: some 10 ms of an ordinary disk, by which they may delay the waiters of the
+/// same commit.
 const MAX_DEFERRED_BYTES: usize = 1 << 20;
 
-/// Those whom a commit has answered often come back at once. A commit that began with the first of them would leave the
-/// others to the next one; so it waits until none has come for this long, but only so many times. With 512 callers
-/// who write again and again a commit has 500 writes then, instead of 280; one caller alone is never waited for.
+/// Callers that a commit has answered often write again at once. A commit that began with the first of them would leave
+/// the others to the next one. So it waits until none has come for this long, at most so many times. With 512 callers in
+/// a loop a commit then has 500 writes instead of 280. It does not wait for a single caller.
 const COALESCE_WAIT: Duration = Duration::from_micros(100);
 const MAX_COALESCE_ROUNDS: usize = 10;
 
@@ -276,7 +275,7 @@ impl Shared {
         }
     }
 
-    /// Waits for those who were answered together, and come back together.
+    /// Waits for the callers of the last commit, which come back together.
     fn coalesce<'a>(&'a self, mut queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
         for _ in 0..MAX_COALESCE_ROUNDS {
             let before = queue.waiting;
@@ -303,8 +302,8 @@ impl Shared {
         answer(&work.done, Ok(()));
     }
 
-    /// The commit failed, and is worth repeating or not. Whoever waits hears it, also those who came meanwhile: their
-    /// changes follow with the repeated commit.
+    /// Notes that the commit failed. All waiters get the error, also those that came meanwhile: their changes follow with
+    /// the repeated commit.
     pub(super) fn failed(&self, work: &Work, cause: &Error, remedy: Remedy) {
         let behind = {
             let mut queue = self.queue();

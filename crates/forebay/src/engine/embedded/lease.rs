@@ -44,7 +44,7 @@ impl Embedded {
             LeaseAct::Release if held => {
                 entry.leases.retain(|lease| lease.id != step.id);
                 if self.journal.is_kept() {
-                    // An end that is over: whoever reads it forgets the lease.
+                    // An end in the past: restoring it forgets the lease.
                     let mut pack = Pack::default();
                     entry.pack(&mut pack, step.id, Timestamp::UNIX_EPOCH);
                     self.journal.defer(limits(Shards::<Entry>::index(hash), false, pack));

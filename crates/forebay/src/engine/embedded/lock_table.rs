@@ -90,7 +90,7 @@ impl Lock {
         self.queue.iter().position(|waiter| waiter.owner == owner).unwrap_or(self.queue.len())
     }
 
-    /// Whether who is at `place` may take it: the first at once, each further one a turn later.
+    /// Whether the waiter at `place` may take it: the first at once, each further one a handoff window later.
     pub(super) fn is_turn_of(&self, place: usize, now: Duration) -> bool {
         let wait = HANDOFF_WINDOW.saturating_mul(u32::try_from(place).unwrap_or(u32::MAX));
         self.holder.is_none() && (self.queue.is_empty() || self.free_since.saturating_add(wait) <= now)
@@ -103,7 +103,7 @@ impl Lock {
         self.holder.insert(Holder { owner, fence, ttl, since: now, deadline })
     }
 
-    /// Says who holds it, after noting that the claimant waits, if it wants to.
+    /// Answers who holds it, and queues the claimant if it wants to wait.
     pub(super) fn held(&mut self, claim: &Claim<'_>, place: usize, now: Duration) -> Result<Claimed> {
         let deadline = claim.queue.map(|patience| now.saturating_add(patience));
         match (deadline, self.queue.get_mut(place)) {

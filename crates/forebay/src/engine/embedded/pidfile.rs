@@ -45,13 +45,13 @@ impl Drop for PidFile {
     }
 }
 
-/// Whether a file cannot be opened because somebody has it.
+/// Whether a file cannot be opened because a process has it.
 pub(super) fn is_held(error: &Error) -> bool {
     let cause = error.source().and_then(|cause| cause.downcast_ref::<DatabaseError>());
     matches!(cause, Some(DatabaseError::DatabaseAlreadyOpen))
 }
 
-/// Says who has the file, if that is why it cannot be opened.
+/// Names the process that has the file, if that is why it cannot be opened.
 pub(super) fn explain(path: &Path, error: Error) -> Error {
     if !is_held(&error) {
         return error;

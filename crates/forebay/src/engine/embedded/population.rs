@@ -73,7 +73,7 @@ impl Population {
         KeyCount { keys: self.keys.load(Ordering::Relaxed), refused: self.refused.load(Ordering::Relaxed) }
     }
 
-    /// Another key, whatever the bound.
+    /// Adds a key, whatever the bound.
     pub(super) fn join(self: &Arc<Self>) -> Member {
         self.keys.fetch_add(1, Ordering::Relaxed);
         Member(self.clone())

@@ -44,8 +44,8 @@ const MAX_YIELDS: usize = 4;
 /// would need this many; beyond it waiting is hopeless.
 const MAX_PENDING_REQUESTS: usize = 1 << 16;
 
-/// Between two looks at the deadlines of those who wait, while a round trip takes longer than usual. A deadline is
-/// kept to within this; one timer for a batch costs far less than one for each request.
+/// Interval of checking the waiters' deadlines during a slow round trip. A deadline is kept to within this. One timer for
+/// a batch costs far less than one for each request.
 const DEADLINE_CHECK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Bytes of keys that may gather.
@@ -62,12 +62,12 @@ pub(super) struct Combiner {
 struct Shared {
     host: Arc<Host>,
     keys: Keys,
-    /// Protects what gathers and the count of round trips together: a request either sees the connection
-    /// idle, or is seen by whoever makes it idle. Held for some dozen instructions, never across an await.
+    /// Protects the gathered requests and the count of round trips together: a request either sees the connection idle,
+    /// or is seen by the round trip that ends. Held for some dozen instructions, never across an await.
     queue: CachePadded<Mutex<Queue>>,
-    /// Whether anything is under way or has gathered: written with the queue locked, and read without, so that under load
-    /// nobody takes the lock to find it so. Relaxed: who reads what it was goes with the others, or looks again with the lock
-    /// held.
+    /// Whether a round trip is under way or requests have gathered. Written with the queue locked and read without, so that
+    /// callers need no lock under load. Relaxed: a caller that reads an old value joins the batch, or checks again under the
+    /// lock.
     busy: AtomicBool,
     /// Wakes a send loop that has nothing to do.
     wake: Notify,

@@ -51,7 +51,7 @@ pub(super) struct Host {
     /// The scripts' hashes as the server computed them. Set before `link` is up for the first time.
     hashes: OnceLock<Box<[String]>>,
     keeper: OnceLock<AbortHandle>,
-    /// The store is open, so that whatever keeps this host away is an outage. Orders nothing else.
+    /// The store is open, so every error of this host is an outage. Orders nothing else.
     in_service: AtomicBool,
     /// As `link` has it, for those who only ask that. Orders nothing else.
     closed: AtomicBool,
@@ -135,7 +135,7 @@ impl Host {
         self.in_service.store(true, Ordering::Relaxed);
     }
 
-    /// Tries to connect at once if the last attempt failed; whoever asks for the connection waits for that.
+    /// Tries to connect at once if the last attempt failed. Callers that need the connection wait for that.
     pub(super) fn hurry(&self) {
         let pausing = self.link.send_if_modified(|link| {
             let pausing = matches!(link, Link::Down(_));
@@ -223,7 +223,8 @@ impl Host {
     /// each of them may have been applied.
     pub(super) async fn run(&self, calls: Vec<Call>) -> Result<Vec<Result<Value>>> {
         let session = self.session().await?;
-        self.run_on(&session, calls).await
+        let (sent, values) = self.run_raw(&session, calls).await?;
+        Ok(self.each_accepted(&session, &sent, values).await)
     }
 
     /// [`run`](Self::run) for a single call.
@@ -231,14 +232,8 @@ impl Host {
         self.run(vec![call]).await?.swap_remove(0)
     }
 
-    /// [`run`](Self::run) on this connection, and on no later one.
-    pub(super) async fn run_on(&self, session: &Session, calls: Vec<Call>) -> Result<Vec<Result<Value>>> {
-        let (sent, values) = self.run_raw(session, calls).await?;
-        Ok(self.each_accepted(session, &sent, values).await)
-    }
-
-    /// [`run_on`](Self::run_on) for calls with several parts each, whose keys are as many for each part: the reply to each
-    /// part, or one reply to all of a call.
+    /// [`run`](Self::run) on this connection for calls of several parts, each with the same number of keys. Answers each part,
+    /// by its own reply or by one reply to its whole call.
     pub(super) async fn run_parts(
         &self,
         session: &Session,

@@ -69,7 +69,7 @@ impl Redis {
         }))
     }
 
-    /// The store is open: whatever this host refuses from here on is an outage.
+    /// Notes that the store is open: every refusal from here on is an outage.
     pub(crate) fn enter_service(&self) {
         self.host.enter_service();
     }

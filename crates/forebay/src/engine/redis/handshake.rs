@@ -1,4 +1,4 @@
-//! Making a connection: the URL, the protocol, the scripts, and who the server is.
+//! Makes a connection: URL, protocol, scripts, and the server's identity.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -163,7 +163,7 @@ async fn over(
     Ok((connection, Box::pin(driver)))
 }
 
-/// Loads the scripts, and asks who the server is.
+/// Loads the scripts, and asks for the server's identity.
 async fn identify(name: &str, connection: &mut MultiplexedConnection) -> Result<ServerInfo> {
     let commands = Script::ALL.iter().copied().map(load).chain([redis::cmd("INFO"), redis::cmd("TIME")]);
     let values = send(connection, &pipeline(commands)).await.map_err(|cause| unreachable(name, &cause))?;

@@ -1,4 +1,4 @@
-//! Messages for this process: who of its waiters should claim again.
+//! Messages that tell waiters of this process to claim their lock again.
 //!
 //! One subscription for all locks, on a connection of its own, made when somebody waits for the first time. A message
 //! may get lost with a connection, so every new connection notifies all waiters: a needless claim costs little.

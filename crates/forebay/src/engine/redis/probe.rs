@@ -19,7 +19,7 @@ const KEY_TTL_MS: u64 = 60_000;
 /// The last probe of a host.
 #[derive(Debug, Default)]
 pub(super) struct Probe {
-    /// Held while the host is asked: who comes meanwhile waits for that answer.
+    /// Held while the host is asked; later callers wait for that answer.
     turn: tokio::sync::Mutex<()>,
     /// Held to read and to replace it, never across an await.
     last: Mutex<Option<Probed>>,

@@ -35,7 +35,7 @@ pub(super) enum Class {
     Replica,
     /// It has no memory left.
     Full,
-    /// The user may not, or nobody has logged in.
+    /// The user lacks a right, or is not logged in.
     Rights,
     /// The key is of another type.
     Type,

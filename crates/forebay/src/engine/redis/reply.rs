@@ -8,7 +8,7 @@ use super::{
 };
 use crate::error::{Error, ErrorKind};
 
-/// A pipeline was sent, or was about to be, and the connection ended: nobody knows what ran.
+/// A pipeline was sent, or was about to be, and the connection ended: it is unknown what ran.
 pub(super) fn lost(host: &str, cause: RedisError) -> Error {
     let text = format!("redis {host}: the connection ended before the answer came");
     Error::new(ErrorKind::Ambiguous, text).with_source(cause)
@@ -107,22 +107,5 @@ pub(super) fn strings(value: Value) -> Option<Vec<String>> {
 
 /// The fields and values of a hash, in RESP2 and RESP3.
 pub(super) fn pairs(value: Value) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
-    let bytes = |value| match value {
-        Value::BulkString(bytes) => Some(bytes),
-        _ => None,
-    };
-    match value {
-        Value::Map(pairs) => {
-            pairs.into_iter().map(|(field, value)| Some((bytes(field)?, bytes(value)?))).collect()
-        }
-        Value::Array(values) => {
-            let mut values = values.into_iter().map(bytes);
-            let mut pairs = vec![];
-            while let Some(field) = values.next() {
-                pairs.push((field?, values.next()??));
-            }
-            Some(pairs)
-        }
-        _ => None,
-    }
+    redis::from_redis_value(value).ok()
 }

@@ -1,17 +1,17 @@
 //! Writes that are applied once, although a connection may end at any moment.
 //!
 //! The writes of one process to one partition carry a client id and a sequence number. One batch is in
-//! flight at a time, and it stays what it is until the store has applied it, says that it had it already, or
-//! nobody can tell any more. (With a window of several, batch 8 applied before 7 would make 7 a
-//! "duplicate": acknowledged, and lost.) The store remembers the last sequence of each client, and
-//! refuses what it has seen; so a batch whose answer was lost is simply sent again.
+//! flight at a time. It does not change until the store has applied it, answers that it was applied before, or its
+//! fate can no longer be known. (With several batches in flight, batch 8 applied before 7 would make 7 a "duplicate":
+//! acknowledged, and lost.) The store remembers the last sequence of each client and refuses older ones, so a batch
+//! whose answer was lost is sent again.
 //!
-//! Not across a store that may have gone back in time, though: the memory of the sequence went back with
-//! it, and the batch would count twice. Each store has an *epoch* that changes then; a batch in doubt is
-//! sent again in its own epoch only, and is [`Unknown`](crate::Retry::Unknown) in another.
+//! This does not hold for a store that went back in time: its memory of the sequence went back with it, and the batch
+//! would count twice. The *epoch* of a store changes then. A batch in doubt is sent again in its own epoch only, and is
+//! [`Unknown`](crate::Retry::Unknown) in another.
 //!
-//! A [`Sequencer`] has several partitions of one host. While its flight is under way, writes to any of them
-//! gather; when it has landed, they take off together, a batch for each partition, in one pipeline.
+//! A [`Sequencer`] writes to several partitions of one host. While one flight is under way, writes to any of them
+//! gather. The next flight sends them in one pipeline, with a batch for each partition.
 
 mod sequencer;
 #[cfg(test)]
@@ -89,11 +89,11 @@ pub(crate) trait Channel: Debug + Send + Sync + 'static {
     /// The store's answer to an applied batch.
     type Outcome: Send;
 
-    /// How many turns of the scheduler a flight waits at most, while each brings more writes: one lets those who were just
-    /// answered write again. More make it larger, which pays where much of its cost is the flight's and not a write's.
+    /// How often a flight yields at most, as long as each yield brings more writes. One yield lets callers that were just
+    /// answered write again. More make the flight larger, which pays where a flight costs more than its writes.
     const MAX_YIELDS: usize;
 
-    /// Takes as many of what waits for a partition as go together, and merges them. `items` are those of the flight.
+    /// Takes the waiting items of a partition that fit into one batch, and merges them. `items` are those of the flight.
     fn merge(&self, part: u16, items: &[(u16, Self::Item)], waiting: &mut Waiting) -> Self::Batch;
 
     /// Sends batches once, no two to one partition. Answers each, in their order.
@@ -105,7 +105,7 @@ pub(crate) trait Channel: Debug + Send + Sync + 'static {
     /// The places of the items in a batch.
     fn places(batch: &Self::Batch) -> impl Iterator<Item = usize>;
 
-    /// Says which items of an applied batch were refused, or lets them wait to be sent again.
+    /// Collects the refused items of an applied batch, or lets them wait to be sent again.
     fn settle(
         &self,
         batch: &Self::Batch,
@@ -144,7 +144,7 @@ fn unknown(doubt: &Doubt) -> Error {
     Error::new(ErrorKind::Ambiguous, text).with_source(doubt.error.clone())
 }
 
-/// A batch that nobody has sent is known already: its number was given twice, and writes are lost.
+/// The error of a batch that the store knows although it was never sent: its number was used twice, and writes are lost.
 fn sequence_conflict(stamp: Stamp) -> Error {
     let Stamp { client, sequence } = stamp;
     tracing::error!(%client, sequence, "the store knows a write that was never sent");

@@ -172,7 +172,7 @@ impl<C: Channel> Sequencer<C> {
         }
     }
 
-    /// Lets callers who were just answered join, as long as more come.
+    /// Yields while more callers join, so that those who were just answered share the flight.
     async fn coalesce(&self) {
         let mut known = 0;
         for _ in 0..C::MAX_YIELDS {
