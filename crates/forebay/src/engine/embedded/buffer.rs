@@ -67,13 +67,15 @@ impl Embedded {
             let now = self.clock.now();
             let due = partition.live.as_ref().is_some_and(|live| match rotate {
                 Rotate::Now => true,
-                Rotate::Due { age, rows } => now.since(live.born) >= age || live.rows.len() as u64 >= rows,
+                Rotate::Due { age, rows } => {
+                    now.since(live.record.born) >= age || live.rows.len() as u64 >= rows
+                }
             });
             if !due || partition.frozen.len() as u64 >= most {
                 return Ok(None);
             }
             let mut record = self.journal.record()?;
-            let frozen = partition.freeze(part, &mut record);
+            let frozen = partition.freeze(&mut record);
             record.commit(frozen)
         };
         failpoint!("rotate_before_commit");
@@ -87,14 +89,14 @@ impl Embedded {
         let partition = self.partition(part);
         let partition = partition.lock();
         let durable = partition.frozen.iter().filter(|g| self.journal.is_durable(g.frozen_in));
-        let frozen = |g: &Written| Frozen { id: g.id, born: g.born, rows: g.rows.len() as u64 };
+        let frozen = |g: &Written| Frozen { id: g.record.id, born: g.record.born, rows: g.rows.len() as u64 };
         Ok(durable.map(frozen).collect())
     }
 
     pub(crate) async fn buffer_read(&self, part: &BufferPart, id: Uuid) -> Result<Option<Generation>> {
         let partition = self.partition(part);
         let partition = partition.lock();
-        let Some(generation) = partition.frozen.iter().find(|g| g.id == id) else { return Ok(None) };
+        let Some(generation) = partition.frozen.iter().find(|g| g.record.id == id) else { return Ok(None) };
         if !self.journal.is_durable(generation.frozen_in) {
             let (buffer, index) = (&part.schema.name, part.index);
             let what = format!(
@@ -105,7 +107,7 @@ impl Embedded {
         let row = |(key, cells): (&RowKey, &Cells)| Row { key: key.clone(), cells: cells.clone() };
         Ok(Some(Generation {
             id,
-            fingerprint: generation.fingerprint.clone(),
+            fingerprint: generation.record.fingerprint.clone(),
             // Opening the file freezes every generation, so a flushed one is never written to again.
             last_write: None,
             rows: generation.rows.iter().map(row).collect(),
@@ -121,7 +123,7 @@ impl Embedded {
     ) -> Result<()> {
         let partition = self.partition(part);
         let mut partition = partition.lock();
-        if let Some(place) = partition.frozen.iter().position(|g| g.id == id) {
+        if let Some(place) = partition.frozen.iter().position(|g| g.record.id == id) {
             let mut record = self.journal.record()?;
             record.note(|batch| batch.drop_generation(partition.frozen[place].number));
             partition.frozen.remove(place);
@@ -135,9 +137,12 @@ impl Embedded {
         let generations = partition.frozen.iter().chain(&partition.live);
         let pending = |g: &Written| {
             let cells = g.rows.get(row)?.clone();
-            Some(PendingRow { generation: g.id, row: Row { key: row.clone(), cells } })
+            Some(PendingRow { generation: g.record.id, row: Row { key: row.clone(), cells } })
         };
-        Ok(generations.filter(|g| g.fingerprint == part.schema.fingerprint).filter_map(pending).collect())
+        Ok(generations
+            .filter(|g| g.record.fingerprint == part.schema.fingerprint)
+            .filter_map(pending)
+            .collect())
     }
 
     pub(crate) async fn buffer_stats(&self, part: &BufferPart) -> Result<BufferStats> {
@@ -147,7 +152,7 @@ impl Embedded {
             live_rows: partition.live.as_ref().map_or(0, |g| g.rows.len() as u64),
             frozen_rows: partition.frozen.iter().map(|g| g.rows.len() as u64).sum(),
             frozen: partition.frozen.len() as u64,
-            oldest: partition.frozen.iter().chain(&partition.live).map(|g| g.born).min(),
+            oldest: partition.frozen.iter().chain(&partition.live).map(|g| g.record.born).min(),
             now: self.clock.now(),
         })
     }

@@ -46,13 +46,11 @@ pub(super) struct Partition {
 pub(super) struct Written {
     /// Its number in the file: never used twice, ascending in the order of birth.
     pub number: u64,
-    pub id: Uuid,
-    pub fingerprint: Box<str>,
-    pub born: Timestamp,
+    pub record: GenerationRecord,
     /// The batch of the journal in which it was frozen.
     pub frozen_in: u64,
     pub rows: HashMap<RowKey, Cells>,
-    /// How many rows the file has of it, those counted that a later one replaces.
+    /// How many rows the file holds of it, including superseded ones.
     pub logged: u64,
 }
 
@@ -69,35 +67,39 @@ impl Partition {
         next: &AtomicU64,
         record: &mut Record<'_>,
     ) -> &mut Written {
-        if self.live.as_ref().is_some_and(|live| live.fingerprint != part.schema.fingerprint) {
-            self.freeze(part, record);
+        if self.live.as_ref().is_some_and(|live| live.record.fingerprint != part.schema.fingerprint) {
+            self.freeze(record);
         }
         self.live.get_or_insert_with(|| {
-            let born = Written {
-                number: next.fetch_add(1, Ordering::Relaxed),
-                id: Uuid::now_v7(),
+            let generation = GenerationRecord {
+                buffer: part.schema.name.clone(),
+                partition: part.index,
                 fingerprint: part.schema.fingerprint.clone(),
+                id: Uuid::now_v7(),
                 born: now,
-                frozen_in: 0,
-                rows: HashMap::new(),
-                logged: 0,
+                frozen: false,
             };
-            record.note(|batch| batch.record(born.number, born.record(part, false)));
+            let born = Written::new(next.fetch_add(1, Ordering::Relaxed), generation);
+            record.note(|batch| batch.record(born.number, born.record.clone()));
             born
         })
     }
 
-    pub(super) fn freeze(&mut self, part: &BufferPart, record: &mut Record<'_>) -> Option<Uuid> {
+    pub(super) fn freeze(&mut self, record: &mut Record<'_>) -> Option<Uuid> {
         let mut live = self.live.take()?;
-        let id = live.id;
-        live.frozen_in = record.number();
-        record.note(|batch| batch.record(live.number, live.record(part, true)));
+        let id = live.record.id;
+        (live.frozen_in, live.record.frozen) = (record.number(), true);
+        record.note(|batch| batch.record(live.number, live.record.clone()));
         self.frozen.push_back(live);
         Some(id)
     }
 }
 
 impl Written {
+    pub(super) fn new(number: u64, record: GenerationRecord) -> Self {
+        Self { number, record, frozen_in: 0, rows: HashMap::new(), logged: 0 }
+    }
+
     pub(super) fn add(&mut self, schema: &Schema, row: Row, record: &mut Record<'_>) -> Result<()> {
         let cells = match self.rows.entry(row.key.clone()) {
             Entry::Occupied(mut there) => {
@@ -118,24 +120,14 @@ impl Written {
             self.logged = rows;
         }
     }
-
-    pub(super) fn record(&self, part: &BufferPart, frozen: bool) -> GenerationRecord {
-        GenerationRecord {
-            buffer: part.schema.name.clone(),
-            partition: part.index,
-            fingerprint: self.fingerprint.clone(),
-            id: self.id,
-            born: self.born,
-            frozen,
-        }
-    }
 }
 
 impl Partitions {
     /// Takes a generation as the file has it, after those with smaller numbers. It is frozen.
-    pub(super) fn restore(&self, buffer: &Name, index: u16, generation: Written) {
+    pub(super) fn restore(&self, generation: Written) {
         self.next.fetch_max(generation.number + 1, Ordering::Relaxed);
-        self.partition(buffer, index).lock().frozen.push_back(generation);
+        let partition = self.partition(&generation.record.buffer, generation.record.partition);
+        partition.lock().frozen.push_back(generation);
     }
 
     /// Takes what the file says about pauses.

@@ -1,11 +1,6 @@
 //! Opens a file and restores the engine from it.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use redb::{ReadTransaction, ReadableTable};
@@ -150,7 +145,7 @@ impl Embedded {
     }
 
     fn restore_buffers(&self, transaction: &ReadTransaction, restored: &mut Restored) -> Result<(), Trouble> {
-        let mut all: BTreeMap<u64, (GenerationRecord, Written)> = BTreeMap::new();
+        let mut all: BTreeMap<u64, Written> = BTreeMap::new();
         for item in transaction.open_table(tables::GENERATIONS)?.iter()? {
             let (number, row) = item?;
             let (number, (buffer, partition, fingerprint, id, born, frozen)) = (number.value(), row.value());
@@ -162,33 +157,25 @@ impl Embedded {
                 born: Timestamp::from_micros(born),
                 frozen,
             };
-            let written = Written {
-                number,
-                id: record.id,
-                fingerprint: record.fingerprint.clone(),
-                born: record.born,
-                frozen_in: 0,
-                rows: HashMap::new(),
-                logged: 0,
-            };
-            all.insert(number, (record, written));
+            all.insert(number, Written::new(number, record));
         }
         for item in transaction.open_table(tables::ROWS)?.iter()? {
             let (place, packed) = item?;
             let (number, entry) = place.value();
             restored.next = restored.next.max(entry + 1);
-            let (_, generation) = all.get_mut(&number).ok_or_else(corrupt)?;
+            let generation = all.get_mut(&number).ok_or_else(corrupt)?;
             let mut unpack = Unpack::new(packed.value());
             while !unpack.is_empty() {
                 let (key, cells) = unpack.row()?;
                 generation.rows.insert(key, cells);
             }
         }
-        for (number, (record, written)) in all {
-            self.buffers.restore(&record.buffer, record.partition, written);
-            if !record.frozen {
-                restored.first.record(number, GenerationRecord { frozen: true, ..record });
+        for mut written in all.into_values() {
+            if !written.record.frozen {
+                written.record.frozen = true;
+                restored.first.record(written.number, written.record.clone());
             }
+            self.buffers.restore(written);
         }
         Ok(())
     }
