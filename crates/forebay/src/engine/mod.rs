@@ -11,7 +11,7 @@
 //!   `Unknown`: perhaps applied. Buffer and series writes are sequenced: they are re-sent until their
 //!   fate is known, so that `Unknown` from them is rare and final. Lock steps are idempotent by owner.
 //!   No other mutation is ever sent twice.
-//! - **Time.** [`When`] decides what a limit sees; a key's own time never goes back. Leases follow the
+//! - **Time.** [`When`](crate::When) decides what a limit sees; a key's own time never goes back. Leases follow the
 //!   engine's clock. What a store forgets by itself (a TTL) no longer counts by then: expiry only
 //!   collects garbage, to within a second.
 //! - **Order.** Calls that overlap may be applied in any order; a call made after another one answered

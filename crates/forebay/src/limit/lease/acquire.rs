@@ -129,7 +129,7 @@ impl LimitHandle {
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] for a key out of range, and for a limit of another kind than
-    /// [`Kind::Concurrency`](super::Kind::Concurrency).
+    /// [`Kind::Concurrency`](crate::limit::Kind::Concurrency).
     ///
     /// # Cancellation
     /// Dropping the future gives back, in the background, what it may have been lent.

@@ -85,7 +85,7 @@ impl LocalLimiters {
 }
 
 impl LimitHandle {
-    /// Returns the unspent local budgets of a [leased](super::Mode::Leased) limit to the store, as far as it answers within
+    /// Returns the unspent local budgets of a [leased](crate::limit::Mode::Leased) limit to the store, as far as it answers within
     /// a second.
     ///
     /// [`Forebay::close`](crate::Forebay::close) and dropping the last handle do the same. Budget that is not returned is

@@ -35,7 +35,7 @@ enum What {
 }
 
 impl Override {
-    /// `quota` per `per`; ranges as of [`Limit::new`](super::Limit::new). A bucket holds the quota at once.
+    /// `quota` per `per`; ranges as of [`Limit::new`](crate::limit::Limit::new). A bucket holds the quota at once.
     pub fn rate(quota: u64, per: Duration) -> Self {
         Self(What::Rate { quota, per, burst: None })
     }
