@@ -1,7 +1,7 @@
-//! A counter that goes the whole way, from the store to the database, and is looked for at its end.
+//! The canary: a counter that is written to a buffer, flushed, and read back from the database.
 //!
-//! Every other metric says what this program believes. A counter that was acknowledged, and that the table does not show, is
-//! seen by this one alone, whatever the reason.
+//! Every other metric reports what this program believes. The canary alone detects a write that was acknowledged and is not
+//! in the table, whatever the reason.
 
 use std::{
     collections::VecDeque,
@@ -25,79 +25,79 @@ use crate::{
     metrics::CanaryMetrics,
 };
 
-/// How many that have not arrived are remembered one by one. The oldest says how late it is.
-const MOST_WAITING: usize = 10_000;
+/// How many counts in flight are remembered one by one. The oldest gives the lag.
+const MAX_WAITING: usize = 10_000;
 
-/// After how many beats that are missing an operator is told.
-const LATE: u32 = 5;
+/// How many counts may be missing before there is a warning.
+const MAX_MISSING: u32 = 5;
 
-/// How long sending and looking may take, unless beats are further apart.
-const PATIENCE: Duration = secs(5);
+/// How long a count may take, unless the interval is longer.
+const TIMEOUT: Duration = secs(5);
 
-/// The counter of one server.
+/// The canary of one server.
 #[derive(Debug)]
 pub(crate) struct Canary {
     buffer: BufferHandle,
-    /// Where it arrives, past the buffer.
+    /// Reads the table, without the buffer.
     sink: Arc<dyn Sink>,
-    /// Host and port: a server that is started again goes on with its row.
+    /// Host and port: a server that is restarted continues its row.
     id: String,
-    every: Duration,
+    interval: Duration,
     clock: Clock,
     metrics: CanaryMetrics,
-    /// For how many milliseconds the oldest is on its way. Read by whoever asks; nothing is ordered by it.
+    /// Milliseconds since the oldest count in flight. Nothing else is ordered by it.
     lag: AtomicU64,
 }
 
-/// What was sent, and what of it has arrived.
+/// The counts that were sent, and those that have arrived.
 #[derive(Debug, Default)]
-struct Flight {
-    /// What the row will have without these, once it is known.
+struct InFlight {
+    /// The value of the row without these, once it is known.
     before: Option<i64>,
     sent: u64,
     arrived: u64,
-    /// One was sent whose acknowledgement is missing: it may arrive or not.
+    /// The last count was not acknowledged: it may arrive or not.
     is_unsure: bool,
-    /// The number of each that has not arrived, and when it was acknowledged.
+    /// The number of each count in flight, and when it was acknowledged.
     waiting: VecDeque<(u64, Duration)>,
 }
 
 impl Canary {
     pub(crate) fn new(
         config: &Config,
-        every: Duration,
+        interval: Duration,
         buffer: BufferHandle,
         sink: Arc<dyn Sink>,
         clock: &Clock,
         metrics: CanaryMetrics,
     ) -> Self {
         let id = format!("{}:{}", host(), config.listen.port());
-        Self { buffer, sink, id, every, clock: clock.clone(), metrics, lag: AtomicU64::new(0) }
+        Self { buffer, sink, id, interval, clock: clock.clone(), metrics, lag: AtomicU64::new(0) }
     }
 
-    /// Sends and looks, every so often. Does not end.
+    /// Sends a count and reads the table, once per interval. Does not end.
     pub(crate) async fn run(&self) {
-        let mut flight = Flight::default();
+        let mut flight = InFlight::default();
         loop {
-            // A database that is gone without a word must not keep this from being told.
-            let patience = self.every.max(PATIENCE);
-            let beat = self.clock.timeout(patience, self.beat(&mut flight)).await;
+            // A database that does not answer must not stop the lag from being reported.
+            let timeout = self.interval.max(TIMEOUT);
+            let beat = self.clock.timeout(timeout, self.beat(&mut flight)).await;
             if !matches!(beat, Some(Ok(()))) {
                 self.metrics.failures.increment(1);
                 let error = beat.and_then(Result::err).map(|error| error.to_string());
-                tracing::debug!(error, "the canary could not be sent or looked for");
+                tracing::debug!(error, "the canary could not be sent or read");
             }
             let lag = flight.lag(self.clock.monotonic());
             self.metrics.lag.set(lag.as_secs_f64());
             self.lag.store(u64::try_from(lag.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
-            self.clock.sleep(self.every).await;
+            self.clock.sleep(self.interval).await;
         }
     }
 
-    /// What an operator should know.
+    /// The warning if a count is late.
     pub(crate) fn warning(&self) -> Option<String> {
         let lag = Duration::from_millis(self.lag.load(Ordering::Relaxed));
-        (lag >= self.every * LATE).then(|| {
+        (lag >= self.interval * MAX_MISSING).then(|| {
             format!(
                 "canary: a counter that was acknowledged {} s ago is not in the database; the stats of the buffers say why, \
                  unless the database has lost it",
@@ -106,15 +106,15 @@ impl Canary {
         })
     }
 
-    async fn beat(&self, flight: &mut Flight) -> forebay::Result<()> {
+    async fn beat(&self, flight: &mut InFlight) -> forebay::Result<()> {
         let key = [Value::from(self.id.as_str())];
         if flight.is_unsure && flight.waiting.is_empty() {
-            *flight = Flight::default();
+            *flight = InFlight::default();
         }
         if flight.before.is_none() {
             flight.before = Some(beats(Some(&self.buffer.value(&key).await?)));
         }
-        self.look(&key, flight).await?;
+        self.read(&key, flight).await?;
         let now = self.clock.now();
         flight.is_unsure = true;
         self.buffer.row(self.id.as_str()).add(BEATS, 1).max(LAST, now).await?;
@@ -124,8 +124,8 @@ impl Canary {
         Ok(())
     }
 
-    /// Counts what the table has.
-    async fn look(&self, key: &[Value], flight: &mut Flight) -> forebay::Result<()> {
+    /// Counts the arrivals in the table.
+    async fn read(&self, key: &[Value], flight: &mut InFlight) -> forebay::Result<()> {
         let schema = self.buffer.schema();
         let read = self.sink.read(schema, &RowKey::new(schema, key)?, &[]).await;
         let read = read.map_err(|error| match error {
@@ -137,15 +137,15 @@ impl Canary {
     }
 }
 
-impl Flight {
+impl InFlight {
     fn sent(&mut self, now: Duration) {
         self.sent += 1;
-        if self.waiting.len() < MOST_WAITING {
+        if self.waiting.len() < MAX_WAITING {
             self.waiting.push_back((self.sent, now));
         }
     }
 
-    /// The table has so many; returns how many are new.
+    /// Takes the count in the table; returns how many are new.
     fn seen(&mut self, beats: i64) -> u64 {
         let arrived = beats.saturating_sub(self.before.unwrap_or(0));
         let new = u64::try_from(arrived).unwrap_or(0).saturating_sub(self.arrived);
@@ -156,7 +156,7 @@ impl Flight {
         new
     }
 
-    /// For how long the oldest is on its way.
+    /// The time since the oldest count in flight.
     fn lag(&self, now: Duration) -> Duration {
         self.waiting.front().map_or(Duration::ZERO, |(_, since)| now.saturating_sub(*since))
     }
@@ -182,19 +182,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_that_has_not_arrived_says_how_late_it_is() {
-        let mut flight = Flight { before: Some(40), ..Flight::default() };
+    fn the_lag_is_the_age_of_the_oldest_count_in_flight() {
+        let mut flight = InFlight { before: Some(40), ..InFlight::default() };
         let at = Duration::from_secs;
         for second in 1..=3 {
             flight.sent(at(second));
         }
         assert_eq!(flight.lag(at(5)), at(4));
-        // What an earlier run has sent arrives first.
+        // The counts of an earlier run arrive first.
         assert_eq!(flight.seen(39), 0);
         assert_eq!((flight.arrived, flight.lag(at(5))), (0, at(4)));
         assert_eq!(flight.seen(42), 2);
         assert_eq!((flight.arrived, flight.lag(at(5))), (2, at(2)));
-        // A copy of the table from before brings nothing back.
+        // An older copy of the table has no effect.
         assert_eq!(flight.seen(41), 0);
         assert_eq!(flight.arrived, 2);
         assert_eq!(flight.seen(43), 1);

@@ -12,6 +12,7 @@ use hyper::{
     header,
 };
 use hyper_util::rt::TokioIo;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -199,19 +200,12 @@ impl Answer {
     }
 }
 
+/// The characters that a path or a query may contain as they are.
+const UNESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 /// Percent-encodes `text` for a path or a query.
 pub(crate) fn escaped(text: &str) -> String {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    let hex = |digit: u8| char::from(HEX[usize::from(digit)]);
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            escaped.extend(['%', hex(byte >> 4), hex(byte & 0xf)]);
-        }
-    }
-    escaped
+    utf8_percent_encode(text, UNESCAPED).to_string()
 }
 
 #[cfg(test)]

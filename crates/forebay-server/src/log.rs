@@ -1,15 +1,16 @@
-//! The log on stderr, in which an error that repeats is one line a second.
+//! The log on stderr, which limits an error that repeats to one line a second.
 
 use std::{
     collections::HashMap,
     env, fmt,
     hash::{BuildHasher, RandomState},
     io::{self, IsTerminal},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use forebay::{Clock, time::secs};
+use parking_lot::Mutex;
 use tracing::{Event, Level, Subscriber, callsite::Identifier};
 use tracing_subscriber::{
     filter::{LevelFilter, Targets},
@@ -21,38 +22,39 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-/// Between two lines that say the same.
-const PAUSE: Duration = secs(1);
+/// The interval between two lines with the same text.
+const INTERVAL: Duration = secs(1);
 
-/// How many different texts one place of the program may log in that time.
-const TEXTS: usize = 5;
+/// How many different texts one call site may log in that time.
+const MAX_TEXTS: usize = 5;
 
-/// What the lines come from that count others.
+/// The target of the lines that count others.
 const COUNTS: &str = "forebay::repeated";
 
-/// Warnings and errors that were left out of the log, and are counted. Clones share them.
+/// The warnings and errors that were left out of the log. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Repeats {
     clock: Clock,
+    /// Never locked while something is logged.
     sites: Arc<Mutex<HashMap<Identifier, Site>>>,
     hasher: RandomState,
 }
 
-/// A place of the program that logs.
+/// A call site that logs.
 #[derive(Debug)]
 struct Site {
     level: Level,
     /// When it logged the first of `texts`.
     since: Duration,
-    /// Hashes of what it has logged since.
+    /// Hashes of the texts that it has logged since.
     texts: Vec<u64>,
-    /// How many were left out since they were last counted, and the last of them.
+    /// How many lines were left out since the last report, and the last of them.
     left_out: u64,
     last: String,
 }
 
 impl Repeats {
-    /// Starts the log on stderr, as `FOREBAY_LOG` says.
+    /// Starts the log on stderr, with the level in `FOREBAY_LOG`.
     pub(crate) fn init(clock: &Clock) -> Self {
         let filter = env::var("FOREBAY_LOG").ok().and_then(|text| text.parse().ok());
         let filter = filter.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
@@ -73,18 +75,18 @@ impl Repeats {
         (repeats, lines.event_format(format).finish().with(filter))
     }
 
-    /// Says once a second how many lines were left out. Does not end.
-    pub(crate) async fn count(&self) {
+    /// Reports once a second how many lines were left out. Does not end.
+    pub(crate) async fn run(&self) {
         loop {
-            self.clock.sleep(PAUSE).await;
-            self.say();
+            self.clock.sleep(INTERVAL).await;
+            self.report();
         }
     }
 
-    /// Says how many lines were left out since it was last said.
-    pub(crate) fn say(&self) {
+    /// Reports how many lines were left out since the last report.
+    pub(crate) fn report(&self) {
         let mut counted = vec![];
-        for site in self.sites().values_mut().filter(|site| site.left_out > 0) {
+        for site in self.sites.lock().values_mut().filter(|site| site.left_out > 0) {
             counted.push((site.level, std::mem::take(&mut site.left_out), std::mem::take(&mut site.last)));
         }
         for (level, more, text) in counted {
@@ -100,7 +102,7 @@ impl Repeats {
     fn admits(&self, event: &Event<'_>, text: String) -> bool {
         let (now, hash) = (self.clock.monotonic(), self.hasher.hash_one(&text));
         let metadata = event.metadata();
-        let mut sites = self.sites();
+        let mut sites = self.sites.lock();
         let site = sites.entry(metadata.callsite()).or_insert_with(|| Site {
             level: *metadata.level(),
             since: now,
@@ -108,11 +110,11 @@ impl Repeats {
             left_out: 0,
             last: String::new(),
         });
-        if now.saturating_sub(site.since) >= PAUSE {
+        if now.saturating_sub(site.since) >= INTERVAL {
             site.since = now;
             site.texts.clear();
         }
-        if site.texts.len() < TEXTS && !site.texts.contains(&hash) {
+        if site.texts.len() < MAX_TEXTS && !site.texts.contains(&hash) {
             site.texts.push(hash);
             return true;
         }
@@ -120,14 +122,9 @@ impl Repeats {
         site.last = text;
         false
     }
-
-    /// Held for a look or a change, never while something is logged.
-    fn sites(&self) -> MutexGuard<'_, HashMap<Identifier, Site>> {
-        self.sites.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// The usual lines, without the warnings and errors that repeat.
+/// The default format, without the warnings and errors that repeat.
 struct Format {
     line: format::Format,
     repeats: Repeats,
@@ -145,7 +142,7 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let metadata = event.metadata();
-        // What is less than a warning was asked for.
+        // Lower levels are logged only on request.
         if *metadata.level() <= Level::WARN && metadata.target() != COUNTS {
             let mut text = String::new();
             context.field_format().format_fields(Writer::new(&mut text), event)?;
@@ -163,13 +160,13 @@ mod tests {
 
     use super::*;
 
-    /// What was logged.
+    /// The log's output.
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
 
     impl io::Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("no panic").extend_from_slice(bytes);
+            self.0.lock().extend_from_slice(bytes);
             Ok(bytes.len())
         }
 
@@ -179,9 +176,9 @@ mod tests {
     }
 
     impl Lines {
-        /// The lines since the last look, without their times.
+        /// The lines since the last call, without their times.
         fn take(&self) -> Vec<String> {
-            let bytes = std::mem::take(&mut *self.0.lock().expect("no panic"));
+            let bytes = std::mem::take(&mut *self.0.lock());
             let text = String::from_utf8(bytes).expect("text");
             text.lines()
                 .map(|line| line.split_once(' ').map_or("", |(_, rest)| rest.trim()).to_owned())
@@ -213,12 +210,12 @@ mod tests {
                 fail(1);
             }
             assert_eq!(lines.take(), ["ERROR forebay_server::log::tests: request failed key=1"]);
-            repeats.say();
+            repeats.report();
             assert_eq!(
                 lines.take(),
                 ["ERROR forebay::repeated: 1345 more in the last second: request failed key=1"]
             );
-            repeats.say();
+            repeats.report();
             assert_eq!(lines.take(), Vec::<String>::new(), "counted once");
             hand.advance(secs(1));
             fail(1);
@@ -233,8 +230,8 @@ mod tests {
                 fail(key);
             }
             let logged = lines.take();
-            assert_eq!(logged.len(), TEXTS, "{logged:?}");
-            repeats.say();
+            assert_eq!(logged.len(), MAX_TEXTS, "{logged:?}");
+            repeats.report();
             assert_eq!(
                 lines.take(),
                 ["ERROR forebay::repeated: 195 more in the last second: request failed key=99"]
@@ -255,7 +252,7 @@ mod tests {
             let count = |text: &str| logged.iter().filter(|line| line.contains(text)).count();
             assert_eq!([count("request failed"), count("a lock was lost"), count("SIGHUP")], [1, 1, 3]);
             assert_eq!(logged.len(), 5, "{logged:?}");
-            repeats.say();
+            repeats.report();
             let counts = lines.take();
             assert_eq!(counts.iter().filter(|line| line.contains("2 more in the last second")).count(), 2);
             assert!(counts.iter().any(|line| line.starts_with("WARN")), "{counts:?}");

@@ -1,4 +1,4 @@
-//! A sink that is counted and timed.
+//! A sink that counts and times its batches.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use forebay::{
 
 use crate::metrics::FlushMetrics;
 
-/// A sink whose batches are counted and timed.
+/// A sink that counts and times its batches.
 #[derive(Clone, Debug)]
 pub(crate) struct MeasuredSink {
     sink: Arc<dyn Sink>,
@@ -19,17 +19,22 @@ pub(crate) struct MeasuredSink {
 }
 
 impl MeasuredSink {
-    /// Counts what `sink` does.
+    /// Measures `sink`.
     pub(crate) fn new(sink: Arc<dyn Sink>, clock: &Clock, metrics: FlushMetrics) -> Self {
         Self { sink, clock: clock.clone(), metrics }
     }
 }
 
-impl Sink for MeasuredSink {
-    fn prepare<'a>(&'a self, schema: &'a Schema) -> BoxFuture<'a, Result<(), SinkError>> {
-        self.sink.prepare(schema)
-    }
+/// Passes calls on to the inner sink.
+macro_rules! delegate {
+    ($a:lifetime: $(fn $name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {$(
+        fn $name<$a>(&$a self, $($argument: $type),*) -> BoxFuture<$a, Result<$answer, SinkError>> {
+            self.sink.$name($($argument),*)
+        }
+    )*};
+}
 
+impl Sink for MeasuredSink {
     fn apply<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Applied, SinkError>> {
         Box::pin(async {
             let began = self.clock.monotonic();
@@ -41,21 +46,12 @@ impl Sink for MeasuredSink {
                     self.metrics.dead.increment(*dead);
                 }
                 Ok(Applied::Before) => self.metrics.replays.increment(1),
-                // Parked, and shown by the gauges of what is parked.
+                // The gauges of parked batches show the others.
                 Ok(_) => {}
                 Err(_) => self.metrics.failures.increment(1),
             }
             applied
         })
-    }
-
-    fn read<'a>(
-        &'a self,
-        schema: &'a Schema,
-        row: &'a RowKey,
-        ids: &'a [uuid::Uuid],
-    ) -> BoxFuture<'a, Result<Snapshot, SinkError>> {
-        self.sink.read(schema, row, ids)
     }
 
     fn warnings(&self) -> Vec<String> {
@@ -66,37 +62,13 @@ impl Sink for MeasuredSink {
         self.sink.ledger_retention()
     }
 
-    fn dead_letters<'a>(
-        &'a self,
-        schema: &'a Schema,
-        after: u64,
-        limit: u32,
-    ) -> BoxFuture<'a, Result<Vec<DeadLetter>, SinkError>> {
-        self.sink.dead_letters(schema, after, limit)
-    }
-
-    fn count_dead<'a>(&'a self, schema: &'a Schema) -> BoxFuture<'a, Result<u64, SinkError>> {
-        self.sink.count_dead(schema)
-    }
-
-    fn replay_dead<'a>(
-        &'a self,
-        schema: &'a Schema,
-        ids: &'a [u64],
-    ) -> BoxFuture<'a, Result<Replayed, SinkError>> {
-        self.sink.replay_dead(schema, ids)
-    }
-
-    fn move_row<'a>(
-        &'a self,
-        schema: &'a Schema,
-        from: &'a RowKey,
-        to: &'a RowKey,
-    ) -> BoxFuture<'a, Result<RowKey, SinkError>> {
-        self.sink.move_row(schema, from, to)
-    }
-
-    fn ping(&self) -> BoxFuture<'_, Result<(), SinkError>> {
-        self.sink.ping()
+    delegate! { 'a:
+        fn prepare(schema: &'a Schema) -> ();
+        fn read(schema: &'a Schema, row: &'a RowKey, ids: &'a [uuid::Uuid]) -> Snapshot;
+        fn dead_letters(schema: &'a Schema, after: u64, limit: u32) -> Vec<DeadLetter>;
+        fn count_dead(schema: &'a Schema) -> u64;
+        fn replay_dead(schema: &'a Schema, ids: &'a [u64]) -> Replayed;
+        fn move_row(schema: &'a Schema, from: &'a RowKey, to: &'a RowKey) -> RowKey;
+        fn ping() -> ();
     }
 }

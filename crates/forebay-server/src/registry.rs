@@ -10,32 +10,23 @@ use crate::{
     text::unknown,
 };
 
-/// A series and its counters.
+/// A declared part and its metrics.
 #[derive(Clone, Debug)]
-pub struct SeriesEntry {
-    /// The series.
-    pub handle: SeriesHandle,
-    /// Its counters.
-    pub metrics: SeriesMetrics,
+pub struct Entry<H, M> {
+    /// The part.
+    pub handle: H,
+    /// Its metrics.
+    pub metrics: M,
 }
+
+/// A series and its counters.
+pub type SeriesEntry = Entry<SeriesHandle, SeriesMetrics>;
 
 /// A buffer and its gauges.
-#[derive(Clone, Debug)]
-pub struct BufferEntry {
-    /// The buffer.
-    pub handle: BufferHandle,
-    /// Its gauges.
-    pub metrics: BufferMetrics,
-}
+pub type BufferEntry = Entry<BufferHandle, BufferMetrics>;
 
 /// A limit and its counters.
-#[derive(Clone, Debug)]
-pub struct LimitEntry {
-    /// The limit.
-    pub handle: LimitHandle,
-    /// Its counters.
-    pub metrics: LimitMetrics,
-}
+pub type LimitEntry = Entry<LimitHandle, LimitMetrics>;
 
 /// An event, its counters, and its limits in the order of its definition.
 #[derive(Clone, Debug)]

@@ -240,7 +240,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "[limits.jobs]\nkind = \"concurrency\"\nmax = 1\n[events.hit]\nlimit = \"jobs\"",
-        "forebay.toml:5: events.hit.limit: limit jobs lends leases",
+        "forebay.toml:5: events.hit.limit: limit jobs grants leases",
     ),
     ("[limits.Hits]\nrate = \"20/1m\"", r#"forebay.toml:1: limits.Hits: name "Hits": "#),
     (
@@ -344,7 +344,7 @@ fn mistakes_in_events_name_what_is_declared() {
             "buffer = { name = \"projects\", columns = { hit = \"$n\", hits = \"$n\" } }",
             r#"events.hit.buffer.columns.hit: unknown column "hit": did you mean "hits"?"#,
         ),
-        ("buffer = { name = \"projects\", columns = {} }", "events.hit.buffer: columns names no column"),
+        ("buffer = { name = \"projects\", columns = {} }", "events.hit.buffer: columns is empty"),
         (
             "buffer = { name = \"projects\", columns = { hits = \"$m\" } }",
             r#"events.hit.buffer.columns.hits: unknown value "$m": did you mean "$n"?"#,

@@ -1,13 +1,13 @@
-//! What was decided about a request.
+//! The decision about a request.
 
 use forebay::{Decision, limit::Policy};
 
-/// The limits of a request and what each said, in the order of the layer: an extension of the request and, when it was
-/// denied, of the answer. With the feature `axum` an extractor, too.
+/// The decisions of the limits of a request, in the order of the layer. It is an extension of the request and, if the request
+/// was denied, of the response. With the feature `axum` it is also an extractor.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Decided {
-    /// All limits admitted it.
+    /// Whether all limits admitted it.
     pub allowed: bool,
     /// Each limit's policy and decision.
     pub limits: Vec<(Policy, Decision)>,
@@ -17,10 +17,10 @@ pub struct Decided {
 impl<S: Sync> axum::extract::FromRequestParts<S> for Decided {
     type Rejection = http::StatusCode;
 
-    /// What the layer decided.
+    /// Takes the decision of the layer.
     ///
     /// # Errors
-    /// 500: there is no [`LimitLayer`](crate::LimitLayer) around this handler.
+    /// 500 if there is no [`LimitLayer`](crate::LimitLayer) around this handler.
     async fn from_request_parts(parts: &mut http::request::Parts, _: &S) -> Result<Self, Self::Rejection> {
         parts.extensions.get::<Self>().cloned().ok_or(http::StatusCode::INTERNAL_SERVER_ERROR)
     }

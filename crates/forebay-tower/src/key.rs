@@ -1,18 +1,18 @@
-//! Whose request it is.
+//! The key of a request.
 
 use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
 
 use http::{HeaderName, request::Parts};
 
-/// How a request tells whose it is. Clones are cheap.
+/// A rule that finds the key of a request. Clones are cheap.
 ///
-/// Requests that do not tell share the key `-`, so that leaving something out is no way around a limit.
+/// Requests without a key share the key `-`, so that a caller cannot avoid a limit by leaving it out.
 #[derive(Clone)]
 pub struct Key(Arc<Find>);
 
 type Find = dyn Fn(&Parts) -> Option<String> + Send + Sync;
 
-/// Addresses that begin alike, such as `10.0.0.0/8`.
+/// Addresses with a common prefix, such as `10.0.0.0/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     address: IpAddr,
@@ -20,10 +20,10 @@ pub struct Network {
 }
 
 impl Key {
-    /// The value of a header, such as that of an API key.
+    /// The value of a header, such as an API key.
     ///
     /// # Panics
-    /// If `name` is no name of a header, in lower case: it stands in the program's text.
+    /// If `name` is not the name of a header in lower case. It is a constant of the program.
     pub fn header(name: &'static str) -> Self {
         let name = HeaderName::from_static(name);
         Self::by(move |parts| Some(parts.headers.get(&name)?.to_str().ok()?.to_owned()))
@@ -39,8 +39,8 @@ impl Key {
         Self::by(|_| Some("*".to_owned()))
     }
 
-    /// The address of the peer, which `peer` finds; where that is one of the `trusted` proxies, the last address of
-    /// `X-Forwarded-For` that is none of them. What stands before that, anybody may have written.
+    /// The address of the peer, which `peer` finds. If that is a `trusted` proxy, the last address in `X-Forwarded-For` that is
+    /// not one. The addresses before it may be forged.
     pub fn ip(
         peer: impl Fn(&Parts) -> Option<IpAddr> + Send + Sync + 'static,
         trusted: impl Into<Vec<Network>>,
@@ -53,7 +53,7 @@ impl Key {
             let mut forwarded =
                 forwarded.flat_map(|value| value.to_str().unwrap_or_default().rsplit(',')).map(str::trim);
             while is_trusted(&address) {
-                // A proxy that is trusted and does not say for whom it asks, asks for itself.
+                // A trusted proxy without a forwarded address is the client itself.
                 let Some(before) = forwarded.next().and_then(|text| text.parse::<IpAddr>().ok()) else {
                     break;
                 };
@@ -63,7 +63,7 @@ impl Key {
         })
     }
 
-    /// The address of the peer as axum knows it, where it serves with
+    /// The address of the peer from axum, which must serve with
     /// `into_make_service_with_connect_info::<SocketAddr>()`; see [`ip`](Self::ip).
     #[cfg(feature = "axum")]
     pub fn connect_info(trusted: impl Into<Vec<Network>>) -> Self {
@@ -75,7 +75,7 @@ impl Key {
         Self::ip(peer, trusted)
     }
 
-    /// Whatever `find` finds: 1 to 512 bytes.
+    /// The key that `find` returns: 1 to 512 bytes.
     pub fn by(find: impl Fn(&Parts) -> Option<String> + Send + Sync + 'static) -> Self {
         Self(Arc::new(find))
     }
@@ -113,7 +113,7 @@ impl FromStr for Network {
     /// Reads `10.0.0.0/8`, `fd00::/8`, or one address.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](forebay::ErrorKind::Invalid): it is neither.
+    /// [`ErrorKind::Invalid`](forebay::ErrorKind::Invalid) if it is neither.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (address, bits) =
             text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));

@@ -12,8 +12,8 @@ use crate::{
 
 /// Puts limits in front of a service. Clones share them.
 ///
-/// With several limits a request is served if all admit it, and charged to none if one denies. A limit of kind
-/// `concurrency` lends a lease while the request is served.
+/// With several limits, a request is served if all admit it, and charged to none if one denies. A limit of kind
+/// `concurrency` grants a lease while the request is served.
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until a service is put behind it"]
 pub struct LimitLayer(pub(crate) Arc<Limits>);

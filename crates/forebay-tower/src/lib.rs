@@ -15,8 +15,8 @@
 //! ```
 //!
 //! A denied request is answered at once: 429, or for gRPC `RESOURCE_EXHAUSTED`, with `Retry-After`. Every answer has
-//! the headers `RateLimit-Policy` and `RateLimit`, and the older `X-RateLimit-*`. What was decided is among the
-//! extensions of the request that is served, and of the answer that denies, as [`Decided`].
+//! the headers `RateLimit-Policy` and `RateLimit`, and the older `X-RateLimit-*`. The decision is an extension of the
+//! request that is served, and of the response to a denied one: [`Decided`].
 
 mod decided;
 mod key;

@@ -1,4 +1,4 @@
-//! Answers that the service behind the layer does not give.
+//! The responses of the layer itself.
 
 use forebay::{
     Decision, ErrorKind,
@@ -13,13 +13,13 @@ const INVALID_ARGUMENT: u8 = 3;
 const RESOURCE_EXHAUSTED: u8 = 8;
 const INTERNAL: u8 = 13;
 
-/// Whether the caller speaks gRPC, which wants its own answers.
+/// Whether the request is gRPC, which needs other responses.
 pub(crate) fn is_grpc(parts: &Parts) -> bool {
     let content_type = parts.headers.get(header::CONTENT_TYPE);
     content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// Adds what the limits say to the headers of an answer.
+/// Adds the headers of the limits to a response.
 pub(crate) fn tell(to: &mut HeaderMap, limits: &[(Policy, Decision)]) {
     let told: Vec<Header> = headers(limits.iter().map(|(policy, decision)| (policy, decision)));
     for (name, value) in told {
@@ -29,7 +29,7 @@ pub(crate) fn tell(to: &mut HeaderMap, limits: &[(Policy, Decision)]) {
     }
 }
 
-/// The answer to a request that was denied.
+/// The response to a denied request.
 pub(crate) fn denied<B: Default>(grpc: bool, decided: Decided) -> Response<B> {
     let mut response = answer(grpc, StatusCode::TOO_MANY_REQUESTS, RESOURCE_EXHAUSTED, "rate limit exceeded");
     tell(response.headers_mut(), &decided.limits);
@@ -37,14 +37,14 @@ pub(crate) fn denied<B: Default>(grpc: bool, decided: Decided) -> Response<B> {
     response
 }
 
-/// The answer where there is no decision: a key that is none, or a defect.
+/// The response without a decision: an invalid key, or a defect.
 pub(crate) fn undecided<B: Default>(grpc: bool, error: &forebay::Error) -> Response<B> {
     match error.kind() {
         ErrorKind::Invalid | ErrorKind::OutOfRange => answer(
             grpc,
             StatusCode::BAD_REQUEST,
             INVALID_ARGUMENT,
-            "the request has no key that a limit takes",
+            "the request has no valid key for the limit",
         ),
         _ => answer(grpc, StatusCode::INTERNAL_SERVER_ERROR, INTERNAL, "the limit could not decide"),
     }
@@ -53,7 +53,7 @@ pub(crate) fn undecided<B: Default>(grpc: bool, error: &forebay::Error) -> Respo
 fn answer<B: Default>(grpc: bool, status: StatusCode, code: u8, message: &'static str) -> Response<B> {
     let mut response = Response::new(B::default());
     if grpc {
-        // gRPC's status is a trailer; an answer without a body has it among the headers.
+        // The status of gRPC is a trailer; a response without a body has it in the headers.
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert("grpc-status", HeaderValue::from(u16::from(code)));

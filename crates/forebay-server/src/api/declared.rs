@@ -1,4 +1,4 @@
-//! What the configuration declares, for those who look on.
+//! The configuration in force, for the dashboard.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,14 @@ use utoipa::ToSchema;
 
 use crate::config::{BufferConfig, Config, EventConfig, LimitUse};
 
-/// What is configured. Credentials are left out of the URLs.
+/// The configuration in force. The URLs have no credentials.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Declared {
     /// The server's version.
     version: &'static str,
-    /// Where counters live.
+    /// The store.
     store: String,
-    /// Where buffers flush to.
+    /// The database to which buffers flush.
     database: String,
     /// Whether callers need a token.
     tokens: bool,
@@ -26,7 +26,7 @@ pub(crate) struct Declared {
     buffers: BTreeMap<String, DeclaredBuffer>,
 }
 
-/// What one hit does.
+/// The limits, series and buffers of an event.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 struct DeclaredEvent {
     limits: Vec<DeclaredUse>,
@@ -38,21 +38,21 @@ struct DeclaredEvent {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 struct DeclaredUse {
     name: String,
-    /// Present where all hits share this key instead of bringing their own.
+    /// The fixed key that all hits share; absent if each hit has its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
 }
 
-/// How much each key may do.
+/// The limit for each key.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 struct DeclaredLimit {
-    /// Null: everything is admitted. 0: nothing is.
+    /// Null: unlimited. 0: blocked.
     quota: Option<u64>,
-    /// Seconds that the quota is for; null where it is for none.
+    /// The seconds of the quota; null if it has none.
     per: Option<f64>,
     /// `fixed-window`, `sliding-window`, `token-bucket`, or `concurrency`: `quota` leases of `per` seconds.
     kind: &'static str,
-    /// How many may pass at once, where that was said.
+    /// The burst, if it is configured.
     burst: Option<u64>,
 }
 
@@ -61,11 +61,11 @@ struct DeclaredLimit {
 struct DeclaredStep {
     /// Seconds of a bucket.
     step: u64,
-    /// Seconds that it is kept.
+    /// Seconds of its retention.
     retention: u64,
 }
 
-/// Rows that gather before they are written.
+/// A write buffer.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 struct DeclaredBuffer {
     table: String,

@@ -1,38 +1,22 @@
-//! Makes a bounded number of bars of any number of points.
+//! Sums up points to a bounded number of bars.
 
 use std::{ops::Range, time::Duration};
 
 use forebay::Timestamp;
 
-/// Widths that people read at a glance, in microseconds. Each divides the next.
-pub(super) const WIDTHS: [i64; 21] = [
-    MILLI,
-    5 * MILLI,
-    10 * MILLI,
-    50 * MILLI,
-    100 * MILLI,
-    500 * MILLI,
-    SECOND,
-    5 * SECOND,
-    10 * SECOND,
-    30 * SECOND,
-    60 * SECOND,
-    300 * SECOND,
-    600 * SECOND,
-    1_800 * SECOND,
-    3_600 * SECOND,
-    10_800 * SECOND,
-    21_600 * SECOND,
-    43_200 * SECOND,
-    86_400 * SECOND,
-    7 * 86_400 * SECOND,
-    28 * 86_400 * SECOND,
-];
+/// Round widths in milliseconds and in seconds. Each divides the next.
+const MILLIS: [i64; 6] = [1, 5, 10, 50, 100, 500];
+const SECONDS: [i64; 15] =
+    [1, 5, 10, 30, 60, 300, 600, 1_800, 3_600, 10_800, 21_600, 43_200, 86_400, 604_800, 2_419_200];
 
-const MILLI: i64 = 1_000;
 pub(super) const SECOND: i64 = 1_000_000;
 
-/// Counts of `L` sorts in equal steps of time.
+/// Widths that are easy to read, in microseconds, shortest first.
+pub(super) fn round_widths() -> impl Iterator<Item = i64> {
+    MILLIS.into_iter().map(|millis| millis * 1_000).chain(SECONDS.into_iter().map(|secs| secs * SECOND))
+}
+
+/// Counts of `L` kinds in equal steps of time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Bars<const L: usize> {
     /// When the first bar begins, in microseconds.
@@ -43,10 +27,10 @@ pub(super) struct Bars<const L: usize> {
 }
 
 impl<const L: usize> Bars<L> {
-    /// Adds up points, each `step` long and within `span`, to at most `most` bars or one more.
+    /// Sums up points, each `step` long and within `span`, to at most `most` bars or one more.
     ///
-    /// Where several points share a bar, bars begin at round local times, of a zone that is `offset` µs
-    /// ahead of UTC, so that the first and the last may be of a part.
+    /// If several points share a bar, bars begin at round local times of a zone that is `offset` µs ahead of UTC. The first
+    /// and the last bar may then cover a part of their width.
     pub(super) fn new(
         points: impl IntoIterator<Item = (Timestamp, [u64; L])>,
         span: &Range<Timestamp>,
@@ -67,7 +51,7 @@ impl<const L: usize> Bars<L> {
         let mut counts = vec![[0_u64; L]; bars];
         for (at, count) in points {
             let place = at.as_micros().saturating_sub(start).div_euclid(width);
-            // What lies outside the span has no bar.
+            // A point outside the span has no bar.
             let Some(bar) = usize::try_from(place).ok().and_then(|place| counts.get_mut(place)) else {
                 continue;
             };
@@ -85,17 +69,16 @@ impl<const L: usize> Bars<L> {
     }
 }
 
-/// The shortest good width with which `total` needs at most `most` bars, or one more where they do not
-/// begin where it begins.
+/// The shortest good width with which `total` needs at most `most` bars, or one more if the first bar begins earlier.
 fn width(step: i64, total: i64, most: usize) -> i64 {
     let least = total.max(0).unsigned_abs().div_ceil(most.max(1) as u64);
     let least = i64::try_from(least).unwrap_or(i64::MAX);
     if step >= least {
         return step;
     }
-    // Round widths are less than 8 times apart. A step of 7 s divides none before a week, which is too much.
+    // Round widths are less than 8 times apart. A step of 7 s divides none before a week, which is too long.
     let fits = |width: &i64| *width >= least && *width / 8 < least && *width % step == 0;
-    let round = WIDTHS.into_iter().find(fits);
+    let round = round_widths().find(fits);
     round.unwrap_or_else(|| {
         step.saturating_mul(least.unsigned_abs().div_ceil(step.unsigned_abs()).cast_signed())
     })

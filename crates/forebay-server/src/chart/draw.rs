@@ -1,4 +1,4 @@
-//! Draws bars, axes and words.
+//! Draws bars, axes and text.
 
 use std::{io, ops::Range};
 
@@ -16,32 +16,32 @@ use plotters::{
 };
 
 use super::{Options, Theme, bars::Bars, ticks};
-use crate::text::Span;
+use crate::text::{Span, grouped};
 
-/// The space around the plot, in pixels; on the left as much as the labels need.
+/// The space around the plot in pixels. On the left it depends on the labels.
 const TOP: i32 = 84;
 const RIGHT: i32 = 34;
 const BOTTOM: i32 = 40;
 const MARGIN: i32 = 16;
 
-/// The widest bar: one point is no slab.
-const WIDEST: f64 = 56.0;
+/// The widest bar in pixels.
+const MAX_BAR_WIDTH: f64 = 56.0;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), DrawingAreaErrorKind<io::Error>>;
 
-/// How many bars a picture has at most, so that each is three pixels wide.
+/// The number of bars that leaves three pixels for each.
 pub(super) fn most_bars(options: &Options) -> usize {
     size(options).0 as usize / 3
 }
 
-/// How far the zone is ahead of UTC, in microseconds.
+/// The offset of the zone from UTC, in microseconds.
 pub(super) fn offset(at: Timestamp, zone: &TimeZone) -> i64 {
     jiff::Timestamp::from_microsecond(at.as_micros())
         .map_or(0, |at| i64::from(zone.to_offset(at).seconds()) * 1_000_000)
 }
 
-/// Draws stacked bars, the first sort lowest. `span` is what was asked for, which bars may exceed.
+/// Draws stacked bars, the first kind lowest. The bars may exceed `span`, the requested time.
 pub(super) fn svg<const L: usize>(
     title: &str,
     names: [&str; L],
@@ -109,7 +109,7 @@ struct Chart<'a> {
     area: Area<'a>,
     colours: Colours,
     width: i32,
-    /// Where zero is.
+    /// The height of zero.
     bottom: i32,
     /// The labels of the counts, from zero to the top.
     values: Vec<u128>,
@@ -148,17 +148,17 @@ impl Chart<'_> {
         self.area.present()
     }
 
-    /// A square and a sum for each sort; where it ends.
+    /// Draws a square and a sum for each kind; returns where the legend ends.
     fn legend<const L: usize>(
         &self,
         names: [&str; L],
         bars: &Bars<L>,
     ) -> Result<i32, DrawingAreaErrorKind<io::Error>> {
         let mut x = MARGIN;
-        for (sort, name) in names.into_iter().enumerate() {
-            let sum = bars.counts.iter().fold(0_u64, |sum, counts| sum.saturating_add(counts[sort]));
-            let text = format!("{} {name}", ticks::full(sum));
-            self.block((x, 43), (x + 10, 53), self.colours.bars[sort])?;
+        for (kind, name) in names.into_iter().enumerate() {
+            let sum = bars.counts.iter().fold(0_u64, |sum, counts| sum.saturating_add(counts[kind]));
+            let text = format!("{} {name}", grouped(sum, ','));
+            self.block((x, 43), (x + 10, 53), self.colours.bars[kind])?;
             self.text(&text, Face::at(13.0, self.colours.text), (x + 16, 48))?;
             x += 16 + width_of(&text, 13.0) + 18;
         }
@@ -191,18 +191,18 @@ impl Chart<'_> {
 
     fn bars<const L: usize>(&self, bars: &Bars<L>) -> Drawn {
         let room = f64::from(self.right() - self.left()) / bars.counts.len().max(1) as f64;
-        // Side by side, but narrow bars without gaps: rounding would make them a pattern.
-        let gap = if room < 5.0 { 0 } else { 1.max(pixels(room - WIDEST, 1)) };
+        // Narrow bars have no gaps, because rounding would make the gaps a pattern.
+        let gap = if room < 5.0 { 0 } else { 1.max(pixels(room - MAX_BAR_WIDTH, 1)) };
         for (place, counts) in bars.counts.iter().enumerate() {
             let edge = |place: usize| self.left() + pixels(place as f64 * room, 1);
             let (left, right) = (edge(place) + gap / 2, edge(place + 1) - (gap - gap / 2));
             let mut base = self.bottom;
             let mut sum = 0_u128;
-            for (sort, &count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+            for (kind, &count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
                 sum += u128::from(count);
-                // One hit among millions is still there.
+                // One hit among millions is still visible.
                 let top = self.y(sum).min(base - 1);
-                self.block((left, top), (right.max(left + 1), base), self.colours.bars[sort])?;
+                self.block((left, top), (right.max(left + 1), base), self.colours.bars[kind])?;
                 base = top;
             }
         }
@@ -229,14 +229,14 @@ impl Chart<'_> {
         self.left() + pixels(part, self.right() - self.left())
     }
 
-    /// A rectangle; lines are rectangles too, since strokes on whole pixels are blurred.
+    /// Draws a rectangle. Lines are rectangles too, because strokes on whole pixels are blurred.
     fn block(&self, from: (i32, i32), to: (i32, i32), colour: RGBColor) -> Drawn {
         self.area.draw(&Rectangle::new([from, to], colour.filled()))
     }
 
     fn text(&self, text: &str, face: Face, at: (i32, i32)) -> Drawn {
         let style = if face.bold { FontStyle::Bold } else { FontStyle::Normal };
-        // The backend writes sizes divided by this.
+        // The backend divides sizes by this.
         let size = face.size * 1.24;
         let style = TextStyle::from(("sans-serif", size, style).into_font())
             .color(&face.colour)
@@ -245,7 +245,7 @@ impl Chart<'_> {
     }
 }
 
-/// How a text is set.
+/// The style of a text.
 #[derive(Clone, Copy)]
 struct Face {
     size: f64,
@@ -267,13 +267,13 @@ fn pixels(part: f64, length: i32) -> i32 {
     pixels
 }
 
-/// About how wide a text is: nobody knows the viewer's font.
+/// The approximate width of a text. The viewer's font is not known.
 fn width_of(text: &str, size: f64) -> i32 {
     let ems: f64 = text.chars().map(em).sum();
     pixels(ems * size, 1)
 }
 
-/// About how wide a character is, in sizes of the font.
+/// The approximate width of a character, in font sizes.
 fn em(c: char) -> f64 {
     match c {
         'i' | 'j' | 'l' | ' ' | '.' | ',' | ':' | '|' => 0.34,
@@ -298,7 +298,7 @@ fn fit(text: &str, width: i32, size: f64) -> String {
     kept.chain(['…']).collect()
 }
 
-/// Replaces what XML has no way to write. Markup is escaped by the backend.
+/// Replaces characters that XML cannot contain. The backend escapes markup.
 fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') { '\u{fffd}' } else { c })

@@ -1,7 +1,6 @@
-//! Pictures of counts over time: SVG for browsers and files, one line of blocks for terminals.
+//! Charts of counts over time: SVG for browsers and files, one line of blocks for terminals.
 //!
-//! Everything that a caller can choose is safe to show: titles are escaped and cut, and a picture has a
-//! bounded size however many points it is made of.
+//! All input is safe to show: titles are escaped and cut, and a picture has a bounded size for any number of points.
 
 mod bars;
 mod draw;
@@ -18,16 +17,16 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-/// How a chart looks.
+/// The options of a chart.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Light or dark.
     pub theme: Theme,
-    /// The zone of the labels, and of the days that coarse bars begin with.
+    /// The time zone of the labels, and of the days at which coarse bars begin.
     pub zone: TimeZone,
-    /// Width in pixels, 320 to 4096; what is outside is moved inside.
+    /// Width in pixels, clamped to 320 to 4096.
     pub width: u32,
-    /// Height in pixels, 200 to 4096; what is outside is moved inside.
+    /// Height in pixels, clamped to 200 to 4096.
     pub height: u32,
 }
 
@@ -38,7 +37,7 @@ impl Default for Options {
     }
 }
 
-/// The colours of a chart. Bars keep apart for the colour-blind: blue and orange.
+/// The colours of a chart. The bars are blue and orange, which colour-blind readers can tell apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Theme {

@@ -1,4 +1,4 @@
-//! The chart of a replay: what a limit let through and what it did not.
+//! The chart of a replay: allowed and limited hits.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -6,17 +6,17 @@ use forebay::Timestamp;
 
 use super::{
     Options,
-    bars::{Bars, SECOND, WIDTHS, floor},
+    bars::{Bars, SECOND, floor, round_widths},
     draw,
 };
 
-/// The most steps of time that are told apart while counting: more than any picture has bars.
-const MOST_STEPS: usize = 4_096;
+/// The number of steps while counting: more than any picture has bars.
+const MAX_STEPS: usize = 4_096;
 
-/// Counts what was allowed and what was limited, by the log's own time.
+/// Counts allowed and limited hits, by the time in the log.
 ///
-/// Nobody knows a log's span before its end, so it begins with steps of a second and doubles up when there
-/// are too many; memory stays below half a megabyte. Events may come in any order.
+/// The length of a log is not known before its end. So it begins with steps of a second and widens them when there are too
+/// many. Memory stays below half a megabyte. Events may come in any order.
 #[derive(Clone, Debug)]
 pub struct Timeline {
     /// The length of a step in microseconds.
@@ -42,7 +42,7 @@ impl Timeline {
         self.add(at, [0, n]);
     }
 
-    /// Draws it as an SVG picture, allowed below limited.
+    /// Draws the counts as an SVG picture, allowed below limited.
     ///
     /// `title` may be any text.
     pub fn chart(&self, title: &str, options: &Options) -> String {
@@ -58,8 +58,8 @@ impl Timeline {
 
     fn add(&mut self, at: Timestamp, counts: [u64; 2]) {
         add(self.counts.entry(floor(at.as_micros(), self.step)).or_default(), counts);
-        while self.counts.len() > MOST_STEPS {
-            let wider = WIDTHS.into_iter().find(|&width| width > self.step);
+        while self.counts.len() > MAX_STEPS {
+            let wider = round_widths().find(|&width| width > self.step);
             self.step = wider.unwrap_or_else(|| self.step.saturating_mul(2));
             for (at, counts) in std::mem::take(&mut self.counts) {
                 add(self.counts.entry(floor(at, self.step)).or_default(), counts);
@@ -100,7 +100,7 @@ mod tests {
         }
         timeline.limited(Timestamp::from_micros(i64::MIN), u64::MAX);
         timeline.limited(Timestamp::from_micros(i64::MAX), 1);
-        assert!(timeline.counts.len() <= MOST_STEPS);
+        assert!(timeline.counts.len() <= MAX_STEPS);
         let svg = timeline.chart("hit", &Options::default());
         assert!(svg.contains("100,000 allowed") && svg.len() < 100_000, "{} bytes", svg.len());
     }

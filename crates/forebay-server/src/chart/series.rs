@@ -17,9 +17,9 @@ pub struct Points<'a> {
     pub values: &'a [u64],
 }
 
-/// Draws a series as an SVG picture: one bar per point, or per several where there are too many to see.
+/// Draws a series as an SVG picture, with a bar for each point, or for several if there are too many.
 ///
-/// `title` may be any text, such as a key that a client has chosen.
+/// `title` may be any text, such as a key from a client.
 ///
 /// ```
 /// use forebay::{Timestamp, time::secs};

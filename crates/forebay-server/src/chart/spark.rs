@@ -5,8 +5,8 @@ const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█
 
 /// Draws counts as a line of blocks, at most `width` of them.
 ///
-/// The lowest block is zero and nothing else, so that one hit can be told from none; the full block is
-/// the largest count. Where there are more counts than `width`, neighbours are added up.
+/// Only zero is drawn as the lowest block, so that one hit differs from none. The largest count is a full block. If there
+/// are more counts than `width`, neighbours are added up.
 ///
 /// ```
 /// use forebay_server::chart::spark;

@@ -1,4 +1,4 @@
-//! Where an axis has its labels, and what they say.
+//! The labels of the axes.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ pub(super) struct Tick {
     pub text: String,
 }
 
-/// The distance from one label to the next, by the calendar.
+/// The distance between labels, by the calendar.
 #[derive(Clone, Copy, Debug)]
 enum Every {
     Seconds(i64),
@@ -23,45 +23,17 @@ enum Every {
 
 use Every::{Days, Months, Seconds, Years};
 
+const SECONDS: [i64; 17] =
+    [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200];
+const DAYS: [i64; 4] = [1, 2, 7, 14];
+const MONTHS: [i64; 4] = [1, 2, 3, 6];
+const YEARS: [i64; 11] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 5_000];
+
 /// The distances to choose from, shortest first.
-const DISTANCES: [Every; 36] = [
-    Seconds(1),
-    Seconds(2),
-    Seconds(5),
-    Seconds(10),
-    Seconds(15),
-    Seconds(30),
-    Seconds(60),
-    Seconds(120),
-    Seconds(300),
-    Seconds(600),
-    Seconds(900),
-    Seconds(1_800),
-    Seconds(3_600),
-    Seconds(7_200),
-    Seconds(10_800),
-    Seconds(21_600),
-    Seconds(43_200),
-    Days(1),
-    Days(2),
-    Days(7),
-    Days(14),
-    Months(1),
-    Months(2),
-    Months(3),
-    Months(6),
-    Years(1),
-    Years(2),
-    Years(5),
-    Years(10),
-    Years(20),
-    Years(50),
-    Years(100),
-    Years(200),
-    Years(500),
-    Years(1_000),
-    Years(5_000),
-];
+fn distances() -> impl Iterator<Item = Every> {
+    let seconds = SECONDS.into_iter().map(Seconds).chain(DAYS.into_iter().map(Days));
+    seconds.chain(MONTHS.into_iter().map(Months)).chain(YEARS.into_iter().map(Years))
+}
 
 impl Every {
     fn micros(self) -> i64 {
@@ -74,7 +46,7 @@ impl Every {
         secs * 1_000_000
     }
 
-    /// The last such point at or before `time`.
+    /// The last label at or before `time`.
     fn floor(self, time: civil::DateTime) -> Option<civil::DateTime> {
         let date = time.date();
         match self {
@@ -126,11 +98,11 @@ impl Every {
     }
 }
 
-/// At most `most` labels within `span`, at round times of `zone`; none for years without a calendar.
+/// At most `most` labels within `span`, at round times in `zone`; none outside the calendar.
 pub(super) fn times(span: &Range<Timestamp>, most: usize, zone: &TimeZone) -> Vec<Tick> {
     let length = span.end.as_micros().saturating_sub(span.start.as_micros());
     let most = i64::try_from(most.max(1)).unwrap_or(i64::MAX);
-    let every = DISTANCES.into_iter().find(|every| length / every.micros() < most).unwrap_or(Years(5_000));
+    let every = distances().find(|every| length / every.micros() < most).unwrap_or(Years(5_000));
     let mut ticks: Vec<Tick> = Vec::new();
     let start = jiff::Timestamp::from_microsecond(span.start.as_micros()).ok();
     let mut next = start.and_then(|start| every.floor(zone.to_datetime(start)));
@@ -140,7 +112,7 @@ pub(super) fn times(span: &Range<Timestamp>, most: usize, zone: &TimeZone) -> Ve
         if at > span.end {
             break;
         }
-        // Where clocks are set forward two local times are the same moment.
+        // Where clocks go forward, two local times are the same moment.
         let is_new = ticks.last().is_none_or(|last| last.at < at);
         if at >= span.start && is_new {
             ticks.push(Tick { at, text: every.text(time) });
@@ -150,7 +122,7 @@ pub(super) fn times(span: &Range<Timestamp>, most: usize, zone: &TimeZone) -> Ve
     ticks
 }
 
-/// Round values from 0 to the first that is at least `max`, about five of them.
+/// About five round values, from 0 to the first that is at least `max`.
 pub(super) fn counts(max: u64) -> Vec<u128> {
     let max = u128::from(max.max(1));
     let rough = max.div_ceil(5);
@@ -173,20 +145,7 @@ pub(super) fn short(count: u128) -> String {
     }
 }
 
-/// A count in full: `9,069`.
-pub(super) fn full(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// The span in words: `17 May 2015 10:05 – 20 May 2015 21:05 UTC`.
+/// The span as text: `17 May 2015 10:05 – 20 May 2015 21:05 UTC`.
 pub(super) fn range(span: &Range<Timestamp>, zone: &TimeZone) -> String {
     let civil = |at: Timestamp| {
         let at = jiff::Timestamp::from_microsecond(at.as_micros()).ok()?;
@@ -208,6 +167,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::text::grouped;
 
     fn labels(from: &str, to: &str, most: usize, zone: &str) -> Vec<String> {
         let span = from.parse().expect("a time")..to.parse().expect("a time");
@@ -246,7 +206,7 @@ mod tests {
         assert_eq!(axis(23), "0 5 10 15 20 25");
         assert_eq!(axis(2_100), "0 500 1k 1.5k 2k 2.5k");
         assert_eq!(axis(u64::MAX), "0 5E 10E 15E 20E");
-        assert_eq!([0, 999, 1_000, 1_234_567].map(full), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([0, 999, 1_000, 1_234_567].map(|n| grouped(n, ',')), ["0", "999", "1,000", "1,234,567"]);
     }
 
     #[test]

@@ -27,7 +27,7 @@ Neither the store nor the database is opened. Exit status: 0 without mistakes, 2
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Print JSON, also of the mistakes
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }

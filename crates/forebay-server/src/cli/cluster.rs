@@ -28,10 +28,10 @@ use crate::{
 #[command(after_help = "\
 Examples:
   forebay cluster show                     the hosts, their health and slots
-  forebay cluster route 42                 which hosts have key 42
+  forebay cluster route 42                 the hosts of key 42
   forebay cluster show --store redis://10.0.0.1,10.0.0.2
 
-The server is asked with the token in FOREBAY_TOKEN, if there is one. Exit status: 0 done, 2 error.")]
+The token for the server is taken from FOREBAY_TOKEN. Exit status: 0 done, 2 error.")]
 pub(super) struct Args {
     #[command(subcommand)]
     what: What,
@@ -39,12 +39,12 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// The hosts, how they have been answering, and how many slots they own
+    /// Show the hosts, their health, and how many slots they own
     Show {
         #[command(flatten)]
         how: How,
     },
-    /// Where everything is that is kept under a key
+    /// Show the hosts of a key
     Route {
         /// The key of limits, series, and rows with a key of one column, the name of a lock, or a plain key: 1 to 512 bytes
         key: String,

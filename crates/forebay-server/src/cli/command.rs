@@ -22,9 +22,9 @@ const EXAMPLES: &str = "\
 Examples:
   forebay serve                          run the built-in example on http://127.0.0.1:7070
   forebay init                           write it to ./forebay.toml, commented
-  forebay replay a.log --event hit --key ip    what these limits would have done to this traffic
+  forebay replay a.log --event hit --key ip    test the limits on recorded traffic
   forebay limit hits 42                  take 1 from a limit of a running server
-  forebay lock nightly -- ./report.sh    run it, unless somebody else is running it
+  forebay lock nightly -- ./report.sh    run a command under a lock
   forebay check-config                   list every mistake in ./forebay.toml
 
 Exit status: 0 done, 1 denied or held by another, 2 or more: error.";

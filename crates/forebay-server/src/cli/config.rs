@@ -15,13 +15,13 @@ pub(super) struct ConfigArgs {
     /// The configuration file [env: FOREBAY_CONFIG] [default: ./forebay.toml, else the built-in example]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where to listen [env: FOREBAY_LISTEN] [default: 127.0.0.1:7070]
+    /// The listen address [env: FOREBAY_LISTEN] [default: 127.0.0.1:7070]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// Where counters live [env: FOREBAY_STORE]
+    /// The store [env: FOREBAY_STORE]
     #[arg(long, value_name = "URL")]
     store: Option<String>,
-    /// Where buffers flush to [env: FOREBAY_DATABASE] [default: sqlite:forebay.db]
+    /// The database [env: FOREBAY_DATABASE] [default: sqlite:forebay.db]
     #[arg(long, value_name = "URL")]
     database: Option<String>,
     /// Serve other machines without tokens: every caller that reaches the port may do everything

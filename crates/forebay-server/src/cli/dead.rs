@@ -26,10 +26,10 @@ use crate::{
 Examples:
   forebay dead list projects               rows that the database refused, and why
   forebay dead replay projects --id 7 --id 9
-  forebay dead replay projects --all       after what was in their way is mended
+  forebay dead replay projects --all       after their reason was removed
 
-The server is asked with the token in FOREBAY_TOKEN, if there is one; it needs the scope admin.
-Exit status: 0 done, 2 error, or letters that were refused again: they stay, with the new reason.")]
+The token for the server is taken from FOREBAY_TOKEN; it needs the scope admin.
+Exit status: 0 done, 2 error, or letters were refused again: they stay, with the new reason.")]
 pub(super) struct Args {
     #[command(subcommand)]
     what: What,
@@ -37,14 +37,14 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// The dead letters of a buffer, the oldest first
+    /// List the dead letters of a buffer, oldest first
     List {
         /// A declared buffer
         buffer: String,
-        /// How many at most, 1 to 1000
+        /// The number of letters, 1 to 1000
         #[arg(long, default_value_t = 100)]
         limit: u32,
-        /// Only those with a larger id: the last one of the page before
+        /// Only letters with a larger id: the last id of the previous page
         #[arg(long, default_value_t = 0)]
         after: u64,
         #[command(flatten)]
@@ -57,7 +57,7 @@ enum What {
         /// A letter's id; may be repeated
         #[arg(long = "id", value_name = "ID", required_unless_present = "all")]
         ids: Vec<u64>,
-        /// Whatever there is
+        /// Replay all letters of the buffer
         #[arg(long, conflicts_with = "ids")]
         all: bool,
         #[command(flatten)]
@@ -125,7 +125,7 @@ fn describe_replay(buffer: &str, replayed: &ReplayedBody) -> String {
         parts.push(format!("{} refused again: {}", replayed.refused, shown(reason)));
     }
     if replayed.unknown > 0 {
-        parts.push(format!("{} not there any more", replayed.unknown));
+        parts.push(format!("{} not found", replayed.unknown));
     }
     format!("{}: {}", shown(buffer), parts.join(", "))
 }

@@ -16,7 +16,7 @@ use crate::{
     text::{count, shown},
 };
 
-/// Bring what buffers hold to the database now
+/// Flush buffers to the database now
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -24,11 +24,10 @@ Examples:
   forebay flush                            every buffer of the server
   forebay flush --store redis://127.0.0.1/0 --config /etc/forebay.toml
 
-The server is asked with the token in FOREBAY_TOKEN, if there is one; it needs the scope admin, \
-and without a name also read.
-Exit status: 0 what was acknowledged before is committed, 2 not all of it.")]
+The token for the server is taken from FOREBAY_TOKEN; it needs the scope admin, and without a buffer also read.
+Exit status: 0 everything that was acknowledged before is committed, 2 not all of it.")]
 pub(super) struct Args {
-    /// A declared buffer [default: all of them]
+    /// A declared buffer [default: all buffers]
     buffer: Option<String>,
     #[command(flatten)]
     place: Place,

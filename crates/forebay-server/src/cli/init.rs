@@ -15,7 +15,7 @@ Examples:
   forebay init /etc/forebay.toml
   forebay init -                    print it
 
-A file that is there already is left alone. Exit status: 0 written, 2 not.")]
+An existing file is not overwritten. Exit status: 0 written, 2 not written.")]
 pub(super) struct Args {
     /// The file to write; - prints it
     #[arg(value_name = "FILE", default_value = "forebay.toml")]
@@ -31,7 +31,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     }
     output::write_new(&args.file, EXAMPLE.as_bytes()).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => {
-            anyhow!("{file} is there already; remove it first, or name another file")
+            anyhow!("{file} exists already; remove it, or choose another file")
         }
         _ => anyhow::Error::new(error).context(format!("writing {file}")),
     })?;

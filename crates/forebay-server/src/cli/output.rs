@@ -1,4 +1,4 @@
-//! Files that commands write: whole, or not at all.
+//! Writes files atomically.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -11,9 +11,9 @@ use anyhow::{Context, Result};
 
 use crate::text::shown;
 
-/// Writes a file in one step: who reads it finds what was there before, or all of this.
+/// Writes a file in one step: a reader finds the old content or the new one.
 ///
-/// What is no file, such as `/dev/stdout`, is written as it is.
+/// A target that is no regular file, such as `/dev/stdout`, is written directly.
 pub(super) fn write(path: &Path, contents: &[u8]) -> Result<()> {
     let written = match fs::metadata(path) {
         Ok(there) if !there.is_file() => fs::write(path, contents),
@@ -22,15 +22,15 @@ pub(super) fn write(path: &Path, contents: &[u8]) -> Result<()> {
     written.with_context(|| doing(path))
 }
 
-/// Writes a file that is not there yet, in one step.
+/// Writes a new file in one step.
 ///
 /// # Errors
-/// [`io::ErrorKind::AlreadyExists`] if it is there.
+/// [`io::ErrorKind::AlreadyExists`] if it exists.
 pub(super) fn write_new(path: &Path, contents: &[u8]) -> io::Result<()> {
     let temporary = Temporary::new(path, contents)?;
     match fs::hard_link(&temporary.0, path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            // A file system without links.
+            // The file system has no links.
             let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
             file.write_all(contents).inspect_err(|_| drop(fs::remove_file(path)))
         }
@@ -38,7 +38,7 @@ pub(super) fn write_new(path: &Path, contents: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Finds out whether a file can be written: before the work of which it shows the outcome.
+/// Checks that a file can be written, before the work whose result it gets.
 pub(super) fn check(path: &Path) -> Result<()> {
     match fs::metadata(path) {
         Ok(there) if !there.is_file() => Ok(()),
@@ -59,12 +59,12 @@ fn replace(path: &Path, permissions: Option<fs::Permissions>, contents: &[u8]) -
     fs::rename(&temporary.0, path)
 }
 
-/// What a link leads to: the link stays.
+/// The target of a symbolic link, so that the link stays.
 fn target(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// A file beside another one. Dropped, it is removed.
+/// A temporary file beside another one, which is removed when this is dropped.
 struct Temporary(PathBuf);
 
 impl Temporary {
@@ -79,7 +79,7 @@ impl Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // After a rename there is none.
+        // It does not exist after a rename.
         let _ = fs::remove_file(&self.0);
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn must_exist(what: &str, url: &Url) -> Result<()> {
         (None, []) => String::new(),
         (None, names) => format!("; there is {}", shown(&names[..names.len().min(LISTED)].join(", "))),
     };
-    bail!("{what} {}: there is no such file{hint} (--create makes a new one)", shown(&url.to_string()))
+    bail!("{what} {}: the file does not exist{hint} (--create creates it)", shown(&url.to_string()))
 }
 
 /// Removes the pid file of an embedded store if it names this process: for an exit that does not close the store.

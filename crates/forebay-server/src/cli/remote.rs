@@ -18,10 +18,10 @@ pub(super) struct Place {
     /// A running server
     #[arg(long, value_name = "URL", env = "FOREBAY_SERVER", default_value = "http://127.0.0.1:7070")]
     server: String,
-    /// Open this store instead of asking a server; names are looked up in the configuration
+    /// Open this store instead of calling a server; names are looked up in the configuration
     #[arg(long, value_name = "URL")]
     store: Option<String>,
-    /// With --store: make the files of store and database if they are not there
+    /// With --store: create the files of store and database if they do not exist
     #[arg(long, requires = "store")]
     create: bool,
     /// The configuration file, with --store [env: FOREBAY_CONFIG] [default: ./forebay.toml, else the built-in example]
@@ -35,15 +35,15 @@ impl Place {
         client(&self.server)
     }
 
-    /// The configuration for the store that is to be opened, if one is.
+    /// The configuration with `--store`; `None` without it.
     ///
     /// # Errors
-    /// For a store that nobody else can have written to, or whose file is not there.
+    /// For a store in memory, which is empty, and for a file that does not exist.
     pub(super) fn opened(&self) -> Result<Option<Config>> {
         let Some(store) = &self.store else { return Ok(None) };
         if store.starts_with("memory:") {
             bail!(
-                "--store {store}: it lives in one process and is empty in this one; ask a server with --server"
+                "--store {store}: a store in memory belongs to one process, and is empty here; call a server with --server"
             );
         }
         if !self.create {
@@ -52,15 +52,15 @@ impl Place {
         self.configuration().map(Some)
     }
 
-    /// Refuses to make the file of the database, unless that was asked for.
+    /// Refuses a database file that does not exist, unless `--create` is given.
     pub(super) fn check_database(&self, config: &Config) -> Result<()> {
         if self.create { Ok(()) } else { must_exist("database", &config.database) }
     }
 
-    /// The configuration, with the store if one is named.
+    /// The configuration, with the store of `--store`.
     pub(super) fn configuration(&self) -> Result<Config> {
         let (config, store) = (self.config.clone(), self.store.clone());
-        // Nobody listens: what the configuration says of that cannot be wrong.
+        // This command does not listen, so that the address is not checked.
         let listen = Some("127.0.0.1:0".to_owned());
         config::read(&Options { config, store, listen, insecure: true, ..Options::default() })
     }
@@ -72,7 +72,7 @@ pub(super) fn client(url: &str) -> Result<Client> {
     Client::new(url, token.map(Secret::new))
 }
 
-/// Opens the store of a configuration, and nothing else of it.
+/// Opens the store of a configuration.
 pub(super) async fn open(config: &Config) -> Result<Forebay> {
     open_store(config, Clock::system()).await
 }

@@ -34,11 +34,11 @@ use crate::{
     text::Span,
 };
 
-/// For how much of a log's time hits wait in the buffers, unless the database is told to remember batches for less than it
-/// does by itself, a week. Seldom: what is flushed together is merged.
+/// How long hits stay in the buffers, in the log's time, unless the ledger's retention is less than its default of a week.
+/// Long, because rows that are flushed together are merged.
 const FLUSH_EVERY: Duration = days(5);
 
-/// Replay a log: what would these limits have done to this traffic?
+/// Replay a log, to test limits on recorded traffic
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -48,26 +48,26 @@ Examples:
   forebay replay access.log --event hit --key ip --database sqlite:out.db --create
   forebay replay a.log --event hit --key ip --rebase now --server http://127.0.0.1:7070 --speed 10
 
-A line is read as what it looks like: an access log line (common or combined format, also after a virtual host), a JSON \
-object with a time (time, at, timestamp, ts, @timestamp), W3C extended (IIS, CloudFront), or a line of an AWS load \
-balancer. Caddy's and Traefik's JSON is known. Gzip is told by its first bytes. The log's own time is the clock: limits, \
-series and expiry go by it.
+The format of each line is detected: an access log (common or combined format, also after a virtual host), a JSON \
+object with a time (time, at, timestamp, ts, @timestamp), W3C extended (IIS, CloudFront), or an AWS load balancer. The \
+JSON of Caddy and Traefik is supported. Gzip is detected by its first bytes. Limits, series and expiry follow the log's \
+time.
 --key is one of ip, client, user, method, path, status, referer and agent; or a column of W3C extended; or a member of a \
-JSON line (a.b is b of a). ip takes an address only, of a list that proxies made the first; client takes what is there.
+JSON line (a.b is the member b of a). ip accepts only an address, and the first one of a list; client accepts any text.
 
-It runs on a store of its own in memory and a database of its own in memory, whatever the configuration says, unless \
---store or --database name others. To a --server, limits go by the server's clock, and --speed says how fast.
+It uses a new store and a new database in memory instead of the configured ones, unless --store or --database is given. \
+With --server, limits follow the server's clock, and --speed sets the speed.
 
-Afterwards the buffers are flushed, and database and series are compared with what was accepted.
-Exit status: 0 done, 2 they do not agree, no line could be read, or it could not be done.")]
+Afterwards the buffers are flushed, and database and series are compared with the accepted hits.
+Exit status: 0 done, 2 they do not agree, no line could be read, or another error.")]
 pub(super) struct Args {
     /// The log; - reads standard input
     #[arg(value_name = "FILE")]
     file: String,
-    /// The event that every line is
+    /// The event of every line
     #[arg(long)]
     event: String,
-    /// The field of a line that is its key
+    /// The field of a line with the key
     #[arg(long, value_name = "FIELD")]
     key: KeyField,
     /// The format of the lines
@@ -76,28 +76,28 @@ pub(super) struct Args {
     /// The configuration file [env: FOREBAY_CONFIG] [default: ./forebay.toml, else the built-in example]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where counters live [default: memory:]
+    /// The store [default: memory:]
     #[arg(long, value_name = "URL")]
     store: Option<String>,
-    /// Where buffers flush to [default: sqlite::memory:]
+    /// The database [default: sqlite::memory:]
     #[arg(long, value_name = "URL")]
     database: Option<String>,
-    /// Make the files of --store and --database if they are not there
+    /// Create the files of --store and --database if they do not exist
     #[arg(long, conflicts_with = "server")]
     create: bool,
-    /// How much too late a line may come and still be put in order
+    /// How late a line may arrive and still be sorted
     #[arg(long, value_name = "SPAN", default_value = "60s")]
     reorder: Span,
-    /// Shift the log by whole minutes, so that it ends in this one; reads it twice
+    /// Shift the log by whole minutes, so that it ends in the current one; reads it twice
     #[arg(long, value_enum)]
     rebase: Option<Rebase>,
-    /// Draw what was allowed and limited over time
+    /// Draw a chart of the allowed and limited hits
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
-    /// Send it to a running server instead
+    /// Send the log to a running server instead
     #[arg(long, value_name = "URL", conflicts_with_all = ["store", "database", "config"])]
     server: Option<String>,
-    /// How many times as fast as the log, with --server
+    /// With --server: how many times as fast as the log
     #[arg(long, value_name = "FACTOR", requires = "server", default_value = "1", value_parser = speed)]
     speed: f64,
     /// Print the summary as JSON
@@ -105,10 +105,10 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// What a log is shifted to.
+/// The target of a shift.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Rebase {
-    /// So that its last line is now
+    /// The last line is now
     Now,
 }
 
@@ -121,7 +121,7 @@ fn speed(text: &str) -> Result<f64, String> {
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let source = Source::from(args.file.as_str());
-    // Before the work: a picture that cannot be written should not cost an hour.
+    // Before the work, which may take an hour: an unwritable chart should fail at once.
     args.plot.as_deref().map(output::check).transpose()?;
     let shift = match args.rebase {
         Some(Rebase::Now) => shift_to(Clock::system().now(), &source, args)?,
@@ -139,7 +139,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     }
     tell(args, &summary)?;
     if let Some(failure) = failure {
-        return Err(failure.context("the replay ended early; what was read until then counts"));
+        return Err(failure.context("the replay ended early; the lines before that were replayed"));
     }
     if let Some(error) = nothing_read(&source, &tally) {
         return Err(error);
@@ -147,7 +147,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     Ok(if summary.agree == Some(false) { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }
 
-/// What a picture calls a log: not its whole path, which may be long and is nobody else's business.
+/// The name of a log in a chart: without its path, which may be long and private.
 fn log_name(source: &Source) -> String {
     match source {
         Source::File(path) => {
@@ -157,17 +157,17 @@ fn log_name(source: &Source) -> String {
     }
 }
 
-/// What a replay left.
+/// The result of a replay.
 struct Replayed {
     summary: Summary,
     timeline: Option<Timeline>,
     tally: Tally,
-    /// Why it ended before the log did.
+    /// Why it ended before the end of the log.
     failure: Option<anyhow::Error>,
 }
 
-/// So many microseconds that the log's last line falls into this minute. Whole minutes, so that a window that divides
-/// one begins where it did, and the limits decide as they did.
+/// The shift in microseconds that moves the log's last line into the current minute. Whole minutes, so that windows that
+/// divide a minute begin at the same lines, and the limits decide in the same way.
 fn shift_to(now: Timestamp, source: &Source, args: &Args) -> Result<i64> {
     const MINUTE: i64 = 60_000_000;
     let last = survey(source, parser(args), args.reorder.0)?.last;
@@ -181,7 +181,7 @@ async fn replay(args: &Args, source: &Source, shift: i64) -> Result<Replayed> {
         config: args.config.clone(),
         store: Some(args.store.clone().unwrap_or_else(|| "memory:".to_owned())),
         database: Some(args.database.clone().unwrap_or_else(|| "sqlite::memory:".to_owned())),
-        // Nobody listens: what the configuration says of that cannot be wrong.
+        // This command does not listen, so that the address is not checked.
         listen: Some("127.0.0.1:0".to_owned()),
         insecure: true,
     };
@@ -207,7 +207,7 @@ async fn replay(args: &Args, source: &Source, shift: i64) -> Result<Replayed> {
     let (mut feed, bar) = open(args, source)?;
     let ended = run.all(&mut feed, |tally| bar.show(tally)).await;
     bar.finish();
-    // Also after a failure: what was accepted should be where it belongs.
+    // Also after a failure, so that the accepted hits reach the database.
     let flushed = run.flush().await;
     let elapsed = system.monotonic().saturating_sub(begun);
 
@@ -220,7 +220,7 @@ async fn replay(args: &Args, source: &Source, shift: i64) -> Result<Replayed> {
     Ok(Replayed { summary, timeline: run.timeline, tally: run.tally, failure })
 }
 
-/// Adds to the summary what database and series have, and whether that is what was accepted.
+/// Adds the totals of database and series to the summary, and whether they agree with the accepted hits.
 async fn compare(
     summary: &mut Summary,
     app: &App,
@@ -247,7 +247,7 @@ async fn compare(
     }
     for (name, series) in event.series.iter().zip(run.series_sums().await?) {
         let (least, most) = series.expected;
-        // A store that others share may have had hits of these keys before.
+        // A shared store may have had earlier hits of these keys.
         agree &= series.sum >= least && (series.sum <= most || !in_process);
         let expired = summary.accepted.saturating_sub(series.sum.max(least));
         summary.series.push(SeriesTotal { series: name.to_string(), sum: series.sum, expired });
@@ -256,7 +256,7 @@ async fn compare(
     Ok(())
 }
 
-/// The columns that count hits, by their place in the schema.
+/// The columns that count hits, with their place in the schema.
 fn counting<'a>(
     buffer: &'a BufferConfig,
     columns: &'a [(String, Cell)],
@@ -333,7 +333,7 @@ fn parser(args: &Args) -> Parser {
     Parser::new(args.key.clone(), args.format)
 }
 
-/// The error for a log of which nothing could be read.
+/// The error for a log without a readable line.
 fn nothing_read(source: &Source, tally: &Tally) -> Option<anyhow::Error> {
     if tally.lines > tally.bad {
         return None;
@@ -343,10 +343,10 @@ fn nothing_read(source: &Source, tally: &Tally) -> Option<anyhow::Error> {
         return Some(anyhow!("nothing to replay: {name} has no lines"));
     }
     let guess = tally.looks_like.map(|what| format!("; this looks like {what}")).unwrap_or_default();
-    Some(anyhow!("nothing was read: none of the lines of {name} could be{guess}"))
+    Some(anyhow!("nothing was read: no line of {name} could be read{guess}"))
 }
 
-/// Shows how far it is, on a terminal.
+/// Shows the progress on a terminal.
 struct Bar {
     bar: ProgressBar,
     taken: Arc<AtomicU64>,

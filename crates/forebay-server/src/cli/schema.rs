@@ -18,11 +18,11 @@ Examples:
   forebay schema --dialect postgres | psql app
   forebay schema --dialect mysql --buffer projects
 
-For a database in which the server may not create tables (migrate = false). What is there is left alone. The ledger, the \
-dead letters and the moves have to be where the buffer's table is: in its schema, or its database.
-Exit status: 0 printed, 2 not.")]
+For a database in which the server may not create tables (migrate = false). Existing tables are not altered. The ledger, \
+the dead letters and the moves must be in the same schema, or database, as the buffer's table.
+Exit status: 0 printed, 2 error.")]
 pub(super) struct Args {
-    /// What the database understands [default: that of the configured database]
+    /// The SQL dialect [default: that of the configured database]
     #[arg(long, value_enum)]
     dialect: Option<Dialect>,
     /// Only the tables of this buffer
@@ -39,7 +39,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The statements of the buffers, each once: several buffers may share a ledger.
+/// The statements of the buffers, each once, because several buffers may share a ledger.
 fn script(config: &Config, dialect: Dialect, only: Option<&str>) -> Result<String> {
     if let Some(name) = only {
         find("buffer", name, &config.buffers)?;

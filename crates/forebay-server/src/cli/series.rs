@@ -20,7 +20,7 @@ use crate::{
     text::{Span, count, moment, shown},
 };
 
-/// How wide the line of blocks is.
+/// The width of the line of blocks.
 const WIDTH: usize = 80;
 
 /// Show the counts of a key over time
@@ -33,28 +33,28 @@ Examples:
   forebay series hits 42 --from 2026-01-01T00:00:00Z --to 2026-02-01T00:00:00Z --plot january.svg
   forebay series hits 42 --json
 
-Times are RFC 3339, seconds since 1970, now, a span before or after now (-1d, +10m), or today. NAME.limited counts what \
-limits kept out of NAME. The server is asked with the token in FOREBAY_TOKEN, if there is one.
-Exit status: 0 done, 2 there is no answer.")]
+Times are RFC 3339, seconds since 1970, now, a span before or after now (-1d, +10m), or today. NAME.limited counts the \
+hits that limits denied. The token for the server is taken from FOREBAY_TOKEN.
+Exit status: 0 done, 2 error.")]
 pub(super) struct Args {
     /// A declared series, or its .limited
     #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     name: String,
-    /// Whose: 1 to 512 bytes
+    /// The key: 1 to 512 bytes
     key: String,
-    /// Where it begins
+    /// The start of the range
     #[arg(long, value_name = "TIME", default_value = "-1d", allow_hyphen_values = true)]
     from: String,
-    /// Where it ends
+    /// The end of the range
     #[arg(long, value_name = "TIME", default_value = "now", allow_hyphen_values = true)]
     to: String,
     /// The length of a point, a multiple of the finest resolution [default: the finest that gives at most 1500 points]
     #[arg(long, value_name = "SPAN")]
     step: Option<Span>,
-    /// The time zone of today, and of the picture
+    /// The time zone of today, and of the chart
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
     tz: String,
-    /// Draw it
+    /// Draw a chart
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
     #[command(flatten)]
@@ -66,7 +66,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let zone = match args.tz.as_str() {
-        // The default needs no time zone database.
+        // The default works without a time zone database.
         "UTC" => TimeZone::UTC,
         name => moment::zone(name)?,
     };

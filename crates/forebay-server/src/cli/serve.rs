@@ -27,11 +27,11 @@ use crate::{
     warning::warnings,
 };
 
-/// How long requests that are under way may take once the server stops.
+/// How long running requests may take once the server stops.
 const GRACE: Duration = secs(10);
 
 /// How long the last flush may take.
-const DRAIN: Duration = secs(30);
+const FLUSH_TIMEOUT: Duration = secs(30);
 
 /// Run the server
 #[derive(Debug, clap::Args)]
@@ -42,9 +42,9 @@ Examples:
   forebay serve --listen 127.0.0.1:8080 --database sqlite:/var/lib/forebay/data.db
   FOREBAY_TOKEN=... forebay serve --listen 0.0.0.0:7070
 
-SIGTERM and SIGINT stop it: it takes no more requests, finishes those under way, and flushes the buffers. \
-A second signal stops it at once. SIGHUP, and a change of the file, has it read the configuration again: limits, events \
-and tokens change while it runs, everything else at the next start. FOREBAY_LOG sets what is logged to stderr: error, warn, info (default), debug.")]
+SIGTERM and SIGINT stop it: it accepts no more requests, finishes the running ones, and flushes the buffers. \
+A second signal stops it at once. On SIGHUP, and when the file changes, it reloads the configuration: limits, events \
+and tokens change while it runs, everything else needs a restart. FOREBAY_LOG sets the log level on stderr: error, warn, info (default), debug.")]
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
@@ -54,16 +54,16 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let config = args.config.load()?;
     let repeats = Repeats::init(&Clock::system());
     let served = block_on(serve(config, args.config.options(), repeats.clone()));
-    repeats.say();
+    repeats.report();
     served
 }
 
 async fn serve(config: Config, options: Options, repeats: Repeats) -> Result<ExitCode> {
-    tokio::spawn(async move { repeats.count().await });
+    tokio::spawn(async move { repeats.run().await });
     let store = config.store.clone();
     let stop = Stop::on_signal(move || remove_pid_file(&store))?;
     let hangup = Hangup::listen()?;
-    // Before anything is opened: a busy port must not leave a new database behind.
+    // The port first: if it is in use, no new database should be created.
     let listener = listen::bind(config.listen)?;
     let address = listener.local_addr()?;
     let opened = tokio::select! {
@@ -85,7 +85,7 @@ async fn serve(config: Config, options: Options, repeats: Repeats) -> Result<Exi
     let acceptor = Acceptor::new(listener, app.clock()).metrics(app.metrics().closed());
     let left = acceptor.serve(router, stop, GRACE).await;
     if left > 0 {
-        tracing::warn!(connections = left, "requests were still under way after {} s", GRACE.as_secs());
+        tracing::warn!(connections = left, "requests were still running after {} s", GRACE.as_secs());
     }
     upkeep.abort();
     watch.abort();
@@ -98,7 +98,7 @@ async fn open(config: &Config) -> Result<(Arc<App>, Vec<Flushing>)> {
     Ok((app, flushing))
 }
 
-/// The last flush, and the end of the store.
+/// Flushes the buffers a last time, and closes the store.
 async fn stop_app(app: &App, config: &Config, flushing: Vec<Flushing>) -> Result<ExitCode> {
     let drained = drain(app.clock(), flushing).await;
     let mut left = 0;
@@ -106,28 +106,28 @@ async fn stop_app(app: &App, config: &Config, flushing: Vec<Flushing>) -> Result
         let pending = app.clock().timeout(secs(1), buffer.handle.stats()).await;
         let rows = pending.and_then(Result::ok).map_or(0, |stats| stats.pending_rows);
         if rows > 0 {
-            tracing::warn!(buffer = %name, rows, "not in the database yet");
+            tracing::warn!(buffer = %name, rows, "rows are not in the database yet");
         }
         left += rows;
     }
     app.close().await?;
     if left > 0 && config.store.is_volatile() {
-        tracing::error!(rows = left, "lost with the store in memory");
+        tracing::error!(rows = left, "rows are lost, because the store is in memory");
         return Ok(ExitCode::from(FAILED));
     }
     if drained {
         tracing::info!("stopped; all rows are in the database");
     } else {
-        tracing::warn!("stopped; what is left stays in the store, and the next start takes it up");
+        tracing::warn!("stopped; the remaining rows stay in the store until the next start");
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether everything was flushed.
+/// Flushes the buffers; whether all of it succeeded.
 async fn drain(clock: &Clock, flushing: Vec<Flushing>) -> bool {
     let stops = futures::future::join_all(flushing.into_iter().map(Flushing::stop));
-    let Some(answers) = clock.timeout(DRAIN, stops).await else {
-        tracing::warn!("the last flush took longer than {} s", DRAIN.as_secs());
+    let Some(answers) = clock.timeout(FLUSH_TIMEOUT, stops).await else {
+        tracing::warn!("the last flush took longer than {} s", FLUSH_TIMEOUT.as_secs());
         return false;
     };
     let failures: Vec<_> = answers.into_iter().filter_map(Result::err).collect();
@@ -137,7 +137,7 @@ async fn drain(clock: &Clock, flushing: Vec<Flushing>) -> bool {
     failures.is_empty()
 }
 
-/// Tells where it is, and a line to try.
+/// Prints the addresses, and a request to try.
 fn greet(config: &Config, address: SocketAddr) {
     let url = format!("http://{}", reachable(address));
     let hint = match &config.origin {
@@ -156,11 +156,11 @@ fn greet(config: &Config, address: SocketAddr) {
     };
     say(&format!("\nTry it:\n  {request}"));
     if config.insecure && config.tokens.is_empty() && !address.ip().is_loopback() {
-        tracing::warn!(%address, "--insecure: whoever reaches this address may do everything");
+        tracing::warn!(%address, "--insecure: every caller that reaches this address may do everything");
     }
 }
 
-/// An address that a client can connect to: nobody connects to "any".
+/// An address that a client can connect to, instead of the unspecified one.
 fn reachable(address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port())

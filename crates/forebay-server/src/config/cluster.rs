@@ -8,7 +8,7 @@ use super::{
     secret::Url,
 };
 
-/// What a host of a cluster may be.
+/// The URL schemes of hosts.
 const HOSTS: [&str; 2] = ["redis", "redis+unix"];
 
 /// The hosts, if the section is there.
@@ -21,7 +21,7 @@ pub(super) fn read_cluster(top: &mut Fields<'_>) -> Option<Store> {
     let read = |(name, node): (&str, Node<'_>)| Some((name.to_owned(), read_host(&node)?));
     fields.finish();
     let hosts: Vec<Option<(String, (String, u32))>> = hosts?.entries().into_iter().map(read).collect();
-    // A host with a mistake of its own says nothing about the others.
+    // With a mistake in a host, the cluster is not checked.
     let hosts = hosts.into_iter().collect::<Option<Vec<_>>>()?;
     let names = hosts.iter().map(|(name, _)| name.clone()).collect();
     let cluster = router.into_iter().fold(Hosts::new(), Hosts::router);

@@ -1,4 +1,4 @@
-//! Reading `[events]`: names of what is declared elsewhere, and what to write where.
+//! Reading `[events]`: their limits, series and buffers, and the values to write.
 
 use std::collections::BTreeMap;
 
@@ -48,7 +48,7 @@ fn many(node: Option<Node<'_>>) -> Vec<Node<'_>> {
     node.map(|node| node.one_or_many()).unwrap_or_default()
 }
 
-/// Looks up a name. One whose definition has mistakes is `None` without a mistake of its own.
+/// Looks up a name. `None` for a definition with mistakes, without a mistake of its own.
 fn declared<'a, T>(node: &Node<'_>, what: &str, known: &'a Declared<T>) -> Option<(Name, &'a T)> {
     let (name, value) =
         node.declared(what, known.iter().map(|(name, value)| (name.as_str(), (name, value))))?;
@@ -77,18 +77,18 @@ fn read_limit(node: &Node<'_>, limits: &Declared<Limit>) -> Option<LimitUse> {
     Some(LimitUse { name: name?, key })
 }
 
-/// A declared limit that a hit can be charged to.
+/// A declared limit that an event can charge.
 fn rate_limit(node: &Node<'_>, limits: &Declared<Limit>) -> Option<Name> {
     let (name, limit) = declared(node, "limit", limits)?;
     if limit.shape().0 == Kind::Concurrency {
-        node.mistake(format!("limit {name} lends leases, and a hit has no end at which to give one back"));
+        node.mistake(format!("limit {name} grants leases, and a hit has no end at which to release one"));
     }
     Some(name)
 }
 
 /// `"projects"`, or `{ name = "projects", row = { id = "$key" }, columns = { hits = "$n" } }`.
 ///
-/// Without `row` the only key column is `$key`; without `columns` sums are `$n` and timestamps `$at`.
+/// Without `row`, the only key column is `$key`. Without `columns`, sums are `$n` and timestamps `$at`.
 fn read_buffer(node: &Node<'_>, buffers: &Declared<BufferConfig>) -> Option<BufferUse> {
     if node.is_text() {
         let (name, buffer) = declared(node, "buffer", buffers)?;
@@ -113,7 +113,7 @@ fn read_buffer(node: &Node<'_>, buffers: &Declared<BufferConfig>) -> Option<Buff
     };
     let columns = columns.map_or_else(|| default_columns(schema), |node| read_columns(&node, schema));
     if columns.is_empty() {
-        fields.mistake("columns names no column, so that nothing would be written");
+        fields.mistake("columns is empty: nothing would be written");
     }
     let is_named = |place: usize| columns.iter().any(|(column, _)| **column == *schema.columns[place].name);
     fields.accept(schema.check_named(is_named));
@@ -135,7 +135,7 @@ fn read_row(node: &Node<'_>, schema: &Schema) -> Option<Vec<Cell>> {
         };
         read_cell(entry, key.column_type)
     };
-    // All cells are read before the first missing one ends it, so that each shows its mistakes.
+    // All cells are read first, so that each shows its mistakes.
     let cells: Vec<Option<Cell>> = schema.keys.iter().map(cell).collect();
     cells.into_iter().collect()
 }
@@ -151,7 +151,7 @@ fn read_columns(node: &Node<'_>, schema: &Schema) -> Vec<(String, Cell)> {
     node.entries().into_iter().filter_map(read).collect()
 }
 
-/// `$key`, `$n`, `$at`, or a value; `$$` at the beginning of a text is a plain `$`.
+/// Reads `$key`, `$n`, `$at`, or a value; `$$` at the beginning of a text is a plain `$`.
 fn read_cell(node: &Node<'_>, column_type: ColumnType) -> Option<Cell> {
     if node.is_integer() {
         let value = Value::Integer(node.integer()?);
@@ -221,7 +221,7 @@ fn default_row(schema: &Schema) -> Result<Vec<Cell>, String> {
 }
 
 fn default_columns(schema: &Schema) -> Vec<(String, Cell)> {
-    // What goes by a version is written together with it, and nobody knows from what.
+    // A version and its columns are written together, and have no default.
     let versioned =
         |place: usize| schema.columns.iter().any(|column| column.by.is_some_and(|by| by == place));
     let cell = |(place, column): (usize, &Column)| {
@@ -236,7 +236,7 @@ fn default_columns(schema: &Schema) -> Vec<(String, Cell)> {
     schema.columns.iter().enumerate().filter_map(cell).collect()
 }
 
-/// One take cannot charge a key of a limit twice, and what is written twice by one hit is a slip.
+/// One take cannot charge a key of a limit twice, and a series or buffer that is named twice is a mistake.
 fn check_repetition(fields: &Fields<'_>, event: &EventConfig) {
     let same_limit = |a: &LimitUse, b: &LimitUse| {
         a.name == b.name && (a.key == b.key || a.key.is_none() || b.key.is_none())

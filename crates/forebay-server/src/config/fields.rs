@@ -1,7 +1,6 @@
-//! Walking a TOML document: every value knows its path and its line, and mistakes gather.
+//! Reads a TOML document and collects its mistakes: every value knows its path and its line.
 //!
-//! By hand rather than by `serde`, which stops at the first mistake and loses the line inside a table that has
-//! more than one form.
+//! Not with `serde`, which stops at the first mistake and loses the line inside a table that has more than one form.
 
 use std::{cell::RefCell, ops::RangeInclusive, str::FromStr};
 
@@ -15,7 +14,7 @@ use crate::text::{quoted, unknown};
 
 /// A file while it is read.
 pub(super) struct Document<'a> {
-    /// How mistakes call it.
+    /// Its name in mistakes.
     file: &'a str,
     text: &'a str,
     environment: &'a Environment<'a>,
@@ -69,7 +68,7 @@ impl<'a> Document<'a> {
     }
 }
 
-/// A value, where it stands, and what it is called.
+/// A value, with its path and its position.
 #[derive(Clone)]
 pub(super) struct Node<'a> {
     document: &'a Document<'a>,
@@ -80,12 +79,12 @@ pub(super) struct Node<'a> {
 }
 
 impl<'a> Node<'a> {
-    /// Notes a mistake in this value.
+    /// Adds a mistake in this value.
     pub(super) fn mistake(&self, message: impl std::fmt::Display) {
         self.document.mistake(self.offset, format!("{}: {message}", self.path));
     }
 
-    /// Takes the value out of a result, or notes the mistake.
+    /// Takes the value of a result, or adds its error as a mistake.
     pub(super) fn accept<T, E: std::fmt::Display>(&self, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.mistake(error)).ok()
     }
@@ -154,7 +153,7 @@ impl<'a> Node<'a> {
         found.map(|(_, value)| *value)
     }
 
-    /// A name that must be among the declared ones.
+    /// A declared name.
     pub(super) fn declared<'n, T>(
         &self,
         what: &str,
@@ -194,7 +193,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// A table whose keys are names that the user chose, in alphabetical order.
+    /// A table whose keys are names of the user, in alphabetical order.
     pub(super) fn entries(&self) -> Vec<(&'a str, Node<'a>)> {
         let DeValue::Table(table) = self.value else {
             self.wrong::<()>("a table");
@@ -205,7 +204,7 @@ impl<'a> Node<'a> {
         entries.collect()
     }
 
-    /// A list; a value that is none is short for a list of one.
+    /// A list; another value is short for a list of one.
     pub(super) fn one_or_many(&self) -> Vec<Node<'a>> {
         match self.value {
             DeValue::Array(_) => self.list(),
@@ -229,7 +228,7 @@ impl<'a> Node<'a> {
     }
 }
 
-/// A table with a fixed set of fields. Those that were not asked for by [`finish`](Self::finish) are mistakes.
+/// A table with a fixed set of fields. [`finish`](Self::finish) reports the fields that were not read.
 #[must_use = "unknown fields are found by `finish`"]
 pub(super) struct Fields<'a> {
     document: &'a Document<'a>,
@@ -240,14 +239,14 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// A field that may be there.
+    /// An optional field.
     pub(super) fn optional(&mut self, name: &'static str) -> Option<Node<'a>> {
         self.known.push(name);
         let (key, value) = self.table.get_key_value(name)?;
         Some(child(self.document, &self.path, key, value))
     }
 
-    /// A field that must be there; `example` shows what it may look like.
+    /// A required field; `example` is a value for the message.
     pub(super) fn required(&mut self, name: &'static str, example: &str) -> Option<Node<'a>> {
         let node = self.optional(name);
         if node.is_none() {
@@ -256,7 +255,7 @@ impl<'a> Fields<'a> {
         node
     }
 
-    /// A field that has two names; both at once is a mistake.
+    /// A field with two names; both at once are a mistake.
     pub(super) fn either(&mut self, name: &'static str, short: &'static str) -> Option<Node<'a>> {
         let (long, short_node) = (self.optional(name), self.optional(short));
         if let (Some(_), Some(node)) = (&long, &short_node) {
@@ -265,7 +264,7 @@ impl<'a> Fields<'a> {
         long.or(short_node)
     }
 
-    /// Notes a mistake in the table as a whole.
+    /// Adds a mistake in the table as a whole.
     pub(super) fn mistake(&self, message: impl std::fmt::Display) {
         let message = match self.path.as_str() {
             "" => message.to_string(),
@@ -274,12 +273,12 @@ impl<'a> Fields<'a> {
         self.document.mistake(self.offset, message);
     }
 
-    /// Takes the value out of a result, or notes the mistake.
+    /// Takes the value of a result, or adds its error as a mistake.
     pub(super) fn accept<T, E: std::fmt::Display>(&self, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.mistake(error)).ok()
     }
 
-    /// Notes every field that nobody asked for.
+    /// Adds a mistake for every unknown field.
     pub(super) fn finish(self) {
         for (key, _) in self.table {
             let name: &str = key.get_ref();

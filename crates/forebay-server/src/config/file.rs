@@ -1,13 +1,13 @@
-//! Reading a file that is part of the configuration.
+//! Reads a file of the configuration.
 
 use std::{fs::File, io::Read as _, path::Path};
 
-/// The most bytes such a file has: thousands of definitions. Whatever is longer was named by mistake.
-const MOST: u64 = 1 << 20;
+/// The largest file in bytes, enough for thousands of definitions. A longer file was probably named by mistake.
+const MAX_BYTES: u64 = 1 << 20;
 
-/// The text of a file; else what is wrong with the file, to be said after its name.
+/// The text of a file; or why it cannot be read, as a message that follows its name.
 ///
-/// Only a regular file: opening a pipe may wait for ever, and a device may have no end.
+/// It must be a regular file: to open a pipe may wait for ever, and a device may have no end.
 pub(crate) fn read_file(path: &Path) -> Result<String, String> {
     let unreadable = |cause: std::io::Error| format!("cannot be read: {cause}");
     // Before it is opened.
@@ -17,12 +17,12 @@ pub(crate) fn read_file(path: &Path) -> Result<String, String> {
         return Err(format!("is {what}, where a regular file is accepted"));
     }
     let mut text = vec![];
-    File::open(path).and_then(|file| file.take(MOST + 1).read_to_end(&mut text)).map_err(unreadable)?;
-    if text.len() as u64 > MOST {
-        return Err(format!("is longer than {MOST} bytes, the most that is accepted"));
+    File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut text)).map_err(unreadable)?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(format!("is longer than {MAX_BYTES} bytes, the most that is accepted"));
     }
     String::from_utf8(text).map_err(|error| {
-        format!("is no text: byte {} does not belong to UTF-8", error.utf8_error().valid_up_to() + 1)
+        format!("is not UTF-8 text: byte {} is invalid", error.utf8_error().valid_up_to() + 1)
     })
 }
 
@@ -43,7 +43,7 @@ mod tests {
         assert_eq!(read(&most).map(|text| text.len()), Ok(1 << 20));
         let error = read(&[most, vec![b'#']].concat()).expect_err("a byte too long");
         assert_eq!(error, "is longer than 1048576 bytes, the most that is accepted");
-        assert!(read(b"abc\xff").expect_err("no text").contains("byte 4 does not belong to UTF-8"));
+        assert!(read(b"abc\xff").expect_err("no text").contains("byte 4 is invalid"));
         assert!(read_file(dir.path()).expect_err("a directory").starts_with("is a directory"));
         for device in ["/dev/zero", "/dev/null"] {
             assert!(read_file(Path::new(device)).expect_err("a device").starts_with("is a pipe or a device"));

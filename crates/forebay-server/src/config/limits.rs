@@ -42,7 +42,7 @@ pub(super) fn read_limits(top: &mut Fields<'_>) -> Declared<Limit> {
         let overrides = fields.optional("overrides").map(|node| read_overrides(&node)).unwrap_or_default();
         let on_error = fields.optional("on_error").and_then(|node| node.choice("on_error", &ON_ERRORS));
         let deadline = fields.optional("deadline").and_then(|node| node.parse::<Span>());
-        // What is lacking may be there, misspelt: that is told by its name, too.
+        // A missing field may be misspelt: `finish` reports that, too.
         let Some(mut limit) = limit else {
             fields.finish();
             return None;
@@ -60,7 +60,7 @@ pub(super) fn read_limits(top: &mut Fields<'_>) -> Declared<Limit> {
         limit = on_error.into_iter().fold(limit, Limit::on_error);
         limit = deadline.into_iter().fold(limit, |limit, Span(deadline)| limit.deadline(deadline));
         if fields.accept(limit.check()).is_some() {
-            // One by one: each has its own mistake, and its line.
+            // One by one, so that each mistake has its line.
             for (node, key, allowance) in &overrides {
                 node.accept(limit.clone().allow(key, *allowance).check());
             }
@@ -70,7 +70,7 @@ pub(super) fn read_limits(top: &mut Fields<'_>) -> Declared<Limit> {
     })
 }
 
-/// Where windows begin.
+/// When windows begin.
 enum Phase {
     All(Duration),
     ByKey,
@@ -83,7 +83,7 @@ fn read_phase(node: &Node<'_>) -> Option<Phase> {
     }
 }
 
-/// `{ "42" = "100/1m", "43" = "unlimited" }`; of a concurrency limit `{ "42" = 20 }`.
+/// `{ "42" = "100/1m", "43" = "unlimited" }`; for a concurrency limit `{ "42" = 20 }`.
 fn read_overrides<'a>(node: &Node<'a>) -> Vec<(Node<'a>, String, Override)> {
     let read = |(key, node): (&str, Node<'a>)| {
         let allowance = if node.is_integer() {

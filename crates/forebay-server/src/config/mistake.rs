@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::text::shown;
 
-/// One mistake, and where it was made.
+/// A mistake, and its location.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Mistake {
     /// The file, the flag, or the environment variable.
@@ -38,7 +38,7 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// Everything that is wrong with a configuration, in the order of the file. Prints one mistake a line.
+/// All mistakes of a configuration, in the order of the file. It prints one mistake a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistakes(Vec<Mistake>);
 
@@ -60,7 +60,7 @@ impl Mistakes {
         Self(vec![Mistake::of(source, message)])
     }
 
-    /// All of them; at least one.
+    /// The mistakes; at least one.
     pub fn as_slice(&self) -> &[Mistake] {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! What a configuration comes to once it has been read.
+//! A configuration that was read and checked.
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -10,21 +10,21 @@ use super::secret::{Secret, Url};
 /// The name of the canary's buffer, and of its table.
 pub const CANARY: &str = "forebay_canary";
 
-/// Everything the server is told. What each field means, its unit, default and range, and what one sees when it
-/// is wrong, stands in the commented file that `forebay init` writes ([`EXAMPLE`](super::EXAMPLE)).
+/// The configuration of the server. The commented file that `forebay init` writes ([`EXAMPLE`](super::EXAMPLE)) describes
+/// each field: its meaning, unit, default and range, and the symptom of a wrong value.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where the fields came from that no flag and no variable gave.
+    /// The source of the fields that neither a flag nor a variable sets.
     pub origin: Origin,
-    /// Where the HTTP interface listens.
+    /// The address of the HTTP interface.
     pub listen: SocketAddr,
     /// The first part of every key in a shared store.
     pub prefix: String,
-    /// Where counters live.
+    /// The store.
     pub store: Store,
     /// How many bytes each host of the store keeps for requests with an `Idempotency-Key`.
     pub idempotency_bytes: u64,
-    /// Where buffers flush to.
+    /// The database to which buffers flush.
     pub database: Url,
     /// Rate limits.
     pub limits: BTreeMap<Name, Limit>,
@@ -34,11 +34,11 @@ pub struct Config {
     pub buffers: BTreeMap<Name, BufferConfig>,
     /// Events: limits, series and buffers in one call.
     pub events: BTreeMap<Name, EventConfig>,
-    /// How often the canary is sent, if it is; then its buffer is one of the [`buffers`](Self::buffers).
+    /// The interval of the canary, if it is configured. Its buffer is then one of the [`buffers`](Self::buffers).
     pub canary: Option<Duration>,
-    /// Who may call. Empty: everybody who can reach the loopback interface.
+    /// The accepted tokens. Empty: every caller on this machine is accepted.
     pub tokens: Vec<Token>,
-    /// Serve other machines although there is no token.
+    /// Whether to serve other machines without tokens.
     pub insecure: bool,
 }
 
@@ -50,10 +50,10 @@ impl Config {
     }
 }
 
-/// Where a configuration was read from.
+/// The source of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// The talk's example, which is built in.
+    /// The built-in example.
     BuiltIn,
     /// This file.
     File(PathBuf),
@@ -68,22 +68,22 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Where counters live.
+/// The store of a configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Store {
-    /// What a URL names: this process, a file, or hosts.
+    /// A URL: memory, a file, or hosts.
     Url(Url),
     /// Hosts by name, with their names in order.
     Hosts(Hosts, Vec<String>),
 }
 
 impl Store {
-    /// Whether it is not in this process.
+    /// Whether it is outside this process.
     pub fn is_shared(&self) -> bool {
         !matches!(self, Self::Url(url) if ["memory", "embedded"].contains(&url.scheme()))
     }
 
-    /// Whether it is gone with the process.
+    /// Whether it is lost with the process.
     pub fn is_volatile(&self) -> bool {
         matches!(self, Self::Url(url) if url.scheme() == "memory")
     }
@@ -100,7 +100,7 @@ impl fmt::Display for Store {
     }
 }
 
-/// A write buffer and how it flushes.
+/// A write buffer, and how it flushes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BufferConfig {
     /// Table, key, columns and partitions.
@@ -109,60 +109,60 @@ pub struct BufferConfig {
     pub schema: Arc<Schema>,
     /// How long a row waits before it is flushed.
     pub flush_every: Duration,
-    /// Whether to create what is missing in the database; `None`: as the database's sink does by default.
+    /// Whether to create missing tables; `None`: the default of the database.
     pub migrate: Option<Migrate>,
-    /// What becomes of a row that the table does not have; `None`: as the sink does by default.
+    /// What to do with a row that the table does not have; `None`: the default of the table.
     pub missing: Option<Missing>,
-    /// How long the database remembers a batch; `None`: as the sink does by default.
+    /// The retention of the ledger; `None`: the default of the database.
     pub ledger_retention: Option<Duration>,
 }
 
-/// What an event does.
+/// The limits, series and buffers of an event.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EventConfig {
-    /// It is accepted if all of these admit it.
+    /// A hit is accepted if all of these admit it.
     pub limits: Vec<LimitUse>,
-    /// Accepted, it is counted in these.
+    /// An accepted hit is counted in these.
     pub series: Vec<Name>,
-    /// And written to these.
+    /// An accepted hit is written to these.
     pub buffers: Vec<BufferUse>,
 }
 
 /// A limit of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitUse {
-    /// Which.
+    /// The limit.
     pub name: Name,
-    /// A fixed key instead of the event's own: one quota for all of them.
+    /// A fixed key instead of the hit's: one quota for all hits.
     pub key: Option<String>,
 }
 
 /// A buffer of an event, and what is written to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BufferUse {
-    /// Which.
+    /// The buffer.
     pub name: Name,
-    /// The row: one for each key column, in their order.
+    /// The key of the row: a cell for each key column, in their order.
     pub row: Vec<Cell>,
-    /// What to merge into it, by column; the others are left alone.
+    /// The values to merge, by column. Other columns stay as they are.
     pub columns: Vec<(String, Cell)>,
 }
 
-/// Somebody who may call.
+/// A token of a caller.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Token {
-    /// How logs call it.
+    /// Its name in logs.
     pub name: String,
-    /// What it sends.
+    /// The secret that the caller sends.
     pub secret: Secret,
-    /// What it may do.
+    /// The permitted scopes.
     pub scopes: Scopes,
 }
 
 /// A kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
-    /// Looks, changes nothing.
+    /// Reads.
     Read,
     /// Counts, takes, buffers.
     Write,
@@ -181,7 +181,7 @@ impl Scope {
     }
 }
 
-/// Some scopes. None implies another: a token that may administer may not write unless it says so.
+/// A set of scopes. No scope implies another: a token with `admin` alone may not write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scopes(u8);
 

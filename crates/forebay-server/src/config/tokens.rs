@@ -73,7 +73,7 @@ fn read_secret(fields: &mut Fields<'_>, environment: &Environment<'_>) -> Option
 }
 
 fn checked_secret(secret: String) -> Result<Secret, &'static str> {
-    // Anything else could not stand in an `Authorization` header.
+    // An `Authorization` header cannot contain other characters.
     if !secret.is_empty() && secret.bytes().all(|c| c.is_ascii_graphic()) {
         Ok(Secret::new(secret))
     } else {
@@ -81,7 +81,7 @@ fn checked_secret(secret: String) -> Result<Secret, &'static str> {
     }
 }
 
-/// `FOREBAY_TOKEN`: one token with all scopes. Set but empty is a mistake, or a failed deployment would be an open one.
+/// Reads `FOREBAY_TOKEN`: one token with all scopes. An empty value is a mistake: a failed deployment must not be open.
 pub(super) fn token_of_environment(
     environment: &Environment<'_>,
     mistakes: &mut Vec<Mistake>,

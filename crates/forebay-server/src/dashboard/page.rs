@@ -1,4 +1,4 @@
-//! The page and its parts.
+//! The files of the page.
 
 use std::sync::LazyLock;
 
@@ -15,7 +15,7 @@ const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
-/// Where each file is, what it is, and what is in it.
+/// The path, type and content of each file.
 const FILES: [(&str, &str, &str); 13] = [
     ("/", HTML, include_str!("assets/index.html")),
     ("/assets/icon.svg", SVG, include_str!("assets/icon.svg")),
@@ -32,8 +32,8 @@ const FILES: [(&str, &str, &str); 13] = [
     ("/assets/setup.js", JS, include_str!("assets/setup.js")),
 ];
 
-/// What a browser lets the page do: files and answers of this server, nothing inline, nothing from elsewhere, and no
-/// other page may frame it. A key that looks like markup could do nothing even if it were taken for markup.
+/// The content security policy: only files and answers of this server, nothing inline, nothing from other servers, and no
+/// other page may frame it. Even if a key were taken for markup, it could do nothing.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -44,7 +44,7 @@ static DOCUMENTS: LazyLock<Vec<Document>> = LazyLock::new(|| {
             (header::CONTENT_TYPE, kind),
             (header::CONTENT_SECURITY_POLICY, POLICY),
             (header::REFERRER_POLICY, "no-referrer"),
-            // For browsers that do not know frame-ancestors.
+            // For browsers without frame-ancestors.
             (header::X_FRAME_OPTIONS, "DENY"),
         ];
         Document::new(headers, text)
@@ -52,7 +52,7 @@ static DOCUMENTS: LazyLock<Vec<Document>> = LazyLock::new(|| {
     FILES.into_iter().map(document).collect()
 });
 
-/// The routes of the files. They hold no data: no token is asked for.
+/// The routes of the files. They need no token, because they contain no data.
 pub(crate) fn pages() -> Router<Shared> {
     FILES.into_iter().enumerate().fold(Router::new(), |router, (place, (path, ..))| {
         router.route(path, get(async move |headers: HeaderMap| DOCUMENTS[place].answer(&headers)))

@@ -1,4 +1,4 @@
-//! Who may call, and from where.
+//! Authorization by tokens, and the checks of `Host` and `Origin`.
 
 use std::net::IpAddr;
 
@@ -45,13 +45,13 @@ fn authorize(tokens: &[Token], headers: &HeaderMap, scope: Scope) -> Result<(), 
         return Ok(());
     }
     let Some(given) = bearer(headers) else {
-        return Err(unauthorized("this server asks for a token: Authorization: Bearer TOKEN"));
+        return Err(unauthorized("this server needs a token: Authorization: Bearer TOKEN"));
     };
-    // Every token is compared, each in constant time, so that the time tells nothing about any of them.
+    // All tokens are compared, each in constant time, so that the time reveals nothing about them.
     let matches = |token: &Token| bool::from(token.secret.reveal().as_bytes().ct_eq(given.as_bytes()));
     let found = tokens.iter().fold(None, |found, token| if matches(token) { Some(token) } else { found });
     let Some(token) = found else {
-        return Err(unauthorized("the token is not known here"));
+        return Err(unauthorized("the token is unknown"));
     };
     if token.scopes.contain(scope) {
         return Ok(());
@@ -72,10 +72,10 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Turns away what a web page of somebody else may have sent.
+/// Refuses requests that a web page of another server may have sent.
 ///
-/// A page can post to 127.0.0.1 without asking, so a foreign `Origin` is refused always; and it can make its own name
-/// point to 127.0.0.1 (DNS rebinding), so that without tokens `Host` must be this machine's.
+/// A page can post to 127.0.0.1 without permission, so another `Origin` is always refused. It can also make its own name
+/// point to 127.0.0.1 (DNS rebinding), so without tokens `Host` must name this machine.
 pub(super) async fn guard(State(app): State<Shared>, request: Request, next: Next) -> Response {
     match check_sender(&app, &request) {
         Ok(()) => next.run(request).await,
@@ -90,7 +90,7 @@ fn check_sender(app: &App, request: &Request) -> Result<(), Problem> {
     if let (Some(host), Some(authority)) = (host, authority)
         && !host.eq_ignore_ascii_case(authority)
     {
-        let detail = "the request line names another host than the header Host";
+        let detail = "the request line and the header Host name different hosts";
         return Err(Problem::new(StatusCode::BAD_REQUEST, "foreign-host", detail));
     }
     let host = host.or(authority);
@@ -112,8 +112,8 @@ fn check_sender(app: &App, request: &Request) -> Result<(), Problem> {
     Ok(())
 }
 
-/// A header that stands there once, or not at all: of two, a proxy in front may have checked the other one. What is not
-/// ASCII is empty, and no host.
+/// A header that occurs at most once: of two, a proxy may have checked the other one. A value that is not ASCII counts as
+/// empty, which is no host.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
     let mut given = headers.get_all(name).iter();
     let first = given.next().map(|value| value.to_str().unwrap_or_default());

@@ -1,4 +1,4 @@
-//! What is answered about a batch, line by line.
+//! The answer to a batch, line by line.
 
 use axum::{
     http::StatusCode,
@@ -8,12 +8,12 @@ use serde::Serialize;
 
 use super::{
     Json, Problem,
-    once::{Fate, Left, fate_of_batch, fate_of_one},
+    once::{Completion, RetryState, completion_of_batch, completion_of_one},
 };
 use crate::api::batch::{Added, LineAnswer, LineError, Outcome};
 
-/// How many lines of a batch are under way at once: enough to fill a round trip to the store many times over.
-pub(super) const AT_ONCE: usize = 512;
+/// The lines of a batch in flight at once: enough to fill many round trips to the store.
+pub(super) const MAX_IN_FLIGHT: usize = 512;
 
 impl From<&Problem> for LineAnswer {
     fn from(problem: &Problem) -> Self {
@@ -30,18 +30,18 @@ impl Added {
         Self { accepted: 1, ..Self::default() }
     }
 
-    /// The answer for a batch, and what becomes of its record; an error if the store took none of it.
-    pub(super) fn batch(lines: Vec<Line>) -> Answered<Self> {
+    /// The response to a batch; a problem if the store took no line.
+    pub(super) fn batch(lines: Vec<LineResult>) -> BatchResponse<Self> {
         let (mut accepted, mut invalid, mut failed) = (0, 0, 0);
         for line in &lines {
-            match line.sort() {
-                Sort::Accepted | Sort::Limited => accepted += 1,
-                Sort::Invalid => invalid += 1,
-                Sort::Failed => failed += 1,
+            match line.kind() {
+                LineKind::Accepted | LineKind::Limited => accepted += 1,
+                LineKind::Invalid => invalid += 1,
+                LineKind::Failed => failed += 1,
             }
         }
         let failed = (failed > 0).then_some(failed);
-        Answered::new(lines, |results| Self {
+        BatchResponse::new(lines, |results| Self {
             accepted,
             invalid: Some(invalid),
             failed,
@@ -50,23 +50,23 @@ impl Added {
     }
 }
 
-/// What became of a line of a batch.
+/// The result of a line of a batch.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct LineResult {
     pub answer: LineAnswer,
-    /// Of a line that failed: what it leaves for another attempt, and the error of its own.
-    pub failed: Option<(Left, Problem)>,
+    /// Only of a line that failed: its state for a repeat, and its problem.
+    pub failed: Option<(RetryState, Problem)>,
 }
 
-impl From<Result<(), forebay::Error>> for Line {
+impl From<Result<(), forebay::Error>> for LineResult {
     fn from(answer: Result<(), forebay::Error>) -> Self {
         match answer {
             Ok(()) => Self::of(Outcome::Accepted),
             Err(error) => {
-                let left = Left::from(&error);
+                let state = RetryState::from(&error);
                 let problem = Problem::from(error);
                 let failed = problem.status().is_server_error();
-                Self::error(problem, failed.then_some(left))
+                Self::error(problem, failed.then_some(state))
             }
         }
     }
@@ -77,101 +77,104 @@ pub(super) fn respond_one(
     status: StatusCode,
     answer: Result<(), forebay::Error>,
 ) -> Result<Response, Problem> {
-    let (mut response, fate) = match answer {
-        Ok(()) => ((status, Json(Added::one())).into_response(), fate_of_one(None)),
+    let (mut response, completion) = match answer {
+        Ok(()) => ((status, Json(Added::one())).into_response(), completion_of_one(None)),
         Err(error) => {
-            let left = Left::from(&error);
+            let state = RetryState::from(&error);
             let problem = Problem::from(error);
             if !problem.status().is_server_error() {
                 return Err(problem);
             }
-            (problem.into_response(), fate_of_one(Some(&left)))
+            (problem.into_response(), completion_of_one(Some(&state)))
         }
     };
-    response.extensions_mut().insert(fate);
+    response.extensions_mut().insert(completion);
     Ok(response)
 }
 
-/// How a line is counted.
+/// The kind of a line's result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sort {
+pub(super) enum LineKind {
     Accepted,
     Limited,
-    /// Refused for what it contains.
+    /// Refused as invalid.
     Invalid,
     /// The store could not take it.
     Failed,
 }
 
-impl Line {
-    /// A line that was taken, or denied.
+impl LineResult {
+    /// A line that was accepted or denied.
     pub(super) fn of(outcome: Outcome) -> Self {
         Self { answer: LineAnswer::Outcome(outcome), failed: None }
     }
 
-    /// A line that an earlier attempt has settled.
+    /// A line that an earlier attempt has completed.
     pub(super) fn known(answer: LineAnswer) -> Self {
         Self { answer, failed: None }
     }
 
-    /// A line that failed, or, without what it leaves, was invalid.
-    pub(super) fn error(problem: Problem, left: Option<Left>) -> Self {
-        Self { answer: LineAnswer::from(&problem), failed: left.map(|left| (left, problem)) }
+    /// A line that failed, or, without a state, was invalid.
+    pub(super) fn error(problem: Problem, state: Option<RetryState>) -> Self {
+        Self { answer: LineAnswer::from(&problem), failed: state.map(|state| (state, problem)) }
     }
 
-    /// How it is counted.
-    pub(super) fn sort(&self) -> Sort {
+    /// The kind of the result.
+    pub(super) fn kind(&self) -> LineKind {
         match (&self.failed, &self.answer) {
-            (Some(_), _) => Sort::Failed,
-            (None, LineAnswer::Outcome(Outcome::Accepted)) => Sort::Accepted,
-            (None, LineAnswer::Outcome(Outcome::Limited)) => Sort::Limited,
-            // Of an earlier attempt; one that failed says whether to send it again.
-            (None, LineAnswer::Error(error)) if error.retry.is_some() => Sort::Failed,
-            (None, LineAnswer::Error(_)) => Sort::Invalid,
+            (Some(_), _) => LineKind::Failed,
+            (None, LineAnswer::Outcome(Outcome::Accepted)) => LineKind::Accepted,
+            (None, LineAnswer::Outcome(Outcome::Limited)) => LineKind::Limited,
+            // Of an earlier attempt: only a failed line says whether to retry.
+            (None, LineAnswer::Error(error)) if error.retry.is_some() => LineKind::Failed,
+            (None, LineAnswer::Error(_)) => LineKind::Invalid,
         }
     }
 }
 
-/// The answer to a batch, and what becomes of its record.
+/// The response to a batch.
 #[derive(Debug)]
-pub(super) struct Answered<T> {
+pub(super) struct BatchResponse<T> {
     pub answer: Result<T, Problem>,
-    pub fate: Fate,
-    /// Whether a line failed, or nobody knows what became of it.
+    pub completion: Completion,
+    /// Whether a line failed, or has an unknown outcome.
     pub is_partial: bool,
 }
 
-impl<T: Serialize> Answered<T> {
-    /// `body` makes the answer from what became of the lines.
-    pub(super) fn new(lines: Vec<Line>, body: impl FnOnce(Vec<LineAnswer>) -> T) -> Self {
-        let is_partial = lines.iter().any(|line| line.sort() == Sort::Failed);
-        let some_taken = lines.iter().any(|line| matches!(line.sort(), Sort::Accepted | Sort::Limited));
-        let fate = fate_of_batch(
-            lines.iter().map(|line| (&line.answer, line.failed.as_ref().map(|(left, _)| left))),
+impl<T: Serialize> BatchResponse<T> {
+    /// Combines the lines; `body` makes the answer.
+    pub(super) fn new(lines: Vec<LineResult>, body: impl FnOnce(Vec<LineAnswer>) -> T) -> Self {
+        let is_partial = lines.iter().any(|line| line.kind() == LineKind::Failed);
+        let some_taken =
+            lines.iter().any(|line| matches!(line.kind(), LineKind::Accepted | LineKind::Limited));
+        let completion = completion_of_batch(
+            lines.iter().map(|line| (&line.answer, line.failed.as_ref().map(|(state, _)| state))),
         );
         let (mut failures, mut results) = (Failures::default(), Vec::with_capacity(lines.len()));
         for line in lines {
             results.push(line.answer);
-            if let Some((left, problem)) = line.failed {
-                failures.note(&left, problem);
+            if let Some((state, problem)) = line.failed {
+                failures.note(&state, problem);
             }
         }
         let body = body(results);
         match failures.whole(some_taken) {
-            Some(problem) => Self { answer: Err(problem.with_all(body)), fate: Fate::Nothing, is_partial },
-            None => Self { answer: Ok(body), fate, is_partial },
+            Some(problem) => {
+                Self { answer: Err(problem.with_all(body)), completion: Completion::Nothing, is_partial }
+            }
+            None => Self { answer: Ok(body), completion, is_partial },
         }
     }
 
-    /// The response: `usual`, but 207 to a request with a key of which a line failed. Without a key that is no other status:
-    /// log shippers send the whole batch again on any that they do not expect.
+    /// The response with the status `usual`, or with 207 if the request has a key and a line failed. Not without a key: log
+    /// shippers repeat the whole batch on an unexpected status.
     pub(super) fn respond(self, usual: StatusCode, has_key: bool) -> Response {
         let status = if has_key && self.is_partial { StatusCode::MULTI_STATUS } else { usual };
         let mut response = match self.answer {
             Ok(body) => (status, Json(body)).into_response(),
             Err(problem) => problem.into_response(),
         };
-        response.extensions_mut().insert(self.fate);
+        response.extensions_mut().insert(self.completion);
         response
     }
 }
@@ -180,18 +183,18 @@ impl<T: Serialize> Answered<T> {
 #[derive(Debug, Default)]
 struct Failures {
     last: Option<Problem>,
-    /// One of them was applied in part, or may have been.
+    /// A line was applied in part, or may have been.
     some_applied: bool,
 }
 
 impl Failures {
-    fn note(&mut self, left: &Left, problem: Problem) {
-        self.some_applied |= !left.is_nothing;
+    fn note(&mut self, state: &RetryState, problem: Problem) {
+        self.some_applied |= !state.is_nothing;
         self.last = Some(problem);
     }
 
-    /// The answer for the whole batch, if nothing of it was applied: a client that looks at the status alone notices, and
-    /// may send it again. If anything was, or may have been, it must not: each line says what became of it.
+    /// The problem of the whole batch, if nothing of it was applied: a client that checks only the status can repeat it. If
+    /// something was applied, or may have been, it must not: each line has its own result.
     fn whole(self, some_taken: bool) -> Option<Problem> {
         self.last.filter(|_| !some_taken && !self.some_applied)
     }

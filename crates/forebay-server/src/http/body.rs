@@ -1,4 +1,4 @@
-//! Reading bodies, strictly: a field that nobody knows is a mistake, not noise.
+//! Reads bodies strictly: an unknown field is an error.
 
 use std::{
     error::Error,
@@ -25,7 +25,7 @@ use crate::app::Shared;
 /// The largest body, in bytes.
 pub(crate) const MAX_BODY: usize = 1 << 20;
 
-/// The most items of one batch.
+/// The number of items in a batch.
 pub(crate) const MAX_BATCH: usize = 10_000;
 
 /// How deep arrays and objects may nest. No request needs more than four levels.
@@ -36,13 +36,13 @@ const MAX_NESTING: usize = 32;
 pub(super) enum BodyError {
     /// It is larger than [`MAX_BODY`].
     TooLarge,
-    /// It comes too slowly; what would be fast enough.
+    /// It arrives too slowly; the accepted rate.
     Slow(String),
-    /// Other bodies hold all the room that there is for bodies.
+    /// Other bodies use all the memory for bodies.
     NoRoom,
-    /// The connection failed, or what came is not what was announced.
+    /// The connection failed, or the body has another length than announced.
     Broken(String),
-    /// It is not compressed as it says.
+    /// It is not compressed as announced.
     Corrupt(String),
 }
 
@@ -50,9 +50,9 @@ impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLarge => write!(f, "a body has at most {MAX_BODY} bytes"),
-            Self::Slow(accepted) => write!(f, "the body came too slowly: {accepted}"),
-            Self::NoRoom => f.write_str("too many large bodies are on their way"),
-            Self::Broken(why) => write!(f, "the body broke off: {why}"),
+            Self::Slow(accepted) => write!(f, "the body arrived too slowly: {accepted}"),
+            Self::NoRoom => f.write_str("too many large bodies are being received"),
+            Self::Broken(why) => write!(f, "the body ended early: {why}"),
             Self::Corrupt(why) => f.write_str(why),
         }
     }
@@ -61,7 +61,7 @@ impl fmt::Display for BodyError {
 impl Error for BodyError {}
 
 impl BodyError {
-    /// Why a body could not be read, whatever it is wrapped in.
+    /// Finds the reason among the causes of an error.
     pub(super) fn of(error: &(dyn Error + 'static)) -> Self {
         let mut cause = Some(error);
         while let Some(error) = cause {
@@ -96,9 +96,9 @@ impl From<BodyError> for Problem {
 
 /// The body of a request, as its extractor saw it: for the layer that offers an idempotency key afterwards.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sent(Arc<OnceLock<(bool, Bytes)>>);
+pub(super) struct SentBody(Arc<OnceLock<(bool, Bytes)>>);
 
-impl Sent {
+impl SentBody {
     /// The body, and whether it has one item a line.
     pub(super) fn get(&self) -> Option<&(bool, Bytes)> {
         self.0.get()
@@ -123,12 +123,12 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-/// A JSON body that is one item or a batch: an array, or one item a line (`application/x-ndjson`).
+/// A JSON body with one item or a batch: an array, or one item a line (`application/x-ndjson`).
 #[derive(Debug)]
 pub(crate) enum OneOrMany<T> {
     /// One item.
     One(T),
-    /// A batch: each item, or what is wrong with it.
+    /// A batch: each item, or why it is invalid.
     Many(Vec<Result<T, Problem>>),
 }
 
@@ -144,7 +144,7 @@ impl<T: DeserializeOwned> FromRequest<Shared> for OneOrMany<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &Shared) -> Result<Self, Problem> {
-        let (lines, sent) = (is_lines(request.headers()), request.extensions().get::<Sent>().cloned());
+        let (lines, sent) = (is_lines(request.headers()), request.extensions().get::<SentBody>().cloned());
         let body = read(request).await?;
         if let Some(sent) = sent {
             sent.set(lines, &body);
@@ -162,7 +162,7 @@ impl<T: DeserializeOwned> FromRequest<Shared> for OneOrMany<T> {
     }
 }
 
-/// Whether a body that is not one value is several, one a line.
+/// Whether an invalid body is several values, one a line.
 fn is_several(body: &[u8]) -> bool {
     let mut values = serde_json::Deserializer::from_slice(body).into_iter::<IgnoredAny>();
     if !matches!(values.next(), Some(Ok(_))) {
@@ -188,7 +188,7 @@ pub(super) fn is_lines(headers: &HeaderMap) -> bool {
         .any(|name| essence.eq_ignore_ascii_case(name))
 }
 
-/// A body, whole and of bounded size and depth.
+/// Reads a body of bounded size and depth.
 pub(super) async fn read(request: Request) -> Result<Bytes, Problem> {
     let body = request.into_body();
     if body.size_hint().lower() > MAX_BODY as u64 {
@@ -200,7 +200,7 @@ pub(super) async fn read(request: Request) -> Result<Bytes, Problem> {
     Ok(body)
 }
 
-/// Refuses deep nesting before a parser gets to recurse, or an error message to repeat it.
+/// Refuses deep nesting before a parser recurses, or an error message repeats it.
 fn check_nesting(body: &[u8]) -> Result<(), Problem> {
     let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
     for byte in body {

@@ -1,44 +1,44 @@
-//! How much callers may hold, and for how long.
+//! Bounds on connections and bodies.
 
 use std::time::Duration;
 
 use forebay::time::{millis, secs};
 
-/// What one server bears of its callers. Where these are reached, what is stalled goes, and what moves goes on.
+/// The bounds of one server. At a bound, stalled connections are closed, and active ones continue.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// The most connections at once. Beyond it the longest stalled one is closed, and callers wait for that.
+    /// The number of connections. At the bound the longest stalled one is closed, and callers wait for that.
     pub connections: usize,
-    /// How long a write may make no progress, and how long a body may take for [`body_progress`](Self::body_progress).
+    /// How long a write may make no progress; also the interval of [`body_progress`](Self::body_progress).
     pub stall: Duration,
-    /// The least that a body brings in each [`stall`](Self::stall) until it is complete, in bytes.
+    /// The least bytes of a body in each interval of [`stall`](Self::stall), until it is complete.
     pub body_progress: u64,
-    /// How often [`stall`](Self::stall) may pass until a body is complete.
+    /// How many intervals of [`stall`](Self::stall) a body may take.
     pub body_stalls: u32,
-    /// The most that bodies hold together, in bytes, each without its first [`FREE`]; at least 1 MiB.
+    /// The bytes of all bodies together, each without its first [`FREE`]; at least 1 MiB.
     pub bodies: usize,
-    /// How long nothing must have moved on a connection before it is closed for want of room.
+    /// How long a connection must be stalled before it is closed to make room.
     pub patience: Duration,
-    /// How long a connection waits for the rest of a body that nobody wants, to be kept for the next request.
+    /// How long the rest of an unread body may take, so that the connection can be kept.
     pub drain: Duration,
 }
 
-/// What each body may hold without being counted: hits and takes are admitted however many large bodies there are.
+/// The bytes of each body that are not counted: hits and takes are accepted even if large bodies use all the memory.
 pub const FREE: usize = 16 * 1024;
 
-/// The most that is read of a body that nobody wants, to keep its connection.
+/// The bytes that are read of an unread body, to keep its connection.
 pub(super) const MAX_DRAINED: u64 = 64 * 1024;
 
-/// The most that is read after an answer that ends a connection, so that a caller that is still sending sees the answer
-/// rather than a reset; and how long that may take.
+/// The bytes that are read after a response that ends a connection, and the time for it. A caller that is still sending then
+/// sees the response instead of a reset.
 pub(super) const MAX_LINGER: usize = 16 << 20;
 pub(super) const LINGER: Duration = secs(5);
 
-/// How often room is looked for while there is none.
-pub(super) const LOOK: Duration = millis(100);
+/// The interval between two attempts to make room.
+pub(super) const EVICT_INTERVAL: Duration = millis(100);
 
-/// How often a body looks for room before it is refused: 2 s in all.
-pub(super) const ROOM_LOOKS: u32 = 20;
+/// The attempts before a body is refused: 2 s in all.
+pub(super) const MAX_ATTEMPTS: u32 = 20;
 
 impl Default for Bounds {
     fn default() -> Self {

@@ -1,4 +1,4 @@
-//! `/v1/buffers`: writes that gather, and reach the database together.
+//! `/v1/buffers`: writes, the state of rows and buffers, flushes and pauses.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Admin, Json, JsonResult, OneOrMany, Path, Problem, Query, Read, Write,
-    batch::{AT_ONCE, Line, respond_one},
+    batch::{LineResult, MAX_IN_FLIGHT, respond_one},
     once::Keyed,
     row::{cells_of_query, key_of, row, to_json},
 };
@@ -26,8 +26,8 @@ use crate::{
     app::Shared,
 };
 
-/// How long the database may take to count dead letters before an answer goes without.
-const DEAD_TIME: Duration = secs(2);
+/// How long the database may take to count dead letters. After that the answer has no count.
+const COUNT_TIMEOUT: Duration = secs(2);
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
@@ -66,8 +66,8 @@ async fn list(Read(app): Read) -> JsonResult<Vec<BufferBody>> {
         (String = "application/x-ndjson"),
     )),
     responses(
-        (status = 202, description = "Acknowledged; of a batch, what became of each line", body = Added),
-        (status = 207, description = "A batch with an `Idempotency-Key` of which a line failed; a repeat completes it", body = Added),
+        (status = 202, description = "Acknowledged; for a batch, with the outcome of each line", body = Added),
+        (status = 207, description = "A batch with an `Idempotency-Key` and a failed line; a repeat completes it", body = Added),
         (status = 503, description = "The store could not take it"),
     ),
 )]
@@ -97,8 +97,8 @@ async fn write(
     })
 }
 
-/// Writes the rows that are well formed, and answers for each request in order.
-async fn add_rows(buffer: &BufferHandle, requests: Vec<Result<WriteRequest, Problem>>) -> Vec<Line> {
+/// Writes the valid rows; returns the result of each request, in order.
+async fn add_rows(buffer: &BufferHandle, requests: Vec<Result<WriteRequest, Problem>>) -> Vec<LineResult> {
     let mut good: Vec<Row> = vec![];
     let mut answers: Vec<Result<(), Problem>> = vec![];
     for request in requests {
@@ -106,28 +106,28 @@ async fn add_rows(buffer: &BufferHandle, requests: Vec<Result<WriteRequest, Prob
     }
     let mut written = buffer.add_rows(good).await.into_iter();
     let line = |answer: Result<(), Problem>| match answer {
-        Ok(()) => Line::from(written.next().unwrap_or(Ok(()))),
-        Err(problem) => Line::error(problem, None),
+        Ok(()) => LineResult::from(written.next().unwrap_or(Ok(()))),
+        Err(problem) => LineResult::error(problem, None),
     };
     answers.into_iter().map(line).collect()
 }
 
-/// [`add_rows`] of a request with a key: each row once, by whichever attempt.
+/// Like [`add_rows`], for a request with a key: each row is written once over all attempts.
 async fn add_rows_once(
     buffer: &BufferHandle,
     requests: Vec<Result<WriteRequest, Problem>>,
     keyed: &Keyed,
-) -> Vec<Line> {
+) -> Vec<LineResult> {
     let add_line = async |(number, request): (usize, Result<WriteRequest, Problem>)| {
         if let Some(answer) = keyed.answer(number) {
-            return Line::known(answer);
+            return LineResult::known(answer);
         }
         match read(buffer, request) {
-            Ok(row) => Line::from(buffer.add_once(&keyed.line(number), row).await),
-            Err(problem) => Line::error(problem, None),
+            Ok(row) => LineResult::from(buffer.add_once(&keyed.line(number), row).await),
+            Err(problem) => LineResult::error(problem, None),
         }
     };
-    stream::iter(requests).enumerate().map(add_line).buffered(AT_ONCE).collect().await
+    stream::iter(requests).enumerate().map(add_line).buffered(MAX_IN_FLIGHT).collect().await
 }
 
 fn read(buffer: &BufferHandle, request: Result<WriteRequest, Problem>) -> Result<Row, Problem> {
@@ -135,7 +135,7 @@ fn read(buffer: &BufferHandle, request: Result<WriteRequest, Problem>) -> Result
     row(buffer, &request.row, &request.columns)
 }
 
-/// A row: what of it is on its way, and what it will be.
+/// The pending and the final state of a row.
 #[utoipa::path(
     get, path = "/v1/buffers/{buffer}", security(("token" = ["read"])),
     params(
@@ -143,7 +143,7 @@ fn read(buffer: &BufferHandle, request: Result<WriteRequest, Problem>) -> Result
         ("row" = Cells, Query, style = Form, explode, description = "Each key column as a parameter: `?id=42`"),
     ),
     responses(
-        (status = 200, description = "A row that was never written has nulls", body = RowBody),
+        (status = 200, description = "The row; nulls if it was never written", body = RowBody),
         (status = 503, description = "The store or the database does not answer"),
     ),
 )]
@@ -160,24 +160,24 @@ async fn value(
     Ok(Json(RowBody { pending: to_json(schema, &pending), value: to_json(schema, &value) }))
 }
 
-/// How much a buffer holds, and since when.
+/// The state of a buffer.
 #[utoipa::path(
     get, path = "/v1/buffers/{buffer}/stats", security(("token" = ["read"])),
     responses((status = 200, description = "The state", body = StatsBody)),
 )]
 async fn stats(Read(app): Read, Path(buffer): Path<String>) -> JsonResult<StatsBody> {
     let handle = &app.buffers.find(&buffer)?.handle;
-    let (stats, dead) = tokio::join!(handle.stats(), app.clock().timeout(DEAD_TIME, handle.dead_count()));
+    let (stats, dead) = tokio::join!(handle.stats(), app.clock().timeout(COUNT_TIMEOUT, handle.dead_count()));
     Ok(Json(StatsBody::new(stats?, dead.and_then(Result::ok))))
 }
 
-/// Brings everything that was acknowledged to the database, and answers after the commit.
+/// Flushes everything that was acknowledged, and answers after the commit.
 #[utoipa::path(
     post, path = "/v1/buffers/{buffer}/flush", security(("token" = ["admin"])),
     responses(
-        (status = 200, description = "The rows that this flush brought to the database", body = Flushed),
+        (status = 200, description = "The number of rows that this flush committed", body = Flushed),
         (status = "4XX", description = "409: the buffer is paused"),
-        (status = 503, description = "The store or the database could not; what is left stays, and is flushed later"),
+        (status = 503, description = "The store or the database does not answer; the remaining rows are flushed later"),
     ),
 )]
 async fn flush(Admin(app): Admin, Path(buffer): Path<String>) -> JsonResult<Flushed> {
@@ -187,21 +187,21 @@ async fn flush(Admin(app): Admin, Path(buffer): Path<String>) -> JsonResult<Flus
     Ok(Json(Flushed { rows }))
 }
 
-/// Refuses what would touch the table of a paused buffer.
+/// Refuses an operation on the table of a paused buffer.
 pub(super) async fn check_running(buffer: &BufferHandle) -> Result<(), Problem> {
     if buffer.is_paused().await? {
         let name = &buffer.schema().name;
-        let detail = format!("buffer {name} is paused; POST /v1/buffers/{name}/resume ends that");
+        let detail = format!("buffer {name} is paused; POST /v1/buffers/{name}/resume resumes it");
         return Err(Problem::new(StatusCode::CONFLICT, "paused", detail));
     }
     Ok(())
 }
 
-/// Stops the flushing of a buffer, by every server on the store, until it is resumed. Writes are taken all the same.
+/// Pauses the flushing of a buffer, on every server of the store, until it is resumed. Writes are still accepted.
 #[utoipa::path(
     post, path = "/v1/buffers/{buffer}/pause", security(("token" = ["admin"])),
     responses(
-        (status = 200, description = "It is paused, also if it was before; a flush under way ends first", body = Paused),
+        (status = 200, description = "Paused, also if it was before; a running flush ends first", body = Paused),
     ),
 )]
 async fn pause(Admin(app): Admin, Path(buffer): Path<String>) -> JsonResult<Paused> {
@@ -209,11 +209,11 @@ async fn pause(Admin(app): Admin, Path(buffer): Path<String>) -> JsonResult<Paus
     Ok(Json(Paused { paused: true }))
 }
 
-/// Ends a pause, whoever began it.
+/// Resumes the flushing of a buffer.
 #[utoipa::path(
     post, path = "/v1/buffers/{buffer}/resume", security(("token" = ["admin"])),
     responses(
-        (status = 200, description = "It is not paused, also if it was not before; flushing begins within a second", body = Paused),
+        (status = 200, description = "Resumed, also if it was not paused; flushing begins within a second", body = Paused),
     ),
 )]
 async fn resume(Admin(app): Admin, Path(buffer): Path<String>) -> JsonResult<Paused> {

@@ -28,16 +28,16 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(list, replay))
 }
 
-/// Which page.
+/// The query of a page.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct PageQuery {
-    /// How many letters at most, 1 to 1 000.
+    /// The number of letters, 1 to 1 000.
     #[serde(default = "hundred")]
     #[param(minimum = 1, maximum = 1_000, default = 100)]
     limit: u32,
-    /// The id of the last letter of the page before.
+    /// The id of the last letter of the previous page.
     #[serde(default)]
     #[param(default = 0)]
     after: u64,
@@ -51,7 +51,7 @@ fn hundred() -> u32 {
 #[utoipa::path(
     get, path = "/v1/buffers/{buffer}/dead", operation_id = "list_dead", params(PageQuery),
     responses(
-        (status = 200, description = "A page of them", body = PageBody),
+        (status = 200, description = "A page of dead letters", body = PageBody),
         (status = 503, description = "The database does not answer"),
     ),
     security(("token" = ["admin"])),
@@ -69,14 +69,14 @@ async fn list(
     Ok(Json(PageBody { letters: letters.collect::<Result<_, _>>()?, next }))
 }
 
-/// Merges dead letters into their rows, after what was in their way has been mended. Each counts once, also when several
-/// replay at once.
+/// Merges dead letters into their rows, after their reason was removed. Each letter counts once, also if several callers
+/// replay at the same time.
 #[utoipa::path(
     post, path = "/v1/buffers/{buffer}/dead", operation_id = "replay_dead", security(("token" = ["admin"])),
     responses(
-        (status = 200, description = "What became of them; what was applied is committed", body = ReplayedBody),
+        (status = 200, description = "The result; applied letters are committed", body = ReplayedBody),
         (status = "4XX", description = "409: the buffer is paused"),
-        (status = 503, description = "The database does not answer; what was applied so far stays so, and asking again does the rest"),
+        (status = 503, description = "The database does not answer; the letters applied so far stay applied, and a repeat applies the rest"),
     ),
 )]
 async fn replay(
@@ -109,7 +109,7 @@ fn letters(request: ReplayRequest) -> Result<(DeadLetters, Option<usize>), Probl
             let named = ids.len();
             Ok((DeadLetters::Ids(ids), Some(named)))
         }
-        _ => Err(Problem::field("ids", "either \"ids\":[..] or \"all\":true says which letters")),
+        _ => Err(Problem::field("ids", "one of \"ids\":[..] and \"all\":true is needed")),
     }
 }
 

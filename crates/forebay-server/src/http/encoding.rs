@@ -1,4 +1,4 @@
-//! Compressed bodies, in both directions.
+//! Compression of bodies, in both directions.
 
 use std::io::{Read as _, Write as _};
 
@@ -18,22 +18,22 @@ use super::{
     body::{BodyError, MAX_BODY},
 };
 
-/// What a body may be compressed with, as the header of a refusal says it.
+/// The accepted encodings, for the header of a refusal.
 const ACCEPTED: &str = "gzip, deflate";
 
-/// How much more of a body is decoded at once.
+/// How many more bytes are decoded at once.
 const STEP: usize = 32 * 1024;
 
-/// How a body is compressed.
+/// The encoding of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Encoding {
     Gzip,
-    /// With the header of zlib, as the standard says, or without, as some send it.
+    /// With the header of zlib, as in the standard, or without it, as some clients send it.
     Deflate,
 }
 
-/// Decodes the body of a request when somebody reads it. What follows sees the same request without compression: a body
-/// counts as the same under an `Idempotency-Key`, however it was sent.
+/// Decodes the body of a request when it is read. The next layers see the request without compression: under an
+/// `Idempotency-Key`, a body is the same with any encoding.
 pub(super) async fn decode(request: Request, next: Next) -> Response {
     let encoding = match encoding_of(request.headers()) {
         Ok(Some(encoding)) => encoding,
@@ -47,7 +47,7 @@ pub(super) async fn decode(request: Request, next: Next) -> Response {
     next.run(Request::from_parts(parts, body)).await
 }
 
-/// How a body is compressed, if it is; or what the header says that is not accepted.
+/// The encoding of a body, if it has one; the error is a value that is not accepted.
 fn encoding_of(headers: &HeaderMap) -> Result<Option<Encoding>, String> {
     let given = headers.get_all(header::CONTENT_ENCODING).iter();
     let given: Vec<&str> = given.map(|value| value.to_str().unwrap_or("?").trim()).collect();
@@ -81,7 +81,7 @@ async fn decoded(encoding: Encoding, body: Body) -> Result<Bytes, BodyError> {
 
 fn gunzip(bytes: &[u8]) -> Result<Vec<u8>, BodyError> {
     let mut text = vec![];
-    // One more byte than accepted tells a body that is too large.
+    // One more byte than accepted detects a body that is too large.
     let read = MultiGzDecoder::new(bytes).take(MAX_BODY as u64 + 1).read_to_end(&mut text);
     read.map_err(|error| corrupt("gzip", &error))?;
     if text.len() > MAX_BODY { Err(BodyError::TooLarge) } else { Ok(text) }
@@ -117,7 +117,7 @@ fn corrupt(encoding: &str, why: &dyn std::fmt::Display) -> BodyError {
     BodyError::Corrupt(format!("the body is not {encoding}: {why}"))
 }
 
-/// A document that is the same for everybody, compressed once.
+/// A document that is the same for all callers, and is compressed once.
 pub(crate) struct Document {
     headers: Vec<(HeaderName, &'static str)>,
     plain: Bytes,
@@ -134,7 +134,7 @@ impl Document {
         Self { headers, plain, gzip }
     }
 
-    /// The answer to a request that accepts what its headers say.
+    /// The response, compressed if the request's headers accept it.
     pub(crate) fn answer(&self, request: &HeaderMap) -> Response {
         let compressed = accepts_gzip(request);
         let mut response = if compressed { self.gzip.clone() } else { self.plain.clone() }.into_response();
@@ -150,7 +150,7 @@ impl Document {
     }
 }
 
-/// Whether a client takes gzip: it is named, or `*` is, and not with `q=0`.
+/// Whether a client accepts gzip: by its name or by `*`, and not with `q=0`.
 fn accepts_gzip(headers: &HeaderMap) -> bool {
     let given = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     let mut any = false;

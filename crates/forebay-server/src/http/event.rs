@@ -16,8 +16,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Json, OneOrMany, Path, Problem, Write,
-    batch::{AT_ONCE, Answered, Line, Sort},
-    once::{Keyed, Left, fate_of_one},
+    batch::{BatchResponse, LineKind, LineResult, MAX_IN_FLIGHT},
+    once::{Keyed, RetryState, completion_of_one},
 };
 use crate::{
     api::{
@@ -44,7 +44,7 @@ enum HitsSchema {
     Many(Vec<HitRequest>),
 }
 
-/// Takes hits: limited, counted and buffered.
+/// Takes hits: checks their limits, counts them and buffers them.
 #[utoipa::path(
     post, path = "/v1/events/{event}", security(("token" = ["write"])),
     request_body(content(
@@ -53,10 +53,10 @@ enum HitsSchema {
     )),
     responses(
         (status = 202, description = "The hit was accepted", body = HitAnswer),
-        (status = 200, description = "A batch: what became of each line", body = BatchAnswer),
-        (status = 207, description = "A batch with an `Idempotency-Key` of which a line failed; a repeat completes it", body = BatchAnswer),
+        (status = 200, description = "A batch: the outcome of each line", body = BatchAnswer),
+        (status = 207, description = "A batch with an `Idempotency-Key` and a failed line; a repeat completes it", body = BatchAnswer),
         (status = "4XX", description = "429: a limit denied it"),
-        (status = 503, description = "Series or buffer could not take it"),
+        (status = 503, description = "A series or a buffer could not take it"),
     ),
 )]
 async fn hit(
@@ -77,7 +77,7 @@ async fn hit(
 async fn one(event: &EventEntry, request: HitRequest, keyed: Option<&Keyed>) -> Result<Response, Problem> {
     let n = request.n.0;
     let line = keyed.map(|keyed| keyed.line(0));
-    let (mut response, fate) = match take(event, request, line).await {
+    let (mut response, completion) = match take(event, request, line).await {
         Ok(hit) => {
             let decisions = hit.limits();
             if let Hit::Limited { .. } = hit {
@@ -86,19 +86,20 @@ async fn one(event: &EventEntry, request: HitRequest, keyed: Option<&Keyed>) -> 
             let degraded = decisions.limits.iter().any(Decision::is_degraded);
             let late = hit.late().iter().map(ToString::to_string).collect();
             let body = HitAnswer { accepted: n, limited: 0, degraded, late };
-            ((StatusCode::ACCEPTED, Json(body)).into_response(), fate_of_one(None))
+            ((StatusCode::ACCEPTED, Json(body)).into_response(), completion_of_one(None))
         }
-        Err((problem, Some(left))) => (problem.into_response(), fate_of_one(Some(&left))),
+        Err((problem, Some(state))) => (problem.into_response(), completion_of_one(Some(&state))),
         Err((problem, None)) => return Err(problem),
     };
-    response.extensions_mut().insert(fate);
+    response.extensions_mut().insert(completion);
     Ok(response)
 }
 
-/// 429, with the decision that the caller has to wait longest for.
+/// The 429 with the decision that the caller has to wait for longest.
 fn limited(event: &EventEntry, n: u64, decisions: &[Decision]) -> Problem {
     let denied = event.limits.iter().zip(decisions).filter(|(_, decision)| !decision.is_allowed());
-    let Some((limit, decision)) = denied.max_by_key(|(_, decision)| super::limit::lasts(decision)) else {
+    let Some((limit, decision)) = denied.max_by_key(|(_, decision)| super::limit::waiting_time(decision))
+    else {
         return Problem::new(StatusCode::TOO_MANY_REQUESTS, "limited", "denied").retry_after(None);
     };
     let counts = HitAnswer { accepted: 0, limited: n, degraded: false, late: vec![] };
@@ -116,43 +117,44 @@ async fn many(
     let take_line = async |(number, request): (usize, Result<HitRequest, Problem>)| {
         let n = request.as_ref().map_or(0, |request| request.n.0);
         if let Some(answer) = keyed.and_then(|keyed| keyed.answer(number)) {
-            return (n, false, Line::known(answer));
+            return (n, false, LineResult::known(answer));
         }
         let request = match request {
             Ok(request) => request,
             Err(problem) => {
                 event.metrics.invalid.increment(1);
-                return (n, false, Line::error(problem, None));
+                return (n, false, LineResult::error(problem, None));
             }
         };
         match take(event, request, keyed.map(|keyed| keyed.line(number))).await {
-            Ok(hit) if hit.is_accepted() => (n, !hit.late().is_empty(), Line::of(Outcome::Accepted)),
-            Ok(_) => (n, false, Line::of(Outcome::Limited)),
-            Err((problem, left)) => (n, false, Line::error(problem, left)),
+            Ok(hit) if hit.is_accepted() => (n, !hit.late().is_empty(), LineResult::of(Outcome::Accepted)),
+            Ok(_) => (n, false, LineResult::of(Outcome::Limited)),
+            Err((problem, state)) => (n, false, LineResult::error(problem, state)),
         }
     };
-    let answers = stream::iter(requests).enumerate().map(take_line).buffered(AT_ONCE);
+    let answers = stream::iter(requests).enumerate().map(take_line).buffered(MAX_IN_FLIGHT);
     let mut batch = BatchAnswer::default();
     let mut lines = vec![];
     for (n, is_late, line) in answers.collect::<Vec<_>>().await {
-        match line.sort() {
-            Sort::Accepted => batch.accepted += n,
-            Sort::Limited => batch.limited += n,
-            Sort::Failed => batch.failed += n,
-            Sort::Invalid => batch.invalid += 1,
+        match line.kind() {
+            LineKind::Accepted => batch.accepted += n,
+            LineKind::Limited => batch.limited += n,
+            LineKind::Failed => batch.failed += n,
+            LineKind::Invalid => batch.invalid += 1,
         }
         batch.late += if is_late { n } else { 0 };
         lines.push(line);
     }
-    Answered::new(lines, |results| BatchAnswer { results, ..batch }).respond(StatusCode::OK, keyed.is_some())
+    BatchResponse::new(lines, |results| BatchAnswer { results, ..batch })
+        .respond(StatusCode::OK, keyed.is_some())
 }
 
-/// Takes a hit. An error comes with what it leaves for another attempt, unless the hit is invalid.
+/// Takes a hit. An error has a state for a repeat, unless the hit is invalid.
 async fn take(
     event: &EventEntry,
     request: HitRequest,
     line: Option<forebay::once::RequestItem>,
-) -> Result<Hit, (Problem, Option<Left>)> {
+) -> Result<Hit, (Problem, Option<RetryState>)> {
     let HitRequest { key: Key(key), n: Count(n), at } = request;
     let at = at.map(|At(at)| at);
     let answer = match (line, at) {
@@ -165,7 +167,7 @@ async fn take(
             let counter = if hit.is_accepted() { &event.metrics.accepted } else { &event.metrics.limited };
             counter.increment(n);
             for (limit, decision) in event.limits.iter().zip(&hit.limits().limits) {
-                // Of a denied hit, a limit that would have admitted it was not charged.
+                // A denied hit is not charged to a limit that would have admitted it.
                 if hit.is_accepted() || !decision.is_allowed() {
                     limit.metrics.count(decision);
                 }
@@ -181,13 +183,13 @@ async fn take(
         }
         Err(failure) => {
             event.metrics.failed.increment(n);
-            let left = Left::from(&failure);
-            Err((failed(failure), Some(left)))
+            let state = RetryState::from(&failure);
+            Err((failed(failure), Some(state)))
         }
     }
 }
 
-/// 503, with what became of each part.
+/// The 503 with the outcome of each part.
 fn failed(failure: HitError) -> Problem {
     let mut applied = Map::new();
     applied.insert("limit".into(), failure.limit.as_str().into());
@@ -198,7 +200,7 @@ fn failed(failure: HitError) -> Problem {
     }
     let mut problem = Problem::from(failure.error);
     if !problem.status().is_server_error() {
-        // Refused for what it contains, and yet applied in part: no mistake that the caller could mend alone.
+        // It is invalid and yet applied in part, which the caller cannot correct alone.
         let detail = problem.detail().to_owned();
         problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "partly-applied", detail)
             .with("retry", "unknown")
@@ -207,7 +209,7 @@ fn failed(failure: HitError) -> Problem {
     problem.with("applied", applied)
 }
 
-/// One word if it holds for every part, else a word for each by name.
+/// One word if it is the same for all parts, else a word for each by name.
 fn parts_body(parts: &Parts) -> Value {
     if let Some(all) = parts.summary() {
         return all.as_str().into();
@@ -216,7 +218,7 @@ fn parts_body(parts: &Parts) -> Value {
     for part in parts {
         let name = part.name.as_str();
         let mut key = name.to_owned();
-        // The event has it more than once.
+        // The event may have a part more than once.
         for place in 2.. {
             if !body.contains_key(&key) {
                 break;

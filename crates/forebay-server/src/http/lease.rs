@@ -1,7 +1,6 @@
-//! `/v1/limits/{limit}/leases`: how many may do something at the same time.
+//! `/v1/limits/{limit}/leases`: leases of concurrency limits.
 //!
-//! The holder is whoever has the lease's text: nothing here extends a lease, and nothing gives it back when the server
-//! stops.
+//! The caller with the lease's text is its holder. The server neither extends leases nor releases them when it stops.
 
 use std::{fmt, str::FromStr};
 
@@ -20,17 +19,17 @@ use crate::{
 };
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
-    OpenApiRouter::new().routes(routes!(grant)).routes(routes!(extend, give_back))
+    OpenApiRouter::new().routes(routes!(grant)).routes(routes!(extend, release))
 }
 
-/// A lease as its holder has it: hexadecimal, the id and then the key, so that no server has to remember whose it is.
+/// The text of a lease: its id and its key in hexadecimal, so that the server needs no table of leases.
 #[derive(Debug, PartialEq, Eq)]
 struct Ticket {
     id: LeaseId,
     key: String,
 }
 
-/// Digits of an id.
+/// The hexadecimal digits of an id.
 const ID_DIGITS: usize = 32;
 
 impl fmt::Display for Ticket {
@@ -45,7 +44,7 @@ impl FromStr for Ticket {
 
     fn from_str(text: &str) -> Result<Self, Problem> {
         let read = || {
-            // `from_str_radix` would take a sign as well.
+            // `from_str_radix` would accept a sign, too.
             let hexadecimal = text.bytes().all(|byte| byte.is_ascii_hexdigit());
             let (id, digits) = text.split_at_checked(ID_DIGITS).filter(|_| hexadecimal)?;
             let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
@@ -55,26 +54,22 @@ impl FromStr for Ticket {
             Some(Self { id: id.parse().ok()?, key })
         };
         read().ok_or_else(|| {
-            Problem::new(
-                StatusCode::NOT_FOUND,
-                "unknown-lease",
-                "lease: what was granted under it is accepted",
-            )
+            Problem::new(StatusCode::NOT_FOUND, "unknown-lease", "lease: not a lease of this limit")
         })
     }
 }
 
 fn not_held(limit: &LimitHandle) -> Problem {
-    let detail = format!("limit {}: the lease has ended, or was given back", limit.name());
+    let detail = format!("limit {}: the lease has expired, or was released", limit.name());
     Problem::new(StatusCode::CONFLICT, "not-holder", detail)
 }
 
-/// Gets a lease.
+/// Acquires a lease.
 #[utoipa::path(
     post, path = "/v1/limits/{limit}/leases", operation_id = "grant_lease", security(("token" = ["write"])),
     responses(
-        (status = 201, description = "Lent", body = LeaseBody),
-        (status = "4XX", description = "429: as many are lent as there may be; the decision is among the members, and `first_end`, seconds until the first of them ends unless it is extended"),
+        (status = 201, description = "Granted", body = LeaseBody),
+        (status = "4XX", description = "429: all leases are in use; the members have the decision, and `first_end`, the seconds until the first lease expires unless it is extended"),
     ),
 )]
 async fn grant(
@@ -104,8 +99,8 @@ async fn grant(
 #[utoipa::path(
     put, path = "/v1/limits/{limit}/leases/{lease}", operation_id = "extend_lease",
     responses(
-        (status = 200, description = "Lent for longer", body = ExtensionBody),
-        (status = "4XX", description = "409: it has ended"),
+        (status = 200, description = "Extended", body = ExtensionBody),
+        (status = "4XX", description = "409: it has expired"),
         (status = 503, description = "The store does not answer; repeating is safe"),
     ),
     security(("token" = ["write"])),
@@ -125,17 +120,17 @@ async fn extend(
     }
 }
 
-/// Gives a lease back.
+/// Releases a lease.
 #[utoipa::path(
     delete, path = "/v1/limits/{limit}/leases/{lease}", operation_id = "release_lease",
     responses(
-        (status = 204, description = "Given back"),
-        (status = "4XX", description = "409: it had ended"),
+        (status = 204, description = "Released"),
+        (status = "4XX", description = "409: it had expired"),
         (status = 503, description = "The store does not answer; repeating is safe"),
     ),
     security(("token" = ["write"])),
 )]
-async fn give_back(
+async fn release(
     Write(app): Write,
     Path((limit, lease)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {

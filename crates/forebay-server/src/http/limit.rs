@@ -1,4 +1,4 @@
-//! `/v1/limits`: take, look, give back, reset. Leases are in `lease.rs`.
+//! `/v1/limits`: take, peek, refund, reset, and the lists. Leases are in `lease.rs`.
 
 use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
@@ -35,8 +35,8 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(near))
 }
 
-/// What the limits tell a client about its key, but for `Retry-After`, which a problem has anyway.
-fn told<'a>(answers: impl Iterator<Item = (&'a LimitHandle, &'a str, &'a Decision)>) -> HeaderMap {
+/// The headers of the limits for a client's key, without `Retry-After`, which a problem has.
+fn limit_headers<'a>(answers: impl Iterator<Item = (&'a LimitHandle, &'a str, &'a Decision)>) -> HeaderMap {
     let answers: Vec<_> = answers.map(|(limit, key, decision)| (limit.policy(key), decision)).collect();
     let headers = headers(answers.iter().map(|(policy, decision)| (policy, *decision)));
     let header = |(name, value): (&'static str, String)| {
@@ -45,7 +45,7 @@ fn told<'a>(answers: impl Iterator<Item = (&'a LimitHandle, &'a str, &'a Decisio
     headers.into_iter().filter(|(name, _)| *name != "retry-after").filter_map(header).collect()
 }
 
-/// A problem with more headers.
+/// Adds headers to a problem.
 fn with_headers(problem: Problem, headers: HeaderMap) -> Problem {
     headers.into_iter().fold(problem, |problem, (name, value)| match name {
         Some(name) => problem.header(name, value),
@@ -53,22 +53,22 @@ fn with_headers(problem: Problem, headers: HeaderMap) -> Problem {
     })
 }
 
-/// Of several denials the larger lasts longer: for ever, or until it would be admitted.
-pub(super) fn lasts(denied: &Decision) -> (bool, Option<std::time::Duration>) {
+/// Orders denials by how long the caller has to wait; a blocked key waits for ever.
+pub(super) fn waiting_time(denied: &Decision) -> (bool, Option<std::time::Duration>) {
     (denied.is_blocked(), denied.retry_after())
 }
 
-/// 429 without the decision's members.
+/// The 429 of a denial, without the members of the decision.
 pub(super) fn denied(limit: &Name, decision: &Decision) -> Problem {
     let (used, quota) = (decision.used(), decision.limit());
     let blocked = decision.is_blocked();
     let detail = match decision.retry_after() {
         Some(span) => format!("limit {limit}: {used} of {quota} used; try again in {} s", seconds(span)),
         None if decision.is_degraded() => {
-            format!("limit {limit}: denied without its store, which does not answer")
+            format!("limit {limit}: denied, because its store does not answer")
         }
         None if blocked => format!("limit {limit}: the key is blocked"),
-        None => format!("limit {limit}: {used} of {quota} lent"),
+        None => format!("limit {limit}: {used} of {quota} leases in use"),
     };
     Problem::new(StatusCode::TOO_MANY_REQUESTS, "limited", detail).retry_denied(decision)
 }
@@ -76,7 +76,7 @@ pub(super) fn denied(limit: &Name, decision: &Decision) -> Problem {
 /// The limits of the configuration, by name.
 #[utoipa::path(
     get, path = "/v1/limits", operation_id = "list_limits", security(("token" = ["read"])),
-    responses((status = 200, description = "All of them, as they are in force", body = Vec<LimitBody>)),
+    responses((status = 200, description = "All limits in force", body = Vec<LimitBody>)),
 )]
 async fn list(Read(app): Read) -> JsonResult<Vec<LimitBody>> {
     Ok(Json(app.rules().declared_limits().map(LimitBody::new).collect()))
@@ -87,7 +87,7 @@ async fn list(Read(app): Read) -> JsonResult<Vec<LimitBody>> {
     post, path = "/v1/limits/{limit}", security(("token" = ["write"])),
     responses(
         (status = 200, description = "Admitted and charged", body = DecisionBody),
-        (status = "4XX", description = "429: denied; the decision is among the members"),
+        (status = "4XX", description = "429: denied; the members have the decision"),
     ),
 )]
 async fn take(
@@ -101,7 +101,7 @@ async fn take(
     if request.cost.0 > 0 {
         limit.metrics.count(&decision);
     }
-    let headers = told(std::iter::once((&limit.handle, &*request.key.0, &decision)));
+    let headers = limit_headers(std::iter::once((&limit.handle, &*request.key.0, &decision)));
     let body = DecisionBody::from(&decision);
     if decision.is_allowed() {
         Ok((headers, Json(body)))
@@ -110,12 +110,12 @@ async fn take(
     }
 }
 
-/// Takes from several limits: from all, or from none.
+/// Takes from several limits: all are charged, or none.
 #[utoipa::path(
     post, path = "/v1/limits", security(("token" = ["write"])),
     responses(
         (status = 200, description = "Admitted and charged to all", body = DecisionsBody),
-        (status = "4XX", description = "429: denied, and charged to none; the decisions are among the members"),
+        (status = "4XX", description = "429: denied, and charged to none; the members have the decisions"),
     ),
 )]
 async fn take_all(
@@ -146,19 +146,19 @@ async fn take_all(
         limits: decisions.limits.iter().map(DecisionBody::from).collect(),
     };
     let each = charges.iter().zip(&decisions.limits);
-    let headers = told(each.map(|(charge, decision)| (&charge.limit, &*charge.key, decision)));
+    let headers = limit_headers(each.map(|(charge, decision)| (&charge.limit, &*charge.key, decision)));
     if decisions.allowed {
         return Ok((headers, Json(body)));
     }
     let denials = limits.iter().zip(&decisions.limits).filter(|(_, decision)| !decision.is_allowed());
-    let problem = match denials.max_by_key(|(_, decision)| lasts(decision)) {
+    let problem = match denials.max_by_key(|(_, decision)| waiting_time(decision)) {
         Some((limit, decision)) => denied(limit.handle.name(), decision),
         None => Problem::new(StatusCode::TOO_MANY_REQUESTS, "limited", "denied").retry_after(None),
     };
     Err(with_headers(problem.with_all(body), headers))
 }
 
-/// Looks at a limit without taking: what a take of 1 would be told.
+/// Peeks at a limit: the decision that a take of 1 would get, without a charge.
 #[utoipa::path(
     get, path = "/v1/limits/{limit}", params(KeyQuery), security(("token" = ["read"])),
     responses((status = 200, description = "The decision that a take of 1 would get", body = DecisionBody)),
@@ -172,12 +172,12 @@ async fn peek(
     Ok(Json(DecisionBody::from(&decision)))
 }
 
-/// Forgets what was taken for a key. What is there of somebody else goes, too.
+/// Resets a key. Data of another program under the same key is removed, too.
 #[utoipa::path(
     delete, path = "/v1/limits/{limit}", params(KeyQuery), security(("token" = ["admin"])),
     responses(
-        (status = 200, description = "Nothing is used any more but what others hold", body = OutstandingBody),
-        (status = 204, description = "Nothing is used any more"),
+        (status = 200, description = "Reset, except for what others hold", body = OutstandingBody),
+        (status = 204, description = "Reset"),
     ),
 )]
 async fn reset(
@@ -192,7 +192,7 @@ async fn reset(
     })
 }
 
-/// Gives back what was taken for something that then did not happen.
+/// Refunds a take.
 #[utoipa::path(
     post, path = "/v1/limits/{limit}/refund", security(("token" = ["write"])),
     responses((status = 200, description = "The state after the refund", body = DecisionBody)),
@@ -206,7 +206,7 @@ async fn refund(
     Ok(Json(DecisionBody::from(&decision)))
 }
 
-/// How many.
+/// The query of a list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -230,10 +230,10 @@ impl TopQuery {
     }
 }
 
-/// The keys that this server denied most since it started; those that a shadow would have denied, too.
+/// The keys that this server denied most since it started, also those that a shadow would have denied.
 #[utoipa::path(
     get, path = "/v1/limits/{limit}/top", operation_id = "top_denied", params(TopQuery),
-    responses((status = 200, description = "The most denied first", body = Vec<DeniedBody>)),
+    responses((status = 200, description = "The keys, most denied first", body = Vec<DeniedBody>)),
     security(("token" = ["read"])),
 )]
 async fn top(
@@ -247,10 +247,10 @@ async fn top(
     Ok(Json(top.into_iter().map(DeniedBody::from).collect()))
 }
 
-/// The keys that this server saw nearest to their limit: at least 80 % used, and not over yet.
+/// The keys nearest to their limit, as far as this server knows: at least 80 % used, in a window that has not ended.
 #[utoipa::path(
     get, path = "/v1/limits/{limit}/near", operation_id = "near_limit", params(TopQuery),
-    responses((status = 200, description = "The nearest first", body = Vec<NearBody>)),
+    responses((status = 200, description = "The keys, nearest first", body = Vec<NearBody>)),
     security(("token" = ["read"])),
 )]
 async fn near(

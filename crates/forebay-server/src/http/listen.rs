@@ -1,4 +1,4 @@
-//! Connections: accepting them, bounding them, and letting them end.
+//! Accepts connections, bounds them, and ends them.
 
 use std::{convert::Infallible, io, net::SocketAddr, pin::Pin, time::Duration};
 
@@ -27,7 +27,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::{
     bounds::Bounds,
-    peers::{Link, Member, Peers},
+    connections::{Connections, Registration, Tracker},
     stream::Stream,
     upload::Upload,
 };
@@ -39,26 +39,26 @@ const HEADER_TIME: Duration = secs(30);
 /// The largest head of a request, in bytes.
 const MAX_HEAD: usize = 32 * 1024;
 
-/// What is read of a connection before somebody takes it, in bytes. Larger than the head.
+/// The bytes that are read from a connection before a handler reads them. More than the head.
 const READ_BUFFER: usize = 64 * 1024;
 
-/// What the system keeps of answers that a peer has not taken yet, in bytes (Linux keeps twice as much, with its own
-/// overhead). It moves on when a third of that is taken: a peer that takes some 4 kB a second makes progress in time.
+/// The socket's send buffer in bytes (Linux doubles it, for its own overhead). A write makes progress when a third of it is
+/// read: a peer that reads about 4 kB a second makes progress in time.
 const SEND_BUFFER: u32 = 64 * 1024;
 
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1_024;
 
-/// The most headers of a request.
+/// The number of headers of a request.
 const MAX_HEADERS: usize = 64;
 
-/// How long to pause when no connection can be accepted, which is mostly for want of file descriptors.
+/// The pause after a failed accept, which is mostly due to a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = millis(50);
 
 /// Listens on `address`.
 ///
 /// # Errors
-/// As the system says; a busy port is answered with a free one that could be taken instead.
+/// If the system refuses. For a port in use, the message suggests a free one.
 pub fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     match open(address) {
         Ok(listener) => Ok(listener),
@@ -71,8 +71,8 @@ pub fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     }
 }
 
-/// As `TcpListener::bind`, with a bounded send buffer, which accepted connections have from it: the system takes so much of
-/// an answer whether the peer reads it or not.
+/// Like `TcpListener::bind`, with a bounded send buffer, which accepted connections inherit: the system accepts that much of
+/// a response whether the peer reads it or not.
 fn open(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     #[cfg(unix)]
@@ -102,43 +102,43 @@ pub struct Acceptor {
 }
 
 impl Acceptor {
-    /// With the default [`Bounds`], and counters that nobody reads.
+    /// An acceptor with the default [`Bounds`], and without metrics.
     pub fn new(listener: TcpListener, clock: &Clock) -> Self {
         let (bounds, closed) = (Bounds::default(), Closed::default());
         Self { listener, clock: clock.clone(), bounds, closed }
     }
 
-    /// How much callers may hold.
+    /// Sets the bounds.
     #[must_use]
     pub fn bounds(self, bounds: Bounds) -> Self {
         Self { bounds, ..self }
     }
 
-    /// Where connections are counted that were given up.
+    /// Sets the counters of closed connections.
     #[must_use]
     pub fn metrics(self, closed: Closed) -> Self {
         Self { closed, ..self }
     }
 
-    /// Serves until `stop` is done; then lets requests that are under way end, for at most `grace`.
+    /// Serves until `stop` is done. Then running requests may end, for at most `grace`.
     ///
-    /// Returns how many connections were still open after that.
+    /// Returns the number of connections that were still open after that.
     pub async fn serve(self, router: Router, stop: impl Future<Output = ()>, grace: Duration) -> usize {
         let Self { listener, clock, bounds, closed } = self;
-        let peers = Peers::new(&clock, bounds, closed);
-        let connections = GracefulShutdown::new();
+        let connections = Connections::new(&clock, bounds, closed);
+        let graceful = GracefulShutdown::new();
         let mut stop = std::pin::pin!(stop);
         loop {
             let accepted = tokio::select! {
                 biased;
                 () = &mut stop => break,
-                accepted = accept(&listener, &peers) => accepted,
+                accepted = accept(&listener, &connections) => accepted,
             };
             let (tcp, permit) = accepted;
-            // Small answers at once, rather than after the peer's acknowledgement.
+            // Small responses are sent at once, not after the peer's acknowledgement.
             let _ = tcp.set_nodelay(true);
-            let member = peers.add();
-            let connection = connections.watch(connection(tcp, &member, router.clone()));
+            let registration = connections.add();
+            let connection = graceful.watch(connection(tcp, &registration, router.clone()));
             tokio::spawn(async move {
                 tokio::select! {
                     ended = connection => {
@@ -146,29 +146,29 @@ impl Acceptor {
                             tracing::debug!(%error, "connection ended");
                         }
                     }
-                    () = member.evicted() => {}
+                    () = registration.evicted() => {}
                 }
-                drop((member, permit));
+                drop((registration, permit));
             });
         }
         drop(listener);
-        if clock.timeout(grace, connections.shutdown()).await.is_some() {
+        if clock.timeout(grace, graceful.shutdown()).await.is_some() {
             return 0;
         }
-        peers.count()
+        connections.count()
     }
 }
 
 type Permit = tokio::sync::OwnedSemaphorePermit;
 
-/// The next connection, and room for it. It is accepted first: nobody goes for one that does not come.
-async fn accept(listener: &TcpListener, peers: &Peers) -> (TcpStream, Permit) {
+/// The next connection, and room for it. It is accepted first, so that no connection is closed in vain.
+async fn accept(listener: &TcpListener, connections: &Connections) -> (TcpStream, Permit) {
     loop {
         match listener.accept().await {
-            Ok((tcp, _)) => return (tcp, peers.slot().await),
+            Ok((tcp, _)) => return (tcp, connections.slot().await),
             Err(error) => {
                 tracing::warn!(%error, "accepting a connection");
-                peers.clock.sleep(ACCEPT_PAUSE).await;
+                connections.clock.sleep(ACCEPT_PAUSE).await;
             }
         }
     }
@@ -176,24 +176,24 @@ async fn accept(listener: &TcpListener, peers: &Peers) -> (TcpStream, Permit) {
 
 fn connection(
     tcp: TcpStream,
-    member: &Member,
+    registration: &Registration,
     router: Router,
 ) -> http1::Connection<TokioIo<Stream>, Requests> {
-    let stream = TokioIo::new(Stream::new(tcp, member.link()));
+    let stream = TokioIo::new(Stream::new(tcp, registration.tracker()));
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
         .max_buf_size(READ_BUFFER)
         .max_header_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
-        .serve_connection(stream, Requests { router, link: member.link() })
+        .serve_connection(stream, Requests { router, tracker: registration.tracker() })
 }
 
 /// The requests of a connection.
 #[derive(Debug)]
 struct Requests {
     router: Router,
-    link: Link,
+    tracker: Tracker,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Requests {
@@ -202,47 +202,51 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
     type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        Box::pin(answer(self.router.clone(), self.link.clone(), request))
+        Box::pin(answer(self.router.clone(), self.tracker.clone(), request))
     }
 }
 
-/// Has a request answered, and settles what becomes of its connection before the head of the answer is sent.
-async fn answer(router: Router, link: Link, request: Request<Incoming>) -> Result<Response, Infallible> {
-    link.begins();
+/// Answers a request, and decides before the response's head whether the connection is kept.
+async fn answer(
+    router: Router,
+    tracker: Tracker,
+    request: Request<Incoming>,
+) -> Result<Response, Infallible> {
+    tracker.request_began();
     let (parts, body) = request.into_parts();
     let asks_first = parts.headers.contains_key(header::EXPECT);
-    let upload = (!body.is_end_stream()).then(|| Upload::new(body, asks_first, link.clone()));
+    let upload = (!body.is_end_stream()).then(|| Upload::new(body, asks_first, tracker.clone()));
     let body = upload.clone().map_or_else(Body::empty, Body::new);
     let mut response = TowerToHyperService::new(router).call(Request::from_parts(parts, body)).await?;
     if let Some(upload) = upload
         && !upload.is_over().await
     {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        link.lingers();
+        tracker.set_lingering();
     }
     if response.body().size_hint().exact().is_none() {
-        link.streams(true);
-        let streamed = Streamed { link: link.clone() };
+        tracker.set_streaming(true);
+        let streamed = Streamed { tracker: tracker.clone() };
         response = response.map(|body| Body::new(body.map_frame(move |frame| streamed.passes(frame))));
     }
-    link.ends();
+    tracker.request_ended();
     Ok(response)
 }
 
-/// An answer that comes about while it is written. Dropped, it is over.
+/// A streamed response, which ends when this is dropped.
 struct Streamed {
-    link: Link,
+    tracker: Tracker,
 }
 
 impl Streamed {
     fn passes<T>(&self, frame: Frame<T>) -> Frame<T> {
-        self.link.streams(true);
+        self.tracker.set_streaming(true);
         frame
     }
 }
 
 impl Drop for Streamed {
     fn drop(&mut self) {
-        self.link.streams(false);
+        self.tracker.set_streaming(false);
     }
 }

@@ -1,6 +1,6 @@
-//! `/v1/locks`: acquire, renew, release, look, release by force.
+//! `/v1/locks`: acquire, renew, release, state, forced release.
 //!
-//! The holder is whoever has the token: nothing here renews a lock, and nothing releases it when the server stops.
+//! The caller with the token is the holder. The server neither renews locks nor releases them when it stops.
 
 use std::time::Duration;
 
@@ -58,8 +58,8 @@ fn not_holder(name: &str) -> Problem {
     post, path = "/v1/locks/{name}", security(("token" = ["write"])),
     responses(
         (status = 201, description = "Acquired", body = LeaseBody),
-        (status = "4XX", description = "409: held by another; `holder`, `remaining` (seconds) and `ahead` (who waited before) are among the members"),
-        (status = 503, description = "The store does not answer, or too many wait"),
+        (status = "4XX", description = "409: held by another; the members have `holder`, `remaining` (seconds) and `ahead` (callers ahead in the queue)"),
+        (status = 503, description = "The store does not answer, or too many callers wait"),
     ),
 )]
 async fn acquire(
@@ -68,7 +68,7 @@ async fn acquire(
     Json(request): Json<AcquireRequest>,
 ) -> Result<(StatusCode, Json<LeaseBody>), Problem> {
     checked(&request)?;
-    // If the caller hangs up, this future is dropped, and what it waits for given back.
+    // If the caller disconnects, this future is dropped, and a lock that it gets is released.
     let lock = app.bay().lock(&name).ttl(request.ttl.0);
     let attempt = tokio::select! {
         biased;
@@ -94,8 +94,8 @@ async fn acquire(
 #[utoipa::path(
     post, path = "/v1/locks/{name}/renew", security(("token" = ["write"])),
     responses(
-        (status = 200, description = "Held", body = RenewalBody),
-        (status = "4XX", description = "409: the token does not hold it any more"),
+        (status = 200, description = "Renewed", body = RenewalBody),
+        (status = "4XX", description = "409: the token does not hold the lock any more"),
         (status = 503, description = "The store does not answer; repeating is safe"),
     ),
 )]
@@ -110,12 +110,12 @@ async fn renew(
     }
 }
 
-/// Gives a lock back.
+/// Releases a lock.
 #[utoipa::path(
     post, path = "/v1/locks/{name}/release", security(("token" = ["write"])),
     responses(
         (status = 204, description = "Released"),
-        (status = "4XX", description = "409: the token does not hold it any more"),
+        (status = "4XX", description = "409: the token does not hold the lock any more"),
         (status = 503, description = "The store does not answer; repeating is safe"),
     ),
 )]
@@ -130,19 +130,19 @@ async fn release(
     }
 }
 
-/// Looks at a lock.
+/// The state of a lock.
 #[utoipa::path(
     get, path = "/v1/locks/{name}", operation_id = "lock_state", security(("token" = ["read"])),
-    responses((status = 200, description = "Who holds it, and how many wait", body = StateBody)),
+    responses((status = 200, description = "The holder, and the number of waiting callers", body = StateBody)),
 )]
 async fn state(Read(app): Read, Path(name): Path<String>) -> JsonResult<StateBody> {
     Ok(Json(app.bay().lock(&name).state().await?.into()))
 }
 
-/// Takes a lock from whoever holds it. The holder learns of it when it renews.
+/// Releases a lock without its token. The holder learns of it when it renews.
 #[utoipa::path(
     post, path = "/v1/locks/{name}/force-release", security(("token" = ["admin"])),
-    responses((status = 200, description = "Nobody holds it now", body = Forced)),
+    responses((status = 200, description = "The lock is free", body = Forced)),
 )]
 async fn force_release(Admin(app): Admin, Path(name): Path<String>) -> JsonResult<Forced> {
     Ok(Json(Forced { released: app.bay().lock(&name).force_release().await? }))

@@ -20,6 +20,7 @@ mod body;
 pub mod bounds;
 mod buffer;
 mod cluster;
+mod connections;
 mod dead;
 mod encoding;
 mod event;
@@ -33,7 +34,7 @@ mod once;
 mod openapi;
 mod operate;
 mod overrides;
-mod peers;
+
 mod problem;
 mod query;
 mod reservation;

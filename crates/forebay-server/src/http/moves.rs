@@ -1,4 +1,4 @@
-//! `/v1/buffers/{buffer}/move`: two rows become one.
+//! `/v1/buffers/{buffer}/move`: merges a row into another one.
 
 use forebay::buffer::RowKey;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -17,14 +17,14 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(move_row))
 }
 
-/// Merges a row into another, column by column as writes merge, and removes it. What is written for it from now on, and what
-/// is on its way already, goes to the other.
+/// Merges a row into another one, column by column as writes merge, and removes it. Pending and later writes to it go to the
+/// other row.
 #[utoipa::path(
     post, path = "/v1/buffers/{buffer}/move", security(("token" = ["admin"])),
     responses(
-        (status = 200, description = "Moved, and committed; the same again changes nothing", body = Moved),
-        (status = "4XX", description = "409: the buffer is paused; 422: the table does not take it (a sum would leave its column, there is no row to merge into, the row was moved elsewhere), and nothing has changed"),
-        (status = 503, description = "The database does not answer; ask again"),
+        (status = 200, description = "Moved and committed; a repeat changes nothing", body = Moved),
+        (status = "4XX", description = "409: the buffer is paused; 422: the table does not accept it (a sum would exceed its column, the target row does not exist, the row was moved to another one), and nothing has changed"),
+        (status = 503, description = "The database does not answer; repeating is safe"),
     ),
 )]
 async fn move_row(

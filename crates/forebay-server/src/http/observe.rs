@@ -1,4 +1,4 @@
-//! What every request passes through: a deadline, a net for panics, and the clock.
+//! The layers of every request: a deadline, a handler for panics, and the request metrics.
 
 use std::panic::AssertUnwindSafe;
 
@@ -14,24 +14,25 @@ use futures::FutureExt;
 use super::Problem;
 use crate::app::Shared;
 
-/// How long a request may take as a whole: more than the longest wait for a lock, which is 60 s.
-const REQUEST_TIME: std::time::Duration = secs(90);
+/// How long a request may take: more than the longest wait for a lock, which is 60 s.
+const REQUEST_TIMEOUT: std::time::Duration = secs(90);
 
-/// Times a request, ends it at its deadline, and answers for a handler that panics.
+/// Measures a request, ends it at its deadline, and answers if the handler panics.
 pub(super) async fn observe(State(app): State<Shared>, request: Request, next: Next) -> Response {
     let began = app.clock().monotonic();
     let method = method_label(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let answer = AssertUnwindSafe(app.clock().timeout(REQUEST_TIME, next.run(request))).catch_unwind().await;
+    let answer =
+        AssertUnwindSafe(app.clock().timeout(REQUEST_TIMEOUT, next.run(request))).catch_unwind().await;
     let response = match answer {
         Ok(Some(response)) => response,
         Ok(None) => {
-            let detail = format!("no answer within {} s", REQUEST_TIME.as_secs());
+            let detail = format!("no answer within {} s", REQUEST_TIMEOUT.as_secs());
             let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", detail);
             problem.with("retry", "unknown").retry_after(None).into_response()
         }
         Err(_) => {
-            // The panic's own message went to stderr by the hook.
+            // The panic hook has written the message to stderr.
             tracing::error!(method, route = route.as_ref().map(MatchedPath::as_str), "a handler panicked");
             let detail = "a defect of the server; its log has the details";
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response()
@@ -43,7 +44,7 @@ pub(super) async fn observe(State(app): State<Shared>, request: Request, next: N
     response
 }
 
-/// Answers are true for a moment only: no cache keeps them. And a browser takes them for what they say they are.
+/// Forbids caches to store answers, which are only momentarily true, and browsers to guess their type.
 pub(super) async fn no_store(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
@@ -52,7 +53,7 @@ pub(super) async fn no_store(request: Request, next: Next) -> Response {
     response
 }
 
-/// A method that callers made up must not become a label of its own.
+/// The label of a method. An invented method must not become a new label.
 fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

@@ -1,4 +1,4 @@
-//! What operators and their programs ask: alive, ready, metrics, the API itself.
+//! Routes for operators: health, readiness, metrics, and the OpenAPI document.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -19,8 +19,8 @@ use crate::{
     warning::{Warning, warnings},
 };
 
-/// How long store and database may take to answer before they count as not answering.
-const PING_TIME: Duration = secs(2);
+/// How long the store and the database may take to answer.
+const PING_TIMEOUT: Duration = secs(2);
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
@@ -41,13 +41,13 @@ pub(super) struct Alive {
     status: &'static str,
 }
 
-/// What reading the configuration again changed.
+/// The last reload of the configuration that changed something.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Reloaded {
-    /// When.
+    /// When it was.
     #[schema(format = DateTime)]
     at: String,
-    /// Names that came, went or changed, such as `limit hits: removed`.
+    /// The changes, such as `limit hits: removed`.
     changes: Vec<String>,
 }
 
@@ -57,25 +57,25 @@ impl From<(Timestamp, Vec<String>)> for Reloaded {
     }
 }
 
-/// Whether store and database answer.
+/// Whether the store and the database answer.
 ///
-/// Callers who may not read (where tokens are configured) get a code in place of each text: hosts, files, keys and names
-/// are nothing for everybody who reaches the port.
+/// Callers without the scope `read` (if tokens are configured) get a code instead of each text, which may name hosts, files,
+/// keys and names.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Ready {
     /// `ok`, or why the store does not answer; without the scope `read` a code such as `unavailable` or `timeout`.
     store: String,
-    /// `ok`, or why the database does not answer; a code likewise.
+    /// `ok`, or why the database does not answer; without the scope `read` a code.
     database: String,
-    /// What an operator should look at; empty: nothing known. Without the scope `read` a code for each kind: `store`,
+    /// The warnings for operators. Without the scope `read` a code for each kind: `store`,
     /// `database`, `configuration`, `canary-late`, `buffer-paused`, `buffer-filling`, `buffer-parked`, `buffer-orphaned`.
     warnings: Vec<String>,
-    /// What reading the configuration again changed last, if it did; with the scope `read` only.
+    /// The last reload that changed something; only with the scope `read`.
     #[serde(skip_serializing_if = "Option::is_none")]
     reloaded: Option<Reloaded>,
 }
 
-/// What is wrong with a part.
+/// Why the store or the database does not answer.
 struct Failure {
     code: &'static str,
     text: String,
@@ -93,7 +93,7 @@ impl Failure {
         Self::of_store(cause)
     }
 
-    /// `ok`, or what this caller may know.
+    /// `ok`, or the failure as this caller may see it.
     fn shown(answer: &Result<(), Self>, may_read: bool) -> String {
         match answer {
             Ok(()) => "ok".to_owned(),
@@ -103,7 +103,7 @@ impl Failure {
     }
 }
 
-/// The warnings as this caller may know them.
+/// The warnings as this caller may see them.
 fn shown(warnings: Vec<Warning>, may_read: bool) -> Vec<String> {
     if may_read {
         return warnings.into_iter().map(|warning| warning.text).collect();
@@ -115,36 +115,36 @@ fn shown(warnings: Vec<Warning>, may_read: bool) -> Vec<String> {
 }
 
 /// Whether the process is alive.
-#[utoipa::path(get, path = "/healthz", responses((status = 200, description = "It is", body = Alive)))]
+#[utoipa::path(get, path = "/healthz", responses((status = 200, description = "The process is alive", body = Alive)))]
 async fn alive() -> JsonResult<Alive> {
     Ok(Json(Alive { status: "alive" }))
 }
 
-/// Whether store and database answer.
+/// Whether the store and the database answer.
 #[utoipa::path(
     get, path = "/readyz",
     responses(
         (status = 200, description = "Both answer", body = Ready),
-        (status = 503, description = "One does not; the members say which"),
+        (status = 503, description = "One does not answer; the members say which"),
     ),
 )]
 async fn ready(reader: Result<Read, Problem>, State(app): State<Shared>) -> JsonResult<Ready> {
     let may_read = reader.is_ok();
     let in_time = |answer: Option<Result<(), Failure>>| {
         answer.unwrap_or_else(|| {
-            let text = format!("no answer within {} s", PING_TIME.as_secs());
+            let text = format!("no answer within {} s", PING_TIMEOUT.as_secs());
             Err(Failure { code: "timeout", text })
         })
     };
     let store = async { app.bay().ping().await.map_err(|error| Failure::of_store(&error)) };
     let database = async { app.ping_database().await.map_err(|error| Failure::of_database(&error)) };
     let (store, database) =
-        tokio::join!(app.clock().timeout(PING_TIME, store), app.clock().timeout(PING_TIME, database));
+        tokio::join!(app.clock().timeout(PING_TIMEOUT, store), app.clock().timeout(PING_TIMEOUT, database));
     let (store, database) = (in_time(store), in_time(database));
     let ready = Ready {
         store: Failure::shown(&store, may_read),
         database: Failure::shown(&database, may_read),
-        warnings: shown(warnings(&app, PING_TIME).await, may_read),
+        warnings: shown(warnings(&app, PING_TIMEOUT).await, may_read),
         reloaded: app.reload_status().last().filter(|_| may_read).map(Reloaded::from),
     };
     if store.is_ok() && database.is_ok() {
@@ -154,13 +154,13 @@ async fn ready(reader: Result<Read, Problem>, State(app): State<Shared>) -> Json
     Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", detail).retry_after(None).with_all(ready))
 }
 
-/// The server's counters in Prometheus' text format.
+/// The metrics in Prometheus' text format.
 #[utoipa::path(
     get, path = "/metrics", security(("token" = ["read"])),
     responses((status = 200, description = "Metrics", body = String, content_type = "text/plain")),
 )]
 async fn metrics(Read(app): Read) -> impl IntoResponse {
-    app.show_gauges(PING_TIME).await;
+    app.show_gauges(PING_TIMEOUT).await;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics().render())
 }
 

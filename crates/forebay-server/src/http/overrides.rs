@@ -1,4 +1,4 @@
-//! `/v1/limits/{limit}/overrides`: what one key is allowed instead.
+//! `/v1/limits/{limit}/overrides`: overrides for single keys.
 
 use axum::http::StatusCode;
 use serde::Deserialize;
@@ -19,12 +19,12 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(list, set, remove))
 }
 
-/// Which overrides to list.
+/// The query of the list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
-    /// Those of keys after this one, in the order of their bytes.
+    /// Only keys after this one, in the order of their bytes.
     after: Option<String>,
     /// 1 to 1000.
     #[serde(default = "hundred")]
@@ -36,11 +36,11 @@ fn hundred() -> usize {
     100
 }
 
-/// The keys that are allowed something else, by key.
+/// The overrides of a limit, by key.
 #[utoipa::path(
     get, path = "/v1/limits/{limit}/overrides", operation_id = "list_overrides", params(ListQuery),
     responses(
-        (status = 200, description = "As many as asked for, or all that there are", body = Vec<OverriddenBody>),
+        (status = 200, description = "A page of overrides", body = Vec<OverriddenBody>),
     ),
     security(("token" = ["read"])),
 )]
@@ -59,13 +59,13 @@ async fn list(
     Ok(Json(asked.take(query.limit).map(OverriddenBody::from).collect()))
 }
 
-/// Lets one key be allowed something else, until that is changed or removed: kept in the store, and heeded by every server
-/// that shares it within a second. Goes before what the configuration says of the key.
+/// Sets the override of a key, until it is changed or removed. It is kept in the store, and every server of the store applies
+/// it within a second. It takes precedence over an override in the configuration.
 #[utoipa::path(
     put, path = "/v1/limits/{limit}/overrides", operation_id = "set_override", params(KeyQuery),
     responses(
-        (status = 200, description = "Allowed from now on; what was counted goes on counting where the window is the same. The decision that a take of 1 would get", body = DecisionBody),
-        (status = 503, description = "The store does not answer; it may be allowed from now on"),
+        (status = 200, description = "Set; counts continue if the window stays the same. The decision that a take of 1 would get", body = DecisionBody),
+        (status = 503, description = "The store does not answer; it may be set"),
     ),
     security(("token" = ["admin"])),
 )]
@@ -85,11 +85,11 @@ async fn set(
     Ok(Json(DecisionBody::from(&limit.peek(key).await?)))
 }
 
-/// Takes back what a request has set for a key; it is allowed what the configuration says.
+/// Removes the override that a request has set. The configuration decides then.
 #[utoipa::path(
     delete, path = "/v1/limits/{limit}/overrides", operation_id = "remove_override", params(KeyQuery),
     responses(
-        (status = 204, description = "None is set any more"),
+        (status = 204, description = "Removed"),
         (status = 503, description = "The store does not answer; it may be removed"),
     ),
     security(("token" = ["admin"])),

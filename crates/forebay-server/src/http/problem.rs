@@ -1,4 +1,4 @@
-//! Errors as RFC 9457 says them.
+//! Error responses in the format of RFC 9457.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::registry::UnknownName;
 
-/// An answer other than success: `application/problem+json`.
+/// An error response: `application/problem+json`.
 ///
 /// # Source
 /// <https://www.rfc-editor.org/rfc/rfc9457>
@@ -26,11 +26,11 @@ pub(crate) struct Problem {
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// How a problem looks in a body; what the OpenAPI document shows.
+/// The body of a problem.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = Problem)]
 pub(crate) struct ProblemBody {
-    /// What kind of problem, such as `urn:forebay:problem:limited`: stable, for programs.
+    /// The kind of problem, such as `urn:forebay:problem:limited`: stable, for programs.
     #[serde(rename = "type")]
     kind: String,
     /// The kind in words.
@@ -47,12 +47,12 @@ pub(crate) struct ProblemBody {
 }
 
 impl Problem {
-    /// A problem of a kind that is known by `slug`.
+    /// A problem of the kind `slug`.
     pub(crate) fn new(status: StatusCode, slug: &'static str, detail: impl Into<String>) -> Self {
         Self { status, slug, detail: detail.into(), members: Map::new(), headers: vec![] }
     }
 
-    /// 422: a field that is well formed but not acceptable.
+    /// 422: a field with an invalid value.
     pub(crate) fn field(field: &str, detail: impl Into<String>) -> Self {
         let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-field", detail);
         if field.is_empty() { problem } else { problem.with("field", field) }
@@ -91,7 +91,7 @@ impl Problem {
         self.header(header::RETRY_AFTER, secs.to_string())
     }
 
-    /// As [`retry_after`](Self::retry_after), but for a key that is blocked, for which no waiting helps.
+    /// Like [`retry_after`](Self::retry_after), but nothing for a blocked key, for which waiting does not help.
     #[must_use]
     pub(crate) fn retry_denied(self, decision: &Decision) -> Self {
         if decision.is_blocked() { self } else { self.retry_after(decision.retry_after()) }
@@ -137,8 +137,8 @@ impl From<forebay::Error> for Problem {
         if !status.is_server_error() {
             return problem;
         }
-        // Causes are for the operator's log: they may name hosts and files, which is nothing for callers. An outage fails
-        // every request, and its own warnings say so; what is left is a defect.
+        // Causes are only logged, because they may name hosts and files. An outage fails every request and has its own
+        // warnings; any other error is a defect.
         let cause = error_cause(&error);
         if status == StatusCode::SERVICE_UNAVAILABLE {
             tracing::debug!(%error, cause, "request failed");
@@ -150,7 +150,7 @@ impl From<forebay::Error> for Problem {
     }
 }
 
-/// The status and the word for an error.
+/// The status and the kind of an error.
 pub(super) fn kind_of(error: &forebay::Error) -> (StatusCode, &'static str) {
     match error.kind() {
         ErrorKind::Invalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-field"),
@@ -160,7 +160,7 @@ pub(super) fn kind_of(error: &forebay::Error) -> (StatusCode, &'static str) {
         ErrorKind::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
         ErrorKind::Ambiguous => (StatusCode::SERVICE_UNAVAILABLE, "ambiguous"),
         ErrorKind::Closed => (StatusCode::SERVICE_UNAVAILABLE, "shutting-down"),
-        // A key of the store that holds something of somebody else, which the detail names, or a file that cannot be read.
+        // A key of the store with data of another program, which the detail names, or a file that cannot be read.
         ErrorKind::Corrupt => (StatusCode::INTERNAL_SERVER_ERROR, "foreign-data"),
         ErrorKind::Unsupported => (StatusCode::NOT_IMPLEMENTED, "unsupported"),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
@@ -172,7 +172,7 @@ fn error_cause(error: &forebay::Error) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// What a caller can do, as a word: `now`, `later`, `unknown` (it may have been applied), `never`.
+/// Whether to retry: `now`, `later`, `unknown` (it may have been applied), `never`.
 fn retry_word(retry: Retry) -> &'static str {
     match retry {
         Retry::Now => "now",

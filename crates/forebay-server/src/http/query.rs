@@ -1,4 +1,4 @@
-//! Reading paths and queries.
+//! Reads paths and queries.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use axum::{
 };
 use forebay::Timestamp;
 use jiff::tz::TimeZone;
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, de::DeserializeOwned};
 use utoipa::IntoParams;
 
@@ -54,8 +55,8 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Shared> for Path<T> {
     }
 }
 
-/// Refuses a query of which a lenient decoder would make another one: it puts U+FFFD for bytes that are no text, so that
-/// two keys become one, and leaves a `%` without digits as it is.
+/// Refuses a query that is not percent-encoded UTF-8. The decoder would replace invalid bytes by U+FFFD, so that two keys
+/// become one, and keep a `%` without digits.
 fn check_query(query: &str) -> Result<(), Problem> {
     for parameter in query.split('&') {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
@@ -69,7 +70,7 @@ fn check_query(query: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The same of the segments of a path, each by the name that the route gives it.
+/// Checks the segments of a path in the same way; `route` has their names.
 fn check_path(route: &str, path: &str) -> Result<(), Problem> {
     for (name, segment) in route.split('/').zip(path.split('/')) {
         if !is_encoded_text(segment) {
@@ -88,22 +89,10 @@ fn not_text(what: &str, name: &str, found: &str) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "invalid-encoding", detail).with("field", name)
 }
 
-/// Whether this is text once its percent-encoding is taken off.
+/// Whether this is percent-encoded UTF-8. The decoder alone would accept a `%` without digits.
 fn is_encoded_text(text: &str) -> bool {
-    let mut bytes = vec![];
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        let byte = match byte {
-            b'%' => {
-                let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
-                let (Some(high), Some(low)) = (digit(rest.next()), digit(rest.next())) else { return false };
-                u8::try_from(high * 16 + low).expect("two hexadecimal digits")
-            }
-            other => other,
-        };
-        bytes.push(byte);
-    }
-    std::str::from_utf8(&bytes).is_ok()
+    let is_escape = |rest: &str| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
+    text.split('%').skip(1).all(is_escape) && percent_decode_str(text).decode_utf8().is_ok()
 }
 
 /// The query of a key.
@@ -216,13 +205,13 @@ pub(super) fn between(
 /// The time zone of a query.
 pub(super) fn zone(name: &str) -> Result<TimeZone, Problem> {
     match name {
-        // The default needs no time zone database.
+        // The default works without a time zone database.
         "UTC" => Ok(TimeZone::UTC),
         name => text::moment::zone(name).map_err(|error| Problem::field("tz", error.to_string())),
     }
 }
 
-/// The length of a point, if one is asked for.
+/// The length of a point, if the query has one.
 pub(super) fn step(text: Option<&str>) -> Result<Option<Duration>, Problem> {
     let Some(text) = text else { return Ok(None) };
     match text.parse::<Span>() {

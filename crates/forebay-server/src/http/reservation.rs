@@ -1,4 +1,4 @@
-//! `/v1/limits/{limit}/reservations`: costs that are known only afterwards.
+//! `/v1/limits/{limit}/reservations`: for costs that are known only afterwards.
 
 use axum::http::StatusCode;
 use forebay::{
@@ -23,10 +23,12 @@ fn reservation(limit: &LimitHandle, ticket: &str) -> Result<Reservation, Problem
     limit.reservation(ticket).map_err(unknown)
 }
 
-fn settled(limit: &LimitHandle, answer: Option<Decision>) -> JsonResult<DecisionBody> {
-    answer.as_ref().map(|decision| Json(decision.into())).ok_or_else(|| {
-        let detail =
-            format!("limit {}: the reservation was settled before, or its time is over", limit.name());
+fn answer(limit: &LimitHandle, decision: Option<Decision>) -> JsonResult<DecisionBody> {
+    decision.as_ref().map(|decision| Json(decision.into())).ok_or_else(|| {
+        let detail = format!(
+            "limit {}: the reservation was committed or released before, or has expired",
+            limit.name()
+        );
         Problem::new(StatusCode::CONFLICT, "settled", detail)
     })
 }
@@ -36,7 +38,7 @@ fn settled(limit: &LimitHandle, answer: Option<Decision>) -> JsonResult<Decision
     post, path = "/v1/limits/{limit}/reservations", security(("token" = ["write"])),
     responses(
         (status = 201, description = "Charged", body = ReservationBody),
-        (status = "4XX", description = "429: denied; the decision is among the members"),
+        (status = "4XX", description = "429: denied; the members have the decision"),
         (status = 503, description = "The store does not answer, or too many reservations of the key are open"),
     ),
 )]
@@ -49,7 +51,7 @@ async fn reserve(
     let limit = rules.limits.find(&limit)?;
     match limit.handle.reserve(&request.key.0, request.cost.0, request.ttl.0).await? {
         Reserve::Granted(reservation) => {
-            let decision = reservation.decision().expect("whoever reserves is told the decision");
+            let decision = reservation.decision().expect("a new reservation has its decision");
             limit.metrics.count(&decision);
             let body = ReservationBody {
                 reservation: reservation.ticket(),
@@ -64,12 +66,12 @@ async fn reserve(
     }
 }
 
-/// Settles a reservation for what it came to.
+/// Commits a reservation with its real cost.
 #[utoipa::path(
     post, path = "/v1/limits/{limit}/reservations/{reservation}/commit", security(("token" = ["write"])),
     responses(
-        (status = 200, description = "Settled; the state after it", body = DecisionBody),
-        (status = "4XX", description = "409: it was settled before, or its time is over"),
+        (status = 200, description = "The decision after it", body = DecisionBody),
+        (status = "4XX", description = "409: it was committed or released before, or has expired"),
         (status = 503, description = "The store does not answer; repeating is safe"),
     ),
 )]
@@ -80,17 +82,17 @@ async fn commit(
 ) -> JsonResult<DecisionBody> {
     let rules = app.rules();
     let limit = &rules.limits.find(&limit)?.handle;
-    let answer = reservation(limit, &ticket)?.commit(request.cost.0).await?;
-    settled(limit, answer)
+    let decision = reservation(limit, &ticket)?.commit(request.cost.0).await?;
+    answer(limit, decision)
 }
 
-/// Settles a reservation for nothing.
+/// Releases a reservation: nothing is charged.
 #[utoipa::path(
     post, path = "/v1/limits/{limit}/reservations/{reservation}/release", security(("token" = ["write"])),
     operation_id = "release_reservation",
     responses(
-        (status = 200, description = "Settled; the state after it", body = DecisionBody),
-        (status = "4XX", description = "409: it was settled before, or its time is over"),
+        (status = 200, description = "The decision after it", body = DecisionBody),
+        (status = "4XX", description = "409: it was committed or released before, or has expired"),
         (status = 503, description = "The store does not answer; repeating is safe"),
     ),
 )]
@@ -100,6 +102,6 @@ async fn release(
 ) -> JsonResult<DecisionBody> {
     let rules = app.rules();
     let limit = &rules.limits.find(&limit)?.handle;
-    let answer = reservation(limit, &ticket)?.release().await?;
-    settled(limit, answer)
+    let decision = reservation(limit, &ticket)?.release().await?;
+    answer(limit, decision)
 }

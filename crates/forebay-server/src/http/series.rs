@@ -1,4 +1,4 @@
-//! `/v1/series`: counting by time, and asking for it.
+//! `/v1/series`: points, sums, ranges and charts.
 
 use axum::{
     Extension,
@@ -12,7 +12,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Admin, Json, JsonResult, OneOrMany, Path, Problem, Query, Read, Write,
-    batch::{AT_ONCE, Line, respond_one},
+    batch::{LineResult, MAX_IN_FLIGHT, respond_one},
     once::Keyed,
     query::{ChartQuery, KeyQuery, RangeQuery, SumQuery, between, checked_key, step, zone},
 };
@@ -27,7 +27,7 @@ use crate::{
     registry::{SeriesEntry, UnknownName},
 };
 
-/// The suffix of the series that counts what limits kept out of another.
+/// The suffix of the series of the hits that limits denied.
 const LIMITED: &str = ".limited";
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
@@ -44,7 +44,7 @@ enum PointsSchema {
     Many(Vec<PointRequest>),
 }
 
-/// A series that is asked: a declared one, or its `.limited`.
+/// The series to read: a declared one, or its `.limited`.
 fn find(app: &App, name: &str) -> Result<SeriesHandle, UnknownName> {
     match name.strip_suffix(LIMITED) {
         Some(declared) => app.series.find(declared).map(|series| series.handle.limited()),
@@ -60,8 +60,8 @@ fn find(app: &App, name: &str) -> Result<SeriesHandle, UnknownName> {
         (String = "application/x-ndjson"),
     )),
     responses(
-        (status = 202, description = "Counted; of a batch, what became of each line", body = Added),
-        (status = 207, description = "A batch with an `Idempotency-Key` of which a line failed; a repeat completes it", body = Added),
+        (status = 202, description = "Counted; for a batch, with the outcome of each line", body = Added),
+        (status = 207, description = "A batch with an `Idempotency-Key` and a failed line; a repeat completes it", body = Added),
         (status = 503, description = "The store could not take it"),
     ),
 )]
@@ -81,17 +81,17 @@ async fn add(
         OneOrMany::Many(requests) => {
             let add_line = async |(number, request): (usize, Result<PointRequest, Problem>)| {
                 if let Some(answer) = keyed.and_then(|keyed| keyed.answer(number)) {
-                    return Line::known(answer);
+                    return LineResult::known(answer);
                 }
                 match request {
                     Ok(request) => {
                         let line = keyed.map(|keyed| keyed.line(number));
-                        Line::from(add_point(series, request, line).await)
+                        LineResult::from(add_point(series, request, line).await)
                     }
-                    Err(problem) => Line::error(problem, None),
+                    Err(problem) => LineResult::error(problem, None),
                 }
             };
-            let lines = stream::iter(requests).enumerate().map(add_line).buffered(AT_ONCE).collect();
+            let lines = stream::iter(requests).enumerate().map(add_line).buffered(MAX_IN_FLIGHT).collect();
             Added::batch(lines.await).respond(StatusCode::ACCEPTED, keyed.is_some())
         }
     })
@@ -113,7 +113,7 @@ async fn add_point(
     Ok(())
 }
 
-/// The counts of a key over time, zero-filled.
+/// The counts of a key over time, with zeros where nothing was counted.
 #[utoipa::path(
     get, path = "/v1/series/{series}", params(RangeQuery), security(("token" = ["read"])),
     responses((status = 200, description = "At most 100 000 points", body = RangeBody)),
@@ -129,11 +129,11 @@ async fn range(
     Ok(Json(RangeBody::new(key, range)))
 }
 
-/// What was counted for a key from a time until before another.
+/// The sum of a key's counts in a time range.
 #[utoipa::path(
     get, path = "/v1/series/{series}/sum", params(SumQuery), security(("token" = ["read"])),
     responses(
-        (status = 200, description = "The edges are widened to the finest buckets that are still kept; `from` and `to` say how far", body = SumBody),
+        (status = 200, description = "The sum; the range is widened to the finest buckets that are still kept, see `from` and `to`", body = SumBody),
     ),
 )]
 async fn sum(
@@ -146,10 +146,10 @@ async fn sum(
     Ok(Json(SumBody::from(series.total(key, from, to).await?)))
 }
 
-/// The counts of a key over time, drawn.
+/// A chart of the counts of a key over time.
 #[utoipa::path(
     get, path = "/v1/series/{series}/chart.svg", params(ChartQuery), security(("token" = ["read"])),
-    responses((status = 200, description = "A picture", body = String, content_type = "image/svg+xml")),
+    responses((status = 200, description = "The chart", body = String, content_type = "image/svg+xml")),
 )]
 async fn chart(
     Read(app): Read,
@@ -168,10 +168,10 @@ async fn chart(
     Ok(([(header::CONTENT_TYPE, "image/svg+xml")], picture).into_response())
 }
 
-/// Forgets a key of a series.
+/// Deletes a key of a series.
 #[utoipa::path(
     delete, path = "/v1/series/{series}", params(KeyQuery), security(("token" = ["admin"])),
-    responses((status = 204, description = "Forgotten")),
+    responses((status = 204, description = "Deleted")),
 )]
 async fn delete(
     Admin(app): Admin,

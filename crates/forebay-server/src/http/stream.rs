@@ -1,4 +1,4 @@
-//! A connection's bytes: what the peer does not take, what it says that is not HTTP/1, and what it still sends at the end.
+//! The byte stream of a connection: closes it if the peer does not read, refuses HTTP/2, and drains it at the end.
 
 use std::{
     fmt, io,
@@ -14,17 +14,17 @@ use tokio::{
 
 use super::{
     bounds::{LINGER, MAX_LINGER},
-    peers::Link,
+    connections::Tracker,
 };
 
-/// How much is read at once. Hyper makes its buffer twice as large as what it gets: a caller that sends fast and takes no
-/// answers must not fill it.
+/// The bytes of one read. Hyper doubles its buffer when a read fills it: a caller that sends fast and reads no responses must
+/// not fill it.
 const READ_AT_ONCE: usize = 16 * 1024;
 
-/// How a client begins that speaks HTTP/2 without having asked; hyper refuses what it knows of a longer part of it.
+/// The preface of a client that speaks HTTP/2 without an upgrade.
 const HTTP2: &[u8] = b"PRI * HTTP/2";
 
-/// What such a client is told, in a protocol that it does not speak: its log shows the text.
+/// The response to such a client, in HTTP/1.1: the client's log shows the text.
 const NO_HTTP2: &str = "HTTP/1.1 505 HTTP Version Not Supported\r\nconnection: close\r\n\
     content-type: application/problem+json\r\ncontent-length: 153\r\n\r\n\
     {\"type\":\"urn:forebay:problem:http-version\",\"title\":\"Http version\",\"status\":505,\
@@ -32,46 +32,46 @@ const NO_HTTP2: &str = "HTTP/1.1 505 HTTP Version Not Supported\r\nconnection: c
 
 type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A TCP stream on which a peer that takes nothing is given up.
+/// A TCP stream that is closed if its peer does not read.
 pub(super) struct Stream {
     tcp: TcpStream,
-    link: Link,
-    /// Runs while a write waits.
+    tracker: Tracker,
+    /// The timeout of a blocked write.
     stall: Option<Sleep>,
     /// How much of [`HTTP2`] the peer has sent; `None` after anything else.
     preface: Option<usize>,
     linger: Linger,
 }
 
-/// How far the end of the connection is.
+/// The progress of the connection's end.
 enum Linger {
     No,
-    /// The peer knows that nothing more comes; so much of what it sends may still be read, for so long.
+    /// The stream is shut down for writing; the bytes that may still be read, and the timeout.
     Reading(usize, Sleep),
     Done,
 }
 
 impl Stream {
-    pub(super) fn new(tcp: TcpStream, link: Link) -> Self {
-        Self { tcp, link, stall: None, preface: Some(0), linger: Linger::No }
+    pub(super) fn new(tcp: TcpStream, tracker: Tracker) -> Self {
+        Self { tcp, tracker, stall: None, preface: Some(0), linger: Linger::No }
     }
 
-    /// Gives the peer up if nothing of what is written was taken for too long.
+    /// Fails a write that has made no progress for too long.
     fn watch<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stall = None;
-            self.link.has_written();
+            self.tracker.on_write();
             return written;
         }
-        self.link.is_blocked();
-        let peers = &self.link.peers;
-        let stall = self.stall.get_or_insert_with(|| sleep(&peers.clock, peers.bounds.stall));
+        self.tracker.on_blocked();
+        let connections = &self.tracker.connections;
+        let stall = self.stall.get_or_insert_with(|| sleep(&connections.clock, connections.bounds.stall));
         ready!(stall.as_mut().poll(context));
-        peers.gave_up_writing();
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes nothing of the answer")))
+        connections.count_stalled();
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read the response")))
     }
 
-    /// Reads a little into what hyper has room for.
+    /// Reads at most [`READ_AT_ONCE`] bytes.
     fn read(&mut self, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let room = into.remaining().min(READ_AT_ONCE);
         let mut part = ReadBuf::new(into.initialize_unfilled_to(room));
@@ -81,7 +81,7 @@ impl Stream {
         Poll::Ready(Ok(()))
     }
 
-    /// Whether these bytes, the next ones of the connection, complete the preface of HTTP/2. A peer may send it in parts.
+    /// Whether the next bytes complete the preface of HTTP/2, which may arrive in parts.
     fn completes_preface(&mut self, bytes: &[u8]) -> bool {
         let Some(seen) = self.preface else { return false };
         let missing = &HTTP2[seen..];
@@ -91,7 +91,7 @@ impl Stream {
         goes_on && length == missing.len()
     }
 
-    /// Throws away what the peer sends until it has seen the end.
+    /// Discards what the peer sends until the peer closes the connection.
     fn linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Linger::Reading(left, until) = &mut self.linger else { return Poll::Ready(()) };
         let mut thrown = [0; READ_AT_ONCE];
@@ -100,13 +100,12 @@ impl Stream {
             match Pin::new(&mut self.tcp).poll_read(context, &mut part) {
                 Poll::Ready(Ok(())) if !part.filled().is_empty() => {
                     *left = left.saturating_sub(part.filled().len());
-                    self.link.has_read();
+                    self.tracker.on_read();
                 }
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending => {
-                    // Without a reason to wait, what has arrived is enough: a peer of which nothing was left unread
-                    // gets no reset.
-                    if !self.link.is_lingering() {
+                    // If no body is left unread, the received bytes are enough: the peer gets no reset.
+                    if !self.tracker.is_lingering() {
                         return Poll::Ready(());
                     }
                     return until.as_mut().poll(context);
@@ -133,9 +132,9 @@ impl AsyncRead for Stream {
         if into.filled().len() == before {
             return Poll::Ready(Ok(()));
         }
-        self.link.has_read();
+        self.tracker.on_read();
         if self.completes_preface(&into.filled()[before..]) {
-            // It fits: nothing was written before. To hyper the peer has gone.
+            // It fits into the send buffer, which is empty. Hyper sees a closed connection.
             let _ = self.tcp.try_write(NO_HTTP2.as_bytes());
             into.set_filled(before);
         }
@@ -173,7 +172,7 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Linger::No = self.linger {
             ready!(Pin::new(&mut self.tcp).poll_shutdown(context))?;
-            self.linger = Linger::Reading(MAX_LINGER, sleep(&self.link.peers.clock, LINGER));
+            self.linger = Linger::Reading(MAX_LINGER, sleep(&self.tracker.connections.clock, LINGER));
         }
         ready!(self.linger(context));
         self.linger = Linger::Done;
@@ -183,7 +182,10 @@ impl AsyncWrite for Stream {
 
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stream").field("tcp", &self.tcp).field("link", &self.link).finish_non_exhaustive()
+        f.debug_struct("Stream")
+            .field("tcp", &self.tcp)
+            .field("tracker", &self.tracker)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,10 +1,10 @@
-//! Addresses of clients, as servers write them.
+//! Addresses of clients in logs.
 
 use std::net::{IpAddr, Ipv4Addr};
 
-/// The address in `text`, without a port or brackets; of a list, as proxies make it, the first.
+/// The address in `text`, without port and brackets. In a list that proxies wrote, the first address.
 ///
-/// `None` if it is no address: a host name, `-`, `unknown`, `unix:`.
+/// `None` if there is no address: a host name, `-`, `unknown`, `unix:`.
 ///
 /// # Source
 /// RFC 7239, section 6, for the forms of an address with a port; nginx and Apache for the lists.
@@ -13,9 +13,9 @@ pub(super) fn address(text: &[u8]) -> Option<&str> {
     text.split(',').find_map(|part| one(part.trim_matches(' ')))
 }
 
-/// Whether `text` is an address, or a list with one.
+/// Whether `text` is an address, or a list with an address.
 pub(super) fn is_address(text: &[u8]) -> bool {
-    // What else stands there begins otherwise, nearly always.
+    // Nearly all other texts begin with another character.
     text.first().is_some_and(|c| c.is_ascii_hexdigit() || matches!(c, b':' | b'[')) && address(text).is_some()
 }
 
@@ -29,12 +29,12 @@ fn one(text: &str) -> Option<&str> {
         return Some(text);
     }
     let (address, port) = text.rsplit_once(':')?;
-    // An IPv6 address with a port and without brackets cannot be told from a longer one, but from one of full length.
+    // An IPv6 address with a port and without brackets is ambiguous, unless it has its full length.
     let is_whole = address.parse::<Ipv4Addr>().is_ok() || address.matches(':').count() == 7;
     (is_whole && is_port(port) && is_ip(address)).then_some(address)
 }
 
-/// An address, perhaps with the zone of a link-local one.
+/// An address, perhaps with the zone of a link-local address.
 fn is_ip(text: &str) -> bool {
     text.split('%').next().is_some_and(|address| address.parse::<IpAddr>().is_ok())
 }

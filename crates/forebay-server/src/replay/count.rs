@@ -1,4 +1,4 @@
-//! What a replay comes to.
+//! The outcomes of the hits of a replay.
 
 use std::{cmp::Reverse, collections::HashMap};
 
@@ -8,23 +8,23 @@ use serde::Serialize;
 use super::{BadLine, Event};
 use crate::text::shown;
 
-/// How many lines that were not taken are shown, and how many keys.
-const SHOWN: usize = 10;
+/// How many refused lines, and how many keys, are shown.
+const MAX_SHOWN: usize = 10;
 
-/// Counts what became of a log's hits.
+/// Counts the outcomes of the hits of a log.
 ///
-/// Memory follows the number of distinct keys, as that of the store does which the log is replayed into.
+/// Memory grows with the number of distinct keys, like that of the store.
 #[derive(Debug)]
 pub struct Counts {
-    /// Hits let through.
+    /// Hits accepted.
     pub accepted: u64,
     /// Hits that a limit denied.
     pub limited: u64,
-    /// Of both, those that `on_error` decided because the store did not answer.
+    /// Hits among both that `on_error` decided, because the store did not answer.
     pub degraded: u64,
-    /// Hits that the event does not take, such as a key that is no integer for an integer column.
+    /// Hits that the event refuses, such as a key that is no integer for an integer column.
     pub refused: u64,
-    /// The first ten of them: when, and why.
+    /// The first ten refused hits, with time and reason.
     pub refusals: Vec<String>,
     /// The first ten lines that could not be read.
     pub bad: Vec<BadLine>,
@@ -32,10 +32,10 @@ pub struct Counts {
     keys: HashMap<Box<str>, KeyCounts>,
 }
 
-/// What became of the hits of one key.
+/// The outcomes of the hits of one key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeyCounts {
-    /// Hits let through.
+    /// Hits accepted.
     pub accepted: u64,
     /// Hits that a limit denied.
     pub limited: u64,
@@ -44,16 +44,16 @@ pub struct KeyCounts {
 /// A key that was limited.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LimitedKey {
-    /// Which.
+    /// The key.
     pub key: String,
-    /// Of its hits, those that were denied.
+    /// Its hits that were denied.
     pub limited: u64,
-    /// Of its hits, those that were let through.
+    /// Its hits that were accepted.
     pub accepted: u64,
 }
 
 impl Counts {
-    /// Nothing yet, for an event with these limits.
+    /// Empty counts for an event with these limits.
     pub fn new(limits: impl IntoIterator<Item = Name>) -> Self {
         Self {
             accepted: 0,
@@ -67,12 +67,13 @@ impl Counts {
         }
     }
 
-    /// Counts what a store answered.
+    /// Counts a hit by the store's answer.
     pub fn hit(&mut self, event: &Event, hit: &Hit) {
         let decisions = &hit.limits().limits;
         self.degraded += u64::from(decisions.iter().any(forebay::Decision::is_degraded));
         if !hit.is_accepted() {
-            let denied = self.denied_by.iter_mut().zip(decisions).filter(|(_, said)| !said.is_allowed());
+            let denied =
+                self.denied_by.iter_mut().zip(decisions).filter(|(_, decision)| !decision.is_allowed());
             denied.for_each(|((_, count), _)| *count += 1);
         }
         self.outcome(event, hit.is_accepted());
@@ -93,29 +94,29 @@ impl Counts {
         }
     }
 
-    /// Counts a hit that the event does not take.
+    /// Counts a hit that the event refuses.
     pub fn refuse(&mut self, event: &Event, why: &str) {
         self.refused += 1;
-        if self.refusals.len() < SHOWN {
+        if self.refusals.len() < MAX_SHOWN {
             self.refusals.push(format!("{}: {}", event.at, shown(why)));
         }
     }
 
-    /// All keys with what became of their hits, in no order.
+    /// All keys with the outcomes of their hits, in no order.
     pub fn keys(&self) -> impl ExactSizeIterator<Item = (&str, KeyCounts)> {
         self.keys.iter().map(|(key, counts)| (&**key, *counts))
     }
 
-    /// For each limit of the event in order, how many hits it denied. A hit may be denied by several.
+    /// The hits that each limit of the event denied, in its order. Several limits may deny one hit.
     pub fn denied_by(&self) -> &[(Name, u64)] {
         &self.denied_by
     }
 
-    /// The keys that were limited most, most first; of equals, the first by name.
+    /// The keys that were limited most, in descending order, then by name.
     pub fn top_limited(&self) -> Vec<LimitedKey> {
         let mut limited: Vec<_> = self.keys().filter(|(_, counts)| counts.limited > 0).collect();
         limited.sort_unstable_by_key(|&(key, counts)| (Reverse(counts.limited), key));
-        limited.truncate(SHOWN);
+        limited.truncate(MAX_SHOWN);
         let entry = |(key, KeyCounts { accepted, limited }): (&str, _)| LimitedKey {
             key: key.to_owned(),
             limited,

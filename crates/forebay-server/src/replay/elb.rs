@@ -1,4 +1,4 @@
-//! Lines of the logs of AWS load balancers.
+//! Access logs of AWS load balancers.
 
 use forebay::Timestamp;
 
@@ -8,7 +8,7 @@ use super::{
     request::{method_of, path_of},
 };
 
-/// A line of an application load balancer, or of a classic one, which has no type before the time.
+/// A line of an application load balancer, or of a classic load balancer, which has no type before the time.
 ///
 /// ```text
 /// https 2018-07-02T22:23:00.186641Z app/lb/50dc6c495c0c9188 192.0.2.7:2817 10.0.0.1:80 0.086 0.048 0.037 200 200 0 57 "GET https://example.org:443/a HTTP/1.1" "curl/7.46.0" …
@@ -29,7 +29,7 @@ pub(super) struct ElbLine<'a> {
 const TYPES: [&[u8]; 6] = [b"http", b"https", b"h2", b"grpcs", b"ws", b"wss"];
 
 impl<'a> ElbLine<'a> {
-    /// Whether a line begins as one of these.
+    /// Whether a line begins like one of a load balancer.
     pub(super) fn is_one(line: &[u8]) -> bool {
         let mut words = line.split(|&c| c == b' ');
         let Some(first) = words.next() else { return false };
@@ -53,7 +53,7 @@ impl<'a> ElbLine<'a> {
             words.next(what)?;
         }
         let request = words.next("the request line")?;
-        // The rest is not needed; of a line that was cut it is not there.
+        // The rest is not needed, and a truncated line lacks it.
         let agent = words.next("the user agent").unwrap_or(b"-");
         Ok(Self { at, client, status, request, agent })
     }
@@ -72,12 +72,12 @@ impl<'a> ElbLine<'a> {
     }
 }
 
-/// Whether this may be `2018-07-02T22:23:00.186641Z`.
+/// Whether this looks like `2018-07-02T22:23:00.186641Z`.
 fn is_time(word: &[u8]) -> bool {
     word.len() >= 20 && word[4] == b'-' && word[10] == b'T' && word.ends_with(b"Z")
 }
 
-/// Words that blanks separate, some of them in quotes.
+/// Words separated by blanks; some are in quotes.
 struct Words<'a> {
     line: &'a [u8],
     at: usize,

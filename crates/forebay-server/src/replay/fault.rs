@@ -1,4 +1,4 @@
-//! What is wrong with a line.
+//! Why a line was skipped.
 
 use std::{borrow::Cow, fmt};
 
@@ -9,7 +9,7 @@ use crate::text::shown;
 pub struct Fault {
     /// The byte of the line, counted from 1, at which reading stopped.
     pub column: usize,
-    /// What was expected or found there.
+    /// What was expected, or what was found.
     pub why: Cow<'static, str>,
 }
 
@@ -31,20 +31,20 @@ impl fmt::Display for Fault {
 /// Prints as `line 17, column 24: there is no month "Mai": 83.149.9.216 - - [17/Mai/2015:10:05…`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadLine {
-    /// Which line, counted from 1.
+    /// The number of the line, counted from 1.
     pub number: u64,
-    /// What is wrong with it.
+    /// Why it was skipped.
     pub fault: Fault,
-    /// How the line begins, fit for a terminal: control characters escaped.
+    /// The beginning of the line, with control characters escaped.
     pub excerpt: String,
 }
 
-/// The most bytes of a bad line that are shown.
-const EXCERPT: usize = 80;
+/// How many bytes of a bad line are shown.
+const MAX_EXCERPT: usize = 80;
 
 impl BadLine {
     pub(super) fn new(number: u64, fault: Fault, line: &[u8]) -> Self {
-        let head = &line[..line.len().min(EXCERPT)];
+        let head = &line[..line.len().min(MAX_EXCERPT)];
         let text: String = head.utf8_chunks().map(|chunk| chunk.valid()).collect();
         let mut excerpt = shown(&text).into_owned();
         if head.len() < line.len() {

@@ -1,4 +1,4 @@
-//! A log's events in batches, from a thread of their own.
+//! Reads a log on a thread, and sends its events in batches.
 
 use std::{
     mem, panic,
@@ -11,30 +11,30 @@ use tokio::sync::mpsc;
 
 use super::{BadLine, Event, Input, Parser, Reader, Step, Tally};
 
-/// Events per batch: enough that handing one over costs nothing per line.
-const BATCH: usize = 1_024;
+/// Events per batch: enough that the channel costs nothing per line.
+const BATCH_LEN: usize = 1_024;
 
-/// Batches that wait. Reading goes no further ahead than that.
-const WAITING: usize = 8;
+/// Batches in the channel: the thread reads that far ahead.
+const MAX_AHEAD: usize = 8;
 
-/// How many bad lines are handed on; the rest is only counted.
-const SHOWN: u64 = 10;
+/// How many bad lines are sent. The others are only counted.
+const MAX_SHOWN: u64 = 10;
 
 /// A part of a log.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// Events whose turn has come, in order.
+    /// Events in time order.
     pub events: Vec<Event>,
-    /// The lines that were skipped; of a whole log the first ten.
+    /// Skipped lines; only the first ten of a log.
     pub bad: Vec<BadLine>,
-    /// What has been read of the log so far.
+    /// What was read of the log so far.
     pub tally: Tally,
 }
 
-/// Reads a log on a thread of its own: waiting for a disk or a pipe, unpacking and parsing.
+/// Reads a log on its own thread, which waits for a disk or a pipe, decompresses and parses.
 ///
-/// A thread and not a task of the runtime: one that waits for standard input cannot be stopped, and the
-/// runtime would wait for it at exit. Dropping the feed ends the thread at its next batch.
+/// It is no task of the runtime: a task that waits for standard input cannot be stopped, and the runtime would wait for
+/// it at exit. Dropping the feed ends the thread at its next batch.
 #[derive(Debug)]
 pub struct Feed {
     batches: mpsc::Receiver<Batch>,
@@ -45,9 +45,9 @@ impl Feed {
     /// Starts to read `input`; see [`Reader::new`] for `parser` and `reorder`.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] if the system gives no thread.
+    /// [`ErrorKind::Unavailable`] if the system cannot start a thread.
     pub fn start(input: Input, parser: impl Into<Parser>, reorder: Duration) -> Result<Self, Error> {
-        let (sender, batches) = mpsc::channel(WAITING);
+        let (sender, batches) = mpsc::channel(MAX_AHEAD);
         let reader = Reader::new(input, parser, reorder);
         let outlet = Outlet { sender, batch: Batch::default(), lines: 0 };
         let thread = thread::Builder::new().name("replay".to_owned()).spawn(move || outlet.fill(reader));
@@ -57,18 +57,18 @@ impl Feed {
         Ok(Self { batches, thread: Some(thread) })
     }
 
-    /// The next batch, `None` at the end of the log. The last batch has the whole log's tally.
+    /// The next batch; `None` at the end of the log. The last batch has the tally of the whole log.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] if the input fails; what was read before has been handed out.
+    /// [`ErrorKind::Unavailable`] if the input fails. Earlier batches have been returned before.
     ///
     /// # Cancellation
-    /// Nothing is lost: the batch is there for the next call.
+    /// Nothing is lost: the next call returns the batch.
     pub async fn next(&mut self) -> Result<Option<Batch>, Error> {
         if let Some(batch) = self.batches.recv().await {
             return Ok(Some(batch));
         }
-        // The channel is closed, so the thread has ended but for its last instructions.
+        // The channel is closed: the thread has ended, or is about to.
         match self.thread.take().map(JoinHandle::join) {
             None => Ok(None),
             Some(Ok(ended)) => ended.map(|()| None),
@@ -81,24 +81,24 @@ impl Feed {
 struct Outlet {
     sender: mpsc::Sender<Batch>,
     batch: Batch,
-    /// Lines since the last batch: where all are bad or held back, progress is still told.
+    /// Lines since the last batch, so that progress is reported even if no line yields an event.
     lines: usize,
 }
 
 impl Outlet {
-    /// Reads until the log ends, fails, or nobody listens any more.
+    /// Reads until the log ends or fails, or the receiver is dropped.
     fn fill(mut self, mut reader: Reader) -> Result<(), Error> {
         loop {
             let step = reader.advance(|event| {
                 self.batch.events.push(event);
-                if self.batch.events.len() >= BATCH {
+                if self.batch.events.len() >= BATCH_LEN {
                     self.send();
                 }
             });
             self.batch.tally = reader.tally();
             self.lines += 1;
             match step {
-                Ok(Step::Bad(line)) if self.batch.tally.bad <= SHOWN => self.batch.bad.push(line),
+                Ok(Step::Bad(line)) if self.batch.tally.bad <= MAX_SHOWN => self.batch.bad.push(line),
                 Ok(Step::Line | Step::Bad(_)) => {}
                 Ok(Step::End) => {
                     self.send();
@@ -109,7 +109,7 @@ impl Outlet {
                     return Err(error);
                 }
             }
-            if self.lines >= BATCH {
+            if self.lines >= BATCH_LEN {
                 self.send();
             }
             if self.sender.is_closed() {
@@ -120,7 +120,7 @@ impl Outlet {
 
     fn send(&mut self) {
         let next = Batch { tally: self.batch.tally, ..Batch::default() };
-        // A closed channel is noticed by `fill`.
+        // `fill` notices a closed channel.
         let _ = self.sender.blocking_send(mem::replace(&mut self.batch, next));
         self.lines = 0;
     }

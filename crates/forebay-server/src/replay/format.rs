@@ -3,10 +3,10 @@
 /// The format of a log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// Whatever each line looks like
+    /// Detect the format of each line
     #[default]
     Auto,
-    /// Common, combined, or either after a virtual host: Apache, nginx
+    /// Common or combined, perhaps after a virtual host: Apache, nginx
     Access,
     /// One JSON object a line
     Json,

@@ -1,24 +1,24 @@
-//! What a log is that cannot be read.
+//! Recognizes formats that cannot be read, for error messages.
 
 use memchr::memmem;
 
 use super::log::AccessLine;
 
-/// What a line looks like that none of the formats takes, with what would help.
+/// The format that an unreadable line looks like, with a hint.
 pub(super) fn looks_like(line: &[u8]) -> Option<&'static str> {
     for (start, what) in MAGIC {
         if line.starts_with(start) {
             return Some(what);
         }
     }
-    // Two of three bytes of ASCII text in UTF-16 are not zero.
+    // ASCII text in UTF-16 has a zero in every second byte.
     if line.starts_with(b"\xff\xfe")
         || line.starts_with(b"\xfe\xff")
         || memmem::find(line, b"\0 \0").is_some()
     {
         return Some("UTF-16 text: iconv -f UTF-16 -t UTF-8 makes it readable");
     }
-    // What follows are guesses at text, by signs that any noise of some length has.
+    // The other formats are text. Their signs also occur in binary data.
     let text = String::from_utf8_lossy(line);
     if text.contains(is_noise) {
         return None;
@@ -27,7 +27,7 @@ pub(super) fn looks_like(line: &[u8]) -> Option<&'static str> {
     KINDS.iter().find(|(is_one, _)| is_one(text)).map(|(_, what)| *what)
 }
 
-/// How files begin that are no text.
+/// The first bytes of binary files.
 const MAGIC: [(&[u8], &str); 5] = [
     (b"\x28\xb5\x2f\xfd", "data compressed by zstd: zstd -dc FILE | forebay replay - …"),
     (b"BZh", "data compressed by bzip2: bzip2 -dc FILE | forebay replay - …"),
@@ -38,7 +38,7 @@ const MAGIC: [(&[u8], &str); 5] = [
 
 type Kind = (fn(&str) -> bool, &'static str);
 
-/// How lines of other formats look, the surest first.
+/// The signs of text formats, the most reliable first.
 const KINDS: [Kind; 16] = [
     (
         |text| text.starts_with("{\"log\":\""),
@@ -48,7 +48,10 @@ const KINDS: [Kind; 16] = [
         |text| text == "{" || text == "[" || text == "[{",
         "JSON over several lines: jq -c . makes it one object a line, jq -c '.[]' if it is a list",
     ),
-    (|text| text.starts_with('['), is_bracketed_kind_of_list()),
+    (
+        |text| text.starts_with('['),
+        "the log of Envoy or an error log of Apache, or a list in JSON: of JSON one object a line is read",
+    ),
     (|text| text.starts_with('{'), "JSON without a time, or without a member as --key wants it"),
     (
         |text| text.starts_with('#'),
@@ -89,16 +92,12 @@ const KINDS: [Kind; 16] = [
     (|text| text.matches([',', ';', '\t']).count() >= 3, "a table of values: JSON is read"),
 ];
 
-const fn is_bracketed_kind_of_list() -> &'static str {
-    "the log of Envoy or an error log of Apache, or a list in JSON: of JSON one object a line is read"
-}
-
-/// A character that no log has in its text. Escape and its like are in logs of hostile requests.
+/// A character that no text log contains. Escape characters are in logs of hostile requests.
 fn is_noise(c: char) -> bool {
     matches!(c, '\u{0}'..='\u{8}' | '\u{e}'..='\u{1a}')
 }
 
-/// Whether the text begins with such a shape, in which 0 stands for any digit.
+/// Whether the text begins with a shape, in which 0 stands for any digit.
 fn is_shape(text: &str, shape: &str) -> bool {
     let fits = |(found, shape): (u8, u8)| if shape == b'0' { found.is_ascii_digit() } else { found == shape };
     text.len() >= shape.len() && text.bytes().zip(shape.bytes()).all(fits)

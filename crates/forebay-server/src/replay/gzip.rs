@@ -1,4 +1,4 @@
-//! Gzip as people have it: of several members, padded, cut.
+//! Gzip data of several members, with padding, or truncated.
 
 use std::{
     io::{self, BufRead, Read},
@@ -10,10 +10,10 @@ use std::{
 
 use flate2::bufread::GzDecoder;
 
-/// The text of gzip data of any number of members.
+/// Decompresses gzip data of any number of members.
 ///
-/// What comes after the last member and begins no other one is counted and passed over: zeros, as tapes and block devices
-/// add them, or anything else. `gzip` does so as well.
+/// Bytes after the last member are counted and skipped: zeros, which tapes and block devices add, or anything else.
+/// `gzip` does the same.
 pub(super) struct Gunzip<R> {
     /// `None` after the last member.
     member: Option<GzDecoder<R>>,
@@ -28,7 +28,7 @@ impl<R: BufRead> Gunzip<R> {
         Self { member: Some(GzDecoder::new(stored)), padding }
     }
 
-    /// Goes to the next member after the end of one.
+    /// Starts the next member.
     fn next_member(&mut self, mut stored: R) -> io::Result<()> {
         let mut zeros = 0;
         loop {
@@ -72,7 +72,7 @@ impl<R: BufRead> Read for Gunzip<R> {
     }
 }
 
-/// Says of an early end what it means.
+/// Explains an unexpected end.
 fn explained(error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => {

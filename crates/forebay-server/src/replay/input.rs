@@ -1,4 +1,4 @@
-//! Where a log comes from.
+//! The input of a replay: a file or standard input.
 
 use std::{
     fmt,
@@ -26,10 +26,10 @@ pub enum Source {
 }
 
 impl Source {
-    /// Opens it.
+    /// Opens the input.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] if there is no such file, or it cannot be read.
+    /// [`ErrorKind::Unavailable`] if the file does not exist or cannot be read.
     pub fn open(&self) -> Result<Input, Error> {
         let opened = match self {
             Self::Stdin => Input::new(self.to_string(), io::stdin(), None),
@@ -44,7 +44,7 @@ impl Source {
 
 /// The error for a log that cannot be read.
 fn failed(doing: &str, name: &str, cause: &io::Error) -> Error {
-    // Part of the message and no source: there is nothing more to it.
+    // The cause is a part of the message, and has no further source.
     Error::new(ErrorKind::Unavailable, format!("{doing} {name}: {cause}")).with_retry(Retry::Never)
 }
 
@@ -76,17 +76,17 @@ pub struct Input {
     padding: Arc<AtomicU64>,
 }
 
-/// What every gzip member begins with.
+/// The first bytes of every gzip member.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 impl Input {
-    /// Takes anything that can be read; `name` is for errors, `size` its length in bytes, if known.
+    /// Reads from `raw`; `name` is for errors, `size` is the length in bytes, if it is known.
     ///
-    /// Gzip is told by its first two bytes, not by a name, so that it also works on a pipe. Files of
-    /// several members, as `cat a.gz b.gz` makes, are read whole; what comes after the last one is [padding](Self::padding).
+    /// Gzip is detected by its first two bytes, so that it works on a pipe, too. All members of a file are read, as from
+    /// `cat a.gz b.gz`; bytes after the last one are [padding](Self::padding).
     ///
     /// # Errors
-    /// Those of reading the first two bytes.
+    /// If the first two bytes cannot be read.
     pub fn new(name: String, raw: impl Read + Send + 'static, size: Option<u64>) -> io::Result<Self> {
         let taken = Arc::new(AtomicU64::new(0));
         let mut raw = Counted { raw, taken: Arc::clone(&taken) };
@@ -103,22 +103,22 @@ impl Input {
         Ok(Self { name, text, taken, size, padding })
     }
 
-    /// The length in bytes as it is stored, if it is a file.
+    /// The stored length in bytes, if it is a file.
     pub fn size(&self) -> Option<u64> {
         self.size
     }
 
-    /// How many bytes of that have been read; for a progress bar. Stays usable when the input has moved.
+    /// The stored bytes that were read so far, for a progress bar. It can be read after the input has moved.
     pub fn taken(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.taken)
     }
 
-    /// How many bytes came after the end of the gzip data, which are no part of the log.
+    /// The bytes after the end of the gzip data. They are no part of the log.
     pub fn padding(&self) -> u64 {
         self.padding.load(Ordering::Relaxed)
     }
 
-    /// The error for a failed read of it.
+    /// The error for a failed read.
     pub(super) fn failed(&self, cause: &io::Error) -> Error {
         failed("reading", &self.name, cause)
     }
@@ -138,7 +138,7 @@ impl fmt::Debug for Input {
 
 struct Counted<R> {
     raw: R,
-    /// Only a display reads it elsewhere, so that no order with other memory is needed.
+    /// Only a display reads it: it needs no order with other memory.
     taken: Arc<AtomicU64>,
 }
 

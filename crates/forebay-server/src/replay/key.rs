@@ -1,4 +1,4 @@
-//! Which field of a line is the key.
+//! The field of a line that is the key.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
@@ -19,10 +19,10 @@ const MAX_KEY: usize = forebay::key::MAX_KEY;
 
 /// The field of a line that is its key, as in `--key ip`.
 ///
-/// Of an access log line: `ip`, `client`, `user`, `method`, `path` (without the query), `status`, `referer` or `agent`.
-/// `ip` is an address, and a line in whose place another text stands has none; `client` is that text as it is. In the
-/// W3C extended format also a column by its name. In a JSON line: the member of that name; `request.remote_ip` is the member
-/// `remote_ip` of the object `request`, and `.ip` is the member `ip` whatever it holds.
+/// In an access log: `ip`, `client`, `user`, `method`, `path` (without the query), `status`, `referer` or `agent`. `ip`
+/// accepts only an address; `client` accepts any text in that place. In the W3C extended format also the name of a column.
+/// In JSON the name of a member: `request.remote_ip` is the member `remote_ip` of the object `request`, and `.ip` is the
+/// member `ip` with any content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyField {
     name: String,
@@ -35,10 +35,10 @@ pub(super) const MEMBERS: usize = 5;
 impl FromStr for KeyField {
     type Err = Error;
 
-    /// Takes a field's name.
+    /// Reads the name of a field.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] if it is empty. Whether a line has the field shows when it is read.
+    /// [`ErrorKind::Invalid`] if it is empty. Whether a line has the field is checked when the line is read.
     fn from_str(name: &str) -> Result<Self, Error> {
         if name.is_empty() || name == "." {
             return Err(Error::new(ErrorKind::Invalid, "key field \"\": name a field, such as ip or path"));
@@ -49,12 +49,7 @@ impl FromStr for KeyField {
 }
 
 impl KeyField {
-    /// The field's name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The members of a JSON line that may hold it, the surest first.
+    /// The members of a JSON line that may hold it, in order of preference.
     pub(super) fn members(&self, format: Format) -> [Option<&str>; MEMBERS] {
         let mut members = [None; MEMBERS];
         let Some(access) = self.access else {
@@ -72,11 +67,11 @@ impl KeyField {
         members
     }
 
-    /// The key of what a member of a JSON line holds: the one at this place of [`members`](Self::members).
+    /// The key in a member of a JSON line; `place` is that of the member in [`members`](Self::members).
     pub(super) fn of_member(&self, place: usize, text: &str) -> Result<String, Fault> {
         match self.access {
             Some(AccessField::Ip) => self.ip(text.as_bytes()),
-            // What a server calls the path has the query in it.
+            // Servers write the path with the query.
             Some(AccessField::Path) if place > 0 => {
                 let path = path_of_target(text.as_bytes());
                 self.key(&String::from_utf8_lossy(path))
@@ -89,7 +84,7 @@ impl KeyField {
     /// The key of an access log line.
     ///
     /// # Errors
-    /// The line or the format has no such field, or its text cannot be a key.
+    /// If the line or the format does not have the field, or its text cannot be a key.
     pub fn of_access(&self, line: &AccessLine<'_>) -> Result<String, Fault> {
         self.of_fields(|field| match field {
             AccessField::Ip | AccessField::Client => Some(line.client).filter(|client| *client != b"-"),
@@ -102,7 +97,7 @@ impl KeyField {
         })
     }
 
-    /// The key of a line that has the fields of access logs.
+    /// The key of a line with the fields of access logs.
     pub(super) fn of_fields<'a>(
         &self,
         find: impl FnOnce(AccessField) -> Option<&'a [u8]>,
@@ -144,13 +139,13 @@ impl KeyField {
         self.key(text)
     }
 
-    /// Takes an address, and nothing else for one.
+    /// Accepts an address only.
     fn ip(&self, text: &[u8]) -> Result<String, Fault> {
         let found = address(text).ok_or_else(|| {
             let shown = quoted(&String::from_utf8_lossy(text));
             Fault::at(
                 0,
-                format!("{shown} is no IP address (--key client takes any text; of JSON, --key .ip)"),
+                format!("{shown} is no IP address (--key client accepts any text; for JSON, --key .ip)"),
             )
         })?;
         self.key(found)
@@ -160,7 +155,7 @@ impl KeyField {
         Fault::at(0, format!("the line has no {}", self.name))
     }
 
-    /// Takes a text that is short enough.
+    /// Accepts a text of a key's length.
     pub(super) fn key(&self, text: &str) -> Result<String, Fault> {
         if text.is_empty() || text.len() > MAX_KEY {
             let why = format!("the {} has {} bytes: a key has 1 to {MAX_KEY}", self.name, text.len());

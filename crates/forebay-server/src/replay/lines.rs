@@ -1,4 +1,4 @@
-//! Lines out of a stream, without a copy and with a bound.
+//! Splits a stream into lines, without a copy and with bounded memory.
 
 use std::io::{self, Read};
 
@@ -7,24 +7,24 @@ use memchr::memchr;
 /// The longest line, in bytes without its end. Apache's own bound for a request line is an eighth of it.
 pub const MAX_LINE: usize = 64 * 1024;
 
-/// How much is read at once.
+/// The bytes of one read.
 const CHUNK: usize = 256 * 1024;
 
-/// How much of a line that is too long is kept, to show it.
+/// How many bytes of a line that is too long are kept, to show them.
 const HEAD: usize = 128;
 
 /// The lines of a stream.
 ///
-/// Memory is bounded whatever the input is: a line longer than [`MAX_LINE`] is dropped while it is read.
+/// Memory is bounded for any input: a line longer than [`MAX_LINE`] is dropped while it is read.
 #[derive(Debug)]
 pub struct Lines<R> {
     stream: R,
-    /// `buffer[start..end]` is read and not yet given out.
+    /// `buffer[start..end]` is read and not returned yet.
     buffer: Box<[u8]>,
     start: usize,
     end: usize,
     number: u64,
-    /// The beginning of a long line whose rest has been overwritten.
+    /// The beginning of a long line whose rest was overwritten.
     head: Vec<u8>,
 }
 
@@ -33,32 +33,32 @@ pub struct Lines<R> {
 pub enum Line<'a> {
     /// A line without its end, `\n` or `\r\n`.
     Whole(&'a [u8]),
-    /// How a line begins that is longer than [`MAX_LINE`].
+    /// The beginning of a line that is longer than [`MAX_LINE`].
     TooLong(&'a [u8]),
 }
 
 impl<R: Read> Lines<R> {
-    /// The lines of `stream`, from where it stands.
+    /// The lines of `stream`, from its current position.
     pub fn new(stream: R) -> Self {
-        // The beginning of a line that waits for its rest goes before the next chunk.
+        // An incomplete line stays before the next chunk.
         let buffer = vec![0; MAX_LINE + CHUNK].into();
         Self { stream, buffer, start: 0, end: 0, number: 0, head: Vec::new() }
     }
 
-    /// The number of the line that was given out last, counted from 1.
+    /// The number of the last returned line, counted from 1.
     pub fn number(&self) -> u64 {
         self.number
     }
 
-    /// What the lines are read from.
+    /// The stream.
     pub fn stream(&self) -> &R {
         &self.stream
     }
 
-    /// The next line; a last one without an end counts. `None` at the end of the stream.
+    /// The next line, also a last line without a line end. `None` at the end of the stream.
     ///
     /// # Errors
-    /// Those of the stream. What was read of the line at hand is lost then.
+    /// If the stream fails. The incomplete line is lost then.
     pub fn advance(&mut self) -> io::Result<Option<Line<'_>>> {
         let mut searched = 0;
         let length = loop {
@@ -80,18 +80,18 @@ impl<R: Read> Lines<R> {
                 break searched;
             }
         };
-        Ok(Some(self.give(length)))
+        Ok(Some(self.split(length)))
     }
 
-    /// Passes over zeros before a line: a log that was copied and truncated while its writer had it open begins with as
+    /// Skips zeros before a line. A log that was copied and truncated while its writer had it open begins with zeros, as
     /// many as it was long.
     fn skip_zeros(&mut self) {
         let unread = &self.buffer[self.start..self.end];
         self.start += unread.iter().position(|&c| c != 0).unwrap_or(unread.len());
     }
 
-    /// Gives out the next `length` bytes and passes over the line end after them.
-    fn give(&mut self, length: usize) -> Line<'_> {
+    /// Returns the next `length` bytes, and skips the line end after them.
+    fn split(&mut self, length: usize) -> Line<'_> {
         let line = &self.buffer[self.start..self.start + length];
         self.start = self.end.min(self.start + length + 1);
         self.number += 1;
@@ -99,7 +99,7 @@ impl<R: Read> Lines<R> {
         if line.len() > MAX_LINE { Line::TooLong(&line[..HEAD]) } else { Line::Whole(line) }
     }
 
-    /// Passes over a line that does not end within the bound.
+    /// Skips a line that does not end within the bound.
     fn skip_long(&mut self) -> io::Result<Line<'_>> {
         self.head.clear();
         self.head.extend_from_slice(&self.buffer[self.start..self.start + HEAD]);
@@ -117,7 +117,7 @@ impl<R: Read> Lines<R> {
         Ok(Line::TooLong(&self.head))
     }
 
-    /// Reads more behind what is there; how much.
+    /// Reads more bytes; returns how many.
     fn fill(&mut self) -> io::Result<usize> {
         self.buffer.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, self.end - self.start);

@@ -1,4 +1,4 @@
-//! Lines of an access log, as Apache and nginx write them.
+//! Access logs of Apache and nginx.
 
 use forebay::Timestamp;
 use jiff::{civil, tz::Offset};
@@ -10,51 +10,50 @@ use super::{
     request::{method_of, path_of},
 };
 
-/// A line in the combined log format, or in the common one, which ends after the size.
+/// A line in the combined log format, or in the common log format, which ends after the size.
 ///
 /// ```text
 /// 192.0.2.7 - alice [17/May/2015:10:05:03 +0000] "GET /a?b=c HTTP/1.1" 200 5324 "https://example.org/" "curl/8"
 /// ```
 ///
-/// Borrows from the line. Text is kept as it was written, escapes included (`\"`, `\\`, `\xe4`):
-/// undoing them would cost a copy and could not tell more keys apart. Bytes, since a client may send
-/// any. A field that the server wrote as `-` is `None`.
+/// Borrows from the line. Text keeps its escapes (`\"`, `\\`, `\xe4`): to undo them would cost a copy and would not tell more
+/// keys apart. Fields are bytes, because a client may send any. A field that the server wrote as `-` is `None`.
 ///
-/// A virtual host may come first (`example.org:443`, `example.org`), and instead of one address the list that proxies
-/// make (`203.0.113.7, 10.0.0.1`), of which the first address counts.
+/// A virtual host may come first (`example.org:443`, `example.org`). Instead of one address there may be a list from proxies
+/// (`203.0.113.7, 10.0.0.1`); its first address counts.
 ///
-/// Further fields after the user agent are ignored. A line that was cut inside the referer or the user
-/// agent is good: what a replay needs comes before. So is a request line that is not HTTP, such as the
-/// `-` of a client that said nothing, or the bytes of a TLS greeting.
+/// Further fields after the user agent are ignored. A line that was truncated inside the referer or the user agent is
+/// accepted, because a replay needs only the fields before. So is a request line that is not HTTP, such as `-` for a client
+/// that sent nothing, or the bytes of a TLS handshake.
 ///
 /// # Source
 /// <https://httpd.apache.org/docs/2.4/logs.html#combined>,
 /// <https://nginx.org/en/docs/http/ngx_http_log_module.html#log_format>
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AccessLine<'a> {
-    /// The client as the server wrote it: an IPv4 or IPv6 address, or a host name where the server looks them up.
+    /// The client: an IPv4 or IPv6 address, or a host name if the server resolves them.
     pub client: &'a [u8],
     /// The authenticated user.
     pub user: Option<&'a [u8]>,
     /// When the request arrived.
     pub at: Timestamp,
-    /// The request line as a whole.
+    /// The request line.
     pub request: &'a [u8],
     /// The status of the answer: three digits.
     pub status: Option<&'a [u8]>,
     /// The size of the answer's body, in bytes.
     pub bytes: Option<u64>,
-    /// Where the client came from.
+    /// The page that led to the request.
     pub referer: Option<&'a [u8]>,
-    /// What the client calls itself.
+    /// The name of the client program.
     pub agent: Option<&'a [u8]>,
 }
 
 impl<'a> AccessLine<'a> {
-    /// Reads a line, given without its line end.
+    /// Reads a line without its line end.
     ///
     /// # Errors
-    /// The first thing that is not as the format has it, with its column.
+    /// The first deviation from the format, with its column.
     pub fn parse(line: &'a [u8]) -> Result<Self, Fault> {
         let mut rest = Cursor { line, at: 0 };
         let client = rest.client()?;
@@ -81,7 +80,7 @@ impl<'a> AccessLine<'a> {
     }
 }
 
-/// `None` for the `-`, or the empty text, that stands for nothing.
+/// `None` for an empty text or `-`.
 fn present(field: &[u8]) -> Option<&[u8]> {
     (!field.is_empty() && field != b"-").then_some(field)
 }
@@ -101,7 +100,7 @@ impl<'a> Cursor<'a> {
         Fault::at(self.at, format!("{found}{expected}"))
     }
 
-    /// Takes what comes before the next blank, and the blank.
+    /// Takes the next word, and the blank after it.
     fn word(&mut self, expected: &str) -> Result<&'a [u8], Fault> {
         match memchr(b' ', self.rest()) {
             None | Some(0) => Err(self.fault(expected)),
@@ -113,7 +112,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Takes the client, which a virtual host may come before.
+    /// Takes the client, perhaps after a virtual host.
     fn client(&mut self) -> Result<&'a [u8], Fault> {
         let first = self.list("the client's address")?;
         let next = &self.rest()[..memchr(b' ', self.rest()).unwrap_or(0)];
@@ -124,8 +123,8 @@ impl<'a> Cursor<'a> {
         self.list("the client's address")
     }
 
-    /// Takes a word, and as long as it ends in a comma the next ones: the list that proxies make. Gives its first
-    /// address, or its first word if none is one.
+    /// Takes a word, and the next ones while it ends in a comma: a list from proxies. Returns its first address, or its first
+    /// word if there is no address.
     fn list(&mut self, expected: &str) -> Result<&'a [u8], Fault> {
         let begin = self.at;
         let first = self.word(expected)?;
@@ -143,7 +142,7 @@ impl<'a> Cursor<'a> {
         Ok(address(list).map_or(first, str::as_bytes))
     }
 
-    /// Whether identity and user come after a word of this length, and then the time: else it is the identity itself.
+    /// Whether identity, user and time follow a word of this length. If not, the word is the identity.
     fn has_two_words_after(&self, length: usize) -> bool {
         let rest = self.rest().get(length + 1..).unwrap_or_default();
         let mut words = rest.split(|&c| c == b' ');
@@ -159,10 +158,10 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// Takes the user and the time, and stands at the request's quote then.
+    /// Takes the user and the time, up to the quote of the request.
     ///
-    /// A user's name is chosen by the client and may hold blanks and brackets, so the time is looked
-    /// for from behind: it ends where the first quote begins, and a quote in a name is escaped.
+    /// The client chooses the user's name, which may contain blanks and brackets. So the time is read from its end, which is
+    /// at the first quote; a quote in a name is escaped.
     fn user_and_time(&mut self) -> Result<(&'a [u8], Timestamp), Fault> {
         if self.rest().starts_with(b"\"") {
             return self.quoted_user_and_time();
@@ -181,7 +180,7 @@ impl<'a> Cursor<'a> {
         Ok((user, at))
     }
 
-    /// As [`user_and_time`](Self::user_and_time), of a user in quotes. So Apache writes an empty one.
+    /// Like [`user_and_time`](Self::user_and_time), for a user in quotes. Apache writes an empty user in that way.
     fn quoted_user_and_time(&mut self) -> Result<(&'a [u8], Timestamp), Fault> {
         let user = self.quoted("the user")?;
         self.blank("the time")?;
@@ -195,8 +194,7 @@ impl<'a> Cursor<'a> {
         Ok((user, at))
     }
 
-    /// Takes the request line in quotes. Servers that do not escape a quote within it are understood by what comes after
-    /// it: the status.
+    /// Takes the request line in quotes. A server may not escape quotes within it: then its end is where the status follows.
     fn request(&mut self) -> Result<&'a [u8], Fault> {
         let inside = &self.rest()[1..];
         let mut from = 0;
@@ -262,7 +260,7 @@ fn is_host_and_port(word: &[u8]) -> bool {
     is_port && parts.next().is_some_and(|host| !host.is_empty()) && address(word).is_none()
 }
 
-/// Where the first quote stands that no backslash escapes.
+/// The position of the first quote without a backslash.
 fn unescaped_quote(text: &[u8]) -> Option<usize> {
     let mut from = 0;
     loop {
@@ -274,7 +272,7 @@ fn unescaped_quote(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// What a time looks like, for messages.
+/// An example of a time, for messages.
 const A_TIME: &str = "a time such as [17/May/2015:10:05:03 +0000]";
 
 /// The length of a time with its brackets and the blank after it.
@@ -285,7 +283,7 @@ pub(super) fn clf_time(text: &str) -> Option<Timestamp> {
     access_time(format!("[{text}] ").as_bytes().get(..TIME).filter(|_| text.len() + 3 == TIME)?).ok()
 }
 
-/// Reads `[17/May/2015:10:05:03 +0000] `; the error has its offset.
+/// Reads `[17/May/2015:10:05:03 +0000] `; the error has an offset.
 fn access_time(text: &[u8]) -> Result<Timestamp, (usize, String)> {
     const SHAPE: &[u8; TIME] = b"[00/Aaa/0000:00:00:00 +0000] ";
     for (offset, (&found, &shape)) in text.iter().zip(SHAPE).enumerate() {
@@ -303,7 +301,7 @@ fn access_time(text: &[u8]) -> Result<Timestamp, (usize, String)> {
     let year = i16::from(two(8)) * 100 + i16::from(two(10));
     let month = month(&text[4..7])
         .ok_or_else(|| (4, format!("there is no month {:?}", String::from_utf8_lossy(&text[4..7]))))?;
-    // A leap second is the second before it, as everywhere.
+    // A leap second is read as the second before it.
     let second = if two(19) == 60 { 59 } else { two(19) };
     let time = civil::DateTime::new(year, month, two(1), two(13), two(16), second, 0)
         .map_err(|_| (1, "there is no such day or time of day".to_owned()))?;
@@ -314,22 +312,11 @@ fn access_time(text: &[u8]) -> Result<Timestamp, (usize, String)> {
     Ok(Timestamp::from_micros(at.as_microsecond()))
 }
 
+const MONTHS: [&[u8]; 12] =
+    [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
+
 fn month(name: &[u8]) -> Option<i8> {
-    Some(match name {
-        b"Jan" => 1,
-        b"Feb" => 2,
-        b"Mar" => 3,
-        b"Apr" => 4,
-        b"May" => 5,
-        b"Jun" => 6,
-        b"Jul" => 7,
-        b"Aug" => 8,
-        b"Sep" => 9,
-        b"Oct" => 10,
-        b"Nov" => 11,
-        b"Dec" => 12,
-        _ => return None,
-    })
+    MONTHS.iter().zip(1..).find_map(|(month, number)| (*month == name).then_some(number))
 }
 
 /// Reads a whole number.

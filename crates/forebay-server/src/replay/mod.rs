@@ -1,19 +1,19 @@
-//! Reads logs as the events of a replay: parsed, keyed, and put in time order.
+//! Reads logs as events in time order, and replays them.
 //!
 //! ```text
 //! file or stdin ─ gunzip ─ lines ─ parse ─ order ─┬─ survey: the log's first and last time
-//!    input.rs      gzip     lines    format        │
+//!    input.rs      gzip     lines    parser        │
 //!                                    log     order └─ feed: batches on a channel, from a thread of its own
 //!                                    ndjson
 //!                                    w3c
 //!                                    elb
 //! ```
 //!
-//! What a line looks like decides how it is read, unless a [`Format`] is named. What cannot be read is counted and
-//! skipped, and never ends a replay; only a failing file does.
+//! The format of each line is detected, unless a [`Format`] is named. A line that cannot be read is counted and skipped, and
+//! never ends a replay. Only an error of the file does.
 //!
-//! Where the events go: [`Run`] is an event of a store that this process has open, [`Remote`] a running server.
-//! Both leave [`Counts`], of which a [`Summary`] is made.
+//! [`Run`] sends the events to a store in this process, [`Remote`] to a running server. Both produce [`Counts`], from which
+//! a [`Summary`] is made.
 
 mod address;
 mod count;

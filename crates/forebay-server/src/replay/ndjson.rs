@@ -1,4 +1,4 @@
-//! Lines of JSON, one object each.
+//! Logs of JSON lines, one object each.
 
 use std::{borrow::Cow, fmt};
 
@@ -11,23 +11,23 @@ use serde::{
 use super::{Event, Fault, Format, KeyField, key::MEMBERS, log::clf_time};
 use crate::text::moment::absolute;
 
-/// The members that may hold the time. Of several, the first in this list counts.
+/// The members that may hold the time. If a line has several, the first in this list counts.
 ///
-/// `StartUTC` is Traefik's, and when the request began; its `time` is when it had ended. The last three are what people call
+/// `StartUTC` is Traefik's time of the request's start; its `time` is that of the end. The last three are common names for
 /// nginx's variables.
 pub const TIME_FIELDS: [&str; 9] =
     ["StartUTC", "time", "at", "timestamp", "ts", "@timestamp", "time_iso8601", "time_local", "msec"];
 
 /// Reads a line that is a JSON object.
 ///
-/// The time is the first of [`TIME_FIELDS`] that is there: a text in RFC 3339 or as in an access log, or a number (also as
-/// text) since 1970 whose size tells its unit, as [`absolute`] has it. The key is a text, or a whole number, which becomes
-/// its decimal text, or the first of a list of them. Of members that are there twice the last counts.
+/// The time is the first of [`TIME_FIELDS`] that the line has: a text in RFC 3339 or as in an access log, or a number (also
+/// as text) since 1970 whose size tells its unit, as [`absolute`] reads it. The key is a text, or an integer, which becomes
+/// its decimal text, or the first item of a list of them. If a member occurs twice, the last one counts.
 ///
-/// `ip`, `path` and the other fields of access logs are also found where Caddy and Traefik have them.
+/// `ip`, `path` and the other fields of access logs are also read from the members of Caddy and Traefik.
 ///
 /// # Errors
-/// Not a JSON object, or without a time or a key.
+/// If it is not a JSON object, or has no time or no key.
 pub fn parse(line: &[u8], field: &KeyField, format: Format) -> Result<Event, Fault> {
     let mut found = Found::default();
     let mut json = serde_json::Deserializer::from_slice(line);
@@ -52,7 +52,7 @@ pub fn parse(line: &[u8], field: &KeyField, format: Format) -> Result<Event, Fau
     Ok(Event { at, key, late: false })
 }
 
-/// serde_json's message without its line, which is always 1, and with the column as ours.
+/// The message of `serde_json`, without its line, which is always 1.
 fn fault(error: &serde_json::Error) -> Fault {
     let message = error.to_string();
     let end = message.rfind(" at line ").unwrap_or(message.len());
@@ -61,9 +61,9 @@ fn fault(error: &serde_json::Error) -> Fault {
 
 #[derive(Default)]
 struct Found<'a> {
-    /// With the place of its name in [`TIME_FIELDS`].
+    /// The time, with the place of its name in [`TIME_FIELDS`].
     time: Option<(usize, Scalar<'a>)>,
-    /// With the place of its path among those that were searched for.
+    /// The key, with the place of its path among the searched ones.
     key: Option<(usize, Scalar<'a>)>,
 }
 
@@ -89,16 +89,16 @@ impl Scalar<'_> {
 #[derive(Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Reads an object's members, keeping the time and the key, and skipping the rest.
+/// Reads the time and the key of an object, and skips the other members.
 struct Members<'f, 'a> {
-    /// Where the key may be, from here.
+    /// The paths of the key, relative to this object.
     paths: [Option<&'f str>; MEMBERS],
     found: &'f mut Found<'a>,
     is_inner: bool,
 }
 
 impl Members<'_, '_> {
-    /// What is no object has no members.
+    /// A value that is no object has no members.
     fn skip<E: Error>(&self, what: Unexpected<'_>) -> Result<(), E> {
         if self.is_inner { Ok(()) } else { Err(E::invalid_type(what, self)) }
     }
@@ -219,7 +219,7 @@ impl<'a> Visitor<'a> for ScalarVisitor {
         Ok(Scalar::Other)
     }
 
-    /// Of a list the first: so Caddy writes headers.
+    /// The first item of a list. Caddy writes headers as lists.
     fn visit_seq<S: SeqAccess<'a>>(self, mut items: S) -> Result<Scalar<'a>, S::Error> {
         let first = items.next_element()?;
         while items.next_element::<IgnoredAny>()?.is_some() {}

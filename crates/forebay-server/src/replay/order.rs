@@ -1,4 +1,4 @@
-//! Puts lines in time order.
+//! Sorts events by time.
 
 use std::{
     cmp::Ordering,
@@ -10,33 +10,32 @@ use forebay::Timestamp;
 
 use super::Event;
 
-/// The most events held back: about 100 MB, and a minute of 17 000 lines per second.
-const MOST_HELD: usize = 1 << 20;
+/// The number of events held back: about 100 MB, and a minute of 17 000 lines per second.
+const MAX_HELD: usize = 1 << 20;
 
-/// Puts events in time order, as far as they arrive at most `within` too late.
+/// Sorts events by time, if they arrive at most `within` too late.
 ///
-/// A server writes a line when the request ends, but dates it when it began. So an event is held back
-/// until one has arrived that is `within` younger. Events of the same time keep their order. One that
-/// arrives after its turn is [late](Event::late) and passes at once. The outcome depends on the order
-/// of the lines alone, so a replay can be repeated.
+/// A server writes a line when the request ends, with the time at which it began. So an event is held back until another
+/// one is `within` younger. Events of the same time keep their order. An event that arrives after later ones have passed is
+/// [late](Event::late), and passes at once. The result depends only on the order of the lines, so a replay can be repeated.
 ///
-/// At most 2^20 events are held; a busier log is ordered within a shorter time.
+/// At most 2^20 events are held; a busier log is sorted within a shorter time.
 #[derive(Debug)]
 pub struct Reorder {
     within: Duration,
     held: BinaryHeap<Held>,
     arrivals: u64,
-    /// Events before it are late. Never goes back.
+    /// Events before this time are late. It never decreases.
     turn: Option<Timestamp>,
 }
 
 impl Reorder {
-    /// Holds events back for `within` of the log's own time; zero marks all that go back as late.
+    /// Holds events back for `within` of the log's time. With zero, every event before its predecessor is late.
     pub fn new(within: Duration) -> Self {
         Self { within, held: BinaryHeap::new(), arrivals: 0, turn: None }
     }
 
-    /// Takes the next line's event, and hands those on whose turn has come.
+    /// Takes the next event, and passes those that can no longer be preceded.
     pub fn push(&mut self, event: Event, mut pass: impl FnMut(Event)) {
         if self.turn.is_some_and(|turn| event.at < turn) {
             pass(Event { late: true, ..event });
@@ -46,7 +45,7 @@ impl Reorder {
         self.held.push(Held { arrival: self.arrivals, event });
         self.arrivals += 1;
         loop {
-            let is_full = self.held.len() > MOST_HELD;
+            let is_full = self.held.len() > MAX_HELD;
             let Some(first) = self.held.peek_mut() else { break };
             if is_full {
                 self.turn = self.turn.max(Some(first.event.at));
@@ -58,7 +57,7 @@ impl Reorder {
         }
     }
 
-    /// Hands on what is still held, at the end of the log.
+    /// Passes the held events at the end of the log.
     pub fn finish(&mut self, mut pass: impl FnMut(Event)) {
         while let Some(held) = self.held.pop() {
             pass(held.event);
@@ -66,7 +65,7 @@ impl Reorder {
     }
 }
 
-/// An event in its place: the earliest, and of those the first to arrive, is the greatest.
+/// A held event. The greatest is the earliest, and among equal times the first to arrive.
 #[derive(Debug)]
 struct Held {
     arrival: u64,
@@ -135,12 +134,12 @@ mod tests {
 
     #[test]
     fn a_busy_log_is_bounded_and_stays_in_order() {
-        let times = std::iter::repeat_n(7, MOST_HELD).chain([5, 8, 6]);
+        let times = std::iter::repeat_n(7, MAX_HELD).chain([5, 8, 6]);
         let all = ordered(times, 60);
         // 5 found its place. 8 was one too many, and let the 7s through; 6 came after that.
-        assert_eq!(all[0], (5, MOST_HELD, false));
-        assert!(all[..=MOST_HELD].is_sorted());
-        assert_eq!(all[MOST_HELD + 1..], [(6, MOST_HELD + 2, true), (8, MOST_HELD + 1, false)]);
+        assert_eq!(all[0], (5, MAX_HELD, false));
+        assert!(all[..=MAX_HELD].is_sorted());
+        assert_eq!(all[MAX_HELD + 1..], [(6, MAX_HELD + 2, true), (8, MAX_HELD + 1, false)]);
     }
 
     proptest! {

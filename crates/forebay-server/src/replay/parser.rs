@@ -12,19 +12,19 @@ pub struct Parser {
     w3c: W3c,
 }
 
-/// What some editors put before the first line, and `cat` of several files before others.
+/// Some editors write it before the first line, and `cat` of several files puts it before others.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl Parser {
-    /// Takes each line's key from `key`.
+    /// A parser that takes the key from the field `key`.
     pub fn new(key: KeyField, format: Format) -> Self {
         Self { key, format, w3c: W3c::default() }
     }
 
-    /// The event of a line; `None` for a line that only says something about the others.
+    /// Reads a line as an event; `None` for a line that describes the others.
     ///
     /// # Errors
-    /// What is wrong with the line.
+    /// Why the line cannot be read.
     pub fn event(&mut self, line: &[u8]) -> Result<Option<Event>, Fault> {
         let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
         let is_w3c = matches!(self.format, Format::Auto | Format::W3c);
@@ -33,7 +33,7 @@ impl Parser {
         }
         let event = |(at, key): (Timestamp, String)| Some(Event { at, key, late: false });
         match self.format {
-            Format::Auto => self.guessed(line).map(event),
+            Format::Auto => self.detect(line).map(event),
             Format::Access => self.access(line).map(event),
             Format::Json | Format::Caddy | Format::Traefik => self.json(line).map(event),
             Format::W3c => self.w3c(line).map(event),
@@ -41,7 +41,7 @@ impl Parser {
         }
     }
 
-    fn guessed(&self, line: &[u8]) -> Result<(Timestamp, String), Fault> {
+    fn detect(&self, line: &[u8]) -> Result<(Timestamp, String), Fault> {
         if line.trim_ascii_start().starts_with(b"{") {
             self.json(line)
         } else if self.w3c.has_columns() {

@@ -1,4 +1,4 @@
-//! From an open log to ordered events, step by step and on one thread.
+//! Reads an open log as sorted events, line by line.
 
 use std::time::Duration;
 
@@ -8,37 +8,37 @@ use super::{
     BadLine, Event, Fault, Input, Line, Lines, MAX_LINE, Parser, Reorder, Source, guess::looks_like,
 };
 
-/// What has been read so far.
+/// The numbers of the lines that were read so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Lines, without empty ones.
     pub lines: u64,
-    /// Of them, those that could not be read and were skipped.
+    /// Lines that could not be read and were skipped.
     pub bad: u64,
-    /// Of them, those that were read too late to be put in order.
+    /// Lines that arrived too late to be sorted.
     pub late: u64,
-    /// The earliest time of a good line.
+    /// The earliest time of a readable line.
     pub first: Option<Timestamp>,
-    /// The latest time of a good line.
+    /// The latest time of a readable line.
     pub last: Option<Timestamp>,
-    /// What the first line looks like that could not be read, if no line could be.
+    /// The format that the first line looks like, if no line could be read.
     pub looks_like: Option<&'static str>,
-    /// Bytes after the end of the gzip data, which were passed over.
+    /// Skipped bytes after the end of the gzip data.
     pub padding: u64,
 }
 
-/// What became of a line.
+/// The result of reading a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// It was read, or is empty.
     Line,
     /// It was skipped.
     Bad(BadLine),
-    /// There is no more.
+    /// The log has ended.
     End,
 }
 
-/// Reads events, in order, from an open log.
+/// Reads sorted events from an open log.
 #[derive(Debug)]
 pub struct Reader {
     lines: Lines<Input>,
@@ -48,22 +48,22 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Reads `input` as `parser` says, such as a key field, and orders within the span `reorder`.
+    /// Reads `input` with `parser`, for which a key field is enough, and sorts within the span `reorder`.
     pub fn new(input: Input, parser: impl Into<Parser>, reorder: Duration) -> Self {
         let order = Reorder::new(reorder);
         Self { lines: Lines::new(input), parser: parser.into(), order, tally: Tally::default() }
     }
 
-    /// What has been read so far, including what is still held back for its turn.
+    /// The numbers so far, which include events that are still held back.
     pub fn tally(&self) -> Tally {
         self.tally
     }
 
-    /// Reads one line, and hands on the events whose turn has come; at the end, all that were held back.
+    /// Reads one line, and passes the events that can no longer be preceded; at the end, all held events.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] if the input fails, such as a gzip file that was cut. Nothing can be
-    /// read after that; all that was held back has been handed on.
+    /// [`ErrorKind::Unavailable`] if the input fails, such as a truncated gzip file. Nothing can be read after that; the held
+    /// events have been passed.
     pub fn advance(&mut self, mut pass: impl FnMut(Event)) -> Result<Step, Error> {
         let number = self.lines.number() + 1;
         let line = match self.lines.advance() {
@@ -108,16 +108,15 @@ impl Reader {
     }
 }
 
-/// Reads a log through, for its first and last time, and how many lines are bad.
-///
-/// For what has to know the end before the beginning, such as shifting a log so that it ends now.
+/// Reads a whole log, for its first and last time and its number of bad lines: to shift a log so that it ends now, the end
+/// must be known first.
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`] for standard input, which cannot be read twice; [`ErrorKind::Unavailable`]
-/// if the file cannot be opened. One that fails later, as a gzip file that was cut does, ends there.
+/// if the file cannot be opened. A file that fails later, such as a truncated gzip file, ends there.
 ///
 /// # Cost
-/// As much as reading the log; blocks.
+/// Reads the whole log, and blocks.
 pub fn survey(source: &Source, parser: impl Into<Parser>, reorder: Duration) -> Result<Tally, Error> {
     if *source == Source::Stdin {
         let message = "standard input cannot be read twice: write the log to a file and name that";

@@ -1,4 +1,4 @@
-//! A log to a running server, at the log's own pace or faster.
+//! Replays a log to a running server, at the log's speed or faster.
 
 use std::time::Duration;
 
@@ -26,35 +26,35 @@ pub(crate) struct Remote {
     client: Client,
     path: String,
     clock: Clock,
-    /// What became of the hits so far.
+    /// The outcomes of the hits so far.
     pub(crate) counts: Counts,
-    /// What has been read so far.
+    /// The numbers of the lines so far.
     pub(crate) tally: Tally,
-    /// The picture, if one is wanted.
+    /// The chart, if it is requested.
     pub(crate) timeline: Option<Timeline>,
-    /// Hits whose fate is not known: series or buffer failed on them.
+    /// Hits with an unknown outcome: a series or a buffer failed.
     pub(crate) failed: u64,
     /// Added to the log's times, in microseconds.
     shift: i64,
-    pace: Pace,
-    /// What is about to be sent.
+    schedule: Schedule,
+    /// The next request.
     events: Vec<Event>,
     body: Vec<u8>,
 }
 
-/// When a line is due.
+/// The schedule of the lines.
 #[derive(Clone, Copy, Debug)]
-struct Pace {
+struct Schedule {
     speed: f64,
-    /// The log's first time, and when that was here, on the monotonic clock.
+    /// The log's first time, and the monotonic time at which it was sent.
     start: Option<(Timestamp, Duration)>,
 }
 
-impl Pace {
-    /// How long before `at` is due, if it is not.
+impl Schedule {
+    /// How long to wait until `at` is due; `None` if it is.
     fn wait(&mut self, at: Timestamp, now: Duration) -> Option<Duration> {
         let (first, begun) = *self.start.get_or_insert((at, now));
-        // Beyond what a `Duration` holds nobody waits to see the end.
+        // A wait that exceeds a `Duration` never ends in practice.
         let offset = Duration::try_from_secs_f64(at.since(first).as_secs_f64() / self.speed);
         let due = begun.saturating_add(offset.unwrap_or(Duration::MAX));
         due.checked_sub(now).filter(|wait| !wait.is_zero())
@@ -62,8 +62,7 @@ impl Pace {
 }
 
 impl Remote {
-    /// Gets ready to send to `event` of a server, `speed` times as fast as the log, with `shift` microseconds added to
-    /// its times.
+    /// A replay to `event` of a server, `speed` times as fast as the log, with `shift` microseconds added to its times.
     pub(crate) fn new(client: Client, event: &Name, speed: f64, shift: i64) -> Self {
         Self {
             client,
@@ -74,17 +73,17 @@ impl Remote {
             timeline: None,
             failed: 0,
             shift,
-            pace: Pace { speed, start: None },
+            schedule: Schedule { speed, start: None },
             events: vec![],
             body: vec![],
         }
     }
 
-    /// Sends all that `feed` gives. `progress` is called every so often.
+    /// Sends all events of `feed`, and calls `progress` for each batch.
     ///
     /// # Errors
-    /// When the log cannot be read any further, or the server does not take it. What came before that is counted;
-    /// what was just being sent may have been taken.
+    /// If the log cannot be read, or the server refuses it. The events before that are counted; the last request may have been
+    /// accepted.
     pub(crate) async fn all(&mut self, feed: &mut Feed, mut progress: impl FnMut(&Tally)) -> Result<()> {
         loop {
             let Some(mut batch) = feed.next().await? else { return self.send().await };
@@ -99,7 +98,7 @@ impl Remote {
     }
 
     async fn push(&mut self, event: Event) -> Result<()> {
-        if let Some(wait) = self.pace.wait(event.at, self.clock.monotonic()) {
+        if let Some(wait) = self.schedule.wait(event.at, self.clock.monotonic()) {
             self.send().await?;
             self.clock.sleep(wait).await;
         }
@@ -114,7 +113,7 @@ impl Remote {
         Ok(())
     }
 
-    /// Sends what has gathered, and counts the answers.
+    /// Sends the next request, and counts its results.
     async fn send(&mut self) -> Result<()> {
         if self.events.is_empty() {
             return Ok(());
@@ -157,12 +156,12 @@ mod tests {
 
     #[test]
     fn lines_are_due_at_the_scaled_time() {
-        let mut pace = Pace { speed: 10.0, start: None };
+        let mut schedule = Schedule { speed: 10.0, start: None };
         let at = |second: i64| Timestamp::from_secs(1_431_857_100 + second);
-        assert_eq!(pace.wait(at(0), secs(5)), None);
-        assert_eq!(pace.wait(at(1), secs(5)), Some(millis(100)));
-        assert_eq!(pace.wait(at(10), secs(5) + millis(700)), Some(millis(300)));
-        assert_eq!(pace.wait(at(10), secs(6)), None);
-        assert_eq!(pace.wait(at(-5), secs(6)), None, "a late line is due at once");
+        assert_eq!(schedule.wait(at(0), secs(5)), None);
+        assert_eq!(schedule.wait(at(1), secs(5)), Some(millis(100)));
+        assert_eq!(schedule.wait(at(10), secs(5) + millis(700)), Some(millis(300)));
+        assert_eq!(schedule.wait(at(10), secs(6)), None);
+        assert_eq!(schedule.wait(at(-5), secs(6)), None, "a late line is due at once");
     }
 }

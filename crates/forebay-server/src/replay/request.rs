@@ -1,4 +1,4 @@
-//! What a request line asks for.
+//! The method and the path of a request line.
 
 use memchr::memchr;
 
@@ -12,7 +12,7 @@ pub(super) fn path_of(request: &[u8]) -> Option<&[u8]> {
     Some(path_of_target(parts(request)?.1))
 }
 
-/// The path of what a request line asks for, without the query; of a whole URI without its host.
+/// The path of a request target, without the query and, in an absolute URI, without the host.
 pub(super) fn path_of_target(target: &[u8]) -> &[u8] {
     let path = match after_authority(target) {
         Some([]) => b"/",
@@ -22,7 +22,7 @@ pub(super) fn path_of_target(target: &[u8]) -> &[u8] {
     &path[..memchr(b'?', path).unwrap_or(path.len())]
 }
 
-/// What comes after `http://host:80`, if it begins so.
+/// The part after `http://host:80`, if the target is an absolute URI.
 fn after_authority(target: &[u8]) -> Option<&[u8]> {
     if target.first() == Some(&b'/') {
         return None;
@@ -38,7 +38,7 @@ fn after_authority(target: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Method and target. HTTP/0.9 has no version after them; some clients send several blanks.
+/// Method and target. In HTTP/0.9 no version follows; some clients send several blanks.
 fn parts(request: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut words = request.split(|&c| c == b' ');
     let method = words.next().filter(|word| is_token(word))?;
@@ -46,7 +46,7 @@ fn parts(request: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((method, target))
 }
 
-/// A method is a token of RFC 9110: `GET`, `M-SEARCH`. A lone `-` stands for none.
+/// A method is a token of RFC 9110: `GET`, `M-SEARCH`. A `-` stands for no method.
 fn is_token(word: &[u8]) -> bool {
     let is_part = |c: &u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(c);
     !word.is_empty() && word != b"-" && word.iter().all(is_part)

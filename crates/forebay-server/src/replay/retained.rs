@@ -6,14 +6,14 @@ use forebay::{Timestamp, series::Resolution};
 
 /// Counts points as long as a series keeps them.
 ///
-/// A log may span more time than a series keeps, and then its sum is rightly less than what was added.
+/// A log may span more time than the series' retention. Then the sum is rightly less than what was added.
 #[derive(Clone, Debug)]
 pub(super) struct Retained {
-    /// The coarsest resolution keeps longest.
+    /// The coarsest resolution, which has the longest retention.
     coarsest: Resolution,
-    /// By the coarsest bucket; only those that are retained.
+    /// Points by bucket; only buckets that are kept.
     buckets: BTreeMap<i64, u64>,
-    /// The latest time that was seen.
+    /// The latest time.
     now: Timestamp,
 }
 
@@ -26,7 +26,7 @@ impl Retained {
         *self.buckets.entry(self.coarsest.bucket(at)).or_default() += 1;
     }
 
-    /// Forgets what is no longer kept at `now`.
+    /// Removes the buckets that are no longer kept at `now`.
     pub(super) fn pass(&mut self, now: Timestamp) {
         self.now = self.now.max(now);
         while let Some(first) = self.buckets.first_entry() {
@@ -37,7 +37,7 @@ impl Retained {
         }
     }
 
-    /// The sum that the series may have: of the oldest bucket a sum may see a part only.
+    /// The possible sums of the series. A sum may cover only a part of the oldest bucket.
     pub(super) fn sum(&self) -> RangeInclusive<u64> {
         let edge = self.now.minus(self.coarsest.retention);
         let inside = |bucket: i64| self.coarsest.start(bucket) >= edge;

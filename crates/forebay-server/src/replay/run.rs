@@ -1,4 +1,4 @@
-//! A log through an event of a store that this process has open.
+//! Replays a log to an event of a store that this process has open.
 
 use std::time::Duration;
 
@@ -13,28 +13,27 @@ use futures::{StreamExt, stream};
 use super::{Counts, Event, Feed, Tally, retained::Retained};
 use crate::chart::Timeline;
 
-/// Events between two looks at buffers and progress: enough that these cost nothing per event.
-const BLOCK: usize = 16_384;
+/// Events between two checks of the buffers: enough that a check costs nothing per event.
+const CHECK_INTERVAL: usize = 16_384;
 
-/// Events on their way at once, to a store that is not in this process.
-const AT_ONCE: usize = 512;
+/// Events in flight at once, to a store outside this process.
+const MAX_IN_FLIGHT: usize = 512;
 
-/// Rows that gather in a buffer before it is flushed.
+/// Pending rows at which a buffer is flushed.
 const FLUSH_AT: u64 = 50_000;
 
-/// What a log is replayed into.
+/// The event, buffers and series of a replay.
 #[derive(Debug)]
 pub struct Target {
-    /// The event that every line is.
+    /// The event of every line.
     pub event: EventHandle,
-    /// The buffers that it writes to, ready to be flushed.
+    /// The buffers of the event, connected to the database.
     pub buffers: Vec<BufferHandle>,
-    /// The series that it is counted in.
+    /// The series of the event.
     pub series: Vec<SeriesHandle>,
-    /// The clock of a store in this process, which is moved along with the log. `None`: a store elsewhere, which has a
-    /// clock of its own.
+    /// The clock of a store in this process, which follows the log. `None`: another store, with its own clock.
     pub clock: Option<ManualClock>,
-    /// For how much of the log's time hits may wait in the buffers: less than the database remembers batches.
+    /// How long hits may stay in the buffers, in the log's time: less than the ledger's retention.
     pub flush_every: Duration,
 }
 
@@ -42,33 +41,33 @@ pub struct Target {
 #[derive(Debug)]
 pub struct Run {
     target: Target,
-    /// What became of the hits so far.
+    /// The outcomes of the hits so far.
     pub counts: Counts,
-    /// What has been read so far.
+    /// The numbers of the lines so far.
     pub tally: Tally,
-    /// The picture, if one is wanted.
+    /// The chart, if it is requested.
     pub timeline: Option<Timeline>,
     /// Added to the log's times, in microseconds.
     shift: i64,
     /// The latest time of a hit, shifted.
     now: Option<Timestamp>,
-    /// Since when hits may be in the buffers, by the log's time.
+    /// The time of the oldest hit that may be in a buffer.
     unflushed: Option<Timestamp>,
-    /// What each series should still show.
+    /// The points that each series should still have.
     retained: Vec<Retained>,
 }
 
 /// A series after a replay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeriesSum {
-    /// What it sums up to, over all keys of the log and the log's time.
+    /// The sum over all keys and the time of the log.
     pub sum: u64,
-    /// What it should, at least and at most.
+    /// The least and the largest expected sum.
     pub expected: (u64, u64),
 }
 
 impl Run {
-    /// Gets ready to replay into `target`, with `shift` microseconds added to the log's times.
+    /// A replay to `target`, with `shift` microseconds added to the log's times.
     pub fn new(target: Target, counts: Counts, shift: i64) -> Self {
         let coarsest = |series: &SeriesHandle| series.resolutions().last().copied().map(Retained::new);
         let retained = target.series.iter().filter_map(coarsest).collect();
@@ -76,13 +75,12 @@ impl Run {
         Self { target, counts, tally, timeline, shift, now, unflushed, retained }
     }
 
-    /// Replays all that `feed` gives. `progress` is called every so often.
+    /// Replays all events of `feed`, and calls `progress` for each batch.
     ///
     /// # Errors
-    /// When the log cannot be read any further, or store or database do not answer. What came before that is
-    /// counted.
+    /// If the log cannot be read, or the store or the database does not answer. The events before that are counted.
     pub async fn all(&mut self, feed: &mut Feed, mut progress: impl FnMut(&Tally)) -> Result<(), Error> {
-        let mut unseen = 0;
+        let mut unchecked = 0;
         while let Some(mut batch) = feed.next().await? {
             self.counts.bad.append(&mut batch.bad);
             for event in &mut batch.events {
@@ -90,9 +88,9 @@ impl Run {
             }
             self.replay(&batch.events).await?;
             self.tally = batch.tally;
-            unseen += batch.events.len();
-            if unseen >= BLOCK {
-                unseen = 0;
+            unchecked += batch.events.len();
+            if unchecked >= CHECK_INTERVAL {
+                unchecked = 0;
                 self.flush_full().await?;
             }
             progress(&self.tally);
@@ -100,10 +98,10 @@ impl Run {
         Ok(())
     }
 
-    /// Flushes all buffers; returns the rows.
+    /// Flushes all buffers; returns the number of rows.
     ///
     /// # Errors
-    /// What store or database answered.
+    /// If the store or the database does not answer.
     pub async fn flush(&self) -> Result<u64, Error> {
         let mut rows = 0;
         for buffer in &self.target.buffers {
@@ -112,10 +110,10 @@ impl Run {
         Ok(rows)
     }
 
-    /// Adds up each series over all keys of the log.
+    /// Sums up each series over all keys of the log.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// If the store does not answer.
     pub async fn series_sums(&self) -> Result<Vec<SeriesSum>, Error> {
         let Some((from, now)) = self.tally.first.map(|at| self.shifted(at)).zip(self.now) else {
             return Ok(vec![SeriesSum { sum: 0, expected: (0, 0) }; self.target.series.len()]);
@@ -124,7 +122,7 @@ impl Run {
         let mut sums = vec![];
         for (series, retained) in self.target.series.iter().zip(&self.retained) {
             let sum_of = async |(key, _)| series.total_as_of(key, from, to, now).await;
-            let mut each = stream::iter(self.counts.keys()).map(sum_of).buffer_unordered(AT_ONCE);
+            let mut each = stream::iter(self.counts.keys()).map(sum_of).buffer_unordered(MAX_IN_FLIGHT);
             let mut sum = 0_u64;
             while let Some(of_key) = each.next().await {
                 sum = sum.saturating_add(of_key?.sum);
@@ -137,7 +135,7 @@ impl Run {
     async fn replay(&mut self, events: &[Event]) -> Result<(), Error> {
         if let Some(clock) = self.target.clock.clone() {
             for event in events {
-                // Before the log's time leaps: a batch that is older than the database's memory is not applied.
+                // Before the time jumps, because a batch older than the ledger's retention is not applied.
                 let since = *self.unflushed.get_or_insert(event.at);
                 if event.at.since(since) >= self.target.flush_every {
                     self.flush().await?;
@@ -154,7 +152,7 @@ impl Run {
         }
         let handle = self.target.event.clone();
         let replay = async |event: &Event| handle.replay(&event.key, 1, event.at).await;
-        let mut answers = stream::iter(events).map(replay).buffered(AT_ONCE);
+        let mut answers = stream::iter(events).map(replay).buffered(MAX_IN_FLIGHT);
         for event in events {
             let Some(answer) = answers.next().await else { break };
             self.count(event, answer)?;
@@ -162,7 +160,7 @@ impl Run {
         Ok(())
     }
 
-    /// Moves the store's clock to an event that is later than all before: what expires does so by the log's time.
+    /// Moves the store's clock to an event that is later than all before, so that expiry follows the log's time.
     fn pass_time(&mut self, at: Timestamp, clock: Option<&ManualClock>) {
         if self.now.is_some_and(|now| at <= now) {
             return;
@@ -199,7 +197,7 @@ impl Run {
         Ok(())
     }
 
-    /// Flushes the buffers that hold many rows, so that memory does not follow the log.
+    /// Flushes the buffers with many pending rows, so that memory does not grow with the log.
     async fn flush_full(&self) -> Result<(), Error> {
         for buffer in &self.target.buffers {
             if buffer.stats().await?.pending_rows >= FLUSH_AT {
@@ -214,12 +212,12 @@ impl Run {
     }
 }
 
-/// A time of the log, shifted by so many microseconds.
+/// A time of the log, shifted by microseconds.
 pub(super) fn shifted(at: Timestamp, shift: i64) -> Timestamp {
     Timestamp::from_micros(at.as_micros().saturating_add(shift))
 }
 
-/// Whether the hit is at fault, and not what should take it.
+/// Whether the hit itself is invalid.
 fn is_refusal(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Invalid | ErrorKind::OutOfRange)
 }

@@ -1,42 +1,42 @@
-//! What is told after a replay.
+//! The summary of a replay.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::Serialize;
 
 use super::{Counts, LimitedKey, Tally};
-use crate::text::shown;
+use crate::text::{grouped, shown};
 
-/// A replay in numbers. As JSON it is what `replay --json` prints; as text, what it prints without.
+/// The numbers of a replay, which `replay` prints as text, or as JSON with `--json`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
     /// Lines of the log, without empty ones.
     pub lines: u64,
     /// Lines that could not be read.
     pub bad: u64,
-    /// Bytes after the end of the gzip data, which were passed over.
+    /// Skipped bytes after the end of the gzip data.
     pub padding: u64,
-    /// Lines that came too late to be put in order; they were replayed all the same.
+    /// Lines that arrived too late to be sorted; they were replayed.
     pub late: u64,
-    /// Hits let through.
+    /// Hits accepted.
     pub accepted: u64,
     /// Hits that a limit denied.
     pub limited: u64,
-    /// Of both, those that `on_error` decided because the store did not answer.
+    /// Hits among both that `on_error` decided, because the store did not answer.
     pub degraded: u64,
-    /// Hits that the event does not take.
+    /// Hits that the event refused.
     pub refused: u64,
-    /// Hits of which series or buffer failed; their fate is not known.
+    /// Hits with an unknown outcome, because a series or a buffer failed.
     pub failed: u64,
     /// Distinct keys.
     pub keys: usize,
-    /// The log's first and last time.
+    /// The first time in the log.
     pub first: Option<String>,
-    /// The latest time.
+    /// The last time in the log.
     pub last: Option<String>,
-    /// How much was added to the log's times, in seconds.
+    /// Seconds added to the log's times.
     pub shifted: f64,
-    /// How long the replay took, in seconds.
+    /// Seconds that the replay took.
     pub elapsed: f64,
     /// Lines per second.
     pub rate: u64,
@@ -44,11 +44,11 @@ pub struct Summary {
     pub denied_by: BTreeMap<String, u64>,
     /// The keys that were limited most.
     pub top_limited: Vec<LimitedKey>,
-    /// What the database has.
+    /// The totals of the buffers' tables.
     pub buffers: Vec<BufferTotal>,
-    /// What the series have.
+    /// The totals of the series.
     pub series: Vec<SeriesTotal>,
-    /// Whether database and series have what was accepted; `None` where nobody looked.
+    /// Whether database and series agree with the accepted hits; `None` if they were not compared.
     pub agree: Option<bool>,
     /// The first lines that could not be read.
     pub bad_lines: Vec<String>,
@@ -56,7 +56,7 @@ pub struct Summary {
     pub refusals: Vec<String>,
 }
 
-/// What a buffer brought to its table.
+/// The total of a buffer's table.
 #[derive(Clone, Debug, Serialize)]
 pub struct BufferTotal {
     /// The buffer.
@@ -65,25 +65,25 @@ pub struct BufferTotal {
     pub table: String,
     /// Rows of the table.
     pub rows: u64,
-    /// Rows that are dead letters instead.
+    /// Rows that are dead letters.
     pub dead: u64,
-    /// For each column that counts hits, by how much its sum over the table has grown.
+    /// For each column that counts hits, the increase of its sum over the table.
     pub sums: BTreeMap<String, i64>,
 }
 
-/// What a series sums up to.
+/// The total of a series.
 #[derive(Clone, Debug, Serialize)]
 pub struct SeriesTotal {
     /// The series.
     pub series: String,
-    /// Over all keys of the log and its time.
+    /// The sum over all keys and the time of the log.
     pub sum: u64,
-    /// Accepted hits that it no longer keeps, because the log is longer than that.
+    /// Accepted hits that are older than its retention.
     pub expired: u64,
 }
 
 impl Summary {
-    /// A summary without what database and series say.
+    /// A summary without the totals of database and series.
     pub fn new(counts: &Counts, tally: &Tally, shift: i64, elapsed: Duration) -> Self {
         let rate = u128::from(tally.lines) * 1_000_000 / elapsed.as_micros().max(1);
         Self {
@@ -120,10 +120,10 @@ impl Summary {
         row(f, self.keys as u64, &plural(self.keys as u64, "distinct key"))?;
         for (n, what) in [
             (self.bad, &*(plural(self.bad, "bad line") + ", skipped")),
-            (self.padding, &*(plural(self.padding, "byte") + " after the end of the gzip data, passed over")),
-            (self.late, &*(plural(self.late, "late line") + ": beyond --reorder, taken on arrival")),
+            (self.padding, &*(plural(self.padding, "byte") + " after the end of the gzip data, skipped")),
+            (self.late, &*(plural(self.late, "late line") + ": beyond --reorder, replayed on arrival")),
             (self.refused, "refused by the event"),
-            (self.failed, "failed: whether they count is not known"),
+            (self.failed, "failed: their outcome is not known"),
             (self.degraded, "decided without the store (on_error)"),
         ] {
             if n > 0 {
@@ -164,7 +164,7 @@ impl Summary {
         }
         for SeriesTotal { series, sum, expired } in &self.series {
             write!(f, "series {series}: {}", thousands(*sum))?;
-            let gone = format!("; {} more than it keeps: too old", thousands(*expired));
+            let gone = format!("; {} older than its retention", thousands(*expired));
             writeln!(f, "{}", if *expired > 0 { gone.as_str() } else { "" })?;
         }
         match self.agree {
@@ -195,17 +195,8 @@ fn plural(n: u64, what: &str) -> String {
     if n == 1 { what.to_owned() } else { format!("{what}s") }
 }
 
-/// `1234567` as `1 234 567`.
 fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(' ');
-        }
-        text.push(digit);
-    }
-    text
+    grouped(n, ' ')
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Lines of a log in the W3C extended format, as IIS writes it, and CloudFront.
+//! Logs in the W3C extended format, as IIS and CloudFront write them.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use forebay::Timestamp;
 
 use super::{Fault, field::AccessField};
 
-/// The columns that the log declares, and the day.
+/// The columns and the date that the log declares.
 ///
 /// ```text
 /// #Fields: date time s-ip cs-method cs-uri-stem cs-uri-query s-port cs-username c-ip cs(User-Agent) sc-status
@@ -21,7 +21,7 @@ use super::{Fault, field::AccessField};
 #[derive(Clone, Debug, Default)]
 pub(super) struct W3c {
     columns: Vec<String>,
-    /// Of the last `#Date`, for logs whose lines have a time only.
+    /// The last `#Date`, for lines that have only a time.
     date: Option<String>,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct W3cLine<'a> {
     pub(super) at: Timestamp,
 }
 
-/// The directives of the format; other lines that begin with `#` are none.
+/// The directives of the format. Other lines with `#` are comments.
 const DIRECTIVES: [&str; 7] = ["version", "software", "date", "start-date", "end-date", "fields", "remark"];
 
 impl W3c {
@@ -42,7 +42,7 @@ impl W3c {
         !self.columns.is_empty()
     }
 
-    /// Takes a directive; false if the line is none.
+    /// Reads a directive; false if the line is none.
     pub(super) fn directive(&mut self, line: &[u8]) -> bool {
         let Some(text) = line.strip_prefix(b"#").and_then(|text| std::str::from_utf8(text).ok()) else {
             return false;
@@ -60,7 +60,7 @@ impl W3c {
         true
     }
 
-    /// Reads a line by the columns declared last.
+    /// Reads a line with the columns that were declared last.
     pub(super) fn parse<'a>(&'a self, line: &'a [u8]) -> Result<W3cLine<'a>, Fault> {
         if self.columns.is_empty() {
             return Err(Fault::at(0, "no #Fields line before it, which names the columns"));
@@ -100,7 +100,7 @@ impl W3cLine<'_> {
         }
     }
 
-    /// A column by its name, if the line has a value there.
+    /// The value of a column, if the line has one.
     pub(super) fn column(&self, name: &str) -> Option<Cow<'_, [u8]>> {
         let place = self.columns.iter().position(|column| column.eq_ignore_ascii_case(name))?;
         self.values.get(place).copied().filter(|value| *value != b"-").map(Cow::Borrowed)

@@ -1,4 +1,4 @@
-//! What one key is allowed: `100/1m`, `100/1m burst 500`, `20`, `unlimited`, `blocked`.
+//! Allowances of a key: `100/1m`, `100/1m burst 500`, `20`, `unlimited`, `blocked`.
 
 use std::str::FromStr;
 
@@ -6,8 +6,8 @@ use forebay::{Error, limit::Override};
 
 use super::{Rate, invalid, quoted};
 
-/// What one key is allowed instead of what its limit says, as people write it: a [`Rate`], for a token bucket perhaps
-/// with a burst; for a concurrency limit a number of leases; or `unlimited`, or `blocked`.
+/// What an override lets a key do: a [`Rate`], for a token bucket perhaps with a burst; for a concurrency limit a number of
+/// leases; or `unlimited`, or `blocked`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance(pub Override);
 
@@ -17,7 +17,7 @@ impl FromStr for Allowance {
     /// Reads an allowance.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](forebay::ErrorKind::Invalid): it is none of these.
+    /// [`ErrorKind::Invalid`](forebay::ErrorKind::Invalid) if it has none of these forms.
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = || {
             invalid(format!(

@@ -22,16 +22,16 @@ const UNITS: [(&str, u64); 8] = [
 const SECOND: u64 = 1_000_000;
 const DAY: u64 = 86_400 * SECOND;
 
-/// The longest span, in microseconds: what a [`forebay::Timestamp`] can be moved by.
+/// The longest span in microseconds, by which a [`forebay::Timestamp`] can be moved.
 const LONGEST: u64 = i64::MAX.unsigned_abs();
 
-/// A span of time as people write it: a whole number and one unit.
+/// A span of time, written as a whole number and one unit.
 ///
 /// Units are `us`, `ms`, `s`, `m` (60 s), `h`, `d` (24 h), `w` (7 d) and `y` (365 d). One unit only,
-/// no sign, no fraction and no blank: `90m`, not `1h30m` or `1.5h`. Zero is a span; whoever needs more
-/// checks that. The range ends at 292 471 years, where microseconds leave 63 bits.
+/// no sign, no fraction and no blank: `90m`, not `1h30m` or `1.5h`. Zero is a span. The range ends at 292 471 years, because
+/// microseconds have 63 bits.
 ///
-/// Prints in the largest unit that loses nothing, never in weeks: `7d` stays `7d`.
+/// Prints in the largest exact unit, but not in weeks: `7d` stays `7d`.
 ///
 /// ```
 /// use forebay_server::text::Span;
@@ -50,8 +50,8 @@ impl FromStr for Span {
     /// Reads a span.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](forebay::ErrorKind::Invalid): not a whole number with one of the units,
-    /// or longer than the range.
+    /// [`ErrorKind::Invalid`](forebay::ErrorKind::Invalid) if it is not a whole number with one of the units, or longer than
+    /// the range.
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = |why: &str| {
             let units = UNITS.map(|(unit, _)| unit).join(", ");

@@ -1,7 +1,7 @@
-//! What people write for spans, rates and moments, and what they meant when they misspelt a name.
+//! The notations for spans, rates and moments, and suggestions for misspelt names.
 //!
-//! One notation for the configuration file, HTTP and the command line. No function here panics on any
-//! input, and every error says what would have been accepted.
+//! The configuration file, HTTP and the command line share them. No function panics on any input, and every error names the
+//! accepted forms.
 
 pub mod allowance;
 pub mod duration;
@@ -22,24 +22,23 @@ use forebay::{
     buffer::{ColumnType, Value},
 };
 
-/// The most characters of somebody's text that an error message repeats.
-const SHOWN: usize = 48;
+/// How many characters of a text an error message repeats.
+const MAX_QUOTED: usize = 48;
 
 /// An [`ErrorKind::Invalid`] error.
 fn invalid(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Invalid, message)
 }
 
-/// Seconds with their microseconds, which limits count in: six places lose nothing. Rounded down below that: a deadline
-/// must not come too late.
+/// Seconds, rounded down to microseconds, which is the unit of limits. A deadline must not be too late.
 pub fn seconds(span: Duration) -> f64 {
     span.as_micros() as f64 / 1e6
 }
 
-/// A value of a column as people write it: a time is RFC 3339, not the microseconds that stores have.
+/// Reads a value of a column. A time is written in RFC 3339, not in the microseconds of stores.
 ///
 /// # Errors
-/// [`ErrorKind::Invalid`] if the text is none of that type.
+/// [`ErrorKind::Invalid`] if the text is not of that type.
 pub fn value(column_type: ColumnType, text: &str) -> Result<Value, Error> {
     match column_type {
         ColumnType::Timestamp => text.parse::<Timestamp>().map(Value::Timestamp),
@@ -47,28 +46,28 @@ pub fn value(column_type: ColumnType, text: &str) -> Result<Value, Error> {
     }
 }
 
-/// `text` quoted for an error message: control characters escaped, and cut when it is long.
+/// Quotes a text for an error message: escapes control characters, and truncates a long text.
 pub fn quoted(text: &str) -> String {
-    match text.char_indices().nth(SHOWN) {
+    match text.char_indices().nth(MAX_QUOTED) {
         Some((end, _)) => format!("{:?}…", &text[..end]),
         None => format!("{text:?}"),
     }
 }
 
-/// `text` as it may be shown to a person: on one line, without what moves a cursor, colours, or turns the direction of
-/// writing. What somebody else chose, such as a key, could otherwise forge what stands around it.
+/// Escapes a text for a terminal: it stays on one line, without characters that move the cursor, set colours or change the
+/// direction of writing. A text from others, such as a key, could otherwise forge the output around it.
 pub fn shown(text: &str) -> Cow<'_, str> {
     escape(text, is_unsafe)
 }
 
-/// As [`shown`], for text of several lines and columns that this program wrote: line ends and tabs stay.
+/// Like [`shown`], for text of this program: line ends and tabs stay.
 pub fn shown_lines(text: &str) -> Cow<'_, str> {
     escape(text, |c| is_unsafe(c) && c != '\n' && c != '\t')
 }
 
-/// `json` without characters that [`shown`] escapes. They stand within texts only, where their escapes mean the same.
+/// Escapes the same characters in JSON. They occur only within strings, where the escapes have the same meaning.
 pub fn shown_json(json: &str) -> Cow<'_, str> {
-    // Line ends lay the document out; within texts they are escaped already.
+    // Line ends are layout; within strings they are escaped already.
     let is_unsafe = |c| is_unsafe(c) && c != '\n';
     if !json.contains(is_unsafe) {
         return json.into();
@@ -83,7 +82,20 @@ pub fn count(n: u64, what: &str) -> String {
     format!("{n} {what}{plural}")
 }
 
-/// An error and its causes, as `doing: what: why`. A cause that is told already is not told again.
+/// A number with its thousands separated: `1,234,567`.
+pub(crate) fn grouped(n: u64, separator: char) -> String {
+    let digits = n.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(separator);
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// An error and its causes, joined with colons. A cause that an outer message contains is left out.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -108,7 +120,7 @@ fn escape(text: &str, is_unsafe: impl Fn(char) -> bool) -> Cow<'_, str> {
     escaped.into()
 }
 
-/// Whether a terminal may take the character for an order, or show what follows elsewhere.
+/// Whether a terminal may interpret the character, or show the following text elsewhere.
 fn is_unsafe(c: char) -> bool {
     let turns_direction =
         matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');

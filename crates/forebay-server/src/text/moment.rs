@@ -1,4 +1,4 @@
-//! Moments: the `from` and `to` of HTTP and of the command line.
+//! Moments in time: the `from` and `to` of HTTP and of the command line.
 
 use forebay::{Error, Timestamp};
 use jiff::tz::TimeZone;
@@ -8,12 +8,12 @@ use crate::text::{Span, invalid, quoted, unknown};
 /// 9999-12-31T23:59:59Z, the last second that RFC 3339 can write.
 const LAST_SECOND: i64 = 253_402_300_799;
 
-/// Reads a moment, seen from `now` in `zone`.
+/// Reads a moment, relative to `now` and in `zone`.
 ///
 /// Accepted are an RFC 3339 time (`2026-01-01T00:00:00Z`), seconds since 1970 (`1767225600`, also with
 /// a fraction; what is finer than a microsecond is dropped), `now`, a [`Span`] before or after now
-/// (`-1d`, `+10m`), and `today`: the day's first moment in `zone`, which on a day when the clocks
-/// change need not be 00:00.
+/// (`-1d`, `+10m`), and `today`: the first moment of the day in `zone`, which need not be 00:00 where the clocks
+/// change.
 ///
 /// ```
 /// use forebay::{Timestamp, time::hours};
@@ -25,8 +25,8 @@ const LAST_SECOND: i64 = 253_402_300_799;
 /// ```
 ///
 /// # Errors
-/// [`ErrorKind::Invalid`](forebay::ErrorKind::Invalid): none of these forms, or seconds after the
-/// year 9999, which are probably milliseconds.
+/// [`ErrorKind::Invalid`](forebay::ErrorKind::Invalid) if it has none of these forms, or is after the year 9999: the
+/// seconds are probably milliseconds.
 pub fn moment(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, Error> {
     let wrong = |why: &str| {
         invalid(format!(
@@ -42,7 +42,7 @@ pub fn moment(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, 
             Ok(if *sign == b'-' { now.minus(span) } else { now.plus(span) })
         }
         [b'0'..=b'9', ..] if text.bytes().all(|c| c.is_ascii_digit() || c == b'.') => {
-            epoch(text).ok_or_else(|| wrong("not within 0 to 253402300799 seconds; milliseconds?"))
+            decimal(text, 6).ok_or_else(|| wrong("not within 0 to 253402300799 seconds; milliseconds?"))
         }
         // A form decoder turns the plus of an offset into a blank.
         _ if text.contains(' ') => Err(wrong("contains a blank; in a URL, write + as %2B")),
@@ -50,11 +50,11 @@ pub fn moment(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, 
     }
 }
 
-/// Reads a moment that does not depend on when it is read, as programs write it: an RFC 3339 time, or a number since 1970
-/// whose size tells its unit. Seconds are below 10^11 (the year 5138), milliseconds below 10^14, microseconds below 10^17,
+/// Reads an absolute moment, as programs write it: an RFC 3339 time, or a number since 1970 whose size tells its unit.
+/// Seconds are below 10^11 (the year 5138), milliseconds below 10^14, microseconds below 10^17,
 /// above are nanoseconds. Any of them may have a fraction; what is finer than a microsecond is dropped.
 ///
-/// One reading for HTTP and for logs. `None` if it is neither, or after the year 9999.
+/// HTTP and logs share it. `None` if it has neither form, or is after the year 9999.
 pub fn absolute(text: &str) -> Option<Timestamp> {
     if !text.starts_with(|c: char| c.is_ascii_digit()) {
         return None;
@@ -63,33 +63,37 @@ pub fn absolute(text: &str) -> Option<Timestamp> {
         return of_any_unit(text);
     }
     if text.contains(['e', 'E']) {
-        // Never written with an exponent by Rust.
+        // Rust writes it without an exponent.
         let number: f64 = text.parse().ok().filter(|number: &f64| number.is_finite())?;
         return of_any_unit(&number.to_string());
     }
     text.parse().ok()
 }
 
-/// The size at which the next finer unit begins: as seconds the year 5138, as milliseconds 1973.
+/// Where the next finer unit begins: in seconds the year 5138, in milliseconds 1973.
 const NEXT_UNIT: u64 = 100_000_000_000;
 
-/// A number since 1970, exactly: a double would round the microseconds.
+/// A number since 1970 in the unit that its size tells.
 fn of_any_unit(text: &str) -> Option<Timestamp> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    if fraction.contains('.') || text.ends_with('.') {
+    let whole = text.split('.').next().unwrap_or_default();
+    match whole.parse::<u64>().ok()? {
+        seconds if seconds < NEXT_UNIT => decimal(text, 6),
+        millis if millis < NEXT_UNIT * 1_000 => decimal(text, 3),
+        micros if micros < NEXT_UNIT * 1_000_000 => decimal(text, 0),
+        nanos => decimal(&text.replacen(whole, &(nanos / 1_000).to_string(), 1), 0),
+    }
+}
+
+/// A decimal number since 1970, in a unit of which a microsecond is `digits` places after the point. Exact, because a double
+/// would round the microseconds.
+fn decimal(text: &str, digits: u32) -> Option<Timestamp> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    if fraction.is_empty() || fraction.contains('.') {
         return None;
     }
-    let number: u64 = whole.parse().ok()?;
-    // How many microseconds, or how many digits of them, a unit has.
-    let digits = match number {
-        _ if number < NEXT_UNIT => 6,
-        _ if number < NEXT_UNIT * 1_000 => 3,
-        _ if number < NEXT_UNIT * 1_000_000 => 0,
-        _ => return within_calendar(number / 1_000),
-    };
     let fraction = fraction.bytes().chain(std::iter::repeat(b'0')).take(digits as usize);
     let fraction = fraction.fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
-    within_calendar(number * 10_u64.pow(digits) + fraction)
+    within_calendar(whole.parse::<u64>().ok()?.checked_mul(10_u64.pow(digits))?.checked_add(fraction)?)
 }
 
 /// Microseconds since 1970, up to the year 9999.
@@ -114,18 +118,6 @@ fn today(now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
     let now = jiff::Timestamp::from_microsecond(now.as_micros()).ok()?;
     let start = now.to_zoned_datetime(zone.clone()).start_of_day().ok()?;
     Some(Timestamp::from_micros(start.timestamp().as_microsecond()))
-}
-
-/// Seconds since 1970 with an optional fraction, exactly: a double would round the microseconds.
-fn epoch(text: &str) -> Option<Timestamp> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let secs = whole.parse().ok().filter(|secs| (0..=LAST_SECOND).contains(secs))?;
-    if fraction.is_empty() || fraction.contains('.') {
-        return None;
-    }
-    let digits = fraction.bytes().chain(std::iter::repeat(b'0')).take(6);
-    let micros = digits.fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0'));
-    Some(Timestamp::from_micros(secs * 1_000_000 + micros))
 }
 
 #[cfg(test)]

@@ -3,17 +3,16 @@
 use std::{fmt, num::NonZeroU64, str::FromStr, time::Duration};
 
 use forebay::Error;
-use serde::{Deserialize, Serialize};
 
 use crate::text::{Span, invalid, quoted};
 
-/// The shortest window: the coarser tick of a limit.
+/// The shortest window of a limit.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// The largest quota: that of a limit.
+/// The largest quota of a limit.
 const LARGEST: u64 = 1 << 50;
 
-/// So many hits per window, as people write it: `QUOTA/WINDOW`.
+/// A quota per window, written as `QUOTA/WINDOW`.
 ///
 /// The quota is 1 to 2^50, the window a [`Span`] of at least 1 ms; a bare unit means one of it, so
 /// `100/s` is `100/1s`. Prints with the number: `20/1m`.
@@ -24,8 +23,7 @@ const LARGEST: u64 = 1 << 50;
 /// assert_eq!((rate.quota.get(), rate.window), (20, forebay::time::mins(1)));
 /// # Ok::<(), forebay::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rate {
     /// Hits per window.
     pub quota: NonZeroU64,
@@ -68,20 +66,6 @@ impl FromStr for Rate {
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.quota, Span(self.window))
-    }
-}
-
-impl TryFrom<String> for Rate {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self, Error> {
-        text.parse()
-    }
-}
-
-impl From<Rate> for String {
-    fn from(rate: Rate) -> Self {
-        rate.to_string()
     }
 }
 

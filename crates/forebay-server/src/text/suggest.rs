@@ -1,21 +1,20 @@
-//! The name that somebody probably meant.
+//! Suggestions for misspelt names.
 
 use forebay::Error;
 
 use crate::text::{invalid, quoted};
 
-/// The longest text compared with the known names, in bytes. Names have at most 64, and comparing
-/// costs the product of the lengths, which a request must not choose.
-const LONGEST: usize = 64;
+/// The longest text that is compared, in bytes. Names have at most 64, and a comparison costs the product of the lengths,
+/// which a request must not control.
+const MAX_COMPARED: usize = 64;
 
-/// The most known names that an error message lists.
-const LISTED: usize = 16;
+/// How many known names an error message lists.
+const MAX_LISTED: usize = 16;
 
-/// The known name nearest to `name`, if one is near enough to be what was meant.
+/// The known name nearest to `name`, if it is near enough.
 ///
-/// Near enough: at most one slip in three characters (a letter missing, added, wrong, or two swapped),
-/// whatever the case, or one is the beginning of the other. Of equally near ones the first in
-/// alphabetical order.
+/// Near enough means at most one edit in three characters (a letter missing, added, wrong, or two swapped), ignoring case,
+/// or one is the beginning of the other. Among equally near names, the first in alphabetical order.
 ///
 /// ```
 /// use forebay_server::text::nearest;
@@ -23,27 +22,27 @@ const LISTED: usize = 16;
 /// assert_eq!(nearest("orders", ["hits", "logins"]), None);
 /// ```
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    if name.is_empty() || name.len() > LONGEST {
+    if name.is_empty() || name.len() > MAX_COMPARED {
         return None;
     }
     let name = name.to_lowercase();
-    let near = known.into_iter().filter_map(|candidate| Some((slips(&name, candidate)?, candidate)));
+    let near = known.into_iter().filter_map(|candidate| Some((edits(&name, candidate)?, candidate)));
     near.min().map(|(_, candidate)| candidate)
 }
 
-/// The slips from a known name to the lower-case `name`, if they are few enough.
-fn slips(name: &str, known: &str) -> Option<usize> {
+/// The edits from a known name to the lower-case `name`, if they are few enough.
+fn edits(name: &str, known: &str) -> Option<usize> {
     let known = known.to_lowercase();
-    let slips = strsim::osa_distance(name, &known);
+    let edits = strsim::osa_distance(name, &known);
     let length = name.chars().count().max(known.chars().count());
     let is_beginning =
         name.len().min(known.len()) >= 3 && (name.starts_with(&known) || known.starts_with(name));
-    (is_beginning || slips <= (length / 3).max(1)).then_some(slips)
+    (is_beginning || edits <= (length / 3).max(1)).then_some(edits)
 }
 
-/// The error for a name that nobody declared: the nearest known one, and which there are.
+/// The error for an unknown name, with the nearest and the known names.
 ///
-/// `what` is the sort of name: `event`, `field`, `time zone`.
+/// `what` is the kind of name: `event`, `field`, `time zone`.
 ///
 /// ```
 /// use forebay_server::text::unknown;
@@ -64,8 +63,8 @@ fn unknown_of(what: &str, name: &str, mut known: Vec<&str>) -> Error {
     };
     let list = match known.len() {
         0 => "none is known".to_owned(),
-        1..=LISTED => format!("known: {}", known.join(", ")),
-        n => format!("known: {} and {} more", known[..LISTED].join(", "), n - LISTED),
+        1..=MAX_LISTED => format!("known: {}", known.join(", ")),
+        n => format!("known: {} and {} more", known[..MAX_LISTED].join(", "), n - MAX_LISTED),
     };
     invalid(format!("unknown {what} {}{hint} ({list})", quoted(name)))
 }

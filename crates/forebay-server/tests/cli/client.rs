@@ -206,5 +206,5 @@ fn without_a_server_the_message_says_how_to_start_one() {
     }
     let output = run(here, &["limit", "hits", "42", "--store", "memory:"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("lives in one process"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("belongs to one process"), "{}", stderr(&output));
 }

@@ -21,7 +21,7 @@ fn init_writes_what_check_config_accepts_and_never_overwrites() {
     fs::write(dir.path().join("forebay.toml"), "prefix = \"mine\"").expect("a file");
     let again = run(dir.path(), &["init"]);
     assert_eq!(again.status.code(), Some(2));
-    assert!(text(&again.stderr).contains("forebay.toml is there already"), "{}", text(&again.stderr));
+    assert!(text(&again.stderr).contains("forebay.toml exists already"), "{}", text(&again.stderr));
     assert_eq!(fs::read_to_string(dir.path().join("forebay.toml")).expect("the file"), "prefix = \"mine\"");
 
     let printed = run(dir.path(), &["init", "-"]);

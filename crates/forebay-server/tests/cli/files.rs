@@ -24,7 +24,7 @@ fn a_store_that_is_not_there_is_not_made_by_a_slip() {
     assert_eq!(refused.status.code(), Some(2), "its database is not there either");
     assert!(
         String::from_utf8_lossy(&refused.stderr)
-            .contains("database sqlite:forebay.db: there is no such file")
+            .contains("database sqlite:forebay.db: the file does not exist")
     );
     assert!(run(here, &[&database[..], &["--create"]].concat()).status.success());
     assert!(run(here, &database).status.success());
@@ -43,7 +43,7 @@ fn a_store_that_is_not_there_is_not_made_by_a_slip() {
             &["lock", "job", "--store", "embedded:FOREBAY.REDBX", "--", "touch", "ran"],
             "did you mean forebay.redb?",
         ),
-        (&["cluster", "show", "--store", "embedded:no/such.redb"], "there is no such file (--create"),
+        (&["cluster", "show", "--store", "embedded:no/such.redb"], "the file does not exist (--create"),
         (
             &["replay", "a.log", "--event", "hit", "--key", "ip", "--store", "embedded:forebay.redbb"],
             "did you mean forebay.redb?",
@@ -60,7 +60,7 @@ fn a_store_that_is_not_there_is_not_made_by_a_slip() {
         let refused = run(here, command);
         let said = String::from_utf8_lossy(&refused.stderr);
         assert_eq!(refused.status.code(), Some(2), "{command:?}: {said}");
-        assert!(said.contains("there is no such file") && said.contains("--create"), "{said}");
+        assert!(said.contains("the file does not exist") && said.contains("--create"), "{said}");
         assert!(said.contains(meant), "{command:?}: {said}");
     }
     fs::remove_file(here.join("a.log")).expect("a log");

@@ -190,7 +190,7 @@ fn a_log_of_which_nothing_can_be_read_is_an_error_that_says_what_it_may_be() {
         (b"{\n  \"ts\": 1\n}\n", "JSON over several lines"),
         (
             b"client.example.net - - [17/May/2015:10:05:03 +0000] \"GET / HTTP/1.1\" 200 1\n",
-            "could be; this looks like an access log that lacks what --key asks for",
+            "could be read; this looks like an access log that lacks what --key asks for",
         ),
         (b"\x1b]0;owned\x07\xff\xfe\x1b[2J\n", "\\u{1b}]0;owned"),
         (b"", "has no lines"),
@@ -222,14 +222,14 @@ fn of_a_cut_or_padded_gzip_file_what_was_read_counts() {
         let summary = summary(&output);
         assert_eq!((&summary["lines"], &summary["padding"]), (&3_000.into(), &padding.len().into()));
         let said = replay(dir.path(), "a.gz", &[]).stdout;
-        assert!(String::from_utf8_lossy(&said).contains("bytes after the end of the gzip data, passed over"));
+        assert!(String::from_utf8_lossy(&said).contains("bytes after the end of the gzip data, skipped"));
     }
     fs::write(dir.path().join("a.gz"), &whole[..whole.len() / 2]).expect("a file");
     for more in [&["--json"][..], &["--json", "--rebase", "now"]] {
         let output = replay(dir.path(), "a.gz", more);
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.contains("was cut") && said.contains("what was read until then counts"), "{said}");
+        assert!(said.contains("was cut") && said.contains("the lines before that were replayed"), "{said}");
         let [lines, accepted, limited, bad] = counts(&summary(&output));
         assert!(lines > 1_300 && lines == accepted + limited && bad == 0, "{lines}");
     }

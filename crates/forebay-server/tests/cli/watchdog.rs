@@ -186,7 +186,7 @@ fn without_a_watchdog_the_command_does_not_go_on() {
     }
     let (code, log) = process.end();
     assert_eq!(code, 2);
-    assert!(log.contains("its watchdog is gone"), "{log}");
+    assert!(log.contains("its watchdog has died"), "{log}");
 }
 
 #[test]

@@ -97,8 +97,8 @@ fn a_question_about_dead_letters_that_is_none_is_refused_with_what_is() {
     let many = json!({"ids": (0..10_001).collect::<Vec<u32>>()}).to_string();
     for (body, expected) in [
         ("{}", "\"all\":true"),
-        (r#"{"ids":[1],"all":true}"#, "either"),
-        (r#"{"all":false}"#, "either"),
+        (r#"{"ids":[1],"all":true}"#, "one of"),
+        (r#"{"all":false}"#, "one of"),
         (r#"{"ids":[-1]}"#, "invalid value"),
         (r#"{"id":[1]}"#, "unknown field"),
         (&*many, "at most 10000"),

@@ -125,7 +125,7 @@ fn leases_are_lent_extended_and_given_back() {
     let seconds = |body: &serde_json::Value| body["expires_in"].as_f64().expect("seconds");
     assert!(seconds(&lent) > 3_500.0 && seconds(&lent) < 3_600.0, "{lent}");
     let denied = client.post("/v1/limits/jobs/leases", r#"{"key":"k/ey"}"#);
-    assert!(denied.problem(429).contains("1 of 1 lent"));
+    assert!(denied.problem(429).contains("1 of 1 leases in use"));
     let first_end = denied.json()["first_end"].as_f64().expect("seconds");
     assert!(first_end > 3_500.0 && first_end <= 3_600.0, "{first_end}");
     assert_eq!(denied.json()["retry_after"], json!(null));
@@ -134,7 +134,7 @@ fn leases_are_lent_extended_and_given_back() {
     assert!(seconds(&client.request("PUT", &lease, b"").expect(200)) > 3_500.0);
     assert_eq!(client.get("/v1/limits/jobs?key=k/ey").expect(200)["used"], 1);
     assert_eq!(client.delete(&lease).status, 204);
-    assert!(client.delete(&lease).problem(409).contains("has ended"));
+    assert!(client.delete(&lease).problem(409).contains("has expired"));
     client.request("PUT", &lease, b"").problem(409);
     client.post("/v1/limits/jobs/leases", r#"{"key":"k/ey"}"#).expect(201);
 

@@ -1,4 +1,4 @@
-//! Runs `forebay limit`: takes from a limit, or looks at it.
+//! Runs `forebay limit`: takes from a limit, or peeks at it.
 
 use std::process::ExitCode;
 
@@ -53,13 +53,13 @@ async fn ask(args: &Args, key: &str) -> Result<DecisionBody> {
 
 fn describe(decision: &DecisionBody) -> String {
     let DecisionBody { used, limit, remaining, reset_after, .. } = decision;
-    let degraded = if decision.degraded { "; the store does not answer, on_error decided" } else { "" };
+    let degraded = if decision.degraded { "; the store does not answer, and on_error decided" } else { "" };
     if decision.shadowed {
         return format!("allowed by a shadow, which would have denied: {used} of {limit} used{degraded}");
     }
     if decision.allowed {
         return format!(
-            "allowed: {used} of {limit} used, {remaining} left, {reset_after} s until all are free{degraded}"
+            "allowed: {used} of {limit} used, {remaining} left, {reset_after} s until nothing is used{degraded}"
         );
     }
     let retry = match decision.retry_after {

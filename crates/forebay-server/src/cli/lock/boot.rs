@@ -1,4 +1,4 @@
-//! Time since the machine started, which all its processes share.
+//! The boot clock: the time since the machine started, the same for all processes.
 
 use std::time::Duration;
 
@@ -9,21 +9,20 @@ const SINCE_BOOT: ClockId = ClockId::Boottime;
 #[cfg(not(target_os = "linux"))]
 const SINCE_BOOT: ClockId = ClockId::Monotonic;
 
-/// Time since the machine started. It goes on while the machine sleeps, and nobody can set it.
+/// The time since the machine started. It includes sleep, and cannot be set.
 pub(super) fn now() -> Duration {
     let time = clock_gettime(SINCE_BOOT);
     let (secs, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
     Duration::new(secs.unwrap_or_default(), nanos.unwrap_or_default())
 }
 
-/// Turns a lease's deadline, which is kept on the monotonic clock, into one on the boot clock.
+/// Converts the deadline of a lease from the monotonic clock to the boot clock.
 ///
-/// The monotonic clock stands still while the machine sleeps, the lease in its store does not. A sleep that ended
-/// after the lease was renewed must not prolong it. So the distance between the two clocks that counts is the one
-/// that was measured before the renewal.
+/// The monotonic clock stops while the machine sleeps, but the lease in the store expires. A sleep that ended after the
+/// renewal must not extend it. So the distance between the clocks is the one measured before the renewal.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadline {
-    /// The boot clock minus the monotonic clock, when it was last looked at.
+    /// The boot clock minus the monotonic clock, as last measured.
     distance: Duration,
     /// The last deadline, on the monotonic clock.
     until: Duration,
@@ -33,7 +32,7 @@ pub(super) struct Deadline {
 const SAME: Duration = Duration::from_millis(1);
 
 impl Deadline {
-    /// Starts before the lease is asked for.
+    /// Measures the clocks, before the lease is requested.
     pub(super) fn new(boot: Duration, monotonic: Duration) -> Self {
         Self { distance: boot.saturating_sub(monotonic), until: Duration::ZERO }
     }
@@ -46,7 +45,7 @@ impl Deadline {
         remaining: Duration,
     ) -> Option<Duration> {
         let until = monotonic + remaining;
-        // Of a lease that is lost nothing remains, however late it is.
+        // A lost lease has no remaining time.
         let is_renewed = !remaining.is_zero() && until > self.until + SAME;
         let deadline = is_renewed.then(|| until + self.distance);
         if deadline.is_some() {

@@ -25,23 +25,23 @@ use super::{gate, signals::OF_TERMINAL, tree::Tree};
 pub(super) struct Child {
     process: process::Child,
     tree: Tree,
-    /// It leads a process group of its own. Not at a terminal, whose keys and input go to the group in front.
+    /// Whether it has its own process group. Not at a terminal, which sends keys and input to the foreground group.
     leads: bool,
     state: watch::Receiver<State>,
-    /// Whether it was asked to end.
+    /// Whether it has got a signal to end.
     asked: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Starting,
-    /// It waits to be let on.
+    /// It waits to be continued.
     Stopped,
     Ended,
 }
 
 impl Child {
-    /// Starts a process that becomes the command when it is [let on](Self::let_on).
+    /// Starts a process that becomes the command when it is [continued](Self::resume).
     ///
     /// # Cancellation
     /// Dropping the future leaves a process that does nothing, and ends with this one.
@@ -56,7 +56,7 @@ impl Child {
         let process = command.spawn()?;
         let pid = Pid::from_raw(process.id().cast_signed()).expect("a process has a number");
         let (change, state) = watch::channel(State::Starting);
-        // A thread, so that it can wait without reaping: until then the number is the command's.
+        // A thread can wait without reaping: until it is reaped, the pid belongs to the command.
         thread::Builder::new().name("command".to_owned()).spawn(move || watch_over(pid, &change))?;
         let mut child = Self { process, tree: Tree::of(pid, leads), leads, state, asked: false };
         child.until(State::Stopped).await;
@@ -69,7 +69,7 @@ impl Child {
     }
 
     /// Lets it become the command.
-    pub(super) fn let_on(&self) {
+    pub(super) fn resume(&self) {
         self.tree.signal(Signal::CONT);
     }
 
@@ -80,16 +80,16 @@ impl Child {
 
     /// Waits for this state, or the last one.
     async fn until(&mut self, wanted: State) {
-        // The sender goes with the thread, which ends with the command.
+        // The sender is dropped with the thread, which ends with the command.
         let _ = self.state.wait_for(|state| *state == wanted || *state == State::Ended).await;
     }
 
-    /// Takes the exit status, as a shell has it. From here on another process may have its number.
+    /// Reaps it and returns its exit status, as a shell would. Afterwards another process may have its pid.
     pub(super) fn reap(mut self) -> io::Result<u8> {
         self.process.wait().map(code)
     }
 
-    /// Passes a signal on. One that asks to end, for the second time, is an end without further delay.
+    /// Forwards a signal. The second TERM or INT kills the command.
     pub(super) fn pass_on(&mut self, signal: Signal) {
         if !self.leads && OF_TERMINAL.contains(&signal) {
             return;
@@ -103,11 +103,11 @@ impl Child {
         self.asked |= asks;
     }
 
-    /// Asks it to end, and makes it end after `patience`, with all it started.
-    pub(super) async fn end(&mut self, patience: Duration) {
+    /// Terminates it, and kills it after `timeout`, with all processes that it started.
+    pub(super) async fn end(&mut self, timeout: Duration) {
         let clock = Clock::system();
-        let deadline = clock.monotonic() + patience;
-        if !patience.is_zero() {
+        let deadline = clock.monotonic() + timeout;
+        if !timeout.is_zero() {
             self.tree.terminate();
         }
         while !self.tree.has_ended() {
@@ -121,7 +121,7 @@ impl Child {
     }
 }
 
-/// Tells when a child stops, and when it ends.
+/// Reports when a child stops, and when it ends.
 fn watch_over(pid: Pid, change: &watch::Sender<State>) {
     let wait = |options| loop {
         match waitid(WaitId::Pid(pid), options | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
@@ -136,7 +136,7 @@ fn watch_over(pid: Pid, change: &watch::Sender<State>) {
     change.send_replace(State::Ended);
 }
 
-/// This program, to be started once more; also if its file was replaced meanwhile.
+/// The command of this program, even if its file was replaced.
 pub(super) fn this_program() -> io::Result<Command> {
     let running = PathBuf::from("/proc/self/exe");
     let path = if running.exists() { running } else { env::current_exe()? };
@@ -145,7 +145,7 @@ pub(super) fn this_program() -> io::Result<Command> {
     Ok(command)
 }
 
-/// As a shell would say it.
+/// The exit status of a shell for it.
 fn code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)

@@ -5,13 +5,13 @@ use std::{ffi::OsString, io::ErrorKind, os::unix::process::CommandExt, process::
 use anyhow::Result;
 use rustix::process::{Pid, Signal, getpid, getppid, kill_process};
 
-use super::super::terminal::complain;
+use super::{super::terminal::complain, signals::exit_status};
 use crate::text::shown;
 
 /// The name of the command that this is.
 pub(super) const NAME: &str = "lock-gate";
 
-/// Wait to be let on, and become COMMAND
+/// Wait to be continued, and become COMMAND
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     /// The process that holds the lock
@@ -21,14 +21,14 @@ pub(in crate::cli) struct Args {
     command: Vec<OsString>,
 }
 
-/// Stops itself. The parent tells the watchdog of this process, and continues it.
+/// Stops itself. The parent tells the watchdog about this process, and continues it.
 ///
-/// Without this the command could run for a moment, in which the parent is killed and no watchdog knows of it.
+/// Otherwise the command could already run when the parent is killed, before a watchdog knows of it.
 pub(in crate::cli) fn run(args: &Args) -> Result<ExitCode> {
     end_with_parent(Some(Signal::KILL))?;
-    // It may have ended before.
+    // The parent may have ended before that.
     if getppid() != Pid::from_raw(args.parent) {
-        return Ok(ExitCode::from(exit_unwatched()));
+        return Ok(ExitCode::from(exit_status(Signal::KILL)));
     }
     kill_process(getpid(), Signal::STOP)?;
     end_with_parent(None)?;
@@ -36,11 +36,6 @@ pub(in crate::cli) fn run(args: &Args) -> Result<ExitCode> {
     let error = std::process::Command::new(program).args(arguments).exec();
     complain(&format!("error: cannot run {}: {error}", shown(&program.to_string_lossy())));
     Ok(ExitCode::from(if error.kind() == ErrorKind::NotFound { 127 } else { 126 }))
-}
-
-/// As a shell says it of what SIGKILL ended.
-fn exit_unwatched() -> u8 {
-    super::signals::exit_status(Signal::KILL)
 }
 
 #[cfg(target_os = "linux")]

@@ -1,8 +1,8 @@
 //! The watchdog: ends the command when the process that holds the lock does not.
 //!
-//! It is a process of its own, in a session of its own: what ends or stops the wrapper does not reach it. It reads
-//! orders from a pipe. When the pipe ends without [`Order::Done`], the wrapper is gone; when the deadline passes,
-//! the wrapper does not run. Either way the command is asked to end, and killed before somebody else may hold the lock.
+//! It is a separate process in its own session, so that signals to the wrapper do not reach it. It reads orders from a
+//! pipe. If the pipe ends without [`Order::Done`], the wrapper has died; if the deadline passes, the wrapper does not run.
+//! In both cases the command is terminated, and killed before another process may hold the lock.
 
 use std::{
     fmt,
@@ -25,44 +25,44 @@ use super::{boot, signals::Signals, tree::Tree};
 /// The name of the command that this is.
 pub(super) const NAME: &str = "lock-watchdog";
 
-/// What it says when it begins to end the command.
+/// The message that it is ending the command.
 pub(super) const ENDING: &str = "ending";
 
-/// How long the command may take to end once the wrapper is gone, if its lease lasts that long.
-const HURRY: Duration = secs(5);
+/// How long the command may take to end once the wrapper has died, if its lease lasts that long.
+const END_TIMEOUT: Duration = secs(5);
 
-/// How long it waits at once. The machine may sleep meanwhile, and the lease goes on.
-const LOOK: Duration = secs(1);
+/// The longest wait at once. If the machine sleeps, the lease continues to expire.
+const MAX_WAIT: Duration = secs(1);
 
-/// How often it looks whether the command has ended: that reads all of `/proc`.
-const PAUSE: Duration = millis(30);
+/// The interval between two checks whether the command has ended, each of which reads all of `/proc`.
+const CHECK_INTERVAL: Duration = millis(30);
 
-/// How long it makes sure that what it killed is gone.
-const AFTER: Duration = secs(2);
+/// How long it repeats the kill.
+const KILL_TIMEOUT: Duration = secs(2);
 
 /// End COMMAND if the process that holds the lock does not
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {}
 
-/// What the wrapper tells its watchdog: a line of text each.
+/// An order of the wrapper to its watchdog, each a line of text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Order {
-    /// Which command to watch.
+    /// Watch this command.
     Watch(Tree),
-    /// When to ask it to end, and when to kill it, on the boot clock.
+    /// When to terminate it, and when to kill it, on the boot clock.
     Until { ask: Duration, kill: Duration },
-    /// The wrapper has asked it to end.
+    /// The wrapper has terminated it.
     Asked,
-    /// There is nothing to watch any more.
+    /// Stop watching.
     Done,
 }
 
 pub(in crate::cli) fn run(_: &Args) -> Result<ExitCode> {
-    // Fails only for the leader of a group, which is out of the wrapper's reach as well.
+    // Fails only for a group leader, which signals to the wrapper do not reach either.
     let _ = setsid();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        // It ends with the wrapper. What is sent to all of a service's processes must not end it before.
+        // It ends after the wrapper. A signal to all processes of a service must not end it before.
         let _signals = Signals::listen()?;
         let (send, orders) = mpsc::unbounded_channel();
         thread::Builder::new().name("orders".to_owned()).spawn(move || read(&send))?;
@@ -72,7 +72,7 @@ pub(in crate::cli) fn run(_: &Args) -> Result<ExitCode> {
     })
 }
 
-/// Hands on the orders, until there are no more.
+/// Forwards the orders until the pipe ends.
 fn read(send: &mpsc::UnboundedSender<Order>) {
     for line in std::io::stdin().lock().lines().map_while(Result::ok) {
         if let Some(order) = Order::parse(&line)
@@ -85,11 +85,11 @@ fn read(send: &mpsc::UnboundedSender<Order>) {
 
 fn tell(line: &str) {
     let mut out = std::io::stdout().lock();
-    // The wrapper may be gone.
+    // The wrapper may have died.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-/// What is known of the command.
+/// The watched command and its deadlines.
 struct Watch {
     orders: mpsc::UnboundedReceiver<Order>,
     clock: Clock,
@@ -99,12 +99,12 @@ struct Watch {
     is_asked: bool,
 }
 
-/// What ends a wait for orders.
+/// The result of a wait for orders.
 enum Next {
     Again,
-    /// There is nothing to do any more.
+    /// The wrapper needs no watchdog any more.
     Done,
-    /// The wrapper is gone.
+    /// The wrapper has died.
     Gone,
     Late,
 }
@@ -134,11 +134,11 @@ impl Watch {
         }
     }
 
-    /// Takes the next order, or waits until then.
+    /// Takes the next order, or waits until the deadline.
     async fn next(&mut self, until: Duration) -> Next {
         let left = until.saturating_sub(boot::now());
         tokio::select! {
-            // An order that has come counts, also if it is read late.
+            // An order that has arrived counts, even if it is read late.
             biased;
             order = self.orders.recv() => match order {
                 None => Next::Gone,
@@ -148,7 +148,7 @@ impl Watch {
                     Next::Again
                 }
             },
-            () = self.clock.sleep(left.min(LOOK)) => {
+            () = self.clock.sleep(left.min(MAX_WAIT)) => {
                 if boot::now() < until { Next::Again } else { Next::Late }
             }
         }
@@ -166,26 +166,26 @@ impl Watch {
         }
     }
 
-    /// Asks the command to end if there is time for it, and kills what is left.
+    /// Terminates the command if there is time, and kills the remaining processes.
     async fn end(&mut self, mut tree: Tree) {
-        let kill = self.kill.min(boot::now() + HURRY);
+        let kill = self.kill.min(boot::now() + END_TIMEOUT);
         if !self.is_asked && boot::now() < kill {
             tree.terminate();
         }
         while boot::now() < kill && !tree.has_ended() {
-            // The wrapper may be back, and be done with it.
+            // The wrapper may run again, and have ended it.
             if self.orders.try_recv() == Ok(Order::Done) {
                 return;
             }
-            self.clock.sleep(PAUSE.min(kill.saturating_sub(boot::now()))).await;
+            self.clock.sleep(CHECK_INTERVAL.min(kill.saturating_sub(boot::now()))).await;
         }
-        let until = boot::now() + AFTER;
+        let until = boot::now() + KILL_TIMEOUT;
         loop {
             tree.kill();
             if tree.has_ended() || boot::now() > until {
                 return;
             }
-            self.clock.sleep(PAUSE).await;
+            self.clock.sleep(CHECK_INTERVAL).await;
         }
     }
 }

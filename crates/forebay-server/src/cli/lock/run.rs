@@ -16,12 +16,12 @@ use super::{
     guard::Order,
     held::Held,
     signals::Signals,
-    watchdog::{Told, Watchdog},
+    watchdog::{Message, Watchdog},
 };
 use crate::text::{chain, shown};
 
-/// How long a command may take to end by itself after the lock is certainly lost.
-const HURRY: Duration = secs(2);
+/// How long a command may take to end after the lock is certainly lost.
+const END_TIMEOUT: Duration = secs(2);
 
 /// Why the watchdog ends a command.
 const LATE: &str = "it was not renewed in time";
@@ -35,12 +35,12 @@ pub(super) struct Run {
     clock: Clock,
 }
 
-/// When what has to happen before the lease ends, unless it is renewed.
+/// The deadlines before the lease ends.
 #[derive(Debug)]
 struct Lease {
     deadline: Deadline,
     ttl: Duration,
-    /// When the watchdog asks the command to end, and when it kills it.
+    /// When the watchdog terminates the command, and when it kills it.
     watchdog: Order,
 }
 
@@ -51,17 +51,17 @@ impl Lease {
         (self.ttl / 4).min(secs(5))
     }
 
-    /// How often it is looked whether the lease was renewed: well before the deadline of the watchdog comes.
+    /// The interval between checks of the lease: well before the watchdog's deadline.
     fn interval(&self) -> Duration {
         self.ttl / 6
     }
 
-    /// Looks whether the lease was renewed.
+    /// Updates the deadlines; whether the lease was renewed.
     fn has_moved(&mut self, held: &Held, clock: &Clock) -> bool {
-        // The time first: what it takes to look at the lease is not added to it.
+        // The time first, so that the time for reading the lease does not extend it.
         let (boot, monotonic) = (boot::now(), clock.monotonic());
         let Some(until) = self.deadline.renewed(boot, monotonic, held.remaining()) else { return false };
-        // Both later than this process would do it; and the kill so early that it is over in time on a busy machine.
+        // Both later than this process would act, and the kill early enough for a busy machine.
         let before = |span| until.saturating_sub(span);
         let (ask, kill) = ((self.ttl / 6).min(secs(3)), (self.ttl / 8).min(millis(500)));
         self.watchdog = Order::Until { ask: before(ask), kill: before(kill) };
@@ -70,7 +70,7 @@ impl Lease {
 }
 
 impl Run {
-    /// Starts watchdog and command; or says why not, with an exit status.
+    /// Starts the watchdog and the command. The error has an exit status.
     pub(super) async fn start(args: &Args, held: &Held, since: Deadline) -> Result<Self, (u8, Error)> {
         let watchdog = Watchdog::start(held.remaining(), &[]).await;
         let watchdog =
@@ -90,22 +90,22 @@ impl Run {
                 return Err((FAILED, error));
             }
         }
-        run.child.let_on();
+        run.child.resume();
         Ok(run)
     }
 
-    /// Waits until the command has ended, or has to be ended: then says why.
+    /// Waits until the command has ended, or must be ended; then returns why.
     pub(super) async fn wait(&mut self, held: &Held, signals: &mut Signals) -> Option<String> {
         let margin = self.lease.margin();
         let mut next = self.clock.monotonic() + self.lease.interval();
         loop {
             let mut gone = false;
             tokio::select! {
-                // The lease goes before signals, however many.
+                // The lease takes precedence over any number of signals.
                 biased;
-                told = self.watchdog.told() => match told {
-                    Told::Ending => return Some(LATE.to_owned()),
-                    Told::Gone => gone = true,
+                message = self.watchdog.message() => match message {
+                    Message::Ending => return Some(LATE.to_owned()),
+                    Message::Gone => gone = true,
                 },
                 () = self.child.ended() => {
                     let was_late = self.watchdog.dismiss().await;
@@ -124,21 +124,21 @@ impl Run {
         }
     }
 
-    /// Ends the command, at the latest after `patience`.
-    pub(super) async fn end(&mut self, patience: Duration) {
-        // If it is gone, there is only this process left to do it.
+    /// Ends the command within `timeout`.
+    pub(super) async fn end(&mut self, timeout: Duration) {
+        // If the watchdog has died, this process alone ends the command.
         let _ = self.watchdog.send(&Order::Asked).await;
-        self.child.end(if patience.is_zero() { HURRY } else { patience }).await;
+        self.child.end(if timeout.is_zero() { END_TIMEOUT } else { timeout }).await;
     }
 
     /// The exit status of the command, which has ended.
     pub(super) async fn finish(mut self) -> io::Result<u8> {
-        // Before the command's number can be given to another process.
+        // Before another process can get the command's pid.
         self.watchdog.dismiss().await;
         self.child.reap()
     }
 
-    /// All that a watchdog has to know.
+    /// The orders for a new watchdog.
     fn orders(&mut self, held: &Held) -> [Order; 2] {
         self.lease.has_moved(held, &self.clock);
         [Order::Watch(self.child.tree().clone()), self.lease.watchdog.clone()]
@@ -152,11 +152,11 @@ impl Run {
         Ok(())
     }
 
-    /// Starts another watchdog in place of one that is gone.
+    /// Replaces a watchdog that has died.
     async fn replace(&mut self, held: &Held) -> Result<()> {
         let orders = self.orders(held);
-        // In time to end the command if that fails.
+        // With enough time to end the command if that fails.
         let replaced = self.watchdog.replace(held.remaining() / 2, &orders).await;
-        replaced.context("its watchdog is gone, and another one cannot be started")
+        replaced.context("its watchdog has died, and another one cannot be started")
     }
 }

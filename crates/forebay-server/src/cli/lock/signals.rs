@@ -1,4 +1,4 @@
-//! The signals that go to the command.
+//! The signals that are forwarded to the command.
 
 use std::{fs, future::poll_fn, task::Poll};
 
@@ -8,8 +8,8 @@ use tokio::signal::unix::{self, SignalKind, signal};
 
 /// The signals that end a process unless it handles them.
 ///
-/// Not those that tell of a fault of this very process (SEGV, BUS, ILL, FPE), nor KILL and the real-time ones: they end
-/// the wrapper, and the watchdog ends the command. Not PIPE, which this process ignores and causes itself.
+/// Without those for a fault of this process (SEGV, BUS, ILL, FPE), KILL and the real-time signals: they end the wrapper, and
+/// the watchdog ends the command. Without PIPE, which this process ignores and causes itself.
 const FORWARDED: &[Signal] = &[
     Signal::HUP,
     Signal::INT,
@@ -32,18 +32,18 @@ const FORWARDED: &[Signal] = &[
     Signal::STKFLT,
 ];
 
-/// Those that a terminal sends to all of its foreground group.
+/// The signals that a terminal sends to its foreground group.
 pub(super) const OF_TERMINAL: &[Signal] = &[Signal::HUP, Signal::INT, Signal::QUIT];
 
-/// Listens for signals, which no longer end this process then.
+/// Handles signals, so that they do not end this process.
 #[derive(Debug)]
 pub(super) struct Signals(Vec<(Signal, unix::Signal)>);
 
 impl Signals {
-    /// Listens for all that would end this process.
+    /// Handles all signals that would end this process.
     ///
-    /// One that is ignored, as `nohup` has it for HUP, stays so, here and in the command. Not INT and QUIT: shells without
-    /// job control ignore them in the background, which nobody asked for who sends one.
+    /// An ignored signal, such as HUP under `nohup`, stays ignored, here and in the command. INT and QUIT are handled even so:
+    /// shells without job control ignore them in the background, but a user who sends one wants an effect.
     pub(super) fn listen() -> Result<Self> {
         let ignored = ignored();
         let is_ignored = |signal: Signal| ignored >> (signal.as_raw() - 1) & 1 == 1;
@@ -57,7 +57,7 @@ impl Signals {
         wanted.map(listen).collect::<Result<_>>().map(Self)
     }
 
-    /// The next one.
+    /// The next signal.
     pub(super) async fn next(&mut self) -> Signal {
         poll_fn(|context| {
             for (signal, listener) in &mut self.0 {
@@ -71,12 +71,12 @@ impl Signals {
     }
 }
 
-/// The exit status of what a signal ended, as a shell has it.
+/// The exit status of a shell for a process that a signal ended.
 pub(super) fn exit_status(signal: Signal) -> u8 {
     u8::try_from(128 + signal.as_raw()).unwrap_or(u8::MAX)
 }
 
-/// The signals that this process was started with as ignored, the first as the lowest bit.
+/// The mask of the signals that were ignored when this process started.
 fn ignored() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -4,26 +4,26 @@ use std::fs;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
 
-/// A command, with the processes that it started.
+/// A command and the processes that it started.
 ///
-/// They are the members of its process group, if it has one of its own, and the descendants of its first process, also
-/// those that left the group, as `timeout` does. A process that left the group and whose parent ended before anybody
-/// looked, such as a daemon, belongs no longer to the command.
+/// These are the members of its process group, if it has its own, and the descendants of its first process, also those that
+/// left the group, as `timeout` does. A process that left the group and whose parent ended before it was seen, such as a
+/// daemon, no longer belongs to the command.
 ///
-/// Nobody may reap the first process while this is in use: then its number cannot be given to another.
+/// The first process must not be reaped while this is in use, so that no other process can get its pid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tree {
     /// The first process.
     leader: Pid,
-    /// Whether the leader has a process group of its own, with its number.
+    /// Whether the leader has its own process group, with its pid.
     has_group: bool,
-    /// When the leader started, in clock ticks since boot. `None` where the system has no `/proc`.
+    /// When the leader started, in clock ticks since boot. `None` on a system without `/proc`.
     since: Option<u64>,
-    /// The descendants that were seen, and run.
+    /// The running descendants that were seen.
     known: Vec<Process>,
 }
 
-/// A process, as `/proc` shows it.
+/// A process in `/proc`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Process {
     pid: i32,
@@ -33,8 +33,8 @@ struct Process {
     has_ended: bool,
 }
 
-/// How often descendants are searched for that were started during the search before.
-const ROUNDS: usize = 32;
+/// How often to search for descendants that started during the previous search.
+const MAX_ROUNDS: usize = 32;
 
 impl Tree {
     /// A command whose first process runs, or has ended and is not reaped.
@@ -51,14 +51,14 @@ impl Tree {
         Some(Self { leader, has_group, since, known: vec![] })
     }
 
-    /// The command in a form for another process.
+    /// Writes the command for another process.
     pub(super) fn to_words(&self) -> String {
         let group = if self.has_group { "group" } else { "alone" };
         let since = self.since.map(|since| format!(" {since}")).unwrap_or_default();
         format!("{} {group}{since}", self.leader.as_raw_pid())
     }
 
-    /// Sends a signal to the group; without one, to the first process.
+    /// Sends a signal to the group, or to the first process if there is no group.
     pub(super) fn signal(&self, signal: Signal) {
         if !self.is_mine() {
             return;
@@ -71,14 +71,14 @@ impl Tree {
         };
     }
 
-    /// Asks all its processes to end.
+    /// Terminates all its processes.
     pub(super) fn terminate(&mut self) {
-        let all = self.look();
+        let all = self.scan();
         let group = self.group(&all);
         self.signal(Signal::TERM);
         for process in &self.known {
             let is_member = process.group == group;
-            // One that left the group passes the signal on to what it started itself.
+            // A process that left the group forwards the signal to its own children.
             let has_left = || all.iter().any(|of| of.pid == process.parent && of.group == group);
             if if is_member { !self.has_group } else { has_left() } {
                 process.signal(Signal::TERM);
@@ -88,11 +88,11 @@ impl Tree {
 
     /// Kills all its processes.
     pub(super) fn kill(&mut self) {
-        // A process whose parent is killed can no longer be found. So none may start another one meanwhile.
+        // A process whose parent was killed cannot be found. So they are stopped first, and start no others.
         self.signal(Signal::STOP);
         let mut stopped: Vec<Process> = vec![];
-        for _ in 0..ROUNDS {
-            self.look();
+        for _ in 0..MAX_ROUNDS {
+            self.scan();
             let is_new = |process: &&Process| !stopped.iter().any(|one| one.is(process));
             let new: Vec<Process> = self.known.iter().filter(is_new).copied().collect();
             if new.is_empty() {
@@ -111,7 +111,7 @@ impl Tree {
 
     /// Whether none of its processes runs any more.
     pub(super) fn has_ended(&mut self) -> bool {
-        let all = self.look();
+        let all = self.scan();
         if all.is_empty() {
             return !self.has_group || test_kill_process_group(self.leader).is_err();
         }
@@ -122,21 +122,21 @@ impl Tree {
         self.known.is_empty() && !all.iter().any(runs)
     }
 
-    /// Whether the leader's number is still the command's: nobody else's process has it.
+    /// Whether the leader's pid still belongs to the command, and not to another process.
     fn is_mine(&self) -> bool {
         let found = Process::read(self.leader.as_raw_pid());
         found.is_none_or(|process| Some(process.since) == self.since)
     }
 
-    /// The process group that the command is in.
+    /// The process group of the command.
     fn group(&self, all: &[Process]) -> i32 {
         let pid = self.leader.as_raw_pid();
         let leader = all.iter().find(|process| process.pid == pid);
         leader.map_or(pid, |leader| leader.group)
     }
 
-    /// Finds what the leader started, and what that started; returns all processes there are.
-    fn look(&mut self) -> Vec<Process> {
+    /// Finds the descendants of the leader; returns all processes.
+    fn scan(&mut self) -> Vec<Process> {
         let all = processes();
         self.known.retain(|known| all.iter().any(|now| now.is(known) && !now.has_ended));
         let leader = self.is_mine().then(|| self.leader.as_raw_pid());
@@ -158,7 +158,7 @@ impl Process {
         Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
     }
 
-    /// Reads a line of `/proc/PID/stat`. The name in brackets may hold anything.
+    /// Reads a line of `/proc/PID/stat`. The name in brackets may contain any character.
     fn parse(stat: &str) -> Option<Self> {
         let (pid, rest) = stat.split_once(" (")?;
         let fields: Vec<&str> = rest.rsplit_once(") ")?.1.split(' ').collect();
@@ -176,7 +176,7 @@ impl Process {
         self.pid == other.pid && self.since == other.since
     }
 
-    /// Sends a signal, unless another process has the number by now.
+    /// Sends a signal, unless another process has the pid now.
     fn signal(&self, signal: Signal) {
         if let Some(pid) = Pid::from_raw(self.pid)
             && Self::read(self.pid).is_some_and(|now| now.is(self))
@@ -186,7 +186,7 @@ impl Process {
     }
 }
 
-/// All processes that can be seen; none where the system has no `/proc`.
+/// All visible processes; none on a system without `/proc`.
 fn processes() -> Vec<Process> {
     let Ok(entries) = fs::read_dir("/proc") else { return vec![] };
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
