@@ -52,6 +52,31 @@ const BUFFER: &str = "[buffers.projects]\nkey = { id = \"text\" }\n\
     columns = { hits = \"sum\", last_seen = { merge = \"max\", type = \"timestamp\" } }\n";
 
 #[test]
+fn a_rate_per_day_is_of_the_calendar_and_one_per_1d_of_24_hours() {
+    let text = "[limits.a]\nrate = \"10000/month\"\nzone = \"Europe/Berlin\"\noverrides = { vip = \"5/week\" }\n\
+        [limits.b]\nrate = \"5/day\"\n[limits.c]\nrate = \"5/1d\"\n[limits.d]\nrate = \"5/d\"\n";
+    let config = Setting::new(text).load().expect("no mistakes");
+    let shown: Vec<_> = config
+        .limits
+        .values()
+        .map(|limit| {
+            let settings = limit.settings();
+            (settings.kind.as_str(), settings.allowed.to_string(), settings.zone)
+        })
+        .collect();
+    let row = |kind, allowed: &str, zone: Option<&str>| (kind, allowed.to_owned(), zone.map(str::to_owned));
+    assert_eq!(
+        shown,
+        [
+            row("calendar-window", "10000/month", Some("Europe/Berlin")),
+            row("calendar-window", "5/day", Some("UTC")),
+            row("fixed-window", "5/1d", None),
+            row("fixed-window", "5/1d", None),
+        ]
+    );
+}
+
+#[test]
 fn the_example_is_without_mistakes() {
     let config = Setting::new(EXAMPLE).load().expect("no mistakes");
     assert_eq!(config.listen.to_string(), "127.0.0.1:7070");
@@ -111,14 +136,21 @@ fn uncommented() -> String {
 
 #[test]
 fn what_the_example_shows_in_comments_is_accepted() {
-    // Only a bucket has a burst, hosts by name stand instead of a store, and such a store does not count keys.
+    // Only a bucket has a burst, only a calendar has a zone, hosts by name stand instead of a store, and such a store does not count keys.
     let text = uncommented()
         .replace("kind = \"fixed-window\"", "kind = \"token-bucket\"")
+        .replace("zone = ", "# ")
         .replace("store = ", "# ")
         .replace("max_keys = ", "# ");
     let config = Setting::new(&text).with("FOREBAY_INGEST_TOKEN", "t0ken").load().expect("no mistakes");
     assert!(config.tokens[0].scopes.contain(Scope::Write) && !config.tokens[0].scopes.contain(Scope::Read));
     assert_eq!(config.store.to_string(), "2 hosts: 0, 1");
+    let calendar = EXAMPLE
+        .replace("# zone = ", "zone = ")
+        .replace("rate = \"20/1m\"", "rate = \"20/day\"")
+        .replace("kind = \"fixed-window\"", "kind = \"calendar-window\"");
+    let config = Setting::new(&calendar).load().expect("no mistakes");
+    assert!(config.limits.values().all(|limit| limit.settings().zone.as_deref() == Some("UTC")));
     let bounded = EXAMPLE.replace("# max_keys = ", "max_keys = ");
     let config = Setting::new(&bounded).load().expect("no mistakes");
     assert!(config.series.values().all(|series| series.key_bound() == Some(1_000_000)));
@@ -250,6 +282,26 @@ const MISTAKES: &[(&str, &str)] = &[
     (
         "[limits.hits]\nrate = \"20/1m\"\nkind = \"fixed-window\"\nburst = 40",
         "forebay.toml:1: limits.hits: limit hits: a fixed-window has no burst",
+    ),
+    (
+        "[limits.hits]\nrate = \"5/day\"\nzone = \"Europe/Berln\"",
+        r#"forebay.toml:3: limits.hits.zone: unknown time zone "Europe/Berln": did you mean "Europe/Berlin"?"#,
+    ),
+    (
+        "[limits.hits]\nrate = \"5/1d\"\nzone = \"Europe/Berlin\"",
+        "forebay.toml:1: limits.hits: limit hits: a fixed-window has no zone; only a calendar-window does",
+    ),
+    (
+        "[limits.hits]\nrate = \"5/month\"\nkind = \"token-bucket\"",
+        "forebay.toml:1: limits.hits: limit hits: a token-bucket counts over a span such as 1d or 24h",
+    ),
+    (
+        "[limits.hits]\nrate = \"5/1d\"\nkind = \"calendar-window\"",
+        "forebay.toml:1: limits.hits: limit hits: a calendar-window counts per day, week or month, such as 5/day",
+    ),
+    (
+        "[limits.hits]\nrate = \"5/month\"\noverrides = { a = \"6/month\", b = \"6/30d\" }",
+        "forebay.toml:3: limits.hits.overrides.b: limit hits: override of \"b\": a calendar-window counts per day",
     ),
     (
         "[series.hits]\nresolutions = [\"10s/1d\",\n  \"7s/1d\"]",

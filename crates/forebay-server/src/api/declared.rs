@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use forebay::{Limit, Series, series::Resolution};
+use forebay::{Limit, Series, limit::CalendarUnit, series::Resolution};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -50,7 +50,10 @@ struct DeclaredLimit {
     quota: Option<u64>,
     /// The seconds of the quota; null if it has none.
     per: Option<f64>,
-    /// `fixed-window`, `sliding-window`, `token-bucket`, or `concurrency`: `quota` leases of `per` seconds.
+    /// The span of the calendar that the quota is for: `day`, `week` or `month`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit: Option<&'static str>,
+    /// `fixed-window`, `sliding-window`, `calendar-window`, `token-bucket`, or `concurrency`: `quota` leases of `per` seconds.
     kind: &'static str,
     /// The burst, if it is configured.
     burst: Option<u64>,
@@ -119,7 +122,8 @@ impl From<&Limit> for DeclaredLimit {
             Some(true) => (None, None),
             Some(false) => (Some(0), None),
         };
-        Self { quota, per, kind: kind.as_str(), burst }
+        let unit = limit.calendar_unit().map(CalendarUnit::as_str);
+        Self { quota, per, unit, kind: kind.as_str(), burst }
     }
 }
 

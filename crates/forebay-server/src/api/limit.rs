@@ -154,9 +154,9 @@ impl From<NearLimit> for NearBody {
 pub(crate) struct LimitBody {
     /// Its name.
     name: String,
-    /// `fixed-window`, `sliding-window`, `token-bucket` or `concurrency`.
+    /// `fixed-window`, `sliding-window`, `token-bucket`, `calendar-window` or `concurrency`.
     kind: &'static str,
-    /// What a key without an override may do: a rate such as `20/1m` or `100/1m burst 500`; for a concurrency limit the
+    /// What a key without an override may do: a rate such as `20/1m`, `100/1m burst 500` or `5/day`; for a concurrency limit the
     /// number of leases; `unlimited`; or `blocked`.
     #[schema(example = "20/1m")]
     allow: String,
@@ -164,6 +164,8 @@ pub(crate) struct LimitBody {
     ttl: Option<String>,
     /// When windows begin, as an offset from multiples of their length, or `by-key`; null for kinds without windows.
     phase: Option<String>,
+    /// The time zone whose calendar counts; null for other kinds than `calendar-window`.
+    zone: Option<String>,
     /// `exact` or `leased`.
     mode: &'static str,
     /// Whether it admits everything and only reports what it would deny.
@@ -179,7 +181,7 @@ pub(crate) struct LimitBody {
 
 impl LimitBody {
     pub(crate) fn new((name, limit): (&Name, &Limit)) -> Self {
-        let Settings { kind, allowed, per, phase, mode, shadow, on_error, deadline, overrides, .. } =
+        let Settings { kind, allowed, per, zone, phase, mode, shadow, on_error, deadline, overrides, .. } =
             limit.settings();
         let span = |span| Span(span).to_string();
         let phase = || phase.map_or_else(|| "by-key".to_owned(), span);
@@ -189,6 +191,7 @@ impl LimitBody {
             allow: allowed.to_string(),
             ttl: (kind == Kind::Concurrency).then(|| span(per)),
             phase: (kind == Kind::FixedWindow).then(phase),
+            zone,
             mode: mode.as_str(),
             shadow,
             on_error: on_error.as_str(),

@@ -12,14 +12,7 @@ use super::{
     fields::{Fields, Node},
     section::{Declared, section},
 };
-use crate::text::{Allowance, Rate, Span};
-
-const KINDS: [(&str, Kind); 4] = [
-    ("fixed-window", Kind::FixedWindow),
-    ("sliding-window", Kind::SlidingWindow),
-    ("token-bucket", Kind::TokenBucket),
-    ("concurrency", Kind::Concurrency),
-];
+use crate::text::{Allowance, Rate, Span, Window, moment::zone};
 
 const MODES: [(&str, Mode); 2] = [("exact", Mode::Exact), ("leased", Mode::Leased)];
 
@@ -29,7 +22,8 @@ const ON_ERRORS: [(&str, OnError); 3] =
 pub(super) fn read_limits(top: &mut Fields<'_>) -> Declared<Limit> {
     section(top, "limits", |name, node| {
         let mut fields = node.fields()?;
-        let kind = fields.optional("kind").and_then(|node| node.choice("kind", &KINDS));
+        let kinds = Kind::ALL.map(|kind| (kind.as_str(), kind));
+        let kind = fields.optional("kind").and_then(|node| node.choice("kind", &kinds));
         let limit = if kind == Some(Kind::Concurrency) {
             read_concurrency(name, &mut fields)
         } else {
@@ -37,6 +31,7 @@ pub(super) fn read_limits(top: &mut Fields<'_>) -> Declared<Limit> {
         };
         let burst = fields.optional("burst").and_then(|node| node.number(1..=1 << 50));
         let phase = fields.optional("phase").and_then(|node| read_phase(&node));
+        let zone = fields.optional("zone");
         let mode = fields.optional("mode").and_then(|node| node.choice("mode", &MODES));
         let shadow = fields.optional("shadow").and_then(|node| node.flag());
         let overrides = fields.optional("overrides").map(|node| read_overrides(&node)).unwrap_or_default();
@@ -53,6 +48,7 @@ pub(super) fn read_limits(top: &mut Fields<'_>) -> Declared<Limit> {
             Some(Phase::All(phase)) => limit.phase(phase),
             Some(Phase::ByKey) => limit.phase_by_key(),
         };
+        limit = read_zone(zone, limit);
         limit = mode.into_iter().fold(limit, Limit::mode);
         if shadow == Some(true) {
             limit = limit.shadow();
@@ -83,6 +79,13 @@ fn read_phase(node: &Node<'_>) -> Option<Phase> {
     }
 }
 
+/// The time zone whose calendar counts.
+fn read_zone(node: Option<Node<'_>>, limit: Limit) -> Limit {
+    // A name that does not exist is reported at its own line. Whether the kind has a zone is reported with the rest of the limit.
+    let known = node.and_then(|node| node.text().filter(|name| node.accept(zone(name)).is_some()));
+    known.into_iter().fold(limit, Limit::zone)
+}
+
 /// `{ "42" = "100/1m", "43" = "unlimited" }`; for a concurrency limit `{ "42" = 20 }`.
 fn read_overrides<'a>(node: &Node<'a>) -> Vec<(Node<'a>, String, Override)> {
     let read = |(key, node): (&str, Node<'a>)| {
@@ -100,9 +103,10 @@ fn read_rate(name: &Name, kind: Option<Kind>, fields: &mut Fields<'_>) -> Option
     let rate = fields.required("rate", "\"20/1m\"").and_then(|node| match &*node.text()? {
         "unlimited" => Some(Limit::new(name.as_str(), 1, secs(1)).unlimited()),
         "blocked" => Some(Limit::new(name.as_str(), 1, secs(1)).blocked()),
-        text => node
-            .accept(text.parse::<Rate>())
-            .map(|rate| Limit::new(name.as_str(), rate.quota.get(), rate.window)),
+        text => node.accept(text.parse::<Rate>()).map(|Rate { quota, window, .. }| match window {
+            Window::Span(span) => Limit::new(name.as_str(), quota.get(), span),
+            Window::Calendar(unit) => Limit::calendar(name.as_str(), quota.get(), unit),
+        }),
     });
     for field in ["max", "ttl"] {
         if let Some(node) = fields.optional(field) {

@@ -1,10 +1,10 @@
-//! Allowances of a key: `100/1m`, `100/1m burst 500`, `20`, `unlimited`, `blocked`.
+//! Allowances of a key: `100/1m`, `100/1m burst 500`, `100/month`, `20`, `unlimited`, `blocked`.
 
 use std::str::FromStr;
 
 use forebay::{Error, limit::Override};
 
-use super::{Rate, invalid, quoted};
+use super::{Rate, Window, invalid, quoted};
 
 /// What an override lets a key do: a [`Rate`], for a token bucket perhaps with a burst; for a concurrency limit a number of
 /// leases; or `unlimited`, or `blocked`.
@@ -40,12 +40,16 @@ impl FromStr for Allowance {
 
 fn rate(text: &str) -> Result<Override, Error> {
     let rate: Rate = text.parse()?;
-    Ok(Override::rate(rate.quota.get(), rate.window))
+    let quota = rate.quota.get();
+    Ok(match rate.window {
+        Window::Span(span) => Override::rate(quota, span),
+        Window::Calendar(unit) => Override::calendar(quota, unit),
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use forebay::time::mins;
+    use forebay::{limit::CalendarUnit, time::mins};
 
     use super::*;
 
@@ -56,6 +60,7 @@ mod tests {
             ("blocked", Override::blocked()),
             ("20", Override::leases(20)),
             ("100/1m", Override::rate(100, mins(1))),
+            ("100/month", Override::calendar(100, CalendarUnit::Month)),
             ("100/1m burst 500", Override::rate(100, mins(1)).burst(500)),
         ] {
             assert_eq!(text.parse::<Allowance>().expect(text), Allowance(allowance));

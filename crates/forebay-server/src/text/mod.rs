@@ -12,7 +12,7 @@ pub mod suggest;
 pub use allowance::Allowance;
 pub use duration::Span;
 pub use moment::moment;
-pub use rate::Rate;
+pub use rate::{Rate, Window};
 pub use suggest::{nearest, unknown};
 
 use std::{borrow::Cow, time::Duration};

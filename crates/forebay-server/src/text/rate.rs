@@ -1,8 +1,8 @@
-//! Rates: `20/1m`, `5/10s`, `100/s`.
+//! Rates: `20/1m`, `5/10s`, `100/s`, `10000/month`.
 
 use std::{fmt, num::NonZeroU64, str::FromStr, time::Duration};
 
-use forebay::Error;
+use forebay::{Error, limit::CalendarUnit};
 
 use crate::text::{Span, invalid, quoted};
 
@@ -14,13 +14,13 @@ const LARGEST: u64 = 1 << 50;
 
 /// A quota per window, written as `QUOTA/WINDOW`.
 ///
-/// The quota is 1 to 2^50, the window a [`Span`] of at least 1 ms; a bare unit means one of it, so
-/// `100/s` is `100/1s`. Prints with the number: `20/1m`.
+/// The quota is 1 to 2^50, the window a [`Span`] of at least 1 ms, or `day`, `week` or `month` of the calendar. A bare unit means one
+/// of it: `100/s` is `100/1s`, and `100/d` is `100/1d`, which is 24 h. Prints with the number: `20/1m`.
 ///
 /// ```
-/// use forebay_server::text::Rate;
+/// use forebay_server::text::{Rate, Window};
 /// let rate: Rate = "20/1m".parse()?;
-/// assert_eq!((rate.quota.get(), rate.window), (20, forebay::time::mins(1)));
+/// assert_eq!((rate.quota.get(), rate.window), (20, Window::Span(forebay::time::mins(1))));
 /// # Ok::<(), forebay::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,7 +28,16 @@ pub struct Rate {
     /// Hits per window.
     pub quota: NonZeroU64,
     /// The window.
-    pub window: Duration,
+    pub window: Window,
+}
+
+/// The window of a rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Window {
+    /// So long.
+    Span(Duration),
+    /// From one midnight, Monday or first of a month to the next.
+    Calendar(CalendarUnit),
 }
 
 impl FromStr for Rate {
@@ -41,7 +50,10 @@ impl FromStr for Rate {
     /// their ranges.
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = |why: &str| {
-            invalid(format!("rate {}: {why} (a quota, / and a window, such as 20/1m or 100/s)", quoted(text)))
+            invalid(format!(
+                "rate {}: {why} (a quota, / and a window, such as 20/1m or 100/s; or per day, week or month of the calendar, such as 5/day)",
+                quoted(text)
+            ))
         };
         let Some((quota, window)) = text.split_once('/') else {
             return Err(wrong("lacks the /"));
@@ -53,19 +65,25 @@ impl FromStr for Rate {
         let Some(quota) = quota else {
             return Err(wrong(&format!("the quota is outside 1 to {LARGEST}")));
         };
+        if let Some(unit) = CalendarUnit::ALL.into_iter().find(|unit| unit.as_str() == window) {
+            return Ok(Self { quota, window: Window::Calendar(unit) });
+        }
         let bare_unit = window.starts_with(|c: char| c.is_ascii_alphabetic());
         let window = if bare_unit { &format!("1{window}") } else { window };
         let Span(window) = window.parse().map_err(|cause: Error| wrong(&cause.to_string()))?;
         if window < SHORTEST {
             return Err(wrong("the window is shorter than 1ms"));
         }
-        Ok(Self { quota, window })
+        Ok(Self { quota, window: Window::Span(window) })
     }
 }
 
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.quota, Span(self.window))
+        match self.window {
+            Window::Span(span) => write!(f, "{}/{}", self.quota, Span(span)),
+            Window::Calendar(unit) => write!(f, "{}/{}", self.quota, unit.as_str()),
+        }
     }
 }
 
@@ -83,14 +101,26 @@ mod tests {
             ("5/10s", 5, secs(10)),
             ("100/s", 100, secs(1)),
             ("1/h", 1, hours(1)),
+            ("1/d", 1, hours(24)),
+            ("1/1d", 1, hours(24)),
             ("3/1ms", 3, millis(1)),
             ("1125899906842624/ms", LARGEST, millis(1)),
         ];
         for (text, quota, window) in cases {
             let rate: Rate = text.parse().expect(text);
-            assert_eq!((rate.quota.get(), rate.window), (quota, window), "{text}");
+            assert_eq!((rate.quota.get(), rate.window), (quota, Window::Span(window)), "{text}");
         }
         assert_eq!("100/s".parse::<Rate>().expect("a rate").to_string(), "100/1s");
+    }
+
+    #[test]
+    fn a_day_of_the_calendar_is_not_24_hours() {
+        for unit in CalendarUnit::ALL {
+            let text = format!("10000/{}", unit.as_str());
+            let rate: Rate = text.parse().expect("a rate");
+            assert_eq!((rate.quota.get(), rate.window), (10_000, Window::Calendar(unit)));
+            assert_eq!(rate.to_string(), text);
+        }
     }
 
     #[test]
@@ -108,6 +138,9 @@ mod tests {
             ("20/", "does not begin with a number"),
             ("20/1", "lacks a unit"),
             ("20/min", "unknown unit \"min\""),
+            ("20/1day", "unknown unit \"day\""),
+            ("20/2month", "unknown unit \"month\""),
+            ("20/year", "unknown unit \"year\""),
             ("20/1m/2", "unknown unit \"m/2\""),
             ("20/999us", "shorter than 1ms"),
             ("20/0s", "shorter than 1ms"),
@@ -122,7 +155,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_it_prints_it_reads(quota in 1..=LARGEST, micros in 1_000..=u64::MAX / 2) {
-            let window = Duration::from_micros(micros);
+            let window = Window::Span(Duration::from_micros(micros));
             let rate = Rate { quota: quota.try_into().expect("not zero"), window };
             prop_assert_eq!(rate.to_string().parse::<Rate>().expect("its own text"), rate);
         }

@@ -241,7 +241,8 @@ fn the_declared_limits_are_listed() {
                [limits.free]\nrate = \"unlimited\"\n\
                [limits.off]\nrate = \"blocked\"\non_error = \"local\"\noverrides = { \"a\" = \"1/1m\" }\n\
                [limits.slots]\nkind = \"concurrency\"\nmax = 7\nttl = \"20s\"\n\
-               [limits.window]\nrate = \"5/1d\"\nphase = \"by-key\"\nmode = \"leased\"\n"
+               [limits.window]\nrate = \"5/1d\"\nphase = \"by-key\"\nmode = \"leased\"\n\
+               [limits.month]\nrate = \"10000/month\"\nzone = \"Europe/Berlin\"\n"
     });
     let limits = server.client().get("/v1/limits").expect(200);
     let limit = |name: &str| {
@@ -251,14 +252,21 @@ fn the_declared_limits_are_listed() {
     assert_eq!(
         limit("hits"),
         json!({
-            "name": "hits", "kind": "fixed-window", "allow": "20/1m", "ttl": null, "phase": "0s", "mode": "exact",
+            "name": "hits", "kind": "fixed-window", "zone": null, "allow": "20/1m", "ttl": null, "phase": "0s", "mode": "exact",
             "shadow": false, "on_error": "open", "deadline": "50ms", "overrides": 0,
+        })
+    );
+    assert_eq!(
+        limit("month"),
+        json!({
+            "name": "month", "kind": "calendar-window", "allow": "10000/month", "zone": "Europe/Berlin", "ttl": null,
+            "phase": null, "mode": "exact", "shadow": false, "on_error": "open", "deadline": "50ms", "overrides": 0,
         })
     );
     assert_eq!(
         limit("bucket"),
         json!({
-            "name": "bucket", "kind": "token-bucket", "allow": "100/1m burst 500", "ttl": null, "phase": null,
+            "name": "bucket", "kind": "token-bucket", "zone": null, "allow": "100/1m burst 500", "ttl": null, "phase": null,
             "mode": "exact", "shadow": true, "on_error": "closed", "deadline": "20ms", "overrides": 0,
         })
     );

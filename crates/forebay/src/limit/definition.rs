@@ -2,53 +2,21 @@
 
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use super::{allowance::Allowance, lease::LeaseQuota, overrides::Override};
 use crate::{
     error::{Error, Result, invalid, out_of_range},
     key::{Name, check_key},
-    model::rate::rule::Rule,
+    model::rate::{
+        calendar::{CalendarUnit, Zone},
+        kind::{Kind, Period, Terms},
+    },
     time::{days, hours, millis, mins, secs},
 };
 
 /// How many leases of one key there may be: they are looked through one by one.
 pub const MAX_LEASES: u64 = 16_384;
-
-/// How a limit counts.
-///
-/// # Examples
-/// ```
-/// use forebay::{Limit, limit::Kind};
-/// let limit = Limit::per_minute("hits", 20).kind(Kind::SlidingWindow);
-/// assert_eq!(limit.settings().kind, Kind::SlidingWindow);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum Kind {
-    /// A quota per window of the clock. Cheap and easy to explain; two quotas may pass around a window's edge.
-    #[default]
-    FixedWindow,
-    /// A quota per any span of the window's length, as well as two counters can tell: what was taken in the window
-    /// before counts for the part that still overlaps, as if it had come evenly. Nearly the quota around a window's
-    /// edge, at the cost of a fixed window. The quota is 1 to 2^32 - 1.
-    SlidingWindow,
-    /// A bucket that refills steadily. At most `burst + rate × t` pass in any span t.
-    TokenBucket,
-    /// So many at the same time: leases, which are extended while they are used and end by themselves when their
-    /// holder dies. See [`LimitHandle::lease`](super::LimitHandle::lease).
-    Concurrency,
-}
-
-impl Kind {
-    /// The word for it in configurations and answers, such as `fixed-window`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::FixedWindow => "fixed-window",
-            Self::SlidingWindow => "sliding-window",
-            Self::TokenBucket => "token-bucket",
-            Self::Concurrency => "concurrency",
-        }
-    }
-}
 
 /// What a limit answers when its store does not.
 ///
@@ -126,8 +94,10 @@ pub struct Settings {
     pub kind: Kind,
     /// What keys are allowed that have no override.
     pub allowed: Override,
-    /// The span of the quota; the ttl of leases.
+    /// The span of the quota, of a month 31 days; the ttl of leases.
     pub per: Duration,
+    /// The time zone of a [`Kind::CalendarWindow`].
+    pub zone: Option<String>,
     /// Where windows begin, counted from multiples of their length; `None`: at 64 times, by the key.
     pub phase: Option<Duration>,
     /// Who decides.
@@ -164,6 +134,8 @@ pub struct Limit {
     pub(super) name: String,
     quota: u64,
     per: Duration,
+    calendar: Option<CalendarUnit>,
+    zone: Option<String>,
     kind: Option<Kind>,
     burst: Option<u64>,
     phase: Phase,
@@ -189,6 +161,8 @@ impl Limit {
             name: name.into(),
             quota,
             per,
+            calendar: None,
+            zone: None,
             kind: None,
             burst: None,
             phase: Phase::All(Duration::ZERO),
@@ -234,9 +208,62 @@ impl Limit {
         Self::new(name, quota, hours(1))
     }
 
-    /// `quota` per day of UTC.
+    /// `quota` per 24 hours, from midnight to midnight of UTC. In another time zone: [`calendar`](Self::calendar).
     pub fn per_day(name: impl Into<String>, quota: u64) -> Self {
         Self::new(name, quota, days(1))
+    }
+
+    /// `quota` per day, ISO week or month of the calendar: a [`Kind::CalendarWindow`], of UTC unless a [`zone`](Self::zone) is
+    /// given.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// use forebay::{Forebay, Limit, limit::CalendarUnit};
+    ///
+    /// let bay = Forebay::open("memory:").await?;
+    /// let mails = bay.limit(Limit::calendar("mails", 5, CalendarUnit::Day).zone("Asia/Tokyo"))?;
+    /// let decision = mails.take("42").await?;
+    /// assert_eq!(decision.remaining(), 4);
+    /// // Until midnight in Tokyo.
+    /// assert!(decision.reset_after() <= forebay::time::days(1));
+    /// # Ok(()) }
+    /// ```
+    pub fn calendar(name: impl Into<String>, quota: u64, unit: CalendarUnit) -> Self {
+        let longest = match unit {
+            CalendarUnit::Day => days(1),
+            CalendarUnit::Week => days(7),
+            CalendarUnit::Month => days(31),
+        };
+        Self { calendar: Some(unit), ..Self::new(name, quota, longest) }
+    }
+
+    /// `quota` per ISO week, from Monday to Sunday: see [`calendar`](Self::calendar).
+    pub fn per_week(name: impl Into<String>, quota: u64) -> Self {
+        Self::calendar(name, quota, CalendarUnit::Week)
+    }
+
+    /// `quota` per month of the calendar: see [`calendar`](Self::calendar).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// use forebay::{Forebay, Limit};
+    ///
+    /// let bay = Forebay::open("memory:").await?;
+    /// let requests = bay.limit(Limit::per_month("requests", 10_000).zone("Europe/Berlin"))?;
+    /// assert!(requests.take("42").await?.is_allowed());
+    /// # Ok(()) }
+    /// ```
+    pub fn per_month(name: impl Into<String>, quota: u64) -> Self {
+        Self::calendar(name, quota, CalendarUnit::Month)
+    }
+
+    /// The time zone whose calendar counts, of a [`calendar`](Self::calendar) limit: a name of the IANA database, such as
+    /// `Europe/Berlin`. Default UTC.
+    ///
+    /// A limit whose zone is changed goes on with what was counted.
+    pub fn zone(mut self, name: impl Into<String>) -> Self {
+        self.zone = Some(name.into());
+        self
     }
 
     /// How it counts; default a fixed window, or a token bucket once a [`burst`](Self::burst) is given.
@@ -352,8 +379,17 @@ impl Limit {
 
     /// How it counts, and how many may pass at once where a [`burst`](Self::burst) says so.
     pub fn shape(&self) -> (Kind, Option<u64>) {
-        let bucket = self.burst.map_or(Kind::FixedWindow, |_| Kind::TokenBucket);
-        (self.kind.unwrap_or(bucket), self.burst)
+        let default = match (self.calendar, self.burst) {
+            (Some(_), _) => Kind::CalendarWindow,
+            (None, Some(_)) => Kind::TokenBucket,
+            (None, None) => Kind::FixedWindow,
+        };
+        (self.kind.unwrap_or(default), self.burst)
+    }
+
+    /// The span of the calendar that the quota is for, of a [`calendar`](Self::calendar) limit.
+    pub fn calendar_unit(&self) -> Option<CalendarUnit> {
+        self.calendar
     }
 
     /// What it says, to be shown.
@@ -364,7 +400,10 @@ impl Limit {
             Some(_) => Override::unlimited(),
             None if kind == Kind::Concurrency => Override::leases(self.quota),
             None => {
-                let rate = Override::rate(self.quota, self.per);
+                let rate = self.calendar.map_or_else(
+                    || Override::rate(self.quota, self.per),
+                    |unit| Override::calendar(self.quota, unit),
+                );
                 burst.map_or(rate, |burst| rate.burst(burst))
             }
         };
@@ -374,7 +413,8 @@ impl Limit {
         };
         let Self { per, mode, shadow, on_error, deadline, .. } = *self;
         let overrides = self.overrides.len();
-        Settings { kind, allowed, per, phase, mode, shadow, on_error, deadline, overrides }
+        let zone = (kind == Kind::CalendarWindow).then(|| self.zone.clone().unwrap_or_else(|| "UTC".into()));
+        Settings { kind, allowed, per, zone, phase, mode, shadow, on_error, deadline, overrides }
     }
 
     /// Checks the definition without opening it: what a configuration is checked by.
@@ -388,23 +428,30 @@ impl Limit {
 
     /// What it allows, and what single keys instead.
     pub(super) fn allowances(&self) -> Result<(Allowance, Vec<Allowance>)> {
-        let (name, kind) = (&self.name, self.shape().0);
-        let counted = self.counted()?;
+        let name = &self.name;
+        let terms = self.terms().map_err(|error| self.describe(error))?;
+        let counted = self.counted(terms)?;
         let instead = |(key, instead): &(String, Override)| {
-            check_key(key).and_then(|_| instead.allowance(kind, self.per, self.common_phase())).map_err(
-                |error| Error::new(error.kind(), format!("limit {name}: override of {key:?}: {error}")),
-            )
+            check_key(key).and_then(|_| instead.allowance(terms, self.per)).map_err(|error| {
+                Error::new(error.kind(), format!("limit {name}: override of {key:?}: {error}"))
+            })
         };
         let overrides = self.overrides.iter().map(instead).collect::<Result<_>>()?;
         Ok((self.fixed.unwrap_or(counted), overrides))
     }
 
-    /// Where all its windows begin.
-    pub(super) fn common_phase(&self) -> Duration {
-        match self.phase {
+    /// What it says of all its rates.
+    pub(super) fn terms(&self) -> Result<Terms> {
+        let phase = match self.phase {
             Phase::All(phase) => phase,
             Phase::ByKey => Duration::ZERO,
-        }
+        };
+        let zone = self.zone.as_deref().unwrap_or("UTC");
+        let zone = TimeZone::get(zone).map_err(|cause| {
+            invalid(format!("zone {zone:?}: no such time zone; a name such as Europe/Berlin"))
+                .with_source(cause)
+        })?;
+        Ok(Terms { kind: self.shape().0, phase, zone: Zone::new(zone) })
     }
 
     /// Whether each key has a phase of its own.
@@ -413,37 +460,32 @@ impl Limit {
     }
 
     /// What it allows where it counts.
-    fn counted(&self) -> Result<Allowance> {
-        let name = &self.name;
+    fn counted(&self, terms: Terms) -> Result<Allowance> {
+        let (name, kind) = (&self.name, terms.kind);
         if !(millis(1)..=mins(1)).contains(&self.deadline) {
             return Err(out_of_range(format!("limit {name}: deadline {:?}: 1 ms to 1 min", self.deadline)));
         }
-        let (kind, burst) = self.shape();
-        let describe = |error: Error| Error::new(error.kind(), format!("limit {name}: {error}"));
-        if burst.is_some() && kind != Kind::TokenBucket {
-            return Err(describe(invalid(format!(
-                "a {} has no burst; only a token-bucket does",
-                kind.as_str()
-            ))));
-        }
-        if self.phase != Phase::All(Duration::ZERO) && kind != Kind::FixedWindow {
-            return Err(describe(invalid(format!(
-                "a {} has no phase; only a fixed-window does",
-                kind.as_str()
-            ))));
-        }
+        let only = |has: bool, what: &str, of: Kind| {
+            let text = || format!("a {} has no {what}; only a {} does", kind.as_str(), of.as_str());
+            if has && kind != of { Err(self.describe(invalid(text()))) } else { Ok(()) }
+        };
+        only(self.burst.is_some(), "burst", Kind::TokenBucket)?;
+        only(self.phase != Phase::All(Duration::ZERO), "phase", Kind::FixedWindow)?;
+        only(self.zone.is_some(), "zone", Kind::CalendarWindow)?;
         if self.mode == Mode::Leased && kind == Kind::Concurrency {
-            return Err(describe(invalid(
+            return Err(self.describe(invalid(
                 "the mode of a concurrency limit is exact: its leases cannot be cut in slices",
             )));
         }
-        let rule = match kind {
-            Kind::Concurrency => return self.slots().map(Allowance::Leases),
-            Kind::FixedWindow => Rule::fixed_window(self.quota, self.per, self.common_phase()),
-            Kind::SlidingWindow => Rule::sliding_window(self.quota, self.per),
-            Kind::TokenBucket => Rule::token_bucket(self.quota, self.per, burst.unwrap_or(self.quota)),
-        };
-        rule.map(Allowance::Rate).map_err(describe)
+        if kind == Kind::Concurrency && self.calendar.is_none() {
+            return self.slots().map(Allowance::Leases);
+        }
+        let per = self.calendar.map_or(Period::Span(self.per), Period::Calendar);
+        terms.rule(self.quota, per, self.burst).map(Allowance::Rate).map_err(|error| self.describe(error))
+    }
+
+    fn describe(&self, error: Error) -> Error {
+        Error::new(error.kind(), format!("limit {}: {error}", self.name))
     }
 
     fn slots(&self) -> Result<LeaseQuota> {

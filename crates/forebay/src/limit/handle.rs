@@ -20,7 +20,7 @@ use crate::{
     engine::step::{Take, Taken},
     error::{Error, ErrorKind, Result, out_of_range},
     key::{Name, check_key, hash},
-    model::rate::{allotments, rule::Rule},
+    model::rate::{allotments, kind::Terms, rule::Rule},
     store::Store,
     time::{Timestamp, When},
 };
@@ -49,12 +49,11 @@ pub(super) struct Inner {
     pub store: Store,
     pub limits: Arc<Limits>,
     pub name: Name,
-    pub kind: Kind,
+    pub terms: Terms,
     /// What keys are allowed that have no override.
     pub usual: Allowance,
     /// What single keys are allowed by the definition. What was set at run time goes before it.
     pub instead: HashMap<Box<str>, (Override, Allowance)>,
-    pub phase: Duration,
     /// The span of the quota; the ttl of leases.
     pub per: Duration,
     pub phased_by_key: bool,
@@ -144,10 +143,9 @@ impl LimitHandle {
             store,
             limits,
             name,
-            kind: limit.shape().0,
+            terms: limit.terms()?,
             usual,
             instead,
-            phase: limit.common_phase(),
             per: limit.rate().1,
             phased_by_key: limit.is_phased_by_key(),
             shadow: limit.shadow,
@@ -445,10 +443,10 @@ impl LimitHandle {
     /// What the limit tells clients about a key: see [`headers`](super::headers).
     pub fn policy(&self, key: impl AsRef<str>) -> Policy {
         let window = match self.allowance(key.as_ref()) {
-            Allowance::Rate(rule) => rule.refill(),
+            Allowance::Rate(rule) => rule.refill(self.0.store.clock().now().as_micros().unsigned_abs()),
             _ => self.0.per,
         };
-        Policy { name: self.0.name.to_string(), kind: self.0.kind, window, shadow: self.0.shadow }
+        Policy { name: self.0.name.to_string(), kind: self.0.terms.kind, window, shadow: self.0.shadow }
     }
 
     /// Whether it only shows what it would do.
@@ -458,7 +456,7 @@ impl LimitHandle {
 
     /// How it counts.
     pub fn kind(&self) -> Kind {
-        self.0.kind
+        self.0.terms.kind
     }
 
     pub(super) fn store(&self) -> &Store {
@@ -468,7 +466,7 @@ impl LimitHandle {
     /// What a concurrency limit lends.
     pub(super) fn slots(&self, key: &str) -> Result<LeaseQuota> {
         let key = self.checked_key(key)?;
-        if self.0.kind != Kind::Concurrency {
+        if self.kind() != Kind::Concurrency {
             return Err(wrong_kind(self, "a rate limit lends nothing; take from it"));
         }
         Ok(LeaseQuota { most: self.allowance(key).quota(), ttl: self.0.per })
@@ -496,9 +494,9 @@ impl LimitHandle {
 
     /// A take that is within the rules, whatever the store says.
     pub(super) fn asked<'a>(&'a self, key: &'a str, cost: u64) -> Result<Asked<'a>> {
-        let Inner { name, kind, deadline, usual, .. } = &*self.0;
+        let Inner { name, terms, deadline, usual, .. } = &*self.0;
         let key = self.checked_key(key)?;
-        if *kind == Kind::Concurrency {
+        if terms.kind == Kind::Concurrency {
             return Err(wrong_kind(self, "nothing is taken from a concurrency limit; it lends leases"));
         }
         let instead = self.instead(key);
@@ -532,11 +530,11 @@ impl LimitHandle {
     /// What a key is allowed instead of the usual.
     #[inline]
     fn instead(&self, key: &str) -> Option<Allowance> {
-        let Inner { instead, shared, kind, per, phase, .. } = &*self.0;
+        let Inner { instead, shared, terms, per, .. } = &*self.0;
         if self.has_no_overrides() {
             return None;
         }
-        let set = shared.overrides.of(key).and_then(|set| set.allowance(*kind, *per, *phase).ok());
+        let set = shared.overrides.of(key).and_then(|set| set.allowance(*terms, *per).ok());
         set.or_else(|| instead.get(key).map(|(_, allowance)| *allowance))
     }
 

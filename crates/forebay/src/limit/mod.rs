@@ -11,10 +11,11 @@ mod overrides;
 mod report;
 mod reserve;
 
+pub use crate::model::rate::{calendar::CalendarUnit, kind::Kind};
 pub(crate) use decide::Charged;
 pub use decide::{Charge, Decisions, MAX_CHARGES};
 pub use decision::{Decision, Source};
-pub use definition::{Kind, Limit, MAX_LEASES, Mode, OnError, Settings};
+pub use definition::{Limit, MAX_LEASES, Mode, OnError, Settings};
 pub use handle::{LimitHandle, MAX_COST, Outstanding, Policy};
 pub use lease::{Lease, LeaseGuard, LeaseId, LeaseTerm};
 pub(crate) use overrides::{Limits, follow_overrides};

@@ -1,5 +1,6 @@
 //! Limits: what they promise, tried on a clock that the test moves and on a store that fails when told to.
 
+mod calendar;
 mod death;
 mod lease;
 mod leased;

@@ -2,7 +2,7 @@
 
 import { byId, count, element, span } from "./dom.js";
 
-const KINDS = { "fixed-window": "fixed window", "sliding-window": "sliding window", "token-bucket": "token bucket", "concurrency": "at a time" };
+const how = (kind) => (kind === "concurrency" ? "at a time" : kind.replace("-", " "));
 
 /** Shows it. */
 export function setUp(declared) {
@@ -12,9 +12,9 @@ export function setUp(declared) {
   byId("setup-list").replaceChildren(
     table("Events", ["Event", "Limits", "Series", "Buffers"], Object.entries(events).map(([name, event]) =>
       [name, list(event.limits.map(limit)), list(event.series), list(event.buffers)])),
-    table("Limits", ["Limit", "Admits, per key", "How"], Object.entries(limits).map(([name, { quota, per, kind, burst }]) =>
+    table("Limits", ["Limit", "Admits, per key", "How"], Object.entries(limits).map(([name, { quota, per, unit, kind, burst }]) =>
       per === null ? [name, quota === null ? "everything" : "nothing", "–"]
-        : [name, `${count(quota)} per ${span(per)}`, `${KINDS[kind] ?? kind}${burst ? `, burst ${count(burst)}` : ""}`])),
+        : [name, `${count(quota)} per ${unit ?? span(per)}`, `${how(kind)}${burst ? `, burst ${count(burst)}` : ""}`])),
     table("Series", ["Series", "Bucket, kept for"], Object.entries(series).map(([name, resolutions]) =>
       [name, list(resolutions.map(({ step, retention }) => `${span(step)} for ${span(retention)}`))])),
     table("Where", ["", ""], [["Store", store], ["Database", database]]),

@@ -15,12 +15,24 @@ use crate::{
     bay::Forebay,
     engine::step::{LeaseAct, LeaseStep, Leases, Take},
     key::Name,
-    model::rate::rule::Rule,
+    model::rate::{
+        calendar::{CalendarUnit, Zone},
+        rule::Rule,
+    },
     time::{Timestamp, When, millis, mins, secs},
 };
 
 fn window(limit: u64) -> Rule {
     Rule::fixed_window(limit, mins(1), Duration::ZERO).unwrap()
+}
+
+/// A zone in which it is midnight 70 s after [`NOON`].
+pub(super) fn midnight_soon() -> Zone {
+    Zone::new(jiff::tz::TimeZone::posix("<XXX>-11:58:50").unwrap())
+}
+
+fn day(limit: u64) -> Rule {
+    Rule::calendar_window(limit, CalendarUnit::Day, midnight_soon()).unwrap()
 }
 
 fn at(after: Duration) -> When {
@@ -39,6 +51,26 @@ pub(super) async fn a_window_admits_its_quota_and_no_more(bay: Forebay) {
     assert!(!takes(&bay, &limit, rule, 1, at(secs(59))).await);
     assert!(takes(&bay, &limit, rule, 3, at(secs(60))).await, "the next window is empty");
     assert!(!takes(&bay, &limit, rule, 1, at(secs(0))).await, "a clock that goes back opens nothing");
+}
+
+pub(super) async fn a_day_of_the_calendar_ends_at_midnight_of_its_zone(bay: Forebay) {
+    let (limit, rule) = (fresh("day"), day(3));
+    let take = |cost| Take { limit: &limit, key: "k", rule, cost, within: PATIENCE };
+    let before = bay.engine().take(take(2), at(secs(0))).await.unwrap();
+    assert!(before.allowed && rule.reset_after(before.state, before.now) == 70_000_000);
+    assert!(!takes(&bay, &limit, rule, 2, at(Duration::from_micros(69_999_999))).await);
+    assert!(takes(&bay, &limit, rule, 3, at(secs(70))).await, "the next day is empty");
+    assert!(!takes(&bay, &limit, rule, 1, at(secs(68))).await, "a clock that is 2 s behind opens nothing");
+    // What was charged yesterday does not come back today.
+    let late = bay.engine().refund(take(2), Some(before.state.0), at(secs(71))).await.unwrap();
+    assert_eq!(rule.used(late.state), 3);
+    let back = bay.engine().refund(take(2), Some(late.state.0), at(secs(71))).await.unwrap();
+    assert_eq!(rule.used(back.state), 1);
+    // A limit whose zone is changed goes on.
+    let elsewhere = Zone::new(jiff::tz::TimeZone::posix("<YYY>-12:30").unwrap());
+    let moved = Rule::calendar_window(3, CalendarUnit::Day, elsewhere).unwrap();
+    assert!(!takes(&bay, &limit, moved, 3, at(secs(72))).await);
+    assert!(takes(&bay, &limit, moved, 2, at(secs(72))).await);
 }
 
 pub(super) async fn a_bucket_admits_its_burst_and_refills(bay: Forebay) {
@@ -75,6 +107,7 @@ pub(super) async fn a_denied_cost_is_admitted_at_the_time_it_was_told_and_not_be
         Rule::sliding_window(13, millis(1)).unwrap(),
         Rule::token_bucket(7, secs(1), 7).unwrap(),
         Rule::token_bucket(1_000_003, mins(60 * 24), 11).unwrap(),
+        day(7),
     ];
     let micros = Duration::from_micros;
     for (seed, rule) in (1..).zip(rules) {
@@ -112,6 +145,7 @@ pub(super) async fn a_retry_is_exact_over_a_million_seconds(bay: Forebay) {
         Rule::token_bucket(7, secs(1), 7).unwrap(),
         Rule::sliding_window(13, secs(90)).unwrap(),
         Rule::token_bucket(11, secs(90), 3).unwrap(),
+        day(5),
     ];
     let micros = Duration::from_micros;
     for (seed, rule) in (1..).zip(rules) {
@@ -137,7 +171,8 @@ pub(super) async fn a_retry_is_exact_over_a_million_seconds(bay: Forebay) {
                 assert!(takes(&bay, &limit, rule, cost, at(after)).await, "{rule:?} after {wait} µs");
             }
         }
-        assert!(denied > 100, "{rule:?}: {denied}");
+        let least = if matches!(rule, Rule::CalendarWindow(_)) { 10 } else { 100 };
+        assert!(denied > least, "{rule:?}: {denied}");
     }
 }
 
@@ -148,9 +183,14 @@ pub(super) async fn a_rule_of_another_period_counts_anew_and_one_of_another_quot
     assert!(takes(&bay, &limit, window(8), 3, at(secs(1))).await);
     assert!(!takes(&bay, &limit, window(3), 1, at(secs(1))).await, "more is used than there is");
     let seconds = Rule::fixed_window(5, secs(1), Duration::ZERO).unwrap();
-    for rule in
-        [seconds, Rule::token_bucket(5, mins(1), 5).unwrap(), Rule::sliding_window(5, mins(1)).unwrap()]
-    {
+    let month = Rule::calendar_window(5, CalendarUnit::Month, midnight_soon()).unwrap();
+    for rule in [
+        seconds,
+        day(5),
+        month,
+        Rule::token_bucket(5, mins(1), 5).unwrap(),
+        Rule::sliding_window(5, mins(1)).unwrap(),
+    ] {
         assert!(takes(&bay, &limit, rule, 5, at(secs(1))).await);
         assert!(!takes(&bay, &limit, rule, 1, at(secs(1))).await);
     }
@@ -166,7 +206,7 @@ pub(super) async fn a_cost_is_taken_whole_or_not_at_all(bay: Forebay) {
 
 pub(super) async fn many_tasks_never_exceed_a_limit(bay: Forebay) {
     let slow = [Rule::token_bucket(1, mins(60), 100), Rule::sliding_window(100, mins(60))];
-    for rule in [window(100)].into_iter().chain(slow.map(Result::unwrap)) {
+    for rule in [window(100), day(100)].into_iter().chain(slow.map(Result::unwrap)) {
         let limit = fresh("many");
         let tasks: Vec<_> = (0..64)
             .map(|_| {
@@ -209,9 +249,12 @@ pub(super) async fn take_all_charges_all_or_none(bay: Forebay) {
 }
 
 pub(super) async fn a_take_of_up_to_some_gets_what_is_left(bay: Forebay) {
-    for rule in
-        [window(7), Rule::sliding_window(7, mins(1)).unwrap(), Rule::token_bucket(1, mins(9), 7).unwrap()]
-    {
+    for rule in [
+        window(7),
+        day(7),
+        Rule::sliding_window(7, mins(1)).unwrap(),
+        Rule::token_bucket(1, mins(9), 7).unwrap(),
+    ] {
         let limit = fresh("some");
         let take = |cost| Take { limit: &limit, key: "k", rule, cost, within: PATIENCE };
         let mut granted = vec![];

@@ -58,6 +58,7 @@ cases! {
     limit {
         a_window_admits_its_quota_and_no_more,
         a_bucket_admits_its_burst_and_refills,
+        a_day_of_the_calendar_ends_at_midnight_of_its_zone,
         a_sliding_window_counts_what_still_overlaps,
         a_denied_cost_is_admitted_at_the_time_it_was_told_and_not_before,
         a_retry_is_exact_over_a_million_seconds,

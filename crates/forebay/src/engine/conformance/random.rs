@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, sync::Arc, time::Duration};
 
-use super::{NOON, PATIENCE, fresh};
+use super::{NOON, PATIENCE, fresh, limit::midnight_soon};
 use crate::{
     bay::Forebay,
     engine::{
@@ -12,7 +12,7 @@ use crate::{
     key::Name,
     model::{
         Buffer, ColumnType, Command, Merge, Row, RowKey, Value, Verb,
-        rate::{allotments::AllotmentRequest, rule::Rule},
+        rate::{allotments::AllotmentRequest, calendar::CalendarUnit, rule::Rule},
         resolution::{Grid, Resolution},
     },
     time::{Timestamp, When, millis, secs},
@@ -113,6 +113,8 @@ impl World {
                 (fresh("s"), Rule::sliding_window(5, secs(1)).unwrap()),
                 (fresh("s"), Rule::sliding_window(1 << 31, secs(10)).unwrap()),
                 (fresh("b"), Rule::token_bucket(7, secs(1), 9).unwrap()),
+                (fresh("c"), Rule::calendar_window(9, CalendarUnit::Day, midnight_soon()).unwrap()),
+                (fresh("c"), Rule::calendar_window(1 << 40, CalendarUnit::Month, midnight_soon()).unwrap()),
                 (fresh("b"), Rule::token_bucket(1 << 20, secs(86_400), 1 << 21).unwrap()),
             ],
             buffer: BufferPart { schema, index: 0 },

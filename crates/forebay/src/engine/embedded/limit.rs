@@ -21,10 +21,10 @@ use crate::{
     time::{Timestamp, When, mins, whole_micros},
 };
 
-/// So many replaced keys the file may have of a shard beside as many as there are keys.
+/// Superseded entries that a shard's log may hold beyond its live keys before it is rewritten.
 const SLACK: u64 = 256;
 
-/// A limit that is asked about an explicit time may be asked again later than that time says.
+/// How much longer a state is kept that was decided at an explicit time, which may run behind the engine's clock.
 pub(super) const AT_GRACE: Duration = mins(1);
 
 impl Embedded {
@@ -32,7 +32,7 @@ impl Embedded {
         self.take_at_once(&take, when)
     }
 
-    /// [`take`](Self::take), which needs no waiting: one clock, one look-up, and of a known key no allocation.
+    /// [`take`](Self::take) without waiting: one clock read, one look-up, and no allocation for a known key.
     pub(crate) fn take_at_once(&self, take: &Take<'_>, when: When) -> Result<Taken> {
         let taken = if when == When::EngineClock { self.take_now(take) } else { None };
         match taken {
@@ -46,8 +46,8 @@ impl Embedded {
         Ok(self.charge(&take, self.limit_time(when)?))
     }
 
-    /// The same at this engine's time; `None`: there is more to be said. Well within a fixed window a look at the kernel's
-    /// last tick, which costs a fifth, decides as one at the exact time does.
+    /// The same at this engine's time. `None`: [`take_exactly`](Self::take_exactly) decides. Well within a window the coarse clock decides
+    /// as the exact one does, and costs a fifth.
     #[expect(
         clippy::inline_always,
         reason = "an answer is put together where it is wanted: see handle/short.rs"
@@ -122,7 +122,7 @@ impl Embedded {
         self.take_all_at_once(takes, when)
     }
 
-    /// Has keys committed as they are now, in the change that `note` adds to.
+    /// Commits the current states of keys in the change that `note` adds to.
     pub(super) fn save_keys<'a, T>(
         &self,
         takes: impl Iterator<Item = &'a Take<'a>> + Clone,
@@ -204,7 +204,7 @@ impl Embedded {
         let mut shard = self.limits.lock(hash);
         let advanced = advanced(&shard, hash, &take, now);
         let state = take.rule.refund(advanced, take.cost, charged);
-        // Nothing came back: a refund does not make a key.
+        // A refund that changes nothing creates no key.
         if state != advanced {
             self.store(&mut shard, hash, &take, state, time);
         }
@@ -231,7 +231,7 @@ impl Embedded {
         };
         match entry {
             Some(entry) => {
-                // Of this state: what is out of it is not taken for what was out of an earlier window.
+                // First, so that the new allotment is not taken for one of an earlier window.
                 entry.state = state;
                 entry.allotments = Some(Box::new(allotments));
                 entry.set(&take.rule, state, time);
@@ -264,7 +264,7 @@ impl Embedded {
         }
         found.remove();
         if self.journal.is_kept() {
-            // A deadline that is over: whoever reads it forgets the key.
+            // A deadline in the past: opening the file drops the key.
             let mut pack = Pack::default();
             let (scale, never) = (take.rule.scale(), Timestamp::UNIX_EPOCH);
             pack.limit(take.limit.as_str(), take.key, scale, State(0, 0), never);
@@ -314,7 +314,7 @@ impl Embedded {
         }
     }
 
-    /// Takes a key as the file has it, in place of what an earlier entry said; one whose time is over is forgotten.
+    /// Restores a key from the file. A later entry replaces an earlier one; an expired one is dropped.
     pub(super) fn restore_limit(
         &self,
         limit: &Name,
@@ -395,7 +395,7 @@ mod tests {
         }
     }
 
-    /// One word more, or an entry across two lines, and a look at one of many keys costs another.
+    /// An entry on two cache lines would cost a second miss.
     #[test]
     fn an_entry_is_a_line_of_the_cache() {
         assert_eq!((size_of::<Entry>(), align_of::<Entry>()), (64, 64));

@@ -20,6 +20,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::{sync::Notify, task::AbortHandle};
 
 use super::{
+    about::run_about,
     connection::Host,
     keys::Keys,
     plan::{Answers, Charge, Gathered, Plan, Request, Verdict},
@@ -243,10 +244,13 @@ impl Shared {
 
     async fn answers(&self, gathered: &Gathered) -> Result<Answers> {
         let plan = Plan::new(gathered);
-        let calls =
-            plan.calls(gathered, &self.keys, |script, keys, bytes| self.host.call(script, keys, bytes));
         let sent = self.host.clock().monotonic();
-        let replies = self.host.run(calls).await?;
+        let call = |place, about| {
+            plan.call(place, about, (gathered, &self.keys), |script, keys, bytes| {
+                self.host.call(script, keys, bytes)
+            })
+        };
+        let replies = run_about(&self.host, plan.calls(), call).await?;
         Ok(plan.answers(gathered, sent, replies, (self.host.name(), &self.keys)))
     }
 }

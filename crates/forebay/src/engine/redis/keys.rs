@@ -182,6 +182,7 @@ pub(super) const KEYSPACE: &[[&str; 3]] = &[
     ["<prefix>:window:<limit>:<period>:{<key>}", "string", "until the window after the current one ends"],
     ["<prefix>:sliding:<limit>:<period>:{<key>}", "string", "until it counts nothing, and one window"],
     ["<prefix>:tokens:<limit>:<period>:{<key>}", "string", "until the bucket is full, and one period"],
+    ["<prefix>:calendar:<limit>:<unit>:{<key>}", "string", "until the window after the current one ends"],
     ["<prefix>:leases:<limit>:{<key>}", "sorted set", "until the last lease ends"],
     ["<prefix>:{overrides}:limit:<limit>", "hash", "an entry until it is removed"],
     ["<prefix>:{overrides}:marks", "hash", "as long as the store"],
@@ -216,7 +217,10 @@ mod tests {
     use std::time::Duration;
 
     use crate::{
-        model::Buffer,
+        model::{
+            Buffer,
+            rate::calendar::{CalendarUnit, Zone},
+        },
         time::{millis, secs},
     };
 
@@ -246,6 +250,11 @@ mod tests {
         assert_eq!(window(millis(1_050)), "forebay:window:hits:1050ms:{a%7Bb%7Dc}");
         assert_eq!(window(Duration::from_micros(1_001)), "forebay:window:hits:1001us:{a%7Bb%7Dc}");
         assert_eq!(limit(Rule::sliding_window(9, secs(1)), "s"), "forebay:sliding:s:1s:{a%7Bb%7Dc}");
+        let utc = Zone::new(jiff::tz::TimeZone::UTC);
+        for unit in CalendarUnit::ALL {
+            let key = format!("forebay:calendar:c:{}:{{a%7Bb%7Dc}}", unit.as_str());
+            assert_eq!(limit(Rule::calendar_window(9, unit, utc), "c"), key);
+        }
         let coarse = Rule::token_bucket(1_000_000, secs(86_400), 1);
         assert_eq!(limit(coarse, "t"), "forebay:tokens:t:86400s.ms:{a%7Bb%7Dc}");
         let schema = Buffer::new("projects").key("id").sum("hits").build().expect("valid");

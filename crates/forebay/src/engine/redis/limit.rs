@@ -10,10 +10,11 @@ use redis::Value;
 
 use super::{
     Redis,
+    about::run_one_about,
     combine::{QueuedTake, late},
     reply::{foreign_key, unavailable, unexpected},
     script::Script,
-    wire,
+    wire::{self, Times},
 };
 use crate::{
     engine::step::{Allotted, Take, Taken, TakenAll},
@@ -25,10 +26,10 @@ use crate::{
     time::When,
 };
 
-/// Keys in one request: more would not be one script call.
+/// The most keys in one request, which is one script call.
 const MAX_TAKES_PER_CALL: usize = 1_000;
 
-/// A take that goes with others.
+/// A take in a batch with others.
 #[derive(Debug)]
 pub(crate) struct BatchedTake<'a> {
     redis: &'a Redis,
@@ -36,7 +37,7 @@ pub(crate) struct BatchedTake<'a> {
 }
 
 impl Future for BatchedTake<'_> {
-    /// What became of it, and a time on the monotonic clock before it was sent.
+    /// The result, and a time on the monotonic clock before it was sent.
     type Output = Result<(Taken, Duration)>;
 
     #[inline]
@@ -64,16 +65,17 @@ impl Redis {
         self.combiner.queue_take(take, at).await.map(|(taken, _)| taken)
     }
 
-    /// A take that goes with others; `None`: nothing is under way, or the host has not answered lately.
+    /// A take in a batch with others. `None`: no batch is under way, or the host has not answered lately.
     pub(crate) fn take_batched<'a>(&'a self, take: Take<'a>) -> Option<BatchedTake<'a>> {
         let joins = self.combiner.is_busy() && self.breaker.is_closed();
         joins.then(|| BatchedTake { redis: self, queued: self.combiner.queue_take(take, None) })
     }
 
     pub(crate) async fn take_up_to(&self, take: Take<'_>, when: When) -> Result<(u64, Taken)> {
-        // As so many calls at cost 1, of which the script grants those that fit.
-        let argument = wire::up_to(&take.rule, explicit(when)?, take.cost);
-        let (now, before) = Box::pin(self.one_key(Script::take(&take.rule), &take, argument)).await?;
+        // Written as calls at cost 1, of which the script grants those that fit.
+        let argument = |times| wire::up_to(&take.rule, times, take.cost);
+        let script = Script::take(&take.rule);
+        let (now, before) = Box::pin(self.one_key(script, &take, explicit(when)?, argument)).await?;
         let advanced = take.rule.advance(Some(before), now);
         let granted = take.cost.min(take.rule.room(advanced));
         let state = if granted > 0 { take.rule.charge(advanced, granted) } else { advanced };
@@ -98,8 +100,8 @@ impl Redis {
     }
 
     pub(crate) async fn refund(&self, take: Take<'_>, charged: Option<u64>, when: When) -> Result<Taken> {
-        let argument = wire::refund(&take.rule, explicit(when)?, take.cost, charged);
-        let (now, before) = Box::pin(self.one_key(Script::Refund, &take, argument)).await?;
+        let argument = |times| wire::refund(&take.rule, times, take.cost, charged);
+        let (now, before) = Box::pin(self.one_key(Script::Refund, &take, explicit(when)?, argument)).await?;
         let state = take.rule.refund(take.rule.advance(Some(before), now), take.cost, charged);
         Ok(Taken { allowed: true, now, state })
     }
@@ -110,15 +112,15 @@ impl Redis {
         request: AllotmentRequest,
         when: When,
     ) -> Result<Allotted> {
-        let argument = wire::allot(&take.rule, explicit(when)?, &request);
-        let reply = Box::pin(self.ask_one(Script::Allot, &take, argument)).await?;
+        let argument = |times| wire::allot(&take.rule, times, &request);
+        let reply = Box::pin(self.ask_one(Script::Allot, &take, explicit(when)?, argument)).await?;
         wire::read_allotted(&reply).ok_or_else(|| unexpected(self.host.name(), "an allotment"))
     }
 
     pub(crate) async fn reset(&self, take: Take<'_>, when: When) -> Result<Outstanding> {
-        let argument = wire::reset(&take.rule, explicit(when)?);
-        // Not sent again when in doubt: that would forget what was charged in between.
-        let reply = Box::pin(self.ask_one(Script::Reset, &take, argument)).await?;
+        let argument = |times| wire::reset(&take.rule, times);
+        // Not repeated when the reply is lost: a repetition would forget what was charged in between.
+        let reply = Box::pin(self.ask_one(Script::Reset, &take, explicit(when)?, argument)).await?;
         let Value::Array(words) = reply else { return Err(unexpected(self.host.name(), "a reset")) };
         match words[..] {
             [Value::Int(amount), Value::Int(until)] => {
@@ -128,7 +130,7 @@ impl Redis {
         }
     }
 
-    /// Turns a take away while the host keeps everybody waiting, but for one that tries again.
+    /// Rejects takes while the circuit breaker is open, except for probes.
     pub(super) fn admit(&self) -> Result<()> {
         if self.breaker.is_closed() || self.breaker.allow_probe(self.host.clock().monotonic()) {
             return Ok(());
@@ -154,8 +156,8 @@ impl Redis {
     }
 
     async fn take_one(&self, take: Take<'_>, at: Option<u64>) -> Result<Taken> {
-        let argument = wire::lone(&take.rule, at, take.cost);
-        let (now, before) = self.one_key(Script::take(&take.rule), &take, argument).await?;
+        let argument = |times| wire::lone(&take.rule, times, take.cost);
+        let (now, before) = self.one_key(Script::take(&take.rule), &take, at, argument).await?;
         let advanced = take.rule.advance(Some(before), now);
         let allowed = take.cost <= take.rule.room(advanced);
         let state = if allowed { take.rule.charge(advanced, take.cost) } else { advanced };
@@ -163,8 +165,14 @@ impl Redis {
     }
 
     /// Calls a script on the key of a take: the time that decided, and the state before.
-    async fn one_key(&self, script: Script, take: &Take<'_>, argument: Vec<u8>) -> Result<(u64, State)> {
-        let reply = self.ask_one(script, take, argument).await?;
+    async fn one_key(
+        &self,
+        script: Script,
+        take: &Take<'_>,
+        at: Option<u64>,
+        argument: impl Fn(Times) -> Vec<u8>,
+    ) -> Result<(u64, State)> {
+        let reply = self.ask_one(script, take, at, argument).await?;
         let (now, state) = wire::read(&reply, 1)
             .and_then(|(now, mut states)| Some((now, states.next()?)))
             .ok_or_else(|| unexpected(self.host.name(), "a take"))?;
@@ -178,12 +186,22 @@ impl Redis {
         }
     }
 
-    async fn ask_one(&self, script: Script, take: &Take<'_>, argument: Vec<u8>) -> Result<Value> {
+    async fn ask_one(
+        &self,
+        script: Script,
+        take: &Take<'_>,
+        at: Option<u64>,
+        argument: impl Fn(Times) -> Vec<u8>,
+    ) -> Result<Value> {
         let mut key = Vec::with_capacity(64);
         self.write_key(&mut key, take);
-        let mut call = self.host.call(script, 1, key.len() + argument.len());
-        call.command.arg(key).arg(argument);
-        self.host.run_one(call).await
+        run_one_about(&self.host, |about| {
+            let argument = argument(Times::new(at, about));
+            let mut call = self.host.call(script, 1, key.len() + argument.len());
+            call.command.arg(&key).arg(argument);
+            call
+        })
+        .await
     }
 
     pub(super) fn write_key(&self, to: &mut Vec<u8>, take: &Take<'_>) {

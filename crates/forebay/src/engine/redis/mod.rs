@@ -3,6 +3,7 @@
 //! Every step is a script, so that it is atomic there; the steps that many callers make at once (takes)
 //! are combined into few. What is stored under which key stands in `docs/keyspace.md`.
 
+mod about;
 mod breaker;
 mod buffer;
 mod chunk;

@@ -9,13 +9,14 @@ use uuid::Uuid;
 
 use super::{
     Redis,
+    about::{run_about, run_one_about},
     combine::late,
     connection::Call,
     limit::explicit,
     plan::{Gathered, Plan},
     reply::{strings, text, unexpected},
     script::Script,
-    wire,
+    wire::{self, Times},
 };
 use crate::{
     engine::{
@@ -152,16 +153,17 @@ impl Redis {
         batch.add(takes, at, Duration::MAX);
         let plan = Plan::whole(&batch);
         let key = self.keys.charge(takes.first().map_or("", |take| take.key), token.id);
-        let mut calls = plan.calls(&batch, &self.keys, |script, keys, bytes| {
-            let mut call = self.host.call(script, keys + 1, bytes + key.len() + 32);
-            call.command.arg(&key);
-            call
-        });
-        for call in &mut calls {
+        let call = |place, about| {
+            let mut call = plan.call(place, about, (&batch, &self.keys), |script, keys, bytes| {
+                let mut call = self.host.call(script, keys + 1, bytes + key.len() + 32);
+                call.command.arg(&key);
+                call
+            });
             call.command.arg(token.owner.as_bytes());
-        }
+            call
+        };
         let sent = self.host.clock().monotonic();
-        let replies = self.host.run(calls).await?;
+        let replies = run_about(&self.host, plan.calls(), call).await?;
         let mut answers = plan.answers(&batch, sent, replies, (self.host.name(), &self.keys));
         let verdict = answers.requests.swap_remove(0)?;
         Ok(TakenAll { allowed: verdict.allowed, now: verdict.now, states: answers.states })
@@ -169,7 +171,7 @@ impl Redis {
 
     pub(crate) async fn refund_once(&self, charged: &[(Take<'_>, u64)], token: ChargeToken) -> Result<()> {
         let Some((first, _)) = charged.first() else { return Ok(()) };
-        let call = || {
+        let call = |about| {
             let mut call = self.host.call(Script::Refund, charged.len() + 1, 128 * charged.len());
             call.command.arg(self.keys.charge(first.key, token.id));
             for (take, _) in charged {
@@ -178,12 +180,18 @@ impl Redis {
                 call.command.arg(key);
             }
             for (take, window) in charged {
-                call.command.arg(wire::refund(&take.rule, None, take.cost, Some(*window)));
+                call.command.arg(wire::refund(&take.rule, Times::new(None, about), take.cost, Some(*window)));
             }
             call.command.arg(token.owner.as_bytes());
             call
         };
-        self.twice(call).await.map(drop)
+        // Sent again when in doubt: a token that is not there any more was given back.
+        match run_one_about(&self.host, call).await {
+            Err(error) if error.kind() == ErrorKind::Ambiguous => {
+                run_one_about(&self.host, call).await.map(drop)
+            }
+            answer => answer.map(drop),
+        }
     }
 }
 

@@ -1,8 +1,8 @@
-//! Many takes as few script calls, and few replies as many answers.
+//! Turns many takes into few script calls, and few replies into many answers.
 //!
 //! Bytes in, bytes out: no connection, no clock. Takes on one key become runs of (cost, number of calls)
 //! in the order in which they came; the script charges run by run, and answers with the state before.
-//! The arithmetic is deterministic, so that replaying it here, call by call, tells what became of each.
+//! The arithmetic is deterministic: replaying it here, call by call, gives the result of each.
 
 use std::{ops::Range, time::Duration};
 
@@ -14,7 +14,7 @@ use super::{
     keys::Keys,
     reply::{foreign_key, unexpected},
     script::Script,
-    wire::{self, read, write_rule, write_runs, write_short, write_take, write_time},
+    wire::{self, Times, read, write_rule, write_runs, write_short, write_take, write_time},
 };
 use crate::{
     engine::step::Take,
@@ -23,14 +23,14 @@ use crate::{
     model::rate::rule::{Rule, State},
 };
 
-/// A script handles some thousand keys in about a millisecond, in which the server does nothing else; and
-/// Lua's `unpack` takes some eight thousand.
+/// A script handles a thousand keys in about a millisecond, and blocks the server for that time. Lua's `unpack` is limited to
+/// about eight thousand.
 const MOST_KEYS: usize = 1_000;
 
-/// What a key takes of a command beside its own bytes, about.
+/// Approximate overhead of a key in a command, in bytes.
 const ABOUT: usize = 64;
 
-/// A cost against one key of one limit: a range and a place among the batch's. They and the rule's scale name a counter.
+/// A cost against one key of one limit. Limit, key and the rule's scale identify a counter.
 #[derive(Clone, Debug)]
 pub(super) struct Charge {
     pub limit: usize,
@@ -42,27 +42,27 @@ pub(super) struct Charge {
 /// One caller's request: all of its charges or none.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
-    /// Of the batch's charges.
+    /// A range of the batch's charges.
     pub charges: Range<usize>,
     /// The caller's time in microseconds; `None`: the server's.
     pub at: Option<u64>,
-    /// Until when its caller waits, on the monotonic clock.
+    /// The caller's deadline, on the monotonic clock.
     pub until: Duration,
-    /// Nobody waits for it any more, and it has not been sent.
+    /// Its caller has stopped waiting before it was sent.
     pub cancelled: bool,
 }
 
-/// What was gathered while the connection was busy.
+/// The requests that arrived while the connection was busy.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Gathered {
-    /// Few, each once.
+    /// Without duplicates.
     pub limits: Vec<Name>,
     pub keys: String,
     pub charges: Vec<Charge>,
     pub requests: Vec<Request>,
 }
 
-/// What became of each request, in order.
+/// The result of each request, in order.
 #[derive(Debug)]
 pub(super) struct Answers {
     /// A time before any request was sent, on the monotonic clock.
@@ -84,7 +84,7 @@ pub(super) struct Verdict {
 pub(super) struct Plan {
     calls: Vec<Planned>,
     entries: Vec<Entry>,
-    /// For each charge its entry.
+    /// The entry of each charge.
     places: Vec<usize>,
     /// By call class and key.
     index: HashTable<usize>,
@@ -93,7 +93,7 @@ pub(super) struct Plan {
 /// One script call.
 #[derive(Debug)]
 struct Planned {
-    /// Calls of one class are alike but for their keys; a key is in one of them only.
+    /// Calls of one class differ in their keys only. A key is in one of them.
     class: usize,
     kind: Kind,
     at: Option<u64>,
@@ -121,7 +121,7 @@ struct Entry {
     runs: Runs,
 }
 
-/// Runs of calls at one cost, in order. There is hardly ever more than one.
+/// Runs of calls at one cost, in order. Usually there is one.
 #[derive(Debug, Default)]
 struct Runs {
     first: Option<(u64, u32)>,
@@ -165,32 +165,35 @@ impl Plan {
         plan
     }
 
-    /// Writes the calls.
-    pub(super) fn calls(
+    /// How many calls there are.
+    pub(super) fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Writes a call. `about` is a guess at the server's time.
+    pub(super) fn call(
         &self,
-        batch: &Gathered,
-        keys: &Keys,
+        place: usize,
+        about: u64,
+        (batch, keys): (&Gathered, &Keys),
         start: impl Fn(Script, usize, usize) -> Call,
-    ) -> Vec<Call> {
-        let mut key = vec![];
-        let mut write = |planned: &Planned| {
-            let script = match &planned.kind {
-                Kind::Runs(rule) => Script::take(rule),
-                Kind::Whole(_) => Script::TakeAll,
-            };
-            let bytes =
-                planned.entries.iter().map(|&entry| self.entries[entry].key.len() + ABOUT).sum::<usize>();
-            let mut call = start(script, planned.entries.len(), bytes);
-            for &entry in &planned.entries {
-                let entry = &self.entries[entry];
-                key.clear();
-                keys.limit(&mut key, &entry.rule, batch.limits[entry.limit].as_str(), batch.key(entry));
-                call.command.arg(&key);
-            }
-            self.write_arguments(planned, &mut call);
-            call
+    ) -> Call {
+        let planned = &self.calls[place];
+        let script = match &planned.kind {
+            Kind::Runs(rule) => Script::take(rule),
+            Kind::Whole(_) => Script::TakeAll,
         };
-        self.calls.iter().map(&mut write).collect()
+        let bytes = planned.entries.iter().map(|&entry| self.entries[entry].key.len() + ABOUT).sum::<usize>();
+        let mut call = start(script, planned.entries.len(), bytes);
+        let mut key = vec![];
+        for &entry in &planned.entries {
+            let entry = &self.entries[entry];
+            key.clear();
+            keys.limit(&mut key, &entry.rule, batch.limits[entry.limit].as_str(), batch.key(entry));
+            call.command.arg(&key);
+        }
+        self.write_arguments(planned, Times::new(planned.at, about), &mut call);
+        call
     }
 
     /// Replays the requests over the replies to the calls, in the order in which the scripts charged them.
@@ -280,7 +283,7 @@ impl Plan {
         let alike = |call: &Planned| {
             call.at == request.at && matches!(call.kind, Kind::Runs(rule) if rule == charge.rule)
         };
-        // The latest call is the likeliest: most batches have one rule.
+        // From the latest call on: most batches have one rule.
         let call = self
             .calls
             .iter()
@@ -370,12 +373,12 @@ impl Plan {
         self.index.find(hash(class, charge.limit, key), is).copied()
     }
 
-    fn write_arguments(&self, planned: &Planned, call: &mut Call) {
+    fn write_arguments(&self, planned: &Planned, times: Times, call: &mut Call) {
         let mut text = vec![];
         let entries = planned.entries.iter().map(|&entry| &self.entries[entry]);
         match &planned.kind {
             Kind::Runs(rule) => {
-                write_take(&mut text, rule, planned.at);
+                write_take(&mut text, rule, times);
                 let once = |entry: &Entry| entry.runs.more.is_empty() && entry.runs.first == Some((1, 1));
                 if !entries.clone().all(once) {
                     entries.for_each(|entry| write_runs(&mut text, entry.runs.iter()));
@@ -392,11 +395,9 @@ impl Plan {
                         })
                     })
                     .collect();
-                write_time(&mut text, planned.at);
+                write_time(&mut text, times.at);
                 write_short(&mut text, rules.len());
-                for rule in &rules {
-                    write_rule(&mut text, rule);
-                }
+                rules.iter().for_each(|rule| write_rule(&mut text, rule, times.about));
                 for place in places {
                     write_short(&mut text, place + 1);
                 }
@@ -417,7 +418,7 @@ impl Plan {
 }
 
 impl Gathered {
-    /// The place of a limit.
+    /// The index of a limit.
     pub(super) fn limit(&mut self, name: &Name) -> usize {
         self.limits.iter().position(|known| known.is(name)).unwrap_or_else(|| {
             self.limits.push(name.clone());

@@ -40,6 +40,7 @@ macro_rules! kinds {
             include_str!("lua/kinds/window.lua"),
             include_str!("lua/kinds/tokens.lua"),
             include_str!("lua/kinds/sliding.lua"),
+            include_str!("lua/kinds/calendar.lua"),
         )
     };
 }
@@ -90,7 +91,7 @@ impl Script {
         match rule {
             Rule::FixedWindow(_) => Self::TakeWindow,
             Rule::TokenBucket(_) => Self::TakeTokens,
-            Rule::SlidingWindow(_) => Self::Take,
+            _ => Self::Take,
         }
     }
 

@@ -11,20 +11,36 @@ use crate::{
     },
 };
 
+/// The times that a call tells, in microseconds since 1970.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// The time that decides; `None`: the server's.
+    pub at: Option<u64>,
+    /// A guess at the server's time.
+    pub about: u64,
+}
+
+impl Times {
+    /// `about` is this machine's time, or the server's.
+    pub(super) fn new(at: Option<u64>, about: u64) -> Self {
+        Self { at, about: at.unwrap_or(about) }
+    }
+}
+
 /// The argument of a refund.
-pub(super) fn refund(rule: &Rule, at: Option<u64>, cost: u64, charged: Option<u64>) -> Vec<u8> {
+pub(super) fn refund(rule: &Rule, times: Times, cost: u64, charged: Option<u64>) -> Vec<u8> {
     let mut text = vec![];
-    write_time(&mut text, at);
+    write_time(&mut text, times.at);
     text.extend_from_slice(&cost.to_le_bytes());
     write_time(&mut text, charged);
-    write_rule(&mut text, rule);
+    write_rule(&mut text, rule, times.about);
     text
 }
 
 /// The argument of a request for an allotment.
-pub(super) fn allot(rule: &Rule, at: Option<u64>, request: &AllotmentRequest) -> Vec<u8> {
-    let mut text = reset(rule, at);
-    // Bytes, whatever their order: the script only compares them.
+pub(super) fn allot(rule: &Rule, times: Times, request: &AllotmentRequest) -> Vec<u8> {
+    let mut text = reset(rule, times);
+    // Any byte order: the script only compares them.
     text.extend_from_slice(&request.holder.to_le_bytes());
     let AllotmentRequest { holder: _, sequence, kept, back, want, span } = *request;
     for word in [sequence, kept, back, want, span, MAX_HOLDERS as u64] {
@@ -43,28 +59,28 @@ pub(super) fn read_allotted(reply: &Value) -> Option<Allotted> {
 }
 
 /// The argument of a reset.
-pub(super) fn reset(rule: &Rule, at: Option<u64>) -> Vec<u8> {
+pub(super) fn reset(rule: &Rule, times: Times) -> Vec<u8> {
     let mut text = Vec::with_capacity(128);
-    write_time(&mut text, at);
-    write_rule(&mut text, rule);
+    write_time(&mut text, times.at);
+    write_rule(&mut text, rule, times.about);
     text
 }
 
 /// The argument of a take of one key.
-pub(super) fn lone(rule: &Rule, at: Option<u64>, cost: u64) -> Vec<u8> {
+pub(super) fn lone(rule: &Rule, times: Times, cost: u64) -> Vec<u8> {
     let mut text = Vec::with_capacity(64);
-    write_take(&mut text, rule, at);
+    write_take(&mut text, rule, times);
     if cost != 1 {
-        // A cost of zero is a look: no run at all.
+        // A cost of zero only reads: no run at all.
         write_runs(&mut text, (cost > 0).then_some(&(cost, 1)).into_iter());
     }
     text
 }
 
-/// The argument of a take of one key, of as much of `most` as fits.
-pub(super) fn up_to(rule: &Rule, at: Option<u64>, most: u64) -> Vec<u8> {
+/// The argument of a take of one key: as much of `most` as fits.
+pub(super) fn up_to(rule: &Rule, times: Times, most: u64) -> Vec<u8> {
     let mut text = Vec::with_capacity(64);
-    write_take(&mut text, rule, at);
+    write_take(&mut text, rule, times);
     let calls = u32::try_from(most).unwrap_or(u32::MAX);
     write_runs(&mut text, std::iter::once(&(1, calls)));
     text
@@ -82,7 +98,7 @@ pub(super) fn read(reply: &Value, keys: usize) -> Option<(u64, impl Iterator<Ite
     Some((now, std::iter::from_fn(move || Some(State(words.next()?, words.next()?)))))
 }
 
-/// What stands in place of the state of a key that holds something else: the name of its type, or the first of it.
+/// The type of a key that holds something else, which stands in place of its state; `None`: it is a state.
 pub(super) fn foreign(state: State) -> Option<String> {
     let name = state.1.to_le_bytes();
     let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
@@ -95,22 +111,22 @@ pub(super) fn write_time(text: &mut Vec<u8>, at: Option<u64>) {
 }
 
 /// A rule, after the number of its kind.
-pub(super) fn write_rule(text: &mut Vec<u8>, rule: &Rule) {
+pub(super) fn write_rule(text: &mut Vec<u8>, rule: &Rule, about: u64) {
     text.push(rule.scale().kind());
-    write_words(text, rule);
+    write_words(text, rule, about);
 }
 
-/// The time and the rule for the script that takes single keys under it: those for one kind are not told which.
-pub(super) fn write_take(text: &mut Vec<u8>, rule: &Rule, at: Option<u64>) {
-    write_time(text, at);
+/// The time and the rule for the script that takes single keys. The scripts for one kind are not told its number.
+pub(super) fn write_take(text: &mut Vec<u8>, rule: &Rule, times: Times) {
+    write_time(text, times.at);
     match Script::take(rule) {
-        Script::Take => write_rule(text, rule),
-        _ => write_words(text, rule),
+        Script::Take => write_rule(text, rule, times.about),
+        _ => write_words(text, rule, times.about),
     }
 }
 
-fn write_words(text: &mut Vec<u8>, rule: &Rule) {
-    rule.write_words(|word| text.extend_from_slice(&word.to_le_bytes()));
+fn write_words(text: &mut Vec<u8>, rule: &Rule, about: u64) {
+    rule.write_words(about, |word| text.extend_from_slice(&word.to_le_bytes()));
 }
 
 pub(super) fn write_runs<'a>(text: &mut Vec<u8>, runs: impl Iterator<Item = &'a (u64, u32)> + Clone) {

@@ -87,9 +87,9 @@ impl LimitHandle {
     /// # Ok(()) }
     /// ```
     pub async fn set_override(&self, key: impl AsRef<str>, instead: Override) -> Result<()> {
-        let Inner { limits, name, kind, per, phase, .. } = &*self.0;
+        let Inner { limits, name, terms, per, .. } = &*self.0;
         let key = self.checked_key(key.as_ref())?;
-        instead.allowance(*kind, *per, *phase).map_err(|error| {
+        instead.allowance(*terms, *per).map_err(|error| {
             Error::new(error.kind(), format!("limit {name}: override of {key:?}: {error}"))
         })?;
         limits.keep_override(name, key, Some(instead)).await.map(|_| ())
@@ -110,11 +110,11 @@ impl LimitHandle {
 
     /// All overrides that this process knows of and heeds, by key: for each key the one that counts.
     pub fn overrides(&self) -> Vec<Overridden> {
-        let Inner { kind, per, phase, instead, shared, .. } = &*self.0;
+        let Inner { terms, per, instead, shared, .. } = &*self.0;
         let defined = instead.iter().map(|(key, (what, _))| (key.clone(), (*what, SetBy::Definition)));
         let mut all: BTreeMap<Box<str>, _> = defined.collect();
         let set = shared.overrides.all().into_iter();
-        let fits = |(_, what): &(_, Override)| what.allowance(*kind, *per, *phase).is_ok();
+        let fits = |(_, what): &(_, Override)| what.allowance(*terms, *per).is_ok();
         all.extend(set.filter(fits).map(|(key, what)| (key, (what, SetBy::RunTime))));
         let overridden =
             |(key, (instead, set_by)): (Box<str>, _)| Overridden { key: key.into(), instead, set_by };

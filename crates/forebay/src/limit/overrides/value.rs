@@ -4,8 +4,11 @@ use std::{fmt, time::Duration};
 
 use crate::{
     error::{Result, invalid},
-    limit::{Kind, allowance::Allowance, lease::LeaseQuota},
-    model::rate::rule::Rule,
+    limit::{allowance::Allowance, lease::LeaseQuota},
+    model::rate::{
+        calendar::CalendarUnit,
+        kind::{Kind, Period, Terms},
+    },
 };
 
 /// What one key is allowed instead of what its limit says.
@@ -28,7 +31,7 @@ pub struct Override(What);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum What {
-    Rate { quota: u64, per: Duration, burst: Option<u64> },
+    Rate { quota: u64, per: Period, burst: Option<u64> },
     Leases(u64),
     Unlimited,
     Blocked,
@@ -37,7 +40,17 @@ enum What {
 impl Override {
     /// `quota` per `per`; ranges as of [`Limit::new`](crate::limit::Limit::new). A bucket holds the quota at once.
     pub fn rate(quota: u64, per: Duration) -> Self {
-        Self(What::Rate { quota, per, burst: None })
+        Self(What::Rate { quota, per: Period::Span(per), burst: None })
+    }
+
+    /// `quota` per day, ISO week or month, of a [`Kind::CalendarWindow`].
+    ///
+    /// ```
+    /// use forebay::limit::{CalendarUnit, Override};
+    /// assert_eq!(Override::calendar(50_000, CalendarUnit::Month).to_string(), "50000/month");
+    /// ```
+    pub fn calendar(quota: u64, unit: CalendarUnit) -> Self {
+        Self(What::Rate { quota, per: Period::Calendar(unit), burst: None })
     }
 
     /// So many at once, of a rate for a token bucket. Changes nothing of other overrides.
@@ -64,24 +77,20 @@ impl Override {
         Self(What::Blocked)
     }
 
-    /// What it comes to, of a limit of this kind; `ttl` is that of its leases.
-    pub(crate) fn allowance(self, kind: Kind, ttl: Duration, phase: Duration) -> Result<Allowance> {
-        let rate = |quota, per, burst: Option<u64>| match kind {
-            Kind::FixedWindow if burst.is_none() => Rule::fixed_window(quota, per, phase),
-            Kind::SlidingWindow if burst.is_none() => Rule::sliding_window(quota, per),
-            Kind::TokenBucket => Rule::token_bucket(quota, per, burst.unwrap_or(quota)),
-            Kind::Concurrency => Err(invalid("an override of a concurrency limit is a number of leases")),
-            _ => Err(invalid(format!("a {} has no burst; only a token-bucket does", kind.as_str()))),
-        };
+    /// What it comes to, of a limit with these terms; `ttl` is that of its leases.
+    pub(crate) fn allowance(self, terms: Terms, ttl: Duration) -> Result<Allowance> {
         match self.0 {
             What::Unlimited => Ok(Allowance::Unlimited),
             What::Blocked => Ok(Allowance::Nothing),
-            What::Rate { quota, per, burst } => rate(quota, per, burst).map(Allowance::Rate),
-            What::Leases(most) if kind == Kind::Concurrency => {
+            What::Rate { .. } if terms.kind == Kind::Concurrency => {
+                Err(invalid("an override of a concurrency limit is a number of leases"))
+            }
+            What::Rate { quota, per, burst } => terms.rule(quota, per, burst).map(Allowance::Rate),
+            What::Leases(most) if terms.kind == Kind::Concurrency => {
                 LeaseQuota { most, ttl }.checked().map(Allowance::Leases)
             }
             What::Leases(_) => {
-                Err(invalid(format!("an override of a {} is a rate, not a number", kind.as_str())))
+                Err(invalid(format!("an override of a {} is a rate, not a number", terms.kind.as_str())))
             }
         }
     }
@@ -97,7 +106,7 @@ const UNITS: [(&str, u128); 6] = [
     ("us", 1),
 ];
 
-/// As people write it: `100/1m`, `100/1m burst 500`, `20`, `unlimited`, `blocked`.
+/// As people write it: `100/1m`, `100/1m burst 500`, `100/month`, `20`, `unlimited`, `blocked`.
 impl fmt::Display for Override {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
@@ -105,10 +114,15 @@ impl fmt::Display for Override {
             What::Blocked => f.write_str("blocked"),
             What::Leases(most) => write!(f, "{most}"),
             What::Rate { quota, per, burst } => {
-                let micros = per.as_micros();
-                let fits = |(_, length): &(&str, u128)| micros > 0 && micros.is_multiple_of(*length);
-                let (unit, length) = UNITS.into_iter().find(fits).unwrap_or(("us", 1));
-                write!(f, "{quota}/{}{unit}", micros / length)?;
+                match per {
+                    Period::Calendar(unit) => write!(f, "{quota}/{}", unit.as_str())?,
+                    Period::Span(span) => {
+                        let micros = span.as_micros();
+                        let fits = |(_, length): &(&str, u128)| micros > 0 && micros.is_multiple_of(*length);
+                        let (unit, length) = UNITS.into_iter().find(fits).unwrap_or(("us", 1));
+                        write!(f, "{quota}/{}{unit}", micros / length)?;
+                    }
+                }
                 burst.map_or(Ok(()), |burst| write!(f, " burst {burst}"))
             }
         }
@@ -120,6 +134,9 @@ impl Override {
     pub(crate) fn from_store(text: &str) -> Option<Self> {
         let rate = |rate: &str| {
             let (quota, per) = rate.split_once('/')?;
+            if let Some(unit) = CalendarUnit::ALL.into_iter().find(|unit| unit.as_str() == per) {
+                return Some(Self::calendar(quota.parse().ok()?, unit));
+            }
             let digits = per.bytes().take_while(u8::is_ascii_digit).count();
             let (number, unit) = per.split_at(digits);
             let (_, length) = UNITS.into_iter().find(|(name, _)| *name == unit)?;
@@ -151,6 +168,8 @@ mod tests {
             Just(Override::unlimited()),
             Just(Override::blocked()),
             (1u64..1 << 20).prop_map(Override::leases),
+            (1u64..1 << 50, prop::sample::select(&CalendarUnit::ALL[..]))
+                .prop_map(|(quota, unit)| Override::calendar(quota, unit)),
             rate.prop_map(|(quota, per, burst)| {
                 let rate = Override::rate(quota, Duration::from_micros(per));
                 burst.into_iter().fold(rate, Override::burst)
@@ -175,6 +194,7 @@ mod tests {
         assert_eq!(Override::rate(100, mins(1)).to_string(), "100/1m");
         assert_eq!(Override::rate(5, mins(90)).burst(7).to_string(), "5/90m burst 7");
         assert_eq!(Override::rate(5, days(14)).to_string(), "5/14d");
+        assert_eq!(Override::calendar(5, CalendarUnit::Week).to_string(), "5/week");
         assert_eq!(Override::leases(3).to_string(), "3");
     }
 }

@@ -77,7 +77,7 @@ impl LimitHandle {
     pub(crate) fn note_near(&self, key: &str, decision: Decision) {
         let Some(mut nearest) = self.0.shared.nearest.try_lock() else { return };
         let (used, limit) = (decision.used(), decision.limit());
-        let counts = match self.0.kind {
+        let counts = match self.kind() {
             // It refills steadily: until it is no longer near.
             Kind::TokenBucket => decision.reset_after().mul_f64(excess(used, limit)),
             _ => decision.reset_after(),

@@ -139,7 +139,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::rate::rule::RateKind as _,
+        model::rate::{
+            calendar::{CalendarUnit, Zone},
+            rule::RateKind as _,
+        },
         time::{millis, secs},
     };
 
@@ -196,16 +199,22 @@ mod tests {
 
     fn rules() -> impl Strategy<Value = Rule> {
         let spans = prop_oneof![Just(millis(250)), Just(secs(1)), Just(secs(86_400))];
-        (1u64..40, 1u64..40, spans, 0..4).prop_map(|(rate, burst, span, kind)| {
+        (1u64..40, 1u64..40, spans, 0..5).prop_map(|(rate, burst, span, kind)| {
             match kind {
                 0 => Rule::fixed_window(rate, span, Duration::from_micros(7)),
                 1 => Rule::sliding_window(rate, span),
+                3 => Rule::calendar_window(rate, CalendarUnit::Day, midnight_soon()),
                 // So much that its ticks are milliseconds.
                 2 => Rule::token_bucket(1 << 20, secs(86_400), burst),
                 _ => Rule::token_bucket(rate, span, burst),
             }
             .expect("in range")
         })
+    }
+
+    /// A zone in which it is midnight some seconds after [`NOW`].
+    fn midnight_soon() -> Zone {
+        Zone::new(jiff::tz::TimeZone::posix("<XXX>-10:26:36").expect("a zone"))
     }
 
     #[derive(Default)]
@@ -330,13 +339,13 @@ mod tests {
         /// What the kind promises of all that was admitted since the last reset.
         fn check(&self) -> Result<(), String> {
             match &self.rule {
-                Rule::FixedWindow(rule) => {
+                rule @ (Rule::FixedWindow(_) | Rule::CalendarWindow(_)) => {
                     let mut windows: BTreeMap<u64, u64> = BTreeMap::new();
                     for (at, cost) in &self.admitted {
-                        *windows.entry((at + rule.offset) / rule.length).or_default() += cost;
+                        *windows.entry(rule.advance(None, *at).0).or_default() += cost;
                     }
-                    let over = windows.values().find(|&&sum| sum > rule.limit);
-                    over.map_or(Ok(()), |sum| Err(format!("{sum} in a window of {}", rule.limit)))
+                    let over = windows.values().find(|&&sum| sum > rule.quota());
+                    over.map_or(Ok(()), |sum| Err(format!("{sum} in a window of {}", rule.quota())))
                 }
                 Rule::SlidingWindow(rule) => {
                     let window = |at: u64| at / rule.tick / rule.length;

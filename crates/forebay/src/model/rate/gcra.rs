@@ -73,7 +73,7 @@ impl RateKind for TokenBucket {
     }
 
     #[cfg(feature = "redis")]
-    fn write_words(&self, write: impl FnMut(u64)) {
+    fn write_words(&self, _about: u64, write: impl FnMut(u64)) {
         [self.rate, self.period, self.burst, self.tick].into_iter().for_each(write);
     }
 
@@ -82,7 +82,7 @@ impl RateKind for TokenBucket {
         self.burst
     }
 
-    fn refill(&self) -> Duration {
+    fn refill(&self, _now: u64) -> Duration {
         Duration::from_micros(self.capacity().div_ceil(self.rate) * self.tick)
     }
 

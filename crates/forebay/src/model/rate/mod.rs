@@ -2,7 +2,9 @@
 
 pub(crate) mod allotments;
 mod bounds;
+pub(crate) mod calendar;
 mod gcra;
+pub(crate) mod kind;
 pub(crate) mod rule;
 mod sliding;
 mod state;

@@ -5,7 +5,13 @@ use std::time::Duration;
 #[cfg(feature = "redis")]
 pub(crate) use super::state::EXACT;
 pub(crate) use super::state::{RateKind, Scale, State};
-use super::{gcra::TokenBucket, sliding::SlidingWindow, state::Allotment, window::FixedWindow};
+use super::{
+    calendar::{CalendarUnit, CalendarWindow, Zone},
+    gcra::TokenBucket,
+    sliding::SlidingWindow,
+    state::Allotment,
+    window::FixedWindow,
+};
 use crate::error::Result;
 
 /// The arithmetic of one limit. Times are microseconds since 1970.
@@ -17,6 +23,7 @@ pub(crate) enum Rule {
     FixedWindow(FixedWindow),
     SlidingWindow(SlidingWindow),
     TokenBucket(TokenBucket),
+    CalendarWindow(CalendarWindow),
 }
 
 /// The kinds of rates. Each has its file, and its Lua table beside the others in `engine/redis/lua/kinds/`.
@@ -26,6 +33,7 @@ macro_rules! each {
             Rule::FixedWindow($kind) => $call,
             Rule::SlidingWindow($kind) => $call,
             Rule::TokenBucket($kind) => $call,
+            Rule::CalendarWindow($kind) => $call,
         }
     };
 }
@@ -42,10 +50,11 @@ macro_rules! dispatch {
 }
 
 /// The numbers and words of the kinds.
-const KINDS: [(u8, &str); 3] = [
+const KINDS: [(u8, &str); 4] = [
     (FixedWindow::NUMBER, FixedWindow::WORD),
     (TokenBucket::NUMBER, TokenBucket::WORD),
     (SlidingWindow::NUMBER, SlidingWindow::WORD),
+    (CalendarWindow::NUMBER, CalendarWindow::WORD),
 ];
 
 impl Rule {
@@ -62,6 +71,11 @@ impl Rule {
     /// `rate` tokens per `per`, at most `burst` at once.
     pub(crate) fn token_bucket(rate: u64, per: Duration, burst: u64) -> Result<Self> {
         TokenBucket::new(rate, per, burst).map(Self::TokenBucket)
+    }
+
+    /// `limit` per day, ISO week or month of a time zone.
+    pub(crate) fn calendar_window(limit: u64, unit: CalendarUnit, zone: Zone) -> Result<Self> {
+        CalendarWindow::new(limit, unit, zone).map(Self::CalendarWindow)
     }
 
     /// Whether states of this scale can be read: a later version may have written others.
@@ -89,6 +103,7 @@ impl Rule {
             Self::FixedWindow(kind) => Self::FixedWindow(kind.boundless()),
             Self::SlidingWindow(kind) => Self::SlidingWindow(kind.boundless()),
             Self::TokenBucket(kind) => Self::TokenBucket(kind.boundless()),
+            Self::CalendarWindow(kind) => Self::CalendarWindow(kind.boundless()),
         }
     }
 
@@ -112,15 +127,15 @@ impl Rule {
 
     /// See [`RateKind::write_words`].
     #[cfg(feature = "redis")]
-    pub(crate) fn write_words(&self, write: impl FnMut(u64)) {
-        each!(self, kind => kind.write_words(write));
+    pub(crate) fn write_words(&self, about: u64, write: impl FnMut(u64)) {
+        each!(self, kind => kind.write_words(about, write));
     }
 
     #[cfg(feature = "redis")]
     dispatch!(write_span(to: &mut Vec<u8>) -> ());
     dispatch!(scale() -> Scale);
     dispatch!(quota() -> u64);
-    dispatch!(refill() -> Duration);
+    dispatch!(refill(now: u64) -> Duration);
     dispatch!(advance(state: Option<State>, now: u64) -> State);
     dispatch!(used(state: State) -> u64);
     dispatch!(room(state: State) -> u64);
@@ -155,14 +170,19 @@ mod tests {
             Just(secs(60)),
             Just(secs(86_400))
         ];
-        (1u64..50, 1u64..50, spans, 0u64..100_000, 0..3).prop_map(|(rate, burst, span, phase, kind)| {
+        (1u64..50, 1u64..50, spans, 0u64..100_000, 0..4).prop_map(|(rate, burst, span, phase, kind)| {
             match kind {
                 0 => Rule::fixed_window(rate, span, Duration::from_micros(phase)),
                 1 => Rule::sliding_window(rate, span),
+                2 => Rule::calendar_window(rate, CalendarUnit::Day, berlin()),
                 _ => Rule::token_bucket(rate, span, burst),
             }
             .expect("in range")
         })
+    }
+
+    fn berlin() -> Zone {
+        Zone::new(jiff::tz::TimeZone::get("Europe/Berlin").expect("known"))
     }
 
     /// Microseconds: mostly within a few windows, and some so long that all of them are a million seconds.

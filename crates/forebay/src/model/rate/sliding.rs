@@ -65,7 +65,7 @@ impl RateKind for SlidingWindow {
     }
 
     #[cfg(feature = "redis")]
-    fn write_words(&self, write: impl FnMut(u64)) {
+    fn write_words(&self, _about: u64, write: impl FnMut(u64)) {
         [self.length, self.limit, self.tick].into_iter().for_each(write);
     }
 
@@ -74,7 +74,7 @@ impl RateKind for SlidingWindow {
         self.limit
     }
 
-    fn refill(&self) -> Duration {
+    fn refill(&self, _now: u64) -> Duration {
         Duration::from_micros(self.length * self.tick)
     }
 

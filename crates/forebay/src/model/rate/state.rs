@@ -45,6 +45,11 @@ impl Scale {
         Self(period << 3 | (tick / 1_000) << 2 | kind as u64)
     }
 
+    /// The scale of a kind with a number from 4 on, that differs by a small number.
+    pub(super) const fn of_detail(kind: u8, detail: u8) -> Self {
+        Self((kind as u64) << 56 | (detail as u64) << 3)
+    }
+
     /// The kind's number; 0 for leases. Numbers from 4 on stand in the highest byte, which no period reaches.
     pub(crate) const fn kind(self) -> u8 {
         let bytes = self.0.to_le_bytes();
@@ -116,15 +121,16 @@ pub(crate) trait RateKind: Copy {
         self.scale().write_period(to);
     }
 
-    /// Hands over the numbers of the rule in the order in which scripts read them.
+    /// Hands over the numbers of the rule in the order in which scripts read them. `about` is a guess at the store's time, for kinds
+    /// that tell a script what is so round a time.
     #[cfg(feature = "redis")]
-    fn write_words(&self, write: impl FnMut(u64));
+    fn write_words(&self, about: u64, write: impl FnMut(u64));
 
     /// The largest cost that can ever be granted.
     fn quota(&self) -> u64;
 
-    /// In what time as much as the quota passes.
-    fn refill(&self) -> Duration;
+    /// In what time as much as the quota passes, as of `now`.
+    fn refill(&self, now: u64) -> Duration;
 
     /// The same, with the largest quota that its numbers bear: what is owed is charged by it.
     fn boundless(self) -> Self;
@@ -191,5 +197,13 @@ pub(crate) trait RateKind: Copy {
     /// A state of which no more is used than `amount`, in the current window.
     fn at_most(&self, state: State, amount: u64) -> State {
         State(state.0, state.1.min(amount))
+    }
+}
+
+/// A window's state after `cost` came back, if it was charged to this window.
+pub(super) fn refund_window(state: State, cost: u64, charged: Option<u64>) -> State {
+    match charged {
+        Some(window) if window != state.0 => state,
+        _ => State(state.0, state.1.saturating_sub(cost)),
     }
 }

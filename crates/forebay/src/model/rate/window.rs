@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{
     bounds::{period, quota},
-    state::{MAX_QUOTA, RateKind, Scale, State},
+    state::{MAX_QUOTA, RateKind, Scale, State, refund_window},
 };
 use crate::{error::Result, time::micros};
 
@@ -58,7 +58,7 @@ impl RateKind for FixedWindow {
     }
 
     #[cfg(feature = "redis")]
-    fn write_words(&self, write: impl FnMut(u64)) {
+    fn write_words(&self, _about: u64, write: impl FnMut(u64)) {
         [self.length, self.offset, self.limit].into_iter().for_each(write);
     }
 
@@ -67,7 +67,7 @@ impl RateKind for FixedWindow {
         self.limit
     }
 
-    fn refill(&self) -> Duration {
+    fn refill(&self, _now: u64) -> Duration {
         Duration::from_micros(self.length)
     }
 
@@ -97,10 +97,7 @@ impl RateKind for FixedWindow {
 
     /// Nothing comes back to a window that is over.
     fn refund(&self, state: State, cost: u64, charged: Option<u64>) -> State {
-        if charged.is_some_and(|window| window != state.0) {
-            return state;
-        }
-        State(state.0, state.1.saturating_sub(cost))
+        refund_window(state, cost, charged)
     }
 
     fn wait(&self, state: State, now: u64, cost: u64) -> u64 {

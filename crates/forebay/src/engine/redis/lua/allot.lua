@@ -22,6 +22,7 @@ local stored = call('GET', key)
 if stored and #stored < 16 then error('FOREIGN 1 the key holds a string of something else', 0) end
 local kind, rule
 kind, rule, pos = read_rule(arg, pos, now)
+if other_table then return other_table end
 local state = stored or '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
 local first, level, capacity, allotments, previous = kind.read(rule, state)
 local unit = rule.unit
@@ -31,7 +32,6 @@ local sequence, kept, back, want, span, most = read('<I8I8I8I8I8I8', arg, pos + 
 local function answer(granted, known, rest)
   return pack('<I8', now) .. pack_state(first, level, previous) .. pack('<I8I8I8', granted, known, rest)
 end
-if capacity < 0 then return answer(0, 0, 0) end
 
 allotments = allotments or ''
 local others, had = {}, 0

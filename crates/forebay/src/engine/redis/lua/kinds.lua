@@ -2,8 +2,7 @@
 -- function that returns a table of these, `rule` being what the first one read:
 --
 --   rule(text, pos, now)                 Reads a rule: a table with at least the weight `unit` of one token; and the place behind it.
---   read(rule, state)                    The state as of now: its window or tick, what is in use, and of which capacity (-1: nothing can be
---                                        decided); the allotments that are out (nil: the window is new); what else is packed with it.
+--   read(rule, state)                    The state as of now: its window or tick, what is in use, and of which capacity; the allotments that are out (nil: the window is new); what else is packed with it.
 --   refund(rule, first, level, previous, cost, charged)   What is in use after a cost came back, and what else is packed with it.
 --   ends(rule, first, now, span)         When an allotment that is granted now ends, and how long it counts at most.
 --   expires(rule, first, level, allotments)   Until when the state must be kept, in µs since 1970.
@@ -12,7 +11,10 @@
 -- A limit's state, 16 bytes, is followed by its allotments, by their ends: for each the holder (16 bytes), the sequence of its
 -- request, how much, and the end in µs since 1970 (u8 each).
 
-local kinds, begun = {}, {}
+-- A rule that does not say which window the time is in sets `other_table`, the time that decided (u8). A script that finds it set
+-- after it has read its rules answers it, and does nothing: its caller asks again with the windows round that time.
+
+local kinds, begun, other_table = {}, {}, nil
 
 -- Reads the number of a kind and a rule of it: the kind, the rule, and the place behind it.
 local function read_rule(text, pos, now)

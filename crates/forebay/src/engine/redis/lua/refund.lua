@@ -25,20 +25,19 @@ local function refund(place, arg)
     error('FOREIGN ' .. place .. ' the key holds a string of something else', 0)
   end
   local kind, rule = read_rule(arg, pos, now)
+  if other_table then return other_table end
   if not state then return pack('<I8', now) .. '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' end
 
-  local first, level, capacity, allotments, previous = kind.read(rule, state)
+  local first, level, _, allotments, previous = kind.read(rule, state)
   local before = state:sub(1, 16)
   -- The caller knows nothing of allotments: it gets the level with what does not leak.
   if #state > 16 then before = pack_state(first, level, previous) end
-  if capacity >= 0 then
-    local after, other = kind.refund(rule, first, level, previous, cost, charged)
-    if after ~= level or other ~= previous then
-      allotments = allotments or ''
-      -- Kept as long as what was there before.
-      local left = left_until(kind.expires(rule, first, level, allotments), now, here)
-      write('SET', key, pack_state(first, after, other) .. allotments, 'PX', left)
-    end
+  local after, other = kind.refund(rule, first, level, previous, cost, charged)
+  if after ~= level or other ~= previous then
+    allotments = allotments or ''
+    -- Kept as long as what was there before.
+    local left = left_until(kind.expires(rule, first, level, allotments), now, here)
+    write('SET', key, pack_state(first, after, other) .. allotments, 'PX', left)
   end
   return pack('<I8', now) .. before
 end
@@ -47,6 +46,12 @@ if #ARGV == #KEYS and #KEYS == 1 then return refund(1, ARGV[1]) end
 assert(#ARGV == #KEYS, 'refund: with a token an argument for each key, and the owner')
 local kept = call('GET', KEYS[1])
 if not kept or kept:sub(1, 16) ~= ARGV[#ARGV] then return 0 end
+-- Nothing is changed before all rules are known to cover the time.
+for i = 2, #KEYS do
+  local arg, time = ARGV[i - 1], call('TIME')
+  read_rule(arg, 25, time[1] * 1000000 + time[2])
+end
+if other_table then return other_table end
 -- First: a charge that is not given back and has no token denies too much, and never too little.
 write('DEL', KEYS[1])
 for i = 2, #KEYS do refund(i, ARGV[i - 1]) end

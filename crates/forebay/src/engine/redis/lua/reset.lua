@@ -19,6 +19,7 @@ if here then
   now = time[1] * 1000000 + time[2]
 end
 local kind, rule = read_rule(arg, pos, now)
+if other_table then return other_table end
 local first, level, allotments, previous, _
 -- What is not of Forebay goes as a whole.
 if state and not other and #state > 16 and (#state - 16) % 40 == 0 then

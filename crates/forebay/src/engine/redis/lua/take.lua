@@ -16,6 +16,7 @@ if here then
 end
 local kind, rule
 kind, rule, pos = read_rule(arg, pos, now)
+if other_table then return other_table end
 local unit, ones = rule.unit, pos > #arg
 
 -- What is in use after the calls of the runs that fit, of a level and what is left of the capacity.

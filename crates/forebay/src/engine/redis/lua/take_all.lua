@@ -38,6 +38,7 @@ end
 local count, rules_read, kinds_read = nil, {}, {}
 count, pos = read('<I2', rules, pos)
 for i = 1, count do kinds_read[i], rules_read[i], pos = read_rule(rules, pos, now) end
+if other_table then return other_table end
 
 -- Each key as (first, level, capacity): `first` is the window or the tick, `level` what is in use of `capacity`. `known`: a window
 -- that is there.

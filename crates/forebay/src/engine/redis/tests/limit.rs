@@ -15,6 +15,7 @@ use crate::{
     },
     model::rate::{
         allotments::AllotmentRequest,
+        calendar::{CalendarUnit, Zone},
         rule::{Rule, State},
     },
     time::{millis, mins, secs},
@@ -25,6 +26,11 @@ const START: i64 = 1_790_000_000_000_000;
 
 const KEYS: [&str; 4] = ["a", "b", "c{", "d"];
 
+/// A zone in which it is midnight 2 s after [`START`].
+fn midnight_soon() -> Zone {
+    Zone::new(jiff::tz::TimeZone::posix("<XXX>-10:26:38").expect("a zone"))
+}
+
 fn rules() -> Vec<(Name, Rule)> {
     let name = |text| Name::new(text).expect("valid");
     vec![
@@ -34,6 +40,7 @@ fn rules() -> Vec<(Name, Rule)> {
         (name("slide"), Rule::sliding_window(11, secs(1)).expect("valid")),
         (name("rough"), Rule::sliding_window(1 << 28, mins(1)).expect("valid")),
         (name("coarse"), Rule::token_bucket(1_000_000, mins(60 * 24), 50).expect("valid")),
+        (name("day"), Rule::calendar_window(9, CalendarUnit::Day, midnight_soon()).expect("valid")),
     ]
 }
 
@@ -46,7 +53,7 @@ struct Charge {
 }
 
 fn charges() -> impl Strategy<Value = Charge> {
-    (0usize..6, 0usize..4, 0u64..14).prop_map(|(rule, key, cost)| Charge { rule, key, cost })
+    (0usize..7, 0usize..4, 0u64..14).prop_map(|(rule, key, cost)| Charge { rule, key, cost })
 }
 
 fn take(rules: &[(Name, Rule)], charge: Charge) -> Take<'_> {
@@ -290,6 +297,7 @@ async fn many_callers_on_a_cold_key_get_the_quota_and_no_more() {
         Rule::fixed_window(1_000, mins(60 * 24 * 365), secs(0)).expect("valid"),
         Rule::token_bucket(1, mins(60 * 24 * 30), 1_000).expect("valid"),
         Rule::sliding_window(1_000, mins(60 * 24 * 365)).expect("valid"),
+        Rule::calendar_window(1_000, CalendarUnit::Month, Zone::new(jiff::tz::TimeZone::UTC)).expect("valid"),
     ] {
         let calls = clients.iter().map(|client| client.as_ref().expect("opens")).flat_map(|client| {
             let (client, name) = (client.clone(), name.clone());
@@ -323,14 +331,14 @@ async fn every_key_of_a_limit_lives_for_a_stated_time_and_a_look_makes_none() {
         };
         keys(server, prefix).into_iter().map(|key| (key.clone(), ttl(&key))).collect()
     };
-    for rule in 0..6 {
+    for rule in 0..rules.len() {
         let look = take(&rules, Charge { rule, key: 0, cost: 0 });
         redis.take(look, When::EngineClock).await.expect("answers");
         redis.take_all(&[look, look], When::EngineClock).await.expect("answers");
         redis.refund(Take { cost: 1, ..look }, None, When::EngineClock).await.expect("answers");
     }
     assert_eq!(lives(&prefix), []);
-    for rule in 0..6 {
+    for rule in 0..rules.len() {
         for key in 0..4 {
             let one = take(&rules, Charge { rule, key, cost: 1 });
             for _ in 0..=key {
