@@ -41,6 +41,7 @@ macro_rules! kinds {
             include_str!("lua/kinds/tokens.lua"),
             include_str!("lua/kinds/sliding.lua"),
             include_str!("lua/kinds/calendar.lua"),
+            include_str!("lua/kinds_end.lua"),
         )
     };
 }

@@ -1,5 +1,5 @@
--- Shared by the scripts that charge limits of any kind, before the files of `kinds/`, of which each adds one: `kinds[number]` is a
--- function that returns a table of these, `rule` being what the first one read:
+-- Shared by the scripts that charge limits of any kind, before the files of `kinds/`, each of which returns, for its
+-- `number`, a table of these, `rule` being what the first one read:
 --
 --   rule(text, pos, now)                 Reads a rule: a table with at least the weight `unit` of one token; and the place behind it.
 --   read(rule, state)                    The state as of now: its window or tick, what is in use, and of which capacity; the allotments that are out (nil: the window is new); what else is packed with it.
@@ -14,37 +14,28 @@
 -- A rule that does not say which window the time is in sets `other_table`, the time that decided (u8). A script that finds it set
 -- after it has read its rules answers it, and does nothing: its caller asks again with the windows round that time.
 
-local kinds, begun, other_table = {}, {}, nil
-
--- Reads the number of a kind and a rule of it: the kind, the rule, and the place behind it.
-local function read_rule(text, pos, now)
-  local number
-  number, pos = struct.unpack('<I1', text, pos)
-  local kind = begun[number]
-  if not kind then
-    if not kinds[number] then error('a limit of an unknown kind, number ' .. number, 0) end
-    kind = kinds[number]()
-    begun[number] = kind
-  end
-  local rule
-  rule, pos = kind.rule(text, pos, now)
-  return kind, rule, pos
-end
+local other_table
 
 local function pack_state(first, level, previous)
   if previous then return struct.pack('<I8I4I4', first, level, previous) end
   return struct.pack('<I8I8', first, level)
 end
 
--- Milliseconds until a time, for PX; under the caller's clock a minute more.
+-- Milliseconds until a time, for PX; under the caller's clock a minute more. Most keys of a batch have the same.
+local last_expires, last_left
 local function left_until(expires, now, here)
+  if expires == last_expires then return last_left end
+  last_expires = expires
   local left = expires - now
   if not here then left = left + 60000000 end
-  return string.format('%d', left / 1000 + 1)
+  last_left = string.format('%d', left / 1000 + 1)
+  return last_left
 end
 
--- The number of a window, and what is used of it. Nothing comes back to a window that is over.
+-- What is used of a window after a cost came back. Nothing comes back to one that is over.
 local function refund_window(_, window, used, _, cost, charged)
   if charged >= 0 and charged ~= window then return used end
   return math.max(used - cost, 0)
 end
+
+local function begin_kind(number)

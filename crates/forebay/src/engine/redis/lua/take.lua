@@ -18,19 +18,20 @@ local kind, rule
 kind, rule, pos = read_rule(arg, pos, now)
 if other_table then return other_table end
 local unit, ones = rule.unit, pos > #arg
+local read, expires, floor = kind.read, kind.expires, math.floor
 
--- What is in use after the calls of the runs that fit, of a level and what is left of the capacity.
-local function charge(level, room)
-  if ones then return room >= 1 and level + unit or level end
+-- What is taken by the calls of the runs that fit into a room.
+local function run(room)
   local runs, taken = nil, 0
   runs, pos = struct.unpack('<I4', arg, pos)
   for _ = 1, runs do
     local cost, granted
     cost, granted, pos = struct.unpack('<I8I4', arg, pos)
-    granted = math.min(granted, math.floor((room - taken) / cost))
+    local fits = floor((room - taken) / cost)
+    if granted > fits then granted = fits end
     if granted > 0 then taken = taken + granted * cost end
   end
-  return level + taken * unit
+  return taken
 end
 
 local EMPTY = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
@@ -38,18 +39,24 @@ local states = call('MGET', unpack(KEYS))
 for i, key in ipairs(KEYS) do
   local state = states[i]
   local strange = state and (#state < 16 or (#state - 16) % 40 ~= 0)
-  local first, level, capacity, allotments, previous = kind.read(rule, state and not strange and state or EMPTY)
+  local first, level, capacity, allotments, previous = read(rule, state and not strange and state or EMPTY)
   if strange then capacity = -1 end
-  local after = charge(level, math.floor((capacity - level) / unit))
+  local room, taken = floor((capacity - level) / unit), 0
+  if not ones then
+    taken = run(room)
+  elseif room >= 1 then
+    taken = 1
+  end
   if not state then
     states[i] = EMPTY
   elseif #state > 16 and not strange then
     -- The caller knows nothing of allotments: it gets the level with what does not leak.
     states[i] = pack_state(first, level, previous)
   end
-  if after > level then
-    local new = pack_state(first, after, previous) .. (allotments or '')
-    local left = left_until(kind.expires(rule, first, after, allotments or ''), now, here)
+  if taken > 0 then
+    level, allotments = level + taken * unit, allotments or ''
+    local new = pack_state(first, level, previous) .. allotments
+    local left = left_until(expires(rule, first, level, allotments), now, here)
     if state then
       write('SET', key, new, 'PX', left)
     else

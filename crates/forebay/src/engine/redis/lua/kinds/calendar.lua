@@ -1,7 +1,7 @@
 -- Calendar windows. State: the window's ordinal and what is used of it (u8 each). Rule: the quota, and three windows, one after the
 -- other: of each the ordinal, and when it starts and ends in µs since 1970 (u8 each). A server has no time zones, so that its caller
 -- says when windows start; at a time in none of them it answers `other_table`, see kinds.lua.
-kinds[4] = function()
+if number == 4 then
   -- When the window of a state starts and ends. Of one that is not in the table: the last one before it.
   local function span(rule, window)
     local start, stop = rule[1].start, rule[1].stop
@@ -27,7 +27,7 @@ kinds[4] = function()
     read = function(rule, state)
       local window, used = struct.unpack('<I8I8', state)
       if window < rule.index then return rule.index, 0, rule.limit end
-      return window, used, rule.limit, state:sub(17)
+      return window, used, rule.limit, string.sub(state, 17)
     end,
     refund = refund_window,
     ends = function(rule, window)

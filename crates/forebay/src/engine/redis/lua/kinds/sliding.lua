@@ -1,6 +1,6 @@
 -- Sliding windows. State: a tick (u8), what is used of the window in which the tick lies, and what was used of the one before (u4
 -- each). Rule: the window's length in ticks, the quota, the tick in µs (u8 each).
-kinds[3] = function()
+if number == 3 then
   return {
     rule = function(text, pos, now)
       local length, limit, tick, after = struct.unpack('<I8I8I8', text, pos)
@@ -8,7 +8,7 @@ kinds[3] = function()
     end,
     read = function(rule, state)
       local seen, used, before = struct.unpack('<I8I4I4', state)
-      local now, length, allotments = rule.now, rule.length, state:sub(17)
+      local now, length, allotments = rule.now, rule.length, string.sub(state, 17)
       if seen < now then
         local passed = ((now - now % length) - (seen - seen % length)) / length
         if passed == 1 then

@@ -1,6 +1,6 @@
 -- Token buckets. State: a tick and the level at it, in units of one token × period (u8 each). Rule: the rate in tokens per period, the
 -- period in ticks, the burst in tokens, the tick in µs (u8 each). take_tokens.lua has the same inline, but for what leak.lua has.
-kinds[2] = function()
+if number == 2 then
   return {
     rule = function(text, pos, now)
       local rate, period, burst, tick, after = struct.unpack('<I8I8I8I8', text, pos)

@@ -1,6 +1,6 @@
 -- Fixed windows. State: the window's index and what is used of it (u8 each). Rule: the window's length in µs, what is added to
 -- the time before dividing by it, the quota (u8 each). take_window.lua has the same inline.
-kinds[1] = function()
+if number == 1 then
   return {
     in_place = true,
     rule = function(text, pos, now)
@@ -12,7 +12,7 @@ kinds[1] = function()
     read = function(rule, state)
       local window, used = struct.unpack('<I8I8', state)
       if window < rule.index then return rule.index, 0, rule.limit end
-      return window, used, rule.limit, state:sub(17)
+      return window, used, rule.limit, string.sub(state, 17)
     end,
     refund = refund_window,
     ends = function(rule, window) return (window + 1) * rule.length - rule.offset, rule.length end,
