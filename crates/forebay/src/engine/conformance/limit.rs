@@ -26,8 +26,23 @@ fn window(limit: u64) -> Rule {
     Rule::fixed_window(limit, mins(1), Duration::ZERO).unwrap()
 }
 
+/// Rules of all kinds, for random steps: small quotas and the largest, fine ticks and coarse ones.
+pub(super) fn samples() -> Vec<Rule> {
+    let month = Rule::calendar_window(1 << 40, CalendarUnit::Month, midnight_soon());
+    let rules = [
+        Rule::fixed_window(5, secs(1), Duration::ZERO),
+        Rule::fixed_window(40, secs(10), secs(3)),
+        Rule::sliding_window(5, secs(1)),
+        Rule::sliding_window(1 << 31, secs(10)),
+        Rule::token_bucket(7, secs(1), 9),
+        Rule::token_bucket(1 << 20, secs(86_400), 1 << 21),
+        month,
+    ];
+    rules.into_iter().map(Result::unwrap).chain([day(9)]).collect()
+}
+
 /// A zone in which it is midnight 70 s after [`NOON`].
-pub(super) fn midnight_soon() -> Zone {
+fn midnight_soon() -> Zone {
     Zone::new(jiff::tz::TimeZone::posix("<XXX>-11:58:50").unwrap())
 }
 

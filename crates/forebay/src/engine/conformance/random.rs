@@ -1,8 +1,8 @@
 //! Random steps, told to two engines: both must say the same.
 
-use std::{fmt::Write, sync::Arc, time::Duration};
+use std::{fmt::Write, sync::Arc};
 
-use super::{NOON, PATIENCE, fresh, limit::midnight_soon};
+use super::{NOON, PATIENCE, fresh, limit::samples};
 use crate::{
     bay::Forebay,
     engine::{
@@ -12,7 +12,7 @@ use crate::{
     key::Name,
     model::{
         Buffer, ColumnType, Command, Merge, Row, RowKey, Value, Verb,
-        rate::{allotments::AllotmentRequest, calendar::CalendarUnit, rule::Rule},
+        rate::{allotments::AllotmentRequest, rule::Rule},
         resolution::{Grid, Resolution},
     },
     time::{Timestamp, When, millis, secs},
@@ -107,16 +107,7 @@ impl World {
             .unwrap();
         let grid = Grid { name: fresh("diff"), resolutions: Resolution::defaults().into(), partitions: 1 };
         Self {
-            limits: vec![
-                (fresh("w"), Rule::fixed_window(5, secs(1), Duration::ZERO).unwrap()),
-                (fresh("w"), Rule::fixed_window(40, secs(10), secs(3)).unwrap()),
-                (fresh("s"), Rule::sliding_window(5, secs(1)).unwrap()),
-                (fresh("s"), Rule::sliding_window(1 << 31, secs(10)).unwrap()),
-                (fresh("b"), Rule::token_bucket(7, secs(1), 9).unwrap()),
-                (fresh("c"), Rule::calendar_window(9, CalendarUnit::Day, midnight_soon()).unwrap()),
-                (fresh("c"), Rule::calendar_window(1 << 40, CalendarUnit::Month, midnight_soon()).unwrap()),
-                (fresh("b"), Rule::token_bucket(1 << 20, secs(86_400), 1 << 21).unwrap()),
-            ],
+            limits: samples().into_iter().map(|rule| (fresh("limit"), rule)).collect(),
             buffer: BufferPart { schema, index: 0 },
             series: SeriesPart { grid: Arc::new(grid), index: 0 },
         }

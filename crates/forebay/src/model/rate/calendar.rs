@@ -229,6 +229,7 @@ impl CalendarWindow {
 impl RateKind for CalendarWindow {
     const NUMBER: u8 = 4;
     const WORD: &'static str = "calendar";
+    const KEPT: &'static str = "until the window after the current one ends";
     const HAS_WINDOWS: bool = true;
 
     #[inline]

@@ -66,6 +66,7 @@ impl TokenBucket {
 impl RateKind for TokenBucket {
     const NUMBER: u8 = 2;
     const WORD: &'static str = "tokens";
+    const KEPT: &'static str = "until the bucket is full, and one period";
 
     #[inline]
     fn scale(&self) -> Scale {

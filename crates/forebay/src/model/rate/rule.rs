@@ -49,13 +49,14 @@ macro_rules! dispatch {
     };
 }
 
-/// The numbers and words of the kinds.
-const KINDS: [(u8, &str); 4] = [
-    (FixedWindow::NUMBER, FixedWindow::WORD),
-    (TokenBucket::NUMBER, TokenBucket::WORD),
-    (SlidingWindow::NUMBER, SlidingWindow::WORD),
-    (CalendarWindow::NUMBER, CalendarWindow::WORD),
-];
+/// What is the same for all rules of a kind: its number, its word, and how long states are kept.
+const fn facts<K: RateKind>() -> (u8, &'static str, &'static str) {
+    (K::NUMBER, K::WORD, K::KEPT)
+}
+
+/// That of all kinds.
+const KINDS: [(u8, &str, &str); 4] =
+    [facts::<FixedWindow>(), facts::<SlidingWindow>(), facts::<TokenBucket>(), facts::<CalendarWindow>()];
 
 impl Rule {
     /// `limit` per window of `length`; windows begin at multiples of `length` plus `phase`.
@@ -80,13 +81,19 @@ impl Rule {
 
     /// Whether states of this scale can be read: a later version may have written others.
     pub(crate) fn knows(scale: Scale) -> bool {
-        KINDS.iter().any(|(number, _)| *number == scale.kind())
+        KINDS.iter().any(|(number, ..)| *number == scale.kind())
     }
 
     /// The words of the kinds in the keys of a store.
     #[cfg(feature = "redis")]
     pub(crate) fn words() -> impl Iterator<Item = &'static str> {
-        KINDS.into_iter().map(|(_, word)| word)
+        KINDS.into_iter().map(|(_, word, _)| word)
+    }
+
+    /// The words of the kinds in the keys of a store, and how long what is under those keys is kept.
+    #[cfg(all(test, feature = "redis"))]
+    pub(crate) fn kept() -> impl Iterator<Item = (&'static str, &'static str)> {
+        KINDS.into_iter().map(|(_, word, kept)| (word, kept))
     }
 
     /// The same, with windows that begin at one of 64 places, by the high bits of `hash`.

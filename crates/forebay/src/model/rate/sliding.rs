@@ -58,6 +58,7 @@ impl SlidingWindow {
 impl RateKind for SlidingWindow {
     const NUMBER: u8 = 3;
     const WORD: &'static str = "sliding";
+    const KEPT: &'static str = "until it counts nothing, and one window";
 
     #[inline]
     fn scale(&self) -> Scale {

@@ -109,6 +109,9 @@ pub(crate) trait RateKind: Copy {
     /// Its word in the keys of a store.
     const WORD: &'static str;
 
+    /// How long a store keeps its states: [`lifetime`](Self::lifetime) in words.
+    const KEPT: &'static str;
+
     /// Whether all that it decides is which window a time is in: [`is_told_by`](Self::is_told_by) is of use then.
     const HAS_WINDOWS: bool = false;
 

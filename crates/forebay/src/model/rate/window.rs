@@ -50,6 +50,7 @@ impl FixedWindow {
 impl RateKind for FixedWindow {
     const NUMBER: u8 = 1;
     const WORD: &'static str = "window";
+    const KEPT: &'static str = "until the window after the current one ends";
     const HAS_WINDOWS: bool = true;
 
     #[inline]
