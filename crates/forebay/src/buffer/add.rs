@@ -7,8 +7,6 @@ use std::{
 };
 
 use super::handle::{BufferHandle, Inner};
-#[cfg(doc)]
-use crate::buffer::Write;
 use crate::{
     engine::Joined,
     error::{Error, ErrorKind, Result},
@@ -20,7 +18,7 @@ impl BufferHandle {
     /// Merges many rows. An error of one row does not stop the others.
     ///
     /// # Errors
-    /// Each row has its own result, in the order of `rows`: as awaiting a [`Write`].
+    /// Each row has its own result, in the order of `rows`: as awaiting a [`Write`](crate::buffer::Write).
     ///
     /// # Cost
     /// One round trip, shared with other calls; none on the embedded engine.
@@ -73,8 +71,8 @@ impl BufferHandle {
     /// Merges a row as an item of a request that is [carried out once](crate::Forebay::once): by one of its attempts.
     ///
     /// # Errors
-    /// As awaiting a [`Write`]; [`ErrorKind::Ambiguous`] with [`Retry::Never`](crate::Retry::Never) when it can no longer be
-    /// known whether an earlier attempt merged the row.
+    /// As awaiting a [`Write`](crate::buffer::Write); [`ErrorKind::Ambiguous`] with [`Retry::Never`](crate::Retry::Never) when
+    /// it can no longer be known whether an earlier attempt merged the row.
     pub async fn add_once(&self, item: &RequestItem, row: Row) -> Result<()> {
         self.0.schema.check_row(&row)?;
         if item.is_applied(&Place::Buffer(self.part_of(&row.key))).await? {

@@ -3,8 +3,6 @@
 use std::fmt;
 
 use super::definition::Event;
-#[cfg(doc)]
-use super::handle::EventHandle;
 use crate::{
     error::{Error, Retry},
     key::Name,
@@ -33,7 +31,7 @@ pub enum Hit {
     #[non_exhaustive]
     Accepted {
         /// What each limit said, in the order of the definition. Empty if an earlier attempt at the same
-        /// [request](EventHandle::hit_once) had asked them.
+        /// [request](crate::event::EventHandle::hit_once) had asked them.
         limits: Decisions,
         /// The series that did not count the hit, because none of their resolutions keeps its time any more.
         late: Vec<Name>,
