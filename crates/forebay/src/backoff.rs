@@ -42,7 +42,7 @@ impl Backoff {
 pub(crate) fn jitter(span: Duration, parts: u32) -> Duration {
     // Enough random bits for this without a generator of random numbers.
     let share = u32::try_from(RandomState::new().hash_one(()) % 1_024).unwrap_or_default();
-    span - span / parts * share / 1_024
+    span.saturating_sub(span / parts * share / 1_024)
 }
 
 #[cfg(test)]

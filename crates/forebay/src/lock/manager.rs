@@ -133,7 +133,7 @@ impl LockManager {
                 Ok(_) => {}
                 Err(error) if error.retry() == Retry::Never || now >= *until => return Err(error),
                 Err(error) => {
-                    tracing::debug!(lock = &**name, %error, "releasing a lock failed; trying again")
+                    tracing::debug!(lock = &**name, %error, "releasing a lock failed; trying again");
                 }
             }
             self.clock().sleep(backoff.after_failure().min(until.saturating_sub(now))).await;

@@ -47,7 +47,7 @@ impl Embedded {
                 self.refund_at_once(*take, Some(*window), When::EngineClock)?;
             }
             self.save_keys(charged.iter().map(|(take, _)| take), (), |record| {
-                tokens.forget(token.id, record)
+                tokens.forget(token.id, record);
             })?
         };
         commit.durable().await

@@ -94,6 +94,7 @@ impl Redis {
         self.host.warnings()
     }
 
+    #[expect(clippy::unused_async, reason = "other engines have to be waited for")]
     pub(crate) async fn close(&self) -> Result<()> {
         self.end();
         Ok(())
