@@ -100,7 +100,7 @@ fn segments(path: &syn::Path) -> Segments {
     path.segments.iter().map(|segment| segment.ident.to_string()).collect()
 }
 
-/// Visits a node unless it is compiled for tests only.
+/// Visits a node unless it is compiled for tests or documentation only.
 macro_rules! unless_test {
     ($($method:ident: $node:ty),* $(,)?) => {
         $(fn $method(&mut self, node: &'ast $node) {

@@ -4,7 +4,8 @@
 //! `source` reads the modules of a crate and resolves paths to the files that define what they name. `arrows`
 //! collects what each file uses. [`check`] compares that with the table in [`rules`].
 //!
-//! A method called on a value names no file, so such a call is not seen. Code under `#[cfg(test)]` is left out.
+//! A method called on a value names no file, so such a call is not seen. Code under `#[cfg(test)]` or
+//! `#[cfg(doc)]` is left out.
 
 mod arrows;
 pub mod check;

@@ -270,13 +270,13 @@ fn collect(tree: &UseTree, before: &[String], into: &mut Vec<Leaf>) {
     }
 }
 
-/// Whether an item is compiled for tests only.
+/// Whether an item is compiled for tests or documentation only.
 #[must_use]
 pub(crate) fn is_test(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         let Meta::List(list) = &attribute.meta else { return false };
         let condition = list.tokens.to_string().replace(' ', "");
-        list.path.is_ident("cfg") && ["test", "doctest"].contains(&condition.as_str())
+        list.path.is_ident("cfg") && ["test", "doctest", "doc"].contains(&condition.as_str())
             || condition.starts_with("all(test,")
     })
 }

@@ -77,7 +77,7 @@ fn tests_may_use_what_uses_their_file() {
         ("lib.rs", "mod a;\nmod b;"),
         (
             "a.rs",
-            "pub struct A;\n#[cfg(test)]\nuse crate::b::B;\n#[cfg(test)]\nmod tests { use crate::b::B; }\n\
+            "pub struct A;\n#[cfg(doc)]\nuse crate::b::B;\n#[cfg(test)]\nmod tests { use crate::b::B; }\n\
              impl A { #[cfg(all(test, unix))]\nfn b() -> crate::b::B {} }",
         ),
         ("b.rs", "pub struct B(crate::a::A);"),

@@ -10,7 +10,7 @@ use std::{
 
 use uuid::Uuid;
 
-use super::{NOON, PATIENCE, fresh, random::Random};
+use super::{NOON, PATIENCE, fresh, splitmix::Random};
 use crate::{
     bay::Forebay,
     engine::step::{LeaseAct, LeaseStep, Leases, Take},

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{fresh, random::Random};
+use super::{fresh, splitmix::Random};
 use crate::{
     bay::Forebay,
     clock::ManualClock,

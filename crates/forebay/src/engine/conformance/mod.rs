@@ -21,6 +21,7 @@ mod once;
 mod overrides;
 mod random;
 mod series;
+mod splitmix;
 
 use std::{fmt, time::Duration};
 
