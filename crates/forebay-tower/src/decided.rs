@@ -9,8 +9,8 @@ use forebay::{Decision, limit::Policy};
 pub struct Decided {
     /// Whether all limits admitted it.
     pub allowed: bool,
-    /// Each limit's policy and decision.
-    pub limits: Vec<(Policy, Decision)>,
+    /// Each limit's policy and decision. `None`: it was not asked, because another one had denied already.
+    pub limits: Vec<(Policy, Option<Decision>)>,
 }
 
 #[cfg(feature = "axum")]

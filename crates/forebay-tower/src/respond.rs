@@ -20,8 +20,8 @@ pub(crate) fn is_grpc(parts: &Parts) -> bool {
 }
 
 /// Adds the headers of the limits to a response.
-pub(crate) fn tell(to: &mut HeaderMap, limits: &[(Policy, Decision)]) {
-    let told: Vec<Header> = headers(limits.iter().map(|(policy, decision)| (policy, decision)));
+pub(crate) fn tell(to: &mut HeaderMap, limits: &[(Policy, Option<Decision>)]) {
+    let told: Vec<Header> = headers(limits.iter().map(|(policy, decision)| (policy, decision.as_ref())));
     for (name, value) in told {
         if let Ok(value) = HeaderValue::try_from(value) {
             to.insert(HeaderName::from_static(name), value);

@@ -8,7 +8,7 @@ use std::{
 
 use forebay::{
     Decision, Forebay, Result,
-    limit::{Charge, Kind, Lease, LeaseGuard, LimitHandle, Policy},
+    limit::{Charge, Kind, Lease, LeaseGuard, LimitHandle},
 };
 use http::{Request, Response, request::Parts};
 use tower::Service;
@@ -79,45 +79,42 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// Leases first: they go back by themselves when a rate denies then, and a charge would have to be given back.
+    /// A known denial is answered at once. Then leases come first: they go back by themselves when a rate limit denies,
+    /// and a charge would have to be refunded.
     async fn decide(&self, parts: &Parts) -> Result<(Decided, Vec<LeaseGuard>)> {
         let keys: Vec<String> = self.limits.iter().map(|(_, key)| key.of(parts)).collect();
         let all = || self.limits.iter().map(|(limit, _)| limit).zip(&keys).enumerate();
+        let is_lease = |limit: &LimitHandle| limit.kind() == Kind::Concurrency;
+        let (places, charges): (Vec<usize>, Vec<Charge>) = all()
+            .filter(|(_, (limit, _))| !is_lease(limit))
+            .map(|(place, (limit, key))| (place, Charge { limit: limit.clone(), key: key.clone(), cost: 1 }))
+            .unzip();
         let mut decisions: Vec<Option<Decision>> = vec![None; keys.len()];
-        let (mut allowed, mut leases) = (true, vec![]);
-        for (place, (limit, key)) in all().filter(|(_, (limit, _))| limit.kind() == Kind::Concurrency) {
-            let decision = match limit.lease(key).await? {
-                Lease::Granted(guard) => {
-                    let decision = guard.decision();
-                    leases.push(guard);
-                    decision
-                }
-                Lease::Denied { decision, .. } => {
-                    allowed = false;
-                    decision
-                }
-            };
-            decisions[place] = Some(decision);
-            if !allowed {
+        let mut leases = vec![];
+        let mut taken = self.bay.known_denial(&charges)?;
+        for (place, (limit, key)) in all().filter(|(_, (limit, _))| is_lease(limit)) {
+            if taken.is_some() {
                 break;
             }
-        }
-        if allowed {
-            let rates: Vec<_> = all().filter(|(_, (limit, _))| limit.kind() != Kind::Concurrency).collect();
-            let charge = |(_, (limit, key)): &(usize, (&forebay::limit::LimitHandle, &String))| Charge {
-                limit: (*limit).clone(),
-                key: (*key).clone(),
-                cost: 1,
-            };
-            let charges: Vec<Charge> = rates.iter().map(charge).collect();
-            let taken = self.bay.take_all(&charges).await?;
-            allowed = taken.allowed;
-            for ((place, _), decision) in rates.iter().zip(taken.limits) {
-                decisions[*place] = Some(decision);
+            match limit.lease(key).await? {
+                Lease::Granted(guard) => {
+                    decisions[place] = Some(guard.decision());
+                    leases.push(guard);
+                }
+                Lease::Denied { decision, .. } => {
+                    decisions[place] = Some(decision);
+                    break;
+                }
             }
         }
-        let told = all().filter_map(|(place, (limit, key))| Some((limit.policy(key), decisions[place]?)));
-        let limits: Vec<(Policy, Decision)> = told.collect();
-        Ok((Decided { allowed, limits }, leases))
+        if taken.is_none() && decisions.iter().flatten().all(Decision::is_allowed) {
+            taken = Some(self.bay.take_all(&charges).await?);
+        }
+        for (place, decision) in places.into_iter().zip(taken.into_iter().flat_map(|taken| taken.limits)) {
+            decisions[place] = decision;
+        }
+        let allowed = decisions.iter().flatten().all(Decision::is_allowed);
+        let policies = all().map(|(_, (limit, key))| limit.policy(key));
+        Ok((Decided { allowed, limits: policies.zip(decisions).collect() }, leases))
     }
 }

@@ -41,7 +41,12 @@ async fn ask(address: SocketAddr, headers: &str) -> (u16, String, String) {
 }
 
 async fn remaining(decided: Decided) -> String {
-    decided.limits.iter().map(|(_, decision)| decision.remaining().to_string()).collect::<Vec<_>>().join(",")
+    decided
+        .limits
+        .iter()
+        .map(|(_, decision)| decision.expect("was asked").remaining().to_string())
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use crate::{
     cluster::Cluster,
     engine::{self, Engine, Location},
     error::Result,
-    event::{Event, EventHandle},
+    event::{Event, EventHandle, LimitedTally},
     limit::{Charge, Decisions, Limit, LimitHandle, Limits, follow_overrides},
     lock::{LockHandle, LockManager},
     model::Buffer,
@@ -44,6 +44,7 @@ struct Inner {
     store: Store,
     limits: Arc<Limits>,
     locks: Arc<LockManager>,
+    tally: Arc<LimitedTally>,
 }
 
 /// How to open a store. [`Forebay::open`] is this with the defaults.
@@ -139,7 +140,8 @@ impl Options {
             tokio::spawn(follow_overrides(Arc::downgrade(&limits)));
         }
         let locks = Arc::new(LockManager::new(store.clone()));
-        Forebay(Arc::new(Inner { store, limits, locks }))
+        let tally = LimitedTally::new(store.clone());
+        Forebay(Arc::new(Inner { store, limits, locks, tally }))
     }
 }
 
@@ -312,7 +314,7 @@ impl Forebay {
     /// # Ok(()) }
     /// ```
     pub fn event(&self, event: Event) -> Result<EventHandle> {
-        EventHandle::new(self.store().clone(), event)
+        EventHandle::new(self.store().clone(), self.0.tally.clone(), event)
     }
 
     /// Takes from several limits, from all or from none (1 to 64, each limit and key once).
@@ -323,6 +325,9 @@ impl Forebay {
     /// the two, its charge stays until the window ends. A host that does not answer in time is decided by
     /// [`OnError`](crate::limit::OnError) of its own limits; those on other hosts hold.
     ///
+    /// While this process knows that one of the limits denies, no limit is asked and none is charged: see
+    /// [`known_denial`](Self::known_denial). Local budgets of a [leased](crate::limit::Mode::Leased) limit are spent last.
+    ///
     /// # Errors
     /// As [`LimitHandle::take_n`].
     ///
@@ -330,7 +335,8 @@ impl Forebay {
     /// Dropping the future may leave the costs of the host that was being asked charged; others' are given back.
     ///
     /// # Cost
-    /// One round trip on one host; otherwise one for each host, one after the other, and one more if charges go back.
+    /// One round trip on one host; otherwise one for each host, one after the other, and one more if charges go back. None
+    /// while a denial is known, nor for limits whose local budgets suffice.
     ///
     /// # Examples
     /// ```
@@ -347,7 +353,19 @@ impl Forebay {
         self.take_all_at(charges, When::EngineClock).await
     }
 
-    /// As [`take_all`](Self::take_all), at a time other than the store's: for replays of old traffic.
+    /// The answer of [`take_all`](Self::take_all), if this process knows that a limit denies: a key is blocked, or the store
+    /// denied the same or a smaller cost within the last second. Limits that do not deny are not asked. `None`: the store
+    /// has to be asked.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) or [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange), as
+    /// [`take_all`](Self::take_all).
+    pub fn known_denial(&self, charges: &[Charge]) -> Result<Option<Decisions>> {
+        self.store().known_denial(charges)
+    }
+
+    /// As [`take_all`](Self::take_all), at a time other than the store's: for replays of old traffic. No answer comes from
+    /// the deny cache or from a local budget.
     ///
     /// # Errors
     /// As [`take_all`](Self::take_all).
@@ -464,6 +482,7 @@ impl Forebay {
     ///
     /// Waiters for a lock get an error and leave the queue. Locks whose guards were dropped are released first, within a
     /// second; guards that still exist keep theirs. Local budgets of leased limits go back to the store.
+    /// Counts of [limited](Event) hits are sent. Each takes at most a second.
     ///
     /// # Errors
     /// When the store could not be written; acknowledged writes are safe all the same.
@@ -479,6 +498,7 @@ impl Forebay {
     pub async fn close(&self) -> Result<()> {
         self.0.locks.close().await;
         self.0.limits.close().await;
+        self.0.tally.close().await;
         self.engine().close().await
     }
 

@@ -12,6 +12,9 @@ pub const MAX_NAME: usize = 64;
 /// The longest key or lock name, in bytes.
 pub const MAX_KEY: usize = 512;
 
+/// The largest count or cost of one call.
+pub const MAX_COUNT: u64 = 1 << 31;
+
 /// The name of a limit, series, buffer or event: `[a-z][a-z0-9_-]{0,63}`.
 ///
 /// Names come from code and configuration, never from a request.

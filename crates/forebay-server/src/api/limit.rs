@@ -75,7 +75,28 @@ pub(crate) struct DecisionBody {
 #[schema(as = Decisions)]
 pub(crate) struct DecisionsBody {
     pub(crate) allowed: bool,
-    pub(crate) limits: Vec<DecisionBody>,
+    pub(crate) limits: Vec<LimitAnswer>,
+}
+
+/// The decision of one limit among several.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum LimitAnswer {
+    Decision(DecisionBody),
+    NotAsked(NotAsked),
+}
+
+/// The limit was not asked, because another one had denied already.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum NotAsked {
+    NotAsked,
+}
+
+impl From<Option<&Decision>> for LimitAnswer {
+    fn from(decision: Option<&Decision>) -> Self {
+        decision.map_or(Self::NotAsked(NotAsked::NotAsked), |decision| Self::Decision(decision.into()))
+    }
 }
 
 impl From<&Decision> for DecisionBody {

@@ -6,8 +6,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use forebay::{
-    Decision, ErrorKind, Hit,
+    ErrorKind, Hit,
     event::{HitError, Parts},
+    limit::Decisions,
 };
 use futures::{StreamExt, stream};
 use serde_json::{Map, Value};
@@ -81,9 +82,9 @@ async fn one(event: &EventEntry, request: HitRequest, keyed: Option<&Keyed>) -> 
         Ok(hit) => {
             let decisions = hit.limits();
             if let Hit::Limited { .. } = hit {
-                return Err(limited(event, n, &decisions.limits));
+                return Err(limited(event, n, decisions));
             }
-            let degraded = decisions.limits.iter().any(Decision::is_degraded);
+            let degraded = decisions.asked().any(|(_, decision)| decision.is_degraded());
             let late = hit.late().iter().map(ToString::to_string).collect();
             let body = HitAnswer { accepted: n, limited: 0, degraded, late };
             ((StatusCode::ACCEPTED, Json(body)).into_response(), completion_of_one(None))
@@ -96,12 +97,13 @@ async fn one(event: &EventEntry, request: HitRequest, keyed: Option<&Keyed>) -> 
 }
 
 /// The 429 with the decision that the caller has to wait for longest.
-fn limited(event: &EventEntry, n: u64, decisions: &[Decision]) -> Problem {
-    let denied = event.limits.iter().zip(decisions).filter(|(_, decision)| !decision.is_allowed());
-    let Some((limit, decision)) = denied.max_by_key(|(_, decision)| super::limit::waiting_time(decision))
+fn limited(event: &EventEntry, n: u64, decisions: &Decisions) -> Problem {
+    let denied = decisions.asked().filter(|(_, decision)| !decision.is_allowed());
+    let Some((place, decision)) = denied.max_by_key(|(_, decision)| super::limit::waiting_time(decision))
     else {
         return Problem::new(StatusCode::TOO_MANY_REQUESTS, "limited", "denied").retry_after(None);
     };
+    let limit = &event.limits[place];
     let counts = HitAnswer { accepted: 0, limited: n, degraded: false, late: vec![] };
     super::limit::denied(limit.handle.name(), decision)
         .with("denied_by", limit.handle.name().as_str())
@@ -166,10 +168,10 @@ async fn take(
         Ok(hit) => {
             let counter = if hit.is_accepted() { &event.metrics.accepted } else { &event.metrics.limited };
             counter.increment(n);
-            for (limit, decision) in event.limits.iter().zip(&hit.limits().limits) {
+            for (place, decision) in hit.limits().asked() {
                 // A denied hit is not charged to a limit that would have admitted it.
                 if hit.is_accepted() || !decision.is_allowed() {
-                    limit.metrics.count(decision);
+                    event.limits[place].metrics.count(decision);
                 }
             }
             Ok(hit)

@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     api::limit::{
-        ChargeRequest, DecisionBody, DecisionsBody, DeniedBody, LimitBody, NearBody, OutstandingBody,
-        TakeAllRequest, TakeRequest,
+        ChargeRequest, DecisionBody, DecisionsBody, DeniedBody, LimitAnswer, LimitBody, NearBody,
+        OutstandingBody, TakeAllRequest, TakeRequest,
     },
     app::Shared,
     registry::LimitEntry,
@@ -36,7 +36,9 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 }
 
 /// The headers of the limits for a client's key, without `Retry-After`, which a problem has.
-fn limit_headers<'a>(answers: impl Iterator<Item = (&'a LimitHandle, &'a str, &'a Decision)>) -> HeaderMap {
+fn limit_headers<'a>(
+    answers: impl Iterator<Item = (&'a LimitHandle, &'a str, Option<&'a Decision>)>,
+) -> HeaderMap {
     let answers: Vec<_> = answers.map(|(limit, key, decision)| (limit.policy(key), decision)).collect();
     let headers = headers(answers.iter().map(|(policy, decision)| (policy, *decision)));
     let header = |(name, value): (&'static str, String)| {
@@ -101,7 +103,7 @@ async fn take(
     if request.cost.0 > 0 {
         limit.metrics.count(&decision);
     }
-    let headers = limit_headers(std::iter::once((&limit.handle, &*request.key.0, &decision)));
+    let headers = limit_headers(std::iter::once((&limit.handle, &*request.key.0, Some(&decision))));
     let body = DecisionBody::from(&decision);
     if decision.is_allowed() {
         Ok((headers, Json(body)))
@@ -135,24 +137,24 @@ async fn take_all(
     };
     let charges: Vec<Charge> = request.take.into_iter().zip(&limits).map(charge).collect();
     let decisions = app.bay().take_all(&charges).await?;
-    for ((limit, charge), decision) in limits.iter().zip(&charges).zip(&decisions.limits) {
-        let is_charged = charge.cost > 0;
-        if is_charged && (decisions.allowed || !decision.is_allowed()) {
-            limit.metrics.count(decision);
+    for (place, decision) in decisions.asked().filter(|(place, _)| charges[*place].cost > 0) {
+        if decisions.allowed || !decision.is_allowed() {
+            limits[place].metrics.count(decision);
         }
     }
     let body = DecisionsBody {
         allowed: decisions.allowed,
-        limits: decisions.limits.iter().map(DecisionBody::from).collect(),
+        limits: decisions.limits.iter().map(|limit| LimitAnswer::from(limit.as_ref())).collect(),
     };
     let each = charges.iter().zip(&decisions.limits);
-    let headers = limit_headers(each.map(|(charge, decision)| (&charge.limit, &*charge.key, decision)));
+    let headers =
+        limit_headers(each.map(|(charge, decision)| (&charge.limit, &*charge.key, decision.as_ref())));
     if decisions.allowed {
         return Ok((headers, Json(body)));
     }
-    let denials = limits.iter().zip(&decisions.limits).filter(|(_, decision)| !decision.is_allowed());
+    let denials = decisions.asked().filter(|(_, decision)| !decision.is_allowed());
     let problem = match denials.max_by_key(|(_, decision)| waiting_time(decision)) {
-        Some((limit, decision)) => denied(limit.handle.name(), decision),
+        Some((place, decision)) => denied(limits[place].handle.name(), decision),
         None => Problem::new(StatusCode::TOO_MANY_REQUESTS, "limited", "denied").retry_after(None),
     };
     Err(with_headers(problem.with_all(body), headers))

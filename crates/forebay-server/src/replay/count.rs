@@ -70,10 +70,13 @@ impl Counts {
     /// Counts a hit by the store's answer.
     pub fn hit(&mut self, event: &Event, hit: &Hit) {
         let decisions = &hit.limits().limits;
-        self.degraded += u64::from(decisions.iter().any(forebay::Decision::is_degraded));
+        self.degraded += u64::from(decisions.iter().flatten().any(forebay::Decision::is_degraded));
         if !hit.is_accepted() {
-            let denied =
-                self.denied_by.iter_mut().zip(decisions).filter(|(_, decision)| !decision.is_allowed());
+            let denied = self
+                .denied_by
+                .iter_mut()
+                .zip(decisions)
+                .filter(|(_, said)| said.is_some_and(|said| !said.is_allowed()));
             denied.for_each(|((_, count), _)| *count += 1);
         }
         self.outcome(event, hit.is_accepted());

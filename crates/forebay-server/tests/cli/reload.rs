@@ -257,11 +257,11 @@ async fn who_asks_while_it_changes_sees_the_old_or_the_new_and_never_some_of_eac
         let event = app.rules().events.find("hit").expect("declared").handle.clone();
         let hit = event.hit("42", 1).await.expect("answers");
         let limits = &hit.limits().limits;
-        assert_eq!(limits[0].limit(), limits[1].limit());
-        assert_eq!(limits[0].used(), limits[1].used());
-        seen.insert(limits[0].limit());
+        assert_eq!(limits[0].expect("was asked").limit(), limits[1].expect("was asked").limit());
+        assert_eq!(limits[0].expect("was asked").used(), limits[1].expect("was asked").used());
+        seen.insert(limits[0].expect("was asked").limit());
         hits += 1;
-        assert_eq!(limits[0].used(), hits, "each change goes on with what was counted");
+        assert_eq!(limits[0].expect("was asked").used(), hits, "each change goes on with what was counted");
     }
     stop.store(true, Ordering::Relaxed);
     assert!(changing.await.expect("no panic") > 0);

@@ -55,6 +55,8 @@ pub(crate) struct ChargeToken {
     pub id: u128,
     /// Only the last attempt that asked for the charge can give it back.
     pub owner: Uuid,
+    /// No earlier attempt can have charged.
+    pub is_first: bool,
 }
 
 impl ChargeToken {

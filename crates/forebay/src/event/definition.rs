@@ -4,6 +4,10 @@ use crate::{buffer::BufferHandle, limit::LimitHandle, model::Value, series::Seri
 
 /// The definition of an event.
 ///
+/// Denied hits are counted in the [`limited`](SeriesHandle::limited) series. In front of a shared store a process collects
+/// these counts, by key and bucket of the finest resolution, and sends them about once a second and at
+/// [`close`](crate::Forebay::close). A crash loses the last second of them. Admitted hits are never collected in this way.
+///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use forebay::{Buffer, Event, Forebay, Limit, event::Cell};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     definition::{Event, Template},
     outcome::{Applied, Hit, HitError},
+    tally::LimitedTally,
     template::Filling,
 };
 use crate::{
@@ -37,6 +38,7 @@ pub struct EventHandle(pub(super) Arc<Inner>);
 #[derive(Debug)]
 pub(super) struct Inner {
     pub store: Store,
+    pub tally: Arc<LimitedTally>,
     pub name: Name,
     pub event: Event,
 }
@@ -65,7 +67,7 @@ impl Times {
 pub(super) type Dates = Vec<Option<(Timestamp, Timestamp)>>;
 
 impl EventHandle {
-    pub(crate) fn new(store: Store, event: Event) -> Result<Self> {
+    pub(crate) fn new(store: Store, tally: Arc<LimitedTally>, event: Event) -> Result<Self> {
         let name = Name::new(&event.name)?;
         if let Some((limit, _)) = event.limits.iter().find(|(limit, _)| limit.kind() == Kind::Concurrency) {
             return Err(invalid(format!(
@@ -76,13 +78,13 @@ impl EventHandle {
         for template in &event.buffers {
             template.check().map_err(|error| Error::new(error.kind(), format!("event {name}: {error}")))?;
         }
-        Ok(Self(Arc::new(Inner { store, name, event })))
+        Ok(Self(Arc::new(Inner { store, tally, name, event })))
     }
 
     /// Takes `n` hits (1 to 2^31) of `key`: all or none.
     ///
     /// They are charged to every limit in one decision; if admitted, added to the series and buffers together, and
-    /// accepted only after both. A denied hit is counted in the `limited` series.
+    /// accepted only after both. A denied hit is counted in the `limited` series within about a second: see [`Event`].
     ///
     /// # Errors
     /// [`HitError`] when a series or a buffer cannot take it: its fields say which parts were applied. The charge is
@@ -92,7 +94,8 @@ impl EventHandle {
     /// Dropping the future may leave any part applied; none is applied twice.
     ///
     /// # Cost
-    /// At most two round trips, shared; none embedded.
+    /// At most two round trips, shared; none embedded, and none while a limit is known to deny: see
+    /// [`known_denial`](crate::Forebay::known_denial).
     ///
     /// # Examples
     /// ```
@@ -246,9 +249,15 @@ impl EventHandle {
         each(futures::future::join_all(self.0.event.series.iter().zip(dates).map(add)).await)
     }
 
-    /// Only a tally: that it fails changes nothing for the caller.
+    /// Counts a denied hit in the `limited` series: at once in this process, else with others within a second. A failure
+    /// changes nothing for the caller.
     pub(super) async fn count_limited(&self, key: &str, n: u64, times: Times) {
-        for series in &self.0.event.series {
+        let Inner { store, tally, event, .. } = &*self.0;
+        let coalesces = times.when == When::EngineClock && !store.engine().is_in_process();
+        for series in &event.series {
+            if coalesces && tally.add(series, key, n, times.at) {
+                continue;
+            }
             if let Err(error) = series.limited().add_many([(key, n, times.at)], times.when).await {
                 tracing::debug!(series = %series.name(), %error, "a limited hit was not counted");
             }

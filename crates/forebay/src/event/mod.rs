@@ -4,8 +4,10 @@ mod definition;
 mod handle;
 mod keyed;
 mod outcome;
+mod tally;
 mod template;
 
 pub use definition::{Cell, Event};
 pub use handle::EventHandle;
 pub use outcome::{Applied, Hit, HitError, Part, Parts};
+pub(crate) use tally::LimitedTally;

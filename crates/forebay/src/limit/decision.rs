@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::model::rate::rule::{Rule, State};
+use crate::{
+    engine::step::{Take, Taken},
+    model::rate::rule::{Rule, State},
+};
 
 /// The answer to a take.
 ///
@@ -117,6 +120,11 @@ impl Decision {
                 Self::Deny { used, limit, remaining, reset_after, retry_after, source, degraded }
             }
         }
+    }
+
+    /// The decision about a take.
+    pub(super) fn of(take: &Take<'_>, taken: Taken) -> Self {
+        Self::from_state(&take.rule, taken.state, taken.now, (!taken.allowed).then_some(take.cost))
     }
 
     /// What a number of leases comes to.

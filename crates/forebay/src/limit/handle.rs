@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    pin::pin,
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
@@ -10,7 +9,7 @@ use std::{
 use super::{
     Kind, Limit, Mode, OnError, Override,
     allowance::Allowance,
-    decide::{DenyCache, apart},
+    deadline::in_time,
     decision::{Decision, Source},
     lease::{LeaseQuota, wrong_kind},
     local::LocalLimiter,
@@ -18,9 +17,9 @@ use super::{
 };
 use crate::{
     engine::step::{Take, Taken},
-    error::{Error, ErrorKind, Result, out_of_range},
+    error::{Error, Result, out_of_range},
     key::{Name, check_key, hash},
-    model::rate::{allotments, kind::Terms, rule::Rule},
+    model::rate::{allotments, kind::Terms},
     store::Store,
     time::{Timestamp, When},
 };
@@ -50,9 +49,9 @@ pub(super) struct Inner {
     pub limits: Arc<Limits>,
     pub name: Name,
     pub terms: Terms,
-    /// What keys are allowed that have no override.
-    pub usual: Allowance,
-    /// What single keys are allowed by the definition. What was set at run time goes before it.
+    /// The allowance of keys without an override.
+    pub default: Allowance,
+    /// The overrides of the definition. Those that were set at run time take precedence.
     pub instead: HashMap<Box<str>, (Override, Allowance)>,
     /// The span of the quota; the ttl of leases.
     pub per: Duration,
@@ -61,14 +60,14 @@ pub(super) struct Inner {
     pub on_error: OnError,
     pub deadline: Duration,
     pub shared: Arc<Shared>,
-    /// Not in front of the embedded engine, which answers as fast.
-    pub denied: Option<DenyCache>,
+    /// Denials are remembered: not in front of an engine in this process, which answers as fast.
+    pub remembers: bool,
     pub leased: Option<Arc<LocalLimiter>>,
-    /// When the log was last told that the store is away, in µs on the coarse clock; zero: never. Orders nothing else.
+    /// When an outage was last logged, in µs on the coarse clock. Zero: never. Orders nothing else.
     pub outage_noted: AtomicU64,
 }
 
-/// What is still charged after a [reset](LimitHandle::reset): others hold it.
+/// What stays charged after a [reset](LimitHandle::reset), because others hold it.
 ///
 /// # Examples
 /// ```
@@ -90,7 +89,7 @@ pub struct Outstanding {
     pub until: Timestamp,
 }
 
-/// What a limit tells clients, beside its decisions.
+/// What a limit tells clients, besides its decisions.
 ///
 /// # Examples
 /// ```
@@ -112,30 +111,31 @@ pub struct Policy {
     pub window: Duration,
     /// It never denies.
     pub shadow: bool,
+    /// The largest cost that is ever admitted for the key; the number of its leases.
+    pub quota: u64,
 }
 
-/// A question that is within the rules.
+/// A validated take.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Asked<'a> {
-    /// For the store.
+pub(super) enum Resolved<'a> {
+    /// The store decides.
     Take(Take<'a>),
-    /// Whatever the store says.
+    /// The definition or an override decides.
     Fixed(Decision),
 }
 
 impl LimitHandle {
     pub(crate) fn new(limits: &Arc<Limits>, limit: &Limit) -> Result<Self> {
         let name = Name::new(&limit.name)?;
-        let (usual, instead) = limit.allowances()?;
+        let (default, instead) = limit.allowances()?;
         let instead = limit.overrides.iter().zip(instead);
         let instead =
             instead.map(|((key, what), allowance)| (key.as_str().into(), (*what, allowance))).collect();
         let (limits, store, shared) = (limits.clone(), limits.store.clone(), limits.of(&name));
-        // A shadow has nothing to gain from it: it asks for every hit, to count it.
-        // Nor has a leased limit: what others hold may come back at any time.
+        // A shadow asks the store about every hit in order to count it. Under a leased limit other processes may return
+        // budget at any time, so a denial may end early.
         let is_leased = limit.mode == Mode::Leased;
         let remembers = !store.engine().is_in_process() && !limit.shadow && !is_leased;
-        let denied = remembers.then(DenyCache::default);
         let leased = is_leased.then(|| {
             LocalLimiter::new(name.clone(), store.engine().clone(), store.clock().clone(), &limits.leased)
         });
@@ -144,7 +144,7 @@ impl LimitHandle {
             limits,
             name,
             terms: limit.terms()?,
-            usual,
+            default,
             instead,
             per: limit.rate().1,
             phased_by_key: limit.is_phased_by_key(),
@@ -152,165 +152,12 @@ impl LimitHandle {
             on_error: limit.on_error,
             deadline: limit.deadline,
             shared,
-            denied,
+            remembers,
             leased,
             outage_noted: AtomicU64::new(0),
         })))
     }
 
-    /// Takes 1 for `key`, if it fits.
-    ///
-    /// # Errors
-    /// As [`take_n`](Self::take_n).
-    ///
-    /// # Cancellation
-    /// Dropping the future may leave the cost charged.
-    ///
-    /// # Cost
-    /// One round trip, shared with whatever else this process asks the host at that time; none while a
-    /// denial is remembered, and none on the embedded engine.
-    ///
-    /// # Examples
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
-    /// # let bay = forebay::Forebay::open("memory:").await?;
-    /// use forebay::{Decision, Limit};
-    /// let hits = bay.limit(Limit::per_minute("hits", 20))?;
-    ///
-    /// match hits.take("user:42").await? {
-    ///     Decision::Allow { remaining, .. } => assert_eq!(remaining, 19),
-    ///     Decision::Deny { retry_after, .. } => println!("try again in {retry_after:?}"),
-    /// }
-    /// # Ok(()) }
-    /// ```
-    pub fn take(&self, key: impl AsRef<str>) -> impl Future<Output = Result<Decision>> {
-        // Not a future of its own: it would copy the answer once more.
-        self.take_n(key, 1)
-    }
-
-    /// Takes `cost` (1 to the limit, at most 2^31) for `key`, if it fits: all of it or nothing.
-    ///
-    /// A cost of 0 is a [`peek`](Self::peek): the answer to a take of 1, without the charge.
-    ///
-    /// A store that does not answer is no error: [`OnError`] decides then.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Invalid`] for a key that is empty or longer than 512 bytes, [`ErrorKind::OutOfRange`] for a cost
-    /// that could never be admitted.
-    ///
-    /// # Cancellation
-    /// Dropping the future may leave the cost charged.
-    ///
-    /// # Cost
-    /// As [`take`](Self::take).
-    ///
-    /// # Examples
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
-    /// # let bay = forebay::Forebay::open("memory:").await?;
-    /// use forebay::Limit;
-    /// let hits = bay.limit(Limit::per_minute("hits", 20))?;
-    ///
-    /// assert_eq!(hits.take_n("user:42", 15).await?.remaining(), 5);
-    /// assert!(!hits.take_n("user:42", 6).await?.is_allowed()); // nothing is charged
-    /// assert_eq!(hits.peek("user:42").await?.remaining(), 5);
-    /// # Ok(()) }
-    /// ```
-    pub async fn take_n(&self, key: impl AsRef<str>, cost: u64) -> Result<Decision> {
-        let key = key.as_ref();
-        if let Some(decision) = self.decide_plainly(key, cost) {
-            return Ok(decision);
-        }
-        if cost == 0 {
-            return Box::pin(self.peek_at(key, When::EngineClock)).await;
-        }
-        if let Some(answer) = self.decide_at_once(key, cost, When::EngineClock) {
-            return answer;
-        }
-        if let Some((rule, among)) = self.take_batched(key, cost) {
-            let answer = among.await;
-            let take = self.take_under(rule, key, cost);
-            return match answer {
-                Ok((taken, sent)) => Ok(self.decided(take, taken, sent)),
-                Err(error) => {
-                    let step = pin!(self.undecided(take, error));
-                    apart(step).await
-                }
-            };
-        }
-        let step = pin!(self.decide_by_store(key, cost, When::EngineClock));
-        apart(step).await
-    }
-
-    /// As [`take_n`](Self::take_n), at a time other than the store's: for replays of old traffic.
-    ///
-    /// # Errors
-    /// As [`take_n`](Self::take_n).
-    ///
-    /// # Examples
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
-    /// # let bay = forebay::Forebay::open("memory:").await?;
-    /// use forebay::{Limit, Timestamp, When};
-    /// let hits = bay.limit(Limit::per_minute("hits", 20))?;
-    ///
-    /// let then = When::At(Timestamp::from_secs(1_790_000_000)); // a replay
-    /// assert!(hits.take_at("user:42", 1, then).await?.is_allowed());
-    /// # Ok(()) }
-    /// ```
-    pub async fn take_at(&self, key: impl AsRef<str>, cost: u64, when: When) -> Result<Decision> {
-        let key = key.as_ref();
-        if cost == 0 {
-            return Box::pin(self.peek_at(key, when)).await;
-        }
-        if let Some(answer) = self.decide_at_once(key, cost, when) {
-            return answer;
-        }
-        let step = pin!(self.decide_by_store(key, cost, when));
-        apart(step).await
-    }
-
-    /// The decision about any take, by way of the store.
-    async fn decide_by_store(&self, key: &str, cost: u64, when: When) -> Result<Decision> {
-        let take = match self.asked(key, cost)? {
-            Asked::Take(take) => take,
-            Asked::Fixed(decision) => return Ok(self.noted(key, self.shown(decision))),
-        };
-        let decision = match &self.0.leased {
-            Some(leased) if when == When::EngineClock => self.decide_leased(leased, take).await?,
-            _ => self.decide(take, when).await?,
-        };
-        Ok(self.noted(take.key, decision))
-    }
-
-    /// What is decided where the store has not answered.
-    async fn undecided(&self, take: Take<'_>, error: Error) -> Result<Decision> {
-        let decision = self.without_store(take, When::EngineClock, error).await?;
-        Ok(self.noted(take.key, decision))
-    }
-
-    pub(super) async fn decide_exactly(&self, take: Take<'_>, when: When) -> Result<Decision> {
-        match self.decide_here(&take, when) {
-            Some(answer) => answer,
-            None => self.decide(take, when).await,
-        }
-    }
-
-    /// What the store says.
-    async fn decide(&self, take: Take<'_>, when: When) -> Result<Decision> {
-        let denied = self.0.denied.as_ref().filter(|_| when == When::EngineClock);
-        let asked = denied.map(|_| self.0.store.clock().monotonic()).unwrap_or_default();
-        let decision = match self.ask(take, when).await {
-            Ok(taken) => self.shown(decision(&take.rule, take.cost, taken)),
-            Err(error) => return self.without_store(take, when, error).await,
-        };
-        if let Some(denied) = denied {
-            denied.remember(&take, asked, decision);
-        }
-        Ok(decision)
-    }
-
-    /// Looks without taking: what a take of 1 would be told now.
     ///
     /// # Errors
     /// As [`take_n`](Self::take_n).
@@ -336,28 +183,33 @@ impl LimitHandle {
 
     pub(super) async fn peek_at(&self, key: &str, when: When) -> Result<Decision> {
         if self.kind() == Kind::Concurrency {
-            return self.peek_leases(self.slots(key)?, key).await;
+            return self.peek_leases(self.lease_quota(key)?, key).await;
         }
-        let take = match self.asked(key, 1)? {
-            Asked::Take(take) => Take { cost: 0, ..take },
-            Asked::Fixed(decision) => return Ok(self.shown(decision)),
+        self.peek_for(key, 1, when).await
+    }
+
+    /// What a take of `cost` would be told.
+    pub(super) async fn peek_for(&self, key: &str, cost: u64, when: When) -> Result<Decision> {
+        let take = match self.resolve(key, cost)? {
+            Resolved::Take(take) => take,
+            Resolved::Fixed(decision) => return Ok(self.apply_shadow(decision)),
         };
-        let answer = self.ask(take, when).await;
-        match answer {
+        let peek = Take { cost: 0, ..take };
+        match self.ask(peek, when).await {
             Ok(taken) => {
-                // What this process holds and has not spent is not used.
-                let leased = self.0.leased.as_ref().filter(|_| when == When::EngineClock);
-                let held = leased.map_or(0, |leased| leased.left(&take));
+                // The unspent local budget is not used.
+                let local = self.0.leased.as_ref().filter(|_| when == When::EngineClock);
+                let held = local.map_or(0, |local| local.left(&take));
                 let state = take.rule.refund(taken.state, held, None);
-                let allowed = take.rule.room(state) >= 1;
-                Ok(self.shown(decision(&take.rule, 1, Taken { allowed, state, ..taken })))
+                let allowed = take.rule.room(state) >= cost;
+                Ok(self.apply_shadow(Decision::of(&take, Taken { allowed, state, ..taken })))
             }
-            Err(error) => self.without_store(take, when, error).await,
+            Err(error) => self.without_store(peek, when, error).await,
         }
     }
 
-    /// Gives back `cost` that was taken for something that then did not happen: to the current window, never below
-    /// nothing used. A cost of 0 is a [`peek`](Self::peek).
+    /// Refunds `cost` to the current window, for a take whose purpose failed. At most what is used comes back. A cost of 0
+    /// is a [`peek`](Self::peek).
     ///
     /// # Errors
     /// As [`take_n`](Self::take_n); and whatever the store answers, since nothing else can be done about it.
@@ -380,21 +232,22 @@ impl LimitHandle {
         self.refund_into(key.as_ref(), cost, None).await
     }
 
-    /// As [`refund`](Self::refund), but only while the window that was charged still counts.
+    /// As [`refund`](Self::refund), but only while the charged window still counts.
     pub(super) async fn refund_into(&self, key: &str, cost: u64, charged: Option<u64>) -> Result<Decision> {
-        let take = match self.asked(key, cost)? {
-            Asked::Take(take) => take,
-            Asked::Fixed(decision) => return Ok(self.shown(decision)),
+        let take = match self.resolve(key, cost)? {
+            Resolved::Take(take) => take,
+            Resolved::Fixed(decision) => return Ok(self.apply_shadow(decision)),
         };
         let answer = self.in_time(self.0.store.engine().refund(take, charged, When::EngineClock)).await;
         self.forget_denial(take.key);
         let taken = answer.map_err(|error| self.described(take.key, error))?;
-        Ok(decision(&take.rule, 0, taken))
+        Ok(Decision::of(&Take { cost: 0, ..take }, taken))
     }
 
-    /// Forgets what was taken for `key`, and removes what is there of somebody else. What others hold stays charged, and is
-    /// answered: slices of a [leased](super::Mode::Leased) limit in other processes, and the leases of a
-    /// [concurrency](super::Kind::Concurrency) limit.
+    /// Forgets what was taken for `key`, and removes a foreign value under its name.
+    ///
+    /// What other holders have stays charged and is returned: the local budgets of a [leased](super::Mode::Leased) limit in
+    /// other processes, and the leases of a [concurrency](super::Kind::Concurrency) limit.
     ///
     /// # Errors
     /// As [`refund`](Self::refund).
@@ -418,7 +271,7 @@ impl LimitHandle {
         if self.kind() == Kind::Concurrency {
             return self.reset_leases(key.as_ref()).await;
         }
-        let Asked::Take(take) = self.asked(key.as_ref(), 1)? else { return Ok(None) };
+        let Resolved::Take(take) = self.resolve(key.as_ref(), 1)? else { return Ok(None) };
         if let Some(leased) = &self.0.leased {
             leased.void(&take).await;
         }
@@ -430,6 +283,20 @@ impl LimitHandle {
         Ok((amount > 0).then_some(Outstanding { amount, until }))
     }
 
+    /// Returns the unspent local budgets of a [leased](super::Mode::Leased) limit to the store, as far as it answers within
+    /// a second.
+    ///
+    /// [`Forebay::close`](crate::Forebay::close) and dropping the last handle do the same. Budget that is not returned is
+    /// lost until its window ends, or until the bucket has refilled.
+    ///
+    /// # Cost
+    /// One round trip for each key with a budget, 64 at a time.
+    pub async fn give_back(&self) {
+        if let Some(limiter) = &self.0.leased {
+            limiter.give_back().await;
+        }
+    }
+
     /// The limit's name.
     pub fn name(&self) -> &Name {
         &self.0.name
@@ -437,16 +304,18 @@ impl LimitHandle {
 
     /// The largest cost that is ever admitted; how many leases there may be.
     pub fn quota(&self) -> u64 {
-        self.0.usual.quota()
+        self.0.default.quota()
     }
 
-    /// What the limit tells clients about a key: see [`headers`](super::headers).
+    /// The policy that clients are told for a key: see [`headers`](super::headers).
     pub fn policy(&self, key: impl AsRef<str>) -> Policy {
-        let window = match self.allowance(key.as_ref()) {
+        let allowance = self.allowance(key.as_ref());
+        let window = match allowance {
             Allowance::Rate(rule) => rule.refill(self.0.store.clock().now().as_micros().unsigned_abs()),
             _ => self.0.per,
         };
-        Policy { name: self.0.name.to_string(), kind: self.0.terms.kind, window, shadow: self.0.shadow }
+        let Inner { name, terms, shadow, .. } = &*self.0;
+        Policy { name: name.to_string(), kind: terms.kind, window, shadow: *shadow, quota: allowance.quota() }
     }
 
     /// Whether it only shows what it would do.
@@ -463,8 +332,8 @@ impl LimitHandle {
         &self.0.store
     }
 
-    /// What a concurrency limit lends.
-    pub(super) fn slots(&self, key: &str) -> Result<LeaseQuota> {
+    /// The number and the ttl of the leases of a key.
+    pub(super) fn lease_quota(&self, key: &str) -> Result<LeaseQuota> {
         let key = self.checked_key(key)?;
         if self.kind() != Kind::Concurrency {
             return Err(wrong_kind(self, "a rate limit lends nothing; take from it"));
@@ -484,23 +353,21 @@ impl LimitHandle {
         self.0.leased.as_ref()
     }
 
-    /// Forgets what was noted of a key that has got something back.
+    /// Forgets the denial of a key that was reset or refunded.
     pub(super) fn forget_denial(&self, key: &str) {
-        self.0.shared.nearest.lock().forget(key);
-        if let Some(denied) = &self.0.denied {
-            denied.forget(key);
-        }
+        self.0.shared.near.lock().forget(key);
+        self.0.shared.denied.forget(key, self.0.store.clock().monotonic());
     }
 
-    /// A take that is within the rules, whatever the store says.
-    pub(super) fn asked<'a>(&'a self, key: &'a str, cost: u64) -> Result<Asked<'a>> {
-        let Inner { name, terms, deadline, usual, .. } = &*self.0;
+    /// Checks a key and a cost, and finds what the key is allowed.
+    pub(super) fn resolve<'a>(&'a self, key: &'a str, cost: u64) -> Result<Resolved<'a>> {
+        let Inner { name, terms, deadline, default, .. } = &*self.0;
         let key = self.checked_key(key)?;
         if terms.kind == Kind::Concurrency {
             return Err(wrong_kind(self, "nothing is taken from a concurrency limit; it lends leases"));
         }
-        let instead = self.instead(key);
-        let allowance = instead.as_ref().unwrap_or(usual);
+        let instead = self.override_for(key);
+        let allowance = instead.as_ref().unwrap_or(default);
         let most = match allowance {
             Allowance::Rate(rule) => rule.quota().min(MAX_COST),
             _ => MAX_COST,
@@ -511,15 +378,15 @@ impl LimitHandle {
         Ok(match allowance {
             Allowance::Rate(rule) => {
                 let rule = if self.0.phased_by_key { rule.shifted(hash(key.as_bytes())) } else { *rule };
-                Asked::Take(Take { limit: name, key, rule, cost, within: *deadline })
+                Resolved::Take(Take { limit: name, key, rule, cost, within: *deadline })
             }
-            other => Asked::Fixed(Decision::by_definition(other.quota() > 0)),
+            other => Resolved::Fixed(Decision::by_definition(other.quota() > 0)),
         })
     }
 
     /// What a key is allowed.
     pub(super) fn allowance(&self, key: &str) -> Allowance {
-        self.instead(key).unwrap_or(self.0.usual)
+        self.override_for(key).unwrap_or(self.0.default)
     }
 
     #[inline]
@@ -527,9 +394,9 @@ impl LimitHandle {
         self.0.instead.is_empty() && self.0.shared.overrides.is_empty()
     }
 
-    /// What a key is allowed instead of the usual.
+    /// The override of a key.
     #[inline]
-    fn instead(&self, key: &str) -> Option<Allowance> {
+    fn override_for(&self, key: &str) -> Option<Allowance> {
         let Inner { instead, shared, terms, per, .. } = &*self.0;
         if self.has_no_overrides() {
             return None;
@@ -538,8 +405,8 @@ impl LimitHandle {
         set.or_else(|| instead.get(key).map(|(_, allowance)| *allowance))
     }
 
-    /// A decision as the caller sees it.
-    pub(super) fn shown(&self, decision: Decision) -> Decision {
+    /// The decision as the caller sees it: a shadow never denies.
+    pub(super) fn apply_shadow(&self, decision: Decision) -> Decision {
         if self.0.shadow { decision.shadowed() } else { decision }
     }
 
@@ -548,12 +415,12 @@ impl LimitHandle {
         check_key(key).map_err(describe)
     }
 
-    /// What the store said, and of which key of which limit.
+    /// Adds the limit and the key to an error.
     pub(super) fn described(&self, key: &str, error: Error) -> Error {
         error.in_context(format_args!("limit {}, key {key:?}", self.0.name))
     }
 
-    /// What [`OnError`] says. What the caller got wrong stays an error.
+    /// Decides by [`OnError`]. An error of the caller stays an error.
     pub(super) async fn without_store(&self, take: Take<'_>, when: When, error: Error) -> Result<Decision> {
         if !error.is_outage() {
             return Err(self.described(take.key, error));
@@ -561,17 +428,17 @@ impl LimitHandle {
         self.note_outage(take.key, &error);
         match self.0.on_error {
             OnError::Open => Ok(Decision::without_store(take.rule.quota(), true)),
-            OnError::Closed => Ok(self.shown(Decision::without_store(take.rule.quota(), false))),
+            OnError::Closed => Ok(self.apply_shadow(Decision::without_store(take.rule.quota(), false))),
             OnError::Local => {
                 let taken = Box::pin(self.0.store.fallback().take(take, when)).await?;
-                Ok(self.shown(decision(&take.rule, take.cost, taken).from(Source::Fallback)))
+                Ok(self.apply_shadow(Decision::of(&take, taken).from(Source::Fallback)))
             }
         }
     }
 
-    async fn ask(&self, take: Take<'_>, when: When) -> Result<Taken> {
+    pub(super) async fn ask(&self, take: Take<'_>, when: When) -> Result<Taken> {
         let engine = self.0.store.engine();
-        // Not one future for both: it would be copied.
+        // One future for both would be copied.
         if engine.keeps_deadlines() {
             engine.take(take, when).await
         } else {
@@ -582,27 +449,4 @@ impl LimitHandle {
     pub(super) async fn in_time<T>(&self, step: impl Future<Output = Result<T>>) -> Result<T> {
         in_time(&self.0.store, self.0.deadline, self.name(), step).await
     }
-}
-
-/// What a state means for a cost that was, or was not, charged.
-pub(super) fn decision(rule: &Rule, cost: u64, taken: Taken) -> Decision {
-    Decision::from_state(rule, taken.state, taken.now, (!taken.allowed).then_some(cost))
-}
-
-/// Runs a step of a limit under a deadline.
-pub(super) async fn in_time<T>(
-    store: &Store,
-    deadline: Duration,
-    limit: &Name,
-    step: impl Future<Output = Result<T>>,
-) -> Result<T> {
-    if store.engine().is_in_process() {
-        return step.await;
-    }
-    store.clock().timeout(deadline, step).await.unwrap_or_else(|| {
-        Err(Error::new(
-            ErrorKind::Timeout,
-            format!("limit {limit}: no answer from the store within {deadline:?}"),
-        ))
-    })
 }

@@ -1,6 +1,7 @@
 //! Quotas and decisions.
 
 mod allowance;
+mod deadline;
 mod decide;
 mod decision;
 mod definition;

@@ -6,11 +6,7 @@
 
 use std::time::Duration;
 
-use super::{
-    Charge, Decision, LimitHandle, MAX_COST, MAX_LEASES,
-    handle::{Asked, decision},
-    lease::LeaseId,
-};
+use super::{Charge, Decision, LimitHandle, MAX_COST, MAX_LEASES, handle::Resolved, lease::LeaseId};
 use crate::{
     engine::step::{LeaseAct, Take},
     error::{Error, ErrorKind, Result, invalid, out_of_range},
@@ -103,16 +99,16 @@ impl LimitHandle {
             let text = format!("limit {}: take of up to {most}: 1 to {MAX_COST}", self.name());
             return Err(out_of_range(text));
         }
-        let take = match self.asked(key.as_ref(), 1)? {
-            Asked::Take(take) => Take { cost: most, ..take },
-            Asked::Fixed(decision) => {
-                let decision = self.shown(decision);
+        let take = match self.resolve(key.as_ref(), 1)? {
+            Resolved::Take(take) => Take { cost: most, ..take },
+            Resolved::Fixed(decision) => {
+                let decision = self.apply_shadow(decision);
                 return Ok((if decision.is_allowed() { most } else { 0 }, decision));
             }
         };
         match self.in_time(self.store().engine().take_up_to(take, When::EngineClock)).await {
             Ok((granted, taken)) => {
-                let decision = self.shown(decision(&take.rule, 1, taken));
+                let decision = self.apply_shadow(Decision::of(&Take { cost: 1, ..take }, taken));
                 Ok((if decision.is_shadowed() { most } else { granted }, decision))
             }
             Err(error) => {
@@ -159,11 +155,14 @@ impl LimitHandle {
     pub async fn reserve(&self, key: impl AsRef<str>, estimate: u64, ttl: Duration) -> Result<Reserve> {
         let key = key.as_ref();
         let charge = Charge { limit: self.clone(), key: key.into(), cost: estimate };
-        self.asked(key, estimate)?;
+        self.resolve(key, estimate)?;
         if !(secs(1)..=hours(24)).contains(&ttl) {
             return Err(out_of_range(format!("limit {}: reservation for {ttl:?}: 1 s to 24 h", self.name())));
         }
-        // First the lease: a charge without one could not be settled.
+        if let Some(denied) = self.known_denial_of(key, estimate) {
+            return Ok(Reserve::Denied(denied));
+        }
+        // The lease comes first: a charge without one could not be settled.
         let id = LeaseId::random();
         let lease = LeaseAct::Take { most: MAX_LEASES, ttl };
         let settles = match self.ask_lease(key, id, lease, self.deadline()).await {
@@ -179,8 +178,8 @@ impl LimitHandle {
         let taken =
             self.store().take_all_with(std::slice::from_ref(&charge), When::EngineClock, None).await?;
         failpoint!("reserve_after_charge");
-        let decision = taken.limits[0];
-        let charged = taken.charged[0].filter(|_| settles);
+        let decision = taken.limits[0].expect("the only limit decides");
+        let charged = taken.window(0).filter(|_| settles);
         if settles && charged.is_none() {
             // Nothing to settle. That it stays for its ttl if this fails does no harm.
             let _ = self.ask_lease(key, id, LeaseAct::Release, self.deadline()).await;
@@ -207,7 +206,7 @@ impl LimitHandle {
             let key = String::from_utf8(pairs.iter().map(byte).collect::<Option<_>>()?).ok()?;
             let estimate = u64::from_str_radix(estimate, 16).ok()?;
             let charged = u64::from_str_radix(charged, 16).ok()?;
-            self.asked(&key, 1).ok().filter(|_| odd.is_empty() && (1..=MAX_COST).contains(&estimate))?;
+            self.resolve(&key, 1).ok().filter(|_| odd.is_empty() && (1..=MAX_COST).contains(&estimate))?;
             let charged = (charged != u64::MAX).then_some(charged);
             let (limit, id) = (self.clone(), id.parse().ok()?);
             Some(Reservation { limit, key, id, estimate, charged, decision: None })
@@ -279,12 +278,12 @@ impl Reservation {
 impl LimitHandle {
     /// Charges also what does not fit.
     async fn owe(&self, key: &str, cost: u64) -> Result<Decision> {
-        let take = match self.asked(key, 1)? {
-            Asked::Take(take) => take,
-            Asked::Fixed(decision) => return Ok(self.shown(decision)),
+        let take = match self.resolve(key, 1)? {
+            Resolved::Take(take) => take,
+            Resolved::Fixed(decision) => return Ok(self.apply_shadow(decision)),
         };
         let boundless = Take { rule: take.rule.boundless(), cost, ..take };
         let (_, taken) = self.in_time(self.store().engine().take_up_to(boundless, When::EngineClock)).await?;
-        Ok(decision(&take.rule, 0, taken))
+        Ok(Decision::of(&Take { cost: 0, ..take }, taken))
     }
 }

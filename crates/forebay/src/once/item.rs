@@ -174,7 +174,8 @@ impl RequestItem {
     pub(crate) fn charge_token(&self) -> ChargeToken {
         // A charge is some more than the other tokens.
         self.request.tokens.fetch_add(4, Ordering::Relaxed);
-        ChargeToken { id: self.hash("charge"), owner: self.request.owner }
+        let is_first = self.request.ours.attempt == Attempt::First;
+        ChargeToken { id: self.hash("charge"), owner: self.request.owner, is_first }
     }
 
     /// The token of a part that is about to be written.

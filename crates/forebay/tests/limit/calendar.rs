@@ -49,7 +49,7 @@ async fn a_month_ends_where_its_zone_has_it_and_a_denial_tells_when() {
     assert_eq!(wait, time("2026-09-30T22:00:00Z").since(START));
     let policy = limit.policy("42");
     assert_eq!(policy.window, days(30));
-    let told = headers([(&policy, &denied)]);
+    let told = headers([(&policy, Some(&denied))]);
     assert!(told.contains(&("ratelimit-policy", "\"requests\";q=2;w=2592000".to_owned())), "{told:?}");
     assert!(told.contains(&("retry-after", wait.as_secs().to_string())), "{told:?}");
     store.hand.advance(wait - MICRO);

@@ -59,7 +59,7 @@ async fn a_take_over_several_hosts_that_is_not_finished_admits_nothing_too_much(
     let mut stray = vec![];
     for hosts in 1..=3u64 {
         let prefix = unique_prefix();
-        die(&prefix, "take_all", &format!("take_apart_after_host:{hosts}"));
+        die(&prefix, "take_all", &format!("take_all_after_host:{hosts}"));
         let (day, short, _bay) = open(&store(), &prefix).await;
         let mut charged = 0;
         for key in 0..KEYS {

@@ -50,7 +50,7 @@ async fn most_takes_of_a_busy_key_do_not_reach_the_store() {
             within += u64::from(take(&limit).await.source() == Source::Lease);
         }
         assert!(within > 950, "{kind:?}: {within} of 1000 within slices");
-        let asked = store.faults.calls("take") + store.faults.calls("slice");
+        let asked = store.faults.calls("take") + store.faults.calls("allot");
         assert!(asked < 80, "{kind:?}: {asked} round trips");
     }
 }
@@ -63,7 +63,7 @@ async fn a_key_that_is_seldom_taken_is_not_held() {
         assert_eq!(take(&limit).await.source(), Source::Engine);
         store.hand.advance(secs(1));
     }
-    assert_eq!(store.faults.calls("slice"), 0);
+    assert_eq!(store.faults.calls("allot"), 0);
 }
 
 #[tokio::test]
@@ -318,7 +318,7 @@ async fn run(kind: Kind, quota: u64, steps: &[Step]) -> Result<(), String> {
                 holders[holder].reset("42").await.expect("resets");
                 admitted.clear();
             }
-            Step::Fail(fault) => store.faults.next("slice", [Some(fault)]),
+            Step::Fail(fault) => store.faults.next("allot", [Some(fault)]),
         }
         check(kind, quota, &admitted).map_err(|why| format!("{kind:?}, {step:?}: {why}"))?;
     }

@@ -2,6 +2,7 @@
 
 mod calendar;
 mod death;
+mod denied;
 mod lease;
 mod leased;
 mod near;

@@ -1,12 +1,12 @@
-//! How a take is decided: in this process where that is possible, else by the store.
+//! How a take is decided: by an override, by what this process knows, or by the store.
 
+mod charge;
 mod deny_cache;
 mod fast_path;
-mod multi_host;
-mod partial;
+mod refunds;
+mod take;
 mod take_all;
 
+pub(crate) use charge::Charged;
+pub use charge::{Charge, Decisions, MAX_CHARGES};
 pub(super) use deny_cache::DenyCache;
-pub(super) use fast_path::apart;
-pub(crate) use take_all::Charged;
-pub use take_all::{Charge, Decisions, MAX_CHARGES};

@@ -1,149 +1,34 @@
-//! One decision over several limits.
+//! One decision over several limits: overrides, then what this process knows, then the store.
+//!
+//! 1. Overrides. A limit that is unlimited or blocked for the key needs no store.
+//! 2. Denials that this process knows: blocked keys and the deny cache. If there is one, nothing is asked and nothing is
+//!    charged.
+//! 3. Peeks (cost 0). Where one would deny, nothing is charged.
+//! 4. The limits that count: one step on each host in turn, and local budgets last. If one denies, everything charged before
+//!    it is refunded.
+//! 5. Shadows, each alone, once all others have admitted. They can neither deny nor be refunded.
 
+use futures::future::join_all;
+
+use super::{
+    charge::{Charge, Decisions, MAX_CHARGES},
+    refunds::PendingRefunds,
+};
 use crate::{
     engine::{
         request::ChargeToken,
         step::{Take, Taken, TakenAll},
     },
     error::{Error, Result, Retry, invalid},
-    limit::{
-        Decision, LimitHandle, OnError, Source,
-        handle::{Asked, decision, in_time},
-    },
+    limit::{Decision, OnError, Source, deadline::in_time, handle::Resolved, local::LocalLimiter},
     store::Store,
     time::When,
 };
 
-/// A cost against one key of one limit, among others.
-///
-/// # Examples
-/// ```
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
-/// # let bay = forebay::Forebay::open("memory:").await?;
-/// use forebay::{Limit, limit::Charge};
-/// let minute = bay.limit(Limit::per_minute("minute", 20))?;
-/// let day = bay.limit(Limit::per_day("day", 1_000))?;
-/// let charge = |limit: &_| Charge { limit: Clone::clone(limit), key: "user:42".into(), cost: 1 };
-/// assert!(bay.take_all(&[charge(&minute), charge(&day)]).await?.allowed);
-/// # Ok(()) }
-/// ```
-#[derive(Clone, Debug)]
-pub struct Charge {
-    /// The limit.
-    pub limit: LimitHandle,
-    /// Whose.
-    pub key: String,
-    /// How much: 1 to the limit's quota, at most 2^31. 0 only asks whether a take of 1 would be admitted; if not, no other
-    /// limit is charged either.
-    pub cost: u64,
-}
-
-/// The answer to a take over several limits.
-///
-/// # Examples
-/// ```
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
-/// # let bay = forebay::Forebay::open("memory:").await?;
-/// use forebay::{Limit, limit::Charge};
-/// let limit = bay.limit(Limit::per_minute("hits", 20))?;
-/// let decisions = bay.take_all(&[Charge { limit, key: "user:42".into(), cost: 1 }]).await?;
-/// assert_eq!((decisions.allowed, decisions.limits[0].remaining()), (true, 19));
-/// # Ok(()) }
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-#[must_use = "a denied request should not be served"]
-pub struct Decisions {
-    /// All were charged; else none was.
-    pub allowed: bool,
-    /// Each limit's own word, in order. When the whole is denied, `Allow` means that this one would have admitted;
-    /// nothing was charged to it.
-    pub limits: Vec<Decision>,
-    /// Which windows were charged, for [`give_back`](Self::give_back): one for each limit that the store charged.
-    pub(crate) charged: Vec<Option<u64>>,
-    /// A limit was decided without the store, which may have charged all the same: its answer did not come in time.
-    pub(crate) in_doubt: bool,
-}
-
-impl Decisions {
-    /// Notes what was charged, and else who denied it.
-    fn note(&self, charges: &[Charge]) {
-        for (charge, decision) in charges.iter().zip(&self.limits) {
-            // What a shadow admitted with the others was noted when it was asked.
-            let peeked = charge.cost == 0;
-            let says = !peeked && if self.allowed { !charge.limit.is_shadow() } else { decision.denies() };
-            if says {
-                charge.limit.note(&charge.key, decision);
-            }
-        }
-    }
-
-    /// The decision of an earlier attempt, which nobody has kept.
-    pub(crate) fn none() -> Self {
-        Self { allowed: true, limits: vec![], charged: vec![], in_doubt: false }
-    }
-
-    /// What an allowed decision left charged.
-    pub(crate) fn charged(&self) -> Charged {
-        match (self.charged.iter().any(Option::is_some), self.in_doubt) {
-            (true, _) => Charged::Yes,
-            (false, true) => Charged::Unknown,
-            (false, false) => Charged::No,
-        }
-    }
-
-    /// Refunds what an allowed decision charged, as far as its windows still count: what was charged to a window that is
-    /// over is gone with it, and giving it back to the next one would admit too much. Returns what stays charged.
-    pub(crate) async fn give_back(&self, charges: &[Charge]) -> Charged {
-        let refund = async |(charge, window): (&Charge, &Option<u64>)| match window {
-            Some(_) => charge.limit.refund_into(&charge.key, charge.cost, *window).await.map(|_| ()),
-            None => Ok(()),
-        };
-        let refunds = futures::future::join_all(charges.iter().zip(&self.charged).map(refund)).await;
-        self.left(refunds)
-    }
-
-    /// [`give_back`](Self::give_back) of what was charged with a token. Nothing goes back that is another attempt's by now.
-    pub(crate) async fn give_back_once(
-        &self,
-        store: &Store,
-        charges: &[Charge],
-        token: ChargeToken,
-    ) -> Charged {
-        let charged =
-            charges.iter().zip(&self.charged).filter_map(|(charge, window)| Some((charge, (*window)?)));
-        self.left(store.refund_once(charged, token).await)
-    }
-
-    /// What stays charged after refunds.
-    fn left(&self, refunds: Vec<Result<()>>) -> Charged {
-        let failures: Vec<Error> = refunds.into_iter().filter_map(Result::err).collect();
-        if failures.iter().any(|error| error.retry() != Retry::Unknown) {
-            Charged::Yes
-        } else if failures.is_empty() && !self.in_doubt {
-            Charged::No
-        } else {
-            Charged::Unknown
-        }
-    }
-}
-
-/// Whether a charge stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Charged {
-    Yes,
-    No,
-    /// The store did not say.
-    Unknown,
-}
-
-/// How many limits one decision may span: more is a mistake, and would hold up everybody else's.
-pub const MAX_CHARGES: usize = 64;
-
 impl Store {
-    /// See [`Forebay::take_all`](crate::Forebay::take_all); with a token it charges once, however often it is called.
+    /// See [`Forebay::take_all`](crate::Forebay::take_all). With a token it charges once, however often it is called.
     ///
-    /// What shadows count has no token.
+    /// Shadows are charged without the token.
     pub(crate) async fn take_all_with(
         &self,
         charges: &[Charge],
@@ -151,110 +36,263 @@ impl Store {
         token: Option<ChargeToken>,
     ) -> Result<Decisions> {
         check(charges)?;
-        match plain(charges)? {
-            Some(takes) => self.take_enforced(charges, &takes, when, token).await,
-            None => Box::pin(self.take_mixed(charges, when, token)).await,
+        let mut call = Call::new(self, charges, when, token)?;
+        if !call.deny_locally() {
+            call.ask_store().await?;
         }
-        .inspect(|decisions| decisions.note(charges))
+        call.decisions.track(charges);
+        Ok(call.decisions)
     }
 
-    /// Gives back what was charged with a token, and to which windows, host by host.
-    pub(crate) async fn refund_once<'a>(
-        &self,
-        charged: impl Iterator<Item = (&'a Charge, u64)>,
-        token: ChargeToken,
-    ) -> Vec<Result<()>> {
-        let mut groups: Vec<Vec<(Take<'_>, u64)>> = vec![];
-        for (Charge { limit, key, cost }, window) in charged {
-            let Ok(Asked::Take(take)) = limit.asked(key, *cost) else { continue };
-            match groups.iter_mut().find(|group| self.engine().together(&[group[0].0, take])) {
-                Some(group) => group.push((take, window)),
-                None => groups.push(vec![(take, window)]),
+    /// The denial of a take over several limits, if this process knows it: see
+    /// [`Forebay::known_denial`](crate::Forebay::known_denial).
+    pub(crate) fn known_denial(&self, charges: &[Charge]) -> Result<Option<Decisions>> {
+        check(charges)?;
+        let mut call = Call::new(self, charges, When::EngineClock, None)?;
+        let denied = call.deny_locally();
+        if denied {
+            call.decisions.track(charges);
+        }
+        Ok(denied.then_some(call.decisions))
+    }
+}
+
+/// A limit that counts: its place among the charges, and its take.
+type Member<'a> = (usize, Take<'a>);
+
+/// A take over several limits, and what is decided of it.
+struct Call<'a> {
+    store: &'a Store,
+    charges: &'a [Charge],
+    when: When,
+    token: Option<ChargeToken>,
+    enforced: Vec<Member<'a>>,
+    decisions: Decisions,
+}
+
+impl<'a> Call<'a> {
+    fn new(store: &'a Store, charges: &'a [Charge], when: When, token: Option<ChargeToken>) -> Result<Self> {
+        let nothing = vec![None; charges.len()];
+        let mut decisions =
+            Decisions { allowed: true, limits: vec![None; charges.len()], charged: nothing, in_doubt: false };
+        let mut enforced = Vec::with_capacity(charges.len());
+        for (place, Charge { limit, key, cost }) in charges.iter().enumerate().filter(|(_, one)| one.cost > 0)
+        {
+            match limit.resolve(key, *cost)? {
+                Resolved::Fixed(decision) => decisions.limits[place] = Some(limit.apply_shadow(decision)),
+                Resolved::Take(take) if !limit.is_shadow() => enforced.push((place, take)),
+                Resolved::Take(_) => {}
             }
         }
-        let refund = async |group: &Vec<(Take<'_>, u64)>| {
-            let (first, _) = group[0];
-            self.engine().refund_once(group, token.of(first.limit, first.key)).await
-        };
-        futures::future::join_all(groups.iter().map(refund)).await
+        Ok(Self { store, charges, when, token, enforced, decisions })
     }
 
-    /// Takes from limits all of which count.
-    pub(crate) async fn take_enforced(
-        &self,
-        charges: &[Charge],
-        takes: &[Take<'_>],
-        when: When,
-        token: Option<ChargeToken>,
-    ) -> Result<Decisions> {
-        if self.engine().together(takes) {
-            self.take_together(charges, takes, when, token).await
-        } else {
-            Box::pin(self.take_apart(charges, takes, when, token)).await
+    /// Answers without the store, if this process knows that a limit denies.
+    ///
+    /// A repeated request asks the store: an earlier attempt may have been charged.
+    fn deny_locally(&mut self) -> bool {
+        let limits = &mut self.decisions.limits;
+        if self.when == When::EngineClock && self.token.is_none_or(|token| token.is_first) {
+            for (place, take) in &self.enforced {
+                limits[*place] = self.charges[*place].limit.known_denial(take);
+            }
         }
+        self.decisions.allowed = limits.iter().flatten().all(Decision::is_allowed);
+        !self.decisions.allowed
     }
 
-    /// Takes that one step can do; or what each limit says without the store.
-    pub(crate) async fn take_together(
-        &self,
-        charges: &[Charge],
-        takes: &[Take<'_>],
-        when: When,
-        token: Option<ChargeToken>,
-    ) -> Result<Decisions> {
-        let (Some(first), Some(deadline)) =
-            (charges.first(), charges.iter().map(|charge| charge.limit.deadline()).min())
-        else {
-            return Ok(Decisions::none());
-        };
+    async fn ask_store(&mut self) -> Result<()> {
+        if self.charges.iter().any(|charge| charge.cost == 0) {
+            self.decisions.allowed = Box::pin(self.peek()).await?;
+        }
+        if self.decisions.allowed {
+            let takes: Vec<Take<'_>> = self.enforced.iter().map(|(_, take)| *take).collect();
+            let is_one_step =
+                self.store.engine().together(&takes) && !self.enforced.iter().any(|one| self.is_local(one));
+            self.decisions.allowed = if is_one_step {
+                let group = self.enforced.clone();
+                self.ask_host(&group, &takes).await?
+            } else {
+                Box::pin(self.ask_in_turn()).await?
+            };
+        }
+        if self.decisions.limits.iter().any(Option::is_none) {
+            Box::pin(self.ask_the_rest()).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks the limits of the charges with a cost of 0. Whether all would admit.
+    async fn peek(&mut self) -> Result<bool> {
+        let peeks = self.charges.iter().enumerate().filter(|(_, charge)| charge.cost == 0);
+        let peeks = peeks
+            .map(async |(place, Charge { limit, key, .. })| (place, limit.peek_at(key, self.when).await));
+        for (place, decision) in join_all(peeks).await {
+            self.decisions.limits[place] = Some(decision?);
+        }
+        Ok(self.decisions.limits.iter().flatten().all(Decision::is_allowed))
+    }
+
+    /// Asks the limits that have no decision yet: shadows, which count with the others; or, after a denial, whatever was not
+    /// asked, which is only looked at. A limit that does not answer then stays without a decision.
+    async fn ask_the_rest(&mut self) -> Result<()> {
+        let (allowed, when) = (self.decisions.allowed, self.when);
+        let rest = self.charges.iter().zip(&self.decisions.limits).enumerate();
+        let rest = rest.filter(|(_, (_, decision))| decision.is_none());
+        let rest = rest.map(async |(place, (Charge { limit, key, cost }, _))| {
+            let answer = match allowed {
+                true => limit.take_at(key, *cost, when).await.map(Some),
+                false => Ok(limit.peek_for(key, *cost, when).await.ok()),
+            };
+            (place, answer)
+        });
+        for (place, decision) in join_all(rest).await {
+            self.decisions.limits[place] = decision?;
+        }
+        Ok(())
+    }
+
+    /// The local budgets of a limit, if this call may spend from them. A charge with a token must be known to the store.
+    fn local(&self, place: usize) -> Option<&'a std::sync::Arc<LocalLimiter>> {
+        let local = self.charges[place].limit.leased();
+        local.filter(|_| self.when == When::EngineClock && self.token.is_none())
+    }
+
+    /// Whether the local budget covers a take.
+    fn is_local(&self, (place, take): &Member<'_>) -> bool {
+        self.local(*place).is_some_and(|local| local.left(take) >= take.cost)
+    }
+
+    /// Asks one host after the other, in the order of the limits, and spends from local budgets last. Most denied requests
+    /// are denied by the first host and never reach the others. A host that does not answer is decided by the `on_error` of
+    /// its own limits.
+    async fn ask_in_turn(&mut self) -> Result<bool> {
+        let (local, stored): (Vec<Member<'a>>, _) =
+            self.enforced.clone().into_iter().partition(|one| self.is_local(one));
+        let mut groups: Vec<Vec<Member<'a>>> = vec![];
+        for member in stored {
+            match groups.iter_mut().find(|group| self.store.engine().together(&[group[0].1, member.1])) {
+                Some(group) => group.push(member),
+                None => groups.push(vec![member]),
+            }
+        }
+        let hosts = groups.len();
+        groups.extend(local.into_iter().map(|member| vec![member]));
+        let mut pending = PendingRefunds::new(self.store, self.when, self.token);
+        for (nth, group) in groups.iter().enumerate() {
+            let spent = nth >= hosts && self.spend(&group[0]);
+            let takes: Vec<Take<'_>> = group.iter().map(|(_, take)| *take).collect();
+            let allowed = spent || self.ask_host(group, &takes).await?;
+            let charged =
+                group.iter().filter_map(|&(place, _)| Some((place, self.decisions.charged[place]?)));
+            pending.extend(charged.map(|(place, window)| (place, self.charges[place].clone(), window)));
+            failpoint!("take_all_after_host");
+            if !allowed {
+                self.decisions.charged.fill(None);
+                for (place, decision) in pending.refund().await {
+                    self.decisions.limits[place] = Some(decision);
+                }
+                return Ok(false);
+            }
+        }
+        pending.keep();
+        Ok(true)
+    }
+
+    /// Spends from a local budget, unless others have spent it meanwhile.
+    fn spend(&mut self, (place, take): &Member<'_>) -> bool {
+        let spent = self.local(*place).and_then(|local| local.spend_in_window(take));
+        if let Some((decision, window)) = spent {
+            self.decisions.limits[*place] = Some(decision);
+            self.decisions.charged[*place] = Some(window);
+        }
+        spent.is_some()
+    }
+
+    /// Takes what one step can do, or decides without the store. Whether all admitted.
+    async fn ask_host(&mut self, group: &[Member<'_>], takes: &[Take<'_>]) -> Result<bool> {
+        let Some(first) = takes.first() else { return Ok(true) };
+        let sent = self.store.clock().monotonic();
+        let mut answer = self.ask_engine(takes).await;
+        if let Ok(taken) = &answer
+            && !taken.allowed
+            && Box::pin(self.return_budgets(group, taken)).await
+        {
+            answer = self.ask_engine(takes).await;
+        }
+        match answer {
+            Ok(taken) => self.record(group, &taken, sent),
+            Err(error) if error.is_outage() => {
+                self.charges[group[0].0].limit.note_outage(first.key, &error);
+                Box::pin(self.decide_without_store(group, &error)).await?;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(group.iter().all(|(place, _)| self.decisions.limits[*place].is_some_and(|one| one.is_allowed())))
+    }
+
+    async fn ask_engine(&self, takes: &[Take<'_>]) -> Result<TakenAll> {
+        let (engine, first) = (self.store.engine(), takes[0]);
         let step = async {
-            match token {
-                None => self.engine().take_all(takes, when).await,
+            match self.token {
+                None => engine.take_all(takes, self.when).await,
                 Some(token) => {
-                    let token = token.of(first.limit.name(), &first.key);
-                    Box::pin(self.engine().take_all_once(takes, when, token)).await
+                    Box::pin(engine.take_all_once(takes, self.when, token.of(first.limit, first.key))).await
                 }
             }
         };
-        let answer = if self.engine().keeps_deadlines() {
-            step.await
-        } else {
-            in_time(self, deadline, first.limit.name(), step).await
-        };
-        match answer {
-            Ok(taken) => Ok(decisions(takes, &taken)),
-            Err(error) if error.is_outage() => {
-                first.limit.note_outage(&first.key, &error);
-                Box::pin(self.decide_without_store(charges, takes, when, &error)).await
+        if engine.keeps_deadlines() {
+            return step.await;
+        }
+        let deadline = takes.iter().map(|take| take.within).min().unwrap_or_default();
+        in_time(self.store, deadline, first.limit, step).await
+    }
+
+    /// Returns the local budgets of the limits that denied: with what is left in the store they may be enough. Whether there
+    /// were any.
+    async fn return_budgets(&self, group: &[Member<'_>], taken: &TakenAll) -> bool {
+        let denying =
+            group.iter().zip(&taken.states).filter(|((_, take), state)| take.rule.room(**state) < take.cost);
+        let returns = denying.filter_map(|((place, take), _)| Some((self.local(*place)?, take)));
+        let returns = returns.map(async |(local, take)| local.give_back_of(take).await);
+        join_all(returns).await.into_iter().any(|returned| returned)
+    }
+
+    /// Records the answer of a host.
+    fn record(&mut self, group: &[Member<'_>], taken: &TakenAll, sent: std::time::Duration) {
+        for ((place, take), &state) in group.iter().zip(&taken.states) {
+            let limit = &self.charges[*place].limit;
+            let allowed = taken.allowed || take.rule.room(state) >= take.cost;
+            let now = taken.now;
+            self.decisions.limits[*place] = Some(Decision::of(take, Taken { allowed, now, state }));
+            self.decisions.charged[*place] = taken.allowed.then_some(state.0);
+            if !allowed && self.when == When::EngineClock {
+                limit.remember_denial(take, now, state, sent);
             }
-            Err(error) => Err(error),
+            if let Some(local) = self.local(*place).filter(|_| taken.allowed) {
+                local.missed(take);
+            }
         }
     }
 
-    async fn decide_without_store(
-        &self,
-        charges: &[Charge],
-        takes: &[Take<'_>],
-        when: When,
-        error: &Error,
-    ) -> Result<Decisions> {
-        let is_local = |charge: &Charge| charge.limit.on_error() == OnError::Local;
-        let local = takes.iter().zip(charges).filter(|(_, charge)| is_local(charge));
-        let local: Vec<Take<'_>> = local.map(|(take, _)| *take).collect();
-        let taken = self.fallback().take_all(&local, when).await?;
-        let mut locally = decisions(&local, &taken).limits.into_iter();
-        let limits: Vec<Decision> = charges
-            .iter()
-            .zip(takes)
-            .map(|(charge, take)| match charge.limit.on_error() {
-                OnError::Open => Decision::without_store(take.rule.quota(), true),
-                OnError::Closed => Decision::without_store(take.rule.quota(), false),
-                OnError::Local => locally.next().expect("one for each local limit").from(Source::Fallback),
-            })
-            .collect();
-        let charged = vec![None; charges.len()];
-        let in_doubt = error.retry() == Retry::Unknown;
-        Ok(Decisions { allowed: limits.iter().all(Decision::is_allowed), limits, charged, in_doubt })
+    /// Decides by the `on_error` of each limit.
+    async fn decide_without_store(&mut self, group: &[Member<'_>], error: &Error) -> Result<()> {
+        let on_error = |place: usize| self.charges[place].limit.on_error();
+        let local = group.iter().filter(|(place, _)| on_error(*place) == OnError::Local);
+        let local: Vec<Member<'_>> = local.copied().collect();
+        let takes: Vec<Take<'_>> = local.iter().map(|(_, take)| *take).collect();
+        let taken = self.store.fallback().take_all(&takes, self.when).await?;
+        for (place, take) in group {
+            let allowed = on_error(*place) == OnError::Open;
+            self.decisions.limits[*place] = Some(Decision::without_store(take.rule.quota(), allowed));
+        }
+        for ((place, take), &state) in local.iter().zip(&taken.states) {
+            let allowed = taken.allowed || take.rule.room(state) >= take.cost;
+            let decision = Decision::of(take, Taken { allowed, now: taken.now, state });
+            self.decisions.limits[*place] = Some(decision.from(Source::Fallback));
+        }
+        self.decisions.in_doubt |= error.retry() == Retry::Unknown;
+        Ok(())
     }
 }
 
@@ -265,60 +303,9 @@ fn check(charges: &[Charge]) -> Result<()> {
     for (i, charge) in charges.iter().enumerate() {
         let same = |other: &Charge| other.limit.name() == charge.limit.name() && other.key == charge.key;
         if charges[..i].iter().any(same) {
-            return Err(invalid(format!(
-                "limit {}: named twice for one key in one take",
-                charge.limit.name()
-            )));
+            let name = charge.limit.name();
+            return Err(invalid(format!("limit {name}: named twice for one key in one take")));
         }
     }
     Ok(())
-}
-
-/// The takes, if the store is asked about all of them and each counts.
-fn plain(charges: &[Charge]) -> Result<Option<Vec<Take<'_>>>> {
-    let mut takes = Vec::with_capacity(charges.len());
-    for Charge { limit, key, cost } in charges {
-        if *cost == 0 {
-            return Ok(None);
-        }
-        match limit.asked(key, *cost)? {
-            Asked::Take(take) if !limit.is_shadow() => takes.push(take),
-            _ => return Ok(None),
-        }
-    }
-    Ok(Some(takes))
-}
-
-fn decisions(takes: &[Take<'_>], taken: &TakenAll) -> Decisions {
-    let limits = takes.iter().zip(&taken.states).map(|(take, &state)| {
-        let fits = taken.allowed || take.rule.room(state) >= take.cost;
-        decision(&take.rule, take.cost, Taken { allowed: fits, now: taken.now, state })
-    });
-    let charged = taken.states.iter().map(|state| taken.allowed.then_some(state.0)).collect();
-    Decisions { allowed: taken.allowed, limits: limits.collect(), charged, in_doubt: false }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Clock, Forebay, Limit, ManualClock, Timestamp, time::mins};
-
-    /// A charge in one window, given back in the next, would erase somebody else's hit there and admit one too many.
-    #[tokio::test]
-    async fn what_comes_back_too_late_opens_nothing() {
-        let hand = ManualClock::at(Timestamp::from_secs(1_790_000_000));
-        let bay = Forebay::options().clock(Clock::from(hand.clone())).open("memory:").await.expect("opens");
-        let limit = bay.limit(Limit::per_minute("hits", 5)).expect("valid");
-        let charges = [Charge { limit: limit.clone(), key: "42".into(), cost: 3 }];
-
-        let taken = bay.take_all(&charges).await.expect("answers");
-        assert_eq!(taken.give_back(&charges).await, Charged::No);
-        assert_eq!(limit.peek("42").await.expect("answers").used(), 0, "the same window");
-
-        let taken = bay.take_all(&charges).await.expect("answers");
-        hand.advance(mins(1));
-        assert!(limit.take_n("42", 5).await.expect("answers").is_allowed());
-        assert_eq!(taken.give_back(&charges).await, Charged::No);
-        assert!(!limit.take("42").await.expect("answers").is_allowed(), "the next window");
-    }
 }

@@ -9,7 +9,7 @@ use crate::{
     engine::step::{LeaseAct, LeaseStep, Leases},
     error::{Error, ErrorKind, Result, Retry, invalid, out_of_range},
     lease_margin::{FINE_CLOCK, usable},
-    limit::{Decision, LimitHandle, MAX_LEASES, OnError, Outstanding, Source, handle::in_time},
+    limit::{Decision, LimitHandle, MAX_LEASES, OnError, Outstanding, Source, deadline::in_time},
     time::secs,
 };
 
@@ -155,7 +155,7 @@ impl LimitHandle {
     /// ```
     pub async fn lease(&self, key: impl AsRef<str>) -> Result<Lease> {
         let key = key.as_ref();
-        let slots = self.slots(key)?;
+        let slots = self.lease_quota(key)?;
         // From here on, whatever becomes of this future, the lease goes back.
         let guard = LeaseGuard::asking(self, slots, key, LeaseId::random());
         let (outcome, lender) = self.lend(slots, key, guard.id()).await?;
@@ -183,7 +183,7 @@ impl LimitHandle {
     /// # Cancellation
     /// Dropping the future may leave the lease lent until it runs out.
     pub async fn lease_as(&self, key: impl AsRef<str>, id: LeaseId) -> Result<Lease<LeaseTerm>> {
-        let slots = self.slots(key.as_ref())?;
+        let slots = self.lease_quota(key.as_ref())?;
         let (outcome, lender) = self.lend(slots, key.as_ref(), id).await?;
         self.note(key.as_ref(), outcome.decision());
         Ok(match outcome {
@@ -201,7 +201,7 @@ impl LimitHandle {
     /// # Errors
     /// As [`lease`](Self::lease); and whatever the store answers. Repeating is safe.
     pub async fn extend_lease(&self, key: impl AsRef<str>, id: LeaseId) -> Result<Option<Duration>> {
-        let slots = self.slots(key.as_ref())?;
+        let slots = self.lease_quota(key.as_ref())?;
         let (lender, id) = id.lender();
         let held = match lender {
             GrantedBy::Store => {
@@ -217,7 +217,7 @@ impl LimitHandle {
     /// # Errors
     /// As [`extend_lease`](Self::extend_lease).
     pub async fn release_lease(&self, key: impl AsRef<str>, id: LeaseId) -> Result<bool> {
-        self.slots(key.as_ref())?;
+        self.lease_quota(key.as_ref())?;
         let (lender, id) = id.lender();
         match self.give_back_lease(lender, key.as_ref(), id).await {
             // Its request may have reached the store all the same, which then forgets it at its end.
@@ -274,7 +274,9 @@ impl LimitHandle {
     pub(crate) async fn peek_leases(&self, slots: LeaseQuota, key: &str) -> Result<Decision> {
         let answer = self.ask_lease(key, LeaseId::random(), LeaseAct::Peek, self.deadline()).await;
         match answer {
-            Ok(leases) => Ok(self.shown(slots.decision(&leases, leases.number < slots.most, Source::Engine))),
+            Ok(leases) => {
+                Ok(self.apply_shadow(slots.decision(&leases, leases.number < slots.most, Source::Engine)))
+            }
             Err(error) if error.is_outage() => {
                 Ok(Decision::without_store(slots.most, self.on_error() != OnError::Closed))
             }
@@ -284,7 +286,7 @@ impl LimitHandle {
 
     /// What a reset of a concurrency limit leaves: leases stand until their holders give them back.
     pub(crate) async fn reset_leases(&self, key: &str) -> Result<Option<Outstanding>> {
-        self.slots(key)?;
+        self.lease_quota(key)?;
         let leases = self.ask_lease(key, LeaseId::random(), LeaseAct::Heal, self.deadline()).await?;
         let until = self.store().clock().now().plus(leases.last_end.unwrap_or_default());
         Ok((leases.number > 0).then_some(Outstanding { amount: leases.number, until }))

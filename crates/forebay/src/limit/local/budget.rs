@@ -62,6 +62,8 @@ struct LocalBudget {
     empty_at: u64,
     /// An allotment under another rule, after an override changed, is not spent.
     rule: Rule,
+    /// The window of the allotment, as of the last answer.
+    window: u64,
     /// What was left when the demand was last counted.
     counted: u64,
     /// Spent since the last request, as of then: the demand.
@@ -81,6 +83,8 @@ pub(crate) struct Spent {
     /// In this process and, as of the last answer, in the store.
     pub remaining: u64,
     pub reset_after: Duration,
+    /// The window that it was charged in.
+    pub window: u64,
 }
 
 /// A request to the store. The key sends no other one until it has completed.
@@ -115,8 +119,9 @@ impl LocalBudgets {
         budget.left -= take.cost;
         let remaining = budget.left.saturating_add(budget.beyond);
         let reset_after = Duration::from_micros(budget.empty_at.saturating_sub(micros));
+        let window = budget.window;
         let request = if budget.left <= budget.low { budget.ask(now) } else { None };
-        Some((Spent { remaining, reset_after }, request))
+        Some((Spent { remaining, reset_after, window }, request))
     }
 
     /// Records that the store admitted what the budget did not cover. Returns the request for a refill, if one is due.
@@ -260,6 +265,7 @@ impl LocalBudget {
             beyond: 0,
             empty_at: 0,
             rule: take.rule,
+            window: 0,
             counted: 0,
             spent: take.cost,
             fresh: take.cost,
@@ -351,6 +357,7 @@ impl LocalBudget {
         }
         self.low = self.left / 2;
         self.beyond = self.rule.room(state);
+        self.window = state.0;
         self.empty_at = whole_micros(sent).saturating_add(self.rule.reset_after(state, now));
     }
 }

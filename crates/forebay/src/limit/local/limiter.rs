@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::Notify};
 use uuid::Uuid;
 
-use super::budget::{BUCKET_SPAN, LocalBudgets, RefillRequest};
+use super::budget::{BUCKET_SPAN, LocalBudgets, RefillRequest, Spent};
 use crate::{
     clock::Clock,
     engine::{
@@ -26,7 +26,7 @@ use crate::{
     },
     error::Result,
     key::Name,
-    limit::{Decision, LimitHandle, Source},
+    limit::Decision,
     model::rate::allotments::AllotmentRequest,
     time::{When, micros, millis, secs},
 };
@@ -84,35 +84,6 @@ impl LocalLimiters {
     }
 }
 
-impl LimitHandle {
-    /// Returns the unspent local budgets of a [leased](crate::limit::Mode::Leased) limit to the store, as far as it answers within
-    /// a second.
-    ///
-    /// [`Forebay::close`](crate::Forebay::close) and dropping the last handle do the same. Budget that is not returned is
-    /// lost until its window ends, or until the bucket has refilled.
-    ///
-    /// # Cost
-    /// One round trip for each key with a budget, 64 at a time.
-    pub async fn give_back(&self) {
-        if let Some(limiter) = self.leased() {
-            limiter.give_back().await;
-        }
-    }
-
-    /// Asks the store about a take that the local budget does not cover.
-    pub(crate) async fn decide_leased(&self, leased: &Arc<LocalLimiter>, take: Take<'_>) -> Result<Decision> {
-        let mut decision = self.decide_exactly(take, When::EngineClock).await?;
-        // Together with what is left in the store, the local budget may be enough.
-        if !decision.is_allowed() && Box::pin(leased.give_back_of(&take)).await {
-            decision = self.decide_exactly(take, When::EngineClock).await?;
-        }
-        if decision.is_allowed() && decision.source() == Source::Engine && !decision.is_shadowed() {
-            leased.missed(&take);
-        }
-        Ok(decision)
-    }
-}
-
 impl LocalLimiter {
     pub(crate) fn new(name: Name, engine: Engine, clock: Clock, all: &LocalLimiters) -> Arc<Self> {
         let (holder, sequence) = (Uuid::new_v4().as_u128(), AtomicU64::new(1));
@@ -131,11 +102,17 @@ impl LocalLimiter {
     /// Spends from the local budget. `None`: the store has to decide.
     #[inline]
     pub(crate) fn spend(self: &Arc<Self>, take: &Take<'_>) -> Option<Decision> {
-        let (spent, request) = self.budgets.spend(take, &self.clock)?;
+        self.spend_in_window(take).map(|(decision, _)| decision)
+    }
+
+    /// As [`spend`](Self::spend), and the window that the budget was charged in.
+    #[inline]
+    pub(crate) fn spend_in_window(self: &Arc<Self>, take: &Take<'_>) -> Option<(Decision, u64)> {
+        let (Spent { remaining, reset_after, window }, request) = self.budgets.spend(take, &self.clock)?;
         if let Some(request) = request {
             self.send(request);
         }
-        Some(Decision::from_lease(take.rule.quota(), spent.remaining, spent.reset_after))
+        Some((Decision::from_lease(take.rule.quota(), remaining, reset_after), window))
     }
 
     /// Records that the store admitted what the local budget did not cover.

@@ -23,7 +23,8 @@ use crate::{
     error::{Error, ErrorKind, Result},
     key::Name,
     limit::{
-        handle::in_time,
+        deadline::in_time,
+        decide::DenyCache,
         local::LocalLimiters,
         report::{HeavyHitters, NearKeys},
     },
@@ -54,10 +55,12 @@ pub(crate) struct Limits {
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     pub overrides: Overrides,
+    /// Denials of takes from any handle, each under its rule.
+    pub denied: DenyCache,
     /// Counts denials: held for one look-up, and where nobody is denied never.
     pub top: Mutex<HeavyHitters>,
     /// Who is near the limit. Whoever finds it held leaves it: another take will come.
-    pub nearest: Mutex<NearKeys>,
+    pub near: Mutex<NearKeys>,
 }
 
 /// The overrides of one limit that were set at run time, as far as this process knows.

@@ -7,7 +7,7 @@ use std::{fmt::Write as _, time::Duration};
 use crate::limit::{Decision, Kind, Policy};
 
 /// The largest integer of a structured field.
-const MOST: u64 = 999_999_999_999_999;
+const MAX_INTEGER: u64 = 999_999_999_999_999;
 
 /// A header: its name, in lower case, and its value.
 ///
@@ -25,38 +25,41 @@ const MOST: u64 = 999_999_999_999_999;
 /// ```
 pub type Header = (&'static str, String);
 
-/// The headers of an answer that some limits decided about: `RateLimit-Policy` and `RateLimit` with all of them, the
-/// older `X-RateLimit-Limit`, `-Remaining` and `-Reset` with the one that leaves least, and for a denial `Retry-After`,
-/// whole seconds, rounded up, at least 1.
+/// The headers of an answer that some limits decided about.
 ///
-/// Limits that allow everything are left out, and without any other there are no headers. A shadow is left out as well:
-/// a client that heeded it would be limited by it.
+/// - `RateLimit-Policy` with all limits, also those that were not asked, and `RateLimit` with those that were.
+/// - The older `X-RateLimit-Limit`, `-Remaining` and `-Reset` with the limit that leaves least.
+/// - For a denial `Retry-After`: whole seconds, rounded up, at least 1.
+///
+/// Limits that allow everything are left out, and without any other there are no headers. A shadow is left out as well: a
+/// client that heeded it would be limited by it.
 ///
 /// # Source
 /// draft-ietf-httpapi-ratelimit-headers-11; RFC 9110, section 10.2.3.
-pub fn headers<'a>(answers: impl IntoIterator<Item = (&'a Policy, &'a Decision)>) -> Vec<Header> {
-    let tells = |policy: &Policy, decision: &Decision| {
-        !policy.shadow && decision.limit() < Decision::UNLIMITED && !decision.is_degraded()
-    };
+pub fn headers<'a>(answers: impl IntoIterator<Item = (&'a Policy, Option<&'a Decision>)>) -> Vec<Header> {
     let all: Vec<_> = answers.into_iter().collect();
-    let told: Vec<_> = all.iter().filter(|(policy, decision)| tells(policy, decision)).collect();
+    let tells = |decision: &Decision| decision.limit() < Decision::UNLIMITED && !decision.is_degraded();
+    let limiting = all.iter().filter(|(policy, _)| !policy.shadow);
+    let limiting = limiting.filter(|(_, decision)| decision.is_none_or(tells));
+    let limiting: Vec<_> = limiting.collect();
+    let decided = || limiting.iter().filter_map(|(policy, decision)| Some((*policy, (*decision)?)));
     let mut headers = vec![];
-    if let Some((_, least)) = told.iter().min_by_key(|(_, decision)| tightness(decision)) {
-        let join = |write: fn(&Policy, &Decision) -> String| {
-            told.iter().map(|(policy, decision)| write(policy, decision)).collect::<Vec<_>>().join(", ")
-        };
-        headers.push(("ratelimit-policy", join(policy_item)));
-        headers.push(("ratelimit", join(limit_item)));
+    if let Some((_, least)) = decided().min_by_key(|(_, decision)| tightness(decision)) {
+        let policies = limiting.iter().map(|(policy, decision)| policy_item(policy, *decision));
+        let limits = decided().map(|(policy, decision)| limit_item(policy, decision));
+        headers.push(("ratelimit-policy", policies.collect::<Vec<_>>().join(", ")));
+        headers.push(("ratelimit", limits.collect::<Vec<_>>().join(", ")));
         headers.push(("x-ratelimit-limit", least.limit().to_string()));
         headers.push(("x-ratelimit-remaining", remaining(least).to_string()));
         if !least.is_blocked() {
             headers.push(("x-ratelimit-reset", seconds(renews_after(least)).to_string()));
         }
     }
-    // A client that waits for a key that is blocked would ask for ever.
-    let blocked = all.iter().any(|(_, decision)| decision.is_blocked());
-    let denied = all.iter().filter(|(_, decision)| !decision.is_allowed() && !blocked);
-    if let Some(wait) = denied.map(|(_, decision)| decision.retry_after().unwrap_or_default()).max() {
+    // A client that waits for a blocked key would ask for ever.
+    let denied =
+        || all.iter().filter_map(|(_, decision)| *decision).filter(|decision| !decision.is_allowed());
+    let wait = denied().map(|decision| decision.retry_after().unwrap_or_default()).max();
+    if let Some(wait) = wait.filter(|_| !denied().any(Decision::is_blocked)) {
         headers.push(("retry-after", seconds(wait).max(1).to_string()));
     }
     headers
@@ -78,11 +81,12 @@ fn renews_after(decision: &Decision) -> Duration {
 }
 
 /// `"hits";q=20;w=60`
-fn policy_item(policy: &Policy, decision: &Decision) -> String {
-    let mut item = format!("\"{}\";q={}", policy.name, decision.limit().min(MOST));
+fn policy_item(policy: &Policy, decision: Option<&Decision>) -> String {
+    let quota = decision.map_or(policy.quota, Decision::limit);
+    let mut item = format!("\"{}\";q={}", policy.name, quota.min(MAX_INTEGER));
     match policy.kind {
-        // There is no time after which it is allowed anything.
-        _ if decision.limit() == 0 => {}
+        // A blocked key is never admitted.
+        _ if quota == 0 => {}
         Kind::Concurrency => item.push_str(";qu=\"concurrent-requests\""),
         // Writing to a string does not fail.
         _ => drop(write!(item, ";w={}", seconds(policy.window).max(1))),
@@ -92,7 +96,7 @@ fn policy_item(policy: &Policy, decision: &Decision) -> String {
 
 /// `"hits";r=19;t=37`
 fn limit_item(policy: &Policy, decision: &Decision) -> String {
-    let (remaining, renews) = (remaining(decision).min(MOST), seconds(renews_after(decision)));
+    let (remaining, renews) = (remaining(decision).min(MAX_INTEGER), seconds(renews_after(decision)));
     if decision.limit() == 0 {
         return format!("\"{}\";r=0", policy.name);
     }
@@ -101,7 +105,7 @@ fn limit_item(policy: &Policy, decision: &Decision) -> String {
 
 /// Whole seconds, rounded up: who comes back then is not too early.
 fn seconds(span: Duration) -> u64 {
-    u64::try_from(span.as_micros().div_ceil(1_000_000)).unwrap_or(MOST).min(MOST)
+    u64::try_from(span.as_micros().div_ceil(1_000_000)).unwrap_or(MAX_INTEGER).min(MAX_INTEGER)
 }
 
 #[cfg(test)]
@@ -113,7 +117,7 @@ mod tests {
     };
 
     fn policy(name: &str, kind: Kind, window: Duration) -> Policy {
-        Policy { name: name.into(), kind, window, shadow: false }
+        Policy { name: name.into(), kind, window, shadow: false, quota: 20 }
     }
 
     fn decision(limit: u64, used: u64, window: Duration, denied: Option<u64>) -> Decision {
@@ -132,7 +136,7 @@ mod tests {
         let minute = policy("minute", Kind::FixedWindow, mins(1));
         let day = policy("day", Kind::SlidingWindow, secs(86_400));
         let (ample, tight) = (decision(20, 1, mins(1), None), decision(1_000, 995, secs(86_400), None));
-        let told = headers([(&minute, &ample), (&day, &tight)]);
+        let told = headers([(&minute, Some(&ample)), (&day, Some(&tight))]);
         assert_eq!(
             text(&told),
             "ratelimit-policy: \"minute\";q=20;w=60, \"day\";q=1000;w=86400\n\
@@ -142,9 +146,21 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_that_was_not_asked_tells_its_policy_only() {
+        let (minute, all) =
+            (policy("minute", Kind::FixedWindow, mins(1)), policy("all", Kind::FixedWindow, secs(1)));
+        let full = decision(3, 3, mins(1), Some(1));
+        let told = headers([(&all, None), (&minute, Some(&full))]);
+        let expected =
+            "ratelimit-policy: \"all\";q=20;w=1, \"minute\";q=3;w=60\nratelimit: \"minute\";r=0;t=54\n";
+        assert!(text(&told).starts_with(expected), "{told:?}");
+        assert_eq!(headers([(&all, None)]), []);
+    }
+
+    #[test]
     fn a_denial_says_when_to_come_back_rounded_up_and_never_zero() {
         let short = policy("short", Kind::FixedWindow, millis(500));
-        let told = headers([(&short, &decision(3, 2, millis(500), Some(2)))]);
+        let told = headers([(&short, Some(&decision(3, 2, millis(500), Some(2))))]);
         assert_eq!(
             text(&told),
             "ratelimit-policy: \"short\";q=3;w=1\nratelimit: \"short\";r=0;t=1\n\
@@ -152,7 +168,7 @@ mod tests {
         );
         let leases = policy("jobs", Kind::Concurrency, secs(30));
         let full = Decision::from_leases(2, 2, Some(secs(29)), false);
-        let told = headers([(&leases, &full)]);
+        let told = headers([(&leases, Some(&full))]);
         assert!(text(&told).contains("\"jobs\";q=2;qu=\"concurrent-requests\"\n"), "{told:?}");
         assert!(text(&told).ends_with("retry-after: 1\n"), "{told:?}");
     }
@@ -161,20 +177,21 @@ mod tests {
     fn a_blocked_key_is_told_no_time_to_come_back() {
         let hits = policy("hits", Kind::FixedWindow, mins(1));
         let blocked = Decision::by_definition(false);
-        let told = text(&headers([(&hits, &blocked)]));
+        let told = text(&headers([(&hits, Some(&blocked))]));
         assert_eq!(
             told,
             "ratelimit-policy: \"hits\";q=0\nratelimit: \"hits\";r=0\nx-ratelimit-limit: 0\nx-ratelimit-remaining: 0\n"
         );
         // Beside a limit that has a time: it would not help.
         let denied = decision(1, 1, mins(1), Some(1));
-        for told in [[(&hits, &blocked), (&hits, &denied)], [(&hits, &denied), (&hits, &blocked)]] {
+        let (blocked, denied) = (Some(&blocked), Some(&denied));
+        for told in [[(&hits, blocked), (&hits, denied)], [(&hits, denied), (&hits, blocked)]] {
             let told = text(&headers(told));
             assert!(!told.contains("retry-after") && !told.contains("x-ratelimit-reset"), "{told}");
             assert!(told.contains("x-ratelimit-limit: 0\n"), "{told}");
         }
         let leases = Decision::from_leases(0, 0, None, false);
-        let told = text(&headers([(&policy("jobs", Kind::Concurrency, mins(1)), &leases)]));
+        let told = text(&headers([(&policy("jobs", Kind::Concurrency, mins(1)), Some(&leases))]));
         assert!(
             told.starts_with("ratelimit-policy: \"jobs\";q=0\n") && !told.contains("retry-after"),
             "{told}"
@@ -184,11 +201,11 @@ mod tests {
     #[test]
     fn what_does_not_limit_is_not_told() {
         let hits = policy("hits", Kind::FixedWindow, mins(1));
-        assert_eq!(headers([(&hits, &Decision::by_definition(true))]), []);
-        assert_eq!(headers([(&hits, &Decision::without_store(20, true))]), [], "a guess is no promise");
+        assert_eq!(headers([(&hits, Some(&Decision::by_definition(true)))]), []);
+        assert_eq!(headers([(&hits, Some(&Decision::without_store(20, true)))]), [], "a guess is no promise");
         let denied = Decision::without_store(20, false);
-        assert_eq!(headers([(&hits, &denied)]), [("retry-after", "1".to_owned())]);
+        assert_eq!(headers([(&hits, Some(&denied))]), [("retry-after", "1".to_owned())]);
         let shadow = Policy { shadow: true, ..hits };
-        assert_eq!(headers([(&shadow, &decision(1, 1, mins(1), Some(1)).shadowed())]), []);
+        assert_eq!(headers([(&shadow, Some(&decision(1, 1, mins(1), Some(1)).shadowed()))]), []);
     }
 }

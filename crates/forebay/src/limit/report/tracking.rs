@@ -52,7 +52,7 @@ impl LimitHandle {
     /// grow with the number of keys; a key is left out once its window is over, or its bucket has refilled so far.
     pub fn near(&self, most: usize) -> Vec<NearLimit> {
         let now = self.0.store.clock().monotonic();
-        self.0.shared.nearest.lock().most(most, now)
+        self.0.shared.near.lock().most(most, now)
     }
 
     #[inline]
@@ -75,7 +75,7 @@ impl LimitHandle {
 
     #[cold]
     pub(crate) fn note_near(&self, key: &str, decision: Decision) {
-        let Some(mut nearest) = self.0.shared.nearest.try_lock() else { return };
+        let Some(mut nearest) = self.0.shared.near.try_lock() else { return };
         let (used, limit) = (decision.used(), decision.limit());
         let counts = match self.kind() {
             // It refills steadily: until it is no longer near.

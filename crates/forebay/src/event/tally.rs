@@ -1,0 +1,170 @@
+//! Denied hits, counted in this process and added to the `limited` series about once a second.
+
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use compact_str::CompactString;
+use tokio::runtime::Handle;
+
+use crate::{
+    key::MAX_COUNT,
+    series::SeriesHandle,
+    store::Store,
+    table::{SHARDS, Shards},
+    time::{Timestamp, When, secs},
+};
+
+/// How often the counts are sent to the store. A crash loses those of at most this long.
+const FLUSH_INTERVAL: Duration = secs(1);
+
+/// How long a shutdown waits for the store to take the counts.
+const CLOSE_TIMEOUT: Duration = secs(1);
+
+/// How many counts are held: some megabytes. Beyond this, each denied hit of a new key is sent by itself.
+const MAX_PENDING: usize = 65_536;
+
+/// How many points go into one write.
+const MAX_POINTS: usize = 1_000;
+
+/// The denied hits of the events of an open store, by series, key and bucket of the finest resolution.
+#[derive(Debug)]
+pub(crate) struct LimitedTally {
+    store: Store,
+    pending: Shards<Pending>,
+    /// The size of the table. Ordered with `flushing`, so that no count is left without a task.
+    held: AtomicUsize,
+    /// A task sends what is pending.
+    flushing: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Pending {
+    series: SeriesHandle,
+    key: CompactString,
+    bucket: i64,
+    /// The time of the first hit in the bucket.
+    at: Timestamp,
+    n: u64,
+}
+
+impl Pending {
+    fn hash(&self) -> u64 {
+        self.series.name().hash_of(self.key.as_bytes())
+    }
+}
+
+impl LimitedTally {
+    pub(crate) fn new(store: Store) -> Arc<Self> {
+        let (held, flushing) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Arc::new(Self { store, pending: Shards::new(), held, flushing })
+    }
+
+    /// Counts denied hits of `series`. False: there is no room.
+    pub(crate) fn add(self: &Arc<Self>, series: &SeriesHandle, key: &str, n: u64, at: Timestamp) -> bool {
+        let bucket = series.resolutions().first().map_or(0, |finest| finest.bucket(at));
+        let hash = series.name().hash_of(key.as_bytes());
+        let mut shard = self.pending.lock(hash);
+        let is_same = |pending: &Pending| {
+            pending.bucket == bucket && pending.key == key && pending.series.name().is(series.name())
+        };
+        if let Some(pending) = shard.find_mut(hash, is_same) {
+            pending.n = pending.n.saturating_add(n);
+            return true;
+        }
+        if self.held.load(Ordering::Relaxed) >= MAX_PENDING {
+            return false;
+        }
+        self.held.fetch_add(1, Ordering::SeqCst);
+        let pending = Pending { series: series.clone(), key: key.into(), bucket, at, n };
+        shard.insert_unique(hash, pending, Pending::hash);
+        drop(shard);
+        self.ensure_flush_task();
+        true
+    }
+
+    /// Sends what is pending, within a second.
+    pub(crate) async fn close(&self) {
+        self.store.clock().timeout(CLOSE_TIMEOUT, self.flush()).await;
+    }
+
+    fn ensure_flush_task(self: &Arc<Self>) {
+        if self.flushing.load(Ordering::SeqCst) {
+            return;
+        }
+        let Ok(runtime) = Handle::try_current() else { return };
+        if !self.flushing.swap(true, Ordering::SeqCst) {
+            drop(runtime.spawn(flush_loop(FlushTask(Arc::downgrade(self)))));
+        }
+    }
+
+    async fn flush(&self) {
+        let mut all: Vec<(SeriesHandle, Vec<(CompactString, u64, Timestamp)>)> = vec![];
+        for index in 0..SHARDS {
+            let shard = std::mem::take(&mut *self.pending.lock_index(index));
+            self.held.fetch_sub(shard.len(), Ordering::Relaxed);
+            for Pending { series, key, at, mut n, .. } in shard {
+                let place = all.iter().position(|(other, _)| other.name().is(series.name()));
+                let place = place.unwrap_or_else(|| {
+                    all.push((series.limited(), vec![]));
+                    all.len() - 1
+                });
+                while n > 0 {
+                    all[place].1.push((key.clone(), n.min(MAX_COUNT), at));
+                    n -= n.min(MAX_COUNT);
+                }
+            }
+        }
+        for (series, points) in all {
+            for points in points.chunks(MAX_POINTS) {
+                send(&series, points).await;
+            }
+        }
+    }
+}
+
+/// Adds points to a `limited` series. A failure changes nothing for the callers, who were denied before.
+async fn send(series: &SeriesHandle, points: &[(CompactString, u64, Timestamp)]) {
+    let Err(error) = series.add_many(points.to_vec(), When::EngineClock).await else { return };
+    if !error.is_outage() && points.len() > 1 {
+        // The series refuses one of the points, and with it all.
+        for point in points {
+            Box::pin(send(series, std::slice::from_ref(point))).await;
+        }
+        return;
+    }
+    tracing::debug!(series = %series.name(), points = points.len(), %error, "limited hits were not counted");
+}
+
+/// The task that sends the counts. When it ends for any reason, another may start.
+struct FlushTask(Weak<LimitedTally>);
+
+impl Drop for FlushTask {
+    fn drop(&mut self) {
+        if let Some(tally) = self.0.upgrade() {
+            tally.flushing.store(false, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Sends the counts for as long as there are any.
+async fn flush_loop(task: FlushTask) {
+    let Some(clock) = task.0.upgrade().map(|tally| tally.store.clock().clone()) else { return };
+    loop {
+        clock.sleep(FLUSH_INTERVAL).await;
+        let Some(tally) = task.0.upgrade() else { return };
+        tally.flush().await;
+        if tally.held.load(Ordering::Relaxed) == 0 {
+            drop(task);
+            // A count that came meanwhile found this task running.
+            if tally.held.load(Ordering::SeqCst) > 0 {
+                tally.ensure_flush_task();
+            }
+            return;
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! What a take over several limits asks for, and its answer.
+
+use futures::future::join_all;
+
+use crate::{
+    engine::request::ChargeToken,
+    error::{Error, Result, Retry},
+    limit::{Decision, LimitHandle},
+    store::Store,
+};
+
+/// How many limits one decision may span. More would delay the takes of everybody else.
+pub const MAX_CHARGES: usize = 64;
+
+/// A cost against one key of one limit, as a part of a take over several limits.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::{Limit, limit::Charge};
+/// let minute = bay.limit(Limit::per_minute("minute", 20))?;
+/// let day = bay.limit(Limit::per_day("day", 1_000))?;
+/// let charge = |limit: &_| Charge { limit: Clone::clone(limit), key: "user:42".into(), cost: 1 };
+/// assert!(bay.take_all(&[charge(&minute), charge(&day)]).await?.allowed);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Charge {
+    /// The limit.
+    pub limit: LimitHandle,
+    /// The key.
+    pub key: String,
+    /// The cost: 1 to the limit's quota, at most 2^31. A cost of 0 only asks whether a take of 1 would be admitted. If not,
+    /// no other limit is charged either.
+    pub cost: u64,
+}
+
+/// The answer to a take over several limits.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::{Limit, limit::Charge};
+/// let limit = bay.limit(Limit::per_minute("hits", 20))?;
+/// let decisions = bay.take_all(&[Charge { limit, key: "user:42".into(), cost: 1 }]).await?;
+/// assert_eq!((decisions.allowed, decisions.limits[0].map(|limit| limit.remaining())), (true, Some(19)));
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use = "a denied request should not be served"]
+pub struct Decisions {
+    /// All were charged; else none was.
+    pub allowed: bool,
+    /// The decision of each limit, in order. `None`: the limit was not asked, because another one had denied already.
+    ///
+    /// When the whole is denied, `Allow` means that this limit would have admitted. Nothing was charged to it.
+    pub limits: Vec<Option<Decision>>,
+    /// The window that each limit was charged in, for [`give_back`](Self::give_back). `None`: it was not charged.
+    pub(super) charged: Vec<Option<u64>>,
+    /// A limit was decided without the store, which may have charged all the same: its answer did not come in time.
+    pub(super) in_doubt: bool,
+}
+
+/// Whether a charge stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Charged {
+    Yes,
+    No,
+    /// The store did not say.
+    Unknown,
+}
+
+impl Decisions {
+    /// The decision of an earlier attempt, whose details are not kept.
+    pub(crate) fn none() -> Self {
+        Self { allowed: true, limits: vec![], charged: vec![], in_doubt: false }
+    }
+
+    /// The limits that were asked, each with its place and its decision.
+    pub fn asked(&self) -> impl Iterator<Item = (usize, &Decision)> {
+        self.limits.iter().enumerate().filter_map(|(place, decision)| Some((place, decision.as_ref()?)))
+    }
+
+    /// The window that a limit was charged in.
+    pub(crate) fn window(&self, place: usize) -> Option<u64> {
+        self.charged[place]
+    }
+
+    /// Tracks the keys that were charged or that denied.
+    pub(super) fn track(&self, charges: &[Charge]) {
+        for (place, decision) in self.asked() {
+            let Charge { limit, key, cost } = &charges[place];
+            // A shadow that admitted with the others was tracked when it was asked.
+            let counts = if self.allowed { !limit.is_shadow() } else { decision.denies() };
+            if *cost > 0 && counts {
+                limit.note(key, decision);
+            }
+        }
+    }
+
+    /// Whether an allowed decision left something charged.
+    pub(crate) fn charged(&self) -> Charged {
+        match (self.charged.iter().any(Option::is_some), self.in_doubt) {
+            (true, _) => Charged::Yes,
+            (false, true) => Charged::Unknown,
+            (false, false) => Charged::No,
+        }
+    }
+
+    /// Refunds what an allowed decision charged, into the windows that were charged. A refund of a window that is over
+    /// changes nothing: in the next one it would admit too much. Returns what stays charged.
+    pub(crate) async fn give_back(&self, charges: &[Charge]) -> Charged {
+        let refund = async |(charge, window): (&Charge, &Option<u64>)| match window {
+            Some(_) => charge.limit.refund_into(&charge.key, charge.cost, *window).await.map(|_| ()),
+            None => Ok(()),
+        };
+        self.left(join_all(charges.iter().zip(&self.charged).map(refund)).await)
+    }
+
+    /// As [`give_back`](Self::give_back), of charges made with a token. Charges that a later attempt owns by now stay.
+    pub(crate) async fn give_back_once(
+        &self,
+        store: &Store,
+        charges: &[Charge],
+        token: ChargeToken,
+    ) -> Charged {
+        let charged =
+            charges.iter().zip(&self.charged).filter_map(|(charge, window)| Some((charge, (*window)?)));
+        self.left(store.refund_once(charged, token).await)
+    }
+
+    /// What stays charged after refunds.
+    fn left(&self, refunds: Vec<Result<()>>) -> Charged {
+        let failures: Vec<Error> = refunds.into_iter().filter_map(Result::err).collect();
+        if failures.iter().any(|error| error.retry() != Retry::Unknown) {
+            Charged::Yes
+        } else if failures.is_empty() && !self.in_doubt {
+            Charged::No
+        } else {
+            Charged::Unknown
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Clock, Forebay, Limit, ManualClock, Timestamp, time::mins};
+
+    /// A charge in one window, given back in the next, would erase somebody else's hit there and admit one too many.
+    #[tokio::test]
+    async fn what_comes_back_too_late_opens_nothing() {
+        let hand = ManualClock::at(Timestamp::from_secs(1_790_000_000));
+        let bay = Forebay::options().clock(Clock::from(hand.clone())).open("memory:").await.expect("opens");
+        let limit = bay.limit(Limit::per_minute("hits", 5)).expect("valid");
+        let charges = [Charge { limit: limit.clone(), key: "42".into(), cost: 3 }];
+
+        let taken = bay.take_all(&charges).await.expect("answers");
+        assert_eq!(taken.give_back(&charges).await, Charged::No);
+        assert_eq!(limit.peek("42").await.expect("answers").used(), 0, "the same window");
+
+        let taken = bay.take_all(&charges).await.expect("answers");
+        hand.advance(mins(1));
+        assert!(limit.take_n("42", 5).await.expect("answers").is_allowed());
+        assert_eq!(taken.give_back(&charges).await, Charged::No);
+        assert!(!limit.take("42").await.expect("answers").is_allowed(), "the next window");
+    }
+}
