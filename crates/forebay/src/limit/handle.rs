@@ -158,6 +158,7 @@ impl LimitHandle {
         })))
     }
 
+    /// Tells what a take of 1 would get now, without taking.
     ///
     /// # Errors
     /// As [`take_n`](Self::take_n).

@@ -100,6 +100,18 @@ impl LimitHandle {
     ///
     /// # Errors
     /// As [`take_n`](Self::take_n).
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::{Limit, Timestamp, When};
+    /// let hits = bay.limit(Limit::per_minute("hits", 20))?;
+    ///
+    /// let then = When::At(Timestamp::from_secs(1_790_000_000)); // a replay
+    /// assert!(hits.take_at("user:42", 1, then).await?.is_allowed());
+    /// # Ok(()) }
+    /// ```
     pub async fn take_at(&self, key: impl AsRef<str>, cost: u64, when: When) -> Result<Decision> {
         let key = key.as_ref();
         if cost == 0 {
