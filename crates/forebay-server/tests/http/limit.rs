@@ -139,7 +139,10 @@ fn leases_are_lent_extended_and_given_back() {
     client.post("/v1/limits/jobs/leases", r#"{"key":"k/ey"}"#).expect(201);
 
     assert!(
-        client.request("PUT", "/v1/limits/jobs/leases/42", b"").problem(404).contains("what was granted")
+        client
+            .request("PUT", "/v1/limits/jobs/leases/42", b"")
+            .problem(404)
+            .contains("not a lease of this limit")
     );
     let mixed_up = client.post("/v1/limits/jobs", r#"{"key":"k"}"#).problem(422);
     assert!(mixed_up.contains("it lends leases"), "{mixed_up}");
