@@ -15,9 +15,6 @@ use crate::{
     time::{days, hours, millis, mins, secs},
 };
 
-/// How many leases of one key there may be: they are looked through one by one.
-pub const MAX_LEASES: u64 = 16_384;
-
 /// What a limit answers when its store does not.
 ///
 /// # Examples

@@ -11,13 +11,13 @@ use super::{
     allowance::Allowance,
     deadline::in_time,
     decision::{Decision, Source},
-    lease::{LeaseQuota, wrong_kind},
+    lease::LeaseQuota,
     local::LocalLimiter,
     overrides::{Limits, Shared},
 };
 use crate::{
     engine::step::{Take, Taken},
-    error::{Error, Result, out_of_range},
+    error::{Error, Result, invalid, out_of_range},
     key::{Name, check_key, hash},
     model::rate::{allotments, kind::Terms},
     store::Store,
@@ -337,9 +337,14 @@ impl LimitHandle {
     pub(super) fn lease_quota(&self, key: &str) -> Result<LeaseQuota> {
         let key = self.checked_key(key)?;
         if self.kind() != Kind::Concurrency {
-            return Err(wrong_kind(self, "a rate limit lends nothing; take from it"));
+            return Err(self.wrong_kind("a rate limit lends nothing; take from it"));
         }
         Ok(LeaseQuota { most: self.allowance(key).quota(), ttl: self.0.per })
+    }
+
+    /// The error of a call that does not suit the limit's kind.
+    fn wrong_kind(&self, text: &str) -> Error {
+        invalid(format!("limit {}: {text}", self.name()))
     }
 
     pub(super) fn on_error(&self) -> OnError {
@@ -365,7 +370,7 @@ impl LimitHandle {
         let Inner { name, terms, deadline, default, .. } = &*self.0;
         let key = self.checked_key(key)?;
         if terms.kind == Kind::Concurrency {
-            return Err(wrong_kind(self, "nothing is taken from a concurrency limit; it lends leases"));
+            return Err(self.wrong_kind("nothing is taken from a concurrency limit; it lends leases"));
         }
         let instead = self.override_for(key);
         let allowance = instead.as_ref().unwrap_or(default);

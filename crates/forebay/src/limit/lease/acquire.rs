@@ -1,15 +1,16 @@
 //! Leases: how many may do something at the same time.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::time::Duration;
 
-use uuid::Uuid;
-
-use super::guard::LeaseGuard;
+use super::{
+    guard::LeaseGuard,
+    id::{GrantedBy, LeaseId, LeaseTerm},
+    quota::LeaseQuota,
+};
 use crate::{
     engine::step::{LeaseAct, LeaseStep, Leases},
-    error::{Error, ErrorKind, Result, Retry, invalid, out_of_range},
-    lease_margin::{FINE_CLOCK, usable},
-    limit::{Decision, LimitHandle, MAX_LEASES, OnError, Outstanding, Source, deadline::in_time},
+    error::{Result, Retry},
+    limit::{Decision, LimitHandle, OnError, Outstanding, Source, deadline::in_time},
     time::secs,
 };
 
@@ -39,86 +40,8 @@ pub enum Lease<T = LeaseGuard> {
     },
 }
 
-/// What tells leases apart. Whoever has it can extend the lease and give it back.
-///
-/// # Examples
-/// ```
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
-/// # let bay = forebay::Forebay::open("memory:").await?;
-/// use forebay::{Limit, limit::LeaseId, time::secs};
-/// let exports = bay.limit(Limit::concurrency("exports", 1, secs(10)))?;
-/// let id = LeaseId::random(); // a caller elsewhere keeps it
-/// assert!(exports.lease_as("user:42", id).await?.granted().is_some());
-/// assert!(exports.release_lease("user:42", id).await?);
-/// # Ok(()) }
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct LeaseId(Uuid);
-
-/// A lease that its holder extends by itself.
-///
-/// # Examples
-/// ```
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
-/// # let bay = forebay::Forebay::open("memory:").await?;
-/// use forebay::{Limit, limit::LeaseId, time::secs};
-/// let exports = bay.limit(Limit::concurrency("exports", 1, secs(10)))?;
-/// let term = exports.lease_as("user:42", LeaseId::random()).await?.granted().expect("the first");
-/// assert!(term.expires_in > secs(9));
-/// # Ok(()) }
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-#[must_use = "nobody else can give the lease back before it runs out"]
-pub struct LeaseTerm {
-    /// What to extend it and to give it back with.
-    pub id: LeaseId,
-    /// For how long it is lent, counted from before the call, less the allowance for clocks.
-    pub expires_in: Duration,
-    /// How many are lent now, of how many.
-    pub decision: Decision,
-}
-
-/// How much a concurrency limit lends, and for how long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LeaseQuota {
-    pub most: u64,
-    pub ttl: Duration,
-}
-
-/// Who keeps a lease that was granted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum GrantedBy {
-    Store,
-    /// This process alone, while the store does not answer.
-    Fallback,
-    /// Nobody: [`OnError::Open`] admits without counting.
-    Nobody,
-}
-
-/// Versions of ids: random, and two that no UUID has.
-const RANDOM: u8 = 4;
-const NOBODY: u8 = 0xe;
-const FALLBACK: u8 = 0xf;
-
 /// How long an extension or a release waits for its answer.
 const ANSWER: Duration = secs(1);
-
-impl LeaseQuota {
-    /// The same, if it is within the ranges.
-    pub(crate) fn checked(self) -> Result<Self> {
-        let most = self.most;
-        if (1..=MAX_LEASES).contains(&most) {
-            return Ok(self);
-        }
-        Err(out_of_range(format!("{most} leases: 1 to {MAX_LEASES} at a time")))
-    }
-
-    /// How long the holder of a lease relies on it.
-    pub(crate) fn counted(self) -> Duration {
-        usable(self.ttl, FINE_CLOCK)
-    }
-}
 
 impl LimitHandle {
     /// Gets a lease for `key` (1 to 512 bytes), if fewer than the limit's most are lent.
@@ -187,7 +110,7 @@ impl LimitHandle {
         let (outcome, lender) = self.lend(slots, key.as_ref(), id).await?;
         self.note(key.as_ref(), outcome.decision());
         Ok(match outcome {
-            Lease::Granted(term) => Lease::Granted(LeaseTerm { id: id.lent_by(lender), ..term }),
+            Lease::Granted(term) => Lease::Granted(LeaseTerm { id: id.granted_by(lender), ..term }),
             denied @ Lease::Denied { .. } => denied,
         })
     }
@@ -202,7 +125,7 @@ impl LimitHandle {
     /// As [`lease`](Self::lease); and whatever the store answers. Repeating is safe.
     pub async fn extend_lease(&self, key: impl AsRef<str>, id: LeaseId) -> Result<Option<Duration>> {
         let slots = self.lease_quota(key.as_ref())?;
-        let (lender, id) = id.lender();
+        let (lender, id) = id.grantor();
         let held = match lender {
             GrantedBy::Store => {
                 self.ask_lease(key.as_ref(), id, LeaseAct::Renew { ttl: slots.ttl }, ANSWER).await?.held
@@ -218,7 +141,7 @@ impl LimitHandle {
     /// As [`extend_lease`](Self::extend_lease).
     pub async fn release_lease(&self, key: impl AsRef<str>, id: LeaseId) -> Result<bool> {
         self.lease_quota(key.as_ref())?;
-        let (lender, id) = id.lender();
+        let (lender, id) = id.grantor();
         match self.give_back_lease(lender, key.as_ref(), id).await {
             // Its request may have reached the store all the same, which then forgets it at its end.
             Err(error) if lender != GrantedBy::Store && error.is_outage() => Ok(true),
@@ -373,68 +296,4 @@ impl<T> Lease<T> {
             Self::Denied { .. } => None,
         }
     }
-}
-
-impl LeaseId {
-    /// A new one, which nobody can guess.
-    pub fn random() -> Self {
-        Self(Uuid::new_v4())
-    }
-
-    /// Whether the lease was granted without the store, which does not count it.
-    pub fn is_degraded(&self) -> bool {
-        self.lender().0 != GrantedBy::Store
-    }
-
-    /// The id that says who lent it: whoever renews it later, in whichever process, knows nothing else. It stands where a
-    /// UUID has its version.
-    fn lent_by(self, lender: GrantedBy) -> Self {
-        let mark = match lender {
-            GrantedBy::Store => return self,
-            GrantedBy::Nobody => NOBODY,
-            GrantedBy::Fallback => FALLBACK,
-        };
-        self.with_version(mark)
-    }
-
-    /// Who lent it, and the id that it was lent under.
-    fn lender(self) -> (GrantedBy, Self) {
-        match self.0.as_bytes()[6] >> 4 {
-            NOBODY => (GrantedBy::Nobody, self.with_version(RANDOM)),
-            FALLBACK => (GrantedBy::Fallback, self.with_version(RANDOM)),
-            _ => (GrantedBy::Store, self),
-        }
-    }
-
-    fn with_version(self, version: u8) -> Self {
-        let mut bytes = self.0.into_bytes();
-        bytes[6] = bytes[6] & 0x0f | version << 4;
-        Self(Uuid::from_bytes(bytes))
-    }
-}
-
-impl FromStr for LeaseId {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        text.parse().map(Self).map_err(|_| invalid("lease: what it was granted under is accepted, a UUID"))
-    }
-}
-
-impl fmt::Display for LeaseId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
-    }
-}
-
-impl fmt::Debug for LeaseId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Half of it: enough to tell leases apart, too little to release one by.
-        write!(f, "LeaseId({:016x}..)", self.0.as_u64_pair().0)
-    }
-}
-
-/// The error of asking a limit for what its kind has not.
-pub(crate) fn wrong_kind(limit: &LimitHandle, what: &str) -> Error {
-    Error::new(ErrorKind::Invalid, format!("limit {}: {what}", limit.name()))
 }

@@ -4,7 +4,10 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::{runtime::Handle, sync::watch, task::AbortHandle};
 
-use super::acquire::{GrantedBy, LeaseId, LeaseQuota, LeaseTerm};
+use super::{
+    id::{GrantedBy, LeaseId, LeaseTerm},
+    quota::LeaseQuota,
+};
 use crate::{
     error::Result,
     limit::{Decision, LimitHandle, Source},
