@@ -78,6 +78,10 @@ pub(crate) fn all() -> Vec<Cell> {
             let url = load.redis.clone();
             one(events(load, url))
         }),
+        per_second("flood of denied events, one key, one Redis", &["forebay"], |load| one(flood(load, 1))),
+        per_second("flood of denied events, 10 000 keys, one Redis", &["forebay"], |load| {
+            one(flood(load, 10_000))
+        }),
         per_second("replay of 1 000 000 lines", &["forebay memory:"], |load| {
             one(async move { crate::replay::lines_per_second(&load.scratch) })
         }),
@@ -174,6 +178,21 @@ async fn events(load: Load, url: String) -> Result<f64> {
     together(&load, 10_000, move |key| {
         let event = event.clone();
         async move { Ok(event.hit(key, 1).await?.is_accepted()) }
+    })
+    .await
+}
+
+/// Events against a limit that is full: nearly all are denied.
+async fn flood(load: Load, keys: usize) -> Result<f64> {
+    let bay = open(&load.redis).await?;
+    let limit = bay.limit(Limit::per_day("full", 1))?;
+    let event = bay.event(Event::new("flood").limit(&limit).series(&bay.series("flood")?))?;
+    together(&Load { callers: 512, ..load }, keys, move |key| {
+        let event = event.clone();
+        async move {
+            let _ = event.hit(key, 1).await?;
+            Ok(true)
+        }
     })
     .await
 }
