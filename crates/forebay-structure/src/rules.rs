@@ -84,7 +84,7 @@ pub const WORKSPACE: &[Rules] = &[
             "engine/embedded/batch",
             "engine/embedded/codec",
         ],
-        enforced: &[Rule::Layers, Rule::Pure],
+        enforced: ALL,
     },
     Rules {
         folder: "crates/forebay-sql",
