@@ -106,7 +106,7 @@ impl EventHandle {
     /// let hits = bay.series("hits")?;
     /// let event = bay.event(Event::new("hit").series(&hits))?;
     /// let Once::First(request) = bay.once("order 42", 7).await? else { unreachable!("the first attempt") };
-    /// let _ = event.hit_once(&request.line(0), "user:42", 1, None).await?;
+    /// let _ = event.hit_once(&request.item(0), "user:42", 1, None).await?;
     /// request.end("accepted").await?;
     /// # Ok(()) }
     /// ```

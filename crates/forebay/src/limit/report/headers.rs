@@ -18,7 +18,7 @@ const MAX_INTEGER: u64 = 999_999_999_999_999;
 /// use forebay::{Limit, limit::headers};
 /// let hits = bay.limit(Limit::per_minute("hits", 20))?;
 /// let (policy, decision) = (hits.policy("user:42"), hits.take("user:42").await?);
-/// for (name, value) in headers([(&policy, &decision)]) {
+/// for (name, value) in headers([(&policy, Some(&decision))]) {
 ///     println!("{name}: {value}");
 /// }
 /// # Ok(()) }

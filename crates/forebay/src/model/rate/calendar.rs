@@ -23,6 +23,14 @@ use super::{
 use crate::error::Result;
 
 /// A span of the calendar that a quota is for.
+///
+/// # Examples
+/// ```
+/// use forebay::{Limit, limit::CalendarUnit};
+/// let reports = Limit::calendar("reports", 100, CalendarUnit::Month).zone("Europe/Berlin");
+/// assert_eq!(reports.calendar_unit(), Some(CalendarUnit::Month));
+/// assert_eq!(CalendarUnit::ALL.len(), 3);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CalendarUnit {
