@@ -10,7 +10,7 @@ use forebay::{
     time::{hours, mins},
 };
 
-use forebay_bench::{Cell, Load, one, together};
+use forebay_bench::{Cell, Load, Run, one, together};
 
 use crate::{
     flush::{Into, flushes, updates},
@@ -22,9 +22,8 @@ const PLENTY: u64 = 1 << 40;
 
 /// Every cell; those of one name are compared with each other, the first being ours.
 pub(crate) fn all() -> Vec<Cell> {
-    let per_second = |name, subjects, run| Cell { name, subjects, unit: "1/s", more_is_better: true, run };
     let micros = |name, subjects, run| Cell { name, subjects, unit: "us", more_is_better: false, run };
-    vec![
+    let mut cells = vec![
         per_second("exact limit, 10 000 keys, one Redis", &["forebay fixed window"], |load| {
             one(takes(load, 10_000, Kind::FixedWindow))
         }),
@@ -71,6 +70,17 @@ pub(crate) fn all() -> Vec<Cell> {
             more_is_better: false,
             run: |load| Box::pin(pending::bytes(load)),
         },
+        per_second("replay of 1 000 000 lines", &["forebay memory:"], |load| {
+            one(async move { crate::replay::lines_per_second(&load.scratch) })
+        }),
+    ];
+    cells.extend(event_cells());
+    cells
+}
+
+/// Events that are admitted, and floods of events whose limit is used up.
+fn event_cells() -> [Cell; 4] {
+    [
         per_second("event: limit + series + buffer", &["forebay memory:"], |load| {
             one(events(load, "memory:".into()))
         }),
@@ -82,10 +92,11 @@ pub(crate) fn all() -> Vec<Cell> {
         per_second("flood of denied events, 10 000 keys, one Redis", &["forebay"], |load| {
             one(flood(load, 10_000))
         }),
-        per_second("replay of 1 000 000 lines", &["forebay memory:"], |load| {
-            one(async move { crate::replay::lines_per_second(&load.scratch) })
-        }),
     ]
+}
+
+fn per_second(name: &'static str, subjects: &'static [&'static str], run: fn(Load) -> Run) -> Cell {
+    Cell { name, subjects, unit: "1/s", more_is_better: true, run }
 }
 
 async fn open(url: &str) -> Result<Forebay> {

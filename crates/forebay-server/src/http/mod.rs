@@ -10,7 +10,7 @@
 //! handlers did not read, and `peers.rs` knows all connections and closes the longest stalled one when there is no room
 //! (`bounds.rs`).
 //!
-//! A new route is a handler with `#[utoipa::path]`, its scope ([`Read`], [`Write`] or [`Admin`]) as first argument,
+//! A new route is a handler with `#[utoipa::path]`, its scope (`Read`, `Write` or `Admin`) as first argument,
 //! added to the `routes` of its file; a new file is one more `merge` in `routes.rs`. The OpenAPI document follows: it adds
 //! the tag, the parameters' descriptions and the error responses, which are the same for all routes.
 

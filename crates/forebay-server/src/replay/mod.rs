@@ -12,7 +12,7 @@
 //! The format of each line is detected, unless a [`Format`] is named. A line that cannot be read is counted and skipped, and
 //! never ends a replay. Only an error of the file does.
 //!
-//! [`Run`] sends the events to a store in this process, [`Remote`] to a running server. Both produce [`Counts`], from which
+//! [`Run`] sends the events to a store in this process, `Remote` to a running server. Both produce [`Counts`], from which
 //! a [`Summary`] is made.
 
 mod address;

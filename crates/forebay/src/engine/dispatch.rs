@@ -234,6 +234,7 @@ impl Engine {
 
     /// Runs commands on one host in order, each with its own answer: a pipeline, not one step. Sends none after `within`,
     /// and waits no longer for those that were sent.
+    #[cfg_attr(not(feature = "redis"), expect(clippy::unused_async, reason = "hosts have to be waited for"))]
     pub(crate) async fn kv(
         &self,
         host: usize,

@@ -31,7 +31,6 @@ pub(crate) struct Take<'a> {
     pub cost: u64,
     /// How long the caller waits for a host; then the answer is an error of
     /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout). An engine in this process does not look at it.
-    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "there is no host to wait for"))]
     pub within: Duration,
 }
 

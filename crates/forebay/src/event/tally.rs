@@ -31,6 +31,9 @@ const MAX_PENDING: usize = 65_536;
 /// How many points go into one write.
 const MAX_POINTS: usize = 1_000;
 
+/// A key, how often it was denied, and when.
+type LimitedPoint = (CompactString, u64, Timestamp);
+
 /// The denied hits of the events of an open store, by series, key and bucket of the finest resolution.
 #[derive(Debug)]
 pub(crate) struct LimitedTally {
@@ -103,14 +106,14 @@ impl LimitedTally {
     }
 
     async fn flush(&self) {
-        let mut all: Vec<(SeriesHandle, Vec<(CompactString, u64, Timestamp)>)> = vec![];
+        let mut all: Vec<(SeriesHandle, Vec<LimitedPoint>)> = vec![];
         for index in 0..SHARDS {
             let shard = std::mem::take(&mut *self.pending.lock_index(index));
             self.held.fetch_sub(shard.len(), Ordering::Relaxed);
             for Pending { series, key, at, mut n, .. } in shard {
                 let place = all.iter().position(|(other, _)| other.name().is(series.name()));
                 let place = place.unwrap_or_else(|| {
-                    all.push((series.limited(), vec![]));
+                    all.push((series, vec![]));
                     all.len() - 1
                 });
                 while n > 0 {
@@ -121,14 +124,14 @@ impl LimitedTally {
         }
         for (series, points) in all {
             for points in points.chunks(MAX_POINTS) {
-                send(&series, points).await;
+                send(&series.limited(), points).await;
             }
         }
     }
 }
 
 /// Adds points to a `limited` series. A failure changes nothing for the callers, who were denied before.
-async fn send(series: &SeriesHandle, points: &[(CompactString, u64, Timestamp)]) {
+async fn send(series: &SeriesHandle, points: &[LimitedPoint]) {
     let Err(error) = series.add_many(points.to_vec(), When::EngineClock).await else { return };
     if !error.is_outage() && points.len() > 1 {
         // The series refuses one of the points, and with it all.

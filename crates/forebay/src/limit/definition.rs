@@ -426,7 +426,7 @@ impl Limit {
     /// What it allows, and what single keys instead.
     pub(super) fn allowances(&self) -> Result<(Allowance, Vec<Allowance>)> {
         let name = &self.name;
-        let terms = self.terms().map_err(|error| self.describe(error))?;
+        let terms = self.terms().map_err(|error| self.describe(&error))?;
         let counted = self.counted(terms)?;
         let instead = |(key, instead): &(String, Override)| {
             check_key(key).and_then(|_| instead.allowance(terms, self.per)).map_err(|error| {
@@ -464,13 +464,13 @@ impl Limit {
         }
         let only = |has: bool, what: &str, of: Kind| {
             let text = || format!("a {} has no {what}; only a {} does", kind.as_str(), of.as_str());
-            if has && kind != of { Err(self.describe(invalid(text()))) } else { Ok(()) }
+            if has && kind != of { Err(self.describe(&invalid(text()))) } else { Ok(()) }
         };
         only(self.burst.is_some(), "burst", Kind::TokenBucket)?;
         only(self.phase != Phase::All(Duration::ZERO), "phase", Kind::FixedWindow)?;
         only(self.zone.is_some(), "zone", Kind::CalendarWindow)?;
         if self.mode == Mode::Leased && kind == Kind::Concurrency {
-            return Err(self.describe(invalid(
+            return Err(self.describe(&invalid(
                 "the mode of a concurrency limit is exact: its leases cannot be cut in slices",
             )));
         }
@@ -478,10 +478,10 @@ impl Limit {
             return self.slots().map(Allowance::Leases);
         }
         let per = self.calendar.map_or(Period::Span(self.per), Period::Calendar);
-        terms.rule(self.quota, per, self.burst).map(Allowance::Rate).map_err(|error| self.describe(error))
+        terms.rule(self.quota, per, self.burst).map(Allowance::Rate).map_err(|error| self.describe(&error))
     }
 
-    fn describe(&self, error: Error) -> Error {
+    fn describe(&self, error: &Error) -> Error {
         Error::new(error.kind(), format!("limit {}: {error}", self.name))
     }
 

@@ -190,7 +190,7 @@ async fn a_leased_day_never_passes_more_than_its_quota_around_midnight() {
     let store = Store::open().await;
     let limit = berlin(500, CalendarUnit::Day).mode(Mode::Leased);
     let limit = store.bay.limit(limit).expect("valid");
-    store.hand.advance(time("2026-09-21T22:00:00Z").since(START) - secs(1));
+    store.hand.advance(time("2026-09-21T22:00:00Z").since(START).saturating_sub(secs(1)));
     let (mut admitted, mut from_lease) = ([0; 2], 0);
     for tick in 0..2_000 {
         let decision = take(&limit).await;

@@ -397,7 +397,9 @@ impl Plan {
                     .collect();
                 write_time(&mut text, times.at);
                 write_short(&mut text, rules.len());
-                rules.iter().for_each(|rule| write_rule(&mut text, rule, times.about));
+                for rule in &rules {
+                    write_rule(&mut text, rule, times.about);
+                }
                 for place in places {
                     write_short(&mut text, place + 1);
                 }

@@ -109,7 +109,9 @@ impl Store {
             self.engine().refund_once(group, token.of(first.limit, first.key)).await
         };
         let refunded = join_all(groups.iter().map(refund)).await;
-        charged.iter().for_each(|(charge, _)| charge.limit.forget_denial(&charge.key));
+        for (charge, _) in charged {
+            charge.limit.forget_denial(&charge.key);
+        }
         refunded
     }
 }

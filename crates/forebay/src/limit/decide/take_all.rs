@@ -140,9 +140,10 @@ impl<'a> Call<'a> {
         let rest = self.charges.iter().zip(&self.decisions.limits).enumerate();
         let rest = rest.filter(|(_, (_, decision))| decision.is_none());
         let rest = rest.map(async |(place, (Charge { limit, key, cost }, _))| {
-            let answer = match allowed {
-                true => limit.take_at(key, *cost, when).await.map(Some),
-                false => Ok(limit.peek_for(key, *cost, when).await.ok()),
+            let answer = if allowed {
+                limit.take_at(key, *cost, when).await.map(Some)
+            } else {
+                Ok(limit.peek_for(key, *cost, when).await.ok())
             };
             (place, answer)
         });

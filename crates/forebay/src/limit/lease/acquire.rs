@@ -51,7 +51,7 @@ impl LimitHandle {
     /// no error: [`OnError`] decides then, and the guard says so.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for a key out of range, and for a limit of another kind than
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a key out of range, and for a limit of another kind than
     /// [`Kind::Concurrency`](crate::limit::Kind::Concurrency).
     ///
     /// # Cancellation
