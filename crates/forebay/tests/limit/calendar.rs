@@ -52,7 +52,7 @@ async fn a_month_ends_where_its_zone_has_it_and_a_denial_tells_when() {
     let told = headers([(&policy, Some(&denied))]);
     assert!(told.contains(&("ratelimit-policy", "\"requests\";q=2;w=2592000".to_owned())), "{told:?}");
     assert!(told.contains(&("retry-after", wait.as_secs().to_string())), "{told:?}");
-    store.hand.advance(wait - MICRO);
+    store.hand.advance(wait.saturating_sub(MICRO));
     assert!(!take(&limit).await.is_allowed());
     store.hand.advance(MICRO);
     assert!(take(&limit).await.is_allowed());
@@ -146,7 +146,7 @@ async fn what_is_given_back_too_late_opens_nothing_in_the_next_window() {
     let store = Store::open().await;
     let limit = store.bay.limit(berlin(10, CalendarUnit::Day)).expect("valid");
     let to_midnight = time("2026-09-21T22:00:00Z").since(START);
-    store.hand.advance(to_midnight - secs(2));
+    store.hand.advance(to_midnight.saturating_sub(secs(2)));
     let Reserve::Granted(late) = limit.reserve("42", 6, mins(5)).await.expect("answers") else {
         panic!("denied");
     };
