@@ -50,7 +50,7 @@ impl Embedded {
     /// as the exact one does, and costs a fifth.
     #[expect(
         clippy::inline_always,
-        reason = "an answer is put together where it is wanted: see handle/short.rs"
+        reason = "an answer is put together where it is wanted: see limit/decide/fast_path.rs"
     )]
     #[inline(always)]
     pub(crate) fn take_now(&self, take: &Take<'_>) -> Option<Taken> {
@@ -78,7 +78,7 @@ impl Embedded {
 
     #[expect(
         clippy::inline_always,
-        reason = "an answer is put together where it is wanted: see handle/short.rs"
+        reason = "an answer is put together where it is wanted: see limit/decide/fast_path.rs"
     )]
     #[inline(always)]
     fn charge(&self, take: &Take<'_>, time: Time) -> Taken {
