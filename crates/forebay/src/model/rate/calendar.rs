@@ -18,7 +18,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::{
     bounds::quota,
-    state::{MAX_QUOTA, RateKind, Scale, State, refund_window},
+    state::{MAX_QUOTA, RateKind, Scale, State},
 };
 use crate::error::Result;
 
@@ -227,11 +227,6 @@ impl CalendarWindow {
     fn windows(&self, now: u64) -> Boundaries {
         self.zone.round(now, self.unit)
     }
-
-    #[inline]
-    fn ends_after(&self, state: State, now: u64) -> u64 {
-        self.windows(now).window(state.0).2.saturating_sub(now)
-    }
 }
 
 impl RateKind for CalendarWindow {
@@ -280,36 +275,6 @@ impl RateKind for CalendarWindow {
             Some(state) if state.0 >= window => state,
             _ => State(window, 0),
         }
-    }
-
-    #[inline]
-    fn used(&self, state: State) -> u64 {
-        state.1
-    }
-
-    #[inline]
-    fn room(&self, state: State) -> u64 {
-        self.limit.saturating_sub(state.1)
-    }
-
-    /// Nothing comes back to a window that is over.
-    fn refund(&self, state: State, cost: u64, charged: Option<u64>) -> State {
-        refund_window(state, cost, charged)
-    }
-
-    fn wait(&self, state: State, now: u64, cost: u64) -> u64 {
-        if cost > self.room(state) { self.ends_after(state, now) } else { 0 }
-    }
-
-    #[inline]
-    fn reset_after(&self, state: State, now: u64) -> u64 {
-        if state.1 == 0 { 0 } else { self.ends_after(state, now) }
-    }
-
-    /// One window longer than it counts, so that a clock that steps back by less than that still finds it.
-    fn lifetime(&self, state: State, now: u64) -> u64 {
-        let (_, start, end) = self.windows(now).window(state.0);
-        end.saturating_sub(now).saturating_add(end - start)
     }
 
     fn end(&self, state: State, now: u64, _span: u64) -> (u64, u64) {

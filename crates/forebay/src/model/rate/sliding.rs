@@ -105,11 +105,6 @@ impl RateKind for SlidingWindow {
         current(state) + (previous(state) * left).div_ceil(self.length)
     }
 
-    #[inline]
-    fn room(&self, state: State) -> u64 {
-        self.limit.saturating_sub(self.used(state))
-    }
-
     /// The cost goes back to the window of the tick at which it was charged, if that still counts.
     fn refund(&self, state: State, cost: u64, charged: Option<u64>) -> State {
         let (mut before, mut now) = (previous(state), current(state));

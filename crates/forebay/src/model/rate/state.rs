@@ -101,6 +101,8 @@ impl Scale {
 
 /// The arithmetic of one kind of rate limit. Times are microseconds since 1970.
 ///
+/// What is provided holds for kinds with windows, whose state is (window, used).
+///
 /// The Lua table of the kind, `engine/redis/lua/kinds/`, computes the same.
 pub(crate) trait RateKind: Copy {
     /// Its number in stored scales and in the arguments of scripts.
@@ -142,10 +144,16 @@ pub(crate) trait RateKind: Copy {
     fn advance(&self, state: Option<State>, now: u64) -> State;
 
     /// What is used of the quota.
-    fn used(&self, state: State) -> u64;
+    #[inline]
+    fn used(&self, state: State) -> u64 {
+        state.1
+    }
 
     /// The largest cost that fits into an advanced state.
-    fn room(&self, state: State) -> u64;
+    #[inline]
+    fn room(&self, state: State) -> u64 {
+        self.quota().saturating_sub(self.used(state))
+    }
 
     /// An advanced state after `cost`, which must fit.
     #[inline]
@@ -156,16 +164,33 @@ pub(crate) trait RateKind: Copy {
     /// An advanced state after `cost` came back; never below empty.
     ///
     /// With `charged`, the first number of the state right after the charge, only as much as that still counts.
-    fn refund(&self, state: State, cost: u64, charged: Option<u64>) -> State;
+    /// Nothing comes back to a window that is over.
+    fn refund(&self, state: State, cost: u64, charged: Option<u64>) -> State {
+        match charged {
+            Some(window) if window != state.0 => state,
+            _ => State(state.0, state.1.saturating_sub(cost)),
+        }
+    }
 
     /// Microseconds from `now` until `cost` fits, absent other callers: not before, and exactly then.
-    fn wait(&self, state: State, now: u64, cost: u64) -> u64;
+    fn wait(&self, state: State, now: u64, cost: u64) -> u64 {
+        if cost > self.room(state) { self.reset_after(state, now) } else { 0 }
+    }
 
     /// Microseconds from `now` until nothing is used.
-    fn reset_after(&self, state: State, now: u64) -> u64;
+    #[inline]
+    fn reset_after(&self, state: State, now: u64) -> u64 {
+        if state.1 == 0 { 0 } else { self.end(state, now, 0).0.saturating_sub(now) }
+    }
 
     /// Microseconds from `now` for which a store must keep the state.
-    fn lifetime(&self, state: State, now: u64) -> u64;
+    ///
+    /// One window longer than it counts, so that a clock that steps back by less than that still finds it.
+    #[inline]
+    fn lifetime(&self, state: State, now: u64) -> u64 {
+        let (end, length) = self.end(state, now, 0);
+        end.saturating_sub(now).saturating_add(length)
+    }
 
     /// When an allotment that is granted now ends, and for how many microseconds it counts at most. `span` is for kinds
     /// without windows: how long an allotment can be spent.
@@ -200,13 +225,5 @@ pub(crate) trait RateKind: Copy {
     /// A state of which no more is used than `amount`, in the current window.
     fn at_most(&self, state: State, amount: u64) -> State {
         State(state.0, state.1.min(amount))
-    }
-}
-
-/// A window's state after `cost` came back, if it was charged to this window.
-pub(super) fn refund_window(state: State, cost: u64, charged: Option<u64>) -> State {
-    match charged {
-        Some(window) if window != state.0 => state,
-        _ => State(state.0, state.1.saturating_sub(cost)),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{
     bounds::{period, quota},
-    state::{MAX_QUOTA, RateKind, Scale, State, refund_window},
+    state::{MAX_QUOTA, RateKind, Scale, State},
 };
 use crate::{error::Result, time::micros};
 
@@ -38,12 +38,6 @@ impl FixedWindow {
     /// The same, with windows that begin at one of 64 places, by the high bits of `hash`.
     pub(super) fn shifted(self, hash: u64) -> Self {
         Self { offset: (self.offset + (hash >> 58) * self.length / 64) % self.length, ..self }
-    }
-
-    /// Microseconds from `now` until the window ends.
-    #[inline]
-    fn ends_after(&self, state: State, now: u64) -> u64 {
-        ((state.0 + 1) * self.length).saturating_sub(self.offset).saturating_sub(now)
     }
 }
 
@@ -87,42 +81,13 @@ impl RateKind for FixedWindow {
     }
 
     #[inline]
-    fn used(&self, state: State) -> u64 {
-        state.1
-    }
-
-    #[inline]
-    fn room(&self, state: State) -> u64 {
-        self.limit.saturating_sub(state.1)
-    }
-
-    /// Nothing comes back to a window that is over.
-    fn refund(&self, state: State, cost: u64, charged: Option<u64>) -> State {
-        refund_window(state, cost, charged)
-    }
-
-    fn wait(&self, state: State, now: u64, cost: u64) -> u64 {
-        if cost > self.room(state) { self.reset_after(state, now) } else { 0 }
-    }
-
-    #[inline]
-    fn reset_after(&self, state: State, now: u64) -> u64 {
-        if state.1 == 0 { 0 } else { self.ends_after(state, now) }
-    }
-
-    /// One window longer than it counts, so that a clock that steps back by less than that still finds it.
-    #[inline]
-    fn lifetime(&self, state: State, now: u64) -> u64 {
-        self.ends_after(state, now) + self.length
-    }
-
     fn end(&self, state: State, _now: u64, _span: u64) -> (u64, u64) {
         ((state.0 + 1) * self.length - self.offset, self.length)
     }
 
     #[inline]
     fn is_told_by(&self, now: u64, behind: u64) -> bool {
-        self.ends_after(self.advance(None, now), now) > behind
+        self.end(self.advance(None, now), now, 0).0.saturating_sub(now) > behind
     }
 }
 

@@ -12,12 +12,7 @@
 assert(#KEYS == 1 and #ARGV == 1, 'allot: one key and one argument')
 local pack, read, floor = struct.pack, struct.unpack, math.floor
 local key, arg = KEYS[1], ARGV[1]
-local now, pos = read('<i8', arg)
-local here = now < 0
-if here then
-  local time = call('TIME')
-  now = time[1] * 1000000 + time[2]
-end
+local now, here, pos = read_time(arg)
 local stored = call('GET', key)
 if stored and #stored < 16 then error('FOREIGN 1 the key holds a string of something else', 0) end
 local kind, rule

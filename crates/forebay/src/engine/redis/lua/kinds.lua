@@ -16,6 +16,14 @@
 
 local other_table
 
+-- Reads the time that decides (i8; negative: this server's clock): the time, whether it is this server's, and the place behind it.
+local function read_time(text)
+  local now, after = struct.unpack('<i8', text)
+  if now >= 0 then return now, false, after end
+  local time = call('TIME')
+  return time[1] * 1000000 + time[2], true, after
+end
+
 local function pack_state(first, level, previous)
   if previous then return struct.pack('<I8I4I4', first, level, previous) end
   return struct.pack('<I8I8', first, level)
@@ -30,6 +38,13 @@ local function left_until(expires, now, here)
   if not here then left = left + 60000000 end
   last_left = string.format('%d', left / 1000 + 1)
   return last_left
+end
+
+-- `read` of a window: nothing of one that is over counts.
+local function read_window(rule, state)
+  local window, used = struct.unpack('<I8I8', state)
+  if window < rule.index then return rule.index, 0, rule.limit end
+  return window, used, rule.limit, string.sub(state, 17)
 end
 
 -- What is used of a window after a cost came back. Nothing comes back to one that is over.

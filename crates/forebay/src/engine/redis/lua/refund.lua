@@ -14,12 +14,9 @@ local pack, read = struct.pack, struct.unpack
 
 local function refund(place, arg)
   local key = KEYS[place]
-  local now, cost, charged, pos = read('<i8I8i8', arg)
-  local here = now < 0
-  if here then
-    local time = call('TIME')
-    now = time[1] * 1000000 + time[2]
-  end
+  local now, here, pos = read_time(arg)
+  local cost, charged
+  cost, charged, pos = read('<I8i8', arg, pos)
   local state = call('GET', key)
   if state and #state < 16 then
     error('FOREIGN ' .. place .. ' the key holds a string of something else', 0)

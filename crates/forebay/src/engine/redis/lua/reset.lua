@@ -12,12 +12,7 @@ local key, arg = KEYS[1], ARGV[1]
 local state = redis.pcall('GET', key)
 local other = type(state) == 'table'
 if other and not string.find(state.err, 'WRONGTYPE', 1, true) then error(state.err, 0) end
-local now, pos = read('<i8', arg)
-local here = now < 0
-if here then
-  local time = call('TIME')
-  now = time[1] * 1000000 + time[2]
-end
+local now, here, pos = read_time(arg)
 local kind, rule = read_rule(arg, pos, now)
 if other_table then return other_table end
 local first, level, allotments, previous, _

@@ -8,12 +8,7 @@
 
 assert(#KEYS >= 1 and #ARGV == 1, 'take: one or more keys and one argument')
 local arg = ARGV[1]
-local now, pos = struct.unpack('<i8', arg)
-local here = now < 0
-if here then
-  local time = call('TIME')
-  now = time[1] * 1000000 + time[2]
-end
+local now, here, pos = read_time(arg)
 local kind, rule
 kind, rule, pos = read_rule(arg, pos, now)
 if other_table then return other_table end

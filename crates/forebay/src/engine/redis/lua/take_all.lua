@@ -28,12 +28,7 @@ if token then
 end
 local floor = math.floor
 local rules, requests = ARGV[1], ARGV[2]
-local now, pos = read('<i8', rules)
-local here = now < 0
-if here then
-  local time = call('TIME')
-  now = time[1] * 1000000 + time[2]
-end
+local now, here, pos = read_time(rules)
 
 local count, rules_read, kinds_read = nil, {}, {}
 count, pos = read('<I2', rules, pos)

@@ -24,11 +24,7 @@ if number == 4 then
       if not rule.index then other_table = struct.pack('<I8', now) end
       return rule, pos
     end,
-    read = function(rule, state)
-      local window, used = struct.unpack('<I8I8', state)
-      if window < rule.index then return rule.index, 0, rule.limit end
-      return window, used, rule.limit, string.sub(state, 17)
-    end,
+    read = read_window,
     refund = refund_window,
     ends = function(rule, window)
       local start, stop = span(rule, window)

@@ -9,11 +9,7 @@ if number == 1 then
       index = (index - index % length) / length
       return { unit = 1, length = length, offset = offset, limit = limit, index = index }, after
     end,
-    read = function(rule, state)
-      local window, used = struct.unpack('<I8I8', state)
-      if window < rule.index then return rule.index, 0, rule.limit end
-      return window, used, rule.limit, string.sub(state, 17)
-    end,
+    read = read_window,
     refund = refund_window,
     ends = function(rule, window) return (window + 1) * rule.length - rule.offset, rule.length end,
     expires = function(rule, window) return (window + 2) * rule.length - rule.offset end,
