@@ -91,7 +91,9 @@ impl Limits {
             .unzip();
         let mut decisions: Vec<Option<Decision>> = vec![None; keys.len()];
         let mut leases = vec![];
-        let mut taken = self.bay.known_denial(&charges)?;
+        // Without leases `take_all` is the first step anyway, and looks for known denials itself.
+        let has_leases = all().any(|(_, (limit, _))| is_lease(limit));
+        let mut taken = if has_leases { self.bay.known_denial(&charges)? } else { None };
         for (place, (limit, key)) in all().filter(|(_, (limit, _))| is_lease(limit)) {
             if taken.is_some() {
                 break;
