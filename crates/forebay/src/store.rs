@@ -1,10 +1,14 @@
 //! The state that every handle shares: the engine, the clock, and the engine that decides while the store is away.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use crate::{
     clock::Clock,
     engine::{Engine, embedded::Embedded},
+    error::{Error, ErrorKind, Result},
 };
 
 /// An open store as the primitives see it. Clones share it.
@@ -34,6 +38,23 @@ impl Store {
     /// The clock of the embedded engine and of all waiting.
     pub(crate) fn clock(&self) -> &Clock {
         &self.0.clock
+    }
+
+    /// Runs a step for at most `span`. `action` says what it was in the error of one that does not answer. An engine in this
+    /// process has no timeout: nothing can answer in its place.
+    pub(crate) async fn in_time<T>(
+        &self,
+        span: Duration,
+        action: impl FnOnce() -> String,
+        step: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        if self.engine().is_in_process() {
+            return step.await;
+        }
+        self.clock().timeout(span, step).await.unwrap_or_else(|| {
+            let text = format!("{}: no answer from the store within {span:?}", action());
+            Err(Error::new(ErrorKind::Timeout, text))
+        })
     }
 
     /// An engine in this process, which starts empty at its first use.

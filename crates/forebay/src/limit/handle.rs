@@ -9,7 +9,6 @@ use std::{
 use super::{
     Kind, Limit, Mode, OnError, Override,
     allowance::Allowance,
-    deadline::in_time,
     decision::{Decision, Source},
     lease::LeaseQuota,
     local::LocalLimiter,
@@ -453,6 +452,6 @@ impl LimitHandle {
     }
 
     pub(super) async fn in_time<T>(&self, step: impl Future<Output = Result<T>>) -> Result<T> {
-        in_time(&self.0.store, self.0.deadline, self.name(), step).await
+        self.0.store.in_time(self.0.deadline, || format!("limit {}", self.name()), step).await
     }
 }

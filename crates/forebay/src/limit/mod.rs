@@ -1,7 +1,6 @@
 //! Quotas and decisions.
 
 mod allowance;
-mod deadline;
 mod decide;
 mod decision;
 mod definition;

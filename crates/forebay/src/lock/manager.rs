@@ -14,7 +14,7 @@ use crate::{
     backoff::Backoff,
     clock::Clock,
     engine::Engine,
-    error::{Error, ErrorKind, Result, Retry},
+    error::{Result, Retry},
     store::Store,
     time::{millis, secs},
 };
@@ -103,7 +103,7 @@ impl LockManager {
         self.run_step_within(STEP_TIMEOUT, verb, name, step).await
     }
 
-    /// Runs a step for at most `span`. An engine in this process has no timeout: nothing can answer in its place.
+    /// Runs a step that may be repeated, for at most `span`.
     pub(super) async fn run_step_within<T>(
         &self,
         span: Duration,
@@ -111,13 +111,7 @@ impl LockManager {
         name: &str,
         step: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        if self.engine().is_in_process() {
-            return step.await;
-        }
-        self.clock().timeout(span, step).await.unwrap_or_else(|| {
-            let text = format!("{verb} lock {name:?}: no answer from the store within {span:?}");
-            Err(Error::new(ErrorKind::Timeout, text))
-        })
+        self.store.in_time(span, || format!("{verb} lock {name:?}"), step).await
     }
 
     /// Releases a lock, again and again until the outcome is certain or the time is up. Returns whether the store held it,

@@ -10,7 +10,7 @@ use crate::{
         step::{Take, Taken},
     },
     error::Result,
-    limit::{Decision, deadline::in_time, handle::Resolved},
+    limit::{Decision, handle::Resolved},
     store::Store,
     time::When,
 };
@@ -56,7 +56,8 @@ impl PendingRefunds {
             let (name, deadline) = (charge.limit.name().clone(), charge.limit.deadline());
             // A task of its own continues when the caller stops waiting.
             let refund = tokio::spawn(refund(self.store.clone(), charge, window, self.when));
-            let answer = in_time(&self.store, deadline, &name, async { Ok(refund.await) }).await;
+            let answer = async { Ok(refund.await) };
+            let answer = self.store.in_time(deadline, || format!("limit {name}"), answer).await;
             Some((place, answer.ok()?.ok()??))
         });
         join_all(refunds).await.into_iter().flatten().collect()

@@ -20,7 +20,7 @@ use crate::{
         step::{Take, Taken, TakenAll},
     },
     error::{Error, Result, Retry, invalid},
-    limit::{Decision, OnError, Source, deadline::in_time, handle::Resolved, local::LocalLimiter},
+    limit::{Decision, OnError, Source, handle::Resolved, local::LocalLimiter},
     store::Store,
     time::When,
 };
@@ -246,7 +246,7 @@ impl<'a> Call<'a> {
             return step.await;
         }
         let deadline = takes.iter().map(|take| take.within).min().unwrap_or_default();
-        in_time(self.store, deadline, first.limit, step).await
+        self.store.in_time(deadline, || format!("limit {}", first.limit), step).await
     }
 
     /// Returns the local budgets of the limits that denied: with what is left in the store they may be enough. Whether there

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     engine::step::{LeaseAct, LeaseStep, Leases},
     error::{Result, Retry},
-    limit::{Decision, LimitHandle, OnError, Outstanding, Source, deadline::in_time},
+    limit::{Decision, LimitHandle, OnError, Outstanding, Source},
     time::secs,
 };
 
@@ -223,7 +223,7 @@ impl LimitHandle {
         within: Duration,
     ) -> Result<Leases> {
         let step = self.store().engine().lease(LeaseStep { limit: self.name(), key, id: id.0, act });
-        in_time(self.store(), within, self.name(), step).await
+        self.store().in_time(within, || format!("limit {}", self.name()), step).await
     }
 
     /// One extension of a lease by whoever lent it.

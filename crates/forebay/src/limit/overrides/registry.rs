@@ -23,7 +23,6 @@ use crate::{
     error::{Error, ErrorKind, Result},
     key::Name,
     limit::{
-        deadline::in_time,
         decide::DenyCache,
         local::LocalLimiters,
         report::{HeavyHitters, NearKeys},
@@ -202,7 +201,7 @@ impl Limits {
         let _turn = self.turn.lock().await;
         let (text, mark) = (instead.map(|instead| instead.to_string()), Uuid::new_v4());
         let step = self.store.engine().override_set(limit, key, text.as_deref(), mark);
-        let changed = in_time(&self.store, ANSWER, limit, step).await?;
+        let changed = self.store.in_time(ANSWER, || format!("limit {limit}"), step).await?;
         self.of(limit).overrides.change(key, instead);
         Ok(changed)
     }
