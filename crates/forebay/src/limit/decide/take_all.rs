@@ -8,6 +8,8 @@
 //!    it is refunded.
 //! 5. Shadows, each alone, once all others have admitted. They can neither deny nor be refunded.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 
 use super::{
@@ -110,7 +112,7 @@ impl<'a> Call<'a> {
             let is_one_step =
                 self.store.engine().together(&takes) && !self.enforced.iter().any(|one| self.is_local(one));
             self.decisions.allowed = if is_one_step {
-                let group = self.enforced.clone();
+                let group = std::mem::take(&mut self.enforced);
                 self.ask_host(&group, &takes).await?
             } else {
                 Box::pin(self.ask_in_turn()).await?
@@ -168,8 +170,8 @@ impl<'a> Call<'a> {
     /// are denied by the first host and never reach the others. A host that does not answer is decided by the `on_error` of
     /// its own limits.
     async fn ask_in_turn(&mut self) -> Result<bool> {
-        let (local, stored): (Vec<Member<'a>>, _) =
-            self.enforced.clone().into_iter().partition(|one| self.is_local(one));
+        let enforced = std::mem::take(&mut self.enforced);
+        let (local, stored): (Vec<Member<'a>>, _) = enforced.into_iter().partition(|one| self.is_local(one));
         let mut groups: Vec<Vec<Member<'a>>> = vec![];
         for member in stored {
             match groups.iter_mut().find(|group| self.store.engine().together(&[group[0].1, member.1])) {
@@ -213,7 +215,9 @@ impl<'a> Call<'a> {
     /// Takes what one step can do, or decides without the store. Whether all admitted.
     async fn ask_host(&mut self, group: &[Member<'_>], takes: &[Take<'_>]) -> Result<bool> {
         let Some(first) = takes.first() else { return Ok(true) };
-        let sent = self.store.clock().monotonic();
+        // Only denials of other processes' stores are remembered, and only of now.
+        let remembers = self.when == When::EngineClock && !self.store.engine().is_in_process();
+        let sent = remembers.then(|| self.store.clock().monotonic());
         let mut answer = self.ask_engine(takes).await;
         if let Ok(taken) = &answer
             && !taken.allowed
@@ -260,14 +264,14 @@ impl<'a> Call<'a> {
     }
 
     /// Records the answer of a host.
-    fn record(&mut self, group: &[Member<'_>], taken: &TakenAll, sent: std::time::Duration) {
+    fn record(&mut self, group: &[Member<'_>], taken: &TakenAll, sent: Option<Duration>) {
         for ((place, take), &state) in group.iter().zip(&taken.states) {
             let limit = &self.charges[*place].limit;
             let allowed = taken.allowed || take.rule.room(state) >= take.cost;
             let now = taken.now;
             self.decisions.limits[*place] = Some(Decision::of(take, Taken { allowed, now, state }));
             self.decisions.charged[*place] = taken.allowed.then_some(state.0);
-            if !allowed && self.when == When::EngineClock {
+            if let Some(sent) = sent.filter(|_| !allowed) {
                 limit.remember_denial(take, now, state, sent);
             }
             if let Some(local) = self.local(*place).filter(|_| taken.allowed) {
