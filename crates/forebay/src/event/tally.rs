@@ -8,14 +8,13 @@ use std::{
     time::Duration,
 };
 
-use compact_str::CompactString;
 use tokio::runtime::Handle;
 
 use crate::{
     key::MAX_COUNT,
     series::SeriesHandle,
     store::Store,
-    table::{SHARDS, Shards},
+    table::{InlineKey, SHARDS, Shards},
     time::{Timestamp, When, secs},
 };
 
@@ -32,7 +31,7 @@ const MAX_PENDING: usize = 65_536;
 const MAX_POINTS: usize = 1_000;
 
 /// A key, how often it was denied, and when.
-type LimitedPoint = (CompactString, u64, Timestamp);
+type LimitedPoint = (InlineKey, u64, Timestamp);
 
 /// The denied hits of the events of an open store, by series, key and bucket of the finest resolution.
 #[derive(Debug)]
@@ -48,7 +47,7 @@ pub(crate) struct LimitedTally {
 #[derive(Debug)]
 struct Pending {
     series: SeriesHandle,
-    key: CompactString,
+    key: InlineKey,
     bucket: i64,
     /// The time of the first hit in the bucket.
     at: Timestamp,
@@ -73,7 +72,9 @@ impl LimitedTally {
         let hash = series.name().hash_of(key.as_bytes());
         let mut shard = self.pending.lock(hash);
         let is_same = |pending: &Pending| {
-            pending.bucket == bucket && pending.key == key && pending.series.name().is(series.name())
+            pending.bucket == bucket
+                && pending.key.as_bytes() == key.as_bytes()
+                && pending.series.name().is(series.name())
         };
         if let Some(pending) = shard.find_mut(hash, is_same) {
             pending.n = pending.n.saturating_add(n);

@@ -2,7 +2,6 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use compact_str::CompactString;
 use parking_lot::Mutex;
 
 use super::{batch::DeferredWrite, codec::Pack};
@@ -13,7 +12,7 @@ use crate::{
         allotments::Allotments,
         rule::{Rule, Scale, State},
     },
-    table::Shard,
+    table::{InlineKey, Shard},
 };
 
 /// One key of one limit: a line of the processor's cache, of which a decision about one of many keys costs the most.
@@ -21,7 +20,7 @@ use crate::{
 #[repr(align(64))]
 pub(super) struct Entry {
     pub counter: Arc<Counter>,
-    pub key: CompactString,
+    pub key: InlineKey,
     pub state: State,
     /// Those who hold them are in this process, and end with it: a file does not have them.
     pub allotments: Option<Box<Allotments>>,

@@ -8,15 +8,13 @@ use std::{
     time::Duration,
 };
 
-use compact_str::CompactString;
-
 use crate::{
     clock::Clock,
     engine::step::{Allotted, Take},
     key::hash,
     lease_margin::{COARSE_CLOCK, usable},
     model::rate::rule::Rule,
-    table::Shards,
+    table::{InlineKey, Shards},
     time::{millis, secs, whole_micros},
 };
 
@@ -50,7 +48,7 @@ pub(crate) struct LocalBudgets {
 #[derive(Debug)]
 #[repr(C, align(64))]
 struct LocalBudget {
-    key: CompactString,
+    key: InlineKey,
     left: u64,
     /// The deadline, in microseconds of the coarse clock. Nothing is spent from then on.
     until: u64,
