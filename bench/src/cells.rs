@@ -1,4 +1,4 @@
-//! What is measured.
+//! The cells of the benchmark.
 
 use std::time::Duration;
 

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use forebay_bench::Load;
 
-/// What a table holds, so that a batch meets a twentieth of its rows, scattered.
+/// The rows that a table holds, so that a batch meets a twentieth of its rows, scattered.
 const TABLE: usize = 200_000;
 
 /// The rows of a batch.

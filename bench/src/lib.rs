@@ -1,4 +1,4 @@
-//! What Forebay's own and its comparing benchmarks have in common: cells, load and the table.
+//! Shared by Forebay's own and its comparing benchmarks: cells, load and the table.
 
 mod load;
 mod report;

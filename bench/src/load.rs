@@ -29,12 +29,12 @@ pub struct Load {
 /// A value for each subject, some time later.
 pub type Run = Pin<Box<dyn Future<Output = Result<Vec<f64>>>>>;
 
-/// What is measured in one go: one subject, or several call by call in turn.
+/// A unit of measurement: one subject, or several call by call in turn.
 #[derive(Clone, Copy, Debug)]
 pub struct Cell {
-    /// What is measured; cells of one name are compared, the first being ours.
+    /// The name of the measurement. Cells of one name are compared; the first is Forebay's.
     pub name: &'static str,
-    /// Whose values these are.
+    /// The systems that the values belong to.
     pub subjects: &'static [&'static str],
     /// Of the values.
     pub unit: &'static str,

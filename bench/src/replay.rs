@@ -72,7 +72,7 @@ fn made_up() -> String {
     (0..7_143).map(line).collect()
 }
 
-/// What comes before the time, the time, and what comes after it.
+/// The text before the time, the time, and the text after it.
 fn split(line: &str) -> Option<(&str, DateTime, &str)> {
     let start = line.find('[')? + 1;
     let (before, rest) = line.split_at(start);

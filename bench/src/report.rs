@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::Cell;
 
-/// What was measured, cell by cell.
+/// The measured values of each cell.
 #[derive(Debug, Default)]
 pub struct Report(Vec<Row>);
 

@@ -37,7 +37,7 @@ fn limit() -> Limit {
     Limit::new("hits", PLENTY, hours(1))
 }
 
-/// What governor's limiter is; its numbers bear no larger quota.
+/// A token bucket, as governor's limiter is. Its integers allow no larger quota.
 fn bucket() -> Limit {
     Limit::new("hits", 1 << 30, secs(1)).kind(Kind::TokenBucket)
 }

@@ -35,7 +35,7 @@ const UPKEEP: Duration = secs(1);
 /// How long a buffer may take to report its state to the dashboard.
 const SAMPLE_TIMEOUT: Duration = secs(1);
 
-/// What a handler gets as its state.
+/// The state that a handler gets.
 pub(crate) type Shared = Arc<App>;
 
 /// The store, the database, and the open parts of the configuration.
@@ -48,7 +48,7 @@ pub struct App {
     metrics: Metrics,
     stopping: watch::Sender<bool>,
     live: Live,
-    /// What a reload can change. Locked to clone or to replace it.
+    /// The part that a reload can change. Locked to clone or to replace it.
     rules: RwLock<Arc<Rules>>,
     reload_status: ReloadStatus,
     canary: Option<Canary>,

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use forebay::{Clock, time::days};
 
-/// What a sink does with a row of a batch that the table does not have.
+/// The treatment of a row of a batch that the table does not have.
 ///
 /// # Examples
 /// ```

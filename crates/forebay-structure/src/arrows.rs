@@ -7,7 +7,7 @@ use syn::{Attribute, Meta, visit, visit::Visit};
 
 use crate::source::{Segments, Source, is_test, leaves};
 
-/// What the files of a crate use.
+/// The uses between the files of a crate.
 #[derive(Default)]
 pub(crate) struct Arrows {
     /// From a file to another one that defines something it uses: the names, each with the line of its first use.

@@ -18,7 +18,7 @@ use crate::{
 pub struct Violation {
     /// The rule.
     pub rule: Rule,
-    /// What to print: the files, and a line of code for each arrow.
+    /// The text to print: the files, and a line of code for each arrow.
     pub text: String,
 }
 

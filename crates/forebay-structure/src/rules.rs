@@ -3,7 +3,7 @@
 //! A part is a path below `src` without `.rs`, and stands for a file or for a folder with all that is in it. The
 //! longest part that fits a file decides its layer.
 
-/// What holds for one crate.
+/// The rules for one crate.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     /// The crate's folder.
@@ -25,7 +25,7 @@ pub enum Layer {
     Apart(&'static [&'static str]),
 }
 
-/// What is checked.
+/// A kind of rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
     /// No circle between files.
@@ -39,7 +39,7 @@ pub enum Rule {
 /// All of them.
 const ALL: &[Rule] = &[Rule::Circles, Rule::Layers, Rule::Pure];
 
-/// What a pure file uses of no other crate.
+/// Crates and modules that a pure file must not use.
 pub const IMPURE: &[&str] = &[
     "futures",
     "redb",

@@ -34,14 +34,14 @@ pub(crate) struct Module {
     globs: Vec<Segments>,
 }
 
-/// What a name of a module stands for.
+/// The meaning of a name in a module.
 enum Definition {
     Item,
     Module(usize),
     Import(Segments),
 }
 
-/// What a path names.
+/// The definition that a path leads to.
 #[derive(Default)]
 pub(crate) struct Target {
     /// The files that define it. There are two if, for example, a type and a function share the name.
@@ -125,7 +125,7 @@ impl Source {
         module.items.push(item);
     }
 
-    /// What `path` names in `module`.
+    /// Resolves `path` in `module`.
     #[must_use]
     pub(crate) fn resolve(&self, module: usize, path: &[String]) -> Target {
         self.find(module, path, &mut HashSet::new())
@@ -171,7 +171,7 @@ impl Source {
         target
     }
 
-    /// What `name` stands for in `module`.
+    /// Resolves `name` in `module`.
     fn look_up<'a>(&'a self, module: usize, name: &str, seen: &mut HashSet<(usize, &'a [String])>) -> Target {
         let mut target = Target::default();
         let Some(definitions) = self.modules[module].names.get(name) else {

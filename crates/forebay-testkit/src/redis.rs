@@ -131,7 +131,7 @@ impl RedisBuilder {
         self.option("save", points)
     }
 
-    /// What happens when memory is full, as in Redis' own option `maxmemory-policy`.
+    /// The reaction to full memory, as in Redis' own option `maxmemory-policy`.
     pub fn maxmemory_policy(self, policy: &str) -> Self {
         self.option("maxmemory-policy", policy)
     }

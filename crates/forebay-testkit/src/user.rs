@@ -9,7 +9,7 @@ pub(crate) fn is_root() -> bool {
     status.lines().any(|line| line.split_whitespace().take(3).eq(["Uid:", "0", "0"]))
 }
 
-/// Who runs a server that refuses root: `postgres`, whom Debian's package creates, or else `nobody`.
+/// The user for a server that refuses root: `postgres`, whom Debian's package creates, or else `nobody`.
 pub(crate) fn ordinary_user() -> &'static str {
     let accounts = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let exists = |name| accounts.lines().any(|line| line.split(':').next() == Some(name));

@@ -36,7 +36,7 @@ enum Source {
     Manual(ManualClock),
 }
 
-/// What the machine's monotonic clock showed when it was first asked, in whole microseconds: [`Clock::monotonic`] counts from
+/// The time of the machine's monotonic clock when it was first read, in whole microseconds: [`Clock::monotonic`] counts from
 /// then.
 static START: LazyLock<u64> = LazyLock::new(|| machine_micros(Reader::Fine));
 

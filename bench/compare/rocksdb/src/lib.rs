@@ -1,4 +1,4 @@
-//! What limitador's disk storage names of RocksDB, and nothing that runs.
+//! The items of RocksDB that limitador's disk storage names. Nothing in here runs.
 //!
 //! A database here cannot exist: [`DBWithThreadMode::open`] always fails, and its type has no value. So the compiler knows that
 //! no cell runs any of this.

@@ -32,7 +32,7 @@ impl Dialect {
     /// Checks a URL with one of the [`SCHEMES`](Self::SCHEMES) without opening the database.
     ///
     /// # Errors
-    /// What is wrong with the URL.
+    /// The mistake in the URL.
     pub fn check(url: &Url) -> forebay::Result<()> {
         match Self::of(url) {
             Self::Sqlite => Sqlite::check(url.reveal()),

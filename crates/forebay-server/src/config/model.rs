@@ -111,7 +111,7 @@ pub struct BufferConfig {
     pub flush_every: Duration,
     /// Whether to create missing tables; `None`: the default of the database.
     pub migrate: Option<Migrate>,
-    /// What to do with a row that the table does not have; `None`: the default of the table.
+    /// The treatment of a row that the table does not have; `None`: the default of the table.
     pub missing: Option<Missing>,
     /// The retention of the ledger; `None`: the default of the database.
     pub ledger_retention: Option<Duration>,

@@ -114,7 +114,7 @@ impl SentBody {
 #[derive(Debug)]
 pub(crate) struct Json<T>(pub(crate) T);
 
-/// What most handlers return.
+/// The return type of most handlers.
 pub(crate) type JsonResult<T> = Result<Json<T>, Problem>;
 
 impl<T: Serialize> IntoResponse for Json<T> {

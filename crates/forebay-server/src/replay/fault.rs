@@ -9,7 +9,7 @@ use crate::text::shown;
 pub struct Fault {
     /// The byte of the line, counted from 1, at which reading stopped.
     pub column: usize,
-    /// What was expected, or what was found.
+    /// The expected or the found text.
     pub why: Cow<'static, str>,
 }
 

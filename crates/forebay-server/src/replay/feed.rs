@@ -27,7 +27,7 @@ pub struct Batch {
     pub events: Vec<Event>,
     /// Skipped lines; only the first ten of a log.
     pub bad: Vec<BadLine>,
-    /// What was read of the log so far.
+    /// The lines of the log that were read so far.
     pub tally: Tally,
 }
 

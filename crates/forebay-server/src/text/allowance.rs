@@ -6,7 +6,7 @@ use forebay::{Error, limit::Override};
 
 use super::{Rate, Window, invalid, quoted};
 
-/// What an override lets a key do: a [`Rate`], for a token bucket perhaps with a burst; for a concurrency limit a number of
+/// The allowance that an override gives a key: a [`Rate`], for a token bucket perhaps with a burst; for a concurrency limit a number of
 /// leases; or `unlimited`, or `blocked`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance(pub Override);

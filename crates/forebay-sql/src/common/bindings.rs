@@ -31,7 +31,7 @@ pub(crate) struct Parameters<D> {
     dialect: PhantomData<D>,
 }
 
-/// What a statement binds.
+/// The values that a statement binds.
 #[derive(Debug)]
 pub(crate) enum Bindings<'a, D: Dialect> {
     Parameters(Parameters<D>),

@@ -27,7 +27,7 @@ impl ServerUrl {
     /// Parses a URL.
     ///
     /// # Errors
-    /// What is wrong with it. The message does not contain the URL, which may have a password.
+    /// The mistake in it. The message does not contain the URL, which may have a password.
     pub(crate) fn parse<O: FromStr<Err = sqlx::Error>>(&self, url: &str) -> Result<O> {
         if !self.schemes.iter().any(|scheme| url.starts_with(scheme)) {
             return Err(self.invalid(&"another scheme"));

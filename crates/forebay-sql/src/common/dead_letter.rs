@@ -171,7 +171,7 @@ fn json(value: &Value) -> Json {
 /// Reads a dead letter: its id, batch, key, cells, reason and time.
 ///
 /// # Errors
-/// What cannot be read. A letter that does not fit the buffer's definition is no error here: see [`DeadLetter::row`].
+/// The error of a letter that cannot be read. A letter that does not fit the buffer's definition is no error here: see [`DeadLetter::row`].
 fn letter(schema: &Schema, texts: [String; 6]) -> Result<DeadLetter, String> {
     let [id, batch, key, cells, reason, at] = texts;
     let broken = |what: &str| format!("dead letter {id}: its {what} cannot be read");

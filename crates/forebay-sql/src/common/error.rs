@@ -3,7 +3,7 @@
 use forebay::{Error, ErrorKind, sink::SinkError};
 use sqlx::error::DatabaseError;
 
-/// What the sink does after an error.
+/// The reaction of the sink to an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
     /// Retries later. The cause is a connection, a lock or the disk.

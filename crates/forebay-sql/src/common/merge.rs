@@ -24,7 +24,7 @@ pub(crate) struct Merged {
     pub(crate) refused: Vec<(usize, String)>,
 }
 
-/// What happens to a row that the table does not have and that is not inserted.
+/// The treatment of a row that the table does not have and that is not inserted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unreached {
     /// The plan decides.

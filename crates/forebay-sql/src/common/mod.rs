@@ -1,4 +1,4 @@
-//! What all databases share: the sink, its tables and its statements.
+//! Shared by all databases: the sink, its tables and its statements.
 
 pub(crate) mod batch;
 pub(crate) mod bindings;

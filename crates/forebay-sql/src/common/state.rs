@@ -1,4 +1,4 @@
-//! What a sink remembers between batches.
+//! The state of a sink between batches.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 

@@ -15,7 +15,7 @@ use super::{
     table::Table,
 };
 
-/// What a step found, or why the sink cannot go on. The outer error is the database's own.
+/// The result of a step, or the reason why the sink cannot go on. The outer error is the database's own.
 pub(crate) type Checked<T> = sqlx::Result<Result<T, String>>;
 
 /// A row of texts. NULL is `None`.

@@ -83,7 +83,7 @@ impl Pass {
     }
 }
 
-/// What started a flush.
+/// The trigger of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trigger {
     /// A call that waits for the result. It retries parked batches: their cause may be fixed.

@@ -1,4 +1,4 @@
-//! What this process did: counts of its flushes, and its parked batches.
+//! The progress of this process: counts of its flushes, and its parked batches.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! What an event is made of.
+//! The definition of an event.
 
 use crate::{buffer::BufferHandle, limit::LimitHandle, model::Value, series::SeriesHandle};
 

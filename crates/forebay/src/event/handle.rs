@@ -46,11 +46,11 @@ pub(super) struct Inner {
 /// Which clocks a hit goes by.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
-    /// What limits and series see.
+    /// The time for limits and series.
     pub when: When,
     /// This process's time, or that of a replay.
     pub now: Timestamp,
-    /// What dates the `at` columns, and, if the caller said so, the points.
+    /// The time for the `at` columns, and, if the caller said so, the points.
     pub at: Timestamp,
     /// Whether the caller said when it happened. Else points are dated by the store's clock.
     pub is_dated: bool,
@@ -164,7 +164,7 @@ impl EventHandle {
         }
     }
 
-    /// What the limits are asked for.
+    /// The charges for the limits.
     pub(super) fn charges(&self, key: &str, n: u64) -> Vec<Charge> {
         let charge = |(limit, fixed): &(LimitHandle, Option<String>)| Charge {
             limit: limit.clone(),
@@ -292,7 +292,7 @@ impl EventHandle {
     }
 }
 
-/// What became of each series, or of each buffer: all took the hit, or what each said.
+/// The outcomes of all series, or of all buffers: all took the hit, or the answer of each.
 type Each = Result<(), Vec<Result<()>>>;
 
 fn each(answers: Vec<Result<()>>) -> Each {

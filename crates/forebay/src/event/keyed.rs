@@ -21,7 +21,7 @@ use crate::{
 /// How the store notes that a hit was accepted.
 const ACCEPTED: &str = "accepted";
 
-/// What is known of a part, and why it is not applied.
+/// The known state of a part, and the reason why it is not applied.
 type Known = (State, Option<Error>);
 
 impl EventHandle {
@@ -167,7 +167,7 @@ impl EventHandle {
         Err(self.incomplete(limit, parts, &dates))
     }
 
-    /// What is known of each part before this attempt. A late one is not asked for.
+    /// Looks up the known state of each part before this attempt, except of late ones.
     async fn look(&self, item: &RequestItem, key: &str, dates: &Dates, rows: &[Row]) -> Vec<Known> {
         let event = &self.0.event;
         let series = event.series.iter().zip(dates);

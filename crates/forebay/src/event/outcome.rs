@@ -1,4 +1,4 @@
-//! What became of a hit, part by part.
+//! The outcome of a hit, part by part.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::{
     series::SeriesHandle,
 };
 
-/// What became of a hit.
+/// The outcome of a hit.
 ///
 /// # Examples
 /// ```
@@ -30,7 +30,7 @@ pub enum Hit {
     /// Charged, counted and buffered.
     #[non_exhaustive]
     Accepted {
-        /// What each limit said, in the order of the definition. Empty if an earlier attempt at the same
+        /// The decision of each limit, in the order of the definition. Empty if an earlier attempt at the same
         /// [request](crate::event::EventHandle::hit_once) had asked them.
         limits: Decisions,
         /// The series that did not count the hit, because none of their resolutions keeps its time any more.
@@ -39,7 +39,7 @@ pub enum Hit {
     /// Denied: nothing charged, nothing buffered.
     #[non_exhaustive]
     Limited {
-        /// What each limit said, in the order of the definition.
+        /// The decision of each limit, in the order of the definition.
         limits: Decisions,
     },
 }
@@ -50,7 +50,7 @@ impl Hit {
         matches!(self, Self::Accepted { .. })
     }
 
-    /// What each limit said.
+    /// The decision of each limit.
     pub fn limits(&self) -> &Decisions {
         match self {
             Self::Accepted { limits, .. } | Self::Limited { limits } => limits,
@@ -159,7 +159,7 @@ impl Parts {
         self.0.is_empty()
     }
 
-    /// What holds for every one of them. `None`: they differ, or there are none.
+    /// The outcome that all of them share. `None`: they differ, or there are none.
     pub fn summary(&self) -> Option<Applied> {
         let first = self.0.first()?.applied;
         self.all(first).then_some(first)
@@ -213,7 +213,7 @@ impl HitError {
         self.limit == Applied::No && self.series.all(Applied::No) && self.buffer.all(Applied::No)
     }
 
-    /// What an attempt that completes the hit has to know of its parts, for [`InProgress::leave`](crate::once::InProgress::leave).
+    /// The states of the parts, which an attempt that completes the hit needs, for [`InProgress::leave`](crate::once::InProgress::leave).
     pub fn state(&self) -> &str {
         &self.states
     }

@@ -7,7 +7,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// What a hit fills cells with.
+/// The values that a hit fills cells with.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Filling<'a> {
     pub key: &'a str,

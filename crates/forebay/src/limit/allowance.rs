@@ -1,14 +1,14 @@
-//! What a key is allowed.
+//! The allowance of a key.
 
 use super::{decision::Decision, lease::LeaseQuota};
 use crate::model::rate::rule::Rule;
 
-/// What a key of a limit is allowed: the limit's own, or an override.
+/// The allowance of a key: the limit's own, or an override.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Allowance {
-    /// What passes in a time.
+    /// A rate.
     Rate(Rule),
-    /// What goes on at a time.
+    /// A number of leases at a time.
     Leases(LeaseQuota),
     /// Everything; nothing is counted.
     Unlimited,

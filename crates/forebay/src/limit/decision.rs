@@ -1,4 +1,4 @@
-//! What a limit answers.
+//! The answer of a limit.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ pub enum Decision {
         /// Until nothing is used any more, of every kind; zero if nothing is, or nobody knows. Up to 10 ms more where this process decides, which does not look at the exact
         /// time for it.
         reset_after: Duration,
-        /// Who decided.
+        /// The source of the decision.
         source: Source,
         /// The store did not answer, and [`OnError`](super::OnError) decided.
         degraded: bool,
@@ -58,14 +58,14 @@ pub enum Decision {
         /// Until this cost would be admitted, absent other callers: not before, and exactly then. Unknown when the
         /// store did not answer, and of leases, which are given back when their holders please.
         retry_after: Option<Duration>,
-        /// Who decided.
+        /// The source of the decision.
         source: Source,
         /// The store did not answer, and [`OnError`](super::OnError) decided.
         degraded: bool,
     },
 }
 
-/// Who decided.
+/// The source of a decision.
 ///
 /// # Examples
 /// ```
@@ -105,7 +105,7 @@ impl Source {
 }
 
 impl Decision {
-    /// What a rule says about a state; `wait_for` is the cost that was denied.
+    /// The decision of a rule about a state; `wait_for` is the cost that was denied.
     #[inline]
     pub(super) fn from_state(rule: &Rule, state: State, now: u64, denied: Option<u64>) -> Self {
         let used = rule.used(state);
@@ -127,7 +127,7 @@ impl Decision {
         Self::from_state(&take.rule, taken.state, taken.now, (!taken.allowed).then_some(take.cost))
     }
 
-    /// What a number of leases comes to.
+    /// The decision about a number of leases.
     pub(super) fn from_leases(limit: u64, used: u64, last_end: Option<Duration>, allowed: bool) -> Self {
         let (remaining, reset_after) = (limit.saturating_sub(used), last_end.unwrap_or_default());
         let (source, degraded, shadowed) = (Source::Engine, false, false);
@@ -138,7 +138,7 @@ impl Decision {
         }
     }
 
-    /// What was spent of a slice.
+    /// The decision about a take from a local budget.
     #[inline]
     pub(super) fn from_lease(limit: u64, remaining: u64, reset_after: Duration) -> Self {
         let (used, remaining) = (limit.saturating_sub(remaining), remaining.min(limit));
@@ -156,7 +156,7 @@ impl Decision {
         }
     }
 
-    /// What stands for no limit: the largest number that every JSON reader keeps exactly.
+    /// The number for "no limit": the largest number that every JSON reader keeps exactly.
     pub const UNLIMITED: u64 = (1 << 53) - 1;
 
     /// An answer that needs no store: everything, or nothing, is admitted.
@@ -246,7 +246,7 @@ impl Decision {
         matches!(*self, Self::Deny { limit: 0, degraded: false, .. })
     }
 
-    /// Who decided.
+    /// The source of the decision.
     pub fn source(&self) -> Source {
         match *self {
             Self::Allow { source, .. } | Self::Deny { source, .. } => source,

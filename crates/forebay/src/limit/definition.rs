@@ -1,4 +1,4 @@
-//! What a limit is.
+//! The definition of a limit.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::{
     time::{days, hours, millis, mins, secs},
 };
 
-/// What a limit answers when its store does not.
+/// The answer of a limit whose store does not answer.
 ///
 /// # Examples
 /// ```
@@ -46,7 +46,7 @@ impl OnError {
     }
 }
 
-/// Who decides.
+/// The place where a limit decides.
 ///
 /// # Examples
 /// ```
@@ -76,7 +76,7 @@ impl Mode {
     }
 }
 
-/// What a definition says, to be shown.
+/// The settings of a definition, for display.
 ///
 /// # Examples
 /// ```
@@ -89,7 +89,7 @@ impl Mode {
 pub struct Settings {
     /// How it counts.
     pub kind: Kind,
-    /// What keys are allowed that have no override.
+    /// The allowance of keys without an override.
     pub allowed: Override,
     /// The span of the quota, of a month 31 days; the ttl of leases.
     pub per: Duration,
@@ -97,11 +97,11 @@ pub struct Settings {
     pub zone: Option<String>,
     /// Where windows begin, counted from multiples of their length; `None`: at 64 times, by the key.
     pub phase: Option<Duration>,
-    /// Who decides.
+    /// The place where it decides.
     pub mode: Mode,
     /// It never denies.
     pub shadow: bool,
-    /// What it answers when its store does not.
+    /// The answer while its store does not answer.
     pub on_error: OnError,
     /// How long it waits for its store.
     pub deadline: Duration,
@@ -298,7 +298,7 @@ impl Limit {
         self
     }
 
-    /// Who decides; default [`Mode::Exact`].
+    /// Sets where it decides; default [`Mode::Exact`].
     pub fn mode(mut self, mode: Mode) -> Self {
         self.mode = mode;
         self
@@ -322,7 +322,7 @@ impl Limit {
         self
     }
 
-    /// What one key is allowed instead; see [`LimitHandle::set_override`](super::LimitHandle::set_override).
+    /// Sets the override of one key; see [`LimitHandle::set_override`](super::LimitHandle::set_override).
     ///
     /// # Examples
     /// ```
@@ -357,7 +357,7 @@ impl Limit {
         self.fixed.map(|allowance| allowance.quota() > 0)
     }
 
-    /// What it answers when its store does not; default [`OnError::Open`].
+    /// Sets the answer while its store does not answer; default [`OnError::Open`].
     pub fn on_error(mut self, on_error: OnError) -> Self {
         self.on_error = on_error;
         self
@@ -389,7 +389,7 @@ impl Limit {
         self.calendar
     }
 
-    /// What it says, to be shown.
+    /// Its settings, for display.
     pub fn settings(&self) -> Settings {
         let (kind, burst) = self.shape();
         let allowed = match self.fixed {
@@ -423,7 +423,7 @@ impl Limit {
         Name::new(&self.name).and_then(|_| self.allowances()).map(|_| ())
     }
 
-    /// What it allows, and what single keys instead.
+    /// Its allowance, and the overrides of single keys.
     pub(super) fn allowances(&self) -> Result<(Allowance, Vec<Allowance>)> {
         let name = &self.name;
         let terms = self.terms().map_err(|error| self.describe(&error))?;
@@ -437,7 +437,7 @@ impl Limit {
         Ok((self.fixed.unwrap_or(counted), overrides))
     }
 
-    /// What it says of all its rates.
+    /// The settings that hold for all its rates.
     pub(super) fn terms(&self) -> Result<Terms> {
         let phase = match self.phase {
             Phase::All(phase) => phase,
@@ -456,7 +456,7 @@ impl Limit {
         self.phase == Phase::ByKey
     }
 
-    /// What it allows where it counts.
+    /// Its own allowance, if it counts.
     fn counted(&self, terms: Terms) -> Result<Allowance> {
         let (name, kind) = (&self.name, terms.kind);
         if !(millis(1)..=mins(1)).contains(&self.deadline) {

@@ -66,7 +66,7 @@ pub(super) struct Inner {
     pub outage_noted: AtomicU64,
 }
 
-/// What stays charged after a [reset](LimitHandle::reset), because others hold it.
+/// The amount that stays charged after a [reset](LimitHandle::reset), because others hold it.
 ///
 /// # Examples
 /// ```
@@ -88,7 +88,7 @@ pub struct Outstanding {
     pub until: Timestamp,
 }
 
-/// What a limit tells clients, besides its decisions.
+/// The policy that a limit tells clients, besides its decisions.
 ///
 /// # Examples
 /// ```
@@ -188,7 +188,7 @@ impl LimitHandle {
         self.peek_for(key, 1, when).await
     }
 
-    /// What a take of `cost` would be told.
+    /// The decision that a take of `cost` would get.
     pub(super) async fn peek_for(&self, key: &str, cost: u64, when: When) -> Result<Decision> {
         let take = match self.resolve(key, cost)? {
             Resolved::Take(take) => take,
@@ -246,7 +246,7 @@ impl LimitHandle {
 
     /// Forgets what was taken for `key`, and removes a foreign value under its name.
     ///
-    /// What other holders have stays charged and is returned: the local budgets of a [leased](super::Mode::Leased) limit in
+    /// The parts of other holders stay charged and are returned: the local budgets of a [leased](super::Mode::Leased) limit in
     /// other processes, and the leases of a [concurrency](super::Kind::Concurrency) limit.
     ///
     /// # Errors
@@ -389,7 +389,7 @@ impl LimitHandle {
         })
     }
 
-    /// What a key is allowed.
+    /// The allowance of a key.
     pub(super) fn allowance(&self, key: &str) -> Allowance {
         self.override_for(key).unwrap_or(self.0.default)
     }

@@ -13,7 +13,7 @@ use crate::{
     time::{When, hours, secs},
 };
 
-/// What became of an attempt to reserve.
+/// The outcome of an attempt to reserve.
 ///
 /// # Examples
 /// ```
@@ -216,12 +216,12 @@ impl LimitHandle {
 }
 
 impl Reservation {
-    /// What was charged.
+    /// The charged amount.
     pub fn estimate(&self) -> u64 {
         self.estimate
     }
 
-    /// What the limit said when it was granted; `None` if it was taken up by its ticket.
+    /// The decision that granted it; `None` if it was taken up by its ticket.
     pub fn decision(&self) -> Option<Decision> {
         self.decision
     }

@@ -73,7 +73,7 @@ struct AcquireTask {
     backoff: Backoff,
 }
 
-/// What to do after a claim: stop with an outcome, or claim again after a pause.
+/// The next action after a claim: stop with an outcome, or claim again after a pause.
 type Next = ControlFlow<Result<Attempt<Guard>>, Duration>;
 
 impl AcquireTask {

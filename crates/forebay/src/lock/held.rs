@@ -19,7 +19,7 @@ pub(super) struct HeldLock {
     state: watch::Sender<State>,
 }
 
-/// What the store granted.
+/// The lease that the store granted.
 #[derive(Debug)]
 pub(super) struct Grant {
     pub name: Arc<str>,

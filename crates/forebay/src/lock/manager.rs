@@ -1,4 +1,4 @@
-//! What all locks of an open store share.
+//! The state that all locks of an open store share.
 
 use std::{sync::Arc, time::Duration};
 

@@ -44,7 +44,7 @@ enum State {
     Lost(Loss),
 }
 
-/// What the requests to renew and to release need.
+/// The data for requests that renew and release.
 #[derive(Clone, Debug)]
 struct Lease {
     place: Place,

@@ -1,4 +1,4 @@
-//! What a lock has to do. Leases follow the engine's clock, so these cases wait for it, with short leases.
+//! The requirements of a lock. Leases follow the engine's clock, so these cases wait for it, with short leases.
 
 use std::time::Duration;
 

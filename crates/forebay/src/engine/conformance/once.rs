@@ -94,7 +94,7 @@ impl Hits {
         Self { hit: bay.event(event).unwrap(), limit, series, buffers }
     }
 
-    /// What every part counts of a key, if they agree.
+    /// The count of a key in every part, if they agree.
     async fn count(&self, key: &str) -> u64 {
         let mut counts = vec![self.limit.peek(key).await.unwrap().used()];
         for series in &self.series {

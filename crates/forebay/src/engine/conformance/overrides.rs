@@ -1,4 +1,4 @@
-//! What single keys of limits are allowed instead.
+//! Overrides of single keys.
 
 use uuid::Uuid;
 

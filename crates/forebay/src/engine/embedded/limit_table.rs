@@ -29,7 +29,7 @@ pub(super) struct Entry {
     pub deadline: u64,
 }
 
-/// What the states of many keys have in common.
+/// The data that the states of many keys share.
 #[derive(Debug)]
 pub(super) struct Counter {
     pub limit: Name,
@@ -95,7 +95,7 @@ pub(super) fn limits(shard: usize, rewrite: bool, packed: Pack) -> DeferredWrite
 /// The time of one step.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Time {
-    /// What decides, in microseconds.
+    /// The time that decides, in microseconds.
     pub now: u64,
     /// On the monotonic clock, in microseconds: when a state that lives for no time may be forgotten.
     pub forget: u64,

@@ -78,7 +78,7 @@ pub(super) struct Session {
     facts: Arc<Facts>,
 }
 
-/// What is known of the server behind a connection.
+/// The known facts about the server behind a connection.
 #[derive(Debug)]
 struct Facts {
     server: ServerInfo,

@@ -82,7 +82,7 @@ fn check_query(url: &str, accepted: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// What the server said in the handshake.
+/// The server's answers in the handshake.
 #[derive(Debug)]
 pub(super) struct ServerInfo {
     /// The scripts' hashes, in the order of [`Script::ALL`].

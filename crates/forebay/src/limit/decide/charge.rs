@@ -1,4 +1,4 @@
-//! What a take over several limits asks for, and its answer.
+//! The request and the answer of a take over several limits.
 
 use futures::future::join_all;
 
@@ -132,7 +132,7 @@ impl Decisions {
         self.left(store.refund_once(charged, token).await)
     }
 
-    /// What stays charged after refunds.
+    /// The amount that stays charged after refunds.
     fn left(&self, refunds: Vec<Result<()>>) -> Charged {
         let failures: Vec<Error> = refunds.into_iter().filter_map(Result::err).collect();
         if failures.iter().any(|error| error.retry() != Retry::Unknown) {

@@ -45,7 +45,7 @@ struct Denied {
     /// The denial does not hold once another rule applies to the key.
     rule: Rule,
     cost: u64,
-    /// What the store answered, and its time.
+    /// The state in the store's answer, and the store's time.
     state: State,
     now: u64,
     sent: Duration,

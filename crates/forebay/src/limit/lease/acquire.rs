@@ -14,7 +14,7 @@ use crate::{
     time::secs,
 };
 
-/// What became of an attempt to get a lease.
+/// The outcome of an attempt to get a lease.
 ///
 /// # Examples
 /// ```
@@ -163,7 +163,7 @@ impl LimitHandle {
         }
     }
 
-    /// What [`OnError`] says.
+    /// The decision by [`OnError`].
     async fn lend_without_store(
         &self,
         slots: LeaseQuota,
@@ -193,7 +193,7 @@ impl LimitHandle {
         }
     }
 
-    /// What a look at a concurrency limit says.
+    /// The decision that a peek at a concurrency limit shows.
     pub(crate) async fn peek_leases(&self, slots: LeaseQuota, key: &str) -> Result<Decision> {
         let answer = self.ask_lease(key, LeaseId::random(), LeaseAct::Peek, self.deadline()).await;
         match answer {
@@ -207,7 +207,7 @@ impl LimitHandle {
         }
     }
 
-    /// What a reset of a concurrency limit leaves: leases stand until their holders give them back.
+    /// Leases that remain after a reset of a concurrency limit: they stand until their holders release them.
     pub(crate) async fn reset_leases(&self, key: &str) -> Result<Option<Outstanding>> {
         self.lease_quota(key)?;
         let leases = self.ask_lease(key, LeaseId::random(), LeaseAct::Heal, self.deadline()).await?;
@@ -289,7 +289,7 @@ impl Lease<LeaseTerm> {
 }
 
 impl<T> Lease<T> {
-    /// What was lent, if anything.
+    /// The lease, if it was granted.
     pub fn granted(self) -> Option<T> {
         match self {
             Self::Granted(granted) => Some(granted),

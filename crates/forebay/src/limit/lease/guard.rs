@@ -80,7 +80,7 @@ impl LeaseGuard {
         self.over = true;
     }
 
-    /// What tells this lease apart.
+    /// The id of this lease.
     pub fn id(&self) -> LeaseId {
         self.held.id
     }
@@ -90,7 +90,7 @@ impl LeaseGuard {
         self.decision.unwrap_or(Decision::without_store(self.held.slots.most, true))
     }
 
-    /// Who lent it.
+    /// The store or fallback that granted it.
     pub fn source(&self) -> Source {
         self.decision().source()
     }

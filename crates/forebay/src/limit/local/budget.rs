@@ -62,7 +62,7 @@ struct LocalBudget {
     rule: Rule,
     /// The window of the allotment, as of the last answer.
     window: u64,
-    /// What was left when the demand was last counted.
+    /// The balance when the demand was last counted.
     counted: u64,
     /// Spent since the last request, as of then: the demand.
     spent: u64,

@@ -1,4 +1,4 @@
-//! What single keys are allowed instead, set while the limit is in use.
+//! Overrides that are set while the limit is in use.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// What one key is allowed instead of what its limit says, and who said so.
+/// The override of one key, and its origin.
 ///
 /// # Examples
 /// ```
@@ -28,13 +28,13 @@ use crate::{
 pub struct Overridden {
     /// The key.
     pub key: String,
-    /// What it is allowed.
+    /// The allowance.
     pub instead: Override,
-    /// Who said so.
+    /// The origin.
     pub set_by: SetBy,
 }
 
-/// Who said what a key is allowed instead.
+/// The origin of an override.
 ///
 /// # Examples
 /// ```

@@ -1,4 +1,4 @@
-//! What all handles of a limit in one process share, and how a process learns what others allow single keys.
+//! The state that all handles of a limit in one process share, and the task that learns overrides from the store.
 //!
 //! Overrides that are set at run time live in the store: one table for each limit, all of them on one host, and beside
 //! them a mark for each table, drawn afresh with every change. A process reads the marks every second, and the
@@ -50,7 +50,7 @@ pub(crate) struct Limits {
     trouble: Mutex<Option<Error>>,
 }
 
-/// What all handles of one limit share.
+/// The state that all handles of one limit share.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     pub overrides: Overrides,
@@ -58,7 +58,7 @@ pub(crate) struct Shared {
     pub denied: DenyCache,
     /// Counts denials: held for one look-up, and where nobody is denied never.
     pub top: Mutex<HeavyHitters>,
-    /// Who is near the limit. Whoever finds it held leaves it: another take will come.
+    /// Keys close to their limit. A take that finds the lock held skips it: another take will come.
     pub near: Mutex<NearKeys>,
 }
 
@@ -80,7 +80,7 @@ impl Overrides {
         self.held.load(Ordering::Relaxed) == 0
     }
 
-    /// What a key is allowed, if not the usual.
+    /// The override of a key, if it has one.
     pub(crate) fn of(&self, key: &str) -> Option<Override> {
         if self.is_empty() {
             return None;
@@ -133,12 +133,12 @@ impl Limits {
         self.leased.close().await;
     }
 
-    /// What the handles of `name` share.
+    /// The shared state of the handles of `name`.
     pub(crate) fn of(&self, name: &Name) -> Arc<Shared> {
         self.by_name().entry(name.clone()).or_default().clone()
     }
 
-    /// What an operator should know.
+    /// Warnings for an operator.
     pub(crate) fn warning(&self) -> Option<String> {
         let trouble = self.trouble.lock();
         trouble.as_ref().map(|error| {

@@ -1,4 +1,4 @@
-//! What single keys are allowed instead of what their limit says.
+//! The value of an override.
 
 use std::{fmt, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// What one key is allowed instead of what its limit says.
+/// The allowance of one key in place of its limit's own.
 ///
 /// The limit's kind stays. Where the period stays, too, what was counted goes on counting; an override with another
 /// period begins anew.
@@ -77,7 +77,7 @@ impl Override {
         Self(What::Blocked)
     }
 
-    /// What it comes to, of a limit with these terms; `ttl` is that of its leases.
+    /// The allowance under a limit with these terms; `ttl` is that of its leases.
     pub(crate) fn allowance(self, terms: Terms, ttl: Duration) -> Result<Allowance> {
         match self.0 {
             What::Unlimited => Ok(Allowance::Unlimited),

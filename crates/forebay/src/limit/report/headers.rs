@@ -1,4 +1,4 @@
-//! What limits say in HTTP headers.
+//! The HTTP headers that tell clients about limits.
 //!
 //! Numbers in, texts out: no clock, no engine, no HTTP library.
 

@@ -1,4 +1,4 @@
-//! What a limit reports: response headers, the keys denied most, the keys close to their limit.
+//! Reports of a limit: response headers, the keys denied most, the keys close to their limit.
 
 mod headers;
 mod heavy_hitters;

@@ -1,4 +1,4 @@
-//! Who is denied, and who is near to that.
+//! Tracks the keys that are denied most, and keys close to their limit.
 
 use std::sync::atomic::Ordering;
 

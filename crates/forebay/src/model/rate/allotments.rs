@@ -18,17 +18,17 @@ pub(crate) const MAX_HOLDERS: usize = 256;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Allotments(Vec<Allotment>);
 
-/// What a process says of its allotment of a key, and what it wants.
+/// A process's report of its allotment of a key, and its request for more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AllotmentRequest {
     pub holder: u128,
     /// Larger than in every request of this holder before.
     pub sequence: u64,
-    /// What it has not spent, and keeps.
+    /// The unspent amount that it keeps.
     pub kept: u64,
-    /// What it has not spent, and gives back.
+    /// The unspent amount that it returns.
     pub back: u64,
-    /// What it wants on top.
+    /// The amount that it wants in addition.
     pub want: u64,
     /// For how long an allotment of a bucket can be spent.
     pub span: u64,
@@ -45,7 +45,7 @@ pub(crate) struct AllotmentReply {
     pub rest: u64,
 }
 
-/// What of a key is allotted, and stays charged when the key is reset.
+/// The allotted part of a key, which stays charged when the key is reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outstanding {
     pub amount: u64,
@@ -112,7 +112,7 @@ impl Allotments {
         (amount > 0).then(|| rule.at_most(state, amount))
     }
 
-    /// What is allotted, and until when at most.
+    /// The allotted amount, and its latest end.
     pub(crate) fn outstanding(&self) -> Outstanding {
         Outstanding { amount: self.amount(), until: self.0.last().map_or(0, |allotment| allotment.end) }
     }
@@ -336,7 +336,7 @@ mod tests {
             }
         }
 
-        /// What the kind promises of all that was admitted since the last reset.
+        /// Checks the kind's promise about the costs that were admitted since the last reset.
         fn check(&self) -> Result<(), String> {
             match &self.rule {
                 rule @ (Rule::FixedWindow(_) | Rule::CalendarWindow(_)) => {

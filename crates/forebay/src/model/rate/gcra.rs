@@ -91,7 +91,7 @@ impl RateKind for TokenBucket {
         Self { burst: (EXACT - 1) / self.period, ..self }
     }
 
-    /// What has leaked is gone.
+    /// Leaked tokens are gone.
     #[inline]
     fn advance(&self, state: Option<State>, now: u64) -> State {
         let tick = now / self.tick;
@@ -155,7 +155,7 @@ impl RateKind for TokenBucket {
         (now.max(state.0 * self.tick) + span, span)
     }
 
-    /// What is allotted does not leak until the allotment ends.
+    /// An allotment does not leak until it ends.
     fn advance_with(&self, mut state: State, allotments: &[Allotment], now: u64) -> State {
         let tick = (now / self.tick).max(state.0);
         let mut allotted = allotments.iter().map(|allotment| allotment.amount).sum();

@@ -65,7 +65,7 @@ pub(crate) enum Period {
     Calendar(CalendarUnit),
 }
 
-/// What a definition says of all rates of a limit, those of single keys included.
+/// The settings that hold for all rates of a limit, those of single keys included.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
     pub kind: Kind,

@@ -49,7 +49,7 @@ macro_rules! dispatch {
     };
 }
 
-/// What is the same for all rules of a kind: its number, its word, and how long states are kept.
+/// The constants of a kind: its number, its word, and how long states are kept.
 const fn facts<K: RateKind>() -> (u8, &'static str, &'static str) {
     (K::NUMBER, K::WORD, K::KEPT)
 }

@@ -83,7 +83,7 @@ impl RateKind for SlidingWindow {
         Self { limit: ((EXACT - 1) / self.length).min(MAX_SLIDING), ..self }
     }
 
-    /// What was used of a window counts as used before in the next one, and not at all after that.
+    /// The use of a window counts as the previous use in the next one, and not at all after that.
     #[inline]
     fn advance(&self, state: Option<State>, now: u64) -> State {
         let tick = now / self.tick;

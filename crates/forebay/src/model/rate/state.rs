@@ -1,4 +1,4 @@
-//! What stores remember of one key, and what every kind of limit computes with it.
+//! The stored state of one key, and the computations that every kind of limit provides.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ pub(crate) const EXACT: u64 = 1 << 53;
 /// The largest quota and burst: leaves room to add the largest cost below [`EXACT`].
 pub(crate) const MAX_QUOTA: u64 = 1 << 50;
 
-/// What a limit remembers of one key: two integers. The kind of limit gives them their meaning.
+/// The state of a limit for one key: two integers. The kind of limit gives them their meaning.
 ///
 /// Fixed window: (window index, used). Sliding window: (tick, used before and now, 32 bits each). Token bucket: (tick,
 /// level). All numbers are below 2^53.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct State(pub u64, pub u64);
 
-/// What one process holds of a key's quota, and spends without asking.
+/// The part of a key's quota that one process holds and spends without asking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Allotment {
     pub holder: u128,
@@ -27,7 +27,7 @@ pub(crate) struct Allotment {
     pub end: u64,
 }
 
-/// What the numbers of a state count: the kind, and the period and tick of the rule that wrote it.
+/// The unit of a state's numbers: the kind, and the period and tick of the rule that wrote it.
 ///
 /// Part of a state's name in every store. A rule with another scale begins anew rather than read a count of minutes as
 /// one of seconds; one that differs in the quota alone goes on with what was counted.
@@ -93,7 +93,7 @@ impl Scale {
         self.0
     }
 
-    /// What a file had. [`Rule::knows`](super::rule::Rule::knows) tells whether there is such a kind.
+    /// Reads the number from a file. [`Rule::knows`](super::rule::Rule::knows) tells whether there is such a kind.
     pub(crate) fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
@@ -101,7 +101,7 @@ impl Scale {
 
 /// The arithmetic of one kind of rate limit. Times are microseconds since 1970.
 ///
-/// What is provided holds for kinds with windows, whose state is (window, used).
+/// The provided methods are for kinds with windows, whose state is (window, used).
 ///
 /// The Lua table of the kind, `engine/redis/lua/kinds/`, computes the same.
 pub(crate) trait RateKind: Copy {
@@ -117,7 +117,7 @@ pub(crate) trait RateKind: Copy {
     /// Whether all that it decides is which window a time is in: [`is_told_by`](Self::is_told_by) is of use then.
     const HAS_WINDOWS: bool = false;
 
-    /// What its states count.
+    /// The unit of its states.
     fn scale(&self) -> Scale;
 
     /// Writes what tells states of one scale from those of another, for a key of a store.
@@ -143,7 +143,7 @@ pub(crate) trait RateKind: Copy {
     /// The stored state as of `now`. A clock that is behind the state does not change it.
     fn advance(&self, state: Option<State>, now: u64) -> State;
 
-    /// What is used of the quota.
+    /// The used part of the quota.
     #[inline]
     fn used(&self, state: State) -> u64 {
         state.1
