@@ -108,6 +108,7 @@ impl Boundaries {
         let today = zone.to_datetime(Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)).date();
         let start = |ordinal| first_second(unit.first_day(ordinal), zone);
         let mut current = unit.ordinal(today);
+        // Clocks that went back over midnight show the day before once more, although the later window has begun.
         while start(current + 1) <= seconds {
             current += 1;
         }
@@ -449,7 +450,13 @@ mod tests {
     #[test]
     fn clocks_that_go_back_over_midnight_do_not_renew_a_quota() {
         // Newfoundland, 2010: at 00:01 of the 7th it was 23:01 of the 6th again.
-        let rule = rule(1, CalendarUnit::Day, zone("America/St_Johns"));
+        let zone = zone("America/St_Johns");
+        // The 7th has begun: the hour that shows the 6th again is in its window. Otherwise Redis finds no row for that hour.
+        let again = micros("2010-11-07T03:00:00Z");
+        let seventh =
+            Boundaries::round(again, CalendarUnit::Day, &zone).current(again).expect("a window round it");
+        assert_eq!(seventh.1, micros("2010-11-07T02:30:00Z"));
+        let rule = rule(1, CalendarUnit::Day, zone);
         let mut state = None;
         assert!(take(&rule, &mut state, micros("2010-11-07T02:29:00Z")), "23:59 of the 6th");
         assert!(take(&rule, &mut state, micros("2010-11-07T02:30:30Z")), "00:00 of the 7th");
