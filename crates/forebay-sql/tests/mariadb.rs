@@ -325,10 +325,12 @@ async fn a_setting_under_which_commits_do_not_last_is_warned_of() {
     if without("mariadb") {
         return;
     }
-    let database = MariaDb::shared().new_database();
+    // The setting is the server's, and tests on the shared server count warnings.
+    let server = MariaDb::start();
+    let database = server.new_database();
     for (setting, warned) in [(2, true), (0, true), (1, false)] {
-        ask(&database, &format!("SET GLOBAL innodb_flush_log_at_trx_commit = {setting}"));
-        let sink = open(&database).await;
+        server.query(&database, &format!("SET GLOBAL innodb_flush_log_at_trx_commit = {setting}"));
+        let sink = MySql::open(&server.url(&database)).await.expect("a database").with(creating());
         sink.prepare(&projects()).await.expect("prepared");
         let warnings = sink.warnings().concat();
         assert_eq!(warnings.contains("innodb_flush_log_at_trx_commit"), warned, "{setting}: {warnings}");
