@@ -53,13 +53,13 @@ pub enum Fault {
 pub struct Faults(Arc<Mutex<Plan>>);
 
 #[derive(Debug, Default)]
-struct Plan {
+pub(super) struct Plan {
     /// The faults of the next calls, by step.
-    next: HashMap<&'static str, VecDeque<Option<Fault>>>,
+    pub(super) next: HashMap<&'static str, VecDeque<Option<Fault>>>,
     /// The fault of all other calls.
     always: Option<Fault>,
     /// The number of calls, by step.
-    calls: HashMap<Box<str>, u64>,
+    pub(super) calls: HashMap<&'static str, u64>,
 }
 
 impl Faults {
@@ -68,32 +68,21 @@ impl Faults {
         Self::default()
     }
 
-    /// The next calls of `step`, named as in the engine (`lock_claim`), fail so, one after the other; `None`: that one
-    /// does not.
-    pub fn next(&self, step: &'static str, faults: impl IntoIterator<Item = Option<Fault>>) {
-        self.plan().next.entry(step).or_default().extend(faults);
-    }
-
-    /// Every call fails so from now on; `None`: none does.
+    /// Makes every call fail from now on; `None`: none fails.
     pub fn always(&self, fault: Option<Fault>) {
         self.plan().always = fault;
     }
 
-    /// How many calls of `step` there were.
-    pub fn calls(&self, step: &str) -> u64 {
-        self.plan().calls.get(step).copied().unwrap_or(0)
-    }
-
-    fn meet(&self, step: &str) -> Option<Fault> {
+    fn meet(&self, step: &'static str) -> Option<Fault> {
         let mut plan = self.plan();
-        *plan.calls.entry(step.into()).or_default() += 1;
+        *plan.calls.entry(step).or_default() += 1;
         match plan.next.get_mut(step).and_then(VecDeque::pop_front) {
             Some(planned) => planned,
             None => plan.always,
         }
     }
 
-    fn plan(&self) -> MutexGuard<'_, Plan> {
+    pub(super) fn plan(&self) -> MutexGuard<'_, Plan> {
         self.0.lock()
     }
 }
@@ -107,7 +96,11 @@ pub(crate) struct FaultEngine {
 
 impl FaultEngine {
     /// Runs a step, unless a fault is planned for its name.
-    pub(crate) async fn run<T>(&self, name: &str, step: impl Future<Output = Result<T>>) -> Result<T> {
+    pub(crate) async fn run<T>(
+        &self,
+        name: &'static str,
+        step: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
         match self.faults.meet(name) {
             None => step.await,
             Some(Fault::Refused) => {

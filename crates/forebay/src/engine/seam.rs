@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+#[cfg(feature = "test-util")]
+use super::fault::{Fault, Faults};
 use super::{
     dispatch::{Engine, on_any},
     request::{Begin, ChargeToken, End, Known, Seen, Token},
@@ -28,9 +30,10 @@ use crate::{
 
 /// Declares steps. Each becomes a method of [`Engine`] that runs it on whichever engine it is. A routed step,
 /// `fn name(arguments) -> answer, at tag;`, also becomes a method of the cluster that runs it on the host of the tag.
+/// The first word names the constant that lists the steps.
 macro_rules! steps {
-    (routed: $( $(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),*) -> $answer:ty, at $tag:expr; )*) => {
-        steps!(on all hosts: $( $(#[$doc])* fn $name($($arg: $type),*) -> $answer; )*);
+    ($names:ident routed: $( $(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),*) -> $answer:ty, at $tag:expr; )*) => {
+        steps!($names on all hosts: $( $(#[$doc])* fn $name($($arg: $type),*) -> $answer; )*);
 
         #[cfg(feature = "redis")]
         impl super::cluster::Cluster {
@@ -41,7 +44,10 @@ macro_rules! steps {
             })*
         }
     };
-    (on all hosts: $( $(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),*) -> $answer:ty; )*) => {
+    ($names:ident on all hosts: $( $(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),*) -> $answer:ty; )*) => {
+        #[cfg(feature = "test-util")]
+        const $names: &[&str] = &[$(stringify!($name)),*];
+
         impl Engine {
             $($(#[$doc])* pub(crate) async fn $name(&self, $($arg: $type),*) -> Result<$answer> {
                 on_any!(self, $name, engine => engine.$name($($arg),*).await)
@@ -51,7 +57,7 @@ macro_rules! steps {
 }
 
 steps! {
-    routed:
+    ROUTED routed:
 
     /// Charges `take.cost` if it fits. Waits for `take.within` at most.
     fn take(take: Take<'_>, when: When) -> Taken, at tag_text(take.key);
@@ -168,7 +174,7 @@ steps! {
 
 // `cluster/engine.rs` asks every host.
 steps! {
-    on all hosts:
+    ON_ALL_HOSTS on all hosts:
 
     /// Every partition that may hold rows, of every buffer, defined or not.
     fn buffer_parts() -> BufferParts;
@@ -181,6 +187,37 @@ steps! {
     fn ping() -> ();
 }
 
+/// The methods that name a step are here, because the names are.
+#[cfg(feature = "test-util")]
+impl Faults {
+    /// Plans the next calls of `step`, one fault for each; `None`: that call does not fail.
+    ///
+    /// # Panics
+    /// If the engine has no step of this name, with the names that it has (`lock_claim`).
+    #[track_caller]
+    pub fn next(&self, step: &str, faults: impl IntoIterator<Item = Option<Fault>>) {
+        self.plan().next.entry(known(step)).or_default().extend(faults);
+    }
+
+    /// The number of calls of `step` so far.
+    ///
+    /// # Panics
+    /// If the engine has no step of this name, with the names that it has.
+    #[track_caller]
+    pub fn calls(&self, step: &str) -> u64 {
+        self.plan().calls.get(known(step)).copied().unwrap_or(0)
+    }
+}
+
+/// The step of this name. A misspelt name would plan a fault that never happens, and count calls that are never made.
+#[cfg(feature = "test-util")]
+#[track_caller]
+fn known(step: &str) -> &'static str {
+    let names = [ROUTED, ON_ALL_HOSTS].concat();
+    let found = names.iter().find(|name| **name == step);
+    found.unwrap_or_else(|| panic!("the engine has no step {step:?}, only {}", names.join(", ")))
+}
+
 /// The tag of all overrides: one host has them, so that one question tells whether any have changed.
 #[cfg(feature = "redis")]
 const OVERRIDES: &str = "overrides";
@@ -189,4 +226,21 @@ const OVERRIDES: &str = "overrides";
 #[cfg(feature = "redis")]
 fn first_tag<'a>(take: Option<&Take<'a>>) -> Cow<'a, str> {
     take.map_or(Cow::Borrowed("-"), |take| tag_text(take.key))
+}
+
+#[cfg(all(test, feature = "test-util"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "the engine has no step \"lock_clam\", only take, take_up_to, ")]
+    fn a_fault_of_an_unknown_step_panics() {
+        Faults::new().next("lock_clam", [Some(Fault::Refused)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "buffer_parts, buffer_paused, ping")]
+    fn calls_of_an_unknown_step_panic() {
+        Faults::new().calls("pong");
+    }
 }
