@@ -1,19 +1,13 @@
-//! Names and keys: which are valid, and how a store writes them.
+//! Names, keys and counts: their bounds, and the form of a key in a store.
 
 #[cfg(any(test, feature = "redis"))]
 use std::borrow::Cow;
 use std::{fmt, sync::Arc};
 
-use crate::error::{Error, Result, invalid};
+use crate::error::{Error, Result, invalid, out_of_range};
 
 /// The longest name of a limit, series, buffer or event, in bytes.
 pub const MAX_NAME: usize = 64;
-
-/// The longest key or lock name, in bytes.
-pub const MAX_KEY: usize = 512;
-
-/// The largest count or cost of one call.
-pub const MAX_COUNT: u64 = 1 << 31;
 
 /// The name of a limit, series, buffer or event: `[a-z][a-z0-9_-]{0,63}`.
 ///
@@ -101,19 +95,89 @@ impl fmt::Debug for Name {
     }
 }
 
-/// Whether a key is valid: any UTF-8 of 1 to 512 bytes.
-#[inline]
-pub(crate) fn is_key(key: &str) -> bool {
-    (1..=MAX_KEY).contains(&key.len())
+/// The key of a limit or a series, or the name of a lock: any UTF-8 of 1 to 512 bytes.
+///
+/// Every call that takes a key checks it. A program that wants to check one earlier makes this of it.
+///
+/// # Examples
+/// ```
+/// use forebay::key::Key;
+/// assert_eq!(Key::new("user:42")?.as_str(), "user:42");
+/// assert!(Key::new("").is_err());
+/// # Ok::<(), forebay::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key<'a>(&'a str);
+
+impl<'a> Key<'a> {
+    /// The length of the longest key, in bytes.
+    pub const MAX_BYTES: usize = 512;
+
+    /// Checks a key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if it is empty or too long.
+    #[inline]
+    pub fn new(text: &'a str) -> Result<Self> {
+        if (1..=Self::MAX_BYTES).contains(&text.len()) {
+            return Ok(Self(text));
+        }
+        let (got, most) = (text.len(), Self::MAX_BYTES);
+        Err(invalid(format!("key of {got} bytes: a key has 1 to {most} bytes")))
+    }
+
+    /// The key as text.
+    #[inline]
+    pub fn as_str(self) -> &'a str {
+        self.0
+    }
 }
 
-/// Checks a key.
-#[inline]
-pub(crate) fn check_key(key: &str) -> Result<&str> {
-    if !is_key(key) {
-        return Err(invalid(format!("key of {} bytes: a key has 1 to {MAX_KEY} bytes", key.len())));
+impl AsRef<str> for Key<'_> {
+    fn as_ref(&self) -> &str {
+        self.0
     }
-    Ok(key)
+}
+
+/// The number of hits or points of one call, or its cost: 1 to 2^31.
+///
+/// # Examples
+/// ```
+/// use forebay::key::Count;
+/// assert_eq!(Count::new(3)?.get(), 3);
+/// assert!(Count::new(0).is_err());
+/// # Ok::<(), forebay::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Count(u64);
+
+impl Count {
+    /// The largest count.
+    pub const MAX: u64 = 1 << 31;
+
+    /// Checks a count.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) if it is 0 or too large.
+    #[inline]
+    pub fn new(n: u64) -> Result<Self> {
+        Self::named("n", n)
+    }
+
+    /// Checks a count; the error calls it `name`.
+    #[inline]
+    pub(crate) fn named(name: &str, n: u64) -> Result<Self> {
+        if (1..=Self::MAX).contains(&n) {
+            return Ok(Self(n));
+        }
+        Err(out_of_range(format!("{name} {n}: 1 to {}", Self::MAX)))
+    }
+
+    /// The count as a number.
+    #[inline]
+    pub fn get(self) -> u64 {
+        self.0
+    }
 }
 
 /// Escapes a key for a hash tag: `{`, `}` and `%` become `%7B`, `%7D` and `%25`.

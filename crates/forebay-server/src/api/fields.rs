@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use forebay::{Timestamp, key::MAX_KEY};
+use forebay::{Timestamp, key};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{Error, Unexpected, Visitor},
@@ -16,9 +16,6 @@ use utoipa::{
 };
 
 use crate::text::{self, moment::absolute};
-
-/// The largest count of one hit, and the largest cost of one take.
-const MAX_COUNT: u64 = 1 << 31;
 
 /// The largest id of a stored entry.
 const MAX_ID: u64 = i64::MAX.unsigned_abs();
@@ -52,9 +49,9 @@ macro_rules! integers {
 
 integers! {
     /// The number of hits or points: 1 to 2^31.
-    Count: 1..=MAX_COUNT;
+    Count: 1..=key::Count::MAX;
     /// The cost of a take: 0 to 2^31. A take of 0 charges nothing.
-    Cost: 0..=MAX_COUNT;
+    Cost: 0..=key::Count::MAX;
     /// The id of a stored entry: 0 to 2^63-1.
     Id: 0..=MAX_ID;
 }
@@ -94,29 +91,17 @@ pub(crate) fn integer(n: f64) -> Option<i64> {
     (n.fract() == 0.0 && n.abs() <= EXACT).then_some(n as i64)
 }
 
-/// Checks that a text can be a key.
-///
-/// # Errors
-/// Why it cannot.
-pub(crate) fn check_key(text: &str) -> Result<&str, String> {
-    if (1..=MAX_KEY).contains(&text.len()) {
-        Ok(text)
-    } else {
-        Err(format!("key of {} bytes: a key has 1 to {MAX_KEY} bytes", text.len()))
-    }
-}
-
 struct KeyVisitor;
 
 impl Visitor<'_> for KeyVisitor {
     type Value = Key;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a string of 1 to {MAX_KEY} bytes, or an integer")
+        write!(f, "a string of 1 to {} bytes, or an integer", key::Key::MAX_BYTES)
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Key, E> {
-        check_key(text).map(|key| Key(key.to_owned())).map_err(E::custom)
+        key::Key::new(text).map(|key| Key(key.as_str().to_owned())).map_err(E::custom)
     }
 
     fn visit_i64<E: Error>(self, n: i64) -> Result<Key, E> {
@@ -205,8 +190,8 @@ impl<'de> Deserialize<'de> for At {
 
 impl PartialSchema for Key {
     fn schema() -> RefOr<Schema> {
-        let text =
-            ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(MAX_KEY));
+        let text = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1));
+        let text = text.max_length(Some(key::Key::MAX_BYTES));
         let both = OneOfBuilder::new().item(text).item(ObjectBuilder::new().schema_type(Type::Integer));
         both.description(Some("1 to 512 bytes of UTF-8; an integer is its decimal text")).into()
     }
@@ -262,8 +247,8 @@ mod tests {
     #[test]
     fn a_count_is_1_to_2_to_the_31() {
         assert_eq!(read::<Count>("1"), Ok(Count(1)));
-        assert_eq!(read::<Count>("2147483648"), Ok(Count(MAX_COUNT)));
-        assert_eq!(read::<Count>("2147483648.0"), Ok(Count(MAX_COUNT)));
+        assert_eq!(read::<Count>("2147483648"), Ok(Count(key::Count::MAX)));
+        assert_eq!(read::<Count>("2147483648.0"), Ok(Count(key::Count::MAX)));
         for bad in [
             "0",
             "-1",

@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Error, Result};
+use anyhow::Result;
 use clap::Subcommand;
-use forebay::Forebay;
+use forebay::{Forebay, key::Key};
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -13,10 +13,7 @@ use super::{
     terminal::answer,
 };
 use crate::{
-    api::{
-        cluster::{ClusterBody, Routes},
-        fields::check_key,
-    },
+    api::cluster::{ClusterBody, Routes},
     client::escaped,
     config::Config,
     registry::Registry,
@@ -93,7 +90,7 @@ async fn ask<T: DeserializeOwned>(
 }
 
 fn routes(bay: &Forebay, config: &Config, key: &str) -> Result<Routes> {
-    check_key(key).map_err(Error::msg)?;
+    Key::new(key)?;
     let series = Registry::open("series", &config.series, |_, series| Ok(bay.series(series.clone())?))?;
     let buffers =
         Registry::open("buffer", &config.buffers, |_, buffer| Ok(bay.buffer(buffer.definition.clone())?))?;

@@ -6,6 +6,7 @@ use forebay::{
     Limit, Name, Series,
     buffer::{Column, ColumnType, KeyColumn, Merge, Schema, Value},
     event::Cell,
+    key::Key,
     limit::Kind,
 };
 
@@ -64,12 +65,8 @@ fn read_limit(node: &Node<'_>, limits: &Declared<Limit>) -> Option<LimitUse> {
     let name = fields.required("name", "\"global\"").and_then(|node| rate_limit(&node, limits));
     let key = fields.optional("key").and_then(|node| {
         let key = node.text()?;
-        if !(1..=forebay::key::MAX_KEY).contains(&key.len()) {
-            node.mistake(format!(
-                "key of {} bytes: a key has 1 to {} bytes",
-                key.len(),
-                forebay::key::MAX_KEY
-            ));
+        if let Err(error) = Key::new(&key) {
+            node.mistake(error.to_string());
         }
         Some(key)
     });

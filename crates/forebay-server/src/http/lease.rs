@@ -5,15 +5,15 @@
 use std::{fmt, str::FromStr};
 
 use axum::http::StatusCode;
-use forebay::limit::{Lease, LeaseId, LeaseTerm, LimitHandle};
+use forebay::{
+    key::Key,
+    limit::{Lease, LeaseId, LeaseTerm, LimitHandle},
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Json, JsonResult, Path, Problem, Write, limit::denied};
 use crate::{
-    api::{
-        fields::check_key,
-        limit::{ExtensionBody, LeaseBody, LeaseDenied, LeaseRequest},
-    },
+    api::limit::{ExtensionBody, LeaseBody, LeaseDenied, LeaseRequest},
     app::Shared,
     text::seconds,
 };
@@ -50,7 +50,7 @@ impl FromStr for Ticket {
             let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
             let byte = |pair: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
             let key = String::from_utf8(pairs.iter().map(byte).collect::<Option<_>>()?).ok()?;
-            check_key(&key).ok().filter(|_| rest.is_empty())?;
+            Key::new(&key).ok().filter(|_| rest.is_empty())?;
             Some(Self { id: id.parse().ok()?, key })
         };
         read().ok_or_else(|| {

@@ -6,7 +6,7 @@ use axum::{
     extract::{FromRequestParts, MatchedPath, Path as AxumPath, Query as AxumQuery},
     http::{StatusCode, request::Parts},
 };
-use forebay::Timestamp;
+use forebay::{Timestamp, key::Key};
 use jiff::tz::TimeZone;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -14,7 +14,6 @@ use utoipa::IntoParams;
 
 use super::Problem;
 use crate::{
-    api::fields::check_key,
     app::Shared,
     chart::Theme,
     text::{self, Span},
@@ -180,7 +179,8 @@ fn utc() -> String {
 
 /// The key of a query.
 pub(super) fn checked_key(key: &str) -> Result<&str, Problem> {
-    check_key(key).map_err(|detail| Problem::field("key", detail))
+    let checked = Key::new(key).map_err(|error| Problem::field("key", error.to_string()))?;
+    Ok(checked.as_str())
 }
 
 /// The time range of a query: `from` and `to` as moments.

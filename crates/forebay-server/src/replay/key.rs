@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
-use forebay::{Error, ErrorKind};
+use forebay::{Error, ErrorKind, key::Key};
 
 use super::{
     Fault, Format,
@@ -13,9 +13,6 @@ use super::{
     w3c::W3cLine,
 };
 use crate::text::{quoted, unknown};
-
-/// The longest key in bytes. It is the library's bound, so that a replay skips what a server would refuse.
-const MAX_KEY: usize = forebay::key::MAX_KEY;
 
 /// The field of a line that is its key, as in `--key ip`.
 ///
@@ -155,13 +152,10 @@ impl KeyField {
         Fault::at(0, format!("the line has no {}", self.name))
     }
 
-    /// Accepts a text of a key's length.
+    /// Accepts a key by the library's bounds, so that a replay skips what a server would refuse.
     pub(super) fn key(&self, text: &str) -> Result<String, Fault> {
-        if text.is_empty() || text.len() > MAX_KEY {
-            let why = format!("the {} has {} bytes: a key has 1 to {MAX_KEY}", self.name, text.len());
-            return Err(Fault::at(0, why));
-        }
-        Ok(text.to_owned())
+        let key = Key::new(text).map_err(|error| Fault::at(0, format!("the {}: {error}", self.name)))?;
+        Ok(key.as_str().to_owned())
     }
 }
 

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use super::{
     definition::{Event, Template},
+    incoming::{IncomingHit, Times},
     outcome::{Applied, Hit, HitError},
     tally::LimitedTally,
-    template::Filling,
 };
 use crate::{
     error::{Error, Result, invalid, out_of_range},
-    key::{Name, check_key},
+    key::{Count, Key, Name},
     limit::{Charge, Charged, Decisions, Kind, LimitHandle},
     model::Row,
     once::State,
@@ -43,26 +43,6 @@ pub(super) struct Inner {
     pub event: Event,
 }
 
-/// Which clocks a hit goes by.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Times {
-    /// The time for limits and series.
-    pub when: When,
-    /// This process's time, or that of a replay.
-    pub now: Timestamp,
-    /// The time for the `at` columns, and, if the caller said so, the points.
-    pub at: Timestamp,
-    /// Whether the caller said when it happened. Else points are dated by the store's clock.
-    pub is_dated: bool,
-}
-
-impl Times {
-    pub(super) fn new(store: &Store, at: Option<Timestamp>) -> Self {
-        let now = store.clock().now();
-        Self { when: When::EngineClock, now, at: at.unwrap_or(now), is_dated: at.is_some() }
-    }
-}
-
 /// For each series when it dates a hit, and the time for which that was decided; `None`: the hit is late for it.
 pub(super) type Dates = Vec<Option<(Timestamp, Timestamp)>>;
 
@@ -76,7 +56,7 @@ impl EventHandle {
             )));
         }
         for template in &event.buffers {
-            template.check().map_err(|error| Error::new(error.kind(), format!("event {name}: {error}")))?;
+            template.check().map_err(|error| error.in_context(format_args!("event {name}")))?;
         }
         Ok(Self(Arc::new(Inner { store, tally, name, event })))
     }
@@ -148,16 +128,16 @@ impl EventHandle {
     }
 
     async fn hit_with(&self, key: &str, n: u64, times: Times) -> Result<Hit, HitError> {
-        let rows = self.checked(key, n, times).map_err(|error| self.refused(error))?;
-        let (dates, late) = self.admit(key, n, times).await.map_err(|error| self.refused(error))?;
-        let charges = self.charges(key, n);
+        let (hit, rows) = self.checked(key, n, times).map_err(|error| self.refused(error))?;
+        let (dates, late) = self.admit(hit).await.map_err(|error| self.refused(error))?;
+        let charges = self.charges(hit);
         let limits = self.0.store.take_all_with(&charges, times.when, None).await;
         let limits = limits.map_err(|error| self.refused(error))?;
         if !limits.allowed {
-            self.count_limited(key, n, times).await;
+            self.count_limited(hit).await;
             return Ok(Hit::Limited { limits });
         }
-        let (series, buffers) = tokio::join!(self.count(key, n, &dates), self.write(rows));
+        let (series, buffers) = tokio::join!(self.count(hit, &dates), self.write(rows));
         match (series, buffers) {
             (Ok(()), Ok(())) => Ok(Hit::Accepted { limits, late }),
             (series, buffers) => Err(Box::pin(self.failed(&limits, &charges, &dates, series, buffers)).await),
@@ -165,11 +145,11 @@ impl EventHandle {
     }
 
     /// The charges for the limits.
-    pub(super) fn charges(&self, key: &str, n: u64) -> Vec<Charge> {
+    pub(super) fn charges(&self, hit: IncomingHit<'_>) -> Vec<Charge> {
         let charge = |(limit, fixed): &(LimitHandle, Option<String>)| Charge {
             limit: limit.clone(),
-            key: fixed.as_deref().unwrap_or(key).to_owned(),
-            cost: n,
+            key: fixed.as_deref().unwrap_or(hit.key.as_str()).to_owned(),
+            cost: hit.n.get(),
         };
         self.0.event.limits.iter().map(charge).collect()
     }
@@ -178,8 +158,9 @@ impl EventHandle {
     ///
     /// # Errors
     /// When the hit is late for all series, and nothing else takes it; and as [`SeriesHandle::add_at`].
-    pub(super) async fn admit(&self, key: &str, n: u64, times: Times) -> Result<(Dates, Vec<Name>)> {
+    pub(super) async fn admit(&self, hit: IncomingHit<'_>) -> Result<(Dates, Vec<Name>)> {
         let Event { series, buffers, .. } = &self.0.event;
+        let IncomingHit { key, n, times } = hit;
         let (mut dates, mut late) = (Vec::with_capacity(series.len()), vec![]);
         for series in series {
             match series.admit(key, n, times.is_dated.then_some(times.at), times.when).await? {
@@ -237,9 +218,9 @@ impl EventHandle {
         HitError::of_parts(event, Applied::No, &states, [error])
     }
 
-    async fn count(&self, key: &str, n: u64, dates: &Dates) -> Each {
+    async fn count(&self, hit: IncomingHit<'_>, dates: &Dates) -> Each {
         let add = async |(series, date): (&SeriesHandle, &Option<(Timestamp, Timestamp)>)| match *date {
-            Some((at, now)) => series.add_many([(key, n, at)], When::At(now)).await,
+            Some((at, now)) => series.add_admitted(hit.key, hit.n, at, now).await,
             None => Ok(()),
         };
         // One series is the usual case; to wait for many at once costs allocations.
@@ -251,8 +232,9 @@ impl EventHandle {
 
     /// Counts a denied hit in the `limited` series: at once in this process, else with others within a second. A failure
     /// changes nothing for the caller.
-    pub(super) async fn count_limited(&self, key: &str, n: u64, times: Times) {
+    pub(super) async fn count_limited(&self, hit: IncomingHit<'_>) {
         let Inner { store, tally, event, .. } = &*self.0;
+        let (key, n, times) = (hit.key.as_str(), hit.n.get(), hit.times);
         let coalesces = times.when == When::EngineClock && !store.engine().is_in_process();
         for series in &event.series {
             if coalesces && tally.add(series, key, n, times.at) {
@@ -273,13 +255,16 @@ impl EventHandle {
     }
 
     /// Everything that can be refused, before anything is charged; returns the rows to buffer.
-    pub(super) fn checked(&self, key: &str, n: u64, times: Times) -> Result<Vec<Row>> {
+    pub(super) fn checked<'a>(
+        &self,
+        key: &'a str,
+        n: u64,
+        times: Times,
+    ) -> Result<(IncomingHit<'a>, Vec<Row>)> {
         let Inner { name, event, .. } = &*self.0;
-        let describe = |error: Error| Error::new(error.kind(), format!("event {name}: {error}"));
-        check_key(key).map_err(describe)?;
-        if !(1..=1 << 31).contains(&n) {
-            return Err(out_of_range(format!("event {name}: n {n}: 1 to 2147483648")));
-        }
+        let describe = |error: Error| error.in_context(format_args!("event {name}"));
+        let key = Key::new(key).map_err(describe)?;
+        let hit = IncomingHit { key, n: Count::new(n).map_err(describe)?, times };
         if times.at > times.now.plus(MAX_AHEAD) {
             let (ahead, most) = (times.at.since(times.now).as_secs(), MAX_AHEAD.as_secs());
             return Err(out_of_range(format!(
@@ -287,8 +272,8 @@ impl EventHandle {
                 times.at
             )));
         }
-        let filling = Filling { key, n, at: times.at };
-        event.buffers.iter().map(|template| template.fill(filling)).collect::<Result<_>>().map_err(describe)
+        let rows = event.buffers.iter().map(|template| template.fill(hit)).collect::<Result<_>>();
+        Ok((hit, rows.map_err(describe)?))
     }
 }
 

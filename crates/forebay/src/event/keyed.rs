@@ -5,7 +5,8 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
     definition::Template,
-    handle::{Dates, EventHandle, Inner, Times},
+    handle::{Dates, EventHandle, Inner},
+    incoming::{IncomingHit, Times},
     outcome::{Applied, Hit, HitError},
 };
 use crate::{
@@ -122,12 +123,12 @@ impl EventHandle {
 
     async fn complete(&self, item: &RequestItem, key: &str, n: u64, times: Times) -> Result<Hit, HitError> {
         let Inner { store, event, .. } = &*self.0;
-        let rows = self.checked(key, n, times).map_err(|error| self.refused(error))?;
-        let (dates, late) = self.admit(key, n, times).await.map_err(|error| self.refused(error))?;
-        let mut parts = self.look(item, key, &dates, &rows).await;
+        let (hit, rows) = self.checked(key, n, times).map_err(|error| self.refused(error))?;
+        let (dates, late) = self.admit(hit).await.map_err(|error| self.refused(error))?;
+        let mut parts = self.look(item, hit, &dates, &rows).await;
         let any = |parts: &[Known], wanted: &[State]| parts.iter().any(|(state, _)| wanted.contains(state));
         let happened = any(&parts, &[State::Yes, State::Lost]);
-        let charges = self.charges(key, n);
+        let charges = self.charges(hit);
         let charged = |limits: Option<&Decisions>| match limits {
             Some(limits) => Applied::from(limits.charged()),
             None if charges.is_empty() => Applied::No,
@@ -148,10 +149,10 @@ impl EventHandle {
         };
         failpoint!("hit_after_charge");
         if limits.as_ref().is_some_and(|limits| !limits.allowed) {
-            self.count_limited(key, n, times).await;
+            self.count_limited(hit).await;
             return Ok(Hit::Limited { limits: limits.unwrap_or_else(Decisions::none) });
         }
-        self.apply(item, (key, n), &dates, rows, &mut parts).await;
+        self.apply(item, hit, &dates, rows, &mut parts).await;
         let is_done = |(nth, (state, _)): (usize, &Known)| {
             *state == State::Yes || dates.get(nth).is_some_and(Option::is_none)
         };
@@ -168,10 +169,16 @@ impl EventHandle {
     }
 
     /// Looks up the known state of each part before this attempt, except of late ones.
-    async fn look(&self, item: &RequestItem, key: &str, dates: &Dates, rows: &[Row]) -> Vec<Known> {
+    async fn look(
+        &self,
+        item: &RequestItem,
+        hit: IncomingHit<'_>,
+        dates: &Dates,
+        rows: &[Row],
+    ) -> Vec<Known> {
         let event = &self.0.event;
         let series = event.series.iter().zip(dates);
-        let series = series.map(|(series, date)| date.map(|_| Place::Series(series.part(key))));
+        let series = series.map(|(series, date)| date.map(|_| Place::Series(series.part(hit.key.as_str()))));
         let buffers = event.buffers.iter().zip(rows);
         let buffers = buffers.map(|(template, row)| Some(Place::Buffer(template.buffer.part_of(&row.key))));
         let places: Vec<Option<Place>> = series.chain(buffers).collect();
@@ -190,7 +197,7 @@ impl EventHandle {
     async fn apply(
         &self,
         item: &RequestItem,
-        (key, n): (&str, u64),
+        hit: IncomingHit<'_>,
         dates: &Dates,
         rows: Vec<Row>,
         parts: &mut [Known],
@@ -200,7 +207,8 @@ impl EventHandle {
         let count = async |(nth, ((series, date), known)): (usize, ((&SeriesHandle, &_), &mut Known))| {
             let date: &Option<(Timestamp, Timestamp)> = date;
             if let (Some((at, now)), (State::No, _)) = (*date, &*known) {
-                let point = Point { key: key.into(), at, n };
+                let key = hit.key.as_str();
+                let point = Point { key: key.into(), at, n: hit.n.get() };
                 settle(known, item.count(nth, series.part(key), point, now).await);
             }
         };

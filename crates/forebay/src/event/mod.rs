@@ -2,6 +2,7 @@
 
 mod definition;
 mod handle;
+mod incoming;
 mod keyed;
 mod outcome;
 mod tally;

@@ -11,7 +11,7 @@ use std::{
 use tokio::runtime::Handle;
 
 use crate::{
-    key::MAX_COUNT,
+    key::Count,
     series::SeriesHandle,
     store::Store,
     table::{InlineKey, SHARDS, Shards},
@@ -118,8 +118,8 @@ impl LimitedTally {
                     all.len() - 1
                 });
                 while n > 0 {
-                    all[place].1.push((key.clone(), n.min(MAX_COUNT), at));
-                    n -= n.min(MAX_COUNT);
+                    all[place].1.push((key.clone(), n.min(Count::MAX), at));
+                    n -= n.min(Count::MAX);
                 }
             }
         }

@@ -1,19 +1,13 @@
 //! From an event's cells to a row.
 
-use super::definition::{Cell, Template};
+use super::{
+    definition::{Cell, Template},
+    incoming::IncomingHit,
+};
 use crate::{
     error::{Result, invalid},
     model::{ColumnType, Row, Value},
-    time::Timestamp,
 };
-
-/// The values that a hit fills cells with.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Filling<'a> {
-    pub key: &'a str,
-    pub n: u64,
-    pub at: Timestamp,
-}
 
 impl Template {
     /// Checks that every cell fits its column.
@@ -49,14 +43,14 @@ impl Template {
     }
 
     /// The row of one hit.
-    pub(super) fn fill(&self, filling: Filling<'_>) -> Result<Row> {
+    pub(super) fn fill(&self, hit: IncomingHit<'_>) -> Result<Row> {
         let schema = self.buffer.schema();
         let keys = schema.keys.iter().zip(&self.row);
-        let keys = keys.map(|(column, cell)| value(cell, column.column_type, filling));
+        let keys = keys.map(|(column, cell)| value(cell, column.column_type, hit));
         let mut write = self.buffer.row_of(keys.collect::<Result<Vec<Value>>>()?);
         for (column, cell) in &self.columns {
             let Some(place) = schema.position(column) else { continue };
-            write = write.merge(column, value(cell, schema.columns[place].column_type, filling)?);
+            write = write.merge(column, value(cell, schema.columns[place].column_type, hit)?);
         }
         write.into_row()
     }
@@ -77,11 +71,11 @@ fn check_cell(cell: &Cell, column: &str, kind: ColumnType) -> Result<()> {
     }
 }
 
-fn value(cell: &Cell, kind: ColumnType, filling: Filling<'_>) -> Result<Value> {
+fn value(cell: &Cell, kind: ColumnType, hit: IncomingHit<'_>) -> Result<Value> {
     match cell {
-        Cell::Key => Value::from_text(kind, filling.key),
-        Cell::N => Ok(Value::Integer(i64::try_from(filling.n).unwrap_or(i64::MAX))),
-        Cell::At => Ok(Value::Timestamp(filling.at)),
+        Cell::Key => Value::from_text(kind, hit.key.as_str()),
+        Cell::N => Ok(Value::Integer(i64::try_from(hit.n.get()).unwrap_or(i64::MAX))),
+        Cell::At => Ok(Value::Timestamp(hit.times.at)),
         Cell::Fixed(fixed) => Ok(fixed.clone()),
     }
 }

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use super::{allowance::Allowance, lease::LeaseQuota, overrides::Override};
 use crate::{
     error::{Error, Result, invalid, out_of_range},
-    key::{Name, check_key},
+    key::{Key, Name},
     model::rate::{
         calendar::{CalendarUnit, Zone},
         kind::{Kind, Period, Terms},
@@ -429,7 +429,7 @@ impl Limit {
         let terms = self.terms().map_err(|error| self.describe(&error))?;
         let counted = self.counted(terms)?;
         let instead = |(key, instead): &(String, Override)| {
-            check_key(key).and_then(|_| instead.allowance(terms, self.per)).map_err(|error| {
+            Key::new(key).and_then(|_| instead.allowance(terms, self.per)).map_err(|error| {
                 Error::new(error.kind(), format!("limit {name}: override of {key:?}: {error}"))
             })
         };

@@ -17,14 +17,11 @@ use super::{
 use crate::{
     engine::step::{Take, Taken},
     error::{Error, Result, invalid, out_of_range},
-    key::{Name, check_key, hash},
+    key::{Count, Key, Name, hash},
     model::rate::{allotments, kind::Terms},
     store::Store,
     time::{Timestamp, When},
 };
-
-/// The largest cost of one call.
-pub const MAX_COST: u64 = 1 << 31;
 
 /// A limit of an open store. Clones share it.
 ///
@@ -178,18 +175,18 @@ impl LimitHandle {
     /// # Ok(()) }
     /// ```
     pub async fn peek(&self, key: impl AsRef<str>) -> Result<Decision> {
-        self.peek_at(key.as_ref(), When::EngineClock).await
+        self.peek_at(self.key(key.as_ref())?, When::EngineClock).await
     }
 
-    pub(super) async fn peek_at(&self, key: &str, when: When) -> Result<Decision> {
+    pub(super) async fn peek_at(&self, key: Key<'_>, when: When) -> Result<Decision> {
         if self.kind() == Kind::Concurrency {
-            return self.peek_leases(self.lease_quota(key)?, key).await;
+            return self.peek_leases(self.lease_quota(key)?, key.as_str()).await;
         }
         self.peek_for(key, 1, when).await
     }
 
     /// The decision that a take of `cost` would get.
-    pub(super) async fn peek_for(&self, key: &str, cost: u64, when: When) -> Result<Decision> {
+    pub(super) async fn peek_for(&self, key: Key<'_>, cost: u64, when: When) -> Result<Decision> {
         let take = match self.resolve(key, cost)? {
             Resolved::Take(take) => take,
             Resolved::Fixed(decision) => return Ok(self.apply_shadow(decision)),
@@ -229,11 +226,16 @@ impl LimitHandle {
         if cost == 0 {
             return self.peek(key).await;
         }
-        self.refund_into(key.as_ref(), cost, None).await
+        self.refund_into(self.key(key.as_ref())?, cost, None).await
     }
 
     /// As [`refund`](Self::refund), but only while the charged window still counts.
-    pub(super) async fn refund_into(&self, key: &str, cost: u64, charged: Option<u64>) -> Result<Decision> {
+    pub(super) async fn refund_into(
+        &self,
+        key: Key<'_>,
+        cost: u64,
+        charged: Option<u64>,
+    ) -> Result<Decision> {
         let take = match self.resolve(key, cost)? {
             Resolved::Take(take) => take,
             Resolved::Fixed(decision) => return Ok(self.apply_shadow(decision)),
@@ -268,10 +270,11 @@ impl LimitHandle {
     /// # Ok(()) }
     /// ```
     pub async fn reset(&self, key: impl AsRef<str>) -> Result<Option<Outstanding>> {
+        let key = self.key(key.as_ref())?;
         if self.kind() == Kind::Concurrency {
-            return self.reset_leases(key.as_ref()).await;
+            return self.reset_leases(key).await;
         }
-        let Resolved::Take(take) = self.resolve(key.as_ref(), 1)? else { return Ok(None) };
+        let Resolved::Take(take) = self.resolve(key, 1)? else { return Ok(None) };
         if let Some(leased) = &self.0.leased {
             leased.void(&take).await;
         }
@@ -333,12 +336,11 @@ impl LimitHandle {
     }
 
     /// The number and the ttl of the leases of a key.
-    pub(super) fn lease_quota(&self, key: &str) -> Result<LeaseQuota> {
-        let key = self.checked_key(key)?;
+    pub(super) fn lease_quota(&self, key: Key<'_>) -> Result<LeaseQuota> {
         if self.kind() != Kind::Concurrency {
             return Err(self.wrong_kind("a rate limit lends nothing; take from it"));
         }
-        Ok(LeaseQuota { most: self.allowance(key).quota(), ttl: self.0.per })
+        Ok(LeaseQuota { most: self.allowance(key.as_str()).quota(), ttl: self.0.per })
     }
 
     /// The error of a call that does not suit the limit's kind.
@@ -364,18 +366,18 @@ impl LimitHandle {
         self.0.shared.denied.forget(key, self.0.store.clock().monotonic());
     }
 
-    /// Checks a key and a cost, and finds what the key is allowed.
-    pub(super) fn resolve<'a>(&'a self, key: &'a str, cost: u64) -> Result<Resolved<'a>> {
+    /// Finds the allowance of a key, and checks a cost against it.
+    pub(super) fn resolve<'a>(&'a self, key: Key<'a>, cost: u64) -> Result<Resolved<'a>> {
         let Inner { name, terms, deadline, default, .. } = &*self.0;
-        let key = self.checked_key(key)?;
+        let key = key.as_str();
         if terms.kind == Kind::Concurrency {
             return Err(self.wrong_kind("nothing is taken from a concurrency limit; it lends leases"));
         }
         let instead = self.override_for(key);
         let allowance = instead.as_ref().unwrap_or(default);
         let most = match allowance {
-            Allowance::Rate(rule) => rule.quota().min(MAX_COST),
-            _ => MAX_COST,
+            Allowance::Rate(rule) => rule.quota().min(Count::MAX),
+            _ => Count::MAX,
         };
         if !(1..=most).contains(&cost) {
             return Err(out_of_range(format!("limit {name}: cost {cost}: a cost is 1 to {most}")));
@@ -415,9 +417,10 @@ impl LimitHandle {
         if self.0.shadow { decision.shadowed() } else { decision }
     }
 
-    pub(super) fn checked_key<'a>(&self, key: &'a str) -> Result<&'a str> {
-        let describe = |error: Error| Error::new(error.kind(), format!("limit {}: {error}", self.0.name));
-        check_key(key).map_err(describe)
+    /// Checks a key.
+    #[inline]
+    pub(super) fn key<'a>(&self, text: &'a str) -> Result<Key<'a>> {
+        Key::new(text).map_err(|error| error.in_context(format_args!("limit {}", self.0.name)))
     }
 
     /// Adds the limit and the key to an error.

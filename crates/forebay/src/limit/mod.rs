@@ -16,7 +16,7 @@ pub(crate) use decide::Charged;
 pub use decide::{Charge, Decisions, MAX_CHARGES};
 pub use decision::{Decision, Source};
 pub use definition::{Limit, Mode, OnError, Settings};
-pub use handle::{LimitHandle, MAX_COST, Outstanding, Policy};
+pub use handle::{LimitHandle, Outstanding, Policy};
 pub use lease::{Lease, LeaseGuard, LeaseId, LeaseTerm, MAX_LEASES};
 pub(crate) use overrides::{Limits, follow_overrides};
 pub use overrides::{Overridden, Override, SetBy};

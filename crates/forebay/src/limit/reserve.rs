@@ -6,10 +6,11 @@
 
 use std::time::Duration;
 
-use super::{Charge, Decision, LimitHandle, MAX_COST, MAX_LEASES, handle::Resolved, lease::LeaseId};
+use super::{Charge, Decision, LimitHandle, MAX_LEASES, handle::Resolved, lease::LeaseId};
 use crate::{
     engine::step::{LeaseAct, Take},
     error::{Error, ErrorKind, Result, invalid, out_of_range},
+    key::{Count, Key},
     time::{When, hours, secs},
 };
 
@@ -95,11 +96,9 @@ impl LimitHandle {
     /// # Ok(()) }
     /// ```
     pub async fn take_up_to(&self, key: impl AsRef<str>, most: u64) -> Result<(u64, Decision)> {
-        if !(1..=MAX_COST).contains(&most) {
-            let text = format!("limit {}: take of up to {most}: 1 to {MAX_COST}", self.name());
-            return Err(out_of_range(text));
-        }
-        let take = match self.resolve(key.as_ref(), 1)? {
+        let most = Count::named("take of up to", most);
+        let most = most.map_err(|error| error.in_context(format_args!("limit {}", self.name())))?.get();
+        let take = match self.resolve(self.key(key.as_ref())?, 1)? {
             Resolved::Take(take) => Take { cost: most, ..take },
             Resolved::Fixed(decision) => {
                 let decision = self.apply_shadow(decision);
@@ -153,8 +152,8 @@ impl LimitHandle {
     /// # Ok(()) }
     /// ```
     pub async fn reserve(&self, key: impl AsRef<str>, estimate: u64, ttl: Duration) -> Result<Reserve> {
-        let key = key.as_ref();
-        let charge = Charge { limit: self.clone(), key: key.into(), cost: estimate };
+        let key = self.key(key.as_ref())?;
+        let charge = Charge { limit: self.clone(), key: key.as_str().into(), cost: estimate };
         self.resolve(key, estimate)?;
         if !(secs(1)..=hours(24)).contains(&ttl) {
             return Err(out_of_range(format!("limit {}: reservation for {ttl:?}: 1 s to 24 h", self.name())));
@@ -165,7 +164,7 @@ impl LimitHandle {
         // The lease comes first: a charge without one could not be settled.
         let id = LeaseId::random();
         let lease = LeaseAct::Take { most: MAX_LEASES, ttl };
-        let settles = match self.ask_lease(key, id, lease, self.deadline()).await {
+        let settles = match self.ask_lease(key.as_str(), id, lease, self.deadline()).await {
             Ok(leases) if leases.held => true,
             Ok(_) => {
                 let text = format!("limit {}: {MAX_LEASES} reservations of the key are open", self.name());
@@ -182,7 +181,7 @@ impl LimitHandle {
         let charged = taken.window(0).filter(|_| settles);
         if settles && charged.is_none() {
             // Nothing to settle. That it stays for its ttl if this fails does no harm.
-            let _ = self.ask_lease(key, id, LeaseAct::Release, self.deadline()).await;
+            let _ = self.ask_lease(key.as_str(), id, LeaseAct::Release, self.deadline()).await;
         }
         if !taken.allowed {
             return Ok(Reserve::Denied(decision));
@@ -206,7 +205,8 @@ impl LimitHandle {
             let key = String::from_utf8(pairs.iter().map(byte).collect::<Option<_>>()?).ok()?;
             let estimate = u64::from_str_radix(estimate, 16).ok()?;
             let charged = u64::from_str_radix(charged, 16).ok()?;
-            self.resolve(&key, 1).ok().filter(|_| odd.is_empty() && (1..=MAX_COST).contains(&estimate))?;
+            self.resolve(Key::new(&key).ok()?, 1).ok().filter(|_| odd.is_empty())?;
+            let estimate = Count::new(estimate).ok()?.get();
             let charged = (charged != u64::MAX).then_some(charged);
             let (limit, id) = (self.clone(), id.parse().ok()?);
             Some(Reservation { limit, key, id, estimate, charged, decision: None })
@@ -250,16 +250,18 @@ impl Reservation {
     /// Dropping the future may leave it settled, or the estimate charged for good.
     pub async fn commit(&self, actual: u64) -> Result<Option<Decision>> {
         let Self { limit, key, id, estimate, charged, .. } = self;
-        if actual > MAX_COST {
-            return Err(out_of_range(format!("limit {}: commit of {actual}: 0 to {MAX_COST}", limit.name())));
+        if actual > Count::MAX {
+            let (name, most) = (limit.name(), Count::MAX);
+            return Err(out_of_range(format!("limit {name}: commit of {actual}: 0 to {most}")));
         }
-        let Some(window) = *charged else { return limit.peek(key).await.map(Some) };
-        if !limit.ask_lease(key, *id, LeaseAct::Release, secs(1)).await?.held {
+        let key = limit.key(key)?;
+        let Some(window) = *charged else { return limit.peek(key.as_str()).await.map(Some) };
+        if !limit.ask_lease(key.as_str(), *id, LeaseAct::Release, secs(1)).await?.held {
             return Ok(None);
         }
         failpoint!("commit_after_release");
         let settled = match actual.checked_sub(*estimate) {
-            Some(0) => limit.peek(key).await,
+            Some(0) => limit.peek(key.as_str()).await,
             Some(more) => limit.owe(key, more).await,
             None => limit.refund_into(key, estimate - actual, Some(window)).await,
         };
@@ -277,7 +279,7 @@ impl Reservation {
 
 impl LimitHandle {
     /// Charges also what does not fit.
-    async fn owe(&self, key: &str, cost: u64) -> Result<Decision> {
+    async fn owe(&self, key: Key<'_>, cost: u64) -> Result<Decision> {
         let take = match self.resolve(key, 1)? {
             Resolved::Take(take) => take,
             Resolved::Fixed(decision) => return Ok(self.apply_shadow(decision)),

@@ -10,8 +10,8 @@ use super::{
     outcome::{Attempt, LockState, Release},
 };
 use crate::{
-    error::{Error, ErrorKind, Result, out_of_range},
-    key::check_key,
+    error::{Result, out_of_range},
+    key::Key,
     lease_margin::{FINE_CLOCK, usable},
     time::{hours, millis, secs},
 };
@@ -277,6 +277,6 @@ impl LockHandle {
     }
 
     fn checked_name(&self) -> Result<&str> {
-        check_key(&self.name).map_err(|error| Error::new(ErrorKind::Invalid, format!("lock name: {error}")))
+        Ok(Key::new(&self.name).map_err(|error| error.in_context("lock name"))?.as_str())
     }
 }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     error::{Result, invalid},
-    key::{MAX_KEY, hash},
+    key::{Key, hash},
 };
 
 /// The key of a row as one text: the values' texts, each with `%` and `|` written as `%25` and `%7C`, joined by `|`.
@@ -88,11 +88,10 @@ impl RowKey {
     }
 
     fn in_range(schema: &Schema, text: Box<str>) -> Result<Self> {
-        if text.len() > MAX_KEY {
+        if text.len() > Key::MAX_BYTES {
+            let (name, got, most) = (&schema.name, text.len(), Key::MAX_BYTES);
             return Err(invalid(format!(
-                "row of buffer {}: a key of {} bytes, a row's key has 1 to {MAX_KEY}",
-                schema.name,
-                text.len()
+                "row of buffer {name}: a key of {got} bytes, a row's key has 1 to {most}"
             )));
         }
         Ok(Self(text))

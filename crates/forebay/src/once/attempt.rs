@@ -19,7 +19,7 @@ use crate::{
         step,
     },
     error::Result,
-    key::check_key,
+    key::Key,
     model::Health,
     store::Store,
 };
@@ -164,7 +164,7 @@ impl fmt::Debug for InProgress {
 
 /// Begins a request that is carried out once, or takes it over: see [`Forebay::once`](crate::Forebay::once).
 pub(crate) async fn begin(store: &Store, key: &str, fingerprint: u128) -> Result<Once> {
-    check_key(key)?;
+    let key = Key::new(key)?.as_str();
     let (owner, hosts) = (Uuid::now_v7(), store.engine().epochs());
     let weight = RECORD_BYTES + 2 * key.len() as u64 + 26 * hosts.len() as u64;
     let begin =

@@ -8,8 +8,8 @@ use std::sync::{
 use super::{definition::Series, query::MAX_AHEAD};
 use crate::{
     engine::step::{Point, SeriesPart},
-    error::{Error, Result, invalid, out_of_range},
-    key::{Name, check_key},
+    error::{Error, Result, out_of_range},
+    key::{Count, Key, Name},
     model::resolution::{Grid, Resolution},
     once::{Place, RequestItem},
     store::Store,
@@ -80,8 +80,21 @@ impl SeriesHandle {
     /// ```
     pub async fn add(&self, key: impl AsRef<str>, n: u64) -> Result<()> {
         let key = self.key(key.as_ref())?;
+        let n = self.count(n)?;
         let now = self.now(key, When::EngineClock).await;
-        self.add_many([(key, n, now)], When::At(now)).await
+        self.add_admitted(key, n, now, now).await
+    }
+
+    /// Counts a point that was [admitted](Self::admit) at `now`.
+    pub(crate) async fn add_admitted(
+        &self,
+        key: Key<'_>,
+        n: Count,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> Result<()> {
+        let point = Point { key: key.as_str().into(), at, n: n.get() };
+        self.store.engine().series_add(&self.stored_part(key), vec![point], now).await
     }
 
     /// Counts `n` (1 to 2^31) for `key` at a time.
@@ -134,9 +147,8 @@ impl SeriesHandle {
         let engine = self.store.engine();
         let mut batches: Vec<(u16, Timestamp, Vec<Point>)> = vec![];
         for (key, n, at) in points {
-            let key = self.key(key.as_ref())?;
-            // A store in this process has no partitions, so that a maximum of keys refuses all points or none.
-            let index = if engine.is_shared() { self.grid.partition_of(key) } else { 0 };
+            let (key, n) = (self.key(key.as_ref())?, self.count(n)?);
+            let index = self.stored_part(key).index;
             let mut position = batches.iter().position(|(other, ..)| *other == index);
             if position.is_none() {
                 position = Some(batches.len());
@@ -170,8 +182,8 @@ impl SeriesHandle {
         n: u64,
         at: Option<Timestamp>,
     ) -> Result<()> {
-        let key = self.key(key.as_ref())?;
-        let part = self.part(key);
+        let (key, n) = (self.key(key.as_ref())?, self.count(n)?);
+        let part = self.part(key.as_str());
         if item.is_applied(&Place::Series(part.clone())).await? {
             return Ok(());
         }
@@ -188,20 +200,19 @@ impl SeriesHandle {
     /// As [`add_at`](Self::add_at), also for a new key beyond the maximum. A time that is no longer kept is [`Acceptance::Late`].
     pub(crate) async fn admit(
         &self,
-        key: &str,
-        n: u64,
+        key: Key<'_>,
+        n: Count,
         at: Option<Timestamp>,
         when: When,
     ) -> Result<Acceptance> {
-        let key = self.key(key)?;
         let now = self.now(key, when).await;
         let at = at.unwrap_or(now);
         if self.is_kept(at, now) {
             self.checked(key, n, at, now)?;
-            self.store.engine().series_room(&self.grid.name, key)?;
+            self.store.engine().series_room(&self.grid.name, key.as_str())?;
             return Ok(Acceptance::Accepted { at, now });
         }
-        self.late.fetch_add(n, Ordering::Relaxed);
+        self.late.fetch_add(n.get(), Ordering::Relaxed);
         Ok(Acceptance::Late(self.too_old(at, now)))
     }
 
@@ -224,7 +235,7 @@ impl SeriesHandle {
     pub async fn delete(&self, key: impl AsRef<str>) -> Result<()> {
         let key = self.key(key.as_ref())?;
         let now = self.now(key, When::EngineClock).await;
-        self.store.engine().series_delete(&self.part(key), key, now).await
+        self.store.engine().series_delete(&self.part(key.as_str()), key.as_str(), now).await
     }
 
     /// The series that counts what the limits of an event denied. Without the limit, it would be counted in this series.
@@ -276,8 +287,21 @@ impl SeriesHandle {
         SeriesPart { grid: self.grid.clone(), index: self.grid.partition_of(key) }
     }
 
-    pub(super) fn key<'a>(&self, key: &'a str) -> Result<&'a str> {
-        check_key(key).map_err(|error| invalid(format!("series {}: {error}", self.grid.name)))
+    /// The partition with the points of `key`. A store in this process has no partitions, so that a maximum of keys refuses
+    /// all points or none.
+    fn stored_part(&self, key: Key<'_>) -> SeriesPart {
+        if self.store.engine().is_shared() {
+            return self.part(key.as_str());
+        }
+        SeriesPart { grid: self.grid.clone(), index: 0 }
+    }
+
+    pub(super) fn key<'a>(&self, text: &'a str) -> Result<Key<'a>> {
+        Key::new(text).map_err(|error| error.in_context(format_args!("series {}", self.grid.name)))
+    }
+
+    fn count(&self, n: u64) -> Result<Count> {
+        Count::new(n).map_err(|error| error.in_context(format_args!("series {}", self.grid.name)))
     }
 
     /// Whether any resolution keeps a time: the coarsest one has the longest retention.
@@ -285,11 +309,8 @@ impl SeriesHandle {
         self.grid.resolutions.last().is_some_and(|coarsest| coarsest.keeps(coarsest.bucket(at), now))
     }
 
-    fn checked(&self, key: &str, n: u64, at: Timestamp, now: Timestamp) -> Result<Point> {
+    fn checked(&self, key: Key<'_>, n: Count, at: Timestamp, now: Timestamp) -> Result<Point> {
         let name = &self.grid.name;
-        if !(1..=1 << 31).contains(&n) {
-            return Err(out_of_range(format!("series {name}: n {n}: 1 to 2147483648")));
-        }
         if at > now.plus(MAX_AHEAD) {
             return Err(out_of_range(format!(
                 "series {name}: time {at} is {} s ahead of the clock: at most {}",
@@ -298,10 +319,10 @@ impl SeriesHandle {
             )));
         }
         if !self.is_kept(at, now) {
-            self.late.fetch_add(n, Ordering::Relaxed);
+            self.late.fetch_add(n.get(), Ordering::Relaxed);
             return Err(self.too_old(at, now));
         }
-        Ok(Point { key: key.into(), at, n })
+        Ok(Point { key: key.as_str().into(), at, n: n.get() })
     }
 
     fn too_old(&self, at: Timestamp, now: Timestamp) -> Error {
@@ -316,12 +337,12 @@ impl SeriesHandle {
     /// The time of the store's clock, which decides what is kept of `key`. For a remote store it is an estimate, off by at most
     /// a round trip.
     pub async fn store_time(&self, key: impl AsRef<str>) -> Timestamp {
-        self.now(key.as_ref(), When::EngineClock).await
+        self.store.engine().series_now(&self.part(key.as_ref())).await
     }
 
-    pub(super) async fn now(&self, key: &str, when: When) -> Timestamp {
+    pub(super) async fn now(&self, key: Key<'_>, when: When) -> Timestamp {
         match when {
-            When::EngineClock => self.store.engine().series_now(&self.part(key)).await,
+            When::EngineClock => self.store_time(key.as_str()).await,
             When::At(now) => now,
         }
     }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     engine::step::Span,
     error::{Error, Result, out_of_range},
-    time::{Timestamp, When, micros},
+    time::{Timestamp, micros},
 };
 
 /// The maximum number of buckets that a sum or a range reads.
@@ -105,8 +105,7 @@ impl SeriesHandle {
     /// # Ok(()) }
     /// ```
     pub async fn sum(&self, key: impl AsRef<str>, span: Duration) -> Result<u64> {
-        let key = self.key(key.as_ref())?;
-        let now = self.now(key, When::EngineClock).await;
+        let now = self.store_time(&key).await;
         Ok(self.total_as_of(key, now.minus(span), after(now), now).await?.sum)
     }
 
@@ -129,8 +128,7 @@ impl SeriesHandle {
     /// # Cost
     /// One round trip. It reads coarse buckets inside and fine ones at the edges: about 200 for a day of 10 s buckets.
     pub async fn total(&self, key: impl AsRef<str>, from: Timestamp, to: Timestamp) -> Result<Total> {
-        let key = self.key(key.as_ref())?;
-        let now = self.now(key, When::EngineClock).await;
+        let now = self.store_time(&key).await;
         self.total_as_of(key, from, to, now).await
     }
 
@@ -148,7 +146,7 @@ impl SeriesHandle {
     ) -> Result<Total> {
         let key = self.key(key.as_ref())?;
         let cover = plan_sum(&self.grid.resolutions, from, to, now);
-        let counts = self.read(key, &cover).await?;
+        let counts = self.read(key.as_str(), &cover).await?;
         let sum = counts.into_iter().flatten().fold(0, u64::saturating_add);
         Ok(Total { sum, from: cover.from, to: cover.to })
     }
@@ -186,8 +184,7 @@ impl SeriesHandle {
         to: Timestamp,
         step: Option<Duration>,
     ) -> Result<Range> {
-        let key = self.key(key.as_ref())?;
-        let now = self.now(key, When::EngineClock).await;
+        let now = self.store_time(&key).await;
         self.range_as_of(key, from, to, step, now).await
     }
 
@@ -196,8 +193,7 @@ impl SeriesHandle {
     /// # Errors
     /// As [`range`](Self::range).
     pub async fn last(&self, key: impl AsRef<str>, span: Duration, step: Option<Duration>) -> Result<Range> {
-        let key = self.key(key.as_ref())?;
-        let now = self.now(key, When::EngineClock).await;
+        let now = self.store_time(&key).await;
         self.range_as_of(key, now.minus(span), after(now), step, now).await
     }
 
@@ -221,7 +217,7 @@ impl SeriesHandle {
         }
         let plan = plan_range(&self.grid.resolutions, from, to, step, now)
             .map_err(|error| Error::new(error.kind(), format!("series {name}: {error}")))?;
-        let counts = self.read(key, &plan.cover).await?;
+        let counts = self.read(key.as_str(), &plan.cover).await?;
         let values = self.points(&plan, &counts);
         let RangePlan { cover: Cover { from, to, .. }, start, step: met, .. } = plan;
         Ok(Range { start, step: met, values, from, to, coarsened: step.is_some_and(|step| step < met) })

@@ -5,7 +5,8 @@ use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestRun
 
 use super::{Acceptance, Series, SeriesHandle};
 use crate::{
-    Clock, ErrorKind, Forebay, ManualClock, Timestamp,
+    Clock, ErrorKind, Forebay, ManualClock, Result, Timestamp,
+    key::{Count, Key},
     model::resolution::Resolution,
     time::{When, days, hours, mins, secs},
 };
@@ -74,28 +75,32 @@ async fn a_point_that_only_the_coarser_resolution_keeps_is_counted_there() {
     assert_eq!(series.sum("k", secs(20)).await.expect("answers"), 0);
 }
 
+async fn admit(series: &SeriesHandle, key: &str, n: u64, at: Option<Timestamp>) -> Result<Acceptance> {
+    series.admit(Key::new(key)?, Count::new(n)?, at, When::EngineClock).await
+}
+
 #[tokio::test]
 async fn a_point_is_admitted_with_the_times_that_it_is_added_with() {
     let (series, hand) = in_memory(two_steps()).await;
     let at = NOON.minus(mins(5));
-    let Acceptance::Accepted { at: dated, now } =
-        series.admit("k", 1, Some(at), When::EngineClock).await.expect("answers")
+    let Acceptance::Accepted { at: dated, now } = admit(&series, "k", 1, Some(at)).await.expect("answers")
     else {
         panic!("kept until noon and 10 s")
     };
     assert_eq!((dated, now), (at, NOON));
     hand.advance(mins(1));
-    series.add_many([("k", 1, dated)], When::At(now)).await.expect("it was admitted");
-    let late = series.admit("k", 1, Some(at), When::EngineClock).await.expect("answers");
+    let (key, n) = (Key::new("k").expect("a key"), Count::new(1).expect("a count"));
+    series.add_admitted(key, n, dated, now).await.expect("it was admitted");
+    let late = admit(&series, "k", 1, Some(at)).await.expect("answers");
     assert!(matches!(&late, Acceptance::Late(error) if error.to_string().contains("360 s ago")), "{late:?}");
-    let Acceptance::Accepted { at, .. } =
-        series.admit("k", 1, None, When::EngineClock).await.expect("answers")
-    else {
+    let Acceptance::Accepted { at, .. } = admit(&series, "k", 1, None).await.expect("answers") else {
         panic!("now is never late")
     };
     assert_eq!(at, NOON.plus(mins(1)));
-    for (key, n, at) in [("", 1, NOON), ("k", 0, NOON), ("k", 1 << 32, NOON), ("k", 1, NOON.plus(hours(1)))] {
-        assert!(series.admit(key, n, Some(at), When::EngineClock).await.is_err(), "{key:?} {n} {at}");
+    admit(&series, "k", 1, Some(NOON.plus(hours(1)))).await.expect_err("an hour ahead");
+    for (key, n) in [("", 1), ("k", 0), ("k", 1 << 32)] {
+        series.add(key, n).await.expect_err("out of the bounds");
+        series.add_at(key, n, NOON).await.expect_err("out of the bounds");
     }
 }
 
@@ -301,8 +306,8 @@ async fn a_new_key_beyond_the_bound_is_refused_and_old_ones_go_on() {
     let both = [("a", 1, NOON), ("c", 1, NOON), ("c", 1, NOON)];
     series.add_many(both, When::EngineClock).await.expect_err("one is new");
     assert_eq!(series.sum("a", mins(1)).await.expect("answers"), 2, "all or none");
-    series.admit("c", 1, None, When::EngineClock).await.expect_err("before anything is charged");
-    series.admit("a", 1, None, When::EngineClock).await.expect("an old one");
+    admit(&series, "c", 1, None).await.expect_err("before anything is charged");
+    admit(&series, "a", 1, None).await.expect("an old one");
     assert_eq!((series.key_count(), series.refused_keys()), (Some(2), 3));
     // The series of what was limited has a bound of its own.
     for (key, fits) in [("x", true), ("y", true), ("z", false)] {

@@ -1,5 +1,7 @@
 //! The arguments of `forebay limit`.
 
+use forebay::key::Count;
+
 use super::super::remote::Place;
 use crate::text::Allowance;
 
@@ -29,7 +31,7 @@ pub(in crate::cli) struct Args {
     #[arg(required_unless_present = "list")]
     pub(super) key: Option<String>,
     /// How much to take, at most the limit
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1 << 31))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=Count::MAX))]
     pub(super) cost: u64,
     /// Show the decision that a take of 1 would get, and charge nothing
     #[arg(long, conflicts_with = "cost")]

@@ -1,7 +1,7 @@
 //! Operations on a limit: resets, overrides, lists.
 
-use anyhow::{Error, Result, bail};
-use forebay::limit::LimitHandle;
+use anyhow::{Result, bail};
+use forebay::{key::Key, limit::LimitHandle};
 use serde::Serialize;
 
 use super::{
@@ -9,10 +9,7 @@ use super::{
     args::Args,
 };
 use crate::{
-    api::{
-        fields::check_key,
-        limit::{DecisionBody, DeniedBody, NearBody, OutstandingBody, OverriddenBody, OverrideRequest},
-    },
+    api::limit::{DecisionBody, DeniedBody, NearBody, OutstandingBody, OverriddenBody, OverrideRequest},
     client::escaped,
     registry::find,
     text::{Allowance, shown},
@@ -58,7 +55,7 @@ pub(super) fn requested(args: &Args) -> Result<Option<Operation>> {
         ];
         return Ok(lists.into_iter().find_map(|(is_requested, list)| is_requested.then_some(list)));
     };
-    check_key(&key).map_err(Error::msg)?;
+    Key::new(&key)?;
     Ok(if operation.reset {
         Some(Operation::Reset(key))
     } else if operation.remove_override {

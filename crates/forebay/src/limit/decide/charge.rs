@@ -5,8 +5,9 @@ use futures::future::join_all;
 use crate::{
     engine::request::ChargeToken,
     error::{Error, Result, Retry},
-    limit::{Decision, LimitHandle},
+    limit::{Decision, LimitHandle, handle::Resolved},
     store::Store,
+    time::When,
 };
 
 /// How many limits one decision may span. More would delay the takes of everybody else.
@@ -73,6 +74,22 @@ pub(crate) enum Charged {
     Unknown,
 }
 
+impl Charge {
+    /// Checks the key and the cost, and finds the allowance of the key.
+    pub(super) fn resolve(&self) -> Result<Resolved<'_>> {
+        self.limit.resolve(self.limit.key(&self.key)?, self.cost)
+    }
+
+    /// The decision that a take of the cost would get. A cost of 0 asks for the decision about a take of 1.
+    pub(super) async fn peek(&self, when: When) -> Result<Decision> {
+        let key = self.limit.key(&self.key)?;
+        match self.cost {
+            0 => self.limit.peek_at(key, when).await,
+            cost => self.limit.peek_for(key, cost, when).await,
+        }
+    }
+}
+
 impl Decisions {
     /// The decision of an earlier attempt, whose details are not kept.
     pub(crate) fn none() -> Self {
@@ -114,7 +131,11 @@ impl Decisions {
     /// changes nothing: in the next one it would admit too much. Returns what stays charged.
     pub(crate) async fn give_back(&self, charges: &[Charge]) -> Charged {
         let refund = async |(charge, window): (&Charge, &Option<u64>)| match window {
-            Some(_) => charge.limit.refund_into(&charge.key, charge.cost, *window).await.map(|_| ()),
+            Some(_) => charge
+                .limit
+                .refund_into(charge.limit.key(&charge.key)?, charge.cost, *window)
+                .await
+                .map(|_| ()),
             None => Ok(()),
         };
         self.left(join_all(charges.iter().zip(&self.charged).map(refund)).await)

@@ -14,8 +14,8 @@ use crate::{
         BatchedTake,
         step::{Take, Taken},
     },
-    key::is_key,
-    limit::{LimitHandle, MAX_COST, allowance::Allowance, decision::Decision, report::is_near},
+    key::{Count, Key},
+    limit::{LimitHandle, allowance::Allowance, decision::Decision, report::is_near},
     model::rate::rule::{Rule, State},
 };
 
@@ -24,8 +24,8 @@ impl LimitHandle {
     /// `None`: the other stages decide.
     #[expect(clippy::inline_always, reason = "an answer is put together where it is wanted: see above")]
     #[inline(always)]
-    pub(crate) fn take_fast(&self, key: &str, cost: u64) -> Option<Decision> {
-        let take = self.take_under(self.plain_rule(key, cost)?, key, cost);
+    pub(crate) fn take_fast(&self, key: Key<'_>, cost: u64) -> Option<Decision> {
+        let take = self.take_under(self.plain_rule(cost)?, key, cost);
         let decision = if let Some(leased) = &self.0.leased {
             leased.spend(&take)?
         } else {
@@ -37,28 +37,28 @@ impl LimitHandle {
         };
         // As `noted`, for which it would have to be in memory first.
         if is_near(decision.used(), decision.limit()) {
-            self.note_near(key, decision);
+            self.note_near(take.key, decision);
         }
         Some(decision)
     }
 
     /// A take that goes to the store with others, and its rule.
     #[inline(never)]
-    pub(crate) fn take_batched<'a>(&'a self, key: &'a str, cost: u64) -> Option<(&'a Rule, BatchedTake<'a>)> {
-        let rule = self.plain_rule(key, cost).filter(|_| self.0.leased.is_none())?;
+    pub(crate) fn take_batched<'a>(&'a self, key: Key<'a>, cost: u64) -> Option<(&'a Rule, BatchedTake<'a>)> {
+        let rule = self.plain_rule(cost).filter(|_| self.0.leased.is_none())?;
         Some((rule, self.0.store.engine().take_batched(self.take_under(rule, key, cost))?))
     }
 
     #[inline]
-    pub(crate) fn take_under<'a>(&'a self, rule: &Rule, key: &'a str, cost: u64) -> Take<'a> {
-        Take { limit: &self.0.name, key, rule: *rule, cost, within: self.0.deadline }
+    pub(crate) fn take_under<'a>(&'a self, rule: &Rule, key: Key<'a>, cost: u64) -> Take<'a> {
+        Take { limit: &self.0.name, key: key.as_str(), rule: *rule, cost, within: self.0.deadline }
     }
 
     #[inline]
-    fn plain_rule(&self, key: &str, cost: u64) -> Option<&Rule> {
+    fn plain_rule(&self, cost: u64) -> Option<&Rule> {
         let Allowance::Rate(rule) = &self.0.default else { return None };
         let plain = !self.0.phased_by_key && self.has_no_overrides();
-        (plain && is_key(key) && (1..=rule.quota().min(MAX_COST)).contains(&cost)).then_some(rule)
+        (plain && (1..=rule.quota().min(Count::MAX)).contains(&cost)).then_some(rule)
     }
 
     #[cold]

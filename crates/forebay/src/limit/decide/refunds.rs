@@ -47,8 +47,8 @@ impl PendingRefunds {
         let charged = std::mem::take(&mut self.charged);
         if let Some(token) = self.token {
             self.store.refund_once(charged.iter().map(|(_, charge, window)| (charge, *window)), token).await;
-            let peek = async |(place, Charge { limit, key, cost }, _): &(usize, Charge, u64)| {
-                Some((*place, limit.peek_for(key, *cost, self.when).await.ok()?))
+            let peek = async |(place, charge, _): &(usize, Charge, u64)| {
+                Some((*place, charge.peek(self.when).await.ok()?))
             };
             return join_all(charged.iter().map(peek)).await.into_iter().flatten().collect();
         }
@@ -74,8 +74,8 @@ impl Drop for PendingRefunds {
 }
 
 async fn refund(store: Store, charge: Charge, window: u64, when: When) -> Option<Decision> {
-    let Charge { limit, key, cost } = &charge;
-    let Resolved::Take(take) = limit.resolve(key, *cost).ok()? else { return None };
+    let Charge { limit, key, .. } = &charge;
+    let Resolved::Take(take) = charge.resolve().ok()? else { return None };
     let answer = store.engine().refund(take, Some(window), when).await;
     limit.forget_denial(key);
     match answer {
@@ -98,8 +98,8 @@ impl Store {
     ) -> Vec<Result<()>> {
         let charged: Vec<_> = charged.collect();
         let mut groups: Vec<Vec<(Take<'_>, u64)>> = vec![];
-        for &(Charge { limit, key, cost }, window) in &charged {
-            let Ok(Resolved::Take(take)) = limit.resolve(key, *cost) else { continue };
+        for &(charge, window) in &charged {
+            let Ok(Resolved::Take(take)) = charge.resolve() else { continue };
             match groups.iter_mut().find(|group| self.engine().together(&[group[0].0, take])) {
                 Some(group) => group.push((take, window)),
                 None => groups.push(vec![(take, window)]),

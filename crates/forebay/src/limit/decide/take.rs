@@ -6,6 +6,7 @@ use super::fast_path::poll_outlined;
 use crate::{
     engine::step::{Take, Taken},
     error::{Error, Result},
+    key::Key,
     limit::{Decision, LimitHandle, handle::Resolved},
     model::rate::rule::State,
     time::When,
@@ -71,7 +72,7 @@ impl LimitHandle {
     /// # Ok(()) }
     /// ```
     pub async fn take_n(&self, key: impl AsRef<str>, cost: u64) -> Result<Decision> {
-        let key = key.as_ref();
+        let key = self.key(key.as_ref())?;
         if let Some(decision) = self.take_fast(key, cost) {
             return Ok(decision);
         }
@@ -113,7 +114,7 @@ impl LimitHandle {
     /// # Ok(()) }
     /// ```
     pub async fn take_at(&self, key: impl AsRef<str>, cost: u64, when: When) -> Result<Decision> {
-        let key = key.as_ref();
+        let key = self.key(key.as_ref())?;
         if cost == 0 {
             return Box::pin(self.peek_at(key, when)).await;
         }
@@ -122,10 +123,10 @@ impl LimitHandle {
     }
 
     /// The stages of every take that the fast path does not decide.
-    async fn decide(&self, key: &str, cost: u64, when: When) -> Result<Decision> {
+    async fn decide(&self, key: Key<'_>, cost: u64, when: When) -> Result<Decision> {
         let take = match self.resolve(key, cost)? {
             Resolved::Take(take) => take,
-            Resolved::Fixed(decision) => return Ok(self.noted(key, self.apply_shadow(decision))),
+            Resolved::Fixed(decision) => return Ok(self.noted(key.as_str(), self.apply_shadow(decision))),
         };
         let local = self.leased().filter(|_| when == When::EngineClock);
         let known = match local {
@@ -138,7 +139,7 @@ impl LimitHandle {
             None => None,
         };
         if let Some(decision) = known {
-            return Ok(self.noted(key, decision?));
+            return Ok(self.noted(take.key, decision?));
         }
         let sent = self.store().clock().monotonic();
         let mut answer = self.ask(take, when).await;
@@ -174,12 +175,12 @@ impl LimitHandle {
     }
 
     /// A remembered denial of a key.
-    pub(crate) fn known_denial_of(&self, key: &str, cost: u64) -> Option<Decision> {
+    pub(crate) fn known_denial_of(&self, key: Key<'_>, cost: u64) -> Option<Decision> {
         if !self.0.remembers || self.0.shared.denied.is_empty() {
             return None;
         }
         let Ok(Resolved::Take(take)) = self.resolve(key, cost) else { return None };
-        Some(self.noted(key, self.known_denial(&take)?))
+        Some(self.noted(take.key, self.known_denial(&take)?))
     }
 
     /// A remembered denial of a take.

@@ -78,9 +78,9 @@ impl<'a> Call<'a> {
         let mut decisions =
             Decisions { allowed: true, limits: vec![None; charges.len()], charged: nothing, in_doubt: false };
         let mut enforced = Vec::with_capacity(charges.len());
-        for (place, Charge { limit, key, cost }) in charges.iter().enumerate().filter(|(_, one)| one.cost > 0)
-        {
-            match limit.resolve(key, *cost)? {
+        for (place, charge) in charges.iter().enumerate().filter(|(_, one)| one.cost > 0) {
+            let limit = &charge.limit;
+            match charge.resolve()? {
                 Resolved::Fixed(decision) => decisions.limits[place] = Some(limit.apply_shadow(decision)),
                 Resolved::Take(take) if !limit.is_shadow() => enforced.push((place, take)),
                 Resolved::Take(_) => {}
@@ -127,8 +127,7 @@ impl<'a> Call<'a> {
     /// Asks the limits of the charges with a cost of 0. Whether all would admit.
     async fn peek(&mut self) -> Result<bool> {
         let peeks = self.charges.iter().enumerate().filter(|(_, charge)| charge.cost == 0);
-        let peeks = peeks
-            .map(async |(place, Charge { limit, key, .. })| (place, limit.peek_at(key, self.when).await));
+        let peeks = peeks.map(async |(place, charge)| (place, charge.peek(self.when).await));
         for (place, decision) in join_all(peeks).await {
             self.decisions.limits[place] = Some(decision?);
         }
@@ -141,11 +140,11 @@ impl<'a> Call<'a> {
         let (allowed, when) = (self.decisions.allowed, self.when);
         let rest = self.charges.iter().zip(&self.decisions.limits).enumerate();
         let rest = rest.filter(|(_, (_, decision))| decision.is_none());
-        let rest = rest.map(async |(place, (Charge { limit, key, cost }, _))| {
+        let rest = rest.map(async |(place, (charge, _))| {
             let answer = if allowed {
-                limit.take_at(key, *cost, when).await.map(Some)
+                charge.limit.take_at(&charge.key, charge.cost, when).await.map(Some)
             } else {
-                Ok(limit.peek_for(key, *cost, when).await.ok())
+                Ok(charge.peek(when).await.ok())
             };
             (place, answer)
         });

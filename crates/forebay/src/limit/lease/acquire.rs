@@ -10,6 +10,7 @@ use super::{
 use crate::{
     engine::step::{LeaseAct, LeaseStep, Leases},
     error::{Result, Retry},
+    key::Key,
     limit::{Decision, LimitHandle, OnError, Outstanding, Source},
     time::secs,
 };
@@ -77,8 +78,8 @@ impl LimitHandle {
     /// # Ok(()) }
     /// ```
     pub async fn lease(&self, key: impl AsRef<str>) -> Result<Lease> {
-        let key = key.as_ref();
-        let slots = self.lease_quota(key)?;
+        let key = self.key(key.as_ref())?;
+        let (slots, key) = (self.lease_quota(key)?, key.as_str());
         // From here on, whatever becomes of this future, the lease goes back.
         let guard = LeaseGuard::asking(self, slots, key, LeaseId::random());
         let (outcome, lender) = self.lend(slots, key, guard.id()).await?;
@@ -106,9 +107,10 @@ impl LimitHandle {
     /// # Cancellation
     /// Dropping the future may leave the lease lent until it runs out.
     pub async fn lease_as(&self, key: impl AsRef<str>, id: LeaseId) -> Result<Lease<LeaseTerm>> {
-        let slots = self.lease_quota(key.as_ref())?;
-        let (outcome, lender) = self.lend(slots, key.as_ref(), id).await?;
-        self.note(key.as_ref(), outcome.decision());
+        let key = self.key(key.as_ref())?;
+        let (slots, key) = (self.lease_quota(key)?, key.as_str());
+        let (outcome, lender) = self.lend(slots, key, id).await?;
+        self.note(key, outcome.decision());
         Ok(match outcome {
             Lease::Granted(term) => Lease::Granted(LeaseTerm { id: id.granted_by(lender), ..term }),
             denied @ Lease::Denied { .. } => denied,
@@ -124,13 +126,14 @@ impl LimitHandle {
     /// # Errors
     /// As [`lease`](Self::lease); and whatever the store answers. Repeating is safe.
     pub async fn extend_lease(&self, key: impl AsRef<str>, id: LeaseId) -> Result<Option<Duration>> {
-        let slots = self.lease_quota(key.as_ref())?;
+        let key = self.key(key.as_ref())?;
+        let (slots, key) = (self.lease_quota(key)?, key.as_str());
         let (lender, id) = id.grantor();
         let held = match lender {
             GrantedBy::Store => {
-                self.ask_lease(key.as_ref(), id, LeaseAct::Renew { ttl: slots.ttl }, ANSWER).await?.held
+                self.ask_lease(key, id, LeaseAct::Renew { ttl: slots.ttl }, ANSWER).await?.held
             }
-            other => self.extend(other, slots, key.as_ref(), id).await?,
+            other => self.extend(other, slots, key, id).await?,
         };
         Ok(held.then(|| slots.counted()))
     }
@@ -140,9 +143,10 @@ impl LimitHandle {
     /// # Errors
     /// As [`extend_lease`](Self::extend_lease).
     pub async fn release_lease(&self, key: impl AsRef<str>, id: LeaseId) -> Result<bool> {
-        self.lease_quota(key.as_ref())?;
+        let key = self.key(key.as_ref())?;
+        self.lease_quota(key)?;
         let (lender, id) = id.grantor();
-        match self.give_back_lease(lender, key.as_ref(), id).await {
+        match self.give_back_lease(lender, key.as_str(), id).await {
             // Its request may have reached the store all the same, which then forgets it at its end.
             Err(error) if lender != GrantedBy::Store && error.is_outage() => Ok(true),
             answer => answer,
@@ -208,9 +212,9 @@ impl LimitHandle {
     }
 
     /// Leases that remain after a reset of a concurrency limit: they stand until their holders release them.
-    pub(crate) async fn reset_leases(&self, key: &str) -> Result<Option<Outstanding>> {
+    pub(crate) async fn reset_leases(&self, key: Key<'_>) -> Result<Option<Outstanding>> {
         self.lease_quota(key)?;
-        let leases = self.ask_lease(key, LeaseId::random(), LeaseAct::Heal, self.deadline()).await?;
+        let leases = self.ask_lease(key.as_str(), LeaseId::random(), LeaseAct::Heal, self.deadline()).await?;
         let until = self.store().clock().now().plus(leases.last_end.unwrap_or_default());
         Ok((leases.number > 0).then_some(Outstanding { amount: leases.number, until }))
     }

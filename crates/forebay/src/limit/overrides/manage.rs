@@ -88,7 +88,7 @@ impl LimitHandle {
     /// ```
     pub async fn set_override(&self, key: impl AsRef<str>, instead: Override) -> Result<()> {
         let Inner { limits, name, terms, per, .. } = &*self.0;
-        let key = self.checked_key(key.as_ref())?;
+        let key = self.key(key.as_ref())?.as_str();
         instead.allowance(*terms, *per).map_err(|error| {
             Error::new(error.kind(), format!("limit {name}: override of {key:?}: {error}"))
         })?;
@@ -105,7 +105,7 @@ impl LimitHandle {
     /// Dropping the future may leave it removed.
     pub async fn remove_override(&self, key: impl AsRef<str>) -> Result<bool> {
         let Inner { limits, name, .. } = &*self.0;
-        limits.keep_override(name, self.checked_key(key.as_ref())?, None).await
+        limits.keep_override(name, self.key(key.as_ref())?.as_str(), None).await
     }
 
     /// All overrides that this process knows of and heeds, by key: for each key the one that counts.

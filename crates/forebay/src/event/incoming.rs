@@ -1,0 +1,35 @@
+//! A hit on its way through an event.
+
+use crate::{
+    key::{Count, Key},
+    store::Store,
+    time::{Timestamp, When},
+};
+
+/// A hit with a checked key and count.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct IncomingHit<'a> {
+    pub key: Key<'a>,
+    pub n: Count,
+    pub times: Times,
+}
+
+/// The clocks and times of a hit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// The time for limits and series.
+    pub when: When,
+    /// This process's time, or that of a replay.
+    pub now: Timestamp,
+    /// The time for the `at` columns, and, if the caller gave it, for the points.
+    pub at: Timestamp,
+    /// Whether the caller gave `at`. Otherwise points are dated by the store's clock.
+    pub is_dated: bool,
+}
+
+impl Times {
+    pub(super) fn new(store: &Store, at: Option<Timestamp>) -> Self {
+        let now = store.clock().now();
+        Self { when: When::EngineClock, now, at: at.unwrap_or(now), is_dated: at.is_some() }
+    }
+}
