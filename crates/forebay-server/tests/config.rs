@@ -143,7 +143,9 @@ fn what_the_example_shows_in_comments_is_accepted() {
         .replace("store = ", "# ")
         .replace("max_keys = ", "# ");
     let config = Setting::new(&text).with("FOREBAY_INGEST_TOKEN", "t0ken").load().expect("no mistakes");
-    assert!(config.tokens[0].scopes.contain(Scope::Write) && !config.tokens[0].scopes.contain(Scope::Read));
+    assert!(
+        config.tokens[0].scopes.contains(&Scope::Write) && !config.tokens[0].scopes.contains(&Scope::Read)
+    );
     assert_eq!(config.store.to_string(), "2 hosts: 0, 1");
     let calendar = EXAMPLE
         .replace("# zone = ", "zone = ")

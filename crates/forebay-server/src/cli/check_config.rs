@@ -6,12 +6,12 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::{
-    config::{ConfigArgs, read},
+    config::read,
     runtime::FAILED,
     terminal::{say, say_json},
 };
 use crate::{
-    config::{Mistake, load, process_variable},
+    config::{Mistake, Options, load, process_variable},
     text::count,
 };
 
@@ -26,7 +26,7 @@ Examples:
 Neither the store nor the database is opened. Exit status: 0 without mistakes, 2 with some.")]
 pub(super) struct Args {
     #[command(flatten)]
-    config: ConfigArgs,
+    config: Options,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -40,15 +40,14 @@ struct Verdict<'a> {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let options = args.config.options();
     if args.json {
-        let checked = load(&options, &process_variable);
+        let checked = load(&args.config, &process_variable);
         let mistakes = checked.as_ref().err().map_or(&[][..], |mistakes| mistakes.as_slice());
         let ok = mistakes.is_empty();
         say_json(&serde_json::to_string(&Verdict { ok, mistakes })?);
         return Ok(if ok { ExitCode::SUCCESS } else { ExitCode::from(FAILED) });
     }
-    let config = read(&options)?;
+    let config = read(&args.config)?;
     let count = |n: usize, what: &str| count(n as u64, what);
     say(&format!(
         "OK: {}: {}, {} series, {}, {}, {}",

@@ -1,6 +1,4 @@
-//! The flags of the configuration.
-
-use std::path::PathBuf;
+//! Reads the configuration of a command.
 
 use anyhow::{Result, anyhow};
 
@@ -8,47 +6,6 @@ use crate::{
     config::{Config, Options, load, process_variable},
     text::count,
 };
-
-/// The configuration file, and the flags that take precedence over it.
-#[derive(Clone, Debug, clap::Args)]
-pub(super) struct ConfigArgs {
-    /// The configuration file [env: FOREBAY_CONFIG] [default: ./forebay.toml, else the built-in example]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The listen address [env: FOREBAY_LISTEN] [default: 127.0.0.1:7070]
-    #[arg(long, value_name = "ADDRESS")]
-    listen: Option<String>,
-    /// The store [env: FOREBAY_STORE]
-    #[arg(long, value_name = "URL")]
-    store: Option<String>,
-    /// The database [env: FOREBAY_DATABASE] [default: sqlite:forebay.db]
-    #[arg(long, value_name = "URL")]
-    database: Option<String>,
-    /// Serve other machines without tokens: every caller that reaches the port may do everything
-    #[arg(long)]
-    insecure: bool,
-}
-
-impl ConfigArgs {
-    /// Reads the configuration.
-    ///
-    /// # Errors
-    /// All its mistakes, one a line.
-    pub(super) fn load(&self) -> Result<Config> {
-        read(&self.options())
-    }
-
-    /// The flags as options of a configuration.
-    pub(super) fn options(&self) -> Options {
-        Options {
-            config: self.config.clone(),
-            listen: self.listen.clone(),
-            store: self.store.clone(),
-            database: self.database.clone(),
-            insecure: self.insecure,
-        }
-    }
-}
 
 /// Reads the configuration of flags and environment.
 ///

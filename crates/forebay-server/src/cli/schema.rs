@@ -4,9 +4,9 @@ use std::{collections::HashSet, process::ExitCode};
 
 use anyhow::Result;
 
-use super::{config::ConfigArgs, terminal::say};
+use super::{config::read, terminal::say};
 use crate::{
-    config::{Config, Dialect},
+    config::{Config, Dialect, Options},
     registry::find,
 };
 
@@ -29,11 +29,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME")]
     buffer: Option<String>,
     #[command(flatten)]
-    config: ConfigArgs,
+    config: Options,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let config = args.config.load()?;
+    let config = read(&args.config)?;
     let dialect = args.dialect.unwrap_or_else(|| Dialect::of(&config.database));
     say(script(&config, dialect, args.buffer.as_deref())?.trim_end());
     Ok(ExitCode::SUCCESS)

@@ -11,7 +11,7 @@ use anyhow::Result;
 use forebay::{Clock, buffer::Flushing, time::secs};
 
 use super::{
-    config::ConfigArgs,
+    config::read,
     paths::remove_pid_file,
     runtime::{FAILED, block_on},
     terminal::say,
@@ -47,13 +47,13 @@ A second signal stops it at once. On SIGHUP, and when the file changes, it reloa
 and tokens change while it runs, everything else needs a restart. FOREBAY_LOG sets the log level on stderr: error, warn, info (default), debug.")]
 pub(super) struct Args {
     #[command(flatten)]
-    config: ConfigArgs,
+    config: Options,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let config = args.config.load()?;
+    let config = read(&args.config)?;
     let repeats = Repeats::init(&Clock::system());
-    let served = block_on(serve(config, args.config.options(), repeats.clone()));
+    let served = block_on(serve(config, args.config.clone(), repeats.clone()));
     repeats.report();
     served
 }

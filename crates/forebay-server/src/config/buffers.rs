@@ -13,7 +13,7 @@ use super::{
     dialect::Dialect,
     fields::{Fields, Node},
     model::BufferConfig,
-    section::{Declared, section, span_within},
+    section::{Declared, read_partitions, section, span_within},
 };
 
 const DEFAULT_FLUSH: Duration = secs(10);
@@ -23,9 +23,7 @@ pub(super) fn read_buffers(top: &mut Fields<'_>, dialect: Option<Dialect>) -> De
     section(top, "buffers", |name, node| {
         let mut fields = node.fields()?;
         let mut buffer = Buffer::new(name.as_str());
-        if let Some(table) = fields.optional("table").and_then(|node| node.text()) {
-            buffer = buffer.table(table);
-        }
+        buffer = fields.read("table", Node::text).into_iter().fold(buffer, Buffer::table);
         let key = fields.required("key", "{ id = \"text\" }");
         for (column, node) in key.iter().flat_map(Node::entries) {
             let column_type = node.choice("column type", &COLUMN_TYPES).unwrap_or(ColumnType::Text);
@@ -40,44 +38,33 @@ pub(super) fn read_buffers(top: &mut Fields<'_>, dialect: Option<Dialect>) -> De
                 None => buffer.column(column, merge, column_type),
             };
         }
-        if let Some(partitions) = fields.optional("partitions").and_then(|node| node.number(1..=1_024)) {
-            buffer = buffer.partitions(u16::try_from(partitions).expect("at most 1024"));
-        }
-        if let Some(rows) = fields.optional("max_rows").and_then(|node| node.number(1..=100_000)) {
-            buffer = buffer.max_rows(rows);
-        }
+        buffer = fields.read("partitions", read_partitions).into_iter().fold(buffer, Buffer::partitions);
+        let max_rows = fields.read("max_rows", |node| node.number(1..=100_000));
+        buffer = max_rows.into_iter().fold(buffer, Buffer::max_rows);
         buffer = read_bounds(&mut fields, buffer);
-        let flush_every =
-            fields.optional("flush_every").and_then(|node| span_within(&node, millis(10)..=days(1)));
-        let migrate = fields.optional("migrate").and_then(|node| node.flag()).map(Migrate::from);
-        let missing = fields.optional("missing").and_then(|node| node.choice("missing", &MISSING));
-        let retention = fields.optional("ledger_retention");
-        let ledger_retention = retention.and_then(|node| span_within(&node, hours(1)..=days(3_650)));
-        let schema = key.and(columns).and_then(|_| fields.accept(buffer.clone().build()));
-        if let (Some(schema), Some(dialect)) = (&schema, dialect) {
-            fields.accept(dialect.check_buffer(schema));
-        }
+        let flush_every = fields.read("flush_every", |node| span_within(node, millis(10)..=days(1)));
+        let migrate = fields.read("migrate", Node::flag).map(Migrate::from);
+        let missing = fields.read("missing", |node| node.choice("missing", &MISSING));
+        let ledger_retention =
+            fields.read("ledger_retention", |node| span_within(node, hours(1)..=days(3_650)));
         fields.finish();
+        let schema = key.and(columns).and_then(|_| node.accept(buffer.clone().build()))?;
+        if let Some(dialect) = dialect {
+            node.accept(dialect.check_buffer(&schema));
+        }
         let flush_every = flush_every.unwrap_or(DEFAULT_FLUSH);
-        Some(BufferConfig {
-            definition: buffer,
-            schema: schema?,
-            flush_every,
-            migrate,
-            missing,
-            ledger_retention,
-        })
+        Some(BufferConfig { definition: buffer, schema, flush_every, migrate, missing, ledger_retention })
     })
 }
 
 /// The bounds on pending rows.
 fn read_bounds(fields: &mut Fields<'_>, buffer: Buffer) -> Buffer {
-    let mut rows = |name| fields.optional(name).and_then(|node| node.number(1..=1 << 40));
+    let mut rows = |name| fields.read(name, |node| node.number(1..=1 << 40));
     let defaults = Bounds::default();
     let (soft, hard) = (rows("soft_rows"), rows("hard_rows"));
     let hard = hard.unwrap_or(defaults.hard_rows.max(soft.unwrap_or(0)));
     let soft = soft.unwrap_or(defaults.soft_rows.min(hard));
-    let mut age = |name| fields.optional(name).and_then(|node| span_within(&node, secs(1)..=days(3_650)));
+    let mut age = |name| fields.read(name, |node| span_within(node, secs(1)..=days(3_650)));
     let (soft_age, hard_age) = (age("soft_age"), age("hard_age"));
     buffer.bounds_rows(soft, hard).bounds_age(soft_age, hard_age)
 }
@@ -85,7 +72,7 @@ fn read_bounds(fields: &mut Fields<'_>, buffer: Buffer) -> Buffer {
 const MISSING: [(&str, Missing); 3] =
     [("insert", Missing::Insert), ("skip", Missing::Skip), ("dead_letter", Missing::DeadLetter)];
 
-const COLUMN_TYPES: [(&str, ColumnType); 4] = [
+pub(super) const COLUMN_TYPES: [(&str, ColumnType); 4] = [
     ("integer", ColumnType::Integer),
     ("text", ColumnType::Text),
     ("timestamp", ColumnType::Timestamp),
@@ -124,11 +111,8 @@ fn read_column(node: &Node<'_>) -> Option<(Merge, ColumnType, Option<String>)> {
     };
     let column_type =
         column_type.map_or(Some(ColumnType::Integer), |node| node.choice("column type", &COLUMN_TYPES));
-    let by = match merge {
-        Some(Merge::Last | Merge::First) => fields.required("by", "\"version\""),
-        _ => fields.optional("by"),
-    };
     let needs_version = matches!(merge, Some(Merge::Last | Merge::First));
+    let by = if needs_version { fields.required("by", "\"version\"") } else { fields.optional("by") };
     let by = by.and_then(|node| node.text());
     fields.finish();
     if needs_version && by.is_none() {

@@ -25,11 +25,11 @@ pub(crate) const LAST: &str = "last_beat";
 pub(super) fn read_canary(top: &mut Fields<'_>, buffers: &mut Declared<BufferConfig>) -> Option<Duration> {
     let name = Name::new(CANARY).expect("a valid name");
     if buffers.contains_key(&name) {
-        top.mistake(format!(
+        top.node.mistake(format!(
             "buffers.{CANARY}: the name is taken by the canary; use another, or canary = \"10s\""
         ));
     }
-    let every = top.optional("canary").and_then(|node| span_within(&node, secs(1)..=hours(1)))?;
+    let every = top.read("canary", |node| span_within(node, secs(1)..=hours(1)))?;
     let creates = |buffer: &BufferConfig| buffer.migrate == Some(Migrate::Yes);
     let migrate = buffers.values().flatten().any(creates).then_some(Migrate::Yes);
     let definition = Buffer::new(CANARY).key(ID).sum(BEATS).max(LAST).partitions(1);

@@ -16,7 +16,7 @@ pub(super) fn read_cluster(top: &mut Fields<'_>) -> Option<Store> {
     let section = top.optional("cluster")?;
     let mut fields = section.fields()?;
     let routers = RouterKind::ALL.map(|kind| (kind.as_str(), kind));
-    let router = fields.optional("router").and_then(|node| node.choice("router", &routers));
+    let router = fields.read("router", |node| node.choice("router", &routers));
     let hosts = fields.required("hosts", "{ a = \"redis://127.0.0.1/0\" }");
     let read = |(name, node): (&str, Node<'_>)| Some((name.to_owned(), read_host(&node)?));
     fields.finish();

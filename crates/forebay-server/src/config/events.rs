@@ -11,6 +11,7 @@ use forebay::{
 };
 
 use super::{
+    buffers::COLUMN_TYPES,
     fields::{Fields, Node},
     model::{BufferConfig, BufferUse, EventConfig, LimitUse},
     section::Declared,
@@ -27,18 +28,18 @@ pub(super) fn read_events(
     for (name, node) in top.optional("events").iter().flat_map(Node::entries) {
         let name = node.accept(Name::new(name));
         let Some(mut fields) = node.fields() else { continue };
-        let (its_limits, its_series) =
-            (many(fields.either("limits", "limit")), many(fields.optional("series")));
+        let its_limits = many(fields.either("limits", "limit"));
+        let its_series = many(fields.optional("series"));
         let its_buffers = many(fields.either("buffers", "buffer"));
         if its_limits.is_empty() && its_series.is_empty() && its_buffers.is_empty() {
-            fields.mistake("an event has at least one of limits, series and buffers");
+            fields.node.mistake("an event has at least one of limits, series and buffers");
         }
         let event = EventConfig {
             limits: its_limits.iter().filter_map(|node| read_limit(node, limits)).collect(),
             series: its_series.iter().filter_map(|node| Some(declared(node, "series", series)?.0)).collect(),
             buffers: its_buffers.iter().filter_map(|node| read_buffer(node, buffers)).collect(),
         };
-        check_repetition(&fields, &event);
+        check_repetition(&fields.node, &event);
         fields.finish();
         events.extend(name.map(|name| (name, event)));
     }
@@ -63,11 +64,9 @@ fn read_limit(node: &Node<'_>, limits: &Declared<Limit>) -> Option<LimitUse> {
     }
     let mut fields = node.fields()?;
     let name = fields.required("name", "\"global\"").and_then(|node| rate_limit(&node, limits));
-    let key = fields.optional("key").and_then(|node| {
+    let key = fields.read("key", |node| {
         let key = node.text()?;
-        if let Err(error) = Key::new(&key) {
-            node.mistake(error.to_string());
-        }
+        node.accept(Key::new(&key));
         Some(key)
     });
     fields.finish();
@@ -99,22 +98,19 @@ fn read_buffer(node: &Node<'_>, buffers: &Declared<BufferConfig>) -> Option<Buff
     let declared =
         fields.required("name", "\"projects\"").and_then(|node| declared(&node, "buffer", buffers));
     let (row, columns) = (fields.optional("row"), fields.optional("columns"));
-    let Some((name, buffer)) = declared else {
-        fields.finish();
-        return None;
-    };
+    fields.finish();
+    let (name, buffer) = declared?;
     let schema = &buffer.schema;
     let row = match row {
         Some(node) => read_row(&node, schema),
-        None => fields.accept(default_row(schema)),
+        None => node.accept(default_row(schema)),
     };
     let columns = columns.map_or_else(|| default_columns(schema), |node| read_columns(&node, schema));
     if columns.is_empty() {
-        fields.mistake("columns is empty: nothing would be written");
+        node.mistake("columns is empty: nothing would be written");
     }
     let is_named = |place: usize| columns.iter().any(|(column, _)| **column == *schema.columns[place].name);
-    fields.accept(schema.check_named(is_named));
-    fields.finish();
+    node.accept(schema.check_named(is_named));
     Some(BufferUse { name, row: row?, columns })
 }
 
@@ -150,30 +146,29 @@ fn read_columns(node: &Node<'_>, schema: &Schema) -> Vec<(String, Cell)> {
 
 /// Reads `$key`, `$n`, `$at`, or a value; `$$` at the beginning of a text is a plain `$`.
 fn read_cell(node: &Node<'_>, column_type: ColumnType) -> Option<Cell> {
-    if node.is_integer() {
-        let value = Value::Integer(node.integer()?);
-        return fitting(
-            node,
-            Cell::Fixed(value),
-            column_type == ColumnType::Integer,
-            "an integer",
-            column_type,
-        );
-    }
-    let text = node.text()?;
-    match text.as_str() {
-        "$key" => fitting(node, Cell::Key, column_type != ColumnType::Timestamp, "$key", column_type),
-        "$n" => fitting(node, Cell::N, column_type == ColumnType::Integer, "$n", column_type),
-        "$at" => fitting(node, Cell::At, column_type == ColumnType::Timestamp, "$at", column_type),
-        _ => match text.strip_prefix('$') {
-            Some(rest) if rest.starts_with('$') => literal(node, rest, column_type),
-            Some(_) => {
-                node.mistake(unknown("value", &text, ["$key", "$n", "$at"]));
-                None
+    let is_integer = column_type == ColumnType::Integer;
+    let (cell, fits, what) = if node.is_integer() {
+        (Cell::Fixed(Value::Integer(node.integer()?)), is_integer, "an integer")
+    } else {
+        let text = node.text()?;
+        match text.as_str() {
+            "$key" => (Cell::Key, column_type != ColumnType::Timestamp, "$key"),
+            "$n" => (Cell::N, is_integer, "$n"),
+            "$at" => (Cell::At, column_type == ColumnType::Timestamp, "$at"),
+            plain if !plain.starts_with('$') => return literal(node, plain, column_type),
+            escaped if escaped.starts_with("$$") => return literal(node, &escaped[1..], column_type),
+            other => {
+                node.mistake(unknown("value", other, ["$key", "$n", "$at"]));
+                return None;
             }
-            None => literal(node, &text, column_type),
-        },
+        }
+    };
+    if !fits {
+        let name =
+            COLUMN_TYPES.iter().find(|(_, known)| *known == column_type).map_or("unknown", |(name, _)| name);
+        node.mistake(format!("{what} does not fit a column of type {}", quoted(name)));
     }
+    fits.then_some(cell)
 }
 
 fn literal(node: &Node<'_>, text: &str, column_type: ColumnType) -> Option<Cell> {
@@ -182,29 +177,6 @@ fn literal(node: &Node<'_>, text: &str, column_type: ColumnType) -> Option<Cell>
         return None;
     }
     node.accept(value(column_type, text)).map(Cell::Fixed)
-}
-
-fn fitting(
-    node: &Node<'_>,
-    expression: Cell,
-    fits: bool,
-    what: &str,
-    column_type: ColumnType,
-) -> Option<Cell> {
-    if !fits {
-        node.mistake(format!("{what} does not fit a column of type {}", quoted(type_name(column_type))));
-    }
-    fits.then_some(expression)
-}
-
-fn type_name(column_type: ColumnType) -> &'static str {
-    match column_type {
-        ColumnType::Integer => "integer",
-        ColumnType::Text => "text",
-        ColumnType::Timestamp => "timestamp",
-        ColumnType::Uuid => "uuid",
-        _ => "unknown",
-    }
 }
 
 fn default_row(schema: &Schema) -> Result<Vec<Cell>, String> {
@@ -234,7 +206,7 @@ fn default_columns(schema: &Schema) -> Vec<(String, Cell)> {
 }
 
 /// One take cannot charge a key of a limit twice, and a series or buffer that is named twice is a mistake.
-fn check_repetition(fields: &Fields<'_>, event: &EventConfig) {
+fn check_repetition(node: &Node<'_>, event: &EventConfig) {
     let same_limit = |a: &LimitUse, b: &LimitUse| {
         a.name == b.name && (a.key == b.key || a.key.is_none() || b.key.is_none())
     };
@@ -242,7 +214,7 @@ fn check_repetition(fields: &Fields<'_>, event: &EventConfig) {
     let series = repeated(&event.series, |a, b| a == b).map(|name| ("series", name));
     let buffer = repeated(&event.buffers, |a, b| a.name == b.name).map(|buffer| ("buffer", &buffer.name));
     for (what, name) in limit.into_iter().chain(series).chain(buffer) {
-        fields.mistake(format!("{what} {name} is named twice"));
+        node.mistake(format!("{what} {name} is named twice"));
     }
 }
 

@@ -6,7 +6,7 @@ use std::{cell::RefCell, ops::RangeInclusive, str::FromStr};
 
 use toml::{
     Spanned,
-    de::{DeTable, DeValue},
+    de::{DeString, DeTable, DeValue},
 };
 
 use super::{environment::Environment, mistake::Mistake};
@@ -36,9 +36,9 @@ impl<'a> Document<'a> {
         self.mistakes.into_inner()
     }
 
-    /// The whole document as a table.
-    pub(super) fn fields(&'a self, table: &'a DeTable<'a>) -> Fields<'a> {
-        Fields { document: self, path: String::new(), offset: 0, table, known: vec![] }
+    /// The whole document, which is a table.
+    pub(super) fn root(&'a self, value: &'a DeValue<'a>) -> Node<'a> {
+        Node { document: self, path: String::new(), offset: 0, value }
     }
 
     /// Replaces `${NAME}` by the environment variable; `$${` is a plain `${`.
@@ -72,7 +72,7 @@ impl<'a> Document<'a> {
 #[derive(Clone)]
 pub(super) struct Node<'a> {
     document: &'a Document<'a>,
-    /// Such as `limits.hits.rate`.
+    /// Such as `limits.hits.rate`; empty for the whole document.
     path: String,
     offset: usize,
     value: &'a DeValue<'a>,
@@ -81,7 +81,12 @@ pub(super) struct Node<'a> {
 impl<'a> Node<'a> {
     /// Adds a mistake in this value.
     pub(super) fn mistake(&self, message: impl std::fmt::Display) {
-        self.document.mistake(self.offset, format!("{}: {message}", self.path));
+        self.mistake_at(self.offset, message);
+    }
+
+    fn mistake_at(&self, offset: usize, message: impl std::fmt::Display) {
+        let separator = if self.path.is_empty() { "" } else { ": " };
+        self.document.mistake(offset, format!("{}{separator}{message}", self.path));
     }
 
     /// Takes the value of a result, or adds its error as a mistake.
@@ -182,13 +187,7 @@ impl<'a> Node<'a> {
     /// A table with a fixed set of fields.
     pub(super) fn fields(&self) -> Option<Fields<'a>> {
         match self.value {
-            DeValue::Table(table) => Some(Fields {
-                document: self.document,
-                path: self.path.clone(),
-                offset: self.offset,
-                table,
-                known: vec![],
-            }),
+            DeValue::Table(table) => Some(Fields { node: self.clone(), table, known: vec![] }),
             _ => self.wrong("a table"),
         }
     }
@@ -199,9 +198,14 @@ impl<'a> Node<'a> {
             self.wrong::<()>("a table");
             return vec![];
         };
-        let entries =
-            table.iter().map(|(key, value)| (&**key.get_ref(), child(self.document, &self.path, key, value)));
-        entries.collect()
+        table.iter().map(|(key, value)| (&**key.get_ref(), self.child(key, value))).collect()
+    }
+
+    fn child(&self, key: &Spanned<DeString<'a>>, value: &'a Spanned<DeValue<'a>>) -> Self {
+        let (parent, name) = (&self.path, key.get_ref());
+        let path = if parent.is_empty() { name.to_string() } else { format!("{parent}.{name}") };
+        // The line of the key: a table's own span may begin in an earlier line.
+        Node { document: self.document, path, offset: key.span().start, value: value.get_ref() }
     }
 
     /// A list; another value is short for a list of one.
@@ -231,9 +235,8 @@ impl<'a> Node<'a> {
 /// A table with a fixed set of fields. [`finish`](Self::finish) reports the fields that were not read.
 #[must_use = "unknown fields are found by `finish`"]
 pub(super) struct Fields<'a> {
-    document: &'a Document<'a>,
-    path: String,
-    offset: usize,
+    /// The table as a value.
+    pub(super) node: Node<'a>,
     table: &'a DeTable<'a>,
     known: Vec<&'static str>,
 }
@@ -243,14 +246,23 @@ impl<'a> Fields<'a> {
     pub(super) fn optional(&mut self, name: &'static str) -> Option<Node<'a>> {
         self.known.push(name);
         let (key, value) = self.table.get_key_value(name)?;
-        Some(child(self.document, &self.path, key, value))
+        Some(self.node.child(key, value))
+    }
+
+    /// The value of an optional field, as `read` reads it.
+    pub(super) fn read<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&Node<'a>) -> Option<T>,
+    ) -> Option<T> {
+        self.optional(name).and_then(|node| read(&node))
     }
 
     /// A required field; `example` is a value for the message.
     pub(super) fn required(&mut self, name: &'static str, example: &str) -> Option<Node<'a>> {
         let node = self.optional(name);
         if node.is_none() {
-            self.mistake(format!("lacks {name}, such as {name} = {example}"));
+            self.node.mistake(format!("lacks {name}, such as {name} = {example}"));
         }
         node
     }
@@ -264,41 +276,14 @@ impl<'a> Fields<'a> {
         long.or(short_node)
     }
 
-    /// Adds a mistake in the table as a whole.
-    pub(super) fn mistake(&self, message: impl std::fmt::Display) {
-        let message = match self.path.as_str() {
-            "" => message.to_string(),
-            path => format!("{path}: {message}"),
-        };
-        self.document.mistake(self.offset, message);
-    }
-
-    /// Takes the value of a result, or adds its error as a mistake.
-    pub(super) fn accept<T, E: std::fmt::Display>(&self, result: Result<T, E>) -> Option<T> {
-        result.map_err(|error| self.mistake(error)).ok()
-    }
-
     /// Adds a mistake for every unknown field.
     pub(super) fn finish(self) {
         for (key, _) in self.table {
             let name: &str = key.get_ref();
             if !self.known.contains(&name) {
                 let error = unknown("field", name, self.known.iter().copied());
-                let place = if self.path.is_empty() { String::new() } else { format!("{}: ", self.path) };
-                self.document.mistake(key.span().start, format!("{place}{error}"));
+                self.node.mistake_at(key.span().start, error);
             }
         }
     }
-}
-
-fn child<'a>(
-    document: &'a Document<'a>,
-    path: &str,
-    key: &'a Spanned<toml::de::DeString<'a>>,
-    value: &'a Spanned<DeValue<'a>>,
-) -> Node<'a> {
-    let name: &str = key.get_ref();
-    let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-    // The line of the key: a table's own span may begin in an earlier line.
-    Node { document, path, offset: key.span().start, value: value.get_ref() }
 }

@@ -1,7 +1,5 @@
 //! Reading `[limits]`.
 
-use std::time::Duration;
-
 use forebay::{
     Limit, Name,
     limit::{Kind, MAX_LEASES, Mode, OnError, Override},
@@ -23,67 +21,54 @@ pub(super) fn read_limits(top: &mut Fields<'_>) -> Declared<Limit> {
     section(top, "limits", |name, node| {
         let mut fields = node.fields()?;
         let kinds = Kind::ALL.map(|kind| (kind.as_str(), kind));
-        let kind = fields.optional("kind").and_then(|node| node.choice("kind", &kinds));
+        let kind = fields.read("kind", |node| node.choice("kind", &kinds));
         let limit = if kind == Some(Kind::Concurrency) {
             read_concurrency(name, &mut fields)
         } else {
             read_rate(name, kind, &mut fields)
         };
-        let burst = fields.optional("burst").and_then(|node| node.number(1..=1 << 50));
-        let phase = fields.optional("phase").and_then(|node| read_phase(&node));
-        let zone = fields.optional("zone");
-        let mode = fields.optional("mode").and_then(|node| node.choice("mode", &MODES));
-        let shadow = fields.optional("shadow").and_then(|node| node.flag());
+        let burst = fields.read("burst", |node| node.number(1..=1 << 50));
+        let phase = fields.read("phase", read_phase);
+        // A name that does not exist is reported at its own line, and a zone that the kind does not have with the limit.
+        let zone = fields.read("zone", |node| node.text().filter(|name| node.accept(zone(name)).is_some()));
+        let mode = fields.read("mode", |node| node.choice("mode", &MODES));
+        let shadow = fields.read("shadow", Node::flag).filter(|shadow| *shadow);
         let overrides = fields.optional("overrides").map(|node| read_overrides(&node)).unwrap_or_default();
-        let on_error = fields.optional("on_error").and_then(|node| node.choice("on_error", &ON_ERRORS));
-        let deadline = fields.optional("deadline").and_then(|node| node.parse::<Span>());
-        // A missing field may be misspelt: `finish` reports that, too.
-        let Some(mut limit) = limit else {
-            fields.finish();
-            return None;
-        };
-        limit = burst.into_iter().fold(limit, Limit::burst);
-        limit = match phase {
-            None => limit,
-            Some(Phase::All(phase)) => limit.phase(phase),
-            Some(Phase::ByKey) => limit.phase_by_key(),
-        };
-        limit = read_zone(zone, limit);
+        let on_error = fields.read("on_error", |node| node.choice("on_error", &ON_ERRORS));
+        let deadline = fields.read("deadline", Node::parse::<Span>);
+        // Also if a field is missing, because it may be misspelt.
+        fields.finish();
+        let mut limit = burst.into_iter().fold(limit?, Limit::burst);
+        limit = phase.into_iter().fold(limit, |limit, phase| match phase {
+            Phase::All(Span(phase)) => limit.phase(phase),
+            Phase::ByKey => limit.phase_by_key(),
+        });
+        limit = zone.into_iter().fold(limit, Limit::zone);
         limit = mode.into_iter().fold(limit, Limit::mode);
-        if shadow == Some(true) {
-            limit = limit.shadow();
-        }
+        limit = shadow.into_iter().fold(limit, |limit, _| limit.shadow());
         limit = on_error.into_iter().fold(limit, Limit::on_error);
         limit = deadline.into_iter().fold(limit, |limit, Span(deadline)| limit.deadline(deadline));
-        if fields.accept(limit.check()).is_some() {
+        if node.accept(limit.check()).is_some() {
             // One by one, so that each mistake has its line.
             for (node, key, allowance) in &overrides {
                 node.accept(limit.clone().allow(key, *allowance).check());
             }
         }
-        fields.finish();
         Some(overrides.into_iter().fold(limit, |limit, (_, key, allowance)| limit.allow(key, allowance)))
     })
 }
 
 /// When windows begin.
 enum Phase {
-    All(Duration),
+    All(Span),
     ByKey,
 }
 
 fn read_phase(node: &Node<'_>) -> Option<Phase> {
     match &*node.text()? {
         "by-key" => Some(Phase::ByKey),
-        text => node.accept(text.parse().map(|Span(phase)| Phase::All(phase))),
+        text => node.accept(text.parse().map(Phase::All)),
     }
-}
-
-/// The time zone whose calendar counts.
-fn read_zone(node: Option<Node<'_>>, limit: Limit) -> Limit {
-    // A name that does not exist is reported at its own line. Whether the kind has a zone is reported with the rest of the limit.
-    let known = node.and_then(|node| node.text().filter(|name| node.accept(zone(name)).is_some()));
-    known.into_iter().fold(limit, Limit::zone)
 }
 
 /// `{ "42" = "100/1m", "43" = "unlimited" }`; for a concurrency limit `{ "42" = 20 }`.

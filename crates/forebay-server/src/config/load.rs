@@ -7,7 +7,7 @@ use std::{
 };
 
 use forebay::{Forebay, Name, once::DEFAULT_BYTES};
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 use super::{
     buffers::read_buffers,
@@ -16,7 +16,7 @@ use super::{
     dialect::Dialect,
     environment::{Environment, non_empty},
     events::read_events,
-    fields::{Document, Fields, Node},
+    fields::{Document, Fields},
     file::read_file,
     limits::read_limits,
     mistake::{Mistake, Mistakes},
@@ -43,17 +43,22 @@ const DEFAULT_DATABASE: &str = "sqlite:forebay.db";
 const STORES: [&str; 4] = ["memory", "embedded", "redis", "redis+unix"];
 
 /// The values of flags. A flag takes precedence over its environment variable, and that over the file.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct Options {
-    /// `--config`, else `FOREBAY_CONFIG`, else ./forebay.toml if it is there.
+    /// The configuration file [env: FOREBAY_CONFIG] [default: ./forebay.toml, else the built-in example]
+    #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// `--listen`, else `FOREBAY_LISTEN`.
+    /// The listen address [env: FOREBAY_LISTEN] [default: 127.0.0.1:7070]
+    #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
-    /// `--store`, else `FOREBAY_STORE`.
+    /// The store [env: FOREBAY_STORE]
+    #[arg(long, value_name = "URL")]
     pub store: Option<String>,
-    /// `--database`, else `FOREBAY_DATABASE`.
+    /// The database [env: FOREBAY_DATABASE] [default: sqlite:forebay.db]
+    #[arg(long, value_name = "URL")]
     pub database: Option<String>,
-    /// `--insecure`.
+    /// Serve other machines without tokens: every caller that reaches the port may do everything
+    #[arg(long)]
     pub insecure: bool,
 }
 
@@ -83,13 +88,15 @@ pub(crate) fn load_text(
     let (table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         for error in errors {
-            document
-                .mistake(error.span().map_or(0, |span| span.start), format!("not TOML: {}", error.message()));
+            let offset = error.span().map_or(0, |span| span.start);
+            document.mistake(offset, format!("not TOML: {}", error.message()));
         }
         return Mistakes::unless_empty(document.into_mistakes(), None);
     }
-    let given = Given { options, environment };
-    let (config, mut mistakes) = read(document.fields(table.get_ref()), origin, &given);
+    let root = DeValue::Table(table.into_inner());
+    let given = Given { options, environment, mistakes: vec![] };
+    let top = document.root(&root).fields().expect("the document is a table");
+    let (config, mut mistakes) = read(top, origin, given);
     mistakes.extend(document.into_mistakes());
     Mistakes::unless_empty(mistakes, config)
 }
@@ -109,70 +116,54 @@ fn source(options: &Options, environment: &Environment<'_>) -> Result<(Origin, S
     }
 }
 
-/// The flags and variables, which take precedence over the file.
+/// The flags and variables, which take precedence over the file, and the mistakes in them.
 struct Given<'a> {
     options: &'a Options,
     environment: &'a Environment<'a>,
+    mistakes: Vec<Mistake>,
 }
 
 impl Given<'_> {
-    /// The flag's value, else the variable's, with the name of its source.
-    fn value(
-        &self,
-        flag: &'static str,
-        option: Option<&String>,
-        variable: &'static str,
-    ) -> Option<(&'static str, String)> {
-        match option {
-            Some(value) => Some((flag, value.clone())),
-            None => non_empty((self.environment)(variable)).map(|value| (variable, value)),
+    /// The value of a flag, else that of its variable, with the name of the source.
+    fn value(&self, name: &str) -> Option<(String, String)> {
+        let flag = match name {
+            "listen" => &self.options.listen,
+            "store" => &self.options.store,
+            _ => &self.options.database,
+        };
+        let variable = format!("FOREBAY_{}", name.to_ascii_uppercase());
+        match flag {
+            Some(value) => Some((format!("--{name}"), value.clone())),
+            None => non_empty((self.environment)(&variable)).map(|value| (variable, value)),
         }
     }
 
+    /// A setting that has a flag, a variable and a field in the file; the inner `None` is one with a mistake.
     fn setting<T>(
-        &self,
-        (flag, option, variable): (&'static str, Option<&String>, &'static str),
+        &mut self,
+        name: &'static str,
+        top: &mut Fields<'_>,
         read: impl Fn(&str) -> Result<T, String>,
-        field: Option<Node<'_>>,
-        mistakes: &mut Vec<Mistake>,
-    ) -> Option<T> {
+    ) -> Option<Option<T>> {
         // The file's value is checked even if a flag replaces it, so that its mistakes show now.
-        let in_file = field.and_then(|node| node.text().and_then(|text| node.accept(read(&text))));
-        let Some((source, value)) = self.value(flag, option, variable) else { return in_file };
-        match read(&value) {
-            Ok(value) => Some(value),
-            Err(message) => {
-                mistakes.push(Mistake::of(source, message));
-                None
-            }
-        }
+        let in_file = top.optional(name).map(|node| node.accept(read(&node.text()?)));
+        let Some((source, value)) = self.value(name) else { return in_file };
+        let value = read(&value).map_err(|message| self.mistakes.push(Mistake::of(&source, message)));
+        Some(value.ok())
     }
 }
 
-fn read(mut top: Fields<'_>, origin: Origin, given: &Given<'_>) -> (Option<Config>, Vec<Mistake>) {
-    let mut mistakes = vec![];
-    let options = given.options;
-    let listen_field = top.optional("listen");
-    let listen = given.setting(
-        ("--listen", options.listen.as_ref(), "FOREBAY_LISTEN"),
-        read_listen,
-        listen_field.clone(),
-        &mut mistakes,
-    );
-    let store_field = top.optional("store");
-    let store = given.setting(
-        ("--store", options.store.as_ref(), "FOREBAY_STORE"),
-        read_store,
-        store_field.clone(),
-        &mut mistakes,
-    );
+fn read(mut top: Fields<'_>, origin: Origin, mut given: Given<'_>) -> (Option<Config>, Vec<Mistake>) {
+    let listen = given.setting("listen", &mut top, read_listen).flatten().unwrap_or(DEFAULT_LISTEN);
+    let store = given.setting("store", &mut top, read_store).flatten();
     let cluster = read_cluster(&mut top);
-    if let (Some(node), Some(_)) = (&store_field, &cluster) {
+    if let (Some(node), Some(_)) = (top.optional("store"), &cluster) {
         node.mistake("store and [cluster] both say where counters live; write one of them");
     }
     // A flag or variable takes precedence over the file, also over its hosts.
     let store = store.map(Store::Url).or(cluster).unwrap_or_else(|| Store::Url(Url::new(DEFAULT_STORE)));
-    let database = database_of(&mut top, given, &mut mistakes);
+    let database = given.setting("database", &mut top, read_database);
+    let database = database.unwrap_or_else(|| Some(Url::new(DEFAULT_DATABASE)));
     let limits = read_limits(&mut top);
     let series = read_series(&mut top, store.is_shared());
     let mut buffers = read_buffers(&mut top, database.as_ref().map(Dialect::of));
@@ -181,13 +172,16 @@ fn read(mut top: Fields<'_>, origin: Origin, given: &Given<'_>) -> (Option<Confi
     // A token with mistakes counts, too.
     let has_tokens = top.optional("tokens").is_some_and(|node| !node.list().is_empty());
     let mut tokens = read_tokens(&mut top, given.environment);
-    tokens.extend(token_of_environment(given.environment, &mut mistakes));
+    tokens.extend(token_of_environment(given.environment, &mut given.mistakes));
+    let prefix = top.read("prefix", |node| node.accept(read_prefix(node.text()?)));
+    // From a few keys to more than any host has.
+    let idempotency_bytes = top.read("idempotency_bytes", |node| node.number(4_096..=1 << 40));
     let config = Config {
         origin,
-        listen: listen.unwrap_or(DEFAULT_LISTEN),
-        prefix: prefix_of(&mut top),
+        listen,
+        prefix: prefix.unwrap_or_else(|| DEFAULT_PREFIX.to_owned()),
         store,
-        idempotency_bytes: read_idempotency_bytes(&mut top),
+        idempotency_bytes: idempotency_bytes.unwrap_or(DEFAULT_BYTES),
         database: database.unwrap_or_else(|| Url::new(DEFAULT_DATABASE)),
         limits: complete(limits),
         series: complete(series),
@@ -195,39 +189,17 @@ fn read(mut top: Fields<'_>, origin: Origin, given: &Given<'_>) -> (Option<Confi
         events,
         canary,
         tokens,
-        insecure: options.insecure,
+        insecure: given.options.insecure,
     };
     if let Some(message) = too_open(&config).filter(|_| !has_tokens) {
-        match (given.value("--listen", options.listen.as_ref(), "FOREBAY_LISTEN"), listen_field) {
-            (Some((source, _)), _) => mistakes.push(Mistake::of(source, message)),
+        match (given.value("listen"), top.optional("listen")) {
+            (Some((source, _)), _) => given.mistakes.push(Mistake::of(&source, message)),
             (None, Some(node)) => node.mistake(message),
-            (None, None) => top.mistake(message),
+            (None, None) => top.node.mistake(message),
         }
     }
     top.finish();
-    (Some(config), mistakes)
-}
-
-/// The database; `None` if its URL has a mistake.
-fn database_of(top: &mut Fields<'_>, given: &Given<'_>, mistakes: &mut Vec<Mistake>) -> Option<Url> {
-    let setting = ("--database", given.options.database.as_ref(), "FOREBAY_DATABASE");
-    let field = top.optional("database");
-    if field.is_none() && given.value(setting.0, setting.1, setting.2).is_none() {
-        return Some(Url::new(DEFAULT_DATABASE));
-    }
-    given.setting(setting, read_database, field, mistakes)
-}
-
-fn prefix_of(top: &mut Fields<'_>) -> String {
-    let field = top.optional("prefix");
-    let prefix = field.and_then(|node| node.text().and_then(|text| node.accept(read_prefix(text))));
-    prefix.unwrap_or_else(|| DEFAULT_PREFIX.to_owned())
-}
-
-/// From a few keys to more than any host has.
-fn read_idempotency_bytes(top: &mut Fields<'_>) -> u64 {
-    let field = top.optional("idempotency_bytes");
-    field.and_then(|node| node.number(4_096..=1 << 40)).unwrap_or(DEFAULT_BYTES)
+    (Some(config), given.mistakes)
 }
 
 /// The mistake of serving other machines without tokens.

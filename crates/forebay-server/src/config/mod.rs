@@ -29,6 +29,6 @@ pub(crate) use load::load_text;
 pub use load::{EXAMPLE, Options, load};
 pub use mistake::{Mistake, Mistakes};
 pub use model::{
-    BufferConfig, BufferUse, CANARY, Config, EventConfig, LimitUse, Origin, Scope, Scopes, Store, Token,
+    BufferConfig, BufferUse, CANARY, Config, EventConfig, LimitUse, Origin, Scope, Store, Token,
 };
 pub use secret::{Secret, Url};

@@ -1,6 +1,13 @@
 //! A configuration that was read and checked.
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use forebay::{Buffer, Limit, Name, Series, buffer::Schema, cluster::Hosts, event::Cell};
 use forebay_sql::{Migrate, Missing};
@@ -155,12 +162,12 @@ pub struct Token {
     pub name: String,
     /// The secret that the caller sends.
     pub secret: Secret,
-    /// The permitted scopes.
-    pub scopes: Scopes,
+    /// The permitted scopes. No scope implies another: a token with `admin` alone may not write.
+    pub scopes: BTreeSet<Scope>,
 }
 
 /// A kind of request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     /// Reads.
     Read,
@@ -171,6 +178,9 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Admin];
+
     /// The word for it in configuration and messages.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -178,25 +188,5 @@ impl Scope {
             Self::Write => "write",
             Self::Admin => "admin",
         }
-    }
-}
-
-/// A set of scopes. No scope implies another: a token with `admin` alone may not write.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Scopes(u8);
-
-impl Scopes {
-    /// All of them.
-    pub const ALL: Self = Self(0b111);
-
-    /// Adds a scope.
-    #[must_use]
-    pub fn with(self, scope: Scope) -> Self {
-        Self(self.0 | 1 << scope as u8)
-    }
-
-    /// Whether `scope` is among them.
-    pub fn contain(self, scope: Scope) -> bool {
-        self.0 & 1 << scope as u8 != 0
     }
 }

@@ -20,6 +20,11 @@ pub(super) fn span_within(node: &Node<'_>, range: RangeInclusive<Duration>) -> O
     None
 }
 
+/// The number of partitions of a buffer or a series.
+pub(super) fn read_partitions(node: &Node<'_>) -> Option<u16> {
+    node.number(1..=1_024).map(|partitions| u16::try_from(partitions).expect("at most 1024"))
+}
+
 /// Reads a table of definitions.
 pub(super) fn section<T>(
     top: &mut Fields<'_>,

@@ -4,7 +4,7 @@ use forebay::{Series, series::Resolution};
 
 use super::{
     fields::{Fields, Node},
-    section::{Declared, section},
+    section::{Declared, read_partitions, section},
 };
 use crate::text::{Span, quoted};
 
@@ -20,17 +20,15 @@ pub(super) fn read_series(top: &mut Fields<'_>, shared: bool) -> Declared<Series
                 series = series.resolutions(resolutions);
             }
         }
-        if let Some(partitions) = fields.optional("partitions").and_then(|node| node.number(1..=1_024)) {
-            series = series.partitions(u16::try_from(partitions).expect("at most 1024"));
-        }
-        let bound = fields.optional("max_keys");
-        if let Some(keys) = bound.as_ref().and_then(|node| node.number(1..=1 << 40)) {
-            series = series.max_keys(keys);
-        }
-        if let (Some(node), true) = (bound, shared) {
-            node.mistake("max_keys needs a store in this process (memory: or embedded:)");
-        }
-        fields.accept(series.check());
+        series = fields.read("partitions", read_partitions).into_iter().fold(series, Series::partitions);
+        let max_keys = fields.read("max_keys", |node| {
+            if shared {
+                node.mistake("max_keys needs a store in this process (memory: or embedded:)");
+            }
+            node.number(1..=1 << 40)
+        });
+        series = max_keys.into_iter().fold(series, Series::max_keys);
+        node.accept(series.check());
         fields.finish();
         Some(series)
     })

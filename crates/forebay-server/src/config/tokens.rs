@@ -1,13 +1,13 @@
 //! Reading `[[tokens]]` and `FOREBAY_TOKEN`.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use super::{
     environment::Environment,
     fields::{Fields, Node},
     file::read_file,
     mistake::Mistake,
-    model::{Scope, Scopes, Token},
+    model::{Scope, Token},
     secret::Secret,
 };
 use crate::text::quoted;
@@ -22,8 +22,7 @@ pub(super) fn read_tokens(top: &mut Fields<'_>, environment: &Environment<'_>) -
         let scopes = fields.required("scopes", "[\"write\"]").map(|node| read_scopes(&node));
         if let (Some(name), Some(secret), Some(scopes)) = (name, secret, scopes) {
             if tokens.iter().any(|token| token.name == name || token.secret == secret) {
-                fields
-                    .mistake(format!("token {}: its name or secret is that of another token", quoted(&name)));
+                node.mistake(format!("token {}: its name or secret is that of another token", quoted(&name)));
             }
             tokens.push(Token { name, secret, scopes });
         }
@@ -32,14 +31,10 @@ pub(super) fn read_tokens(top: &mut Fields<'_>, environment: &Environment<'_>) -
     tokens
 }
 
-fn read_scopes(list: &Node<'_>) -> Scopes {
-    let words = [Scope::Read, Scope::Write, Scope::Admin].map(|scope| (scope.as_str(), scope));
-    let scopes = list
-        .list()
-        .iter()
-        .filter_map(|node| node.choice("scope", &words))
-        .fold(Scopes::default(), Scopes::with);
-    if scopes == Scopes::default() {
+fn read_scopes(list: &Node<'_>) -> BTreeSet<Scope> {
+    let words = Scope::ALL.map(|scope| (scope.as_str(), scope));
+    let scopes: BTreeSet<_> = list.list().iter().filter_map(|node| node.choice("scope", &words)).collect();
+    if scopes.is_empty() {
         list.mistake("a token has at least one of read, write and admin");
     }
     scopes
@@ -47,29 +42,25 @@ fn read_scopes(list: &Node<'_>) -> Scopes {
 
 /// The secret of a token: in the file, in a variable, or in a file of its own.
 fn read_secret(fields: &mut Fields<'_>, environment: &Environment<'_>) -> Option<Secret> {
-    let places = [fields.optional("token"), fields.optional("token_env"), fields.optional("token_file")];
-    let (place, node) = match places.each_ref().map(Option::as_ref) {
-        [Some(node), None, None] => (0, node),
-        [None, Some(node), None] => (1, node),
-        [None, None, Some(node)] => (2, node),
-        _ => {
-            fields.mistake("a token has one of token_env (a variable's name), token_file (a path) and token");
-            return None;
-        }
+    let places = ["token", "token_env", "token_file"].map(|place| Some((place, fields.optional(place)?)));
+    let [(place, node)] = &*places.into_iter().flatten().collect::<Vec<_>>() else {
+        fields
+            .node
+            .mistake("a token has one of token_env (a variable's name), token_file (a path) and token");
+        return None;
     };
     let text = node.text()?;
-    let secret = match place {
-        0 => text,
-        1 => node.accept(
-            environment(&text).ok_or_else(|| format!("environment variable {} is not set", quoted(&text))),
-        )?,
-        _ => {
-            let file = read_file(Path::new(&text));
-            let content = node.accept(file.map_err(|wrong| format!("{} {wrong}", quoted(&text))))?;
-            content.trim_end_matches(['\r', '\n']).to_owned()
+    let secret = match *place {
+        "token" => Ok(text),
+        "token_env" => {
+            environment(&text).ok_or_else(|| format!("environment variable {} is not set", quoted(&text)))
         }
+        _ => match read_file(Path::new(&text)) {
+            Ok(content) => Ok(content.trim_end_matches(['\r', '\n']).to_owned()),
+            Err(wrong) => Err(format!("{} {wrong}", quoted(&text))),
+        },
     };
-    node.accept(checked_secret(secret))
+    node.accept(checked_secret(node.accept(secret)?))
 }
 
 fn checked_secret(secret: String) -> Result<Secret, &'static str> {
@@ -87,7 +78,7 @@ pub(super) fn token_of_environment(
     mistakes: &mut Vec<Mistake>,
 ) -> Option<Token> {
     match checked_secret(environment("FOREBAY_TOKEN")?) {
-        Ok(secret) => Some(Token { name: "FOREBAY_TOKEN".into(), secret, scopes: Scopes::ALL }),
+        Ok(secret) => Some(Token { name: "FOREBAY_TOKEN".into(), secret, scopes: Scope::ALL.into() }),
         Err(message) => {
             mistakes.push(Mistake::of("FOREBAY_TOKEN", message));
             None

@@ -53,7 +53,7 @@ fn authorize(tokens: &[Token], headers: &HeaderMap, scope: Scope) -> Result<(), 
     let Some(token) = found else {
         return Err(unauthorized("the token is unknown"));
     };
-    if token.scopes.contain(scope) {
+    if token.scopes.contains(&scope) {
         return Ok(());
     }
     let scope = scope.as_str();
@@ -140,7 +140,7 @@ fn is_loopback(authority: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Scopes, Secret};
+    use crate::config::Secret;
 
     #[test]
     fn a_loopback_authority_is_told_from_one_that_looks_like_it() {
@@ -165,12 +165,8 @@ mod tests {
     #[test]
     fn a_token_opens_its_own_scopes_only() {
         let tokens = [
-            Token {
-                name: "a".into(),
-                secret: Secret::new("one"),
-                scopes: Scopes::default().with(Scope::Write),
-            },
-            Token { name: "b".into(), secret: Secret::new("two"), scopes: Scopes::ALL },
+            Token { name: "a".into(), secret: Secret::new("one"), scopes: [Scope::Write].into() },
+            Token { name: "b".into(), secret: Secret::new("two"), scopes: Scope::ALL.into() },
         ];
         let status = |authorization: &str, scope| {
             let mut headers = HeaderMap::new();
