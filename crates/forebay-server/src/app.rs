@@ -6,10 +6,8 @@ use anyhow::{Context, Result};
 use forebay::{
     Clock, Forebay, Name,
     buffer::{Flusher, Flushing},
-    sink::SinkError,
     time::secs,
 };
-use forebay_sql::Totals;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
@@ -23,7 +21,7 @@ use crate::{
     database::Database,
     live::Live,
     measured_sink::MeasuredSink,
-    metrics::Metrics,
+    metrics::{IdempotencyMetrics, Metrics},
     registry::{BufferEntry, Registry, SeriesEntry},
     reload::ReloadStatus,
     rules::{Changes, Resources, Rules},
@@ -41,17 +39,23 @@ pub(crate) type Shared = Arc<App>;
 /// The store, the database, and the open parts of the configuration.
 #[derive(Debug)]
 pub struct App {
-    bay: Forebay,
-    database: Database,
-    clock: Clock,
+    /// The store.
+    pub bay: Forebay,
+    pub(crate) database: Database,
+    /// The clock of deadlines.
+    pub clock: Clock,
     insecure: bool,
-    metrics: Metrics,
+    /// The metrics of this server.
+    pub metrics: Metrics,
     stopping: watch::Sender<bool>,
-    live: Live,
+    /// The state of the dashboard's live stream.
+    pub(crate) live: Live,
     /// The part that a reload can change. Locked to clone or to replace it.
     rules: RwLock<Arc<Rules>>,
-    reload_status: ReloadStatus,
-    canary: Option<Canary>,
+    /// The outcome of the reloads so far.
+    pub reload_status: ReloadStatus,
+    /// The canary, if it is configured.
+    pub(crate) canary: Option<Canary>,
     /// Series by name.
     pub series: Registry<SeriesEntry>,
     /// Buffers by name.
@@ -78,10 +82,13 @@ impl App {
         let database = Database::open(&config.database).await?;
         let metrics = Metrics::default();
         let series = Registry::open("series", &config.series, |name, series| {
-            Ok(SeriesEntry { handle: bay.series(series.clone())?, metrics: metrics.series(name) })
+            Ok(SeriesEntry { handle: bay.series(series.clone())?, metrics: metrics.named("series", name) })
         })?;
         let buffers = Registry::open("buffer", &config.buffers, |name, buffer| {
-            Ok(BufferEntry { handle: bay.buffer(buffer.definition.clone())?, metrics: metrics.buffer(name) })
+            Ok(BufferEntry {
+                handle: bay.buffer(buffer.definition.clone())?,
+                metrics: metrics.named("buffer", name),
+            })
         })?;
         let resources = Resources { bay: &bay, metrics: &metrics, series: &series, buffers: &buffers };
         let rules = RwLock::new(Arc::new(Rules::open(config, &resources)?));
@@ -122,19 +129,11 @@ impl App {
         for (name, buffer) in config {
             let handle = &self.buffers.declared(name).handle;
             let sink = self.database.sink(buffer, &self.clock);
-            let sink = MeasuredSink::new(sink, &self.clock, self.metrics.flush(name));
+            let sink = MeasuredSink::new(sink, &self.clock, self.metrics.named("buffer", name));
             let flusher = handle.flush_to(sink).every(buffer.flush_every).prepare().await;
             flushers.push(flusher.with_context(|| format!("preparing buffer {name}"))?);
         }
         Ok(flushers)
-    }
-
-    /// Sums up the table of a buffer.
-    ///
-    /// # Errors
-    /// If the database does not answer, or the table does not fit the buffer.
-    pub async fn totals(&self, buffer: &BufferConfig) -> Result<Totals, SinkError> {
-        self.database.totals(buffer, &self.clock).await
     }
 
     /// Closes the store and the database.
@@ -147,11 +146,6 @@ impl App {
         Ok(closed?)
     }
 
-    /// The store.
-    pub fn bay(&self) -> &Forebay {
-        &self.bay
-    }
-
     /// Ends the requests that wait, and those that would wait later.
     pub fn stop_waiting(&self) {
         self.stopping.send_replace(true);
@@ -161,19 +155,6 @@ impl App {
     pub async fn stopping(&self) {
         // The sender is in `self`.
         let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
-    }
-
-    /// Checks that the database answers.
-    ///
-    /// # Errors
-    /// Why it does not.
-    pub async fn ping_database(&self) -> Result<(), SinkError> {
-        self.database.ping().await
-    }
-
-    /// The clock of deadlines.
-    pub fn clock(&self) -> &Clock {
-        &self.clock
     }
 
     /// The rules in force. A request reads them once, so that it sees one configuration from its beginning to its end.
@@ -193,29 +174,9 @@ impl App {
         changes
     }
 
-    /// Whether the configuration in force declares no limit, series, buffer or event.
-    pub fn declares_nothing(&self) -> bool {
-        self.rules().declares_nothing()
-    }
-
-    /// The outcome of the reloads so far.
-    pub fn reload_status(&self) -> &ReloadStatus {
-        &self.reload_status
-    }
-
-    /// The canary, if it is configured.
-    pub(crate) fn canary(&self) -> Option<&Canary> {
-        self.canary.as_ref()
-    }
-
     /// Whether only callers on this machine are trusted, because there are no tokens.
     pub fn trusts_loopback_only(&self) -> bool {
         !self.insecure && self.rules().tokens.is_empty()
-    }
-
-    /// The metrics of this server.
-    pub fn metrics(&self) -> &Metrics {
-        &self.metrics
     }
 
     /// Runs the upkeep every second, and the canary. Does not end.
@@ -234,11 +195,6 @@ impl App {
             }
         };
         tokio::join!(canary, keep);
-    }
-
-    /// The state of the dashboard's live stream.
-    pub(crate) fn live(&self) -> &Live {
-        &self.live
     }
 
     /// The state of the server now, or up to a second ago.
@@ -294,7 +250,7 @@ impl App {
             }
         }
         for (host, bytes) in self.bay.once_usage() {
-            self.metrics.idempotency_bytes(&host, bytes);
+            self.metrics.named::<IdempotencyMetrics>("host", &host).bytes.set(bytes as f64);
         }
         for (_, limit) in self.rules().limits.iter() {
             limit.metrics.near.set(limit.handle.near(usize::MAX).len() as f64);
@@ -312,7 +268,7 @@ fn open_canary(
 ) -> Option<Canary> {
     let (name, buffer) = config.buffers.iter().find(|(name, _)| name.as_str() == CANARY)?;
     let (handle, sink) = (buffers.declared(name).handle.clone(), database.sink(buffer, clock));
-    Some(Canary::new(config, config.canary?, handle, sink, clock, metrics.canary()))
+    Some(Canary::new(config, config.canary?, handle, sink, clock, metrics.group(&[])))
 }
 
 /// Opens the store of a configuration, without the database and the declared parts.

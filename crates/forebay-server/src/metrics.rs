@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use forebay::{Decision, Name, buffer::Stats};
+use forebay::{Decision, buffer::Stats};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
@@ -54,6 +54,11 @@ impl Metric for Tally {
     }
 }
 
+/// Metrics that have the same labels.
+pub(crate) trait Group {
+    fn register(recorder: &PrometheusRecorder, labels: &[Label]) -> Self;
+}
+
 /// Defines each metric once, with its field, type, name and help: a struct for each group that has the same labels, and
 /// [`METRICS`].
 macro_rules! metrics {
@@ -65,7 +70,7 @@ macro_rules! metrics {
                 $(#[doc = $help] pub $field: $kind,)*
             }
 
-            impl $group {
+            impl Group for $group {
                 fn register(recorder: &PrometheusRecorder, labels: &[Label]) -> Self {
                     $(let $field = Metric::register(recorder, &Key::from_parts($name, labels.to_vec()));)*
                     Self { $($field),* }
@@ -252,56 +257,20 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// The counters of a limit.
-    pub fn limit(&self, name: &Name) -> LimitMetrics {
-        LimitMetrics::register(&self.recorder, &label("limit", name))
+    /// The metrics of a group with these labels.
+    pub(crate) fn group<G: Group>(&self, labels: &[Label]) -> G {
+        G::register(&self.recorder, labels)
     }
 
-    /// The counters of an event.
-    pub fn event(&self, name: &Name) -> EventMetrics {
-        EventMetrics::register(&self.recorder, &label("event", name))
-    }
-
-    /// The counters of a series.
-    pub fn series(&self, name: &Name) -> SeriesMetrics {
-        SeriesMetrics::register(&self.recorder, &label("series", name))
-    }
-
-    /// The gauges of a buffer.
-    pub fn buffer(&self, name: &Name) -> BufferMetrics {
-        BufferMetrics::register(&self.recorder, &label("buffer", name))
-    }
-
-    /// The counters of a buffer's flushes.
-    pub fn flush(&self, name: &Name) -> FlushMetrics {
-        FlushMetrics::register(&self.recorder, &label("buffer", name))
-    }
-
-    /// The counters of the canary.
-    pub fn canary(&self) -> CanaryMetrics {
-        CanaryMetrics::register(&self.recorder, &[])
-    }
-
-    /// The counters of reloads.
-    pub fn reload(&self) -> ReloadMetrics {
-        ReloadMetrics::register(&self.recorder, &[])
+    /// The metrics of a group with one label, such as the name of a limit.
+    pub(crate) fn named<G: Group>(&self, kind: &'static str, name: &(impl ToString + ?Sized)) -> G {
+        self.group(&[Label::new(kind, name.to_string())])
     }
 
     /// The counters of closed connections.
     pub fn closed(&self) -> Closed {
-        let counter = |why| ClosedMetrics::register(&self.recorder, &[Label::new("why", why)]).closed;
+        let counter = |why| self.named::<ClosedMetrics>("why", why).closed;
         Closed { stalled: counter("stalled"), slots: counter("slots"), bodies: counter("bodies") }
-    }
-
-    /// The counter of refused idempotency keys.
-    pub(crate) fn refused_keys(&self) -> Counter {
-        RefusedKeyMetrics::register(&self.recorder, &[]).refused
-    }
-
-    /// Sets how many bytes a host keeps for requests with an idempotency key.
-    pub(crate) fn idempotency_bytes(&self, host: &str, bytes: u64) {
-        let labels = [Label::new("host", host.to_owned())];
-        IdempotencyMetrics::register(&self.recorder, &labels).bytes.set(bytes as f64);
     }
 
     /// Counts an answered request. `route` is the pattern, not the path.
@@ -311,7 +280,7 @@ impl Metrics {
             Label::new("route", route.to_owned()),
             Label::new("status", status.to_string()),
         ];
-        RequestMetrics::register(&self.recorder, &labels).seconds.record(took);
+        self.group::<RequestMetrics>(&labels).seconds.record(took);
     }
 
     /// All metrics in Prometheus' text format.
@@ -323,10 +292,6 @@ impl Metrics {
     pub fn upkeep(&self) {
         self.handle.run_upkeep();
     }
-}
-
-fn label(kind: &'static str, name: &Name) -> [Label; 1] {
-    [Label::new(kind, name.to_string())]
 }
 
 impl LimitMetrics {
@@ -373,6 +338,8 @@ impl BufferMetrics {
 
 #[cfg(test)]
 mod tests {
+    use forebay::Name;
+
     use super::*;
 
     #[test]
@@ -387,7 +354,7 @@ mod tests {
     fn what_is_counted_is_rendered_with_its_help() {
         let metrics = Metrics::default();
         let name = Name::new("hit").expect("a name");
-        metrics.event(&name).accepted.increment(3);
+        metrics.named::<EventMetrics>("event", &name).accepted.increment(3);
         metrics.request("GET", "/v1/series/{series}", 200, Duration::from_millis(3));
         let text = metrics.render();
         for line in [

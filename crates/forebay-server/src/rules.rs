@@ -52,11 +52,11 @@ impl Rules {
         let limits = Registry::open("limit", &config.limits, |name, limit| {
             Ok(LimitEntry {
                 handle: resources.bay.limit(limit.clone())?,
-                metrics: resources.metrics.limit(name),
+                metrics: resources.metrics.named("limit", name),
             })
         })?;
         let events = Registry::open("event", &config.events, |name, event| {
-            resources.event(name, event, &limits, || resources.metrics.event(name))
+            resources.event(name, event, &limits, || resources.metrics.named("event", name))
         })?;
         let tokens = config.tokens.clone();
         Ok(Self { limits, events, tokens, config: config.clone() })
@@ -101,7 +101,8 @@ impl Rules {
         }
         for (name, event) in &config.events {
             let old = self.events.get(name);
-            let metrics = || old.map_or_else(|| resources.metrics.event(name), |old| old.metrics.clone());
+            let metrics =
+                || old.map_or_else(|| resources.metrics.named("event", name), |old| old.metrics.clone());
             match resources.event(name, event, &next.limits, metrics) {
                 Ok(entry) => {
                     next.events.insert(name.clone(), entry);
@@ -127,7 +128,8 @@ impl Rules {
                 Some(old) if self.config.limits.get(name) == Some(limit) => old.clone(),
                 _ => LimitEntry {
                     handle: resources.bay.limit(limit.clone()).expect("a checked definition"),
-                    metrics: old.map_or_else(|| resources.metrics.limit(name), |old| old.metrics.clone()),
+                    metrics: old
+                        .map_or_else(|| resources.metrics.named("limit", name), |old| old.metrics.clone()),
                 },
             };
             limits.insert(name.clone(), entry);

@@ -49,18 +49,18 @@ pub async fn warnings(app: &App, deadline: Duration) -> Vec<Warning> {
         app.buffers.iter().flat_map(|(_, buffer)| buffer.handle.sink_warnings()).collect();
     let mut warnings = vec![];
     let mut warn = |code, text| warnings.push(Warning { code, text });
-    app.bay().warnings().into_iter().for_each(|text| warn(Warning::STORE, text));
-    app.reload_status().warnings().into_iter().for_each(|text| warn(Warning::CONFIGURATION, text));
-    app.canary().and_then(Canary::warning).into_iter().for_each(|text| warn(Warning::CANARY, text));
+    app.bay.warnings().into_iter().for_each(|text| warn(Warning::STORE, text));
+    app.reload_status.warnings().into_iter().for_each(|text| warn(Warning::CONFIGURATION, text));
+    app.canary.as_ref().and_then(Canary::warning).into_iter().for_each(|text| warn(Warning::CANARY, text));
     for text in sinks {
         warn(Warning::DATABASE, text);
     }
     for (name, buffer) in app.buffers.iter() {
-        if let Some(Ok(stats)) = app.clock().timeout(deadline, buffer.handle.stats()).await {
+        if let Some(Ok(stats)) = app.clock.timeout(deadline, buffer.handle.stats()).await {
             of_buffer(name, &stats, &mut warn);
         }
     }
-    let stored = app.clock().timeout(deadline, app.bay().stored_buffers()).await;
+    let stored = app.clock.timeout(deadline, app.bay.stored_buffers()).await;
     for stored in stored.and_then(Result::ok).unwrap_or_default() {
         if stored.pending_rows > 0 && app.buffers.get(&stored.name).is_none() {
             warn(Warning::ORPHANED, orphaned(&stored));

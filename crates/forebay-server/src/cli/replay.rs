@@ -270,7 +270,7 @@ fn counting<'a>(
 async fn totals(app: &App, config: &Config, event: &EventConfig) -> Result<Vec<Totals>> {
     let mut totals = vec![];
     for used in &event.buffers {
-        totals.push(app.totals(&config.buffers[&used.name]).await?);
+        totals.push(app.database.totals(&config.buffers[&used.name], &app.clock).await?);
     }
     Ok(totals)
 }

@@ -65,11 +65,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let zone = match args.tz.as_str() {
-        // The default works without a time zone database.
-        "UTC" => TimeZone::UTC,
-        name => moment::zone(name)?,
-    };
+    let zone = moment::zone(&args.tz)?;
     let range = block_on(ask(args, &zone))?;
     if let Some(path) = &args.plot {
         let start: Timestamp = range.start.parse().context("the time that the server gave")?;

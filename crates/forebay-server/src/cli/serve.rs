@@ -19,7 +19,10 @@ use super::{
 use crate::{
     app::App,
     config::{Config, Options, Origin},
-    http::listen::{self, Acceptor},
+    http::{
+        bounds::Bounds,
+        listen::{self, Acceptor},
+    },
     log::Repeats,
     reload,
     router::router,
@@ -82,8 +85,8 @@ async fn serve(config: Config, options: Options, repeats: Repeats) -> Result<Exi
         stop.requested().await;
         app.stop_waiting();
     };
-    let acceptor = Acceptor::new(listener, app.clock()).metrics(app.metrics().closed());
-    let left = acceptor.serve(router, stop, GRACE).await;
+    let (clock, bounds, closed) = (app.clock.clone(), Bounds::default(), app.metrics.closed());
+    let left = Acceptor { listener, clock, bounds, closed }.serve(router, stop, GRACE).await;
     if left > 0 {
         tracing::warn!(connections = left, "requests were still running after {} s", GRACE.as_secs());
     }
@@ -100,10 +103,10 @@ async fn open(config: &Config) -> Result<(Arc<App>, Vec<Flushing>)> {
 
 /// Flushes the buffers a last time, and closes the store.
 async fn stop_app(app: &App, config: &Config, flushing: Vec<Flushing>) -> Result<ExitCode> {
-    let drained = drain(app.clock(), flushing).await;
+    let drained = drain(&app.clock, flushing).await;
     let mut left = 0;
     for (name, buffer) in app.buffers.iter() {
-        let pending = app.clock().timeout(secs(1), buffer.handle.stats()).await;
+        let pending = app.clock.timeout(secs(1), buffer.handle.stats()).await;
         let rows = pending.and_then(Result::ok).map_or(0, |stats| stats.pending_rows);
         if rows > 0 {
             tracing::warn!(buffer = %name, rows, "rows are not in the database yet");

@@ -47,7 +47,7 @@ struct LiveQuery {
     ),
 )]
 async fn live(Read(app): Read, Query(query): Query<LiveQuery>) -> Result<Response, Problem> {
-    let Some(permit) = app.live().admit() else {
+    let Some(permit) = app.live.admit() else {
         let detail = format!("{MAX_VIEWERS} viewers are connected already, the most at once");
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-viewers", detail);
         return Err(problem.retry_after(None));
@@ -80,7 +80,7 @@ impl Viewer {
         let (app, is_first) = (&self.app, !self.greeted);
         let next = async {
             if !is_first {
-                app.clock().sleep(PAUSE).await;
+                app.clock.sleep(PAUSE).await;
             }
             app.sample().await
         };
@@ -91,7 +91,7 @@ impl Viewer {
         };
         if is_first {
             sample.declared = Some(app.rules().summary());
-            sample.history = Some(app.live().history(&sample));
+            sample.history = Some(app.live.history(&sample));
         }
         self.greeted = true;
         let mut line = serde_json::to_string(&sample).expect("a sample is plain data");

@@ -24,72 +24,47 @@ impl From<&Problem> for LineAnswer {
     }
 }
 
-impl Added {
-    /// The answer for a single item.
-    pub(super) fn one() -> Self {
-        Self { accepted: 1, ..Self::default() }
-    }
+/// A line that was not taken: its problem, and its state for a repeat unless it is invalid.
+pub(super) type Failure = (Problem, Option<RetryState>);
 
-    /// The response to a batch; a problem if the store took no line.
-    pub(super) fn batch(lines: Vec<LineResult>) -> BatchResponse<Self> {
-        let (mut accepted, mut invalid, mut failed) = (0, 0, 0);
-        for line in &lines {
-            match line.kind() {
-                LineKind::Accepted | LineKind::Limited => accepted += 1,
-                LineKind::Invalid => invalid += 1,
-                LineKind::Failed => failed += 1,
-            }
-        }
-        let failed = (failed > 0).then_some(failed);
-        BatchResponse::new(lines, |results| Self {
-            accepted,
-            invalid: Some(invalid),
-            failed,
-            results: Some(results),
-        })
-    }
+/// The failure of a line with a single part.
+fn failure(error: forebay::Error) -> Failure {
+    let state = RetryState::from(&error);
+    let problem = Problem::from(error);
+    let failed = problem.status().is_server_error();
+    (problem, failed.then_some(state))
 }
 
 /// The result of a line of a batch.
 #[derive(Debug)]
 pub(super) struct LineResult {
-    pub answer: LineAnswer,
+    answer: LineAnswer,
     /// Only of a line that failed: its state for a repeat, and its problem.
-    pub failed: Option<(RetryState, Problem)>,
+    failed: Option<(RetryState, Problem)>,
 }
 
-impl From<Result<(), forebay::Error>> for LineResult {
-    fn from(answer: Result<(), forebay::Error>) -> Self {
+impl From<Result<Outcome, Failure>> for LineResult {
+    fn from(answer: Result<Outcome, Failure>) -> Self {
         match answer {
-            Ok(()) => Self::of(Outcome::Accepted),
-            Err(error) => {
-                let state = RetryState::from(&error);
-                let problem = Problem::from(error);
-                let failed = problem.status().is_server_error();
-                Self::error(problem, failed.then_some(state))
+            Ok(outcome) => Self::known(LineAnswer::Outcome(outcome)),
+            Err((problem, state)) => {
+                Self { answer: LineAnswer::from(&problem), failed: state.map(|state| (state, problem)) }
             }
         }
     }
 }
 
-/// The response to a request with a single line and a single part.
-pub(super) fn respond_one(
-    status: StatusCode,
-    answer: Result<(), forebay::Error>,
-) -> Result<Response, Problem> {
-    let (mut response, completion) = match answer {
-        Ok(()) => ((status, Json(Added::one())).into_response(), completion_of_one(None)),
-        Err(error) => {
-            let state = RetryState::from(&error);
-            let problem = Problem::from(error);
-            if !problem.status().is_server_error() {
-                return Err(problem);
-            }
-            (problem.into_response(), completion_of_one(Some(&state)))
-        }
-    };
-    response.extensions_mut().insert(completion);
-    Ok(response)
+impl From<Result<(), forebay::Error>> for LineResult {
+    fn from(answer: Result<(), forebay::Error>) -> Self {
+        answer.map(|()| Outcome::Accepted).map_err(failure).into()
+    }
+}
+
+impl From<Problem> for LineResult {
+    /// An invalid line.
+    fn from(problem: Problem) -> Self {
+        Err((problem, None)).into()
+    }
 }
 
 /// The kind of a line's result.
@@ -104,19 +79,9 @@ pub(super) enum LineKind {
 }
 
 impl LineResult {
-    /// A line that was accepted or denied.
-    pub(super) fn of(outcome: Outcome) -> Self {
-        Self { answer: LineAnswer::Outcome(outcome), failed: None }
-    }
-
     /// A line that an earlier attempt has completed.
     pub(super) fn known(answer: LineAnswer) -> Self {
         Self { answer, failed: None }
-    }
-
-    /// A line that failed, or, without a state, was invalid.
-    pub(super) fn error(problem: Problem, state: Option<RetryState>) -> Self {
-        Self { answer: LineAnswer::from(&problem), failed: state.map(|state| (state, problem)) }
     }
 
     /// The kind of the result.
@@ -132,70 +97,65 @@ impl LineResult {
     }
 }
 
-/// The response to a batch.
-#[derive(Debug)]
-pub(super) struct BatchResponse<T> {
-    pub answer: Result<T, Problem>,
-    pub completion: Completion,
-    /// Whether a line failed, or has an unknown outcome.
-    pub is_partial: bool,
+/// The response to a request with a single line.
+pub(super) fn respond_one(answer: Result<Response, Failure>) -> Result<Response, Problem> {
+    let (mut response, completion) = match answer {
+        Ok(response) => (response, Completion::Final),
+        Err((problem, Some(state))) => (problem.into_response(), completion_of_one(&state)),
+        Err((problem, None)) => return Err(problem),
+    };
+    response.extensions_mut().insert(completion);
+    Ok(response)
 }
 
-impl<T: Serialize> BatchResponse<T> {
-    /// Combines the lines; `body` makes the answer.
-    pub(super) fn new(lines: Vec<LineResult>, body: impl FnOnce(Vec<LineAnswer>) -> T) -> Self {
-        let is_partial = lines.iter().any(|line| line.kind() == LineKind::Failed);
-        let some_taken =
-            lines.iter().any(|line| matches!(line.kind(), LineKind::Accepted | LineKind::Limited));
-        let completion = completion_of_batch(
-            lines.iter().map(|line| (&line.answer, line.failed.as_ref().map(|(state, _)| state))),
-        );
-        let (mut failures, mut results) = (Failures::default(), Vec::with_capacity(lines.len()));
-        for line in lines {
-            results.push(line.answer);
-            if let Some((state, problem)) = line.failed {
-                failures.note(&state, problem);
-            }
+/// The response to a single write to a series or a buffer.
+pub(super) fn respond_added(answer: Result<(), forebay::Error>) -> Result<Response, Problem> {
+    let body = Added { accepted: 1, ..Added::default() };
+    respond_one(answer.map(|()| (StatusCode::ACCEPTED, Json(body)).into_response()).map_err(failure))
+}
+
+/// The response to a batch of writes to a series or a buffer.
+pub(super) fn respond_added_batch(lines: Vec<LineResult>, has_key: bool) -> Response {
+    let count = |kind| lines.iter().filter(|line| line.kind() == kind).count() as u64;
+    let (accepted, invalid, failed) =
+        (count(LineKind::Accepted), count(LineKind::Invalid), count(LineKind::Failed));
+    respond_batch(lines, StatusCode::ACCEPTED, has_key, |results| Added {
+        accepted,
+        invalid: Some(invalid),
+        failed: (failed > 0).then_some(failed),
+        results: Some(results),
+    })
+}
+
+/// The response to a batch; `body` makes the answer.
+///
+/// The status is `usual`, or 207 if the request has a key and a line failed. Not without a key: log shippers repeat the whole
+/// batch on an unexpected status.
+pub(super) fn respond_batch<T: Serialize>(
+    lines: Vec<LineResult>,
+    usual: StatusCode,
+    has_key: bool,
+    body: impl FnOnce(Vec<LineAnswer>) -> T,
+) -> Response {
+    let is_partial = lines.iter().any(|line| line.kind() == LineKind::Failed);
+    let some_applied = lines.iter().any(|line| match &line.failed {
+        Some((state, _)) => !state.is_nothing,
+        None => matches!(line.kind(), LineKind::Accepted | LineKind::Limited),
+    });
+    let states = lines.iter().map(|line| (&line.answer, line.failed.as_ref().map(|(state, _)| state)));
+    let completion = completion_of_batch(states);
+    let (results, failed): (Vec<_>, Vec<_>) =
+        lines.into_iter().map(|line| (line.answer, line.failed)).unzip();
+    let body = body(results);
+    let (mut response, completion) = match failed.into_iter().flatten().next_back() {
+        // Nothing was applied: a client that checks only the status can repeat it. Otherwise it must not, and each line has
+        // its own result.
+        Some((_, problem)) if !some_applied => (problem.with_all(body).into_response(), Completion::Nothing),
+        _ => {
+            let status = if has_key && is_partial { StatusCode::MULTI_STATUS } else { usual };
+            ((status, Json(body)).into_response(), completion)
         }
-        let body = body(results);
-        match failures.whole(some_taken) {
-            Some(problem) => {
-                Self { answer: Err(problem.with_all(body)), completion: Completion::Nothing, is_partial }
-            }
-            None => Self { answer: Ok(body), completion, is_partial },
-        }
-    }
-
-    /// The response with the status `usual`, or with 207 if the request has a key and a line failed. Not without a key: log
-    /// shippers repeat the whole batch on an unexpected status.
-    pub(super) fn respond(self, usual: StatusCode, has_key: bool) -> Response {
-        let status = if has_key && self.is_partial { StatusCode::MULTI_STATUS } else { usual };
-        let mut response = match self.answer {
-            Ok(body) => (status, Json(body)).into_response(),
-            Err(problem) => problem.into_response(),
-        };
-        response.extensions_mut().insert(self.completion);
-        response
-    }
-}
-
-/// The lines of a batch that failed.
-#[derive(Debug, Default)]
-struct Failures {
-    last: Option<Problem>,
-    /// A line was applied in part, or may have been.
-    some_applied: bool,
-}
-
-impl Failures {
-    fn note(&mut self, state: &RetryState, problem: Problem) {
-        self.some_applied |= !state.is_nothing;
-        self.last = Some(problem);
-    }
-
-    /// The problem of the whole batch, if nothing of it was applied: a client that checks only the status can repeat it. If
-    /// something was applied, or may have been, it must not: each line has its own result.
-    fn whole(self, some_taken: bool) -> Option<Problem> {
-        self.last.filter(|_| !some_taken && !self.some_applied)
-    }
+    };
+    response.extensions_mut().insert(completion);
+    response
 }

@@ -82,15 +82,10 @@ impl From<BodyError> for Problem {
         let (status, slug) = match error {
             BodyError::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
             BodyError::Slow(_) => (StatusCode::REQUEST_TIMEOUT, "timeout"),
-            BodyError::NoRoom => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+            BodyError::NoRoom => return Self::unavailable("overloaded", error.to_string(), "later"),
             BodyError::Broken(_) | BodyError::Corrupt(_) => (StatusCode::BAD_REQUEST, "unreadable-body"),
         };
-        let problem = Self::new(status, slug, error.to_string());
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            problem.with("retry", "later").retry_after(None)
-        } else {
-            problem
-        }
+        Self::new(status, slug, error.to_string())
     }
 }
 

@@ -13,7 +13,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Admin, Json, JsonResult, OneOrMany, Path, Problem, Query, Read, Write,
-    batch::{LineResult, MAX_IN_FLIGHT, respond_one},
+    batch::{LineResult, MAX_IN_FLIGHT, respond_added, respond_added_batch},
     once::Keyed,
     row::{cells_of_query, key_of, row, to_json},
 };
@@ -85,14 +85,14 @@ async fn write(
                 Some(keyed) => buffer.add_once(&keyed.line(0), row).await,
                 None => buffer.add_rows(vec![row]).await.into_iter().collect(),
             };
-            respond_one(StatusCode::ACCEPTED, answer)?
+            respond_added(answer)?
         }
         (OneOrMany::Many(requests), keyed) => {
             let lines = match keyed {
                 Some(keyed) => add_rows_once(buffer, requests, keyed).await,
                 None => add_rows(buffer, requests).await,
             };
-            Added::batch(lines).respond(StatusCode::ACCEPTED, keyed.is_some())
+            respond_added_batch(lines, keyed.is_some())
         }
     })
 }
@@ -107,7 +107,7 @@ async fn add_rows(buffer: &BufferHandle, requests: Vec<Result<WriteRequest, Prob
     let mut written = buffer.add_rows(good).await.into_iter();
     let line = |answer: Result<(), Problem>| match answer {
         Ok(()) => LineResult::from(written.next().unwrap_or(Ok(()))),
-        Err(problem) => LineResult::error(problem, None),
+        Err(problem) => problem.into(),
     };
     answers.into_iter().map(line).collect()
 }
@@ -124,7 +124,7 @@ async fn add_rows_once(
         }
         match read(buffer, request) {
             Ok(row) => LineResult::from(buffer.add_once(&keyed.line(number), row).await),
-            Err(problem) => LineResult::error(problem, None),
+            Err(problem) => problem.into(),
         }
     };
     stream::iter(requests).enumerate().map(add_line).buffered(MAX_IN_FLIGHT).collect().await
@@ -167,7 +167,7 @@ async fn value(
 )]
 async fn stats(Read(app): Read, Path(buffer): Path<String>) -> JsonResult<StatsBody> {
     let handle = &app.buffers.find(&buffer)?.handle;
-    let (stats, dead) = tokio::join!(handle.stats(), app.clock().timeout(COUNT_TIMEOUT, handle.dead_count()));
+    let (stats, dead) = tokio::join!(handle.stats(), app.clock.timeout(COUNT_TIMEOUT, handle.dead_count()));
     Ok(Json(StatsBody::new(stats?, dead.and_then(Result::ok))))
 }
 

@@ -21,7 +21,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
     responses((status = 200, description = "The hosts; one unless the store has several", body = ClusterBody)),
 )]
 async fn show(Read(app): Read) -> JsonResult<ClusterBody> {
-    Ok(Json(ClusterBody::from(&app.bay().cluster())))
+    Ok(Json(ClusterBody::from(&app.bay.cluster())))
 }
 
 /// The hosts of a key: in limits, in each series and buffer, as a lock, and as a plain key.
@@ -32,5 +32,5 @@ async fn show(Read(app): Read) -> JsonResult<ClusterBody> {
 async fn route(Read(app): Read, Query(query): Query<KeyQuery>) -> JsonResult<Routes> {
     let series = app.series.iter().map(|(name, series)| (name, &series.handle));
     let buffers = app.buffers.iter().map(|(name, buffer)| (name, &buffer.handle));
-    Ok(Json(Routes::new(&app.bay().cluster(), checked_key(&query.key)?, series, buffers)))
+    Ok(Json(Routes::new(&app.bay.cluster(), checked_key(&query.key)?, series, buffers)))
 }

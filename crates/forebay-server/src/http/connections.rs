@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU8, AtomicU64, Ordering},
@@ -15,6 +16,9 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::bounds::{Bounds, EVICT_INTERVAL};
 use crate::metrics::Closed;
+
+/// A timer of a connection.
+pub(super) type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The open connections of a server.
 #[derive(Debug)]
@@ -124,7 +128,7 @@ impl Connections {
         });
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         self.open.lock().insert(id, state.clone());
-        Registration { connections: self.clone(), state, id }
+        Registration { tracker: Tracker { connections: self.clone(), state }, id }
     }
 
     /// Closes the connection that has been stalled for longest. A connection on which this server works, or bytes move, stays.
@@ -143,6 +147,12 @@ impl Connections {
         state.last_activity.store(now, Ordering::Relaxed);
         state.began.store(now, Ordering::Relaxed);
         state.evicted.notify_one();
+    }
+
+    /// A timer by the clock of this server.
+    pub(super) fn sleep(&self, span: Duration) -> Sleep {
+        let clock = self.clock.clone();
+        Box::pin(async move { clock.sleep(span).await })
     }
 
     /// Counts a connection that was closed because its peer did not read.
@@ -185,26 +195,21 @@ impl ConnectionState {
 /// The registration of a connection, which ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Registration {
-    pub(super) connections: Arc<Connections>,
-    state: Arc<ConnectionState>,
+    /// The tracker for the parts of the connection.
+    pub(super) tracker: Tracker,
     id: u64,
 }
 
 impl Registration {
-    /// A tracker for the parts of the connection.
-    pub(super) fn tracker(&self) -> Tracker {
-        Tracker { connections: self.connections.clone(), state: self.state.clone() }
-    }
-
     /// Waits until the connection has to be closed.
     pub(super) async fn evicted(&self) {
-        self.state.evicted.notified().await;
+        self.tracker.state.evicted.notified().await;
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.connections.open.lock().remove(&self.id);
+        self.tracker.connections.open.lock().remove(&self.id);
     }
 }
 
@@ -295,18 +300,18 @@ mod tests {
             hand.advance(secs(1));
         }
         let [served, streaming, idle, blocked, body, fresh] = &registrations[..] else { panic!("six") };
-        served.tracker().request_began();
-        streaming.tracker().request_began();
-        streaming.tracker().request_ended();
-        streaming.tracker().set_streaming(true);
-        idle.tracker().request_began();
-        idle.tracker().request_ended();
-        blocked.tracker().request_began();
-        blocked.tracker().request_ended();
-        blocked.tracker().on_blocked();
+        served.tracker.request_began();
+        streaming.tracker.request_began();
+        streaming.tracker.request_ended();
+        streaming.tracker.set_streaming(true);
+        idle.tracker.request_began();
+        idle.tracker.request_ended();
+        blocked.tracker.request_began();
+        blocked.tracker.request_ended();
+        blocked.tracker.on_blocked();
         hand.advance(secs(1));
-        body.tracker().request_began();
-        body.tracker().set_awaits_body(true);
+        body.tracker.request_began();
+        body.tracker.set_awaits_body(true);
         // Nothing came of the last one since it was accepted, a second before the others stalled.
         let mut order = vec![];
         for _ in 0..6 {
@@ -327,20 +332,20 @@ mod tests {
         let hand = ManualClock::at(Timestamp::UNIX_EPOCH);
         let connections = Connections::new(&Clock::from(hand.clone()), Bounds::default(), Closed::default());
         let [fresh, kept] = [connections.add(), connections.add()];
-        kept.tracker().request_ended();
+        kept.tracker.request_ended();
         hand.advance(secs(30));
-        kept.tracker().on_read();
+        kept.tracker.on_read();
         for _ in 0..9 {
             hand.advance(Duration::from_millis(100));
-            fresh.tracker().on_read();
-            kept.tracker().on_read();
+            fresh.tracker.on_read();
+            kept.tracker.on_read();
         }
         connections.evict(Resource::Slots);
         assert!(is_evicted(&fresh));
         connections.evict(Resource::Slots);
         assert!(!is_evicted(&kept), "its head began less than a second ago");
         hand.advance(Duration::from_millis(100));
-        kept.tracker().on_read();
+        kept.tracker.on_read();
         connections.evict(Resource::Slots);
         assert!(is_evicted(&kept));
     }

@@ -21,9 +21,6 @@ use super::{
 /// The accepted encodings, for the header of a refusal.
 const ACCEPTED: &str = "gzip, deflate";
 
-/// How many more bytes are decoded at once.
-const STEP: usize = 32 * 1024;
-
 /// The encoding of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Encoding {
@@ -92,24 +89,18 @@ fn inflate(bytes: &[u8]) -> Result<Vec<u8>, BodyError> {
     let is_zlib = matches!(bytes, [first, second, ..]
         if first & 15 == 8 && u16::from_be_bytes([*first, *second]).is_multiple_of(31));
     let mut stream = Decompress::new(is_zlib);
-    let mut text = vec![];
-    loop {
-        let taken = usize::try_from(stream.total_in()).expect("at most what there is");
-        let before = (taken, text.len());
-        text.reserve(STEP);
-        let status = stream
-            .decompress_vec(&bytes[taken..], &mut text, FlushDecompress::None)
-            .map_err(|error| corrupt("deflate", &error))?;
-        let taken = usize::try_from(stream.total_in()).expect("at most what there is");
-        if text.len() > MAX_BODY {
-            return Err(BodyError::TooLarge);
-        }
-        match status {
-            Status::StreamEnd if taken == bytes.len() => return Ok(text),
-            Status::StreamEnd => return Err(corrupt("deflate", &"bytes follow its end")),
-            _ if before == (taken, text.len()) => return Err(corrupt("deflate", &"it ends early")),
-            _ => {}
-        }
+    // One more byte than accepted detects a body that is too large. The system backs only the part that is written.
+    let mut text = Vec::with_capacity(MAX_BODY + 1);
+    let status = stream.decompress_vec(bytes, &mut text, FlushDecompress::Finish);
+    let status = status.map_err(|error| corrupt("deflate", &error))?;
+    if text.len() > MAX_BODY {
+        return Err(BodyError::TooLarge);
+    }
+    text.shrink_to_fit();
+    match status {
+        Status::StreamEnd if stream.total_in() == bytes.len() as u64 => Ok(text),
+        Status::StreamEnd => Err(corrupt("deflate", &"bytes follow its end")),
+        _ => Err(corrupt("deflate", &"it ends early")),
     }
 }
 

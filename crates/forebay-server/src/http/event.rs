@@ -17,8 +17,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Json, OneOrMany, Path, Problem, Write,
-    batch::{BatchResponse, LineKind, LineResult, MAX_IN_FLIGHT},
-    once::{Keyed, RetryState, completion_of_one},
+    batch::{Failure, LineKind, LineResult, MAX_IN_FLIGHT, respond_batch, respond_one},
+    limit::denied_by_any,
+    once::{Keyed, RetryState},
 };
 use crate::{
     api::{
@@ -78,37 +79,24 @@ async fn hit(
 async fn one(event: &EventEntry, request: HitRequest, keyed: Option<&Keyed>) -> Result<Response, Problem> {
     let n = request.n.0;
     let line = keyed.map(|keyed| keyed.line(0));
-    let (mut response, completion) = match take(event, request, line).await {
-        Ok(hit) => {
-            let decisions = hit.limits();
-            if let Hit::Limited { .. } = hit {
-                return Err(limited(event, n, decisions));
-            }
-            let degraded = decisions.asked().any(|(_, decision)| decision.is_degraded());
-            let late = hit.late().iter().map(ToString::to_string).collect();
-            let body = HitAnswer { accepted: n, limited: 0, degraded, late };
-            ((StatusCode::ACCEPTED, Json(body)).into_response(), completion_of_one(None))
-        }
-        Err((problem, Some(state))) => (problem.into_response(), completion_of_one(Some(&state))),
-        Err((problem, None)) => return Err(problem),
-    };
-    response.extensions_mut().insert(completion);
-    Ok(response)
+    let answer = take(event, request, line).await;
+    if let Ok(hit @ Hit::Limited { .. }) = &answer {
+        return Err(limited(event, n, hit.limits()));
+    }
+    respond_one(answer.map(|hit| {
+        let degraded = hit.limits().asked().any(|(_, decision)| decision.is_degraded());
+        let late = hit.late().iter().map(ToString::to_string).collect();
+        (StatusCode::ACCEPTED, Json(HitAnswer { accepted: n, limited: 0, degraded, late })).into_response()
+    }))
 }
 
 /// The 429 with the decision that the caller has to wait for longest.
 fn limited(event: &EventEntry, n: u64, decisions: &Decisions) -> Problem {
-    let denied = decisions.asked().filter(|(_, decision)| !decision.is_allowed());
-    let Some((place, decision)) = denied.max_by_key(|(_, decision)| super::limit::waiting_time(decision))
-    else {
-        return Problem::new(StatusCode::TOO_MANY_REQUESTS, "limited", "denied").retry_after(None);
-    };
-    let limit = &event.limits[place];
+    let name = |place: usize| event.limits[place].handle.name();
+    let (problem, denial) = denied_by_any(decisions, name);
+    let Some((place, decision)) = denial else { return problem };
     let counts = HitAnswer { accepted: 0, limited: n, degraded: false, late: vec![] };
-    super::limit::denied(limit.handle.name(), decision)
-        .with("denied_by", limit.handle.name().as_str())
-        .with_all(counts)
-        .with_all(DecisionBody::from(decision))
+    problem.with("denied_by", name(place).as_str()).with_all(counts).with_all(DecisionBody::from(decision))
 }
 
 async fn many(
@@ -125,14 +113,13 @@ async fn many(
             Ok(request) => request,
             Err(problem) => {
                 event.metrics.invalid.increment(1);
-                return (n, false, LineResult::error(problem, None));
+                return (n, false, LineResult::from(problem));
             }
         };
-        match take(event, request, keyed.map(|keyed| keyed.line(number))).await {
-            Ok(hit) if hit.is_accepted() => (n, !hit.late().is_empty(), LineResult::of(Outcome::Accepted)),
-            Ok(_) => (n, false, LineResult::of(Outcome::Limited)),
-            Err((problem, state)) => (n, false, LineResult::error(problem, state)),
-        }
+        let answer = take(event, request, keyed.map(|keyed| keyed.line(number))).await;
+        let is_late = answer.as_ref().is_ok_and(|hit| hit.is_accepted() && !hit.late().is_empty());
+        let outcome = |hit: Hit| if hit.is_accepted() { Outcome::Accepted } else { Outcome::Limited };
+        (n, is_late, answer.map(outcome).into())
     };
     let answers = stream::iter(requests).enumerate().map(take_line).buffered(MAX_IN_FLIGHT);
     let mut batch = BatchAnswer::default();
@@ -147,8 +134,7 @@ async fn many(
         batch.late += if is_late { n } else { 0 };
         lines.push(line);
     }
-    BatchResponse::new(lines, |results| BatchAnswer { results, ..batch })
-        .respond(StatusCode::OK, keyed.is_some())
+    respond_batch(lines, StatusCode::OK, keyed.is_some(), |results| BatchAnswer { results, ..batch })
 }
 
 /// Takes a hit. An error has a state for a repeat, unless the hit is invalid.
@@ -156,12 +142,11 @@ async fn take(
     event: &EventEntry,
     request: HitRequest,
     line: Option<forebay::once::RequestItem>,
-) -> Result<Hit, (Problem, Option<RetryState>)> {
+) -> Result<Hit, Failure> {
     let HitRequest { key: Key(key), n: Count(n), at } = request;
-    let at = at.map(|At(at)| at);
     let answer = match (line, at) {
-        (Some(line), at) => event.handle.hit_once(&line, &key, n, at).await,
-        (None, Some(at)) => event.handle.hit_at(&key, n, at).await,
+        (Some(line), at) => event.handle.hit_once(&line, &key, n, at.map(|At(at)| at)).await,
+        (None, Some(At(at))) => event.handle.hit_at(&key, n, at).await,
         (None, None) => event.handle.hit(&key, n).await,
     };
     match answer {
@@ -204,9 +189,7 @@ fn failed(failure: HitError) -> Problem {
     if !problem.status().is_server_error() {
         // It is invalid and yet applied in part, which the caller cannot correct alone.
         let detail = problem.detail().to_owned();
-        problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "partly-applied", detail)
-            .with("retry", "unknown")
-            .retry_after(None);
+        problem = Problem::unavailable("partly-applied", detail, "unknown");
     }
     problem.with("applied", applied)
 }

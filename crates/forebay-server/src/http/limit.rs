@@ -6,7 +6,7 @@ use axum::{
 };
 use forebay::{
     Decision, Name,
-    limit::{Charge, LimitHandle, headers},
+    limit::{Charge, Decisions, LimitHandle, headers},
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -47,17 +47,19 @@ fn limit_headers<'a>(
     headers.into_iter().filter(|(name, _)| *name != "retry-after").filter_map(header).collect()
 }
 
-/// Adds headers to a problem.
-fn with_headers(problem: Problem, headers: HeaderMap) -> Problem {
-    headers.into_iter().fold(problem, |problem, (name, value)| match name {
-        Some(name) => problem.header(name, value),
-        None => problem,
-    })
-}
-
-/// Orders denials by how long the caller has to wait; a blocked key waits for ever.
-pub(super) fn waiting_time(denied: &Decision) -> (bool, Option<std::time::Duration>) {
-    (denied.is_blocked(), denied.retry_after())
+/// The 429 of several decisions, with the place and the decision of the limit for which the caller has to wait longest. A
+/// blocked key waits for ever.
+pub(super) fn denied_by_any<'a>(
+    decisions: &'a Decisions,
+    name: impl Fn(usize) -> &'a Name,
+) -> (Problem, Option<(usize, &'a Decision)>) {
+    let denials = decisions.asked().filter(|(_, decision)| !decision.is_allowed());
+    let longest = denials.max_by_key(|(_, denied)| (denied.is_blocked(), denied.retry_after()));
+    let problem = match longest {
+        Some((place, decision)) => denied(name(place), decision),
+        None => Problem::new(StatusCode::TOO_MANY_REQUESTS, "limited", "denied").retry_after(None),
+    };
+    (problem, longest)
 }
 
 /// The 429 of a denial, without the members of the decision.
@@ -108,7 +110,7 @@ async fn take(
     if decision.is_allowed() {
         Ok((headers, Json(body)))
     } else {
-        Err(with_headers(denied(limit.handle.name(), &decision).with_all(body), headers))
+        Err(denied(limit.handle.name(), &decision).with_all(body).with_headers(headers))
     }
 }
 
@@ -136,7 +138,7 @@ async fn take_all(
         cost: charge.cost.0,
     };
     let charges: Vec<Charge> = request.take.into_iter().zip(&limits).map(charge).collect();
-    let decisions = app.bay().take_all(&charges).await?;
+    let decisions = app.bay.take_all(&charges).await?;
     for (place, decision) in decisions.asked().filter(|(place, _)| charges[*place].cost > 0) {
         if decisions.allowed || !decision.is_allowed() {
             limits[place].metrics.count(decision);
@@ -152,12 +154,8 @@ async fn take_all(
     if decisions.allowed {
         return Ok((headers, Json(body)));
     }
-    let denials = decisions.asked().filter(|(_, decision)| !decision.is_allowed());
-    let problem = match denials.max_by_key(|(_, decision)| waiting_time(decision)) {
-        Some((place, decision)) => denied(limits[place].handle.name(), decision),
-        None => Problem::new(StatusCode::TOO_MANY_REQUESTS, "limited", "denied").retry_after(None),
-    };
-    Err(with_headers(problem.with_all(body), headers))
+    let (problem, _) = denied_by_any(&decisions, |place| limits[place].handle.name());
+    Err(problem.with_all(body).with_headers(headers))
 }
 
 /// Peeks at a limit: the decision that a take of 1 would get, without a charge.

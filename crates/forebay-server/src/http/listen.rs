@@ -95,31 +95,17 @@ fn free_port_after(address: SocketAddr) -> Option<SocketAddr> {
 /// Accepts connections and answers their requests.
 #[derive(Debug)]
 pub struct Acceptor {
-    listener: TcpListener,
-    clock: Clock,
-    bounds: Bounds,
-    closed: Closed,
+    /// Listens on an address, see [`bind`].
+    pub listener: TcpListener,
+    /// The clock of the deadlines.
+    pub clock: Clock,
+    /// The bounds on connections and bodies.
+    pub bounds: Bounds,
+    /// The counters of closed connections.
+    pub closed: Closed,
 }
 
 impl Acceptor {
-    /// An acceptor with the default [`Bounds`], and without metrics.
-    pub fn new(listener: TcpListener, clock: &Clock) -> Self {
-        let (bounds, closed) = (Bounds::default(), Closed::default());
-        Self { listener, clock: clock.clone(), bounds, closed }
-    }
-
-    /// Sets the bounds.
-    #[must_use]
-    pub fn bounds(self, bounds: Bounds) -> Self {
-        Self { bounds, ..self }
-    }
-
-    /// Sets the counters of closed connections.
-    #[must_use]
-    pub fn metrics(self, closed: Closed) -> Self {
-        Self { closed, ..self }
-    }
-
     /// Serves until `stop` is done. Then running requests may end, for at most `grace`.
     ///
     /// Returns the number of connections that were still open after that.
@@ -179,14 +165,15 @@ fn connection(
     registration: &Registration,
     router: Router,
 ) -> http1::Connection<TokioIo<Stream>, Requests> {
-    let stream = TokioIo::new(Stream::new(tcp, registration.tracker()));
+    let tracker = &registration.tracker;
+    let stream = TokioIo::new(Stream::new(tcp, tracker.clone()));
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
         .max_buf_size(READ_BUFFER)
         .max_header_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
-        .serve_connection(stream, Requests { router, tracker: registration.tracker() })
+        .serve_connection(stream, Requests { router, tracker: tracker.clone() })
 }
 
 /// The requests of a connection.

@@ -43,11 +43,6 @@ fn token(request: &TokenRequest) -> Result<Token, Problem> {
     request.token.parse().map_err(|error: forebay::Error| Problem::field("token", error.to_string()))
 }
 
-fn stopping() -> Problem {
-    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "shutting-down", "the server is stopping");
-    problem.with("retry", "later").retry_after(None)
-}
-
 fn not_holder(name: &str) -> Problem {
     let detail = format!("the token does not hold the lock {}", quoted(name));
     Problem::new(StatusCode::CONFLICT, "not-holder", detail)
@@ -69,11 +64,11 @@ async fn acquire(
 ) -> Result<(StatusCode, Json<LeaseBody>), Problem> {
     checked(&request)?;
     // If the caller disconnects, this future is dropped, and a lock that it gets is released.
-    let lock = app.bay().lock(&name).ttl(request.ttl.0);
+    let lock = app.bay.lock(&name).ttl(request.ttl.0);
     let attempt = tokio::select! {
         biased;
         attempt = lock.lease_within(request.wait.0) => attempt?,
-        () = app.stopping() => return Err(stopping()),
+        () = app.stopping() => return Err(Problem::unavailable("shutting-down", "the server is stopping", "later")),
     };
     match attempt {
         Attempt::Acquired(lease) => Ok((StatusCode::CREATED, Json(lease.into()))),
@@ -104,7 +99,7 @@ async fn renew(
     Path(name): Path<String>,
     Json(request): Json<TokenRequest>,
 ) -> JsonResult<RenewalBody> {
-    match app.bay().lock(&name).renew(token(&request)?).await? {
+    match app.bay.lock(&name).renew(token(&request)?).await? {
         Renewal::Renewed { expires_in } => Ok(Json(RenewalBody { expires_in: seconds(expires_in) })),
         Renewal::NotHolder => Err(not_holder(&name)),
     }
@@ -124,7 +119,7 @@ async fn release(
     Path(name): Path<String>,
     Json(request): Json<TokenRequest>,
 ) -> Result<StatusCode, Problem> {
-    match app.bay().lock(&name).release(token(&request)?).await? {
+    match app.bay.lock(&name).release(token(&request)?).await? {
         Release::Released => Ok(StatusCode::NO_CONTENT),
         Release::AlreadyLost => Err(not_holder(&name)),
     }
@@ -136,7 +131,7 @@ async fn release(
     responses((status = 200, description = "The holder, and the number of waiting callers", body = StateBody)),
 )]
 async fn state(Read(app): Read, Path(name): Path<String>) -> JsonResult<StateBody> {
-    Ok(Json(app.bay().lock(&name).state().await?.into()))
+    Ok(Json(app.bay.lock(&name).state().await?.into()))
 }
 
 /// Releases a lock without its token. The holder learns of it when it renews.
@@ -145,5 +140,5 @@ async fn state(Read(app): Read, Path(name): Path<String>) -> JsonResult<StateBod
     responses((status = 200, description = "The lock is free", body = Forced)),
 )]
 async fn force_release(Admin(app): Admin, Path(name): Path<String>) -> JsonResult<Forced> {
-    Ok(Json(Forced { released: app.bay().lock(&name).force_release().await? }))
+    Ok(Json(Forced { released: app.bay.lock(&name).force_release().await? }))
 }

@@ -19,17 +19,15 @@ const REQUEST_TIMEOUT: std::time::Duration = secs(90);
 
 /// Measures a request, ends it at its deadline, and answers if the handler panics.
 pub(super) async fn observe(State(app): State<Shared>, request: Request, next: Next) -> Response {
-    let began = app.clock().monotonic();
+    let began = app.clock.monotonic();
     let method = method_label(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let answer =
-        AssertUnwindSafe(app.clock().timeout(REQUEST_TIMEOUT, next.run(request))).catch_unwind().await;
+    let answer = AssertUnwindSafe(app.clock.timeout(REQUEST_TIMEOUT, next.run(request))).catch_unwind().await;
     let response = match answer {
         Ok(Some(response)) => response,
         Ok(None) => {
             let detail = format!("no answer within {} s", REQUEST_TIMEOUT.as_secs());
-            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", detail);
-            problem.with("retry", "unknown").retry_after(None).into_response()
+            Problem::unavailable("timeout", detail, "unknown").into_response()
         }
         Err(_) => {
             // The panic hook has written the message to stderr.
@@ -38,9 +36,9 @@ pub(super) async fn observe(State(app): State<Shared>, request: Request, next: N
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response()
         }
     };
-    let took = app.clock().monotonic().saturating_sub(began);
+    let took = app.clock.monotonic().saturating_sub(began);
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
-    app.metrics().request(method, route, response.status().as_u16(), took);
+    app.metrics.request(method, route, response.status().as_u16(), took);
     response
 }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use axum::{
-    body::Body,
+    body::{Body, Bytes},
     extract::{FromRequestParts, Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     middleware::Next,
@@ -26,7 +26,7 @@ use super::{
     Problem, Write,
     body::{self, SentBody},
 };
-use crate::{api::batch::LineAnswer, app::Shared};
+use crate::{api::batch::LineAnswer, app::Shared, metrics::RefusedKeyMetrics};
 
 const KEY: &str = "idempotency-key";
 
@@ -88,7 +88,7 @@ async fn execute_once(app: Shared, key: String, request: Request, next: Next) ->
     let content = body::read(Request::from_parts(parts.clone(), incoming)).await?;
     let record = record_key(parts.uri.path(), &key);
     let fingerprint = fingerprint(body::is_lines(&parts.headers), &content);
-    match app.bay().once(&record, fingerprint).await? {
+    match app.bay.once(&record, fingerprint).await? {
         Once::First(begun) => {
             parts.extensions.insert(Keyed::new(begun.clone()));
             let request = Request::from_parts(parts, Body::from(content));
@@ -106,15 +106,16 @@ async fn execute_once(app: Shared, key: String, request: Request, next: Next) ->
             Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "key-reused", detail))
         }
         Once::Full => {
-            app.metrics().refused_keys().increment(1);
+            app.metrics.group::<RefusedKeyMetrics>(&[]).refused.increment(1);
             let detail = "Idempotency-Key: the store has as many keys as it may keep; known keys are kept for 24 hours. \
                           Nothing was applied";
-            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-keys", detail);
-            Err(problem.with("retry", "later").retry_after(None))
+            Err(Problem::unavailable("too-many-keys", detail, "later"))
         }
         running => {
-            let remaining =
-                if let Once::Running { remaining, .. } = running { Some(remaining) } else { None };
+            let remaining = match running {
+                Once::Running { remaining, .. } => Some(remaining),
+                _ => None,
+            };
             let detail = "a request with this Idempotency-Key is running; if its server died, a repeat after that time \
                           completes it";
             Err(Problem::new(StatusCode::CONFLICT, "in-progress", detail).retry_after(remaining))
@@ -152,8 +153,8 @@ async fn execute_without_key(app: &Shared, mut request: Request, next: Next) -> 
 /// Creates a key with a record of the partial request; `None` if no host can keep one.
 async fn offer_key(app: &Shared, path: &str, fingerprint: u128, note: &str) -> Option<String> {
     for _ in 0..MAX_OFFERS {
-        let key = app.bay().draw_request(|key| record_key(path, key))?;
-        if let Ok(Once::First(begun)) = app.bay().once(&record_key(path, &key), fingerprint).await
+        let key = app.bay.draw_request(|key| record_key(path, key))?;
+        if let Ok(Once::First(begun)) = app.bay.once(&record_key(path, &key), fingerprint).await
             && begun.leave(note, true).await.is_ok()
         {
             return Some(key);
@@ -165,7 +166,7 @@ async fn offer_key(app: &Shared, path: &str, fingerprint: u128, note: &str) -> O
 /// The answer with a key, in a header and in its body.
 async fn add_key(answer: Response, key: &str) -> Response {
     let (mut parts, body) = answer.into_parts();
-    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let body = collected(body).await;
     if let Ok(value) = HeaderValue::from_str(key) {
         parts.headers.insert(header::HeaderName::from_static(KEY), value);
     }
@@ -177,10 +178,14 @@ async fn add_key(answer: Response, key: &str) -> Response {
     Response::from_parts(parts, Body::from(serde_json::to_vec(&object).expect("an object is plain data")))
 }
 
+async fn collected(body: Body) -> Bytes {
+    body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default()
+}
+
 /// Stores the answer of a complete request, or the state of a partial one, or removes the record if nothing was applied.
 async fn record_answer(begun: InProgress, answer: Response) -> Response {
     let (mut parts, body) = answer.into_parts();
-    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let body = collected(body).await;
     let completion = parts.extensions.remove::<Completion>().unwrap_or(
         // The handler did not set it: the request was refused before, or failed.
         if parts.status.is_client_error() { Completion::Nothing } else { Completion::Unknown },
@@ -225,8 +230,8 @@ pub(super) enum Completion {
 pub(super) struct RetryState {
     /// A letter for each part, as in [`HitError::state`].
     states: String,
-    pub is_certain: bool,
-    pub is_final: bool,
+    is_certain: bool,
+    is_final: bool,
     pub is_nothing: bool,
 }
 
@@ -246,10 +251,12 @@ impl From<&Error> for RetryState {
     fn from(error: &Error) -> Self {
         let lost = error.kind() == ErrorKind::Ambiguous && error.retry() == Retry::Never;
         let open = error.retry() == Retry::Unknown;
-        let states = match (lost, open) {
-            (true, _) => "x",
-            (false, true) => "o",
-            (false, false) => "n",
+        let states = if lost {
+            "x"
+        } else if open {
+            "o"
+        } else {
+            "n"
         };
         Self { states: states.to_owned(), is_certain: !open, is_final: lost, is_nothing: !lost && !open }
     }
@@ -297,16 +304,14 @@ impl Keyed {
     }
 }
 
-/// The completion of a request with a single line; `failed` is its state if it failed.
-pub(super) fn completion_of_one(failed: Option<&RetryState>) -> Completion {
-    match failed {
-        None => Completion::Final,
-        Some(state) if state.is_nothing => Completion::Nothing,
-        Some(state) if state.is_final => Completion::Final,
-        Some(state) => Completion::Partial {
-            note: note(&[LineRecord::Parts(state.states.clone())]),
-            certain: state.is_certain,
-        },
+/// The completion of a request with a single line that failed.
+pub(super) fn completion_of_one(state: &RetryState) -> Completion {
+    match state {
+        RetryState { is_nothing: true, .. } => Completion::Nothing,
+        RetryState { is_final: true, .. } => Completion::Final,
+        RetryState { states, is_certain, .. } => {
+            Completion::Partial { note: note(&[LineRecord::Parts(states.clone())]), certain: *is_certain }
+        }
     }
 }
 
@@ -337,13 +342,9 @@ fn replay(answer: &str) -> Result<Response, Problem> {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
     })?;
     let status = StatusCode::from_u16(stored.status).unwrap_or(StatusCode::OK);
-    let headers = [
-        (
-            header::CONTENT_TYPE,
-            HeaderValue::from_str(&stored.content_type)
-                .unwrap_or(HeaderValue::from_static("application/json")),
-        ),
-        (header::HeaderName::from_static(REPLAYED), HeaderValue::from_static("true")),
-    ];
+    let content_type = HeaderValue::from_str(&stored.content_type);
+    let content_type = content_type.unwrap_or(HeaderValue::from_static("application/json"));
+    let replayed = header::HeaderName::from_static(REPLAYED);
+    let headers = [(header::CONTENT_TYPE, content_type), (replayed, HeaderValue::from_static("true"))];
     Ok((status, headers, stored.body).into_response())
 }

@@ -136,16 +136,16 @@ async fn ready(reader: Result<Read, Problem>, State(app): State<Shared>) -> Json
             Err(Failure { code: "timeout", text })
         })
     };
-    let store = async { app.bay().ping().await.map_err(|error| Failure::of_store(&error)) };
-    let database = async { app.ping_database().await.map_err(|error| Failure::of_database(&error)) };
+    let store = async { app.bay.ping().await.map_err(|error| Failure::of_store(&error)) };
+    let database = async { app.database.ping().await.map_err(|error| Failure::of_database(&error)) };
     let (store, database) =
-        tokio::join!(app.clock().timeout(PING_TIMEOUT, store), app.clock().timeout(PING_TIMEOUT, database));
+        tokio::join!(app.clock.timeout(PING_TIMEOUT, store), app.clock.timeout(PING_TIMEOUT, database));
     let (store, database) = (in_time(store), in_time(database));
     let ready = Ready {
         store: Failure::shown(&store, may_read),
         database: Failure::shown(&database, may_read),
         warnings: shown(warnings(&app, PING_TIMEOUT).await, may_read),
-        reloaded: app.reload_status().last().filter(|_| may_read).map(Reloaded::from),
+        reloaded: app.reload_status.last().filter(|_| may_read).map(Reloaded::from),
     };
     if store.is_ok() && database.is_ok() {
         return Ok(Json(ready));
@@ -161,7 +161,7 @@ async fn ready(reader: Result<Read, Problem>, State(app): State<Shared>) -> Json
 )]
 async fn metrics(Read(app): Read) -> impl IntoResponse {
     app.show_gauges(PING_TIMEOUT).await;
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics().render())
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics.render())
 }
 
 /// This document.

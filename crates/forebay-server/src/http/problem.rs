@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::{
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use forebay::{Decision, ErrorKind, Retry};
@@ -23,7 +23,7 @@ pub(crate) struct Problem {
     detail: String,
     /// Members beyond the standard ones, such as those of a decision.
     members: Map<String, Value>,
-    headers: Vec<(HeaderName, HeaderValue)>,
+    headers: HeaderMap,
 }
 
 /// The body of a problem.
@@ -49,13 +49,18 @@ pub(crate) struct ProblemBody {
 impl Problem {
     /// A problem of the kind `slug`.
     pub(crate) fn new(status: StatusCode, slug: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, slug, detail: detail.into(), members: Map::new(), headers: vec![] }
+        Self { status, slug, detail: detail.into(), members: Map::new(), headers: HeaderMap::new() }
     }
 
     /// 422: a field with an invalid value.
     pub(crate) fn field(field: &str, detail: impl Into<String>) -> Self {
         let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-field", detail);
         if field.is_empty() { problem } else { problem.with("field", field) }
+    }
+
+    /// 503, with the advice whether to retry.
+    pub(crate) fn unavailable(slug: &'static str, detail: impl Into<String>, retry: &str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, slug, detail).with("retry", retry).retry_after(None)
     }
 
     /// Adds a member; `value` must be one that JSON can hold.
@@ -79,8 +84,15 @@ impl Problem {
     #[must_use]
     pub(crate) fn header(mut self, name: HeaderName, value: impl TryInto<HeaderValue>) -> Self {
         if let Ok(value) = value.try_into() {
-            self.headers.push((name, value));
+            self.headers.insert(name, value);
         }
+        self
+    }
+
+    /// Adds headers.
+    #[must_use]
+    pub(crate) fn with_headers(mut self, headers: HeaderMap) -> Self {
+        self.headers.extend(headers);
         self
     }
 
@@ -197,9 +209,7 @@ impl IntoResponse for Problem {
         let body = serde_json::to_vec(&body).expect("a problem is plain data");
         let content_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         let mut response = (self.status, [content_type], body).into_response();
-        for (name, value) in self.headers {
-            response.headers_mut().append(name, value);
-        }
+        response.headers_mut().extend(self.headers);
         response
     }
 }

@@ -204,11 +204,7 @@ pub(super) fn between(
 
 /// The time zone of a query.
 pub(super) fn zone(name: &str) -> Result<TimeZone, Problem> {
-    match name {
-        // The default works without a time zone database.
-        "UTC" => Ok(TimeZone::UTC),
-        name => text::moment::zone(name).map_err(|error| Problem::field("tz", error.to_string())),
-    }
+    text::moment::zone(name).map_err(|error| Problem::field("tz", error.to_string()))
 }
 
 /// The length of a point, if the query has one.

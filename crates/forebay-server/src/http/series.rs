@@ -12,7 +12,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Admin, Json, JsonResult, OneOrMany, Path, Problem, Query, Read, Write,
-    batch::{LineResult, MAX_IN_FLIGHT, respond_one},
+    batch::{LineResult, MAX_IN_FLIGHT, respond_added, respond_added_batch},
     once::Keyed,
     query::{ChartQuery, KeyQuery, RangeQuery, SumQuery, between, checked_key, step, zone},
 };
@@ -75,8 +75,7 @@ async fn add(
     let keyed = keyed.as_deref();
     Ok(match body {
         OneOrMany::One(request) => {
-            let answer = add_point(series, request, keyed.map(|keyed| keyed.line(0))).await;
-            respond_one(StatusCode::ACCEPTED, answer)?
+            respond_added(add_point(series, request, keyed.map(|keyed| keyed.line(0))).await)?
         }
         OneOrMany::Many(requests) => {
             let add_line = async |(number, request): (usize, Result<PointRequest, Problem>)| {
@@ -88,11 +87,11 @@ async fn add(
                         let line = keyed.map(|keyed| keyed.line(number));
                         LineResult::from(add_point(series, request, line).await)
                     }
-                    Err(problem) => LineResult::error(problem, None),
+                    Err(problem) => problem.into(),
                 }
             };
             let lines = stream::iter(requests).enumerate().map(add_line).buffered(MAX_IN_FLIGHT).collect();
-            Added::batch(lines.await).respond(StatusCode::ACCEPTED, keyed.is_some())
+            respond_added_batch(lines.await, keyed.is_some())
         }
     })
 }
@@ -103,10 +102,9 @@ async fn add_point(
     line: Option<forebay::once::RequestItem>,
 ) -> Result<(), forebay::Error> {
     let PointRequest { key: Key(key), n: Count(n), at } = request;
-    let at = at.map(|At(at)| at);
     match (line, at) {
-        (Some(line), at) => series.handle.add_once(&line, key, n, at).await?,
-        (None, Some(at)) => series.handle.add_at(key, n, at).await?,
+        (Some(line), at) => series.handle.add_once(&line, key, n, at.map(|At(at)| at)).await?,
+        (None, Some(At(at))) => series.handle.add_at(key, n, at).await?,
         (None, None) => series.handle.add(key, n).await?,
     }
     series.metrics.points.increment(1);

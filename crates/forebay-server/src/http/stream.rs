@@ -1,12 +1,11 @@
 //! The byte stream of a connection: closes it if the peer does not read, refuses HTTP/2, and drains it at the end.
 
 use std::{
-    fmt, io,
+    io,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use forebay::Clock;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -14,7 +13,7 @@ use tokio::{
 
 use super::{
     bounds::{LINGER, MAX_LINGER},
-    connections::Tracker,
+    connections::{Sleep, Tracker},
 };
 
 /// The bytes of one read. Hyper doubles its buffer when a read fills it: a caller that sends fast and reads no responses must
@@ -29,8 +28,6 @@ const NO_HTTP2: &str = "HTTP/1.1 505 HTTP Version Not Supported\r\nconnection: c
     content-type: application/problem+json\r\ncontent-length: 153\r\n\r\n\
     {\"type\":\"urn:forebay:problem:http-version\",\"title\":\"Http version\",\"status\":505,\
     \"detail\":\"HTTP/2 is not served: speak HTTP/1.1, or let a proxy translate\"}";
-
-type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A TCP stream that is closed if its peer does not read.
 pub(super) struct Stream {
@@ -65,7 +62,7 @@ impl Stream {
         }
         self.tracker.on_blocked();
         let connections = &self.tracker.connections;
-        let stall = self.stall.get_or_insert_with(|| sleep(&connections.clock, connections.bounds.stall));
+        let stall = self.stall.get_or_insert_with(|| connections.sleep(connections.bounds.stall));
         ready!(stall.as_mut().poll(context));
         connections.count_stalled();
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read the response")))
@@ -114,11 +111,6 @@ impl Stream {
         }
         Poll::Ready(())
     }
-}
-
-fn sleep(clock: &Clock, span: std::time::Duration) -> Sleep {
-    let clock = clock.clone();
-    Box::pin(async move { clock.sleep(span).await })
 }
 
 impl AsyncRead for Stream {
@@ -172,20 +164,11 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Linger::No = self.linger {
             ready!(Pin::new(&mut self.tcp).poll_shutdown(context))?;
-            self.linger = Linger::Reading(MAX_LINGER, sleep(&self.tracker.connections.clock, LINGER));
+            self.linger = Linger::Reading(MAX_LINGER, self.tracker.connections.sleep(LINGER));
         }
         ready!(self.linger(context));
         self.linger = Linger::Done;
         Poll::Ready(Ok(()))
-    }
-}
-
-impl fmt::Debug for Stream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stream")
-            .field("tcp", &self.tcp)
-            .field("tracker", &self.tracker)
-            .finish_non_exhaustive()
     }
 }
 

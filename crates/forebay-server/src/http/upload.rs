@@ -17,11 +17,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{
     body::{BodyError, MAX_BODY},
     bounds::{EVICT_INTERVAL, FREE, MAX_ATTEMPTS, MAX_DRAINED},
-    connections::{Connections, Resource, Tracker},
+    connections::{Connections, Resource, Sleep, Tracker},
 };
 use crate::text::Span;
 
-type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Room = Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send>>;
 
 /// A body that is being received. Clones share it: the handler reads it, and afterwards the connection reads the rest.
@@ -59,22 +58,20 @@ struct Progress {
 impl Upload {
     /// The body of a request; `asks_first` if the caller waits for `100 Continue`.
     pub(super) fn new(body: Incoming, asks_first: bool, tracker: Tracker) -> Self {
-        let (received, progress) = (0, Progress::default());
         let length =
             body.size_hint().exact().map_or(MAX_BODY, |length| usize::try_from(length).unwrap_or(MAX_BODY));
         let needs = u32::try_from(length.min(MAX_BODY).saturating_sub(FREE)).expect("at most a mebibyte");
-        let (has_ended, has_failed, held, waiting) = (body.is_end_stream(), false, None, None);
         Self(Arc::new(Mutex::new(State {
+            has_ended: body.is_end_stream(),
             body,
             tracker,
             asks_first,
-            received,
-            has_ended,
-            has_failed,
+            received: 0,
+            has_failed: false,
             needs,
-            held,
-            waiting,
-            progress,
+            held: None,
+            waiting: None,
+            progress: Progress::default(),
         })))
     }
 
@@ -158,10 +155,7 @@ impl State {
     /// Completes at the end of the current interval.
     fn poll_stall(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let connections = &self.tracker.connections;
-        let stall = self.progress.stall.get_or_insert_with(|| {
-            let (clock, span) = (connections.clock.clone(), connections.bounds.stall);
-            Box::pin(async move { clock.sleep(span).await })
-        });
+        let stall = self.progress.stall.get_or_insert_with(|| connections.sleep(connections.bounds.stall));
         ready!(stall.as_mut().poll(context));
         self.progress.stall = None;
         Poll::Ready(())

@@ -28,7 +28,7 @@ struct State {
 
 impl ReloadStatus {
     pub(crate) fn new(metrics: &Metrics) -> Self {
-        let metrics = metrics.reload();
+        let metrics: ReloadMetrics = metrics.group(&[]);
         metrics.current.set(1.0);
         Self { metrics, state: Mutex::default() }
     }

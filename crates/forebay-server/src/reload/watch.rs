@@ -35,7 +35,7 @@ const MAX_LOOKS: u32 = 50;
 
 /// Reloads the configuration when its file changes and on SIGHUP. Does not end.
 pub async fn watch(app: Arc<App>, options: Options, origin: Origin, mut hangup: Hangup) {
-    let clock = app.clock().clone();
+    let clock = app.clock.clone();
     let mut file = match origin {
         Origin::File(path) => Some(Watched { path, seen: None, taken: None }),
         Origin::BuiltIn => None,
@@ -137,15 +137,15 @@ fn take(app: &App, read: Result<Config, Mistakes>, on_hangup: bool) {
         Ok(config) => config,
         Err(mistakes) => {
             tracing::error!("invalid configuration; keeping the previous one\n{mistakes}");
-            return app.reload_status().record_refused(mistakes);
+            return app.reload_status.record_refused(mistakes);
         }
     };
-    if config.declares_nothing() && !app.declares_nothing() {
+    if config.declares_nothing() && !app.rules().declares_nothing() {
         let wrong = "declares no limit, series, buffer or event, and the running configuration does: it is probably half \
                      written; restart the server if it is meant";
         let mistakes = Mistakes::of(&config.origin.to_string(), wrong);
         tracing::error!("invalid configuration; keeping the previous one: {mistakes}");
-        return app.reload_status().record_refused(mistakes);
+        return app.reload_status.record_refused(mistakes);
     }
     let changes = app.reload(&config);
     for change in &changes.made {

@@ -102,11 +102,14 @@ fn within_calendar(micros: u64) -> Option<Timestamp> {
     Some(Timestamp::from_micros(micros))
 }
 
-/// Finds a time zone by its IANA name, such as `Europe/Berlin` or `UTC`.
+/// Finds a time zone by its IANA name, such as `Europe/Berlin`. `UTC` works without a time zone database.
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`](forebay::ErrorKind::Invalid) with the nearest name, if there is no such zone.
 pub fn zone(name: &str) -> Result<TimeZone, Error> {
+    if name == "UTC" {
+        return Ok(TimeZone::UTC);
+    }
     TimeZone::get(name).map_err(|_| {
         let names: Vec<_> = jiff::tz::db().available().collect();
         unknown("time zone", name, names.iter().map(jiff::tz::TimeZoneName::as_str))

@@ -16,9 +16,12 @@ use axum::{
     routing::{get, post},
 };
 use forebay::{Clock, ManualClock, Timestamp, time::secs};
-use forebay_server::http::{
-    bounds::Bounds,
-    listen::{Acceptor, bind},
+use forebay_server::{
+    http::{
+        bounds::Bounds,
+        listen::{Acceptor, bind},
+    },
+    metrics::Closed,
 };
 use forebay_testkit::wait_until;
 use futures::StreamExt as _;
@@ -58,7 +61,9 @@ impl Bounded {
                 let stop = async {
                     let _ = stopped.await;
                 };
-                Acceptor::new(listener, &clock).bounds(bounds).serve(router, stop, secs(10)).await
+                Acceptor { listener, clock, bounds, closed: Closed::default() }
+                    .serve(router, stop, secs(10))
+                    .await
             })
         });
         let address = address.recv_timeout(PATIENCE).expect("a server");

@@ -90,7 +90,7 @@ impl Server {
                     let _ = stopped.await;
                     app.stop_waiting();
                 };
-                let acceptor = Acceptor::new(listener, &clock).bounds(bounds).metrics(app.metrics().closed());
+                let acceptor = Acceptor { listener, clock, bounds, closed: app.metrics.closed() };
                 acceptor.serve(router(app.clone()), stop, Duration::from_secs(10)).await;
                 upkeep.abort();
                 for flushing in flushing {
