@@ -109,7 +109,7 @@ impl Cluster {
 
     /// Finds the host of a lock.
     pub fn route_lock(&self, name: &str) -> Route {
-        self.found(self.store.engine().place_of(Place::Key(name)), None)
+        self.found(self.store.engine().place_of(Place::Lock(name)), None)
     }
 
     /// Finds the host and the partition of a key of a series.

@@ -229,7 +229,7 @@ impl Engine {
 
     /// The number of the host that has all keys of a structure, and their slot where keys are placed by slots.
     pub(crate) fn place_of(&self, place: Place<'_>) -> (usize, Option<u16>) {
-        on_cluster!(self, cluster => cluster.place_of(&place.tag()), else (0, None))
+        on_cluster!(self, cluster => cluster.place_of(place), else (0, None))
     }
 
     /// Runs commands on one host in order, each with its own answer: a pipeline, not one step. Sends none after `within`,

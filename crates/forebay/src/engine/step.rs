@@ -248,10 +248,13 @@ pub(crate) const MAX_WAITERS: usize = 16_384;
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "without hosts nobody looks into it"))]
 pub(crate) enum Place<'a> {
-    /// The limits of a key, the lock of a name, a request of an idempotency key.
+    /// The limits of a key, or the request of an idempotency key.
     Key(&'a str),
+    Lock(&'a str),
     Buffer(&'a BufferPart),
     Series(&'a SeriesPart),
+    /// The overrides of all limits. One host has them, so that one question tells whether any have changed.
+    Overrides,
 }
 
 #[cfg(feature = "redis")]
@@ -259,9 +262,10 @@ impl Place<'_> {
     /// The hash tag of all keys in it.
     pub(crate) fn tag(&self) -> Cow<'_, str> {
         match self {
-            Self::Key(key) => tag_text(key),
+            Self::Key(key) | Self::Lock(key) => tag_text(key),
             Self::Buffer(part) => part.tag().into(),
             Self::Series(part) => part.tag().into(),
+            Self::Overrides => Cow::Borrowed("overrides"),
         }
     }
 }

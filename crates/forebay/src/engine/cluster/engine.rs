@@ -1,39 +1,38 @@
-//! The engine of several independent hosts: each step goes to the one that has its tag.
+//! The engine of several hosts: each step goes to the one that has its place.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use futures::future::join_all;
-use tokio::task::AbortHandle;
+use parking_lot::RwLock;
 use uuid::Uuid;
 
 use super::{
-    Host, Record, Slot,
-    address::Address,
-    member::Member,
-    placement::Placement,
-    router::{Router, RouterKind},
+    Host, Record, address::Address, member::Member, placement::Placement, router::RouterKind,
+    topology::Topology,
 };
 use crate::{
     engine::{
         notifier::Subscription,
         options::Options,
         redis::Redis,
-        step::{BufferParts, SeriesPart, Take},
+        step::{BufferParts, Place, SeriesPart, Take},
     },
     error::{Error, ErrorKind, Result},
-    key::{Name, tag_text},
+    key::Name,
     model::{self, Command, Failure, Fate, Health, HostStatus, Reply},
     time::Timestamp,
 };
 
-/// The engine of several independent hosts.
+/// The engine of several hosts.
 #[derive(Debug)]
 pub(crate) struct Cluster {
-    members: Box<[Arc<Member>]>,
-    placement: Arc<Placement>,
-    /// How many each host has, where slots decide.
-    slots: Option<Box<[u16]>>,
-    probers: Box<[AbortHandle]>,
+    /// The hosts as of now. Locked to copy or to replace a pointer, never across an await.
+    topology: RwLock<Arc<Topology>>,
+    /// Orders nothing else.
+    closed: AtomicBool,
 }
 
 impl Cluster {
@@ -75,36 +74,37 @@ impl Cluster {
         for (member, met) in members.iter().zip(&met) {
             member.on_first_contact(met);
         }
-        let probe = |member: &Arc<Member>| {
-            tokio::spawn(member.clone().keep_probing(placement.clone(), options.clock.clone())).abort_handle()
-        };
-        members.iter().for_each(|member| member.engine.enter_service());
-        let probers = members.iter().map(probe).collect();
-        Ok(Arc::new(Self { slots: slots(&placement), members, placement, probers }))
+        for member in &members {
+            member.engine.enter_service();
+            member.start_probing(&placement, &options.clock);
+        }
+        let topology = RwLock::new(Arc::new(Topology::stored(members, placement)));
+        Ok(Arc::new(Self { topology, closed: AtomicBool::new(false) }))
     }
 
-    /// The number of the host of everything with this hash tag.
-    fn number(&self, tag: &str) -> usize {
-        self.placement.router().host_for_tag(tag.as_bytes())
+    /// The hosts as of now.
+    fn topology(&self) -> Arc<Topology> {
+        self.topology.read().clone()
     }
 
-    /// The host of everything with this hash tag.
-    pub(in crate::engine) fn member(&self, tag: &str) -> &Member {
-        &self.members[self.number(tag)]
+    /// The host of a place, as of now.
+    pub(in crate::engine) fn member(&self, place: Place<'_>) -> Arc<Member> {
+        self.topology.read().member(place).clone()
     }
 
     /// The hosts, in the order of their numbers.
     pub(crate) fn hosts(&self) -> Vec<HostStatus> {
+        let topology = self.topology();
         let status = |(number, member): (usize, &Arc<Member>)| {
             let (health, reason) = member.health();
             HostStatus {
                 name: member.host.name().into(),
                 health,
-                slots: self.slots.as_ref().map(|slots| slots[number]),
+                slots: topology.slots(number),
                 reason: reason.map(|error| error.to_string().into()),
             }
         };
-        self.members.iter().enumerate().map(status).collect()
+        topology.members().iter().enumerate().map(status).collect()
     }
 
     /// The hosts, each with a hash of its name, and the epoch that it is in.
@@ -113,49 +113,48 @@ impl Cluster {
             let [a, b, c, d, ..] = crate::key::hash(member.host.name().as_bytes()).to_le_bytes();
             (u32::from_le_bytes([a, b, c, d]), member.engine.epoch())
         };
-        self.members.iter().map(host).collect()
+        self.topology().members().iter().map(host).collect()
     }
 
     /// The bytes that each host has of requests.
     pub(crate) fn once_bytes(&self) -> Vec<u64> {
-        self.members.iter().flat_map(|member| member.engine.once_bytes()).collect()
+        self.topology().members().iter().flat_map(|member| member.engine.once_bytes()).collect()
     }
 
     /// How keys find their host.
     pub(crate) fn placement(&self) -> model::Placement {
-        let (router, epoch) = (self.placement.kind().as_str(), self.placement.epoch());
-        model::Placement { router, epoch }
+        self.topology.read().placement()
     }
 
     /// The number of the host that has a plain key.
     pub(crate) fn host_of(&self, key: &[u8]) -> usize {
-        self.placement.router().host_for_key(key)
+        self.topology.read().host_of(key)
     }
 
     /// The slot of a plain key, if slots decide.
     pub(crate) fn slot_of(&self, key: &[u8]) -> Option<u16> {
-        matches!(self.placement.router(), Router::Slots(_)).then(|| Slot::of_key(key).number())
+        self.topology.read().slot_of(key)
     }
 
-    /// The number of the host of everything with this hash tag, and the tag's slot if slots decide.
-    pub(crate) fn place_of(&self, tag: &str) -> (usize, Option<u16>) {
-        let is_by_slot = matches!(self.placement.router(), Router::Slots(_));
-        (self.number(tag), is_by_slot.then(|| Slot::of_tag(tag.as_bytes()).number()))
+    /// The number of the host of a place, and its slot if slots decide.
+    pub(crate) fn place_of(&self, place: Place<'_>) -> (usize, Option<u16>) {
+        self.topology.read().place_of(place)
     }
 
-    /// Whether one host has the keys of all takes.
+    /// Whether one step can charge all takes.
     pub(crate) fn together(&self, takes: &[Take<'_>]) -> bool {
-        let mut hosts = takes.iter().map(|take| self.number(&tag_text(take.key)));
+        let topology = self.topology.read();
+        let mut hosts = takes.iter().map(|take| topology.number(Place::Key(take.key)));
         let first = hosts.next();
         hosts.all(|host| Some(host) == first)
     }
 
     pub(crate) async fn series_now(&self, part: &SeriesPart) -> Timestamp {
-        self.member(&part.tag()).engine.series_now(part).await
+        self.member(Place::Series(part)).engine.series_now(part).await
     }
 
     pub(crate) fn lock_subscribe(&self, name: &str, owner: Uuid) -> Subscription {
-        self.member(&tag_text(name)).engine.lock_subscribe(name, owner)
+        self.member(Place::Lock(name)).engine.lock_subscribe(name, owner)
     }
 
     /// Runs plain commands on the host of this number.
@@ -165,7 +164,10 @@ impl Cluster {
         commands: &[&Command],
         within: std::time::Duration,
     ) -> Vec<Result<Reply, Failure>> {
-        let member = &self.members[host];
+        let topology = self.topology();
+        // Hosts may have left since this number was found; those that are there say whose the keys are.
+        let members = topology.members();
+        let member = &members[host.min(members.len() - 1)];
         match member.begin() {
             Ok(guard) => guard.end_all(member.engine.kv(commands, within).await),
             Err(error) => vec![Err((Fate::NotSent, error)); commands.len()],
@@ -175,12 +177,13 @@ impl Cluster {
     /// Whether any of the hosts takes writes: the others' keys are served while one is down.
     pub(crate) async fn ping(&self) -> Result<()> {
         let ping = async |member: &Arc<Member>| member.begin()?.end(member.engine.ping().await);
-        let pings = join_all(self.members.iter().map(ping)).await;
+        let topology = self.topology();
+        let pings = join_all(topology.members().iter().map(ping)).await;
         if pings.iter().any(Result::is_ok) {
             return Ok(());
         }
-        let each = self
-            .members
+        let each = topology
+            .members()
             .iter()
             .zip(pings)
             .filter_map(|(member, ping)| Some(format!("{:?}: {}", member.host.name(), ping.err()?)));
@@ -194,7 +197,7 @@ impl Cluster {
     /// The partitions of buffers on those hosts that answer.
     pub(crate) async fn buffer_parts(&self) -> Result<BufferParts> {
         let parts = async |member: &Arc<Member>| member.begin()?.end(member.engine.buffer_parts().await);
-        let each = join_all(self.members.iter().map(parts)).await;
+        let each = join_all(self.topology().members().iter().map(parts)).await;
         let mut all = BufferParts::default();
         for parts in each {
             match parts {
@@ -213,7 +216,7 @@ impl Cluster {
         let ask = async |member: &Arc<Member>| {
             member.begin()?.end(member.engine.buffer_paused(buffer, pause).await)
         };
-        let answers = join_all(self.members.iter().map(ask)).await;
+        let answers = join_all(self.topology().members().iter().map(ask)).await;
         if pause.is_none() && answers.iter().any(Result::is_ok) {
             return Ok(answers.into_iter().flatten().any(|paused| paused));
         }
@@ -221,9 +224,10 @@ impl Cluster {
     }
 
     pub(crate) fn warnings(&self) -> Vec<String> {
-        let mut warnings: Vec<String> =
-            self.members.iter().flat_map(|member| member.engine.warnings()).collect();
-        for member in &self.members {
+        let topology = self.topology();
+        let members = topology.members();
+        let mut warnings: Vec<String> = members.iter().flat_map(|member| member.engine.warnings()).collect();
+        for member in members {
             let (health, reason) = member.health();
             if let Some(refusal) = member.engine.refusal().filter(|_| health == Health::Up) {
                 warnings
@@ -239,30 +243,22 @@ impl Cluster {
 
     /// Whether it was closed.
     pub(crate) fn is_closed(&self) -> bool {
-        self.members.first().is_some_and(|member| member.engine.is_closed())
+        self.closed.load(Ordering::Relaxed)
     }
 
     pub(crate) async fn close(&self) -> Result<()> {
-        for prober in &self.probers {
-            prober.abort();
-        }
-        join_all(self.members.iter().map(|member| member.engine.close())).await.into_iter().collect()
+        self.closed.store(true, Ordering::Relaxed);
+        let topology = self.topology();
+        topology.members().iter().for_each(|member| member.stop_probing());
+        join_all(topology.members().iter().map(|member| member.engine.close())).await.into_iter().collect()
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // They hold the hosts, which would otherwise stay connected for ever.
-        for prober in &self.probers {
-            prober.abort();
-        }
+        // Probes hold the hosts, which would otherwise stay connected for ever.
+        self.topology.read().members().iter().for_each(|member| member.stop_probing());
     }
-}
-
-fn slots(placement: &Placement) -> Option<Box<[u16]>> {
-    let Router::Slots(table) = placement.router() else { return None };
-    let of = |host| table.runs(host).map(|run| run.end() - run.start() + 1).sum();
-    Some((0..table.hosts().len()).map(of).collect())
 }
 
 /// Where keys go, once every host that answers has it written down; and what each host came to.

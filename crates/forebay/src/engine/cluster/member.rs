@@ -3,14 +3,14 @@
 use std::{
     pin::pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::AbortHandle};
 
 use super::{
     Host, Record,
@@ -37,6 +37,8 @@ pub(in crate::engine) struct Member {
     is_down: AtomicBool,
     /// Notified when a caller had no answer.
     trouble: Notify,
+    /// Its probes, which hold it until they are stopped.
+    prober: OnceLock<AbortHandle>,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +56,7 @@ impl Member {
             state: Mutex::default(),
             is_down: AtomicBool::new(false),
             trouble: Notify::new(),
+            prober: OnceLock::new(),
         }
     }
 
@@ -76,8 +79,20 @@ impl Member {
         }
     }
 
+    /// Probes the host until [`stop_probing`](Self::stop_probing).
+    pub(super) fn start_probing(self: &Arc<Self>, placement: &Arc<Placement>, clock: &Clock) {
+        let probes = self.clone().keep_probing(placement.clone(), clock.clone());
+        self.prober.get_or_init(|| tokio::spawn(probes).abort_handle());
+    }
+
+    pub(super) fn stop_probing(&self) {
+        if let Some(prober) = self.prober.get() {
+            prober.abort();
+        }
+    }
+
     /// Probes the host until aborted.
-    pub(super) async fn keep_probing(self: Arc<Self>, placement: Arc<Placement>, clock: Clock) {
+    async fn keep_probing(self: Arc<Self>, placement: Arc<Placement>, clock: Clock) {
         loop {
             let before = self.state().health_state;
             // However many callers run into trouble, probes keep this distance.

@@ -21,6 +21,7 @@ pub(crate) mod router;
 mod sealed;
 mod slot;
 mod table;
+mod topology;
 
 pub(crate) use address::{Address, Listed, is_list, read_list, sort_listed};
 pub(crate) use engine::Cluster;
