@@ -5,10 +5,7 @@
 
 use redis::Value;
 
-use super::{
-    connection::{Call, Host},
-    reply::unavailable,
-};
+use super::{calls::Call, connection::Host, reply::unavailable};
 use crate::error::Result;
 
 /// Runs calls, each of which `call` writes for a time. One whose server's time was in no window runs once more, for that time.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use redis::{Arg, Cmd, Pipeline, Value, aio::MultiplexedConnection};
+use redis::{Pipeline, Value, aio::MultiplexedConnection};
 use tokio::{
     sync::{Notify, watch},
     task::AbortHandle,
@@ -18,9 +18,9 @@ use tokio::{
 use super::{
     handshake::{ServerInfo, Target, connect},
     keys::Keys,
-    pipeline::{load, pipeline, send},
-    refusal::{Class, Refusal},
-    reply::{accepted, foreign, lost, refuses, server_time, text, unavailable, unexpected},
+    pipeline::{pipeline, send},
+    refusal::Class,
+    reply::{lost, refuses, server_time, unavailable, unexpected},
     script::Script,
     server_clock::ServerClock,
 };
@@ -88,13 +88,6 @@ struct Facts {
     since: Duration,
     /// Notified when the connection is found to be useless.
     give_up: Notify,
-}
-
-/// A script call, ready to be sent.
-#[derive(Debug)]
-pub(super) struct Call {
-    pub script: Script,
-    pub command: Cmd,
 }
 
 impl Host {
@@ -183,7 +176,8 @@ impl Host {
     pub(super) async fn server_time(&self) -> Timestamp {
         self.server_clock
             .now(&self.clock, || async {
-                let answer = self.command(&redis::cmd("TIME")).await?;
+                let session = self.session().await?;
+                let answer = self.transmit(&session, &pipeline([redis::cmd("TIME")])).await?.swap_remove(0);
                 server_time(answer).ok_or_else(|| unexpected(self.name(), "TIME"))
             })
             .await
@@ -204,118 +198,6 @@ impl Host {
             Ok(Link::Down(error)) => Err(error.clone()),
             _ => Err(Error::new(ErrorKind::Closed, format!("redis {}: the store was closed", self.name()))),
         }
-    }
-
-    /// A call of `script`, whose keys and arguments are still to be added.
-    pub(super) fn call(&self, script: Script, keys: usize, bytes: usize) -> Call {
-        let mut command = Cmd::with_capacity(keys + 5, bytes + 64);
-        let hash = self.hashes.get().map_or("", |hashes| &hashes[script.index()]);
-        command.arg("EVALSHA").arg(hash).arg(keys);
-        Call { script, command }
-    }
-
-    /// Sends calls as one pipeline. Each has its own answer; one that is refused costs the others nothing.
-    ///
-    /// A server that has lost a script says so before anything ran: that call, and only it, is sent again.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unavailable`]: nothing was sent. [`ErrorKind::Ambiguous`] or [`ErrorKind::Timeout`]:
-    /// each of them may have been applied.
-    pub(super) async fn run(&self, calls: Vec<Call>) -> Result<Vec<Result<Value>>> {
-        let session = self.session().await?;
-        let (sent, values) = self.run_raw(&session, calls).await?;
-        Ok(self.each_accepted(&session, &sent, values).await)
-    }
-
-    /// [`run`](Self::run) for a single call.
-    pub(super) async fn run_one(&self, call: Call) -> Result<Value> {
-        self.run(vec![call]).await?.swap_remove(0)
-    }
-
-    /// [`run`](Self::run) on this connection for calls of several parts, each with the same number of keys. Answers each part,
-    /// by its own reply or by one reply to its whole call.
-    pub(super) async fn run_parts(
-        &self,
-        session: &Session,
-        calls: Vec<(Call, usize)>,
-    ) -> Result<Vec<Result<Value>>> {
-        let (calls, parts): (Vec<Call>, Vec<usize>) = calls.into_iter().unzip();
-        let (sent, values) = self.run_raw(session, calls).await?;
-        let mut answers = vec![];
-        for ((command, value), parts) in sent.cmd_iter().zip(values).zip(parts) {
-            match value {
-                Value::Array(each) if each.len() == parts => {
-                    for (part, value) in each.into_iter().enumerate() {
-                        answers.push(self.accepted(session, command, (part, parts), value).await);
-                    }
-                }
-                value => {
-                    let answer = self.accepted(session, command, (0, 1), value).await;
-                    answers.extend(std::iter::repeat_n(answer, parts));
-                }
-            }
-        }
-        Ok(answers)
-    }
-
-    async fn run_raw(&self, session: &Session, calls: Vec<Call>) -> Result<(Pipeline, Vec<Value>)> {
-        if calls.is_empty() {
-            return Ok((Pipeline::new(), vec![]));
-        }
-        let scripts: Vec<Script> = calls.iter().map(|call| call.script).collect();
-        let sent = pipeline(calls.into_iter().map(|call| call.command));
-        let mut values = self.transmit(session, &sent).await?;
-        let missing: Vec<usize> =
-            (0..values.len()).filter(|&i| refuses(&values[i], Class::NoScript)).collect();
-        if !missing.is_empty() {
-            // `SCRIPT FLUSH`, or a restart that this connection has survived by way of a proxy.
-            let loads = missing.iter().map(|&i| load(scripts[i]));
-            let commands: Vec<&Cmd> = sent.cmd_iter().collect();
-            let again = missing.iter().map(|&i| commands[i].clone());
-            let answers = self.transmit(session, &pipeline(loads.chain(again))).await?;
-            for (&i, value) in missing.iter().zip(answers.into_iter().skip(missing.len())) {
-                values[i] = value;
-            }
-        }
-        Ok((sent, values))
-    }
-
-    /// Sends one command that changes nothing; it is sent again once if the connection ends meanwhile.
-    pub(super) async fn query(&self, command: &Cmd) -> Result<Value> {
-        match self.command(command).await {
-            Err(error) if error.kind() == ErrorKind::Ambiguous => self.command(command).await,
-            answer => answer,
-        }
-    }
-
-    /// [`query`](Self::query) for several commands in one pipeline.
-    pub(super) async fn read_all(&self, commands: Vec<Cmd>) -> Result<Vec<Value>> {
-        if commands.is_empty() {
-            return Ok(vec![]);
-        }
-        let pipeline = pipeline(commands);
-        let mut session = self.session().await?;
-        let mut values = self.send(&session, &pipeline).await;
-        if values.as_ref().is_err_and(|error| error.kind() == ErrorKind::Ambiguous) {
-            session = self.session().await?;
-            values = self.send(&session, &pipeline).await;
-        }
-        values?.into_iter().collect()
-    }
-
-    /// [`read_all`](Self::read_all) for a known number of commands.
-    pub(super) async fn read<const N: usize>(&self, commands: [Cmd; N]) -> Result<[Value; N]> {
-        let values = self.read_all(commands.into()).await?;
-        values.try_into().map_err(|_| unexpected(self.name(), "a pipeline"))
-    }
-
-    /// Sends one command, once.
-    ///
-    /// # Errors
-    /// As [`run`](Self::run).
-    pub(super) async fn command(&self, command: &Cmd) -> Result<Value> {
-        let session = self.session().await?;
-        self.send(&session, &pipeline([command.clone()])).await?.swap_remove(0)
     }
 
     /// Whether the last connection has ended, and no attempt to make another has failed yet.
@@ -352,66 +234,20 @@ impl Host {
         }
     }
 
-    /// The replies to the commands, in order, each accepted or refused. A connection without an answer is given up.
-    pub(super) async fn send(&self, session: &Session, commands: &Pipeline) -> Result<Vec<Result<Value>>> {
-        let values = self.transmit(session, commands).await?;
-        Ok(self.each_accepted(session, commands, values).await)
+    /// The hash of a script, as every server computes it; `None` until the first connection.
+    pub(super) fn hash(&self, script: Script) -> Option<&str> {
+        self.hashes.get().map(|hashes| &*hashes[script.index()])
     }
 
-    /// [`send`](Self::send) of commands on a caller's own keys, within a deadline: the caller may only have been impatient.
-    pub(super) async fn send_within(
-        &self,
-        session: &Session,
-        commands: &Pipeline,
-        within: Duration,
-    ) -> Result<Vec<Result<Value>>> {
-        let values = self.transmit_within(session, commands, within).await?;
-        Ok(values.into_iter().map(|value| accepted(self.name(), value)).collect())
+    pub(super) fn keys(&self) -> &Keys {
+        &self.keys
     }
 
-    async fn each_accepted(
-        &self,
-        session: &Session,
-        commands: &Pipeline,
-        values: Vec<Value>,
-    ) -> Vec<Result<Value>> {
-        let mut answers = Vec::with_capacity(values.len());
-        for (command, value) in commands.cmd_iter().zip(values) {
-            answers.push(match value {
-                Value::ServerError(_) => self.accepted(session, command, (0, 1), value).await,
-                value => Ok(value),
-            });
-        }
-        answers
-    }
-
-    /// The reply to one of so many parts of a command, or the refusal: of a key of another type with what is there.
-    async fn accepted(
-        &self,
-        session: &Session,
-        command: &Cmd,
-        (part, parts): (usize, usize),
-        value: Value,
-    ) -> Result<Value> {
-        let Value::ServerError(refused) = &value else { return Ok(value) };
-        let refusal = Refusal::of(refused);
-        let error = refusal.error(self.name());
-        if refusal.class() != Class::Type {
-            return Err(error);
-        }
-        let keys = keys_of(command);
-        let each = (keys.len() / parts).max(1);
-        let (first, count) = refusal.foreign_key().map_or((part * each, each), |key| (key, 1));
-        let keys: Vec<&[u8]> = keys.into_iter().skip(first).take(count).collect();
-        let asks = keys.iter().map(|key| redis::cmd("TYPE").arg(*key).to_owned());
-        let Ok(kinds) = Box::pin(self.transmit(session, &pipeline(asks))).await else { return Err(error) };
-        let kinds = kinds.into_iter().map(|kind| text(kind).unwrap_or_default());
-        Err(foreign(self.name(), &self.keys, keys.into_iter().zip(kinds))
-            .map_or(error.clone(), |text| Error::new(error.kind(), text).with_retry(error.retry())))
-    }
-
-    /// The replies as they came: a refusal is one.
-    async fn transmit(&self, session: &Session, commands: &Pipeline) -> Result<Vec<Value>> {
+    /// The replies as they came: a refusal is one. A connection without an answer is given up.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Ambiguous`] or [`ErrorKind::Timeout`]: each of them may have been applied.
+    pub(super) async fn transmit(&self, session: &Session, commands: &Pipeline) -> Result<Vec<Value>> {
         let answer = self.transmit_within(session, commands, ANSWER_TIMEOUT).await;
         if answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Timeout) {
             session.facts.give_up.notify_one();
@@ -419,7 +255,7 @@ impl Host {
         answer
     }
 
-    async fn transmit_within(
+    pub(super) async fn transmit_within(
         &self,
         session: &Session,
         commands: &Pipeline,
@@ -477,23 +313,6 @@ impl Session {
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Session").field(&self.facts).finish()
-    }
-}
-
-/// The keys of a script call, or of a plain command, which has one.
-fn keys_of(command: &Cmd) -> Vec<&[u8]> {
-    let words: Vec<&[u8]> = command
-        .args_iter()
-        .filter_map(|word| match word {
-            Arg::Simple(word) => Some(word),
-            _ => None,
-        })
-        .collect();
-    let is_call = words.first().is_some_and(|word| word.eq_ignore_ascii_case(b"EVALSHA"));
-    let number = words.get(2).and_then(|number| std::str::from_utf8(number).ok()?.parse().ok());
-    match number.filter(|_| is_call) {
-        Some(number) => words.into_iter().skip(3).take(number).collect(),
-        None => words.into_iter().skip(1).take(1).collect(),
     }
 }
 

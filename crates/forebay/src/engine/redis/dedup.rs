@@ -3,7 +3,8 @@
 use redis::Value;
 
 use super::{
-    connection::{Call, Host, Session},
+    calls::Call,
+    connection::{Host, Session},
     reply::{text, unexpected},
 };
 use crate::{

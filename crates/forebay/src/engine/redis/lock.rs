@@ -8,7 +8,7 @@ use std::time::Duration;
 use redis::Value;
 use uuid::Uuid;
 
-use super::{Redis, connection::Call, reply::unexpected, script::Script};
+use super::{Redis, calls::Call, reply::unexpected, script::Script};
 use crate::{
     engine::{
         notifier::Subscription,

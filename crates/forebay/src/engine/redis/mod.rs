@@ -6,6 +6,7 @@
 mod about;
 mod breaker;
 mod buffer;
+mod calls;
 mod chunk;
 mod combine;
 mod connection;

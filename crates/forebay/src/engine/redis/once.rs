@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::{
     Redis,
     about::{run_about, run_one_about},
+    calls::Call,
     combine::late,
-    connection::Call,
     limit::explicit,
     plan::{Gathered, Plan},
     reply::{strings, text, unexpected},

@@ -9,7 +9,8 @@ use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use super::{
-    connection::{Call, Host, Session},
+    calls::Call,
+    connection::{Host, Session},
     dedup,
     keys::Keys,
     partition::Partition,

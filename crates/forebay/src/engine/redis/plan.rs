@@ -10,7 +10,7 @@ use hashbrown::HashTable;
 use redis::Value;
 
 use super::{
-    connection::Call,
+    calls::Call,
     keys::Keys,
     reply::{foreign_key, unexpected},
     script::Script,

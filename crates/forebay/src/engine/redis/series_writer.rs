@@ -8,8 +8,9 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
+    calls::Call,
     chunk::{self, Gain},
-    connection::{Call, Host},
+    connection::Host,
     dedup,
     keys::Keys,
     reply::{unavailable, unexpected},
