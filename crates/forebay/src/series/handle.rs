@@ -93,8 +93,7 @@ impl SeriesHandle {
         at: Timestamp,
         now: Timestamp,
     ) -> Result<()> {
-        let point = Point { key: key.as_str().into(), at, n: n.get() };
-        self.store.engine().series_add(&self.stored_part(key), vec![point], now).await
+        self.store.engine().series_add(&self.stored_part(key), vec![point(key, n, at)], now).await
     }
 
     /// Counts `n` (1 to 2^31) for `key` at a time.
@@ -155,7 +154,8 @@ impl SeriesHandle {
                 batches.push((index, self.now(key, when).await, vec![]));
             }
             let (_, now, points) = &mut batches[position.expect("it was just pushed")];
-            points.push(self.checked(key, n, at, *now)?);
+            self.check_time(n, at, *now)?;
+            points.push(point(key, n, at));
         }
         let part = |index| SeriesPart { grid: self.grid.clone(), index };
         // A single point has one partition; joining many futures costs allocations.
@@ -188,8 +188,9 @@ impl SeriesHandle {
             return Ok(());
         }
         let now = self.now(key, When::EngineClock).await;
-        let point = self.checked(key, n, at.unwrap_or(now), now)?;
-        item.count(0, part, point, now).await
+        let at = at.unwrap_or(now);
+        self.check_time(n, at, now)?;
+        item.count(0, part, point(key, n, at), now).await
     }
 
     /// Checks whether the series accepts `n` for `key` at `at` (`None`: now), before a limit is charged for it. A late point is
@@ -208,7 +209,7 @@ impl SeriesHandle {
         let now = self.now(key, when).await;
         let at = at.unwrap_or(now);
         if self.is_kept(at, now) {
-            self.checked(key, n, at, now)?;
+            self.check_time(n, at, now)?;
             self.store.engine().series_room(&self.grid.name, key.as_str())?;
             return Ok(Acceptance::Accepted { at, now });
         }
@@ -309,7 +310,8 @@ impl SeriesHandle {
         self.grid.resolutions.last().is_some_and(|coarsest| coarsest.keeps(coarsest.bucket(at), now))
     }
 
-    fn checked(&self, key: Key<'_>, n: Count, at: Timestamp, now: Timestamp) -> Result<Point> {
+    /// Refuses a time that is too far ahead, or no longer kept.
+    fn check_time(&self, n: Count, at: Timestamp, now: Timestamp) -> Result<()> {
         let name = &self.grid.name;
         if at > now.plus(MAX_AHEAD) {
             return Err(out_of_range(format!(
@@ -322,7 +324,7 @@ impl SeriesHandle {
             self.late.fetch_add(n.get(), Ordering::Relaxed);
             return Err(self.too_old(at, now));
         }
-        Ok(Point { key: key.as_str().into(), at, n: n.get() })
+        Ok(())
     }
 
     fn too_old(&self, at: Timestamp, now: Timestamp) -> Error {
@@ -346,4 +348,8 @@ impl SeriesHandle {
             When::At(now) => now,
         }
     }
+}
+
+fn point(key: Key<'_>, n: Count, at: Timestamp) -> Point {
+    Point { key: key.as_str().into(), at, n: n.get() }
 }

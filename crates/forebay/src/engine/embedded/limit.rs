@@ -153,6 +153,10 @@ impl Embedded {
     }
 
     pub(super) fn take_all_at_once(&self, takes: &[Take<'_>], when: When) -> Result<TakenAll> {
+        if let [take] = takes {
+            let Taken { allowed, now, state } = self.take_at_once(take, when)?;
+            return Ok(TakenAll { allowed, now, states: vec![state] });
+        }
         let time = self.limit_time(when)?;
         let now = time.now;
         let hashes: Vec<u64> = takes.iter().map(|take| take.limit.hash_of(take.key.as_bytes())).collect();
