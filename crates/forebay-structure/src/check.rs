@@ -1,47 +1,24 @@
 //! Compares a crate with its rules.
 
-use std::{
-    collections::BTreeSet,
-    error::Error,
-    fmt::{self, Display, Formatter},
-    path::Path,
-};
+use std::{collections::BTreeSet, error::Error, path::Path};
 
 use crate::{
     arrows::Arrows,
-    rules::{IMPURE, Layer, Rule, Rules},
+    rules::{IMPURE, Layer, Rules},
     source::Source,
 };
 
-/// A place where a crate breaks a rule.
-#[derive(Debug)]
-pub struct Violation {
-    /// The rule.
-    pub rule: Rule,
-    /// The text to print: the files, and a line of code for each arrow.
-    pub text: String,
-}
-
-impl Display for Violation {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-/// All places where the crate in `workspace`/[`Rules::folder`] breaks one of `rules`.
+/// All places where the crate in `workspace`/[`Rules::folder`] breaks one of `rules`: the files, and a line of code for each
+/// arrow.
 ///
 /// # Errors
 /// A file that is missing or does not parse.
-pub fn check(workspace: &Path, rules: &Rules) -> Result<Vec<Violation>, Box<dyn Error>> {
+pub fn check(workspace: &Path, rules: &Rules) -> Result<Vec<String>, Box<dyn Error>> {
     let source = Source::read(&workspace.join(rules.folder).join("src"))
         .map_err(|error| format!("{}: {error}", rules.folder))?;
     let arrows = Arrows::of(&source);
     let crate_ = Crate { rules, source: &source, arrows: &arrows };
-    let mut found = crate_.circles();
-    found.extend(crate_.layers());
-    found.extend(crate_.pure());
-    found.extend(crate_.unused_parts());
-    Ok(found)
+    Ok([crate_.circles(), crate_.layers(), crate_.pure(), crate_.unused_parts()].concat())
 }
 
 struct Crate<'a> {
@@ -51,8 +28,8 @@ struct Crate<'a> {
 }
 
 impl Crate<'_> {
-    /// One violation for each set of files that all reach each other.
-    fn circles(&self) -> Vec<Violation> {
+    /// One text for each set of files that all reach each other.
+    fn circles(&self) -> Vec<String> {
         let reached: Vec<BTreeSet<usize>> =
             (0..self.source.files.len()).map(|file| self.reach(file)).collect();
         let mut done = BTreeSet::new();
@@ -71,7 +48,7 @@ impl Crate<'_> {
                 }
             }
             done.extend(circle);
-            found.push(Violation { rule: Rule::Circles, text });
+            found.push(text);
         }
         found
     }
@@ -87,7 +64,7 @@ impl Crate<'_> {
         reached
     }
 
-    fn layers(&self) -> Vec<Violation> {
+    fn layers(&self) -> Vec<String> {
         if self.rules.layers.is_empty() {
             return Vec::new();
         }
@@ -108,7 +85,7 @@ impl Crate<'_> {
                 found.push(format!("across: {} from `{part}` to `{other_part}`", self.arrow(from, to)));
             }
         }
-        found.into_iter().map(|text| Violation { rule: Rule::Layers, text }).collect()
+        found
     }
 
     /// The height of a file's layer, and the part that it belongs to.
@@ -122,7 +99,7 @@ impl Crate<'_> {
         parts.filter(|(_, part)| self.is_in(file, part)).max_by_key(|(_, part)| part.len())
     }
 
-    fn pure(&self) -> Vec<Violation> {
+    fn pure(&self) -> Vec<String> {
         let is_pure = |file| self.rules.pure.iter().any(|part| self.is_in(file, part));
         let mut found = Vec::new();
         for &(from, to) in self.arrows.between.keys() {
@@ -138,20 +115,15 @@ impl Crate<'_> {
                 found.push(format!("not pure: {}:{line} uses {name}", self.path(*file)));
             }
         }
-        found.into_iter().map(|text| Violation { rule: Rule::Pure, text }).collect()
+        found
     }
 
     /// Parts in the table that are no file, so that a file that moves takes its rule along.
-    fn unused_parts(&self) -> Vec<Violation> {
-        let layers = self.rules.layers.iter().flat_map(Layer::parts).map(|part| (Rule::Layers, part));
-        let pure = self.rules.pure.iter().map(|part| (Rule::Pure, part));
-        layers
-            .chain(pure)
-            .filter(|(_, part)| !(0..self.source.files.len()).any(|file| self.is_in(file, part)))
-            .map(|(rule, part)| Violation {
-                rule,
-                text: format!("rules.rs names `{part}`, which is not in {}/src", self.rules.folder),
-            })
+    fn unused_parts(&self) -> Vec<String> {
+        let parts = self.rules.layers.iter().flat_map(Layer::parts).chain(self.rules.pure);
+        parts
+            .filter(|part| !(0..self.source.files.len()).any(|file| self.is_in(file, part)))
+            .map(|part| format!("rules.rs names `{part}`, which is not in {}/src", self.rules.folder))
             .collect()
     }
 

@@ -12,8 +12,6 @@ pub struct Rules {
     pub layers: &'static [Layer],
     /// Numbers in, numbers out: these use only each other, and nothing that waits, reads a clock or does I/O.
     pub pure: &'static [&'static str],
-    /// The rules whose violations fail the check. The others are reported by `--report`.
-    pub enforced: &'static [Rule],
 }
 
 /// Parts of the same height.
@@ -24,20 +22,6 @@ pub enum Layer {
     /// Parts that never use one another.
     Apart(&'static [&'static str]),
 }
-
-/// A kind of rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rule {
-    /// No circle between files.
-    Circles,
-    /// No arrow up between layers.
-    Layers,
-    /// Pure files are pure.
-    Pure,
-}
-
-/// All of them.
-const ALL: &[Rule] = &[Rule::Circles, Rule::Layers, Rule::Pure];
 
 /// Crates and modules that a pure file must not use.
 pub const IMPURE: &[&str] = &[
@@ -84,7 +68,6 @@ pub const WORKSPACE: &[Rules] = &[
             "engine/embedded/batch",
             "engine/embedded/codec",
         ],
-        enforced: ALL,
     },
     Rules {
         folder: "crates/forebay-sql",
@@ -94,7 +77,6 @@ pub const WORKSPACE: &[Rules] = &[
             Layer::Together(&["lib"]),
         ],
         pure: &[],
-        enforced: ALL,
     },
     Rules {
         folder: "crates/forebay-server",
@@ -121,10 +103,9 @@ pub const WORKSPACE: &[Rules] = &[
             Layer::Together(&["lib"]),
         ],
         pure: &["chart/bars", "chart/spark", "chart/ticks", "text"],
-        enforced: ALL,
     },
-    Rules { folder: "crates/forebay-tower", layers: &[], pure: &[], enforced: ALL },
-    Rules { folder: "crates/forebay-testkit", layers: &[], pure: &[], enforced: ALL },
-    Rules { folder: "crates/forebay-structure", layers: &[], pure: &[], enforced: ALL },
-    Rules { folder: "bench", layers: &[], pure: &[], enforced: ALL },
+    Rules { folder: "crates/forebay-tower", layers: &[], pure: &[] },
+    Rules { folder: "crates/forebay-testkit", layers: &[], pure: &[] },
+    Rules { folder: "crates/forebay-structure", layers: &[], pure: &[] },
+    Rules { folder: "bench", layers: &[], pure: &[] },
 ];

@@ -4,29 +4,27 @@ use std::{fs, path::Path};
 
 use forebay_structure::{
     check::check,
-    rules::{Layer, Rule, Rules},
+    rules::{Layer, Rules},
 };
 
-const NO_RULES: Rules = Rules { folder: "one", layers: &[], pure: &[], enforced: &[] };
+const NO_RULES: Rules = Rules { folder: "one", layers: &[], pure: &[] };
 
 /// The violations of a crate in the folder `one` that has these files below `src`.
-fn violations(rules: &Rules, files: &[(&str, &str)]) -> Vec<(Rule, String)> {
+fn violations(rules: &Rules, files: &[(&str, &str)]) -> Vec<String> {
     let workspace = tempfile::tempdir().expect("a temporary directory");
     for (name, text) in files {
         let path = workspace.path().join(Path::new("one/src")).join(name);
         fs::create_dir_all(path.parent().expect("a folder")).expect("a new folder");
         fs::write(path, text).expect("a new file");
     }
-    let found = check(workspace.path(), rules).expect("files that parse");
-    found.into_iter().map(|violation| (violation.rule, violation.text)).collect()
+    check(workspace.path(), rules).expect("files that parse")
 }
 
 fn only_circle(files: &[(&str, &str)]) -> String {
     let mut found = violations(&NO_RULES, files);
     assert_eq!(found.len(), 1, "{found:?}");
-    let (rule, text) = found.remove(0);
-    assert_eq!(rule, Rule::Circles);
-    text
+    assert!(found[0].starts_with("a circle of "), "{found:?}");
+    found.remove(0)
 }
 
 #[test]
@@ -68,7 +66,7 @@ fn parent_that_declares_and_re_exports_does_not_depend_on_its_child() {
         ("lib.rs", "mod child;\npub use child::Child;\npub struct Shared;"),
         ("child.rs", "pub struct Child(super::Shared);"),
     ];
-    assert_eq!(violations(&NO_RULES, &files), []);
+    assert_eq!(violations(&NO_RULES, &files), [""; 0]);
 }
 
 #[test]
@@ -82,7 +80,7 @@ fn tests_may_use_what_uses_their_file() {
         ),
         ("b.rs", "pub struct B(crate::a::A);"),
     ];
-    assert_eq!(violations(&NO_RULES, &files), []);
+    assert_eq!(violations(&NO_RULES, &files), [""; 0]);
 }
 
 #[test]
@@ -107,7 +105,7 @@ fn fields_and_other_crates_of_the_same_name_are_not_arrows() {
         ("a.rs", "use redis::Client;\npub struct A { redis: u8 }\nfn f(a: A) { dbg!(a.redis, redis::x()) }"),
         ("redis.rs", "pub struct Client(crate::a::A);\npub fn x() {}"),
     ];
-    assert_eq!(violations(&NO_RULES, &files), []);
+    assert_eq!(violations(&NO_RULES, &files), [""; 0]);
 }
 
 #[test]
@@ -120,7 +118,7 @@ fn arrow_up_is_found() {
         ("high.rs", "pub struct High;"),
     ];
     let expected = "up: one/src/low.rs:2 -> high.rs (High) from `low` to `high`";
-    assert_eq!(violations(&RULES, &files), [(Rule::Layers, expected.into())]);
+    assert_eq!(violations(&RULES, &files), [expected]);
 }
 
 #[test]
@@ -135,7 +133,7 @@ fn parts_that_stand_apart_do_not_use_each_other() {
         ("right.rs", "pub struct Right;"),
     ];
     let expected = "across: one/src/left/own.rs:1 -> right.rs (Right) from `left` to `right`";
-    assert_eq!(violations(&RULES, &files), [(Rule::Layers, expected.into())]);
+    assert_eq!(violations(&RULES, &files), [expected]);
 }
 
 #[test]
@@ -143,13 +141,12 @@ fn pure_file_knows_no_clock_and_no_runtime() {
     const RULES: Rules = Rules { pure: &["sum"], ..NO_RULES };
     let sum = "use crate::clock::Clock;\nuse std::time::{Duration, Instant};\nfn f() { tokio::spawn(g()) }";
     let files = [("lib.rs", "mod sum;\nmod clock;"), ("clock.rs", "pub struct Clock;"), ("sum.rs", sum)];
-    let found: Vec<String> = violations(&RULES, &files).into_iter().map(|(_, text)| text).collect();
     let expected = [
         "not pure: one/src/sum.rs:1 -> clock.rs (Clock)",
         "not pure: one/src/sum.rs:2 uses std::time::Instant",
         "not pure: one/src/sum.rs:3 uses tokio",
     ];
-    assert_eq!(found, expected);
+    assert_eq!(violations(&RULES, &files), expected);
 }
 
 #[test]
@@ -157,9 +154,9 @@ fn table_and_files_name_the_same() {
     const RULES: Rules = Rules { layers: &[Layer::Together(&["lib", "gone"])], pure: &["moved"], ..NO_RULES };
     let found = violations(&RULES, &[("lib.rs", "mod new;"), ("new.rs", "")]);
     let expected = [
-        (Rule::Layers, "one/src/new.rs is in no layer".into()),
-        (Rule::Layers, "rules.rs names `gone`, which is not in one/src".into()),
-        (Rule::Pure, "rules.rs names `moved`, which is not in one/src".into()),
+        "one/src/new.rs is in no layer",
+        "rules.rs names `gone`, which is not in one/src",
+        "rules.rs names `moved`, which is not in one/src",
     ];
     assert_eq!(found, expected);
 }
