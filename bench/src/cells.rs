@@ -10,11 +10,11 @@ use forebay::{
     time::{hours, mins},
 };
 
-use forebay_bench::{Cell, Load, Run, one, together};
+use forebay_bench::{Cell, Load, one, per_second, takes, together};
 
 use crate::{
     flush::{Into, flushes, updates},
-    pending,
+    pending::{self, connect},
 };
 
 /// A quota that nobody reaches: the path that is measured is the one that admits.
@@ -22,31 +22,37 @@ const PLENTY: u64 = 1 << 40;
 
 /// Every cell; those of one name are compared with each other, the first being ours.
 pub(crate) fn all() -> Vec<Cell> {
-    let micros = |name, subjects, run| Cell { name, subjects, unit: "us", more_is_better: false, run };
     let mut cells = vec![
         per_second("exact limit, 10 000 keys, one Redis", &["forebay fixed window"], |load| {
-            one(takes(load, 10_000, Kind::FixedWindow))
+            one(exact(load, 10_000, Kind::FixedWindow))
         }),
         per_second("exact limit, 10 000 keys, one Redis", &["forebay token bucket"], |load| {
-            one(takes(load, 10_000, Kind::TokenBucket))
+            one(exact(load, 10_000, Kind::TokenBucket))
         }),
         per_second("exact limit, 10 000 keys, one Redis", &["redis-rs INCR"], |load| {
-            one(incrs(load, 10_000))
+            one(commands(load, 10_000, incr))
         }),
         per_second("exact limit, one hot key, one Redis", &["forebay fixed window"], |load| {
-            one(takes(load, 1, Kind::FixedWindow))
+            one(exact(load, 1, Kind::FixedWindow))
         }),
-        per_second("exact limit, one hot key, one Redis", &["redis-rs INCR"], |load| one(incrs(load, 1))),
-        micros("a lone call, one Redis", &["forebay take", "redis-rs INCR"], |load| Box::pin(lone(load))),
-        per_second("limit in this process, 10 000 keys", &["forebay memory:"], |load| {
-            one(takes_in_memory(load))
+        per_second("exact limit, one hot key, one Redis", &["redis-rs INCR"], |load| {
+            one(commands(load, 1, incr))
         }),
+        Cell {
+            name: "a lone call, one Redis",
+            subjects: &["forebay take", "redis-rs INCR"],
+            unit: "us",
+            run: |load| Box::pin(lone(load)),
+        },
+        per_second("limit in this process, 10 000 keys", &["forebay memory:"], |load| one(in_memory(load))),
         per_second("buffer add, 10 000 rows, one Redis", &["forebay sum"], |load| one(adds(load, 10_000))),
         per_second("buffer add, 10 000 rows, one Redis", &["redis-rs HINCRBY"], |load| {
-            one(hincrbys(load, 10_000))
+            one(commands(load, 10_000, hincrby))
         }),
         per_second("buffer add, 100 rows, one Redis", &["forebay sum"], |load| one(adds(load, 100))),
-        per_second("buffer add, 100 rows, one Redis", &["redis-rs HINCRBY"], |load| one(hincrbys(load, 100))),
+        per_second("buffer add, 100 rows, one Redis", &["redis-rs HINCRBY"], |load| {
+            one(commands(load, 100, hincrby))
+        }),
         per_second("series add, 10 000 keys, one Redis", &["forebay 4 resolutions"], |load| {
             one(points(load))
         }),
@@ -67,7 +73,6 @@ pub(crate) fn all() -> Vec<Cell> {
             name: "Redis memory per pending row",
             subjects: &["forebay sum", "forebay sum and max", "a hash per row, as Sentry"],
             unit: "B",
-            more_is_better: false,
             run: |load| Box::pin(pending::bytes(load)),
         },
         per_second("replay of 1 000 000 lines", &["forebay memory:"], |load| {
@@ -95,10 +100,6 @@ fn event_cells() -> [Cell; 4] {
     ]
 }
 
-fn per_second(name: &'static str, subjects: &'static [&'static str], run: fn(Load) -> Run) -> Cell {
-    Cell { name, subjects, unit: "1/s", more_is_better: true, run }
-}
-
 async fn open(url: &str) -> Result<Forebay> {
     Ok(Forebay::options().prefix("bench").open(url).await?)
 }
@@ -111,34 +112,31 @@ fn limit(bay: &Forebay, kind: Kind) -> Result<LimitHandle> {
     Ok(bay.limit(Limit::new(name, quota, per).kind(kind).deadline(mins(1)))?)
 }
 
-async fn takes(load: Load, keys: usize, kind: Kind) -> Result<f64> {
-    let limit = limit(&open(&load.redis).await?, kind)?;
-    together(&load, keys, move |key| {
-        let limit = limit.clone();
-        async move { Ok(limit.take(key).await?.is_allowed()) }
-    })
-    .await
+async fn exact(load: Load, keys: usize, kind: Kind) -> Result<f64> {
+    takes(&load, keys, limit(&open(&load.redis).await?, kind)?).await
 }
 
-async fn takes_in_memory(load: Load) -> Result<f64> {
+async fn in_memory(load: Load) -> Result<f64> {
     let limit = limit(&open("memory:").await?, Kind::FixedWindow)?;
-    together(&Load { callers: 2, ..load }, 10_000, move |key| {
-        let limit = limit.clone();
-        async move { Ok(limit.take(key).await?.is_allowed()) }
-    })
-    .await
+    takes(&Load { callers: 2, ..load }, 10_000, limit).await
 }
 
-async fn incrs(load: Load, keys: usize) -> Result<f64> {
-    let connection = redis::Client::open(load.redis.as_str())?.get_multiplexed_async_connection().await?;
+/// Commands of redis-rs whose answer is above zero.
+async fn commands(load: Load, keys: usize, command: fn(&str) -> redis::Cmd) -> Result<f64> {
+    let connection = connect(&load).await?;
     together(&load, keys, move |key| {
         let mut connection = connection.clone();
-        async move {
-            let count: i64 = redis::cmd("INCR").arg(&*key).query_async(&mut connection).await?;
-            Ok(count > 0)
-        }
+        async move { Ok(command(&key).query_async::<i64>(&mut connection).await? > 0) }
     })
     .await
+}
+
+fn incr(key: &str) -> redis::Cmd {
+    redis::cmd("INCR").arg(key).clone()
+}
+
+fn hincrby(key: &str) -> redis::Cmd {
+    redis::cmd("HINCRBY").arg("plain").arg(key).arg(1).clone()
 }
 
 async fn adds(load: Load, rows: usize) -> Result<f64> {
@@ -148,19 +146,6 @@ async fn adds(load: Load, rows: usize) -> Result<f64> {
         async move {
             buffer.row(&*key).add("hits", 1).await?;
             Ok(true)
-        }
-    })
-    .await
-}
-
-async fn hincrbys(load: Load, rows: usize) -> Result<f64> {
-    let connection = redis::Client::open(load.redis.as_str())?.get_multiplexed_async_connection().await?;
-    together(&load, rows, move |key| {
-        let mut connection = connection.clone();
-        async move {
-            let sum: i64 =
-                redis::cmd("HINCRBY").arg("plain").arg(&*key).arg(1).query_async(&mut connection).await?;
-            Ok(sum > 0)
         }
     })
     .await
@@ -211,7 +196,7 @@ async fn flood(load: Load, keys: usize) -> Result<f64> {
 /// A take and an `INCR` in turn, nothing else under way: the median time of each, in microseconds.
 async fn lone(load: Load) -> Result<Vec<f64>> {
     let limit = limit(&open(&load.redis).await?, Kind::FixedWindow)?;
-    let mut connection = redis::Client::open(load.redis.as_str())?.get_multiplexed_async_connection().await?;
+    let mut connection = connect(&load).await?;
     let clock = Clock::system();
     let end = clock.monotonic() + Duration::from_secs_f64(load.seconds);
     let mut times = [vec![], vec![]];

@@ -1,9 +1,10 @@
-//! Shared by Forebay's own and its comparing benchmarks: cells, load and the table.
+//! Shared by Forebay's own and its comparing benchmarks: options, cells, load and the table.
 
 mod load;
+mod measure;
 mod report;
 
 pub use self::{
-    load::{Cell, Load, Run, one, together},
-    report::{Report, show},
+    load::{Cell, Load, Run, one, per_second, takes, together},
+    measure::Options,
 };

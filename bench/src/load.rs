@@ -11,9 +11,9 @@ use std::{
 };
 
 use anyhow::Result;
-use forebay::Clock;
+use forebay::{Clock, limit::LimitHandle};
 
-/// How hard, how long, and where.
+/// The callers, the duration, and the servers of a cell.
 #[derive(Clone, Debug)]
 pub struct Load {
     /// The URL of a Redis that nobody else uses.
@@ -29,6 +29,9 @@ pub struct Load {
 /// A value for each subject, some time later.
 pub type Run = Pin<Box<dyn Future<Output = Result<Vec<f64>>>>>;
 
+/// The unit of cells in which more is better. In all other units less is better.
+pub(crate) const PER_SECOND: &str = "1/s";
+
 /// A unit of measurement: one subject, or several call by call in turn.
 #[derive(Clone, Copy, Debug)]
 pub struct Cell {
@@ -36,17 +39,29 @@ pub struct Cell {
     pub name: &'static str,
     /// The systems that the values belong to.
     pub subjects: &'static [&'static str],
-    /// Of the values.
+    /// The unit of the values.
     pub unit: &'static str,
-    /// Whether more is better; else less is.
-    pub more_is_better: bool,
-    /// A value for each subject.
+    /// Measures a value for each subject.
     pub run: fn(Load) -> Run,
+}
+
+/// A cell of calls per second.
+pub fn per_second(name: &'static str, subjects: &'static [&'static str], run: fn(Load) -> Run) -> Cell {
+    Cell { name, subjects, unit: PER_SECOND, run }
 }
 
 /// A run with one value.
 pub fn one(run: impl Future<Output = Result<f64>> + 'static) -> Run {
     Box::pin(async { Ok(vec![run.await?]) })
+}
+
+/// Takes per second of a limit that admits all of them.
+pub async fn takes(load: &Load, keys: usize, limit: LimitHandle) -> Result<f64> {
+    together(load, keys, move |key| {
+        let limit = limit.clone();
+        async move { Ok(limit.take(key).await?.is_allowed()) }
+    })
+    .await
 }
 
 /// Calls per second of `callers` tasks that each wait for their own answer before they call again.

@@ -1,14 +1,13 @@
 //! Rows on their way: what they take of Redis's memory, and what becomes of many hits in the end.
 
-use std::sync::Arc;
-
 use anyhow::{Context as _, Result};
 use forebay::{Buffer, Clock, Forebay, Timestamp, buffer::BufferHandle};
 use forebay_sql::{Migrate, Options, Postgres};
 use futures::future::try_join_all;
+use redis::aio::MultiplexedConnection;
 use sqlx::postgres::PgPoolOptions;
 
-use forebay_bench::Load;
+use forebay_bench::{Load, together};
 
 use crate::flush::postgres;
 
@@ -50,7 +49,7 @@ pub(crate) async fn bytes(load: Load) -> Result<Vec<f64>> {
 }
 
 async fn as_sentry(load: &Load) -> Result<()> {
-    let mut connection = redis::Client::open(load.redis.as_str())?.get_multiplexed_async_connection().await?;
+    let mut connection = connect(load).await?;
     for from in (0..ROWS).step_by(1_000) {
         let mut pipeline = redis::pipe();
         for id in from..from + 1_000 {
@@ -67,15 +66,20 @@ async fn as_sentry(load: &Load) -> Result<()> {
     Ok(())
 }
 
+/// A connection of redis-rs.
+pub(crate) async fn connect(load: &Load) -> Result<MultiplexedConnection> {
+    Ok(redis::Client::open(load.redis.as_str())?.get_multiplexed_async_connection().await?)
+}
+
 /// Empties the server, and says what it needs for itself.
 async fn empty(load: &Load) -> Result<f64> {
-    let mut connection = redis::Client::open(load.redis.as_str())?.get_multiplexed_async_connection().await?;
+    let mut connection = connect(load).await?;
     let () = redis::cmd("FLUSHALL").arg("SYNC").query_async(&mut connection).await?;
     used(load).await
 }
 
 async fn used(load: &Load) -> Result<f64> {
-    let mut connection = redis::Client::open(load.redis.as_str())?.get_multiplexed_async_connection().await?;
+    let mut connection = connect(load).await?;
     let info: String = redis::cmd("INFO").arg("memory").query_async(&mut connection).await?;
     let used = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
     Ok(used.context("INFO without used_memory")?.trim().parse()?)
@@ -119,34 +123,16 @@ async fn hit(buffer: BufferHandle, caller: usize, callers: usize) -> Result<()> 
 /// Hits per second of an application without a buffer: an `UPDATE` for each, through a pool of so many connections.
 pub(crate) async fn updates(load: Load, connections: u32) -> Result<f64> {
     let pool = PgPoolOptions::new().max_connections(connections).connect(&postgres().url("postgres")).await?;
-    let fill =
-        "INSERT INTO hits (id) SELECT n::text FROM generate_series(0, 9999) AS n ON CONFLICT DO NOTHING";
+    sqlx::query("TRUNCATE hits").execute(&pool).await?;
+    let fill = "INSERT INTO hits (id) SELECT 'user:' || n FROM generate_series(0, 9999) AS n";
     sqlx::query(fill).execute(&pool).await?;
-    let clock = Clock::system();
-    let (start, seconds) = (clock.monotonic(), load.seconds);
-    let spent = Arc::new(move || Clock::system().monotonic().saturating_sub(start).as_secs_f64());
-    let callers: Vec<_> = (0..load.callers)
-        .map(|caller| {
-            let (pool, spent) = (pool.clone(), spent.clone());
-            tokio::spawn(async move {
-                let (mut at, mut done) = (caller * 7_919, 0u32);
-                while spent() < seconds {
-                    at = (at + 7_919) % HIT;
-                    sqlx::query(
-                        "UPDATE hits SET hits = hits + 1, last_seen = greatest(last_seen, now()) WHERE id = $1",
-                    )
-                    .bind(at.to_string())
-                    .execute(&pool)
-                    .await?;
-                    done += 1;
-                }
-                anyhow::Ok(done)
-            })
-        })
-        .collect();
-    let mut done = 0.0;
-    for caller in callers {
-        done += f64::from(caller.await??);
-    }
-    Ok(done / spent())
+    together(&load, HIT, move |key| {
+        let pool = pool.clone();
+        async move {
+            let update =
+                "UPDATE hits SET hits = hits + 1, last_seen = greatest(last_seen, now()) WHERE id = $1";
+            Ok(sqlx::query(update).bind(&*key).execute(&pool).await?.rows_affected() == 1)
+        }
+    })
+    .await
 }

@@ -4,48 +4,40 @@ use std::fmt::Write;
 
 use serde_json::json;
 
-use crate::Cell;
+use crate::load::{Cell, PER_SECOND};
 
 /// The measured values of each cell.
 #[derive(Debug, Default)]
-pub struct Report(Vec<Row>);
+pub(crate) struct Report(Vec<Row>);
 
 #[derive(Debug)]
 struct Row {
-    cell: &'static str,
+    cell: Cell,
     subject: &'static str,
-    unit: &'static str,
-    more_is_better: bool,
     values: Vec<f64>,
 }
 
 impl Report {
     /// Adds the value of one round.
-    pub fn add(&mut self, cell: &Cell, subject: &'static str, value: f64) {
-        match self.0.iter_mut().find(|row| row.cell == cell.name && row.subject == subject) {
+    pub(crate) fn add(&mut self, cell: &Cell, subject: &'static str, value: f64) {
+        match self.0.iter_mut().find(|row| row.cell.name == cell.name && row.subject == subject) {
             Some(row) => row.values.push(value),
-            None => self.0.push(Row {
-                cell: cell.name,
-                subject,
-                unit: cell.unit,
-                more_is_better: cell.more_is_better,
-                values: vec![value],
-            }),
+            None => self.0.push(Row { cell: *cell, subject, values: vec![value] }),
         }
     }
 
     /// The table for a terminal.
-    pub fn table(&self) -> String {
+    pub(crate) fn table(&self) -> String {
         let mut text =
             format!("{:38} {:24} {:>12} {:>19} {:>6}\n", "cell", "subject", "median", "min .. max", "ratio");
         for row in &self.0 {
             let _ = writeln!(
                 text,
                 "{:38} {:24} {:>7} {:4} {:>8} .. {:>7} {:>6.2}",
-                row.cell,
+                row.cell.name,
                 row.subject,
                 show(row.median()),
-                row.unit,
+                row.cell.unit,
                 show(row.least()),
                 show(row.most()),
                 self.ratio(row)
@@ -55,7 +47,7 @@ impl Report {
     }
 
     /// The table for BENCHMARKS.md.
-    pub fn markdown(&self, callers: &str) -> String {
+    pub(crate) fn markdown(&self, callers: usize) -> String {
         let mut text =
             String::from("| cell | subject | median | min .. max | ours / theirs |\n|---|---|---|---|---|\n");
         for row in &self.0 {
@@ -63,9 +55,9 @@ impl Report {
             let _ = writeln!(
                 text,
                 "| {} | {} | {median} {} | {least} .. {most} | {:.2} |",
-                row.cell,
+                row.cell.name,
                 row.subject,
-                row.unit,
+                row.cell.unit,
                 self.ratio(row)
             );
         }
@@ -78,18 +70,18 @@ impl Report {
     }
 
     /// One object per cell and subject, a line each.
-    pub fn json(&self) -> String {
+    pub(crate) fn json(&self) -> String {
         let object = |row: &Row| {
             let ratio = self.ratio(row);
-            json!({"cell": row.cell, "subject": row.subject, "value": row.median(), "unit": row.unit, "ratio": ratio})
+            json!({"cell": row.cell.name, "subject": row.subject, "value": row.median(), "unit": row.cell.unit, "ratio": ratio})
         };
         self.0.iter().fold(String::new(), |text, row| text + &object(row).to_string() + "\n")
     }
 
     /// Ours over theirs, so that more than 1 is ours being better; ours is the first subject of a cell.
     fn ratio(&self, row: &Row) -> f64 {
-        let ours = self.0.iter().find(|first| first.cell == row.cell).map_or(f64::NAN, Row::median);
-        if row.more_is_better { ours / row.median() } else { row.median() / ours }
+        let ours = self.0.iter().find(|first| first.cell.name == row.cell.name).map_or(f64::NAN, Row::median);
+        if row.cell.unit == PER_SECOND { ours / row.median() } else { row.median() / ours }
     }
 }
 
@@ -109,8 +101,8 @@ impl Row {
     }
 }
 
-/// A number as a person reads it.
-pub fn show(value: f64) -> String {
+/// A number with few digits.
+pub(crate) fn show(value: f64) -> String {
     match value {
         v if v >= 1e6 => format!("{:.2} M", v / 1e6),
         v if v >= 1e3 => format!("{:.0} k", v / 1e3),

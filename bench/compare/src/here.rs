@@ -5,21 +5,20 @@ use std::{num::NonZeroU32, sync::Arc};
 use anyhow::Result;
 use forebay::{
     Forebay, Limit,
-    limit::{Kind, LimitHandle, Mode},
+    limit::{Kind, Mode},
     time::{hours, secs},
 };
-use forebay_bench::{Cell, Load, Run, one, together};
+use forebay_bench::{Cell, Load, Run, one, per_second, takes, together};
 use governor::{Quota, RateLimiter};
 
 use crate::shared::PLENTY;
 
 const ONE: &str = "in this process, 10 000 keys, 1 thread";
 const TWO: &str = "in this process, 10 000 keys, 2 threads";
-/// Slices are lent of what is asked for often: of few keys.
+/// The store lends budget of keys that are asked for often, so the keys are few.
 const FEW: &str = "in this process, 100 keys, 2 threads";
 
 pub(crate) fn cells() -> Vec<Cell> {
-    let per_second = |name, subjects, run| Cell { name, subjects, unit: "1/s", more_is_better: true, run };
     vec![
         per_second(ONE, &["forebay memory:"], |load| memory(load, 1, limit())),
         per_second(ONE, &["forebay memory:, token bucket"], |load| memory(load, 1, bucket())),
@@ -45,23 +44,15 @@ fn bucket() -> Limit {
 fn memory(load: Load, threads: usize, limit: Limit) -> Run {
     one(async move {
         let bay = Forebay::open("memory:").await?;
-        takes(load, threads, 10_000, bay.limit(limit)?).await
+        takes(&Load { callers: threads, ..load }, 10_000, bay.limit(limit)?).await
     })
 }
 
 fn leased(load: Load) -> Run {
     one(async move {
         let bay = Forebay::open(&load.redis).await?;
-        takes(load, 2, 100, bay.limit(limit().mode(Mode::Leased))?).await
+        takes(&Load { callers: 2, ..load }, 100, bay.limit(limit().mode(Mode::Leased))?).await
     })
-}
-
-async fn takes(load: Load, threads: usize, keys: usize, limit: LimitHandle) -> Result<f64> {
-    together(&Load { callers: threads, ..load }, keys, move |key| {
-        let limit = limit.clone();
-        async move { Ok(limit.take(key).await?.is_allowed()) }
-    })
-    .await
 }
 
 fn governed(load: Load, threads: usize, keys: usize) -> Run {

@@ -4,7 +4,6 @@
 //! its own, a quota that nobody reaches.
 
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout, reason = "a program whose output is its table")]
 
 mod here;
 mod limitador;
@@ -15,7 +14,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Parser;
-use forebay_bench::{Cell, Load, Report, show};
+use forebay_bench::{Cell, Options};
 use forebay_testkit::Redis;
 
 use crate::limitador::LIMITADOR;
@@ -23,27 +22,11 @@ use crate::limitador::LIMITADOR;
 /// Compares Forebay with its peers on this machine.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Rounds; the median counts.
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
-    /// Seconds per cell and round.
-    #[arg(long, default_value_t = 2.0)]
-    seconds: f64,
-    /// Callers at once.
-    #[arg(long, default_value_t = 512)]
-    callers: usize,
-    /// Only cells whose name contains this.
-    #[arg(long, default_value = "")]
-    only: String,
+    #[command(flatten)]
+    options: Options,
     /// The module of redis-cell, libredis_cell.so; without it redis-cell is left out.
     #[arg(long, env = "FOREBAY_REDIS_CELL")]
     cell: Option<PathBuf>,
-    /// Also write one JSON object per cell and subject, a line each.
-    #[arg(long)]
-    json: Option<PathBuf>,
-    /// Also write the table as Markdown.
-    #[arg(long)]
-    markdown: Option<PathBuf>,
 }
 
 impl Args {
@@ -59,37 +42,11 @@ impl Args {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let redis = match &args.cell {
         Some(module) => Redis::builder().option("loadmodule", &module.display().to_string()).start(),
         None => Redis::start(),
     };
-    let scratch = tempfile::tempdir()?;
-    let load = Load {
-        redis: redis.url(),
-        scratch: scratch.path().into(),
-        callers: args.callers,
-        seconds: args.seconds,
-    };
-    let mut cells: Vec<Cell> = shared::cells().into_iter().chain(here::cells()).collect();
-    cells.retain(|cell| cell.name.contains(&args.only) && args.can_ask(cell));
-    let mut report = Report::default();
-    for round in 1..=args.rounds {
-        for cell in &cells {
-            // Nobody inherits another's keys.
-            redis.command(["FLUSHALL", "SYNC"]);
-            for (subject, value) in cell.subjects.iter().zip(runtime.block_on((cell.run)(load.clone()))?) {
-                report.add(cell, subject, value);
-                println!("round {round} of {}: {:40} {subject:24} {}", args.rounds, cell.name, show(value));
-            }
-        }
-    }
-    println!("\n{}", report.table());
-    if let Some(path) = args.json {
-        std::fs::write(path, report.json())?;
-    }
-    if let Some(path) = args.markdown {
-        std::fs::write(path, report.markdown(&args.callers.to_string()))?;
-    }
-    Ok(())
+    let cells = shared::cells().into_iter().chain(here::cells()).filter(|cell| args.can_ask(cell)).collect();
+    // Nobody inherits another's keys.
+    args.options.measure(cells, &redis, || drop(redis.command(["FLUSHALL", "SYNC"])))
 }

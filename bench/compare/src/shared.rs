@@ -6,7 +6,7 @@ use forebay::{
     limit::{Charge, LimitHandle},
     time::{hours, mins},
 };
-use forebay_bench::{Cell, Load, one, together};
+use forebay_bench::{Cell, Load, one, per_second, takes, together};
 
 use crate::{
     limitador::{self, LIMITADOR},
@@ -24,12 +24,11 @@ const THREE: &str = "three limits per request, 10 000 keys";
 const LIMITS: [&str; 3] = ["user", "project", "organization"];
 
 pub(crate) fn cells() -> Vec<Cell> {
-    let per_second = |name, subjects, run| Cell { name, subjects, unit: "1/s", more_is_better: true, run };
     vec![
-        per_second(MANY, &["forebay"], |load| one(takes(load, 10_000))),
+        per_second(MANY, &["forebay"], |load| one(alone(load, 10_000))),
         per_second(MANY, &[peers::CELL], |load| one(peers::cell(load, 10_000, 1))),
         per_second(MANY, &[LIMITADOR], |load| one(limitador::takes(load, 10_000, &["user"]))),
-        per_second(HOT, &["forebay"], |load| one(takes(load, 1))),
+        per_second(HOT, &["forebay"], |load| one(alone(load, 1))),
         per_second(HOT, &["redis-benchmark -P 64 INCR"], |load| one(async move { peers::incr(&load) })),
         per_second(HOT, &[peers::CELL], |load| one(peers::cell(load, 1, 1))),
         per_second(HOT, &[LIMITADOR], |load| one(limitador::takes(load, 1, &["user"]))),
@@ -47,14 +46,9 @@ async fn limits(load: &Load, names: &[&str]) -> Result<(Forebay, Vec<LimitHandle
     Ok((bay, limits))
 }
 
-async fn takes(load: Load, keys: usize) -> Result<f64> {
+async fn alone(load: Load, keys: usize) -> Result<f64> {
     let (_bay, limits) = limits(&load, &["hits"]).await?;
-    let limit = limits[0].clone();
-    together(&load, keys, move |key| {
-        let limit = limit.clone();
-        async move { Ok(limit.take(key).await?.is_allowed()) }
-    })
-    .await
+    takes(&load, keys, limits[0].clone()).await
 }
 
 async fn three(load: Load) -> Result<f64> {
