@@ -102,11 +102,13 @@ async fn batches_and_moves_at_once(home: &Home, missing: Missing) -> u32 {
         (home.sink_with(options().missing(missing)).await, writing.clone(), schema.clone());
     let its_turn = turn.clone();
     let mover = tokio::spawn(async move {
-        let (mut moved, mut n) = (0_u32, 1_usize);
-        // A few more, if the writers had the file all the time.
-        while still.load(Ordering::Relaxed) || moved < 3 {
+        let (mut moved, mut n, mut last) = (0_u32, 1_usize, 0);
+        // Further moves after the last batch: the writers may have had the file all the time.
+        while last < LAST_MOVES {
             if still.load(Ordering::Relaxed) {
                 its_turn.notified().await;
+            } else {
+                last += 1;
             }
             n = (n * 7 + 3) % 1_009;
             let (from, to) = (IDS[n % 4], IDS[(n / 4) % 4]);
@@ -139,6 +141,9 @@ async fn batches_and_moves_at_once(home: &Home, missing: Missing) -> u32 {
     assert_eq!(home.ask("SELECT count(*) FROM p").await, found.len().to_string());
     moved
 }
+
+/// Moves after the last batch. In the order of the test, 27 moves make one row of four, wherever they begin.
+const LAST_MOVES: u32 = 40;
 
 const IDS: [&str; 4] = ["a", "b", "c", "d"];
 
