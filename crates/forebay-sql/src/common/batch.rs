@@ -2,31 +2,22 @@
 
 use forebay::sink::{Applied, Batch};
 
-use super::{
-    dead_letter::{DeadRow, dead_letter},
-    merge::{Unreached, merge_rows},
-    moves::follow,
-    plan::Plan,
-    transaction::Transaction,
-};
+use super::{dead_letter::DeadRow, merge::Unreached, transaction::Transaction, work::Work};
 
-/// Merges a batch into its table.
-pub(crate) async fn merge<T: Transaction>(
-    transaction: &mut T,
-    plan: &Plan<T::Dialect>,
-    batch: &Batch,
-) -> sqlx::Result<Applied> {
-    let schema = &batch.schema;
-    let (mut reached, mut dead) = (0, vec![]);
-    for rows in follow(transaction, plan, schema, &batch.rows).await? {
-        let merged = merge_rows(transaction, plan, schema, &rows, Unreached::AsPlanned).await?;
-        reached += merged.reached;
-        dead.extend(merged.refused.iter().map(|(index, why)| DeadRow::new(schema, &rows[*index], why)));
+impl<T: Transaction> Work<'_, T> {
+    /// Merges a batch into its table.
+    pub(crate) async fn merge_batch(&mut self, batch: &Batch) -> sqlx::Result<Applied> {
+        let (mut reached, mut dead) = (0, vec![]);
+        for rows in self.follow(&batch.rows).await? {
+            let merged = self.merge_rows(&rows, Unreached::AsPlanned).await?;
+            reached += merged.reached;
+            dead.extend(merged.refused.iter().map(|(i, why)| DeadRow::new(self.schema, &rows[*i], why)));
+        }
+        if let Some(first) = dead.first() {
+            let (buffer, rows, error) = (self.buffer(), dead.len(), &first.reason);
+            tracing::warn!(buffer, batch = %batch.id, rows, error, "rows became dead letters; the error is that of the first");
+            self.dead_letter(batch.id, &dead).await?;
+        }
+        Ok(Applied::now(reached, dead.len() as u64))
     }
-    if let Some(first) = dead.first() {
-        let (buffer, rows, error) = (&schema.name, dead.len(), &first.reason);
-        tracing::warn!(%buffer, batch = %batch.id, rows, error, "rows became dead letters; the error is that of the first");
-        dead_letter(transaction, plan, batch, &dead).await?;
-    }
-    Ok(Applied::now(reached, dead.len() as u64))
 }

@@ -3,9 +3,10 @@
 use forebay::{
     Error, ErrorKind, Timestamp,
     buffer::{ColumnType, Row, Schema, Value},
-    sink::{Batch, DeadLetter, Replayed},
+    sink::{DeadLetter, Replayed},
 };
 use serde_json::{Map, Value as Json};
+use uuid::Uuid;
 
 use super::{
     bindings::Parameters,
@@ -13,8 +14,8 @@ use super::{
     ddl::DEAD_LETTERS,
     dialect::Dialect,
     key::{parse_key, stored_key},
-    plan::Plan,
-    transaction::{Transaction, texts},
+    transaction::{Checked, Transaction, texts},
+    work::Work,
 };
 
 /// How many dead letters one statement inserts.
@@ -37,114 +38,89 @@ impl DeadRow {
     }
 }
 
-/// Inserts rows into the dead letters.
-pub(crate) async fn dead_letter<T: Transaction>(
-    transaction: &mut T,
-    plan: &Plan<T::Dialect>,
-    batch: &Batch,
-    rows: &[DeadRow],
-) -> sqlx::Result<()> {
-    let (table, now) = (T::Dialect::own(&plan.place, DEAD_LETTERS), transaction.now());
-    for rows in rows.chunks(MAX_ROWS_PER_INSERT) {
-        let mut bind = Parameters::<T::Dialect>::new();
-        let values = |row: &DeadRow| {
-            let (id, buffer) = (bind.uuid(batch.id), bind.text(batch.schema.name.as_str()));
-            let (key, cells, reason) =
-                (bind.text(&*row.key), bind.text(&*row.cells), bind.text(&*row.reason));
-            format!("({id}, {buffer}, {key}, {cells}, {reason}, {})", bind.time(Some(now)))
-        };
-        let values = rows.iter().map(values).collect::<Vec<_>>().join(", ");
-        bind.one_off = true;
-        let sql = format!("INSERT INTO {table} (gen, buffer, row_key, cells, error, at) VALUES {values}");
-        transaction.execute(sql, bind.into()).await?;
+impl<T: Transaction> Work<'_, T> {
+    /// Inserts rows of a batch into the dead letters.
+    pub(crate) async fn dead_letter(&mut self, batch: Uuid, rows: &[DeadRow]) -> sqlx::Result<()> {
+        let (table, now) = (self.own(DEAD_LETTERS), self.transaction.now());
+        for rows in rows.chunks(MAX_ROWS_PER_INSERT) {
+            let mut bind = Parameters::<T::Dialect>::new();
+            let values = |row: &DeadRow| {
+                let (id, buffer) = (bind.uuid(batch), bind.text(self.buffer()));
+                let (key, cells, reason) =
+                    (bind.text(&*row.key), bind.text(&*row.cells), bind.text(&*row.reason));
+                format!("({id}, {buffer}, {key}, {cells}, {reason}, {})", bind.time(Some(now)))
+            };
+            let values = rows.iter().map(values).collect::<Vec<_>>().join(", ");
+            bind.one_off = true;
+            let sql = format!("INSERT INTO {table} (gen, buffer, row_key, cells, error, at) VALUES {values}");
+            self.execute(sql, bind).await?;
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-/// Reads those of some dead letters of a buffer that exist, in the order of their ids, and locks them until the transaction
-/// ends. A second replay waits, and finds those that are left. A letter that does not fit the buffer has a reason instead of
-/// a row.
-pub(crate) async fn lock<T: Transaction>(
-    transaction: &mut T,
-    plan: &Plan<T::Dialect>,
-    schema: &Schema,
-    ids: &[u64],
-) -> sqlx::Result<Vec<(u64, Result<Row, String>)>> {
-    transaction.lock_as_merge(plan).await?;
-    let mut bind = Parameters::<T::Dialect>::new();
-    // `t.id` is the column. Without `t` it would be the text that is selected.
-    let sql = format!(
-        "SELECT {}, row_key, cells FROM {} AS t WHERE {} AND buffer = {} ORDER BY t.id{}",
-        T::Dialect::cast("id"),
-        T::Dialect::own(&plan.place, DEAD_LETTERS),
-        bind.any_id("id", ids),
-        bind.text(schema.name.as_str()),
-        T::Dialect::LOCK_ROWS,
-    );
-    let letters = transaction.query(sql, bind.into()).await?.into_iter().map(|letter| {
-        let [id, key, cells] = texts(letter)?;
-        let id = id.parse().map_err(|_| sqlx::Error::Decode(format!("{id:?} is no id").into()))?;
-        Ok((id, row(schema, &key, &cells)))
-    });
-    letters.collect()
-}
-
-/// Deletes the dead letters that were applied, and updates the reasons of those that were refused again.
-pub(crate) async fn update<T: Transaction>(
-    transaction: &mut T,
-    plan: &Plan<T::Dialect>,
-    replayed: &Replayed,
-) -> sqlx::Result<()> {
-    let table = T::Dialect::own(&plan.place, DEAD_LETTERS);
-    let mut bind = Parameters::<T::Dialect>::new();
-    let sql = format!("DELETE FROM {table} WHERE {}", bind.any_id("id", &replayed.applied));
-    transaction.execute(sql, bind.into()).await?;
-    for (id, reason) in &replayed.refused {
+    /// Reads those of some dead letters of the buffer that exist, in the order of their ids, and locks them until the
+    /// transaction ends. A second replay waits, and finds those that are left. A letter that does not fit the buffer has a
+    /// reason instead of a row.
+    pub(crate) async fn lock_dead(&mut self, ids: &[u64]) -> sqlx::Result<Vec<(u64, Result<Row, String>)>> {
+        self.transaction.lock_as_merge(&self.plan).await?;
         let mut bind = Parameters::<T::Dialect>::new();
-        let reason = bind.text(reason.replace('\0', "\\0"));
-        let sql =
-            format!("UPDATE {table} SET error = {reason} WHERE id = {}", bind.integer(id.cast_signed()));
-        transaction.execute(sql, bind.into()).await?;
+        // `t.id` is the column. Without `t` it would be the text that is selected.
+        let sql = format!(
+            "SELECT {}, row_key, cells FROM {} AS t WHERE {} AND buffer = {} ORDER BY t.id{}",
+            T::Dialect::cast("id"),
+            self.own(DEAD_LETTERS),
+            bind.any_id("id", ids),
+            bind.text(self.buffer()),
+            T::Dialect::LOCK_ROWS,
+        );
+        let letters = self.query(sql, bind).await?.into_iter().map(|letter| {
+            let [id, key, cells] = texts(letter)?;
+            let id = id.parse().map_err(|_| sqlx::Error::Decode(format!("{id:?} is no id").into()))?;
+            Ok((id, row(self.schema, &key, &cells)))
+        });
+        letters.collect()
     }
-    Ok(())
-}
 
-/// Lists at most `limit` dead letters of a buffer with an id above `after`, in the order of their ids. The inner error is
-/// that of a letter that cannot be read.
-pub(crate) async fn list<T: Transaction>(
-    transaction: &mut T,
-    plan: &Plan<T::Dialect>,
-    schema: &Schema,
-    after: u64,
-    limit: u32,
-) -> sqlx::Result<Result<Vec<DeadLetter>, String>> {
-    let mut bind = Parameters::<T::Dialect>::new();
-    let sql = format!(
-        "SELECT {}, {}, row_key, cells, error, {}
-         FROM {} AS t WHERE buffer = {} AND id > {} ORDER BY t.id LIMIT {limit}",
-        T::Dialect::cast("id"),
-        T::Dialect::cast("gen"),
-        T::Dialect::time_text("at"),
-        T::Dialect::own(&plan.place, DEAD_LETTERS),
-        bind.text(schema.name.as_str()),
-        bind.integer(i64::try_from(after).unwrap_or(i64::MAX)),
-    );
-    let rows = transaction.query(sql, bind.into()).await?;
-    let rows: Vec<[String; 6]> = rows.into_iter().map(texts).collect::<sqlx::Result<_>>()?;
-    Ok(rows.into_iter().map(|row| letter(schema, row)).collect())
-}
+    /// Deletes the dead letters that were applied, and updates the reasons of those that were refused again.
+    pub(crate) async fn update_dead(&mut self, replayed: &Replayed) -> sqlx::Result<()> {
+        let table = self.own(DEAD_LETTERS);
+        let mut bind = Parameters::<T::Dialect>::new();
+        let sql = format!("DELETE FROM {table} WHERE {}", bind.any_id("id", &replayed.applied));
+        self.execute(sql, bind).await?;
+        for (id, reason) in &replayed.refused {
+            let mut bind = Parameters::<T::Dialect>::new();
+            let reason = bind.text(reason.replace('\0', "\\0"));
+            let id = bind.integer(id.cast_signed());
+            self.execute(format!("UPDATE {table} SET error = {reason} WHERE id = {id}"), bind).await?;
+        }
+        Ok(())
+    }
 
-/// Counts the dead letters of a buffer.
-pub(crate) async fn count<T: Transaction>(
-    transaction: &mut T,
-    plan: &Plan<T::Dialect>,
-    schema: &Schema,
-) -> sqlx::Result<u64> {
-    let mut bind = Parameters::<T::Dialect>::new();
-    let (count, table) = (T::Dialect::cast("count(*)"), T::Dialect::own(&plan.place, DEAD_LETTERS));
-    let sql = format!("SELECT {count} FROM {table} WHERE buffer = {}", bind.text(schema.name.as_str()));
-    let rows = transaction.query(sql, bind.into()).await?;
-    Ok(rows.into_iter().flatten().flatten().next().and_then(|count| count.parse().ok()).unwrap_or(0))
+    /// Lists at most `limit` dead letters of the buffer with an id above `after`, in the order of their ids.
+    pub(crate) async fn list_dead(&mut self, after: u64, limit: u32) -> Checked<Vec<DeadLetter>> {
+        let mut bind = Parameters::<T::Dialect>::new();
+        let sql = format!(
+            "SELECT {}, {}, row_key, cells, error, {}
+             FROM {} AS t WHERE buffer = {} AND id > {} ORDER BY t.id LIMIT {limit}",
+            T::Dialect::cast("id"),
+            T::Dialect::cast("gen"),
+            T::Dialect::time_text("at"),
+            self.own(DEAD_LETTERS),
+            bind.text(self.buffer()),
+            bind.integer(i64::try_from(after).unwrap_or(i64::MAX)),
+        );
+        let rows = self.query(sql, bind).await?.into_iter();
+        rows.map(|row| Ok(letter(self.schema, texts(row)?)?)).collect()
+    }
+
+    /// Counts the dead letters of the buffer.
+    pub(crate) async fn count_dead(&mut self) -> Checked<u64> {
+        let mut bind = Parameters::<T::Dialect>::new();
+        let (count, table) = (T::Dialect::cast("count(*)"), self.own(DEAD_LETTERS));
+        let sql = format!("SELECT {count} FROM {table} WHERE buffer = {}", bind.text(self.buffer()));
+        let rows = self.query(sql, bind).await?;
+        Ok(rows.into_iter().flatten().flatten().next().and_then(|count| count.parse().ok()).unwrap_or(0))
+    }
 }
 
 /// The cells of a row, as a JSON object by column. Nothing is lost: a time is RFC 3339 text, or, outside the years that RFC
@@ -230,7 +206,6 @@ mod tests {
     };
     use proptest::prelude::*;
     use std::sync::Arc;
-    use uuid::Uuid;
 
     use super::*;
 

@@ -14,6 +14,35 @@ pub(crate) enum Class {
     Permanent,
 }
 
+/// The error of a step on a database.
+#[derive(Debug)]
+pub(crate) enum StepError {
+    /// An error of the database or its driver.
+    Database(sqlx::Error),
+    /// The reason why the sink cannot go on.
+    Refused(String),
+    /// An error that is complete.
+    Sink(SinkError),
+}
+
+impl From<sqlx::Error> for StepError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<String> for StepError {
+    fn from(why: String) -> Self {
+        Self::Refused(why)
+    }
+}
+
+impl From<SinkError> for StepError {
+    fn from(error: SinkError) -> Self {
+        Self::Sink(error)
+    }
+}
+
 /// Classifies an error. `reported` classifies those that the database itself reported.
 pub(crate) fn classify(error: &sqlx::Error, reported: impl FnOnce(&dyn DatabaseError) -> Class) -> Class {
     match error {
@@ -36,13 +65,13 @@ pub(crate) fn failed(doing: &str, class: Class, error: &sqlx::Error) -> SinkErro
     let message = format!("{doing}: {}", message(error));
     match class {
         Class::Transient => SinkError::Transient(Error::new(ErrorKind::Unavailable, message)),
-        Class::Data | Class::Permanent => refused(message),
+        Class::Data | Class::Permanent => permanent(ErrorKind::Configuration, message),
     }
 }
 
 /// An error that no retry resolves.
-pub(crate) fn refused(message: impl Into<String>) -> SinkError {
-    SinkError::Permanent(Error::new(ErrorKind::Configuration, message))
+pub(crate) fn permanent(kind: ErrorKind, message: String) -> SinkError {
+    SinkError::Permanent(Error::new(kind, message))
 }
 
 /// The database's own message, without the driver's additions.

@@ -17,9 +17,7 @@ use super::{
 /// The ledger is in the schema of the buffer's table, not in the default one of a connection: all flushers of a table have
 /// to see one ledger.
 pub(crate) async fn inspect<T: Transaction>(transaction: &mut T, schema: &Schema) -> Checked<Inspection> {
-    if let Err(why) = transaction.check_server().await? {
-        return Ok(Err(why));
-    }
+    transaction.check_server().await?;
     let mut place = schema.table.split_once('.').map(|(place, _)| place.to_owned());
     let qualifier = |place: &Option<String>| place.as_deref().map(T::Dialect::place).unwrap_or_default();
     let (mut table, mut missing) = (None, vec![]);
@@ -46,7 +44,7 @@ pub(crate) async fn inspect<T: Transaction>(transaction: &mut T, schema: &Schema
     let ledger = columns(transaction, place.as_deref(), LEDGER).await?;
     // A ledger that is missing will have the column.
     let dated = ledger.is_empty() || ledger.iter().any(|column| column.name.eq_ignore_ascii_case(LAST_WRITE));
-    Ok(Ok(Inspection { table, place: qualifier(&place), missing, dated }))
+    Ok(Inspection { table, place: qualifier(&place), missing, dated })
 }
 
 /// The schema of a table, whether it is an ordinary one, and whether Forebay created it.

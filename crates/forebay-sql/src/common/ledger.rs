@@ -3,8 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use forebay::{
-    Error, ErrorKind, Timestamp,
-    buffer::Schema,
+    ErrorKind, Timestamp,
     sink::{Batch, SinkError},
 };
 use uuid::Uuid;
@@ -14,86 +13,82 @@ use super::{
     datetime,
     ddl::{LAST_WRITE, LEDGER},
     dialect::Dialect,
-    plan::Plan,
+    error::permanent,
     transaction::Transaction,
+    work::Work,
 };
 
 /// How many entries one transaction prunes, so that flushes do not wait for long.
 pub(crate) const MAX_PRUNED_AT_ONCE: u32 = 10_000;
 
-/// The partition of a [barrier](Entry::barrier).
+/// The partition of a [barrier](Work::record_barrier).
 const NO_PARTITION: i64 = -1;
 
-/// A row of the ledger.
-#[derive(Debug)]
-pub(crate) struct Entry<'a> {
-    id: Uuid,
-    buffer: &'a str,
-    partition: i64,
-    rows: i64,
-    last_write: Option<Timestamp>,
-}
-
-impl<'a> Entry<'a> {
-    pub(crate) fn batch(batch: &'a Batch) -> Self {
-        Self {
-            id: batch.id,
-            buffer: batch.schema.name.as_str(),
-            partition: i64::from(batch.partition),
-            rows: i64::try_from(batch.rows.len()).unwrap_or(i64::MAX),
-            last_write: batch.last_write,
-        }
+impl<T: Transaction> Work<'_, T> {
+    /// Adds a batch; returns false if its id exists. Waits while another transaction is about to add it.
+    pub(crate) async fn record_batch(&mut self, batch: &Batch) -> sqlx::Result<bool> {
+        let rows = i64::try_from(batch.rows.len()).unwrap_or(i64::MAX);
+        self.record(batch.id, i64::from(batch.partition), rows, batch.last_write).await
     }
 
-    /// An entry that exists only to be committed. It has an id of its own, version 4, and partition -1. It is pruned like
-    /// any other.
+    /// Adds an entry that exists only to be committed. It has an id of its own, version 4, and partition -1. It is pruned
+    /// like any other.
     ///
     /// A database shows a commit to other transactions before it is on disk. An entry that is found may therefore still be
     /// lost, unless a later commit is durable: a log is written in order. Only a new row makes a database write its log.
-    pub(crate) fn barrier(schema: &'a Schema) -> Self {
-        let buffer = schema.name.as_str();
-        Self { id: Uuid::new_v4(), buffer, partition: NO_PARTITION, rows: 0, last_write: None }
+    pub(crate) async fn record_barrier(&mut self) -> sqlx::Result<()> {
+        self.record(Uuid::new_v4(), NO_PARTITION, 0, None).await.map(|_| ())
     }
-}
 
-/// Adds an entry; returns false if its id exists. Waits while another transaction is about to add it.
-pub(crate) async fn record<T: Transaction>(
-    transaction: &mut T,
-    plan: &Plan<T::Dialect>,
-    entry: &Entry<'_>,
-) -> sqlx::Result<bool> {
-    let mut bind = Parameters::<T::Dialect>::new();
-    let mut columns = ["gen", "buffer", "partition", "rows", "applied_at"].map(T::Dialect::quoted).to_vec();
-    let mut values = vec![
-        bind.uuid(entry.id),
-        bind.text(entry.buffer),
-        bind.integer(entry.partition),
-        bind.integer(entry.rows),
-        bind.time(Some(transaction.now())),
-    ];
-    if plan.dated {
-        columns.push(T::Dialect::quoted(LAST_WRITE));
-        values.push(bind.time(entry.last_write));
+    async fn record(
+        &mut self,
+        id: Uuid,
+        partition: i64,
+        rows: i64,
+        last_write: Option<Timestamp>,
+    ) -> sqlx::Result<bool> {
+        let mut bind = Parameters::<T::Dialect>::new();
+        let mut columns =
+            ["gen", "buffer", "partition", "rows", "applied_at"].map(T::Dialect::quoted).to_vec();
+        let mut values = vec![
+            bind.uuid(id),
+            bind.text(self.buffer()),
+            bind.integer(partition),
+            bind.integer(rows),
+            bind.time(Some(self.transaction.now())),
+        ];
+        if self.plan.dated {
+            columns.push(T::Dialect::quoted(LAST_WRITE));
+            values.push(bind.time(last_write));
+        }
+        let (ledger, columns, values) = (self.own(LEDGER), columns.join(", "), values.join(", "));
+        let sql = format!("INSERT INTO {ledger} ({columns}) VALUES ({values})");
+        self.transaction.insert_new(sql, bind).await
     }
-    let ledger = T::Dialect::own(&plan.place, LEDGER);
-    let sql = format!("INSERT INTO {ledger} ({}) VALUES ({})", columns.join(", "), values.join(", "));
-    transaction.insert_new(sql, bind).await
-}
 
-/// The time of the last write of a batch that the ledger has.
-pub(crate) async fn last_write<T: Transaction>(
-    transaction: &mut T,
-    plan: &Plan<T::Dialect>,
-    id: Uuid,
-) -> sqlx::Result<Option<Timestamp>> {
-    if !plan.dated {
-        return Ok(None);
+    /// The time of the last write of a batch that the ledger has.
+    pub(crate) async fn last_write(&mut self, id: Uuid) -> sqlx::Result<Option<Timestamp>> {
+        if !self.plan.dated {
+            return Ok(None);
+        }
+        let mut bind = Parameters::<T::Dialect>::new();
+        let (ledger, time) = (self.own(LEDGER), T::Dialect::time_text(LAST_WRITE));
+        let sql = format!("SELECT {time} FROM {ledger} WHERE gen = {}", bind.uuid(id));
+        let rows = self.query(sql, bind).await?;
+        Ok(rows.into_iter().flatten().flatten().next().and_then(|text| datetime::parse(&text)))
     }
-    let mut bind = Parameters::<T::Dialect>::new();
-    let (ledger, time) = (T::Dialect::own(&plan.place, LEDGER), T::Dialect::time_text(LAST_WRITE));
-    let sql = format!("SELECT {time} FROM {ledger} WHERE gen = {}", bind.uuid(id));
-    let rows = transaction.query(sql, bind.into()).await?;
-    Ok(rows.into_iter().flatten().flatten().next().and_then(|text| datetime::parse(&text)))
+
+    /// Which of some batches the ledger has.
+    pub(crate) async fn known(&mut self, ids: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
+        if ids.is_empty() {
+            return Ok(vec![]);
+        }
+        let mut bind = Parameters::<T::Dialect>::new();
+        let (ledger, id) = (self.own(LEDGER), T::Dialect::cast("gen"));
+        let sql = format!("SELECT {id} FROM {ledger} WHERE {}", bind.any_uuid("gen", ids));
+        let known: HashSet<String> = self.query(sql, bind).await?.into_iter().flatten().flatten().collect();
+        Ok(ids.iter().copied().filter(|id| known.contains(&id.to_string())).collect())
+    }
 }
 
 /// Removes at most [`MAX_PRUNED_AT_ONCE`] of the entries made before a time, but none of the newest 1 000; returns how many.
@@ -109,23 +104,6 @@ pub(crate) async fn prune<T: Transaction>(
     let ledger = T::Dialect::own(place, LEDGER);
     let sql = T::Dialect::prune(&ledger, &bind.time(Some(before)), MAX_PRUNED_AT_ONCE);
     transaction.execute(sql, bind.into()).await
-}
-
-/// Which of some batches the ledger has.
-pub(crate) async fn known<T: Transaction>(
-    transaction: &mut T,
-    place: &str,
-    ids: &[Uuid],
-) -> sqlx::Result<Vec<Uuid>> {
-    if ids.is_empty() {
-        return Ok(vec![]);
-    }
-    let mut bind = Parameters::<T::Dialect>::new();
-    let (ledger, id) = (T::Dialect::own(place, LEDGER), T::Dialect::cast("gen"));
-    let sql = format!("SELECT {id} FROM {ledger} WHERE {}", bind.any_uuid("gen", ids));
-    let rows = transaction.query(sql, bind.into()).await?;
-    let known: HashSet<String> = rows.into_iter().flatten().flatten().collect();
-    Ok(ids.iter().copied().filter(|id| known.contains(&id.to_string())).collect())
 }
 
 /// When a batch had its first write: a UUID of version 7 begins with the milliseconds since 1970.
@@ -145,13 +123,13 @@ pub(crate) fn check_age(
     retention: Duration,
 ) -> Result<(), SinkError> {
     match born(id) {
-        Some(born) if now.since(born) > retention => Err(SinkError::Permanent(Error::new(
+        Some(born) if now.since(born) > retention => Err(permanent(
             ErrorKind::OutOfRange,
             format!(
                 "{database}: the batch was begun at {born}, but the ledger keeps its entries for {retention:?} only, so it may \
                  have been applied before"
             ),
-        ))),
+        )),
         _ => Ok(()),
     }
 }

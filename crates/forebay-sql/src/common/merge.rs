@@ -9,6 +9,7 @@ use super::{
     error::Class,
     plan::{ColumnSet, MergeMode, Plan},
     transaction::{Encoded, Outcome, Transaction},
+    work::Work,
 };
 use crate::Missing;
 
@@ -33,72 +34,64 @@ pub(crate) enum Unreached {
     Refused,
 }
 
-/// Merges rows, each of another key, into the table. Splits a statement that fails, to find the rows that the database
-/// refuses.
-pub(crate) async fn merge_rows<T: Transaction>(
-    transaction: &mut T,
-    plan: &Plan<T::Dialect>,
-    schema: &Schema,
-    rows: &[Row],
-    unreached: Unreached,
-) -> sqlx::Result<Merged> {
-    let (groups, refused) = encode(plan, schema, rows);
-    let mut merged = Merged { reached: 0, refused };
-    for (columns, rows) in &groups {
-        let planned = MergeMode::new(plan, *columns);
-        let mode = MergeMode { all: planned.all || unreached == Unreached::Refused, ..planned };
-        // Where the plan leaves out unreached rows, keys need not be unique. The number of affected rows then does not tell
-        // which row was reached, so each row gets a statement of its own.
-        let size = if mode.all == planned.all { T::rows_per_statement } else { |_| 1 };
-        let mut pieces = split(0..rows.len(), rows.len(), size);
-        while let Some(piece) = pieces.pop() {
-            let part = &rows[piece.clone()];
-            match (attempt(transaction, plan, mode, part).await?, part) {
-                (Outcome::Merged { rows, unreached }, _) => {
-                    merged.reached += rows;
-                    merged
-                        .refused
-                        .extend(unreached.iter().map(|i| (part[*i].index, why_unreached(plan, mode))));
-                }
-                (Outcome::Refused(why), [row]) => {
-                    merged.refused.push((row.index, why.unwrap_or_else(|| why_unreached(plan, mode))));
-                }
-                // An eighth each: one refused row among 10 000 costs five further rounds, and the first merges most rows.
-                (Outcome::Refused(_), _) => {
-                    pieces.extend(split(piece.clone(), piece.len().div_ceil(8), size));
+impl<T: Transaction> Work<'_, T> {
+    /// Merges rows, each of another key, into the table. Splits a statement that fails, to find the rows that the database
+    /// refuses.
+    pub(crate) async fn merge_rows(&mut self, rows: &[Row], unreached: Unreached) -> sqlx::Result<Merged> {
+        let plan = self.plan.clone();
+        let (groups, refused) = encode(&plan, self.schema, rows);
+        let mut merged = Merged { reached: 0, refused };
+        for (columns, rows) in &groups {
+            let planned = MergeMode::new(&plan, *columns);
+            let mode = MergeMode { all: planned.all || unreached == Unreached::Refused, ..planned };
+            // Where the plan leaves out unreached rows, keys need not be unique. The number of affected rows then does not
+            // tell which row was reached, so each row gets a statement of its own.
+            let size = if mode.all == planned.all { T::rows_per_statement } else { |_| 1 };
+            let mut pieces = split(0..rows.len(), rows.len(), size);
+            while let Some(piece) = pieces.pop() {
+                let part = &rows[piece.clone()];
+                match (self.attempt(mode, part).await?, part) {
+                    (Outcome::Merged { rows, unreached }, _) => {
+                        merged.reached += rows;
+                        let refused = unreached.iter().map(|i| (part[*i].index, why_unreached(&plan, mode)));
+                        merged.refused.extend(refused);
+                    }
+                    (Outcome::Refused(why), [row]) => {
+                        merged.refused.push((row.index, why.unwrap_or_else(|| why_unreached(&plan, mode))));
+                    }
+                    // An eighth each: one refused row among 10 000 costs five further rounds, and the first merges most
+                    // rows.
+                    (Outcome::Refused(_), _) => {
+                        pieces.extend(split(piece.clone(), piece.len().div_ceil(8), size));
+                    }
                 }
             }
         }
+        Ok(merged)
     }
-    Ok(merged)
-}
 
-/// Merges rows by one statement, and undoes it if a row is refused.
-///
-/// # Errors
-/// Errors that no row causes. The transaction is over then.
-async fn attempt<T: Transaction>(
-    transaction: &mut T,
-    plan: &Plan<T::Dialect>,
-    mode: MergeMode,
-    rows: &[Encoded],
-) -> sqlx::Result<Outcome> {
-    if T::Dialect::SAVEPOINTS {
-        transaction.run(SAVEPOINT.into()).await?;
-    }
-    let outcome = match transaction.merge_rows(plan, mode, rows).await {
-        Err(error) if T::Dialect::classify(&error) == Class::Data => {
-            Outcome::Refused(Some(T::Dialect::reason(&error)))
+    /// Merges rows by one statement, and undoes it if a row is refused.
+    ///
+    /// # Errors
+    /// Errors that no row causes. The transaction is over then.
+    async fn attempt(&mut self, mode: MergeMode, rows: &[Encoded]) -> sqlx::Result<Outcome> {
+        if T::Dialect::SAVEPOINTS {
+            self.transaction.run(SAVEPOINT.into()).await?;
         }
-        other => other?,
-    };
-    if T::Dialect::SAVEPOINTS {
-        if matches!(outcome, Outcome::Refused(_)) {
-            transaction.run(format!("ROLLBACK TO {SAVEPOINT}")).await?;
+        let outcome = match self.transaction.merge_rows(&self.plan, mode, rows).await {
+            Err(error) if T::Dialect::classify(&error) == Class::Data => {
+                Outcome::Refused(Some(T::Dialect::reason(&error)))
+            }
+            other => other?,
+        };
+        if T::Dialect::SAVEPOINTS {
+            if matches!(outcome, Outcome::Refused(_)) {
+                self.transaction.run(format!("ROLLBACK TO {SAVEPOINT}")).await?;
+            }
+            self.transaction.run(format!("RELEASE {SAVEPOINT}")).await?;
         }
-        transaction.run(format!("RELEASE {SAVEPOINT}")).await?;
+        Ok(outcome)
     }
-    Ok(outcome)
 }
 
 /// Why a row was not reached.

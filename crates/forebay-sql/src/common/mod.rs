@@ -30,3 +30,4 @@ pub(crate) mod table;
 pub(crate) mod transaction;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(crate) mod url;
+pub(crate) mod work;

@@ -1,6 +1,6 @@
 //! The methods that all public types have, and the `Sink` trait. Both delegate to the one sink.
 
-/// Implements the methods of every sink for a type `struct Name(SqlSink<..>)`.
+/// Implements the methods of every sink for a type `struct Name(Session<..>)`.
 macro_rules! public_sink {
     ($name:ident, $dialect:ty) => {
         const _: () = {

@@ -1,9 +1,10 @@
-//! Transactions on a sink's database, and the errors of a sink.
+//! A sink: its database, its transactions and its errors.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use forebay::{
     Clock, Error, ErrorKind,
+    buffer::Schema,
     sink::{BoxFuture, SinkError},
     time::mins,
 };
@@ -11,15 +12,17 @@ use forebay::{
 use super::{
     database::{Access, Database},
     dialect::Dialect as _,
-    error::{self, Class},
+    error::{self, Class, StepError},
+    plan::Plan,
     state::State,
+    work::Work,
 };
 use crate::Options;
 
 /// The deadline of a transaction. Without one, a server that vanishes would block its flusher for ever.
 const TRANSACTION_TIMEOUT: Duration = mins(5);
 
-/// A database and a sink's state. Clones share both.
+/// A database that buffers flush to, and what is known about its tables. Clones share both.
 pub(crate) struct Session<D: Database> {
     pub(crate) database: Arc<D>,
     pub(crate) state: Arc<State<D::Dialect>>,
@@ -30,22 +33,28 @@ impl<D: Database> Session<D> {
         Self { database: Arc::new(database), state: Arc::new(State::new(Options::default())) }
     }
 
-    /// A session on the same database with other options.
+    /// A sink with the same connections and other options.
     pub(crate) fn with(&self, options: Options) -> Self {
         Self { database: self.database.clone(), state: Arc::new(State::new(options)) }
     }
 
     /// Begins a transaction. A failure to connect says nothing about a batch, whatever the server's reason: a locked account,
     /// a renamed database. It is an outage that ends when somebody resolves it.
-    pub(crate) async fn begin(
-        &self,
-        access: Access,
-        doing: impl Fn(sqlx::Error) -> SinkError + Send,
-    ) -> Result<D::Transaction, SinkError> {
+    pub(crate) async fn begin(&self, access: Access) -> Result<D::Transaction, StepError> {
         let connection = self.database.acquire(access).await.map_err(|error| {
             error::failed(&format!("{}: connecting", self.name()), Class::Transient, &error)
         })?;
-        self.database.begin(connection, access, self.clock()).await.map_err(doing)
+        Ok(self.database.begin(connection, access, self.clock()).await?)
+    }
+
+    /// Begins a transaction on the tables of a buffer.
+    pub(crate) async fn open<'a>(
+        &self,
+        access: Access,
+        plan: Arc<Plan<D::Dialect>>,
+        schema: &'a Schema,
+    ) -> Result<Work<'a, D::Transaction>, StepError> {
+        Ok(Work { transaction: self.begin(access).await?, plan, schema })
     }
 
     /// Gives up work that takes longer than [`TRANSACTION_TIMEOUT`].
@@ -69,12 +78,16 @@ impl<D: Database> Session<D> {
         format!("{} {}", D::Dialect::NAME, self.database.name())
     }
 
-    pub(crate) fn failed(&self, doing: &str, error: &sqlx::Error) -> SinkError {
-        error::failed(&format!("{}: {doing}", self.name()), D::Dialect::classify(error), error)
-    }
-
-    pub(crate) fn refused(&self, why: &str) -> SinkError {
-        error::refused(format!("{}: {why}", self.name()))
+    /// The sink's error for the error of a step that happened while `doing` something.
+    pub(crate) fn failed(&self, doing: &str, error: impl Into<StepError>) -> SinkError {
+        let name = self.name();
+        match error.into() {
+            StepError::Database(error) => {
+                error::failed(&format!("{name}: {doing}"), D::Dialect::classify(&error), &error)
+            }
+            StepError::Refused(why) => error::permanent(ErrorKind::Configuration, format!("{name}: {why}")),
+            StepError::Sink(error) => error,
+        }
     }
 }
 

@@ -10,13 +10,14 @@ use super::{
     codec::Cell,
     ddl::MOVES,
     dialect::Dialect,
+    error::StepError,
     plan::{MergeMode, Plan},
     statement,
     table::Table,
 };
 
-/// The result of a step, or the reason why the sink cannot go on. The outer error is the database's own.
-pub(crate) type Checked<T> = sqlx::Result<Result<T, String>>;
+/// The result of a step that may find a reason why the sink cannot go on.
+pub(crate) type Checked<T> = Result<T, StepError>;
 
 /// A row of texts. NULL is `None`.
 pub(crate) type TextRow = Vec<Option<String>>;
@@ -65,7 +66,7 @@ pub(crate) trait Transaction: Send + Sized {
 
     /// Checks what the server can do.
     fn check_server(&mut self) -> impl Future<Output = Checked<()>> + Send {
-        async { Ok(Ok(())) }
+        async { Ok(()) }
     }
 
     /// Checks what only this database knows about a table and the plan for it; returns warnings for an operator.

@@ -3,7 +3,7 @@
 use sqlx::MySqlPool;
 
 use super::{dialect::MySqlDialect, open::Database};
-use crate::common::{public::public_sink, sink::SqlSink};
+use crate::common::{public::public_sink, session::Session};
 
 /// A MySQL (8.0.17 or newer) or MariaDB (10.6 or newer) database that buffers flush to.
 ///
@@ -38,7 +38,7 @@ use crate::common::{public::public_sink, sink::SqlSink};
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
-pub struct MySql(SqlSink<Database>);
+pub struct MySql(Session<Database>);
 
 public_sink!(MySql, MySqlDialect);
 
@@ -62,7 +62,7 @@ impl MySql {
     /// # Ok(()) }
     /// ```
     pub async fn open(url: &str) -> forebay::Result<Self> {
-        Ok(Self(SqlSink::new(Database::open(url).await?)))
+        Ok(Self(Session::new(Database::open(url).await?)))
     }
 
     /// Checks a URL without connecting, for the check of a configuration. [`open`](Self::open) checks the same first.
@@ -95,6 +95,6 @@ impl MySql {
     /// # Ok(()) }
     /// ```
     pub fn from_pool(pool: MySqlPool) -> Self {
-        Self(SqlSink::new(Database::of_pool(pool)))
+        Self(Session::new(Database::of_pool(pool)))
     }
 }

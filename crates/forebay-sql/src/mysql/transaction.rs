@@ -21,6 +21,7 @@ use crate::{
         ddl::{MOVES, OWN_TABLES, bare},
         dialect::Dialect as _,
         driver::driver_steps,
+        error::StepError,
         plan::{MergeMode, Plan},
         statement,
         table::Table,
@@ -61,9 +62,9 @@ impl Transaction for Open {
     async fn check_server(&mut self) -> Checked<()> {
         let version = self.version().await?;
         if is_new_enough(&version) {
-            return Ok(Ok(()));
+            return Ok(());
         }
-        Ok(Err(format!(
+        Err(StepError::Refused(format!(
             "version {version} is too old for the way in which batches are written and keys are compared: use MariaDB 10.6, \
              MySQL 8.0.17, or newer"
         )))
@@ -83,23 +84,20 @@ impl Transaction for Open {
         }
         if let Some(found) = self.query(NOT_TRANSACTIONAL.to_owned(), bind.into()).await?.pop() {
             let [name, engine] = texts(found)?;
-            return Ok(Err(format!(
+            return Err(StepError::Refused(format!(
                 "table {name} has the engine {engine}, which has no transactions, so a batch could be applied by half: use \
                  ALTER TABLE {} ENGINE=InnoDB",
                 MySqlDialect::own(&table.place, &name)
             )));
         }
         if plan.missing == Missing::Insert {
-            let checked = check_other_keys(schema, table)
-                .and_then(|()| check_collations(schema, table, plan, is_mariadb));
-            if let Err(why) = checked {
-                return Ok(Err(why));
-            }
+            check_other_keys(schema, table)?;
+            check_collations(schema, table, plan, is_mariadb)?;
         }
         let settings = self.one(DURABILITY).await?.map(|setting: String| setting.parse().unwrap_or_default());
         let mut warnings = durability_warnings(settings);
         warnings.extend(padding_warnings(schema, table, plan, is_mariadb));
-        Ok(Ok(warnings))
+        Ok(warnings)
     }
 
     /// An upsert reaches all rows, and counts each once or twice. Before an update that has to reach all, the rows are

@@ -3,7 +3,7 @@
 use sqlx::PgPool;
 
 use super::{dialect::PostgresDialect, open::Database};
-use crate::common::{public::public_sink, sink::SqlSink};
+use crate::common::{public::public_sink, session::Session};
 
 /// A Postgres database that buffers flush to; 12 or newer.
 ///
@@ -36,7 +36,7 @@ use crate::common::{public::public_sink, sink::SqlSink};
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
-pub struct Postgres(SqlSink<Database>);
+pub struct Postgres(Session<Database>);
 
 public_sink!(Postgres, PostgresDialect);
 
@@ -60,7 +60,7 @@ impl Postgres {
     /// # Ok(()) }
     /// ```
     pub async fn open(url: &str) -> forebay::Result<Self> {
-        Ok(Self(SqlSink::new(Database::open(url).await?)))
+        Ok(Self(Session::new(Database::open(url).await?)))
     }
 
     /// Checks a URL without connecting, for the check of a configuration. [`open`](Self::open) checks the same first.
@@ -90,6 +90,6 @@ impl Postgres {
     /// # Ok(()) }
     /// ```
     pub fn from_pool(pool: PgPool) -> Self {
-        Self(SqlSink::new(Database::of_pool(pool)))
+        Self(Session::new(Database::of_pool(pool)))
     }
 }

@@ -73,9 +73,7 @@ impl Transaction for Open {
         table: &Table,
         _: &Plan<PostgresDialect>,
     ) -> Checked<Vec<String>> {
-        if let Err(why) = check_collations(schema, table) {
-            return Ok(Err(why));
-        }
+        check_collations(schema, table)?;
         // An update that changes no indexed column stays in its page. One that does writes into every index.
         let mut bind = Parameters::new();
         bind.text(&*table.name);
@@ -91,7 +89,7 @@ impl Transaction for Open {
         }
         let off = self.query(NOT_DURABLE_SETTINGS.into(), Parameters::new().into()).await?;
         let warning = |name| format!("{name} is off: {NOT_DURABLE}; set it to on");
-        Ok(Ok(off.into_iter().flatten().flatten().map(warning).collect()))
+        Ok(off.into_iter().flatten().flatten().map(warning).collect())
     }
 
     async fn merge_rows(

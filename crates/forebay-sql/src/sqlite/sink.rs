@@ -3,7 +3,7 @@
 use sqlx::SqlitePool;
 
 use super::{dialect::SqliteDialect, open::Database};
-use crate::common::{public::public_sink, sink::SqlSink};
+use crate::common::{public::public_sink, session::Session};
 
 /// A SQLite database that buffers flush to.
 ///
@@ -37,7 +37,7 @@ use crate::common::{public::public_sink, sink::SqlSink};
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
-pub struct Sqlite(SqlSink<Database>);
+pub struct Sqlite(Session<Database>);
 
 public_sink!(Sqlite, SqliteDialect);
 
@@ -60,7 +60,7 @@ impl Sqlite {
     /// # Ok(()) }
     /// ```
     pub async fn open(url: &str) -> forebay::Result<Self> {
-        Ok(Self(SqlSink::new(Database::open(url).await?)))
+        Ok(Self(Session::new(Database::open(url).await?)))
     }
 
     /// Checks a URL without connecting, for the check of a configuration. [`open`](Self::open) checks the same first.
@@ -93,7 +93,7 @@ impl Sqlite {
     /// # Ok(()) }
     /// ```
     pub fn from_pool(pool: SqlitePool) -> Self {
-        Self(SqlSink::new(Database::of_pool(pool)))
+        Self(Session::new(Database::of_pool(pool)))
     }
 
     /// Closes the connections that [`open`](Self::open) made, also those of clones, after their current work. SQLite then
@@ -112,6 +112,6 @@ impl Sqlite {
     /// # Ok(()) }
     /// ```
     pub async fn close(&self) {
-        self.0.database().close().await;
+        self.0.database.close().await;
     }
 }

@@ -21,6 +21,7 @@ use crate::common::{
     codec::Cell,
     database::NOT_DURABLE,
     driver::driver_steps,
+    error::StepError,
     plan::Plan,
     table::Table,
     transaction::{Checked, Transaction, texts},
@@ -65,15 +66,13 @@ impl Transaction for Open {
         _: &Table,
         plan: &Plan<SqliteDialect>,
     ) -> Checked<Vec<String>> {
-        if let Some(why) = self.odd_column(plan).await? {
-            return Ok(Err(why));
-        }
+        self.check_stored_types(plan).await?;
         let journal = self.query(JOURNAL.into(), Parameters::new().into()).await?;
         let [mode, file] = texts(journal.into_iter().next().unwrap_or_default())?;
         // A database in memory has no journal on disk, and nothing else either.
         let weak = !file.is_empty() && ["off", "memory"].contains(&mode.as_str());
         let warning = format!("journal_mode is {mode}: {NOT_DURABLE}; set it to wal");
-        Ok(Ok(weak.then_some(warning).into_iter().collect()))
+        Ok(weak.then_some(warning).into_iter().collect())
     }
 
     async fn commit(self) -> sqlx::Result<()> {
@@ -83,9 +82,9 @@ impl Transaction for Open {
 }
 
 impl Open {
-    /// A column whose rows have values of another type than its declared type says, which SQLite lets an application do.
-    /// Looks at the first value among some rows, not at the whole table.
-    async fn odd_column(&mut self, plan: &Plan<SqliteDialect>) -> sqlx::Result<Option<String>> {
+    /// Refuses a column whose rows have values of another type than its declared type says, which SQLite lets an application
+    /// do. Looks at the first value among some rows, not at the whole table.
+    async fn check_stored_types(&mut self, plan: &Plan<SqliteDialect>) -> Checked<()> {
         let keys = plan.keys.iter().map(|key| (&key.name, key.codec));
         for (name, codec) in keys.chain(plan.columns.iter().map(|column| (&column.name, column.codec))) {
             let sql = format!(
@@ -96,7 +95,7 @@ impl Open {
             if let Some(stored) =
                 stored.into_iter().flatten().flatten().find(|stored| stored != codec.storage())
             {
-                return Ok(Some(format!(
+                return Err(StepError::Refused(format!(
                     "column {name} of table {} holds values of type {stored}, and by its declared type the buffer would \
                      write {}: change the declared type, or the column's type in the buffer, to what is there",
                     plan.table,
@@ -104,7 +103,7 @@ impl Open {
                 )));
             }
         }
-        Ok(None)
+        Ok(())
     }
 }
 
