@@ -2,7 +2,6 @@
 
 use std::{num::NonZeroU32, sync::Arc};
 
-use anyhow::Result;
 use forebay::{
     Forebay, Limit,
     limit::{Kind, Mode},

@@ -1,16 +1,14 @@
 //! A browser, driven over WebDriver.
 
 use std::{
-    fmt,
     io::{self, Read, Write},
     net::{Ipv4Addr, TcpStream},
-    ops::Deref,
     time::Duration,
 };
 
 use crate::{
     programs,
-    server::{Plan, Server},
+    server::{Plan, Server, dereferences_to_server},
     supervisor::Supervisor,
 };
 
@@ -21,6 +19,7 @@ const ANSWER_TIME: Duration = Duration::from_secs(1);
 ///
 /// It speaks WebDriver at [`url`](Self::url); a session asks for [`program`](Self::program) with
 /// [`arguments`](Self::arguments).
+#[derive(Debug)]
 pub struct Chromium {
     server: Server,
     program: String,
@@ -40,10 +39,9 @@ impl Chromium {
             let supervisor = Supervisor::new("TERM");
             let dir = supervisor.dir().display();
             // Driver and browser put files where these point.
-            let mut command: Vec<String> = vec!["env".into()];
-            command.extend(
-                ["HOME", "TMPDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"].map(|name| format!("{name}={dir}")),
-            );
+            let folders = ["HOME", "TMPDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"];
+            let mut command = vec!["env".to_owned()];
+            command.extend(folders.map(|name| format!("{name}={dir}")));
             command.extend([driver.clone(), format!("--port={port}")]);
             Plan { supervisor, command, ready: Box::new(move |_| is_ready(port).unwrap_or(false)) }
         });
@@ -62,38 +60,25 @@ impl Chromium {
 
     /// The arguments of the browser: no window, a temporary profile, and no host but this machine.
     pub fn arguments(&self) -> Vec<String> {
-        let profile = self.dir().join("profile");
-        let mut arguments = vec![
-            "--headless=new".to_owned(),
+        let plain = [
+            "--headless=new",
             // Its sandbox refuses root, and containers mostly refuse the sandbox. It shows our own page only.
-            "--no-sandbox".to_owned(),
+            "--no-sandbox",
             // Small in containers.
-            "--disable-dev-shm-usage".to_owned(),
-            "--disable-gpu".to_owned(),
-            "--disable-background-networking".to_owned(),
-            "--no-first-run".to_owned(),
-            "--disable-breakpad".to_owned(),
+            "--disable-dev-shm-usage",
+            "--disable-gpu",
+            "--disable-background-networking",
+            "--no-first-run",
+            "--disable-breakpad",
             // A page that asks another host fails, and says so on its console.
-            "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1".to_owned(),
+            "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
         ];
-        arguments.push(format!("--user-data-dir={}", profile.display()));
-        arguments
+        let profile = format!("--user-data-dir={}", self.dir().join("profile").display());
+        plain.map(str::to_owned).into_iter().chain([profile]).collect()
     }
 }
 
-impl Deref for Chromium {
-    type Target = Server;
-
-    fn deref(&self) -> &Server {
-        &self.server
-    }
-}
-
-impl fmt::Debug for Chromium {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.server.fmt(f)
-    }
-}
+dereferences_to_server!(Chromium);
 
 /// Whether a driver takes sessions there.
 fn is_ready(port: u16) -> io::Result<bool> {

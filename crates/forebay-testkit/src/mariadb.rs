@@ -2,7 +2,6 @@
 
 use std::{
     io::Read,
-    ops::Deref,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::Command,
@@ -12,7 +11,7 @@ use std::{
 use crate::{
     programs,
     proxy::Proxy,
-    server::{Plan, Server},
+    server::{Plan, Server, dereferences_to_server},
     sql,
     supervisor::Supervisor,
     unique::unique_prefix,
@@ -95,13 +94,7 @@ impl MariaDb {
     }
 }
 
-impl Deref for MariaDb {
-    type Target = Server;
-
-    fn deref(&self) -> &Server {
-        &self.server
-    }
-}
+dereferences_to_server!(MariaDb);
 
 fn url_at(port: u16, database: &str) -> String {
     format!("mysql://root@127.0.0.1:{port}/{database}")

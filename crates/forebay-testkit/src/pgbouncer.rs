@@ -4,14 +4,13 @@ use std::{
     fs,
     io::{Read, Write},
     net::TcpStream,
-    ops::Deref,
 };
 
 use crate::{
     postgres::Postgres,
     programs,
     proxy::Proxy,
-    server::{Plan, Server},
+    server::{Plan, Server, dereferences_to_server},
     supervisor::Supervisor,
     user::{is_root, ordinary_user},
 };
@@ -65,13 +64,7 @@ impl PgBouncer {
     }
 }
 
-impl Deref for PgBouncer {
-    type Target = Server;
-
-    fn deref(&self) -> &Server {
-        &self.server
-    }
-}
+dereferences_to_server!(PgBouncer);
 
 /// Whether it says that it has no TLS, as a server of this protocol does.
 fn answers(port: u16) -> std::io::Result<bool> {

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    ops::Deref,
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
@@ -11,7 +10,7 @@ use std::{
 use crate::{
     programs,
     proxy::Proxy,
-    server::{Plan, Server},
+    server::{Plan, Server, dereferences_to_server},
     sql,
     supervisor::Supervisor,
     unique::unique_prefix,
@@ -117,13 +116,7 @@ impl Postgres {
     }
 }
 
-impl Deref for Postgres {
-    type Target = Server;
-
-    fn deref(&self) -> &Server {
-        &self.server
-    }
-}
+dereferences_to_server!(Postgres);
 
 fn plan(program: &Path, initdb: &Path, port: u16, further: &str) -> Plan {
     // At once, but with its shared memory removed.

@@ -1,17 +1,12 @@
 //! One Redis server.
 
-use std::{
-    fmt::{self, Write as _},
-    fs, io,
-    ops::Deref,
-    sync::OnceLock,
-};
+use std::{fmt, fs, io, sync::OnceLock};
 
 use crate::{
     programs,
     proxy::Proxy,
     resp::{Connection, Reply},
-    server::{Plan, Server},
+    server::{Plan, Server, dereferences_to_server},
     supervisor::Supervisor,
 };
 
@@ -100,13 +95,7 @@ impl fmt::Debug for Redis {
     }
 }
 
-impl Deref for Redis {
-    type Target = Server;
-
-    fn deref(&self) -> &Server {
-        &self.server
-    }
-}
+dereferences_to_server!(Redis);
 
 /// Options of a [`Redis`] server.
 #[derive(Clone, Default)]
@@ -114,26 +103,15 @@ impl Deref for Redis {
 pub struct RedisBuilder {
     port: Option<u16>,
     password: Option<String>,
-    append_only: bool,
     sentinel: bool,
-    options: Vec<(String, String)>,
+    /// Lines of `redis.conf`.
+    options: String,
 }
 
 impl RedisBuilder {
     /// Writes every command to disk before it is answered: SIGKILL loses nothing.
-    pub fn append_only(mut self) -> Self {
-        self.append_only = true;
-        self
-    }
-
-    /// Snapshots as in Redis' own option `save`: `"60 1"` is after 60 s if a key has changed.
-    pub fn save(self, points: &str) -> Self {
-        self.option("save", points)
-    }
-
-    /// The reaction to full memory, as in Redis' own option `maxmemory-policy`.
-    pub fn maxmemory_policy(self, policy: &str) -> Self {
-        self.option("maxmemory-policy", policy)
+    pub fn append_only(self) -> Self {
+        self.option("appendonly", "yes").option("appendfsync", "always")
     }
 
     /// Listens on `port` rather than on a free one.
@@ -145,7 +123,7 @@ impl RedisBuilder {
     /// Asks clients for `password`.
     pub fn password(mut self, password: &str) -> Self {
         self.password = Some(password.to_owned());
-        self
+        self.option("requirepass", password)
     }
 
     /// Follows `primary`.
@@ -165,7 +143,7 @@ impl RedisBuilder {
 
     /// Any other line of `redis.conf`; where a name stands once, its last one wins.
     pub fn option(mut self, name: &str, value: &str) -> Self {
-        self.options.push((name.to_owned(), value.to_owned()));
+        self.options += &format!("{name} {value}\n");
         self
     }
 
@@ -196,19 +174,9 @@ impl RedisBuilder {
     }
 
     fn config(&self, port: u16) -> String {
-        let mut config = format!("bind 127.0.0.1\nport {port}\ndaemonize no\nsave \"\"\n");
         // Redis waits 5 s for further replicas before it serves the first; there are none.
-        config.push_str("repl-diskless-sync-delay 0\n");
-        if self.append_only {
-            config.push_str("appendonly yes\nappendfsync always\n");
-        }
-        if let Some(password) = &self.password {
-            writeln!(config, "requirepass {password}").expect("a string takes what is written");
-        }
-        for (name, value) in &self.options {
-            writeln!(config, "{name} {value}").expect("a string takes what is written");
-        }
-        config
+        let plain = "bind 127.0.0.1\ndaemonize no\nsave \"\"\nrepl-diskless-sync-delay 0\n";
+        format!("{plain}port {port}\n{}", self.options)
     }
 }
 

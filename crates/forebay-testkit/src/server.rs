@@ -90,6 +90,21 @@ impl Server {
     }
 }
 
+/// Lets a server be used as its process.
+macro_rules! dereferences_to_server {
+    ($name:ty) => {
+        impl std::ops::Deref for $name {
+            type Target = Server;
+
+            fn deref(&self) -> &Server {
+                &self.server
+            }
+        }
+    };
+}
+
+pub(crate) use dereferences_to_server;
+
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct(self.name).field("port", &self.port).field("pid", &self.pid()).finish_non_exhaustive()

@@ -113,7 +113,11 @@ fn options_reach_the_server() {
     if without("redis") {
         return;
     }
-    let redis = Redis::builder().maxmemory_policy("allkeys-lru").save("900 1").password("secret").start();
+    let redis = Redis::builder()
+        .option("maxmemory-policy", "allkeys-lru")
+        .option("save", "900 1")
+        .password("secret")
+        .start();
     let get = |name| match redis.command(["CONFIG", "GET", name]) {
         Reply::Array(pair) => pair[1].clone(),
         other => panic!("{other:?}"),

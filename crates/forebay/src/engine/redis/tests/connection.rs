@@ -160,7 +160,7 @@ async fn a_wrong_password_is_named_and_never_shown() {
 
 #[tokio::test]
 async fn a_policy_that_evicts_is_warned_of() {
-    let server = Server::builder().maxmemory_policy("allkeys-lru").start();
+    let server = Server::builder().option("maxmemory-policy", "allkeys-lru").start();
     let redis = open(&server).await;
     assert!(redis.warnings()[0].contains("allkeys-lru"));
     assert_eq!(open(Server::shared()).await.warnings(), Vec::<String>::new());
