@@ -19,6 +19,7 @@
 //!
 //! Linux only: processes are looked up in `/proc`.
 
+mod certificates;
 mod chromium;
 mod mariadb;
 mod pgbouncer;
@@ -40,6 +41,7 @@ mod user;
 mod wait;
 
 pub use self::{
+    certificates::{Certificates, Pair},
     chromium::Chromium,
     mariadb::MariaDb,
     pgbouncer::PgBouncer,
@@ -50,7 +52,7 @@ pub use self::{
     redis_cluster::RedisCluster,
     resp::Reply,
     sample::sample_log,
-    sentinel::Sentinel,
+    sentinel::{Sentinel, SentinelBuilder},
     server::Server,
     strace::Strace,
     unique::unique_prefix,

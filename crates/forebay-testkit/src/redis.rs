@@ -3,6 +3,8 @@
 use std::{fmt, fs, io, sync::OnceLock};
 
 use crate::{
+    certificates::{Certificates, Pair},
+    ports::free_port,
     programs,
     proxy::Proxy,
     resp::{Connection, Reply},
@@ -24,6 +26,7 @@ use crate::{
 pub struct Redis {
     server: Server,
     password: Option<String>,
+    tls_port: Option<u16>,
 }
 
 impl Redis {
@@ -68,6 +71,30 @@ impl Redis {
         self.url_at(proxy.port(), 0)
     }
 
+    /// Its other port, on which it speaks TLS.
+    ///
+    /// # Panics
+    /// If it has none.
+    #[track_caller]
+    pub fn tls_port(&self) -> u16 {
+        self.tls_port.expect("a server with TLS")
+    }
+
+    /// Its database 0 by TLS as a URL, with `parameters`.
+    ///
+    /// # Panics
+    /// If it has no TLS.
+    #[track_caller]
+    pub fn tls_url(&self, host: &str, parameters: &str) -> String {
+        self.tls_url_at(host, self.tls_port(), parameters)
+    }
+
+    /// As [`tls_url`](Self::tls_url), by another port: that of a proxy.
+    pub fn tls_url_at(&self, host: &str, port: u16, parameters: &str) -> String {
+        let password = self.password.as_ref().map_or(String::new(), |password| format!(":{password}@"));
+        format!("rediss://{password}{host}:{port}/0?{parameters}")
+    }
+
     /// Sends one command on a connection of its own, past the client under test.
     ///
     /// # Panics
@@ -104,6 +131,7 @@ pub struct RedisBuilder {
     port: Option<u16>,
     password: Option<String>,
     sentinel: bool,
+    tls: bool,
     /// Lines of `redis.conf`.
     options: String,
 }
@@ -128,15 +156,26 @@ impl RedisBuilder {
 
     /// Follows `primary`.
     pub fn replica_of(self, primary: &Redis) -> Self {
-        let builder = self.option("replicaof", &format!("127.0.0.1 {}", primary.port()));
+        // With TLS all of a set speak it among themselves.
+        let port = primary.tls_port.unwrap_or(primary.port());
+        let builder = self.option("replicaof", &format!("127.0.0.1 {port}"));
         match &primary.password {
             Some(password) => builder.option("masterauth", password),
             None => builder,
         }
     }
 
-    /// Watches servers rather than being one.
-    pub(crate) fn sentinel(mut self) -> Self {
+    /// Listens on another port, too, by TLS. It asks clients for no certificate.
+    pub fn tls(mut self, ca: &Certificates, pair: &Pair) -> Self {
+        self.tls = true;
+        self.option("tls-cert-file", &pair.certificate.display().to_string())
+            .option("tls-key-file", &pair.key.display().to_string())
+            .option("tls-ca-cert-file", &ca.file().display().to_string())
+            .option("tls-auth-clients", "no")
+    }
+
+    /// Watches servers rather than being one: `option("sentinel", "monitor …")` says which.
+    pub fn sentinel(mut self) -> Self {
         self.sentinel = true;
         self
     }
@@ -155,9 +194,10 @@ impl RedisBuilder {
     pub fn start(self) -> Redis {
         let program = programs::find("redis", "redis-server");
         let password = self.password.clone();
+        let tls_port = self.tls.then(free_port);
         let server = Server::start("redis-server", self.port, |port| {
             let supervisor = Supervisor::new("KILL");
-            let written = fs::write(supervisor.dir().join("redis.conf"), self.config(port));
+            let written = fs::write(supervisor.dir().join("redis.conf"), self.config(port, tls_port));
             written.unwrap_or_else(|error| panic!("cannot write redis.conf: {error}"));
             let password = password.clone();
             let mut command = vec![program.display().to_string(), "redis.conf".to_owned()];
@@ -170,13 +210,14 @@ impl RedisBuilder {
                 ready: Box::new(move |pid| answers(port, password.as_deref(), pid).unwrap_or(false)),
             }
         });
-        Redis { server, password }
+        Redis { server, password, tls_port }
     }
 
-    fn config(&self, port: u16) -> String {
+    fn config(&self, port: u16, tls_port: Option<u16>) -> String {
         // Redis waits 5 s for further replicas before it serves the first; there are none.
         let plain = "bind 127.0.0.1\ndaemonize no\nsave \"\"\nrepl-diskless-sync-delay 0\n";
-        format!("{plain}port {port}\n{}", self.options)
+        let tls = tls_port.map_or(String::new(), |port| format!("tls-port {port}\n"));
+        format!("{plain}port {port}\n{tls}{}", self.options)
     }
 }
 
