@@ -148,6 +148,9 @@ impl Options {
 impl Forebay {
     /// Opens a store.
     ///
+    /// `redis://[[user][:password]@]host[:port][/db]` is a server, and `redis://a,b,c` are several; with `rediss:` by TLS.
+    /// `redis+sentinel://a,b,c/primary` is the server that Sentinels name. `docs/operations.md` lists the parameters.
+    ///
     /// `memory:` is this process; `embedded:PATH` is this process and a file, which is created if it is not there, and
     /// which one process at a time can have. Writes to buffers and locks are answered once they are on disk;
     /// `embedded:PATH?sync=1s` answers writes to buffers at once, and a crash then loses up to the last second of them.
@@ -458,6 +461,25 @@ impl Forebay {
     /// ```
     pub async fn ping(&self) -> Result<()> {
         self.engine().ping().await
+    }
+
+    /// Reads the passwords of Redis hosts again that the store's URL has in files or variables, and logs in with them.
+    ///
+    /// Every new connection reads them anyway. This is for what a server demands of a connection that stands: a new token
+    /// before the old one ends.
+    ///
+    /// # Errors
+    /// When a password cannot be read, or a host refuses it: the connection goes on as before then.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// let bay = forebay::Forebay::open("memory:").await?;
+    /// bay.renew_login().await?; // nothing to do here
+    /// # Ok(()) }
+    /// ```
+    pub async fn renew_login(&self) -> Result<()> {
+        self.engine().renew_login().await
     }
 
     /// Settings of the store that break a promise, and hosts that are not up, as sentences for an operator. Empty: none

@@ -9,7 +9,7 @@ use super::{
 };
 
 /// The URL schemes of hosts.
-const HOSTS: [&str; 2] = ["redis", "redis+unix"];
+const HOSTS: [&str; 5] = ["redis", "rediss", "redis+unix", "redis+sentinel", "rediss+sentinel"];
 
 /// The hosts, if the section is there.
 pub(super) fn read_cluster(top: &mut Fields<'_>) -> Option<Store> {

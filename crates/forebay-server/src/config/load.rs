@@ -40,7 +40,8 @@ const DEFAULT_STORE: &str = "embedded:forebay.redb";
 const DEFAULT_DATABASE: &str = "sqlite:forebay.db";
 
 /// The URL schemes of stores.
-const STORES: [&str; 4] = ["memory", "embedded", "redis", "redis+unix"];
+const STORES: [&str; 7] =
+    ["memory", "embedded", "redis", "rediss", "redis+unix", "redis+sentinel", "rediss+sentinel"];
 
 /// The values of flags. A flag takes precedence over its environment variable, and that over the file.
 #[derive(Clone, Debug, Default, clap::Args)]

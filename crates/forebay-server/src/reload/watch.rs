@@ -22,6 +22,7 @@ use crate::{
     config::{self, Config, Mistakes, Options, Origin, read_file},
     rules::Changes,
     shutdown::Hangup,
+    text::chain,
 };
 
 /// The interval between two looks at the file.
@@ -47,6 +48,9 @@ pub async fn watch(app: Arc<App>, options: Options, origin: Origin, mut hangup: 
         };
         if asked {
             tracing::info!("SIGHUP: reading the configuration again");
+            if let Err(error) = app.bay.renew_login().await {
+                tracing::warn!("SIGHUP: the login to the store was not renewed: {}", chain(&error));
+            }
         }
         let found = match &mut file {
             Some(file) if asked => Some(Some(file.read_settled(&clock).await)),

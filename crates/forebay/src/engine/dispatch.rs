@@ -287,6 +287,17 @@ impl Engine {
         }
     }
 
+    /// Reads passwords again that are in files or variables, and logs in with them.
+    pub(crate) async fn renew_login(&self) -> Result<()> {
+        match self {
+            #[cfg(feature = "redis")]
+            Self::Redis(redis) => redis.renew_login().await,
+            #[cfg(feature = "redis")]
+            Self::Cluster(cluster) => cluster.renew_login().await,
+            _ => Ok(()),
+        }
+    }
+
     /// Settings that break a promise, as sentences for an operator. Empty: none known.
     pub(crate) fn warnings(&self) -> Vec<String> {
         on_any!(self, engine => engine.warnings())

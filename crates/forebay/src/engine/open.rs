@@ -33,10 +33,11 @@ impl<'a> Location<'a> {
         match scheme {
             "memory" if rest.is_empty() => Ok(Self::Memory),
             "embedded" => embedded(rest).map(|(path, file)| Self::Embedded(path, file)),
-            "redis" | "redis+unix" => Self::read_redis(url),
+            "redis" | "rediss" | "redis+unix" | "redis+sentinel" | "rediss+sentinel" => Self::read_redis(url),
             // The rest of a URL may hold a password: name the scheme only.
             _ => Err(invalid(format!(
-                "store URL with scheme {scheme:?}: memory:, embedded:PATH or redis: is accepted"
+                "store URL with scheme {scheme:?}: memory:, embedded:PATH, redis:, rediss:, redis+unix:, redis+sentinel: or \
+                 rediss+sentinel: is accepted"
             ))),
         }
     }

@@ -51,3 +51,12 @@ pub(super) fn unknown_parameter(name: &str, accepted: &[&str]) -> Error {
         "store URL: unknown parameter {name:?}: did you mean {nearest:?}? ({accepted} is accepted)"
     ))
 }
+
+/// The error for a URL whose hosts have schemes of their own.
+#[cfg(feature = "redis")]
+pub(super) fn mixed_schemes() -> Error {
+    invalid(
+        "store URL: the hosts of a URL share its scheme: write it once, in front of all (hosts that differ stand in \
+         [cluster.hosts])",
+    )
+}

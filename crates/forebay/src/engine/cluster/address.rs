@@ -1,7 +1,10 @@
 //! Reads a store's URL or a list of hosts into named hosts in their order.
 
 use super::{Host, router::RouterKind};
-use crate::error::{Error, ErrorKind, Result, invalid};
+use crate::{
+    engine::options::mixed_schemes,
+    error::{Error, ErrorKind, Result, invalid},
+};
 
 /// The port of a host that names none.
 const PORT: u16 = 6_379;
@@ -29,8 +32,22 @@ pub(crate) struct Listed {
 
 /// Whether a store's URL names more than one host.
 pub(crate) fn is_list(url: &str) -> bool {
-    let (_, rest) = url.split_once("://").unwrap_or_default();
-    rest.split('?').next().is_some_and(|rest| rest.contains(','))
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    // The list of a URL of Sentinels is of those.
+    !scheme.ends_with("+sentinel") && rest.split('?').next().is_some_and(|rest| rest.contains(','))
+}
+
+/// Reads `host[:port]`, where the address of IPv6 is in brackets; without these, as it is resolved.
+pub(crate) fn host_and_port(text: &str, default: u16) -> Option<(&str, u16)> {
+    // The address of IPv6 has colons itself.
+    let colon = text.rfind(':').filter(|colon| text.rfind(']') < Some(*colon));
+    let (host, port) = match colon {
+        Some(colon) => (&text[..colon], text[colon + 1..].parse().ok()?),
+        None => (text, default),
+    };
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let plain = bare.len() != host.len() || !host.contains([':', '[', ']']);
+    (!bare.is_empty() && plain).then_some((bare, port))
 }
 
 /// The hosts of `redis://[user[:password]@]host[:port][/db],…[/db][?router=…]`, and how keys find them.
@@ -43,6 +60,9 @@ pub(crate) fn is_list(url: &str) -> bool {
 pub(crate) fn read_list(url: &str) -> Result<(RouterKind, Vec<Address>)> {
     let (scheme, rest) = url.split_once("://").ok_or_else(|| invalid("store URL without \"://\""))?;
     let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
+    if rest.contains("://") {
+        return Err(mixed_schemes());
+    }
     let mut kind = RouterKind::default();
     let mut query: Vec<&str> = query.map(|query| query.split('&').collect()).unwrap_or_default();
     if let Some(at) = query.iter().position(|pair| pair.starts_with("router=")) {
@@ -125,16 +145,9 @@ impl<'a> Part<'a> {
         let (login, rest) = text.rsplit_once('@').map_or((None, text), |(login, rest)| (Some(login), rest));
         let (rest, db) = rest.split_once('/').map_or((rest, ""), |(rest, db)| (rest, db));
         let db = if db.is_empty() { None } else { Some(db.parse().map_err(|_| bad())?) };
-        // The address of IPv6 has colons itself, in brackets.
-        let colon = rest.rfind(':').filter(|colon| rest.rfind(']') < Some(*colon));
-        let (host, port) = match colon {
-            Some(colon) => (&rest[..colon], rest[colon + 1..].parse().map_err(|_| bad())?),
-            None => (rest, PORT),
-        };
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        if bare.is_empty() || (bare.len() == host.len() && host.contains([':', '[', ']'])) {
-            return Err(bad());
-        }
+        let (bare, port) = host_and_port(rest, PORT).ok_or_else(bad)?;
+        // In a URL the brackets stay.
+        let host = &rest[..bare.len() + if rest.starts_with('[') { 2 } else { 0 }];
         Ok(Self { login, host, port, db })
     }
 }

@@ -174,6 +174,15 @@ impl Cluster {
         }
     }
 
+    /// Logs in to each host with the password as it is now.
+    pub(crate) async fn renew_login(&self) -> Result<()> {
+        let topology = self.topology();
+        join_all(topology.members().iter().map(|member| member.engine.renew_login()))
+            .await
+            .into_iter()
+            .collect()
+    }
+
     /// Whether any of the hosts takes writes: the others' keys are served while one is down.
     pub(crate) async fn ping(&self) -> Result<()> {
         let ping = async |member: &Arc<Member>| member.begin()?.end(member.engine.ping().await);

@@ -23,7 +23,7 @@ mod slot;
 mod table;
 mod topology;
 
-pub(crate) use address::{Address, Listed, is_list, read_list, sort_listed};
+pub(crate) use address::{Address, Listed, host_and_port, is_list, read_list, sort_listed};
 pub(crate) use engine::Cluster;
 pub(crate) use host::Host;
 pub(crate) use placement::Record;

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -16,13 +16,15 @@ use tokio::{
 };
 
 use super::{
-    handshake::{ServerInfo, Target, connect},
+    access::Driver,
+    handshake::{ServerInfo, connect},
     keys::Keys,
     pipeline::{pipeline, send},
     refusal::Class,
     reply::{lost, refuses, server_time, unavailable, unexpected},
     script::Script,
     server_clock::ServerClock,
+    target::{Located, Target},
 };
 use crate::{
     backoff::Backoff,
@@ -37,6 +39,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A host that has not answered for so long is given up, and the connection with it. Limits have a
 /// shorter deadline of their own; this one is for peers that vanish without a word.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A connection without an answer for so long is asked for one.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// Between two attempts to connect.
 const RECONNECT: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));
@@ -88,6 +93,8 @@ struct Facts {
     since: Duration,
     /// Notified when the connection is found to be useless.
     give_up: Notify,
+    /// How many pipelines were answered. Orders nothing else.
+    answers: AtomicU64,
 }
 
 impl Host {
@@ -140,6 +147,18 @@ impl Host {
         if pausing {
             self.hurry.notify_one();
         }
+    }
+
+    /// Logs in with the password as it is now, if it may be another; without a connection it is tried at once.
+    pub(super) async fn renew_login(&self) -> Result<()> {
+        let Some(words) = self.target.access.words()? else { return Ok(()) };
+        if !matches!(*self.link.borrow(), Link::Up(_)) {
+            self.hurry();
+            return Ok(());
+        }
+        let mut auth = redis::cmd("AUTH");
+        auth.arg(words);
+        self.command(&auth).await.map(drop)
     }
 
     /// Why there is no connection, as far as is known.
@@ -265,6 +284,7 @@ impl Host {
         let sent = self.clock.timeout(within, send(&mut connection, commands)).await;
         match sent {
             Some(Ok(values)) if values.len() == commands.len() => {
+                session.facts.answers.fetch_add(1, Ordering::Relaxed);
                 if values.iter().any(|value| refuses(value, Class::Replica)) {
                     session.facts.give_up.notify_one();
                 }
@@ -320,26 +340,32 @@ impl std::fmt::Debug for Session {
 async fn keep_up(host: Arc<Host>) {
     let mut backoff = RECONNECT;
     loop {
-        let attempt = host.clock.timeout(CONNECT_TIMEOUT, connect(&host.target)).await;
+        let attempt = host.clock.timeout(CONNECT_TIMEOUT, open(&host)).await;
         let attempt = attempt.unwrap_or_else(|| {
             Err(unavailable(host.name(), format_args!("cannot connect within {CONNECT_TIMEOUT:?}")))
         });
         match attempt {
-            Ok((connection, driver, server)) => {
+            Ok((mut located, (connection, driver, server))) => {
                 backoff.reset();
                 // The same texts have the same hashes on every server.
                 host.hashes.get_or_init(|| server.hashes.clone());
                 let since = host.clock.monotonic();
                 host.server_clock.learn(server.time, since, since, &host.clock);
                 let replid = Mutex::new(server.replid.clone());
-                let facts = Arc::new(Facts { server, replid, since, give_up: Notify::new() });
-                host.link.send_replace(Link::Up(Session { connection, facts: facts.clone() }));
-                tokio::select! {
+                let (give_up, answers) = (Notify::new(), AtomicU64::new(0));
+                let session = Session {
+                    connection,
+                    facts: Arc::new(Facts { server, replid, since, give_up, answers }),
+                };
+                host.link.send_replace(Link::Up(session.clone()));
+                let reason = tokio::select! {
                     biased;
-                    () = driver => {}
-                    () = facts.give_up.notified() => {}
-                }
-                tracing::warn!(host = %host.name(), "connection to redis ended");
+                    () = driver => "it was closed",
+                    () = session.facts.give_up.notified() => "it is useless",
+                    () = located.moved(&host.clock) => "the primary was replaced",
+                    () = silent(&host, &session) => "it is silent",
+                };
+                tracing::warn!(host = %host.name(), reason, "connection to redis ended");
                 host.link.send_replace(Link::Connecting);
             }
             Err(error) => {
@@ -347,8 +373,37 @@ async fn keep_up(host: Arc<Host>) {
                 let error = if in_service { error.as_outage() } else { error };
                 tracing::debug!(host = %host.name(), %error, "cannot connect to redis");
                 host.link.send_replace(Link::Down(error));
-                host.clock.timeout(backoff.after_failure(), host.hurry.notified()).await;
+                tokio::select! {
+                    () = host.clock.sleep(backoff.after_failure()) => {}
+                    () = host.hurry.notified() => {}
+                    () = host.target.switched(&host.clock) => {}
+                }
             }
+        }
+    }
+}
+
+/// Finds the host and connects to it. If Sentinels name another primary meanwhile, that ends the attempt.
+async fn open(host: &Host) -> Result<(Located, (MultiplexedConnection, Driver, ServerInfo))> {
+    let mut located = host.target.locate(&host.clock).await?;
+    let here = located.endpoint.clone();
+    let made = tokio::select! {
+        made = connect(&host.target, &here, &host.clock) => made?,
+        () = located.moved(&host.clock) => return Err(unavailable(host.name(), "the primary was replaced")),
+    };
+    Ok((located, made))
+}
+
+/// Ends when an idle connection does not answer `PING`. A peer that vanished without a word is found before it is needed.
+async fn silent(host: &Host, session: &Session) {
+    let ping = pipeline([redis::cmd("PING")]);
+    loop {
+        let before = session.facts.answers.load(Ordering::Relaxed);
+        host.clock.sleep(IDLE).await;
+        if session.facts.answers.load(Ordering::Relaxed) == before
+            && host.transmit_within(session, &ping, ANSWER_TIMEOUT).await.is_err()
+        {
+            return;
         }
     }
 }

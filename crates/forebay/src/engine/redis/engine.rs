@@ -3,8 +3,8 @@
 use std::sync::{Arc, OnceLock, atomic::AtomicU64};
 
 use super::{
-    breaker::Breaker, combine::Combiner, connection::Host, handshake::Target, inbox::Inbox, keys::Keys,
-    partition_writer::Writers, probe::Probe, series_writer,
+    breaker::Breaker, combine::Combiner, connection::Host, inbox::Inbox, keys::Keys,
+    partition_writer::Writers, probe::Probe, series_writer, target::Target,
 };
 use crate::{
     clock::Clock,
@@ -30,7 +30,7 @@ pub(crate) struct Redis {
 }
 
 impl Redis {
-    /// Connects to the host at `url` (`redis://[user][:password@]host[:port][/db]`, or `redis+unix:///path`).
+    /// Connects to the host at `url`, see [`Target::parse`].
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for another URL; what the first attempt to
@@ -98,6 +98,15 @@ impl Redis {
     pub(crate) async fn close(&self) -> Result<()> {
         self.end();
         Ok(())
+    }
+
+    /// Logs in with the password as it is now.
+    pub(crate) async fn renew_login(&self) -> Result<()> {
+        self.host.renew_login().await?;
+        match self.plain.get() {
+            Some(plain) => plain.renew_login().await,
+            None => Ok(()),
+        }
     }
 
     /// Whether this host takes writes, and lets its user run every command that Forebay uses.

@@ -9,20 +9,18 @@ use std::{
 };
 
 use futures::StreamExt as _;
-use redis::aio::PubSubSink;
 use tokio::task::AbortHandle;
 use uuid::Uuid;
 
-use super::{connection::Host, handshake::subscribe};
+use super::{access::silent, connection::Host};
 use crate::{
     backoff::Backoff,
-    clock::Clock,
     engine::notifier::{Notifier, Subscription},
+    error::Error,
     time::{millis, secs},
 };
 
-/// How often a silent connection is asked whether it still stands, and how long it may take to say so.
-const PING_INTERVAL: Duration = secs(10);
+/// How long the subscription may take.
 const ANSWER_TIMEOUT: Duration = secs(2);
 
 /// The pauses after the connection failed.
@@ -71,15 +69,22 @@ impl Inbox {
 
 async fn listen(host: Arc<Host>, channel: String, notifier: Arc<Notifier>) {
     let mut backoff = RECONNECT;
+    let clock = host.clock();
     loop {
-        match host.clock().timeout(ANSWER_TIMEOUT, subscribe(host.target(), &channel)).await {
-            Some(Ok(subscription)) => {
+        let attempt = clock.timeout(ANSWER_TIMEOUT, async {
+            let located = host.target().locate(clock).await?;
+            let subscription = host.target().subscribe(&located.endpoint, &channel, clock).await?;
+            Ok::<_, Error>((located, subscription))
+        });
+        match attempt.await {
+            Some(Ok((mut located, subscription))) => {
                 backoff.reset();
                 // Earlier messages were missed.
                 notifier.notify_all();
                 let (mut ask, mut messages) = subscription.split();
                 tokio::select! {
-                    () = silent(&mut ask, host.clock()) => {}
+                    () = silent(&mut ask, clock) => {}
+                    () = located.moved(clock) => {}
                     () = async {
                         while let Some(message) = messages.next().await {
                             if let Ok(owner) = Uuid::from_slice(message.get_payload_bytes()) {
@@ -93,16 +98,6 @@ async fn listen(host: Arc<Host>, channel: String, notifier: Arc<Notifier>) {
             Some(Err(error)) => tracing::debug!(host = host.name(), %error, "cannot open the inbox"),
             None => tracing::debug!(host = host.name(), "cannot open the inbox within {ANSWER_TIMEOUT:?}"),
         }
-        host.clock().sleep(backoff.after_failure()).await;
-    }
-}
-
-/// Ends when the connection does not answer any more.
-async fn silent(ask: &mut PubSubSink, clock: &Clock) {
-    loop {
-        clock.sleep(PING_INTERVAL).await;
-        if !matches!(clock.timeout(ANSWER_TIMEOUT, ask.ping::<redis::Value>()).await, Some(Ok(_))) {
-            return;
-        }
+        clock.sleep(backoff.after_failure()).await;
     }
 }

@@ -4,6 +4,7 @@
 //! are combined into few. What is stored under which key stands in `docs/keyspace.md`.
 
 mod about;
+mod access;
 mod breaker;
 mod buffer;
 mod calls;
@@ -11,6 +12,7 @@ mod chunk;
 mod combine;
 mod connection;
 mod dedup;
+mod dial;
 mod engine;
 mod handshake;
 mod inbox;
@@ -19,6 +21,7 @@ mod kv;
 mod lease;
 mod limit;
 mod lock;
+mod login;
 mod once;
 mod overrides;
 mod partition;
@@ -26,14 +29,18 @@ mod partition_writer;
 mod pipeline;
 mod plan;
 mod probe;
+mod query;
 mod record;
 mod refusal;
 mod reply;
 mod rows;
 mod script;
+mod sentinel;
 mod series;
 mod series_writer;
 mod server_clock;
+mod target;
+mod tls;
 mod tokens;
 mod wire;
 

@@ -85,6 +85,11 @@ impl Refusal {
         self.class
     }
 
+    /// The code and what follows it.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Which key of a script call holds a string of another form, from 0, if a script says so.
     pub(super) fn foreign_key(&self) -> Option<usize> {
         let (number, _) = self.text.strip_prefix("FOREIGN ")?.split_once(' ')?;

@@ -1,0 +1,32 @@
+//! Redis as it is deployed: TLS, logins that change, names and networks, Sentinel.
+
+mod login;
+mod lost;
+mod network;
+mod sentinel;
+mod tls;
+
+use forebay::{Error, Forebay};
+use forebay_testkit::unique_prefix;
+
+/// Opens a store for one test.
+async fn open(url: &str) -> Result<Forebay, Error> {
+    Forebay::options().prefix(unique_prefix()).open(url).await
+}
+
+/// An error and its causes, as they are logged.
+fn text_of(error: &Error) -> String {
+    let mut text = format!("{error} {error:?}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text += &format!(": {inner} {inner:?}");
+        cause = inner.source();
+    }
+    text
+}
+
+/// The text of the error with which a store cannot be opened.
+async fn refused(url: &str) -> String {
+    let error = open(url).await.expect_err("it does not fit");
+    text_of(&error)
+}
