@@ -76,10 +76,7 @@ impl Faults {
     fn meet(&self, step: &'static str) -> Option<Fault> {
         let mut plan = self.plan();
         *plan.calls.entry(step).or_default() += 1;
-        match plan.next.get_mut(step).and_then(VecDeque::pop_front) {
-            Some(planned) => planned,
-            None => plan.always,
-        }
+        plan.next.get_mut(step).and_then(VecDeque::pop_front).unwrap_or(plan.always)
     }
 
     pub(super) fn plan(&self) -> MutexGuard<'_, Plan> {

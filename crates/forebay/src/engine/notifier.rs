@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -22,13 +22,13 @@ impl Notifier {
     /// Subscribes `owner`, which has no subscription yet.
     pub(crate) fn subscribe(self: &Arc<Self>, owner: Uuid) -> Subscription {
         let notify = Arc::new(Notify::new());
-        self.table().insert(owner, notify.clone());
+        self.0.lock().insert(owner, notify.clone());
         Subscription { notifier: self.clone(), owner, notify }
     }
 
     /// Notifies `owner`, if it has a subscription in this process.
     pub(crate) fn notify(&self, owner: Uuid) {
-        if let Some(subscriber) = self.table().get(&owner) {
+        if let Some(subscriber) = self.0.lock().get(&owner) {
             subscriber.notify_one();
         }
     }
@@ -36,11 +36,7 @@ impl Notifier {
     /// Notifies all subscribers.
     #[cfg(feature = "redis")]
     pub(crate) fn notify_all(&self) {
-        self.table().values().for_each(|subscriber| subscriber.notify_one());
-    }
-
-    fn table(&self) -> MutexGuard<'_, HashMap<Uuid, Arc<Notify>>> {
-        self.0.lock()
+        self.0.lock().values().for_each(|subscriber| subscriber.notify_one());
     }
 }
 
@@ -53,7 +49,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.notifier.table().remove(&self.owner);
+        self.notifier.0.lock().remove(&self.owner);
     }
 }
 
@@ -73,6 +69,6 @@ mod tests {
         assert!(mine.notified().now_or_never().is_none());
         assert!(other.notified().now_or_never().is_none());
         drop((mine, other));
-        assert!(notifier.table().is_empty());
+        assert!(notifier.0.lock().is_empty());
     }
 }

@@ -162,9 +162,9 @@ impl Embedded {
     }
 
     pub(crate) async fn buffer_paused(&self, buffer: &Name, pause: Option<bool>) -> Result<bool> {
-        let Some(pause) = pause else { return Ok(self.buffers.paused().contains(buffer)) };
+        let Some(pause) = pause else { return Ok(self.buffers.paused.lock().contains(buffer)) };
         let commit = {
-            let mut paused = self.buffers.paused();
+            let mut paused = self.buffers.paused.lock();
             let mut record = self.journal.record()?;
             record.note(|batch| batch.fact(&fact_of_pause(buffer), pause.then_some("1")));
             if pause {

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::{batch::GenerationRecord, codec::Cells, journal::Record};
@@ -133,20 +133,14 @@ impl Partitions {
     /// Takes what the file says about pauses.
     pub(super) fn restore_fact(&self, name: &str) {
         if let Some(buffer) = name.strip_prefix(PAUSED) {
-            self.paused().insert(Name::from_store(buffer));
+            self.paused.lock().insert(Name::from_store(buffer));
         }
-    }
-
-    pub(super) fn paused(&self) -> MutexGuard<'_, HashSet<Name>> {
-        self.paused.lock()
     }
 
     /// The partitions that hold something.
     pub(super) fn held(&self) -> Vec<(Name, u16)> {
-        let map = self.map.lock();
-        let all: Vec<((Name, u16), Shared)> =
-            map.iter().map(|(place, partition)| (place.clone(), partition.clone())).collect();
-        drop(map);
+        // A copy: partitions are not locked under the map's lock.
+        let all = self.map.lock().clone();
         let holds = |partition: &Shared| {
             let partition = partition.lock();
             partition.live.is_some() || !partition.frozen.is_empty()
@@ -155,8 +149,7 @@ impl Partitions {
     }
 
     pub(super) fn partition(&self, buffer: &Name, index: u16) -> Shared {
-        let mut map = self.map.lock();
-        map.entry((buffer.clone(), index)).or_default().clone()
+        self.map.lock().entry((buffer.clone(), index)).or_default().clone()
     }
 }
 

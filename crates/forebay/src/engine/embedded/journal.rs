@@ -48,6 +48,7 @@ pub(super) struct Shared {
 /// How a commit went, once it did.
 type Answer = Arc<SetOnce<Result<()>>>;
 
+#[derive(Default)]
 struct Queue {
     batch: Batch,
     deferred: VecDeque<DeferredWrite>,
@@ -68,7 +69,9 @@ struct Queue {
 }
 
 /// Whether changes are taken.
+#[derive(Default)]
 enum Health {
+    #[default]
     Working,
     /// The last commit failed; until the remedy memory takes no more. It is tried again, unless only a restart helps.
     Failed(Error, Remedy),
@@ -85,18 +88,7 @@ pub(super) struct Work {
 impl Journal {
     /// The journal of a file, and the committer's side of it.
     pub(super) fn new(place: &str, relaxed: bool) -> (Self, Arc<Shared>) {
-        let queue = Queue {
-            batch: Batch::default(),
-            deferred: VecDeque::new(),
-            done: Answer::default(),
-            number: 1,
-            durable: 0,
-            commits: 0,
-            due: false,
-            waiting: 0,
-            waited: 0,
-            health: Health::Working,
-        };
+        let queue = Queue { number: 1, ..Queue::default() };
         let shared = Arc::new(Shared {
             queue: Mutex::new(queue),
             wake: Condvar::new(),
@@ -120,7 +112,7 @@ impl Journal {
     /// Begins to record a change, or says why none can be made; the journal is locked until it ends.
     pub(super) fn record(&self) -> Result<Record<'_>> {
         let Some(shared) = &self.0 else { return Ok(Record(None)) };
-        let queue = shared.queue();
+        let queue = shared.queue.lock();
         shared.healthy(&queue)?;
         Ok(Record(Some((shared, queue))))
     }
@@ -132,13 +124,13 @@ impl Journal {
 
     /// Whether a batch is durable.
     pub(super) fn is_durable(&self, number: u64) -> bool {
-        self.0.as_ref().is_none_or(|shared| shared.queue().durable >= number)
+        self.0.as_ref().is_none_or(|shared| shared.queue.lock().durable >= number)
     }
 
     /// Whether deferred writes are accepted: the earlier ones are written, and the file works.
     pub(super) fn has_room(&self) -> bool {
         self.0.as_ref().is_some_and(|shared| {
-            let queue = shared.queue();
+            let queue = shared.queue.lock();
             queue.deferred.is_empty() && matches!(queue.health, Health::Working)
         })
     }
@@ -146,7 +138,7 @@ impl Journal {
     /// Adds a limit's or series' change to a later commit.
     pub(super) fn defer(&self, write: DeferredWrite) {
         if let Some(shared) = &self.0 {
-            let mut queue = shared.queue();
+            let mut queue = shared.queue.lock();
             if queue.health.is_tried() {
                 queue.deferred.push_back(write);
             }
@@ -156,7 +148,7 @@ impl Journal {
     /// Commits pending changes now, and retries a failed commit.
     pub(super) fn request_commit(&self) {
         if let Some(shared) = &self.0 {
-            let mut queue = shared.queue();
+            let mut queue = shared.queue.lock();
             if queue.health.is_tried() {
                 shared.due(&mut queue);
             }
@@ -166,7 +158,7 @@ impl Journal {
     /// Accepts no more changes. The committer writes the pending ones and ends.
     pub(super) fn end(&self) {
         if let Some(shared) = &self.0 {
-            let mut queue = shared.queue();
+            let mut queue = shared.queue.lock();
             if !matches!(queue.health, Health::Closed) {
                 closing::begins(&shared.place);
                 queue.health = Health::Closed;
@@ -187,7 +179,7 @@ impl Journal {
     /// How many commits there were.
     #[cfg(test)]
     pub(super) fn commits(&self) -> u64 {
-        self.0.as_ref().map_or(0, |shared| shared.queue().commits)
+        self.0.as_ref().map_or(0, |shared| shared.queue.lock().commits)
     }
 }
 
@@ -263,7 +255,7 @@ impl<T> PendingCommit<T> {
 impl Shared {
     /// Waits for work; `None`: there is none, and none will come.
     pub(super) fn next(&self) -> Option<Work> {
-        let mut queue = self.queue();
+        let mut queue = self.queue.lock();
         loop {
             let ending = matches!(queue.health, Health::Closed);
             if queue.due || ending {
@@ -292,7 +284,7 @@ impl Shared {
 
     /// The batch of this number, and all before it, are durable.
     pub(super) fn committed(&self, work: &Work, wrote: bool) {
-        let mut queue = self.queue();
+        let mut queue = self.queue.lock();
         queue.durable = work.number;
         queue.commits += u64::from(wrote);
         if matches!(queue.health, Health::Failed(..)) {
@@ -306,7 +298,7 @@ impl Shared {
     /// the repeated commit.
     pub(super) fn failed(&self, work: &Work, cause: &Error, remedy: Remedy) {
         let behind = {
-            let mut queue = self.queue();
+            let mut queue = self.queue.lock();
             if !matches!(queue.health, Health::Closed) {
                 queue.health = Health::Failed(cause.clone(), remedy);
             }
@@ -325,7 +317,7 @@ impl Shared {
     /// The committer has ended.
     pub(super) fn set_ended(&self, how: Result<()>) {
         let commits = {
-            let mut queue = self.queue();
+            let mut queue = self.queue.lock();
             // Also if nobody asked for the end.
             queue.health = Health::Closed;
             queue.commits
@@ -356,10 +348,6 @@ impl Shared {
             Health::Closed => return Err(Error::new(ErrorKind::Closed, format!("{place} is closed"))),
         };
         Err(Error::new(ErrorKind::Unavailable, format!("{place} {why}")).with_source(cause.clone()))
-    }
-
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock()
     }
 }
 

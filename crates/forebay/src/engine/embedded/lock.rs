@@ -32,7 +32,7 @@ impl Embedded {
 
     pub(crate) async fn lock_state(&self, name: &str) -> Result<LockState> {
         let now = self.clock.monotonic();
-        let mut table = self.locks.table();
+        let mut table = self.locks.table.lock();
         let Some(lock) = table.locks.get_mut(name) else { return Ok(LockState::default()) };
         lock.expire(now);
         let holder = lock.holder.as_ref().map(|holder| Holding {
@@ -49,7 +49,7 @@ impl Embedded {
     }
 
     pub(super) fn sweep_locks(&self, now: Duration) {
-        let mut table = self.locks.table();
+        let mut table = self.locks.table.lock();
         // A file that takes nothing now is swept later.
         let Ok(mut record) = self.journal.record() else { return };
         table.locks.retain(|name, lock| {
@@ -66,7 +66,7 @@ impl Embedded {
     fn claim(&self, claim: Claim<'_>) -> Result<PendingCommit<Claimed>> {
         let now = self.clock.monotonic();
         let micros = u64::try_from(self.clock.now().as_micros()).unwrap_or(0);
-        let mut table = self.locks.table();
+        let mut table = self.locks.table.lock();
         let mut record = self.journal.record()?;
         let Table { locks, fence } = &mut *table;
         let lock = locks.entry(claim.name.into()).or_default();
@@ -88,7 +88,7 @@ impl Embedded {
 
     fn renew(&self, name: &str, owner: Uuid) -> Result<PendingCommit<Option<Duration>>> {
         let now = self.clock.monotonic();
-        let mut table = self.locks.table();
+        let mut table = self.locks.table.lock();
         let mut record = self.journal.record()?;
         let Some(lock) = table.locks.get_mut(name) else { return Ok(PendingCommit::done(None)) };
         lock.expire(now);
@@ -108,7 +108,7 @@ impl Embedded {
         waits: impl Fn(Uuid) -> bool,
     ) -> Result<PendingCommit<bool>> {
         let now = self.clock.monotonic();
-        let mut table = self.locks.table();
+        let mut table = self.locks.table.lock();
         let mut record = self.journal.record()?;
         let Some(lock) = table.locks.get_mut(name) else { return Ok(PendingCommit::done(false)) };
         lock.expire(now);

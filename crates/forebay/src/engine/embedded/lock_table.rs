@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::batch::HoldRecord;
@@ -134,16 +134,12 @@ impl Locks {
         let ttl = Duration::from_micros(ttl);
         let holder = Some(Holder { owner, fence, ttl, since, deadline: now.saturating_add(left) });
         let lock = Lock { holder, free_since: Duration::ZERO, queue: VecDeque::new() };
-        self.table().locks.insert(name.into(), lock);
+        self.table.lock().locks.insert(name.into(), lock);
         true
     }
 
     /// The largest fence so far, as the file has it.
     pub(super) fn restore_fence(&self, fence: u64) {
-        self.table().fence = fence;
-    }
-
-    pub(super) fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock()
+        self.table.lock().fence = fence;
     }
 }

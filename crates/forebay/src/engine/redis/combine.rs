@@ -6,6 +6,7 @@
 //! works on one batch while this process reads and writes the next.
 
 use std::{
+    ops::Range,
     pin::{Pin, pin},
     sync::{
         Arc,
@@ -16,14 +17,14 @@ use std::{
 };
 
 use crossbeam_utils::CachePadded;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::{sync::Notify, task::AbortHandle};
 
 use super::{
     about::run_about,
     connection::Host,
     keys::Keys,
-    plan::{Answers, Charge, Gathered, Plan, Request, Verdict},
+    plan::{Answers, Gathered, Plan, Request, Verdict},
 };
 use crate::{
     engine::{
@@ -110,7 +111,7 @@ impl Combiner {
         if self.is_busy() {
             return None;
         }
-        let mut queue = self.shared.queue();
+        let mut queue = self.shared.queue.lock();
         let is_idle = queue.under_way == 0 && queue.gathered.requests.is_empty();
         is_idle.then(|| {
             self.shared.count(&mut queue, 1);
@@ -131,15 +132,13 @@ impl Combiner {
     ) -> impl Future<Output = Result<(Verdict, Vec<State>)>> + 'a {
         let mut place: Option<Waiter<'a>> = None;
         std::future::poll_fn(move |context| {
-            if let Some(waiting) = &place {
-                let answers = ready!(waiting.poll(context));
-                return Poll::Ready(answers.and_then(|answers| waiting.answer(answers)));
-            }
-            match self.shared.enqueue(takes, at, context.waker()) {
-                Ok(waiting) => place = Some(waiting),
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-            Poll::Pending
+            let Some(waiting) = &place else {
+                place = Some(self.shared.enqueue(takes, at, context.waker())?);
+                return Poll::Pending;
+            };
+            let answers = ready!(waiting.poll(context))?;
+            let verdict = answers.requests[waiting.index].clone()?;
+            Poll::Ready(Ok((verdict, answers.states[waiting.charges.clone()].to_vec())))
         })
     }
 }
@@ -151,31 +150,19 @@ impl Drop for Combiner {
 }
 
 impl Shared {
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock()
-    }
-
     fn enqueue(&self, takes: &[Take<'_>], at: Option<u64>, waker: &Waker) -> Result<Waiter<'_>> {
         let now = self.host.clock().coarse();
         let within = takes.iter().map(|take| take.within).min().unwrap_or(DEADLINE_CHECK_INTERVAL);
-        let mut queue = self.queue();
+        let mut queue = self.queue.lock();
         let Queue { under_way, batch, gathered, wakers } = &mut *queue;
         let index = gathered.requests.len();
         if index >= MAX_PENDING_REQUESTS || gathered.keys.len() >= MAX_PENDING_KEY_BYTES {
             let text = format!("redis {}: {index} requests wait already", self.host.name());
             return Err(Error::new(ErrorKind::Overloaded, text));
         }
-        let first = gathered.charges.len();
-        for take in takes {
-            let (limit, start) = (gathered.limit(take.limit), gathered.keys.len());
-            gathered.keys.push_str(take.key);
-            let key = start..gathered.keys.len();
-            gathered.charges.push(Charge { limit, key, rule: take.rule, cost: take.cost });
-        }
-        let (charges, until) = (first..gathered.charges.len(), now.saturating_add(within));
-        gathered.requests.push(Request { charges, at, until, cancelled: false });
+        let charges = gathered.add(takes, at, now.saturating_add(within));
         wakers.push(waker.clone());
-        let waiting = Waiter { shared: self, batch: batch.clone(), index, first, charges: takes.len() };
+        let waiting = Waiter { shared: self, batch: batch.clone(), index, charges };
         if index == 0 {
             self.busy.store(true, Ordering::Relaxed);
         }
@@ -196,7 +183,7 @@ impl Shared {
 
     /// Takes what has gathered, if a round trip may begin.
     fn begin(&self) -> Option<(Arc<Batch>, Gathered, Vec<Waker>)> {
-        let mut queue = self.queue();
+        let mut queue = self.queue.lock();
         let requests = queue.gathered.requests.len();
         if requests == 0 || queue.under_way >= MAX_IN_FLIGHT {
             return None;
@@ -219,7 +206,7 @@ impl Shared {
 
     /// A round trip ended; says whether requests gathered meanwhile.
     fn end(&self) -> bool {
-        let mut queue = self.queue();
+        let mut queue = self.queue.lock();
         self.count(&mut queue, -1);
         !queue.gathered.requests.is_empty()
     }
@@ -233,7 +220,7 @@ impl Shared {
             }
             let now = self.host.clock().coarse();
             batch.expire(now, &gathered.requests, wakers, || late(self.host.name(), Retry::Unknown));
-            let mut queue = self.queue();
+            let mut queue = self.queue.lock();
             let Queue { batch, gathered, wakers, .. } = &mut *queue;
             batch.expire(now, &gathered.requests, wakers, || late(self.host.name(), Retry::Later));
             for request in &mut gathered.requests {
@@ -264,7 +251,7 @@ async fn send_loop(shared: Arc<Shared>) {
             // the host has another one to work on.
             tokio::task::yield_now().await;
             for _ in 0..MAX_YIELDS {
-                if shared.queue().under_way == 0 {
+                if shared.queue.lock().under_way == 0 {
                     break;
                 }
                 tokio::task::yield_now().await;
@@ -282,7 +269,7 @@ impl Batch {
     fn expire(&self, now: Duration, requests: &[Request], wakers: &[Waker], error: impl Fn() -> Error) {
         let over = (0..requests.len()).filter(|&i| requests[i].until <= now && !requests[i].cancelled);
         for index in over {
-            let mut expired = self.expired();
+            let mut expired = self.expired.lock();
             if expired.iter().any(|(known, _)| *known == index) {
                 continue;
             }
@@ -291,10 +278,6 @@ impl Batch {
             wakers[index].wake_by_ref();
             self.shared.wake(index);
         }
-    }
-
-    fn expired(&self) -> MutexGuard<'_, Vec<(usize, Error)>> {
-        self.expired.lock()
     }
 }
 
@@ -320,25 +303,14 @@ impl Future for QueuedTake<'_> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(waiting) = &self.waiting else {
-            return match self.shared.enqueue(std::slice::from_ref(&self.take), self.at, context.waker()) {
-                Ok(waiting) => {
-                    self.waiting = Some(waiting);
-                    Poll::Pending
-                }
-                Err(error) => Poll::Ready(Err(error)),
-            };
+            let takes = std::slice::from_ref(&self.take);
+            self.waiting = Some(self.shared.enqueue(takes, self.at, context.waker())?);
+            return Poll::Pending;
         };
-        let answers = match ready!(waiting.poll(context)) {
-            Ok(answers) => answers,
-            Err(error) => return Poll::Ready(Err(error)),
-        };
-        Poll::Ready(match &answers.requests[waiting.index] {
-            Ok(Verdict { allowed, now }) => {
-                let taken = Taken { allowed: *allowed, now: *now, state: answers.states[waiting.first] };
-                Ok((taken, answers.sent))
-            }
-            Err(error) => Err(error.clone()),
-        })
+        let answers = ready!(waiting.poll(context))?;
+        let Verdict { allowed, now } = answers.requests[waiting.index].clone()?;
+        let taken = Taken { allowed, now, state: answers.states[waiting.charges.start] };
+        Poll::Ready(Ok((taken, answers.sent)))
     }
 }
 
@@ -348,9 +320,8 @@ struct Waiter<'a> {
     shared: &'a Shared,
     batch: Arc<Batch>,
     index: usize,
-    /// The first of its charges in the batch.
-    first: usize,
-    charges: usize,
+    /// Its charges in the batch.
+    charges: Range<usize>,
 }
 
 impl Waiter<'_> {
@@ -358,7 +329,7 @@ impl Waiter<'_> {
     fn poll(&self, context: &mut Context<'_>) -> Poll<Result<&Answers>> {
         // The outcome is checked before the expired requests: whoever expires a request afterwards finds this task's waker.
         if !self.batch.shared.is_ready(self.index, context) {
-            let expired = self.batch.expired();
+            let expired = self.batch.expired.lock();
             let ours = expired.iter().find(|(index, _)| *index == self.index);
             return ours.map_or(Poll::Pending, |(_, error)| Poll::Ready(Err(error.clone())));
         }
@@ -367,18 +338,13 @@ impl Waiter<'_> {
             None => Poll::Pending,
         }
     }
-
-    fn answer(&self, answers: &Answers) -> Result<(Verdict, Vec<State>)> {
-        let verdict = answers.requests[self.index].clone()?;
-        Ok((verdict, answers.states[self.first..self.first + self.charges].to_vec()))
-    }
 }
 
 impl Drop for Waiter<'_> {
     /// Cancels a request that has not been sent.
     fn drop(&mut self) {
         if self.batch.shared.get().is_none() {
-            let mut queue = self.shared.queue();
+            let mut queue = self.shared.queue.lock();
             if Arc::ptr_eq(&queue.batch, &self.batch) {
                 queue.gathered.requests[self.index].cancelled = true;
             }

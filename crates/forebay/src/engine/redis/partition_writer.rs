@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::{
@@ -117,7 +117,7 @@ impl PartitionWriter {
         let mut command = redis::cmd("SADD");
         command.arg(self.keys.buffers());
         {
-            let told = self.told();
+            let told = self.told.lock();
             let knows = |part: &u16| told.replid == replid && told.parts.contains(part);
             let mut new = parts.clone().filter(|part| !knows(part)).peekable();
             if new.peek().is_none() {
@@ -129,16 +129,12 @@ impl PartitionWriter {
         }
         // If it takes a younger connection than `session`, that one is dead, and the write that follows fails.
         self.host.query(&command).await?;
-        let mut told = self.told();
+        let mut told = self.told.lock();
         if told.replid != replid {
             *told = Told { replid, parts: BTreeSet::new() };
         }
         told.parts.extend(parts);
         Ok(())
-    }
-
-    fn told(&self) -> MutexGuard<'_, Told> {
-        self.told.lock()
     }
 
     /// Calls that bring the batches, as few as may be, and of how many each is.

@@ -421,15 +421,15 @@ impl Plan {
 
 impl Gathered {
     /// The index of a limit.
-    pub(super) fn limit(&mut self, name: &Name) -> usize {
+    fn limit(&mut self, name: &Name) -> usize {
         self.limits.iter().position(|known| known.is(name)).unwrap_or_else(|| {
             self.limits.push(name.clone());
             self.limits.len() - 1
         })
     }
 
-    /// Adds a request over all of `takes`.
-    pub(super) fn add(&mut self, takes: &[Take<'_>], at: Option<u64>, until: Duration) {
+    /// Adds a request over all of `takes`, and answers the range of its charges.
+    pub(super) fn add(&mut self, takes: &[Take<'_>], at: Option<u64>, until: Duration) -> Range<usize> {
         let before = self.charges.len();
         for take in takes {
             let limit = self.limit(take.limit);
@@ -438,7 +438,8 @@ impl Gathered {
             self.charges.push(Charge { limit, key, rule: take.rule, cost: take.cost });
         }
         let charges = before..self.charges.len();
-        self.requests.push(Request { charges, at, until, cancelled: false });
+        self.requests.push(Request { charges: charges.clone(), at, until, cancelled: false });
+        charges
     }
 
     fn key(&self, entry: &Entry) -> &str {

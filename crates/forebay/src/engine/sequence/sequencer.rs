@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::{Channel, InFlight, Refusals, Sent, Stamp, Waiting, unknown};
@@ -125,16 +125,11 @@ impl<C: Channel> Sequencer<C> {
         let mut waiter: Option<Waiter> = None;
         std::future::poll_fn(move |context| {
             if let Some(items) = items.take() {
-                match self.enqueue(part, items, context.waker()) {
-                    Ok(taken) => waiter = Some(taken),
-                    Err(error) => return Poll::Ready(Err(error)),
-                }
+                waiter = Some(self.enqueue(part, items, context.waker())?);
                 return Poll::Pending;
             }
-            match waiter.take_if(|waiter| waiter.shared.is_ready(waiter.number, context)) {
-                Some(waiter) => Poll::Ready(Ok(waiter)),
-                None => Poll::Pending,
-            }
+            let ready = waiter.take_if(|waiter| waiter.shared.is_ready(waiter.number, context));
+            ready.map_or(Poll::Pending, |waiter| Poll::Ready(Ok(waiter)))
         })
         .await
     }
@@ -145,7 +140,7 @@ impl<C: Channel> Sequencer<C> {
         items: impl IntoIterator<Item = C::Item>,
         waker: &Waker,
     ) -> Result<Waiter> {
-        let mut queue = self.queue();
+        let mut queue = self.queue.lock();
         let Gathered { items: gathered, wakers, shared } = &mut queue.gathered;
         let start = gathered.len();
         if start >= MAX_WAITING {
@@ -177,7 +172,7 @@ impl<C: Channel> Sequencer<C> {
         let mut known = 0;
         for _ in 0..C::MAX_YIELDS {
             tokio::task::yield_now().await;
-            let waiting = self.queue().gathered.wakers.len();
+            let waiting = self.queue.lock().gathered.wakers.len();
             if waiting <= known {
                 break;
             }
@@ -187,7 +182,7 @@ impl<C: Channel> Sequencer<C> {
 
     /// Takes the items of the next flight; `None`: nothing waits.
     fn next(&self) -> Option<Gathered<C::Item>> {
-        let mut queue = self.queue();
+        let mut queue = self.queue.lock();
         let (items, wakers) = (queue.gathered.items.len(), queue.gathered.wakers.len());
         queue.in_flight = wakers > 0;
         // The next flight will be about as large as this one.
@@ -265,10 +260,6 @@ impl<C: Channel> Sequencer<C> {
     fn stamp(&self) -> Stamp {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
         Stamp { client: self.client, sequence }
-    }
-
-    fn queue(&self) -> MutexGuard<'_, Queue<C::Item>> {
-        self.queue.lock()
     }
 }
 
