@@ -63,7 +63,7 @@ impl Pending {
 impl LimitedTally {
     pub(crate) fn new(store: Store) -> Arc<Self> {
         let (held, flushing) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Arc::new(Self { store, pending: Shards::new(), held, flushing })
+        Arc::new(Self { store, pending: Shards::default(), held, flushing })
     }
 
     /// Counts denied hits of `series`. False: there is no room.

@@ -18,11 +18,13 @@ pub(crate) struct Shards<T>(Box<[CachePadded<Mutex<HashTable<T>>>]>);
 /// A shard, locked.
 pub(crate) type Shard<'a, T> = MutexGuard<'a, HashTable<T>>;
 
-impl<T> Shards<T> {
-    pub(crate) fn new() -> Self {
-        Self((0..SHARDS).map(|_| CachePadded::new(Mutex::new(HashTable::new()))).collect())
+impl<T> Default for Shards<T> {
+    fn default() -> Self {
+        Self((0..SHARDS).map(|_| CachePadded::default()).collect())
     }
+}
 
+impl<T> Shards<T> {
     /// Which shard a hash falls into. The table inside uses the low bits, so this takes the high ones.
     #[inline]
     pub(crate) fn index(hash: u64) -> usize {

@@ -17,8 +17,8 @@ use crate::{key::Name, model::RowKey, time::Timestamp};
 /// The changes since the batch before.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    /// By the generation's number.
-    pub generations: BTreeMap<u64, Change>,
+    /// By the generation's number; `None`: it was flushed.
+    pub generations: BTreeMap<u64, Option<Change>>,
     /// By lock; `None`: free.
     pub holds: BTreeMap<Box<str>, Option<HoldRecord>>,
     /// The largest fence of the holds there have been, if there were any.
@@ -29,17 +29,13 @@ pub(super) struct Batch {
 }
 
 /// The changes to a generation of a buffer.
-#[derive(Debug)]
-pub(super) enum Change {
-    Written {
-        /// Set when it is born or frozen.
-        record: Option<GenerationRecord>,
-        /// The rows are all it has: what the file has of it goes.
-        rewrite: bool,
-        rows: HashMap<RowKey, Cells>,
-    },
-    /// It was flushed.
-    Dropped,
+#[derive(Debug, Default)]
+pub(super) struct Change {
+    /// Set when it is born or frozen.
+    pub record: Option<GenerationRecord>,
+    /// The rows are all it has: what the file has of it goes.
+    pub rewrite: bool,
+    pub rows: HashMap<RowKey, Cells>,
 }
 
 /// A generation, but for its rows.
@@ -98,24 +94,21 @@ impl Batch {
 
     /// Sets what is known of a generation.
     pub(super) fn record(&mut self, number: u64, new: GenerationRecord) {
-        if let Change::Written { record, .. } = self.written(number) {
-            *record = Some(new);
+        if let Some(change) = self.change(number) {
+            change.record = Some(new);
         }
     }
 
     /// Sets a row; false if this batch had it already.
     pub(super) fn row(&mut self, number: u64, key: &RowKey, cells: &Cells) -> bool {
-        match self.written(number) {
-            Change::Written { rows, .. } => rows.insert(key.clone(), cells.clone()).is_none(),
-            Change::Dropped => false,
-        }
+        self.change(number).is_some_and(|change| change.rows.insert(key.clone(), cells.clone()).is_none())
     }
 
     /// Sets all rows of a generation.
     pub(super) fn rewrite<'a>(&mut self, number: u64, all: impl Iterator<Item = (&'a RowKey, &'a Cells)>) {
-        if let Change::Written { rewrite, rows, .. } = self.written(number) {
-            *rewrite = true;
-            *rows = all.map(|(key, cells)| (key.clone(), cells.clone())).collect();
+        if let Some(change) = self.change(number) {
+            change.rewrite = true;
+            change.rows = all.map(|(key, cells)| (key.clone(), cells.clone())).collect();
         }
     }
 
@@ -137,31 +130,25 @@ impl Batch {
 
     /// Forgets a generation.
     pub(super) fn drop_generation(&mut self, number: u64) {
-        self.generations.insert(number, Change::Dropped);
+        self.generations.insert(number, None);
     }
 
     /// This batch, and then `newer`.
     pub(super) fn then(mut self, newer: Self) -> Self {
         for (number, change) in newer.generations {
-            match (self.generations.remove(&number), change) {
-                (
-                    Some(Change::Written { record: old, rewrite: old_rewrite, rows: mut all }),
-                    Change::Written { record, rewrite, rows },
-                ) => {
-                    if rewrite {
-                        all.clear();
+            let both = match (self.generations.remove(&number).flatten(), change) {
+                (Some(mut old), Some(new)) => {
+                    if new.rewrite {
+                        old.rows.clear();
                     }
-                    all.extend(rows);
-                    let change = Change::Written {
-                        record: record.or(old),
-                        rewrite: rewrite || old_rewrite,
-                        rows: all,
-                    };
-                    self.generations.insert(number, change);
+                    old.rows.extend(new.rows);
+                    let (record, rewrite) = (new.record.or(old.record), new.rewrite || old.rewrite);
+                    Some(Change { record, rewrite, rows: old.rows })
                 }
                 // Numbers are not used again: nothing comes after a drop.
-                (_, change) => drop(self.generations.insert(number, change)),
-            }
+                (_, change) => change,
+            };
+            self.generations.insert(number, both);
         }
         self.holds.extend(newer.holds);
         self.fence = self.fence.max(newer.fence);
@@ -170,12 +157,8 @@ impl Batch {
         self
     }
 
-    fn written(&mut self, number: u64) -> &mut Change {
-        self.generations.entry(number).or_insert_with(|| Change::Written {
-            record: None,
-            rewrite: false,
-            rows: HashMap::new(),
-        })
+    fn change(&mut self, number: u64) -> Option<&mut Change> {
+        self.generations.entry(number).or_insert_with(|| Some(Change::default())).as_mut()
     }
 }
 
@@ -196,7 +179,7 @@ mod tests {
     use super::*;
 
     fn rows(batch: &Batch, number: u64) -> Vec<(String, i64)> {
-        let Some(Change::Written { rows, .. }) = batch.generations.get(&number) else { return vec![] };
+        let Some(Some(Change { rows, .. })) = batch.generations.get(&number) else { return vec![] };
         let count = |cells: &Cells| cells[0].as_ref().and_then(|n| n.to_text().parse().ok()).unwrap_or(0);
         let mut rows: Vec<_> =
             rows.iter().map(|(key, cells)| (key.as_str().to_owned(), count(cells))).collect();
@@ -223,17 +206,14 @@ mod tests {
         rewritten.rewrite(1, std::iter::once((&RowKey::from_store("b"), &cells)));
         let both = both.then(rewritten);
         assert_eq!(rows(&both, 1), [("b".to_owned(), 5)]);
-        assert!(matches!(both.generations[&1], Change::Written { rewrite: true, .. }));
+        assert!(matches!(both.generations[&1], Some(Change { rewrite: true, .. })));
 
         let later = both.then(batch(1, &[("c", 1)]));
-        assert!(
-            matches!(later.generations[&1], Change::Written { rewrite: true, .. }),
-            "a rewrite stays one"
-        );
+        assert!(matches!(later.generations[&1], Some(Change { rewrite: true, .. })), "a rewrite stays one");
 
         let mut dropped = Batch::default();
         dropped.drop_generation(1);
-        assert!(matches!(later.then(dropped).generations[&1], Change::Dropped));
+        assert!(later.then(dropped).generations[&1].is_none());
     }
 
     #[test]

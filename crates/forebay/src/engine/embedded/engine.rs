@@ -1,6 +1,7 @@
 //! The tables of the engine in this process, and the task that sweeps them.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
@@ -9,14 +10,10 @@ use std::{
 };
 
 use super::{
-    buffer_table, journal::Journal, kv_table, lease_table, limit_table, lock_table, once_table,
-    override_table, population, series_table,
+    buffer_table, journal::Journal, kv_table, lease_table, limit_table, lock_table, once_table, overrides,
+    population, series_table,
 };
-use crate::{
-    clock::Clock,
-    error::Result,
-    table::{SHARDS, Shards},
-};
+use crate::{clock::Clock, error::Result, table::Shards};
 use parking_lot::Mutex;
 
 /// How often what has expired is thrown away. Expiry itself is exact; this only bounds the memory.
@@ -30,7 +27,7 @@ const MIN_SWEEP_PAUSE: Duration = Duration::from_millis(20);
 ///
 /// Memory answers; a file, if there is one, remembers. Steps on buffers and locks are answered once a commit has
 /// them; limits and series follow within a second.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Embedded {
     pub(super) clock: Clock,
     pub(super) limits: Shards<limit_table::Entry>,
@@ -41,13 +38,13 @@ pub(crate) struct Embedded {
     pub(super) buffers: buffer_table::Partitions,
     pub(super) locks: lock_table::Locks,
     pub(super) kv: Shards<kv_table::Entry>,
-    pub(super) requests: once_table::Requests,
-    pub(super) tokens: once_table::Tokens,
-    pub(super) overrides: override_table::Overrides,
+    pub(super) requests: Mutex<once_table::Requests>,
+    pub(super) tokens: Mutex<once_table::Tokens>,
+    pub(super) overrides: Mutex<overrides::Overrides>,
     pub(super) journal: Journal,
-    /// How many keys the file's log of each shard of the limits has. Locked while they are collected, so that only
-    /// one does.
-    pub(super) logged: Mutex<[u64; SHARDS]>,
+    /// How many keys the file's log of each shard of the limits has, by shard. Locked while they are collected, so that
+    /// only one thread does.
+    pub(super) logged: Mutex<BTreeMap<usize, u64>>,
     /// No step is taken any more. Orders nothing else: a step that began before is as good as one that ended before.
     pub(super) closed: AtomicBool,
 }
@@ -55,29 +52,9 @@ pub(crate) struct Embedded {
 impl Embedded {
     /// An empty engine in memory. Needs a tokio runtime for its sweeper, which ends with the engine.
     pub(crate) fn in_memory(clock: Clock) -> Arc<Self> {
-        let engine = Arc::new(Self::empty(clock));
+        let engine = Arc::new(Self { clock, ..Self::default() });
         tokio::spawn(sweep_loop(Arc::downgrade(&engine), engine.clock.clone(), SWEEP_INTERVAL));
         engine
-    }
-
-    pub(super) fn empty(clock: Clock) -> Self {
-        Self {
-            clock,
-            limits: Shards::new(),
-            counters: limit_table::Counters::default(),
-            leases: Shards::new(),
-            series: Shards::new(),
-            populations: population::Populations::default(),
-            buffers: buffer_table::Partitions::default(),
-            locks: lock_table::Locks::default(),
-            kv: Shards::new(),
-            requests: once_table::Requests::default(),
-            tokens: once_table::Tokens::default(),
-            overrides: override_table::Overrides::default(),
-            journal: Journal::default(),
-            logged: Mutex::new([0; SHARDS]),
-            closed: AtomicBool::new(false),
-        }
     }
 
     /// Throws away what has expired.
@@ -141,13 +118,6 @@ impl Embedded {
         }
         self.journal.end();
         self.journal.ended().await
-    }
-}
-
-impl Drop for Embedded {
-    fn drop(&mut self) {
-        // The committer writes what has gathered, on its own thread, and lets go of the file.
-        self.journal.end();
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use redb::{
     Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase, StorageBackend, StorageError,
-    TableHandle, backends::FileBackend,
+    TableHandle, WriteTransaction, backends::FileBackend,
 };
 use uuid::Uuid;
 
@@ -168,9 +168,10 @@ impl File {
         })?;
         match known {
             None => {
-                let begin = |transaction: &_| {
+                let begin = |transaction: &WriteTransaction| {
                     tables::create(transaction)?;
-                    tables::set_meta(transaction, &[("format", &FORMAT.to_string())])
+                    transaction.open_table(tables::META)?.insert("format", &*FORMAT.to_string())?;
+                    Ok(())
                 };
                 file.write(begin).map_err(|failure| failure.error)?;
             }
@@ -180,17 +181,11 @@ impl File {
     }
 
     /// Begins a session: from here on the file is this process's, and its first batch is in it.
-    pub(super) fn begin(&mut self, next: u64, batch: &Batch) -> Result<()> {
+    pub(super) fn begin(&mut self, next: u64, mut batch: Batch) -> Result<()> {
         self.next = next;
-        let session = self.session.to_string();
-        let facts = [("forebay", env!("CARGO_PKG_VERSION")), ("session", &session)];
-        let mut next = self.next;
-        let written = self.write(|transaction| {
-            tables::set_meta(transaction, &facts)?;
-            tables::write(transaction, batch, &mut next)
-        });
-        self.next = next;
-        written.map_err(|failure| failure.error)
+        batch.fact("forebay", Some(env!("CARGO_PKG_VERSION")));
+        batch.fact("session", Some(&self.session.to_string()));
+        self.commit(&batch).map_err(|failure| failure.error)
     }
 
     /// Writes a batch, durably. After a failure the file takes nothing until it was [opened again](Self::reopen).
@@ -246,7 +241,7 @@ impl File {
 
     /// Reads something in one transaction.
     pub(super) fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, Trouble>) -> Result<T> {
-        let all = || read(&self.database().ok_or(redb::Error::DatabaseClosed)?.begin_read()?);
+        let all = || read(&self.database.as_ref().ok_or(redb::Error::DatabaseClosed)?.begin_read()?);
         all().map_err(|trouble| match trouble {
             Trouble::Storage(cause) => self.error("reading", cause),
             Trouble::Content(cause) => {
@@ -256,20 +251,13 @@ impl File {
     }
 
     /// Writes something in one transaction.
-    fn write(
-        &self,
-        write: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
-    ) -> Result<(), Failure> {
+    fn write(&self, write: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>) -> Result<(), Failure> {
         let all = || {
-            let transaction = self.database().ok_or(redb::Error::DatabaseClosed)?.begin_write()?;
+            let transaction = self.database.as_ref().ok_or(redb::Error::DatabaseClosed)?.begin_write()?;
             write(&transaction)?;
             Ok(transaction.commit()?)
         };
         all().map_err(|cause: redb::Error| self.failure("writing to", cause))
-    }
-
-    fn database(&self) -> Option<&Database> {
-        self.database.as_ref()
     }
 
     fn check_format(&self, format: Option<&str>, version: Option<&str>) -> Result<()> {

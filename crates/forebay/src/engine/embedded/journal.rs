@@ -28,8 +28,8 @@ const MAX_COALESCE_ROUNDS: usize = 10;
 
 /// The journal of an engine; without a file there is none, and every change counts as durable.
 ///
-/// Clones share it.
-#[derive(Clone, Default)]
+/// Dropping it ends it: the committer writes what has gathered, on its own thread, and gives the file back.
+#[derive(Default)]
 pub(super) struct Journal(Option<Arc<Shared>>);
 
 /// The queue between the steps and the committer.
@@ -180,6 +180,12 @@ impl Journal {
     #[cfg(test)]
     pub(super) fn commits(&self) -> u64 {
         self.0.as_ref().map_or(0, |shared| shared.queue.lock().commits)
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

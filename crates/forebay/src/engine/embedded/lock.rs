@@ -14,12 +14,46 @@ use crate::{
 };
 
 impl Embedded {
+    /// Only a grant waits for a commit: the queue ends with the process.
     pub(crate) async fn lock_claim(&self, claim: Claim<'_>) -> Result<Claimed> {
-        self.claim(claim)?.durable().await
+        let commit = {
+            let now = self.clock.monotonic();
+            let micros = u64::try_from(self.clock.now().as_micros()).unwrap_or(0);
+            let mut table = self.locks.table.lock();
+            let mut record = self.journal.record()?;
+            let Table { locks, fence } = &mut *table;
+            let lock = locks.entry(claim.name.into()).or_default();
+            lock.expire(now);
+            let holder = if let Some(holder) = lock.held_by(claim.owner) {
+                (holder.ttl, holder.deadline) = (claim.ttl, now.saturating_add(claim.ttl));
+                holder
+            } else {
+                let place = lock.place(claim.owner);
+                if !lock.is_turn_of(place, now) {
+                    return lock.held(&claim, place, now);
+                }
+                *fence = micros.max(*fence + 1);
+                lock.grant(&claim, *fence, now)
+            };
+            record.note(|batch| batch.hold(claim.name, holder.record(now, &self.clock)));
+            record.commit(Claimed::Granted { fence: holder.fence })
+        };
+        commit.durable().await
     }
 
     pub(crate) async fn lock_renew(&self, name: &str, owner: Uuid) -> Result<Option<Duration>> {
-        self.renew(name, owner)?.durable().await
+        let commit = {
+            let now = self.clock.monotonic();
+            let mut table = self.locks.table.lock();
+            let mut record = self.journal.record()?;
+            let Some(lock) = table.locks.get_mut(name) else { return Ok(None) };
+            lock.expire(now);
+            let Some(holder) = lock.held_by(owner) else { return Ok(None) };
+            holder.deadline = now.saturating_add(holder.ttl);
+            record.note(|batch| batch.hold(name, holder.record(now, &self.clock)));
+            record.commit(Some(holder.ttl))
+        };
+        commit.durable().await
     }
 
     pub(crate) async fn lock_release(&self, name: &str, owner: Uuid) -> Result<bool> {
@@ -60,42 +94,6 @@ impl Embedded {
             }
             keep
         });
-    }
-
-    /// Only a grant waits for a commit: the queue ends with the process.
-    fn claim(&self, claim: Claim<'_>) -> Result<PendingCommit<Claimed>> {
-        let now = self.clock.monotonic();
-        let micros = u64::try_from(self.clock.now().as_micros()).unwrap_or(0);
-        let mut table = self.locks.table.lock();
-        let mut record = self.journal.record()?;
-        let Table { locks, fence } = &mut *table;
-        let lock = locks.entry(claim.name.into()).or_default();
-        lock.expire(now);
-        if let Some(holder) = lock.held_by(claim.owner) {
-            (holder.ttl, holder.deadline) = (claim.ttl, now.saturating_add(claim.ttl));
-            record.note(|batch| batch.hold(claim.name, holder.record(now, &self.clock)));
-            return Ok(record.commit(Claimed::Granted { fence: holder.fence }));
-        }
-        let place = lock.place(claim.owner);
-        if !lock.is_turn_of(place, now) {
-            return Ok(PendingCommit::done(lock.held(&claim, place, now)?));
-        }
-        *fence = micros.max(*fence + 1);
-        let holder = lock.grant(&claim, *fence, now);
-        record.note(|batch| batch.hold(claim.name, holder.record(now, &self.clock)));
-        Ok(record.commit(Claimed::Granted { fence: *fence }))
-    }
-
-    fn renew(&self, name: &str, owner: Uuid) -> Result<PendingCommit<Option<Duration>>> {
-        let now = self.clock.monotonic();
-        let mut table = self.locks.table.lock();
-        let mut record = self.journal.record()?;
-        let Some(lock) = table.locks.get_mut(name) else { return Ok(PendingCommit::done(None)) };
-        lock.expire(now);
-        let Some(holder) = lock.held_by(owner) else { return Ok(PendingCommit::done(None)) };
-        holder.deadline = now.saturating_add(holder.ttl);
-        record.note(|batch| batch.hold(name, holder.record(now, &self.clock)));
-        Ok(record.commit(Some(holder.ttl)))
     }
 
     /// Ends the hold and the waiting of matching owners, and notifies the first waiter. False: nobody matched.

@@ -96,7 +96,7 @@ impl Lock {
         self.holder.is_none() && (self.queue.is_empty() || self.free_since.saturating_add(wait) <= now)
     }
 
-    pub(super) fn grant(&mut self, claim: &Claim<'_>, fence: u64, now: Duration) -> &Holder {
+    pub(super) fn grant(&mut self, claim: &Claim<'_>, fence: u64, now: Duration) -> &mut Holder {
         let Claim { owner, ttl, .. } = *claim;
         self.queue.retain(|waiter| waiter.owner != owner);
         let deadline = now.saturating_add(ttl);

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     Embedded,
-    once_table::{REQUEST_FACT, Request, fact_of},
+    once_table::{REQUEST_FACT, Request},
 };
 use crate::{
     engine::{
@@ -117,10 +117,10 @@ impl Embedded {
     pub(super) fn sweep_requests(&self) {
         let now = self.clock.now();
         let mut records = self.requests.lock();
-        while records.order.front().is_some_and(|(until, _)| *until <= now) {
-            // A file that takes nothing just now forgets them later.
-            let Ok(mut record) = self.journal.record() else { return };
-            let Some((_, key)) = records.order.pop_front() else { return };
+        // A file that takes nothing just now forgets them later.
+        while let Ok(mut record) = self.journal.record()
+            && let Some((_, key)) = records.order.pop_front_if(|(until, _)| *until <= now)
+        {
             if records.by_key.get(&key).is_some_and(|request| request.until <= now) {
                 records.remove(&key);
                 record.note(|batch| batch.fact(&format!("{REQUEST_FACT}{key}"), None));
@@ -128,12 +128,10 @@ impl Embedded {
         }
         drop(records);
         let mut tokens = self.tokens.lock();
-        while tokens.order.front().is_some_and(|(until, _)| *until <= now) {
-            let Ok(mut record) = self.journal.record() else { return };
-            let Some((_, id)) = tokens.order.pop_front() else { return };
-            if tokens.by_id.remove(&id).is_some() {
-                record.note(|batch| batch.fact(&fact_of(id), None));
-            }
+        while let Ok(mut record) = self.journal.record()
+            && let Some((_, id)) = tokens.order.pop_front_if(|(until, _)| *until <= now)
+        {
+            tokens.forget(id, &mut record);
         }
     }
 }

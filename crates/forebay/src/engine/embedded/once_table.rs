@@ -5,7 +5,6 @@ use std::{
     fmt::Write as _,
 };
 
-use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use super::journal::Record;
@@ -22,14 +21,11 @@ use crate::{
 pub(super) const REQUEST_FACT: &str = "request:";
 
 /// The prefix of a token's fact in the file, before its digits.
-pub(super) const TOKEN_FACT: &str = "token:";
+const TOKEN_FACT: &str = "token:";
 
-/// All requests. The lock is taken before the journal's, and for a look-up.
+/// All requests. Their lock is taken before the journal's, and for a look-up.
 #[derive(Debug, Default)]
-pub(super) struct Requests(Mutex<Records>);
-
-#[derive(Debug, Default)]
-pub(super) struct Records {
+pub(super) struct Requests {
     pub by_key: HashMap<Box<str>, Request>,
     /// In the order in which they are forgotten: that in which they came. May name some that are not there any more.
     pub order: VecDeque<(Timestamp, Box<str>)>,
@@ -60,7 +56,7 @@ impl Request {
         format!("{fingerprint:032x} {owner} {state} {lease} {hour} {hosts} {bytes} {until} {text}")
     }
 
-    pub(super) fn read(fact: &str) -> Option<Self> {
+    fn read(fact: &str) -> Option<Self> {
         let mut words = fact.splitn(9, ' ');
         Some(Self {
             fingerprint: u128::from_str_radix(words.next()?, 16).ok()?,
@@ -86,26 +82,14 @@ impl Request {
 }
 
 impl Requests {
-    pub(super) fn lock(&self) -> MutexGuard<'_, Records> {
-        self.0.lock()
-    }
-
-    /// Takes what the file says about a request.
-    pub(super) fn restore_fact(&self, name: &str, fact: &str) {
+    /// Takes what the file says about a request. The order is sorted after the last fact.
+    pub(super) fn restore_fact(&mut self, name: &str, fact: &str) {
         if let Some((key, request)) = name.strip_prefix(REQUEST_FACT).zip(Request::read(fact)) {
-            let mut records = self.lock();
-            records.order.push_back((request.until, key.into()));
-            records.insert(key, request);
+            self.order.push_back((request.until, key.into()));
+            self.insert(key, request);
         }
     }
 
-    /// Sorts what was restored; called after the last fact.
-    pub(super) fn restored(&self) {
-        self.lock().order.make_contiguous().sort_unstable();
-    }
-}
-
-impl Records {
     pub(super) fn insert(&mut self, key: &str, request: Request) {
         self.remove(key);
         self.bytes += request.bytes;
@@ -119,14 +103,11 @@ impl Records {
     }
 }
 
-/// The tokens of all parts. The lock is taken after that of a partition or of a shard of series, before that of a shard of
+/// The tokens of all parts. Their lock is taken after that of a partition or of a shard of series, before that of a shard of
 /// limits, and before the journal's.
 #[derive(Debug, Default)]
-pub(super) struct Tokens(Mutex<Ids>);
-
-#[derive(Debug, Default)]
-pub(super) struct Ids {
-    pub by_id: HashMap<u128, Option<Charged>>,
+pub(super) struct Tokens {
+    by_id: HashMap<u128, Option<Charged>>,
     /// In the order in which they are forgotten.
     pub order: VecDeque<(Timestamp, u128)>,
 }
@@ -139,31 +120,15 @@ pub(super) struct Charged {
 }
 
 impl Tokens {
-    pub(super) fn lock(&self) -> MutexGuard<'_, Ids> {
-        self.0.lock()
+    /// Takes what the file says about a token; `None`: it says nothing. The order is sorted after the last fact.
+    pub(super) fn restore_fact(&mut self, name: &str, fact: &str) -> Option<()> {
+        let id = u128::from_str_radix(name.strip_prefix(TOKEN_FACT)?, 16).ok()?;
+        let (until, rest) = fact.split_once(' ').unwrap_or((fact, ""));
+        self.order.push_back((Timestamp::from_micros(until.parse().ok()?), id));
+        self.by_id.insert(id, Charged::read(rest));
+        Some(())
     }
 
-    /// Takes what the file says about a token.
-    pub(super) fn restore_fact(&self, name: &str, fact: &str) {
-        let restore = || {
-            let id = u128::from_str_radix(name.strip_prefix(TOKEN_FACT)?, 16).ok()?;
-            let (until, rest) = fact.split_once(' ').unwrap_or((fact, ""));
-            let until = Timestamp::from_micros(until.parse().ok()?);
-            let mut ids = self.lock();
-            ids.order.push_back((until, id));
-            ids.by_id.insert(id, Charged::read(rest));
-            Some(())
-        };
-        let _ = restore();
-    }
-
-    /// Sorts what was restored; called after the last fact.
-    pub(super) fn restored(&self) {
-        self.lock().order.make_contiguous().sort_unstable();
-    }
-}
-
-impl Ids {
     pub(super) fn is_there(&self, id: u128) -> bool {
         self.by_id.contains_key(&id)
     }
@@ -189,16 +154,17 @@ impl Ids {
         }
     }
 
-    /// Forgets the token of a charge that is given back.
+    /// Forgets a token, if it is there.
     pub(super) fn forget(&mut self, id: u128, record: &mut Record<'_>) {
-        self.by_id.remove(&id);
-        record.note(|batch| batch.fact(&fact_of(id), None));
+        if self.by_id.remove(&id).is_some() {
+            record.note(|batch| batch.fact(&fact_of(id), None));
+        }
     }
 }
 
 impl Charged {
     /// A blank and what the file has of it.
-    pub(super) fn text(&self) -> String {
+    fn text(&self) -> String {
         let mut text = format!(" {} {}", self.owner.simple(), self.taken.now);
         for State(first, second) in &self.taken.states {
             write!(text, " {first} {second}").expect("a string takes what is written");
@@ -206,7 +172,7 @@ impl Charged {
         text
     }
 
-    pub(super) fn read(text: &str) -> Option<Self> {
+    fn read(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
         let owner = Uuid::parse_str(words.next()?).ok()?;
         let now = words.next()?.parse().ok()?;
@@ -218,6 +184,6 @@ impl Charged {
     }
 }
 
-pub(super) fn fact_of(id: u128) -> String {
+fn fact_of(id: u128) -> String {
     format!("{TOKEN_FACT}{id:032x}")
 }

@@ -45,14 +45,11 @@ pub(super) struct Member(Arc<Population>);
 impl Populations {
     /// The keys of a series.
     pub(super) fn of(&self, name: &Name) -> Arc<Population> {
-        let mut each = self.each.lock();
-        if let Some(population) = each.get(name) {
-            return population.clone();
-        }
-        let (keys, bound, refused) = (AtomicU64::new(0), AtomicU64::new(u64::MAX), AtomicU64::new(0));
-        let population = Arc::new(Population { name: name.clone(), keys, bound, refused });
-        each.insert(name.clone(), population.clone());
-        population
+        let new = || {
+            let (keys, bound, refused) = (AtomicU64::new(0), AtomicU64::new(u64::MAX), AtomicU64::new(0));
+            Arc::new(Population { name: name.clone(), keys, bound, refused })
+        };
+        self.each.lock().entry(name.clone()).or_insert_with(new).clone()
     }
 
     /// Lets a series have so many keys and no more. Those that it has above that stay.

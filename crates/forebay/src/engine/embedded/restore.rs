@@ -104,9 +104,9 @@ impl Embedded {
             )));
         }
         let mut file = File::open(place, opener)?;
-        let mut engine = Self::empty(clock);
+        let mut engine = Self { clock, ..Self::default() };
         let restored = file.read(|transaction| engine.restore(transaction))?;
-        file.begin(restored.next, &restored.first)?;
+        file.begin(restored.next, restored.first)?;
         let (journal, shared) = Journal::new(place, relaxed);
         engine.journal = journal;
         engine.logged = Mutex::new(restored.logged);
@@ -123,17 +123,17 @@ impl Embedded {
 
     /// Takes what the file has.
     fn restore(&self, transaction: &ReadTransaction) -> Result<Restored, Trouble> {
-        let mut restored = Restored { next: 0, first: Batch::default(), logged: [0; SHARDS] };
+        let mut restored = Restored::default();
         self.restore_buffers(transaction, &mut restored)?;
         for item in transaction.open_table(tables::META)?.iter()? {
             let (name, fact) = item?;
             self.buffers.restore_fact(name.value());
-            self.requests.restore_fact(name.value(), fact.value());
-            self.tokens.restore_fact(name.value(), fact.value());
-            self.overrides.restore_fact(name.value(), fact.value());
+            self.requests.lock().restore_fact(name.value(), fact.value());
+            let _ = self.tokens.lock().restore_fact(name.value(), fact.value());
+            self.restore_override(name.value(), fact.value());
         }
-        self.requests.restored();
-        self.tokens.restored();
+        self.requests.lock().order.make_contiguous().sort_unstable();
+        self.tokens.lock().order.make_contiguous().sort_unstable();
         self.restore_locks(transaction, &mut restored)?;
         self.restore_limits(transaction, &mut restored)?;
         for item in transaction.open_table(tables::SERIES)?.iter()? {
@@ -202,7 +202,10 @@ impl Embedded {
             let (place, packed) = item?;
             let (shard, entry) = place.value();
             restored.next = restored.next.max(entry + 1);
-            let logged = restored.logged.get_mut(usize::from(shard)).ok_or_else(corrupt)?;
+            if usize::from(shard) >= SHARDS {
+                return Err(corrupt().into());
+            }
+            let logged = restored.logged.entry(shard.into()).or_default();
             let mut unpack = Unpack::new(packed.value());
             while !unpack.is_empty() {
                 let (limit, key, scale, state, deadline) = unpack.limit()?;
@@ -220,12 +223,13 @@ impl Embedded {
 }
 
 /// The results of restoring, beside the engine's tables.
+#[derive(Default)]
 struct Restored {
     /// The number of the next entry of a log.
     next: u64,
     /// What the file learns from it: the generations that were live are frozen, and leases have ended.
     first: Batch,
-    logged: [u64; SHARDS],
+    logged: BTreeMap<usize, u64>,
 }
 
 /// Runs work that waits for the disk. A panic in it, which only a damaged file causes, is an error.

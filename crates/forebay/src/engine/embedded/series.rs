@@ -18,7 +18,7 @@ use crate::{
     error::Result,
     key::Name,
     model::resolution::Resolution,
-    table::SHARDS,
+    table::{SHARDS, Shard},
     time::{Timestamp, days},
 };
 
@@ -38,13 +38,7 @@ impl Embedded {
         let clock = self.clock.monotonic();
         for point in points {
             let hash = part.grid.name.hash_of(point.key.as_bytes());
-            let mut shard = self.series.lock(hash);
-            let mut entry = shard
-                .entry(hash, |entry| entry.is(&part.grid.name, &point.key), Entry::hash)
-                .or_insert_with(|| self.new_entry(part, &point, &mut members));
-            for resolution in &part.grid.resolutions {
-                entry.get_mut().add(resolution, &point, now, clock);
-            }
+            self.add_point(&mut self.series.lock(hash), hash, (part, &point), (now, clock), &mut members);
         }
         Ok(())
     }
@@ -109,13 +103,7 @@ impl Embedded {
             let mut tokens = self.tokens.lock();
             let mut record = self.journal.record()?;
             if !tokens.is_there(token.id) {
-                let mut entry = shard
-                    .entry(hash, |entry| entry.is(series, &point.key), Entry::hash)
-                    .or_insert_with(|| self.new_entry(part, &point, &mut members));
-                let entry = entry.get_mut();
-                for resolution in &part.grid.resolutions {
-                    entry.add(resolution, &point, now, monotonic);
-                }
+                let entry = self.add_point(&mut shard, hash, (part, &point), (now, monotonic), &mut members);
                 if self.journal.is_kept() {
                     let blocks = entry.changed(monotonic, time);
                     record.include_deferred(DeferredWrite::Series {
@@ -131,12 +119,26 @@ impl Embedded {
         commit.durable().await
     }
 
-    /// A key without a count, in the room that was made for it.
-    fn new_entry(&self, part: &SeriesPart, point: &Point, members: &mut Vec<Member>) -> Entry {
-        // A key that went since it was found there is no new one: the bound does not refuse it.
-        let member = members.pop().unwrap_or_else(|| self.populations.of(&part.grid.name).join());
-        let mut entry = Entry::new(member, point.key.clone());
-        entry.chunks.reserve_exact(part.grid.resolutions.len());
+    /// Adds a point in each resolution. A new key takes one of `members`, for which there is room.
+    fn add_point<'s>(
+        &self,
+        shard: &'s mut Shard<'_, Entry>,
+        hash: u64,
+        (part, point): (&SeriesPart, &Point),
+        (now, clock): (Timestamp, Duration),
+        members: &mut Vec<Member>,
+    ) -> &'s mut Entry {
+        let name = &part.grid.name;
+        let found = shard.entry(hash, |entry| entry.is(name, &point.key), Entry::hash);
+        let entry = found.or_insert_with(|| {
+            // A key that went since it was found there is no new one: the bound does not refuse it.
+            let member = members.pop().unwrap_or_else(|| self.populations.of(name).join());
+            let mut entry = Entry::new(member, point.key.clone());
+            entry.chunks.reserve_exact(part.grid.resolutions.len());
+            entry
+        });
+        let entry = entry.into_mut();
+        part.grid.resolutions.iter().for_each(|resolution| entry.add(resolution, point, now, clock));
         entry
     }
 

@@ -11,8 +11,8 @@ use super::{
     codec::Pack,
 };
 
-/// By name, as text: `format`, `forebay`, `session`, `fence`, `paused:<buffer>`, `once:<request>`,
-/// `override:<limit>:<key>`.
+/// By name, as text: `format`, `forebay`, `session`, `fence`, `paused:<buffer>`, `request:<request>`,
+/// `token:<token>`, `override:<limit>:<key>`.
 pub(super) const META: TableDefinition<&str, &str> = TableDefinition::new("meta");
 
 /// By number: buffer, partition, fingerprint, id, born, frozen.
@@ -55,15 +55,6 @@ pub(super) fn meta(transaction: &ReadTransaction, name: &str) -> Result<Option<S
     }
 }
 
-/// Sets facts about the file.
-pub(super) fn set_meta(transaction: &WriteTransaction, facts: &[(&str, &str)]) -> Result<()> {
-    let mut table = transaction.open_table(META)?;
-    for (name, value) in facts {
-        table.insert(name, value)?;
-    }
-    Ok(())
-}
-
 /// Writes a batch; `next` is the number of the next entry of any log.
 pub(super) fn write(transaction: &WriteTransaction, batch: &Batch, next: &mut u64) -> Result<()> {
     if !batch.generations.is_empty() {
@@ -93,11 +84,11 @@ fn write_generations(transaction: &WriteTransaction, batch: &Batch, next: &mut u
     for (&number, change) in &batch.generations {
         let all = (number, 0)..=(number, u64::MAX);
         match change {
-            Change::Dropped => {
+            None => {
                 generations.remove(number)?;
                 log.retain_in(all, |_, _| false)?;
             }
-            Change::Written { record, rewrite, rows } => {
+            Some(Change { record, rewrite, rows }) => {
                 if let Some(record) = record {
                     let GenerationRecord { buffer, partition, fingerprint, id, born, frozen } = record;
                     let (id, born) = (id.as_u128(), born.as_micros());
@@ -133,7 +124,7 @@ fn write_holds(transaction: &WriteTransaction, batch: &Batch) -> Result<()> {
         }
     }
     if batch.fence > 0 {
-        set_meta(transaction, &[("fence", &batch.fence.to_string())])?;
+        transaction.open_table(META)?.insert("fence", &*batch.fence.to_string())?;
     }
     Ok(())
 }

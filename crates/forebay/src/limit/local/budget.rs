@@ -35,7 +35,7 @@ const TIMEOUT_BACKOFF: Duration = millis(100);
 pub(crate) const BUCKET_SPAN: Duration = secs(2);
 
 /// The budgets, each in a shard by the hash of its key.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct LocalBudgets {
     shards: Shards<LocalBudget>,
     held: AtomicUsize,
@@ -93,12 +93,6 @@ pub(crate) struct RefillRequest {
     pub kept: u64,
     pub back: u64,
     pub want: u64,
-}
-
-impl Default for LocalBudgets {
-    fn default() -> Self {
-        Self { shards: Shards::new(), held: AtomicUsize::new(0) }
-    }
 }
 
 impl LocalBudgets {
