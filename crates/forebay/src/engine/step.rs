@@ -229,6 +229,24 @@ pub(crate) struct Span<'a> {
     pub to: i64,
 }
 
+impl Span<'_> {
+    /// A count of zero for each bucket.
+    pub(crate) fn zeros(&self) -> Vec<u64> {
+        vec![0; usize::try_from(self.to - self.from).unwrap_or(0)]
+    }
+
+    /// Copies the counts of a chunk, by slot, to where they belong in `counts`.
+    pub(crate) fn copy(&self, chunk: i64, counts: &mut [u64]) -> impl FnMut(usize, u64) {
+        let start = chunk * self.resolution.slots() - self.from;
+        move |slot, n| {
+            let place = usize::try_from(start + i64::try_from(slot).expect("at most 3600 slots"));
+            if let Some(count) = place.ok().and_then(|place| counts.get_mut(place)) {
+                *count = n;
+            }
+        }
+    }
+}
+
 /// The keys of a series that a store has, and how many times its bound refused a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct KeyCount {

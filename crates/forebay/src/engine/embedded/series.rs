@@ -148,7 +148,7 @@ impl Embedded {
             let shard = self.series.lock(hash);
             match shard.find(hash, |entry| entry.is(&part.grid.name, span.key)) {
                 Some(entry) => entry.read(span),
-                None => vec![0; usize::try_from(span.to - span.from).unwrap_or(0)],
+                None => span.zeros(),
             }
         };
         Ok(spans.iter().map(read).collect())

@@ -72,19 +72,13 @@ impl Entry {
 
     pub(super) fn read(&self, span: &Span<'_>) -> Vec<u64> {
         let resolution = &span.resolution;
-        let mut counts = vec![0; usize::try_from(span.to - span.from).unwrap_or(0)];
+        let mut counts = span.zeros();
         let step = step_of(resolution);
         let first = (step, resolution.place(span.from).0);
         let last = (step, resolution.place(span.to).0);
         let from = self.chunks.partition_point(|chunk| chunk.place() < first);
         for chunk in self.chunks[from..].iter().take_while(|chunk| chunk.place() <= last) {
-            let start = chunk.index * resolution.slots() - span.from;
-            chunk.each(|slot, n| {
-                let place = usize::try_from(start + i64::try_from(slot).expect("at most 3600 slots"));
-                if let Some(count) = place.ok().and_then(|place| counts.get_mut(place)) {
-                    *count = n;
-                }
-            });
+            chunk.each(span.copy(chunk.index, &mut counts));
         }
         counts
     }

@@ -46,11 +46,8 @@ impl Redis {
         row: Row,
         waker: &Waker,
     ) -> Result<WriteFuture> {
-        self.writers.of(schema, index, &self.host, &self.keys).write_one(
-            index,
-            Item { row, token: None },
-            waker,
-        )
+        let writer = self.writers.of(schema, index, &self.host, &self.keys);
+        writer.write_one(index, Item { row, token: None }, waker)
     }
 
     pub(crate) async fn buffer_rotate(
@@ -83,10 +80,8 @@ impl Redis {
     }
 
     pub(crate) async fn buffer_read(&self, part: &BufferPart, id: Uuid) -> Result<Option<Generation>> {
-        let mut command = redis::cmd("HGETALL");
-        command.arg(self.keys.buffer_frozen(part, id));
-        let fields = pairs(self.host.query(&command).await?);
-        let fields = fields.ok_or_else(|| unexpected(self.host.name(), "HGETALL"))?;
+        let all = self.host.query(redis::cmd("HGETALL").arg(self.keys.buffer_frozen(part, id))).await?;
+        let fields = pairs(all).ok_or_else(|| unexpected(self.host.name(), "HGETALL"))?;
         if fields.is_empty() {
             return Ok(None);
         }
@@ -117,8 +112,7 @@ impl Redis {
         };
         // The live generation first: if it is rotated in between it is read twice, and not missed.
         let commands = [cells(self.keys.buffer(part, "live")), partition.list()];
-        let replies: [Value; 2] = self.host.read(commands).await?;
-        let [live, list] = replies;
+        let [live, list] = self.host.read(commands).await?;
         let frozen = rows::frozen(list).ok_or_else(|| unexpected(self.host.name(), "a list"))?;
         let reads = frozen.iter().map(|frozen| cells(self.keys.buffer_frozen(part, frozen.id)));
         let mut replies = self.host.read_all(reads.collect()).await?;
@@ -140,9 +134,7 @@ impl Redis {
     }
 
     pub(crate) async fn buffer_parts(&self) -> Result<BufferParts> {
-        let mut command = redis::cmd("SMEMBERS");
-        command.arg(self.keys.buffers());
-        let parts = match self.host.query(&command).await? {
+        let parts = match self.host.query(redis::cmd("SMEMBERS").arg(self.keys.buffers())).await? {
             Value::Set(parts) | Value::Array(parts) => strings(Value::Array(parts)),
             _ => None,
         };
@@ -158,9 +150,7 @@ impl Redis {
     pub(crate) async fn buffer_paused(&self, buffer: &Name, pause: Option<bool>) -> Result<bool> {
         let key = self.keys.buffer_paused(buffer);
         let Some(pause) = pause else {
-            let mut command = redis::cmd("EXISTS");
-            command.arg(key);
-            return Ok(self.host.query(&command).await? == Value::Int(1));
+            return Ok(self.host.query(redis::cmd("EXISTS").arg(key)).await? == Value::Int(1));
         };
         let mut command = redis::cmd(if pause { "SET" } else { "DEL" });
         command.arg(key);

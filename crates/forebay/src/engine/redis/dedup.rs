@@ -5,7 +5,7 @@ use redis::Value;
 use super::{
     calls::Call,
     connection::{Host, Session},
-    reply::{text, unexpected},
+    reply::{text, unavailable, unexpected},
 };
 use crate::{
     engine::sequence::{Doubt, InFlight, Sent},
@@ -23,16 +23,9 @@ pub(super) fn add_stamp<B>(call: &mut Call, InFlight { stamp, doubt, .. }: &InFl
     call.command.arg(stamp.sequence).arg(doubt.as_ref().map_or(0, |doubt| doubt.time));
 }
 
-/// The answer to a batch of a script that begins with `lua/guard.lua`.
-#[derive(Debug)]
-pub(super) enum Answer {
-    /// Settled: `applied`, `duplicate` (with what follows the word), or why not.
-    Sent(Sent<String>),
-    /// Nothing was done: the server has another replication id, which the session has noted. Send it again.
-    Changed,
-    /// Nothing was done, for another reason, such as `stale`.
-    Other(String, String),
-}
+/// The result of a batch of a script that begins with `lua/guard.lua`; or, if the script did nothing for a reason of its own, such
+/// as `stale`, that word and what follows it.
+pub(super) type Answer = Result<Sent<String>, (String, String)>;
 
 /// Sends batches in one pipeline on `session`, each once; none whose doubt is of another epoch. `calls` writes what it is
 /// given, in its order, as calls of so many batches each, under a replication id; their reply is a text for each batch, or
@@ -50,20 +43,21 @@ pub(super) async fn send<B>(
     let mut replies = host.run_parts(session, calls(&going, &replid)).await.map(Vec::into_iter);
     let mut answer = |in_flight: &InFlight<B>| {
         if !in_time(in_flight) {
-            return Answer::Sent(Sent::TooLate);
+            return Ok(Sent::TooLate);
         }
         match &mut replies {
             Ok(replies) => match read(host, replies.next().unwrap_or_else(|| Err(strange(host)))) {
-                Answer::Other(word, id) if word == "changed" => {
+                Err((word, id)) if word == "changed" => {
                     session.learn_replid(&id);
+                    let again = || Sent::Again(unavailable(host.name(), "its replication id keeps changing"));
                     // The fate of this transmission is known; that of the one in doubt never will be.
-                    in_flight.doubt.as_ref().map_or(Answer::Changed, |_| Answer::Sent(Sent::TooLate))
+                    Ok(in_flight.doubt.as_ref().map_or_else(again, |_| Sent::TooLate))
                 }
                 answer => answer,
             },
             Err(error) => {
                 let (epoch, error) = (replid.clone(), error.clone());
-                Answer::Sent(Sent::InDoubt(Doubt { epoch, time, error }))
+                Ok(Sent::InDoubt(Doubt { epoch, time, error }))
             }
         }
     };
@@ -74,16 +68,16 @@ fn read(host: &Host, reply: Result<Value>) -> Answer {
     let reply = match reply.and_then(|reply| text(reply).ok_or_else(|| strange(host))) {
         Ok(reply) => reply,
         // Refused before it began, or failed in the middle: the error says which, and no resending mends it.
-        Err(error) => return Answer::Sent(Sent::Refused(error)),
+        Err(error) => return Ok(Sent::Refused(error)),
     };
     let (word, rest) = reply.split_once(' ').unwrap_or((&reply, ""));
     match word {
-        "applied" => Answer::Sent(Sent::Applied(rest.into())),
+        "applied" => Ok(Sent::Applied(rest.into())),
         // Settled as far as it goes: the channel reads which items were applied before, and sends the others again.
-        "met" => Answer::Sent(Sent::Applied(reply)),
-        "duplicate" => Answer::Sent(Sent::Duplicate(rest.into())),
-        "overtaken" | "late" => Answer::Sent(Sent::TooLate),
-        _ => Answer::Other(word.into(), rest.into()),
+        "met" => Ok(Sent::Applied(reply)),
+        "duplicate" => Ok(Sent::Duplicate(rest.into())),
+        "overtaken" | "late" => Ok(Sent::TooLate),
+        _ => Err((word.into(), rest.into())),
     }
 }
 

@@ -36,17 +36,17 @@ impl Keys {
         // After the tag: callers' keys are in it, and have no brace there.
         let part = rest.split_once("}:").map_or("", |(_, part)| part);
         Some(match kind {
-            kind if Rule::words().any(|word| word == kind) => Kept("string", Cure::Reset),
-            "leases" => Kept("zset", Cure::Reset),
-            "lock" if part.is_empty() => Kept("string", Cure::ForceRelease),
-            "lock" => Kept("zset", Cure::ForceRelease),
-            "buffer" if part == "paused" => Kept("string", Cure::Delete),
-            "buffer" if part == "frozen" => Kept("list", Cure::Delete),
-            "buffers" => Kept("set", Cure::Delete),
-            "buffer" | "series" if part.starts_with("once:") => Kept("set", Cure::Delete),
-            "series" if part != "guard" => Kept("string", Cure::DeleteSeries),
-            "buffer" | "series" | "{overrides}" | "once-bytes" => Kept("hash", Cure::Delete),
-            _ => Kept("string", Cure::Delete),
+            kind if Rule::words().any(|word| word == kind) => Kept("string", RESET),
+            "leases" => Kept("zset", RESET),
+            "lock" if part.is_empty() => Kept("string", FORCE_RELEASE),
+            "lock" => Kept("zset", FORCE_RELEASE),
+            "buffer" if part == "paused" => Kept("string", DELETE),
+            "buffer" if part == "frozen" => Kept("list", DELETE),
+            "buffers" => Kept("set", DELETE),
+            "buffer" | "series" if part.starts_with("once:") => Kept("set", DELETE),
+            "series" if part != "guard" => Kept("string", DELETE_SERIES),
+            "buffer" | "series" | "{overrides}" | "once-bytes" => Kept("hash", DELETE),
+            _ => Kept("string", DELETE),
         })
     }
 
@@ -154,27 +154,12 @@ impl Keys {
 
 /// The type of what is kept under a key, in Redis' words, and what removes something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Kept(pub &'static str, pub Cure);
+pub(super) struct Kept(pub &'static str, pub &'static str);
 
-/// How to remove a foreign value from a key of Forebay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cure {
-    Reset,
-    ForceRelease,
-    DeleteSeries,
-    Delete,
-}
-
-impl std::fmt::Display for Cure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Reset => "a reset of the limit for this key removes it",
-            Self::ForceRelease => "a force-release of the lock removes it",
-            Self::DeleteSeries => "deleting the key of the series removes it",
-            Self::Delete => "delete or rename that key in redis",
-        })
-    }
-}
+const RESET: &str = "a reset of the limit for this key removes it";
+const FORCE_RELEASE: &str = "a force-release of the lock removes it";
+const DELETE_SERIES: &str = "deleting the key of the series removes it";
+const DELETE: &str = "delete or rename that key in redis";
 
 /// The keys but those of rates, as `docs/keyspace.md` lists them: pattern, type, lifetime.
 #[cfg(test)]

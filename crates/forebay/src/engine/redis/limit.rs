@@ -121,13 +121,9 @@ impl Redis {
         let argument = |times| wire::reset(&take.rule, times);
         // Not repeated when the reply is lost: a repetition would forget what was charged in between.
         let reply = Box::pin(self.ask_one(Script::Reset, &take, explicit(when)?, argument)).await?;
-        let Value::Array(words) = reply else { return Err(unexpected(self.host.name(), "a reset")) };
-        match words[..] {
-            [Value::Int(amount), Value::Int(until)] => {
-                Ok(Outstanding { amount: amount.cast_unsigned(), until: until.cast_unsigned() })
-            }
-            _ => Err(unexpected(self.host.name(), "a reset")),
-        }
+        let (amount, until) =
+            redis::from_redis_value(reply).map_err(|_| unexpected(self.host.name(), "a reset"))?;
+        Ok(Outstanding { amount, until })
     }
 
     /// Rejects takes while the circuit breaker is open, except for probes.

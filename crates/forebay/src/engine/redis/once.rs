@@ -54,7 +54,7 @@ impl Redis {
             command.arg(write_hosts(hosts)).arg(weight).arg(most).arg(micros(lease));
             call
         };
-        let reply = self.twice(call).await?;
+        let reply = twice(|| self.host.run_one(call())).await?;
         self.read_begun(reply).ok_or_else(|| unexpected(self.host.name(), "the begin of a request"))
     }
 
@@ -92,21 +92,13 @@ impl Redis {
             call.command.arg(owner.simple().to_string()).arg(state).arg(text).arg(more);
             call
         };
-        Ok(self.twice(call).await? == Value::Int(1))
+        Ok(twice(|| self.host.run_one(call())).await? == Value::Int(1))
     }
 
     fn once_call(&self, script: Script, key: &str) -> Call {
         let mut call = self.host.call(script, 2, 256 + key.len());
         call.command.arg(self.keys.once(key)).arg(self.keys.once_bytes());
         call
-    }
-
-    /// Calls a script that may be called again, once more if the connection ends meanwhile.
-    async fn twice(&self, call: impl Fn() -> Call) -> Result<Value> {
-        match self.host.run_one(call()).await {
-            Err(error) if error.kind() == ErrorKind::Ambiguous => self.host.run_one(call()).await,
-            answer => answer,
-        }
     }
 
     pub(crate) async fn buffer_peek(&self, part: &BufferPart, token: &Token) -> Result<Seen> {
@@ -120,10 +112,8 @@ impl Redis {
     /// The id is read before the token: if both change in between, the token is missed under the older id, and a write
     /// that follows finds that the id is another one.
     async fn peek(&self, key: String, token: &Token) -> Result<Seen> {
-        let mut info = redis::cmd("INFO");
-        info.arg("replication");
-        let mut member = redis::cmd("SISMEMBER");
-        member.arg(key).arg(&token.id.to_be_bytes());
+        let info = redis::cmd("INFO").arg("replication").to_owned();
+        let member = redis::cmd("SISMEMBER").arg(key).arg(&token.id.to_be_bytes()).to_owned();
         let [info, member] = self.host.read([info, member]).await?;
         let seen = text(info).and_then(|info| {
             let replid = info.lines().find_map(|line| line.strip_prefix("master_replid:"))?;
@@ -186,12 +176,15 @@ impl Redis {
             call
         };
         // Sent again when in doubt: a token that is not there any more was given back.
-        match run_one_about(&self.host, call).await {
-            Err(error) if error.kind() == ErrorKind::Ambiguous => {
-                run_one_about(&self.host, call).await.map(drop)
-            }
-            answer => answer.map(drop),
-        }
+        twice(|| run_one_about(&self.host, call)).await.map(drop)
+    }
+}
+
+/// Runs a script that may be run again, once more if the connection ends meanwhile.
+async fn twice<F: Future<Output = Result<Value>>>(run: impl Fn() -> F) -> Result<Value> {
+    match run().await {
+        Err(error) if error.kind() == ErrorKind::Ambiguous => run().await,
+        answer => answer,
     }
 }
 

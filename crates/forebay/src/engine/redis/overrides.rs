@@ -44,9 +44,8 @@ impl Redis {
     }
 
     async fn hash(&self, key: String) -> Result<Vec<(Box<str>, Box<str>)>> {
-        let mut command = redis::cmd("HGETALL");
-        command.arg(key);
-        let found = pairs(self.host.query(&command).await?).ok_or_else(|| self.strange())?;
+        let all = self.host.query(redis::cmd("HGETALL").arg(key)).await?;
+        let found = pairs(all).ok_or_else(|| self.strange())?;
         let text = |bytes| String::from_utf8(bytes).ok().map(String::into_boxed_str);
         // A value that is no text is not Forebay's.
         Ok(found.into_iter().filter_map(|(key, value)| Some((text(key)?, text(value)?))).collect())

@@ -29,9 +29,8 @@ pub(super) enum Rotated {
 impl Partition<'_> {
     /// The id of the live generation.
     pub(super) async fn live(&self) -> Result<Option<Uuid>> {
-        let mut command = redis::cmd("HGET");
-        command.arg(self.keys.buffer(self.part, "live")).arg("#gen");
-        match self.host.query(&command).await? {
+        let live = self.keys.buffer(self.part, "live");
+        match self.host.query(redis::cmd("HGET").arg(live).arg("#gen")).await? {
             Value::Nil => Ok(None),
             reply => self.id(text(reply)).map(Some),
         }
@@ -39,21 +38,15 @@ impl Partition<'_> {
 
     /// The command that lists the frozen generations.
     pub(super) fn list(&self) -> Cmd {
-        let mut command = redis::cmd("LRANGE");
-        command.arg(self.keys.buffer(self.part, "frozen")).arg(0).arg(-1);
-        command
+        redis::cmd("LRANGE").arg(self.keys.buffer(self.part, "frozen")).arg(0).arg(-1).to_owned()
     }
 
     /// Freezes the generation `id`; safe to repeat.
     pub(super) async fn rotate(&self, id: Uuid, age: i64, rows: i64, most: i64) -> Result<Rotated> {
         let Self { host, keys, part, .. } = self;
         let mut call = host.call(Script::BufferRotate, 3, 384);
-        let command = &mut call.command;
-        command
-            .arg(keys.buffer(part, "live"))
-            .arg(keys.buffer_frozen(part, id))
-            .arg(keys.buffer(part, "frozen"));
-        command.arg(rows::id_text(id)).arg(age).arg(rows).arg(most);
+        call.command.arg(keys.buffer(part, "live")).arg(keys.buffer_frozen(part, id));
+        call.command.arg(keys.buffer(part, "frozen")).arg(rows::id_text(id)).arg(age).arg(rows).arg(most);
         let mut words = strings(host.run_one(call).await?).unwrap_or_default().into_iter();
         match words.next().as_deref() {
             Some("frozen") => Ok(Rotated::Frozen),

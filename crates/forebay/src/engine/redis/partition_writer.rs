@@ -27,10 +27,6 @@ use crate::{
     model::Schema,
 };
 
-/// How often a write is sent to a server that does nothing of it: because its replication id is another one by now, or
-/// because a stale generation has to be rotated first.
-const MAX_ATTEMPTS: usize = 6;
-
 /// Flights under way to the partitions of a buffer: server and client work at the same time. With four or eight of them
 /// each has less to merge.
 const WRITERS: u16 = 2;
@@ -162,7 +158,7 @@ impl PartitionWriter {
     fn call(&self, in_flight: &[&InFlight<Merged>], replid: &str) -> Call {
         let schema = &self.schema;
         let bytes: usize = in_flight.iter().map(|in_flight| in_flight.batch.bytes()).sum();
-        let sets = in_flight.iter().filter(|in_flight| in_flight.batch.hour().is_some()).count();
+        let sets = in_flight.iter().filter(|in_flight| in_flight.batch.tokens.hour().is_some()).count();
         let mut call = self.host.call(
             Script::BufferAdd,
             2 * in_flight.len() + sets,
@@ -173,7 +169,7 @@ impl PartitionWriter {
             call.command.arg(self.keys.buffer(&part, "guard")).arg(self.keys.buffer(&part, "live"));
         }
         for in_flight in in_flight {
-            if let Some(hour) = in_flight.batch.hour() {
+            if let Some(hour) = in_flight.batch.tokens.hour() {
                 call.command.arg(self.keys.buffer_once(&self.part(in_flight.part), hour));
             }
         }
@@ -206,42 +202,28 @@ impl Channel for PartitionWriter {
     }
 
     async fn transmit(&self, in_flight: &[&InFlight<Merged>]) -> Vec<Sent<String>> {
-        let mut sent: Vec<Option<Sent<String>>> = in_flight.iter().map(|_| None).collect();
-        let mut why = "its replication id keeps changing".to_owned();
-        for _ in 0..MAX_ATTEMPTS {
-            let open: Vec<usize> = (0..in_flight.len()).filter(|&i| sent[i].is_none()).collect();
-            if open.is_empty() {
-                break;
-            }
-            let session = match self.ready(open.iter().map(|&i| in_flight[i].part)).await {
-                Ok(session) => session,
-                Err(error) => {
-                    for i in open {
-                        sent[i] = Some(Sent::Unsent(error.clone()));
-                    }
-                    break;
+        let session = match self.ready(in_flight.iter().map(|in_flight| in_flight.part)).await {
+            Ok(session) => session,
+            Err(error) => return in_flight.iter().map(|_| Sent::Unsent(error.clone())).collect(),
+        };
+        let calls = |in_flight: &[&InFlight<Merged>], replid: &str| self.calls(in_flight, replid);
+        let answers = dedup::send(&self.host, &session, in_flight, calls).await;
+        let mut sent = Vec::with_capacity(answers.len());
+        for (in_flight, answer) in in_flight.iter().zip(answers) {
+            sent.push(match answer {
+                Ok(answer) => answer,
+                Err((word, id)) => {
+                    let part = &self.part(in_flight.part);
+                    Partition { host: &self.host, keys: &self.keys, part }.make_way(&id).await;
+                    let why = format!("the live generation stays {word}");
+                    Sent::Again(unavailable(self.host.name(), why))
                 }
-            };
-            let batches: Vec<&InFlight<Merged>> = open.iter().map(|&i| in_flight[i]).collect();
-            let calls = |in_flight: &[&InFlight<Merged>], replid: &str| self.calls(in_flight, replid);
-            let answers = dedup::send(&self.host, &session, &batches, calls);
-            for (i, answer) in open.into_iter().zip(answers.await) {
-                match answer {
-                    dedup::Answer::Sent(answer) => sent[i] = Some(answer),
-                    dedup::Answer::Changed => {}
-                    dedup::Answer::Other(word, id) => {
-                        let part = &self.part(in_flight[i].part);
-                        Partition { host: &self.host, keys: &self.keys, part }.make_way(&id).await;
-                        why = format!("the live generation stays {word}");
-                    }
-                }
-            }
+            });
         }
-        let error = || Sent::Unsent(unavailable(self.host.name(), &why));
-        sent.into_iter().map(|sent| sent.unwrap_or_else(error)).collect()
+        sent
     }
 
-    fn places(batch: &Merged) -> impl Iterator<Item = usize> {
+    fn places(batch: &Merged) -> impl DoubleEndedIterator<Item = usize> {
         batch.places()
     }
 

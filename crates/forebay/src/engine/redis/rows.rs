@@ -55,7 +55,7 @@ pub(super) struct Merged {
     ends: Vec<usize>,
     /// How many cells each row has.
     cells: Vec<u8>,
-    tokens: Tokens,
+    pub tokens: Tokens,
 }
 
 /// A row that several items may have become.
@@ -120,15 +120,11 @@ impl Merged {
             |&at| items[rows[at].first].1.row.key == row.key,
             |&at| hash(&items[rows[at].first].1.row),
         );
-        match same {
+        let at = match same {
             Entry::Vacant(vacant) => {
-                vacant.insert(rows.len());
-                members.push((place, rows.len()));
-                if let Some(token) = token {
-                    tokens.add(token, place, rows.len());
-                }
+                let at = *vacant.insert(rows.len()).get();
                 rows.push(Shared { first: place, merged: None, items: 1, closed: solo });
-                true
+                at
             }
             Entry::Occupied(at) => {
                 let shared = &mut rows[*at.get()];
@@ -140,13 +136,14 @@ impl Merged {
                     return false;
                 }
                 shared.items += 1;
-                members.push((place, *at.get()));
-                if let Some(token) = token {
-                    tokens.add(token, place, *at.get());
-                }
-                true
+                *at.get()
             }
+        };
+        members.push((place, at));
+        if let Some(token) = token {
+            tokens.add(token, place, at);
         }
+        true
     }
 
     fn write(&mut self, schema: &Schema, items: &[(u16, Item)]) {
@@ -170,7 +167,7 @@ impl Merged {
         }
     }
 
-    pub(super) fn places(&self) -> impl Iterator<Item = usize> {
+    pub(super) fn places(&self) -> impl DoubleEndedIterator<Item = usize> {
         self.members.iter().map(|(place, _)| *place)
     }
 
@@ -182,11 +179,6 @@ impl Merged {
     /// The bytes of its arguments, about.
     pub(super) fn bytes(&self) -> usize {
         self.text.len() + self.cells.len() + self.tokens.text().len()
-    }
-
-    /// The hour of its tokens, if it has any.
-    pub(super) fn hour(&self) -> Option<u32> {
-        self.tokens.hour()
     }
 
     /// Adds the arguments.
@@ -207,13 +199,7 @@ impl Merged {
         waiting: &mut Waiting,
         refusals: &mut Refusals,
     ) {
-        if let Some(settled) = self.tokens.settle(refused, refusals) {
-            // Nothing was applied: the others are sent again, before later ones.
-            for place in
-                self.places().filter(|place| !settled.contains(place)).collect::<Vec<_>>().into_iter().rev()
-            {
-                waiting.places.push_front(place);
-            }
+        if self.tokens.settle(refused, self.places(), waiting, refusals) {
             return;
         }
         for one in refused.split(',') {

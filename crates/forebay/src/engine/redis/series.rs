@@ -73,7 +73,6 @@ impl Redis {
     /// One `MGET`, which sees every chunk at the same moment. It shows a key of another type as one that is not there, so
     /// `EXISTS` counts them behind it.
     pub(crate) async fn series_read(&self, part: &SeriesPart, spans: &[Span<'_>]) -> Result<Vec<Vec<u64>>> {
-        let (mut get, mut exist) = (redis::cmd("MGET"), redis::cmd("EXISTS"));
         let (mut chunks, mut keys) = (vec![], vec![]);
         for (place, span) in spans.iter().enumerate().filter(|(_, span)| span.from < span.to) {
             let Span { key, resolution, from, to } = *span;
@@ -82,14 +81,12 @@ impl Redis {
                 chunks.push((place, chunk));
             }
         }
-        let count = |span: &Span<'_>| usize::try_from(span.to - span.from).unwrap_or(0);
-        let mut counts: Vec<Vec<u64>> = spans.iter().map(|span| vec![0; count(span)]).collect();
+        let mut counts: Vec<Vec<u64>> = spans.iter().map(Span::zeros).collect();
         if chunks.is_empty() {
             return Ok(counts);
         }
-        get.arg(&keys);
-        exist.arg(&keys);
-        let (texts, there) = match self.host.read([get, exist]).await? {
+        let commands = ["MGET", "EXISTS"].map(|name| redis::cmd(name).arg(&keys).to_owned());
+        let (texts, there) = match self.host.read(commands).await? {
             [Value::Array(texts), Value::Int(there)] if texts.len() == chunks.len() => (texts, there),
             _ => return Err(unexpected(self.host.name(), "a read of a series")),
         };
@@ -99,8 +96,8 @@ impl Redis {
                 absent.push(key);
                 continue;
             };
-            let span = &spans[place];
-            if !copy(&text, chunk, span, &mut counts[place]) {
+            let slots = usize::try_from(spans[place].resolution.slots()).expect("slots are positive");
+            if !chunk::each(&text, slots, spans[place].copy(chunk, &mut counts[place])) {
                 return Err(foreign_key(self.host.name(), &self.keys, key.as_bytes(), "string".into()));
             }
         }
@@ -128,23 +125,9 @@ impl Redis {
         };
         let keys: Vec<String> = part.grid.resolutions.iter().flat_map(chunks).collect();
         for keys in keys.chunks(MAX_KEYS_PER_DELETE) {
-            let mut command = redis::cmd("UNLINK");
-            command.arg(keys);
             // Not sent again when in doubt: that would forget what was counted in between.
-            self.host.command(&command).await?;
+            self.host.command(redis::cmd("UNLINK").arg(keys)).await?;
         }
         Ok(())
     }
-}
-
-/// Copies the counts of a chunk to where they belong in a span, if it is one.
-fn copy(text: &[u8], chunk: i64, span: &Span<'_>, counts: &mut [u64]) -> bool {
-    let slots = span.resolution.slots();
-    let start = chunk * slots - span.from;
-    chunk::each(text, usize::try_from(slots).expect("slots are positive"), |slot, n| {
-        let place = usize::try_from(start + i64::try_from(slot).expect("at most 3600 slots"));
-        if let Some(count) = place.ok().and_then(|place| counts.get_mut(place)) {
-            *count = n;
-        }
-    })
 }

@@ -13,7 +13,7 @@ use super::{
     connection::Host,
     dedup,
     keys::Keys,
-    reply::{unavailable, unexpected},
+    reply::unexpected,
     script::Script,
     tokens::Tokens,
 };
@@ -30,9 +30,6 @@ use crate::{
 
 /// Buckets in one script call: two milliseconds or so, in which the server does nothing else.
 const MAX_BUCKETS_PER_CALL: usize = 500;
-
-/// How often a write is sent to a server whose replication id is another one by now.
-const MAX_ATTEMPTS: usize = 5;
 
 /// Flights under way to the partitions of a series: two keep server and client busy at once.
 const WRITERS: u16 = 2;
@@ -145,48 +142,26 @@ impl Channel for PartitionWriter {
     }
 
     async fn transmit(&self, in_flight: &[&InFlight<Batch>]) -> Vec<Sent<String>> {
-        let mut sent: Vec<Option<Sent<String>>> = in_flight.iter().map(|_| None).collect();
-        for _ in 0..MAX_ATTEMPTS {
-            let open: Vec<usize> = (0..in_flight.len()).filter(|&i| sent[i].is_none()).collect();
-            if open.is_empty() {
-                break;
-            }
-            let session = match self.host.session().await {
-                Ok(session) => session,
-                Err(error) => {
-                    let unsent = |sent: Option<_>| sent.unwrap_or_else(|| Sent::Unsent(error.clone()));
-                    return sent.into_iter().map(unsent).collect();
-                }
-            };
-            let batches: Vec<&InFlight<Batch>> = open.iter().map(|&i| in_flight[i]).collect();
-            let calls = |in_flight: &[&InFlight<Batch>], replid: &str| {
-                in_flight.iter().map(|in_flight| (self.add(in_flight, replid), 1)).collect()
-            };
-            let answers = dedup::send(&self.host, &session, &batches, calls).await;
-            for (i, answer) in open.into_iter().zip(answers) {
-                sent[i] = match answer {
-                    dedup::Answer::Sent(answer) => Some(answer),
-                    dedup::Answer::Changed => None,
-                    dedup::Answer::Other(..) => {
-                        let error = unexpected(self.host.name(), "a write to a series");
-                        Some(Sent::Refused(error.with_retry(Retry::Unknown)))
-                    }
-                };
-            }
-        }
-        let error = || Sent::Unsent(unavailable(self.host.name(), "its replication id keeps changing"));
-        sent.into_iter().map(|sent| sent.unwrap_or_else(error)).collect()
+        let session = match self.host.session().await {
+            Ok(session) => session,
+            Err(error) => return in_flight.iter().map(|_| Sent::Unsent(error.clone())).collect(),
+        };
+        let calls = |in_flight: &[&InFlight<Batch>], replid: &str| {
+            in_flight.iter().map(|in_flight| (self.add(in_flight, replid), 1)).collect()
+        };
+        let answers = dedup::send(&self.host, &session, in_flight, calls).await;
+        let strange = |_| {
+            let error = unexpected(self.host.name(), "a write to a series");
+            Sent::Refused(error.with_retry(Retry::Unknown))
+        };
+        answers.into_iter().map(|answer| answer.unwrap_or_else(strange)).collect()
     }
 
-    fn places(batch: &Batch) -> impl Iterator<Item = usize> {
+    fn places(batch: &Batch) -> impl DoubleEndedIterator<Item = usize> {
         batch.places.iter().copied()
     }
 
     fn settle(&self, batch: &Batch, outcome: String, waiting: &mut Waiting, refusals: &mut Refusals) {
-        let Some(settled) = batch.tokens.settle(&outcome, refusals) else { return };
-        // Nothing was counted: the others are sent again, before later ones.
-        for &place in batch.places.iter().rev().filter(|place| !settled.contains(place)) {
-            waiting.places.push_front(place);
-        }
+        batch.tokens.settle(&outcome, Self::places(batch), waiting, refusals);
     }
 }

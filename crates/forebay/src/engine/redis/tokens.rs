@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use crate::engine::{
     request::{Token, lost},
-    sequence::Refusals,
+    sequence::{Refusals, Waiting},
 };
 
 /// The prefix of the answer if the script finds tokens: nothing of the batch was applied.
@@ -54,10 +54,20 @@ impl Tokens {
         &self.text
     }
 
-    /// If the script found tokens, what becomes of the batch's items: `None` for those that have to be sent again. Those
-    /// whose token is there are applied, and those that are lost are refused.
-    pub(super) fn settle(&self, outcome: &str, refusals: &mut Refusals) -> Option<HashSet<usize>> {
-        let (there, gone) = outcome.strip_prefix(FOUND_TOKENS)?.split_once(';')?;
+    /// Settles the batch whose items are at `places`, if the script found tokens; else answers false. Items whose token is
+    /// there are applied, and those that are lost are refused. Nothing was done for the others: they wait again, before later
+    /// ones.
+    pub(super) fn settle(
+        &self,
+        outcome: &str,
+        places: impl DoubleEndedIterator<Item = usize>,
+        waiting: &mut Waiting,
+        refusals: &mut Refusals,
+    ) -> bool {
+        let Some((there, gone)) = outcome.strip_prefix(FOUND_TOKENS).and_then(|found| found.split_once(';'))
+        else {
+            return false;
+        };
         let read = |list: &str| -> Vec<usize> {
             let nths = list.split(',').filter_map(|nth| nth.parse::<usize>().ok());
             nths.filter_map(|nth| self.places.get(nth).copied()).collect()
@@ -67,7 +77,11 @@ impl Tokens {
             refusals.push((place, lost()));
             settled.insert(place);
         }
-        Some(settled)
+        places
+            .rev()
+            .filter(|place| !settled.contains(place))
+            .for_each(|place| waiting.places.push_front(place));
+        true
     }
 }
 
@@ -89,11 +103,17 @@ mod tests {
         assert_eq!(&tokens.text()[34..36], [1, 2]);
         assert_eq!(&tokens.text()[52..68], b"0123456789abcdef");
 
-        let mut refusals = vec![];
-        assert_eq!(tokens.settle("3A", &mut refusals), None);
-        let settled = tokens.settle("met 0;1", &mut refusals).expect("met");
-        assert_eq!(settled, HashSet::from([10, 12]));
-        assert_eq!(refusals.iter().map(|(place, _)| *place).collect::<Vec<_>>(), [12]);
-        assert_eq!(tokens.settle("met 2;", &mut refusals), Some(HashSet::from([15])));
+        let (mut waiting, mut refusals) = (Waiting::default(), vec![]);
+        let mut settle = |outcome| {
+            let met = tokens.settle(outcome, [10, 11, 12, 15].into_iter(), &mut waiting, &mut refusals);
+            (
+                met,
+                std::mem::take(&mut waiting.places),
+                refusals.iter().map(|(place, _)| *place).collect::<Vec<_>>(),
+            )
+        };
+        assert_eq!(settle("3A"), (false, [].into(), vec![]));
+        assert_eq!(settle("met 0;1"), (true, [11, 15].into(), vec![12]));
+        assert_eq!(settle("met 2;"), (true, [10, 11, 12].into(), vec![12]));
     }
 }

@@ -25,6 +25,9 @@ pub(crate) use sequencer::{Sequencer, WriteFuture};
 
 use crate::error::{Error, ErrorKind, Result, Retry};
 
+/// How many times a batch is sent of which the store does nothing, for reasons that should be gone the next time.
+const MAX_REPEATS: u8 = 6;
+
 /// Identifies a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
@@ -43,6 +46,9 @@ pub(crate) enum Sent<O> {
     Refused(Error),
     /// It was not sent: no connection.
     Unsent(Error),
+    /// The store did nothing of it, and may apply it when it is sent again at once. The error says what is wrong if it does
+    /// not.
+    Again(Error),
     /// Not sent, or refused: the store is in another epoch, or has forgotten what it needs to tell.
     TooLate,
     /// It may have been applied.
@@ -67,6 +73,8 @@ pub(crate) struct InFlight<B> {
     pub batch: B,
     /// The first transmission in doubt: the batch must not be sent in another epoch.
     pub doubt: Option<Doubt>,
+    /// How many times it was to be sent [again](Sent::Again).
+    repeats: u8,
 }
 
 /// The items of a flight that wait for a partition, as places in order.
@@ -103,7 +111,7 @@ pub(crate) trait Channel: Debug + Send + Sync + 'static {
     ) -> impl Future<Output = Vec<Sent<Self::Outcome>>> + Send;
 
     /// The places of the items in a batch.
-    fn places(batch: &Self::Batch) -> impl Iterator<Item = usize>;
+    fn places(batch: &Self::Batch) -> impl DoubleEndedIterator<Item = usize>;
 
     /// Collects the refused items of an applied batch, or lets them wait to be sent again.
     fn settle(
@@ -128,7 +136,11 @@ impl<B> InFlight<B> {
                 self.doubt = Some(first);
                 None
             }
-            (Sent::InDoubt(_) | Sent::Unsent(_), Some(_)) => None,
+            (Sent::Again(error), None) => {
+                self.repeats += 1;
+                (self.repeats >= MAX_REPEATS).then_some(Err(error))
+            }
+            (Sent::InDoubt(_) | Sent::Unsent(_) | Sent::Again(_), Some(_)) => None,
         }
     }
 }

@@ -207,7 +207,7 @@ impl<C: Channel> Sequencer<C> {
             for (part, waiting) in (0..).zip(&mut parts) {
                 if !waiting.is_empty() {
                     let batch = self.channel.merge(part, items, waiting);
-                    in_flight.push(InFlight { part, stamp: self.stamp(), batch, doubt: None });
+                    in_flight.push(InFlight { part, stamp: self.stamp(), batch, doubt: None, repeats: 0 });
                 }
             }
             if in_flight.is_empty() {
@@ -239,7 +239,12 @@ impl<C: Channel> Sequencer<C> {
             let sent = self.channel.transmit(&batches).await;
             let mut down = false;
             for (i, sent) in open.into_iter().zip(sent) {
-                down |= matches!(sent, Sent::Unsent(_));
+                // A batch in doubt has time.
+                down |= match sent {
+                    Sent::Unsent(_) => true,
+                    Sent::Again(_) => in_flight[i].doubt.is_some(),
+                    _ => false,
+                };
                 outcomes[i] = in_flight[i].resolve(sent);
             }
             if outcomes.iter().all(Option::is_some) {
@@ -251,7 +256,9 @@ impl<C: Channel> Sequencer<C> {
             let now = self.clock.monotonic();
             if now > *give_up.get_or_insert(now + MAX_DOUBT) {
                 for (outcome, in_flight) in outcomes.iter_mut().zip(&*in_flight) {
-                    outcome.get_or_insert_with(|| Err(in_flight.doubt.as_ref().map_or_else(closed, unknown)));
+                    if let (None, Some(doubt)) = (&outcome, &in_flight.doubt) {
+                        *outcome = Some(Err(unknown(doubt)));
+                    }
                 }
             }
         }

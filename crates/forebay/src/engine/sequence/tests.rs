@@ -83,7 +83,7 @@ impl Channel for Arc<Fake> {
         in_flight.iter().map(|in_flight| self.transmit_one(in_flight)).collect()
     }
 
-    fn places(batch: &Sum) -> impl Iterator<Item = usize> {
+    fn places(batch: &Sum) -> impl DoubleEndedIterator<Item = usize> {
         batch.places.iter().copied()
     }
 

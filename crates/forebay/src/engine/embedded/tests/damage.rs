@@ -104,7 +104,9 @@ async fn a_newer_format_names_the_version_that_reads_it() {
     engine(disk.opener(), SYNC, &clock).await.close().await.expect("closes");
     let database = open_database(disk.clone()).expect("opens");
     let write = database.begin_write().expect("begins");
-    tables::set_meta(&write, &[("format", "2"), ("forebay", "9.1.0")]).expect("writes");
+    for (name, value) in [("format", "2"), ("forebay", "9.1.0")] {
+        write.open_table(tables::META).expect("opens").insert(name, value).expect("writes");
+    }
     write.commit().expect("commits");
     drop(database);
     let error = Embedded::open_storage(disk.opener(), SYNC, clock.into()).await.expect_err("refused");
