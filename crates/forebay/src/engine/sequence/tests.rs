@@ -42,7 +42,7 @@ impl Fake {
     fn transmit_one(&self, in_flight: &InFlight<Sum>) -> Sent<()> {
         let error = || Error::new(ErrorKind::Ambiguous, "lost");
         let fault = self.script.lock().pop();
-        let InFlight { part, stamp, batch, doubt } = in_flight;
+        let InFlight { part, stamp, batch, doubt, .. } = in_flight;
         self.stamps.lock().push(*stamp);
         let mut store = self.store.lock();
         let (sequence, applied) = store.entry(*part).or_default();
