@@ -10,8 +10,8 @@ use std::{
 };
 
 use super::{
-    buffer_table, journal::Journal, kv_table, lease_table, limit_table, lock_table, once_table, overrides,
-    population, series_table,
+    buffer_table, journal::Journal, kv_table, lease_table, limit_table, lock_table, once_table,
+    override_table, population, series_table,
 };
 use crate::{clock::Clock, error::Result, table::Shards};
 use parking_lot::Mutex;
@@ -40,7 +40,7 @@ pub(crate) struct Embedded {
     pub(super) kv: Shards<kv_table::Entry>,
     pub(super) requests: Mutex<once_table::Requests>,
     pub(super) tokens: Mutex<once_table::Tokens>,
-    pub(super) overrides: Mutex<overrides::Overrides>,
+    pub(super) overrides: Mutex<override_table::Overrides>,
     pub(super) journal: Journal,
     /// How many keys the file's log of each shard of the limits has, by shard. Locked while they are collected, so that
     /// only one thread does.

@@ -23,6 +23,7 @@ mod lock;
 mod lock_table;
 mod once;
 mod once_table;
+mod override_table;
 mod overrides;
 mod pidfile;
 mod population;

@@ -1,45 +1,20 @@
 //! Overrides of single keys of limits in the embedded engine.
 
-use std::collections::{BTreeMap, btree_map};
+use std::collections::btree_map;
 
 use uuid::Uuid;
 
-use super::Embedded;
+use super::{
+    Embedded,
+    override_table::{OVERRIDE, Table},
+};
 use crate::{
     engine::step::{MAX_OVERRIDES, too_many_overrides},
     error::Result,
     key::Name,
 };
 
-/// The prefix of an override's fact in the file, before its limit and key.
-const OVERRIDE: &str = "override:";
-
-/// All overrides, by limit. Their lock is taken before the journal's, and for a look-up.
-pub(super) type Overrides = BTreeMap<Name, Table>;
-
-/// The overrides of a limit.
-#[derive(Debug)]
-pub(super) struct Table {
-    mark: Uuid,
-    by_key: BTreeMap<Box<str>, Box<str>>,
-}
-
-impl Table {
-    fn new() -> Self {
-        Self { mark: Uuid::new_v4(), by_key: BTreeMap::new() }
-    }
-}
-
 impl Embedded {
-    /// Takes what the file says about an override.
-    pub(super) fn restore_override(&self, name: &str, fact: &str) {
-        if let Some((limit, key)) = name.strip_prefix(OVERRIDE).and_then(|name| name.split_once(':')) {
-            let mut tables = self.overrides.lock();
-            let table = tables.entry(Name::from_store(limit)).or_insert_with(Table::new);
-            table.by_key.insert(key.into(), fact.into());
-        }
-    }
-
     pub(crate) async fn override_set(
         &self,
         limit: &Name,

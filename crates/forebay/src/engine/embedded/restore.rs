@@ -16,6 +16,7 @@ use super::{
     engine::sweep_loop,
     file::{File, Opener, Trouble, at_path},
     journal::Journal,
+    override_table,
     pidfile::{self, PidFile},
     tables,
 };
@@ -130,7 +131,7 @@ impl Embedded {
             self.buffers.restore_fact(name.value());
             self.requests.lock().restore_fact(name.value(), fact.value());
             let _ = self.tokens.lock().restore_fact(name.value(), fact.value());
-            self.restore_override(name.value(), fact.value());
+            override_table::restore_fact(&mut self.overrides.lock(), name.value(), fact.value());
         }
         self.requests.lock().order.make_contiguous().sort_unstable();
         self.tokens.lock().order.make_contiguous().sort_unstable();
