@@ -13,14 +13,14 @@ use super::{
     request::{Begin, ChargeToken, End, Known, Seen, Token},
     step::{
         Allotted, BufferPart, BufferParts, BufferStats, Claim, Claimed, Frozen, Generation, LeaseStep,
-        Leases, LockState, PendingRow, Point, Rotate, SeriesPart, Span, Take, Taken, TakenAll,
+        Leases, PendingRow, Point, Rotate, SeriesPart, Span, Take, Taken, TakenAll,
     },
 };
 use crate::{
     error::Result,
     key::Name,
     model::{
-        Row, RowKey,
+        LockState, Row, RowKey,
         rate::allotments::{AllotmentRequest, Outstanding},
     },
     time::{Timestamp, When},

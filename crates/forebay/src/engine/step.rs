@@ -322,20 +322,3 @@ pub(crate) enum Claimed {
         ahead: u64,
     },
 }
-
-/// A lock as an engine sees it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct LockState {
-    /// `None`: free, but perhaps waited for.
-    pub holder: Option<Holding>,
-    pub waiters: u64,
-}
-
-/// The hold of a lock.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Holding {
-    pub owner: Uuid,
-    pub fence: u64,
-    pub held_for: Duration,
-    pub remaining: Duration,
-}

@@ -13,7 +13,7 @@ use super::{
     guard::Guard,
     held::Grant,
     manager::{BACKOFF, LockManager, PendingRelease, RETRY_SPAN},
-    outcome::{Attempt, Holder},
+    outcome::Attempt,
 };
 use crate::{
     backoff::{Backoff, jitter},
@@ -23,6 +23,7 @@ use crate::{
     },
     error::{Error, ErrorKind, Result, Retry},
     lease_margin::{FINE_CLOCK, usable},
+    model::Holder,
     time::{millis, secs},
 };
 

@@ -7,10 +7,10 @@ use tokio::runtime::Handle;
 use super::{
     held::{Grant, HeldLock},
     manager::{LockManager, PendingRelease, RETRY_SPAN},
-    outcome::{Holder, Loss, Release},
+    outcome::{Loss, Release},
     renew,
 };
-use crate::error::Result;
+use crate::{error::Result, model::Holder};
 
 /// A lock that is held, and renewed in the background.
 ///

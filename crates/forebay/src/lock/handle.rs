@@ -7,12 +7,13 @@ use super::{
     guard::Guard,
     lease::{Lease, Renewal, Token},
     manager::LockManager,
-    outcome::{Attempt, LockState, Release},
+    outcome::{Attempt, Release},
 };
 use crate::{
     error::{Result, out_of_range},
     key::Key,
     lease_margin::{FINE_CLOCK, usable},
+    model::LockState,
     time::{hours, millis, secs},
 };
 
@@ -233,7 +234,7 @@ impl LockHandle {
     /// ```
     pub async fn state(&self) -> Result<LockState> {
         let step = self.manager.engine().lock_state(self.checked_name()?);
-        Ok(self.manager.run_step("read the state of", &self.name, step).await?.into())
+        self.manager.run_step("read the state of", &self.name, step).await
     }
 
     /// Releases the lock, whoever holds it. Returns whether it was held. The holder notices at its next renewal.

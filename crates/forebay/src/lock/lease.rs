@@ -4,10 +4,11 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use uuid::Uuid;
 
-use super::{guard::Guard, outcome::Holder};
+use super::guard::Guard;
 use crate::{
     error::{Error, Result, invalid},
     lease_margin::{FINE_CLOCK, usable},
+    model::Holder,
 };
 
 /// Proves that the bearer holds a lock. Anybody who has it can renew and release, so `Debug` hides it.

@@ -42,4 +42,6 @@ pub use guard::Guard;
 pub use handle::{DEFAULT_TTL, LockHandle, MAX_TTL, MIN_TTL};
 pub use lease::{Lease, Renewal, Token};
 pub(crate) use manager::LockManager;
-pub use outcome::{Attempt, Holder, Holding, LockState, Loss, Release};
+pub use outcome::{Attempt, Loss, Release};
+
+pub use crate::model::{Holder, Holding, LockState};

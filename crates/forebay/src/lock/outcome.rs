@@ -2,9 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use uuid::Uuid;
-
-use crate::engine::step;
+use crate::model::Holder;
 
 /// The outcome of an attempt to acquire a lock.
 ///
@@ -36,21 +34,6 @@ pub enum Attempt<T> {
         ahead: u64,
     },
 }
-
-/// Identifies an acquisition to others: in the answer to "who holds this lock", and in logs.
-///
-/// Each acquisition has a new one. It is not the [`Token`](super::Token): nothing can be released with it.
-///
-/// # Examples
-/// ```
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
-/// # let bay = forebay::Forebay::open("memory:").await?;
-/// let guard = bay.lock("nightly-report").acquire().await?;
-/// assert_eq!(guard.holder().to_string().len(), 16); // hexadecimal digits
-/// # Ok(()) }
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Holder(u64);
 
 /// Why a guard no longer holds its lock.
 ///
@@ -97,68 +80,6 @@ pub enum Release {
     AlreadyLost,
 }
 
-/// The state of a lock, as [`LockHandle::state`](super::LockHandle::state) reads it.
-///
-/// # Examples
-/// ```
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
-/// # let bay = forebay::Forebay::open("memory:").await?;
-/// let state = bay.lock("nightly-report").state().await?;
-/// assert_eq!((state.holding, state.waiters), (None, 0));
-/// # Ok(()) }
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct LockState {
-    /// The current holder. `None`: the lock is free, though there may be waiters.
-    pub holding: Option<Holding>,
-    /// The length of the queue.
-    pub waiters: u64,
-}
-
-/// The current holder of a lock, and its lease.
-///
-/// # Examples
-/// ```
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
-/// # let bay = forebay::Forebay::open("memory:").await?;
-/// let guard = bay.lock("nightly-report").acquire().await?;
-/// let holding = bay.lock("nightly-report").state().await?.holding.expect("the guard holds it");
-/// assert_eq!((holding.holder, holding.fence), (guard.holder(), guard.fence()));
-/// # Ok(()) }
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Holding {
-    /// The acquisition that holds the lock.
-    pub holder: Holder,
-    /// Its fence.
-    pub fence: u64,
-    /// The time since it was acquired.
-    pub held_for: Duration,
-    /// Until the lease ends without a renewal.
-    pub remaining: Duration,
-}
-
-impl Holder {
-    /// A hash of the owner with half of its bits: enough to tell holders apart, too few to find the owner.
-    pub(super) fn from_owner(owner: Uuid) -> Self {
-        Self(crate::key::hash(owner.as_bytes()))
-    }
-}
-
-impl From<step::LockState> for LockState {
-    fn from(state: step::LockState) -> Self {
-        let holding = state.holder.map(|holding| Holding {
-            holder: Holder::from_owner(holding.owner),
-            fence: holding.fence,
-            held_for: holding.held_for,
-            remaining: holding.remaining,
-        });
-        Self { holding, waiters: state.waiters }
-    }
-}
-
 impl<T> Attempt<T> {
     /// The guard or lease, if the lock was acquired.
     pub fn acquired(self) -> Option<T> {
@@ -173,18 +94,6 @@ impl<T> Attempt<T> {
             Self::Acquired(acquired) => Attempt::Acquired(change(acquired)),
             Self::Held { holder, remaining, ahead } => Attempt::Held { holder, remaining, ahead },
         }
-    }
-}
-
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}
-
-impl fmt::Debug for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Holder({self})")
     }
 }
 

@@ -90,46 +90,12 @@ impl fmt::Display for Command {
 /// Many callers share a connection. What changes its state, or stops it until something happens, would
 /// do so to all of them.
 pub(crate) fn unfit(words: &[Box<[u8]>]) -> Option<&'static str> {
-    const STATE: &[&str] = &[
-        "ASKING",
-        "AUTH",
-        "CLIENT",
-        "DISCARD",
-        "EXEC",
-        "HELLO",
-        "MONITOR",
-        "MULTI",
-        "PSUBSCRIBE",
-        "PSYNC",
-        "PUNSUBSCRIBE",
-        "QUIT",
-        "READONLY",
-        "READWRITE",
-        "REPLCONF",
-        "RESET",
-        "SELECT",
-        "SSUBSCRIBE",
-        "SUBSCRIBE",
-        "SUNSUBSCRIBE",
-        "SYNC",
-        "UNSUBSCRIBE",
-        "UNWATCH",
-        "WATCH",
-    ];
-    const BLOCKS: &[&str] = &[
-        "BLMOVE",
-        "BLMPOP",
-        "BLPOP",
-        "BRPOP",
-        "BRPOPLPUSH",
-        "BZMPOP",
-        "BZPOPMAX",
-        "BZPOPMIN",
-        "WAIT",
-        "WAITAOF",
-    ];
+    const STATE: &str = "ASKING AUTH CLIENT DISCARD EXEC HELLO MONITOR MULTI PSUBSCRIBE PSYNC PUNSUBSCRIBE QUIT READONLY \
+                         READWRITE REPLCONF RESET SELECT SSUBSCRIBE SUBSCRIBE SUNSUBSCRIBE SYNC UNSUBSCRIBE UNWATCH \
+                         WATCH";
+    const BLOCKS: &str = "BLMOVE BLMPOP BLPOP BRPOP BRPOPLPUSH BZMPOP BZPOPMAX BZPOPMIN WAIT WAITAOF";
     let is =
-        |word: &[u8], names: &[&str]| names.iter().any(|name| word.eq_ignore_ascii_case(name.as_bytes()));
+        |word: &[u8], names: &str| names.split(' ').any(|name| word.eq_ignore_ascii_case(name.as_bytes()));
     let Some(name) = words.first().filter(|name| !name.is_empty()) else {
         return Some("a command has a name");
     };
@@ -137,8 +103,8 @@ pub(crate) fn unfit(words: &[Box<[u8]>]) -> Option<&'static str> {
         return Some("it changes the connection, which others share");
     }
     // After `STREAMS` come the names of keys.
-    let mut options = words[1..].iter().take_while(|word| !is(word, &["STREAMS"]));
-    let waits = is(name, &["XREAD", "XREADGROUP"]) && options.any(|word| is(word, &["BLOCK"]));
+    let mut options = words[1..].iter().take_while(|word| !is(word, "STREAMS"));
+    let waits = is(name, "XREAD XREADGROUP") && options.any(|word| is(word, "BLOCK"));
     if is(name, BLOCKS) || waits {
         return Some("it would hold up the connection, which others share");
     }

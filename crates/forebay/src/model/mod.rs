@@ -5,6 +5,7 @@
 mod bounds;
 pub(crate) mod command;
 mod host;
+mod lock;
 pub(crate) mod rate;
 mod reply;
 pub(crate) mod resolution;
@@ -18,6 +19,7 @@ pub use bounds::{Bounds, Pressure};
 pub use command::Fate;
 pub(crate) use command::{Command, Failure, Verb};
 pub use host::{Health, HostStatus, Placement};
+pub use lock::{Holder, Holding, LockState};
 pub use reply::{FromReply, Reply};
 pub use row::Row;
 pub use row_key::RowKey;

@@ -7,7 +7,7 @@ use super::{
     value::{ColumnType, Value},
 };
 use crate::{
-    error::{Result, invalid},
+    error::{Error, Result, invalid},
     key::{Key, hash},
 };
 
@@ -39,28 +39,19 @@ impl RowKey {
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the number or a type of the values is wrong, a text is
     /// empty, or the whole is longer than 512 bytes.
     pub fn new(schema: &Schema, values: &[Value]) -> Result<Self> {
-        if values.len() != schema.keys.len() {
-            let (want, got) = (schema.keys.len(), values.len());
-            return Err(invalid(format!(
-                "row of buffer {}: {got} key values for {want} key columns",
-                schema.name
-            )));
+        let (want, got) = (schema.keys.len(), values.len());
+        if want != got {
+            return Err(wrong(schema, &format!("{got} key values for {want} key columns")));
         }
         let mut text = Cow::Borrowed("");
         for (column, value) in schema.keys.iter().zip(values) {
-            if value.column_type() != column.column_type {
-                let (want, got) = (column.column_type, value.column_type());
-                return Err(invalid(format!(
-                    "row of buffer {}: key column {} is {want:?}, not {got:?}",
-                    schema.name, column.name
-                )));
+            let (name, want, got) = (&column.name, column.column_type, value.column_type());
+            if want != got {
+                return Err(wrong(schema, &format!("key column {name} is {want:?}, not {got:?}")));
             }
             let part = escaped(value);
             if part.is_empty() {
-                return Err(invalid(format!(
-                    "row of buffer {}: key column {} is empty",
-                    schema.name, column.name
-                )));
+                return Err(wrong(schema, &format!("key column {name} is empty")));
             }
             if text.is_empty() {
                 text = part;
@@ -89,10 +80,8 @@ impl RowKey {
 
     fn in_range(schema: &Schema, text: Box<str>) -> Result<Self> {
         if text.len() > Key::MAX_BYTES {
-            let (name, got, most) = (&schema.name, text.len(), Key::MAX_BYTES);
-            return Err(invalid(format!(
-                "row of buffer {name}: a key of {got} bytes, a row's key has 1 to {most}"
-            )));
+            let (got, most) = (text.len(), Key::MAX_BYTES);
+            return Err(wrong(schema, &format!("a key of {got} bytes, a row's key has 1 to {most}")));
         }
         Ok(Self(text))
     }
@@ -139,6 +128,10 @@ impl RowKey {
             .map(|(column, part)| Value::from_text(column.column_type, &plain(part)))
             .collect()
     }
+}
+
+fn wrong(schema: &Schema, what: &str) -> Error {
+    invalid(format!("row of buffer {}: {what}", schema.name))
 }
 
 /// Whether a text is another one as a part of a key.

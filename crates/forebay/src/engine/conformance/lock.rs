@@ -8,7 +8,8 @@ use super::fresh;
 use crate::{
     bay::Forebay,
     clock::Clock,
-    engine::step::{Claim, Claimed, LockState},
+    engine::step::{Claim, Claimed},
+    model::{Holder, LockState},
     time::{hours, millis, secs},
 };
 
@@ -134,7 +135,7 @@ pub(super) async fn a_lease_runs_out_unless_it_is_renewed(bay: Forebay) {
     }
     assert!(renewed > 1);
     let patience = party.patience();
-    while party.state().await.holder.is_some() {
+    while party.state().await.holding.is_some() {
         patience.wait("the lease to run out").await;
     }
     assert_eq!(party.renew(one).await, None, "what ran out is not revived");
@@ -151,8 +152,8 @@ pub(super) async fn only_the_holder_renews_and_releases(bay: Forebay) {
     assert_eq!(party.renew(two).await, None);
     assert!(!party.release(two).await);
     let state = party.state().await;
-    let holding = state.holder.unwrap();
-    assert_eq!((holding.owner, holding.fence, state.waiters), (one, fence, 0));
+    let holding = state.holding.unwrap();
+    assert_eq!((holding.holder, holding.fence, state.waiters), (Holder::from_owner(one), fence, 0));
     assert!(holding.held_for < secs(60) && holding.remaining <= hours(1));
 
     let engine = party.bay.engine();

@@ -9,6 +9,7 @@ use crate::{
     bay::Forebay,
     clock::ManualClock,
     engine::step::{Claim, Claimed, HANDOFF_WINDOW},
+    model::Holder,
     time::{hours, millis},
 };
 
@@ -66,8 +67,12 @@ pub async fn locks_follow_the_model(bay: &Forebay, hand: Option<&ManualClock>, s
         }
         model.expire(bay.clock().monotonic());
         let state = engine.lock_state(&name).await.unwrap();
-        let seen = state.holder.map(|holding| (holding.owner, holding.fence));
-        assert_eq!(seen, model.holder.map(|hold| (hold.owner, model.fence)), "{context}: who holds");
+        let seen = state.holding.map(|holding| (holding.holder, holding.fence));
+        assert_eq!(
+            seen,
+            model.holder.map(|hold| (Holder::from_owner(hold.owner), model.fence)),
+            "{context}: who holds"
+        );
         assert_eq!(state.waiters, model.queue.len() as u64, "{context}: who waits");
     }
 }

@@ -39,8 +39,8 @@ pub async fn differential(one: &Forebay, two: &Forebay, seed: u64, steps: usize)
         if step.is_apart([one.engine(), two.engine()], &world) {
             continue;
         }
-        let answers = [step.tell(one.engine(), &world).await, step.tell(two.engine(), &world).await];
-        assert_eq!(answers[0], answers[1], "seed {seed}, step {number}: {step:?}");
+        let answers = [step.tell(one.engine(), &world, at).await, step.tell(two.engine(), &world, at).await];
+        assert_eq!(answers[0], answers[1], "seed {seed}, step {number} at {at}: {step:?}");
     }
 }
 
@@ -56,18 +56,36 @@ const KEYS: [&str; 4] = ["a", "b", "c}", "{d"];
 
 #[derive(Debug)]
 enum Step {
-    Take { limit: usize, key: &'static str, cost: u64, when: When },
-    TakeAll { takes: Vec<(usize, &'static str, u64)>, when: When },
-    UpTo { limit: usize, key: &'static str, cost: u64, when: When },
-    Refund { limit: usize, key: &'static str, cost: u64, when: When },
-    Reset { limit: usize, key: &'static str, when: When },
-    Allot { limit: usize, key: &'static str, request: AllotmentRequest, when: When },
+    /// A step on one key of a limit.
+    Limit {
+        act: Act,
+        limit: usize,
+        key: &'static str,
+        cost: u64,
+    },
+    TakeAll(Vec<(usize, &'static str, u64)>),
     BufferAdd(Vec<Row>),
-    BufferFlush { acknowledge: bool },
+    BufferFlush {
+        acknowledge: bool,
+    },
     BufferPending(RowKey),
-    SeriesAdd(Vec<Point>, Timestamp),
-    SeriesRead { key: &'static str, resolution: Resolution, from: i64, to: i64 },
+    SeriesAdd(Vec<Point>),
+    SeriesRead {
+        key: &'static str,
+        resolution: Resolution,
+        from: i64,
+        to: i64,
+    },
     Plain(Vec<Command>),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Take,
+    UpTo,
+    Refund,
+    Reset,
+    Allot(AllotmentRequest),
 }
 
 impl World {
@@ -100,32 +118,33 @@ impl World {
         Take { limit, key, rule: *rule, cost, within: PATIENCE }
     }
 
+    fn takes(&self, takes: &[(usize, &'static str, u64)]) -> Vec<Take<'_>> {
+        takes.iter().map(|&(limit, key, cost)| self.take(limit, key, cost)).collect()
+    }
+
     fn draw(&self, random: &mut Random, at: Timestamp) -> Step {
-        let when = When::At(at);
         let limit = usize::try_from(random.below(self.limits.len() as u64)).unwrap();
         let key = *random.pick(&KEYS);
         let most = self.limits[limit].1.quota().min(6);
+        let step = |act, cost| Step::Limit { act, limit, key, cost };
         match random.below(16) {
             0..=3 => match random.below(most + 1) {
-                cost if cost == most => Step::UpTo { limit, key, cost: cost + 3, when },
-                cost => Step::Take { limit, key, cost, when },
+                cost if cost == most => step(Act::UpTo, cost + 3),
+                cost => step(Act::Take, cost),
             },
             4 => {
-                let takes = (0..self.limits.len()).filter(|_| random.below(2) == 0).collect::<Vec<_>>();
-                let takes = takes
-                    .into_iter()
-                    .map(|limit| (limit, *random.pick(&KEYS), 1 + random.below(3)))
-                    .collect();
-                Step::TakeAll { takes, when }
+                let limits: Vec<usize> = (0..self.limits.len()).filter(|_| random.below(2) == 0).collect();
+                let take = |limit| (limit, *random.pick(&KEYS), 1 + random.below(3));
+                Step::TakeAll(limits.into_iter().map(take).collect())
             }
-            5 => Step::Refund { limit, key, cost: 1 + random.below(3), when },
-            6 if random.below(4) == 0 => Step::Reset { limit, key, when },
-            14..=15 => Step::Allot { limit, key, request: draw_request(random, at), when },
+            5 => step(Act::Refund, 1 + random.below(3)),
+            6 if random.below(4) == 0 => step(Act::Reset, 1),
+            14..=15 => step(Act::Allot(draw_request(random, at)), 0),
             6..=7 => Step::BufferAdd((0..=random.below(3)).map(|_| self.draw_row(random)).collect()),
             8 if random.below(3) == 0 => Step::BufferFlush { acknowledge: random.below(3) > 0 },
             8 => Step::BufferPending(RowKey::new(&self.buffer.schema, &[key.into()]).unwrap()),
             12..=13 => Step::Plain((0..=random.below(5)).map(|_| self.draw_command(random)).collect()),
-            9..=10 => Step::SeriesAdd((0..=random.below(4)).map(|_| draw_point(random, at)).collect(), at),
+            9..=10 => Step::SeriesAdd((0..=random.below(4)).map(|_| draw_point(random, at)).collect()),
             _ => {
                 let resolution = *random.pick(&self.series.grid.resolutions);
                 let to = resolution.bucket(at) + 2;
@@ -154,33 +173,25 @@ impl World {
     fn draw_row(&self, random: &mut Random) -> Row {
         let numbers = [1, 2, -3, 1 << 53, (1 << 53) + 1, i64::MAX, i64::MIN, 0];
         let words = ["", "a", "aa", "B", "é", "\u{0}", "9", "10"];
-        let named: Vec<bool> = (0..6).map(|_| random.below(3) > 0).collect();
-        let text = |random: &mut Random| Some(Value::from(*random.pick(&words)));
-        let number = |random: &mut Random| *random.pick(&numbers);
-        let integer = |random: &mut Random| Some(Value::from(number(random)));
-        let mut cells: [Option<Value>; 9] = [const { None }; 9];
-        if named[0] || named[1..].iter().all(|named| !named) {
-            cells[0] = integer(random);
+        let mut row = Row::empty(
+            &self.buffer.schema,
+            RowKey::new(&self.buffer.schema, &[(*random.pick(&KEYS)).into()]).unwrap(),
+        );
+        let mut set = |place: usize, random: &mut Random| {
+            row.cells[place] = Some(match self.buffer.schema.columns[place].column_type {
+                ColumnType::Text => Value::from(*random.pick(&words)),
+                ColumnType::Timestamp => Timestamp::from_micros(*random.pick(&numbers)).into(),
+                _ => Value::from(*random.pick(&numbers)),
+            });
+        };
+        // Columns that are named together: a version, and those that go by it.
+        let groups: [&[usize]; 6] = [&[0], &[1], &[2], &[3], &[4, 5, 6], &[7, 8]];
+        let mut named: Vec<&[usize]> = groups.into_iter().filter(|_| random.below(3) > 0).collect();
+        if named.is_empty() {
+            named.push(groups[0]);
         }
-        if named[1] {
-            cells[1] = Some(Timestamp::from_micros(number(random)).into());
-        }
-        if named[2] {
-            cells[2] = integer(random);
-        }
-        if named[3] {
-            cells[3] = text(random);
-        }
-        if named[4] {
-            (cells[4], cells[5], cells[6]) = (integer(random), text(random), integer(random));
-        }
-        if named[5] {
-            (cells[7], cells[8]) = (text(random), text(random));
-        }
-        Row {
-            key: RowKey::new(&self.buffer.schema, &[(*random.pick(&KEYS)).into()]).unwrap(),
-            cells: cells.into(),
-        }
+        named.concat().into_iter().for_each(|place| set(place, random));
+        row
     }
 }
 
@@ -209,33 +220,27 @@ fn draw_point(random: &mut Random, at: Timestamp) -> Point {
 impl Step {
     /// Whether one of the engines cannot do it as one step, so that their answers may differ.
     fn is_apart(&self, engines: [&Engine; 2], world: &World) -> bool {
-        let Self::TakeAll { takes, .. } = self else { return false };
-        let takes: Vec<_> = takes.iter().map(|&(limit, key, cost)| world.take(limit, key, cost)).collect();
+        let Self::TakeAll(takes) = self else { return false };
+        let takes = world.takes(takes);
         takes.is_empty() || engines.iter().any(|engine| !engine.together(&takes))
     }
 
     /// Does the step; what must be the same everywhere, as text.
-    async fn tell(&self, engine: &Engine, world: &World) -> String {
-        let take = |limit: usize, key, cost| world.take(limit, key, cost);
+    async fn tell(&self, engine: &Engine, world: &World, at: Timestamp) -> String {
+        let when = When::At(at);
         match self {
-            &Self::Take { limit, key, cost, when } => {
-                format!("{:?}", engine.take(take(limit, key, cost), when).await.unwrap())
+            &Self::Limit { act, limit, key, cost } => {
+                let take = world.take(limit, key, cost);
+                match act {
+                    Act::Take => format!("{:?}", engine.take(take, when).await.unwrap()),
+                    Act::UpTo => format!("{:?}", engine.take_up_to(take, when).await.unwrap()),
+                    Act::Refund => format!("{:?}", engine.refund(take, None, when).await.unwrap()),
+                    Act::Reset => format!("{:?}", engine.reset(take, when).await.unwrap()),
+                    Act::Allot(request) => format!("{:?}", engine.allot(take, request, when).await.unwrap()),
+                }
             }
-            Self::TakeAll { takes, when } => {
-                let takes: Vec<_> = takes.iter().map(|&(limit, key, cost)| take(limit, key, cost)).collect();
-                format!("{:?}", engine.take_all(&takes, *when).await.unwrap())
-            }
-            &Self::UpTo { limit, key, cost, when } => {
-                format!("{:?}", engine.take_up_to(take(limit, key, cost), when).await.unwrap())
-            }
-            &Self::Refund { limit, key, cost, when } => {
-                format!("{:?}", engine.refund(take(limit, key, cost), None, when).await.unwrap())
-            }
-            &Self::Reset { limit, key, when } => {
-                format!("{:?}", engine.reset(take(limit, key, 1), when).await.unwrap())
-            }
-            &Self::Allot { limit, key, request, when } => {
-                format!("{:?}", engine.allot(take(limit, key, 0), request, when).await.unwrap())
+            Self::TakeAll(takes) => {
+                format!("{:?}", engine.take_all(&world.takes(takes), when).await.unwrap())
             }
             Self::BufferAdd(rows) => {
                 let answers = engine.buffer_add(&world.buffer, rows.clone()).await.unwrap();
@@ -248,8 +253,8 @@ impl Step {
                 let rows: Vec<_> = pending.into_iter().map(|pending| pending.row).collect();
                 format!("{rows:?} {} {} {}", stats.live_rows, stats.frozen_rows, stats.frozen)
             }
-            Self::SeriesAdd(points, now) => {
-                engine.series_add(&world.series, points.clone(), *now).await.unwrap();
+            Self::SeriesAdd(points) => {
+                engine.series_add(&world.series, points.clone(), at).await.unwrap();
                 String::new()
             }
             Self::Plain(commands) => plain(engine, commands).await,

@@ -8,9 +8,10 @@ use super::{Embedded, journal::PendingCommit, lock_table::Table};
 use crate::{
     engine::{
         notifier::Subscription,
-        step::{Claim, Claimed, Holding, LockState},
+        step::{Claim, Claimed},
     },
     error::Result,
+    model::{Holder, Holding, LockState},
 };
 
 impl Embedded {
@@ -69,13 +70,13 @@ impl Embedded {
         let mut table = self.locks.table.lock();
         let Some(lock) = table.locks.get_mut(name) else { return Ok(LockState::default()) };
         lock.expire(now);
-        let holder = lock.holder.as_ref().map(|holder| Holding {
-            owner: holder.owner,
+        let holding = lock.holder.as_ref().map(|holder| Holding {
+            holder: Holder::from_owner(holder.owner),
             fence: holder.fence,
             held_for: now.saturating_sub(holder.since),
             remaining: holder.deadline.saturating_sub(now),
         });
-        Ok(LockState { holder, waiters: lock.queue.len() as u64 })
+        Ok(LockState { holding, waiters: lock.queue.len() as u64 })
     }
 
     pub(crate) fn lock_subscribe(&self, _name: &str, owner: Uuid) -> Subscription {

@@ -12,9 +12,10 @@ use super::{Redis, calls::Call, reply::unexpected, script::Script};
 use crate::{
     engine::{
         notifier::Subscription,
-        step::{Claim, Claimed, HANDOFF_WINDOW, Holding, LockState, MAX_WAITERS},
+        step::{Claim, Claimed, HANDOFF_WINDOW, MAX_WAITERS},
     },
     error::Result,
+    model::{Holder, Holding, LockState},
     time::micros,
 };
 
@@ -57,12 +58,12 @@ impl Redis {
         let call = self.lock_call(Script::LockState, name, &["", ":heard"]);
         let reply = self.lock_answer(call).await?;
         let state = words(&reply).and_then(|words| match words {
-            [waiters] => Some(LockState { holder: None, waiters: number(waiters)? }),
+            [waiters] => Some(LockState { holding: None, waiters: number(waiters)? }),
             [waiters, owner, fence, held_for, remaining] => {
-                let (owner, fence) = (uuid(owner)?, number(fence)?);
+                let (holder, fence) = (Holder::from_owner(uuid(owner)?), number(fence)?);
                 let (held_for, remaining) = (span(held_for)?, span(remaining)?);
-                let holder = Some(Holding { owner, fence, held_for, remaining });
-                Some(LockState { holder, waiters: number(waiters)? })
+                let holding = Some(Holding { holder, fence, held_for, remaining });
+                Some(LockState { holding, waiters: number(waiters)? })
             }
             _ => None,
         });

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     Name, When,
     engine::step::{Claimed, Point, Rotate},
+    model::Holder,
 };
 
 #[tokio::test]
@@ -90,7 +91,8 @@ async fn relaxed_rotations_and_locks_are_on_disk_before_the_answer() {
     let found = super::engine(disk.at(disk.age(), &mut super::Dice(1)).opener(), SYNC, &clock).await;
     let rows = found.buffer_read(&part, id).await.expect("read").expect("frozen").rows;
     assert_eq!(rows, hits(&part, "a", 3), "the rotation took the rows along");
-    assert_eq!(found.lock_state("l").await.expect("read").holder.expect("held").owner, owner);
+    let holding = found.lock_state("l").await.expect("read").holding.expect("held");
+    assert_eq!(holding.holder, Holder::from_owner(owner));
     engine.close().await.expect("closes");
 }
 

@@ -13,7 +13,7 @@ use crate::{
         embedded::Embedded,
         step::{Claimed, Rotate},
     },
-    model::Value,
+    model::{Holder, Value},
 };
 
 /// Something done to the store, as told by the age of the disk before and after.
@@ -153,18 +153,17 @@ impl Run {
 
     async fn check_lock(&self, age: usize, engine: &Embedded) {
         let state = engine.lock_state("l").await.expect("answers");
-        let holder = state.holder.map(|holder| (holder.owner, holder.fence));
+        let holder = state.holding.map(|holding| (holding.holder, holding.fence));
         for Held { granted, released } in &self.held {
+            let this = Some((Holder::from_owner(granted.what.0), granted.what.1));
             if granted.answered <= age && released.as_ref().is_none_or(|released| released.asked > age) {
-                assert_eq!(holder, Some(granted.what), "age {age}: a hold is lost");
+                assert_eq!(holder, this, "age {age}: a hold is lost");
             }
             if granted.asked > age || released.as_ref().is_some_and(|released| released.answered <= age) {
-                assert_ne!(holder, Some(granted.what), "age {age}: a hold that nobody has");
+                assert_ne!(holder, this, "age {age}: a hold that nobody has");
             }
         }
-        if let Some((owner, _)) = holder {
-            engine.lock_release("l", owner).await.expect("commits");
-        }
+        assert_eq!(engine.lock_force_release("l").await.expect("commits"), holder.is_some());
         let next = engine.lock_claim(claim("l", Uuid::now_v7())).await.expect("commits");
         let before = self.held.iter().filter(|held| held.granted.answered <= age);
         let before = before.map(|held| held.granted.what.1).max().unwrap_or(0);

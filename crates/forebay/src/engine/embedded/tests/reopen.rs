@@ -18,7 +18,7 @@ use crate::{
         step::{BufferPart, Claimed, Point, Rotate, SeriesPart, Span},
     },
     model::{
-        ColumnType, Merge, Row, RowKey,
+        ColumnType, Holder, Merge, Row, RowKey,
         resolution::{Grid, Resolution},
     },
     time::{days, hours, millis, mins, secs},
@@ -260,8 +260,9 @@ async fn a_hold_ends_when_it_would_have_without_the_restart() {
         clock.advance(secs(20));
         clock.step_to(Clock::from(clock.clone()).now().minus(stepped));
         let after = engine(disk.opener(), SYNC, &clock).await;
-        let holder = after.lock_state("l").await.expect("read").holder.expect("held");
-        assert_eq!((holder.owner, holder.fence, holder.remaining), (owner, fence, left));
+        let holding = after.lock_state("l").await.expect("read").holding.expect("held");
+        assert_eq!(holding.holder, Holder::from_owner(owner));
+        assert_eq!((holding.fence, holding.remaining), (fence, left));
         assert_eq!(after.lock_renew("l", owner).await.expect("commits"), Some(secs(60)));
         clock.advance(secs(61));
         let other = after.lock_claim(claim("l", Uuid::now_v7())).await.expect("commits");
