@@ -173,12 +173,9 @@ impl World {
     fn draw_row(&self, random: &mut Random) -> Row {
         let numbers = [1, 2, -3, 1 << 53, (1 << 53) + 1, i64::MAX, i64::MIN, 0];
         let words = ["", "a", "aa", "B", "é", "\u{0}", "9", "10"];
-        let mut row = Row::empty(
-            &self.buffer.schema,
-            RowKey::new(&self.buffer.schema, &[(*random.pick(&KEYS)).into()]).unwrap(),
-        );
+        let mut cells = vec![None; self.buffer.schema.columns.len()];
         let mut set = |place: usize, random: &mut Random| {
-            row.cells[place] = Some(match self.buffer.schema.columns[place].column_type {
+            cells[place] = Some(match self.buffer.schema.columns[place].column_type {
                 ColumnType::Text => Value::from(*random.pick(&words)),
                 ColumnType::Timestamp => Timestamp::from_micros(*random.pick(&numbers)).into(),
                 _ => Value::from(*random.pick(&numbers)),
@@ -191,7 +188,8 @@ impl World {
             named.push(groups[0]);
         }
         named.concat().into_iter().for_each(|place| set(place, random));
-        row
+        let key = RowKey::new(&self.buffer.schema, &[(*random.pick(&KEYS)).into()]).unwrap();
+        Row { key, cells: cells.into() }
     }
 }
 

@@ -1,7 +1,6 @@
 //! The tables of the engine in this process, and the task that sweeps them.
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
@@ -13,7 +12,11 @@ use super::{
     buffer_table, journal::Journal, kv_table, lease_table, limit_table, lock_table, once_table,
     override_table, population, series_table,
 };
-use crate::{clock::Clock, error::Result, table::Shards};
+use crate::{
+    clock::Clock,
+    error::Result,
+    table::{SHARDS, Shards},
+};
 use parking_lot::Mutex;
 
 /// How often what has expired is thrown away. Expiry itself is exact; this only bounds the memory.
@@ -42,11 +45,20 @@ pub(crate) struct Embedded {
     pub(super) tokens: Mutex<once_table::Tokens>,
     pub(super) overrides: Mutex<override_table::Overrides>,
     pub(super) journal: Journal,
-    /// How many keys the file's log of each shard of the limits has, by shard. Locked while they are collected, so that
-    /// only one thread does.
-    pub(super) logged: Mutex<BTreeMap<usize, u64>>,
+    /// Locked while changed limits are collected, so that only one thread does.
+    pub(super) logged: Mutex<Logged>,
     /// No step is taken any more. Orders nothing else: a step that began before is as good as one that ended before.
     pub(super) closed: AtomicBool,
+}
+
+/// How many keys the file's log of each shard of the limits has.
+#[derive(Debug)]
+pub(super) struct Logged(pub [u64; SHARDS]);
+
+impl Default for Logged {
+    fn default() -> Self {
+        Self([0; SHARDS])
+    }
 }
 
 impl Embedded {
@@ -77,7 +89,7 @@ impl Embedded {
     /// Lets the limits and series that have changed ride to the file, and has it all committed.
     pub(super) fn save(&self) {
         let mut logged = self.logged.lock();
-        self.defer_limits(&mut logged);
+        self.defer_limits(&mut logged.0);
         self.defer_all_series();
         drop(logged);
         self.journal.request_commit();

@@ -1,6 +1,6 @@
 //! Limits of the embedded engine.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use super::{
     Embedded,
@@ -292,10 +292,9 @@ impl Embedded {
     }
 
     /// Lets what has changed ride to the file. `logged`: how many keys the file's log of each shard has.
-    pub(super) fn defer_limits(&self, logged: &mut BTreeMap<usize, u64>) {
+    pub(super) fn defer_limits(&self, logged: &mut [u64; SHARDS]) {
         let (now, time) = (self.clock.monotonic(), self.clock.now());
-        for index in 0..SHARDS {
-            let logged = logged.entry(index).or_default();
+        for (index, logged) in logged.iter_mut().enumerate() {
             let mut shard = self.limits.lock_index(index);
             let mut pack = Pack::default();
             let (leases, packed) = self.pack_leases(index, false, &mut pack);

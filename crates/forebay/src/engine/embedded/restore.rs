@@ -13,7 +13,7 @@ use super::{
     closing,
     codec::{Unpack, corrupt},
     committer::Committer,
-    engine::sweep_loop,
+    engine::{Logged, sweep_loop},
     file::{File, Opener, Trouble, at_path},
     journal::Journal,
     override_table,
@@ -25,7 +25,6 @@ use crate::{
     error::{Error, ErrorKind, Result, out_of_range},
     key::Name,
     model::rate::rule::Scale,
-    table::SHARDS,
     time::{Timestamp, millis, secs},
 };
 
@@ -203,10 +202,7 @@ impl Embedded {
             let (place, packed) = item?;
             let (shard, entry) = place.value();
             restored.next = restored.next.max(entry + 1);
-            if usize::from(shard) >= SHARDS {
-                return Err(corrupt().into());
-            }
-            let logged = restored.logged.entry(shard.into()).or_default();
+            let logged = restored.logged.0.get_mut(usize::from(shard)).ok_or_else(corrupt)?;
             let mut unpack = Unpack::new(packed.value());
             while !unpack.is_empty() {
                 let (limit, key, scale, state, deadline) = unpack.limit()?;
@@ -230,7 +226,7 @@ struct Restored {
     next: u64,
     /// What the file learns from it: the generations that were live are frozen, and leases have ended.
     first: Batch,
-    logged: BTreeMap<usize, u64>,
+    logged: Logged,
 }
 
 /// Runs work that waits for the disk. A panic in it, which only a damaged file causes, is an error.

@@ -114,15 +114,30 @@ impl Rule {
         }
     }
 
+    /// See [`RateKind::WORD`].
+    #[cfg(feature = "redis")]
+    pub(crate) fn word(&self) -> &'static str {
+        fn word<K: RateKind>(_: &K) -> &'static str {
+            K::WORD
+        }
+        each!(self, kind => word(kind))
+    }
+
+    /// See [`RateKind::HAS_WINDOWS`].
+    #[inline]
+    pub(crate) fn has_windows(&self) -> bool {
+        fn has_windows<K: RateKind>(_: &K) -> bool {
+            K::HAS_WINDOWS
+        }
+        each!(self, kind => has_windows(kind))
+    }
+
     /// See [`RateKind::write_words`].
     #[cfg(feature = "redis")]
     pub(crate) fn write_words(&self, about: u64, write: impl FnMut(u64)) {
         each!(self, kind => kind.write_words(about, write));
     }
 
-    #[cfg(feature = "redis")]
-    dispatch!(word() -> &'static str);
-    dispatch!(has_windows() -> bool);
     #[cfg(feature = "redis")]
     dispatch!(write_span(to: &mut Vec<u8>) -> ());
     dispatch!(scale() -> Scale);

@@ -117,18 +117,6 @@ pub(crate) trait RateKind: Copy {
     /// Whether all that it decides is which window a time is in: [`is_told_by`](Self::is_told_by) is of use then.
     const HAS_WINDOWS: bool = false;
 
-    /// [`WORD`](Self::WORD).
-    #[cfg(feature = "redis")]
-    fn word(&self) -> &'static str {
-        Self::WORD
-    }
-
-    /// [`HAS_WINDOWS`](Self::HAS_WINDOWS).
-    #[inline]
-    fn has_windows(&self) -> bool {
-        Self::HAS_WINDOWS
-    }
-
     /// The unit of its states.
     fn scale(&self) -> Scale;
 
