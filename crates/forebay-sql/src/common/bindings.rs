@@ -16,7 +16,6 @@ use super::{
 pub(crate) enum Parameter {
     Text(Option<String>),
     Integer(i64),
-    Texts(Vec<String>),
 }
 
 /// The parameters of a statement on Forebay's own tables, in order.
@@ -52,15 +51,15 @@ impl<D: Dialect> Parameters<D> {
     }
 
     pub(crate) fn text(&mut self, text: impl Into<String>) -> String {
-        self.push(Kind::Text, Parameter::Text(Some(text.into())))
+        self.push(Kind::Plain, Parameter::Text(Some(text.into())))
     }
 
     pub(crate) fn optional_text(&mut self, text: Option<&str>) -> String {
-        self.push(Kind::Text, Parameter::Text(text.map(str::to_owned)))
+        self.push(Kind::Plain, Parameter::Text(text.map(str::to_owned)))
     }
 
     pub(crate) fn integer(&mut self, integer: i64) -> String {
-        self.push(Kind::Integer, Parameter::Integer(integer))
+        self.push(Kind::Plain, Parameter::Integer(integer))
     }
 
     pub(crate) fn uuid(&mut self, id: Uuid) -> String {
@@ -72,8 +71,9 @@ impl<D: Dialect> Parameters<D> {
         self.push(Kind::Time, Parameter::Text(at.and_then(datetime::text)))
     }
 
-    pub(crate) fn texts(&mut self, texts: Vec<String>) -> String {
-        self.push(Kind::Texts, Parameter::Texts(texts))
+    /// A list, as a text of JSON.
+    pub(crate) fn texts(&mut self, texts: &[String]) -> String {
+        self.text(serde_json::json!(texts).to_string())
     }
 
     /// The condition that a column has one of these ids. An id that no row can have is left out.

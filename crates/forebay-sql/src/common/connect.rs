@@ -3,15 +3,15 @@
 use std::{fmt, path::Path, str::FromStr, time::Duration};
 
 use forebay::{Error, ErrorKind, Result, time::secs};
-use sqlx::{ConnectOptions, Connection as _};
+use sqlx::{ConnectOptions as _, Connection, Database, Pool, pool::PoolOptions};
 
 use super::{error::message, url};
 
 /// How many connections a sink opens at most. As many partitions can be flushed at once.
-pub(crate) const MAX_CONNECTIONS: u32 = 8;
+const MAX_CONNECTIONS: u32 = 8;
 
 /// How long to wait for a connection, which may include making one.
-pub(crate) const CONNECT_TIMEOUT: Duration = secs(10);
+const CONNECT_TIMEOUT: Duration = secs(10);
 
 /// The URLs of a kind of server.
 #[derive(Debug)]
@@ -51,17 +51,19 @@ pub(crate) fn name(socket: Option<&Path>, host: &str, port: u16, database: &str)
     }
 }
 
-/// Connects once, to report why that fails. A pool would retry, and then only report a timeout.
-pub(crate) async fn reach(
-    options: &impl ConnectOptions<Connection: Sized>,
+/// Opens a pool. Connects once first, to report why that fails: a pool would retry, and then only report a timeout.
+pub(crate) async fn pool<D: Database>(
+    options: <D::Connection as Connection>::Options,
     kind: &str,
     name: &str,
-) -> Result<()> {
+) -> Result<Pool<D>> {
     let connected = match options.connect().await {
         Ok(connection) => connection.close().await,
         Err(error) => Err(error),
     };
     connected.map_err(|cause| {
         Error::new(ErrorKind::Unavailable, format!("opening {kind} {name}: {}", message(&cause)))
-    })
+    })?;
+    let pool = PoolOptions::new().max_connections(MAX_CONNECTIONS).acquire_timeout(CONNECT_TIMEOUT);
+    Ok(pool.connect_lazy_with(options))
 }

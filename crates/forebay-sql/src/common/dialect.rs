@@ -77,7 +77,7 @@ pub(crate) trait Dialect: std::fmt::Debug + Send + Sync + 'static {
         "?".into()
     }
 
-    /// A table `x` of the texts in a parameter, and the expression for one of them as a key of `forebay_moves`.
+    /// A table `x` of the texts in a [list](super::bindings::Parameters::texts), and the expression for one of them as a key of `forebay_moves`.
     fn texts_table(placeholder: &str) -> (String, &'static str);
 
     /// A key of `forebay_moves` as text.
@@ -178,13 +178,11 @@ pub(crate) trait Dialect: std::fmt::Debug + Send + Sync + 'static {
 /// The type of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    Text,
-    Integer,
+    /// A text or an integer.
+    Plain,
     Uuid,
     /// `2026-01-01 00:00:00.000000` in UTC.
     Time,
-    /// A list, for [`Dialect::texts_table`].
-    Texts,
 }
 
 /// The column types of Forebay's own tables.

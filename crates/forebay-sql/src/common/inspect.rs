@@ -18,85 +18,79 @@ use super::{
 /// to see one ledger.
 pub(crate) async fn inspect<T: Transaction>(transaction: &mut T, schema: &Schema) -> Checked<Inspection> {
     transaction.check_server().await?;
-    let mut place = schema.table.split_once('.').map(|(place, _)| place.to_owned());
-    let qualifier = |place: &Option<String>| place.as_deref().map(T::Dialect::place).unwrap_or_default();
+    let place = schema.table.split_once('.').map(|(place, _)| place.to_owned());
+    let mut catalogue = Catalogue { transaction, place };
     let (mut table, mut missing) = (None, vec![]);
-    match relation(transaction, place.as_deref(), bare(schema)).await? {
+    match catalogue.relation(bare(schema)).await? {
         None => missing.push(schema.table.to_string()),
         Some((found, is_table, migrated)) => {
-            place = Some(found);
+            catalogue.place = Some(found);
             if is_table {
                 table = Some(Table {
-                    name: T::Dialect::own(&qualifier(&place), bare(schema)),
-                    place: qualifier(&place),
-                    columns: columns(transaction, place.as_deref(), bare(schema)).await?,
-                    unique: unique(transaction, place.as_deref(), bare(schema)).await?,
+                    name: T::Dialect::own(&catalogue.qualifier(), bare(schema)),
+                    place: catalogue.qualifier(),
+                    columns: catalogue.columns(bare(schema)).await?,
+                    unique: catalogue.unique(bare(schema)).await?,
                     migrated,
                 });
             }
         }
     }
     for own in OWN_TABLES {
-        if relation(transaction, place.as_deref(), own).await?.is_none() {
+        if catalogue.relation(own).await?.is_none() {
             missing.push(own.to_owned());
         }
     }
-    let ledger = columns(transaction, place.as_deref(), LEDGER).await?;
+    let ledger = catalogue.columns(LEDGER).await?;
     // A ledger that is missing will have the column.
     let dated = ledger.is_empty() || ledger.iter().any(|column| column.name.eq_ignore_ascii_case(LAST_WRITE));
-    Ok(Inspection { table, place: qualifier(&place), missing, dated })
+    Ok(Inspection { table, place: catalogue.qualifier(), missing, dated })
 }
 
-/// The schema of a table, whether it is an ordinary one, and whether Forebay created it.
-async fn relation<T: Transaction>(
-    transaction: &mut T,
-    place: Option<&str>,
-    name: &str,
-) -> sqlx::Result<Option<(String, bool, bool)>> {
-    let rows = ask(transaction, T::Dialect::TABLE_QUERY, place, name).await?;
-    let relation = rows.into_iter().next().map(|row| {
-        let [place] = texts(row[..1].to_vec())?;
-        Ok((place, row[1].is_some(), row[2].is_some()))
-    });
-    relation.transpose()
+/// What a database says of the tables in one of its schemas.
+struct Catalogue<'a, T> {
+    transaction: &'a mut T,
+    /// The schema; `None`: the default one of the connection.
+    place: Option<String>,
 }
 
-async fn columns<T: Transaction>(
-    transaction: &mut T,
-    place: Option<&str>,
-    name: &str,
-) -> sqlx::Result<Vec<TableColumn>> {
-    let rows = ask(transaction, T::Dialect::COLUMNS_QUERY, place, name).await?;
-    let column = |row: TextRow| {
-        let [name, declared] = texts(row[..2].to_vec())?;
-        let (collation, not_null, fill) = (row[2].clone(), row[3].is_some(), Fill::parse(row[4].as_deref()));
-        Ok(TableColumn { name, declared, collation, not_null, fill })
-    };
-    rows.into_iter().map(column).collect()
-}
-
-async fn unique<T: Transaction>(
-    transaction: &mut T,
-    place: Option<&str>,
-    name: &str,
-) -> sqlx::Result<Vec<Vec<String>>> {
-    let mut sets: BTreeMap<Option<String>, Vec<String>> = BTreeMap::new();
-    for mut row in ask(transaction, T::Dialect::UNIQUE_QUERY, place, name).await? {
-        // An expression is no column.
-        let column = row.pop().flatten().unwrap_or_default();
-        sets.entry(row.pop().flatten()).or_default().push(column);
+impl<T: Transaction> Catalogue<'_, T> {
+    fn qualifier(&self) -> String {
+        self.place.as_deref().map(T::Dialect::place).unwrap_or_default()
     }
-    Ok(sets.into_values().collect())
-}
 
-async fn ask<T: Transaction>(
-    transaction: &mut T,
-    query: &str,
-    place: Option<&str>,
-    name: &str,
-) -> sqlx::Result<Vec<TextRow>> {
-    let mut bind = Parameters::<T::Dialect>::new();
-    bind.optional_text(place);
-    bind.text(name);
-    transaction.query(query.to_owned(), bind.into()).await
+    /// The schema of a table, whether it is an ordinary one, and whether Forebay created it.
+    async fn relation(&mut self, name: &str) -> sqlx::Result<Option<(String, bool, bool)>> {
+        let relation = self.ask(T::Dialect::TABLE_QUERY, name).await?.into_iter().next().map(|row| {
+            let [place] = texts(row[..1].to_vec())?;
+            Ok((place, row[1].is_some(), row[2].is_some()))
+        });
+        relation.transpose()
+    }
+
+    async fn columns(&mut self, name: &str) -> sqlx::Result<Vec<TableColumn>> {
+        let column = |row: TextRow| {
+            let [name, declared] = texts(row[..2].to_vec())?;
+            let (not_null, fill) = (row[3].is_some(), Fill::parse(row[4].as_deref()));
+            Ok(TableColumn { name, declared, collation: row[2].clone(), not_null, fill })
+        };
+        self.ask(T::Dialect::COLUMNS_QUERY, name).await?.into_iter().map(column).collect()
+    }
+
+    async fn unique(&mut self, name: &str) -> sqlx::Result<Vec<Vec<String>>> {
+        let mut sets: BTreeMap<Option<String>, Vec<String>> = BTreeMap::new();
+        for mut row in self.ask(T::Dialect::UNIQUE_QUERY, name).await? {
+            // An expression is no column.
+            let column = row.pop().flatten().unwrap_or_default();
+            sets.entry(row.pop().flatten()).or_default().push(column);
+        }
+        Ok(sets.into_values().collect())
+    }
+
+    async fn ask(&mut self, query: &str, name: &str) -> sqlx::Result<Vec<TextRow>> {
+        let mut bind = Parameters::<T::Dialect>::new();
+        bind.optional_text(self.place.as_deref());
+        bind.text(name);
+        self.transaction.query(query.to_owned(), bind.into()).await
+    }
 }

@@ -58,7 +58,8 @@ impl<T: Transaction> Work<'_, T> {
         if !self.transaction.any_moved(&self.plan, self.schema.name.as_str()).await? {
             return Ok(HashMap::new());
         }
-        let moved = self.moved(rows.iter().map(|row| stored_key(&row.key)).collect()).await?;
+        let keys: Vec<String> = rows.iter().map(|row| stored_key(&row.key)).collect();
+        let moved = self.moved(&keys).await?;
         moved.iter().map(|[from, to]| Ok((self.parse(from)?, self.parse(to)?))).collect()
     }
 
@@ -91,7 +92,7 @@ impl<T: Transaction> Work<'_, T> {
         }
         self.transaction.exclude_merges(&self.plan, self.schema.name.as_str()).await?;
         let (a, b) = (stored_key(from), stored_key(to));
-        let known = self.moved(vec![a.clone(), b.clone()]).await?;
+        let known = self.moved(&[a.clone(), b.clone()]).await?;
         let of = |key: &str| known.iter().find(|[from, _]| from == key).map(|[_, to]| to.as_str());
         let target = of(&b).filter(|there| *there != a).unwrap_or(&b);
         if let Some(there) = of(&a).filter(|there| *there != target) {
@@ -129,7 +130,7 @@ impl<T: Transaction> Work<'_, T> {
     }
 
     /// Those of some rows that were moved.
-    async fn moved(&mut self, keys: Vec<String>) -> sqlx::Result<Vec<Move>> {
+    async fn moved(&mut self, keys: &[String]) -> sqlx::Result<Vec<Move>> {
         let mut bind = Parameters::<T::Dialect>::new();
         let (keys, key) = T::Dialect::texts_table(&bind.texts(keys));
         let (join, moves, buffer) = (T::Dialect::JOIN, self.own(MOVES), bind.text(self.buffer()));

@@ -83,11 +83,6 @@ impl MergeMode {
         Self { columns, insert, all }
     }
 
-    /// The mode of rows that write all columns.
-    pub(crate) fn usual<D: Dialect>(plan: &Plan<D>) -> Self {
-        Self::new(plan, plan.all())
-    }
-
     /// Whether the database has to say which rows it reached. An upsert reaches all.
     pub(crate) fn reports_rows(self) -> bool {
         self.all && !self.insert

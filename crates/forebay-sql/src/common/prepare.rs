@@ -64,7 +64,7 @@ impl<D: Database> Session<D> {
         plan.dated = found.dated;
         plan.warnings = transaction.check_table(schema, &table, &plan).await?;
         // The database has the last word on whether the usual statement fits the table.
-        transaction.prepare(statement::merge(&plan, MergeMode::usual(&plan), 1)).await?;
+        transaction.prepare(statement::merge(&plan, MergeMode::new(&plan, plan.all()), 1)).await?;
         transaction.rollback().await?;
         if !plan.dated {
             plan.warnings.push(format!(

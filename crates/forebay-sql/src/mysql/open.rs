@@ -2,14 +2,13 @@
 
 use forebay::{Clock, Result};
 use sqlx::{
-    ConnectOptions as _, MySql, MySqlPool, SqlSafeStr as _, Transaction,
-    mysql::{MySqlConnectOptions, MySqlPoolOptions},
+    ConnectOptions as _, MySql, MySqlPool, SqlSafeStr as _, Transaction, mysql::MySqlConnectOptions,
     pool::PoolConnection,
 };
 
 use super::{dialect::MySqlDialect, transaction::Open};
 use crate::common::{
-    connect::{self, CONNECT_TIMEOUT, MAX_CONNECTIONS, ServerUrl, reach},
+    connect::{self, ServerUrl},
     database::{self, Access},
 };
 
@@ -40,17 +39,8 @@ impl Database {
         let options = parse(url)?;
         let name = name(&options);
         let options = options.disable_statement_logging();
-        reach(&options, "MySQL", &name).await?;
-        let pool = MySqlPoolOptions::new()
-            .max_connections(MAX_CONNECTIONS)
-            .acquire_timeout(CONNECT_TIMEOUT)
-            .connect_lazy_with(options);
+        let pool = connect::pool(options, "MySQL", &name).await?;
         Ok(Self { name, pool })
-    }
-
-    /// Checks a URL without connecting.
-    pub(super) fn check(url: &str) -> Result<()> {
-        parse(url).map(|_| ())
     }
 
     /// Uses a user's connections.
@@ -91,7 +81,7 @@ const URL: ServerUrl = ServerUrl {
     example: "mysql://USER:PASSWORD@HOST:PORT/DATABASE",
 };
 
-fn parse(url: &str) -> Result<MySqlConnectOptions> {
+pub(super) fn parse(url: &str) -> Result<MySqlConnectOptions> {
     let options: MySqlConnectOptions = URL.parse(url)?;
     if options.get_database().is_none_or(str::is_empty) {
         return Err(URL.invalid(&"no database"));

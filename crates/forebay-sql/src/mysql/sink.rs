@@ -2,7 +2,10 @@
 
 use sqlx::MySqlPool;
 
-use super::{dialect::MySqlDialect, open::Database};
+use super::{
+    dialect::MySqlDialect,
+    open::{Database, parse},
+};
 use crate::common::{public::public_sink, session::Session};
 
 /// A MySQL (8.0.17 or newer) or MariaDB (10.6 or newer) database that buffers flush to.
@@ -77,7 +80,7 @@ impl MySql {
     /// assert!(MySql::check("mysql://app@localhost/app?ssl-mod=REQUIRED").is_err());
     /// ```
     pub fn check(url: &str) -> forebay::Result<()> {
-        Database::check(url)
+        parse(url).map(|_| ())
     }
 
     /// Uses an application's connections.

@@ -188,7 +188,6 @@ fn bound(
             parameters.values.into_iter().try_for_each(|value| match value {
                 Parameter::Text(text) => arguments.add(text),
                 Parameter::Integer(integer) => arguments.add(integer),
-                Parameter::Texts(texts) => arguments.add(serde_json::json!(texts).to_string()),
             })
         }
     }

@@ -49,7 +49,7 @@ pub(super) const INDEXED: &str = "
     SELECT c.relname::text, min(a.attname::text)
     FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
          JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[])
-    WHERE i.indrelid = to_regclass($1) AND a.attname = ANY ($2)
+    WHERE i.indrelid = to_regclass($1) AND a.attname IN (SELECT json_array_elements_text($2::json))
     GROUP BY c.relname ORDER BY c.relname";
 
 /// The settings under which a commit is not durable.

@@ -78,12 +78,12 @@ impl Dialect for PostgresDialect {
         match kind {
             Kind::Uuid => format!("${number}::uuid"),
             Kind::Time => format!("(${number}::timestamp AT TIME ZONE 'UTC')"),
-            Kind::Text | Kind::Integer | Kind::Texts => format!("${number}"),
+            Kind::Plain => format!("${number}"),
         }
     }
 
     fn texts_table(placeholder: &str) -> (String, &'static str) {
-        (format!("unnest({placeholder}) AS x(k)"), "x.k")
+        (format!("json_array_elements_text({placeholder}::json) AS x(k)"), "x.k")
     }
 
     fn time_text(column: &str) -> String {

@@ -2,14 +2,13 @@
 
 use forebay::{Clock, Result};
 use sqlx::{
-    ConnectOptions as _, PgPool, Postgres, SqlSafeStr as _, Transaction,
-    pool::PoolConnection,
-    postgres::{PgConnectOptions, PgPoolOptions},
+    ConnectOptions as _, PgPool, Postgres, SqlSafeStr as _, Transaction, pool::PoolConnection,
+    postgres::PgConnectOptions,
 };
 
 use super::{dialect::PostgresDialect, transaction::Open};
 use crate::common::{
-    connect::{self, CONNECT_TIMEOUT, MAX_CONNECTIONS, ServerUrl, reach},
+    connect::{self, ServerUrl},
     database::{self, Access},
 };
 
@@ -46,17 +45,8 @@ impl Database {
         // The driver sets the digits of floats when it connects, which a pooler refuses. Buffers have no floats.
         let options =
             options.application_name("forebay").extra_float_digits(None).disable_statement_logging();
-        reach(&options, "Postgres", &name).await?;
-        let pool = PgPoolOptions::new()
-            .max_connections(MAX_CONNECTIONS)
-            .acquire_timeout(CONNECT_TIMEOUT)
-            .connect_lazy_with(options);
+        let pool = connect::pool(options, "Postgres", &name).await?;
         Ok(Self { name, pool })
-    }
-
-    /// Checks a URL without connecting.
-    pub(super) fn check(url: &str) -> Result<()> {
-        parse(url).map(|_| ())
     }
 
     /// Uses a user's connections.
@@ -108,7 +98,7 @@ const URL: ServerUrl = ServerUrl {
     example: "postgres://USER:PASSWORD@HOST:PORT/DATABASE",
 };
 
-fn parse(url: &str) -> Result<PgConnectOptions> {
+pub(super) fn parse(url: &str) -> Result<PgConnectOptions> {
     URL.parse(url)
 }
 

@@ -2,7 +2,10 @@
 
 use sqlx::PgPool;
 
-use super::{dialect::PostgresDialect, open::Database};
+use super::{
+    dialect::PostgresDialect,
+    open::{Database, parse},
+};
 use crate::common::{public::public_sink, session::Session};
 
 /// A Postgres database that buffers flush to; 12 or newer.
@@ -75,7 +78,7 @@ impl Postgres {
     /// assert!(Postgres::check("postgres://app@localhost/app?sslmod=require").is_err());
     /// ```
     pub fn check(url: &str) -> forebay::Result<()> {
-        Database::check(url)
+        parse(url).map(|_| ())
     }
 
     /// Uses an application's connections. Nothing about them changes outside the sink's own transactions.

@@ -77,7 +77,7 @@ impl Transaction for Open {
         // An update that changes no indexed column stays in its page. One that does writes into every index.
         let mut bind = Parameters::new();
         bind.text(&*table.name);
-        bind.texts(schema.columns.iter().map(|column| column.name.to_string()).collect());
+        bind.texts(&schema.columns.iter().map(|column| column.name.to_string()).collect::<Vec<_>>());
         for indexed in self.query(INDEXED.into(), bind.into()).await? {
             let [index, column] = texts(indexed)?;
             tracing::warn!(
@@ -162,7 +162,6 @@ fn bound(
         Bindings::Parameters(parameters) => parameters.values.into_iter().try_for_each(|value| match value {
             Parameter::Text(text) => arguments.add(text),
             Parameter::Integer(integer) => arguments.add(integer),
-            Parameter::Texts(texts) => arguments.add(texts),
         }),
     }
     .map_err(sqlx::Error::Encode)?;
