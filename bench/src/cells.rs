@@ -10,92 +10,58 @@ use forebay::{
     time::{hours, mins},
 };
 
-use forebay_bench::{Cell, Load, one, per_second, takes, together};
+use forebay_bench::{Cell, Load, per_second, takes, together};
 
 use crate::{
     flush::{Into, flushes, updates},
     pending::{self, connect},
 };
 
-/// A quota that nobody reaches: the path that is measured is the one that admits.
+const MANY: &str = "exact limit, 10 000 keys, one Redis";
+const HOT: &str = "exact limit, one hot key, one Redis";
+const ROWS: &str = "buffer add, 10 000 rows, one Redis";
+const FEW_ROWS: &str = "buffer add, 100 rows, one Redis";
+const FLUSH: &str = "flush of 10 000 rows, Postgres";
+const HITS: &str = "50 hits a row into Postgres";
+const PENDING: [&str; 3] = ["forebay sum", "forebay sum and max", "a hash per row, as Sentry"];
+const EVENT: &str = "event: limit + series + buffer";
+
+/// A quota that nobody reaches: all calls are admitted.
 const PLENTY: u64 = 1 << 40;
 
-/// Every cell; those of one name are compared with each other, the first being ours.
+/// All cells. Those of one name are compared with each other, and the first is Forebay's.
 pub(crate) fn all() -> Vec<Cell> {
-    let mut cells = vec![
-        per_second("exact limit, 10 000 keys, one Redis", &["forebay fixed window"], |load| {
-            one(exact(load, 10_000, Kind::FixedWindow))
+    vec![
+        per_second(MANY, &["forebay fixed window"], |load| exact(load, 10_000, Kind::FixedWindow)),
+        per_second(MANY, &["forebay token bucket"], |load| exact(load, 10_000, Kind::TokenBucket)),
+        per_second(MANY, &["redis-rs INCR"], |load| commands(load, 10_000, incr)),
+        per_second(HOT, &["forebay fixed window"], |load| exact(load, 1, Kind::FixedWindow)),
+        per_second(HOT, &["redis-rs INCR"], |load| commands(load, 1, incr)),
+        Cell::new("a lone call, one Redis", &["forebay take", "redis-rs INCR"], "us", lone),
+        per_second("limit in this process, 10 000 keys", &["forebay memory:"], in_memory),
+        per_second(ROWS, &["forebay sum"], |load| adds(load, 10_000)),
+        per_second(ROWS, &["redis-rs HINCRBY"], |load| commands(load, 10_000, hincrby)),
+        per_second(FEW_ROWS, &["forebay sum"], |load| adds(load, 100)),
+        per_second(FEW_ROWS, &["redis-rs HINCRBY"], |load| commands(load, 100, hincrby)),
+        per_second("series add, 10 000 keys, one Redis", &["forebay 4 resolutions"], points),
+        per_second(FLUSH, &["forebay"], |load| flushes(load, Into::Postgres)),
+        per_second(FLUSH, &["an UPDATE per row"], updates),
+        per_second("flush of 10 000 rows, MariaDB", &["forebay"], |load| flushes(load, Into::MariaDb)),
+        per_second("flush of 10 000 rows, SQLite", &["forebay"], |load| flushes(load, Into::Sqlite)),
+        per_second(HITS, &["forebay through Redis"], pending::into_postgres),
+        per_second(HITS, &["an UPDATE per hit, 16 connections"], |load| {
+            pending::updates(load, pending::CONNECTIONS)
         }),
-        per_second("exact limit, 10 000 keys, one Redis", &["forebay token bucket"], |load| {
-            one(exact(load, 10_000, Kind::TokenBucket))
+        per_second(HITS, &["an UPDATE per hit, one connection"], |load| pending::updates(load, 1)),
+        Cell::new("Redis memory per pending row", &PENDING, "B", pending::bytes),
+        per_second("replay of 1 000 000 lines", &["forebay memory:"], |load| async move {
+            crate::replay::lines_per_second(&load.scratch)
         }),
-        per_second("exact limit, 10 000 keys, one Redis", &["redis-rs INCR"], |load| {
-            one(commands(load, 10_000, incr))
-        }),
-        per_second("exact limit, one hot key, one Redis", &["forebay fixed window"], |load| {
-            one(exact(load, 1, Kind::FixedWindow))
-        }),
-        per_second("exact limit, one hot key, one Redis", &["redis-rs INCR"], |load| {
-            one(commands(load, 1, incr))
-        }),
-        Cell {
-            name: "a lone call, one Redis",
-            subjects: &["forebay take", "redis-rs INCR"],
-            unit: "us",
-            run: |load| Box::pin(lone(load)),
-        },
-        per_second("limit in this process, 10 000 keys", &["forebay memory:"], |load| one(in_memory(load))),
-        per_second("buffer add, 10 000 rows, one Redis", &["forebay sum"], |load| one(adds(load, 10_000))),
-        per_second("buffer add, 10 000 rows, one Redis", &["redis-rs HINCRBY"], |load| {
-            one(commands(load, 10_000, hincrby))
-        }),
-        per_second("buffer add, 100 rows, one Redis", &["forebay sum"], |load| one(adds(load, 100))),
-        per_second("buffer add, 100 rows, one Redis", &["redis-rs HINCRBY"], |load| {
-            one(commands(load, 100, hincrby))
-        }),
-        per_second("series add, 10 000 keys, one Redis", &["forebay 4 resolutions"], |load| {
-            one(points(load))
-        }),
-        per_second("flush of 10 000 rows, Postgres", &["forebay"], |load| one(flushes(load, Into::Postgres))),
-        per_second("flush of 10 000 rows, Postgres", &["an UPDATE per row"], |load| one(updates(load))),
-        per_second("flush of 10 000 rows, MariaDB", &["forebay"], |load| one(flushes(load, Into::MariaDb))),
-        per_second("flush of 10 000 rows, SQLite", &["forebay"], |load| one(flushes(load, Into::Sqlite))),
-        per_second("50 hits a row into Postgres", &["forebay through Redis"], |load| {
-            one(pending::into_postgres(load))
-        }),
-        per_second("50 hits a row into Postgres", &["an UPDATE per hit, 16 connections"], |load| {
-            one(pending::updates(load, pending::CONNECTIONS))
-        }),
-        per_second("50 hits a row into Postgres", &["an UPDATE per hit, one connection"], |load| {
-            one(pending::updates(load, 1))
-        }),
-        Cell {
-            name: "Redis memory per pending row",
-            subjects: &["forebay sum", "forebay sum and max", "a hash per row, as Sentry"],
-            unit: "B",
-            run: |load| Box::pin(pending::bytes(load)),
-        },
-        per_second("replay of 1 000 000 lines", &["forebay memory:"], |load| {
-            one(async move { crate::replay::lines_per_second(&load.scratch) })
-        }),
-    ];
-    cells.extend(event_cells());
-    cells
-}
-
-/// Events that are admitted, and floods of events whose limit is used up.
-fn event_cells() -> [Cell; 4] {
-    [
-        per_second("event: limit + series + buffer", &["forebay memory:"], |load| {
-            one(events(load, "memory:".into()))
-        }),
-        per_second("event: limit + series + buffer", &["forebay one Redis"], |load| {
-            let url = load.redis.clone();
-            one(events(load, url))
-        }),
-        per_second("flood of denied events, one key, one Redis", &["forebay"], |load| one(flood(load, 1))),
+        per_second(EVENT, &["forebay memory:"], |load| events("memory:".into(), load)),
+        per_second(EVENT, &["forebay one Redis"], |load| events(load.redis.clone(), load)),
+        per_second("flood of denied events, one key, one Redis", &["forebay"], |load| flood(load, 1)),
         per_second("flood of denied events, 10 000 keys, one Redis", &["forebay"], |load| {
-            one(flood(load, 10_000))
+            flood(load, 10_000)
         }),
     ]
 }
@@ -163,7 +129,7 @@ async fn points(load: Load) -> Result<f64> {
     .await
 }
 
-async fn events(load: Load, url: String) -> Result<f64> {
+async fn events(url: String, load: Load) -> Result<f64> {
     let bay = open(&url).await?;
     let limit = limit(&bay, Kind::FixedWindow)?;
     let series = bay.series("hits")?;

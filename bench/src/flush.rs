@@ -21,7 +21,7 @@ const TABLE: usize = 200_000;
 /// The rows of a batch.
 const BATCH: usize = 10_000;
 
-/// Where batches go.
+/// The database that batches go into.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Into {
     Sqlite,
@@ -68,7 +68,7 @@ pub(crate) async fn updates(load: Load) -> Result<f64> {
     Ok(f64::from(updates) / clock.monotonic().saturating_sub(start).as_secs_f64())
 }
 
-/// One that forces commits to disk.
+/// A Postgres that forces commits to disk.
 pub(crate) fn postgres() -> &'static testkit::Postgres {
     static DURABLE: std::sync::OnceLock<testkit::Postgres> = std::sync::OnceLock::new();
     DURABLE.get_or_init(testkit::Postgres::durable)
@@ -90,18 +90,20 @@ async fn open(scratch: &Path, into: Into) -> Result<Arc<dyn Sink>> {
     })
 }
 
-/// Every row of the table; those that are there from an earlier round stay.
+/// Writes every row of the table. Rows of an earlier round stay.
 async fn fill(sink: &dyn Sink, schema: &Arc<Schema>) -> Result<()> {
     for from in (0..TABLE).step_by(BATCH) {
-        let rows = (from..from + BATCH).map(|id| row(schema, id)).collect::<Result<_>>()?;
-        sink.apply(&Batch::new(Uuid::now_v7(), schema.clone(), 0, rows)).await?;
+        sink.apply(&batch(schema, from..from + BATCH)?).await?;
     }
     Ok(())
 }
 
-/// A batch of rows all over the table. The stride shares no factor with their number.
+/// A batch of rows from all parts of the table. The stride shares no factor with their number.
 fn scattered(schema: &Arc<Schema>, seed: usize) -> Result<Batch> {
-    let ids = (0..BATCH).map(|i| (i * 19_997 + seed * 7_919) % TABLE);
+    batch(schema, (0..BATCH).map(|i| (i * 19_997 + seed * 7_919) % TABLE))
+}
+
+fn batch(schema: &Arc<Schema>, ids: impl Iterator<Item = usize>) -> Result<Batch> {
     let rows = ids.map(|id| row(schema, id)).collect::<Result<_>>()?;
     Ok(Batch::new(Uuid::now_v7(), schema.clone(), 0, rows))
 }

@@ -5,6 +5,6 @@ mod measure;
 mod report;
 
 pub use self::{
-    load::{Cell, Load, Run, one, per_second, takes, together},
+    load::{Cell, Load, per_second, takes, together},
     measure::Options,
 };

@@ -26,33 +26,45 @@ pub struct Load {
     pub seconds: f64,
 }
 
-/// A value for each subject, some time later.
-pub type Run = Pin<Box<dyn Future<Output = Result<Vec<f64>>>>>;
-
 /// The unit of cells in which more is better. In all other units less is better.
 pub(crate) const PER_SECOND: &str = "1/s";
 
 /// A unit of measurement: one subject, or several call by call in turn.
-#[derive(Clone, Copy, Debug)]
+#[expect(missing_debug_implementations, reason = "a function has nothing to show")]
 pub struct Cell {
     /// The name of the measurement. Cells of one name are compared; the first is Forebay's.
     pub name: &'static str,
     /// The systems that the values belong to.
     pub subjects: &'static [&'static str],
-    /// The unit of the values.
-    pub unit: &'static str,
+    pub(crate) unit: &'static str,
     /// Measures a value for each subject.
-    pub run: fn(Load) -> Run,
+    pub(crate) run: Box<dyn Fn(Load) -> Run>,
 }
 
-/// A cell of calls per second.
-pub fn per_second(name: &'static str, subjects: &'static [&'static str], run: fn(Load) -> Run) -> Cell {
-    Cell { name, subjects, unit: PER_SECOND, run }
+type Run = Pin<Box<dyn Future<Output = Result<Vec<f64>>>>>;
+
+impl Cell {
+    /// A cell of several subjects.
+    pub fn new<F: Future<Output = Result<Vec<f64>>> + 'static>(
+        name: &'static str,
+        subjects: &'static [&'static str],
+        unit: &'static str,
+        run: impl Fn(Load) -> F + 'static,
+    ) -> Self {
+        Self { name, subjects, unit, run: Box::new(move |load| Box::pin(run(load))) }
+    }
 }
 
-/// A run with one value.
-pub fn one(run: impl Future<Output = Result<f64>> + 'static) -> Run {
-    Box::pin(async { Ok(vec![run.await?]) })
+/// A cell of one subject, in calls per second.
+pub fn per_second<F: Future<Output = Result<f64>> + 'static>(
+    name: &'static str,
+    subject: &'static [&'static str; 1],
+    run: impl Fn(Load) -> F + 'static,
+) -> Cell {
+    Cell::new(name, subject, PER_SECOND, move |load| {
+        let run = run(load);
+        async { Ok(vec![run.await?]) }
+    })
 }
 
 /// Takes per second of a limit that admits all of them.

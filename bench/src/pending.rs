@@ -1,4 +1,4 @@
-//! Rows on their way: what they take of Redis's memory, and what becomes of many hits in the end.
+//! Pending rows: the memory they need in Redis, and hits per second from the call to the database.
 
 use anyhow::{Context as _, Result};
 use forebay::{Buffer, Clock, Forebay, Timestamp, buffer::BufferHandle};
@@ -11,14 +11,14 @@ use forebay_bench::{Load, together};
 
 use crate::flush::postgres;
 
-/// Rows that wait.
+/// The number of pending rows.
 const ROWS: usize = 50_000;
 
-/// Rows that are hit, and how often each is before it is flushed.
+/// The number of rows that are hit, and the hits of each before the flush.
 const HIT: usize = 10_000;
 const HITS: usize = 50;
 
-/// Connections of an application that updates by itself, and has many workers.
+/// The connections of an application that has many workers and updates without a buffer.
 pub(crate) const CONNECTIONS: u32 = 16;
 
 /// Bytes of Redis's memory per waiting row: with one counter; with a counter and a maximum; and as Sentry lays them out,
@@ -71,7 +71,7 @@ pub(crate) async fn connect(load: &Load) -> Result<MultiplexedConnection> {
     Ok(redis::Client::open(load.redis.as_str())?.get_multiplexed_async_connection().await?)
 }
 
-/// Empties the server, and says what it needs for itself.
+/// Empties the server, and returns the memory that it uses then.
 async fn empty(load: &Load) -> Result<f64> {
     let mut connection = connect(load).await?;
     let () = redis::cmd("FLUSHALL").arg("SYNC").query_async(&mut connection).await?;

@@ -1,7 +1,5 @@
 //! Medians, ratios, and the table.
 
-use std::fmt::Write;
-
 use serde_json::json;
 
 use crate::load::{Cell, PER_SECOND};
@@ -12,7 +10,8 @@ pub(crate) struct Report(Vec<Row>);
 
 #[derive(Debug)]
 struct Row {
-    cell: Cell,
+    cell: &'static str,
+    unit: &'static str,
     subject: &'static str,
     values: Vec<f64>,
 }
@@ -20,9 +19,9 @@ struct Row {
 impl Report {
     /// Adds the value of one round.
     pub(crate) fn add(&mut self, cell: &Cell, subject: &'static str, value: f64) {
-        match self.0.iter_mut().find(|row| row.cell.name == cell.name && row.subject == subject) {
+        match self.0.iter_mut().find(|row| row.cell == cell.name && row.subject == subject) {
             Some(row) => row.values.push(value),
-            None => self.0.push(Row { cell: *cell, subject, values: vec![value] }),
+            None => self.0.push(Row { cell: cell.name, unit: cell.unit, subject, values: vec![value] }),
         }
     }
 
@@ -30,18 +29,10 @@ impl Report {
     pub(crate) fn table(&self) -> String {
         let mut text =
             format!("{:38} {:24} {:>12} {:>19} {:>6}\n", "cell", "subject", "median", "min .. max", "ratio");
-        for row in &self.0 {
-            let _ = writeln!(
-                text,
-                "{:38} {:24} {:>7} {:4} {:>8} .. {:>7} {:>6.2}",
-                row.cell.name,
-                row.subject,
-                show(row.median()),
-                row.cell.unit,
-                show(row.least()),
-                show(row.most()),
-                self.ratio(row)
-            );
+        for row @ Row { cell, subject, unit, .. } in &self.0 {
+            let ([median, least, most], ratio) = (row.figures(), self.ratio(row));
+            let figures = format!("{median:>7} {unit:4} {least:>8} .. {most:>7} {ratio:>6.2}");
+            text += &format!("{cell:38} {subject:24} {figures}\n");
         }
         text
     }
@@ -50,38 +41,28 @@ impl Report {
     pub(crate) fn markdown(&self, callers: usize) -> String {
         let mut text =
             String::from("| cell | subject | median | min .. max | ours / theirs |\n|---|---|---|---|---|\n");
-        for row in &self.0 {
-            let (median, least, most) = (show(row.median()), show(row.least()), show(row.most()));
-            let _ = writeln!(
-                text,
-                "| {} | {} | {median} {} | {least} .. {most} | {:.2} |",
-                row.cell.name,
-                row.subject,
-                row.cell.unit,
-                self.ratio(row)
-            );
+        for row @ Row { cell, subject, unit, .. } in &self.0 {
+            let ([median, least, most], ratio) = (row.figures(), self.ratio(row));
+            text += &format!("| {cell} | {subject} | {median} {unit} | {least} .. {most} | {ratio:.2} |\n");
         }
         let rounds = self.0.first().map_or(0, |row| row.values.len());
-        let _ = writeln!(
-            text,
-            "\nMedians of {rounds} interleaved rounds, {callers} callers where a cell has many."
-        );
-        text
+        let note = format!("{rounds} interleaved rounds, {callers} callers where a cell has many.");
+        text + &format!("\nMedians of {note}\n")
     }
 
     /// One object per cell and subject, a line each.
     pub(crate) fn json(&self) -> String {
         let object = |row: &Row| {
             let ratio = self.ratio(row);
-            json!({"cell": row.cell.name, "subject": row.subject, "value": row.median(), "unit": row.cell.unit, "ratio": ratio})
+            json!({"cell": row.cell, "subject": row.subject, "value": row.median(), "unit": row.unit, "ratio": ratio})
         };
         self.0.iter().fold(String::new(), |text, row| text + &object(row).to_string() + "\n")
     }
 
-    /// Ours over theirs, so that more than 1 is ours being better; ours is the first subject of a cell.
+    /// The ratio of Forebay's median to that of a row: above 1, Forebay is better. Forebay is the first subject of a cell.
     fn ratio(&self, row: &Row) -> f64 {
-        let ours = self.0.iter().find(|first| first.cell.name == row.cell.name).map_or(f64::NAN, Row::median);
-        if row.cell.unit == PER_SECOND { ours / row.median() } else { row.median() / ours }
+        let ours = self.0.iter().find(|first| first.cell == row.cell).map_or(f64::NAN, Row::median);
+        if row.unit == PER_SECOND { ours / row.median() } else { row.median() / ours }
     }
 }
 
@@ -92,12 +73,11 @@ impl Row {
         values[values.len() / 2]
     }
 
-    fn least(&self) -> f64 {
-        self.values.iter().copied().fold(f64::INFINITY, f64::min)
-    }
-
-    fn most(&self) -> f64 {
-        self.values.iter().copied().fold(0.0, f64::max)
+    /// The median, the least and the largest value.
+    fn figures(&self) -> [String; 3] {
+        let least = self.values.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = self.values.iter().copied().fold(0.0, f64::max);
+        [self.median(), least, most].map(show)
     }
 }
 

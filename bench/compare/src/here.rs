@@ -2,12 +2,13 @@
 
 use std::{num::NonZeroU32, sync::Arc};
 
+use anyhow::Result;
 use forebay::{
     Forebay, Limit,
     limit::{Kind, Mode},
     time::{hours, secs},
 };
-use forebay_bench::{Cell, Load, Run, one, per_second, takes, together};
+use forebay_bench::{Cell, Load, per_second, takes, together};
 use governor::{Quota, RateLimiter};
 
 use crate::shared::PLENTY;
@@ -40,28 +41,22 @@ fn bucket() -> Limit {
     Limit::new("hits", 1 << 30, secs(1)).kind(Kind::TokenBucket)
 }
 
-fn memory(load: Load, threads: usize, limit: Limit) -> Run {
-    one(async move {
-        let bay = Forebay::open("memory:").await?;
-        takes(&Load { callers: threads, ..load }, 10_000, bay.limit(limit)?).await
-    })
+async fn memory(load: Load, threads: usize, limit: Limit) -> Result<f64> {
+    let bay = Forebay::open("memory:").await?;
+    takes(&Load { callers: threads, ..load }, 10_000, bay.limit(limit)?).await
 }
 
-fn leased(load: Load) -> Run {
-    one(async move {
-        let bay = Forebay::open(&load.redis).await?;
-        takes(&Load { callers: 2, ..load }, 100, bay.limit(limit().mode(Mode::Leased))?).await
-    })
+async fn leased(load: Load) -> Result<f64> {
+    let bay = Forebay::open(&load.redis).await?;
+    takes(&Load { callers: 2, ..load }, 100, bay.limit(limit().mode(Mode::Leased))?).await
 }
 
-fn governed(load: Load, threads: usize, keys: usize) -> Run {
-    one(async move {
-        let quota = Quota::per_second(NonZeroU32::MAX);
-        let limiter = Arc::new(RateLimiter::<Arc<str>, _, _>::dashmap(quota));
-        together(&Load { callers: threads, ..load }, keys, move |key| {
-            let limiter = limiter.clone();
-            async move { Ok(limiter.check_key(&key).is_ok()) }
-        })
-        .await
+async fn governed(load: Load, threads: usize, keys: usize) -> Result<f64> {
+    let quota = Quota::per_second(NonZeroU32::MAX);
+    let limiter = Arc::new(RateLimiter::<Arc<str>, _, _>::dashmap(quota));
+    together(&Load { callers: threads, ..load }, keys, move |key| {
+        let limiter = limiter.clone();
+        async move { Ok(limiter.check_key(&key).is_ok()) }
     })
+    .await
 }

@@ -6,7 +6,7 @@ use forebay::{
     limit::{Charge, LimitHandle},
     time::{hours, mins},
 };
-use forebay_bench::{Cell, Load, one, per_second, takes, together};
+use forebay_bench::{Cell, Load, per_second, takes, together};
 
 use crate::{
     limitador::{self, LIMITADOR},
@@ -25,16 +25,16 @@ const LIMITS: [&str; 3] = ["user", "project", "organization"];
 
 pub(crate) fn cells() -> Vec<Cell> {
     vec![
-        per_second(MANY, &["forebay"], |load| one(alone(load, 10_000))),
-        per_second(MANY, &[peers::CELL], |load| one(peers::cell(load, 10_000, 1))),
-        per_second(MANY, &[LIMITADOR], |load| one(limitador::takes(load, 10_000, &["user"]))),
-        per_second(HOT, &["forebay"], |load| one(alone(load, 1))),
-        per_second(HOT, &["redis-benchmark -P 64 INCR"], |load| one(async move { peers::incr(&load) })),
-        per_second(HOT, &[peers::CELL], |load| one(peers::cell(load, 1, 1))),
-        per_second(HOT, &[LIMITADOR], |load| one(limitador::takes(load, 1, &["user"]))),
-        per_second(THREE, &["forebay"], |load| one(three(load))),
-        per_second(THREE, &[peers::CELL], |load| one(peers::cell(load, 10_000, 3))),
-        per_second(THREE, &[LIMITADOR], |load| one(limitador::takes(load, 10_000, &LIMITS))),
+        per_second(MANY, &["forebay"], |load| alone(load, 10_000)),
+        per_second(MANY, &[peers::CELL], |load| peers::cell(load, 10_000, 1)),
+        per_second(MANY, &[LIMITADOR], |load| limitador::takes(load, 10_000, &["user"])),
+        per_second(HOT, &["forebay"], |load| alone(load, 1)),
+        per_second(HOT, &["redis-benchmark -P 64 INCR"], |load| async move { peers::incr(&load) }),
+        per_second(HOT, &[peers::CELL], |load| peers::cell(load, 1, 1)),
+        per_second(HOT, &[LIMITADOR], |load| limitador::takes(load, 1, &["user"])),
+        per_second(THREE, &["forebay"], three),
+        per_second(THREE, &[peers::CELL], |load| peers::cell(load, 10_000, 3)),
+        per_second(THREE, &[LIMITADOR], |load| limitador::takes(load, 10_000, &LIMITS)),
     ]
 }
 
