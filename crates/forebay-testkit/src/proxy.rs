@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, ErrorKind},
+    mem,
     net::Ipv4Addr,
     sync::{
         Arc,
@@ -108,7 +109,7 @@ impl Proxy {
     /// # Panics
     /// If the proxy's thread has panicked.
     pub fn set(&self, fault: Fault) {
-        self.order(|done| Order::Set(fault, done));
+        self.order(Some(fault));
     }
 
     /// Closes every connection, at both ends, and returns when they are closed. It accepts new ones.
@@ -116,7 +117,7 @@ impl Proxy {
     /// # Panics
     /// If the proxy's thread has panicked.
     pub fn cut(&self) {
-        self.order(Order::Cut);
+        self.order(None);
     }
 
     /// Forwards new connections to 127.0.0.1:`target`, as after a fail-over, and closes the open ones.
@@ -143,10 +144,10 @@ impl Proxy {
         self.shared.exchanges.load(Ordering::SeqCst)
     }
 
-    fn order(&self, order: impl FnOnce(blocking::SyncSender<()>) -> Order) {
+    fn order(&self, fault: Option<Fault>) {
         let (done, finished) = blocking::sync_channel(1);
         let orders = self.orders.as_ref().expect("only dropping closes the channel");
-        orders.send(order(done)).expect("the proxy's thread lives as long as its handle");
+        orders.send(Order { fault, done }).expect("the proxy's thread lives as long as its handle");
         finished.recv().expect("the proxy's thread answers");
     }
 }
@@ -161,11 +162,13 @@ impl Drop for Proxy {
     }
 }
 
-/// An order is carried out when its channel is answered.
+/// An order to the proxy's thread.
 #[derive(Debug)]
-enum Order {
-    Set(Fault, blocking::SyncSender<()>),
-    Cut(blocking::SyncSender<()>),
+struct Order {
+    /// The fault to set; `None`: close all connections.
+    fault: Option<Fault>,
+    /// Answered when the order is carried out.
+    done: blocking::SyncSender<()>,
 }
 
 #[derive(Debug, Default)]
@@ -177,34 +180,21 @@ struct Shared {
     exchanges: AtomicU64,
 }
 
-/// The fate of an exchange.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Passes,
-    LosesRequest,
-    LosesReply,
-}
-
 impl Shared {
-    /// Counts an exchange and decides its fate. That ends a fault that happens once.
-    fn begin_exchange(&self) -> Fate {
+    /// Counts an exchange and returns the fault that happens to it. That ends a fault that happens once.
+    fn begin_exchange(&self) -> Fault {
         self.exchanges.fetch_add(1, Ordering::SeqCst);
-        let mut fate = Fate::Passes;
+        let mut met = Fault::Pass;
         // Under the channel's lock: two connections cannot be the same exchange.
         self.fault.send_if_modified(|fault| {
-            let (after, loses) = match fault {
-                Fault::DropRequest { after } => (after, Fate::LosesRequest),
-                Fault::DropReply { after } => (after, Fate::LosesReply),
+            match fault {
+                Fault::DropRequest { after: 0 } | Fault::DropReply { after: 0 } => met = mem::take(fault),
+                Fault::DropRequest { after } | Fault::DropReply { after } => *after -= 1,
                 _ => return false,
-            };
-            if *after > 0 {
-                *after -= 1;
-            } else {
-                (*fault, fate) = (Fault::Pass, loses);
             }
             true
         });
-        fate
+        met
     }
 
     /// Waits until data may pass; returns the fault at that time.
@@ -227,22 +217,21 @@ async fn run(
     let _ = listening.send(port);
     loop {
         tokio::select! {
-            order = inbox.recv() => match order {
-                None => return,
-                Some(Order::Cut(done)) => {
-                    connections.shutdown().await;
-                    let _ = done.send(());
-                }
-                Some(Order::Set(fault, done)) => {
-                    if fault == Fault::Refuse {
-                        listener = None;
-                    } else if listener.is_none() {
+            order = inbox.recv() => {
+                let Some(Order { fault, done }) = order else { return };
+                match fault {
+                    None => connections.shutdown().await,
+                    Some(Fault::Refuse) => listener = None,
+                    Some(_) if listener.is_none() => {
                         listener = Some(listen(port).await.expect("nobody else took the proxy's port"));
                     }
-                    shared.fault.send_replace(fault);
-                    let _ = done.send(());
+                    Some(_) => {}
                 }
-            },
+                if let Some(fault) = fault {
+                    shared.fault.send_replace(fault);
+                }
+                let _ = done.send(());
+            }
             client = accept(listener.as_ref()) => {
                 shared.connections.fetch_add(1, Ordering::SeqCst);
                 let shared = Arc::clone(&shared);
@@ -336,9 +325,11 @@ async fn requests(
         }
         if exchange.over.swap(false, Ordering::SeqCst) {
             match shared.begin_exchange() {
-                Fate::Passes => {}
-                Fate::LosesRequest => return Err(io::Error::from(ErrorKind::ConnectionAborted).into()),
-                Fate::LosesReply => exchange.loses_reply.store(true, Ordering::SeqCst),
+                Fault::DropRequest { .. } => {
+                    return Err(io::Error::from(ErrorKind::ConnectionAborted).into());
+                }
+                Fault::DropReply { .. } => exchange.loses_reply.store(true, Ordering::SeqCst),
+                _ => {}
             }
         }
         server.write_all(&buffer[..length]).await?;

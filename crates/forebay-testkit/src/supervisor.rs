@@ -191,8 +191,5 @@ impl Talk {
 
 /// The name of the run that `scripts/test` sets, by which it finds left-over processes.
 fn directory_name() -> String {
-    match std::env::var("FOREBAY_TEST_RUN") {
-        Ok(run) => format!("forebay-{run}"),
-        Err(_) => "forebay".to_owned(),
-    }
+    std::env::var("FOREBAY_TEST_RUN").map_or("forebay".to_owned(), |run| format!("forebay-{run}"))
 }
