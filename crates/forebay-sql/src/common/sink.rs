@@ -154,41 +154,38 @@ impl<D: Database> Session<D> {
         self.snapshot("counting dead letters", schema, |work| Box::pin(work.count_dead())).await
     }
 
-    pub(crate) async fn replay_dead(&self, schema: &Schema, ids: &[u64]) -> Result<Replayed, SinkError> {
-        self.in_time("a replay", Box::pin(self.replay_now(schema, ids))).await
-    }
-
     /// Inspects the table first, because an operator may have altered it.
-    async fn replay_now<'a>(&self, schema: &'a Schema, ids: &'a [u64]) -> Result<Replayed, SinkError> {
-        let plan = self.inspect_and_plan(schema).await?;
-        let replayed = self.write(plan, schema, |work| Box::pin(work.replay(ids))).await;
-        replayed.map_err(|error| self.failed(&format!("writing into table {}", schema.table), error))
+    pub(crate) async fn replay_dead<'a>(
+        &'a self,
+        schema: &'a Schema,
+        ids: &'a [u64],
+    ) -> Result<Replayed, SinkError> {
+        let replay = async {
+            let plan = self.inspect_and_plan(schema).await?;
+            let replayed = self.write(plan, schema, |work| Box::pin(work.replay(ids))).await;
+            replayed.map_err(|error| self.failed(&format!("writing into table {}", schema.table), error))
+        };
+        self.in_time("a replay", Box::pin(replay)).await
     }
 
-    pub(crate) async fn move_row(
-        &self,
-        schema: &Schema,
-        from: &RowKey,
-        to: &RowKey,
-    ) -> Result<RowKey, SinkError> {
-        self.in_time("a move", Box::pin(self.move_now(schema, from, to))).await
-    }
-
-    async fn move_now<'a>(
-        &self,
+    pub(crate) async fn move_row<'a>(
+        &'a self,
         schema: &'a Schema,
         from: &'a RowKey,
         to: &'a RowKey,
     ) -> Result<RowKey, SinkError> {
-        let plan = self.inspect_and_plan(schema).await?;
-        let moved = self.write(plan, schema, |work| Box::pin(work.relocate(from, to))).await;
-        moved.map_err(|error| match error {
-            StepError::Refused(why) => permanent(ErrorKind::OutOfRange, why),
-            StepError::Database(error) if D::Dialect::classify(&error) == Class::Data => {
-                permanent(ErrorKind::OutOfRange, D::Dialect::reason(&error))
-            }
-            error => self.failed(&format!("moving a row of table {}", schema.table), error),
-        })
+        let relocate = async {
+            let plan = self.inspect_and_plan(schema).await?;
+            let moved = self.write(plan, schema, |work| Box::pin(work.relocate(from, to))).await;
+            moved.map_err(|error| match error {
+                StepError::Refused(why) => permanent(ErrorKind::OutOfRange, why),
+                StepError::Database(error) if D::Dialect::classify(&error) == Class::Data => {
+                    permanent(ErrorKind::OutOfRange, D::Dialect::reason(&error))
+                }
+                error => self.failed(&format!("moving a row of table {}", schema.table), error),
+            })
+        };
+        self.in_time("a move", Box::pin(relocate)).await
     }
 
     pub(crate) async fn totals(&self, schema: &Schema) -> Result<Totals, SinkError> {

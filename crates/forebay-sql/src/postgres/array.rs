@@ -24,27 +24,19 @@ pub(super) enum Element {
 impl Element {
     /// Its name in a statement.
     pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Int2 => "int2",
-            Self::Int4 => "int4",
-            Self::Int8 => "int8",
-            Self::Text => "text",
-            Self::Uuid => "uuid",
-            Self::Timestamp => "timestamp",
-            Self::TimestampTz => "timestamptz",
-        }
+        self.catalogued().0
     }
 
-    /// The ids of the element type and of the array type.
-    fn ids(self) -> (u32, u32) {
+    /// Its name, its id, and the id of the type of its arrays.
+    fn catalogued(self) -> (&'static str, u32, u32) {
         match self {
-            Self::Int2 => (21, 1_005),
-            Self::Int4 => (23, 1_007),
-            Self::Int8 => (20, 1_016),
-            Self::Text => (25, 1_009),
-            Self::Uuid => (2_950, 2_951),
-            Self::Timestamp => (1_114, 1_115),
-            Self::TimestampTz => (1_184, 1_185),
+            Self::Int2 => ("int2", 21, 1_005),
+            Self::Int4 => ("int4", 23, 1_007),
+            Self::Int8 => ("int8", 20, 1_016),
+            Self::Text => ("text", 25, 1_009),
+            Self::Uuid => ("uuid", 2_950, 2_951),
+            Self::Timestamp => ("timestamp", 1_114, 1_115),
+            Self::TimestampTz => ("timestamptz", 1_184, 1_185),
         }
     }
 }
@@ -58,7 +50,7 @@ pub(super) struct Array<'a> {
 
 impl Type<Postgres> for Array<'_> {
     fn type_info() -> PgTypeInfo {
-        PgTypeInfo::with_oid(Oid(Element::Text.ids().1))
+        PgTypeInfo::with_oid(Oid(Element::Text.catalogued().2))
     }
 }
 
@@ -67,7 +59,7 @@ impl Encode<'_, Postgres> for Array<'_> {
     /// `array_send` and of the element's own.
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
         let rows = i32::try_from(self.cells.len())?;
-        let (element, _) = self.element.ids();
+        let (_, element, _) = self.element.catalogued();
         // One dimension without NULL, whose index begins at 1.
         for number in [1, 0, element.cast_signed(), rows, 1] {
             buffer.extend_from_slice(&number.to_be_bytes());
@@ -85,7 +77,7 @@ impl Encode<'_, Postgres> for Array<'_> {
     }
 
     fn produces(&self) -> Option<PgTypeInfo> {
-        Some(PgTypeInfo::with_oid(Oid(self.element.ids().1)))
+        Some(PgTypeInfo::with_oid(Oid(self.element.catalogued().2)))
     }
 }
 

@@ -97,11 +97,6 @@ impl Database {
         Ok(Self { name: location.name, reads, writes, write_permit: Arc::default(), shared: false, file })
     }
 
-    /// Checks a URL without connecting.
-    pub(super) fn check(url: &str) -> Result<()> {
-        Location::parse(url).map(|_| ())
-    }
-
     /// Uses a user's connections.
     pub(super) fn of_pool(pool: SqlitePool) -> Self {
         let name = pool.connect_options().get_filename().display().to_string();
@@ -129,16 +124,6 @@ impl Database {
         reset(&mut connection).await?;
         Ok(connection)
     }
-
-    /// A connection to write with.
-    async fn writer(&self) -> sqlx::Result<PoolConnection<sqlx::Sqlite>> {
-        let mut connection = self.writes.acquire().await?;
-        reset(&mut connection).await?;
-        if self.shared {
-            connection.execute("PRAGMA synchronous = EXTRA").await?;
-        }
-        Ok(connection)
-    }
 }
 
 impl database::Database for Database {
@@ -156,7 +141,12 @@ impl database::Database for Database {
             return Ok((self.reader().await?, None));
         }
         let permit = self.write_permit.clone().lock_owned().await;
-        Ok((self.writer().await?, Some(permit)))
+        let mut connection = self.writes.acquire().await?;
+        reset(&mut connection).await?;
+        if self.shared {
+            connection.execute("PRAGMA synchronous = EXTRA").await?;
+        }
+        Ok((connection, Some(permit)))
     }
 
     /// Immediate if it writes, so that it waits for other writers before it does anything.
@@ -206,7 +196,7 @@ async fn reset(connection: &mut SqliteConnection) -> sqlx::Result<()> {
 
 /// The database that a URL names.
 #[derive(Debug)]
-struct Location {
+pub(super) struct Location {
     name: String,
     options: SqliteConnectOptions,
     memory: bool,
@@ -215,7 +205,7 @@ struct Location {
 }
 
 impl Location {
-    fn parse(url: &str) -> Result<Self> {
+    pub(super) fn parse(url: &str) -> Result<Self> {
         let invalid = |why: &dyn std::fmt::Display| {
             Error::new(
                 ErrorKind::Invalid,

@@ -2,7 +2,10 @@
 
 use sqlx::SqlitePool;
 
-use super::{dialect::SqliteDialect, open::Database};
+use super::{
+    dialect::SqliteDialect,
+    open::{Database, Location},
+};
 use crate::common::{public::public_sink, session::Session};
 
 /// A SQLite database that buffers flush to.
@@ -75,7 +78,7 @@ impl Sqlite {
     /// assert!(Sqlite::check("mysql://localhost/app").is_err());
     /// ```
     pub fn check(url: &str) -> forebay::Result<()> {
-        Database::check(url)
+        Location::parse(url).map(|_| ())
     }
 
     /// Uses an application's connections.
