@@ -224,7 +224,7 @@ async fn run(log: Input, follow: bool) -> (Counts, SeriesSum, u64) {
     let mut feed = Feed::start(log, ip(), secs(60)).expect("a thread");
     let mut seen = 0;
     run.all(&mut feed, |tally| seen = tally.lines).await.expect("a whole log");
-    assert_eq!(seen, run.tally.lines);
+    assert_eq!(seen, run.counts.tally.lines);
     let rows = run.flush().await.expect("a flush");
     let sum = run.series_sums().await.expect("sums").remove(0);
     (run.counts, sum, rows)

@@ -32,14 +32,17 @@ impl Default for Timeline {
 }
 
 impl Timeline {
-    /// Counts `n` allowed hits.
-    pub fn allowed(&mut self, at: Timestamp, n: u64) {
-        self.add(at, [n, 0]);
-    }
-
-    /// Counts `n` limited hits.
-    pub fn limited(&mut self, at: Timestamp, n: u64) {
-        self.add(at, [0, n]);
+    /// Counts `n` hits, allowed or limited ones.
+    pub fn add(&mut self, at: Timestamp, allowed: bool, n: u64) {
+        let counts = if allowed { [n, 0] } else { [0, n] };
+        add(self.counts.entry(floor(at.as_micros(), self.step)).or_default(), counts);
+        while self.counts.len() > MAX_STEPS {
+            let wider = round_widths().find(|&width| width > self.step);
+            self.step = wider.unwrap_or_else(|| self.step.saturating_mul(2));
+            for (at, counts) in std::mem::take(&mut self.counts) {
+                add(self.counts.entry(floor(at, self.step)).or_default(), counts);
+            }
+        }
     }
 
     /// Draws the counts as an SVG picture, allowed below limited.
@@ -54,17 +57,6 @@ impl Timeline {
         let offset = draw::offset(span.start, &options.zone);
         let bars = Bars::new(points, &span, step, draw::most_bars(options), offset);
         draw::svg(title, ["allowed", "limited"], &bars, &span, options)
-    }
-
-    fn add(&mut self, at: Timestamp, counts: [u64; 2]) {
-        add(self.counts.entry(floor(at.as_micros(), self.step)).or_default(), counts);
-        while self.counts.len() > MAX_STEPS {
-            let wider = round_widths().find(|&width| width > self.step);
-            self.step = wider.unwrap_or_else(|| self.step.saturating_mul(2));
-            for (at, counts) in std::mem::take(&mut self.counts) {
-                add(self.counts.entry(floor(at, self.step)).or_default(), counts);
-            }
-        }
     }
 }
 
@@ -82,8 +74,8 @@ mod tests {
     fn allowed_and_limited_are_told_apart_and_summed() {
         let mut timeline = Timeline::default();
         for second in (0..7_200).rev() {
-            timeline.allowed(Timestamp::from_secs(second), 1);
-            timeline.limited(Timestamp::from_secs(second), 2);
+            timeline.add(Timestamp::from_secs(second), true, 1);
+            timeline.add(Timestamp::from_secs(second), false, 2);
         }
         let svg = timeline.chart("hit", &Options::default());
         assert!(svg.contains("7,200 allowed") && svg.contains("14,400 limited"), "{svg}");
@@ -96,10 +88,10 @@ mod tests {
         let mut at = 1_i64;
         for n in 0..100_000 {
             at = at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(n);
-            timeline.allowed(Timestamp::from_micros(at), 1);
+            timeline.add(Timestamp::from_micros(at), true, 1);
         }
-        timeline.limited(Timestamp::from_micros(i64::MIN), u64::MAX);
-        timeline.limited(Timestamp::from_micros(i64::MAX), 1);
+        timeline.add(Timestamp::from_micros(i64::MIN), false, u64::MAX);
+        timeline.add(Timestamp::from_micros(i64::MAX), false, 1);
         assert!(timeline.counts.len() <= MAX_STEPS);
         let svg = timeline.chart("hit", &Options::default());
         assert!(svg.contains("100,000 allowed") && svg.len() < 100_000, "{} bytes", svg.len());

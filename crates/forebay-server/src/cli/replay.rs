@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, ensure};
 use forebay::{Clock, ManualClock, Name, Timestamp, buffer::Merge, event::Cell, time::days};
 use forebay_sql::Totals;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -131,8 +131,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         Some(url) => block_on(send(args, &source, url, shift))?,
         None => block_on(replay(args, &source, shift))?,
     };
-    let Replayed { summary, timeline, tally, failure } = replayed;
-    if let (Some(path), Some(timeline)) = (&args.plot, timeline) {
+    let Replayed { summary, counts, failure } = replayed;
+    if let (Some(path), Some(timeline)) = (&args.plot, &counts.timeline) {
         let title = format!("{} of {} by {}", args.event, log_name(&source), args.key);
         let picture = timeline.chart(&title, &chart::Options::default());
         output::write(path, picture.as_bytes())?;
@@ -141,27 +141,23 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     if let Some(failure) = failure {
         return Err(failure.context("the replay ended early; the lines before that were replayed"));
     }
-    if let Some(error) = nothing_read(&source, &tally) {
-        return Err(error);
-    }
+    check_read(&source, &counts.tally)?;
     Ok(if summary.agree == Some(false) { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }
 
 /// The name of a log in a chart: without its path, which may be long and private.
 fn log_name(source: &Source) -> String {
-    match source {
-        Source::File(path) => {
-            path.file_name().map_or_else(|| source.to_string(), |name| name.display().to_string())
-        }
-        Source::Stdin => source.to_string(),
-    }
+    let name = match source {
+        Source::File(path) => path.file_name(),
+        Source::Stdin => None,
+    };
+    name.map_or_else(|| source.to_string(), |name| name.display().to_string())
 }
 
 /// The result of a replay.
 struct Replayed {
     summary: Summary,
-    timeline: Option<Timeline>,
-    tally: Tally,
+    counts: Counts,
     /// Why it ended before the end of the log.
     failure: Option<anyhow::Error>,
 }
@@ -201,9 +197,9 @@ async fn replay(args: &Args, source: &Source, shift: i64) -> Result<Replayed> {
     let before = totals(&app, &config, event).await?;
 
     let begun = system.monotonic();
-    let counts = Counts::new(event.limits.iter().map(|limit| limit.name.clone()));
+    let mut counts = Counts::new(event.limits.iter().map(|limit| limit.name.clone()));
+    counts.timeline = args.plot.as_ref().map(|_| Timeline::default());
     let mut run = Run::new(target(&app, &config, (name, event), clock), counts, shift);
-    run.timeline = args.plot.as_ref().map(|_| Timeline::default());
     let (mut feed, bar) = open(args, source)?;
     let ended = run.all(&mut feed, |tally| bar.show(tally)).await;
     bar.finish();
@@ -211,13 +207,13 @@ async fn replay(args: &Args, source: &Source, shift: i64) -> Result<Replayed> {
     let flushed = run.flush().await;
     let elapsed = system.monotonic().saturating_sub(begun);
 
-    let mut summary = Summary::new(&run.counts, &run.tally, shift, elapsed);
+    let mut summary = Summary::new(&run.counts, shift, elapsed);
     if flushed.is_ok() {
         compare(&mut summary, &app, &config, event, &before, &run, in_process).await?;
     }
     app.close().await?;
     let failure = ended.and(flushed.map(|_| ())).err().map(anyhow::Error::from);
-    Ok(Replayed { summary, timeline: run.timeline, tally: run.tally, failure })
+    Ok(Replayed { summary, counts: run.counts, failure })
 }
 
 /// Adds the totals of database and series to the summary, and whether they agree with the accepted hits.
@@ -297,14 +293,14 @@ async fn send(args: &Args, source: &Source, url: &str, shift: i64) -> Result<Rep
     let clock = Clock::system();
     let begun = clock.monotonic();
     let mut remote = Remote::new(client, &event, args.speed, shift);
-    remote.timeline = args.plot.as_ref().map(|_| Timeline::default());
+    remote.counts.timeline = args.plot.as_ref().map(|_| Timeline::default());
     let (mut feed, bar) = open(args, source)?;
     let ended = remote.all(&mut feed, |tally| bar.show(tally)).await;
     bar.finish();
     let elapsed = clock.monotonic().saturating_sub(begun);
-    let mut summary = Summary::new(&remote.counts, &remote.tally, shift, elapsed);
+    let mut summary = Summary::new(&remote.counts, shift, elapsed);
     summary.failed = remote.failed;
-    Ok(Replayed { summary, timeline: remote.timeline, tally: remote.tally, failure: ended.err() })
+    Ok(Replayed { summary, counts: remote.counts, failure: ended.err() })
 }
 
 fn tell(args: &Args, summary: &Summary) -> Result<()> {
@@ -333,17 +329,12 @@ fn parser(args: &Args) -> Parser {
     Parser::new(args.key.clone(), args.format)
 }
 
-/// The error for a log without a readable line.
-fn nothing_read(source: &Source, tally: &Tally) -> Option<anyhow::Error> {
-    if tally.lines > tally.bad {
-        return None;
-    }
-    let name = source;
-    if tally.lines == 0 {
-        return Some(anyhow!("nothing to replay: {name} has no lines"));
-    }
+/// Refuses a log without a readable line.
+fn check_read(name: &Source, tally: &Tally) -> Result<()> {
+    ensure!(tally.lines > 0, "nothing to replay: {name} has no lines");
     let guess = tally.looks_like.map(|what| format!("; this looks like {what}")).unwrap_or_default();
-    Some(anyhow!("nothing was read: no line of {name} could be read{guess}"))
+    ensure!(tally.lines > tally.bad, "nothing was read: no line of {name} could be read{guess}");
+    Ok(())
 }
 
 /// Shows the progress on a terminal.

@@ -5,8 +5,8 @@ use std::{cmp::Reverse, collections::HashMap};
 use forebay::{Name, event::Hit};
 use serde::Serialize;
 
-use super::{BadLine, Event};
-use crate::text::shown;
+use super::{BadLine, Event, Tally};
+use crate::{chart::Timeline, text::shown};
 
 /// How many refused lines, and how many keys, are shown.
 const MAX_SHOWN: usize = 10;
@@ -14,7 +14,7 @@ const MAX_SHOWN: usize = 10;
 /// Counts the outcomes of the hits of a log.
 ///
 /// Memory grows with the number of distinct keys, like that of the store.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Counts {
     /// Hits accepted.
     pub accepted: u64,
@@ -28,6 +28,10 @@ pub struct Counts {
     pub refusals: Vec<String>,
     /// The first ten lines that could not be read.
     pub bad: Vec<BadLine>,
+    /// The numbers of the lines so far.
+    pub tally: Tally,
+    /// The chart, if it is requested.
+    pub timeline: Option<Timeline>,
     denied_by: Vec<(Name, u64)>,
     keys: HashMap<Box<str>, KeyCounts>,
 }
@@ -55,16 +59,7 @@ pub struct LimitedKey {
 impl Counts {
     /// Empty counts for an event with these limits.
     pub fn new(limits: impl IntoIterator<Item = Name>) -> Self {
-        Self {
-            accepted: 0,
-            limited: 0,
-            degraded: 0,
-            refused: 0,
-            refusals: vec![],
-            bad: vec![],
-            denied_by: limits.into_iter().map(|limit| (limit, 0)).collect(),
-            keys: HashMap::new(),
-        }
+        Self { denied_by: limits.into_iter().map(|limit| (limit, 0)).collect(), ..Self::default() }
     }
 
     /// Counts a hit by the store's answer.
@@ -72,12 +67,9 @@ impl Counts {
         let decisions = &hit.limits().limits;
         self.degraded += u64::from(decisions.iter().flatten().any(forebay::Decision::is_degraded));
         if !hit.is_accepted() {
-            let denied = self
-                .denied_by
-                .iter_mut()
-                .zip(decisions)
-                .filter(|(_, said)| said.is_some_and(|said| !said.is_allowed()));
-            denied.for_each(|((_, count), _)| *count += 1);
+            for ((_, count), decision) in self.denied_by.iter_mut().zip(decisions) {
+                *count += u64::from(decision.is_some_and(|decision| !decision.is_allowed()));
+            }
         }
         self.outcome(event, hit.is_accepted());
     }
@@ -94,6 +86,9 @@ impl Counts {
         } else {
             self.limited += 1;
             key.limited += 1;
+        }
+        if let Some(timeline) = &mut self.timeline {
+            timeline.add(event.at, accepted, 1);
         }
     }
 

@@ -3,7 +3,7 @@
 use forebay::Timestamp;
 
 /// The time and the key of a line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Event {
     /// The time in the log.
     pub at: Timestamp,

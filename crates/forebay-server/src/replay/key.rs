@@ -8,7 +8,6 @@ use super::{
     Fault, Format,
     address::address,
     field::{ACCESS_FIELDS, AccessField},
-    log::AccessLine,
     request::path_of_target,
     w3c::W3cLine,
 };
@@ -78,22 +77,6 @@ impl KeyField {
         }
     }
 
-    /// The key of an access log line.
-    ///
-    /// # Errors
-    /// If the line or the format does not have the field, or its text cannot be a key.
-    pub fn of_access(&self, line: &AccessLine<'_>) -> Result<String, Fault> {
-        self.of_fields(|field| match field {
-            AccessField::Ip | AccessField::Client => Some(line.client).filter(|client| *client != b"-"),
-            AccessField::User => line.user,
-            AccessField::Method => line.method(),
-            AccessField::Path => line.path(),
-            AccessField::Status => line.status,
-            AccessField::Referer => line.referer,
-            AccessField::Agent => line.agent,
-        })
-    }
-
     /// The key of a line with the fields of access logs.
     pub(super) fn of_fields<'a>(
         &self,
@@ -118,10 +101,8 @@ impl KeyField {
         {
             let columns = line.columns().iter().map(String::as_str);
             let fields = ACCESS_FIELDS.iter().map(|(name, _)| *name);
-            return Err(Fault::at(
-                0,
-                unknown("field or column", &self.name, fields.chain(columns)).to_string(),
-            ));
+            let unknown = unknown("field or column", &self.name, fields.chain(columns));
+            return Err(Fault::at(0, unknown.to_string()));
         }
         self.of_bytes(found.as_ref().map(Cow::as_ref))
     }
@@ -138,13 +119,12 @@ impl KeyField {
 
     /// Accepts an address only.
     fn ip(&self, text: &[u8]) -> Result<String, Fault> {
-        let found = address(text).ok_or_else(|| {
+        let Some(found) = address(text) else {
             let shown = quoted(&String::from_utf8_lossy(text));
-            Fault::at(
-                0,
-                format!("{shown} is no IP address (--key client accepts any text; for JSON, --key .ip)"),
-            )
-        })?;
+            let why =
+                format!("{shown} is no IP address (--key client accepts any text; for JSON, --key .ip)");
+            return Err(Fault::at(0, why));
+        };
         self.key(found)
     }
 
@@ -168,12 +148,13 @@ impl fmt::Display for KeyField {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::replay::log::AccessLine;
 
     const LINE: &[u8] = b"::1 - - [17/May/2015:10:05:03 +0000] \"GET /a?b HTTP/1.1\" 200 1 \"-\" \"\xff\"";
 
     fn key(field: &str) -> Result<String, Fault> {
         let line = AccessLine::parse(LINE)?;
-        field.parse::<KeyField>().expect("a field").of_access(&line)
+        field.parse::<KeyField>().expect("a field").of_fields(|field| line.field(field))
     }
 
     #[test]
@@ -204,19 +185,25 @@ mod tests {
         for text in ["client.example.net", "unknown", "203.0.113", "W3SVC1", "unix:"] {
             let line = String::from_utf8_lossy(LINE).replace("::1", text);
             let line = AccessLine::parse(line.as_bytes()).expect("a line");
-            let fault = field.of_access(&line).expect_err(text);
+            let fault = field.of_fields(|field| line.field(field)).expect_err(text);
             assert!(fault.why.contains(&format!("{text:?} is no IP address")), "{fault}");
-            assert_eq!(client.of_access(&line).as_deref(), Ok(text));
+            assert_eq!(client.of_fields(|field| line.field(field)).as_deref(), Ok(text));
         }
         for (text, ip) in [("203.0.113.7:51234", "203.0.113.7"), ("[::1]:9", "::1"), ("10.0.0.1", "10.0.0.1")]
         {
             let line = String::from_utf8_lossy(LINE).replace("::1", text);
             let line = AccessLine::parse(line.as_bytes()).expect("a line");
-            assert_eq!(field.of_access(&line).as_deref(), Ok(ip));
+            assert_eq!(field.of_fields(|field| line.field(field)).as_deref(), Ok(ip));
         }
         let line = String::from_utf8_lossy(LINE).replace("::1", "-");
         let line = AccessLine::parse(line.as_bytes()).expect("a line");
-        assert!(field.of_access(&line).expect_err("nobody").why.contains("the line has no ip"));
+        assert!(
+            field
+                .of_fields(|field| line.field(field))
+                .expect_err("nobody")
+                .why
+                .contains("the line has no ip")
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ use memchr::{memchr, memchr2};
 use super::{
     Fault,
     address::{address, is_address},
+    field::AccessField,
     request::{method_of, path_of},
 };
 
@@ -69,14 +70,17 @@ impl<'a> AccessLine<'a> {
         Ok(Self { client, user, at, request, status, bytes, referer, agent })
     }
 
-    /// The request's method, if the request line is HTTP.
-    pub fn method(&self) -> Option<&'a [u8]> {
-        method_of(self.request)
-    }
-
-    /// The request's path without the query, if the request line is HTTP.
-    pub fn path(&self) -> Option<&'a [u8]> {
-        path_of(self.request)
+    /// A field of the line, if it has one.
+    pub(super) fn field(&self, field: AccessField) -> Option<&'a [u8]> {
+        match field {
+            AccessField::Ip | AccessField::Client => present(self.client),
+            AccessField::User => self.user,
+            AccessField::Method => method_of(self.request),
+            AccessField::Path => path_of(self.request),
+            AccessField::Status => self.status,
+            AccessField::Referer => self.referer,
+            AccessField::Agent => self.agent,
+        }
     }
 }
 
@@ -350,7 +354,10 @@ mod tests {
             agent: Some(b"curl/8"),
         };
         assert_eq!(line, expected);
-        assert_eq!((line.method(), line.path()), (Some(&b"GET"[..]), Some(&b"/a"[..])));
+        assert_eq!(
+            (line.field(AccessField::Method), line.field(AccessField::Path)),
+            (Some(&b"GET"[..]), Some(&b"/a"[..]))
+        );
     }
 
     #[test]
@@ -361,7 +368,7 @@ mod tests {
             (line.user, line.status, line.bytes, line.referer, line.agent),
             (None, None, None, None, None)
         );
-        assert_eq!((line.method(), line.path()), (None, None));
+        assert_eq!((line.field(AccessField::Method), line.field(AccessField::Path)), (None, None));
         let common = parse(r#"::1 - - [01/Jan/2026:00:00:00 +0000] "GET / HTTP/1.0" 304 0"#);
         assert_eq!((common.bytes, common.referer, common.agent), (Some(0), None, None));
     }
@@ -372,7 +379,7 @@ mod tests {
             r#"h - a\"b [01/Jan/2026:00:00:00 +0000] "GET /\"\\ HTTP/1.1" 200 1 "\\" "a \"b\" c" "more""#,
         );
         assert_eq!(line.user, Some(&br#"a\"b"#[..]));
-        assert_eq!(line.path(), Some(&br#"/\"\\"#[..]));
+        assert_eq!(line.field(AccessField::Path), Some(&br#"/\"\\"#[..]));
         assert_eq!((line.referer, line.agent), (Some(&br"\\"[..]), Some(&br#"a \"b\" c"#[..])));
     }
 
@@ -422,7 +429,7 @@ mod tests {
             let text = LINE.replace("alice", user);
             let line = parse(&text);
             assert_eq!((line.user, line.at), (expected.map(str::as_bytes), parse(LINE).at), "{user}");
-            assert_eq!(line.path(), Some(&b"/a"[..]));
+            assert_eq!(line.field(AccessField::Path), Some(&b"/a"[..]));
         }
         let forged = LINE.replace("alice", "\"x [01/Jan/2036:00:00:00 +0000] y\"");
         assert_eq!(parse(&forged).at, parse(LINE).at);
@@ -444,7 +451,7 @@ mod tests {
     #[test]
     fn a_quote_that_the_server_did_not_escape_does_not_end_the_request() {
         let line = LINE.replace("/a?b=c", "/a?b=\"c\"&d=\"");
-        assert_eq!(parse(&line).path(), Some(&b"/a"[..]));
+        assert_eq!(parse(&line).field(AccessField::Path), Some(&b"/a"[..]));
         assert_eq!((parse(&line).status, parse(&line).agent), (Some(&b"200"[..]), Some(&b"curl/8"[..])));
     }
 
@@ -460,7 +467,7 @@ mod tests {
     fn a_line_cut_in_its_last_texts_is_good() {
         let after_size = LINE.find(" \"https").expect("a referer");
         for end in after_size..LINE.len() {
-            assert_eq!(parse(&LINE[..end]).path(), Some(&b"/a"[..]), "{}", &LINE[..end]);
+            assert_eq!(parse(&LINE[..end]).field(AccessField::Path), Some(&b"/a"[..]), "{}", &LINE[..end]);
         }
         assert_eq!(parse(&LINE[..LINE.len() - 3]).agent, Some(&b"curl"[..]));
     }
@@ -477,7 +484,7 @@ mod tests {
             ("GET /?a HTTP/1.1", Some("/")),
         ] {
             let line = LINE.replace("GET /a?b=c HTTP/1.1", request);
-            assert_eq!(parse(&line).path(), path.map(str::as_bytes), "{request}");
+            assert_eq!(parse(&line).field(AccessField::Path), path.map(str::as_bytes), "{request}");
         }
     }
 
@@ -540,7 +547,7 @@ mod tests {
 
         #[test]
         fn never_panics(noise in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = AccessLine::parse(&noise).map(|line| line.path().map(<[u8]>::len));
+            let _ = AccessLine::parse(&noise).map(|line| line.field(AccessField::Path).map(<[u8]>::len));
         }
 
         #[test]

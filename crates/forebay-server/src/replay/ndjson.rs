@@ -4,9 +4,10 @@ use std::{borrow::Cow, fmt};
 
 use forebay::Timestamp;
 use serde::{
-    Deserialize, Deserializer,
-    de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor},
+    Deserialize, Deserializer as _,
+    de::{IgnoredAny, MapAccess, Visitor},
 };
+use serde_json::{Value, value::RawValue};
 
 use super::{Event, Fault, Format, KeyField, key::MEMBERS, log::clf_time};
 use crate::text::moment::absolute;
@@ -29,27 +30,38 @@ pub const TIME_FIELDS: [&str; 9] =
 /// # Errors
 /// If it is not a JSON object, or has no time or no key.
 pub fn parse(line: &[u8], field: &KeyField, format: Format) -> Result<Event, Fault> {
-    let mut found = Found::default();
-    let mut json = serde_json::Deserializer::from_slice(line);
-    let members = Members { paths: field.members(format), found: &mut found, is_inner: false };
-    let read = members.deserialize(&mut json);
-    read.and_then(|()| json.end()).map_err(|error| fault(&error))?;
+    let (mut found, mut inner) = (Found::default(), vec![]);
+    let members =
+        Members { paths: field.members(format), is_line: true, found: &mut found, inner: &mut inner };
+    members.read(line)?;
+    while let Some((paths, object)) = inner.pop() {
+        let members = Members { paths, is_line: false, found: &mut found, inner: &mut inner };
+        members.read(object.get().as_bytes())?;
+    }
     let Some((_, time)) = found.time else {
-        return Err(Fault::at(
-            0,
-            format!("no time: one of the members {} is needed", TIME_FIELDS.join(", ")),
-        ));
+        let names = TIME_FIELDS.join(", ");
+        return Err(Fault::at(0, format!("no time: one of the members {names} is needed")));
     };
-    let at = time.moment().ok_or_else(|| {
+    let at = moment(&time).ok_or_else(|| {
         Fault::at(0, "the time is neither RFC 3339, such as 2026-01-01T00:00:00Z, nor a number since 1970")
     })?;
     let key = match found.key {
-        Some((place, Scalar::Text(text))) => field.of_member(place, &text)?,
-        Some((place, Scalar::Whole(number))) => field.of_member(place, &number.to_string())?,
+        Some((place, Value::String(text))) => field.of_member(place, &text)?,
+        Some((place, Value::Number(number))) if !number.is_f64() => {
+            field.of_member(place, &number.to_string())?
+        }
         Some(_) => return Err(Fault::at(0, format!("the {field} is neither a text nor a whole number"))),
         None => return Err(Fault::at(0, format!("no member {field}"))),
     };
     Ok(Event { at, key, late: false })
+}
+
+fn moment(time: &Value) -> Option<Timestamp> {
+    match time {
+        Value::String(text) => absolute(text).or_else(|| clf_time(text)),
+        Value::Number(number) => absolute(&number.to_string()),
+        _ => None,
+    }
 }
 
 /// The message of `serde_json`, without its line, which is always 1.
@@ -60,27 +72,22 @@ fn fault(error: &serde_json::Error) -> Fault {
 }
 
 #[derive(Default)]
-struct Found<'a> {
+struct Found {
     /// The time, with the place of its name in [`TIME_FIELDS`].
-    time: Option<(usize, Scalar<'a>)>,
+    time: Option<(usize, Value)>,
     /// The key, with the place of its path among the searched ones.
-    key: Option<(usize, Scalar<'a>)>,
+    key: Option<(usize, Value)>,
 }
 
-enum Scalar<'a> {
-    Text(Cow<'a, str>),
-    Whole(i128),
-    Fraction(f64),
-    Other,
-}
-
-impl Scalar<'_> {
-    fn moment(&self) -> Option<Timestamp> {
-        match self {
-            Self::Text(text) => absolute(text).or_else(|| clf_time(text)),
-            Self::Whole(number) => absolute(&number.to_string()),
-            Self::Fraction(number) => absolute(&number.to_string()),
-            Self::Other => None,
+impl Found {
+    /// Takes a value that comes before the found one in the order of preference, or replaces it.
+    fn take(slot: &mut Option<(usize, Value)>, place: usize, mut value: Value) {
+        // Of a list the first item counts. Caddy writes headers as lists.
+        while let Value::Array(items) = value {
+            value = items.into_iter().next().unwrap_or_default();
+        }
+        if slot.as_ref().is_none_or(|(best, _)| place <= *best) {
+            *slot = Some((place, value));
         }
     }
 }
@@ -89,30 +96,27 @@ impl Scalar<'_> {
 #[derive(Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
+/// The paths of the key, relative to an object.
+type Paths<'f> = [Option<&'f str>; MEMBERS];
+
 /// Reads the time and the key of an object, and skips the other members.
-struct Members<'f, 'a> {
-    /// The paths of the key, relative to this object.
-    paths: [Option<&'f str>; MEMBERS],
-    found: &'f mut Found<'a>,
-    is_inner: bool,
+struct Members<'o, 'f, 'a> {
+    paths: Paths<'f>,
+    /// Whether the object is the whole line, which has the time.
+    is_line: bool,
+    found: &'o mut Found,
+    /// The objects on the paths, to be read afterwards.
+    inner: &'o mut Vec<(Paths<'f>, &'a RawValue)>,
 }
 
-impl Members<'_, '_> {
-    /// A value that is no object has no members.
-    fn skip<E: Error>(&self, what: Unexpected<'_>) -> Result<(), E> {
-        if self.is_inner { Ok(()) } else { Err(E::invalid_type(what, self)) }
+impl<'a> Members<'_, '_, 'a> {
+    fn read(self, object: &'a [u8]) -> Result<(), Fault> {
+        let mut json = serde_json::Deserializer::from_slice(object);
+        json.deserialize_map(self).and_then(|()| json.end()).map_err(|error| fault(&error))
     }
 }
 
-impl<'a> DeserializeSeed<'a> for Members<'_, 'a> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'a>>(self, json: D) -> Result<(), D::Error> {
-        json.deserialize_any(self)
-    }
-}
-
-impl<'a> Visitor<'a> for Members<'_, 'a> {
+impl<'a> Visitor<'a> for Members<'_, '_, 'a> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -122,113 +126,25 @@ impl<'a> Visitor<'a> for Members<'_, 'a> {
     fn visit_map<M: MapAccess<'a>>(self, mut members: M) -> Result<(), M::Error> {
         while let Some(name) = members.next_key::<Name<'a>>()? {
             let name = name.0.as_ref();
-            let time = TIME_FIELDS.iter().position(|field| !self.is_inner && *field == name);
-            let inner = self.paths.map(|path| path?.strip_prefix(name));
-            if let Some(place) = inner.iter().position(|path| *path == Some("")) {
-                let key = members.next_value()?;
-                if self.found.key.as_ref().is_none_or(|(best, _)| place <= *best) {
-                    self.found.key = Some((place, key));
-                }
+            let time = TIME_FIELDS.iter().position(|field| self.is_line && *field == name);
+            let rest = self.paths.map(|path| path?.strip_prefix(name));
+            if let Some(place) = rest.iter().position(|path| *path == Some("")) {
+                Found::take(&mut self.found.key, place, members.next_value()?);
             } else if let Some(place) = time {
-                let time = members.next_value()?;
-                if self.found.time.as_ref().is_none_or(|(best, _)| place <= *best) {
-                    self.found.time = Some((place, time));
-                }
+                Found::take(&mut self.found.time, place, members.next_value()?);
             } else {
-                let paths = inner.map(|path| path?.strip_prefix('.'));
-                if paths.iter().any(Option::is_some) {
-                    members.next_value_seed(Members { paths, found: &mut *self.found, is_inner: true })?;
-                } else {
+                let paths = rest.map(|path| path?.strip_prefix('.'));
+                if paths.iter().all(Option::is_none) {
                     members.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+                let value: &RawValue = members.next_value()?;
+                if value.get().starts_with('{') {
+                    self.inner.push((paths, value));
                 }
             }
         }
         Ok(())
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        self.skip(Unexpected::Str(text))
-    }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<(), E> {
-        self.skip(Unexpected::Unsigned(number))
-    }
-
-    fn visit_i64<E: Error>(self, number: i64) -> Result<(), E> {
-        self.skip(Unexpected::Signed(number))
-    }
-
-    fn visit_f64<E: Error>(self, number: f64) -> Result<(), E> {
-        self.skip(Unexpected::Float(number))
-    }
-
-    fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
-        self.skip(Unexpected::Bool(value))
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
-        self.skip(Unexpected::Unit)
-    }
-
-    fn visit_seq<S: SeqAccess<'a>>(self, mut items: S) -> Result<(), S::Error> {
-        while items.next_element::<IgnoredAny>()?.is_some() {}
-        self.skip(Unexpected::Seq)
-    }
-}
-
-impl<'a> Deserialize<'a> for Scalar<'a> {
-    fn deserialize<D: Deserializer<'a>>(json: D) -> Result<Self, D::Error> {
-        json.deserialize_any(ScalarVisitor)
-    }
-}
-
-struct ScalarVisitor;
-
-impl<'a> Visitor<'a> for ScalarVisitor {
-    type Value = Scalar<'a>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_borrowed_str<E: Error>(self, text: &'a str) -> Result<Scalar<'a>, E> {
-        Ok(Scalar::Text(Cow::Borrowed(text)))
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Scalar<'a>, E> {
-        Ok(Scalar::Text(Cow::Owned(text.to_owned())))
-    }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Scalar<'a>, E> {
-        Ok(Scalar::Whole(number.into()))
-    }
-
-    fn visit_i64<E: Error>(self, number: i64) -> Result<Scalar<'a>, E> {
-        Ok(Scalar::Whole(number.into()))
-    }
-
-    fn visit_f64<E: Error>(self, number: f64) -> Result<Scalar<'a>, E> {
-        Ok(Scalar::Fraction(number))
-    }
-
-    fn visit_bool<E: Error>(self, _: bool) -> Result<Scalar<'a>, E> {
-        Ok(Scalar::Other)
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Scalar<'a>, E> {
-        Ok(Scalar::Other)
-    }
-
-    /// The first item of a list. Caddy writes headers as lists.
-    fn visit_seq<S: SeqAccess<'a>>(self, mut items: S) -> Result<Scalar<'a>, S::Error> {
-        let first = items.next_element()?;
-        while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(first.unwrap_or(Scalar::Other))
-    }
-
-    fn visit_map<M: MapAccess<'a>>(self, mut members: M) -> Result<Scalar<'a>, M::Error> {
-        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Scalar::Other)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Sorts events by time.
 
 use std::{
-    cmp::Ordering,
+    cmp::Reverse,
     collections::{BinaryHeap, binary_heap::PeekMut},
     time::Duration,
 };
@@ -23,7 +23,8 @@ const MAX_HELD: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Reorder {
     within: Duration,
-    held: BinaryHeap<Held>,
+    /// The held events with their arrival: the earliest first, and among equal times the first to arrive.
+    held: BinaryHeap<Reverse<(Timestamp, u64, Event)>>,
     arrivals: u64,
     /// Events before this time are late. It never decreases.
     turn: Option<Timestamp>,
@@ -42,55 +43,29 @@ impl Reorder {
             return;
         }
         self.turn = self.turn.max(Some(event.at.minus(self.within)));
-        self.held.push(Held { arrival: self.arrivals, event });
+        self.held.push(Reverse((event.at, self.arrivals, event)));
         self.arrivals += 1;
         loop {
             let is_full = self.held.len() > MAX_HELD;
             let Some(first) = self.held.peek_mut() else { break };
+            let Reverse((at, ..)) = *first;
             if is_full {
-                self.turn = self.turn.max(Some(first.event.at));
+                self.turn = self.turn.max(Some(at));
             }
-            if Some(first.event.at) > self.turn {
+            if Some(at) > self.turn {
                 break;
             }
-            pass(PeekMut::pop(first).event);
+            pass(PeekMut::pop(first).0.2);
         }
     }
 
     /// Passes the held events at the end of the log.
     pub fn finish(&mut self, mut pass: impl FnMut(Event)) {
-        while let Some(held) = self.held.pop() {
-            pass(held.event);
+        while let Some(Reverse((.., event))) = self.held.pop() {
+            pass(event);
         }
     }
 }
-
-/// A held event. The greatest is the earliest, and among equal times the first to arrive.
-#[derive(Debug)]
-struct Held {
-    arrival: u64,
-    event: Event,
-}
-
-impl Ord for Held {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (other.event.at, other.arrival).cmp(&(self.event.at, self.arrival))
-    }
-}
-
-impl PartialOrd for Held {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Held {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Held {}
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,5 @@
 //! Chooses the format of a line, and reads it as an event.
 
-use forebay::Timestamp;
-
 use super::{Event, Fault, Format, KeyField, elb::ElbLine, log::AccessLine, ndjson, w3c::W3c};
 
 /// Reads lines as events.
@@ -31,45 +29,31 @@ impl Parser {
         if line.first() == Some(&b'#') && is_w3c && self.w3c.directive(line) {
             return Ok(None);
         }
-        let event = |(at, key): (Timestamp, String)| Some(Event { at, key, late: false });
+        let (at, key) = match self.format_of(line) {
+            Format::W3c => {
+                let line = self.w3c.parse(line)?;
+                (line.at, self.key.of_w3c(&line)?)
+            }
+            Format::Elb => {
+                let line = ElbLine::parse(line)?;
+                (line.at, self.key.of_fields(|field| line.field(field))?)
+            }
+            Format::Auto | Format::Access => {
+                let line = AccessLine::parse(line)?;
+                (line.at, self.key.of_fields(|field| line.field(field))?)
+            }
+            _ => return ndjson::parse(line, &self.key, self.format).map(Some),
+        };
+        Ok(Some(Event { at, key, late: false }))
+    }
+
+    fn format_of(&self, line: &[u8]) -> Format {
         match self.format {
-            Format::Auto => self.detect(line).map(event),
-            Format::Access => self.access(line).map(event),
-            Format::Json | Format::Caddy | Format::Traefik => self.json(line).map(event),
-            Format::W3c => self.w3c(line).map(event),
-            Format::Elb => self.elb(line).map(event),
+            Format::Auto if line.trim_ascii_start().starts_with(b"{") => Format::Json,
+            Format::Auto if self.w3c.has_columns() => Format::W3c,
+            Format::Auto if ElbLine::is_one(line) => Format::Elb,
+            named => named,
         }
-    }
-
-    fn detect(&self, line: &[u8]) -> Result<(Timestamp, String), Fault> {
-        if line.trim_ascii_start().starts_with(b"{") {
-            self.json(line)
-        } else if self.w3c.has_columns() {
-            self.w3c(line)
-        } else if ElbLine::is_one(line) {
-            self.elb(line)
-        } else {
-            self.access(line)
-        }
-    }
-
-    fn json(&self, line: &[u8]) -> Result<(Timestamp, String), Fault> {
-        ndjson::parse(line, &self.key, self.format).map(|event| (event.at, event.key))
-    }
-
-    fn access(&self, line: &[u8]) -> Result<(Timestamp, String), Fault> {
-        let line = AccessLine::parse(line)?;
-        Ok((line.at, self.key.of_access(&line)?))
-    }
-
-    fn elb(&self, line: &[u8]) -> Result<(Timestamp, String), Fault> {
-        let line = ElbLine::parse(line)?;
-        Ok((line.at, self.key.of_fields(|field| line.field(field))?))
-    }
-
-    fn w3c(&self, line: &[u8]) -> Result<(Timestamp, String), Fault> {
-        let line = self.w3c.parse(line)?;
-        Ok((line.at, self.key.of_w3c(&line)?))
     }
 }
 

@@ -12,7 +12,6 @@ use crate::{
         event::{BatchAnswer, HitRequest},
         fields::{At, Count, Key},
     },
-    chart::Timeline,
     client::{Client, escaped},
 };
 
@@ -28,10 +27,6 @@ pub(crate) struct Remote {
     clock: Clock,
     /// The outcomes of the hits so far.
     pub(crate) counts: Counts,
-    /// The numbers of the lines so far.
-    pub(crate) tally: Tally,
-    /// The chart, if it is requested.
-    pub(crate) timeline: Option<Timeline>,
     /// Hits with an unknown outcome: a series or a buffer failed.
     pub(crate) failed: u64,
     /// Added to the log's times, in microseconds.
@@ -69,8 +64,6 @@ impl Remote {
             path: format!("/v1/events/{}", escaped(event.as_str())),
             clock: Clock::system(),
             counts: Counts::new([]),
-            tally: Tally::default(),
-            timeline: None,
             failed: 0,
             shift,
             schedule: Schedule { speed, start: None },
@@ -92,8 +85,8 @@ impl Remote {
                 event.at = shifted(event.at, self.shift);
                 self.push(event).await?;
             }
-            self.tally = batch.tally;
-            progress(&self.tally);
+            self.counts.tally = batch.tally;
+            progress(&self.counts.tally);
         }
     }
 
@@ -126,20 +119,9 @@ impl Remote {
         );
         self.failed += answer.failed;
         for (event, result) in self.events.drain(..).zip(answer.results) {
-            let accepted = match result {
-                LineAnswer::Outcome(outcome) => outcome == Outcome::Accepted,
-                LineAnswer::Error(error) => {
-                    self.counts.refuse(&event, &error.error);
-                    continue;
-                }
-            };
-            self.counts.outcome(&event, accepted);
-            if let Some(timeline) = &mut self.timeline {
-                if accepted {
-                    timeline.allowed(event.at, 1);
-                } else {
-                    timeline.limited(event.at, 1);
-                }
+            match result {
+                LineAnswer::Outcome(outcome) => self.counts.outcome(&event, outcome == Outcome::Accepted),
+                LineAnswer::Error(error) => self.counts.refuse(&event, &error.error),
             }
         }
         // A line that failed has an error too, but the hit is not at fault.

@@ -11,7 +11,6 @@ use forebay::{
 use futures::{StreamExt, stream};
 
 use super::{Counts, Event, Feed, Tally, retained::Retained};
-use crate::chart::Timeline;
 
 /// Events between two checks of the buffers: enough that a check costs nothing per event.
 const CHECK_INTERVAL: usize = 16_384;
@@ -43,10 +42,6 @@ pub struct Run {
     target: Target,
     /// The outcomes of the hits so far.
     pub counts: Counts,
-    /// The numbers of the lines so far.
-    pub tally: Tally,
-    /// The chart, if it is requested.
-    pub timeline: Option<Timeline>,
     /// Added to the log's times, in microseconds.
     shift: i64,
     /// The latest time of a hit, shifted.
@@ -71,8 +66,7 @@ impl Run {
     pub fn new(target: Target, counts: Counts, shift: i64) -> Self {
         let coarsest = |series: &SeriesHandle| series.resolutions().last().copied().map(Retained::new);
         let retained = target.series.iter().filter_map(coarsest).collect();
-        let (tally, timeline, now, unflushed) = (Tally::default(), None, None, None);
-        Self { target, counts, tally, timeline, shift, now, unflushed, retained }
+        Self { target, counts, shift, now: None, unflushed: None, retained }
     }
 
     /// Replays all events of `feed`, and calls `progress` for each batch.
@@ -87,13 +81,13 @@ impl Run {
                 event.at = shifted(event.at, self.shift);
             }
             self.replay(&batch.events).await?;
-            self.tally = batch.tally;
+            self.counts.tally = batch.tally;
             unchecked += batch.events.len();
             if unchecked >= CHECK_INTERVAL {
                 unchecked = 0;
                 self.flush_full().await?;
             }
-            progress(&self.tally);
+            progress(&self.counts.tally);
         }
         Ok(())
     }
@@ -115,7 +109,8 @@ impl Run {
     /// # Errors
     /// If the store does not answer.
     pub async fn series_sums(&self) -> Result<Vec<SeriesSum>, Error> {
-        let Some((from, now)) = self.tally.first.map(|at| self.shifted(at)).zip(self.now) else {
+        let first = self.counts.tally.first.map(|at| shifted(at, self.shift));
+        let Some((from, now)) = first.zip(self.now) else {
             return Ok(vec![SeriesSum { sum: 0, expected: (0, 0) }; self.target.series.len()]);
         };
         let to = now.plus(Duration::from_micros(1));
@@ -178,7 +173,9 @@ impl Run {
     fn count(&mut self, event: &Event, answer: Result<Hit, HitError>) -> Result<(), Error> {
         let hit = match answer {
             Ok(hit) => hit,
-            Err(HitError { error, .. }) if is_refusal(&error) => {
+            Err(HitError { error, .. })
+                if matches!(error.kind(), ErrorKind::Invalid | ErrorKind::OutOfRange) =>
+            {
                 self.counts.refuse(event, &error.to_string());
                 return Ok(());
             }
@@ -187,12 +184,6 @@ impl Run {
         self.counts.hit(event, &hit);
         if hit.is_accepted() {
             self.retained.iter_mut().for_each(|retained| retained.add(event.at));
-        }
-        if let Some(timeline) = &mut self.timeline {
-            match hit {
-                Hit::Accepted { .. } => timeline.allowed(event.at, 1),
-                Hit::Limited { .. } => timeline.limited(event.at, 1),
-            }
         }
         Ok(())
     }
@@ -206,18 +197,9 @@ impl Run {
         }
         Ok(())
     }
-
-    fn shifted(&self, at: Timestamp) -> Timestamp {
-        shifted(at, self.shift)
-    }
 }
 
 /// A time of the log, shifted by microseconds.
 pub(super) fn shifted(at: Timestamp, shift: i64) -> Timestamp {
     Timestamp::from_micros(at.as_micros().saturating_add(shift))
-}
-
-/// Whether the hit itself is invalid.
-fn is_refusal(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Invalid | ErrorKind::OutOfRange)
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::Serialize;
 
-use super::{Counts, LimitedKey, Tally};
+use super::{Counts, LimitedKey};
 use crate::text::{grouped, shown};
 
 /// The numbers of a replay, which `replay` prints as text, or as JSON with `--json`.
@@ -84,7 +84,8 @@ pub struct SeriesTotal {
 
 impl Summary {
     /// A summary without the totals of database and series.
-    pub fn new(counts: &Counts, tally: &Tally, shift: i64, elapsed: Duration) -> Self {
+    pub fn new(counts: &Counts, shift: i64, elapsed: Duration) -> Self {
+        let tally = &counts.tally;
         let rate = u128::from(tally.lines) * 1_000_000 / elapsed.as_micros().max(1);
         Self {
             lines: tally.lines,
@@ -151,21 +152,20 @@ impl Summary {
         for BufferTotal { buffer, table, rows, dead, sums } in &self.buffers {
             write!(f, "buffer {buffer}: table {table} has {} {}", thousands(*rows), plural(*rows, "row"))?;
             for (column, sum) in sums {
-                write!(
-                    f,
-                    ", {column} {}{}",
-                    if *sum < 0 { "-" } else { "+" },
-                    thousands(sum.unsigned_abs())
-                )?;
+                let sign = if *sum < 0 { "-" } else { "+" };
+                write!(f, ", {column} {sign}{}", thousands(sum.unsigned_abs()))?;
             }
-            let letters = format!("; {} {}", thousands(*dead), plural(*dead, "dead letter"));
-            let dead = if *dead > 0 { letters } else { String::new() };
-            writeln!(f, "{dead}")?;
+            if *dead > 0 {
+                write!(f, "; {} {}", thousands(*dead), plural(*dead, "dead letter"))?;
+            }
+            writeln!(f)?;
         }
         for SeriesTotal { series, sum, expired } in &self.series {
             write!(f, "series {series}: {}", thousands(*sum))?;
-            let gone = format!("; {} older than its retention", thousands(*expired));
-            writeln!(f, "{}", if *expired > 0 { gone.as_str() } else { "" })?;
+            if *expired > 0 {
+                write!(f, "; {} older than its retention", thousands(*expired))?;
+            }
+            writeln!(f)?;
         }
         match self.agree {
             Some(true) => writeln!(f, "database and series agree with what was accepted"),
