@@ -13,8 +13,8 @@ use tokio::sync::watch;
 
 use crate::{
     api::{
-        cluster::HostBody,
-        live::{BufferState, Past, Sample},
+        cluster::Host,
+        live::{BufferState, LiveLine, LivePast},
     },
     canary::Canary,
     config::{BufferConfig, CANARY, Config, Store},
@@ -189,7 +189,7 @@ impl App {
         let keep = async {
             loop {
                 let elapsed = self.live.elapsed(&self.clock);
-                self.live.remember(Past { elapsed, events: self.rules().event_totals() });
+                self.live.remember(LivePast { elapsed, events: self.rules().event_totals() });
                 self.metrics.upkeep();
                 self.clock.sleep(UPKEEP).await;
             }
@@ -198,8 +198,8 @@ impl App {
     }
 
     /// The state of the server now, or up to a second ago.
-    pub(crate) async fn sample(&self) -> Sample {
-        let read = async |elapsed| Sample {
+    pub(crate) async fn sample(&self) -> LiveLine {
+        let read = async |elapsed| LiveLine {
             started: self.live.started.clone(),
             elapsed,
             buffers: self.buffer_states().await,
@@ -222,9 +222,9 @@ impl App {
     }
 
     /// The hosts, if there are several.
-    fn hosts(&self) -> Vec<HostBody> {
+    fn hosts(&self) -> Vec<Host> {
         let hosts = self.bay.cluster().hosts();
-        if hosts.len() > 1 { hosts.into_iter().map(HostBody::from).collect() } else { vec![] }
+        if hosts.len() > 1 { hosts.into_iter().map(Host::from).collect() } else { vec![] }
     }
 
     /// Updates the gauges of limits, and of every buffer that answers within `deadline`.

@@ -6,7 +6,7 @@ use forebay::{Clock, time::millis};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::api::live::{Past, Sample};
+use crate::api::live::{LiveLine, LivePast};
 
 /// The number of viewers at once. Each holds a connection, which are bounded too.
 pub(crate) const MAX_VIEWERS: usize = 32;
@@ -27,9 +27,9 @@ pub(crate) struct Live {
     began: Duration,
     viewers: Arc<Semaphore>,
     /// The last sample. However many viewers there are, the store is read once a second: the others wait for this lock.
-    last: tokio::sync::Mutex<Option<Sample>>,
+    last: tokio::sync::Mutex<Option<LiveLine>>,
     /// The last samples, oldest first. Locked to add one or to copy all, never across an await.
-    history: Mutex<VecDeque<Past>>,
+    history: Mutex<VecDeque<LivePast>>,
 }
 
 impl Live {
@@ -54,7 +54,7 @@ impl Live {
     }
 
     /// Adds a sample to the history. To be called once a second.
-    pub(crate) fn remember(&self, past: Past) {
+    pub(crate) fn remember(&self, past: LivePast) {
         let mut history = self.history.lock();
         history.push_back(past);
         if history.len() > MAX_HISTORY {
@@ -63,12 +63,12 @@ impl Live {
     }
 
     /// The history before a sample. A shared sample may be older than the last entry.
-    pub(crate) fn history(&self, sample: &Sample) -> Vec<Past> {
+    pub(crate) fn history(&self, sample: &LiveLine) -> Vec<LivePast> {
         self.history.lock().iter().filter(|past| past.elapsed < sample.elapsed).cloned().collect()
     }
 
     /// The last sample while it is fresh, else a new one.
-    pub(crate) async fn sample(&self, clock: &Clock, read: impl AsyncFnOnce(f64) -> Sample) -> Sample {
+    pub(crate) async fn sample(&self, clock: &Clock, read: impl AsyncFnOnce(f64) -> LiveLine) -> LiveLine {
         let mut last = self.last.lock().await;
         let elapsed = self.elapsed(clock);
         match &*last {

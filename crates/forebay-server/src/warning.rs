@@ -18,25 +18,6 @@ pub struct Warning {
     pub text: String,
 }
 
-impl Warning {
-    /// The store: a setting that breaks a guarantee, or a host that is down.
-    const STORE: &'static str = "store";
-    /// The database: a setting that makes commits less durable, or the reason why batches are not applied.
-    const DATABASE: &'static str = "database";
-    /// The configuration file: it is invalid, or has changes that need a restart.
-    const CONFIGURATION: &'static str = "configuration";
-    /// A count of the canary is late.
-    const CANARY: &'static str = "canary-late";
-    /// A buffer is paused.
-    const PAUSED: &'static str = "buffer-paused";
-    /// More rows are pending than the soft bound.
-    const FILLING: &'static str = "buffer-filling";
-    /// A batch is parked, and waits for an operator.
-    const PARKED: &'static str = "buffer-parked";
-    /// The store has rows of a buffer that is not configured.
-    const ORPHANED: &'static str = "buffer-orphaned";
-}
-
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -49,11 +30,11 @@ pub async fn warnings(app: &App, deadline: Duration) -> Vec<Warning> {
         app.buffers.iter().flat_map(|(_, buffer)| buffer.handle.sink_warnings()).collect();
     let mut warnings = vec![];
     let mut warn = |code, text| warnings.push(Warning { code, text });
-    app.bay.warnings().into_iter().for_each(|text| warn(Warning::STORE, text));
-    app.reload_status.warnings().into_iter().for_each(|text| warn(Warning::CONFIGURATION, text));
-    app.canary.as_ref().and_then(Canary::warning).into_iter().for_each(|text| warn(Warning::CANARY, text));
+    app.bay.warnings().into_iter().for_each(|text| warn("store", text));
+    app.reload_status.warnings().into_iter().for_each(|text| warn("configuration", text));
+    app.canary.as_ref().and_then(Canary::warning).into_iter().for_each(|text| warn("canary-late", text));
     for text in sinks {
-        warn(Warning::DATABASE, text);
+        warn("database", text);
     }
     for (name, buffer) in app.buffers.iter() {
         if let Some(Ok(stats)) = app.clock.timeout(deadline, buffer.handle.stats()).await {
@@ -63,7 +44,7 @@ pub async fn warnings(app: &App, deadline: Duration) -> Vec<Warning> {
     let stored = app.clock.timeout(deadline, app.bay.stored_buffers()).await;
     for stored in stored.and_then(Result::ok).unwrap_or_default() {
         if stored.pending_rows > 0 && app.buffers.get(&stored.name).is_none() {
-            warn(Warning::ORPHANED, orphaned(&stored));
+            warn("buffer-orphaned", orphaned(&stored));
         }
     }
     warnings
@@ -73,20 +54,20 @@ fn of_buffer(name: &Name, stats: &Stats, warn: &mut impl FnMut(&'static str, Str
     if stats.paused {
         let text =
             format!("buffer {name} is paused: none of its rows reach the database until it is resumed");
-        warn(Warning::PAUSED, text);
+        warn("buffer-paused", text);
     }
     if stats.pressure > Pressure::None {
         let refused = if stats.pressure == Pressure::Hard { ", and writes are refused" } else { "" };
         let (rows, age) = (count(stats.pending_rows, "row"), stats.oldest_age.as_secs());
         let text = format!("buffer {name} is filling up: {rows} pending, the oldest for {age} s{refused}");
-        warn(Warning::FILLING, text);
+        warn("buffer-filling", text);
     }
     let (diverged, parked): (Vec<&Parked>, Vec<&Parked>) =
         stats.parked.iter().partition(|parked| parked.diverged);
     let diverged = ("parked with writes that the database does not have", diverged);
     for (kind, parked) in [diverged, ("parked", parked)] {
         if let Some(first) = parked.first() {
-            warn(Warning::PARKED, format!("buffer {name}: {} {kind}: {}", parked.len(), first.reason));
+            warn("buffer-parked", format!("buffer {name}: {} {kind}: {}", parked.len(), first.reason));
         }
     }
 }

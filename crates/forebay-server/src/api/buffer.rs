@@ -22,8 +22,7 @@ pub(crate) struct WriteRequest {
 
 /// The pending and the final state of a row.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = RowState)]
-pub(crate) struct RowBody {
+pub(crate) struct RowState {
     /// What is not in the database yet, by column; null where nothing is pending.
     pub(crate) pending: Map<String, Value>,
     /// The values after the next flush, by column; null where nothing was ever written.
@@ -32,8 +31,7 @@ pub(crate) struct RowBody {
 
 /// The state of a buffer.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = BufferStats)]
-pub(crate) struct StatsBody {
+pub(crate) struct BufferStats {
     /// Rows that are not in the database yet.
     pub(crate) pending_rows: u64,
     /// Age in seconds of the oldest pending row.
@@ -47,15 +45,14 @@ pub(crate) struct StatsBody {
     /// Pending rows compared with the configured bounds: `none`, `soft` (an operator should look) or `hard` (writes are refused).
     pub(crate) pressure: &'static str,
     /// Batches that this process has parked. They stay in the store until their reason is removed.
-    pub(crate) parked: Vec<ParkedBody>,
+    pub(crate) parked: Vec<ParkedBatch>,
     /// Why the last flush failed; null after a flush that succeeded.
     pub(crate) last_error: Option<String>,
 }
 
 /// A parked batch.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ParkedBatch)]
-pub(crate) struct ParkedBody {
+pub(crate) struct ParkedBatch {
     /// Its id, as in the ledger.
     id: String,
     partition: u16,
@@ -173,7 +170,7 @@ impl BufferBody {
     }
 }
 
-impl StatsBody {
+impl BufferStats {
     pub(crate) fn new(stats: Stats, dead_rows: Option<u64>) -> Self {
         Self {
             pending_rows: stats.pending_rows,
@@ -186,13 +183,13 @@ impl StatsBody {
                 Pressure::Soft => "soft",
                 Pressure::Hard => "hard",
             },
-            parked: stats.parked.into_iter().map(ParkedBody::from).collect(),
+            parked: stats.parked.into_iter().map(ParkedBatch::from).collect(),
             last_error: stats.last_error,
         }
     }
 }
 
-impl From<Parked> for ParkedBody {
+impl From<Parked> for ParkedBatch {
     fn from(parked: Parked) -> Self {
         let Parked { id, partition, rows, reason, .. } = parked;
         Self { id: id.to_string(), partition, rows, reason }

@@ -21,13 +21,12 @@ pub(crate) struct ClusterBody {
     pub(crate) router: Option<Cow<'static, str>>,
     /// The version of the slot table; null in a store with one host.
     pub(crate) epoch: Option<u64>,
-    pub(crate) hosts: Vec<HostBody>,
+    pub(crate) hosts: Vec<Host>,
 }
 
 /// A host, as this process sees it.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
-#[schema(as = Host)]
-pub(crate) struct HostBody {
+pub(crate) struct Host {
     /// Stays when its address changes.
     pub(crate) name: Box<str>,
     /// `up`, `suspect`, `down` or `half-open`. Its keys are refused at once only while it is down.
@@ -44,12 +43,12 @@ impl From<&Cluster> for ClusterBody {
         Self {
             router: placement.map(|placement| placement.router.into()),
             epoch: placement.map(|placement| placement.epoch),
-            hosts: cluster.hosts().into_iter().map(HostBody::from).collect(),
+            hosts: cluster.hosts().into_iter().map(Host::from).collect(),
         }
     }
 }
 
-impl From<HostStatus> for HostBody {
+impl From<HostStatus> for Host {
     fn from(host: HostStatus) -> Self {
         Self { name: host.name, health: host.health.as_str().into(), slots: host.slots, reason: host.reason }
     }

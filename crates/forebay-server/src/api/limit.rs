@@ -134,8 +134,7 @@ impl From<Outstanding> for OutstandingBody {
 
 /// A key that was denied often.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
-#[schema(as = DeniedKey)]
-pub(crate) struct DeniedBody {
+pub(crate) struct DeniedKey {
     pub(crate) key: String,
     /// How often; an upper bound.
     pub(crate) denied: u64,
@@ -145,8 +144,7 @@ pub(crate) struct DeniedBody {
 
 /// A key that has used most of its quota.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
-#[schema(as = NearKey)]
-pub(crate) struct NearBody {
+pub(crate) struct NearKey {
     pub(crate) key: String,
     /// How much was used after the last admitted take.
     pub(crate) used: u64,
@@ -156,13 +154,13 @@ pub(crate) struct NearBody {
     pub(crate) share: f64,
 }
 
-impl From<Denied> for DeniedBody {
+impl From<Denied> for DeniedKey {
     fn from(denied: Denied) -> Self {
         Self { key: denied.key, denied: denied.count, error: denied.error }
     }
 }
 
-impl From<NearLimit> for NearBody {
+impl From<NearLimit> for NearKey {
     fn from(near: NearLimit) -> Self {
         let share = (near.share() * 1_000.0).round() / 1_000.0;
         Self { key: near.key, used: near.used, limit: near.limit, share }
@@ -262,8 +260,7 @@ pub(crate) struct LeaseRequest {
 
 /// A lease that was granted.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = LimitLease)]
-pub(crate) struct LeaseBody {
+pub(crate) struct LimitLease {
     /// Extends and releases the lease. Keep it secret.
     pub(crate) lease: String,
     /// Seconds until the lease expires, counted from before the request was sent, less an allowance for clocks.
@@ -274,8 +271,7 @@ pub(crate) struct LeaseBody {
 
 /// A lease that was extended.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = LimitLeaseExtension)]
-pub(crate) struct ExtensionBody {
+pub(crate) struct LimitLeaseExtension {
     /// Seconds until the lease expires, counted from before the request was sent, less an allowance for clocks.
     pub(crate) expires_in: f64,
     /// It was granted without the store, by `on_error`, and is not counted.

@@ -6,12 +6,11 @@ use forebay::buffer::Stats;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{cluster::HostBody, declared::Declared};
+use super::{cluster::Host, declared::Declared};
 
 /// A line of the stream. A rate is the difference of two totals divided by the difference of `elapsed`.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[schema(as = LiveLine)]
-pub(crate) struct Sample {
+pub(crate) struct LiveLine {
     /// When the server started. Totals count from then: only lines with the same value can be compared.
     #[schema(format = DateTime)]
     pub(crate) started: String,
@@ -22,19 +21,18 @@ pub(crate) struct Sample {
     pub(crate) buffers: BTreeMap<String, BufferState>,
     /// The hosts of the store; absent in a store with one host.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) hosts: Vec<HostBody>,
+    pub(crate) hosts: Vec<Host>,
     /// In the first line only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) declared: Option<Declared>,
     /// In the first line only: the last two minutes before it, about a second apart.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) history: Option<Vec<Past>>,
+    pub(crate) history: Option<Vec<LivePast>>,
 }
 
 /// The totals at an earlier moment.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[schema(as = LivePast)]
-pub(crate) struct Past {
+pub(crate) struct LivePast {
     /// Seconds since the server started.
     pub(crate) elapsed: f64,
     pub(crate) events: BTreeMap<String, EventTotals>,

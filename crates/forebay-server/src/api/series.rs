@@ -20,8 +20,7 @@ pub(crate) struct PointRequest {
 
 /// A sum, and its time range.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Sum)]
-pub(crate) struct SumBody {
+pub(crate) struct Sum {
     sum: u64,
     /// The `from` of the request, widened to the finest bucket that is still kept there; later where no bucket is.
     #[schema(format = DateTime)]
@@ -31,7 +30,7 @@ pub(crate) struct SumBody {
     to: String,
 }
 
-impl From<Total> for SumBody {
+impl From<Total> for Sum {
     fn from(total: Total) -> Self {
         Self { sum: total.sum, from: total.from.to_string(), to: total.to.to_string() }
     }

@@ -166,7 +166,7 @@ impl Chart<'_> {
     }
 
     fn counts_axis(&self, bar: i64) -> Drawn {
-        let unit = format!("hits per {}", Span::from(std::time::Duration::from_micros(bar.unsigned_abs())));
+        let unit = format!("hits per {}", Span(std::time::Duration::from_micros(bar.unsigned_abs())));
         self.text(&unit, Face::at(11.0, self.colours.faint), (MARGIN, TOP - 15))?;
         for &value in &self.values {
             let y = self.y(value);

@@ -48,30 +48,22 @@ impl Every {
 
     /// The last label at or before `time`.
     fn floor(self, time: civil::DateTime) -> Option<civil::DateTime> {
-        let date = time.date();
-        match self {
+        let (date, midnight) = (time.date(), civil::Time::midnight());
+        let first = match self {
             Seconds(n) => {
-                let midnight = date.to_datetime(civil::Time::midnight());
+                let midnight = date.to_datetime(midnight);
                 let since = midnight.duration_until(time).as_secs();
-                midnight.checked_add((since - since.rem_euclid(n)).seconds()).ok()
+                return midnight.checked_add((since - since.rem_euclid(n)).seconds()).ok();
             }
             // Whole weeks begin on Mondays, as 1970-01-05 was.
             Days(n) => {
-                let monday = civil::date(1970, 1, 5);
-                let since = monday.duration_until(date).as_hours() / 24;
-                Some(date.checked_sub(since.rem_euclid(n).days()).ok()?.to_datetime(civil::Time::midnight()))
+                let since = civil::date(1970, 1, 5).duration_until(date).as_hours() / 24;
+                date.checked_sub(since.rem_euclid(n).days())
             }
-            Months(n) => {
-                let month = i64::from(date.month()) - 1;
-                let first = date.first_of_month().checked_sub((month % n).months()).ok()?;
-                Some(first.to_datetime(civil::Time::midnight()))
-            }
-            Years(n) => {
-                let first = date.first_of_year();
-                let first = first.checked_sub(i64::from(date.year()).rem_euclid(n).years()).ok()?;
-                Some(first.to_datetime(civil::Time::midnight()))
-            }
-        }
+            Months(n) => date.first_of_month().checked_sub(((i64::from(date.month()) - 1) % n).months()),
+            Years(n) => date.first_of_year().checked_sub(i64::from(date.year()).rem_euclid(n).years()),
+        };
+        Some(first.ok()?.to_datetime(midnight))
     }
 
     fn after(self, time: civil::DateTime) -> Option<civil::DateTime> {

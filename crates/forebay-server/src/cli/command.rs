@@ -45,7 +45,7 @@ enum Command {
     #[command(hide = true)]
     LockGate(lock::gate::Args),
     #[command(hide = true)]
-    LockWatchdog(lock::guard::Args),
+    LockWatchdog,
 }
 
 /// Runs the command in the arguments, and returns its exit status.
@@ -67,7 +67,7 @@ pub fn main() -> ExitCode {
         Command::Cluster(args) => cluster::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::LockGate(args) => lock::gate::run(&args),
-        Command::LockWatchdog(args) => lock::guard::run(&args),
+        Command::LockWatchdog => lock::guard::run(),
     };
     answer.unwrap_or_else(|error| {
         complain(&format!("error: {}", chain(&*error)));

@@ -15,7 +15,7 @@ use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    api::live::Sample,
+    api::live::LiveLine,
     app::Shared,
     http::{Problem, Query, Read},
     live::MAX_VIEWERS,
@@ -42,7 +42,7 @@ struct LiveQuery {
 #[utoipa::path(
     get, path = "/v1/live", params(LiveQuery), security(("token" = ["read"])),
     responses(
-        (status = 200, description = "JSON lines until the server stops; the first has the configuration and the last two minutes", body = Sample, content_type = "application/x-ndjson"),
+        (status = 200, description = "JSON lines until the server stops; the first has the configuration and the last two minutes", body = LiveLine, content_type = "application/x-ndjson"),
         (status = 503, description = "32 viewers are connected already"),
     ),
 )]

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     api::{
         batch::Added,
-        buffer::{BufferBody, Flushed, Paused, RowBody, StatsBody, WriteRequest},
+        buffer::{BufferBody, BufferStats, Flushed, Paused, RowState, WriteRequest},
         cells::Cells,
     },
     app::Shared,
@@ -41,10 +41,9 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 
 /// One write, or a batch of at most 10 000.
 #[derive(ToSchema)]
-#[schema(as = Writes)]
 #[expect(dead_code, reason = "describes a body to OpenAPI; `OneOrMany` reads it")]
 #[serde(untagged)]
-enum WritesSchema {
+enum Writes {
     One(WriteRequest),
     Many(Vec<WriteRequest>),
 }
@@ -61,10 +60,7 @@ async fn list(Read(app): Read) -> JsonResult<Vec<BufferBody>> {
 /// Merges writes into their rows.
 #[utoipa::path(
     post, path = "/v1/buffers/{buffer}", security(("token" = ["write"])),
-    request_body(content(
-        (WritesSchema = "application/json"),
-        (String = "application/x-ndjson"),
-    )),
+    request_body(content((Writes = "application/json"), (String = "application/x-ndjson"))),
     responses(
         (status = 202, description = "Acknowledged; for a batch, with the outcome of each line", body = Added),
         (status = 207, description = "A batch with an `Idempotency-Key` and a failed line; a repeat completes it", body = Added),
@@ -143,7 +139,7 @@ fn read(buffer: &BufferHandle, request: Result<WriteRequest, Problem>) -> Result
         ("row" = Cells, Query, style = Form, explode, description = "Each key column as a parameter: `?id=42`"),
     ),
     responses(
-        (status = 200, description = "The row; nulls if it was never written", body = RowBody),
+        (status = 200, description = "The row; nulls if it was never written", body = RowState),
         (status = 503, description = "The store or the database does not answer"),
     ),
 )]
@@ -151,24 +147,24 @@ async fn value(
     Read(app): Read,
     Path(buffer): Path<String>,
     Query(query): Query<Vec<(String, String)>>,
-) -> JsonResult<RowBody> {
+) -> JsonResult<RowState> {
     let buffer = &app.buffers.find(&buffer)?.handle;
     let schema = buffer.schema();
     let key = key_of(schema, &cells_of_query(query)?)?;
     let pending = buffer.pending(&key).await?;
     let value = buffer.value(&key).await?;
-    Ok(Json(RowBody { pending: to_json(schema, &pending), value: to_json(schema, &value) }))
+    Ok(Json(RowState { pending: to_json(schema, &pending), value: to_json(schema, &value) }))
 }
 
 /// The state of a buffer.
 #[utoipa::path(
     get, path = "/v1/buffers/{buffer}/stats", security(("token" = ["read"])),
-    responses((status = 200, description = "The state", body = StatsBody)),
+    responses((status = 200, description = "The state", body = BufferStats)),
 )]
-async fn stats(Read(app): Read, Path(buffer): Path<String>) -> JsonResult<StatsBody> {
+async fn stats(Read(app): Read, Path(buffer): Path<String>) -> JsonResult<BufferStats> {
     let handle = &app.buffers.find(&buffer)?.handle;
     let (stats, dead) = tokio::join!(handle.stats(), app.clock.timeout(COUNT_TIMEOUT, handle.dead_count()));
-    Ok(Json(StatsBody::new(stats?, dead.and_then(Result::ok))))
+    Ok(Json(BufferStats::new(stats?, dead.and_then(Result::ok))))
 }
 
 /// Flushes everything that was acknowledged, and answers after the commit.

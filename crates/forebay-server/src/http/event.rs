@@ -38,10 +38,9 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 
 /// One hit, or a batch of at most 10 000.
 #[derive(ToSchema)]
-#[schema(as = Hits)]
 #[expect(dead_code, reason = "describes a body to OpenAPI; `OneOrMany` reads it")]
 #[serde(untagged)]
-enum HitsSchema {
+enum Hits {
     One(HitRequest),
     Many(Vec<HitRequest>),
 }
@@ -49,10 +48,7 @@ enum HitsSchema {
 /// Takes hits: checks their limits, counts them and buffers them.
 #[utoipa::path(
     post, path = "/v1/events/{event}", security(("token" = ["write"])),
-    request_body(content(
-        (HitsSchema = "application/json"),
-        (String = "application/x-ndjson"),
-    )),
+    request_body(content((Hits = "application/json"), (String = "application/x-ndjson"))),
     responses(
         (status = 202, description = "The hit was accepted", body = HitAnswer),
         (status = 200, description = "A batch: the outcome of each line", body = BatchAnswer),

@@ -13,7 +13,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Json, JsonResult, Path, Problem, Write, limit::denied};
 use crate::{
-    api::limit::{ExtensionBody, LeaseBody, LeaseDenied, LeaseRequest},
+    api::limit::{LeaseDenied, LeaseRequest, LimitLease, LimitLeaseExtension},
     app::Shared,
     text::seconds,
 };
@@ -68,7 +68,7 @@ fn not_held(limit: &LimitHandle) -> Problem {
 #[utoipa::path(
     post, path = "/v1/limits/{limit}/leases", operation_id = "grant_lease", security(("token" = ["write"])),
     responses(
-        (status = 201, description = "Granted", body = LeaseBody),
+        (status = 201, description = "Granted", body = LimitLease),
         (status = "4XX", description = "429: all leases are in use; the members have the decision, and `first_end`, the seconds until the first lease expires unless it is extended"),
     ),
 )]
@@ -76,7 +76,7 @@ async fn grant(
     Write(app): Write,
     Path(limit): Path<String>,
     Json(request): Json<LeaseRequest>,
-) -> Result<(StatusCode, Json<LeaseBody>), Problem> {
+) -> Result<(StatusCode, Json<LimitLease>), Problem> {
     let rules = app.rules();
     let limit = rules.limits.find(&limit)?;
     let key = request.key.0;
@@ -84,7 +84,7 @@ async fn grant(
         Lease::Granted(LeaseTerm { id, expires_in, decision, .. }) => {
             limit.metrics.count(&decision);
             let lease = Ticket { id, key }.to_string();
-            let body = LeaseBody { lease, expires_in: seconds(expires_in), decision: (&decision).into() };
+            let body = LimitLease { lease, expires_in: seconds(expires_in), decision: (&decision).into() };
             Ok((StatusCode::CREATED, Json(body)))
         }
         Lease::Denied { decision, first_end } => {
@@ -99,7 +99,7 @@ async fn grant(
 #[utoipa::path(
     put, path = "/v1/limits/{limit}/leases/{lease}", operation_id = "extend_lease",
     responses(
-        (status = 200, description = "Extended", body = ExtensionBody),
+        (status = 200, description = "Extended", body = LimitLeaseExtension),
         (status = "4XX", description = "409: it has expired"),
         (status = 503, description = "The store does not answer; repeating is safe"),
     ),
@@ -108,13 +108,13 @@ async fn grant(
 async fn extend(
     Write(app): Write,
     Path((limit, lease)): Path<(String, String)>,
-) -> JsonResult<ExtensionBody> {
+) -> JsonResult<LimitLeaseExtension> {
     let rules = app.rules();
     let (limit, ticket) = (&rules.limits.find(&limit)?.handle, lease.parse::<Ticket>()?);
     match limit.extend_lease(&ticket.key, ticket.id).await? {
         Some(expires_in) => {
             let degraded = ticket.id.is_degraded();
-            Ok(Json(ExtensionBody { expires_in: seconds(expires_in), degraded }))
+            Ok(Json(LimitLeaseExtension { expires_in: seconds(expires_in), degraded }))
         }
         None => Err(not_held(limit)),
     }

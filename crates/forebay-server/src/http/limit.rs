@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     api::limit::{
-        ChargeRequest, DecisionBody, DecisionsBody, DeniedBody, LimitAnswer, LimitBody, NearBody,
+        ChargeRequest, DecisionBody, DecisionsBody, DeniedKey, LimitAnswer, LimitBody, NearKey,
         OutstandingBody, TakeAllRequest, TakeRequest,
     },
     app::Shared,
@@ -233,32 +233,32 @@ impl TopQuery {
 /// The keys that this server denied most since it started, also those that a shadow would have denied.
 #[utoipa::path(
     get, path = "/v1/limits/{limit}/top", operation_id = "top_denied", params(TopQuery),
-    responses((status = 200, description = "The keys, most denied first", body = Vec<DeniedBody>)),
+    responses((status = 200, description = "The keys, most denied first", body = Vec<DeniedKey>)),
     security(("token" = ["read"])),
 )]
 async fn top(
     Read(app): Read,
     Path(limit): Path<String>,
     Query(query): Query<TopQuery>,
-) -> JsonResult<Vec<DeniedBody>> {
+) -> JsonResult<Vec<DeniedKey>> {
     let rules = app.rules();
     let limit = rules.limits.find(&limit)?;
     let top = limit.handle.top_denied(query.checked()?);
-    Ok(Json(top.into_iter().map(DeniedBody::from).collect()))
+    Ok(Json(top.into_iter().map(DeniedKey::from).collect()))
 }
 
 /// The keys nearest to their limit, as far as this server knows: at least 80 % used, in a window that has not ended.
 #[utoipa::path(
     get, path = "/v1/limits/{limit}/near", operation_id = "near_limit", params(TopQuery),
-    responses((status = 200, description = "The keys, nearest first", body = Vec<NearBody>)),
+    responses((status = 200, description = "The keys, nearest first", body = Vec<NearKey>)),
     security(("token" = ["read"])),
 )]
 async fn near(
     Read(app): Read,
     Path(limit): Path<String>,
     Query(query): Query<TopQuery>,
-) -> JsonResult<Vec<NearBody>> {
+) -> JsonResult<Vec<NearKey>> {
     let rules = app.rules();
     let near = rules.limits.find(&limit)?.handle.near(query.checked()?);
-    Ok(Json(near.into_iter().map(NearBody::from).collect()))
+    Ok(Json(near.into_iter().map(NearKey::from).collect()))
 }

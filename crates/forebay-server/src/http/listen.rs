@@ -1,6 +1,6 @@
 //! Accepts connections, bounds them, and ends them.
 
-use std::{convert::Infallible, io, net::SocketAddr, pin::Pin, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, time::Duration};
 
 use axum::{
     Router,
@@ -16,18 +16,18 @@ use http_body_util::BodyExt as _;
 use hyper::{
     body::{Frame, Incoming},
     server::conn::http1,
-    service::Service as _,
+    service::{Service as _, service_fn},
 };
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
+    server::graceful::{GracefulConnection, GracefulShutdown},
     service::TowerToHyperService,
 };
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::{
     bounds::Bounds,
-    connections::{Connections, Registration, Tracker},
+    connections::{Connections, Tracker},
     stream::Stream,
     upload::Upload,
 };
@@ -124,7 +124,7 @@ impl Acceptor {
             // Small responses are sent at once, not after the peer's acknowledgement.
             let _ = tcp.set_nodelay(true);
             let registration = connections.add();
-            let connection = graceful.watch(connection(tcp, &registration, router.clone()));
+            let connection = graceful.watch(connection(tcp, registration.tracker.clone(), router.clone()));
             tokio::spawn(async move {
                 tokio::select! {
                     ended = connection => {
@@ -162,35 +162,18 @@ async fn accept(listener: &TcpListener, connections: &Connections) -> (TcpStream
 
 fn connection(
     tcp: TcpStream,
-    registration: &Registration,
+    tracker: Tracker,
     router: Router,
-) -> http1::Connection<TokioIo<Stream>, Requests> {
-    let tracker = &registration.tracker;
+) -> impl GracefulConnection<Error = hyper::Error> {
     let stream = TokioIo::new(Stream::new(tcp, tracker.clone()));
+    let requests = service_fn(move |request| answer(router.clone(), tracker.clone(), request));
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
         .max_buf_size(READ_BUFFER)
         .max_header_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
-        .serve_connection(stream, Requests { router, tracker: tracker.clone() })
-}
-
-/// The requests of a connection.
-#[derive(Debug)]
-struct Requests {
-    router: Router,
-    tracker: Tracker,
-}
-
-impl hyper::service::Service<Request<Incoming>> for Requests {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        Box::pin(answer(self.router.clone(), self.tracker.clone(), request))
-    }
+        .serve_connection(stream, requests)
 }
 
 /// Answers a request, and decides before the response's head whether the connection is kept.

@@ -39,9 +39,7 @@ fn hundred() -> usize {
 /// The overrides of a limit, by key.
 #[utoipa::path(
     get, path = "/v1/limits/{limit}/overrides", operation_id = "list_overrides", params(ListQuery),
-    responses(
-        (status = 200, description = "A page of overrides", body = Vec<OverriddenBody>),
-    ),
+    responses((status = 200, description = "A page of overrides", body = Vec<OverriddenBody>)),
     security(("token" = ["read"])),
 )]
 async fn list(

@@ -20,7 +20,7 @@ use crate::{
     api::{
         batch::Added,
         fields::{At, Count, Key},
-        series::{PointRequest, RangeBody, SumBody},
+        series::{PointRequest, RangeBody, Sum},
     },
     app::{App, Shared},
     chart,
@@ -36,10 +36,9 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 
 /// One point, or a batch of at most 10 000.
 #[derive(ToSchema)]
-#[schema(as = Points)]
 #[expect(dead_code, reason = "describes a body to OpenAPI; `OneOrMany` reads it")]
 #[serde(untagged)]
-enum PointsSchema {
+enum Points {
     One(PointRequest),
     Many(Vec<PointRequest>),
 }
@@ -55,10 +54,7 @@ fn find(app: &App, name: &str) -> Result<SeriesHandle, UnknownName> {
 /// Counts points.
 #[utoipa::path(
     post, path = "/v1/series/{series}", security(("token" = ["write"])),
-    request_body(content(
-        (PointsSchema = "application/json"),
-        (String = "application/x-ndjson"),
-    )),
+    request_body(content((Points = "application/json"), (String = "application/x-ndjson"))),
     responses(
         (status = 202, description = "Counted; for a batch, with the outcome of each line", body = Added),
         (status = 207, description = "A batch with an `Idempotency-Key` and a failed line; a repeat completes it", body = Added),
@@ -131,17 +127,13 @@ async fn range(
 #[utoipa::path(
     get, path = "/v1/series/{series}/sum", params(SumQuery), security(("token" = ["read"])),
     responses(
-        (status = 200, description = "The sum; the range is widened to the finest buckets that are still kept, see `from` and `to`", body = SumBody),
+        (status = 200, description = "The sum; the range is widened to the finest buckets that are still kept, see `from` and `to`", body = Sum),
     ),
 )]
-async fn sum(
-    Read(app): Read,
-    Path(series): Path<String>,
-    Query(query): Query<SumQuery>,
-) -> JsonResult<SumBody> {
+async fn sum(Read(app): Read, Path(series): Path<String>, Query(query): Query<SumQuery>) -> JsonResult<Sum> {
     let (series, key) = (find(&app, &series)?, checked_key(&query.key)?);
     let (from, to) = between(&query.from, &query.to, &query.tz, series.store_time(key).await)?;
-    Ok(Json(SumBody::from(series.total(key, from, to).await?)))
+    Ok(Json(Sum::from(series.total(key, from, to).await?)))
 }
 
 /// A chart of the counts of a key over time.

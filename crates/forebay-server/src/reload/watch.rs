@@ -53,18 +53,20 @@ pub async fn watch(app: Arc<App>, options: Options, origin: Origin, mut hangup: 
             }
         }
         let found = match &mut file {
-            Some(file) if asked => Some(Some(file.read_settled(&clock).await)),
-            Some(file) => file.read_changed().await.map(Some),
-            None => Some(None),
+            Some(file) if asked => Some((file.read_settled(&clock).await, file.path.clone())),
+            Some(file) => match file.read_changed().await {
+                Some(found) => Some((found, file.path.clone())),
+                None => continue,
+            },
+            None => None,
         };
-        let Some(found) = found else { continue };
-        let (options, path) = (options.clone(), file.as_ref().map(|file| file.path.clone()));
-        let read = move || match (found, path) {
-            (Some(Ok(text)), Some(path)) => {
+        let options = options.clone();
+        let read = move || match found {
+            Some((Ok(text), path)) => {
                 config::load_text(&options, &config::process_variable, Origin::File(path), &text)
             }
-            (Some(Err(wrong)), Some(path)) => Err(Mistakes::of(&path.display().to_string(), wrong)),
-            _ => config::load(&options, &config::process_variable),
+            Some((Err(wrong), path)) => Err(Mistakes::of(&path.display().to_string(), wrong)),
+            None => config::load(&options, &config::process_variable),
         };
         // The reader panicked, or the runtime ends.
         let Ok(read) = tokio::task::spawn_blocking(read).await else { continue };

@@ -39,7 +39,7 @@ impl FromStr for KeyField {
         if name.is_empty() || name == "." {
             return Err(Error::new(ErrorKind::Invalid, "key field \"\": name a field, such as ip or path"));
         }
-        let access = ACCESS_FIELDS.iter().find(|(known, _)| *known == name).map(|(_, field)| *field);
+        let access = ACCESS_FIELDS.iter().find(|(_, names)| names.key == name).map(|(field, _)| *field);
         Ok(Self { name: name.to_owned(), access })
     }
 }
@@ -54,8 +54,8 @@ impl KeyField {
         };
         let plain = matches!(format, Format::Auto | Format::Json).then_some(self.name.as_str());
         let is = |one| matches!(format, Format::Auto) || format == one;
-        let caddy = access.of_caddy().iter().copied().filter(|_| is(Format::Caddy));
-        let traefik = is(Format::Traefik).then(|| access.of_traefik());
+        let caddy = access.names().caddy.iter().copied().filter(|_| is(Format::Caddy));
+        let traefik = is(Format::Traefik).then(|| access.names().traefik);
         members[0] = plain;
         for (place, member) in members[1..].iter_mut().zip(caddy.chain(traefik)) {
             *place = Some(member);
@@ -83,7 +83,7 @@ impl KeyField {
         find: impl FnOnce(AccessField) -> Option<&'a [u8]>,
     ) -> Result<String, Fault> {
         let Some(access) = self.access else {
-            let fields = ACCESS_FIELDS.iter().map(|(name, _)| *name);
+            let fields = ACCESS_FIELDS.iter().map(|(_, names)| names.key);
             return Err(Fault::at(0, unknown("access log field", &self.name, fields).to_string()));
         };
         self.of_bytes(find(access))
@@ -100,7 +100,7 @@ impl KeyField {
             && !line.columns().contains(&self.name.to_ascii_lowercase())
         {
             let columns = line.columns().iter().map(String::as_str);
-            let fields = ACCESS_FIELDS.iter().map(|(name, _)| *name);
+            let fields = ACCESS_FIELDS.iter().map(|(_, names)| names.key);
             let unknown = unknown("field or column", &self.name, fields.chain(columns));
             return Err(Fault::at(0, unknown.to_string()));
         }

@@ -86,18 +86,12 @@ impl W3c {
 impl W3cLine<'_> {
     /// A field of the line, if it has one.
     pub(super) fn field(&self, field: AccessField) -> Option<Cow<'_, [u8]>> {
-        match field {
-            AccessField::Ip | AccessField::Client => self.column("c-ip"),
-            AccessField::User => self.column("cs-username"),
-            AccessField::Method => self.column("cs-method"),
-            AccessField::Path => self.column("cs-uri-stem"),
-            AccessField::Status => self.column("sc-status"),
-            AccessField::Referer => self.column("cs(referer)"),
-            // Blanks are written as plus signs.
-            AccessField::Agent => self
-                .column("cs(user-agent)")
-                .map(|agent| agent.iter().map(|&c| if c == b'+' { b' ' } else { c }).collect()),
+        let value = self.column(field.names().w3c)?;
+        if field != AccessField::Agent {
+            return Some(value);
         }
+        // Blanks are written as plus signs.
+        Some(value.iter().map(|&c| if c == b'+' { b' ' } else { c }).collect())
     }
 
     /// The value of a column, if the line has one.

@@ -92,12 +92,6 @@ impl fmt::Display for Span {
     }
 }
 
-impl From<Duration> for Span {
-    fn from(span: Duration) -> Self {
-        Self(span)
-    }
-}
-
 impl TryFrom<String> for Span {
     type Error = Error;
 

@@ -84,13 +84,9 @@ pub fn count(n: u64, what: &str) -> String {
 
 /// A number with its thousands separated: `1,234,567`.
 pub(crate) fn grouped(n: u64, separator: char) -> String {
-    let digits = n.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(separator);
-        }
-        text.push(digit);
+    let mut text = n.to_string();
+    for place in (1..text.len()).rev().skip(2).step_by(3) {
+        text.insert(place, separator);
     }
     text
 }

@@ -9,7 +9,7 @@ use super::{
     args::Args,
 };
 use crate::{
-    api::limit::{DecisionBody, DeniedBody, NearBody, OutstandingBody, OverriddenBody, OverrideRequest},
+    api::limit::{DecisionBody, DeniedKey, NearKey, OutstandingBody, OverriddenBody, OverrideRequest},
     client::escaped,
     registry::find,
     text::{Allowance, shown},
@@ -38,8 +38,8 @@ enum Outcome {
     Done { done: bool },
     Reset(OutstandingBody),
     Overrides(Vec<OverriddenBody>),
-    Near(Vec<NearBody>),
-    Top(Vec<DeniedBody>),
+    Near(Vec<NearKey>),
+    Top(Vec<DeniedKey>),
 }
 
 const DONE: Outcome = Outcome::Done { done: true };
@@ -150,14 +150,14 @@ impl Outcome {
                 rows.iter().map(line).collect()
             }
             Self::Near(rows) => {
-                let line = |row: &NearBody| {
+                let line = |row: &NearKey| {
                     let (share, key) = (row.share * 100.0, shown(&row.key));
                     format!("{share:.0} %\t{} of {}\t{key}", row.used, row.limit)
                 };
                 rows.iter().map(line).collect()
             }
             Self::Top(rows) => {
-                let line = |row: &DeniedBody| {
+                let line = |row: &DeniedKey| {
                     let error = (row.error > 0).then(|| format!(" (at most {} less)", row.error));
                     format!("{}{}\t{}", row.denied, error.unwrap_or_default(), shown(&row.key))
                 };

@@ -19,7 +19,7 @@ use super::{
     boot::{self, Deadline},
     held::Held,
     run::Run,
-    server::Server,
+    server,
     signals::{Signals, exit_status},
 };
 use crate::{
@@ -108,22 +108,22 @@ fn tell(args: &Args, other: &HeldBody) {
 /// Where the lock is kept.
 enum Place {
     Store(Forebay),
-    Server(Server),
+    Server(remote::Place),
 }
 
 impl Place {
     async fn open(place: &remote::Place) -> Result<Self> {
         match place.opened()? {
             Some(config) => Ok(Self::Store(remote::open(&config).await?)),
-            None => Ok(Self::Server(Server::new(place.clone())?)),
+            None => place.client().map(|_| Self::Server(place.clone())),
         }
     }
 
     /// Acquires the lock; the inner error says who holds it instead.
     async fn acquire(&self, args: &Args) -> Result<Result<Held, HeldBody>> {
         match self {
-            Self::Server(server) => {
-                Ok(server.acquire(&args.name, args.ttl.0, args.wait.0).await?.map(Held::Server))
+            Self::Server(place) => {
+                Ok(server::acquire(place, &args.name, args.ttl.0, args.wait.0).await?.map(Held::Server))
             }
             Self::Store(bay) => {
                 let attempt = bay.lock(&args.name).ttl(args.ttl.0).acquire_within(args.wait.0).await?;

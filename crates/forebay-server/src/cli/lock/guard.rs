@@ -5,7 +5,6 @@
 //! In both cases the command is terminated, and killed before another process may hold the lock.
 
 use std::{
-    fmt,
     io::{BufRead, Write},
     process::ExitCode,
     thread,
@@ -18,6 +17,7 @@ use forebay::{
     time::{millis, secs},
 };
 use rustix::process::setsid;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::{boot, signals::Signals, tree::Tree};
@@ -40,12 +40,8 @@ const CHECK_INTERVAL: Duration = millis(30);
 /// How long it repeats the kill.
 const KILL_TIMEOUT: Duration = secs(2);
 
-/// End COMMAND if the process that holds the lock does not
-#[derive(Debug, clap::Args)]
-pub(in crate::cli) struct Args {}
-
-/// An order of the wrapper to its watchdog, each a line of text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An order of the wrapper to its watchdog, each a line of JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Order {
     /// Watch this command.
     Watch(Tree),
@@ -57,7 +53,8 @@ pub(super) enum Order {
     Done,
 }
 
-pub(in crate::cli) fn run(_: &Args) -> Result<ExitCode> {
+/// Ends COMMAND if the process that holds the lock does not.
+pub(in crate::cli) fn run() -> Result<ExitCode> {
     // Fails only for a group leader, which signals to the wrapper do not reach either.
     let _ = setsid();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -75,7 +72,7 @@ pub(in crate::cli) fn run(_: &Args) -> Result<ExitCode> {
 /// Forwards the orders until the pipe ends.
 fn read(send: &mpsc::UnboundedSender<Order>) {
     for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-        if let Some(order) = Order::parse(&line)
+        if let Ok(order) = serde_json::from_str(&line)
             && send.send(order).is_err()
         {
             return;
@@ -190,45 +187,21 @@ impl Watch {
     }
 }
 
-impl Order {
-    fn parse(line: &str) -> Option<Self> {
-        let mut words = line.split(' ');
-        let first = words.next()?;
-        let mut time = || words.next()?.parse().ok().map(Duration::from_micros);
-        Some(match first {
-            "until" => Self::Until { ask: time()?, kill: time()? },
-            "asked" => Self::Asked,
-            "done" => Self::Done,
-            "watch" => Self::Watch(Tree::from_words(words)?),
-            _ => return None,
-        })
-    }
-}
-
-impl fmt::Display for Order {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Watch(tree) => write!(f, "watch {}", tree.to_words()),
-            Self::Until { ask, kill } => write!(f, "until {} {}", ask.as_micros(), kill.as_micros()),
-            Self::Asked => f.write_str("asked"),
-            Self::Done => f.write_str("done"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn orders_are_read_as_they_were_written() {
-        let tree = Tree::from_words("17 group 9".split(' ')).expect("a tree");
+        let tree = Tree::of(rustix::process::getpid(), true);
         let until = Order::Until { ask: millis(1_500), kill: millis(2_000) };
         for order in [Order::Watch(tree), until, Order::Asked, Order::Done] {
-            assert_eq!(Order::parse(&order.to_string()), Some(order));
+            let line = serde_json::to_string(&order).expect("an order is plain data");
+            assert!(!line.contains('\n'), "{line}");
+            assert_eq!(serde_json::from_str::<Order>(&line).expect(&line), order);
         }
-        for bad in ["", "watch", "watch 0 group", "until 1", "until 1 x", "end"] {
-            assert_eq!(Order::parse(bad), None, "{bad}");
+        for bad in ["", r#""Watch""#, r#"{"Watch":0}"#, r#"{"Until":{"ask":1}}"#, r#""End""#] {
+            assert!(serde_json::from_str::<Order>(bad).is_err(), "{bad}");
         }
     }
 }

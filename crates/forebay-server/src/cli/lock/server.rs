@@ -23,13 +23,6 @@ const REQUEST_WAIT: Duration = secs(50);
 /// How long a renewal or a release waits for its answer.
 const ANSWER_TIMEOUT: Duration = secs(2);
 
-/// The server that has the locks.
-#[derive(Debug)]
-pub(super) struct Server {
-    place: Place,
-    clock: Clock,
-}
-
 /// A lock that is renewed over HTTP until this is dropped.
 #[derive(Debug)]
 pub(super) struct RemoteLock {
@@ -55,39 +48,30 @@ struct Lease {
     clock: Clock,
 }
 
-impl Server {
-    pub(super) fn new(place: Place) -> Result<Self> {
-        place.client()?;
-        Ok(Self { place, clock: Clock::system() })
-    }
-
-    /// Requests a lock, repeatedly until `wait` has passed. The inner error says who holds it instead.
-    pub(super) async fn acquire(
-        &self,
-        name: &str,
-        ttl: Duration,
-        wait: Duration,
-    ) -> Result<Result<RemoteLock, HeldBody>> {
-        let mut client = self.place.client()?;
-        let path = format!("/v1/locks/{}", escaped(name));
-        let end = self.clock.monotonic().saturating_add(wait);
-        loop {
-            let sent = self.clock.monotonic();
-            let wait = end.saturating_sub(sent).min(REQUEST_WAIT);
-            let request = AcquireRequest { ttl: Span(ttl), wait: Span(wait) };
-            let answer = client.post(&path, &request).await?;
-            if answer.status == 409 && end > self.clock.monotonic() {
-                continue;
-            }
-            if answer.status == 409 {
-                return Ok(Err(answer.read(&[409])?));
-            }
-            let LeaseBody { token, fence, expires_in, waited } = answer.read(&[])?;
-            let until = sent + span(waited)? + span(expires_in)?;
-            let (place, clock) = (self.place.clone(), self.clock.clone());
-            let lease = Lease { place, path, token, fence, ttl, clock };
-            return Ok(Ok(RemoteLock::new(lease, until)));
+/// Requests a lock, repeatedly until `wait` has passed. The inner error says who holds it instead.
+pub(super) async fn acquire(
+    place: &Place,
+    name: &str,
+    ttl: Duration,
+    wait: Duration,
+) -> Result<Result<RemoteLock, HeldBody>> {
+    let (mut client, clock) = (place.client()?, Clock::system());
+    let path = format!("/v1/locks/{}", escaped(name));
+    let end = clock.monotonic().saturating_add(wait);
+    loop {
+        let sent = clock.monotonic();
+        let wait = end.saturating_sub(sent).min(REQUEST_WAIT);
+        let answer = client.post(&path, &AcquireRequest { ttl: Span(ttl), wait: Span(wait) }).await?;
+        if answer.status == 409 && end > clock.monotonic() {
+            continue;
         }
+        if answer.status == 409 {
+            return Ok(Err(answer.read(&[409])?));
+        }
+        let LeaseBody { token, fence, expires_in, waited } = answer.read(&[])?;
+        let until = sent + span(waited)? + span(expires_in)?;
+        let lease = Lease { place: place.clone(), path, token, fence, ttl, clock };
+        return Ok(Ok(RemoteLock::new(lease, until)));
     }
 }
 
@@ -130,10 +114,10 @@ impl RemoteLock {
     pub(super) async fn release(self) -> Result<Release> {
         self.renewing.abort();
         let before = self.remaining();
-        let began = self.lease.clock.monotonic();
+        let (clock, mut client) = (&self.lease.clock, self.lease.place.client()?);
+        let began = clock.monotonic();
         for attempt in 0.. {
-            let answer = self.lease.send("release").await;
-            let clock = &self.lease.clock;
+            let answer = self.lease.send(&mut client, "release").await;
             let in_time = clock.monotonic().saturating_sub(began) < before;
             match answer {
                 Ok(Answer { status: 204, .. }) => return Ok(Release::Released),
@@ -156,12 +140,7 @@ impl Drop for RemoteLock {
 }
 
 impl Lease {
-    async fn send(&self, verb: &str) -> Result<Answer> {
-        let mut client = self.place.client()?;
-        self.send_by(&mut client, verb).await
-    }
-
-    async fn send_by(&self, client: &mut Client, verb: &str) -> Result<Answer> {
+    async fn send(&self, client: &mut Client, verb: &str) -> Result<Answer> {
         let (path, request) = (format!("{}/{verb}", self.path), TokenRequest { token: self.token.clone() });
         let timeout = ANSWER_TIMEOUT.min(self.ttl / 4);
         let answer = self.clock.timeout(timeout, client.post(&path, &request)).await;
@@ -182,7 +161,7 @@ async fn renew(lease: Lease, change: watch::Sender<State>) {
             change.send_replace(State::Lost(Loss::Expired));
             return;
         }
-        let expires_in = match lease.send_by(&mut client, "renew").await {
+        let expires_in = match lease.send(&mut client, "renew").await {
             Ok(Answer { status: 409, .. }) => {
                 change.send_replace(State::Lost(Loss::NotHolder));
                 return;

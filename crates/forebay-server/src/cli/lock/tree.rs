@@ -1,8 +1,9 @@
 //! The processes of a command.
 
-use std::fs;
+use std::{fs, num::NonZeroI32};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
+use serde::{Deserialize, Serialize};
 
 /// A command and the processes that it started.
 ///
@@ -11,15 +12,16 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_p
 /// daemon, no longer belongs to the command.
 ///
 /// The first process must not be reaped while this is in use, so that no other process can get its pid.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Tree {
     /// The first process.
-    leader: Pid,
+    leader: NonZeroI32,
     /// Whether the leader has its own process group, with its pid.
     has_group: bool,
     /// When the leader started, in clock ticks since boot. `None` on a system without `/proc`.
     since: Option<u64>,
-    /// The running descendants that were seen.
+    /// The running descendants that were seen by this process.
+    #[serde(skip)]
     known: Vec<Process>,
 }
 
@@ -40,22 +42,11 @@ impl Tree {
     /// A command whose first process runs, or has ended and is not reaped.
     pub(super) fn of(leader: Pid, has_group: bool) -> Self {
         let since = Process::read(leader.as_raw_pid()).map(|process| process.since);
-        Self { leader, has_group, since, known: vec![] }
+        Self { leader: leader.as_raw_nonzero(), has_group, since, known: vec![] }
     }
 
-    /// Reads what [`to_words`](Self::to_words) wrote.
-    pub(super) fn from_words<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<Self> {
-        let leader = words.next()?.parse().ok().and_then(Pid::from_raw)?;
-        let has_group = words.next()? == "group";
-        let since = words.next().map(str::parse).transpose().ok()?;
-        Some(Self { leader, has_group, since, known: vec![] })
-    }
-
-    /// Writes the command for another process.
-    pub(super) fn to_words(&self) -> String {
-        let group = if self.has_group { "group" } else { "alone" };
-        let since = self.since.map(|since| format!(" {since}")).unwrap_or_default();
-        format!("{} {group}{since}", self.leader.as_raw_pid())
+    fn leader(&self) -> Pid {
+        Pid::from_raw(self.leader.get()).expect("it is not zero")
     }
 
     /// Sends a signal to the group, or to the first process if there is no group.
@@ -65,9 +56,9 @@ impl Tree {
         }
         // A process that has ended needs no signal.
         let _ = if self.has_group {
-            kill_process_group(self.leader, signal)
+            kill_process_group(self.leader(), signal)
         } else {
-            kill_process(self.leader, signal)
+            kill_process(self.leader(), signal)
         };
     }
 
@@ -113,9 +104,9 @@ impl Tree {
     pub(super) fn has_ended(&mut self) -> bool {
         let all = self.scan();
         if all.is_empty() {
-            return !self.has_group || test_kill_process_group(self.leader).is_err();
+            return !self.has_group || test_kill_process_group(self.leader()).is_err();
         }
-        let (pid, is_mine) = (self.leader.as_raw_pid(), self.is_mine());
+        let (pid, is_mine) = (self.leader.get(), self.is_mine());
         let is_of_group = |process: &Process| self.has_group && is_mine && process.group == pid;
         let is_leader = |process: &Process| process.pid == pid && Some(process.since) == self.since;
         let runs = |process: &Process| !process.has_ended && (is_leader(process) || is_of_group(process));
@@ -124,13 +115,13 @@ impl Tree {
 
     /// Whether the leader's pid still belongs to the command, and not to another process.
     fn is_mine(&self) -> bool {
-        let found = Process::read(self.leader.as_raw_pid());
+        let found = Process::read(self.leader.get());
         found.is_none_or(|process| Some(process.since) == self.since)
     }
 
     /// The process group of the command.
     fn group(&self, all: &[Process]) -> i32 {
-        let pid = self.leader.as_raw_pid();
+        let pid = self.leader.get();
         let leader = all.iter().find(|process| process.pid == pid);
         leader.map_or(pid, |leader| leader.group)
     }
@@ -139,7 +130,7 @@ impl Tree {
     fn scan(&mut self) -> Vec<Process> {
         let all = processes();
         self.known.retain(|known| all.iter().any(|now| now.is(known) && !now.has_ended));
-        let leader = self.is_mine().then(|| self.leader.as_raw_pid());
+        let leader = self.is_mine().then(|| self.leader.get());
         let mut parents: Vec<i32> = self.known.iter().map(|known| known.pid).chain(leader).collect();
         while let Some(parent) = parents.pop() {
             for child in all.iter().filter(|process| process.parent == parent && !process.has_ended) {
@@ -211,18 +202,22 @@ mod tests {
 
     #[test]
     fn a_tree_is_told_to_another_process() {
-        let leader = Pid::from_raw(17).expect("not zero");
+        let leader = NonZeroI32::new(17).expect("not zero");
         for (has_group, since) in [(true, Some(9)), (false, Some(1)), (true, None)] {
             let tree = Tree { leader, has_group, since, known: vec![] };
-            assert_eq!(Tree::from_words(tree.to_words().split(' ')), Some(tree));
+            let text = serde_json::to_string(&tree).expect("a tree is plain data");
+            assert_eq!(serde_json::from_str::<Tree>(&text).expect(&text), tree);
         }
-        assert_eq!(Tree::from_words("0 group 1".split(' ')), None);
-        assert_eq!(Tree::from_words("17 group x".split(' ')), None);
+        for bad in
+            [r#"{"leader":0,"has_group":true,"since":1}"#, r#"{"leader":17,"has_group":true,"since":"x"}"#]
+        {
+            assert!(serde_json::from_str::<Tree>(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]
     fn a_number_that_another_process_has_now_is_left_alone() {
-        let me = Pid::from_raw(std::process::id().cast_signed()).expect("not zero");
+        let me = NonZeroI32::new(std::process::id().cast_signed()).expect("not zero");
         let mut tree = Tree { leader: me, has_group: false, since: Some(1), known: vec![] };
         tree.signal(Signal::KILL);
         tree.kill();

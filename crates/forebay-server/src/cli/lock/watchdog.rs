@@ -78,7 +78,7 @@ impl Watchdog {
             bail!("{MAX_SHORT_LIVED} of them ended at once");
         }
         // A stopped watchdog must not continue later, and end the command.
-        self.discard().await;
+        let _ = self.process.kill().await;
         *self = Self::start(timeout, first).await?;
         self.short_lived = short_lived;
         Ok(())
@@ -112,13 +112,8 @@ impl Watchdog {
             self.process.wait().await
         };
         let _ = clock.timeout(ANSWER_TIMEOUT, end).await;
-        self.discard().await;
-        was_ending
-    }
-
-    /// Kills it.
-    async fn discard(&mut self) {
         let _ = self.process.kill().await;
+        was_ending
     }
 
     /// Sends it an order.
@@ -126,7 +121,7 @@ impl Watchdog {
         if matches!(order, Order::Until { .. }) {
             self.unanswered = self.unanswered.or(Some(self.clock.monotonic()));
         }
-        let line = format!("{order}\n");
+        let line = serde_json::to_string(order)? + "\n";
         // A stopped watchdog reads nothing, and the pipe may be full.
         let sent =
             self.clock.timeout(ANSWER_TIMEOUT.min(millis(500)), self.orders.write_all(line.as_bytes())).await;
