@@ -92,7 +92,11 @@ impl App {
         })?;
         let resources = Resources { bay: &bay, metrics: &metrics, series: &series, buffers: &buffers };
         let rules = RwLock::new(Arc::new(Rules::open(config, &resources)?));
-        let canary = open_canary(config, &buffers, &database, &clock, &metrics);
+        let canary = config.canary.zip(config.buffers.iter().find(|(name, _)| name.as_str() == CANARY));
+        let canary = canary.map(|(interval, (name, buffer))| {
+            let (handle, sink) = (buffers.declared(name).handle.clone(), database.sink(buffer, &clock));
+            Canary::new(config, interval, handle, sink, &clock, metrics.group(&[]))
+        });
         let (live, reload_status) = (Live::new(&clock), ReloadStatus::new(&metrics));
         let stopping = watch::Sender::new(false);
         Ok(Self {
@@ -216,8 +220,9 @@ impl App {
             let stats = self.clock.timeout(SAMPLE_TIMEOUT, buffer.handle.stats()).await;
             stats.and_then(Result::ok).map(BufferState::from)
         };
-        let states = futures::future::join_all(self.buffers.iter().map(|(_, buffer)| state(buffer))).await;
-        let named = self.buffers.iter().zip(states);
+        let states =
+            futures::future::join_all(self.buffers.entries.iter().map(|(_, buffer)| state(buffer))).await;
+        let named = self.buffers.entries.iter().zip(states);
         named.filter_map(|((name, _), state)| Some((name.to_string(), state?))).collect()
     }
 
@@ -241,8 +246,8 @@ impl App {
                 buffer.metrics.dead.set(letters as f64);
             }
         };
-        futures::future::join_all(self.buffers.iter().map(|(_, buffer)| show(buffer))).await;
-        for (_, series) in self.series.iter() {
+        futures::future::join_all(self.buffers.entries.iter().map(|(_, buffer)| show(buffer))).await;
+        for (_, series) in &self.series.entries {
             series.metrics.late.absolute(series.handle.late());
             series.metrics.refused_keys.absolute(series.handle.refused_keys());
             if let Some(keys) = series.handle.key_count() {
@@ -252,23 +257,10 @@ impl App {
         for (host, bytes) in self.bay.once_usage() {
             self.metrics.named::<IdempotencyMetrics>("host", &host).bytes.set(bytes as f64);
         }
-        for (_, limit) in self.rules().limits.iter() {
+        for (_, limit) in &self.rules().limits.entries {
             limit.metrics.near.set(limit.handle.near(usize::MAX).len() as f64);
         }
     }
-}
-
-/// The canary, if it is configured.
-fn open_canary(
-    config: &Config,
-    buffers: &Registry<BufferEntry>,
-    database: &Database,
-    clock: &Clock,
-    metrics: &Metrics,
-) -> Option<Canary> {
-    let (name, buffer) = config.buffers.iter().find(|(name, _)| name.as_str() == CANARY)?;
-    let (handle, sink) = (buffers.declared(name).handle.clone(), database.sink(buffer, clock));
-    Some(Canary::new(config, config.canary?, handle, sink, clock, metrics.group(&[])))
 }
 
 /// Opens the store of a configuration, without the database and the declared parts.

@@ -42,8 +42,9 @@ pub struct EventEntry {
 /// The declared entries of one kind, by name.
 #[derive(Debug)]
 pub struct Registry<T> {
-    kind: &'static str,
-    entries: BTreeMap<Name, T>,
+    pub(crate) kind: &'static str,
+    /// All entries, by name.
+    pub entries: BTreeMap<Name, T>,
 }
 
 /// The configuration does not declare a name. The message suggests the nearest one.
@@ -72,10 +73,6 @@ pub(crate) fn find<'a, T>(
 }
 
 impl<T> Registry<T> {
-    pub(crate) fn new(kind: &'static str) -> Self {
-        Self { kind, entries: BTreeMap::new() }
-    }
-
     /// Opens every definition of a section of the configuration.
     pub(crate) fn open<C>(
         kind: &'static str,
@@ -97,27 +94,14 @@ impl<T> Registry<T> {
         find(self.kind, name, &self.entries).map(|(_, entry)| entry)
     }
 
-    /// All entries, by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&Name, &T)> {
-        self.entries.iter()
-    }
-
-    /// The entry of a name, if it is declared.
-    pub fn get(&self, name: &Name) -> Option<&T> {
-        self.entries.get(name)
-    }
-
     /// The entry of a name that the checked configuration uses.
     pub(crate) fn declared(&self, name: &Name) -> &T {
-        self.get(name).expect("the configuration was checked: the names that it uses are declared")
+        self.entries.get(name).expect("the configuration was checked: the names that it uses are declared")
     }
 
     /// The entry of a name, if it was opened when the server started.
     pub(crate) fn opened(&self, name: &Name) -> Result<&T> {
-        self.get(name).ok_or_else(|| anyhow!("{} {name} is new, and opened at the next start", self.kind))
-    }
-
-    pub(crate) fn insert(&mut self, name: Name, entry: T) {
-        self.entries.insert(name, entry);
+        let entry = self.entries.get(name);
+        entry.ok_or_else(|| anyhow!("{} {name} is new, and opened at the next start", self.kind))
     }
 }

@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use forebay::{Event, Forebay, Limit, Name};
+use forebay::{Event, Forebay, Name};
 
 use crate::{
-    api::{declared::Declared, live::EventTotals},
+    api::live::EventTotals,
     config::{Config, EventConfig, Token},
     metrics::{EventMetrics, Metrics},
     registry::{BufferEntry, EventEntry, LimitEntry, Registry, SeriesEntry},
@@ -25,7 +25,7 @@ pub struct Rules {
     /// The accepted tokens; empty: every caller is accepted.
     pub tokens: Vec<Token>,
     /// The configuration in force: that of the start, with the changes that a reload could make.
-    config: Config,
+    pub(crate) config: Config,
 }
 
 /// The open parts that rules refer to and cannot change.
@@ -62,24 +62,9 @@ impl Rules {
         Ok(Self { limits, events, tokens, config: config.clone() })
     }
 
-    /// The configuration in force, for the dashboard.
-    pub(crate) fn summary(&self) -> Declared {
-        Declared::from(&self.config)
-    }
-
     /// The outcomes of the hits so far, by event.
     pub(crate) fn event_totals(&self) -> BTreeMap<String, EventTotals> {
-        self.events.iter().map(|(name, event)| (name.to_string(), event.metrics.totals())).collect()
-    }
-
-    /// Whether the configuration in force declares no limit, series, buffer or event.
-    pub(crate) fn declares_nothing(&self) -> bool {
-        self.config.declares_nothing()
-    }
-
-    /// The limits in force, by name.
-    pub(crate) fn declared_limits(&self) -> impl Iterator<Item = (&Name, &Limit)> {
-        self.config.limits.iter()
+        self.events.entries.iter().map(|(name, event)| (name.to_string(), event.metrics.totals())).collect()
     }
 
     /// The rules of a new configuration, and the changes. A limit that does not change keeps its handle, and with it the
@@ -88,7 +73,7 @@ impl Rules {
         let mut changes = Changes { restart: self.fixed(config), ..Changes::default() };
         let mut next = Self {
             limits: self.next_limits(config, resources),
-            events: Registry::new("event"),
+            events: Registry { kind: "event", entries: BTreeMap::new() },
             tokens: self.tokens.clone(),
             config: Config { limits: config.limits.clone(), events: BTreeMap::new(), ..self.config.clone() },
         };
@@ -100,12 +85,12 @@ impl Rules {
             changes.made.push("tokens: changed".into());
         }
         for (name, event) in &config.events {
-            let old = self.events.get(name);
+            let old = self.events.entries.get(name);
             let metrics =
                 || old.map_or_else(|| resources.metrics.named("event", name), |old| old.metrics.clone());
             match resources.event(name, event, &next.limits, metrics) {
                 Ok(entry) => {
-                    next.events.insert(name.clone(), entry);
+                    next.events.entries.insert(name.clone(), entry);
                     next.config.events.insert(name.clone(), event.clone());
                 }
                 Err(error) => {
@@ -121,9 +106,9 @@ impl Rules {
     }
 
     fn next_limits(&self, config: &Config, resources: &Resources<'_>) -> Registry<LimitEntry> {
-        let mut limits = Registry::new("limit");
+        let mut limits = Registry { kind: "limit", entries: BTreeMap::new() };
         for (name, limit) in &config.limits {
-            let old = self.limits.get(name);
+            let old = self.limits.entries.get(name);
             let entry = match old {
                 Some(old) if self.config.limits.get(name) == Some(limit) => old.clone(),
                 _ => LimitEntry {
@@ -132,7 +117,7 @@ impl Rules {
                         .map_or_else(|| resources.metrics.named("limit", name), |old| old.metrics.clone()),
                 },
             };
-            limits.insert(name.clone(), entry);
+            limits.entries.insert(name.clone(), entry);
         }
         limits
     }
@@ -154,20 +139,23 @@ impl Rules {
 
     /// Keeps an event that cannot change, with its limits as they are now. A limit that was removed stays for it.
     fn keep_event(&self, name: &Name, resources: &Resources<'_>, rules: &mut Self) {
-        let Some((entry, config)) = self.events.get(name).zip(self.config.events.get(name)) else {
+        let Some((entry, config)) = self.events.entries.get(name).zip(self.config.events.get(name)) else {
             return;
         };
         for limit in &config.limits {
-            if let Some(definition) =
-                self.config.limits.get(&limit.name).filter(|_| rules.limits.get(&limit.name).is_none())
+            if let Some(definition) = self
+                .config
+                .limits
+                .get(&limit.name)
+                .filter(|_| !rules.limits.entries.contains_key(&limit.name))
             {
-                rules.limits.insert(limit.name.clone(), self.limits.declared(&limit.name).clone());
+                rules.limits.entries.insert(limit.name.clone(), self.limits.declared(&limit.name).clone());
                 rules.config.limits.insert(limit.name.clone(), definition.clone());
             }
         }
         let same = resources.event(name, config, &rules.limits, || entry.metrics.clone());
         // It fails if a limit became a concurrency limit, which an event cannot use.
-        rules.events.insert(name.clone(), same.unwrap_or_else(|_| entry.clone()));
+        rules.events.entries.insert(name.clone(), same.unwrap_or_else(|_| entry.clone()));
         rules.config.events.insert(name.clone(), config.clone());
     }
 }

@@ -27,7 +27,7 @@ impl fmt::Display for Warning {
 /// Collects the warnings of a server. A part of the store that does not answer within `deadline` is left out.
 pub async fn warnings(app: &App, deadline: Duration) -> Vec<Warning> {
     let sinks: BTreeSet<String> =
-        app.buffers.iter().flat_map(|(_, buffer)| buffer.handle.sink_warnings()).collect();
+        app.buffers.entries.values().flat_map(|buffer| buffer.handle.sink_warnings()).collect();
     let mut warnings = vec![];
     let mut warn = |code, text| warnings.push(Warning { code, text });
     app.bay.warnings().into_iter().for_each(|text| warn("store", text));
@@ -36,14 +36,14 @@ pub async fn warnings(app: &App, deadline: Duration) -> Vec<Warning> {
     for text in sinks {
         warn("database", text);
     }
-    for (name, buffer) in app.buffers.iter() {
+    for (name, buffer) in &app.buffers.entries {
         if let Some(Ok(stats)) = app.clock.timeout(deadline, buffer.handle.stats()).await {
             of_buffer(name, &stats, &mut warn);
         }
     }
     let stored = app.clock.timeout(deadline, app.bay.stored_buffers()).await;
     for stored in stored.and_then(Result::ok).unwrap_or_default() {
-        if stored.pending_rows > 0 && app.buffers.get(&stored.name).is_none() {
+        if stored.pending_rows > 0 && !app.buffers.entries.contains_key(&stored.name) {
             warn("buffer-orphaned", orphaned(&stored));
         }
     }

@@ -118,21 +118,13 @@ impl Routes {
     /// The hosts as lines of text.
     pub(crate) fn describe(&self) -> String {
         let kinds = [("limits", &self.limit), ("lock", &self.lock), ("plain key", &self.map)];
-        let mut lines: Vec<(String, String)> =
-            kinds.map(|(kind, location)| (kind.to_owned(), location.describe())).into();
-        lines.extend(
-            self.series
-                .iter()
-                .map(|(name, location)| (format!("series {}", text::shown(name)), location.describe())),
-        );
-        lines.extend(
-            self.buffers
-                .iter()
-                .map(|(name, location)| (format!("buffer {}", text::shown(name)), location.describe())),
-        );
+        let kinds = kinds.into_iter().map(|(kind, location)| (kind.to_owned(), location));
+        let series = self.series.iter().map(|(name, at)| (format!("series {}", text::shown(name)), at));
+        let buffers = self.buffers.iter().map(|(name, at)| (format!("buffer {}", text::shown(name)), at));
+        let lines: Vec<(String, &Location)> = kinds.chain(series).chain(buffers).collect();
         let width = lines.iter().map(|(kind, _)| kind.len()).max().unwrap_or(0);
-        let lines: Vec<String> =
-            lines.into_iter().map(|(kind, location)| format!("{kind:<width$}  {location}")).collect();
+        let line = |(kind, location): (String, &Location)| format!("{kind:<width$}  {}", location.describe());
+        let lines: Vec<String> = lines.into_iter().map(line).collect();
         lines.join("\n")
     }
 }

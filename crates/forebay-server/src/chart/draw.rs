@@ -125,25 +125,19 @@ impl Chart<'_> {
         zone: &TimeZone,
     ) -> Drawn {
         self.area.fill(&self.colours.ground)?;
-        let room = self.width - 2 * MARGIN;
-        self.text(
-            &fit(title, room, 17.0),
-            Face { bold: true, ..Face::at(17.0, self.colours.text) },
-            (MARGIN, 22),
-        )?;
+        let title = fit(title, self.width - 2 * MARGIN, 17.0);
+        self.text(&title, Face { bold: true, ..Face::at(17.0, self.colours.text) }, (MARGIN, 22))?;
         let legend = self.legend(names, bars)?;
         let range = ticks::range(span, zone);
         if legend + width_of(&range, 13.0) + 3 * MARGIN < self.width {
-            let face = Face { anchor: HPos::Right, ..Face::at(13.0, self.colours.faint) };
-            self.text(&range, face, (self.width - MARGIN, 48))?;
+            self.text(&range, self.faint(13.0, HPos::Right), (self.width - MARGIN, 48))?;
         }
         self.counts_axis(bars.width)?;
         self.bars(bars)?;
         self.time_axis(&bars.span(), zone)?;
         if bars.counts.iter().all(|counts| total(counts) == 0) {
-            let face = Face { anchor: HPos::Center, ..Face::at(14.0, self.colours.faint) };
             let middle = (i32::midpoint(self.left(), self.right()), i32::midpoint(TOP, self.bottom));
-            self.text("nothing was counted", face, middle)?;
+            self.text("nothing was counted", self.faint(14.0, HPos::Center), middle)?;
         }
         self.area.present()
     }
@@ -167,13 +161,12 @@ impl Chart<'_> {
 
     fn counts_axis(&self, bar: i64) -> Drawn {
         let unit = format!("hits per {}", Span(std::time::Duration::from_micros(bar.unsigned_abs())));
-        self.text(&unit, Face::at(11.0, self.colours.faint), (MARGIN, TOP - 15))?;
+        self.text(&unit, self.faint(11.0, HPos::Left), (MARGIN, TOP - 15))?;
         for &value in &self.values {
             let y = self.y(value);
             let colour = if value == 0 { self.colours.axis } else { self.colours.grid };
             self.block((self.left(), y), (self.right(), y + 1), colour)?;
-            let face = Face { anchor: HPos::Right, ..Face::at(12.0, self.colours.faint) };
-            self.text(&ticks::short(value), face, (self.left() - 8, y))?;
+            self.text(&ticks::short(value), self.faint(12.0, HPos::Right), (self.left() - 8, y))?;
         }
         Ok(())
     }
@@ -183,8 +176,7 @@ impl Chart<'_> {
         for tick in ticks::times(span, most, zone) {
             let x = self.x(tick.at, span);
             self.block((x, self.bottom), (x + 1, self.bottom + 5), self.colours.axis)?;
-            let face = Face { anchor: HPos::Center, ..Face::at(12.0, self.colours.faint) };
-            self.text(&tick.text, face, (x, self.bottom + 17))?;
+            self.text(&tick.text, self.faint(12.0, HPos::Center), (x, self.bottom + 17))?;
         }
         Ok(())
     }
@@ -232,6 +224,11 @@ impl Chart<'_> {
     /// Draws a rectangle. Lines are rectangles too, because strokes on whole pixels are blurred.
     fn block(&self, from: (i32, i32), to: (i32, i32), colour: RGBColor) -> Drawn {
         self.area.draw(&Rectangle::new([from, to], colour.filled()))
+    }
+
+    /// The style of a label.
+    fn faint(&self, size: f64, anchor: HPos) -> Face {
+        Face { anchor, ..Face::at(size, self.colours.faint) }
     }
 
     fn text(&self, text: &str, face: Face, at: (i32, i32)) -> Drawn {

@@ -94,7 +94,7 @@ fn routes(bay: &Forebay, config: &Config, key: &str) -> Result<Routes> {
     let series = Registry::open("series", &config.series, |_, series| Ok(bay.series(series.clone())?))?;
     let buffers =
         Registry::open("buffer", &config.buffers, |_, buffer| Ok(bay.buffer(buffer.definition.clone())?))?;
-    Ok(Routes::new(&bay.cluster(), key, series.iter(), buffers.iter()))
+    Ok(Routes::new(&bay.cluster(), key, series.entries.iter(), buffers.entries.iter()))
 }
 
 fn describe(cluster: &ClusterBody) -> String {

@@ -85,7 +85,7 @@ async fn flush_store(args: &Args, mut config: Config) -> Result<Vec<FlushedBuffe
     let app = App::open(&config).await?;
     app.prepare(&config.buffers).await?;
     let mut flushed = vec![];
-    for (name, buffer) in app.buffers.iter() {
+    for (name, buffer) in &app.buffers.entries {
         let rows = buffer.handle.flush().await.with_context(|| format!("flushing buffer {name}"))?;
         flushed.push(FlushedBuffer { buffer: name.to_string(), rows });
     }

@@ -105,7 +105,7 @@ async fn open(config: &Config) -> Result<(Arc<App>, Vec<Flushing>)> {
 async fn stop_app(app: &App, config: &Config, flushing: Vec<Flushing>) -> Result<ExitCode> {
     let drained = drain(&app.clock, flushing).await;
     let mut left = 0;
-    for (name, buffer) in app.buffers.iter() {
+    for (name, buffer) in &app.buffers.entries {
         let pending = app.clock.timeout(secs(1), buffer.handle.stats()).await;
         let rows = pending.and_then(Result::ok).map_or(0, |stats| stats.pending_rows);
         if rows > 0 {

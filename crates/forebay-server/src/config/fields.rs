@@ -150,12 +150,7 @@ impl<'a> Node<'a> {
 
     /// One of some words.
     pub(super) fn choice<T: Copy>(&self, what: &str, choices: &[(&str, T)]) -> Option<T> {
-        let word = self.text()?;
-        let found = choices.iter().find(|(name, _)| *name == word);
-        if found.is_none() {
-            self.mistake(unknown(what, &word, choices.iter().map(|(name, _)| *name)));
-        }
-        found.map(|(_, value)| *value)
+        self.declared(what, choices.iter().copied())
     }
 
     /// A declared name.

@@ -15,7 +15,7 @@ use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    api::live::LiveLine,
+    api::{declared::Declared, live::LiveLine},
     app::Shared,
     http::{Problem, Query, Read},
     live::MAX_VIEWERS,
@@ -90,7 +90,7 @@ impl Viewer {
             sample = next => sample,
         };
         if is_first {
-            sample.declared = Some(app.rules().summary());
+            sample.declared = Some(Declared::from(&app.rules().config));
             sample.history = Some(app.live.history(&sample));
         }
         self.greeted = true;

@@ -171,7 +171,7 @@ mod tests {
         let status = |authorization: &str, scope| {
             let mut headers = HeaderMap::new();
             headers.insert(header::AUTHORIZATION, authorization.parse().expect("a header"));
-            authorize(&tokens, &headers, scope).map_or_else(|problem| problem.status().as_u16(), |()| 200)
+            authorize(&tokens, &headers, scope).map_or_else(|problem| problem.status.as_u16(), |()| 200)
         };
         assert_eq!(status("Bearer one", Scope::Write), 200);
         assert_eq!(status("bearer one", Scope::Write), 200);
@@ -181,7 +181,7 @@ mod tests {
         for wrong in ["Bearer", "Bearer ", "Bearer on", "Bearer onee", "Basic one", "one", "Bearer three"] {
             assert_eq!(status(wrong, Scope::Write), 401, "{wrong}");
         }
-        assert_eq!(authorize(&tokens, &HeaderMap::new(), Scope::Read).expect_err("no token").status(), 401);
+        assert_eq!(authorize(&tokens, &HeaderMap::new(), Scope::Read).expect_err("no token").status, 401);
         assert!(authorize(&[], &HeaderMap::new(), Scope::Admin).is_ok());
     }
 }

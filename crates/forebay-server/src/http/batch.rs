@@ -5,6 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{
     Json, Problem,
@@ -17,10 +18,10 @@ pub(super) const MAX_IN_FLIGHT: usize = 512;
 
 impl From<&Problem> for LineAnswer {
     fn from(problem: &Problem) -> Self {
-        let field = problem.wrong_field().map(str::to_owned);
-        let member = |name| problem.member(name).cloned();
+        let member = |name| problem.members.get(name).cloned();
+        let field = problem.members.get("field").and_then(Value::as_str).map(str::to_owned);
         let (retry, applied) = (member("retry"), member("applied"));
-        Self::Error(LineError { error: problem.detail().to_owned(), field, retry, applied })
+        Self::Error(LineError { error: problem.detail.clone(), field, retry, applied })
     }
 }
 
@@ -31,7 +32,7 @@ pub(super) type Failure = (Problem, Option<RetryState>);
 fn failure(error: forebay::Error) -> Failure {
     let state = RetryState::from(&error);
     let problem = Problem::from(error);
-    let failed = problem.status().is_server_error();
+    let failed = problem.status.is_server_error();
     (problem, failed.then_some(state))
 }
 

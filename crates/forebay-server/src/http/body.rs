@@ -261,7 +261,7 @@ mod tests {
     fn problem(json: &str) -> (u16, String) {
         let problem =
             check_nesting(json.as_bytes()).and_then(|()| parse::<Item>(json.as_bytes())).expect_err(json);
-        (problem.status().as_u16(), problem.detail().to_owned())
+        (problem.status.as_u16(), problem.detail.clone())
     }
 
     #[test]

@@ -54,7 +54,7 @@ enum Writes {
     responses((status = 200, description = "All of them", body = Vec<BufferBody>)),
 )]
 async fn list(Read(app): Read) -> JsonResult<Vec<BufferBody>> {
-    Ok(Json(app.buffers.iter().map(|(name, buffer)| BufferBody::new(name, &buffer.handle)).collect()))
+    Ok(Json(app.buffers.entries.iter().map(|(name, buffer)| BufferBody::new(name, &buffer.handle)).collect()))
 }
 
 /// Merges writes into their rows.

@@ -30,7 +30,7 @@ async fn show(Read(app): Read) -> JsonResult<ClusterBody> {
     responses((status = 200, description = "The host of each of them", body = Routes)),
 )]
 async fn route(Read(app): Read, Query(query): Query<KeyQuery>) -> JsonResult<Routes> {
-    let series = app.series.iter().map(|(name, series)| (name, &series.handle));
-    let buffers = app.buffers.iter().map(|(name, buffer)| (name, &buffer.handle));
+    let series = app.series.entries.iter().map(|(name, series)| (name, &series.handle));
+    let buffers = app.buffers.entries.iter().map(|(name, buffer)| (name, &buffer.handle));
     Ok(Json(Routes::new(&app.bay.cluster(), checked_key(&query.key)?, series, buffers)))
 }

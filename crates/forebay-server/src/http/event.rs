@@ -182,9 +182,9 @@ fn failed(failure: HitError) -> Problem {
         }
     }
     let mut problem = Problem::from(failure.error);
-    if !problem.status().is_server_error() {
+    if !problem.status.is_server_error() {
         // It is invalid and yet applied in part, which the caller cannot correct alone.
-        let detail = problem.detail().to_owned();
+        let detail = problem.detail.clone();
         problem = Problem::unavailable("partly-applied", detail, "unknown");
     }
     problem.with("applied", applied)

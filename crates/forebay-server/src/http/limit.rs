@@ -14,7 +14,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Admin, Json, JsonResult, Path, Problem, Query, Read, Write,
-    query::{KeyQuery, checked_key},
+    query::{KeyQuery, checked_key, checked_limit},
 };
 use crate::{
     api::limit::{
@@ -83,7 +83,7 @@ pub(super) fn denied(limit: &Name, decision: &Decision) -> Problem {
     responses((status = 200, description = "All limits in force", body = Vec<LimitBody>)),
 )]
 async fn list(Read(app): Read) -> JsonResult<Vec<LimitBody>> {
-    Ok(Json(app.rules().declared_limits().map(LimitBody::new).collect()))
+    Ok(Json(app.rules().config.limits.iter().map(LimitBody::new).collect()))
 }
 
 /// Takes a cost from a limit.
@@ -221,15 +221,6 @@ fn ten() -> usize {
     10
 }
 
-impl TopQuery {
-    fn checked(&self) -> Result<usize, Problem> {
-        if (1..=256).contains(&self.limit) {
-            return Ok(self.limit);
-        }
-        Err(Problem::field("limit", format!("limit: {}: 1 to 256", self.limit)))
-    }
-}
-
 /// The keys that this server denied most since it started, also those that a shadow would have denied.
 #[utoipa::path(
     get, path = "/v1/limits/{limit}/top", operation_id = "top_denied", params(TopQuery),
@@ -243,7 +234,7 @@ async fn top(
 ) -> JsonResult<Vec<DeniedKey>> {
     let rules = app.rules();
     let limit = rules.limits.find(&limit)?;
-    let top = limit.handle.top_denied(query.checked()?);
+    let top = limit.handle.top_denied(checked_limit(query.limit, 256)?);
     Ok(Json(top.into_iter().map(DeniedKey::from).collect()))
 }
 
@@ -259,6 +250,6 @@ async fn near(
     Query(query): Query<TopQuery>,
 ) -> JsonResult<Vec<NearKey>> {
     let rules = app.rules();
-    let near = rules.limits.find(&limit)?.handle.near(query.checked()?);
+    let near = rules.limits.find(&limit)?.handle.near(checked_limit(query.limit, 256)?);
     Ok(Json(near.into_iter().map(NearKey::from).collect()))
 }

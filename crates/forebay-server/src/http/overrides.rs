@@ -7,7 +7,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Admin, Json, JsonResult, Path, Problem, Query, Read,
-    query::{KeyQuery, checked_key},
+    query::{KeyQuery, checked_key, checked_limit},
 };
 use crate::{
     api::limit::{DecisionBody, OverriddenBody, OverrideRequest},
@@ -49,12 +49,10 @@ async fn list(
 ) -> JsonResult<Vec<OverriddenBody>> {
     let rules = app.rules();
     let limit = rules.limits.find(&limit)?;
-    if !(1..=1_000).contains(&query.limit) {
-        return Err(Problem::field("limit", format!("limit: {}: 1 to 1000", query.limit)));
-    }
+    let length = checked_limit(query.limit, 1_000)?;
     let all = limit.handle.overrides().into_iter();
     let asked = all.filter(|one| query.after.as_ref().is_none_or(|after| one.key > *after));
-    Ok(Json(asked.take(query.limit).map(OverriddenBody::from).collect()))
+    Ok(Json(asked.take(length).map(OverriddenBody::from).collect()))
 }
 
 /// Sets the override of a key, until it is changed or removed. It is kept in the store, and every server of the store applies

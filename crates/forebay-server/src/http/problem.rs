@@ -18,11 +18,11 @@ use crate::registry::UnknownName;
 /// <https://www.rfc-editor.org/rfc/rfc9457>
 #[derive(Clone, Debug)]
 pub(crate) struct Problem {
-    status: StatusCode,
+    pub(super) status: StatusCode,
     slug: &'static str,
-    detail: String,
-    /// Members beyond the standard ones, such as those of a decision.
-    members: Map<String, Value>,
+    pub(super) detail: String,
+    /// Members beyond the standard ones, such as those of a decision, and the field that is wrong.
+    pub(super) members: Map<String, Value>,
     headers: HeaderMap,
 }
 
@@ -109,26 +109,6 @@ impl Problem {
         if decision.is_blocked() { self } else { self.retry_after(decision.retry_after()) }
     }
 
-    /// The HTTP status.
-    pub(crate) fn status(&self) -> StatusCode {
-        self.status
-    }
-
-    /// What is wrong.
-    pub(crate) fn detail(&self) -> &str {
-        &self.detail
-    }
-
-    /// The field that is wrong, if it is one.
-    pub(crate) fn wrong_field(&self) -> Option<&str> {
-        self.members.get("field").and_then(Value::as_str)
-    }
-
-    /// A member beyond the standard ones.
-    pub(crate) fn member(&self, name: &str) -> Option<&Value> {
-        self.members.get(name)
-    }
-
     fn title(&self) -> String {
         let words = self.slug.replace('-', " ");
         let mut letters = words.chars();
@@ -196,8 +176,10 @@ fn retry_word(retry: Retry) -> &'static str {
 
 impl IntoResponse for Problem {
     fn into_response(mut self) -> Response {
-        let field = self.wrong_field().map(str::to_owned);
-        self.members.remove("field");
+        let field = match self.members.remove("field") {
+            Some(Value::String(field)) => Some(field),
+            _ => None,
+        };
         let body = ProblemBody {
             kind: format!("urn:forebay:problem:{}", self.slug),
             title: self.title(),

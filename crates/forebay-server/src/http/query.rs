@@ -183,6 +183,14 @@ pub(super) fn checked_key(key: &str) -> Result<&str, Problem> {
     Ok(checked.as_str())
 }
 
+/// The length of a list: 1 to `most`.
+pub(super) fn checked_limit(limit: usize, most: usize) -> Result<usize, Problem> {
+    if (1..=most).contains(&limit) {
+        return Ok(limit);
+    }
+    Err(Problem::field("limit", format!("limit: {limit}: 1 to {most}")))
+}
+
 /// The time range of a query: `from` and `to` as moments.
 pub(super) fn between(
     from: &str,

@@ -146,7 +146,7 @@ fn take(app: &App, read: Result<Config, Mistakes>, on_hangup: bool) {
             return app.reload_status.record_refused(mistakes);
         }
     };
-    if config.declares_nothing() && !app.rules().declares_nothing() {
+    if config.declares_nothing() && !app.rules().config.declares_nothing() {
         let wrong = "declares no limit, series, buffer or event, and the running configuration does: it is probably half \
                      written; restart the server if it is meant";
         let mistakes = Mistakes::of(&config.origin.to_string(), wrong);

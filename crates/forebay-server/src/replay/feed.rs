@@ -100,13 +100,9 @@ impl Outlet {
             match step {
                 Ok(Step::Bad(line)) if self.batch.tally.bad <= MAX_SHOWN => self.batch.bad.push(line),
                 Ok(Step::Line | Step::Bad(_)) => {}
-                Ok(Step::End) => {
+                ended @ (Ok(Step::End) | Err(_)) => {
                     self.send();
-                    return Ok(());
-                }
-                Err(error) => {
-                    self.send();
-                    return Err(error);
+                    return ended.map(drop);
                 }
             }
             if self.lines >= BATCH_LEN {

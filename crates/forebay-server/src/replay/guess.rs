@@ -2,7 +2,7 @@
 
 use memchr::memmem;
 
-use super::log::AccessLine;
+use super::{elb::ElbLine, log::AccessLine};
 
 /// The format that an unreadable line looks like, with a hint.
 pub(super) fn looks_like(line: &[u8]) -> Option<&'static str> {
@@ -62,7 +62,7 @@ const KINDS: [Kind; 16] = [
         "a log in the IIS W3C extended format without its #Fields line",
     ),
     (|text| is_shape(text, "0000/00/00 00:00:00 ["), "nginx's error log: its access log is needed"),
-    (is_elb, "the log of an AWS load balancer: --format elb reads it"),
+    (|text| ElbLine::is_one(text.as_bytes()), "the log of an AWS load balancer: --format elb reads it"),
     (
         |text| is_shape(text, "0000-00-00T00:00:00"),
         "a log whose lines begin with an RFC 3339 time, such as syslog's: what comes after it may be readable alone",
@@ -101,10 +101,6 @@ fn is_noise(c: char) -> bool {
 fn is_shape(text: &str, shape: &str) -> bool {
     let fits = |(found, shape): (u8, u8)| if shape == b'0' { found.is_ascii_digit() } else { found == shape };
     text.len() >= shape.len() && text.bytes().zip(shape.bytes()).all(fits)
-}
-
-fn is_elb(text: &str) -> bool {
-    super::elb::ElbLine::is_one(text.as_bytes())
 }
 
 /// `May 17 10:05:03 host nginx: …`

@@ -64,7 +64,8 @@ pub(in crate::cli) fn run() -> Result<ExitCode> {
         let (send, orders) = mpsc::unbounded_channel();
         thread::Builder::new().name("orders".to_owned()).spawn(move || read(&send))?;
         tell("ready");
-        Watch::new(orders).run().await;
+        let (ask, kill) = (Duration::MAX, Duration::MAX);
+        Watch { orders, clock: Clock::system(), tree: None, ask, kill, is_asked: false }.run().await;
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -96,22 +97,8 @@ struct Watch {
     is_asked: bool,
 }
 
-/// The result of a wait for orders.
-enum Next {
-    Again,
-    /// The wrapper needs no watchdog any more.
-    Done,
-    /// The wrapper has died.
-    Gone,
-    Late,
-}
-
 impl Watch {
-    fn new(orders: mpsc::UnboundedReceiver<Order>) -> Self {
-        let (ask, kill) = (Duration::MAX, Duration::MAX);
-        Self { orders, clock: Clock::system(), tree: None, ask, kill, is_asked: false }
-    }
-
+    /// Takes orders until the wrapper needs no watchdog any more, or does not watch itself.
     async fn run(mut self) {
         loop {
             let until = match (&self.tree, self.is_asked) {
@@ -119,47 +106,31 @@ impl Watch {
                 (_, true) => self.kill,
                 (_, false) => self.ask,
             };
-            match self.next(until).await {
-                Next::Again => {}
-                Next::Done => return,
-                Next::Gone | Next::Late => break,
+            let left = until.saturating_sub(boot::now());
+            tokio::select! {
+                // An order that has arrived counts, even if it is read late.
+                biased;
+                order = self.orders.recv() => match order {
+                    Some(Order::Watch(tree)) => self.tree = Some(tree),
+                    Some(Order::Until { ask, kill }) => {
+                        (self.ask, self.kill) = (ask, kill);
+                        tell("ok");
+                    }
+                    Some(Order::Asked) => self.is_asked = true,
+                    Some(Order::Done) => return,
+                    // The wrapper has died.
+                    None => break,
+                },
+                () = self.clock.sleep(left.min(MAX_WAIT)) => {
+                    if boot::now() >= until {
+                        break;
+                    }
+                }
             }
         }
         if let Some(tree) = self.tree.take() {
             tell(ENDING);
             self.end(tree).await;
-        }
-    }
-
-    /// Takes the next order, or waits until the deadline.
-    async fn next(&mut self, until: Duration) -> Next {
-        let left = until.saturating_sub(boot::now());
-        tokio::select! {
-            // An order that has arrived counts, even if it is read late.
-            biased;
-            order = self.orders.recv() => match order {
-                None => Next::Gone,
-                Some(Order::Done) => Next::Done,
-                Some(order) => {
-                    self.take(order);
-                    Next::Again
-                }
-            },
-            () = self.clock.sleep(left.min(MAX_WAIT)) => {
-                if boot::now() < until { Next::Again } else { Next::Late }
-            }
-        }
-    }
-
-    fn take(&mut self, order: Order) {
-        match order {
-            Order::Watch(tree) => self.tree = Some(tree),
-            Order::Until { ask, kill } => {
-                (self.ask, self.kill) = (ask, kill);
-                tell("ok");
-            }
-            Order::Asked => self.is_asked = true,
-            Order::Done => {}
         }
     }
 

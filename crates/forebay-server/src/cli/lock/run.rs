@@ -45,12 +45,6 @@ struct Lease {
 }
 
 impl Lease {
-    /// How long before its end this process ends the command. Renewals come every third of the ttl: with a quarter
-    /// left, two of them have failed.
-    fn margin(&self) -> Duration {
-        (self.ttl / 4).min(secs(5))
-    }
-
     /// The interval between checks of the lease: well before the watchdog's deadline.
     fn interval(&self) -> Duration {
         self.ttl / 6
@@ -96,7 +90,9 @@ impl Run {
 
     /// Waits until the command has ended, or must be ended; then returns why.
     pub(super) async fn wait(&mut self, held: &Held, signals: &mut Signals) -> Option<String> {
-        let margin = self.lease.margin();
+        // How long before its end this process ends the command. Renewals come every third of the ttl: with a quarter left,
+        // two of them have failed.
+        let margin = (self.lease.ttl / 4).min(secs(5));
         let mut next = self.clock.monotonic() + self.lease.interval();
         loop {
             let mut gone = false;
