@@ -97,18 +97,16 @@ impl App {
             let (handle, sink) = (buffers.declared(name).handle.clone(), database.sink(buffer, &clock));
             Canary::new(config, interval, handle, sink, &clock, metrics.group(&[]))
         });
-        let (live, reload_status) = (Live::new(&clock), ReloadStatus::new(&metrics));
-        let stopping = watch::Sender::new(false);
         Ok(Self {
             bay,
             database,
+            live: Live::new(&clock),
             clock,
             insecure: config.insecure,
+            reload_status: ReloadStatus::new(&metrics),
             metrics,
-            stopping,
-            live,
+            stopping: watch::Sender::new(false),
             rules,
-            reload_status,
             canary,
             series,
             buffers,

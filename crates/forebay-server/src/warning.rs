@@ -1,6 +1,6 @@
 //! Warnings for operators about a server that runs.
 
-use std::{collections::BTreeSet, fmt, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use forebay::{
     Name,
@@ -16,12 +16,6 @@ pub struct Warning {
     pub code: &'static str,
     /// The condition. It may name hosts, files, buffers and keys.
     pub text: String,
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
 }
 
 /// Collects the warnings of a server. A part of the store that does not answer within `deadline` is left out.

@@ -77,8 +77,7 @@ async fn flush(args: &Args) -> Result<Vec<FlushedBuffer>> {
 async fn flush_store(args: &Args, mut config: Config) -> Result<Vec<FlushedBuffer>> {
     if let Some(name) = &args.buffer {
         let name = find("buffer", name, &config.buffers)?.0.clone();
-        let buffer = config.buffers.remove(&name).into_iter().map(|buffer| (name.clone(), buffer)).collect();
-        config.buffers = buffer;
+        config.buffers.retain(|other, _| *other == name);
         // They use buffers that are left out now.
         config.events.clear();
     }

@@ -75,7 +75,7 @@ async fn serve(config: Config, options: Options, repeats: Repeats) -> Result<Exi
     };
     let (app, flushing) = opened;
     for warning in warnings(&app, secs(5)).await {
-        tracing::warn!("{warning}");
+        tracing::warn!("{}", warning.text);
     }
     greet(&config, address);
     let upkeep = tokio::spawn(app.clone().keep_up());

@@ -99,7 +99,7 @@ pub(crate) fn load_text(
     let top = document.root(&root).fields().expect("the document is a table");
     let (config, mut mistakes) = read(top, origin, given);
     mistakes.extend(document.into_mistakes());
-    Mistakes::unless_empty(mistakes, config)
+    Mistakes::unless_empty(mistakes, Some(config))
 }
 
 /// The file's text, or the built-in example.
@@ -154,7 +154,7 @@ impl Given<'_> {
     }
 }
 
-fn read(mut top: Fields<'_>, origin: Origin, mut given: Given<'_>) -> (Option<Config>, Vec<Mistake>) {
+fn read(mut top: Fields<'_>, origin: Origin, mut given: Given<'_>) -> (Config, Vec<Mistake>) {
     let listen = given.setting("listen", &mut top, read_listen).flatten().unwrap_or(DEFAULT_LISTEN);
     let store = given.setting("store", &mut top, read_store).flatten();
     let cluster = read_cluster(&mut top);
@@ -200,7 +200,7 @@ fn read(mut top: Fields<'_>, origin: Origin, mut given: Given<'_>) -> (Option<Co
         }
     }
     top.finish();
-    (Some(config), given.mistakes)
+    (config, given.mistakes)
 }
 
 /// The mistake of serving other machines without tokens.

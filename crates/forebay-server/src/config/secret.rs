@@ -77,23 +77,14 @@ impl fmt::Display for Url {
     /// Up to the *last* one, because a password that was not encoded may contain `@`, `/` or `:`, and because a list of
     /// hosts may repeat it. The user name is hidden too: `redis://PASSWORD@host` is a common mistake.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (scheme, rest) = match self.0.split_once("://") {
-            Some((scheme, rest)) => (format!("{scheme}://"), rest),
-            None => match self.0.split_once(':') {
-                Some((scheme, rest)) => (format!("{scheme}:"), rest),
-                None => (String::new(), self.0.as_str()),
-            },
-        };
+        let after = |separator: &str| self.0.find(separator).map(|at| at + separator.len());
+        let (scheme, rest) = self.0.split_at(after("://").or_else(|| after(":")).unwrap_or(0));
         let rest = match rest.rsplit_once('@') {
             Some((_, host)) => format!("***@{host}"),
             None => rest.to_owned(),
         };
-        let (address, query) = match rest.split_once('?') {
-            Some((address, query)) => (address, Some(query)),
-            None => (rest.as_str(), None),
-        };
+        let Some((address, query)) = rest.split_once('?') else { return write!(f, "{scheme}{rest}") };
         write!(f, "{scheme}{address}")?;
-        let Some(query) = query else { return Ok(()) };
         for (n, pair) in query.split('&').enumerate() {
             f.write_str(if n == 0 { "?" } else { "&" })?;
             match pair.split_once('=') {

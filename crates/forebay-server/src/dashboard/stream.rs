@@ -73,10 +73,9 @@ struct Viewer {
 impl Viewer {
     /// The next line; `None` when there are no more.
     async fn line(&mut self) -> Option<String> {
-        self.left = match self.left {
-            Some(left) => Some(left.checked_sub(1)?),
-            None => None,
-        };
+        if let Some(left) = &mut self.left {
+            *left = left.checked_sub(1)?;
+        }
         let (app, is_first) = (&self.app, !self.greeted);
         let next = async {
             if !is_first {

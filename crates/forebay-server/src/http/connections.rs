@@ -72,18 +72,10 @@ pub(super) enum Resource {
 
 /// How long a connection has been stalled. The greatest is closed first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Stalled {
-    /// It waits for the next request.
-    Idle(Duration),
-    /// It is in the middle of a request or a response, and the peer does nothing.
-    Midway(Duration),
-}
-
-impl Stalled {
-    fn span(self) -> Duration {
-        let (Self::Idle(span) | Self::Midway(span)) = self;
-        span
-    }
+struct Stalled {
+    /// It is in the middle of a request or a response, and the peer does nothing. Otherwise it waits for the next request.
+    is_midway: bool,
+    span: Duration,
 }
 
 impl Connections {
@@ -136,7 +128,7 @@ impl Connections {
         let now = self.now();
         let open = self.open.lock();
         let stalled = open.values().filter_map(|state| Some((state.stalled(now, resource)?, state)));
-        let long = stalled.filter(|(stalled, _)| stalled.span() >= self.bounds.patience);
+        let long = stalled.filter(|(stalled, _)| stalled.span >= self.bounds.patience);
         let Some((stalled, state)) = long.max_by_key(|(stalled, _)| *stalled) else { return };
         tracing::debug!(?resource, ?stalled, "closing a connection to make room");
         match resource {
@@ -174,12 +166,15 @@ impl ConnectionState {
         let span = since(&self.last_activity);
         match resource {
             // The whole time counts: a body that arrives byte by byte holds as much memory as one that does not arrive.
-            Resource::Bodies => is(AWAITS_BODY).then(|| Stalled::Midway(since(&self.began))),
-            Resource::Slots if is(BLOCKED | AWAITS_BODY | LINGERING) => Some(Stalled::Midway(span)),
+            Resource::Bodies => {
+                is(AWAITS_BODY).then(|| Stalled { is_midway: true, span: since(&self.began) })
+            }
+            Resource::Slots if is(BLOCKED | AWAITS_BODY | LINGERING) => {
+                Some(Stalled { is_midway: true, span })
+            }
             Resource::Slots if is(ANSWERING | STREAMING) => None,
-            Resource::Slots if is(IDLE) => Some(Stalled::Idle(span)),
-            // The peer has sent nothing yet, or a part of a head.
-            Resource::Slots => Some(Stalled::Midway(span)),
+            // If it is not idle, the peer has sent nothing yet, or a part of a head.
+            Resource::Slots => Some(Stalled { is_midway: !is(IDLE), span }),
         }
     }
 

@@ -198,12 +198,10 @@ fn parts_body(parts: &Parts) -> Value {
     let mut body = Map::new();
     for part in parts {
         let name = part.name.as_str();
-        let mut key = name.to_owned();
+        let (mut key, mut place) = (name.to_owned(), 1);
         // The event may have a part more than once.
-        for place in 2.. {
-            if !body.contains_key(&key) {
-                break;
-            }
+        while body.contains_key(&key) {
+            place += 1;
             key = format!("{name}#{place}");
         }
         body.insert(key, part.applied.as_str().into());

@@ -83,13 +83,8 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 fn free_port_after(address: SocketAddr) -> Option<SocketAddr> {
-    for port in address.port().checked_add(1)?..=address.port().saturating_add(20) {
-        let candidate = SocketAddr::new(address.ip(), port);
-        if open(candidate).is_ok() {
-            return Some(candidate);
-        }
-    }
-    None
+    let ports = address.port().checked_add(1)?..=address.port().saturating_add(20);
+    ports.map(|port| SocketAddr::new(address.ip(), port)).find(|free| open(*free).is_ok())
 }
 
 /// Accepts connections and answers their requests.

@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use forebay::{Timestamp, sink::SinkError, time::secs};
+use forebay::{sink::SinkError, time::secs};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -49,12 +49,6 @@ pub(super) struct Reloaded {
     at: String,
     /// The changes, such as `limit hits: removed`.
     changes: Vec<String>,
-}
-
-impl From<(Timestamp, Vec<String>)> for Reloaded {
-    fn from((at, changes): (Timestamp, Vec<String>)) -> Self {
-        Self { at: at.to_string(), changes }
-    }
 }
 
 /// Whether the store and the database answer.
@@ -141,11 +135,12 @@ async fn ready(reader: Result<Read, Problem>, State(app): State<Shared>) -> Json
     let (store, database) =
         tokio::join!(app.clock.timeout(PING_TIMEOUT, store), app.clock.timeout(PING_TIMEOUT, database));
     let (store, database) = (in_time(store), in_time(database));
+    let reloaded = app.reload_status.last().filter(|_| may_read);
     let ready = Ready {
         store: Failure::shown(&store, may_read),
         database: Failure::shown(&database, may_read),
         warnings: shown(warnings(&app, PING_TIMEOUT).await, may_read),
-        reloaded: app.reload_status.last().filter(|_| may_read).map(Reloaded::from),
+        reloaded: reloaded.map(|(at, changes)| Reloaded { at: at.to_string(), changes }),
     };
     if store.is_ok() && database.is_ok() {
         return Ok(Json(ready));

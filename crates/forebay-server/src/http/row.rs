@@ -47,10 +47,6 @@ pub(super) fn row(buffer: &BufferHandle, key: &Cells, columns: &Cells) -> Result
 
 fn read(field: &str, column_type: ColumnType, value: &serde_json::Value) -> Result<Value, Problem> {
     use serde_json::Value as Json;
-    let wrong = |accepted: &str| {
-        let found = quoted(&value.to_string());
-        Problem::field(field, format!("{field}: {found}, where {accepted} is accepted"))
-    };
     match (column_type, value) {
         (ColumnType::Integer, Json::Number(n)) => {
             n.as_i64().or_else(|| n.as_f64().and_then(integer)).map(Value::Integer)
@@ -67,12 +63,14 @@ fn read(field: &str, column_type: ColumnType, value: &serde_json::Value) -> Resu
         _ => None,
     }
     .ok_or_else(|| {
-        wrong(match column_type {
+        let accepted = match column_type {
             ColumnType::Integer => "an integer from -2^63 to 2^63-1",
             ColumnType::Text => "a string",
             ColumnType::Uuid => "a UUID",
             _ => "a time, RFC 3339 or seconds since 1970,",
-        })
+        };
+        let found = quoted(&value.to_string());
+        Problem::field(field, format!("{field}: {found}, where {accepted} is accepted"))
     })
 }
 

@@ -236,10 +236,10 @@ impl<'a> Cursor<'a> {
 
     fn size(&mut self) -> Result<Option<u64>, Fault> {
         let size = self.until_blank();
-        let bytes = match size {
-            b"-" => None,
-            _ => Some(number(size).ok_or_else(|| self.fault("the size of the answer in bytes, or -"))?),
-        };
+        let bytes = std::str::from_utf8(size).ok().and_then(|digits| digits.parse().ok());
+        if bytes.is_none() && size != b"-" {
+            return Err(self.fault("the size of the answer in bytes, or -"));
+        }
         self.at += size.len();
         Ok(bytes)
     }
@@ -303,8 +303,9 @@ fn access_time(text: &[u8]) -> Result<Timestamp, (usize, String)> {
     }
     let two = |at: usize| (text[at] - b'0').cast_signed() * 10 + (text[at + 1] - b'0').cast_signed();
     let year = i16::from(two(8)) * 100 + i16::from(two(10));
-    let month = month(&text[4..7])
-        .ok_or_else(|| (4, format!("there is no month {:?}", String::from_utf8_lossy(&text[4..7]))))?;
+    let month = MONTHS.iter().zip(1..).find_map(|(month, number)| (*month == &text[4..7]).then_some(number));
+    let month =
+        month.ok_or_else(|| (4, format!("there is no month {:?}", String::from_utf8_lossy(&text[4..7]))))?;
     // A leap second is read as the second before it.
     let second = if two(19) == 60 { 59 } else { two(19) };
     let time = civil::DateTime::new(year, month, two(1), two(13), two(16), second, 0)
@@ -318,15 +319,6 @@ fn access_time(text: &[u8]) -> Result<Timestamp, (usize, String)> {
 
 const MONTHS: [&[u8]; 12] =
     [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
-
-fn month(name: &[u8]) -> Option<i8> {
-    MONTHS.iter().zip(1..).find_map(|(month, number)| (*month == name).then_some(number))
-}
-
-/// Reads a whole number.
-fn number(digits: &[u8]) -> Option<u64> {
-    std::str::from_utf8(digits).ok()?.parse().ok()
-}
 
 #[cfg(test)]
 mod tests {
