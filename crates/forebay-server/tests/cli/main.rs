@@ -7,6 +7,7 @@ mod files;
 mod guide;
 mod lock;
 mod process;
+mod redis;
 mod reload;
 mod replay;
 mod serve;

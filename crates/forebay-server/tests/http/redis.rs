@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forebay_testkit::{Redis, Reply, wait_until, without};
+use forebay_testkit::{Certificates, Redis, Reply, Sentinel, wait_until, without};
 use serde_json::json;
 
 use crate::{
@@ -38,6 +38,26 @@ fn the_example_holds_on_one_redis() {
     }
     let redis = Redis::start();
     of_25_hits_20_are_accepted(patiently_on(&format!("store = {:?}", redis.url())));
+}
+
+#[test]
+fn the_example_holds_by_tls() {
+    if without("redis") || without("tls") {
+        return;
+    }
+    let ca = Certificates::new();
+    let redis = Redis::builder().tls(&ca, &ca.issue("server", &["127.0.0.1"])).start();
+    let url = redis.tls_url("127.0.0.1", &format!("ca={}", ca.file().display()));
+    of_25_hits_20_are_accepted(patiently_on(&format!("store = {url:?}")));
+}
+
+#[test]
+fn the_example_holds_behind_sentinel() {
+    if without("redis") {
+        return;
+    }
+    let set = Sentinel::start();
+    of_25_hits_20_are_accepted(patiently_on(&format!("store = {:?}", set.url())));
 }
 
 #[test]

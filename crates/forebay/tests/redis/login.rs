@@ -5,7 +5,7 @@ use std::fs;
 use forebay::{ErrorKind, Forebay, conformance};
 use forebay_testkit::{Certificates, Redis, Reply, eventually, unique_prefix, without};
 
-use crate::{open, refused, text_of};
+use crate::{open, refused, text_of, without_tls};
 
 /// The words of the documented `ACL SETUSER`, for a prefix.
 fn documented(prefix: &str) -> Vec<String> {
@@ -24,18 +24,23 @@ async fn the_documented_rights_suffice() {
         return;
     }
     let ca = Certificates::new();
-    let pair = ca.issue("server", &["localhost"]);
-    let server = Redis::builder().tls(&ca, &pair).start();
+    let server = match without_tls() {
+        true => Redis::start(),
+        false => Redis::builder().tls(&ca, &ca.issue("server", &["localhost"])).start(),
+    };
+    let place = match without_tls() {
+        true => format!("redis://forebay:PASSWORD@localhost:{}/0?", server.port()),
+        false => {
+            let (port, file) = (server.tls_port(), ca.file());
+            format!("rediss://forebay:PASSWORD@localhost:{port}/0?ca={}&", file.display())
+        }
+    };
     for protocol in ["resp2", "resp3"] {
         let prefix = unique_prefix();
         let words = documented(&prefix);
         let words = words.iter().map(String::as_str).chain(MAPS);
         assert_eq!(server.command(words), Reply::text("OK"));
-        let port = server.tls_port();
-        let url = format!(
-            "rediss://forebay:PASSWORD@localhost:{port}/0?ca={}&protocol={protocol}",
-            ca.file().display()
-        );
+        let url = format!("{place}protocol={protocol}");
         let bay = Forebay::options().prefix(prefix).open(&url).await.expect("opens");
         bay.ping().await.expect("the probe passes");
         for case in conformance::cases() {

@@ -3,6 +3,8 @@
 use forebay::{Forebay, Retry, cluster::Fate};
 use forebay_testkit::{Certificates, Fault, Proxy, Redis, Reply, eventually, unique_prefix, without};
 
+use crate::without_tls;
+
 /// Loses replies, one after the other: each increment is applied once, or nobody knows, and then it is.
 async fn counts_once(server: &Redis, proxy: &Proxy, url: &str) {
     let bay = Forebay::options().prefix(unique_prefix()).open(url).await.expect("opens");
@@ -42,7 +44,7 @@ async fn counts_once(server: &Redis, proxy: &Proxy, url: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn by_tls() {
-    if without("redis") {
+    if without_tls() {
         return;
     }
     let ca = Certificates::new();

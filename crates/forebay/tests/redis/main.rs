@@ -1,5 +1,6 @@
 //! Redis as it is deployed: TLS, logins that change, names and networks, Sentinel.
 
+mod failover;
 mod login;
 mod lost;
 mod network;
@@ -7,7 +8,12 @@ mod sentinel;
 mod tls;
 
 use forebay::{Error, Forebay};
-use forebay_testkit::unique_prefix;
+use forebay_testkit::{unique_prefix, without};
+
+/// Whether the run is without a Redis, or with one that was built without TLS.
+fn without_tls() -> bool {
+    without("redis") || without("tls")
+}
 
 /// Opens a store for one test.
 async fn open(url: &str) -> Result<Forebay, Error> {

@@ -3,7 +3,7 @@
 use forebay::{ErrorKind, Forebay};
 use forebay_testkit::{Certificates, Redis, Sentinel, eventually, unique_prefix, without};
 
-use crate::{open, refused};
+use crate::{open, refused, without_tls};
 
 /// A single Sentinel that names this port.
 fn naming(name: &str, port: u16) -> Redis {
@@ -25,9 +25,13 @@ async fn the_primary_is_followed_with_logins_and_tls() {
         return;
     }
     let ca = Certificates::new();
-    let pair = ca.issue("server", &["127.0.0.1"]);
-    let set = Sentinel::builder().tls(&ca, &pair).password("servers").sentinel_password("sentinels").start();
-    let parameters = format!("?ca={}&sentinel-password=sentinels", ca.file().display());
+    let trust = if without_tls() { "?".into() } else { format!("?ca={}&", ca.file().display()) };
+    let mut builder = Sentinel::builder().password("servers").sentinel_password("sentinels");
+    if !without_tls() {
+        builder = builder.tls(&ca, &ca.issue("server", &["127.0.0.1"]));
+    }
+    let set = builder.start();
+    let parameters = format!("{trust}sentinel-password=sentinels");
     let url = set.url_with(":servers@", &parameters);
     let bay = open(&url).await.expect("opens");
     let lock = bay.lock("report");
@@ -38,10 +42,13 @@ async fn the_primary_is_followed_with_logins_and_tls() {
     let again = lock.acquire().await.expect("answers").fence();
     assert!(again > fence, "{again} after {fence}");
 
-    let text = refused(&set.url_with(":servers@", &format!("?ca={}", ca.file().display()))).await;
+    let text = refused(&set.url_with(":servers@", &trust)).await;
     assert!(text.contains("NOAUTH") && text.contains("sentinel-password-file="), "{text}");
     let text = refused(&set.url_with(":sentinels@", &parameters)).await;
     assert!(text.contains("WRONGPASS") && text.contains(" at 127.0.0.1:"), "{text}");
+    if without_tls() {
+        return;
+    }
     let text = refused(&set.url_with(":servers@", &format!("{parameters}&sentinel-tls=off"))).await;
     assert!(text.contains("sentinel 127.0.0.1") && text.contains("speaks TLS on this port"), "{text}");
 }

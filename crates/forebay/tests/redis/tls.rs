@@ -1,9 +1,9 @@
 //! TLS: certificates are checked, and each mistake is told with what to write.
 
 use forebay::{ErrorKind, Forebay};
-use forebay_testkit::{Certificates, Pair, Redis, without};
+use forebay_testkit::{Certificates, Pair, Redis};
 
-use crate::{open, refused, text_of};
+use crate::{open, refused, text_of, without_tls};
 
 struct World {
     ca: Certificates,
@@ -27,7 +27,7 @@ fn client(Pair { certificate, key }: &Pair) -> String {
 
 #[tokio::test]
 async fn a_server_is_reached_by_name_and_by_address() {
-    if without("redis") {
+    if without_tls() {
         return;
     }
     let World { ca, server } = world(&["localhost", "127.0.0.1"]);
@@ -47,7 +47,7 @@ async fn a_server_is_reached_by_name_and_by_address() {
 
 #[tokio::test]
 async fn certificates_that_do_not_fit_are_told() {
-    if without("redis") {
+    if without_tls() {
         return;
     }
     let World { ca, server } = world(&["redis.internal", "10.0.0.7"]);
@@ -73,7 +73,7 @@ async fn certificates_that_do_not_fit_are_told() {
 
 #[tokio::test]
 async fn a_server_may_demand_a_certificate() {
-    if without("redis") {
+    if without_tls() {
         return;
     }
     let ca = Certificates::new();
@@ -101,7 +101,7 @@ async fn a_server_may_demand_a_certificate() {
 
 #[tokio::test]
 async fn plain_text_and_tls_on_the_wrong_port_are_told() {
-    if without("redis") {
+    if without_tls() {
         return;
     }
     let World { ca, server } = world(&["localhost"]);

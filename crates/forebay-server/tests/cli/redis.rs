@@ -1,0 +1,118 @@
+//! Stores behind TLS, Sentinel and logins: on every command line, and without a secret in what is printed.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+};
+
+use forebay_testkit::{Certificates, Redis, Reply, Sentinel, wait_until, without};
+
+use super::process::{Process, run};
+
+const FILE: &str = "listen = \"127.0.0.1:0\"\ndatabase = \"sqlite::memory:\"\n[limits.hits]\nrate = \"20/1d\"\n\
+                    [events.hit]\nlimits = [\"hits\"]\n";
+
+fn configured(store: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::write(dir.path().join("forebay.toml"), format!("store = \"{store}\"\n{FILE}")).expect("a file");
+    dir
+}
+
+fn get(address: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).expect("a connection");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    (answer.split(' ').nth(1).expect("a status").parse().expect("a number"), answer)
+}
+
+#[test]
+fn every_command_takes_a_store_by_tls_and_by_sentinel() {
+    if without("redis") || without("tls") {
+        return;
+    }
+    let ca = Certificates::new();
+    let server = Redis::builder().password("s3cret").tls(&ca, &ca.issue("server", &["localhost"])).start();
+    let file = ca.file();
+    let tls = server.tls_url("localhost", &format!("ca={}", file.display()));
+    let set = Sentinel::builder().password("s3cret").sentinel_password("s3cret").start();
+    let sentinel = set.url_with(":s3cret@", "?sentinel-password=s3cret");
+    for url in [tls, sentinel] {
+        let dir = configured(&url);
+        let said = |args: &[&str], code: i32| {
+            let output = run(dir.path(), args);
+            let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+            assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+            assert!(!text.contains("s3cret"), "{args:?}: {text}");
+            text
+        };
+        said(&["check-config"], 0);
+        said(&["limit", "hits", "42", "--store", &url], 0);
+        said(&["lock", "job", "--store", &url, "--", "true"], 0);
+        said(&["cluster", "show", "--store", &url], 0);
+        fs::write(dir.path().join("access.log"), include_str!("../../../../docs/guide/access.log"))
+            .expect("a file");
+        said(&["replay", "access.log", "--event", "hit", "--key", "ip", "--store", &url], 0);
+    }
+}
+
+#[test]
+fn mistakes_in_urls_are_told_by_line_without_the_password() {
+    for (url, said) in [
+        ("rediss://:s3cret@h?ca=/nowhere/ca.pem", "cannot read /nowhere/ca.pem"),
+        ("redis://:s3cret@h?ca=/nowhere/ca.pem", "the parameter ca is for TLS: write rediss:"),
+        ("redis+sentinel://:s3cret@a,b", "/primary[/db] is accepted"),
+        ("redis-sentinel://:s3cret@a/m", "redis+sentinel"),
+        ("redis://:s3cret@a?password-file=/nowhere/pw", "stands in one place"),
+        ("redis://a?password-file=/nowhere/pw", "password file /nowhere/pw"),
+        ("redis://:s3cret@a,rediss://b", "share its scheme"),
+    ] {
+        let output = run(configured(url).path(), &["check-config"]);
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains("forebay.toml:1") && text.contains(said), "{url}: {text}");
+        assert!(!text.contains("s3cret"), "{text}");
+    }
+}
+
+/// The password changes on the server and in the file; SIGHUP renews the login, and nothing ever shows it.
+#[test]
+fn a_login_is_renewed_on_sighup_and_never_shown() {
+    if without("redis") {
+        return;
+    }
+    let redis = Redis::start();
+    let acl = |words: &[&str]| {
+        let words = ["ACL", "SETUSER", "app"].iter().chain(words).copied();
+        assert_eq!(redis.command(words), Reply::text("OK"));
+    };
+    acl(&["on", ">s3cret1", "~*", "&*", "+@all"]);
+    let dir = configured(&format!("redis://app@127.0.0.1:{}/0?password-file=password", redis.port()));
+    fs::write(dir.path().join("password"), "s3cret1\n").expect("a file");
+    let process = Process::start(dir.path(), &["serve"]);
+    let address = process.line_after("  URL       http://");
+    assert_eq!(get(&address, "/readyz").0, 200);
+
+    // Not taken: the server does not know it yet. The connection goes on.
+    fs::write(dir.path().join("password"), "s3cret2\n").expect("a file");
+    process.signal("HUP");
+    acl(&["resetpass", ">s3cret2"]);
+    assert_eq!(get(&address, "/readyz").0, 200);
+    process.signal("HUP");
+    redis.command(["CLIENT", "KILL", "USER", "app"]);
+    wait_until("the store to be back", || get(&address, "/readyz").0 == 200);
+
+    acl(&["resetpass", ">s3cret3"]);
+    redis.command(["CLIENT", "KILL", "USER", "app"]);
+    wait_until("the reason to be shown", || get(&address, "/readyz").1.contains("WRONGPASS"));
+    let shown = ["/readyz", "/metrics", "/v1/cluster"].map(|path| get(&address, path).1).concat();
+    assert!(shown.contains("WRONGPASS") && !shown.contains("s3cret"), "{shown}");
+    fs::write(dir.path().join("password"), "s3cret3\n").expect("a file");
+    wait_until("the store to be back", || get(&address, "/readyz").0 == 200);
+    process.signal("TERM");
+    let (status, log) = process.end();
+    assert_eq!(status, 0, "{log}");
+    assert!(log.contains("SIGHUP") && !log.contains("s3cret"), "{log}");
+}

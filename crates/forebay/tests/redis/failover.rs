@@ -1,0 +1,220 @@
+//! Fail-over under load by Sentinel, with the primary killed or stopped: writes go on by themselves, nothing counts twice, and
+//! what is lost was acknowledged last.
+//!
+//! `FOREBAY_ROUNDS` fail-overs of each kind, 2 without it; `scripts/faults sentinel` has 20.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use forebay::{
+    Buffer, Clock, Forebay,
+    buffer::{BufferHandle, Value},
+    sink::MemorySink,
+    time::{millis, secs},
+};
+use forebay_testkit::{Redis, Reply, Sentinel, eventually, unique_prefix, without};
+use tokio::task::JoinHandle;
+
+/// Writers in each of two processes' places.
+const WRITERS: usize = 3;
+
+/// Between two writes of a writer.
+const PAUSE: Duration = millis(2);
+
+/// From the promotion to the first acknowledged write.
+const RECOVERY: Duration = secs(2);
+
+/// What became of the writes of one writer, in their order: whether each was acknowledged.
+type Written = Vec<bool>;
+
+#[derive(Clone, Default)]
+struct Progress {
+    acknowledged: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Progress {
+    fn count(&self) -> u64 {
+        self.acknowledged.load(Ordering::Relaxed)
+    }
+
+    async fn more(&self, writes: u64) {
+        let end = self.count() + writes;
+        eventually("writes to be acknowledged", async || self.count() >= end).await;
+    }
+}
+
+fn buffer(bay: &Forebay) -> BufferHandle {
+    bay.buffer(Buffer::new("rows").key("id").sum("n").partitions(1)).expect("valid")
+}
+
+/// Adds one to a row of its own, again and again, and appends to a list of its own by a plain command.
+async fn write(bay: Forebay, name: String, progress: Progress) -> (Written, Written) {
+    let (rows, clock) = (buffer(&bay), Clock::system());
+    let list = list_of(&name);
+    let (mut by_row, mut by_list) = (vec![], vec![]);
+    while !progress.stop.load(Ordering::Relaxed) {
+        let row = rows.row(format!("{name}-{}", by_row.len())).add("n", 1).await.is_ok();
+        by_row.push(row);
+        let mut map = bay.cluster().map();
+        let ticket = map.raw::<i64>(&list, ["RPUSH", &list, &by_list.len().to_string()]);
+        by_list.push(map.run().await.get(ticket).is_ok());
+        progress.acknowledged.fetch_add(u64::from(row), Ordering::Relaxed);
+        clock.sleep(PAUSE).await;
+    }
+    (by_row, by_list)
+}
+
+fn list_of(writer: &str) -> String {
+    format!("list-{writer}")
+}
+
+/// Checks that nothing was applied twice, and that what is missing of the acknowledged writes is a block for each switch at most:
+/// a replica has the beginning of what its primary did. Returns how many are missing.
+fn lost(name: &str, written: &[bool], found: &BTreeMap<usize, i64>, switches: usize) -> usize {
+    let twice: Vec<_> = found.iter().filter(|(_, times)| **times > 1).collect();
+    assert!(twice.is_empty(), "{name}: applied more than once: {twice:?}");
+    let acknowledged = (0..written.len()).filter(|place| written[*place]);
+    let is_there: Vec<bool> = acknowledged.map(|place| found.contains_key(&place)).collect();
+    let blocks = is_there.chunk_by(|one, next| one == next).filter(|block| !block[0]).count();
+    assert!(blocks <= switches, "{name}: {blocks} gaps in {switches} switches");
+    is_there.iter().filter(|there| !**there).count()
+}
+
+/// One fail-over; returns how long after the promotion a write was acknowledged.
+async fn fail_over(set: &Sentinel, stops: bool, progress: &Progress) -> Duration {
+    progress.more(50).await;
+    let (old, new) = (set.primary(), set.replica());
+    if stops {
+        old.pause();
+    } else {
+        old.kill();
+    }
+    tokio::task::block_in_place(|| set.await_promotion(new));
+    if stops {
+        // The new primary takes no writes without a replica.
+        old.resume();
+        tokio::task::block_in_place(|| set.await_replica(old));
+    }
+    let clock = Clock::system();
+    let before = clock.monotonic();
+    progress.more(1).await;
+    let took = clock.monotonic() - before;
+    progress.more(20).await;
+    if !stops {
+        old.restart();
+        // The Sentinels say the same, some seconds later.
+        old.command(["REPLICAOF", "127.0.0.1", &new.port().to_string()]);
+        tokio::task::block_in_place(|| set.await_replica(old));
+    }
+    took
+}
+
+async fn run(stops: bool) {
+    let rounds = env::var("FOREBAY_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(2);
+    let mut builder = Sentinel::builder();
+    if stops {
+        builder = builder.option("min-replicas-to-write", "1").option("min-replicas-max-lag", "1");
+    }
+    let set = tokio::task::block_in_place(|| builder.start());
+    let prefix = unique_prefix();
+    let open = async || Forebay::options().prefix(&prefix).open(&set.url()).await.expect("opens");
+    let bays = [open().await, open().await];
+    let progress = Progress::default();
+    let names: Vec<String> = (0..2 * WRITERS).map(|writer| format!("w{writer}")).collect();
+    let start =
+        |(name, bay): (&String, &Forebay)| tokio::spawn(write(bay.clone(), name.clone(), progress.clone()));
+    let writers: Vec<JoinHandle<_>> = names.iter().zip(bays.iter().cycle()).map(start).collect();
+
+    let lock = bays[0].lock("report");
+    let mut fence = 0;
+    for round in 1..=rounds {
+        let took = fail_over(&set, stops, &progress).await;
+        println!("round {round}: a write was acknowledged {took:?} after the promotion");
+        assert!(took <= RECOVERY, "round {round}: {took:?}");
+        let guard = lock.acquire().await.expect("answers");
+        assert!(guard.fence() > fence, "round {round}: {} after {fence}", guard.fence());
+        fence = guard.fence();
+        drop(guard);
+    }
+    progress.stop.store(true, Ordering::Relaxed);
+    let mut written = vec![];
+    for writer in writers {
+        written.push(writer.await.expect("it ends"));
+    }
+
+    let rows = buffer(&bays[0]);
+    let sink = MemorySink::new();
+    let _ = rows.flush_to(sink.clone());
+    eventually("all to be flushed", async || rows.flush().await.is_ok()).await;
+    let applied = applied(&sink, &rows);
+    let (mut acknowledged, mut gone) = (0, 0);
+    for (name, (by_row, by_list)) in names.iter().zip(&written) {
+        let empty = BTreeMap::new();
+        gone += lost(name, by_row, applied.get(name).unwrap_or(&empty), rounds);
+        gone += lost(name, by_list, &appended(set.primary(), name), rounds);
+        acknowledged += by_row.iter().chain(by_list).filter(|acknowledged| **acknowledged).count();
+    }
+    println!("{acknowledged} writes acknowledged, {gone} of them lost, none doubled");
+    assert!(acknowledged > 100 * rounds && gone < acknowledged / 2, "{gone} of {acknowledged} lost");
+}
+
+/// How often each write of each writer was applied to its row.
+fn applied(sink: &MemorySink, rows: &BufferHandle) -> BTreeMap<String, BTreeMap<usize, i64>> {
+    let mut applied: BTreeMap<String, BTreeMap<usize, i64>> = BTreeMap::new();
+    for row in sink.rows(rows.schema()) {
+        let key = row.key.values(rows.schema()).expect("readable");
+        let [Value::Text(id)] = &key[..] else { panic!("a text: {key:?}") };
+        let (writer, place) = id.rsplit_once('-').expect("a writer and a place");
+        let Some(Value::Integer(times)) = row.cells[0] else { panic!("a number") };
+        applied.entry(writer.into()).or_default().insert(place.parse().expect("a place"), times);
+    }
+    applied
+}
+
+/// How often each write of a writer was appended to its list.
+fn appended(server: &Redis, writer: &str) -> BTreeMap<usize, i64> {
+    let Reply::Array(places) = server.command(["LRANGE", &list_of(writer), "0", "-1"]) else {
+        panic!("a list")
+    };
+    let mut appended = BTreeMap::new();
+    for place in places {
+        let Reply::Text(place) = place else { panic!("a text") };
+        *appended.entry(place.parse().expect("a place")).or_default() += 1;
+    }
+    appended
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_primary_is_followed_by_another() {
+    if without("redis") {
+        return;
+    }
+    run(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_primary_is_followed_by_another() {
+    if without("redis") {
+        return;
+    }
+    run(true).await;
+}
+
+#[test]
+fn gaps_are_counted() {
+    let found = |places: &[usize]| places.iter().map(|place| (*place, 1)).collect::<BTreeMap<_, _>>();
+    assert_eq!(lost("w", &[true, true, true, false, true], &found(&[0, 4]), 1), 2);
+    assert_eq!(lost("w", &[true, false, true, true], &found(&[0, 2, 3]), 0), 0);
+    let gaps = || lost("w", &[true; 5], &found(&[0, 2, 4]), 1);
+    assert!(std::panic::catch_unwind(gaps).is_err(), "two gaps in one switch");
+    let twice = || lost("w", &[true], &[(0, 2)].into(), 1);
+    assert!(std::panic::catch_unwind(twice).is_err(), "applied twice");
+}
