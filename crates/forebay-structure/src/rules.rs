@@ -48,7 +48,7 @@ pub const WORKSPACE: &[Rules] = &[
         folder: "crates/forebay",
         layers: &[
             Layer::Together(&["model", "backoff", "error", "failpoint", "key", "lease_margin", "time"]),
-            Layer::Together(&["clock", "sink", "table"]),
+            Layer::Together(&["applied", "clock", "held_lease", "sink", "table"]),
             Layer::Together(&["engine"]),
             Layer::Together(&["store", "once"]),
             Layer::Apart(&["buffer", "limit", "series", "lock"]),

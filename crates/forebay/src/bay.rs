@@ -519,7 +519,7 @@ impl Forebay {
     /// ```
     pub async fn close(&self) -> Result<()> {
         self.0.locks.close().await;
-        self.0.limits.close().await;
+        self.0.limits.leased.close().await;
         self.0.tally.close().await;
         self.engine().close().await
     }

@@ -75,10 +75,7 @@ impl Clock {
     /// Time since some fixed moment; never goes back. Deadlines are kept in it.
     #[inline]
     pub fn monotonic(&self) -> Duration {
-        match &self.0 {
-            Source::System => since_start(Reader::Fine),
-            Source::Manual(manual) => manual.reading().monotonic,
-        }
+        self.since_start(Reader::Fine)
     }
 
     /// The time of day, and the monotonic time in microseconds, by one look at one clock.
@@ -87,22 +84,27 @@ impl Clock {
     /// ask so often that a second look would be a third of their cost.
     #[inline]
     pub(crate) fn both(&self) -> (Timestamp, u64) {
-        match &self.0 {
-            Source::System => with_wall(Reader::Fine),
-            Source::Manual(manual) => {
-                let reading = manual.reading();
-                (reading.wall, whole_micros(reading.monotonic))
-            }
-        }
+        self.with_wall(Reader::Fine)
     }
 
     /// [`both`](Self::both) as of at most [`TICK`] ago: it costs a fifth.
     #[inline]
     pub(crate) fn both_coarse(&self) -> (Timestamp, u64) {
-        match &self.0 {
-            Source::System => with_wall(Reader::Coarse),
-            Source::Manual(_) => self.both(),
+        self.with_wall(Reader::Coarse)
+    }
+
+    /// The time of day that goes with the monotonic time, and that in microseconds.
+    #[inline]
+    fn with_wall(&self, reader: Reader) -> (Timestamp, u64) {
+        if let Source::Manual(manual) = &self.0 {
+            let reading = manual.reading();
+            return (reading.wall, whole_micros(reading.monotonic));
         }
+        let monotonic = machine_micros(reader).saturating_sub(*START);
+        let passed = monotonic.cast_signed();
+        let holds = passed < AHEAD_UNTIL.load(Ordering::Acquire);
+        let ahead = if holds { AHEAD.load(Ordering::Relaxed) } else { compare() };
+        (Timestamp::from_micros(passed + ahead), monotonic)
     }
 
     /// The monotonic time as of at most [`TICK`] ago. For deadlines that are looked at all the time: it costs a fifth.
@@ -110,9 +112,15 @@ impl Clock {
     /// Like the other it goes on while the process is stopped, and not while the machine sleeps.
     #[inline]
     pub(crate) fn coarse(&self) -> Duration {
+        self.since_start(Reader::Coarse)
+    }
+
+    /// The monotonic time.
+    #[inline]
+    fn since_start(&self, reader: Reader) -> Duration {
         match &self.0 {
-            Source::System => since_start(Reader::Coarse),
-            Source::Manual(_) => self.monotonic(),
+            Source::System => machine(reader).saturating_sub(Duration::from_micros(*START)),
+            Source::Manual(manual) => manual.reading().monotonic,
         }
     }
 
@@ -144,22 +152,6 @@ impl Clock {
             () = self.sleep(span) => None,
         }
     }
-}
-
-/// The machine's monotonic time.
-#[inline]
-fn since_start(reader: Reader) -> Duration {
-    machine(reader).saturating_sub(Duration::from_micros(*START))
-}
-
-/// The time of day that goes with the machine's monotonic time, and that in microseconds.
-#[inline]
-fn with_wall(reader: Reader) -> (Timestamp, u64) {
-    let monotonic = machine_micros(reader).saturating_sub(*START);
-    let passed = monotonic.cast_signed();
-    let ahead =
-        if passed < AHEAD_UNTIL.load(Ordering::Acquire) { AHEAD.load(Ordering::Relaxed) } else { compare() };
-    (Timestamp::from_micros(passed + ahead), monotonic)
 }
 
 /// How far the time of day is ahead of the monotonic time.

@@ -26,6 +26,7 @@
 #[macro_use]
 mod failpoint;
 
+mod applied;
 mod backoff;
 pub mod bay;
 pub mod buffer;
@@ -34,6 +35,7 @@ pub mod cluster;
 mod engine;
 pub mod error;
 pub mod event;
+mod held_lease;
 pub mod key;
 mod lease_margin;
 pub mod limit;

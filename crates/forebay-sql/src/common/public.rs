@@ -8,7 +8,7 @@ macro_rules! public_sink {
 
             use forebay::{
                 buffer::{RowKey, Schema},
-                sink::{Applied, Batch, BoxFuture, DeadLetter, Replayed, Sink, SinkError, Snapshot},
+                sink::{Answer, Applied, Batch, DeadLetter, Replayed, Sink, SinkError, Snapshot},
             };
             use uuid::Uuid;
 
@@ -94,11 +94,11 @@ macro_rules! public_sink {
             }
 
             impl Sink for $name {
-                fn prepare<'a>(&'a self, schema: &'a Schema) -> BoxFuture<'a, Result<(), SinkError>> {
+                fn prepare<'a>(&'a self, schema: &'a Schema) -> Answer<'a, ()> {
                     Box::pin(self.0.prepare(schema))
                 }
 
-                fn apply<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Applied, SinkError>> {
+                fn apply<'a>(&'a self, batch: &'a Batch) -> Answer<'a, Applied> {
                     Box::pin(self.0.apply(batch))
                 }
 
@@ -107,7 +107,7 @@ macro_rules! public_sink {
                     schema: &'a Schema,
                     row: &'a RowKey,
                     ids: &'a [Uuid],
-                ) -> BoxFuture<'a, Result<Snapshot, SinkError>> {
+                ) -> Answer<'a, Snapshot> {
                     Box::pin(self.0.read(schema, row, ids))
                 }
 
@@ -120,11 +120,11 @@ macro_rules! public_sink {
                     schema: &'a Schema,
                     after: u64,
                     limit: u32,
-                ) -> BoxFuture<'a, Result<Vec<DeadLetter>, SinkError>> {
+                ) -> Answer<'a, Vec<DeadLetter>> {
                     Box::pin(self.0.list_dead(schema, after, limit))
                 }
 
-                fn count_dead<'a>(&'a self, schema: &'a Schema) -> BoxFuture<'a, Result<u64, SinkError>> {
+                fn count_dead<'a>(&'a self, schema: &'a Schema) -> Answer<'a, u64> {
                     Box::pin(self.0.count_dead(schema))
                 }
 
@@ -132,7 +132,7 @@ macro_rules! public_sink {
                     &'a self,
                     schema: &'a Schema,
                     ids: &'a [u64],
-                ) -> BoxFuture<'a, Result<Replayed, SinkError>> {
+                ) -> Answer<'a, Replayed> {
                     Box::pin(self.0.replay_dead(schema, ids))
                 }
 
@@ -141,7 +141,7 @@ macro_rules! public_sink {
                     schema: &'a Schema,
                     from: &'a RowKey,
                     to: &'a RowKey,
-                ) -> BoxFuture<'a, Result<RowKey, SinkError>> {
+                ) -> Answer<'a, RowKey> {
                     Box::pin(self.0.move_row(schema, from, to))
                 }
 
@@ -149,7 +149,7 @@ macro_rules! public_sink {
                     self.0.warnings()
                 }
 
-                fn ping(&self) -> BoxFuture<'_, Result<(), SinkError>> {
+                fn ping(&self) -> Answer<'_, ()> {
                     Box::pin(self.0.ping())
                 }
             }

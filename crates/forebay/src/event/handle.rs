@@ -5,13 +5,14 @@ use std::sync::Arc;
 use super::{
     definition::{Event, Template},
     incoming::{IncomingHit, Times},
-    outcome::{Applied, Hit, HitError},
+    outcome::{Hit, HitError},
     tally::LimitedTally,
 };
 use crate::{
+    applied::Applied,
     error::{Error, Result, invalid, out_of_range},
     key::{Count, Key, Name},
-    limit::{Charge, Charged, Decisions, Kind, LimitHandle},
+    limit::{Charge, Decisions, Kind, LimitHandle},
     model::Row,
     once::State,
     series::{Acceptance, MAX_AHEAD, SeriesHandle},
@@ -203,12 +204,12 @@ impl EventHandle {
         let written = (0..self.0.event.buffers.len()).map(|nth| state(&buffers, nth));
         let states: Vec<State> = counted.chain(written).collect();
         let charged = if states.iter().all(|state| *state == State::No) {
-            limits.give_back(charges).await
+            limits.give_back(&self.0.store, charges, None).await
         } else {
             limits.charged()
         };
         let errors = [series, buffers].into_iter().filter_map(Result::err).flatten().filter_map(Result::err);
-        HitError::of_parts(&self.0.event, charged.into(), &states, errors)
+        HitError::of_parts(&self.0.event, charged, &states, errors)
     }
 
     /// The error of a hit that came to no part.
@@ -282,14 +283,4 @@ type Each = Result<(), Vec<Result<()>>>;
 
 fn each(answers: Vec<Result<()>>) -> Each {
     if answers.iter().all(Result::is_ok) { Ok(()) } else { Err(answers) }
-}
-
-impl From<Charged> for Applied {
-    fn from(charged: Charged) -> Self {
-        match charged {
-            Charged::Yes => Self::Yes,
-            Charged::No => Self::No,
-            Charged::Unknown => Self::Unknown,
-        }
-    }
 }

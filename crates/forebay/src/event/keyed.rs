@@ -7,9 +7,10 @@ use super::{
     definition::Template,
     handle::{Dates, EventHandle, Inner},
     incoming::{IncomingHit, Times},
-    outcome::{Applied, Hit, HitError},
+    outcome::{Hit, HitError},
 };
 use crate::{
+    applied::Applied,
     engine::{request::lost, step::Point},
     error::{Error, ErrorKind, Result, Retry, invalid},
     limit::Decisions,
@@ -130,7 +131,7 @@ impl EventHandle {
         let happened = any(&parts, &[State::Yes, State::Lost]);
         let charges = self.charges(hit);
         let charged = |limits: Option<&Decisions>| match limits {
-            Some(limits) => Applied::from(limits.charged()),
+            Some(limits) => limits.charged(),
             None if charges.is_empty() => Applied::No,
             None if happened => Applied::Yes,
             None => Applied::Unknown,
@@ -161,7 +162,7 @@ impl EventHandle {
         }
         let nothing = parts.iter().all(|(state, _)| *state == State::No);
         let limit = match &limits {
-            Some(limits) if nothing => limits.give_back_once(store, &charges, token).await.into(),
+            Some(limits) if nothing => limits.give_back(store, &charges, Some(token)).await,
             limits => charged(limits.as_ref()),
         };
         debug_assert_eq!(event.series.len(), dates.len(), "a date for each series");

@@ -10,5 +10,7 @@ mod template;
 
 pub use definition::{Cell, Event};
 pub use handle::EventHandle;
-pub use outcome::{Applied, Hit, HitError, Part, Parts};
+pub use outcome::{Hit, HitError, Part, Parts};
 pub(crate) use tally::LimitedTally;
+
+pub use crate::applied::Applied;

@@ -331,10 +331,6 @@ impl LimitHandle {
         self.0.terms.kind
     }
 
-    pub(super) fn store(&self) -> &Store {
-        &self.0.store
-    }
-
     /// The number and the ttl of the leases of a key.
     pub(super) fn lease_quota(&self, key: Key<'_>) -> Result<LeaseQuota> {
         if self.kind() != Kind::Concurrency {
@@ -346,18 +342,6 @@ impl LimitHandle {
     /// The error of a call that does not suit the limit's kind.
     fn wrong_kind(&self, text: &str) -> Error {
         invalid(format!("limit {}: {text}", self.name()))
-    }
-
-    pub(super) fn on_error(&self) -> OnError {
-        self.0.on_error
-    }
-
-    pub(super) fn deadline(&self) -> Duration {
-        self.0.deadline
-    }
-
-    pub(super) fn leased(&self) -> Option<&Arc<LocalLimiter>> {
-        self.0.leased.as_ref()
     }
 
     /// Forgets the denial of a key that was reset or refunded.
@@ -434,14 +418,12 @@ impl LimitHandle {
             return Err(self.described(take.key, error));
         }
         self.note_outage(take.key, &error);
-        match self.0.on_error {
-            OnError::Open => Ok(Decision::without_store(take.rule.quota(), true)),
-            OnError::Closed => Ok(self.apply_shadow(Decision::without_store(take.rule.quota(), false))),
-            OnError::Local => {
-                let taken = Box::pin(self.0.store.fallback().take(take, when)).await?;
-                Ok(self.apply_shadow(Decision::of(&take, taken).from(Source::Fallback)))
-            }
+        if self.0.on_error == OnError::Local {
+            let taken = Box::pin(self.0.store.fallback().take(take, when)).await?;
+            return Ok(self.apply_shadow(Decision::of(&take, taken).from(Source::Fallback)));
         }
+        let allowed = self.0.on_error == OnError::Open;
+        Ok(self.apply_shadow(Decision::without_store(take.rule.quota(), allowed)))
     }
 
     pub(super) async fn ask(&self, take: Take<'_>, when: When) -> Result<Taken> {

@@ -12,7 +12,6 @@ mod report;
 mod reserve;
 
 pub use crate::model::rate::{calendar::CalendarUnit, kind::Kind};
-pub(crate) use decide::Charged;
 pub use decide::{Charge, Decisions, MAX_CHARGES};
 pub use decision::{Decision, Source};
 pub use definition::{Limit, Mode, OnError, Settings};

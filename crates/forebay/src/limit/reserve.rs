@@ -105,7 +105,7 @@ impl LimitHandle {
                 return Ok((if decision.is_allowed() { most } else { 0 }, decision));
             }
         };
-        match self.in_time(self.store().engine().take_up_to(take, When::EngineClock)).await {
+        match self.in_time(self.0.store.engine().take_up_to(take, When::EngineClock)).await {
             Ok((granted, taken)) => {
                 let decision = self.apply_shadow(Decision::of(&Take { cost: 1, ..take }, taken));
                 Ok((if decision.is_shadowed() { most } else { granted }, decision))
@@ -164,7 +164,7 @@ impl LimitHandle {
         // The lease comes first: a charge without one could not be settled.
         let id = LeaseId::random();
         let lease = LeaseAct::Take { most: MAX_LEASES, ttl };
-        let settles = match self.ask_lease(key.as_str(), id, lease, self.deadline()).await {
+        let settles = match self.ask_lease(key.as_str(), id, lease, self.0.deadline).await {
             Ok(leases) if leases.held => true,
             Ok(_) => {
                 let text = format!("limit {}: {MAX_LEASES} reservations of the key are open", self.name());
@@ -175,13 +175,13 @@ impl LimitHandle {
         };
         failpoint!("reserve_after_lease");
         let taken =
-            self.store().take_all_with(std::slice::from_ref(&charge), When::EngineClock, None).await?;
+            self.0.store.take_all_with(std::slice::from_ref(&charge), When::EngineClock, None).await?;
         failpoint!("reserve_after_charge");
         let decision = taken.limits[0].expect("the only limit decides");
         let charged = taken.window(0).filter(|_| settles);
         if settles && charged.is_none() {
             // Nothing to settle. That it stays for its ttl if this fails does no harm.
-            let _ = self.ask_lease(key.as_str(), id, LeaseAct::Release, self.deadline()).await;
+            let _ = self.ask_lease(key.as_str(), id, LeaseAct::Release, self.0.deadline).await;
         }
         if !taken.allowed {
             return Ok(Reserve::Denied(decision));
@@ -285,7 +285,7 @@ impl LimitHandle {
             Resolved::Fixed(decision) => return Ok(self.apply_shadow(decision)),
         };
         let boundless = Take { rule: take.rule.boundless(), cost, ..take };
-        let (_, taken) = self.in_time(self.store().engine().take_up_to(boundless, When::EngineClock)).await?;
+        let (_, taken) = self.in_time(self.0.store.engine().take_up_to(boundless, When::EngineClock)).await?;
         Ok(Decision::of(&Take { cost: 0, ..take }, taken))
     }
 }

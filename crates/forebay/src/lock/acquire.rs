@@ -10,8 +10,7 @@ use tokio::{runtime::Handle, sync::oneshot};
 use uuid::Uuid;
 
 use super::{
-    guard::Guard,
-    held::Grant,
+    guard::{Grant, Guard},
     manager::{BACKOFF, LockManager, PendingRelease, RETRY_SPAN},
     outcome::Attempt,
 };
@@ -22,7 +21,7 @@ use crate::{
         step::{Claim, Claimed, HANDOFF_WINDOW},
     },
     error::{Error, ErrorKind, Result, Retry},
-    lease_margin::{FINE_CLOCK, usable},
+    held_lease::HeldLease,
     model::Holder,
     time::{millis, secs},
 };
@@ -131,13 +130,14 @@ impl AcquireTask {
 
     fn granted(&mut self, sent_at: Duration, fence: u64) -> Next {
         let (name, ttl) = (&self.name, self.ttl);
-        if sent_at + usable(ttl, FINE_CLOCK) <= self.manager.clock().monotonic() {
+        let lease = HeldLease::new(self.manager.clock(), ttl, sent_at);
+        if lease.held_until().is_none() {
             let text =
                 format!("acquire lock {name:?}: the store took longer to answer than the ttl of {ttl:?}");
             return self.failed(Error::new(ErrorKind::Timeout, text));
         }
         let waited = sent_at.saturating_sub(self.started);
-        let grant = Grant { name: name.clone(), owner: self.owner, fence, ttl, waited, sent_at };
+        let grant = Grant { name: name.clone(), owner: self.owner, fence, waited, lease };
         Next::Break(Ok(Attempt::Acquired(Guard::new(self.manager.clone(), grant))))
     }
 

@@ -2,15 +2,19 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use futures::TryFutureExt as _;
 use tokio::runtime::Handle;
+use uuid::Uuid;
 
 use super::{
-    held::{Grant, HeldLock},
     manager::{LockManager, PendingRelease, RETRY_SPAN},
-    outcome::{Loss, Release},
-    renew,
+    outcome::Release,
 };
-use crate::{error::Result, model::Holder};
+use crate::{
+    error::Result,
+    held_lease::{HeldLease, Loss},
+    model::Holder,
+};
 
 /// A lock that is held, and renewed in the background.
 ///
@@ -30,26 +34,36 @@ use crate::{error::Result, model::Holder};
 #[must_use = "dropping a guard releases the lock"]
 pub struct Guard {
     manager: Arc<LockManager>,
-    lock: Arc<HeldLock>,
+    lock: Arc<Grant>,
     /// A guard may be dropped outside of any runtime; its release runs here.
     runtime: Handle,
 }
 
+/// The lock that the store granted, shared by its guard and the task that renews it.
+#[derive(Debug)]
+pub(super) struct Grant {
+    pub name: Arc<str>,
+    pub owner: Uuid,
+    pub fence: u64,
+    /// From the call to the claim that was granted.
+    pub waited: Duration,
+    pub lease: HeldLease,
+}
+
 impl Guard {
     pub(super) fn new(manager: Arc<LockManager>, grant: Grant) -> Self {
-        let lock = Arc::new(HeldLock::new(manager.clock().clone(), grant));
-        Self { manager, lock, runtime: Handle::current() }
+        Self { manager, lock: Arc::new(grant), runtime: Handle::current() }
     }
 
     /// Starts to renew the lock.
     pub(super) fn renewed(self) -> Self {
-        renew::start(&self.manager, self.lock.clone());
+        self.runtime.spawn(renew(self.manager.clone(), self.lock.clone()));
         self
     }
 
     /// Ends the guard, and leaves the lock held in the store.
-    pub(super) fn hand_over(self) -> Arc<HeldLock> {
-        self.lock.end();
+    pub(super) fn hand_over(self) -> Arc<Grant> {
+        self.lock.lease.end();
         self.lock.clone()
     }
 
@@ -69,17 +83,17 @@ impl Guard {
     /// # Ok(()) }
     /// ```
     pub fn fence(&self) -> u64 {
-        self.lock.grant.fence
+        self.lock.fence
     }
 
     /// How long the lock is certainly still held without a renewal; zero once it is lost. Makes no call to the store.
     pub fn remaining(&self) -> Duration {
-        self.lock.remaining()
+        self.lock.lease.remaining()
     }
 
     /// Whether the lock is certainly held. Makes no call to the store; the answer may be out of date when you read it.
     pub fn is_held(&self) -> bool {
-        self.lock.held_until().is_some()
+        self.lock.lease.held_until().is_some()
     }
 
     /// Waits until the lock is lost, and returns the reason.
@@ -102,7 +116,7 @@ impl Guard {
     /// ```
     pub fn lost(&self) -> impl Future<Output = Loss> + Send + 'static {
         let lock = self.lock.clone();
-        async move { lock.lost().await }
+        async move { lock.lease.lost().await }
     }
 
     /// Runs `work` while the lock is held. If the lock is lost first, `work` is dropped unfinished.
@@ -128,12 +142,12 @@ impl Guard {
 
     /// The lock's name.
     pub fn name(&self) -> &str {
-        &self.lock.grant.name
+        &self.lock.name
     }
 
     /// This acquisition, as [`LockState`](super::LockState) shows it to others.
     pub fn holder(&self) -> Holder {
-        Holder::from_owner(self.lock.grant.owner)
+        Holder::from_owner(self.lock.owner)
     }
 
     /// Releases the lock.
@@ -158,14 +172,13 @@ impl Guard {
     /// # Ok(()) }
     /// ```
     pub async fn release(self) -> Result<Release> {
-        let held = self.lock.begin_release();
-        self.manager.schedule().remove(self.lock.grant.owner);
+        let held = self.lock.lease.begin_release();
         if held == Err(Loss::NotHolder) {
             return Ok(Release::AlreadyLost);
         }
         let clock = self.manager.clock();
         let (was_there, failures) = self.manager.release(&self.pending(RETRY_SPAN)).await?;
-        self.lock.end();
+        self.lock.lease.end();
         // Before the deadline nobody else can have released it. So an attempt without an answer did.
         let by_earlier_attempt = failures > 0 && held.is_ok_and(|until| clock.monotonic() < until);
         let ours = held.is_ok() && (was_there || by_earlier_attempt);
@@ -173,7 +186,7 @@ impl Guard {
     }
 
     fn pending(&self, span: Duration) -> PendingRelease {
-        let Grant { name, owner, .. } = &self.lock.grant;
+        let Grant { name, owner, .. } = &*self.lock;
         let until = self.manager.clock().monotonic().saturating_add(span);
         PendingRelease { name: name.clone(), owner: *owner, until, in_doubt: false }
     }
@@ -181,18 +194,28 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let Grant { name, owner, fence, ttl, .. } = &self.lock.grant;
-        // The state first: a renewal that is under way checks it before it schedules the next one.
-        let in_store = self.lock.end();
-        self.manager.schedule().remove(*owner);
-        if in_store {
+        let Grant { name, fence, lease, .. } = &*self.lock;
+        if lease.end() {
             tracing::debug!(
                 lock = &**name,
                 fence,
                 "a guard was dropped; releasing its lock in the background"
             );
-            self.manager.release_in_background(&self.runtime, self.pending(*ttl));
+            self.manager.release_in_background(&self.runtime, self.pending(lease.ttl()));
         }
+    }
+}
+
+/// Renews a lock until it ends, and logs a loss.
+async fn renew(manager: Arc<LockManager>, lock: Arc<Grant>) {
+    let Grant { name, owner, fence, lease, .. } = &*lock;
+    let renew = |timeout| {
+        let step = manager.engine().lock_renew(name, *owner).map_ok(|ttl| ttl.is_some());
+        manager.run_step_within(timeout, "renew", name, step)
+    };
+    let loss = lease.keep(renew).await;
+    if loss != Loss::Released {
+        tracing::warn!(lock = &**name, fence, why = %loss, "a lock was lost");
     }
 }
 

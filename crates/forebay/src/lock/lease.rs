@@ -94,11 +94,11 @@ impl Guard {
     /// Turns the guard into a lease: this process no longer renews or releases the lock.
     pub(super) fn into_lease(self) -> Lease {
         let lock = self.hand_over();
-        let grant = &lock.grant;
+        let grant = &*lock;
         Lease {
             token: Token(grant.owner),
             fence: grant.fence,
-            expires_in: usable(grant.ttl, FINE_CLOCK),
+            expires_in: usable(grant.lease.ttl(), FINE_CLOCK),
             waited: grant.waited,
         }
     }

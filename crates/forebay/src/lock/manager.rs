@@ -2,14 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use parking_lot::{Mutex, MutexGuard};
-use tokio::{
-    runtime::Handle,
-    sync::{Notify, watch},
-};
+use tokio::{runtime::Handle, sync::watch};
 use uuid::Uuid;
 
-use super::schedule::Schedule;
 use crate::{
     backoff::Backoff,
     clock::Clock,
@@ -32,9 +27,6 @@ pub(super) const BACKOFF: Backoff = Backoff::new(millis(20), millis(500));
 #[derive(Debug)]
 pub(crate) struct LockManager {
     store: Store,
-    schedule: Mutex<Schedule>,
-    /// Wakes the task that renews: a renewal is due earlier than the one that it waits for.
-    pub(super) sooner: Notify,
     closing: watch::Sender<bool>,
     /// The number of tasks that wait for a lock or release one.
     busy: watch::Sender<usize>,
@@ -54,7 +46,7 @@ pub(super) struct PendingRelease {
 impl LockManager {
     pub(crate) fn new(store: Store) -> Self {
         let (closing, busy) = (watch::Sender::new(false), watch::Sender::new(0));
-        Self { store, schedule: Mutex::default(), sooner: Notify::new(), closing, busy }
+        Self { store, closing, busy }
     }
 
     pub(super) fn engine(&self) -> &Engine {
@@ -63,10 +55,6 @@ impl LockManager {
 
     pub(super) fn clock(&self) -> &Clock {
         self.store.clock()
-    }
-
-    pub(super) fn schedule(&self) -> MutexGuard<'_, Schedule> {
-        self.schedule.lock()
     }
 
     /// Runs `work` in the background. [`close`](Self::close) waits for it.

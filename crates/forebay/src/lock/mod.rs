@@ -31,17 +31,17 @@
 mod acquire;
 mod guard;
 mod handle;
-mod held;
 mod lease;
 mod manager;
 mod outcome;
-mod renew;
-mod schedule;
 
 pub use guard::Guard;
 pub use handle::{DEFAULT_TTL, LockHandle, MAX_TTL, MIN_TTL};
 pub use lease::{Lease, Renewal, Token};
 pub(crate) use manager::LockManager;
-pub use outcome::{Attempt, Loss, Release};
+pub use outcome::{Attempt, Release};
 
-pub use crate::model::{Holder, Holding, LockState};
+pub use crate::{
+    held_lease::Loss,
+    model::{Holder, Holding, LockState},
+};

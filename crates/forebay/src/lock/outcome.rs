@@ -35,30 +35,6 @@ pub enum Attempt<T> {
     },
 }
 
-/// Why a guard no longer holds its lock.
-///
-/// # Examples
-/// ```
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
-/// use forebay::lock::Loss;
-/// # let bay = forebay::Forebay::open("memory:").await?;
-/// let guard = bay.lock("nightly-report").acquire().await?;
-/// let lost = guard.lost();
-/// drop(guard);
-/// assert_eq!(lost.await, Loss::Released);
-/// # Ok(()) }
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Loss {
-    /// The lease ran out before the store confirmed a renewal. Another caller may acquire the lock soon.
-    Expired,
-    /// The store says that this caller does not hold the lock: it was released by force, or the store lost it.
-    NotHolder,
-    /// The guard was released or dropped.
-    Released,
-}
-
 /// The outcome of a release.
 ///
 /// # Examples
@@ -94,15 +70,5 @@ impl<T> Attempt<T> {
             Self::Acquired(acquired) => Attempt::Acquired(change(acquired)),
             Self::Held { holder, remaining, ahead } => Attempt::Held { holder, remaining, ahead },
         }
-    }
-}
-
-impl fmt::Display for Loss {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Expired => "the lease ran out before the store confirmed a renewal",
-            Self::NotHolder => "the store says that another caller holds the lock, or nobody",
-            Self::Released => "it was released",
-        })
     }
 }

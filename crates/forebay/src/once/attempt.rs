@@ -1,7 +1,6 @@
 //! The begin and the end of an attempt at a request.
 
 use std::{
-    fmt,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -81,7 +80,7 @@ pub enum Once {
 /// request.end("accepted").await?;
 /// # Ok(()) }
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 #[must_use = "dropped, nobody can repeat the request for 30 s"]
 pub struct InProgress(Arc<Request>);
 
@@ -153,12 +152,6 @@ impl InProgress {
 
     fn more(&self) -> u64 {
         self.0.tokens.load(Ordering::Relaxed) * TOKEN_BYTES
-    }
-}
-
-impl fmt::Debug for InProgress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InProgress").field("key", &self.0.key).finish_non_exhaustive()
     }
 }
 

@@ -111,7 +111,11 @@ impl RequestItem {
         }
         let engine = self.request.store.engine();
         // A part is sent only to hosts that the record names.
-        let Some(since) = self.epoch(place) else { return Ok(State::No) };
+        let on_host = match place {
+            Place::Series(part) => step::Place::Series(part),
+            Place::Buffer(part) => step::Place::Buffer(part),
+        };
+        let Some(since) = self.epoch(on_host) else { return Ok(State::No) };
         let token = Token { id: self.hash(nth), hour: self.request.ours.hour, since: Some(since) };
         let seen = match place {
             Place::Series(part) => engine.series_peek(part, &token).await?,
@@ -147,9 +151,7 @@ impl RequestItem {
         point: Point,
         now: Timestamp,
     ) -> Result<()> {
-        let place = Place::Series(part);
-        let token = self.token(nth, &place)?;
-        let Place::Series(part) = place else { return Err(lost()) };
+        let token = self.token(nth, step::Place::Series(&part))?;
         failpoint!("part_before");
         let answer = self.request.store.engine().series_add_once(&part, point, now, &token).await;
         failpoint!("part_after");
@@ -161,9 +163,7 @@ impl RequestItem {
     /// # Errors
     /// As [`count`](Self::count).
     pub(crate) async fn merge(&self, nth: usize, part: BufferPart, row: Row) -> Result<()> {
-        let place = Place::Buffer(part);
-        let token = self.token(nth, &place)?;
-        let Place::Buffer(part) = place else { return Err(lost()) };
+        let token = self.token(nth, step::Place::Buffer(&part))?;
         failpoint!("part_before");
         let answer = self.request.store.engine().buffer_add_once(&part, row, &token).await;
         failpoint!("part_after");
@@ -179,7 +179,7 @@ impl RequestItem {
     }
 
     /// The token of a part that is about to be written.
-    fn token(&self, nth: usize, place: &Place) -> Result<Token> {
+    fn token(&self, nth: usize, place: step::Place<'_>) -> Result<Token> {
         let Some(since) = self.epoch(place) else {
             let text = "write: its host did not answer when the request began";
             return Err(Error::new(ErrorKind::Unavailable, text));
@@ -194,17 +194,14 @@ impl RequestItem {
         Ok(Token { id: self.hash(nth), hour: self.request.ours.hour, since })
     }
 
-    /// The epoch in which a part may have been applied.
-    fn epoch(&self, place: &Place) -> Option<Epoch> {
+    /// The epoch of the host of a part in which the part may have been applied.
+    fn epoch(&self, place: step::Place<'_>) -> Option<Epoch> {
         let engine = self.request.store.engine();
-        let (host, _) = engine.place_of(match place {
-            Place::Series(part) => step::Place::Series(part),
-            Place::Buffer(part) => step::Place::Buffer(part),
-        });
-        self.request.epoch(&engine.epochs(), host)
+        let (epochs, (host, _)) = (engine.epochs(), engine.place_of(place));
+        let (name, _) = epochs.get(host)?;
+        self.request.ours.hosts.iter().find(|(other, _)| other == name).map(|(_, epoch)| *epoch)
     }
 
-    /// Hashes the key, the request, the item and the part, but not the record: the tokens still count if that is lost.
     fn hash(&self, part: impl Display) -> u128 {
         let Request { key, fingerprint, .. } = &*self.request;
         xxh3_128(format!("{fingerprint:032x} {} {part} {key}", self.number).as_bytes())

@@ -4,10 +4,7 @@ use std::{fmt, sync::atomic::AtomicU64};
 
 use uuid::Uuid;
 
-use crate::{
-    engine::request::{Epoch, Hosts, Ours},
-    store::Store,
-};
+use crate::{engine::request::Ours, store::Store};
 
 /// The state that all items of a request share.
 pub(crate) struct Request {
@@ -20,14 +17,6 @@ pub(crate) struct Request {
     pub weight: u64,
     /// How many tokens were used. Only added up, so any memory order will do.
     pub tokens: AtomicU64,
-}
-
-impl Request {
-    /// The epoch in which a part on the host with this number may have been applied.
-    pub(super) fn epoch(&self, hosts: &Hosts, number: usize) -> Option<Epoch> {
-        let (name, _) = hosts.get(number)?;
-        self.ours.hosts.iter().find(|(other, _)| other == name).map(|(_, epoch)| *epoch)
-    }
 }
 
 impl fmt::Debug for Request {

@@ -23,6 +23,18 @@ use crate::model::{RowKey, Schema, Value};
 /// ```
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// The answer of a [`Sink`].
+///
+/// # Examples
+/// ```
+/// use forebay::sink::Answer;
+/// fn ping<'a>() -> Answer<'a, ()> {
+///     Box::pin(async { Ok(()) })
+/// }
+/// # drop(ping());
+/// ```
+pub type Answer<'a, T> = BoxFuture<'a, Result<T, SinkError>>;
+
 /// A database that batches are applied to.
 ///
 /// # Contract
@@ -54,7 +66,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
 /// use std::{collections::HashMap, sync::{Arc, Mutex}};
 /// use forebay::{Buffer, Forebay, Timestamp, buffer::{Row, RowKey, Schema}};
-/// use forebay::sink::{Applied, Batch, BoxFuture, Sink, SinkError, Snapshot};
+/// use forebay::sink::{Answer, Applied, Batch, Sink, Snapshot};
 /// use uuid::Uuid;
 ///
 /// #[derive(Clone, Debug, Default)]
@@ -64,11 +76,11 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// struct Table { rows: HashMap<RowKey, Row>, ledger: HashMap<Uuid, Option<Timestamp>> }
 ///
 /// impl Sink for Counters {
-///     fn prepare<'a>(&'a self, _: &'a Schema) -> BoxFuture<'a, Result<(), SinkError>> {
+///     fn prepare<'a>(&'a self, _: &'a Schema) -> Answer<'a, ()> {
 ///         Box::pin(async { Ok(()) })
 ///     }
 ///
-///     fn apply<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Applied, SinkError>> {
+///     fn apply<'a>(&'a self, batch: &'a Batch) -> Answer<'a, Applied> {
 ///         Box::pin(async {
 ///             let mut table = self.0.lock().expect("no panic while it is held");
 ///             if let Some(committed) = table.ledger.get(&batch.id) {
@@ -85,9 +97,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///         })
 ///     }
 ///
-///     fn read<'a>(
-///         &'a self, _: &'a Schema, row: &'a RowKey, ids: &'a [Uuid],
-///     ) -> BoxFuture<'a, Result<Snapshot, SinkError>> {
+///     fn read<'a>(&'a self, _: &'a Schema, row: &'a RowKey, ids: &'a [Uuid]) -> Answer<'a, Snapshot> {
 ///         Box::pin(async {
 ///             let table = self.0.lock().expect("no panic while it is held");
 ///             let applied = ids.iter().filter(|id| table.ledger.contains_key(id)).copied().collect();
@@ -96,7 +106,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///         })
 ///     }
 ///
-///     fn ping(&self) -> BoxFuture<'_, Result<(), SinkError>> {
+///     fn ping(&self) -> Answer<'_, ()> {
 ///         Box::pin(async { Ok(()) })
 ///     }
 /// }
@@ -117,7 +127,7 @@ pub trait Sink: Send + Sync + fmt::Debug + 'static {
     ///
     /// # Errors
     /// What does not fit, and how to resolve it; [`SinkError::Transient`] if the database does not answer.
-    fn prepare<'a>(&'a self, schema: &'a Schema) -> BoxFuture<'a, Result<(), SinkError>>;
+    fn prepare<'a>(&'a self, schema: &'a Schema) -> Answer<'a, ()>;
 
     /// Applies a batch exactly once.
     ///
@@ -127,19 +137,14 @@ pub trait Sink: Send + Sync + fmt::Debug + 'static {
     ///
     /// # Cancellation
     /// The batch may have been committed; it is never applied by half.
-    fn apply<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Applied, SinkError>>;
+    fn apply<'a>(&'a self, batch: &'a Batch) -> Answer<'a, Applied>;
 
     /// Reads the value columns of a row, and which of `ids` have been applied, in one snapshot: the row contains the batches
     /// in `applied`, and no others. For a row that was moved, it reads the row it was moved into.
     ///
     /// # Errors
     /// [`SinkError::Transient`] if the database does not answer; [`SinkError::Permanent`] for a table that does not fit.
-    fn read<'a>(
-        &'a self,
-        schema: &'a Schema,
-        row: &'a RowKey,
-        ids: &'a [Uuid],
-    ) -> BoxFuture<'a, Result<Snapshot, SinkError>>;
+    fn read<'a>(&'a self, schema: &'a Schema, row: &'a RowKey, ids: &'a [Uuid]) -> Answer<'a, Snapshot>;
 
     /// For how long the ledger keeps the id of a batch; `None`: for ever. A batch that is older than that and not in the ledger
     /// is not applied, but parked.
@@ -152,12 +157,7 @@ pub trait Sink: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) from a sink that does not list them, which is the default;
     /// otherwise as [`read`](Self::read).
-    fn dead_letters<'a>(
-        &'a self,
-        schema: &'a Schema,
-        after: u64,
-        limit: u32,
-    ) -> BoxFuture<'a, Result<Vec<DeadLetter>, SinkError>> {
+    fn dead_letters<'a>(&'a self, schema: &'a Schema, after: u64, limit: u32) -> Answer<'a, Vec<DeadLetter>> {
         let _ = (schema, after, limit);
         Box::pin(async { Err(unsupported("dead letters")) })
     }
@@ -166,7 +166,7 @@ pub trait Sink: Send + Sync + fmt::Debug + 'static {
     ///
     /// # Errors
     /// As [`dead_letters`](Self::dead_letters).
-    fn count_dead<'a>(&'a self, schema: &'a Schema) -> BoxFuture<'a, Result<u64, SinkError>> {
+    fn count_dead<'a>(&'a self, schema: &'a Schema) -> Answer<'a, u64> {
         let _ = schema;
         Box::pin(async { Err(unsupported("dead letters")) })
     }
@@ -181,11 +181,7 @@ pub trait Sink: Send + Sync + fmt::Debug + 'static {
     ///
     /// # Cancellation
     /// All letters may have been replayed, or none; never some.
-    fn replay_dead<'a>(
-        &'a self,
-        schema: &'a Schema,
-        ids: &'a [u64],
-    ) -> BoxFuture<'a, Result<Replayed, SinkError>> {
+    fn replay_dead<'a>(&'a self, schema: &'a Schema, ids: &'a [u64]) -> Answer<'a, Replayed> {
         let _ = (schema, ids);
         Box::pin(async { Err(unsupported("dead letters")) })
     }
@@ -204,12 +200,7 @@ pub trait Sink: Send + Sync + fmt::Debug + 'static {
     ///
     /// # Cancellation
     /// The row may have been moved; never by half.
-    fn move_row<'a>(
-        &'a self,
-        schema: &'a Schema,
-        from: &'a RowKey,
-        to: &'a RowKey,
-    ) -> BoxFuture<'a, Result<RowKey, SinkError>> {
+    fn move_row<'a>(&'a self, schema: &'a Schema, from: &'a RowKey, to: &'a RowKey) -> Answer<'a, RowKey> {
         let _ = (schema, from, to);
         Box::pin(async { Err(unsupported("moves")) })
     }
@@ -224,7 +215,7 @@ pub trait Sink: Send + Sync + fmt::Debug + 'static {
     ///
     /// # Errors
     /// Why it does not.
-    fn ping(&self) -> BoxFuture<'_, Result<(), SinkError>>;
+    fn ping(&self) -> Answer<'_, ()>;
 }
 
 /// A row and the ledger, as one transaction saw them.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     batch::{Applied, Batch},
-    contract::{BoxFuture, Sink, Snapshot},
+    contract::{Answer, Sink, Snapshot},
     dead_letter::{DeadLetter, Replayed},
     error::SinkError,
 };
@@ -190,29 +190,19 @@ impl Tables {
 }
 
 impl Sink for MemorySink {
-    fn prepare<'a>(&'a self, _schema: &'a Schema) -> BoxFuture<'a, Result<(), SinkError>> {
+    fn prepare<'a>(&'a self, _schema: &'a Schema) -> Answer<'a, ()> {
         Box::pin(async { Ok(()) })
     }
 
-    fn apply<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Applied, SinkError>> {
+    fn apply<'a>(&'a self, batch: &'a Batch) -> Answer<'a, Applied> {
         Box::pin(async { Ok(self.0.lock().apply(batch)) })
     }
 
-    fn read<'a>(
-        &'a self,
-        schema: &'a Schema,
-        row: &'a RowKey,
-        ids: &'a [Uuid],
-    ) -> BoxFuture<'a, Result<Snapshot, SinkError>> {
+    fn read<'a>(&'a self, schema: &'a Schema, row: &'a RowKey, ids: &'a [Uuid]) -> Answer<'a, Snapshot> {
         Box::pin(async { Ok(self.0.lock().read(schema, row, ids)) })
     }
 
-    fn dead_letters<'a>(
-        &'a self,
-        schema: &'a Schema,
-        after: u64,
-        limit: u32,
-    ) -> BoxFuture<'a, Result<Vec<DeadLetter>, SinkError>> {
+    fn dead_letters<'a>(&'a self, schema: &'a Schema, after: u64, limit: u32) -> Answer<'a, Vec<DeadLetter>> {
         Box::pin(async move {
             let tables = self.0.lock();
             let later = tables.dead_of(schema).filter(|letter| letter.id > after);
@@ -220,28 +210,19 @@ impl Sink for MemorySink {
         })
     }
 
-    fn count_dead<'a>(&'a self, schema: &'a Schema) -> BoxFuture<'a, Result<u64, SinkError>> {
+    fn count_dead<'a>(&'a self, schema: &'a Schema) -> Answer<'a, u64> {
         Box::pin(async { Ok(self.0.lock().dead_of(schema).count() as u64) })
     }
 
-    fn replay_dead<'a>(
-        &'a self,
-        schema: &'a Schema,
-        ids: &'a [u64],
-    ) -> BoxFuture<'a, Result<Replayed, SinkError>> {
+    fn replay_dead<'a>(&'a self, schema: &'a Schema, ids: &'a [u64]) -> Answer<'a, Replayed> {
         Box::pin(async { Ok(self.0.lock().replay(schema, ids)) })
     }
 
-    fn move_row<'a>(
-        &'a self,
-        schema: &'a Schema,
-        from: &'a RowKey,
-        to: &'a RowKey,
-    ) -> BoxFuture<'a, Result<RowKey, SinkError>> {
+    fn move_row<'a>(&'a self, schema: &'a Schema, from: &'a RowKey, to: &'a RowKey) -> Answer<'a, RowKey> {
         Box::pin(async { self.0.lock().move_row(schema, from, to) })
     }
 
-    fn ping(&self) -> BoxFuture<'_, Result<(), SinkError>> {
+    fn ping(&self) -> Answer<'_, ()> {
         Box::pin(async { Ok(()) })
     }
 }

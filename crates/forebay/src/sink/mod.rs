@@ -7,7 +7,7 @@ mod error;
 mod memory;
 
 pub use batch::{Applied, Batch};
-pub use contract::{BoxFuture, Sink, Snapshot};
+pub use contract::{Answer, BoxFuture, Sink, Snapshot};
 pub use dead_letter::{DeadLetter, Replayed};
 pub use error::SinkError;
 pub use memory::MemorySink;

@@ -25,7 +25,7 @@ async fn a_guard_is_renewed_for_as_long_as_it_lives() {
 }
 
 #[tokio::test]
-async fn one_task_renews_all_guards_and_another_one_later() {
+async fn every_guard_is_renewed_also_after_all_others_were_released() {
     let store = Store::open().await;
     for round in 0..3 {
         let mut guards = vec![];

@@ -3,6 +3,7 @@
 use futures::future::join_all;
 
 use crate::{
+    applied::Applied,
     engine::request::ChargeToken,
     error::{Error, Result, Retry},
     limit::{Decision, LimitHandle, handle::Resolved},
@@ -65,15 +66,6 @@ pub struct Decisions {
     pub(super) in_doubt: bool,
 }
 
-/// Whether a charge stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Charged {
-    Yes,
-    No,
-    /// The store did not say.
-    Unknown,
-}
-
 impl Charge {
     /// Checks the key and the cost, and finds the allowance of the key.
     pub(super) fn resolve(&self) -> Result<Resolved<'_>> {
@@ -119,49 +111,39 @@ impl Decisions {
     }
 
     /// Whether an allowed decision left something charged.
-    pub(crate) fn charged(&self) -> Charged {
+    pub(crate) fn charged(&self) -> Applied {
         match (self.charged.iter().any(Option::is_some), self.in_doubt) {
-            (true, _) => Charged::Yes,
-            (false, true) => Charged::Unknown,
-            (false, false) => Charged::No,
+            (true, _) => Applied::Yes,
+            (false, true) => Applied::Unknown,
+            (false, false) => Applied::No,
         }
     }
 
     /// Refunds what an allowed decision charged, into the windows that were charged. A refund of a window that is over
-    /// changes nothing: in the next one it would admit too much. Returns what stays charged.
-    pub(crate) async fn give_back(&self, charges: &[Charge]) -> Charged {
-        let refund = async |(charge, window): (&Charge, &Option<u64>)| match window {
-            Some(_) => charge
-                .limit
-                .refund_into(charge.limit.key(&charge.key)?, charge.cost, *window)
-                .await
-                .map(|_| ()),
-            None => Ok(()),
-        };
-        self.left(join_all(charges.iter().zip(&self.charged).map(refund)).await)
-    }
-
-    /// As [`give_back`](Self::give_back), of charges made with a token. Charges that a later attempt owns by now stay.
-    pub(crate) async fn give_back_once(
+    /// changes nothing: in the next one it would admit too much. Of charges with a token, those that a later attempt owns by
+    /// now stay. Returns whether anything stays charged.
+    pub(crate) async fn give_back(
         &self,
         store: &Store,
         charges: &[Charge],
-        token: ChargeToken,
-    ) -> Charged {
-        let charged =
-            charges.iter().zip(&self.charged).filter_map(|(charge, window)| Some((charge, (*window)?)));
-        self.left(store.refund_once(charged, token).await)
-    }
-
-    /// The amount that stays charged after refunds.
-    fn left(&self, refunds: Vec<Result<()>>) -> Charged {
+        token: Option<ChargeToken>,
+    ) -> Applied {
+        let charged = charges.iter().zip(&self.charged);
+        let charged = charged.filter_map(|(charge, window)| Some((charge, (*window)?)));
+        let refund = async |(Charge { limit, key, cost }, window): (&Charge, u64)| {
+            limit.refund_into(limit.key(key)?, *cost, Some(window)).await.map(drop)
+        };
+        let refunds = match token {
+            Some(token) => store.refund_once(charged, token).await,
+            None => join_all(charged.map(refund)).await,
+        };
         let failures: Vec<Error> = refunds.into_iter().filter_map(Result::err).collect();
         if failures.iter().any(|error| error.retry() != Retry::Unknown) {
-            Charged::Yes
+            Applied::Yes
         } else if failures.is_empty() && !self.in_doubt {
-            Charged::No
+            Applied::No
         } else {
-            Charged::Unknown
+            Applied::Unknown
         }
     }
 }
@@ -180,13 +162,13 @@ mod tests {
         let charges = [Charge { limit: limit.clone(), key: "42".into(), cost: 3 }];
 
         let taken = bay.take_all(&charges).await.expect("answers");
-        assert_eq!(taken.give_back(&charges).await, Charged::No);
+        assert_eq!(taken.give_back(bay.store(), &charges, None).await, Applied::No);
         assert_eq!(limit.peek("42").await.expect("answers").used(), 0, "the same window");
 
         let taken = bay.take_all(&charges).await.expect("answers");
         hand.advance(mins(1));
         assert!(limit.take_n("42", 5).await.expect("answers").is_allowed());
-        assert_eq!(taken.give_back(&charges).await, Charged::No);
+        assert_eq!(taken.give_back(bay.store(), &charges, None).await, Applied::No);
         assert!(!limit.take("42").await.expect("answers").is_allowed(), "the next window");
     }
 }

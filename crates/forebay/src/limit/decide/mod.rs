@@ -7,6 +7,5 @@ mod refunds;
 mod take;
 mod take_all;
 
-pub(crate) use charge::Charged;
 pub use charge::{Charge, Decisions, MAX_CHARGES};
 pub(super) use deny_cache::DenyCache;

@@ -6,6 +6,7 @@ use tokio::runtime::Handle;
 use super::charge::Charge;
 use crate::{
     engine::{
+        Engine,
         request::ChargeToken,
         step::{Take, Taken},
     },
@@ -53,7 +54,7 @@ impl PendingRefunds {
             return join_all(charged.iter().map(peek)).await.into_iter().flatten().collect();
         }
         let refunds = charged.into_iter().map(async |(place, charge, window)| {
-            let (name, deadline) = (charge.limit.name().clone(), charge.limit.deadline());
+            let (name, deadline) = (charge.limit.name().clone(), charge.limit.0.deadline);
             // A task of its own continues when the caller stops waiting.
             let refund = tokio::spawn(refund(self.store.clone(), charge, window, self.when));
             let answer = async { Ok(refund.await) };
@@ -97,14 +98,11 @@ impl Store {
         token: ChargeToken,
     ) -> Vec<Result<()>> {
         let charged: Vec<_> = charged.collect();
-        let mut groups: Vec<Vec<(Take<'_>, u64)>> = vec![];
-        for &(charge, window) in &charged {
-            let Ok(Resolved::Take(take)) = charge.resolve() else { continue };
-            match groups.iter_mut().find(|group| self.engine().together(&[group[0].0, take])) {
-                Some(group) => group.push((take, window)),
-                None => groups.push(vec![(take, window)]),
-            }
-        }
+        let takes = charged.iter().filter_map(|(charge, window)| match charge.resolve() {
+            Ok(Resolved::Take(take)) => Some((take, *window)),
+            _ => None,
+        });
+        let groups = by_host(self.engine(), takes, |(take, _)| *take);
         let refund = async |group: &Vec<(Take<'_>, u64)>| {
             let (first, _) = group[0];
             self.engine().refund_once(group, token.of(first.limit, first.key)).await
@@ -115,6 +113,22 @@ impl Store {
         }
         refunded
     }
+}
+
+/// Groups takes by the hosts that run them in one step.
+pub(super) fn by_host<'a, T>(
+    engine: &Engine,
+    members: impl IntoIterator<Item = T>,
+    take: impl Fn(&T) -> Take<'a>,
+) -> Vec<Vec<T>> {
+    let mut groups: Vec<Vec<T>> = vec![];
+    for member in members {
+        match groups.iter_mut().find(|group| engine.together(&[take(&group[0]), take(&member)])) {
+            Some(group) => group.push(member),
+            None => groups.push(vec![member]),
+        }
+    }
+    groups
 }
 
 #[cfg(test)]

@@ -128,20 +128,20 @@ impl LimitHandle {
             Resolved::Take(take) => take,
             Resolved::Fixed(decision) => return Ok(self.noted(key.as_str(), self.apply_shadow(decision))),
         };
-        let local = self.leased().filter(|_| when == When::EngineClock);
+        let local = self.0.leased.as_ref().filter(|_| when == When::EngineClock);
+        let engine = self.0.store.engine();
         let known = match local {
             Some(local) => local.spend(&take).map(Ok::<_, Error>),
-            None if self.store().engine().is_in_process() => self
-                .store()
-                .engine()
-                .take_at_once(&take, when)
-                .map(|taken| Ok(self.apply_shadow(Decision::of(&take, taken?)))),
+            None if engine.is_in_process() => {
+                let taken = engine.take_at_once(&take, when);
+                taken.map(|taken| Ok(self.apply_shadow(Decision::of(&take, taken?))))
+            }
             None => None,
         };
         if let Some(decision) = known {
             return Ok(self.noted(take.key, decision?));
         }
-        let sent = self.store().clock().monotonic();
+        let sent = self.0.store.clock().monotonic();
         let mut answer = self.ask(take, when).await;
         if let (Some(local), Ok(Taken { allowed: false, .. })) = (local, &answer) {
             // Together with what is left in the store, the local budget may be enough.
@@ -186,10 +186,10 @@ impl LimitHandle {
     /// A remembered denial of a take.
     pub(crate) fn known_denial(&self, take: &Take<'_>) -> Option<Decision> {
         let denied = &self.0.shared.denied;
-        if !self.0.remembers || denied.is_empty() || self.store().engine().is_closed() {
+        if !self.0.remembers || denied.is_empty() || self.0.store.engine().is_closed() {
             return None;
         }
-        denied.look_up(take, self.store().clock().monotonic())
+        denied.look_up(take, self.0.store.clock().monotonic())
     }
 
     pub(crate) fn remember_denial(&self, take: &Take<'_>, now: u64, state: State, sent: Duration) {

@@ -14,7 +14,7 @@ use futures::future::join_all;
 
 use super::{
     charge::{Charge, Decisions, MAX_CHARGES},
-    refunds::PendingRefunds,
+    refunds::{PendingRefunds, by_host},
 };
 use crate::{
     engine::{
@@ -156,7 +156,7 @@ impl<'a> Call<'a> {
 
     /// The local budgets of a limit, if this call may spend from them. A charge with a token must be known to the store.
     fn local(&self, place: usize) -> Option<&'a std::sync::Arc<LocalLimiter>> {
-        let local = self.charges[place].limit.leased();
+        let local = self.charges[place].limit.0.leased.as_ref();
         local.filter(|_| self.when == When::EngineClock && self.token.is_none())
     }
 
@@ -171,13 +171,7 @@ impl<'a> Call<'a> {
     async fn ask_in_turn(&mut self) -> Result<bool> {
         let enforced = std::mem::take(&mut self.enforced);
         let (local, stored): (Vec<Member<'a>>, _) = enforced.into_iter().partition(|one| self.is_local(one));
-        let mut groups: Vec<Vec<Member<'a>>> = vec![];
-        for member in stored {
-            match groups.iter_mut().find(|group| self.store.engine().together(&[group[0].1, member.1])) {
-                Some(group) => group.push(member),
-                None => groups.push(vec![member]),
-            }
-        }
+        let mut groups = by_host(self.store.engine(), stored, |(_, take)| *take);
         let hosts = groups.len();
         groups.extend(local.into_iter().map(|member| vec![member]));
         let mut pending = PendingRefunds::new(self.store, self.when, self.token);
@@ -281,7 +275,7 @@ impl<'a> Call<'a> {
 
     /// Decides by the `on_error` of each limit.
     async fn decide_without_store(&mut self, group: &[Member<'_>], error: &Error) -> Result<()> {
-        let on_error = |place: usize| self.charges[place].limit.on_error();
+        let on_error = |place: usize| self.charges[place].limit.0.on_error;
         let local = group.iter().filter(|(place, _)| on_error(*place) == OnError::Local);
         let local: Vec<Member<'_>> = local.copied().collect();
         let takes: Vec<Take<'_>> = local.iter().map(|(_, take)| *take).collect();

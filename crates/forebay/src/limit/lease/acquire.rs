@@ -129,12 +129,7 @@ impl LimitHandle {
         let key = self.key(key.as_ref())?;
         let (slots, key) = (self.lease_quota(key)?, key.as_str());
         let (lender, id) = id.grantor();
-        let held = match lender {
-            GrantedBy::Store => {
-                self.ask_lease(key, id, LeaseAct::Renew { ttl: slots.ttl }, ANSWER).await?.held
-            }
-            other => self.extend(other, slots, key, id).await?,
-        };
+        let held = self.extend(lender, slots, key, id, ANSWER).await?;
         Ok(held.then(|| slots.counted()))
     }
 
@@ -146,18 +141,14 @@ impl LimitHandle {
         let key = self.key(key.as_ref())?;
         self.lease_quota(key)?;
         let (lender, id) = id.grantor();
-        match self.give_back_lease(lender, key.as_str(), id).await {
-            // Its request may have reached the store all the same, which then forgets it at its end.
-            Err(error) if lender != GrantedBy::Store && error.is_outage() => Ok(true),
-            answer => answer,
-        }
+        lender.released(self.give_back_lease(lender, key.as_str(), id).await)
     }
 
     async fn lend(&self, slots: LeaseQuota, key: &str, id: LeaseId) -> Result<(Lease<LeaseTerm>, GrantedBy)> {
         // A shadow lends whatever it is asked for, so that it counts what it would have to.
         let most = if self.is_shadow() { Decision::UNLIMITED } else { slots.most };
         let act = LeaseAct::Take { most, ttl: slots.ttl };
-        match self.ask_lease(key, id, act, self.deadline()).await {
+        match self.ask_lease(key, id, act, self.0.deadline).await {
             Ok(leases) => Ok((slots.outcome(id, &leases, Source::Engine), GrantedBy::Store)),
             Err(error) if error.is_outage() => {
                 self.note_outage(key, &error);
@@ -175,37 +166,23 @@ impl LimitHandle {
         id: LeaseId,
         act: LeaseAct,
     ) -> Result<(Lease<LeaseTerm>, GrantedBy)> {
-        match self.on_error() {
-            OnError::Local => {
-                let step = LeaseStep { limit: self.name(), key, id: id.0, act };
-                let leases = Box::pin(self.store().fallback().lease(step)).await?;
-                Ok((slots.outcome(id, &leases, Source::Fallback), GrantedBy::Fallback))
-            }
-            OnError::Open => {
-                let decision = Decision::without_store(slots.most, true);
-                let term = LeaseTerm { id, expires_in: slots.counted(), decision };
-                Ok((Lease::Granted(term), GrantedBy::Nobody))
-            }
-            OnError::Closed => {
-                let decision = Decision::without_store(slots.most, false);
-                if self.is_shadow() {
-                    let (expires_in, decision) = (slots.counted(), decision.shadowed());
-                    return Ok((Lease::Granted(LeaseTerm { id, expires_in, decision }), GrantedBy::Nobody));
-                }
-                Ok((Lease::Denied { decision, first_end: None }, GrantedBy::Nobody))
-            }
+        if self.0.on_error == OnError::Local {
+            let leases = self.ask_fallback(key, id, act).await?;
+            return Ok((slots.outcome(id, &leases, Source::Fallback), GrantedBy::Fallback));
         }
+        let decision = Decision::without_store(slots.most, self.0.on_error == OnError::Open);
+        Ok((slots.decided(id, self.apply_shadow(decision), None), GrantedBy::Nobody))
     }
 
     /// The decision that a peek at a concurrency limit shows.
     pub(crate) async fn peek_leases(&self, slots: LeaseQuota, key: &str) -> Result<Decision> {
-        let answer = self.ask_lease(key, LeaseId::random(), LeaseAct::Peek, self.deadline()).await;
+        let answer = self.ask_lease(key, LeaseId::random(), LeaseAct::Peek, self.0.deadline).await;
         match answer {
             Ok(leases) => {
                 Ok(self.apply_shadow(slots.decision(&leases, leases.number < slots.most, Source::Engine)))
             }
             Err(error) if error.is_outage() => {
-                Ok(Decision::without_store(slots.most, self.on_error() != OnError::Closed))
+                Ok(Decision::without_store(slots.most, self.0.on_error != OnError::Closed))
             }
             Err(error) => Err(error),
         }
@@ -214,8 +191,8 @@ impl LimitHandle {
     /// Leases that remain after a reset of a concurrency limit: they stand until their holders release them.
     pub(crate) async fn reset_leases(&self, key: Key<'_>) -> Result<Option<Outstanding>> {
         self.lease_quota(key)?;
-        let leases = self.ask_lease(key.as_str(), LeaseId::random(), LeaseAct::Heal, self.deadline()).await?;
-        let until = self.store().clock().now().plus(leases.last_end.unwrap_or_default());
+        let leases = self.ask_lease(key.as_str(), LeaseId::random(), LeaseAct::Heal, self.0.deadline).await?;
+        let until = self.0.store.clock().now().plus(leases.last_end.unwrap_or_default());
         Ok((leases.number > 0).then_some(Outstanding { amount: leases.number, until }))
     }
 
@@ -226,37 +203,39 @@ impl LimitHandle {
         act: LeaseAct,
         within: Duration,
     ) -> Result<Leases> {
-        let step = self.store().engine().lease(LeaseStep { limit: self.name(), key, id: id.0, act });
-        self.store().in_time(within, || format!("limit {}", self.name()), step).await
+        let step = self.0.store.engine().lease(LeaseStep { limit: self.name(), key, id: id.0, act });
+        self.0.store.in_time(within, || format!("limit {}", self.name()), step).await
     }
 
-    /// One extension of a lease by whoever lent it.
+    async fn ask_fallback(&self, key: &str, id: LeaseId, act: LeaseAct) -> Result<Leases> {
+        let step = LeaseStep { limit: self.name(), key, id: id.0, act };
+        Box::pin(self.0.store.fallback().lease(step)).await
+    }
+
+    /// Extends a lease once, where it was granted.
     pub(crate) async fn extend(
         &self,
         lender: GrantedBy,
         slots: LeaseQuota,
         key: &str,
         id: LeaseId,
+        within: Duration,
     ) -> Result<bool> {
         let act = LeaseAct::Renew { ttl: slots.ttl };
         match lender {
-            GrantedBy::Store => Ok(self.ask_lease(key, id, act, ANSWER.min(slots.ttl / 4)).await?.held),
-            GrantedBy::Fallback => {
-                let step = LeaseStep { limit: self.name(), key, id: id.0, act };
-                Ok(self.store().fallback().lease(step).await?.held)
-            }
+            GrantedBy::Store => Ok(self.ask_lease(key, id, act, within).await?.held),
+            GrantedBy::Fallback => Ok(self.ask_fallback(key, id, act).await?.held),
             GrantedBy::Nobody => Ok(true),
         }
     }
 
-    /// Gives back to the store and, if that did not answer, to whoever lent instead.
+    /// Releases a lease in the store and, if the fallback granted it, there.
     pub(crate) async fn give_back_lease(&self, lender: GrantedBy, key: &str, id: LeaseId) -> Result<bool> {
         if lender == GrantedBy::Fallback {
-            let step = LeaseStep { limit: self.name(), key, id: id.0, act: LeaseAct::Release };
-            self.store().fallback().lease(step).await?;
+            self.ask_fallback(key, id, LeaseAct::Release).await?;
         }
         // Of what it has not lent the store need not say much.
-        let within = if lender == GrantedBy::Store { ANSWER } else { self.deadline() };
+        let within = if lender == GrantedBy::Store { ANSWER } else { self.0.deadline };
         let answer = self.ask_lease(key, id, LeaseAct::Release, within).await;
         match answer {
             Ok(leases) => Ok(leases.held || lender != GrantedBy::Store),
@@ -266,15 +245,30 @@ impl LimitHandle {
     }
 }
 
+impl GrantedBy {
+    /// The outcome of a release. The store does not count a lease that it did not grant, so its silence is no failure. If the
+    /// request reached it all the same, it forgets the lease at its end.
+    pub(super) fn released(self, answer: Result<bool>) -> Result<bool> {
+        match answer {
+            Err(error) if self != Self::Store && error.is_outage() => Ok(true),
+            answer => answer,
+        }
+    }
+}
+
 impl LeaseQuota {
     fn outcome(self, id: LeaseId, leases: &Leases, source: Source) -> Lease<LeaseTerm> {
         let decision = self.decision(leases, leases.held && leases.number <= self.most, source);
-        if leases.held {
-            // More than there should be: the limit is a shadow, or allows less than it did when they were lent.
-            let decision = decision.shadowed();
+        // A lease beyond the quota is granted if the limit is a shadow, or allowed more when the lease was granted first.
+        let decision = if leases.held { decision.shadowed() } else { decision };
+        self.decided(id, decision, leases.first_end)
+    }
+
+    fn decided(self, id: LeaseId, decision: Decision, first_end: Option<Duration>) -> Lease<LeaseTerm> {
+        if decision.is_allowed() {
             Lease::Granted(LeaseTerm { id, expires_in: self.counted(), decision })
         } else {
-            Lease::Denied { decision, first_end: leases.first_end }
+            Lease::Denied { decision, first_end }
         }
     }
 

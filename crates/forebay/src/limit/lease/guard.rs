@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use tokio::{runtime::Handle, sync::watch, task::AbortHandle};
+use tokio::runtime::Handle;
 
 use super::{
     id::{GrantedBy, LeaseId, LeaseTerm},
@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     error::Result,
+    held_lease::{HeldLease, Loss},
     limit::{Decision, LimitHandle, Source},
 };
 
@@ -31,7 +32,6 @@ use crate::{
 #[must_use = "a guard that is dropped gives the lease back"]
 pub struct LeaseGuard {
     held: Arc<Held>,
-    heartbeat: Option<AbortHandle>,
     /// Where a guard that is dropped, perhaps outside of any runtime, leaves its release.
     runtime: Handle,
     decision: Option<Decision>,
@@ -45,24 +45,17 @@ struct Held {
     id: LeaseId,
     slots: LeaseQuota,
     lender: GrantedBy,
-    /// Until when it is held, on this process's clock; `None`: the store says that it is not.
-    until: watch::Sender<Option<Duration>>,
+    lease: HeldLease,
 }
 
 impl LeaseGuard {
     /// Stands for a lease that is being asked for, and may be lent before the answer comes.
     pub(crate) fn asking(limit: &LimitHandle, slots: LeaseQuota, key: &str, id: LeaseId) -> Self {
-        let asked = limit.store().clock().monotonic();
-        let held = Held {
-            limit: limit.clone(),
-            key: key.into(),
-            id,
-            slots,
-            lender: GrantedBy::Store,
-            until: watch::Sender::new(Some(asked.saturating_add(slots.counted()))),
-        };
-        let held = Arc::new(held);
-        Self { held, heartbeat: None, runtime: Handle::current(), decision: None, over: false }
+        let clock = limit.0.store.clock();
+        let lease = HeldLease::new(clock, slots.ttl, clock.monotonic());
+        let (limit, key, lender) = (limit.clone(), key.into(), GrantedBy::Store);
+        let held = Arc::new(Held { limit, key, id, slots, lender, lease });
+        Self { held, runtime: Handle::current(), decision: None, over: false }
     }
 
     /// Begins to extend what was lent.
@@ -71,7 +64,7 @@ impl LeaseGuard {
             held.lender = lender;
         }
         self.decision = Some(term.decision);
-        self.heartbeat = Some(self.runtime.spawn(beat(self.held.clone())).abort_handle());
+        self.runtime.spawn(keep(self.held.clone()));
         self
     }
 
@@ -102,7 +95,7 @@ impl LeaseGuard {
 
     /// How long it is held for certain, unless it is extended; zero once it is lost. Asks nobody.
     pub fn remaining(&self) -> Duration {
-        self.held.remaining()
+        self.held.lease.remaining()
     }
 
     /// Whether it is held for certain. Asks nobody; true may be out of date when it is read.
@@ -116,7 +109,9 @@ impl LeaseGuard {
     /// The future does not borrow the guard, and can be given to another task. After a release it ends, too.
     pub fn lost(&self) -> impl Future<Output = ()> + Send + 'static {
         let held = self.held.clone();
-        async move { held.lost().await }
+        async move {
+            held.lease.lost().await;
+        }
     }
 
     /// Gives the lease back; false: it had been lost before.
@@ -130,92 +125,36 @@ impl LeaseGuard {
     /// # Cost
     /// One round trip; none on the embedded engine.
     pub async fn release(mut self) -> Result<bool> {
-        self.stop();
-        let Held { limit, key, id, lender, .. } = &*self.held;
-        match limit.give_back_lease(*lender, key, *id).await {
-            // Not counted by the store, unless the answer was lost: that is seen to in the background.
-            Err(error) if *lender != GrantedBy::Store && error.is_outage() => Ok(true),
-            answer => {
-                let released = answer?;
-                self.over = true;
-                Ok(released)
-            }
-        }
-    }
-
-    fn stop(&mut self) {
-        if let Some(heartbeat) = self.heartbeat.take() {
-            heartbeat.abort();
-        }
-        self.held.until.send_replace(None);
+        let Held { limit, key, id, lender, lease, .. } = &*self.held;
+        lease.end();
+        let answer = limit.give_back_lease(*lender, key, *id).await;
+        self.over = answer.is_ok();
+        lender.released(answer)
     }
 }
 
 impl Drop for LeaseGuard {
     fn drop(&mut self) {
-        self.stop();
+        self.held.lease.end();
         if !self.over {
             self.runtime.spawn(give_back(self.held.clone()));
         }
     }
 }
 
-impl Held {
-    fn remaining(&self) -> Duration {
-        let until = self.until.borrow().unwrap_or_default();
-        until.saturating_sub(self.limit.store().clock().monotonic())
-    }
-
-    async fn lost(&self) {
-        let mut changes = self.until.subscribe();
-        loop {
-            let left = self.remaining();
-            if left.is_zero() {
-                return;
-            }
-            tokio::select! {
-                _ = changes.changed() => {}
-                () = self.limit.store().clock().sleep(left) => {}
-            }
-        }
-    }
-}
-
-/// Extends a lease until it is lost. Three tries fit into its time.
-async fn beat(held: Arc<Held>) {
-    let Held { limit, key, id, slots, lender, until } = &*held;
-    let clock = limit.store().clock();
-    let mut pause = slots.ttl / 3;
-    loop {
-        clock.sleep(pause).await;
-        let asked = clock.monotonic();
-        if held.remaining().is_zero() {
-            until.send_replace(None);
-            tracing::warn!(limit = %limit.name(), "a lease ran out before the store extended it");
-            return;
-        }
-        match limit.extend(*lender, *slots, key, *id).await {
-            Ok(true) => {
-                until.send_modify(|until| *until = until.map(|_| asked.saturating_add(slots.counted())));
-                pause = slots.ttl / 3;
-            }
-            Ok(false) => {
-                until.send_replace(None);
-                tracing::warn!(limit = %limit.name(), "a lease was lost: the store does not have it");
-                return;
-            }
-            Err(error) => {
-                tracing::debug!(limit = %limit.name(), %error, "extending a lease failed");
-                pause = slots.ttl / 10;
-            }
-        }
+/// Extends a lease until it ends, and logs a loss.
+async fn keep(held: Arc<Held>) {
+    let Held { limit, key, id, slots, lender, lease } = &*held;
+    let loss = lease.keep(|timeout| limit.extend(*lender, *slots, key, *id, timeout)).await;
+    if loss != Loss::Released {
+        tracing::warn!(limit = %limit.name(), why = %loss, "a lease was lost");
     }
 }
 
 /// Gives back until that is certain, or until it has run out by itself.
 async fn give_back(held: Arc<Held>) {
     let Held { limit, key, id, slots, lender, .. } = &*held;
-    let clock = limit.store().clock();
+    let clock = limit.0.store.clock();
     let until = clock.monotonic().saturating_add(slots.ttl);
     while let Err(error) = limit.give_back_lease(*lender, key, *id).await {
         tracing::debug!(limit = %limit.name(), %error, "giving a lease back failed");

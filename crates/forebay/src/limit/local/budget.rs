@@ -96,31 +96,38 @@ pub(crate) struct RefillRequest {
 }
 
 impl LocalBudgets {
+    /// Runs a step on the budget of a key, with its shard locked.
+    #[inline]
+    fn with<T>(&self, key: &str, step: impl FnOnce(&mut LocalBudget) -> T) -> Option<T> {
+        let hash = hash(key.as_bytes());
+        let mut shard = self.shards.lock(hash);
+        shard.find_mut(hash, |budget| budget.is_of(key)).map(step)
+    }
+
     /// Spends a cost if the key's budget covers it. Also returns the request for a refill, if one is due.
     #[inline]
     pub(crate) fn spend(&self, take: &Take<'_>, clock: &Clock) -> Option<(Spent, Option<RefillRequest>)> {
-        let hash = hash(take.key.as_bytes());
-        let mut shard = self.shards.lock(hash);
-        let budget = shard.find_mut(hash, |budget| budget.is_of(take))?;
-        // Read with the lock held, so that the time is not from before a wait for it.
-        let now = clock.coarse();
-        let micros = whole_micros(now);
-        if take.cost > budget.left || micros >= budget.until || budget.rule != take.rule {
-            return None;
-        }
-        budget.left -= take.cost;
-        let remaining = budget.left.saturating_add(budget.beyond);
-        let reset_after = Duration::from_micros(budget.empty_at.saturating_sub(micros));
-        let window = budget.window;
-        let request = if budget.left <= budget.low { budget.ask(now) } else { None };
-        Some((Spent { remaining, reset_after, window }, request))
+        self.with(take.key, |budget| {
+            // Read with the lock held, so that the time is not from before a wait for it.
+            let now = clock.coarse();
+            let micros = whole_micros(now);
+            if take.cost > budget.left || micros >= budget.until || budget.rule != take.rule {
+                return None;
+            }
+            budget.left -= take.cost;
+            let remaining = budget.left.saturating_add(budget.beyond);
+            let reset_after = Duration::from_micros(budget.empty_at.saturating_sub(micros));
+            let window = budget.window;
+            let request = if budget.left <= budget.low { budget.ask(now) } else { None };
+            Some((Spent { remaining, reset_after, window }, request))
+        })?
     }
 
     /// Records that the store admitted what the budget did not cover. Returns the request for a refill, if one is due.
     pub(crate) fn missed(&self, take: &Take<'_>, now: Duration) -> Option<RefillRequest> {
         let hash = hash(take.key.as_bytes());
         let mut shard = self.shards.lock(hash);
-        if let Some(budget) = shard.find_mut(hash, |budget| budget.is_of(take)) {
+        if let Some(budget) = shard.find_mut(hash, |budget| budget.is_of(take.key)) {
             if budget.rule != take.rule {
                 if budget.left > 0 || budget.asking {
                     return budget.give(budget.left);
@@ -142,18 +149,15 @@ impl LocalBudgets {
 
     /// The balance of a key.
     pub(crate) fn left(&self, take: &Take<'_>, now: Duration) -> u64 {
-        let hash = hash(take.key.as_bytes());
-        let shard = self.shards.lock(hash);
-        let budget = shard.find(hash, |budget| budget.is_of(take) && budget.rule == take.rule);
-        budget.filter(|budget| budget.is_good(now)).map_or(0, |budget| budget.left)
+        let left = |budget: &mut LocalBudget| {
+            if budget.rule == take.rule && budget.is_good(now) { budget.left } else { 0 }
+        };
+        self.with(take.key, left).unwrap_or(0)
     }
 
     /// Takes out the balance of a key, to be returned to the store.
     pub(crate) fn empty(&self, take: &Take<'_>) -> Option<RefillRequest> {
-        let hash = hash(take.key.as_bytes());
-        let mut shard = self.shards.lock(hash);
-        let budget = shard.find_mut(hash, |budget| budget.is_of(take))?;
-        budget.give(budget.left)
+        self.with(take.key, |budget| budget.give(budget.left))?
     }
 
     /// Takes out the balance of a key, and has the store forget what was spent of it. `None`: a request is in flight and
@@ -161,23 +165,14 @@ impl LocalBudgets {
     pub(crate) fn void(&self, take: &Take<'_>, now: Duration) -> Option<RefillRequest> {
         let hash = hash(take.key.as_bytes());
         let mut shard = self.shards.lock(hash);
-        let mut budget = LocalBudget::new(take, now);
-        let known = shard.find_mut(hash, |budget| budget.is_of(take));
-        let is_known = known.is_some();
-        let place = known.unwrap_or(&mut budget);
-        if place.asking {
-            return None;
-        }
-        let back = place.left;
-        place.set_left(0);
-        (place.asking, place.until) = (true, 0);
-        let request = RefillRequest { key: take.key.into(), rule: place.rule, kept: 0, back, want: 0 };
-        if !is_known {
-            // Without an entry the next request of the key could overtake this one.
+        // Without an entry the next request of the key could overtake this one.
+        let entry = shard.entry(hash, |budget| budget.is_of(take.key), LocalBudget::hash);
+        let mut entry = entry.or_insert_with(|| {
             self.held.fetch_add(1, Ordering::Relaxed);
-            shard.insert_unique(hash, budget, LocalBudget::hash);
-        }
-        Some(request)
+            LocalBudget::new(take, now)
+        });
+        let budget = entry.get_mut();
+        (!budget.asking).then(|| budget.request_all())
     }
 
     /// Takes out all balances, to be returned. Also tells whether requests are in flight, which may bring more.
@@ -229,21 +224,17 @@ impl LocalBudgets {
         now: Duration,
         allotted: Option<Allotted>,
     ) {
-        let hash = hash(request.key.as_bytes());
-        let mut shard = self.shards.lock(hash);
-        let Some(budget) = shard.find_mut(hash, |budget| budget.key.as_bytes() == request.key.as_bytes())
-        else {
-            return;
-        };
-        budget.asking = false;
-        match allotted {
-            Some(allotted) => budget.filled(request, sent, allotted),
-            // The store may have granted it. That part is unusable until it expires. The balance is unaffected.
-            None => budget.quiet_until = now + TIMEOUT_BACKOFF,
-        }
-        if allotted.is_some_and(|allotted| allotted.reply.granted < request.want) {
-            budget.quiet_until = now + EMPTY_GRANT_BACKOFF;
-        }
+        self.with(&request.key, |budget| {
+            budget.asking = false;
+            match allotted {
+                Some(allotted) => budget.filled(request, sent, allotted),
+                // The store may have granted it. That part is unusable until it expires. The balance is unaffected.
+                None => budget.quiet_until = now + TIMEOUT_BACKOFF,
+            }
+            if allotted.is_some_and(|allotted| allotted.reply.granted < request.want) {
+                budget.quiet_until = now + EMPTY_GRANT_BACKOFF;
+            }
+        });
     }
 }
 
@@ -272,8 +263,8 @@ impl LocalBudget {
     }
 
     #[inline]
-    fn is_of(&self, take: &Take<'_>) -> bool {
-        self.key.as_bytes() == take.key.as_bytes()
+    fn is_of(&self, key: &str) -> bool {
+        self.key.as_bytes() == key.as_bytes()
     }
 
     /// Whether the balance can still be spent.
@@ -308,36 +299,38 @@ impl LocalBudget {
         let aim = worth.min(self.spent.saturating_mul(4)).min(self.rule.quota());
         (self.spent, self.since) = (0, now);
         let expired = if self.is_good(now) { 0 } else { self.left };
-        self.set_left(self.left - expired);
-        if aim < 2 || aim <= self.left {
+        let left = self.left - expired;
+        if aim < 2 || aim <= left {
             // The balance lasts. Checked again when half of it is spent.
-            self.low = self.left / 2;
+            self.set_left(left);
+            self.low = left / 2;
             return None;
         }
+        Some(self.request(expired, aim - left))
+    }
+
+    /// Takes out `back`, and requests `want`.
+    fn request(&mut self, back: u64, want: u64) -> RefillRequest {
         self.asking = true;
-        let (kept, want) = (self.left, aim - self.left);
-        Some(RefillRequest { key: self.key.as_str().into(), rule: self.rule, kept, back: expired, want })
+        self.set_left(self.left - back);
+        RefillRequest { key: self.key.as_str().into(), rule: self.rule, kept: self.left, back, want }
+    }
+
+    /// Takes out everything, and has the store forget what was spent.
+    fn request_all(&mut self) -> RefillRequest {
+        self.until = 0;
+        self.request(self.left, 0)
     }
 
     /// Returns an amount to the store, unless a request is in flight.
     fn give(&mut self, back: u64) -> Option<RefillRequest> {
-        if self.asking || back == 0 {
-            return None;
-        }
-        self.asking = true;
-        self.set_left(self.left - back);
-        Some(RefillRequest { key: self.key.as_str().into(), rule: self.rule, kept: self.left, back, want: 0 })
+        (!self.asking && back > 0).then(|| self.request(back, 0))
     }
 
-    /// Returns everything to the store, and has it forget what was spent.
+    /// Returns everything to the store, unless a request is in flight.
     fn give_all(&mut self) -> Option<RefillRequest> {
-        if self.asking || self.left == 0 && self.until == 0 {
-            return None;
-        }
-        (self.asking, self.until) = (true, 0);
-        let back = self.left;
-        self.set_left(0);
-        Some(RefillRequest { key: self.key.as_str().into(), rule: self.rule, kept: 0, back, want: 0 })
+        let has_any = self.left > 0 || self.until > 0;
+        (!self.asking && has_any).then(|| self.request_all())
     }
 
     fn filled(&mut self, request: &RefillRequest, sent: Duration, Allotted { now, state, reply }: Allotted) {

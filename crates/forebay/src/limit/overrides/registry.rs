@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::{Mutex, MutexGuard, RwLock};
+use parking_lot::{Mutex, RwLock};
 use tokio::sync;
 use uuid::Uuid;
 
@@ -96,7 +96,7 @@ impl Overrides {
     /// Takes over a change that was made in the store.
     fn change(&self, key: &str, instead: Option<Override>) {
         // Whatever else has changed there is learnt by the next look.
-        *self.mark() = None;
+        *self.mark.lock() = None;
         let mut table = self.table.write();
         match instead {
             Some(instead) => drop(table.insert(key.into(), instead)),
@@ -109,11 +109,7 @@ impl Overrides {
         let held = table.len();
         *self.table.write() = table;
         self.held.store(held, Ordering::Relaxed);
-        *self.mark() = mark;
-    }
-
-    fn mark(&self) -> MutexGuard<'_, Option<Uuid>> {
-        self.mark.lock()
+        *self.mark.lock() = mark;
     }
 }
 
@@ -128,14 +124,9 @@ impl Limits {
         })
     }
 
-    /// Gives back what this process holds of leased limits.
-    pub(crate) async fn close(&self) {
-        self.leased.close().await;
-    }
-
     /// The shared state of the handles of `name`.
     pub(crate) fn of(&self, name: &Name) -> Arc<Shared> {
-        self.by_name().entry(name.clone()).or_default().clone()
+        self.by_name.lock().entry(name.clone()).or_default().clone()
     }
 
     /// Warnings for an operator.
@@ -144,10 +135,6 @@ impl Limits {
         trouble.as_ref().map(|error| {
             format!("overrides that were set at run time are those of the last look, the store does not tell them: {error}")
         })
-    }
-
-    fn by_name(&self) -> MutexGuard<'_, HashMap<Name, Arc<Shared>>> {
-        self.by_name.lock()
     }
 }
 
@@ -165,16 +152,17 @@ impl Limits {
         let _turn = self.turn.lock().await;
         let marks: HashMap<Name, Uuid> =
             self.waiting(self.store.engine().override_marks()).await?.into_iter().collect();
-        let known: Vec<_> = self.by_name().iter().map(|(name, one)| (name.clone(), one.clone())).collect();
+        let known: Vec<_> =
+            self.by_name.lock().iter().map(|(name, one)| (name.clone(), one.clone())).collect();
         for (name, shared) in known {
-            if !marks.contains_key(&name) && shared.overrides.mark().is_some() {
+            if !marks.contains_key(&name) && shared.overrides.mark.lock().is_some() {
                 // The store has lost them all.
                 shared.overrides.replace(HashMap::new(), None);
             }
         }
         for (name, mark) in marks {
             let shared = self.of(&name);
-            if *shared.overrides.mark() == Some(mark) {
+            if *shared.overrides.mark.lock() == Some(mark) {
                 continue;
             }
             // A table may be newer than its mark here, which then is not the one that the next look finds.
@@ -207,9 +195,7 @@ impl Limits {
     }
 
     async fn waiting<T>(&self, step: impl Future<Output = Result<T>>) -> Result<T> {
-        self.store.clock().timeout(ANSWER, step).await.unwrap_or_else(|| {
-            Err(Error::new(ErrorKind::Timeout, format!("reading overrides: no answer within {ANSWER:?}")))
-        })
+        self.store.in_time(ANSWER, || "reading overrides".into(), step).await
     }
 }
 
