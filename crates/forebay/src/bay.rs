@@ -47,7 +47,7 @@ struct Inner {
     tally: Arc<LimitedTally>,
 }
 
-/// How to open a store. [`Forebay::open`] is this with the defaults.
+/// Options for opening a store. [`Forebay::open`] uses the defaults.
 ///
 /// # Examples
 /// ```
@@ -84,7 +84,7 @@ impl Options {
         self
     }
 
-    /// How many bytes each host keeps for requests that are carried out once, and the tokens of their parts; default
+    /// The bytes that each host keeps for requests that are carried out once, and for the tokens of their parts; default
     /// [`DEFAULT_BYTES`](crate::once::DEFAULT_BYTES). Beyond it new requests are not [begun](Forebay::once); those that are
     /// known stay.
     pub fn once_bytes(mut self, bytes: u64) -> Self {
@@ -112,9 +112,7 @@ impl Options {
     /// # Ok(()) }
     /// ```
     pub async fn open(self, url: &str) -> Result<Forebay> {
-        self.engine.check()?;
-        let engine = Engine::open(Location::read(url)?, &self.engine).await?;
-        Ok(self.over(engine).await)
+        self.open_at(Location::read(url)).await
     }
 
     /// Opens a store of several named hosts.
@@ -124,12 +122,12 @@ impl Options {
     /// hold another placement of keys than these would come to, or are others than their names say.
     #[cfg(feature = "redis")]
     pub async fn open_hosts(self, hosts: Hosts) -> Result<Forebay> {
-        self.engine.check()?;
-        let engine = Engine::open(Location::of_hosts(hosts.router, &hosts.listed)?, &self.engine).await?;
-        Ok(self.over(engine).await)
+        self.open_at(Location::of_hosts(hosts.router, &hosts.listed)).await
     }
 
-    async fn over(self, engine: Engine) -> Forebay {
+    async fn open_at(self, location: Result<Location<'_>>) -> Result<Forebay> {
+        self.engine.check()?;
+        let engine = Engine::open(location?, &self.engine).await?;
         let store = Store::new(engine, self.engine.clock, self.once_bytes);
         let limits = Limits::new(store.clone());
         if let Err(error) = limits.refresh_overrides().await {
@@ -141,7 +139,7 @@ impl Options {
         }
         let locks = Arc::new(LockManager::new(store.clone()));
         let tally = LimitedTally::new(store.clone());
-        Forebay(Arc::new(Inner { store, limits, locks, tally }))
+        Ok(Forebay(Arc::new(Inner { store, limits, locks, tally })))
     }
 }
 

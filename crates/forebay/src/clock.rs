@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::time::{Timestamp, micros, whole_micros};
 
-/// Where the time comes from: the machine, or a test's hand.
+/// The source of the time: the machine, or a test.
 ///
 /// Clones share the clock.
 ///
@@ -40,10 +40,10 @@ enum Source {
 /// then.
 static START: LazyLock<u64> = LazyLock::new(|| machine_micros(Reader::Fine));
 
-/// How far the coarse clock may be behind: a tick of a slow kernel.
+/// The coarse clock is behind by at most this: a tick of a slow kernel.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
 
-/// How long the time of day is told from the monotonic clock before it is looked at again.
+/// The time of day follows the monotonic clock for this long. Then it is read again.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Two looks at clocks that are no further apart count as one.
@@ -154,7 +154,7 @@ impl Clock {
     }
 }
 
-/// How far the time of day is ahead of the monotonic time.
+/// The distance from the monotonic time to the time of day.
 #[cold]
 fn compare() -> i64 {
     let passed = || machine_micros(Reader::Fine).saturating_sub(*START).cast_signed();
@@ -168,7 +168,7 @@ fn compare() -> i64 {
     ahead
 }
 
-/// How the machine's monotonic clock is read: as it is, or as of the kernel's last tick.
+/// The reading of the machine's monotonic clock: exact, or as of the kernel's last tick.
 #[derive(Clone, Copy, Debug)]
 enum Reader {
     Fine,
@@ -259,7 +259,7 @@ impl ManualClock {
         self.0.send_modify(|reading| reading.wall = now);
     }
 
-    /// How many sleepers wait. A test that advances the clock first waits until the sleeper is there.
+    /// The number of sleepers. A test that advances the clock first waits until the sleeper is there.
     pub fn sleepers(&self) -> usize {
         self.0.receiver_count()
     }

@@ -12,7 +12,7 @@ use crate::{
     time::{millis, secs, whole_micros},
 };
 
-/// How long a renewal waits for its answer, at most. Several fit into the default ttl of a lock.
+/// A renewal waits for its answer for at most this long. Several fit into the default ttl of a lock.
 const RENEWAL_TIMEOUT: Duration = secs(1);
 
 /// Renewals are due at multiples of this span, in microseconds. So those of many leases share a round trip.
@@ -26,7 +26,7 @@ const MAX_RETRY_PAUSE: Duration = secs(1);
 #[derive(Debug)]
 pub(crate) struct HeldLease {
     clock: Clock,
-    ttl: Duration,
+    pub(crate) ttl: Duration,
     /// When its claim was sent, on the monotonic clock.
     sent_at: Duration,
     state: watch::Sender<State>,
@@ -73,10 +73,6 @@ impl HeldLease {
     pub(crate) fn new(clock: &Clock, ttl: Duration, sent_at: Duration) -> Self {
         let until = sent_at.saturating_add(usable(ttl, FINE_CLOCK));
         Self { clock: clock.clone(), ttl, sent_at, state: watch::Sender::new(State::Held(until)) }
-    }
-
-    pub(crate) fn ttl(&self) -> Duration {
-        self.ttl
     }
 
     /// The deadline, by this process's clock; `None` once the lease is not held any more.

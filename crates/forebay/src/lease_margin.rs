@@ -13,7 +13,7 @@ pub(crate) const FINE_CLOCK: Duration = millis(2);
 /// For a holder that reads the coarse clock, which may be 10 ms behind.
 pub(crate) const COARSE_CLOCK: Duration = millis(15);
 
-/// How long the holder of a lease of `ttl` relies on it: 1 % less, and `rounding` less.
+/// The time for which the holder of a lease of `ttl` relies on it: 1 % less, and `rounding` less.
 ///
 /// The rates of the clocks of healthy machines differ by less than a thousandth.
 pub(crate) fn usable(ttl: Duration, rounding: Duration) -> Duration {

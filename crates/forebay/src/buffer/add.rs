@@ -1,6 +1,7 @@
 //! Merging rows into the buffer.
 
 use std::{
+    collections::BTreeMap,
     ops::ControlFlow,
     pin::Pin,
     task::{Context, Poll, Waker},
@@ -40,7 +41,7 @@ impl BufferHandle {
             return vec![Err(error); rows.len()];
         }
         let mut answers: Vec<Option<Result<()>>> = vec![None; rows.len()];
-        let mut by_part: Vec<(u16, Vec<(usize, Row)>)> = vec![];
+        let mut by_part: BTreeMap<u16, Vec<(usize, Row)>> = BTreeMap::new();
         for (i, row) in rows.into_iter().enumerate() {
             if let Err(error) =
                 schema.check_named(|column| row.cells.get(column).is_some_and(Option::is_some))
@@ -49,10 +50,7 @@ impl BufferHandle {
                 continue;
             }
             let index = schema.partition_of(&row.key);
-            match by_part.iter_mut().find(|(part, _)| *part == index) {
-                Some((_, rows)) => rows.push((i, row)),
-                None => by_part.push((index, vec![(i, row)])),
-            }
+            by_part.entry(index).or_default().push((i, row));
         }
         let adds = by_part.into_iter().map(async |(index, rows)| {
             let (positions, rows): (Vec<usize>, Vec<Row>) = rows.into_iter().unzip();

@@ -13,7 +13,7 @@ use crate::{
     time::{secs, whole_micros},
 };
 
-/// How old the known pressure may be.
+/// The known pressure is at most this old.
 const REFRESH_INTERVAL: Duration = secs(1);
 
 /// The pressure that this process knows.

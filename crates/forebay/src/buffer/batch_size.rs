@@ -21,7 +21,7 @@ const MIN_BATCH_ROWS: u64 = 100;
 /// Additive increase and multiplicative decrease, as in TCP: the flushers of one database converge to equal shares.
 #[derive(Debug, Default)]
 pub(super) struct BatchSizer {
-    /// How many fewer rows than configured. Nothing else is ordered by this atomic.
+    /// The configured number of rows less the current one. Nothing else is ordered by this atomic.
     fewer: AtomicU64,
 }
 

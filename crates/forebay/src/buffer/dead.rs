@@ -6,10 +6,10 @@ use crate::{
     sink::{DeadLetter, Replayed},
 };
 
-/// How many dead letters one transaction replays: few, so that the rows it locks are soon free again.
+/// One transaction replays at most this many dead letters: few, so that the rows it locks are soon free again.
 const REPLAY_BATCH: u32 = 500;
 
-/// How many dead letters one call lists.
+/// One call lists at most this many dead letters.
 const MAX_LISTED: u32 = 1_000;
 
 /// Which dead letters to replay.

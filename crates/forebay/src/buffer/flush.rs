@@ -21,11 +21,11 @@ use crate::{
     time::Timestamp,
 };
 
-/// How many generations of a partition may wait for the sink. Beyond it the live generation grows instead: merging rows
+/// At most this many generations of a partition wait for the sink. Beyond it the live generation grows instead: merging rows
 /// there costs less than many small batches would.
 const MAX_FROZEN: u64 = 4;
 
-/// How many parked generations are allowed in addition. They wait for an operator, and should not stop the others.
+/// At most this many parked generations are allowed in addition. They wait for an operator, and should not stop the others.
 const MAX_PARKED: u64 = 60;
 
 /// Why a flush failed. A later variant is more severe.

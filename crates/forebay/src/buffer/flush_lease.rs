@@ -11,7 +11,7 @@ use crate::{
     time::{mins, secs},
 };
 
-/// How long a lease outlives a flusher that died.
+/// A lease outlives a flusher that died by at most this long.
 const LEASE_TTL: Duration = secs(30);
 
 /// A partition with an older batch is flushed although another flusher holds its lease.

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     engine::step::{BufferPart, PendingRow},
-    error::{Error, ErrorKind, Result},
-    model::{Row, RowKey, Schema, Value},
+    error::{Error, ErrorKind, Result, invalid},
+    model::{Column, Row, RowKey, Schema, Value},
     sink::{Sink, SinkError},
     store::Store,
 };
@@ -245,6 +245,15 @@ impl BufferHandle {
         (parts.collect(), known)
     }
 
+    /// A column by its name, with its position.
+    pub(crate) fn column(&self, column: &str) -> Result<(usize, &Column)> {
+        let Schema { name, columns, .. } = &*self.0.schema;
+        columns.iter().enumerate().find(|(_, known)| &*known.name == column).ok_or_else(|| {
+            let names: Vec<&str> = columns.iter().map(|known| &*known.name).collect();
+            invalid(format!("buffer {name}: no column {column:?}; it has {}", names.join(", ")))
+        })
+    }
+
     pub(super) fn part(&self, index: u16) -> BufferPart {
         BufferPart { schema: self.0.schema.clone(), index }
     }
@@ -255,7 +264,6 @@ impl BufferHandle {
 }
 
 pub(super) fn sink_error(error: SinkError) -> Error {
-    match error {
-        SinkError::Transient(error) | SinkError::Permanent(error) => error,
-    }
+    let (SinkError::Transient(error) | SinkError::Permanent(error)) = error;
+    error
 }

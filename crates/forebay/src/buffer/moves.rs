@@ -6,7 +6,7 @@ use crate::{
     model::{RowKey, Value, row::merge_cells},
 };
 
-/// How often [`BufferHandle::value`] reads again because rows were moved meanwhile.
+/// [`BufferHandle::value`] reads at most this often because rows were moved meanwhile.
 const MAX_READ_ATTEMPTS: u32 = 8;
 
 impl BufferHandle {

@@ -11,10 +11,10 @@ use uuid::Uuid;
 
 use crate::{model::Pressure, sink::Applied, time::mins};
 
-/// How long a flusher leaves a parked batch alone before it tries again: the cause may be fixed by then.
+/// A flusher leaves a parked batch alone for this long before it tries again: the cause may be fixed by then.
 const PARKED_RETRY_AFTER: Duration = mins(1);
 
-/// How much a buffer holds, since when, and what this process did with it.
+/// The size and age of a buffer, and the counts of this process.
 ///
 /// # Examples
 /// ```
@@ -88,14 +88,12 @@ pub struct Parked {
     pub diverged: bool,
 }
 
-/// Counts for people: the atomics need no order.
+/// Counts for people. The atomic needs no order.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     written: AtomicU64,
-    flushed: AtomicU64,
-    dead: AtomicU64,
-    replays: AtomicU64,
-    last_error: Mutex<Option<String>>,
+    /// The counts of flushes and the last error; locked to read or to change.
+    flushes: Mutex<Stats>,
     /// The parked batches, and until when a flusher leaves each alone, on the monotonic clock. Locked to read or to change.
     parked: Mutex<BTreeMap<Uuid, (Parked, Duration)>>,
 }
@@ -104,12 +102,8 @@ impl Progress {
     pub(super) fn stats(&self) -> Stats {
         Stats {
             written: self.written.load(Ordering::Relaxed),
-            flushed_rows: self.flushed.load(Ordering::Relaxed),
-            dead_rows: self.dead.load(Ordering::Relaxed),
-            replays: self.replays.load(Ordering::Relaxed),
             parked: self.parked.lock().values().map(|(parked, _)| parked.clone()).collect(),
-            last_error: self.last_error.lock().clone(),
-            ..Stats::default()
+            ..self.flushes.lock().clone()
         }
     }
 
@@ -118,14 +112,15 @@ impl Progress {
     }
 
     pub(super) fn note(&self, applied: &Applied) -> u64 {
+        let mut flushes = self.flushes.lock();
         match applied {
             Applied::Now { rows, dead } => {
-                self.flushed.fetch_add(*rows, Ordering::Relaxed);
-                self.dead.fetch_add(*dead, Ordering::Relaxed);
+                flushes.flushed_rows += rows;
+                flushes.dead_rows += dead;
                 *rows
             }
             Applied::Before => {
-                self.replays.fetch_add(1, Ordering::Relaxed);
+                flushes.replays += 1;
                 0
             }
             // `parked` shows it.
@@ -134,7 +129,7 @@ impl Progress {
     }
 
     pub(super) fn note_end(&self, error: Option<String>) {
-        *self.last_error.lock() = error;
+        self.flushes.lock().last_error = error;
     }
 
     /// Parks a batch. Returns whether it was not parked before.
@@ -157,7 +152,7 @@ impl Progress {
         self.parked.lock().retain(|id, (parked, _)| parked.partition != partition || is_there(*id));
     }
 
-    /// Why the first parked batch is parked.
+    /// The reason for which the first parked batch is parked.
     pub(super) fn parked_reason(&self) -> Option<String> {
         self.parked.lock().values().next().map(|(parked, _)| parked.reason.clone())
     }

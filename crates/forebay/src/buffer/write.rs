@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     error::{Result, invalid},
-    model::{Merge, Row, RowKey, Schema, Value},
+    model::{Merge, Row, RowKey, Value},
     sink::BoxFuture,
 };
 
@@ -140,18 +140,20 @@ impl Write {
     }
 
     fn set(mut self, column: &str, value: impl Into<Value>, merge: Option<Merge>) -> Self {
-        self.row = self.row.and_then(|row| set_cell(&self.buffer.0.schema, row, column, value.into(), merge));
+        self.row = self.row.and_then(|row| set_cell(&self.buffer, row, column, value.into(), merge));
         self
     }
 }
 
-fn set_cell(schema: &Schema, mut row: Row, column: &str, value: Value, merge: Option<Merge>) -> Result<Row> {
-    let refuse = |why: String| Err(invalid(format!("buffer {}: {why}", schema.name)));
-    let Some(position) = schema.position(column) else {
-        let names: Vec<&str> = schema.columns.iter().map(|c| &*c.name).collect();
-        return refuse(format!("no column {column:?}; it has {}", names.join(", ")));
-    };
-    let definition = &schema.columns[position];
+fn set_cell(
+    buffer: &BufferHandle,
+    mut row: Row,
+    column: &str,
+    value: Value,
+    merge: Option<Merge>,
+) -> Result<Row> {
+    let refuse = |why: String| Err(invalid(format!("buffer {}: {why}", buffer.0.schema.name)));
+    let (position, definition) = buffer.column(column)?;
     if let Some(merge) = merge.filter(|merge| *merge != definition.merge) {
         return refuse(format!("column {column:?} merges by {:?}, not by {merge:?}", definition.merge));
     }

@@ -4,7 +4,7 @@ use std::{any::type_name, fmt, marker::PhantomData, time::Duration};
 
 use crate::{
     error::{Error, ErrorKind, Result, Retry, invalid},
-    model::{Command, Failure, Fate, FromReply, HostStatus, Reply},
+    model::{Command, Failure, Fate, FromReply, Reply},
 };
 
 /// Stands for the answer to one command of a [`Map`](super::Map), a `T`.
@@ -133,7 +133,7 @@ pub(super) struct Answered {
     pub answer: Result<Reply, Failure>,
 }
 
-/// How one host answered its part of a map.
+/// The answer of one host to its part of a map.
 ///
 /// # Examples
 /// ```
@@ -157,12 +157,6 @@ pub struct HostAnswer {
     pub failed: usize,
     /// The time from sending the first command to the last answer, or to giving up.
     pub took: Duration,
-}
-
-impl HostAnswer {
-    pub(super) fn idle(host: HostStatus) -> Self {
-        Self { name: host.name, commands: 0, failed: 0, took: Duration::ZERO }
-    }
 }
 
 impl Answers {
@@ -204,7 +198,7 @@ impl Answers {
         })
     }
 
-    /// How the hosts answered that had commands, in the order of their numbers.
+    /// The answers of the hosts with commands, in the order of their numbers.
     pub fn hosts(&self) -> impl Iterator<Item = &HostAnswer> {
         self.hosts.iter().filter(|host| host.commands > 0)
     }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     error::{Result, invalid, out_of_range},
-    model::{Command, Fate, FromReply, Reply, Verb, command::unfit},
+    model::{Command, Fate, FromReply, HostStatus, Reply, Verb, command::unfit},
     store::Store,
     time::{days, secs},
 };
@@ -20,7 +20,7 @@ use crate::{
 /// The longest time to live that [`Map::expire`] sets: a hundred years. Far above it stores refuse, or wrap around.
 pub const MAX_TTL: Duration = days(36_500);
 
-/// How long a map waits for its answers, unless [`Map::deadline`] sets another time.
+/// A map waits for its answers for this long, unless [`Map::deadline`] sets another time.
 const DEFAULT_DEADLINE: Duration = secs(1);
 
 /// Commands that are sent together.
@@ -185,7 +185,9 @@ impl Map {
     /// One round trip if the commands and answers of each host fit into a megabyte, else more. None on the embedded engine.
     pub async fn run(self) -> Answers {
         let engine = self.store.engine();
-        let mut hosts: Vec<HostAnswer> = engine.hosts().into_iter().map(HostAnswer::idle).collect();
+        let idle =
+            |host: HostStatus| HostAnswer { name: host.name, commands: 0, failed: 0, took: Duration::ZERO };
+        let mut hosts: Vec<HostAnswer> = engine.hosts().into_iter().map(idle).collect();
         let mut shares: Vec<Vec<usize>> = vec![vec![]; hosts.len()];
         let mut places = Vec::with_capacity(self.entries.len());
         for (index, entry) in self.entries.iter().enumerate() {

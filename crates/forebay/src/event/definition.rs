@@ -43,7 +43,7 @@ pub(super) struct Template {
     pub columns: Vec<(String, Cell)>,
 }
 
-/// Where a value of a buffered row comes from.
+/// The source of a value of a buffered row.
 ///
 /// # Examples
 /// ```
@@ -62,7 +62,7 @@ pub(super) struct Template {
 pub enum Cell {
     /// The event's key.
     Key,
-    /// How many hits.
+    /// The number of hits.
     N,
     /// The event's time, or now.
     At,

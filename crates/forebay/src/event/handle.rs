@@ -155,7 +155,7 @@ impl EventHandle {
         self.0.event.limits.iter().map(charge).collect()
     }
 
-    /// When each series dates the hit, and for which it is late.
+    /// Finds the date of the hit for each series, and the series that it is late for.
     ///
     /// # Errors
     /// When the hit is late for all series, and nothing else takes it; and as [`SeriesHandle::add_at`].

@@ -20,7 +20,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// How the store notes that a hit was accepted.
+/// The note of the store about an accepted hit.
 const ACCEPTED: &str = "accepted";
 
 /// The known state of a part, and the reason why it is not applied.
@@ -71,7 +71,7 @@ impl EventHandle {
                 return answer;
             }
             Once::Done(answer) if &*answer == ACCEPTED => {
-                return Ok(Hit::Accepted { limits: Decisions::none(), late: vec![] });
+                return Ok(Hit::Accepted { limits: Decisions::none(0), late: vec![] });
             }
             Once::Done(states) => {
                 let states: Vec<State> = states.chars().map(State::read).collect();
@@ -151,14 +151,14 @@ impl EventHandle {
         failpoint!("hit_after_charge");
         if limits.as_ref().is_some_and(|limits| !limits.allowed) {
             self.count_limited(hit).await;
-            return Ok(Hit::Limited { limits: limits.unwrap_or_else(Decisions::none) });
+            return Ok(Hit::Limited { limits: limits.unwrap_or_else(|| Decisions::none(0)) });
         }
         self.apply(item, hit, &dates, rows, &mut parts).await;
         let is_done = |(nth, (state, _)): (usize, &Known)| {
             *state == State::Yes || dates.get(nth).is_some_and(Option::is_none)
         };
         if parts.iter().enumerate().all(is_done) {
-            return Ok(Hit::Accepted { limits: limits.unwrap_or_else(Decisions::none), late });
+            return Ok(Hit::Accepted { limits: limits.unwrap_or_else(|| Decisions::none(0)), late });
         }
         let nothing = parts.iter().all(|(state, _)| *state == State::No);
         let limit = match &limits {

@@ -1,6 +1,7 @@
 //! Denied hits, counted in this process and added to the `limited` series about once a second.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -11,23 +12,23 @@ use std::{
 use tokio::runtime::Handle;
 
 use crate::{
-    key::Count,
+    key::{Count, Name},
     series::SeriesHandle,
     store::Store,
     table::{InlineKey, SHARDS, Shards},
     time::{Timestamp, When, secs},
 };
 
-/// How often the counts are sent to the store. A crash loses those of at most this long.
+/// The interval at which the counts are sent to the store. A crash loses at most those of one interval.
 const FLUSH_INTERVAL: Duration = secs(1);
 
-/// How long a shutdown waits for the store to take the counts.
+/// The longest wait of a shutdown for the store to take the counts.
 const CLOSE_TIMEOUT: Duration = secs(1);
 
-/// How many counts are held: some megabytes. Beyond this, each denied hit of a new key is sent by itself.
+/// At most this many counts are held: some megabytes. Beyond this, each denied hit of a new key is sent by itself.
 const MAX_PENDING: usize = 65_536;
 
-/// How many points go into one write.
+/// At most this many points go into one write.
 const MAX_POINTS: usize = 1_000;
 
 /// A key, how often it was denied, and when.
@@ -107,23 +108,19 @@ impl LimitedTally {
     }
 
     async fn flush(&self) {
-        let mut all: Vec<(SeriesHandle, Vec<LimitedPoint>)> = vec![];
+        let mut all: HashMap<Name, (SeriesHandle, Vec<LimitedPoint>)> = HashMap::new();
         for index in 0..SHARDS {
             let shard = std::mem::take(&mut *self.pending.lock_index(index));
             self.held.fetch_sub(shard.len(), Ordering::Relaxed);
             for Pending { series, key, at, mut n, .. } in shard {
-                let place = all.iter().position(|(other, _)| other.name().is(series.name()));
-                let place = place.unwrap_or_else(|| {
-                    all.push((series, vec![]));
-                    all.len() - 1
-                });
+                let (_, points) = all.entry(series.name().clone()).or_insert_with(|| (series, vec![]));
                 while n > 0 {
-                    all[place].1.push((key.clone(), n.min(Count::MAX), at));
+                    points.push((key.clone(), n.min(Count::MAX), at));
                     n -= n.min(Count::MAX);
                 }
             }
         }
-        for (series, points) in all {
+        for (series, points) in all.into_values() {
             for points in points.chunks(MAX_POINTS) {
                 send(&series.limited(), points).await;
             }

@@ -27,15 +27,7 @@ impl Template {
             check_cell(cell, &column.name, column.column_type)?;
         }
         for (column, cell) in &self.columns {
-            let Some(place) = schema.position(column) else {
-                let names: Vec<&str> = schema.columns.iter().map(|c| &*c.name).collect();
-                let names = names.join(", ");
-                return Err(invalid(format!(
-                    "buffer {} has no column {column:?}; it has {names}",
-                    schema.name
-                )));
-            };
-            check_cell(cell, column, schema.columns[place].column_type)?;
+            check_cell(cell, column, self.buffer.column(column)?.1.column_type)?;
         }
         let is_named =
             |place: usize| self.columns.iter().any(|(name, _)| **name == *schema.columns[place].name);

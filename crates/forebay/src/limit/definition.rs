@@ -87,7 +87,7 @@ impl Mode {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Settings {
-    /// How it counts.
+    /// The way of counting.
     pub kind: Kind,
     /// The allowance of keys without an override.
     pub allowed: Override,
@@ -103,13 +103,13 @@ pub struct Settings {
     pub shadow: bool,
     /// The answer while its store does not answer.
     pub on_error: OnError,
-    /// How long it waits for its store.
+    /// The longest wait for the store.
     pub deadline: Duration,
-    /// How many keys the definition allows something else.
+    /// The number of keys with an override in the definition.
     pub overrides: usize,
 }
 
-/// Where windows begin.
+/// The beginning of windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// All of them so long after the multiples of their length since 1970.
@@ -263,7 +263,7 @@ impl Limit {
         self
     }
 
-    /// How it counts; default a fixed window, or a token bucket once a [`burst`](Self::burst) is given.
+    /// The way of counting; default a fixed window, or a token bucket once a [`burst`](Self::burst) is given.
     pub fn kind(mut self, kind: Kind) -> Self {
         self.kind = Some(kind);
         self
@@ -363,7 +363,7 @@ impl Limit {
         self
     }
 
-    /// How long it waits for its store, 1 ms to 1 min, default 50 ms.
+    /// The longest wait for the store, 1 ms to 1 min, default 50 ms.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
@@ -426,12 +426,12 @@ impl Limit {
     /// Its allowance, and the overrides of single keys.
     pub(super) fn allowances(&self) -> Result<(Allowance, Vec<Allowance>)> {
         let name = &self.name;
-        let terms = self.terms().map_err(|error| self.describe(&error))?;
+        let terms = self.terms().map_err(|error| self.describe(error))?;
         let counted = self.counted(terms)?;
         let instead = |(key, instead): &(String, Override)| {
-            Key::new(key).and_then(|_| instead.allowance(terms, self.per)).map_err(|error| {
-                Error::new(error.kind(), format!("limit {name}: override of {key:?}: {error}"))
-            })
+            Key::new(key)
+                .and_then(|_| instead.allowance(terms, self.per))
+                .map_err(|error| error.in_context(format_args!("limit {name}: override of {key:?}")))
         };
         let overrides = self.overrides.iter().map(instead).collect::<Result<_>>()?;
         Ok((self.fixed.unwrap_or(counted), overrides))
@@ -464,13 +464,13 @@ impl Limit {
         }
         let only = |has: bool, what: &str, of: Kind| {
             let text = || format!("a {} has no {what}; only a {} does", kind.as_str(), of.as_str());
-            if has && kind != of { Err(self.describe(&invalid(text()))) } else { Ok(()) }
+            if has && kind != of { Err(self.describe(invalid(text()))) } else { Ok(()) }
         };
         only(self.burst.is_some(), "burst", Kind::TokenBucket)?;
         only(self.phase != Phase::All(Duration::ZERO), "phase", Kind::FixedWindow)?;
         only(self.zone.is_some(), "zone", Kind::CalendarWindow)?;
         if self.mode == Mode::Leased && kind == Kind::Concurrency {
-            return Err(self.describe(&invalid(
+            return Err(self.describe(invalid(
                 "the mode of a concurrency limit is exact: its leases cannot be cut in slices",
             )));
         }
@@ -478,11 +478,11 @@ impl Limit {
             return self.slots().map(Allowance::Leases);
         }
         let per = self.calendar.map_or(Period::Span(self.per), Period::Calendar);
-        terms.rule(self.quota, per, self.burst).map(Allowance::Rate).map_err(|error| self.describe(&error))
+        terms.rule(self.quota, per, self.burst).map(Allowance::Rate).map_err(|error| self.describe(error))
     }
 
-    fn describe(&self, error: &Error) -> Error {
-        Error::new(error.kind(), format!("limit {}: {error}", self.name))
+    fn describe(&self, error: Error) -> Error {
+        error.in_context(format_args!("limit {}", self.name))
     }
 
     fn slots(&self) -> Result<LeaseQuota> {
@@ -490,7 +490,6 @@ impl Limit {
         if !(millis(100)..=hours(24)).contains(&ttl) {
             return Err(out_of_range(format!("limit {name}: ttl {ttl:?}: 100 ms to 24 h")));
         }
-        let slots = LeaseQuota { most, ttl }.checked();
-        slots.map_err(|error| Error::new(error.kind(), format!("limit {name}: {error}")))
+        LeaseQuota { most, ttl }.checked().map_err(|error| self.describe(error))
     }
 }

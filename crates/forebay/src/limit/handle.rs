@@ -79,7 +79,7 @@ pub(super) struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Outstanding {
-    /// How much.
+    /// The amount that stays charged.
     pub amount: u64,
     /// Until when at the latest, unless it is extended.
     pub until: Timestamp,
@@ -101,7 +101,7 @@ pub struct Outstanding {
 pub struct Policy {
     /// The limit's name.
     pub name: String,
-    /// How it counts.
+    /// The way of counting.
     pub kind: Kind,
     /// The span that the quota is for: of a bucket, in which it fills from empty.
     pub window: Duration,
@@ -326,7 +326,7 @@ impl LimitHandle {
         self.0.shadow
     }
 
-    /// How it counts.
+    /// The way of counting.
     pub fn kind(&self) -> Kind {
         self.0.terms.kind
     }

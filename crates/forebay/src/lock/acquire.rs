@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     guard::{Grant, Guard},
-    manager::{BACKOFF, LockManager, PendingRelease, RETRY_SPAN},
+    manager::{BACKOFF, LockManager, PendingRelease, RETRY_SPAN, STEP_TIMEOUT},
     outcome::Attempt,
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
     time::{millis, secs},
 };
 
-/// How long the store keeps the place of a waiter that sends no more claims.
+/// The store keeps the place of a waiter that sends no more claims for this long.
 const QUEUE_TTL: Duration = secs(5);
 
 /// The longest pause between two claims of a waiter. Two may get lost within `QUEUE_TTL`, and it is shorter than `HANDOFF_WINDOW`.
@@ -111,7 +111,7 @@ impl AcquireTask {
         let claim = Claim { name, owner: *owner, ttl: *ttl, queue: (!last).then_some(QUEUE_TTL) };
         let step = manager.engine().lock_claim(claim);
         let step = step.map_err(|error| error.in_context(format_args!("acquire lock {name:?}")));
-        match manager.run_step("acquire", name, step).await {
+        match manager.run_step(STEP_TIMEOUT, "acquire", name, step).await {
             Ok(Claimed::Granted { fence }) => self.granted(sent_at, fence),
             Ok(Claimed::Held { holder, remaining, ahead }) => {
                 self.backoff.reset();
@@ -176,7 +176,7 @@ impl AcquireTask {
         if !in_doubt {
             let Some(place_until) = place_until else { return };
             let step = manager.engine().lock_release(name, *owner);
-            let left = manager.run_step("leave the queue of", name, step).await.is_ok();
+            let left = manager.run_step(STEP_TIMEOUT, "leave the queue of", name, step).await.is_ok();
             if left || place_until <= manager.clock().monotonic() {
                 return;
             }

@@ -201,7 +201,7 @@ impl Drop for Guard {
                 fence,
                 "a guard was dropped; releasing its lock in the background"
             );
-            self.manager.release_in_background(&self.runtime, self.pending(lease.ttl()));
+            self.manager.release_in_background(&self.runtime, self.pending(lease.ttl));
         }
     }
 }
@@ -211,7 +211,7 @@ async fn renew(manager: Arc<LockManager>, lock: Arc<Grant>) {
     let Grant { name, owner, fence, lease, .. } = &*lock;
     let renew = |timeout| {
         let step = manager.engine().lock_renew(name, *owner).map_ok(|ttl| ttl.is_some());
-        manager.run_step_within(timeout, "renew", name, step)
+        manager.run_step(timeout, "renew", name, step)
     };
     let loss = lease.keep(renew).await;
     if loss != Loss::Released {

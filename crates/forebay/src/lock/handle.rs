@@ -6,7 +6,7 @@ use super::{
     acquire,
     guard::Guard,
     lease::{Lease, Renewal, Token},
-    manager::LockManager,
+    manager::{LockManager, STEP_TIMEOUT},
     outcome::{Attempt, Release},
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     time::{hours, millis, secs},
 };
 
-/// How long a lock is held without a renewal, unless [`LockHandle::ttl`] sets another ttl.
+/// A lock is held without a renewal for this long, unless [`LockHandle::ttl`] sets another ttl.
 pub const DEFAULT_TTL: Duration = secs(10);
 
 /// The shortest ttl. Below it a few slow round trips would lose the lock.
@@ -196,7 +196,7 @@ impl LockHandle {
     /// ```
     pub async fn renew(&self, token: Token) -> Result<Renewal> {
         let step = self.manager.engine().lock_renew(self.checked_name()?, token.owner());
-        let renewed = self.manager.run_step("renew", &self.name, step).await?;
+        let renewed = self.manager.run_step(STEP_TIMEOUT, "renew", &self.name, step).await?;
         let expires_in = |ttl| Renewal::Renewed { expires_in: usable(ttl, FINE_CLOCK) };
         Ok(renewed.map_or(Renewal::NotHolder, expires_in))
     }
@@ -211,7 +211,7 @@ impl LockHandle {
     /// One round trip.
     pub async fn release(&self, token: Token) -> Result<Release> {
         let step = self.manager.engine().lock_release(self.checked_name()?, token.owner());
-        let held = self.manager.run_step("release", &self.name, step).await?;
+        let held = self.manager.run_step(STEP_TIMEOUT, "release", &self.name, step).await?;
         Ok(if held { Release::Released } else { Release::AlreadyLost })
     }
 
@@ -234,7 +234,7 @@ impl LockHandle {
     /// ```
     pub async fn state(&self) -> Result<LockState> {
         let step = self.manager.engine().lock_state(self.checked_name()?);
-        self.manager.run_step("read the state of", &self.name, step).await
+        self.manager.run_step(STEP_TIMEOUT, "read the state of", &self.name, step).await
     }
 
     /// Releases the lock, whoever holds it. Returns whether it was held. The holder notices at its next renewal.
@@ -256,7 +256,7 @@ impl LockHandle {
     /// ```
     pub async fn force_release(&self) -> Result<bool> {
         let step = self.manager.engine().lock_force_release(self.checked_name()?);
-        let held = self.manager.run_step("force the release of", &self.name, step).await?;
+        let held = self.manager.run_step(STEP_TIMEOUT, "force the release of", &self.name, step).await?;
         if held {
             tracing::warn!(lock = &*self.name, "a lock was released by force");
         }

@@ -98,7 +98,7 @@ impl Guard {
         Lease {
             token: Token(grant.owner),
             fence: grant.fence,
-            expires_in: usable(grant.lease.ttl(), FINE_CLOCK),
+            expires_in: usable(grant.lease.ttl, FINE_CLOCK),
             waited: grant.waited,
         }
     }

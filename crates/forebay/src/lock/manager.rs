@@ -14,10 +14,10 @@ use crate::{
     time::{millis, secs},
 };
 
-/// How long one step waits for its answer. Several fit into the default ttl.
+/// One step waits for its answer for at most this long. Several fit into the default ttl.
 pub(super) const STEP_TIMEOUT: Duration = secs(1);
 
-/// How long a call repeats a step that may have been applied.
+/// A call repeats a step that may have been applied for this long.
 pub(super) const RETRY_SPAN: Duration = secs(1);
 
 /// The pauses between attempts to claim or to release.
@@ -81,18 +81,8 @@ impl LockManager {
         let _ = self.closing.subscribe().wait_for(|closing| *closing).await;
     }
 
-    /// Runs a step that may be repeated, for at most [`STEP_TIMEOUT`].
-    pub(super) async fn run_step<T>(
-        &self,
-        verb: &str,
-        name: &str,
-        step: impl Future<Output = Result<T>>,
-    ) -> Result<T> {
-        self.run_step_within(STEP_TIMEOUT, verb, name, step).await
-    }
-
     /// Runs a step that may be repeated, for at most `span`.
-    pub(super) async fn run_step_within<T>(
+    pub(super) async fn run_step<T>(
         &self,
         span: Duration,
         verb: &str,
@@ -108,7 +98,8 @@ impl LockManager {
         let PendingRelease { name, owner, until, in_doubt } = pending;
         let mut backoff = BACKOFF;
         loop {
-            let answer = self.run_step("release", name, self.engine().lock_release(name, *owner)).await;
+            let step = self.engine().lock_release(name, *owner);
+            let answer = self.run_step(STEP_TIMEOUT, "release", name, step).await;
             let now = self.clock().monotonic();
             match answer {
                 Ok(held) if held || !in_doubt || now >= *until => return Ok((held, backoff.failures())),

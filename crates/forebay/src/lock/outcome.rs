@@ -1,6 +1,6 @@
 //! The outcomes of lock operations. They are values, not errors.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use crate::model::Holder;
 

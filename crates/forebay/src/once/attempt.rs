@@ -23,10 +23,10 @@ use crate::{
     store::Store,
 };
 
-/// How many bytes one host keeps for requests, unless `once_bytes` in the options of the store says otherwise.
+/// The bytes that one host keeps for requests, unless `once_bytes` in the options of the store says otherwise.
 pub const DEFAULT_BYTES: u64 = 512 << 20;
 
-/// How many keys are drawn to find a host that answers: of many hosts one may be the only one.
+/// At most this many keys are drawn to find a host that answers: only one of many hosts may.
 const MAX_DRAWS: usize = 256;
 
 /// About what a record takes beside its key and its text.

@@ -85,7 +85,7 @@ impl State {
     }
 }
 
-/// Where a part of an item is written.
+/// The partition of a part of an item.
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
     Series(SeriesPart),

@@ -15,7 +15,7 @@ pub(crate) struct Request {
     pub ours: Ours,
     /// The bytes that it was counted with.
     pub weight: u64,
-    /// How many tokens were used. Only added up, so any memory order will do.
+    /// The number of tokens that were used. It only grows, so any memory order suffices.
     pub tokens: AtomicU64,
 }
 

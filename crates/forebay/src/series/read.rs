@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     engine::step::Span,
-    error::{Error, Result, out_of_range},
+    error::{Result, out_of_range},
     time::{Timestamp, micros},
 };
 
@@ -215,8 +215,8 @@ impl SeriesHandle {
                 "series {name}: from {from} to {to}: a range ends after it begins"
             )));
         }
-        let plan = plan_range(&self.grid.resolutions, from, to, step, now)
-            .map_err(|error| Error::new(error.kind(), format!("series {name}: {error}")))?;
+        let plan = plan_range(&self.grid.resolutions, from, to, step, now);
+        let plan = plan.map_err(|error| error.in_context(format_args!("series {name}")))?;
         let counts = self.read(key.as_str(), &plan.cover).await?;
         let values = self.points(&plan, &counts);
         let RangePlan { cover: Cover { from, to, .. }, start, step: met, .. } = plan;

@@ -23,17 +23,15 @@ pub enum SinkError {
 
 impl fmt::Display for SinkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Transient(error) | Self::Permanent(error) => error.fmt(f),
-        }
+        let (Self::Transient(error) | Self::Permanent(error)) = self;
+        error.fmt(f)
     }
 }
 
 impl std::error::Error for SinkError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Transient(error) | Self::Permanent(error) => error.source(),
-        }
+        let (Self::Transient(error) | Self::Permanent(error)) = self;
+        error.source()
     }
 }
 

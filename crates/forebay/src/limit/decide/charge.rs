@@ -11,7 +11,7 @@ use crate::{
     time::When,
 };
 
-/// How many limits one decision may span. More would delay the takes of everybody else.
+/// One decision spans at most this many limits. More would delay the takes of other callers.
 pub const MAX_CHARGES: usize = 64;
 
 /// A cost against one key of one limit, as a part of a take over several limits.
@@ -83,9 +83,11 @@ impl Charge {
 }
 
 impl Decisions {
-    /// The decision of an earlier attempt, whose details are not kept.
-    pub(crate) fn none() -> Self {
-        Self { allowed: true, limits: vec![], charged: vec![], in_doubt: false }
+    /// No decision of any of `limits`: none of them denies. With 0, the decision of an earlier attempt, whose details are not
+    /// kept.
+    pub(crate) fn none(limits: usize) -> Self {
+        let (limits, charged) = (vec![None; limits], vec![None; limits]);
+        Self { allowed: true, limits, charged, in_doubt: false }
     }
 
     /// The limits that were asked, each with its place and its decision.

@@ -18,7 +18,7 @@ use crate::{
 /// The store is asked again after at most this long: another process may have reset the key.
 const MAX_AGE: Duration = secs(1);
 
-/// How many keys are remembered: some megabytes. More are remembered once old ones expire.
+/// The cache remembers at most this many keys: some megabytes. It takes more once old ones expire.
 const MAX_KEYS: usize = 16_384;
 
 /// The keys of one limit that were denied lately.

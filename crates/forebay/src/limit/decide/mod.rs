@@ -1,4 +1,4 @@
-//! How a take is decided: by an override, by what this process knows, or by the store.
+//! The decision about a take: by an override, by the knowledge of this process, or by the store.
 
 mod charge;
 mod deny_cache;

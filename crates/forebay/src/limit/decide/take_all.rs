@@ -37,7 +37,6 @@ impl Store {
         when: When,
         token: Option<ChargeToken>,
     ) -> Result<Decisions> {
-        check(charges)?;
         let mut call = Call::new(self, charges, when, token)?;
         if !call.deny_locally() {
             call.ask_store().await?;
@@ -49,13 +48,12 @@ impl Store {
     /// The denial of a take over several limits, if this process knows it: see
     /// [`Forebay::known_denial`](crate::Forebay::known_denial).
     pub(crate) fn known_denial(&self, charges: &[Charge]) -> Result<Option<Decisions>> {
-        check(charges)?;
         let mut call = Call::new(self, charges, When::EngineClock, None)?;
-        let denied = call.deny_locally();
-        if denied {
-            call.decisions.track(charges);
+        if !call.deny_locally() {
+            return Ok(None);
         }
-        Ok(denied.then_some(call.decisions))
+        call.decisions.track(charges);
+        Ok(Some(call.decisions))
     }
 }
 
@@ -74,9 +72,8 @@ struct Call<'a> {
 
 impl<'a> Call<'a> {
     fn new(store: &'a Store, charges: &'a [Charge], when: When, token: Option<ChargeToken>) -> Result<Self> {
-        let nothing = vec![None; charges.len()];
-        let mut decisions =
-            Decisions { allowed: true, limits: vec![None; charges.len()], charged: nothing, in_doubt: false };
+        check(charges)?;
+        let mut decisions = Decisions::none(charges.len());
         let mut enforced = Vec::with_capacity(charges.len());
         for (place, charge) in charges.iter().enumerate().filter(|(_, one)| one.cost > 0) {
             let limit = &charge.limit;

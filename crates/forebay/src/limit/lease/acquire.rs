@@ -41,7 +41,7 @@ pub enum Lease<T = LeaseGuard> {
     },
 }
 
-/// How long an extension or a release waits for its answer.
+/// An extension or a release waits for its answer for at most this long.
 const ANSWER: Duration = secs(1);
 
 impl LimitHandle {
@@ -80,7 +80,7 @@ impl LimitHandle {
     pub async fn lease(&self, key: impl AsRef<str>) -> Result<Lease> {
         let key = self.key(key.as_ref())?;
         let (slots, key) = (self.lease_quota(key)?, key.as_str());
-        // From here on, whatever becomes of this future, the lease goes back.
+        // From here on a dropped future releases the lease.
         let guard = LeaseGuard::asking(self, slots, key, LeaseId::random());
         let (outcome, lender) = self.lend(slots, key, guard.id()).await?;
         self.note(key, outcome.decision());
@@ -145,7 +145,7 @@ impl LimitHandle {
     }
 
     async fn lend(&self, slots: LeaseQuota, key: &str, id: LeaseId) -> Result<(Lease<LeaseTerm>, GrantedBy)> {
-        // A shadow lends whatever it is asked for, so that it counts what it would have to.
+        // A shadow grants every lease, so that it counts all of them.
         let most = if self.is_shadow() { Decision::UNLIMITED } else { slots.most };
         let act = LeaseAct::Take { most, ttl: slots.ttl };
         match self.ask_lease(key, id, act, self.0.deadline).await {
@@ -158,7 +158,7 @@ impl LimitHandle {
         }
     }
 
-    /// The decision by [`OnError`].
+    /// Decides by [`OnError`].
     async fn lend_without_store(
         &self,
         slots: LeaseQuota,
@@ -234,7 +234,7 @@ impl LimitHandle {
         if lender == GrantedBy::Fallback {
             self.ask_fallback(key, id, LeaseAct::Release).await?;
         }
-        // Of what it has not lent the store need not say much.
+        // The store knows nothing of a lease that it did not grant. Its answer matters little.
         let within = if lender == GrantedBy::Store { ANSWER } else { self.0.deadline };
         let answer = self.ask_lease(key, id, LeaseAct::Release, within).await;
         match answer {

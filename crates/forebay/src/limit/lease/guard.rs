@@ -32,10 +32,10 @@ use crate::{
 #[must_use = "a guard that is dropped gives the lease back"]
 pub struct LeaseGuard {
     held: Arc<Held>,
-    /// Where a guard that is dropped, perhaps outside of any runtime, leaves its release.
+    /// A guard may be dropped outside of any runtime; its release runs here.
     runtime: Handle,
     decision: Option<Decision>,
-    /// Nothing has to go back any more.
+    /// The lease needs no release any more.
     over: bool,
 }
 
@@ -49,7 +49,7 @@ struct Held {
 }
 
 impl LeaseGuard {
-    /// Stands for a lease that is being asked for, and may be lent before the answer comes.
+    /// The guard of a lease that was requested. The store may grant it before its answer comes.
     pub(crate) fn asking(limit: &LimitHandle, slots: LeaseQuota, key: &str, id: LeaseId) -> Self {
         let clock = limit.0.store.clock();
         let lease = HeldLease::new(clock, slots.ttl, clock.monotonic());
@@ -58,7 +58,7 @@ impl LeaseGuard {
         Self { held, runtime: Handle::current(), decision: None, over: false }
     }
 
-    /// Begins to extend what was lent.
+    /// Starts to extend a lease that was granted.
     pub(crate) fn begin(mut self, term: &LeaseTerm, lender: GrantedBy) -> Self {
         if let Some(held) = Arc::get_mut(&mut self.held) {
             held.lender = lender;
@@ -68,7 +68,7 @@ impl LeaseGuard {
         self
     }
 
-    /// Ends a guard that got nothing.
+    /// Ends a guard whose lease was denied.
     pub(crate) fn forget(mut self) {
         self.over = true;
     }
@@ -78,7 +78,7 @@ impl LeaseGuard {
         self.held.id
     }
 
-    /// How many were lent when this one was granted, of how many.
+    /// The decision that granted it: the number of leases at that time, and the limit.
     pub fn decision(&self) -> Decision {
         self.decision.unwrap_or(Decision::without_store(self.held.slots.most, true))
     }
@@ -151,7 +151,7 @@ async fn keep(held: Arc<Held>) {
     }
 }
 
-/// Gives back until that is certain, or until it has run out by itself.
+/// Releases a lease, again and again until the outcome is certain or the lease has run out.
 async fn give_back(held: Arc<Held>) {
     let Held { limit, key, id, slots, lender, .. } = &*held;
     let clock = limit.0.store.clock();

@@ -7,10 +7,10 @@ use crate::{
     lease_margin::{FINE_CLOCK, usable},
 };
 
-/// How many leases of one key there may be: they are looked through one by one.
+/// The largest number of leases of one key. The store reads them one by one.
 pub const MAX_LEASES: u64 = 16_384;
 
-/// How many leases of a key there may be, and their ttl.
+/// The largest number of leases of a key, and their ttl.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LeaseQuota {
     pub most: u64,
@@ -27,7 +27,7 @@ impl LeaseQuota {
         Err(out_of_range(format!("{most} leases: 1 to {MAX_LEASES} at a time")))
     }
 
-    /// How long the holder of a lease relies on it.
+    /// The time for which the holder of a lease relies on it.
     pub(crate) fn counted(self) -> Duration {
         usable(self.ttl, FINE_CLOCK)
     }

@@ -18,10 +18,10 @@ use crate::{
     time::{millis, secs, whole_micros},
 };
 
-/// How many keys have a budget: some megabytes. More get one once others are idle.
+/// At most this many keys have a budget: some megabytes. More get one once others are idle.
 const MAX_KEYS: usize = 65_536;
 
-/// How long an allotment should last. A process that dies takes so much with it, and a busy key asks so often.
+/// An allotment should last for this long. A process that dies loses this much, and a busy key requests a refill this often.
 const TARGET_SPAN: Duration = millis(100);
 
 /// The shortest span over which demand is measured: the coarse clock steps by up to this much.
@@ -31,7 +31,7 @@ const MIN_DEMAND_SPAN: Duration = millis(10);
 const EMPTY_GRANT_BACKOFF: Duration = millis(20);
 const TIMEOUT_BACKOFF: Duration = millis(100);
 
-/// How long an allotment of a bucket can be spent. If its holder dies, its tokens do not refill for so long.
+/// An allotment of a bucket can be spent for this long. If its holder dies, its tokens do not refill for as long.
 pub(crate) const BUCKET_SPAN: Duration = secs(2);
 
 /// The budgets, each in a shard by the hash of its key.

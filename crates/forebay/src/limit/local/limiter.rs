@@ -31,13 +31,13 @@ use crate::{
     time::{When, micros, millis, secs},
 };
 
-/// How often idle budget is returned.
+/// The interval at which idle budget is returned.
 const SWEEP_INTERVAL: Duration = millis(500);
 
-/// How long a request waits for its answer, and a shutdown for all of them.
+/// The longest wait of a request for its answer, and of a shutdown for all answers.
 const REQUEST_TIMEOUT: Duration = secs(1);
 
-/// How many requests that return idle budget are in flight at once.
+/// At most this many requests that return idle budget are in flight at once.
 const MAX_CONCURRENT: usize = 64;
 
 /// The local budgets of one limit, and the requests that fill them.
@@ -170,26 +170,19 @@ impl LocalLimiter {
         self.clock.timeout(REQUEST_TIMEOUT, all).await;
     }
 
-    /// Sends a request in the background.
+    /// Sends a request in the background, or drops it if that is no longer possible.
     fn send(self: &Arc<Self>, request: RefillRequest) {
         if self.closed.load(Ordering::Acquire) {
-            return self.dropped(&request);
-        }
-        if self.store.engine.is_in_process() {
+            drop(self.pending(request));
+        } else if self.store.engine.is_in_process() {
             // It never waits.
             let _ = self.send_request(request).now_or_never();
         } else if let Ok(runtime) = Handle::try_current() {
             let limiter = self.clone();
             drop(runtime.spawn(async move { limiter.send_request(request).await }));
         } else {
-            self.dropped(&request);
+            drop(self.pending(request));
         }
-    }
-
-    /// Records that a request is not sent.
-    fn dropped(&self, request: &RefillRequest) {
-        let now = self.clock.coarse();
-        self.budgets.completed(request, now, now, None);
     }
 
     async fn send_all(&self, requests: Vec<RefillRequest>) {
@@ -199,19 +192,18 @@ impl LocalLimiter {
     }
 
     async fn send_request(&self, request: RefillRequest) {
-        let mut guard = RequestGuard { limiter: self, request, over: false };
-        let sent = self.clock.coarse();
-        let answer = self.clock.timeout(REQUEST_TIMEOUT, self.store.request(&guard.request)).await;
-        guard.over = true;
-        let allotted = answer.and_then(|answer| match answer {
-            Ok(allotted) => Some(allotted),
-            Err(error) => {
+        let mut pending = self.pending(request);
+        let answer = self.clock.timeout(REQUEST_TIMEOUT, self.store.request(&pending.request)).await;
+        let answer = answer.map(|answer| {
+            answer.inspect_err(|error| {
                 tracing::debug!(limit = %self.store.name, %error, "no allotment: takes go to the store");
-                None
-            }
+            })
         });
-        self.budgets.completed(&guard.request, sent, self.clock.coarse(), allotted);
-        self.completed.notify_waiters();
+        pending.allotted = answer.and_then(Result::ok);
+    }
+
+    fn pending(&self, request: RefillRequest) -> PendingRequest<'_> {
+        PendingRequest { limiter: self, request, sent: self.clock.coarse(), allotted: None }
     }
 
     /// Starts the sweep task unless it runs.
@@ -271,19 +263,19 @@ impl StoreClient {
     }
 }
 
-/// A request in flight. If it is dropped early, its key may send others.
-struct RequestGuard<'a> {
+/// A request without an answer. Dropped, it is completed, so that its key may send others.
+struct PendingRequest<'a> {
     limiter: &'a LocalLimiter,
     request: RefillRequest,
-    over: bool,
+    sent: Duration,
+    allotted: Option<Allotted>,
 }
 
-impl Drop for RequestGuard<'_> {
+impl Drop for PendingRequest<'_> {
     fn drop(&mut self) {
-        if !self.over {
-            self.limiter.dropped(&self.request);
-            self.limiter.completed.notify_waiters();
-        }
+        let Self { limiter, request, sent, allotted } = self;
+        limiter.budgets.completed(request, *sent, limiter.clock.coarse(), allotted.take());
+        limiter.completed.notify_waiters();
     }
 }
 

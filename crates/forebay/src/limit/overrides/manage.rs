@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    error::{Error, Result},
+    error::Result,
     limit::{
         Override,
         handle::{Inner, LimitHandle},
@@ -89,9 +89,8 @@ impl LimitHandle {
     pub async fn set_override(&self, key: impl AsRef<str>, instead: Override) -> Result<()> {
         let Inner { limits, name, terms, per, .. } = &*self.0;
         let key = self.key(key.as_ref())?.as_str();
-        instead.allowance(*terms, *per).map_err(|error| {
-            Error::new(error.kind(), format!("limit {name}: override of {key:?}: {error}"))
-        })?;
+        let allowance = instead.allowance(*terms, *per);
+        allowance.map_err(|error| error.in_context(format_args!("limit {name}: override of {key:?}")))?;
         limits.keep_override(name, key, Some(instead)).await.map(|_| ())
     }
 

@@ -31,10 +31,10 @@ use crate::{
     time::secs,
 };
 
-/// How often a process looks for overrides that others have set.
+/// The interval at which a process looks for overrides that other processes have set.
 pub(crate) const LOOK: Duration = secs(1);
 
-/// How long a look, or a change, may take.
+/// The longest wait for a look or a change.
 const ANSWER: Duration = secs(1);
 
 /// The limits of an open store that anybody asked about.
@@ -95,7 +95,7 @@ impl Overrides {
 
     /// Takes over a change that was made in the store.
     fn change(&self, key: &str, instead: Option<Override>) {
-        // Whatever else has changed there is learnt by the next look.
+        // The next look finds the changes of other processes.
         *self.mark.lock() = None;
         let mut table = self.table.write();
         match instead {

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-/// How many keys are counted at a time.
+/// At most this many keys are counted at a time.
 const COUNTERS: usize = 256;
 
 /// A key, and how often it was denied.

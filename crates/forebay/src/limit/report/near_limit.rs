@@ -4,7 +4,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-/// How many keys are kept at a time.
+/// At most this many keys are kept at a time.
 const KEPT: usize = 256;
 
 /// From which share of its limit on a key is near it.

@@ -13,17 +13,13 @@ use crate::{
 };
 
 impl LimitHandle {
-    /// Says in the log why the store is not asked, at most once a second for each limit, with a key as an example.
+    /// Logs that the store does not answer, at most once a second for each limit, with a key as an example.
     pub(crate) fn note_outage(&self, key: &str, error: &Error) {
-        let now = whole_micros(self.0.store.clock().coarse()).max(1);
-        let last = self.0.outage_noted.load(Ordering::Relaxed);
-        if last != 0 && now.saturating_sub(last) < whole_micros(secs(1)) {
-            return;
-        }
-        // Whoever is second in this moment has nothing to add.
-        let first =
-            self.0.outage_noted.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        if first {
+        let (now, noted) = (whole_micros(self.0.store.clock().coarse()).max(1), &self.0.outage_noted);
+        let last = noted.load(Ordering::Relaxed);
+        let is_due = last == 0 || now.saturating_sub(last) >= whole_micros(secs(1));
+        // If another thread notes an outage at this moment, its message is enough.
+        if is_due && noted.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             tracing::warn!(limit = %self.0.name, key, %error, "deciding without the store");
         }
     }
