@@ -176,28 +176,20 @@ impl Decision {
     }
 
     /// The same answer, said to come from elsewhere.
-    pub(super) fn from(self, new_source: Source) -> Self {
-        let mut answer = self;
-        match &mut answer {
-            Self::Allow { source, degraded, .. } | Self::Deny { source, degraded, .. } => {
-                *source = new_source;
-                *degraded = new_source == Source::Fallback;
-            }
-        }
-        answer
+    pub(super) fn from(mut self, new_source: Source) -> Self {
+        let (Self::Allow { source, degraded, .. } | Self::Deny { source, degraded, .. }) = &mut self;
+        (*source, *degraded) = (new_source, new_source == Source::Fallback);
+        self
     }
 
     /// The same denial, `passed` later.
-    pub(super) fn later(self, passed: Duration) -> Self {
-        let mut answer = self;
-        match &mut answer {
-            Self::Allow { reset_after, .. } => *reset_after = reset_after.saturating_sub(passed),
-            Self::Deny { reset_after, retry_after, .. } => {
-                *reset_after = reset_after.saturating_sub(passed);
-                *retry_after = retry_after.map(|after| after.saturating_sub(passed));
-            }
+    pub(super) fn later(mut self, passed: Duration) -> Self {
+        let (Self::Allow { reset_after, .. } | Self::Deny { reset_after, .. }) = &mut self;
+        *reset_after = reset_after.saturating_sub(passed);
+        if let Self::Deny { retry_after: Some(after), .. } = &mut self {
+            *after = after.saturating_sub(passed);
         }
-        answer
+        self
     }
 
     /// Whether the cost was charged.
@@ -207,30 +199,26 @@ impl Decision {
 
     /// How much of the limit is used now.
     pub fn used(&self) -> u64 {
-        match *self {
-            Self::Allow { used, .. } | Self::Deny { used, .. } => used,
-        }
+        let (Self::Allow { used, .. } | Self::Deny { used, .. }) = *self;
+        used
     }
 
     /// The quota, or the burst of a token bucket.
     pub fn limit(&self) -> u64 {
-        match *self {
-            Self::Allow { limit, .. } | Self::Deny { limit, .. } => limit,
-        }
+        let (Self::Allow { limit, .. } | Self::Deny { limit, .. }) = *self;
+        limit
     }
 
     /// How much would still be admitted now.
     pub fn remaining(&self) -> u64 {
-        match *self {
-            Self::Allow { remaining, .. } | Self::Deny { remaining, .. } => remaining,
-        }
+        let (Self::Allow { remaining, .. } | Self::Deny { remaining, .. }) = *self;
+        remaining
     }
 
     /// Until nothing is used any more.
     pub fn reset_after(&self) -> Duration {
-        match *self {
-            Self::Allow { reset_after, .. } | Self::Deny { reset_after, .. } => reset_after,
-        }
+        let (Self::Allow { reset_after, .. } | Self::Deny { reset_after, .. }) = *self;
+        reset_after
     }
 
     /// Until a denied cost would be admitted; `None` if it was admitted, or nobody knows.
@@ -248,9 +236,8 @@ impl Decision {
 
     /// The source of the decision.
     pub fn source(&self) -> Source {
-        match *self {
-            Self::Allow { source, .. } | Self::Deny { source, .. } => source,
-        }
+        let (Self::Allow { source, .. } | Self::Deny { source, .. }) = *self;
+        source
     }
 
     /// Whether the limit says no, though a shadow then lets it pass.
@@ -265,8 +252,7 @@ impl Decision {
 
     /// Whether the store did not answer, so that the promises of the limit do not hold for this answer.
     pub fn is_degraded(&self) -> bool {
-        match *self {
-            Self::Allow { degraded, .. } | Self::Deny { degraded, .. } => degraded,
-        }
+        let (Self::Allow { degraded, .. } | Self::Deny { degraded, .. }) = *self;
+        degraded
     }
 }
