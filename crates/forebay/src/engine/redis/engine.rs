@@ -53,8 +53,6 @@ impl Redis {
         let host = Host::start(url, keys.clone(), clock)?;
         let combiner = Combiner::new(host.clone(), keys.clone());
         let inbox = Inbox::new(keys.inboxes());
-        let writers = Writers::default();
-        let series_writers = series_writer::Writers::default();
         Ok(Arc::new(Self {
             host,
             keys,
@@ -63,8 +61,8 @@ impl Redis {
             probe: Probe::default(),
             inbox,
             plain: OnceLock::new(),
-            writers,
-            series_writers,
+            writers: Writers::default(),
+            series_writers: series_writer::Writers::default(),
             once_bytes: AtomicU64::new(0),
         }))
     }

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use redis::Value;
-
 use super::{Redis, reply::unexpected, script::Script};
 use crate::{
     engine::step::{LeaseAct, LeaseStep, Leases},
@@ -24,16 +22,9 @@ impl Redis {
         };
         call.command.arg(key).arg(step.id.as_bytes()).arg(most).arg(span);
         let reply = Box::pin(self.host.run_one(call)).await?;
-        read(&reply).ok_or_else(|| unexpected(self.host.name(), "a lease"))
+        let (held, number, first, last): (bool, u64, i64, i64) =
+            redis::from_redis_value(reply).map_err(|_| unexpected(self.host.name(), "a lease"))?;
+        let span = |micros: i64| u64::try_from(micros).ok().map(Duration::from_micros);
+        Ok(Leases { held, number, first_end: span(first), last_end: span(last) })
     }
-}
-
-fn read(reply: &Value) -> Option<Leases> {
-    let Value::Array(words) = reply else { return None };
-    let [Value::Int(held), Value::Int(number), Value::Int(first), Value::Int(last)] = words[..] else {
-        return None;
-    };
-    let span = |micros: i64| u64::try_from(micros).ok().map(Duration::from_micros);
-    let number = u64::try_from(number).ok()?;
-    Some(Leases { held: held == 1, number, first_end: span(first), last_end: span(last) })
 }

@@ -79,8 +79,7 @@ pub(super) fn lone(rule: &Rule, times: Times, cost: u64) -> Vec<u8> {
 
 /// The argument of a take of one key: as much of `most` as fits.
 pub(super) fn up_to(rule: &Rule, times: Times, most: u64) -> Vec<u8> {
-    let mut text = Vec::with_capacity(64);
-    write_take(&mut text, rule, times);
+    let mut text = lone(rule, times, 1);
     let calls = u32::try_from(most).unwrap_or(u32::MAX);
     write_runs(&mut text, std::iter::once(&(1, calls)));
     text

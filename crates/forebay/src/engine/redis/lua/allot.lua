@@ -14,7 +14,7 @@ local pack, read, floor = struct.pack, struct.unpack, math.floor
 local key, arg = KEYS[1], ARGV[1]
 local now, here, pos = read_time(arg)
 local stored = call('GET', key)
-if stored and #stored < 16 then error('FOREIGN 1 the key holds a string of something else', 0) end
+if stored and #stored < 16 then refuse_foreign(1) end
 local kind, rule
 kind, rule, pos = read_rule(arg, pos, now)
 if other_table then return other_table end

@@ -16,10 +16,7 @@ if not id then return { 'idle' } end
 if id ~= ARGV[1] then return { 'other', id } end
 local age, enough, most = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 if most >= 0 and call('LLEN', KEYS[3]) >= most then return { 'idle' } end
-if enough >= 0 and tonumber(rows) < enough then
-  local time = call('TIME')
-  if time[1] * 1000000 + time[2] - born < age then return { 'idle' } end
-end
+if enough >= 0 and tonumber(rows) < enough and server_time() - born < age then return { 'idle' } end
 -- In this order: what was renamed and is not in the list would be found by nobody. A server without memory refuses RPUSH as
 -- the first write of a script, and flushing is what frees memory: so the first one is LREM, which needs none and finds nothing.
 local entry = id .. ' ' .. born .. ' ' .. rows

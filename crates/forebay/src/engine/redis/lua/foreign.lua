@@ -1,6 +1,9 @@
 -- Shared by the scripts that take, before their own text: keys that hold something of somebody else. One of these costs the
 -- others of its call nothing, so it is no error: in place of its state there are eight bytes 255, and eight of its type's name.
 
+-- The state of a key that is not there.
+local EMPTY = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+
 -- What stands in place of the state of a key for which MGET found nothing that is one; nil: there is nothing. A `state` is
 -- written then: GET refuses what is of another type in the same command.
 local function foreign(key, state, ttl)

@@ -9,5 +9,12 @@ local function write(...)
   wrote = true
   return reply
 end
+-- This server's time, in µs since 1970.
+local function server_time()
+  local time = call('TIME')
+  return time[1] * 1000000 + time[2]
+end
+-- Refuses the key at a place in KEYS, whose string is not Forebay's.
+local function refuse_foreign(place) error('FOREIGN ' .. place .. ' the key holds a string of something else', 0) end
 local function main()
 

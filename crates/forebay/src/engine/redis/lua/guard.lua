@@ -56,8 +56,7 @@ local function forget(key, tokens)
 end
 
 local HOUR = 3600000000
-local time = call('TIME')
-local now = time[1] * 1000000 + time[2]
+local now = server_time()
 local now_text = string.format('%.0f', now)
 
 -- The reply, if there is nothing left to do: 'duplicate', with what was refused of this batch then; 'overtaken', by a later

@@ -11,8 +11,7 @@
 
 assert(#KEYS == 1 and #ARGV == 3, 'lease: one key and three arguments')
 local key, id, most, span = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local time = call('TIME')
-local now = time[1] * 1000000 + time[2]
+local now = server_time()
 
 local swept = redis.pcall('ZREMRANGEBYSCORE', key, '-inf', string.format('%d', now))
 if type(swept) == 'table' then

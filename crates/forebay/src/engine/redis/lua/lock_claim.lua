@@ -17,14 +17,10 @@ local pack, read = struct.pack, struct.unpack
 local lock, queue, heard = KEYS[1], KEYS[2], KEYS[3]
 local claimant, me = ARGV[1], string.sub(ARGV[1], 1, 16)
 local ttl, patience, turn, most = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local NOBODY, FORM = string.rep('\0', 16), '<c16I8I8I8I8'
-local function text(number) return string.format('%.0f', number) end
-local time = call('TIME')
-local now = time[1] * 1000000 + time[2]
+local now = server_time()
 
 local owner, fence, since, till, lease = NOBODY, 0, 0, 0, 0
-local state = call('GET', lock)
-if state and #state ~= 48 then error('FOREIGN 1 the key holds a string of something else', 0) end
+local state = read_lock(lock)
 if state then owner, fence, since, till, lease = read(FORM, state) end
 -- The fence is remembered for a day longer than the lease, which is a day at most.
 local function save()
@@ -43,10 +39,7 @@ if held and owner == me then
   return { 1, fence }
 end
 
-for _, waiter in ipairs(call('ZRANGEBYSCORE', heard, '-inf', text(now))) do
-  write('ZREM', queue, waiter)
-  write('ZREM', heard, waiter)
-end
+for _, waiter in ipairs(call('ZRANGEBYSCORE', heard, '-inf', text(now))) do leave(queue, heard, waiter) end
 local waiting = call('ZCARD', queue)
 if waiting ~= call('ZCARD', heard) then
   -- One of the two was evicted: who waits queues again.
@@ -56,10 +49,7 @@ end
 local place = call('ZRANK', queue, claimant)
 local ahead = place or waiting
 if not held and (waiting == 0 or till + ahead * turn <= now) then
-  if place then
-    write('ZREM', queue, claimant)
-    write('ZREM', heard, claimant)
-  end
+  if place then leave(queue, heard, claimant) end
   -- Larger than every fence before, also when the last one has been forgotten.
   owner, fence, since, till, lease = me, math.max(fence + 1, now), now, now + ttl, ttl
   save()

@@ -9,9 +9,7 @@
 
 assert(#KEYS == 3 and #ARGV == 2, 'lock_release: three keys and two arguments')
 local lock, queue, heard, claimant = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
-local NOBODY, FORM = string.rep('\0', 16), '<c16I8I8I8I8'
-local time = call('TIME')
-local now = time[1] * 1000000 + time[2]
+local now = server_time()
 
 -- By force also goes what is there of something else.
 local forced, healed = claimant == '', false
@@ -34,15 +32,11 @@ if state then
 end
 
 heal(queue, redis.pcall('ZCARD', queue))
-for _, waiter in ipairs(heal(heard, redis.pcall('ZRANGEBYSCORE', heard, '-inf', string.format('%.0f', now))) or {}) do
-  write('ZREM', queue, waiter)
-  write('ZREM', heard, waiter)
+for _, waiter in ipairs(heal(heard, redis.pcall('ZRANGEBYSCORE', heard, '-inf', text(now))) or {}) do
+  leave(queue, heard, waiter)
 end
 local place = call('ZRANK', queue, claimant)
-if place then
-  write('ZREM', queue, claimant)
-  write('ZREM', heard, claimant)
-end
+if place then leave(queue, heard, claimant) end
 if freed then write('SET', lock, struct.pack(FORM, NOBODY, fence, 0, now, 0), 'PX', '86400000') end
 if freed or place == 0 then
   local first = call('ZRANGE', queue, 0, 0)[1]

@@ -15,8 +15,7 @@
 assert(#KEYS == 2 and #ARGV == 6, 'once_begin: two keys and six arguments')
 local print, owner, hosts = ARGV[1], ARGV[2], ARGV[3]
 local HOUR, DAY = 3600000000, '86400000'
-local time = call('TIME')
-local now = time[1] * 1000000 + time[2]
+local now = server_time()
 local hour = math.floor(now / HOUR)
 
 local function text_of(number)

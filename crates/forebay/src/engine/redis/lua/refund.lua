@@ -18,9 +18,7 @@ local function refund(place, arg)
   local cost, charged
   cost, charged, pos = read('<I8i8', arg, pos)
   local state = call('GET', key)
-  if state and #state < 16 then
-    error('FOREIGN ' .. place .. ' the key holds a string of something else', 0)
-  end
+  if state and #state < 16 then refuse_foreign(place) end
   local kind, rule = read_rule(arg, pos, now)
   if other_table then return other_table end
   if not state then return pack('<I8', now) .. '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' end

@@ -34,7 +34,7 @@ for i, text in ipairs(chunks) do
   if not text then
     absent[#absent + 1] = KEYS[i + before]
   elseif not (form == 4 or form == 8 or form < 4 and #text % 6 == 0) then
-    error('FOREIGN ' .. (i + before) .. ' the key holds a string of something else', 0)
+    refuse_foreign(i + before)
   end
 end
 if absent[1] and call('EXISTS', unpack(absent)) > 0 then error('WRONGTYPE a chunk is a string', 0) end

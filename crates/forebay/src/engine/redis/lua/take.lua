@@ -29,7 +29,6 @@ local function run(room)
   return taken
 end
 
-local EMPTY = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
 local states = call('MGET', unpack(KEYS))
 for i, key in ipairs(KEYS) do
   local state = states[i]

@@ -39,7 +39,6 @@ if other_table then return other_table end
 -- that is there.
 local kind_of, rule_of, first, level, capacity, changed, previous, known = {}, {}, {}, {}, {}, {}, {}, {}
 local allotments = {}
-local EMPTY = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
 local states = call('MGET', unpack(KEYS))
 local cold, any_cold = {}, false
 for i, state in ipairs(states) do

@@ -29,7 +29,6 @@ local function ttl(then_, level, allotments)
   return string.format('%d', left / 1000 + 1)
 end
 
-local EMPTY = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
 local states = call('MGET', unpack(keys))
 for i = 1, #keys do
   local state = states[i]

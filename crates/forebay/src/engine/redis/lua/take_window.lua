@@ -30,7 +30,6 @@ local function ttl(window)
   return string.format('%d', left / 1000 + 1)
 end
 
-local EMPTY = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
 local states = call('MGET', unpack(keys))
 -- What is used after one more, by the state before: many keys of a batch stand at the same count.
 local next_used = {}
