@@ -1,5 +1,7 @@
 //! Medians, ratios, and the table.
 
+use std::fmt::Write as _;
+
 use serde_json::json;
 
 use crate::load::{Cell, PER_SECOND};
@@ -32,7 +34,7 @@ impl Report {
         for row @ Row { cell, subject, unit, .. } in &self.0 {
             let ([median, least, most], ratio) = (row.figures(), self.ratio(row));
             let figures = format!("{median:>7} {unit:4} {least:>8} .. {most:>7} {ratio:>6.2}");
-            text += &format!("{cell:38} {subject:24} {figures}\n");
+            let _ = writeln!(text, "{cell:38} {subject:24} {figures}");
         }
         text
     }
@@ -43,7 +45,8 @@ impl Report {
             String::from("| cell | subject | median | min .. max | ours / theirs |\n|---|---|---|---|---|\n");
         for row @ Row { cell, subject, unit, .. } in &self.0 {
             let ([median, least, most], ratio) = (row.figures(), self.ratio(row));
-            text += &format!("| {cell} | {subject} | {median} {unit} | {least} .. {most} | {ratio:.2} |\n");
+            let figures = format!("{median} {unit} | {least} .. {most} | {ratio:.2}");
+            let _ = writeln!(text, "| {cell} | {subject} | {figures} |");
         }
         let rounds = self.0.first().map_or(0, |row| row.values.len());
         let note = format!("{rounds} interleaved rounds, {callers} callers where a cell has many.");

@@ -43,8 +43,7 @@ impl Crate<'_> {
             let mut text = format!("a circle of {} files in {}:", circle.len(), self.rules.folder);
             for &(from, to) in self.arrows.between.keys() {
                 if circle.contains(&from) && circle.contains(&to) {
-                    text.push_str("\n    ");
-                    text.push_str(&self.arrow(from, to));
+                    text.extend(["\n    ", &self.arrow(from, to)]);
                 }
             }
             done.extend(circle);
@@ -90,23 +89,16 @@ impl Crate<'_> {
 
     /// The height of a file's layer, and the part that it belongs to.
     fn layer(&self, file: usize) -> Option<(usize, &'static str)> {
-        let parts = self
-            .rules
-            .layers
-            .iter()
-            .enumerate()
-            .flat_map(|(height, layer)| layer.parts().iter().map(move |part| (height, *part)));
+        let layers = self.rules.layers.iter().enumerate();
+        let parts = layers.flat_map(|(height, layer)| layer.parts().iter().map(move |part| (height, *part)));
         parts.filter(|(_, part)| self.is_in(file, part)).max_by_key(|(_, part)| part.len())
     }
 
     fn pure(&self) -> Vec<String> {
         let is_pure = |file| self.rules.pure.iter().any(|part| self.is_in(file, part));
-        let mut found = Vec::new();
-        for &(from, to) in self.arrows.between.keys() {
-            if is_pure(from) && !is_pure(to) {
-                found.push(format!("not pure: {}", self.arrow(from, to)));
-            }
-        }
+        let arrows = self.arrows.between.keys().filter(|(from, to)| is_pure(*from) && !is_pure(*to));
+        let mut found: Vec<_> =
+            arrows.map(|(from, to)| format!("not pure: {}", self.arrow(*from, *to))).collect();
         for (file, line, path) in &self.arrows.outside {
             let name = IMPURE.iter().find(|name| path.strip_prefix(**name).is_some_and(ends_segment));
             if let Some(name) = name

@@ -182,7 +182,7 @@ impl RedisBuilder {
 
     /// Any other line of `redis.conf`; where a name stands once, its last one wins.
     pub fn option(mut self, name: &str, value: &str) -> Self {
-        self.options += &format!("{name} {value}\n");
+        self.options.extend([name, " ", value, "\n"]);
         self
     }
 

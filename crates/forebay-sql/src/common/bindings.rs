@@ -45,6 +45,14 @@ pub(crate) enum Bindings<'a, D: Dialect> {
     },
 }
 
+impl<D: Dialect> Bindings<'_, D> {
+    /// Whether the statement will be used again, so that it is worth preparing.
+    #[cfg(any(feature = "sqlite", feature = "mysql"))]
+    pub(crate) fn is_reused(&self) -> bool {
+        !matches!(self, Self::Parameters(Parameters { one_off: true, .. }))
+    }
+}
+
 impl<D: Dialect> Parameters<D> {
     pub(crate) fn new() -> Self {
         Self { values: vec![], one_off: false, dialect: PhantomData }

@@ -1,6 +1,10 @@
 //! The state of a sink between batches.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use forebay::{Timestamp, buffer::Schema, sink::SinkError, time::hours};
 use parking_lot::Mutex;
@@ -49,19 +53,15 @@ impl<D: Dialect> State<D> {
 
     /// Warnings for an operator: about the database and the tables, and why batches fail at the moment.
     pub(crate) fn warnings(&self) -> Vec<String> {
-        let mut warnings: Vec<String> =
-            self.plans.lock().values().flat_map(|plan| plan.warnings.iter().cloned()).collect();
+        let known = self.plans.lock().values().flat_map(|plan| plan.warnings.clone()).collect::<Vec<_>>();
         let failing = self.failing.lock().clone();
-        warnings.extend(failing.map(|why| format!("a batch could not be applied, and is kept: {why}")));
-        warnings
+        let failing = failing.map(|why| format!("a batch could not be applied, and is kept: {why}"));
+        known.into_iter().chain(failing).collect()
     }
 
     /// The known qualifiers of Forebay's own tables, each once.
-    pub(crate) fn places(&self) -> Vec<String> {
-        let mut places: Vec<String> = self.plans.lock().values().map(|plan| plan.place.clone()).collect();
-        places.sort_unstable();
-        places.dedup();
-        places
+    pub(crate) fn places(&self) -> BTreeSet<String> {
+        self.plans.lock().values().map(|plan| plan.place.clone()).collect()
     }
 
     /// The time before which entries of the ledger are pruned.

@@ -180,17 +180,14 @@ fn bound(
     bindings: Bindings<'_, MySqlDialect>,
 ) -> sqlx::Result<Query<'static, MySql, MySqlArguments>> {
     let mut arguments = MySqlArguments::default();
-    let mut one_off = false;
+    let reused = bindings.is_reused();
     match bindings {
         Bindings::Rows { rows, .. } => arguments.add(json::rows(rows.into_iter())),
-        Bindings::Parameters(parameters) => {
-            one_off = parameters.one_off;
-            parameters.values.into_iter().try_for_each(|value| match value {
-                Parameter::Text(text) => arguments.add(text),
-                Parameter::Integer(integer) => arguments.add(integer),
-            })
-        }
+        Bindings::Parameters(parameters) => parameters.values.into_iter().try_for_each(|value| match value {
+            Parameter::Text(text) => arguments.add(text),
+            Parameter::Integer(integer) => arguments.add(integer),
+        }),
     }
     .map_err(sqlx::Error::Encode)?;
-    Ok(sqlx::query_with(AssertSqlSafe(sql), arguments).persistent(!one_off))
+    Ok(sqlx::query_with(AssertSqlSafe(sql), arguments).persistent(reused))
 }

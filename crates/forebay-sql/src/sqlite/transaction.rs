@@ -113,21 +113,18 @@ fn bound(
     bindings: Bindings<'_, SqliteDialect>,
 ) -> sqlx::Result<Query<'static, Sqlite, SqliteArguments>> {
     let mut arguments = SqliteArguments::default();
-    let mut one_off = false;
+    let reused = bindings.is_reused();
     match bindings {
         Bindings::Rows { rows, .. } => rows.into_iter().flatten().try_for_each(|cell| match cell {
             Cell::Integer(n) => arguments.add(*n),
             Cell::Text(text) => arguments.add(text.clone()),
             Cell::Bytes(bytes) => arguments.add(bytes.clone()),
         }),
-        Bindings::Parameters(parameters) => {
-            one_off = parameters.one_off;
-            parameters.values.into_iter().try_for_each(|value| match value {
-                Parameter::Text(text) => arguments.add(text),
-                Parameter::Integer(integer) => arguments.add(integer),
-            })
-        }
+        Bindings::Parameters(parameters) => parameters.values.into_iter().try_for_each(|value| match value {
+            Parameter::Text(text) => arguments.add(text),
+            Parameter::Integer(integer) => arguments.add(integer),
+        }),
     }
     .map_err(sqlx::Error::Encode)?;
-    Ok(sqlx::query_with(AssertSqlSafe(sql), arguments).persistent(!one_off))
+    Ok(sqlx::query_with(AssertSqlSafe(sql), arguments).persistent(reused))
 }
