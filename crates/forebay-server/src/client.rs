@@ -192,10 +192,7 @@ impl Answer {
         }
         let text = |field: &str| self.body.get(field).and_then(Value::as_str);
         let said = text("detail").or_else(|| text("title")).unwrap_or("no reason given");
-        let hint = match self.status {
-            401 => "; the token is taken from FOREBAY_TOKEN",
-            _ => "",
-        };
+        let hint = if self.status == 401 { "; the token is taken from FOREBAY_TOKEN" } else { "" };
         bail!("the server answered {}: {}{hint}", self.status, shown(said))
     }
 }

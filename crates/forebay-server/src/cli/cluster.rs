@@ -99,10 +99,9 @@ fn routes(bay: &Forebay, config: &Config, key: &str) -> Result<Routes> {
 
 fn describe(cluster: &ClusterBody) -> String {
     let width = cluster.hosts.iter().map(|host| shown(&host.name).chars().count()).max().unwrap_or(0);
-    let mut lines = match (&cluster.router, cluster.epoch) {
-        (Some(router), Some(epoch)) => vec![format!("router {}, epoch {epoch}", shown(router))],
-        _ => vec![],
-    };
+    let router = cluster.router.as_ref().zip(cluster.epoch);
+    let router = router.map(|(router, epoch)| format!("router {}, epoch {epoch}", shown(router)));
+    let mut lines = Vec::from_iter(router);
     lines.extend(cluster.hosts.iter().map(|host| {
         let slots = host.slots.map(|slots| format!("{slots:>6} slots")).unwrap_or_default();
         let reason = host.reason.as_ref().map(|reason| format!("  {}", shown(reason))).unwrap_or_default();

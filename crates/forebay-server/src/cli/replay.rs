@@ -202,7 +202,7 @@ async fn replay(args: &Args, source: &Source, shift: i64) -> Result<Replayed> {
     let mut run = Run::new(target(&app, &config, (name, event), clock), counts, shift);
     let (mut feed, bar) = open(args, source)?;
     let ended = run.all(&mut feed, |tally| bar.show(tally)).await;
-    bar.finish();
+    bar.bar.finish_and_clear();
     // Also after a failure, so that the accepted hits reach the database.
     let flushed = run.flush().await;
     let elapsed = system.monotonic().saturating_sub(begun);
@@ -296,7 +296,7 @@ async fn send(args: &Args, source: &Source, url: &str, shift: i64) -> Result<Rep
     remote.counts.timeline = args.plot.as_ref().map(|_| Timeline::default());
     let (mut feed, bar) = open(args, source)?;
     let ended = remote.all(&mut feed, |tally| bar.show(tally)).await;
-    bar.finish();
+    bar.bar.finish_and_clear();
     let elapsed = clock.monotonic().saturating_sub(begun);
     let mut summary = Summary::new(&remote.counts, shift, elapsed);
     summary.failed = remote.failed;
@@ -360,9 +360,5 @@ impl Bar {
     fn show(&self, tally: &Tally) {
         self.bar.set_message(tally.lines.to_string());
         self.bar.set_position(self.taken.load(Ordering::Relaxed));
-    }
-
-    fn finish(&self) {
-        self.bar.finish_and_clear();
     }
 }

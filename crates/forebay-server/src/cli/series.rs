@@ -80,14 +80,11 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 
 async fn ask(args: &Args, zone: &TimeZone) -> Result<RangeBody> {
     if let Some(config) = args.place.opened()? {
-        let (plain, limited) = match args.name.strip_suffix(".limited") {
-            Some(plain) => (plain, true),
-            None => (args.name.as_str(), false),
-        };
-        let (_, definition) = find("series", plain, &config.series)?;
+        let limited = args.name.strip_suffix(".limited");
+        let (_, definition) = find("series", limited.unwrap_or(&args.name), &config.series)?;
         let bay = open(&config).await?;
         let series = bay.series(definition.clone())?;
-        let series = if limited { series.limited() } else { series };
+        let series = if limited.is_some() { series.limited() } else { series };
         let now = series.store_time(&args.key).await;
         let (from, to) = (moment(&args.from, now, zone)?, moment(&args.to, now, zone)?);
         let range = series.range(&args.key, from, to, args.step.map(|Span(step)| step)).await?;
@@ -118,10 +115,7 @@ fn describe(range: &RangeBody) -> String {
     ));
     lines.extend(partial.first.then(|| format!("the first point counts from {from}")));
     lines.extend(partial.last.then(|| format!("the last point counts until {to}")));
-    lines.extend(
-        range
-            .coarsened
-            .then(|| "the step is longer, because so fine a step is not kept that long".to_owned()),
-    );
+    let coarsened = "the step is longer, because so fine a step is not kept that long";
+    lines.extend(range.coarsened.then(|| coarsened.to_owned()));
     lines.join("\n")
 }

@@ -7,8 +7,3 @@ pub type Environment<'a> = dyn Fn(&str) -> Option<String> + 'a;
 pub fn process_variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
-
-/// Treats an empty variable as not set, as compose files and unit files write it.
-pub(super) fn non_empty(value: Option<String>) -> Option<String> {
-    value.filter(|value| !value.is_empty())
-}

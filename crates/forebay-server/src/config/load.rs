@@ -14,7 +14,7 @@ use super::{
     canary::read_canary,
     cluster::read_cluster,
     dialect::Dialect,
-    environment::{Environment, non_empty},
+    environment::Environment,
     events::read_events,
     fields::{Document, Fields},
     file::read_file,
@@ -104,8 +104,9 @@ pub(crate) fn load_text(
 
 /// The file's text, or the built-in example.
 fn source(options: &Options, environment: &Environment<'_>) -> Result<(Origin, String), Mistake> {
-    let named =
-        options.config.clone().or_else(|| non_empty(environment("FOREBAY_CONFIG")).map(PathBuf::from));
+    // An empty variable counts as not set, because compose files and unit files write it so.
+    let variable = environment("FOREBAY_CONFIG").filter(|value| !value.is_empty());
+    let named = options.config.clone().or_else(|| variable.map(PathBuf::from));
     let path = match named {
         Some(path) => path,
         None if Path::new(DEFAULT_FILE).exists() => DEFAULT_FILE.into(),
@@ -135,7 +136,10 @@ impl Given<'_> {
         let variable = format!("FOREBAY_{}", name.to_ascii_uppercase());
         match flag {
             Some(value) => Some((format!("--{name}"), value.clone())),
-            None => non_empty((self.environment)(&variable)).map(|value| (variable, value)),
+            // An empty variable counts as not set, as for the file.
+            None => {
+                (self.environment)(&variable).filter(|value| !value.is_empty()).map(|value| (variable, value))
+            }
         }
     }
 
@@ -220,10 +224,8 @@ fn complete<T>(declared: Declared<T>) -> BTreeMap<Name, T> {
 fn read_listen(text: &str) -> Result<SocketAddr, String> {
     let address = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
     address.as_deref().unwrap_or(text).parse().map_err(|_| {
-        format!(
-            "{} is no address to listen on, such as 127.0.0.1:7070, [::1]:7070 or localhost:7070",
-            quoted(text)
-        )
+        let found = quoted(text);
+        format!("{found} is no address to listen on, such as 127.0.0.1:7070, [::1]:7070 or localhost:7070")
     })
 }
 

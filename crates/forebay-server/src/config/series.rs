@@ -38,9 +38,9 @@ pub(super) fn read_series(top: &mut Fields<'_>, shared: bool) -> Declared<Series
 fn read_resolution(node: &Node<'_>) -> Option<Resolution> {
     let text = node.text()?;
     let Some((step, retention)) = text.split_once('/') else {
+        let found = quoted(&text);
         node.mistake(format!(
-            "resolution {}: lacks the / (a step, / and how long it is kept, such as 10s/1d)",
-            quoted(&text)
+            "resolution {found}: lacks the / (a step, / and how long it is kept, such as 10s/1d)"
         ));
         return None;
     };

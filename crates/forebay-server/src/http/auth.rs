@@ -103,11 +103,8 @@ fn check_sender(app: &App, request: &Request) -> Result<(), Problem> {
         authority.zip(host).is_some_and(|(authority, host)| authority.eq_ignore_ascii_case(host))
     };
     if origin.is_some_and(|origin| !is_own(origin)) {
-        return Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "foreign-origin",
-            "pages of another origin may not call this server",
-        ));
+        let detail = "pages of another origin may not call this server";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "foreign-origin", detail));
     }
     Ok(())
 }

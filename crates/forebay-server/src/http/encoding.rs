@@ -110,7 +110,7 @@ fn corrupt(encoding: &str, why: &dyn std::fmt::Display) -> BodyError {
 
 /// A document that is the same for all callers, and is compressed once.
 pub(crate) struct Document {
-    headers: Vec<(HeaderName, &'static str)>,
+    headers: HeaderMap,
     plain: Bytes,
     gzip: Bytes,
 }
@@ -118,6 +118,8 @@ pub(crate) struct Document {
 impl Document {
     /// A document with these headers.
     pub(crate) fn new(headers: Vec<(HeaderName, &'static str)>, text: impl Into<Bytes>) -> Self {
+        let headers = headers.into_iter().chain([(header::VARY, "accept-encoding")]);
+        let headers = headers.map(|(name, value)| (name, HeaderValue::from_static(value))).collect();
         let plain = text.into();
         let mut encoder = GzEncoder::new(vec![], Compression::best());
         encoder.write_all(&plain).expect("memory takes it");
@@ -130,10 +132,7 @@ impl Document {
         let compressed = accepts_gzip(request);
         let mut response = if compressed { self.gzip.clone() } else { self.plain.clone() }.into_response();
         let headers = response.headers_mut();
-        for (name, value) in &self.headers {
-            headers.insert(name, HeaderValue::from_static(value));
-        }
-        headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+        headers.extend(self.headers.clone());
         if compressed {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }

@@ -14,7 +14,7 @@ use forebay::{
 };
 use http_body_util::BodyExt as _;
 use hyper::{
-    body::{Frame, Incoming},
+    body::Incoming,
     server::conn::http1,
     service::{Service as _, service_fn},
 };
@@ -191,27 +191,22 @@ async fn answer(
     }
     if response.body().size_hint().exact().is_none() {
         tracker.set_streaming(true);
-        let streamed = Streamed { tracker: tracker.clone() };
-        response = response.map(|body| Body::new(body.map_frame(move |frame| streamed.passes(frame))));
+        let streamed = Streamed(tracker.clone());
+        let pass = move |frame| {
+            streamed.0.set_streaming(true);
+            frame
+        };
+        response = response.map(|body| Body::new(body.map_frame(pass)));
     }
     tracker.request_ended();
     Ok(response)
 }
 
 /// A streamed response, which ends when this is dropped.
-struct Streamed {
-    tracker: Tracker,
-}
-
-impl Streamed {
-    fn passes<T>(&self, frame: Frame<T>) -> Frame<T> {
-        self.tracker.set_streaming(true);
-        frame
-    }
-}
+struct Streamed(Tracker);
 
 impl Drop for Streamed {
     fn drop(&mut self) {
-        self.tracker.set_streaming(false);
+        self.0.set_streaming(false);
     }
 }

@@ -25,10 +25,9 @@ fn reservation(limit: &LimitHandle, ticket: &str) -> Result<Reservation, Problem
 
 fn answer(limit: &LimitHandle, decision: Option<Decision>) -> JsonResult<DecisionBody> {
     decision.as_ref().map(|decision| Json(decision.into())).ok_or_else(|| {
-        let detail = format!(
-            "limit {}: the reservation was committed or released before, or has expired",
-            limit.name()
-        );
+        let name = limit.name();
+        let detail =
+            format!("limit {name}: the reservation was committed or released before, or has expired");
         Problem::new(StatusCode::CONFLICT, "settled", detail)
     })
 }
@@ -53,11 +52,8 @@ async fn reserve(
         Reserve::Granted(reservation) => {
             let decision = reservation.decision().expect("a new reservation has its decision");
             limit.metrics.count(&decision);
-            let body = ReservationBody {
-                reservation: reservation.ticket(),
-                decision: DecisionBody::from(&decision),
-            };
-            Ok((StatusCode::CREATED, Json(body)))
+            let (reservation, decision) = (reservation.ticket(), (&decision).into());
+            Ok((StatusCode::CREATED, Json(ReservationBody { reservation, decision })))
         }
         Reserve::Denied(decision) => {
             limit.metrics.count(&decision);

@@ -1,6 +1,6 @@
 //! The field of a line that is the key.
 
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{fmt, str::FromStr};
 
 use forebay::{Error, ErrorKind, key::Key};
 
@@ -91,20 +91,17 @@ impl KeyField {
 
     /// The key of a line in the W3C extended format.
     pub(super) fn of_w3c(&self, line: &W3cLine<'_>) -> Result<String, Fault> {
-        let found = match self.access {
-            Some(access) => line.field(access),
-            None => line.column(&self.name),
-        };
-        if found.is_none()
-            && self.access.is_none()
-            && !line.columns().contains(&self.name.to_ascii_lowercase())
-        {
+        if let Some(access) = self.access {
+            return self.of_bytes(line.field(access).as_deref());
+        }
+        let found = line.column(&self.name);
+        if found.is_none() && !line.columns().contains(&self.name.to_ascii_lowercase()) {
             let columns = line.columns().iter().map(String::as_str);
             let fields = ACCESS_FIELDS.iter().map(|(_, names)| names.key);
             let unknown = unknown("field or column", &self.name, fields.chain(columns));
             return Err(Fault::at(0, unknown.to_string()));
         }
-        self.of_bytes(found.as_ref().map(Cow::as_ref))
+        self.of_bytes(found.as_deref())
     }
 
     fn of_bytes(&self, text: Option<&[u8]>) -> Result<String, Fault> {

@@ -55,10 +55,8 @@ impl FromStr for Span {
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = |why: &str| {
             let units = UNITS.map(|(unit, _)| unit).join(", ");
-            invalid(format!(
-                "span {}: {why} (a whole number and one of {units}, such as 10s or 90m)",
-                quoted(text)
-            ))
+            let found = quoted(text);
+            invalid(format!("span {found}: {why} (a whole number and one of {units}, such as 10s or 90m)"))
         };
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (number, unit) = text.split_at(digits);

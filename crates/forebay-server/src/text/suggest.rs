@@ -57,10 +57,8 @@ pub fn unknown<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a s
 fn unknown_of(what: &str, name: &str, mut known: Vec<&str>) -> Error {
     known.sort_unstable();
     known.dedup();
-    let hint = match nearest(name, known.iter().copied()) {
-        Some(nearest) => format!(": did you mean \"{nearest}\"?"),
-        None => String::new(),
-    };
+    let nearest = nearest(name, known.iter().copied());
+    let hint = nearest.map(|nearest| format!(": did you mean \"{nearest}\"?")).unwrap_or_default();
     let list = match known.len() {
         0 => "none is known".to_owned(),
         1..=MAX_LISTED => format!("known: {}", known.join(", ")),

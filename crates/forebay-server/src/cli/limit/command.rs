@@ -62,9 +62,6 @@ fn describe(decision: &DecisionBody) -> String {
             "allowed: {used} of {limit} used, {remaining} left, {reset_after} s until nothing is used{degraded}"
         );
     }
-    let retry = match decision.retry_after {
-        Some(after) => format!("; try again in {after} s"),
-        None => String::new(),
-    };
+    let retry = decision.retry_after.map(|after| format!("; try again in {after} s")).unwrap_or_default();
     format!("denied: {used} of {limit} used{retry}{degraded}")
 }

@@ -81,59 +81,63 @@ pub(super) async fn run(args: &Args, operation: Operation) -> Result<()> {
 }
 
 async fn in_store(limit: &LimitHandle, operation: &Operation) -> Result<Outcome> {
-    match operation {
-        Operation::Reset(key) => {
-            return Ok(limit.reset(key).await?.map_or(DONE, |left| Outcome::Reset(left.into())));
+    Ok(match operation {
+        Operation::Reset(key) => limit.reset(key).await?.map_or(DONE, |left| Outcome::Reset(left.into())),
+        Operation::Override(key, Some(instead)) => {
+            limit.set_override(key, instead.0).await?;
+            DONE
         }
-        Operation::Override(key, Some(instead)) => limit.set_override(key, instead.0).await?,
-        Operation::Override(key, None) => drop(limit.remove_override(key).await?),
+        Operation::Override(key, None) => {
+            limit.remove_override(key).await?;
+            DONE
+        }
         Operation::Overrides => {
-            return Ok(Outcome::Overrides(limit.overrides().into_iter().map(OverriddenBody::from).collect()));
+            Outcome::Overrides(limit.overrides().into_iter().map(OverriddenBody::from).collect())
         }
         Operation::Near | Operation::Top => {
             bail!("only a server knows this, not its store: call it with --server")
         }
-    }
-    Ok(DONE)
+    })
 }
 
 async fn at_server(args: &Args, operation: &Operation) -> Result<Outcome> {
     let mut client = args.place.client()?;
     let path = format!("/v1/limits/{}", escaped(&args.name));
     let override_path = |key: &str| format!("{path}/overrides?key={}", escaped(key));
-    match operation {
+    Ok(match operation {
         Operation::Reset(key) => {
-            let left: Option<OutstandingBody> =
-                client.delete(&format!("{path}?key={}", escaped(key))).await?.read(&[])?;
-            return Ok(left.map_or(DONE, Outcome::Reset));
+            let path = format!("{path}?key={}", escaped(key));
+            let left: Option<OutstandingBody> = client.delete(&path).await?.read(&[])?;
+            left.map_or(DONE, Outcome::Reset)
         }
         Operation::Override(key, Some(instead)) => {
             let request = OverrideRequest { allow: instead.0.to_string() };
             let _: DecisionBody = client.put(&override_path(key), &request).await?.read(&[])?;
+            DONE
         }
-        Operation::Override(key, None) => drop(client.delete(&override_path(key)).await?.expect(&[])?),
+        Operation::Override(key, None) => {
+            client.delete(&override_path(key)).await?.expect(&[])?;
+            DONE
+        }
         Operation::Overrides => {
             let (mut all, mut after) = (vec![], String::new());
             loop {
-                let page: Vec<OverriddenBody> =
-                    client.get(&format!("{path}/overrides?limit={PAGE}{after}")).await?.read(&[])?;
+                let path = format!("{path}/overrides?limit={PAGE}{after}");
+                let page: Vec<OverriddenBody> = client.get(&path).await?.read(&[])?;
                 let is_last = page.len() < PAGE;
                 all.extend(page);
                 let Some(last) = all.last().filter(|_| !is_last) else { break };
                 after = format!("&after={}", escaped(&last.key));
             }
-            return Ok(Outcome::Overrides(all));
+            Outcome::Overrides(all)
         }
         Operation::Near => {
-            let near = client.get(&format!("{path}/near?limit={MAX_LISTED}")).await?.read(&[])?;
-            return Ok(Outcome::Near(near));
+            Outcome::Near(client.get(&format!("{path}/near?limit={MAX_LISTED}")).await?.read(&[])?)
         }
         Operation::Top => {
-            let top = client.get(&format!("{path}/top?limit={MAX_LISTED}")).await?.read(&[])?;
-            return Ok(Outcome::Top(top));
+            Outcome::Top(client.get(&format!("{path}/top?limit={MAX_LISTED}")).await?.read(&[])?)
         }
-    }
-    Ok(DONE)
+    })
 }
 
 impl Outcome {
