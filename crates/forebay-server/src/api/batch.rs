@@ -24,10 +24,10 @@ pub(crate) enum Outcome {
     Limited,
 }
 
-/// Why a line was not taken.
+/// The reason why a line was not taken.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct LineError {
-    /// What is wrong, and what would be accepted.
+    /// The mistake, and the accepted values.
     pub(crate) error: String,
     /// The invalid field, if it is one.
     #[serde(skip_serializing_if = "Option::is_none")]

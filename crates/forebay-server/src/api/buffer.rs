@@ -23,7 +23,7 @@ pub(crate) struct WriteRequest {
 /// The pending and the final state of a row.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RowState {
-    /// What is not in the database yet, by column; null where nothing is pending.
+    /// The values that are not in the database yet, by column; null where nothing is pending.
     pub(crate) pending: Map<String, Value>,
     /// The values after the next flush, by column; null where nothing was ever written.
     pub(crate) value: Map<String, Value>,
@@ -40,13 +40,13 @@ pub(crate) struct BufferStats {
     pub(crate) frozen_batches: u64,
     /// Dead letters in the database, from any server; null if the database does not answer within 2 s.
     pub(crate) dead_rows: Option<u64>,
-    /// Whether flushing is paused.
+    /// True while flushing is paused.
     pub(crate) paused: bool,
     /// Pending rows compared with the configured bounds: `none`, `soft` (an operator should look) or `hard` (writes are refused).
     pub(crate) pressure: &'static str,
     /// Batches that this process has parked. They stay in the store until their reason is removed.
     pub(crate) parked: Vec<ParkedBatch>,
-    /// Why the last flush failed; null after a flush that succeeded.
+    /// The reason why the last flush failed; null after a flush that succeeded.
     pub(crate) last_error: Option<String>,
 }
 
@@ -57,11 +57,11 @@ pub(crate) struct ParkedBatch {
     id: String,
     partition: u16,
     rows: u64,
-    /// Why it cannot be applied, and what to do about it.
+    /// The reason why it cannot be applied, and the remedy.
     reason: String,
 }
 
-/// Whether the flushing of a buffer is paused.
+/// Tells whether the flushing of a buffer is paused.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Paused {
     pub(crate) paused: bool,
@@ -111,15 +111,15 @@ pub(crate) struct LetterBody {
     pub(crate) id: u64,
     /// The batch that it was in.
     pub(crate) batch: String,
-    /// When it was first refused.
+    /// The time at which it was first refused.
     pub(crate) at: String,
-    /// Why it was last refused.
+    /// The reason why it was last refused.
     pub(crate) reason: String,
     /// The key of the row; null if the letter does not fit the buffer's definition any more.
     pub(crate) row: Option<Map<String, Value>>,
     /// The values to merge; null where `row` is null.
     pub(crate) columns: Option<Map<String, Value>>,
-    /// Why it does not fit, with its content; null if it fits.
+    /// The reason why it does not fit, with its content; null if it fits.
     pub(crate) misfit: Option<String>,
 }
 
@@ -154,7 +154,7 @@ pub(crate) struct ReplayedBody {
     pub(crate) refused: usize,
     /// Ids without a letter: replayed before, perhaps by another caller at the same time.
     pub(crate) unknown: usize,
-    /// Why the first of the refused letters was refused.
+    /// The reason why the first of the refused letters was refused.
     pub(crate) reason: Option<String>,
 }
 

@@ -17,7 +17,7 @@ use crate::text;
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[schema(as = Cluster)]
 pub(crate) struct ClusterBody {
-    /// How keys find their host: `slots`, `nydus-partition`, …; null in a store with one host.
+    /// The router, which finds the host of a key: `slots`, `nydus-partition`, …; null in a store with one host.
     pub(crate) router: Option<Cow<'static, str>>,
     /// The version of the slot table; null in a store with one host.
     pub(crate) epoch: Option<u64>,
@@ -31,9 +31,9 @@ pub(crate) struct Host {
     pub(crate) name: Box<str>,
     /// `up`, `suspect`, `down` or `half-open`. Its keys are refused at once only while it is down.
     pub(crate) health: Cow<'static, str>,
-    /// How many of the 16384 slots it owns; null where keys are not routed by slots.
+    /// The number of the 16384 slots that it owns; null where keys are not routed by slots.
     pub(crate) slots: Option<u16>,
-    /// Why the last call to it failed; null while it is up.
+    /// The reason why the last call to it failed; null while it is up.
     pub(crate) reason: Option<Box<str>>,
 }
 

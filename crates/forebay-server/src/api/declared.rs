@@ -17,7 +17,7 @@ pub(crate) struct Declared {
     store: String,
     /// The database to which buffers flush.
     database: String,
-    /// Whether callers need a token.
+    /// True if callers need a token.
     tokens: bool,
     events: BTreeMap<String, DeclaredEvent>,
     limits: BTreeMap<String, DeclaredLimit>,

@@ -13,10 +13,10 @@ use super::{
 #[serde(deny_unknown_fields, expecting = "an object with key, and perhaps n and at")]
 pub(crate) struct HitRequest {
     pub(crate) key: Key,
-    /// How many hits; default 1.
+    /// The number of hits; default 1.
     #[serde(default)]
     pub(crate) n: Count,
-    /// When it happened; default now. Dates the point and the row. Limits use the store's clock.
+    /// The time of the hit; default now. It dates the point and the row. Limits use the store's clock.
     pub(crate) at: Option<At>,
 }
 

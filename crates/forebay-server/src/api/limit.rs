@@ -18,7 +18,7 @@ use crate::text::{Span, seconds};
 #[serde(deny_unknown_fields, expecting = "an object with key, and perhaps cost")]
 pub(crate) struct TakeRequest {
     pub(crate) key: Key,
-    /// How much; default 1, at most the limit. 0 charges nothing and answers what a take of 1 would get.
+    /// The cost; default 1, at most the limit. 0 charges nothing and answers what a take of 1 would get.
     #[serde(default)]
     pub(crate) cost: Cost,
 }
@@ -39,7 +39,7 @@ pub(crate) struct ChargeRequest {
     /// A declared limit.
     pub(crate) limit: String,
     pub(crate) key: Key,
-    /// How much; default 1, at most the limit. 0 charges nothing and answers what a take of 1 would get.
+    /// The cost; default 1, at most the limit. 0 charges nothing and answers what a take of 1 would get.
     #[serde(default)]
     pub(crate) cost: Cost,
 }
@@ -49,17 +49,17 @@ pub(crate) struct ChargeRequest {
 #[schema(as = Decision)]
 pub(crate) struct DecisionBody {
     pub(crate) allowed: bool,
-    /// How much of the limit is used.
+    /// The part of the limit that is used.
     pub(crate) used: u64,
     /// The quota, or the burst of a token bucket.
     pub(crate) limit: u64,
-    /// How much more would be admitted now.
+    /// The cost that would still be admitted now.
     pub(crate) remaining: u64,
     /// Seconds until nothing is used.
     pub(crate) reset_after: f64,
     /// Seconds until a denied cost would be admitted; null if it was admitted, or if that is not known, as for leases.
     pub(crate) retry_after: Option<f64>,
-    /// What decided: `engine`, `lease` (this server, within its part of the quota), `deny_cache`, `fallback` (see
+    /// The part that decided: `engine`, `lease` (this server, within its part of the quota), `deny_cache`, `fallback` (see
     /// `degraded`), or `definition` (unlimited, or blocked).
     pub(crate) source: Cow<'static, str>,
     /// The store did not answer, and `on_error` decided.
@@ -115,13 +115,13 @@ impl From<&Decision> for DecisionBody {
     }
 }
 
-/// What other servers of a leased limit, or holders of leases, still hold of a key that was reset.
+/// The part of the quota of a reset key that other servers of a leased limit, or holders of leases, still hold.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[schema(as = Outstanding)]
 pub(crate) struct OutstandingBody {
-    /// How much stays charged.
+    /// The cost that stays charged.
     pub(crate) outstanding: u64,
-    /// When that ends at the latest, unless it is extended.
+    /// The time at which that ends at the latest, unless it is extended.
     #[schema(format = DateTime)]
     pub(crate) until: String,
 }
@@ -136,9 +136,9 @@ impl From<Outstanding> for OutstandingBody {
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub(crate) struct DeniedKey {
     pub(crate) key: String,
-    /// How often; an upper bound.
+    /// The number of denials; an upper bound.
     pub(crate) denied: u64,
-    /// By how much `denied` may be too high.
+    /// The amount by which `denied` may be too high.
     pub(crate) error: u64,
 }
 
@@ -146,7 +146,7 @@ pub(crate) struct DeniedKey {
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub(crate) struct NearKey {
     pub(crate) key: String,
-    /// How much was used after the last admitted take.
+    /// The part that was used after the last admitted take.
     pub(crate) used: u64,
     /// The quota.
     pub(crate) limit: u64,
@@ -175,26 +175,26 @@ pub(crate) struct LimitBody {
     name: String,
     /// `fixed-window`, `sliding-window`, `token-bucket`, `calendar-window` or `concurrency`.
     kind: &'static str,
-    /// What a key without an override may do: a rate such as `20/1m`, `100/1m burst 500` or `5/day`; for a concurrency limit the
+    /// The allowance of a key without an override: a rate such as `20/1m`, `100/1m burst 500` or `5/day`; for a concurrency limit the
     /// number of leases; `unlimited`; or `blocked`.
     #[schema(example = "20/1m")]
     allow: String,
-    /// How long a lease lasts; null for other kinds.
+    /// The time for which a lease lasts; null for other kinds.
     ttl: Option<String>,
-    /// When windows begin, as an offset from multiples of their length, or `by-key`; null for kinds without windows.
+    /// The begin of windows, as an offset from multiples of their length, or `by-key`; null for kinds without windows.
     phase: Option<String>,
     /// The time zone whose calendar counts; null for other kinds than `calendar-window`.
     zone: Option<String>,
     /// `exact` or `leased`.
     mode: &'static str,
-    /// Whether it admits everything and only reports what it would deny.
+    /// True if it admits everything and only reports what it would deny.
     shadow: bool,
     /// The decision while the store does not answer: `open`, `closed` or `local`.
     on_error: &'static str,
-    /// How long it waits for the store.
+    /// The longest wait for the store.
     #[schema(example = "50ms")]
     deadline: String,
-    /// How many overrides the configuration has. `/v1/limits/{limit}/overrides` lists them, with those that were set since.
+    /// The number of overrides in the configuration. `/v1/limits/{limit}/overrides` lists them, with those that were set since.
     overrides: usize,
 }
 
@@ -235,7 +235,7 @@ pub(crate) struct OverrideRequest {
 #[schema(as = Overridden)]
 pub(crate) struct OverriddenBody {
     pub(crate) key: String,
-    /// What the key may do, as in a request that sets it.
+    /// The allowance of the key, as in a request that sets it.
     pub(crate) allow: String,
     /// `configuration`, or `request`, which takes precedence.
     pub(crate) set_by: Cow<'static, str>,
@@ -294,7 +294,7 @@ pub(crate) struct ReserveRequest {
     /// The estimated cost; default 1, at most the limit.
     #[serde(default)]
     pub(crate) cost: Count,
-    /// How long it can be committed or released: 1 s to 24 h, default `1m`. After that the estimate stays charged.
+    /// The time in which it can be committed or released: 1 s to 24 h, default `1m`. After that the estimate stays charged.
     #[serde(default = "default_ttl")]
     #[schema(value_type = String, default = "1m", example = "5m")]
     pub(crate) ttl: Span,

@@ -11,7 +11,7 @@ use super::{cluster::Host, declared::Declared};
 /// A line of the stream. A rate is the difference of two totals divided by the difference of `elapsed`.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct LiveLine {
-    /// When the server started. Totals count from then: only lines with the same value can be compared.
+    /// The time at which the server started. Totals count from then: only lines with the same value can be compared.
     #[schema(format = DateTime)]
     pub(crate) started: String,
     /// Seconds since then, on a monotonic clock.
@@ -64,7 +64,7 @@ pub(crate) struct BufferState {
     flushed_rows: u64,
     /// Rows that this process stored as dead letters.
     dead_rows: u64,
-    /// Why the last flush failed; null after a flush that succeeded.
+    /// The reason why the last flush failed; null after a flush that succeeded.
     last_error: Option<String>,
 }
 

@@ -6,15 +6,15 @@ use utoipa::ToSchema;
 
 use crate::text::{Span, seconds};
 
-/// How long to hold the lock, and how long to wait for it.
+/// The ttl of the lock, and the longest wait for it.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "an object, perhaps with ttl and wait")]
 pub(crate) struct AcquireRequest {
-    /// How long the lock is held without a renewal: 100 ms to 24 h, default `10s`.
+    /// The time for which the lock is held without a renewal: 100 ms to 24 h, default `10s`.
     #[serde(default = "default_ttl")]
     #[schema(value_type = String, default = "10s", example = "10s")]
     pub(crate) ttl: Span,
-    /// How long to wait in the queue: at most 60 s, default `0s`. A caller that closes the connection leaves the queue.
+    /// The longest wait in the queue: at most 60 s, default `0s`. A caller that closes the connection leaves the queue.
     #[serde(default)]
     #[schema(value_type = String, default = "0s", example = "30s")]
     pub(crate) wait: Span,
@@ -62,7 +62,7 @@ pub(crate) struct HeldBody {
     pub(crate) holder: String,
     /// Seconds until its lease ends.
     pub(crate) remaining: f64,
-    /// How many callers are ahead in the queue.
+    /// The number of callers that are ahead in the queue.
     pub(crate) ahead: u64,
 }
 

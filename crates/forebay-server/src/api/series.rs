@@ -11,7 +11,7 @@ use super::fields::{At, Count, Key};
 #[serde(deny_unknown_fields, expecting = "an object with key, and perhaps n and at")]
 pub(crate) struct PointRequest {
     pub(crate) key: Key,
-    /// How much; default 1.
+    /// The amount; default 1.
     #[serde(default)]
     pub(crate) n: Count,
     /// When; default now.
@@ -61,7 +61,7 @@ pub(crate) struct RangeBody {
     pub(crate) partial: Partial,
 }
 
-/// Whether the first and the last point cover only a part of their step.
+/// Tells whether the first and the last point cover only a part of their step.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub(crate) struct Partial {
     pub(crate) first: bool,

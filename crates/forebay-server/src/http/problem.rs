@@ -37,7 +37,7 @@ pub(crate) struct ProblemBody {
     title: String,
     /// The HTTP status.
     status: u16,
-    /// What is wrong with this request, and what would be accepted.
+    /// The mistake in this request, and the accepted values.
     detail: String,
     /// The field of the body or query that is wrong, such as `row.id`.
     #[serde(skip_serializing_if = "Option::is_none")]
