@@ -22,6 +22,7 @@ const NODES: usize = 3;
 #[derive(Debug)]
 pub struct RedisCluster {
     nodes: Vec<Redis>,
+    replicas: Vec<Redis>,
 }
 
 impl RedisCluster {
@@ -31,21 +32,128 @@ impl RedisCluster {
     /// If it cannot be started, with the reason.
     #[track_caller]
     pub fn start() -> Self {
-        let nodes: Vec<Node> = (0..NODES).map(|_| Node::start()).collect();
+        Self::of(&[], 0)
+    }
+
+    /// As [`start`](Self::start), with a replica of each primary. A primary that is silent for a second is replaced, and its
+    /// keys alone are out until then.
+    ///
+    /// # Panics
+    /// If it cannot be started, with the reason.
+    #[track_caller]
+    pub fn start_with_replicas() -> Self {
+        let options = [
+            ("cluster-require-full-coverage", "no"),
+            ("cluster-node-timeout", "1000"),
+            ("repl-ping-replica-period", "1"),
+        ];
+        Self::of(&options, NODES)
+    }
+
+    #[track_caller]
+    fn of(options: &[(&str, &str)], replicas: usize) -> Self {
+        let nodes: Vec<Node> = (0..NODES + replicas).map(|_| Node::start(options)).collect();
         for (number, node) in nodes.iter().enumerate() {
             // Told apart from the start: nodes that agree on an epoch settle it among themselves, by and by.
             node.cluster(["SET-CONFIG-EPOCH", &(number + 1).to_string()]);
-            let slots: Vec<String> = slots_of(number).map(|slot| slot.to_string()).collect();
-            node.cluster(["ADDSLOTS"].into_iter().chain(slots.iter().map(String::as_str)));
+            if number < NODES {
+                let slots: Vec<String> = slots_of(number).map(|slot| slot.to_string()).collect();
+                node.cluster(["ADDSLOTS"].into_iter().chain(slots.iter().map(String::as_str)));
+            }
         }
         for node in &nodes[1..] {
             let (port, bus) = (node.redis.port().to_string(), node.bus.to_string());
             nodes[0].cluster(["MEET", "127.0.0.1", &port, &bus]);
         }
         for node in &nodes {
-            wait_until("the cluster to be whole", || node.sees_all());
+            wait_until("the cluster to be whole", || node.sees_all(nodes.len()));
         }
-        Self { nodes: nodes.into_iter().map(|node| node.redis).collect() }
+        for (primary, replica) in nodes.iter().zip(&nodes[NODES..]) {
+            replica.cluster(["REPLICATE", &id_of(&primary.redis)]);
+        }
+        for primary in &nodes[..replicas] {
+            wait_until("a replica to follow", || info(&primary.redis).contains("state=online"));
+        }
+        let mut nodes: Vec<Redis> = nodes.into_iter().map(|node| node.redis).collect();
+        let replicas = nodes.split_off(NODES);
+        Self { nodes, replicas }
+    }
+
+    /// Its replicas, in the order of their first primaries.
+    pub fn replicas(&self) -> &[Redis] {
+        &self.replicas
+    }
+
+    /// The node that has a slot, as the others say.
+    ///
+    /// # Panics
+    /// If no node answers, or nobody has it.
+    #[track_caller]
+    pub fn owner(&self, slot: u16) -> &Redis {
+        let all = || self.nodes.iter().chain(&self.replicas);
+        let known =
+            all().find_map(|node| node.try_command(["CLUSTER", "SLOTS"]).ok()).expect("a node answers");
+        let Reply::Array(ranges) = known else { panic!("ranges of slots") };
+        let port = ranges.iter().find_map(|range| match range {
+            Reply::Array(words) => match &words[..] {
+                [Reply::Integer(first), Reply::Integer(last), Reply::Array(node), ..]
+                    if (*first..=*last).contains(&slot.into()) =>
+                {
+                    Some(node[1].clone())
+                }
+                _ => None,
+            },
+            _ => None,
+        });
+        let owner = all().find(|node| port == Some(Reply::Integer(node.port().into())));
+        owner.unwrap_or_else(|| panic!("nobody has slot {slot}"))
+    }
+
+    /// Moves a slot with its keys to another primary, as `redis-cli --cluster reshard` does. `between` is called when half of
+    /// the keys are there.
+    ///
+    /// # Panics
+    /// If a node refuses.
+    #[track_caller]
+    pub fn move_slot(&self, slot: u16, to: &Redis, between: impl FnOnce()) {
+        let from = self.owner(slot);
+        if from.port() == to.port() {
+            return;
+        }
+        let (number, (from_id, to_id)) = (slot.to_string(), (id_of(from), id_of(to)));
+        assert_eq!(to.command(["CLUSTER", "SETSLOT", &number, "IMPORTING", &from_id]), Reply::text("OK"));
+        assert_eq!(from.command(["CLUSTER", "SETSLOT", &number, "MIGRATING", &to_id]), Reply::text("OK"));
+        let mut between = Some(between);
+        loop {
+            let Reply::Array(keys) = from.command(["CLUSTER", "GETKEYSINSLOT", &number, "1000"]) else {
+                panic!("the keys of a slot")
+            };
+            if keys.is_empty() {
+                break;
+            }
+            let keys: Vec<&str> = keys
+                .iter()
+                .map(|key| match key {
+                    Reply::Text(key) => key.as_str(),
+                    other => panic!("a key, not {other:?}"),
+                })
+                .collect();
+            let half = if between.is_some() { keys.len().div_ceil(2) } else { keys.len() };
+            let port = to.port().to_string();
+            let command = ["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
+            let moved = from.command(command.into_iter().chain(keys[..half].iter().copied()));
+            assert!(moved == Reply::text("OK") || moved == Reply::text("NOKEY"), "{moved:?}");
+            if let Some(between) = between.take() {
+                between();
+            }
+        }
+        for node in [to, from]
+            .into_iter()
+            .chain(self.nodes.iter().filter(|node| ![to.port(), from.port()].contains(&node.port())))
+        {
+            // A replica or a dead node learns it from the others.
+            let _ = node.try_command(["CLUSTER", "SETSLOT", &number, "NODE", &to_id]);
+        }
     }
 
     /// Its nodes in the order of their slots.
@@ -68,15 +176,17 @@ struct Node {
 
 impl Node {
     #[track_caller]
-    fn start() -> Self {
+    fn start(options: &[(&str, &str)]) -> Self {
         let bus = free_port();
-        let redis = Redis::builder()
+        let mut builder = Redis::builder()
             .option("cluster-enabled", "yes")
             .option("cluster-port", &bus.to_string())
             // How long a node may be silent before it counts as failed, in milliseconds.
-            .option("cluster-node-timeout", "2000")
-            .start();
-        Self { redis, bus }
+            .option("cluster-node-timeout", "2000");
+        for (name, value) in options {
+            builder = builder.option(name, value);
+        }
+        Self { redis: builder.start(), bus }
     }
 
     #[track_caller]
@@ -85,14 +195,29 @@ impl Node {
         assert_eq!(answer, Reply::text("OK"));
     }
 
-    fn sees_all(&self) -> bool {
+    fn sees_all(&self, nodes: usize) -> bool {
         let Reply::Text(info) = self.redis.command(["CLUSTER", "INFO"]) else { return false };
         let all = [
-            format!("cluster_known_nodes:{NODES}"),
+            format!("cluster_known_nodes:{nodes}"),
             format!("cluster_size:{NODES}"),
             "cluster_state:ok".into(),
         ];
         all.iter().all(|line| info.lines().any(|have| have == line))
+    }
+}
+
+#[track_caller]
+fn id_of(node: &Redis) -> String {
+    match node.command(["CLUSTER", "MYID"]) {
+        Reply::Text(id) => id,
+        other => panic!("an id, not {other:?}"),
+    }
+}
+
+fn info(node: &Redis) -> String {
+    match node.command(["INFO", "replication"]) {
+        Reply::Text(info) => info,
+        other => panic!("INFO, not {other:?}"),
     }
 }
 
