@@ -1,7 +1,7 @@
 //! The suite of the seam, on every engine.
 
 use forebay::{Forebay, conformance};
-use forebay_testkit::{Redis, unique_prefix, without};
+use forebay_testkit::{Redis, RedisCluster, unique_prefix, without};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory() {
@@ -75,5 +75,24 @@ async fn memory_and_redis_agree_on_random_steps() {
             let memory = Forebay::open("memory:").await.expect("opens");
             conformance::differential(&memory, &bay, seed, 300).await;
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_cluster() {
+    if without("redis") {
+        return;
+    }
+    let cluster = RedisCluster::start();
+    let bay = Forebay::options().prefix(unique_prefix()).open(&cluster.url()).await.expect("opens");
+    for case in conformance::cases() {
+        (case.run)(bay.clone()).await;
+    }
+    for seed in 0..4 {
+        let memory = Forebay::open("memory:").await.expect("opens");
+        conformance::differential(&memory, &bay, seed, 300).await;
+    }
+    for seed in 0..4 {
+        conformance::locks_follow_the_model(&bay, None, seed, 100).await;
     }
 }

@@ -109,7 +109,7 @@ impl Cluster {
 
     /// Finds the host of a lock.
     pub fn route_lock(&self, name: &str) -> Route {
-        self.found(self.store.engine().place_of(Place::Lock(name)), None)
+        self.found(self.store.engine().place_of(Place::Named(name)), None)
     }
 
     /// Finds the host and the partition of a key of a series.
@@ -147,6 +147,9 @@ impl Cluster {
     }
 
     fn found(&self, (host, slot): (usize, Option<u16>), partition: Option<u16>) -> Route {
-        Route { slot, host: self.hosts().swap_remove(host).name, partition }
+        let mut hosts = self.hosts();
+        // Hosts may have left since the number was found.
+        let host = host.min(hosts.len() - 1);
+        Route { slot, host: hosts.swap_remove(host).name, partition }
     }
 }

@@ -192,6 +192,8 @@ impl Map {
         let mut places = Vec::with_capacity(self.entries.len());
         for (index, entry) in self.entries.iter().enumerate() {
             let host = entry.host.unwrap_or_else(|| engine.host_of(&entry.command.key));
+            // Hosts may have left since, or joined.
+            let host = host.min(hosts.len() - 1);
             places.push(host);
             if entry.refused.is_none() {
                 shares[host].push(index);

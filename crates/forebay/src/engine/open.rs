@@ -24,6 +24,9 @@ pub(crate) enum Location<'a> {
     Host(&'a str),
     #[cfg(feature = "redis")]
     Hosts(RouterKind, Vec<cluster::Address>),
+    /// Some nodes of a Redis Cluster.
+    #[cfg(feature = "redis")]
+    Nodes(Vec<cluster::Address>),
 }
 
 impl<'a> Location<'a> {
@@ -33,17 +36,21 @@ impl<'a> Location<'a> {
         match scheme {
             "memory" if rest.is_empty() => Ok(Self::Memory),
             "embedded" => embedded(rest).map(|(path, file)| Self::Embedded(path, file)),
-            "redis" | "rediss" | "redis+unix" | "redis+sentinel" | "rediss+sentinel" => Self::read_redis(url),
+            "redis" | "rediss" | "redis+unix" | "redis+sentinel" | "rediss+sentinel" | "redis+cluster"
+            | "rediss+cluster" => Self::read_redis(url),
             // The rest of a URL may hold a password: name the scheme only.
             _ => Err(invalid(format!(
-                "store URL with scheme {scheme:?}: memory:, embedded:PATH, redis:, rediss:, redis+unix:, redis+sentinel: or \
-                 rediss+sentinel: is accepted"
+                "store URL with scheme {scheme:?}: memory:, embedded:PATH, redis:, rediss:, redis+unix:, redis+sentinel:, \
+                 rediss+sentinel:, redis+cluster: or rediss+cluster: is accepted"
             ))),
         }
     }
 
     #[cfg(feature = "redis")]
     fn read_redis(url: &'a str) -> Result<Self> {
+        if url.split_once(':').is_some_and(|(scheme, _)| scheme.ends_with("+cluster")) {
+            return cluster::read_nodes(url).map(Self::Nodes);
+        }
         if cluster::is_list(url) {
             let (router, addresses) = cluster::read_list(url)?;
             cluster::Cluster::check(router, &addresses)?;
@@ -92,6 +99,10 @@ impl Engine {
             #[cfg(feature = "redis")]
             Location::Hosts(router, addresses) => {
                 Ok(Self::Cluster(cluster::Cluster::open(router, addresses, options).await?))
+            }
+            #[cfg(feature = "redis")]
+            Location::Nodes(addresses) => {
+                Ok(Self::Cluster(cluster::Cluster::open_nodes(&addresses, options).await?))
             }
         }
     }

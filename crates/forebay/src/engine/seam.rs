@@ -139,19 +139,19 @@ steps! {
 
     /// Acquires a lock, or a place in its queue. The fence is larger than that of every earlier hold. Repeating a granted
     /// claim answers as before and extends the lease.
-    fn lock_claim(claim: Claim<'_>) -> Claimed, at Place::Lock(claim.name);
+    fn lock_claim(claim: Claim<'_>) -> Claimed, at Place::Named(claim.name);
 
     /// Extends the holder's lease to the claim's ttl from now, and answers that ttl; `None`: the owner is not the holder.
-    fn lock_renew(name: &str, owner: Uuid) -> Option<Duration>, at Place::Lock(name);
+    fn lock_renew(name: &str, owner: Uuid) -> Option<Duration>, at Place::Named(name);
 
     /// Releases the lock, or leaves the queue, and notifies the first waiter. False: the owner neither held it nor waited.
-    fn lock_release(name: &str, owner: Uuid) -> bool, at Place::Lock(name);
+    fn lock_release(name: &str, owner: Uuid) -> bool, at Place::Named(name);
 
     /// Reads a lock's state.
-    fn lock_state(name: &str) -> LockState, at Place::Lock(name);
+    fn lock_state(name: &str) -> LockState, at Place::Named(name);
 
     /// Takes the lock from its holder, and notifies the first waiter. True: somebody held it.
-    fn lock_force_release(name: &str) -> bool, at Place::Lock(name);
+    fn lock_force_release(name: &str) -> bool, at Place::Named(name);
 
     /// Begins an attempt at a request, or answers why not. Repeated by the same owner it answers the same. The record is
     /// kept for [`REQUEST_TTL`](super::request::REQUEST_TTL), through a crash.

@@ -268,7 +268,8 @@ pub(crate) const MAX_WAITERS: usize = 16_384;
 pub(crate) enum Place<'a> {
     /// The limits of a key, or the request of an idempotency key.
     Key(&'a str),
-    Lock(&'a str),
+    /// A lock, or what concerns a whole buffer.
+    Named(&'a str),
     Buffer(&'a BufferPart),
     Series(&'a SeriesPart),
     /// The overrides of all limits. One host has them, so that one question tells whether any have changed.
@@ -280,7 +281,7 @@ impl Place<'_> {
     /// The hash tag of all keys in it.
     pub(crate) fn tag(&self) -> Cow<'_, str> {
         match self {
-            Self::Key(key) | Self::Lock(key) => tag_text(key),
+            Self::Key(key) | Self::Named(key) => tag_text(key),
             Self::Buffer(part) => part.tag().into(),
             Self::Series(part) => part.tag().into(),
             Self::Overrides => Cow::Borrowed("overrides"),

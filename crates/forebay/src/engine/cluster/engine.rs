@@ -10,8 +10,8 @@ use parking_lot::RwLock;
 use uuid::Uuid;
 
 use super::{
-    Host, Record, address::Address, member::Member, placement::Placement, router::RouterKind,
-    topology::Topology,
+    Host, Record, address::Address, member::Member, node_watch::NodeWatch, placement::Placement,
+    router::RouterKind, topology::Topology,
 };
 use crate::{
     engine::{
@@ -33,6 +33,8 @@ pub(crate) struct Cluster {
     topology: RwLock<Arc<Topology>>,
     /// Orders nothing else.
     closed: AtomicBool,
+    /// The nodes of a Redis Cluster.
+    pub(super) nodes: Option<NodeWatch>,
 }
 
 impl Cluster {
@@ -76,14 +78,25 @@ impl Cluster {
         }
         for member in &members {
             member.engine.enter_service();
-            member.start_probing(&placement, &options.clock);
+            member.start_probing(Some(&placement), &options.clock);
         }
-        let topology = RwLock::new(Arc::new(Topology::stored(members, placement)));
-        Ok(Arc::new(Self { topology, closed: AtomicBool::new(false) }))
+        Ok(Arc::new(Self::of(Topology::stored(members, placement), None)))
+    }
+
+    pub(super) fn of(topology: Topology, nodes: Option<NodeWatch>) -> Self {
+        Self { topology: RwLock::new(Arc::new(topology)), closed: AtomicBool::new(false), nodes }
+    }
+
+    /// Lets other hosts take the place of those as of now. Those that are left out end when their calls have ended.
+    pub(super) fn replace(&self, topology: Topology) {
+        let before = std::mem::replace(&mut *self.topology.write(), Arc::new(topology));
+        let now = self.topology();
+        let stays = |member: &Arc<Member>| now.members().iter().any(|other| Arc::ptr_eq(member, other));
+        before.members().iter().filter(|member| !stays(member)).for_each(|member| member.stop_probing());
     }
 
     /// The hosts as of now.
-    fn topology(&self) -> Arc<Topology> {
+    pub(super) fn topology(&self) -> Arc<Topology> {
         self.topology.read().clone()
     }
 
@@ -144,9 +157,7 @@ impl Cluster {
     /// Whether one step can charge all takes.
     pub(crate) fn together(&self, takes: &[Take<'_>]) -> bool {
         let topology = self.topology.read();
-        let mut hosts = takes.iter().map(|take| topology.number(Place::Key(take.key)));
-        let first = hosts.next();
-        hosts.all(|host| Some(host) == first)
+        takes.windows(2).all(|pair| topology.are_together(pair[0].key, pair[1].key))
     }
 
     pub(crate) async fn series_now(&self, part: &SeriesPart) -> Timestamp {
@@ -154,7 +165,7 @@ impl Cluster {
     }
 
     pub(crate) fn lock_subscribe(&self, name: &str, owner: Uuid) -> Subscription {
-        self.member(Place::Lock(name)).engine.lock_subscribe(name, owner)
+        self.member(Place::Named(name)).engine.lock_subscribe(name, owner)
     }
 
     /// Runs plain commands on the host of this number.
@@ -205,8 +216,12 @@ impl Cluster {
 
     /// The partitions of buffers on those hosts that answer.
     pub(crate) async fn buffer_parts(&self) -> Result<BufferParts> {
-        let parts = async |member: &Arc<Member>| member.begin()?.end(member.engine.buffer_parts().await);
-        let each = join_all(self.topology().members().iter().map(parts)).await;
+        let topology = self.topology();
+        let parts = async |(number, member): (usize, &Arc<Member>)| {
+            let registers = topology.registers(number);
+            member.begin()?.end(member.engine.registered_parts(&registers).await)
+        };
+        let each = join_all(topology.members().iter().enumerate().map(parts)).await;
         let mut all = BufferParts::default();
         for parts in each {
             match parts {
@@ -225,7 +240,11 @@ impl Cluster {
         let ask = async |member: &Arc<Member>| {
             member.begin()?.end(member.engine.buffer_paused(buffer, pause).await)
         };
-        let answers = join_all(self.topology().members().iter().map(ask)).await;
+        let topology = self.topology();
+        if !topology.is_told_everywhere() {
+            return ask(topology.member(Place::Named(buffer.as_str()))).await;
+        }
+        let answers = join_all(topology.members().iter().map(ask)).await;
         if pause.is_none() && answers.iter().any(Result::is_ok) {
             return Ok(answers.into_iter().flatten().any(|paused| paused));
         }
@@ -236,6 +255,7 @@ impl Cluster {
         let topology = self.topology();
         let members = topology.members();
         let mut warnings: Vec<String> = members.iter().flat_map(|member| member.engine.warnings()).collect();
+        warnings.extend(self.nodes.as_ref().and_then(NodeWatch::warning));
         for member in members {
             let (health, reason) = member.health();
             if let Some(refusal) = member.engine.refusal().filter(|_| health == Health::Up) {
@@ -259,6 +279,9 @@ impl Cluster {
         self.closed.store(true, Ordering::Relaxed);
         let topology = self.topology();
         topology.members().iter().for_each(|member| member.stop_probing());
+        if let Some(nodes) = &self.nodes {
+            nodes.close();
+        }
         join_all(topology.members().iter().map(|member| member.engine.close())).await.into_iter().collect()
     }
 }
@@ -267,6 +290,9 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         // Probes hold the hosts, which would otherwise stay connected for ever.
         self.topology.read().members().iter().for_each(|member| member.stop_probing());
+        if let Some(nodes) = &self.nodes {
+            nodes.close();
+        }
     }
 }
 

@@ -79,9 +79,9 @@ impl Member {
         }
     }
 
-    /// Probes the host until [`stop_probing`](Self::stop_probing).
-    pub(super) fn start_probing(self: &Arc<Self>, placement: &Arc<Placement>, clock: &Clock) {
-        let probes = self.clone().keep_probing(placement.clone(), clock.clone());
+    /// Probes the host, which has stored a placement unless it is a node of a Redis Cluster, until [`stop_probing`](Self::stop_probing).
+    pub(super) fn start_probing(self: &Arc<Self>, placement: Option<&Arc<Placement>>, clock: &Clock) {
+        let probes = self.clone().keep_probing(placement.cloned(), clock.clone());
         self.prober.get_or_init(|| tokio::spawn(probes).abort_handle());
     }
 
@@ -92,13 +92,13 @@ impl Member {
     }
 
     /// Probes the host until aborted.
-    async fn keep_probing(self: Arc<Self>, placement: Arc<Placement>, clock: Clock) {
+    async fn keep_probing(self: Arc<Self>, placement: Option<Arc<Placement>>, clock: Clock) {
         loop {
             let before = self.state().health_state;
             // However many callers run into trouble, probes keep this distance.
             clock.sleep(before.pause().min(ALERT_INTERVAL)).await;
             clock.timeout(before.pause().saturating_sub(ALERT_INTERVAL), self.trouble.notified()).await;
-            let mut probe = pin!(self.probe(&placement));
+            let mut probe = pin!(self.probe(placement.as_deref()));
             // Silence counts again and again, and the probe goes on: dropped, it would never come to the
             // point at which a dead connection is given up.
             let verdict = loop {
@@ -118,7 +118,8 @@ impl Member {
 
     /// Whether the host answers, is who it should be, and holds what all hold. One that has lost everything gets
     /// its record back: an empty host is one that was restarted, and its keys are its own as before.
-    async fn probe(&self, placement: &Placement) -> Result<()> {
+    async fn probe(&self, placement: Option<&Placement>) -> Result<()> {
+        let Some(placement) = placement else { return self.engine.check_primary().await };
         let mut seen = self.engine.check_identity().await?;
         if seen.name.is_none() || seen.placement.is_none() {
             tracing::warn!(host = self.host.name(), "the host has lost its data");
@@ -170,6 +171,10 @@ impl Member {
         self.is_down.store(after == Health::Down, Ordering::Relaxed);
         let reason = state.reason.clone();
         drop(state);
+        if before != after && after != Health::Up {
+            // Another node may have its slots by now.
+            self.engine.report();
+        }
         let name = self.host.name();
         match reason {
             _ if before == after => {}

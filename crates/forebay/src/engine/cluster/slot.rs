@@ -32,11 +32,58 @@ impl Slot {
         Self(crc16(tag) % SLOTS)
     }
 
+    /// The middle of one of so many equal ranges.
+    pub(crate) fn in_middle(range: u16, ranges: u16) -> Self {
+        let width = SLOTS / ranges;
+        Self((range * width + width / 2) % SLOTS)
+    }
+
+    /// The slot of a partition of a buffer or a series.
+    ///
+    /// The partitions of one name lie evenly, wherever the first one is: each halves a gap between those before it.
+    pub(crate) fn of_partition(name: &str, index: u16) -> Self {
+        let bits = SLOTS.trailing_zeros();
+        let distance = index.reverse_bits() >> (u16::BITS - bits);
+        Self((crc16(name.as_bytes()) % SLOTS + distance) % SLOTS)
+    }
+
+    /// Letters that make a text which begins with `before` one of this slot.
+    ///
+    /// The checksum is linear: each bit of the letters changes bits of it that do not depend on the others.
+    pub(crate) fn letters(self, before: &str) -> Letters {
+        let mut letters = [b'@'; LETTERS];
+        let start = letters.iter().fold(before.bytes().fold(0, step), |crc, &letter| step(crc, letter));
+        let differs = (start ^ self.0) % SLOTS;
+        let change = (0..SOLUTION.len()).filter(|bit| differs >> bit & 1 == 1);
+        let change = change.fold(0_u16, |change, bit| change ^ SOLUTION[bit]);
+        for (place, letter) in letters.iter_mut().rev().enumerate() {
+            *letter |= (change >> (4 * place) & 15) as u8;
+        }
+        Letters(letters)
+    }
+
     /// Its number, 0 to 16383.
     pub(crate) fn number(self) -> u16 {
         self.0
     }
 }
+
+/// How many letters decide a slot: of each the low four bits can be chosen.
+const LETTERS: usize = 4;
+
+/// The letters that end a hash tag, each from `@` to `O`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Letters([u8; LETTERS]);
+
+impl Letters {
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("letters are ASCII")
+    }
+}
+
+/// For each bit of a slot the bits of the letters that change it and no other.
+const SOLUTION: [u16; 14] =
+    [6906, 1773, 10107, 4364, 10897, 14784, 8035, 10111, 4356, 8712, 7146, 1229, 9019, 6540];
 
 impl fmt::Display for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -57,7 +104,12 @@ fn hash_tag(key: &[u8]) -> &[u8] {
 
 /// CRC-16/XMODEM: polynomial 0x1021, initial value 0, most significant bit first, nothing inverted.
 fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0, |crc, &byte| (crc << 8) ^ CRC16[usize::from((crc >> 8) ^ u16::from(byte))])
+    bytes.iter().copied().fold(0, step)
+}
+
+/// The checksum with one byte more.
+fn step(crc: u16, byte: u8) -> u16 {
+    (crc << 8) ^ CRC16[usize::from((crc >> 8) ^ u16::from(byte))]
 }
 
 /// The remainder of each byte, so that a key costs one look-up a byte instead of eight shifts.
@@ -83,6 +135,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn letters_lead_to_every_slot() {
+        for before in ["", "hits.3.", "p"] {
+            for slot in 0..SLOTS {
+                let text = format!("{before}{}", Slot(slot).letters(before).as_str());
+                assert_eq!(Slot::of_tag(text.as_bytes()), Slot(slot), "{text}");
+                assert!(text[before.len()..].bytes().all(|letter| (b'@'..=b'O').contains(&letter)), "{text}");
+            }
+        }
+    }
 
     #[test]
     fn crc16_is_xmodem() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Slot,
+    Group, Layout, Slot,
     member::Member,
     placement::Placement,
     router::{Router, RouterKind},
@@ -15,16 +15,67 @@ use crate::{engine::step::Place, model};
 pub(super) struct Topology {
     /// In the order of their numbers.
     members: Box<[Arc<Member>]>,
-    placement: Arc<Placement>,
+    routing: Routing,
     /// How many each host has, where slots decide.
     slots: Option<Box<[u16]>>,
+}
+
+/// How keys find their host.
+#[derive(Debug)]
+enum Routing {
+    /// As independent hosts have stored it.
+    Stored(Arc<Placement>),
+    /// As the nodes of a Redis Cluster say: the number of the owner of each slot, and the highest configuration epoch.
+    Nodes(Box<[u16]>, u64),
 }
 
 impl Topology {
     /// Hosts whose placement they have stored.
     pub(super) fn stored(members: Box<[Arc<Member>]>, placement: Arc<Placement>) -> Self {
         let slots = slots(&placement);
-        Self { members, placement, slots }
+        Self { members, routing: Routing::Stored(placement), slots }
+    }
+
+    /// Nodes of a Redis Cluster, with the number of the owner of each slot.
+    pub(super) fn nodes(members: Box<[Arc<Member>]>, owners: Box<[u16]>, epoch: u64) -> Self {
+        let mut slots = vec![0; members.len()];
+        owners.iter().for_each(|&owner| slots[usize::from(owner)] += 1);
+        let topology = Self { members, routing: Routing::Nodes(owners, epoch), slots: Some(slots.into()) };
+        for group in Group::all() {
+            topology.members[topology.owner(group.slot())].engine.set_probe_group(group);
+        }
+        topology
+    }
+
+    /// The number of the owner of a slot of a Redis Cluster.
+    fn owner(&self, slot: Slot) -> usize {
+        match &self.routing {
+            Routing::Nodes(owners, _) => owners[usize::from(slot.number())].into(),
+            Routing::Stored(_) => 0,
+        }
+    }
+
+    /// The registers of partitions on the host of this number.
+    pub(super) fn registers(&self, number: usize) -> Vec<Group> {
+        match &self.routing {
+            Routing::Stored(_) => vec![Group::default()],
+            Routing::Nodes(..) => {
+                Group::registers().filter(|register| self.owner(register.slot()) == number).collect()
+            }
+        }
+    }
+
+    /// Whether every host has what concerns a whole buffer. In a Redis Cluster one has it.
+    pub(super) fn is_told_everywhere(&self) -> bool {
+        matches!(self.routing, Routing::Stored(_))
+    }
+
+    /// Whether one step can charge takes of both keys.
+    pub(super) fn are_together(&self, one: &str, other: &str) -> bool {
+        match self.routing {
+            Routing::Stored(_) => self.number(Place::Key(one)) == self.number(Place::Key(other)),
+            Routing::Nodes(..) => Group::of(one) == Group::of(other),
+        }
     }
 
     /// The hosts, in the order of their numbers.
@@ -44,18 +95,27 @@ impl Topology {
 
     /// The number of the host of a place.
     pub(super) fn number(&self, place: Place<'_>) -> usize {
-        self.placement.router().host_for_tag(place.tag().as_bytes())
+        match &self.routing {
+            Routing::Stored(placement) => placement.router().host_for_tag(place.tag().as_bytes()),
+            Routing::Nodes(..) => self.owner(Layout::slot(place)),
+        }
     }
 
     /// The number of the host of a place, and its slot if slots decide.
     pub(super) fn place_of(&self, place: Place<'_>) -> (usize, Option<u16>) {
-        let slot = self.is_by_slot().then(|| Slot::of_tag(place.tag().as_bytes()).number());
-        (self.number(place), slot)
+        let slot = match &self.routing {
+            Routing::Stored(_) => self.is_by_slot().then(|| Slot::of_tag(place.tag().as_bytes())),
+            Routing::Nodes(..) => Some(Layout::slot(place)),
+        };
+        (self.number(place), slot.map(Slot::number))
     }
 
     /// The number of the host that has a plain key.
     pub(super) fn host_of(&self, key: &[u8]) -> usize {
-        self.placement.router().host_for_key(key)
+        match &self.routing {
+            Routing::Stored(placement) => placement.router().host_for_key(key),
+            Routing::Nodes(..) => self.owner(Slot::of_key(key)),
+        }
     }
 
     /// The slot of a plain key, if slots decide.
@@ -65,12 +125,24 @@ impl Topology {
 
     /// How keys find their host.
     pub(super) fn placement(&self) -> model::Placement {
-        let (router, epoch) = (self.placement.kind().as_str(), self.placement.epoch());
+        let (router, epoch) = match &self.routing {
+            Routing::Stored(placement) => (placement.kind().as_str(), placement.epoch()),
+            Routing::Nodes(_, epoch) => ("redis-cluster", *epoch),
+        };
         model::Placement { router, epoch }
     }
 
+    /// The former owners, to those of whose slots nobody lays claim.
+    pub(super) fn owner_names(&self) -> Option<Vec<&str>> {
+        let Routing::Nodes(owners, _) = &self.routing else { return None };
+        Some(owners.iter().map(|&owner| self.members[usize::from(owner)].host.name()).collect())
+    }
+
     fn is_by_slot(&self) -> bool {
-        self.placement.kind() == RouterKind::Slots
+        match &self.routing {
+            Routing::Stored(placement) => placement.kind() == RouterKind::Slots,
+            Routing::Nodes(..) => true,
+        }
     }
 }
 

@@ -3,19 +3,27 @@
 //! A server has no time zones. It is told the windows round this machine's time, and picks the one of its own time. If that is in none
 //! of them, it does nothing and answers its time.
 
+use std::time::Duration;
+
 use redis::Value;
 
-use super::{calls::Call, connection::Host, reply::unavailable};
+use super::{
+    calls::{Call, PATIENCE},
+    connection::Host,
+    reply::unavailable,
+};
 use crate::error::Result;
 
 /// Runs calls, each of which `call` writes for a time. One whose server's time was in no window runs once more, for that time.
+/// `patience` is that of [`Host::run`].
 pub(super) async fn run_about(
     host: &Host,
     calls: usize,
     call: impl Fn(usize, u64) -> Call,
+    patience: Duration,
 ) -> Result<Vec<Result<Value>>> {
     let now = host.clock().now().as_micros().unsigned_abs();
-    let mut replies = host.run((0..calls).map(|place| call(place, now)).collect()).await?;
+    let mut replies = host.run((0..calls).map(|place| call(place, now)).collect(), patience).await?;
     for (place, reply) in replies.iter_mut().enumerate() {
         let Some(time) = reply.as_ref().ok().and_then(other_table) else { continue };
         *reply = host.run_one(call(place, time)).await.and_then(|reply| match other_table(&reply) {
@@ -28,7 +36,7 @@ pub(super) async fn run_about(
 
 /// [`run_about`] for a single call.
 pub(super) async fn run_one_about(host: &Host, call: impl Fn(u64) -> Call) -> Result<Value> {
-    run_about(host, 1, |_, about| call(about)).await?.swap_remove(0)
+    run_about(host, 1, |_, about| call(about), PATIENCE).await?.swap_remove(0)
 }
 
 /// The time of a server that was told other windows; `None`: it has decided.

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     engine::{
+        cluster::Group,
         request::Token,
         sequence::{Sequencer, WriteFuture},
         step::{BufferPart, BufferParts, BufferStats, Frozen, Generation, PendingRow, Rotate},
@@ -134,16 +135,25 @@ impl Redis {
     }
 
     pub(crate) async fn buffer_parts(&self) -> Result<BufferParts> {
-        let parts = match self.host.query(redis::cmd("SMEMBERS").arg(self.keys.buffers())).await? {
-            Value::Set(parts) | Value::Array(parts) => strings(Value::Array(parts)),
-            _ => None,
-        };
-        let part = |part: &String| {
-            let (buffer, index) = part.rsplit_once('.')?;
-            Some((Name::new(buffer).ok()?, index.parse().ok()?))
-        };
-        let found = parts.and_then(|parts| parts.iter().map(part).collect());
-        let found = found.ok_or_else(|| unexpected(self.host.name(), "a question for partitions"))?;
+        self.registered_parts(&[Group::default()]).await
+    }
+
+    /// The partitions in some registers.
+    pub(crate) async fn registered_parts(&self, registers: &[Group]) -> Result<BufferParts> {
+        let members = |register: &Group| redis::cmd("SMEMBERS").arg(self.keys.buffers(*register)).to_owned();
+        let mut found = vec![];
+        for parts in self.host.read_all(registers.iter().map(members).collect()).await? {
+            let parts = match parts {
+                Value::Set(parts) | Value::Array(parts) => strings(Value::Array(parts)),
+                _ => None,
+            };
+            let part = |part: &String| {
+                let (buffer, index) = part.rsplit_once('.')?;
+                Some((Name::new(buffer).ok()?, index.parse().ok()?))
+            };
+            let parts = parts.and_then(|parts| parts.iter().map(part).collect::<Option<Vec<_>>>());
+            found.extend(parts.ok_or_else(|| unexpected(self.host.name(), "a question for partitions"))?);
+        }
         Ok(BufferParts { found, failure: None })
     }
 

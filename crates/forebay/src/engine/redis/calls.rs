@@ -5,19 +5,31 @@ use std::time::Duration;
 use redis::{Arg, Cmd, Pipeline, Value};
 
 use super::{
-    connection::{Host, Session},
+    connection::{ANSWER_TIMEOUT, Host, Session},
     pipeline::{load, pipeline},
+    redirect::{Redirect, asked},
     refusal::{Class, Refusal},
     reply::{accepted, foreign, refuses, text, unexpected},
     script::Script,
 };
 use crate::error::{Error, ErrorKind, Result};
 
+/// How long a call waits for keys that are on their way between two nodes of a Redis Cluster.
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+
 /// A script call, ready to be sent.
 #[derive(Debug)]
 pub(super) struct Call {
     pub script: Script,
     pub command: Cmd,
+}
+
+/// The answer to a part of a call.
+#[derive(Debug)]
+pub(super) enum Part {
+    Answer(Result<Value>),
+    /// Nothing was done: another node of a Redis Cluster has the keys.
+    Redirected(Redirect),
 }
 
 impl Host {
@@ -36,59 +48,88 @@ impl Host {
     /// # Errors
     /// [`ErrorKind::Unavailable`]: nothing was sent. [`ErrorKind::Ambiguous`] or [`ErrorKind::Timeout`]:
     /// each of them may have been applied.
-    pub(super) async fn run(&self, calls: Vec<Call>) -> Result<Vec<Result<Value>>> {
+    /// One whose keys are on two nodes of a Redis Cluster, because their slot is moving, is sent again for as long as there is
+    /// `patience`. Then its error says [`Retry::Now`](crate::Retry): nothing was done.
+    pub(super) async fn run(&self, calls: Vec<Call>, patience: Duration) -> Result<Vec<Result<Value>>> {
         let session = self.session().await?;
-        let (sent, values) = self.run_raw(&session, calls).await?;
-        Ok(self.each_accepted(&session, &sent, values).await)
+        let (sent, values) = self.run_raw(&session, calls, false).await?;
+        Ok(self.each_accepted(&session, &sent, values, patience).await)
     }
 
     /// [`run`](Self::run) for a single call.
     pub(super) async fn run_one(&self, call: Call) -> Result<Value> {
-        self.run(vec![call]).await?.swap_remove(0)
+        self.run(vec![call], PATIENCE).await?.swap_remove(0)
     }
 
     /// [`run`](Self::run) on this connection for calls of several parts, each with the same number of keys. Answers each part,
-    /// by its own reply or by one reply to its whole call.
+    /// by its own reply or by one reply to its whole call. Follows no redirects. `asking`: the slots are only on their way here.
     pub(super) async fn run_parts(
         &self,
         session: &Session,
         calls: Vec<(Call, usize)>,
-    ) -> Result<Vec<Result<Value>>> {
+        asking: bool,
+    ) -> Result<Vec<Part>> {
         let (calls, parts): (Vec<Call>, Vec<usize>) = calls.into_iter().unzip();
-        let (sent, values) = self.run_raw(session, calls).await?;
+        let (sent, values) = self.run_raw(session, calls, asking).await?;
         let mut answers = vec![];
         for ((command, value), parts) in sent.cmd_iter().zip(values).zip(parts) {
+            if let Some(redirect) = self.redirect(&value) {
+                answers.extend(std::iter::repeat_n(redirect, parts).map(Part::Redirected));
+                continue;
+            }
             match value {
                 Value::Array(each) if each.len() == parts => {
                     for (part, value) in each.into_iter().enumerate() {
-                        answers.push(self.accepted(session, command, (part, parts), value).await);
+                        answers.push(match self.redirect(&value) {
+                            Some(redirect) => Part::Redirected(redirect),
+                            None => Part::Answer(self.accepted(session, command, (part, parts), value).await),
+                        });
                     }
                 }
                 value => {
                     let answer = self.accepted(session, command, (0, 1), value).await;
-                    answers.extend(std::iter::repeat_n(answer, parts));
+                    answers.extend(std::iter::repeat_n(answer, parts).map(Part::Answer));
                 }
             }
         }
         Ok(answers)
     }
 
-    async fn run_raw(&self, session: &Session, calls: Vec<Call>) -> Result<(Pipeline, Vec<Value>)> {
+    fn redirect(&self, value: &Value) -> Option<Redirect> {
+        if self.is_node() { Redirect::of(value) } else { None }
+    }
+
+    /// The calls as they were sent, and the replies to them.
+    async fn run_raw(
+        &self,
+        session: &Session,
+        calls: Vec<Call>,
+        asking: bool,
+    ) -> Result<(Pipeline, Vec<Value>)> {
         if calls.is_empty() {
             return Ok((Pipeline::new(), vec![]));
         }
         let scripts: Vec<Script> = calls.iter().map(|call| call.script).collect();
         let sent = pipeline(calls.into_iter().map(|call| call.command));
-        let mut values = self.transmit(session, &sent).await?;
+        let mut values = if asking {
+            let values = self.transmit(session, &asked(sent.cmd_iter().cloned(), true)).await?;
+            values.into_iter().skip(1).step_by(2).collect()
+        } else {
+            self.transmit(session, &sent).await?
+        };
         let missing: Vec<usize> =
             (0..values.len()).filter(|&i| refuses(&values[i], Class::NoScript)).collect();
         if !missing.is_empty() {
             // `SCRIPT FLUSH`, or a restart that this connection has survived by way of a proxy.
             let loads = missing.iter().map(|&i| load(scripts[i]));
             let commands: Vec<&Cmd> = sent.cmd_iter().collect();
-            let again = missing.iter().map(|&i| commands[i].clone());
-            let answers = self.transmit(session, &pipeline(loads.chain(again))).await?;
-            for (&i, value) in missing.iter().zip(answers.into_iter().skip(missing.len())) {
+            let mut again = pipeline(loads);
+            for command in asked(missing.iter().map(|&i| commands[i].clone()), asking).cmd_iter() {
+                again.add_command(command.clone());
+            }
+            let answers = self.transmit(session, &again).await?.into_iter().skip(missing.len());
+            let width = 1 + usize::from(asking);
+            for (&i, value) in missing.iter().zip(answers.skip(width - 1).step_by(width)) {
                 values[i] = value;
             }
         }
@@ -136,7 +177,7 @@ impl Host {
     /// The replies to the commands, in order, each accepted or refused. A connection without an answer is given up.
     pub(super) async fn send(&self, session: &Session, commands: &Pipeline) -> Result<Vec<Result<Value>>> {
         let values = self.transmit(session, commands).await?;
-        Ok(self.each_accepted(session, commands, values).await)
+        Ok(self.each_accepted(session, commands, values, PATIENCE).await)
     }
 
     /// [`send`](Self::send) of commands on a caller's own keys, within a deadline: the caller may only have been impatient.
@@ -147,7 +188,24 @@ impl Host {
         within: Duration,
     ) -> Result<Vec<Result<Value>>> {
         let values = self.transmit_within(session, commands, within).await?;
-        Ok(values.into_iter().map(|value| accepted(self.name(), value)).collect())
+        let patience = PATIENCE.min(within);
+        let values = self.settled(commands, values, (patience, within)).await;
+        Ok(values.into_iter().map(|value| accepted(self.name(), value?)).collect())
+    }
+
+    /// Replies, each from the node that has the keys.
+    async fn settled(
+        &self,
+        commands: &Pipeline,
+        values: Vec<Value>,
+        times: (Duration, Duration),
+    ) -> Vec<Result<Value>> {
+        let is_refused = |value: &Value| matches!(value, Value::ServerError(_));
+        if self.is_node() && values.iter().any(is_refused) {
+            // Boxed: it is rare, and its state would be part of every call.
+            return Box::pin(self.follow(commands, values, times)).await;
+        }
+        values.into_iter().map(Ok).collect()
     }
 
     async fn each_accepted(
@@ -155,13 +213,14 @@ impl Host {
         session: &Session,
         commands: &Pipeline,
         values: Vec<Value>,
+        patience: Duration,
     ) -> Vec<Result<Value>> {
-        let mut answers = Vec::with_capacity(values.len());
-        for (command, value) in commands.cmd_iter().zip(values) {
-            answers.push(match value {
-                Value::ServerError(_) => self.accepted(session, command, (0, 1), value).await,
-                value => Ok(value),
-            });
+        let mut answers = self.settled(commands, values, (patience, ANSWER_TIMEOUT)).await;
+        for (command, answer) in commands.cmd_iter().zip(&mut answers) {
+            if let Ok(value @ Value::ServerError(_)) = answer {
+                let value = std::mem::replace(value, Value::Nil);
+                *answer = self.accepted(session, command, (0, 1), value).await;
+            }
         }
         answers
     }
@@ -185,8 +244,10 @@ impl Host {
         let (first, count) = refusal.foreign_key().map_or((part * each, each), |key| (key, 1));
         let keys: Vec<&[u8]> = keys.into_iter().skip(first).take(count).collect();
         let asks = keys.iter().map(|key| redis::cmd("TYPE").arg(*key).to_owned());
-        let Ok(kinds) = Box::pin(self.transmit(session, &pipeline(asks))).await else { return Err(error) };
-        let kinds = kinds.into_iter().map(|kind| text(kind).unwrap_or_default());
+        let asks = pipeline(asks);
+        let Ok(kinds) = Box::pin(self.transmit(session, &asks)).await else { return Err(error) };
+        let kinds = self.settled(&asks, kinds, (PATIENCE, ANSWER_TIMEOUT)).await.into_iter();
+        let kinds = kinds.map(|kind| kind.ok().and_then(text).unwrap_or_default());
         Err(foreign(self.name(), self.keys(), keys.into_iter().zip(kinds))
             .map_or(error.clone(), |text| Error::new(error.kind(), text).with_retry(error.retry())))
     }

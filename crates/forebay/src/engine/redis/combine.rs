@@ -50,6 +50,9 @@ const MAX_PENDING_REQUESTS: usize = 1 << 16;
 /// a batch costs far less than one for each request.
 const DEADLINE_CHECK_INTERVAL: Duration = Duration::from_millis(5);
 
+/// Nobody waits for a slot that is moving while others wait for the same round trip: see [`Redis::take`](super::Redis).
+const NO_PATIENCE: Duration = Duration::ZERO;
+
 /// Bytes of keys that may gather.
 const MAX_PENDING_KEY_BYTES: usize = 8 << 20;
 
@@ -230,14 +233,14 @@ impl Shared {
     }
 
     async fn answers(&self, gathered: &Gathered) -> Result<Answers> {
-        let plan = Plan::new(gathered);
+        let plan = Plan::new(gathered, self.keys.layout);
         let sent = self.host.clock().monotonic();
         let call = |place, about| {
             plan.call(place, about, (gathered, &self.keys), |script, keys, bytes| {
                 self.host.call(script, keys, bytes)
             })
         };
-        let replies = run_about(&self.host, plan.calls(), call).await?;
+        let replies = run_about(&self.host, plan.calls(), call, NO_PATIENCE).await?;
         Ok(plan.answers(gathered, sent, replies, (self.host.name(), &self.keys)))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, OnceLock,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -38,7 +38,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A host that has not answered for so long is given up, and the connection with it. Limits have a
 /// shorter deadline of their own; this one is for peers that vanish without a word.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A connection without an answer for so long is asked for one.
 const IDLE: Duration = Duration::from_secs(5);
@@ -53,8 +53,7 @@ pub(super) struct Host {
     keys: Keys,
     clock: Clock,
     link: watch::Sender<Link>,
-    /// The scripts' hashes as the server computed them. Set before `link` is up for the first time.
-    hashes: OnceLock<Box<[String]>>,
+    kin: Kin,
     keeper: OnceLock<AbortHandle>,
     /// The store is open, so every error of this host is an outage. Orders nothing else.
     in_service: AtomicBool,
@@ -63,6 +62,33 @@ pub(super) struct Host {
     /// Notified to try again before the pause is over.
     hurry: Notify,
     server_clock: ServerClock,
+}
+
+/// What connections to servers of one store share.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Kin {
+    /// The scripts' hashes as a server computed them: all compute the same. Set before the first `link` is up.
+    hashes: Arc<OnceLock<Box<[String]>>>,
+    /// The nodes of the Redis Cluster to which this host belongs.
+    peers: Option<Weak<dyn Peers>>,
+}
+
+/// The nodes of a Redis Cluster.
+pub(super) trait Peers: std::fmt::Debug + Send + Sync {
+    /// The node at an address, which may be new.
+    fn node(&self, host: &str, port: u16) -> Arc<Host>;
+
+    /// Says that the known owners of slots may be out of date.
+    fn report(&self);
+
+    /// Some node, another one for each number.
+    fn any(&self, number: usize) -> Option<Arc<Host>>;
+}
+
+impl Kin {
+    pub(super) fn of(peers: Weak<dyn Peers>) -> Self {
+        Self { peers: Some(peers), ..Self::default() }
+    }
 }
 
 /// Whether there is a connection.
@@ -100,23 +126,35 @@ struct Facts {
 impl Host {
     /// Begins to connect to `url`, and goes on until it is closed, also if the first attempt fails.
     pub(super) fn start(url: &str, keys: Keys, clock: Clock) -> Result<Arc<Self>> {
-        Ok(Self::connecting(Target::parse(url)?, keys, clock, Link::Connecting, false))
+        Ok(Self::start_at(Target::parse(url)?, keys, clock, Kin::default()))
+    }
+
+    /// [`start`](Self::start) for a place that was read before.
+    pub(super) fn start_at(target: Target, keys: Keys, clock: Clock, kin: Kin) -> Arc<Self> {
+        Self::connecting(target, keys, clock, kin, (Link::Connecting, false))
     }
 
     /// Another connection to the same host.
     pub(super) fn twin(&self) -> Arc<Self> {
         let link = if matches!(*self.link.borrow(), Link::Closed) { Link::Closed } else { Link::Connecting };
         let in_service = self.in_service.load(Ordering::Relaxed);
-        Self::connecting(self.target.clone(), self.keys.clone(), self.clock.clone(), link, in_service)
+        let (target, kin) = (self.target.clone(), self.kin.clone());
+        Self::connecting(target, self.keys.clone(), self.clock.clone(), kin, (link, in_service))
     }
 
-    fn connecting(target: Target, keys: Keys, clock: Clock, link: Link, in_service: bool) -> Arc<Self> {
+    fn connecting(
+        target: Target,
+        keys: Keys,
+        clock: Clock,
+        kin: Kin,
+        (link, in_service): (Link, bool),
+    ) -> Arc<Self> {
         let host = Arc::new(Self {
             target,
             keys,
             clock,
             link: watch::Sender::new(link),
-            hashes: OnceLock::new(),
+            kin,
             keeper: OnceLock::new(),
             in_service: AtomicBool::new(in_service),
             closed: AtomicBool::new(false),
@@ -255,7 +293,17 @@ impl Host {
 
     /// The hash of a script, as every server computes it; `None` until the first connection.
     pub(super) fn hash(&self, script: Script) -> Option<&str> {
-        self.hashes.get().map(|hashes| &*hashes[script.index()])
+        self.kin.hashes.get().map(|hashes| &*hashes[script.index()])
+    }
+
+    /// Whether it is a node of a Redis Cluster.
+    pub(super) fn is_node(&self) -> bool {
+        self.kin.peers.is_some()
+    }
+
+    /// The nodes of its Redis Cluster, while the store is open.
+    pub(super) fn peers(&self) -> Option<Arc<dyn Peers>> {
+        self.kin.peers.as_ref()?.upgrade()
     }
 
     pub(super) fn keys(&self) -> &Keys {
@@ -348,7 +396,7 @@ async fn keep_up(host: Arc<Host>) {
             Ok((mut located, (connection, driver, server))) => {
                 backoff.reset();
                 // The same texts have the same hashes on every server.
-                host.hashes.get_or_init(|| server.hashes.clone());
+                host.kin.hashes.get_or_init(|| server.hashes.clone());
                 let since = host.clock.monotonic();
                 host.server_clock.learn(server.time, since, since, &host.clock);
                 let replid = Mutex::new(server.replid.clone());
@@ -366,6 +414,9 @@ async fn keep_up(host: Arc<Host>) {
                     () = silent(&host, &session) => "it is silent",
                 };
                 tracing::warn!(host = %host.name(), reason, "connection to redis ended");
+                if let Some(peers) = host.peers() {
+                    peers.report();
+                }
                 host.link.send_replace(Link::Connecting);
             }
             Err(error) => {

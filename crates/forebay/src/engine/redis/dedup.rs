@@ -3,8 +3,9 @@
 use redis::Value;
 
 use super::{
-    calls::Call,
-    connection::{Host, Session},
+    calls::{Call, PATIENCE, Part},
+    connection::{ANSWER_TIMEOUT, Host, Peers, Session},
+    redirect::{MAX_HOPS, PAUSE, Redirect, unsettled},
     reply::{text, unavailable, unexpected},
 };
 use crate::{
@@ -19,47 +20,126 @@ pub(super) fn add_client<B>(call: &mut Call, in_flight: &InFlight<B>, replid: &s
 }
 
 /// Adds the sequence of a batch and when it was first sent, as `lua/guard.lua` wants them.
-pub(super) fn add_stamp<B>(call: &mut Call, InFlight { stamp, doubt, .. }: &InFlight<B>) {
-    call.command.arg(stamp.sequence).arg(doubt.as_ref().map_or(0, |doubt| doubt.time));
+///
+/// A batch whose doubt is about a server of another replication id is said to be very old: a server whose guard knows it says
+/// so, and none applies it.
+pub(super) fn add_stamp<B>(call: &mut Call, InFlight { stamp, doubt, .. }: &InFlight<B>, replid: &str) {
+    let since = doubt.as_ref().map_or(0, |doubt| if *doubt.epoch == *replid { doubt.time } else { 1 });
+    call.command.arg(stamp.sequence).arg(since);
 }
 
 /// The result of a batch of a script that begins with `lua/guard.lua`; or, if the script did nothing for a reason of its own, such
 /// as `stale`, that word and what follows it.
 pub(super) type Answer = Result<Sent<String>, (String, String)>;
 
+/// Writes batches as calls, of so many batches each, under a replication id.
+pub(super) trait Calls<B>: Fn(&[&InFlight<B>], &str) -> Vec<(Call, usize)> {}
+
+impl<B, F: Fn(&[&InFlight<B>], &str) -> Vec<(Call, usize)>> Calls<B> for F {}
+
 /// Sends batches in one pipeline on `session`, each once; none whose doubt is of another epoch. `calls` writes what it is
-/// given, in its order, as calls of so many batches each, under a replication id; their reply is a text for each batch, or
-/// one text for all.
+/// given, in its order; the reply to a call is a text for each of its batches, or one text for all.
+///
+/// A batch that a node of a Redis Cluster refuses because another one has its keys is sent there. The doubt of one may be about
+/// another node: the guard, which comes with the slot, tells whether it was applied.
 pub(super) async fn send<B>(
     host: &Host,
     session: &Session,
     in_flight: &[&InFlight<B>],
-    calls: impl FnOnce(&[&InFlight<B>], &str) -> Vec<(Call, usize)>,
+    calls: impl Calls<B>,
 ) -> Vec<Answer> {
+    let sent = send_to(host, session, in_flight, &calls, false).await;
+    let mut answers = Vec::with_capacity(sent.len());
+    for (in_flight, answer) in in_flight.iter().zip(sent) {
+        answers.push(match (answer, host.peers()) {
+            (Ok(answer), _) => answer,
+            // Boxed: it is rare.
+            (Err(redirect), Some(peers)) => {
+                Box::pin(follow(host, &*peers, redirect, in_flight, &calls)).await
+            }
+            (Err(_), None) => Ok(Sent::Unsent(unsettled(host, PATIENCE))),
+        });
+    }
+    answers
+}
+
+/// Sends a batch on, until a node takes it or patience ends.
+async fn follow<B>(
+    first: &Host,
+    peers: &dyn Peers,
+    mut next: Redirect,
+    in_flight: &InFlight<B>,
+    calls: &impl Calls<B>,
+) -> Answer {
+    let until = first.clock().monotonic().saturating_add(PATIENCE);
+    let mut hops = 0;
+    loop {
+        let node = next.node(first, peers);
+        if node.is_none() {
+            if first.clock().monotonic() >= until {
+                return Ok(Sent::Unsent(unsettled(first, PATIENCE)));
+            }
+            first.clock().sleep(PAUSE).await;
+            hops = 0;
+        }
+        let (host, asking) = node.as_ref().map_or((first, false), |(host, asking)| (&**host, *asking));
+        let session = match host.session_within(ANSWER_TIMEOUT).await {
+            Ok(session) => session,
+            Err(error) => return Ok(Sent::Unsent(error)),
+        };
+        hops += 1;
+        match send_to(host, &session, &[in_flight], calls, asking).await.pop() {
+            // Another try at the same node: it has told its replication id.
+            Some(Ok(Ok(Sent::Again(_)))) if hops <= MAX_HOPS => {}
+            Some(Ok(answer)) => return answer,
+            Some(Err(redirect)) if hops <= MAX_HOPS => next = redirect,
+            _ => {
+                let text = format!("the nodes sent a write on {MAX_HOPS} times");
+                return Ok(Sent::Unsent(unavailable(first.name(), text)));
+            }
+        }
+    }
+}
+
+/// Sends batches to one server, each once. Answers each, or where it has to go: then nothing was done.
+async fn send_to<B>(
+    host: &Host,
+    session: &Session,
+    in_flight: &[&InFlight<B>],
+    calls: &impl Calls<B>,
+    asking: bool,
+) -> Vec<Result<Answer, Redirect>> {
     let (time, replid) = (session.server_time(host.clock()), session.replid());
-    let in_time =
-        |in_flight: &InFlight<B>| in_flight.doubt.as_ref().is_none_or(|doubt| doubt.epoch == replid);
+    let in_time = |in_flight: &InFlight<B>| {
+        host.is_node() || in_flight.doubt.as_ref().is_none_or(|doubt| doubt.epoch == replid)
+    };
     let going: Vec<&InFlight<B>> = in_flight.iter().copied().filter(|in_flight| in_time(in_flight)).collect();
-    let mut replies = host.run_parts(session, calls(&going, &replid)).await.map(Vec::into_iter);
+    let mut replies = host.run_parts(session, calls(&going, &replid), asking).await.map(Vec::into_iter);
     let mut answer = |in_flight: &InFlight<B>| {
         if !in_time(in_flight) {
-            return Ok(Sent::TooLate);
+            return Ok(Ok(Sent::TooLate));
         }
-        match &mut replies {
-            Ok(replies) => match read(host, replies.next().unwrap_or_else(|| Err(strange(host)))) {
-                Err((word, id)) if word == "changed" => {
-                    session.learn_replid(&id);
-                    let again = || Sent::Again(unavailable(host.name(), "its replication id keeps changing"));
-                    // The fate of this transmission is known; that of the one in doubt never will be.
-                    Ok(in_flight.doubt.as_ref().map_or_else(again, |_| Sent::TooLate))
-                }
-                answer => answer,
+        let reply = match &mut replies {
+            Ok(replies) => match replies.next() {
+                Some(Part::Redirected(redirect)) => return Err(redirect),
+                Some(Part::Answer(reply)) => reply,
+                None => Err(strange(host)),
             },
             Err(error) => {
                 let (epoch, error) = (replid.clone(), error.clone());
-                Ok(Sent::InDoubt(Doubt { epoch, time, error }))
+                return Ok(Ok(Sent::InDoubt(Doubt { epoch, time, error })));
             }
-        }
+        };
+        Ok(match read(host, reply) {
+            Err((word, id)) if word == "changed" => {
+                session.learn_replid(&id);
+                let again = || Sent::Again(unavailable(host.name(), "its replication id keeps changing"));
+                // The fate of this transmission is known; that of the one in doubt never will be, but where a guard tells.
+                let doubt = in_flight.doubt.as_ref().filter(|_| !host.is_node());
+                Ok(doubt.map_or_else(again, |_| Sent::TooLate))
+            }
+            answer => answer,
+        })
     };
     in_flight.iter().map(|in_flight| answer(in_flight)).collect()
 }

@@ -1,13 +1,25 @@
 //! The state of one Redis host.
 
-use std::sync::{Arc, OnceLock, atomic::AtomicU64};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU16, AtomicU64, Ordering},
+};
 
 use super::{
-    breaker::Breaker, combine::Combiner, connection::Host, inbox::Inbox, keys::Keys,
-    partition_writer::Writers, probe::Probe, series_writer, target::Target,
+    breaker::Breaker,
+    combine::Combiner,
+    connection::Host,
+    inbox::Inbox,
+    keys::Keys,
+    partition_writer::Writers,
+    probe::Probe,
+    reply::{text, unavailable, unexpected},
+    series_writer,
+    target::Target,
 };
 use crate::{
     clock::Clock,
+    engine::cluster::{Group, Layout},
     error::{Error, Result},
     model::{Health, HostStatus},
 };
@@ -20,13 +32,16 @@ pub(crate) struct Redis {
     pub(super) combiner: Combiner,
     pub(super) breaker: Breaker,
     pub(super) probe: Probe,
-    pub(super) inbox: Inbox,
+    pub(super) inbox: Arc<Inbox>,
     /// The connection for plain commands, once there was one.
     pub(super) plain: OnceLock<Arc<Host>>,
     pub(super) writers: Writers,
     pub(super) series_writers: series_writer::Writers,
-    /// The bytes of requests and their tokens, as the host said last. Only shown, so any memory order will do.
-    pub(super) once_bytes: AtomicU64,
+    /// The bytes of requests and their tokens, as the host said last, of each group that has a count of its own. Only shown, so
+    /// any memory order will do.
+    pub(super) once_bytes: Box<[AtomicU64]>,
+    /// A group of keys that this node of a Redis Cluster has. Orders nothing else.
+    probe_group: AtomicU16,
 }
 
 impl Redis {
@@ -49,11 +64,17 @@ impl Redis {
 
     /// As [`open`](Self::open), without waiting for the first attempt to connect, and whatever it comes to.
     pub(crate) fn start(url: &str, prefix: &str, clock: Clock) -> Result<Arc<Self>> {
-        let keys = Keys::new(prefix);
+        let keys = Keys::new(prefix, Layout::Named);
         let host = Host::start(url, keys.clone(), clock)?;
+        let inbox = Arc::new(Inbox::new(keys.inboxes()));
+        Ok(Self::on(host, keys, inbox))
+    }
+
+    /// The engine on a connection.
+    pub(super) fn on(host: Arc<Host>, keys: Keys, inbox: Arc<Inbox>) -> Arc<Self> {
         let combiner = Combiner::new(host.clone(), keys.clone());
-        let inbox = Inbox::new(keys.inboxes());
-        Ok(Arc::new(Self {
+        let shares = keys.layout.shares();
+        Arc::new(Self {
             host,
             keys,
             combiner,
@@ -63,8 +84,37 @@ impl Redis {
             plain: OnceLock::new(),
             writers: Writers::default(),
             series_writers: series_writer::Writers::default(),
-            once_bytes: AtomicU64::new(0),
-        }))
+            once_bytes: (0..shares).map(|_| AtomicU64::new(0)).collect(),
+            probe_group: AtomicU16::new(0),
+        })
+    }
+
+    /// Waits for the first attempt to connect.
+    pub(crate) async fn connected(&self) -> Result<()> {
+        self.host.session().await.map(drop)
+    }
+
+    /// Notes a group of keys that this node of a Redis Cluster has.
+    pub(crate) fn set_probe_group(&self, group: Group) {
+        self.probe_group.store(group.number(), Ordering::Relaxed);
+    }
+
+    /// Says that the known owners of slots may be out of date.
+    pub(crate) fn report(&self) {
+        if let Some(peers) = self.host.peers() {
+            peers.report();
+        }
+    }
+
+    /// Checks that this node of a Redis Cluster answers and is a primary.
+    pub(crate) async fn check_primary(&self) -> Result<()> {
+        let info = self.host.command(redis::cmd("INFO").arg("replication")).await?;
+        let info = text(info).ok_or_else(|| unexpected(self.host.name(), "INFO"))?;
+        if info.lines().any(|line| line == "role:master") {
+            return Ok(());
+        }
+        self.report();
+        Err(unavailable(self.host.name(), "this node is a replica now"))
     }
 
     /// Notes that the store is open: every refusal from here on is an outage.
@@ -109,7 +159,8 @@ impl Redis {
 
     /// Whether this host takes writes, and lets its user run every command that Forebay uses.
     pub(crate) async fn ping(&self) -> Result<()> {
-        self.probe.run(&self.host, &self.keys).await
+        let group = Group::numbered(self.probe_group.load(Ordering::Relaxed));
+        self.probe.run(&self.host, &self.keys, group).await
     }
 
     /// Why this host refused the last probe, if it did.
@@ -119,7 +170,10 @@ impl Redis {
 
     fn end(&self) {
         self.host.close();
-        self.inbox.close();
+        // The nodes of a Redis Cluster share one.
+        if !self.host.is_node() {
+            self.inbox.close();
+        }
         if let Some(plain) = self.plain.get() {
             plain.close();
         }

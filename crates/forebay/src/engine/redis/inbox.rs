@@ -69,8 +69,11 @@ impl Inbox {
 
 async fn listen(host: Arc<Host>, channel: String, notifier: Arc<Notifier>) {
     let mut backoff = RECONNECT;
-    let clock = host.clock();
-    loop {
+    for number in 0.. {
+        // Each node of a Redis Cluster hears what is published at any.
+        let node = host.peers().and_then(|peers| peers.any(number));
+        let host = node.as_ref().unwrap_or(&host);
+        let clock = host.clock();
         let attempt = clock.timeout(ANSWER_TIMEOUT, async {
             let located = host.target().locate(clock).await?;
             let subscription = host.target().subscribe(&located.endpoint, &channel, clock).await?;

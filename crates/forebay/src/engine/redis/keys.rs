@@ -3,8 +3,11 @@
 use uuid::Uuid;
 
 use crate::{
-    engine::step::{BufferPart, SeriesPart},
-    key::{Name, tag_text},
+    engine::{
+        cluster::{Group, Layout},
+        step::{BufferPart, Place, SeriesPart},
+    },
+    key::Name,
     model::rate::rule::Rule,
 };
 
@@ -12,11 +15,12 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
     prefix: Box<str>,
+    pub layout: Layout,
 }
 
 impl Keys {
-    pub(super) fn new(prefix: &str) -> Self {
-        Self { prefix: prefix.into() }
+    pub(super) fn new(prefix: &str, layout: Layout) -> Self {
+        Self { prefix: prefix.into(), layout }
     }
 
     /// The key under which a host of a cluster has its own name.
@@ -50,14 +54,14 @@ impl Keys {
         })
     }
 
-    /// The key that a host is asked to write.
-    pub(super) fn probe(&self) -> String {
-        format!("{}:probe", self.prefix)
+    /// The key that a host is asked to write. A node of a Redis Cluster is asked for one of a group that it has.
+    pub(super) fn probe(&self, group: Group) -> String {
+        self.grouped("probe", group)
     }
 
     /// The key of a lock. Its queue's keys begin with it.
     pub(super) fn lock(&self, name: &str) -> String {
-        format!("{}:lock:{{{}}}", self.prefix, tag_text(name))
+        format!("{}:lock:{{{}}}", self.prefix, self.layout.tag(Place::Named(name)))
     }
 
     /// The prefix of the channels of processes.
@@ -67,17 +71,17 @@ impl Keys {
 
     /// The key of a request that is carried out once.
     pub(super) fn once(&self, key: &str) -> String {
-        format!("{}:once:{{{}}}", self.prefix, tag_text(key))
+        format!("{}:once:{}", self.prefix, self.tagged(key))
     }
 
-    /// The key under which a host counts the bytes of requests that are carried out once.
-    pub(super) fn once_bytes(&self) -> String {
-        format!("{}:once-bytes", self.prefix)
+    /// The key under which the bytes of requests that are carried out once are counted: of those of one tag.
+    pub(super) fn once_bytes(&self, key: &str) -> String {
+        self.grouped("once-bytes", self.layout.group(key))
     }
 
     /// The key of the charge of a request: beside the limit's key.
     pub(super) fn charge(&self, key: &str, token: u128) -> String {
-        format!("{}:charge:{{{}}}:{token:032x}", self.prefix, tag_text(key))
+        format!("{}:charge:{}:{token:032x}", self.prefix, self.tagged(key))
     }
 
     /// The key of the tokens of rows, of requests that began in an hour.
@@ -87,7 +91,7 @@ impl Keys {
 
     /// The key of the tokens of points, of requests that began in an hour.
     pub(super) fn series_once(&self, part: &SeriesPart, hour: u32) -> String {
-        format!("{}:series:{{{}.{}}}:once:{hour}", self.prefix, part.grid.name, part.index)
+        format!("{}:once:{hour}", self.series(part))
     }
 
     /// Appends the key of one key of a limit.
@@ -99,15 +103,19 @@ impl Keys {
             to.extend_from_slice(part.as_bytes());
         }
         rule.write_span(to);
-        let tag = tag_text(key);
+        let tag = self.layout.tag(Place::Key(key));
         for part in [":{", &*tag, "}"] {
             to.extend_from_slice(part.as_bytes());
+        }
+        if self.layout == Layout::Grouped {
+            to.push(b':');
+            to.extend_from_slice(key.as_bytes());
         }
     }
 
     /// The key of the leases of one key of a limit.
     pub(super) fn leases(&self, limit: &str, key: &str) -> String {
-        format!("{}:leases:{limit}:{{{}}}", self.prefix, tag_text(key))
+        format!("{}:leases:{limit}:{}", self.prefix, self.tagged(key))
     }
 
     /// The key under which each limit has the mark of its overrides.
@@ -122,12 +130,21 @@ impl Keys {
 
     /// A key of a partition of a buffer: `live`, `frozen` or `guard`. Names need no escaping in a tag.
     pub(super) fn buffer(&self, part: &BufferPart, what: &str) -> String {
-        format!("{}:buffer:{{{}.{}}}:{what}", self.prefix, part.schema.name, part.index)
+        format!("{}:buffer:{{{}}}:{what}", self.prefix, self.layout.tag(Place::Buffer(part)))
     }
 
-    /// The key under which a host has the partitions of buffers that were ever written to on it.
-    pub(super) fn buffers(&self) -> String {
-        format!("{}:buffers", self.prefix)
+    /// The key under which a host has the partitions of buffers that were ever written to on it. In a Redis Cluster there is one
+    /// for each group that has a register.
+    pub(super) fn buffers(&self, register: Group) -> String {
+        self.grouped("buffers", register)
+    }
+
+    /// The group of the key under which a partition is registered.
+    pub(super) fn register_of(&self, part: &BufferPart) -> Group {
+        match self.layout {
+            Layout::Named => Group::default(),
+            Layout::Grouped => Group::register_of(Place::Buffer(part)),
+        }
     }
 
     /// The key that is there while the flushing of a buffer is paused.
@@ -143,12 +160,33 @@ impl Keys {
     /// The key of a chunk of one key of a series, in the resolution of `step` seconds. After the tag nothing
     /// needs escaping.
     pub(super) fn series_chunk(&self, part: &SeriesPart, step: u64, chunk: i64, key: &str) -> String {
-        format!("{}:series:{{{}.{}}}:{step}:{chunk}:{key}", self.prefix, part.grid.name, part.index)
+        format!("{}:{step}:{chunk}:{key}", self.series(part))
     }
 
     /// The key of the guard of a partition of a series.
     pub(super) fn series_guard(&self, part: &SeriesPart) -> String {
-        format!("{}:series:{{{}.{}}}:guard", self.prefix, part.grid.name, part.index)
+        format!("{}:guard", self.series(part))
+    }
+
+    fn series(&self, part: &SeriesPart) -> String {
+        format!("{}:series:{{{}}}", self.prefix, self.layout.tag(Place::Series(part)))
+    }
+
+    /// The tag of a key, and the key where the tag does not tell it. After the tag nothing needs escaping.
+    fn tagged(&self, key: &str) -> String {
+        let tag = self.layout.tag(Place::Key(key));
+        match self.layout {
+            Layout::Named => format!("{{{tag}}}"),
+            Layout::Grouped => format!("{{{tag}}}:{key}"),
+        }
+    }
+
+    /// The key of something that each host has one of, or each group.
+    fn grouped(&self, kind: &str, group: Group) -> String {
+        match self.layout {
+            Layout::Named => format!("{}:{kind}", self.prefix),
+            Layout::Grouped => format!("{}:{kind}:{{{}}}", self.prefix, group.tag()),
+        }
     }
 }
 
@@ -192,6 +230,20 @@ pub(super) const KEYSPACE: &[[&str; 3]] = &[
     ["<prefix>:probe", "string", "a minute"],
 ];
 
+/// The keys that have other tags in a Redis Cluster, as `docs/keyspace.md` lists them.
+#[cfg(test)]
+const CLUSTER_KEYSPACE: &[[&str; 2]] = &[
+    ["<prefix>:<kind>:<limit>:<period>:{<key>}", "<prefix>:<kind>:<limit>:<period>:{<group>}:<key>"],
+    ["<prefix>:leases:<limit>:{<key>}", "<prefix>:leases:<limit>:{<group>}:<key>"],
+    ["<prefix>:charge:{<key>}:<token>", "<prefix>:charge:{<group>}:<key>:<token>"],
+    ["<prefix>:once:{<request>}", "<prefix>:once:{<group>}:<request>"],
+    ["<prefix>:once-bytes", "<prefix>:once-bytes:{<group>}"],
+    ["<prefix>:buffer:{<buffer>.<partition>}:…", "<prefix>:buffer:{<buffer>.<partition>.<letters>}:…"],
+    ["<prefix>:series:{<series>.<partition>}:…", "<prefix>:series:{<series>.<partition>.<letters>}:…"],
+    ["<prefix>:buffers", "<prefix>:buffers:{<group>}"],
+    ["<prefix>:probe", "<prefix>:probe:{<group>}"],
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,14 +260,22 @@ mod tests {
     #[test]
     fn the_documented_keyspace_is_the_one_in_the_code() {
         let text = include_str!("../../../../../docs/keyspace.md");
-        let rows: Vec<Vec<&str>> = text
-            .lines()
-            .filter(|line| line.starts_with("| `"))
-            .map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`')).collect())
-            .collect();
-        let documented: Vec<[String; 3]> =
-            rows.iter().map(|row| [0, 1, 2].map(|i| row[i].to_owned())).collect();
-        assert_eq!(documented, keyspace());
+        let (hosts, nodes) = text.split_once("## In a Redis Cluster").expect("a section on it");
+        assert_eq!(rows::<3>(hosts), keyspace());
+        assert_eq!(
+            rows::<2>(nodes),
+            CLUSTER_KEYSPACE.iter().map(|row| row.map(str::to_owned)).collect::<Vec<_>>()
+        );
+    }
+
+    /// The first cells of the rows of tables that begin with a key.
+    fn rows<const N: usize>(text: &str) -> Vec<[String; N]> {
+        let cells = |line: &str| {
+            let cells: Vec<&str> =
+                line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+            std::array::from_fn(|i| cells[i].to_owned())
+        };
+        text.lines().filter(|line| line.starts_with("| `")).map(cells).collect()
     }
 
     /// Rates first: each kind tells its word, and how long its states are kept.
@@ -228,7 +288,7 @@ mod tests {
 
     #[test]
     fn keys_follow_their_patterns_and_have_one_tag() {
-        let keys = Keys::new("forebay");
+        let keys = Keys::new("forebay", Layout::Named);
         let limit = |rule: crate::Result<Rule>, name: &str| {
             let mut key = vec![];
             keys.limit(&mut key, &rule.expect("valid"), name, "a{b}c");
@@ -256,8 +316,37 @@ mod tests {
     }
 
     #[test]
+    fn keys_of_a_redis_cluster_have_the_tags_of_their_groups() {
+        let keys = Keys::new("forebay", Layout::Grouped);
+        let group = Group::of("a{b}c").tag();
+        let mut key = vec![];
+        let rule = Rule::fixed_window(1, secs(60), secs(0)).expect("valid");
+        keys.limit(&mut key, &rule, "hits", "a{b}c");
+        assert_eq!(String::from_utf8_lossy(&key), format!("forebay:window:hits:60s:{{{group}}}:a{{b}}c"));
+        assert_eq!(keys.leases("jobs", "a{b}c"), format!("forebay:leases:jobs:{{{group}}}:a{{b}}c"));
+        assert_eq!(keys.once("a{b}c"), format!("forebay:once:{{{group}}}:a{{b}}c"));
+        assert_eq!(keys.once_bytes("a{b}c"), format!("forebay:once-bytes:{{{group}}}"));
+        assert_eq!(keys.charge("a{b}c", 1), format!("forebay:charge:{{{group}}}:a{{b}}c:{:032x}", 1));
+        assert_eq!(keys.lock("a{b}c"), "forebay:lock:{a%7Bb%7Dc}");
+        let schema = Buffer::new("projects").key("id").sum("hits").build().expect("valid");
+        let part = BufferPart { schema, index: 3 };
+        let live = keys.buffer(&part, "live");
+        assert!(live.starts_with("forebay:buffer:{projects.3.") && live.ends_with("}:live"), "{live}");
+        for (key, kind) in [
+            (keys.buffer(&part, "frozen"), "list"),
+            (keys.buffer_once(&part, 9), "set"),
+            (keys.buffers(keys.register_of(&part)), "set"),
+            (keys.once_bytes("k"), "hash"),
+            (keys.leases("jobs", "a:}:b"), "zset"),
+            (keys.probe(Group::default()), "string"),
+        ] {
+            assert_eq!(keys.kept(key.as_bytes()).expect("one of these").0, kind, "{key}");
+        }
+    }
+
+    #[test]
     fn the_type_of_every_key_is_known() {
-        let keys = Keys::new("my.app");
+        let keys = Keys::new("my.app", Layout::Named);
         for [pattern, kind, _] in keyspace() {
             let key =
                 pattern.replace("<prefix>", "my.app").replace("<key>", "a:b").replace("<name>", "a:queue");

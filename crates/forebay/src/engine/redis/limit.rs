@@ -11,7 +11,9 @@ use redis::Value;
 use super::{
     Redis,
     about::run_one_about,
+    calls::PATIENCE,
     combine::{QueuedTake, late},
+    redirect,
     reply::{foreign_key, unavailable, unexpected},
     script::Script,
     wire::{self, Times},
@@ -52,9 +54,31 @@ impl Redis {
     pub(crate) async fn take(&self, take: Take<'_>, when: When) -> Result<Taken> {
         let at = explicit(when)?;
         self.admit()?;
-        let answer = self.take_now(take, at).await;
+        let (mut answer, mut until) = (self.take_now(take, at).await, None);
+        while self.is_on_the_move(&answer, &mut until, take.within).await {
+            answer = self.take_now(take, at).await;
+        }
         self.record_outcome(&answer);
         answer
+    }
+
+    /// Whether nothing was done, because the key's slot is moving between two nodes of a Redis Cluster, and there is time left.
+    /// Then it waits a little: for the round trips of others nobody waits.
+    async fn is_on_the_move<T>(
+        &self,
+        answer: &Result<T>,
+        until: &mut Option<Duration>,
+        within: Duration,
+    ) -> bool {
+        if !answer.as_ref().is_err_and(|error| error.retry() == Retry::Now) {
+            return false;
+        }
+        let now = self.host.clock().monotonic();
+        if now >= *until.get_or_insert(now.saturating_add(within.min(PATIENCE))) {
+            return false;
+        }
+        self.host.clock().sleep(redirect::PAUSE).await;
+        true
     }
 
     async fn take_now(&self, take: Take<'_>, at: Option<u64>) -> Result<Taken> {
@@ -93,7 +117,11 @@ impl Redis {
             return Ok(TakenAll { allowed: true, now, states: vec![] });
         }
         self.admit()?;
-        let answer = self.combiner.submit(takes, at).await;
+        let within = takes.iter().map(|take| take.within).min().unwrap_or_default();
+        let (mut answer, mut until) = (self.combiner.submit(takes, at).await, None);
+        while self.is_on_the_move(&answer, &mut until, within).await {
+            answer = self.combiner.submit(takes, at).await;
+        }
         self.record_outcome(&answer);
         let (verdict, states) = answer?;
         Ok(TakenAll { allowed: verdict.allowed, now: verdict.now, states })

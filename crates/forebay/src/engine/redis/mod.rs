@@ -22,6 +22,7 @@ mod lease;
 mod limit;
 mod lock;
 mod login;
+mod nodes;
 mod once;
 mod overrides;
 mod partition;
@@ -31,6 +32,7 @@ mod plan;
 mod probe;
 mod query;
 mod record;
+mod redirect;
 mod refusal;
 mod reply;
 mod rows;
@@ -39,6 +41,7 @@ mod sentinel;
 mod series;
 mod series_writer;
 mod server_clock;
+mod slot_claims;
 mod target;
 mod tls;
 mod tokens;
@@ -47,4 +50,9 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::{engine::Redis, limit::BatchedTake};
+pub(crate) use self::{
+    engine::Redis,
+    limit::BatchedTake,
+    nodes::{Found, Nodes},
+    slot_claims::SlotOwners,
+};

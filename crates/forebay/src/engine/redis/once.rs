@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{
     Redis,
     about::{run_about, run_one_about},
-    calls::Call,
+    calls::{Call, PATIENCE},
     combine::late,
     limit::explicit,
     plan::{Gathered, Plan},
@@ -37,7 +37,7 @@ impl Redis {
 
     /// The bytes of records and tokens that this host had when a request was last begun.
     pub(crate) fn once_bytes(&self) -> Vec<u64> {
-        vec![self.once_bytes.load(Ordering::Relaxed)]
+        vec![self.once_bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum()]
     }
 
     /// The only host: it needs no name.
@@ -47,6 +47,7 @@ impl Redis {
 
     pub(crate) async fn once_begin(&self, begin: Begin<'_>) -> Result<Known> {
         let Begin { key, fingerprint, owner, lease, hosts, weight, most } = begin;
+        let most = most / u64::from(self.keys.layout.shares());
         let call = || {
             let mut call = self.once_call(Script::OnceBegin, key);
             let command = &mut call.command;
@@ -55,10 +56,10 @@ impl Redis {
             call
         };
         let reply = twice(|| self.host.run_one(call())).await?;
-        self.read_begun(reply).ok_or_else(|| unexpected(self.host.name(), "the begin of a request"))
+        self.read_begun(key, reply).ok_or_else(|| unexpected(self.host.name(), "the begin of a request"))
     }
 
-    fn read_begun(&self, reply: Value) -> Option<Known> {
+    fn read_begun(&self, key: &str, reply: Value) -> Option<Known> {
         let mut words = strings(reply)?.into_iter();
         let attempt = match &*words.next()? {
             "first" => Attempt::First,
@@ -68,20 +69,20 @@ impl Redis {
             "done" => return Some(Known::Done(words.next()?.into())),
             "other" => return Some(Known::Other),
             "full" => {
-                self.note_bytes(&words.next()?);
+                self.note_bytes(key, &words.next()?);
                 return Some(Known::Full);
             }
             _ => return None,
         };
         let (hour, hosts) = (words.next()?.parse().ok()?, read_hosts(&words.next()?)?);
         let note = words.next()?.into();
-        self.note_bytes(&words.next()?);
+        self.note_bytes(key, &words.next()?);
         Some(Known::Ours(Ours { attempt, hour, hosts, note }))
     }
 
-    fn note_bytes(&self, bytes: &str) {
+    fn note_bytes(&self, key: &str, bytes: &str) {
         if let Ok(bytes) = bytes.parse() {
-            self.once_bytes.store(bytes, Ordering::Relaxed);
+            self.once_bytes[self.keys.layout.group(key).index()].store(bytes, Ordering::Relaxed);
         }
     }
 
@@ -97,7 +98,7 @@ impl Redis {
 
     fn once_call(&self, script: Script, key: &str) -> Call {
         let mut call = self.host.call(script, 2, 256 + key.len());
-        call.command.arg(self.keys.once(key)).arg(self.keys.once_bytes());
+        call.command.arg(self.keys.once(key)).arg(self.keys.once_bytes(key));
         call
     }
 
@@ -141,7 +142,7 @@ impl Redis {
     async fn charge_once(&self, takes: &[Take<'_>], at: Option<u64>, token: ChargeToken) -> Result<TakenAll> {
         let mut batch = Gathered::default();
         batch.add(takes, at, Duration::MAX);
-        let plan = Plan::whole(&batch);
+        let plan = Plan::whole(&batch, self.keys.layout);
         let key = self.keys.charge(takes.first().map_or("", |take| take.key), token.id);
         let call = |place, about| {
             let mut call = plan.call(place, about, (&batch, &self.keys), |script, keys, bytes| {
@@ -153,7 +154,7 @@ impl Redis {
             call
         };
         let sent = self.host.clock().monotonic();
-        let replies = run_about(&self.host, plan.calls(), call).await?;
+        let replies = run_about(&self.host, plan.calls(), call, PATIENCE).await?;
         let mut answers = plan.answers(&batch, sent, replies, (self.host.name(), &self.keys));
         let verdict = answers.requests.swap_remove(0)?;
         Ok(TakenAll { allowed: verdict.allowed, now: verdict.now, states: answers.states })

@@ -1,11 +1,12 @@
 //! Writes to the partitions of a buffer on a Redis host.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, OnceLock},
 };
 
 use parking_lot::Mutex;
+use redis::Cmd;
 use uuid::Uuid;
 
 use super::{
@@ -20,6 +21,7 @@ use super::{
 };
 use crate::{
     engine::{
+        cluster::Group,
         sequence::{Channel, InFlight, Refusals, Sent, Sequencer, Waiting},
         step::BufferPart,
     },
@@ -110,21 +112,22 @@ impl PartitionWriter {
     /// number of partitions finds them by that.
     async fn tell(&self, session: &Session, parts: impl Iterator<Item = u16> + Clone) -> Result<()> {
         let replid = session.replid();
-        let mut command = redis::cmd("SADD");
-        command.arg(self.keys.buffers());
-        {
+        let new: Vec<u16> = {
             let told = self.told.lock();
             let knows = |part: &u16| told.replid == replid && told.parts.contains(part);
-            let mut new = parts.clone().filter(|part| !knows(part)).peekable();
-            if new.peek().is_none() {
-                return Ok(());
-            }
-            for part in new {
-                command.arg(format!("{}.{part}", self.schema.name));
-            }
+            parts.clone().filter(|part| !knows(part)).collect()
+        };
+        if new.is_empty() {
+            return Ok(());
+        }
+        let mut registers: BTreeMap<Group, Cmd> = BTreeMap::new();
+        for part in new {
+            let register = self.keys.register_of(&self.part(part));
+            let begin = || redis::cmd("SADD").arg(self.keys.buffers(register)).to_owned();
+            registers.entry(register).or_insert_with(begin).arg(format!("{}.{part}", self.schema.name));
         }
         // If it takes a younger connection than `session`, that one is dead, and the write that follows fails.
-        self.host.query(&command).await?;
+        self.host.read_all(registers.into_values().collect()).await?;
         let mut told = self.told.lock();
         if told.replid != replid {
             *told = Told { replid, parts: BTreeSet::new() };
@@ -135,14 +138,15 @@ impl PartitionWriter {
 
     /// Calls that bring the batches, as few as may be, and of how many each is.
     ///
-    /// One call for all partitions of this writer: most of what a batch costs the server is the call. A host that is part of a
-    /// Redis Cluster would want the partitions of one slot alone.
+    /// One call for all partitions of this writer: most of what a batch costs the server is the call. A node of a Redis Cluster
+    /// gets a call for each, since their slots differ.
     fn calls(&self, in_flight: &[&InFlight<Merged>], replid: &str) -> Vec<(Call, usize)> {
         let mut calls = vec![];
+        let most = if self.host.is_node() { 1 } else { usize::MAX };
         let mut rest = in_flight;
         while !rest.is_empty() {
             let mut cells = 0;
-            let fits = rest.iter().take_while(|in_flight| {
+            let fits = rest.iter().take(most).take_while(|in_flight| {
                 let first = cells == 0;
                 cells += in_flight.batch.cells();
                 first || cells <= rows::MAX_CELLS_PER_CALL
@@ -181,7 +185,7 @@ impl PartitionWriter {
         let id = rows::id_text(Uuid::now_v7());
         call.command.arg(id).arg(&*schema.fingerprint).arg(rows::kinds(schema)).arg(in_flight.len());
         for in_flight in in_flight {
-            dedup::add_stamp(&mut call, in_flight);
+            dedup::add_stamp(&mut call, in_flight, replid);
             in_flight.batch.add_to(&mut call.command);
         }
         call

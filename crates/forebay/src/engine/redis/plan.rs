@@ -17,7 +17,10 @@ use super::{
     wire::{self, Times, read, write_rule, write_runs, write_short, write_take, write_time},
 };
 use crate::{
-    engine::step::Take,
+    engine::{
+        cluster::{Group, Layout},
+        step::Take,
+    },
     error::{Error, Result},
     key::Name,
     model::rate::rule::{Rule, State},
@@ -88,6 +91,7 @@ pub(super) struct Plan {
     places: Vec<usize>,
     /// By call class and key.
     index: HashTable<usize>,
+    layout: Layout,
 }
 
 /// One script call.
@@ -95,6 +99,8 @@ pub(super) struct Plan {
 struct Planned {
     /// Calls of one class differ in their keys only. A key is in one of them.
     class: usize,
+    /// The group of all its keys.
+    group: Group,
     kind: Kind,
     at: Option<u64>,
     /// In the order of KEYS.
@@ -144,8 +150,9 @@ impl Runs {
 
 impl Plan {
     /// Plans the calls: single charges first, then what spans keys.
-    pub(super) fn new(batch: &Gathered) -> Self {
-        let mut plan = Self { places: vec![usize::MAX; batch.charges.len()], ..Self::default() };
+    pub(super) fn new(batch: &Gathered, layout: Layout) -> Self {
+        let places = vec![usize::MAX; batch.charges.len()];
+        let mut plan = Self { places, layout, ..Self::default() };
         let wanted = || batch.requests.iter().filter(|request| !request.cancelled);
         for request in wanted().filter(|request| request.charges.len() == 1) {
             plan.add_single(batch, request);
@@ -157,8 +164,9 @@ impl Plan {
     }
 
     /// Plans one call for each request, also for those with a single charge.
-    pub(super) fn whole(batch: &Gathered) -> Self {
-        let mut plan = Self { places: vec![usize::MAX; batch.charges.len()], ..Self::default() };
+    pub(super) fn whole(batch: &Gathered, layout: Layout) -> Self {
+        let places = vec![usize::MAX; batch.charges.len()];
+        let mut plan = Self { places, layout, ..Self::default() };
         for request in &batch.requests {
             plan.add_whole(batch, request);
         }
@@ -280,15 +288,18 @@ impl Plan {
 
     fn add_single(&mut self, batch: &Gathered, request: &Request) {
         let charge = &batch.charges[request.charges.start];
+        let group = self.group(batch, charge);
         let alike = |call: &Planned| {
-            call.at == request.at && matches!(call.kind, Kind::Runs(rule) if rule == charge.rule)
+            call.group == group
+                && call.at == request.at
+                && matches!(call.kind, Kind::Runs(rule) if rule == charge.rule)
         };
         // From the latest call on: most batches have one rule.
         let call = self
             .calls
             .iter()
             .rposition(alike)
-            .unwrap_or_else(|| self.new_call(Kind::Runs(charge.rule), request.at));
+            .unwrap_or_else(|| self.new_call(Kind::Runs(charge.rule), request.at, group));
         let entry = self.entry(batch, charge, call);
         self.places[request.charges.start] = entry;
         if charge.cost > 0 {
@@ -298,6 +309,7 @@ impl Plan {
 
     fn add_whole(&mut self, batch: &Gathered, request: &Request) {
         let charges = &batch.charges[request.charges.clone()];
+        let group = charges.first().map(|charge| self.group(batch, charge)).unwrap_or_default();
         let fits = |plan: &Self, call: &Planned| {
             call.at == request.at
                 && call.entries.len() + charges.len() <= MOST_KEYS
@@ -307,8 +319,10 @@ impl Plan {
                     plan.find(batch, call.class, charge).is_none_or(|entry| plan.entries[entry].rule == charge.rule)
                 })
         };
-        let last = self.calls.len().checked_sub(1).filter(|&last| fits(self, &self.calls[last]));
-        let call = last.unwrap_or_else(|| self.new_call(Kind::Whole(vec![]), request.at));
+        // The last one that may have a key of these: an earlier one was charged before it.
+        let last = self.calls.iter().rposition(|call| call.group == group);
+        let last = last.filter(|&last| fits(self, &self.calls[last]));
+        let call = last.unwrap_or_else(|| self.new_call(Kind::Whole(vec![]), request.at, group));
         let mut costs: Vec<(usize, u64)> = Vec::with_capacity(charges.len());
         for (charge, place) in charges.iter().zip(request.charges.clone()) {
             let entry = self.entry(batch, charge, call);
@@ -327,10 +341,14 @@ impl Plan {
         }
     }
 
-    fn new_call(&mut self, kind: Kind, at: Option<u64>) -> usize {
+    fn new_call(&mut self, kind: Kind, at: Option<u64>, group: Group) -> usize {
         let class = self.calls.len();
-        self.calls.push(Planned { class, kind, at, entries: vec![] });
+        self.calls.push(Planned { class, group, kind, at, entries: vec![] });
         class
+    }
+
+    fn group(&self, batch: &Gathered, charge: &Charge) -> Group {
+        self.layout.group(&batch.keys[charge.key.clone()])
     }
 
     /// The entry of a charge's key in `call`, or, if that is full, in a new call like it.
@@ -343,7 +361,8 @@ impl Plan {
         if self.calls[call].entries.len() >= MOST_KEYS
             && let Kind::Runs(rule) = self.calls[call].kind
         {
-            call = self.new_call(Kind::Runs(rule), self.calls[call].at);
+            let Planned { at, group, .. } = self.calls[call];
+            call = self.new_call(Kind::Runs(rule), at, group);
             self.calls[call].class = class;
         }
         let entry = self.entries.len();

@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 
 use super::{connection::Host, keys::Keys, script::Script};
 use crate::{
+    engine::cluster::Group,
     error::{Error, Result},
     time::secs,
 };
@@ -36,8 +37,8 @@ struct Probed {
 }
 
 impl Probe {
-    /// Probes the host, unless the last answer is still valid.
-    pub(super) async fn run(&self, host: &Host, keys: &Keys) -> Result<()> {
+    /// Probes the host, unless the last answer is still valid. In a Redis Cluster it is asked for a group that it has.
+    pub(super) async fn run(&self, host: &Host, keys: &Keys, group: Group) -> Result<()> {
         let _turn = self.turn.lock().await;
         let session = host.session().await?.since();
         let now = || host.clock().monotonic();
@@ -47,7 +48,7 @@ impl Probe {
             return last.answer;
         }
         let mut call = host.call(Script::Probe, 1, 64);
-        call.command.arg(keys.probe()).arg(KEY_TTL_MS);
+        call.command.arg(keys.probe(group)).arg(KEY_TTL_MS);
         let answer = host.run_one(call).await.map(drop);
         *self.last.lock() = Some(Probed { at: now(), session, answer: answer.clone() });
         answer

@@ -31,6 +31,8 @@ pub(super) struct Refusal {
 pub(super) enum Class {
     /// The server as a whole does not do it now.
     Outage,
+    /// No node of the cluster has the slot now.
+    ClusterDown,
     /// It has become a replica.
     Replica,
     /// It has no memory left.
@@ -76,7 +78,10 @@ impl Refusal {
         }
         let class = class(code, text);
         // A server that refuses because of its own state does so at the first write of a script: nothing has changed.
-        let by_its_state = matches!(class, Class::Outage | Class::Replica | Class::Full | Class::NoScript);
+        let by_its_state = matches!(
+            class,
+            Class::Outage | Class::ClusterDown | Class::Replica | Class::Full | Class::NoScript
+        );
         let partial = (inside || class == Class::Other) && !untouched && !by_its_state;
         Self { class, partial, text: format!("{code} {text}").trim_end().into() }
     }
@@ -122,8 +127,9 @@ impl Refusal {
 
 fn class(code: &str, text: &str) -> Class {
     match code {
-        "LOADING" | "MASTERDOWN" | "BUSY" | "UNKILLABLE" | "CLUSTERDOWN" | "TRYAGAIN" | "MOVED" | "ASK"
-        | "REDIRECT" | "NOREPLICAS" | "NOGOODSLAVE" | "MISCONF" | "DENIED" | "EXECABORT" => Class::Outage,
+        "LOADING" | "MASTERDOWN" | "BUSY" | "UNKILLABLE" | "TRYAGAIN" | "MOVED" | "ASK" | "REDIRECT"
+        | "NOREPLICAS" | "NOGOODSLAVE" | "MISCONF" | "DENIED" | "EXECABORT" => Class::Outage,
+        "CLUSTERDOWN" => Class::ClusterDown,
         "READONLY" => Class::Replica,
         "OOM" => Class::Full,
         "NOAUTH" | "WRONGPASS" | NO_RIGHT => Class::Rights,

@@ -89,7 +89,7 @@ impl PartitionWriter {
         let mut call = self.host.call(Script::SeriesAdd, batch.keys.len(), batch.bytes);
         call.command.arg(&batch.keys);
         dedup::add_client(&mut call, in_flight, replid);
-        dedup::add_stamp(&mut call, in_flight);
+        dedup::add_stamp(&mut call, in_flight, replid);
         call.command.arg(batch.tokens.text()).arg(&batch.arguments);
         call
     }

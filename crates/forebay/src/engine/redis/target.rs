@@ -2,14 +2,16 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, aio::PubSub};
+use redis::{Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, Value, aio::PubSub};
 use tokio::sync::watch;
 
 use super::{
     access::Access,
     dial::Endpoint,
     login::{Login, Password},
+    pipeline::{pipeline, send},
     query::Query,
+    reply::{unavailable, unreachable},
     sentinel::Sentinels,
     tls::{Files, Tls},
 };
@@ -144,6 +146,31 @@ impl Target {
         let name = format!("{primary}/{db} (sentinels {})", listed.join(", "));
         let place = Place::Named(Arc::new(Sentinels::new(primary, hosts, sentinels)));
         Ok(Self { name: name.into(), access, place })
+    }
+
+    /// Another server that lets in whom this one does.
+    pub(super) fn at(&self, host: &str, port: u16) -> Self {
+        let endpoint = Endpoint::Tcp(host.into(), port);
+        Self { name: endpoint.to_string().into(), access: self.access.clone(), place: Place::Fixed(endpoint) }
+    }
+
+    /// The name or address and the port of a fixed host.
+    pub(super) fn address(&self) -> Option<(&str, u16)> {
+        match &self.place {
+            Place::Fixed(Endpoint::Tcp(host, port)) => Some((host, *port)),
+            _ => None,
+        }
+    }
+
+    /// The replies to commands on a connection of their own, to a fixed host of any role.
+    pub(super) async fn ask(&self, commands: &[Cmd], clock: &Clock) -> Result<Vec<Value>> {
+        let endpoint = self.locate(clock).await?.endpoint;
+        let (mut connection, mut driver) = self.access.connect(&self.name, &endpoint, clock).await?;
+        let commands = pipeline(commands.iter().cloned());
+        tokio::select! {
+            values = send(&mut connection, &commands) => values.map_err(|cause| unreachable(&self.name, &cause)),
+            () = &mut driver => Err(unavailable(&self.name, "the connection ended before it answered")),
+        }
     }
 
     /// Finds the host. Sentinels are asked each time, and listened to from then on.
