@@ -4,4 +4,5 @@ mod across;
 mod buffer;
 mod hosts;
 mod map;
+mod nodes;
 mod route;
