@@ -91,9 +91,10 @@ impl SentinelBuilder {
         });
         let sentinels: Vec<Redis> = sentinels.collect();
         for sentinel in &sentinels {
-            // Ten times as often as usual it asks whether its servers are alive and who they are, and tells the
-            // other Sentinels. Redis 6 refuses, and is slower.
-            let periods = ["PING-PERIOD", "100", "INFO-PERIOD", "1000", "PUBLISH-PERIOD", "200"];
+            // Several times as often as usual it asks whether its servers are alive and who they are, and tells the
+            // other Sentinels. Redis 6 refuses, and is slower. In a fail-over it asks a replica once a second who it is, and
+            // takes none whose answer is older than five pings: with shorter periods it would find none most of the time.
+            let periods = ["PING-PERIOD", "300", "INFO-PERIOD", "1000", "PUBLISH-PERIOD", "200"];
             sentinel.command(["SENTINEL", "DEBUG"].into_iter().chain(periods));
         }
         let set = Sentinel { sentinels, servers: [primary, replica], has_tls: self.has_tls };
@@ -185,6 +186,9 @@ impl Sentinel {
             says(server, "replication", "role:slave") && says(server, "replication", "master_link_status:up")
         };
         wait_until("the old primary to follow the new one", follows);
+        // Until its first acknowledgement, a second later perhaps, a replica is sent nothing.
+        let sent = offset(self.primary(), "master_repl_offset:");
+        wait_until("the primary to feed it", || offset(server, "slave_repl_offset:") >= sent);
         let whole = format!("slaves=1,sentinels={SENTINELS}");
         wait_until("the sentinels to know all", || {
             self.sentinels
@@ -209,6 +213,23 @@ impl Sentinel {
         let scheme = if self.has_tls { "rediss" } else { "redis" };
         format!("{scheme}+sentinel://{login}{}/{NAME}{parameters}", all.join(","))
     }
+}
+
+/// A test that fails shows what the Sentinels did.
+impl Drop for Sentinel {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for sentinel in &self.sentinels {
+                eprintln!("the sentinel on port {}:\n{}", sentinel.port(), sentinel.log());
+            }
+        }
+    }
+}
+
+/// How far a server's stream of commands has come; 0 while it does not answer.
+fn offset(server: &Redis, field: &str) -> u64 {
+    let Ok(Reply::Text(info)) = server.try_command(["INFO", "replication"]) else { return 0 };
+    info.lines().find_map(|line| line.strip_prefix(field)?.parse().ok()).unwrap_or(0)
 }
 
 /// Whether a section of the server's INFO contains `text`.

@@ -83,6 +83,11 @@ impl Server {
         self.plan.supervisor.resume();
     }
 
+    /// The last lines of its log.
+    pub fn log(&self) -> String {
+        self.plan.supervisor.log()
+    }
+
     fn launch(&self) -> Result<(), String> {
         let Plan { supervisor, command, ready } = &self.plan;
         supervisor.start(command);

@@ -83,8 +83,10 @@ fn lost(name: &str, written: &[bool], found: &BTreeMap<usize, i64>, switches: us
     assert!(twice.is_empty(), "{name}: applied more than once: {twice:?}");
     let acknowledged = (0..written.len()).filter(|place| written[*place]);
     let is_there: Vec<bool> = acknowledged.map(|place| found.contains_key(&place)).collect();
-    let blocks = is_there.chunk_by(|one, next| one == next).filter(|block| !block[0]).count();
-    assert!(blocks <= switches, "{name}: {blocks} gaps in {switches} switches");
+    let gaps: Vec<usize> =
+        is_there.chunk_by(|one, next| one == next).filter(|run| !run[0]).map(<[bool]>::len).collect();
+    println!("{name}: {} acknowledged, of which are missing: {gaps:?}", is_there.len());
+    assert!(gaps.len() <= switches, "{name}: {gaps:?} in {switches} switches");
     is_there.iter().filter(|there| !**there).count()
 }
 
@@ -158,8 +160,8 @@ async fn run(stops: bool) {
     let (mut acknowledged, mut gone) = (0, 0);
     for (name, (by_row, by_list)) in names.iter().zip(&written) {
         let empty = BTreeMap::new();
-        gone += lost(name, by_row, applied.get(name).unwrap_or(&empty), rounds);
-        gone += lost(name, by_list, &appended(set.primary(), name), rounds);
+        gone += lost(&format!("rows of {name}"), by_row, applied.get(name).unwrap_or(&empty), rounds);
+        gone += lost(&format!("list of {name}"), by_list, &appended(set.primary(), name), rounds);
         acknowledged += by_row.iter().chain(by_list).filter(|acknowledged| **acknowledged).count();
     }
     println!("{acknowledged} writes acknowledged, {gone} of them lost, none doubled");
