@@ -1,4 +1,4 @@
-//! The configuration: what a file, the environment and flags come to, and what is said about mistakes.
+//! The configuration: the result of file, environment and flags, and the messages about mistakes.
 
 use std::{collections::HashMap, fs, path::PathBuf};
 
@@ -33,7 +33,7 @@ impl Setting {
         load(&self.options, &|name| self.environment.get(name).cloned())
     }
 
-    /// The mistakes, without the directory.
+    /// The mistakes, without the directory's path.
     fn mistakes(&self) -> String {
         let mistakes = self.load().expect_err("a configuration with mistakes");
         mistakes.to_string().replace(&format!("{}/", self.dir.path().display()), "")
@@ -124,7 +124,7 @@ fn the_example_names_every_field_that_is_read() {
     }
 }
 
-/// The example with its commented fields and sections put into force.
+/// The example with its commented fields and sections enabled.
 fn uncommented() -> String {
     let is_field = |rest: &str| rest.split_once(" = ").is_some_and(|(field, _)| !field.contains(' '));
     let line = |line: &'static str| match line.strip_prefix("# ") {
@@ -136,7 +136,8 @@ fn uncommented() -> String {
 
 #[test]
 fn what_the_example_shows_in_comments_is_accepted() {
-    // Only a bucket has a burst, only a calendar has a zone, hosts by name stand instead of a store, and such a store does not count keys.
+    // Some fields exclude each other. Only a bucket has a burst, and only a calendar has a zone. Hosts by name replace a
+    // store, and such a store does not count keys.
     let text = uncommented()
         .replace("kind = \"fixed-window\"", "kind = \"token-bucket\"")
         .replace("zone = ", "# ")
@@ -225,7 +226,7 @@ fn what_is_lacking_because_it_is_misspelt_is_told_by_its_name() {
     assert!(message.contains(r#"unknown field "rat": did you mean "rate"?"#), "{message}");
 }
 
-/// A file with one mistake, and how its message begins.
+/// A file with one mistake, and the beginning of its message.
 const MISTAKES: &[(&str, &str)] = &[
     ("lisen = \"127.0.0.1:1\"", r#"forebay.toml:1: unknown field "lisen": did you mean "listen"?"#),
     (
@@ -427,7 +428,7 @@ fn every_mistake_is_listed_in_the_order_of_the_file() {
     let text = "lisen = \"a\"\n[limits.hits]\nrate = \"x\"\nkind = \"y\"\n[events.hit]\nlimit = \"hits\"\nseries = \"s\"\n";
     let mistakes = Setting::new(text).mistakes();
     let lines: Vec<&str> = mistakes.lines().map(|line| line.split(": ").next().expect("a place")).collect();
-    // The limit is declared, if wrongly: that the event names it is no mistake of its own.
+    // The limit is declared, although wrongly. So the event that names it makes no further mistake.
     assert_eq!(lines, ["forebay.toml:1", "forebay.toml:3", "forebay.toml:4", "forebay.toml:7"], "{mistakes}");
 }
 
@@ -474,7 +475,7 @@ fn the_canary_has_a_buffer_of_its_own() {
     assert_eq!(with.canary, Some(std::time::Duration::from_secs(10)));
     let buffer = canary(&with).expect("a buffer");
     assert_eq!((&*buffer.schema.table, buffer.migrate), ("forebay_canary", None));
-    // Who lets tables be created for one buffer does so for this.
+    // A configuration that lets one buffer create tables also lets the canary create its table.
     let creating = config(&format!("canary = \"1s\"\n{BUFFER}migrate = true\n"));
     assert_eq!(canary(&creating).expect("a buffer").migrate, Some(forebay_sql::Migrate::Yes));
 
@@ -557,7 +558,7 @@ fn a_file_that_is_not_there_is_named() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
-    /// Whatever becomes of the example, reading it ends in a configuration or in mistakes.
+    /// Reading a mutated example gives a configuration or a list of mistakes, and never panics.
     #[test]
     fn a_mutated_example_never_panics(
         edits in prop::collection::vec((any::<prop::sample::Index>(), 0..40_usize, "[\\[\\]{}\"'=.,$#\n0-9a-z-]{0,4}"), 1..6),
@@ -604,8 +605,8 @@ fn what_goes_by_a_version_names_it() {
     assert!(found.contains("names \"version\" without \"state\""), "{found}");
 }
 
-/// What opening refuses without connecting, reading the configuration refuses: with the line, and before a port is
-/// bound or a file made.
+/// Reading the configuration refuses everything that opening refuses without a connection. It names the line, and it does
+/// so before a port is bound or a file is created.
 #[test]
 fn what_serve_would_refuse_without_connecting_is_a_mistake() {
     let hosts =

@@ -1,4 +1,4 @@
-//! The reading side of `replay`, on a real log and through the feed's thread.
+//! The reading side of `replay`, on a real log and through the thread of the feed.
 
 use std::{
     collections::HashMap,
@@ -18,12 +18,12 @@ use forebay_server::replay::{
 };
 use forebay_testkit::{sample_log, wait_until};
 
-/// The sample log: 10 000 lines of May 2015, not in order within each minute. `None` where it is not at hand.
+/// The sample log: 10 000 lines of May 2015, unordered within each minute. `None` where it is not available.
 fn sample() -> Option<Source> {
     sample_log().map(Source::File)
 }
 
-/// A log of 5 000 lines that go back by up to 36 s, one of them bad.
+/// A log of 5 000 lines, up to 36 s out of order. One line is bad.
 fn made_up() -> Input {
     let line = |n: i64| match n {
         2_500 => "nonsense\n".to_owned(),
@@ -40,7 +40,7 @@ fn input(text: impl Into<Vec<u8>>) -> Input {
     Input::new("a test".to_owned(), Cursor::new(text.into()), None).expect("a text")
 }
 
-/// All events of a log, with the faults as text.
+/// All events of a log, and its faults as text.
 fn read(input: Input, reorder: Duration) -> (Vec<Event>, Vec<String>, Tally) {
     let mut reader = Reader::new(input, ip(), reorder);
     let (mut events, mut bad) = (Vec::new(), Vec::new());
@@ -53,7 +53,7 @@ fn read(input: Input, reorder: Duration) -> (Vec<Event>, Vec<String>, Tally) {
     }
 }
 
-/// Allowed and limited, by a fixed window that is aligned to the clock.
+/// The numbers of allowed and limited events by a fixed window that is aligned to the clock.
 fn fixed_window(events: &[Event], quota: u64, window: i64) -> (usize, usize) {
     let mut used: HashMap<&str, (i64, u64)> = HashMap::new();
     let allowed = events.iter().filter(|event| {
@@ -158,7 +158,7 @@ async fn of_many_bad_lines_ten_are_shown_and_all_are_counted() {
     assert_eq!(numbers, (1..=10).collect::<Vec<_>>());
 }
 
-/// Gives what it is sent, then fails.
+/// Yields its input, then fails.
 struct Fails {
     text: Cursor<Vec<u8>>,
 }
@@ -182,7 +182,7 @@ async fn a_failing_file_is_an_error_after_what_was_read() {
     assert_eq!(error.expect("an error").to_string(), "reading a test: the disk is gone");
 }
 
-/// Never ends, and says when it is dropped.
+/// Never ends, and reports when it is dropped.
 struct Endless {
     _alive: mpsc::Sender<()>,
 }
@@ -204,7 +204,7 @@ async fn dropping_the_feed_ends_its_thread() {
     wait_until("the thread to end", || ended.try_recv() == Err(mpsc::TryRecvError::Disconnected));
 }
 
-/// Replays a log into a store in memory whose clock follows the log, or is the machine's.
+/// Replays a log into a store in memory. `follow` makes the store's clock follow the log.
 async fn run(log: Input, follow: bool) -> (Counts, SeriesSum, u64) {
     let clock = follow.then(|| ManualClock::at(Timestamp::UNIX_EPOCH));
     let of_store = clock.clone().map_or_else(Clock::system, Clock::from);
@@ -230,7 +230,7 @@ async fn run(log: Input, follow: bool) -> (Counts, SeriesSum, u64) {
     (run.counts, sum, rows)
 }
 
-/// A store elsewhere gets many hits at once, one in this process gets them one by one; they decide the same.
+/// A remote store gets many hits per call, and a store in this process gets them one by one. Both decide alike.
 #[tokio::test]
 async fn one_by_one_and_many_at_once_come_to_what_an_independent_count_says() {
     let (events, _, _) = read(made_up(), secs(60));
@@ -246,10 +246,10 @@ async fn one_by_one_and_many_at_once_come_to_what_an_independent_count_says() {
     }
 }
 
-/// A clock that ran ahead of the log let the store forget charges whose window was open, at every block of lines.
+/// The store's clock ran ahead of the log at every block of lines. So the store forgot charges whose window was open.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_of_many_blocks_is_limited_as_an_independent_count_says() {
-    // Seven lines of a key within one window, then those of the next 50 minutes later.
+    // One key has seven lines within one window. The next key's seven lines follow 50 minutes later.
     let line = |n: i64| {
         format!("{{\"ts\":{},\"ip\":\"10.0.0.{}\"}}\n", 1_431_857_100 + n / 7 * 3_000 + n % 7, n / 7 % 11)
     };

@@ -51,7 +51,7 @@ fn a_limit_is_operated() {
     let server = Server::start();
     let (_, list) = server.json(&["limit", "hits", "--overrides"]);
     assert_eq!(list, json!([]));
-    // Keys that a URL would misread.
+    // The key needs percent-encoding in a URL.
     let key = "a b&c=d/é%";
     for arguments in [&["--override", "40/1m"][..], &["--cost", "38"]] {
         assert_eq!(server.json(&[&["limit", "hits", key], arguments].concat()).0, Some(0), "{arguments:?}");
@@ -86,13 +86,13 @@ fn a_limit_is_operated() {
 #[test]
 fn a_limit_is_taken_looked_at_and_denied() {
     let server = Server::start();
-    // Keys that a URL would misread.
+    // The key needs percent-encoding in a URL.
     let key = "a b&c=d/é%";
     let (code, first) = server.json(&["limit", "hits", key, "--cost", "19"]);
     assert_eq!((code, &first["allowed"], &first["remaining"]), (Some(0), &true.into(), &1.into()));
     let (code, seen) = server.json(&["limit", "hits", key, "--peek"]);
     assert_eq!((code, &seen["used"]), (Some(0), &19.into()));
-    // Taken at once: a window that turns in between would admit the second.
+    // Sends three takes at once. At least two of them fall into one window, so one is denied.
     let denials = (0..3).map(|_| server.json(&["limit", "hits", key, "--cost", "20"]));
     let denied = denials.into_iter().find(|(code, _)| *code == Some(1)).expect("two of 20 in one minute");
     assert_eq!(denied.1["allowed"], false);
@@ -120,14 +120,14 @@ fn a_series_is_shown_and_drawn_and_a_buffer_flushed() {
     let picture = fs::read_to_string(server.dir.path().join("out.svg")).expect("a picture");
     assert!(picture.starts_with("<svg") && picture.contains("hits of 42"), "{picture}");
 
-    // The flusher may have been there first.
+    // The background flusher may have flushed the row already.
     let (code, flushed) = server.json(&["flush"]);
     assert_eq!((code, &flushed[0]["buffer"]), (Some(0), &"projects".into()));
     let (_, again) = server.json(&["flush", "projects"]);
     assert_eq!(again[0]["rows"], 0);
 }
 
-/// Needs no answer from elsewhere: sums beyond 64 bits make dead letters in the database that the server has anyhow.
+/// Uses only the server's own database: a sum beyond 64 bits becomes a dead letter there.
 #[test]
 fn dead_letters_are_listed_and_replayed() {
     let server = Server::start();
@@ -179,7 +179,7 @@ fn what_the_server_refuses_is_an_error_in_its_words() {
         (&["series", "hits", "42", "--from", "yesterday"], "yesterday"),
         (&["flush", "project"], "projects"),
         (&["dead", "list", "project"], "projects"),
-        // The path without a name is none of the server's.
+        // The server has no route for the path without a name.
         (&["limit", "", "42"], "value is required for '<NAME>'"),
         (&["series", "", "42"], "value is required for '<NAME>'"),
         (&["lock", ""], "value is required for '<NAME>'"),
@@ -195,7 +195,7 @@ fn what_the_server_refuses_is_an_error_in_its_words() {
 fn without_a_server_the_message_says_how_to_start_one() {
     let dir = tempfile::tempdir().expect("a directory");
     let here: &Path = dir.path();
-    // Bound and closed again: nobody listens there.
+    // The listener is closed again at once, so nothing listens on the port.
     let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     let url = format!("http://{port}");
     for args in [&["limit", "hits", "42"][..], &["series", "hits", "42"], &["flush", "projects"]] {

@@ -52,11 +52,11 @@ fn a_misspelt_configuration_names_file_line_and_nearest_name_and_exits_2() {
     assert_eq!(verdict["mistakes"][1]["source"], "my.toml");
     assert_eq!(verdict["mistakes"][1]["line"], 4);
     assert!(verdict["mistakes"][0]["message"].as_str().expect("text").contains("did you mean \"listen\"?"));
-    // Nothing was opened on the way.
+    // The failed command opened no store or database.
     assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 1);
 }
 
-/// Both refuse alike, and neither leaves anything behind.
+/// Both commands print the same error, and neither creates a file.
 #[test]
 fn what_serve_refuses_check_config_refuses_in_the_same_words() {
     let ids =
@@ -105,7 +105,7 @@ fn schema_prints_what_creates_the_tables_of_each_database() {
     };
     assert!(schema(&[]).contains("WITHOUT ROWID"), "the example's database is SQLite");
     assert!(schema(&["--dialect", "postgres"]).contains("fillfactor"));
-    // Neither database is there: none is opened.
+    // Neither database exists. The command opens none.
     assert!(schema(&["--database", "mysql://me@127.0.0.1:1/app"]).contains("ENGINE=InnoDB"));
     let two = "[buffers.one]\nkey = { id = \"text\" }\ncolumns = { n = \"sum\" }\n\
                [buffers.two]\nkey = { id = \"text\" }\ncolumns = { n = \"sum\" }\n";

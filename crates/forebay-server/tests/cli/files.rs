@@ -1,4 +1,4 @@
-//! The files that commands make, and those that they do not.
+//! The files that commands create, and the files that they must not create.
 
 use std::{fs, path::Path};
 
@@ -15,7 +15,7 @@ fn names(dir: &Path) -> Vec<String> {
 fn a_store_that_is_not_there_is_not_made_by_a_slip() {
     let dir = tempfile::tempdir().expect("a directory");
     let here = dir.path();
-    // What is meant.
+    // With `--create` the command may create the store.
     assert!(
         run(here, &["limit", "hits", "42", "--store", "embedded:forebay.redb", "--create"]).status.success()
     );
@@ -79,7 +79,7 @@ fn a_picture_is_replaced_as_a_whole_or_not_at_all() {
     assert!(run(here, &[&replay[..], &["hit"]].concat()).status.success());
     assert!(fs::read_to_string(here.join("out.svg")).expect("a file").starts_with("<svg"));
     assert_eq!(names(here), ["a.log", "out.svg"]);
-    // What is no file is not replaced.
+    // A path that is not a regular file is not replaced.
     let out = run(here, &["replay", "a.log", "--key", "ip", "--plot", "/dev/stdout", "--event", "hit"]);
     assert!(String::from_utf8_lossy(&out.stdout).contains("<svg"));
 }

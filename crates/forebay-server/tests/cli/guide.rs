@@ -1,10 +1,10 @@
-//! The pictures of the guide are what the program draws.
+//! The program draws the pictures of the guide.
 
 use std::{fmt::Write as _, fs, path::Path};
 
 use super::process::run;
 
-/// Two hits a second around a minute's edge, under one kind of limit each.
+/// Sends two hits a second around a minute's edge, under one limit of each kind.
 #[test]
 fn the_window_edge_is_drawn_by_the_program() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -40,7 +40,7 @@ fn the_window_edge_is_drawn_by_the_program() {
     }
 }
 
-/// What the README tells to try.
+/// Runs the command that the README suggests.
 #[test]
 fn the_readme_s_replay_runs_on_the_log_that_comes_with_it() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -56,7 +56,7 @@ fn the_readme_s_replay_runs_on_the_log_that_comes_with_it() {
     assert_eq!((&summary["bad"], &summary["agree"]), (&0.into(), &true.into()), "{summary}");
     assert!(summary["limited"].as_u64() > Some(50) && summary["accepted"].as_u64() > Some(100), "{summary}");
     assert!(dir.path().join("hits.svg").exists());
-    // Addresses for documentation only.
+    // The sample contains only addresses that are reserved for documentation.
     let log = fs::read_to_string(log).expect("the log");
     let is_documentation = |line: &str| {
         ["192.0.2.", "198.51.100.", "203.0.113.", "2001:db8:"].iter().any(|range| line.starts_with(range))

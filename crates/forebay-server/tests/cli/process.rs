@@ -8,11 +8,12 @@ use std::{
     time::Duration,
 };
 
-/// Beyond this a test fails rather than hangs.
+/// After this time a test fails rather than hangs.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Starts the program, says its process id, and exits as it does. When stdin ends, because the test is done or was
-/// killed, it kills the program: nothing is left behind. `env`, since a shell ignores INT and QUIT in the background.
+/// Starts the program, prints its process id, and exits with its status. It kills the program when stdin ends, which
+/// happens when the test has finished or was killed, so that no process is left behind. It uses `env`, because a shell
+/// ignores INT and QUIT for background commands.
 const KEEPER: &str = r#"exec 3<&0
 env --default-signal "$@" </dev/null 3<&- & pid=$!
 echo $pid
@@ -23,7 +24,7 @@ exit $code"#;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_forebay");
 
-/// Runs a command to its end, in `dir`, with nothing of Forebay's in the environment.
+/// Runs a command to its end, in `dir`, without any Forebay variable in the environment.
 pub(crate) fn run(dir: &Path, args: &[&str]) -> Output {
     command(PROGRAM, dir).args(args).output().expect("the program runs")
 }
@@ -59,11 +60,11 @@ impl Process {
         Self::start_with(dir, None, args)
     }
 
-    /// Starts the program in `dir`, to die at a point of its code.
+    /// Starts the program in `dir`, with a failpoint at which it dies.
     pub(crate) fn start_with(dir: &Path, failpoint: Option<&str>, args: &[&str]) -> Self {
         let mut command = command("sh", dir);
         command.envs(failpoint.map(|point| ("FOREBAY_FAILPOINT", point)));
-        // Requests with a key whose server died are taken over after so many milliseconds, rather than 30 s.
+        // Another server takes over the keyed requests of a dead server after 300 ms rather than 30 s.
         command.env("FOREBAY_TEST_LEASE", "300");
         command.args(["-c", KEEPER, "sh", PROGRAM]).args(args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -88,7 +89,7 @@ impl Process {
         }
     }
 
-    /// Its number.
+    /// The program's process id.
     pub(crate) fn pid(&self) -> u32 {
         self.pid
     }
@@ -98,10 +99,10 @@ impl Process {
         send(name, self.pid);
     }
 
-    /// Waits for its end: the exit code, and what it wrote to stderr.
+    /// Waits for the program's end: its exit code, and its stderr.
     pub(crate) fn end(mut self) -> (i32, String) {
         let mut log = String::new();
-        // Ends with the program; nothing here waits longer than its grace periods.
+        // The log ends with the program, and no test waits longer than the grace periods.
         self.keeper.stderr.take().expect("piped").read_to_string(&mut log).expect("text");
         let code = self.keeper.wait().expect("an exit status").code();
         (code.expect("the shell exits by itself"), log)
@@ -121,7 +122,7 @@ impl Drop for Process {
     }
 }
 
-/// Reads lines in a thread, so that waiting for one can end.
+/// Reads lines in a thread, so that a wait for a line can time out.
 fn lines(stdout: ChildStdout) -> mpsc::Receiver<String> {
     let (send, lines) = mpsc::channel();
     std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! Stores behind TLS, Sentinel and logins: on every command line, and without a secret in what is printed.
+//! Stores behind TLS, Sentinel and logins. Every command accepts them, and no output contains a secret.
 
 use std::{
     fs,
@@ -77,7 +77,7 @@ fn mistakes_in_urls_are_told_by_line_without_the_password() {
     }
 }
 
-/// The password changes on the server and in the file; SIGHUP renews the login, and nothing ever shows it.
+/// The password changes on the server and in the file. SIGHUP renews the login, and no output shows it.
 #[test]
 fn a_login_is_renewed_on_sighup_and_never_shown() {
     if without("redis") {
@@ -95,7 +95,7 @@ fn a_login_is_renewed_on_sighup_and_never_shown() {
     let address = process.line_after("  URL       http://");
     assert_eq!(get(&address, "/readyz").0, 200);
 
-    // Not taken: the server does not know it yet. The connection goes on.
+    // The reload is refused, because the server does not know this password yet. The connection stays open.
     fs::write(dir.path().join("password"), "s3cret2\n").expect("a file");
     process.signal("HUP");
     acl(&["resetpass", ">s3cret2"]);

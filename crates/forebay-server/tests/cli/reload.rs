@@ -22,7 +22,7 @@ use super::process::Process;
 
 const PLACES: &str = "listen = \"127.0.0.1:0\"\nstore = \"memory:\"\ndatabase = \"sqlite::memory:\"\n";
 
-/// Replaces the file as editors do.
+/// Replaces the file in the way of editors: by a rename.
 fn write(dir: &Path, text: &str) {
     let other = dir.join("forebay.toml.new");
     fs::write(&other, text).expect("a file");
@@ -110,14 +110,15 @@ fn limits_change_while_the_server_runs_and_what_was_counted_counts() {
     assert_eq!(server.take("gone", 1).0, 404);
     assert_eq!(server.metric("forebay_config_reloads_total").as_deref(), Some("1"));
     assert_eq!(server.warnings(), "[]");
-    // What came and went is said: a file that is cut off in the middle loses names without a mistake.
+    // The answer lists added and removed names. A truncated file can lose names without a syntax error.
     let changes = server.json("GET", "/readyz", "").1["reloaded"]["changes"].to_string();
     for change in ["limit gone: removed", "limit hits: changed", "limit new: new", "event more: new"] {
         assert!(changes.contains(change), "{change}: {changes}");
     }
 }
 
-/// An emptied file is valid: it took all limits and events from a running server, and `/readyz` stayed well.
+/// An empty file is valid. Before the check, it removed all limits and events of a running server, and `/readyz` stayed
+/// well.
 #[test]
 fn a_file_that_declares_nothing_does_not_take_away_what_there_is() {
     let rules = "[limits.hits]\nrate = \"5/1d\"\n[events.hit]\nlimits = [\"hits\"]\n";
@@ -130,7 +131,7 @@ fn a_file_that_declares_nothing_does_not_take_away_what_there_is() {
         assert_eq!((server.limit("hits"), server.take("hits", 0).0), (json!(5), 200));
         assert_eq!(server.metric("forebay_config_current").as_deref(), Some("0"));
     }
-    // Nor on demand.
+    // A reload on demand does not apply it either.
     server.process.signal("HUP");
     wait_until("the refusal", || server.metric("forebay_config_refused_total").as_deref() == Some("4"));
     server.write(&format!("{PLACES}{rules}"));
@@ -155,7 +156,7 @@ fn a_file_that_stays_away_or_is_no_file_is_said_and_changes_nothing() {
     wait_until("the mend to be seen", || server.warnings() == "[]");
 }
 
-/// A signal came between two writes of whoever writes the file: half of it was taken.
+/// The signal arrived between two writes to the file, and the server applied half of it.
 #[test]
 fn a_file_is_taken_once_it_has_not_changed_for_a_moment() {
     let rules = "[limits.hits]\nrate = \"5/1d\"\n[limits.other]\nrate = \"5/1d\"\n";
@@ -181,7 +182,7 @@ fn a_file_with_mistakes_changes_nothing_and_says_so() {
     assert_eq!((server.limit("hits"), server.take("other", 1).0), (json!(5), 404));
     assert_eq!(server.metric("forebay_config_refused_total").as_deref(), Some("1"));
     assert_eq!(server.metric("forebay_config_current").as_deref(), Some("0"));
-    // Half of a file that is being written, and then none at all.
+    // The file is half written, and then empty.
     server.write("");
     fs::remove_file(server.dir.path().join("forebay.toml")).expect("it was there");
     server.write(&format!("{PLACES}{good}"));
@@ -205,7 +206,7 @@ fn what_takes_a_restart_is_named_and_the_rest_is_taken() {
          [limits.hits]\nrate = \"7/1d\"\n[limits.new]\nrate = \"1/1d\"\n[series.new]\n\
          [events.hit]\nlimits = [\"hits\", \"new\"]\nseries = [\"new\"]\n"
     ));
-    // At once, and not when the file was seen twice.
+    // SIGHUP applies the file at once, without a second look at it.
     server.process.signal("HUP");
     wait_until("the change to be seen", || server.limit("hits") == 7);
     let warnings = server.warnings();
@@ -214,7 +215,7 @@ fn what_takes_a_restart_is_named_and_the_rest_is_taken() {
         assert!(warnings.contains(named), "{named}: {warnings}");
     }
     assert!(!warnings.contains("secret") && !warnings.contains("store,"), "{warnings}");
-    // The event goes on as it was, by the limit as it is.
+    // The event keeps its definition and uses the new limit.
     let hit = |event: &str| server.ask("POST", &format!("/v1/events/{event}"), r#"{"key":"42","n":7}"#).0;
     assert_eq!([hit("hit"), hit("hit"), hit("other")], [202, 429, 404]);
     assert_eq!(server.take("new", 1).0, 200);

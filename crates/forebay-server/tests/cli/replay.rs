@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::process::{Process, run, run_with_input};
 
-/// Limits of 5 per 10 s, and a series that keeps a day.
+/// Limits of 5 per 10 s, and a series with a retention of a day.
 const CONFIG: &str = r#"
 [limits.hits]
 rate = "5/10s"
@@ -49,14 +49,14 @@ fn log(seconds: i64) -> String {
     log
 }
 
-/// A log of months once ended in "nobody can tell whether it was applied": its first batch was still in the store at its
-/// end, older by the log's time than what the database remembers.
+/// A replay of a log of months once failed with "nobody can tell whether it was applied". Its first batch was still in the
+/// store at the end. By the log's time it was older than the ledger's retention in the database.
 #[test]
 fn a_log_of_many_weeks_reaches_the_database() {
     let dir = tempfile::tempdir().expect("a directory");
     let line =
         |day: i64| format!("{{\"ts\":{},\"ip\":\"10.0.0.{}\"}}\n", 1_431_857_100 + day * 86_400, day % 3);
-    // Daily, and then again after a year.
+    // A line per day, and two more lines a year later.
     let log: String = (0..40).chain([400, 401]).map(line).collect();
     fs::write(dir.path().join("long.log"), log).expect("written");
     for retention in ["", "\nledger_retention = \"1h\""] {
@@ -91,7 +91,7 @@ fn the_sample_log_is_limited_as_an_independent_count_says() {
     assert_eq!(counts(&other), [10_000, 9_378, 622, 0]);
     assert_eq!(other["denied_by"], serde_json::json!({ "all": 0, "hits": 622 }));
     assert_eq!((&other["agree"], &other["series"][0]["sum"]), (&true.into(), &9_378.into()));
-    // The log is 83 h long, and this one keeps the last of them: what it has and what it lost is all there was.
+    // The log spans 83 h, and this series keeps only its end. The kept and the expired counts add up to the total.
     let [sum, expired] = ["sum", "expired"].map(|field| other["series"][1][field].as_u64().expect(field));
     assert!(sum > 0 && expired > sum && sum + expired == 9_378, "{sum} {expired}");
 }
@@ -153,7 +153,7 @@ fn bad_lines_are_shown_with_their_numbers_and_skipped() {
     assert_eq!(numbers, expected.iter().map(|n| Some(n.as_str())).collect::<Vec<_>>(), "{complained}");
 }
 
-/// One log of each kind, as people have them, with what an address is in each.
+/// One typical log of each kind, with the address that each one contains.
 const KINDS: [(&str, &str, &[u8]); 8] = [
     ("access", "combined, behind a proxy", b"203.0.113.7, 10.0.0.1 - - [17/May/2015:10:05:03 +0000] \"GET /a HTTP/1.1\" 200 12 \"-\" \"curl/8\"\n203.0.113.8 - \"\" [17/May/2015:10:05:60 +0000] \"M-SEARCH  http://example.org/b HTTP/1.1\" 404 -\n"),
     ("access", "after a virtual host", b"\xef\xbb\xbfexample.org:443 203.0.113.7 - - [17/May/2015:10:05:03 +0000] \"GET /a HTTP/1.1\" 200 12 \"-\" \"curl/8\"\nexample.org 203.0.113.8 - - [17/May/2015:10:05:04 +0000] \"GET /b HTTP/1.1\" 200 12\n"),
@@ -202,7 +202,7 @@ fn a_log_of_which_nothing_can_be_read_is_an_error_that_says_what_it_may_be() {
             let output = replay(dir.path(), "a.log", more);
             let said = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(2), "{said}");
-            // As JSON the first lines are in the summary.
+            // With `--json` the summary contains the first lines.
             let said = format!("{said}{}", String::from_utf8_lossy(&output.stdout).replace("\\\\", "\\"));
             assert!(said.contains(guess) && !said.contains(['\u{1b}', '\u{7}']), "{said}");
         }
@@ -288,7 +288,7 @@ fn a_server_takes_a_log_at_scaled_time() {
     let replayed = summary(&replay(dir.path(), "a.log", &more));
     let [lines, accepted, limited, bad] = counts(&replayed);
     assert_eq!((lines, accepted + limited, bad), (3_000, 3_000, 0));
-    // By the server's clock: 20 a minute for each of three keys, and a minute may have turned.
+    // The server's clock applies: 20 a minute for each of three keys, and the minute may turn once.
     assert!((60..=120).contains(&accepted), "{accepted}");
     assert_eq!((&replayed["agree"], &replayed["keys"]), (&Value::Null, &3.into()));
 

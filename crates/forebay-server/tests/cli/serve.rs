@@ -24,7 +24,7 @@ fn answer(mut stream: TcpStream) -> String {
     answer
 }
 
-/// The head of a hit whose body is yet to come. When the server has said 100, a handler waits for that body.
+/// Sends the head of a hit without its body. Once the server has answered 100, a handler waits for the body.
 fn begin_hit(address: &str, body: &str) -> TcpStream {
     let mut stream = connect(address);
     let head = post(body).0.replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n");
@@ -145,7 +145,7 @@ fn ask(address: &str, request: &str, body: &str) -> String {
     answer(stream)
 }
 
-/// Killed instead, it takes what it holds with it.
+/// A server that is killed loses the budget that it holds.
 #[test]
 fn on_sigterm_what_it_holds_of_leased_limits_is_given_back() {
     if forebay_testkit::without("redis") {
@@ -177,7 +177,7 @@ fn on_sigterm_what_it_holds_of_leased_limits_is_given_back() {
         let answer = ask(&address, "GET /v1/limits/hits?key=42", "");
         let (_, used) = answer.split_once("\"used\":").expect("a decision");
         let used: u64 = used.split(',').next().expect("a number").parse().expect("a number");
-        // Killed, it may have held nothing just then.
+        // A killed server may have held nothing at that moment.
         assert!(if gives_back { used == taken } else { used >= taken }, "{used} used, {taken} taken");
     }
 }

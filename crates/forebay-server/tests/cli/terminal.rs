@@ -1,4 +1,4 @@
-//! What others chose, such as keys and a server's words, reaches a terminal as text and nothing else.
+//! Text from outside, such as keys and a server's messages, reaches a terminal as plain text only.
 
 use std::{
     fs,
@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 
 use super::process::run;
 
-/// Colours, a window's title, a new line that is forged, and what turns the direction of writing.
+/// Contains a colour, a window title, a forged line, and a character that reverses the direction of writing.
 const HOSTILE: &str = "k\u{1b}[31m\u{1b}]0;x\u{7}\r\nFORGED\u{9b}2J\u{202e}\u{2028}\u{7f}";
 
-/// A server that answers every request with this, and then ends with the test.
+/// Starts a server that answers every request with this status and body. It ends with the test.
 fn server(status: u16, body: &Value) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -54,7 +54,7 @@ fn check(command: &[&str], output: &Output) {
     }
 }
 
-/// Commands, with what a hostile server answers to them.
+/// The commands, each with a hostile server's answer.
 fn cases() -> Vec<(&'static [&'static str], u16, Value)> {
     let h = HOSTILE;
     let place = json!({"partition": 1, "slot": 1, "host": h});
@@ -115,7 +115,7 @@ fn no_command_hands_a_server_s_text_to_the_terminal_as_it_is() {
     for (command, status, body) in cases() {
         let url = server(status, &body);
         for more in [&[][..], &["--json"]] {
-            // Before `--`, what comes after is the command's.
+            // The words after `--` belong to the command that is run.
             let (own, rest) =
                 command.split_at(command.iter().position(|word| *word == "--").unwrap_or(command.len()));
             let words = [own, &["--server", &url], more, rest].concat();
@@ -133,7 +133,7 @@ fn no_command_hands_a_server_s_text_to_the_terminal_as_it_is() {
     }
 }
 
-/// Arguments, files and logs may be somebody else's, too.
+/// Arguments, files and logs may come from somebody else, too.
 #[test]
 fn no_command_hands_its_input_to_the_terminal_as_it_is() {
     let dir = tempfile::tempdir().expect("a directory");

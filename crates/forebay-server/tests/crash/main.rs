@@ -1,7 +1,7 @@
-//! The program dies, at each step of a flush and at random under load; SQL ends with what was acknowledged.
+//! The program dies at each step of a flush, and at random under load. SQL must end with all acknowledged hits.
 //!
-//! Hits that were answered count exactly once. Of those whose answer the death cut off nobody knows, so the
-//! random test allows each of them to count or not; the other one sends none at the moment of death.
+//! Answered hits count exactly once. A hit whose answer was cut off may count or not. The random test allows for both. The
+//! other test sends no hit at the moment of death.
 #![cfg(feature = "test-util")]
 
 mod parts;
@@ -22,7 +22,7 @@ use std::{
 use forebay_testkit::{Redis, wait_until, without};
 use process::Process;
 
-/// The talk's event without its limit, and no flush but the one that is asked for.
+/// The talk's event without its limit. Only explicit requests flush.
 const CONFIG: &str = r#"
 [series.hits]
 [buffers.projects]
@@ -35,11 +35,11 @@ series = ["hits"]
 buffer = { name = "projects", row = { id = "$key" }, columns = { hits = "$n" } }
 "#;
 
-/// A program that is started again and again on the same store and database.
+/// A program that is restarted many times on the same store and database.
 struct World {
     dir: tempfile::TempDir,
     store: String,
-    /// Lives as long as the store is needed.
+    /// Keeps the server alive as long as the store is needed.
     _redis: Option<Redis>,
 }
 
@@ -63,7 +63,7 @@ impl World {
         (process, address)
     }
 
-    /// What SQL has, by key, after everything is flushed.
+    /// Flushes everything and returns the rows in SQL, by key.
     fn flushed(&self) -> BTreeMap<String, u64> {
         let (process, address) = self.start(None);
         assert_eq!(post(&address, "/v1/buffers/projects/flush", ""), Some(200));
@@ -150,7 +150,7 @@ fn death_at_any_step_of_a_flush_neither_loses_nor_doubles_on_redis() {
     }
 }
 
-/// What one key was hit: answered, and perhaps.
+/// The hits of one key: answered ones, and ones without an answer.
 #[derive(Default, Clone, Copy)]
 struct Count {
     sure: u64,
@@ -159,7 +159,7 @@ struct Count {
 
 type Counts = Mutex<BTreeMap<String, Count>>;
 
-/// Hits until the server is dead; each answer or its absence is recorded.
+/// Sends hits until the server is dead, and records each answer or its absence.
 fn call(address: &str, caller: u64, counts: &Counts) {
     for i in 0.. {
         let key = (caller * 31 + i * 7) % 13;
@@ -168,7 +168,7 @@ fn call(address: &str, caller: u64, counts: &Counts) {
         let count = counts.entry(key.to_string()).or_default();
         match status {
             Some(202) => count.sure += 1,
-            // It died: nobody knows, and nobody is there to ask.
+            // The server died: the hit may count or not, and there is no server left to ask.
             None => {
                 count.perhaps += 1;
                 return;
@@ -193,7 +193,7 @@ fn dies_under_load(world: &World, rounds: u64) {
                 scope.spawn(move || call(address, caller, counts));
             }
             wait_until("some answers", || answered(&counts) >= before + 20 + 13 * round % 40);
-            // A flush under way lets the death meet more than writes.
+            // With a concurrent flush, the death interrupts more than writes.
             scope.spawn(|| post(&address, "/v1/buffers/projects/flush", ""));
             wait_until("a few more", || answered(&counts) >= before + 25 + 13 * round % 40);
             process.signal("KILL");
@@ -213,7 +213,7 @@ fn dies_under_load(world: &World, rounds: u64) {
     }
 }
 
-/// Rounds of death, more with `FOREBAY_CRASH_ROUNDS`.
+/// The number of rounds; `FOREBAY_CRASH_ROUNDS` raises it.
 fn rounds() -> u64 {
     std::env::var("FOREBAY_CRASH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(4)
 }
@@ -253,14 +253,14 @@ fn post_once(address: &str, id: u64) -> Option<u16> {
     post_with(address, paths[way], &format!("Idempotency-Key: {id}\r\n"), &bodies[way])
 }
 
-/// Whoever heard no answer asks again under the same key, as often as it takes.
+/// A caller without an answer repeats its request under the same key until it is answered.
 fn repeats_after_death(world: &World, rounds: u64) {
     let sure = Mutex::<Vec<u64>>::default();
     let mut again = vec![];
     for round in 0..rounds {
         let (process, address) = world.start(None);
         for id in std::mem::take(&mut again) {
-            // Its attempt is left alone for a moment; then the repeat completes it.
+            // The server leaves the first attempt alone until its lease ends. Then the repeat completes it.
             wait_until("the repeat to be accepted", || match post_once(&address, id) {
                 Some(202) => true,
                 Some(409) => false,

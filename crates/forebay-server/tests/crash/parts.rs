@@ -1,6 +1,6 @@
-//! Events with two series and two buffers, each hit under a key and repeated until it is settled, while servers and hosts
-//! die, stop, and are cut off. Every limit, series and table counts what was accepted, and at most what nobody can tell
-//! on top.
+//! Events with two series and two buffers. Each hit has a key and is repeated until it is settled, while servers and hosts
+//! die, stop, or are cut off. Every limit, series and table counts all accepted hits, and at most the hits of unknown fate
+//! in addition.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -64,7 +64,7 @@ impl World {
         (process, address)
     }
 
-    /// What each of the five parts counts, by key.
+    /// The count of each of the five parts, by key.
     fn counts(&self, keys: &BTreeSet<String>) -> BTreeMap<String, [u64; 5]> {
         let (process, address) = self.start(None);
         for buffer in ["rows", "more"] {
@@ -107,7 +107,7 @@ impl World {
     }
 }
 
-/// The number of a member of an object, found as text: what is asked for has no objects in it.
+/// Finds the number of a member of a JSON object by a text search. The members it reads contain no nested objects.
 fn number(body: &str, member: &str) -> u64 {
     let (_, rest) = body.split_once(&format!("\"{member}\":")).unwrap_or_else(|| panic!("{member}: {body}"));
     let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
@@ -132,20 +132,20 @@ fn send(address: &str, method: &str, path: &str, headers: &str, body: &str) -> (
     talk().map_or((None, String::new()), |(status, body): (u16, String)| (Some(status), body))
 }
 
-/// A request with a key: the hit `id`, one of `KEYS` that are hit, and how it was settled.
+/// Sends the hit `id` under its idempotency key, on one of `KEYS` limit keys.
 fn post(address: &str, id: u64) -> (Option<u16>, String) {
     let body = format!(r#"{{"key":"{}","n":1}}"#, id % KEYS);
     send(address, "POST", "/v1/events/hit", &format!("Idempotency-Key: hit-{id}\r\n"), &body)
 }
 
-/// Few, so that hits of one row and one key meet.
+/// A small number, so that several hits share one row and one key.
 const KEYS: u64 = 17;
 
-/// How hits were settled, by key.
+/// The results of the hits, by key.
 #[derive(Debug, Default)]
 struct Tally {
     accepted: BTreeMap<String, u64>,
-    /// Some part is unknown for ever.
+    /// The fate of some part stays unknown.
     unknown: BTreeMap<String, u64>,
     lines: Vec<String>,
 }
@@ -155,7 +155,7 @@ impl Tally {
         of.values().sum()
     }
 
-    /// Notes an answer, if it settles the hit.
+    /// Records an answer if it settles the hit.
     fn settles(&mut self, id: u64, (status, body): &(Option<u16>, String)) -> bool {
         let key = (id % KEYS).to_string();
         let of = match status {
@@ -164,7 +164,7 @@ impl Tally {
                 self.lines.push(format!("hit {id}: {body}"));
                 &mut self.unknown
             }
-            // Nobody answered, somebody is at it, a host is away, or no limit could be asked: it is sent again.
+            // No answer, another attempt under way, a host down, or a limit that could not decide: the hit is sent again.
             None | Some(503 | 409 | 429 | 500) => return false,
             Some(status) => panic!("hit {id}: {status} {body}"),
         };
@@ -206,15 +206,15 @@ const POINTS: [&str; 14] = [
     "once_after_end",
 ];
 
-/// Servers die at each point, one after the other; each hit is repeated on the next server. The hosts live: nothing is
-/// unknown.
+/// Servers die at each point, one after the other. Each hit is repeated on the next server. The hosts stay alive, so no
+/// fate is unknown.
 fn dies_at_each_point(world: &World) {
     let mut tally = Tally::default();
     let mut open = None;
     for (round, point) in POINTS.iter().enumerate() {
         let (process, address) = world.start(Some(point));
         if let Some(id) = open.take() {
-            // The repeat may die at the same point, too: then the next server gets it.
+            // The repeat may die at the same point, too. The next server then gets it.
             let mut answer = (None, String::new());
             let mut died = false;
             wait_until("the repeat to be settled", || {
@@ -268,12 +268,12 @@ fn a_hit_whose_server_dies_at_any_step_is_completed_once_on_redis() {
     dies_at_each_point(&World::new(Some(redis.url()), ""));
 }
 
-/// What happens to hosts and servers while hits are sent.
+/// A failure that strikes hosts or servers while hits are sent.
 #[derive(Clone, Copy, Debug)]
 enum Strike {
     /// A server dies.
     Server,
-    /// A host is killed, and comes back with what it has on disk.
+    /// A host is killed, and restarts with its data on disk.
     Host,
     /// A host stops for a while.
     Stop,
@@ -305,7 +305,7 @@ impl Hosts {
     }
 }
 
-/// Two servers on three hosts, four callers, and hits until there are so many.
+/// Two servers on three hosts, and four callers that send hits until a given number is reached.
 struct Run<'a> {
     world: &'a World,
     hosts: &'a Hosts,
@@ -314,7 +314,7 @@ struct Run<'a> {
     tally: Mutex<Tally>,
     next: AtomicU64,
     under_way: AtomicU64,
-    /// How many hits were under way when a host was killed.
+    /// The number of hits that were under way when a host was killed.
     doubtful: AtomicU64,
 }
 
@@ -329,8 +329,8 @@ impl<'a> Run<'a> {
         Self { world, hosts, wanted, servers, tally: Mutex::default(), next, under_way, doubtful }
     }
 
-    /// Strikes while hits are sent, one strike every so many hits; how the hits were settled, and how many were under way
-    /// when hosts were killed.
+    /// Injects failures while hits are sent, one after every few hits. Returns the results of the hits, and the number of
+    /// hits under way when hosts were killed.
     fn struck(self, strikes: &[Strike]) -> (Tally, u64) {
         std::thread::scope(|scope| {
             let callers: Vec<_> = (0..4)
@@ -359,7 +359,7 @@ impl<'a> Run<'a> {
         (self.tally.into_inner().expect("no caller panics"), self.doubtful.into_inner())
     }
 
-    /// Sends hits, each until it is settled.
+    /// Sends hits, and repeats each until it is settled.
     fn call(&self, caller: usize) {
         loop {
             let id = self.next.fetch_add(1, Ordering::Relaxed);
@@ -368,7 +368,7 @@ impl<'a> Run<'a> {
             }
             self.under_way.fetch_add(1, Ordering::Relaxed);
             let mut server = caller;
-            // A server that starts again, a host that is found dead, a lease that ends: none of them is instant.
+            // A restart, the detection of a dead host and the end of a lease all take time.
             wait_until("a hit to be settled", || {
                 server += 1;
                 let address = self.servers[server % 2].lock().expect("no caller panics").1.clone();
@@ -384,7 +384,7 @@ impl<'a> Run<'a> {
         Tally::total(&tally.accepted) + Tally::total(&tally.unknown)
     }
 
-    /// Longer than a connection waits for an answer, unless the other hosts settle some hits before.
+    /// Waits longer than a connection's timeout, unless the other hosts settle some hits earlier.
     fn meanwhile(&self) {
         let clock = forebay::Clock::system();
         let (before, until) = (self.done(), clock.monotonic() + Duration::from_secs(3));
@@ -422,8 +422,8 @@ impl<'a> Run<'a> {
     }
 }
 
-/// One of two hosts is dead while 60 hits are sent, with a key or without; they are repeated once it is back, those without
-/// under the key of their answer. Of 200 of them 29 counted twice.
+/// One of two hosts is dead while 60 hits are sent, with a key or without. They are repeated once it is back. Those
+/// without a key use the key of their answer. Before the fix, 29 of 200 such hits counted twice.
 #[test]
 fn hits_while_one_of_two_hosts_is_dead_are_completed_once_it_is_back() {
     if without("redis") {
@@ -469,7 +469,7 @@ fn hits_while_one_of_two_hosts_is_dead_are_completed_once_it_is_back() {
     }
 }
 
-/// So many hits: more in the long form (`scripts/faults event`).
+/// The number of hits; the long form (`scripts/faults event`) raises it.
 fn wanted() -> u64 {
     std::env::var("FOREBAY_EVENT_HITS").ok().and_then(|hits| hits.parse().ok()).unwrap_or(500)
 }
@@ -503,7 +503,7 @@ fn hosts_that_die_leave_unknown_only_what_was_under_way() {
     tally.check(&world);
 }
 
-/// How often the strikes come around.
+/// The number of rounds through all failures.
 fn rounds() -> usize {
     std::env::var("FOREBAY_EVENT_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1)
 }

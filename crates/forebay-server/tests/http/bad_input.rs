@@ -1,8 +1,8 @@
-//! Whatever callers send: a 4xx problem that says what would be accepted, and nothing counted.
+//! Every bad request gets a 4xx problem that says what would be accepted, and counts nothing.
 
 use crate::support::{Client, Server};
 
-/// What the key "a" has used and how much was counted for anything, after all that was refused.
+/// Checks that the refused requests charged nothing to the key "a" and counted nothing.
 fn nothing_was_counted(client: &Client) {
     assert_eq!(client.get("/v1/limits/hits?key=a").expect(200)["used"], 0);
     assert_eq!(client.get("/v1/series/hits/sum?key=a").expect(200)["sum"], 0);
@@ -56,7 +56,7 @@ fn a_bad_body_is_answered_with_what_would_be_accepted() {
         ),
         (r#"{"key":"a","at":"now"}"#, 422, "expected a time: RFC 3339"),
         (r#"{"key":"a","at":1e300}"#, 422, "expected a time: RFC 3339"),
-        // Milliseconds.
+        // The time is in milliseconds rather than seconds.
         (r#"{"key":"a","at":99999999999999}"#, 422, "s ahead of the clock: at most 300"),
         ("7", 422, "expected an object with key"),
         ("null", 422, "expected an object with key"),
@@ -114,7 +114,7 @@ fn a_body_has_at_most_one_mebibyte() {
         let detail = client.post("/v1/events/hit", body(length)).problem(413);
         assert!(detail.contains("at most 1048576 bytes"), "{detail}");
     }
-    // Without a length to refuse at once.
+    // Without a length, the server cannot refuse the body at once.
     let head = "POST /v1/events/hit HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
     let chunk = format!("8000\r\n{}\r\n", " ".repeat(0x8000));
     let chunked = format!("{head}{}0\r\n\r\n", chunk.repeat(40));

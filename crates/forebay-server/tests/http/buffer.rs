@@ -110,7 +110,7 @@ fn a_write_that_does_not_fit_names_the_column() {
     }
 }
 
-/// Rows of a buffer that had left the configuration stayed in the store, and nobody was told.
+/// Rows of a buffer that was removed from the configuration stayed in the store unnoticed.
 #[test]
 fn rows_of_a_buffer_that_nobody_declares_are_said() {
     let mut server = server();
@@ -175,7 +175,7 @@ fn writes_are_refused_with_a_time_to_retry_while_too_much_waits() {
     client.post("/v1/buffers/projects/pause", "").expect(200);
     let batch = (0..5).map(|id| json!({"row": {"id": id.to_string()}, "columns": {"hits": 1}})).collect();
     client.post("/v1/buffers/projects", serde_json::Value::Array(batch).to_string()).expect(202);
-    // Asking how much there is tells the writers, too.
+    // A request for the statistics also updates the pressure that the writers see.
     assert_eq!(client.get("/v1/buffers/projects/stats").expect(200)["pressure"], "hard");
     let refused = client.post("/v1/buffers/projects", r#"{"row":{"id":"9"},"columns":{"hits":1}}"#);
     assert!(refused.problem(503).contains("below 3 rows"));

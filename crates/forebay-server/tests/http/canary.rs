@@ -6,7 +6,7 @@ fn server() -> Server {
     Server::with(|example| example.replace("# canary = \"10s\"", "canary = \"1s\""))
 }
 
-/// A metric of the canary, as of now.
+/// The current value of a canary metric.
 fn metric(server: &Server, name: &str) -> f64 {
     let text = server.client().get("/metrics").body;
     let line = text.lines().find_map(|line| line.strip_prefix(&format!("forebay_canary_{name} ")));
@@ -33,17 +33,18 @@ fn what_the_canary_sends_arrives_also_after_a_restart() {
         server.stop();
         server.start();
     }
-    // The last one that was sent is always on its way; that none before it is missing shows in how long it has been.
+    // The last hit that was sent is always on its way. The age of the last arrival shows whether an earlier one is
+    // missing.
     wait_until("one of this run to arrive", || metric(&server, "arrived_total") >= 1.0);
     wait_until("none to be late", || metric(&server, "lag_seconds") < 5.0);
 }
 
-/// A counter once stood still at 1 for everybody, with nothing in any log: each flush had succeeded.
+/// A counter once stayed at 1 for everybody without any log line, because each flush had succeeded.
 #[test]
 fn a_counter_that_is_stuck_with_no_error_is_seen() {
     let server = server();
     wait_until("one to arrive", || metric(&server, "arrived_total") >= 1.0);
-    // Whatever is written, the table keeps what it has.
+    // The table ignores all updates.
     ask(
         &server,
         "CREATE TRIGGER stuck AFTER UPDATE ON forebay_canary BEGIN \

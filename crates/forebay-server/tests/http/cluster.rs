@@ -52,7 +52,7 @@ fn health(client: &Client) -> Vec<Value> {
     cluster["hosts"].as_array().expect("hosts").iter().map(|host| host["health"].clone()).collect()
 }
 
-/// Which of 40 keys have their hits accepted.
+/// For each of 40 keys: whether its hits are accepted.
 fn accepted(client: &Client) -> Vec<bool> {
     let hit = |key: usize| client.post("/v1/events/hit", format!(r#"{{"key":"{key}"}}"#));
     (0..40)
@@ -73,13 +73,13 @@ fn one_dead_host_of_three_costs_its_own_keys_and_is_named() {
     assert_eq!((&cluster["router"], &cluster["epoch"]), (&json!("slots"), &json!(1)));
     let slots = |host: &Value| host["slots"].as_u64().expect("by slots");
     assert_eq!(cluster["hosts"].as_array().expect("hosts").iter().map(slots).sum::<u64>(), 16_384);
-    // As `CLUSTER KEYSLOT foo` answers.
+    // Redis gives the same answer to `CLUSTER KEYSLOT foo`.
     let foo = client.get("/v1/cluster/route?key=foo").expect(200);
     assert_eq!(
         (&foo["slot"], &foo["limit"]["slot"], &foo["map"]["slot"]),
         (&json!(12_182), &json!(12_182), &json!(12_182))
     );
-    // A limit's key and a lock are by `a%7Bfoo%7D`, a plain key by what stands in its braces.
+    // A limit's key and a lock are placed by `a%7Bfoo%7D`, a plain key by the text in its braces.
     let braces = client.get("/v1/cluster/route?key=a%7Bfoo%7D").expect(200);
     assert_eq!(braces["map"]["slot"], 12_182);
     assert!(braces["slot"] != 12_182 && braces["slot"] == braces["limit"]["slot"], "{braces}");
@@ -112,7 +112,7 @@ fn one_dead_host_of_three_costs_its_own_keys_and_is_named() {
     wait_until("the hosts to be found again", || health(&client) == ["up"; 3]);
 }
 
-/// The server asked all partitions how they are before it flushed any, and one dead host kept the rows of the others.
+/// The server asked all partitions for their state before it flushed any. So one dead host kept the rows of the others.
 #[test]
 fn a_flush_by_hand_brings_what_the_living_hosts_have() {
     if without("redis") {

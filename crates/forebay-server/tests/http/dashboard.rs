@@ -10,7 +10,7 @@ use crate::support::{Client, PATIENCE, Server};
 /// A page in a browser of its own.
 struct Page {
     browser: Browser,
-    /// Ends after the browser.
+    /// Dropped after the browser.
     driver: Chromium,
 }
 
@@ -26,7 +26,7 @@ impl Page {
         Self { browser, driver }
     }
 
-    /// What `expression` comes to in the page.
+    /// The value of `expression` in the page.
     async fn value(&self, expression: &str) -> Value {
         let answer = self.browser.execute(&format!("return {expression}"), vec![]).await;
         answer.unwrap_or_else(|error| panic!("{expression}: {error}"))
@@ -47,7 +47,7 @@ impl Page {
         field.send_keys(&format!("{text}\n")).await.expect("typing");
     }
 
-    /// What the browser had to complain of.
+    /// The browser's complaints about the page.
     async fn complaints(&self) -> Value {
         let session = self.browser.session_id().await.expect("an answer").expect("a session");
         let mut driver = Client::of(([127, 0, 0, 1], self.driver.port()).into()).connect();
@@ -56,7 +56,7 @@ impl Page {
             "POST /session/{session}/se/log HTTP/1.1\r\nHost: localhost\r\nContent-Length: 18\r\n\r\n{{\"type\":\"browser\"}}"
         );
         driver.write_all(request.as_bytes()).expect("a request");
-        // The driver leaves the connection open: its answer ends where its JSON does.
+        // The driver keeps the connection open, so its answer ends where its JSON ends.
         let (mut answer, mut piece) = (String::new(), [0; 4096]);
         loop {
             let length = driver.read(&mut piece).expect("an answer");
@@ -87,7 +87,7 @@ async fn the_page_shows_what_happens_and_takes_keys_for_text() {
     {
         page.shows(id, text).await;
     }
-    // Nothing has happened: the page says what to do.
+    // No hit was sent yet: the page shows the command to try.
     page.until("document.getElementById('hits-try').innerText.endsWith('/v1/events/hit')").await;
 
     let key = "<img src=x onerror=\"document.title='taken for markup'\">";
@@ -98,7 +98,7 @@ async fn the_page_shows_what_happens_and_takes_keys_for_text() {
     page.shows("limited-total", "5").await;
     page.until("document.querySelectorAll('#hits-chart path[d^=M]').length === 2").await;
     page.until("document.getElementById('hits-empty').hidden").await;
-    // The key is text here as well.
+    // The page shows this key as text, too.
     page.until(&format!(
         "document.querySelector('#denied-list tr')?.innerText === {}",
         json!(format!("hits\t{key}\t5"))
@@ -145,7 +145,7 @@ async fn the_page_asks_for_a_token_where_the_server_does() {
     let server = Server::with(|example| example + token);
     let page = Page::open(&server).await;
     page.shows("status-live", "token needed").await;
-    // Whether it is well is not a secret.
+    // The state of health is not a secret.
     page.shows("status-store", "store ok").await;
     page.type_into("#token", "wrong").await;
     page.until("document.getElementById('ask-why').innerText.startsWith('Refused')").await;
@@ -162,7 +162,7 @@ fn the_page_is_public_and_may_do_nothing_but_ask_this_server() {
     });
     let page = server.client().get("/");
     assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
-    // Every file that it names is there, and what it says it is.
+    // The server has every file that the page names, with the right content type.
     let named = page.body.split('"').filter(|part| part.starts_with("/assets/"));
     let files: Vec<_> = named.map(|path| (path, server.client().get(path))).collect();
     assert!(files.len() >= 3, "{files:?}");
@@ -177,7 +177,7 @@ fn the_page_is_public_and_may_do_nothing_but_ask_this_server() {
         }
         assert!(!policy.contains("unsafe"), "{path}: {policy}");
     }
-    // The policy would refuse them: an inline script, style or handler is a part of the page that does not work.
+    // The policy would block these. An inline script, style or handler would be a part of the page that does not work.
     for inline in ["<script>", "<style", " style=", " onclick=", " onload=", "://"] {
         assert!(!page.body.contains(inline), "{inline}");
     }

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::support::Server;
 
-/// The example with another database, in which it may create tables.
+/// The example with another database, and permission to create tables.
 fn on(url: &str) -> Server {
     Server::with(|example| {
         let database =
@@ -32,7 +32,7 @@ fn hits_are_counted_into_postgres() {
     if without("postgres") {
         return;
     }
-    // One whose commits last, or `/readyz` warns.
+    // The commits of this server are durable. Otherwise `/readyz` warns.
     let postgres = Postgres::durable();
     let url = postgres.url("postgres").replace("postgres@", "postgres:hunter2@");
     let server = on(&url);
@@ -45,7 +45,7 @@ fn hits_are_counted_into_postgres() {
     counts_again(&server, |sql| postgres.query("postgres", sql));
 }
 
-/// After an outage, without a restart of the server.
+/// Checks that counting resumes after an outage without a restart of the server.
 fn counts_again(server: &Server, ask: impl Fn(&str) -> String) {
     let client = server.client();
     assert_eq!(
@@ -86,7 +86,7 @@ fn a_database_whose_commits_do_not_last_is_warned_of() {
     }
 }
 
-/// What was counted waits in the store, and both answers say why.
+/// The counted hits wait in the store, and both answers give the reason.
 #[test]
 fn a_database_file_that_is_gone_is_shown_until_it_is_back() {
     let server = Server::example();

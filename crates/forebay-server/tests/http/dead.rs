@@ -59,7 +59,7 @@ fn dead_letters_come_in_pages_and_all_of_them_are_replayed() {
         );
         after = page["next"].clone();
     }
-    // In whatever order their partitions were flushed.
+    // The order depends on the order in which the partitions were flushed.
     rows.sort_by_key(ToString::to_string);
     assert_eq!(rows, ["a", "b", "c"]);
 
@@ -75,7 +75,7 @@ fn dead_letters_come_in_pages_and_all_of_them_are_replayed() {
 
     client.post("/v1/buffers/projects/pause", "").expect(200);
     assert!(all().problem(409).contains("/resume"));
-    // It can be looked at all the same.
+    // Reading still works.
     assert_eq!(client.get("/v1/buffers/projects/dead").expect(200)["letters"][0]["row"]["id"], "c");
     client.post("/v1/buffers/projects/resume", "").expect(200);
 }

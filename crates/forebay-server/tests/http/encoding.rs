@@ -66,7 +66,7 @@ fn compressed_bodies_are_read_wherever_bodies_are() {
         let bad = client.post("/v1/limits/hits", compress(b"{\"key\":\"a\",\"cots\":1}")).problem(422);
         assert!(bad.contains("unknown field `cots`"), "{bad}");
     }
-    // As a logger does that appends: one member after the other.
+    // A logger that appends to a gzip file writes one member after the other.
     let two = [gzip(b"{\"key\":"), gzip(b"\"m\"}")].concat();
     encoded(&client, "gzip").post("/v1/events/hit", two).expect(202);
     assert_eq!(client.get("/v1/limits/hits?key=m").expect(200)["used"], 1);
@@ -118,14 +118,14 @@ fn a_bomb_is_refused_like_any_body_that_is_too_large() {
             keyed.post("/v1/events/hit", &bomb).problem(413);
         }
     }
-    // Small as text, and too large as it is sent.
+    // The text is small, but the encoded body is too large.
     let members = gzip(b"").repeat(60_000);
     assert!(members.len() > 1 << 20);
     encoded(&client, "gzip").post("/v1/events/hit", members).problem(413);
     assert_eq!(client.get("/v1/limits/hits?key=a").expect(200)["used"], 0);
 }
 
-/// A client may compress the second time and not the first.
+/// A client may compress the first request and not its repeat.
 #[test]
 fn under_an_idempotency_key_a_body_is_the_same_however_it_was_sent() {
     let server = Server::example();
@@ -186,7 +186,7 @@ fn who_speaks_http_2_is_told_what_is_spoken() {
         let detail = server.client().raw(preface).problem(505);
         assert!(detail.contains("HTTP/1.1"), "{detail}");
     }
-    // Nor does it matter how the preface is cut into packets.
+    // The result does not depend on how the preface is cut into packets.
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     for at in 1..preface.len() {
         let mut connection = server.client().keep_alive();
@@ -197,7 +197,7 @@ fn who_speaks_http_2_is_told_what_is_spoken() {
         assert_eq!(connection.answer().expect("an answer").status, 505, "cut after {at} bytes");
         assert!(connection.answer().is_none(), "cut after {at} bytes");
     }
-    // A request that asks for it in HTTP/1.1 is answered in that.
+    // A client that asks for an upgrade in HTTP/1.1 is answered in HTTP/1.1.
     let upgrade = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close, Upgrade, HTTP2-Settings\r\n\
         Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n\r\n";
     assert_eq!(server.client().raw(upgrade.as_bytes()).status, 200);
@@ -224,7 +224,7 @@ fn several_lines_that_are_sent_as_json_are_told_what_they_are() {
                 assert!(detail.contains("send it as application/x-ndjson"), "{path} {body:?}: {detail}");
             }
         }
-        // One value, however it is laid out, and what is no value at all.
+        // One JSON value in any layout, and text that is not a JSON value.
         client.post(path, format!("\n{}\n\n", line.replace(',', ",\n"))).expect(202);
         for body in ["{\n\n", "nonsense\nnonsense", &format!("{line}{line}")] {
             assert!(client.post(path, body).problem(400).contains("not JSON"), "{body:?}");

@@ -40,7 +40,7 @@ pub(crate) fn of_25_hits_20_are_accepted(mut server: Server) {
         client.get(&format!("/v1/series/{series}/sum?key=42&from=-1h&to=now")).expect(200)["sum"].clone()
     };
     assert_eq!(sum("hits"), json!(20));
-    // Denied hits are sent about once a second.
+    // The denied hits are sent in batches, about once a second.
     wait_until("the limited hits to be counted", || sum("hits.limited") == json!(5));
 
     assert_eq!(client.get("/v1/buffers/projects/stats").expect(200)["pending_rows"], 1);
@@ -49,13 +49,13 @@ pub(crate) fn of_25_hits_20_are_accepted(mut server: Server) {
     assert_eq!((&stats["pending_rows"], &stats["frozen_batches"]), (&json!(0), &json!(0)), "{stats}");
     assert_eq!(rows(&server), [("42".to_owned(), 20)]);
 
-    // What came after the flush is flushed on stopping.
+    // Stopping flushes the hits that came after the flush.
     client.post("/v1/events/hit", r#"{"key":"43","n":7}"#).expect(202);
     server.stop();
     assert_eq!(rows(&server), [("42".to_owned(), 20), ("43".to_owned(), 7)]);
 }
 
-/// What SQLite holds, asked past the server.
+/// The rows in SQLite, read without the server.
 pub(crate) fn rows(server: &Server) -> Vec<(String, i64)> {
     let url = format!("sqlite:{}", server.database().display());
     tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
@@ -185,7 +185,7 @@ fn several_limits_decide_together() {
         .map(|key| client.post("/v1/events/hit", format!(r#"{{"key":"{key}"}}"#)).status)
         .collect();
     assert_eq!(statuses, [202, 202, 202, 429]);
-    // Denied by the global limit: the key's own was not charged.
+    // The global limit denied it, so the key's own limit was not charged.
     assert_eq!(client.get("/v1/limits/hits?key=d").expect(200)["used"], 0);
     assert_eq!(client.get("/v1/limits/global?key=*").expect(200)["used"], 3);
 }
@@ -201,7 +201,7 @@ fn a_key_that_is_no_integer_is_refused_where_the_row_needs_one() {
     assert_eq!(client.get("/v1/limits/hits?key=x").expect(200)["used"], 0);
 }
 
-/// A second buffer, `few`, that is full with one row.
+/// Adds a second buffer, `few`, which one row fills.
 pub(crate) fn with_a_full_buffer(example: &str) -> String {
     let both = r#"buffers = [
     { name = "projects", row = { id = "$key" }, columns = { hits = "$n", last_seen = "$at" } },
@@ -212,7 +212,7 @@ pub(crate) fn with_a_full_buffer(example: &str) -> String {
         + "\n[buffers.few]\nkey = { id = \"text\" }\ncolumns = { hits = \"sum\" }\nflush_every = \"1h\"\nsoft_rows = 1\nhard_rows = 1\n"
 }
 
-/// Today's answer was `buffer: "no"` and `retry: "later"`: four tries and one success made 5 in SQL.
+/// The answer once was `buffer: "no"` and `retry: "later"`. Four failed tries and one success then made 5 in SQL.
 #[test]
 fn a_hit_that_one_buffer_refuses_names_what_was_applied() {
     let server = Server::with(|example| with_a_full_buffer(&example.replace("20/1m", "1000/1d")));
@@ -238,7 +238,7 @@ fn a_hit_that_one_buffer_refuses_names_what_was_applied() {
     assert_eq!(batch["results"][1]["retry"], json!(null), "{batch}");
 }
 
-/// The hit was accepted, and the point thrown away.
+/// The hit was accepted, but the point was dropped without a word.
 #[test]
 fn a_hit_that_is_late_for_its_series_says_so() {
     let server = Server::example();
@@ -254,7 +254,7 @@ fn a_hit_that_is_late_for_its_series_says_so() {
     );
     assert_eq!(client.get("/v1/buffers/projects?id=a").expect(200)["value"]["hits"], 3);
 
-    // Nothing else takes it: refused before a charge.
+    // No other part of the event keeps the hit, so it is refused before a charge.
     let lines = |example: String| {
         let lines = example.lines().filter(|line| !line.starts_with("buffer = "));
         lines.collect::<Vec<_>>().join("\n")

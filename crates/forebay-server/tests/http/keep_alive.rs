@@ -1,4 +1,4 @@
-//! A connection that is kept answers the next request; one that is not says so.
+//! A connection that is kept open answers the next request. Otherwise its last answer says that it closes.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ const LAST: &str = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: clos
 
 const ALL: &str = "Authorization: Bearer s3same\r\n";
 
-/// Requests that are answered without a look at their bodies.
+/// Requests that are answered before their bodies are read.
 static EARLY: [(u16, &str, &str); 12] = [
     (401, "POST /v1/events/hit", ""),
     (401, "POST /v1/events/hit", "Authorization: Bearer wrong\r\n"),
@@ -27,7 +27,7 @@ static EARLY: [(u16, &str, &str); 12] = [
     (200, "GET /healthz", ""),
 ];
 
-/// Those of them that read nothing: an event reads the body before it finds out that its name is unknown.
+/// The requests of [`EARLY`] whose body is never read. An event reads the body before it looks up its name.
 fn unread() -> impl Iterator<Item = &'static (u16, &'static str, &'static str)> {
     EARLY.iter().filter(|(_, request, _)| !request.ends_with("/none"))
 }
@@ -36,7 +36,7 @@ fn head(request: &str, headers: &str, body: &str) -> String {
     format!("{request} HTTP/1.1\r\nHost: localhost\r\n{headers}{body}\r\n")
 }
 
-/// Reads two answers, of which the second must come if the first does not say that it is the last one.
+/// Reads two answers. Unless the first announces the end of the connection, the second must come.
 #[track_caller]
 fn is_kept(connection: &mut Connection, status: u16, what: &str) -> bool {
     let first = connection.answer().unwrap_or_else(|| panic!("{what}: no answer"));
@@ -57,8 +57,8 @@ fn a_small_body_that_arrives_after_an_early_answer_costs_no_connection() {
     for round in 0..17 {
         for (status, request, headers) in EARLY {
             let mut connection = server.client().keep_alive();
-            // The body is not there when the head is read: at first because it waits for an answer, later because it is
-            // another packet.
+            // The body has not arrived when the head is read. In one case it waits for an answer, in another it is in a
+            // later packet.
             let (length, body) = match round % 3 {
                 1 => ("Transfer-Encoding: chunked\r\n", "b\r\n{\"key\":\"a\"}\r\n0\r\n\r\n"),
                 _ => ("Content-Length: 11\r\n", "{\"key\":\"a\"}"),
@@ -120,7 +120,7 @@ fn a_large_body_or_one_that_asks_first_ends_the_connection_with_a_word() {
     }
 }
 
-/// Whoever writes its whole request before it reads gets to see the answer, and no reset.
+/// A client that writes its whole request before it reads sees the answer rather than a reset.
 #[test]
 fn an_answer_to_a_body_that_nobody_reads_arrives() {
     let server = Server::with(|example| example + TOKEN);
@@ -152,7 +152,7 @@ fn a_body_that_was_read_costs_no_connection() {
         let answer = connection.answer().expect("an answer");
         assert_eq!((answer.status, answer.header("connection")), (status, None), "{request}");
     }
-    // One that asks first, and is told to go on.
+    // This client sends `Expect: 100-continue` and is told to go on.
     connection.send(head("POST /v1/limits/hits", "", "Content-Length: 11\r\nExpect: 100-continue\r\n"));
     assert_eq!(connection.answer().expect("an answer").status, 100);
     connection.send("{\"key\":\"a\"}");
@@ -160,7 +160,7 @@ fn a_body_that_was_read_costs_no_connection() {
     assert_eq!((answer.status, answer.header("connection")), (200, None));
 }
 
-/// What may be read as one request or as two is read as one, or ends the connection.
+/// An ambiguous request is read as one request, or the connection ends. It is never read as two.
 #[test]
 fn no_second_request_hides_in_the_first() {
     let server = Server::example();
@@ -220,8 +220,8 @@ fn used(client: &Client) -> u64 {
     client.get("/v1/limits/hits?key=a").expect(200)["used"].as_u64().expect("a count")
 }
 
-/// What the standard lets pass: the same length twice, bare line feeds, chunk extensions; and chunks beside a length, which
-/// does not count, and after which the connection ends, since a proxy may have read it otherwise.
+/// The standard permits the same length twice, bare line feeds and chunk extensions. It also permits chunks together with
+/// a length. The length is then ignored and the connection ends, because a proxy may have used the length.
 #[test]
 fn what_is_read_as_one_request_by_all_is_answered() {
     let server = Server::example();

@@ -45,7 +45,7 @@ fn a_denial_is_a_problem_with_the_decision() {
     assert!(retry_after > 3_500.0 && retry_after <= 3_600.0, "{body}");
     assert_eq!(answer.header("retry-after"), Some(format!("{}", retry_after.ceil()).as_str()));
     assert_eq!((&body["allowed"], &body["used"], &body["remaining"]), (&json!(false), &json!(3), &json!(0)));
-    // A look at a full limit is no error: nobody was denied.
+    // A peek at a full limit succeeds, because it denies nothing.
     assert_eq!(client.get("/v1/limits/bucket?key=k").expect(200)["allowed"], false);
 }
 
@@ -293,7 +293,7 @@ fn the_keys_that_are_denied_most_are_known() {
     client.get("/v1/limits/small/top?limit=0").problem(422);
 }
 
-/// A polite client would ask each second for ever.
+/// With a time to retry, a polite client would come back each second for ever.
 #[test]
 fn a_blocked_key_is_told_no_time_to_come_back() {
     let server = Server::with(|example| {

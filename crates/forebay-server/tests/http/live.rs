@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{PATIENCE, Server};
 
-/// A viewer that has seen its first line.
+/// A viewer that has received its first line.
 fn viewer(server: &Server) -> BufReader<TcpStream> {
     let mut stream = TcpStream::connect(server.address()).expect("a connection");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
@@ -21,7 +21,7 @@ fn viewer(server: &Server) -> BufReader<TcpStream> {
     reader
 }
 
-/// So many lines of the stream. HTTP/1.0, where a body without a length is not cut into chunks.
+/// The first `n` lines of the stream. HTTP/1.0 sends a body of unknown length without chunks.
 fn lines(server: &Server, n: usize) -> Vec<Value> {
     let request = format!("GET /v1/live?lines={n} HTTP/1.0\r\nHost: localhost\r\n\r\n");
     let answer = server.client().raw(request.as_bytes());

@@ -184,7 +184,7 @@ fn a_wait_does_not_hold_up_the_end_of_the_server() {
     let clock = forebay::Clock::system();
     let begun = clock.monotonic();
     server.stop();
-    // Less than the time that requests under way are given.
+    // This is less than the grace period of requests under way.
     assert!(clock.monotonic().saturating_sub(begun) < Duration::from_secs(8));
     let answer = waiter.join().expect("no panic");
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");

@@ -26,7 +26,7 @@ fn a_row_is_moved_and_what_is_on_its_way_follows() {
     };
     for _ in 0..2 {
         assert_eq!(moving("1", "2").expect(200), json!({"to": {"id": "2"}}));
-        // Written under the old key, and read under either.
+        // The row was written under the old key and can be read under both.
         assert_eq!(row(&client, "1")["value"]["hits"], 17);
         assert_eq!(row(&client, "2")["value"]["hits"], 17);
         assert_eq!(row(&client, "1")["pending"]["hits"], 10);

@@ -55,7 +55,7 @@ fn what_came_to_nothing_may_be_sent_again() {
     client.post("/v1/events/hit", r#"{"kez":"42"}"#).problem(422);
     client.post("/v1/events/hot", r#"{"key":"42"}"#).problem(404);
     client.post("/v1/events/hit", r#"{"key":"42","n":20}"#).expect(202);
-    // Denied, and nothing charged: the client waits and asks again.
+    // The denial charged nothing: the client waits and repeats the request.
     let other = server.client().header("Idempotency-Key", "c");
     for _ in 0..2 {
         other.post("/v1/events/hit", r#"{"key":"42"}"#).problem(429);
@@ -63,7 +63,7 @@ fn what_came_to_nothing_may_be_sent_again() {
     server.client().delete("/v1/limits/hits?key=42").expect(204);
     other.post("/v1/events/hit", r#"{"key":"42"}"#).expect(202);
 
-    // Without effect elsewhere.
+    // The key has no effect on other requests.
     for used in [2, 3] {
         assert_eq!(client.post("/v1/limits/hits", r#"{"key":"42"}"#).expect(200)["used"], used);
     }
@@ -91,7 +91,7 @@ fn a_key_that_is_none_is_refused_and_answers_are_for_those_who_may_write() {
     assert_eq!(writer.get("/v1/limits/hits?key=1").expect(200)["used"], json!(1));
 }
 
-/// A server whose buffer `few` is full with one row.
+/// A server whose buffer `few` is full: one row fills it.
 fn with_a_full_few() -> Server {
     let server = Server::with(|example| with_a_full_buffer(&example.replace("20/1m", "1000/1d")));
     let client = server.client();
@@ -102,7 +102,7 @@ fn with_a_full_few() -> Server {
     server
 }
 
-/// What the limit, the series and both buffers count of a key.
+/// The counts of a key in the limit, the series and both buffers.
 fn counts(client: &Client, key: &str) -> [serde_json::Value; 4] {
     let buffer =
         |name: &str| client.get(&format!("/v1/buffers/{name}?id={key}")).expect(200)["value"]["hits"].clone();
@@ -114,7 +114,7 @@ fn counts(client: &Client, key: &str) -> [serde_json::Value; 4] {
     ]
 }
 
-/// It kept its 503 for 24 hours, and could never be finished.
+/// The key kept its 503 for 24 hours, and the hit could never be finished.
 #[test]
 fn a_hit_that_was_applied_in_part_is_finished_by_repeating_it() {
     let mut server = with_a_full_few();
@@ -126,7 +126,7 @@ fn a_hit_that_was_applied_in_part_is_finished_by_repeating_it() {
             server.start();
         }
         let mut answer = keyed(&server).post("/v1/events/hit", hit);
-        // After a restart the server looks anew how full the buffer is.
+        // After a restart the server measures the buffer anew.
         if answer.status == 503 {
             let body = answer.json();
             let applied =
@@ -171,10 +171,10 @@ fn a_batch_with_a_key_answers_207_until_every_line_is_done() {
             "{body}"
         );
     }
-    // Without a key: log shippers send a whole batch again on 207.
+    // Without a key the answer is not 207, because log shippers send a whole batch again on 207.
     let other = server.client().post("/v1/events/hit", r#"[{"key":"w"},{"kez":1}]"#).expect(200);
     assert_eq!((&other["failed"], &other["results"][0]["retry"]), (&json!(1), &json!("unknown")), "{other}");
-    // What is invalid or limited has not failed.
+    // Invalid and limited items are not failures.
     let fine = server.client().header("Idempotency-Key", "fine");
     let answer =
         fine.post("/v1/series/hits", r#"[{"key":"s"},{"kez":1},{"key":"s","at":"2001-01-01T00:00:00Z"}]"#);
@@ -239,7 +239,7 @@ fn beyond_the_bound_new_keys_are_refused_and_known_ones_kept() {
         line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number")
     };
     assert_eq!(value("forebay_idempotency_refused_total"), 40 - accepted as u64);
-    // The answer and the tokens of the last request come on top.
+    // The answer and the tokens of the last request are added.
     assert!((4_096..=9_216).contains(&value("forebay_idempotency_bytes{")), "{metrics}");
 }
 
@@ -251,7 +251,7 @@ fn a_request_is_known_by_what_its_body_says() {
     keyed.header("Content-Type", "application/json").post("/v1/events/hit", hit).expect(202);
     let again = keyed.header("Content-Type", "application/json; charset=utf-8").post("/v1/events/hit", hit);
     assert_eq!((again.status, again.header("idempotency-replayed")), (202, Some("true")));
-    // One line of several is not the same as one.
+    // A batch of one line differs from a single item.
     keyed.header("Content-Type", "application/x-ndjson").post("/v1/events/hit", hit).problem(422);
     assert_eq!(server.client().get("/v1/limits/hits?key=42").expect(200)["used"], 1);
 }
@@ -271,14 +271,14 @@ fn a_caller_without_a_key_gets_one_for_what_is_missing() {
 
     client.post("/v1/buffers/few/flush", "").expect(200);
     let again = |key: &str, body: &str| client.header("Idempotency-Key", key).post("/v1/events/hit", body);
-    // Another body is another request.
+    // Another body makes another request.
     again(&key, r#"{"key":"new","n":4}"#).problem(422);
     wait_until("what is missing", || again(&key, hit).status == 202);
     wait_until("the line that failed", || again(&batch_key, lines).status == 200);
     assert_eq!(again(&batch_key, lines).expect(200)["accepted"], 1);
     assert_eq!(counts(&client, "new"), [json!(3), json!(3), json!(3), json!(3)]);
     assert_eq!(counts(&client, "x"), [json!(1), json!(1), json!(1), json!(1)]);
-    // Nothing to complete, no key.
+    // There is nothing to complete, so the answer has no key.
     let fine = client.post("/v1/events/hit", r#"{"key":"fine","n":1001}"#);
     fine.problem(422);
     assert_eq!((fine.header("idempotency-key"), &fine.json()["idempotency_key"]), (None, &json!(null)));

@@ -2,7 +2,7 @@ use serde_json::json;
 
 use crate::support::Server;
 
-/// The committed document, which other programs are generated from.
+/// The committed document, from which other programs are generated.
 const SNAPSHOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
 
 #[test]
@@ -31,13 +31,13 @@ fn the_served_document_is_openapi_3_1_and_complete() {
     );
     let ids: Vec<&str> = text_after(&answer.body, "\"operationId\": \"");
     assert_eq!(ids.iter().collect::<std::collections::HashSet<_>>().len(), ids.len(), "{ids:?}");
-    // Every reference leads somewhere.
+    // Every reference has a target.
     for name in text_after(&answer.body, "\"$ref\": \"#/components/schemas/") {
         assert!(document["components"]["schemas"][name].is_object(), "{name} is not described");
     }
 }
 
-/// What stands between each `start` and the next quotation mark.
+/// The texts between each `start` and the next quotation mark.
 fn text_after<'a>(text: &'a str, start: &str) -> Vec<&'a str> {
     text.split(start).skip(1).map(|rest| rest.split('"').next().expect("a part")).collect()
 }

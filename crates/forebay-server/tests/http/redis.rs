@@ -1,4 +1,4 @@
-//! The same on Redis, by configuration alone; and what callers see while it is down.
+//! The same server on Redis, by its configuration alone, and its answers while Redis is down.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use crate::{
     support::Server,
 };
 
-/// The example with windows that do not end while a test runs, and flushed by hand, on another store.
+/// The example on another store. Its windows outlast a test, and only explicit requests flush.
 pub(crate) fn on(store: &str) -> Server {
     with_limit(store, "20/1d\"")
 }
 
-/// As [`on`], and no decision is made without the store because the machine is busy.
+/// As [`on`], with a deadline so long that a busy machine causes no decision without the store.
 fn patiently_on(store: &str) -> Server {
     with_limit(store, "20/1d\"\ndeadline = \"30s\"")
 }
@@ -101,7 +101,7 @@ fn while_redis_is_down_limits_degrade_events_fail_and_nothing_acknowledged_is_lo
     assert_ne!(ready.json()["store"], "ok", "{}", ready.body);
     assert_eq!(client.get("/healthz").status, 200);
 
-    // `on_error = "open"`, and within its deadline of 50 ms, give or take a busy machine.
+    // `on_error = "open"` decides within its deadline of 50 ms, with some tolerance for a busy machine.
     let clock = forebay::Clock::system();
     let began = clock.monotonic();
     let taken = client.post("/v1/limits/hits", r#"{"key":"42"}"#).expect(200);
@@ -132,8 +132,8 @@ fn while_redis_is_down_limits_degrade_events_fail_and_nothing_acknowledged_is_lo
     assert_eq!(client.get("/v1/limits/hits?key=42").expect(200)["used"], 5);
 }
 
-/// Traffic goes back to an old primary that knows nothing of what was flushed from the new one: the same generation, as it
-/// was, under the same replication id.
+/// Traffic returns to an old primary that has not seen the flushes of the new one. It has the same generation in its old
+/// state, under the same replication id.
 #[test]
 fn hits_that_the_database_does_not_have_are_named_everywhere() {
     if without("redis") {
@@ -167,11 +167,11 @@ fn hits_that_the_database_does_not_have_are_named_everywhere() {
     assert!(metrics.lines().any(|line| line == gauge), "{metrics}");
     assert_eq!(rows(&server), [("42".to_owned(), 5)]);
     assert_eq!(client.get("/v1/buffers/projects?id=42").expect(200)["value"]["hits"], 5);
-    // The rest goes on.
+    // Later hits are still counted.
     hit(3);
     client.post("/v1/buffers/projects/flush", "");
     assert_eq!(client.get("/v1/buffers/projects?id=42").expect(200)["value"]["hits"], 8);
-    // The cure of docs/operations.md.
+    // The repair that docs/operations.md describes.
     let list = live.replace(":live", ":frozen");
     let Reply::Array(entries) = redis.command(["LRANGE", &list, "0", "-1"]) else { panic!("no list") };
     let [Reply::Text(entry)] = entries.as_slice() else { panic!("expected one, got {entries:?}") };
@@ -181,10 +181,11 @@ fn hits_that_the_database_does_not_have_are_named_everywhere() {
     assert_eq!(client.get("/v1/buffers/projects/stats").expect(200)["parked"], json!([]));
 }
 
-/// The code that is said, what makes Redis refuse, and what ends that.
+/// The error code, the commands that make Redis refuse, and the commands that end that.
 type Refusal = (&'static str, &'static [&'static str], &'static [&'static str]);
 
-/// Refused while it runs, whatever for: `on_error` decides, events say 503, `/readyz` says why, and nothing is lost.
+/// Redis refuses commands while it runs. `on_error` decides, events answer 503, `/readyz` gives the reason, and nothing is
+/// lost.
 #[test]
 fn a_redis_that_refuses_is_an_outage() {
     if without("redis") {
@@ -228,7 +229,7 @@ fn a_redis_that_refuses_is_an_outage() {
     assert_eq!(rows(&server), [("42".to_owned(), 5)], "what was refused is not there, and the rest is");
 }
 
-/// The store does not know the lease, and its holder goes on.
+/// The store does not know the lease, but its holder keeps it.
 #[test]
 fn a_lease_granted_without_the_store_is_renewed_and_released_without_it() {
     if without("redis") {

@@ -28,7 +28,7 @@ fn each_operation_asks_for_the_scope_that_it_documents() {
     for (method, path, scope) in operations(&client) {
         let path = path.replace("{event}", "hit").replace("{buffer}", "projects");
         let path = path.replace("{limit}", "hits").replace("{series}", "hits");
-        // It would not end by itself.
+        // Without a number of lines the stream would not end.
         let path = path.replace("/v1/live", "/v1/live?lines=1");
         let anonymous = client.request(&method, &path, b"{}");
         let Some(scope) = scope else {
@@ -83,7 +83,7 @@ fn pages_of_another_origin_are_refused_always() {
     }
 }
 
-/// What a proxy in front has checked and what this server reads must be the same.
+/// The host and origin that a proxy has checked must be the ones that this server reads.
 #[test]
 fn a_second_host_or_origin_and_the_url_of_another_host_are_refused() {
     for (server, foreign) in [(Server::example(), 403), (Server::with(|example| example + TOKENS), 400)] {
@@ -121,13 +121,13 @@ fn a_second_host_or_origin_and_the_url_of_another_host_are_refused() {
             let status = status(target, "Host: localhost\r\n");
             assert!(status == foreign || status == 400, "{target}: {status}");
         }
-        // Where the host is the same and no machine of this one, without tokens the usual rule holds.
+        // The host is the same in both places but not this machine. Without tokens the usual rule applies.
         let both = status("http://evil.example.com/healthz", "Host: evil.example.com\r\n");
         assert_eq!(both, if foreign == 403 { 403 } else { 200 });
     }
 }
 
-/// Whoever reaches the port learns that something is wrong, and of what kind; names and addresses are for those who may read.
+/// Any caller learns that something is wrong, and its kind. Names and addresses are for callers with the scope `read`.
 #[test]
 fn without_a_token_readyz_tells_codes_and_no_names() {
     if forebay_testkit::without("redis") {

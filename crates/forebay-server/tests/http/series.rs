@@ -44,7 +44,7 @@ fn a_range_adds_up_to_the_sum_and_says_which_points_are_partial() {
             .post("/v1/series/hits", json!({"key": "a", "n": n, "at": at.to_string()}).to_string())
             .expect(202);
     }
-    // The first hour begins within an hour before the span; the span's own time counts.
+    // The first hour begins up to an hour before the span. The span's own start decides.
     let span = format!("from={}&to={now}", now.minus(forebay::time::hours(1)));
     let sum = client.get(&format!("/v1/series/hits/sum?key=a&{span}")).expect(200);
     let range = client.get(&format!("/v1/series/hits?key=a&step=1h&{span}")).expect(200);
@@ -73,7 +73,7 @@ fn a_point_that_nothing_keeps_is_refused_and_not_acknowledged() {
     let old = r#"{"key":"a","n":3,"at":"2020-01-01T00:00:00Z"}"#;
     let detail = client.post("/v1/series/hits", old).problem(422);
     assert!(detail.contains("at most 63072000, the longest retention"), "{detail}");
-    // In its bucket of a day only: the finer ones are gone.
+    // Only the bucket of a day still has the point. The finer ones have expired.
     let kept = r#"{"key":"a","n":5,"at":"-100d"}"#.replace("-100d", &hundred_days_ago());
     let answer = client.post("/v1/series/hits", format!("[{old},{kept},{old}]")).expect(202);
     assert_eq!((&answer["accepted"], &answer["invalid"]), (&json!(1), &json!(2)), "{answer}");
@@ -159,7 +159,7 @@ fn a_new_key_beyond_max_keys_is_refused() {
     {
         assert!(metrics.contains(line), "{line}: {metrics}");
     }
-    // An event with such a key is refused, and its limit has nothing charged.
+    // An event with such a key is refused, and its limit is not charged.
     assert_eq!(client.post("/v1/events/few", r#"{"key":"e"}"#).status, 503);
     assert_eq!(client.get("/v1/limits/few?key=e").expect(200)["used"], json!(0));
     client.post("/v1/events/few", r#"{"key":"a"}"#).expect(202);

@@ -1,4 +1,4 @@
-//! Callers that read or send slowly, or not at all: they cost little, and nobody else waits for them.
+//! Callers that read or send slowly or not at all. They cost little, and other callers do not wait for them.
 
 use std::{
     io::{Read, Write},
@@ -35,11 +35,11 @@ use crate::support::{Client, PATIENCE, Server};
 
 const BIG: usize = 8 << 20;
 
-/// A server that answers `/big`, `/wait` once it is told to, and `/count` with the length of the body, under some bounds.
+/// A server with bounds. It answers `/big`, `/wait` after a signal, and `/count` with the length of the body.
 struct Bounded {
     address: SocketAddr,
     go_on: Arc<Notify>,
-    /// What of bodies has arrived.
+    /// The number of body bytes that have arrived.
     counted: Arc<AtomicUsize>,
     stop: Option<oneshot::Sender<()>>,
     served: Option<std::thread::JoinHandle<usize>>,
@@ -74,7 +74,7 @@ impl Bounded {
         Client::of(self.address)
     }
 
-    /// A caller that takes little unless it reads.
+    /// A caller with small buffers, which accepts little data unless it reads.
     async fn small_caller(&self, request: &str) -> tokio::net::TcpStream {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(8 * 1024).expect("an option");
@@ -138,14 +138,14 @@ async fn a_peer_that_takes_nothing_is_given_up_and_one_that_reads_slowly_is_not(
     let server = Bounded::start(&Clock::from(hand.clone()), Bounds::default());
     let mut slow = server.small_caller(&request("/big")).await;
     let mut received = 0;
-    // The server waits for the peer: more than a minute in all, and never ten seconds without progress.
+    // The server waits for this peer for more than a minute in all, because it makes progress every ten seconds.
     let mut part = vec![0; 512 * 1024];
     for _ in 0..8 {
         wait_for_sleepers(&hand, 1).await;
         hand.advance(secs(9));
         received += slow.read_exact(&mut part).await.expect("the connection goes on");
     }
-    // One that takes nothing from now on.
+    // This client reads nothing from now on.
     let mut stalled = server.small_caller(&request("/big")).await;
     wait_for_sleepers(&hand, 2).await;
     hand.advance(secs(9));
@@ -176,7 +176,7 @@ fn stalled_connections_make_room_and_those_that_are_served_stay() {
     let mut streaming = server.client().keep_alive();
     streaming.send(request("/stream"));
     assert_eq!(streaming.answer().expect("a head").status, 200);
-    // Half pipeline requests and take no answer, a quarter send half a head, the others nothing.
+    // Half of the connections pipeline requests and read no answer. A quarter send half a head. The others send nothing.
     let flood = request("/big").repeat(50);
     let stalled: Vec<TcpStream> = (0..400)
         .map(|n| {
@@ -249,7 +249,7 @@ fn pipelined_requests_are_all_answered_when_their_caller_reads_at_last() {
     assert_eq!(answers.matches("HTTP/1.1 200").count(), 1);
 }
 
-/// A body that begins.
+/// Sends the beginning of a body.
 fn upload(client: &Client, length: usize, sent: usize) -> crate::support::Connection {
     let mut connection = client.keep_alive();
     let head = "POST /v1/limits/hits/refund HTTP/1.1\r\nHost: localhost\r\n";
@@ -263,13 +263,13 @@ fn stalled_bodies_hold_little_together_and_others_get_through() {
     let server = Server::bounded(Clock::system(), bounds, |example| example);
     let client = server.client();
     let mut stalled: Vec<_> = (0..300).map(|_| upload(&client, 1 << 20, 100_000)).collect();
-    // Small ones do not even need the room.
+    // Small bodies do not count against this room.
     for _ in 0..20 {
         client.post("/v1/events/hit", r#"{"key":"a"}"#).expect(202);
     }
     let large = format!(r#"{{"key":"b"{}}}"#, " ".repeat(500_000));
     wait_until("a large one to find room", || client.post("/v1/limits/hits/refund", &large).status == 200);
-    // Each says that it has 1 MiB: there is room for one at a time.
+    // Each body declares 1 MiB: there is room for one at a time.
     let most = 1;
     wait_until("the others to be closed, or refused", || {
         let open = stalled
@@ -295,14 +295,14 @@ fn a_body_that_comes_on_is_waited_for() {
     let head = "POST /count HTTP/1.1\r\nHost: localhost\r\nContent-Length: ";
     let arrived = || server.counted.load(Ordering::Relaxed);
     steady.send(format!("{head}9900\r\n\r\n"));
-    // In whatever ten seconds, one part at least.
+    // At least one part arrives in any ten seconds.
     for part in 1..=9 {
         steady.send(" ".repeat(1_100));
         wait_until("the part to arrive", || arrived() == part * 1_100);
         hand.advance(secs(5));
     }
     assert_eq!(steady.answer().expect("an answer").body, "9900");
-    // As steady, and too long for one body.
+    // This body comes as steadily, but takes too long in total.
     steady.send(format!("{head}990000\r\n\r\n"));
     let is_answered = (10..100).any(|part| {
         steady.send(" ".repeat(1_100));

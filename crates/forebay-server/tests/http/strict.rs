@@ -1,10 +1,11 @@
-//! What callers name is taken as they wrote it, or refused: never something near it.
+//! The names that callers send are taken exactly as written, or refused. They are never replaced by something similar.
 
 use serde_json::json;
 
 use crate::support::{Client, Server};
 
-/// Parameters that are no text, or no percent-encoding: a lenient decoder makes U+FFFD or a literal `%` of them.
+/// Parameters that are not UTF-8 text, or not valid percent-encoding. A lenient decoder turns them into U+FFFD or a
+/// literal `%`.
 const NO_TEXT: [&str; 10] =
     ["%ff", "a%ff", "%c3", "%c3%28", "%ed%a0%80", "%f8%88%80%80%80", "%", "%2", "%zz", "a%00%ff"];
 
@@ -46,13 +47,13 @@ fn a_query_that_is_no_text_is_refused_and_no_other_key_touched() {
         }
         client.request(method, &format!("{path}a&%ff=b"), allow.as_bytes()).problem(400);
     }
-    // Bytes that nobody encoded.
+    // The bytes are not percent-encoded.
     let raw = b"DELETE /v1/limits/hits?key=\xff HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     assert_eq!(client.raw(raw).status, 400);
     assert_eq!(client.get(&format!("/v1/limits/hits?key={REPLACEMENT}")).expect(200)["used"], 5);
     assert_eq!(client.get(&format!("/v1/series/hits/sum?key={REPLACEMENT}")).expect(200)["sum"], 1);
     assert_eq!(client.get("/v1/limits/hits/overrides").expect(200), json!([]));
-    // What is text stays as it was written.
+    // Valid text stays as it was written.
     for (query, key) in [("a%2Fb", "a/b"), ("a+b", "a b"), ("%C3%A4%00", "ä\0"), ("100%25", "100%")] {
         client.post("/v1/limits/hits", json!({"key": key}).to_string()).expect(200);
         assert_eq!(client.get(&format!("/v1/limits/hits?key={query}")).expect(200)["used"], 1, "{query}");
@@ -87,7 +88,7 @@ fn a_path_that_is_no_text_is_refused_on_every_route() {
     assert!(state["holder"].is_string(), "{state}");
 }
 
-/// `2.0` is what encoders write that have floats only; `"2"` may be a mistake.
+/// Encoders that have only floats write `2.0`; `"2"` may be a mistake.
 #[test]
 fn a_number_without_a_fraction_is_accepted_wherever_an_integer_is() {
     let server = Server::example();
@@ -169,7 +170,7 @@ fn a_cost_of_0_looks_and_charges_nothing() {
     assert!(look.header("retry-after").is_some());
     assert_eq!(look.json()["used"], 20);
     assert_eq!(client.post("/v1/limits/hits/refund", zero).expect(200)["used"], 20);
-    // Of several, one that is only looked at keeps the others from being charged.
+    // A full limit blocks the charge of the others even if its cost is 0.
     let both = r#"{"take":[{"limit":"hits","key":"a","cost":0},{"limit":"small","key":"a"}]}"#;
     client.post("/v1/limits", both).problem(429);
     client.post("/v1/limits", both.replace(r#""a","cost""#, r#""b","cost""#)).expect(200);

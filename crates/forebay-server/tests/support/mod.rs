@@ -1,7 +1,7 @@
 //! A server on a port of its own, and a client that speaks HTTP to it.
 //!
-//! The server runs in this process: a test that is killed leaves nothing behind. The client writes what the test says,
-//! right or wrong, and reads what comes back.
+//! The server runs in this process, so a test that is killed leaves nothing behind. The client sends the test's bytes
+//! unchecked and reads the answer.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -24,14 +24,14 @@ use forebay_server::{
 };
 use tokio::sync::oneshot;
 
-/// Beyond this a test fails rather than hangs.
+/// After this time a test fails rather than hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running server, its directory and its address.
 pub(crate) struct Server {
     dir: tempfile::TempDir,
     config: PathBuf,
-    /// By which clock, and how much, callers may hold.
+    /// The clock and the bounds for callers.
     callers: (Clock, Bounds),
     running: Option<Running>,
 }
@@ -53,7 +53,7 @@ impl Server {
         Self::bounded(Clock::system(), Bounds::default(), change)
     }
 
-    /// As [`with`](Self::with), with other bounds of what callers may hold, by another clock.
+    /// As [`with`](Self::with), with other bounds for callers, by another clock.
     pub(crate) fn bounded(clock: Clock, bounds: Bounds, change: impl FnOnce(String) -> String) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let database = format!("sqlite:{}", dir.path().join("forebay.db").display());
@@ -71,7 +71,7 @@ impl Server {
         server
     }
 
-    /// Starts it on the files that are there.
+    /// Starts it on the existing files.
     pub(crate) fn start(&mut self) {
         let options = Options { config: Some(self.config.clone()), ..Options::default() };
         let config = load(&options, &|_| None).unwrap_or_else(|mistakes| panic!("{mistakes}"));
@@ -103,7 +103,7 @@ impl Server {
         self.running = Some(Running { address, stop, thread });
     }
 
-    /// Stops it, flushing what is pending.
+    /// Stops it. Stopping flushes the pending rows.
     pub(crate) fn stop(&mut self) {
         if let Some(running) = self.running.take() {
             let _ = running.stop.send(());
@@ -112,7 +112,7 @@ impl Server {
         }
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.running.as_ref().expect("a running server").address
     }
@@ -139,14 +139,14 @@ impl Drop for Server {
     }
 }
 
-/// Speaks to a server, one connection a request.
+/// Sends requests to a server, one connection per request.
 #[derive(Clone)]
 pub(crate) struct Client {
     address: SocketAddr,
     headers: Vec<(String, String)>,
 }
 
-/// What came back.
+/// An answer of the server.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -155,12 +155,12 @@ pub(crate) struct Answer {
 }
 
 impl Client {
-    /// Speaks to whatever listens there.
+    /// A client of the server at an address.
     pub(crate) fn of(address: SocketAddr) -> Self {
         Self { address, headers: vec![] }
     }
 
-    /// The same with another header.
+    /// The same client with one more header.
     pub(crate) fn header(&self, name: &str, value: &str) -> Self {
         let mut client = self.clone();
         client.headers.push((name.into(), value.into()));
@@ -190,16 +190,16 @@ impl Client {
         self.raw(&[head.as_bytes(), b"\r\n", body].concat())
     }
 
-    /// A connection, to be used as the test likes.
+    /// Opens a connection for the test's own use.
     pub(crate) fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).expect("a connection")
     }
 
-    /// Sends these bytes and reads to the end of the connection, whatever comes.
+    /// Sends bytes and reads to the end of the connection. Errors are ignored.
     pub(crate) fn raw_bytes(&self, bytes: &[u8]) -> Vec<u8> {
         let mut stream = self.connect();
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        // A server may answer and close before it has read everything: what it said is still there to be read.
+        // A server may answer and close before it has read everything. Its answer can still be read.
         let _ = stream.write_all(bytes);
         let mut answer = vec![];
         stream.read_to_end(&mut answer).expect("an answer");
@@ -232,7 +232,7 @@ impl Connection {
         let _ = self.0.get_mut().write_all(bytes.as_ref());
     }
 
-    /// Whether an answer begins, or the connection ends, within `span`.
+    /// Returns whether an answer begins, or the connection ends, within `span`.
     pub(crate) fn is_answered_within(&mut self, span: Duration) -> bool {
         self.0.get_ref().set_read_timeout(Some(span)).expect("a timeout");
         let late =
@@ -259,7 +259,7 @@ impl Connection {
         Some(answer)
     }
 
-    /// Whether nothing more comes.
+    /// Returns whether the connection has ended.
     pub(crate) fn is_at_end(&mut self) -> bool {
         self.0.fill_buf().map_or(true, <[u8]>::is_empty)
     }
@@ -279,14 +279,14 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
     }
 
-    /// The body, after checking the status.
+    /// Checks the status and returns the body.
     #[track_caller]
     pub(crate) fn expect(&self, status: u16) -> serde_json::Value {
         assert_eq!(self.status, status, "{}", self.body);
         if self.body.is_empty() { serde_json::Value::Null } else { self.json() }
     }
 
-    /// The detail, after checking that this is a well-formed problem of that status.
+    /// Checks that this is a well-formed problem of that status, and returns its detail.
     #[track_caller]
     pub(crate) fn problem(&self, status: u16) -> String {
         assert_eq!(self.status, status, "{}\n{}", self.head, self.body);
