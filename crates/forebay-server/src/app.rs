@@ -30,7 +30,7 @@ use crate::{
 /// The interval of the upkeep: samples for the dashboard's history, and durations that move into their histograms.
 const UPKEEP: Duration = secs(1);
 
-/// How long a buffer may take to report its state to the dashboard.
+/// The time in which a buffer must report its state to the dashboard.
 const SAMPLE_TIMEOUT: Duration = secs(1);
 
 /// The state that a handler gets.
@@ -176,7 +176,7 @@ impl App {
         changes
     }
 
-    /// Whether only callers on this machine are trusted, because there are no tokens.
+    /// Returns whether only callers on this machine are trusted, because there are no tokens.
     pub fn trusts_loopback_only(&self) -> bool {
         !self.insecure && self.rules().tokens.is_empty()
     }

@@ -25,13 +25,13 @@ use crate::{
     metrics::CanaryMetrics,
 };
 
-/// How many counts in flight are remembered one by one. The oldest gives the lag.
+/// The counts in flight that are remembered one by one. The oldest gives the lag.
 const MAX_WAITING: usize = 10_000;
 
-/// How many counts may be missing before there is a warning.
+/// The number of missing counts that causes a warning.
 const MAX_MISSING: u32 = 5;
 
-/// How long a count may take, unless the interval is longer.
+/// The time in which a count must arrive, unless the interval is longer.
 const TIMEOUT: Duration = secs(5);
 
 /// The canary of one server.

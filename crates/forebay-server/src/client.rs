@@ -19,10 +19,10 @@ use tokio::net::TcpStream;
 
 use crate::{config::Secret, text::shown};
 
-/// How long it may take to connect.
+/// The time limit for a connection attempt.
 const CONNECT_TIMEOUT: Duration = secs(5);
 
-/// How long an answer may take. A flush of a large buffer takes longest.
+/// The time limit for an answer. A flush of a large buffer takes longest.
 const ANSWER_TIMEOUT: Duration = secs(300);
 
 const JSON: &str = "application/json";

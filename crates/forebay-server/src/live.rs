@@ -11,11 +11,11 @@ use crate::api::live::{LiveLine, LivePast};
 /// The number of viewers at once. Each holds a connection, which are bounded too.
 pub(crate) const MAX_VIEWERS: usize = 32;
 
-/// How long a sample is shown to further viewers: a little less than the second between two lines, so that each line of
-/// the first viewer is new although its timer is not exact.
+/// The time for which a sample is shown to further viewers. It is a little less than the second between two lines, so that
+/// each line of the first viewer is new although its timer is not exact.
 const FRESH: Duration = millis(900);
 
-/// How many samples are kept, a second apart: as many as the page draws.
+/// The number of samples that are kept, a second apart: as many as the page draws.
 const MAX_HISTORY: usize = 121;
 
 /// The state of the dashboard's live stream.

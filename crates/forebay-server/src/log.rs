@@ -25,7 +25,7 @@ use tracing_subscriber::{
 /// The interval between two lines with the same text.
 const INTERVAL: Duration = secs(1);
 
-/// How many different texts one call site may log in that time.
+/// The most different texts that one call site may log in that time.
 const MAX_TEXTS: usize = 5;
 
 /// The target of the lines that count others.
@@ -48,7 +48,7 @@ struct Site {
     since: Duration,
     /// Hashes of the texts that it has logged since.
     texts: Vec<u64>,
-    /// How many lines were left out since the last report, and the last of them.
+    /// The number of lines left out since the last report, and the last of them.
     left_out: u64,
     last: String,
 }
@@ -98,7 +98,7 @@ impl Repeats {
         }
     }
 
-    /// Whether a line is logged; else it is counted.
+    /// Returns whether a line is logged; otherwise it is counted.
     fn admits(&self, event: &Event<'_>, text: String) -> bool {
         let (now, hash) = (self.clock.monotonic(), self.hasher.hash_one(&text));
         let metadata = event.metadata();

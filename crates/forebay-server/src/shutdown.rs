@@ -28,7 +28,7 @@ impl Hangup {
     }
 }
 
-/// Whether the process should stop. Clones share the state.
+/// Tells whether the process should stop. Clones share the state.
 #[derive(Clone, Debug)]
 pub struct Stop(watch::Receiver<bool>);
 

@@ -100,7 +100,7 @@ async fn a_second_unique_key_is_refused_where_it_could_meet_another_row() {
     ask(&database, "INSERT INTO projects (id, hits) VALUES ('a', 1), ('b', 5)");
     skip.apply(&batch(&schema, vec![hits(&schema, "a", 1)])).await.expect("found by its key alone");
     assert_eq!(ask(&database, "SELECT id, hits FROM projects ORDER BY id"), "a\t2\nb\t5");
-    // An auto-increment number is always new, and a longer key conflicts only where the key does.
+    // An auto-increment number is always new. A longer key conflicts only where the buffer's key does.
     table(
         "n INT AUTO_INCREMENT PRIMARY KEY, hits BIGINT, last_seen DATETIME(6), UNIQUE (id), UNIQUE (id, hits)",
     );
@@ -125,13 +125,13 @@ async fn a_collation_that_takes_two_keys_for_one_is_refused_to_insert_with_the_m
     let why = permanent(insert.prepare(&schema).await);
     let (_, mend) = why.split_once("use ").expect("a mend");
     ask(&database, mend.split_once(", or").expect("two mends").0);
-    // It compares a space at the end as well.
+    // This collation also compares a trailing space.
     let rows = vec![hits(&schema, "a", 1), hits(&schema, "A", 2), hits(&schema, "a ", 4)];
     assert_eq!(insert.apply(&batch(&schema, rows)).await.expect("mended"), Applied::now(3, 0));
     assert_eq!(ask(&database, "SELECT id, hits FROM projects ORDER BY id"), "A\t2\na\t1\na \t4");
 }
 
-/// Most collations take a key and the same with a space at its end for one.
+/// Most collations treat a key with a trailing space as equal to the key without it.
 #[tokio::test]
 async fn every_key_has_a_row_in_a_table_that_forebay_makes() {
     if without("mariadb") {
@@ -143,7 +143,7 @@ async fn every_key_has_a_row_in_a_table_that_forebay_makes() {
     let one = batch(&schema, keys.iter().map(|key| hits(&schema, key, 1)).collect());
     assert_eq!(sink.apply(&one).await.expect("applied"), Applied::now(11, 0));
     assert!(!sink.warnings().concat().contains("space"), "{:?}", sink.warnings());
-    // Found again, each by its own key.
+    // Each row is found again by its own key.
     for (n, key) in (2..).zip(keys) {
         let update = sink.with(creating().missing(Missing::DeadLetter));
         let again = batch(&schema, vec![hits(&schema, key, n)]);
@@ -151,7 +151,7 @@ async fn every_key_has_a_row_in_a_table_that_forebay_makes() {
         let row = sink.read(&schema, &again.rows[0].key, &[]).await.expect("read").row.expect("a row");
         assert_eq!(row[0], Some((n + 1).into()), "{key:?}");
     }
-    // And through the other tables.
+    // The other tables behave in the same way.
     let key = |key: &str| RowKey::new(&schema, &[key.into()]).expect("a key");
     sink.move_row(&schema, &key("a "), &key("a")).await.expect("moved");
     sink.apply(&batch(&schema, vec![hits(&schema, "a ", 100), hits(&schema, "a  ", 1_000)]))
@@ -337,7 +337,7 @@ async fn a_setting_under_which_commits_do_not_last_is_warned_of() {
     }
 }
 
-/// A failure to connect says nothing about a batch, and neither does a missing right.
+/// A failed connection says nothing about a batch, and neither does a missing right.
 #[tokio::test]
 async fn what_an_administrator_takes_away_is_an_outage_until_it_is_given_back() {
     if without("mariadb") {

@@ -127,7 +127,7 @@ async fn the_ledger_is_beside_the_table_whatever_the_search_path() {
     assert_eq!(ask(&database, "SELECT count(*) FROM two.forebay_ledger"), "1");
     let second = Postgres::from_pool(pool(&database, "SET search_path = two, one").await);
     assert_eq!(second.apply(&one).await.expect("known"), Applied::Before);
-    // And a table that is named with its schema.
+    // The same holds for a table that is named with its schema.
     let named = projects("two.projects");
     let third = open(&database).await;
     third.apply(&batch(&named, vec![hits(&named, "42", 1)])).await.expect("applied");
@@ -155,7 +155,7 @@ async fn domains_identities_and_names_with_capitals_work() {
     let schema = Buffer::new("projects").table("Projects").key("id").sum("hits").build().expect("valid");
     let sink = open(&database).await.with(creating().missing(Missing::Insert));
     let one = |id: &str| row(&schema, id, [Some(1.into())]);
-    // The last is too long: Postgres would cut spaces, and it would be the row of `abcde`.
+    // The last key is too long. Postgres would cut its spaces, and the key would match the row of `abcde`.
     let rows = vec![one("abcde"), one("é|%"), one("abcde ")];
     assert_eq!(sink.apply(&batch(&schema, rows)).await.expect("applied"), Applied::now(2, 1));
     assert_eq!(ask(&database, r#"SELECT "Id", "Hits" FROM "Projects" ORDER BY 1"#), "abcde\t1\né|%\t1");
@@ -201,7 +201,7 @@ async fn a_lock_not_had_in_time_keeps_the_batch() {
     assert_eq!(ask(&database, "SELECT hits FROM projects"), "11");
 }
 
-/// An error of a trigger, a violated deferred constraint, and a row that a trigger leaves out.
+/// A trigger raises an error, a deferred constraint is violated, and a trigger skips a row.
 #[tokio::test]
 async fn triggers_and_deferred_constraints_refuse_single_rows() {
     if without("postgres") {
@@ -274,7 +274,7 @@ async fn a_beginning_that_is_dropped_spoils_no_connection() {
         return;
     }
     let (database, schema) = (Server::shared().new_database(), projects("projects"));
-    // One connection, so that the next has the same.
+    // The pool has one connection, so that the next use gets the same one.
     let sink = Postgres::from_pool(pool(&database, "").await).with(creating());
     sink.prepare(&schema).await.expect("prepared");
     for n in 0..40 {
@@ -289,7 +289,7 @@ async fn a_beginning_that_is_dropped_spoils_no_connection() {
         })
         .await;
         drop(applying);
-        // The next use is a read, and then a write.
+        // The next uses are a read and a write.
         sink.read(&schema, &one.rows[0].key, &[]).await.expect("read");
         sink.apply(&one).await.expect("applied");
     }
@@ -324,7 +324,7 @@ async fn a_setting_under_which_commits_do_not_last_is_warned_of() {
     assert_eq!(strong.warnings(), [""; 0]);
 }
 
-/// Behind a pooler each transaction may be on another connection to the server, which others use in between.
+/// A pooler may put each transaction on another connection to the server. Other clients use that connection in between.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn behind_a_pooler_that_shares_connections_everything_works() {
     if without("postgres") || without("pgbouncer") {
@@ -332,7 +332,7 @@ async fn behind_a_pooler_that_shares_connections_everything_works() {
     }
     let (pgbouncer, database) = (PgBouncer::start(Server::shared().port()), Server::shared().new_database());
     let schema = projects("projects");
-    // More flushers than there are connections, of both ways to make one.
+    // There are more flushers than connections. The sinks are created in both ways.
     let mut sinks = vec![];
     for _ in 0..4 {
         sinks.push(Postgres::open(&pgbouncer.url(&database)).await.expect("opens").with(creating()));
@@ -356,7 +356,7 @@ async fn behind_a_pooler_that_shares_connections_everything_works() {
                     (vec![own.id], Some((round + 1).into()))
                 );
             }
-            // The queries of the other methods.
+            // These are the queries of the other methods.
             let bad = batch(
                 &schema,
                 vec![hits(&schema, "huge", i64::MAX), hits(&schema, &n.to_string(), i64::MAX)],
@@ -504,7 +504,7 @@ async fn a_connection_by_tls_checks_the_certificate() {
         return;
     }
     let server = Server::start();
-    // Made for this test, and for nothing else.
+    // The certificates are made for this test only.
     for (name, text) in
         [("server.crt", include_str!("tls/certificate.pem")), ("server.key", include_str!("tls/key.pem"))]
     {

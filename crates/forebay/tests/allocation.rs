@@ -1,4 +1,4 @@
-//! What is allocated: nothing by a decision once its key is known; by a series what its retention needs.
+//! Counts allocations. A decision on a known key allocates nothing. A series allocates in proportion to its retention.
 
 use std::{pin::pin, time::Duration};
 
@@ -13,7 +13,7 @@ use futures::FutureExt as _;
 
 const KINDS: [Kind; 3] = [Kind::FixedWindow, Kind::SlidingWindow, Kind::TokenBucket];
 
-/// So many decisions, none of which waits for anything: neither a timer nor another task could run here.
+/// Makes a number of decisions, none of which waits. Neither a timer nor another task could run here.
 fn decide(times: u32, take: impl AsyncFn() -> Result<Decision>) -> (AllocationInfo, Option<Source>) {
     let mut source = None;
     let allocated = measure(|| {
@@ -49,7 +49,7 @@ async fn no_allocation_per_decision_within_a_slice() {
             let (taken, source) = decide(1, async || limit.take("42").await);
             if source == Some(Source::Lease) {
                 within += 1;
-                // To ask for the next slice beside that does allocate, once a slice.
+                // A request for the next allotment runs in the background and allocates, once per allotment.
                 allocations += u64::from(taken.count_total > 0);
             }
         }
@@ -58,12 +58,12 @@ async fn no_allocation_per_decision_within_a_slice() {
     }
 }
 
-/// How many keys: `scripts/faults series` sets a million.
+/// The number of keys; `scripts/faults series` sets a million.
 fn keys() -> u64 {
     std::env::var("FOREBAY_TEST_KEYS").map_or(20_000, |n| n.parse().expect("a number"))
 }
 
-/// Seconds, kept for half a minute, on a clock that the test moves.
+/// A series of 1 s buckets with the retention `kept`, on a clock that the test moves.
 async fn seconds(kept: Duration) -> (SeriesHandle, ManualClock) {
     let hand = ManualClock::at(Timestamp::from_secs(1_790_000_000));
     let bay = Forebay::options().clock(Clock::from(hand.clone())).open("memory:").await.expect("opens");
@@ -75,7 +75,7 @@ fn add(series: &SeriesHandle, key: &str) {
     pin!(series.add(key, 1)).now_or_never().expect("counts at once").expect("counts");
 }
 
-/// Lets time pass until the series has no key; how much that took.
+/// Advances the clock until the series has no key. Returns the time that this took.
 async fn until_empty(series: &SeriesHandle, hand: &ManualClock) -> Duration {
     let mut passed = Duration::ZERO;
     while series.key_count() != Some(0) {
@@ -87,13 +87,14 @@ async fn until_empty(series: &SeriesHandle, hand: &ManualClock) -> Duration {
     passed
 }
 
-/// Pages that this process has in memory.
+/// The number of this process's pages in memory.
 fn resident() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
     statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number")
 }
 
-/// A million keys, each counted once in a series of `1s/30s`, took 650 bytes each until the end of the hour, since the
+/// A million keys, each counted once in a series of `1s/30s`, once took 650 bytes each until the end of the hour, because
+/// the buckets of an hour shared a chunk.
 /// buckets of an hour shared a chunk.
 #[test]
 fn a_series_gives_its_memory_back_after_its_retention() {
@@ -144,7 +145,7 @@ fn a_key_that_is_always_counted_takes_what_its_retention_needs() {
         });
         let seen = runtime.block_on(series.sum("k", kept)).expect("answers");
         assert_eq!(seen, kept.as_secs().min(3 * 3_600) + 1, "as many as there were");
-        // The sweeper, which sleeps by the test's clock, may not have looked since a chunk ended.
+        // The sweeper sleeps by the test's clock and may not have run since a chunk ended.
         let mut held = grown.bytes_current;
         for _ in 0..1_000 {
             if held < most {

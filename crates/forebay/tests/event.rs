@@ -105,13 +105,13 @@ fn words(parts: &Parts) -> Vec<(&str, &str)> {
     parts.iter().map(|part| (part.name.as_str(), part.applied.as_str())).collect()
 }
 
-/// With `hard_rows = 1` on the second of two buffers the answer was that no buffer had taken the hit.
+/// The second of two buffers is full at `hard_rows = 1`. The answer once said that no buffer had taken the hit.
 #[tokio::test]
 async fn a_buffer_that_is_full_says_so_for_itself_alone() {
     let (bay, hand, hit, _limit) = two_of_each(&Faults::new()).await;
     assert!(hit.hit("1", 1).await.expect("both are empty").is_accepted());
     hand.advance(secs(2));
-    // The first write that looks notes how full the buffer is, for the next one.
+    // The first write that checks the pressure records it for the next write.
     let mut failed = None;
     for key in 2..20 {
         match hit.hit(key.to_string(), 1).await {
@@ -126,7 +126,7 @@ async fn a_buffer_that_is_full_says_so_for_itself_alone() {
     assert_eq!(failed.error.kind(), ErrorKind::Overloaded);
     assert_eq!(words(&failed.buffer), [("all", "yes"), ("few", "no")]);
     assert_eq!((failed.buffer.summary(), failed.series.summary()), (None, Some(Applied::Yes)));
-    // What was applied stays charged, and to send the hit again would count it twice.
+    // The applied parts stay charged. A repeat would count them twice.
     assert_eq!((failed.limit, failed.error.retry()), (Applied::Yes, Retry::Unknown));
     let all = bay.buffer(Buffer::new("all").key("id").sum("n")).expect("valid");
     assert!(all.stats().await.expect("answers").pending_rows >= 2);
@@ -135,7 +135,8 @@ async fn a_buffer_that_is_full_says_so_for_itself_alone() {
 #[tokio::test]
 async fn each_part_of_a_hit_answers_for_itself() {
     use Fault::{AnswerLost, Refused};
-    // What becomes of the two series, then of the two buffers; the words; whether it may be sent again, and is charged.
+    // The faults of the two series and of the two buffers, the words of the answer, the advice about a repeat, and the
+    // charge that remains.
     let cases = [
         ([None, Some(Refused)], [None, None], ["yes", "no", "yes", "yes"], Retry::Unknown, 1),
         ([Some(Refused), None], [None, None], ["no", "yes", "yes", "yes"], Retry::Unknown, 1),
@@ -171,7 +172,7 @@ async fn each_part_of_a_hit_answers_for_itself() {
     }
 }
 
-/// A refund that the store refuses leaves the charge: to try again would charge twice.
+/// The store refuses the refund, so the charge remains. A repeat would charge twice.
 #[tokio::test]
 async fn later_is_said_only_when_the_charge_is_back() {
     for (fault, limit_word) in [(Fault::Refused, Applied::Yes), (Fault::AnswerLost, Applied::Unknown)] {
@@ -183,7 +184,7 @@ async fn later_is_said_only_when_the_charge_is_back() {
         let failed = hit.hit("42", 1).await.expect_err("no part took it");
         assert_eq!((failed.limit, failed.error.retry()), (limit_word, Retry::Unknown));
     }
-    // The take may have been charged although its answer was lost, and `on_error` let the hit pass.
+    // The take may have been charged although its answer was lost. `on_error` admitted the hit.
     let faults = Faults::new();
     let (_bay, _hand, hit, _limit) = two_of_each(&faults).await;
     faults.next("take_all", [Some(Fault::AnswerLost)]);

@@ -1,5 +1,5 @@
-//! A process that dies, at a failpoint or by SIGKILL, with `embedded:PATH` and a database: what it acknowledged ends up
-//! in the database exactly once.
+//! A process with `embedded:PATH` and a database dies, at a failpoint or by SIGKILL. Its acknowledged writes reach the
+//! database exactly once.
 #![cfg(unix)]
 
 use std::{
@@ -21,10 +21,10 @@ use forebay::{
 use redb::{Database, ReadableTable as _, TableDefinition, TableHandle as _};
 use uuid::Uuid;
 
-/// Where the child finds its files; a process without it is the parent.
+/// The variable with the child's directory. A process without it is the parent.
 const DIRECTORY: &str = "FOREBAY_TEST_DIRECTORY";
 
-/// How many writers the child has, each with a row of its own.
+/// The number of writers of the child, each with its own row.
 const WRITERS: usize = 16;
 
 const ROWS: TableDefinition<&str, i64> = TableDefinition::new("rows");
@@ -107,7 +107,7 @@ async fn open(directory: &Path) -> (Forebay, BufferHandle, FileSink) {
     (bay, buffer, FileSink::open(directory))
 }
 
-/// Writes, says so once it is acknowledged, and flushes all the time, until it is ended.
+/// Writes, prints each acknowledgement, and flushes repeatedly, until it is killed.
 fn child(directory: &Path) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.expect("builds").block_on(async {
@@ -127,7 +127,7 @@ fn child(directory: &Path) {
     unreachable!("somebody ends this process within 30 s");
 }
 
-/// Starts the test that asks for it again, as a child.
+/// Starts this test program as a child that runs the calling test.
 fn start(directory: &Path, test: &str, failpoint: Option<&str>) -> Child {
     let mut command = Command::new(env::current_exe().expect("this program"));
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(DIRECTORY, directory);
@@ -137,13 +137,13 @@ fn start(directory: &Path, test: &str, failpoint: Option<&str>) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("starts")
 }
 
-/// Lets a child run until it ends, or has acknowledged `most`; counts by writer.
+/// Lets a child run until it ends, or has acknowledged `most` writes. Returns the counts by writer.
 fn listen(mut child: Child, most: usize) -> (BTreeMap<String, i64>, ExitStatus) {
     let mut acknowledged: BTreeMap<String, i64> = BTreeMap::new();
     let (mut lines, mut line) = (BufReader::new(child.stdout.take().expect("piped")), String::new());
     let mut count = 0;
     while lines.read_line(&mut line).expect("text") > 0 {
-        // The first one comes after the test's name, on its line; the last one may be cut off.
+        // The first report follows the test's name on the same line. The last one may be cut off.
         let told = line.split_once("acknowledged ").and_then(|(_, rest)| rest.strip_suffix('\n'));
         if let Some(writer) = told {
             *acknowledged.entry(writer.to_owned()).or_default() += 1;
@@ -157,7 +157,7 @@ fn listen(mut child: Child, most: usize) -> (BTreeMap<String, i64>, ExitStatus) 
     (acknowledged, child.wait().expect("ended"))
 }
 
-/// Flushes what the child left, and compares: each writer may have had one write under way.
+/// Flushes the remaining rows, and compares the counts. Each writer may have had one write in flight.
 async fn check(
     directory: &Path,
     before: &mut BTreeMap<String, i64>,
@@ -216,7 +216,7 @@ fn death_at_any_time_loses_and_doubles_nothing() {
     let mut rows = BTreeMap::new();
     for round in 0..rounds {
         let test = "death_at_any_time_loses_and_doubles_nothing";
-        // Where in a flush that is, chance decides: the writes, and so the moments, are not in step with it.
+        // The kill hits a random point of the flush, because the writes do not run in step with it.
         let (acknowledged, status) = listen(start(directory.path(), test, None), 1 + round * 389 % 1_000);
         assert_eq!(status.signal(), Some(9), "{status:?}");
         runtime.block_on(check(directory.path(), &mut rows, &acknowledged, &format!("round {round}")));

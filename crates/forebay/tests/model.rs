@@ -46,14 +46,14 @@ fn calls() -> impl Strategy<Value = Vec<Call>> {
     prop::collection::vec(call, 1..120)
 }
 
-/// The expected state of the store, as simple as possible.
+/// The expected state of the store, in the simplest form.
 #[derive(Default)]
 struct Model {
-    /// (key, window) to used.
+    /// The used part by (key, window).
     used: BTreeMap<(usize, u64), u64>,
-    /// (key, second) to count.
+    /// The count by (key, second).
     counted: BTreeMap<(usize, i64), u64>,
-    /// key to (sum, largest time, what came with that first).
+    /// (Sum, largest time, the value that came with that time first) by key.
     rows: BTreeMap<usize, (i64, i64, i64)>,
 }
 
@@ -140,7 +140,7 @@ async fn run(calls: Vec<Call>) {
     }
 }
 
-/// A sum is exact to the bucket: the first and last 10 s belong to it whole.
+/// A sum is exact to the bucket: it includes the first and the last 10 s as a whole.
 async fn check_sum(real: &Real, model: &Model, key: usize, last: u64, now_ms: u64) {
     let now = i64::try_from(now_ms / 1_000).expect("fits");
     let from = now - i64::try_from(last).expect("fits");

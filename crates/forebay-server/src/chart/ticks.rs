@@ -104,7 +104,7 @@ pub(super) fn times(span: &Range<Timestamp>, most: usize, zone: &TimeZone) -> Ve
         if at > span.end {
             break;
         }
-        // Where clocks go forward, two local times are the same moment.
+        // Two local times are the same moment where clocks go forward.
         let is_new = ticks.last().is_none_or(|last| last.at < at);
         if at >= span.start && is_new {
             ticks.push(Tick { at, text: every.text(time) });

@@ -79,7 +79,7 @@ pub fn main() -> ExitCode {
 fn usage(error: &clap::Error) -> ExitCode {
     let given = || std::env::args_os().map(|word| word.to_string_lossy().into_owned());
     if given().all(|word| shown(&word) == word) {
-        // With colours on a terminal.
+        // This path keeps the colours on a terminal.
         error.exit();
     }
     match Cli::try_parse_from(given().map(|word| shown(&word).into_owned())) {

@@ -9,7 +9,7 @@ use crate::{
     text::{nearest, shown},
 };
 
-/// How many file names an error lists.
+/// The most file names that an error lists.
 const LISTED: usize = 8;
 
 /// Refuses the URL of a file that does not exist. Opening it would create it, and it is probably misspelt.

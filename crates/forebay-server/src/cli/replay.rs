@@ -34,8 +34,8 @@ use crate::{
     text::Span,
 };
 
-/// How long hits stay in the buffers, in the log's time, unless the ledger's retention is less than its default of a week.
-/// Long, because rows that are flushed together are merged.
+/// The time that hits stay in the buffers, in the log's time, unless the ledger's retention is less than its default of a
+/// week. It is long, because rows that are flushed together are merged.
 const FLUSH_EVERY: Duration = days(5);
 
 /// Replay a log, to test limits on recorded traffic
@@ -121,7 +121,7 @@ fn speed(text: &str) -> Result<f64, String> {
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let source = Source::from(args.file.as_str());
-    // Before the work, which may take an hour: an unwritable chart should fail at once.
+    // The check comes before the work, which may take an hour: an unwritable chart should fail at once.
     args.plot.as_deref().map(output::check).transpose()?;
     let shift = match args.rebase {
         Some(Rebase::Now) => shift_to(Clock::system().now(), &source, args)?,
@@ -162,8 +162,8 @@ struct Replayed {
     failure: Option<anyhow::Error>,
 }
 
-/// The shift in microseconds that moves the log's last line into the current minute. Whole minutes, so that windows that
-/// divide a minute begin at the same lines, and the limits decide in the same way.
+/// The shift in microseconds that moves the log's last line into the current minute. It is a number of whole minutes, so
+/// that windows that divide a minute begin at the same lines, and the limits decide in the same way.
 fn shift_to(now: Timestamp, source: &Source, args: &Args) -> Result<i64> {
     const MINUTE: i64 = 60_000_000;
     let last = survey(source, parser(args), args.reorder.0)?.last;
@@ -203,7 +203,7 @@ async fn replay(args: &Args, source: &Source, shift: i64) -> Result<Replayed> {
     let (mut feed, bar) = open(args, source)?;
     let ended = run.all(&mut feed, |tally| bar.show(tally)).await;
     bar.bar.finish_and_clear();
-    // Also after a failure, so that the accepted hits reach the database.
+    // The flush follows a failure, too, so that the accepted hits reach the database.
     let flushed = run.flush().await;
     let elapsed = system.monotonic().saturating_sub(begun);
 

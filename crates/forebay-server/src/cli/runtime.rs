@@ -12,7 +12,7 @@ pub(super) const FAILED: u8 = 2;
 
 /// Runs an async command.
 pub(super) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    // In a box, so that the runtime's loop is compiled once for each result and not for each command.
+    // The future is boxed, so that the runtime's loop is compiled once for each result and not for each command.
     let work: Pin<Box<dyn Future<Output = Result<T>> + '_>> = Box::pin(work);
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
 }

@@ -30,10 +30,10 @@ use crate::{
     warning::warnings,
 };
 
-/// How long running requests may take once the server stops.
+/// The time that running requests get once the server stops.
 const GRACE: Duration = secs(10);
 
-/// How long the last flush may take.
+/// The time limit for the last flush.
 const FLUSH_TIMEOUT: Duration = secs(30);
 
 /// Run the server
@@ -66,7 +66,7 @@ async fn serve(config: Config, options: Options, repeats: Repeats) -> Result<Exi
     let store = config.store.clone();
     let stop = Stop::on_signal(move || remove_pid_file(&store))?;
     let hangup = Hangup::listen()?;
-    // The port first: if it is in use, no new database should be created.
+    // The port comes first: if it is in use, no new database should be created.
     let listener = listen::bind(config.listen)?;
     let address = listener.local_addr()?;
     let opened = tokio::select! {
@@ -126,7 +126,7 @@ async fn stop_app(app: &App, config: &Config, flushing: Vec<Flushing>) -> Result
     Ok(ExitCode::SUCCESS)
 }
 
-/// Flushes the buffers; whether all of it succeeded.
+/// Flushes the buffers; returns whether all of it succeeded.
 async fn drain(clock: &Clock, flushing: Vec<Flushing>) -> bool {
     let stops = futures::future::join_all(flushing.into_iter().map(Flushing::stop));
     let Some(answers) = clock.timeout(FLUSH_TIMEOUT, stops).await else {

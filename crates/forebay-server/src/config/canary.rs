@@ -16,9 +16,9 @@ use super::{
 
 /// Key column: the server that sends.
 const ID: &str = "id";
-/// How many counts were sent.
+/// The number of counts that were sent.
 pub(crate) const BEATS: &str = "beats";
-/// When the last one was sent.
+/// The time at which the last one was sent.
 pub(crate) const LAST: &str = "last_beat";
 
 /// The interval of the canary, if it is configured. Adds its buffer to `buffers`.

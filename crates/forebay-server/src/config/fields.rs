@@ -1,6 +1,7 @@
 //! Reads a TOML document and collects its mistakes: every value knows its path and its line.
 //!
-//! Not with `serde`, which stops at the first mistake and loses the line inside a table that has more than one form.
+//! It does not use `serde`, which stops at the first mistake and loses the line inside a table that has more than one
+//! form.
 
 use std::{cell::RefCell, ops::RangeInclusive, str::FromStr};
 
@@ -72,7 +73,7 @@ impl<'a> Document<'a> {
 #[derive(Clone)]
 pub(super) struct Node<'a> {
     document: &'a Document<'a>,
-    /// Such as `limits.hits.rate`; empty for the whole document.
+    /// The full name, for example `limits.hits.rate`; empty for the whole document.
     path: String,
     offset: usize,
     value: &'a DeValue<'a>,
@@ -199,7 +200,7 @@ impl<'a> Node<'a> {
     fn child(&self, key: &Spanned<DeString<'a>>, value: &'a Spanned<DeValue<'a>>) -> Self {
         let (parent, name) = (&self.path, key.get_ref());
         let path = if parent.is_empty() { name.to_string() } else { format!("{parent}.{name}") };
-        // The line of the key: a table's own span may begin in an earlier line.
+        // The line is that of the key: a table's own span may begin in an earlier line.
         Node { document: self.document, path, offset: key.span().start, value: value.get_ref() }
     }
 

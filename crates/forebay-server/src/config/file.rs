@@ -10,7 +10,7 @@ const MAX_BYTES: u64 = 1 << 20;
 /// It must be a regular file: to open a pipe may wait for ever, and a device may have no end.
 pub(crate) fn read_file(path: &Path) -> Result<String, String> {
     let unreadable = |cause: std::io::Error| format!("cannot be read: {cause}");
-    // Before it is opened.
+    // The check comes before the file is opened.
     let found = std::fs::metadata(path).map_err(unreadable)?;
     if !found.is_file() {
         let what = if found.is_dir() { "a directory" } else { "a pipe or a device" };

@@ -36,7 +36,7 @@ pub(super) fn read_limits(top: &mut Fields<'_>) -> Declared<Limit> {
         let overrides = fields.optional("overrides").map(|node| read_overrides(&node)).unwrap_or_default();
         let on_error = fields.read("on_error", |node| node.choice("on_error", &ON_ERRORS));
         let deadline = fields.read("deadline", Node::parse::<Span>);
-        // Also if a field is missing, because it may be misspelt.
+        // Unread fields are reported also if a field is missing, because it may be misspelt.
         fields.finish();
         let mut limit = burst.into_iter().fold(limit?, Limit::burst);
         limit = phase.into_iter().fold(limit, |limit, phase| match phase {
@@ -49,7 +49,7 @@ pub(super) fn read_limits(top: &mut Fields<'_>) -> Declared<Limit> {
         limit = on_error.into_iter().fold(limit, Limit::on_error);
         limit = deadline.into_iter().fold(limit, |limit, Span(deadline)| limit.deadline(deadline));
         if node.accept(limit.check()).is_some() {
-            // One by one, so that each mistake has its line.
+            // The overrides are added one by one, so that each mistake has its line.
             for (node, key, allowance) in &overrides {
                 node.accept(limit.clone().allow(key, *allowance).check());
             }
@@ -58,7 +58,7 @@ pub(super) fn read_limits(top: &mut Fields<'_>) -> Declared<Limit> {
     })
 }
 
-/// When windows begin.
+/// The begin of the windows.
 enum Phase {
     All(Span),
     ByKey,

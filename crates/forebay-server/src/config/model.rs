@@ -29,7 +29,7 @@ pub struct Config {
     pub prefix: String,
     /// The store.
     pub store: Store,
-    /// How many bytes each host of the store keeps for requests with an `Idempotency-Key`.
+    /// The bytes that each host of the store keeps for requests with an `Idempotency-Key`.
     pub idempotency_bytes: u64,
     /// The database to which buffers flush.
     pub database: Url,
@@ -45,12 +45,12 @@ pub struct Config {
     pub canary: Option<Duration>,
     /// The accepted tokens. Empty: every caller on this machine is accepted.
     pub tokens: Vec<Token>,
-    /// Whether to serve other machines without tokens.
+    /// True: it serves other machines without tokens.
     pub insecure: bool,
 }
 
 impl Config {
-    /// Whether it declares no limit, series, buffer or event.
+    /// Returns whether it declares no limit, series, buffer or event.
     pub fn declares_nothing(&self) -> bool {
         let own = self.buffers.keys().filter(|name| name.as_str() != CANARY);
         own.count() == 0 && self.limits.is_empty() && self.series.is_empty() && self.events.is_empty()
@@ -85,12 +85,12 @@ pub enum Store {
 }
 
 impl Store {
-    /// Whether it is outside this process.
+    /// Returns whether it is outside this process.
     pub fn is_shared(&self) -> bool {
         !matches!(self, Self::Url(url) if ["memory", "embedded"].contains(&url.scheme()))
     }
 
-    /// Whether it is lost with the process.
+    /// Returns whether it is lost with the process.
     pub fn is_volatile(&self) -> bool {
         matches!(self, Self::Url(url) if url.scheme() == "memory")
     }
@@ -114,9 +114,9 @@ pub struct BufferConfig {
     pub definition: Buffer,
     /// The same, checked.
     pub schema: Arc<Schema>,
-    /// How long a row waits before it is flushed.
+    /// The time for which a row waits before it is flushed.
     pub flush_every: Duration,
-    /// Whether to create missing tables; `None`: the default of the database.
+    /// The creation of missing tables; `None`: the default of the database.
     pub migrate: Option<Migrate>,
     /// The treatment of a row that the table does not have; `None`: the default of the table.
     pub missing: Option<Missing>,

@@ -34,7 +34,7 @@ pub(super) fn section<T>(
     let mut all = BTreeMap::new();
     for (text, node) in top.optional(section).iter().flat_map(Node::entries) {
         let name = node.accept(Name::new(text));
-        // Also under an invalid name, so that its other mistakes show in the same run.
+        // The value is read also under an invalid name, so that its other mistakes show in the same run.
         let value = read(name.as_ref().unwrap_or(&stand_in(text)), &node);
         if let Some(name) = name {
             all.insert(name, value);

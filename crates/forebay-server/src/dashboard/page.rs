@@ -44,7 +44,7 @@ static DOCUMENTS: LazyLock<Vec<Document>> = LazyLock::new(|| {
             (header::CONTENT_TYPE, kind),
             (header::CONTENT_SECURITY_POLICY, POLICY),
             (header::REFERRER_POLICY, "no-referrer"),
-            // For browsers without frame-ancestors.
+            // This header serves browsers without frame-ancestors.
             (header::X_FRAME_OPTIONS, "DENY"),
         ];
         Document::new(headers, text)

@@ -121,7 +121,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>
     Err(Problem::new(StatusCode::BAD_REQUEST, "invalid-header", detail))
 }
 
-/// Whether an authority (`host` or `host:port`) names this machine.
+/// Returns whether an authority (`host` or `host:port`) names this machine.
 fn is_loopback(authority: &str) -> bool {
     let host = match authority.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {

@@ -91,7 +91,7 @@ impl LineResult {
             (Some(_), _) => LineKind::Failed,
             (None, LineAnswer::Outcome(Outcome::Accepted)) => LineKind::Accepted,
             (None, LineAnswer::Outcome(Outcome::Limited)) => LineKind::Limited,
-            // Of an earlier attempt: only a failed line says whether to retry.
+            // The line is from an earlier attempt. Only a failed line says whether to retry.
             (None, LineAnswer::Error(error)) if error.retry.is_some() => LineKind::Failed,
             (None, LineAnswer::Error(_)) => LineKind::Invalid,
         }

@@ -28,7 +28,7 @@ pub(crate) const MAX_BODY: usize = 1 << 20;
 /// The number of items in a batch.
 pub(crate) const MAX_BATCH: usize = 10_000;
 
-/// How deep arrays and objects may nest. No request needs more than four levels.
+/// The deepest nesting of arrays and objects. No request needs more than four levels.
 const MAX_NESTING: usize = 32;
 
 /// Why a body could not be read.
@@ -157,7 +157,7 @@ impl<T: DeserializeOwned> FromRequest<Shared> for OneOrMany<T> {
     }
 }
 
-/// Whether an invalid body is several values, one a line.
+/// Returns whether an invalid body consists of several values, one a line.
 fn is_several(body: &[u8]) -> bool {
     let mut values = serde_json::Deserializer::from_slice(body).into_iter::<IgnoredAny>();
     if !matches!(values.next(), Some(Ok(_))) {

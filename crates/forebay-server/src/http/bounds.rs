@@ -9,17 +9,18 @@ use forebay::time::{millis, secs};
 pub struct Bounds {
     /// The number of connections. At the bound the longest stalled one is closed, and callers wait for that.
     pub connections: usize,
-    /// How long a write may make no progress; also the interval of [`body_progress`](Self::body_progress).
+    /// The longest time in which a write may make no progress; also the interval of
+    /// [`body_progress`](Self::body_progress).
     pub stall: Duration,
     /// The least bytes of a body in each interval of [`stall`](Self::stall), until it is complete.
     pub body_progress: u64,
-    /// How many intervals of [`stall`](Self::stall) a body may take.
+    /// The most intervals of [`stall`](Self::stall) that a body may take.
     pub body_stalls: u32,
     /// The bytes of all bodies together, each without its first [`FREE`]; at least 1 MiB.
     pub bodies: usize,
-    /// How long a connection must be stalled before it is closed to make room.
+    /// The shortest stall after which a connection may be closed to make room.
     pub patience: Duration,
-    /// How long the rest of an unread body may take, so that the connection can be kept.
+    /// The time limit for the rest of an unread body, which is read so that the connection can be kept.
     pub drain: Duration,
 }
 

@@ -26,7 +26,7 @@ use crate::{
     app::Shared,
 };
 
-/// How long the database may take to count dead letters. After that the answer has no count.
+/// The time in which the database must count dead letters. After that the answer has no count.
 const COUNT_TIMEOUT: Duration = secs(2);
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {

@@ -70,7 +70,7 @@ pub(super) enum Resource {
     Bodies,
 }
 
-/// How long a connection has been stalled. The greatest is closed first.
+/// The duration of a connection's stall. The greatest is closed first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Stalled {
     /// It is in the middle of a request or a response, and the peer does nothing. Otherwise it waits for the next request.
@@ -264,7 +264,7 @@ impl Tracker {
         self.state.set(LINGERING, true);
     }
 
-    /// Whether bytes are discarded.
+    /// Returns whether bytes are discarded.
     pub(super) fn is_lingering(&self) -> bool {
         self.state.flags.load(Ordering::Relaxed) & LINGERING != 0
     }
@@ -307,7 +307,7 @@ mod tests {
         hand.advance(secs(1));
         body.tracker.request_began();
         body.tracker.set_awaits_body(true);
-        // Nothing came of the last one since it was accepted, a second before the others stalled.
+        // The last one has sent nothing since it was accepted, a second before the others stalled.
         let mut order = vec![];
         for _ in 0..6 {
             connections.evict(Resource::Slots);

@@ -140,7 +140,7 @@ impl Document {
     }
 }
 
-/// Whether a client accepts gzip: by its name or by `*`, and not with `q=0`.
+/// Returns whether a client accepts gzip: by its name or by `*`, and not with `q=0`.
 fn accepts_gzip(headers: &HeaderMap) -> bool {
     let given = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     let mut any = false;

@@ -33,7 +33,7 @@ use super::{
 };
 use crate::metrics::Closed;
 
-/// How long the head of a request may take, and how long an idle connection is kept.
+/// The time limit for the head of a request, and for an idle connection.
 const HEADER_TIME: Duration = secs(30);
 
 /// The largest head of a request, in bytes.
@@ -46,7 +46,7 @@ const READ_BUFFER: usize = 64 * 1024;
 /// read: a peer that reads about 4 kB a second makes progress in time.
 const SEND_BUFFER: u32 = 64 * 1024;
 
-/// How many connections may wait to be accepted.
+/// The most connections that may wait to be accepted.
 const BACKLOG: u32 = 1_024;
 
 /// The number of headers of a request.

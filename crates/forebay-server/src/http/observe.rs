@@ -14,7 +14,7 @@ use futures::FutureExt;
 use super::Problem;
 use crate::app::Shared;
 
-/// How long a request may take: more than the longest wait for a lock, which is 60 s.
+/// The time limit for a request: more than the longest wait for a lock, which is 60 s.
 const REQUEST_TIMEOUT: std::time::Duration = secs(90);
 
 /// Measures a request, ends it at its deadline, and answers if the handler panics.

@@ -33,7 +33,7 @@ const KEY: &str = "idempotency-key";
 /// The longest key, in characters.
 const MAX_KEY: usize = 255;
 
-/// How many hosts are tried to keep a key for a caller without one.
+/// The most hosts that are tried to keep a key for a caller without one.
 const MAX_OFFERS: usize = 3;
 
 /// The header of an answer that is a copy of the first one.
@@ -59,7 +59,7 @@ pub(super) async fn once(State(app): State<Shared>, request: Request, next: Next
     }
 }
 
-/// Whether a POST to this path may have a key: `/v1/events/hit`, and the same for series and buffers.
+/// Returns whether a POST to this path may have a key: `/v1/events/hit`, and the same for series and buffers.
 fn accepts_key(path: &str) -> bool {
     let mut parts = path.trim_start_matches('/').split('/');
     let found = (parts.next(), parts.next(), parts.next(), parts.next());
@@ -92,7 +92,7 @@ async fn execute_once(app: Shared, key: String, request: Request, next: Next) ->
         Once::First(begun) => {
             parts.extensions.insert(Keyed::new(begun.clone()));
             let request = Request::from_parts(parts, Body::from(content));
-            // On its own task, so that a client that disconnects does not leave it incomplete.
+            // The work has its own task, so that a client that disconnects does not leave it incomplete.
             let work = tokio::spawn(async move { record_answer(begun, next.run(request).await).await });
             work.await.map_err(|_| {
                 let detail =
@@ -212,7 +212,7 @@ async fn record_answer(begun: InProgress, answer: Response) -> Response {
     Response::from_parts(parts, Body::from(body))
 }
 
-/// How far a request was applied. Handlers add it to the extensions of their answer.
+/// The extent to which a request was applied. Handlers add it to the extensions of their answer.
 #[derive(Clone, Debug)]
 pub(super) enum Completion {
     /// Completely: a repeat gets this answer.

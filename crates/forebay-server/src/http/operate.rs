@@ -19,7 +19,7 @@ use crate::{
     warning::{Warning, warnings},
 };
 
-/// How long the store and the database may take to answer.
+/// The time in which the store and the database must answer.
 const PING_TIMEOUT: Duration = secs(2);
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {

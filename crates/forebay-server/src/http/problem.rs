@@ -164,7 +164,7 @@ fn error_cause(error: &forebay::Error) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// Whether to retry: `now`, `later`, `unknown` (it may have been applied), `never`.
+/// The word for a retry: `now`, `later`, `unknown` (it may have been applied), `never`.
 fn retry_word(retry: Retry) -> &'static str {
     match retry {
         Retry::Now => "now",

@@ -88,7 +88,7 @@ fn not_text(what: &str, name: &str, found: &str) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "invalid-encoding", detail).with("field", name)
 }
 
-/// Whether this is percent-encoded UTF-8. The decoder alone would accept a `%` without digits.
+/// Returns whether this is percent-encoded UTF-8. The decoder alone would accept a `%` without digits.
 fn is_encoded_text(text: &str) -> bool {
     let is_escape = |rest: &str| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
     text.split('%').skip(1).all(is_escape) && percent_decode_str(text).decode_utf8().is_ok()

@@ -35,7 +35,7 @@ pub(super) struct Stream {
     tracker: Tracker,
     /// The timeout of a blocked write.
     stall: Option<Sleep>,
-    /// How much of [`HTTP2`] the peer has sent; `None` after anything else.
+    /// The bytes of [`HTTP2`] that the peer has sent; `None` after anything else.
     preface: Option<usize>,
     linger: Linger,
 }
@@ -78,7 +78,7 @@ impl Stream {
         Poll::Ready(Ok(()))
     }
 
-    /// Whether the next bytes complete the preface of HTTP/2, which may arrive in parts.
+    /// Returns whether the next bytes complete the preface of HTTP/2, which may arrive in parts.
     fn completes_preface(&mut self, bytes: &[u8]) -> bool {
         let Some(seen) = self.preface else { return false };
         let missing = &HTTP2[seen..];

@@ -188,7 +188,7 @@ impl State {
         self.poll_frame(context)
     }
 
-    /// Discards the rest; whether the body has ended.
+    /// Discards the rest; returns whether the body has ended.
     fn poll_rest(&mut self, context: &mut Context<'_>, left: &mut u64) -> Poll<bool> {
         loop {
             let Some(part) = ready!(self.poll_part(context)) else { return Poll::Ready(self.has_ended) };

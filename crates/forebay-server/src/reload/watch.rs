@@ -31,7 +31,7 @@ const INTERVAL: Duration = secs(1);
 /// The interval between two looks after SIGHUP: long enough for a program that writes the file in one go.
 const HANGUP_INTERVAL: Duration = millis(200);
 
-/// How many looks after SIGHUP may each find another content.
+/// The most looks after SIGHUP that may each find another content.
 const MAX_LOOKS: u32 = 50;
 
 /// Reloads the configuration when its file changes and on SIGHUP. Does not end.

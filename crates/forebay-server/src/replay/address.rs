@@ -13,7 +13,7 @@ pub(super) fn address(text: &[u8]) -> Option<&str> {
     text.split(',').find_map(|part| one(part.trim_matches(' ')))
 }
 
-/// Whether `text` is an address, or a list with an address.
+/// Returns whether `text` is an address, or a list with an address.
 pub(super) fn is_address(text: &[u8]) -> bool {
     // Nearly all other texts begin with another character.
     text.first().is_some_and(|c| c.is_ascii_hexdigit() || matches!(c, b':' | b'[')) && address(text).is_some()

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{BadLine, Event, Tally};
 use crate::{chart::Timeline, text::shown};
 
-/// How many refused lines, and how many keys, are shown.
+/// The number of refused lines, and of keys, that are shown.
 const MAX_SHOWN: usize = 10;
 
 /// Counts the outcomes of the hits of a log.

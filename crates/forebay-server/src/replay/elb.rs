@@ -29,7 +29,7 @@ pub(super) struct ElbLine<'a> {
 const TYPES: [&[u8]; 6] = [b"http", b"https", b"h2", b"grpcs", b"ws", b"wss"];
 
 impl<'a> ElbLine<'a> {
-    /// Whether a line begins like one of a load balancer.
+    /// Returns whether a line begins like one of a load balancer.
     pub(super) fn is_one(line: &[u8]) -> bool {
         let mut words = line.split(|&c| c == b' ');
         let Some(first) = words.next() else { return false };
@@ -72,7 +72,7 @@ impl<'a> ElbLine<'a> {
     }
 }
 
-/// Whether this looks like `2018-07-02T22:23:00.186641Z`.
+/// Returns whether this looks like `2018-07-02T22:23:00.186641Z`.
 fn is_time(word: &[u8]) -> bool {
     word.len() >= 20 && word[4] == b'-' && word[10] == b'T' && word.ends_with(b"Z")
 }

@@ -9,6 +9,6 @@ pub struct Event {
     pub at: Timestamp,
     /// The key: 1 to 512 bytes.
     pub key: String,
-    /// Whether later events had passed before it was read.
+    /// True if later events had passed before it was read.
     pub late: bool,
 }

@@ -39,7 +39,7 @@ pub struct BadLine {
     pub excerpt: String,
 }
 
-/// How many bytes of a bad line are shown.
+/// The most bytes of a bad line that are shown.
 const MAX_EXCERPT: usize = 80;
 
 impl BadLine {

@@ -17,7 +17,7 @@ const BATCH_LEN: usize = 1_024;
 /// Batches in the channel: the thread reads that far ahead.
 const MAX_AHEAD: usize = 8;
 
-/// How many bad lines are sent. The others are only counted.
+/// The number of bad lines that are sent. The others are only counted.
 const MAX_SHOWN: u64 = 10;
 
 /// A part of a log.

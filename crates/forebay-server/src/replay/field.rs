@@ -15,7 +15,7 @@ pub(super) enum AccessField {
 
 /// The names of a field.
 pub(super) struct Names {
-    /// As in `--key`.
+    /// Its name in `--key`.
     pub(super) key: &'static str,
     /// Its member in Traefik's JSON.
     pub(super) traefik: &'static str,

@@ -97,7 +97,7 @@ fn is_noise(c: char) -> bool {
     matches!(c, '\u{0}'..='\u{8}' | '\u{e}'..='\u{1a}')
 }
 
-/// Whether the text begins with a shape, in which 0 stands for any digit.
+/// Returns whether the text begins with a shape, in which 0 stands for any digit.
 fn is_shape(text: &str, shape: &str) -> bool {
     let fits = |(found, shape): (u8, u8)| if shape == b'0' { found.is_ascii_digit() } else { found == shape };
     text.len() >= shape.len() && text.bytes().zip(shape.bytes()).all(fits)

@@ -137,7 +137,7 @@ pub(super) mod tests {
             assert!(length < 100 || text.len() > long.len() / 4, "{} of {length}", text.len());
             assert!(ended.expect_err("an early end").to_string().contains("was cut"));
         }
-        // A member that begins and is none.
+        // The data begins like a member but is not one.
         assert!(read(&[gzip(b"a"), vec![0x1f, 0x8b, 0xff, 0, 0, 0, 0, 0, 0, 0]].concat()).2.is_err());
     }
 }

@@ -25,7 +25,7 @@ pub struct KeyField {
     access: Option<AccessField>,
 }
 
-/// How many members of a JSON line may hold a field.
+/// The most members of a JSON line that may hold a field.
 pub(super) const MEMBERS: usize = 5;
 
 impl FromStr for KeyField {

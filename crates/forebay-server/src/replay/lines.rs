@@ -10,7 +10,7 @@ pub const MAX_LINE: usize = 64 * 1024;
 /// The bytes of one read.
 const CHUNK: usize = 256 * 1024;
 
-/// How many bytes of a line that is too long are kept, to show them.
+/// The bytes of a line that is too long that are kept, to show them.
 const HEAD: usize = 128;
 
 /// The lines of a stream.

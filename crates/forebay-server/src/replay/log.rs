@@ -146,7 +146,7 @@ impl<'a> Cursor<'a> {
         Ok(address(list).map_or(first, str::as_bytes))
     }
 
-    /// Whether identity, user and time follow a word of this length. If not, the word is the identity.
+    /// Returns whether identity, user and time follow a word of this length. If not, the word is the identity.
     fn has_two_words_after(&self, length: usize) -> bool {
         let rest = self.rest().get(length + 1..).unwrap_or_default();
         let mut words = rest.split(|&c| c == b' ');
@@ -257,7 +257,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Whether this looks like `example.org:443`.
+/// Returns whether this looks like `example.org:443`.
 fn is_host_and_port(word: &[u8]) -> bool {
     let mut parts = word.rsplitn(2, |&c| c == b':');
     let is_port = parts.next().is_some_and(|port| !port.is_empty() && port.iter().all(u8::is_ascii_digit));

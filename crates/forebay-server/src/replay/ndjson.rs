@@ -82,7 +82,7 @@ struct Found {
 impl Found {
     /// Takes a value that comes before the found one in the order of preference, or replaces it.
     fn take(slot: &mut Option<(usize, Value)>, place: usize, mut value: Value) {
-        // Of a list the first item counts. Caddy writes headers as lists.
+        // The first item of a list counts. Caddy writes headers as lists.
         while let Value::Array(items) = value {
             value = items.into_iter().next().unwrap_or_default();
         }
@@ -102,7 +102,7 @@ type Paths<'f> = [Option<&'f str>; MEMBERS];
 /// Reads the time and the key of an object, and skips the other members.
 struct Members<'o, 'f, 'a> {
     paths: Paths<'f>,
-    /// Whether the object is the whole line, which has the time.
+    /// True if the object is the whole line, which has the time.
     is_line: bool,
     found: &'o mut Found,
     /// The objects on the paths, to be read afterwards.
@@ -253,7 +253,7 @@ mod tests {
             let event = read(&line, "ip").expect(time);
             assert_eq!((event.key.as_str(), event.at.as_secs()), ("203.0.113.8", 1_646_861_401), "{time}");
         }
-        // Where a member of that name is, it is meant.
+        // A member of that name takes precedence over the field.
         let both = CADDY.replacen('{', r#"{"ip":"198.51.100.1","#, 1);
         assert_eq!(read(&both, "ip").expect("a line").key, "198.51.100.1");
         assert!(parse(TRAEFIK.as_bytes(), &"ip".parse().expect("a field"), Format::Json).is_err());

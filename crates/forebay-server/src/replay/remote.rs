@@ -46,7 +46,7 @@ struct Schedule {
 }
 
 impl Schedule {
-    /// How long to wait until `at` is due; `None` if it is.
+    /// The time to wait until `at` is due; `None` if it is.
     fn wait(&mut self, at: Timestamp, now: Duration) -> Option<Duration> {
         let (first, begun) = *self.start.get_or_insert((at, now));
         // A wait that exceeds a `Duration` never ends in practice.

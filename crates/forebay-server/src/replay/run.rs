@@ -32,7 +32,7 @@ pub struct Target {
     pub series: Vec<SeriesHandle>,
     /// The clock of a store in this process, which follows the log. `None`: another store, with its own clock.
     pub clock: Option<ManualClock>,
-    /// How long hits may stay in the buffers, in the log's time: less than the ledger's retention.
+    /// The time that hits may stay in the buffers, in the log's time: less than the ledger's retention.
     pub flush_every: Duration,
 }
 
@@ -130,7 +130,7 @@ impl Run {
     async fn replay(&mut self, events: &[Event]) -> Result<(), Error> {
         if let Some(clock) = self.target.clock.clone() {
             for event in events {
-                // Before the time jumps, because a batch older than the ledger's retention is not applied.
+                // The flush comes before the time jumps, because a batch older than the ledger's retention is not applied.
                 let since = *self.unflushed.get_or_insert(event.at);
                 if event.at.since(since) >= self.target.flush_every {
                     self.flush().await?;

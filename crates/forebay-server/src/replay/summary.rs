@@ -40,7 +40,7 @@ pub struct Summary {
     pub elapsed: f64,
     /// Lines per second.
     pub rate: u64,
-    /// How many hits each limit denied.
+    /// The number of hits that each limit denied.
     pub denied_by: BTreeMap<String, u64>,
     /// The keys that were limited most.
     pub top_limited: Vec<LimitedKey>,
@@ -48,7 +48,7 @@ pub struct Summary {
     pub buffers: Vec<BufferTotal>,
     /// The totals of the series.
     pub series: Vec<SeriesTotal>,
-    /// Whether database and series agree with the accepted hits; `None` if they were not compared.
+    /// True if database and series agree with the accepted hits; `None` if they were not compared.
     pub agree: Option<bool>,
     /// The first lines that could not be read.
     pub bad_lines: Vec<String>,

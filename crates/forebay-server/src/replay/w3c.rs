@@ -37,7 +37,7 @@ pub(super) struct W3cLine<'a> {
 const DIRECTIVES: [&str; 7] = ["version", "software", "date", "start-date", "end-date", "fields", "remark"];
 
 impl W3c {
-    /// Whether the columns are known.
+    /// Returns whether the columns are known.
     pub(super) fn has_columns(&self) -> bool {
         !self.columns.is_empty()
     }
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn tabs_times_without_a_date_and_new_columns_are_read() {
-        // CloudFront.
+        // This is CloudFront's form.
         let tabs = log(&[
             "#Version: 1.0",
             "#Fields: date time x-edge-location sc-bytes c-ip cs-method cs(Host) cs-uri-stem sc-status",

@@ -22,7 +22,7 @@ use forebay::{
     buffer::{ColumnType, Value},
 };
 
-/// How many characters of a text an error message repeats.
+/// The characters of a text that an error message repeats.
 const MAX_QUOTED: usize = 48;
 
 /// An [`ErrorKind::Invalid`] error.
@@ -116,7 +116,7 @@ fn escape(text: &str, is_unsafe: impl Fn(char) -> bool) -> Cow<'_, str> {
     escaped.into()
 }
 
-/// Whether a terminal may interpret the character, or show the following text elsewhere.
+/// Returns whether a terminal may interpret the character, or show the following text elsewhere.
 fn is_unsafe(c: char) -> bool {
     let turns_direction =
         matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');

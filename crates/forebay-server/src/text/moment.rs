@@ -70,7 +70,7 @@ pub fn absolute(text: &str) -> Option<Timestamp> {
     text.parse().ok()
 }
 
-/// Where the next finer unit begins: in seconds the year 5138, in milliseconds 1973.
+/// The number at which the next finer unit begins: as seconds the year 5138, as milliseconds 1973.
 const NEXT_UNIT: u64 = 100_000_000_000;
 
 /// A number since 1970 in the unit that its size tells.

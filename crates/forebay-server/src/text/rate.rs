@@ -34,7 +34,7 @@ pub struct Rate {
 /// The window of a rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Window {
-    /// So long.
+    /// A span of this length.
     Span(Duration),
     /// From one midnight, Monday or first of a month to the next.
     Calendar(CalendarUnit),

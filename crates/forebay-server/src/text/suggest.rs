@@ -8,7 +8,7 @@ use crate::text::{invalid, quoted};
 /// which a request must not control.
 const MAX_COMPARED: usize = 64;
 
-/// How many known names an error message lists.
+/// The most known names that an error message lists.
 const MAX_LISTED: usize = 16;
 
 /// The known name nearest to `name`, if it is near enough.

@@ -1,4 +1,4 @@
-//! Each batch is applied once, however often and by how many sinks it is applied.
+//! A batch counts once, even if several sinks apply it several times.
 
 use forebay::sink::Applied;
 

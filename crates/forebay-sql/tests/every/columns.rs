@@ -93,7 +93,7 @@ on_every_database! {
         home.ask("INSERT INTO p VALUES ('A', 1, 'm'), ('b', 1, 'M')").await;
         let schema = Buffer::new("p").key("id").sum("n").column("word", Merge::Max, ColumnType::Text).build().expect("valid");
         let one = |id: &str, word: &str| row(&schema, id, [Some(10.into()), Some(word.into())]);
-        // Two rows of the batch could match one row of the table, and an update takes only one of them.
+        // Two rows of the batch could match one row of the table. An update would apply only one of them.
         let rows = vec![one("A", "N"), one("a", "z"), one("b", "N|%'\"\\é")];
         for missing in [Missing::Skip, Missing::DeadLetter] {
             let dead = u64::from(missing == Missing::DeadLetter);

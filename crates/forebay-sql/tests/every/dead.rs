@@ -1,4 +1,4 @@
-//! The contents of dead letters, and that each is replayed once.
+//! The contents of dead letters. Each is replayed once.
 
 use std::{sync::Arc, task::Poll};
 

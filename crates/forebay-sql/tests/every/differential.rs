@@ -58,7 +58,7 @@ fn integer() -> impl Strategy<Value = Option<Value>> {
 }
 
 fn time() -> impl Strategy<Value = Option<Value>> {
-    // The years 1 to 9999; few of them, so that they meet.
+    // The years 1 to 9999. The values are few, so that some are equal.
     let micros = prop_oneof![0_i64..3, -62_135_596_800_000_000_i64..253_402_207_200_000_000];
     weighted(0.8, micros.prop_map(|micros| Timestamp::from_micros(micros).into()))
 }
@@ -74,7 +74,7 @@ fn uuid() -> impl Strategy<Value = Value> {
 fn cells() -> impl Strategy<Value = Box<[Option<Value>]>> {
     let plain =
         (integer(), integer(), integer(), integer(), time(), weighted(0.8, text()), weighted(0.8, uuid()));
-    // A version and what goes by it are written together; few versions, so that some are the same.
+    // A version and its columns are written together. The versions are few, so that some are equal.
     let last = weighted(
         0.8,
         (-2_i64..3, text(), time().prop_map(|at| at.unwrap_or(Timestamp::from_micros(9).into()))),
@@ -106,8 +106,8 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
     })
 }
 
-/// Applies row by row, as if each were a batch: an overflow then refuses that row alone. Rows that are not there are as
-/// `missing` says.
+/// Applies the rows one by one, as if each were a batch. So an overflow refuses only its own row. `missing` says what
+/// happens to rows that do not exist.
 async fn model(memory: &MemorySink, schema: &Arc<Schema>, rows: &[Row], missing: Missing) -> Applied {
     let (mut now, mut dead) = (0, 0);
     for row in rows {
@@ -155,7 +155,7 @@ fn check(homes: &[Home]) {
     });
 }
 
-/// Each agrees with the model on the same rows, and so with the others.
+/// Each database agrees with the model on the same rows, and so with the other databases.
 #[test]
 fn databases_and_the_model_agree() {
     let mut homes = vec![Home::sqlite()];

@@ -1,4 +1,4 @@
-//! A database of a test's own, and the application beside the sink.
+//! A database for one test, and the application that shares it with the sink.
 
 use std::{path::PathBuf, sync::Arc};
 

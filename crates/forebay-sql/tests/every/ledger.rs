@@ -35,7 +35,7 @@ on_every_database! {
         assert_eq!(home.ask("SELECT sum(hits) FROM projects").await, "1");
     }
 
-    /// A commit is visible before it is on disk. Only a later commit of one's own proves that it is there.
+    /// A commit is visible before it is on disk. Only a later commit of the same sink proves that it is there.
     async fn a_batch_that_is_there_is_answered_after_the_commit_of_a_row_of_its_own(home) {
         let (schema, hand) = (projects(), ManualClock::at(NOON));
         let sink = home.sink_with(options().clock(Clock::from(hand.clone()))).await;
@@ -84,7 +84,7 @@ on_every_database! {
         assert_eq!(home.ask("SELECT sum(hits) FROM projects").await, "5");
     }
 
-    /// A batch is not refused because no database can keep its time.
+    /// A time that no database can store does not refuse the batch.
     async fn an_odd_time_of_the_last_write_is_left_out(home) {
         let (schema, sink) = (projects(), home.sink().await);
         for at in [Timestamp::from_micros(i64::MAX), Timestamp::from_micros(i64::MIN)] {
@@ -147,7 +147,7 @@ on_every_database! {
         );
         home.ask(&entries(0, 12_000, "2025-12-25 11:00:00")).await;
         home.ask(&entries(12_000, 12_010, "2025-12-25 13:00:00")).await;
-        // When the buffer is prepared, these are still within the seven days.
+        // These entries are still within the seven days when the buffer is prepared.
         sink.prepare(&schema).await.expect("prepared");
         let now = || Batch::new(Uuid::now_v7(), schema.clone(), 0, vec![]);
         sink.apply(&now()).await.expect("applied");

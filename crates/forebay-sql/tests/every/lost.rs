@@ -17,7 +17,7 @@ on_every_database! {
     /// Loses the reply to each request of a batch in turn, after the server carried it out. One of them is the commit.
     async fn a_batch_whose_replies_are_lost_counts_once(home) {
         let (failures, replays) = lose_each(&home, |after| Fault::DropReply { after }).await;
-        // Begin, ledger, rows, commit at least; and the commit's reply was lost once.
+        // A batch has at least four exchanges: begin, ledger, rows, commit. The reply to the commit was lost once.
         assert!(home.proxy().is_none() || failures >= 4 && replays >= 1, "{failures} failures, {replays} replays");
     }
 
@@ -45,8 +45,8 @@ async fn one_connection(home: &Home, url: &str) -> (Arc<dyn Sink>, Box<dyn Fn() 
     }
 }
 
-/// Applies a batch as often as it has exchanges with the server, each time with `fault` at the next of them, and again
-/// without. Returns how often the first attempt failed, and how often it had been applied all the same.
+/// Applies a batch once for each of its exchanges with the server, with `fault` at that exchange, and repeats it without.
+/// Returns how often the first attempt failed, and how often it had been applied nevertheless.
 async fn lose_each(home: &Home, fault: fn(u64) -> Fault) -> (u64, u64) {
     // A file has no connection to lose.
     let Some(proxy) = home.proxy() else { return (0, 0) };

@@ -27,7 +27,7 @@ fn key(schema: &Schema, id: &str) -> RowKey {
     RowKey::new(schema, &[id.into()]).expect("a key")
 }
 
-/// Moves a row; returns where it is.
+/// Moves a row; returns its new location.
 async fn moving(sink: &Arc<dyn Sink>, schema: &Schema, from: &str, to: &str) -> String {
     let moved = sink.move_row(schema, &key(schema, from), &key(schema, to)).await;
     moved.expect("moved").as_str().to_owned()
@@ -46,7 +46,7 @@ fn refusal(moved: Result<RowKey, SinkError>) -> String {
     }
 }
 
-/// The number of lines in `forebay_moves`, and of those that lead to a row that was moved itself.
+/// The number of rows in `forebay_moves`, and the number of those that lead to a row that was moved itself.
 async fn moves(home: &Home) -> (String, String) {
     let all = home.ask("SELECT count(*) FROM forebay_moves WHERE from_key <> ''").await;
     let chained = "SELECT count(*) FROM forebay_moves AS m JOIN forebay_moves AS n ON n.from_key = m.to_key AND n.buffer = m.buffer \
@@ -79,11 +79,11 @@ async fn own_table(home: &Home) {
     home.ask("INSERT INTO p VALUES ('a', 0, 'x'), ('b', 0, 'x'), ('c', 0, 'x'), ('d', 0, 'x')").await;
 }
 
-/// Three sinks write four rows while a fourth moves them into each other, to and fro. Returns how often it did.
+/// Three sinks write four rows, while a fourth one moves them into each other repeatedly. Returns the number of moves.
 async fn batches_and_moves_at_once(home: &Home, missing: Missing) -> u32 {
     let schema = counters();
     let writing = Arc::new(AtomicBool::new(true));
-    // One move for each batch: in SQLite the sink that asks most often gets the one writer, and the others would starve.
+    // There is one move for each batch. In SQLite the busiest sink gets the single writer, and the others would starve.
     let turn = Arc::new(Notify::new());
     let mut writers = vec![];
     for writer in 0..3 {
@@ -103,7 +103,7 @@ async fn batches_and_moves_at_once(home: &Home, missing: Missing) -> u32 {
     let its_turn = turn.clone();
     let mover = tokio::spawn(async move {
         let (mut moved, mut n, mut last) = (0_u32, 1_usize, 0);
-        // Further moves after the last batch: the writers may have had the file all the time.
+        // More moves follow after the last batch, because the writers may have held the file all the time.
         while last < LAST_MOVES {
             if still.load(Ordering::Relaxed) {
                 its_turn.notified().await;
@@ -180,7 +180,7 @@ on_every_database! {
         assert_eq!(apply(&sink, &schema, rows).await, Applied::now(1, 0));
         assert_eq!(read(&sink, &schema, "b").await.row, all(1_112, 1_000, 5, 10, "newer"));
 
-        // On to a third, and all the way back.
+        // The row moves to a third one, and back again.
         assert_eq!(moving(&sink, &schema, "b", "c").await, "c");
         assert_eq!(moving(&sink, &schema, "a", "b").await, "c");
         apply(&sink, &schema, vec![row(&schema, "a", [Some(1.into()), None, None, None, None])]).await;
@@ -225,7 +225,7 @@ on_every_database! {
         assert_eq!(moves(&home).await.0, "0");
         apply(&sink, &schema, vec![row(&schema, "c", [Some(3.into())])]).await;
         assert_eq!(home.ask("SELECT n FROM p WHERE id = 'c'").await, "3");
-        // There is no row to merge. Only later writes go elsewhere.
+        // There is no row to merge, so the move affects only later writes.
         assert_eq!(moving(&sink, &schema, "e", "c").await, "c");
         apply(&sink, &schema, vec![row(&schema, "e", [Some(4.into())])]).await;
         assert_eq!(home.ask("SELECT n FROM p WHERE id = 'c'").await, "7");
@@ -262,7 +262,7 @@ on_every_database! {
         let ids: Vec<u64> =
             sink.dead_letters(&schema, 0, 9).await.expect("listed").iter().map(|letter| letter.id).collect();
         let replayed = sink.replay_dead(&schema, &ids).await.expect("replayed");
-        // `A` is another row than `a`.
+        // `A` and `a` are different rows.
         assert_eq!((replayed.applied, replayed.refused.len()), (ids[..3].to_vec(), 1));
         assert_eq!(home.ask("SELECT id, hits FROM projects").await, "z\t3");
     }

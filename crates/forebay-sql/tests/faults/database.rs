@@ -8,13 +8,13 @@ use forebay_testkit as testkit;
 use forebay_testkit::{Proxy, Server};
 use sqlx::{ConnectOptions as _, Connection as _, sqlite::SqliteConnectOptions};
 
-/// Which of the three.
+/// One of the kinds of databases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Sqlite,
     Postgres,
     MariaDb,
-    /// Postgres behind a pooler that gives connections away after each transaction.
+    /// Postgres behind a pooler that shares connections between transactions.
     PgBouncer,
 }
 
@@ -62,7 +62,7 @@ impl Kind {
     }
 }
 
-/// A database that only this test has.
+/// A database for one test.
 pub(crate) enum Database {
     Sqlite(tempfile::TempDir),
     Postgres(testkit::Postgres, Proxy),

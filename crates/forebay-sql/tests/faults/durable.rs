@@ -41,7 +41,7 @@ fn options() -> Options {
     Options::new().migrate(Migrate::Yes)
 }
 
-/// A server that is killed at any moment of a commit has every batch that it confirmed to one of two flushers.
+/// A server is killed at any moment of a commit. Afterwards it has every batch that it confirmed to one of two flushers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mariadb_has_what_was_found_in_its_ledger_when_it_comes_back() {
     if without("mariadb") || without("strace") {
@@ -51,7 +51,7 @@ async fn mariadb_has_what_was_found_in_its_ledger_when_it_comes_back() {
     server.query("mysql", "CREATE DATABASE app; CREATE TABLE app.noise (id INT AUTO_INCREMENT PRIMARY KEY)");
     let (mut acknowledged, mut lost) = (0, vec![]);
     for round in 0..number("FOREBAY_KILLS", 4) {
-        // Sinks of two processes.
+        // These are the sinks of two processes.
         let [one, other] = [open(&server).await, open(&server).await];
         let strace = Strace::attach(server.pid().expect("it runs"), millis(500));
         let noise = tokio::spawn(make_noise(server.url("app")));
@@ -69,7 +69,7 @@ async fn mariadb_has_what_was_found_in_its_ledger_when_it_comes_back() {
             let batch = batch.clone();
             async move { other.apply(&batch).await }
         });
-        // At any moment, and every other time as soon as it can be too late.
+        // The kill comes at any moment. Every other time it comes at the earliest moment at which it could do harm.
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         if round % 2 == 0 {
             eventually("the other's answer", async || second.is_finished()).await;
@@ -98,7 +98,7 @@ async fn open(server: &MariaDb) -> MySql {
     sink
 }
 
-/// Commits one after the other until the server is gone.
+/// Commits repeatedly until the server is gone.
 async fn make_noise(url: String) {
     let mut connection = MySqlConnection::connect(&url).await.expect("a connection");
     while sqlx::raw_sql("INSERT INTO noise VALUES ()").execute(&mut connection).await.is_ok() {}
@@ -131,7 +131,7 @@ async fn postgres_waits_again_for_its_standby_when_a_wait_was_ended() {
     let waiting = "FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name = 'forebay'";
     let waits = |flushers: &str| ask(&format!("SELECT count(*) {waiting}")) == flushers;
     let mut answers = vec![];
-    // A cancelled wait begins again; an ended connection gives no answer. Then another sink comes.
+    // A cancelled wait begins again, and an ended connection gives no answer. Then another sink applies the batch.
     for (how, [before, after]) in [("pg_cancel_backend", ["1", "2"]), ("pg_terminate_backend", ["3", "3"])] {
         let batch = Arc::new(batch(Uuid::now_v7()));
         let apply = || {
@@ -181,7 +181,7 @@ fn sqlite_has_what_was_found_in_its_ledger_after_the_power_failed() {
             strace.syncs().iter().any(|sync| sync.contains(&format!("{}>", file.display())))
         };
         wait_until("the sync of the commit", || begun(&strace, &files[1]));
-        // A traced process exists until its tracer has seen its end, and the tracer waits here.
+        // A traced process exists until its tracer has seen its end. This tracer is waiting.
         first.process.kill().expect("it is ours");
         drop((strace, first));
 
@@ -262,7 +262,7 @@ fn flusher() {
         let sink = Sqlite::open(path).await.expect("opens");
         sink.prepare(&schema()).await.expect("a table");
         if which == "first" {
-            // So that the log has begun, and the next sync of it is that of the batch.
+            // This commit begins the log, so that the next sync of the log belongs to the batch.
             sink.apply(&batch(Uuid::now_v7())).await.expect("applied");
         }
         say("ready");
@@ -270,7 +270,7 @@ fn flusher() {
         std::io::stdin().read_line(&mut line).expect("a pipe");
         let applied = sink.apply(&batch(id.parse().expect("an id"))).await;
         say(if matches!(applied, Ok(Applied::Before)) { "before" } else { "not before" });
-        // Until it is killed, because closing the file syncs it.
+        // Waits to be killed, because closing the file would sync it.
         std::io::stdin().read_line(&mut line).expect("a pipe");
     });
 }

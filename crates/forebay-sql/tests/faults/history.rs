@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How many rows all processes write to.
+/// The number of rows that all processes share.
 const HOT: u64 = 7;
 
 /// The state of a write.
@@ -45,7 +45,7 @@ pub(crate) fn hot(id: u64) -> String {
     format!("hot {}", id % HOT)
 }
 
-/// The row of its own.
+/// The row that only this write adds to.
 pub(crate) fn own(id: u64) -> String {
     format!("own {id}")
 }
@@ -62,7 +62,7 @@ impl History {
         }
     }
 
-    /// Compares with the table; says how much there was.
+    /// Compares the record with the table; returns a summary.
     pub(crate) fn check(&self, table: &BTreeMap<String, u64>) -> String {
         let Self { sent, acknowledged, refused } = self;
         let count = |row: &str| table.get(row).copied().unwrap_or(0);

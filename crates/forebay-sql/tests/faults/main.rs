@@ -1,10 +1,12 @@
-//! Promise P1 under faults: an acknowledged write reaches SQL once, whichever process is killed, and whenever.
+//! Promise P1 under faults: an acknowledged write reaches SQL once, whenever a process is killed.
 //!
-//! Several processes write and flush at the same time, through proxies, into Redis and a database, both of which die and
-//! come back, as do the processes. Every write is recorded before it is sent and when it is answered; at the end SQL is
-//! compared with the record. `FOREBAY_FAULTS` says how many faults, `FOREBAY_SEED` which, and `FOREBAY_DATABASE` into
-//! which of the four: `scripts/faults buffer`. `FOREBAY_KILLS` says how often a database is killed inside a commit:
-//! `scripts/faults commit`.
+//! Several processes write and flush at the same time, through proxies, into Redis and a database. Redis, the database and
+//! the processes die and come back. Every write is recorded before it is sent and when it is answered. At the end the
+//! record is compared with SQL.
+//!
+//! `FOREBAY_FAULTS` is the number of faults, `FOREBAY_SEED` their seed, and `FOREBAY_DATABASE` one of the four databases
+//! (`scripts/faults buffer`). `FOREBAY_KILLS` is the number of times that a database is killed inside a commit
+//! (`scripts/faults commit`).
 
 mod database;
 mod durable;

@@ -23,14 +23,14 @@ use crate::{
 /// The arguments of a child: its number, its log, the store, the database. A process without them is the parent.
 const TOLD: &str = "FOREBAY_TEST_FAULTS_TOLD";
 
-/// How many writes a process sends concurrently.
+/// The number of concurrent writes of a process.
 const WRITERS: usize = 4;
 
 /// A process as its parent sees it.
 pub(crate) struct Process {
     child: Child,
     log: PathBuf,
-    /// How many writes it may send.
+    /// The number of writes that it may send.
     permits: usize,
 }
 
@@ -55,13 +55,13 @@ impl Process {
         pipe.write_all(&vec![b'.'; writes]).expect("it reads");
     }
 
-    /// How many of them it has not sent yet.
+    /// The number of permitted writes that it has not sent yet.
     pub(crate) fn left(&self) -> usize {
         let sent = self.log().iter().filter(|(event, _)| *event == Event::Sent).count();
         self.permits - sent
     }
 
-    /// What it did, in order.
+    /// Its events, in order.
     pub(crate) fn log(&self) -> Vec<(Event, u64)> {
         Event::read(&std::fs::read(&self.log).expect("a log"))
     }
@@ -79,10 +79,10 @@ impl Drop for Process {
     }
 }
 
-/// The buffer of all processes; tries until the store answers.
+/// The buffer of all processes; retries until the store answers.
 pub(crate) async fn open(url: &str) -> BufferHandle {
     loop {
-        // A fault that was set to happen later may have met the connection.
+        // An earlier fault may have broken the connection.
         match Forebay::open(url).await {
             Ok(bay) => {
                 let definition = Buffer::new("hits").key("id").sum("n").partitions(4);
@@ -131,7 +131,7 @@ async fn keep_writing(buffer: BufferHandle, log: Arc<File>, next: Arc<AtomicU64>
     loop {
         writes.acquire().await.expect("is open").forget();
         let id = next.fetch_add(1, Ordering::Relaxed);
-        // Written at once, and there whatever becomes of this process.
+        // The entry is written directly, so that it survives the end of this process.
         let note = |event: Event| (&*log).write_all(&event.record(id)).expect("a log");
         note(Event::Sent);
         let rows = [own(id), hot(id)].map(|row| buffer.row(row).add("n", 1).into_row().expect("fits"));

@@ -15,7 +15,7 @@ async fn open(redis: &Redis, postgres: &Postgres) -> BufferHandle {
     buffer
 }
 
-/// Rows of their own, 40 of a group; each is acknowledged, also if the first attempt meets a dead connection.
+/// Writes 40 new rows of a group. Each is acknowledged, even if the first attempt meets a dead connection.
 async fn write(buffer: &BufferHandle, group: &str) {
     for id in 0..40 {
         let acknowledged = async {
@@ -49,7 +49,7 @@ impl Way {
                 && replica.command(["DBSIZE"]) == redis.command(["DBSIZE"])
         })
         .await;
-        // Disconnected from its primary, which goes on without it.
+        // The replica is disconnected from its primary, which continues alone.
         assert_eq!(replica.command(["REPLICAOF", "NO", "ONE"]), Reply::text("OK"));
         Some(replica)
     }
@@ -75,13 +75,13 @@ async fn exactly_what_was_neither_persisted_nor_flushed_is_lost() {
         redis.kill();
         match &replica {
             None => redis.restart(),
-            // The new Redis gets the old one's address, as by a proxy or a name.
+            // The new Redis gets the old one's address, as with a proxy or a host name.
             Some(replica) => {
                 let port = redis.port().to_string();
                 assert_eq!(replica.command(["CONFIG", "SET", "port", &port]), Reply::text("OK"));
             }
         }
-        // The generation that came back may be in SQL already. Later writes must not be counted as part of it.
+        // The restored generation may already be in SQL. Later writes must not be counted as part of it.
         write(&other, "after").await;
         write(&one, "after").await;
         other.flush().await.expect("flushes");

@@ -14,7 +14,7 @@ use crate::{
     process::{Process, open},
 };
 
-/// Writes of each process from one fault to the next.
+/// The number of writes of each process between two faults.
 const WRITES: usize = 40;
 
 const PROCESSES: usize = 3;
@@ -26,7 +26,7 @@ pub(crate) struct World {
     database: Database,
     logs: tempfile::TempDir,
     processes: Vec<Process>,
-    /// Those that were killed.
+    /// The events of the processes that were killed.
     history: History,
     started: usize,
     random: u64,

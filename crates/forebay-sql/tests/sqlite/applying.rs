@@ -1,4 +1,4 @@
-//! Each batch is applied once, however often and by how many sinks it is applied.
+//! A batch counts once, even if several sinks apply it several times.
 
 use forebay::{
     Buffer, Timestamp,
@@ -141,7 +141,7 @@ async fn null_counts_as_nothing_and_absent_values_change_nothing() {
     ];
     assert_eq!(apply(&sink, &schema, rows).await, Applied::now(2, 0));
     let hour = |h: u64| Timestamp::minus(NOON, forebay::time::hours(h)).into();
-    // Later than nothing else, and alone in its statement.
+    // A value is later than NULL. The row is alone in its statement.
     apply(&sink, &schema, vec![row(&schema, "null", [none, Some(hour(1)), Some(hour(1))])]).await;
     let rows: Vec<(String, i64, String, String)> = application.rows("SELECT * FROM p ORDER BY id").await;
     let (noon, eleven) = ("2026-01-01 12:00:00.000000".to_owned(), "2026-01-01 11:00:00.000000".to_owned());

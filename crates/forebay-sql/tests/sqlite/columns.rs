@@ -68,10 +68,10 @@ async fn texts_compare_byte_by_byte_whatever_the_column_does() {
     let text = |merge| Buffer::new("p").key("id").sum("n").column("word", merge, ColumnType::Text).build();
     let schema = text(Merge::Max).expect("valid");
     let one = |id: &str, word: &str| row(&schema, id, [Some(10.into()), Some(word.into())]);
-    // Two rows of the batch would match one row of the table, and an update takes only one of them.
+    // Two rows of the batch would match one row of the table. An update would apply only one of them.
     let rows = vec![one("A", "N"), one("a", "z"), one("b", "N\0|%'\"é")];
     assert_eq!(apply(&file.sink().await, &schema, rows).await, Applied::now(2, 0));
-    // Inserted, the two are one row: its key says so.
+    // As inserts, the two are one row because of the key.
     let insert = file.sink().await.with(Options::new().missing(Missing::Insert));
     assert_eq!(apply(&insert, &schema, vec![one("A", "N"), one("a", "Z")]).await, Applied::now(2, 0));
     let rows: Vec<(String, i64, String)> = application.rows("SELECT * FROM p ORDER BY id").await;

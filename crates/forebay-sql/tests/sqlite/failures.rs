@@ -72,8 +72,8 @@ async fn constraints_and_triggers_refuse_single_rows() {
     )
     .await;
     let schema = Buffer::new("p").key("id").sum("n").build().expect("valid");
-    // Eight rows, so that they share a statement. RAISE(FAIL) keeps what the statement did before it, and without the
-    // savepoint `a` would count twice.
+    // Eight rows share a statement. RAISE(FAIL) keeps the effect of the statement so far. Without the savepoint `a` would
+    // count twice.
     let rows = [("a", 1), ("b", 2), ("c", 3), ("d", 100), ("e", 5), ("f", 1), ("g", 1), ("h", 1)];
     let rows = rows.map(|(id, n)| row(&schema, id, [Some(n.into())])).to_vec();
     assert_eq!(apply(&file.sink().await, &schema, rows).await, Applied::now(5, 3));
@@ -182,7 +182,7 @@ async fn a_journal_that_is_not_on_disk_is_warned_of() {
     assert_eq!(memory.warnings(), [""; 0]);
 }
 
-/// A process goes on writing into a file that was deleted.
+/// A process can continue to write into a deleted file.
 #[tokio::test]
 async fn a_file_that_was_deleted_or_replaced_keeps_the_batch() {
     type Lose = fn(&std::path::Path);
@@ -212,7 +212,7 @@ async fn a_file_that_was_deleted_or_replaced_keeps_the_batch() {
             assert!(error.to_string().contains("deleted or replaced"), "{what}: {error}");
         }
         assert!(sink.ping().await.is_err() && sink.warnings().concat().contains("deleted"), "{what}");
-        // As after a restart.
+        // This is the state after a restart.
         std::fs::create_dir_all(path.parent().expect("a directory")).expect("created");
         for rest in ["app.db-wal", "app.db-shm"] {
             let _ = std::fs::remove_file(path.with_file_name(rest));

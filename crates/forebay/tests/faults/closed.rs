@@ -1,4 +1,4 @@
-//! A store that was closed answers nothing any more, whichever it is.
+//! A closed store answers no call, on every engine.
 
 use forebay::{
     Buffer, Error, ErrorKind, Event, Forebay, Limit,

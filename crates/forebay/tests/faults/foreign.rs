@@ -1,5 +1,5 @@
-//! A key in which something of somebody else is: nothing of it is overwritten, the error names it with both types, nobody else's
-//! call suffers, and a reset or a force-release cures it.
+//! A key that holds data of another program. Its data is not overwritten, and the error names the key and both types.
+//! Calls for other keys succeed, and a reset or a force-release removes the data.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use forebay::{
 use forebay_testkit::{Redis, Reply, unique_prefix, without};
 use futures::future::join_all;
 
-/// What puts something else there, and its type.
+/// The commands that store other data under a key, and the type of that data.
 const OTHERS: [(&[&str], &str); 5] = [
     (&["RPUSH", "KEY", "theirs"], "list"),
     (&["HSET", "KEY", "theirs", "1"], "hash"),
@@ -35,7 +35,7 @@ impl Store {
     }
 
     fn limit(&self, kind: Kind) -> LimitHandle {
-        // That the store is no good must not be hidden by a policy.
+        // `on_error = open` must not hide the error.
         let limit = Limit::new(kind.as_str(), 10, days(300)).kind(kind).on_error(OnError::Open);
         self.bay.limit(limit).expect("valid")
     }
@@ -44,7 +44,7 @@ impl Store {
         self.server.command(words.iter().copied())
     }
 
-    /// The only key that is there: where Forebay keeps something.
+    /// The only key in the store, which holds Forebay's data.
     fn key(&self) -> String {
         match self.command(&["KEYS", &format!("{}:*", self.prefix)]) {
             Reply::Array(keys) => match &keys[..] {
@@ -55,7 +55,7 @@ impl Store {
         }
     }
 
-    /// Puts something else under a key; what it is then.
+    /// Replaces a key by other data, and returns that data.
     fn put(&self, key: &str, other: &[&str]) -> Reply {
         self.command(&["DEL", key]);
         let words: Vec<&str> = other.iter().map(|word| if *word == "KEY" { key } else { *word }).collect();
@@ -131,7 +131,7 @@ async fn of_takes_that_go_together_only_those_of_the_key_fail() {
     }
 }
 
-/// All or nothing, also where the keys before the bad one are new, or are not.
+/// Nothing is charged, whether or not the keys before the bad one exist.
 #[tokio::test]
 async fn of_a_take_over_several_limits_nothing_is_charged() {
     if without("redis") {
@@ -158,7 +158,7 @@ async fn of_a_take_over_several_limits_nothing_is_charged() {
                     |key: &str| limits.iter().enumerate().map(|all| charge(all, key)).collect::<Vec<_>>();
                 let good: Vec<Charge> = others.clone().map(|all| charge(all, "k")).collect();
                 let (all, more) = (all("k"), all("l"));
-                // In one script call with one that is good.
+                // They share one script call with a take that succeeds.
                 let (first, second, third) = tokio::join!(
                     store.bay.take_all(&all),
                     store.bay.take_all(&good),
@@ -213,7 +213,7 @@ async fn leases_and_locks_are_cured_by_reset_and_force() {
     }
 }
 
-/// The steps of a series by default, in seconds, and a span that is read in each.
+/// The default steps of a series in seconds, each with a span that is read at that step.
 const STEPS: [(u64, Duration); 4] = [(10, mins(10)), (60, days(2)), (900, days(20)), (86_400, days(60))];
 
 #[tokio::test]

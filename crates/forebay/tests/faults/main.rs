@@ -1,4 +1,4 @@
-//! Every step of a flush and of a hit fails once, before its effect and after it: what was acknowledged counts once.
+//! Every step of a flush and of a hit fails once before its effect, and once after it. Acknowledged writes count once.
 
 mod closed;
 mod foreign;

@@ -1,5 +1,5 @@
-//! Whatever a running Redis refuses with is an outage: limits go by `on_error`, everything else says why and that it may be
-//! repeated, `ping` fails, and when the cause is gone all goes on by itself.
+//! Any refusal of a running Redis counts as an outage. Limits follow `on_error`, and all other calls fail with the reason
+//! and a retryable error. `ping` fails, too. Everything works again without a restart once the cause is gone.
 
 use std::{
     io::{Read as _, Write as _},
@@ -22,21 +22,21 @@ use futures::{FutureExt as _, future::join_all};
 
 /// A way to be refused.
 struct Case {
-    /// The code that the server says.
+    /// The error code of the server.
     code: &'static str,
-    /// Whatever else an error may say, of a connection that is given up.
+    /// Other texts that the error may contain when a connection is given up.
     or: &'static [&'static str],
     options: &'static [(&'static str, &'static str)],
-    /// Before the store is opened.
+    /// Commands that run before the store is opened.
     prepare: &'static [&'static [&'static str]],
     user: Option<&'static str>,
     begin: fn(&Redis) -> Vec<TcpStream>,
     end: fn(&Redis, &mut [TcpStream]),
-    /// Whether questions are answered all the same.
+    /// True if reads still succeed.
     reads: bool,
 }
 
-/// Nothing of a case.
+/// A case without any settings.
 const PLAIN: Case = Case {
     code: "",
     or: &[],
@@ -58,7 +58,7 @@ struct World {
     event: EventHandle,
     /// Rows that were acknowledged.
     acknowledged: i64,
-    /// Rows of which that is not known.
+    /// Rows for which that is unknown.
     unknown: i64,
 }
 
@@ -70,7 +70,7 @@ fn disconnect(server: &Redis) {
     server.command(["CLIENT", "KILL", "TYPE", "normal"]);
 }
 
-/// Sends lines on a connection of their own, and waits for as many replies of one line as there are lines, less `unanswered`.
+/// Sends lines on their own connection, and waits for one reply line to each except the last `unanswered`.
 fn raw(server: &Redis, lines: &[&str], unanswered: usize) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", server.port())).expect("listens");
     for (i, line) in lines.iter().enumerate() {
@@ -87,7 +87,7 @@ fn raw(server: &Redis, lines: &[&str], unanswered: usize) -> TcpStream {
 
 const USER: &[&[&str]] = &[&["ACL", "SETUSER", "app", "on", ">sesame", "~*", "&*", "+@all"]];
 
-/// What a server says that has become a replica, and what becomes of those who ask it at that moment.
+/// The errors of a server that has become a replica, and of clients that call it at that moment.
 const REPLICA: &[&str] = &["READONLY", "this is a replica", "the connection ended"];
 
 const CASES: [Case; 12] = [
@@ -188,7 +188,7 @@ const CASES: [Case; 12] = [
         options: &[("enable-protected-configs", "yes")],
         begin: |server| {
             config(server, "save", "100000 1000000");
-            // Nobody writes files there.
+            // Files cannot be written in this directory.
             config(server, "dir", "/proc");
             server.command(["BGSAVE"]);
             forebay_testkit::wait_until("the snapshot to fail", || {
@@ -218,10 +218,10 @@ const CASES: [Case; 12] = [
     },
     Case {
         code: "max number of clients",
-        // It closes the connection on top, which may be all that is seen.
+        // The server also closes the connection. The client may see only that.
         or: &["cannot connect", "the connection ended"],
         begin: |server| {
-            // Its own connection stays.
+            // The connection of this command stays open.
             let mut admin = raw(server, &["CONFIG SET maxclients 1"], 0);
             admin.write_all(b"CLIENT KILL TYPE normal\r\n").expect("sent");
             vec![admin]
@@ -272,7 +272,7 @@ impl World {
         answer.map(drop).map_err(|error| error.error)
     }
 
-    /// Everything that changes something, and has no policy of its own. What it came to.
+    /// Calls everything that writes and has no `on_error`. Returns the results.
     async fn changes(&mut self) -> Vec<(&'static str, Result<(), Error>)> {
         let closed = self.limits[1].clone();
         vec![
@@ -283,12 +283,12 @@ impl World {
             ("series", self.series.add("a", 1).await),
             ("event", self.hit().await),
             ("lock", self.bay.lock("free").try_acquire().await.map(drop)),
-            // A new one each time: that a known one is under way is said without a write.
+            // The id is new each time, because a known id in progress is answered without a write.
             ("once", self.bay.once(&unique_prefix(), 1).await.map(drop)),
         ]
     }
 
-    /// It is what frees memory, and live rows have to be rotated first.
+    /// A flush frees memory, and it has to rotate the live rows first.
     async fn flush_without_memory(&self) {
         assert_eq!(self.buffer.flush().await.expect("is flushed"), 1);
         assert_eq!(self.counted(), self.acknowledged);
@@ -302,7 +302,7 @@ impl World {
         ]
     }
 
-    /// What the policies make of it.
+    /// Checks the decisions of the limits, which follow their `on_error`.
     async fn limits(&self, code: &str) {
         for (limit, allowed) in self.limits.iter().zip([true, false, true]) {
             let decision = limit.take("k").await.expect("a policy decides");
@@ -317,7 +317,7 @@ impl World {
         let both = self.bay.take_all(&[charge(open, "k"), charge(closed, "k")]).await.expect("decides");
         assert!(!both.allowed);
         if code == "OOM" {
-            // What removes something comes first in the script, which Redis then lets go on.
+            // The script begins with a removal. Redis then lets the rest of it run.
             return;
         }
         match self.leases.lease("new").await.expect("decides") {
@@ -371,7 +371,7 @@ async fn run(case: Case) {
     let mut connections = (case.begin)(&server);
     eventually(code, async || world.bay.ping().await.is_err_and(|error| says(&case, &error))).await;
     for (what, answer) in world.changes().await {
-        // What removes something needs no memory.
+        // A removal needs no memory.
         if (code, what) != ("OOM", "reset") {
             check(&case, what, &answer);
         }
@@ -399,7 +399,7 @@ async fn run(case: Case) {
     drop(connections);
     eventually("the store to answer", async || world.bay.ping().await.is_ok()).await;
     for (what, answer) in world.changes().await {
-        // The lock of before is still held.
+        // The lock from before is still held.
         answer.unwrap_or_else(|error| panic!("{code}: {what}: {error:?}"));
     }
     for limit in &world.limits {
@@ -416,7 +416,7 @@ async fn whatever_a_running_server_refuses_is_an_outage_and_passes() {
     if without("redis") {
         return;
     }
-    // All of them, so that one that fails hides no other.
+    // All cases run to their end, so that one failure does not hide others.
     let cases = CASES.into_iter().map(|case| AssertUnwindSafe(run(case)).catch_unwind());
     let failed = join_all(cases).await.iter().filter(|case| case.is_err()).count();
     assert_eq!(failed, 0, "see above");

@@ -1,5 +1,5 @@
-//! A right that is missing, for every command of every script in its turn: what was answered is so. Certainly nothing happened,
-//! or nobody knows, and `ping` tells.
+//! Each command of each script is forbidden in turn. Every answer must be true: the call was carried out, it certainly was
+//! not, or the outcome is unknown. `ping` reports the missing right.
 
 use forebay::{
     Buffer, Error, Forebay, Limit, Retry,
@@ -50,7 +50,7 @@ const COMMANDS: [&str; 35] = [
     "zscore",
 ];
 
-/// A store, as one user has it.
+/// A store, opened by one user.
 struct World {
     bay: Forebay,
     limits: Vec<LimitHandle>,
@@ -78,7 +78,7 @@ impl World {
         Self { bay, limits, leases, series, buffer, sink }
     }
 
-    /// What is there of everything, each by its name.
+    /// The stored counts of every part, by name.
     async fn counts(&self, key: &str) -> Vec<(&'static str, i64)> {
         let used = |limit: LimitHandle| {
             let key = key.to_owned();
@@ -99,7 +99,7 @@ impl World {
         ]
     }
 
-    /// One more of everything: whether it was done, or nobody knows.
+    /// Adds one to every part. Returns whether that was done, or whether it is unknown.
     async fn one_more(&self, key: &str) -> Vec<(&'static str, Answer)> {
         let take = async |limit: &LimitHandle| {
             let decision = limit.take(key).await.expect("a policy decides");
@@ -126,7 +126,7 @@ impl World {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
     Done,
-    /// Certainly not.
+    /// It was certainly not done.
     Nothing,
     Unknown,
 }
@@ -141,13 +141,13 @@ impl Answer {
     }
 }
 
-/// Takes each right in its turn from one user.
+/// Takes away and gives back each right of one user in turn.
 async fn run(server: &Redis, user: &str, commands: &[&str]) {
     let acl = |change: &str| server.command(["ACL", "SETUSER", user, change]);
     let (app, admin) = (World::open(server, user, user).await, World::open(server, user, "admin").await);
     let (mut done, mut unknown) = (0, 0);
     for command in commands {
-        // Of a key that is there, and of one that is not.
+        // One key exists, and the other one does not.
         let keys = ["old".to_owned(), format!("{command}-new")];
         let _ = admin.bay.lock("old").force_release().await.expect("answers");
         for (name, answer) in admin.one_more("old").await {
@@ -160,7 +160,7 @@ async fn run(server: &Redis, user: &str, commands: &[&str]) {
         let names = |error: &Error| {
             let said = error.to_string().to_lowercase();
             let quoted = said.contains(&format!("({command})")) || said.contains(&format!("'{command}'"));
-            // The first write of the probe says no more than Redis does.
+            // The first write of the probe only repeats the message of Redis.
             said.contains("noperm") && (quoted || *command == "set" && !said.contains('('))
         };
         let is_told = async || app.bay.ping().await.is_err_and(|error| names(&error));
@@ -175,7 +175,7 @@ async fn run(server: &Redis, user: &str, commands: &[&str]) {
             {
                 let more = after - before;
                 let fits = match answer {
-                    // What is flushed is not pending any more: counted in the end.
+                    // A flush removes rows from the pending ones, so they are counted at the end.
                     _ if name == "row" => true,
                     Answer::Done => more == 1,
                     Answer::Nothing => more == 0,
@@ -206,6 +206,6 @@ async fn what_is_answered_without_a_right_is_so() {
     for user in users.iter().map(|(user, _)| &**user).chain(["admin"]) {
         server.command(["ACL", "SETUSER", user, "on", ">sesame", "~*", "&*", "+@all"]);
     }
-    // Side by side: each waits a second for what ping remembers.
+    // The users run concurrently, because each waits a second for the cached result of `ping`.
     join_all(users.iter().map(|(user, commands)| run(&server, user, commands))).await;
 }

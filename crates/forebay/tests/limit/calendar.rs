@@ -59,7 +59,7 @@ async fn a_month_ends_where_its_zone_has_it_and_a_denial_tells_when() {
     assert_eq!(limit.policy("42").window, days(31) + hours(1), "an hour comes twice in October");
 }
 
-/// Elsewhere a day began when a key was first used, ended by the server's own zone, or never ended.
+/// Other implementations begin a day at the first use of a key, end it by the server's own zone, or never end it.
 #[tokio::test]
 async fn a_day_goes_from_midnight_to_midnight_whenever_it_was_first_asked_about() {
     let store = Store::open().await;
@@ -184,7 +184,7 @@ async fn beside_another_kind_all_is_charged_or_nothing() {
     assert!(take(&shadow).await.is_shadowed());
 }
 
-/// What a process holds of a day ends with the day, and nothing of it passes tomorrow.
+/// A process's allotment of a day ends with that day, and none of it is spent on the next day.
 #[tokio::test]
 async fn a_leased_day_never_passes_more_than_its_quota_around_midnight() {
     let store = Store::open().await;
@@ -228,7 +228,7 @@ async fn a_file_goes_on_counting_until_the_month_ends() {
 async fn a_replay_counts_by_the_days_of_its_own_time() {
     let store = Store::open().await;
     let limit = store.bay.limit(berlin(1, CalendarUnit::Day)).expect("valid");
-    // From midnight of the day in 2019 on which clocks were changed.
+    // Starts at midnight of the day in 2019 on which the clocks changed.
     let mut admitted = 0;
     for hour in 0..72 {
         let at = time("2019-03-30T23:00:00Z").plus(hours(hour));
@@ -237,7 +237,8 @@ async fn a_replay_counts_by_the_days_of_its_own_time() {
     assert_eq!(admitted, 4, "a day of 23 h, two whole ones, and the first hour of a fourth");
 }
 
-/// A server tells Redis the windows round its own time. A Redis that is in none of them says so, and is told others.
+/// A server sends Redis the windows around its own time. If the time of Redis is in none of them, Redis answers so, and
+/// the server sends others.
 #[tokio::test]
 async fn processes_whose_clocks_are_years_off_share_the_stores_windows() {
     if without("redis") {

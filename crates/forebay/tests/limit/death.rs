@@ -1,5 +1,5 @@
-//! A process that dies between two steps of one decision: never does more pass than the limit allows, and what it has
-//! charged for nothing is gone when its window is.
+//! A process dies between two steps of one decision. The limit is never exceeded, and a charge without effect ends with
+//! its window.
 
 use std::{env, os::unix::process::ExitStatusExt as _, process::Command};
 
@@ -10,7 +10,7 @@ use forebay::{
 };
 use forebay_testkit::{Redis, eventually, unique_prefix, without};
 
-/// What a child does, where, and under which prefix; a process without it is the parent.
+/// The variable with the child's operation, besides the store and the prefix. A process without it is the parent.
 const DOES: &str = "FOREBAY_TEST_DEATH";
 const STORE: &str = "FOREBAY_TEST_DEATH_STORE";
 const PREFIX: &str = "FOREBAY_TEST_DEATH_PREFIX";
@@ -30,7 +30,7 @@ async fn open(url: &str, prefix: &str) -> (LimitHandle, LimitHandle, Forebay) {
     (limit("day", days(366)), limit("short", secs(2)), bay)
 }
 
-/// Runs a child that dies at a point.
+/// Runs a child that dies at a failpoint.
 fn die(prefix: &str, does: &str, at: &str) {
     let child = Command::new(env::current_exe().expect("this test"))
         .args(["--exact", "death::child", "--nocapture"])
@@ -40,7 +40,7 @@ fn die(prefix: &str, does: &str, at: &str) {
     assert_eq!(child.status.signal(), Some(6), "{does} at {at}: {}", String::from_utf8_lossy(&child.stderr));
 }
 
-/// What is used of a key, after taking all that still is let through: together the quota.
+/// Returns the used part of a key. Then takes the rest, and checks that both add up to the quota.
 async fn used_and_the_rest(limit: &LimitHandle, key: &str) -> u64 {
     let used = limit.peek(key).await.expect("answers").used();
     let mut admitted = 0;
@@ -88,7 +88,8 @@ async fn a_reservation_whose_holder_dies_keeps_its_charge_and_never_less() {
     for (does, at, left) in [
         ("reserve", "reserve_after_lease", 0),
         ("reserve", "reserve_after_charge", 3),
-        // Between the two steps of a settlement: what was less does not come back, and what was more is not charged.
+        // The process dies between the two steps of a settlement. A lower cost is not refunded, and a higher cost is not
+        // charged.
         ("commit 1", "commit_after_release", 3),
         ("commit 5", "commit_after_release", 3),
     ] {
@@ -113,7 +114,7 @@ async fn child() {
         return;
     }
     for limit in [&short, &day] {
-        // The short one first: whatever happens to it is over when the other one is looked at.
+        // The short limit comes first, so that its window has ended when the other limit is checked.
         if limit.name().as_str() == "short" {
             let _ = limit.take_n("0", 2).await.expect("answers");
             continue;

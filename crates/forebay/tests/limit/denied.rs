@@ -1,4 +1,4 @@
-//! Denials that a process knows: they are answered without the store, and only where the store would deny.
+//! Denials that a process remembers. It answers them without the store, and only if the store would deny as well.
 
 use forebay::{
     Event, Forebay, Limit,
@@ -13,7 +13,7 @@ use super::{START, Store};
 
 const STEPS: [&str; 5] = ["take", "take_all", "take_all_once", "refund", "series_add"];
 
-/// How many round trips the store has seen.
+/// The number of round trips to the store.
 fn trips(store: &Store) -> u64 {
     STEPS.iter().map(|step| store.faults.calls(step)).sum()
 }
@@ -169,7 +169,7 @@ async fn shadows_and_explicit_times_ask_the_store() {
     assert_eq!(sources(&denied), [Some(Source::Engine)]);
 }
 
-/// An attempt that was charged and died is completed, whatever the process knows of the key by then.
+/// A charged attempt died. Its repeat completes, even if the process has since remembered a denial of the key.
 #[tokio::test]
 async fn a_repeated_request_is_not_denied_by_what_the_process_knows() {
     let store = Store::open().await;
@@ -293,7 +293,7 @@ async fn a_denied_request_spends_no_local_budget_and_none_is_admitted_beyond_the
     assert_eq!(alone, 250, "all of the quota, and no more");
 }
 
-/// Two processes on one store: one resets, the other asks again within a second.
+/// Two processes share one store: one resets a key, and the other one takes within a second.
 #[tokio::test]
 async fn another_process_notices_a_reset_within_a_second() {
     let server = forebay_testkit::Redis::start();

@@ -1,4 +1,5 @@
-//! Leases: as many as there may be, as long as they are used, and none of those who died.
+//! Leases of concurrency limits. There are never more than the quota, they last while they are extended, and those of dead
+//! holders expire.
 
 use forebay::{
     ErrorKind, Limit,
@@ -198,7 +199,7 @@ async fn leases_and_takes_are_not_mistaken_for_each_other() {
     }
 }
 
-/// Whoever has it by its id, in whichever process: the id says that the store does not know it.
+/// Any process that has the lease's id can tell from it that the store does not know the lease.
 #[tokio::test]
 async fn a_lease_that_was_granted_without_the_store_is_renewed_and_released_without_it() {
     for (on_error, shadow) in [(OnError::Open, false), (OnError::Closed, true), (OnError::Local, false)] {
@@ -230,7 +231,7 @@ async fn a_lease_that_was_granted_without_the_store_is_renewed_and_released_with
     }
 }
 
-/// By the store, it is another matter: nobody knows whether it still has it.
+/// A lease that the store granted is different: without the store it is unknown whether it still exists.
 #[tokio::test]
 async fn a_lease_of_the_store_is_not_extended_without_it() {
     let store = Store::open().await;

@@ -1,4 +1,4 @@
-//! Leased limits: decided within slices, and never more than the rule allows.
+//! Leased limits: they decide within local budgets, and never admit more than the rule allows.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -25,7 +25,7 @@ async fn take(limit: &LimitHandle) -> Decision {
     decision
 }
 
-/// Takes so many, one at a time: how many were admitted.
+/// Takes one at a time, `times` times. Returns how many were admitted.
 async fn takes(limit: &LimitHandle, times: u64) -> u64 {
     let mut admitted = 0;
     for _ in 0..times {
@@ -34,7 +34,7 @@ async fn takes(limit: &LimitHandle, times: u64) -> u64 {
     admitted
 }
 
-/// What the store has as used: of somebody who holds nothing.
+/// The used part in the store, as seen by a handle without an allotment.
 async fn used(bay: &Forebay, kind: Kind, quota: u64, per: Duration) -> u64 {
     leased(bay, kind, quota, per).peek("42").await.expect("answers").used()
 }
@@ -81,7 +81,7 @@ async fn one_process_gets_all_of_a_quota_and_no_more() {
     }
 }
 
-/// 4 held and 4 in the store, and a cost of 5: neither is enough.
+/// The process holds 4 and the store has 4. Neither is enough for a cost of 5, but both together are.
 #[tokio::test]
 async fn what_is_held_and_what_is_left_are_one() {
     for kind in KINDS {
@@ -146,17 +146,17 @@ async fn what_is_not_spent_comes_back() {
         drop((limit, bay));
         let bay = Forebay::open(&file).await.expect("opens");
         let used = used(&bay, kind, 1_000, hours(24)).await;
-        // A bucket has leaked a little.
+        // The bucket has leaked a little.
         assert!((49..=50).contains(&used), "{kind:?}: closed: {used}");
     }
 }
 
-/// A process that dies gives nothing back: its slice counts as used until the deadline, and no longer.
+/// A process that dies returns nothing. Its allotment counts as used until its deadline, and no longer.
 #[tokio::test]
 async fn what_the_dead_held_comes_back_at_the_deadline() {
     for kind in KINDS {
         let store = Store::open().await;
-        // In the middle of a window.
+        // Moves the clock to the middle of a window.
         store.hand.advance(secs(5));
         let limit = leased(&store.bay, kind, 1_000, secs(10));
         assert_eq!(takes(&limit, 50).await, 50);
@@ -167,7 +167,7 @@ async fn what_the_dead_held_comes_back_at_the_deadline() {
         let other = leased(&store.bay, kind, 1_000, secs(10));
         let rest = takes(&other, 1_000).await;
         assert!(rest < 950, "{kind:?}: {rest}");
-        // The windows in which it was charged, or the slice and what refills the bucket.
+        // The windows that were charged end, or the allotment ends and the bucket refills.
         store.pass(secs(21)).await;
         assert_eq!(takes(&other, 1_000).await, 1_000, "{kind:?}");
     }
@@ -184,7 +184,7 @@ async fn a_reset_leaves_what_others_hold_charged() {
         let theirs = takes(&other, 1_000).await;
         let rest = takes(&one, 1_000).await;
         assert!(rest > 0, "{kind:?}: it goes on with its slice");
-        // What it had spent unheard of when the reset came is charged all the same.
+        // The part that the other process had spent before the reset, without a report, is charged as well.
         assert!((900..=1_000).contains(&(theirs + rest)), "{kind:?}: {theirs} and {rest}");
         one.reset("42").await.expect("resets");
         assert_eq!(takes(&one, 10).await, 10, "{kind:?}");
@@ -242,10 +242,10 @@ enum Step {
         times: u64,
     },
     GiveBack(usize),
-    /// It is gone, and what it held with it.
+    /// The process dies, and its allotment is lost.
     Kill(usize),
     Reset(usize),
-    /// So the next request for a slice fails.
+    /// The next request for an allotment fails.
     Fail(Fault),
 }
 
@@ -263,10 +263,10 @@ fn steps() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What was admitted when, in milliseconds, since the last reset.
+/// The admitted costs with their times in milliseconds, since the last reset.
 type Admitted = Vec<(u64, u64)>;
 
-/// What the kind promises of a quota per second.
+/// Checks the guarantee of a kind for a quota per second.
 fn check(kind: Kind, quota: u64, admitted: &Admitted) -> Result<(), String> {
     let mut seconds: BTreeMap<u64, u64> = BTreeMap::new();
     let (mut then, mut level) = (0, 0);
@@ -274,7 +274,7 @@ fn check(kind: Kind, quota: u64, admitted: &Admitted) -> Result<(), String> {
         *seconds.entry(at / 1_000).or_default() += cost;
         let sum = |second| seconds.get(&second).copied().unwrap_or(0);
         let (now, before) = (sum(at / 1_000), sum(at / 1_000 - 1));
-        // In thousandths, of which as many as the quota leak in a millisecond.
+        // The level counts thousandths. `quota` of them leak per millisecond.
         level = level.max((at - then) * quota) - (at - then) * quota + cost * 1_000;
         then = at;
         let over = match kind {
@@ -312,7 +312,7 @@ async fn run(kind: Kind, quota: u64, steps: &[Step]) -> Result<(), String> {
                 }
             }
             Step::GiveBack(holder) => holders[holder].give_back().await,
-            // Never dropped, so that it gives nothing back.
+            // The handle is never dropped, so it returns nothing.
             Step::Kill(holder) => std::mem::forget(std::mem::replace(&mut holders[holder], open())),
             Step::Reset(holder) => {
                 holders[holder].reset("42").await.expect("resets");
@@ -338,7 +338,7 @@ proptest! {
     }
 }
 
-/// What is spent of a slice is forgotten with the rest, on whichever store: the slice stays in the store until it is told.
+/// A reset also voids the spent part of an allotment, on every store. The store keeps the allotment until the next report.
 #[tokio::test]
 async fn a_reset_voids_what_this_process_has_spent() {
     for store in ["memory:", "faults", "embedded", "redis", "hosts"] {
@@ -395,7 +395,7 @@ async fn a_reset_says_what_others_hold_and_until_when() {
         );
         assert_eq!(one.reset("42").await.expect("resets"), None, "{kind:?}: its own is voided");
         assert_eq!(used(&store.bay, kind, 1_000, hours(24)).await, 0, "{kind:?}");
-        // A handle that is gone has told what it had spent.
+        // A dropped handle has reported its spending.
         takes(&one, 100).await;
         drop(one);
         settle().await;

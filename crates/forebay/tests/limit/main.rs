@@ -1,4 +1,4 @@
-//! Limits: what they promise, tried on a clock that the test moves and on a store that fails when told to.
+//! Limits and their guarantees, on a manual clock and a store that fails on command.
 
 mod calendar;
 mod death;
@@ -34,7 +34,7 @@ impl Store {
         Self { bay: options.open("memory:").await.expect("opens"), hand, faults }
     }
 
-    /// Lets time pass in small steps.
+    /// Advances the clock in small steps.
     async fn pass(&self, span: Duration) {
         let step = millis(10);
         for _ in 0..span.as_millis() / step.as_millis() {
@@ -45,7 +45,7 @@ impl Store {
     }
 }
 
-/// Lets every task do what it can do by now.
+/// Lets every task run until it waits.
 async fn settle() {
     for _ in 0..20 {
         tokio::task::yield_now().await;

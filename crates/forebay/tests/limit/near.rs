@@ -1,4 +1,4 @@
-//! Who is near a limit.
+//! Reports of keys near their limit.
 
 use forebay::{
     Limit,
@@ -40,7 +40,7 @@ async fn who_has_used_four_fifths_is_near_until_the_window_is_over() {
             "{kind:?}: they have got something back"
         );
         if kind == Kind::TokenBucket {
-            // Nine of ten are near until two have leaked, which takes two tenths of a minute.
+            // Nine of ten are near the limit until two have leaked. That takes two tenths of a minute.
             store.pass(secs(11)).await;
             assert_eq!(near(&limit), [one("nearer", 9, 10)]);
             store.pass(secs(2)).await;
@@ -68,7 +68,7 @@ async fn a_take_over_several_tells_of_each_that_it_charged_and_of_no_other() {
     assert_eq!((near(&wide), tight.top_denied(9)[0].count), (vec![], 1));
 }
 
-/// What was decided without the store says nothing about what is used.
+/// A decision without the store does not show how much is used.
 #[tokio::test]
 async fn what_was_decided_without_the_store_is_not_near() {
     let store = Store::open().await;

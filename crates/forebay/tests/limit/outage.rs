@@ -1,5 +1,5 @@
-//! A Redis that stops, and that dies and comes back without its scripts, in the middle of a rush at a cold key: with
-//! `on_error = closed` not one more than the quota passes, and otherwise whatever passes beyond it says that it is degraded.
+//! Redis stops, and later dies and restarts without its scripts, while many callers take from a new key. With `on_error =
+//! closed` no more than the quota passes. Otherwise every take beyond the quota is marked as degraded.
 
 use std::{
     env,
@@ -15,7 +15,7 @@ use forebay::{
 };
 use forebay_testkit::{Redis, eventually, without};
 
-/// Where a child finds the store; a process without it is the parent.
+/// The variable with the child's store. A process without it is the parent.
 const STORE: &str = "FOREBAY_TEST_OUTAGE_STORE";
 
 const PROCESSES: u64 = 4;
@@ -27,13 +27,13 @@ const KINDS: [Kind; 3] = [Kind::FixedWindow, Kind::SlidingWindow, Kind::TokenBuc
 const POLICIES: [(&str, OnError); 3] =
     [("closed", OnError::Closed), ("open", OnError::Open), ("local", OnError::Local)];
 
-/// Between two requests of a task, so that the rush lasts until the store has been away twice.
+/// The pause between two requests of a task. With it the load lasts until both outages are over.
 const PAUSE: Duration = millis(100);
 
-/// For how long Redis is stopped: longer than deadlines and connections bear.
+/// The time for which Redis is stopped: longer than all deadlines and connection timeouts.
 const STOPPED: Duration = secs(5);
 
-/// Of every kind and policy one, with windows that do not end and buckets that do not refill.
+/// One limit of every kind and policy. Their windows do not end and their buckets do not refill.
 fn limits(bay: &Forebay) -> Vec<LimitHandle> {
     let of = |(word, on_error): (&str, OnError), kind: Kind| {
         let limit = Limit::new(format!("{}-{word}", kind.as_str()), QUOTA, days(366)).kind(kind);
@@ -91,19 +91,19 @@ async fn nobody_passes_too_much_while_redis_stops_and_dies() {
         match limit.name().as_str().rsplit_once('-').expect("a policy").1 {
             "closed" => assert!(degraded == 0 && lost > 0, "{name}: {degraded}, {lost}"),
             "open" => assert!(degraded > 0 && lost == 0, "{name}: {degraded}, {lost}"),
-            // Each process has a quota of its own.
+            // Each process counts its own quota.
             _ => assert!((1..=PROCESSES * QUOTA).contains(&degraded), "{name}: {degraded}"),
         }
     }
 }
 
-/// One of the processes.
+/// A child process.
 #[test]
 fn child() {
     let Ok(store) = env::var(STORE) else { return };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let admitted = runtime.expect("starts").block_on(async {
-        // Whoever starts last may find the store stopped already.
+        // The store may already be stopped when the last process starts.
         let mut bay = None;
         eventually("the store to open", async || {
             bay = Forebay::open(&store).await.ok();
@@ -113,7 +113,7 @@ fn child() {
         let bay = bay.expect("opened");
         let mut sums = vec![];
         for limit in limits(&bay) {
-            // What is asserted of the others does not need as many.
+            // The other limits need fewer tasks for their assertions.
             let tasks = if limit.name().as_str().ends_with("closed") { TASKS } else { TASKS / 4 };
             sums.push(tokio::spawn(rush(limit, tasks)));
         }
@@ -126,7 +126,7 @@ fn child() {
     println!("admitted: {admitted}");
 }
 
-/// How many were admitted by the store, and without it, and denied without it.
+/// The numbers of takes admitted by the store, admitted without it, and denied without it.
 async fn rush(limit: LimitHandle, tasks: u64) -> [u64; 3] {
     let ask = |_| {
         let limit = limit.clone();

@@ -1,4 +1,4 @@
-//! What single keys are allowed instead; limits that admit everything or nothing; and shadows, which deny nobody.
+//! Overrides for single keys, limits that admit everything or nothing, and shadows, which deny nothing.
 
 use forebay::{
     Decision, ErrorKind, Forebay, Limit,
@@ -18,7 +18,7 @@ async fn admitted(limit: &LimitHandle, key: &str, tries: u64) -> u64 {
     admitted
 }
 
-/// Key, what it is allowed, and who said so.
+/// The overrides: the key, its allowance, and the source.
 fn known(limit: &LimitHandle) -> Vec<(String, String, SetBy)> {
     let all = limit.overrides().into_iter();
     all.map(|one| (one.key, one.instead.to_string(), one.set_by)).collect()
@@ -45,7 +45,7 @@ async fn a_key_is_allowed_what_its_override_says_and_the_others_what_the_limit_s
     }
 }
 
-/// A denial that is remembered would otherwise outlive the reason for it.
+/// A remembered denial could otherwise outlive its reason.
 #[tokio::test]
 async fn a_raised_limit_admits_at_once() {
     let store = Store::open().await;
@@ -102,7 +102,7 @@ async fn a_shadow_counts_and_never_denies() {
         let taken = store.bay.take_all(&both).await.expect("answers");
         assert_eq!(taken.allowed, n < 4, "the other one decides");
         let shadowed = taken.limits[0].map(|shadow| (shadow.is_allowed(), shadow.is_shadowed()));
-        // The last one is denied by what this process knows, and the shadow is not asked.
+        // This process remembers the last denial and answers it alone, so the shadow is not called.
         assert_eq!(shadowed, (n < 5).then_some((true, n >= 2)));
     }
     let alone = shadow.take("42").await.expect("answers");
@@ -114,7 +114,7 @@ async fn a_shadow_counts_and_never_denies() {
     assert!(store.bay.limit(denied).expect("valid").take("42").await.expect("answers").is_shadowed());
 }
 
-/// What is denied by another is not counted by the shadow either: it would not have been asked.
+/// A shadow does not count a take that another limit denies, because a real limit would not have been charged either.
 #[tokio::test]
 async fn a_shadow_is_not_charged_for_what_another_limit_denies() {
     let store = Store::open().await;
@@ -195,7 +195,7 @@ async fn what_is_set_goes_before_what_is_defined_until_it_is_removed() {
     assert_eq!(admitted(&limit, "42", 9).await, 4, "the definition's counts again, and what was taken");
 }
 
-/// That is how a configuration is read again: whoever has the old handle is under the old definition.
+/// A reload of the configuration defines a limit again. Old handles keep the old definition.
 #[tokio::test]
 async fn another_definition_goes_on_counting_where_the_period_is_the_same() {
     let store = Store::open().await;
@@ -209,7 +209,7 @@ async fn another_definition_goes_on_counting_where_the_period_is_the_same() {
         let anew = store.bay.limit(Limit::per_hour(kind.as_str(), 3).kind(kind)).expect("valid");
         assert_eq!(admitted(&anew, "42", 9).await, 3, "{kind:?}: another period begins anew");
         assert_eq!(old.top_denied(1), anew.top_denied(1), "who was denied is known to all of them");
-        // What is set counts for all of them, too.
+        // An override applies to all of them, too.
         old.set_override("43", Override::rate(1, mins(1))).await.expect("answers");
         assert_eq!(admitted(&raised, "43", 9).await, 1);
     }
@@ -243,12 +243,12 @@ async fn what_is_set_is_there_when_the_file_is_opened_again() {
             assert_eq!(limit.remove_override("4 {é}:").await.expect("answers"), round == 1);
             limit.set_override("43", Override::unlimited()).await.expect("answers");
         }
-        // Not closed: what was answered is there.
+        // The store is dropped without a close. Everything that was acknowledged must survive.
         drop((limit, bay));
     }
 }
 
-/// A store on a server of its own.
+/// Opens a store on the given server.
 async fn on(server: &Redis, prefix: &str) -> (Forebay, LimitHandle) {
     let bay = Forebay::options().prefix(prefix).open(&server.url()).await.expect("opens");
     let limit =
@@ -269,7 +269,7 @@ async fn what_one_process_sets_all_others_heed() {
     assert_eq!(admitted(&there, "43", 9).await, 7);
     let (_three, later) = on(server, &prefix).await;
     assert_eq!(known(&later), known(&there), "who starts later knows from the start");
-    // Each of them at the same moment: the store has both, and all end up with both.
+    // Both set an override at the same moment. The store gets both, and so do both processes.
     let (a, b) = tokio::join!(
         here.set_override("44", Override::blocked()),
         there.set_override("45", Override::unlimited())

@@ -1,4 +1,4 @@
-//! A cost of 0 is a peek: it is told what a take of 1 would be told, and charges nothing.
+//! A cost of 0 is a peek: it returns the decision of a take of 1, and charges nothing.
 
 use forebay::{
     Forebay, Limit,
@@ -75,7 +75,7 @@ async fn of_several_limits_those_with_cost_0_are_looked_at_and_deny_all_the_same
     assert_eq!(told, [0, 2, 0, 0]);
     assert_eq!((used(&gate, "k").await, used(&hits, "k").await), (0, 2));
 
-    // A limit that is only looked at keeps the others from being charged.
+    // A full limit with cost 0 keeps the others from being charged.
     assert!(gate.take_n("k", 3).await.expect("answers").is_allowed());
     let answer = bay.take_all(&[charge(&gate, "k", 0), charge(&hits, "k", 1)]).await.expect("answers");
     assert!(!answer.allowed);
@@ -86,7 +86,7 @@ async fn of_several_limits_those_with_cost_0_are_looked_at_and_deny_all_the_same
     assert_eq!((used(&gate, "k").await, used(&hits, "k").await), (3, 2));
     assert_eq!(gate.top_denied(1).len(), 0, "a peek is no denial");
 
-    // Nothing but peeks.
+    // The call contains only peeks.
     let answer = bay.take_all(&[charge(&hits, "k", 0)]).await.expect("answers");
     assert_eq!((answer.allowed, answer.limits[0].expect("was asked").used()), (true, 2));
 }

@@ -1,4 +1,4 @@
-//! Several processes at a key that nobody has asked about: together they get the quota, and not one more.
+//! Several processes take from a new key. Together they get exactly the quota.
 
 use std::{
     env,
@@ -13,7 +13,7 @@ use forebay::{
 };
 use forebay_testkit::{Redis, unique_prefix, without};
 
-/// Where a child finds its stores, and under which prefix; a process without it is the parent.
+/// The variable with the child's stores, besides the prefix. A process without it is the parent.
 const STORES: &str = "FOREBAY_TEST_LIMIT_STORES";
 const PREFIX: &str = "FOREBAY_TEST_LIMIT_PREFIX";
 
@@ -51,14 +51,15 @@ fn four_processes_at_a_cold_key_get_the_quota_and_no_more() {
             *sum += number.parse::<u64>().expect("a number");
         }
     }
-    // One host, then three; on each the kinds, each exact and leased. What one process holds in the end, others miss.
+    // The results cover one host, then three, and on each all kinds, exact and leased. A process may end with an unspent
+    // allotment, which the others then lack.
     for (place, admitted) in admitted.into_iter().enumerate() {
         let least = if place % 2 == 0 { QUOTA } else { QUOTA * 9 / 10 };
         assert!((least..=QUOTA).contains(&admitted), "{admitted} in place {place} of {KINDS:?}");
     }
 }
 
-/// One of the processes. Its own clock is minutes away from that of the others, which must not matter.
+/// A child process. Its clock is minutes off, which must not matter.
 #[test]
 fn child() {
     let (Ok(stores), Ok(prefix)) = (env::var(STORES), env::var(PREFIX)) else { return };
@@ -68,7 +69,7 @@ fn child() {
         for url in stores.split(' ') {
             let minutes = i64::from(std::process::id() % 20) * 60;
             let skewed = ManualClock::at(Timestamp::from_secs(1_790_000_000 + minutes));
-            // Deadlines are not what is tried here: by this clock none ever comes.
+            // This test does not cover deadlines: the clock stands still, so none passes.
             let options = Forebay::options().prefix(prefix.clone()).clock(Clock::from(skewed));
             let bay = options.open(url).await.expect("opens");
             for kind in KINDS {
@@ -83,7 +84,7 @@ fn child() {
 }
 
 async fn take_all(bay: &Forebay, kind: Kind, mode: Mode) -> u64 {
-    // Windows that do not end meanwhile, and a bucket that does not refill.
+    // The windows do not end during the test, and the bucket does not refill.
     let name = if mode == Mode::Leased { format!("{}-leased", kind.as_str()) } else { kind.as_str().into() };
     let limit = Limit::new(name, QUOTA, days(366)).kind(kind).mode(mode).deadline(mins(1));
     let limit = bay.limit(limit.on_error(OnError::Closed)).expect("valid");

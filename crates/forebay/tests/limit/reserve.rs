@@ -1,4 +1,4 @@
-//! Costs that are known only afterwards: reserved, and settled once.
+//! Reservations: costs that are known only afterwards. Each is settled once.
 
 use forebay::{
     ErrorKind, Limit,
@@ -71,7 +71,7 @@ async fn what_is_not_settled_in_time_keeps_its_charge_until_the_window_ends() {
     assert_eq!(used(&limit).await, 0);
 }
 
-/// Else the refund would make room in a window that was never charged.
+/// Otherwise the refund would make room in a window that was never charged.
 #[tokio::test]
 async fn what_comes_back_after_its_window_opens_nothing() {
     let store = Store::open().await;
@@ -85,7 +85,7 @@ async fn what_comes_back_after_its_window_opens_nothing() {
 
 #[tokio::test]
 async fn a_step_that_is_lost_never_makes_room() {
-    // The lease and the charge; then the release of the lease and what comes back.
+    // A reservation takes a lease and a charge. Its release removes the lease and refunds the rest.
     for (step, at) in [("lease", 0), ("take_all", 0), ("lease", 1), ("refund", 0)] {
         for fault in [Fault::Refused, Fault::AnswerLost] {
             let store = Store::open().await;
@@ -97,7 +97,7 @@ async fn a_step_that_is_lost_never_makes_room() {
             let settled = reservation.release().await;
             let used = used(&limit).await;
             assert!(used == 0 || used == 50, "{step} {fault:?}: {used}");
-            // Whatever was settled, or not: trying again makes nothing worse.
+            // A repeat does no harm, whether or not the first call had an effect.
             let again = reservation.release().await.expect("answers");
             let after = limit.peek("42").await.expect("answers").used();
             assert!(after <= used, "{step} {fault:?}: {settled:?}, then {again:?}: {used}, then {after}");

@@ -1,4 +1,4 @@
-//! Processes that hold slices of a leased limit, and are stopped, killed, or overtaken by a reset.
+//! Processes with allotments of a leased limit that are stopped, killed, or overtaken by a reset.
 
 use std::{
     env,
@@ -15,7 +15,7 @@ use forebay::{
 use forebay_testkit::{Redis, unique_prefix, without};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Where a child finds its store, and under which prefix; a process without it is the parent.
+/// The variable with the child's store, besides the prefix. A process without it is the parent.
 const STORE: &str = "FOREBAY_TEST_STOPPED_STORE";
 const PREFIX: &str = "FOREBAY_TEST_STOPPED_PREFIX";
 
@@ -28,14 +28,14 @@ fn limit(bay: &Forebay, kind: Kind, per: Duration, mode: Mode) -> LimitHandle {
     bay.limit(limit.on_error(OnError::Closed)).expect("valid")
 }
 
-/// Another process, which takes when it is told to.
+/// Another process, which takes on command.
 struct Puppet {
     child: Child,
     orders: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
 
-/// How many it was granted, and how many of them within its slice.
+/// The number of admitted takes, and of those within its allotment.
 #[derive(Clone, Copy, Debug)]
 struct Said {
     admitted: u64,
@@ -135,7 +135,7 @@ async fn until(what: impl AsyncFn() -> bool) {
     Clock::system().timeout(mins(1), patience).await.expect("it comes to that");
 }
 
-/// What is left, taken at once.
+/// Takes the whole rest at once.
 async fn drain(limit: &LimitHandle) -> u64 {
     limit.take_up_to("42", QUOTA).await.expect("answers").0
 }
@@ -144,7 +144,7 @@ async fn drain(limit: &LimitHandle) -> u64 {
 async fn who_was_stopped_past_the_deadline_spends_nothing_of_its_slice() {
     let Some((prefix, bay)) = parent().await else { return };
     for kind in KINDS {
-        // A bucket that does not refill; windows of which several end meanwhile.
+        // The bucket does not refill. Several of the windows end during the test.
         let per = if kind == Kind::TokenBucket { hours(8_000) } else { secs(1) };
         let exact = limit(&bay, kind, per, Mode::Exact);
         let mut puppet = Puppet::start(&prefix, kind, per);
@@ -186,7 +186,7 @@ async fn what_the_killed_held_is_lost_until_its_deadline_and_no_longer() {
         let begun = now();
         let mut admitted = puppet.take(100).admitted;
         puppet.signal(Signal::KILL);
-        // What the rule allows of a bucket; of windows, so many as have begun.
+        // The rule's bound for a bucket; for windows, the quota times the number of windows that have begun.
         let allowed = |since: Timestamp| {
             let passed = now().since(since).as_micros();
             let whole = u64::try_from(passed / per.as_micros()).expect("short") + 2;

@@ -10,7 +10,7 @@ use futures::future::join_all;
 
 const QUOTA: u64 = 10;
 
-/// All are asked before any is answered: the first goes alone, the others together.
+/// Starts all takes before any answer arrives: the first one is sent alone, the others as one batch.
 async fn at_once(limit: &LimitHandle, callers: usize) -> Vec<Decision> {
     let answers = join_all((0..callers).map(|_| limit.take("42"))).await;
     answers.into_iter().map(|answer| answer.expect("decides")).collect()
@@ -43,13 +43,13 @@ async fn each_is_told_its_own_answer_and_a_denial_is_remembered() {
     assert_eq!(limit.top_denied(1)[0].count, 16);
 }
 
-/// The script packs the next count once for keys that stand at the same one.
+/// The script stores one packed value for all keys with the same next count.
 #[tokio::test]
 async fn keys_that_are_taken_side_by_side_are_counted_each_by_itself() {
     let server = Redis::start();
     let limit = limit(&server, OnError::Closed).await;
     let keys: Vec<String> = (0..40).map(|key| key.to_string()).collect();
-    // A third is ahead by three.
+    // Every third key is ahead by three.
     for _ in 0..3 {
         join_all(keys.iter().step_by(3).map(|key| limit.take(key))).await;
     }

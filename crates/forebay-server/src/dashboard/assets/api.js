@@ -1,4 +1,4 @@
-// The server's API: a token where it asks for one, answers, and the live stream.
+// Calls the server's API: adds a token where the API requires one, reads answers, and follows the live stream.
 
 const TOKEN = "forebay-token";
 /** Longer without a line than this, in milliseconds, and the stream counts as broken. */

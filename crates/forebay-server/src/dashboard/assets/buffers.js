@@ -1,4 +1,4 @@
-// Buffers: what waits for the database, since when, and what went wrong.
+// Buffers: the pending rows, their age, and the last error.
 
 import { byId, count, element, span } from "./dom.js";
 

@@ -1,4 +1,4 @@
-// Stacked bars as SVG, drawn to the size that the page has for them.
+// Draws stacked bars as SVG, in the size that the page has for them.
 
 import { compact, element } from "./dom.js";
 
@@ -53,7 +53,7 @@ export function chart(place) {
       parts.push(svg("text", { x: LEFT - 8, y: y(value) + 4, "text-anchor": "end" }, compact(value)));
     }
     const below = new Array(bars).fill(0);
-    // A hair between bars, where there is room for it.
+    // A narrow gap separates the bars where there is room for it.
     const body = Math.max(bar - (bar > 3 ? 1 : 0), 0.5);
     for (const { name, values } of stacks) {
       let path = "";
@@ -67,7 +67,7 @@ export function chart(place) {
       parts.push(svg("path", { class: name, d: path }));
     }
     const every = Math.ceil((ticks.length * LABEL) / (width - LEFT - RIGHT)) || 1;
-    // Counted from the end, so that the newest label is always among them.
+    // Labels are counted from the end, so that the newest label is always among them.
     ticks.filter((_, i) => (ticks.length - 1 - i) % every === 0).forEach(({ at, text }) => {
       const x = LEFT + at * bar;
       const anchor = x > width - LABEL / 2 ? "end" : x < LEFT + LABEL / 2 - 16 ? "start" : "middle";

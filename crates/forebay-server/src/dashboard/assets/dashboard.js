@@ -1,4 +1,5 @@
-// The page: connects to the live stream, asks for a token where the server does, and hands each line to its parts.
+// The page: connects to the live stream, asks for a token where the server requires one, and passes each line to its
+// parts.
 
 import * as buffers from "./buffers.js";
 import * as explorer from "./explorer.js";
@@ -56,7 +57,7 @@ async function stayConnected() {
       }
       why = error.message;
     }
-    // Hidden, it has let go on purpose: browsers bound the connections to a host, and other tabs need them.
+    // A hidden page has disconnected on purpose. Browsers bound the connections to a host, and other tabs need them.
     if (document.hidden) continue;
     status("status-live", "bad", "reconnecting", why);
     await pause(PAUSES[Math.min(failures++, PAUSES.length - 1)]);

@@ -1,4 +1,4 @@
-// What every part of the page uses: elements, and numbers in words. Text from outside becomes text nodes only.
+// Helpers for all parts of the page: elements, and numbers as text. Text from outside becomes text nodes only.
 
 /** The element with this id. */
 export const byId = (id) => document.getElementById(id);

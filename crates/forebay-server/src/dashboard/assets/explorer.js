@@ -79,7 +79,7 @@ function show({ series, key, range, points, sum }) {
   byId("explorer-error").hidden = true;
   byId("explorer-empty").hidden = sum > 0;
   if (!sum) setText("explorer-empty", `Nothing was counted in ${series} for the key ${key} ${RANGES[range].words}. Check the key, or take a longer range.`);
-  // Before drawing: what is hidden has no size.
+  // The element is shown before it is drawn, because a hidden element has no size.
   byId("explorer-drawn").hidden = sum === 0;
   const isLimited = series.endsWith(".limited");
   setText("explorer-sum", count(sum));

@@ -32,7 +32,7 @@ export function setUp(declared) {
 /** Takes a line of the live stream; the first has what was before it. */
 export function update(line) {
   if (line.history) {
-    // The server has seen all that this page has, unless it was started anew since.
+    // The server has seen everything that this page has, unless it was restarted since.
     if (line.started === last?.started) seconds.fill(null);
     last = null;
     for (const past of line.history) take({ started: line.started, ...past });
@@ -42,7 +42,7 @@ export function update(line) {
 }
 
 function take(line) {
-  // The server was started anew: its totals begin at zero.
+  // The server was restarted: its totals begin at zero.
   if (last && (line.elapsed < last.elapsed || line.started !== last.started)) last = null;
   if (last && line.elapsed === last.elapsed) return;
   if (last) {
@@ -52,7 +52,7 @@ function take(line) {
       rates[name] = {};
       for (const key of COUNTS) rates[name][key] = (line.events[name][key] - (last.events[name]?.[key] ?? 0)) / passed;
     }
-    // After a pause the average of the pause stands for each of its seconds.
+    // After a pause, each of its seconds shows the average of the pause.
     const times = Math.min(Math.max(Math.round(passed), 1), SECONDS);
     for (let i = 0; i < times; i++) seconds.push(rates);
     seconds = seconds.slice(-SECONDS);

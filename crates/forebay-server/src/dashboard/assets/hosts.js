@@ -1,4 +1,4 @@
-// The hosts of a store that has several.
+// The hosts of a store with several hosts.
 
 import { byId, count, element } from "./dom.js";
 

@@ -1,4 +1,4 @@
-// The keys that limits deny most, and those that are near to that.
+// The keys that limits deny most, and the keys nearest to their limit.
 
 import { ask } from "./api.js";
 import { byId, count, element } from "./dom.js";

@@ -1,4 +1,4 @@
-// What the configuration declares.
+// The declarations of the configuration.
 
 import { byId, count, element, span } from "./dom.js";
 
