@@ -2,6 +2,7 @@
 
 mod across;
 mod buffer;
+mod failover;
 mod hosts;
 mod map;
 mod nodes;

@@ -34,7 +34,10 @@ pub(crate) struct Structures {
 
 impl Structures {
     pub(crate) async fn open(url: &str) -> Self {
-        let bay = open(url).await.expect("opens");
+        Self::of(open(url).await.expect("opens"))
+    }
+
+    pub(crate) fn of(bay: Forebay) -> Self {
         let limit = Limit::new("hits", 1_000_000, days(366)).on_error(OnError::Closed).deadline(secs(10));
         Self {
             limit: bay.limit(limit).expect("valid"),

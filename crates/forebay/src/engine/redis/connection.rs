@@ -81,6 +81,9 @@ pub(super) trait Peers: std::fmt::Debug + Send + Sync {
     /// Says that the known owners of slots may be out of date.
     fn report(&self);
 
+    /// The address of the node that has a slot, as far as is known.
+    fn owner(&self, slot: u16) -> Option<(Box<str>, u16)>;
+
     /// Some node, another one for each number.
     fn any(&self, number: usize) -> Option<Arc<Host>>;
 }

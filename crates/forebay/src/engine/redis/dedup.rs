@@ -1,5 +1,7 @@
 //! The redis end of sequenced writes: what identifies a batch in the arguments of such a script, and what its reply means.
 
+use std::time::Duration;
+
 use redis::Value;
 
 use super::{
@@ -9,7 +11,10 @@ use super::{
     reply::{text, unavailable, unexpected},
 };
 use crate::{
-    engine::sequence::{Doubt, InFlight, Sent},
+    engine::{
+        cluster::Slot,
+        sequence::{Doubt, InFlight, Sent},
+    },
     error::{Error, Result, Retry},
 };
 
@@ -31,6 +36,9 @@ pub(super) fn add_stamp<B>(call: &mut Call, InFlight { stamp, doubt, .. }: &InFl
 /// The result of a batch of a script that begins with `lua/guard.lua`; or, if the script did nothing for a reason of its own, such
 /// as `stale`, that word and what follows it.
 pub(super) type Answer = Result<Sent<String>, (String, String)>;
+
+/// How long sequenced writes wait for a node of a Redis Cluster to connect: above what a node that is well takes.
+const CONNECT_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Writes batches as calls, of so many batches each, under a replication id.
 pub(super) trait Calls<B>: Fn(&[&InFlight<B>], &str) -> Vec<(Call, usize)> {}
@@ -58,6 +66,37 @@ pub(super) async fn send<B>(
                 Box::pin(follow(host, &*peers, redirect, in_flight, &calls)).await
             }
             (Err(_), None) => Ok(Sent::Unsent(unsettled(host, PATIENCE))),
+        });
+    }
+    answers
+}
+
+/// The connection for sequenced writes. Behind a node of a Redis Cluster that does not connect there may be another one by now,
+/// for which nobody waits longer.
+pub(super) async fn session(host: &Host) -> Result<Session> {
+    if host.is_node() { host.session_within(CONNECT_PATIENCE).await } else { host.session().await }
+}
+
+/// Settles batches in doubt for which there is no connection where other nodes of the Redis Cluster say that their slots are.
+/// Those that are in no doubt are not sent: the next write goes there by itself.
+pub(super) async fn settle_elsewhere<B>(
+    host: &Host,
+    error: &Error,
+    in_flight: &[&InFlight<B>],
+    slot: impl Fn(&InFlight<B>) -> Slot,
+    calls: impl Calls<B>,
+) -> Vec<Answer> {
+    let mut answers = Vec::with_capacity(in_flight.len());
+    for in_flight in in_flight {
+        let peers = host.peers().filter(|_| in_flight.doubt.is_some());
+        let owner = peers.as_ref().and_then(|peers| peers.owner(slot(in_flight).number()));
+        let other = owner.filter(|(name, port)| host.target().address() != Some((name, *port)));
+        answers.push(match (peers, other) {
+            (Some(peers), Some((name, port))) => {
+                let owner = Redirect::Moved(Some(name), port);
+                Box::pin(follow(host, &*peers, owner, in_flight, &calls)).await
+            }
+            _ => Ok(Sent::Unsent(error.clone())),
         });
     }
     answers

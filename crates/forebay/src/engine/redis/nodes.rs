@@ -47,6 +47,8 @@ pub(crate) struct Nodes {
     kin: Kin,
     /// By name and port. Locked to look and to note, never across an await.
     hosts: Mutex<BTreeMap<Address, Arc<Host>>>,
+    /// The owners of slots as they were found last. Locked to copy and to replace.
+    owners: Mutex<Option<Arc<SlotOwners>>>,
     /// Notified when the known owners of slots may be out of date.
     stale: Notify,
     inbox: Arc<Inbox>,
@@ -57,7 +59,7 @@ pub(crate) struct Nodes {
 /// The answer of the nodes.
 #[derive(Debug)]
 pub(crate) struct Found {
-    pub owners: SlotOwners,
+    pub owners: Arc<SlotOwners>,
     /// Whether the cluster serves no key while it has a slot without a node. `None`: no node says so.
     pub needs_all: Option<bool>,
 }
@@ -80,6 +82,7 @@ impl Nodes {
             clock,
             kin: Kin::of(nodes.clone()),
             hosts: Mutex::default(),
+            owners: Mutex::default(),
             stale: Notify::new(),
             questions: AtomicUsize::new(0),
         }))
@@ -116,7 +119,9 @@ impl Nodes {
                 }
             }
             if !all.is_empty() {
-                return Ok(Found { owners: SlotOwners::of(&all), needs_all });
+                let owners = Arc::new(SlotOwners::of(&all));
+                *self.owners.lock() = Some(owners.clone());
+                return Ok(Found { owners, needs_all });
             }
         }
         let texts: Vec<String> = failures.iter().map(ToString::to_string).collect();
@@ -209,6 +214,12 @@ impl Peers for Nodes {
 
     fn report(&self) {
         self.stale.notify_one();
+    }
+
+    fn owner(&self, slot: u16) -> Option<Address> {
+        let owners = self.owners.lock().clone()?;
+        let number = (*owners.owners.get(usize::from(slot))?)?;
+        owners.nodes.get(usize::from(number)).cloned()
     }
 
     fn any(&self, number: usize) -> Option<Arc<Host>> {

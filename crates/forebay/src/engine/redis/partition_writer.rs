@@ -21,9 +21,9 @@ use super::{
 };
 use crate::{
     engine::{
-        cluster::Group,
+        cluster::{Group, Layout},
         sequence::{Channel, InFlight, Refusals, Sent, Sequencer, Waiting},
-        step::BufferPart,
+        step::{BufferPart, Place},
     },
     error::Result,
     model::Schema,
@@ -103,7 +103,7 @@ impl PartitionWriter {
 
     /// A connection to a store that knows which partitions are written to.
     async fn ready(&self, parts: impl Iterator<Item = u16> + Clone) -> Result<Session> {
-        let session = self.host.session().await?;
+        let session = dedup::session(&self.host).await?;
         self.tell(&session, parts).await?;
         Ok(session)
     }
@@ -206,12 +206,12 @@ impl Channel for PartitionWriter {
     }
 
     async fn transmit(&self, in_flight: &[&InFlight<Merged>]) -> Vec<Sent<String>> {
-        let session = match self.ready(in_flight.iter().map(|in_flight| in_flight.part)).await {
-            Ok(session) => session,
-            Err(error) => return in_flight.iter().map(|_| Sent::Unsent(error.clone())).collect(),
-        };
         let calls = |in_flight: &[&InFlight<Merged>], replid: &str| self.calls(in_flight, replid);
-        let answers = dedup::send(&self.host, &session, in_flight, calls).await;
+        let slot = |in_flight: &InFlight<Merged>| Layout::slot(Place::Buffer(&self.part(in_flight.part)));
+        let answers = match self.ready(in_flight.iter().map(|in_flight| in_flight.part)).await {
+            Ok(session) => dedup::send(&self.host, &session, in_flight, calls).await,
+            Err(error) => dedup::settle_elsewhere(&self.host, &error, in_flight, slot, calls).await,
+        };
         let mut sent = Vec::with_capacity(answers.len());
         for (in_flight, answer) in in_flight.iter().zip(answers) {
             sent.push(match answer {

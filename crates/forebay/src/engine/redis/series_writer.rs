@@ -19,9 +19,10 @@ use super::{
 };
 use crate::{
     engine::{
+        cluster::Layout,
         request::Token,
         sequence::{Channel, InFlight, Refusals, Sent, Sequencer, Waiting},
-        step::SeriesPart,
+        step::{Place, SeriesPart},
     },
     error::Retry,
     key::Name,
@@ -142,14 +143,17 @@ impl Channel for PartitionWriter {
     }
 
     async fn transmit(&self, in_flight: &[&InFlight<Batch>]) -> Vec<Sent<String>> {
-        let session = match self.host.session().await {
-            Ok(session) => session,
-            Err(error) => return in_flight.iter().map(|_| Sent::Unsent(error.clone())).collect(),
-        };
         let calls = |in_flight: &[&InFlight<Batch>], replid: &str| {
             in_flight.iter().map(|in_flight| (self.add(in_flight, replid), 1)).collect()
         };
-        let answers = dedup::send(&self.host, &session, in_flight, calls).await;
+        let slot = |in_flight: &InFlight<Batch>| {
+            let (grid, index) = (self.grid.clone(), in_flight.part);
+            Layout::slot(Place::Series(&SeriesPart { grid, index }))
+        };
+        let answers = match dedup::session(&self.host).await {
+            Ok(session) => dedup::send(&self.host, &session, in_flight, calls).await,
+            Err(error) => dedup::settle_elsewhere(&self.host, &error, in_flight, slot, calls).await,
+        };
         let strange = |_| {
             let error = unexpected(self.host.name(), "a write to a series");
             Sent::Refused(error.with_retry(Retry::Unknown))
