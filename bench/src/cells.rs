@@ -26,10 +26,10 @@ const HITS: &str = "50 hits a row into Postgres";
 const PENDING: [&str; 3] = ["forebay sum", "forebay sum and max", "a hash per row, as Sentry"];
 const EVENT: &str = "event: limit + series + buffer";
 
-/// A quota that nobody reaches: all calls are admitted.
+/// A quota that is never reached: all calls are admitted.
 const PLENTY: u64 = 1 << 40;
 
-/// All cells. Those of one name are compared with each other, and the first is Forebay's.
+/// All cells. Cells with the same name are compared with each other, and the first one is Forebay's.
 pub(crate) fn all() -> Vec<Cell> {
     vec![
         per_second(MANY, &["forebay fixed window"], |load| exact(load, 10_000, Kind::FixedWindow)),
@@ -74,7 +74,7 @@ fn limit(bay: &Forebay, kind: Kind) -> Result<LimitHandle> {
     let name = if kind == Kind::FixedWindow { "window" } else { "bucket" };
     let (quota, per) =
         if kind == Kind::FixedWindow { (PLENTY, hours(1)) } else { (1_000_000, Duration::from_millis(1)) };
-    // Under this load a call may wait its turn for longer than a request should.
+    // Under this load a call may wait for longer than a request should.
     Ok(bay.limit(Limit::new(name, quota, per).kind(kind).deadline(mins(1)))?)
 }
 
@@ -159,7 +159,7 @@ async fn flood(load: Load, keys: usize) -> Result<f64> {
     .await
 }
 
-/// A take and an `INCR` in turn, nothing else under way: the median time of each, in microseconds.
+/// A take and an `INCR` in turn, without other load: the median time of each, in microseconds.
 async fn lone(load: Load) -> Result<Vec<f64>> {
     let limit = limit(&open(&load.redis).await?, Kind::FixedWindow)?;
     let mut connection = connect(&load).await?;

@@ -1,4 +1,4 @@
-//! Batches into databases: the ledger, 10 000 rows with a sum and a maximum, one transaction.
+//! Batches into databases: the ledger, and 10 000 rows with a sum and a maximum, in one transaction.
 
 use std::{path::Path, sync::Arc};
 
@@ -15,13 +15,13 @@ use uuid::Uuid;
 
 use forebay_bench::Load;
 
-/// The rows that a table holds, so that a batch meets a twentieth of its rows, scattered.
+/// The number of rows in the table. A batch writes a twentieth of them, scattered.
 const TABLE: usize = 200_000;
 
 /// The rows of a batch.
 const BATCH: usize = 10_000;
 
-/// The database that batches go into.
+/// The database that gets the batches.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Into {
     Sqlite,
@@ -48,7 +48,7 @@ pub(crate) async fn flushes(load: Load, into: Into) -> Result<f64> {
     Ok(rows as f64 / spent)
 }
 
-/// Updates per second of the statement that buffers replace: one per row, each its own transaction.
+/// Updates per second of the statement that buffers replace: one per row, each in its own transaction.
 pub(crate) async fn updates(load: Load) -> Result<f64> {
     let schema = Buffer::new("projects").key("id").sum("hits").max("last_seen").build()?;
     fill(&*open(&load.scratch, Into::Postgres).await?, &schema).await?;

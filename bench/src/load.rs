@@ -1,4 +1,4 @@
-//! Cells, and how they are loaded.
+//! Cells, and their load.
 
 use std::{
     path::PathBuf,
@@ -16,23 +16,23 @@ use forebay::{Clock, limit::LimitHandle};
 /// The callers, the duration, and the servers of a cell.
 #[derive(Clone, Debug)]
 pub struct Load {
-    /// The URL of a Redis that nobody else uses.
+    /// The URL of a Redis that no other program uses.
     pub redis: String,
-    /// A directory that goes afterwards.
+    /// A directory that is removed afterwards.
     pub scratch: PathBuf,
     /// Calls under way at once.
     pub callers: usize,
-    /// How long a cell runs.
+    /// The seconds for which a cell runs.
     pub seconds: f64,
 }
 
-/// The unit of cells in which more is better. In all other units less is better.
+/// The unit of cells where more is better. In all other units less is better.
 pub(crate) const PER_SECOND: &str = "1/s";
 
 /// A unit of measurement: one subject, or several call by call in turn.
 #[expect(missing_debug_implementations, reason = "a function has nothing to show")]
 pub struct Cell {
-    /// The name of the measurement. Cells of one name are compared; the first is Forebay's.
+    /// The name of the measurement. Cells with the same name are compared; the first one is Forebay's.
     pub name: &'static str,
     /// The systems that the values belong to.
     pub subjects: &'static [&'static str],
@@ -93,7 +93,8 @@ where
         .map(|caller| {
             let (keys, stop, call) = (keys.clone(), stop.clone(), call.clone());
             tokio::spawn(async move {
-                // A stride that shares no factor with the number of keys: every caller visits all, in its own order.
+                // The stride shares no factor with the number of keys, so that every caller visits all keys, in its own
+                // order.
                 let (mut at, mut done) = (caller * 7_919, 0u64);
                 while !stop.load(Ordering::Relaxed) {
                     at += 7_919;

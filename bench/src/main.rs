@@ -1,7 +1,7 @@
 //! `cargo run --profile bench -p forebay-bench`: measures, and prints one table.
 //!
-//! Cells run in turn, round after round, and the median of the rounds counts: the machine's mood changes, and a
-//! ratio of neighbours holds where an absolute number does not.
+//! Cells run in turn, round after round, and the median of the rounds counts. The speed of the machine varies, and the
+//! ratio of neighbours is stable where an absolute number is not.
 
 mod cells;
 mod flush;

@@ -1,4 +1,4 @@
-//! Measures cells in turn, and reports.
+//! Measures cells in turn, and reports the results.
 
 use std::{fs, path::PathBuf};
 

@@ -14,15 +14,15 @@ use crate::flush::postgres;
 /// The number of pending rows.
 const ROWS: usize = 50_000;
 
-/// The number of rows that are hit, and the hits of each before the flush.
+/// The number of rows that get hits, and the number of hits for each before the flush.
 const HIT: usize = 10_000;
 const HITS: usize = 50;
 
 /// The connections of an application that has many workers and updates without a buffer.
 pub(crate) const CONNECTIONS: u32 = 16;
 
-/// Bytes of Redis's memory per waiting row: with one counter; with a counter and a maximum; and as Sentry lays them out,
-/// a hash for each row and a sorted set of them.
+/// Bytes of Redis's memory per pending row: with one counter, with a counter and a maximum, and in Sentry's layout, which
+/// has a hash for each row and a sorted set of them.
 pub(crate) async fn bytes(load: Load) -> Result<Vec<f64>> {
     let mut bytes = vec![];
     for columns in 1..=2 {
@@ -38,7 +38,7 @@ pub(crate) async fn bytes(load: Load) -> Result<Vec<f64>> {
             anyhow::Ok(())
         };
         try_join_all((0..ROWS).map(add)).await?;
-        // What the server keeps for a connection is not the rows'.
+        // The server's memory for the connection does not belong to the rows.
         bay.close().await?;
         bytes.push((used(&load).await? - before) / ROWS as f64);
     }
@@ -71,7 +71,7 @@ pub(crate) async fn connect(load: &Load) -> Result<MultiplexedConnection> {
     Ok(redis::Client::open(load.redis.as_str())?.get_multiplexed_async_connection().await?)
 }
 
-/// Empties the server, and returns the memory that it uses then.
+/// Empties the server, and returns its memory use.
 async fn empty(load: &Load) -> Result<f64> {
     let mut connection = connect(load).await?;
     let () = redis::cmd("FLUSHALL").arg("SYNC").query_async(&mut connection).await?;
@@ -85,7 +85,7 @@ async fn used(load: &Load) -> Result<f64> {
     Ok(used.context("INFO without used_memory")?.trim().parse()?)
 }
 
-/// Hits per second from the first call until Postgres has them all.
+/// Hits per second, from the first call until Postgres has all of them.
 pub(crate) async fn into_postgres(load: Load) -> Result<f64> {
     empty(&load).await?;
     let sink = Postgres::open(&postgres().url("postgres")).await?.with(Options::new().migrate(Migrate::Yes));
@@ -120,7 +120,7 @@ async fn hit(buffer: BufferHandle, caller: usize, callers: usize) -> Result<()> 
     Ok(())
 }
 
-/// Hits per second of an application without a buffer: an `UPDATE` for each, through a pool of so many connections.
+/// Hits per second of an application without a buffer: an `UPDATE` for each hit, through a pool of `connections`.
 pub(crate) async fn updates(load: Load, connections: u32) -> Result<f64> {
     let pool = PgPoolOptions::new().max_connections(connections).connect(&postgres().url("postgres")).await?;
     sqlx::query("TRUNCATE hits").execute(&pool).await?;

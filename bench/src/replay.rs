@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 use jiff::{ToSpan, civil::DateTime};
 
-/// How often the log is repeated, each copy four days after the one before.
+/// The number of copies of the log, each four days after the one before.
 const COPIES: i64 = 100;
 
 const TIME: &str = "%d/%b/%Y:%H:%M:%S";
@@ -48,7 +48,7 @@ fn write_log(path: &Path) -> Result<()> {
     Ok(out.flush()?)
 }
 
-/// A real log if there is one, else one of four days in which one caller in ten asks too often.
+/// A real log if there is one. Otherwise a made-up one of four days, in which one caller in ten exceeds the limit.
 fn sample() -> Result<String> {
     let Some(path) = forebay_testkit::sample_log() else { return Ok(made_up()) };
     let mut bytes = vec![];
@@ -56,7 +56,8 @@ fn sample() -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Six requests a visit, a visit every three minutes; every tenth visitor is the same one, who asks too often.
+/// Makes six requests per visit, and a visit every three minutes. Every tenth visitor is the same one, which exceeds the
+/// limit.
 fn made_up() -> String {
     let start = jiff::civil::date(2015, 5, 17).at(0, 0, 0, 0);
     let line = |n: i64| {

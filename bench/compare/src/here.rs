@@ -15,7 +15,7 @@ use crate::shared::PLENTY;
 
 const ONE: &str = "in this process, 10 000 keys, 1 thread";
 const TWO: &str = "in this process, 10 000 keys, 2 threads";
-/// The store lends budget of keys that are asked for often, so the keys are few.
+/// The store leases budget only for busy keys, so the keys are few.
 const FEW: &str = "in this process, 100 keys, 2 threads";
 
 pub(crate) fn cells() -> Vec<Cell> {
@@ -31,12 +31,12 @@ pub(crate) fn cells() -> Vec<Cell> {
     ]
 }
 
-/// A fixed window, as is usual.
+/// A fixed window, the usual kind.
 fn limit() -> Limit {
     Limit::new("hits", PLENTY, hours(1))
 }
 
-/// A token bucket, as governor's limiter is. Its integers allow no larger quota.
+/// A token bucket, the kind of governor's limiter. Governor's integers allow no larger quota.
 fn bucket() -> Limit {
     Limit::new("hits", 1 << 30, secs(1)).kind(Kind::TokenBucket)
 }

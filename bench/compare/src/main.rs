@@ -1,7 +1,7 @@
 //! `scripts/compare`: Forebay and its peers in turn, on one Redis; prints one table.
 //!
-//! Every subject does the same: so many callers, each waiting for its own answer before it asks again, keys in an order of
-//! its own, a quota that nobody reaches.
+//! Every subject does the same. A number of callers each wait for their own answer before they call again. Each visits the
+//! keys in its own order, and the quota is never reached.
 
 #![forbid(unsafe_code)]
 
@@ -30,7 +30,7 @@ struct Args {
 }
 
 impl Args {
-    /// Whether the peer of this cell is here.
+    /// Returns whether the peer of this cell is available.
     fn can_ask(&self, cell: &Cell) -> bool {
         match cell.subjects {
             [peers::CELL] => self.cell.is_some(),
@@ -47,6 +47,6 @@ fn main() -> Result<()> {
         None => Redis::start(),
     };
     let cells = shared::cells().into_iter().chain(here::cells()).filter(|cell| args.can_ask(cell)).collect();
-    // Nobody inherits another's keys.
+    // The server is emptied, so that no cell finds the keys of another one.
     args.options.measure(cells, &redis, || drop(redis.command(["FLUSHALL", "SYNC"])))
 }

@@ -1,4 +1,4 @@
-//! The peers on Redis, each as its users use it.
+//! The peers on Redis, each in its usual setup.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use forebay_bench::{Load, together};
 /// The subject that needs a module in the server.
 pub(crate) const CELL: &str = "redis-cell by redis-rs";
 
-/// `CL.THROTTLE` through a multiplexed connection; several limits in one pipeline, each on its own.
+/// `CL.THROTTLE` through a multiplexed connection. Several limits are independent commands in one pipeline.
 pub(crate) async fn cell(load: Load, keys: usize, limits: usize) -> Result<f64> {
     let connection = redis::Client::open(load.redis.as_str())?.get_multiplexed_async_connection().await?;
     together(&load, keys, move |key| {
@@ -15,7 +15,7 @@ pub(crate) async fn cell(load: Load, keys: usize, limits: usize) -> Result<f64> 
         async move {
             let mut pipeline = redis::pipe();
             for limit in 0..limits {
-                // Burst, count and period: nobody reaches them.
+                // Burst, count and period are so large that they are never reached.
                 let key = format!("{limit}:{key}");
                 pipeline.cmd("CL.THROTTLE").arg(key).arg(1_000_000).arg(1_000_000).arg(1).arg(1);
             }
@@ -26,7 +26,7 @@ pub(crate) async fn cell(load: Load, keys: usize, limits: usize) -> Result<f64> 
     .await
 }
 
-/// `INCR` of one key, as fast as Redis's own benchmark can ask.
+/// `INCR` of one key, as fast as Redis's own benchmark can send it.
 pub(crate) fn incr(load: &Load) -> Result<f64> {
     let port = load.redis.trim_end_matches("/0").rsplit(':').next().context("a port")?.to_owned();
     let run = |requests: u64| -> Result<f64> {

@@ -1,4 +1,4 @@
-//! Limits that processes share: on one Redis.
+//! Limits that processes share, on one Redis.
 
 use anyhow::Result;
 use forebay::{
@@ -13,14 +13,14 @@ use crate::{
     peers,
 };
 
-/// A quota that nobody reaches.
+/// A quota that is never reached.
 pub(crate) const PLENTY: u64 = 1 << 40;
 
 const MANY: &str = "exact limit, 10 000 keys, one Redis";
 const HOT: &str = "exact limit, one hot key, one Redis";
 const THREE: &str = "three limits per request, 10 000 keys";
 
-/// The limits of a request that has three.
+/// The limits of a request with three limits.
 const LIMITS: [&str; 3] = ["user", "project", "organization"];
 
 pub(crate) fn cells() -> Vec<Cell> {
@@ -40,7 +40,7 @@ pub(crate) fn cells() -> Vec<Cell> {
 
 async fn limits(load: &Load, names: &[&str]) -> Result<(Forebay, Vec<LimitHandle>)> {
     let bay = Forebay::open(&load.redis).await?;
-    // Under this load a call may wait its turn for longer than a request should.
+    // Under this load a call may wait for longer than a request should.
     let limit = |name: &&str| bay.limit(Limit::new(*name, PLENTY, hours(1)).deadline(mins(1)));
     let limits = names.iter().map(limit).collect::<Result<_, _>>()?;
     Ok((bay, limits))

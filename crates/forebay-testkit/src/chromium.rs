@@ -12,7 +12,7 @@ use crate::{
     supervisor::Supervisor,
 };
 
-/// How long the driver may take to say that it is ready, before it is asked again.
+/// The time in which the driver must say that it is ready, before it is asked again.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
 
 /// A `chromedriver` on a loopback port, ended and removed when dropped, with the browsers that it has started.
@@ -35,10 +35,10 @@ impl Chromium {
         let driver = programs::find("chromium", "chromedriver").display().to_string();
         let program = programs::find("chromium", "chromium").display().to_string();
         let server = Server::start("chromedriver", None, |port| {
-            // On SIGTERM it ends its browsers.
+            // The driver ends its browsers on SIGTERM.
             let supervisor = Supervisor::new("TERM");
             let dir = supervisor.dir().display();
-            // Driver and browser put files where these point.
+            // Driver and browser put files into these folders.
             let folders = ["HOME", "TMPDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"];
             let mut command = vec!["env".to_owned()];
             command.extend(folders.map(|name| format!("{name}={dir}")));
@@ -62,15 +62,16 @@ impl Chromium {
     pub fn arguments(&self) -> Vec<String> {
         let plain = [
             "--headless=new",
-            // Its sandbox refuses root, and containers mostly refuse the sandbox. It shows our own page only.
+            // Chromium's sandbox refuses root, and containers mostly refuse the sandbox. The browser shows our own page
+            // only.
             "--no-sandbox",
-            // Small in containers.
+            // `/dev/shm` is small in containers.
             "--disable-dev-shm-usage",
             "--disable-gpu",
             "--disable-background-networking",
             "--no-first-run",
             "--disable-breakpad",
-            // A page that asks another host fails, and says so on its console.
+            // A page that calls another host fails, and reports it on the console.
             "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
         ];
         let profile = format!("--user-data-dir={}", self.dir().join("profile").display());
@@ -80,11 +81,11 @@ impl Chromium {
 
 dereferences_to_server!(Chromium);
 
-/// Whether a driver takes sessions there.
+/// Returns whether a driver accepts sessions on the port.
 fn is_ready(port: u16) -> io::Result<bool> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     write!(stream, "GET /status HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n")?;
-    // It answers in one piece, and keeps the connection open all the same.
+    // The driver answers in one piece, but keeps the connection open.
     stream.set_read_timeout(Some(ANSWER_TIME))?;
     let mut answer = [0; 1024];
     let length = stream.read(&mut answer)?;

@@ -82,7 +82,8 @@ impl MariaDb {
         name
     }
 
-    /// Runs `sql` in `database` by the database's own client, and returns the answer: a line per row, columns apart by tabs.
+    /// Runs `sql` in `database` with the database's own client. Returns the answer: a line per row, with tabs between the
+    /// columns.
     ///
     /// # Panics
     /// If it fails, with the reason.
@@ -103,7 +104,7 @@ fn url_at(port: u16, database: &str) -> String {
 fn plan(program: &Path, install: &Path, port: u16) -> Plan {
     let supervisor = Supervisor::new("KILL");
     let dir = supervisor.dir().display().to_string();
-    // Messages and plugins are looked for below it; /usr, unless the server was unpacked elsewhere.
+    // The server searches messages and plugins below this directory. It is /usr, unless the server was unpacked elsewhere.
     let base = program.ancestors().nth(2).unwrap_or(Path::new("/usr")).display();
     let mut common = vec![
         "--no-defaults".to_owned(),
@@ -113,7 +114,7 @@ fn plan(program: &Path, install: &Path, port: u16) -> Plan {
         "--skip-name-resolve".to_owned(),
     ];
     if is_root() {
-        // Root may run it if root says so.
+        // Root may run the server only with this option.
         common.push("--user=root".to_owned());
     }
 
@@ -134,7 +135,7 @@ fn plan(program: &Path, install: &Path, port: u16) -> Plan {
     Plan { supervisor, command, ready: Box::new(move |_| greets(&socket)) }
 }
 
-/// Whether the server behind this socket, which is in a directory of its own, says its greeting.
+/// Returns whether the server behind this socket sends its greeting. The socket is in its own directory.
 fn greets(socket: &Path) -> bool {
     UnixStream::connect(socket).and_then(|mut stream| stream.read_exact(&mut [0])).is_ok()
 }

@@ -15,7 +15,7 @@ use crate::{
     user::{is_root, ordinary_user},
 };
 
-/// A pooler that gives a connection to somebody else after each transaction, ended and removed when dropped.
+/// A pooler that reuses a connection for another client after each transaction, ended and removed when dropped.
 ///
 /// It has two connections to the server for each database, and takes any number of clients.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl PgBouncer {
                 written.unwrap_or_else(|error| panic!("cannot write the file {name} for PgBouncer: {error}"));
             }
             if is_root() {
-                // It refuses to run as root.
+                // The pooler refuses to run as root.
                 supervisor.own(ordinary_user());
             }
             let command = vec![program.clone(), "config".to_owned()];
@@ -66,7 +66,7 @@ impl PgBouncer {
 
 dereferences_to_server!(PgBouncer);
 
-/// Whether it says that it has no TLS, as a server of this protocol does.
+/// Returns whether it answers that it has no TLS, like a server of this protocol.
 fn answers(port: u16) -> std::io::Result<bool> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.write_all(&[0, 0, 0, 8, 4, 210, 22, 47])?;

@@ -45,11 +45,11 @@ impl Postgres {
     /// If it cannot be started, with the reason.
     #[track_caller]
     pub fn start() -> Self {
-        // All of it is thrown away: what is synced survives the machine, what is written survives the server.
+        // The data need not survive the machine. Written data survives the server, even if it is not synced.
         Self::start_with("-c fsync=off -c full_page_writes=off")
     }
 
-    /// As [`start`](Self::start), with commits that are forced to disk: for measuring.
+    /// As [`start`](Self::start), with commits that are forced to disk, for measurements.
     ///
     /// # Panics
     /// If it cannot be started, with the reason.
@@ -60,7 +60,7 @@ impl Postgres {
 
     #[track_caller]
     fn start_with(options: &str) -> Self {
-        // Debian has a psql on the path that asks its own configuration which server is meant.
+        // On Debian, the psql on the path uses its own configuration to choose a server.
         let program = programs::find("postgres", "postgres");
         let program = program.canonicalize().unwrap_or(program);
         let [initdb, psql] = ["initdb", "psql"].map(|name| program.with_file_name(name));
@@ -104,8 +104,8 @@ impl Postgres {
         name
     }
 
-    /// Runs `sql` in `database` by the database's own client, and returns the answer: a line per row, columns apart by tabs, NULL
-    /// as an empty text.
+    /// Runs `sql` in `database` with the database's own client. Returns the answer: a line per row, with tabs between the
+    /// columns, and NULL as an empty text.
     ///
     /// # Panics
     /// If it fails, with the reason.
@@ -119,7 +119,7 @@ impl Postgres {
 dereferences_to_server!(Postgres);
 
 fn plan(program: &Path, initdb: &Path, port: u16, further: &str) -> Plan {
-    // At once, but with its shared memory removed.
+    // SIGQUIT ends the server at once, but removes its shared memory.
     let supervisor = Supervisor::new("QUIT");
     if is_root() {
         supervisor.own(ordinary_user());
@@ -142,7 +142,7 @@ fn command(program: &Path, options: &str) -> Vec<String> {
     words
 }
 
-/// Whether the server with this process id accepts connections, by the file in which it says so.
+/// Returns whether the server with this process id accepts connections, according to its status file.
 fn is_ready(state: &Path, pid: u32) -> bool {
     let text = fs::read_to_string(state).unwrap_or_default();
     let mut lines = text.lines().map(str::trim);

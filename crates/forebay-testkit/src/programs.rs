@@ -10,21 +10,21 @@ use std::{
 /// The servers that this run leaves out, separated by commas. `scripts/test --without` sets it.
 const WITHOUT: &str = "FOREBAY_TEST_WITHOUT";
 
-/// Where `scripts/servers` unpacks what it cannot install.
+/// The directory into which `scripts/servers` unpacks packages that it cannot install.
 const UNPACKED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/testkit");
 
-/// Whether this run was told to leave `server` (`redis`, `postgres`, `mariadb`, `chromium`, `strace`, `pgbouncer`) out.
+/// Returns whether this run leaves out `server` (`redis`, `postgres`, `mariadb`, `chromium`, `strace`, `pgbouncer`).
 ///
-/// A test that needs it returns early then, and only then; `scripts/test` says at its end what was not tested.
+/// A test that needs the server then returns early, and only then. `scripts/test` lists at its end what was not tested.
 pub fn without(server: &str) -> bool {
     env::var(WITHOUT).is_ok_and(|names| lists(&names, server))
 }
 
 /// The path of `program`, which belongs to `server`.
 ///
-/// Looked for on `PATH`, where Debian puts its Postgres, in the `sbin` directories, which are not on every user's
-/// `PATH`, and where `scripts/servers` unpacks. Debian's `chromium` is a script that looks for the real one where
-/// packages are installed, so that of an unpacked one the real one is taken.
+/// Searches `PATH`, Debian's directory for Postgres, the `sbin` directories, which are not on every user's `PATH`, and the
+/// directory of `scripts/servers`. Debian's `chromium` is a script that searches for the real program where packages are
+/// installed. So for an unpacked one the real program is returned.
 #[track_caller]
 pub(crate) fn find(server: &str, program: &str) -> PathBuf {
     assert!(
@@ -36,7 +36,7 @@ pub(crate) fn find(server: &str, program: &str) -> PathBuf {
     )
 }
 
-/// `LD_LIBRARY_PATH` as it is, and after it what programs need that were unpacked.
+/// The current `LD_LIBRARY_PATH`, and after it the libraries of unpacked programs.
 pub(crate) fn library_path() -> OsString {
     let mut all: Vec<PathBuf> =
         env::var_os("LD_LIBRARY_PATH").iter().flat_map(|paths| env::split_paths(paths)).collect();
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "no-such-program not found: `scripts/servers` installs it")]
     fn a_missing_program_fails_and_says_how_to_get_it() {
-        // Not `redis`: that one may be left out of this run.
+        // The program is not `redis`, which may be left out of this run.
         find("server", "no-such-program");
     }
 }

@@ -50,7 +50,7 @@ pub enum Fault {
         /// Exchanges that pass before.
         after: u64,
     },
-    /// Every reply is delayed by this.
+    /// Every reply is delayed by this time.
     Delay(Duration),
     /// Nothing passes, not even the end of a connection. Nothing is lost either: it is delivered afterwards.
     BlackHole,
@@ -156,7 +156,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.orders = None;
         if let Some(thread) = self.thread.take() {
-            // The test has seen its panic already.
+            // The test has already seen the panic.
             let _ = thread.join();
         }
     }
@@ -185,7 +185,7 @@ impl Shared {
     fn begin_exchange(&self) -> Fault {
         self.exchanges.fetch_add(1, Ordering::SeqCst);
         let mut met = Fault::Pass;
-        // Under the channel's lock: two connections cannot be the same exchange.
+        // The change happens under the channel's lock, so that two connections cannot be the same exchange.
         self.fault.send_if_modified(|fault| {
             match fault {
                 Fault::DropRequest { after: 0 } | Fault::DropReply { after: 0 } => met = mem::take(fault),
@@ -260,7 +260,7 @@ async fn listen(port: u16) -> io::Result<TcpListener> {
 async fn accept(listener: Option<&TcpListener>) -> TcpStream {
     let Some(listener) = listener else { return std::future::pending().await };
     loop {
-        // The client is gone before it was accepted.
+        // The client may disconnect before it is accepted.
         if let Ok((client, _)) = listener.accept().await {
             return client;
         }
@@ -270,7 +270,7 @@ async fn accept(listener: Option<&TcpListener>) -> TcpStream {
 /// The state that both directions of a connection share.
 #[derive(Debug)]
 struct Exchange {
-    /// Whether the next byte from the client begins an exchange.
+    /// True if the next byte from the client begins an exchange.
     over: AtomicBool,
     loses_reply: AtomicBool,
 }
@@ -289,7 +289,8 @@ async fn serve(client: TcpStream, shared: &Shared) -> io::Result<()> {
     );
     match lost {
         Err(Ending::ReplyLost(mut server)) => {
-            // The client's end is closed by now. Reading the server to its end makes it carry out what it was sent.
+            // The client's end is closed by now. Reading the server to its end makes it carry out the requests that it has
+            // received.
             tokio::io::copy(&mut server, &mut tokio::io::sink()).await?;
             Ok(())
         }
@@ -298,7 +299,7 @@ async fn serve(client: TcpStream, shared: &Shared) -> io::Result<()> {
     }
 }
 
-/// Why a connection ends before its ends close it.
+/// The reason why a connection ends before its ends close it.
 enum Ending {
     ReplyLost(OwnedReadHalf),
     Failed(io::Error),

@@ -39,7 +39,7 @@ impl Redis {
         Self::builder().start()
     }
 
-    /// A server with other options than the plain one.
+    /// A server with further options.
     pub fn builder() -> RedisBuilder {
         RedisBuilder::default()
     }
@@ -71,7 +71,7 @@ impl Redis {
         self.url_at(proxy.port(), 0)
     }
 
-    /// Its other port, on which it speaks TLS.
+    /// The port on which it speaks TLS.
     ///
     /// # Panics
     /// If it has none.
@@ -95,7 +95,7 @@ impl Redis {
         format!("rediss://{password}{host}:{port}/0?{parameters}")
     }
 
-    /// Sends one command on a connection of its own, past the client under test.
+    /// Sends one command on its own connection, without the client under test.
     ///
     /// # Panics
     /// If it does not answer. A refusal is an answer: [`Reply::Error`].
@@ -156,7 +156,7 @@ impl RedisBuilder {
 
     /// Follows `primary`.
     pub fn replica_of(self, primary: &Redis) -> Self {
-        // With TLS all of a set speak it among themselves.
+        // With TLS, all servers of a set speak TLS to each other.
         let port = primary.tls_port.unwrap_or(primary.port());
         let builder = self.option("replicaof", &format!("127.0.0.1 {port}"));
         match &primary.password {
@@ -174,13 +174,13 @@ impl RedisBuilder {
             .option("tls-auth-clients", "no")
     }
 
-    /// Watches servers rather than being one: `option("sentinel", "monitor …")` says which.
+    /// Runs as a Sentinel, which watches servers: `option("sentinel", "monitor …")` names them.
     pub fn sentinel(mut self) -> Self {
         self.sentinel = true;
         self
     }
 
-    /// Any other line of `redis.conf`; where a name stands once, its last one wins.
+    /// Adds another line of `redis.conf`. Of several lines with one name the last one counts.
     pub fn option(mut self, name: &str, value: &str) -> Self {
         self.options.extend([name, " ", value, "\n"]);
         self
@@ -214,7 +214,7 @@ impl RedisBuilder {
     }
 
     fn config(&self, port: u16, tls_port: Option<u16>) -> String {
-        // Redis waits 5 s for further replicas before it serves the first; there are none.
+        // By default Redis waits 5 s for further replicas before it serves the first one. There are none.
         let plain = "bind 127.0.0.1\ndaemonize no\nsave \"\"\nrepl-diskless-sync-delay 0\n";
         let tls = tls_port.map_or(String::new(), |port| format!("tls-port {port}\n"));
         format!("{plain}port {port}\n{tls}{}", self.options)
@@ -223,7 +223,7 @@ impl RedisBuilder {
 
 impl fmt::Debug for RedisBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The options may hold passwords, too.
+        // The options may contain passwords, too.
         f.debug_struct("RedisBuilder").field("port", &self.port).finish_non_exhaustive()
     }
 }
@@ -236,10 +236,10 @@ fn connect(port: u16, password: Option<&str>) -> io::Result<Connection> {
     Ok(connection)
 }
 
-/// Whether the server has loaded its data and is the one with this process id.
+/// Returns whether the server has loaded its data and has this process id.
 fn answers(port: u16, password: Option<&str>, pid: u32) -> io::Result<bool> {
     let Reply::Text(info) = connect(port, password)?.command(["INFO"])? else { return Ok(false) };
     let is = |field: &str, value: &str| info.lines().any(|line| line == format!("{field}:{value}"));
-    // A sentinel has nothing to load, and no such line.
+    // A Sentinel has nothing to load, and has no such line.
     Ok(!is("loading", "1") && is("process_id", &pid.to_string()))
 }

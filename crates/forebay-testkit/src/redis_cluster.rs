@@ -9,7 +9,7 @@ const NODES: usize = 3;
 
 /// A Redis Cluster of three primaries without replicas, each with a third of the slots in ascending order.
 ///
-/// Needs Redis 7: older ones cannot be told the port of the cluster's own traffic.
+/// Needs Redis 7: older versions have no option for the port of the cluster's own traffic.
 ///
 /// ```
 /// use forebay_testkit::{RedisCluster, Reply};
@@ -54,7 +54,7 @@ impl RedisCluster {
     fn of(options: &[(&str, &str)], replicas: usize) -> Self {
         let nodes: Vec<Node> = (0..NODES + replicas).map(|_| Node::start(options)).collect();
         for (number, node) in nodes.iter().enumerate() {
-            // Told apart from the start: nodes that agree on an epoch settle it among themselves, by and by.
+            // The epochs differ from the start. Nodes with equal epochs would resolve that among themselves, slowly.
             node.cluster(["SET-CONFIG-EPOCH", &(number + 1).to_string()]);
             if number < NODES {
                 let slots: Vec<String> = slots_of(number).map(|slot| slot.to_string()).collect();
@@ -170,7 +170,7 @@ impl RedisCluster {
 
 struct Node {
     redis: Redis,
-    /// Where the nodes talk to each other.
+    /// The port on which the nodes talk to each other.
     bus: u16,
 }
 
@@ -181,7 +181,7 @@ impl Node {
         let mut builder = Redis::builder()
             .option("cluster-enabled", "yes")
             .option("cluster-port", &bus.to_string())
-            // How long a node may be silent before it counts as failed, in milliseconds.
+            // The silence in milliseconds after which a node counts as failed.
             .option("cluster-node-timeout", "2000");
         for (name, value) in options {
             builder = builder.option(name, value);

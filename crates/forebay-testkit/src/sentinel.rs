@@ -37,28 +37,28 @@ pub struct SentinelBuilder {
 }
 
 impl SentinelBuilder {
-    /// All speak TLS among themselves and on their other port.
+    /// Makes all servers speak TLS to each other, and on their TLS port.
     pub fn tls(mut self, ca: &Certificates, pair: &Pair) -> Self {
         let with = |builder: RedisBuilder| builder.tls(ca, pair).option("tls-replication", "yes");
         (self.server, self.sentinel, self.has_tls) = (with(self.server), with(self.sentinel), true);
         self
     }
 
-    /// The servers ask for `password`.
+    /// Makes the servers ask for `password`.
     pub fn password(mut self, password: &str) -> Self {
-        // The primary may be a replica one day.
+        // The primary may become a replica later.
         self.server = self.server.password(password).option("masterauth", password);
         self.password = Some(password.to_owned());
         self
     }
 
-    /// The Sentinels ask for `password`.
+    /// Makes the Sentinels ask for `password`.
     pub fn sentinel_password(mut self, password: &str) -> Self {
         self.sentinel = self.sentinel.password(password);
         self
     }
 
-    /// Any other line of the servers' `redis.conf`.
+    /// Adds another line of the servers' `redis.conf`.
     pub fn option(mut self, name: &str, value: &str) -> Self {
         self.server = self.server.option(name, value);
         self
@@ -117,7 +117,7 @@ impl Sentinel {
         Self::builder().start()
     }
 
-    /// A set with other options.
+    /// A set with further options.
     pub fn builder() -> SentinelBuilder {
         SentinelBuilder::default()
     }
@@ -127,7 +127,7 @@ impl Sentinel {
         &self.sentinels
     }
 
-    /// The server that the Sentinels take for the primary.
+    /// The server that the Sentinels regard as the primary.
     ///
     /// # Panics
     /// If they do not answer, or with something else than one of the two.
@@ -149,10 +149,11 @@ impl Sentinel {
         self.servers.iter().find(|server| server.port() != primary).expect("two servers have two ports")
     }
 
-    /// Kills the primary and waits until all Sentinels name the other, and it takes writes; some seconds.
+    /// Kills the primary, and waits until all Sentinels name the other server, and it accepts writes. This takes some
+    /// seconds.
     ///
-    /// What the replica had not yet received is lost. The killed one stays down until
-    /// [`restart`](crate::Server::restart), and follows the new primary then.
+    /// Writes that the replica had not received are lost. The killed server stays down until
+    /// [`restart`](crate::Server::restart). Then it follows the new primary.
     ///
     /// # Panics
     /// If the replica is not promoted.
@@ -163,7 +164,7 @@ impl Sentinel {
         self.await_promotion(new);
     }
 
-    /// Waits until all Sentinels name `new`, and it takes writes.
+    /// Waits until all Sentinels name `new`, and it accepts writes.
     ///
     /// # Panics
     /// If it is not promoted.
@@ -232,7 +233,7 @@ fn offset(server: &Redis, field: &str) -> u64 {
     info.lines().find_map(|line| line.strip_prefix(field)?.parse().ok()).unwrap_or(0)
 }
 
-/// Whether a section of the server's INFO contains `text`.
+/// Returns whether a section of the server's INFO contains `text`.
 fn says(server: &Redis, section: &str, text: &str) -> bool {
     // Sentinels close a server's connections when they change its role.
     matches!(server.try_command(["INFO", section]), Ok(Reply::Text(info)) if info.contains(text))

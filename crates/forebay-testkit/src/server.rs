@@ -4,7 +4,7 @@ use std::{fmt, path::Path};
 
 use crate::{ports::free_port, supervisor::Supervisor};
 
-/// How often a server is started on another port. After that, a taken port is not the cause.
+/// The number of ports on which a server is tried. After that, a taken port is not the cause.
 const ATTEMPTS: usize = 5;
 
 /// A server's process.
@@ -17,14 +17,14 @@ pub struct Server {
     plan: Plan,
 }
 
-/// How to run a server on a certain port.
+/// The way to run a server on a certain port.
 pub(crate) struct Plan {
     pub(crate) supervisor: Supervisor,
     pub(crate) command: Vec<String>,
     pub(crate) ready: Ready,
 }
 
-/// Whether the server with this process id answers, and not another one on the same port.
+/// A check whether the server with this process id answers, rather than another one on the same port.
 pub(crate) type Ready = Box<dyn Fn(u32) -> bool + Send + Sync>;
 
 impl Server {

@@ -1,4 +1,4 @@
-//! Queries through a database's own command line.
+//! Queries through a database's own client.
 
 use std::process::Command;
 

@@ -12,8 +12,8 @@ use crate::{programs, wait::wait_until};
 
 /// Watches the syncs of a process, and delays them: `strace` attached to it and to all its threads.
 ///
-/// A process that is killed while it waits has not synced. Whatever the watcher delays ends with it, or is let go when it
-/// is dropped.
+/// A process that is killed while it waits has not synced. A delayed call ends with its process, or continues when the
+/// watcher is dropped.
 #[derive(Debug)]
 pub struct Strace {
     strace: Child,
@@ -53,7 +53,7 @@ impl Strace {
         Self { strace, log }
     }
 
-    /// The syncs so far, a line each, the one that has just begun as well: process, call, and file.
+    /// The syncs so far, a line each: process, call, and file. A sync that has just begun is included.
     pub fn syncs(&self) -> Vec<String> {
         let log = fs::read_to_string(self.log.path()).expect("a log");
         let is_sync = |line: &&str| line.contains("sync(");
@@ -63,7 +63,7 @@ impl Strace {
 
 impl Drop for Strace {
     fn drop(&mut self) {
-        // Neither can fail for a child of ours; it may have ended with the process.
+        // Neither call can fail for a child process, which may have ended with the traced process.
         let _ = self.strace.kill();
         let _ = self.strace.wait();
     }

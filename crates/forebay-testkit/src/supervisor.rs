@@ -1,4 +1,4 @@
-//! A server's process and directory. Both are removed with the test, whatever ends it.
+//! A server's process and directory. Both are removed with the test, however it ends.
 
 use std::{
     fs,
@@ -12,13 +12,13 @@ use parking_lot::Mutex;
 
 use crate::{programs::library_path, wait::wait_until};
 
-/// How many lines of a server's log a failure shows.
+/// The number of log lines that a failure shows.
 const MAX_LOG_LINES: usize = 20;
 
 /// The shell that owns a server and its directory; see `supervisor.sh`.
 ///
-/// It sends the signals to the server for two reasons: until the parent of a process waits for it, its id belongs to no other
-/// process; and std cannot send signals.
+/// It sends the signals to the server for two reasons. No other process gets the id of a process until its parent waits
+/// for it. And std cannot send signals.
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     shell: Child,
@@ -46,7 +46,7 @@ impl Supervisor {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .env("LD_LIBRARY_PATH", library_path())
-            // Ctrl-C is for the test; the shell then sees its stdin end.
+            // Ctrl-C goes to the test only. The shell then sees the end of its stdin.
             .process_group(0)
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start sh: {error}"));
@@ -57,7 +57,7 @@ impl Supervisor {
         Self { shell, dir, talk: Mutex::new(talk) }
     }
 
-    /// The server's directory; it is also where the server runs.
+    /// The server's directory, in which it also runs.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
@@ -154,7 +154,7 @@ impl Supervisor {
 impl Drop for Supervisor {
     fn drop(&mut self) {
         self.talk.lock().orders = None;
-        // Waits so that nothing is left when the test ends. It cannot fail for a child process.
+        // The wait ensures that nothing is left when the test ends. It cannot fail for a child process.
         let _ = self.shell.wait();
     }
 }
@@ -189,7 +189,7 @@ impl Talk {
     }
 }
 
-/// The name of the run that `scripts/test` sets, by which it finds left-over processes.
+/// The name that `scripts/test` sets for the run, to find left-over processes.
 fn directory_name() -> String {
     std::env::var("FOREBAY_TEST_RUN").map_or("forebay".to_owned(), |run| format!("forebay-{run}"))
 }

@@ -2,13 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-/// How long a condition may take to come true.
+/// The time in which a condition must become true.
 ///
-/// Far above what any of them needs: two cores that also compile are slow, and only a failing test waits so
-/// long.
+/// It is far above the need of any condition. Two cores that also compile are slow, and only a failing test waits so long.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Time between two looks: short against a server's start, long against a look.
+/// The time between two checks: short against a server's start, and long against a check.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Blocks until `condition` is true. For tests without a runtime; others use [`eventually`].
@@ -59,7 +58,7 @@ fn pause() {
     std::thread::sleep(PAUSE);
 }
 
-/// Lets `span` pass in real time, whatever the test's runtime believes the time to be.
+/// Waits for `span` in real time, regardless of the time of the test's runtime.
 #[expect(
     clippy::disallowed_methods,
     reason = "the pause between two looks at a condition, and the proxy's delay"

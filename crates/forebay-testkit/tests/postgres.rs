@@ -7,7 +7,7 @@ use std::fs;
 use forebay_testkit::{Postgres, Proxy, wait_until, without};
 use support::{Holder, children, process_exists};
 
-/// Whether the System V segment that `pid` has created is still there.
+/// Returns whether the System V segment that `pid` created still exists.
 fn has_segment(pid: u32) -> bool {
     let table = fs::read_to_string("/proc/sysvipc/shm").expect("Linux has it");
     table.lines().any(|row| row.split_whitespace().nth(4) == Some(&pid.to_string()))

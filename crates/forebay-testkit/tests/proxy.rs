@@ -1,4 +1,4 @@
-//! The faults, done to a Redis client that speaks by hand.
+//! The faults, injected into a hand-written Redis client.
 
 use std::{
     io::{BufRead, BufReader, ErrorKind, Write},
@@ -8,7 +8,7 @@ use std::{
 
 use forebay_testkit::{Fault, Proxy, Redis, Reply, unique_prefix, wait_until, without};
 
-/// A client's connection, one line in, one line out.
+/// A client's connection: it sends a line and receives a line.
 struct Client(BufReader<TcpStream>);
 
 impl Client {

@@ -86,7 +86,7 @@ fn a_paused_server_is_alive_and_silent() {
     redis.pause();
     let waiting = std::thread::scope(|scope| {
         let answer = scope.spawn(|| redis.command(["PING"]));
-        // The kernel accepts the connection for it; the answer can come only once it goes on.
+        // The kernel accepts the connection, but the answer can come only after the server is resumed.
         let port = redis.port();
         wait_until("the connection to be made", || support::connections_to(port) > 0);
         assert!(!answer.is_finished());

@@ -1,4 +1,4 @@
-//! Several Redis servers that know of each other.
+//! Sets of Redis servers: a cluster, and Sentinels.
 
 use forebay_testkit::{RedisCluster, Reply, Sentinel, wait_until, without};
 
@@ -13,7 +13,7 @@ fn a_cluster_serves_every_slot_at_one_of_its_nodes() {
         cluster.url(),
         format!("redis+cluster://127.0.0.1:{},127.0.0.1:{},127.0.0.1:{}", ports[0], ports[1], ports[2])
     );
-    // By the specification of Redis Cluster: the slots of these are 15495, 3300 and 7365.
+    // According to the specification of Redis Cluster the slots of these keys are 15495, 3300 and 7365.
     for (key, owner) in [("a", 2), ("b", 0), ("c", 1)] {
         for (number, node) in cluster.nodes().iter().enumerate() {
             let answer = node.command(["SET", key, "1"]);

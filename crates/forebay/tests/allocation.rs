@@ -95,7 +95,6 @@ fn resident() -> u64 {
 
 /// A million keys, each counted once in a series of `1s/30s`, once took 650 bytes each until the end of the hour, because
 /// the buckets of an hour shared a chunk.
-/// buckets of an hour shared a chunk.
 #[test]
 fn a_series_gives_its_memory_back_after_its_retention() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("starts");

@@ -1,17 +1,17 @@
-//! The items of RocksDB that limitador's disk storage names. Nothing in here runs.
+//! The items of RocksDB that limitador's disk storage names. Nothing here runs.
 //!
-//! A database here cannot exist: [`DBWithThreadMode::open`] always fails, and its type has no value. So the compiler knows that
-//! no cell runs any of this.
+//! A database cannot exist here: [`DBWithThreadMode::open`] always fails, and its type has no value. So the compiler knows
+//! that no cell runs any of this.
 
 #![forbid(unsafe_code)]
 
 use std::{convert::Infallible, fmt, iter::Empty, marker::PhantomData, path::Path};
 
-/// No database.
+/// A database without a value.
 #[derive(Debug)]
 pub struct DBWithThreadMode<T>(Infallible, PhantomData<T>);
 
-/// How several threads would use it.
+/// The mode for use by several threads.
 #[derive(Debug)]
 pub struct MultiThreaded;
 
@@ -21,7 +21,7 @@ pub type DB = DBWithThreadMode<MultiThreaded>;
 pub type Entry = Result<(Box<[u8]>, Box<[u8]>), Error>;
 
 impl<T> DBWithThreadMode<T> {
-    /// Opens nothing.
+    /// Fails always.
     ///
     /// # Errors
     /// Always.
@@ -50,7 +50,7 @@ impl<T> DBWithThreadMode<T> {
     }
 }
 
-/// Options of no database.
+/// The options of a database that cannot exist.
 #[derive(Debug, Default)]
 pub struct Options;
 
@@ -102,7 +102,7 @@ impl<'a> IntoIterator for &'a MergeOperands {
     }
 }
 
-/// The one thing that can happen here.
+/// The only error.
 #[derive(Debug)]
 pub struct Error;
 

@@ -1,4 +1,4 @@
-//! limitador on Redis. Only with the feature of that name: it needs OpenSSL's headers, and a third more crates.
+//! limitador on Redis. It needs the feature of that name, because it needs OpenSSL's headers and a third more crates.
 
 #[cfg(not(feature = "limitador"))]
 mod disabled;

@@ -1,4 +1,4 @@
-//! Looking at processes, and a process that is there to be killed.
+//! Finds processes, and runs a process that tests kill.
 
 use std::{
     fs,
@@ -7,12 +7,12 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// Whether `pid` is a process, be it one that has ended and that its parent has not yet waited for.
+/// Returns whether the process exists. A process that has ended counts until its parent has waited for it.
 pub(crate) fn process_exists(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }
 
-/// How many established connections there are to `port` on this machine, seen from the client's end.
+/// The number of established connections to `port` on this machine, from the client's side.
 pub(crate) fn connections_to(port: u16) -> usize {
     const ESTABLISHED: &str = "01";
     let table = fs::read_to_string("/proc/net/tcp").expect("Linux has it");

@@ -1,4 +1,4 @@
-//! How much of a buffer may wait for its sink.
+//! The bounds on the pending rows of a buffer.
 
 use std::{fmt, time::Duration};
 
@@ -7,10 +7,10 @@ use crate::{
     time::secs,
 };
 
-/// The most rows that can be configured.
+/// The largest bound on rows that can be configured.
 const MOST_ROWS: u64 = 1 << 40;
 
-/// How much of a buffer may wait for its sink.
+/// The bounds on the pending rows of a buffer: on their number, and on the age of the oldest one.
 ///
 /// # Examples
 /// ```
@@ -22,19 +22,19 @@ const MOST_ROWS: u64 = 1 << 40;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Bounds {
-    /// Rows from which on an operator is told.
+    /// The number of rows at which an operator is warned.
     pub soft_rows: u64,
-    /// Rows from which on writes are refused, as far as a writer knew a second before.
+    /// The number of rows at which writes are refused. A writer's number may be a second old.
     pub hard_rows: u64,
-    /// Age of the oldest row from which on an operator is told.
+    /// The age of the oldest row at which an operator is warned.
     pub soft_age: Option<Duration>,
-    /// Age of the oldest row from which on writes are refused.
+    /// The age of the oldest row at which writes are refused.
     pub hard_age: Option<Duration>,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        // With one counter some 70 bytes a row on Redis: 70 MB, and 700 MB.
+        // A row with one counter takes some 70 bytes on Redis: 70 MB, and 700 MB.
         Self { soft_rows: 1_000_000, hard_rows: 10_000_000, soft_age: None, hard_age: None }
     }
 }
@@ -60,7 +60,7 @@ impl Bounds {
         }
     }
 
-    /// How bad it is.
+    /// Compares the pending rows with the bounds.
     pub(crate) fn pressure(&self, rows: u64, age: Duration) -> Pressure {
         let old = |bound: Option<Duration>| bound.is_some_and(|bound| age >= bound);
         if rows >= self.hard_rows || old(self.hard_age) {
@@ -80,7 +80,7 @@ impl fmt::Display for Bounds {
     }
 }
 
-/// How much waits, compared with the [`Bounds`].
+/// The pending rows, compared with the [`Bounds`].
 ///
 /// # Examples
 /// ```
@@ -98,16 +98,16 @@ impl fmt::Display for Bounds {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Pressure {
-    /// Less than any bound.
+    /// All bounds have room.
     #[default]
     None,
-    /// As much as a soft bound: an operator should look.
+    /// A soft bound is reached: an operator should look.
     Soft,
-    /// As much as a hard bound: writes are refused.
+    /// A hard bound is reached: writes are refused.
     Hard,
 }
 
-/// A number of rows, as a message has it.
+/// A number of rows, in the form of a message.
 pub(crate) struct RowCount(pub u64);
 
 impl fmt::Display for RowCount {

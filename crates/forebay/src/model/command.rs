@@ -1,10 +1,10 @@
-//! A command, as it goes to an engine.
+//! A command for an engine.
 
 use std::fmt;
 
 use crate::error::Error;
 
-/// The possible fate of a command that has no answer.
+/// The possible fate of a command without an answer.
 ///
 /// # Examples
 /// ```
@@ -23,8 +23,8 @@ use crate::error::Error;
 pub enum Fate {
     /// It was not sent: it has certainly done nothing.
     NotSent,
-    /// The host refused it: it has certainly done nothing. Of a script or a raw command the host may have
-    /// done a part before it refused the rest.
+    /// The host refused it, so it has certainly done nothing. A script or a raw command is the exception: the host may
+    /// have done a part of it before it refused the rest.
     Rejected,
     /// It was sent, and no answer came: it may have been executed, once.
     MaybeExecuted,
@@ -46,7 +46,7 @@ impl Fate {
 /// A command on one plain key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Command {
-    /// Decides the host; empty in a command that goes to given hosts.
+    /// The key that decides the host; empty in a command for given hosts.
     pub key: Box<[u8]>,
     pub verb: Verb,
 }
@@ -64,11 +64,11 @@ pub(crate) enum Verb {
     Raw(Vec<Box<[u8]>>),
 }
 
-/// Why there is no answer, and what may have happened all the same.
+/// The reason why there is no answer, and the possible fate of the command.
 pub(crate) type Failure = (Fate, Error);
 
 impl fmt::Display for Command {
-    /// The command's name and key: never its value, which may be secret.
+    /// Prints the command's name and key. It never prints the value, which may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.verb {
             Verb::Get => f.write_str("get")?,
@@ -85,10 +85,10 @@ impl fmt::Display for Command {
     }
 }
 
-/// Why a raw command must not be sent, if so.
+/// Returns the reason why a raw command must not be sent, if there is one.
 ///
-/// Many callers share a connection. What changes its state, or stops it until something happens, would
-/// do so to all of them.
+/// Many callers share a connection. A command that changes its state, or blocks it until something happens, would affect
+/// all of them.
 pub(crate) fn unfit(words: &[Box<[u8]>]) -> Option<&'static str> {
     const STATE: &str = "ASKING AUTH CLIENT DISCARD EXEC HELLO MONITOR MULTI PSUBSCRIBE PSYNC PUNSUBSCRIBE QUIT READONLY \
                          READWRITE REPLCONF RESET SELECT SSUBSCRIBE SUBSCRIBE SUNSUBSCRIBE SYNC UNSUBSCRIBE UNWATCH \
@@ -102,7 +102,7 @@ pub(crate) fn unfit(words: &[Box<[u8]>]) -> Option<&'static str> {
     if is(name, STATE) {
         return Some("it changes the connection, which others share");
     }
-    // After `STREAMS` come the names of keys.
+    // The words after `STREAMS` are the names of keys.
     let mut options = words[1..].iter().take_while(|word| !is(word, "STREAMS"));
     let waits = is(name, "XREAD XREADGROUP") && options.any(|word| is(word, "BLOCK"));
     if is(name, BLOCKS) || waits {

@@ -1,8 +1,8 @@
-//! How hosts are.
+//! The health of hosts.
 
 use std::fmt;
 
-/// How a host has been answering.
+/// The health of a host, by its recent answers.
 ///
 /// # Examples
 /// ```
@@ -17,11 +17,11 @@ pub enum Health {
     /// It answers.
     #[default]
     Up,
-    /// It failed to answer lately. It is still asked.
+    /// It has recently failed to answer. It still gets calls.
     Suspect,
-    /// It does not answer. Calls for it fail at once, and its keys wait for it: no other host gets them.
+    /// It does not answer. Calls to it fail at once, and its keys wait for it: no other host gets them.
     Down,
-    /// It answers again, and has still to show that it keeps to it.
+    /// It answers again, and has still to prove that it is stable.
     HalfOpen,
 }
 
@@ -58,22 +58,22 @@ impl fmt::Display for Health {
 pub struct HostStatus {
     /// Its name, which stays when its address changes.
     pub name: Box<str>,
-    /// How it has been answering.
+    /// Its health.
     pub health: Health,
-    /// How many of the 16384 slots it owns; `None` where keys are not placed by slots.
+    /// The number of the 16384 slots that it owns; `None` where keys are not placed by slots.
     pub slots: Option<u16>,
-    /// The last error, unless it is up.
+    /// The last error; `None` while it is up.
     pub reason: Option<Box<str>>,
 }
 
 impl HostStatus {
-    /// The one host of a store that has no others.
+    /// The only host of a store with one host.
     pub(crate) fn only(name: &str) -> Self {
         Self { name: name.into(), health: Health::Up, slots: None, reason: None }
     }
 }
 
-/// How keys find their host.
+/// The way in which keys find their host.
 ///
 /// # Examples
 /// ```
@@ -89,6 +89,6 @@ impl HostStatus {
 pub struct Placement {
     /// The router's name: `slots`, `nydus-partition`, …
     pub router: &'static str,
-    /// Which version of the table of slots it is; always 1 under the other routers.
+    /// The version of the slot table; always 1 under the other routers.
     pub epoch: u64,
 }

@@ -58,7 +58,7 @@ pub struct Holding {
     pub fence: u64,
     /// The time since it was acquired.
     pub held_for: Duration,
-    /// Until the lease ends without a renewal.
+    /// The time until the lease ends without a renewal.
     pub remaining: Duration,
 }
 

@@ -35,7 +35,7 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// For a message: what it is, and not its contents, which may be long or secret.
+    /// The kind of answer, for a message. The contents may be long or secret.
     pub(crate) fn noun(&self) -> &'static str {
         match self {
             Self::Nil => "nothing",
@@ -59,7 +59,7 @@ impl Reply {
 /// assert_eq!(Option::<i64>::from_reply(&Reply::Nil), Some(None));
 /// ```
 pub trait FromReply: Sized {
-    /// Reads it; `None`: it is something else.
+    /// Reads an answer; `None`: it has another type.
     fn from_reply(reply: &Reply) -> Option<Self>;
 }
 
@@ -88,7 +88,7 @@ impl FromReply for bool {
     }
 }
 
-/// Numbers are also read from their decimal text: that is how a store keeps them.
+/// Numbers are also read from decimal text, because a store keeps them as text.
 macro_rules! number {
     ($($type:ty),*) => {$(
         impl FromReply for $type {
@@ -126,7 +126,7 @@ impl FromReply for String {
     }
 }
 
-/// Always the bytes of a value, never a list of small numbers.
+/// Bytes are always those of a value, never a list of small numbers.
 impl FromReply for Vec<u8> {
     fn from_reply(reply: &Reply) -> Option<Self> {
         match reply {

@@ -1,6 +1,6 @@
-//! The grid of a series: how long a bucket is, how long it is kept, and how buckets share a chunk.
+//! The grid of a series: the length of its buckets, their retention, and their place in a chunk.
 //!
-//! Numbers in, numbers out: no clock, no engine.
+//! All inputs and outputs are numbers: it uses no clock and no engine.
 
 #[cfg(feature = "redis")]
 use std::ops::RangeInclusive;
@@ -12,10 +12,10 @@ use crate::{
     time::{Timestamp, days, hours, micros, mins, secs},
 };
 
-/// The largest count of a bucket, at which it stops: what every store can hold and add to.
+/// The largest count of a bucket, at which it stops. Every store can hold it and add to it.
 pub(crate) const MAX_COUNT: u64 = i64::MAX.unsigned_abs();
 
-/// How fine, and for how long.
+/// The length of buckets, and their retention.
 ///
 /// # Examples
 /// ```
@@ -70,12 +70,12 @@ impl Resolution {
         at.as_micros().div_euclid(micros(self.step))
     }
 
-    /// When a bucket begins.
+    /// The time at which a bucket begins.
     pub fn start(&self, bucket: i64) -> Timestamp {
         Timestamp::from_micros(bucket.saturating_mul(micros(self.step)))
     }
 
-    /// How many buckets share a chunk, the unit that a store keeps and lets expire.
+    /// The number of buckets in a chunk, the unit that a store keeps and expires.
     pub(crate) fn slots(&self) -> i64 {
         // About an hour of 10 s buckets, a day of minutes, a week of quarters, a year of days: large
         // enough that a day is read in a few chunks, small enough that a chunk outlives its retention
@@ -95,7 +95,7 @@ impl Resolution {
         (bucket.div_euclid(slots), usize::try_from(bucket.rem_euclid(slots)).expect("slots are positive"))
     }
 
-    /// How long from `now` a bucket is still kept. `None`: it is not.
+    /// The time from `now` for which a bucket is still kept. `None`: it is not kept.
     pub(crate) fn left(&self, bucket: i64, now: Timestamp) -> Option<Duration> {
         let end = self.start(bucket.saturating_add(1)).plus(self.retention);
         Some(end.since(now)).filter(|left| !left.is_zero())
@@ -103,40 +103,41 @@ impl Resolution {
 
     /// The oldest bucket that is kept at `now`.
     pub(crate) fn oldest_kept(&self, now: Timestamp) -> i64 {
-        // Its end is the first after the edge.
+        // The oldest bucket is the first one whose end is after the edge.
         self.bucket(now.minus(self.retention))
     }
 
-    /// How long from `now` a store must keep a chunk: until its last bucket has left the retention. `None`: it has.
+    /// The time from `now` for which a store must keep a chunk: until its last bucket leaves the retention. `None`: it has
+    /// left.
     #[cfg(any(test, feature = "redis"))]
     pub(crate) fn lifetime(&self, chunk: i64, now: Timestamp) -> Option<Duration> {
         let end = self.start((chunk + 1).saturating_mul(self.slots())).plus(self.retention);
         Some(end.since(now)).filter(|left| !left.is_zero())
     }
 
-    /// The chunks in which buckets are kept at `now`, and the next one: for callers whose clocks are ahead.
+    /// The chunks whose buckets are kept at `now`, and the next one, for callers whose clocks are ahead.
     #[cfg(feature = "redis")]
     pub(crate) fn kept_chunks(&self, now: Timestamp) -> RangeInclusive<i64> {
         self.place(self.oldest_kept(now)).0..=self.place(self.bucket(now)).0 + 1
     }
 
-    /// Whether a bucket is still kept at `now`.
+    /// Returns whether a bucket is still kept at `now`.
     pub fn keeps(&self, bucket: i64, now: Timestamp) -> bool {
         self.left(bucket, now).is_some()
     }
 }
 
-/// A checked series definition: what engines work with.
+/// A checked series definition, which engines use.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Grid {
     pub name: Name,
-    /// From the finest to the coarsest; each step a multiple of the one before.
+    /// The resolutions from the finest to the coarsest. Each step is a multiple of the one before.
     pub resolutions: Box<[Resolution]>,
     pub partitions: u16,
 }
 
 impl Grid {
-    /// Which partition a key belongs to.
+    /// The partition of a key.
     pub(crate) fn partition_of(&self, key: &str) -> u16 {
         u16::try_from(crate::key::hash(key.as_bytes()) % u64::from(self.partitions)).expect("below a u16")
     }

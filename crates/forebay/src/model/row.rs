@@ -1,6 +1,6 @@
-//! Rows: the values that were written, merged until they are flushed.
+//! Rows: written values, merged until they are flushed.
 //!
-//! Pure: no clock, no engine.
+//! It uses no clock and no engine.
 
 use super::{
     row_key::RowKey,
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::error::{Result, invalid, out_of_range};
 
-/// A row and what is to be merged into it.
+/// A row, and the values to merge into it.
 ///
 /// `cells` has one place per value column of the schema, in order; `None` leaves the column alone.
 ///
@@ -25,7 +25,7 @@ use crate::error::{Result, invalid, out_of_range};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Which row.
+    /// The key of the row.
     pub key: RowKey,
     /// The values to merge into its columns.
     pub cells: Box<[Option<Value>]>,
@@ -59,7 +59,7 @@ impl Schema {
 
 /// Merges `new` into `cells`, all columns or none.
 pub(crate) fn merge_cells(schema: &Schema, cells: &mut [Option<Value>], new: &[Option<Value>]) -> Result<()> {
-    // Only sums can fail: with one of them the first pass is the merge, and nothing is undone.
+    // Only sums can fail. This pass checks all of them first, so that no merge has to be undone.
     for ((column, old), new) in schema.columns.iter().zip(&*cells).zip(new) {
         if let (Merge::Sum, Some(Value::Integer(old)), Some(Value::Integer(new))) = (column.merge, old, new)
             && old.checked_add(*new).is_none()
@@ -67,7 +67,7 @@ pub(crate) fn merge_cells(schema: &Schema, cells: &mut [Option<Value>], new: &[O
             return Err(overflow(schema, column));
         }
     }
-    // Columns with a version come before the version itself is replaced: it is compared with.
+    // Columns with a version are merged before the version itself is replaced, because they are compared with it.
     for (place, column) in schema.columns.iter().enumerate() {
         if let Some(by) = column.by
             && let (Some(value), Some(version)) = (&new[place], &new[by])
@@ -86,7 +86,7 @@ pub(crate) fn merge_cells(schema: &Schema, cells: &mut [Option<Value>], new: &[O
     Ok(())
 }
 
-/// Whether a version replaces another. The same one does not: what came first stays.
+/// Returns whether a version replaces another. An equal version does not: the first value stays.
 fn is_newer(merge: Merge, new: &Value, old: &Value) -> bool {
     if merge == Merge::Last { new > old } else { new < old }
 }
@@ -100,7 +100,7 @@ fn merge_values(merge: Merge, old: Value, new: &Value) -> Value {
     }
 }
 
-/// A sum would leave 64 bits.
+/// The error of a sum that would leave 64 bits.
 pub(crate) fn overflow(schema: &Schema, column: &Column) -> crate::Error {
     out_of_range(format!(
         "buffer {}: the pending sum of column {} would leave 64 bits",

@@ -64,7 +64,7 @@ impl RowKey {
         Self::in_range(schema, text.into())
     }
 
-    /// The same of a schema with one key column. A text that is its own key is not copied.
+    /// The same for a schema with one key column. A text that is its own key is not copied.
     pub(crate) fn of_one(schema: &Schema, value: Value) -> Result<Self> {
         match value {
             Value::Text(text)
@@ -86,7 +86,7 @@ impl RowKey {
         Ok(Self(text))
     }
 
-    /// Reads a key's text, as [`as_str`](Self::as_str) has it.
+    /// Reads a key's text, in the form of [`as_str`](Self::as_str).
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if it is not the one text of a key of `schema`.
@@ -134,12 +134,12 @@ fn wrong(schema: &Schema, what: &str) -> Error {
     invalid(format!("row of buffer {}: {what}", schema.name))
 }
 
-/// Whether a text is another one as a part of a key.
+/// Returns whether a text differs from its form as a part of a key.
 fn is_escaped(text: &str) -> bool {
     text.bytes().any(|byte| matches!(byte, b'%' | b'|'))
 }
 
-/// A value's text as a part of a key.
+/// The form of a value's text as a part of a key.
 fn escaped(value: &Value) -> Cow<'_, str> {
     let Value::Text(text) = value else { return Cow::Owned(value.to_text()) };
     if !is_escaped(text) {

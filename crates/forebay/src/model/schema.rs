@@ -8,7 +8,7 @@ use crate::{
     key::Name,
 };
 
-/// How two values of one column become one.
+/// The rule by which two values of one column become one.
 ///
 /// # Examples
 /// ```
@@ -26,14 +26,14 @@ pub enum Merge {
     Max,
     /// The smaller; NULL in the table counts as nothing.
     Min,
-    /// The value that came with the larger version: [`Column::by`]. Of two with the same version the one that came
-    /// first stays; NULL as the table's version counts as older than any.
+    /// The value with the larger version: [`Column::by`]. Of two with the same version the first one stays. NULL as the
+    /// table's version counts as older than any.
     Last,
-    /// The value that came with the smaller version: [`Column::by`]. As [`Last`](Self::Last) otherwise.
+    /// The value with the smaller version: [`Column::by`]. Otherwise like [`Last`](Self::Last).
     First,
 }
 
-/// The definition of a buffer: which table, which rows, which columns, and how values merge.
+/// The definition of a buffer: its table, its key, its columns, and how their values merge.
 ///
 /// ```
 /// use forebay::Buffer;
@@ -45,7 +45,7 @@ pub struct Buffer {
     name: String,
     table: Option<String>,
     keys: Vec<KeyColumn>,
-    /// Each with the name of its version column; the place of that is set at the end.
+    /// The columns, each with the name of its version column. The position of that column is set at the end.
     columns: Vec<(Column, Option<String>)>,
     partitions: u16,
     max_rows: u64,
@@ -84,13 +84,13 @@ pub struct Column {
     pub name: Box<str>,
     /// Its type.
     pub column_type: ColumnType,
-    /// How its values merge.
+    /// The merge of its values.
     pub merge: Merge,
-    /// Of [`Merge::Last`] and [`Merge::First`]: the place among the value columns of the version that decides, a column
-    /// of [`Merge::Max`] for `Last` and of [`Merge::Min`] for `First`.
+    /// The position of the version among the value columns, for [`Merge::Last`] and [`Merge::First`]. The version is a
+    /// column of [`Merge::Max`] for `Last`, and of [`Merge::Min`] for `First`.
     ///
-    /// A write that names a version or a column by it names all of them: so a version in the table is always that of all
-    /// its columns, and one comparison with it decides for each.
+    /// A write of a version or of a column that depends on it must name all of them. So a version in the table always
+    /// belongs to all of its columns, and one comparison with it decides for each.
     pub by: Option<usize>,
 }
 
@@ -140,12 +140,12 @@ impl Buffer {
         self.column(column, Merge::Sum, ColumnType::Integer)
     }
 
-    /// Adds a timestamp column of which the latest stays.
+    /// Adds a timestamp column that keeps the latest value.
     pub fn max(self, column: impl Into<String>) -> Self {
         self.column(column, Merge::Max, ColumnType::Timestamp)
     }
 
-    /// Adds a timestamp column of which the earliest stays.
+    /// Adds a timestamp column that keeps the earliest value.
     pub fn min(self, column: impl Into<String>) -> Self {
         self.column(column, Merge::Min, ColumnType::Timestamp)
     }
@@ -190,28 +190,28 @@ impl Buffer {
         self
     }
 
-    /// Over how many partitions the rows spread, 1 to 1 024, default 16. A partition is flushed as one batch, and
-    /// several flushers share the partitions.
+    /// Sets the number of partitions over which the rows spread, 1 to 1 024, default 16. A partition is flushed as one
+    /// batch, and several flushers share the partitions.
     pub fn partitions(mut self, partitions: u16) -> Self {
         self.partitions = partitions;
         self
     }
 
-    /// How many rows a partition gathers before it is flushed early, 1 to 100 000, default 10 000.
+    /// Sets the number of rows at which a partition is flushed early, 1 to 100 000, default 10 000.
     pub fn max_rows(mut self, rows: u64) -> Self {
         self.max_rows = rows;
         self
     }
 
-    /// From how many waiting rows on an operator is told, and from how many on writes are refused with
-    /// [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded), as far as a writer knew a second before: 1 to 2^40. Default
-    /// 1 000 000 and 10 000 000: on Redis some 70 bytes each with one counter.
+    /// Sets the number of pending rows at which an operator is warned, and the number at which writes are refused with
+    /// [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded). A writer's number may be a second old. The range is 1 to
+    /// 2^40, and the defaults are 1 000 000 and 10 000 000. On Redis a row with one counter takes some 70 bytes.
     pub fn bounds_rows(mut self, soft: u64, hard: u64) -> Self {
         (self.bounds.soft_rows, self.bounds.hard_rows) = (soft, hard);
         self
     }
 
-    /// The same by the age of the oldest waiting row, at least 1 s. Default: none.
+    /// Sets the same bounds for the age of the oldest pending row, at least 1 s. Default: none.
     pub fn bounds_age(mut self, soft: Option<Duration>, hard: Option<Duration>) -> Self {
         (self.bounds.soft_age, self.bounds.hard_age) = (soft, hard);
         self
@@ -220,9 +220,9 @@ impl Buffer {
     /// Checks the definition.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a name that is none, a column named twice, no key, no
-    /// column, a sum of what is no integer, a version that is none;
-    /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) for the numbers.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for an invalid name, a column named twice, no key, no column, a
+    /// sum of another type than integer, or an invalid version; [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange)
+    /// for the numbers.
     ///
     /// # Examples
     /// ```
@@ -260,7 +260,7 @@ impl Buffer {
     }
 }
 
-/// Checks the columns, and finds the places of their versions.
+/// Checks the columns, and finds the positions of their versions.
 fn check_columns(keys: &[KeyColumn], columns: &[(Column, Option<String>)]) -> Result<Box<[Column]>> {
     if keys.is_empty() || columns.is_empty() {
         return Err(invalid("a buffer has at least one key column and one value column"));
@@ -287,7 +287,7 @@ fn check_columns(keys: &[KeyColumn], columns: &[(Column, Option<String>)]) -> Re
     columns.iter().map(check).collect()
 }
 
-/// The place of a column's version, if it has to have one.
+/// The position of a column's version, if the column needs one.
 fn version_of(
     column: &Column,
     by: Option<&str>,
@@ -319,10 +319,10 @@ fn version_of(
     })
 }
 
-/// Column indexes are one character in a store.
+/// The largest number of columns. A column index is one character in a store.
 const MAX_COLUMNS: usize = 32;
 
-/// A checked [`Buffer`]: what engines and sinks work with.
+/// A checked [`Buffer`], which engines and sinks use.
 ///
 /// # Examples
 /// ```
@@ -336,27 +336,27 @@ const MAX_COLUMNS: usize = 32;
 pub struct Schema {
     /// The buffer's name.
     pub name: Name,
-    /// The table, perhaps qualified by its schema.
+    /// The table, which may be qualified by its schema.
     pub table: Box<str>,
     /// The columns that tell rows apart, at least one.
     pub keys: Box<[KeyColumn]>,
     /// The columns that are written, at least one.
     pub columns: Box<[Column]>,
-    /// Over how many partitions the rows spread.
+    /// The number of partitions over which the rows spread.
     pub partitions: u16,
-    /// How many rows a partition gathers before it is flushed early.
+    /// The number of rows at which a partition is flushed early.
     pub max_rows: u64,
-    /// How much may wait for the sink.
+    /// The bounds on the pending rows.
     pub bounds: Bounds,
-    /// Names, types and merges in one text: a generation written under another one is never added to.
+    /// The names, types and merges in one text. A write is never added to a generation with another fingerprint.
     pub fingerprint: Box<str>,
 }
 
 impl Schema {
-    /// Whether the columns that a write names go together: a version, and all that go by it.
+    /// Checks that a write names a version together with all columns that depend on it.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) with what is missing.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) with the missing column.
     pub fn check_named(&self, is_named: impl Fn(usize) -> bool) -> Result<()> {
         for (place, column) in self.columns.iter().enumerate() {
             let Some(by) = column.by.filter(|&by| is_named(by) != is_named(place)) else { continue };

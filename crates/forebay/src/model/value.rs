@@ -9,7 +9,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// The type of a column, as the buffer sees it; a sink casts to what the table really has.
+/// The type of a column in the buffer. A sink casts to the type of the table's column.
 ///
 /// # Examples
 /// ```
@@ -41,18 +41,18 @@ pub enum ColumnType {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Value {
-    /// For [`ColumnType::Integer`].
+    /// A value of [`ColumnType::Integer`].
     Integer(i64),
-    /// For [`ColumnType::Text`].
+    /// A value of [`ColumnType::Text`].
     Text(Box<str>),
-    /// For [`ColumnType::Timestamp`].
+    /// A value of [`ColumnType::Timestamp`].
     Timestamp(Timestamp),
-    /// For [`ColumnType::Uuid`].
+    /// A value of [`ColumnType::Uuid`].
     Uuid(Uuid),
 }
 
 impl Value {
-    /// The type of column this goes into.
+    /// The type of column for this value.
     pub fn column_type(&self) -> ColumnType {
         match self {
             Self::Integer(_) => ColumnType::Integer,
@@ -62,7 +62,7 @@ impl Value {
         }
     }
 
-    /// The one text for this value: what keys are made of and what a store holds.
+    /// The unique text of this value, which keys consist of and stores hold.
     ///
     /// Timestamps are microseconds since 1970, UUIDs lower case with hyphens, so that equal values have
     /// equal texts, and texts and UUIDs order as their bytes do.
@@ -83,10 +83,10 @@ impl Value {
         written.expect("a string takes what is written");
     }
 
-    /// Reads what [`to_text`](Self::to_text) wrote.
+    /// Reads a text that [`to_text`](Self::to_text) wrote.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if `text` is none of `column_type`.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if `text` is not a value of `column_type`.
     pub fn from_text(column_type: ColumnType, text: &str) -> Result<Self> {
         let integer = |what| {
             text.parse::<i64>().map_err(|cause| invalid(format!("{text:?} is not {what}")).with_source(cause))

@@ -1,20 +1,20 @@
-//! The allotments of one key's quota, which processes spend without asking.
+//! The allotments of one key's quota, which processes spend without a call to the store.
 //!
 //! Numbers in, numbers out: no clock, no engine. Times are microseconds since 1970.
 //!
-//! An allotment is charged when it is granted. Until it ends it counts as used, whatever its holder has spent of it: the
-//! allotments of a window end with the window, and those of a bucket do not leak. So whatever allotments admit in any span
-//! was room at its beginning, or was charged within it.
+//! An allotment is charged when it is granted. Until it ends the whole of it counts as used, whether or not its holder has
+//! spent it. The allotments of a window end with the window, and those of a bucket do not leak. So everything that
+//! allotments admit in a span either fitted at its beginning, or was charged within it.
 
 use super::{
     rule::{Rule, State},
     state::Allotment,
 };
 
-/// At most so many processes hold an allotment of one key at a time; the others ask for every take.
+/// The most processes that hold an allotment of one key at a time. The others call the store for every take.
 pub(crate) const MAX_HOLDERS: usize = 256;
 
-/// The allotments of one key, by their ends.
+/// The allotments of one key, in the order of their ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Allotments(Vec<Allotment>);
 
@@ -22,7 +22,7 @@ pub(crate) struct Allotments(Vec<Allotment>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AllotmentRequest {
     pub holder: u128,
-    /// Larger than in every request of this holder before.
+    /// A sequence number, larger than in every earlier request of this holder.
     pub sequence: u64,
     /// The unspent amount that it keeps.
     pub kept: u64,
@@ -30,18 +30,18 @@ pub(crate) struct AllotmentRequest {
     pub back: u64,
     /// The amount that it wants in addition.
     pub want: u64,
-    /// For how long an allotment of a bucket can be spent.
+    /// The time for which an allotment of a bucket can be spent.
     pub span: u64,
 }
 
 /// The result of an [`AllotmentRequest`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct AllotmentReply {
-    /// How much was granted on top.
+    /// The additional amount that was granted.
     pub granted: u64,
-    /// How much of what the holder kept the store knows of. The rest had ended.
+    /// The part of the holder's kept amount that the store knows. The rest had ended.
     pub kept: u64,
-    /// Until the allotment ends.
+    /// The time until the allotment ends.
     pub rest: u64,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct AllotmentReply {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outstanding {
     pub amount: u64,
-    /// After that nothing of it is spent any more.
+    /// The time after which none of it is spent any more.
     pub until: u64,
 }
 
@@ -59,7 +59,7 @@ impl Allotments {
         self.0.is_empty()
     }
 
-    /// [`Rule::advance`], with what is allotted.
+    /// [`Rule::advance`], with the allotments.
     pub(crate) fn advance(&self, rule: &Rule, state: Option<State>, now: u64) -> State {
         match state {
             Some(state) => rule.advance_with(state, &self.0, now),
@@ -75,8 +75,9 @@ impl Allotments {
         }
     }
 
-    /// Grants, and takes back, as of an advanced state, for which these are [pruned](Self::prune): the state after it. `None`:
-    /// the holder has sent another request since, and nothing changes, not even what is stored.
+    /// Takes back and grants parts of an allotment, and returns the next state. `state` is advanced, and these are
+    /// [pruned](Self::prune) for it. `None`: the holder has sent a later request. Nothing changes then, not even the
+    /// stored state.
     pub(crate) fn grant(
         &mut self,
         rule: &Rule,
@@ -93,7 +94,7 @@ impl Allotments {
         let kept = request.kept.min(had - back);
         let state = if back > 0 { rule.refund(state, back, None) } else { state };
         let others = self.0.len();
-        // A share for each that holds something, for this one, and for those who come.
+        // There is a share for each other holder, one for this one, and one for further processes.
         let share = if others < MAX_HOLDERS { rule.room(state) / (others as u64 + 2) } else { 0 };
         let granted = request.want.min(share);
         let state = rule.charge(state, granted);
@@ -106,7 +107,7 @@ impl Allotments {
         Some((state, AllotmentReply { granted, kept, rest: end.saturating_sub(now).min(longest) }))
     }
 
-    /// The state after a reset, as of an advanced one: what is allotted stays charged. `None`: nothing is.
+    /// The state after a reset, from an advanced state: the allotted amount stays charged. `None`: nothing is allotted.
     pub(crate) fn reset(&self, rule: &Rule, state: State) -> Option<State> {
         let amount = self.amount();
         (amount > 0).then(|| rule.at_most(state, amount))
@@ -117,7 +118,7 @@ impl Allotments {
         Outstanding { amount: self.amount(), until: self.0.last().map_or(0, |allotment| allotment.end) }
     }
 
-    /// For how long a store must remember the state and these.
+    /// The time for which a store must keep the state and these.
     #[inline]
     pub(crate) fn lifetime(&self, rule: &Rule, state: State, now: u64) -> u64 {
         match self.0.last() {
@@ -153,14 +154,14 @@ mod tests {
     enum Step {
         /// Time passes.
         Pass(u64),
-        /// A holder asks for more, says what it keeps, gives some back; perhaps the answer is lost.
+        /// A holder asks for more, reports its kept amount, and returns a part. The answer may be lost.
         Ask {
             holder: usize,
             want: u64,
             back: u64,
             lost: bool,
         },
-        /// It is sent again, late.
+        /// An earlier request arrives again, late.
         Repeat {
             holder: usize,
         },
@@ -169,7 +170,7 @@ mod tests {
             holder: usize,
             cost: u64,
         },
-        /// A holder spends, and gives back what it spent: nothing came of it.
+        /// A holder spends, and gives back what it spent, because the take had no effect.
         Undo {
             holder: usize,
         },
@@ -177,7 +178,7 @@ mod tests {
         Die {
             holder: usize,
         },
-        /// Somebody takes without a slice.
+        /// A caller takes from the store directly.
         Take(u64),
         Reset,
     }
@@ -204,7 +205,7 @@ mod tests {
                 0 => Rule::fixed_window(rate, span, Duration::from_micros(7)),
                 1 => Rule::sliding_window(rate, span),
                 3 => Rule::calendar_window(rate, CalendarUnit::Day, midnight_soon()),
-                // So much that its ticks are milliseconds.
+                // The numbers are so large that ticks are milliseconds.
                 2 => Rule::token_bucket(1 << 20, secs(86_400), burst),
                 _ => Rule::token_bucket(rate, span, burst),
             }
@@ -330,13 +331,13 @@ mod tests {
                     let advanced = self.advanced();
                     self.allotments.prune(&self.rule, self.state.unwrap_or(advanced), advanced);
                     self.state = self.allotments.reset(&self.rule, advanced);
-                    // What was admitted before does not count any more.
+                    // Amounts that were admitted before the reset no longer count.
                     self.admitted.clear();
                 }
             }
         }
 
-        /// Checks the kind's promise about the costs that were admitted since the last reset.
+        /// Checks the guarantee of the kind for the costs that were admitted since the last reset.
         fn check(&self) -> Result<(), String> {
             match &self.rule {
                 rule @ (Rule::FixedWindow(_) | Rule::CalendarWindow(_)) => {
@@ -367,7 +368,7 @@ mod tests {
                     Ok(())
                 }
                 Rule::TokenBucket(rule) => {
-                    // The fullest that a bucket of the exact rule gets, if it admits the same.
+                    // The highest level of a bucket with the exact rule that admits the same costs.
                     let (mut then, mut level) = (0, 0);
                     for (at, cost) in &self.admitted {
                         level = rule.advance(Some(State(then, level)), *at).1 + cost * rule.period;
@@ -408,7 +409,7 @@ mod tests {
         assert_eq!(world.rule.room(world.advanced()), 10, "it leaks from then on");
     }
 
-    /// The key was lost, or somebody deleted it: to extend a slice that is not charged any more would admit too much.
+    /// The key was lost or deleted. To extend an allotment that is no longer charged would admit too much.
     #[test]
     fn what_the_store_does_not_know_is_not_kept() {
         let mut world = World::new(Rule::fixed_window(100, secs(86_400), secs(0)).expect("in range"));

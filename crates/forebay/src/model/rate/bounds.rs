@@ -29,7 +29,7 @@ pub(super) fn period(length: Duration) -> Result<u64> {
     }
 }
 
-/// Microseconds per tick: the finest with which `most` times the period is exact in a Lua number.
+/// The microseconds of a tick: the finest with which `most` times the period is exact in a Lua number.
 pub(super) fn tick(most: u64, period: u64) -> Option<u64> {
     let fits = |ticks: u64| u128::from(most) * u128::from(ticks) < u128::from(EXACT);
     [1, 1_000].into_iter().find(|&tick| period.is_multiple_of(tick) && fits(period / tick))

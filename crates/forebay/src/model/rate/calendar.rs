@@ -1,7 +1,7 @@
 //! The calendar window: a quota per day, ISO week or month of a time zone.
 //!
-//! Numbers in, numbers out: no clock, no engine. A store has no time zones. So its caller computes a table of the windows round
-//! a time, and the store picks the window of its own time from it.
+//! All inputs and outputs are numbers: it uses no clock and no engine. A store has no time zones. So its caller computes a
+//! table of the windows around a time, and the store picks the window of its own time from it.
 
 use std::{
     hash::{Hash, Hasher},
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::error::Result;
 
-/// A span of the calendar that a quota is for.
+/// A calendar unit of a quota.
 ///
 /// # Examples
 /// ```
@@ -55,7 +55,7 @@ impl CalendarUnit {
         }
     }
 
-    /// The number of the window that a day is in: of days or weeks since the year 0, or year × 12 + month.
+    /// The number of the window that contains a day: days or weeks since the year 0, or year × 12 + month.
     fn ordinal(self, day: Date) -> i64 {
         match self {
             Self::Day => day_number(day),
@@ -91,7 +91,7 @@ fn day_number(day: Date) -> i64 {
     day.duration_since(YEAR_0).as_hours() / 24
 }
 
-/// A window: its ordinal, and when it starts and ends in microseconds since 1970.
+/// A window: its ordinal, and its start and end in microseconds since 1970.
 pub(crate) type Row = (u64, u64, u64);
 
 /// Three windows, one after the other.
@@ -99,21 +99,21 @@ pub(crate) type Row = (u64, u64, u64);
 pub(crate) struct Boundaries([Row; 3]);
 
 impl Boundaries {
-    /// The windows round a time: the one that it is in, and its neighbours.
+    /// The windows around a time: the one that contains it, and its neighbours.
     ///
-    /// A window starts with the first moment of its first day. A day that a zone left out is no window. Where clocks are put
-    /// back over midnight, the new day goes on.
+    /// A window starts with the first moment of its first day. A day that a zone skipped is not a window. Where clocks are
+    /// put back over midnight, the new day continues.
     pub(crate) fn round(now: u64, unit: CalendarUnit, zone: &TimeZone) -> Self {
         let seconds = i64::try_from(now / 1_000_000).unwrap_or(i64::MAX).min(LAST_SECOND);
         let today = zone.to_datetime(Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)).date();
         let start = |ordinal| first_second(unit.first_day(ordinal), zone);
         let mut current = unit.ordinal(today);
-        // Clocks that went back over midnight show the day before once more, although the later window has begun.
+        // Where clocks went back over midnight, they show the day before once more, although the later window has begun.
         while start(current + 1) <= seconds {
             current += 1;
         }
         let (from, to) = (start(current), start(current + 1));
-        // The nearest ones that are not empty.
+        // The neighbours are the nearest windows that are not empty.
         let previous =
             (1..4).map(|n| current - n).find(|&ordinal| start(ordinal) < from).unwrap_or(current - 1);
         let next =
@@ -124,25 +124,25 @@ impl Boundaries {
         Self([0, 1, 2].map(|i| (ordinals[i], edges[i], edges[i + 1])))
     }
 
-    /// The window that a time is in, if these are round it.
+    /// The window that contains a time, if it is one of these.
     #[inline]
     fn current(&self, now: u64) -> Option<Row> {
         let row = self.0[1];
         (row.1..row.2).contains(&now).then_some(row)
     }
 
-    /// The window with this ordinal. Of one that is not among these: the last one before it.
+    /// The window with this ordinal. If it is not one of these: the last one before it.
     #[inline]
     fn window(&self, ordinal: u64) -> Row {
         self.0.into_iter().rfind(|row| row.0 <= ordinal).unwrap_or(self.0[0])
     }
 }
 
-/// The first moment of a day: midnight, or the end of a gap that midnight is in, in seconds since 1970.
+/// The first moment of a day in seconds since 1970: midnight, or the end of the gap that contains midnight.
 fn first_second(day: Date, zone: &TimeZone) -> i64 {
     let midnight = zone.to_ambiguous_timestamp(day.at(0, 0, 0, 0));
     let gap = matches!(midnight.offset(), AmbiguousOffset::Gap { .. });
-    // Only at the ends of time there is none.
+    // The first moment is missing only at the limits of the time range.
     let Ok(start) = midnight.compatible() else {
         return if day < date(1970, 1, 1) { i64::MIN } else { i64::MAX };
     };
@@ -153,15 +153,15 @@ fn first_second(day: Date, zone: &TimeZone) -> i64 {
     zone.preceding(after).next().map_or(start, |transition| transition.timestamp()).as_second()
 }
 
-/// A time zone, and the windows that were last asked for. One for each zone that limits name, for ever.
+/// A time zone, and its last used windows. There is one for each zone that limits name, and it is never freed.
 #[derive(Debug)]
 struct ZoneEntry {
     zone: TimeZone,
-    /// By [`CalendarUnit`]. Whoever asks about the same window again, as nearly all do, gets them for a comparison.
+    /// The windows by [`CalendarUnit`]. Most callers need the same window again, and get it after one comparison.
     last: [RwLock<Boundaries>; 3],
 }
 
-/// Those zones, in the order in which they were named.
+/// All zones, in the order of their first use.
 static ZONES: Mutex<Vec<&'static ZoneEntry>> = Mutex::new(vec![]);
 
 /// A time zone. Copies are one reference, so that a rule can be copied with every take.
@@ -180,7 +180,7 @@ impl Zone {
         Self(entry)
     }
 
-    /// [`Boundaries::round`].
+    /// Returns the same as [`Boundaries::round`], with a cache.
     fn round(self, now: u64, unit: CalendarUnit) -> Boundaries {
         let last = &self.0.last[unit as usize];
         let known = *last.read();
@@ -209,9 +209,9 @@ impl Hash for Zone {
 
 /// A quota per window of the calendar.
 ///
-/// The state is (ordinal of the window, used). The ordinal is of the calendar, not a time: servers whose time zone data differ
-/// count in the same windows, although one of them thinks that a window starts an hour later. The zone is not part of the
-/// state's name either, so that a limit whose zone is changed goes on.
+/// The state is (ordinal of the window, used). The ordinal comes from the calendar and is not a time. So servers with
+/// different time zone data count in the same windows, even if one of them thinks that a window starts an hour later. The
+/// zone is not part of the state's name either, so that a limit keeps its counts when its zone is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct CalendarWindow {
     /// The quota, at least 1.
@@ -268,7 +268,7 @@ impl RateKind for CalendarWindow {
         Self { limit: MAX_QUOTA, ..self }
     }
 
-    /// A window that is over counts nothing.
+    /// A window that is over has no effect.
     #[inline]
     fn advance(&self, state: Option<State>, now: u64) -> State {
         let (window, ..) = self.windows(now).0[1];
@@ -309,7 +309,7 @@ mod tests {
         text.parse::<Timestamp>().expect("a time").as_microsecond().unsigned_abs()
     }
 
-    /// The starts of the three windows round a time, as people of the zone read them.
+    /// The starts of the three windows around a time, in local time.
     fn starts(now: &str, unit: CalendarUnit, name: &str) -> [String; 3] {
         let zone = zone(name);
         Boundaries::round(micros(now), unit, &zone).0.map(|(_, start, _)| {
@@ -322,7 +322,7 @@ mod tests {
         CalendarWindow::new(limit, unit, Zone::new(zone)).expect("in range")
     }
 
-    /// Takes what fits, and says whether it did.
+    /// Takes one if it fits, and returns whether it did.
     fn take(rule: &CalendarWindow, state: &mut Option<State>, now: u64) -> bool {
         let advanced = rule.advance(*state, now);
         let fits = rule.room(advanced) > 0;
@@ -350,7 +350,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
-        /// Against what a wall calendar of the zone shows: nothing but the date that it is at a time.
+        /// Compares the windows with a wall calendar of the zone, which only shows the current date.
         #[test]
         fn a_window_is_what_a_wall_calendar_shows(
             second in 10_000_000u64..4_000_000_000, unit in prop::sample::select(&CalendarUnit::ALL[..]),
@@ -377,7 +377,8 @@ mod tests {
             for (ordinal, start, end) in rows {
                 let (start, end) = ((start / SECOND).cast_signed(), (end / SECOND).cast_signed());
                 prop_assert!(start < end);
-                // It shows another name just before, and this one just before the end; in between, clocks may go back over midnight.
+                // The calendar shows another name just before the start, and the same name just before the end. In
+                // between, clocks may go back over midnight.
                 let first = unit.first_day(ordinal.cast_signed());
                 prop_assert!(date_at(start).date() >= first, "{rows:?}");
                 prop_assert!(date_at(start - 1).date() < first, "{rows:?}");
@@ -386,7 +387,8 @@ mod tests {
             }
         }
 
-        /// Two servers of which one has not heard that clocks are changed elsewhere: an hour apart, at any time of a boundary.
+        /// One of two servers does not know a clock change in its time zone. They are an hour apart, at any time around a
+        /// boundary.
         #[test]
         fn servers_with_different_zone_data_give_one_quota_together(
             unit in prop::sample::select(&CalendarUnit::ALL[..]),
@@ -394,7 +396,7 @@ mod tests {
         ) {
             let fixed = |hours: i8| TimeZone::fixed(jiff::tz::offset(hours));
             let rules = [rule(3, unit, fixed(1)), rule(3, unit, fixed(2))];
-            // Some hours before the end of a year, a month, a week and a day.
+            // Starts some hours before the end of a year, a month, a week and a day.
             let mut now = micros("2023-12-31T18:00:00Z");
             let first = rules[0].advance(None, now).0;
             let (mut state, mut admitted) = (None, BTreeMap::<u64, u64>::new());
@@ -412,7 +414,7 @@ mod tests {
 
     #[test]
     fn a_day_begins_where_midnight_was_skipped() {
-        // Chile, 2024: 24:00 became 01:00. Lebanon, 2022, the same.
+        // In Chile in 2024, 24:00 became 01:00. In Lebanon in 2022 likewise.
         assert_eq!(
             starts("2024-09-08T12:00:00Z", CalendarUnit::Day, "America/Santiago"),
             ["2024-09-07T00:00:00", "2024-09-08T01:00:00", "2024-09-09T00:00:00"]
@@ -421,7 +423,7 @@ mod tests {
             starts("2022-03-27T12:00:00Z", CalendarUnit::Day, "Asia/Beirut")[1],
             "2022-03-27T01:00:00"
         );
-        // Toronto, 1919: 23:30 became 00:30, so that midnight is in the middle of what was skipped.
+        // In Toronto in 1919, 23:30 became 00:30, so that midnight is in the middle of the gap.
         assert_eq!(
             starts("1970-01-10T00:00:00Z", CalendarUnit::Day, "America/Toronto")[1],
             "1970-01-09T00:00:00"
@@ -433,14 +435,14 @@ mod tests {
 
     #[test]
     fn a_day_that_a_zone_left_out_is_no_window() {
-        // Samoa went from Thursday to Saturday.
+        // Samoa went from Thursday, 29 December 2011, to Saturday.
         let zone = zone("Pacific/Apia");
         let before = Boundaries::round(micros("2011-12-30T09:59:59Z"), CalendarUnit::Day, &zone).0;
         let after = Boundaries::round(micros("2011-12-30T10:00:00Z"), CalendarUnit::Day, &zone).0;
         assert_eq!(before[1].0 + 2, after[1].0);
         assert_eq!((before[1], before[2]), (after[0], after[1]));
         assert_eq!(before[1].2, micros("2011-12-30T10:00:00Z"));
-        // Who is told a day that is none counts in the last one before it, and waits for the end of that.
+        // A caller that names a day which does not exist counts in the day before it, and waits for the end of that day.
         let rule = rule(1, CalendarUnit::Day, zone);
         let state = State(before[1].0 + 1, 1);
         assert_eq!(rule.wait(state, before[1].2 - 5, 1), 5);
@@ -449,9 +451,10 @@ mod tests {
 
     #[test]
     fn clocks_that_go_back_over_midnight_do_not_renew_a_quota() {
-        // Newfoundland, 2010: at 00:01 of the 7th it was 23:01 of the 6th again.
+        // In Newfoundland in 2010, at 00:01 of the 7th it was 23:01 of the 6th again.
         let zone = zone("America/St_Johns");
-        // The 7th has begun: the hour that shows the 6th again is in its window. Otherwise Redis finds no row for that hour.
+        // The 7th has begun, so the hour that shows the 6th again is in its window. Otherwise Redis finds no row for that
+        // hour.
         let again = micros("2010-11-07T03:00:00Z");
         let seventh =
             Boundaries::round(again, CalendarUnit::Day, &zone).current(again).expect("a window round it");
@@ -465,7 +468,8 @@ mod tests {
         assert!(take(&rule, &mut state, micros("2010-11-08T03:30:00Z")), "the 8th");
     }
 
-    /// Elsewhere a counter of a month lived for 30 days, and the 31st had a quota of its own; or a month was always 30 days.
+    /// In other implementations, a monthly counter lived for 30 days and the 31st had its own quota, or every month had 30
+    /// days.
     #[test]
     fn a_month_has_the_days_that_it_has() {
         for (now, days) in [
@@ -501,7 +505,7 @@ mod tests {
         );
     }
 
-    /// Elsewhere a client was told 24 h on a day of 25.
+    /// Other implementations reported 24 h on a day of 25 h.
     #[test]
     fn a_denial_tells_the_true_end_of_a_day_on_which_clocks_are_changed() {
         let rule = rule(1, CalendarUnit::Day, zone("Europe/Berlin"));
@@ -515,7 +519,8 @@ mod tests {
         }
     }
 
-    /// A store that is 2 s behind, or a server: whoever reads a window that has not begun elsewhere changes nothing of it.
+    /// The clock of a store or a server is 2 s behind. It reads a window that has not begun by its own time, and does not
+    /// change it.
     #[test]
     fn a_clock_that_is_behind_goes_on_in_the_later_window() {
         let rule = rule(2, CalendarUnit::Month, zone("Europe/Berlin"));
@@ -528,7 +533,7 @@ mod tests {
         assert!(!take(&rule, &mut state, midnight + 2 * SECOND));
     }
 
-    /// The numbers are in stores: they are the same for ever.
+    /// The numbers are stored, so they must never change.
     #[test]
     fn the_numbers_of_windows_do_not_change() {
         let day = date(2026, 12, 31);

@@ -1,6 +1,6 @@
 //! The token bucket, in the form of a leaking level (GCRA).
 //!
-//! Numbers in, numbers out: no clock, no engine, no fraction.
+//! All inputs and outputs are integers: it uses no clock, no engine and no fraction.
 
 use std::time::Duration;
 
@@ -12,9 +12,8 @@ use crate::error::{Result, out_of_range};
 
 /// A bucket of `burst` tokens that refills `rate` tokens every `period`.
 ///
-/// The state is (tick, level): at that tick so much was in use, in units of one token × `period`
-/// ticks. One token weighs `period`, and `rate` units leak per tick, so that no rate, not even 7 per
-/// second, needs a fraction.
+/// The state is (tick, level). The level is the amount in use at that tick, in units of one token × `period` ticks. One
+/// token weighs `period`, and `rate` units leak per tick. So no rate, not even 7 per second, needs a fraction.
 ///
 /// # Source
 /// ITU-T I.371 (generic cell rate algorithm, as the continuous-state leaky bucket).
@@ -22,7 +21,7 @@ use crate::error::{Result, out_of_range};
 pub(crate) struct TokenBucket {
     /// Tokens per period, at least 1.
     pub rate: u64,
-    /// Ticks.
+    /// The period in ticks.
     pub period: u64,
     /// Tokens in a full bucket, at least 1; `burst × period` and `rate × period` stay below 2^53.
     pub burst: u64,
@@ -48,7 +47,7 @@ impl TokenBucket {
         self.burst * self.period
     }
 
-    /// The state at a later tick of a bucket of which so many tokens are allotted: those do not leak.
+    /// The state at a later tick. The allotted tokens do not leak.
     fn leak(&self, State(then, level): State, tick: u64, allotted: u64) -> State {
         let (tick, floor) = (tick.max(then), allotted * self.period);
         let leaked = level.saturating_sub((tick - then).saturating_mul(self.rate));
@@ -91,7 +90,7 @@ impl RateKind for TokenBucket {
         Self { burst: (EXACT - 1) / self.period, ..self }
     }
 
-    /// Leaked tokens are gone.
+    /// Leaked tokens are removed.
     #[inline]
     fn advance(&self, state: Option<State>, now: u64) -> State {
         let tick = now / self.tick;
@@ -120,10 +119,10 @@ impl RateKind for TokenBucket {
         State(state.0, state.1 + cost * self.period)
     }
 
-    /// Of a cost that was charged at a tick, what has not leaked since.
+    /// Refunds the part of a cost that has not leaked since its charge.
     ///
-    /// More than that may be somebody else's: the level falls to zero in between, and what has been charged on top
-    /// since then would go as well.
+    /// A larger refund could remove the charge of another caller. The level may have fallen to zero in between, and later
+    /// charges would then be refunded as well.
     fn refund(&self, state: State, cost: u64, charged: Option<u64>) -> State {
         let leaked = match charged {
             None => 0,
@@ -138,19 +137,19 @@ impl RateKind for TokenBucket {
         self.until_leaked(state, now, too_much)
     }
 
-    /// Until the bucket is full again.
+    /// The time until the bucket is full again.
     #[inline]
     fn reset_after(&self, state: State, now: u64) -> u64 {
         self.until_leaked(state, now, state.1)
     }
 
-    /// Until it is full, and one period against a clock that steps back.
+    /// The time until the bucket is full, plus one period, in case the clock steps back.
     #[inline]
     fn lifetime(&self, state: State, now: u64) -> u64 {
         self.reset_after(state, now) + self.period * self.tick
     }
 
-    /// `span` from now, or from the state's own time where that is ahead of a clock that stepped back.
+    /// The end is `span` from now. If a clock stepped back, it is `span` from the state's own time, which is ahead.
     fn end(&self, state: State, now: u64, span: u64) -> (u64, u64) {
         (now.max(state.0 * self.tick) + span, span)
     }
@@ -174,7 +173,7 @@ impl RateKind for TokenBucket {
         allotment.end.div_ceil(self.tick) > after.0
     }
 
-    /// Until the last one ends it may not leak.
+    /// The bucket may not leak until the last allotment ends.
     fn lifetime_with(&self, state: State, last: &Allotment, now: u64) -> u64 {
         self.lifetime(State(last.end.div_ceil(self.tick).max(state.0), state.1), now)
     }

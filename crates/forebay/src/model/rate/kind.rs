@@ -1,4 +1,4 @@
-//! The kinds of limits, and the rule that a definition comes to.
+//! The kinds of limits, and the rule of a definition.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::error::{Result, invalid};
 
-/// How a limit counts.
+/// The way in which a limit counts.
 ///
 /// # Examples
 /// ```
@@ -23,16 +23,16 @@ pub enum Kind {
     /// A quota per window of the clock. Cheap and easy to explain; two quotas may pass around a window's edge.
     #[default]
     FixedWindow,
-    /// A quota per any span of the window's length, as well as two counters can tell: what was taken in the window
-    /// before counts for the part that still overlaps, as if it had come evenly. Nearly the quota around a window's
-    /// edge, at the cost of a fixed window. The quota is 1 to 2^32 - 1.
+    /// A quota per any span of the window's length, estimated from two counters. The use in the window before counts for
+    /// the part that still overlaps, as if it had been spread evenly. So nearly the quota passes around a window's edge,
+    /// at the cost of a fixed window. The quota is 1 to 2^32 - 1.
     SlidingWindow,
     /// A bucket that refills steadily. At most `burst + rate × t` pass in any span t.
     TokenBucket,
     /// A quota per day, ISO week or month of a time zone. Its windows have the lengths that the calendar gives them.
     CalendarWindow,
-    /// So many at the same time: leases, which are extended while they are used and end by themselves when their
-    /// holder dies. See [`LimitHandle::lease`](crate::limit::LimitHandle::lease).
+    /// A number of leases at the same time. They are extended while they are used, and end by themselves when their holder
+    /// dies. See [`LimitHandle::lease`](crate::limit::LimitHandle::lease).
     Concurrency,
 }
 
@@ -58,20 +58,20 @@ impl Kind {
     }
 }
 
-/// The span that a quota is for.
+/// The span of a quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Period {
     Span(Duration),
     Calendar(CalendarUnit),
 }
 
-/// The settings that hold for all rates of a limit, those of single keys included.
+/// The settings of a limit that apply to all of its rates, overrides for single keys included.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
     pub kind: Kind,
-    /// Where fixed windows begin.
+    /// The start of fixed windows.
     pub phase: Duration,
-    /// Of the calendar.
+    /// The time zone of the calendar.
     pub zone: Zone,
 }
 

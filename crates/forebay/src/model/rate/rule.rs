@@ -1,4 +1,4 @@
-//! A limit as integers: what both engines compute with, bit for bit the same.
+//! A limit as integers. Both engines compute with it, bit for bit the same.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ const fn facts<K: RateKind>() -> (u8, &'static str, &'static str) {
     (K::NUMBER, K::WORD, K::KEPT)
 }
 
-/// That of all kinds.
+/// The constants of all kinds.
 const KINDS: [(u8, &str, &str); 4] =
     [facts::<FixedWindow>(), facts::<SlidingWindow>(), facts::<TokenBucket>(), facts::<CalendarWindow>()];
 
@@ -64,7 +64,7 @@ impl Rule {
         FixedWindow::new(limit, length, phase).map(Self::FixedWindow)
     }
 
-    /// `limit` per any span of `length`, as two counters tell it.
+    /// `limit` per any span of `length`, as two counters estimate it.
     pub(crate) fn sliding_window(limit: u64, length: Duration) -> Result<Self> {
         SlidingWindow::new(limit, length).map(Self::SlidingWindow)
     }
@@ -79,7 +79,7 @@ impl Rule {
         CalendarWindow::new(limit, unit, zone).map(Self::CalendarWindow)
     }
 
-    /// Whether states of this scale can be read: a later version may have written others.
+    /// Returns whether this version can read states of this scale. A later version may have written others.
     pub(crate) fn knows(scale: Scale) -> bool {
         KINDS.iter().any(|(number, ..)| *number == scale.kind())
     }
@@ -90,13 +90,13 @@ impl Rule {
         KINDS.into_iter().map(|(_, word, _)| word)
     }
 
-    /// The words of the kinds in the keys of a store, and how long what is under those keys is kept.
+    /// The words of the kinds in the keys of a store, and the lifetime of those keys.
     #[cfg(all(test, feature = "redis"))]
     pub(crate) fn kept() -> impl Iterator<Item = (&'static str, &'static str)> {
         KINDS.into_iter().map(|(_, word, kept)| (word, kept))
     }
 
-    /// The same, with windows that begin at one of 64 places, by the high bits of `hash`.
+    /// The same rule, with windows that begin at one of 64 places, by the high bits of `hash`.
     pub(crate) fn shifted(self, hash: u64) -> Self {
         match self {
             Self::FixedWindow(window) => Self::FixedWindow(window.shifted(hash)),
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
     use crate::time::{days, millis, secs};
 
-    /// Probes near 2026, where the products are as large as they get in practice.
+    /// Times near 2026, where the products are as large as they get in practice.
     const NOW: u64 = 1_790_000_000_000_000;
 
     fn rules() -> impl Strategy<Value = Rule> {
@@ -192,7 +192,8 @@ mod tests {
         Zone::new(jiff::tz::TimeZone::get("Europe/Berlin").expect("known"))
     }
 
-    /// Microseconds: mostly within a few windows, and some so long that all of them are a million seconds.
+    /// Steps in microseconds: most are within a few windows, and a few are so long that all of them add up to a million
+    /// seconds.
     fn steps() -> impl Strategy<Value = u64> {
         prop_oneof![4 => 0u64..3_000_000, 1 => 0u64..200_000_000_000]
     }
@@ -274,7 +275,7 @@ mod tests {
     }
 
     proptest! {
-        /// Else a charge that was undone late would take somebody else's with it, and admit too much.
+        /// Otherwise a late refund would also remove the charge of another caller, and admit too much.
         #[test]
         fn a_refund_never_leaves_less_than_if_there_had_been_no_charge(
             rule in rules(), steps in prop::collection::vec((0u64..900_000, 1u64..9), 3..30), undone in any::<prop::sample::Index>(),
@@ -295,7 +296,7 @@ mod tests {
             let Some((window, cost)) = charged else { return Ok(()) };
             let refunded = rule.refund(rule.advance(with, now), cost, Some(window));
             prop_assert!(refunded.1 >= rule.advance(without, now).1);
-            // At once it undoes the charge to the last unit.
+            // An immediate refund undoes the charge to the last unit.
             let (mut state, before) = (with, rule.advance(with, now));
             if take(&rule, &mut state, now, 1) {
                 let after = state.expect("charged");

@@ -1,6 +1,6 @@
 //! The sliding window, as two counters.
 //!
-//! Numbers in, numbers out: no clock, no engine, no fraction.
+//! All inputs and outputs are integers: it uses no clock, no engine and no fraction.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use crate::error::{Result, out_of_range};
 /// The largest quota: the two counters share 64 bits.
 pub(crate) const MAX_SLIDING: u64 = u32::MAX as u64;
 
-/// A quota per any span of one length, as well as two counters can tell.
+/// A quota per any span of one length, estimated from two counters.
 ///
-/// What was taken in the window before counts for the part of it that a span of `length`, ending now, still overlaps,
-/// as if it had come evenly: `previous × (length − elapsed) ≤ (limit − current − cost) × length`.
+/// The use in the window before counts for the part of it that a span of `length`, ending now, still overlaps, as if it
+/// had been spread evenly: `previous × (length − elapsed) ≤ (limit − current − cost) × length`.
 ///
-/// The state is (tick, `previous << 32 | current`), as of the window that the tick lies in. Windows begin at multiples
-/// of `length`.
+/// The state is (tick, `previous << 32 | current`), for the window that contains the tick. Windows begin at multiples of
+/// `length`.
 ///
 /// # Source
 /// Cloudflare, "How we built rate limiting capable of scaling to millions of domains" (2017).
@@ -27,7 +27,7 @@ pub(crate) const MAX_SLIDING: u64 = u32::MAX as u64;
 pub(crate) struct SlidingWindow {
     /// The quota, 1 to 2^32 - 1; times `length` it stays below 2^53.
     pub limit: u64,
-    /// Ticks.
+    /// The length in ticks.
     pub length: u64,
     /// Microseconds per tick: 1, or 1 000 where the product would pass 2^53.
     pub tick: u64,
@@ -49,7 +49,7 @@ impl SlidingWindow {
         Ok(Self { limit, length: length / tick, tick })
     }
 
-    /// The index of the window that a state is of.
+    /// The index of a state's window.
     fn window(&self, state: State) -> u64 {
         state.0 / self.length
     }
@@ -83,7 +83,7 @@ impl RateKind for SlidingWindow {
         Self { limit: ((EXACT - 1) / self.length).min(MAX_SLIDING), ..self }
     }
 
-    /// The use of a window counts as the previous use in the next one, and not at all after that.
+    /// In the next window the use counts as the previous use. After that it does not count.
     #[inline]
     fn advance(&self, state: Option<State>, now: u64) -> State {
         let tick = now / self.tick;
@@ -98,7 +98,7 @@ impl RateKind for SlidingWindow {
         }
     }
 
-    /// The current window's, and what still counts of the one before, rounded up.
+    /// The use of the current window, plus the part of the previous one that still counts, rounded up.
     #[inline]
     fn used(&self, state: State) -> u64 {
         let left = self.length - state.0 % self.length;
@@ -120,13 +120,14 @@ impl RateKind for SlidingWindow {
         if cost <= self.room(state) {
             return 0;
         }
-        // So much of a window may overlap that at most `room` of its `count` counts. It is denied, so `count` is not zero.
+        // The part of a window that may overlap, so that at most `room` of its `count` counts. The take is denied, so
+        // `count` is not zero.
         let overlap = |room: u64, count: u64| room * self.length / count;
         let (before, now_used) = (previous(state), current(state));
         let window = self.window(state);
         let tick = match self.limit.checked_sub(now_used + cost) {
             Some(room) => (window + 1) * self.length - overlap(room, before),
-            // Not while this window lasts; in the next one it is the one before.
+            // It does not fit while this window lasts. In the next window, this one is the previous one.
             None => (window + 2) * self.length - overlap(self.limit.saturating_sub(cost), now_used),
         };
         (tick * self.tick).saturating_sub(now)
@@ -141,7 +142,7 @@ impl RateKind for SlidingWindow {
         ((self.window(state) + windows) * self.length * self.tick).saturating_sub(now)
     }
 
-    /// Until it counts nothing, and one window against a clock that steps back.
+    /// The time until it counts nothing, plus one window, in case the clock steps back.
     fn lifetime(&self, state: State, now: u64) -> u64 {
         self.reset_after(state, now) + self.length * self.tick
     }

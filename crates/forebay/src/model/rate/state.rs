@@ -15,22 +15,22 @@ pub(crate) const MAX_QUOTA: u64 = 1 << 50;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct State(pub u64, pub u64);
 
-/// The part of a key's quota that one process holds and spends without asking.
+/// The part of a key's quota that one process holds and spends without a call to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Allotment {
     pub holder: u128,
-    /// Of the request that set it. An earlier request that arrives later changes nothing.
+    /// The sequence number of the request that set it. An earlier request that arrives later changes nothing.
     pub sequence: u64,
-    /// At least what the holder has not spent yet.
+    /// An upper bound on what the holder has not spent yet.
     pub amount: u64,
-    /// After that nothing of it is spent any more.
+    /// The time after which none of it is spent any more.
     pub end: u64,
 }
 
 /// The unit of a state's numbers: the kind, and the period and tick of the rule that wrote it.
 ///
-/// Part of a state's name in every store. A rule with another scale begins anew rather than read a count of minutes as
-/// one of seconds; one that differs in the quota alone goes on with what was counted.
+/// It is a part of a state's name in every store. A rule with another scale begins anew, because it must not read a count
+/// of minutes as one of seconds. A rule that differs only in its quota continues with the stored count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Scale(u64);
 
@@ -88,12 +88,12 @@ impl Scale {
         }
     }
 
-    /// As a number, for a file.
+    /// The scale as a number, for a file.
     pub(crate) fn to_bits(self) -> u64 {
         self.0
     }
 
-    /// Reads the number from a file. [`Rule::knows`](super::rule::Rule::knows) tells whether there is such a kind.
+    /// Reads the number from a file. [`Rule::knows`](super::rule::Rule::knows) tells whether this version knows its kind.
     pub(crate) fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
@@ -111,33 +111,34 @@ pub(crate) trait RateKind: Copy {
     /// Its word in the keys of a store.
     const WORD: &'static str;
 
-    /// How long a store keeps its states: [`lifetime`](Self::lifetime) in words.
+    /// The lifetime of its states in a store: [`lifetime`](Self::lifetime) in words.
     const KEPT: &'static str;
 
-    /// Whether all that it decides is which window a time is in: [`is_told_by`](Self::is_told_by) is of use then.
+    /// True if a decision depends on the time only by the window that contains it. [`is_told_by`](Self::is_told_by) is
+    /// useful then.
     const HAS_WINDOWS: bool = false;
 
     /// The unit of its states.
     fn scale(&self) -> Scale;
 
-    /// Writes what tells states of one scale from those of another, for a key of a store.
+    /// Writes the scale into a store's key, so that states of different scales have different names.
     #[cfg(feature = "redis")]
     fn write_span(&self, to: &mut Vec<u8>) {
         self.scale().write_period(to);
     }
 
-    /// Hands over the numbers of the rule in the order in which scripts read them. `about` is a guess at the store's time, for kinds
-    /// that tell a script what is so round a time.
+    /// Passes the numbers of the rule to `write`, in the order in which scripts read them. `about` is an estimate of the
+    /// store's time, for kinds whose numbers depend on the time.
     #[cfg(feature = "redis")]
     fn write_words(&self, about: u64, write: impl FnMut(u64));
 
     /// The largest cost that can ever be granted.
     fn quota(&self) -> u64;
 
-    /// In what time as much as the quota passes, as of `now`.
+    /// The time in which a whole quota becomes available again, as of `now`.
     fn refill(&self, now: u64) -> Duration;
 
-    /// The same, with the largest quota that its numbers bear: what is owed is charged by it.
+    /// The same rule with the largest quota that its numbers permit. A commit above its estimate is charged by it.
     fn boundless(self) -> Self;
 
     /// The stored state as of `now`. A clock that is behind the state does not change it.
@@ -161,10 +162,10 @@ pub(crate) trait RateKind: Copy {
         State(state.0, state.1 + cost)
     }
 
-    /// An advanced state after `cost` came back; never below empty.
+    /// An advanced state after a refund of `cost`; never below empty.
     ///
-    /// With `charged`, the first number of the state right after the charge, only as much as that still counts.
-    /// Nothing comes back to a window that is over.
+    /// `charged` is the first number of the state right after the charge. With it, only the part that still counts is
+    /// refunded. A window that is over gets no refund.
     fn refund(&self, state: State, cost: u64, charged: Option<u64>) -> State {
         match charged {
             Some(window) if window != state.0 => state,
@@ -172,57 +173,60 @@ pub(crate) trait RateKind: Copy {
         }
     }
 
-    /// Microseconds from `now` until `cost` fits, absent other callers: not before, and exactly then.
+    /// The microseconds from `now` until `cost` fits, without other callers. It does not fit earlier, and it fits exactly
+    /// then.
     fn wait(&self, state: State, now: u64, cost: u64) -> u64 {
         if cost > self.room(state) { self.reset_after(state, now) } else { 0 }
     }
 
-    /// Microseconds from `now` until nothing is used.
+    /// The microseconds from `now` until nothing is used.
     #[inline]
     fn reset_after(&self, state: State, now: u64) -> u64 {
         if state.1 == 0 { 0 } else { self.end(state, now, 0).0.saturating_sub(now) }
     }
 
-    /// Microseconds from `now` for which a store must keep the state.
+    /// The microseconds from `now` for which a store must keep the state.
     ///
-    /// One window longer than it counts, so that a clock that steps back by less than that still finds it.
+    /// This is one window longer than the state counts, so that a clock that steps back by less than that still finds it.
     #[inline]
     fn lifetime(&self, state: State, now: u64) -> u64 {
         let (end, length) = self.end(state, now, 0);
         end.saturating_sub(now).saturating_add(length)
     }
 
-    /// When an allotment that is granted now ends, and for how many microseconds it counts at most. `span` is for kinds
-    /// without windows: how long an allotment can be spent.
+    /// The end of an allotment that is granted now, and the most microseconds for which it counts. `span` is for kinds
+    /// without windows: the time for which an allotment can be spent.
     fn end(&self, state: State, now: u64, span: u64) -> (u64, u64);
 
-    /// Whether a clock that shows `now`, and is at most `behind`, decides as the exact one would.
+    /// Returns whether a clock that shows `now`, and is at most `behind`, decides like the exact one.
     #[inline]
     fn is_told_by(&self, now: u64, behind: u64) -> bool {
         let _ = (now, behind);
         false
     }
 
-    /// [`advance`](Self::advance) of a state of which allotments are out, by their ends. Those of a window change nothing.
+    /// Like [`advance`](Self::advance), for a state with outstanding allotments, in the order of their ends. Allotments of
+    /// a window change nothing.
     fn advance_with(&self, state: State, allotments: &[Allotment], now: u64) -> State {
         let _ = allotments;
         self.advance(Some(state), now)
     }
 
-    /// Whether an allotment that was out in one state is out in a later one. That of a window ends with it.
+    /// Returns whether an allotment that was outstanding in one state is outstanding in a later one. An allotment of a
+    /// window ends with it.
     fn still_out(&self, allotment: &Allotment, before: State, after: State) -> bool {
         let _ = allotment;
         before.0 == after.0
     }
 
-    /// [`lifetime`](Self::lifetime) of a state of which an allotment is out.
+    /// Like [`lifetime`](Self::lifetime), for a state with an outstanding allotment.
     #[inline]
     fn lifetime_with(&self, state: State, last: &Allotment, now: u64) -> u64 {
         let _ = last;
         self.lifetime(state, now)
     }
 
-    /// A state of which no more is used than `amount`, in the current window.
+    /// The state with its use in the current window reduced to at most `amount`.
     fn at_most(&self, state: State, amount: u64) -> State {
         State(state.0, state.1.min(amount))
     }

@@ -1,6 +1,6 @@
 //! The fixed window: a quota per window of the clock.
 //!
-//! Numbers in, numbers out: no clock, no engine.
+//! All inputs and outputs are numbers: it uses no clock and no engine.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::{error::Result, time::micros};
 pub(crate) struct FixedWindow {
     /// The quota, at least 1.
     pub limit: u64,
-    /// At least 1 ms.
+    /// The length of a window, at least 1 ms.
     pub length: u64,
     /// `length` less the phase, so that adding it never underflows.
     pub offset: u64,
@@ -35,7 +35,7 @@ impl FixedWindow {
         Ok(Self { limit, length, offset: (length - phase) % length })
     }
 
-    /// The same, with windows that begin at one of 64 places, by the high bits of `hash`.
+    /// The same rule, with windows that begin at one of 64 places, by the high bits of `hash`.
     pub(super) fn shifted(self, hash: u64) -> Self {
         Self { offset: (self.offset + (hash >> 58) * self.length / 64) % self.length, ..self }
     }
@@ -70,7 +70,7 @@ impl RateKind for FixedWindow {
         Self { limit: MAX_QUOTA, ..self }
     }
 
-    /// A window that is over counts nothing.
+    /// A window that is over has no effect.
     #[inline]
     fn advance(&self, state: Option<State>, now: u64) -> State {
         let window = (now + self.offset) / self.length;
