@@ -1,6 +1,6 @@
 //! Sentinel: the primary is found, followed, and never confused with another.
 
-use forebay::{ErrorKind, Forebay};
+use forebay::{ErrorKind, Forebay, conformance};
 use forebay_testkit::{Certificates, Redis, Reply, Sentinel, eventually, unique_prefix, without};
 
 use crate::{open, refused, without_tls};
@@ -17,6 +17,20 @@ fn naming(name: &str, port: u16) -> Redis {
 fn url_of(sentinels: &[&Redis], primary: &str) -> String {
     let hosts: Vec<_> = sentinels.iter().map(|one| format!("127.0.0.1:{}", one.port())).collect();
     format!("redis+sentinel://{}/{primary}", hosts.join(","))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_suite_of_the_seam() {
+    if without("redis") {
+        return;
+    }
+    let set = Sentinel::start();
+    let bay = open(&set.url()).await.expect("opens");
+    for case in conformance::cases() {
+        (case.run)(bay.clone()).await;
+    }
+    let memory = Forebay::open("memory:").await.expect("opens");
+    conformance::differential(&memory, &bay, 11, 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
