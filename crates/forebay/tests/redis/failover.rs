@@ -108,7 +108,7 @@ async fn fail_over(set: &Sentinel, stops: bool, progress: &Progress) -> Duration
     let clock = Clock::system();
     let before = clock.monotonic();
     progress.more(1).await;
-    let took = clock.monotonic() - before;
+    let took = clock.monotonic().saturating_sub(before);
     progress.more(20).await;
     if !stops {
         old.restart();

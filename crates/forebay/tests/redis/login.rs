@@ -24,16 +24,15 @@ async fn the_documented_rights_suffice() {
         return;
     }
     let ca = Certificates::new();
-    let server = match without_tls() {
-        true => Redis::start(),
-        false => Redis::builder().tls(&ca, &ca.issue("server", &["localhost"])).start(),
-    };
-    let place = match without_tls() {
-        true => format!("redis://forebay:PASSWORD@localhost:{}/0?", server.port()),
-        false => {
-            let (port, file) = (server.tls_port(), ca.file());
-            format!("rediss://forebay:PASSWORD@localhost:{port}/0?ca={}&", file.display())
-        }
+    let (server, place) = if without_tls() {
+        let server = Redis::start();
+        let place = format!("redis://forebay:PASSWORD@localhost:{}/0?", server.port());
+        (server, place)
+    } else {
+        let server = Redis::builder().tls(&ca, &ca.issue("server", &["localhost"])).start();
+        let (port, file) = (server.tls_port(), ca.file());
+        let place = format!("rediss://forebay:PASSWORD@localhost:{port}/0?ca={}&", file.display());
+        (server, place)
     };
     for protocol in ["resp2", "resp3"] {
         let prefix = unique_prefix();
@@ -147,9 +146,8 @@ async fn no_secret_is_shown() {
         format!("redis://s3cret@127.0.0.1:{port}/0"),
         format!("redis://user:s3cret@127.0.0.1:{port}/0"),
         format!("redis+sentinel://user:s3cret@127.0.0.1:{port}/mymaster?sentinel-password=s3cret"),
-        format!(
-            "redis+sentinel://user:s3cret@127.0.0.1:1/mymaster?sentinel-user=s3cret&sentinel-password=s3cret"
-        ),
+        "redis+sentinel://user:s3cret@127.0.0.1:1/mymaster?sentinel-user=s3cret&sentinel-password=s3cret"
+            .into(),
     ] {
         let text = refused(&url).await;
         assert!(!text.contains("s3cret"), "{text}");

@@ -1,5 +1,7 @@
 //! Redis as it is deployed: TLS, logins that change, names and networks, Sentinel.
 
+#![expect(clippy::print_stdout, reason = "long runs of the fail-over tests print what they measured")]
+
 mod failover;
 mod login;
 mod lost;
@@ -25,7 +27,7 @@ fn text_of(error: &Error) -> String {
     let mut text = format!("{error} {error:?}");
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
-        text += &format!(": {inner} {inner:?}");
+        text = format!("{text}: {inner} {inner:?}");
         cause = inner.source();
     }
     text

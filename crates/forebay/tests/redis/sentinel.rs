@@ -109,6 +109,27 @@ async fn a_wrong_name_is_told_with_the_right_ones() {
     assert!(text.contains("a server and not a Sentinel"), "{text}");
 }
 
+/// The rights that `docs/operations.md` names suffice to ask and to listen.
+#[tokio::test]
+async fn a_user_of_sentinels_needs_few_rights() {
+    if without("redis") {
+        return;
+    }
+    let rights = "+sentinel|master +sentinel|masters +subscribe +ping &+switch-master";
+    assert!(include_str!("../../../../docs/operations.md").contains(rights), "they are documented");
+    let server = Redis::start();
+    let sentinel = naming("mymaster", server.port());
+    let user = ["ACL", "SETUSER", "app", "reset", "on", ">sesame", "resetchannels"];
+    assert_eq!(sentinel.command(user.into_iter().chain(rights.split(' '))), Reply::text("OK"));
+    let login = "?sentinel-user=app&sentinel-password=sesame";
+    let _bay = open(&url_of(&[&sentinel], &format!("mymaster{login}"))).await.expect("opens");
+    let listens = |line: &str| line.contains(" user=app ") && line.contains(" sub=1 ");
+    eventually("the subscription", async || {
+        matches!(sentinel.command(["CLIENT", "LIST"]), Reply::Text(list) if list.lines().any(listens))
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn sentinels_of_two_sets_are_refused() {
     if without("redis") {
