@@ -1,7 +1,7 @@
 //! The canary: a counter that is written to a buffer, flushed, and read back from the database.
 //!
-//! Every other metric reports what this program believes. The canary alone detects a write that was acknowledged and is not
-//! in the table, whatever the reason.
+//! Every other metric reports what this program believes. The canary alone detects an acknowledged write that is missing in
+//! the table, regardless of the reason.
 
 use std::{
     collections::VecDeque,

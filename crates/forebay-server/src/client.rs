@@ -210,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_that_cannot_be_meant_is_told_from_one_that_can() {
+    fn an_impossible_server_url_is_refused() {
         for good in ["http://127.0.0.1:7070", "http://[::1]:7070/", "http://host", "http://host/forebay/"] {
             assert!(Client::new(good, None).is_ok(), "{good}");
         }

@@ -343,7 +343,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn operators_are_told_of_every_metric() {
+    fn every_metric_is_documented() {
         let guide = include_str!("../../../docs/operations.md");
         for (name, ..) in METRICS {
             assert!(guide.contains(&format!("`{name}`")), "docs/operations.md does not name {name}");
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_counted_is_rendered_with_its_help() {
+    fn counters_are_rendered_with_their_help() {
         let metrics = Metrics::default();
         let name = Name::new("hit").expect("a name");
         metrics.named::<EventMetrics>("event", &name).accepted.increment(3);

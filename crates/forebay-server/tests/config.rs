@@ -135,7 +135,7 @@ fn uncommented() -> String {
 }
 
 #[test]
-fn what_the_example_shows_in_comments_is_accepted() {
+fn the_commented_fields_of_the_example_are_accepted() {
     // Some fields exclude each other. Only a bucket has a burst, and only a calendar has a zone. Hosts by name replace a
     // store, and such a store does not count keys.
     let text = uncommented()
@@ -218,7 +218,7 @@ fn an_empty_variable_is_not_set_except_for_the_token() {
 }
 
 #[test]
-fn what_is_lacking_because_it_is_misspelt_is_told_by_its_name() {
+fn a_missing_field_that_is_misspelt_is_named() {
     let message = Setting::new("[limits.hits]\nrat = \"20/1m\"").mistakes();
     let lines: Vec<&str> = message.lines().collect();
     assert_eq!(lines.len(), 2, "{message}");
@@ -578,7 +578,7 @@ proptest! {
 }
 
 #[test]
-fn what_goes_by_a_version_names_it() {
+fn a_column_that_merges_by_a_version_names_it() {
     let columns =
         |columns: &str| format!("[buffers.devices]\nkey = {{ id = \"text\" }}\ncolumns = {{ {columns} }}\n");
     let version = "version = { merge = \"max\", type = \"integer\" }";
@@ -608,7 +608,7 @@ fn what_goes_by_a_version_names_it() {
 /// Reading the configuration refuses everything that opening refuses without a connection. It names the line, and it does
 /// so before a port is bound or a file is created.
 #[test]
-fn what_serve_would_refuse_without_connecting_is_a_mistake() {
+fn a_setting_that_serve_would_refuse_is_a_mistake() {
     let hosts =
         |router: &str, hosts: &str| format!("[cluster]\nrouter = \"{router}\"\n[cluster.hosts]\n{hosts}\n");
     let cases = [
@@ -664,7 +664,7 @@ fn what_serve_would_refuse_without_connecting_is_a_mistake() {
 }
 
 #[test]
-fn what_the_database_would_refuse_without_connecting_is_a_mistake() {
+fn a_buffer_that_the_database_would_refuse_is_a_mistake() {
     let buffer = |database: &str, table: &str, key: &str| {
         format!(
             "database = {database:?}\n[buffers.p]\ntable = {table:?}\nkey = {{ {key} = \"text\" }}\n\
@@ -709,7 +709,7 @@ fn what_the_database_would_refuse_without_connecting_is_a_mistake() {
 }
 
 #[test]
-fn every_mistake_is_told_in_one_run() {
+fn every_mistake_is_reported_in_one_run() {
     let text = "listen = \"0.0.0.0:1\"\n\
         [[tokens]]\nname = \"a\"\ntoken = \"two words\"\nscopes = [\"reed\"]\n\
         [limits.Hits]\nrate = \"often\"\nkind = \"fixed\"\nzzz = 1\n\
@@ -753,7 +753,7 @@ fn every_mistake_is_told_in_one_run() {
 }
 
 #[test]
-fn a_file_that_is_none_is_refused() {
+fn a_path_that_is_not_a_regular_file_is_refused() {
     let setting = Setting::new("");
     let refused = |path: &std::path::Path| {
         let options = Options { config: Some(path.into()), ..Options::default() };

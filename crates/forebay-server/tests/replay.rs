@@ -71,7 +71,7 @@ fn fixed_window(events: &[Event], quota: u64, window: i64) -> (usize, usize) {
 }
 
 #[test]
-fn the_sample_log_is_limited_as_an_independent_count_says() {
+fn the_sample_log_matches_an_independent_count() {
     let Some(log) = sample() else { return };
     let (events, bad, tally) = read(log.open().expect("the log"), secs(60));
     assert_eq!((events.len(), bad.len(), tally.late), (10_000, 0, 0));
@@ -148,7 +148,7 @@ async fn the_feed_gives_what_the_reader_gives() {
 }
 
 #[tokio::test]
-async fn of_many_bad_lines_ten_are_shown_and_all_are_counted() {
+async fn ten_bad_lines_are_shown_and_all_are_counted() {
     let feed = Feed::start(input("nonsense\n".repeat(5_000)), ip(), secs(60)).expect("a thread");
     let (batches, error) = collect(feed).await;
     assert!(error.is_none(), "{error:?}");
@@ -232,7 +232,7 @@ async fn run(log: Input, follow: bool) -> (Counts, SeriesSum, u64) {
 
 /// A remote store gets many hits per call, and a store in this process gets them one by one. Both decide alike.
 #[tokio::test]
-async fn one_by_one_and_many_at_once_come_to_what_an_independent_count_says() {
+async fn hits_one_by_one_and_in_batches_match_an_independent_count() {
     let (events, _, _) = read(made_up(), secs(60));
     let (accepted, limited) = fixed_window(&events, 3, 60);
     let expected = (accepted as u64, limited as u64);
@@ -248,7 +248,7 @@ async fn one_by_one_and_many_at_once_come_to_what_an_independent_count_says() {
 
 /// The store's clock ran ahead of the log at every block of lines. So the store forgot charges whose window was open.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_of_many_blocks_is_limited_as_an_independent_count_says() {
+async fn a_log_of_many_blocks_matches_an_independent_count() {
     // One key has seven lines within one window. The next key's seven lines follow 50 minutes later.
     let line = |n: i64| {
         format!("{{\"ts\":{},\"ip\":\"10.0.0.{}\"}}\n", 1_431_857_100 + n / 7 * 3_000 + n % 7, n / 7 % 11)

@@ -339,7 +339,7 @@ async fn a_setting_under_which_commits_do_not_last_is_warned_of() {
 
 /// A failed connection says nothing about a batch, and neither does a missing right.
 #[tokio::test]
-async fn what_an_administrator_takes_away_is_an_outage_until_it_is_given_back() {
+async fn a_right_that_is_taken_away_is_an_outage_until_it_is_granted_again() {
     if without("mariadb") {
         return;
     }

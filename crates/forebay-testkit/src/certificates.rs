@@ -62,7 +62,7 @@ impl Certificates {
         self.write(file, names, 2099)
     }
 
-    /// As [`issue`](Self::issue), but the certificate has expired.
+    /// Like [`issue`](Self::issue), but the certificate has expired.
     ///
     /// # Panics
     /// If the files cannot be written.

@@ -49,7 +49,7 @@ impl Postgres {
         Self::start_with("-c fsync=off -c full_page_writes=off")
     }
 
-    /// As [`start`](Self::start), with commits that are forced to disk, for measurements.
+    /// Like [`start`](Self::start), with commits that are forced to disk, for measurements.
     ///
     /// # Panics
     /// If it cannot be started, with the reason.

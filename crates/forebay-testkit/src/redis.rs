@@ -89,7 +89,7 @@ impl Redis {
         self.tls_url_at(host, self.tls_port(), parameters)
     }
 
-    /// As [`tls_url`](Self::tls_url), by another port: that of a proxy.
+    /// Like [`tls_url`](Self::tls_url), by another port: that of a proxy.
     pub fn tls_url_at(&self, host: &str, port: u16, parameters: &str) -> String {
         let password = self.password.as_ref().map_or(String::new(), |password| format!(":{password}@"));
         format!("rediss://{password}{host}:{port}/0?{parameters}")
@@ -105,7 +105,7 @@ impl Redis {
         answer.unwrap_or_else(|error| panic!("redis on port {} did not answer: {error}", self.port()))
     }
 
-    /// As [`command`](Self::command), for a server that may be down.
+    /// Like [`command`](Self::command), for a server that may be down.
     pub fn try_command<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> io::Result<Reply> {
         connect(self.port(), self.password.as_deref())?.command(words)
     }

@@ -35,7 +35,7 @@ impl RedisCluster {
         Self::of(&[], 0)
     }
 
-    /// As [`start`](Self::start), with a replica of each primary. A primary that is silent for a second is replaced, and its
+    /// Like [`start`](Self::start), with a replica of each primary. A primary that is silent for a second is replaced, and its
     /// keys alone are out until then.
     ///
     /// # Panics
@@ -84,10 +84,10 @@ impl RedisCluster {
         &self.replicas
     }
 
-    /// The node that has a slot, as the others say.
+    /// The node that has a slot, according to the cluster.
     ///
     /// # Panics
-    /// If no node answers, or nobody has it.
+    /// If no node answers, or no node has the slot.
     #[track_caller]
     pub fn owner(&self, slot: u16) -> &Redis {
         let all = || self.nodes.iter().chain(&self.replicas);

@@ -10,7 +10,7 @@ use crate::{
 const NAME: &str = "mymaster";
 const SENTINELS: usize = 3;
 
-/// A primary, its replica, and three Sentinels of which two have to agree.
+/// A primary, its replica, and three Sentinels. Two Sentinels have to agree.
 ///
 /// ```
 /// use forebay_testkit::{Reply, Sentinel};
@@ -142,7 +142,7 @@ impl Sentinel {
     /// The other server.
     ///
     /// # Panics
-    /// As [`primary`](Self::primary).
+    /// Like [`primary`](Self::primary).
     #[track_caller]
     pub fn replica(&self) -> &Redis {
         let primary = self.primary().port();
@@ -207,7 +207,7 @@ impl Sentinel {
         self.url_with("", "")
     }
 
-    /// As [`url`](Self::url), with a login (`user:password@`) and parameters (`?…`).
+    /// Like [`url`](Self::url), with a login (`user:password@`) and parameters (`?…`).
     pub fn url_with(&self, login: &str, parameters: &str) -> String {
         let all: Vec<String> =
             self.sentinels.iter().map(|one| format!("127.0.0.1:{}", self.port_of(one))).collect();
@@ -227,7 +227,7 @@ impl Drop for Sentinel {
     }
 }
 
-/// How far a server's stream of commands has come; 0 while it does not answer.
+/// The position of a server's replication stream; 0 while the server does not answer.
 fn offset(server: &Redis, field: &str) -> u64 {
     let Ok(Reply::Text(info)) = server.try_command(["INFO", "replication"]) else { return 0 };
     info.lines().find_map(|line| line.strip_prefix(field)?.parse().ok()).unwrap_or(0)

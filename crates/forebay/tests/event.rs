@@ -71,7 +71,7 @@ async fn a_back_dated_hit_dates_the_point_and_does_not_evade_the_limit() {
 }
 
 #[tokio::test]
-async fn what_is_refused_counts_nowhere() {
+async fn a_refused_hit_counts_nowhere() {
     let talk = talk().await;
     let far = START.plus(mins(6));
     for (key, n, at) in
@@ -86,7 +86,7 @@ async fn what_is_refused_counts_nowhere() {
     assert!(talk.hit.hit("42", 20).await.expect("answers").is_accepted(), "nothing was charged");
 }
 
-/// An event with two series and two buffers, of which the second one takes a single row.
+/// An event with two series and two buffers. The second buffer takes a single row.
 async fn two_of_each(faults: &Faults) -> (Forebay, ManualClock, EventHandle, LimitHandle) {
     let hand = ManualClock::at(START);
     let options = Forebay::options().clock(Clock::from(hand.clone())).faults(faults.clone());

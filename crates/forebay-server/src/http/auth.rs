@@ -140,7 +140,7 @@ mod tests {
     use crate::config::Secret;
 
     #[test]
-    fn a_loopback_authority_is_told_from_one_that_looks_like_it() {
+    fn a_loopback_authority_differs_from_one_that_looks_like_it() {
         for good in ["localhost", "LOCALHOST:7070", "127.0.0.1", "127.3.2.1:80", "[::1]", "[::1]:7070"] {
             assert!(is_loopback(good), "{good}");
         }

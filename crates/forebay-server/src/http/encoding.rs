@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_or_too_large_is_refused() {
+    fn a_body_that_is_cut_or_too_large_is_refused() {
         use flate2::write::{DeflateEncoder, ZlibEncoder};
         let compressed = |text: &[u8]| {
             let mut zlib = ZlibEncoder::new(vec![], Compression::fast());

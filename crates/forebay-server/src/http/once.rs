@@ -315,7 +315,7 @@ pub(super) fn completion_of_one(state: &RetryState) -> Completion {
     }
 }
 
-/// The completion of a batch of which something was applied, from the answer of each line and the state of a failed one.
+/// The completion of a batch that was applied at least in part, from the answer of each line and the state of a failed one.
 pub(super) fn completion_of_batch<'a>(
     lines: impl Iterator<Item = (&'a LineAnswer, Option<&'a RetryState>)>,
 ) -> Completion {

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_people_try_is_recognised() {
+    fn unsupported_formats_are_recognised() {
         for (line, what) in [
             (&b"2015-05-17 10:05:03 W3SVC1 10.0.0.1 GET / - 443 - 203.0.113.7 x 200"[..], "IIS W3C"),
             (b"#Fields: date time", "IIS W3C"),

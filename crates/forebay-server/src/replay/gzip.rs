@@ -117,7 +117,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_comes_after_the_last_member_is_passed_over_and_counted() {
+    fn bytes_after_the_last_member_are_skipped_and_counted() {
         for (rest, length) in
             [(&b"\0\0\0"[..], 3), (b"garbage", 7), (b"\0\0a\x1f\x8b", 5), (&[0; 5_000], 5_000)]
         {
@@ -128,7 +128,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn of_cut_data_what_can_be_read_is_and_then_it_is_an_error() {
+    fn cut_data_is_read_as_far_as_possible_and_then_an_error() {
         let long: Vec<u8> = (0..20_000).flat_map(|n: u32| n.to_string().into_bytes()).collect();
         let whole = gzip(&long);
         for length in [2, 9, 10, 20, whole.len() / 2, whole.len() - 9, whole.len() - 1] {

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_told_by_its_first_bytes() {
+    fn gzip_is_detected_by_its_first_bytes() {
         assert_eq!(read(gzip(b"a\nb\n")).expect("gzip"), b"a\nb\n");
         for plain in [&b""[..], b"a", b"a\nb\n", b"\x1f", b"\x1fa"] {
             assert_eq!(read(plain.to_vec()).expect("plain"), plain);

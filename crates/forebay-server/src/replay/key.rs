@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_key_is_said() {
+    fn an_invalid_key_is_refused_with_the_reason() {
         for (field, why) in [
             ("user", "the line has no user"),
             ("referer", "the line has no referer"),
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_no_ip() {
+    fn the_field_ip_accepts_only_addresses() {
         let field: KeyField = "ip".parse().expect("a field");
         let client: KeyField = "client".parse().expect("a field");
         for text in ["client.example.net", "unknown", "203.0.113", "W3SVC1", "unix:"] {

@@ -207,7 +207,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn how_the_stream_is_cut_does_not_matter(text in "[ab\r\n]{0,60}", step in 1..9_usize) {
+        fn the_size_of_reads_does_not_matter(text in "[ab\r\n]{0,60}", step in 1..9_usize) {
             let expected: Vec<_> = text
                 .split_inclusive('\n')
                 .map(|line| line.strip_suffix('\n').unwrap_or(line))

@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn what_servers_leave_out_is_none() {
+    fn fields_that_servers_leave_out_are_none() {
         let line = parse(r#"2001:db8::1 - - [01/Jan/2026:00:00:00 +0000] "-" - - "-" "-""#);
         assert_eq!(line.client, b"2001:db8::1");
         assert_eq!(
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_list_that_proxies_made_the_first_address_is_the_client() {
+    fn the_first_address_of_a_proxy_list_is_the_client() {
         for (client, expected) in [
             ("203.0.113.7, 10.0.0.1", "203.0.113.7"),
             ("203.0.113.7,10.0.0.1", "203.0.113.7"),

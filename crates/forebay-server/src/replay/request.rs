@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_http_has_neither() {
+    fn a_request_line_that_is_not_http_has_neither() {
         for request in ["", "-", " ", "GET", "GET ", r"\x16\x03\x01\x02 a", "- - - ", "(a) b", "\u{e9} /"] {
             assert_eq!(
                 (method_of(request.as_bytes()), path_of(request.as_bytes())),

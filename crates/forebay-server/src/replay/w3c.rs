@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_the_columns_is_said() {
+    fn a_line_that_does_not_fit_the_columns_is_refused_with_the_reason() {
         let log = log(&[FIELDS]);
         let cut = &LINE[..60];
         for (line, why) in [

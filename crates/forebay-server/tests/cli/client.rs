@@ -84,7 +84,7 @@ fn a_limit_is_operated() {
 }
 
 #[test]
-fn a_limit_is_taken_looked_at_and_denied() {
+fn a_limit_is_taken_peeked_at_and_denied() {
     let server = Server::start();
     // The key needs percent-encoding in a URL.
     let key = "a b&c=d/é%";
@@ -171,7 +171,7 @@ fn dead_letters_are_listed_and_replayed() {
 }
 
 #[test]
-fn what_the_server_refuses_is_an_error_in_its_words() {
+fn a_refusal_of_the_server_is_an_error_with_its_text() {
     let server = Server::start();
     for (args, why) in [
         (&["limit", "hots", "42"][..], "hits"),

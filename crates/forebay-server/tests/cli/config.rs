@@ -58,7 +58,7 @@ fn a_misspelt_configuration_names_file_line_and_nearest_name_and_exits_2() {
 
 /// Both commands print the same error, and neither creates a file.
 #[test]
-fn what_serve_refuses_check_config_refuses_in_the_same_words() {
+fn check_config_refuses_like_serve_in_the_same_words() {
     let ids =
         "[cluster]\nrouter = \"twemproxy-ketama\"\n[cluster.hosts]\n0 = \"redis://a\"\n1 = \"redis://a/1\"\n";
     let weights = "[cluster]\nrouter = \"nydus-partition\"\n[cluster.hosts]\n0 = { url = \"redis://a\", weight = 2 }\n\

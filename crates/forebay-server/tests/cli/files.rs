@@ -12,7 +12,7 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_store_that_is_not_there_is_not_made_by_a_slip() {
+fn a_missing_store_is_not_created_by_mistake() {
     let dir = tempfile::tempdir().expect("a directory");
     let here = dir.path();
     // With `--create` the command may create the store.
@@ -107,7 +107,7 @@ fn init_says_which_files_are_not_for_version_control() {
 }
 
 #[test]
-fn the_note_of_who_has_the_store_goes_with_the_server() {
+fn the_pid_file_of_the_store_is_removed_with_the_server() {
     for signals in [&["TERM"][..], &["INT", "TERM"]] {
         let dir = tempfile::tempdir().expect("a directory");
         let server = Process::start(dir.path(), &["serve", "--listen", "127.0.0.1:0"]);

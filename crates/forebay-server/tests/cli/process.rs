@@ -29,7 +29,7 @@ pub(crate) fn run(dir: &Path, args: &[&str]) -> Output {
     command(PROGRAM, dir).args(args).output().expect("the program runs")
 }
 
-/// As [`run`], with `input` on its standard input.
+/// Like [`run`], with `input` on its standard input.
 pub(crate) fn run_with_input(dir: &Path, args: &[&str], input: &[u8]) -> Output {
     let mut command = command(PROGRAM, dir);
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

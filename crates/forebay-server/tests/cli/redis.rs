@@ -59,7 +59,7 @@ fn every_command_takes_a_store_by_tls_and_by_sentinel() {
 }
 
 #[test]
-fn mistakes_in_urls_are_told_by_line_without_the_password() {
+fn mistakes_in_urls_name_the_line_without_the_password() {
     for (url, said) in [
         ("rediss://:s3cret@h?ca=/nowhere/ca.pem", "cannot read /nowhere/ca.pem"),
         ("redis://:s3cret@h?ca=/nowhere/ca.pem", "the parameter ca is for TLS: write rediss:"),

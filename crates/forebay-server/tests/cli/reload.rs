@@ -140,7 +140,7 @@ fn a_file_that_declares_nothing_does_not_take_away_what_there_is() {
 }
 
 #[test]
-fn a_file_that_stays_away_or_is_no_file_is_said_and_changes_nothing() {
+fn a_missing_or_irregular_file_is_reported_and_changes_nothing() {
     let rules = "[limits.hits]\nrate = \"5/1d\"\n";
     let server = Server::start(rules);
     let path = server.dir.path().join("forebay.toml");
@@ -173,7 +173,7 @@ fn a_file_is_taken_once_it_has_not_changed_for_a_moment() {
 }
 
 #[test]
-fn a_file_with_mistakes_changes_nothing_and_says_so() {
+fn a_file_with_mistakes_is_reported_and_changes_nothing() {
     let good = "[limits.hits]\nrate = \"5/1d\"\n";
     let server = Server::start(good);
     assert_eq!(server.metric("forebay_config_current").as_deref(), Some("1"));
@@ -196,7 +196,7 @@ fn a_file_with_mistakes_changes_nothing_and_says_so() {
 }
 
 #[test]
-fn what_takes_a_restart_is_named_and_the_rest_is_taken() {
+fn changes_that_need_a_restart_are_named_and_the_others_applied() {
     let rules = "[limits.hits]\nrate = \"5/1d\"\n[events.hit]\nlimits = [\"hits\"]\n[events.other]\nlimits = [\"hits\"]\n";
     let server = Server::start(rules);
     let places =
@@ -236,7 +236,7 @@ fn config(quota: u64) -> (tempfile::NamedTempFile, Config) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_asks_while_it_changes_sees_the_old_or_the_new_and_never_some_of_each() {
+async fn a_request_during_a_reload_sees_one_configuration() {
     let ((_one, old), (_two, new)) = (config(1_000_000), config(2_000_000));
     let app = Arc::new(App::open(&old).await.expect("opens"));
     let stop = Arc::new(AtomicBool::new(false));

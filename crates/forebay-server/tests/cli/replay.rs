@@ -74,7 +74,7 @@ fn a_log_of_many_weeks_reaches_the_database() {
 }
 
 #[test]
-fn the_sample_log_is_limited_as_an_independent_count_says() {
+fn the_sample_log_matches_an_independent_count() {
     let Some(log) = sample_log() else { return };
     let dir = tempfile::tempdir().expect("a directory");
     let log = log.to_str().expect("UTF-8");
@@ -114,7 +114,7 @@ fn a_shift_by_whole_minutes_changes_no_decision_and_draws_a_picture() {
 }
 
 #[test]
-fn plain_gzip_and_standard_input_come_to_the_same() {
+fn plain_gzip_and_standard_input_give_the_same_result() {
     let dir = tempfile::tempdir().expect("a directory");
     let text = log(3_000);
     fs::write(dir.path().join("a.log"), &text).expect("a file");
@@ -183,7 +183,7 @@ fn each_kind_of_log_is_read_by_its_looks_and_by_its_name() {
 }
 
 #[test]
-fn a_log_of_which_nothing_can_be_read_is_an_error_that_says_what_it_may_be() {
+fn a_log_without_a_readable_line_is_an_error_with_a_hint() {
     let dir = tempfile::tempdir().expect("a directory");
     for (text, guess) in [
         (&b"2015-05-17 10:05:03 W3SVC1 10.0.0.1 GET / - 443 - 203.0.113.7 x 200\n"[..], "IIS W3C"),
@@ -210,7 +210,7 @@ fn a_log_of_which_nothing_can_be_read_is_an_error_that_says_what_it_may_be() {
 }
 
 #[test]
-fn of_a_cut_or_padded_gzip_file_what_was_read_counts() {
+fn the_readable_part_of_a_cut_or_padded_gzip_file_counts() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut gzip = GzEncoder::new(Vec::new(), Compression::none());
     gzip.write_all(log(3_000).as_bytes()).expect("a vector takes all");
@@ -236,7 +236,7 @@ fn of_a_cut_or_padded_gzip_file_what_was_read_counts() {
 }
 
 #[test]
-fn a_line_that_comes_too_late_is_counted_as_late_and_agrees_too() {
+fn a_line_that_is_too_late_is_counted_as_late_and_agrees_too() {
     let dir = tempfile::tempdir().expect("a directory");
     fs::write(dir.path().join("a.log"), log(100) + "{\"ts\":1431850000,\"ip\":\"10.0.0.9\"}\n")
         .expect("a file");
@@ -260,7 +260,7 @@ fn a_second_run_adds_to_a_database_that_lasts() {
 }
 
 #[test]
-fn what_cannot_be_done_is_said() {
+fn an_impossible_replay_is_refused_with_the_reason() {
     let dir = tempfile::tempdir().expect("a directory");
     fs::write(dir.path().join("a.log"), log(3)).expect("a file");
     for (args, why) in [

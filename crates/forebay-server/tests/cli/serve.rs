@@ -147,7 +147,7 @@ fn ask(address: &str, request: &str, body: &str) -> String {
 
 /// A server that is killed loses the budget that it holds.
 #[test]
-fn on_sigterm_what_it_holds_of_leased_limits_is_given_back() {
+fn on_sigterm_the_local_budgets_of_leased_limits_are_returned() {
     if forebay_testkit::without("redis") {
         return;
     }

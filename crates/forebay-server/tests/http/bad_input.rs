@@ -145,7 +145,7 @@ fn a_hundred_thousand_brackets_are_refused_not_fatal() {
 }
 
 #[test]
-fn what_is_not_http_does_not_end_the_server() {
+fn bytes_that_are_not_http_do_not_end_the_server() {
     let server = Server::example();
     let client = server.client();
     let status = |bytes: &[u8]| client.raw(bytes).status;

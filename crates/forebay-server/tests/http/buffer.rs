@@ -112,7 +112,7 @@ fn a_write_that_does_not_fit_names_the_column() {
 
 /// Rows of a buffer that was removed from the configuration stayed in the store unnoticed.
 #[test]
-fn rows_of_a_buffer_that_nobody_declares_are_said() {
+fn rows_of_an_undeclared_buffer_are_reported() {
     let mut server = server();
     server.stop();
     let url = format!("embedded:{}", server.store().display());

@@ -23,7 +23,7 @@ fn ask(server: &Server, sql: &'static str) {
 }
 
 #[test]
-fn what_the_canary_sends_arrives_also_after_a_restart() {
+fn the_canarys_counts_arrive_also_after_a_restart() {
     let mut server = server();
     for _ in 0..2 {
         wait_until("two to arrive", || metric(&server, "arrived_total") >= 2.0);
@@ -61,7 +61,7 @@ fn a_counter_that_is_stuck_with_no_error_is_seen() {
 }
 
 #[test]
-fn without_being_asked_for_there_is_none() {
+fn without_its_setting_there_is_no_canary() {
     let server = Server::example();
     let text = server.client().get("/metrics").body;
     assert!(!text.contains("forebay_canary"), "{text}");

@@ -81,7 +81,7 @@ fn dead_letters_come_in_pages_and_all_of_them_are_replayed() {
 }
 
 #[test]
-fn a_question_about_dead_letters_that_is_none_is_refused_with_what_is() {
+fn an_invalid_query_of_dead_letters_is_refused_with_a_valid_one() {
     let server = Server::example();
     let client = server.client();
     for (path, status, expected) in [

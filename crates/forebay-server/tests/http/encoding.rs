@@ -73,7 +73,7 @@ fn compressed_bodies_are_read_wherever_bodies_are() {
 }
 
 #[test]
-fn what_cannot_be_decoded_is_refused_and_nothing_counted() {
+fn a_body_that_cannot_be_decoded_is_refused_and_not_counted() {
     let server = Server::example();
     let client = server.client();
     let body = b"{\"key\":\"a\"}";
@@ -177,7 +177,7 @@ fn documents_are_sent_compressed_to_those_who_take_that() {
 }
 
 #[test]
-fn who_speaks_http_2_is_told_what_is_spoken() {
+fn a_client_of_http_2_gets_an_answer_that_names_http_1_1() {
     let server = Server::example();
     for preface in [
         &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..],
@@ -205,7 +205,7 @@ fn who_speaks_http_2_is_told_what_is_spoken() {
 }
 
 #[test]
-fn several_lines_that_are_sent_as_json_are_told_what_they_are() {
+fn several_lines_sent_as_json_get_a_hint_to_ndjson() {
     let server = Server::example();
     let client = server.client();
     let line = r#"{"key":"a"}"#;

@@ -223,7 +223,7 @@ fn used(client: &Client) -> u64 {
 /// The standard permits the same length twice, bare line feeds and chunk extensions. It also permits chunks together with
 /// a length. The length is then ignored and the connection ends, because a proxy may have used the length.
 #[test]
-fn what_is_read_as_one_request_by_all_is_answered() {
+fn an_unambiguous_request_is_answered() {
     let server = Server::example();
     let post = "POST /v1/limits/hits HTTP/1.1\r\nHost: localhost\r\n";
     let body = "{\"key\":\"a\"}";

@@ -85,7 +85,7 @@ fn several_limits_are_charged_all_or_none() {
 }
 
 #[test]
-fn what_cannot_be_taken_is_refused() {
+fn an_invalid_take_is_refused() {
     let server = server();
     let client = server.client();
     let cases = [
@@ -116,7 +116,7 @@ fn what_cannot_be_taken_is_refused() {
 }
 
 #[test]
-fn leases_are_lent_extended_and_given_back() {
+fn leases_are_granted_extended_and_released() {
     let server =
         Server::with(|example| example + "\n[limits.jobs]\nkind = \"concurrency\"\nmax = 1\nttl = \"1h\"\n");
     let client = server.client();
@@ -150,7 +150,7 @@ fn leases_are_lent_extended_and_given_back() {
 }
 
 #[test]
-fn what_a_request_allows_a_key_is_there_after_a_restart() {
+fn an_override_by_a_request_survives_a_restart() {
     let mut server = server();
     let put =
         |client: &Client| client.request("PUT", "/v1/limits/small/overrides?key=k", br#"{"allow":"3/1d"}"#);
@@ -163,7 +163,7 @@ fn what_a_request_allows_a_key_is_there_after_a_restart() {
 }
 
 #[test]
-fn who_is_near_a_limit_is_told_and_counted() {
+fn keys_near_a_limit_are_listed_and_counted() {
     let server = server();
     let client = server.client();
     for (key, cost) in [("far", 15), ("near", 17), ("full", 20)] {
@@ -183,7 +183,7 @@ fn who_is_near_a_limit_is_told_and_counted() {
 }
 
 #[test]
-fn a_key_may_be_allowed_something_else() {
+fn a_key_may_have_an_override() {
     let server = Server::with(|example| {
         example.replace("rate = \"20/1m\"", "rate = \"2/1d\"\noverrides = { \"vip\" = \"3/1d\" }")
     });
@@ -232,7 +232,7 @@ fn a_shadow_says_what_it_would_have_denied() {
 }
 
 #[test]
-fn a_reservation_is_settled_once_for_what_it_came_to() {
+fn a_reservation_is_settled_once_at_its_real_cost() {
     let server = server();
     let client = server.client();
     let reserve = |cost: u64| {
@@ -257,7 +257,7 @@ fn a_reservation_is_settled_once_for_what_it_came_to() {
 }
 
 #[test]
-fn headers_tell_the_policies_and_what_is_left() {
+fn headers_name_the_policies_and_the_remaining_quota() {
     let server = server();
     let client = server.client();
     let taken =
@@ -278,7 +278,7 @@ fn headers_tell_the_policies_and_what_is_left() {
 }
 
 #[test]
-fn the_keys_that_are_denied_most_are_known() {
+fn the_keys_that_are_denied_most_are_listed() {
     let server = server();
     let client = server.client();
     for (key, takes) in [("often", 6), ("seldom", 3), ("never", 2)] {
@@ -295,7 +295,7 @@ fn the_keys_that_are_denied_most_are_known() {
 
 /// With a time to retry, a polite client would come back each second for ever.
 #[test]
-fn a_blocked_key_is_told_no_time_to_come_back() {
+fn a_blocked_key_gets_no_retry_after() {
     let server = Server::with(|example| {
         example.replace("20/1m", "20/1d")
             + "\n[limits.none]\nrate = \"blocked\"\n[limits.all]\nrate = \"unlimited\"\n"
@@ -356,7 +356,7 @@ fn reset_after_is_zero_where_nothing_is_used() {
 }
 
 #[test]
-fn a_reset_tells_what_others_hold() {
+fn a_reset_reports_the_outstanding_part() {
     let server =
         Server::with(|example| example + "\n[limits.jobs]\nkind = \"concurrency\"\nmax = 3\nttl = \"1h\"\n");
     let client = server.client();

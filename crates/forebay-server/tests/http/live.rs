@@ -58,7 +58,7 @@ fn the_first_line_says_what_is_configured_and_each_what_happened() {
 }
 
 #[test]
-fn who_looks_on_late_sees_what_was_before() {
+fn a_late_viewer_gets_the_history() {
     let server = Server::with(|example| example.replace("20/1m", "20/1d"));
     server.client().post("/v1/events/hit", r#"{"key":"a","n":3}"#).expect(202);
     forebay_testkit::wait_until("the server to remember", || {
@@ -73,7 +73,7 @@ fn who_looks_on_late_sees_what_was_before() {
 }
 
 #[test]
-fn of_several_hosts_each_says_how_it_is() {
+fn each_of_several_hosts_reports_its_health() {
     if forebay_testkit::without("redis") {
         return;
     }

@@ -12,7 +12,7 @@ fn row(client: &Client, id: &str) -> serde_json::Value {
 }
 
 #[test]
-fn a_row_is_moved_and_what_is_on_its_way_follows() {
+fn a_row_is_moved_and_pending_writes_follow() {
     let server = Server::example();
     let client = server.client();
     for (id, hits) in [("1", 3), ("2", 4)] {
@@ -45,7 +45,7 @@ fn a_row_is_moved_and_what_is_on_its_way_follows() {
 }
 
 #[test]
-fn a_move_that_cannot_be_is_refused_and_changes_nothing() {
+fn an_impossible_move_is_refused_and_changes_nothing() {
     let server = Server::example();
     let client = server.client();
     write(&client, "1", i64::MAX);

@@ -49,7 +49,7 @@ fn a_request_that_is_repeated_counts_once_and_gets_the_first_answer() {
 }
 
 #[test]
-fn what_came_to_nothing_may_be_sent_again() {
+fn a_request_without_effect_may_be_repeated() {
     let server = Server::with(|example| example.replace("20/1m", "20/1d"));
     let client = server.client().header("Idempotency-Key", "b");
     client.post("/v1/events/hit", r#"{"kez":"42"}"#).problem(422);
@@ -70,7 +70,7 @@ fn what_came_to_nothing_may_be_sent_again() {
 }
 
 #[test]
-fn a_key_that_is_none_is_refused_and_answers_are_for_those_who_may_write() {
+fn an_invalid_key_is_refused_and_answers_need_the_scope_write() {
     let server = Server::with(|example| {
         example
             + "\n[[tokens]]\nname = \"w\"\ntoken = \"writer\"\nscopes = [\"write\", \"read\"]\n\

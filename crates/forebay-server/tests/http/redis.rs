@@ -15,7 +15,7 @@ pub(crate) fn on(store: &str) -> Server {
     with_limit(store, "20/1d\"")
 }
 
-/// As [`on`], with a deadline so long that a busy machine causes no decision without the store.
+/// Like [`on`], with a deadline so long that a busy machine causes no decision without the store.
 fn patiently_on(store: &str) -> Server {
     with_limit(store, "20/1d\"\ndeadline = \"30s\"")
 }

@@ -67,7 +67,7 @@ fn a_batch_counts_what_is_well_formed() {
 }
 
 #[test]
-fn a_point_that_nothing_keeps_is_refused_and_not_acknowledged() {
+fn a_point_beyond_every_retention_is_refused() {
     let server = Server::example();
     let client = server.client();
     let old = r#"{"key":"a","n":3,"at":"2020-01-01T00:00:00Z"}"#;
@@ -115,7 +115,7 @@ fn a_deleted_key_is_empty() {
 }
 
 #[test]
-fn questions_that_cannot_be_answered_say_why() {
+fn invalid_queries_are_refused_with_the_reason() {
     let server = Server::example();
     let client = server.client();
     let cases = [

@@ -120,7 +120,7 @@ fn a_number_without_a_fraction_is_accepted_wherever_an_integer_is() {
 }
 
 #[test]
-fn what_is_no_integer_or_may_have_been_rounded_is_refused() {
+fn a_number_that_is_no_integer_or_may_be_rounded_is_refused() {
     let server = Server::example();
     let client = server.client();
     for n in ["2.5", "\"2\"", "\"2.0\"", "-1.0", "0.1", "1e-1", "9007199254740993.0", "1e16", "1e300", "true"]
@@ -154,7 +154,7 @@ fn metric(client: &Client, line: &str) -> bool {
 }
 
 #[test]
-fn a_cost_of_0_looks_and_charges_nothing() {
+fn a_cost_of_0_peeks_and_charges_nothing() {
     let server =
         Server::with(|example| example.replace("20/1m", "20/1d") + "\n[limits.small]\nrate = \"5/1d\"\n");
     let client = server.client();

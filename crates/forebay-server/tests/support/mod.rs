@@ -53,7 +53,7 @@ impl Server {
         Self::bounded(Clock::system(), Bounds::default(), change)
     }
 
-    /// As [`with`](Self::with), with other bounds for callers, by another clock.
+    /// Like [`with`](Self::with), with other bounds for callers, by another clock.
     pub(crate) fn bounded(clock: Clock, bounds: Bounds, change: impl FnOnce(String) -> String) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let database = format!("sqlite:{}", dir.path().join("forebay.db").display());

@@ -110,7 +110,7 @@ impl Home {
         }
     }
 
-    /// As [`ask`](Self::ask), in lines.
+    /// Like [`ask`](Self::ask), in lines.
     pub(crate) async fn lines(&self, sql: &str) -> Vec<String> {
         self.ask(sql).await.lines().map(str::to_owned).collect()
     }

@@ -58,7 +58,7 @@ on_every_database! {
         assert_eq!(home.ask("SELECT sum(hits) FROM projects").await, "1");
     }
 
-    async fn a_batch_that_was_written_to_since_its_commit_is_told(home) {
+    async fn a_batch_with_writes_after_its_commit_is_reported(home) {
         let (schema, sink) = (projects(), home.sink().await);
         let (early, noon, late) = (NOON.minus(secs(1)), NOON, NOON.plus(std::time::Duration::from_micros(1)));
         for (committed, again, answer) in [

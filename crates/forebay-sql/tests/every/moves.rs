@@ -267,7 +267,7 @@ on_every_database! {
         assert_eq!(home.ask("SELECT id, hits FROM projects").await, "z\t3");
     }
 
-    /// If missing rows are left out, hits that come between a move and a batch's look at it would be lost.
+    /// If missing rows are left out, hits between a move and the moment at which a batch sees it would be lost.
     async fn batches_and_moves_at_once_lose_nothing_of_rows_that_are_there(home) {
         own_table(&home).await;
         let moved = batches_and_moves_at_once(&home, Missing::Skip).await;

@@ -143,7 +143,7 @@ on_every_database! {
     }
 
     /// A sink and the check without a connection refuse the same buffers.
-    async fn what_no_table_can_mend_is_refused_with_and_without_the_database(home) {
+    async fn an_impossible_buffer_is_refused_with_and_without_the_database(home) {
         let buffer = |table: &str, key: &str| {
             Buffer::new("p").table(table).key(key).sum("id").sum("hits").build().expect("valid")
         };

@@ -71,7 +71,7 @@ async fn texts_compare_byte_by_byte_whatever_the_column_does() {
     // Two rows of the batch would match one row of the table. An update would apply only one of them.
     let rows = vec![one("A", "N"), one("a", "z"), one("b", "N\0|%'\"é")];
     assert_eq!(apply(&file.sink().await, &schema, rows).await, Applied::now(2, 0));
-    // As inserts, the two are one row because of the key.
+    // If rows are inserted, the key makes one row of the two.
     let insert = file.sink().await.with(Options::new().missing(Missing::Insert));
     assert_eq!(apply(&insert, &schema, vec![one("A", "N"), one("a", "Z")]).await, Applied::now(2, 0));
     let rows: Vec<(String, i64, String)> = application.rows("SELECT * FROM p ORDER BY id").await;

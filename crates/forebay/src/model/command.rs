@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_harm_others_on_the_connection_is_unfit() {
+    fn a_command_that_would_affect_other_callers_is_unfit() {
         for text in [
             "MULTI",
             "select 1",

@@ -30,7 +30,7 @@ pub(crate) const MAX_COUNT: u64 = i64::MAX.unsigned_abs();
 pub struct Resolution {
     /// The length of a bucket: whole seconds, 1 s to 1 day.
     pub step: Duration,
-    /// How long a bucket is kept after it ended, at least `step`.
+    /// The time for which a bucket is kept after its end, at least `step`.
     pub retention: Duration,
 }
 

@@ -165,7 +165,7 @@ async fn a_batch_that_nothing_mends_is_put_aside_and_the_others_go_on() {
 }
 
 #[tokio::test]
-async fn an_error_of_the_sink_is_told_once() {
+async fn an_error_of_the_sink_is_reported_once() {
     let bay = Forebay::open("memory:").await.expect("opens");
     let (buffer, sink) = (rows(&bay), MoodySink::default());
     let _ = buffer.flush_to(sink.clone());

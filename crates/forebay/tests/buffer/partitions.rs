@@ -24,7 +24,7 @@ async fn write(buffer: &BufferHandle) {
 /// The flusher once knew only the partitions of its own definition. Acknowledged rows of the others never reached the
 /// database.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_former_partitions_hold_is_flushed() {
+async fn rows_of_orphaned_partitions_are_flushed() {
     for [before, after] in shared_stores().await {
         let (wide, narrow) = (rows(&before, 16), rows(&after, 2));
         write(&wide).await;

@@ -41,7 +41,7 @@ pub(crate) fn total(buffer: &BufferHandle, sink: &MemorySink) -> i64 {
     sink.rows(buffer.schema()).iter().map(|row| number(&row.cells[0])).sum()
 }
 
-/// How the sink treats a batch.
+/// The sink's treatment of a batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Mood {
     /// Fails; a retry helps.

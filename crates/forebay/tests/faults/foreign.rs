@@ -101,7 +101,7 @@ async fn a_limit_overwrites_nothing_and_a_reset_cures_it() {
 
 /// Many callers share one script call.
 #[tokio::test]
-async fn of_takes_that_go_together_only_those_of_the_key_fail() {
+async fn only_the_takes_of_a_foreign_key_fail_in_a_batch() {
     if without("redis") {
         return;
     }
@@ -133,7 +133,7 @@ async fn of_takes_that_go_together_only_those_of_the_key_fail() {
 
 /// Nothing is charged, whether or not the keys before the bad one exist.
 #[tokio::test]
-async fn of_a_take_over_several_limits_nothing_is_charged() {
+async fn a_take_over_several_limits_with_a_foreign_key_charges_nothing() {
     if without("redis") {
         return;
     }

@@ -412,7 +412,7 @@ async fn run(case: Case) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_a_running_server_refuses_is_an_outage_and_passes() {
+async fn any_refusal_of_a_running_server_is_an_outage_and_passes() {
     if without("redis") {
         return;
     }

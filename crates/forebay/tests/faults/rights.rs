@@ -196,7 +196,7 @@ async fn run(server: &Redis, user: &str, commands: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_answered_without_a_right_is_so() {
+async fn answers_without_a_right_are_true() {
     if without("redis") {
         return;
     }

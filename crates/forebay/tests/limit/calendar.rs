@@ -78,7 +78,7 @@ async fn a_day_goes_from_midnight_to_midnight_whenever_it_was_first_asked_about(
 }
 
 #[tokio::test]
-async fn what_does_not_go_together_is_refused() {
+async fn settings_that_exclude_each_other_are_refused() {
     let store = Store::open().await;
     let refused = |limit: Limit| store.bay.limit(limit).expect_err("refused").to_string();
     for (limit, text) in [
@@ -142,7 +142,7 @@ async fn an_override_of_the_same_unit_goes_on_and_one_of_another_begins_anew() {
 }
 
 #[tokio::test]
-async fn what_is_given_back_too_late_opens_nothing_in_the_next_window() {
+async fn a_late_refund_makes_no_room_in_the_next_window() {
     let store = Store::open().await;
     let limit = store.bay.limit(berlin(10, CalendarUnit::Day)).expect("valid");
     let to_midnight = time("2026-09-21T22:00:00Z").since(START);

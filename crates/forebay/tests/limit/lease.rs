@@ -23,7 +23,7 @@ async fn used(limit: &LimitHandle) -> u64 {
 }
 
 #[tokio::test]
-async fn as_many_are_lent_as_there_may_be_and_a_release_makes_room() {
+async fn leases_are_granted_up_to_the_quota_and_a_release_makes_room() {
     let store = Store::open().await;
     let limit = jobs(&store, 2);
     let (one, two) = (granted(&limit).await, granted(&limit).await);
@@ -56,7 +56,7 @@ async fn a_guard_extends_its_lease_for_as_long_as_it_lives() {
 }
 
 #[tokio::test]
-async fn what_a_holder_leaves_who_died_ends_by_itself() {
+async fn the_lease_of_a_dead_holder_ends_by_itself() {
     let store = Store::open().await;
     let limit = jobs(&store, 1);
     let id = LeaseId::random();
@@ -85,7 +85,7 @@ async fn a_request_repeated_under_its_id_gets_one_lease() {
 }
 
 #[tokio::test]
-async fn a_holder_who_cannot_extend_learns_of_it_before_somebody_else_is_lent_its_place() {
+async fn a_holder_that_cannot_extend_notices_before_another_gets_its_place() {
     let store = Store::open().await;
     let limit = jobs(&store, 1);
     let guard = granted(&limit).await;

@@ -83,7 +83,7 @@ async fn one_process_gets_all_of_a_quota_and_no_more() {
 
 /// The process holds 4 and the store has 4. Neither is enough for a cost of 5, but both together are.
 #[tokio::test]
-async fn what_is_held_and_what_is_left_are_one() {
+async fn the_local_budget_and_the_rest_of_the_store_add_up() {
     for kind in KINDS {
         let store = Store::open().await;
         let limit = leased(&store.bay, kind, 100, hours(24));
@@ -111,7 +111,7 @@ async fn an_answer_within_a_slice_tells_what_the_process_knows() {
 }
 
 #[tokio::test]
-async fn what_is_not_spent_comes_back() {
+async fn an_unspent_allotment_is_returned() {
     for kind in KINDS {
         let look = async |store: &Store| used(&store.bay, kind, 1_000, hours(24)).await;
         let holding = async || {
@@ -153,7 +153,7 @@ async fn what_is_not_spent_comes_back() {
 
 /// A process that dies returns nothing. Its allotment counts as used until its deadline, and no longer.
 #[tokio::test]
-async fn what_the_dead_held_comes_back_at_the_deadline() {
+async fn the_allotment_of_a_dead_process_returns_at_the_deadline() {
     for kind in KINDS {
         let store = Store::open().await;
         // Moves the clock to the middle of a window.

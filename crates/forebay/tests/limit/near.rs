@@ -18,7 +18,7 @@ fn one(key: &str, used: u64, limit: u64) -> (String, u64, u64) {
 }
 
 #[tokio::test]
-async fn who_has_used_four_fifths_is_near_until_the_window_is_over() {
+async fn a_key_with_four_fifths_used_is_near_until_the_window_ends() {
     let store = Store::open().await;
     for kind in [Kind::FixedWindow, Kind::SlidingWindow, Kind::TokenBucket] {
         let limit =
@@ -70,7 +70,7 @@ async fn a_take_over_several_tells_of_each_that_it_charged_and_of_no_other() {
 
 /// A decision without the store does not show how much is used.
 #[tokio::test]
-async fn what_was_decided_without_the_store_is_not_near() {
+async fn a_decision_without_the_store_makes_no_key_near() {
     let store = Store::open().await;
     let limit = store.bay.limit(Limit::per_minute("hits", 1).on_error(OnError::Local)).expect("valid");
     store.faults.always(Some(Fault::Refused));
@@ -79,7 +79,7 @@ async fn what_was_decided_without_the_store_is_not_near() {
 }
 
 #[tokio::test]
-async fn who_has_most_of_the_leases_is_near() {
+async fn a_key_with_most_of_its_leases_is_near() {
     let store = Store::open().await;
     let jobs = store.bay.limit(Limit::concurrency("jobs", 5, secs(30))).expect("valid");
     let mut held = vec![];

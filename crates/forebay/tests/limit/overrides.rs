@@ -184,7 +184,7 @@ async fn windows_phased_by_key_do_not_all_end_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_set_goes_before_what_is_defined_until_it_is_removed() {
+async fn an_override_at_run_time_takes_precedence_until_it_is_removed() {
     let store = Store::open().await;
     let limit = Limit::per_minute("hits", 3).allow("42", Override::rate(5, mins(1)));
     let limit = store.bay.limit(limit).expect("valid");
@@ -226,7 +226,7 @@ async fn an_override_of_another_kind_is_not_heeded() {
 }
 
 #[tokio::test]
-async fn what_is_set_is_there_when_the_file_is_opened_again() {
+async fn overrides_survive_in_the_file() {
     let directory = tempfile::tempdir().expect("a directory");
     let url = format!("embedded:{}", directory.path().join("f.redb").display());
     for round in 0..3 {
@@ -258,7 +258,7 @@ async fn on(server: &Redis, prefix: &str) -> (Forebay, LimitHandle) {
 }
 
 #[tokio::test]
-async fn what_one_process_sets_all_others_heed() {
+async fn an_override_of_one_process_applies_in_all_others() {
     let (server, prefix) = (Redis::shared(), unique_prefix());
     let (one, here) = on(server, &prefix).await;
     let (two, there) = on(server, &prefix).await;

@@ -63,7 +63,7 @@ async fn a_take_of_0_at_another_time_is_a_peek_at_that_time() {
 }
 
 #[tokio::test]
-async fn of_several_limits_those_with_cost_0_are_looked_at_and_deny_all_the_same() {
+async fn limits_with_cost_0_among_several_are_peeked_at_and_can_deny() {
     let bay = Forebay::open("memory:").await.expect("opens");
     let [gate, hits] = ["gate", "hits"].map(|name| bay.limit(Limit::per_day(name, 3)).expect("valid"));
     let seats = bay.limit(Limit::concurrency("seats", 2, secs(60))).expect("valid");

@@ -21,7 +21,7 @@ async fn used(limit: &LimitHandle) -> u64 {
 }
 
 #[tokio::test]
-async fn what_is_reserved_counts_and_what_it_came_to_counts_in_the_end() {
+async fn a_reservation_counts_its_estimate_and_then_its_real_cost() {
     let store = Store::open().await;
     for kind in [Kind::FixedWindow, Kind::SlidingWindow, Kind::TokenBucket] {
         let limit = store.bay.limit(Limit::per_hour(kind.as_str(), 100).kind(kind)).expect("valid");
@@ -58,7 +58,7 @@ async fn a_reservation_is_settled_once() {
 }
 
 #[tokio::test]
-async fn what_is_not_settled_in_time_keeps_its_charge_until_the_window_ends() {
+async fn an_unsettled_reservation_keeps_its_charge_until_the_window_ends() {
     let store = Store::open().await;
     let limit = store.bay.limit(Limit::per_hour("tokens", 100)).expect("valid");
     let Reserve::Granted(reservation) = limit.reserve("42", 50, secs(10)).await.expect("answers") else {
@@ -73,7 +73,7 @@ async fn what_is_not_settled_in_time_keeps_its_charge_until_the_window_ends() {
 
 /// Otherwise the refund would make room in a window that was never charged.
 #[tokio::test]
-async fn what_comes_back_after_its_window_opens_nothing() {
+async fn a_refund_after_its_window_makes_no_room() {
     let store = Store::open().await;
     let limit = store.bay.limit(Limit::per_minute("tokens", 100)).expect("valid");
     let reservation = reserved(&limit, 50).await;

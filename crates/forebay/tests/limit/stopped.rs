@@ -141,7 +141,7 @@ async fn drain(limit: &LimitHandle) -> u64 {
 }
 
 #[tokio::test]
-async fn who_was_stopped_past_the_deadline_spends_nothing_of_its_slice() {
+async fn a_process_stopped_past_the_deadline_spends_nothing_of_its_allotment() {
     let Some((prefix, bay)) = parent().await else { return };
     for kind in KINDS {
         // The bucket does not refill. Several of the windows end during the test.
@@ -177,7 +177,7 @@ async fn who_was_stopped_past_the_deadline_spends_nothing_of_its_slice() {
 }
 
 #[tokio::test]
-async fn what_the_killed_held_is_lost_until_its_deadline_and_no_longer() {
+async fn the_allotment_of_a_killed_process_is_lost_until_its_deadline() {
     let Some((prefix, bay)) = parent().await else { return };
     let per = secs(2);
     for kind in KINDS {

@@ -23,7 +23,7 @@ async fn limit(server: &Redis, on_error: OnError) -> LimitHandle {
 }
 
 #[tokio::test]
-async fn each_is_told_its_own_answer_and_a_denial_is_remembered() {
+async fn each_caller_gets_its_own_answer_and_a_denial_is_remembered() {
     let server = Redis::start();
     let limit = limit(&server, OnError::Closed).await;
     let answers = at_once(&limit, 25).await;

@@ -11,7 +11,7 @@ use forebay_testkit::eventually;
 use crate::{START, Store, acquired, settle};
 
 #[tokio::test]
-async fn a_lock_that_is_held_is_told_with_holder_and_time_left() {
+async fn a_held_lock_is_reported_with_holder_and_time_left() {
     let store = Store::open().await;
     let guard = store.guard().await;
     store.hand.advance(secs(1));
@@ -86,7 +86,7 @@ async fn a_store_that_refuses_is_unavailable_at_once() {
 }
 
 #[tokio::test]
-async fn what_may_have_been_granted_is_told_and_given_back_in_the_background() {
+async fn a_lock_in_doubt_is_reported_and_released_in_the_background() {
     for fault in [Fault::AnswerLost, Fault::Unreachable] {
         let store = Store::open().await;
         store.faults.always(Some(fault));

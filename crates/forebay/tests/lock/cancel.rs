@@ -10,7 +10,7 @@ use forebay::{
 
 use crate::Store;
 
-/// What the store does in the meantime.
+/// The behaviour of the store in the meantime.
 #[derive(Clone, Copy, Debug)]
 enum Weather {
     Fair,
@@ -74,7 +74,7 @@ async fn drop_after(
     }
 }
 
-/// Soon only the other holder is left, and after it nobody: no place in the queue, no lease.
+/// Checks that only the other holder is left soon, and that nothing is left after it: no place in the queue, and no lease.
 async fn clear(store: &Store, holder: Option<Guard>, case: &str) {
     let expected = holder.as_ref().map(Guard::holder);
     let passed = store

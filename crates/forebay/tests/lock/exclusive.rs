@@ -1,4 +1,4 @@
-//! At most one holder at any time, whatever the callers do.
+//! There is at most one holder at any time, for any behaviour of the callers.
 
 use std::{
     sync::{

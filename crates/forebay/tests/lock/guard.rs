@@ -45,7 +45,7 @@ async fn every_guard_is_renewed_also_after_all_others_were_released() {
 }
 
 #[tokio::test]
-async fn loss_is_told_at_the_local_deadline_though_the_store_is_out_of_reach() {
+async fn loss_is_reported_at_the_local_deadline_without_the_store() {
     let store = Store::open().await;
     let guard = store.guard().await;
     let deadline = guard.remaining();
@@ -125,7 +125,7 @@ async fn a_renewal_under_way_does_not_outlive_a_release() {
 }
 
 #[tokio::test]
-async fn a_release_whose_answer_is_lost_is_told_as_what_it_was() {
+async fn a_release_whose_answer_is_lost_reports_its_outcome() {
     let store = Store::open().await;
     let guard = store.guard().await;
     store.faults.next("lock_release", [Some(Fault::AnswerLost)]);

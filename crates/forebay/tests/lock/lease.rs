@@ -40,7 +40,7 @@ async fn a_lease_nobody_renews_runs_out_and_its_token_touches_nobody_elses() {
 }
 
 #[tokio::test]
-async fn what_a_lease_waited_makes_a_deadline_that_is_not_too_late() {
+async fn the_time_that_a_lease_waited_gives_a_deadline_that_is_not_too_late() {
     let store = Store::open().await;
     let _first = acquired(store.lock().lease_within(secs(0)).await.expect("answers"));
     let attempt = tokio::spawn({

@@ -44,7 +44,7 @@ async fn a_thousand_waiters_are_served_in_the_order_in_which_they_came() {
 }
 
 #[tokio::test]
-async fn who_leaves_the_queue_is_passed_over_at_once() {
+async fn a_waiter_that_leaves_the_queue_is_skipped_at_once() {
     let store = Store::open().await;
     let guard = store.guard().await;
     let mut waiters = vec![];

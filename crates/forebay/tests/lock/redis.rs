@@ -168,7 +168,7 @@ async fn a_guard_outlives_a_cut_connection_and_not_its_deadline() {
     }
 
     proxy.set(Fault::BlackHole);
-    // Whether or not the renewal before it was answered, it ends in time.
+    // The lease ends in time, whether or not the renewal before was answered.
     let left = guard.remaining();
     let cut = clock.monotonic();
     assert_eq!(guard.lost().await, Loss::Expired);

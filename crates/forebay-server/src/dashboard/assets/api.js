@@ -1,7 +1,7 @@
 // Calls the server's API: adds a token where the API requires one, reads answers, and follows the live stream.
 
 const TOKEN = "forebay-token";
-/** Longer without a line than this, in milliseconds, and the stream counts as broken. */
+/** The milliseconds without a line after which the stream counts as broken. */
 const SILENCE = 10000;
 
 export const token = {
@@ -10,19 +10,19 @@ export const token = {
   forget: () => sessionStorage.removeItem(TOKEN),
 };
 
-/** An answer other than success, with what the problem says. */
+/** An answer that is not a success, with the detail of its problem. */
 export class Refusal extends Error {
   constructor(status, detail) {
     super(detail);
     this.status = status;
   }
-  /** Whether another token could help. */
+  /** Returns whether another token could help. */
   get asksForToken() {
     return this.status === 401 || this.status === 403;
   }
 }
 
-/** What shows the server who asks. */
+/** The header with the token, if there is one. */
 function credentials() {
   return token.get() ? { Authorization: `Bearer ${token.get()}` } : {};
 }
@@ -34,19 +34,19 @@ async function get(path, signal) {
   throw new Refusal(response.status, problem.detail ?? `the server answered ${response.status}`);
 }
 
-/** The JSON at a path with this query. */
+/** Gets the JSON at a path with a query. */
 export async function ask(path, query = {}, signal = undefined) {
   const response = await get(`${path}?${new URLSearchParams(query)}`, signal);
   return response.json();
 }
 
-/** Store and database, also where they do not answer. It takes no token; with one that may read it tells why. */
+/** Gets the state of store and database, also if they do not answer. Only with the scope `read` it includes the reasons. */
 export async function health() {
   const response = await fetch("/readyz", { headers: credentials(), cache: "no-store" });
   return response.json();
 }
 
-/** Calls `take` with each line of the live stream until it ends; the server ends it when it stops. */
+/** Calls `take` with each line of the live stream until the stream ends. The server ends it when it stops. */
 export async function live(take, stop) {
   const broken = new AbortController();
   const abort = () => broken.abort();

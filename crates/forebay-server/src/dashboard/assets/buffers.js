@@ -10,10 +10,10 @@ const FIGURES = [
   ["dead_rows", "Dead letters", ["row", "rows"], "that the database refused"],
 ];
 
-/** What is shown of each buffer, by name. */
+/** The elements of each buffer, by name. */
 let shown = {};
 
-/** Learns which buffers there are. */
+/** Shows the buffers of the configuration. */
 export function setUp(declared) {
   shown = {};
   const cards = Object.entries(declared.buffers).map(([name, buffer]) => {

@@ -4,7 +4,7 @@ import { compact, element } from "./dom.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const TOP = 10, BOTTOM = 24, LEFT = 46, RIGHT = 10;
-/** Pixels that a label below the chart needs. */
+/** The pixels that a label below the chart needs. */
 const LABEL = 64;
 
 function svg(tag, attributes, text) {
@@ -14,7 +14,7 @@ function svg(tag, attributes, text) {
   return made;
 }
 
-/** The smallest of 1, 2, 5, 10, 20, 50, .. that five of reach `most`; whole, since hits are. */
+/** The smallest of 1, 2, 5, 10, 20, 50, … of which five reach `most`. It is a whole number, because hits are. */
 function tickStep(most) {
   const rough = Math.max(most / 5, 1);
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -22,9 +22,9 @@ function tickStep(most) {
 }
 
 /**
- * A chart in `place`. `draw({stacks, ticks, tip, label})` shows it:
- * `stacks` [{name, values}] from the bottom up, `name` a class; a null value is not known and leaves a gap;
- * `ticks` [{at, text}] with `at` in bars; `tip(i)` the text for bar i; `label` what the picture says, in words.
+ * Makes a chart in `place`. `draw({stacks, ticks, tip, label})` shows it:
+ * `stacks` [{name, values}] from the bottom up, `name` a class; a null value is unknown and leaves a gap;
+ * `ticks` [{at, text}] with `at` in bars; `tip(i)` the text for bar i; `label` the description of the picture.
  */
 export function chart(place) {
   const picture = svg("svg", { role: "img" });

@@ -10,13 +10,13 @@ import * as setup from "./setup.js";
 import { health, live, token } from "./api.js";
 import { byId, setText } from "./dom.js";
 
-/** Pauses between attempts to connect, in milliseconds, growing. */
+/** The growing pauses between attempts to connect, in milliseconds. */
 const PAUSES = [1000, 2000, 5000, 10000];
-/** How often store and database are asked, in milliseconds. */
+/** The interval of the checks of store and database, in milliseconds. */
 const HEALTH = 5000;
 
 let connection = new AbortController();
-/** Wakes the loop out of its pause. */
+/** Ends the pause of the loop. */
 let wake = () => {};
 
 function status(id, state, text, why = "") {

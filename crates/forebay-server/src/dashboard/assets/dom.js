@@ -23,7 +23,7 @@ const fine = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 
 /** A count in full: 12,345. */
 export const count = (n) => whole.format(n);
-/** A number that has to be short: 12.3K. */
+/** A number in a short form: 12.3K. */
 export const compact = (n) => (Math.abs(n) < 1000 ? fine.format(n) : short.format(n));
 /** A number with at most one decimal. */
 export const decimal = (n) => fine.format(n);

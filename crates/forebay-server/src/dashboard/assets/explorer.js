@@ -4,9 +4,9 @@ import { ask } from "./api.js";
 import { chart } from "./chart.js";
 import { byId, count, element, setText } from "./dom.js";
 
-/** The most bars: finer steps are added up, since nobody sees bars of a pixel. */
+/** The largest number of bars. Finer steps are added up, because a bar of a pixel cannot be seen. */
 const BARS = 150;
-/** What they are added up to, in seconds. */
+/** The steps to which points are added up, in seconds. */
 const STEPS = [1, 10, 30, 60, 300, 600, 1800, 3600, 7200, 21600, 43200, 86400];
 const RANGES = {
   "1h": { words: "in the last hour", tick: 600 },
@@ -14,7 +14,7 @@ const RANGES = {
   "7d": { words: "in the last 7 days", tick: 86400 },
   "30d": { words: "in the last 30 days", tick: 5 * 86400 },
 };
-/** How often what is shown is asked again, in milliseconds. */
+/** The interval at which the shown range is read again, in milliseconds. */
 const REFRESH = 10000;
 
 const picture = chart(byId("explorer-chart"));
@@ -23,7 +23,7 @@ let asking = new AbortController();
 let shown = null;
 let refused = () => {};
 
-/** `onRefusal` is told of answers that ask for another token. */
+/** Starts the explorer. It passes answers that ask for another token to `onRefusal`. */
 export function start(onRefusal) {
   refused = onRefusal;
   form.addEventListener("submit", (event) => {
@@ -38,7 +38,7 @@ export function start(onRefusal) {
   }, REFRESH);
 }
 
-/** Learns which series there are; each has another one of what limits kept out of it. */
+/** Shows the series of the configuration. Each has a second series with the hits that limits denied. */
 export function setUp(declared) {
   const choice = byId("series");
   const chosen = choice.value;
@@ -98,7 +98,7 @@ function show({ series, key, range, points, sum }) {
   });
 }
 
-/** The points added up to bars that begin at multiples of their length. */
+/** Adds up points to bars that begin at multiples of their length. */
 function coarser(points) {
   const from = Date.parse(points.start) / 1000;
   const length = points.step * points.values.length;
@@ -111,7 +111,7 @@ function coarser(points) {
   return { start, step, values };
 }
 
-/** A step in words that lose nothing: 90 s, 12 min, 6 h. */
+/** A step as exact text: 90 s, 12 min, 6 h. */
 function words(seconds) {
   for (const [unit, length] of [["d", 86400], ["h", 3600], ["min", 60]]) {
     if (seconds % length === 0) return `${seconds / length} ${unit}`;

@@ -3,18 +3,18 @@
 import { chart } from "./chart.js";
 import { byId, count, decimal, element, setText, span } from "./dom.js";
 
-/** Seconds in the chart. */
+/** The seconds in the chart. */
 const SECONDS = 120;
 const ALL = "";
 const COUNTS = ["accepted", "limited", "failed", "invalid"];
 
 const picture = chart(byId("hits-chart"));
 const choice = byId("event");
-/** Per second, oldest first; null where nobody looked. */
+/** The hits per second, oldest first; null where no line arrived. */
 let seconds = new Array(SECONDS).fill(null);
 let last = null;
 
-/** Learns which events there are. */
+/** Shows the events of the configuration. */
 export function setUp(declared) {
   const names = Object.keys(declared.events);
   const chosen = choice.value;
@@ -29,7 +29,7 @@ export function setUp(declared) {
   setText("hits-try", first ? `curl ${bearer}-d '{"key":"42"}' ${location.origin}/v1/events/${first}` : "forebay init");
 }
 
-/** Takes a line of the live stream; the first has what was before it. */
+/** Takes a line of the live stream. The first line contains the history. */
 export function update(line) {
   if (line.history) {
     // The server has seen everything that this page has, unless it was restarted since.

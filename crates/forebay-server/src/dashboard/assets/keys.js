@@ -3,20 +3,20 @@
 import { ask } from "./api.js";
 import { byId, count, element } from "./dom.js";
 
-/** How often it is asked, in milliseconds. */
+/** The interval of the requests, in milliseconds. */
 const PAUSE = 5000;
-/** Rows of a table in all. */
+/** The rows of a table. */
 const SHOWN = 10;
 
 let limits = [];
 
-/** Learns which limits there are. */
+/** Takes the limits of the configuration. */
 export function setUp(declared) {
   limits = Object.keys(declared.limits);
   refresh();
 }
 
-/** What every limit says to a question. One that is gone, or does not answer, says nothing; the live stream says why. */
+/** Asks every limit and collects the answers. A limit without an answer adds nothing; the live stream shows why. */
 async function each(question) {
   const rows = async (limit) => {
     const answer = await ask(`/v1/limits/${encodeURIComponent(limit)}/${question}`, { limit: SHOWN }).catch(() => []);

@@ -4,7 +4,7 @@ import { byId, count, element, span } from "./dom.js";
 
 const how = (kind) => (kind === "concurrency" ? "at a time" : kind.replace("-", " "));
 
-/** Shows it. */
+/** Shows the configuration. */
 export function setUp(declared) {
   const { events, limits, series, store, database } = declared;
   const list = (values) => values.join(", ") || "–";

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blocked_key_is_told_no_time_to_come_back() {
+    fn a_blocked_key_gets_no_retry_after() {
         let hits = policy("hits", Kind::FixedWindow, mins(1));
         let blocked = Decision::by_definition(false);
         let told = text(&headers([(&hits, Some(&blocked))]));

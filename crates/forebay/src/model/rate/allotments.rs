@@ -411,7 +411,7 @@ mod tests {
 
     /// The key was lost or deleted. To extend an allotment that is no longer charged would admit too much.
     #[test]
-    fn what_the_store_does_not_know_is_not_kept() {
+    fn an_allotment_that_the_store_does_not_know_is_not_kept() {
         let mut world = World::new(Rule::fixed_window(100, secs(86_400), secs(0)).expect("in range"));
         world.ask(0, 10, 0, false);
         (world.state, world.allotments) = (None, Allotments::default());

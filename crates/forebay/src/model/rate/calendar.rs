@@ -108,7 +108,7 @@ impl Boundaries {
         let today = zone.to_datetime(Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)).date();
         let start = |ordinal| first_second(unit.first_day(ordinal), zone);
         let mut current = unit.ordinal(today);
-        // Where clocks went back over midnight, they show the day before once more, although the later window has begun.
+        // If clocks went back over midnight, they show the day before once more, although the later window has begun.
         while start(current + 1) <= seconds {
             current += 1;
         }

@@ -63,7 +63,7 @@ async fn a_fail_over_that_loses_a_tail_loses_no_more_and_doubles_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fail_back_without_a_resync_is_told_of() {
+async fn a_fail_back_without_a_resync_is_reported() {
     for (proxy, load) in [(false, false), (false, true), (true, false), (true, true)] {
         run(Setting { proxy, load, way: Way::Apart }).await;
     }

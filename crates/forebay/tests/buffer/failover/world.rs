@@ -20,7 +20,7 @@ use super::{
 };
 use crate::support::total;
 
-/// What happens to the old primary, and to writes that the new one has not received.
+/// The fate of the old primary, and of writes that the new one has not received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     /// It stops; the new one has all writes; it follows the new one.
@@ -31,7 +31,7 @@ pub(crate) enum Way {
     Apart,
 }
 
-/// How a pair of servers is used, and what happens to it.
+/// The use of a pair of servers, and the events that it goes through.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setting {
     /// Clients go to the primary; else each stays with one server.
