@@ -21,7 +21,7 @@ const MAX_HISTORY: usize = 121;
 /// The state of the dashboard's live stream.
 #[derive(Debug)]
 pub(crate) struct Live {
-    /// When the server started.
+    /// The time at which the server started.
     pub(crate) started: String,
     /// The monotonic time of the start.
     began: Duration,

@@ -35,7 +35,7 @@ const COUNTS: &str = "forebay::repeated";
 #[derive(Clone, Debug)]
 pub(crate) struct Repeats {
     clock: Clock,
-    /// Never locked while something is logged.
+    /// The call sites. It is never locked while something is logged.
     sites: Arc<Mutex<HashMap<Identifier, Site>>>,
     hasher: RandomState,
 }
@@ -44,7 +44,7 @@ pub(crate) struct Repeats {
 #[derive(Debug)]
 struct Site {
     level: Level,
-    /// When it logged the first of `texts`.
+    /// The time at which it logged the first of `texts`.
     since: Duration,
     /// Hashes of the texts that it has logged since.
     texts: Vec<u64>,

@@ -193,7 +193,7 @@ metrics! {
 #[derive(Clone, Debug)]
 pub struct Tally {
     counter: Counter,
-    /// Nothing else is ordered by it: readers see a recent total.
+    /// The total. It orders no other memory: readers see a recent value.
     total: Arc<AtomicU64>,
 }
 

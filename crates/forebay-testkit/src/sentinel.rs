@@ -187,7 +187,7 @@ impl Sentinel {
             says(server, "replication", "role:slave") && says(server, "replication", "master_link_status:up")
         };
         wait_until("the old primary to follow the new one", follows);
-        // Until its first acknowledgement, a second later perhaps, a replica is sent nothing.
+        // A replica gets no commands until its first acknowledgement, which may come a second later.
         let sent = offset(self.primary(), "master_repl_offset:");
         wait_until("the primary to feed it", || offset(server, "slave_repl_offset:") >= sent);
         let whole = format!("slaves=1,sentinels={SENTINELS}");

@@ -19,7 +19,7 @@ pub(super) fn round_widths() -> impl Iterator<Item = i64> {
 /// Counts of `L` kinds in equal steps of time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Bars<const L: usize> {
-    /// When the first bar begins, in microseconds.
+    /// The time at which the first bar begins, in microseconds.
     pub start: i64,
     /// The length of a bar, in microseconds.
     pub width: i64,

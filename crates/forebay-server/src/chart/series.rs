@@ -9,7 +9,7 @@ use super::{Options, bars::Bars, draw};
 /// Counts at regular times, zero where nothing was counted.
 #[derive(Clone, Copy, Debug)]
 pub struct Points<'a> {
-    /// When the first point begins.
+    /// The time at which the first point begins.
     pub start: Timestamp,
     /// The length of a point.
     pub step: Duration,

@@ -214,7 +214,7 @@ mod tests {
     proptest! {
         #[test]
         fn labels_are_few_ordered_and_inside(start: i64, length in 0..i64::MAX, most in 1..20_usize) {
-            // Also spans of a human size, which a plain random length never has.
+            // The shorter lengths are spans of a usual size, which a plain random length never has.
             for length in [length, length >> 20, length >> 36] {
                 let span = Timestamp::from_micros(start >> 8)..Timestamp::from_micros((start >> 8).saturating_add(length));
                 let ticks = times(&span, most, &TimeZone::UTC);

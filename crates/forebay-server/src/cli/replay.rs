@@ -158,7 +158,7 @@ fn log_name(source: &Source) -> String {
 struct Replayed {
     summary: Summary,
     counts: Counts,
-    /// Why it ended before the end of the log.
+    /// The reason why it ended before the end of the log.
     failure: Option<anyhow::Error>,
 }
 

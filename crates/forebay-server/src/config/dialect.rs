@@ -44,7 +44,7 @@ impl Dialect {
     /// Checks that a buffer can flush to a table, without opening the database.
     ///
     /// # Errors
-    /// Why it cannot.
+    /// The reason why it cannot.
     pub fn check_buffer(self, schema: &Schema) -> forebay::Result<()> {
         match self {
             Self::Sqlite => Sqlite::check_buffer(schema),

@@ -31,7 +31,7 @@ pub(crate) const MAX_BATCH: usize = 10_000;
 /// The deepest nesting of arrays and objects. No request needs more than four levels.
 const MAX_NESTING: usize = 32;
 
-/// Why a body could not be read.
+/// The reason why a body could not be read.
 #[derive(Clone, Debug)]
 pub(super) enum BodyError {
     /// It is larger than [`MAX_BODY`].

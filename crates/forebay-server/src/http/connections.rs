@@ -31,17 +31,17 @@ pub(super) struct Connections {
     pub(super) bodies: Arc<Semaphore>,
     closed: Closed,
     next: AtomicU64,
-    /// Never locked across an await.
+    /// The open connections by number. It is never locked across an await.
     open: Mutex<HashMap<u64, Arc<ConnectionState>>>,
 }
 
 /// The state of a connection. The fields are independent: readers see a recent value of each.
 #[derive(Debug)]
 pub(super) struct ConnectionState {
-    /// When bytes last moved in either direction, in microseconds of the clock. While a head arrives, when it began: a peer
-    /// that sends single bytes does not look active.
+    /// The time at which bytes last moved in either direction, in microseconds of the clock. While a head arrives, it is the
+    /// time at which the head began, so that a peer that sends single bytes does not look active.
     last_activity: AtomicU64,
-    /// When the head of the current request was read.
+    /// The time at which the head of the current request was read.
     began: AtomicU64,
     /// The flags below.
     flags: AtomicU8,

@@ -25,7 +25,7 @@ const ACCEPTED: &str = "gzip, deflate";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Encoding {
     Gzip,
-    /// With the header of zlib, as in the standard, or without it, as some clients send it.
+    /// The deflate format: with the header of zlib, as in the standard, or without it, as some clients send it.
     Deflate,
 }
 

@@ -69,7 +69,7 @@ pub(super) struct Ready {
     reloaded: Option<Reloaded>,
 }
 
-/// Why the store or the database does not answer.
+/// The reason why the store or the database does not answer.
 struct Failure {
     code: &'static str,
     text: String,

@@ -18,7 +18,7 @@ pub struct ReloadStatus {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Why the last reload was refused.
+    /// The mistakes for which the last reload was refused.
     mistakes: Option<Mistakes>,
     /// Changes in the file that need a restart.
     restart: Vec<String>,

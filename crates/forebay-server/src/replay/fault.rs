@@ -1,10 +1,10 @@
-//! Why a line was skipped.
+//! The reasons why lines are skipped.
 
 use std::{borrow::Cow, fmt};
 
 use crate::text::shown;
 
-/// Why a line cannot be read, and where.
+/// The reason why a line cannot be read, and its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// The byte of the line, counted from 1, at which reading stopped.
@@ -33,7 +33,7 @@ impl fmt::Display for Fault {
 pub struct BadLine {
     /// The number of the line, counted from 1.
     pub number: u64,
-    /// Why it was skipped.
+    /// The reason why it was skipped.
     pub fault: Fault,
     /// The beginning of the line, with control characters escaped.
     pub excerpt: String,

@@ -36,7 +36,7 @@ pub struct AccessLine<'a> {
     pub client: &'a [u8],
     /// The authenticated user.
     pub user: Option<&'a [u8]>,
-    /// When the request arrived.
+    /// The time at which the request arrived.
     pub at: Timestamp,
     /// The request line.
     pub request: &'a [u8],
@@ -384,7 +384,7 @@ mod tests {
             ("unknown, 203.0.113.7", "203.0.113.7"),
             ("2001:db8::1, 10.0.0.1", "2001:db8::1"),
             ("unknown, hidden", "unknown"),
-            // After a virtual host, with a port or without.
+            // The client follows a virtual host, with a port or without.
             ("example.org:443 203.0.113.7", "203.0.113.7"),
             ("example.org:443 203.0.113.7, 10.0.0.1", "203.0.113.7"),
             ("example.org 203.0.113.7", "203.0.113.7"),
@@ -402,7 +402,7 @@ mod tests {
             assert_eq!(String::from_utf8_lossy(line.client), expected, "{client}");
             assert_eq!((line.user, line.at), (Some(&b"alice"[..]), parse(LINE).at), "{client}");
         }
-        // An identity that is an address is none of a client.
+        // An address in the place of the identity does not count as the client.
         let text = LINE.replace("192.0.2.7 - alice", "203.0.113.7 10.0.0.1 alice");
         assert_eq!(parse(&text).client, b"203.0.113.7");
         // A user's name may look like anything.

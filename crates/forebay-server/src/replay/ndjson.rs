@@ -239,7 +239,7 @@ mod tests {
                 assert!(user.expect_err("nobody").why.contains("the line has no user"));
             }
         }
-        // Before version 2.5, and with other forms of the time.
+        // Caddy before version 2.5 writes this line. The forms of the time vary.
         let old = CADDY
             .replace(r#""remote_ip":"10.0.0.9""#, r#""remote_addr":"203.0.113.8:41342""#)
             .replace("client_ip", "x");

@@ -22,7 +22,7 @@ impl Parser {
     /// Reads a line as an event; `None` for a line that describes the others.
     ///
     /// # Errors
-    /// Why the line cannot be read.
+    /// The reason why the line cannot be read.
     pub fn event(&mut self, line: &[u8]) -> Result<Option<Event>, Fault> {
         let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
         let is_w3c = matches!(self.format, Format::Auto | Format::W3c);

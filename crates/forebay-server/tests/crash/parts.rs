@@ -188,7 +188,7 @@ impl Tally {
     }
 }
 
-/// Before and after each step of a hit with two series and two buffers.
+/// The failpoints before and after each step of a hit with two series and two buffers.
 const POINTS: [&str; 14] = [
     "once_before_begin",
     "once_after_begin",

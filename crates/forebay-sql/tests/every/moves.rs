@@ -175,7 +175,7 @@ on_every_database! {
         assert_eq!(moving(&sink, &schema, "a", "b").await, "b");
         assert_eq!(read(&sink, &schema, "b").await, merged);
 
-        // Both are in one batch, and belong to one row now.
+        // Both writes are in one batch, and belong to one row now.
         let rows = vec![row(&schema, "a", cells(100, 10, "newer")), row(&schema, "b", cells(1_000, 3, "older"))];
         assert_eq!(apply(&sink, &schema, rows).await, Applied::now(1, 0));
         assert_eq!(read(&sink, &schema, "b").await.row, all(1_112, 1_000, 5, 10, "newer"));

@@ -85,7 +85,7 @@ on_every_database! {
         }
         home.ask(&home.ddl(&schema)).await;
         sink.prepare(&schema).await.expect("all is there");
-        // Made from Forebay's statement, so new rows belong to it.
+        // The table was created by Forebay's statement, so it accepts new rows.
         assert_eq!(apply(&sink, &schema, vec![hits(&schema, "1", 1, NOON)]).await, Applied::now(1, 0));
     }
 

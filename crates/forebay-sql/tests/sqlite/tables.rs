@@ -76,7 +76,7 @@ async fn without_migrate_the_missing_tables_are_named_and_spelled_out() {
     assert_eq!(application.one::<i64>("SELECT count(*) FROM sqlite_schema").await, 0);
     application.run(&Sqlite::ddl(&schema)).await;
     sink.prepare(&schema).await.expect("all is there");
-    // Made from Forebay's statement, so new rows belong to it.
+    // The table was created by Forebay's statement, so it accepts new rows.
     assert_eq!(apply(&sink, &schema, vec![hits(&schema, "1", 1, NOON)]).await, Applied::now(1, 0));
 }
 

@@ -78,7 +78,7 @@ async fn writes_are_refused_while_too_much_waits() {
     write(&buffer, 0..2).await;
     assert_eq!(buffer.stats().await.expect("answers").pressure, Pressure::Soft);
     write(&buffer, 2..6).await;
-    // More rows than the bound: the known pressure may be a second old.
+    // These are more rows than the bound, because the known pressure may be a second old.
     hand.advance(secs(1));
     let error = buffer.row("0").add("n", 1).await.expect_err("too much");
     assert_eq!(error.kind(), ErrorKind::Overloaded);
@@ -149,7 +149,7 @@ async fn a_batch_that_nothing_mends_is_put_aside_and_the_others_go_on() {
     let (buffer, sink) = (rows(&bay), MoodySink::default());
     let _ = buffer.flush_to(sink.clone());
     write(&buffer, 0..10).await;
-    // One batch for each partition. The first one is refused permanently.
+    // There is one batch for each partition. The first one is refused permanently.
     sink.next([Mood::Refuses]);
     let error = buffer.flush().await.expect_err("not all of it");
     assert!(error.to_string().contains("refused by the test"), "{error}");
@@ -177,7 +177,7 @@ async fn an_error_of_the_sink_is_reported_once() {
         assert!(error.to_string().ends_with(why), "{error}");
         errors.push(error);
     }
-    // Operations that this sink does not support.
+    // This sink does not support these operations.
     errors.push(buffer.move_row(["0".into()], ["1".into()]).await.expect_err("cannot"));
     errors.push(buffer.dead_letters(0, 1).await.expect_err("cannot"));
     errors.push(buffer.replay_dead(DeadLetters::All).await.expect_err("cannot"));
@@ -201,7 +201,7 @@ async fn a_parked_batch_does_not_stop_the_flusher_and_is_tried_every_minute() {
     };
     step(secs(1)).await;
     until(|| async { buffer.stats().await.is_ok_and(|stats| stats.parked.len() == 2) }).await;
-    // More generations than may be frozen if none is parked.
+    // These are more generations than may be frozen if none is parked.
     for round in 1..=6 {
         write(&buffer, 100..120).await;
         let expected = round * 20;

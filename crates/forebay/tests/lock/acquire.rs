@@ -34,7 +34,7 @@ async fn a_fence_is_larger_than_all_before_also_after_the_store_forgot_the_lock(
         last = lease.fence;
         match round % 3 {
             0 => assert_eq!(store.lock().release(lease.token).await.expect("answers"), Release::Released),
-            // Its lease runs out, and it is removed.
+            // The holder's lease runs out, and the lock is removed.
             1 => store.hand.advance(secs(20)),
             // The time of day jumps back.
             _ => {

@@ -201,9 +201,9 @@ async fn closing_the_store_gives_back_what_was_dropped_and_ends_all_waits() {
     let kept_state = async || store.bay.lock("kept").state().await.expect("answers");
     eventually("the waiter", async || kept_state().await.waiters == 1).await;
     drop(dropped);
-    // Nothing in between lets the background tasks run.
+    // The background tasks do not run in between.
     store.bay.close().await.expect("closes");
-    // The dropped lock, and the waiter's place. The lock that is still held must not be released.
+    // The close releases the dropped lock and the waiter's place. It must not release the lock that is still held.
     assert_eq!(store.faults.calls("lock_release"), 2);
     assert!(kept.is_held());
     assert_eq!(waiter.await.expect("no panic").expect_err("closed").kind(), ErrorKind::Closed);

@@ -38,7 +38,7 @@ async fn a_thousand_waiters_are_served_in_the_order_in_which_they_came() {
     let served = served.lock().expect("no panic").clone();
     assert!(served.iter().map(|(n, _)| *n).eq(0..1_000), "out of order");
     assert!(served.is_sorted_by(|(_, one), (_, two)| one < two), "fences increase");
-    // No thundering herd: each release woke one waiter, and no time passed.
+    // There is no thundering herd: each release woke one waiter, and no time passed.
     assert_eq!(store.faults.calls("lock_claim"), claims + 1_000);
     assert!(store.free().await);
 }

@@ -174,7 +174,7 @@ async fn a_guard_outlives_a_cut_connection_and_not_its_deadline() {
     assert_eq!(guard.lost().await, Loss::Expired);
     let told = clock.monotonic().saturating_sub(cut);
     assert!(told < left + secs(1), "told after {told:?}, with {left:?} left");
-    // No other holder before that.
+    // No other holder gets the lock before that.
     let after = acquired(direct.lock("report").acquire_within(secs(5)).await.expect("answers"));
     assert!(after.fence() > guard.fence());
     proxy.set(Fault::Pass);

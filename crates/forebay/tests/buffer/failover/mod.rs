@@ -130,7 +130,7 @@ async fn change_the_id_twice(pair: &Pair) {
     let first = open().await;
     both(&first, 0..24).await;
     most(1);
-    // Under load: writes continue while the first replica attaches.
+    // Writes continue while the first replica attaches.
     let id = pair.info(0, "master_replid");
     tokio::join!(both(&first, 0..200), pair.follow(1, 0));
     assert_ne!(pair.info(0, "master_replid"), id);

@@ -218,7 +218,7 @@ async fn load(process: Process, mut row: i64, stop: Arc<AtomicBool>) {
     while !stop.load(Ordering::SeqCst) {
         row += 1;
         if !process.write(row).await {
-            // There is no primary at the moment. Do not ask it a hundred thousand times a second.
+            // There is no primary at the moment. The pause avoids a busy loop.
             Clock::system().sleep(millis(1)).await;
         }
     }
