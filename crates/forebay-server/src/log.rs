@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn other_places_and_what_is_no_warning_are_logged_as_ever() {
+    fn other_call_sites_and_lower_levels_are_not_suppressed() {
         log(|repeats, _, lines| {
             for _ in 0..3 {
                 fail(1);

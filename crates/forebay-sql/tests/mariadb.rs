@@ -58,7 +58,7 @@ fn permanent(result: Result<impl std::fmt::Debug, SinkError>) -> String {
 
 /// Without transactions a batch can be applied by half, and its ledger entry is not rolled back.
 #[tokio::test]
-async fn an_engine_without_transactions_is_refused_with_the_mend() {
+async fn an_engine_without_transactions_is_refused_with_the_remedy() {
     if without("mariadb") {
         return;
     }
@@ -112,7 +112,7 @@ async fn a_second_unique_key_is_refused_where_it_could_meet_another_row() {
 }
 
 #[tokio::test]
-async fn a_collation_that_takes_two_keys_for_one_is_refused_to_insert_with_the_mend() {
+async fn a_collation_that_takes_two_keys_for_one_is_refused_to_insert_with_the_remedy() {
     if without("mariadb") {
         return;
     }

@@ -164,7 +164,7 @@ async fn domains_identities_and_names_with_capitals_work() {
 }
 
 #[tokio::test]
-async fn a_collation_that_takes_two_keys_for_one_is_refused_with_the_mend() {
+async fn a_collation_that_takes_two_keys_for_one_is_refused_with_the_remedy() {
     if without("postgres") {
         return;
     }

@@ -85,7 +85,7 @@ fn a_lost_request_is_of_a_command_that_was_not_done() {
 }
 
 #[test]
-fn a_cut_closes_what_is_there_and_welcomes_what_comes() {
+fn a_cut_closes_open_connections_and_accepts_new_ones() {
     if without("redis") {
         return;
     }
@@ -118,7 +118,7 @@ fn refusing_spares_the_connections_that_are_there() {
 }
 
 #[test]
-fn a_black_hole_gives_back_what_it_has_swallowed() {
+fn a_black_hole_delivers_its_data_afterwards() {
     if without("redis") {
         return;
     }

@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_to_be_nothing() {
+    fn an_empty_chart_says_that_nothing_was_counted() {
         for values in [&[][..], &[0], &[0; 9]] {
             assert!(chart("hits", secs(10), values).contains("nothing was counted"));
         }

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_are_short_on_the_axis_and_full_in_words() {
+    fn counts_are_short_on_the_axis_and_full_in_texts() {
         let axis = |max| counts(max).into_iter().map(short).collect::<Vec<_>>().join(" ");
         assert_eq!(axis(0), "0 1");
         assert_eq!(axis(3), "0 1 2 3");
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_span_is_told_with_its_zone() {
+    fn the_span_is_printed_with_its_zone() {
         let span = |from: &str, to: &str| from.parse().expect("a time")..to.parse().expect("a time");
         let berlin = TimeZone::get("Europe/Berlin").expect("a zone");
         let days = span("2026-01-01T10:00:00Z", "2026-01-03T23:00:00Z");

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_replaced_as_a_whole_and_stays_what_it_was() {
+    fn a_file_is_replaced_atomically_and_keeps_its_mode_and_link() {
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("a.svg");
         check(&file).expect("it can be written");

@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_stalled_goes_first_and_who_is_served_stays() {
+    fn the_longest_stalled_connection_is_closed_first_and_active_ones_stay() {
         let hand = ManualClock::at(Timestamp::UNIX_EPOCH);
         let connections = Connections::new(&Clock::from(hand.clone()), Bounds::default(), Closed::default());
         let mut registrations = vec![];
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_goes_who_has_just_moved() {
+    fn a_connection_is_not_evicted_within_a_second_of_activity() {
         let hand = ManualClock::at(Timestamp::UNIX_EPOCH);
         let connections = Connections::new(&Clock::from(hand.clone()), Bounds::default(), Closed::default());
         let registration = connections.add();

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_sent_to_who_takes_it() {
+    fn gzip_is_sent_to_clients_that_accept_it() {
         for (values, expected) in [
             (&[][..], false),
             (&[""], false),

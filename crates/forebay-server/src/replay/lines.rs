@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_longer_than_the_bound_is_too_long() {
+    fn only_a_line_longer_than_the_bound_is_too_long() {
         for end in ["\n", "\r\n"] {
             for (length, fits) in
                 [(MAX_LINE, true), (MAX_LINE + 1, false), (MAX_LINE + 2, false), (3 * CHUNK, false)]

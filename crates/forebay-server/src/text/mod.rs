@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_terminal_is_shown_text_and_no_orders() {
+    fn a_terminal_gets_text_without_control_characters() {
         let hostile = "a\x1b[31m\x1b]0;title\x07\r\n\t\x7f\u{9b}2J\u{202e}b\u{2028}é\u{feff}";
         let expected = r"a\u{1b}[31m\u{1b}]0;title\u{7}\r\n\t\u{7f}\u{9b}2J\u{202e}b\u{2028}é\u{feff}";
         assert_eq!(shown(hostile), expected);
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_is_told_once() {
+    fn a_cause_is_printed_once() {
         let inner = || std::io::Error::other("no such host");
         let twice =
             forebay::Error::new(ErrorKind::Unavailable, "buffer a: no such host").with_source(inner());

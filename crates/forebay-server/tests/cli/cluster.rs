@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::process::{Process, run};
 
 #[test]
-fn a_server_tells_its_hosts_and_where_a_key_is() {
+fn a_server_lists_its_hosts_and_the_hosts_of_a_key() {
     let dir = tempfile::tempdir().expect("a directory");
     let process = Process::start(dir.path(), &["serve", "--store", "memory:", "--listen", "127.0.0.1:0"]);
     let url = process.line_after("  URL       ");

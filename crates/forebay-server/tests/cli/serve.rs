@@ -125,7 +125,7 @@ fn a_second_signal_stops_at_once() {
 }
 
 #[test]
-fn a_database_that_does_not_fit_is_refused_with_what_to_mend() {
+fn a_database_that_does_not_fit_is_refused_with_the_remedy() {
     let dir = tempfile::tempdir().expect("a directory");
     let file = "[buffers.projects]\nkey = { id = \"text\" }\ncolumns = { hits = \"sum\" }\nmigrate = false\n";
     std::fs::write(dir.path().join("forebay.toml"), file).expect("a file");

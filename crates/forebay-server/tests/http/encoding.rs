@@ -150,7 +150,7 @@ fn download(client: &Client, path: &str, accepts: &str) -> (String, Vec<u8>) {
 }
 
 #[test]
-fn documents_are_sent_compressed_to_those_who_take_that() {
+fn documents_are_compressed_for_clients_that_accept_it() {
     let server = Server::example();
     let client = server.client();
     for path in ["/openapi.json", "/", "/assets/dashboard.js", "/assets/dashboard.css", "/assets/icon.svg"] {

@@ -82,7 +82,7 @@ fn a_small_body_that_arrives_after_an_early_answer_costs_no_connection() {
 }
 
 #[test]
-fn a_body_that_does_not_come_ends_the_connection_with_a_word() {
+fn a_body_that_does_not_come_ends_the_connection_with_connection_close() {
     let server = Server::with(|example| example + TOKEN);
     let waits: Vec<_> = unread()
         .map(|&(status, request, headers)| {
@@ -100,7 +100,7 @@ fn a_body_that_does_not_come_ends_the_connection_with_a_word() {
 }
 
 #[test]
-fn a_large_body_or_one_that_asks_first_ends_the_connection_with_a_word() {
+fn a_large_body_or_expect_100_ends_the_connection_with_connection_close() {
     let server = Server::with(|example| example + TOKEN);
     let large = "x".repeat(300_000);
     let chunked = format!("{:x}\r\n{large}\r\n0\r\n\r\n", large.len());

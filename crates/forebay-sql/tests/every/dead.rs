@@ -157,7 +157,7 @@ on_every_database! {
         assert_eq!(home.ask("SELECT sum(n) FROM p").await, "5");
     }
 
-    async fn letters_keep_whatever_a_row_had_and_come_in_pages(home) {
+    async fn letters_keep_all_values_of_a_row_and_come_in_pages(home) {
         home.ask(home.pick(
             "CREATE TABLE p (id TEXT PRIMARY KEY, n INTEGER, word TEXT, who TEXT, at DATETIME)",
             "CREATE TABLE p (id text PRIMARY KEY, n bigint, word text, who uuid, at timestamptz)",

@@ -33,7 +33,7 @@ async fn a_row_that_overflows_goes_to_the_dead_letters_and_9_999_commit() {
 
 /// SQLite adds to any text as if it were 0, and keeps floats in integer columns.
 #[tokio::test]
-async fn a_sum_is_not_added_to_what_is_no_integer() {
+async fn a_sum_is_not_added_to_another_type_than_integer() {
     let (file, mut application) = File::with(
         "CREATE TABLE p (id TEXT PRIMARY KEY, n INTEGER); INSERT INTO p VALUES ('a', 1), ('b', 'many'), ('c', 1.5)",
     )

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_read_as_what_they_are() {
+    fn answers_are_read_by_their_type() {
         assert_eq!(i64::from_reply(&bytes("-5")), Some(-5));
         assert_eq!(u32::from_reply(&Reply::Integer(-5)), None);
         assert_eq!(f64::from_reply(&bytes("2.5")), Some(2.5));

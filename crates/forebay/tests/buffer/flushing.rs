@@ -119,7 +119,7 @@ async fn two_flushers_at_once_double_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flusher_leaves_to_another_what_that_one_is_at() {
+async fn a_flusher_skips_the_partitions_of_another_flusher() {
     for [one, two] in shared_stores().await.into_iter().skip(1) {
         let schema = Buffer::new("rows").key("id").sum("n").partitions(1);
         let (one, two) = (one.buffer(schema.clone()).expect("valid"), two.buffer(schema).expect("valid"));

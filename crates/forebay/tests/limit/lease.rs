@@ -124,7 +124,7 @@ async fn one_extension_that_fails_loses_nothing() {
 }
 
 #[tokio::test]
-async fn an_attempt_whose_answer_is_lost_keeps_nothing() {
+async fn an_attempt_whose_answer_is_lost_leaves_no_lease() {
     for (on_error, admitted) in [(OnError::Open, true), (OnError::Closed, false), (OnError::Local, true)] {
         let store = Store::open().await;
         let limit = Limit::concurrency("jobs", 1, secs(9)).on_error(on_error);

@@ -98,7 +98,7 @@ async fn the_local_budget_and_the_rest_of_the_store_add_up() {
 }
 
 #[tokio::test]
-async fn an_answer_within_a_slice_tells_what_the_process_knows() {
+async fn an_answer_within_an_allotment_shows_the_state_known_to_the_process() {
     let store = Store::open().await;
     let limit = leased(&store.bay, Kind::FixedWindow, 1_000, hours(1));
     takes(&limit, 10).await;

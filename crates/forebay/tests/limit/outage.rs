@@ -43,7 +43,7 @@ fn limits(bay: &Forebay) -> Vec<LimitHandle> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_passes_too_much_while_redis_stops_and_dies() {
+async fn the_quota_holds_while_redis_stops_and_dies() {
     if without("redis") || env::var(STORE).is_ok() {
         return;
     }
