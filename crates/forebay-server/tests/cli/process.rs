@@ -13,10 +13,10 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Starts the program, prints its process id, and exits with its status. It kills the program when stdin ends, which
 /// happens when the test has finished or was killed, so that no process is left behind. It uses `env`, because a shell
-/// ignores INT and QUIT for background commands.
+/// ignores INT and QUIT for background commands. The process itself prints its id before it becomes the program, so that
+/// no line of the program can come first.
 const KEEPER: &str = r#"exec 3<&0
-env --default-signal "$@" </dev/null 3<&- & pid=$!
-echo $pid
+sh -c 'echo $$; exec env --default-signal "$@"' sh "$@" </dev/null 3<&- & pid=$!
 (read -r _ <&3; kill -9 $pid 2>/dev/null) >/dev/null 2>&1 &
 wait $pid
 code=$?
