@@ -4,6 +4,8 @@
 //! `name:n` the n-th time. Without the feature `test-util` there are no failpoints.
 
 /// Passes a failpoint, at which a crash test may abort the process.
+#[doc(hidden)]
+#[macro_export]
 macro_rules! failpoint {
     ($name:literal) => {
         #[cfg(feature = "test-util")]
@@ -13,7 +15,7 @@ macro_rules! failpoint {
 
 /// Aborts the process if `FOREBAY_FAILPOINT` names this pass of the failpoint.
 #[cfg(feature = "test-util")]
-pub(crate) fn pass(name: &str) {
+pub fn pass(name: &str) {
     use std::sync::{
         LazyLock,
         atomic::{AtomicU64, Ordering},

@@ -23,8 +23,9 @@
 //! `redis` (default): the engine for Redis and Valkey. `test-util`: faults on command. `conformance`: the suite that
 //! every engine passes.
 
+#[doc(hidden)]
 #[macro_use]
-mod failpoint;
+pub mod failpoint;
 
 mod applied;
 mod backoff;

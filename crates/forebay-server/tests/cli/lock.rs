@@ -51,6 +51,11 @@ impl Place {
         Process::start(self.path(), &self.words(name, flags, script))
     }
 
+    /// As [`start`](Self::start), but the process aborts at a failpoint.
+    pub(crate) fn start_to_die(&self, failpoint: &str, name: &str, flags: &[&str], script: &str) -> Process {
+        Process::start_with(self.path(), Some(failpoint), &self.words(name, flags, script))
+    }
+
     /// Starts one that holds the lock and says the process id of its command, which ends only with it.
     pub(crate) fn holder(&self, name: &str, flags: &[&str]) -> (Process, u32) {
         let process = self.start(name, flags, "echo $$; while kill -0 $PPID; do sleep 0.05; done");

@@ -20,11 +20,18 @@ fn place() -> Place {
 
 /// A command that is deaf to TERM, with a process of its group and one that left it; all their numbers.
 fn deaf(place: &Place, name: &str, ttl: &str) -> (Process, Vec<u32>) {
-    let script = "trap '' TERM; echo $$; sleep 1000 & echo $!; \
-                  timeout -s INT 1000 sh -c 'echo $$; sleep 1000; :' & wait; sleep 1000";
-    let process = place.start(name, &["--ttl", ttl], script);
-    let pids = (0..3).map(|_| process.line().parse().expect("a process id")).collect();
+    let process = place.start(name, &["--ttl", ttl], DEAF);
+    let pids = pids(&process);
     (process, pids)
+}
+
+/// The script of [`deaf`]. It prints the process ids of its three processes.
+const DEAF: &str = "trap '' TERM; echo $$; sleep 1000 & echo $!; \
+                    timeout -s INT 1000 sh -c 'echo $$; sleep 1000; :' & wait; sleep 1000";
+
+/// Reads the process ids that [`DEAF`] prints.
+fn pids(process: &Process) -> Vec<u32> {
+    (0..3).map(|_| process.line().parse().expect("a process id")).collect()
 }
 
 /// Takes the lock, and tells which of these run at that moment.
@@ -89,8 +96,12 @@ fn a_signal_for_the_second_time_is_no_order_to_kill_unless_it_asks_to_end() {
     process.signal("TERM");
     assert_eq!(process.end().0, 128 + 15);
 
-    let (process, pids) = deaf(&place, &unique_prefix(), "1h");
+    // The command reports the first TERM. A second TERM that is sent before that can merge with it.
+    let script = DEAF.replace("wait; sleep 1000", "trap 'echo asked' TERM; while :; do wait; done");
+    let process = place.start(&unique_prefix(), &["--ttl", "1h"], &script);
+    let pids = pids(&process);
     process.signal("TERM");
+    assert_eq!(process.line(), "asked");
     process.signal("TERM");
     assert_eq!(process.end().0, 128 + 9);
     wait_until("all of it to end", || !pids.iter().copied().any(runs));
@@ -162,17 +173,57 @@ fn a_watchdog_that_is_killed_or_stopped_is_replaced() {
     let place = place();
     for signal in ["KILL", "STOP"] {
         let name = unique_prefix();
-        let (process, pids) = deaf(&place, &name, "1s");
+        let (process, pids) = deaf(&place, &name, "5s");
         let first = watchdog_of(process.pid()).expect("a watchdog");
         send(signal, first);
         wait_until("another watchdog", || {
-            // It has its orders before it begins a session of its own.
-            watchdog_of(process.pid()).is_some_and(|pid| pid != first && session(pid) == Some(pid))
+            // The first one must end: it could continue later, and end the command.
+            !runs(first) && watchdog_of(process.pid()).is_some_and(|pid| session(pid) == Some(pid))
         });
-        assert!(!runs(first), "it might end the command later");
         process.signal("KILL");
         assert_eq!(successor(&place, &name, &pids), "mine\n", "{signal}");
     }
+}
+
+/// The holder used to write the orders after it had started the watchdog. A holder that was killed in between left a
+/// watchdog without orders, and the command continued without the lock.
+#[test]
+fn a_holder_that_dies_while_it_replaces_its_watchdog_takes_its_command_along() {
+    std::thread::scope(|scope| {
+        for failpoint in ["watchdog_spawned:2", "watchdog_ready:2"] {
+            for signal in ["KILL", "STOP"] {
+                scope.spawn(move || {
+                    let (place, name) = (place(), unique_prefix());
+                    let process = place.start_to_die(failpoint, &name, &["--ttl", "10s"], DEAF);
+                    let pids = pids(&process);
+                    send(signal, watchdog_of(process.pid()).expect("a watchdog"));
+                    wait_until("the holder to die", || !runs(process.pid()));
+                    assert_eq!(successor(&place, &name, &pids), "mine\n", "{failpoint}, {signal}");
+                    assert_eq!(process.end().0, 128 + 6, "{failpoint}, {signal}");
+                });
+            }
+        }
+    });
+}
+
+#[test]
+fn a_holder_that_dies_at_any_step_of_its_start_leaves_nothing() {
+    let place = place();
+    let steps = ["gate_started", "watchdog_spawned", "watchdog_ready", "command_resumed"];
+    let marks: Vec<String> = (0..steps.len()).map(|n| format!("2000.{}{n:02}", std::process::id())).collect();
+    for (step, mark) in steps.iter().zip(&marks) {
+        let script = format!("sleep {mark}; :");
+        let process = place.start_to_die(step, &unique_prefix(), &["--ttl", "1h"], &script);
+        assert_eq!(process.end().0, 128 + 6, "{step}");
+    }
+    wait_until("all of it to end", || !is_left(&marks));
+}
+
+/// Whether a process runs that has one of these marks in its arguments.
+fn is_left(marks: &[String]) -> bool {
+    let all = fs::read_dir("/proc").expect("a list").flatten();
+    all.filter_map(|entry| fs::read_to_string(entry.path().join("cmdline")).ok())
+        .any(|words| marks.iter().any(|mark| words.contains(mark.as_str())))
 }
 
 #[test]
@@ -204,12 +255,7 @@ fn a_holder_that_is_killed_at_any_moment_leaves_nothing() {
         process.signal("KILL");
         process.end();
     }
-    let is_left = || {
-        let all = fs::read_dir("/proc").expect("a list").flatten();
-        all.filter_map(|entry| fs::read_to_string(entry.path().join("cmdline")).ok())
-            .any(|words| marks.iter().any(|mark| words.contains(mark.as_str())))
-    };
-    wait_until("all of it to end", || !is_left());
+    wait_until("all of it to end", || !is_left(&marks));
 }
 
 #[test]

@@ -61,31 +61,37 @@ impl Lease {
         self.watchdog = Order::Until { ask: before(ask), kill: before(kill) };
         true
     }
+
+    /// The orders for a new watchdog.
+    fn orders(&mut self, child: &Child, held: &Held, clock: &Clock) -> [Order; 2] {
+        self.has_moved(held, clock);
+        [Order::Watch(child.tree().clone()), self.watchdog.clone()]
+    }
 }
 
 impl Run {
-    /// Starts the watchdog and the command. The error has an exit status.
+    /// Starts the command's process, the watchdog, and then the command. The error has an exit status.
     pub(super) async fn start(args: &Args, held: &Held, since: Deadline) -> Result<Self, (u8, Error)> {
-        let watchdog = Watchdog::start(held.remaining(), &[]).await;
-        let watchdog =
-            watchdog.map_err(|error| (FAILED, error.context("starting the watchdog of COMMAND")))?;
-        let child = Child::start(&args.command, &args.name, held.fence()).await.map_err(|error| {
+        let mut child = Child::start(&args.command, &args.name, held.fence()).await.map_err(|error| {
             let program = args.command.first().map(|word| word.to_string_lossy()).unwrap_or_default();
             (126, anyhow!("cannot run {}: {error}", shown(&program)))
         })?;
+        forebay::failpoint!("gate_started");
+        let clock = Clock::system();
         let lost = Order::Until { ask: Duration::ZERO, kill: Duration::ZERO };
-        let lease = Lease { deadline: since, ttl: args.ttl.0, watchdog: lost };
-        let mut run = Self { child, watchdog, lease, clock: Clock::system() };
-        for order in run.orders(held) {
-            if run.watchdog.send(&order).await.is_err()
-                && let Err(error) = run.replace(held).await
-            {
-                run.child.end(Duration::ZERO).await;
-                return Err((FAILED, error));
+        let mut lease = Lease { deadline: since, ttl: args.ttl.0, watchdog: lost };
+        let orders = lease.orders(&child, held, &clock);
+        match Watchdog::start(held.remaining(), &orders).await {
+            Ok(watchdog) => {
+                child.resume();
+                forebay::failpoint!("command_resumed");
+                Ok(Self { child, watchdog, lease, clock })
+            }
+            Err(error) => {
+                child.end(Duration::ZERO).await;
+                Err((FAILED, error.context("starting the watchdog of COMMAND")))
             }
         }
-        run.child.resume();
-        Ok(run)
     }
 
     /// Waits until the command has ended, or must be ended; then returns why.
@@ -110,7 +116,7 @@ impl Run {
                 why = held.losing(margin) => return Some(why.to_owned()),
                 () = self.clock.sleep(next.saturating_sub(self.clock.monotonic())) => {
                     next = self.clock.monotonic() + self.lease.interval();
-                    gone = self.renew(held).await.is_err() || self.watchdog.hangs();
+                    gone = self.renew(held).is_err() || self.watchdog.hangs();
                 }
                 signal = signals.next() => self.child.pass_on(signal),
             }
@@ -123,7 +129,7 @@ impl Run {
     /// Ends the command within `timeout`.
     pub(super) async fn end(&mut self, timeout: Duration) {
         // If the watchdog has died, this process alone ends the command.
-        let _ = self.watchdog.send(&Order::Asked).await;
+        let _ = self.watchdog.send(&Order::Asked);
         self.child.end(if timeout.is_zero() { END_TIMEOUT } else { timeout }).await;
     }
 
@@ -134,25 +140,19 @@ impl Run {
         self.child.reap()
     }
 
-    /// The orders for a new watchdog.
-    fn orders(&mut self, held: &Held) -> [Order; 2] {
-        self.lease.has_moved(held, &self.clock);
-        [Order::Watch(self.child.tree().clone()), self.lease.watchdog.clone()]
-    }
-
     /// Tells the watchdog about a renewal, if there was one.
-    async fn renew(&mut self, held: &Held) -> io::Result<()> {
+    fn renew(&mut self, held: &Held) -> io::Result<()> {
         if self.lease.has_moved(held, &self.clock) {
-            self.watchdog.send(&self.lease.watchdog).await?;
+            self.watchdog.send(&self.lease.watchdog)?;
         }
         Ok(())
     }
 
-    /// Replaces a watchdog that has died.
+    /// Replaces a watchdog that has died or hangs.
     async fn replace(&mut self, held: &Held) -> Result<()> {
-        let orders = self.orders(held);
+        let orders = self.lease.orders(&self.child, held, &self.clock);
         // With enough time to end the command if that fails.
         let replaced = self.watchdog.replace(held.remaining() / 2, &orders).await;
-        replaced.context("its watchdog has died, and another one cannot be started")
+        replaced.context("its watchdog has died, and cannot be replaced")
     }
 }

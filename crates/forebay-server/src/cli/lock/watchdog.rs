@@ -1,15 +1,17 @@
 //! The wrapper's end of its watchdog.
 
-use std::{io, process::Stdio, time::Duration};
+use std::{
+    io::{self, PipeWriter, Write as _},
+    process::Stdio,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
-use forebay::{
-    Clock,
-    time::{millis, secs},
-};
+use forebay::{Clock, time::secs};
+use rustix::io::ioctl_fionbio;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
-    process::{self, ChildStdin, ChildStdout, Command},
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{self, ChildStdout, Command},
 };
 
 use super::{child::this_program, guard::Order};
@@ -27,7 +29,7 @@ const MAX_SHORT_LIVED: u32 = 5;
 #[derive(Debug)]
 pub(super) struct Watchdog {
     process: process::Child,
-    orders: ChildStdin,
+    orders: PipeWriter,
     answers: Lines<BufReader<ChildStdout>>,
     clock: Clock,
     started: Duration,
@@ -48,39 +50,46 @@ pub(super) enum Message {
 impl Watchdog {
     /// Starts a watchdog with its first orders, and waits until it has its own session.
     pub(super) async fn start(timeout: Duration, first: &[Order]) -> Result<Self> {
-        let mut command = Command::from(this_program()?);
-        command.arg(super::guard::NAME).current_dir("/");
-        // It inherits no stream of the caller: a pipeline would wait for its end.
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut process = command.spawn()?;
-        let orders = process.stdin.take().expect("it is piped");
+        let (stdin, orders) = io::pipe()?;
+        ioctl_fionbio(&orders, true)?;
+        // The orders are in the pipe before the watchdog exists, so it has them even if this process dies at any moment.
+        for order in first {
+            write(&orders, order)?;
+        }
+        let mut process = spawn(stdin.into())?;
+        forebay::failpoint!("watchdog_spawned");
         let answers = BufReader::new(process.stdout.take().expect("it is piped")).lines();
         let clock = Clock::system();
         let started = clock.monotonic();
         let mut watchdog =
-            Self { process, orders, answers, clock, started, unanswered: None, short_lived: 0 };
-        // At once, so that it has them even if this process ends while it starts.
-        for order in first {
-            watchdog.send(order).await?;
-        }
+            Self { process, orders, answers, clock, started, unanswered: Some(started), short_lived: 0 };
         let ready = watchdog.clock.timeout(timeout.min(START_TIMEOUT), watchdog.answers.next_line()).await;
-        match ready.context("it takes too long")?? {
-            Some(_) => Ok(watchdog),
-            None => bail!("it ended at once"),
+        if let Some(Ok(Some(_))) = ready {
+            forebay::failpoint!("watchdog_ready");
+            return Ok(watchdog);
         }
+        // The caller ends the command. A watchdog that is late must not do the same afterwards.
+        let _ = watchdog.process.start_kill();
+        ready.context("it takes too long")??;
+        bail!("it ended at once")
     }
 
-    /// Replaces a watchdog that has died, with the first orders.
+    /// Replaces a watchdog that has died or hangs, with the first orders.
     pub(super) async fn replace(&mut self, timeout: Duration, first: &[Order]) -> Result<()> {
         let lived = self.clock.monotonic().saturating_sub(self.started);
         let short_lived = if lived < ANSWER_TIMEOUT { self.short_lived + 1 } else { 0 };
         if short_lived > MAX_SHORT_LIVED {
             bail!("{MAX_SHORT_LIVED} of them ended at once");
         }
-        // A stopped watchdog must not continue later, and end the command.
-        let _ = self.process.kill().await;
-        *self = Self::start(timeout, first).await?;
-        self.short_lived = short_lived;
+        let new = Self::start(timeout, first).await?;
+        // Only now, so that there is always one that ends the command if this process dies. A stopped watchdog must not
+        // continue later: it would end the command.
+        let _ = self.process.start_kill();
+        let was_ending = self.ended().await;
+        *self = Self { short_lived, ..new };
+        if was_ending {
+            bail!("the previous one was ending COMMAND");
+        }
         Ok(())
     }
 
@@ -102,7 +111,12 @@ impl Watchdog {
 
     /// Ends the watchdog; returns whether it was ending the command.
     pub(super) async fn dismiss(&mut self) -> bool {
-        let _ = self.send(&Order::Done).await;
+        let _ = self.send(&Order::Done);
+        self.ended().await
+    }
+
+    /// Waits for its end, and kills it if it takes too long; returns whether it was ending the command.
+    async fn ended(&mut self) -> bool {
         let clock = self.clock.clone();
         let mut was_ending = false;
         let end = async {
@@ -111,20 +125,32 @@ impl Watchdog {
             }
             self.process.wait().await
         };
-        let _ = clock.timeout(ANSWER_TIMEOUT, end).await;
-        let _ = self.process.kill().await;
+        if clock.timeout(ANSWER_TIMEOUT, end).await.is_none() {
+            let _ = self.process.kill().await;
+        }
         was_ending
     }
 
     /// Sends it an order.
-    pub(super) async fn send(&mut self, order: &Order) -> io::Result<()> {
+    pub(super) fn send(&mut self, order: &Order) -> io::Result<()> {
         if matches!(order, Order::Until { .. }) {
             self.unanswered = self.unanswered.or(Some(self.clock.monotonic()));
         }
-        let line = serde_json::to_string(order)? + "\n";
-        // A stopped watchdog reads nothing, and the pipe may be full.
-        let sent =
-            self.clock.timeout(ANSWER_TIMEOUT.min(millis(500)), self.orders.write_all(line.as_bytes())).await;
-        sent.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
+        write(&self.orders, order)
     }
+}
+
+/// Starts the process. Only the process then has the end of the pipe that it reads.
+fn spawn(stdin: Stdio) -> io::Result<process::Child> {
+    let mut command = Command::from(this_program()?);
+    command.arg(super::guard::NAME).current_dir("/");
+    // It inherits no stream of the caller: a pipeline would wait for its end.
+    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()
+}
+
+/// Writes an order, as a whole or not at all because it is shorter than `PIPE_BUF`. It fails if the pipe is full, as of a
+/// watchdog that was stopped long ago.
+fn write(mut orders: &PipeWriter, order: &Order) -> io::Result<()> {
+    let line = serde_json::to_string(order)? + "\n";
+    orders.write_all(line.as_bytes())
 }
