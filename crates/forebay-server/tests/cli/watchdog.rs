@@ -185,6 +185,25 @@ fn a_watchdog_that_is_killed_or_stopped_is_replaced() {
     }
 }
 
+#[test]
+fn a_watchdog_that_was_stopped_takes_note_of_the_renewals_of_that_time() {
+    let script = "while kill -0 $PPID; do echo tick; sleep 0.1; done";
+    let process = place().start(&unique_prefix(), &["--ttl", "2s"], script);
+    let ticks = |number| (0..number).for_each(|_| assert_eq!(process.line(), "tick"));
+    for _ in 0..3 {
+        ticks(5);
+        let watchdog = watchdog_of(process.pid()).expect("a watchdog");
+        send("STOP", watchdog);
+        // Longer than the lease that the watchdog knows.
+        ticks(20);
+        // On a busy machine it may have been replaced.
+        let _ = command("kill", std::path::Path::new("/")).args(["-CONT", &watchdog.to_string()]).output();
+    }
+    ticks(5);
+    process.signal("TERM");
+    assert_eq!(process.end().0, 128 + 15);
+}
+
 /// The holder used to write the orders after it had started the watchdog. A holder that was killed in between left a
 /// watchdog without orders, and the command continued without the lock.
 #[test]

@@ -4,12 +4,7 @@
 //! pipe. If the pipe ends without [`Order::Done`], the wrapper has died; if the deadline passes, the wrapper does not run.
 //! In both cases the command is terminated, and killed before another process may hold the lock.
 
-use std::{
-    io::{BufRead, Write},
-    process::ExitCode,
-    thread,
-    time::Duration,
-};
+use std::{future::pending, io::Write, os::fd::AsFd, process::ExitCode, time::Duration};
 
 use anyhow::Result;
 use forebay::{
@@ -18,7 +13,11 @@ use forebay::{
 };
 use rustix::process::setsid;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    net::unix::pipe::Receiver,
+    task::yield_now,
+};
 
 use super::{boot, signals::Signals, tree::Tree};
 
@@ -61,24 +60,13 @@ pub(in crate::cli) fn run() -> Result<ExitCode> {
     runtime.block_on(async {
         // It ends after the wrapper. A signal to all processes of a service must not end it before.
         let _signals = Signals::listen()?;
-        let (send, orders) = mpsc::unbounded_channel();
-        thread::Builder::new().name("orders".to_owned()).spawn(move || read(&send))?;
+        let stdin = std::io::stdin().as_fd().try_clone_to_owned()?;
+        let orders = Orders(BufReader::new(Receiver::from_owned_fd(stdin)?).lines());
         tell("ready");
         let (ask, kill) = (Duration::MAX, Duration::MAX);
         Watch { orders, clock: Clock::system(), tree: None, ask, kill, is_asked: false }.run().await;
         Ok(ExitCode::SUCCESS)
     })
-}
-
-/// Forwards the orders until the pipe ends.
-fn read(send: &mpsc::UnboundedSender<Order>) {
-    for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-        if let Ok(order) = serde_json::from_str(&line)
-            && send.send(order).is_err()
-        {
-            return;
-        }
-    }
 }
 
 fn tell(line: &str) {
@@ -87,9 +75,37 @@ fn tell(line: &str) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
+/// The orders of the wrapper.
+struct Orders(Lines<BufReader<Receiver>>);
+
+impl Orders {
+    /// Waits for the next order; `None` at the end of the pipe.
+    ///
+    /// # Cancellation
+    /// Dropping the future loses no order.
+    async fn next(&mut self) -> Option<Order> {
+        loop {
+            let line = self.0.next_line().await.ok().flatten()?;
+            if let Ok(order) = serde_json::from_str(&line) {
+                return Some(order);
+            }
+        }
+    }
+
+    /// Waits for [`Order::Done`].
+    async fn done(&mut self) {
+        while let Some(order) = self.next().await {
+            if order == Order::Done {
+                return;
+            }
+        }
+        pending().await
+    }
+}
+
 /// The watched command and its deadlines.
 struct Watch {
-    orders: mpsc::UnboundedReceiver<Order>,
+    orders: Orders,
     clock: Clock,
     tree: Option<Tree>,
     ask: Duration,
@@ -100,6 +116,7 @@ struct Watch {
 impl Watch {
     /// Takes orders until the wrapper needs no watchdog any more, or does not watch itself.
     async fn run(mut self) {
+        let mut is_late = false;
         loop {
             let until = match (&self.tree, self.is_asked) {
                 (None, _) => Duration::MAX,
@@ -108,23 +125,29 @@ impl Watch {
             };
             let left = until.saturating_sub(boot::now());
             tokio::select! {
-                // An order that has arrived counts, even if it is read late.
                 biased;
-                order = self.orders.recv() => match order {
-                    Some(Order::Watch(tree)) => self.tree = Some(tree),
-                    Some(Order::Until { ask, kill }) => {
-                        (self.ask, self.kill) = (ask, kill);
-                        tell("ok");
+                order = self.orders.next() => {
+                    is_late = false;
+                    match order {
+                        Some(Order::Watch(tree)) => self.tree = Some(tree),
+                        Some(Order::Until { ask, kill }) => {
+                            (self.ask, self.kill) = (ask, kill);
+                            tell("ok");
+                        }
+                        Some(Order::Asked) => self.is_asked = true,
+                        Some(Order::Done) => return,
+                        // The wrapper has died.
+                        None => break,
                     }
-                    Some(Order::Asked) => self.is_asked = true,
-                    Some(Order::Done) => return,
-                    // The wrapper has died.
-                    None => break,
                 },
-                () = self.clock.sleep(left.min(MAX_WAIT)) => {
-                    if boot::now() >= until {
+                () = self.clock.sleep(left.min(MAX_WAIT)) => if boot::now() >= until {
+                    if is_late {
                         break;
                     }
+                    // An order that has arrived counts, even if this process was stopped and reads it late. The runtime
+                    // looks at the pipe during the yield.
+                    is_late = true;
+                    yield_now().await;
                 }
             }
         }
@@ -141,11 +164,11 @@ impl Watch {
             tree.terminate();
         }
         while boot::now() < kill && !tree.has_ended() {
+            let pause = CHECK_INTERVAL.min(kill.saturating_sub(boot::now()));
             // The wrapper may run again, and have ended it.
-            if self.orders.try_recv() == Ok(Order::Done) {
+            if self.clock.timeout(pause, self.orders.done()).await.is_some() {
                 return;
             }
-            self.clock.sleep(CHECK_INTERVAL.min(kill.saturating_sub(boot::now()))).await;
         }
         let until = boot::now() + KILL_TIMEOUT;
         loop {
