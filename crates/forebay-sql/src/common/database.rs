@@ -4,7 +4,10 @@ use std::fmt;
 
 use forebay::Clock;
 
-use super::{dialect::Dialect, transaction::Transaction};
+use super::{
+    dialect::Dialect,
+    transaction::{Step, Transaction},
+};
 
 /// The consequence of a setting under which commits do not survive a power cut.
 pub(crate) const NOT_DURABLE: &str =
@@ -29,7 +32,7 @@ pub(crate) trait Database: fmt::Debug + Send + Sync + 'static {
     fn name(&self) -> &str;
 
     /// Takes a connection from the pool, or makes one. No error here is the fault of a batch.
-    fn acquire(&self, access: Access) -> impl Future<Output = sqlx::Result<Self::Connection>> + Send;
+    fn acquire(&self, access: Access) -> impl Step<Self::Connection>;
 
     /// Begins a transaction on a connection that was acquired for the same access.
     fn begin(
@@ -37,8 +40,8 @@ pub(crate) trait Database: fmt::Debug + Send + Sync + 'static {
         connection: Self::Connection,
         access: Access,
         clock: &Clock,
-    ) -> impl Future<Output = sqlx::Result<Self::Transaction>> + Send;
+    ) -> impl Step<Self::Transaction>;
 
     /// Checks that the database answers.
-    fn ping(&self) -> impl Future<Output = sqlx::Result<()>> + Send;
+    fn ping(&self) -> impl Step<()>;
 }

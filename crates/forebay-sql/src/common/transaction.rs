@@ -19,6 +19,11 @@ use super::{
 /// The result of a step that may find a reason why the sink cannot go on.
 pub(crate) type Checked<T> = Result<T, StepError>;
 
+/// The future of a step.
+pub(crate) trait Step<T, E = sqlx::Error>: Future<Output = Result<T, E>> + Send {}
+
+impl<T, E, F: Future<Output = Result<T, E>> + Send> Step<T, E> for F {}
+
 /// A row of texts. NULL is `None`.
 pub(crate) type TextRow = Vec<Option<String>>;
 
@@ -33,39 +38,27 @@ pub(crate) trait Transaction: Send + Sized {
     fn rows_per_statement(left: usize) -> usize;
 
     /// Runs a statement; returns how many rows it affected.
-    fn execute(
-        &mut self,
-        sql: String,
-        bindings: Bindings<'_, Self::Dialect>,
-    ) -> impl Future<Output = sqlx::Result<u64>> + Send;
+    fn execute(&mut self, sql: String, bindings: Bindings<'_, Self::Dialect>) -> impl Step<u64>;
 
     /// Runs a query whose columns are all texts.
-    fn query(
-        &mut self,
-        sql: String,
-        bindings: Bindings<'_, Self::Dialect>,
-    ) -> impl Future<Output = sqlx::Result<Vec<TextRow>>> + Send;
+    fn query(&mut self, sql: String, bindings: Bindings<'_, Self::Dialect>) -> impl Step<Vec<TextRow>>;
 
     /// Runs an `INSERT` of one row; returns false if its key exists. Waits while another transaction is about to insert it.
-    fn insert_new(
-        &mut self,
-        sql: String,
-        parameters: Parameters<Self::Dialect>,
-    ) -> impl Future<Output = sqlx::Result<bool>> + Send;
+    fn insert_new(&mut self, sql: String, parameters: Parameters<Self::Dialect>) -> impl Step<bool>;
 
     /// Runs statements without parameters.
-    fn run(&mut self, script: String) -> impl Future<Output = sqlx::Result<()>> + Send;
+    fn run(&mut self, script: String) -> impl Step<()>;
 
     /// Prepares a statement and does not run it.
-    fn prepare(&mut self, sql: String) -> impl Future<Output = sqlx::Result<()>> + Send;
+    fn prepare(&mut self, sql: String) -> impl Step<()>;
 
     /// Makes transactions that create tables take turns, where `IF NOT EXISTS` fails for two at once.
-    fn before_create(&mut self) -> impl Future<Output = sqlx::Result<()>> + Send {
+    fn before_create(&mut self) -> impl Step<()> {
         async { Ok(()) }
     }
 
     /// Checks what the server can do.
-    fn check_server(&mut self) -> impl Future<Output = Checked<()>> + Send {
+    fn check_server(&mut self) -> impl Step<(), StepError> {
         async { Ok(()) }
     }
 
@@ -75,7 +68,7 @@ pub(crate) trait Transaction: Send + Sized {
         schema: &Schema,
         table: &Table,
         plan: &Plan<Self::Dialect>,
-    ) -> impl Future<Output = Checked<Vec<String>>> + Send;
+    ) -> impl Step<Vec<String>, StepError>;
 
     /// Merges rows by one statement, wholly or not at all.
     fn merge_rows(
@@ -83,7 +76,7 @@ pub(crate) trait Transaction: Send + Sized {
         plan: &Plan<Self::Dialect>,
         mode: MergeMode,
         rows: &[Encoded],
-    ) -> impl Future<Output = sqlx::Result<Outcome>> + Send {
+    ) -> impl Step<Outcome> {
         async move {
             let sql = statement::merge(plan, mode, rows.len());
             let reached = self.execute(sql, encoded(plan, mode, rows)).await?;
@@ -92,11 +85,7 @@ pub(crate) trait Transaction: Send + Sized {
     }
 
     /// Whether any row of the buffer was moved. From now on, until this transaction ends, none is.
-    fn any_moved(
-        &mut self,
-        plan: &Plan<Self::Dialect>,
-        buffer: &str,
-    ) -> impl Future<Output = sqlx::Result<bool>> + Send {
+    fn any_moved(&mut self, plan: &Plan<Self::Dialect>, buffer: &str) -> impl Step<bool> {
         let mut bind = Parameters::<Self::Dialect>::new();
         let moves = Self::Dialect::own(&plan.place, MOVES);
         let sql = format!("SELECT buffer FROM {moves} WHERE buffer = {} LIMIT 1", bind.text(buffer));
@@ -104,17 +93,13 @@ pub(crate) trait Transaction: Send + Sized {
     }
 
     /// Waits for the transactions that merge or move rows of the buffer. From now on, until this one ends, none does.
-    fn exclude_merges(
-        &mut self,
-        plan: &Plan<Self::Dialect>,
-        buffer: &str,
-    ) -> impl Future<Output = sqlx::Result<()>> + Send {
+    fn exclude_merges(&mut self, plan: &Plan<Self::Dialect>, buffer: &str) -> impl Step<()> {
         let _ = (plan, buffer);
         async { Ok(()) }
     }
 
     /// Takes the lock that a batch's entry in the ledger takes, for a transaction that merges rows without such an entry.
-    fn lock_as_merge(&mut self, plan: &Plan<Self::Dialect>) -> impl Future<Output = sqlx::Result<()>> + Send {
+    fn lock_as_merge(&mut self, plan: &Plan<Self::Dialect>) -> impl Step<()> {
         let _ = plan;
         async { Ok(()) }
     }
@@ -124,8 +109,8 @@ pub(crate) trait Transaction: Send + Sized {
         false
     }
 
-    fn commit(self) -> impl Future<Output = sqlx::Result<()>> + Send;
-    fn rollback(self) -> impl Future<Output = sqlx::Result<()>> + Send;
+    fn commit(self) -> impl Step<()>;
+    fn rollback(self) -> impl Step<()>;
 }
 
 /// The result of a statement that merges rows.

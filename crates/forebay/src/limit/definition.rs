@@ -130,7 +130,7 @@ enum Phase {
 pub struct Limit {
     pub(super) name: String,
     quota: u64,
-    per: Duration,
+    pub(super) per: Duration,
     calendar: Option<CalendarUnit>,
     zone: Option<String>,
     kind: Option<Kind>,
@@ -452,6 +452,7 @@ impl Limit {
     }
 
     /// Whether each key has a phase of its own.
+    #[inline]
     pub(super) fn is_phased_by_key(&self) -> bool {
         self.phase == Phase::ByKey
     }

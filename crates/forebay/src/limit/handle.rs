@@ -49,12 +49,8 @@ pub(super) struct Inner {
     pub default: Allowance,
     /// The overrides of the definition. Those that were set at run time take precedence.
     pub instead: HashMap<Box<str>, (Override, Allowance)>,
-    /// The span of the quota; the ttl of leases.
-    pub per: Duration,
-    pub phased_by_key: bool,
-    pub shadow: bool,
-    pub on_error: OnError,
-    pub deadline: Duration,
+    /// The definition, without its overrides.
+    pub definition: Limit,
     pub shared: Arc<Shared>,
     /// Denials are remembered: not in front of an engine in this process, which answers as fast.
     pub remembers: bool,
@@ -121,17 +117,17 @@ pub(super) enum Resolved<'a> {
 }
 
 impl LimitHandle {
-    pub(crate) fn new(limits: &Arc<Limits>, limit: &Limit) -> Result<Self> {
-        let name = Name::new(&limit.name)?;
-        let (default, instead) = limit.allowances()?;
-        let instead = limit.overrides.iter().zip(instead);
-        let instead =
-            instead.map(|((key, what), allowance)| (key.as_str().into(), (*what, allowance))).collect();
+    pub(crate) fn new(limits: &Arc<Limits>, definition: &Limit) -> Result<Self> {
+        let mut definition = definition.clone();
+        let name = Name::new(&definition.name)?;
+        let (default, instead) = definition.allowances()?;
+        let overrides = std::mem::take(&mut definition.overrides).into_iter().zip(instead);
+        let instead = overrides.map(|((key, what), allowance)| (key.into(), (what, allowance))).collect();
         let (limits, store, shared) = (limits.clone(), limits.store.clone(), limits.of(&name));
+        let is_leased = definition.mode == Mode::Leased;
         // A shadow asks the store about every hit in order to count it. Under a leased limit other processes may return
         // budget at any time, so a denial may end early.
-        let is_leased = limit.mode == Mode::Leased;
-        let remembers = !store.engine().is_in_process() && !limit.shadow && !is_leased;
+        let remembers = !store.engine().is_in_process() && !definition.shadow && !is_leased;
         let leased = is_leased.then(|| {
             LocalLimiter::new(name.clone(), store.engine().clone(), store.clock().clone(), &limits.leased)
         });
@@ -139,14 +135,10 @@ impl LimitHandle {
             store,
             limits,
             name,
-            terms: limit.terms()?,
+            terms: definition.terms()?,
             default,
             instead,
-            per: limit.rate().1,
-            phased_by_key: limit.is_phased_by_key(),
-            shadow: limit.shadow,
-            on_error: limit.on_error,
-            deadline: limit.deadline,
+            definition,
             shared,
             remembers,
             leased,
@@ -315,15 +307,15 @@ impl LimitHandle {
         let allowance = self.allowance(key.as_ref());
         let window = match allowance {
             Allowance::Rate(rule) => rule.refill(self.0.store.clock().now().as_micros().unsigned_abs()),
-            _ => self.0.per,
+            _ => self.0.definition.per,
         };
-        let Inner { name, terms, shadow, .. } = &*self.0;
-        Policy { name: name.to_string(), kind: terms.kind, window, shadow: *shadow, quota: allowance.quota() }
+        let (name, kind, shadow) = (self.name().to_string(), self.kind(), self.is_shadow());
+        Policy { name, kind, window, shadow, quota: allowance.quota() }
     }
 
     /// Whether it only shows what it would do.
     pub fn is_shadow(&self) -> bool {
-        self.0.shadow
+        self.0.definition.shadow
     }
 
     /// The way of counting.
@@ -336,7 +328,7 @@ impl LimitHandle {
         if self.kind() != Kind::Concurrency {
             return Err(self.wrong_kind("a rate limit lends nothing; take from it"));
         }
-        Ok(LeaseQuota { most: self.allowance(key.as_str()).quota(), ttl: self.0.per })
+        Ok(LeaseQuota { most: self.allowance(key.as_str()).quota(), ttl: self.0.definition.per })
     }
 
     /// The error of a call that does not suit the limit's kind.
@@ -352,7 +344,7 @@ impl LimitHandle {
 
     /// Finds the allowance of a key, and checks a cost against it.
     pub(super) fn resolve<'a>(&'a self, key: Key<'a>, cost: u64) -> Result<Resolved<'a>> {
-        let Inner { name, terms, deadline, default, .. } = &*self.0;
+        let Inner { name, terms, definition, default, .. } = &*self.0;
         let key = key.as_str();
         if terms.kind == Kind::Concurrency {
             return Err(self.wrong_kind("nothing is taken from a concurrency limit; it lends leases"));
@@ -368,8 +360,9 @@ impl LimitHandle {
         }
         Ok(match allowance {
             Allowance::Rate(rule) => {
-                let rule = if self.0.phased_by_key { rule.shifted(hash(key.as_bytes())) } else { *rule };
-                Resolved::Take(Take { limit: name, key, rule, cost, within: *deadline })
+                let rule =
+                    if definition.is_phased_by_key() { rule.shifted(hash(key.as_bytes())) } else { *rule };
+                Resolved::Take(Take { limit: name, key, rule, cost, within: definition.deadline })
             }
             other => Resolved::Fixed(Decision::by_definition(other.quota() > 0)),
         })
@@ -388,17 +381,17 @@ impl LimitHandle {
     /// The override of a key.
     #[inline]
     fn override_for(&self, key: &str) -> Option<Allowance> {
-        let Inner { instead, shared, terms, per, .. } = &*self.0;
+        let Inner { instead, shared, terms, definition, .. } = &*self.0;
         if self.has_no_overrides() {
             return None;
         }
-        let set = shared.overrides.of(key).and_then(|set| set.allowance(*terms, *per).ok());
+        let set = shared.overrides.of(key).and_then(|set| set.allowance(*terms, definition.per).ok());
         set.or_else(|| instead.get(key).map(|(_, allowance)| *allowance))
     }
 
     /// The decision as the caller sees it: a shadow never denies.
     pub(super) fn apply_shadow(&self, decision: Decision) -> Decision {
-        if self.0.shadow { decision.shadowed() } else { decision }
+        if self.is_shadow() { decision.shadowed() } else { decision }
     }
 
     /// Checks a key.
@@ -418,11 +411,11 @@ impl LimitHandle {
             return Err(self.described(take.key, error));
         }
         self.note_outage(take.key, &error);
-        if self.0.on_error == OnError::Local {
+        if self.0.definition.on_error == OnError::Local {
             let taken = Box::pin(self.0.store.fallback().take(take, when)).await?;
             return Ok(self.apply_shadow(Decision::of(&take, taken).from(Source::Fallback)));
         }
-        let allowed = self.0.on_error == OnError::Open;
+        let allowed = self.0.definition.on_error == OnError::Open;
         Ok(self.apply_shadow(Decision::without_store(take.rule.quota(), allowed)))
     }
 
@@ -437,6 +430,6 @@ impl LimitHandle {
     }
 
     pub(super) async fn in_time<T>(&self, step: impl Future<Output = Result<T>>) -> Result<T> {
-        self.0.store.in_time(self.0.deadline, || format!("limit {}", self.name()), step).await
+        self.0.store.in_time(self.0.definition.deadline, || format!("limit {}", self.name()), step).await
     }
 }

@@ -164,7 +164,7 @@ impl LimitHandle {
         // The lease comes first: a charge without one could not be settled.
         let id = LeaseId::random();
         let lease = LeaseAct::Take { most: MAX_LEASES, ttl };
-        let settles = match self.ask_lease(key.as_str(), id, lease, self.0.deadline).await {
+        let settles = match self.ask_lease(key.as_str(), id, lease, self.0.definition.deadline).await {
             Ok(leases) if leases.held => true,
             Ok(_) => {
                 let text = format!("limit {}: {MAX_LEASES} reservations of the key are open", self.name());
@@ -181,7 +181,7 @@ impl LimitHandle {
         let charged = taken.window(0).filter(|_| settles);
         if settles && charged.is_none() {
             // Nothing to settle. That it stays for its ttl if this fails does no harm.
-            let _ = self.ask_lease(key.as_str(), id, LeaseAct::Release, self.0.deadline).await;
+            let _ = self.ask_lease(key.as_str(), id, LeaseAct::Release, self.0.definition.deadline).await;
         }
         if !taken.allowed {
             return Ok(Reserve::Denied(decision));

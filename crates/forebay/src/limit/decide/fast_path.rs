@@ -51,13 +51,13 @@ impl LimitHandle {
 
     #[inline]
     pub(crate) fn take_under<'a>(&'a self, rule: &Rule, key: Key<'a>, cost: u64) -> Take<'a> {
-        Take { limit: &self.0.name, key: key.as_str(), rule: *rule, cost, within: self.0.deadline }
+        Take { limit: &self.0.name, key: key.as_str(), rule: *rule, cost, within: self.0.definition.deadline }
     }
 
     #[inline]
     fn plain_rule(&self, cost: u64) -> Option<&Rule> {
         let Allowance::Rate(rule) = &self.0.default else { return None };
-        let plain = !self.0.phased_by_key && self.has_no_overrides();
+        let plain = !self.0.definition.is_phased_by_key() && self.has_no_overrides();
         (plain && (1..=rule.quota().min(Count::MAX)).contains(&cost)).then_some(rule)
     }
 

@@ -54,7 +54,7 @@ impl PendingRefunds {
             return join_all(charged.iter().map(peek)).await.into_iter().flatten().collect();
         }
         let refunds = charged.into_iter().map(async |(place, charge, window)| {
-            let (name, deadline) = (charge.limit.name().clone(), charge.limit.0.deadline);
+            let (name, deadline) = (charge.limit.name().clone(), charge.limit.0.definition.deadline);
             // A task of its own continues when the caller stops waiting.
             let refund = tokio::spawn(refund(self.store.clone(), charge, window, self.when));
             let answer = async { Ok(refund.await) };

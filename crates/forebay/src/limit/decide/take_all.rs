@@ -272,7 +272,7 @@ impl<'a> Call<'a> {
 
     /// Decides by the `on_error` of each limit.
     async fn decide_without_store(&mut self, group: &[Member<'_>], error: &Error) -> Result<()> {
-        let on_error = |place: usize| self.charges[place].limit.0.on_error;
+        let on_error = |place: usize| self.charges[place].limit.0.definition.on_error;
         let local = group.iter().filter(|(place, _)| on_error(*place) == OnError::Local);
         let local: Vec<Member<'_>> = local.copied().collect();
         let takes: Vec<Take<'_>> = local.iter().map(|(_, take)| *take).collect();

@@ -148,7 +148,7 @@ impl LimitHandle {
         // A shadow grants every lease, so that it counts all of them.
         let most = if self.is_shadow() { Decision::UNLIMITED } else { slots.most };
         let act = LeaseAct::Take { most, ttl: slots.ttl };
-        match self.ask_lease(key, id, act, self.0.deadline).await {
+        match self.ask_lease(key, id, act, self.0.definition.deadline).await {
             Ok(leases) => Ok((slots.outcome(id, &leases, Source::Engine), GrantedBy::Store)),
             Err(error) if error.is_outage() => {
                 self.note_outage(key, &error);
@@ -166,23 +166,23 @@ impl LimitHandle {
         id: LeaseId,
         act: LeaseAct,
     ) -> Result<(Lease<LeaseTerm>, GrantedBy)> {
-        if self.0.on_error == OnError::Local {
+        if self.0.definition.on_error == OnError::Local {
             let leases = self.ask_fallback(key, id, act).await?;
             return Ok((slots.outcome(id, &leases, Source::Fallback), GrantedBy::Fallback));
         }
-        let decision = Decision::without_store(slots.most, self.0.on_error == OnError::Open);
+        let decision = Decision::without_store(slots.most, self.0.definition.on_error == OnError::Open);
         Ok((slots.decided(id, self.apply_shadow(decision), None), GrantedBy::Nobody))
     }
 
     /// The decision that a peek at a concurrency limit shows.
     pub(crate) async fn peek_leases(&self, slots: LeaseQuota, key: &str) -> Result<Decision> {
-        let answer = self.ask_lease(key, LeaseId::random(), LeaseAct::Peek, self.0.deadline).await;
+        let answer = self.ask_lease(key, LeaseId::random(), LeaseAct::Peek, self.0.definition.deadline).await;
         match answer {
             Ok(leases) => {
                 Ok(self.apply_shadow(slots.decision(&leases, leases.number < slots.most, Source::Engine)))
             }
             Err(error) if error.is_outage() => {
-                Ok(Decision::without_store(slots.most, self.0.on_error != OnError::Closed))
+                Ok(Decision::without_store(slots.most, self.0.definition.on_error != OnError::Closed))
             }
             Err(error) => Err(error),
         }
@@ -191,7 +191,9 @@ impl LimitHandle {
     /// Leases that remain after a reset of a concurrency limit: they stand until their holders release them.
     pub(crate) async fn reset_leases(&self, key: Key<'_>) -> Result<Option<Outstanding>> {
         self.lease_quota(key)?;
-        let leases = self.ask_lease(key.as_str(), LeaseId::random(), LeaseAct::Heal, self.0.deadline).await?;
+        let leases = self
+            .ask_lease(key.as_str(), LeaseId::random(), LeaseAct::Heal, self.0.definition.deadline)
+            .await?;
         let until = self.0.store.clock().now().plus(leases.last_end.unwrap_or_default());
         Ok((leases.number > 0).then_some(Outstanding { amount: leases.number, until }))
     }
@@ -235,7 +237,7 @@ impl LimitHandle {
             self.ask_fallback(key, id, LeaseAct::Release).await?;
         }
         // The store knows nothing of a lease that it did not grant. Its answer matters little.
-        let within = if lender == GrantedBy::Store { ANSWER } else { self.0.deadline };
+        let within = if lender == GrantedBy::Store { ANSWER } else { self.0.definition.deadline };
         let answer = self.ask_lease(key, id, LeaseAct::Release, within).await;
         match answer {
             Ok(leases) => Ok(leases.held || lender != GrantedBy::Store),

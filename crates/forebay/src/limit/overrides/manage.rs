@@ -87,9 +87,9 @@ impl LimitHandle {
     /// # Ok(()) }
     /// ```
     pub async fn set_override(&self, key: impl AsRef<str>, instead: Override) -> Result<()> {
-        let Inner { limits, name, terms, per, .. } = &*self.0;
+        let Inner { limits, name, terms, definition, .. } = &*self.0;
         let key = self.key(key.as_ref())?.as_str();
-        let allowance = instead.allowance(*terms, *per);
+        let allowance = instead.allowance(*terms, definition.per);
         allowance.map_err(|error| error.in_context(format_args!("limit {name}: override of {key:?}")))?;
         limits.keep_override(name, key, Some(instead)).await.map(|_| ())
     }
@@ -109,11 +109,11 @@ impl LimitHandle {
 
     /// All overrides that this process knows of and heeds, by key: for each key the one that counts.
     pub fn overrides(&self) -> Vec<Overridden> {
-        let Inner { terms, per, instead, shared, .. } = &*self.0;
+        let Inner { terms, definition, instead, shared, .. } = &*self.0;
         let defined = instead.iter().map(|(key, (what, _))| (key.clone(), (*what, SetBy::Definition)));
         let mut all: BTreeMap<Box<str>, _> = defined.collect();
         let set = shared.overrides.all().into_iter();
-        let fits = |(_, what): &(_, Override)| what.allowance(*terms, *per).is_ok();
+        let fits = |(_, what): &(_, Override)| what.allowance(*terms, definition.per).is_ok();
         all.extend(set.filter(fits).map(|(key, what)| (key, (what, SetBy::RunTime))));
         let overridden =
             |(key, (instead, set_by)): (Box<str>, _)| Overridden { key: key.into(), instead, set_by };
