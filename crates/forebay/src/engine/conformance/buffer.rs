@@ -1,7 +1,5 @@
 //! Buffers.
 
-use std::sync::Arc;
-
 use super::fresh;
 use crate::{
     bay::Forebay,
@@ -32,6 +30,11 @@ fn row(schema: &Schema, id: &str, hits: i64, at: i64) -> Row {
     }
 }
 
+/// Rows of ids, hits and times.
+fn rows<const N: usize>(part: &BufferPart, rows: [(&str, i64, i64); N]) -> Vec<Row> {
+    rows.into_iter().map(|(id, hits, at)| row(&part.schema, id, hits, at)).collect()
+}
+
 async fn add(bay: &Forebay, part: &BufferPart, rows: Vec<Row>) {
     for answer in bay.engine().buffer_add(part, rows).await.unwrap() {
         answer.unwrap();
@@ -48,49 +51,33 @@ async fn freeze(bay: &Forebay, part: &BufferPart) -> Vec<Row> {
 
 pub(super) async fn rows_merge_and_are_read_once_frozen(bay: Forebay) {
     let part = part();
-    let schema: &Arc<Schema> = &part.schema;
     // Two times 99 ns apart in units of nanoseconds compare equal as Lua numbers; so do these as microseconds
     // of a far future. Text must decide.
     let far = (1 << 53) + 1;
-    add(&bay, &part, vec![row(schema, "a", 1, far), row(schema, "b", 5, -7)]).await;
-    add(&bay, &part, vec![row(schema, "a", 2, far + 1)]).await;
-    add(&bay, &part, vec![row(schema, "a", -10, far - 1), row(schema, "b", 5, 3)]).await;
+    add(&bay, &part, rows(&part, [("a", 1, far), ("b", 5, -7)])).await;
+    add(&bay, &part, rows(&part, [("a", 2, far + 1)])).await;
+    add(&bay, &part, rows(&part, [("a", -10, far - 1), ("b", 5, 3)])).await;
     let rows = freeze(&bay, &part).await;
-    let cells = |hits: i64, last, first| -> Vec<Option<Value>> {
-        vec![
-            Some(hits.into()),
-            Some(Timestamp::from_micros(last).into()),
-            Some(Timestamp::from_micros(first).into()),
-            None,
-        ]
-    };
+    let time = |micros| Some(Timestamp::from_micros(micros).into());
+    let cells = |hits: i64, last, first| [Some(Value::from(hits)), time(last), time(first), None];
     assert_eq!(rows.len(), 2);
-    assert_eq!(*rows[0].cells, cells(-7, far + 1, far - 1)[..]);
-    assert_eq!(*rows[1].cells, cells(10, 3, -7)[..]);
+    assert_eq!(*rows[0].cells, cells(-7, far + 1, far - 1));
+    assert_eq!(*rows[1].cells, cells(10, 3, -7));
 }
 
 pub(super) async fn a_row_that_overflows_changes_nothing_and_stops_nobody(bay: Forebay) {
     let part = part();
-    let schema = &part.schema;
-    add(&bay, &part, vec![row(schema, "full", i64::MAX - 1, 5), row(schema, "low", i64::MIN, 5)]).await;
-    let rows = vec![
-        row(schema, "a", 1, 1),
-        row(schema, "full", 2, 99),
-        row(schema, "low", -1, 0),
-        row(schema, "b", 1, 1),
-    ];
-    let answers = bay.engine().buffer_add(&part, rows).await.unwrap();
+    add(&bay, &part, rows(&part, [("full", i64::MAX - 1, 5), ("low", i64::MIN, 5)])).await;
+    let written = rows(&part, [("a", 1, 1), ("full", 2, 99), ("low", -1, 0), ("b", 1, 1)]);
+    let answers = bay.engine().buffer_add(&part, written).await.unwrap();
     let refused: Vec<bool> = answers.iter().map(Result::is_err).collect();
     assert_eq!(refused, [false, true, true, false]);
-    add(&bay, &part, vec![row(schema, "full", 1, 5)]).await;
+    add(&bay, &part, rows(&part, [("full", 1, 5)])).await;
     let rows = freeze(&bay, &part).await;
     let five: Option<Value> = Some(Timestamp::from_micros(5).into());
     assert_eq!(rows.len(), 4);
-    assert_eq!(
-        *rows[2].cells,
-        [Some(i64::MAX.into()), five.clone(), five, None],
-        "no column of a refused row"
-    );
+    let full = [Some(i64::MAX.into()), five.clone(), five, None];
+    assert_eq!(*rows[2].cells, full, "no column of a refused row");
 }
 
 pub(super) async fn rotation_follows_age_rows_and_bound(bay: Forebay) {
@@ -98,12 +85,12 @@ pub(super) async fn rotation_follows_age_rows_and_bound(bay: Forebay) {
     let rotate = async |rotate, most| bay.engine().buffer_rotate(&part, rotate, most).await.unwrap();
     let due = |age, rows| Rotate::Due { age, rows };
     assert_eq!(rotate(Rotate::Now, 100).await, None, "nothing is live");
-    add(&bay, &part, vec![row(&part.schema, "a", 1, 1), row(&part.schema, "b", 1, 1)]).await;
+    add(&bay, &part, rows(&part, [("a", 1, 1), ("b", 1, 1)])).await;
     assert_eq!(rotate(due(hours(1), 3), 100).await, None, "neither old nor many");
     assert_eq!(rotate(Rotate::Now, 0).await, None, "none may be frozen");
     let first = rotate(due(hours(1), 2), 100).await;
     assert!(first.is_some(), "many");
-    add(&bay, &part, vec![row(&part.schema, "a", 1, 1)]).await;
+    add(&bay, &part, rows(&part, [("a", 1, 1)])).await;
     assert_eq!(rotate(due(secs(0), 9), 1).await, None, "one is frozen already");
     let second = rotate(due(secs(0), 9), 2).await;
     assert!(second.is_some() && second != first, "old");
@@ -112,7 +99,7 @@ pub(super) async fn rotation_follows_age_rows_and_bound(bay: Forebay) {
 pub(super) async fn generations_come_oldest_first_and_go_once(bay: Forebay) {
     let part = part();
     for id in ["a", "b", "c"] {
-        add(&bay, &part, vec![row(&part.schema, id, 1, 1)]).await;
+        add(&bay, &part, rows(&part, [(id, 1, 1)])).await;
         freeze(&bay, &part).await;
     }
     let list = async || bay.engine().buffer_frozen(&part).await.unwrap();
@@ -134,9 +121,9 @@ pub(super) async fn pending_tells_what_is_not_acknowledged(bay: Forebay) {
     let key = RowKey::new(&part.schema, &["a".into()]).unwrap();
     let pending = async || bay.engine().buffer_pending(&part, &key).await.unwrap();
     assert_eq!(pending().await, []);
-    add(&bay, &part, vec![row(&part.schema, "a", 1, 1), row(&part.schema, "b", 1, 1)]).await;
+    add(&bay, &part, rows(&part, [("a", 1, 1), ("b", 1, 1)])).await;
     let id = bay.engine().buffer_rotate(&part, Rotate::Now, 100).await.unwrap().unwrap();
-    add(&bay, &part, vec![row(&part.schema, "a", 2, 2)]).await;
+    add(&bay, &part, rows(&part, [("a", 2, 2)])).await;
     let both = pending().await;
     assert_eq!(both.len(), 2);
     assert_eq!((both[0].generation, both[0].row.cells[0].clone()), (id, Some(1.into())));

@@ -76,10 +76,8 @@ fn fence(claimed: Claimed) -> Option<u64> {
 }
 
 fn ahead(claimed: Claimed) -> u64 {
-    match claimed {
-        Claimed::Granted { .. } => panic!("granted out of turn"),
-        Claimed::Held { ahead, .. } => ahead,
-    }
+    let Claimed::Held { ahead, .. } = claimed else { panic!("granted out of turn") };
+    ahead
 }
 
 fn owners<const N: usize>() -> [Uuid; N] {
@@ -90,16 +88,11 @@ pub(super) async fn a_lock_has_one_holder_and_its_fences_increase(bay: Forebay) 
     let (party, mut last) = (Party::new(bay), 0);
     for [one, two] in [owners(), owners(), owners()] {
         let first = party.granted(one).await.unwrap();
-        match party.claim(two, hours(1), None).await {
-            Claimed::Held { holder, remaining, ahead } => {
-                assert_eq!((holder, ahead), (one, 0));
-                assert!(
-                    remaining > hours(1).saturating_sub(secs(60)) && remaining <= hours(1),
-                    "{remaining:?}"
-                );
-            }
-            Claimed::Granted { .. } => panic!("held twice"),
-        }
+        let Claimed::Held { holder, remaining, ahead } = party.claim(two, hours(1), None).await else {
+            panic!("held twice")
+        };
+        assert_eq!((holder, ahead), (one, 0));
+        assert!(remaining > hours(1).saturating_sub(secs(60)) && remaining <= hours(1), "{remaining:?}");
         assert!(party.release(one).await);
         let second = party.granted(two).await.unwrap();
         assert!(last < first && first < second, "{last} {first} {second}");
@@ -177,10 +170,8 @@ pub(super) async fn waiters_are_served_in_order_and_told_by_a_bell(bay: Forebay)
     subscriptions[0].notified().await;
     assert_eq!(ahead(party.claim(late, hours(1), None).await), 2);
     assert_eq!(ahead(party.wait(three).await), 1);
-    match party.wait(three).await {
-        Claimed::Held { holder, remaining, .. } => assert_eq!((holder, remaining), (two, Duration::ZERO)),
-        Claimed::Granted { .. } => panic!("out of turn"),
-    }
+    let Claimed::Held { holder, remaining, .. } = party.wait(three).await else { panic!("out of turn") };
+    assert_eq!((holder, remaining), (two, Duration::ZERO));
     // The first leaves instead: the next one's turn.
     assert!(party.release(two).await);
     subscriptions[1].notified().await;

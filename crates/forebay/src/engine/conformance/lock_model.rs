@@ -49,11 +49,8 @@ pub async fn locks_follow_the_model(bay: &Forebay, hand: Option<&ManualClock>, s
             }
             6 | 7 => {
                 let released = engine.lock_release(&name, owner).await.unwrap();
-                assert_eq!(
-                    released,
-                    model.release(|o| o == owner, |o| o == owner, now),
-                    "{context} releases"
-                );
+                let is_owner = |other| other == owner;
+                assert_eq!(released, model.release(is_owner, is_owner, now), "{context} releases");
             }
             8 if random.below(4) == 0 => {
                 let released = engine.lock_force_release(&name).await.unwrap();
@@ -68,12 +65,9 @@ pub async fn locks_follow_the_model(bay: &Forebay, hand: Option<&ManualClock>, s
         model.expire(bay.clock().monotonic());
         let state = engine.lock_state(&name).await.unwrap();
         let seen = state.holding.map(|holding| (holding.holder, holding.fence));
-        assert_eq!(
-            seen,
-            model.holder.map(|hold| (Holder::from_owner(hold.owner), model.fence)),
-            "{context}: who holds"
-        );
-        assert_eq!(state.waiters, model.queue.len() as u64, "{context}: who waits");
+        let expected = model.holder.map(|hold| (Holder::from_owner(hold.owner), model.fence));
+        assert_eq!(seen, expected, "{context}: holder");
+        assert_eq!(state.waiters, model.queue.len() as u64, "{context}: waiters");
     }
 }
 

@@ -23,7 +23,7 @@ mod random;
 mod series;
 mod splitmix;
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -33,17 +33,12 @@ pub use random::differential;
 use crate::{bay::Forebay, key::Name, sink::BoxFuture, time::Timestamp};
 
 /// A claim about an engine; panics if it does not hold.
+#[derive(Debug)]
 pub struct Case {
     /// The claim, after what it is about: `limit::a_zero_cost_only_looks`.
     pub name: &'static str,
     /// Tries it on a store. Names are drawn afresh, so that cases can share a store and run side by side.
     pub run: fn(Forebay) -> BoxFuture<'static, ()>,
-}
-
-impl fmt::Debug for Case {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
-    }
 }
 
 macro_rules! cases {
