@@ -19,6 +19,9 @@ use super::{
 /// The result of a step that may find a reason why the sink cannot go on.
 pub(crate) type Checked<T> = Result<T, StepError>;
 
+/// The plan for a transaction.
+pub(crate) type PlanFor<T> = Plan<<T as Transaction>::Dialect>;
+
 /// The future of a step.
 pub(crate) trait Step<T, E = sqlx::Error>: Future<Output = Result<T, E>> + Send {}
 
@@ -67,16 +70,11 @@ pub(crate) trait Transaction: Send + Sized {
         &mut self,
         schema: &Schema,
         table: &Table,
-        plan: &Plan<Self::Dialect>,
+        plan: &PlanFor<Self>,
     ) -> impl Step<Vec<String>, StepError>;
 
     /// Merges rows by one statement, wholly or not at all.
-    fn merge_rows(
-        &mut self,
-        plan: &Plan<Self::Dialect>,
-        mode: MergeMode,
-        rows: &[Encoded],
-    ) -> impl Step<Outcome> {
+    fn merge_rows(&mut self, plan: &PlanFor<Self>, mode: MergeMode, rows: &[Encoded]) -> impl Step<Outcome> {
         async move {
             let sql = statement::merge(plan, mode, rows.len());
             let reached = self.execute(sql, encoded(plan, mode, rows)).await?;
@@ -85,7 +83,7 @@ pub(crate) trait Transaction: Send + Sized {
     }
 
     /// Whether any row of the buffer was moved. From now on, until this transaction ends, none is.
-    fn any_moved(&mut self, plan: &Plan<Self::Dialect>, buffer: &str) -> impl Step<bool> {
+    fn any_moved(&mut self, plan: &PlanFor<Self>, buffer: &str) -> impl Step<bool> {
         let mut bind = Parameters::<Self::Dialect>::new();
         let moves = Self::Dialect::own(&plan.place, MOVES);
         let sql = format!("SELECT buffer FROM {moves} WHERE buffer = {} LIMIT 1", bind.text(buffer));
@@ -93,13 +91,13 @@ pub(crate) trait Transaction: Send + Sized {
     }
 
     /// Waits for the transactions that merge or move rows of the buffer. From now on, until this one ends, none does.
-    fn exclude_merges(&mut self, plan: &Plan<Self::Dialect>, buffer: &str) -> impl Step<()> {
+    fn exclude_merges(&mut self, plan: &PlanFor<Self>, buffer: &str) -> impl Step<()> {
         let _ = (plan, buffer);
         async { Ok(()) }
     }
 
     /// Takes the lock that a batch's entry in the ledger takes, for a transaction that merges rows without such an entry.
-    fn lock_as_merge(&mut self, plan: &Plan<Self::Dialect>) -> impl Step<()> {
+    fn lock_as_merge(&mut self, plan: &PlanFor<Self>) -> impl Step<()> {
         let _ = plan;
         async { Ok(()) }
     }

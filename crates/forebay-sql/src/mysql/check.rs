@@ -2,11 +2,11 @@
 
 use forebay::buffer::{ColumnType, Schema};
 
-use super::dialect::MySqlDialect;
+use super::dialect::{MySqlDialect, Plan};
 use crate::common::{
     database::NOT_DURABLE,
     fit::is_key,
-    plan::{Key, Plan},
+    plan::Key,
     table::{Fill, Table, TableColumn},
 };
 
@@ -26,12 +26,7 @@ pub(super) fn is_mariadb(version: &str) -> bool {
 }
 
 /// Warns of key columns that ignore a space at the end of a key. Older versions created such tables.
-pub(super) fn padding_warnings(
-    schema: &Schema,
-    table: &Table,
-    plan: &Plan<MySqlDialect>,
-    is_mariadb: bool,
-) -> Vec<String> {
+pub(super) fn padding_warnings(schema: &Schema, table: &Table, plan: &Plan, is_mariadb: bool) -> Vec<String> {
     let warning = |key: &Key<MySqlDialect>, column: &TableColumn| {
         format!(
             "key column {} of table {} ignores a space at the end of a key, so rows with such keys become dead letters: use \
@@ -91,7 +86,7 @@ pub(super) fn check_other_keys(schema: &Schema, table: &Table) -> Result<(), Str
 pub(super) fn check_collations(
     schema: &Schema,
     table: &Table,
-    plan: &Plan<MySqlDialect>,
+    plan: &Plan,
     is_mariadb: bool,
 ) -> Result<(), String> {
     for (key, fitted) in schema.keys.iter().zip(&plan.keys) {

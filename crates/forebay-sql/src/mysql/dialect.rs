@@ -7,12 +7,18 @@ use forebay::buffer::{ColumnType, Schema};
 
 use super::{catalogue, codec::MySqlCodec, error};
 use crate::common::{
+    bindings,
     dialect::{Dialect, OwnTypes},
     error::Class,
+    plan,
 };
 
 #[derive(Debug)]
 pub(super) struct MySqlDialect;
+
+pub(super) type Bindings<'a> = bindings::Bindings<'a, MySqlDialect>;
+pub(super) type Parameters = bindings::Parameters<MySqlDialect>;
+pub(super) type Plan = plan::Plan<MySqlDialect>;
 
 /// The bytes that a key of InnoDB has room for. A character takes up to four.
 const MAX_KEY_BYTES: usize = 3_072;

@@ -10,22 +10,22 @@ use super::{
     check::{
         check_collations, check_other_keys, durability_warnings, is_mariadb, is_new_enough, padding_warnings,
     },
-    dialect::MySqlDialect,
+    dialect::{Bindings, MySqlDialect, Parameters, Plan},
     error::is_duplicate,
     json,
 };
 use crate::{
     Missing,
     common::{
-        bindings::{Bindings, Parameter, Parameters},
+        bindings::Parameter,
         ddl::{MOVES, OWN_TABLES, bare},
         dialect::Dialect as _,
         driver::driver_steps,
         error::StepError,
-        plan::{MergeMode, Plan},
+        plan::MergeMode,
         statement,
         table::Table,
-        transaction::{Checked, Encoded, Outcome, Transaction, encoded, reached, texts, unreached},
+        transaction::{Checked, Encoded, Outcome, TextRow, Transaction, encoded, reached, texts, unreached},
     },
 };
 
@@ -48,7 +48,7 @@ impl Transaction for Open {
     }
 
     /// `INSERT IGNORE` would ignore other errors as well, and what an upsert counts depends on the connection.
-    async fn insert_new(&mut self, sql: String, parameters: Parameters<MySqlDialect>) -> sqlx::Result<bool> {
+    async fn insert_new(&mut self, sql: String, parameters: Parameters) -> sqlx::Result<bool> {
         match self.execute(sql, parameters.into()).await {
             Err(error) if is_duplicate(&error) => Ok(false),
             other => other.map(|_| true),
@@ -70,12 +70,7 @@ impl Transaction for Open {
         )))
     }
 
-    async fn check_table(
-        &mut self,
-        schema: &Schema,
-        table: &Table,
-        plan: &Plan<MySqlDialect>,
-    ) -> Checked<Vec<String>> {
+    async fn check_table(&mut self, schema: &Schema, table: &Table, plan: &Plan) -> Checked<Vec<String>> {
         let is_mariadb = is_mariadb(&self.version().await?);
         let mut bind = Parameters::new();
         bind.optional_text(schema.table.split_once('.').map(|(database, _)| database));
@@ -102,12 +97,7 @@ impl Transaction for Open {
 
     /// An upsert reaches all rows, and counts each once or twice. Before an update that has to reach all, the rows are
     /// locked: one that is inserted or deleted in between would be reported wrongly.
-    async fn merge_rows(
-        &mut self,
-        plan: &Plan<MySqlDialect>,
-        mode: MergeMode,
-        rows: &[Encoded],
-    ) -> sqlx::Result<Outcome> {
+    async fn merge_rows(&mut self, plan: &Plan, mode: MergeMode, rows: &[Encoded]) -> sqlx::Result<Outcome> {
         let sql = statement::merge(plan, mode, rows.len());
         if !mode.reports_rows() {
             let affected = self.execute(sql, encoded(plan, mode, rows)).await?;
@@ -123,9 +113,9 @@ impl Transaction for Open {
 
     /// Each buffer has a line in `forebay_moves` whose keys are empty. Transactions that merge rows lock it together, and one
     /// that moves a row locks it alone, so they wait for each other.
-    async fn any_moved(&mut self, plan: &Plan<MySqlDialect>, buffer: &str) -> sqlx::Result<bool> {
+    async fn any_moved(&mut self, plan: &Plan, buffer: &str) -> sqlx::Result<bool> {
         loop {
-            let mut bind = Parameters::<MySqlDialect>::new();
+            let mut bind = Parameters::new();
             // The line with the empty key is the first of its buffer, and a second one is a move.
             let sql = format!(
                 "SELECT {} FROM {} AS m WHERE m.buffer = {} ORDER BY m.from_key LIMIT 2 LOCK IN SHARE MODE",
@@ -144,8 +134,8 @@ impl Transaction for Open {
     }
 
     /// Makes the line that the buffer's transactions lock. The second transaction waits for the first.
-    async fn exclude_merges(&mut self, plan: &Plan<MySqlDialect>, buffer: &str) -> sqlx::Result<()> {
-        let mut bind = Parameters::<MySqlDialect>::new();
+    async fn exclude_merges(&mut self, plan: &Plan, buffer: &str) -> sqlx::Result<()> {
+        let mut bind = Parameters::new();
         let sql = format!(
             "INSERT INTO {} (buffer, from_key, to_key, at) VALUES ({}, '', '', {})
              ON DUPLICATE KEY UPDATE to_key = ''",
@@ -175,10 +165,7 @@ impl Open {
 }
 
 /// A query with what it binds. The rows of a buffer's table are one JSON text.
-fn bound(
-    sql: String,
-    bindings: Bindings<'_, MySqlDialect>,
-) -> sqlx::Result<Query<'static, MySql, MySqlArguments>> {
+fn bound(sql: String, bindings: Bindings<'_>) -> sqlx::Result<Query<'static, MySql, MySqlArguments>> {
     let mut arguments = MySqlArguments::default();
     let reused = bindings.is_reused();
     match bindings {

@@ -7,13 +7,19 @@ use forebay::buffer::{ColumnType, Schema};
 
 use super::{catalogue, codec::PostgresCodec, error};
 use crate::common::{
+    bindings,
     ddl::bare,
     dialect::{Dialect, Kind, OwnTypes},
     error::Class,
+    plan,
 };
 
 #[derive(Debug)]
 pub(super) struct PostgresDialect;
+
+pub(super) type Bindings<'a> = bindings::Bindings<'a, PostgresDialect>;
+pub(super) type Parameters = bindings::Parameters<PostgresDialect>;
+pub(super) type Plan = plan::Plan<PostgresDialect>;
 
 /// The prefix of the primary keys of tables that Forebay created. Postgres keeps no comments of a statement.
 const MARK: &str = "created_by_forebay_";

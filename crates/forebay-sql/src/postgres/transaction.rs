@@ -6,19 +6,19 @@ use sqlx::{Arguments as _, Postgres, postgres::PgArguments, query::Query};
 use super::{
     array::Array,
     catalogue::{INDEXED, NONDETERMINISTIC, NOT_DURABLE_SETTINGS},
-    dialect::PostgresDialect,
+    dialect::{Bindings, Parameters, Plan, PostgresDialect},
     query::query_with,
 };
 use crate::common::{
-    bindings::{Bindings, Parameter, Parameters},
+    bindings::Parameter,
     database::NOT_DURABLE,
     ddl::LEDGER,
     dialect::Dialect as _,
     driver::driver_steps,
-    plan::{MergeMode, Plan},
+    plan::MergeMode,
     statement,
     table::Table,
-    transaction::{Checked, Encoded, Outcome, Transaction, encoded, reached, texts, unreached},
+    transaction::{Checked, Encoded, Outcome, TextRow, Transaction, encoded, reached, texts, unreached},
 };
 
 /// Makes transactions that create tables take turns: `IF NOT EXISTS` fails when both find nothing. Any number serves; this
@@ -45,11 +45,7 @@ impl Transaction for Open {
 
     /// Also answers whether commits wait for standbys. Somebody can end such a wait, and the commit is then answered as if
     /// it had succeeded.
-    async fn insert_new(
-        &mut self,
-        sql: String,
-        parameters: Parameters<PostgresDialect>,
-    ) -> sqlx::Result<bool> {
+    async fn insert_new(&mut self, sql: String, parameters: Parameters) -> sqlx::Result<bool> {
         let sql = sql
             + " ON CONFLICT DO NOTHING
                RETURNING CASE WHEN current_setting('synchronous_standby_names') <> '' THEN 'waits' END";
@@ -67,12 +63,7 @@ impl Transaction for Open {
         self.run(CREATE_LOCK.into()).await
     }
 
-    async fn check_table(
-        &mut self,
-        schema: &Schema,
-        table: &Table,
-        _: &Plan<PostgresDialect>,
-    ) -> Checked<Vec<String>> {
+    async fn check_table(&mut self, schema: &Schema, table: &Table, _: &Plan) -> Checked<Vec<String>> {
         check_collations(schema, table)?;
         // An update that changes no indexed column stays in its page. One that does writes into every index.
         let mut bind = Parameters::new();
@@ -92,12 +83,7 @@ impl Transaction for Open {
         Ok(off.into_iter().flatten().flatten().map(warning).collect())
     }
 
-    async fn merge_rows(
-        &mut self,
-        plan: &Plan<PostgresDialect>,
-        mode: MergeMode,
-        rows: &[Encoded],
-    ) -> sqlx::Result<Outcome> {
+    async fn merge_rows(&mut self, plan: &Plan, mode: MergeMode, rows: &[Encoded]) -> sqlx::Result<Outcome> {
         let (sql, bindings) = (statement::merge(plan, mode, rows.len()), encoded(plan, mode, rows));
         if !mode.reports_rows() {
             return Ok(Outcome::counted(self.execute(sql, bindings).await?, mode, rows.len()));
@@ -110,12 +96,12 @@ impl Transaction for Open {
 
     /// A move takes a lock on the ledger that excludes other moves, and the entries and locks of transactions that merge
     /// rows. It does not exclude readers, so that a backup does not delay it.
-    async fn exclude_merges(&mut self, plan: &Plan<PostgresDialect>, _: &str) -> sqlx::Result<()> {
+    async fn exclude_merges(&mut self, plan: &Plan, _: &str) -> sqlx::Result<()> {
         let ledger = PostgresDialect::own(&plan.place, LEDGER);
         self.run(format!("LOCK TABLE {ledger} IN SHARE ROW EXCLUSIVE MODE")).await
     }
 
-    async fn lock_as_merge(&mut self, plan: &Plan<PostgresDialect>) -> sqlx::Result<()> {
+    async fn lock_as_merge(&mut self, plan: &Plan) -> sqlx::Result<()> {
         let ledger = PostgresDialect::own(&plan.place, LEDGER);
         self.run(format!("LOCK TABLE {ledger} IN ROW EXCLUSIVE MODE")).await
     }
@@ -150,10 +136,7 @@ fn check_collations(schema: &Schema, table: &Table) -> Result<(), String> {
 }
 
 /// A query with what it binds. Each column of the rows of a buffer's table is one array.
-fn bound(
-    sql: String,
-    bindings: Bindings<'_, PostgresDialect>,
-) -> sqlx::Result<Query<'static, Postgres, PgArguments>> {
+fn bound(sql: String, bindings: Bindings<'_>) -> sqlx::Result<Query<'static, Postgres, PgArguments>> {
     let mut arguments = PgArguments::default();
     match bindings {
         Bindings::Rows { codecs, rows } => codecs.iter().enumerate().try_for_each(|(i, codec)| {

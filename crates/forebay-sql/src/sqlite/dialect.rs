@@ -6,13 +6,19 @@ use super::{catalogue, codec::SqliteCodec, error};
 use crate::{
     Migrate,
     common::{
+        bindings,
         dialect::{Dialect, OwnTypes},
         error::Class,
+        plan,
     },
 };
 
 #[derive(Debug)]
 pub(super) struct SqliteDialect;
+
+pub(super) type Bindings<'a> = bindings::Bindings<'a, SqliteDialect>;
+pub(super) type Parameters = bindings::Parameters<SqliteDialect>;
+pub(super) type Plan = plan::Plan<SqliteDialect>;
 
 impl Dialect for SqliteDialect {
     type Codec = SqliteCodec;

@@ -15,16 +15,19 @@ use sqlx::{
 };
 use tokio::sync::OwnedMutexGuard;
 
-use super::{catalogue::JOURNAL, dialect::SqliteDialect, file::OpenFile};
+use super::{
+    catalogue::JOURNAL,
+    dialect::{Bindings, Parameters, Plan, SqliteDialect},
+    file::OpenFile,
+};
 use crate::common::{
-    bindings::{Bindings, Parameter, Parameters},
+    bindings::Parameter,
     codec::Cell,
     database::NOT_DURABLE,
     driver::driver_steps,
     error::StepError,
-    plan::Plan,
     table::Table,
-    transaction::{Checked, Transaction, texts},
+    transaction::{Checked, TextRow, Transaction, texts},
 };
 
 /// How many rows one statement may have. There are few sizes, so that there are few prepared statements. Beyond 512 nothing
@@ -52,7 +55,7 @@ impl Transaction for Open {
         ROWS_PER_STATEMENT.into_iter().find(|rows| *rows <= left).unwrap_or(1)
     }
 
-    async fn insert_new(&mut self, sql: String, parameters: Parameters<SqliteDialect>) -> sqlx::Result<bool> {
+    async fn insert_new(&mut self, sql: String, parameters: Parameters) -> sqlx::Result<bool> {
         Ok(self.execute(sql + " ON CONFLICT DO NOTHING", parameters.into()).await? > 0)
     }
 
@@ -60,12 +63,7 @@ impl Transaction for Open {
         self.connection.prepare(AssertSqlSafe(sql).into_sql_str()).await.map(|_| ())
     }
 
-    async fn check_table(
-        &mut self,
-        _: &Schema,
-        _: &Table,
-        plan: &Plan<SqliteDialect>,
-    ) -> Checked<Vec<String>> {
+    async fn check_table(&mut self, _: &Schema, _: &Table, plan: &Plan) -> Checked<Vec<String>> {
         self.check_stored_types(plan).await?;
         let journal = self.query(JOURNAL.into(), Parameters::new().into()).await?;
         let [mode, file] = texts(journal.into_iter().next().unwrap_or_default())?;
@@ -84,7 +82,7 @@ impl Transaction for Open {
 impl Open {
     /// Refuses a column whose rows have values of another type than its declared type says, which SQLite lets an application
     /// do. Looks at the first value among some rows, not at the whole table.
-    async fn check_stored_types(&mut self, plan: &Plan<SqliteDialect>) -> Checked<()> {
+    async fn check_stored_types(&mut self, plan: &Plan) -> Checked<()> {
         let keys = plan.keys.iter().map(|key| (&key.name, key.codec));
         for (name, codec) in keys.chain(plan.columns.iter().map(|column| (&column.name, column.codec))) {
             let sql = format!(
@@ -108,10 +106,7 @@ impl Open {
 }
 
 /// A query with what it binds. The rows of a buffer's table are bound cell by cell.
-fn bound(
-    sql: String,
-    bindings: Bindings<'_, SqliteDialect>,
-) -> sqlx::Result<Query<'static, Sqlite, SqliteArguments>> {
+fn bound(sql: String, bindings: Bindings<'_>) -> sqlx::Result<Query<'static, Sqlite, SqliteArguments>> {
     let mut arguments = SqliteArguments::default();
     let reused = bindings.is_reused();
     match bindings {
