@@ -1,6 +1,5 @@
 //! Shared by all databases: the sink, its tables and its statements.
 
-pub(crate) mod batch;
 pub(crate) mod bindings;
 pub(crate) mod codec;
 #[cfg(any(feature = "postgres", feature = "mysql"))]

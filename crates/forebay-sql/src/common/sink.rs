@@ -12,9 +12,11 @@ use uuid::Uuid;
 use super::{
     bindings::Parameters,
     database::{Access, Database},
+    dead_letter::DeadRow,
     dialect::Dialect as _,
     error::{Class, StepError, permanent},
     ledger::{self, MAX_PRUNED_AT_ONCE, check_age},
+    merge::Unreached,
     plan::Plan,
     session::Session,
     transaction::{Checked, Transaction},
@@ -112,7 +114,7 @@ impl<D: Database> Session<D> {
     }
 
     pub(crate) async fn prune(&self) -> Result<u64, SinkError> {
-        let before = self.state.prune_before();
+        let before = self.clock().now().minus(self.ledger_retention());
         let prune = async {
             let mut pruned = 0;
             for place in self.state.places() {
@@ -199,6 +201,22 @@ impl<D: Database> Session<D> {
 }
 
 impl<T: Transaction> Work<'_, T> {
+    /// Merges a batch into its table. The rows that the table refuses become dead letters.
+    async fn merge_batch(&mut self, batch: &Batch) -> sqlx::Result<Applied> {
+        let (mut reached, mut dead) = (0, vec![]);
+        for rows in self.follow(&batch.rows).await? {
+            let merged = self.merge_rows(&rows, Unreached::AsPlanned).await?;
+            reached += merged.reached;
+            dead.extend(merged.refused.iter().map(|(i, why)| DeadRow::new(self.schema, &rows[*i], why)));
+        }
+        if let Some(first) = dead.first() {
+            let (buffer, rows, error) = (self.buffer(), dead.len(), &first.reason);
+            tracing::warn!(buffer, batch = %batch.id, rows, error, "rows became dead letters; the error is that of the first");
+            self.dead_letter(batch.id, &dead).await?;
+        }
+        Ok(Applied::now(reached, dead.len() as u64))
+    }
+
     async fn read(&mut self, row: &RowKey, ids: &[Uuid]) -> Checked<Snapshot> {
         let (target, keys) = self.locate(row).await?;
         let values = target.values(self.schema).map_err(SinkError::Permanent)?;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use forebay::{Timestamp, buffer::Schema, sink::SinkError, time::hours};
+use forebay::{buffer::Schema, sink::SinkError, time::hours};
 use parking_lot::Mutex;
 
 use super::{dialect::Dialect, plan::Plan};
@@ -62,11 +62,6 @@ impl<D: Dialect> State<D> {
     /// The known qualifiers of Forebay's own tables, each once.
     pub(crate) fn places(&self) -> BTreeSet<String> {
         self.plans.lock().values().map(|plan| plan.place.clone()).collect()
-    }
-
-    /// The time before which entries of the ledger are pruned.
-    pub(crate) fn prune_before(&self) -> Timestamp {
-        self.options.clock.now().minus(self.options.ledger_retention)
     }
 
     /// Whether it is time to prune. If so, the next interval begins now.

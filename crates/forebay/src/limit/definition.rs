@@ -109,14 +109,6 @@ pub struct Settings {
     pub overrides: usize,
 }
 
-/// The beginning of windows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// All of them so long after the multiples of their length since 1970.
-    All(Duration),
-    ByKey,
-}
-
 /// The definition of a limit.
 ///
 /// ```
@@ -135,7 +127,8 @@ pub struct Limit {
     zone: Option<String>,
     kind: Option<Kind>,
     burst: Option<u64>,
-    phase: Phase,
+    /// Where windows begin; `None`: each key has a phase of its own.
+    phase: Option<Duration>,
     pub(super) mode: Mode,
     pub(super) shadow: bool,
     pub(super) overrides: Vec<(String, Override)>,
@@ -162,7 +155,7 @@ impl Limit {
             zone: None,
             kind: None,
             burst: None,
-            phase: Phase::All(Duration::ZERO),
+            phase: Some(Duration::ZERO),
             mode: Mode::default(),
             shadow: false,
             overrides: vec![],
@@ -287,14 +280,14 @@ impl Limit {
 
     /// Where fixed windows begin: this long after the multiples of their length since 1970.
     pub fn phase(mut self, phase: Duration) -> Self {
-        self.phase = Phase::All(phase);
+        self.phase = Some(phase);
         self
     }
 
     /// Lets the fixed windows of different keys begin at different times, 64 of them, so that not all quotas renew at
     /// once.
     pub fn phase_by_key(mut self) -> Self {
-        self.phase = Phase::ByKey;
+        self.phase = None;
         self
     }
 
@@ -404,11 +397,7 @@ impl Limit {
                 burst.map_or(rate, |burst| rate.burst(burst))
             }
         };
-        let phase = match self.phase {
-            Phase::All(phase) => Some(phase),
-            Phase::ByKey => None,
-        };
-        let Self { per, mode, shadow, on_error, deadline, .. } = *self;
+        let Self { per, phase, mode, shadow, on_error, deadline, .. } = *self;
         let overrides = self.overrides.len();
         let zone = (kind == Kind::CalendarWindow).then(|| self.zone.clone().unwrap_or_else(|| "UTC".into()));
         Settings { kind, allowed, per, zone, phase, mode, shadow, on_error, deadline, overrides }
@@ -439,10 +428,7 @@ impl Limit {
 
     /// The settings that hold for all its rates.
     pub(super) fn terms(&self) -> Result<Terms> {
-        let phase = match self.phase {
-            Phase::All(phase) => phase,
-            Phase::ByKey => Duration::ZERO,
-        };
+        let phase = self.phase.unwrap_or_default();
         let zone = self.zone.as_deref().unwrap_or("UTC");
         let zone = TimeZone::get(zone).map_err(|cause| {
             invalid(format!("zone {zone:?}: no such time zone; a name such as Europe/Berlin"))
@@ -454,7 +440,7 @@ impl Limit {
     /// Whether each key has a phase of its own.
     #[inline]
     pub(super) fn is_phased_by_key(&self) -> bool {
-        self.phase == Phase::ByKey
+        self.phase.is_none()
     }
 
     /// Its own allowance, if it counts.
@@ -468,7 +454,7 @@ impl Limit {
             if has && kind != of { Err(self.describe(invalid(text()))) } else { Ok(()) }
         };
         only(self.burst.is_some(), "burst", Kind::TokenBucket)?;
-        only(self.phase != Phase::All(Duration::ZERO), "phase", Kind::FixedWindow)?;
+        only(self.phase != Some(Duration::ZERO), "phase", Kind::FixedWindow)?;
         only(self.zone.is_some(), "zone", Kind::CalendarWindow)?;
         if self.mode == Mode::Leased && kind == Kind::Concurrency {
             return Err(self.describe(invalid(

@@ -55,15 +55,8 @@ impl Pack {
     }
 
     /// A key of a limit, its state, what that counts, and until when it counts.
-    pub(super) fn limit(
-        &mut self,
-        limit: &str,
-        key: &str,
-        scale: Scale,
-        state: State,
-        deadline: Timestamp,
-    ) -> &mut Self {
-        self.text(limit).text(key).uint(scale.to_bits()).uint(state.0).uint(state.1).int(deadline.as_micros())
+    pub(super) fn limit(&mut self, limit: &str, key: &str, scale: Scale, state: State, end: Timestamp) {
+        self.text(limit).text(key).uint(scale.to_bits()).uint(state.0).uint(state.1).int(end.as_micros());
     }
 
     fn raw(&mut self, bytes: &[u8]) -> &mut Self {

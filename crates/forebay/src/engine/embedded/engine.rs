@@ -72,11 +72,11 @@ impl Embedded {
     /// Throws away what has expired.
     pub(crate) fn sweep(&self) {
         let now = self.clock.monotonic();
-        self.sweep_limits(now);
+        self.limits.retain(|entry| entry.deadline() > now, limit_table::Entry::hash);
         self.sweep_leases(now);
         self.sweep_series(now);
         self.sweep_locks(now);
-        self.sweep_kv(now);
+        self.kv.retain(|entry| !entry.is_over(now), kv_table::Entry::hash);
         self.sweep_requests();
     }
 

@@ -58,10 +58,6 @@ impl Embedded {
             }
         }
     }
-
-    pub(super) fn sweep_kv(&self, now: Duration) {
-        self.kv.retain(|entry| !entry.is_over(now), Entry::hash);
-    }
 }
 
 fn put(shard: &mut Shard<'_, Entry>, hash: u64, command: &Command, value: Box<[u8]>, for_ever: bool) {

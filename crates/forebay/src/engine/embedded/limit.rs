@@ -319,15 +319,8 @@ impl Embedded {
     }
 
     /// Restores a key from the file. A later entry replaces an earlier one; an expired one is dropped.
-    pub(super) fn restore_limit(
-        &self,
-        limit: &Name,
-        key: &str,
-        scale: Scale,
-        state: State,
-        deadline: Timestamp,
-    ) {
-        let left = deadline.since(self.clock.now());
+    pub(super) fn restore_limit(&self, limit: &Name, key: &str, scale: Scale, state: State, end: Timestamp) {
+        let left = end.since(self.clock.now());
         let deadline = self.clock.monotonic().saturating_add(left);
         let hash = limit.hash_of(key.as_bytes());
         let same = |entry: &Entry| entry.is(limit, key.as_bytes(), scale);
@@ -371,10 +364,6 @@ impl Embedded {
         let allotments = (!allotments.is_empty()).then(|| Box::new(allotments));
         let entry = Entry { counter, key: take.key.into(), state, allotments, deadline };
         shard.insert_unique(hash, entry, Entry::hash);
-    }
-
-    pub(super) fn sweep_limits(&self, now: Duration) {
-        self.limits.retain(|entry| entry.deadline() > now, Entry::hash);
     }
 }
 

@@ -68,7 +68,7 @@ impl Entry {
     pub(super) fn advanced(&self, rule: &Rule, now: u64) -> State {
         match &self.allotments {
             None => rule.advance(Some(self.state), now),
-            Some(allotments) => allotments.advance(rule, Some(self.state), now),
+            Some(allotments) => allotments.advance(rule, self.state, now),
         }
     }
 

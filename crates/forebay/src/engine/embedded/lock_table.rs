@@ -137,9 +137,4 @@ impl Locks {
         self.table.lock().locks.insert(name.into(), lock);
         true
     }
-
-    /// The largest fence so far, as the file has it.
-    pub(super) fn restore_fence(&self, fence: u64) {
-        self.table.lock().fence = fence;
-    }
 }

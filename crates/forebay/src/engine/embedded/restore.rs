@@ -190,9 +190,8 @@ impl Embedded {
                 restored.first.holds.insert(name.value().into(), None);
             }
         }
-        let fence = tables::meta(transaction, "fence")?;
-        if let Some(fence) = fence {
-            self.locks.restore_fence(fence.parse().map_err(|_| corrupt())?);
+        if let Some(fence) = tables::meta(transaction, "fence")? {
+            self.locks.table.lock().fence = fence.parse().map_err(|_| corrupt())?;
         }
         Ok(())
     }

@@ -60,11 +60,8 @@ impl Allotments {
     }
 
     /// [`Rule::advance`], with the allotments.
-    pub(crate) fn advance(&self, rule: &Rule, state: Option<State>, now: u64) -> State {
-        match state {
-            Some(state) => rule.advance_with(state, &self.0, now),
-            None => rule.advance(None, now),
-        }
+    pub(crate) fn advance(&self, rule: &Rule, state: State, now: u64) -> State {
+        rule.advance_with(state, &self.0, now)
     }
 
     /// Removes the allotments of a stored state that have ended as of a later one.
@@ -247,7 +244,10 @@ mod tests {
         }
 
         fn advanced(&self) -> State {
-            self.allotments.advance(&self.rule, self.state, self.now)
+            match self.state {
+                Some(state) => self.allotments.advance(&self.rule, state, self.now),
+                None => self.rule.advance(None, self.now),
+            }
         }
 
         fn store(&mut self, state: State) {

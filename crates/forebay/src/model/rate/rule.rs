@@ -114,24 +114,6 @@ impl Rule {
         }
     }
 
-    /// See [`RateKind::WORD`].
-    #[cfg(feature = "redis")]
-    pub(crate) fn word(&self) -> &'static str {
-        fn word<K: RateKind>(_: &K) -> &'static str {
-            K::WORD
-        }
-        each!(self, kind => word(kind))
-    }
-
-    /// See [`RateKind::HAS_WINDOWS`].
-    #[inline]
-    pub(crate) fn has_windows(&self) -> bool {
-        fn has_windows<K: RateKind>(_: &K) -> bool {
-            K::HAS_WINDOWS
-        }
-        each!(self, kind => has_windows(kind))
-    }
-
     /// See [`RateKind::write_words`].
     #[cfg(feature = "redis")]
     pub(crate) fn write_words(&self, about: u64, write: impl FnMut(u64)) {
@@ -139,7 +121,10 @@ impl Rule {
     }
 
     #[cfg(feature = "redis")]
+    dispatch!(word() -> &'static str);
+    #[cfg(feature = "redis")]
     dispatch!(write_span(to: &mut Vec<u8>) -> ());
+    dispatch!(has_windows() -> bool);
     dispatch!(scale() -> Scale);
     dispatch!(quota() -> u64);
     dispatch!(refill(now: u64) -> Duration);

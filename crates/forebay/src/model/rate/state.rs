@@ -118,6 +118,18 @@ pub(crate) trait RateKind: Copy {
     /// useful then.
     const HAS_WINDOWS: bool = false;
 
+    /// See [`WORD`](Self::WORD).
+    #[cfg(feature = "redis")]
+    fn word(&self) -> &'static str {
+        Self::WORD
+    }
+
+    /// See [`HAS_WINDOWS`](Self::HAS_WINDOWS).
+    #[inline]
+    fn has_windows(&self) -> bool {
+        Self::HAS_WINDOWS
+    }
+
     /// The unit of its states.
     fn scale(&self) -> Scale;
 
