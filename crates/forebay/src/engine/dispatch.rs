@@ -80,12 +80,12 @@ macro_rules! on_any {
 }
 pub(super) use on_any;
 
-/// Evaluates an expression on a cluster; all other engines have one host.
-macro_rules! on_cluster {
-    ($engine:expr, $it:ident => $answer:expr, else $otherwise:expr) => {
+/// Evaluates an expression on one kind of engine, and another on all others.
+macro_rules! on_only {
+    ($engine:expr, $variant:ident($it:ident) => $answer:expr, else $otherwise:expr) => {
         match $engine {
             #[cfg(feature = "redis")]
-            Engine::Cluster($it) => $answer,
+            Engine::$variant($it) => $answer,
             _ => $otherwise,
         }
     };
@@ -125,25 +125,17 @@ impl Engine {
     /// [`take`](Self::take) at the host's time, if it can share a round trip: with fewer futures around it, which are most of
     /// its cost then. `None`: it goes another way.
     pub(crate) fn take_batched<'a>(&'a self, take: Take<'a>) -> Option<BatchedTake<'a>> {
-        match self {
-            #[cfg(feature = "redis")]
-            Self::Redis(redis) => redis.take_batched(take),
-            _ => None,
-        }
+        on_only!(self, Redis(redis) => redis.take_batched(take), else None)
     }
 
     /// Whether one step can charge all of `takes`: on one host always, on several only on the same host.
     pub(crate) fn together(&self, takes: &[Take<'_>]) -> bool {
-        on_cluster!(self, cluster => cluster.together(takes), else true)
+        on_only!(self, Cluster(cluster) => cluster.together(takes), else true)
     }
 
     /// Whether rows share round trips, so that they can be [joined](Self::buffer_join).
     pub(crate) fn gathers_rows(&self) -> bool {
-        match self {
-            #[cfg(feature = "redis")]
-            Self::Redis(_) => true,
-            _ => false,
-        }
+        on_only!(self, Redis(_redis) => true, else false)
     }
 
     /// [`buffer_add`](Self::buffer_add) of one row that joins the next round trip at once. The future needs no box, and
@@ -154,11 +146,8 @@ impl Engine {
         row: Row,
         waker: &Waker,
     ) -> ControlFlow<Row, Result<Joined>> {
-        match self {
-            #[cfg(feature = "redis")]
-            Self::Redis(redis) => ControlFlow::Continue(redis.buffer_join(schema, index, row, waker)),
-            _ => ControlFlow::Break(row),
-        }
+        on_only!(self, Redis(redis) => ControlFlow::Continue(redis.buffer_join(schema, index, row, waker)),
+            else ControlFlow::Break(row))
     }
 
     /// The time by which the store decides which buckets of a partition are kept. For a host it is an estimate, accurate to
@@ -214,22 +203,22 @@ impl Engine {
 
     /// How keys find their host; `None`: there is only one.
     pub(crate) fn placement(&self) -> Option<Placement> {
-        on_cluster!(self, cluster => Some(cluster.placement()), else None)
+        on_only!(self, Cluster(cluster) => Some(cluster.placement()), else None)
     }
 
     /// The number of the host that has a plain key.
     pub(crate) fn host_of(&self, key: &[u8]) -> usize {
-        on_cluster!(self, cluster => cluster.host_of(key), else 0)
+        on_only!(self, Cluster(cluster) => cluster.host_of(key), else 0)
     }
 
     /// The slot of a plain key; `None` where keys are not placed by slots.
     pub(crate) fn slot_of(&self, key: &[u8]) -> Option<u16> {
-        on_cluster!(self, cluster => cluster.slot_of(key), else None)
+        on_only!(self, Cluster(cluster) => cluster.slot_of(key), else None)
     }
 
     /// The number of the host that has all keys of a structure, and their slot where keys are placed by slots.
     pub(crate) fn place_of(&self, place: Place<'_>) -> (usize, Option<u16>) {
-        on_cluster!(self, cluster => cluster.place_of(place), else (0, None))
+        on_only!(self, Cluster(cluster) => cluster.place_of(place), else (0, None))
     }
 
     /// Runs commands on one host in order, each with its own answer: a pipeline, not one step. Sends none after `within`,

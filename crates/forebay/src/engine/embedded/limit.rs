@@ -97,7 +97,7 @@ impl Embedded {
         if take.cost > 0 {
             match entry {
                 Some(entry) => entry.set(&take.rule, state, time),
-                None => self.insert(&mut shard, hash, *take, state, time),
+                None => self.insert(&mut shard, hash, *take, (state, Allotments::default()), time),
             }
         }
         Taken { allowed: true, now: time.now, state }
@@ -241,7 +241,7 @@ impl Embedded {
                 entry.set(&take.rule, state, time);
             }
             None if reply.granted > 0 => {
-                self.insert_with(&mut shard, hash, &take, (state, allotments), time);
+                self.insert(&mut shard, hash, take, (state, allotments), time);
             }
             None => {}
         }
@@ -342,20 +342,16 @@ impl Embedded {
     fn store(&self, shard: &mut Shard<'_, Entry>, hash: u64, take: &Take<'_>, state: State, time: Time) {
         match shard.find_mut(hash, |entry| is(entry, take)) {
             Some(entry) => entry.set(&take.rule, state, time),
-            None => self.insert(shard, hash, *take, state, time),
+            None => self.insert(shard, hash, *take, (state, Allotments::default()), time),
         }
     }
 
     #[cold]
-    fn insert(&self, shard: &mut Shard<'_, Entry>, hash: u64, take: Take<'_>, state: State, time: Time) {
-        self.insert_with(shard, hash, &take, (state, Allotments::default()), time);
-    }
-
-    fn insert_with(
+    fn insert(
         &self,
         shard: &mut Shard<'_, Entry>,
         hash: u64,
-        take: &Take<'_>,
+        take: Take<'_>,
         (state, allotments): (State, Allotments),
         time: Time,
     ) {
