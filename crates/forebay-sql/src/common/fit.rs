@@ -24,10 +24,8 @@ pub(crate) fn check_buffer<D: Dialect>(schema: &Schema) -> Result<(), String> {
         ));
     }
     if OWN_TABLES.iter().any(|own| own.eq_ignore_ascii_case(bare(schema))) {
-        return Err(format!(
-            "table {table} is one of Forebay's own ({}): give the buffer another",
-            OWN_TABLES.join(", ")
-        ));
+        let own = OWN_TABLES.join(", ");
+        return Err(format!("table {table} is one of Forebay's own ({own}): give the buffer another"));
     }
     let columns: Vec<&str> = schema_columns(schema).map(|(name, ..)| name).collect();
     for (at, column) in columns.iter().enumerate().filter(|_| D::FOLDS_COLUMNS) {

@@ -122,14 +122,10 @@ pub(crate) fn check_age(
     now: Timestamp,
     retention: Duration,
 ) -> Result<(), SinkError> {
-    match born(id) {
-        Some(born) if now.since(born) > retention => Err(permanent(
-            ErrorKind::OutOfRange,
-            format!(
-                "{database}: the batch was begun at {born}, but the ledger keeps its entries for {retention:?} only, so it may \
-                 have been applied before"
-            ),
-        )),
-        _ => Ok(()),
-    }
+    let Some(born) = born(id).filter(|born| now.since(*born) > retention) else { return Ok(()) };
+    let text = format!(
+        "{database}: the batch was begun at {born}, but the ledger keeps its entries for {retention:?} only, so it may \
+         have been applied before"
+    );
+    Err(permanent(ErrorKind::OutOfRange, text))
 }

@@ -134,8 +134,8 @@ impl<T: Transaction> Work<'_, T> {
         let mut bind = Parameters::<T::Dialect>::new();
         let (keys, key) = T::Dialect::texts_table(&bind.texts(keys));
         let (join, moves, buffer) = (T::Dialect::JOIN, self.own(MOVES), bind.text(self.buffer()));
-        self.moves(format!("{keys}{join}{moves} AS m ON m.buffer = {buffer} AND m.from_key = {key}"), bind)
-            .await
+        let from = format!("{keys}{join}{moves} AS m ON m.buffer = {buffer} AND m.from_key = {key}");
+        self.moves(from, bind).await
     }
 
     /// The moves into the row that has the values of `key`.

@@ -1,6 +1,6 @@
 //! A buffer that is fitted to the table it flushes into.
 
-use forebay::buffer::{Merge, Row, Schema, Value};
+use forebay::buffer::{Column, Merge, Row, Schema, Value};
 
 use super::{
     codec::{Cell, ColumnCodec as _},
@@ -98,11 +98,8 @@ impl<D: Dialect> Plan<D> {
         check_table::<D>(table, schema, missing)?;
         // A later version of the library may know more merges.
         let known = [Merge::Sum, Merge::Max, Merge::Min, Merge::Last, Merge::First];
-        if let Some(column) = schema.columns.iter().find(|column| !known.contains(&column.merge)) {
-            return Err(format!(
-                "column {}: this version of forebay-sql has no merge {:?}",
-                column.name, column.merge
-            ));
+        if let Some(Column { name, merge, .. }) = schema.columns.iter().find(|c| !known.contains(&c.merge)) {
+            return Err(format!("column {name}: this version of forebay-sql has no merge {merge:?}"));
         }
         let fit = |name: &str, column_type, key| {
             let column = table.column(name).ok_or_else(|| format!("no column {name}"))?;

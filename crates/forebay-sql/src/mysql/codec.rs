@@ -135,25 +135,24 @@ impl Text {
     }
 
     fn encode(&self, text: String) -> Result<Cell, String> {
-        let fits = match self.charset() {
+        let (charset, collation, max) = (self.charset(), &self.collation, self.max);
+        let fits = match charset {
             "utf8mb4" => true,
             "utf8mb3" | "utf8" => text.chars().all(|c| c <= '\u{ffff}'),
             _ => text.is_ascii(),
         };
         if !fits {
             return Err(format!(
-                "{text:?} has characters that a column of character set {} cannot keep",
-                self.charset()
+                "{text:?} has characters that a column of character set {charset} cannot keep"
             ));
         }
         if !self.spaces && text.ends_with(' ') {
             return Err(format!(
-                "{text:?} ends in a space, which a column with collation {} ignores",
-                self.collation
+                "{text:?} ends in a space, which a column with collation {collation} ignores"
             ));
         }
-        if text.chars().count() > self.max {
-            return Err(format!("{text:?} is longer than the {} characters of its column", self.max));
+        if text.chars().count() > max {
+            return Err(format!("{text:?} is longer than the {max} characters of its column"));
         }
         Ok(Cell::Text(text))
     }

@@ -191,7 +191,6 @@ impl IntoFuture for Write {
 /// writing.await?;
 /// # Ok(()) }
 /// ```
-#[derive(Debug)]
 #[must_use = "a write does nothing until it is awaited"]
 pub struct Writing(State);
 
@@ -229,13 +228,8 @@ impl Future for Writing {
     }
 }
 
-impl fmt::Debug for State {
+impl fmt::Debug for Writing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::New(_) => "New",
-            Self::Batched(_) => "Batched",
-            Self::Single(_) => "Single",
-            Self::Done => "Done",
-        })
+        f.debug_struct("Writing").finish_non_exhaustive()
     }
 }

@@ -267,11 +267,9 @@ impl EventHandle {
         let key = Key::new(key).map_err(describe)?;
         let hit = IncomingHit { key, n: Count::new(n).map_err(describe)?, times };
         if times.at > times.now.plus(MAX_AHEAD) {
-            let (ahead, most) = (times.at.since(times.now).as_secs(), MAX_AHEAD.as_secs());
-            return Err(out_of_range(format!(
-                "event {name}: at {} is {ahead} s ahead of the clock: at most {most}",
-                times.at
-            )));
+            let (at, ahead, most) = (times.at, times.at.since(times.now).as_secs(), MAX_AHEAD.as_secs());
+            let text = format!("event {name}: at {at} is {ahead} s ahead of the clock: at most {most}");
+            return Err(out_of_range(text));
         }
         let rows = event.buffers.iter().map(|template| template.fill(hit)).collect::<Result<_>>();
         Ok((hit, rows.map_err(describe)?))

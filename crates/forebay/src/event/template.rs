@@ -14,11 +14,8 @@ impl Template {
     pub(super) fn check(&self) -> Result<()> {
         let schema = self.buffer.schema();
         if self.row.len() != schema.keys.len() {
-            let (want, got) = (schema.keys.len(), self.row.len());
-            return Err(invalid(format!(
-                "{got} row cells for the {want} key columns of buffer {}",
-                schema.name
-            )));
+            let (want, got, name) = (schema.keys.len(), self.row.len(), &schema.name);
+            return Err(invalid(format!("{got} row cells for the {want} key columns of buffer {name}")));
         }
         if self.columns.is_empty() {
             return Err(invalid(format!("names no column of buffer {}", schema.name)));

@@ -43,9 +43,8 @@ impl Resolution {
     pub fn new(step: Duration, retention: Duration) -> Result<Self> {
         let whole = step.subsec_nanos() == 0 && step >= secs(1) && step <= days(1);
         if !whole || !days(1).as_secs().is_multiple_of(step.as_secs()) {
-            return Err(out_of_range(format!(
-                "resolution of {step:?}: whole seconds from 1 s to 1 day that divide a day"
-            )));
+            let text = format!("resolution of {step:?}: whole seconds from 1 s to 1 day that divide a day");
+            return Err(out_of_range(text));
         }
         if retention < step || retention > days(36_525) {
             return Err(out_of_range(format!(

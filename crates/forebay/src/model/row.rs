@@ -102,10 +102,8 @@ fn merge_values(merge: Merge, old: Value, new: &Value) -> Value {
 
 /// The error of a sum that would leave 64 bits.
 pub(crate) fn overflow(schema: &Schema, column: &Column) -> crate::Error {
-    out_of_range(format!(
-        "buffer {}: the pending sum of column {} would leave 64 bits",
-        schema.name, column.name
-    ))
+    let (buffer, column) = (&schema.name, &column.name);
+    out_of_range(format!("buffer {buffer}: the pending sum of column {column} would leave 64 bits"))
 }
 
 #[cfg(test)]

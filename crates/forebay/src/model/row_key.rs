@@ -115,18 +115,12 @@ impl RowKey {
     pub fn values(&self, schema: &Schema) -> Result<Vec<Value>> {
         let parts: Vec<&str> = self.0.split('|').collect();
         if parts.len() != schema.keys.len() {
-            return Err(invalid(format!(
-                "row key {:?} does not fit the key columns of buffer {}",
-                self.0, schema.name
-            )));
+            let (key, name) = (&self.0, &schema.name);
+            return Err(invalid(format!("row key {key:?} does not fit the key columns of buffer {name}")));
         }
         let plain = |part: &str| part.replace("%7C", "|").replace("%25", "%");
-        schema
-            .keys
-            .iter()
-            .zip(parts)
-            .map(|(column, part)| Value::from_text(column.column_type, &plain(part)))
-            .collect()
+        let columns = schema.keys.iter().zip(parts);
+        columns.map(|(column, part)| Value::from_text(column.column_type, &plain(part))).collect()
     }
 }
 

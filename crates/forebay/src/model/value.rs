@@ -97,10 +97,10 @@ impl Value {
             ColumnType::Timestamp => {
                 Self::Timestamp(Timestamp::from_micros(integer("a time in microseconds since 1970")?))
             }
-            ColumnType::Uuid => Self::Uuid(
-                Uuid::parse_str(text)
-                    .map_err(|cause| invalid(format!("{text:?} is not a UUID")).with_source(cause))?,
-            ),
+            ColumnType::Uuid => {
+                let refused = |cause| invalid(format!("{text:?} is not a UUID")).with_source(cause);
+                Self::Uuid(Uuid::parse_str(text).map_err(refused)?)
+            }
         })
     }
 }

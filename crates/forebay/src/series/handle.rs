@@ -163,10 +163,8 @@ impl SeriesHandle {
             let (index, now, points) = batches.swap_remove(0);
             return engine.series_add(&part(index), points, now).await;
         }
-        let adds = batches
-            .into_iter()
-            .map(async |(index, now, points)| engine.series_add(&part(index), points, now).await);
-        futures::future::join_all(adds).await.into_iter().collect()
+        let add = async |(index, now, points)| engine.series_add(&part(index), points, now).await;
+        futures::future::join_all(batches.into_iter().map(add)).await.into_iter().collect()
     }
 
     /// Counts a point as an item of a request that is [carried out once](crate::Forebay::once): by one of its attempts. `at` is
@@ -314,11 +312,9 @@ impl SeriesHandle {
     fn check_time(&self, n: Count, at: Timestamp, now: Timestamp) -> Result<()> {
         let name = &self.grid.name;
         if at > now.plus(MAX_AHEAD) {
-            return Err(out_of_range(format!(
-                "series {name}: time {at} is {} s ahead of the clock: at most {}",
-                at.since(now).as_secs(),
-                MAX_AHEAD.as_secs()
-            )));
+            let (ahead, most) = (at.since(now).as_secs(), MAX_AHEAD.as_secs());
+            let text = format!("series {name}: time {at} is {ahead} s ahead of the clock: at most {most}");
+            return Err(out_of_range(text));
         }
         if !self.is_kept(at, now) {
             self.late.fetch_add(n.get(), Ordering::Relaxed);
@@ -329,10 +325,9 @@ impl SeriesHandle {
 
     fn too_old(&self, at: Timestamp, now: Timestamp) -> Error {
         let kept = self.grid.resolutions.last().map_or(0, |coarsest| coarsest.retention.as_secs());
+        let (name, ago) = (&self.grid.name, now.since(at).as_secs());
         out_of_range(format!(
-            "series {}: time {at} is {} s ago: at most {kept}, the longest retention",
-            self.grid.name,
-            now.since(at).as_secs()
+            "series {name}: time {at} is {ago} s ago: at most {kept}, the longest retention"
         ))
     }
 

@@ -123,9 +123,8 @@ pub(super) fn plan_range(
     let step = match step {
         Some(step) if step.is_zero() || !divides(step, &resolutions[0]) => {
             let finest = resolutions[0].step;
-            return Err(out_of_range(format!(
-                "step {step:?}: a multiple of {finest:?}, the finest resolution"
-            )));
+            let text = format!("step {step:?}: a multiple of {finest:?}, the finest resolution");
+            return Err(out_of_range(text));
         }
         Some(step) if divides(step, &resolutions[kept]) => step,
         Some(step) => round_up(step, resolutions[kept].step),

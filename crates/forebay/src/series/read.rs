@@ -211,9 +211,8 @@ impl SeriesHandle {
     ) -> Result<Range> {
         let (key, name) = (self.key(key.as_ref())?, &self.grid.name);
         if from >= to {
-            return Err(out_of_range(format!(
-                "series {name}: from {from} to {to}: a range ends after it begins"
-            )));
+            let text = format!("series {name}: from {from} to {to}: a range ends after it begins");
+            return Err(out_of_range(text));
         }
         let plan = plan_range(&self.grid.resolutions, from, to, step, now);
         let plan = plan.map_err(|error| error.in_context(format_args!("series {name}")))?;

@@ -139,10 +139,8 @@ impl Embedded {
             let cells = g.rows.get(row)?.clone();
             Some(PendingRow { generation: g.record.id, row: Row { key: row.clone(), cells } })
         };
-        Ok(generations
-            .filter(|g| g.record.fingerprint == part.schema.fingerprint)
-            .filter_map(pending)
-            .collect())
+        let same = generations.filter(|g| g.record.fingerprint == part.schema.fingerprint);
+        Ok(same.filter_map(pending).collect())
     }
 
     pub(crate) async fn buffer_stats(&self, part: &BufferPart) -> Result<BufferStats> {

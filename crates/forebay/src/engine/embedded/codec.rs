@@ -128,10 +128,9 @@ impl<'a> Unpack<'a> {
     pub(super) fn limit(&mut self) -> Result<(&'a str, &'a str, Scale, State, Timestamp)> {
         let (limit, key, scale) = (self.text()?, self.text()?, Scale::from_bits(self.uint()?));
         if scale != Scale::LEASE && !Rule::knows(scale) {
-            let text = format!(
-                "limit {limit}: the file has a kind of limit of a later version, number {}",
-                scale.kind()
-            );
+            let kind = scale.kind();
+            let text =
+                format!("limit {limit}: the file has a kind of limit of a later version, number {kind}");
             return Err(Error::new(ErrorKind::Corrupt, text));
         }
         let state = State(self.uint()?, self.uint()?);

@@ -311,11 +311,9 @@ impl Shared {
             std::mem::take(&mut queue.done)
         };
         let place = &self.place;
-        let error = Error::new(
-            ErrorKind::Ambiguous,
-            format!("commit to {place} failed: what was to be written may be there after a restart, or not"),
-        );
-        let error = error.with_source(cause.clone());
+        let text =
+            format!("commit to {place} failed: what was to be written may be there after a restart, or not");
+        let error = Error::new(ErrorKind::Ambiguous, text).with_source(cause.clone());
         answer(&work.done, Err(error.clone()));
         answer(&behind, Err(error));
     }

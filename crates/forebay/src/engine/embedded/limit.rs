@@ -189,11 +189,8 @@ impl Embedded {
                 }
             }
         }
-        let states = takes
-            .iter()
-            .zip(&hashes)
-            .map(|(take, &hash)| advanced(&shards[place(hash)], hash, take, now))
-            .collect();
+        let state = |(take, &hash): (&Take<'_>, &u64)| advanced(&shards[place(hash)], hash, take, now);
+        let states = takes.iter().zip(&hashes).map(state).collect();
         Ok(TakenAll { allowed, now, states })
     }
 

@@ -96,12 +96,10 @@ impl Embedded {
         options: FileOptions,
         clock: Clock,
     ) -> Result<(Self, impl FnOnce(PidFile) -> Result<()> + use<>)> {
-        let relaxed = !options.sync.is_zero();
-        if relaxed && !(millis(10)..=secs(1)).contains(&options.sync) {
-            return Err(out_of_range(format!(
-                "opening {place}: sync {:?}: 0, or 10 ms to 1 s",
-                options.sync
-            )));
+        let FileOptions { sync } = options;
+        let relaxed = !sync.is_zero();
+        if relaxed && !(millis(10)..=secs(1)).contains(&sync) {
+            return Err(out_of_range(format!("opening {place}: sync {sync:?}: 0, or 10 ms to 1 s")));
         }
         let mut file = File::open(place, opener)?;
         let mut engine = Self { clock, ..Self::default() };

@@ -91,9 +91,8 @@ fn write_generations(transaction: &WriteTransaction, batch: &Batch, next: &mut u
             Some(Change { record, rewrite, rows }) => {
                 if let Some(record) = record {
                     let GenerationRecord { buffer, partition, fingerprint, id, born, frozen } = record;
-                    let (id, born) = (id.as_u128(), born.as_micros());
-                    generations
-                        .insert(number, (buffer.as_str(), *partition, &**fingerprint, id, born, *frozen))?;
+                    let (buffer, id, born) = (buffer.as_str(), id.as_u128(), born.as_micros());
+                    generations.insert(number, (buffer, *partition, &**fingerprint, id, born, *frozen))?;
                 }
                 if *rewrite {
                     log.retain_in(all, |_, _| false)?;

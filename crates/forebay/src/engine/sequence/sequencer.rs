@@ -186,9 +186,8 @@ impl<C: Channel> Sequencer<C> {
         let (items, wakers) = (queue.gathered.items.len(), queue.gathered.wakers.len());
         queue.in_flight = wakers > 0;
         // The next flight will be about as large as this one.
-        queue
-            .in_flight
-            .then(|| std::mem::replace(&mut queue.gathered, Gathered::with_capacity(items, wakers)))
+        let next = || std::mem::replace(&mut queue.gathered, Gathered::with_capacity(items, wakers));
+        (wakers > 0).then(next)
     }
 
     /// Sends items until the fate of each is known.
