@@ -218,8 +218,7 @@ impl App {
             let stats = self.clock.timeout(SAMPLE_TIMEOUT, buffer.handle.stats()).await;
             stats.and_then(Result::ok).map(BufferState::from)
         };
-        let states =
-            futures::future::join_all(self.buffers.entries.iter().map(|(_, buffer)| state(buffer))).await;
+        let states = futures::future::join_all(self.buffers.entries.values().map(state)).await;
         let named = self.buffers.entries.iter().zip(states);
         named.filter_map(|((name, _), state)| Some((name.to_string(), state?))).collect()
     }
@@ -244,8 +243,8 @@ impl App {
                 buffer.metrics.dead.set(letters as f64);
             }
         };
-        futures::future::join_all(self.buffers.entries.iter().map(|(_, buffer)| show(buffer))).await;
-        for (_, series) in &self.series.entries {
+        futures::future::join_all(self.buffers.entries.values().map(show)).await;
+        for series in self.series.entries.values() {
             series.metrics.late.absolute(series.handle.late());
             series.metrics.refused_keys.absolute(series.handle.refused_keys());
             if let Some(keys) = series.handle.key_count() {
@@ -255,7 +254,7 @@ impl App {
         for (host, bytes) in self.bay.once_usage() {
             self.metrics.named::<IdempotencyMetrics>("host", &host).bytes.set(bytes as f64);
         }
-        for (_, limit) in &self.rules().limits.entries {
+        for limit in self.rules().limits.entries.values() {
             limit.metrics.near.set(limit.handle.near(usize::MAX).len() as f64);
         }
     }

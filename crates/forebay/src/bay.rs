@@ -127,10 +127,10 @@ impl Options {
 
     async fn open_at(self, location: Result<Location<'_>>) -> Result<Forebay> {
         self.engine.check()?;
-        let engine = Engine::open(location?, &self.engine).await?;
+        let engine = Box::pin(Engine::open(location?, &self.engine)).await?;
         let store = Store::new(engine, self.engine.clock, self.once_bytes);
         let limits = Limits::new(store.clone());
-        if let Err(error) = limits.refresh_overrides().await {
+        if let Err(error) = Box::pin(limits.refresh_overrides()).await {
             tracing::warn!(%error, "starting without the overrides that were set at run time");
         }
         if store.engine().is_shared() {

@@ -21,7 +21,8 @@ pub(crate) struct PointRequest {
 /// A sum, and its time range.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Sum {
-    sum: u64,
+    #[serde(rename = "sum")]
+    total: u64,
     /// The `from` of the request, widened to the finest bucket that is still kept there; later where no bucket is.
     #[schema(format = DateTime)]
     from: String,
@@ -32,7 +33,7 @@ pub(crate) struct Sum {
 
 impl From<Total> for Sum {
     fn from(total: Total) -> Self {
-        Self { sum: total.sum, from: total.from.to_string(), to: total.to.to_string() }
+        Self { total: total.sum, from: total.from.to_string(), to: total.to.to_string() }
     }
 }
 

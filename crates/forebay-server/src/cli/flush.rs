@@ -56,7 +56,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 async fn flush(args: &Args) -> Result<Vec<FlushedBuffer>> {
     if let Some(config) = args.place.opened()? {
         args.place.check_database(&config)?;
-        return flush_store(args, config).await;
+        return Box::pin(flush_store(args, config)).await;
     }
     let mut client = args.place.client()?;
     let names = if let Some(name) = &args.buffer {

@@ -143,32 +143,32 @@ impl Given<'_> {
         }
     }
 
-    /// A setting that has a flag, a variable and a field in the file; the inner `None` is one with a mistake.
+    /// A setting that has a flag, a variable and a field in the file, or its default. `None`: it has a mistake.
     fn setting<T>(
         &mut self,
         name: &'static str,
         top: &mut Fields<'_>,
+        default: Option<T>,
         read: impl Fn(&str) -> Result<T, String>,
-    ) -> Option<Option<T>> {
+    ) -> Option<T> {
         // The file's value is checked even if a flag replaces it, so that its mistakes show now.
         let in_file = top.optional(name).map(|node| node.accept(read(&node.text()?)));
-        let Some((source, value)) = self.value(name) else { return in_file };
-        let value = read(&value).map_err(|message| self.mistakes.push(Mistake::of(&source, message)));
-        Some(value.ok())
+        let Some((source, value)) = self.value(name) else { return in_file.unwrap_or(default) };
+        read(&value).map_err(|message| self.mistakes.push(Mistake::of(&source, message))).ok()
     }
 }
 
 fn read(mut top: Fields<'_>, origin: Origin, mut given: Given<'_>) -> (Config, Vec<Mistake>) {
-    let listen = given.setting("listen", &mut top, read_listen).flatten().unwrap_or(DEFAULT_LISTEN);
-    let store = given.setting("store", &mut top, read_store).flatten();
+    let listen = given.setting("listen", &mut top, None, read_listen).unwrap_or(DEFAULT_LISTEN);
+    let store = given.setting("store", &mut top, None, read_store);
     let cluster = read_cluster(&mut top);
     if let (Some(node), Some(_)) = (top.optional("store"), &cluster) {
         node.mistake("store and [cluster] both say where counters live; write one of them");
     }
     // A flag or variable takes precedence over the file, also over its hosts.
     let store = store.map(Store::Url).or(cluster).unwrap_or_else(|| Store::Url(Url::new(DEFAULT_STORE)));
-    let database = given.setting("database", &mut top, read_database);
-    let database = database.unwrap_or_else(|| Some(Url::new(DEFAULT_DATABASE)));
+    let default = Some(Url::new(DEFAULT_DATABASE));
+    let database = given.setting("database", &mut top, default, read_database);
     let limits = read_limits(&mut top);
     let series = read_series(&mut top, store.is_shared());
     let mut buffers = read_buffers(&mut top, database.as_ref().map(Dialect::of));

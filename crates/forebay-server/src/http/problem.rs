@@ -23,7 +23,7 @@ pub(crate) struct Problem {
     pub(super) detail: String,
     /// Members beyond the standard ones, such as those of a decision, and the field that is wrong.
     pub(super) members: Map<String, Value>,
-    headers: HeaderMap,
+    headers: Box<HeaderMap>,
 }
 
 /// The body of a problem.
@@ -49,7 +49,7 @@ pub(crate) struct ProblemBody {
 impl Problem {
     /// A problem of the kind `slug`.
     pub(crate) fn new(status: StatusCode, slug: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, slug, detail: detail.into(), members: Map::new(), headers: HeaderMap::new() }
+        Self { status, slug, detail: detail.into(), members: Map::new(), headers: Box::default() }
     }
 
     /// 422: a field with an invalid value.
@@ -191,7 +191,7 @@ impl IntoResponse for Problem {
         let body = serde_json::to_vec(&body).expect("a problem is plain data");
         let content_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         let mut response = (self.status, [content_type], body).into_response();
-        response.headers_mut().extend(self.headers);
+        response.headers_mut().extend(*self.headers);
         response
     }
 }

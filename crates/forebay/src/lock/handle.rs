@@ -67,10 +67,11 @@ impl LockHandle {
     /// Acquires the lock if it is free and nobody waits for it.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for a name that is empty or longer than 512 bytes; [`ErrorKind::OutOfRange`] for a ttl outside
-    /// its range; [`ErrorKind::Unavailable`] when the store certainly did nothing; [`ErrorKind::Ambiguous`] when the store
-    /// may have granted the lock, and the answer was lost. In that case the lock is released in the background, or its lease
-    /// runs out after one ttl.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a name that is empty or longer than 512 bytes;
+    /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) for a ttl outside its range;
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when the store certainly did nothing;
+    /// [`ErrorKind::Ambiguous`](crate::ErrorKind::Ambiguous) when the store may have granted the lock, and the answer was lost. In
+    /// that case the lock is released in the background, or its lease runs out after one ttl.
     ///
     /// # Cancellation
     /// Dropping the future releases whatever was acquired.
@@ -96,8 +97,8 @@ impl LockHandle {
     /// Acquires the lock, and waits for it as long as necessary.
     ///
     /// # Errors
-    /// As [`try_acquire`](Self::try_acquire); and [`ErrorKind::Overloaded`] when the queue is full (16 384 waiters). When
-    /// the store stops answering during the wait, the call fails after 5 s.
+    /// As [`try_acquire`](Self::try_acquire); and [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded) when the queue is full
+    /// (16 384 waiters). When the store stops answering during the wait, the call fails after 5 s.
     ///
     /// # Cancellation
     /// Dropping the future leaves the queue.
@@ -179,7 +180,7 @@ impl LockHandle {
     /// Extends a lease to its full ttl from now.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for a bad name; and when the store does not answer. Repeating the call is safe.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a bad name; and when the store does not answer. Repeating the call is safe.
     ///
     /// # Cost
     /// One round trip.

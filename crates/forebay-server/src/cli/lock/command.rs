@@ -36,7 +36,7 @@ pub(in crate::cli) fn run(args: &Args) -> Result<ExitCode> {
 
 async fn lock(args: &Args) -> Result<ExitCode> {
     let mut signals = Signals::listen()?;
-    let place = Place::open(&args.place).await?;
+    let place = Box::pin(Place::open(&args.place)).await?;
     let since = Deadline::new(boot::now(), Clock::system().monotonic());
     let acquired = tokio::select! {
         acquired = place.acquire(args) => Ok(acquired),

@@ -133,16 +133,12 @@ impl Nodes {
     fn to_ask(&self) -> Vec<Target> {
         let number = self.questions.fetch_add(1, Ordering::Relaxed);
         let mut targets: Vec<Target> = self.hosts().values().map(|host| host.target().clone()).collect();
-        if !targets.is_empty() {
-            let count = targets.len();
-            targets.rotate_left(number % count);
-            // Room for two seeds among the first: of those that are known all may be gone.
-            let tail = targets.split_off(count.min(MAX_ASKED - 2));
-            targets.extend(self.seeds.iter().cloned());
-            targets.extend(tail);
-        } else {
-            targets.extend(self.seeds.iter().cloned());
-        }
+        let count = targets.len();
+        targets.rotate_left(number % count.max(1));
+        // Room for two seeds among the first: of those that are known all may be gone.
+        let tail = targets.split_off(count.min(MAX_ASKED - 2));
+        targets.extend(self.seeds.iter().cloned());
+        targets.extend(tail);
         let mut known = std::collections::BTreeSet::new();
         targets.retain(|target| known.insert(target.name.clone()));
         targets
