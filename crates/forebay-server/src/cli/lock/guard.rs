@@ -99,7 +99,7 @@ impl Orders {
                 return;
             }
         }
-        pending().await;
+        pending::<()>().await;
     }
 }
 
