@@ -99,7 +99,8 @@ impl Run {
         // How long before its end this process ends the command. Renewals come every third of the ttl: with a quarter left,
         // two of them have failed.
         let margin = (self.lease.ttl / 4).min(secs(5));
-        let mut next = self.clock.monotonic() + self.lease.interval();
+        // At once: the lease may have been renewed while the watchdog started.
+        let mut next = self.clock.monotonic();
         loop {
             let mut gone = false;
             tokio::select! {
@@ -120,8 +121,11 @@ impl Run {
                 }
                 signal = signals.next() => self.child.pass_on(signal),
             }
-            if gone && let Err(error) = self.replace(held).await {
-                return Some(chain(&*error));
+            if gone {
+                if let Err(error) = self.replace(held).await {
+                    return Some(chain(&*error));
+                }
+                next = self.clock.monotonic();
             }
         }
     }
