@@ -1,10 +1,12 @@
 //! The program in a process of its own.
 
 use std::{
+    fs::File,
     io::{BufRead, BufReader, Read, Write},
+    os::fd::AsFd,
     path::Path,
     process::{Child, ChildStdout, Command, Output, Stdio},
-    sync::mpsc,
+    sync::mpsc::{self, RecvTimeoutError},
     time::Duration,
 };
 
@@ -77,7 +79,19 @@ impl Process {
 
     /// The next line that it prints.
     pub(crate) fn line(&self) -> String {
-        self.lines.recv_timeout(PATIENCE).expect("another line")
+        self.lines.recv_timeout(PATIENCE).unwrap_or_else(|error| match error {
+            RecvTimeoutError::Timeout => panic!("no other line within {PATIENCE:?}"),
+            RecvTimeoutError::Disconnected => panic!("no other line, and stderr: {}", self.log()),
+        })
+    }
+
+    /// What it wrote to stderr until it ended.
+    fn log(&self) -> String {
+        let stderr = self.keeper.stderr.as_ref().expect("piped");
+        let stderr = stderr.as_fd().try_clone_to_owned().expect("a descriptor");
+        let mut log = String::new();
+        File::from(stderr).read_to_string(&mut log).expect("text");
+        log
     }
 
     /// The next line that begins with `start`, without it.
@@ -101,9 +115,8 @@ impl Process {
 
     /// Waits for the program's end: its exit code, and its stderr.
     pub(crate) fn end(mut self) -> (i32, String) {
-        let mut log = String::new();
         // The log ends with the program, and no test waits longer than the grace periods.
-        self.keeper.stderr.take().expect("piped").read_to_string(&mut log).expect("text");
+        let log = self.log();
         let code = self.keeper.wait().expect("an exit status").code();
         (code.expect("the shell exits by itself"), log)
     }

@@ -97,9 +97,12 @@ fn a_signal_for_the_second_time_is_no_order_to_kill_unless_it_asks_to_end() {
     assert_eq!(process.end().0, 128 + 15);
 
     // The command reports the first TERM. A second TERM that is sent before that can merge with it.
-    let script = DEAF.replace("wait; sleep 1000", "trap 'echo asked' TERM; while :; do wait; done");
+    let script =
+        DEAF.replace("wait; sleep 1000", "trap 'echo asked' TERM; echo ready; while :; do wait; done");
     let process = place.start(&unique_prefix(), &["--ttl", "1h"], &script);
-    let pids = pids(&process);
+    let mut lines: Vec<String> = (0..4).map(|_| process.line()).collect();
+    lines.retain(|line| line != "ready");
+    let pids: Vec<u32> = lines.iter().map(|pid| pid.parse().expect("a process id")).collect();
     process.signal("TERM");
     assert_eq!(process.line(), "asked");
     process.signal("TERM");
@@ -114,7 +117,7 @@ fn a_holder_that_is_killed_takes_its_command_along_before_another_holds_the_lock
         for signal in ["KILL", "SEGV", "BUS", "ILL", "FPE", "34", "64"] {
             scope.spawn(move || {
                 let (place, name) = (place(), unique_prefix());
-                let (process, pids) = deaf(&place, &name, "3s");
+                let (process, pids) = deaf(&place, &name, "10s");
                 wait_until("the holder to end", || {
                     // The first SEGV or BUS that is sent, and no fault, is taken for a stack overflow and has no effect.
                     let pid = process.pid().to_string();
