@@ -92,7 +92,13 @@ impl Cluster {
         let before = std::mem::replace(&mut *self.topology.write(), Arc::new(topology));
         let now = self.topology();
         let stays = |member: &Arc<Member>| now.members().iter().any(|other| Arc::ptr_eq(member, other));
-        before.members().iter().filter(|member| !stays(member)).for_each(|member| member.stop_probing());
+        for member in before.members().iter().filter(|member| !stays(member)) {
+            member.stop_probing();
+            // What it was asked is settled where its slots are now. One that is well still answers.
+            if member.health().0 != Health::Up {
+                member.engine.give_up();
+            }
+        }
     }
 
     /// The hosts as of now.

@@ -202,6 +202,13 @@ impl Host {
         self.command(&auth).await.map(drop)
     }
 
+    /// Ends the connection, and the wait of those who wait for an answer.
+    pub(super) fn give_up(&self) {
+        if let Link::Up(session) = &*self.link.borrow() {
+            session.facts.give_up.notify_one();
+        }
+    }
+
     /// Why there is no connection, as far as is known.
     pub(super) fn trouble(&self) -> Option<Error> {
         match &*self.link.borrow() {

@@ -99,6 +99,11 @@ impl Redis {
         self.probe_group.store(group.number(), Ordering::Relaxed);
     }
 
+    /// Ends the wait of those who wait for an answer of this node, whose slots another one has by now.
+    pub(crate) fn give_up(&self) {
+        self.host.give_up();
+    }
+
     /// Says that the known owners of slots may be out of date.
     pub(crate) fn report(&self) {
         if let Some(peers) = self.host.peers() {

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use futures::future::join_all;
+use futures::{StreamExt as _, stream::FuturesUnordered};
 use parking_lot::{Mutex, MutexGuard};
 use redis::{Cmd, Value};
 use tokio::sync::Notify;
@@ -28,7 +28,7 @@ use crate::{
     clock::Clock,
     engine::cluster::Layout,
     error::{Error, ErrorKind, Result, invalid},
-    time::secs,
+    time::{millis, secs},
 };
 
 /// How many nodes are asked at once. One that was cut off may be behind; few are at the same time.
@@ -36,6 +36,9 @@ const MAX_ASKED: usize = 5;
 
 /// How long a node may take to connect and answer.
 const ANSWER_TIMEOUT: Duration = secs(1);
+
+/// How long each further node may take once one has answered.
+const OTHERS_TIMEOUT: Duration = millis(100);
 
 /// The nodes of a Redis Cluster.
 #[derive(Debug)]
@@ -106,13 +109,16 @@ impl Nodes {
         let asked = self.to_ask();
         let mut failures = vec![];
         for some in asked.chunks(MAX_ASKED) {
-            let answers = join_all(some.iter().map(|target| self.ask(target))).await;
+            let mut answers: FuturesUnordered<_> = some.iter().map(|target| self.ask(target)).collect();
             let (mut all, mut needs_all) = (vec![], None);
-            for answer in answers {
+            // Once one has answered nobody waits long for a node that is stopped or cut off.
+            let mut left = ANSWER_TIMEOUT * 2;
+            while let Some(Some(answer)) = self.clock.timeout(left, answers.next()).await {
                 match answer {
                     Ok((claims, needs)) => {
                         all.extend(claims);
                         needs_all = needs.or(needs_all);
+                        left = OTHERS_TIMEOUT;
                     }
                     Err(error) if error.is_outage() => failures.push(error),
                     Err(error) => return Err(error),
