@@ -40,8 +40,17 @@ const DEFAULT_STORE: &str = "embedded:forebay.redb";
 const DEFAULT_DATABASE: &str = "sqlite:forebay.db";
 
 /// The URL schemes of stores.
-const STORES: [&str; 7] =
-    ["memory", "embedded", "redis", "rediss", "redis+unix", "redis+sentinel", "rediss+sentinel"];
+const STORES: [&str; 9] = [
+    "memory",
+    "embedded",
+    "redis",
+    "rediss",
+    "redis+unix",
+    "redis+sentinel",
+    "rediss+sentinel",
+    "redis+cluster",
+    "rediss+cluster",
+];
 
 /// The values of flags. A flag takes precedence over its environment variable, and that over the file.
 #[derive(Clone, Debug, Default, clap::Args)]

@@ -1,4 +1,4 @@
-//! Stores behind TLS, Sentinel and logins. Every command accepts them, and no output contains a secret.
+//! Stores behind TLS, Sentinel and logins, and Redis Clusters. Every command accepts them, and no output contains a secret.
 
 use std::{
     fs,
@@ -6,7 +6,7 @@ use std::{
     net::TcpStream,
 };
 
-use forebay_testkit::{Certificates, Redis, Reply, Sentinel, wait_until, without};
+use forebay_testkit::{Certificates, Redis, RedisCluster, Reply, Sentinel, wait_until, without};
 
 use super::process::{Process, run};
 
@@ -39,23 +39,41 @@ fn every_command_takes_a_store_by_tls_and_by_sentinel() {
     let tls = server.tls_url("localhost", &format!("ca={}", file.display()));
     let set = Sentinel::builder().password("s3cret").sentinel_password("s3cret").start();
     let sentinel = set.url_with(":s3cret@", "?sentinel-password=s3cret");
-    for url in [tls, sentinel] {
-        let dir = configured(&url);
-        let said = |args: &[&str], code: i32| {
-            let output = run(dir.path(), args);
-            let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-            assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
-            assert!(!text.contains("s3cret"), "{args:?}: {text}");
-            text
-        };
-        said(&["check-config"], 0);
-        said(&["limit", "hits", "42", "--store", &url], 0);
-        said(&["lock", "job", "--store", &url, "--", "true"], 0);
-        said(&["cluster", "show", "--store", &url], 0);
-        fs::write(dir.path().join("access.log"), include_str!("../../../../docs/guide/access.log"))
-            .expect("a file");
-        said(&["replay", "access.log", "--event", "hit", "--key", "ip", "--store", &url], 0);
+    every_command_takes(&tls);
+    every_command_takes(&sentinel);
+}
+
+#[test]
+fn every_command_takes_a_redis_cluster() {
+    if without("redis") {
+        return;
     }
+    let cluster = RedisCluster::start();
+    every_command_takes(&cluster.url());
+    let dir = configured(&cluster.url());
+    let output = run(dir.path(), &["cluster", "show", "--store", &cluster.url()]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    for node in cluster.nodes() {
+        assert!(text.contains(&format!("127.0.0.1:{}", node.port())), "{text}");
+    }
+}
+
+/// Runs each command that takes a store. None shows the password.
+fn every_command_takes(url: &str) {
+    let dir = configured(url);
+    let said = |args: &[&str]| {
+        let output = run(dir.path(), args);
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {text}");
+        assert!(!text.contains("s3cret"), "{args:?}: {text}");
+    };
+    said(&["check-config"]);
+    said(&["limit", "hits", "42", "--store", url]);
+    said(&["lock", "job", "--store", url, "--", "true"]);
+    said(&["cluster", "show", "--store", url]);
+    fs::write(dir.path().join("access.log"), include_str!("../../../../docs/guide/access.log"))
+        .expect("a file");
+    said(&["replay", "access.log", "--event", "hit", "--key", "ip", "--store", url]);
 }
 
 #[test]
@@ -68,6 +86,9 @@ fn mistakes_in_urls_name_the_line_without_the_password() {
         ("redis://:s3cret@a?password-file=/nowhere/pw", "stands in one place"),
         ("redis://a?password-file=/nowhere/pw", "password file /nowhere/pw"),
         ("redis://:s3cret@a,rediss://b", "share its scheme"),
+        ("redis+cluster://:s3cret@a,b/3", "database 3: a Redis Cluster has database 0 only"),
+        ("redis+cluster://:s3cret@a,b?router=slots", "a Redis Cluster places keys itself"),
+        ("redis-cluster://:s3cret@a,b", "redis+cluster"),
     ] {
         let output = run(configured(url).path(), &["check-config"]);
         let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();

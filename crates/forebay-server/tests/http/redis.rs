@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forebay_testkit::{Certificates, Redis, Reply, Sentinel, wait_until, without};
+use forebay_testkit::{Certificates, Redis, RedisCluster, Reply, Sentinel, wait_until, without};
 use serde_json::json;
 
 use crate::{
@@ -38,6 +38,15 @@ fn the_example_holds_on_one_redis() {
     }
     let redis = Redis::start();
     of_25_hits_20_are_accepted(patiently_on(&format!("store = {:?}", redis.url())));
+}
+
+#[test]
+fn the_example_holds_on_a_redis_cluster() {
+    if without("redis") {
+        return;
+    }
+    let cluster = RedisCluster::start();
+    of_25_hits_20_are_accepted(patiently_on(&format!("store = {:?}", cluster.url())));
 }
 
 #[test]
