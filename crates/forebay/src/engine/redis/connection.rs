@@ -57,6 +57,8 @@ pub(super) struct Host {
     keeper: OnceLock<AbortHandle>,
     /// The store is open, so every error of this host is an outage. Orders nothing else.
     in_service: AtomicBool,
+    /// An engine closes this host at its end. Orders nothing else.
+    owned: AtomicBool,
     /// As `link` has it, for those who only ask that. Orders nothing else.
     closed: AtomicBool,
     /// Notified to try again before the pause is over.
@@ -160,6 +162,7 @@ impl Host {
             kin,
             keeper: OnceLock::new(),
             in_service: AtomicBool::new(in_service),
+            owned: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             hurry: Notify::new(),
             server_clock: ServerClock::default(),
@@ -200,6 +203,11 @@ impl Host {
         let mut auth = redis::cmd("AUTH");
         auth.arg(words);
         self.command(&auth).await.map(drop)
+    }
+
+    /// Makes an engine the one that closes this host; false: another one will.
+    pub(super) fn own(&self) -> bool {
+        !self.owned.swap(true, Ordering::Relaxed)
     }
 
     /// Ends the connection, and the wait of those who wait for an answer.

@@ -93,7 +93,22 @@ impl Nodes {
 
     /// The engine on one node.
     pub(crate) fn engine(&self, (host, port): &Address) -> Arc<Redis> {
-        Redis::on(self.node(host, *port), self.keys.clone(), self.inbox.clone())
+        let mut node = self.node(host, *port);
+        if !node.own() {
+            // That of a former engine, which closes it when its last calls have ended.
+            node = self.start(host, *port);
+            node.own();
+            self.hosts().insert((host.clone(), *port), node.clone());
+        }
+        Redis::on(node, self.keys.clone(), self.inbox.clone())
+    }
+
+    fn start(&self, name: &str, port: u16) -> Arc<Host> {
+        // All seeds have one login.
+        let target = self.seeds[0].at(name, port);
+        let host = Host::start_at(target, self.keys.clone(), self.clock.clone(), self.kin.clone());
+        host.enter_service();
+        host
     }
 
     /// Ends when the known owners of slots may be out of date.
@@ -204,14 +219,7 @@ impl Peers for Nodes {
         let mut hosts = self.hosts();
         // Those that left the cluster were closed.
         hosts.retain(|_, host| !host.is_closed());
-        let start = || {
-            // All seeds have one login.
-            let target = self.seeds[0].at(name, port);
-            let host = Host::start_at(target, self.keys.clone(), self.clock.clone(), self.kin.clone());
-            host.enter_service();
-            host
-        };
-        hosts.entry((name.into(), port)).or_insert_with(start).clone()
+        hosts.entry((name.into(), port)).or_insert_with(|| self.start(name, port)).clone()
     }
 
     fn report(&self) {
