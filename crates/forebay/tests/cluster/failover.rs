@@ -93,7 +93,7 @@ async fn fail_over(old: &Redis, new: &Redis, stops: bool, load: &Load) -> Durati
     let clock = Clock::system();
     let (elected, before) = (clock.monotonic(), load.count());
     eventually("a write to be acknowledged", async || load.count() > before).await;
-    let took = clock.monotonic() - elected;
+    let took = clock.monotonic().saturating_sub(elected);
     eventually("more writes", async || load.count() > before + 20).await;
     if stops {
         old.resume();

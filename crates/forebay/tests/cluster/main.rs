@@ -1,5 +1,7 @@
 //! Plain commands, and several hosts, against real servers.
 
+#![expect(clippy::print_stdout, reason = "long runs of the fail-over tests print what they measured")]
+
 mod across;
 mod buffer;
 mod failover;

@@ -160,64 +160,74 @@ async fn a_lost_reply_never_applies_a_counter_twice() {
     })
     .await;
     let structures = Structures::open(&format!("redis+cluster://127.0.0.1:{}", proxies[0].port())).await;
-    let cells = &structures.bay.cluster();
+    let (mut lost, sink) = (0, MemorySink::new());
+    let _ = structures.buffer.flush_to(sink.clone());
+    for drops in [1, 5] {
+        lost += drop_increments(&structures, &proxies, drops).await;
+        drop_sequenced_writes(&structures, &sink, &proxies, drops).await;
+    }
+    assert!(lost > 0, "no reply was lost");
+}
+
+fn proxy_of<'a>(proxies: &'a [Proxy], host: &str) -> &'a Proxy {
+    let of = |proxy: &&Proxy| host.ends_with(&format!(":{}", proxy.port()));
+    proxies.iter().find(of).expect("a proxy of its host")
+}
+
+/// Loses replies to plain increments, one after the other. Answers how many were unknown.
+async fn drop_increments(structures: &Structures, proxies: &[Proxy], drops: u64) -> u64 {
+    let cells = structures.bay.cluster();
     let incr = async |key: &str| {
         let mut map = cells.map();
         let ticket = map.incr(key, 1);
         map.run().await.get(ticket)
     };
-    let proxy_of = |host: &str| proxies.iter().find(|proxy| host.ends_with(&format!(":{}", proxy.port())));
-    let (mut lost, sink) = (0, MemorySink::new());
-    for drops in [1, 5] {
-        let key = unique_prefix();
-        let proxy = proxy_of(&cells.route(&key).host).expect("a proxy of its host");
-        let (mut acknowledged, mut unknown) = (0, 0);
-        for _ in 0..drops {
-            eventually("the connection to stand", async || incr(&beside(&key)).await.is_ok()).await;
-            proxy.set(Fault::DropReply { after: 0 });
-            match incr(&key).await {
-                Ok(_) => acknowledged += 1,
-                Err(error) => {
-                    assert_eq!(
-                        (error.fate(), error.retry()),
-                        (Fate::MaybeExecuted, Retry::Unknown),
-                        "{error}"
-                    );
-                    unknown += 1;
-                }
+    let key = unique_prefix();
+    let proxy = proxy_of(proxies, &cells.route(&key).host);
+    let (mut acknowledged, mut unknown) = (0_u64, 0_u64);
+    for _ in 0..drops {
+        eventually("the connection to stand", async || incr(&beside(&key)).await.is_ok()).await;
+        proxy.set(Fault::DropReply { after: 0 });
+        match incr(&key).await {
+            Ok(_) => acknowledged += 1,
+            Err(error) => {
+                assert_eq!((error.fate(), error.retry()), (Fate::MaybeExecuted, Retry::Unknown), "{error}");
+                unknown += 1;
             }
         }
-        let counted = async || incr(&key).await.ok().and_then(|n| u64::try_from(n - 1).ok());
-        let mut found = None;
-        eventually("an answer", async || {
-            found = counted().await;
-            found.is_some()
-        })
-        .await;
-        assert_eq!(found, Some(acknowledged + unknown), "each was carried out once");
-        lost += unknown;
-
-        // What is sequenced is settled behind the caller: it is acknowledged, and counted once.
-        let row = unique_prefix();
-        let cluster = &structures.bay.cluster();
-        let hosts = [
-            cluster.route_row(&structures.buffer, [row.as_str().into()]).expect("valid").host,
-            cluster.route_series(&structures.series, &row).host,
-        ];
-        for _ in 0..drops {
-            for host in &hosts {
-                proxy_of(host).expect("a proxy").set(Fault::DropReply { after: 0 });
-            }
-            structures.buffer.row(row.as_str()).add("n", 1).await.expect("buffered");
-            structures.series.add(&row, 1).await.expect("counted");
-        }
-        proxies.iter().for_each(|proxy| proxy.set(Fault::Pass));
-        let _ = structures.buffer.flush_to(sink.clone());
-        eventually("a flush", async || structures.buffer.flush().await.is_ok()).await;
-        assert_eq!(rows(&sink, &structures.buffer, &row), drops);
-        assert_eq!(structures.series.sum(&row, days(1)).await.expect("answers"), drops);
     }
-    assert!(lost > 0, "no reply was lost");
+    proxy.set(Fault::Pass);
+    let mut found = None;
+    eventually("an answer", async || {
+        found = incr(&key).await.ok();
+        found.is_some()
+    })
+    .await;
+    assert_eq!(found, Some((acknowledged + unknown + 1).cast_signed()), "each was carried out once");
+    unknown
+}
+
+/// What is sequenced is settled behind the caller: it is acknowledged, and counted once.
+async fn drop_sequenced_writes(structures: &Structures, sink: &MemorySink, proxies: &[Proxy], drops: u64) {
+    let Structures { bay, buffer, series, .. } = structures;
+    let row = unique_prefix();
+    let hosts = [
+        bay.cluster().route_row(buffer, [row.as_str().into()]).expect("valid").host,
+        bay.cluster().route_series(series, &row).host,
+    ];
+    for _ in 0..drops {
+        for host in &hosts {
+            proxy_of(proxies, host).set(Fault::DropReply { after: 0 });
+        }
+        buffer.row(row.as_str()).add("n", 1).await.expect("buffered");
+        series.add(&row, 1).await.expect("counted");
+    }
+    for proxy in proxies {
+        proxy.set(Fault::Pass);
+    }
+    eventually("a flush", async || buffer.flush().await.is_ok()).await;
+    assert_eq!(rows(sink, buffer, &row), drops);
+    assert_eq!(series.sum(&row, days(1)).await.expect("answers"), drops);
 }
 
 /// Another key in the slot of a key.
