@@ -218,10 +218,15 @@ fn a_holder_that_dies_while_it_replaces_its_watchdog_takes_its_command_along() {
                     let (place, name) = (place(), unique_prefix());
                     let process = place.start_to_die(failpoint, &name, &["--ttl", "10s"], DEAF);
                     let pids = pids(&process);
-                    send(signal, watchdog_of(process.pid()).expect("a watchdog"));
+                    let first = watchdog_of(process.pid()).expect("a watchdog");
+                    send(signal, first);
                     wait_until("the holder to die", || !runs(process.pid()));
                     assert_eq!(successor(&place, &name, &pids), "mine\n", "{failpoint}, {signal}");
                     assert_eq!(process.end().0, 128 + 6, "{failpoint}, {signal}");
+                    // Without its holder a stopped one remains.
+                    if signal == "STOP" {
+                        send("KILL", first);
+                    }
                 });
             }
         }
