@@ -82,6 +82,20 @@ impl Cluster {
         Ok(Target { hosts })
     }
 
+    /// The host of a plain key, for commands beside it: `map.fanout(&cluster.target_key("user:42"), ["DBSIZE"])`.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let cluster = bay.cluster();
+    /// assert_eq!(cluster.target_key("user:42"), cluster.target([&*cluster.route("user:42").host])?);
+    /// # Ok(()) }
+    /// ```
+    pub fn target_key(&self, key: impl Argument) -> Target {
+        Target { hosts: vec![self.store.engine().host_of(&key.to_bytes())] }
+    }
+
     /// The hosts in the order of their numbers, with their health.
     pub fn hosts(&self) -> Vec<HostStatus> {
         self.store.engine().hosts()

@@ -11,14 +11,21 @@ use super::{
     argument::Argument,
 };
 use crate::{
-    error::{Result, invalid, out_of_range},
-    model::{Command, Fate, FromReply, HostStatus, Reply, Verb, command::unfit},
+    engine::Engine,
+    error::{Error, Result, invalid, out_of_range},
+    model::{Command, Fate, FromReply, HostStatus, Reply, Script, ScriptCall, Verb, command::unfit},
     store::Store,
     time::{days, secs},
 };
 
 /// The longest time to live that [`Map::expire`] sets: a hundred years. Far above it stores refuse, or wrap around.
 pub const MAX_TTL: Duration = days(36_500);
+
+/// The most commands of one map.
+pub const MAX_COMMANDS: usize = 1_000_000;
+
+/// The most bytes of one map: the keys, values and words, and 64 bytes for each command. It does not bound the answers.
+pub const MAX_BYTES: usize = 256 << 20;
 
 /// A map waits for its answers for this long, unless [`Map::deadline`] sets another time.
 const DEFAULT_DEADLINE: Duration = secs(1);
@@ -28,6 +35,10 @@ const DEFAULT_DEADLINE: Duration = secs(1);
 /// Each method returns a [`Ticket`] that selects the command's answer from [`Answers`]. A host executes its commands in the
 /// order in which they were added, each on its own; commands of other callers may come between them. There is no order
 /// between hosts. The same command twice is two commands.
+///
+/// A map of more than [`MAX_COMMANDS`] or [`MAX_BYTES`] is not sent at all: each ticket's error names the bound. A host gets a
+/// megabyte at a time, and the next one after its answers. All maps of a process together have at most 16 of these on their
+/// way to a host; others wait within their deadline.
 ///
 /// # Examples
 /// ```
@@ -57,7 +68,7 @@ struct Entry {
     /// Its host; `None`: the host of the key.
     host: Option<usize>,
     /// Why it is not sent.
-    refused: Option<crate::Error>,
+    refused: Option<Error>,
 }
 
 /// Some of the hosts, for commands that have no key.
@@ -131,6 +142,64 @@ impl Map {
         self.add(Entry { command, host: None, refused })
     }
 
+    /// Reads many values, each with its own ticket: [`get`](Self::get) for each key, on whichever hosts they are.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let mut map = bay.cluster().map();
+    /// map.mset([("a", 1), ("b", 2)]);
+    /// let values = map.mget::<Option<i64>>(["a", "b", "c"]);
+    /// let answers = map.run().await;
+    /// let values: Vec<_> = values.into_iter().map(|value| answers.get(value)).collect::<Result<_, _>>()?;
+    /// assert_eq!(values, [Some(1), Some(2), None]);
+    /// # Ok(()) }
+    /// ```
+    pub fn mget<T: FromReply>(&mut self, keys: impl IntoIterator<Item = impl Argument>) -> Vec<Ticket<T>> {
+        keys.into_iter().map(|key| self.get(key)).collect()
+    }
+
+    /// Writes many values, each with its own ticket: [`set`](Self::set) for each pair. Unlike `MSET` of Redis it is not one
+    /// atomic step.
+    pub fn mset(
+        &mut self,
+        pairs: impl IntoIterator<Item = (impl Argument, impl Argument)>,
+    ) -> Vec<Ticket<()>> {
+        pairs.into_iter().map(|(key, value)| self.set(key, value)).collect()
+    }
+
+    /// Runs a Lua script on the host of its keys, which it gets as `KEYS` and `ARGV`. Only on Redis.
+    ///
+    /// At least one key is needed. All keys must be on one host, and in a Redis Cluster in one slot. A server that has lost the
+    /// script gets its text again. Only then, or while the slot moves, the script may run after later commands of the map.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("redis://127.0.0.1").await?;
+    /// use forebay::cluster::Script;
+    /// let raise = Script::new("if tonumber(ARGV[1]) > tonumber(redis.call('GET', KEYS[1]) or 0) then \
+    ///     redis.call('SET', KEYS[1], ARGV[1]) return 1 end return 0");
+    /// let mut map = bay.cluster().map();
+    /// let raised = map.script::<bool>(&raise, ["peak"], [42]);
+    /// println!("{}", map.run().await.get(raised)?);
+    /// # Ok(()) }
+    /// ```
+    pub fn script<T: FromReply>(
+        &mut self,
+        script: &Script,
+        keys: impl IntoIterator<Item = impl Argument>,
+        args: impl IntoIterator<Item = impl Argument>,
+    ) -> Ticket<T> {
+        let keys: Vec<_> = keys.into_iter().map(|key| key.to_bytes()).collect();
+        let args = args.into_iter().map(|word| word.to_bytes()).collect();
+        let refused = keys.is_empty().then(|| invalid("script: a key decides on its host, and it has none"));
+        let key = keys.first().cloned().unwrap_or_default();
+        let verb = Verb::Script(Box::new(ScriptCall { script: script.clone(), keys, args }));
+        self.add(Entry { command: Command { key, verb }, host: None, refused })
+    }
+
     /// Adds any other Redis command, as words, for the host of `key`. Only on Redis.
     ///
     /// The key is an argument of its own because only the caller knows which word it is. Commands that would change the
@@ -183,21 +252,18 @@ impl Map {
     ///
     /// # Cost
     /// One round trip if the commands and answers of each host fit into a megabyte, else more. None on the embedded engine.
-    pub async fn run(self) -> Answers {
+    pub async fn run(mut self) -> Answers {
         let engine = self.store.engine();
         let idle =
             |host: HostStatus| HostAnswer { name: host.name, commands: 0, failed: 0, took: Duration::ZERO };
         let mut hosts: Vec<HostAnswer> = engine.hosts().into_iter().map(idle).collect();
+        let places = place(&mut self.entries, engine, hosts.len());
+        if let Some(excess) = excess(&self.entries) {
+            self.entries.iter_mut().for_each(|entry| entry.refused = Some(excess.clone()));
+        }
         let mut shares: Vec<Vec<usize>> = vec![vec![]; hosts.len()];
-        let mut places = Vec::with_capacity(self.entries.len());
-        for (index, entry) in self.entries.iter().enumerate() {
-            let host = entry.host.unwrap_or_else(|| engine.host_of(&entry.command.key));
-            // Hosts may have left since, or joined.
-            let host = host.min(hosts.len() - 1);
-            places.push(host);
-            if entry.refused.is_none() {
-                shares[host].push(index);
-            }
+        for (index, _) in self.entries.iter().enumerate().filter(|(_, entry)| entry.refused.is_none()) {
+            shares[places[index]].push(index);
         }
         let sent =
             shares.iter().enumerate().filter(|(_, share)| !share.is_empty()).map(async |(host, share)| {
@@ -244,5 +310,62 @@ impl Map {
     fn add<T>(&mut self, entry: Entry) -> Ticket<T> {
         self.entries.push(entry);
         Ticket { map: self.id, index: self.entries.len() - 1, answer: PhantomData }
+    }
+}
+
+/// Finds the host of each command, and refuses scripts whose keys are on several.
+fn place(entries: &mut [Entry], engine: &Engine, hosts: usize) -> Vec<usize> {
+    let place = |entry: &mut Entry| {
+        let host = entry.host.unwrap_or_else(|| engine.host_of(&entry.command.key));
+        if let Verb::Script(call) = &entry.command.verb
+            && call.keys.iter().any(|key| engine.host_of(key) != host)
+        {
+            entry.refused = Some(invalid("script: its keys are on several hosts"));
+        }
+        // Hosts may have left since, or joined.
+        host.min(hosts - 1)
+    };
+    entries.iter_mut().map(place).collect()
+}
+
+/// The bound that a map exceeds.
+fn excess(entries: &[Entry]) -> Option<Error> {
+    beyond(entries.len(), entries.iter().map(|entry| entry.command.size()).sum())
+}
+
+fn beyond(commands: usize, bytes: usize) -> Option<Error> {
+    let bounds = [(commands, "commands", MAX_COMMANDS), (bytes, "bytes", MAX_BYTES)];
+    let (count, of, most) = bounds.into_iter().find(|(count, _, most)| count > most)?;
+    Some(out_of_range(format!("map of {count} {of}: at most {most}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{bay::Forebay, error::ErrorKind};
+
+    #[tokio::test]
+    async fn a_map_that_is_too_large_is_not_sent() {
+        let cluster = Forebay::open("memory:").await.expect("opens").cluster();
+        let mut map = cluster.map();
+        let first = map.incr("k", 1);
+        map.mget::<Option<i64>>(std::iter::repeat_n("", MAX_COMMANDS));
+        let answers = map.run().await;
+        let error = answers.get(first).expect_err("too many");
+        assert_eq!((error.fate(), error.cause().kind()), (Fate::NotSent, ErrorKind::OutOfRange));
+        assert_eq!(answers.failed().count(), MAX_COMMANDS + 1);
+        let mut map = cluster.map();
+        let nothing = map.get::<Option<i64>>("k");
+        assert_eq!(map.run().await.get(nothing).expect("answered"), None);
+    }
+
+    #[test]
+    fn commands_and_bytes_are_bounded() {
+        let text = |commands, bytes| beyond(commands, bytes).map(|error| error.to_string());
+        assert_eq!(text(MAX_COMMANDS, MAX_BYTES), None);
+        assert!(text(MAX_COMMANDS + 1, 0).is_some_and(|text| text.contains("1000001 commands")));
+        assert!(
+            text(1, MAX_BYTES + 1).is_some_and(|text| text.contains("268435457 bytes: at most 268435456"))
+        );
     }
 }

@@ -33,8 +33,8 @@ pub use argument::Argument;
 pub use handle::{Cluster, Route};
 #[cfg(feature = "redis")]
 pub use hosts::Hosts;
-pub use map::{MAX_TTL, Map, Target};
+pub use map::{MAX_BYTES, MAX_COMMANDS, MAX_TTL, Map, Target};
 
 #[cfg(feature = "redis")]
 pub use crate::engine::cluster::RouterKind;
-pub use crate::model::{Fate, FromReply, Health, HostStatus, Placement, Reply};
+pub use crate::model::{Fate, FromReply, Health, HostStatus, Placement, Reply, Script};

@@ -1,6 +1,9 @@
 //! A command for an engine.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use crate::error::Error;
 
@@ -62,6 +65,85 @@ pub(crate) enum Verb {
     Expire(u64),
     /// All the words of a command, its name first. Only on Redis.
     Raw(Vec<Box<[u8]>>),
+    /// Runs a script. Only on Redis.
+    Script(Box<ScriptCall>),
+}
+
+/// A call of a script.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ScriptCall {
+    pub script: Script,
+    /// All its keys.
+    pub keys: Vec<Box<[u8]>>,
+    pub args: Vec<Box<[u8]>>,
+}
+
+/// A Lua script for [`Map::script`](crate::cluster::Map::script). Clones share its text.
+///
+/// # Examples
+/// ```
+/// use forebay::cluster::Script;
+/// let script = Script::new("return redis.call('INCRBY', KEYS[1], ARGV[1])");
+/// assert!(script.source().contains("INCRBY"));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Script(Arc<ScriptText>);
+
+#[derive(Debug)]
+struct ScriptText {
+    source: Box<str>,
+    /// As a server computed it. All servers compute the same.
+    hash: OnceLock<Box<str>>,
+}
+
+impl Script {
+    /// A script with this text.
+    #[must_use]
+    pub fn new(source: impl Into<Box<str>>) -> Self {
+        Self(Arc::new(ScriptText { source: source.into(), hash: OnceLock::new() }))
+    }
+
+    /// Its text.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.0.source
+    }
+
+    /// Its hash; empty if no server may tell it. `None`: none was asked so far.
+    #[cfg(feature = "redis")]
+    pub(crate) fn hash(&self) -> Option<&str> {
+        self.0.hash.get().map(|hash| &**hash)
+    }
+
+    #[cfg(feature = "redis")]
+    pub(crate) fn learn_hash(&self, hash: &str) {
+        self.0.hash.get_or_init(|| hash.into());
+    }
+}
+
+impl PartialEq for Script {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.source == other.0.source
+    }
+}
+
+impl Eq for Script {}
+
+impl Command {
+    /// About as many bytes as are sent for it.
+    pub(crate) fn size(&self) -> usize {
+        /// The bytes around a command, its key and a number.
+        const AROUND: usize = 64;
+        let words = |words: &[Box<[u8]>]| words.iter().map(|word| word.len() + AROUND / 4).sum();
+        AROUND
+            + match &self.verb {
+                Verb::Set(value) => self.key.len() + value.len(),
+                Verb::Raw(all) => words(all),
+                // The text is sent once for many calls, or in the worst case for each.
+                Verb::Script(call) => call.script.source().len() + words(&call.keys) + words(&call.args),
+                Verb::Get | Verb::Incr(_) | Verb::Del | Verb::Expire(_) => self.key.len(),
+            }
+    }
 }
 
 /// The reason why there is no answer, and the possible fate of the command.
@@ -76,6 +158,7 @@ impl fmt::Display for Command {
             Verb::Incr(_) => f.write_str("incr")?,
             Verb::Del => f.write_str("del")?,
             Verb::Expire(_) => f.write_str("expire")?,
+            Verb::Script(_) => f.write_str("script")?,
             Verb::Raw(words) => {
                 let name = words.first().map_or(&b""[..], |name| name);
                 write!(f, "raw {}", name.escape_ascii())?;

@@ -16,8 +16,8 @@ mod value;
 
 pub(crate) use bounds::RowCount;
 pub use bounds::{Bounds, Pressure};
-pub use command::Fate;
-pub(crate) use command::{Command, Failure, Verb};
+pub(crate) use command::{Command, Failure, ScriptCall, Verb};
+pub use command::{Fate, Script};
 pub use host::{Health, HostStatus, Placement};
 pub use lock::{Holder, Holding, LockState};
 pub use reply::{FromReply, Reply};

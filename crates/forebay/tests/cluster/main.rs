@@ -7,5 +7,6 @@ mod buffer;
 mod failover;
 mod hosts;
 mod map;
+mod map_faults;
 mod nodes;
 mod route;

@@ -134,7 +134,7 @@ async fn every_key_is_out_while_a_slot_is_if_the_cluster_wants_all() {
 }
 
 /// The nodes of a cluster, each behind a proxy, by which they are known.
-fn behind_proxies(cluster: &RedisCluster) -> Vec<Proxy> {
+pub(crate) fn behind_proxies(cluster: &RedisCluster) -> Vec<Proxy> {
     let proxies: Vec<Proxy> = cluster.nodes().iter().map(|node| Proxy::new(node.port())).collect();
     for (node, proxy) in cluster.nodes().iter().zip(&proxies) {
         let answer = node.command(["CONFIG", "SET", "cluster-announce-port", &proxy.port().to_string()]);
@@ -143,7 +143,7 @@ fn behind_proxies(cluster: &RedisCluster) -> Vec<Proxy> {
     proxies
 }
 
-fn knows_all(node: &Redis, proxies: &[Proxy]) -> bool {
+pub(crate) fn knows_all(node: &Redis, proxies: &[Proxy]) -> bool {
     let Answer::Text(nodes) = node.command(["CLUSTER", "NODES"]) else { panic!("no nodes") };
     proxies.iter().all(|proxy| nodes.contains(&format!(":{}@", proxy.port())))
 }
@@ -231,7 +231,7 @@ async fn drop_sequenced_writes(structures: &Structures, sink: &MemorySink, proxi
 }
 
 /// Another key in the slot of a key.
-fn beside(key: &str) -> String {
+pub(crate) fn beside(key: &str) -> String {
     format!("{{{key}}}:{}", unique_prefix())
 }
 

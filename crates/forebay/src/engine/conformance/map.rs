@@ -123,3 +123,16 @@ pub(super) async fn a_ticket_of_another_map_has_no_answer(bay: Forebay) {
     assert_eq!(answers.get(ticket).unwrap_err().fate(), Fate::NotSent);
     assert_eq!(answers.host(ticket), None);
 }
+
+pub(super) async fn many_values_are_written_and_read_in_order(bay: Forebay) {
+    let name = fresh("map");
+    let keys: Vec<String> = (0..100).map(|i| format!("{name}:{i}")).collect();
+    let mut map = a_map(&bay);
+    let set = map.mset(keys.iter().zip(0..99));
+    let read = map.mget::<Option<i64>>(&keys);
+    let answers = map.run().await;
+    assert_eq!(set.len(), 99);
+    set.into_iter().for_each(|ticket| answers.get(ticket).unwrap());
+    let read: Vec<_> = read.into_iter().map(|ticket| answers.get(ticket).unwrap()).collect();
+    assert_eq!(read, (0..99).map(Some).chain([None]).collect::<Vec<_>>());
+}

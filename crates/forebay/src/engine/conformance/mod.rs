@@ -100,6 +100,7 @@ cases! {
         an_integer_counts_to_its_bounds,
         a_ttl_of_zero_removes_at_once,
         a_ticket_of_another_map_has_no_answer,
+        many_values_are_written_and_read_in_order,
     }
     series {
         points_are_counted_in_every_resolution,

@@ -52,8 +52,11 @@ impl Embedded {
                 let found = shard.find_entry(hash, is).map(hashbrown::hash_table::OccupiedEntry::remove);
                 Ok(Reply::Integer(found.is_ok().into()))
             }
-            Verb::Raw(_) => {
-                let error = Error::new(ErrorKind::Unsupported, "raw command: only a Redis store has them");
+            Verb::Raw(_) | Verb::Script(_) => {
+                let error = Error::new(
+                    ErrorKind::Unsupported,
+                    "raw commands and scripts: only a Redis store runs them",
+                );
                 Err((Fate::NotSent, error))
             }
         }

@@ -5,11 +5,11 @@ use std::time::Duration;
 use redis::{Arg, Cmd, Pipeline, Value};
 
 use super::{
-    connection::{ANSWER_TIMEOUT, Host, Session},
+    connection::{Host, Session},
     pipeline::{load, pipeline},
-    redirect::{Redirect, asked},
+    redirect::{Bounds, Redirect, asked},
     refusal::{Class, Refusal},
-    reply::{accepted, foreign, refuses, text, unexpected},
+    reply::{foreign, refuses, text, unexpected},
     script::Script,
 };
 use crate::error::{Error, ErrorKind, Result};
@@ -180,30 +180,31 @@ impl Host {
         Ok(self.each_accepted(session, commands, values, PATIENCE).await)
     }
 
-    /// [`send`](Self::send) of commands on a caller's own keys, within a deadline: the caller may only have been impatient.
+    /// Sends commands on a caller's own keys. Returns the replies as they came: a refusal is one. All of it, calls that are sent
+    /// on included, takes no longer than `within`. The connection stays: the caller may only have been impatient.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), for all, and for each that was sent on.
     pub(super) async fn send_within(
         &self,
         session: &Session,
         commands: &Pipeline,
         within: Duration,
     ) -> Result<Vec<Result<Value>>> {
+        let until = self.clock().monotonic().saturating_add(within);
         let values = self.transmit_within(session, commands, within).await?;
-        let patience = PATIENCE.min(within);
-        let values = self.settled(commands, values, (patience, within)).await;
-        Ok(values.into_iter().map(|value| accepted(self.name(), value?)).collect())
+        let left = until.saturating_sub(self.clock().monotonic());
+        Ok(self
+            .settled(commands, values, Bounds { patience: PATIENCE.min(left), hop: left, all: left })
+            .await)
     }
 
     /// Replies, each from the node that has the keys.
-    async fn settled(
-        &self,
-        commands: &Pipeline,
-        values: Vec<Value>,
-        times: (Duration, Duration),
-    ) -> Vec<Result<Value>> {
+    async fn settled(&self, commands: &Pipeline, values: Vec<Value>, bounds: Bounds) -> Vec<Result<Value>> {
         let is_refused = |value: &Value| matches!(value, Value::ServerError(_));
         if self.is_node() && values.iter().any(is_refused) {
             // Boxed: it is rare, and its state would be part of every call.
-            return Box::pin(self.follow(commands, values, times)).await;
+            return Box::pin(self.follow(commands, values, bounds)).await;
         }
         values.into_iter().map(Ok).collect()
     }
@@ -215,7 +216,7 @@ impl Host {
         values: Vec<Value>,
         patience: Duration,
     ) -> Vec<Result<Value>> {
-        let mut answers = self.settled(commands, values, (patience, ANSWER_TIMEOUT)).await;
+        let mut answers = self.settled(commands, values, Bounds::internal(patience)).await;
         for (command, answer) in commands.cmd_iter().zip(&mut answers) {
             if let Ok(value @ Value::ServerError(_)) = answer {
                 let value = std::mem::replace(value, Value::Nil);
@@ -246,7 +247,7 @@ impl Host {
         let asks = keys.iter().map(|key| redis::cmd("TYPE").arg(*key).to_owned());
         let asks = pipeline(asks);
         let Ok(kinds) = Box::pin(self.transmit(session, &asks)).await else { return Err(error) };
-        let kinds = self.settled(&asks, kinds, (PATIENCE, ANSWER_TIMEOUT)).await.into_iter();
+        let kinds = self.settled(&asks, kinds, Bounds::internal(PATIENCE)).await.into_iter();
         let kinds = kinds.map(|kind| kind.ok().and_then(text).unwrap_or_default());
         Err(foreign(self.name(), self.keys(), keys.into_iter().zip(kinds))
             .map_or(error.clone(), |text| Error::new(error.kind(), text).with_retry(error.retry())))

@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicU16, AtomicU64, Ordering},
 };
 
+use tokio::sync::Semaphore;
+
 use super::{
     breaker::Breaker,
     combine::Combiner,
@@ -24,6 +26,9 @@ use crate::{
     model::{Health, HostStatus},
 };
 
+/// How many batches of all maps of this process are on their way to a host at a time. Further maps wait for their turn.
+const MAX_BATCHES: usize = 16;
+
 /// The engine on one Redis host.
 #[derive(Debug)]
 pub(crate) struct Redis {
@@ -35,6 +40,8 @@ pub(crate) struct Redis {
     pub(super) inbox: Arc<Inbox>,
     /// The connection for plain commands, once there was one.
     pub(super) plain: OnceLock<Arc<Host>>,
+    /// Permits of batches of plain commands.
+    pub(super) batches: Semaphore,
     pub(super) writers: Writers,
     pub(super) series_writers: series_writer::Writers,
     /// The bytes of requests and their tokens, as the host said last, of each group that has a count of its own. Only shown, so
@@ -82,6 +89,7 @@ impl Redis {
             probe: Probe::default(),
             inbox,
             plain: OnceLock::new(),
+            batches: Semaphore::new(MAX_BATCHES),
             writers: Writers::default(),
             series_writers: series_writer::Writers::default(),
             once_bytes: (0..shares).map(|_| AtomicU64::new(0)).collect(),

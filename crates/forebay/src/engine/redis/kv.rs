@@ -3,20 +3,17 @@
 
 use std::time::Duration;
 
-use redis::{Cmd, Value};
+use redis::{Cmd, Pipeline, ServerError, Value};
 
-use super::{Redis, pipeline::pipeline};
+use super::{Redis, connection::Session, pipeline::pipeline, refusal::Refusal, reply::text};
 use crate::{
     error::{Error, ErrorKind, Result, Retry},
-    model::{Command, Failure, Fate, Reply, Verb},
+    model::{Command, Failure, Fate, Reply, Script, Verb},
 };
 
 /// Commands are sent together until they come to so many bytes, with what is around them: the server reads all of
 /// a batch before it answers the first.
 const MAX_BATCH_BYTES: usize = 1 << 20;
-
-/// The bytes of a command beside its key and value.
-const COMMAND_OVERHEAD: usize = 64;
 
 impl Redis {
     /// Sends commands in their order; each has its own answer.
@@ -36,13 +33,14 @@ impl Redis {
             None => return unsent(commands.len(), &self.late("no connection", within)),
         };
         while let Some(batch) = batches.next() {
-            if left().is_zero() {
+            let turn = clock.timeout(left(), self.batches.acquire()).await;
+            if left().is_zero() || turn.is_none() {
                 answers.extend(unsent(batch.len(), &self.late("time for the commands before", within)));
                 continue;
             }
-            let commands = pipeline(batch.iter().map(|command| packed(command)));
-            match self.plain().send_within(&session, &commands, left()).await {
-                Ok(values) => answers.extend(values.into_iter().map(answer)),
+            self.learn_hashes(&session, batch, left()).await;
+            match self.send_batch(&session, batch, left()).await {
+                Ok(values) => answers.extend(values.into_iter().map(|value| self.answer(value))),
                 Err(error) => {
                     let late = error.kind() == ErrorKind::Timeout;
                     let error = if late { self.doubt(within) } else { error };
@@ -54,6 +52,76 @@ impl Redis {
             }
         }
         answers
+    }
+
+    /// Asks for the hashes of scripts that no server was asked for yet. Without, their text is sent with each call.
+    async fn learn_hashes(&self, session: &Session, batch: &[&Command], within: Duration) {
+        let mut unknown: Vec<&Script> = vec![];
+        for script in batch.iter().filter_map(|command| script_of(command)) {
+            if script.hash().is_none() && !unknown.contains(&script) {
+                unknown.push(script);
+            }
+        }
+        if unknown.is_empty() {
+            return;
+        }
+        let loads =
+            pipeline(unknown.iter().map(|script| with(with(redis::cmd("SCRIPT"), "LOAD"), script.source())));
+        let Ok(values) = self.plain().transmit_within(session, &loads, within).await else { return };
+        for (script, value) in unknown.into_iter().zip(values) {
+            // A user may lack the right.
+            script.learn_hash(&text(value).unwrap_or_default());
+        }
+    }
+
+    /// Sends commands together. The first call of each script brings its text, so that the others find it.
+    async fn send_batch(
+        &self,
+        session: &Session,
+        batch: &[&Command],
+        within: Duration,
+    ) -> Result<Vec<Result<Value>>> {
+        let until = self.host.clock().monotonic().saturating_add(within);
+        let mut sent: Vec<&Script> = vec![];
+        let commands = batch.iter().map(|command| {
+            let is_known = script_of(command).is_some_and(|script| {
+                let is_known = sent.contains(&script);
+                if !is_known {
+                    sent.push(script);
+                }
+                is_known
+            });
+            packed(command, is_known)
+        });
+        let mut values = self.plain().send_within(session, &pipeline(commands), within).await?;
+        let lacks =
+            |value: &Result<Value>| matches!(value, Ok(Value::ServerError(error)) if is_noscript(error));
+        let missing: Vec<usize> =
+            (0..values.len()).filter(|&i| script_of(batch[i]).is_some() && lacks(&values[i])).collect();
+        let left = until.saturating_sub(self.host.clock().monotonic());
+        if !missing.is_empty() && !left.is_zero() {
+            // Nothing ran: the server lost its scripts meanwhile, or the slot is on a node that never had them.
+            let again: Pipeline = pipeline(missing.iter().map(|&i| packed(batch[i], false)));
+            match self.plain().send_within(session, &again, left).await {
+                Ok(answers) => missing.into_iter().zip(answers).for_each(|(i, answer)| values[i] = answer),
+                Err(error) => missing.into_iter().for_each(|i| values[i] = Err(error.clone())),
+            }
+        }
+        Ok(values)
+    }
+
+    /// Reads a reply. A plain command that was refused did nothing, whatever the reason. One that was sent on to another node
+    /// of a Redis Cluster may have no answer.
+    fn answer(&self, value: Result<Value>) -> Result<Reply, Failure> {
+        match value {
+            Ok(Value::ServerError(refused)) => {
+                let error = Refusal::of(&refused).error(self.host.name());
+                let retry = if error.retry() == Retry::Unknown { Retry::Never } else { error.retry() };
+                Err((Fate::Rejected, error.with_retry(retry)))
+            }
+            Ok(value) => Ok(reply(value)),
+            Err(error) => Err((fate_of(&error), error)),
+        }
     }
 
     /// No answer came in time. The caller may have been impatient, or the connection dead: that is found out beside it.
@@ -69,12 +137,24 @@ impl Redis {
     }
 }
 
-/// A plain command that was refused did nothing, whatever the reason.
-fn answer(value: Result<Value>) -> Result<Reply, Failure> {
-    value.map(reply).map_err(|error| {
-        let retry = if error.retry() == Retry::Unknown { Retry::Never } else { error.retry() };
-        (Fate::Rejected, error.with_retry(retry))
-    })
+/// What may have become of a command that was sent on: nothing if there was no connection.
+fn fate_of(error: &Error) -> Fate {
+    match error.kind() {
+        ErrorKind::Unavailable | ErrorKind::Closed | ErrorKind::Configuration => Fate::NotSent,
+        _ => Fate::MaybeExecuted,
+    }
+}
+
+/// Whether a server says that it has no script of this hash.
+fn is_noscript(error: &ServerError) -> bool {
+    error.code() == "NOSCRIPT"
+}
+
+fn script_of(command: &Command) -> Option<&Script> {
+    match &command.verb {
+        Verb::Script(call) => Some(&call.script),
+        _ => None,
+    }
 }
 
 /// The answers to commands that were not sent, and may be repeated.
@@ -89,7 +169,7 @@ fn batches<'a, 'c>(mut commands: &'a [&'c Command]) -> impl Iterator<Item = &'a 
         let mut bytes = 0;
         let fits = commands.iter().take_while(|command| {
             let first = bytes == 0;
-            bytes += size(command);
+            bytes += command.size();
             first || bytes <= MAX_BATCH_BYTES
         });
         let (batch, rest) = commands.split_at(fits.count());
@@ -98,29 +178,23 @@ fn batches<'a, 'c>(mut commands: &'a [&'c Command]) -> impl Iterator<Item = &'a 
     })
 }
 
-fn size(command: &Command) -> usize {
-    let value = match &command.verb {
-        Verb::Set(value) => value.len(),
-        Verb::Raw(words) => words.iter().map(|word| word.len() + COMMAND_OVERHEAD / 4).sum(),
-        Verb::Get | Verb::Incr(_) | Verb::Del | Verb::Expire(_) => 0,
-    };
-    COMMAND_OVERHEAD + command.key.len() + value
-}
-
-fn packed(command: &Command) -> Cmd {
+/// The command as it is sent. A script that the server has got before is called by its hash.
+fn packed(command: &Command, is_known: bool) -> Cmd {
     let key = &*command.key;
-    let named = |name: &str| {
-        let mut command = redis::cmd(name);
-        command.arg(key);
+    let named = |name: &str, words: usize, bytes: usize| {
+        let mut command = Cmd::with_capacity(words + 2, name.len() + key.len() + bytes);
+        command.arg(name).arg(key);
         command
     };
+    /// The digits of a 64-bit integer.
+    const DIGITS: usize = 20;
     match &command.verb {
-        Verb::Get => named("GET"),
-        Verb::Set(value) => named("SET").arg(&**value).to_owned(),
-        Verb::Incr(by) => named("INCRBY").arg(*by).to_owned(),
+        Verb::Get => named("GET", 0, 0),
+        Verb::Set(value) => with(named("SET", 1, value.len()), &**value),
+        Verb::Incr(by) => with(named("INCRBY", 1, DIGITS), *by),
         // As `DEL`, but a large value is freed beside the commands that follow.
-        Verb::Del => named("UNLINK"),
-        Verb::Expire(ms) => named("PEXPIRE").arg(*ms).to_owned(),
+        Verb::Del => named("UNLINK", 0, 0),
+        Verb::Expire(ms) => with(named("PEXPIRE", 1, DIGITS), *ms),
         Verb::Raw(words) => {
             let mut command = Cmd::new();
             for word in words {
@@ -128,7 +202,23 @@ fn packed(command: &Command) -> Cmd {
             }
             command
         }
+        Verb::Script(call) => {
+            let mut command = match call.script.hash().filter(|hash| is_known && !hash.is_empty()) {
+                Some(hash) => with(redis::cmd("EVALSHA"), hash),
+                None => with(redis::cmd("EVAL"), call.script.source()),
+            };
+            command.arg(call.keys.len());
+            for word in call.keys.iter().chain(&call.args) {
+                command.arg(&**word);
+            }
+            command
+        }
     }
+}
+
+fn with(mut command: Cmd, word: impl redis::ToRedisArgs) -> Cmd {
+    command.arg(word);
+    command
 }
 
 /// Converts a value of redis-rs.
@@ -176,7 +266,7 @@ mod tests {
         let many: Vec<_> = many.iter().collect();
         for batch in batches(&many) {
             assert!(
-                batch.iter().map(|it| packed(it).get_packed_command().len()).sum::<usize>()
+                batch.iter().map(|it| packed(it, false).get_packed_command().len()).sum::<usize>()
                     <= MAX_BATCH_BYTES
             );
         }

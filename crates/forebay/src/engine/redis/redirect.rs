@@ -9,7 +9,7 @@ use futures::future::join_all;
 use redis::{Cmd, Pipeline, ServerError, Value};
 
 use super::{
-    connection::{Host, Peers, Session},
+    connection::{ANSWER_TIMEOUT, Host, Peers, Session},
     pipeline::{load, pipeline},
     refusal::Class,
     reply::{refuses, unavailable},
@@ -79,6 +79,24 @@ pub(super) fn unsettled(host: &Host, patience: Duration) -> Error {
     unavailable(host.name(), text).with_retry(Retry::Now)
 }
 
+/// How long calls are followed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// For keys that are on two nodes.
+    pub patience: Duration,
+    /// For the answer of each further node.
+    pub hop: Duration,
+    /// For all of it.
+    pub all: Duration,
+}
+
+impl Bounds {
+    /// The bounds of calls on Forebay's own keys.
+    pub(super) fn internal(patience: Duration) -> Self {
+        Self { patience, hop: ANSWER_TIMEOUT, all: Duration::MAX }
+    }
+}
+
 /// A call on its way.
 struct Open {
     place: usize,
@@ -88,13 +106,13 @@ struct Open {
 }
 
 impl Host {
-    /// The replies to commands: those that were refused for another node are sent there, within a time for each hop. One whose
+    /// The replies to commands: those that were refused for another node are sent there. One whose
     /// keys are on two nodes is sent again for as long as there is patience.
     pub(super) async fn follow(
         &self,
         commands: &Pipeline,
         values: Vec<Value>,
-        (patience, within): (Duration, Duration),
+        Bounds { patience, hop, all }: Bounds,
     ) -> Vec<Result<Value>> {
         let mut answers: Vec<Result<Value>> = values.into_iter().map(Ok).collect();
         let Some(peers) = self.peers() else { return answers };
@@ -109,10 +127,18 @@ impl Host {
             return answers;
         }
         let commands: Vec<&Cmd> = commands.cmd_iter().collect();
-        let until = self.clock().monotonic().saturating_add(patience);
+        let started = self.clock().monotonic();
+        let (until, end) = (started.saturating_add(patience), started.saturating_add(all));
         loop {
             self.wait_for_moves(&mut open, &mut answers, (patience, until)).await;
             if open.is_empty() {
+                return answers;
+            }
+            let within = hop.min(end.saturating_sub(self.clock().monotonic()));
+            if within.is_zero() {
+                for call in open {
+                    answers[call.place] = Err(unsettled(self, all));
+                }
                 return answers;
             }
             let mut groups: BTreeMap<Option<Redirect>, Vec<usize>> = BTreeMap::new();

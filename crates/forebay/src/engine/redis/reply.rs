@@ -74,14 +74,6 @@ pub(super) fn foreign_key(host: &str, known: &Keys, key: &[u8], kind: String) ->
     Error::new(ErrorKind::Corrupt, text.unwrap_or_else(|| format!("redis {host}: a key of another type")))
 }
 
-/// The value, or the refusal.
-pub(super) fn accepted(host: &str, value: Value) -> Result<Value, Error> {
-    match value {
-        Value::ServerError(error) => Err(Refusal::of(&error).error(host)),
-        value => Ok(value),
-    }
-}
-
 /// The text of a reply, in whichever of its RESP forms.
 pub(super) fn text(value: Value) -> Option<String> {
     match value {
