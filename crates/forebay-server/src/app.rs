@@ -41,6 +41,8 @@ pub(crate) type Shared = Arc<App>;
 pub struct App {
     /// The store.
     pub bay: Forebay,
+    /// The prefix of Forebay's own keys in the store.
+    pub(crate) prefix: String,
     pub(crate) database: Database,
     /// The clock of deadlines.
     pub clock: Clock,
@@ -102,6 +104,7 @@ impl App {
             database,
             live: Live::new(&clock),
             clock,
+            prefix: config.prefix.clone(),
             insecure: config.insecure,
             reload_status: ReloadStatus::new(&metrics),
             metrics,

@@ -530,7 +530,7 @@ fn tokens_come_from_variables_and_files_and_are_never_shown() {
         ("name = \"a\"\ntoken_env = \"NOT_THERE\"\nscopes = [\"read\"]", "\"NOT_THERE\" is not set"),
         ("name = \"a\"\ntoken_file = \"/does/not/exist\"\nscopes = [\"read\"]", "cannot be read"),
         ("name = \"a\"\ntoken = \"a b\"\nscopes = [\"read\"]", "printable ASCII characters without blanks"),
-        ("name = \"a\"\ntoken = \"x\"\nscopes = []", "at least one of read, write and admin"),
+        ("name = \"a\"\ntoken = \"x\"\nscopes = []", "at least one of read, write, admin and map"),
         ("name = \"a\"\ntoken = \"x\"\nscopes = [\"reed\"]", "did you mean \"read\"?"),
     ];
     for (token, expected) in cases {

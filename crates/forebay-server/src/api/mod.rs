@@ -12,4 +12,5 @@ pub(crate) mod fields;
 pub(crate) mod limit;
 pub(crate) mod live;
 pub(crate) mod lock;
+pub(crate) mod map;
 pub(crate) mod series;

@@ -175,11 +175,13 @@ pub enum Scope {
     Write,
     /// Resets, deletes, flushes, pauses.
     Admin,
+    /// Reads and writes plain keys of the store, which Forebay does not use itself.
+    Map,
 }
 
 impl Scope {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Admin];
+    pub const ALL: [Self; 4] = [Self::Read, Self::Write, Self::Admin, Self::Map];
 
     /// The word for it in configuration and messages.
     pub fn as_str(self) -> &'static str {
@@ -187,6 +189,7 @@ impl Scope {
             Self::Read => "read",
             Self::Write => "write",
             Self::Admin => "admin",
+            Self::Map => "map",
         }
     }
 }

@@ -35,7 +35,7 @@ fn read_scopes(list: &Node<'_>) -> BTreeSet<Scope> {
     let words = Scope::ALL.map(|scope| (scope.as_str(), scope));
     let scopes: BTreeSet<_> = list.list().iter().filter_map(|node| node.choice("scope", &words)).collect();
     if scopes.is_empty() {
-        list.mistake("a token has at least one of read, write and admin");
+        list.mistake("a token has at least one of read, write, admin and map");
     }
     scopes
 }

@@ -38,6 +38,8 @@ scope_extractors! {
     Write
     /// The state for a handler that resets, deletes or flushes. Only callers with the scope `admin` get it.
     Admin
+    /// The state for a handler of plain keys. Only callers with the scope `map` get it.
+    Map
 }
 
 fn authorize(tokens: &[Token], headers: &HeaderMap, scope: Scope) -> Result<(), Problem> {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! connection ─ listen.rs ─ observe.rs ─ auth.rs ───────── encoding.rs ─ once.rs ─ event limit series buffer lock operate
-//!   shutdown                time, panics  Host and Origin  gzip, deflate   repeats  Read, Write or Admin in each signature,
+//!   shutdown                time, panics  Host and Origin  gzip, deflate   repeats  the scope in each signature,      
 //!                                                                                   JsonResult out
 //! ```
 //!
@@ -10,7 +10,7 @@
 //! handlers did not read, and `peers.rs` knows all connections and closes the longest stalled one when there is no room
 //! (`bounds.rs`).
 //!
-//! A new route is a handler with `#[utoipa::path]`, its scope (`Read`, `Write` or `Admin`) as first argument,
+//! A new route is a handler with `#[utoipa::path]`, its scope (`Read`, `Write`, `Admin` or `Map`) as first argument,
 //! added to the `routes` of its file; a new file is one more `merge` in `routes.rs`. The OpenAPI document follows: it adds
 //! the tag, the parameters' descriptions and the error responses, which are the same for all routes.
 
@@ -28,6 +28,7 @@ mod lease;
 mod limit;
 pub mod listen;
 mod lock;
+mod map;
 mod moves;
 mod observe;
 mod once;
@@ -44,7 +45,7 @@ mod series;
 mod stream;
 mod upload;
 
-pub(crate) use auth::{Admin, Read, Write};
+pub(crate) use auth::{Admin, Map, Read, Write};
 pub(crate) use body::{Json, JsonResult, OneOrMany};
 pub(crate) use encoding::Document;
 pub(crate) use openapi::complete;

@@ -23,7 +23,7 @@ const PARAMETERS: [(&str, &str); 7] = [
 ];
 
 /// The second segments of paths that are tags of their own; all other operations have the tag `operation`.
-const PRIMITIVES: [&str; 5] = ["events", "limits", "series", "buffers", "locks"];
+const PRIMITIVES: [&str; 6] = ["events", "limits", "series", "buffers", "locks", "map"];
 
 /// The error responses that every operation with a token may have.
 const ERRORS: [(&str, &str); 2] = [
@@ -56,6 +56,7 @@ const ERRORS: [(&str, &str); 2] = [
         (name = "series", description = "Time series of counts"),
         (name = "buffers", description = "Rows that are merged before they are written to the database"),
         (name = "locks", description = "Locks with fencing tokens"),
+        (name = "map", description = "Commands on plain keys of the store, which Forebay does not use itself"),
         (name = "operation", description = "Health, metrics, hosts"),
     ),
 )]

@@ -165,7 +165,7 @@ fn error_cause(error: &forebay::Error) -> String {
 }
 
 /// The word for a retry: `now`, `later`, `unknown` (it may have been applied), `never`.
-fn retry_word(retry: Retry) -> &'static str {
+pub(super) fn retry_word(retry: Retry) -> &'static str {
     match retry {
         Retry::Now => "now",
         Retry::Later => "later",

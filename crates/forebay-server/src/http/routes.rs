@@ -8,8 +8,8 @@ use axum::{
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
-    Problem, auth, buffer, cluster, dead, encoding, event, lease, limit, lock, moves, observe, once, openapi,
-    operate, overrides, reservation, series,
+    Problem, auth, buffer, cluster, dead, encoding, event, lease, limit, lock, map, moves, observe, once,
+    openapi, operate, overrides, reservation, series,
 };
 use crate::app::Shared;
 
@@ -27,6 +27,7 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
         .merge(moves::routes())
         .merge(lock::routes())
         .merge(cluster::routes())
+        .merge(map::routes())
         .merge(operate::routes())
 }
 

@@ -36,7 +36,7 @@ fn a_store_of_one_host_shows_that() {
 }
 
 /// Three servers under the names a, b and c, and Forebay on them.
-fn three() -> (Vec<Redis>, Server) {
+pub(crate) fn three() -> (Vec<Redis>, Server) {
     let redis: Vec<Redis> = (0..3).map(|_| Redis::start()).collect();
     let hosts: Vec<String> = ["a", "b", "c"]
         .iter()
@@ -47,7 +47,7 @@ fn three() -> (Vec<Redis>, Server) {
     (redis, server)
 }
 
-fn health(client: &Client) -> Vec<Value> {
+pub(crate) fn health(client: &Client) -> Vec<Value> {
     let cluster = client.get("/v1/cluster").expect(200);
     cluster["hosts"].as_array().expect("hosts").iter().map(|host| host["health"].clone()).collect()
 }

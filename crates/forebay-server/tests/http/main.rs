@@ -13,6 +13,7 @@ mod keep_alive;
 mod limit;
 mod live;
 mod lock;
+mod map;
 mod moves;
 mod once;
 mod operate;

@@ -4,7 +4,8 @@ use crate::support::{Client, Server};
 
 const TOKENS: &str = "\n[[tokens]]\nname = \"look\"\ntoken = \"r3ad\"\nscopes = [\"read\"]\n\
     [[tokens]]\nname = \"ingest\"\ntoken = \"wr1te\"\nscopes = [\"write\"]\n\
-    [[tokens]]\nname = \"operate\"\ntoken = \"adm1n\"\nscopes = [\"admin\"]\n";
+    [[tokens]]\nname = \"operate\"\ntoken = \"adm1n\"\nscopes = [\"admin\"]\n\
+    [[tokens]]\nname = \"app\"\ntoken = \"m4p\"\nscopes = [\"map\"]\n";
 
 /// Every operation of the OpenAPI document, with the scope it names.
 fn operations(client: &Client) -> Vec<(String, String, Option<String>)> {
@@ -38,7 +39,7 @@ fn each_operation_asks_for_the_scope_that_it_documents() {
         anonymous.problem(401);
         assert!(anonymous.header("www-authenticate").is_some_and(|value| value.starts_with("bearer")));
         bearer("n0body").request(&method, &path, b"{}").problem(401);
-        for (token, its) in [("r3ad", "read"), ("wr1te", "write"), ("adm1n", "admin")] {
+        for (token, its) in [("r3ad", "read"), ("wr1te", "write"), ("adm1n", "admin"), ("m4p", "map")] {
             let answer = bearer(token).request(&method, &path, b"{}");
             assert_eq!(answer.status == 403, its != scope, "{method} {path} with {its}: {}", answer.body);
             assert_ne!(answer.status, 401, "{method} {path}");
