@@ -14,6 +14,7 @@ use forebay_bench::{Cell, Load, per_second, takes, together};
 
 use crate::{
     flush::{Into, flushes, updates},
+    map,
     pending::{self, connect},
 };
 
@@ -31,7 +32,7 @@ const PLENTY: u64 = 1 << 40;
 
 /// All cells. Cells with the same name are compared with each other, and the first one is Forebay's.
 pub(crate) fn all() -> Vec<Cell> {
-    vec![
+    let mut cells = vec![
         per_second(MANY, &["forebay fixed window"], |load| exact(load, 10_000, Kind::FixedWindow)),
         per_second(MANY, &["forebay token bucket"], |load| exact(load, 10_000, Kind::TokenBucket)),
         per_second(MANY, &["redis-rs INCR"], |load| commands(load, 10_000, incr)),
@@ -63,7 +64,9 @@ pub(crate) fn all() -> Vec<Cell> {
         per_second("flood of denied events, 10 000 keys, one Redis", &["forebay"], |load| {
             flood(load, 10_000)
         }),
-    ]
+    ];
+    cells.extend(map::cells());
+    cells
 }
 
 async fn open(url: &str) -> Result<Forebay> {

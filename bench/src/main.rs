@@ -5,6 +5,7 @@
 
 mod cells;
 mod flush;
+mod map;
 mod pending;
 mod replay;
 
