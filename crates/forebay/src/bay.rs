@@ -221,12 +221,8 @@ impl Forebay {
     /// assert!(hits.take("user:42").await?.is_allowed());
     /// # Ok(()) }
     /// ```
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "a definition is used up, as that of a series or a buffer is"
-    )]
     pub fn limit(&self, limit: Limit) -> Result<LimitHandle> {
-        LimitHandle::new(&self.0.limits, &limit)
+        LimitHandle::new(&self.0.limits, limit)
     }
 
     /// A time series, by name or by definition.

@@ -4,7 +4,7 @@
 //! ledger decides what counts, and every step can be repeated. After a crash before the commit the batch is applied again.
 //! After a crash behind it the ledger answers [`Applied::Before`], and only the acknowledgement is repeated.
 
-use std::{collections::HashSet, fmt, time::Duration};
+use std::{collections::HashSet, time::Duration};
 
 use uuid::Uuid;
 
@@ -28,38 +28,29 @@ const MAX_FROZEN: u64 = 4;
 /// At most this many parked generations are allowed in addition. They wait for an operator, and should not stop the others.
 const MAX_PARKED: u64 = 60;
 
-/// Why a flush failed. A later variant is more severe.
-#[derive(Debug)]
-pub(super) enum FlushError {
+/// The extent of a failure. A later variant is more severe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Severity {
     /// A host of the store did not answer. This says nothing about the other hosts.
-    Store(Error),
+    Store,
     /// This batch cannot be applied, and a retry does not help. The other batches can be applied.
-    Parked(Error),
+    Parked,
     /// This batch has writes that the sink's commit of the same id did not have. It waits for an operator.
-    Diverged(Error),
+    Diverged,
     /// The sink failed. All partitions share it.
-    Sink(Error),
+    Sink,
 }
 
-impl FlushError {
-    pub(super) fn error(&self) -> &Error {
-        let (Self::Store(error) | Self::Parked(error) | Self::Diverged(error) | Self::Sink(error)) = self;
-        error
-    }
-
-    fn severity(&self) -> u8 {
-        match self {
-            Self::Store(_) => 0,
-            Self::Parked(_) => 1,
-            Self::Diverged(_) => 2,
-            Self::Sink(_) => 3,
-        }
-    }
+/// A flush that failed.
+#[derive(Debug)]
+pub(super) struct FlushError {
+    pub severity: Severity,
+    pub error: Error,
 }
 
-impl fmt::Display for FlushError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error().fmt(f)
+impl Severity {
+    fn of(self, error: Error) -> FlushError {
+        FlushError { severity: self, error }
     }
 }
 
@@ -73,13 +64,13 @@ struct Pass {
 
 impl Pass {
     fn fail(&mut self, failure: FlushError) {
-        if self.failure.as_ref().is_none_or(|known| known.severity() < failure.severity()) {
+        if self.failure.as_ref().is_none_or(|known| known.severity < failure.severity) {
             self.failure = Some(failure);
         }
     }
 
     fn check_store(&mut self, answer: Result<()>) {
-        answer.err().into_iter().for_each(|error| self.fail(FlushError::Store(error)));
+        answer.err().into_iter().for_each(|error| self.fail(Severity::Store.of(error)));
     }
 }
 
@@ -102,18 +93,18 @@ impl BufferHandle {
         let (parts, known) = self.find_parts().await;
         // Frozen generations first: they are older, and a full queue would prevent the rotation.
         self.apply_frozen(&parts, Trigger::Manual, &mut pass).await;
-        if !matches!(pass.failure, Some(FlushError::Sink(_))) {
+        if pass.failure.as_ref().is_none_or(|failure| failure.severity != Severity::Sink) {
             pass.check_store(self.rotate(&parts, Rotate::Now).await);
             self.apply_frozen(&parts, Trigger::Manual, &mut pass).await;
         }
         pass.check_store(known);
-        self.finish(pass).map_err(|failure| failure.error().clone())
+        self.finish(pass).map_err(|failure| failure.error)
     }
 
     /// Flushes what is due, and whatever an earlier flush left. Does nothing while the buffer is paused.
     pub(super) async fn flush_due(&self, age: Duration) -> Result<u64, FlushError> {
         let _flushing = self.0.flushing.lock().await;
-        if self.is_paused().await.map_err(FlushError::Store)? {
+        if self.is_paused().await.map_err(|error| Severity::Store.of(error))? {
             return Ok(0);
         }
         let mut pass = Pass::default();
@@ -126,7 +117,7 @@ impl BufferHandle {
     }
 
     fn finish(&self, pass: Pass) -> Result<u64, FlushError> {
-        let failure = pass.failure.as_ref().map(ToString::to_string);
+        let failure = pass.failure.as_ref().map(|failure| failure.error.to_string());
         self.0.progress.note_end(failure.or_else(|| self.0.progress.parked_reason()));
         pass.failure.map_or(Ok(pass.rows), Err)
     }
@@ -150,7 +141,7 @@ impl BufferHandle {
                     self.0.progress.keep_parked(part.index, |id| ids.contains(&id));
                     self.apply_part(part, &list, trigger, pass).await;
                 }
-                Err(error) => pass.fail(FlushError::Store(error)),
+                Err(error) => pass.fail(Severity::Store.of(error)),
             }
         }
     }
@@ -174,7 +165,7 @@ impl BufferHandle {
                     progress.unpark(frozen.id);
                     pass.rows += rows;
                 }
-                Err(failure @ (FlushError::Parked(_) | FlushError::Diverged(_))) => {
+                Err(failure) if matches!(failure.severity, Severity::Parked | Severity::Diverged) => {
                     self.park(part, frozen, &failure);
                     pass.fail(failure);
                 }
@@ -190,11 +181,12 @@ impl BufferHandle {
     /// Applies one generation to the sink, and removes it from the store.
     async fn apply_one(&self, part: &BufferPart, frozen: &Frozen) -> Result<u64, FlushError> {
         let Inner { store, schema, progress, batch_size, .. } = &*self.0;
-        let sink = self.sink().map_err(FlushError::Sink)?;
-        let read = store.engine().buffer_read(part, frozen.id).await.map_err(FlushError::Store)?;
+        let sink = self.sink().map_err(|error| Severity::Sink.of(error))?;
+        let read =
+            store.engine().buffer_read(part, frozen.id).await.map_err(|error| Severity::Store.of(error))?;
         let Some(generation) = read else { return Ok(0) };
         if generation.fingerprint != schema.fingerprint {
-            return Err(FlushError::Parked(self.other_definition(&generation.fingerprint)));
+            return Err(Severity::Parked.of(self.other_definition(&generation.fingerprint)));
         }
         self.check_age(frozen, &generation).await?;
         failpoint!("flush_after_read");
@@ -205,24 +197,28 @@ impl BufferHandle {
         batch_size.applied(store.clock().monotonic().saturating_sub(started), schema.max_rows);
         failpoint!("flush_after_apply");
         if let Applied::WrittenSince { committed } = applied {
-            return Err(FlushError::Diverged(self.diverged(&batch, committed)));
+            return Err(Severity::Diverged.of(self.diverged(&batch, committed)));
         }
         let rows = progress.note(&applied);
-        store.engine().buffer_ack(part, frozen.id, batch.last_write).await.map_err(FlushError::Store)?;
+        store
+            .engine()
+            .buffer_ack(part, frozen.id, batch.last_write)
+            .await
+            .map_err(|error| Severity::Store.of(error))?;
         failpoint!("flush_after_ack");
         Ok(rows)
     }
 
     /// Parks a generation that is older than the sink's ledger and unknown there: it may have been applied and forgotten.
     async fn check_age(&self, frozen: &Frozen, generation: &Generation) -> Result<(), FlushError> {
-        let (schema, sink) = (&self.0.schema, self.sink().map_err(FlushError::Sink)?);
+        let (schema, sink) = (&self.0.schema, self.sink().map_err(|error| Severity::Sink.of(error))?);
         let age = self.0.store.clock().now().since(frozen.born);
         let Some(retention) = sink.ledger_retention().filter(|retention| age > *retention) else {
             return Ok(());
         };
         let Some(row) = generation.rows.first() else { return Ok(()) };
         let snapshot = sink.read(schema, &row.key, &[frozen.id]).await;
-        if snapshot.map_err(|error| FlushError::Sink(sink_error(error)))?.applied.contains(&frozen.id) {
+        if snapshot.map_err(|error| Severity::Sink.of(sink_error(error)))?.applied.contains(&frozen.id) {
             return Ok(());
         }
         let (name, id, rows) = (&schema.name, frozen.id, RowCount(frozen.rows));
@@ -231,16 +227,16 @@ impl BufferHandle {
             "buffer {name}: batch {id} of {rows} is {age} s old and the ledger keeps {retention} s, so it may have been \
              applied before; if it was not, raise ledger_retention above its age"
         );
-        Err(FlushError::Parked(Error::new(ErrorKind::Configuration, text)))
+        Err(Severity::Parked.of(Error::new(ErrorKind::Configuration, text)))
     }
 
     fn park(&self, part: &BufferPart, frozen: &Frozen, failure: &FlushError) {
         let now = self.0.store.clock().monotonic();
-        let (id, partition, rows, reason) = (frozen.id, part.index, frozen.rows, failure.to_string());
-        let diverged = matches!(failure, FlushError::Diverged(_));
+        let (id, partition, rows, reason) = (frozen.id, part.index, frozen.rows, failure.error.to_string());
+        let diverged = failure.severity == Severity::Diverged;
         if self.0.progress.park(Parked { id, partition, rows, reason, diverged }, now) {
             let buffer = &part.schema.name;
-            tracing::error!(%buffer, partition, batch = %id, rows, error = %failure, "a batch is parked: it stays in the store");
+            tracing::error!(%buffer, partition, batch = %id, rows, error = %failure.error, "a batch is parked: it stays in the store");
         }
     }
 
@@ -267,9 +263,9 @@ impl BufferHandle {
     }
 
     fn apply_failed(&self, batch: &Batch, error: SinkError) -> FlushError {
-        let kind =
-            if matches!(error, SinkError::Permanent(_)) { FlushError::Parked } else { FlushError::Sink };
+        let severity =
+            if matches!(error, SinkError::Permanent(_)) { Severity::Parked } else { Severity::Sink };
         let rows = RowCount(batch.rows.len() as u64);
-        kind(self.sink_failed(format_args!("applying batch {} of {rows}", batch.id))(error))
+        severity.of(self.sink_failed(format_args!("applying batch {} of {rows}", batch.id))(error))
     }
 }

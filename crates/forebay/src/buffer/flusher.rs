@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
-    flush::FlushError,
+    flush::Severity,
     handle::{BufferHandle, sink_error},
 };
 #[cfg(doc)]
@@ -235,16 +235,16 @@ async fn run(buffer: BufferHandle, every: Duration, mut stopped: watch::Receiver
         match buffer.flush_due(every).await {
             Ok(_) => backoff.reset(),
             // No more writes come; the next start flushes what is left.
-            Err(failure) if failure.error().kind() == ErrorKind::Closed => return,
+            Err(failure) if failure.error.kind() == ErrorKind::Closed => return,
             Err(failure) => {
                 let sink_pause = backoff.after_failure();
-                if matches!(failure, FlushError::Sink(_)) {
+                if failure.severity == Severity::Sink {
                     pause = sink_pause;
                 }
                 let failures = backoff.failures();
                 // A failure that lasts is logged less and less often.
                 if failures.is_power_of_two() {
-                    tracing::warn!(buffer = %buffer.0.schema.name, error = %failure, failures, ?pause, "flush failed; the rows are kept");
+                    tracing::warn!(buffer = %buffer.0.schema.name, error = %failure.error, failures, ?pause, "flush failed; the rows are kept");
                 }
             }
         }

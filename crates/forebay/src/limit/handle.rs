@@ -117,8 +117,7 @@ pub(super) enum Resolved<'a> {
 }
 
 impl LimitHandle {
-    pub(crate) fn new(limits: &Arc<Limits>, definition: &Limit) -> Result<Self> {
-        let mut definition = definition.clone();
+    pub(crate) fn new(limits: &Arc<Limits>, mut definition: Limit) -> Result<Self> {
         let name = Name::new(&definition.name)?;
         let (default, instead) = definition.allowances()?;
         let overrides = std::mem::take(&mut definition.overrides).into_iter().zip(instead);
