@@ -277,6 +277,7 @@ impl Engine {
     }
 
     /// Reads passwords again that are in files or variables, and logs in with them.
+    #[cfg_attr(not(feature = "redis"), expect(clippy::unused_async, reason = "only servers have logins"))]
     pub(crate) async fn renew_login(&self) -> Result<()> {
         match self {
             #[cfg(feature = "redis")]

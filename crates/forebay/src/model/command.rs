@@ -93,6 +93,7 @@ pub struct Script(Arc<ScriptText>);
 struct ScriptText {
     source: Box<str>,
     /// As a server computed it. All servers compute the same.
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only servers compute it"))]
     hash: OnceLock<Box<str>>,
 }
 
