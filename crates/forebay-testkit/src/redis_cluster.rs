@@ -1,8 +1,11 @@
 //! A Redis Cluster.
 
-use std::ops::Range;
+use std::{
+    ops::Range,
+    process::{Command, Output},
+};
 
-use crate::{ports::free_port, redis::Redis, resp::Reply, wait::wait_until};
+use crate::{ports::free_port, programs, redis::Redis, resp::Reply, wait::wait_until};
 
 const SLOTS: usize = 16_384;
 const NODES: usize = 3;
@@ -32,7 +35,16 @@ impl RedisCluster {
     /// If it cannot be started, with the reason.
     #[track_caller]
     pub fn start() -> Self {
-        Self::of(&[], 0)
+        Self::of(&[], 0, 0)
+    }
+
+    /// Like [`start`](Self::start), with a fourth primary that has no slots.
+    ///
+    /// # Panics
+    /// If it cannot be started, with the reason.
+    #[track_caller]
+    pub fn start_with_spare() -> Self {
+        Self::of(&[], 1, 0)
     }
 
     /// Like [`start`](Self::start), with a replica of each primary. A primary that is silent for a second is replaced, and its
@@ -47,12 +59,13 @@ impl RedisCluster {
             ("cluster-node-timeout", "1000"),
             ("repl-ping-replica-period", "1"),
         ];
-        Self::of(&options, NODES)
+        Self::of(&options, 0, NODES)
     }
 
     #[track_caller]
-    fn of(options: &[(&str, &str)], replicas: usize) -> Self {
-        let nodes: Vec<Node> = (0..NODES + replicas).map(|_| Node::start(options)).collect();
+    fn of(options: &[(&str, &str)], spares: usize, replicas: usize) -> Self {
+        let primaries = NODES + spares;
+        let nodes: Vec<Node> = (0..primaries + replicas).map(|_| Node::start(options)).collect();
         for (number, node) in nodes.iter().enumerate() {
             // The epochs differ from the start. Nodes with equal epochs would resolve that among themselves, slowly.
             node.cluster(["SET-CONFIG-EPOCH", &(number + 1).to_string()]);
@@ -68,14 +81,14 @@ impl RedisCluster {
         for node in &nodes {
             wait_until("the cluster to be whole", || node.sees_all(nodes.len()));
         }
-        for (primary, replica) in nodes.iter().zip(&nodes[NODES..]) {
+        for (primary, replica) in nodes.iter().zip(&nodes[primaries..]) {
             replica.cluster(["REPLICATE", &id_of(&primary.redis)]);
         }
         for primary in &nodes[..replicas] {
             wait_until("a replica to follow", || info(&primary.redis).contains("state=online"));
         }
         let mut nodes: Vec<Redis> = nodes.into_iter().map(|node| node.redis).collect();
-        let replicas = nodes.split_off(NODES);
+        let replicas = nodes.split_off(primaries);
         Self { nodes, replicas }
     }
 
@@ -156,7 +169,57 @@ impl RedisCluster {
         }
     }
 
-    /// Its nodes in the order of their slots.
+    /// Moves the lowest slots of a primary by `redis-cli --cluster reshard`, key by key, within five minutes.
+    ///
+    /// # Panics
+    /// If it fails, with what it printed last.
+    #[track_caller]
+    pub fn reshard(&self, from: &Redis, to: &Redis, slots: usize) {
+        // It refuses while the nodes do not agree.
+        wait_until("the nodes to agree", || redis_cli("check", to, &[]).status.success());
+        let (from, into, slots) = (id_of(from), id_of(to), slots.to_string());
+        let options = [
+            "--cluster-from",
+            &from,
+            "--cluster-to",
+            &into,
+            "--cluster-slots",
+            &slots,
+            "--cluster-yes",
+            "--cluster-pipeline",
+            "1",
+        ];
+        let done = redis_cli("reshard", to, &options);
+        let printed = String::from_utf8_lossy(&done.stdout);
+        let last: Vec<&str> = printed.lines().rev().take(5).collect();
+        assert!(done.status.success(), "redis-cli: {}, last lines first: {last:#?}", done.status);
+    }
+
+    /// Moves slots at once by the atomic migration of Valkey 9.
+    ///
+    /// # Panics
+    /// If a node refuses, or the migration fails.
+    #[track_caller]
+    pub fn migrate_slots(&self, from: &Redis, to: &Redis, slots: &[u16]) {
+        let slots: Vec<String> = slots.iter().map(u16::to_string).collect();
+        let id = id_of(to);
+        let mut command = vec!["CLUSTER", "MIGRATESLOTS", "SLOTSRANGE"];
+        command.extend(slots.iter().flat_map(|slot| [slot.as_str(); 2]));
+        command.extend(["NODE", &id]);
+        assert_eq!(from.command(command), Reply::text("OK"));
+        wait_until("the slots to move", || {
+            let jobs = from.command(["CLUSTER", "GETSLOTMIGRATIONS"]);
+            let Reply::Array(jobs) = &jobs else { panic!("migrations, not {jobs:?}") };
+            // The newest is the first.
+            let Some(Reply::Array(job)) = jobs.first() else { panic!("a migration, not {jobs:?}") };
+            let state = job.iter().position(|word| *word == Reply::text("state")).map(|name| &job[name + 1]);
+            let ended = ["failed", "cancelled"].map(Reply::text);
+            assert!(!ended.iter().any(|end| state == Some(end)), "{job:?}");
+            state == Some(&Reply::text("success"))
+        });
+    }
+
+    /// Its primaries in the order of their slots, then the one without slots.
     pub fn nodes(&self) -> &[Redis] {
         &self.nodes
     }
@@ -204,6 +267,15 @@ impl Node {
         ];
         all.iter().all(|line| info.lines().any(|have| have == line))
     }
+}
+
+/// What `redis-cli --cluster` says, which is ended after five minutes.
+#[track_caller]
+fn redis_cli(command: &str, node: &Redis, options: &[&str]) -> Output {
+    let mut cli = Command::new("timeout");
+    cli.arg("300").arg(programs::find("redis", "redis-cli"));
+    cli.args(["--cluster", command, &format!("127.0.0.1:{}", node.port())]).args(options);
+    cli.output().unwrap_or_else(|error| panic!("cannot run redis-cli: {error}"))
 }
 
 #[track_caller]

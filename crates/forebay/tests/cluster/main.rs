@@ -9,4 +9,5 @@ mod hosts;
 mod map;
 mod map_faults;
 mod nodes;
+mod reshard;
 mod route;
