@@ -119,7 +119,7 @@ impl Member {
     /// Whether the host answers, is who it should be, and holds what all hold. One that has lost everything gets
     /// its record back: an empty host is one that was restarted, and its keys are its own as before.
     async fn probe(&self, placement: Option<&Placement>) -> Result<()> {
-        let Some(placement) = placement else { return self.engine.check_primary().await };
+        let Some(placement) = placement else { return self.engine.check_node().await };
         let mut seen = self.engine.check_identity().await?;
         if seen.name.is_none() || seen.placement.is_none() {
             tracing::warn!(host = self.host.name(), "the host has lost its data");

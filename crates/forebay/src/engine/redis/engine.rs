@@ -15,7 +15,7 @@ use super::{
     keys::Keys,
     partition_writer::Writers,
     probe::Probe,
-    reply::{text, unavailable, unexpected},
+    reply::{text, unexpected},
     series_writer,
     target::Target,
 };
@@ -119,15 +119,15 @@ impl Redis {
         }
     }
 
-    /// Checks that this node of a Redis Cluster answers and is a primary.
-    pub(crate) async fn check_primary(&self) -> Result<()> {
+    /// Checks that this node of a Redis Cluster answers. It may be a replica, since its last slot has moved or another one was
+    /// elected. A replica sends calls on, so that its keys and the calls under way need not fail until the owners are known.
+    pub(crate) async fn check_node(&self) -> Result<()> {
         let info = self.host.command(redis::cmd("INFO").arg("replication")).await?;
         let info = text(info).ok_or_else(|| unexpected(self.host.name(), "INFO"))?;
-        if info.lines().any(|line| line == "role:master") {
-            return Ok(());
+        if info.lines().all(|line| line != "role:master") {
+            self.report();
         }
-        self.report();
-        Err(unavailable(self.host.name(), "this node is a replica now"))
+        Ok(())
     }
 
     /// Notes that the store is open: every refusal from here on is an outage.
