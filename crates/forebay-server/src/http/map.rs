@@ -10,7 +10,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Json, JsonResult, Map, Problem, body::MAX_BATCH, problem::retry_word};
 use crate::{
-    api::map::{AnswerBody, AnswersBody, MapCommand, MapRequest, to_json},
+    api::map::{AnswerBody, AnswersBody, MapCommand, MapRequest, Word, to_json},
     app::Shared,
     text::quoted,
 };
@@ -72,7 +72,7 @@ async fn map(Map(app): Map, Json(request): Json<MapRequest>) -> JsonResult<Answe
     let mut map = app.bay.cluster().map().deadline(deadline);
     let tickets: Vec<Kind> = request.commands.into_iter().map(|command| add(&mut map, command)).collect();
     let answers = map.run().await;
-    let answers: Vec<AnswerBody> = tickets.into_iter().map(|ticket| answer(&answers, ticket)).collect();
+    let answers: Vec<AnswerBody> = tickets.iter().map(|ticket| answer(&answers, ticket)).collect();
     let failed = answers.iter().filter(|answer| answer.status != "ok").count();
     Ok(Json(AnswersBody { answers, failed }))
 }
@@ -103,15 +103,14 @@ fn add(map: &mut Commands, command: MapCommand) -> Kind {
         MapCommand::Del { key } => Kind::Yes(map.del(key.0)),
         MapCommand::Expire { key, ttl } => Kind::Yes(map.expire(key.0, ttl.0)),
         MapCommand::Raw { key, name, args } => {
-            let words =
-                [name, key.0.clone()].into_iter().chain(args.into_iter().map(|word| word.into_text()));
+            let words = [name, key.0.clone()].into_iter().chain(args.into_iter().map(Word::into_text));
             Kind::Reply(map.raw(key.0, words))
         }
     }
 }
 
-fn answer(answers: &Answers, ticket: Kind) -> AnswerBody {
-    let (host, value) = match ticket {
+fn answer(answers: &Answers, ticket: &Kind) -> AnswerBody {
+    let (host, value) = match *ticket {
         Kind::Reply(ticket) => (answers.host(ticket), answers.get(ticket).map(|reply| to_json(&reply))),
         Kind::Sum(ticket) => (answers.host(ticket), answers.get(ticket).map(|sum| Some(sum.into()))),
         Kind::Yes(ticket) => (answers.host(ticket), answers.get(ticket).map(|yes| Some(yes.into()))),

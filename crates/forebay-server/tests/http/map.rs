@@ -110,7 +110,7 @@ fn keys_are_on_their_hosts_and_a_dead_host_costs_its_own() {
     assert_eq!(column(&answers, "value"), vec![json!(1); 60]);
     for (i, host) in column(&answers, "host").iter().enumerate() {
         let number = ["a", "b", "c"].iter().position(|name| host == name).expect("one of them");
-        assert_eq!(redis[number].command(["HGET", &format!("h{i}"), "field"]), Reply::text(&i.to_string()));
+        assert_eq!(redis[number].command(["HGET", &format!("h{i}"), "field"]), Reply::text(i.to_string()));
     }
     let odd =
         run(&client, &json!([{ "op": "raw", "key": "h1", "name": "HGETALL" }, { "op": "get", "key": "h1" }]));

@@ -66,7 +66,7 @@ async fn a_killed_host_of_four_costs_its_own_quarter() {
         return;
     }
     let servers: [Redis; 4] = std::array::from_fn(|_| Redis::start());
-    let bay = four(servers.each_ref().map(|server| server.url())).await;
+    let bay = four(servers.each_ref().map(Redis::url)).await;
     let key = key_on(&bay, "b");
     servers[1].kill();
     let lost = all_but_one_host(&bay, "killed").await;
@@ -90,7 +90,7 @@ async fn a_stopped_host_of_four_costs_its_own_quarter_and_counts_once() {
         return;
     }
     let servers: [Redis; 4] = std::array::from_fn(|_| Redis::start());
-    let bay = four(servers.each_ref().map(|server| server.url())).await;
+    let bay = four(servers.each_ref().map(Redis::url)).await;
     servers[1].pause();
     let lost = all_but_one_host(&bay, "stopped").await;
     servers[1].resume();
@@ -98,7 +98,7 @@ async fn a_stopped_host_of_four_costs_its_own_quarter_and_counts_once() {
     for (key, by, fate) in lost.iter().step_by(50) {
         let there = servers[1].command(["GET", key]);
         let is_right = match fate {
-            Fate::MaybeExecuted => [Answer::Nil, Answer::text(&by.to_string())].contains(&there),
+            Fate::MaybeExecuted => [Answer::Nil, Answer::text(by.to_string())].contains(&there),
             _ => there == Answer::Nil,
         };
         assert!(is_right, "{key}: {fate:?}, {there:?}");
@@ -111,7 +111,7 @@ async fn a_host_of_four_that_refuses_costs_its_own_quarter() {
         return;
     }
     let servers: [Redis; 4] = std::array::from_fn(|_| Redis::start());
-    let bay = four(servers.each_ref().map(|server| server.url())).await;
+    let bay = four(servers.each_ref().map(Redis::url)).await;
     assert_eq!(servers[1].command(["CONFIG", "SET", "maxmemory", "1"]), Answer::text("OK"));
     for (key, _, fate) in all_but_one_host(&bay, "refused").await {
         assert!(matches!(fate, Fate::Rejected | Fate::NotSent), "{key}: {fate:?}");
@@ -264,7 +264,7 @@ async fn a_map_follows_slots_that_move() {
     let cluster = block_in_place(RedisCluster::start);
     let bay = Forebay::open(&cluster.url()).await.expect("opens");
     let tag = unique_prefix();
-    let slot = bay.cluster().route(&format!("{{{tag}}}")).slot.expect("by slots");
+    let slot = bay.cluster().route(format!("{{{tag}}}")).slot.expect("by slots");
     let mut keys: Vec<String> = (0..20).map(|i| format!("{{{tag}}}:{i}")).collect();
     keys.extend((0..20).map(|i| format!("{tag}:{i}")));
     let add = add();
@@ -355,14 +355,10 @@ async fn a_command_that_was_sent_on_and_has_no_answer_may_have_been_executed() {
                 executed += 1;
                 assert!(sum <= executed + unknown, "round {round}: {sum} of {executed}, {unknown} unknown");
             }
-            Err(error) => {
-                let told = (error.fate(), error.retry());
-                if told == (Fate::MaybeExecuted, Retry::Unknown) {
-                    unknown += 1;
-                } else {
-                    assert_eq!(told.0, Fate::NotSent, "{error:?}");
-                }
+            Err(error) if (error.fate(), error.retry()) == (Fate::MaybeExecuted, Retry::Unknown) => {
+                unknown += 1;
             }
+            Err(error) => assert_eq!(error.fate(), Fate::NotSent, "{error:?}"),
         }
         proxies[to].set(Fault::Pass);
         if unknown >= 3 {

@@ -132,7 +132,9 @@ async fn run(moves: impl FnOnce(&RedisCluster, &[u16])) {
     let once: Vec<String> = (0..count * 20).map(|key| format!("once{key}")).collect();
     for keys in once.chunks(200) {
         let taken = join_all(keys.iter().map(|key| take(&structures, key))).await;
-        taken.into_iter().for_each(|taken| taken.expect("an answer"));
+        for taken in taken {
+            taken.expect("an answer");
+        }
     }
     let sink = MemorySink::new();
     let flushing = structures.buffer.flush_to(sink.clone()).every(secs(1)).spawn();
@@ -150,7 +152,9 @@ async fn run(moves: impl FnOnce(&RedisCluster, &[u16])) {
     let before = (load.acknowledged.load(Ordering::Relaxed), block_in_place(|| redirects(&cluster)));
     block_in_place(|| moves(&cluster, &slots));
     let mut met = block_in_place(|| redirects(&cluster));
-    met.iter_mut().for_each(|(kind, times)| *times -= before.1[kind]);
+    for (kind, times) in &mut met {
+        *times -= before.1[kind];
+    }
     println!(
         "{} counts while {count} slots moved; {} were refused after a second; the nodes sent on {met:?}",
         load.acknowledged.load(Ordering::Relaxed) - before.0,

@@ -108,15 +108,10 @@ fn crc16(bytes: &[u8]) -> u16 {
     // Eight look-ups that do not wait for each other cost about as much as two that do.
     let eight = |crc: u16, eight: &[u8; 8]| {
         let [high, low] = crc.to_be_bytes();
-        let [a, b, c, d, e, f, g, h] = eight.map(usize::from);
-        CRC16[7][a ^ usize::from(high)]
-            ^ CRC16[6][b ^ usize::from(low)]
-            ^ CRC16[5][c]
-            ^ CRC16[4][d]
-            ^ CRC16[3][e]
-            ^ CRC16[2][f]
-            ^ CRC16[1][g]
-            ^ CRC16[0][h]
+        let mut bytes = *eight;
+        bytes[0] ^= high;
+        bytes[1] ^= low;
+        CRC16.iter().rev().zip(bytes).fold(0, |crc, (table, byte)| crc ^ table[usize::from(byte)])
     };
     rest.iter().copied().fold(eights.iter().fold(0, eight), step)
 }

@@ -132,7 +132,9 @@ pub(super) async fn many_values_are_written_and_read_in_order(bay: Forebay) {
     let read = map.mget::<Option<i64>>(&keys);
     let answers = map.run().await;
     assert_eq!(set.len(), 99);
-    set.into_iter().for_each(|ticket| answers.get(ticket).unwrap());
+    for ticket in set {
+        answers.get(ticket).unwrap();
+    }
     let read: Vec<_> = read.into_iter().map(|ticket| answers.get(ticket).unwrap()).collect();
     assert_eq!(read, (0..99).map(Some).chain([None]).collect::<Vec<_>>());
 }

@@ -178,6 +178,9 @@ fn batches<'a, 'c>(mut commands: &'a [&'c Command]) -> impl Iterator<Item = &'a 
     })
 }
 
+/// The digits of a 64-bit integer.
+const DIGITS: usize = 20;
+
 /// The command as it is sent. A script that the server has got before is called by its hash.
 fn packed(command: &Command, is_known: bool) -> Cmd {
     let key = &*command.key;
@@ -186,8 +189,6 @@ fn packed(command: &Command, is_known: bool) -> Cmd {
         command.arg(name).arg(key);
         command
     };
-    /// The digits of a 64-bit integer.
-    const DIGITS: usize = 20;
     match &command.verb {
         Verb::Get => named("GET", 0, 0),
         Verb::Set(value) => with(named("SET", 1, value.len()), &**value),
