@@ -43,7 +43,7 @@ impl Embedded {
 
     #[inline(never)]
     fn take_exactly(&self, take: Take<'_>, when: When) -> Result<Taken> {
-        Ok(self.charge(&take, self.limit_time(when)?))
+        Ok(self.charge(&take, self.limit_time(when)?, 0).expect("an exact time decides"))
     }
 
     /// The same at this engine's time. `None`: [`take_exactly`](Self::take_exactly) decides. Well within a window the coarse clock decides
@@ -62,10 +62,7 @@ impl Embedded {
         }
         let (wall, monotonic) = self.clock.both_coarse();
         let now = u64::try_from(wall.as_micros()).ok()?;
-        if !take.rule.is_told_by(now, whole_micros(TICK)) {
-            return None;
-        }
-        let taken = self.charge(take, Time { now, forget: monotonic });
+        let taken = self.charge(take, Time { now, forget: monotonic }, whole_micros(TICK))?;
         if taken.allowed { Some(taken) } else { self.dated(taken, take.rule) }
     }
 
@@ -76,12 +73,14 @@ impl Embedded {
         (rule.reset_after(taken.state, now) > 0).then_some(Taken { now, ..taken })
     }
 
+    /// Takes at a time that may be up to `behind` µs behind the true one. `None`: that may be in a later window, and nothing was
+    /// done.
     #[expect(
         clippy::inline_always,
         reason = "an answer is put together where it is wanted: see limit/decide/fast_path.rs"
     )]
     #[inline(always)]
-    fn charge(&self, take: &Take<'_>, time: Time) -> Taken {
+    fn charge(&self, take: &Take<'_>, time: Time, behind: u64) -> Option<Taken> {
         let hash = take.limit.hash_of(take.key.as_bytes());
         let mut shard = self.limits.lock(hash);
         let (limit, key, scale) = (take.limit, take.key.as_bytes(), take.rule.scale());
@@ -90,8 +89,11 @@ impl Embedded {
             Some(entry) => entry.advanced(&take.rule, time.now),
             None => take.rule.advance(None, time.now),
         };
+        if behind > 0 && take.rule.end(advanced, time.now, 0).0.saturating_sub(time.now) <= behind {
+            return None;
+        }
         if take.cost > take.rule.room(advanced) {
-            return Taken { allowed: false, now: time.now, state: advanced };
+            return Some(Taken { allowed: false, now: time.now, state: advanced });
         }
         let state = take.rule.charge(advanced, take.cost);
         if take.cost > 0 {
@@ -100,7 +102,7 @@ impl Embedded {
                 None => self.insert(&mut shard, hash, *take, (state, Allotments::default()), time),
             }
         }
-        Taken { allowed: true, now: time.now, state }
+        Some(Taken { allowed: true, now: time.now, state })
     }
 
     pub(crate) async fn take_up_to(&self, take: Take<'_>, when: When) -> Result<(u64, Taken)> {

@@ -278,14 +278,10 @@ impl RateKind for CalendarWindow {
         }
     }
 
+    #[inline]
     fn end(&self, state: State, now: u64, _span: u64) -> (u64, u64) {
         let (_, start, end) = self.windows(now).window(state.0);
         (end, end - start)
-    }
-
-    #[inline]
-    fn is_told_by(&self, now: u64, behind: u64) -> bool {
-        self.windows(now).current(now).is_some_and(|(_, _, end)| end - now > behind)
     }
 }
 

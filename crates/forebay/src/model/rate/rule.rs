@@ -137,7 +137,6 @@ impl Rule {
     dispatch!(reset_after(state: State, now: u64) -> u64);
     dispatch!(lifetime(state: State, now: u64) -> u64);
     dispatch!(end(state: State, now: u64, span: u64) -> (u64, u64));
-    dispatch!(is_told_by(now: u64, behind: u64) -> bool);
     dispatch!(advance_with(state: State, allotments: &[Allotment], now: u64) -> State);
     dispatch!(still_out(allotment: &Allotment, before: State, after: State) -> bool);
     dispatch!(lifetime_with(state: State, last: &Allotment, now: u64) -> u64);

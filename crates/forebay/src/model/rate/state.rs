@@ -114,8 +114,8 @@ pub(crate) trait RateKind: Copy {
     /// The lifetime of its states in a store: [`lifetime`](Self::lifetime) in words.
     const KEPT: &'static str;
 
-    /// True if a decision depends on the time only by the window that contains it. [`is_told_by`](Self::is_told_by) is
-    /// useful then.
+    /// True if a time decides only by the window that contains it: a clock that is a little behind decides alike until the
+    /// [`end`](Self::end) is near.
     const HAS_WINDOWS: bool = false;
 
     /// See [`WORD`](Self::WORD).
@@ -210,15 +210,7 @@ pub(crate) trait RateKind: Copy {
     /// without windows: the time for which an allotment can be spent.
     fn end(&self, state: State, now: u64, span: u64) -> (u64, u64);
 
-    /// Returns whether a clock that shows `now`, and is at most `behind`, decides like the exact one.
-    #[inline]
-    fn is_told_by(&self, now: u64, behind: u64) -> bool {
-        let _ = (now, behind);
-        false
-    }
-
-    /// Like [`advance`](Self::advance), for a state with outstanding allotments, in the order of their ends. Allotments of
-    /// a window change nothing.
+    /// [`advance`](Self::advance) of a state of which allotments are out, by their ends. Those of a window change nothing.
     fn advance_with(&self, state: State, allotments: &[Allotment], now: u64) -> State {
         let _ = allotments;
         self.advance(Some(state), now)
