@@ -383,6 +383,24 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_time_that_may_be_behind_decides_nothing_near_the_end_of_a_window() {
+        let engine = Embedded::in_memory(crate::Clock::system());
+        let limit = Name::new("hits").expect("valid");
+        let rule = Rule::fixed_window(3, crate::time::secs(1), Duration::ZERO).expect("valid");
+        let take = Take { limit: &limit, key: "a", rule, cost: 1, within: Duration::ZERO };
+        let charge = |now, behind| {
+            let taken = engine.charge(&take, Time { now, forget: 0 }, behind);
+            taken.map(|Taken { state: State(window, used), .. }| (window, used))
+        };
+        assert_eq!(charge(10_996_500, 4_000), None);
+        assert_eq!(charge(10_996_500, 3_000), Some((10, 1)), "nothing was charged before");
+        assert_eq!(charge(10_996_500, 3_500), None, "the end itself is in the next window");
+        // A later window has begun for this key: whatever the true time is, it counts there.
+        assert_eq!(charge(11_000_001, 0), Some((11, 1)));
+        assert_eq!(charge(10_999_999, 4_000), Some((11, 2)));
+    }
+
     /// An entry on two cache lines would cost a second miss.
     #[test]
     fn an_entry_is_a_line_of_the_cache() {

@@ -7,7 +7,7 @@ use redis::{Arg, Cmd, Pipeline, Value};
 use super::{
     connection::{Host, Session},
     pipeline::{load, pipeline},
-    redirect::{Bounds, Redirect, asked},
+    redirect::{Bounds, Redirect, answered, asked},
     refusal::{Class, Refusal},
     reply::{foreign, refuses, text, unexpected},
     script::Script,
@@ -43,13 +43,13 @@ impl Host {
 
     /// Sends calls as one pipeline. Each has its own answer; one that is refused costs the others nothing.
     ///
-    /// A server that has lost a script says so before anything ran: that call, and only it, is sent again.
+    /// A server that has lost a script says so before anything ran: that call, and only it, is sent again. A call whose keys are
+    /// on two nodes of a Redis Cluster, because their slot is moving, is sent again for as long as there is `patience`. Then its
+    /// error says [`Retry::Now`](crate::Retry): nothing was done.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`]: nothing was sent. [`ErrorKind::Ambiguous`] or [`ErrorKind::Timeout`]:
     /// each of them may have been applied.
-    /// One whose keys are on two nodes of a Redis Cluster, because their slot is moving, is sent again for as long as there is
-    /// `patience`. Then its error says [`Retry::Now`](crate::Retry): nothing was done.
     pub(super) async fn run(&self, calls: Vec<Call>, patience: Duration) -> Result<Vec<Result<Value>>> {
         let session = self.session().await?;
         let (sent, values) = self.run_raw(&session, calls, false).await?;
@@ -112,8 +112,7 @@ impl Host {
         let scripts: Vec<Script> = calls.iter().map(|call| call.script).collect();
         let sent = pipeline(calls.into_iter().map(|call| call.command));
         let mut values = if asking {
-            let values = self.transmit(session, &asked(sent.cmd_iter().cloned(), true)).await?;
-            values.into_iter().skip(1).step_by(2).collect()
+            answered(self.transmit(session, &asked(sent.cmd_iter().cloned(), true)).await?, true).collect()
         } else {
             self.transmit(session, &sent).await?
         };
@@ -128,8 +127,7 @@ impl Host {
                 again.add_command(command.clone());
             }
             let answers = self.transmit(session, &again).await?.into_iter().skip(missing.len());
-            let width = 1 + usize::from(asking);
-            for (&i, value) in missing.iter().zip(answers.skip(width - 1).step_by(width)) {
+            for (&i, value) in missing.iter().zip(answered(answers, asking)) {
                 values[i] = value;
             }
         }

@@ -29,8 +29,12 @@ pub(super) fn add_client<B>(call: &mut Call, in_flight: &InFlight<B>, replid: &s
 /// A batch whose doubt is about a server of another replication id is said to be very old: a server whose guard knows it says
 /// so, and none applies it.
 pub(super) fn add_stamp<B>(call: &mut Call, InFlight { stamp, doubt, .. }: &InFlight<B>, replid: &str) {
-    let since = doubt.as_ref().map_or(0, |doubt| if *doubt.epoch == *replid { doubt.time } else { 1 });
-    call.command.arg(stamp.sequence).arg(since);
+    call.command.arg(stamp.sequence).arg(first_sent(doubt.as_ref(), replid));
+}
+
+/// When a batch was first sent, as a server of this replication id is told: 0 if it was not sent before.
+fn first_sent(doubt: Option<&Doubt>, replid: &str) -> u64 {
+    doubt.map_or(0, |doubt| if *doubt.epoch == *replid { doubt.time } else { 1 })
 }
 
 /// The result of a batch of a script that begins with `lua/guard.lua`; or, if the script did nothing for a reason of its own, such
@@ -202,4 +206,20 @@ fn read(host: &Host, reply: Result<Value>) -> Answer {
 
 fn strange(host: &Host) -> Error {
     unexpected(host.name(), "a sequenced write").with_retry(Retry::Unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    /// Told another time, the guard of a server that does not know the batch would apply it, although another server may have.
+    #[test]
+    fn a_batch_in_doubt_is_very_old_to_servers_of_another_epoch() {
+        let error = Error::new(ErrorKind::Ambiguous, "no answer");
+        let doubt = Doubt { epoch: "here".into(), time: 1_790_000_000_000_000, error };
+        assert_eq!(first_sent(None, "here"), 0);
+        assert_eq!(first_sent(Some(&doubt), "here"), doubt.time);
+        assert_eq!(first_sent(Some(&doubt), "there"), 1);
+    }
 }

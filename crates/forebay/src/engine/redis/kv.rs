@@ -3,9 +3,15 @@
 
 use std::time::Duration;
 
-use redis::{Cmd, Pipeline, ServerError, Value};
+use redis::{Cmd, Pipeline, Value};
 
-use super::{Redis, connection::Session, pipeline::pipeline, refusal::Refusal, reply::text};
+use super::{
+    Redis,
+    connection::Session,
+    pipeline::pipeline,
+    refusal::Refusal,
+    reply::{lacks_script, text},
+};
 use crate::{
     error::{Error, ErrorKind, Result, Retry},
     model::{Command, Failure, Fate, Reply, Script, Verb},
@@ -94,10 +100,9 @@ impl Redis {
             packed(command, is_known)
         });
         let mut values = self.plain().send_within(session, &pipeline(commands), within).await?;
-        let lacks =
-            |value: &Result<Value>| matches!(value, Ok(Value::ServerError(error)) if is_noscript(error));
-        let missing: Vec<usize> =
-            (0..values.len()).filter(|&i| script_of(batch[i]).is_some() && lacks(&values[i])).collect();
+        let missing: Vec<usize> = (0..values.len())
+            .filter(|&i| script_of(batch[i]).is_some() && lacks_script(&values[i]))
+            .collect();
         let left = until.saturating_sub(self.host.clock().monotonic());
         if !missing.is_empty() && !left.is_zero() {
             // Nothing ran: the server lost its scripts meanwhile, or the slot is on a node that never had them.
@@ -137,17 +142,12 @@ impl Redis {
     }
 }
 
-/// What may have become of a command that was sent on: nothing if there was no connection.
+/// The fate of a command that was sent on and has no answer. Without a connection it was not sent.
 fn fate_of(error: &Error) -> Fate {
     match error.kind() {
         ErrorKind::Unavailable | ErrorKind::Closed | ErrorKind::Configuration => Fate::NotSent,
         _ => Fate::MaybeExecuted,
     }
-}
-
-/// Whether a server says that it has no script of this hash.
-fn is_noscript(error: &ServerError) -> bool {
-    error.code() == "NOSCRIPT"
 }
 
 fn script_of(command: &Command) -> Option<&Script> {

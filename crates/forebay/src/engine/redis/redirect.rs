@@ -12,7 +12,7 @@ use super::{
     connection::{ANSWER_TIMEOUT, Host, Peers, Session},
     pipeline::{load, pipeline},
     refusal::Class,
-    reply::{refuses, unavailable},
+    reply::{lacks_script, refuses, unavailable},
     script::Script,
 };
 use crate::{
@@ -204,11 +204,10 @@ impl Host {
         let node = next.and_then(|next| next.node(self, peers));
         let (host, asking) = node.as_ref().map_or((self, false), |(host, asking)| (&**host, *asking));
         let mut answers = host.send_calls(calls, asking, within).await;
-        let lacks =
-            |answer: &Result<Value>| answer.as_ref().is_ok_and(|value| refuses(value, Class::NoScript));
-        if answers.iter().any(lacks) {
+        if answers.iter().any(lacks_script) {
             // Nothing ran: the node has lost its scripts.
-            let places: Vec<usize> = (0..calls.len()).filter(|&place| lacks(&answers[place])).collect();
+            let places: Vec<usize> =
+                (0..calls.len()).filter(|&place| lacks_script(&answers[place])).collect();
             let again: Vec<&Cmd> = places.iter().map(|&place| calls[place]).collect();
             let loads: Vec<Cmd> = Script::ALL.iter().copied().map(load).collect();
             let _ = host.send_calls(&loads.iter().collect::<Vec<_>>(), false, within).await;
@@ -226,12 +225,7 @@ impl Host {
                 .await
         };
         match sent.await {
-            Ok(values) => values
-                .into_iter()
-                .skip(usize::from(asking))
-                .step_by(1 + usize::from(asking))
-                .map(Ok)
-                .collect(),
+            Ok(values) => answered(values, asking).map(Ok).collect(),
             Err(error) => vec![Err(error); calls.len()],
         }
     }
@@ -249,6 +243,15 @@ pub(super) fn asked(calls: impl Iterator<Item = Cmd>, asking: bool) -> Pipeline 
     pipeline(calls.flat_map(|call| asking.then(|| redis::cmd("ASKING")).into_iter().chain([call])))
 }
 
+/// The replies to the calls of such a pipeline, without those to `ASKING`.
+pub(super) fn answered(
+    replies: impl IntoIterator<Item = Value>,
+    asking: bool,
+) -> impl Iterator<Item = Value> {
+    let before = usize::from(asking);
+    replies.into_iter().skip(before).step_by(1 + before)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -257,6 +260,19 @@ mod tests {
         let mut bytes = format!("-{line}\r\n").into_bytes();
         let value = redis::parse_redis_value(&std::mem::take(&mut bytes)).expect("a reply");
         Redirect::of(&value)
+    }
+
+    #[test]
+    fn each_call_is_asked_for_and_has_its_own_reply() {
+        let calls = || ["GET", "SET", "DEL"].into_iter().map(redis::cmd);
+        for (asking, sent) in [(false, 3), (true, 6)] {
+            let pipeline = asked(calls(), asking);
+            assert_eq!(pipeline.cmd_iter().count(), sent);
+            let replies = (0..sent).map(|place| Value::Int(i64::try_from(place).expect("small")));
+            let width = 1 + i64::from(asking);
+            let expected: Vec<Value> = (1..=3).map(|call| Value::Int(call * width - 1)).collect();
+            assert_eq!(answered(replies, asking).collect::<Vec<_>>(), expected);
+        }
     }
 
     #[test]

@@ -43,6 +43,12 @@ pub(super) fn refuses(value: &Value, class: Class) -> bool {
     }
 }
 
+/// True if the server has no script of the hash that it was called by: nothing ran. An error within an answer says nothing of
+/// the kind, since that script ran.
+pub(super) fn lacks_script(answer: &crate::Result<Value>) -> bool {
+    matches!(answer, Ok(Value::ServerError(error)) if Refusal::of(error).class() == Class::NoScript)
+}
+
 /// Describes the first of some keys that holds a foreign value, given the types that `TYPE` answered.
 pub(super) fn foreign<'a>(
     host: &str,

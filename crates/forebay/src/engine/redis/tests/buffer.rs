@@ -10,7 +10,7 @@ use super::{engine, keys};
 use crate::{
     Clock, Forebay, Retry,
     engine::{
-        redis::Redis,
+        redis::{Redis, reply::strings, script::Script},
         step::{BufferPart, Rotate},
     },
     model::{Buffer, ColumnType, Merge, Row, RowKey, Schema, Value},
@@ -134,7 +134,7 @@ async fn add_together(redis: &Redis, part: &BufferPart, calls: &[Call]) -> Vec<V
     join_all(calls.iter().map(call)).await
 }
 
-/// What was accepted, summed with room to spare, is what is there; and what was refused would not have fitted in
+/// The store has the sum of the accepted values, computed with room to spare; a refused value would not have fitted in
 /// some order.
 async fn check(redis: &Redis, part: &BufferPart, calls: &[Call], added: &[Vec<Vec<bool>>]) {
     let mut sums: BTreeMap<(usize, usize), i128> = BTreeMap::new();
@@ -470,4 +470,23 @@ async fn a_write_under_another_replication_id_is_not_applied_until_the_writer_ha
     add(&redis, &part, "a", 10).await;
     assert_eq!(session.replid(), now);
     assert_eq!(hits(&redis, &part, "a").await, Some(11));
+}
+
+/// A batch that is told to be very old is one of which another server may know: a guard without it applies nothing.
+#[tokio::test]
+async fn a_batch_that_is_very_old_is_applied_by_nobody_who_does_not_know_it() {
+    let (redis, prefix) = engine().await;
+    let replid = redis.host.replid().expect("connected");
+    let (guard, live) = (format!("{prefix}:{{b.0}}:guard"), format!("{prefix}:{{b.0}}:live"));
+    let add = async |sequence: u64, since: u64| {
+        let mut call = redis.host.call(Script::BufferAdd, 2, 256);
+        call.command.arg(&guard).arg(&live).arg("client").arg(&*replid).arg(Uuid::now_v7().to_string());
+        call.command.arg("shape").arg("s").arg(1).arg(sequence).arg(since).arg("").arg(&[1_u8]);
+        call.command.arg("A42").arg(1);
+        strings(redis.host.run_one(call).await.expect("answers")).expect("a text for each batch").concat()
+    };
+    assert_eq!(add(1, 0).await, "applied");
+    assert_eq!(add(1, 1).await, "duplicate ", "known here");
+    assert_eq!(add(2, 1).await, "late");
+    assert_eq!(Server::shared().command(["HGET", &live, "A42"]), Reply::text("1"));
 }

@@ -1,6 +1,7 @@
 //! The engine against a real server.
 
 mod buffer;
+mod cluster_node;
 mod connection;
 mod limit;
 mod series;

@@ -1,0 +1,26 @@
+use forebay_testkit::{RedisCluster, Reply, eventually, unique_prefix};
+use tokio::task::block_in_place;
+
+use crate::{Clock, engine::redis::Nodes, time::secs};
+
+/// A primary whose last slot moves away becomes a replica. If that were a failure, its keys would fail until their owners are
+/// known, and the writes under way would be in doubt.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_became_a_replica_is_well_and_the_owners_are_asked_for() {
+    let cluster = block_in_place(RedisCluster::start_with_spare);
+    let [primary, .., spare] = cluster.nodes() else { panic!("four nodes") };
+    let clock = Clock::system();
+    let nodes = Nodes::new(&[spare.url().into()], &unique_prefix(), clock.clone()).expect("valid");
+    let engine = nodes.engine(&("127.0.0.1".into(), spare.port()));
+    engine.connected().await.expect("it runs");
+    engine.check_node().await.expect("it answers");
+    assert_eq!(clock.timeout(secs(0), nodes.stale()).await, None, "nothing has changed yet");
+
+    let Reply::Text(id) = primary.command(["CLUSTER", "MYID"]) else { panic!("an id") };
+    eventually("the spare to replicate", async || {
+        spare.command(["CLUSTER", "REPLICATE", &id]) == Reply::text("OK")
+    })
+    .await;
+    engine.check_node().await.expect("a replica answers");
+    assert_eq!(clock.timeout(secs(1), nodes.stale()).await, Some(()), "the owners may be others");
+}
