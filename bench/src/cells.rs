@@ -10,7 +10,7 @@ use forebay::{
     time::{hours, mins},
 };
 
-use forebay_bench::{Cell, Load, per_second, takes, together};
+use forebay_bench::{Cell, Load, median_us, per_second, takes, together};
 
 use crate::{
     flush::{Into, flushes, updates},
@@ -179,9 +179,5 @@ async fn lone(load: Load) -> Result<Vec<f64>> {
         times[1].push(after.saturating_sub(between));
         before = after;
     }
-    let median = |mut times: Vec<Duration>| {
-        times.sort_unstable();
-        times[times.len() / 2].as_secs_f64() * 1e6
-    };
-    Ok(times.map(median).into())
+    Ok(times.map(median_us).into())
 }

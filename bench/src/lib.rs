@@ -5,6 +5,6 @@ mod measure;
 mod report;
 
 pub use self::{
-    load::{Cell, Load, per_second, takes, together},
+    load::{Cell, Load, median_us, per_second, takes, together},
     measure::Options,
 };

@@ -55,6 +55,12 @@ impl Cell {
     }
 }
 
+/// The median of some times, at least one, in microseconds.
+pub fn median_us(mut times: Vec<Duration>) -> f64 {
+    times.sort_unstable();
+    times[times.len() / 2].as_secs_f64() * 1e6
+}
+
 /// A cell of one subject, in calls per second.
 pub fn per_second<F: Future<Output = Result<f64>> + 'static>(
     name: &'static str,

@@ -8,7 +8,7 @@ use forebay::{
     cluster::{Hosts, Ticket},
     time::mins,
 };
-use forebay_bench::{Cell, Load};
+use forebay_bench::{Cell, Load, median_us};
 use forebay_testkit::Redis;
 use redis::{Pipeline, aio::MultiplexedConnection};
 
@@ -68,11 +68,7 @@ async fn maps(load: Load, hosts: usize, reads: bool) -> Result<Vec<f64>> {
         times[1].push(after.saturating_sub(between));
         before = after;
     }
-    let median = |mut times: Vec<Duration>| {
-        times.sort_unstable();
-        times[times.len() / 2].as_secs_f64() * 1e6
-    };
-    Ok(times.map(median).into())
+    Ok(times.map(median_us).into())
 }
 
 async fn mapped(bay: &Forebay, keys: &[String], reads: bool) -> Result<()> {

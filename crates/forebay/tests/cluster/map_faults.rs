@@ -14,7 +14,7 @@ use tokio::task::block_in_place;
 
 use crate::{
     hosts::{SHARED, key_on, open},
-    nodes::{behind_proxies, beside, knows_all},
+    nodes::{behind_proxies, beside},
 };
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
@@ -320,11 +320,7 @@ async fn a_command_that_was_sent_on_and_has_no_answer_may_have_been_executed() {
         return;
     }
     let cluster = block_in_place(RedisCluster::start);
-    let proxies = behind_proxies(&cluster);
-    eventually("the nodes to know the proxies", async || {
-        cluster.nodes().iter().all(|node| knows_all(node, &proxies))
-    })
-    .await;
+    let proxies = behind_proxies(&cluster).await;
     let bay =
         Forebay::open(&format!("redis+cluster://127.0.0.1:{}", proxies[0].port())).await.expect("opens");
     let key = unique_prefix();

@@ -63,7 +63,7 @@ impl Structures {
         self.buffer.row(key).add("n", 1).await
     }
 
-    /// What was counted of a key by the limit, the series and the buffer.
+    /// The counts of a key in the limit, the series and the buffer.
     pub(crate) async fn counted(&self, sink: &MemorySink, key: &str) -> [u64; 3] {
         let used = self.limit.peek(key).await.expect("answers").used();
         let points = self.series.sum(key, days(1)).await.expect("answers");
@@ -133,17 +133,21 @@ async fn every_key_is_out_while_a_slot_is_if_the_cluster_wants_all() {
     assert_eq!(bay.cluster().placement().expect("several").router, "redis-cluster");
 }
 
-/// The nodes of a cluster, each behind a proxy, by which they are known.
-pub(crate) fn behind_proxies(cluster: &RedisCluster) -> Vec<Proxy> {
+/// The nodes of a cluster, each behind a proxy, by which all nodes know it.
+pub(crate) async fn behind_proxies(cluster: &RedisCluster) -> Vec<Proxy> {
     let proxies: Vec<Proxy> = cluster.nodes().iter().map(|node| Proxy::new(node.port())).collect();
     for (node, proxy) in cluster.nodes().iter().zip(&proxies) {
         let answer = node.command(["CONFIG", "SET", "cluster-announce-port", &proxy.port().to_string()]);
         assert_eq!(answer, Answer::text("OK"));
     }
+    eventually("the nodes to know the proxies", async || {
+        cluster.nodes().iter().all(|node| knows_all(node, &proxies))
+    })
+    .await;
     proxies
 }
 
-pub(crate) fn knows_all(node: &Redis, proxies: &[Proxy]) -> bool {
+fn knows_all(node: &Redis, proxies: &[Proxy]) -> bool {
     let Answer::Text(nodes) = node.command(["CLUSTER", "NODES"]) else { panic!("no nodes") };
     proxies.iter().all(|proxy| nodes.contains(&format!(":{}@", proxy.port())))
 }
@@ -154,11 +158,7 @@ async fn a_lost_reply_never_applies_a_counter_twice() {
         return;
     }
     let cluster = block_in_place(RedisCluster::start);
-    let proxies = behind_proxies(&cluster);
-    eventually("the nodes to know the proxies", async || {
-        cluster.nodes().iter().all(|node| knows_all(node, &proxies))
-    })
-    .await;
+    let proxies = behind_proxies(&cluster).await;
     let structures = Structures::open(&format!("redis+cluster://127.0.0.1:{}", proxies[0].port())).await;
     let (mut lost, sink) = (0, MemorySink::new());
     let _ = structures.buffer.flush_to(sink.clone());
@@ -207,7 +207,7 @@ async fn drop_increments(structures: &Structures, proxies: &[Proxy], drops: u64)
     unknown
 }
 
-/// What is sequenced is settled behind the caller: it is acknowledged, and counted once.
+/// A sequenced write is settled behind the caller: it is acknowledged, and counted once.
 async fn drop_sequenced_writes(structures: &Structures, sink: &MemorySink, proxies: &[Proxy], drops: u64) {
     let Structures { bay, buffer, series, .. } = structures;
     let row = unique_prefix();
