@@ -159,7 +159,7 @@ impl Source {
         let found = self.look_up(module, name, seen);
         target.external = found.external || (relative && found.files.is_empty() && found.modules.is_empty());
         if rest.is_empty() || found.modules.is_empty() {
-            // What follows an item is one of its variants or associated items.
+            // A segment after an item names one of its variants or associated items.
             return Target { external: target.external, ..found };
         }
         for child in found.modules {

@@ -269,7 +269,7 @@ impl Node {
     }
 }
 
-/// What `redis-cli --cluster` says, which is ended after five minutes.
+/// Runs `redis-cli --cluster`, for five minutes at most, and returns its output.
 #[track_caller]
 fn redis_cli(command: &str, node: &Redis, options: &[&str]) -> Output {
     let mut cli = Command::new("timeout");

@@ -66,7 +66,7 @@ pub enum ErrorKind {
     Closed,
 }
 
-/// What the caller can do about a failed operation.
+/// The advice to a caller whose operation failed.
 ///
 /// # Examples
 /// ```
@@ -116,7 +116,7 @@ impl Error {
         self.0.kind
     }
 
-    /// What the caller can do about it.
+    /// The advice to the caller.
     pub fn retry(&self) -> Retry {
         self.0.retry
     }

@@ -85,7 +85,7 @@ impl Process {
         })
     }
 
-    /// What it wrote to stderr until it ended.
+    /// The text that it wrote to stderr until it ended.
     fn log(&self) -> String {
         let stderr = self.keeper.stderr.as_ref().expect("piped");
         let stderr = stderr.as_fd().try_clone_to_owned().expect("a descriptor");

@@ -299,7 +299,7 @@ fn a_fast_command_leaves_its_status_and_a_pipeline_ends() {
     let output = command("sh", place.path()).args(["-c", &pipeline]).output().expect("a shell");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "out\nerr\nend\n");
 
-    // What it starts with is what every program gets.
+    // The command starts with the files and signals that every program gets.
     let files = command("sh", place.path()).args(["-c", "ls /proc/self/fd"]).output().expect("a shell");
     assert_eq!(place.run(&name, &[], "ls /proc/self/fd").1.as_bytes(), files.stdout);
     assert_eq!(place.run(&name, &[], "(yes; echo $? >&2) | head -n 1"), (0, "y\n".into(), "141\n".into()));
@@ -323,7 +323,7 @@ fn signals_that_were_ignored_before_stay_so_unless_a_shell_ignores_them_in_the_b
     }
 }
 
-/// What a shell at a terminal runs in one process group, others among it.
+/// A process group as a shell at a terminal starts it: the command, and other programs.
 struct Terminal {
     process: std::process::Child,
     out: std::io::BufReader<std::process::ChildStdout>,

@@ -12,7 +12,7 @@ use crate::Missing;
 /// Checks a buffer without the database, for what no table can resolve.
 ///
 /// # Errors
-/// What is wrong, and how to resolve it.
+/// A text that says what is wrong, and how to resolve it.
 pub(crate) fn check_buffer<D: Dialect>(schema: &Schema) -> Result<(), String> {
     let table = &schema.table;
     if let (Some((place, _)), Some(only)) = (table.split_once('.'), D::ONLY_PLACE)
@@ -42,7 +42,7 @@ pub(crate) fn check_buffer<D: Dialect>(schema: &Schema) -> Result<(), String> {
 /// Checks that a table has what the buffer writes.
 ///
 /// # Errors
-/// What is wrong, and how to resolve it.
+/// A text that says what is wrong, and how to resolve it.
 pub(crate) fn check_table<D: Dialect>(
     table: &Table,
     schema: &Schema,

@@ -47,7 +47,7 @@ pub(crate) async fn inspect<T: Transaction>(transaction: &mut T, schema: &Schema
     Ok(Inspection { table, place: catalogue.qualifier(), missing, dated })
 }
 
-/// What a database says of the tables in one of its schemas.
+/// Asks a database for the tables in one of its schemas.
 struct Catalogue<'a, T> {
     transaction: &'a mut T,
     /// The schema; `None`: the default one of the connection.

@@ -93,7 +93,7 @@ impl<D: Dialect> Plan<D> {
     /// Fits `schema` to `table`.
     ///
     /// # Errors
-    /// What does not fit, and how to resolve it.
+    /// A text that says what does not fit, and how to resolve it.
     pub(crate) fn new(schema: &Schema, table: &Table, missing: Missing) -> Result<Self, String> {
         check_table::<D>(table, schema, missing)?;
         // A later version of the library may know more merges.

@@ -77,7 +77,7 @@ impl CommandError {
         &self.cause
     }
 
-    /// What the caller can do: [`Retry::Unknown`] after [`Fate::MaybeExecuted`], else as the cause says.
+    /// The advice to the caller: [`Retry::Unknown`] after [`Fate::MaybeExecuted`], else as the cause says.
     pub fn retry(&self) -> Retry {
         if self.fate == Fate::MaybeExecuted { Retry::Unknown } else { self.cause.retry() }
     }

@@ -214,7 +214,7 @@ mod tests {
             let text = error.to_string();
             assert!(parts.iter().all(|part| text.contains(part)), "{url}: {text}");
         }
-        // What stands after an unescaped ? may be a password's end.
+        // The text after an unescaped ? may be a password's end.
         let error = Location::read("redis://user:12?s3cret=x@h/0").expect_err("a password with a ?");
         assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
     }

@@ -126,7 +126,7 @@ pub trait Sink: Send + Sync + fmt::Debug + 'static {
     /// again.
     ///
     /// # Errors
-    /// What does not fit, and how to resolve it; [`SinkError::Transient`] if the database does not answer.
+    /// A text that says what does not fit, and how to resolve it; [`SinkError::Transient`] if the database does not answer.
     fn prepare<'a>(&'a self, schema: &'a Schema) -> Answer<'a, ()>;
 
     /// Applies a batch exactly once.

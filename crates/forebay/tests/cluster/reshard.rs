@@ -21,7 +21,7 @@ use crate::nodes::Structures;
 
 const WRITERS: usize = 32;
 
-/// What was acknowledged of a key: by the limit, the series, the buffer and a plain counter.
+/// The acknowledged counts of a key in the limit, the series, the buffer and a plain counter.
 type Counts = [u64; 4];
 
 #[derive(Clone, Default)]

@@ -31,7 +31,7 @@ const PAUSE: Duration = millis(2);
 /// From the promotion to the first acknowledged write.
 const RECOVERY: Duration = secs(2);
 
-/// What became of the writes of one writer, in their order: whether each was acknowledged.
+/// The writes of one writer, in their order: true for each that was acknowledged.
 type Written = Vec<bool>;
 
 #[derive(Clone, Default)]

@@ -14,7 +14,7 @@ fn documented(prefix: &str) -> Vec<String> {
     line.replace("forebay:", &format!("{prefix}:")).split(' ').map(str::to_owned).collect()
 }
 
-/// What a user needs for a map's own commands, on the keys of the suite.
+/// The rights that a user needs for a map's own commands, on the keys of the suite.
 const MAPS: [&str; 7] = ["~*map-*", "~*diff-*", "+get", "+set", "+incrby", "+del", "+expire"];
 
 /// The suite passes as the user with the documented rights, by TLS and in both protocols.

@@ -52,8 +52,8 @@ pub(crate) fn host_and_port(text: &str, default: u16) -> Option<(&str, u16)> {
 
 /// The hosts of `redis://[user[:password]@]host[:port][/db],…[/db][?router=…]`, and how keys find them.
 ///
-/// What stands before the first `@` is for all hosts that have no login of their own, and the database after
-/// the last host for all that have none. A comma in a password is written `%2C`.
+/// The login before the first `@` applies to all hosts that have none of their own, and the database after the last host
+/// to all that have none. A comma in a password is written `%2C`.
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`], never with the login.

@@ -94,7 +94,7 @@ impl Cluster {
         let stays = |member: &Arc<Member>| now.members().iter().any(|other| Arc::ptr_eq(member, other));
         for member in before.members().iter().filter(|member| !stays(member)) {
             member.stop_probing();
-            // What it was asked is settled where its slots are now. One that is well still answers.
+            // The calls under way are settled by the present owners of its slots. A host that is well still answers.
             if member.health().0 != Health::Up {
                 member.engine.give_up();
             }

@@ -15,8 +15,8 @@ pub(crate) struct Slot(u16);
 impl Slot {
     /// The slot of a whole key: by its hash tag if it has one, else by all of it.
     ///
-    /// What `CLUSTER KEYSLOT` answers for the same bytes, so that keys stay in their slots when a fleet
-    /// of independent hosts becomes a Redis Cluster.
+    /// `CLUSTER KEYSLOT` answers the same for the same bytes, so keys stay in their slots when a fleet of independent hosts
+    /// becomes a Redis Cluster.
     pub(crate) fn of_key(key: &[u8]) -> Self {
         Self(crc16(hash_tag(key)) % SLOTS)
     }

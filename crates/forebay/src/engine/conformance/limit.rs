@@ -149,7 +149,7 @@ pub(super) async fn a_day_of_the_calendar_ends_at_midnight_of_its_zone(bay: Fore
     let today = key.take(3, secs(70)).await;
     assert!(today.allowed, "the next day is empty");
     assert!(!key.admits(1, secs(68)).await, "a clock that is 2 s behind opens nothing");
-    // What was charged yesterday does not come back today.
+    // A charge of yesterday does not come back today.
     assert_eq!(key.refund(2, Some(before.state.0), secs(71)).await, 3);
     assert_eq!(key.refund(2, Some(today.state.0), secs(71)).await, 1);
     // A limit whose zone is changed goes on.

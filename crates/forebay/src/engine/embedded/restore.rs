@@ -42,9 +42,9 @@ const LOG_INTERVAL: Duration = Duration::from_secs(1);
 impl Embedded {
     /// An engine on the file at `path`, which is created if it is not there.
     ///
-    /// What was live in buffers is frozen: a generation that a sink may have, because the process ended between its
-    /// commit and its acknowledgement, gets no more hits under its id. Needs a tokio runtime, for as long as the engine
-    /// is in use.
+    /// Freezes the generations that were live in buffers: a sink may have one of them if the process ended between its commit
+    /// and its acknowledgement, and such a generation gets no more hits. Needs a tokio runtime, for as long as the engine is in
+    /// use.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`]: the file cannot be opened, or is in use, by whom the message says;
@@ -221,7 +221,7 @@ impl Embedded {
 struct Restored {
     /// The number of the next entry of a log.
     next: u64,
-    /// What the file learns from it: the generations that were live are frozen, and leases have ended.
+    /// The changes for the file: live generations are frozen, and leases have ended.
     first: Batch,
     logged: Logged,
 }

@@ -1,4 +1,4 @@
-//! What all connections to a store's servers share: login, database, protocol and TLS. A connection to any node is made here.
+//! Makes connections to any server of a store. They share login, database, protocol and TLS.
 
 use std::{pin::Pin, time::Duration};
 

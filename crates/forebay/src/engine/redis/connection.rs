@@ -66,7 +66,7 @@ pub(super) struct Host {
     server_clock: ServerClock,
 }
 
-/// What connections to servers of one store share.
+/// The data that connections to servers of one store share.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Kin {
     /// The scripts' hashes as a server computed them: all compute the same. Set before the first `link` is up.

@@ -96,7 +96,7 @@ impl Keys {
 
     /// Appends the key of one key of a limit.
     ///
-    /// What the state counts is part of it: a count of minutes read as one of seconds, after a change of the
+    /// The unit of the state is part of the key: a count of minutes read as one of seconds, after a change of the
     /// configuration, would deny until it expired, or admit too much.
     pub(super) fn limit(&self, to: &mut Vec<u8>, rule: &Rule, limit: &str, key: &str) {
         for part in [&*self.prefix, ":", rule.word(), ":", limit, ":"] {

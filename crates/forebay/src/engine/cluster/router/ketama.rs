@@ -121,7 +121,7 @@ fn little_endian(digest: &[u8], word: usize) -> u32 {
     bytes.iter().rev().fold(0, |word, &byte| word << 8 | u32::from(byte))
 }
 
-/// What twemproxy calls `fnv1a_64`: the 64-bit constants cut to 32 bits, and bytes from 0x80 on counted as
+/// The function that twemproxy calls `fnv1a_64`: the 64-bit constants cut to 32 bits, and bytes from 0x80 on counted as
 /// negative, since C's `char` is signed on x86. The empty key is 0.
 fn fnv1a(key: &[u8]) -> u32 {
     if key.is_empty() {

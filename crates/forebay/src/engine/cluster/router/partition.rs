@@ -21,7 +21,7 @@ pub(super) fn host(key: &[u8], hosts: u16) -> usize {
 mod tests {
     use super::*;
 
-    /// What Nydus computes under Python 2.7 for 2, 3, 4, 5, 6, 7, 8, 12 and 64 hosts.
+    /// The results of Nydus under Python 2.7 for 2, 3, 4, 5, 6, 7, 8, 12 and 64 hosts.
     #[test]
     fn agrees_with_nydus() {
         let vectors: &[(&[u8], [usize; 9])] = &[

@@ -253,7 +253,7 @@ async fn of_many_who_create_a_file_at_once_one_has_it() {
     assert_eq!(fs::read_dir(directory.path()).expect("lists").count(), 1, "nothing is left beside it");
 }
 
-/// What becomes of the file at a path; first it is moved aside, so that it can be put back.
+/// A fault of the file at a path. The file is moved aside first, so that it can be put back.
 type Loss = fn(path: &Path, aside: &Path);
 
 const LOSSES: [(&str, Loss); 4] = [
@@ -270,7 +270,7 @@ fn says_what_to_do(error: &Error) -> bool {
         && text.contains("put it back, or restart")
 }
 
-/// What is committed to a file without its name is gone after a restart, unless the file is put back.
+/// A commit to a file that has lost its name is gone after a restart, unless the file is put back.
 #[tokio::test]
 async fn a_file_that_lost_its_name_acknowledges_nothing_until_it_is_put_back() {
     for (case, (what, lose)) in LOSSES.into_iter().enumerate() {

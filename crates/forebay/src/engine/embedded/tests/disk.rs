@@ -17,10 +17,10 @@ pub(super) struct Disk(Arc<(Mutex<State>, Condvar)>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// What was there to begin with.
+    /// The content at the start.
     base: Vec<u8>,
     bytes: Vec<u8>,
-    /// What has been done since.
+    /// The changes since the start.
     history: Vec<Done>,
     fault: Option<Fault>,
     /// Syncs wait.
@@ -36,7 +36,7 @@ enum Done {
     Sync,
 }
 
-/// What is to go wrong.
+/// The planned fault.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fault {
     /// After how many writes or syncs.

@@ -1,4 +1,4 @@
-//! What comes once and never again takes no memory for long.
+//! A key that is used once takes no memory for long.
 
 use std::sync::Arc;
 

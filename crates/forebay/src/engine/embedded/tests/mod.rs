@@ -1,4 +1,4 @@
-//! What the file promises: tried by closing, by failing, by losing power and by dying.
+//! Tests the promises of the file by closing it, by failures, by loss of power and by death of the process.
 
 mod damage;
 mod disk;
@@ -55,7 +55,7 @@ fn hits(part: &BufferPart, row: &str, n: i64) -> Vec<Row> {
     vec![Row { key: key(&part.schema, row), cells: Box::new([Some(n.into())]) }]
 }
 
-/// What a row adds up to, over all generations.
+/// The sum of a row over all generations.
 async fn pending(engine: &Embedded, part: &BufferPart, row: &str) -> i64 {
     let rows = engine.buffer_pending(part, &key(&part.schema, row)).await.expect("read");
     rows.iter().filter_map(|pending| pending.row.cells[0].as_ref()?.to_text().parse::<i64>().ok()).sum()

@@ -32,18 +32,18 @@ struct Held {
     released: Option<Told<()>>,
 }
 
-/// What a run told.
+/// The reports of a run.
 #[derive(Default)]
 struct Run {
     /// Hits by row.
     hits: BTreeMap<String, Vec<Told<i64>>>,
-    /// What SQL committed: generations, with their rows.
+    /// The generations that SQL committed, with their rows.
     applied: Vec<Told<Batch>>,
-    /// Who held the lock, in turn.
+    /// The holders of the lock, in turn.
     held: Vec<Held>,
 }
 
-/// What SQL has: the ledger, and sums by row.
+/// The content of SQL: the ledger, and sums by row.
 #[derive(Default)]
 struct Sql {
     ledger: HashSet<Uuid>,
@@ -132,7 +132,7 @@ async fn lock_step(engine: &Embedded, disk: &Disk, run: &mut Run, asked: usize) 
 }
 
 impl Run {
-    /// What a restart at this age has to find.
+    /// The content that a restart at this age has to find.
     async fn check(&self, age: usize, engine: &Embedded) {
         let mut sql = Sql::default();
         for applied in self.applied.iter().filter(|applied| applied.answered <= age) {

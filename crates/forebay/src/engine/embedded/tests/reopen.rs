@@ -1,4 +1,4 @@
-//! What was closed is found again.
+//! A file that was closed has everything when it is opened again.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -36,7 +36,7 @@ struct Twins {
 
 const NAMES: [&str; 3] = ["a", "b}", "{ç"];
 
-/// What was drawn for a step.
+/// The random numbers of a step.
 struct Step {
     what: u64,
     name: &'static str,

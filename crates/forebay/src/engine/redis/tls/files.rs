@@ -1,4 +1,4 @@
-//! What a store's URL says about TLS, and what may be wrong with it.
+//! The parameters of TLS in a store's URL, and their mistakes.
 
 use std::path::PathBuf;
 
