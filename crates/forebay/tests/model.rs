@@ -119,7 +119,13 @@ async fn run(calls: Vec<Call>) {
             Call::Sum { key, last } => check_sum(&real, &model, key, last, now_ms).await,
             Call::Write { key, n, at } => {
                 let row = model.rows.entry(key).or_insert((0, at, n));
-                let state = if at > row.1 { n } else { row.2 };
+                let state = if at == row.1 {
+                    n.max(row.2)
+                } else if at > row.1 {
+                    n
+                } else {
+                    row.2
+                };
                 *row = (row.0 + n, row.1.max(at), state);
                 let write = real.buffer.row(KEYS[key]).add("n", n).max("at", Timestamp::from_secs(at));
                 write.last("state", n).await.expect("answers");

@@ -113,11 +113,22 @@ fn merged<D: Dialect>(row: &str, Assigned { column, new, by }: &Assigned<'_, D>)
         (Merge::Sum, _) => D::sum(&old, new),
         (Merge::Max, _) => pick(wins(row, column, ">", new)),
         (Merge::Min, _) => pick(wins(row, column, "<", new)),
-        (Merge::Last, Some((by, version))) => pick(wins(row, by, ">", version)),
-        (Merge::First, Some((by, version))) => pick(wins(row, by, "<", version)),
+        (Merge::Last, Some((by, version))) => pick(wins_by(row, (by, version), (column, new), ">")),
+        (Merge::First, Some((by, version))) => pick(wins_by(row, (by, version), (column, new), "<")),
         // A schema admits no value without its version.
         _ => old,
     }
+}
+
+/// Whether the new version wins. Of one version the new value has to win, so that the order of batches does not matter.
+fn wins_by<D: Dialect>(
+    row: &str,
+    (by, version): (&Target<D>, &str),
+    (column, new): (&Target<D>, &str),
+    than: &str,
+) -> String {
+    let same = by.codec.compared(version, "=", &format!("{row}.{}", by.name));
+    format!("{} OR {same} AND ({})", wins(row, by, than, version), wins(row, column, than, new))
 }
 
 /// Whether the new value of a column is `than` the old one, or the old one is NULL.

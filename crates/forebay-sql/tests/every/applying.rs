@@ -1,12 +1,44 @@
 //! A batch counts once, even if several sinks apply it several times.
 
-use forebay::sink::Applied;
+use std::sync::Arc;
+
+use forebay::{
+    Buffer, Timestamp,
+    buffer::{ColumnType, Merge, Row, Schema, Value},
+    sink::Applied,
+};
 
 use crate::{
     home::Home,
     on_every_database,
-    support::{NOON, batch, hits, projects},
+    support::{NOON, batch, hits, projects, row},
 };
+
+/// A version, and columns of several types that go by it, by its largest and by its smallest.
+fn every_merge(name: &str) -> Arc<Schema> {
+    Buffer::new(name)
+        .key("id")
+        .sum("n")
+        .column("version", Merge::Max, ColumnType::Integer)
+        .last("state", ColumnType::Text, "version")
+        .last("who", ColumnType::Integer, "version")
+        .last("seen", ColumnType::Timestamp, "version")
+        .min("born")
+        .first("origin", ColumnType::Text, "born")
+        .build()
+        .expect("valid")
+}
+
+/// Two writes of one row whose versions are equal. Numbers order otherwise than their texts, and texts by their bytes.
+fn rows_of_one_version(schema: &Schema) -> [Row; 2] {
+    let one = |n: i64, state: &str, who: i64, seen: i64, origin: &str| {
+        let (seen, born) = (Timestamp::from_secs(seen), Timestamp::from_secs(1));
+        let cells: [Value; 7] =
+            [n.into(), 7.into(), state.into(), who.into(), seen.into(), born.into(), origin.into()];
+        row(schema, "42", cells.map(Some))
+    };
+    [one(1, "b", -9, 2, "\u{1f600}"), one(2, "B", -10, 1, "\u{e9}")]
+}
 
 on_every_database! {
     async fn a_batch_counts_once_also_after_reopening(home) {
@@ -83,6 +115,34 @@ on_every_database! {
         }
         let sums = home.ask("SELECT DISTINCT hits FROM projects").await;
         assert_eq!(sums, rounds.to_string());
+    }
+
+    /// While a host of the store is down its rows go to partitions of other hosts: two batches have one row.
+    async fn a_row_in_batches_of_two_partitions_is_the_same_in_any_order(home) {
+        let mut found = vec![];
+        for (name, order) in [("forth", [0, 1]), ("back", [1, 0])] {
+            let schema = every_merge(name);
+            let batches = rows_of_one_version(&schema).map(|row| vec![row]).map(|rows| batch(&schema, rows));
+            let sink = home.sink().await;
+            let key = batches[0].rows[0].key.clone();
+            let ids = batches.each_ref().map(|batch| batch.id);
+            for (nth, place) in order.into_iter().enumerate() {
+                let now = sink.apply(&batches[place]).await.expect("applied");
+                assert_eq!(now, Applied::now(1, 0), "{name}");
+                // Whoever applied it died before it could acknowledge it.
+                let again = home.sink().await.apply(&batches[place]).await.expect("known");
+                assert_eq!(again, Applied::Before, "{name}");
+                let read = sink.read(&schema, &key, &ids).await.expect("read");
+                assert_eq!(read.applied.len(), nth + 1, "{name}");
+            }
+            found.push(sink.read(&schema, &key, &ids).await.expect("read").row);
+        }
+        let at = |secs: i64| Some(Value::from(Timestamp::from_secs(secs)));
+        let expected: Box<[Option<Value>]> = [
+            Some(3.into()), Some(7.into()), Some("b".into()), Some((-9).into()), at(2), at(1), Some("\u{e9}".into()),
+        ]
+        .into();
+        assert_eq!(found, [Some(expected.clone()), Some(expected)]);
     }
 
     async fn row_and_ledger_are_read_together(home) {

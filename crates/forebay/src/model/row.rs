@@ -71,7 +71,7 @@ pub(crate) fn merge_cells(schema: &Schema, cells: &mut [Option<Value>], new: &[O
     for (place, column) in schema.columns.iter().enumerate() {
         if let Some(by) = column.by
             && let (Some(value), Some(version)) = (&new[place], &new[by])
-            && cells[by].as_ref().is_none_or(|old| is_newer(column.merge, version, old))
+            && replaces(column.merge, (version, value), (cells[by].as_ref(), cells[place].as_ref()))
         {
             cells[place] = Some(value.clone());
         }
@@ -86,8 +86,16 @@ pub(crate) fn merge_cells(schema: &Schema, cells: &mut [Option<Value>], new: &[O
     Ok(())
 }
 
-/// Returns whether a version replaces another. An equal version does not: the first value stays.
-fn is_newer(merge: Merge, new: &Value, old: &Value) -> bool {
+/// Returns whether a version and its value replace others. Of two values of one version the larger counts for `last`, and the
+/// smaller for `first`, so that the order of the writes does not matter.
+fn replaces(merge: Merge, new: (&Value, &Value), (version, value): (Option<&Value>, Option<&Value>)) -> bool {
+    let (Some(version), Some(value)) = (version, value) else {
+        return version.is_none_or(|version| new.0 == version || is_newer(merge, new.0, version));
+    };
+    is_newer(merge, new, (version, value))
+}
+
+fn is_newer<T: PartialOrd>(merge: Merge, new: T, old: T) -> bool {
     if merge == Merge::Last { new > old } else { new < old }
 }
 
@@ -147,8 +155,11 @@ mod tests {
             let expected = [Some(far.into()), Some((-5).into()), Some("b".into()), Some("c".into())];
             assert_eq!(*pending.cells, expected, "{order:?}");
         }
-        let mut pending = row(7, "came first");
-        pending.merge(&schema, &row(7, "same version")).expect("fits");
-        assert_eq!(pending, row(7, "came first"));
+        // Of one version the larger text is the last, and the smaller one the first.
+        for (one, other) in [("a", "b"), ("b", "a")] {
+            let mut pending = row(7, one);
+            pending.merge(&schema, &row(7, other)).expect("fits");
+            assert_eq!(pending.cells[2..], [Some("b".into()), Some("a".into())], "{one} before {other}");
+        }
     }
 }

@@ -26,10 +26,11 @@ pub enum Merge {
     Max,
     /// The smaller; NULL in the table counts as nothing.
     Min,
-    /// The value with the larger version: [`Column::by`]. Of two with the same version the first one stays. NULL as the
+    /// The value with the larger version: [`Column::by`]. Of two with the same version the larger value. NULL as the
     /// table's version counts as older than any.
     Last,
-    /// The value with the smaller version: [`Column::by`]. Otherwise like [`Last`](Self::Last).
+    /// The value with the smaller version: [`Column::by`]. Of two with the same version the smaller value. Otherwise like
+    /// [`Last`](Self::Last).
     First,
 }
 

@@ -1,5 +1,7 @@
 //! Buffers.
 
+use uuid::Uuid;
+
 use super::fresh;
 use crate::{
     bay::Forebay,
@@ -177,5 +179,37 @@ pub(super) async fn the_version_decides_in_whatever_order_writes_come(bay: Foreb
         let (last, first) = (Some(format!("as of {far}").into()), Some("as of -1".into()));
         let born = Some(Timestamp::from_micros(-1).into());
         assert_eq!(*row.cells, [Some(3.into()), Some(far.into()), last, born, first], "{:?}", row.key);
+    }
+}
+
+/// Two partitions may have writes of one version, and are flushed in any order.
+pub(super) async fn of_one_version_the_value_decides_and_not_the_order(bay: Forebay) {
+    let schema = Buffer::new(fresh("ties").as_str())
+        .table("t")
+        .key("id")
+        .column("v", Merge::Max, ColumnType::Text)
+        .last("state", ColumnType::Text, "v")
+        .last("n", ColumnType::Integer, "v")
+        .column("born", Merge::Min, ColumnType::Integer)
+        .first("origin", ColumnType::Uuid, "born")
+        .first("m", ColumnType::Timestamp, "born")
+        .partitions(1);
+    let part = BufferPart { schema: schema.build().unwrap(), index: 0 };
+    let far = (1 << 53) + 2;
+    let cells = |state: &str, n: i64, id: u128| -> Box<[Option<Value>]> {
+        let (origin, m) = (Uuid::from_u128(id).into(), Timestamp::from_micros(n).into());
+        [Value::from("same"), state.into(), n.into(), 7.into(), origin, m].map(Some).into()
+    };
+    let writes = [cells("B", far, 1 << 127), cells("a", far - 1, 9), cells("\u{e9}", -3, 10)];
+    for (id, order) in [("a", [0, 1, 2]), ("b", [2, 1, 0]), ("c", [1, 2, 0])] {
+        for place in order {
+            let key = RowKey::new(&part.schema, &[id.into()]).unwrap();
+            add(&bay, &part, vec![Row { key, cells: writes[place].clone() }]).await;
+        }
+    }
+    for row in freeze(&bay, &part).await {
+        let (origin, m) = (Uuid::from_u128(9).into(), Timestamp::from_micros(-3).into());
+        let expected = [Value::from("same"), "\u{e9}".into(), far.into(), 7.into(), origin, m].map(Some);
+        assert_eq!(*row.cells, expected, "{:?}", row.key);
     }
 }

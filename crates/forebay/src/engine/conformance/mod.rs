@@ -79,6 +79,7 @@ cases! {
         pending_tells_what_is_not_acknowledged,
         hostile_texts_come_back_as_they_went,
         the_version_decides_in_whatever_order_writes_come,
+        of_one_version_the_value_decides_and_not_the_order,
     }
     overrides {
         an_override_stays_until_it_is_removed_and_each_change_has_a_mark,

@@ -33,6 +33,9 @@ use crate::{
 /// The letter of the first column. With at most 32 of them none reaches `a`, and none is `#`.
 const FIRST: u8 = b'A';
 
+/// Set in the letter of a version that a text goes by. Other values are numbers, which order otherwise.
+const TEXT: u8 = 0x80;
+
 /// Cells in one script call: some milliseconds, in which the server does nothing else, and few enough to be unpacked
 /// onto Lua's stack.
 pub(super) const MAX_CELLS_PER_CALL: usize = 2_000;
@@ -241,15 +244,16 @@ fn turn_of(column: &Column) -> usize {
 }
 
 /// A character for how each column merges, as `lua/buffer_add.lua` wants it.
-pub(super) fn kinds(schema: &Schema) -> String {
+pub(super) fn kinds(schema: &Schema) -> Vec<u8> {
     let is_text = |column: &Column| matches!(column.column_type, ColumnType::Text | ColumnType::Uuid);
     let kind = |column: &Column| match (column.by, column.merge, is_text(column)) {
-        (Some(by), ..) => char::from(letter(by)),
-        (None, Merge::Sum, _) => 's',
-        (None, Merge::Max, false) => '>',
-        (None, Merge::Min, false) => '<',
-        (None, Merge::Max, true) => 'x',
-        (None, Merge::Min, true) => 'n',
+        (Some(by), _, false) => letter(by),
+        (Some(by), _, true) => letter(by) | TEXT,
+        (None, Merge::Sum, _) => b's',
+        (None, Merge::Max, false) => b'>',
+        (None, Merge::Min, false) => b'<',
+        (None, Merge::Max, true) => b'x',
+        (None, Merge::Min, true) => b'n',
         (None, Merge::Last | Merge::First, _) => unreachable!("a checked schema has their versions"),
     };
     schema.columns.iter().map(kind).collect()

@@ -9,8 +9,9 @@
 --          that this call begins: the last four digits of each become the number of its batch. ARGV[4] the shape: names,
 --          types and merges of the columns. ARGV[5] a character for each column, in the order of their letters from 'A':
 --          's' sum, '>' and '<' the larger and the smaller number, 'x' and 'n' the larger and the smaller text, and a
---          letter from 'A': whatever came with the version in the column of that letter, if it won. ARGV[6] the number
---          of batches. Then for each: its sequence, when it was first sent, and its tokens, as in guard.lua; a byte for each row: the number of its cells;
+--          letter from 'A': the number that came with the version in the column of that letter, if it won; of one version
+--          the larger or the smaller number, as the version's column. The same with the highest bit set: a text. ARGV[6] the
+--          number of batches. Then for each: its sequence, when it was first sent, and its tokens, as in guard.lua; a byte for each row: the number of its cells;
 --          then for each cell its field and value, row by row, each row once, at most 2 000 cells or one row; sums come
 --          first, then what goes by a version, which is in the same row.
 -- Example  EVALSHA <sha> 2 forebay:buffer:{projects.0}:guard forebay:buffer:{projects.0}:live
@@ -93,12 +94,20 @@ end
 -- Whether cell i of a row that ends with cell `last` replaces what is there.
 local function wins(kind, i, last)
   local version = byte(kind)
+  local is_text = version > 128
+  if is_text then version = version - 128 end
   if version < 65 or version > 96 then
     return not there[5 + i] or better(kind, ARGV[at + 2 * i], there[5 + i])
   end
   for j = i + 1, last do
     if byte(asked[5 + j]) == version then
-      return not there[5 + j] or better(kind_of(j), ARGV[at + 2 * j], there[5 + j])
+      local by = kind_of(j)
+      if not there[5 + j] or better(by, ARGV[at + 2 * j], there[5 + j]) then return true end
+      if there[5 + j] ~= ARGV[at + 2 * j] then return false end
+      -- Of one version the value decides, whichever came first.
+      local is_last = by == '>' or by == 'x'
+      local order = is_text and (is_last and 'x' or 'n') or (is_last and '>' or '<')
+      return not there[5 + i] or better(order, ARGV[at + 2 * i], there[5 + i])
     end
   end
 end
