@@ -9,6 +9,7 @@ use forebay::{
     limit::{Kind, LimitHandle},
     time::{hours, mins},
 };
+use futures::future::join_all;
 
 use forebay_bench::{Cell, Load, median_us, per_second, takes, together};
 
@@ -147,11 +148,18 @@ async fn events(url: String, load: Load) -> Result<f64> {
     .await
 }
 
-/// Events against a limit that is full: nearly all are denied.
+/// Events against a limit that is full: all are denied.
 async fn flood(load: Load, keys: usize) -> Result<f64> {
     let bay = open(&load.redis).await?;
     let limit = bay.limit(Limit::per_day("full", 1))?;
     let event = bay.event(Event::new("flood").limit(&limit).series(&bay.series("flood")?))?;
+    let all: Vec<String> = (0..keys).map(|key| format!("user:{key}")).collect();
+    // The first hits are admitted, the second ones are denied by the store.
+    for keys in all.chunks(512).chain(all.chunks(512)) {
+        for answer in join_all(keys.iter().map(|key| event.hit(key, 1))).await {
+            let _ = answer?;
+        }
+    }
     together(&Load { callers: 512, ..load }, keys, move |key| {
         let event = event.clone();
         async move {

@@ -129,7 +129,12 @@ impl EventHandle {
     }
 
     async fn hit_with(&self, key: &str, n: u64, times: Times) -> Result<Hit, HitError> {
-        let (hit, rows) = self.checked(key, n, times).map_err(|error| self.refused(error))?;
+        let hit = self.incoming(key, n, times).map_err(|error| self.refused(error))?;
+        if let Some(limits) = self.known_denial(hit) {
+            self.count_limited(hit).await;
+            return Ok(Hit::Limited { limits });
+        }
+        let rows = self.rows(hit).map_err(|error| self.refused(error))?;
         let (dates, late) = self.admit(hit).await.map_err(|error| self.refused(error))?;
         let charges = self.charges(hit);
         let limits = self.0.store.take_all_with(&charges, times.when, None).await;
@@ -255,24 +260,40 @@ impl EventHandle {
         each(futures::future::join_all(self.0.event.buffers.iter().zip(rows).map(add)).await)
     }
 
-    /// Everything that can be refused, before anything is charged; returns the rows to buffer.
-    pub(super) fn checked<'a>(
-        &self,
-        key: &'a str,
-        n: u64,
-        times: Times,
-    ) -> Result<(IncomingHit<'a>, Vec<Row>)> {
-        let Inner { name, event, .. } = &*self.0;
-        let describe = |error: Error| error.in_context(format_args!("event {name}"));
-        let key = Key::new(key).map_err(describe)?;
-        let hit = IncomingHit { key, n: Count::new(n).map_err(describe)?, times };
+    /// Checks the key, the count and the time.
+    pub(super) fn incoming<'a>(&self, key: &'a str, n: u64, times: Times) -> Result<IncomingHit<'a>> {
+        let key = Key::new(key).map_err(|error| self.described(error))?;
+        let n = Count::new(n).map_err(|error| self.described(error))?;
         if times.at > times.now.plus(MAX_AHEAD) {
             let (at, ahead, most) = (times.at, times.at.since(times.now).as_secs(), MAX_AHEAD.as_secs());
-            let text = format!("event {name}: at {at} is {ahead} s ahead of the clock: at most {most}");
-            return Err(out_of_range(text));
+            let text = format!("at {at} is {ahead} s ahead of the clock: at most {most}");
+            return Err(self.described(out_of_range(text)));
         }
-        let rows = event.buffers.iter().map(|template| template.fill(hit)).collect::<Result<_>>();
-        Ok((hit, rows.map_err(describe)?))
+        Ok(IncomingHit { key, n, times })
+    }
+
+    /// The rows to buffer. A value that does not fit is refused before anything is charged.
+    pub(super) fn rows(&self, hit: IncomingHit<'_>) -> Result<Vec<Row>> {
+        let rows = self.0.event.buffers.iter().map(|template| template.fill(hit)).collect::<Result<_>>();
+        rows.map_err(|error| self.described(error))
+    }
+
+    fn described(&self, error: Error) -> Error {
+        error.in_context(format_args!("event {}", self.0.name))
+    }
+
+    /// The denial of a hit, if this process knows it. For floods it allocates nothing but the answer. A hit with a date may be
+    /// late, and a row may be refused: these take the long way.
+    fn known_denial(&self, hit: IncomingHit<'_>) -> Option<Decisions> {
+        let Inner { store, event, .. } = &*self.0;
+        let is_remembered = event.limits.iter().any(|(limit, _)| limit.remembers_denials());
+        let fits = |template: &Template| template.fits(hit) || template.fill(hit).is_ok();
+        if !is_remembered || hit.times.is_dated || !event.buffers.iter().all(fits) {
+            return None;
+        }
+        let keys = event.limits.iter();
+        let keys = keys.map(|(limit, fixed)| (limit, fixed.as_deref().unwrap_or(hit.key.as_str())));
+        store.remembered_denial(keys, hit.n)
     }
 }
 

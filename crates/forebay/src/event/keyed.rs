@@ -124,7 +124,8 @@ impl EventHandle {
 
     async fn complete(&self, item: &RequestItem, key: &str, n: u64, times: Times) -> Result<Hit, HitError> {
         let Inner { store, event, .. } = &*self.0;
-        let (hit, rows) = self.checked(key, n, times).map_err(|error| self.refused(error))?;
+        let hit = self.incoming(key, n, times).map_err(|error| self.refused(error))?;
+        let rows = self.rows(hit).map_err(|error| self.refused(error))?;
         let (dates, late) = self.admit(hit).await.map_err(|error| self.refused(error))?;
         let mut parts = self.look(item, hit, &dates, &rows).await;
         let any = |parts: &[Known], wanted: &[State]| parts.iter().any(|(state, _)| wanted.contains(state));

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     error::{Result, invalid},
+    key::Key,
     model::{ColumnType, Row, Value},
 };
 
@@ -23,12 +24,30 @@ impl Template {
         for (column, cell) in schema.keys.iter().zip(&self.row) {
             check_cell(cell, &column.name, column.column_type)?;
         }
-        for (column, cell) in &self.columns {
+        for (nth, (column, cell)) in self.columns.iter().enumerate() {
             check_cell(cell, column, self.buffer.column(column)?.1.column_type)?;
+            if self.columns[..nth].iter().any(|(before, _)| before == column) {
+                return Err(invalid(format!("names column {column:?} of buffer {} twice", schema.name)));
+            }
         }
         let is_named =
             |place: usize| self.columns.iter().any(|(name, _)| **name == *schema.columns[place].name);
         schema.check_named(is_named)
+    }
+
+    /// Whether the key of a hit fits, by a look at it. `false`: to fill the row tells.
+    pub(super) fn fits(&self, hit: IncomingHit<'_>) -> bool {
+        let schema = self.buffer.schema();
+        let fits = |kind, cell: &Cell| match (cell, kind) {
+            // Escaped, a text is at most three times as long.
+            (Cell::Key, ColumnType::Text) => 3 * hit.key.as_str().len() <= Key::MAX_BYTES,
+            (Cell::Key, _) => value(cell, kind, hit).is_ok(),
+            _ => true,
+        };
+        let ([column], [cell]) = (&*schema.keys, &*self.row) else { return false };
+        let mut columns = self.columns.iter().filter_map(|(name, cell)| Some((schema.position(name)?, cell)));
+        fits(column.column_type, cell)
+            && columns.all(|(place, cell)| fits(schema.columns[place].column_type, cell))
     }
 
     /// The row of one hit.

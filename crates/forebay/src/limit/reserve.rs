@@ -158,7 +158,7 @@ impl LimitHandle {
         if !(secs(1)..=hours(24)).contains(&ttl) {
             return Err(out_of_range(format!("limit {}: reservation for {ttl:?}: 1 s to 24 h", self.name())));
         }
-        if let Some(denied) = self.known_denial_of(key, estimate) {
+        if let Some(denied) = self.known_denial_of(key, estimate, false) {
             return Ok(Reserve::Denied(denied));
         }
         // The lease comes first: a charge without one could not be settled.

@@ -60,7 +60,8 @@ pub struct Decisions {
     ///
     /// When the whole is denied, `Allow` means that this limit would have admitted. Nothing was charged to it.
     pub limits: Vec<Option<Decision>>,
-    /// The window that each limit was charged in, for [`give_back`](Self::give_back). `None`: it was not charged.
+    /// The window that each limit was charged in, for [`give_back`](Self::give_back). `None`: it was not charged. Empty: none
+    /// was.
     pub(super) charged: Vec<Option<u64>>,
     /// A limit was decided without the store, which may have charged all the same: its answer did not come in time.
     pub(super) in_doubt: bool,
@@ -97,7 +98,7 @@ impl Decisions {
 
     /// The window that a limit was charged in.
     pub(crate) fn window(&self, place: usize) -> Option<u64> {
-        self.charged[place]
+        self.charged.get(place).copied().flatten()
     }
 
     /// Tracks the keys that were charged or that denied.

@@ -79,7 +79,7 @@ impl LimitHandle {
         if cost == 0 {
             return Box::pin(self.peek_at(key, When::EngineClock)).await;
         }
-        if let Some(decision) = self.known_denial_of(key, cost) {
+        if let Some(decision) = self.known_denial_of(key, cost, true) {
             return Ok(decision);
         }
         if let Some((rule, batched)) = self.take_batched(key, cost) {
@@ -174,22 +174,27 @@ impl LimitHandle {
         Ok(self.noted(take.key, self.without_store(take, when, error).await?))
     }
 
-    /// A remembered denial of a key.
-    pub(crate) fn known_denial_of(&self, key: Key<'_>, cost: u64) -> Option<Decision> {
-        if !self.0.remembers || self.0.shared.denied.is_empty() {
+    /// A remembered denial of a key: see [`known_denial`](Self::known_denial).
+    pub(crate) fn known_denial_of(&self, key: Key<'_>, cost: u64, will_ask: bool) -> Option<Decision> {
+        if !self.remembers_denials() {
             return None;
         }
         let Ok(Resolved::Take(take)) = self.resolve(key, cost) else { return None };
-        Some(self.noted(take.key, self.known_denial(&take)?))
+        self.known_denial(&take, will_ask)
     }
 
-    /// A remembered denial of a take.
-    pub(crate) fn known_denial(&self, take: &Take<'_>) -> Option<Decision> {
-        let denied = &self.0.shared.denied;
-        if !self.0.remembers || denied.is_empty() || self.0.store.engine().is_closed() {
+    /// A remembered denial of a take, which is counted. `None` also to a caller who `will_ask` the store, if it is time to do
+    /// so.
+    pub(crate) fn known_denial(&self, take: &Take<'_>, will_ask: bool) -> Option<Decision> {
+        if !self.remembers_denials() || self.0.store.engine().is_closed() {
             return None;
         }
-        denied.look_up(take, self.0.store.clock().monotonic())
+        self.0.shared.denied.look_up(take, self.0.store.clock().monotonic(), will_ask)
+    }
+
+    /// Whether any denial is remembered.
+    pub(crate) fn remembers_denials(&self) -> bool {
+        self.0.remembers && !self.0.shared.denied.is_empty()
     }
 
     pub(crate) fn remember_denial(&self, take: &Take<'_>, now: u64, state: State, sent: Duration) {

@@ -22,7 +22,8 @@ use crate::{
         step::{Take, Taken, TakenAll},
     },
     error::{Error, Result, Retry, invalid},
-    limit::{Decision, OnError, Source, handle::Resolved, local::LocalLimiter},
+    key::Count,
+    limit::{Decision, LimitHandle, OnError, Source, handle::Resolved, local::LocalLimiter},
     store::Store,
     time::When,
 };
@@ -38,7 +39,7 @@ impl Store {
         token: Option<ChargeToken>,
     ) -> Result<Decisions> {
         let mut call = Call::new(self, charges, when, token)?;
-        if !call.deny_locally() {
+        if !call.deny_locally(true) {
             call.ask_store().await?;
         }
         call.decisions.track(charges);
@@ -49,11 +50,35 @@ impl Store {
     /// [`Forebay::known_denial`](crate::Forebay::known_denial).
     pub(crate) fn known_denial(&self, charges: &[Charge]) -> Result<Option<Decisions>> {
         let mut call = Call::new(self, charges, When::EngineClock, None)?;
-        if !call.deny_locally() {
+        if !call.deny_locally(false) {
             return Ok(None);
         }
         call.decisions.track(charges);
         Ok(Some(call.decisions))
+    }
+
+    /// The denial of a take of the same cost from each of several limits, if it is remembered. `None` also if an override
+    /// decides, or the take is refused: this allocates nothing but the answer.
+    pub(crate) fn remembered_denial<'a>(
+        &self,
+        takes: impl ExactSizeIterator<Item = (&'a LimitHandle, &'a str)> + Clone,
+        cost: Count,
+    ) -> Option<Decisions> {
+        check(takes.clone()).ok()?;
+        let take = |(limit, key): (&'a LimitHandle, &'a str)| match limit
+            .resolve(limit.key(key).ok()?, cost.get())
+        {
+            Ok(Resolved::Take(take)) => Some((limit, take)),
+            _ => None,
+        };
+        let is_plain = takes.len() == 1 || takes.clone().all(|one| take(one).is_some());
+        let mut denied: Option<Vec<Option<Decision>>> = None;
+        for (place, one) in takes.clone().enumerate().filter(|_| is_plain) {
+            let (limit, take) = take(one)?;
+            let Some(decision) = limit.known_denial(&take, false) else { continue };
+            denied.get_or_insert_with(|| vec![None; takes.len()])[place] = Some(decision);
+        }
+        Some(Decisions { allowed: false, limits: denied?, charged: vec![], in_doubt: false })
     }
 }
 
@@ -72,7 +97,7 @@ struct Call<'a> {
 
 impl<'a> Call<'a> {
     fn new(store: &'a Store, charges: &'a [Charge], when: When, token: Option<ChargeToken>) -> Result<Self> {
-        check(charges)?;
+        check(charges.iter().map(|charge| (&charge.limit, &*charge.key)))?;
         let mut decisions = Decisions::none(charges.len());
         let mut enforced = Vec::with_capacity(charges.len());
         for (place, charge) in charges.iter().enumerate().filter(|(_, one)| one.cost > 0) {
@@ -86,14 +111,14 @@ impl<'a> Call<'a> {
         Ok(Self { store, charges, when, token, enforced, decisions })
     }
 
-    /// Answers without the store, if this process knows that a limit denies.
+    /// Answers without the store, if this process knows that a limit denies. Otherwise the caller `will_ask`, or not.
     ///
     /// A repeated request asks the store: an earlier attempt may have been charged.
-    fn deny_locally(&mut self) -> bool {
+    fn deny_locally(&mut self, will_ask: bool) -> bool {
         let limits = &mut self.decisions.limits;
         if self.when == When::EngineClock && self.token.is_none_or(|token| token.is_first) {
             for (place, take) in &self.enforced {
-                limits[*place] = self.charges[*place].limit.known_denial(take);
+                limits[*place] = self.charges[*place].limit.known_denial(take, will_ask);
             }
         }
         self.decisions.allowed = limits.iter().flatten().all(Decision::is_allowed);
@@ -291,15 +316,14 @@ impl<'a> Call<'a> {
     }
 }
 
-fn check(charges: &[Charge]) -> Result<()> {
-    if charges.len() > MAX_CHARGES {
-        return Err(invalid(format!("take over {} limits: at most {MAX_CHARGES}", charges.len())));
+fn check<'a>(takes: impl ExactSizeIterator<Item = (&'a LimitHandle, &'a str)> + Clone) -> Result<()> {
+    if takes.len() > MAX_CHARGES {
+        return Err(invalid(format!("take over {} limits: at most {MAX_CHARGES}", takes.len())));
     }
-    for (i, charge) in charges.iter().enumerate() {
-        let same = |other: &Charge| other.limit.name() == charge.limit.name() && other.key == charge.key;
-        if charges[..i].iter().any(same) {
-            let name = charge.limit.name();
-            return Err(invalid(format!("limit {name}: named twice for one key in one take")));
+    for (nth, (limit, key)) in takes.clone().enumerate() {
+        let mut before = takes.clone().take(nth);
+        if before.any(|(other, other_key)| other.name().is(limit.name()) && other_key == key) {
+            return Err(invalid(format!("limit {}: named twice for one key in one take", limit.name())));
         }
     }
     Ok(())

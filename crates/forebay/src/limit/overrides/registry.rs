@@ -22,11 +22,7 @@ use super::Override;
 use crate::{
     error::{Error, ErrorKind, Result},
     key::Name,
-    limit::{
-        decide::DenyCache,
-        local::LocalLimiters,
-        report::{HeavyHitters, NearKeys},
-    },
+    limit::{decide::DenyCache, local::LocalLimiters, report::NearKeys},
     store::Store,
     time::secs,
 };
@@ -54,10 +50,8 @@ pub(crate) struct Limits {
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     pub overrides: Overrides,
-    /// Denials of takes from any handle, each under its rule.
+    /// Denials of takes from any handle, each under its rule, and how often each key was denied.
     pub denied: DenyCache,
-    /// Counts denials: held for one look-up, and where nobody is denied never.
-    pub top: Mutex<HeavyHitters>,
     /// Keys close to their limit. A take that finds the lock held skips it: another take will come.
     pub near: Mutex<NearKeys>,
 }

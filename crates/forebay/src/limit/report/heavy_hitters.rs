@@ -47,10 +47,10 @@ pub(crate) struct HeavyHitters {
 }
 
 impl HeavyHitters {
-    /// Counts a key.
-    pub(crate) fn count(&mut self, key: &str) {
+    /// Counts a key `times` times.
+    pub(crate) fn count(&mut self, key: &str, times: u64) {
         if let Some((count, _)) = self.counters.get_mut(key) {
-            *count += 1;
+            *count += times;
             return;
         }
         let mut error = 0;
@@ -61,7 +61,7 @@ impl HeavyHitters {
             self.counters.remove(&least);
             error = count;
         }
-        self.counters.insert(key.into(), (error + 1, error));
+        self.counters.insert(key.into(), (error + times, error));
     }
 
     /// The `most` keys that were counted most, the largest count first.
@@ -92,7 +92,7 @@ mod tests {
             keys.sort_by_key(|key| xxhash_rust::xxh3::xxh3_64_with_seed(key.as_bytes(), seed));
             let mut top = HeavyHitters::default();
             for key in &keys {
-                top.count(key);
+                top.count(key, 1);
             }
             prop_assert!(top.counters.len() <= COUNTERS);
             let found = top.most(COUNTERS);

@@ -8,7 +8,10 @@ use super::{
 };
 use crate::{
     error::Error,
-    limit::{Kind, LimitHandle, decision::Decision},
+    limit::{
+        Kind, LimitHandle,
+        decision::{Decision, Source},
+    },
     time::{secs, whole_micros},
 };
 
@@ -40,7 +43,7 @@ impl LimitHandle {
     /// # Ok(()) }
     /// ```
     pub fn top_denied(&self, most: usize) -> Vec<Denied> {
-        self.0.shared.top.lock().most(most)
+        self.0.shared.denied.most(most)
     }
 
     /// The keys that this process saw nearest to their limit lately, the nearest first: those that have used at least 80 %
@@ -60,8 +63,9 @@ impl LimitHandle {
     /// Counts a key that was denied, and takes down one that is near to that.
     #[inline]
     pub(crate) fn note(&self, key: &str, decision: &Decision) {
-        if decision.denies() {
-            self.0.shared.top.lock().count(key);
+        // A remembered denial is counted where it is found.
+        if decision.denies() && decision.source() != Source::DenyCache {
+            self.0.shared.denied.count(key, 1);
         }
         let (used, limit) = (decision.used(), decision.limit());
         if decision.is_allowed() && is_near(used, limit) && !decision.is_degraded() {
