@@ -17,7 +17,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     key::Name,
-    model::{Command, Failure, Fate, HostStatus, Placement, Reply, Row, Schema},
+    model::{Command, Failure, Fate, Health, HostStatus, Placement, Reply, Row, Schema},
     time::{Timestamp, When},
 };
 
@@ -199,6 +199,17 @@ impl Engine {
     /// The hosts, in the order of their numbers.
     pub(crate) fn hosts(&self) -> Vec<HostStatus> {
         on_any!(self, engine => engine.hosts())
+    }
+
+    /// The health of the host of a place. Where that is down, its steps fail at once.
+    pub(crate) fn health_of(&self, place: Place<'_>) -> Health {
+        match self {
+            #[cfg(feature = "redis")]
+            Self::Redis(redis) => redis.health(),
+            #[cfg(feature = "redis")]
+            Self::Cluster(cluster) => cluster.health_of(place),
+            _ => Health::Up,
+        }
     }
 
     /// How keys find their host; `None`: there is only one.

@@ -187,11 +187,7 @@ pub(crate) async fn begin(store: &Store, key: &str, fingerprint: u128) -> Result
 
 /// Draws a key whose record lies on a host that answers: see [`Forebay::draw_request`](crate::Forebay::draw_request).
 pub(crate) fn draw_request(engine: &Engine, place: impl Fn(&str) -> String) -> Option<String> {
-    let hosts = engine.hosts();
-    let is_up = |key: &String| {
-        let (host, _) = engine.place_of(step::Place::Key(&place(key)));
-        hosts.get(host).is_some_and(|host| host.health == Health::Up)
-    };
+    let is_up = |key: &String| engine.health_of(step::Place::Key(&place(key))) == Health::Up;
     let mut keys = std::iter::repeat_with(|| Uuid::new_v4().simple().to_string());
     keys.by_ref().take(MAX_DRAWS).find(is_up)
 }

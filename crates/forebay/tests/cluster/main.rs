@@ -5,6 +5,7 @@
 mod across;
 mod buffer;
 mod failover;
+mod health;
 mod hosts;
 mod map;
 mod map_faults;

@@ -126,6 +126,11 @@ impl Cluster {
         topology.members().iter().enumerate().map(status).collect()
     }
 
+    /// The health of the host of a place.
+    pub(crate) fn health_of(&self, place: Place<'_>) -> Health {
+        self.topology.read().member(place).health().0
+    }
+
     /// The hosts, each with a hash of its name, and the epoch that it is in.
     pub(crate) fn epochs(&self) -> crate::engine::request::Hosts {
         let host = |member: &Arc<Member>| {

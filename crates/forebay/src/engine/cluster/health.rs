@@ -10,8 +10,15 @@ use crate::model::Health;
 /// Failed probes in a row after which a host is down. One can be lost to a restart that is already over.
 const MAX_FAILURES: u8 = 2;
 
-/// Between two probes of a host that is well. Its cost is two small reads a second.
-const CALM_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two probes of a host that is well. They cost it five small commands a second for each process.
+const CALM_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Between two probes of a host that is well that also ask who it is.
+const IDENTITY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a host has to answer a probe. [`MAX_FAILURES`] times that is more than a busy server's hiccup, and with the interval
+/// before it less than a second, after which a silent host is down.
+pub(super) const PROBE_TIMEOUT: Duration = Duration::from_millis(325);
 
 /// Between two probes of one that may not be.
 pub(super) const ALERT_INTERVAL: Duration = Duration::from_millis(100);
@@ -56,6 +63,11 @@ impl HealthState {
         Self { health, ..self }
     }
 
+    /// Whether the next probe asks who the host is, if it was asked that so long ago. Otherwise an answer is enough.
+    pub(super) fn asks_identity(self, asked: Option<Duration>) -> bool {
+        self.health != Health::Up || asked.is_none_or(|asked| asked >= IDENTITY_INTERVAL)
+    }
+
     /// How long until the next probe, unless a caller runs into trouble before.
     pub(super) fn pause(self) -> Duration {
         match self.health {
@@ -95,6 +107,21 @@ mod tests {
         assert_eq!(states, [Health::Up, Health::Suspect, Health::Down, Health::HalfOpen, Health::Up]);
         assert_eq!(after(&[Failed, Failed, Answered, Failed]).health(), Health::Down);
         assert_eq!(HealthState::down().probed(true).health(), Health::HalfOpen);
+    }
+
+    #[test]
+    fn a_silent_host_is_down_within_a_second() {
+        assert!(CALM_INTERVAL + PROBE_TIMEOUT * u32::from(MAX_FAILURES) <= Duration::from_millis(900));
+    }
+
+    #[test]
+    fn a_host_that_may_be_another_one_is_asked_each_time() {
+        use Event::{Answered, Failed, Trouble};
+        let now = Some(Duration::ZERO);
+        assert!(!after(&[Answered]).asks_identity(now));
+        assert!(after(&[Answered]).asks_identity(None) && after(&[]).asks_identity(Some(IDENTITY_INTERVAL)));
+        let doubtful: [&[Event]; 4] = [&[Trouble], &[Failed], &[Failed; 2], &[Failed, Failed, Answered]];
+        assert!(doubtful.iter().all(|events| after(events).asks_identity(now)));
     }
 
     fn events() -> impl Strategy<Value = Vec<Event>> {

@@ -14,7 +14,7 @@ use tokio::{sync::Notify, task::AbortHandle};
 
 use super::{
     Host, Record,
-    health::{ALERT_INTERVAL, HealthState},
+    health::{ALERT_INTERVAL, HealthState, PROBE_TIMEOUT},
     placement::{Placement, check_name},
 };
 use crate::{
@@ -23,9 +23,6 @@ use crate::{
     error::{Error, ErrorKind, Result},
     model::{Failure, Fate, Health, Reply},
 };
-
-/// How long a host has to answer a probe. Far above a round trip and a busy server's hiccup.
-const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// One host.
 #[derive(Debug)]
@@ -93,12 +90,25 @@ impl Member {
 
     /// Probes the host until aborted.
     async fn keep_probing(self: Arc<Self>, placement: Option<Arc<Placement>>, clock: Clock) {
+        let mut identified: Option<Duration> = None;
         loop {
             let before = self.state().health_state;
             // However many callers run into trouble, probes keep this distance.
             clock.sleep(before.pause().min(ALERT_INTERVAL)).await;
             clock.timeout(before.pause().saturating_sub(ALERT_INTERVAL), self.trouble.notified()).await;
-            let mut probe = pin!(self.probe(placement.as_deref()));
+            let began = clock.monotonic();
+            let asked = identified.map(|at| began.saturating_sub(at));
+            let asks_identity = self.state().health_state.asks_identity(asked);
+            if asks_identity {
+                identified = Some(began);
+            }
+            let mut probe = pin!(async {
+                if asks_identity {
+                    self.probe(placement.as_deref()).await
+                } else {
+                    self.engine.check_alive().await
+                }
+            });
             // Silence counts again and again, and the probe goes on: dropped, it would never come to the
             // point at which a dead connection is given up.
             let verdict = loop {

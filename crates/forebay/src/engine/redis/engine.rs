@@ -119,6 +119,11 @@ impl Redis {
         }
     }
 
+    /// Checks that this host answers.
+    pub(crate) async fn check_alive(&self) -> Result<()> {
+        self.host.command(&redis::cmd("PING")).await.map(drop)
+    }
+
     /// Checks that this node of a Redis Cluster answers. It may be a replica, since its last slot has moved or another one was
     /// elected. A replica sends calls on, so that its keys and the calls under way need not fail until the owners are known.
     pub(crate) async fn check_node(&self) -> Result<()> {
@@ -135,11 +140,15 @@ impl Redis {
         self.host.enter_service();
     }
 
+    /// Whether this host can be connected to.
+    pub(crate) fn health(&self) -> Health {
+        if self.host.trouble().is_some() { Health::Down } else { Health::Up }
+    }
+
     /// This host.
     pub(crate) fn hosts(&self) -> Vec<HostStatus> {
         let reason = self.host.trouble().map(|error| error.to_string().into());
-        let health = if reason.is_some() { Health::Down } else { Health::Up };
-        vec![HostStatus { health, reason, ..HostStatus::only(self.host.name()) }]
+        vec![HostStatus { health: self.health(), reason, ..HostStatus::only(self.host.name()) }]
     }
 
     pub(super) fn plain(&self) -> &Arc<Host> {
