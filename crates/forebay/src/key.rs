@@ -207,6 +207,11 @@ pub(crate) fn hash(bytes: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(bytes)
 }
 
+/// As [`hash`], another function for each seed.
+pub(crate) fn hash_with_seed(bytes: &[u8], seed: u64) -> u64 {
+    xxhash_rust::xxh3::xxh3_64_with_seed(bytes, seed)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

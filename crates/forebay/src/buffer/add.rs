@@ -7,9 +7,12 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::handle::{BufferHandle, Inner};
+use super::{
+    alternatives::was_not_sent,
+    handle::{BufferHandle, Inner},
+};
 use crate::{
-    engine::Joined,
+    engine::{Joined, step::BufferPart},
     error::{Error, ErrorKind, Result},
     model::{Pressure, Row},
     once::{Place, RequestItem},
@@ -41,29 +44,47 @@ impl BufferHandle {
             return vec![Err(error); rows.len()];
         }
         let mut answers: Vec<Option<Result<()>>> = vec![None; rows.len()];
-        let mut by_part: BTreeMap<u16, Vec<(usize, Row)>> = BTreeMap::new();
+        let mut waiting = vec![];
         for (i, row) in rows.into_iter().enumerate() {
-            if let Err(error) =
-                schema.check_named(|column| row.cells.get(column).is_some_and(Option::is_some))
-            {
-                answers[i] = Some(Err(error));
-                continue;
+            let named = schema.check_named(|column| row.cells.get(column).is_some_and(Option::is_some));
+            match named {
+                Ok(()) => waiting.push((i, self.part_of(&row.key).index, row)),
+                Err(error) => answers[i] = Some(Err(error)),
             }
-            let index = schema.partition_of(&row.key);
-            by_part.entry(index).or_default().push((i, row));
         }
-        let adds = by_part.into_iter().map(async |(index, rows)| {
-            let (positions, rows): (Vec<usize>, Vec<Row>) = rows.into_iter().unzip();
-            (positions, self.0.store.engine().buffer_add(&self.part(index), rows).await)
-        });
-        for (positions, answer) in futures::future::join_all(adds).await {
-            match answer {
-                Ok(each) => positions.into_iter().zip(each).for_each(|(i, answer)| answers[i] = Some(answer)),
-                Err(error) => positions.into_iter().for_each(|i| answers[i] = Some(Err(error.clone()))),
-            }
+        let mut alternative = 0;
+        while !waiting.is_empty() {
+            let spare = if self.has_alternatives() { waiting.clone() } else { vec![] };
+            self.add_to_parts(waiting, &mut answers).await;
+            let unsent = |i: usize| matches!(&answers[i], Some(Err(error)) if was_not_sent(error));
+            let elsewhere = |(i, _, row): (usize, u16, Row)| {
+                let index = *self.alternatives(&row.key).get(alternative)?;
+                Some((i, index, row))
+            };
+            waiting = spare.into_iter().filter(|(i, ..)| unsent(*i)).filter_map(elsewhere).collect();
+            alternative += 1;
         }
         self.0.progress.note_written(answers.iter().flatten().filter(|answer| answer.is_ok()).count());
         answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(missing_answer()))).collect()
+    }
+
+    /// Merges rows into the partitions beside them. The first number of each is the place of its answer.
+    async fn add_to_parts(&self, rows: Vec<(usize, u16, Row)>, answers: &mut [Option<Result<()>>]) {
+        let mut by_part: BTreeMap<u16, (Vec<usize>, Vec<Row>)> = BTreeMap::new();
+        for (i, index, row) in rows {
+            let (places, rows) = by_part.entry(index).or_default();
+            places.push(i);
+            rows.push(row);
+        }
+        let adds = by_part.into_iter().map(async |(index, (places, rows))| {
+            (places, self.0.store.engine().buffer_add(&self.part(index), rows).await)
+        });
+        for (places, answer) in futures::future::join_all(adds).await {
+            match answer {
+                Ok(each) => places.into_iter().zip(each).for_each(|(i, answer)| answers[i] = Some(answer)),
+                Err(error) => places.into_iter().for_each(|i| answers[i] = Some(Err(error.clone()))),
+            }
+        }
     }
 
     /// Merges a row as an item of a request that is [carried out once](crate::Forebay::once): by one of its attempts.
@@ -112,11 +133,32 @@ impl BufferHandle {
     /// Merges one row by a call of its own.
     pub(super) async fn add_one(&self, row: Row) -> Result<()> {
         self.admit().await?;
-        let part = self.part_of(&row.key);
-        let answers = self.0.store.engine().buffer_add(&part, vec![row]).await?;
-        let answer = answers.into_iter().next().unwrap_or_else(|| Err(missing_answer()));
+        let spare = self.has_alternatives().then(|| row.clone());
+        let answer = match (self.add_to_part(self.part_of(&row.key), row).await, spare) {
+            (Err(error), Some(row)) if was_not_sent(&error) => {
+                // Boxed: it is rare.
+                Box::pin(self.add_elsewhere(row, error)).await
+            }
+            (answer, _) => answer,
+        };
         self.0.progress.note_written(usize::from(answer.is_ok()));
         answer
+    }
+
+    async fn add_to_part(&self, part: BufferPart, row: Row) -> Result<()> {
+        let answers = self.0.store.engine().buffer_add(&part, vec![row]).await?;
+        answers.into_iter().next().unwrap_or_else(|| Err(missing_answer()))
+    }
+
+    /// Merges a row that was not sent, since its host is down, into a partition of another host.
+    async fn add_elsewhere(&self, row: Row, error: Error) -> Result<()> {
+        for index in self.alternatives(&row.key) {
+            match self.add_to_part(self.part(index), row.clone()).await {
+                Err(error) if was_not_sent(&error) => {}
+                answer => return answer,
+            }
+        }
+        Err(error)
     }
 
     /// Refuses a write while too much waits for the sink. The pressure is known as of at most a second ago.

@@ -2,6 +2,7 @@
 
 mod add;
 mod admission;
+mod alternatives;
 mod batch_size;
 mod dead;
 mod flush;

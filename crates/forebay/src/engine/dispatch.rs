@@ -133,6 +133,11 @@ impl Engine {
         on_only!(self, Cluster(cluster) => cluster.together(takes), else true)
     }
 
+    /// Whether keys lie on several hosts, of which one may be down.
+    pub(crate) fn has_hosts(&self) -> bool {
+        on_only!(self, Cluster(_cluster) => true, else false)
+    }
+
     /// Whether rows share round trips, so that they can be [joined](Self::buffer_join).
     pub(crate) fn gathers_rows(&self) -> bool {
         on_only!(self, Redis(_redis) => true, else false)

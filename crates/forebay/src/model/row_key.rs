@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result, invalid},
-    key::{Key, hash},
+    key::{Key, hash, hash_with_seed},
 };
 
 /// The key of a row as one text: the values' texts, each with `%` and `|` written as `%25` and `%7C`, joined by `|`.
@@ -29,6 +29,17 @@ impl Schema {
     pub fn partition_of(&self, row: &RowKey) -> u16 {
         u16::try_from(hash(row.as_str().as_bytes()) % u64::from(self.partitions))
             .expect("the remainder is below a u16")
+    }
+
+    /// The other partitions, in an order of the row's own: rows of one partition spread over all of the others. Every process
+    /// has to find the same order, now and later.
+    pub(crate) fn other_partitions(&self, row: &RowKey) -> Vec<u16> {
+        let home = self.partition_of(row);
+        let mut others: Vec<u16> = (0..self.partitions).filter(|index| *index != home).collect();
+        others.sort_by_cached_key(|index| {
+            std::cmp::Reverse(hash_with_seed(row.as_str().as_bytes(), u64::from(*index) + 1))
+        });
+        others
     }
 }
 

@@ -144,16 +144,18 @@ impl Member {
     }
 
     fn admit(&self) -> Result<()> {
-        if !self.is_down.load(Ordering::Relaxed) {
-            return Ok(());
-        }
+        if self.is_down.load(Ordering::Relaxed) { Err(self.down()) } else { Ok(()) }
+    }
+
+    /// The error of a call that is not sent because the host is down.
+    fn down(&self) -> Error {
         let name = self.host.name();
         let text = format!("host {name:?} is down: its keys wait for it, others are not affected");
         let error = Error::new(ErrorKind::Unavailable, text);
-        Err(match self.state().reason.clone() {
+        match self.state().reason.clone() {
             Some(reason) => error.with_source(reason),
             None => error,
-        })
+        }
     }
 
     /// A caller had no answer.
@@ -184,6 +186,9 @@ impl Member {
         if before != after && after != Health::Up {
             // Another node may have its slots by now.
             self.engine.report();
+        }
+        if before != after && after == Health::Down {
+            self.engine.refuse_waiting_rows(&self.down());
         }
         let name = self.host.name();
         match reason {

@@ -25,7 +25,7 @@ use crate::{
         sequence::{Channel, InFlight, Refusals, Sent, Sequencer, Waiting},
         step::{BufferPart, Place},
     },
-    error::Result,
+    error::{Error, Result},
     model::Schema,
 };
 
@@ -54,6 +54,17 @@ impl Writers {
             if Arc::ptr_eq(&writer.schema, schema) || same {
                 return &writer.writers[usize::from(index % WRITERS)];
             }
+            writers = &writer.next;
+        }
+    }
+}
+
+impl Writers {
+    /// Refuses the rows that wait behind a flight of any writer.
+    pub(super) fn refuse_waiting(&self, why: &Error) {
+        let mut writers = self;
+        while let Some(writer) = writers.0.get() {
+            writer.writers.iter().for_each(|writer| writer.refuse_waiting(why));
             writers = &writer.next;
         }
     }

@@ -119,6 +119,14 @@ impl<C: Channel> Sequencer<C> {
         Ok(WriteFuture(self.enqueue(part, [item], waker)?))
     }
 
+    /// Refuses the items that wait for the next flight. They were not sent, and their callers may send them elsewhere. The
+    /// flight under way goes on until its fate is known.
+    pub(crate) fn refuse_waiting(&self, why: &Error) {
+        let mut waiting = std::mem::replace(&mut self.queue.lock().gathered, Gathered::with_capacity(0, 0));
+        let lost = (0..waiting.items.len()).map(|place| (place, why.clone())).collect();
+        waiting.tell(Outcome { refused: vec![], lost });
+    }
+
     /// Lets items join the next flight, and waits until it has landed.
     async fn wait(self: &Arc<Self>, part: u16, items: impl IntoIterator<Item = C::Item>) -> Result<Waiter> {
         let mut items = Some(items);

@@ -230,3 +230,22 @@ async fn whoever_waits_is_told_when_the_flight_is_dropped() {
     let error = write.await.expect_err("nobody knows");
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Closed, Retry::Unknown));
 }
+
+/// The host is down: what waits may go elsewhere, and what is in doubt may not.
+#[tokio::test]
+async fn what_waits_is_refused_and_the_flight_under_way_is_not() {
+    let (fake, sequencer) = faulty(&[Fault::LostAfter]);
+    let mut first = Box::pin(write_one(&sequencer, 0, 1));
+    while fake.flights.lock().is_empty() {
+        assert!(futures::poll!(&mut first).is_pending());
+        tokio::task::yield_now().await;
+    }
+    let mut second = Box::pin(write_one(&sequencer, 0, 2));
+    assert!(futures::poll!(&mut second).is_pending());
+    sequencer.refuse_waiting(&Error::new(ErrorKind::Unavailable, "down"));
+    let refused = second.await.expect_err("refused");
+    assert_eq!((refused.kind(), refused.retry()), (ErrorKind::Unavailable, Retry::Later));
+    first.await.expect("applied, as its second transmission told");
+    write_one(&sequencer, 0, 4).await.expect("later writes go on");
+    assert_eq!(applied(&fake, 0), [1, 4]);
+}

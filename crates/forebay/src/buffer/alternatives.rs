@@ -1,0 +1,50 @@
+//! Where a row goes while the host of its partition is down: a partition of the same buffer on another host.
+//!
+//! That is right because every merge is independent of the order, so that two partitions may have the same row. Only a row that
+//! certainly was not sent goes elsewhere. One whose answer was lost may have been merged, and is not merged twice.
+
+use super::handle::BufferHandle;
+use crate::{
+    engine::step::Place,
+    error::{Error, ErrorKind, Retry},
+    model::RowKey,
+};
+
+/// The most partitions that are tried beside a row's own.
+const MAX_ALTERNATIVES: usize = 2;
+
+impl BufferHandle {
+    /// Whether rows may go to another partition than their own.
+    pub(super) fn has_alternatives(&self) -> bool {
+        self.0.schema.partitions > 1 && self.0.store.engine().has_hosts()
+    }
+
+    /// The partitions for a row whose own host is down, in their order: of each other host the one that the row prefers. None if
+    /// all partitions of the buffer are on one host.
+    pub(super) fn alternatives(&self, row: &RowKey) -> Vec<u16> {
+        if !self.has_alternatives() {
+            return vec![];
+        }
+        let schema = &self.0.schema;
+        let host = |index: u16| self.0.store.engine().place_of(Place::Buffer(&self.part(index))).0;
+        let mut hosts = vec![host(schema.partition_of(row))];
+        let mut found = vec![];
+        for index in schema.other_partitions(row) {
+            let host = host(index);
+            if hosts.contains(&host) {
+                continue;
+            }
+            hosts.push(host);
+            found.push(index);
+            if found.len() == MAX_ALTERNATIVES {
+                break;
+            }
+        }
+        found
+    }
+}
+
+/// Whether a write certainly did nothing because its host is away. A host that is full is not away.
+pub(super) fn was_not_sent(error: &Error) -> bool {
+    error.kind() == ErrorKind::Unavailable && matches!(error.retry(), Retry::Now | Retry::Later)
+}
