@@ -4,7 +4,7 @@ use std::{fmt, fs, io, sync::OnceLock};
 
 use crate::{
     certificates::{Certificates, Pair},
-    ports::free_port,
+    ports::{free_port, free_port_with_bus},
     programs,
     proxy::Proxy,
     resp::{Connection, Reply},
@@ -110,6 +110,16 @@ impl Redis {
         connect(self.port(), self.password.as_deref())?.command(words)
     }
 
+    /// Whether it has a TLS port.
+    pub(crate) fn has_tls(&self) -> bool {
+        self.tls_port.is_some()
+    }
+
+    /// The port by which the servers of its set know it: with TLS, the TLS port.
+    pub(crate) fn own_port(&self) -> u16 {
+        self.tls_port.unwrap_or(self.port())
+    }
+
     fn url_at(&self, port: u16, number: u8) -> String {
         let password = self.password.as_ref().map_or(String::new(), |password| format!(":{password}@"));
         format!("redis://{password}127.0.0.1:{port}/{number}")
@@ -131,6 +141,7 @@ pub struct RedisBuilder {
     port: Option<u16>,
     password: Option<String>,
     sentinel: bool,
+    cluster: bool,
     tls: bool,
     /// Lines of `redis.conf`.
     options: String,
@@ -157,8 +168,7 @@ impl RedisBuilder {
     /// Follows `primary`.
     pub fn replica_of(self, primary: &Redis) -> Self {
         // With TLS, all servers of a set speak TLS to each other.
-        let port = primary.tls_port.unwrap_or(primary.port());
-        let builder = self.option("replicaof", &format!("127.0.0.1 {port}"));
+        let builder = self.option("replicaof", &format!("127.0.0.1 {}", primary.own_port()));
         match &primary.password {
             Some(password) => builder.option("masterauth", password),
             None => builder,
@@ -180,6 +190,12 @@ impl RedisBuilder {
         self
     }
 
+    /// Runs as a node of a Redis Cluster.
+    pub(crate) fn cluster(mut self) -> Self {
+        self.cluster = true;
+        self.option("cluster-enabled", "yes")
+    }
+
     /// Adds another line of `redis.conf`. Of several lines with one name the last one counts.
     pub fn option(mut self, name: &str, value: &str) -> Self {
         self.options.extend([name, " ", value, "\n"]);
@@ -194,8 +210,10 @@ impl RedisBuilder {
     pub fn start(self) -> Redis {
         let program = programs::find("redis", "redis-server");
         let password = self.password.clone();
-        let tls_port = self.tls.then(free_port);
-        let server = Server::start("redis-server", self.port, |port| {
+        // Before version 7 the distance of the bus is fixed. It counts from the TLS port if the bus has TLS.
+        let free = if self.cluster { free_port_with_bus } else { free_port };
+        let tls_port = self.tls.then(free);
+        let server = Server::start_on("redis-server", self.port, free, |port| {
             let supervisor = Supervisor::new("KILL");
             let written = fs::write(supervisor.dir().join("redis.conf"), self.config(port, tls_port));
             written.unwrap_or_else(|error| panic!("cannot write redis.conf: {error}"));

@@ -5,14 +5,18 @@ use std::{
     process::{Command, Output},
 };
 
-use crate::{ports::free_port, programs, redis::Redis, resp::Reply, wait::wait_until};
+use crate::{
+    certificates::{Certificates, Pair},
+    programs,
+    redis::{Redis, RedisBuilder},
+    resp::Reply,
+    wait::wait_until,
+};
 
 const SLOTS: usize = 16_384;
 const NODES: usize = 3;
 
 /// A Redis Cluster of three primaries without replicas, each with a third of the slots in ascending order.
-///
-/// Needs Redis 7: older versions have no option for the port of the cluster's own traffic.
 ///
 /// ```
 /// use forebay_testkit::{RedisCluster, Reply};
@@ -26,6 +30,7 @@ const NODES: usize = 3;
 pub struct RedisCluster {
     nodes: Vec<Redis>,
     replicas: Vec<Redis>,
+    has_tls: bool,
 }
 
 impl RedisCluster {
@@ -35,7 +40,17 @@ impl RedisCluster {
     /// If it cannot be started, with the reason.
     #[track_caller]
     pub fn start() -> Self {
-        Self::of(&[], 0, 0)
+        Self::of(node(), 0, 0)
+    }
+
+    /// Like [`start`](Self::start), with TLS between the nodes and on their TLS ports.
+    ///
+    /// # Panics
+    /// If it cannot be started, with the reason.
+    #[track_caller]
+    pub fn start_with_tls(ca: &Certificates, pair: &Pair) -> Self {
+        let builder = node().tls(ca, pair).option("tls-replication", "yes");
+        Self::of(builder.option("tls-cluster", "yes"), 0, 0)
     }
 
     /// Like [`start`](Self::start), with a fourth primary that has no slots.
@@ -44,7 +59,7 @@ impl RedisCluster {
     /// If it cannot be started, with the reason.
     #[track_caller]
     pub fn start_with_spare() -> Self {
-        Self::of(&[], 1, 0)
+        Self::of(node(), 1, 0)
     }
 
     /// Like [`start`](Self::start), with a replica of each primary. A primary that is silent for a second is replaced, and its
@@ -54,42 +69,52 @@ impl RedisCluster {
     /// If it cannot be started, with the reason.
     #[track_caller]
     pub fn start_with_replicas() -> Self {
-        let options = [
+        Self::start_with_replicas_and(&[])
+    }
+
+    /// Like [`start_with_replicas`](Self::start_with_replicas), with further lines of the nodes' `redis.conf`.
+    ///
+    /// # Panics
+    /// If it cannot be started, with the reason.
+    #[track_caller]
+    pub fn start_with_replicas_and(options: &[(&str, &str)]) -> Self {
+        let fixed = [
             ("cluster-require-full-coverage", "no"),
             ("cluster-node-timeout", "1000"),
             ("repl-ping-replica-period", "1"),
         ];
-        Self::of(&options, 0, NODES)
+        let all = fixed.iter().chain(options);
+        let builder = all.fold(node(), |builder, (name, value)| builder.option(name, value));
+        Self::of(builder, 0, NODES)
     }
 
     #[track_caller]
-    fn of(options: &[(&str, &str)], spares: usize, replicas: usize) -> Self {
+    fn of(builder: RedisBuilder, spares: usize, replicas: usize) -> Self {
         let primaries = NODES + spares;
-        let nodes: Vec<Node> = (0..primaries + replicas).map(|_| Node::start(options)).collect();
+        let mut nodes: Vec<Redis> = (0..primaries + replicas).map(|_| builder.clone().start()).collect();
         for (number, node) in nodes.iter().enumerate() {
             // The epochs differ from the start. Nodes with equal epochs would resolve that among themselves, slowly.
-            node.cluster(["SET-CONFIG-EPOCH", &(number + 1).to_string()]);
+            cluster(node, ["SET-CONFIG-EPOCH", &(number + 1).to_string()]);
             if number < NODES {
                 let slots: Vec<String> = slots_of(number).map(|slot| slot.to_string()).collect();
-                node.cluster(["ADDSLOTS"].into_iter().chain(slots.iter().map(String::as_str)));
+                cluster(node, ["ADDSLOTS"].into_iter().chain(slots.iter().map(String::as_str)));
             }
         }
         for node in &nodes[1..] {
-            let (port, bus) = (node.redis.port().to_string(), node.bus.to_string());
-            nodes[0].cluster(["MEET", "127.0.0.1", &port, &bus]);
+            cluster(&nodes[0], ["MEET", "127.0.0.1", &node.own_port().to_string()]);
         }
         for node in &nodes {
-            wait_until("the cluster to be whole", || node.sees_all(nodes.len()));
+            wait_until("the cluster to be whole", || sees_all(node, nodes.len()));
         }
         for (primary, replica) in nodes.iter().zip(&nodes[primaries..]) {
-            replica.cluster(["REPLICATE", &id_of(&primary.redis)]);
+            cluster(replica, ["REPLICATE", &id_of(primary)]);
         }
         for primary in &nodes[..replicas] {
-            wait_until("a replica to follow", || info(&primary.redis).contains("state=online"));
+            wait_until("a replica to follow", || info(primary).contains("state=online"));
         }
-        let mut nodes: Vec<Redis> = nodes.into_iter().map(|node| node.redis).collect();
         let replicas = nodes.split_off(primaries);
-        Self { nodes, replicas }
+        let has_tls = nodes[0].has_tls();
+        Self { nodes, replicas, has_tls }
     }
 
     /// Its replicas, in the order of their first primaries.
@@ -224,49 +249,36 @@ impl RedisCluster {
         &self.nodes
     }
 
-    /// All nodes in one `redis+cluster:` URL.
+    /// All nodes in one `redis+cluster:` URL, or `rediss+cluster:` with TLS.
     pub fn url(&self) -> String {
-        let nodes: Vec<String> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
-        format!("redis+cluster://{}", nodes.join(","))
+        self.url_with("", "")
+    }
+
+    /// Like [`url`](Self::url), with a login (`user:password@`) and parameters (`?…`).
+    pub fn url_with(&self, login: &str, parameters: &str) -> String {
+        let nodes: Vec<String> =
+            self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.own_port())).collect();
+        let scheme = if self.has_tls { "rediss" } else { "redis" };
+        format!("{scheme}+cluster://{login}{}{parameters}", nodes.join(","))
     }
 }
 
-struct Node {
-    redis: Redis,
-    /// The port on which the nodes talk to each other.
-    bus: u16,
+/// A node that counts as failed after two seconds of silence.
+fn node() -> RedisBuilder {
+    Redis::builder().cluster().option("cluster-node-timeout", "2000")
 }
 
-impl Node {
-    #[track_caller]
-    fn start(options: &[(&str, &str)]) -> Self {
-        let bus = free_port();
-        let mut builder = Redis::builder()
-            .option("cluster-enabled", "yes")
-            .option("cluster-port", &bus.to_string())
-            // The silence in milliseconds after which a node counts as failed.
-            .option("cluster-node-timeout", "2000");
-        for (name, value) in options {
-            builder = builder.option(name, value);
-        }
-        Self { redis: builder.start(), bus }
-    }
+#[track_caller]
+fn cluster<'a>(node: &Redis, words: impl IntoIterator<Item = &'a str>) {
+    let answer = node.command(["CLUSTER"].into_iter().chain(words));
+    assert_eq!(answer, Reply::text("OK"));
+}
 
-    #[track_caller]
-    fn cluster<'a>(&self, words: impl IntoIterator<Item = &'a str>) {
-        let answer = self.redis.command(["CLUSTER"].into_iter().chain(words));
-        assert_eq!(answer, Reply::text("OK"));
-    }
-
-    fn sees_all(&self, nodes: usize) -> bool {
-        let Reply::Text(info) = self.redis.command(["CLUSTER", "INFO"]) else { return false };
-        let all = [
-            format!("cluster_known_nodes:{nodes}"),
-            format!("cluster_size:{NODES}"),
-            "cluster_state:ok".into(),
-        ];
-        all.iter().all(|line| info.lines().any(|have| have == line))
-    }
+fn sees_all(node: &Redis, nodes: usize) -> bool {
+    let Reply::Text(info) = node.command(["CLUSTER", "INFO"]) else { return false };
+    let all =
+        [format!("cluster_known_nodes:{nodes}"), format!("cluster_size:{NODES}"), "cluster_state:ok".into()];
+    all.iter().all(|line| info.lines().any(|have| have == line))
 }
 
 /// Runs `redis-cli --cluster`, for five minutes at most, and returns its output.

@@ -31,8 +31,19 @@ impl Server {
     /// Starts the server of `plan`, on `port` or on a free one.
     #[track_caller]
     pub(crate) fn start(name: &'static str, port: Option<u16>, plan: impl Fn(u16) -> Plan) -> Self {
+        Self::start_on(name, port, free_port, plan)
+    }
+
+    /// Like [`start`](Self::start), with a function that returns a free port.
+    #[track_caller]
+    pub(crate) fn start_on(
+        name: &'static str,
+        port: Option<u16>,
+        free: fn() -> u16,
+        plan: impl Fn(u16) -> Plan,
+    ) -> Self {
         for attempt in 1.. {
-            let wanted = port.unwrap_or_else(free_port);
+            let wanted = port.unwrap_or_else(free);
             let server = Self { name, port: wanted, plan: plan(wanted) };
             let Err(log) = server.launch() else { return server };
             let taken = log.contains("Address already in use") && port.is_none();

@@ -80,7 +80,7 @@ async fn memory_and_redis_agree_on_random_steps() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_cluster() {
-    if without("redis") || without("clusters") {
+    if without("redis") {
         return;
     }
     let cluster = RedisCluster::start();

@@ -3,9 +3,12 @@
 use std::fs;
 
 use forebay::{ErrorKind, Forebay, conformance};
-use forebay_testkit::{Certificates, Redis, Reply, eventually, unique_prefix, without};
+use forebay_testkit::{
+    Certificates, Redis, RedisCluster, Reply, Sentinel, eventually, unique_prefix, without,
+};
+use tokio::task::block_in_place;
 
-use crate::{open, refused, text_of, without_tls};
+use crate::{open, refused, sentinel::RIGHTS as SENTINEL, text_of, without_tls};
 
 /// The words of the documented `ACL SETUSER`, for a prefix.
 fn documented(prefix: &str) -> Vec<String> {
@@ -17,7 +20,35 @@ fn documented(prefix: &str) -> Vec<String> {
 /// The rights that a user needs for a map's own commands, on the keys of the suite.
 const MAPS: [&str; 7] = ["~*map-*", "~*diff-*", "+get", "+set", "+incrby", "+del", "+expire"];
 
-/// The suite passes as the user with the documented rights, by TLS and in both protocols.
+/// Further rights that a user needs in a Redis Cluster.
+const CLUSTER: &str = "+cluster|slots +cluster|nodes +asking";
+
+/// Runs the suite as the user with the documented rights, in both protocols. `url` has a URL for the parameters at its end.
+async fn the_rights_suffice(servers: &[&Redis], more: &[&str], url: impl Fn(&str) -> String) {
+    for protocol in ["resp2", "resp3"] {
+        let prefix = unique_prefix();
+        let words = documented(&prefix);
+        for server in servers {
+            let words = words.iter().map(String::as_str).chain(MAPS).chain(more.iter().copied());
+            assert_eq!(server.command(words), Reply::text("OK"));
+            server.command(["ACL", "LOG", "RESET"]);
+        }
+        let bay = Forebay::options().prefix(prefix).open(&url(&format!("protocol={protocol}"))).await;
+        let bay = bay.expect("opens");
+        bay.ping().await.expect("the probe passes");
+        for case in conformance::cases() {
+            (case.run)(bay.clone()).await;
+        }
+        let memory = Forebay::open("memory:").await.expect("opens");
+        conformance::differential(&memory, &bay, 7, 100).await;
+        for server in servers {
+            let Reply::Array(denied) = server.command(["ACL", "LOG"]) else { panic!("a list") };
+            assert!(denied.is_empty(), "{denied:?}");
+        }
+    }
+}
+
+/// By TLS where the server has it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_documented_rights_suffice() {
     if without("redis") {
@@ -34,20 +65,52 @@ async fn the_documented_rights_suffice() {
         let place = format!("rediss://forebay:PASSWORD@localhost:{port}/0?ca={}&", file.display());
         (server, place)
     };
-    for protocol in ["resp2", "resp3"] {
-        let prefix = unique_prefix();
-        let words = documented(&prefix);
-        let words = words.iter().map(String::as_str).chain(MAPS);
-        assert_eq!(server.command(words), Reply::text("OK"));
-        let url = format!("{place}protocol={protocol}");
-        let bay = Forebay::options().prefix(prefix).open(&url).await.expect("opens");
-        bay.ping().await.expect("the probe passes");
-        for case in conformance::cases() {
-            (case.run)(bay.clone()).await;
+    the_rights_suffice(&[&server], &[], |parameters| format!("{place}{parameters}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_documented_rights_suffice_in_a_cluster() {
+    if without("redis") {
+        return;
+    }
+    let operations = include_str!("../../../../docs/operations.md");
+    assert!(operations.contains(CLUSTER) && operations.contains("`+config|get`"), "they are documented");
+    let ca = Certificates::new();
+    let (cluster, trust) = block_in_place(|| {
+        if without_tls() {
+            return (RedisCluster::start(), String::new());
         }
-        let memory = Forebay::open("memory:").await.expect("opens");
-        conformance::differential(&memory, &bay, 7, 100).await;
-        let Reply::Array(denied) = server.command(["ACL", "LOG"]) else { panic!("a list") };
+        let pair = ca.issue("server", &["127.0.0.1"]);
+        (RedisCluster::start_with_tls(&ca, &pair), format!("ca={}&", ca.file().display()))
+    });
+    let more: Vec<&str> = CLUSTER.split(' ').chain(["+config|get"]).collect();
+    let url = |parameters: &str| cluster.url_with("forebay:PASSWORD@", &format!("?{trust}{parameters}"));
+    let nodes: Vec<&Redis> = cluster.nodes().iter().collect();
+    the_rights_suffice(&nodes, &more, url).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_documented_rights_suffice_behind_sentinels() {
+    if without("redis") {
+        return;
+    }
+    let ca = Certificates::new();
+    let (mut builder, mut trust) = (Sentinel::builder(), String::new());
+    if !without_tls() {
+        builder = builder.tls(&ca, &ca.issue("server", &["127.0.0.1"]));
+        trust = format!("ca={}&", ca.file().display());
+    }
+    let set = block_in_place(|| builder.start());
+    let user = ["ACL", "SETUSER", "app", "reset", "on", ">sesame", "resetchannels"];
+    for sentinel in set.sentinels() {
+        let words = user.into_iter().chain(SENTINEL.split(' '));
+        assert_eq!(sentinel.command(words), Reply::text("OK"));
+    }
+    let login = "sentinel-user=app&sentinel-password=sesame";
+    let url = |parameters: &str| set.url_with("forebay:PASSWORD@", &format!("?{trust}{login}&{parameters}"));
+    the_rights_suffice(&[set.primary()], &[], url).await;
+    for sentinel in set.sentinels() {
+        let Reply::Array(denied) = sentinel.command(["ACL", "LOG"]) else { panic!("a list") };
         assert!(denied.is_empty(), "{denied:?}");
     }
 }

@@ -5,6 +5,9 @@ use forebay_testkit::{Certificates, Redis, Reply, Sentinel, eventually, unique_p
 
 use crate::{open, refused, without_tls};
 
+/// The rights of a user of Sentinels, as `docs/operations.md` names them.
+pub(crate) const RIGHTS: &str = "+sentinel|master +sentinel|masters +subscribe +ping &+switch-master";
+
 /// A single Sentinel that names this port.
 fn naming(name: &str, port: u16) -> Redis {
     Redis::builder()
@@ -115,12 +118,11 @@ async fn a_user_of_sentinels_needs_few_rights() {
     if without("redis") {
         return;
     }
-    let rights = "+sentinel|master +sentinel|masters +subscribe +ping &+switch-master";
-    assert!(include_str!("../../../../docs/operations.md").contains(rights), "they are documented");
+    assert!(include_str!("../../../../docs/operations.md").contains(RIGHTS), "they are documented");
     let server = Redis::start();
     let sentinel = naming("mymaster", server.port());
     let user = ["ACL", "SETUSER", "app", "reset", "on", ">sesame", "resetchannels"];
-    assert_eq!(sentinel.command(user.into_iter().chain(rights.split(' '))), Reply::text("OK"));
+    assert_eq!(sentinel.command(user.into_iter().chain(RIGHTS.split(' '))), Reply::text("OK"));
     let login = "?sentinel-user=app&sentinel-password=sesame";
     let _bay = open(&url_of(&[&sentinel], &format!("mymaster{login}"))).await.expect("opens");
     let listens = |line: &str| line.contains(" user=app ") && line.contains(" sub=1 ");
