@@ -8,6 +8,7 @@ use std::{
 use crate::{
     certificates::{Certificates, Pair},
     programs,
+    proxy::Proxy,
     redis::{Redis, RedisBuilder},
     resp::Reply,
     wait::wait_until,
@@ -40,7 +41,27 @@ impl RedisCluster {
     /// If it cannot be started, with the reason.
     #[track_caller]
     pub fn start() -> Self {
-        Self::of(node(), 0, 0)
+        Self::of(|_| node(), 0, 0)
+    }
+
+    /// Like [`start`](Self::start), with a proxy before each node, by whose port all nodes know it.
+    ///
+    /// # Panics
+    /// If it cannot be started, with the reason.
+    #[track_caller]
+    pub fn start_behind_proxies() -> (Self, Vec<Proxy>) {
+        // A node of version 6.2 reads what it announces of itself at its start only.
+        let proxies: Vec<Proxy> = (0..NODES).map(|_| Proxy::new(0)).collect();
+        let port = |number: usize| proxies[number].port().to_string();
+        let cluster = Self::of(|number| node().option("cluster-announce-port", &port(number)), 0, 0);
+        for (node, proxy) in cluster.nodes.iter().zip(&proxies) {
+            proxy.lead_to(node.port());
+            wait_until("a node to know the proxies", || {
+                let Reply::Text(known) = node.command(["CLUSTER", "NODES"]) else { return false };
+                proxies.iter().all(|proxy| known.contains(&format!(":{}@", proxy.port())))
+            });
+        }
+        (cluster, proxies)
     }
 
     /// Like [`start`](Self::start), with TLS between the nodes and on their TLS ports.
@@ -49,8 +70,9 @@ impl RedisCluster {
     /// If it cannot be started, with the reason.
     #[track_caller]
     pub fn start_with_tls(ca: &Certificates, pair: &Pair) -> Self {
-        let builder = node().tls(ca, pair).option("tls-replication", "yes");
-        Self::of(builder.option("tls-cluster", "yes"), 0, 0)
+        let options = ["tls-replication", "tls-cluster"];
+        let builder = options.iter().fold(node().tls(ca, pair), |builder, name| builder.option(name, "yes"));
+        Self::of(|_| builder.clone(), 0, 0)
     }
 
     /// Like [`start`](Self::start), with a fourth primary that has no slots.
@@ -59,7 +81,7 @@ impl RedisCluster {
     /// If it cannot be started, with the reason.
     #[track_caller]
     pub fn start_with_spare() -> Self {
-        Self::of(node(), 1, 0)
+        Self::of(|_| node(), 1, 0)
     }
 
     /// Like [`start`](Self::start), with a replica of each primary. A primary that is silent for a second is replaced, and its
@@ -85,13 +107,13 @@ impl RedisCluster {
         ];
         let all = fixed.iter().chain(options);
         let builder = all.fold(node(), |builder, (name, value)| builder.option(name, value));
-        Self::of(builder, 0, NODES)
+        Self::of(|_| builder.clone(), 0, NODES)
     }
 
     #[track_caller]
-    fn of(builder: RedisBuilder, spares: usize, replicas: usize) -> Self {
+    fn of(builder: impl Fn(usize) -> RedisBuilder, spares: usize, replicas: usize) -> Self {
         let primaries = NODES + spares;
-        let mut nodes: Vec<Redis> = (0..primaries + replicas).map(|_| builder.clone().start()).collect();
+        let mut nodes: Vec<Redis> = (0..primaries + replicas).map(|number| builder(number).start()).collect();
         for (number, node) in nodes.iter().enumerate() {
             // The epochs differ from the start. Nodes with equal epochs would resolve that among themselves, slowly.
             cluster(node, ["SET-CONFIG-EPOCH", &(number + 1).to_string()]);

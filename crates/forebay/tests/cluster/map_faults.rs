@@ -14,7 +14,7 @@ use tokio::task::block_in_place;
 
 use crate::{
     hosts::{SHARED, key_on, open},
-    nodes::{behind_proxies, beside},
+    nodes::beside,
 };
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
@@ -319,8 +319,7 @@ async fn a_command_that_was_sent_on_and_has_no_answer_may_have_been_executed() {
     if without("redis") {
         return;
     }
-    let cluster = block_in_place(RedisCluster::start);
-    let proxies = behind_proxies(&cluster).await;
+    let (cluster, proxies) = block_in_place(RedisCluster::start_behind_proxies);
     let bay =
         Forebay::open(&format!("redis+cluster://127.0.0.1:{}", proxies[0].port())).await.expect("opens");
     let key = unique_prefix();

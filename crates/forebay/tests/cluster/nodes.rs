@@ -1,4 +1,4 @@
-//! A Redis Cluster: mistakes in its URL, replies that are lost, and slots that move under load.
+//! A Redis Cluster: mistakes in its URL, and slots that move under load.
 
 use std::sync::{
     Arc,
@@ -8,15 +8,12 @@ use std::sync::{
 use forebay::{
     Buffer, ErrorKind, Forebay, Limit, Retry,
     buffer::BufferHandle,
-    cluster::Fate,
     limit::{LimitHandle, OnError},
     series::SeriesHandle,
     sink::MemorySink,
     time::{days, secs},
 };
-use forebay_testkit::{
-    Fault, Proxy, Redis, RedisCluster, Reply as Answer, eventually, unique_prefix, without,
-};
+use forebay_testkit::{Redis, RedisCluster, eventually, unique_prefix, without};
 use tokio::task::block_in_place;
 
 async fn open(url: &str) -> forebay::Result<Forebay> {
@@ -131,103 +128,6 @@ async fn every_key_is_out_while_a_slot_is_if_the_cluster_wants_all() {
     let hosts = bay.cluster().hosts();
     assert_eq!(hosts.iter().map(|host| host.slots.expect("by slots")).sum::<u16>(), 16_384);
     assert_eq!(bay.cluster().placement().expect("several").router, "redis-cluster");
-}
-
-/// The nodes of a cluster, each behind a proxy, by which all nodes know it.
-pub(crate) async fn behind_proxies(cluster: &RedisCluster) -> Vec<Proxy> {
-    let proxies: Vec<Proxy> = cluster.nodes().iter().map(|node| Proxy::new(node.port())).collect();
-    for (node, proxy) in cluster.nodes().iter().zip(&proxies) {
-        let answer = node.command(["CONFIG", "SET", "cluster-announce-port", &proxy.port().to_string()]);
-        assert_eq!(answer, Answer::text("OK"));
-    }
-    eventually("the nodes to know the proxies", async || {
-        cluster.nodes().iter().all(|node| knows_all(node, &proxies))
-    })
-    .await;
-    proxies
-}
-
-fn knows_all(node: &Redis, proxies: &[Proxy]) -> bool {
-    let Answer::Text(nodes) = node.command(["CLUSTER", "NODES"]) else { panic!("no nodes") };
-    proxies.iter().all(|proxy| nodes.contains(&format!(":{}@", proxy.port())))
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lost_reply_never_applies_a_counter_twice() {
-    if without("redis") {
-        return;
-    }
-    let cluster = block_in_place(RedisCluster::start);
-    let proxies = behind_proxies(&cluster).await;
-    let structures = Structures::open(&format!("redis+cluster://127.0.0.1:{}", proxies[0].port())).await;
-    let (mut lost, sink) = (0, MemorySink::new());
-    let _ = structures.buffer.flush_to(sink.clone());
-    for drops in [1, 5] {
-        lost += drop_increments(&structures, &proxies, drops).await;
-        drop_sequenced_writes(&structures, &sink, &proxies, drops).await;
-    }
-    assert!(lost > 0, "no reply was lost");
-}
-
-fn proxy_of<'a>(proxies: &'a [Proxy], host: &str) -> &'a Proxy {
-    let of = |proxy: &&Proxy| host.ends_with(&format!(":{}", proxy.port()));
-    proxies.iter().find(of).expect("a proxy of its host")
-}
-
-/// Loses replies to plain increments, one after the other. Answers how many were unknown.
-async fn drop_increments(structures: &Structures, proxies: &[Proxy], drops: u64) -> u64 {
-    let cells = structures.bay.cluster();
-    let incr = async |key: &str| {
-        let mut map = cells.map();
-        let ticket = map.incr(key, 1);
-        map.run().await.get(ticket)
-    };
-    let key = unique_prefix();
-    let proxy = proxy_of(proxies, &cells.route(&key).host);
-    let (mut acknowledged, mut unknown) = (0_u64, 0_u64);
-    for _ in 0..drops {
-        eventually("the connection to stand", async || incr(&beside(&key)).await.is_ok()).await;
-        proxy.set(Fault::DropReply { after: 0 });
-        match incr(&key).await {
-            Ok(_) => acknowledged += 1,
-            Err(error) => {
-                assert_eq!((error.fate(), error.retry()), (Fate::MaybeExecuted, Retry::Unknown), "{error}");
-                unknown += 1;
-            }
-        }
-    }
-    proxy.set(Fault::Pass);
-    let mut found = None;
-    eventually("an answer", async || {
-        found = incr(&key).await.ok();
-        found.is_some()
-    })
-    .await;
-    assert_eq!(found, Some((acknowledged + unknown + 1).cast_signed()), "each was carried out once");
-    unknown
-}
-
-/// A sequenced write is settled behind the caller: it is acknowledged, and counted once.
-async fn drop_sequenced_writes(structures: &Structures, sink: &MemorySink, proxies: &[Proxy], drops: u64) {
-    let Structures { bay, buffer, series, .. } = structures;
-    let row = unique_prefix();
-    let hosts = [
-        bay.cluster().route_row(buffer, [row.as_str().into()]).expect("valid").host,
-        bay.cluster().route_series(series, &row).host,
-    ];
-    for _ in 0..drops {
-        for host in &hosts {
-            proxy_of(proxies, host).set(Fault::DropReply { after: 0 });
-        }
-        buffer.row(row.as_str()).add("n", 1).await.expect("buffered");
-        series.add(&row, 1).await.expect("counted");
-    }
-    for proxy in proxies {
-        proxy.set(Fault::Pass);
-    }
-    eventually("a flush", async || buffer.flush().await.is_ok()).await;
-    assert_eq!(rows(sink, buffer, &row), drops);
-    assert_eq!(series.sum(&row, days(1)).await.expect("answers"), drops);
 }
 
 /// Another key in the slot of a key.
