@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 #[cfg(feature = "redis")]
-use crate::cluster::Hosts;
+use crate::cluster::{Hosts, ServerReport};
 use crate::{
     buffer::{BufferHandle, StoredBuffer},
     clock::Clock,
@@ -123,6 +123,21 @@ impl Options {
     #[cfg(feature = "redis")]
     pub async fn open_hosts(self, hosts: Hosts) -> Result<Forebay> {
         self.open_at(Location::of_hosts(hosts.router, &hosts.listed)).await
+    }
+
+    /// Tests on each server of the store at `url` what Forebay needs of it. Every primary of a Redis Cluster is tested. This
+    /// writes keys under the prefix, which expire within ten seconds.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a bad URL, or one without a server; and those of a server that
+    /// cannot be asked at all, as [`Forebay::open`].
+    ///
+    /// # Cost
+    /// Five connections to each server, one after the other.
+    #[cfg(feature = "redis")]
+    pub async fn probe(self, url: &str) -> Result<Vec<ServerReport>> {
+        self.engine.check()?;
+        Box::pin(Location::read(url)?.probe(&self.engine)).await
     }
 
     async fn open_at(self, location: Result<Location<'_>>) -> Result<Forebay> {

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use forebay::{
     Name,
     buffer::{BufferHandle, Value},
-    cluster::{Cluster, HostStatus, Route},
+    cluster::{Cluster, HostStatus, Route, ServerReport},
     series::SeriesHandle,
 };
 use serde::{Deserialize, Serialize};
@@ -51,6 +51,33 @@ impl From<&Cluster> for ClusterBody {
 impl From<HostStatus> for Host {
     fn from(host: HostStatus) -> Self {
         Self { name: host.name, health: host.health.as_str().into(), slots: host.slots, reason: host.reason }
+    }
+}
+
+/// A server that was probed.
+#[derive(Debug, Serialize)]
+pub(crate) struct ProbedServer {
+    pub(crate) name: Box<str>,
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// A need, and what a server was found to do about it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Finding {
+    pub(crate) need: &'static str,
+    /// `met`, `limited` or `missing`.
+    pub(crate) outcome: &'static str,
+    pub(crate) found: Box<str>,
+}
+
+impl From<ServerReport> for ProbedServer {
+    fn from(server: ServerReport) -> Self {
+        let findings = server.findings.into_iter().map(|finding| Finding {
+            need: finding.need,
+            outcome: finding.outcome.as_str(),
+            found: finding.found,
+        });
+        Self { name: server.name, findings: findings.collect() }
     }
 }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Subcommand;
-use forebay::{Forebay, key::Key};
+use forebay::{Forebay, cluster::Outcome, key::Key};
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
     terminal::answer,
 };
 use crate::{
-    api::cluster::{ClusterBody, Routes},
+    api::cluster::{ClusterBody, Finding, ProbedServer, Routes},
     client::escaped,
     config::Config,
     registry::Registry,
@@ -28,7 +28,9 @@ Examples:
   forebay cluster route 42                 the hosts of key 42
   forebay cluster show --store redis://10.0.0.1,10.0.0.2
 
-The token for the server is taken from FOREBAY_TOKEN. Exit status: 0 done, 2 error.")]
+  forebay cluster probe redis://10.0.0.1   whether that server has what Forebay needs
+
+The token for the server is taken from FOREBAY_TOKEN. Exit status: 0 done, 1 a probe found that something is missing, 2 error.")]
 pub(super) struct Args {
     #[command(subcommand)]
     what: What,
@@ -40,6 +42,19 @@ enum What {
     Show {
         #[command(flatten)]
         how: How,
+    },
+    /// Test on each server of a store what Forebay needs of it
+    ///
+    /// Writes keys under the prefix, which expire within ten seconds.
+    Probe {
+        /// The store, such as redis://10.0.0.1 or redis+cluster://10.0.0.1,10.0.0.2
+        url: String,
+        /// The first part of the keys that are written
+        #[arg(long, default_value = "forebay")]
+        prefix: String,
+        /// Print the answer as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Show the hosts of a key
     Route {
@@ -64,6 +79,15 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         What::Show { how } => {
             let hosts = block_on(ask(how, "/v1/cluster", |bay, _| Ok(ClusterBody::from(&bay.cluster()))))?;
             answer(how.json, &hosts, describe)?;
+        }
+        What::Probe { url, prefix, json } => {
+            let servers = block_on(async { Ok(Forebay::options().prefix(prefix).probe(url).await?) })?;
+            let servers: Vec<ProbedServer> = servers.into_iter().map(ProbedServer::from).collect();
+            answer(*json, &servers, describe_probe)?;
+            let is_missing = |server: &ProbedServer| {
+                server.findings.iter().any(|one| one.outcome == Outcome::Missing.as_str())
+            };
+            return Ok(if servers.iter().any(is_missing) { ExitCode::FAILURE } else { ExitCode::SUCCESS });
         }
         What::Route { key, how } => {
             let path = format!("/v1/cluster/route?key={}", escaped(key));
@@ -109,5 +133,18 @@ fn describe(cluster: &ClusterBody) -> String {
             .trim_end()
             .to_owned()
     }));
+    lines.join("\n")
+}
+
+fn describe_probe(servers: &Vec<ProbedServer>) -> String {
+    let findings = || servers.iter().flat_map(|server| &server.findings);
+    let width = findings().map(|finding| finding.need.len()).max().unwrap_or(0);
+    let mut lines = vec![];
+    for server in servers {
+        lines.push(shown(&server.name).into_owned());
+        lines.extend(server.findings.iter().map(|Finding { need, outcome, found }| {
+            format!("  {need:<width$}  {outcome:<7}  {}", shown(found))
+        }));
+    }
     lines.join("\n")
 }

@@ -58,3 +58,30 @@ fn several_hosts_are_shown_from_their_url() {
     let long = run(dir.path(), &["cluster", "route", &"x".repeat(513), "--store", &store]);
     assert_eq!(long.status.code(), Some(2));
 }
+
+#[test]
+fn a_probe_says_what_a_server_lacks_and_fails_if_it_is_needed() {
+    if without("redis") {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Redis::start();
+    let url = server.url();
+    let probed = run(dir.path(), &["cluster", "probe", &url]);
+    let text = String::from_utf8(probed.stdout).expect("text");
+    assert_eq!(probed.status.code(), Some(0), "{text}");
+    assert!(text.contains("\n  commands        met      "), "{text}");
+    server.command(["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
+    let limited = run(dir.path(), &["cluster", "probe", &url, "--json"]);
+    let json: Value = serde_json::from_slice(&limited.stdout).expect("JSON");
+    let findings = json[0]["findings"].as_array().expect("findings");
+    let eviction = findings.iter().find(|finding| finding["need"] == "eviction").expect("found");
+    assert_eq!((limited.status.code(), &eviction["outcome"]), (Some(0), &json!("limited")));
+    server.command(["ACL", "SETUSER", "narrow", "on", ">pw", "~*", "&*", "+@all", "-setrange"]);
+    let narrow = format!("redis://narrow:pw@127.0.0.1:{}", server.port());
+    let missing = run(dir.path(), &["cluster", "probe", &narrow]);
+    let text = String::from_utf8(missing.stdout).expect("text");
+    assert_eq!(missing.status.code(), Some(1), "{text}");
+    assert!(text.contains("missing") && text.contains("SETRANGE") && !text.contains("pw"), "{text}");
+    assert_eq!(run(dir.path(), &["cluster", "probe", "memory:"]).status.code(), Some(2));
+}

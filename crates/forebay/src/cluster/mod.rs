@@ -38,3 +38,5 @@ pub use map::{MAX_BYTES, MAX_COMMANDS, MAX_TTL, Map, Target};
 #[cfg(feature = "redis")]
 pub use crate::engine::cluster::RouterKind;
 pub use crate::model::{Fate, FromReply, Health, HostStatus, Placement, Reply, Script};
+#[cfg(feature = "redis")]
+pub use crate::model::{Finding, Outcome, ServerReport};

@@ -9,6 +9,8 @@ use super::{
     embedded::{Embedded, FileOptions},
     options::{Options, unknown_parameter},
 };
+#[cfg(feature = "redis")]
+use crate::model::ServerReport;
 use crate::{
     error::{Result, invalid},
     time::{millis, secs},
@@ -74,6 +76,31 @@ impl<'a> Location<'a> {
         let addresses = cluster::sort_listed(router, listed.to_vec())?;
         cluster::Cluster::check(router, &addresses)?;
         Ok(Self::Hosts(router, addresses))
+    }
+}
+
+impl Location<'_> {
+    /// Tests on each server of a place what Forebay needs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a store without a server; and for a server that cannot be asked.
+    #[cfg(feature = "redis")]
+    pub(crate) async fn probe(self, options: &Options) -> Result<Vec<ServerReport>> {
+        let Options { prefix, clock, .. } = options;
+        match self {
+            Self::Memory | Self::Embedded(..) => {
+                Err(invalid("store URL: a probe needs a Redis server: redis:, …"))
+            }
+            Self::Host(url) => super::redis::probe_hosts(&[url], prefix, clock).await,
+            Self::Hosts(_, addresses) => {
+                let urls: Vec<&str> = addresses.iter().map(|address| &*address.url).collect();
+                super::redis::probe_hosts(&urls, prefix, clock).await
+            }
+            Self::Nodes(addresses) => {
+                let urls: Vec<Box<str>> = addresses.into_iter().map(|address| address.url).collect();
+                super::redis::probe_nodes(&urls, prefix, clock).await
+            }
+        }
     }
 }
 

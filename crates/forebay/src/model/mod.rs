@@ -6,6 +6,8 @@ mod bounds;
 pub(crate) mod command;
 mod host;
 mod lock;
+#[cfg(feature = "redis")]
+mod probe;
 pub(crate) mod rate;
 mod reply;
 pub(crate) mod resolution;
@@ -20,6 +22,8 @@ pub(crate) use command::{Command, Failure, ScriptCall, Verb};
 pub use command::{Fate, Script};
 pub use host::{Health, HostStatus, Placement};
 pub use lock::{Holder, Holding, LockState};
+#[cfg(feature = "redis")]
+pub use probe::{Finding, Outcome, ServerReport};
 pub use reply::{FromReply, Reply};
 pub use row::Row;
 pub use row_key::RowKey;

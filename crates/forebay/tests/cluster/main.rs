@@ -10,5 +10,6 @@ mod hosts;
 mod map;
 mod map_faults;
 mod nodes;
+mod probe;
 mod reshard;
 mod route;

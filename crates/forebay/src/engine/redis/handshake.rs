@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The oldest server whose commands suffice.
-const MIN_VERSION: (u32, u32) = (6, 2);
+pub(super) const MIN_VERSION: (u32, u32) = (6, 2);
 
 /// The server's answers in the handshake.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ async fn identify(name: &str, connection: &mut MultiplexedConnection) -> Result<
     Ok(ServerInfo { hashes: hashes.into(), replid: replid.into(), maxmemory_policy: policy.into(), time })
 }
 
-fn parse_version(text: &str) -> Option<(u32, u32)> {
+pub(super) fn parse_version(text: &str) -> Option<(u32, u32)> {
     let mut parts = text.split('.').map(|part| part.parse().ok());
     Some((parts.next()??, parts.next()??))
 }

@@ -22,6 +22,7 @@ mod lease;
 mod limit;
 mod lock;
 mod login;
+mod needs;
 mod nodes;
 mod once;
 mod overrides;
@@ -53,6 +54,7 @@ mod tests;
 pub(crate) use self::{
     engine::Redis,
     limit::BatchedTake,
+    needs::{probe_hosts, probe_nodes},
     nodes::{Found, Nodes},
     slot_claims::SlotOwners,
 };
