@@ -37,6 +37,9 @@ pub use map::{MAX_BYTES, MAX_COMMANDS, MAX_TTL, Map, Target};
 
 #[cfg(feature = "redis")]
 pub use crate::engine::cluster::RouterKind;
-pub use crate::model::{Fate, FromReply, Health, HostStatus, Placement, Reply, Script};
+pub use crate::model::{
+    Calls, Fate, FromReply, Health, HostStatus, Latency, Memory, Placement, Redirects, Reply, Script, Since,
+    Skew,
+};
 #[cfg(feature = "redis")]
 pub use crate::model::{Finding, Outcome, ServerReport};

@@ -40,6 +40,8 @@ mod seam;
 pub(crate) mod sequence;
 #[cfg(feature = "redis")]
 mod shared_outcome;
+#[cfg(feature = "redis")]
+mod standing;
 pub(crate) mod step;
 
 pub(crate) use self::{

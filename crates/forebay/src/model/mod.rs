@@ -5,6 +5,7 @@
 mod bounds;
 pub(crate) mod command;
 mod host;
+mod latency;
 mod lock;
 #[cfg(feature = "redis")]
 mod probe;
@@ -20,7 +21,10 @@ pub(crate) use bounds::RowCount;
 pub use bounds::{Bounds, Pressure};
 pub(crate) use command::{Command, Failure, ScriptCall, Verb};
 pub use command::{Fate, Script};
-pub use host::{Health, HostStatus, Placement};
+pub use host::{Calls, Health, HostStatus, Memory, Placement, Redirects, Since, Skew};
+pub use latency::Latency;
+#[cfg(feature = "redis")]
+pub(crate) use latency::LatencyCounts;
 pub use lock::{Holder, Holding, LockState};
 #[cfg(feature = "redis")]
 pub use probe::{Finding, Outcome, ServerReport};

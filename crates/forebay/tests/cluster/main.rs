@@ -13,3 +13,4 @@ mod nodes;
 mod probe;
 mod reshard;
 mod route;
+mod slow;

@@ -161,6 +161,8 @@ async fn run(moves: impl FnOnce(&RedisCluster, &[u16])) {
         load.refused.load(Ordering::Relaxed)
     );
     assert!(met["MOVED"] > 0, "no call met a slot that moved");
+    let followed: u64 = structures.bay.cluster().hosts().iter().map(|host| host.redirects.moved).sum();
+    assert!(followed > 0, "no redirect was counted");
     load.more(round, &writers).await;
     load.stop.store(true, Ordering::Relaxed);
     let mut counts = vec![];

@@ -10,8 +10,14 @@ use parking_lot::RwLock;
 use uuid::Uuid;
 
 use super::{
-    Host, Record, address::Address, member::Member, node_watch::NodeWatch, placement::Placement,
-    router::RouterKind, topology::Topology,
+    Host, Record,
+    address::Address,
+    member::Member,
+    node_watch::NodeWatch,
+    placement::Placement,
+    router::RouterKind,
+    topology::Topology,
+    traffic::{MAX_SKEW, skews},
 };
 use crate::{
     engine::{
@@ -114,16 +120,19 @@ impl Cluster {
     /// The hosts, in the order of their numbers.
     pub(crate) fn hosts(&self) -> Vec<HostStatus> {
         let topology = self.topology();
-        let status = |(number, member): (usize, &Arc<Member>)| {
-            let (health, reason) = member.health();
-            HostStatus {
-                name: member.host.name().into(),
-                health,
-                slots: topology.slots(number),
-                reason: reason.map(|error| error.to_string().into()),
-            }
-        };
-        topology.members().iter().enumerate().map(status).collect()
+        let members = topology.members();
+        let mut hosts: Vec<HostStatus> = members.iter().map(|member| member.status()).collect();
+        let loads: Vec<_> = (0..)
+            .zip(members.iter().zip(&hosts))
+            .map(|(number, (member, host))| {
+                let recent = member.traffic.recent(member.engine.clock().monotonic());
+                ((host.health != Health::Down).then_some(recent), topology.slots(number))
+            })
+            .collect();
+        for ((host, (_, slots)), skew) in hosts.iter_mut().zip(&loads).zip(skews(&loads)) {
+            (host.slots, host.skew) = (*slots, Some(skew));
+        }
+        hosts
     }
 
     /// The health of the host of a place.
@@ -276,6 +285,14 @@ impl Cluster {
             if health != Health::Up {
                 let reason = reason.map(|error| format!(": {error}")).unwrap_or_default();
                 warnings.push(format!("host {:?} is {health}{reason}", member.host.name()));
+            }
+        }
+        for host in self.hosts() {
+            if let Some(calls) = host.skew.and_then(|skew| skew.calls).filter(|&calls| calls > MAX_SKEW) {
+                let name = host.name;
+                warnings.push(format!(
+                    "host {name:?} gets {calls:.1} times the mean of the calls: see docs/guide/cluster.md"
+                ));
             }
         }
         warnings

@@ -16,12 +16,13 @@ use super::{
     Host, Record,
     health::{ALERT_INTERVAL, HealthState, PROBE_TIMEOUT},
     placement::{Placement, check_name},
+    traffic::Traffic,
 };
 use crate::{
     clock::Clock,
-    engine::redis::Redis,
+    engine::{redis::Redis, standing::Standing},
     error::{Error, ErrorKind, Result},
-    model::{Failure, Fate, Health, Reply},
+    model::{Failure, Fate, Health, HostStatus, Reply},
 };
 
 /// One host.
@@ -30,6 +31,8 @@ pub(in crate::engine) struct Member {
     pub host: Host,
     pub engine: Arc<Redis>,
     state: Mutex<State>,
+    /// The calls of this process.
+    pub(super) traffic: Traffic,
     /// The state's `Down`, for those who only ask whether to ask: no order with anything else is needed.
     is_down: AtomicBool,
     /// Notified when a caller had no answer.
@@ -38,19 +41,22 @@ pub(in crate::engine) struct Member {
     prober: OnceLock<AbortHandle>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     health_state: HealthState,
+    standing: Standing,
     /// The error of the last failed probe.
     reason: Option<Error>,
 }
 
 impl Member {
     pub(super) fn new(host: Host, engine: Arc<Redis>) -> Self {
+        let standing = Standing::new(engine.clock());
         Self {
             host,
             engine,
-            state: Mutex::default(),
+            state: Mutex::new(State { health_state: HealthState::default(), standing, reason: None }),
+            traffic: Traffic::default(),
             is_down: AtomicBool::new(false),
             trouble: Notify::new(),
             prober: OnceLock::new(),
@@ -61,6 +67,7 @@ impl Member {
     /// would lie in this one's, twice.
     pub(in crate::engine) fn begin(&self) -> Result<CallGuard<'_>> {
         self.admit()?;
+        self.traffic.begin();
         Ok(CallGuard { member: self, answered: false })
     }
 
@@ -69,10 +76,25 @@ impl Member {
         (state.health_state.health(), state.reason.clone())
     }
 
+    /// Its status, as far as it does not depend on other hosts.
+    pub(super) fn status(&self) -> HostStatus {
+        let state = self.state();
+        let (standing, reason) = (state.standing, state.reason.clone());
+        drop(state);
+        let status = HostStatus {
+            reason: reason.map(|error| error.to_string().into()),
+            calls: Some(self.traffic.calls()),
+            ..self.engine.status(self.host.name())
+        };
+        standing.show(self.engine.clock(), status)
+    }
+
     /// Before the first probe: what reading its record came to.
     pub(super) fn on_first_contact(&self, met: &Result<Record>) {
         if let Err(error) = met {
-            self.enter(|_| State { health_state: HealthState::down(), reason: Some(error.clone()) });
+            self.enter(|state| {
+                (state.health_state, state.reason) = (HealthState::down(), Some(error.clone()));
+            });
         }
     }
 
@@ -97,6 +119,7 @@ impl Member {
             clock.sleep(before.pause().min(ALERT_INTERVAL)).await;
             clock.timeout(before.pause().saturating_sub(ALERT_INTERVAL), self.trouble.notified()).await;
             let began = clock.monotonic();
+            self.traffic.recent(began);
             let asked = identified.map(|at| began.saturating_sub(at));
             let asks_identity = self.state().health_state.asks_identity(asked);
             if asks_identity {
@@ -160,26 +183,24 @@ impl Member {
 
     /// A caller had no answer.
     fn troubled(&self) {
-        self.enter(|before| State {
-            health_state: before.health_state.troubled(),
-            reason: before.reason.clone(),
-        });
+        self.traffic.unanswered();
+        self.enter(|state| state.health_state = state.health_state.troubled());
         self.trouble.notify_one();
     }
 
     /// A probe had an answer, or failed with this.
     fn probed(&self, failure: Option<Error>) {
-        self.enter(|before| State {
-            health_state: before.health_state.probed(failure.is_none()),
-            reason: failure,
+        self.enter(|state| {
+            state.health_state = state.health_state.probed(failure.is_none());
+            state.reason = failure;
         });
     }
 
-    fn enter(&self, next: impl FnOnce(&State) -> State) {
+    fn enter(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.state();
-        let before = state.health_state.health();
-        *state = next(&state);
+        change(&mut state);
         let after = state.health_state.health();
+        let before = state.standing.enter(after, self.engine.clock());
         self.is_down.store(after == Health::Down, Ordering::Relaxed);
         let reason = state.reason.clone();
         drop(state);
@@ -227,6 +248,7 @@ impl CallGuard<'_> {
 
 impl Drop for CallGuard<'_> {
     fn drop(&mut self) {
+        self.member.traffic.end();
         if !self.answered {
             self.member.troubled();
         }

@@ -25,6 +25,7 @@ mod sealed;
 mod slot;
 mod table;
 mod topology;
+mod traffic;
 
 pub(crate) use address::{Address, Listed, host_and_port, is_list, read_list, sort_listed};
 pub(crate) use engine::Cluster;

@@ -95,10 +95,6 @@ impl Host {
         Ok(answers)
     }
 
-    fn redirect(&self, value: &Value) -> Option<Redirect> {
-        if self.is_node() { Redirect::of(value) } else { None }
-    }
-
     /// The calls as they were sent, and the replies to them.
     async fn run_raw(
         &self,

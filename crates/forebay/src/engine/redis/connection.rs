@@ -19,9 +19,10 @@ use super::{
     access::Driver,
     handshake::{ServerInfo, connect},
     keys::Keys,
+    meter::{Meter, memory},
     pipeline::{pipeline, send},
     refusal::Class,
-    reply::{lost, refuses, server_time, unavailable, unexpected},
+    reply::{lost, refuses, server_time, text, unavailable, unexpected},
     script::Script,
     server_clock::ServerClock,
     target::{Located, Target},
@@ -29,7 +30,9 @@ use super::{
 use crate::{
     backoff::Backoff,
     clock::Clock,
+    engine::standing::Standing,
     error::{Error, ErrorKind, Result},
+    model::Health,
     time::Timestamp,
 };
 
@@ -64,6 +67,9 @@ pub(super) struct Host {
     /// Notified to try again before the pause is over.
     hurry: Notify,
     server_clock: ServerClock,
+    /// Whether it can be connected to, and since when. Locked to copy and to replace.
+    standing: Mutex<Standing>,
+    meter: Arc<Meter>,
 }
 
 /// The data that connections to servers of one store share.
@@ -136,7 +142,7 @@ impl Host {
 
     /// [`start`](Self::start) for a place that was read before.
     pub(super) fn start_at(target: Target, keys: Keys, clock: Clock, kin: Kin) -> Arc<Self> {
-        Self::connecting(target, keys, clock, kin, (Link::Connecting, false))
+        Self::connecting(target, keys, clock, kin, (Link::Connecting, false, Arc::default()))
     }
 
     /// Another connection to the same host.
@@ -144,7 +150,8 @@ impl Host {
         let link = if matches!(*self.link.borrow(), Link::Closed) { Link::Closed } else { Link::Connecting };
         let in_service = self.in_service.load(Ordering::Relaxed);
         let (target, kin) = (self.target.clone(), self.kin.clone());
-        Self::connecting(target, self.keys.clone(), self.clock.clone(), kin, (link, in_service))
+        let meter = self.meter.clone();
+        Self::connecting(target, self.keys.clone(), self.clock.clone(), kin, (link, in_service, meter))
     }
 
     fn connecting(
@@ -152,8 +159,9 @@ impl Host {
         keys: Keys,
         clock: Clock,
         kin: Kin,
-        (link, in_service): (Link, bool),
+        (link, in_service, meter): (Link, bool, Arc<Meter>),
     ) -> Arc<Self> {
+        let standing = Mutex::new(Standing::new(&clock));
         let host = Arc::new(Self {
             target,
             keys,
@@ -166,6 +174,8 @@ impl Host {
             closed: AtomicBool::new(false),
             hurry: Notify::new(),
             server_clock: ServerClock::default(),
+            standing,
+            meter,
         });
         if !matches!(*host.link.borrow(), Link::Closed) {
             let keeper = tokio::spawn(keep_up(host.clone()));
@@ -223,6 +233,16 @@ impl Host {
             Link::Down(error) => Some(error.clone()),
             _ => None,
         }
+    }
+
+    /// Whether it can be connected to, and since when.
+    pub(super) fn standing(&self) -> Standing {
+        *self.standing.lock()
+    }
+
+    /// What is measured of it.
+    pub(super) fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     /// The server's replication id, as it said last, while there is a connection.
@@ -347,7 +367,11 @@ impl Host {
         within: Duration,
     ) -> Result<Vec<Value>> {
         let mut connection = session.connection.clone();
+        let began = self.clock.monotonic();
         let sent = self.clock.timeout(within, send(&mut connection, commands)).await;
+        if !matches!(sent, Some(Err(_))) {
+            self.meter.round_trip(self.clock.monotonic().saturating_sub(began));
+        }
         match sent {
             Some(Ok(values)) if values.len() == commands.len() => {
                 session.facts.answers.fetch_add(1, Ordering::Relaxed);
@@ -417,12 +441,14 @@ async fn keep_up(host: Arc<Host>) {
                 host.kin.hashes.get_or_init(|| server.hashes.clone());
                 let since = host.clock.monotonic();
                 host.server_clock.learn(server.time, since, since, &host.clock);
+                host.meter.learn_memory(server.memory, since);
                 let replid = Mutex::new(server.replid.clone());
                 let (give_up, answers) = (Notify::new(), AtomicU64::new(0));
                 let session = Session {
                     connection,
                     facts: Arc::new(Facts { server, replid, since, give_up, answers }),
                 };
+                host.standing.lock().enter(Health::Up, &host.clock);
                 host.link.send_replace(Link::Up(session.clone()));
                 let reason = tokio::select! {
                     biased;
@@ -440,6 +466,7 @@ async fn keep_up(host: Arc<Host>) {
             Err(error) => {
                 let in_service = host.in_service.load(Ordering::Relaxed);
                 let error = if in_service { error.as_outage() } else { error };
+                host.standing.lock().enter(Health::Down, &host.clock);
                 tracing::debug!(host = %host.name(), %error, "cannot connect to redis");
                 host.link.send_replace(Link::Down(error));
                 tokio::select! {
@@ -463,16 +490,26 @@ async fn open(host: &Host) -> Result<(Located, (MultiplexedConnection, Driver, S
     Ok((located, made))
 }
 
-/// Ends when an idle connection does not answer `PING`. A peer that vanished without a word is found before it is needed.
+/// Ends when an idle connection does not answer. A peer that vanished without a word is found before it is needed. The question
+/// is how much memory the host uses, which one of its connections asks also if it is not idle.
 async fn silent(host: &Host, session: &Session) {
-    let ping = pipeline([redis::cmd("PING")]);
+    let question = pipeline([redis::cmd("INFO").arg("memory").to_owned()]);
     loop {
         let before = session.facts.answers.load(Ordering::Relaxed);
         host.clock.sleep(IDLE).await;
-        if session.facts.answers.load(Ordering::Relaxed) == before
-            && host.transmit_within(session, &ping, ANSWER_TIMEOUT).await.is_err()
-        {
-            return;
+        let now = host.clock.monotonic();
+        host.meter.turn(now);
+        let is_idle = session.facts.answers.load(Ordering::Relaxed) == before;
+        if !is_idle && !host.meter.wants_memory(now) {
+            continue;
+        }
+        match host.transmit_within(session, &question, ANSWER_TIMEOUT).await {
+            Ok(mut answers) => {
+                let info = answers.pop().and_then(text).unwrap_or_default();
+                host.meter.learn_memory(memory(&info), now);
+            }
+            Err(_) if is_idle => return,
+            Err(_) => {}
         }
     }
 }

@@ -142,13 +142,25 @@ impl Redis {
 
     /// Whether this host can be connected to.
     pub(crate) fn health(&self) -> Health {
-        if self.host.trouble().is_some() { Health::Down } else { Health::Up }
+        self.host.standing().health()
     }
 
     /// This host.
     pub(crate) fn hosts(&self) -> Vec<HostStatus> {
         let reason = self.host.trouble().map(|error| error.to_string().into());
-        vec![HostStatus { health: self.health(), reason, ..HostStatus::only(self.host.name()) }]
+        let status = HostStatus { reason, ..self.status(self.host.name()) };
+        vec![self.host.standing().show(self.host.clock(), status)]
+    }
+
+    /// The status of this host under a name, as far as its connections know it.
+    pub(crate) fn status(&self, name: &str) -> HostStatus {
+        let breaker_open = !self.breaker.is_closed();
+        self.host.meter().show(HostStatus { breaker_open, ..HostStatus::only(name) })
+    }
+
+    /// The clock of this process.
+    pub(crate) fn clock(&self) -> &Clock {
+        self.host.clock()
     }
 
     pub(super) fn plain(&self) -> &Arc<Host> {

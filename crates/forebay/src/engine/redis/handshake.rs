@@ -7,6 +7,7 @@ use redis::{Value, aio::MultiplexedConnection};
 use super::{
     access::Driver,
     dial::Endpoint,
+    meter::memory,
     pipeline::{load, pipeline, send},
     refusal::Refusal,
     reply::{server_time, text, unavailable, unexpected, unreachable},
@@ -16,6 +17,7 @@ use super::{
 use crate::{
     clock::Clock,
     error::{Error, ErrorKind, Result},
+    model::Memory,
 };
 
 /// The oldest server whose commands suffice.
@@ -28,6 +30,7 @@ pub(super) struct ServerInfo {
     pub hashes: Box<[String]>,
     pub replid: Arc<str>,
     pub maxmemory_policy: Box<str>,
+    pub memory: Option<Memory>,
     /// The server's clock, in microseconds.
     pub time: u64,
 }
@@ -85,7 +88,13 @@ async fn identify(name: &str, connection: &mut MultiplexedConnection) -> Result<
     }
     let replid = field("master_replid").ok_or_else(|| missing("master_replid"))?;
     let policy = field("maxmemory_policy").unwrap_or("unknown");
-    Ok(ServerInfo { hashes: hashes.into(), replid: replid.into(), maxmemory_policy: policy.into(), time })
+    Ok(ServerInfo {
+        hashes: hashes.into(),
+        replid: replid.into(),
+        maxmemory_policy: policy.into(),
+        memory: memory(&info),
+        time,
+    })
 }
 
 pub(super) fn parse_version(text: &str) -> Option<(u32, u32)> {

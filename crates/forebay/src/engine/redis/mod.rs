@@ -22,6 +22,7 @@ mod lease;
 mod limit;
 mod lock;
 mod login;
+mod meter;
 mod needs;
 mod nodes;
 mod once;

@@ -3,7 +3,11 @@
 //! A node that redirects a call has done nothing of it, so it may be sent on. The calls of a pipeline that go to one node keep
 //! their order.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use futures::future::join_all;
 use redis::{Cmd, Pipeline, ServerError, Value};
@@ -106,6 +110,19 @@ struct Open {
 }
 
 impl Host {
+    /// Reads a reply, and counts it if it is a redirect.
+    pub(super) fn redirect(&self, value: &Value) -> Option<Redirect> {
+        let redirect = Redirect::of(value).filter(|_| self.is_node())?;
+        let meter = self.meter();
+        let count = match redirect {
+            Redirect::Moved(..) => &meter.moved,
+            Redirect::Ask(..) => &meter.ask,
+            Redirect::TryAgain => &meter.try_again,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        Some(redirect)
+    }
+
     /// The replies to commands: those that were refused for another node are sent there. One whose
     /// keys are on two nodes is sent again for as long as there is patience.
     pub(super) async fn follow(
@@ -116,7 +133,7 @@ impl Host {
     ) -> Vec<Result<Value>> {
         let mut answers: Vec<Result<Value>> = values.into_iter().map(Ok).collect();
         let Some(peers) = self.peers() else { return answers };
-        let redirect = |answer: &Result<Value>| answer.as_ref().ok().and_then(Redirect::of);
+        let redirect = |answer: &Result<Value>| answer.as_ref().ok().and_then(|value| self.redirect(value));
         let mut open: Vec<Open> = (0..answers.len())
             .filter_map(|place| Some(Open { place, next: Some(redirect(&answers[place])?), hops: 0 }))
             .collect();
