@@ -14,7 +14,7 @@ use std::{
 };
 
 use forebay::{
-    Clock,
+    Clock, Error, ErrorKind,
     buffer::{BufferHandle, RowKey, Value},
     sink::{Sink, SinkError},
     time::secs,
@@ -112,7 +112,12 @@ impl Canary {
             *flight = InFlight::default();
         }
         if flight.before.is_none() {
-            flight.before = Some(beats(Some(&self.buffer.value(&key).await?)));
+            let value = self.buffer.value(&key).await?;
+            if value.partial {
+                let text = "canary: a host of the store does not answer, and may hold beats";
+                return Err(Error::new(ErrorKind::Unavailable, text));
+            }
+            flight.before = Some(beats(Some(&value)));
         }
         self.read(&key, flight).await?;
         let now = self.clock.now();

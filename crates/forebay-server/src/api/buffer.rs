@@ -27,6 +27,9 @@ pub(crate) struct RowState {
     pub(crate) pending: Map<String, Value>,
     /// The values after the next flush, by column; null where nothing was ever written.
     pub(crate) value: Map<String, Value>,
+    /// Present and true if a host of several did not answer: writes that it holds are missing.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) partial: bool,
 }
 
 /// The state of a buffer.
@@ -40,6 +43,9 @@ pub(crate) struct BufferStats {
     pub(crate) frozen_batches: u64,
     /// Dead letters in the database, from any server; null if the database does not answer within 2 s.
     pub(crate) dead_rows: Option<u64>,
+    /// Present and true if a host of several did not answer: its rows count as it answered last.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) partial: bool,
     /// True while flushing is paused.
     pub(crate) paused: bool,
     /// Pending rows compared with the configured bounds: `none`, `soft` (an operator should look) or `hard` (writes are refused).
@@ -177,6 +183,7 @@ impl BufferStats {
             oldest_age: stats.oldest_age.as_secs_f64(),
             frozen_batches: stats.frozen_batches,
             dead_rows,
+            partial: stats.partial,
             paused: stats.paused,
             pressure: match stats.pressure {
                 Pressure::None => "none",

@@ -153,7 +153,8 @@ async fn value(
     let key = key_of(schema, &cells_of_query(query)?)?;
     let pending = buffer.pending(&key).await?;
     let value = buffer.value(&key).await?;
-    Ok(Json(RowState { pending: to_json(schema, &pending), value: to_json(schema, &value) }))
+    let partial = pending.partial || value.partial;
+    Ok(Json(RowState { pending: to_json(schema, &pending), value: to_json(schema, &value), partial }))
 }
 
 /// The state of a buffer.

@@ -1,7 +1,7 @@
 //! The handle of a buffer: its definition, its partitions, what is pending, and the pause.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt::Display,
     sync::{Arc, OnceLock},
 };
@@ -11,13 +11,14 @@ use uuid::Uuid;
 
 use super::{
     admission::Admission,
+    answers::Answers,
     batch_size::BatchSizer,
     progress::{Progress, Stats},
 };
 use crate::{
-    engine::step::{BufferPart, PendingRow},
+    engine::step::{BufferPart, BufferStats},
     error::{Error, ErrorKind, Result, invalid},
-    model::{Column, Row, RowKey, Schema, Value},
+    model::{Column, RowKey, Schema},
     sink::{Sink, SinkError},
     store::Store,
 };
@@ -56,6 +57,8 @@ pub(super) struct Inner {
     /// Partitions in the store beyond those of the definition: the buffer had more of them once. Locked to read or to
     /// change the set, never across an await.
     orphaned_partitions: parking_lot::Mutex<BTreeSet<u16>>,
+    /// The size of each partition as its host answered last. Locked to change or to copy, never across an await.
+    last_sizes: parking_lot::Mutex<BTreeMap<u16, BufferStats>>,
 }
 
 impl BufferHandle {
@@ -70,47 +73,14 @@ impl BufferHandle {
             admission: Admission::default(),
             owner: Uuid::now_v7(),
             orphaned_partitions: parking_lot::Mutex::default(),
+            last_sizes: parking_lot::Mutex::default(),
         }))
     }
 
-    /// Reads what the store holds of a row and SQL does not have yet: one element per value column.
-    ///
-    /// For a row that was moved, this is what was written under its own key.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Invalid`] for a key that does not fit the key columns; and when the store does not answer.
-    ///
-    /// # Examples
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
-    /// # use forebay::{Buffer, Forebay};
-    /// # let bay = Forebay::open("memory:").await?;
-    /// let projects = bay.buffer(Buffer::new("projects").key("id").sum("hits"))?;
-    /// projects.row("42").add("hits", 3).await?;
-    /// projects.row("42").add("hits", 4).await?;
-    /// assert_eq!(*projects.pending(["42".into()]).await?, [Some(7.into())]);
-    /// # Ok(()) }
-    /// ```
-    pub async fn pending(&self, key: impl AsRef<[Value]>) -> Result<Box<[Option<Value>]>> {
-        let key = RowKey::new(&self.0.schema, key.as_ref())?;
-        let mut pending = Row::empty(&self.0.schema, key.clone());
-        for part in self.pending_parts(&key).await? {
-            pending.merge(&self.0.schema, &part.row)?;
-        }
-        Ok(pending.cells)
-    }
-
-    /// Reads a row from the generations of every partition: with another number of partitions it was in another one.
-    pub(super) async fn pending_parts(&self, key: &RowKey) -> Result<Vec<PendingRow>> {
-        let engine = self.0.store.engine();
-        let (parts, known) = self.find_parts().await;
-        known?;
-        let each = parts.iter().map(|part| engine.buffer_pending(part, key));
-        let each = futures::future::join_all(each).await;
-        Ok(each.into_iter().collect::<Result<Vec<_>>>()?.concat())
-    }
-
     /// Reads how much the buffer holds, since when, and what this process did with it.
+    ///
+    /// The partitions of a host that does not answer count as it answered last, and the numbers are
+    /// [partial](Stats::partial), as long as another host answers.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -132,11 +102,20 @@ impl BufferHandle {
     pub async fn stats(&self) -> Result<Stats> {
         let engine = self.0.store.engine();
         let (parts, known) = self.find_parts().await;
-        known?;
         let each = futures::future::join_all(parts.iter().map(|part| engine.buffer_stats(part))).await;
+        let last = {
+            let mut last = self.0.last_sizes.lock();
+            for (part, size) in parts.iter().zip(&each) {
+                if let Ok(size) = size {
+                    last.insert(part.index, *size);
+                }
+            }
+            last.clone()
+        };
+        let sizes = Answers::of(engine, known, each)?;
         let mut stats = self.0.progress.stats();
-        for part in each {
-            let part = part?;
+        stats.partial = sizes.partial;
+        for part in last.values() {
             stats.pending_rows += part.rows();
             stats.frozen_rows += part.frozen_rows;
             stats.frozen_batches += part.frozen;

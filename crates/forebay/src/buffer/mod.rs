@@ -3,6 +3,7 @@
 mod add;
 mod admission;
 mod alternatives;
+mod answers;
 mod batch_size;
 mod dead;
 mod flush;
@@ -11,6 +12,7 @@ mod flusher;
 mod handle;
 mod moves;
 mod progress;
+mod read;
 mod stored;
 mod write;
 
@@ -18,6 +20,7 @@ pub use dead::DeadLetters;
 pub use flusher::{Flusher, Flushing};
 pub use handle::BufferHandle;
 pub use progress::{Parked, Stats};
+pub use read::ReadRow;
 pub use stored::StoredBuffer;
 pub use write::{Write, Writing};
 

@@ -1,13 +1,10 @@
-//! Moving a row into another one, and reading a row wherever its parts are.
+//! Moving a row into another one.
 
-use super::handle::{BufferHandle, sink_error};
+use super::handle::BufferHandle;
 use crate::{
-    error::{Error, ErrorKind, Result, invalid},
-    model::{RowKey, Value, row::merge_cells},
+    error::{Result, invalid},
+    model::{RowKey, Value},
 };
-
-/// [`BufferHandle::value`] reads at most this often because rows were moved meanwhile.
-const MAX_READ_ATTEMPTS: u32 = 8;
 
 impl BufferHandle {
     /// Merges the row `from` into the row `to`, column by column as two writes merge, and removes `from`. Returns the key of
@@ -57,60 +54,5 @@ impl BufferHandle {
         let moved = self.sink()?.move_row(schema, &from, &to).await.map_err(self.sink_failed(what))?;
         tracing::info!(buffer = %schema.name, from = from.as_str(), to = moved.as_str(), "a row was moved");
         moved.values(schema)
-    }
-
-    /// Reads the columns that the row will have after everything is flushed: what SQL has, merged with what is pending.
-    ///
-    /// For a row that was moved it answers for the row that it was moved into; pending writes to any row that was moved there
-    /// count. The store is read first, then SQL and its ledger in one snapshot, so that a flush in between is not counted
-    /// twice.
-    ///
-    /// # Errors
-    /// As [`pending`](Self::pending) and [`flush`](Self::flush).
-    ///
-    /// # Cost
-    /// One read from every partition and one from SQL. For a row that others were moved into, one more read from every
-    /// partition for each of them.
-    ///
-    /// # Examples
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
-    /// # use forebay::{Buffer, Forebay, sink::MemorySink};
-    /// # let bay = Forebay::open("memory:").await?;
-    /// let projects = bay.buffer(Buffer::new("projects").key("id").sum("hits"))?;
-    /// let _flusher = projects.flush_to(MemorySink::new()).prepare().await?;
-    /// projects.row("42").add("hits", 3).await?;
-    /// projects.flush().await?;
-    /// projects.row("42").add("hits", 4).await?; // pending
-    /// assert_eq!(*projects.value(["42".into()]).await?, [Some(7.into())]);
-    /// # Ok(()) }
-    /// ```
-    pub async fn value(&self, key: impl AsRef<[Value]>) -> Result<Box<[Option<Value>]>> {
-        let schema = &self.0.schema;
-        let key = RowKey::new(schema, key.as_ref())?;
-        let mut keys = vec![key.clone()];
-        for _ in 0..MAX_READ_ATTEMPTS {
-            let each = futures::future::join_all(keys.iter().map(|key| self.pending_parts(key))).await;
-            let pending = each.into_iter().collect::<Result<Vec<_>>>()?.concat();
-            let ids: Vec<_> = pending.iter().map(|part| part.generation).collect();
-            let mut snapshot = self.sink()?.read(schema, &key, &ids).await.map_err(sink_error)?;
-            let mut wanted = std::mem::take(&mut snapshot.keys);
-            if wanted.is_empty() {
-                wanted.push(key.clone());
-            }
-            wanted.sort_unstable();
-            if wanted != keys {
-                // Rows were moved into this one that the store was not asked for.
-                keys = wanted;
-                continue;
-            }
-            let mut cells = snapshot.row.unwrap_or_else(|| vec![None; schema.columns.len()].into());
-            for part in pending.iter().filter(|part| !snapshot.applied.contains(&part.generation)) {
-                merge_cells(schema, &mut cells, &part.row.cells)?;
-            }
-            return Ok(cells);
-        }
-        let text = format!("buffer {}: row {:?} is being moved all the time", schema.name, key.as_str());
-        Err(Error::new(ErrorKind::Unavailable, text))
     }
 }

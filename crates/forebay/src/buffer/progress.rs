@@ -40,6 +40,8 @@ pub struct Stats {
     pub frozen_batches: u64,
     /// The age of the oldest write that is not in SQL yet.
     pub oldest_age: Duration,
+    /// Whether a host of several did not answer: its partitions count as it answered last, or not at all.
+    pub partial: bool,
     /// Whether flushing is paused.
     pub paused: bool,
     /// How the pending rows and their age compare with the buffer's bounds.
