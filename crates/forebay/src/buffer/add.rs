@@ -94,7 +94,7 @@ impl BufferHandle {
     /// it can no longer be known whether an earlier attempt merged the row.
     pub async fn add_once(&self, item: &RequestItem, row: Row) -> Result<()> {
         self.0.schema.check_row(&row)?;
-        if item.is_applied(&Place::Buffer(self.part_of(&row.key))).await? {
+        if item.is_applied(&Place::Buffer(self.part_once(item, &row.key)?)).await? {
             return Ok(());
         }
         self.add_part(item, 0, row).await
@@ -103,7 +103,7 @@ impl BufferHandle {
     /// Merges a row as a part of an item.
     pub(crate) async fn add_part(&self, item: &RequestItem, nth: usize, row: Row) -> Result<()> {
         self.admit().await?;
-        let part = self.part_of(&row.key);
+        let part = self.part_once(item, &row.key)?;
         let answer = item.merge(nth, part, row).await;
         self.0.progress.note_written(usize::from(answer.is_ok()));
         answer

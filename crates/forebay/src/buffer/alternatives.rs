@@ -5,9 +5,10 @@
 
 use super::handle::BufferHandle;
 use crate::{
-    engine::step::Place,
-    error::{Error, ErrorKind, Retry},
+    engine::step::{BufferPart, Place},
+    error::{Error, ErrorKind, Result, Retry},
     model::RowKey,
+    once::RequestItem,
 };
 
 /// The most partitions that are tried beside a row's own.
@@ -41,6 +42,27 @@ impl BufferHandle {
             }
         }
         found
+    }
+}
+
+impl BufferHandle {
+    /// The partition for a row of a request that is carried out once: the first whose host was not down when the request began.
+    /// Its record says so, so that every attempt looks for the row's token in the same place.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] if keys are placed otherwise since then.
+    pub(crate) fn part_once(&self, item: &RequestItem, row: &RowKey) -> Result<BufferPart> {
+        let home = self.part_of(row);
+        if !self.has_alternatives() || !item.was_down(&home)? {
+            return Ok(home);
+        }
+        for index in self.alternatives(row) {
+            let part = self.part(index);
+            if !item.was_down(&part)? {
+                return Ok(part);
+            }
+        }
+        Ok(home)
     }
 }
 

@@ -6,8 +6,8 @@ use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::{
-    error::{Error, ErrorKind, Retry},
-    key::Name,
+    error::{Error, ErrorKind, Result, Retry},
+    key::{self, Name},
 };
 
 /// For how long a store remembers a request that is to be carried out once.
@@ -67,7 +67,8 @@ impl ChargeToken {
     }
 }
 
-/// The hosts of a store, each with a hash of its name, and its epoch if it is known.
+/// The hosts of a store, each with a hash of its name, and its epoch if it is known. Behind them a [mark](down_mark) for each
+/// host that is down.
 pub(crate) type Hosts = Vec<(u32, Option<Epoch>)>;
 
 /// The begin of an attempt at a request.
@@ -159,6 +160,40 @@ pub(crate) fn write_hosts(hosts: &[(u32, Option<Epoch>)]) -> String {
     text
 }
 
+/// The mark of a host that was down when a request began, under a placement of this number. It stands in the record like a host
+/// of its own, so that every attempt finds the rows of the host where the first one sent them.
+#[cfg(feature = "redis")]
+pub(crate) fn down_mark(host: u32, placement: u64) -> (u32, Option<Epoch>) {
+    (mark_of(host), Some(placement_text(placement)))
+}
+
+/// Whether a host was down when a request began, as its record says: before the host had an epoch there. An attempt that takes
+/// the request over adds what is missing in the record behind it.
+///
+/// # Errors
+/// [`ErrorKind::Unavailable`] if keys were placed otherwise then: nobody knows where the rows went.
+pub(crate) fn was_down(hosts: &[(u32, Epoch)], host: u32, placement: u64) -> Result<bool> {
+    let mark = hosts.iter().position(|(name, _)| *name == mark_of(host));
+    let own = hosts.iter().position(|(name, _)| *name == host);
+    let Some(mark) = mark.filter(|mark| own.is_none_or(|own| *mark < own)) else { return Ok(false) };
+    if hosts[mark].1 == placement_text(placement) {
+        return Ok(true);
+    }
+    let text = "write: its host was down when the request began, and keys are placed otherwise since";
+    Err(Error::new(ErrorKind::Unavailable, text))
+}
+
+fn mark_of(host: u32) -> u32 {
+    let [a, b, c, d, ..] = key::hash(format!("down {host:08x}").as_bytes()).to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
+}
+
+fn placement_text(number: u64) -> Epoch {
+    let mut text = Epoch::default();
+    text.copy_from_slice(format!("{number:016x}").as_bytes());
+    text
+}
+
 /// Reads what [`write_hosts`] wrote.
 pub(crate) fn read_hosts(text: &str) -> Option<Vec<(u32, Epoch)>> {
     let host = |text: &str| {
@@ -179,5 +214,25 @@ mod tests {
         assert_eq!(read, [(7, *b"0123456789abcdef"), (0, [b'f'; 16])]);
         assert_eq!(read_hosts(""), Some(vec![]));
         assert_eq!(read_hosts("7:short,"), None);
+    }
+
+    #[cfg(feature = "redis")]
+    #[test]
+    fn a_host_was_down_if_its_mark_comes_first() {
+        let own = |host: u32| (host, *b"0123456789abcdef");
+        let mark = |host| match down_mark(host, 3) {
+            (name, Some(text)) => (name, text),
+            (name, None) => panic!("{name}"),
+        };
+        let down = |hosts: &[(u32, Epoch)], placement| was_down(hosts, 7, placement).ok();
+        assert_eq!(down(&[own(1), own(7)], 3), Some(false));
+        assert_eq!(down(&[own(1), mark(7)], 3), Some(true));
+        assert_eq!(down(&[own(1), mark(8)], 3), Some(false), "another host was");
+        assert_eq!(down(&[own(1), mark(7), own(7)], 3), Some(true), "it came back before the takeover");
+        assert_eq!(down(&[own(1), own(7), mark(7)], 3), Some(false), "it was up at first");
+        assert_eq!(down(&[own(1), mark(7)], 4), None, "keys were placed otherwise");
+        assert_eq!(down(&[], 3), Some(false));
+        let read = read_hosts(&write_hosts(&[down_mark(7, u64::MAX)])).expect("ours");
+        assert_eq!(was_down(&read, 7, u64::MAX).ok(), Some(true));
     }
 }

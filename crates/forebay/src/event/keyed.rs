@@ -180,13 +180,16 @@ impl EventHandle {
     ) -> Vec<Known> {
         let event = &self.0.event;
         let series = event.series.iter().zip(dates);
-        let series = series.map(|(series, date)| date.map(|_| Place::Series(series.part(hit.key.as_str()))));
+        let series =
+            series.map(|(series, date)| Ok(date.map(|_| Place::Series(series.part(hit.key.as_str())))));
         let buffers = event.buffers.iter().zip(rows);
-        let buffers = buffers.map(|(template, row)| Some(Place::Buffer(template.buffer.part_of(&row.key))));
-        let places: Vec<Option<Place>> = series.chain(buffers).collect();
-        let look = async |(nth, place): (usize, &Option<Place>)| match place {
-            None => (State::No, None),
-            Some(place) => match item.peek(nth, place).await {
+        let buffers = buffers
+            .map(|(template, row)| Ok(Some(Place::Buffer(template.buffer.part_once(item, &row.key)?))));
+        let places: Vec<Result<Option<Place>>> = series.chain(buffers).collect();
+        let look = async |(nth, place): (usize, &Result<Option<Place>>)| match place {
+            Err(error) => (State::Open, Some(error.clone())),
+            Ok(None) => (State::No, None),
+            Ok(Some(place)) => match item.peek(nth, place).await {
                 Ok(State::Lost) => (State::Lost, Some(lost())),
                 Ok(state) => (state, None),
                 Err(error) => (State::Open, Some(error)),

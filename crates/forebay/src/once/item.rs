@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::request::Request;
 use crate::{
     engine::{
-        request::{Attempt, ChargeToken, Epoch, Token, lost},
+        request::{Attempt, ChargeToken, Epoch, Token, lost, was_down},
         step::{self, BufferPart, Point, SeriesPart},
     },
     error::{Error, ErrorKind, Result, Retry},
@@ -168,6 +168,18 @@ impl RequestItem {
         let answer = self.request.store.engine().buffer_add_once(&part, row, &token).await;
         failpoint!("part_after");
         answer
+    }
+
+    /// Whether the host of a partition was down when the request began: its rows go elsewhere, in every attempt.
+    ///
+    /// # Errors
+    /// As [`was_down`].
+    pub(crate) fn was_down(&self, part: &BufferPart) -> Result<bool> {
+        let engine = self.request.store.engine();
+        let Some(placement) = engine.placement() else { return Ok(false) };
+        let (host, _) = engine.place_of(step::Place::Buffer(part));
+        let Some((name, _)) = engine.epochs().get(host).copied() else { return Ok(false) };
+        was_down(&self.request.ours.hosts, name, placement.epoch)
     }
 
     /// The token of this item's charge.

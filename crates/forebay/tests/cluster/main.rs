@@ -6,6 +6,7 @@ mod across;
 mod buffer;
 mod failover;
 mod health;
+mod hostdown;
 mod hosts;
 mod map;
 mod map_faults;

@@ -24,6 +24,7 @@ use crate::{
         notifier::Subscription,
         options::Options,
         redis::Redis,
+        request::{Hosts, down_mark},
         step::{BufferParts, Place, SeriesPart, Take},
     },
     error::{Error, ErrorKind, Result},
@@ -140,13 +141,22 @@ impl Cluster {
         self.topology.read().member(place).health().0
     }
 
-    /// The hosts, each with a hash of its name, and the epoch that it is in.
-    pub(crate) fn epochs(&self) -> crate::engine::request::Hosts {
-        let host = |member: &Arc<Member>| {
+    /// The hosts, each with a hash of its name, and the epoch that it is in. One that is down has none, and a mark behind all hosts.
+    pub(crate) fn epochs(&self) -> Hosts {
+        let name = |member: &Arc<Member>| {
             let [a, b, c, d, ..] = crate::key::hash(member.host.name().as_bytes()).to_le_bytes();
-            (u32::from_le_bytes([a, b, c, d]), member.engine.epoch())
+            u32::from_le_bytes([a, b, c, d])
         };
-        self.topology().members().iter().map(host).collect()
+        let topology = self.topology();
+        let placement = topology.placement().epoch;
+        let (mut hosts, mut down) = (vec![], vec![]);
+        for member in topology.members() {
+            let is_down = member.health().0 == Health::Down;
+            hosts.push((name(member), member.engine.epoch().filter(|_| !is_down)));
+            down.extend(is_down.then(|| down_mark(name(member), placement)));
+        }
+        hosts.append(&mut down);
+        hosts
     }
 
     /// The bytes that each host has of requests.
