@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 #[cfg(feature = "redis")]
-use crate::cluster::{Hosts, ServerReport};
+use crate::cluster::{Hosts, Inspection, ServerReport};
 use crate::{
     buffer::{BufferHandle, StoredBuffer},
     clock::Clock,
@@ -138,6 +138,30 @@ impl Options {
     pub async fn probe(self, url: &str) -> Result<Vec<ServerReport>> {
         self.engine.check()?;
         Box::pin(Location::read(url)?.probe(&self.engine)).await
+    }
+
+    /// Connects to hosts without opening a store on them: nothing is written, whatever the router is. With it a list of hosts
+    /// can be tested on existing keys, and a change of hosts be planned.
+    ///
+    /// # Errors
+    /// As [`open_hosts`](Self::open_hosts); and if any host does not answer.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # #[tokio::main] async fn main() -> forebay::Result<()> {
+    /// use forebay::{Forebay, cluster::{Hosts, RouterKind}};
+    /// let fleet = Hosts::new().router(RouterKind::NydusPartition).host("0", "redis://a").host("1", "redis://b");
+    /// for host in Forebay::options().inspect_hosts(fleet).await?.verify(10_000).await? {
+    ///     println!("{}: {} of {} keys belong elsewhere", host.name, host.misplaced, host.keys);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "redis")]
+    pub async fn inspect_hosts(self, hosts: Hosts) -> Result<Inspection> {
+        self.engine.check()?;
+        let location = Location::of_hosts(hosts.router, &hosts.listed)?;
+        let engine = Box::pin(Engine::inspect(location, &self.engine)).await?;
+        Ok(Inspection::new(Store::new(engine, self.engine.clock, self.once_bytes)))
     }
 
     async fn open_at(self, location: Result<Location<'_>>) -> Result<Forebay> {

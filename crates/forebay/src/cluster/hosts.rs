@@ -5,7 +5,7 @@ use std::fmt;
 use crate::{
     engine::{
         Location,
-        cluster::{Listed, RouterKind},
+        cluster::{Address, Listed, RouterKind, read_list},
     },
     error::Result,
 };
@@ -52,6 +52,41 @@ impl Hosts {
     /// Adds a host that gets `weight` (1 to 1000) times the keys of one with weight 1.
     pub fn weighted(mut self, name: impl Into<String>, url: impl Into<String>, weight: u32) -> Self {
         self.listed.push(Listed { name: name.into(), url: url.into(), weight });
+        self
+    }
+
+    /// Adds the hosts of a URL, as [`Forebay::open`](crate::Forebay::open) names them: `redis://a,b,c`. Its router counts.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for another URL; the message has no login.
+    ///
+    /// # Examples
+    /// ```
+    /// use forebay::cluster::Hosts;
+    /// let hosts = Hosts::new().url("redis://10.0.0.1,10.0.0.2")?.host("cache-c", "redis://10.0.0.3");
+    /// hosts.check()?;
+    /// # Ok::<(), forebay::Error>(())
+    /// ```
+    pub fn url(self, url: &str) -> Result<Self> {
+        let (router, addresses) = read_list(url)?;
+        let add = |hosts: Self, Address { host, url }: Address| hosts.host(host.name(), url);
+        Ok(addresses.into_iter().fold(self.router(router), add))
+    }
+
+    /// Sets the weight of each host that `other` has by the same name to its weight there.
+    ///
+    /// # Examples
+    /// ```
+    /// use forebay::cluster::Hosts;
+    /// let before = Hosts::new().weighted("a", "redis://10.0.0.1", 2);
+    /// let after = Hosts::new().host("a", "redis://10.0.0.9").weighted_as(&before);
+    /// assert!(format!("{after:?}").contains("(\"a\", 2)"));
+    /// ```
+    pub fn weighted_as(mut self, other: &Self) -> Self {
+        for listed in &mut self.listed {
+            let known = other.listed.iter().find(|known| known.name == listed.name);
+            listed.weight = known.map_or(listed.weight, |known| known.weight);
+        }
         self
     }
 

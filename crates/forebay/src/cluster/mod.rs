@@ -26,13 +26,19 @@ mod argument;
 mod handle;
 #[cfg(feature = "redis")]
 mod hosts;
+#[cfg(feature = "redis")]
+mod inspection;
 mod map;
+#[cfg(feature = "redis")]
+mod scan;
 
 pub use answers::{Answers, CommandError, HostAnswer, Ticket};
 pub use argument::Argument;
 pub use handle::{Cluster, Route};
 #[cfg(feature = "redis")]
 pub use hosts::Hosts;
+#[cfg(feature = "redis")]
+pub use inspection::{Inspection, Plan, SlotMove, Verification};
 pub use map::{MAX_BYTES, MAX_COMMANDS, MAX_TTL, Map, Target};
 
 #[cfg(feature = "redis")]

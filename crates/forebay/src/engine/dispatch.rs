@@ -7,7 +7,10 @@ use uuid::Uuid;
 #[cfg(feature = "test-util")]
 use super::fault::FaultEngine;
 #[cfg(feature = "redis")]
-use super::{cluster::Cluster, redis::Redis};
+use super::{
+    cluster::{Cluster, Content, Host as ClusterHost, SlotMove},
+    redis::Redis,
+};
 use super::{
     embedded::Embedded,
     notifier::Subscription,
@@ -230,6 +233,18 @@ impl Engine {
     /// The slot of a plain key; `None` where keys are not placed by slots.
     pub(crate) fn slot_of(&self, key: &[u8]) -> Option<u16> {
         on_only!(self, Cluster(cluster) => cluster.slot_of(key), else None)
+    }
+
+    /// The host where a key that was found on any should be; `None`: each host has its own, or there is only one.
+    #[cfg(feature = "redis")]
+    pub(crate) fn home(&self, key: &[u8]) -> Option<(usize, Content)> {
+        on_only!(self, Cluster(cluster) => cluster.home(key), else None)
+    }
+
+    /// The fewest moves of slots after which each of `hosts` has its share.
+    #[cfg(feature = "redis")]
+    pub(crate) fn moves_to(&self, hosts: &[ClusterHost]) -> Result<Vec<SlotMove>> {
+        on_only!(self, Cluster(cluster) => cluster.moves_to(hosts), else Ok(vec![]))
     }
 
     /// The number of the host that has all keys of a structure, and their slot where keys are placed by slots.

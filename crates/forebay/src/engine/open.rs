@@ -135,6 +135,17 @@ impl Engine {
     }
 }
 
+#[cfg(feature = "redis")]
+impl Engine {
+    /// Connects to independent hosts without writing anything to them.
+    pub(crate) async fn inspect(location: Location<'_>, options: &Options) -> Result<Self> {
+        let Location::Hosts(router, addresses) = location else {
+            return Err(invalid("only a store of several independent hosts places keys itself"));
+        };
+        Ok(Self::Cluster(cluster::Cluster::inspect(router, addresses, options).await?))
+    }
+}
+
 /// `PATH` or `PATH?sync=SPAN`. A path may have a `?` of its own, unless what follows it reads as a parameter.
 fn embedded(rest: &str) -> Result<(&Path, FileOptions)> {
     let query = rest.rsplit_once('?').filter(|(_, query)| query.contains('=') && !query.contains('/'));

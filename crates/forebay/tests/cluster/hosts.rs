@@ -21,7 +21,7 @@ pub(crate) fn three() -> [Redis; 3] {
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
 /// The servers under the names a, b and c.
-fn hosts(servers: &[Redis]) -> Hosts {
+pub(crate) fn hosts(servers: &[Redis]) -> Hosts {
     named(&NAMES.map(String::from).into_iter().zip(servers.iter().map(Redis::url)).collect::<Vec<_>>())
 }
 

@@ -8,6 +8,7 @@ mod failover;
 mod health;
 mod hostdown;
 mod hosts;
+mod inspection;
 mod map;
 mod map_faults;
 mod nodes;

@@ -132,6 +132,14 @@ impl Topology {
         model::Placement { router, epoch }
     }
 
+    /// The placement that independent hosts have stored.
+    pub(super) fn stored_placement(&self) -> Option<&Placement> {
+        match &self.routing {
+            Routing::Stored(placement) => Some(placement),
+            Routing::Nodes(..) => None,
+        }
+    }
+
     /// The former owners, to those of whose slots nobody lays claim.
     pub(super) fn owner_names(&self) -> Option<Vec<&str>> {
         let Routing::Nodes(owners, _) = &self.routing else { return None };

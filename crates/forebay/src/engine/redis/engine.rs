@@ -12,7 +12,7 @@ use super::{
     combine::Combiner,
     connection::Host,
     inbox::Inbox,
-    keys::Keys,
+    keys::{Home, Keys},
     partition_writer::Writers,
     probe::Probe,
     reply::{text, unexpected},
@@ -195,6 +195,11 @@ impl Redis {
     pub(crate) async fn ping(&self) -> Result<()> {
         let group = Group::numbered(self.probe_group.load(Ordering::Relaxed));
         self.probe.run(&self.host, &self.keys, group).await
+    }
+
+    /// What decides on the host of a key that was found on one.
+    pub(crate) fn home<'a>(&self, key: &'a [u8]) -> Home<'a> {
+        self.keys.home(key)
     }
 
     /// Why this host refused the last probe, if it did.

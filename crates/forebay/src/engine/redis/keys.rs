@@ -54,6 +54,25 @@ impl Keys {
         })
     }
 
+    /// What decides on the host of a key that was found on one.
+    pub(super) fn home<'a>(&self, key: &'a [u8]) -> Home<'a> {
+        let own = key.strip_prefix(self.prefix.as_bytes()).and_then(|rest| rest.strip_prefix(b":"));
+        let Some(own) = own else { return Home::Key(key) };
+        let kind = own.split(|&byte| byte == b':').next().unwrap_or_default();
+        let tag = own.iter().position(|&byte| byte == b'{').and_then(|open| {
+            let inside = &own[open + 1..];
+            let close = inside.iter().position(|&byte| byte == b'}')?;
+            (close > 0).then(|| (&inside[..close], &inside[close + 1..]))
+        });
+        match tag {
+            Some((_, b":paused")) if kind == b"buffer" => Home::EveryHost,
+            Some((tag, _)) if kind == b"buffer" => Home::Buffer(tag),
+            Some((tag, _)) => Home::Tag(tag),
+            None if [&b"cluster"[..], b"buffers", b"once-bytes", b"probe"].contains(&kind) => Home::EveryHost,
+            None => Home::Key(key),
+        }
+    }
+
     /// The key that a host is asked to write. A node of a Redis Cluster is asked for one of a group that it has.
     pub(super) fn probe(&self, group: Group) -> String {
         self.grouped("probe", group)
@@ -188,6 +207,19 @@ impl Keys {
             Layout::Grouped => format!("{}:{kind}:{{{}}}", self.prefix, group.tag()),
         }
     }
+}
+
+/// What decides on the host of a key, where hosts are independent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Home<'a> {
+    /// Nothing: each host has one.
+    EveryHost,
+    /// The hash tag of a structure.
+    Tag(&'a [u8]),
+    /// The hash tag of a partition of a buffer, whose rows leave for the database.
+    Buffer(&'a [u8]),
+    /// All of the plain key, as the router hashes it.
+    Key(&'a [u8]),
 }
 
 /// The type of what is kept under a key, in Redis' words, and what removes something else.
@@ -341,6 +373,26 @@ mod tests {
             (keys.probe(Group::default()), "string"),
         ] {
             assert_eq!(keys.kept(key.as_bytes()).expect("one of these").0, kind, "{key}");
+        }
+    }
+
+    #[test]
+    fn the_home_of_every_key_is_that_of_its_tag() {
+        let keys = Keys::new("my.app", Layout::Named);
+        for [pattern, ..] in keyspace() {
+            let key = pattern.replace("<prefix>", "my.app");
+            let tag =
+                key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag.as_bytes());
+            let expected = match tag {
+                Some(_) if key.ends_with(":paused") => Home::EveryHost,
+                Some(tag) if key.starts_with("my.app:buffer:") => Home::Buffer(tag),
+                Some(tag) => Home::Tag(tag),
+                None => Home::EveryHost,
+            };
+            assert_eq!(keys.home(key.as_bytes()), expected, "{key}");
+        }
+        for plain in ["user:1", "my.apple:{a}", "my.app", "my.app:mine", "my.app:{}", "{my.app:buffer:a"] {
+            assert_eq!(keys.home(plain.as_bytes()), Home::Key(plain.as_bytes()));
         }
     }
 

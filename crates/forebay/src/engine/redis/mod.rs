@@ -54,6 +54,7 @@ mod tests;
 
 pub(crate) use self::{
     engine::Redis,
+    keys::Home,
     limit::BatchedTake,
     needs::{probe_hosts, probe_nodes},
     nodes::{Found, Nodes},

@@ -1,0 +1,230 @@
+//! Hosts that are looked at without opening a store on them: plans of moves, and keys on the wrong host.
+
+use std::collections::BTreeMap;
+
+use futures::future::try_join_all;
+
+use super::{
+    Hosts,
+    scan::{Page, Scan},
+};
+use crate::{
+    engine::{
+        Location,
+        cluster::{Content, Host, RouterKind},
+    },
+    error::{Result, invalid},
+    store::Store,
+};
+
+/// At most so many misplaced keys of a host are named.
+const MAX_EXAMPLES: usize = 5;
+
+/// So many keys of a host are measured, each; of further ones every [`MEASURED`]th.
+const ALL_MEASURED: u64 = 10_000;
+
+/// One of so many keys is measured after the first [`ALL_MEASURED`].
+const MEASURED: u64 = 16;
+
+/// Hosts that are looked at without opening a store on them, from `Forebay::options().inspect_hosts(hosts)`.
+#[derive(Debug)]
+pub struct Inspection {
+    store: Store,
+}
+
+/// The change of a slot table for other hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Plan {
+    /// The version of the present table.
+    pub epoch: u64,
+    /// The slots that move, in ascending order.
+    pub moves: Vec<SlotMove>,
+}
+
+/// A slot that moves to another host, and its contents as they were found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SlotMove {
+    /// Its number, 0 to 16383.
+    pub slot: u16,
+    /// The name of its present host.
+    pub from: Box<str>,
+    /// The name of its next host.
+    pub to: Box<str>,
+    /// The number of its keys, but those of buffers.
+    pub keys: u64,
+    /// The number of keys of buffers. They stay until their rows are in the database.
+    pub buffer_keys: u64,
+    /// The memory of `keys`, estimated where a host has many. `None`: the host's user may not ask for it.
+    pub bytes: Option<u64>,
+}
+
+/// The keys of a host that were compared with the router.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Verification {
+    /// The host's name.
+    pub name: Box<str>,
+    /// The number of keys that were looked at.
+    pub keys: u64,
+    /// The number of those that the router would look for on another host.
+    pub misplaced: u64,
+    /// Some of them.
+    pub examples: Vec<Box<[u8]>>,
+}
+
+/// What was found in a slot.
+#[derive(Clone, Copy, Debug, Default)]
+struct Contents {
+    keys: u64,
+    buffer_keys: u64,
+    measured: u64,
+    bytes: u64,
+}
+
+impl Inspection {
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// Compares about `sample` keys of each host with the router. Keys that each host has for itself do not count.
+    ///
+    /// A share of keys in the wrong place tells a wrong router or a wrong list of hosts: of `n` hosts about `1 - 1/n`.
+    ///
+    /// # Errors
+    /// If a host does not answer, or refuses `SCAN`.
+    ///
+    /// # Cost
+    /// A call for each 1000 keys, to all hosts at the same time.
+    pub async fn verify(&self, sample: u64) -> Result<Vec<Verification>> {
+        let hosts = self.store.engine().hosts();
+        let verify = async |(number, name): (usize, Box<str>)| {
+            let mut verified = Verification { name, ..Verification::default() };
+            let mut scan = Scan::new(&self.store, number);
+            while verified.keys < sample {
+                let Some(Page { keys, .. }) = scan.next(|_| false).await? else { break };
+                for key in keys {
+                    let Some((home, _)) = self.store.engine().home(&key) else { continue };
+                    verified.keys += 1;
+                    if home != number {
+                        verified.misplaced += 1;
+                        if verified.examples.len() < MAX_EXAMPLES {
+                            verified.examples.push(key);
+                        }
+                    }
+                }
+            }
+            Ok(verified)
+        };
+        try_join_all(hosts.into_iter().map(|host| host.name).enumerate().map(verify)).await
+    }
+
+    /// Plans the fewest moves of slots after which each host of `target` has its share by weight, and looks at what is in
+    /// these slots. Nothing is moved.
+    ///
+    /// The hosts of the target are known by their names. They need not run yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if keys are not placed by slots, or for a target that is
+    /// no list of hosts. If a host does not answer, or refuses `SCAN`.
+    ///
+    /// # Cost
+    /// All keys of the hosts that give slots are read once, 1000 in a call.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # #[tokio::main] async fn main() -> forebay::Result<()> {
+    /// use forebay::{Forebay, cluster::Hosts};
+    /// let now = Hosts::new().host("a", "redis://10.0.0.1").host("b", "redis://10.0.0.2");
+    /// let next = now.clone().host("c", "redis://10.0.0.3");
+    /// let plan = Forebay::options().inspect_hosts(now).await?.plan(&next).await?;
+    /// println!("{} slots and {} keys", plan.moves.len(), plan.moves.iter().map(|it| it.keys).sum::<u64>());
+    /// # Ok(()) }
+    /// ```
+    pub async fn plan(&self, target: &Hosts) -> Result<Plan> {
+        let engine = self.store.engine();
+        let (RouterKind::Slots, Location::Hosts(_, addresses)) =
+            (target.router, Location::of_hosts(target.router, &target.listed)?)
+        else {
+            return Err(invalid(format!(
+                "router {}: the hosts of a plan have the router slots",
+                target.router
+            )));
+        };
+        let target: Vec<Host> = addresses.into_iter().map(|address| address.host).collect();
+        let moves = engine.moves_to(&target)?;
+        let hosts = engine.hosts();
+        let from = |number| moves.iter().filter(move |it| it.from == number).map(|it| it.slot);
+        let look = async |number: usize| {
+            let slots = from(number).map(|slot| (slot, Contents::default())).collect();
+            self.contents(number, slots).await
+        };
+        let givers = (0..hosts.len()).filter(|&number| from(number).next().is_some());
+        let found: BTreeMap<u16, (Contents, Option<u64>)> =
+            try_join_all(givers.map(look)).await?.into_iter().flatten().collect();
+        let planned = moves.iter().map(|it| {
+            let (contents, bytes) = found.get(&it.slot).copied().unwrap_or_default();
+            SlotMove {
+                slot: it.slot,
+                from: hosts[it.from].name.clone(),
+                to: target[it.to].name().into(),
+                keys: contents.keys,
+                buffer_keys: contents.buffer_keys,
+                bytes,
+            }
+        });
+        let epoch = engine.placement().map_or(1, |placement| placement.epoch);
+        Ok(Plan { epoch, moves: planned.collect() })
+    }
+
+    /// The contents of some slots of a host, with the memory of each.
+    async fn contents(
+        &self,
+        host: usize,
+        mut slots: BTreeMap<u16, Contents>,
+    ) -> Result<Vec<(u16, (Contents, Option<u64>))>> {
+        let engine = self.store.engine();
+        let content = |key: &[u8]| Some((engine.slot_of(key)?, engine.home(key)?.1));
+        let mut scan = Scan::new(&self.store, host);
+        let mut met = 0_u64;
+        loop {
+            let is_measured = |key: &[u8]| {
+                let copied = content(key)
+                    .is_some_and(|(slot, content)| content == Content::Copied && slots.contains_key(&slot));
+                met += u64::from(copied);
+                copied && (met <= ALL_MEASURED || met % MEASURED == 0)
+            };
+            let Some(Page { keys, sizes }) = scan.next(is_measured).await? else { break };
+            for key in &keys {
+                let Some((slot, content)) = content(key) else { continue };
+                let Some(contents) = slots.get_mut(&slot) else { continue };
+                match content {
+                    Content::Copied => contents.keys += 1,
+                    Content::Drained => contents.buffer_keys += 1,
+                }
+            }
+            for (key, size) in sizes {
+                let slot = engine.slot_of(&keys[key]).and_then(|slot| slots.get_mut(&slot));
+                if let Some(contents) = slot {
+                    contents.measured += 1;
+                    contents.bytes += size;
+                }
+            }
+        }
+        let total = slots.values().fold((0, 0), |sum, it| (sum.0 + it.bytes, sum.1 + it.measured));
+        let refused = scan.is_refused();
+        let bytes = |contents: &Contents| {
+            let (bytes, measured) =
+                if contents.measured > 0 { (contents.bytes, contents.measured) } else { total };
+            (!refused).then(|| estimate(bytes, measured, contents.keys))
+        };
+        Ok(slots.into_iter().map(|(slot, contents)| (slot, (contents, bytes(&contents)))).collect())
+    }
+}
+
+/// The bytes of `keys` of which some were measured.
+fn estimate(bytes: u64, measured: u64, keys: u64) -> u64 {
+    let estimate = u128::from(bytes) * u128::from(keys) / u128::from(measured.max(1));
+    u64::try_from(estimate).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,89 @@
+//! Hosts that are looked at without opening a store on them: nothing is written.
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+
+use super::{
+    Cluster, Host, Record, SlotMove, address::Address, member::Member, moves, placement::Placement,
+    router::Router, topology::Topology,
+};
+use crate::{
+    engine::{
+        options::Options,
+        redis::{Home, Redis},
+    },
+    error::{Error, ErrorKind, Result},
+};
+
+impl Cluster {
+    /// Connects to hosts and reads where keys go. Hosts without a stored placement are looked at as if they had the first one.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); and the outage of a host that does not answer.
+    pub(crate) async fn inspect(
+        router: super::RouterKind,
+        addresses: Vec<Address>,
+        options: &Options,
+    ) -> Result<Arc<Self>> {
+        let hosts: Vec<Host> = addresses.iter().map(|address| address.host.clone()).collect();
+        let first = Self::check(router, &addresses)?;
+        let start = |Address { host, url }: Address| {
+            let engine = Redis::start(&url, &options.prefix, options.clock.clone())?;
+            Ok(Arc::new(Member::new(host, engine)))
+        };
+        let members: Box<[Arc<Member>]> = addresses.into_iter().map(start).collect::<Result<_>>()?;
+        let found: Vec<Result<Record>> = join_all(members.iter().map(|member| member.engine.record())).await;
+        if let Some(error) = found.iter().find_map(|record| record.as_ref().err()) {
+            return Err(error.clone());
+        }
+        let placement = Placement::agreed(router, &hosts, &found)?.unwrap_or(first);
+        Ok(Arc::new(Self::of(Topology::stored(members, Arc::new(placement)), None)))
+    }
+
+    /// The fewest moves of slots after which each of `hosts` has its share, and the present hosts' epoch.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] for a router without slots.
+    pub(crate) fn moves_to(&self, hosts: &[Host]) -> Result<Vec<SlotMove>> {
+        let topology = self.topology();
+        let placement = topology.stored_placement().map(|placement| (placement.kind(), placement.router()));
+        match placement {
+            Some((_, Router::Slots(table))) => moves(table, hosts),
+            Some((kind, _)) => Err(Error::new(
+                ErrorKind::Configuration,
+                format!(
+                    "router {kind}: it finds keys by the list of hosts, so that no key can be moved; \
+                         only the router slots has a table"
+                ),
+            )),
+            None => Err(Error::new(
+                ErrorKind::Configuration,
+                "a Redis Cluster moves its slots itself: redis-cli --cluster reshard",
+            )),
+        }
+    }
+
+    /// The number of the host where a key that was found on any should be, and whether it belongs to a buffer. `None`: each
+    /// host has one of its own.
+    pub(crate) fn home(&self, key: &[u8]) -> Option<(usize, Content)> {
+        let topology = self.topology();
+        let placement = topology.stored_placement()?;
+        let router = placement.router();
+        match topology.members()[0].engine.home(key) {
+            Home::EveryHost => None,
+            Home::Tag(tag) => Some((router.host_for_tag(tag), Content::Copied)),
+            Home::Buffer(tag) => Some((router.host_for_tag(tag), Content::Drained)),
+            Home::Key(key) => Some((router.host_for_key(key), Content::Copied)),
+        }
+    }
+}
+
+/// What happens to a key whose slot moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// The next owner gets it.
+    Copied,
+    /// It stays until its rows are in the database.
+    Drained,
+}
