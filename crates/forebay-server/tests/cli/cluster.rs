@@ -85,3 +85,60 @@ fn a_probe_says_what_a_server_lacks_and_fails_if_it_is_needed() {
     assert!(text.contains("missing") && text.contains("SETRANGE") && !text.contains("pw"), "{text}");
     assert_eq!(run(dir.path(), &["cluster", "probe", "memory:"]).status.code(), Some(2));
 }
+
+#[test]
+fn a_change_of_hosts_is_planned_and_keys_are_verified() {
+    if without("redis") {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let redis = Redis::start();
+    let url = |db: u32| format!("redis://127.0.0.1:{}/{db}", redis.port());
+    let config = format!(
+        "prefix = {:?}\n[cluster.hosts]\na = {:?}\nb = {{ url = {:?}, weight = 2 }}\n",
+        unique_prefix(),
+        url(1),
+        url(2)
+    );
+    std::fs::write(dir.path().join("forebay.toml"), config).expect("a file");
+    let said = |args: &[&str], status: i32| {
+        let output = run(dir.path(), args);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(status), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        text
+    };
+    // `foo` is in slot 12182: on one of the two.
+    for db in ["1", "2"] {
+        redis.command(["SELECT", db]);
+        redis.command(["EVAL", "redis.call('SELECT', ARGV[1]) redis.call('SET', 'foo', 1)", "0", db]);
+    }
+    let verified = said(&["cluster", "verify"], 1);
+    assert!(verified.contains("1 key, all where the router looks for them"), "{verified}");
+    assert!(verified.contains("1 key, 1 belong on another host, such as foo"), "{verified}");
+    let hosts: Value = serde_json::from_str(&said(&["cluster", "verify", "--json"], 1)).expect("JSON");
+    let misplaced = |host: &Value| host["misplaced"].as_u64().expect("a number");
+    assert_eq!(hosts.as_array().expect("hosts").iter().map(misplaced).sum::<u64>(), 1);
+
+    let to = [format!("a={}", url(1)), format!("b={}", url(2)), format!("c={}", url(3))];
+    let plan = ["cluster", "reshard", "--dry-run", "--to", &to[0], &to[1], &to[2]];
+    let planned = said(&plan, 0);
+    // b keeps its weight of 2, c has 1: a quarter of all.
+    assert!(planned.starts_with("table of epoch 1: 4,096 slots, "), "{planned}");
+    assert!(
+        planned.contains("a to c: ") && planned.contains("b to c: ") && !planned.contains("to b"),
+        "{planned}"
+    );
+    assert!(planned.ends_with("this was a plan: nothing was moved\n"), "{planned}");
+    let json: Value = serde_json::from_str(&said(&[&plan[..], &["--json"]].concat(), 0)).expect("JSON");
+    assert_eq!(json["moves"].as_array().map(Vec::len), Some(4_096));
+    let same = said(&["cluster", "reshard", "--dry-run", "--to", &to[0], "--to", &to[1]], 0);
+    assert_eq!(same, "table of epoch 1: each host has its share, nothing has to move\n");
+
+    for wrong in [
+        &plan[..2],
+        &["cluster", "reshard", "--to", &to[0]][..],
+        &["cluster", "verify", "--store", "memory:"][..],
+    ] {
+        said(wrong, 2);
+    }
+}

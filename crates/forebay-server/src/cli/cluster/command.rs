@@ -1,4 +1,4 @@
-//! `forebay cluster`.
+//! The commands of `forebay cluster`, and those of them that a server can answer.
 
 use std::process::ExitCode;
 
@@ -8,9 +8,12 @@ use forebay::{Forebay, cluster::Outcome, key::Key};
 use serde::de::DeserializeOwned;
 
 use super::{
-    remote::{Place, open},
-    runtime::block_on,
-    terminal::answer,
+    super::{
+        remote::{Place, open},
+        runtime::block_on,
+        terminal::answer,
+    },
+    inspect,
 };
 use crate::{
     api::cluster::{ClusterBody, Finding, ProbedServer, Routes},
@@ -27,11 +30,13 @@ Examples:
   forebay cluster show                     the hosts, their health and slots
   forebay cluster route 42                 the hosts of key 42
   forebay cluster show --store redis://10.0.0.1,10.0.0.2
-
   forebay cluster probe redis://10.0.0.1   whether that server has what Forebay needs
+  forebay cluster verify                   whether keys lie where the router looks for them
+  forebay cluster reshard --dry-run --to redis://10.0.0.1,10.0.0.2,10.0.0.3
 
-The token for the server is taken from FOREBAY_TOKEN. Exit status: 0 done, 1 a probe found that something is missing, 2 error.")]
-pub(super) struct Args {
+The token for the server is taken from FOREBAY_TOKEN. Exit status: 0 done, 1 a probe found that something is missing, or \
+verify that keys are misplaced, 2 error.")]
+pub(in crate::cli) struct Args {
     #[command(subcommand)]
     what: What,
 }
@@ -63,6 +68,8 @@ enum What {
         #[command(flatten)]
         how: How,
     },
+    Verify(inspect::VerifyArgs),
+    Reshard(inspect::ReshardArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -74,7 +81,7 @@ struct How {
     json: bool,
 }
 
-pub(super) fn run(args: &Args) -> Result<ExitCode> {
+pub(in crate::cli) fn run(args: &Args) -> Result<ExitCode> {
     match &args.what {
         What::Show { how } => {
             let hosts = block_on(ask(how, "/v1/cluster", |bay, _| Ok(ClusterBody::from(&bay.cluster()))))?;
@@ -94,6 +101,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             let routes = block_on(ask(how, &path, |bay, config| routes(bay, config, key)))?;
             answer(how.json, &routes, Routes::describe)?;
         }
+        What::Verify(args) => return inspect::verify(args),
+        What::Reshard(args) => inspect::reshard(args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,249 @@
+//! `forebay cluster verify` and `reshard`: they look at hosts and write nothing.
+
+use std::{borrow::Cow, collections::BTreeMap, path::PathBuf, process::ExitCode};
+
+use anyhow::{Result, bail};
+use forebay::{
+    Forebay,
+    cluster::{Hosts, Inspection, Plan, Verification},
+};
+use serde::Serialize;
+
+use super::super::{config, runtime::block_on, terminal::answer};
+use crate::{
+    config::{Config, Options, Store},
+    text::{count, grouped, shown},
+};
+
+/// Count the keys that lie on another host than the one where the router looks for them
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  forebay cluster verify
+  forebay cluster verify --store 'redis://10.0.0.1,10.0.0.2?router=nydus-ketama'
+
+Nothing is written, so a router can be tried on the keys of an older fleet before Forebay stores it there. All keys of the \
+database count, whoever wrote them.
+Exit status: 0 all keys are where they belong, 1 some are not, 2 error.")]
+pub(super) struct VerifyArgs {
+    /// The number of keys to look at on each host
+    #[arg(long, value_name = "KEYS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    sample: u64,
+    #[command(flatten)]
+    looked_at: LookedAt,
+}
+
+/// Plan which slots move when hosts join or leave, with the keys and bytes in them
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  forebay cluster reshard --dry-run --to redis://10.0.0.1,10.0.0.2,10.0.0.3
+  forebay cluster reshard --dry-run --to a=redis://10.0.0.1 b=redis://10.0.0.2 c=redis://10.0.0.3
+
+This version plans only, and moves nothing. All keys of the hosts that give slots are read once.
+Exit status: 0 planned, 2 error.")]
+pub(super) struct ReshardArgs {
+    /// All hosts of the target: URLs as in `store`, or NAME=URL; a configured host keeps its weight, a new one has 1
+    #[arg(long, value_name = "URL", required = true, num_args = 1..)]
+    to: Vec<String>,
+    /// Print the plan
+    #[arg(long, required = true)]
+    dry_run: bool,
+    #[command(flatten)]
+    looked_at: LookedAt,
+}
+
+/// The hosts to look at.
+#[derive(Debug, clap::Args)]
+struct LookedAt {
+    /// The hosts [env: FOREBAY_STORE] [default: those of the configuration]
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// The configuration file [env: FOREBAY_CONFIG] [default: ./forebay.toml, else the built-in example]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl LookedAt {
+    /// The configured hosts.
+    fn hosts(&self) -> Result<(Config, Hosts)> {
+        let (config, store) = (self.config.clone(), self.store.clone());
+        // This command does not listen, so that the address is not checked.
+        let listen = Some("127.0.0.1:0".to_owned());
+        let config = config::read(&Options { config, store, listen, insecure: true, ..Options::default() })?;
+        let hosts = match &config.store {
+            Store::Hosts(hosts, _) => hosts.clone(),
+            Store::Url(url)
+                if ["redis://", "rediss://"].iter().any(|scheme| url.reveal().starts_with(scheme)) =>
+            {
+                Hosts::new().url(url.reveal())?
+            }
+            Store::Url(url) => bail!(
+                "the store {url} places keys itself: this command looks at independent hosts, redis://a,b,c or \
+                 [cluster.hosts]"
+            ),
+        };
+        Ok((config, hosts))
+    }
+}
+
+pub(super) fn verify(args: &VerifyArgs) -> Result<ExitCode> {
+    let (config, hosts) = args.looked_at.hosts()?;
+    let hosts: Vec<HostBody> = block_on(async {
+        let verified = inspect(&config, hosts).await?.verify(args.sample).await?;
+        Ok(verified.into_iter().map(HostBody::from).collect())
+    })?;
+    answer(args.looked_at.json, &hosts, |hosts| {
+        hosts.iter().map(HostBody::describe).collect::<Vec<_>>().join("\n")
+    })?;
+    let misplaced = hosts.iter().any(|host| host.misplaced > 0);
+    Ok(if misplaced { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+pub(super) fn reshard(args: &ReshardArgs) -> Result<()> {
+    debug_assert!(args.dry_run, "a required flag");
+    let (config, hosts) = args.looked_at.hosts()?;
+    let target = target(&args.to)?.weighted_as(&hosts);
+    target.check()?;
+    let plan = block_on(async { Ok(inspect(&config, hosts).await?.plan(&target).await?) })?;
+    answer(args.looked_at.json, &PlanBody::from(&plan), |_| describe(&plan))
+}
+
+async fn inspect(config: &Config, hosts: Hosts) -> Result<Inspection> {
+    Ok(Forebay::options().prefix(&config.prefix).inspect_hosts(hosts).await?)
+}
+
+/// The hosts of `--to`.
+fn target(to: &[String]) -> Result<Hosts> {
+    to.iter().try_fold(Hosts::new(), |hosts, host| {
+        match host.split_once('=').filter(|(name, _)| !name.contains("://")) {
+            Some((name, url)) => Ok(hosts.host(name, url)),
+            None => Ok(hosts.url(host)?),
+        }
+    })
+}
+
+/// The keys of a host.
+#[derive(Debug, Serialize)]
+struct HostBody {
+    name: Box<str>,
+    keys: u64,
+    misplaced: u64,
+    examples: Vec<String>,
+}
+
+impl From<Verification> for HostBody {
+    fn from(host: Verification) -> Self {
+        let examples = host.examples.iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect();
+        Self { name: host.name, keys: host.keys, misplaced: host.misplaced, examples }
+    }
+}
+
+impl HostBody {
+    fn describe(&self) -> String {
+        let Self { name, keys, misplaced, examples } = self;
+        let found = format!("{}  {}", shown(name), many(*keys, "key"));
+        if *misplaced == 0 {
+            return format!("{found}, all where the router looks for them");
+        }
+        let examples: Vec<Cow<'_, str>> = examples.iter().map(|key| shown(key)).collect();
+        format!(
+            "{found}, {} belong on another host, such as {}",
+            grouped(*misplaced, ','),
+            examples.join(" ")
+        )
+    }
+}
+
+/// A plan of moves.
+#[derive(Debug, Serialize)]
+struct PlanBody<'a> {
+    epoch: u64,
+    moves: Vec<MoveBody<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct MoveBody<'a> {
+    slot: u16,
+    from: &'a str,
+    to: &'a str,
+    keys: u64,
+    buffer_keys: u64,
+    bytes: Option<u64>,
+}
+
+impl<'a> From<&'a Plan> for PlanBody<'a> {
+    fn from(plan: &'a Plan) -> Self {
+        let moves = plan.moves.iter().map(|it| MoveBody {
+            slot: it.slot,
+            from: &it.from,
+            to: &it.to,
+            keys: it.keys,
+            buffer_keys: it.buffer_keys,
+            bytes: it.bytes,
+        });
+        Self { epoch: plan.epoch, moves: moves.collect() }
+    }
+}
+
+/// What moves between two hosts, or in all.
+#[derive(Clone, Copy, Debug)]
+struct Total {
+    slots: u64,
+    keys: u64,
+    buffer_keys: u64,
+    bytes: Option<u64>,
+}
+
+impl Total {
+    fn of<'a>(moves: impl Iterator<Item = &'a forebay::cluster::SlotMove>) -> Self {
+        let none = Self { slots: 0, keys: 0, buffer_keys: 0, bytes: Some(0) };
+        moves.fold(none, |sum, it| Self {
+            slots: sum.slots + 1,
+            keys: sum.keys + it.keys,
+            buffer_keys: sum.buffer_keys + it.buffer_keys,
+            bytes: sum.bytes.zip(it.bytes).map(|(sum, bytes)| sum.saturating_add(bytes)),
+        })
+    }
+
+    fn describe(&self) -> String {
+        let bytes = match self.bytes {
+            Some(bytes) => format!("about {} bytes", grouped(bytes, ',')),
+            None => "of unknown size: the user may not run MEMORY USAGE".into(),
+        };
+        format!("{}, {}, {bytes}", many(self.slots, "slot"), many(self.keys, "key"))
+    }
+}
+
+fn describe(plan: &Plan) -> String {
+    let Plan { epoch, moves, .. } = plan;
+    if moves.is_empty() {
+        return format!("table of epoch {epoch}: each host has its share, nothing has to move");
+    }
+    let all = Total::of(moves.iter());
+    let mut lines = vec![format!("table of epoch {epoch}: {} have to move", all.describe())];
+    let mut pairs: BTreeMap<(&str, &str), Vec<_>> = BTreeMap::new();
+    for it in moves {
+        pairs.entry((&it.from, &it.to)).or_default().push(it);
+    }
+    for ((from, to), moves) in pairs {
+        let total = Total::of(moves.into_iter());
+        lines.push(format!("{} to {}: {}", shown(from), shown(to), total.describe()));
+    }
+    if all.buffer_keys > 0 {
+        lines.push(format!(
+            "{} of buffers stay until their rows are in the database",
+            many(all.buffer_keys, "key")
+        ));
+    }
+    lines.push("this was a plan: nothing was moved".into());
+    lines.join("\n")
+}
+
+/// `1 key`, `2,000 keys`.
+fn many(n: u64, what: &str) -> String {
+    count(n, what).replacen(&n.to_string(), &grouped(n, ','), 1)
+}

@@ -1,0 +1,6 @@
+//! `forebay cluster`: the hosts of the store.
+
+mod command;
+mod inspect;
+
+pub(super) use command::{Args, run};
