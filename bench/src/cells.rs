@@ -17,6 +17,7 @@ use crate::{
     flush::{Into, flushes, updates},
     map,
     pending::{self, connect},
+    ways,
 };
 
 const MANY: &str = "exact limit, 10 000 keys, one Redis";
@@ -67,6 +68,7 @@ pub(crate) fn all() -> Vec<Cell> {
         }),
     ];
     cells.extend(map::cells());
+    cells.extend(ways::cells());
     cells
 }
 

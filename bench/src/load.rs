@@ -99,11 +99,11 @@ where
         .map(|caller| {
             let (keys, stop, call) = (keys.clone(), stop.clone(), call.clone());
             tokio::spawn(async move {
-                // The stride shares no factor with the number of keys, so that every caller visits all keys, in its own
-                // order.
-                let (mut at, mut done) = (caller * 7_919, 0u64);
+                // A stride shares no factor with a number of keys that is a power of ten, so that every caller visits all keys.
+                // With one stride for all, callers that once wait for the same key would ask for the same keys from then on.
+                let (stride, mut at, mut done) = (7_917 + 10 * caller, caller * 7_919, 0u64);
                 while !stop.load(Ordering::Relaxed) {
-                    at += 7_919;
+                    at += stride;
                     anyhow::ensure!(call(keys[at % keys.len()].clone()).await?, "a call was denied");
                     done += 1;
                     // An engine in this process never waits, and a task that never waits starves the timer.

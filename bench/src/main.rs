@@ -8,6 +8,7 @@ mod flush;
 mod map;
 mod pending;
 mod replay;
+mod ways;
 
 use anyhow::Result;
 use clap::Parser;

@@ -41,7 +41,16 @@ impl RedisCluster {
     /// If it cannot be started, with the reason.
     #[track_caller]
     pub fn start() -> Self {
-        Self::of(|_| node(), 0, 0)
+        Self::of(|_| node(), [NODES, 0, 0])
+    }
+
+    /// Like [`start`](Self::start), with one primary, which has all slots.
+    ///
+    /// # Panics
+    /// If it cannot be started, with the reason.
+    #[track_caller]
+    pub fn start_single() -> Self {
+        Self::of(|_| node(), [1, 0, 0])
     }
 
     /// Like [`start`](Self::start), with a proxy before each node, by whose port all nodes know it.
@@ -53,7 +62,7 @@ impl RedisCluster {
         // A node of version 6.2 reads what it announces of itself at its start only.
         let proxies: Vec<Proxy> = (0..NODES).map(|_| Proxy::new(0)).collect();
         let port = |number: usize| proxies[number].port().to_string();
-        let cluster = Self::of(|number| node().option("cluster-announce-port", &port(number)), 0, 0);
+        let cluster = Self::of(|number| node().option("cluster-announce-port", &port(number)), [NODES, 0, 0]);
         for (node, proxy) in cluster.nodes.iter().zip(&proxies) {
             proxy.lead_to(node.port());
             wait_until("a node to know the proxies", || {
@@ -72,7 +81,7 @@ impl RedisCluster {
     pub fn start_with_tls(ca: &Certificates, pair: &Pair) -> Self {
         let options = ["tls-replication", "tls-cluster"];
         let builder = options.iter().fold(node().tls(ca, pair), |builder, name| builder.option(name, "yes"));
-        Self::of(|_| builder.clone(), 0, 0)
+        Self::of(|_| builder.clone(), [NODES, 0, 0])
     }
 
     /// Like [`start`](Self::start), with a fourth primary that has no slots.
@@ -81,7 +90,7 @@ impl RedisCluster {
     /// If it cannot be started, with the reason.
     #[track_caller]
     pub fn start_with_spare() -> Self {
-        Self::of(|_| node(), 1, 0)
+        Self::of(|_| node(), [NODES, 1, 0])
     }
 
     /// Like [`start`](Self::start), with a replica of each primary. A primary that is silent for a second is replaced, and its
@@ -107,18 +116,18 @@ impl RedisCluster {
         ];
         let all = fixed.iter().chain(options);
         let builder = all.fold(node(), |builder, (name, value)| builder.option(name, value));
-        Self::of(|_| builder.clone(), 0, NODES)
+        Self::of(|_| builder.clone(), [NODES, 0, NODES])
     }
 
     #[track_caller]
-    fn of(builder: impl Fn(usize) -> RedisBuilder, spares: usize, replicas: usize) -> Self {
-        let primaries = NODES + spares;
+    fn of(builder: impl Fn(usize) -> RedisBuilder, [owners, spares, replicas]: [usize; 3]) -> Self {
+        let primaries = owners + spares;
         let mut nodes: Vec<Redis> = (0..primaries + replicas).map(|number| builder(number).start()).collect();
         for (number, node) in nodes.iter().enumerate() {
             // The epochs differ from the start. Nodes with equal epochs would resolve that among themselves, slowly.
             cluster(node, ["SET-CONFIG-EPOCH", &(number + 1).to_string()]);
-            if number < NODES {
-                let slots: Vec<String> = slots_of(number).map(|slot| slot.to_string()).collect();
+            if number < owners {
+                let slots: Vec<String> = slots_of(number, owners).map(|slot| slot.to_string()).collect();
                 cluster(node, ["ADDSLOTS"].into_iter().chain(slots.iter().map(String::as_str)));
             }
         }
@@ -126,7 +135,7 @@ impl RedisCluster {
             cluster(&nodes[0], ["MEET", "127.0.0.1", &node.own_port().to_string()]);
         }
         for node in &nodes {
-            wait_until("the cluster to be whole", || sees_all(node, nodes.len()));
+            wait_until("the cluster to be whole", || sees_all(node, nodes.len(), owners));
         }
         for (primary, replica) in nodes.iter().zip(&nodes[primaries..]) {
             cluster(replica, ["REPLICATE", &id_of(primary)]);
@@ -296,10 +305,10 @@ fn cluster<'a>(node: &Redis, words: impl IntoIterator<Item = &'a str>) {
     assert_eq!(answer, Reply::text("OK"));
 }
 
-fn sees_all(node: &Redis, nodes: usize) -> bool {
+fn sees_all(node: &Redis, nodes: usize, owners: usize) -> bool {
     let Reply::Text(info) = node.command(["CLUSTER", "INFO"]) else { return false };
     let all =
-        [format!("cluster_known_nodes:{nodes}"), format!("cluster_size:{NODES}"), "cluster_state:ok".into()];
+        [format!("cluster_known_nodes:{nodes}"), format!("cluster_size:{owners}"), "cluster_state:ok".into()];
     all.iter().all(|line| info.lines().any(|have| have == line))
 }
 
@@ -327,6 +336,6 @@ fn info(node: &Redis) -> String {
     }
 }
 
-fn slots_of(node: usize) -> Range<usize> {
-    node * SLOTS / NODES..(node + 1) * SLOTS / NODES
+fn slots_of(node: usize, owners: usize) -> Range<usize> {
+    node * SLOTS / owners..(node + 1) * SLOTS / owners
 }
