@@ -1,6 +1,11 @@
 //! One type for whichever engine a store runs on.
 
 use std::{ops::ControlFlow, sync::Arc, task::Waker, time::Duration};
+#[cfg(feature = "redis")]
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
 
 use uuid::Uuid;
 
@@ -31,9 +36,28 @@ pub(crate) type Joined = super::sequence::WriteFuture;
 #[cfg(not(feature = "redis"))]
 pub(crate) type Joined = std::future::Pending<Result<()>>;
 
-/// A take that shares a round trip with others: its outcome, and a time on the monotonic clock before it was sent.
+/// A take that shares a round trip with others.
 #[cfg(feature = "redis")]
-pub(crate) type BatchedTake<'a> = super::redis::BatchedTake<'a>;
+#[derive(Debug)]
+pub(crate) enum BatchedTake<'a> {
+    Redis(super::redis::BatchedTake<'a>),
+    Cluster(super::cluster::BatchedTake<'a>),
+}
+
+#[cfg(feature = "redis")]
+impl Future for BatchedTake<'_> {
+    /// Its outcome, and a time on the monotonic clock before it was sent.
+    type Output = Result<(Taken, Duration)>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Redis(take) => Pin::new(take).poll(context),
+            Self::Cluster(take) => Pin::new(take).poll(context),
+        }
+    }
+}
+
 /// No take shares a round trip here.
 #[cfg(not(feature = "redis"))]
 pub(crate) type BatchedTake<'a> = std::future::Pending<Result<(Taken, Duration)>>;
@@ -128,7 +152,13 @@ impl Engine {
     /// [`take`](Self::take) at the host's time, if it can share a round trip: with fewer futures around it, which are most of
     /// its cost then. `None`: it goes another way.
     pub(crate) fn take_batched<'a>(&'a self, take: Take<'a>) -> Option<BatchedTake<'a>> {
-        on_only!(self, Redis(redis) => redis.take_batched(take), else None)
+        match self {
+            #[cfg(feature = "redis")]
+            Self::Redis(redis) => redis.take_batched(take).map(BatchedTake::Redis),
+            #[cfg(feature = "redis")]
+            Self::Cluster(cluster) => cluster.take_batched(take).map(BatchedTake::Cluster),
+            _ => None,
+        }
     }
 
     /// Whether one step can charge all of `takes`: on one host always, on several only on the same host.

@@ -37,7 +37,7 @@ macro_rules! steps {
         impl super::cluster::Cluster {
             $(pub(super) async fn $name(&self, $($arg: $type),*) -> Result<$answer> {
                 let member = self.member($place);
-                let guard = member.begin()?;
+                let mut guard = member.begin()?;
                 guard.end(member.engine.$name($($arg),*).await)
             })*
         }

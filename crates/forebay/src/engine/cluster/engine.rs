@@ -210,7 +210,7 @@ impl Cluster {
         let members = topology.members();
         let member = &members[host.min(members.len() - 1)];
         match member.begin() {
-            Ok(guard) => guard.end_all(member.engine.kv(commands, within).await),
+            Ok(mut guard) => guard.end_all(member.engine.kv(commands, within).await),
             Err(error) => vec![Err((Fate::NotSent, error)); commands.len()],
         }
     }

@@ -1,6 +1,7 @@
 //! One host of several: its engine and its health.
 
 use std::{
+    ops::Deref,
     pin::pin,
     sync::{
         Arc, OnceLock,
@@ -65,10 +66,13 @@ impl Member {
 
     /// Begins a call to this host, or fails at once while it is down. Not a function around the call: its future
     /// would lie in this one's, twice.
-    pub(in crate::engine) fn begin(&self) -> Result<CallGuard<'_>> {
-        self.admit()?;
-        self.traffic.begin();
-        Ok(CallGuard { member: self, answered: false })
+    pub(in crate::engine) fn begin(&self) -> Result<CallGuard<&Self>> {
+        CallGuard::begin(self)
+    }
+
+    /// [`begin`](Self::begin) for a call that outlives the list of hosts from which this one was taken.
+    pub(super) fn begin_owned(self: Arc<Self>) -> Result<CallGuard<Arc<Self>>> {
+        CallGuard::begin(self)
     }
 
     pub(super) fn health(&self) -> (Health, Option<Error>) {
@@ -226,27 +230,38 @@ impl Member {
 
 /// A call under way. A caller that gave up waiting is trouble as much as one that was told so.
 #[must_use = "a call that is not ended is trouble"]
-pub(in crate::engine) struct CallGuard<'a> {
-    member: &'a Member,
+#[derive(Debug)]
+pub(in crate::engine) struct CallGuard<M: Deref<Target = Member>> {
+    member: M,
     answered: bool,
 }
 
-impl CallGuard<'_> {
+impl<M: Deref<Target = Member>> CallGuard<M> {
+    fn begin(member: M) -> Result<Self> {
+        member.admit()?;
+        member.traffic.begin();
+        Ok(Self { member, answered: false })
+    }
+
+    pub(super) fn engine(&self) -> &Redis {
+        &self.member.engine
+    }
+
     /// The call came to this.
-    pub(in crate::engine) fn end<T>(mut self, answer: Result<T>) -> Result<T> {
+    pub(in crate::engine) fn end<T>(&mut self, answer: Result<T>) -> Result<T> {
         self.answered = !answer.as_ref().is_err_and(is_outage);
         answer
     }
 
     /// [`end`](Self::end) for plain commands.
-    pub(super) fn end_all(mut self, answers: Vec<Result<Reply, Failure>>) -> Vec<Result<Reply, Failure>> {
+    pub(super) fn end_all(&mut self, answers: Vec<Result<Reply, Failure>>) -> Vec<Result<Reply, Failure>> {
         let fails = |(fate, error): &Failure| *fate != Fate::Rejected && is_outage(error);
         self.answered = !answers.iter().any(|answer| answer.as_ref().is_err_and(fails));
         answers
     }
 }
 
-impl Drop for CallGuard<'_> {
+impl<M: Deref<Target = Member>> Drop for CallGuard<M> {
     fn drop(&mut self) {
         self.member.traffic.end();
         if !self.answered {

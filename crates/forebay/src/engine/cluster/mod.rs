@@ -12,6 +12,7 @@
 //! host would split counters in two, and bring old values back later.
 
 mod address;
+mod batched;
 mod engine;
 mod health;
 mod host;
@@ -30,6 +31,7 @@ mod topology;
 mod traffic;
 
 pub(crate) use address::{Address, Listed, host_and_port, is_list, read_list, sort_listed};
+pub(crate) use batched::BatchedTake;
 pub(crate) use engine::Cluster;
 pub(crate) use host::Host;
 pub(crate) use inspect::Content;

@@ -7,9 +7,9 @@
 
 use std::{
     ops::Range,
-    pin::{Pin, pin},
+    pin::pin,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker, ready},
@@ -78,7 +78,7 @@ struct Shared {
     wake: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
     under_way: usize,
     batch: Arc<Batch>,
@@ -87,8 +87,10 @@ struct Queue {
 }
 
 /// The requests of one pipeline, and their shared outcome.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Batch {
+    /// Where it gathers. Only who stops waiting early asks, so that others need not count one more reference.
+    at: Weak<Shared>,
     shared: SharedOutcome<Result<Answers>>,
     /// Requests whose time was over before there was an answer, and the error that says so. Held for a few instructions.
     expired: Mutex<Vec<(usize, Error)>>,
@@ -97,8 +99,16 @@ struct Batch {
 impl Combiner {
     /// A combiner for `host`. Needs a tokio runtime.
     pub(super) fn new(host: Arc<Host>, keys: Keys) -> Self {
-        let (queue, busy) = (CachePadded::default(), AtomicBool::new(false));
-        let shared = Arc::new(Shared { host, keys, queue, busy, wake: Notify::new() });
+        let shared = Arc::new_cyclic(|at: &Weak<Shared>| {
+            let (busy, wake) = (AtomicBool::new(false), Notify::new());
+            let queue = CachePadded::new(Mutex::new(Queue {
+                under_way: 0,
+                batch: Batch::new(at.clone()),
+                gathered: Gathered::default(),
+                wakers: vec![],
+            }));
+            Shared { host, keys, queue, busy, wake }
+        });
         let senders =
             (0..MAX_IN_FLIGHT).map(|_| tokio::spawn(send_loop(shared.clone())).abort_handle()).collect();
         Self { shared, senders }
@@ -122,18 +132,13 @@ impl Combiner {
         })
     }
 
-    /// Charges a take in the next round trip.
-    pub(super) fn queue_take<'a>(&'a self, take: Take<'a>, at: Option<u64>) -> QueuedTake<'a> {
-        QueuedTake { shared: &self.shared, take, at, waiting: None }
-    }
-
     /// Charges all of `takes` or none, in the next round trip.
     pub(super) fn submit<'a>(
         &'a self,
         takes: &'a [Take<'a>],
         at: Option<u64>,
     ) -> impl Future<Output = Result<(Verdict, Vec<State>)>> + 'a {
-        let mut place: Option<Waiter<'a>> = None;
+        let mut place: Option<Waiter> = None;
         std::future::poll_fn(move |context| {
             let Some(waiting) = &place else {
                 place = Some(self.shared.enqueue(takes, at, context.waker())?);
@@ -153,7 +158,7 @@ impl Drop for Combiner {
 }
 
 impl Shared {
-    fn enqueue(&self, takes: &[Take<'_>], at: Option<u64>, waker: &Waker) -> Result<Waiter<'_>> {
+    fn enqueue(&self, takes: &[Take<'_>], at: Option<u64>, waker: &Waker) -> Result<Waiter> {
         let now = self.host.clock().coarse();
         let within = takes.iter().map(|take| take.within).min().unwrap_or(DEADLINE_CHECK_INTERVAL);
         let mut queue = self.queue.lock();
@@ -165,7 +170,7 @@ impl Shared {
         }
         let charges = gathered.add(takes, at, now.saturating_add(within));
         wakers.push(waker.clone());
-        let waiting = Waiter { shared: self, batch: batch.clone(), index, charges };
+        let waiting = Waiter { batch: batch.clone(), index, charges };
         if index == 0 {
             self.busy.store(true, Ordering::Relaxed);
         }
@@ -200,7 +205,8 @@ impl Shared {
             charges: Vec::with_capacity(charges),
             requests: Vec::with_capacity(requests),
         };
-        let batch = std::mem::take(&mut queue.batch);
+        let next_batch = Batch::new(queue.batch.at.clone());
+        let batch = std::mem::replace(&mut queue.batch, next_batch);
         let gathered = std::mem::replace(&mut queue.gathered, next);
         let room = Vec::with_capacity(queue.wakers.len());
         let wakers = std::mem::replace(&mut queue.wakers, room);
@@ -268,6 +274,10 @@ async fn send_loop(shared: Arc<Shared>) {
 }
 
 impl Batch {
+    fn new(at: Weak<Shared>) -> Arc<Self> {
+        Arc::new(Self { at, shared: SharedOutcome::default(), expired: Mutex::default() })
+    }
+
     /// Ends the wait of requests whose deadline has passed.
     fn expire(&self, now: Duration, requests: &[Request], wakers: &[Waker], error: impl Fn() -> Error) {
         let over = (0..requests.len()).filter(|&i| requests[i].until <= now && !requests[i].cancelled);
@@ -292,22 +302,27 @@ pub(super) fn late(host: &str, retry: Retry) -> Error {
 
 /// A take that shares a round trip; queued when it is polled first.
 #[derive(Debug)]
-pub(super) struct QueuedTake<'a> {
-    shared: &'a Shared,
+pub(crate) struct QueuedTake<'a> {
     take: Take<'a>,
     at: Option<u64>,
-    waiting: Option<Waiter<'a>>,
+    waiting: Option<Waiter>,
 }
 
-impl Future for QueuedTake<'_> {
-    /// The outcome, and a time on the monotonic clock before it was sent.
-    type Output = Result<(Taken, Duration)>;
+impl<'a> QueuedTake<'a> {
+    pub(super) fn new(take: Take<'a>, at: Option<u64>) -> Self {
+        Self { take, at, waiting: None }
+    }
 
+    /// The outcome, and a time on the monotonic clock before it was sent. Always by the same combiner.
     #[inline]
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+    pub(super) fn poll(
+        &mut self,
+        combiner: &Combiner,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(Taken, Duration)>> {
         let Some(waiting) = &self.waiting else {
             let takes = std::slice::from_ref(&self.take);
-            self.waiting = Some(self.shared.enqueue(takes, self.at, context.waker())?);
+            self.waiting = Some(combiner.shared.enqueue(takes, self.at, context.waker())?);
             return Poll::Pending;
         };
         let answers = ready!(waiting.poll(context))?;
@@ -319,15 +334,14 @@ impl Future for QueuedTake<'_> {
 
 /// A request that has been queued or sent.
 #[derive(Debug)]
-struct Waiter<'a> {
-    shared: &'a Shared,
+struct Waiter {
     batch: Arc<Batch>,
     index: usize,
     /// Its charges in the batch.
     charges: Range<usize>,
 }
 
-impl Waiter<'_> {
+impl Waiter {
     #[inline]
     fn poll(&self, context: &mut Context<'_>) -> Poll<Result<&Answers>> {
         // The outcome is checked before the expired requests: whoever expires a request afterwards finds this task's waker.
@@ -343,11 +357,13 @@ impl Waiter<'_> {
     }
 }
 
-impl Drop for Waiter<'_> {
+impl Drop for Waiter {
     /// Cancels a request that has not been sent.
     fn drop(&mut self) {
-        if self.batch.shared.get().is_none() {
-            let mut queue = self.shared.queue.lock();
+        if self.batch.shared.get().is_none()
+            && let Some(shared) = self.batch.at.upgrade()
+        {
+            let mut queue = shared.queue.lock();
             if Arc::ptr_eq(&queue.batch, &self.batch) {
                 queue.gathered.requests[self.index].cancelled = true;
             }

@@ -1,6 +1,7 @@
 //! Limits on a Redis host.
 
 use std::{
+    future::poll_fn,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -44,9 +45,8 @@ impl Future for BatchedTake<'_> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let answer = ready!(Pin::new(&mut self.queued).poll(context));
-        self.redis.record_outcome(&answer);
-        Poll::Ready(answer)
+        let Self { redis, queued } = &mut *self;
+        redis.poll_queued(queued, context)
     }
 }
 
@@ -86,13 +86,32 @@ impl Redis {
             // Boxed: its kilobytes of driver state would otherwise be moved with every combined take.
             return Box::pin(self.take_alone(take, at)).await;
         }
-        self.combiner.queue_take(take, at).await.map(|(taken, _)| taken)
+        let mut queued = QueuedTake::new(take, at);
+        poll_fn(|context| queued.poll(&self.combiner, context)).await.map(|(taken, _)| taken)
     }
 
     /// A take in a batch with others. `None`: no batch is under way, or the host has not answered lately.
     pub(crate) fn take_batched<'a>(&'a self, take: Take<'a>) -> Option<BatchedTake<'a>> {
+        Some(BatchedTake { redis: self, queued: self.queue_take(take)? })
+    }
+
+    /// [`take_batched`](Self::take_batched) without this host, which [`poll_queued`](Self::poll_queued) needs.
+    #[inline]
+    pub(crate) fn queue_take<'a>(&self, take: Take<'a>) -> Option<QueuedTake<'a>> {
         let joins = self.combiner.is_busy() && self.breaker.is_closed();
-        joins.then(|| BatchedTake { redis: self, queued: self.combiner.queue_take(take, None) })
+        joins.then(|| QueuedTake::new(take, None))
+    }
+
+    /// The result of a take that this host has [queued](Self::queue_take), and a time on the monotonic clock before it was sent.
+    #[inline]
+    pub(crate) fn poll_queued(
+        &self,
+        queued: &mut QueuedTake<'_>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(Taken, Duration)>> {
+        let answer = ready!(queued.poll(&self.combiner, context));
+        self.record_outcome(&answer);
+        Poll::Ready(answer)
     }
 
     pub(crate) async fn take_up_to(&self, take: Take<'_>, when: When) -> Result<(u64, Taken)> {

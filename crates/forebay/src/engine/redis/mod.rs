@@ -53,6 +53,7 @@ mod wire;
 mod tests;
 
 pub(crate) use self::{
+    combine::QueuedTake,
     engine::Redis,
     keys::Home,
     limit::BatchedTake,
