@@ -2,10 +2,13 @@
 
 use forebay::{
     ErrorKind, Forebay, Retry,
-    cluster::{Fate, Reply, Ticket},
+    cluster::{Fate, Map, Reply, Script, Ticket},
     time::{millis, secs},
 };
-use forebay_testkit::{Fault, Proxy, Redis, Reply as Answer, eventually, unique_prefix, without};
+use forebay_testkit::{
+    Fault, Proxy, Redis, RedisCluster, Reply as Answer, eventually, unique_prefix, without,
+};
+use tokio::task::block_in_place;
 
 /// A store behind a proxy, with its connection for maps already open.
 async fn connected(server: &Redis) -> (Proxy, Forebay) {
@@ -135,4 +138,56 @@ async fn raw_commands_are_whatever_redis_has() {
     let error = answers.get(blocking).expect_err("refused");
     assert_eq!((error.fate(), error.cause().kind()), (Fate::NotSent, ErrorKind::Invalid));
     assert!(error.to_string().starts_with("raw BLPOP \""), "{error}");
+}
+
+/// More commands than are written together.
+const MANY: i64 = 5_000;
+
+/// The tickets of so many increments of one key, some of them by a script.
+fn increments(map: &mut Map, key: &str, script: Option<&Script>) -> Vec<Ticket<i64>> {
+    let mut increment = |number: i64| match script.filter(|_| number % 500 == 7) {
+        Some(script) => map.script(script, [key], [0_u8; 0]),
+        None => map.incr(key, 1),
+    };
+    (0..MANY).map(&mut increment).collect()
+}
+
+#[tokio::test]
+async fn a_map_that_is_written_in_pieces_is_executed_in_order() {
+    if without("redis") {
+        return;
+    }
+    let bay = Forebay::open(&Redis::shared().url()).await.expect("opens");
+    let script = Script::new(format!("return redis.call('INCR', KEYS[1]) -- {}", unique_prefix()));
+    for round in 0..2 {
+        let mut map = bay.cluster().map().deadline(secs(60));
+        let tickets = increments(&mut map, &unique_prefix(), Some(&script));
+        let answers = map.run().await;
+        let sums: Vec<i64> =
+            tickets.into_iter().map(|ticket| answers.get(ticket).expect("executed")).collect();
+        assert_eq!(sums, (1..=MANY).collect::<Vec<_>>(), "round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_map_in_pieces_is_executed_in_order_after_its_slot_has_moved() {
+    if without("redis") {
+        return;
+    }
+    let cluster = block_in_place(RedisCluster::start);
+    let bay = Forebay::open(&cluster.url()).await.expect("opens");
+    let key = unique_prefix();
+    let slot = bay.cluster().route(&key).slot.expect("by slots");
+    let mut map = bay.cluster().map();
+    let first = map.incr(&key, 1);
+    assert_eq!(map.run().await.get(first).expect("executed"), 1);
+    let at = cluster.owner(slot).port();
+    let to = cluster.nodes().iter().find(|node| node.port() != at).expect("three nodes");
+    block_in_place(|| cluster.move_slot(slot, to, || ()));
+
+    let mut map = bay.cluster().map().deadline(secs(60));
+    let tickets = increments(&mut map, &key, None);
+    let answers = map.run().await;
+    let sums: Vec<i64> = tickets.into_iter().map(|ticket| answers.get(ticket).expect("executed")).collect();
+    assert_eq!(sums, (2..=MANY + 1).collect::<Vec<_>>());
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use redis::{Arg, Cmd, Pipeline, Value};
 
 use super::{
@@ -23,6 +24,9 @@ pub(super) struct Call {
     pub script: Script,
     pub command: Cmd,
 }
+
+/// Writes some of many commands, when it is their turn.
+pub(super) type Piece<'a> = Box<dyn FnOnce() -> Pipeline + Send + 'a>;
 
 /// The answer to a part of a call.
 #[derive(Debug)]
@@ -174,29 +178,45 @@ impl Host {
         Ok(self.each_accepted(session, commands, values, PATIENCE).await)
     }
 
-    /// Sends commands on a caller's own keys. Returns the replies as they came: a refusal is one. All of it, calls that are sent
-    /// on included, takes no longer than `within`. The connection stays: the caller may only have been impatient.
+    /// Sends commands on a caller's own keys, piece by piece: the host works on the first while the others are written. Returns the
+    /// replies as they came: a refusal is one. All of it, calls that are sent on included, takes no longer than `within`. The
+    /// connection stays: the caller may only have been impatient.
     ///
     /// # Errors
     /// As [`run`](Self::run), for all, and for each that was sent on.
     pub(super) async fn send_within(
         &self,
         session: &Session,
-        commands: &Pipeline,
+        pieces: Vec<Piece<'_>>,
         within: Duration,
     ) -> Result<Vec<Result<Value>>> {
         let until = self.clock().monotonic().saturating_add(within);
-        let values = self.transmit_within(session, commands, within).await?;
+        // The connection keeps the order in which they are polled first.
+        let sent = pieces.into_iter().map(async |write| {
+            let commands = write();
+            let values = self.transmit_within(session, &commands, within).await?;
+            Ok::<_, Error>((commands, values))
+        });
+        let answered: Vec<(Pipeline, Vec<Value>)> = try_join_all(sent).await?;
         let left = until.saturating_sub(self.clock().monotonic());
-        Ok(self
-            .settled(commands, values, Bounds { patience: PATIENCE.min(left), hop: left, all: left })
-            .await)
+        let bounds = Bounds { patience: PATIENCE.min(left), hop: left, all: left };
+        if !answered.iter().any(|(_, values)| self.has_refusals(values)) {
+            return Ok(answered.into_iter().flat_map(|(_, values)| values).map(Ok).collect());
+        }
+        // Together, so that those for one other node keep their order.
+        let commands = pipeline(answered.iter().flat_map(|(commands, _)| commands.cmd_iter()).cloned());
+        let values = answered.into_iter().flat_map(|(_, values)| values).collect();
+        Ok(self.settled(&commands, values, bounds).await)
+    }
+
+    /// Whether another node may have the keys of some of the commands.
+    fn has_refusals(&self, values: &[Value]) -> bool {
+        self.is_node() && values.iter().any(|value| matches!(value, Value::ServerError(_)))
     }
 
     /// Replies, each from the node that has the keys.
     async fn settled(&self, commands: &Pipeline, values: Vec<Value>, bounds: Bounds) -> Vec<Result<Value>> {
-        let is_refused = |value: &Value| matches!(value, Value::ServerError(_));
-        if self.is_node() && values.iter().any(is_refused) {
+        if self.has_refusals(&values) {
             // Boxed: it is rare, and its state would be part of every call.
             return Box::pin(self.follow(commands, values, bounds)).await;
         }

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Value};
 
 use super::{
     Redis,
+    calls::Piece,
     connection::Session,
     pipeline::pipeline,
     refusal::Refusal,
@@ -21,6 +22,9 @@ use crate::{
 /// a batch before it answers the first.
 const MAX_BATCH_BYTES: usize = 1 << 20;
 
+/// A batch is written in pieces of so many bytes: some hundred commands, which keep a server busy while the next are written.
+const MAX_PIECE_BYTES: usize = 64 << 10;
+
 impl Redis {
     /// Sends commands in their order; each has its own answer.
     pub(crate) async fn kv(&self, commands: &[&Command], within: Duration) -> Vec<Result<Reply, Failure>> {
@@ -28,7 +32,7 @@ impl Redis {
         let deadline = clock.monotonic().saturating_add(within);
         let left = || deadline.saturating_sub(clock.monotonic());
         let mut answers = Vec::with_capacity(commands.len());
-        let mut batches = batches(commands);
+        let mut batches = batches(commands, MAX_BATCH_BYTES);
         if self.host.trouble().is_none() {
             // The other connection stands: that this one failed a while ago means nothing any more.
             self.plain().hurry();
@@ -89,25 +93,32 @@ impl Redis {
     ) -> Result<Vec<Result<Value>>> {
         let until = self.host.clock().monotonic().saturating_add(within);
         let mut sent: Vec<&Script> = vec![];
-        let commands = batch.iter().map(|command| {
-            let is_known = script_of(command).is_some_and(|script| {
-                let is_known = sent.contains(&script);
-                if !is_known {
-                    sent.push(script);
-                }
-                is_known
-            });
-            packed(command, is_known)
-        });
-        let mut values = self.plain().send_within(session, &pipeline(commands), within).await?;
+        let mut first_calls = vec![];
+        for (place, script) in batch.iter().enumerate().filter_map(|(i, it)| Some((i, script_of(it)?))) {
+            if !sent.contains(&script) {
+                sent.push(script);
+                first_calls.push(place);
+            }
+        }
+        let (first_calls, mut start) = (&first_calls, 0);
+        let mut pieces: Vec<Piece<'_>> = vec![];
+        for piece in batches(batch, MAX_PIECE_BYTES) {
+            let places = start..start + piece.len();
+            start = places.end;
+            let is_known = |place: usize| !first_calls.contains(&place);
+            pieces.push(Box::new(move || {
+                pipeline(places.zip(piece).map(|(place, command)| packed(command, is_known(place))))
+            }));
+        }
+        let mut values = self.plain().send_within(session, pieces, within).await?;
         let missing: Vec<usize> = (0..values.len())
             .filter(|&i| script_of(batch[i]).is_some() && lacks_script(&values[i]))
             .collect();
         let left = until.saturating_sub(self.host.clock().monotonic());
         if !missing.is_empty() && !left.is_zero() {
             // Nothing ran: the server lost its scripts meanwhile, or the slot is on a node that never had them.
-            let again: Pipeline = pipeline(missing.iter().map(|&i| packed(batch[i], false)));
-            match self.plain().send_within(session, &again, left).await {
+            let again = pipeline(missing.iter().map(|&i| packed(batch[i], false)));
+            match self.plain().send_within(session, vec![Box::new(|| again)], left).await {
                 Ok(answers) => missing.into_iter().zip(answers).for_each(|(i, answer)| values[i] = answer),
                 Err(error) => missing.into_iter().for_each(|i| values[i] = Err(error.clone())),
             }
@@ -164,13 +175,13 @@ fn unsent(commands: usize, error: &Error) -> Vec<Result<Reply, Failure>> {
 }
 
 /// Cuts commands into runs of bounded size, each of at least one.
-fn batches<'a, 'c>(mut commands: &'a [&'c Command]) -> impl Iterator<Item = &'a [&'c Command]> {
+fn batches<'a, 'c>(mut commands: &'a [&'c Command], most: usize) -> impl Iterator<Item = &'a [&'c Command]> {
     std::iter::from_fn(move || {
         let mut bytes = 0;
         let fits = commands.iter().take_while(|command| {
             let first = bytes == 0;
             bytes += command.size();
-            first || bytes <= MAX_BATCH_BYTES
+            first || bytes <= most
         });
         let (batch, rest) = commands.split_at(fits.count());
         commands = rest;
@@ -260,6 +271,7 @@ mod tests {
         let sizes = [10, MAX_BATCH_BYTES, 10, 2 * MAX_BATCH_BYTES, 10, 10];
         let commands: Vec<_> = sizes.map(|size| command(1, size)).into();
         let commands: Vec<_> = commands.iter().collect();
+        let batches = |commands| super::batches(commands, MAX_BATCH_BYTES);
         let lengths: Vec<_> = batches(&commands).map(<[_]>::len).collect();
         assert_eq!(lengths, [1, 1, 1, 1, 2]);
         assert_eq!(batches(&[]).count(), 0);
