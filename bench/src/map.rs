@@ -109,7 +109,7 @@ async fn piped(shares: &mut [(MultiplexedConnection, Vec<&str>)], reads: bool) -
     Ok(())
 }
 
-/// The nanoseconds of finding the host of a key, with the two allocations of the answer.
+/// The nanoseconds of finding the host of a key.
 async fn targets(load: Load) -> Result<Vec<f64>> {
     const ROUNDS: u32 = 2_000_000;
     let (_servers, _urls, bay) = open(&load, 4).await?;

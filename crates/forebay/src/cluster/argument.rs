@@ -1,5 +1,7 @@
 //! Keys and words of commands.
 
+use std::borrow::Cow;
+
 /// A key, a value or a word of a command: text, bytes, or an integer, which is written in decimal.
 ///
 /// # Examples
@@ -11,14 +13,37 @@
 pub trait Argument {
     /// The bytes that are sent to the store.
     fn to_bytes(&self) -> Box<[u8]>;
+
+    /// The same bytes, if they need not be written first.
+    fn as_bytes(&self) -> Option<&[u8]> {
+        None
+    }
 }
 
-macro_rules! arguments {
-    ($($type:ty),* => |$value:ident| $bytes:expr) => {$(
+/// The bytes of an argument, copied only if they have to be written.
+pub(super) fn bytes(argument: &(impl Argument + ?Sized)) -> Cow<'_, [u8]> {
+    argument.as_bytes().map_or_else(|| argument.to_bytes().into_vec().into(), Cow::Borrowed)
+}
+
+macro_rules! texts {
+    ($($type:ty),*) => {$(
         impl Argument for $type {
             fn to_bytes(&self) -> Box<[u8]> {
-                let $value = self;
-                $bytes.into()
+                AsRef::<[u8]>::as_ref(self).into()
+            }
+
+            fn as_bytes(&self) -> Option<&[u8]> {
+                Some(self.as_ref())
+            }
+        }
+    )*};
+}
+
+macro_rules! integers {
+    ($($type:ty),*) => {$(
+        impl Argument for $type {
+            fn to_bytes(&self) -> Box<[u8]> {
+                self.to_string().into_bytes().into()
             }
         }
     )*};
@@ -30,17 +55,25 @@ macro_rules! forwarded {
             fn to_bytes(&self) -> Box<[u8]> {
                 (**self).to_bytes()
             }
+
+            fn as_bytes(&self) -> Option<&[u8]> {
+                (**self).as_bytes()
+            }
         }
     )*};
 }
 
-arguments!(str, String, [u8], Vec<u8> => |text| AsRef::<[u8]>::as_ref(text));
-arguments!(i8, i16, i32, i64, isize, u8, u16, u32, u64, usize => |n| n.to_string().into_bytes());
+texts!(str, String, [u8], Vec<u8>);
+integers!(i8, i16, i32, i64, isize, u8, u16, u32, u64, usize);
 forwarded!(&T, Box<T>, std::sync::Arc<T>);
 
 impl<const N: usize> Argument for [u8; N] {
     fn to_bytes(&self) -> Box<[u8]> {
         self.as_slice().into()
+    }
+
+    fn as_bytes(&self) -> Option<&[u8]> {
+        Some(self)
     }
 }
 
@@ -55,6 +88,7 @@ mod tests {
             [&"42" as &dyn Argument, &42_u8, &42_i64, b"42", &vec![b'4', b'2'], &String::from("42")]
         {
             assert_eq!(of(argument), b"42");
+            assert_eq!(*bytes(argument), *b"42");
         }
         assert_eq!(of(&i64::MIN), b"-9223372036854775808");
     }

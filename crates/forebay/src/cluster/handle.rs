@@ -1,7 +1,7 @@
 //! The handle of the hosts: who has which key, and how they answer.
 
 use super::{
-    argument::Argument,
+    argument::{Argument, bytes},
     map::{Map, Target},
 };
 use crate::{
@@ -63,7 +63,7 @@ impl Cluster {
 
     /// All hosts.
     pub fn all(&self) -> Target {
-        Target { hosts: (0..self.hosts().len()).collect() }
+        Target::of((0..self.hosts().len()).collect())
     }
 
     /// The hosts with these names, in this order.
@@ -79,7 +79,7 @@ impl Cluster {
             })
         };
         let hosts = names.into_iter().map(|name| number(name.as_ref())).collect::<Result<_>>()?;
-        Ok(Target { hosts })
+        Ok(Target::of(hosts))
     }
 
     /// The host of a plain key, for commands beside it: `map.fanout(&cluster.target_key("user:42"), ["DBSIZE"])`.
@@ -93,7 +93,7 @@ impl Cluster {
     /// # Ok(()) }
     /// ```
     pub fn target_key(&self, key: impl Argument) -> Target {
-        Target { hosts: vec![self.store.engine().host_of(&key.to_bytes())] }
+        Target::one(self.store.engine().host_of(&bytes(&key)))
     }
 
     /// The hosts in the order of their numbers, with their health.
@@ -111,7 +111,7 @@ impl Cluster {
     /// Forebay's own structures are placed in another way: braces in the keys of limits and the names of locks have no
     /// meaning, and series and buffers are placed by partition.
     pub fn route(&self, key: impl Argument) -> Route {
-        let key = key.to_bytes();
+        let key = bytes(&key);
         let engine = self.store.engine();
         self.found((engine.host_of(&key), engine.slot_of(&key)), None)
     }

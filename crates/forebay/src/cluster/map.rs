@@ -82,9 +82,33 @@ struct Entry {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// Their numbers.
-    pub(super) hosts: Vec<usize>,
+pub struct Target(Numbers);
+
+/// The numbers of hosts. One needs no allocation, and is never among the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Numbers {
+    One(usize),
+    Others(Vec<usize>),
+}
+
+impl Target {
+    pub(super) fn one(host: usize) -> Self {
+        Self(Numbers::One(host))
+    }
+
+    pub(super) fn of(hosts: Vec<usize>) -> Self {
+        match *hosts {
+            [host] => Self::one(host),
+            _ => Self(Numbers::Others(hosts)),
+        }
+    }
+
+    fn hosts(&self) -> &[usize] {
+        match &self.0 {
+            Numbers::One(host) => std::slice::from_ref(host),
+            Numbers::Others(hosts) => hosts,
+        }
+    }
 }
 
 impl Map {
@@ -232,7 +256,7 @@ impl Map {
         words: impl IntoIterator<Item = impl Argument>,
     ) -> Vec<Ticket<T>> {
         let words: Vec<_> = words.into_iter().map(|word| word.to_bytes()).collect();
-        target.hosts.iter().map(|&host| self.push_raw([].into(), &words, Some(host))).collect()
+        target.hosts().iter().map(|&host| self.push_raw([].into(), &words, Some(host))).collect()
     }
 
     /// The number of commands.

@@ -94,12 +94,27 @@ impl fmt::Display for Slot {
 /// The part of a key that is hashed: between the first `{` and the first `}` after it, unless that is
 /// empty or missing; then all of it.
 fn hash_tag(key: &[u8]) -> &[u8] {
+    if !has_brace(key) {
+        return key;
+    }
     let Some(open) = key.iter().position(|&byte| byte == b'{') else { return key };
     let inside = &key[open + 1..];
     match inside.iter().position(|&byte| byte == b'}') {
         None | Some(0) => key,
         Some(close) => &inside[..close],
     }
+}
+
+/// Whether a key has a `{`, eight bytes at a time: most have none.
+fn has_brace(key: &[u8]) -> bool {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let (eights, rest) = key.as_chunks::<8>();
+    let any = eights.iter().fold(0, |any, eight| {
+        // Zero where the brace is. Taking one away from a zero sets its highest bit, which was not set before.
+        let differs = u64::from_le_bytes(*eight) ^ ONES * u64::from(b'{');
+        any | differs.wrapping_sub(ONES) & !differs & ONES << 7
+    });
+    any != 0 || rest.contains(&b'{')
 }
 
 /// CRC-16/XMODEM: polynomial 0x1021, initial value 0, most significant bit first, nothing inverted.
@@ -205,6 +220,22 @@ mod tests {
             sum.wrapping_mul(31).wrapping_add(slot.number().into())
         });
         assert_eq!(folded, 1_408_849_450);
+    }
+
+    #[test]
+    fn a_brace_is_found_wherever_it_is() {
+        for length in 0..20 {
+            // Bytes that differ from a brace by one or by one bit.
+            for other in [0, b'z', b'|', b'{' ^ 0x80, b'{' ^ 1, 0xff] {
+                let mut key = vec![other; length];
+                assert!(!has_brace(&key), "{key:?}");
+                for place in 0..length {
+                    key[place] = b'{';
+                    assert!(has_brace(&key), "{key:?}");
+                    key[place] = other;
+                }
+            }
+        }
     }
 
     proptest! {
