@@ -5,7 +5,7 @@ use forebay::{
     buffer::{BufferHandle, Row, Value},
     cluster::Fate,
     limit::{LimitHandle, OnError},
-    lock::Attempt,
+    lock::{Attempt, Release},
     series::SeriesHandle,
     sink::MemorySink,
     time::{days, mins, secs},
@@ -159,7 +159,7 @@ impl<'a> World<'a> {
                     );
                     assert!(held.fence > last, "{} after {last}", held.fence);
                     last = held.fence;
-                    let _ = guard.release().await.expect("answers");
+                    assert_eq!(guard.release().await.expect("answers"), Release::Released);
                 }
                 Ok(Attempt::Held { holder, .. }) => panic!("nobody else has it: {holder}"),
                 Err(error) => {

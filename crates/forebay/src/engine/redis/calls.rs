@@ -117,7 +117,7 @@ impl Host {
             self.transmit(session, &sent).await?
         };
         let missing: Vec<usize> =
-            (0..values.len()).filter(|&i| refuses(&values[i], Class::NoScript)).collect();
+            (0..values.len()).filter(|&i| refuses(&values[i], &[Class::NoScript])).collect();
         if !missing.is_empty() {
             // `SCRIPT FLUSH`, or a restart that this connection has survived by way of a proxy.
             let loads = missing.iter().map(|&i| load(scripts[i]));

@@ -137,7 +137,7 @@ impl Host {
         let mut open: Vec<Open> = (0..answers.len())
             .filter_map(|place| Some(Open { place, next: Some(redirect(&answers[place])?), hops: 0 }))
             .collect();
-        if answers.iter().flatten().any(|value| refuses(value, Class::ClusterDown)) {
+        if answers.iter().flatten().any(|value| refuses(value, &[Class::ClusterDown])) {
             peers.report();
         }
         if open.is_empty() {

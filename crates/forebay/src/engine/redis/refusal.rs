@@ -37,8 +37,10 @@ pub(super) enum Class {
     Replica,
     /// It has no memory left.
     Full,
-    /// The user lacks a right, or is not logged in.
+    /// The user lacks a right, or the password is wrong.
     Rights,
+    /// The connection is not logged in, or not any more.
+    Login,
     /// The key is of another type.
     Type,
     /// The server does not have the script.
@@ -119,7 +121,9 @@ impl Refusal {
     /// The error while a store is being opened: a missing right is a wrong configuration then.
     pub(super) fn error_at_start(&self, host: &str) -> Error {
         match self.class {
-            Class::Rights => Error::new(ErrorKind::Configuration, self.error(host).to_string()),
+            Class::Rights | Class::Login => {
+                Error::new(ErrorKind::Configuration, self.error(host).to_string())
+            }
             _ => self.error(host),
         }
     }
@@ -132,7 +136,8 @@ fn class(code: &str, text: &str) -> Class {
         "CLUSTERDOWN" => Class::ClusterDown,
         "READONLY" => Class::Replica,
         "OOM" => Class::Full,
-        "NOAUTH" | "WRONGPASS" | NO_RIGHT => Class::Rights,
+        "NOAUTH" => Class::Login,
+        "WRONGPASS" | NO_RIGHT => Class::Rights,
         // The second is what our scripts call a string of another length.
         "WRONGTYPE" | "FOREIGN" => Class::Type,
         "NOSCRIPT" => Class::NoScript,

@@ -34,11 +34,11 @@ pub(super) fn unexpected(host: &str, what: &str) -> Error {
     Error::new(ErrorKind::Corrupt, format!("redis {host}: unexpected reply to {what}"))
 }
 
-/// Whether a reply is, or has in it, a refusal of this class: a script may say so of a part.
-pub(super) fn refuses(value: &Value, class: Class) -> bool {
+/// Whether a reply is, or has in it, a refusal of one of these classes: a script may say so of a part.
+pub(super) fn refuses(value: &Value, classes: &[Class]) -> bool {
     match value {
-        Value::ServerError(error) => Refusal::of(error).class() == class,
-        Value::Array(values) => values.iter().any(|value| refuses(value, class)),
+        Value::ServerError(error) => classes.contains(&Refusal::of(error).class()),
+        Value::Array(values) => values.iter().any(|value| refuses(value, classes)),
         _ => false,
     }
 }

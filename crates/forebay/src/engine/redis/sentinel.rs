@@ -151,7 +151,7 @@ fn refusal(name: &str, refused: &Refusal, all: Value) -> Result<Said> {
         return Err(Error::new(ErrorKind::Configuration, format!("redis {name}: {text}")));
     }
     match refused.class() {
-        Class::Rights => Err(Error::new(
+        Class::Rights | Class::Login => Err(Error::new(
             ErrorKind::Configuration,
             format!(
                 "{}; the login of Sentinels is written sentinel-user= and sentinel-password-file=",

@@ -1,9 +1,12 @@
-use forebay_testkit::{Redis as Server, eventually};
+use forebay_testkit::{Redis as Server, Reply, eventually};
 use futures::future::join_all;
 
 use crate::{
     Clock, ErrorKind, Name, Retry, When,
-    engine::{redis::Redis, step::Take},
+    engine::{
+        redis::{Redis, dial::NAMES},
+        step::Take,
+    },
     model::rate::rule::Rule,
     time::{millis, mins, secs},
 };
@@ -50,6 +53,24 @@ async fn a_host_that_comes_back_is_found_again() {
     assert_eq!(error.retry(), Retry::Later);
     server.restart();
     eventually("the host to be found again", async || take(&redis, "k").await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_name_that_has_another_address_by_now_is_resolved_anew() {
+    let servers = [Server::start(), Server::start()];
+    let lead_to = |server: &Server| {
+        let address = ([127, 0, 0, 1], server.port()).into();
+        NAMES.lock().insert("moving.test".into(), address);
+    };
+    lead_to(&servers[0]);
+    let redis =
+        Redis::open("redis://moving.test", "forebay", Clock::system()).await.expect("the first is there");
+    assert_eq!(take(&redis, "k").await.expect("answers"), 1);
+    lead_to(&servers[1]);
+    assert_eq!(take(&redis, "k").await.expect("answers"), 2, "a connection that stands stays");
+    servers[0].kill();
+    eventually("the second to be found", async || take(&redis, "k").await.is_ok()).await;
+    assert!(matches!(servers[1].command(["DBSIZE"]), Reply::Integer(1..)));
 }
 
 #[tokio::test]
@@ -156,6 +177,29 @@ async fn a_wrong_password_is_named_and_never_shown() {
     let error = Redis::open(&wrong, "forebay", Clock::system()).await.expect_err("the wrong one");
     assert_eq!(error.kind(), ErrorKind::Configuration);
     assert!(!format!("{error:?}").contains("open-up"), "{error:?}");
+}
+
+/// A server or a proxy may end a login and let the connection stand, as `RESET` does.
+#[tokio::test]
+async fn a_connection_that_is_not_logged_in_any_more_is_replaced_with_the_password_as_it_is_now() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("password");
+    let server = Server::start();
+    server.command(["ACL", "SETUSER", "app", "on", ">first", "~*", "&*", "+@all"]);
+    std::fs::write(&file, "first").expect("written");
+    let url = format!("redis://app@127.0.0.1:{}/0?password-file={}", server.port(), file.display());
+    let redis = Redis::open(&url, "forebay", Clock::system()).await.expect("the right one");
+    take(&redis, "k").await.expect("answers");
+    server.command(["ACL", "SETUSER", "app", "<first", ">second"]);
+    std::fs::write(&file, "second").expect("written");
+    // From here on a connection without a login has no rights.
+    server.command(["CONFIG", "SET", "requirepass", "another"]);
+    let answer = redis.host.command(&redis::cmd("RESET")).await;
+    assert!(answer.is_ok(), "{answer:?}");
+    let error = take(&redis, "k").await.expect_err("not logged in");
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Unavailable, Retry::Later), "{error}");
+    assert!(error.to_string().contains("NOAUTH"), "{error}");
+    eventually("the new password to be used", async || take(&redis, "k").await.is_ok()).await;
 }
 
 #[tokio::test]
