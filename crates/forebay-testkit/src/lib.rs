@@ -22,6 +22,7 @@
 mod certificates;
 mod chromium;
 mod mariadb;
+mod missing;
 mod pgbouncer;
 mod ports;
 mod postgres;
@@ -44,6 +45,7 @@ pub use self::{
     certificates::{Certificates, Pair},
     chromium::Chromium,
     mariadb::MariaDb,
+    missing::missing_runs,
     pgbouncer::PgBouncer,
     postgres::Postgres,
     programs::without,

@@ -15,4 +15,5 @@ mod nodes;
 mod probe;
 mod reshard;
 mod route;
+mod shared;
 mod slow;

@@ -19,7 +19,7 @@ use forebay::{
     sink::MemorySink,
     time::{millis, secs},
 };
-use forebay_testkit::{Redis, Reply, Sentinel, eventually, unique_prefix, without};
+use forebay_testkit::{Redis, Reply, Sentinel, eventually, missing_runs, unique_prefix, without};
 use tokio::task::JoinHandle;
 
 /// Writers in each of two processes' places.
@@ -83,8 +83,7 @@ fn lost(name: &str, written: &[bool], found: &BTreeMap<usize, i64>, switches: us
     assert!(twice.is_empty(), "{name}: applied more than once: {twice:?}");
     let acknowledged = (0..written.len()).filter(|place| written[*place]);
     let is_there: Vec<bool> = acknowledged.map(|place| found.contains_key(&place)).collect();
-    let gaps: Vec<usize> =
-        is_there.chunk_by(|one, next| one == next).filter(|run| !run[0]).map(<[bool]>::len).collect();
+    let gaps = missing_runs(&is_there);
     println!("{name}: {} acknowledged, of which are missing: {gaps:?}", is_there.len());
     assert!(gaps.len() <= switches, "{name}: {gaps:?} in {switches} switches");
     is_there.iter().filter(|there| !**there).count()
