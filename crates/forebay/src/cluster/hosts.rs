@@ -5,7 +5,7 @@ use std::fmt;
 use crate::{
     engine::{
         Location,
-        cluster::{Address, Listed, RouterKind, read_list},
+        cluster::{Address, Cluster, Listed, Placement, RouterKind, read_list, sort_listed},
     },
     error::Result,
 };
@@ -90,6 +90,26 @@ impl Hosts {
         self
     }
 
+    /// Where keys go at the first start of a store with these hosts, without connecting. Once it was started, the hosts hold
+    /// their placement, which [`Cluster::route`](super::Cluster::route) reads.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    ///
+    /// # Examples
+    /// ```
+    /// use forebay::cluster::Hosts;
+    /// let hosts = Hosts::new().host("a", "redis://10.0.0.1").host("b", "redis://10.0.0.2");
+    /// let placement = hosts.first_placement()?;
+    /// assert!(["a", "b"].contains(&placement.host_of("user:42")));
+    /// # Ok::<(), forebay::Error>(())
+    /// ```
+    pub fn first_placement(&self) -> Result<FirstPlacement> {
+        let addresses = sort_listed(self.router, self.listed.clone())?;
+        let names = addresses.iter().map(|address| address.host.name().into()).collect();
+        Ok(FirstPlacement { placement: Cluster::check(self.router, &addresses)?, names })
+    }
+
     /// Checks names, weights and URLs without connecting. A program can check its configuration with it; opening checks the
     /// same first.
     ///
@@ -99,6 +119,30 @@ impl Hosts {
     /// and for those that the router does not support.
     pub fn check(&self) -> Result<()> {
         Location::of_hosts(self.router, &self.listed).map(|_| ())
+    }
+}
+
+/// Where keys go at the first start of a store of several hosts: see [`Hosts::first_placement`].
+///
+/// # Examples
+/// ```
+/// use forebay::cluster::Hosts;
+/// let placement = Hosts::new().host("a", "redis://10.0.0.1").first_placement()?;
+/// assert_eq!(placement.host_of("{hits.3}"), "a");
+/// # Ok::<(), forebay::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct FirstPlacement {
+    placement: Placement,
+    /// In the order of their numbers.
+    names: Vec<Box<str>>,
+}
+
+impl FirstPlacement {
+    /// The name of the host that gets a plain key. The slots of Forebay's own structures are those of their tags: partition 3
+    /// of the series `hits` goes where the key `{hits.3}` goes.
+    pub fn host_of(&self, key: impl AsRef<[u8]>) -> &str {
+        &self.names[self.placement.router().host_for_key(key.as_ref())]
     }
 }
 

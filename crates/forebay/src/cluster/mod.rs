@@ -36,7 +36,7 @@ pub use answers::{Answers, CommandError, HostAnswer, Ticket};
 pub use argument::Argument;
 pub use handle::{Cluster, Route};
 #[cfg(feature = "redis")]
-pub use hosts::Hosts;
+pub use hosts::{FirstPlacement, Hosts};
 #[cfg(feature = "redis")]
 pub use inspection::{Inspection, Plan, SlotMove, Verification};
 pub use map::{MAX_BYTES, MAX_COMMANDS, MAX_TTL, Map, Target};

@@ -38,7 +38,7 @@ pub(crate) use inspect::Content;
 pub(crate) use layout::{Group, Layout};
 pub(crate) use moves::{SlotMove, moves};
 pub(crate) use nodes::read_nodes;
-pub(crate) use placement::Record;
+pub(crate) use placement::{Placement, Record};
 pub use router::RouterKind;
 pub(crate) use sealed::SEAL;
 pub(crate) use slot::{SLOTS, Slot};
