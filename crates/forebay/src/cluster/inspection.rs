@@ -193,7 +193,7 @@ impl Inspection {
                 let copied = content(key)
                     .is_some_and(|(slot, content)| content == Content::Copied && slots.contains_key(&slot));
                 met += u64::from(copied);
-                copied && (met <= ALL_MEASURED || met % MEASURED == 0)
+                copied && (met <= ALL_MEASURED || met.is_multiple_of(MEASURED))
             };
             let Some(Page { keys, sizes }) = scan.next(is_measured).await? else { break };
             for key in &keys {

@@ -25,9 +25,11 @@ pub(super) struct Scan<'a> {
     refused: bool,
 }
 
+type Keys = Vec<Box<[u8]>>;
+
 /// Some keys of a host.
 pub(super) struct Page {
-    pub keys: Vec<Box<[u8]>>,
+    pub keys: Keys,
     /// The memory of some of them, by their place.
     pub sizes: Vec<(usize, u64)>,
 }
@@ -80,7 +82,7 @@ fn raw<const N: usize>(words: [&[u8]; N]) -> Command {
 }
 
 /// The next cursor and the keys of an answer to `SCAN`.
-fn read(reply: Reply) -> Option<(Box<[u8]>, Vec<Box<[u8]>>)> {
+fn read(reply: Reply) -> Option<(Box<[u8]>, Keys)> {
     let bytes = |reply| match reply {
         Reply::Bytes(bytes) => Some(bytes),
         _ => None,
