@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::{
     api::{
-        cluster::Host,
+        host::Host,
         live::{BufferState, LiveLine, LivePast},
     },
     canary::Canary,

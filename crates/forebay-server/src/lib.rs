@@ -19,6 +19,7 @@ mod client;
 pub mod config;
 mod dashboard;
 mod database;
+mod host_metrics;
 pub mod http;
 mod live;
 mod log;

@@ -88,6 +88,7 @@ pub const WORKSPACE: &[Rules] = &[
                 "app",
                 "canary",
                 "database",
+                "host_metrics",
                 "live",
                 "measured_sink",
                 "metrics",

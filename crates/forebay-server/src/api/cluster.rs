@@ -5,12 +5,13 @@ use std::{borrow::Cow, collections::BTreeMap};
 use forebay::{
     Name,
     buffer::{BufferHandle, Value},
-    cluster::{Cluster, HostStatus, Route, ServerReport},
+    cluster::{Cluster, Route, ServerReport},
     series::SeriesHandle,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::host::Host;
 use crate::text;
 
 /// The hosts of the store.
@@ -24,19 +25,6 @@ pub(crate) struct ClusterBody {
     pub(crate) hosts: Vec<Host>,
 }
 
-/// A host, as this process sees it.
-#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
-pub(crate) struct Host {
-    /// Stays when its address changes.
-    pub(crate) name: Box<str>,
-    /// `up`, `suspect`, `down` or `half-open`. Its keys are refused at once only while it is down.
-    pub(crate) health: Cow<'static, str>,
-    /// The number of the 16384 slots that it owns; null where keys are not routed by slots.
-    pub(crate) slots: Option<u16>,
-    /// The reason why the last call to it failed; null while it is up.
-    pub(crate) reason: Option<Box<str>>,
-}
-
 impl From<&Cluster> for ClusterBody {
     fn from(cluster: &Cluster) -> Self {
         let placement = cluster.placement();
@@ -45,12 +33,6 @@ impl From<&Cluster> for ClusterBody {
             epoch: placement.map(|placement| placement.epoch),
             hosts: cluster.hosts().into_iter().map(Host::from).collect(),
         }
-    }
-}
-
-impl From<HostStatus> for Host {
-    fn from(host: HostStatus) -> Self {
-        Self { name: host.name, health: host.health.as_str().into(), slots: host.slots, reason: host.reason }
     }
 }
 

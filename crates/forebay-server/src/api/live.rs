@@ -6,7 +6,7 @@ use forebay::buffer::Stats;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{cluster::Host, declared::Declared};
+use super::{declared::Declared, host::Host};
 
 /// A line of the stream. A rate is the difference of two totals divided by the difference of `elapsed`.
 #[derive(Clone, Debug, Serialize, ToSchema)]

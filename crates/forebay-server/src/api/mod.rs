@@ -9,6 +9,7 @@ pub(crate) mod cluster;
 pub(crate) mod declared;
 pub(crate) mod event;
 pub(crate) mod fields;
+pub(crate) mod host;
 pub(crate) mod limit;
 pub(crate) mod live;
 pub(crate) mod lock;

@@ -16,6 +16,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{Document, Json, JsonResult, Problem, Read, problem::kind_of};
 use crate::{
     app::Shared,
+    host_metrics,
     warning::{Warning, warnings},
 };
 
@@ -156,7 +157,9 @@ async fn ready(reader: Result<Read, Problem>, State(app): State<Shared>) -> Json
 )]
 async fn metrics(Read(app): Read) -> impl IntoResponse {
     app.show_gauges(PING_TIMEOUT).await;
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics.render())
+    let hosts = host_metrics::render(&app.bay.cluster().hosts());
+    let text = app.metrics.render() + &hosts;
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }
 
 /// This document.

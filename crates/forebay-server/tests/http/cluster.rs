@@ -13,7 +13,11 @@ use crate::{
 fn a_store_of_one_host_shows_that() {
     let server = Server::example();
     let client = server.client();
-    let alone = json!({ "name": "embedded", "health": "up", "slots": null, "reason": null });
+    let alone = json!({
+        "name": "embedded", "health": "up", "since": null, "lasted": null, "changes": 0, "slots": null, "reason": null,
+        "calls": null, "latency": { "count": 0, "p50": null, "p99": null, "buckets": [] },
+        "redirects": { "moved": 0, "ask": 0, "try_again": 0 }, "memory": null, "skew": null, "breaker_open": false,
+    });
     assert_eq!(
         client.get("/v1/cluster").expect(200),
         json!({ "router": null, "epoch": null, "hosts": [alone] })
@@ -85,9 +89,34 @@ fn one_dead_host_of_three_costs_its_own_keys_and_is_named() {
     assert!(braces["slot"] != 12_182 && braces["slot"] == braces["limit"]["slot"], "{braces}");
     assert_eq!(braces["limit"], braces["lock"]);
     assert_eq!(accepted(&client), [true; 40]);
+    for host in client.get("/v1/cluster").expect(200)["hosts"].as_array().expect("hosts") {
+        assert!(host["since"].as_str().is_some_and(|since| since.ends_with('Z')), "{host}");
+        assert!(
+            host["calls"]["begun"].as_u64() > Some(0) && host["latency"]["p99"].as_f64() > Some(0.0),
+            "{host}"
+        );
+        assert!(
+            host["memory"]["used"].as_u64() > Some(100_000) && host["skew"]["slots"].is_number(),
+            "{host}"
+        );
+    }
 
     redis[1].kill();
     wait_until("the host to be found dead", || health(&client) == ["up", "down", "up"]);
+    let metrics = client.get("/metrics").body;
+    let has = |line: &str| metrics.lines().any(|found| found == line);
+    for line in [
+        "forebay_host_state{host=\"b\",state=\"down\"} 1",
+        "forebay_host_state{host=\"b\",state=\"up\"} 0",
+        "forebay_host_state{host=\"a\",state=\"up\"} 1",
+        "# TYPE forebay_host_round_trip_seconds histogram",
+    ] {
+        assert!(has(line), "{line}\n{metrics}");
+    }
+    assert!(
+        metrics.contains("forebay_host_round_trip_seconds_bucket{host=\"a\",le=\"0.000032\"} "),
+        "{metrics}"
+    );
     let ready = client.get("/readyz").expect(200);
     assert_eq!(ready["store"], "ok", "the other two serve");
     assert!(ready["warnings"][0].as_str().is_some_and(|text| text.contains("host \"b\" is down")), "{ready}");

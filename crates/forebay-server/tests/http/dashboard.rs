@@ -137,6 +137,32 @@ async fn the_page_shows_what_happens_and_takes_keys_for_text() {
 }
 
 #[tokio::test]
+async fn the_page_shows_the_hosts_and_which_one_is_down() {
+    if without("chromium") || without("redis") {
+        return;
+    }
+    let (redis, server) = tokio::task::spawn_blocking(crate::cluster::three).await.expect("starts");
+    let page = Page::open(&server).await;
+    page.shows("status-live", "live").await;
+    let cell = |host: &str, column: u32| {
+        format!("document.querySelector('[data-host={host}] td:nth-child({column})').innerText")
+    };
+    page.until("document.querySelectorAll('#host-list [data-host]').length === 3").await;
+    page.until(&format!("{} === 'up' && {}.endsWith(' ms')", cell("a", 2), cell("a", 6))).await;
+    page.until(&format!("{}.endsWith(' MiB') && {} === '0'", cell("a", 7), cell("a", 5))).await;
+    redis[1].kill();
+    page.until(&format!("{} === 'down'", cell("b", 2))).await;
+    page.until("document.querySelector('#host-list .why').innerText.includes('cannot connect')").await;
+    assert_eq!(page.value(&cell("c", 2)).await, json!("up"));
+    assert_eq!(page.complaints().await, json!([]));
+    page.close().await;
+    // The server flushes once more when it stops.
+    redis[1].restart();
+    eventually("the host to be found again", async || crate::cluster::health(&server.client()) == ["up"; 3])
+        .await;
+}
+
+#[tokio::test]
 async fn the_page_asks_for_a_token_where_the_server_does() {
     if without("chromium") {
         return;

@@ -13,7 +13,7 @@ use super::{
         runtime::block_on,
         terminal::answer,
     },
-    inspect,
+    hosts, inspect,
 };
 use crate::{
     api::cluster::{ClusterBody, Finding, ProbedServer, Routes},
@@ -27,7 +27,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  forebay cluster show                     the hosts, their health and slots
+  forebay cluster show                     the hosts: health, latency, memory and load
   forebay cluster route 42                 the hosts of key 42
   forebay cluster show --store redis://10.0.0.1,10.0.0.2
   forebay cluster probe redis://10.0.0.1   whether that server has what Forebay needs
@@ -43,7 +43,7 @@ pub(in crate::cli) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Show the hosts, their health, and how many slots they own
+    /// Show the hosts: their health and since when, slots, calls in flight, latency, memory and share of the calls
     Show {
         #[command(flatten)]
         how: How,
@@ -84,8 +84,8 @@ struct How {
 pub(in crate::cli) fn run(args: &Args) -> Result<ExitCode> {
     match &args.what {
         What::Show { how } => {
-            let hosts = block_on(ask(how, "/v1/cluster", |bay, _| Ok(ClusterBody::from(&bay.cluster()))))?;
-            answer(how.json, &hosts, describe)?;
+            let found = block_on(ask(how, "/v1/cluster", |bay, _| Ok(ClusterBody::from(&bay.cluster()))))?;
+            answer(how.json, &found, hosts::describe)?;
         }
         What::Probe { url, prefix, json } => {
             let servers = block_on(async { Ok(Forebay::options().prefix(prefix).probe(url).await?) })?;
@@ -128,21 +128,6 @@ fn routes(bay: &Forebay, config: &Config, key: &str) -> Result<Routes> {
     let buffers =
         Registry::open("buffer", &config.buffers, |_, buffer| Ok(bay.buffer(buffer.definition.clone())?))?;
     Ok(Routes::new(&bay.cluster(), key, series.entries.iter(), buffers.entries.iter()))
-}
-
-fn describe(cluster: &ClusterBody) -> String {
-    let width = cluster.hosts.iter().map(|host| shown(&host.name).chars().count()).max().unwrap_or(0);
-    let router = cluster.router.as_ref().zip(cluster.epoch);
-    let router = router.map(|(router, epoch)| format!("router {}, epoch {epoch}", shown(router)));
-    let mut lines = Vec::from_iter(router);
-    lines.extend(cluster.hosts.iter().map(|host| {
-        let slots = host.slots.map(|slots| format!("{slots:>6} slots")).unwrap_or_default();
-        let reason = host.reason.as_ref().map(|reason| format!("  {}", shown(reason))).unwrap_or_default();
-        format!("{:<width$}  {:<9} {slots}{reason}", shown(&host.name), shown(&host.health))
-            .trim_end()
-            .to_owned()
-    }));
-    lines.join("\n")
 }
 
 fn describe_probe(servers: &Vec<ProbedServer>) -> String {

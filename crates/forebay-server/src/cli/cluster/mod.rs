@@ -1,6 +1,7 @@
 //! `forebay cluster`: the hosts of the store.
 
 mod command;
+mod hosts;
 mod inspect;
 
 pub(super) use command::{Args, run};
