@@ -107,7 +107,19 @@ async fn mistakes_name_what_was_found_and_what_to_write() {
     let text = error.to_string();
     assert!(text.contains("127.0.0.1:1") && text.contains("127.0.0.1:2"), "{text}");
 
+    let primary = Redis::start();
+    let replica = Redis::builder().replica_of(&primary).start();
+    let error = open(&replica.url()).await.expect_err("a replica");
+    let text = error.to_string();
+    assert!(
+        text.contains("this is a replica") && text.contains(&format!("write 127.0.0.1:{}", primary.port())),
+        "{text}"
+    );
+
     let cluster = RedisCluster::start();
+    let error = open(&cluster.nodes()[0].url()).await.expect_err("a node");
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert!(error.to_string().contains("a node of a Redis Cluster: write redis+cluster:"), "{error}");
     for node in cluster.nodes() {
         node.command(["CLUSTER", "DELSLOTS", "7", "8", "9", "100"]);
     }

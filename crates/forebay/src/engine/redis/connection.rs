@@ -488,6 +488,13 @@ async fn open(host: &Host) -> Result<(Located, (MultiplexedConnection, Driver, S
         made = connect(&host.target, &here, &host.clock) => made?,
         () = located.moved(&host.clock) => return Err(unavailable(host.name(), "the primary was replaced")),
     };
+    if made.2.is_node && !host.is_node() {
+        let text = format!(
+            "redis {}: this is a node of a Redis Cluster: write redis+cluster: in place of redis: in the URL",
+            host.name()
+        );
+        return Err(Error::new(ErrorKind::Configuration, text));
+    }
     Ok((located, made))
 }
 

@@ -33,6 +33,8 @@ pub(super) struct ServerInfo {
     pub memory: Option<Memory>,
     /// The server's clock, in microseconds.
     pub time: u64,
+    /// Whether it is a node of a Redis Cluster.
+    pub is_node: bool,
 }
 
 /// One attempt to connect to the host where it was found.
@@ -84,7 +86,9 @@ async fn identify(name: &str, connection: &mut MultiplexedConnection) -> Result<
         return Err(Error::new(ErrorKind::Unsupported, text));
     }
     if field("role") != Some("master") {
-        return Err(unavailable(name, "this is a replica; its primary is needed"));
+        let primary = field("master_host").zip(field("master_port"));
+        let primary = primary.map_or(String::new(), |(host, port)| format!(": write {host}:{port}"));
+        return Err(unavailable(name, format_args!("this is a replica; its primary is needed{primary}")));
     }
     let replid = field("master_replid").ok_or_else(|| missing("master_replid"))?;
     let policy = field("maxmemory_policy").unwrap_or("unknown");
@@ -94,6 +98,7 @@ async fn identify(name: &str, connection: &mut MultiplexedConnection) -> Result<
         maxmemory_policy: policy.into(),
         memory: memory(&info),
         time,
+        is_node: field("cluster_enabled") == Some("1"),
     })
 }
 
