@@ -29,11 +29,16 @@ pub(crate) struct Sum {
     /// The exclusive end: widened likewise, and at most the bucket that is 5 minutes ahead.
     #[schema(format = DateTime)]
     to: String,
+    /// Points may be missing that other hosts accepted while the one of this key was down. Left out if none are.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    partial: bool,
 }
 
 impl From<Total> for Sum {
     fn from(total: Total) -> Self {
-        Self { total: total.sum, from: total.from.to_string(), to: total.to.to_string() }
+        let Total { sum, from, to, partial, .. } = total;
+        Self { total: sum, from: from.to_string(), to: to.to_string(), partial }
     }
 }
 
@@ -62,11 +67,15 @@ pub(crate) struct RangeBody {
     pub(crate) partial: Partial,
 }
 
-/// Tells whether the first and the last point cover only a part of their step.
+/// Tells whether the first and the last point cover only a part of their step, and whether counts may be missing.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub(crate) struct Partial {
     pub(crate) first: bool,
     pub(crate) last: bool,
+    /// Points may be missing that other hosts accepted while the one of this key was down. Left out if none are.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    pub(crate) counts: bool,
 }
 
 impl RangeBody {
@@ -80,7 +89,11 @@ impl RangeBody {
             sum: range.sum(),
             from: range.from.to_string(),
             to: range.to.to_string(),
-            partial: Partial { first: range.is_first_partial(), last: range.is_last_partial() },
+            partial: Partial {
+                first: range.is_first_partial(),
+                last: range.is_last_partial(),
+                counts: range.partial,
+            },
             values: range.values,
         }
     }

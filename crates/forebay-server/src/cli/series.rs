@@ -115,6 +115,9 @@ fn describe(range: &RangeBody) -> String {
     ));
     lines.extend(partial.first.then(|| format!("the first point counts from {from}")));
     lines.extend(partial.last.then(|| format!("the last point counts until {to}")));
+    let missing =
+        "partial: points that other hosts accepted while the one of this key was down are not added yet";
+    lines.extend(partial.counts.then(|| missing.to_owned()));
     let coarsened = "the step is longer, because so fine a step is not kept that long";
     lines.extend(range.coarsened.then(|| coarsened.to_owned()));
     lines.join("\n")

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     key::Name,
-    model::{Command, Failure, Fate, Health, HostStatus, Placement, Reply, Row, Schema},
+    model::{Command, Failure, Fate, Health, HostStatus, Placement, Reply, Row, Schema, resolution::Grid},
     time::{Timestamp, When},
 };
 
@@ -222,6 +222,18 @@ impl Engine {
     /// misses none of a store that is reached. A notification may be lost on the way, and an expired lease sends none.
     pub(crate) fn lock_subscribe(&self, name: &str, owner: Uuid) -> Subscription {
         on_any!(self, engine => engine.lock_subscribe(name, owner))
+    }
+
+    /// Notes the definition of a series. Of several hosts, each takes points of the others while they are down, and hands them
+    /// over by it.
+    pub(crate) fn series_define(&self, grid: &Arc<Grid>) {
+        on_only!(self, Cluster(cluster) => cluster.series_define(grid), else ());
+    }
+
+    /// Whether points of a partition wait on other hosts than its own, as far as this process knows.
+    #[cfg_attr(not(feature = "redis"), expect(clippy::unused_async, reason = "hosts have to be waited for"))]
+    pub(crate) async fn series_may_wait(&self, part: &SeriesPart) -> bool {
+        on_only!(self, Cluster(cluster) => cluster.series_may_wait(part).await, else false)
     }
 
     /// The bytes of requests and tokens of each host, as of its last begun request.

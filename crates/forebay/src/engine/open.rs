@@ -125,13 +125,21 @@ impl Engine {
             }
             #[cfg(feature = "redis")]
             Location::Hosts(router, addresses) => {
-                Ok(Self::Cluster(cluster::Cluster::open(router, addresses, options).await?))
+                Ok(Self::cluster(cluster::Cluster::open(router, addresses, options).await?, options))
             }
             #[cfg(feature = "redis")]
             Location::Nodes(addresses) => {
-                Ok(Self::Cluster(cluster::Cluster::open_nodes(&addresses, options).await?))
+                Ok(Self::cluster(cluster::Cluster::open_nodes(&addresses, options).await?, options))
             }
         }
+    }
+
+    /// The engine of several hosts, with the task that hands over points of series. It ends with the store.
+    #[cfg(feature = "redis")]
+    fn cluster(cluster: std::sync::Arc<cluster::Cluster>, options: &Options) -> Self {
+        let weak = std::sync::Arc::downgrade(&cluster);
+        tokio::spawn(cluster::tend_stand_ins(weak, options.clock.clone()));
+        Self::Cluster(cluster)
     }
 }
 

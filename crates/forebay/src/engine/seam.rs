@@ -122,9 +122,6 @@ steps! {
     /// Whether a partition of a buffer has a token, and the epoch of its host at that time.
     fn buffer_peek(part: &BufferPart, token: &Token) -> Seen, at Place::Buffer(part);
 
-    /// Adds points, each of them once. `now` decides which buckets are still kept, and how long a chunk lives.
-    fn series_add(part: &SeriesPart, points: Vec<Point>, now: Timestamp) -> (), at Place::Series(part);
-
     /// Reads several spans in one round trip, each zero-filled: `to - from` counts.
     fn series_read(part: &SeriesPart, spans: &[Span<'_>]) -> Vec<Vec<u64>>, at Place::Series(part);
 
@@ -170,9 +167,13 @@ steps! {
 
 }
 
-// `cluster/engine.rs` asks every host.
+// `cluster/engine.rs` asks every host, or the cluster chooses one.
 steps! {
     ON_ALL_HOSTS on all hosts:
+
+    /// Adds points, each of them once. `now` decides which buckets are still kept, and how long a chunk lives. Another host takes
+    /// them while the one of their partition is down: see `cluster/stand_in.rs`.
+    fn series_add(part: &SeriesPart, points: Vec<Point>, now: Timestamp) -> ();
 
     /// Every partition that may hold rows, of every buffer, defined or not.
     fn buffer_parts() -> BufferParts;

@@ -201,14 +201,41 @@ pub(crate) struct BufferParts {
 pub(crate) struct SeriesPart {
     pub grid: Arc<Grid>,
     pub index: u16,
+    /// The number of the stand-in of this partition. 0: the partition itself.
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "without hosts nothing stands in"))]
+    pub stand_in: u8,
+}
+
+impl SeriesPart {
+    /// The partition itself.
+    pub(crate) fn new(grid: Arc<Grid>, index: u16) -> Self {
+        Self { grid, index, stand_in: 0 }
+    }
 }
 
 #[cfg(feature = "redis")]
 impl SeriesPart {
     /// The hash tag of all its keys.
     pub(crate) fn tag(&self) -> String {
-        format!("{}.{}", self.grid.name, self.index)
+        match self.stand_in {
+            0 => format!("{}.{}", self.grid.name, self.index),
+            number => format!("{}.{}~{number}", self.grid.name, self.index),
+        }
     }
+
+    /// A stand-in of this partition.
+    pub(crate) fn stand_in(&self, number: u8) -> Self {
+        Self { stand_in: number, ..self.clone() }
+    }
+}
+
+/// The generation that a stand-in hands over next.
+#[cfg(feature = "redis")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HandedPoints {
+    /// The generation's id, which no other generation has.
+    pub generation: Uuid,
+    pub points: Vec<Point>,
 }
 
 /// A count at a time. It goes to every resolution that still keeps its bucket.

@@ -55,6 +55,7 @@ impl SeriesHandle {
         let (grid, limited) = series.build()?;
         for grid in [&grid, &limited] {
             bound.map_or(Ok(()), |keys| store.engine().series_bound(&grid.name, keys))?;
+            store.engine().series_define(grid);
         }
         Ok(Self { store, grid, limited, late: Arc::default() })
     }
@@ -157,7 +158,7 @@ impl SeriesHandle {
             self.check_time(n, at, *now)?;
             points.push(point(key, n, at));
         }
-        let part = |index| SeriesPart { grid: self.grid.clone(), index };
+        let part = |index| SeriesPart::new(self.grid.clone(), index);
         // A single point has one partition; joining many futures costs allocations.
         if batches.len() == 1 {
             let (index, now, points) = batches.swap_remove(0);
@@ -283,7 +284,7 @@ impl SeriesHandle {
     }
 
     pub(crate) fn part(&self, key: &str) -> SeriesPart {
-        SeriesPart { grid: self.grid.clone(), index: self.grid.partition_of(key) }
+        SeriesPart::new(self.grid.clone(), self.grid.partition_of(key))
     }
 
     /// The partition with the points of `key`. A store in this process has no partitions, so that a maximum of keys refuses
@@ -292,7 +293,7 @@ impl SeriesHandle {
         if self.store.engine().is_shared() {
             return self.part(key.as_str());
         }
-        SeriesPart { grid: self.grid.clone(), index: 0 }
+        SeriesPart::new(self.grid.clone(), 0)
     }
 
     pub(super) fn key<'a>(&self, text: &'a str) -> Result<Key<'a>> {

@@ -44,6 +44,8 @@ pub struct Range {
     pub to: Timestamp,
     /// Whether `step` is longer than requested because such fine buckets are no longer kept at `from`.
     pub coarsened: bool,
+    /// Whether points may be missing, as in [`Total::partial`].
+    pub partial: bool,
 }
 
 impl Range {
@@ -87,6 +89,9 @@ pub struct Total {
     pub from: Timestamp,
     /// The end of the span, exclusive: widened likewise, and at most the bucket that is 5 minutes ahead.
     pub to: Timestamp,
+    /// Whether points may be missing that other hosts accepted while the one of this key was down. They are added within
+    /// seconds after it is back.
+    pub partial: bool,
 }
 
 impl SeriesHandle {
@@ -146,9 +151,9 @@ impl SeriesHandle {
     ) -> Result<Total> {
         let key = self.key(key.as_ref())?;
         let cover = plan_sum(&self.grid.resolutions, from, to, now);
-        let counts = self.read(key.as_str(), &cover).await?;
+        let (counts, partial) = self.read(key.as_str(), &cover).await?;
         let sum = counts.into_iter().flatten().fold(0, u64::saturating_add);
-        Ok(Total { sum, from: cover.from, to: cover.to })
+        Ok(Total { sum, from: cover.from, to: cover.to, partial })
     }
 
     /// Reads the counts of `key` from `from` until before `to`, zero-filled.
@@ -216,10 +221,11 @@ impl SeriesHandle {
         }
         let plan = plan_range(&self.grid.resolutions, from, to, step, now);
         let plan = plan.map_err(|error| error.in_context(format_args!("series {name}")))?;
-        let counts = self.read(key.as_str(), &plan.cover).await?;
+        let (counts, partial) = self.read(key.as_str(), &plan.cover).await?;
         let values = self.points(&plan, &counts);
         let RangePlan { cover: Cover { from, to, .. }, start, step: met, .. } = plan;
-        Ok(Range { start, step: met, values, from, to, coarsened: step.is_some_and(|step| step < met) })
+        let coarsened = step.is_some_and(|step| step < met);
+        Ok(Range { start, step: met, values, from, to, coarsened, partial })
     }
 
     /// Adds the buckets of a range up to its points.
@@ -238,7 +244,8 @@ impl SeriesHandle {
         values
     }
 
-    async fn read(&self, key: &str, cover: &Cover) -> Result<Vec<Vec<u64>>> {
+    /// The counts of each run, and whether points may be missing.
+    async fn read(&self, key: &str, cover: &Cover) -> Result<(Vec<Vec<u64>>, bool)> {
         let buckets = cover.buckets();
         if buckets > MAX_BUCKETS {
             return Err(out_of_range(format!(
@@ -252,7 +259,10 @@ impl SeriesHandle {
             from: run.buckets.start,
             to: run.buckets.end,
         });
-        self.store.engine().series_read(&self.part(key), &spans.collect::<Vec<_>>()).await
+        let (engine, part) = (self.store.engine(), self.part(key));
+        // Before the read: what is handed over after the question is in no answer yet.
+        let partial = engine.series_may_wait(&part).await;
+        Ok((engine.series_read(&part, &spans.collect::<Vec<_>>()).await?, partial))
     }
 }
 

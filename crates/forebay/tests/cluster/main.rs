@@ -12,6 +12,7 @@ mod inspection;
 mod map;
 mod map_faults;
 mod nodes;
+mod points;
 mod probe;
 mod reshard;
 mod route;

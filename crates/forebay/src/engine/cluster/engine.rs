@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::{
     Host, Record,
     address::Address,
+    known_points::KnownPoints,
     member::Member,
     node_watch::NodeWatch,
     placement::Placement,
@@ -25,12 +26,11 @@ use crate::{
         options::Options,
         redis::Redis,
         request::{Hosts, down_mark},
-        step::{BufferParts, Place, SeriesPart, Take},
+        step::{BufferParts, Place, Take},
     },
     error::{Error, ErrorKind, Result},
     key::Name,
     model::{self, Command, Failure, Fate, Health, HostStatus, Reply},
-    time::Timestamp,
 };
 
 /// The engine of several hosts.
@@ -42,6 +42,8 @@ pub(crate) struct Cluster {
     closed: AtomicBool,
     /// The nodes of a Redis Cluster.
     pub(super) nodes: Option<NodeWatch>,
+    /// The points of series that wait in stand-ins.
+    pub(super) known_points: KnownPoints,
 }
 
 impl Cluster {
@@ -91,7 +93,8 @@ impl Cluster {
     }
 
     pub(super) fn of(topology: Topology, nodes: Option<NodeWatch>) -> Self {
-        Self { topology: RwLock::new(Arc::new(topology)), closed: AtomicBool::new(false), nodes }
+        let (topology, closed) = (RwLock::new(Arc::new(topology)), AtomicBool::new(false));
+        Self { topology, closed, nodes, known_points: KnownPoints::default() }
     }
 
     /// Lets other hosts take the place of those as of now. Those that are left out end when their calls have ended.
@@ -104,6 +107,7 @@ impl Cluster {
             // The calls under way are settled by the present owners of its slots. A host that is well still answers.
             if member.health().0 != Health::Up {
                 member.engine.give_up();
+                self.known_points.note_loss();
             }
         }
     }
@@ -188,10 +192,6 @@ impl Cluster {
     pub(crate) fn together(&self, takes: &[Take<'_>]) -> bool {
         let topology = self.topology.read();
         takes.windows(2).all(|pair| topology.are_together(pair[0].key, pair[1].key))
-    }
-
-    pub(crate) async fn series_now(&self, part: &SeriesPart) -> Timestamp {
-        self.member(Place::Series(part)).engine.series_now(part).await
     }
 
     pub(crate) fn lock_subscribe(&self, name: &str, owner: Uuid) -> Subscription {
@@ -286,6 +286,7 @@ impl Cluster {
         let members = topology.members();
         let mut warnings: Vec<String> = members.iter().flat_map(|member| member.engine.warnings()).collect();
         warnings.extend(self.nodes.as_ref().and_then(NodeWatch::warning));
+        warnings.extend(self.known_points.warnings());
         for member in members {
             let (health, reason) = member.health();
             if let Some(refusal) = member.engine.refusal().filter(|_| health == Health::Up) {

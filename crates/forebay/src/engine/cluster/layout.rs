@@ -86,6 +86,8 @@ impl Layout {
     pub(crate) fn tag(self, place: Place<'_>) -> Cow<'_, str> {
         match (self, place) {
             (Self::Grouped, Place::Key(key)) => Group::of(key).tag().into(),
+            // Which stand-in a partition has is found by trying them, so that its slot may be any.
+            (Self::Grouped, Place::Series(part)) if part.stand_in > 0 => part.tag().into(),
             (Self::Grouped, Place::Buffer(_) | Place::Series(_)) => {
                 let name = format!("{}.", place.tag());
                 let letters = Self::slot(place).letters(&name);
@@ -101,6 +103,7 @@ impl Layout {
         match place {
             Place::Key(key) => Group::of(key).slot(),
             Place::Buffer(part) => Slot::of_partition(part.schema.name.as_str(), part.index),
+            Place::Series(part) if part.stand_in > 0 => Slot::of_tag(part.tag().as_bytes()),
             Place::Series(part) => Slot::of_partition(part.grid.name.as_str(), part.index),
             Place::Named(_) | Place::Overrides => Slot::of_tag(place.tag().as_bytes()),
         }

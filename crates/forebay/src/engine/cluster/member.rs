@@ -5,7 +5,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -36,6 +36,8 @@ pub(in crate::engine) struct Member {
     pub(super) traffic: Traffic,
     /// The state's `Down`, for those who only ask whether to ask: no order with anything else is needed.
     is_down: AtomicBool,
+    /// How many times it went down. Written before `is_down`, by one at a time.
+    downs: AtomicU64,
     /// Notified when a caller had no answer.
     trouble: Notify,
     /// Its probes, which hold it until they are stopped.
@@ -59,6 +61,7 @@ impl Member {
             state: Mutex::new(State { health_state: HealthState::default(), standing, reason: None }),
             traffic: Traffic::default(),
             is_down: AtomicBool::new(false),
+            downs: AtomicU64::new(0),
             trouble: Notify::new(),
             prober: OnceLock::new(),
         }
@@ -73,6 +76,16 @@ impl Member {
     /// [`begin`](Self::begin) for a call that outlives the list of hosts from which this one was taken.
     pub(super) fn begin_owned(self: Arc<Self>) -> Result<CallGuard<Arc<Self>>> {
         CallGuard::begin(self)
+    }
+
+    /// Whether calls to this host are begun at present.
+    pub(super) fn is_asked(&self) -> bool {
+        !self.is_down.load(Ordering::Relaxed)
+    }
+
+    /// How many times this host went down since the store was opened.
+    pub(super) fn downs(&self) -> u64 {
+        self.downs.load(Ordering::Acquire)
     }
 
     pub(super) fn health(&self) -> (Health, Option<Error>) {
@@ -205,6 +218,10 @@ impl Member {
         change(&mut state);
         let after = state.health_state.health();
         let before = state.standing.enter(after, self.engine.clock());
+        let went_down = before != after && after == Health::Down;
+        if went_down {
+            self.downs.fetch_add(1, Ordering::Release);
+        }
         self.is_down.store(after == Health::Down, Ordering::Relaxed);
         let reason = state.reason.clone();
         drop(state);
@@ -212,8 +229,8 @@ impl Member {
             // Another node may have its slots by now.
             self.engine.report();
         }
-        if before != after && after == Health::Down {
-            self.engine.refuse_waiting_rows(&self.down());
+        if went_down {
+            self.engine.refuse_waiting(&self.down());
         }
         let name = self.host.name();
         match reason {

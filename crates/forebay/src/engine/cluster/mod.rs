@@ -9,7 +9,8 @@
 //!
 //! The [`Cluster`] engine routes each step to the host that has its tag. A host that does not answer keeps its
 //! keys: they fail at once until it is back, and the keys of the others notice nothing. Giving them to another
-//! host would split counters in two, and bring old values back later.
+//! host would split counters in two, and bring old values back later. The points of a series are an exception:
+//! they may be added later, so that another host takes them meanwhile and hands them over.
 
 mod address;
 mod batched;
@@ -17,6 +18,7 @@ mod engine;
 mod health;
 mod host;
 mod inspect;
+mod known_points;
 mod layout;
 mod member;
 mod moves;
@@ -26,6 +28,7 @@ mod placement;
 pub(crate) mod router;
 mod sealed;
 mod slot;
+mod stand_in;
 mod table;
 mod topology;
 mod traffic;
@@ -42,4 +45,5 @@ pub(crate) use placement::{Placement, Record};
 pub use router::RouterKind;
 pub(crate) use sealed::SEAL;
 pub(crate) use slot::{SLOTS, Slot};
+pub(crate) use stand_in::tend_stand_ins;
 pub(crate) use table::SlotTable;

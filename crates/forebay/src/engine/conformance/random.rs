@@ -109,7 +109,7 @@ impl World {
         Self {
             limits: samples().into_iter().map(|rule| (fresh("limit"), rule)).collect(),
             buffer: BufferPart { schema, index: 0 },
-            series: SeriesPart { grid: Arc::new(grid), index: 0 },
+            series: SeriesPart::new(Arc::new(grid), 0),
         }
     }
 

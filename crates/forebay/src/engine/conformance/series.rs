@@ -19,7 +19,7 @@ struct Counted {
 impl Counted {
     fn new(bay: &Forebay) -> Self {
         let grid = Grid { name: fresh("series"), resolutions: Resolution::defaults().into(), partitions: 1 };
-        Self { bay: bay.clone(), part: SeriesPart { grid: Arc::new(grid), index: 0 } }
+        Self { bay: bay.clone(), part: SeriesPart::new(Arc::new(grid), 0) }
     }
 
     async fn add(&self, points: &[(&str, Timestamp, u64)]) {

@@ -20,7 +20,7 @@ use crate::{
         sequence::{Sequencer, WriteFuture},
         step::{BufferPart, BufferParts, BufferStats, Frozen, Generation, PendingRow, Rotate},
     },
-    error::{Error, Result},
+    error::Result,
     key::Name,
     model::{Row, RowKey, Schema},
     time::{Timestamp, micros},
@@ -49,11 +49,6 @@ impl Redis {
     ) -> Result<WriteFuture> {
         let writer = self.writers.of(schema, index, &self.host, &self.keys);
         writer.write_one(index, Item { row, token: None }, waker)
-    }
-
-    /// Refuses the rows that wait behind those under way, because the host is down.
-    pub(crate) fn refuse_waiting_rows(&self, why: &Error) {
-        self.writers.refuse_waiting(why);
     }
 
     pub(crate) async fn buffer_rotate(

@@ -1,14 +1,14 @@
 //! Points on their way into chunks, and counts on their way out.
 //!
 //! Numbers in, numbers out: no clock, no connection. The forms of a chunk are described in
-//! `lua/series_add.lua`.
+//! `lua/chunks.lua`.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use crate::{
     engine::step::Point,
-    model::resolution::{Grid, MAX_COUNT},
-    time::Timestamp,
+    model::resolution::{Grid, MAX_COUNT, Resolution},
+    time::{Timestamp, mins},
 };
 
 /// The gain of one bucket. The order keeps the buckets of a chunk together, by slot.
@@ -27,6 +27,13 @@ pub(super) struct Gain {
 }
 
 impl Gain {
+    /// The start of its bucket in seconds, ':' and its key: the name of the bucket in a stand-in.
+    pub(super) fn field(&self) -> String {
+        let bucket = self.chunk * self.slots + i64::try_from(self.slot).expect("at most 3600 slots");
+        let start = bucket.saturating_mul(i64::try_from(self.step).expect("at most a day"));
+        format!("{start}:{}", self.key)
+    }
+
     fn same_chunk(&self, other: &Self) -> bool {
         (&self.key, self.step, self.chunk) == (&other.key, other.step, other.chunk)
     }
@@ -34,27 +41,44 @@ impl Gain {
 
 /// The gains of points in every resolution that still keeps their buckets.
 pub(super) fn gains(grid: &Grid, points: &[Point], now: Timestamp) -> Vec<Gain> {
-    let mut gains = Vec::with_capacity(points.len() * grid.resolutions.len());
+    let mut all = Vec::with_capacity(points.len() * grid.resolutions.len());
     for point in points {
-        for resolution in &grid.resolutions {
-            let bucket = resolution.bucket(point.at);
-            if !resolution.keeps(bucket, now) {
-                continue;
-            }
-            let (chunk, slot) = resolution.place(bucket);
-            gains.push(Gain {
-                key: point.key.clone(),
-                step: resolution.step.as_secs(),
-                chunk,
-                slot,
-                slots: resolution.slots(),
-                n: point.n,
-                // A chunk that holds a kept bucket has time left; a started millisecond counts.
-                ttl: resolution.lifetime(chunk, now).unwrap_or_default().as_millis() + 1,
-            });
-        }
+        all.extend(kept(grid, point, now));
     }
-    merge(gains)
+    merge(all)
+}
+
+/// The gain of each point in the finest resolution that still keeps its bucket. From it the gains of all coarser ones follow,
+/// whose steps are multiples.
+pub(super) fn finest(grid: &Grid, points: &[Point], now: Timestamp) -> Vec<Gain> {
+    merge(points.iter().filter_map(|point| kept(grid, point, now).next()).collect())
+}
+
+/// For how long any bucket of a point is kept at most, of one that may be ahead of the clock.
+pub(super) fn longest_life(grid: &Grid) -> Duration {
+    let kept = |coarsest: &Resolution| coarsest.step + coarsest.retention;
+    grid.resolutions.last().map(kept).unwrap_or_default() + mins(5)
+}
+
+/// The gains of a point, from the finest resolution to the coarsest.
+fn kept<'a>(grid: &'a Grid, point: &'a Point, now: Timestamp) -> impl Iterator<Item = Gain> + 'a {
+    grid.resolutions.iter().filter_map(move |resolution| {
+        let bucket = resolution.bucket(point.at);
+        if !resolution.keeps(bucket, now) {
+            return None;
+        }
+        let (chunk, slot) = resolution.place(bucket);
+        Some(Gain {
+            key: point.key.clone(),
+            step: resolution.step.as_secs(),
+            chunk,
+            slot,
+            slots: resolution.slots(),
+            n: point.n,
+            // A chunk that holds a kept bucket has time left; a started millisecond counts.
+            ttl: resolution.lifetime(chunk, now).unwrap_or_default().as_millis() + 1,
+        })
+    })
 }
 
 /// One gain for each bucket, in order.

@@ -16,7 +16,7 @@ use super::{
     partition_writer::Writers,
     probe::Probe,
     reply::{text, unexpected},
-    series_writer,
+    series_writer, stand_in_writer,
     target::Target,
 };
 use crate::{
@@ -44,6 +44,7 @@ pub(crate) struct Redis {
     pub(super) batches: Semaphore,
     pub(super) writers: Writers,
     pub(super) series_writers: series_writer::Writers,
+    pub(super) stand_in_writers: stand_in_writer::Writers,
     /// The bytes of requests and their tokens, as the host said last, of each group that has a count of its own. Only shown, so
     /// any memory order will do.
     pub(super) once_bytes: Box<[AtomicU64]>,
@@ -92,6 +93,7 @@ impl Redis {
             batches: Semaphore::new(MAX_BATCHES),
             writers: Writers::default(),
             series_writers: series_writer::Writers::default(),
+            stand_in_writers: stand_in_writer::Writers::default(),
             once_bytes: (0..shares).map(|_| AtomicU64::new(0)).collect(),
             probe_group: AtomicU16::new(0),
         })
@@ -110,6 +112,13 @@ impl Redis {
     /// Ends the wait of those who wait for an answer of this node, whose slots another one has by now.
     pub(crate) fn give_up(&self) {
         self.host.give_up();
+    }
+
+    /// Refuses the rows and points that wait behind those under way, because the host is down. Another one may take them.
+    pub(crate) fn refuse_waiting(&self, why: &Error) {
+        self.writers.refuse_waiting(why);
+        self.series_writers.refuse_waiting(why);
+        self.stand_in_writers.refuse_waiting(why);
     }
 
     /// Says that the known owners of slots may be out of date.

@@ -46,9 +46,12 @@ impl Keys {
             "lock" => Kept("zset", FORCE_RELEASE),
             "buffer" if part == "paused" => Kept("string", DELETE),
             "buffer" if part == "frozen" => Kept("list", DELETE),
-            "buffers" => Kept("set", DELETE),
+            "buffers" | "stand-ins" => Kept("set", DELETE),
             "buffer" | "series" if part.starts_with("once:") => Kept("set", DELETE),
-            "series" if part != "guard" => Kept("string", DELETE_SERIES),
+            "series" if part.starts_with("received:") => Kept("set", DELETE),
+            "series" if part == "frozen" => Kept("list", DELETE),
+            "series" if part == "lease" => Kept("string", DELETE),
+            "series" if part != "guard" && part != "live" => Kept("string", DELETE_SERIES),
             "buffer" | "series" | "{overrides}" | "once-bytes" => Kept("hash", DELETE),
             _ => Kept("string", DELETE),
         })
@@ -159,11 +162,16 @@ impl Keys {
     }
 
     /// The group of the key under which a partition is registered.
-    pub(super) fn register_of(&self, part: &BufferPart) -> Group {
+    pub(super) fn register_of(&self, place: Place<'_>) -> Group {
         match self.layout {
             Layout::Named => Group::default(),
-            Layout::Grouped => Group::register_of(Place::Buffer(part)),
+            Layout::Grouped => Group::register_of(place),
         }
+    }
+
+    /// The key under which a host has the stand-ins that were ever written to on it, as [`buffers`](Self::buffers).
+    pub(super) fn stand_ins(&self, register: Group) -> String {
+        self.grouped("stand-ins", register)
     }
 
     /// The key that is there while the flushing of a buffer is paused.
@@ -185,6 +193,26 @@ impl Keys {
     /// The key of the guard of a partition of a series.
     pub(super) fn series_guard(&self, part: &SeriesPart) -> String {
         format!("{}:guard", self.series(part))
+    }
+
+    /// The key of the live generation of a stand-in.
+    pub(super) fn stand_in_live(&self, part: &SeriesPart) -> String {
+        format!("{}:live", self.series(part))
+    }
+
+    /// The key of the frozen generations of a stand-in.
+    pub(super) fn stand_in_frozen(&self, part: &SeriesPart) -> String {
+        format!("{}:frozen", self.series(part))
+    }
+
+    /// The key of the process that hands over what a stand-in has.
+    pub(super) fn stand_in_lease(&self, part: &SeriesPart) -> String {
+        format!("{}:lease", self.series(part))
+    }
+
+    /// The key of the generations, begun on a day since 1970, that a partition has received from stand-ins.
+    pub(super) fn series_received(&self, part: &SeriesPart, day: u64) -> String {
+        format!("{}:received:{day}", self.series(part))
     }
 
     fn series(&self, part: &SeriesPart) -> String {
@@ -249,6 +277,19 @@ pub(super) const KEYSPACE: &[[&str; 3]] = &[
         "until its last bucket is not kept",
     ],
     ["<prefix>:series:{<series>.<partition>}:guard", "hash", "24 to 25 h after the last write"],
+    [
+        "<prefix>:series:{<series>.<partition>~<n>}:live",
+        "hash",
+        "until it is frozen, or the longest retention after its last write",
+    ],
+    [
+        "<prefix>:series:{<series>.<partition>~<n>}:frozen",
+        "list",
+        "an entry until it is handed over; all, the longest retention after the last one",
+    ],
+    ["<prefix>:series:{<series>.<partition>~<n>}:lease", "string", "5 s"],
+    ["<prefix>:series:{<series>.<partition>}:received:<day>", "set", "30 days"],
+    ["<prefix>:stand-ins", "set", "as long as the store"],
     ["<prefix>:lock:{<name>}", "string", "a day after its release, or after its lease"],
     ["<prefix>:lock:{<name>}:queue", "sorted set", "until nobody waits, and a second"],
     ["<prefix>:lock:{<name>}:heard", "sorted set", "until nobody waits, and a second"],
@@ -273,6 +314,7 @@ const CLUSTER_KEYSPACE: &[[&str; 2]] = &[
     ["<prefix>:buffer:{<buffer>.<partition>}:…", "<prefix>:buffer:{<buffer>.<partition>.<letters>}:…"],
     ["<prefix>:series:{<series>.<partition>}:…", "<prefix>:series:{<series>.<partition>.<letters>}:…"],
     ["<prefix>:buffers", "<prefix>:buffers:{<group>}"],
+    ["<prefix>:stand-ins", "<prefix>:stand-ins:{<group>}"],
     ["<prefix>:probe", "<prefix>:probe:{<group>}"],
 ];
 
@@ -367,7 +409,7 @@ mod tests {
         for (key, kind) in [
             (keys.buffer(&part, "frozen"), "list"),
             (keys.buffer_once(&part, 9), "set"),
-            (keys.buffers(keys.register_of(&part)), "set"),
+            (keys.buffers(keys.register_of(Place::Buffer(&part))), "set"),
             (keys.once_bytes("k"), "hash"),
             (keys.leases("jobs", "a:}:b"), "zset"),
             (keys.probe(Group::default()), "string"),

@@ -5,6 +5,7 @@
 
 mod about;
 mod access;
+mod announced;
 mod breaker;
 mod buffer;
 mod calls;
@@ -44,6 +45,8 @@ mod series;
 mod series_writer;
 mod server_clock;
 mod slot_claims;
+mod stand_in;
+mod stand_in_writer;
 mod target;
 mod tls;
 mod tokens;
@@ -60,4 +63,5 @@ pub(crate) use self::{
     needs::{probe_hosts, probe_nodes},
     nodes::{Found, Nodes},
     slot_claims::SlotOwners,
+    stand_in::Next,
 };

@@ -1,15 +1,15 @@
 //! Writes to the partitions of a buffer on a Redis host.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, OnceLock},
 };
 
-use parking_lot::Mutex;
 use redis::Cmd;
 use uuid::Uuid;
 
 use super::{
+    announced::AnnouncedPartitions,
     calls::Call,
     connection::{Host, Session},
     dedup,
@@ -84,15 +84,7 @@ pub(super) struct PartitionWriter {
     host: Arc<Host>,
     keys: Keys,
     schema: Arc<Schema>,
-    /// Which partitions the store has been told of. Locked to look and to note, never across an await.
-    told: Mutex<Told>,
-}
-
-#[derive(Debug, Default)]
-struct Told {
-    /// The replication id of the store. One that went back in time has forgotten them, and another id.
-    replid: Arc<str>,
-    parts: BTreeSet<u16>,
+    announced: AnnouncedPartitions,
 }
 
 impl Writer {
@@ -100,8 +92,8 @@ impl Writer {
         let writer = |_| {
             let (host, keys) = (host.clone(), keys.clone());
             let clock = host.clock().clone();
-            let writer = PartitionWriter { host, keys, schema: schema.clone(), told: Mutex::default() };
-            Sequencer::new(writer, clock)
+            let announced = AnnouncedPartitions::default();
+            Sequencer::new(PartitionWriter { host, keys, schema: schema.clone(), announced }, clock)
         };
         Writer { schema: schema.clone(), writers: std::array::from_fn(writer), next: Writers::default() }
     }
@@ -123,27 +115,19 @@ impl PartitionWriter {
     /// number of partitions finds them by that.
     async fn tell(&self, session: &Session, parts: impl Iterator<Item = u16> + Clone) -> Result<()> {
         let replid = session.replid();
-        let new: Vec<u16> = {
-            let told = self.told.lock();
-            let knows = |part: &u16| told.replid == replid && told.parts.contains(part);
-            parts.clone().filter(|part| !knows(part)).collect()
-        };
+        let new = self.announced.missing(&replid, parts.clone());
         if new.is_empty() {
             return Ok(());
         }
         let mut registers: BTreeMap<Group, Cmd> = BTreeMap::new();
         for part in new {
-            let register = self.keys.register_of(&self.part(part));
+            let register = self.keys.register_of(Place::Buffer(&self.part(part)));
             let begin = || redis::cmd("SADD").arg(self.keys.buffers(register)).to_owned();
             registers.entry(register).or_insert_with(begin).arg(format!("{}.{part}", self.schema.name));
         }
         // If it takes a younger connection than `session`, that one is dead, and the write that follows fails.
         self.host.read_all(registers.into_values().collect()).await?;
-        let mut told = self.told.lock();
-        if told.replid != replid {
-            *told = Told { replid, parts: BTreeSet::new() };
-        }
-        told.parts.extend(parts);
+        self.announced.note(replid, parts);
         Ok(())
     }
 

@@ -80,7 +80,10 @@ scripts! {
     LockRenew => framed!(lua!("lock"), lua!("lock_renew")),
     LockRelease => framed!(lua!("lock"), lua!("lock_release")),
     LockState => framed!(lua!("lock"), lua!("lock_state")),
-    SeriesAdd => framed!(lua!("guard"), lua!("series_add")),
+    SeriesAdd => framed!(lua!("guard"), lua!("chunks"), lua!("series_add")),
+    SeriesReceive => framed!(lua!("chunks"), lua!("series_receive")),
+    StandInAdd => framed!(lua!("guard"), lua!("stand_in"), lua!("stand_in_add")),
+    StandInNext => framed!(lua!("stand_in"), lua!("stand_in_next")),
     Probe => framed!(lua!("probe")),
     OnceBegin => framed!(lua!("once_begin")),
     OnceEnd => framed!(lua!("once_end")),
@@ -144,9 +147,10 @@ mod tests {
     fn what_a_script_writes_it_writes_by_write() {
         let texts = Script::ALL.iter().copied().filter(|script| {
             // A guard is no effect, and rows are written last: see there. The probe tells nobody how far it came.
-            !matches!(script, Script::BufferAdd | Script::SeriesAdd | Script::Probe)
+            !matches!(script, Script::BufferAdd | Script::SeriesAdd | Script::StandInAdd | Script::Probe)
         });
-        for text in texts.map(Script::source).chain([include_str!("lua/series_add.lua")]) {
+        let behind_guards = [include_str!("lua/series_add.lua"), include_str!("lua/stand_in_add.lua")];
+        for text in texts.map(Script::source).chain(behind_guards) {
             for (function, command) in
                 commands(text).into_iter().filter(|(_, command)| WRITES.contains(command))
             {

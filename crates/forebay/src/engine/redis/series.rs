@@ -28,7 +28,17 @@ impl Redis {
         points: Vec<Point>,
         now: Timestamp,
     ) -> Result<()> {
-        let gains = chunk::gains(&part.grid, &points, now);
+        self.series_add_points(part, &points, now).await
+    }
+
+    /// [`series_add`](Self::series_add) of points that another host may get if this one does not take them.
+    pub(crate) async fn series_add_points(
+        &self,
+        part: &SeriesPart,
+        points: &[Point],
+        now: Timestamp,
+    ) -> Result<()> {
+        let gains = chunk::gains(&part.grid, points, now);
         if gains.is_empty() {
             return Ok(());
         }

@@ -24,7 +24,7 @@ use crate::{
         sequence::{Channel, InFlight, Refusals, Sent, Sequencer, Waiting},
         step::{Place, SeriesPart},
     },
-    error::Retry,
+    error::{Error, Retry},
     key::Name,
     model::resolution::Grid,
 };
@@ -55,6 +55,11 @@ impl Writers {
         };
         let writers = writers.entry(part.grid.name.clone()).or_insert_with(|| std::array::from_fn(writer));
         writers[usize::from(part.index % WRITERS)].clone()
+    }
+
+    /// Refuses the writes that wait behind a flight of any writer.
+    pub(super) fn refuse_waiting(&self, why: &Error) {
+        self.0.lock().values().flatten().for_each(|writer| writer.refuse_waiting(why));
     }
 }
 
@@ -128,7 +133,7 @@ impl Channel for PartitionWriter {
         left.append(&mut waiting.places);
         waiting.places = left;
         let gains = chunk::merge(gains);
-        let part = SeriesPart { grid: self.grid.clone(), index };
+        let part = SeriesPart::new(self.grid.clone(), index);
         let mut keys = vec![self.keys.series_guard(&part)];
         keys.extend(tokens.hour().map(|hour| self.keys.series_once(&part, hour)));
         let bytes = tokens.text().len();
@@ -147,8 +152,7 @@ impl Channel for PartitionWriter {
             in_flight.iter().map(|in_flight| (self.add(in_flight, replid), 1)).collect()
         };
         let slot = |in_flight: &InFlight<Batch>| {
-            let (grid, index) = (self.grid.clone(), in_flight.part);
-            Layout::slot(Place::Series(&SeriesPart { grid, index }))
+            Layout::slot(Place::Series(&SeriesPart::new(self.grid.clone(), in_flight.part)))
         };
         let answers = match dedup::session(&self.host).await {
             Ok(session) => dedup::send(&self.host, &session, in_flight, calls).await,

@@ -55,7 +55,7 @@ async fn a_key_of_a_series_goes_with_its_last_count_and_comes_back_from_the_file
     let (hand, disk) = (start(), Disk::default());
     let second = Resolution::new(secs(1), secs(30)).expect("valid");
     let grid = Grid { name: Name::new("s").expect("valid"), resolutions: [second].into(), partitions: 1 };
-    let part = SeriesPart { grid: Arc::new(grid), index: 0 };
+    let part = SeriesPart::new(Arc::new(grid), 0);
     let count = async |engine: &Embedded| {
         let last = second.bucket(hand_now(&hand)) + 1;
         let span = Span { key: "k", resolution: second, from: last - 40, to: last };

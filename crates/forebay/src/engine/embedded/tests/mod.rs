@@ -74,7 +74,7 @@ fn claim(name: &str, owner: Uuid) -> Claim<'_> {
 fn series() -> SeriesPart {
     let name = Name::new("s").expect("valid");
     let grid = Grid { name, resolutions: Resolution::defaults().into(), partitions: 1 };
-    SeriesPart { grid: Arc::new(grid), index: 0 }
+    SeriesPart::new(Arc::new(grid), 0)
 }
 
 /// Waits for what another thread is about to do.

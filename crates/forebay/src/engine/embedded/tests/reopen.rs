@@ -234,7 +234,7 @@ async fn what_an_event_denied_is_found_again() {
         resolutions: [Resolution::defaults()[0]].into(),
         partitions: 1,
     };
-    let limited = SeriesPart { grid: Arc::new(grid), index: 0 };
+    let limited = SeriesPart::new(Arc::new(grid), 0);
     let points = vec![Point { key: "42".into(), at: now, n: 5 }];
     before.series_add(&limited, points, now).await.expect("answers");
     before.close().await.expect("closes");

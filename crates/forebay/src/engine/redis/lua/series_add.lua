@@ -1,16 +1,9 @@
 
 -- Adds points to the chunks of a series, once.
 --
--- KEYS[1]  the guard; then, if there are tokens, their set; then chunks, each once. A chunk is a string in one of three
---          forms, told apart by
---          its length; all numbers are unsigned and big endian. Pairs: slot (2 bytes) and count (4 bytes), in
---          the order of their slots, then unused pairs (slot 65535); they are shorter than the next form.
---          Narrow: a count of 4 bytes for each slot. Wide: 8 bytes for each slot. Anything else is
---          refused.
--- ARGV[1]  to [4] as in guard.lua, of one batch. ARGV[5] its tokens, as there; they say 0 for the row. Then for each chunk
---          one text of numbers: how long it shall live in ms, should
---          this write begin it; how many slots it has; then for each point its slot (from 0, each once) and what
---          to add (1 to 2^63 - 1). A count stops at 2^63 - 1.
+-- KEYS[1]  the guard; then, if there are tokens, their set; then chunks, each once, as in chunks.lua.
+-- ARGV[1]  to [4] as in guard.lua, of one batch. ARGV[5] its tokens, as there; they say 0 for the row. Then an argument for each
+--          chunk, as in chunks.lua.
 -- Example  EVALSHA <sha> 2 forebay:series:{hits.3}:guard forebay:series:{hits.3}:10:497222:42
 --          0192… 8c7f… 17 0 '' '90000000 360 12 1 13 5'
 -- Reply    'applied', or 'met' and the rest as guard.lua.
@@ -22,118 +15,14 @@ local reply, last_at = known(KEYS[1], ARGV[1], ARGV[3], ARGV[4])
 if not reply and before == 2 then reply = met(KEYS[2], tokens) end
 if reply then return reply end
 
--- What is of somebody else is found out before anything is written: MGET shows no key of another type.
-local chunks, absent = call('MGET', unpack(KEYS, before + 1)), {}
--- Of each chunk: how long it lives, how many slots it has, and what gives its points.
-local lives, sizes, points = {}, {}, {}
-for i, text in ipairs(chunks) do
-  local numbers = string.gmatch(ARGV[i + 5], '(%d+) (%d+)')
-  local ttl, slots = numbers()
-  lives[i], sizes[i], points[i] = ttl, tonumber(slots), numbers
-  local form = text and #text / sizes[i]
-  if not text then
-    absent[#absent + 1] = KEYS[i + before]
-  elseif not (form == 4 or form == 8 or form < 4 and #text % 6 == 0) then
-    refuse_foreign(i + before)
-  end
-end
-if absent[1] and call('EXISTS', unpack(absent)) > 0 then error('WRONGTYPE a chunk is a string', 0) end
+local chunks = read_chunks(before, 5)
 record(KEYS[1], ARGV[1], ARGV[3], last_at, '')
 
-local byte, sub, floor = string.byte, string.sub, math.floor
-local pack, read = struct.pack, struct.unpack
-local UNUSED, MOST_NARROW = 65535, 4294967295
-
--- How many bytes of pairs come before a slot.
-local function find(text, slot)
-  local low, high = 0, #text / 6
-  while low < high do
-    local middle = floor((low + high) / 2)
-    local a, b = byte(text, 6 * middle + 1, 6 * middle + 2)
-    if a * 256 + b < slot then low = middle + 1 else high = middle end
-  end
-  return 6 * low
-end
-
--- Pairs with one more, and room for an eighth more than they are: rewriting them all for each new one would
--- send the whole chunk to every replica each time.
-local function insert(text, at, pair)
-  local used = find(text, UNUSED)
-  local room = string.rep('\255\255\0\0\0\0', 1 + floor(used / 48))
-  return sub(text, 1, at) .. pair .. sub(text, at + 1, used) .. room
-end
-
--- From pairs to the narrow form.
-local function spread(text, slots)
-  local counts = {}
-  for slot = 1, slots do counts[slot] = '\0\0\0\0' end
-  for at = 1, find(text, slots), 6 do
-    counts[1 + read('>I2', text, at)] = sub(text, at + 2, at + 5)
-  end
-  return table.concat(counts)
-end
-
-local function store(key, text, ttl, new)
-  if text == '' then write('SET', key, new, 'PX', ttl) else write('SET', key, new, 'KEEPTTL') end
-end
-
--- Adds one point. Returns the chunk, if what comes after may still read from it.
-local function add(key, text, slots, ttl, slot, n)
-  local count, offset = tonumber(n), nil
-  if #text == 4 * slots then
-    offset = 4 * slot
-  elseif #text < 4 * slots then
-    local at = find(text, slot)
-    local there = at < #text and read('>I2', text, at + 1)
-    if there == slot then
-      offset = at + 2
-    elseif count <= MOST_NARROW then
-      local pair = pack('>I2I4', slot, count)
-      if there == UNUSED then
-        write('SETRANGE', key, at, pair)
-      else
-        local new = insert(text, at, pair)
-        if #new > 3 * slots then new = spread(new, slots) end
-        store(key, text, ttl, new)
-      end
-      return nil
-    end
-  end
-  if offset then
-    count = count + read('>I4', text, offset + 1)
-    if count <= MOST_NARROW then
-      write('SETRANGE', key, offset, pack('>I4', count))
-      -- No slot comes twice: of the narrow form the rest is as it was read.
-      return #text == 4 * slots and text or nil
-    end
-  end
-  -- As it is by now: points before this one may have changed it since it was read.
-  local wide = text == '' and text or call('GET', key)
-  if #wide < 4 * slots then wide = spread(wide, slots) end
-  if #wide == 4 * slots then
-    wide = string.gsub(wide, '....', '\0\0\0\0%0')
-    store(key, text, ttl, wide)
-  end
-  -- As text: a Lua number would round it.
-  write('BITFIELD', key, 'OVERFLOW', 'SAT', 'INCRBY', 'i64', '#' .. slot, n)
-  return wide
-end
-
-local function count()
-  for i, text in ipairs(chunks) do
-    local key = KEYS[i + before]
-    if not text then text = '' end
-    for slot, n in points[i] do
-      text = add(key, text or call('GET', key), sizes[i], lives[i], tonumber(slot), n)
-    end
-  end
-end
-
 if before == 1 then
-  count()
+  count(chunks)
 else
   remember(KEYS[2], tokens, {})
-  local ok, problem = pcall(count)
+  local ok, problem = pcall(count, chunks)
   if not ok then
     if not wrote then forget(KEYS[2], tokens) end
     error(problem, 0)

@@ -5,6 +5,7 @@ mod cluster_node;
 mod connection;
 mod limit;
 mod series;
+mod stand_in;
 
 use std::sync::Arc;
 

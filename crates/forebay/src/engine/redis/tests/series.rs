@@ -26,7 +26,7 @@ const NOW: Timestamp = Timestamp::from_secs(1_790_000_000 - 1_790_000_000 % 86_4
 fn part(resolutions: &[Resolution]) -> SeriesPart {
     let grid =
         Grid { name: Name::new("hits").expect("valid"), resolutions: resolutions.into(), partitions: 1 };
-    SeriesPart { grid: Arc::new(grid), index: 0 }
+    SeriesPart::new(Arc::new(grid), 0)
 }
 
 /// Chunks of 42 slots, which change their form soon.

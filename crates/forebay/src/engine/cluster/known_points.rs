@@ -1,0 +1,284 @@
+//! What this process knows of the points that wait in stand-ins.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+use crate::{engine::step::SeriesPart, key::Name, model::resolution::Grid};
+
+/// A partition of a series.
+pub(super) type Home = (Name, u16);
+
+/// A stand-in: of which partition, and its number.
+pub(super) type StandIn = (Home, u8);
+
+/// What this process knows of the points that wait in stand-ins.
+#[derive(Debug)]
+pub(super) struct KnownPoints {
+    /// This process, where several hand over.
+    pub owner: Uuid,
+    /// Whether there was a look that a reader waited for.
+    pub first_look: OnceCell<()>,
+    /// Whether `known` may say of any partition that points wait. Only spares a lock, so that it orders nothing.
+    any: AtomicBool,
+    /// Locked for a look-up or a replacement, never across an await.
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// The definitions of the series of this process.
+    grids: HashMap<Name, Arc<Grid>>,
+    /// What each host registered, as of its last answer.
+    registers: HashMap<Box<str>, Vec<StandIn>>,
+    /// Stand-ins with points, as of the last look; of one whose host did not answer, as of the look before.
+    full: HashSet<StandIn>,
+    /// Partitions with a stand-in that this process wrote to since the last look began.
+    written: HashSet<Home>,
+    /// The same before that, until a look is complete.
+    written_before: HashSet<Home>,
+    /// A host has never told what it registered.
+    blind: bool,
+    /// How many times each host had been down when the last complete look began, in which it was not.
+    seen_downs: HashMap<Box<str>, u64>,
+    /// The same as of the last two complete looks: other processes may find a host back a little later, and write to its stand-ins
+    /// until then.
+    downs: HashMap<Box<str>, u64>,
+    /// How many hosts have left that were not up, and how many of them had left when the last complete look began.
+    losses: u64,
+    seen_losses: u64,
+    /// Why the points of a partition that is up could not be handed over.
+    troubles: HashMap<Home, String>,
+}
+
+/// What a look at all hosts found.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    /// Of the hosts that answered.
+    pub registers: HashMap<Box<str>, Vec<StandIn>>,
+    /// Whether each stand-in whose host answered has points.
+    pub found: HashMap<StandIn, bool>,
+    /// Every host answered.
+    pub is_complete: bool,
+    /// How many times each host that was not down had been so before.
+    pub downs: HashMap<Box<str>, u64>,
+    /// How many hosts had left that were not up.
+    pub losses: u64,
+}
+
+impl Default for KnownPoints {
+    fn default() -> Self {
+        let (first_look, any) = (OnceCell::new(), AtomicBool::new(false));
+        Self { owner: Uuid::now_v7(), first_look, any, known: Mutex::default() }
+    }
+}
+
+impl KnownPoints {
+    /// Notes the definition of a series. What its stand-ins have is handed over by it.
+    pub(super) fn define(&self, grid: &Arc<Grid>) {
+        self.known.lock().grids.insert(grid.name.clone(), grid.clone());
+    }
+
+    /// Whether a series was defined.
+    pub(super) fn is_needed(&self) -> bool {
+        !self.known.lock().grids.is_empty()
+    }
+
+    /// Whether the next look should come soon.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.any.load(Ordering::Relaxed)
+    }
+
+    /// Whether it was looked what waits for a host since it was last down.
+    pub(super) fn is_settled(&self, host: &str, downs: u64) -> bool {
+        downs == 0 || self.known.lock().downs.get(host) == Some(&downs)
+    }
+
+    /// The partition of a stand-in, if its series was defined.
+    pub(super) fn part(&self, ((name, index), _): &StandIn) -> Option<SeriesPart> {
+        self.known.lock().grids.get(name).map(|grid| SeriesPart::new(grid.clone(), *index))
+    }
+
+    /// Notes that a stand-in of a partition was written to.
+    pub(super) fn note_written(&self, part: &SeriesPart) {
+        self.known.lock().written.insert(home(part));
+        self.any.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether points of a partition may wait in a stand-in. Its host was down so many times.
+    pub(super) fn may_wait(&self, part: &SeriesPart, host: &str, downs: u64) -> bool {
+        if downs == 0 && !self.any.load(Ordering::Relaxed) {
+            return false;
+        }
+        let (known, home) = (self.known.lock(), home(part));
+        known.blind
+            || known.losses != known.seen_losses
+            || known.downs.get(host).copied().unwrap_or(0) != downs
+            || known.written.contains(&home)
+            || known.written_before.contains(&home)
+            || known.full.iter().any(|(full, _)| *full == home)
+    }
+
+    /// Notes that a host that is not up has no partition any more. Other hosts may have points of those that it had.
+    pub(super) fn note_loss(&self) {
+        self.known.lock().losses += 1;
+        self.any.store(true, Ordering::Relaxed);
+    }
+
+    /// Begins a look: writes from now on may not be in it.
+    pub(super) fn begin_look(&self) -> Look {
+        let mut known = self.known.lock();
+        let written = std::mem::take(&mut known.written);
+        known.written_before.extend(written);
+        Look { is_complete: true, losses: known.losses, ..Look::default() }
+    }
+
+    /// The stand-ins of all registers, with what a look has read of them.
+    pub(super) fn registered(&self, look: &Look) -> HashSet<StandIn> {
+        let known = self.known.lock();
+        let before = known.registers.iter().filter(|(host, _)| !look.registers.contains_key(*host));
+        look.registers.iter().chain(before).flat_map(|(_, tags)| tags.iter().cloned()).collect()
+    }
+
+    /// Takes what a look found. A stand-in of which nothing is known counts as one that has points.
+    pub(super) fn end_look(&self, look: Look, hosts: &[Box<str>]) {
+        let registered = self.registered(&look);
+        let mut known = self.known.lock();
+        let is_full = |tag: &StandIn| match look.found.get(tag) {
+            Some(full) => *full,
+            None => known.full.contains(tag) || !known.registers.values().flatten().any(|old| old == tag),
+        };
+        let full: HashSet<StandIn> = registered.into_iter().filter(is_full).collect();
+        known.troubles.retain(|home, _| full.iter().any(|(of, _)| of == home));
+        known.full = full;
+        known.registers.extend(look.registers);
+        known.registers.retain(|host, _| hosts.contains(host));
+        known.blind = hosts.iter().any(|host| !known.registers.contains_key(host));
+        if look.is_complete {
+            for (host, downs) in look.downs {
+                if known.seen_downs.insert(host.clone(), downs) == Some(downs) || downs == 0 {
+                    known.downs.insert(host, downs);
+                }
+            }
+            known.seen_losses = look.losses;
+            known.written_before.clear();
+        }
+        let is_unsure = known.blind || known.losses != known.seen_losses;
+        let written = !known.written.is_empty() || !known.written_before.is_empty();
+        let any = is_unsure || written || !known.full.is_empty();
+        self.any.store(any, Ordering::Relaxed);
+    }
+
+    /// The stand-ins with points.
+    pub(super) fn full(&self) -> Vec<StandIn> {
+        self.known.lock().full.iter().cloned().collect()
+    }
+
+    /// Notes why the points of a partition could not be handed over.
+    pub(super) fn note_trouble(&self, part: &SeriesPart, error: String) {
+        self.known.lock().troubles.insert(home(part), error);
+    }
+
+    /// What an operator should know.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let known = self.known.lock();
+        let warning = |((name, index), error): (&Home, &String)| {
+            format!(
+                "series {name}: points that were accepted while the host of partition {index} was down are not added yet: {error}"
+            )
+        };
+        known.troubles.iter().map(warning).collect()
+    }
+}
+
+fn home(part: &SeriesPart) -> Home {
+    (part.grid.name.clone(), part.index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::resolution::Resolution;
+
+    fn part() -> SeriesPart {
+        let resolutions = Resolution::defaults().into();
+        let name = Name::new("hits").expect("valid");
+        SeriesPart::new(Arc::new(Grid { name, resolutions, partitions: 16 }), 3)
+    }
+
+    fn look(full: Option<bool>, is_complete: bool, downs: u64) -> Look {
+        let stand_in = (home(&part()), 1);
+        let registers = HashMap::from([("a".into(), vec![stand_in.clone()]), ("b".into(), vec![])]);
+        let found = full.map(|full| (stand_in, full)).into_iter().collect();
+        Look { registers, found, is_complete, downs: HashMap::from([("a".into(), downs)]), losses: 0 }
+    }
+
+    const HOSTS: fn() -> [Box<str>; 2] = || ["a".into(), "b".into()];
+
+    #[test]
+    fn a_partition_is_sure_again_after_two_complete_looks_that_began_when_its_host_was_up() {
+        let (known, part) = (KnownPoints::default(), part());
+        assert!(!known.may_wait(&part, "a", 0), "nothing has happened");
+        assert!(known.may_wait(&part, "a", 1), "its host was down, and nobody has looked since");
+        known.end_look(look(Some(false), false, 1), &HOSTS());
+        assert!(known.may_wait(&part, "a", 1), "one host did not answer");
+        known.end_look(look(Some(false), true, 1), &HOSTS());
+        assert!(known.may_wait(&part, "a", 1), "other processes may find it back later");
+        assert!(!known.is_settled("a", 1) && known.is_settled("b", 0));
+        known.end_look(look(Some(false), true, 1), &HOSTS());
+        assert!(!known.may_wait(&part, "a", 1) && known.is_settled("a", 1));
+        assert!(known.may_wait(&part, "a", 2), "it was down again");
+        known.end_look(look(Some(true), true, 2), &HOSTS());
+        known.end_look(look(Some(true), true, 2), &HOSTS());
+        assert!(known.may_wait(&part, "a", 2), "points wait");
+        known.end_look(look(None, true, 2), &HOSTS());
+        assert!(known.may_wait(&part, "a", 2), "the host of the stand-in does not answer: as before");
+    }
+
+    #[test]
+    fn what_this_process_wrote_waits_until_a_look_that_began_later() {
+        let (known, part) = (KnownPoints::default(), part());
+        known.note_written(&part);
+        assert!(known.may_wait(&part, "a", 0));
+        let _ = known.begin_look();
+        known.note_written(&part);
+        known.end_look(look(Some(false), true, 0), &HOSTS());
+        assert!(known.may_wait(&part, "a", 0), "it was written to during the look");
+        let _ = known.begin_look();
+        known.end_look(look(Some(false), false, 0), &HOSTS());
+        assert!(known.may_wait(&part, "a", 0), "one host did not answer");
+        let _ = known.begin_look();
+        known.end_look(look(Some(false), true, 0), &HOSTS());
+        assert!(!known.may_wait(&part, "a", 0));
+    }
+
+    #[test]
+    fn a_lost_host_makes_all_partitions_unsure_until_a_look_that_began_later() {
+        let (known, part) = (KnownPoints::default(), part());
+        let early = known.begin_look();
+        known.note_loss();
+        assert!(known.may_wait(&part, "a", 0));
+        known.end_look(Look { losses: early.losses, ..look(Some(false), true, 0) }, &HOSTS());
+        assert!(known.may_wait(&part, "a", 0));
+        let later = known.begin_look();
+        known.end_look(Look { losses: later.losses, ..look(Some(false), true, 0) }, &HOSTS());
+        assert!(!known.may_wait(&part, "a", 0));
+    }
+
+    #[test]
+    fn a_host_that_never_said_what_it_has_may_have_points_of_any_partition() {
+        let (known, part) = (KnownPoints::default(), part());
+        let mut look = look(Some(false), false, 0);
+        look.registers.remove("b");
+        known.end_look(look, &HOSTS());
+        assert!(known.may_wait(&part, "a", 0));
+    }
+}

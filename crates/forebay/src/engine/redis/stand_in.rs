@@ -1,0 +1,191 @@
+//! Stand-ins of the partitions of a series on a Redis host: points in, and generations out.
+
+use std::time::Duration;
+
+use redis::Value;
+use uuid::Uuid;
+
+use super::{
+    Redis, chunk,
+    reply::{strings, unexpected},
+    rows,
+    script::Script,
+};
+use crate::{
+    engine::{
+        cluster::Group,
+        step::{HandedPoints, Point, SeriesPart},
+    },
+    error::{Result, Retry},
+    key::Name,
+    time::{Timestamp, days, secs},
+};
+
+/// For how long one process alone hands over what a stand-in has, from each generation on.
+const LEASE: Duration = secs(5);
+
+/// For how long a partition remembers which generations it has received, after each time that one was offered. A stand-in whose
+/// host is away for longer, between its last offer and its next one, would have its points added twice.
+const MARK_LIFE: Duration = days(30);
+
+/// What a stand-in hands over next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    Points(HandedPoints),
+    /// It has nothing.
+    None,
+    /// Another process hands over.
+    Busy,
+}
+
+impl Redis {
+    /// Adds points to a stand-in, each of them once.
+    pub(crate) async fn stand_in_add(
+        &self,
+        part: &SeriesPart,
+        points: &[Point],
+        now: Timestamp,
+    ) -> Result<()> {
+        let gains = chunk::finest(&part.grid, points, now);
+        if gains.is_empty() {
+            return Ok(());
+        }
+        let outcomes =
+            self.stand_in_writers.of(part, &self.host, &self.keys).write(part.index, gains).await?;
+        let some = outcomes.iter().any(Result::is_ok);
+        match outcomes.into_iter().collect() {
+            Err::<(), _>(error) if some => Err(error.with_retry(Retry::Unknown)),
+            outcome => outcome,
+        }
+    }
+
+    /// The stand-ins in some registers: of which series, of which partition, and their number.
+    pub(crate) async fn registered_stand_ins(&self, registers: &[Group]) -> Result<Vec<(Name, u16, u8)>> {
+        let members =
+            |register: &Group| redis::cmd("SMEMBERS").arg(self.keys.stand_ins(*register)).to_owned();
+        let mut found = vec![];
+        for tags in self.host.read_all(registers.iter().map(members).collect()).await? {
+            let tags = match tags {
+                Value::Set(tags) | Value::Array(tags) => strings(Value::Array(tags)),
+                _ => None,
+            };
+            let tags = tags.and_then(|tags| tags.iter().map(|tag| read_tag(tag)).collect::<Option<Vec<_>>>());
+            found.extend(tags.ok_or_else(|| unexpected(self.host.name(), "a question for stand-ins"))?);
+        }
+        Ok(found)
+    }
+
+    /// Whether each stand-in has points.
+    pub(crate) async fn stand_ins_have_points(&self, parts: &[&SeriesPart]) -> Result<Vec<bool>> {
+        let exists = |part: &&SeriesPart| {
+            let mut command = redis::cmd("EXISTS");
+            command.arg(self.keys.stand_in_live(part)).arg(self.keys.stand_in_frozen(part));
+            command
+        };
+        let answers = self.host.read_all(parts.iter().map(exists).collect()).await?;
+        Ok(answers.into_iter().map(|answer| answer != Value::Int(0)).collect())
+    }
+
+    /// Removes the generation that was received, if there was one, and reads the next.
+    pub(crate) async fn stand_in_next(
+        &self,
+        part: &SeriesPart,
+        owner: Uuid,
+        received: Option<Uuid>,
+    ) -> Result<Next> {
+        let mut call = self.host.call(Script::StandInNext, 3, 384);
+        call.command.arg(self.keys.stand_in_live(part)).arg(self.keys.stand_in_frozen(part));
+        call.command.arg(self.keys.stand_in_lease(part));
+        call.command.arg(rows::id_text(owner)).arg(LEASE.as_millis().to_string());
+        call.command.arg(received.map(rows::id_text).unwrap_or_default());
+        let mut words = strings(self.host.run_one(call).await?).unwrap_or_default().into_iter();
+        let next = match words.next().as_deref() {
+            Some("busy") => Some(Next::Busy),
+            Some("none") => Some(Next::None),
+            Some("next") => words.next().and_then(|text| read_generation(&text)).map(Next::Points),
+            _ => None,
+        };
+        next.ok_or_else(|| unexpected(self.host.name(), "a question for the points of a stand-in"))
+    }
+
+    /// Adds a generation of a stand-in to its partition, once. Buckets that have left their retention are dropped.
+    pub(crate) async fn series_receive(
+        &self,
+        part: &SeriesPart,
+        handed: &HandedPoints,
+        now: Timestamp,
+    ) -> Result<()> {
+        let gains = chunk::gains(&part.grid, &handed.points, now);
+        if gains.is_empty() {
+            return Ok(());
+        }
+        let chunks: Vec<_> = chunk::arguments(&gains).collect();
+        let mut call = self.host.call(Script::SeriesReceive, 1 + chunks.len(), 256 + 64 * gains.len());
+        call.command.arg(self.keys.series_received(part, day_of(handed.generation)));
+        for (gain, _) in &chunks {
+            call.command.arg(self.keys.series_chunk(part, gain.step, gain.chunk, &gain.key));
+        }
+        call.command.arg(&handed.generation.as_bytes()[..]).arg(MARK_LIFE.as_millis().to_string());
+        for (_, argument) in &chunks {
+            call.command.arg(argument);
+        }
+        self.host.run_one(call).await.map(drop)
+    }
+}
+
+/// The day on which a generation was begun: its mark is in the set of that day.
+fn day_of(generation: Uuid) -> u64 {
+    generation.get_timestamp().map_or(0, |at| at.to_unix().0 / 86_400)
+}
+
+/// Reads the tag of a stand-in.
+fn read_tag(tag: &str) -> Option<(Name, u16, u8)> {
+    let (home, number) = tag.rsplit_once('~')?;
+    let (series, index) = home.rsplit_once('.')?;
+    Some((Name::from_store(series), index.parse().ok()?, number.parse().ok()?))
+}
+
+/// Reads a frozen generation, as `lua/stand_in.lua` describes it.
+fn read_generation(text: &str) -> Option<HandedPoints> {
+    let (generation, mut rest) = text.split_once(' ')?;
+    let mut points = vec![];
+    while !rest.is_empty() {
+        let (length, after) = rest.split_once(':')?;
+        let (field, after) = after.split_at_checked(length.parse().ok()?)?;
+        let (n, after) = after.split_once(',')?;
+        let (start, key) = field.split_once(':')?;
+        let at = Timestamp::from_secs(start.parse().ok()?);
+        points.push(Point { key: key.into(), at, n: n.parse().ok()? });
+        rest = after;
+    }
+    Some(HandedPoints { generation: generation.parse().ok()?, points })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generation_is_read_back_whatever_its_keys_are() {
+        let id = Uuid::now_v7();
+        let text =
+            format!("{} 6:-10:a:7,14:1790000000:é,9223372036854775807,13:1790000010:,,1,", id.simple());
+        let read = read_generation(&text).expect("ours");
+        let point = |key: &str, at, n| Point { key: key.into(), at: Timestamp::from_secs(at), n };
+        let expected = [
+            point("a:", -10, 7),
+            point("é,", 1_790_000_000, 9_223_372_036_854_775_807),
+            point(",,", 1_790_000_010, 1),
+        ];
+        assert_eq!((read.generation, &read.points[..]), (id, &expected[..]));
+        assert!(read_generation("no generation").is_none());
+        assert!(read_generation(&format!("{id} 99:1:a1,")).is_none());
+    }
+
+    #[test]
+    fn a_tag_names_the_partition_and_the_number() {
+        let (name, index, number) = read_tag("hits.limited.12~3").expect("ours");
+        assert_eq!((name.as_str(), index, number), ("hits.limited", 12, 3));
+        assert!(read_tag("hits.12").is_none());
+    }
+}

@@ -1,0 +1,169 @@
+//! Writes to the stand-ins of the partitions of a series on a Redis host.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+use redis::Cmd;
+use uuid::Uuid;
+
+use super::{
+    announced::AnnouncedPartitions,
+    calls::Call,
+    chunk::{self, Gain},
+    connection::{Host, Session},
+    dedup,
+    keys::Keys,
+    reply::unexpected,
+    rows,
+    script::Script,
+};
+use crate::{
+    engine::{
+        cluster::{Group, Layout},
+        sequence::{Channel, InFlight, Refusals, Sent, Sequencer, Waiting},
+        step::{Place, SeriesPart},
+    },
+    error::{Error, Result, Retry},
+    key::Name,
+    model::resolution::Grid,
+};
+
+/// The most buckets in a generation, of all resolutions together: it is added to its partition in one script call.
+const MAX_BUCKETS_PER_GENERATION: usize = 500;
+
+/// The writers of this process. The lock protects the map, for one look-up at a time.
+#[derive(Debug, Default)]
+pub(super) struct Writers(Mutex<HashMap<(Name, u8), Arc<Sequencer<StandInWriter>>>>);
+
+impl Writers {
+    /// The writer of a stand-in.
+    pub(super) fn of(
+        &self,
+        part: &SeriesPart,
+        host: &Arc<Host>,
+        keys: &Keys,
+    ) -> Arc<Sequencer<StandInWriter>> {
+        let writer = || {
+            let (host, keys, grid) = (host.clone(), keys.clone(), part.grid.clone());
+            let clock = host.clock().clone();
+            let announced = AnnouncedPartitions::default();
+            Sequencer::new(StandInWriter { host, keys, grid, number: part.stand_in, announced }, clock)
+        };
+        self.0.lock().entry((part.grid.name.clone(), part.stand_in)).or_insert_with(writer).clone()
+    }
+
+    /// Refuses the writes that wait behind a flight of any writer.
+    pub(super) fn refuse_waiting(&self, why: &Error) {
+        self.0.lock().values().for_each(|writer| writer.refuse_waiting(why));
+    }
+}
+
+/// Writer of the stand-ins of one number of all partitions of a series.
+#[derive(Debug)]
+pub(super) struct StandInWriter {
+    host: Arc<Host>,
+    keys: Keys,
+    grid: Arc<Grid>,
+    number: u8,
+    announced: AnnouncedPartitions,
+}
+
+/// The arguments of a script call that are its own.
+#[derive(Debug)]
+pub(super) struct Batch {
+    /// The places of its gains in the flight.
+    places: Vec<usize>,
+    pairs: Vec<(String, u64)>,
+    bytes: usize,
+}
+
+impl StandInWriter {
+    fn part(&self, index: u16) -> SeriesPart {
+        SeriesPart::new(self.grid.clone(), index).stand_in(self.number)
+    }
+
+    /// The most points in a generation.
+    fn most(&self) -> usize {
+        MAX_BUCKETS_PER_GENERATION / self.grid.resolutions.len().max(1)
+    }
+
+    /// A connection to a store that knows which stand-ins are written to.
+    async fn ready(&self, parts: impl Iterator<Item = u16> + Clone) -> Result<Session> {
+        let session = dedup::session(&self.host).await?;
+        let replid = session.replid();
+        let new = self.announced.missing(&replid, parts);
+        if new.is_empty() {
+            return Ok(session);
+        }
+        let mut registers: BTreeMap<Group, Cmd> = BTreeMap::new();
+        for index in &new {
+            let part = self.part(*index);
+            let register = self.keys.register_of(Place::Series(&part));
+            let begin = || redis::cmd("SADD").arg(self.keys.stand_ins(register)).to_owned();
+            registers.entry(register).or_insert_with(begin).arg(part.tag());
+        }
+        // If it takes a younger connection than `session`, that one is dead, and the write that follows fails.
+        self.host.read_all(registers.into_values().collect()).await?;
+        self.announced.note(replid, new.into_iter());
+        Ok(session)
+    }
+
+    fn add(&self, in_flight: &InFlight<Batch>, replid: &str) -> Call {
+        let (part, batch) = (self.part(in_flight.part), &in_flight.batch);
+        let mut call = self.host.call(Script::StandInAdd, 3, 256 + batch.bytes);
+        call.command.arg(self.keys.series_guard(&part)).arg(self.keys.stand_in_live(&part));
+        call.command.arg(self.keys.stand_in_frozen(&part));
+        dedup::add_client(&mut call, in_flight, replid);
+        dedup::add_stamp(&mut call, in_flight, replid);
+        // An id of its own for each transmission: the id of a generation that a store has forgotten, and the partition has not,
+        // must never name another one.
+        call.command.arg(rows::id_text(Uuid::now_v7())).arg(self.most());
+        call.command.arg(chunk::longest_life(&self.grid).as_millis().to_string());
+        for (field, n) in &batch.pairs {
+            call.command.arg(field).arg(n);
+        }
+        call
+    }
+}
+
+impl Channel for StandInWriter {
+    type Item = Gain;
+    type Batch = Batch;
+    type Outcome = String;
+
+    const MAX_YIELDS: usize = 1;
+
+    fn merge(&self, _: u16, items: &[(u16, Gain)], waiting: &mut Waiting) -> Batch {
+        let count = waiting.places.len().min(self.most());
+        let places: Vec<usize> = waiting.places.drain(..count).collect();
+        let gains = chunk::merge(places.iter().map(|&place| items[place].1.clone()).collect());
+        let pairs: Vec<(String, u64)> = gains.iter().map(|gain| (gain.field(), gain.n)).collect();
+        let bytes = pairs.iter().map(|(field, _)| field.len() + 24).sum();
+        Batch { places, pairs, bytes }
+    }
+
+    async fn transmit(&self, in_flight: &[&InFlight<Batch>]) -> Vec<Sent<String>> {
+        let calls = |in_flight: &[&InFlight<Batch>], replid: &str| {
+            in_flight.iter().map(|in_flight| (self.add(in_flight, replid), 1)).collect()
+        };
+        let slot = |in_flight: &InFlight<Batch>| Layout::slot(Place::Series(&self.part(in_flight.part)));
+        let answers = match self.ready(in_flight.iter().map(|in_flight| in_flight.part)).await {
+            Ok(session) => dedup::send(&self.host, &session, in_flight, calls).await,
+            Err(error) => dedup::settle_elsewhere(&self.host, &error, in_flight, slot, calls).await,
+        };
+        let strange = |_| {
+            let error = unexpected(self.host.name(), "a write to a stand-in of a series");
+            Sent::Refused(error.with_retry(Retry::Unknown))
+        };
+        answers.into_iter().map(|answer| answer.unwrap_or_else(strange)).collect()
+    }
+
+    fn places(batch: &Batch) -> impl DoubleEndedIterator<Item = usize> {
+        batch.places.iter().copied()
+    }
+
+    fn settle(&self, _: &Batch, _: String, _: &mut Waiting, _: &mut Refusals) {}
+}
