@@ -119,14 +119,8 @@ async fn run(calls: Vec<Call>) {
             Call::Sum { key, last } => check_sum(&real, &model, key, last, now_ms).await,
             Call::Write { key, n, at } => {
                 let row = model.rows.entry(key).or_insert((0, at, n));
-                let state = if at == row.1 {
-                    n.max(row.2)
-                } else if at > row.1 {
-                    n
-                } else {
-                    row.2
-                };
-                *row = (row.0 + n, row.1.max(at), state);
+                let (at_last, state) = (row.1, row.2).max((at, n));
+                *row = (row.0 + n, at_last, state);
                 let write = real.buffer.row(KEYS[key]).add("n", n).max("at", Timestamp::from_secs(at));
                 write.last("state", n).await.expect("answers");
             }

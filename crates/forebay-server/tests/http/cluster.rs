@@ -66,6 +66,17 @@ fn accepted(client: &Client) -> Vec<bool> {
         .collect()
 }
 
+/// Each host has its state, latency, calls, memory and skew.
+fn check_figures(client: &Client) {
+    for host in client.get("/v1/cluster").expect(200)["hosts"].as_array().expect("hosts") {
+        assert!(host["since"].as_str().is_some_and(|since| since.ends_with('Z')), "{host}");
+        let (calls, p99) = (host["calls"]["begun"].as_u64(), host["latency"]["p99"].as_f64());
+        assert!(calls > Some(0) && p99 > Some(0.0), "{host}");
+        let used = host["memory"]["used"].as_u64();
+        assert!(used > Some(100_000) && host["skew"]["slots"].is_number(), "{host}");
+    }
+}
+
 #[test]
 fn one_dead_host_of_three_costs_its_own_keys_and_is_named() {
     if without("redis") {
@@ -89,17 +100,7 @@ fn one_dead_host_of_three_costs_its_own_keys_and_is_named() {
     assert!(braces["slot"] != 12_182 && braces["slot"] == braces["limit"]["slot"], "{braces}");
     assert_eq!(braces["limit"], braces["lock"]);
     assert_eq!(accepted(&client), [true; 40]);
-    for host in client.get("/v1/cluster").expect(200)["hosts"].as_array().expect("hosts") {
-        assert!(host["since"].as_str().is_some_and(|since| since.ends_with('Z')), "{host}");
-        assert!(
-            host["calls"]["begun"].as_u64() > Some(0) && host["latency"]["p99"].as_f64() > Some(0.0),
-            "{host}"
-        );
-        assert!(
-            host["memory"]["used"].as_u64() > Some(100_000) && host["skew"]["slots"].is_number(),
-            "{host}"
-        );
-    }
+    check_figures(&client);
 
     redis[1].kill();
     wait_until("the host to be found dead", || health(&client) == ["up", "down", "up"]);

@@ -32,10 +32,10 @@ impl BufferHandle {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for a key that does not fit, or twice the same key; [`ErrorKind::OutOfRange`] if the table
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a key that does not fit, or twice the same key; [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) if the table
     /// refuses the move (a sum would leave its column, a constraint, a missing row that must not be created, or `from` was
-    /// moved elsewhere before); [`ErrorKind::Unavailable`] while the buffer is paused; [`ErrorKind::Configuration`] without a
-    /// sink; [`ErrorKind::Unsupported`] if the sink cannot move rows. After an error nothing has changed.
+    /// moved elsewhere before); [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) while the buffer is paused; [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) without a
+    /// sink; [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if the sink cannot move rows. After an error nothing has changed.
     ///
     /// # Cancellation
     /// The row may have been moved, completely or not at all.

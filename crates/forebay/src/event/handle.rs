@@ -285,7 +285,7 @@ impl EventHandle {
     /// The denial of a hit, if this process knows it. For floods it allocates nothing but the answer. A hit with a date may be
     /// late, and a row may be refused: these take the long way.
     fn known_denial(&self, hit: IncomingHit<'_>) -> Option<Decisions> {
-        let Inner { store, event, .. } = &*self.0;
+        let event = &self.0.event;
         let is_remembered = event.limits.iter().any(|(limit, _)| limit.remembers_denials());
         let fits = |template: &Template| template.fits(hit) || template.fill(hit).is_ok();
         if !is_remembered || hit.times.is_dated || !event.buffers.iter().all(fits) {
@@ -293,7 +293,7 @@ impl EventHandle {
         }
         let keys = event.limits.iter();
         let keys = keys.map(|(limit, fixed)| (limit, fixed.as_deref().unwrap_or(hit.key.as_str())));
-        store.remembered_denial(keys, hit.n)
+        Store::remembered_denial(&keys, hit.n)
     }
 }
 

@@ -60,7 +60,9 @@ impl Latency {
                 // Nobody knows how long those in the last bucket took.
                 let to = bound(bucket).unwrap_or(from);
                 return Some(
-                    from + (to - from).mul_f64(((rank - before) / (after - before)).clamp(0.0, 1.0)),
+                    from + to
+                        .saturating_sub(from)
+                        .mul_f64(((rank - before) / (after - before)).clamp(0.0, 1.0)),
                 );
             }
             below += count;
@@ -69,6 +71,7 @@ impl Latency {
     }
 
     /// The round trips since an earlier state of the same host.
+    #[cfg(feature = "redis")]
     pub(crate) fn since(&self, earlier: &Self) -> Self {
         let counts = std::array::from_fn(|i| self.counts[i].saturating_sub(earlier.counts[i]));
         Self { counts, micros: self.micros.saturating_sub(earlier.micros) }
@@ -122,7 +125,9 @@ mod tests {
 
     fn of(micros: &[u64]) -> Latency {
         let counts = LatencyCounts::default();
-        micros.iter().for_each(|&micros| counts.add(Duration::from_micros(micros)));
+        for micros in micros {
+            counts.add(Duration::from_micros(*micros));
+        }
         counts.read()
     }
 

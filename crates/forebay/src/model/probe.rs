@@ -1,6 +1,6 @@
 //! What a server was found to be able to do.
 
-/// The result of a probe of one server: see [`Options::probe`](crate::Options::probe).
+/// The result of a probe of one server: see [`Forebay::options`](crate::Forebay::options).
 ///
 /// # Examples
 /// ```no_run

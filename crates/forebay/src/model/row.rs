@@ -92,10 +92,10 @@ fn replaces(merge: Merge, new: (&Value, &Value), (version, value): (Option<&Valu
     let (Some(version), Some(value)) = (version, value) else {
         return version.is_none_or(|version| new.0 == version || is_newer(merge, new.0, version));
     };
-    is_newer(merge, new, (version, value))
+    is_newer(merge, &new, &(version, value))
 }
 
-fn is_newer<T: PartialOrd>(merge: Merge, new: T, old: T) -> bool {
+fn is_newer<T: PartialOrd>(merge: Merge, new: &T, old: &T) -> bool {
     if merge == Merge::Last { new > old } else { new < old }
 }
 

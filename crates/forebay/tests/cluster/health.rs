@@ -35,7 +35,7 @@ impl Pair {
     async fn exchanges(&self, more: u64) -> Duration {
         let (began, until) = (self.clock.monotonic(), self.proxy.exchanges() + more);
         eventually("the host to be asked", async || self.proxy.exchanges() >= until).await;
-        self.clock.monotonic() - began
+        self.clock.monotonic().saturating_sub(began)
     }
 
     /// The time from a fault to the moment at which the host is down. The fault comes right after an answer.
@@ -44,7 +44,7 @@ impl Pair {
         begin();
         let began = self.clock.monotonic();
         eventually("the host to be down", async || health(&self.bay)[1] == Health::Down).await;
-        let took = self.clock.monotonic() - began;
+        let took = self.clock.monotonic().saturating_sub(began);
         end();
         eventually("the host to be well again", async || health(&self.bay)[1] == Health::Up).await;
         took

@@ -343,7 +343,7 @@ async fn a_host_behind_a_black_hole_costs_the_hits_in_flight() {
 }
 
 /// A hit under a key whose record is on a host that stays up, and whose row is at home on b.
-async fn keyed_hits(bay: &Forebay, buffer: &BufferHandle) -> Vec<(String, String)> {
+fn keyed_hits(bay: &Forebay, buffer: &BufferHandle) -> Vec<(String, String)> {
     let cluster = bay.cluster();
     let mut ids = (0..).map(|id: u32| id.to_string());
     let on_b = |id: &String| &*cluster.route_row(buffer, [id.as_str().into()]).expect("valid").host == "b";
@@ -372,7 +372,7 @@ async fn a_request_whose_row_went_elsewhere_counts_once_when_the_host_is_back() 
     let bay = behind_a_proxy(&servers, &proxy).await;
     let (buffer, sink) = rows(&bay, "rows");
     let event = bay.event(Event::new("hit").buffer(&buffer, [Cell::Key], [("n", Cell::N)])).expect("valid");
-    let hits = keyed_hits(&bay, &buffer).await;
+    let hits = keyed_hits(&bay, &buffer);
     proxy.set(Fault::BlackHole);
     until(&bay, B_DOWN).await;
     let mut items = vec![];

@@ -188,7 +188,9 @@ async fn bytes_are_unknown_to_a_user_who_may_not_ask() {
     let mut map = bay.cluster().map();
     let keys: Vec<_> = (0..500).map(|key| map.set(format!("key:{key}"), 1)).collect();
     let answers = map.run().await;
-    keys.into_iter().for_each(|key| answers.get(key).expect("set"));
+    for key in keys {
+        answers.get(key).expect("set");
+    }
     let named = |hosts: Hosts, (name, server): (&str, &Redis)| {
         server.command(["ACL", "SETUSER", "looker", "on", ">pw", "~*", "+@all", "-memory"]);
         hosts.host(name, server.url().replacen("redis://", "redis://looker:pw@", 1))

@@ -229,14 +229,14 @@ async fn a_request_whose_record_is_on_a_dead_host_is_refused_and_not_applied() {
     let (limit, series) =
         (bay.limit(Limit::per_hour("hits", 100)).expect("valid"), bay.series("hits").expect("valid"));
     let event = bay.event(Event::new("hit").limit(&limit).series(&series)).expect("valid");
-    let key = (0..)
+    let key = (0..1_000)
         .map(|i| format!("k{i}"))
         .find(|key| {
             let (limit, points) = (bay.cluster().route_limit(key), bay.cluster().route_series(&series, key));
             *limit.host == *"a" && *points.host == *"a"
         })
         .expect("some are on one host");
-    let request = (0..)
+    let request = (0..1_000)
         .map(|i| format!("r{i}"))
         .find(|request| *bay.cluster().route_limit(&format!("event hit {request}")).host == *"b")
         .expect("each host has records");

@@ -103,9 +103,9 @@ async fn take(bay: Forebay, key: String, stop: Arc<AtomicBool>) -> Vec<u64> {
     let mut used = vec![];
     while !stop.load(Ordering::Relaxed) {
         match limit.take(&key).await.expect("a policy decides") {
-            taken if taken.is_degraded() => {}
+            Decision::Allow { degraded: true, .. } | Decision::Deny { degraded: true, .. } => {}
             Decision::Allow { remaining, .. } => used.push(QUOTA - remaining),
-            denied => panic!("much is left: {denied:?}"),
+            denied @ Decision::Deny { .. } => panic!("much is left: {denied:?}"),
         }
         clock.sleep(millis(2)).await;
     }

@@ -49,7 +49,7 @@ impl<'a> World<'a> {
         let sink = MemorySink::new();
         let _ = buffer.flush_to(sink.clone());
         let (limit, series) = (bay.limit(limit).expect("valid"), bay.series("hits").expect("valid"));
-        Self { limit, series, buffer, sink, bay, proxies }
+        Self { bay, limit, series, buffer, sink, proxies }
     }
 
     /// Drops the next reply of a host.

@@ -46,7 +46,7 @@ pub(in crate::engine) struct Member {
 
 #[derive(Debug)]
 struct State {
-    health_state: HealthState,
+    current: HealthState,
     standing: Standing,
     /// The error of the last failed probe.
     reason: Option<Error>,
@@ -58,7 +58,7 @@ impl Member {
         Self {
             host,
             engine,
-            state: Mutex::new(State { health_state: HealthState::default(), standing, reason: None }),
+            state: Mutex::new(State { current: HealthState::default(), standing, reason: None }),
             traffic: Traffic::default(),
             is_down: AtomicBool::new(false),
             downs: AtomicU64::new(0),
@@ -90,7 +90,7 @@ impl Member {
 
     pub(super) fn health(&self) -> (Health, Option<Error>) {
         let state = self.state();
-        (state.health_state.health(), state.reason.clone())
+        (state.current.health(), state.reason.clone())
     }
 
     /// Its status, as far as it does not depend on other hosts.
@@ -110,7 +110,7 @@ impl Member {
     pub(super) fn on_first_contact(&self, met: &Result<Record>) {
         if let Err(error) = met {
             self.enter(|state| {
-                (state.health_state, state.reason) = (HealthState::down(), Some(error.clone()));
+                (state.current, state.reason) = (HealthState::down(), Some(error.clone()));
             });
         }
     }
@@ -131,14 +131,14 @@ impl Member {
     async fn keep_probing(self: Arc<Self>, placement: Option<Arc<Placement>>, clock: Clock) {
         let mut identified: Option<Duration> = None;
         loop {
-            let before = self.state().health_state;
+            let before = self.state().current;
             // However many callers run into trouble, probes keep this distance.
             clock.sleep(before.pause().min(ALERT_INTERVAL)).await;
             clock.timeout(before.pause().saturating_sub(ALERT_INTERVAL), self.trouble.notified()).await;
             let began = clock.monotonic();
             self.traffic.recent(began);
             let asked = identified.map(|at| began.saturating_sub(at));
-            let asks_identity = self.state().health_state.asks_identity(asked);
+            let asks_identity = self.state().current.asks_identity(asked);
             if asks_identity {
                 identified = Some(began);
             }
@@ -201,14 +201,14 @@ impl Member {
     /// A caller had no answer.
     fn troubled(&self) {
         self.traffic.unanswered();
-        self.enter(|state| state.health_state = state.health_state.troubled());
+        self.enter(|state| state.current = state.current.troubled());
         self.trouble.notify_one();
     }
 
     /// A probe had an answer, or failed with this.
     fn probed(&self, failure: Option<Error>) {
         self.enter(|state| {
-            state.health_state = state.health_state.probed(failure.is_none());
+            state.current = state.current.probed(failure.is_none());
             state.reason = failure;
         });
     }
@@ -216,7 +216,7 @@ impl Member {
     fn enter(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.state();
         change(&mut state);
-        let after = state.health_state.health();
+        let after = state.current.health();
         let before = state.standing.enter(after, self.engine.clock());
         let went_down = before != after && after == Health::Down;
         if went_down {

@@ -111,7 +111,7 @@ fn has_brace(key: &[u8]) -> bool {
     let (eights, rest) = key.as_chunks::<8>();
     let any = eights.iter().fold(0, |any, eight| {
         // Zero where the brace is. Taking one away from a zero sets its highest bit, which was not set before.
-        let differs = u64::from_le_bytes(*eight) ^ ONES * u64::from(b'{');
+        let differs = u64::from_le_bytes(*eight) ^ (ONES * u64::from(b'{'));
         any | differs.wrapping_sub(ONES) & !differs & ONES << 7
     });
     any != 0 || rest.contains(&b'{')

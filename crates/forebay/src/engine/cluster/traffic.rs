@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use crate::model::{Calls, Skew};
 
 /// A call counts less and less for the skew: after this time by a factor of e.
-const WINDOW: Duration = Duration::from_secs(60);
+const WINDOW: Duration = Duration::from_mins(1);
 
 /// Fewer recent calls than these, for each host, tell nothing of the skew: a few keys are never even.
 const MIN_CALLS_PER_HOST: f64 = 1_000.0;

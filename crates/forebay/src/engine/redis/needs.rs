@@ -108,7 +108,7 @@ impl Probed<'_> {
         let [hello, wait, time] = [next(), next(), next()];
         let mut findings = vec![];
         match text(info.clone()) {
-            Some(info) => findings.extend(self.of_info(&info)),
+            Some(info) => findings.extend(Self::of_info(&info)),
             None => findings.push(missing("INFO", said(&info))),
         }
         findings.extend(self.of_scripts(hashes).await?);
@@ -126,7 +126,7 @@ impl Probed<'_> {
     }
 
     /// What `INFO` tells.
-    fn of_info(&self, info: &str) -> [Finding; 4] {
+    fn of_info(info: &str) -> [Finding; 4] {
         let field = |field: &str| info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
         let version = field("redis_version").unwrap_or("unknown");
         let product =

@@ -36,7 +36,9 @@ const MAX_BUCKETS_PER_GENERATION: usize = 500;
 
 /// The writers of this process. The lock protects the map, for one look-up at a time.
 #[derive(Debug, Default)]
-pub(super) struct Writers(Mutex<HashMap<(Name, u8), Arc<Sequencer<StandInWriter>>>>);
+pub(super) struct Writers(Mutex<HashMap<(Name, u8), Writer>>);
+
+type Writer = Arc<Sequencer<StandInWriter>>;
 
 impl Writers {
     /// The writer of a stand-in.

@@ -60,11 +60,10 @@ impl Store {
     /// The denial of a take of the same cost from each of several limits, if it is remembered. `None` also if an override
     /// decides, or the take is refused: this allocates nothing but the answer.
     pub(crate) fn remembered_denial<'a>(
-        &self,
-        takes: impl ExactSizeIterator<Item = (&'a LimitHandle, &'a str)> + Clone,
+        takes: &(impl ExactSizeIterator<Item = (&'a LimitHandle, &'a str)> + Clone),
         cost: Count,
     ) -> Option<Decisions> {
-        check(takes.clone()).ok()?;
+        check(takes).ok()?;
         let take = |(limit, key): (&'a LimitHandle, &'a str)| match limit
             .resolve(limit.key(key).ok()?, cost.get())
         {
@@ -97,7 +96,7 @@ struct Call<'a> {
 
 impl<'a> Call<'a> {
     fn new(store: &'a Store, charges: &'a [Charge], when: When, token: Option<ChargeToken>) -> Result<Self> {
-        check(charges.iter().map(|charge| (&charge.limit, &*charge.key)))?;
+        check(&charges.iter().map(|charge| (&charge.limit, &*charge.key)))?;
         let mut decisions = Decisions::none(charges.len());
         let mut enforced = Vec::with_capacity(charges.len());
         for (place, charge) in charges.iter().enumerate().filter(|(_, one)| one.cost > 0) {
@@ -316,7 +315,7 @@ impl<'a> Call<'a> {
     }
 }
 
-fn check<'a>(takes: impl ExactSizeIterator<Item = (&'a LimitHandle, &'a str)> + Clone) -> Result<()> {
+fn check<'a>(takes: &(impl ExactSizeIterator<Item = (&'a LimitHandle, &'a str)> + Clone)) -> Result<()> {
     if takes.len() > MAX_CHARGES {
         return Err(invalid(format!("take over {} limits: at most {MAX_CHARGES}", takes.len())));
     }
