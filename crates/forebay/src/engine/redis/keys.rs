@@ -18,6 +18,9 @@ pub(super) struct Keys {
     pub layout: Layout,
 }
 
+/// The keys without a tag: every host has some of its own.
+const EVERYWHERE: [&[u8]; 5] = [b"cluster", b"buffers", b"stand-ins", b"once-bytes", b"probe"];
+
 impl Keys {
     pub(super) fn new(prefix: &str, layout: Layout) -> Self {
         Self { prefix: prefix.into(), layout }
@@ -71,7 +74,7 @@ impl Keys {
             Some((_, b":paused")) if kind == b"buffer" => Home::EveryHost,
             Some((tag, _)) if kind == b"buffer" => Home::Buffer(tag),
             Some((tag, _)) => Home::Tag(tag),
-            None if [&b"cluster"[..], b"buffers", b"once-bytes", b"probe"].contains(&kind) => Home::EveryHost,
+            None if EVERYWHERE.contains(&kind) => Home::EveryHost,
             None => Home::Key(key),
         }
     }
