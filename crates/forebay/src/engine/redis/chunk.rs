@@ -34,6 +34,11 @@ impl Gain {
         format!("{start}:{}", self.key)
     }
 
+    /// The bytes of its key, which the gains of one point share: at most so many.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.key.len()
+    }
+
     fn same_chunk(&self, other: &Self) -> bool {
         (&self.key, self.step, self.chunk) == (&other.key, other.step, other.chunk)
     }

@@ -196,6 +196,10 @@ impl Channel for PartitionWriter {
     /// Costs some microseconds, and makes a flight up to twice as large.
     const MAX_YIELDS: usize = 12;
 
+    fn heap_bytes(item: &Item) -> usize {
+        item.heap_bytes()
+    }
+
     fn merge(&self, _: u16, items: &[(u16, Item)], waiting: &mut Waiting) -> Merged {
         Merged::new(&self.schema, items, waiting)
     }

@@ -47,6 +47,19 @@ pub(super) struct Item {
     pub token: Option<Box<Token>>,
 }
 
+impl Item {
+    /// The bytes that it holds beside its own size.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let Self { row, token } = self;
+        let text = |cell: &Option<Value>| match cell {
+            Some(Value::Text(text)) => text.len(),
+            _ => 0,
+        };
+        let texts: usize = row.cells.iter().map(text).sum();
+        row.key.as_str().len() + size_of_val(&*row.cells) + texts + token.as_deref().map_or(0, size_of_val)
+    }
+}
+
 /// Rows of one partition, equal keys merged, as arguments of `lua/buffer_add.lua`.
 #[derive(Debug, Default)]
 pub(super) struct Merged {

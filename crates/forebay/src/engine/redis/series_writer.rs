@@ -110,6 +110,16 @@ impl Channel for PartitionWriter {
     /// The server works longer on a count than this process: better that it begins.
     const MAX_YIELDS: usize = 1;
 
+    fn heap_bytes(item: &Item) -> usize {
+        match item {
+            Item::Gain(gain) => gain.heap_bytes(),
+            Item::Whole(whole) => {
+                let gains = whole.0.iter().map(|gain| size_of_val(gain) + gain.heap_bytes());
+                size_of_val(&**whole) + gains.sum::<usize>()
+            }
+        }
+    }
+
     fn merge(&self, index: u16, items: &[(u16, Item)], waiting: &mut Waiting) -> Batch {
         let (mut gains, mut places, mut left) = (vec![], vec![], VecDeque::new());
         let mut tokens = Tokens::default();

@@ -138,6 +138,10 @@ impl Channel for StandInWriter {
 
     const MAX_YIELDS: usize = 1;
 
+    fn heap_bytes(gain: &Gain) -> usize {
+        gain.heap_bytes()
+    }
+
     fn merge(&self, _: u16, items: &[(u16, Gain)], waiting: &mut Waiting) -> Batch {
         let count = waiting.places.len().min(self.most());
         let places: Vec<usize> = waiting.places.drain(..count).collect();

@@ -101,6 +101,9 @@ pub(crate) trait Channel: Debug + Send + Sync + 'static {
     /// answered write again. More make the flight larger, which pays where a flight costs more than its writes.
     const MAX_YIELDS: usize;
 
+    /// The bytes that an item holds beside its own size, about.
+    fn heap_bytes(item: &Self::Item) -> usize;
+
     /// Takes the waiting items of a partition that fit into one batch, and merges them. `items` are those of the flight.
     fn merge(&self, part: u16, items: &[(u16, Self::Item)], waiting: &mut Waiting) -> Self::Batch;
 

@@ -31,6 +31,10 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Items that may wait behind the flight under way; beyond it: overloaded.
 pub(super) const MAX_WAITING: usize = 1 << 18;
 
+/// Bytes of the items that may wait, before the last write. The count alone would let large rows fill the memory while a host
+/// is slow.
+pub(super) const MAX_WAITING_BYTES: usize = 64 << 20;
+
 /// A few of the [`Refusals`].
 type RefusalSlice = [(usize, Error)];
 
@@ -64,6 +68,8 @@ struct Queue<I> {
 struct Gathered<I> {
     /// Each with its partition.
     items: Vec<(u16, I)>,
+    /// The bytes of the items, about.
+    bytes: usize,
     wakers: Vec<Waker>,
     shared: Arc<SharedOutcome<Outcome>>,
 }
@@ -149,12 +155,15 @@ impl<C: Channel> Sequencer<C> {
         waker: &Waker,
     ) -> Result<Waiter> {
         let mut queue = self.queue.lock();
-        let Gathered { items: gathered, wakers, shared } = &mut queue.gathered;
+        let Gathered { items: gathered, bytes, wakers, shared } = &mut queue.gathered;
         let start = gathered.len();
-        if start >= MAX_WAITING {
-            return Err(Error::new(ErrorKind::Overloaded, format!("{start} writes wait already")));
+        if start >= MAX_WAITING || *bytes >= MAX_WAITING_BYTES {
+            let text = format!("{start} writes wait already, of {bytes} bytes");
+            return Err(Error::new(ErrorKind::Overloaded, text));
         }
         gathered.extend(items.into_iter().map(|item| (part, item)));
+        let size = |(_, item): &(u16, C::Item)| size_of::<(u16, C::Item)>() + C::heap_bytes(item);
+        *bytes += gathered[start..].iter().map(size).sum::<usize>();
         let waiter = Waiter { shared: shared.clone(), number: wakers.len(), items: start..gathered.len() };
         wakers.push(waker.clone());
         let begin = !std::mem::replace(&mut queue.in_flight, true);
@@ -299,8 +308,8 @@ impl Future for WriteFuture {
 
 impl<I> Gathered<I> {
     fn with_capacity(items: usize, wakers: usize) -> Self {
-        let shared = Arc::default();
-        Self { items: Vec::with_capacity(items), wakers: Vec::with_capacity(wakers), shared }
+        let (items, wakers) = (Vec::with_capacity(items), Vec::with_capacity(wakers));
+        Self { items, bytes: 0, wakers, shared: Arc::default() }
     }
 
     fn tell(&mut self, outcome: Outcome) {

@@ -3,7 +3,10 @@ use std::{collections::BTreeMap, pin::Pin, sync::Arc, task::Poll, time::Duration
 use futures::future::join_all;
 use parking_lot::Mutex;
 
-use super::{sequencer::MAX_WAITING, *};
+use super::{
+    sequencer::{MAX_WAITING, MAX_WAITING_BYTES},
+    *,
+};
 use crate::{Clock, ManualClock, Timestamp};
 
 /// Sums numbers; does with each transmission what the script says, then applies.
@@ -30,6 +33,9 @@ enum Fault {
     /// Not applied, and said so.
     Refuse,
 }
+
+/// See [`Fake::heap_bytes`].
+const LARGE: u64 = 1 << 40;
 
 /// Three numbers go together.
 #[derive(Debug)]
@@ -69,6 +75,11 @@ impl Channel for Arc<Fake> {
     type Outcome = ();
 
     const MAX_YIELDS: usize = 2;
+
+    /// A number from [`LARGE`] on holds a third of what may wait.
+    fn heap_bytes(item: &u64) -> usize {
+        if *item >= LARGE { MAX_WAITING_BYTES / 3 } else { 0 }
+    }
 
     fn merge(&self, _: u16, items: &[(u16, u64)], waiting: &mut Waiting) -> Sum {
         let most = waiting.places.len().min(3);
@@ -212,6 +223,26 @@ async fn too_much_waiting_is_refused() {
     assert_eq!(one.expect_err("full").kind(), ErrorKind::Overloaded);
     assert!(many.expect("there was room").iter().all(Result::is_ok));
     assert_eq!(applied(&fake, 0).len(), MAX_WAITING.div_ceil(3));
+}
+
+/// The items are few, and large.
+#[tokio::test]
+async fn too_many_waiting_bytes_are_refused_until_they_are_sent() {
+    let (fake, sequencer) = faulty(&[]);
+    let large = async || write_one(&sequencer, 0, LARGE).await;
+    let [first, second, third, fourth] = [large(), large(), large(), large()];
+    let (first, second, third, fourth, small) =
+        tokio::join!(first, second, third, fourth, write_one(&sequencer, 1, 1));
+    for admitted in [first, second, third] {
+        admitted.expect("there was room");
+    }
+    for refused in [fourth, small] {
+        let refused = refused.expect_err("full");
+        assert_eq!((refused.kind(), refused.retry()), (ErrorKind::Overloaded, Retry::Later), "{refused}");
+    }
+    large().await.expect("there is room again");
+    assert_eq!(applied(&fake, 0), [3 * LARGE, LARGE]);
+    assert_eq!(applied(&fake, 1), []);
 }
 
 #[tokio::test]
