@@ -1,4 +1,4 @@
-//! One host of three is down: its rows go to partitions of the others, and count once.
+//! One host of three is down: its rows go to partitions of the others, and count once. So do the points of a hit.
 //!
 //! `FOREBAY_HOSTDOWN` is the duration of the load in seconds, 3 without it; `scripts/faults hostdown` has 30.
 
@@ -11,6 +11,7 @@ use forebay::{
     event::{Cell, EventHandle},
     limit::OnError,
     once::Once,
+    series::SeriesHandle,
     sink::{Answer, Applied, Batch, MemorySink, Sink, Snapshot},
     time::{millis, secs},
 };
@@ -19,7 +20,10 @@ use futures::future::join_all;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::hosts::{health, open, three};
+use crate::{
+    hosts::{health, open, three},
+    points::whole,
+};
 
 fn rows(bay: &Forebay, name: &str) -> (BufferHandle, MemorySink) {
     let buffer = bay.buffer(Buffer::new(name).key("id").sum("n")).expect("valid");
@@ -264,6 +268,35 @@ async fn load(event: EventHandle, clock: Clock, span: Duration) -> Vec<Hit> {
     join_all(hits).await.into_iter().map(|hit| hit.expect("no panic")).collect()
 }
 
+/// Of each key how many hits count at least, and how many at most.
+fn expected(hits: &[Hit]) -> BTreeMap<&str, (i64, i64)> {
+    let mut expected: BTreeMap<&str, (i64, i64)> = BTreeMap::from([("user:0", (1, 1))]);
+    for hit in hits {
+        let (least, most) = expected.entry(&hit.key).or_default();
+        *least += i64::from(hit.is_accepted);
+        *most += i64::from(hit.is_accepted || hit.is_unknown);
+    }
+    expected
+}
+
+/// Each accepted hit counts once, and an unknown one at most once: in the rows of the database, and in the series.
+async fn assert_counted(hits: &[Hit], sums: &BTreeMap<String, i64>, series: &SeriesHandle, bay: &Forebay) {
+    for (key, (least, most)) in expected(hits) {
+        let rows = sums.get(key).copied().unwrap_or_default();
+        let mut points = None;
+        eventually("all points of a key to be there", async || {
+            points = whole(series, bay, key).await;
+            points.is_some()
+        })
+        .await;
+        let points = i64::try_from(points.expect("it is there")).expect("few");
+        for sum in [rows, points] {
+            let text = format!("{key}: rows {rows}, points {points}, accepted {least}, perhaps {most}");
+            assert!((least..=most).contains(&sum), "{text}");
+        }
+    }
+}
+
 async fn one_host_down(how: Down) {
     if without("redis") {
         return;
@@ -276,7 +309,9 @@ async fn one_host_down(how: Down) {
     let (buffer, sink) = rows(&bay, "rows");
     let limit = Limit::per_minute("hits", 1_000_000).on_error(OnError::Open);
     let limit = bay.limit(limit).expect("valid");
-    let event = Event::new("hit").limit(&limit).buffer(&buffer, [Cell::Key], [("n", Cell::N)]);
+    let series = bay.series("hits").expect("valid");
+    let event = Event::new("hit").limit(&limit).series(&series);
+    let event = event.buffer(&buffer, [Cell::Key], [("n", Cell::N)]);
     let event = bay.event(event).expect("valid");
     let _ = event.hit("user:0", 1).await.expect("connected");
 
@@ -314,17 +349,7 @@ async fn one_host_down(how: Down) {
     );
     assert_eq!(begun_later, 0);
     assert!(failed <= at(found).max(at(fault)), "{failed} failed");
-    let sums = sums(&sink, &buffer);
-    let mut expected: BTreeMap<String, (i64, i64)> = BTreeMap::from([("user:0".into(), (1, 1))]);
-    for hit in &hits {
-        let (least, most) = expected.entry(hit.key.clone()).or_default();
-        *least += i64::from(hit.is_accepted);
-        *most += i64::from(hit.is_accepted || hit.is_unknown);
-    }
-    for (key, (least, most)) in expected {
-        let sum = sums.get(&key).copied().unwrap_or_default();
-        assert!((least..=most).contains(&sum), "{key}: {sum}, accepted {least}, perhaps {most}");
-    }
+    assert_counted(&hits, &sums(&sink, &buffer), &series, &bay).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -64,7 +64,7 @@ async fn hit(bay: Forebay, writer: u64, ends: &AtomicBool, hits: &AtomicU64) -> 
 }
 
 /// The sum of a key, if the store says that nothing is missing.
-async fn whole(series: &SeriesHandle, bay: &Forebay, key: &str) -> Option<u64> {
+pub(crate) async fn whole(series: &SeriesHandle, bay: &Forebay, key: &str) -> Option<u64> {
     let now = bay.clock().now();
     let total = series.total(key, now.minus(hours(1)), now.plus(secs(60))).await.ok()?;
     let range = series.range(key, now.minus(hours(1)), now.plus(secs(60)), None).await.ok()?;
