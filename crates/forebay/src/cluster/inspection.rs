@@ -27,12 +27,34 @@ const ALL_MEASURED: u64 = 10_000;
 const MEASURED: u64 = 16;
 
 /// Hosts that are looked at without opening a store on them, from `Forebay::options().inspect_hosts(hosts)`.
+///
+/// # Examples
+/// ```no_run
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::{Forebay, cluster::Hosts};
+/// let hosts = Hosts::new().host("a", "redis://10.0.0.1").host("b", "redis://10.0.0.2");
+/// let looked = Forebay::options().inspect_hosts(hosts).await?;
+/// println!("{:?}", looked.verify(1_000).await?);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Inspection {
     store: Store,
 }
 
 /// The change of a slot table for other hosts.
+///
+/// # Examples
+/// ```no_run
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::{Forebay, cluster::Hosts};
+/// let hosts = Hosts::new().host("a", "redis://10.0.0.1").host("b", "redis://10.0.0.2");
+/// let looked = Forebay::options().inspect_hosts(hosts).await?;
+/// let next = Hosts::new().host("a", "redis://10.0.0.1").host("c", "redis://10.0.0.3");
+/// let plan = looked.plan(&next).await?;
+/// println!("{} slots move", plan.moves.len());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Plan {
@@ -43,6 +65,18 @@ pub struct Plan {
 }
 
 /// A slot that moves to another host, and its contents as they were found.
+///
+/// # Examples
+/// ```no_run
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::{Forebay, cluster::Hosts};
+/// let hosts = Hosts::new().host("a", "redis://10.0.0.1").host("b", "redis://10.0.0.2");
+/// let looked = Forebay::options().inspect_hosts(hosts).await?;
+/// let next = Hosts::new().host("a", "redis://10.0.0.1").host("c", "redis://10.0.0.3");
+/// let plan = looked.plan(&next).await?;
+/// println!("{} keys move", plan.moves.iter().map(|slot| slot.keys).sum::<u64>());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SlotMove {
@@ -61,6 +95,18 @@ pub struct SlotMove {
 }
 
 /// The keys of a host that were compared with the router.
+///
+/// # Examples
+/// ```no_run
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::{Forebay, cluster::Hosts};
+/// let hosts = Hosts::new().host("a", "redis://10.0.0.1").host("b", "redis://10.0.0.2");
+/// let looked = Forebay::options().inspect_hosts(hosts).await?;
+/// for host in looked.verify(1_000).await? {
+///     println!("{}: {} of {} keys", host.name, host.misplaced, host.keys);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Verification {

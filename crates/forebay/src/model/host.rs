@@ -109,6 +109,16 @@ impl HostStatus {
 }
 
 /// When a state began.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// for host in bay.cluster().hosts() {
+///     println!("{} for {:?}", host.health, host.since.map(|since| since.lasted));
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Since {
@@ -119,6 +129,15 @@ pub struct Since {
 }
 
 /// Calls of this process to a host: steps on limits, rows, points and locks, and batches of a map.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let calls = bay.cluster().hosts()[0].calls;
+/// assert_eq!(calls.unwrap_or_default().in_flight, 0);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Calls {
@@ -131,6 +150,15 @@ pub struct Calls {
 }
 
 /// Calls that a node of a Redis Cluster did not carry out, and that were sent on.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let redirects = bay.cluster().hosts()[0].redirects;
+/// assert_eq!(redirects.moved, 0);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Redirects {
@@ -143,6 +171,14 @@ pub struct Redirects {
 }
 
 /// The memory of a host, in bytes.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// assert!(bay.cluster().hosts()[0].memory.is_none()); // nobody knows that of this process
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Memory {
@@ -153,6 +189,14 @@ pub struct Memory {
 }
 
 /// How many times the mean of all hosts one host has. 1 is the same as the others.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// println!("{:?}", bay.cluster().hosts()[0].skew);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Skew {

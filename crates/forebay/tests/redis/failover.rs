@@ -93,6 +93,8 @@ fn lost(name: &str, written: &[bool], found: &BTreeMap<usize, i64>, switches: us
 async fn fail_over(set: &Sentinel, stops: bool, progress: &Progress) -> Duration {
     progress.more(50).await;
     let (old, new) = (set.primary(), set.replica());
+    // A primary counts a replica before it sends it anything: until then it acknowledges what a fail-over loses.
+    tokio::task::block_in_place(|| set.await_replica(new));
     if stops {
         old.pause();
     } else {

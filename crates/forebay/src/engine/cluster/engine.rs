@@ -145,7 +145,9 @@ impl Cluster {
         self.topology.read().member(place).health().0
     }
 
-    /// The hosts, each with a hash of its name, and the epoch that it is in. One that is down has none, and a mark behind all hosts.
+    /// The hosts, each with a hash of its name, and the epoch that it is in. One that is down has none, and a mark behind
+    /// all hosts. A node of a Redis Cluster gets no mark, since its slots are another node's after an election: a row of a request whose
+    /// home is down waits there.
     pub(crate) fn epochs(&self) -> Hosts {
         let name = |member: &Arc<Member>| {
             let [a, b, c, d, ..] = crate::key::hash(member.host.name().as_bytes()).to_le_bytes();
@@ -157,7 +159,8 @@ impl Cluster {
         for member in topology.members() {
             let is_down = member.health().0 == Health::Down;
             hosts.push((name(member), member.engine.epoch().filter(|_| !is_down)));
-            down.extend(is_down.then(|| down_mark(name(member), placement)));
+            let marks = is_down && topology.is_told_everywhere();
+            down.extend(marks.then(|| down_mark(name(member), placement)));
         }
         hosts.append(&mut down);
         hosts

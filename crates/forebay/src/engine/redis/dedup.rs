@@ -100,10 +100,18 @@ pub(super) async fn settle_elsewhere<B>(
                 let owner = Redirect::Moved(Some(name), port);
                 Box::pin(follow(host, &*peers, owner, in_flight, &calls)).await
             }
-            _ => Ok(Sent::Unsent(error.clone())),
+            _ => Ok(Sent::Unsent(not_sent(host, error))),
         });
     }
     answers
+}
+
+/// The error of a batch that was not sent, because what comes before it failed: that may be in doubt, and the batch is not.
+fn not_sent(host: &Host, error: &Error) -> Error {
+    if error.retry() == Retry::Unknown {
+        return unavailable(host.name(), "not sent, for the host does not answer").with_source(error.clone());
+    }
+    error.clone()
 }
 
 /// Sends a batch on, until a node takes it or patience ends.

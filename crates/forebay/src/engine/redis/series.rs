@@ -20,6 +20,20 @@ use crate::{
 /// Keys in one command that deletes. Only steps far below their retention have more.
 const MAX_KEYS_PER_DELETE: usize = 10_000;
 
+/// The outcome of points whose buckets were written one by one. Where some were applied, or may have been, a repetition counts
+/// twice.
+pub(super) fn one_for_all(outcomes: Vec<Result<()>>) -> Result<()> {
+    let may_be_applied = |outcome: &Result<()>| match outcome {
+        Ok(()) => true,
+        Err(error) => error.retry() == Retry::Unknown,
+    };
+    let some = outcomes.iter().any(may_be_applied);
+    match outcomes.into_iter().collect() {
+        Err::<(), _>(error) if some => Err(error.with_retry(Retry::Unknown)),
+        outcome => outcome,
+    }
+}
+
 impl Redis {
     /// More than `MAX_BUCKETS_PER_CALL` buckets are written in several calls, each of them once.
     pub(crate) async fn series_add(
@@ -47,11 +61,7 @@ impl Redis {
             .of(part, &self.host, &self.keys)
             .write(part.index, gains.into_iter().map(Item::Gain))
             .await?;
-        let some = outcomes.iter().any(Result::is_ok);
-        match outcomes.into_iter().collect() {
-            Err::<(), _>(error) if some => Err(error.with_retry(Retry::Unknown)),
-            outcome => outcome,
-        }
+        one_for_all(outcomes)
     }
 
     /// The time that decides what is kept.
@@ -139,5 +149,23 @@ impl Redis {
             self.host.command(redis::cmd("UNLINK").arg(keys)).await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Error, ErrorKind};
+
+    /// Of the buckets of one point some may be applied: a repetition elsewhere would count those twice.
+    #[test]
+    fn a_point_is_unknown_unless_all_of_its_buckets_are_certain() {
+        let unsent = || Err(Error::new(ErrorKind::Unavailable, "no connection"));
+        let doubtful = || Err(Error::new(ErrorKind::Ambiguous, "the answer was lost"));
+        let retry = |outcomes: Vec<Result<()>>| one_for_all(outcomes).map_err(|error| error.retry());
+        assert_eq!(retry(vec![Ok(()), Ok(())]), Ok(()));
+        assert_eq!(retry(vec![unsent(), unsent()]), Err(Retry::Later));
+        assert_eq!(retry(vec![unsent(), Ok(())]), Err(Retry::Unknown));
+        assert_eq!(retry(vec![unsent(), doubtful()]), Err(Retry::Unknown));
     }
 }

@@ -10,13 +10,14 @@ use super::{
     reply::{strings, unexpected},
     rows,
     script::Script,
+    series::one_for_all,
 };
 use crate::{
     engine::{
         cluster::Group,
         step::{HandedPoints, Point, SeriesPart},
     },
-    error::{Result, Retry},
+    error::Result,
     key::Name,
     time::{Timestamp, days, secs},
 };
@@ -52,11 +53,7 @@ impl Redis {
         }
         let outcomes =
             self.stand_in_writers.of(part, &self.host, &self.keys).write(part.index, gains).await?;
-        let some = outcomes.iter().any(Result::is_ok);
-        match outcomes.into_iter().collect() {
-            Err::<(), _>(error) if some => Err(error.with_retry(Retry::Unknown)),
-            outcome => outcome,
-        }
+        one_for_all(outcomes)
     }
 
     /// The stand-ins in some registers: of which series, of which partition, and their number.

@@ -106,7 +106,13 @@ impl<C: Channel> Sequencer<C> {
         let (refused, lost) = waiter.refusals()?;
         let mut answers = vec![Ok(()); waiter.items.len()];
         match lost {
-            [(_, error), ..] if lost.len() == answers.len() => return Err(error.clone()),
+            // In several batches some may have been applied and others not.
+            [(_, error), rest @ ..]
+                if lost.len() == answers.len()
+                    && rest.iter().all(|(_, other)| other.retry() == error.retry()) =>
+            {
+                return Err(error.clone());
+            }
             _ => {}
         }
         for (place, error) in refused.iter().chain(lost) {

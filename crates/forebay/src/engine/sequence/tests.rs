@@ -56,7 +56,7 @@ impl Fake {
         match fault {
             Some(Fault::Down) => return Sent::Unsent(error()),
             Some(Fault::LostBefore) => return in_doubt(),
-            Some(Fault::Refuse) => return Sent::Refused(error()),
+            Some(Fault::Refuse) => return Sent::Refused(Error::new(ErrorKind::Unavailable, "refused")),
             Some(Fault::Rollback) if doubt.is_some() => return Sent::TooLate,
             _ => {}
         }
@@ -149,6 +149,18 @@ async fn each_item_of_a_write_has_its_own_answer() {
     let answers = sequencer.write(1, [50, 30, 10, 100]).await.expect("there is room");
     assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, true, false]);
     assert_eq!(applied(&fake, 1), [90, 100]);
+}
+
+/// A caller may send elsewhere what was not applied, and nothing else.
+#[tokio::test]
+async fn of_a_write_in_two_batches_each_item_has_its_own_error() {
+    let (_, sequencer) = faulty(&[Fault::Refuse, Fault::LostBefore, Fault::Rollback]);
+    let answers = sequencer.write(0, [1, 2, 3, 4]).await.expect("the batches differ");
+    let retries: Vec<_> = answers.iter().map(|answer| answer.as_ref().map_err(Error::retry)).collect();
+    assert_eq!(retries, [Err(Retry::Later), Err(Retry::Later), Err(Retry::Later), Err(Retry::Unknown)]);
+    let (_, sequencer) = faulty(&[Fault::Refuse, Fault::Refuse]);
+    let error = sequencer.write(0, [1, 2, 3, 4]).await.expect_err("nothing was applied");
+    assert_eq!(error.retry(), Retry::Later);
 }
 
 #[tokio::test]
