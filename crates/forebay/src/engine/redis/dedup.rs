@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis::Value;
+use redis::{Cmd, Value};
 
 use super::{
     calls::{Call, PATIENCE, Part},
@@ -104,6 +104,14 @@ pub(super) async fn settle_elsewhere<B>(
         });
     }
     answers
+}
+
+/// Tells a store where it will be written to. It may be told twice, and is if the answer is lost.
+pub(super) async fn announce(host: &Host, commands: Vec<Cmd>) -> Result<()> {
+    match host.read_all(commands.clone()).await {
+        Err(error) if error.retry() == Retry::Unknown => host.read_all(commands).await.map(drop),
+        answer => answer.map(drop),
+    }
 }
 
 /// The error of a batch that was not sent, because what comes before it failed: that may be in doubt, and the batch is not.

@@ -126,7 +126,7 @@ impl PartitionWriter {
             registers.entry(register).or_insert_with(begin).arg(format!("{}.{part}", self.schema.name));
         }
         // If it takes a younger connection than `session`, that one is dead, and the write that follows fails.
-        self.host.read_all(registers.into_values().collect()).await?;
+        dedup::announce(&self.host, registers.into_values().collect()).await?;
         self.announced.note(replid, parts);
         Ok(())
     }

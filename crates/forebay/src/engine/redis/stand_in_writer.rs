@@ -108,7 +108,7 @@ impl StandInWriter {
             registers.entry(register).or_insert_with(begin).arg(part.tag());
         }
         // If it takes a younger connection than `session`, that one is dead, and the write that follows fails.
-        self.host.read_all(registers.into_values().collect()).await?;
+        dedup::announce(&self.host, registers.into_values().collect()).await?;
         self.announced.note(replid, new.into_iter());
         Ok(session)
     }
