@@ -7,12 +7,9 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::{
-    alternatives::was_not_sent,
-    handle::{BufferHandle, Inner},
-};
+use super::handle::{BufferHandle, Inner};
 use crate::{
-    engine::{Joined, step::BufferPart},
+    engine::{Joined, elsewhere::was_not_sent, step::BufferPart},
     error::{Error, ErrorKind, Result},
     model::{Pressure, Row},
     once::{Place, RequestItem},

@@ -5,14 +5,14 @@
 
 use super::handle::BufferHandle;
 use crate::{
-    engine::step::{BufferPart, Place},
-    error::{Error, ErrorKind, Result, Retry},
+    engine::{
+        elsewhere::on_other_hosts,
+        step::{BufferPart, Place},
+    },
+    error::Result,
     model::RowKey,
     once::RequestItem,
 };
-
-/// The most partitions that are tried beside a row's own.
-const MAX_ALTERNATIVES: usize = 2;
 
 impl BufferHandle {
     /// Whether rows may go to another partition than their own.
@@ -27,30 +27,17 @@ impl BufferHandle {
             return vec![];
         }
         let schema = &self.0.schema;
-        let host = |index: u16| self.0.store.engine().place_of(Place::Buffer(&self.part(index))).0;
-        let mut hosts = vec![host(schema.partition_of(row))];
-        let mut found = vec![];
-        for index in schema.other_partitions(row) {
-            let host = host(index);
-            if hosts.contains(&host) {
-                continue;
-            }
-            hosts.push(host);
-            found.push(index);
-            if found.len() == MAX_ALTERNATIVES {
-                break;
-            }
-        }
-        found
+        let host = |index: &u16| self.0.store.engine().place_of(Place::Buffer(&self.part(*index))).0;
+        let home = host(&schema.partition_of(row));
+        let found = on_other_hosts(home, schema.other_partitions(row), host);
+        found.into_iter().map(|(index, _)| index).collect()
     }
-}
 
-impl BufferHandle {
     /// The partition for a row of a request that is carried out once: the first whose host was not down when the request began.
     /// Its record says so, so that every attempt looks for the row's token in the same place.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] if keys are placed otherwise since then.
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if keys are placed otherwise since then.
     pub(crate) fn part_once(&self, item: &RequestItem, row: &RowKey) -> Result<BufferPart> {
         let home = self.part_of(row);
         if !self.has_alternatives() || !item.was_down(&home)? {
@@ -64,9 +51,4 @@ impl BufferHandle {
         }
         Ok(home)
     }
-}
-
-/// Whether a write certainly did nothing because its host is away. A host that is full is not away.
-pub(super) fn was_not_sent(error: &Error) -> bool {
-    error.kind() == ErrorKind::Unavailable && matches!(error.retry(), Retry::Now | Retry::Later)
 }

@@ -17,13 +17,13 @@ use crate::{
     store::Store,
 };
 
-/// At most so many misplaced keys of a host are named.
+/// The most misplaced keys of a host that are named.
 const MAX_EXAMPLES: usize = 5;
 
-/// So many keys of a host are measured, each; of further ones every [`MEASURED`]th.
+/// The first keys of a host, each of which is measured. Of the others every [`MEASURED`]th is.
 const ALL_MEASURED: u64 = 10_000;
 
-/// One of so many keys is measured after the first [`ALL_MEASURED`].
+/// After the first [`ALL_MEASURED`] keys one of so many is measured.
 const MEASURED: u64 = 16;
 
 /// Hosts that are looked at without opening a store on them, from `Forebay::options().inspect_hosts(hosts)`.
@@ -120,7 +120,7 @@ pub struct Verification {
     pub examples: Vec<Box<[u8]>>,
 }
 
-/// What was found in a slot.
+/// The contents of a slot, as they were found.
 #[derive(Clone, Copy, Debug, Default)]
 struct Contents {
     keys: u64,

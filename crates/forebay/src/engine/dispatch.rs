@@ -262,6 +262,12 @@ impl Engine {
         }
     }
 
+    /// The host of a place as the record of a request knows it, and the number of the placement of keys; `None`: there is only
+    /// one host.
+    pub(crate) fn host_of_request(&self, place: Place<'_>) -> Option<(u32, u64)> {
+        on_only!(self, Cluster(cluster) => Some(cluster.host_of_request(place)), else None)
+    }
+
     /// How keys find their host; `None`: there is only one.
     pub(crate) fn placement(&self) -> Option<Placement> {
         on_only!(self, Cluster(cluster) => Some(cluster.placement()), else None)

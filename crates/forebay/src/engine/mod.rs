@@ -1,7 +1,7 @@
 //! The engines, and the seam between them and the primitives.
 //!
 //! A step (`seam.rs`) is atomic on one hash tag, and nothing correct may depend on two steps. What spans tags is put
-//! together in the primitives (`limit/decide/multi_host.rs`), which state what that costs.
+//! together in the primitives (`limit/decide/take_all.rs`), which state what that costs.
 //!
 //! # Contract
 //!
@@ -26,6 +26,7 @@ pub(crate) mod cluster;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod dispatch;
+pub(crate) mod elsewhere;
 pub(crate) mod embedded;
 #[cfg(feature = "test-util")]
 pub mod fault;

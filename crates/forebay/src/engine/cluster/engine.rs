@@ -46,6 +46,15 @@ pub(crate) struct Cluster {
     pub(super) known_points: KnownPoints,
 }
 
+/// Hosts that are being connected to.
+pub(super) struct Started {
+    pub hosts: Vec<Host>,
+    /// Where keys go if no host holds a placement.
+    pub first: Placement,
+    /// In the order of the hosts.
+    pub members: Box<[Arc<Member>]>,
+}
+
 impl Cluster {
     /// Checks a list of hosts without connecting to any: where keys go at first.
     ///
@@ -72,14 +81,7 @@ impl Cluster {
         addresses: Vec<Address>,
         options: &Options,
     ) -> Result<Arc<Self>> {
-        let hosts: Vec<Host> = addresses.iter().map(|address| address.host.clone()).collect();
-        // Also finds what is wrong with the list, before anything is connected to.
-        let first = Self::check(kind, &addresses)?;
-        let start = |Address { host, url }: Address| {
-            let engine = Redis::start(&url, &options.prefix, options.clock.clone())?;
-            Ok(Arc::new(Member::new(host, engine)))
-        };
-        let members: Box<[Arc<Member>]> = addresses.into_iter().map(start).collect::<Result<_>>()?;
+        let Started { hosts, first, members } = Self::start(kind, addresses, options)?;
         let (placement, met) = agree(kind, &hosts, &members, &first).await?;
         let placement = Arc::new(placement);
         for (member, met) in members.iter().zip(&met) {
@@ -90,6 +92,20 @@ impl Cluster {
             member.start_probing(Some(&placement), &options.clock);
         }
         Ok(Arc::new(Self::of(Topology::stored(members, placement), None)))
+    }
+
+    /// Checks a list of hosts, and begins to connect to them.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub(super) fn start(kind: RouterKind, addresses: Vec<Address>, options: &Options) -> Result<Started> {
+        let first = Self::check(kind, &addresses)?;
+        let hosts = addresses.iter().map(|address| address.host.clone()).collect();
+        let start = |Address { host, url }: Address| {
+            let engine = Redis::start(&url, &options.prefix, options.clock.clone())?;
+            Ok(Arc::new(Member::new(host, engine)))
+        };
+        Ok(Started { hosts, first, members: addresses.into_iter().map(start).collect::<Result<_>>()? })
     }
 
     pub(super) fn of(topology: Topology, nodes: Option<NodeWatch>) -> Self {
@@ -149,21 +165,23 @@ impl Cluster {
     /// all hosts. A node of a Redis Cluster gets no mark, since its slots are another node's after an election: a row of a request whose
     /// home is down waits there.
     pub(crate) fn epochs(&self) -> Hosts {
-        let name = |member: &Arc<Member>| {
-            let [a, b, c, d, ..] = crate::key::hash(member.host.name().as_bytes()).to_le_bytes();
-            u32::from_le_bytes([a, b, c, d])
-        };
         let topology = self.topology();
         let placement = topology.placement().epoch;
         let (mut hosts, mut down) = (vec![], vec![]);
         for member in topology.members() {
             let is_down = member.health().0 == Health::Down;
-            hosts.push((name(member), member.engine.epoch().filter(|_| !is_down)));
+            hosts.push((member.host.id(), member.engine.epoch().filter(|_| !is_down)));
             let marks = is_down && topology.is_told_everywhere();
-            down.extend(marks.then(|| down_mark(name(member), placement)));
+            down.extend(marks.then(|| down_mark(member.host.id(), placement)));
         }
         hosts.append(&mut down);
         hosts
+    }
+
+    /// The [id](Host::id) of the host of a place, and the number of the placement of keys.
+    pub(crate) fn host_of_request(&self, place: Place<'_>) -> (u32, u64) {
+        let topology = self.topology.read();
+        (topology.member(place).host.id(), topology.placement().epoch)
     }
 
     /// The bytes that each host has of requests.

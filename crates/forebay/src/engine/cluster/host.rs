@@ -62,6 +62,12 @@ impl Host {
         &self.name
     }
 
+    /// A hash of its name, by which the record of a request knows it.
+    pub(crate) fn id(&self) -> u32 {
+        let [a, b, c, d, ..] = crate::key::hash(self.name.as_bytes()).to_le_bytes();
+        u32::from_le_bytes([a, b, c, d])
+    }
+
     pub(crate) fn weight(&self) -> u32 {
         self.weight
     }

@@ -5,14 +5,11 @@ use std::sync::Arc;
 use futures::future::join_all;
 
 use super::{
-    Cluster, Host, Record, SlotMove, address::Address, member::Member, moves, placement::Placement,
+    Cluster, Host, Record, SlotMove, address::Address, engine::Started, moves, placement::Placement,
     router::Router, topology::Topology,
 };
 use crate::{
-    engine::{
-        options::Options,
-        redis::{Home, Redis},
-    },
+    engine::{options::Options, redis::Home},
     error::{Error, ErrorKind, Result},
 };
 
@@ -26,13 +23,7 @@ impl Cluster {
         addresses: Vec<Address>,
         options: &Options,
     ) -> Result<Arc<Self>> {
-        let hosts: Vec<Host> = addresses.iter().map(|address| address.host.clone()).collect();
-        let first = Self::check(router, &addresses)?;
-        let start = |Address { host, url }: Address| {
-            let engine = Redis::start(&url, &options.prefix, options.clock.clone())?;
-            Ok(Arc::new(Member::new(host, engine)))
-        };
-        let members: Box<[Arc<Member>]> = addresses.into_iter().map(start).collect::<Result<_>>()?;
+        let Started { hosts, first, members } = Self::start(router, addresses, options)?;
         let found: Vec<Result<Record>> = join_all(members.iter().map(|member| member.engine.record())).await;
         if let Some(error) = found.iter().find_map(|record| record.as_ref().err()) {
             return Err(error.clone());
@@ -79,7 +70,7 @@ impl Cluster {
     }
 }
 
-/// What happens to a key whose slot moves.
+/// The fate of a key whose slot moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
     /// The next owner gets it.

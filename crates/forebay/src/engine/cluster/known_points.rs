@@ -1,4 +1,4 @@
-//! What this process knows of the points that wait in stand-ins.
+//! The knowledge of this process about the points that wait in stand-ins.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -20,7 +20,7 @@ pub(super) type Home = (Name, u16);
 /// A stand-in: of which partition, and its number.
 pub(super) type StandIn = (Home, u8);
 
-/// What this process knows of the points that wait in stand-ins.
+/// The knowledge of this process about the points that wait in stand-ins.
 #[derive(Debug)]
 pub(super) struct KnownPoints {
     /// This process, where several hand over.
@@ -37,7 +37,7 @@ pub(super) struct KnownPoints {
 struct Known {
     /// The definitions of the series of this process.
     grids: HashMap<Name, Arc<Grid>>,
-    /// What each host registered, as of its last answer.
+    /// The stand-ins that each host registered, as of its last answer.
     registers: HashMap<Box<str>, Vec<StandIn>>,
     /// Stand-ins with points, as of the last look; of one whose host did not answer, as of the look before.
     full: HashSet<StandIn>,
@@ -59,7 +59,7 @@ struct Known {
     troubles: HashMap<Home, String>,
 }
 
-/// What a look at all hosts found.
+/// The findings of a look at all hosts.
 #[derive(Debug, Default)]
 pub(super) struct Look {
     /// Of the hosts that answered.
@@ -187,7 +187,7 @@ impl KnownPoints {
         self.known.lock().troubles.insert(home(part), error);
     }
 
-    /// What an operator should know.
+    /// Warnings for an operator.
     pub(super) fn warnings(&self) -> Vec<String> {
         let known = self.known.lock();
         let warning = |((name, index), error): (&Home, &String)| {

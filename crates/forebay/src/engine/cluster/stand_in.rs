@@ -17,16 +17,14 @@ use super::{
 use crate::{
     clock::Clock,
     engine::{
+        elsewhere::{on_other_hosts, was_not_sent},
         redis::Next,
         step::{Place, Point, SeriesPart},
     },
-    error::{Error, ErrorKind, Result, Retry},
+    error::{Error, Result},
     model::{Health, resolution::Grid},
     time::{Timestamp, millis, secs},
 };
-
-/// How many hosts take points in place of another.
-const MAX_ALTERNATIVES: usize = 2;
 
 /// The numbers of stand-ins that are tried to find as many hosts. That all of 16 are on the host of the partition itself has a
 /// probability of 2^-16 where there are two hosts.
@@ -56,7 +54,7 @@ impl Cluster {
         };
         match answer {
             // Boxed: it is rare.
-            Err(error) if was_not_taken(&error) => {
+            Err(error) if was_not_sent(&error) => {
                 Box::pin(self.add_to_stand_in(part, &points, now, error)).await
             }
             answer => answer,
@@ -77,7 +75,7 @@ impl Cluster {
             // Before it is there: a reader must not find the host back, and nothing that waits.
             self.known_points.note_written(part);
             match guard.end(member.engine.stand_in_add(&stand_in, points, now).await) {
-                Err(error) if was_not_taken(&error) => {}
+                Err(error) if was_not_sent(&error) => {}
                 answer => return answer,
             }
         }
@@ -238,28 +236,10 @@ pub(crate) async fn tend_stand_ins(cluster: Weak<Cluster>, clock: Clock) {
 
 /// The stand-ins of a partition, each on another host, in their order.
 fn alternatives<'a>(topology: &'a Topology, part: &SeriesPart) -> Vec<(SeriesPart, &'a Arc<Member>)> {
-    let mut hosts = vec![topology.number(Place::Series(part))];
-    let mut found = vec![];
-    for number in 1..=MAX_STAND_INS {
-        let stand_in = part.stand_in(number);
-        let host = topology.number(Place::Series(&stand_in));
-        if !hosts.contains(&host) {
-            hosts.push(host);
-            found.push((stand_in, &topology.members()[host]));
-        }
-        if found.len() == MAX_ALTERNATIVES {
-            break;
-        }
-    }
-    found
-}
-
-/// Whether a write certainly changed nothing, because a host did not take it. A host that has no room, or too many calls that
-/// wait, is there: its points are its own.
-fn was_not_taken(error: &Error) -> bool {
-    error.is_outage()
-        && error.kind() != ErrorKind::Overloaded
-        && matches!(error.retry(), Retry::Now | Retry::Later)
+    let host = |part: &SeriesPart| topology.number(Place::Series(part));
+    let stand_ins = (1..=MAX_STAND_INS).map(|number| part.stand_in(number));
+    let found = on_other_hosts(host(part), stand_ins, host);
+    found.into_iter().map(|(stand_in, host)| (stand_in, &topology.members()[host])).collect()
 }
 
 /// A stand-in without the definition of its series.
