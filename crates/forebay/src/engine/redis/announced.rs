@@ -1,8 +1,18 @@
 //! Which partitions a store was told of, so that others find them.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
+use redis::Cmd;
+
+use super::{
+    connection::{Host, Session},
+    dedup,
+};
+use crate::error::Result;
 
 /// Which partitions a store was told of. The lock protects the set, for one look-up or one note at a time.
 #[derive(Debug, Default)]
@@ -16,14 +26,43 @@ struct Announced {
 }
 
 impl AnnouncedPartitions {
+    /// A connection to a store that knows `parts`. It is told of those that are new: `entry` gives the set in which a partition
+    /// is registered, and its name there.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub(super) async fn ready(
+        &self,
+        host: &Host,
+        parts: impl Iterator<Item = u16>,
+        entry: impl Fn(u16) -> (String, String),
+    ) -> Result<Session> {
+        let session = dedup::session(host).await?;
+        let replid = session.replid();
+        let new = self.missing(&replid, parts);
+        if new.is_empty() {
+            return Ok(session);
+        }
+        let mut sets: BTreeMap<String, Cmd> = BTreeMap::new();
+        for (set, name) in new.iter().map(|part| entry(*part)) {
+            let begin = || redis::cmd("SADD").arg(&set).to_owned();
+            sets.entry(set.clone()).or_insert_with(begin).arg(name);
+        }
+        // If it takes a younger connection than `session`, that one is dead, and the write that follows fails.
+        // Like a question, it may be asked more than once.
+        host.read_all(sets.into_values().collect()).await?;
+        self.note(replid, new);
+        Ok(session)
+    }
+
     /// Those of `parts` that the store of this replication id was not told of.
-    pub(super) fn missing(&self, replid: &Arc<str>, parts: impl Iterator<Item = u16>) -> Vec<u16> {
+    fn missing(&self, replid: &Arc<str>, parts: impl Iterator<Item = u16>) -> Vec<u16> {
         let announced = self.0.lock();
         parts.filter(|part| announced.replid != *replid || !announced.parts.contains(part)).collect()
     }
 
     /// Notes that the store of this replication id was told of `parts`.
-    pub(super) fn note(&self, replid: Arc<str>, parts: impl Iterator<Item = u16>) {
+    fn note(&self, replid: Arc<str>, parts: Vec<u16>) {
         let mut announced = self.0.lock();
         if announced.replid != replid {
             *announced = Announced { replid, parts: BTreeSet::new() };

@@ -28,6 +28,9 @@ pub(super) struct Call {
 /// Writes some of many commands, when it is their turn.
 pub(super) type Piece<'a> = Box<dyn FnOnce() -> Pipeline + Send + 'a>;
 
+/// How often a question is sent at most: one connection may be found dead, and the next one lose the answer.
+const MAX_ASKED: usize = 3;
+
 /// The answer to a part of a call.
 #[derive(Debug)]
 pub(super) enum Part {
@@ -134,12 +137,9 @@ impl Host {
         Ok((sent, values))
     }
 
-    /// Sends one command that changes nothing; it is sent again once if the connection ends meanwhile.
+    /// Sends one command that changes nothing; it is sent again if the connection ends meanwhile.
     pub(super) async fn query(&self, command: &Cmd) -> Result<Value> {
-        match self.command(command).await {
-            Err(error) if error.kind() == ErrorKind::Ambiguous => self.command(command).await,
-            answer => answer,
-        }
+        self.read_all(vec![command.clone()]).await.map(|mut values| values.swap_remove(0))
     }
 
     /// [`query`](Self::query) for several commands in one pipeline.
@@ -148,13 +148,15 @@ impl Host {
             return Ok(vec![]);
         }
         let pipeline = pipeline(commands);
-        let mut session = self.session().await?;
-        let mut values = self.send(&session, &pipeline).await;
-        if values.as_ref().is_err_and(|error| error.kind() == ErrorKind::Ambiguous) {
-            session = self.session().await?;
-            values = self.send(&session, &pipeline).await;
+        let mut asked = 0;
+        loop {
+            let session = self.session().await?;
+            asked += 1;
+            match self.send(&session, &pipeline).await {
+                Err(error) if error.kind() == ErrorKind::Ambiguous && asked < MAX_ASKED => {}
+                values => return values?.into_iter().collect(),
+            }
         }
-        values?.into_iter().collect()
     }
 
     /// [`read_all`](Self::read_all) for a known number of commands.

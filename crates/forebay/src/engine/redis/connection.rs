@@ -240,7 +240,7 @@ impl Host {
         *self.standing.lock()
     }
 
-    /// What is measured of it.
+    /// The measurements of it.
     pub(super) fn meter(&self) -> &Meter {
         &self.meter
     }

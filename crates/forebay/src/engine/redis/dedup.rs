@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis::{Cmd, Value};
+use redis::Value;
 
 use super::{
     calls::{Call, PATIENCE, Part},
@@ -54,7 +54,7 @@ impl<B, F: Fn(&[&InFlight<B>], &str) -> Vec<(Call, usize)>> Calls<B> for F {}
 ///
 /// A batch that a node of a Redis Cluster refuses because another one has its keys is sent there. The doubt of one may be about
 /// another node: the guard, which comes with the slot, tells whether it was applied.
-pub(super) async fn send<B>(
+async fn send<B>(
     host: &Host,
     session: &Session,
     in_flight: &[&InFlight<B>],
@@ -81,9 +81,29 @@ pub(super) async fn session(host: &Host) -> Result<Session> {
     if host.is_node() { host.session_within(CONNECT_PATIENCE).await } else { host.session().await }
 }
 
+/// [`send`]s batches over a connection, if there is one.
+pub(super) async fn send_or_settle<B>(
+    host: &Host,
+    session: Result<Session>,
+    in_flight: &[&InFlight<B>],
+    slot: impl Fn(&InFlight<B>) -> Slot,
+    calls: impl Calls<B>,
+) -> Vec<Answer> {
+    match session {
+        Ok(session) => send(host, &session, in_flight, calls).await,
+        Err(error) => settle_elsewhere(host, &error, in_flight, slot, calls).await,
+    }
+}
+
+/// The results of batches whose script has no reasons of its own; `what` they are in an error.
+pub(super) fn results(host: &Host, answers: Vec<Answer>, what: &str) -> Vec<Sent<String>> {
+    let strange = |_| Sent::Refused(unexpected(host.name(), what).with_retry(Retry::Unknown));
+    answers.into_iter().map(|answer| answer.unwrap_or_else(strange)).collect()
+}
+
 /// Settles batches in doubt for which there is no connection where other nodes of the Redis Cluster say that their slots are.
 /// Those that are in no doubt are not sent: the next write goes there by itself.
-pub(super) async fn settle_elsewhere<B>(
+async fn settle_elsewhere<B>(
     host: &Host,
     error: &Error,
     in_flight: &[&InFlight<B>],
@@ -100,24 +120,16 @@ pub(super) async fn settle_elsewhere<B>(
                 let owner = Redirect::Moved(Some(name), port);
                 Box::pin(follow(host, &*peers, owner, in_flight, &calls)).await
             }
-            _ => Ok(Sent::Unsent(not_sent(host, error))),
+            _ => Ok(Sent::Unsent(not_sent(host.name(), error))),
         });
     }
     answers
 }
 
-/// Tells a store where it will be written to. It may be told twice, and is if the answer is lost.
-pub(super) async fn announce(host: &Host, commands: Vec<Cmd>) -> Result<()> {
-    match host.read_all(commands.clone()).await {
-        Err(error) if error.retry() == Retry::Unknown => host.read_all(commands).await.map(drop),
-        answer => answer.map(drop),
-    }
-}
-
 /// The error of a batch that was not sent, because what comes before it failed: that may be in doubt, and the batch is not.
-fn not_sent(host: &Host, error: &Error) -> Error {
+fn not_sent(host: &str, error: &Error) -> Error {
     if error.retry() == Retry::Unknown {
-        return unavailable(host.name(), "not sent, for the host does not answer").with_source(error.clone());
+        return unavailable(host, "not sent, for the host does not answer").with_source(error.clone());
     }
     error.clone()
 }
@@ -237,5 +249,13 @@ mod tests {
         assert_eq!(first_sent(None, "here"), 0);
         assert_eq!(first_sent(Some(&doubt), "here"), doubt.time);
         assert_eq!(first_sent(Some(&doubt), "there"), 1);
+    }
+
+    #[test]
+    fn a_batch_behind_a_question_without_an_answer_was_not_sent() {
+        let told = |kind| not_sent("a", &Error::new(kind, "no answer"));
+        let error = told(ErrorKind::Ambiguous);
+        assert_eq!((error.kind(), error.retry()), (ErrorKind::Unavailable, Retry::Later));
+        assert_eq!(told(ErrorKind::Closed).kind(), ErrorKind::Closed, "a certain error stays");
     }
 }

@@ -206,7 +206,7 @@ impl Redis {
         self.probe.run(&self.host, &self.keys, group).await
     }
 
-    /// What decides on the host of a key that was found on one.
+    /// The part of a key that decides on its host.
     pub(crate) fn home<'a>(&self, key: &'a [u8]) -> Home<'a> {
         self.keys.home(key)
     }

@@ -10,7 +10,7 @@ use super::{
     meter::memory,
     pipeline::{load, pipeline, send},
     refusal::Refusal,
-    reply::{server_time, text, unavailable, unexpected, unreachable},
+    reply::{info_field, server_time, text, unavailable, unexpected, unreachable},
     script::Script,
     target::Target,
 };
@@ -76,7 +76,7 @@ async fn identify(name: &str, connection: &mut MultiplexedConnection) -> Result<
     }
     let info = text(next("INFO")?).ok_or_else(|| unexpected(name, "INFO"))?;
     let time = server_time(next("TIME")?).ok_or_else(|| unexpected(name, "TIME"))?;
-    let field = |field: &str| info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    let field = |name: &str| info_field(&info, name);
     let missing = |field| unavailable(name, format_args!("INFO does not tell {field}"));
 
     let version = field("redis_version").ok_or_else(|| missing("redis_version"))?;

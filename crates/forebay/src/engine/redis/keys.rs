@@ -60,7 +60,7 @@ impl Keys {
         })
     }
 
-    /// What decides on the host of a key that was found on one.
+    /// The part of a key that decides on its host.
     pub(super) fn home<'a>(&self, key: &'a [u8]) -> Home<'a> {
         let own = key.strip_prefix(self.prefix.as_bytes()).and_then(|rest| rest.strip_prefix(b":"));
         let Some(own) = own else { return Home::Key(key) };
@@ -240,7 +240,7 @@ impl Keys {
     }
 }
 
-/// What decides on the host of a key, where hosts are independent.
+/// The part of a key that decides on its host, where hosts are independent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Home<'a> {
     /// Nothing: each host has one.

@@ -1,4 +1,4 @@
-//! What is measured of one host: round trips, redirects and memory.
+//! The measurements of one host: round trips, redirects and memory.
 //!
 //! Two readings of the clock and two additions for a round trip, which carries the calls of many callers.
 
@@ -9,6 +9,7 @@ use std::{
 
 use parking_lot::Mutex;
 
+use super::reply::info_field;
 use crate::{
     model::{HostStatus, Latency, LatencyCounts, Memory, Redirects},
     time::secs,
@@ -20,7 +21,7 @@ const INTERVAL: Duration = secs(30);
 /// For how long the memory that a host reported is shown without asking again.
 const MEMORY_VALIDITY: Duration = secs(4);
 
-/// What is measured of one host. All connections to it share it.
+/// The measurements of one host. All connections to it share them.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     latency: LatencyCounts,
@@ -87,8 +88,7 @@ impl Meter {
 
 /// Reads the memory from an answer to `INFO`.
 pub(super) fn memory(info: &str) -> Option<Memory> {
-    let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    let bytes = |name: &str| field(name)?.trim().parse::<u64>().ok();
+    let bytes = |name: &str| info_field(info, name)?.trim().parse::<u64>().ok();
     Some(Memory { used: bytes("used_memory")?, max: bytes("maxmemory").filter(|&max| max > 0) })
 }
 

@@ -3,11 +3,12 @@
 use redis::{Cmd, Value, cmd};
 
 use super::{
+    handshake::{MIN_VERSION, parse_version},
     keys::Keys,
     nodes::Nodes,
-    pipeline::load,
+    pipeline::{load, load_text, words},
     refusal::Refusal,
-    reply::{server_time, text},
+    reply::{info_field, server_time, text},
     script::Script,
     target::Target,
 };
@@ -128,15 +129,14 @@ impl Probed<'_> {
         Ok(ServerReport { name: self.target.name.clone(), findings })
     }
 
-    /// What `INFO` tells.
+    /// The findings in an answer to `INFO`.
     fn of_info(info: &str) -> [Finding; 4] {
-        let field = |field: &str| info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        let field = |name: &str| info_field(info, name);
         let version = field("redis_version").unwrap_or("unknown");
         let product =
             field("valkey_version").map(|own| format!("Valkey {own}, compatible with Redis {version}"));
         let product = product.unwrap_or_else(|| format!("Redis {version}"));
-        let is_new = super::handshake::parse_version(version)
-            .is_some_and(|version| version >= super::handshake::MIN_VERSION);
+        let is_new = parse_version(version).is_some_and(|version| version >= MIN_VERSION);
         [
             if is_new {
                 met("version", product)
@@ -241,18 +241,6 @@ fn of_clock(time: Value, before: Timestamp, after: Timestamp) -> Finding {
         return limited("clock", format!("{found}: windows and times of series go by the server's clock"));
     }
     met("clock", found)
-}
-
-fn words(text: &str) -> Cmd {
-    let mut words = Cmd::new();
-    for word in text.split(' ') {
-        words.arg(word);
-    }
-    words
-}
-
-fn load_text(script: &str) -> Cmd {
-    cmd("SCRIPT").arg("LOAD").arg(script).to_owned()
 }
 
 fn call(hash: &Value, keys: &[&str], arguments: &[&str]) -> Cmd {

@@ -11,7 +11,7 @@ use std::{
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use parking_lot::{Mutex, MutexGuard};
-use redis::{Cmd, Value};
+use redis::Value;
 use tokio::sync::Notify;
 
 use super::{
@@ -19,6 +19,7 @@ use super::{
     connection::{Host, Kin, Peers},
     inbox::Inbox,
     keys::Keys,
+    pipeline::words,
     refusal::Refusal,
     reply::{strings, unavailable, unexpected},
     slot_claims::{Address, Claim, SlotOwners, claims},
@@ -167,14 +168,8 @@ impl Nodes {
 
     async fn ask(&self, target: &Target) -> Result<(Vec<Claim>, Option<bool>)> {
         let name = &*target.name;
-        let command = |text: &str| {
-            text.split(' ').fold(Cmd::new(), |mut command, word| {
-                command.arg(word);
-                command
-            })
-        };
         let commands =
-            ["CLUSTER SLOTS", "CLUSTER NODES", "CONFIG GET cluster-require-full-coverage"].map(command);
+            ["CLUSTER SLOTS", "CLUSTER NODES", "CONFIG GET cluster-require-full-coverage"].map(words);
         let answers = self.clock.timeout(ANSWER_TIMEOUT, target.ask(&commands, &self.clock)).await;
         let answers = answers
             .unwrap_or_else(|| Err(unavailable(name, format_args!("no answer within {ANSWER_TIMEOUT:?}"))))?;

@@ -1,11 +1,7 @@
 //! Writes to the partitions of a buffer on a Redis host.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
-use redis::Cmd;
 use uuid::Uuid;
 
 use super::{
@@ -21,7 +17,7 @@ use super::{
 };
 use crate::{
     engine::{
-        cluster::{Group, Layout},
+        cluster::Layout,
         sequence::{Channel, InFlight, Refusals, Sent, Sequencer, Waiting},
         step::{BufferPart, Place},
     },
@@ -57,9 +53,7 @@ impl Writers {
             writers = &writer.next;
         }
     }
-}
 
-impl Writers {
     /// Refuses the rows that wait behind a flight of any writer.
     pub(super) fn refuse_waiting(&self, why: &Error) {
         let mut writers = self;
@@ -104,31 +98,14 @@ impl PartitionWriter {
         BufferPart { schema: self.schema.clone(), index }
     }
 
-    /// A connection to a store that knows which partitions are written to.
-    async fn ready(&self, parts: impl Iterator<Item = u16> + Clone) -> Result<Session> {
-        let session = dedup::session(&self.host).await?;
-        self.tell(&session, parts).await?;
-        Ok(session)
-    }
-
-    /// Tells the store of `session` which partitions are written to, before they are: a flusher that knows another
+    /// A connection to a store that was told which partitions are written to, before they are: a flusher that knows another
     /// number of partitions finds them by that.
-    async fn tell(&self, session: &Session, parts: impl Iterator<Item = u16> + Clone) -> Result<()> {
-        let replid = session.replid();
-        let new = self.announced.missing(&replid, parts.clone());
-        if new.is_empty() {
-            return Ok(());
-        }
-        let mut registers: BTreeMap<Group, Cmd> = BTreeMap::new();
-        for part in new {
-            let register = self.keys.register_of(Place::Buffer(&self.part(part)));
-            let begin = || redis::cmd("SADD").arg(self.keys.buffers(register)).to_owned();
-            registers.entry(register).or_insert_with(begin).arg(format!("{}.{part}", self.schema.name));
-        }
-        // If it takes a younger connection than `session`, that one is dead, and the write that follows fails.
-        dedup::announce(&self.host, registers.into_values().collect()).await?;
-        self.announced.note(replid, parts);
-        Ok(())
+    async fn ready(&self, parts: impl Iterator<Item = u16>) -> Result<Session> {
+        let entry = |part| {
+            let part = self.part(part);
+            (self.keys.buffers(self.keys.register_of(Place::Buffer(&part))), part.tag())
+        };
+        self.announced.ready(&self.host, parts, entry).await
     }
 
     /// Calls that bring the batches, as few as may be, and of how many each is.
@@ -207,10 +184,8 @@ impl Channel for PartitionWriter {
     async fn transmit(&self, in_flight: &[&InFlight<Merged>]) -> Vec<Sent<String>> {
         let calls = |in_flight: &[&InFlight<Merged>], replid: &str| self.calls(in_flight, replid);
         let slot = |in_flight: &InFlight<Merged>| Layout::slot(Place::Buffer(&self.part(in_flight.part)));
-        let answers = match self.ready(in_flight.iter().map(|in_flight| in_flight.part)).await {
-            Ok(session) => dedup::send(&self.host, &session, in_flight, calls).await,
-            Err(error) => dedup::settle_elsewhere(&self.host, &error, in_flight, slot, calls).await,
-        };
+        let session = self.ready(in_flight.iter().map(|in_flight| in_flight.part)).await;
+        let answers = dedup::send_or_settle(&self.host, session, in_flight, slot, calls).await;
         let mut sent = Vec::with_capacity(answers.len());
         for (in_flight, answer) in in_flight.iter().zip(answers) {
             sent.push(match answer {

@@ -27,7 +27,19 @@ pub(super) async fn send(
 
 /// The command that loads a script.
 pub(super) fn load(script: Script) -> Cmd {
-    let mut command = redis::cmd("SCRIPT");
-    command.arg("LOAD").arg(script.source());
+    load_text(script.source())
+}
+
+/// The command that loads the text of a script.
+pub(super) fn load_text(script: &str) -> Cmd {
+    let mut command = words("SCRIPT LOAD");
+    command.arg(script);
+    command
+}
+
+/// A command of words that have a space between them.
+pub(super) fn words(text: &str) -> Cmd {
+    let mut command = Cmd::new();
+    command.arg(text.split(' ').collect::<Vec<_>>());
     command
 }

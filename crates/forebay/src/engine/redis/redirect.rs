@@ -112,7 +112,10 @@ struct Open {
 impl Host {
     /// Reads a reply, and counts it if it is a redirect.
     pub(super) fn redirect(&self, value: &Value) -> Option<Redirect> {
-        let redirect = Redirect::of(value).filter(|_| self.is_node())?;
+        if !self.is_node() {
+            return None;
+        }
+        let redirect = Redirect::of(value)?;
         let meter = self.meter();
         let count = match redirect {
             Redirect::Moved(..) => &meter.moved,

@@ -90,6 +90,11 @@ pub(super) fn text(value: Value) -> Option<String> {
     }
 }
 
+/// A field of an answer to `INFO`.
+pub(super) fn info_field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+}
+
 /// The answer to `TIME`, in microseconds since 1970.
 pub(super) fn server_time(value: Value) -> Option<u64> {
     let parts = strings(value)?;

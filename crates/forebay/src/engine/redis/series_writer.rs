@@ -13,7 +13,6 @@ use super::{
     connection::Host,
     dedup,
     keys::Keys,
-    reply::unexpected,
     script::Script,
     tokens::Tokens,
 };
@@ -24,7 +23,7 @@ use crate::{
         sequence::{Channel, InFlight, Refusals, Sent, Sequencer, Waiting},
         step::{Place, SeriesPart},
     },
-    error::{Error, Retry},
+    error::Error,
     key::Name,
     model::resolution::Grid,
 };
@@ -164,15 +163,9 @@ impl Channel for PartitionWriter {
         let slot = |in_flight: &InFlight<Batch>| {
             Layout::slot(Place::Series(&SeriesPart::new(self.grid.clone(), in_flight.part)))
         };
-        let answers = match dedup::session(&self.host).await {
-            Ok(session) => dedup::send(&self.host, &session, in_flight, calls).await,
-            Err(error) => dedup::settle_elsewhere(&self.host, &error, in_flight, slot, calls).await,
-        };
-        let strange = |_| {
-            let error = unexpected(self.host.name(), "a write to a series");
-            Sent::Refused(error.with_retry(Retry::Unknown))
-        };
-        answers.into_iter().map(|answer| answer.unwrap_or_else(strange)).collect()
+        let session = dedup::session(&self.host).await;
+        let answers = dedup::send_or_settle(&self.host, session, in_flight, slot, calls).await;
+        dedup::results(&self.host, answers, "a write to a series")
     }
 
     fn places(batch: &Batch) -> impl DoubleEndedIterator<Item = usize> {

@@ -29,7 +29,7 @@ const LEASE: Duration = secs(5);
 /// host is away for longer, between its last offer and its next one, would have its points added twice.
 const MARK_LIFE: Duration = days(30);
 
-/// What a stand-in hands over next.
+/// The next generation that a stand-in hands over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     Points(HandedPoints),

@@ -1,12 +1,8 @@
 //! Writes to the stand-ins of the partitions of a series on a Redis host.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
-use redis::Cmd;
 use uuid::Uuid;
 
 use super::{
@@ -16,17 +12,16 @@ use super::{
     connection::{Host, Session},
     dedup,
     keys::Keys,
-    reply::unexpected,
     rows,
     script::Script,
 };
 use crate::{
     engine::{
-        cluster::{Group, Layout},
+        cluster::Layout,
         sequence::{Channel, InFlight, Refusals, Sent, Sequencer, Waiting},
         step::{Place, SeriesPart},
     },
-    error::{Error, Result, Retry},
+    error::{Error, Result},
     key::Name,
     model::resolution::Grid,
 };
@@ -92,25 +87,13 @@ impl StandInWriter {
         MAX_BUCKETS_PER_GENERATION / self.grid.resolutions.len().max(1)
     }
 
-    /// A connection to a store that knows which stand-ins are written to.
-    async fn ready(&self, parts: impl Iterator<Item = u16> + Clone) -> Result<Session> {
-        let session = dedup::session(&self.host).await?;
-        let replid = session.replid();
-        let new = self.announced.missing(&replid, parts);
-        if new.is_empty() {
-            return Ok(session);
-        }
-        let mut registers: BTreeMap<Group, Cmd> = BTreeMap::new();
-        for index in &new {
-            let part = self.part(*index);
-            let register = self.keys.register_of(Place::Series(&part));
-            let begin = || redis::cmd("SADD").arg(self.keys.stand_ins(register)).to_owned();
-            registers.entry(register).or_insert_with(begin).arg(part.tag());
-        }
-        // If it takes a younger connection than `session`, that one is dead, and the write that follows fails.
-        dedup::announce(&self.host, registers.into_values().collect()).await?;
-        self.announced.note(replid, new.into_iter());
-        Ok(session)
+    /// A connection to a store that was told which stand-ins are written to, before they are.
+    async fn ready(&self, parts: impl Iterator<Item = u16>) -> Result<Session> {
+        let entry = |index| {
+            let part = self.part(index);
+            (self.keys.stand_ins(self.keys.register_of(Place::Series(&part))), part.tag())
+        };
+        self.announced.ready(&self.host, parts, entry).await
     }
 
     fn add(&self, in_flight: &InFlight<Batch>, replid: &str) -> Call {
@@ -156,15 +139,9 @@ impl Channel for StandInWriter {
             in_flight.iter().map(|in_flight| (self.add(in_flight, replid), 1)).collect()
         };
         let slot = |in_flight: &InFlight<Batch>| Layout::slot(Place::Series(&self.part(in_flight.part)));
-        let answers = match self.ready(in_flight.iter().map(|in_flight| in_flight.part)).await {
-            Ok(session) => dedup::send(&self.host, &session, in_flight, calls).await,
-            Err(error) => dedup::settle_elsewhere(&self.host, &error, in_flight, slot, calls).await,
-        };
-        let strange = |_| {
-            let error = unexpected(self.host.name(), "a write to a stand-in of a series");
-            Sent::Refused(error.with_retry(Retry::Unknown))
-        };
-        answers.into_iter().map(|answer| answer.unwrap_or_else(strange)).collect()
+        let session = self.ready(in_flight.iter().map(|in_flight| in_flight.part)).await;
+        let answers = dedup::send_or_settle(&self.host, session, in_flight, slot, calls).await;
+        dedup::results(&self.host, answers, "a write to a stand-in of a series")
     }
 
     fn places(batch: &Batch) -> impl DoubleEndedIterator<Item = usize> {

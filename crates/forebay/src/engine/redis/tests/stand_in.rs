@@ -58,7 +58,7 @@ async fn hand_over(source: &Redis, target: &Redis, owner: Uuid) {
     }
 }
 
-/// What each resolution counts of a key in the last hour or day.
+/// The counts of a key in the last hour or day, by each resolution.
 async fn sums(target: &Redis, key: &str) -> Vec<u64> {
     let part = part();
     let span = |resolution: &Resolution| Span {
@@ -205,7 +205,7 @@ async fn a_key_of_somebody_else_is_refused_before_anything_is_added() {
     drop(target);
 }
 
-/// What may happen to a stand-in and its partition.
+/// An event in the life of a stand-in and its partition.
 #[derive(Clone, Debug)]
 enum Act {
     Add(u64),
