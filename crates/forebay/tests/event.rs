@@ -193,3 +193,13 @@ async fn later_is_said_only_when_the_charge_is_back() {
     let failed = hit.hit("42", 1).await.expect_err("no part took it");
     assert_eq!((failed.limit, failed.error.retry()), (Applied::Unknown, Retry::Unknown));
 }
+
+#[tokio::test]
+async fn an_event_that_names_a_column_twice_is_refused_when_it_is_defined() {
+    let bay = Forebay::open("memory:").await.expect("opens");
+    let buffer = bay.buffer(Buffer::new("projects").key("id").sum("hits")).expect("valid");
+    let cells = [("hits", Cell::N), ("hits", Cell::N)];
+    let error = bay.event(Event::new("hit").buffer(&buffer, [Cell::Key], cells)).expect_err("twice");
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.to_string().contains("column \"hits\" of buffer projects twice"), "{error}");
+}

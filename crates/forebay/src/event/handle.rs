@@ -152,12 +152,21 @@ impl EventHandle {
 
     /// The charges for the limits.
     pub(super) fn charges(&self, hit: IncomingHit<'_>) -> Vec<Charge> {
-        let charge = |(limit, fixed): &(LimitHandle, Option<String>)| Charge {
+        let charge = |(limit, key): (&LimitHandle, &str)| Charge {
             limit: limit.clone(),
-            key: fixed.as_deref().unwrap_or(hit.key.as_str()).to_owned(),
+            key: key.to_owned(),
             cost: hit.n.get(),
         };
-        self.0.event.limits.iter().map(charge).collect()
+        self.limit_keys(hit).map(charge).collect()
+    }
+
+    /// The limits, each with its key for a hit.
+    fn limit_keys<'a>(
+        &'a self,
+        hit: IncomingHit<'a>,
+    ) -> impl ExactSizeIterator<Item = (&'a LimitHandle, &'a str)> + Clone {
+        let limits = self.0.event.limits.iter();
+        limits.map(move |(limit, fixed)| (limit, fixed.as_deref().unwrap_or(hit.key.as_str())))
     }
 
     /// Finds the date of the hit for each series, and the series that it is late for.
@@ -291,9 +300,7 @@ impl EventHandle {
         if !is_remembered || hit.times.is_dated || !event.buffers.iter().all(fits) {
             return None;
         }
-        let keys = event.limits.iter();
-        let keys = keys.map(|(limit, fixed)| (limit, fixed.as_deref().unwrap_or(hit.key.as_str())));
-        Store::remembered_denial(&keys, hit.n)
+        Store::remembered_denial(&self.limit_keys(hit), hit.n)
     }
 }
 

@@ -1,8 +1,9 @@
 //! Denials that a process remembers. It answers them without the store, and only if the store would deny as well.
 
 use forebay::{
-    Event, Forebay, Limit,
-    event::EventHandle,
+    Buffer, ErrorKind, Event, Forebay, Limit,
+    buffer::{BufferHandle, ColumnType},
+    event::{Cell, EventHandle},
     fault::Fault,
     limit::{Charge, Decisions, Kind, LimitHandle, Mode, OnError, Override, Source},
     series::SeriesHandle,
@@ -89,6 +90,49 @@ async fn a_flood_of_denied_events_costs_no_round_trip_and_is_counted() {
     assert_eq!(trips(&store), before + 1, "one write for all");
     assert_eq!(series.limited().sum("42", hours(1)).await.expect("answers"), 1_001);
     assert_eq!(series.sum("42", hours(1)).await.expect("answers"), 3);
+}
+
+/// A hit that no row takes is a mistake, and not a denial, whatever is known of its limits. A limit of all keys denies any key.
+#[tokio::test]
+async fn a_hit_that_no_row_takes_is_refused_also_while_a_denial_is_known() {
+    let store = Store::open().await;
+    let global = per_minute(&store, "global", 1);
+    let rows = |name: &str, column: ColumnType| {
+        let definition = Buffer::new(name).key_of("id", column).key("day").sum("n");
+        store.bay.buffer(definition).expect("valid")
+    };
+    let (numbers, texts) = (rows("numbers", ColumnType::Integer), rows("texts", ColumnType::Text));
+    let hit = |buffer: &BufferHandle| {
+        let cells = [Cell::Key, Cell::Fixed("2026-11-30".into())];
+        let event = Event::new("hit").limit_key(&global, "*").buffer(buffer, cells, [("n", Cell::N)]);
+        store.bay.event(event).expect("valid")
+    };
+    let (by_number, by_text) = (hit(&numbers), hit(&texts));
+    for _ in 0..2 {
+        let _ = by_number.hit("42", 1).await.expect("answers");
+    }
+    let before = trips(&store);
+    assert!(!by_number.hit("43", 1).await.expect("answers").is_accepted());
+    assert!(!by_text.hit("43", 1).await.expect("answers").is_accepted());
+    let error = by_number.hit("forty", 1).await.expect_err("no number");
+    assert_eq!((error.error.kind(), error.is_nothing()), (ErrorKind::Invalid, true));
+    let error = by_text.hit("%".repeat(200), 1).await.expect_err("escaped, it is too long");
+    assert_eq!(error.error.kind(), ErrorKind::Invalid);
+    assert_eq!(trips(&store), before);
+}
+
+/// The limits of a take that is refused are not asked: an error is no denial.
+#[tokio::test]
+async fn a_cost_that_a_limit_never_admits_is_refused_also_while_a_denial_is_known() {
+    let store = Store::open().await;
+    let (narrow, wide) = (per_minute(&store, "narrow", 2), per_minute(&store, "wide", 9));
+    let event = Event::new("hit").limit(&wide).limit(&narrow);
+    let hit = store.bay.event(event).expect("valid");
+    for _ in 0..2 {
+        let _ = hit.hit("42", 2).await.expect("answers");
+    }
+    assert!(!hit.hit("42", 2).await.expect("answers").is_accepted());
+    assert_eq!(hit.hit("42", 3).await.expect_err("above the quota").error.kind(), ErrorKind::OutOfRange);
 }
 
 #[tokio::test]

@@ -70,9 +70,11 @@ impl Store {
             Ok(Resolved::Take(take)) => Some((limit, take)),
             _ => None,
         };
-        let is_plain = takes.len() == 1 || takes.clone().all(|one| take(one).is_some());
+        if takes.len() > 1 && !takes.clone().all(|one| take(one).is_some()) {
+            return None;
+        }
         let mut denied: Option<Vec<Option<Decision>>> = None;
-        for (place, one) in takes.clone().enumerate().filter(|_| is_plain) {
+        for (place, one) in takes.clone().enumerate() {
             let (limit, take) = take(one)?;
             let Some(decision) = limit.known_denial(&take, false) else { continue };
             denied.get_or_insert_with(|| vec![None; takes.len()])[place] = Some(decision);
