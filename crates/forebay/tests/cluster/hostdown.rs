@@ -15,7 +15,7 @@ use forebay::{
     sink::{Answer, Applied, Batch, MemorySink, Sink, Snapshot},
     time::{millis, secs},
 };
-use forebay_testkit::{Fault, Proxy, Redis, eventually, unique_prefix, without};
+use forebay_testkit::{Fault, Proxy, Redis, RedisCluster, eventually, unique_prefix, without};
 use futures::future::join_all;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -367,18 +367,19 @@ async fn a_host_behind_a_black_hole_costs_the_hits_in_flight() {
     one_host_down(Down::BlackHole).await;
 }
 
-/// A hit under a key whose record is on a host that stays up, and whose row is at home on b.
-fn keyed_hits(bay: &Forebay, buffer: &BufferHandle) -> Vec<(String, String)> {
+/// Hits under keys whose records are not on a host, and whose rows are at home there.
+fn keyed_hits(bay: &Forebay, buffer: &BufferHandle, host: &str) -> Vec<(String, String)> {
     let cluster = bay.cluster();
     let mut ids = (0..).map(|id: u32| id.to_string());
-    let on_b = |id: &String| &*cluster.route_row(buffer, [id.as_str().into()]).expect("valid").host == "b";
-    let ids: Vec<String> = ids.by_ref().filter(on_b).take(20).collect();
+    let at_home =
+        |id: &String| &*cluster.route_row(buffer, [id.as_str().into()]).expect("valid").host == host;
+    let ids: Vec<String> = ids.by_ref().filter(at_home).take(20).collect();
     let request = |id: &String| {
         let requests = (0..).map(|nth: u32| format!("{id}-{nth}"));
         let is_up = |request: &String| {
             [request.clone(), format!("event hit {request}")]
                 .iter()
-                .all(|key| &*cluster.route(key).host != "b")
+                .all(|key| &*cluster.route_limit(key).host != host)
         };
         requests.into_iter().find(is_up).expect("each host has keys")
     };
@@ -397,7 +398,7 @@ async fn a_request_whose_row_went_elsewhere_counts_once_when_the_host_is_back() 
     let bay = behind_a_proxy(&servers, &proxy).await;
     let (buffer, sink) = rows(&bay, "rows");
     let event = bay.event(Event::new("hit").buffer(&buffer, [Cell::Key], [("n", Cell::N)])).expect("valid");
-    let hits = keyed_hits(&bay, &buffer);
+    let hits = keyed_hits(&bay, &buffer, "b");
     proxy.set(Fault::BlackHole);
     until(&bay, B_DOWN).await;
     let mut items = vec![];
@@ -441,6 +442,46 @@ async fn a_request_whose_row_went_elsewhere_counts_once_when_the_host_is_back() 
     let sums = sums(&sink, &buffer);
     let expected = hits.iter().map(|(_, id)| (id.clone(), 1)).collect();
     assert_eq!(sums, expected);
+}
+
+/// In a Redis Cluster another node may have the slots when a request is repeated. Its record could not tell where the row went, so
+/// that a row with a key waits for its home; one without a key goes elsewhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_redis_cluster_rows_go_elsewhere_and_rows_with_a_key_wait() {
+    if without("redis") {
+        return;
+    }
+    let nodes = RedisCluster::start();
+    for node in nodes.nodes() {
+        node.command(["CONFIG", "SET", "cluster-require-full-coverage", "no"]);
+    }
+    let bay = Forebay::options().prefix(unique_prefix()).open(&nodes.url()).await.expect("opens");
+    let (buffer, sink) = rows(&bay, "rows");
+    let event = bay.event(Event::new("hit").buffer(&buffer, [Cell::Key], [("n", Cell::N)])).expect("valid");
+    let victim = &nodes.nodes()[1];
+    let name = format!("127.0.0.1:{}", victim.port());
+    let hits = keyed_hits(&bay, &buffer, &name);
+    let health_of =
+        || bay.cluster().hosts().into_iter().find(|host| *host.name == *name).map(|host| host.health);
+    victim.kill();
+    eventually("the node to be down", async || health_of() == Some(Health::Down)).await;
+    for (request, id) in &hits {
+        let error = event.hit_keyed(request, id, 1, None).await.expect_err("its home is down");
+        assert!(error.is_nothing(), "{error:?}");
+        buffer.row(id.as_str()).add("n", 1).await.expect("another node takes it");
+    }
+    assert!(buffer.pending([hits[0].1.as_str().into()]).await.expect("two answer").partial);
+    victim.restart();
+    eventually("the node to be well", async || health_of() == Some(Health::Up)).await;
+    for (request, id) in &hits {
+        // A node answers some moments before it serves its slots.
+        let hit = async || event.hit_keyed(request, id, 1, None).await.is_ok_and(|hit| hit.is_accepted());
+        eventually("its home to take it", hit).await;
+        assert!(hit().await, "known");
+    }
+    buffer.flush().await.expect("flushes");
+    let expected = hits.iter().map(|(_, id)| (id.clone(), 2)).collect();
+    assert_eq!(sums(&sink, &buffer), expected, "one with a key, one without");
 }
 
 /// The host comes back with a snapshot of rows that the database has. Those that went elsewhere meanwhile are other rows of other

@@ -1,4 +1,4 @@
-//! What a probe says of servers that have what is needed, and of those that do not.
+//! A probe of servers that meet all needs, and of servers that do not.
 
 use forebay::{
     ErrorKind, Forebay,

@@ -27,7 +27,7 @@ const CALLS: usize = 30;
 /// Callers of the slow host meanwhile.
 const CALLERS: usize = 32;
 
-/// What an application uses.
+/// The parts of Forebay that an application uses.
 #[derive(Clone)]
 struct Store {
     bay: Forebay,
