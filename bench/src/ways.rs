@@ -29,7 +29,7 @@ pub(crate) fn cells() -> Vec<Cell> {
 
 /// The values of a turn: of each way the microseconds and the rate.
 async fn values(load: Load, place: usize) -> Result<Vec<f64>> {
-    /// What the cell before has left for this one.
+    /// The values that the cell before has left for this one.
     static LEFT: Mutex<BTreeMap<usize, Vec<f64>>> = Mutex::new(BTreeMap::new());
     if let Some(values) = LEFT.lock().expect("no panic").remove(&place) {
         return Ok(values);

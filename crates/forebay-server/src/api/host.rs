@@ -86,9 +86,9 @@ pub(crate) struct HostRedirects {
 /// The memory of a host, in bytes.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 pub(crate) struct HostMemory {
-    /// What it uses.
+    /// The bytes that it uses.
     pub(crate) used: u64,
-    /// What it may use; null: it has no bound.
+    /// The bytes that it may use; null: it has no bound.
     pub(crate) max: Option<u64>,
 }
 

@@ -182,9 +182,9 @@ pub struct Redirects {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Memory {
-    /// What it uses (`used_memory`).
+    /// The bytes that it uses (`used_memory`).
     pub used: u64,
-    /// What it may use (`maxmemory`); `None`: it has no bound.
+    /// The bytes that it may use (`maxmemory`); `None`: it has no bound.
     pub max: Option<u64>,
 }
 

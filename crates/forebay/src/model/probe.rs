@@ -1,4 +1,4 @@
-//! What a server was found to be able to do.
+//! The findings of a probe of servers.
 
 /// The result of a probe of one server: see [`Forebay::options`](crate::Forebay::options).
 ///

@@ -175,11 +175,8 @@ impl RequestItem {
     /// # Errors
     /// As [`was_down`].
     pub(crate) fn was_down(&self, part: &BufferPart) -> Result<bool> {
-        let engine = self.request.store.engine();
-        let Some(placement) = engine.placement() else { return Ok(false) };
-        let (host, _) = engine.place_of(step::Place::Buffer(part));
-        let Some((name, _)) = engine.epochs().get(host).copied() else { return Ok(false) };
-        was_down(&self.request.ours.hosts, name, placement.epoch)
+        let host = self.request.store.engine().host_of_request(step::Place::Buffer(part));
+        host.map_or(Ok(false), |(host, placement)| was_down(&self.request.ours.hosts, host, placement))
     }
 
     /// The token of this item's charge.

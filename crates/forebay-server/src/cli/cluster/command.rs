@@ -89,12 +89,11 @@ pub(in crate::cli) fn run(args: &Args) -> Result<ExitCode> {
         }
         What::Probe { url, prefix, json } => {
             let servers = block_on(async { Ok(Forebay::options().prefix(prefix).probe(url).await?) })?;
+            let mut findings = servers.iter().flat_map(|server| &server.findings);
+            let is_missing = findings.any(|finding| finding.outcome == Outcome::Missing);
             let servers: Vec<ProbedServer> = servers.into_iter().map(ProbedServer::from).collect();
             answer(*json, &servers, describe_probe)?;
-            let is_missing = |server: &ProbedServer| {
-                server.findings.iter().any(|one| one.outcome == Outcome::Missing.as_str())
-            };
-            return Ok(if servers.iter().any(is_missing) { ExitCode::FAILURE } else { ExitCode::SUCCESS });
+            return Ok(if is_missing { ExitCode::FAILURE } else { ExitCode::SUCCESS });
         }
         What::Route { key, how } => {
             let path = format!("/v1/cluster/route?key={}", escaped(key));

@@ -61,7 +61,7 @@ fn to_the_second(time: &str) -> String {
     shown(&whole.unwrap_or_else(|| time.to_owned())).into_owned()
 }
 
-/// What does not fit into the table, or is wrong.
+/// The lines below a host: the reason why it is not well, and what does not fit into the table.
 fn notes(host: &Host) -> impl Iterator<Item = String> {
     let redirects = &host.redirects;
     let total = redirects.moved + redirects.ask + redirects.try_again;

@@ -189,7 +189,7 @@ impl<'a> From<&'a Plan> for PlanBody<'a> {
     }
 }
 
-/// What moves between two hosts, or in all.
+/// The sum of the moves between two hosts, or of all.
 #[derive(Clone, Copy, Debug)]
 struct Total {
     slots: u64,
