@@ -5,7 +5,7 @@ use std::{
     mem,
     net::Ipv4Addr,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering},
         mpsc as blocking,
     },
@@ -129,6 +129,16 @@ impl Proxy {
         self.cut();
     }
 
+    /// Spoils a text on connections that are made from now on, in both directions: its last byte becomes `?`. So the client
+    /// does not find it in what the server says, and the server does not find it in what the client's scripts look for.
+    ///
+    /// # Panics
+    /// If the text is empty.
+    pub fn spoil(&self, text: &'static str) {
+        assert!(!text.is_empty(), "a text to spoil");
+        *self.shared.spoilt.lock().expect("nobody panics with the lock") = Some(text);
+    }
+
     /// The current fault. A fault that happens once is [`Fault::Pass`] afterwards.
     pub fn fault(&self) -> Fault {
         *self.shared.fault.borrow()
@@ -176,6 +186,8 @@ struct Shared {
     /// A port of this machine. After a change, the connections have to be cut.
     target: AtomicU16,
     fault: watch::Sender<Fault>,
+    /// Locked to copy and to replace.
+    spoilt: Mutex<Option<&'static str>>,
     connections: AtomicU64,
     exchanges: AtomicU64,
 }
@@ -281,11 +293,12 @@ async fn serve(client: TcpStream, shared: &Shared) -> io::Result<()> {
     server.set_nodelay(true)?;
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
+    let spoilt = *shared.spoilt.lock().expect("nobody panics with the lock");
     let exchange = Exchange { over: AtomicBool::new(true), loses_reply: AtomicBool::new(false) };
     // The first error ends both directions.
     let lost = tokio::try_join!(
-        requests(from_client, to_server, shared, &exchange),
-        replies(from_server, to_client, shared, &exchange),
+        requests((from_client, to_server), shared, &exchange, Spoiler::new(spoilt)),
+        replies((from_server, to_client), shared, &exchange, Spoiler::new(spoilt)),
     );
     match lost {
         Err(Ending::ReplyLost(mut server)) => {
@@ -296,6 +309,36 @@ async fn serve(client: TcpStream, shared: &Shared) -> io::Result<()> {
         }
         Err(Ending::Failed(error)) => Err(error),
         Ok(_) => Ok(()),
+    }
+}
+
+/// Spoils a text in one direction of a connection, also where it comes in pieces.
+#[derive(Debug)]
+struct Spoiler {
+    text: &'static [u8],
+    /// How many bytes of the text came last.
+    matched: usize,
+}
+
+impl Spoiler {
+    fn new(text: Option<&'static str>) -> Self {
+        Self { text: text.unwrap_or_default().as_bytes(), matched: 0 }
+    }
+
+    fn spoil(&mut self, bytes: &mut [u8]) {
+        let Some((last, before)) = self.text.split_last() else { return };
+        for byte in bytes {
+            let is_last = self.matched == before.len() && byte == last;
+            self.matched = if !is_last && before.get(self.matched) == Some(byte) {
+                self.matched + 1
+            } else {
+                // Right for a text whose first byte comes once in it.
+                usize::from(before.first() == Some(byte))
+            };
+            if is_last {
+                (*byte, self.matched) = (b'?', 0);
+            }
+        }
     }
 }
 
@@ -312,10 +355,10 @@ impl From<io::Error> for Ending {
 }
 
 async fn requests(
-    mut client: OwnedReadHalf,
-    mut server: OwnedWriteHalf,
+    (mut client, mut server): (OwnedReadHalf, OwnedWriteHalf),
     shared: &Shared,
     exchange: &Exchange,
+    mut spoiler: Spoiler,
 ) -> Result<(), Ending> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -333,15 +376,16 @@ async fn requests(
                 _ => {}
             }
         }
+        spoiler.spoil(&mut buffer[..length]);
         server.write_all(&buffer[..length]).await?;
     }
 }
 
 async fn replies(
-    mut server: OwnedReadHalf,
-    mut client: OwnedWriteHalf,
+    (mut server, mut client): (OwnedReadHalf, OwnedWriteHalf),
     shared: &Shared,
     exchange: &Exchange,
+    mut spoiler: Spoiler,
 ) -> Result<(), Ending> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -357,6 +401,7 @@ async fn replies(
         if let (true, Fault::Delay(span)) = (begins, fault) {
             async_pause(span).await;
         }
+        spoiler.spoil(&mut buffer[..length]);
         client.write_all(&buffer[..length]).await?;
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forebay_testkit::{Certificates, Redis, RedisCluster, Reply, Sentinel, wait_until, without};
+use forebay_testkit::{Certificates, Proxy, Redis, RedisCluster, Reply, Sentinel, wait_until, without};
 use serde_json::json;
 
 use crate::{
@@ -89,6 +89,22 @@ fn the_example_holds_on_hosts_by_name_found_by_an_older_router() {
         redis.iter().enumerate().map(|(id, redis)| format!("{id} = {:?}", redis.url())).collect();
     let cluster = format!("cluster = {{ router = \"nydus-partition\", hosts = {{ {} }} }}", hosts.join(", "));
     of_25_hits_20_are_accepted(patiently_on(&cluster));
+}
+
+/// Some managed servers hide it.
+#[test]
+fn readyz_says_that_a_server_does_not_tell_its_replication_id() {
+    if without("redis") {
+        return;
+    }
+    let redis = Redis::start();
+    let proxy = Proxy::new(redis.port());
+    proxy.spoil("master_replid:");
+    let server = patiently_on(&format!("store = {:?}", redis.url_through(&proxy)));
+    let ready = server.client().get("/readyz").expect(200);
+    let warnings = ready["warnings"].to_string();
+    assert!(warnings.contains("INFO does not tell master_replid") && warnings.contains("unknown"), "{ready}");
+    of_25_hits_20_are_accepted(server);
 }
 
 #[test]

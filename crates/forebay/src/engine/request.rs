@@ -25,6 +25,9 @@ pub(crate) const TOKEN_BYTES: u64 = 64;
 /// The first digits of a host's replication id: enough to tell one id from another.
 pub(crate) type Epoch = [u8; 16];
 
+/// The epoch of a host that does not tell its replication id: a missing token never proves anything there.
+pub(crate) const UNTOLD: Epoch = *b"untold..........";
+
 /// Tells a store whether it has applied a part of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Token {
@@ -47,6 +50,13 @@ pub(crate) fn lost() -> Error {
 pub(crate) struct Seen {
     pub there: bool,
     pub epoch: Epoch,
+}
+
+impl Seen {
+    /// Whether the store has certainly not applied a part that it was sent in this epoch.
+    pub(crate) fn proves_absence(&self, since: Epoch) -> bool {
+        !self.there && self.epoch == since && since != UNTOLD
+    }
 }
 
 /// Tells a store whether it has made a charge, and for which attempt.
@@ -214,6 +224,16 @@ mod tests {
         assert_eq!(read, [(7, *b"0123456789abcdef"), (0, [b'f'; 16])]);
         assert_eq!(read_hosts(""), Some(vec![]));
         assert_eq!(read_hosts("7:short,"), None);
+    }
+
+    #[test]
+    fn a_missing_token_proves_nothing_in_another_epoch_or_in_an_untold_one() {
+        let proves = |there, epoch, since| Seen { there, epoch }.proves_absence(since);
+        let (one, other) = (*b"0123456789abcdef", *b"fedcba9876543210");
+        assert!(proves(false, one, one));
+        assert!(!proves(true, one, one));
+        assert!(!proves(false, one, other));
+        assert!(!proves(false, UNTOLD, UNTOLD));
     }
 
     #[cfg(feature = "redis")]

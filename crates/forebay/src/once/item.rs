@@ -123,7 +123,7 @@ impl RequestItem {
         };
         Ok(match seen.there {
             true => State::Yes,
-            false if seen.epoch == since => State::No,
+            false if seen.proves_absence(since) => State::No,
             false => State::Lost,
         })
     }

@@ -4,7 +4,7 @@ use forebay::{
     ErrorKind, Forebay,
     cluster::{Outcome, ServerReport},
 };
-use forebay_testkit::{Redis, RedisCluster, unique_prefix, without};
+use forebay_testkit::{Proxy, Redis, RedisCluster, unique_prefix, without};
 
 async fn probe(url: &str) -> forebay::Result<Vec<ServerReport>> {
     Forebay::options().prefix(unique_prefix()).probe(url).await
@@ -60,6 +60,11 @@ async fn what_a_server_lacks_is_named() {
         assert_eq!((*need, *outcome), (wanted, level), "{text}");
         assert!(text.contains(part), "{text}");
     }
+    let proxy = Proxy::new(server.port());
+    proxy.spoil("master_replid:");
+    let reports = probe(&server.url_through(&proxy)).await.expect("answers");
+    let found = unmet(&reports[0]).into_iter().find(|(need, ..)| *need == "replication id");
+    assert!(found.is_some_and(|(_, outcome, _)| outcome == Outcome::Limited), "{reports:?}");
     let replica = Redis::builder().replica_of(&server).start();
     let reports = probe(&replica.url()).await.expect("answers");
     let found = unmet(&reports[0]);

@@ -16,20 +16,20 @@ use tokio::task::block_in_place;
 use crate::without_tls;
 
 /// A store behind proxies, one for each of its hosts.
-struct World<'a> {
-    bay: Forebay,
+pub(crate) struct World<'a> {
+    pub bay: Forebay,
     limit: LimitHandle,
-    series: SeriesHandle,
-    buffer: BufferHandle,
+    pub series: SeriesHandle,
+    pub buffer: BufferHandle,
     sink: MemorySink,
-    proxies: &'a [Proxy],
+    pub proxies: &'a [Proxy],
 }
 
 /// The fate of operations of one kind.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Fates {
-    acknowledged: u64,
-    unknown: u64,
+pub(crate) struct Fates {
+    pub acknowledged: u64,
+    pub unknown: u64,
 }
 
 impl Fates {
@@ -42,7 +42,7 @@ impl Fates {
 }
 
 impl<'a> World<'a> {
-    async fn open(url: &str, proxies: &'a [Proxy]) -> Self {
+    pub(crate) async fn open(url: &str, proxies: &'a [Proxy]) -> Self {
         let bay = Forebay::options().prefix(unique_prefix()).open(url).await.expect("opens");
         let limit = Limit::new("hits", 1_000_000, days(366)).on_error(OnError::Closed).deadline(secs(10));
         let buffer = bay.buffer(Buffer::new("rows").key("id").sum("n")).expect("valid");
@@ -54,13 +54,18 @@ impl<'a> World<'a> {
 
     /// Drops the next reply of a host.
     fn drop_reply_of(&self, host: &str) {
+        self.inject(host, Fault::DropReply { after: 0 });
+    }
+
+    /// Lets a fault happen to what a host is sent.
+    pub(crate) fn inject(&self, host: &str, fault: Fault) {
         let of = |proxy: &&Proxy| self.proxies.len() == 1 || host.contains(&format!(":{}", proxy.port()));
         let proxy = self.proxies.iter().find(of).unwrap_or_else(|| panic!("{host} has no proxy"));
-        proxy.set(Fault::DropReply { after: 0 });
+        proxy.set(fault);
     }
 
     /// Waits until no fault is left and every connection that a key needs stands.
-    async fn settle(&self, key: &str) {
+    pub(crate) async fn settle(&self, key: &str) {
         self.proxies.iter().for_each(|proxy| proxy.set(Fault::Pass));
         eventually("the connections to stand", async || {
             let mut map = self.bay.cluster().map();
@@ -186,17 +191,21 @@ impl<'a> World<'a> {
             self.series.add(&key, 1).await.expect("counted");
         }
         self.settle(&key).await;
+        assert_eq!(self.counted(&key).await, [drops; 2], "rows and points");
+    }
+
+    /// The count of a row and the sum of a series.
+    pub(crate) async fn counted(&self, key: &str) -> [u64; 2] {
         eventually("a flush", async || self.buffer.flush().await.is_ok()).await;
         let number = |row: &Row| {
             let id = row.key.values(self.buffer.schema()).expect("readable");
             match row.cells[0] {
-                Some(Value::Integer(n)) if id == [key.as_str().into()] => n.cast_unsigned(),
+                Some(Value::Integer(n)) if id == [key.into()] => n.cast_unsigned(),
                 _ => 0,
             }
         };
-        let counted: u64 = self.sink.rows(self.buffer.schema()).iter().map(number).sum();
-        assert_eq!(counted, drops, "rows");
-        assert_eq!(self.series.sum(&key, days(1)).await.expect("answers"), drops, "points");
+        let rows = self.sink.rows(self.buffer.schema()).iter().map(number).sum();
+        [rows, self.series.sum(key, days(1)).await.expect("answers")]
     }
 }
 

@@ -8,6 +8,7 @@ mod lost;
 mod network;
 mod sentinel;
 mod tls;
+mod untold;
 
 use forebay::{Error, Forebay};
 use forebay_testkit::{unique_prefix, without};

@@ -38,7 +38,11 @@ impl AnnouncedPartitions {
         entry: impl Fn(u16) -> (String, String),
     ) -> Result<Session> {
         let session = dedup::session(host).await?;
-        let replid = session.replid();
+        let replid = match session.replid() {
+            // Behind each new connection it may have forgotten them.
+            untold if untold.is_empty() => format!("connected at {:?}", session.since()).into(),
+            replid => replid,
+        };
         let new = self.missing(&replid, parts);
         if new.is_empty() {
             return Ok(session);

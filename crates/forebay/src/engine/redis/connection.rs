@@ -124,7 +124,7 @@ pub(super) struct Session {
 #[derive(Debug)]
 struct Facts {
     server: ServerInfo,
-    /// The server's replication id, as it said last. Locked to copy and to replace.
+    /// The server's replication id, as it said last; empty if it does not tell it. Locked to copy and to replace.
     replid: Mutex<Arc<str>>,
     /// When that was, on this process's monotonic clock.
     since: Duration,
@@ -304,15 +304,21 @@ impl Host {
     /// Server settings that break a promise.
     pub(super) fn warnings(&self) -> Vec<String> {
         let Link::Up(session) = &*self.link.borrow() else { return vec![] };
-        let policy = &session.facts.server.maxmemory_policy;
-        if &**policy == "noeviction" {
-            return vec![];
+        let (policy, name) = (&session.facts.server.maxmemory_policy, self.name());
+        let mut warnings = vec![];
+        if &**policy != "noeviction" {
+            warnings.push(format!(
+                "redis {name}: maxmemory-policy is {policy}: under memory pressure the server drops buffered rows and \
+                 locks without a word; set it to noeviction"
+            ));
         }
-        vec![format!(
-            "redis {}: maxmemory-policy is {policy}: under memory pressure the server drops buffered rows and \
-             locks without a word; set it to noeviction",
-            self.name()
-        )]
+        if session.replid().is_empty() {
+            warnings.push(format!(
+                "redis {name}: INFO does not tell master_replid: a row or point whose answer is lost is not sent again, and its \
+                 fate stays unknown; a server that went back in time is not noticed"
+            ));
+        }
+        warnings
     }
 
     /// Whether it was closed, for ever.

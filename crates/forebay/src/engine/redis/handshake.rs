@@ -28,6 +28,7 @@ pub(super) const MIN_VERSION: (u32, u32) = (6, 2);
 pub(super) struct ServerInfo {
     /// The scripts' hashes, in the order of [`Script::ALL`].
     pub hashes: Box<[String]>,
+    /// Empty if it does not tell it.
     pub replid: Arc<str>,
     pub maxmemory_policy: Box<str>,
     pub memory: Option<Memory>,
@@ -90,7 +91,8 @@ async fn identify(name: &str, connection: &mut MultiplexedConnection) -> Result<
         let primary = primary.map_or(String::new(), |(host, port)| format!(": write {host}:{port}"));
         return Err(unavailable(name, format_args!("this is a replica; its primary is needed{primary}")));
     }
-    let replid = field("master_replid").ok_or_else(|| missing("master_replid"))?;
+    // Some managed servers hide it: then no write in doubt is sent again.
+    let replid = field("master_replid").unwrap_or_default();
     let policy = field("maxmemory_policy").unwrap_or("unknown");
     Ok(ServerInfo {
         hashes: hashes.into(),

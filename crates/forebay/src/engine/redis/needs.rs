@@ -149,9 +149,10 @@ impl Probed<'_> {
             },
             match field("master_replid") {
                 Some(id) => met("replication id", format!("INFO tells it: {id}")),
-                None => missing(
+                None => limited(
                     "replication id",
-                    "INFO does not tell master_replid: a write whose reply was lost cannot be settled",
+                    "INFO does not tell master_replid: a row or point whose answer is lost is not sent again, and its fate stays \
+                     unknown",
                 ),
             },
             match field("maxmemory_policy") {

@@ -14,14 +14,15 @@ use super::{
     combine::late,
     limit::explicit,
     plan::{Gathered, Plan},
-    reply::{strings, text, unexpected},
+    reply::{info_field, strings, text, unexpected},
     script::Script,
     wire::{self, Times},
 };
 use crate::{
     engine::{
         request::{
-            Attempt, Begin, ChargeToken, End, Epoch, Hosts, Known, Ours, Seen, Token, read_hosts, write_hosts,
+            Attempt, Begin, ChargeToken, End, Epoch, Hosts, Known, Ours, Seen, Token, UNTOLD, read_hosts,
+            write_hosts,
         },
         step::{BufferPart, SeriesPart, Take, TakenAll},
     },
@@ -116,9 +117,9 @@ impl Redis {
         let info = redis::cmd("INFO").arg("replication").to_owned();
         let member = redis::cmd("SISMEMBER").arg(key).arg(&token.id.to_be_bytes()).to_owned();
         let [info, member] = self.host.read([info, member]).await?;
-        let seen = text(info).and_then(|info| {
-            let replid = info.lines().find_map(|line| line.strip_prefix("master_replid:"))?;
-            Some(Seen { there: member == Value::Int(1), epoch: short(replid.trim()) })
+        let seen = text(info).map(|info| {
+            let replid = info_field(&info, "master_replid").unwrap_or_default();
+            Seen { there: member == Value::Int(1), epoch: short(replid) }
         });
         seen.ok_or_else(|| unexpected(self.host.name(), "a question for a token"))
     }
@@ -189,9 +190,9 @@ async fn twice<F: Future<Output = Result<Value>>>(run: impl Fn() -> F) -> Result
     }
 }
 
-/// The first digits of a replication id.
+/// The first digits of a replication id; of none, [`UNTOLD`].
 fn short(replid: &str) -> Epoch {
-    let mut epoch = Epoch::default();
+    let mut epoch = if replid.is_empty() { UNTOLD } else { Epoch::default() };
     for (to, from) in epoch.iter_mut().zip(replid.bytes()) {
         *to = from;
     }

@@ -58,7 +58,8 @@ pub(crate) enum Sent<O> {
 /// A transmission without an answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Doubt {
-    /// The epoch that the store was believed to be in. It did nothing if it was in another one.
+    /// The epoch that the store was believed to be in. It did nothing if it was in another one. Empty: the store does not tell
+    /// its epoch, and the batch is not sent again.
     pub epoch: Arc<str>,
     /// The store's time then, in microseconds, or before.
     pub time: u64,
@@ -135,6 +136,7 @@ impl<B> InFlight<B> {
             // The fate of this transmission is known, that of an earlier one is not.
             (Sent::Refused(_) | Sent::TooLate, Some(doubt)) => Some(Err(unknown(doubt))),
             (Sent::Duplicate(_) | Sent::TooLate, None) => Some(Err(sequence_conflict(self.stamp))),
+            (Sent::InDoubt(first), None) if first.epoch.is_empty() => Some(Err(unknown(&first))),
             (Sent::InDoubt(first), None) => {
                 self.doubt = Some(first);
                 None

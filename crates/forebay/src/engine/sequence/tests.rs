@@ -26,6 +26,8 @@ enum Fault {
     LostBefore,
     /// Applied, no answer.
     LostAfter,
+    /// Applied, no answer, by a store that does not tell its epoch.
+    LostUntold,
     /// No connection.
     Down,
     /// The store has changed its epoch.
@@ -52,7 +54,8 @@ impl Fake {
         self.stamps.lock().push(*stamp);
         let mut store = self.store.lock();
         let (sequence, applied) = store.entry(*part).or_default();
-        let in_doubt = || Sent::InDoubt(Doubt { epoch: "1".into(), time: 1, error: error() });
+        let epoch = if fault == Some(Fault::LostUntold) { "" } else { "1" };
+        let in_doubt = || Sent::InDoubt(Doubt { epoch: epoch.into(), time: 1, error: error() });
         match fault {
             Some(Fault::Down) => return Sent::Unsent(error()),
             Some(Fault::LostBefore) => return in_doubt(),
@@ -65,7 +68,10 @@ impl Fake {
         }
         *sequence = stamp.sequence;
         applied.push(batch.sum);
-        if fault == Some(Fault::LostAfter) { in_doubt() } else { Sent::Applied(()) }
+        match fault {
+            Some(Fault::LostAfter | Fault::LostUntold) => in_doubt(),
+            _ => Sent::Applied(()),
+        }
     }
 }
 
@@ -202,6 +208,17 @@ async fn what_was_never_sent_may_be_repeated_and_what_is_in_doubt_may_not() {
         assert_eq!(error.retry(), Retry::Unknown);
     }
     write_one(&sequencer, 0, 9).await.expect("the next one goes its way");
+}
+
+/// It may have forgotten the batch, and nothing says so.
+#[tokio::test]
+async fn what_is_in_doubt_is_not_sent_again_to_a_store_without_an_epoch() {
+    let (fake, sequencer) = faulty(&[Fault::LostUntold]);
+    let error = write_one(&sequencer, 0, 7).await.expect_err("nobody knows");
+    assert_eq!(error.retry(), Retry::Unknown);
+    write_one(&sequencer, 0, 8).await.expect("applied");
+    let sequences: Vec<u64> = fake.stamps.lock().iter().map(|stamp| stamp.sequence).collect();
+    assert_eq!((sequences, applied(&fake, 0)), (vec![1, 2], vec![7, 8]));
 }
 
 #[tokio::test]

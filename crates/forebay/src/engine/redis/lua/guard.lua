@@ -14,7 +14,8 @@ if not string.find(info, 'role:master', 1, true) then
   return { err = 'READONLY this server is a replica' }
 end
 local _, before_id = string.find(info, 'master_replid:', 1, true)
-local replid = string.sub(info, before_id + 1, before_id + 40)
+-- Empty where INFO does not tell it.
+local replid = before_id and string.sub(info, before_id + 1, before_id + 40) or ''
 if replid ~= ARGV[2] then return 'changed ' .. replid end
 
 -- Tokens of a batch, in a text: for each the place of its row (u2, from 0); the token (16 bytes); the first 16 digits of
