@@ -3,7 +3,7 @@
 -- KEYS[1]  the guard; KEYS[2] the live generation; KEYS[3] the list of the frozen ones, oldest first: see stand_in.lua.
 -- ARGV[1]  to [4] as in guard.lua, of one batch. ARGV[5] the id of a generation that this write may begin. ARGV[6] how many
 --          buckets a generation has at most. ARGV[7] how long what is written is kept, in ms. Then for each point the start of
---          its bucket in seconds, ':' and its key; and what to add (1 to 2^63 - 1).
+--          its bucket in seconds, ':' and its key; and what to add (1 to 2^63 - 1). A count stops at 2^63 - 1.
 -- Example  EVALSHA <sha> 3 forebay:series:{hits.3~1}:guard forebay:series:{hits.3~1}:live forebay:series:{hits.3~1}:frozen
 --          0192… 8c7f… 17 0 0192… 125 63072000000 1790000000:42 5
 -- Reply    'applied', or as guard.lua.
@@ -27,6 +27,13 @@ if began[1] then
 end
 if not began[1] then write('HSET', live, '#gen', ARGV[5], '#replid', replid) end
 write('HSET', live, '#ttl', ARGV[7])
-for i = 8, #ARGV, 2 do write('HINCRBY', live, ARGV[i], ARGV[i + 1]) end
+for i = 8, #ARGV, 2 do
+  local ok, problem = pcall(write, 'HINCRBY', live, ARGV[i], ARGV[i + 1])
+  if not ok then
+    local text = type(problem) == 'table' and problem.err or problem
+    if not string.find(text, 'overflow', 1, true) then error(problem, 0) end
+    write('HSET', live, ARGV[i], '9223372036854775807')
+  end
+end
 write('PEXPIRE', live, ARGV[7])
 return 'applied'
