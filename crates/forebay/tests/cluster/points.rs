@@ -185,6 +185,57 @@ async fn a_process_that_starts_hands_over_what_another_left() {
     }
 }
 
+/// An operator, or a program that shares the hosts, has deleted the register of stand-ins.
+#[tokio::test]
+async fn points_that_no_register_names_are_found_by_the_process_that_wrote_them() {
+    if without("redis") {
+        return;
+    }
+    let servers = three();
+    let prefix = unique_prefix();
+    let bay = open(&servers, &prefix).await.expect("opens");
+    let series = bay.series("hits").expect("valid");
+    let key = series_key_on(&bay, &series, "b");
+    servers[1].kill();
+    eventually("the host to be found dead", async || health(&bay)[1] == Health::Down).await;
+    series.add(&key, 5).await.expect("another host takes it");
+    for server in [&servers[0], &servers[2]] {
+        server.command(["DEL", &format!("{prefix}:stand-ins")]);
+    }
+    servers[1].restart();
+    eventually("the points", async || {
+        let sum = whole(&series, &bay, &key).await;
+        assert_ne!(sum, Some(0), "they wait, and an answer says that nothing does");
+        sum == Some(5)
+    })
+    .await;
+}
+
+/// A host that was emptied has the same replication id. Points that come later are registered again.
+#[tokio::test]
+async fn points_on_a_host_that_was_emptied_before_are_found_by_another_process() {
+    if without("redis") {
+        return;
+    }
+    let servers = three();
+    let prefix = unique_prefix();
+    let bay = open(&servers, &prefix).await.expect("opens");
+    let series = bay.series("hits").expect("valid");
+    let key = series_key_on(&bay, &series, "b");
+    servers[1].kill();
+    eventually("the host to be found dead", async || health(&bay)[1] == Health::Down).await;
+    series.add(&key, 5).await.expect("another host takes it");
+    for server in [&servers[0], &servers[2]] {
+        server.command(["FLUSHALL"]);
+    }
+    series.add(&key, 7).await.expect("another host takes it");
+    bay.close().await.expect("closes");
+    servers[1].restart();
+    let bay = open(&servers, &prefix).await.expect("opens");
+    let series = bay.series("hits").expect("valid");
+    eventually("the points", async || whole(&series, &bay, &key).await == Some(7)).await;
+}
+
 /// A point with a token stays with its partition, where the token is.
 #[tokio::test]
 async fn a_point_of_a_request_with_a_key_waits_for_its_host_and_counts_once() {

@@ -12,7 +12,11 @@ use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use crate::{engine::step::SeriesPart, key::Name, model::resolution::Grid};
+use crate::{
+    engine::{redis::Holding, step::SeriesPart},
+    key::Name,
+    model::resolution::Grid,
+};
 
 /// A partition of a series.
 pub(super) type Home = (Name, u16);
@@ -39,12 +43,13 @@ struct Known {
     grids: HashMap<Name, Arc<Grid>>,
     /// The stand-ins that each host registered, as of its last answer.
     registers: HashMap<Box<str>, Vec<StandIn>>,
-    /// Stand-ins with points, as of the last look; of one whose host did not answer, as of the look before.
-    full: HashSet<StandIn>,
-    /// Partitions with a stand-in that this process wrote to since the last look began.
-    written: HashSet<Home>,
+    /// What stand-ins have that have anything, as of the last look; of one whose host did not answer, as of the look before. They
+    /// are looked at again whether or not a register has them.
+    holding: HashMap<StandIn, Holding>,
+    /// Stand-ins that this process wrote to since the last look began.
+    written: HashSet<StandIn>,
     /// The same before that, until a look is complete.
-    written_before: HashSet<Home>,
+    written_before: HashSet<StandIn>,
     /// A host has never told what it registered.
     blind: bool,
     /// How many times each host had been down when the last complete look began, in which it was not.
@@ -64,8 +69,8 @@ struct Known {
 pub(super) struct Look {
     /// Of the hosts that answered.
     pub registers: HashMap<Box<str>, Vec<StandIn>>,
-    /// Whether each stand-in whose host answered has points.
-    pub found: HashMap<StandIn, bool>,
+    /// What each stand-in has whose host answered.
+    pub found: HashMap<StandIn, Holding>,
     /// Every host answered.
     pub is_complete: bool,
     /// How many times each host that was not down had been so before.
@@ -107,9 +112,9 @@ impl KnownPoints {
         self.known.lock().grids.get(name).map(|grid| SeriesPart::new(grid.clone(), *index))
     }
 
-    /// Notes that a stand-in of a partition was written to.
-    pub(super) fn note_written(&self, part: &SeriesPart) {
-        self.known.lock().written.insert(home(part));
+    /// Notes that a stand-in is about to be written to, or was written to just now.
+    pub(super) fn note_written(&self, stand_in: &SeriesPart) {
+        self.known.lock().written.insert((home(stand_in), stand_in.stand_in));
         self.any.store(true, Ordering::Relaxed);
     }
 
@@ -122,9 +127,8 @@ impl KnownPoints {
         known.blind
             || known.losses != known.seen_losses
             || known.downs.get(host).copied().unwrap_or(0) != downs
-            || known.written.contains(&home)
-            || known.written_before.contains(&home)
-            || known.full.iter().any(|(full, _)| *full == home)
+            || known.written.iter().chain(&known.written_before).any(|(written, _)| *written == home)
+            || known.holding.iter().any(|((of, _), holding)| *of == home && *holding == Holding::Points)
     }
 
     /// Notes that a host that is not up has no partition any more. Other hosts may have points of those that it had.
@@ -141,24 +145,31 @@ impl KnownPoints {
         Look { is_complete: true, losses: known.losses, ..Look::default() }
     }
 
-    /// The stand-ins of all registers, with what a look has read of them.
-    pub(super) fn registered(&self, look: &Look) -> HashSet<StandIn> {
+    /// The stand-ins to look at: those of all registers, with what a look has read of them, and those of which this process knows by
+    /// itself that they have something. A host that was emptied has no register.
+    pub(super) fn to_look_at(&self, look: &Look) -> HashSet<StandIn> {
         let known = self.known.lock();
         let before = known.registers.iter().filter(|(host, _)| !look.registers.contains_key(*host));
-        look.registers.iter().chain(before).flat_map(|(_, tags)| tags.iter().cloned()).collect()
+        let registered = look.registers.iter().chain(before).flat_map(|(_, tags)| tags);
+        registered.chain(known.holding.keys()).chain(&known.written_before).cloned().collect()
     }
 
     /// Takes what a look found. A stand-in of which nothing is known counts as one that has points.
     pub(super) fn end_look(&self, look: Look, hosts: &[Box<str>]) {
-        let registered = self.registered(&look);
+        let looked_at = self.to_look_at(&look);
         let mut known = self.known.lock();
-        let is_full = |tag: &StandIn| match look.found.get(tag) {
-            Some(full) => *full,
-            None => known.full.contains(tag) || !known.registers.values().flatten().any(|old| old == tag),
+        let holding = |tag: &StandIn| {
+            let is_old = || known.registers.values().flatten().any(|old| old == tag);
+            let found = look.found.get(tag).or_else(|| known.holding.get(tag)).copied();
+            found.unwrap_or_else(|| if is_old() { Holding::Nothing } else { Holding::Points })
         };
-        let full: HashSet<StandIn> = registered.into_iter().filter(is_full).collect();
-        known.troubles.retain(|home, _| full.iter().any(|(of, _)| of == home));
-        known.full = full;
+        let holding = looked_at.into_iter().map(|tag| (holding(&tag), tag));
+        let holding: HashMap<StandIn, Holding> = holding
+            .filter(|(holding, _)| *holding != Holding::Nothing)
+            .map(|(holding, tag)| (tag, holding))
+            .collect();
+        known.troubles.retain(|home, _| holding.keys().any(|(of, _)| of == home));
+        known.holding = holding;
         known.registers.extend(look.registers);
         known.registers.retain(|host, _| hosts.contains(host));
         known.blind = hosts.iter().any(|host| !known.registers.contains_key(host));
@@ -173,13 +184,13 @@ impl KnownPoints {
         }
         let is_unsure = known.blind || known.losses != known.seen_losses;
         let written = !known.written.is_empty() || !known.written_before.is_empty();
-        let any = is_unsure || written || !known.full.is_empty();
+        let any = is_unsure || written || known.holding.values().any(|holding| *holding == Holding::Points);
         self.any.store(any, Ordering::Relaxed);
     }
 
-    /// The stand-ins with points.
-    pub(super) fn full(&self) -> Vec<StandIn> {
-        self.known.lock().full.iter().cloned().collect()
+    /// The stand-ins that have anything.
+    pub(super) fn holding(&self) -> Vec<StandIn> {
+        self.known.lock().holding.keys().cloned().collect()
     }
 
     /// Notes why the points of a partition could not be handed over.
@@ -214,10 +225,10 @@ mod tests {
         SeriesPart::new(Arc::new(Grid { name, resolutions, partitions: 16 }), 3)
     }
 
-    fn look(full: Option<bool>, is_complete: bool, downs: u64) -> Look {
+    fn look(found: Option<Holding>, is_complete: bool, downs: u64) -> Look {
         let stand_in = (home(&part()), 1);
         let registers = HashMap::from([("a".into(), vec![stand_in.clone()]), ("b".into(), vec![])]);
-        let found = full.map(|full| (stand_in, full)).into_iter().collect();
+        let found = found.map(|found| (stand_in, found)).into_iter().collect();
         Look { registers, found, is_complete, downs: HashMap::from([("a".into(), downs)]), losses: 0 }
     }
 
@@ -228,16 +239,16 @@ mod tests {
         let (known, part) = (KnownPoints::default(), part());
         assert!(!known.may_wait(&part, "a", 0), "nothing has happened");
         assert!(known.may_wait(&part, "a", 1), "its host was down, and nobody has looked since");
-        known.end_look(look(Some(false), false, 1), &HOSTS());
+        known.end_look(look(Some(Holding::Nothing), false, 1), &HOSTS());
         assert!(known.may_wait(&part, "a", 1), "one host did not answer");
-        known.end_look(look(Some(false), true, 1), &HOSTS());
+        known.end_look(look(Some(Holding::Nothing), true, 1), &HOSTS());
         assert!(known.may_wait(&part, "a", 1), "other processes may find it back later");
         assert!(!known.is_settled("a", 1) && known.is_settled("b", 0));
-        known.end_look(look(Some(false), true, 1), &HOSTS());
+        known.end_look(look(Some(Holding::Nothing), true, 1), &HOSTS());
         assert!(!known.may_wait(&part, "a", 1) && known.is_settled("a", 1));
         assert!(known.may_wait(&part, "a", 2), "it was down again");
-        known.end_look(look(Some(true), true, 2), &HOSTS());
-        known.end_look(look(Some(true), true, 2), &HOSTS());
+        known.end_look(look(Some(Holding::Points), true, 2), &HOSTS());
+        known.end_look(look(Some(Holding::Points), true, 2), &HOSTS());
         assert!(known.may_wait(&part, "a", 2), "points wait");
         known.end_look(look(None, true, 2), &HOSTS());
         assert!(known.may_wait(&part, "a", 2), "the host of the stand-in does not answer: as before");
@@ -246,18 +257,42 @@ mod tests {
     #[test]
     fn what_this_process_wrote_waits_until_a_look_that_began_later() {
         let (known, part) = (KnownPoints::default(), part());
-        known.note_written(&part);
+        known.note_written(&part.stand_in(1));
         assert!(known.may_wait(&part, "a", 0));
         let _ = known.begin_look();
-        known.note_written(&part);
-        known.end_look(look(Some(false), true, 0), &HOSTS());
+        known.note_written(&part.stand_in(1));
+        known.end_look(look(Some(Holding::Nothing), true, 0), &HOSTS());
         assert!(known.may_wait(&part, "a", 0), "it was written to during the look");
         let _ = known.begin_look();
-        known.end_look(look(Some(false), false, 0), &HOSTS());
+        known.end_look(look(Some(Holding::Nothing), false, 0), &HOSTS());
         assert!(known.may_wait(&part, "a", 0), "one host did not answer");
         let _ = known.begin_look();
-        known.end_look(look(Some(false), true, 0), &HOSTS());
+        known.end_look(look(Some(Holding::Nothing), true, 0), &HOSTS());
         assert!(!known.may_wait(&part, "a", 0));
+    }
+
+    #[test]
+    fn a_stand_in_that_is_in_no_register_is_looked_at_until_it_is_empty() {
+        let (known, part) = (KnownPoints::default(), part());
+        let stand_in = (home(&part), 2);
+        known.note_written(&part.stand_in(2));
+        let look_at = |found: Option<Holding>| {
+            let registers = HOSTS().map(|host| (host, vec![])).into();
+            let mut look = Look { registers, ..known.begin_look() };
+            let is_looked_at = known.to_look_at(&look).contains(&stand_in);
+            look.found.extend(found.map(|found| (stand_in.clone(), found)));
+            look.is_complete = found.is_some();
+            known.end_look(look, &HOSTS());
+            is_looked_at
+        };
+        for found in [Some(Holding::Points), None, Some(Holding::Points)] {
+            assert!(look_at(found) && known.may_wait(&part, "a", 0), "{found:?}");
+        }
+        assert!(look_at(Some(Holding::Received)));
+        assert_eq!(known.holding(), [stand_in.clone()], "it is offered once more");
+        assert!(!known.may_wait(&part, "a", 0) && !known.is_urgent());
+        assert!(look_at(Some(Holding::Nothing)) && known.holding().is_empty());
+        assert!(!look_at(Some(Holding::Nothing)));
     }
 
     #[test]
@@ -266,17 +301,17 @@ mod tests {
         let early = known.begin_look();
         known.note_loss();
         assert!(known.may_wait(&part, "a", 0));
-        known.end_look(Look { losses: early.losses, ..look(Some(false), true, 0) }, &HOSTS());
+        known.end_look(Look { losses: early.losses, ..look(Some(Holding::Nothing), true, 0) }, &HOSTS());
         assert!(known.may_wait(&part, "a", 0));
         let later = known.begin_look();
-        known.end_look(Look { losses: later.losses, ..look(Some(false), true, 0) }, &HOSTS());
+        known.end_look(Look { losses: later.losses, ..look(Some(Holding::Nothing), true, 0) }, &HOSTS());
         assert!(!known.may_wait(&part, "a", 0));
     }
 
     #[test]
     fn a_host_that_never_said_what_it_has_may_have_points_of_any_partition() {
         let (known, part) = (KnownPoints::default(), part());
-        let mut look = look(Some(false), false, 0);
+        let mut look = look(Some(Holding::Nothing), false, 0);
         look.registers.remove("b");
         known.end_look(look, &HOSTS());
         assert!(known.may_wait(&part, "a", 0));

@@ -18,7 +18,7 @@ use crate::{
     clock::Clock,
     engine::{
         elsewhere::{on_other_hosts, was_not_sent},
-        redis::Next,
+        redis::{Holding, Next},
         step::{Place, Point, SeriesPart},
     },
     error::{Error, Result},
@@ -73,10 +73,14 @@ impl Cluster {
         for (stand_in, member) in alternatives(&topology, part) {
             let Ok(mut guard) = member.begin() else { continue };
             // Before it is there: a reader must not find the host back, and nothing that waits.
-            self.known_points.note_written(part);
+            self.known_points.note_written(&stand_in);
             match guard.end(member.engine.stand_in_add(&stand_in, points, now).await) {
                 Err(error) if was_not_sent(&error) => {}
-                answer => return answer,
+                answer => {
+                    // A look may have found nothing before it was there.
+                    self.known_points.note_written(&stand_in);
+                    return answer;
+                }
             }
         }
         Err(error)
@@ -116,6 +120,7 @@ impl Cluster {
         let topology = self.topology();
         self.read_registers(&topology, &mut look).await;
         self.look_into(&topology, &mut look).await;
+        self.register_again(&topology, &look).await;
         let hosts: Vec<Box<str>> =
             topology.members().iter().map(|member| member.host.name().into()).collect();
         self.known_points.end_look(look, &hosts);
@@ -126,8 +131,9 @@ impl Cluster {
     async fn tend_stand_ins(&self, clock: &Clock) -> bool {
         self.look().await;
         let topology = self.topology();
-        let full = self.known_points.full();
-        let handed = join_all(full.iter().map(|stand_in| self.hand_over(&topology, stand_in, clock))).await;
+        let holding = self.known_points.holding();
+        let handed =
+            join_all(holding.iter().map(|stand_in| self.hand_over(&topology, stand_in, clock))).await;
         handed.into_iter().any(|handed| handed)
     }
 
@@ -160,23 +166,40 @@ impl Cluster {
         }
     }
 
-    /// Asks where each registered stand-in lies now whether it has points: it may have moved since it was registered.
+    /// Asks where each stand-in lies now what it has: it may have moved since it was registered.
     async fn look_into(&self, topology: &Topology, look: &mut Look) {
         let mut by_host: HashMap<usize, Vec<(StandIn, SeriesPart)>> = HashMap::new();
-        for stand_in in self.known_points.registered(look) {
+        for stand_in in self.known_points.to_look_at(look) {
             let part = bare(&stand_in);
             by_host.entry(topology.number(Place::Series(&part))).or_default().push((stand_in, part));
         }
         let ask = async |(number, stand_ins): (usize, Vec<(StandIn, SeriesPart)>)| {
             let member = &topology.members()[number];
             let parts: Vec<&SeriesPart> = stand_ins.iter().map(|(_, part)| part).collect();
-            let full = member.begin()?.end(member.engine.stand_ins_have_points(&parts).await)?;
-            Ok::<_, Error>(stand_ins.into_iter().map(|(stand_in, _)| stand_in).zip(full).collect::<Vec<_>>())
+            let holding = member.begin()?.end(member.engine.stand_ins_hold(&parts).await)?;
+            let stand_ins = stand_ins.into_iter().map(|(stand_in, _)| stand_in);
+            Ok::<_, Error>(stand_ins.zip(holding).collect::<Vec<_>>())
         };
         for answer in join_all(by_host.into_iter().map(ask)).await {
             match answer {
                 Ok(found) => look.found.extend(found),
                 Err(_) => look.is_complete = false,
+            }
+        }
+    }
+
+    /// Registers stand-ins that have something and are in no register, since their host has forgotten it: other processes would not
+    /// find them. If it fails, the next look does it.
+    async fn register_again(&self, topology: &Topology, look: &Look) {
+        let is_registered = |stand_in| look.registers.values().flatten().any(|known| known == stand_in);
+        for (stand_in, holding) in &look.found {
+            if *holding == Holding::Nothing || is_registered(stand_in) {
+                continue;
+            }
+            let part = bare(stand_in);
+            let member = topology.member(Place::Series(&part));
+            if let Ok(mut guard) = member.begin() {
+                let _ = guard.end(member.engine.register_stand_in(&part).await);
             }
         }
     }
@@ -197,12 +220,12 @@ impl Cluster {
                 let Next::Points(handed) = source.begin()?.end(next.await)? else { return Ok(None) };
                 failpoint!("stand_in_before_receive");
                 let now = home.engine.series_now(&part).await;
-                home.begin()?.end(home.engine.series_receive(&part, &handed, now).await)?;
+                let outcome = home.begin()?.end(home.engine.series_receive(&part, &handed, now).await)?;
                 failpoint!("stand_in_after_receive");
-                Ok::<_, Error>(Some(handed.generation))
+                Ok::<_, Error>(Some((handed.generation, outcome)))
             };
             match clock.timeout(ALERT_INTERVAL * 10, step).await {
-                Some(Ok(Some(generation))) => received = Some(generation),
+                Some(Ok(Some(outcome))) => received = Some(outcome),
                 Some(Ok(None)) => return received.is_some(),
                 Some(Err(error)) => {
                     self.known_points.note_trouble(&part, error.to_string());

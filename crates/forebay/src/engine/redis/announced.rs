@@ -14,6 +14,17 @@ use super::{
 };
 use crate::error::Result;
 
+/// Tells a store of partitions: of each the set in which it is registered, and its name there. Like a question, it may be sent
+/// more than once.
+pub(super) async fn announce(host: &Host, entries: impl IntoIterator<Item = (String, String)>) -> Result<()> {
+    let mut sets: BTreeMap<String, Cmd> = BTreeMap::new();
+    for (set, name) in entries {
+        let begin = || redis::cmd("SADD").arg(&set).to_owned();
+        sets.entry(set.clone()).or_insert_with(begin).arg(name);
+    }
+    host.read_all(sets.into_values().collect()).await.map(drop)
+}
+
 /// Which partitions a store was told of. The lock protects the set, for one look-up or one note at a time.
 #[derive(Debug, Default)]
 pub(super) struct AnnouncedPartitions(Mutex<Announced>);
@@ -47,14 +58,8 @@ impl AnnouncedPartitions {
         if new.is_empty() {
             return Ok(session);
         }
-        let mut sets: BTreeMap<String, Cmd> = BTreeMap::new();
-        for (set, name) in new.iter().map(|part| entry(*part)) {
-            let begin = || redis::cmd("SADD").arg(&set).to_owned();
-            sets.entry(set.clone()).or_insert_with(begin).arg(name);
-        }
         // If it takes a younger connection than `session`, that one is dead, and the write that follows fails.
-        // Like a question, it may be asked more than once.
-        host.read_all(sets.into_values().collect()).await?;
+        announce(host, new.iter().map(|part| entry(*part))).await?;
         self.note(replid, new);
         Ok(session)
     }

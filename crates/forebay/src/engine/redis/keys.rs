@@ -52,7 +52,7 @@ impl Keys {
             "buffers" | "stand-ins" => Kept("set", DELETE),
             "buffer" | "series" if part.starts_with("once:") => Kept("set", DELETE),
             "series" if part.starts_with("received:") => Kept("set", DELETE),
-            "series" if part == "frozen" => Kept("list", DELETE),
+            "series" if part == "frozen" || part == "held" => Kept("list", DELETE),
             "series" if part == "lease" => Kept("string", DELETE),
             "series" if part != "guard" && part != "live" => Kept("string", DELETE_SERIES),
             "buffer" | "series" | "{overrides}" | "once-bytes" => Kept("hash", DELETE),
@@ -208,6 +208,11 @@ impl Keys {
         format!("{}:frozen", self.series(part))
     }
 
+    /// The key of the generations of a stand-in that its partition has received a moment ago.
+    pub(super) fn stand_in_held(&self, part: &SeriesPart) -> String {
+        format!("{}:held", self.series(part))
+    }
+
     /// The key of the process that hands over what a stand-in has.
     pub(super) fn stand_in_lease(&self, part: &SeriesPart) -> String {
         format!("{}:lease", self.series(part))
@@ -289,6 +294,11 @@ pub(super) const KEYSPACE: &[[&str; 3]] = &[
         "<prefix>:series:{<series>.<partition>~<n>}:frozen",
         "list",
         "an entry until it is handed over; all, the longest retention after the last one",
+    ],
+    [
+        "<prefix>:series:{<series>.<partition>~<n>}:held",
+        "list",
+        "an entry 3 s or more; all, the longest retention after the last one",
     ],
     ["<prefix>:series:{<series>.<partition>~<n>}:lease", "string", "5 s"],
     ["<prefix>:series:{<series>.<partition>}:received:<day>", "set", "30 days"],

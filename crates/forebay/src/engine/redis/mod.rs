@@ -63,5 +63,5 @@ pub(crate) use self::{
     needs::{probe_hosts, probe_nodes},
     nodes::{Found, Nodes},
     slot_claims::SlotOwners,
-    stand_in::Next,
+    stand_in::{Holding, Next},
 };

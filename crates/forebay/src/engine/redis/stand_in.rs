@@ -6,8 +6,8 @@ use redis::Value;
 use uuid::Uuid;
 
 use super::{
-    Redis, chunk,
-    reply::{strings, unexpected},
+    Redis, announced, chunk,
+    reply::{strings, text, unexpected},
     rows,
     script::Script,
     series::one_for_all,
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     engine::{
         cluster::Group,
-        step::{HandedPoints, Point, SeriesPart},
+        step::{HandedPoints, Place, Point, SeriesPart},
     },
     error::Result,
     key::Name,
@@ -28,6 +28,33 @@ const LEASE: Duration = secs(5);
 /// For how long a partition remembers which generations it has received, after each time that one was offered. A stand-in whose
 /// host is away for longer, between its last offer and its next one, would have its points added twice.
 const MARK_LIFE: Duration = days(30);
+
+/// For how long a stand-in keeps what its partition has received. A server that writes its log to disk every second may lose two
+/// seconds of it when it dies.
+const HOLD: Duration = secs(3);
+
+/// The words of a partition for what became of a generation.
+const ADDED: &str = "added";
+const KNOWN: &str = "known";
+
+/// What a stand-in has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holding {
+    Nothing,
+    /// Only what its partition has received a moment ago.
+    Received,
+    /// Points that its partition does not have, or may not have.
+    Points,
+}
+
+/// What a partition says of a generation that was offered to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// It was added now.
+    Added,
+    /// It had been added before.
+    Known,
+}
 
 /// The next generation that a stand-in hands over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,29 +99,57 @@ impl Redis {
         Ok(found)
     }
 
-    /// Whether each stand-in has points.
-    pub(crate) async fn stand_ins_have_points(&self, parts: &[&SeriesPart]) -> Result<Vec<bool>> {
-        let exists = |part: &&SeriesPart| {
-            let mut command = redis::cmd("EXISTS");
-            command.arg(self.keys.stand_in_live(part)).arg(self.keys.stand_in_frozen(part));
-            command
-        };
-        let answers = self.host.read_all(parts.iter().map(exists).collect()).await?;
-        Ok(answers.into_iter().map(|answer| answer != Value::Int(0)).collect())
+    /// Registers a stand-in that is in no register any more.
+    pub(crate) async fn register_stand_in(&self, part: &SeriesPart) -> Result<()> {
+        let register = self.keys.stand_ins(self.keys.register_of(Place::Series(part)));
+        announced::announce(&self.host, [(register, part.tag())]).await
     }
 
-    /// Removes the generation that was received, if there was one, and reads the next.
+    /// What each stand-in has.
+    pub(crate) async fn stand_ins_hold(&self, parts: &[&SeriesPart]) -> Result<Vec<Holding>> {
+        let exists = |keys: &[String]| redis::cmd("EXISTS").arg(keys).to_owned();
+        let ask = |part: &&SeriesPart| {
+            let points = [self.keys.stand_in_live(part), self.keys.stand_in_frozen(part)];
+            [exists(&points), exists(&[self.keys.stand_in_held(part)])]
+        };
+        let answers = self.host.read_all(parts.iter().flat_map(ask).collect()).await?;
+        let holding = |[points, held]: &[Value; 2]| match (points, held) {
+            (Value::Int(0), Value::Int(0)) => Holding::Nothing,
+            (Value::Int(0), _) => Holding::Received,
+            _ => Holding::Points,
+        };
+        Ok(answers.as_chunks().0.iter().map(holding).collect())
+    }
+
+    /// Notes what became of the generation that was offered, if one was, and reads the next.
     pub(crate) async fn stand_in_next(
         &self,
         part: &SeriesPart,
         owner: Uuid,
-        received: Option<Uuid>,
+        received: Option<(Uuid, Received)>,
     ) -> Result<Next> {
-        let mut call = self.host.call(Script::StandInNext, 3, 384);
+        self.stand_in_next_after(part, owner, received, HOLD).await
+    }
+
+    /// [`stand_in_next`](Self::stand_in_next) where what was received is held for so long.
+    pub(super) async fn stand_in_next_after(
+        &self,
+        part: &SeriesPart,
+        owner: Uuid,
+        received: Option<(Uuid, Received)>,
+        hold: Duration,
+    ) -> Result<Next> {
+        let mut call = self.host.call(Script::StandInNext, 4, 512);
         call.command.arg(self.keys.stand_in_live(part)).arg(self.keys.stand_in_frozen(part));
-        call.command.arg(self.keys.stand_in_lease(part));
+        call.command.arg(self.keys.stand_in_held(part)).arg(self.keys.stand_in_lease(part));
         call.command.arg(rows::id_text(owner)).arg(LEASE.as_millis().to_string());
-        call.command.arg(received.map(rows::id_text).unwrap_or_default());
+        let (generation, word) = match received {
+            None => (String::new(), ""),
+            Some((generation, Received::Added)) => (rows::id_text(generation), ADDED),
+            Some((generation, Received::Known)) => (rows::id_text(generation), KNOWN),
+        };
+        call.command.arg(generation).arg(word).arg(hold.as_micros().to_string());
+        call.command.arg(chunk::longest_life(&part.grid).as_millis().to_string());
         let mut words = strings(self.host.run_one(call).await?).unwrap_or_default().into_iter();
         let next = match words.next().as_deref() {
             Some("busy") => Some(Next::Busy),
@@ -111,10 +166,10 @@ impl Redis {
         part: &SeriesPart,
         handed: &HandedPoints,
         now: Timestamp,
-    ) -> Result<()> {
+    ) -> Result<Received> {
         let gains = chunk::gains(&part.grid, &handed.points, now);
         if gains.is_empty() {
-            return Ok(());
+            return Ok(Received::Known);
         }
         let chunks: Vec<_> = chunk::arguments(&gains).collect();
         let mut call = self.host.call(Script::SeriesReceive, 1 + chunks.len(), 256 + 64 * gains.len());
@@ -126,7 +181,11 @@ impl Redis {
         for (_, argument) in &chunks {
             call.command.arg(argument);
         }
-        self.host.run_one(call).await.map(drop)
+        match text(self.host.run_one(call).await?).as_deref() {
+            Some(ADDED) => Ok(Received::Added),
+            Some(KNOWN) => Ok(Received::Known),
+            _ => Err(unexpected(self.host.name(), "a generation of a stand-in")),
+        }
     }
 }
 

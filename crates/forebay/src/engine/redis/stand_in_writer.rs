@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::{
-    announced::AnnouncedPartitions,
+    announced,
     calls::Call,
     chunk::{self, Gain},
     connection::{Host, Session},
@@ -46,8 +46,7 @@ impl Writers {
         let writer = || {
             let (host, keys, grid) = (host.clone(), keys.clone(), part.grid.clone());
             let clock = host.clock().clone();
-            let announced = AnnouncedPartitions::default();
-            Sequencer::new(StandInWriter { host, keys, grid, number: part.stand_in, announced }, clock)
+            Sequencer::new(StandInWriter { host, keys, grid, number: part.stand_in }, clock)
         };
         self.0.lock().entry((part.grid.name.clone(), part.stand_in)).or_insert_with(writer).clone()
     }
@@ -65,7 +64,6 @@ pub(super) struct StandInWriter {
     keys: Keys,
     grid: Arc<Grid>,
     number: u8,
-    announced: AnnouncedPartitions,
 }
 
 /// The arguments of a script call that are its own.
@@ -87,13 +85,16 @@ impl StandInWriter {
         MAX_BUCKETS_PER_GENERATION / self.grid.resolutions.len().max(1)
     }
 
-    /// A connection to a store that was told which stand-ins are written to, before they are.
+    /// A connection to a store that was told which stand-ins are written to, before they are. It is told each time: one that was
+    /// emptied has forgotten it, and its replication id is the same.
     async fn ready(&self, parts: impl Iterator<Item = u16>) -> Result<Session> {
+        let session = dedup::session(&self.host).await?;
         let entry = |index| {
             let part = self.part(index);
             (self.keys.stand_ins(self.keys.register_of(Place::Series(&part))), part.tag())
         };
-        self.announced.ready(&self.host, parts, entry).await
+        announced::announce(&self.host, parts.map(entry)).await?;
+        Ok(session)
     }
 
     fn add(&self, in_flight: &InFlight<Batch>, replid: &str) -> Call {

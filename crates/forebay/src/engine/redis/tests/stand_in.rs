@@ -7,13 +7,14 @@ use proptest::{prelude::*, test_runner::TestRunner};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
+use super::super::stand_in::Received::{self, Added, Known};
 use crate::{
     Clock, Name, Timestamp,
     engine::{
-        redis::{Next, Redis},
+        redis::{Holding, Next, Redis},
         step::{HandedPoints, Point, SeriesPart, Span},
     },
-    model::resolution::{Grid, Resolution},
+    model::resolution::{Grid, MAX_COUNT, Resolution},
     time::{days, hours, secs},
 };
 
@@ -33,29 +34,40 @@ fn point(key: &str, at: Timestamp, n: u64) -> Point {
     Point { key: key.into(), at, n }
 }
 
-async fn next(source: &Redis, owner: Uuid, received: Option<Uuid>) -> Next {
-    source.stand_in_next(&part().stand_in(1), owner, received).await.expect("answers")
+/// What a partition said of a generation.
+type Outcome = Option<(Uuid, Received)>;
+
+async fn next(source: &Redis, owner: Uuid, outcome: Outcome) -> Next {
+    source.stand_in_next(&part().stand_in(1), owner, outcome).await.expect("answers")
+}
+
+/// [`next`] when all that is held was held for long enough.
+async fn next_later(source: &Redis, owner: Uuid, outcome: Outcome) -> Next {
+    source.stand_in_next_after(&part().stand_in(1), owner, outcome, secs(0)).await.expect("answers")
 }
 
 /// The next generation of the stand-in.
-async fn handed(source: &Redis, owner: Uuid, received: Option<Uuid>) -> HandedPoints {
+async fn handed(source: &Redis, owner: Uuid, received: Outcome) -> HandedPoints {
     match next(source, owner, received).await {
         Next::Points(handed) => handed,
         other => panic!("no points: {other:?}"),
     }
 }
 
-async fn receive(target: &Redis, handed: &HandedPoints) {
-    target.series_receive(&part(), handed, NOON).await.expect("takes them");
+async fn receive(target: &Redis, handed: &HandedPoints) -> Received {
+    target.series_receive(&part(), handed, NOON).await.expect("takes them")
 }
 
-/// Hands over all that the stand-in has.
+/// Hands over all that the stand-in has, but for what it holds.
 async fn hand_over(source: &Redis, target: &Redis, owner: Uuid) {
     let mut received = None;
     while let Next::Points(handed) = next(source, owner, received).await {
-        receive(target, &handed).await;
-        received = Some(handed.generation);
+        received = Some((handed.generation, receive(target, &handed).await));
     }
+}
+
+async fn holding(source: &Redis) -> Holding {
+    source.stand_ins_hold(&[&part().stand_in(1)]).await.expect("answers")[0]
 }
 
 /// The counts of a key in the last hour or day, by each resolution.
@@ -90,9 +102,10 @@ async fn points_reach_every_resolution_that_keeps_them() {
     let registered = source.registered_stand_ins(&[crate::engine::cluster::Group::default()]).await;
     assert_eq!(registered.expect("answers"), [(Name::new("hits").expect("valid"), 0, 1)]);
     let stand_in = part().stand_in(1);
-    assert_eq!(source.stand_ins_have_points(&[&stand_in, &part()]).await.expect("answers"), [true, false]);
+    let holding_of_both = source.stand_ins_hold(&[&stand_in, &part()]).await.expect("answers");
+    assert_eq!(holding_of_both, [Holding::Points, Holding::Nothing]);
     hand_over(&source, &target, Uuid::now_v7()).await;
-    assert_eq!(source.stand_ins_have_points(&[&stand_in]).await.expect("answers"), [false]);
+    assert_eq!(holding(&source).await, Holding::Received);
     assert_eq!(sums(&target, "a").await, [5; 4]);
     assert_eq!(sums(&target, "a:{b").await, [2; 4]);
     // Two days ago seconds are not kept any more, minutes are.
@@ -121,8 +134,7 @@ async fn a_generation_is_small_enough_for_one_call_and_nothing_is_lost_between_t
     while let Next::Points(handed) = next(&source, owner, received).await {
         assert!(handed.points.len() * part().grid.resolutions.len() <= 500, "{}", handed.points.len());
         sum += handed.points.iter().map(|point| point.n).sum::<u64>();
-        receive(&target, &handed).await;
-        received = Some(handed.generation);
+        received = Some((handed.generation, receive(&target, &handed).await));
     }
     assert_eq!(sum, 1_000);
     for i in 0..400 {
@@ -139,16 +151,18 @@ async fn one_process_hands_over_at_a_time_and_two_do_no_harm() {
     let generation = handed(&source, first, None).await;
     assert_eq!(next(&source, second, None).await, Next::Busy);
     assert_eq!(handed(&source, first, None).await, generation, "the same until it was received");
-    receive(&target, &generation).await;
-    receive(&target, &generation).await;
-    assert_eq!(next(&source, first, Some(generation.generation)).await, Next::None);
-    assert_eq!(next(&source, second, Some(generation.generation)).await, Next::None);
+    assert_eq!(receive(&target, &generation).await, Added);
+    assert_eq!(receive(&target, &generation).await, Known);
+    let (added, known) = (Some((generation.generation, Added)), Some((generation.generation, Known)));
+    assert_eq!(next(&source, first, added).await, Next::None);
+    assert_eq!(next(&source, second, known).await, Next::None);
+    assert_eq!(holding(&source).await, Holding::Received, "it was not held for long enough");
     assert_eq!(sums(&target, "a").await, [1; 4]);
     // One that says it late removes nothing else.
     add(&source, &[point("a", NOON, 2)]).await;
-    let other = handed(&source, second, Some(generation.generation)).await;
+    let other = handed(&source, second, known).await;
     assert_ne!(other.generation, generation.generation);
-    assert_eq!(handed(&source, second, Some(generation.generation)).await, other);
+    assert_eq!(handed(&source, second, known).await, other);
 }
 
 #[tokio::test]
@@ -185,6 +199,60 @@ async fn a_target_that_goes_back_in_time_gets_again_what_was_not_removed() {
     assert_eq!(sums(&target, "a").await, [1; 4]);
 }
 
+/// It was told that it has the points, and loses them all the same.
+#[tokio::test]
+async fn a_target_that_loses_what_it_received_a_moment_ago_gets_it_again() {
+    let (server, prefix) = (Server::start(), unique_prefix());
+    let (source, target) = (two().await.0, open(&server, &prefix).await);
+    let owner = Uuid::now_v7();
+    for n in [1, 2] {
+        add(&source, &[point("a", NOON, n)]).await;
+        // Each is a generation of its own.
+        let generation = handed(&source, owner, None).await;
+        server.command(["SAVE"]);
+        assert_eq!(receive(&target, &generation).await, Added);
+        assert_eq!(next(&source, owner, Some((generation.generation, Added))).await, Next::None);
+    }
+    assert_eq!(sums(&target, "a").await, [3; 4]);
+    server.restart();
+    let target = open(&server, &prefix).await;
+    assert_eq!(sums(&target, "a").await, [1; 4], "the save has the first");
+    assert_eq!(next(&source, owner, None).await, Next::None, "they were not held for long enough");
+    let (mut outcome, mut outcomes) = (None, vec![]);
+    while let Next::Points(held) = next_later(&source, owner, outcome).await {
+        outcomes.push(receive(&target, &held).await);
+        outcome = outcomes.last().map(|outcome| (held.generation, *outcome));
+    }
+    assert_eq!(outcomes, [Known, Added, Known], "what was added now is held once more");
+    assert_eq!((sums(&target, "a").await, holding(&source).await), (vec![3; 4], Holding::Nothing));
+}
+
+#[tokio::test]
+async fn a_count_stops_where_that_of_a_chunk_does_and_the_others_go_on() {
+    let (source, target) = two().await;
+    add(&source, &[point("a", NOON, MAX_COUNT - 1)]).await;
+    add(&source, &[point("a", NOON, 5), point("b", NOON, 7)]).await;
+    add(&source, &[point("a", NOON, 5), point("c", NOON, 9)]).await;
+    hand_over(&source, &target, Uuid::now_v7()).await;
+    assert_eq!(sums(&target, "a").await, [MAX_COUNT; 4]);
+    assert_eq!((sums(&target, "b").await, sums(&target, "c").await), (vec![7; 4], vec![9; 4]));
+}
+
+#[tokio::test]
+async fn an_emptied_host_is_told_again_which_stand_ins_it_has() {
+    let server = Server::start();
+    let source = open(&server, &unique_prefix()).await;
+    let registered = async || {
+        let registers = [crate::engine::cluster::Group::default()];
+        source.registered_stand_ins(&registers).await.expect("answers").len()
+    };
+    add(&source, &[point("a", NOON, 1)]).await;
+    server.command(["FLUSHALL"]);
+    assert_eq!(registered().await, 0);
+    add(&source, &[point("a", NOON, 1)]).await;
+    assert_eq!(registered().await, 1);
+}
+
 #[tokio::test]
 async fn a_key_of_somebody_else_is_refused_before_anything_is_added() {
     let (source, target) = two().await;
@@ -213,6 +281,8 @@ enum Act {
     HandOver {
         removes: bool,
     },
+    /// Offers what was held, whether or not it was for long enough.
+    OfferHeld,
     /// Offers the last generation once more.
     Repeat,
 }
@@ -221,6 +291,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     let act = prop_oneof![
         (1u64..9).prop_map(Act::Add),
         any::<bool>().prop_map(|removes| Act::HandOver { removes }),
+        Just(Act::OfferHeld),
         Just(Act::Repeat),
     ];
     prop::collection::vec(act, 1..30)
@@ -243,11 +314,16 @@ fn in_any_order_each_point_is_added_once() {
                         }
                         Act::HandOver { removes } => {
                             let Next::Points(handed) = next(&source, owner, None).await else { continue };
-                            receive(&target, &handed).await;
+                            let outcome = receive(&target, &handed).await;
                             if removes {
-                                next(&source, owner, Some(handed.generation)).await;
+                                next(&source, owner, Some((handed.generation, outcome))).await;
                             }
                             last = Some(handed);
+                        }
+                        Act::OfferHeld => {
+                            let Next::Points(held) = next_later(&source, owner, None).await else { continue };
+                            let outcome = receive(&target, &held).await;
+                            next_later(&source, owner, Some((held.generation, outcome))).await;
                         }
                         Act::Repeat => {
                             if let Some(handed) = &last {
