@@ -15,8 +15,10 @@
 //! [`Run`] sends the events to a store in this process, `Remote` to a running server. Both produce [`Counts`], from which
 //! a [`Summary`] is made.
 
+mod access_time;
 mod address;
 mod count;
+mod cursor;
 mod elb;
 mod event;
 mod fault;

@@ -9,7 +9,7 @@ use serde::{
 };
 use serde_json::{Value, value::RawValue};
 
-use super::{Event, Fault, Format, KeyField, key::MEMBERS, log::clf_time};
+use super::{Event, Fault, Format, KeyField, access_time::clf_time, key::MEMBERS};
 use crate::text::moment::absolute;
 
 /// The members that may hold the time. If a line has several, the first in this list counts.
