@@ -3,6 +3,7 @@
 pub(crate) mod allotments;
 mod bounds;
 pub(crate) mod calendar;
+mod calendar_table;
 mod gcra;
 pub(crate) mod kind;
 pub(crate) mod rule;
