@@ -8,10 +8,7 @@ use std::{
 use parking_lot::Mutex;
 use redis::Cmd;
 
-use super::{
-    connection::{Host, Session},
-    dedup,
-};
+use super::{connection::Host, dedup, session::Session};
 use crate::error::Result;
 
 /// Tells a store of partitions: of each the set in which it is registered, and its name there. Like a question, it may be sent

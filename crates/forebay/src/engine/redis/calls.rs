@@ -6,12 +6,13 @@ use futures::future::try_join_all;
 use redis::{Arg, Cmd, Pipeline, Value};
 
 use super::{
-    connection::{Host, Session},
+    connection::Host,
     pipeline::{load, pipeline},
     redirect::{Bounds, Redirect, answered, asked},
     refusal::{Class, Refusal},
     reply::{foreign, refuses, text, unexpected},
     script::Script,
+    session::Session,
 };
 use crate::error::{Error, ErrorKind, Result};
 

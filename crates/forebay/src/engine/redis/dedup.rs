@@ -6,9 +6,10 @@ use redis::Value;
 
 use super::{
     calls::{Call, PATIENCE, Part},
-    connection::{ANSWER_TIMEOUT, Host, Peers, Session},
+    connection::{ANSWER_TIMEOUT, Host, Peers},
     redirect::{MAX_HOPS, PAUSE, Redirect, unsettled},
     reply::{text, unavailable, unexpected},
+    session::Session,
 };
 use crate::{
     engine::{

@@ -8,10 +8,10 @@ use redis::{Cmd, Value};
 use super::{
     Redis,
     calls::Piece,
-    connection::Session,
     pipeline::pipeline,
     refusal::Refusal,
     reply::{lacks_script, text},
+    session::Session,
 };
 use crate::{
     error::{Error, ErrorKind, Result, Retry},

@@ -44,6 +44,7 @@ mod sentinel;
 mod series;
 mod series_writer;
 mod server_clock;
+mod session;
 mod slot_claims;
 mod stand_in;
 mod stand_in_writer;

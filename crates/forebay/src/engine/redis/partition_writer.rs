@@ -7,13 +7,14 @@ use uuid::Uuid;
 use super::{
     announced::AnnouncedPartitions,
     calls::Call,
-    connection::{Host, Session},
+    connection::Host,
     dedup,
     keys::Keys,
     partition::Partition,
     reply::unavailable,
     rows::{self, Item, Merged},
     script::Script,
+    session::Session,
 };
 use crate::{
     engine::{

@@ -13,11 +13,12 @@ use futures::future::join_all;
 use redis::{Cmd, Pipeline, ServerError, Value};
 
 use super::{
-    connection::{ANSWER_TIMEOUT, Host, Peers, Session},
+    connection::{ANSWER_TIMEOUT, Host, Peers},
     pipeline::{load, pipeline},
     refusal::Class,
     reply::{lacks_script, refuses, unavailable},
     script::Script,
+    session::Session,
 };
 use crate::{
     error::{Error, Result, Retry},

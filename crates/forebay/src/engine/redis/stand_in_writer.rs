@@ -9,11 +9,12 @@ use super::{
     announced,
     calls::Call,
     chunk::{self, Gain},
-    connection::{Host, Session},
+    connection::Host,
     dedup,
     keys::Keys,
     rows,
     script::Script,
+    session::Session,
 };
 use crate::{
     engine::{
