@@ -53,7 +53,7 @@ pub const WORKSPACE: &[Rules] = &[
             Layer::Together(&["store", "once"]),
             Layer::Apart(&["buffer", "limit", "series", "lock"]),
             Layer::Apart(&["cluster", "event"]),
-            Layer::Together(&["bay", "engine/conformance", "lib"]),
+            Layer::Together(&["bay", "options", "engine/conformance", "lib"]),
         ],
         pure: &[
             "model",

@@ -43,6 +43,7 @@ pub mod limit;
 pub mod lock;
 mod model;
 pub mod once;
+mod options;
 pub mod series;
 pub mod sink;
 mod store;

@@ -1,0 +1,102 @@
+//! The options for opening a store, and what can be asked of servers without opening one.
+
+use crate::{clock::Clock, engine, once};
+#[cfg(feature = "redis")]
+use crate::{
+    cluster::{Hosts, Inspection, ServerReport},
+    engine::{Engine, Location},
+    error::Result,
+    store::Store,
+};
+
+/// Options for opening a store. [`Forebay::open`](crate::Forebay::open) uses the defaults.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::{Forebay, ManualClock, Timestamp};
+/// let hand = ManualClock::at(Timestamp::from_secs(1_790_000_000));
+/// let bay = Forebay::options().prefix("shop").clock(hand.into()).open("memory:").await?;
+/// assert_eq!(bay.clock().now(), Timestamp::from_secs(1_790_000_000));
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "options do nothing until `open`"]
+pub struct Options {
+    pub(crate) engine: engine::Options,
+    pub(crate) once_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { engine: engine::Options::default(), once_bytes: once::DEFAULT_BYTES }
+    }
+}
+
+impl Options {
+    /// The first part of every key in a shared store, default `forebay`: 1 to 64 of letters, digits, `_`, `-` and `.`.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.engine.prefix = prefix.into();
+        self
+    }
+
+    /// The clock of the embedded engine and of all waiting; default the machine's.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.engine.clock = clock;
+        self
+    }
+
+    /// The bytes that each host keeps for requests that are carried out once, and for the tokens of their parts; default
+    /// [`DEFAULT_BYTES`](crate::once::DEFAULT_BYTES). Beyond it new requests are not [begun](crate::Forebay::once); those that are
+    /// known stay.
+    pub fn once_bytes(mut self, bytes: u64) -> Self {
+        self.once_bytes = bytes;
+        self
+    }
+
+    /// Puts faults in front of a store in memory, which then counts as one that is not in this process.
+    #[cfg(feature = "test-util")]
+    pub fn faults(mut self, faults: crate::fault::Faults) -> Self {
+        self.engine.faults = Some(faults);
+        self
+    }
+
+    /// Tests on each server of the store at `url` what Forebay needs of it. Every primary of a Redis Cluster is tested. This
+    /// writes keys under the prefix, which expire within ten seconds.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a bad URL, or one without a server; and those of a server that
+    /// cannot be asked at all, as [`Forebay::open`](crate::Forebay::open).
+    ///
+    /// # Cost
+    /// Five connections to each server, one after the other.
+    #[cfg(feature = "redis")]
+    pub async fn probe(self, url: &str) -> Result<Vec<ServerReport>> {
+        self.engine.check()?;
+        Box::pin(Location::read(url)?.probe(&self.engine)).await
+    }
+
+    /// Connects to hosts without opening a store on them: nothing is written, whatever the router is. With it a list of hosts
+    /// can be tested on existing keys, and a change of hosts be planned.
+    ///
+    /// # Errors
+    /// As [`open_hosts`](Self::open_hosts); and if any host does not answer.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # #[tokio::main] async fn main() -> forebay::Result<()> {
+    /// use forebay::{Forebay, cluster::{Hosts, RouterKind}};
+    /// let fleet = Hosts::new().router(RouterKind::NydusPartition).host("0", "redis://a").host("1", "redis://b");
+    /// for host in Forebay::options().inspect_hosts(fleet).await?.verify(10_000).await? {
+    ///     println!("{}: {} of {} keys belong elsewhere", host.name, host.misplaced, host.keys);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "redis")]
+    pub async fn inspect_hosts(self, hosts: Hosts) -> Result<Inspection> {
+        self.engine.check()?;
+        let location = Location::of_hosts(hosts.router, &hosts.listed)?;
+        let engine = Box::pin(Engine::inspect(location, &self.engine)).await?;
+        Ok(Inspection::new(Store::new(engine, self.engine.clock, self.once_bytes)))
+    }
+}
