@@ -22,7 +22,6 @@
 mod certificates;
 mod chromium;
 mod mariadb;
-mod missing;
 mod pgbouncer;
 mod ports;
 mod postgres;
@@ -30,6 +29,7 @@ mod programs;
 mod proxy;
 mod redis;
 mod redis_cluster;
+mod replicated;
 mod resp;
 mod sample;
 mod sentinel;
@@ -45,13 +45,13 @@ pub use self::{
     certificates::{Certificates, Pair},
     chromium::Chromium,
     mariadb::MariaDb,
-    missing::missing_runs,
     pgbouncer::PgBouncer,
     postgres::Postgres,
     programs::without,
     proxy::{Fault, Proxy},
     redis::{Redis, RedisBuilder},
     redis_cluster::RedisCluster,
+    replicated::{is_primary, is_replicated},
     resp::Reply,
     sample::sample_log,
     sentinel::{Sentinel, SentinelBuilder},

@@ -18,3 +18,4 @@ mod reshard;
 mod route;
 mod shared;
 mod slow;
+mod waited;

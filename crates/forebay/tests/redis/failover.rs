@@ -19,8 +19,13 @@ use forebay::{
     sink::MemorySink,
     time::{millis, secs},
 };
-use forebay_testkit::{Redis, Reply, Sentinel, eventually, missing_runs, unique_prefix, without};
+use forebay_testkit::{Redis, Reply, Sentinel, eventually, unique_prefix, without};
 use tokio::task::JoinHandle;
+
+use crate::{
+    shared::{Shared, Switch, Write, check_lost},
+    waited::{Shard, Waited},
+};
 
 /// Writers in each of two processes' places.
 const WRITERS: usize = 3;
@@ -31,8 +36,8 @@ const PAUSE: Duration = millis(2);
 /// From the promotion to the first acknowledged write.
 const RECOVERY: Duration = secs(2);
 
-/// The writes of one writer, in their order: true for each that was acknowledged.
-type Written = Vec<bool>;
+/// The writes of one writer, in their order.
+type Written = Vec<Write>;
 
 #[derive(Clone, Default)]
 struct Progress {
@@ -61,12 +66,12 @@ async fn write(bay: Forebay, name: String, progress: Progress) -> (Written, Writ
     let list = list_of(&name);
     let (mut by_row, mut by_list) = (vec![], vec![]);
     while !progress.stop.load(Ordering::Relaxed) {
-        let row = rows.row(format!("{name}-{}", by_row.len())).add("n", 1).await.is_ok();
+        let (row, _) = Write::of(rows.row(format!("{name}-{}", by_row.len())).add("n", 1)).await;
         by_row.push(row);
         let mut map = bay.cluster().map();
         let ticket = map.raw::<i64>(&list, ["RPUSH", &list, &by_list.len().to_string()]);
-        by_list.push(map.run().await.get(ticket).is_ok());
-        progress.acknowledged.fetch_add(u64::from(row), Ordering::Relaxed);
+        by_list.push(Write::of(async { map.run().await.get(ticket) }).await.0);
+        progress.acknowledged.fetch_add(u64::from(row.acknowledged), Ordering::Relaxed);
         clock.sleep(PAUSE).await;
     }
     (by_row, by_list)
@@ -76,37 +81,34 @@ fn list_of(writer: &str) -> String {
     format!("list-{writer}")
 }
 
-/// Checks that nothing was applied twice, and that what is missing of the acknowledged writes is a block for each switch at most:
-/// a replica has the beginning of what its primary did. Returns how many are missing.
-fn lost(name: &str, written: &[bool], found: &BTreeMap<usize, i64>, switches: usize) -> usize {
-    let twice: Vec<_> = found.iter().filter(|(_, times)| **times > 1).collect();
-    assert!(twice.is_empty(), "{name}: applied more than once: {twice:?}");
-    let acknowledged = (0..written.len()).filter(|place| written[*place]);
-    let is_there: Vec<bool> = acknowledged.map(|place| found.contains_key(&place)).collect();
-    let gaps = missing_runs(&is_there);
-    println!("{name}: {} acknowledged, of which are missing: {gaps:?}", is_there.len());
-    assert!(gaps.len() <= switches, "{name}: {gaps:?} in {switches} switches");
-    is_there.iter().filter(|there| !**there).count()
+/// [`check_lost`] of the writes of one writer.
+fn lost(what: &str, written: &[Write], found: &BTreeMap<usize, i64>, switches: &[Switch]) -> usize {
+    let times = |place: usize| found.get(&place).copied().unwrap_or(0);
+    let writes: Vec<_> = written.iter().enumerate().map(|(place, write)| (*write, times(place))).collect();
+    check_lost(what, &writes, switches)
 }
 
-/// One fail-over; returns how long after the promotion a write was acknowledged.
-async fn fail_over(set: &Sentinel, stops: bool, progress: &Progress) -> Duration {
+/// One fail-over; returns when it was, and how long after the promotion a write was acknowledged.
+async fn fail_over(set: &Sentinel, stops: bool, progress: &Progress) -> (Switch, Duration) {
+    let clock = Clock::system();
     progress.more(50).await;
     let (old, new) = (set.primary(), set.replica());
     // A primary counts a replica before it sends it anything: until then it acknowledges what a fail-over loses.
     tokio::task::block_in_place(|| set.await_replica(new));
+    let begin = clock.monotonic();
     if stops {
         old.pause();
     } else {
         old.kill();
     }
+    let mut end = clock.monotonic();
     tokio::task::block_in_place(|| set.await_promotion(new));
     if stops {
         // The new primary takes no writes without a replica.
         old.resume();
         tokio::task::block_in_place(|| set.await_replica(old));
+        end = clock.monotonic();
     }
-    let clock = Clock::system();
     let before = clock.monotonic();
     progress.more(1).await;
     let took = clock.monotonic().saturating_sub(before);
@@ -117,7 +119,7 @@ async fn fail_over(set: &Sentinel, stops: bool, progress: &Progress) -> Duration
         old.command(["REPLICAOF", "127.0.0.1", &new.port().to_string()]);
         tokio::task::block_in_place(|| set.await_replica(old));
     }
-    took
+    (Switch { begin, end }, took)
 }
 
 async fn run(stops: bool) {
@@ -136,12 +138,18 @@ async fn run(stops: bool) {
         |(name, bay): (&String, &Forebay)| tokio::spawn(write(bay.clone(), name.clone(), progress.clone()));
     let writers: Vec<JoinHandle<_>> = names.iter().zip(bays.iter().cycle()).map(start).collect();
 
+    let shared = Shared::start(&prefix, &set.url()).await;
+    let ports = [set.primary().port(), set.replica().port()];
+    let waited = Waited::start(&prefix, &set.url(), vec![Shard { ports, key: "waited".into() }]).await;
+
     let lock = bays[0].lock("report");
-    let mut fence = 0;
+    let (mut fence, mut switches) = (0, vec![]);
     for round in 1..=rounds {
-        let took = fail_over(&set, stops, &progress).await;
+        waited.more().await;
+        let (switch, took) = fail_over(&set, stops, &progress).await;
         println!("round {round}: a write was acknowledged {took:?} after the promotion");
         assert!(took <= RECOVERY, "round {round}: {took:?}");
+        switches.push(switch);
         let guard = lock.acquire().await.expect("answers");
         assert!(guard.fence() > fence, "round {round}: {} after {fence}", guard.fence());
         fence = guard.fence();
@@ -152,6 +160,8 @@ async fn run(stops: bool) {
     for writer in writers {
         written.push(writer.await.expect("it ends"));
     }
+    shared.check(&switches).await;
+    waited.check().await;
 
     let rows = buffer(&bays[0]);
     let sink = MemorySink::new();
@@ -161,9 +171,9 @@ async fn run(stops: bool) {
     let (mut acknowledged, mut gone) = (0, 0);
     for (name, (by_row, by_list)) in names.iter().zip(&written) {
         let empty = BTreeMap::new();
-        gone += lost(&format!("rows of {name}"), by_row, applied.get(name).unwrap_or(&empty), rounds);
-        gone += lost(&format!("list of {name}"), by_list, &appended(set.primary(), name), rounds);
-        acknowledged += by_row.iter().chain(by_list).filter(|acknowledged| **acknowledged).count();
+        gone += lost(&format!("rows of {name}"), by_row, applied.get(name).unwrap_or(&empty), &switches);
+        gone += lost(&format!("list of {name}"), by_list, &appended(set.primary(), name), &switches);
+        acknowledged += by_row.iter().chain(by_list).filter(|write| write.acknowledged).count();
     }
     println!("{acknowledged} writes acknowledged, {gone} of them lost, none doubled");
     assert!(acknowledged > 100 * rounds && gone < acknowledged / 2, "{gone} of {acknowledged} lost");
@@ -195,7 +205,7 @@ fn appended(server: &Redis, writer: &str) -> BTreeMap<usize, i64> {
     appended
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_killed_primary_is_followed_by_another() {
     if without("redis") {
         return;
@@ -203,21 +213,10 @@ async fn a_killed_primary_is_followed_by_another() {
     run(false).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_stopped_primary_is_followed_by_another() {
     if without("redis") {
         return;
     }
     run(true).await;
-}
-
-#[test]
-fn gaps_are_counted() {
-    let found = |places: &[usize]| places.iter().map(|place| (*place, 1)).collect::<BTreeMap<_, _>>();
-    assert_eq!(lost("w", &[true, true, true, false, true], &found(&[0, 4]), 1), 2);
-    assert_eq!(lost("w", &[true, false, true, true], &found(&[0, 2, 3]), 0), 0);
-    let gaps = || lost("w", &[true; 5], &found(&[0, 2, 4]), 1);
-    assert!(std::panic::catch_unwind(gaps).is_err(), "two gaps in one switch");
-    let twice = || lost("w", &[true], &[(0, 2)].into(), 1);
-    assert!(std::panic::catch_unwind(twice).is_err(), "applied twice");
 }

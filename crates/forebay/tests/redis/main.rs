@@ -7,8 +7,12 @@ mod login;
 mod lost;
 mod network;
 mod sentinel;
+#[path = "../cluster/shared.rs"]
+mod shared;
 mod tls;
 mod untold;
+#[path = "../cluster/waited.rs"]
+mod waited;
 
 use forebay::{Error, Forebay};
 use forebay_testkit::{unique_prefix, without};
