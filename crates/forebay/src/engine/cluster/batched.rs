@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Cluster,
+    Access, Cluster,
     member::{CallGuard, Member},
 };
 use crate::{
@@ -36,7 +36,7 @@ enum State<'a> {
 impl Cluster {
     /// A take in a batch with others. `None`: its host has no batch under way, or is not well.
     pub(crate) fn take_batched<'a>(&'a self, take: Take<'a>) -> Option<BatchedTake<'a>> {
-        let member = self.member(Place::Key(take.key));
+        let member = self.ready_member(Access::Write, Place::Key(take.key))?;
         let queued = member.engine.queue_take(take)?;
         let guard = member.begin_owned().ok()?;
         Some(BatchedTake { cluster: self, take, state: State::Queued(queued, guard) })

@@ -10,49 +10,42 @@ use parking_lot::RwLock;
 use uuid::Uuid;
 
 use super::{
-    Host, Record,
+    Host,
     address::Address,
     known_points::KnownPoints,
     member::Member,
     node_watch::NodeWatch,
     placement::Placement,
     router::RouterKind,
+    stored::StoredHosts,
     topology::Topology,
     traffic::{MAX_SKEW, skews},
 };
 use crate::{
     engine::{
         notifier::Subscription,
-        options::Options,
         redis::Redis,
         request::{Hosts, down_mark},
         step::{BufferParts, Place, Take},
     },
     error::{Error, ErrorKind, Result},
     key::Name,
-    model::{self, Command, Failure, Fate, Health, HostStatus, Reply},
+    model::{self, Health, HostStatus},
 };
 
 /// The engine of several hosts.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     /// The hosts as of now. Locked to copy or to replace a pointer, never across an await.
-    topology: RwLock<Arc<Topology>>,
+    pub(super) topology: RwLock<Arc<Topology>>,
     /// Orders nothing else.
     closed: AtomicBool,
     /// The nodes of a Redis Cluster.
     pub(super) nodes: Option<NodeWatch>,
+    /// The placement that independent hosts have stored.
+    pub(super) stored: Option<StoredHosts>,
     /// The points of series that wait in stand-ins.
     pub(super) known_points: KnownPoints,
-}
-
-/// Hosts that are being connected to.
-pub(super) struct Started {
-    pub hosts: Vec<Host>,
-    /// Where keys go if no host holds a placement.
-    pub first: Placement,
-    /// In the order of the hosts.
-    pub members: Box<[Arc<Member>]>,
 }
 
 impl Cluster {
@@ -69,48 +62,9 @@ impl Cluster {
         Placement::first(kind, &hosts)
     }
 
-    /// Connects to the hosts, and agrees with them on where keys go.
-    ///
-    /// A host that does not answer does not stop that, as long as another one knows; at the very first start all
-    /// must answer.
-    ///
-    /// # Errors
-    /// As [`Placement::agreed`]; and what a host says that cannot be a host, such as a wrong password.
-    pub(crate) async fn open(
-        kind: RouterKind,
-        addresses: Vec<Address>,
-        options: &Options,
-    ) -> Result<Arc<Self>> {
-        let Started { hosts, first, members } = Self::start(kind, addresses, options)?;
-        let (placement, met) = agree(kind, &hosts, &members, &first).await?;
-        let placement = Arc::new(placement);
-        for (member, met) in members.iter().zip(&met) {
-            member.on_first_contact(met);
-        }
-        for member in &members {
-            member.engine.enter_service();
-            member.start_probing(Some(&placement), &options.clock);
-        }
-        Ok(Arc::new(Self::of(Topology::stored(members, placement), None)))
-    }
-
-    /// Checks a list of hosts, and begins to connect to them.
-    ///
-    /// # Errors
-    /// As [`check`](Self::check).
-    pub(super) fn start(kind: RouterKind, addresses: Vec<Address>, options: &Options) -> Result<Started> {
-        let first = Self::check(kind, &addresses)?;
-        let hosts = addresses.iter().map(|address| address.host.clone()).collect();
-        let start = |Address { host, url }: Address| {
-            let engine = Redis::start(&url, &options.prefix, options.clock.clone())?;
-            Ok(Arc::new(Member::new(host, engine)))
-        };
-        Ok(Started { hosts, first, members: addresses.into_iter().map(start).collect::<Result<_>>()? })
-    }
-
-    pub(super) fn of(topology: Topology, nodes: Option<NodeWatch>) -> Self {
+    pub(super) fn of(topology: Topology, nodes: Option<NodeWatch>, stored: Option<StoredHosts>) -> Self {
         let (topology, closed) = (RwLock::new(Arc::new(topology)), AtomicBool::new(false));
-        Self { topology, closed, nodes, known_points: KnownPoints::default() }
+        Self { topology, closed, nodes, stored, known_points: KnownPoints::default() }
     }
 
     /// Lets other hosts take the place of those as of now. Those that are left out end when their calls have ended.
@@ -120,8 +74,9 @@ impl Cluster {
         let stays = |member: &Arc<Member>| now.members().iter().any(|other| Arc::ptr_eq(member, other));
         for member in before.members().iter().filter(|member| !stays(member)) {
             member.stop_probing();
-            // The calls under way are settled by the present owners of its slots. A host that is well still answers.
-            if member.health().0 != Health::Up {
+            // The calls under way are settled by the present owners of its slots. A host that is well still answers. Independent
+            // hosts settle them themselves.
+            if self.stored.is_none() && member.health().0 != Health::Up {
                 member.engine.give_up();
                 self.known_points.note_loss();
             }
@@ -146,7 +101,7 @@ impl Cluster {
         let loads: Vec<_> = (0..)
             .zip(members.iter().zip(&hosts))
             .map(|(number, (member, host))| {
-                let recent = member.traffic.recent(member.engine.clock().monotonic());
+                let recent = member.traffic().recent(member.engine.clock().monotonic());
                 ((host.health != Health::Down).then_some(recent), topology.slots(number))
             })
             .collect();
@@ -217,23 +172,6 @@ impl Cluster {
 
     pub(crate) fn lock_subscribe(&self, name: &str, owner: Uuid) -> Subscription {
         self.member(Place::Named(name)).engine.lock_subscribe(name, owner)
-    }
-
-    /// Runs plain commands on the host of this number.
-    pub(crate) async fn kv(
-        &self,
-        host: usize,
-        commands: &[&Command],
-        within: std::time::Duration,
-    ) -> Vec<Result<Reply, Failure>> {
-        let topology = self.topology();
-        // Hosts may have left since this number was found; those that are there say whose the keys are.
-        let members = topology.members();
-        let member = &members[host.min(members.len() - 1)];
-        match member.begin() {
-            Ok(mut guard) => guard.end_all(member.engine.kv(commands, within).await),
-            Err(error) => vec![Err((Fate::NotSent, error)); commands.len()],
-        }
     }
 
     /// Logs in to each host with the password as it is now.
@@ -307,6 +245,7 @@ impl Cluster {
         let members = topology.members();
         let mut warnings: Vec<String> = members.iter().flat_map(|member| member.engine.warnings()).collect();
         warnings.extend(self.nodes.as_ref().and_then(NodeWatch::warning));
+        warnings.extend(self.stored.iter().flat_map(StoredHosts::warnings));
         warnings.extend(self.known_points.warnings());
         for member in members {
             let (health, reason) = member.health();
@@ -330,6 +269,16 @@ impl Cluster {
         warnings
     }
 
+    /// Ends the tasks that ask where keys go.
+    fn end_watches(&self) {
+        if let Some(nodes) = &self.nodes {
+            nodes.close();
+        }
+        if let Some(stored) = &self.stored {
+            stored.close();
+        }
+    }
+
     /// Whether it was closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
@@ -339,9 +288,7 @@ impl Cluster {
         self.closed.store(true, Ordering::Relaxed);
         let topology = self.topology();
         topology.members().iter().for_each(|member| member.stop_probing());
-        if let Some(nodes) = &self.nodes {
-            nodes.close();
-        }
+        self.end_watches();
         join_all(topology.members().iter().map(|member| member.engine.close())).await.into_iter().collect()
     }
 }
@@ -350,41 +297,6 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         // Probes hold the hosts, which would otherwise stay connected for ever.
         self.topology.read().members().iter().for_each(|member| member.stop_probing());
-        if let Some(nodes) = &self.nodes {
-            nodes.close();
-        }
+        self.end_watches();
     }
-}
-
-/// Where keys go, once every host that answers has it written down; and what each host came to.
-async fn agree(
-    kind: RouterKind,
-    hosts: &[Host],
-    members: &[Arc<Member>],
-    first: &Placement,
-) -> Result<(Placement, Vec<Result<Record>>)> {
-    let mut found = join_all(members.iter().map(|member| member.engine.record())).await;
-    if let Some(error) =
-        found.iter().filter_map(|record| record.as_ref().err()).find(|error| !error.is_outage())
-    {
-        return Err(error.clone());
-    }
-    let mut agreed = Placement::agreed(kind, hosts, &found)?;
-    if agreed.is_none() {
-        // If several processes start together, the first one on this host decides for all.
-        let by_name = (0..).zip(hosts).min_by_key(|(_, host)| host.name());
-        let (arbiter, host) = by_name.expect("a checked list has hosts");
-        found[arbiter] = Ok(members[arbiter].engine.complete_record(host.name(), first.text()).await?);
-        agreed = Placement::agreed(kind, hosts, &found)?;
-    }
-    let agreed = agreed.expect("the arbiter holds one");
-    let complete = members.iter().zip(found).map(async |(member, record)| match record {
-        // One that holds both may take no writes now, which is no reason not to begin.
-        Ok(known @ Record { name: Some(_), placement: Some(_) }) => Ok(known),
-        Ok(_) => member.engine.complete_record(member.host.name(), agreed.text()).await,
-        Err(error) => Err(error),
-    });
-    let found = join_all(complete).await;
-    let agreed = Placement::agreed(kind, hosts, &found)?.unwrap_or(agreed);
-    Ok((agreed, found))
 }

@@ -1,37 +1,12 @@
 //! Hosts that are looked at without opening a store on them: nothing is written.
 
-use std::sync::Arc;
-
-use futures::future::join_all;
-
-use super::{
-    Cluster, Host, Record, SlotMove, address::Address, engine::Started, moves, placement::Placement,
-    router::Router, topology::Topology,
-};
+use super::{Cluster, Host, SlotMove, moves, router::Router};
 use crate::{
-    engine::{options::Options, redis::Home},
+    engine::redis::Home,
     error::{Error, ErrorKind, Result},
 };
 
 impl Cluster {
-    /// Connects to hosts and reads where keys go. Hosts without a stored placement are looked at as if they had the first one.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open); and the outage of a host that does not answer.
-    pub(crate) async fn inspect(
-        router: super::RouterKind,
-        addresses: Vec<Address>,
-        options: &Options,
-    ) -> Result<Arc<Self>> {
-        let Started { hosts, first, members } = Self::start(router, addresses, options)?;
-        let found: Vec<Result<Record>> = join_all(members.iter().map(|member| member.engine.record())).await;
-        if let Some(error) = found.iter().find_map(|record| record.as_ref().err()) {
-            return Err(error.clone());
-        }
-        let placement = Placement::agreed(router, &hosts, &found)?.unwrap_or(first);
-        Ok(Arc::new(Self::of(Topology::stored(members, Arc::new(placement)), None)))
-    }
-
     /// The fewest moves of slots after which each of `hosts` has its share, and the present hosts' epoch.
     ///
     /// # Errors

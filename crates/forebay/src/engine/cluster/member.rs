@@ -16,32 +16,41 @@ use tokio::{sync::Notify, task::AbortHandle};
 use super::{
     Host, Record,
     health::{ALERT_INTERVAL, HealthState, PROBE_TIMEOUT},
-    placement::{Placement, check_name},
+    placement::{CurrentPlacement, Relation, check_name},
     traffic::Traffic,
 };
 use crate::{
     clock::Clock,
-    engine::{redis::Redis, standing::Standing},
+    engine::{
+        redis::{Fence, Redis},
+        standing::Standing,
+    },
     error::{Error, ErrorKind, Result},
     model::{Failure, Fate, Health, HostStatus, Reply},
 };
 
-/// One host.
+/// One host, for those who come to it by one table of slots.
 #[derive(Debug)]
 pub(in crate::engine) struct Member {
     pub host: Host,
     pub engine: Arc<Redis>,
+    vitals: Arc<Vitals>,
+    /// Its probes, which hold it until they are stopped.
+    prober: OnceLock<AbortHandle>,
+}
+
+/// What is known of a host, by whichever table of slots callers come to it.
+#[derive(Debug)]
+struct Vitals {
     state: Mutex<State>,
     /// The calls of this process.
-    pub(super) traffic: Traffic,
+    traffic: Traffic,
     /// The state's `Down`, for those who only ask whether to ask: no order with anything else is needed.
     is_down: AtomicBool,
     /// How many times it went down. Written before `is_down`, by one at a time.
     downs: AtomicU64,
     /// Notified when a caller had no answer.
     trouble: Notify,
-    /// Its probes, which hold it until they are stopped.
-    prober: OnceLock<AbortHandle>,
 }
 
 #[derive(Debug)]
@@ -55,16 +64,25 @@ struct State {
 impl Member {
     pub(super) fn new(host: Host, engine: Arc<Redis>) -> Self {
         let standing = Standing::new(engine.clock());
-        Self {
-            host,
-            engine,
+        let vitals = Arc::new(Vitals {
             state: Mutex::new(State { current: HealthState::default(), standing, reason: None }),
             traffic: Traffic::default(),
             is_down: AtomicBool::new(false),
             downs: AtomicU64::new(0),
             trouble: Notify::new(),
-            prober: OnceLock::new(),
-        }
+        });
+        Self { host, engine, vitals, prober: OnceLock::new() }
+    }
+
+    /// The same host for those who come to it by the table of slots of another epoch. It is to be probed instead of this one.
+    pub(super) fn of_epoch(&self, epoch: u64) -> Self {
+        let engine = self.engine.of_epoch(epoch);
+        Self { host: self.host.clone(), engine, vitals: self.vitals.clone(), prober: OnceLock::new() }
+    }
+
+    /// The calls of this process.
+    pub(super) fn traffic(&self) -> &Traffic {
+        &self.vitals.traffic
     }
 
     /// Begins a call to this host, or fails at once while it is down. Not a function around the call: its future
@@ -80,12 +98,12 @@ impl Member {
 
     /// Whether calls to this host are begun at present.
     pub(super) fn is_asked(&self) -> bool {
-        !self.is_down.load(Ordering::Relaxed)
+        !self.vitals.is_down.load(Ordering::Relaxed)
     }
 
     /// How many times this host went down since the store was opened.
     pub(super) fn downs(&self) -> u64 {
-        self.downs.load(Ordering::Acquire)
+        self.vitals.downs.load(Ordering::Acquire)
     }
 
     pub(super) fn health(&self) -> (Health, Option<Error>) {
@@ -100,7 +118,7 @@ impl Member {
         drop(state);
         let status = HostStatus {
             reason: reason.map(|error| error.to_string().into()),
-            calls: Some(self.traffic.calls()),
+            calls: Some(self.vitals.traffic.calls()),
             ..self.engine.status(self.host.name())
         };
         standing.show(self.engine.clock(), status)
@@ -116,7 +134,7 @@ impl Member {
     }
 
     /// Probes the host, which has stored a placement unless it is a node of a Redis Cluster, until [`stop_probing`](Self::stop_probing).
-    pub(super) fn start_probing(self: &Arc<Self>, placement: Option<&Arc<Placement>>, clock: &Clock) {
+    pub(super) fn start_probing(self: &Arc<Self>, placement: Option<&Arc<CurrentPlacement>>, clock: &Clock) {
         let probes = self.clone().keep_probing(placement.cloned(), clock.clone());
         self.prober.get_or_init(|| tokio::spawn(probes).abort_handle());
     }
@@ -128,15 +146,17 @@ impl Member {
     }
 
     /// Probes the host until aborted.
-    async fn keep_probing(self: Arc<Self>, placement: Option<Arc<Placement>>, clock: Clock) {
+    async fn keep_probing(self: Arc<Self>, placement: Option<Arc<CurrentPlacement>>, clock: Clock) {
         let mut identified: Option<Duration> = None;
         loop {
             let before = self.state().current;
             // However many callers run into trouble, probes keep this distance.
             clock.sleep(before.pause().min(ALERT_INTERVAL)).await;
-            clock.timeout(before.pause().saturating_sub(ALERT_INTERVAL), self.trouble.notified()).await;
+            clock
+                .timeout(before.pause().saturating_sub(ALERT_INTERVAL), self.vitals.trouble.notified())
+                .await;
             let began = clock.monotonic();
-            self.traffic.recent(began);
+            self.vitals.traffic.recent(began);
             let asked = identified.map(|at| began.saturating_sub(at));
             let asks_identity = self.state().current.asks_identity(asked);
             if asks_identity {
@@ -167,24 +187,35 @@ impl Member {
     }
 
     /// Whether the host answers, is who it should be, and holds what all hold. One that has lost everything gets
-    /// its record back: an empty host is one that was restarted, and its keys are its own as before.
-    async fn probe(&self, placement: Option<&Placement>) -> Result<()> {
-        let Some(placement) = placement else { return self.engine.check_node().await };
-        let mut seen = self.engine.check_identity().await?;
-        if seen.name.is_none() || seen.placement.is_none() {
+    /// its record back: an empty host is one that was restarted, and its keys are its own as before. One that missed a change
+    /// of the placement is told of it.
+    async fn probe(&self, placement: Option<&CurrentPlacement>) -> Result<()> {
+        let Some(current) = placement else { return self.engine.check_node().await };
+        let placement = current.get();
+        let seen = self.engine.check_identity().await?;
+        if seen.name.is_none() || seen.head.is_none() {
             tracing::warn!(host = self.host.name(), "the host has lost its data");
-            seen = self.engine.complete_record(self.host.name(), placement.text()).await?;
+            let record = self.engine.complete_record(self.host.name(), placement.text()).await?;
+            check_name(&self.host, record.name.as_deref().unwrap_or_default())?;
+            self.engine.store_placement(&placement, Some(Fence::at(placement.epoch()))).await?;
+            return Ok(());
         }
         check_name(&self.host, seen.name.as_deref().unwrap_or_default())?;
-        if seen.placement.is_some_and(|text| text.ends_with(placement.seal())) {
-            return Ok(());
+        match seen.relation(&placement) {
+            Relation::Same => return Ok(()),
+            Relation::Later => {
+                current.note_later();
+                return Ok(());
+            }
+            Relation::Earlier if self.engine.store_placement(&placement, None).await? => return Ok(()),
+            Relation::Earlier | Relation::Other => {}
         }
         let text = "it holds another placement of keys than the one that was read at the start";
         Err(Error::new(ErrorKind::Configuration, format!("host {:?}: {text}", self.host.name())))
     }
 
     fn admit(&self) -> Result<()> {
-        if self.is_down.load(Ordering::Relaxed) { Err(self.down()) } else { Ok(()) }
+        if self.vitals.is_down.load(Ordering::Relaxed) { Err(self.down()) } else { Ok(()) }
     }
 
     /// The error of a call that is not sent because the host is down.
@@ -200,9 +231,9 @@ impl Member {
 
     /// A caller had no answer.
     fn troubled(&self) {
-        self.traffic.unanswered();
+        self.vitals.traffic.unanswered();
         self.enter(|state| state.current = state.current.troubled());
-        self.trouble.notify_one();
+        self.vitals.trouble.notify_one();
     }
 
     /// A probe had an answer, or failed with this.
@@ -220,9 +251,9 @@ impl Member {
         let before = state.standing.enter(after, self.engine.clock());
         let went_down = before != after && after == Health::Down;
         if went_down {
-            self.downs.fetch_add(1, Ordering::Release);
+            self.vitals.downs.fetch_add(1, Ordering::Release);
         }
-        self.is_down.store(after == Health::Down, Ordering::Relaxed);
+        self.vitals.is_down.store(after == Health::Down, Ordering::Relaxed);
         let reason = state.reason.clone();
         drop(state);
         if before != after && after != Health::Up {
@@ -241,7 +272,7 @@ impl Member {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
+        self.vitals.state.lock()
     }
 }
 
@@ -256,7 +287,7 @@ pub(in crate::engine) struct CallGuard<M: Deref<Target = Member>> {
 impl<M: Deref<Target = Member>> CallGuard<M> {
     fn begin(member: M) -> Result<Self> {
         member.admit()?;
-        member.traffic.begin();
+        member.vitals.traffic.begin();
         Ok(Self { member, answered: false })
     }
 
@@ -280,7 +311,7 @@ impl<M: Deref<Target = Member>> CallGuard<M> {
 
 impl<M: Deref<Target = Member>> Drop for CallGuard<M> {
     fn drop(&mut self) {
-        self.member.traffic.end();
+        self.member.vitals.traffic.end();
         if !self.answered {
             self.member.troubled();
         }

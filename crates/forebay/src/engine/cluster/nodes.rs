@@ -80,7 +80,7 @@ impl Cluster {
             return Err(failures[0].clone());
         }
         let watch = NodeWatch::new(nodes, &found);
-        let cluster = Arc::new(Self::of(topology, Some(watch)));
+        let cluster = Arc::new(Self::of(topology, Some(watch), None));
         if let Some(watch) = &cluster.nodes {
             let task = keep_asking(Arc::downgrade(&cluster), watch.nodes.clone(), options.clock.clone());
             watch.keep(tokio::spawn(task).abort_handle());

@@ -4,7 +4,10 @@
 //! The stored placement wins over the configured one. If they contradict each other nothing is written, since keys
 //! would be read and written on the wrong hosts.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::Arc};
+
+use parking_lot::RwLock;
+use tokio::sync::Notify;
 
 use super::{
     Host, SlotTable,
@@ -23,6 +26,75 @@ pub(crate) struct Record {
     pub name: Option<String>,
     /// The text of the placement.
     pub placement: Option<String>,
+}
+
+/// What tells the record of a host from that of another, without the whole table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// The host's own name.
+    pub name: Option<String>,
+    /// The first lines of its placement.
+    pub head: Option<String>,
+    /// The last line of it.
+    pub seal: Option<String>,
+}
+
+/// How the placement that a host holds is related to that of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Relation {
+    Same,
+    Earlier,
+    Later,
+    /// It is of the same epoch.
+    Other,
+}
+
+impl Identity {
+    pub(crate) fn relation(&self, placement: &Placement) -> Relation {
+        if self.seal.as_deref() == Some(placement.seal()) {
+            return Relation::Same;
+        }
+        let epoch: Option<u64> =
+            self.head.as_deref().and_then(|head| head.lines().nth(1)?.strip_prefix("epoch ")?.parse().ok());
+        match epoch {
+            Some(epoch) if epoch > placement.epoch() => Relation::Later,
+            Some(epoch) if epoch < placement.epoch() => Relation::Earlier,
+            _ => Relation::Other,
+        }
+    }
+}
+
+/// The placement by which this process finds keys, for those who compare it with what a host holds.
+#[derive(Debug)]
+pub(crate) struct CurrentPlacement {
+    /// Locked to copy or to replace a pointer.
+    placement: RwLock<Arc<Placement>>,
+    /// Notified when a host holds a later one.
+    later: Notify,
+}
+
+impl CurrentPlacement {
+    pub(crate) fn new(placement: Arc<Placement>) -> Arc<Self> {
+        Arc::new(Self { placement: RwLock::new(placement), later: Notify::new() })
+    }
+
+    pub(crate) fn get(&self) -> Arc<Placement> {
+        self.placement.read().clone()
+    }
+
+    pub(crate) fn set(&self, placement: Arc<Placement>) {
+        *self.placement.write() = placement;
+    }
+
+    /// Says that a host holds a later placement.
+    pub(crate) fn note_later(&self) {
+        self.later.notify_one();
+    }
+
+    /// Ends when a host holds a later placement.
+    pub(crate) async fn later(&self) {
+        self.later.notified().await;
+    }
 }
 
 /// Where keys go, and the text that says so.
@@ -59,12 +131,14 @@ impl Placement {
                 check_name(host, name)?;
             }
         }
+        let latest = Self::latest_table(found).map_or(0, |table| table.epoch());
         let mut best: Option<(&Host, Self)> = None;
         for (host, record) in hosts.iter().zip(found) {
             let Some(text) = record.as_ref().ok().and_then(|record| record.placement.as_deref()) else {
                 continue;
             };
-            if best.as_ref().is_some_and(|(_, best)| *best.text == *text) {
+            let is_earlier = || text.parse().is_ok_and(|table: SlotTable| table.epoch() < latest);
+            if best.as_ref().is_some_and(|(_, best)| *best.text == *text) || is_earlier() {
                 continue;
             }
             let stored = Self::read(kind, hosts, text).map_err(|error| at(host, &error))?;
@@ -81,7 +155,6 @@ impl Placement {
                         ),
                     ));
                 }
-                Some((first, best)) if best.epoch() > stored.epoch() => Some((first, best)),
                 _ => Some((host, stored)),
             };
         }
@@ -99,6 +172,38 @@ impl Placement {
             )
             .with_source(error.clone())),
         }
+    }
+
+    /// The placement by a later table.
+    pub(crate) fn of_table(table: SlotTable) -> Self {
+        let text = table.to_string().into();
+        Self { kind: RouterKind::Slots, router: Router::Slots(table), text }
+    }
+
+    /// The same with those of `hosts` only that its table has, in their order.
+    ///
+    /// # Errors
+    /// As [`SlotTable::numbered_as`].
+    pub(crate) fn of_its_hosts(self, hosts: &[Host]) -> Result<Self> {
+        let Router::Slots(table) = &self.router else { return Ok(self) };
+        let known = |host: &&Host| table.hosts().any(|name| name == host.name());
+        let hosts: Vec<Host> = hosts.iter().filter(known).cloned().collect();
+        let table = self.text.parse::<SlotTable>()?.numbered_as(&hosts)?;
+        Ok(Self { router: Router::Slots(table), ..self })
+    }
+
+    /// The table of slots, if there is one.
+    pub(crate) fn table(&self) -> Option<&SlotTable> {
+        match &self.router {
+            Router::Slots(table) => Some(table),
+            _ => None,
+        }
+    }
+
+    /// The latest table that was found. Anything that is not one is left to [`agreed`](Self::agreed).
+    pub(crate) fn latest_table(found: &[Result<Record>]) -> Option<SlotTable> {
+        let texts = found.iter().filter_map(|record| record.as_ref().ok()?.placement.as_deref());
+        texts.filter_map(|text| text.parse().ok()).max_by_key(SlotTable::epoch)
     }
 
     /// Reads a stored placement and checks it against the configuration.

@@ -62,6 +62,12 @@ impl Slot {
         Letters(letters)
     }
 
+    /// The slot of a number below [`SLOTS`].
+    pub(crate) fn numbered(number: u16) -> Self {
+        debug_assert!(number < SLOTS, "slots are below 16384");
+        Self(number)
+    }
+
     /// Its number, 0 to 16383.
     pub(crate) fn number(self) -> u16 {
         self.0

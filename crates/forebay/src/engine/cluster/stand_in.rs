@@ -9,9 +9,10 @@ use std::{
 use futures::future::join_all;
 
 use super::{
-    Cluster,
+    Access, Cluster, PATIENCE, Patience,
     known_points::{Look, StandIn},
     member::Member,
+    table::Phase,
     topology::Topology,
 };
 use crate::{
@@ -47,17 +48,30 @@ impl Cluster {
         points: Vec<Point>,
         now: Timestamp,
     ) -> Result<()> {
-        let member = self.member(Place::Series(part));
-        let answer = match member.begin() {
-            Ok(mut guard) => guard.end(member.engine.series_add_points(part, &points, now).await),
-            Err(error) => Err(error),
-        };
-        match answer {
+        match self.add_at_home(part, &points, now).await {
             // Boxed: it is rare.
             Err(error) if was_not_sent(&error) => {
                 Box::pin(self.add_to_stand_in(part, &points, now, error)).await
             }
             answer => answer,
+        }
+    }
+
+    /// Adds points on the host of their partition.
+    async fn add_at_home(&self, part: &SeriesPart, points: &[Point], now: Timestamp) -> Result<()> {
+        let (place, mut patience) = (Place::Series(part), Patience::of(PATIENCE));
+        loop {
+            let member = match self.ready_member(Access::Write, place) {
+                Some(member) => member,
+                None => Box::pin(self.wait_for_member(Access::Write, place, &mut patience)).await?,
+            };
+            let mut guard = member.begin()?;
+            match guard.end(member.engine.series_add_points(part, points, now).await) {
+                Err(error) if Self::has_moved(&member, &error) => {
+                    Box::pin(self.find_again(&member, error, &mut patience)).await?;
+                }
+                answer => return answer,
+            }
         }
     }
 
@@ -209,6 +223,9 @@ impl Cluster {
         let Some(part) = self.known_points.part(stand_in) else { return false };
         let home = topology.member(Place::Series(&part));
         let part_of_stand_in = part.stand_in(stand_in.1);
+        if [&part, &part_of_stand_in].into_iter().any(|part| is_moving(topology, part)) {
+            return false;
+        }
         let source = topology.member(Place::Series(&part_of_stand_in));
         if home.health().0 != Health::Up || source.health().0 != Health::Up {
             return false;
@@ -257,10 +274,16 @@ pub(crate) async fn tend_stand_ins(cluster: Weak<Cluster>, clock: Clock) {
     }
 }
 
+/// Whether nothing is written to a partition, because it is about to be on another host.
+fn is_moving(topology: &Topology, part: &SeriesPart) -> bool {
+    topology.phase(Place::Series(part)) == Some(Phase::Moving)
+}
+
 /// The stand-ins of a partition, each on another host, in their order.
 fn alternatives<'a>(topology: &'a Topology, part: &SeriesPart) -> Vec<(SeriesPart, &'a Arc<Member>)> {
     let host = |part: &SeriesPart| topology.number(Place::Series(part));
     let stand_ins = (1..=MAX_STAND_INS).map(|number| part.stand_in(number));
+    let stand_ins = stand_ins.filter(|stand_in| !is_moving(topology, stand_in));
     let found = on_other_hosts(host(part), stand_ins, host);
     found.into_iter().map(|(stand_in, host)| (stand_in, &topology.members()[host])).collect()
 }

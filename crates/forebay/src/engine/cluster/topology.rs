@@ -7,8 +7,12 @@ use super::{
     member::Member,
     placement::Placement,
     router::{Router, RouterKind},
+    table::Phase,
 };
-use crate::{engine::step::Place, model};
+use crate::{
+    engine::step::Place,
+    model::{self, Command, Verb},
+};
 
 /// The hosts, and what each of them has, at one moment. It never changes: another one takes its place.
 #[derive(Debug)]
@@ -108,6 +112,29 @@ impl Topology {
             Routing::Nodes(..) => Some(Layout::slot(place)),
         };
         (self.number(place), slot.map(Slot::number))
+    }
+
+    /// What happens to the slot of a place, if it is on its way to another host.
+    pub(super) fn phase(&self, place: Place<'_>) -> Option<Phase> {
+        let Routing::Stored(placement) = &self.routing else { return None };
+        let table = placement.table().filter(|table| !table.transits().is_empty())?;
+        table.phase(Slot::of_tag(place.tag().as_bytes()))
+    }
+
+    /// Whether slots may have moved since a process looked where keys are.
+    pub(super) fn may_change(&self) -> bool {
+        matches!(&self.routing, Routing::Stored(placement) if placement.epoch() > 1)
+    }
+
+    /// Whether the host of this number takes a command now. One without a key is meant for that host.
+    pub(super) fn takes(&self, command: &Command, number: usize) -> bool {
+        let Routing::Stored(placement) = &self.routing else { return true };
+        if command.key.is_empty() {
+            return true;
+        }
+        let phase = placement.table().and_then(|table| table.phase(Slot::of_key(&command.key)));
+        let waits = phase == Some(Phase::Moving) && command.verb != Verb::Get;
+        !waits && self.host_of(&command.key) == number
     }
 
     /// The number of the host that has a plain key.

@@ -19,7 +19,7 @@ pub(super) async fn announce(host: &Host, entries: impl IntoIterator<Item = (Str
         let begin = || redis::cmd("SADD").arg(&set).to_owned();
         sets.entry(set.clone()).or_insert_with(begin).arg(name);
     }
-    host.read_all(sets.into_values().collect()).await.map(drop)
+    host.read_unfenced(sets.into_values().collect()).await.map(drop)
 }
 
 /// Which partitions a store was told of. The lock protects the set, for one look-up or one note at a time.

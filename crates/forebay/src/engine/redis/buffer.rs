@@ -142,7 +142,7 @@ impl Redis {
     pub(crate) async fn registered_parts(&self, registers: &[Group]) -> Result<BufferParts> {
         let members = |register: &Group| redis::cmd("SMEMBERS").arg(self.keys.buffers(*register)).to_owned();
         let mut found = vec![];
-        for parts in self.host.read_all(registers.iter().map(members).collect()).await? {
+        for parts in self.host.read_unfenced(registers.iter().map(members).collect()).await? {
             let parts = match parts {
                 Value::Set(parts) | Value::Array(parts) => strings(Value::Array(parts)),
                 _ => None,
@@ -160,14 +160,15 @@ impl Redis {
     pub(crate) async fn buffer_paused(&self, buffer: &Name, pause: Option<bool>) -> Result<bool> {
         let key = self.keys.buffer_paused(buffer);
         let Some(pause) = pause else {
-            return Ok(self.host.query(redis::cmd("EXISTS").arg(key)).await? == Value::Int(1));
+            let asked = redis::cmd("EXISTS").arg(key).to_owned();
+            return Ok(self.host.read_unfenced(vec![asked]).await? == [Value::Int(1)]);
         };
         let mut command = redis::cmd(if pause { "SET" } else { "DEL" });
         command.arg(key);
         if pause {
             command.arg(self.host.clock().now().as_micros());
         }
-        self.host.query(&command).await?;
+        self.host.read_unfenced(vec![command]).await?;
         Ok(pause)
     }
 

@@ -7,7 +7,8 @@ use redis::{Arg, Cmd, Pipeline, Value};
 
 use super::{
     connection::Host,
-    pipeline::{load, pipeline},
+    fence::{admits, moved},
+    pipeline::pipeline,
     redirect::{Bounds, Redirect, answered, asked},
     refusal::{Class, Refusal},
     reply::{foreign, refuses, text, unexpected},
@@ -24,6 +25,18 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Call {
     pub script: Script,
     pub command: Cmd,
+    /// The epoch by which the caller came, for the fence.
+    epoch: Option<u64>,
+}
+
+impl Call {
+    /// The command with all of its arguments. The fence takes the last one away.
+    pub(super) fn finish(mut self) -> Cmd {
+        if let Some(epoch) = self.epoch {
+            self.command.arg(epoch);
+        }
+        self.command
+    }
 }
 
 /// Writes some of many commands, when it is their turn.
@@ -46,7 +59,8 @@ impl Host {
         let mut command = Cmd::with_capacity(keys + 5, bytes + 64);
         let hash = self.hash(script).unwrap_or_default();
         command.arg("EVALSHA").arg(hash).arg(keys);
-        Call { script, command }
+        let epoch = self.epoch().filter(|_| script.is_fenced());
+        Call { script, command, epoch }
     }
 
     /// Sends calls as one pipeline. Each has its own answer; one that is refused costs the others nothing.
@@ -114,7 +128,7 @@ impl Host {
             return Ok((Pipeline::new(), vec![]));
         }
         let scripts: Vec<Script> = calls.iter().map(|call| call.script).collect();
-        let sent = pipeline(calls.into_iter().map(|call| call.command));
+        let sent = pipeline(calls.into_iter().map(Call::finish));
         let mut values = if asking {
             answered(self.transmit(session, &asked(sent.cmd_iter().cloned(), true)).await?, true).collect()
         } else {
@@ -124,7 +138,7 @@ impl Host {
             (0..values.len()).filter(|&i| refuses(&values[i], &[Class::NoScript])).collect();
         if !missing.is_empty() {
             // `SCRIPT FLUSH`, or a restart that this connection has survived by way of a proxy.
-            let loads = missing.iter().map(|&i| load(scripts[i]));
+            let loads = missing.iter().map(|&i| self.scripts().load(scripts[i]));
             let commands: Vec<&Cmd> = sent.cmd_iter().collect();
             let mut again = pipeline(loads);
             for command in asked(missing.iter().map(|&i| commands[i].clone()), asking).cmd_iter() {
@@ -143,8 +157,22 @@ impl Host {
         self.read_all(vec![command.clone()]).await.map(|mut values| values.swap_remove(0))
     }
 
-    /// [`query`](Self::query) for several commands in one pipeline.
-    pub(super) async fn read_all(&self, commands: Vec<Cmd>) -> Result<Vec<Value>> {
+    /// [`query`](Self::query) for several commands in one pipeline. The fence is read behind them: what was read before it was
+    /// raised was true.
+    pub(super) async fn read_all(&self, mut commands: Vec<Cmd>) -> Result<Vec<Value>> {
+        let Some(epoch) = self.epoch().filter(|_| !commands.is_empty()) else {
+            return self.read_unfenced(commands).await;
+        };
+        commands.push(redis::cmd("GET").arg(self.keys().cluster_fence()).to_owned());
+        let mut values = self.read_unfenced(commands).await?;
+        match values.pop() {
+            Some(fence) if !admits(&fence, epoch) => Err(moved(self.name(), fence)),
+            _ => Ok(values),
+        }
+    }
+
+    /// [`read_all`](Self::read_all) of keys that every host has.
+    pub(super) async fn read_unfenced(&self, commands: Vec<Cmd>) -> Result<Vec<Value>> {
         if commands.is_empty() {
             return Ok(vec![]);
         }

@@ -17,6 +17,7 @@ use tokio::{
 
 use super::{
     access::Driver,
+    fence::Scripts,
     handshake::{ServerInfo, connect},
     keys::Keys,
     meter::{Meter, memory},
@@ -68,6 +69,7 @@ pub(super) struct Host {
     /// Notified to try again before the pause is over.
     hurry: Notify,
     server_clock: ServerClock,
+    epoch: OnceLock<u64>,
     /// Whether it can be connected to, and since when. Locked to copy and to replace.
     standing: Mutex<Standing>,
     meter: Arc<Meter>,
@@ -76,8 +78,7 @@ pub(super) struct Host {
 /// The data that connections to servers of one store share.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Kin {
-    /// The scripts' hashes as a server computed them: all compute the same. Set before the first `link` is up.
-    hashes: Arc<OnceLock<Box<[String]>>>,
+    scripts: Arc<Scripts>,
     /// The nodes of the Redis Cluster to which this host belongs.
     peers: Option<Weak<dyn Peers>>,
 }
@@ -101,6 +102,11 @@ impl Kin {
     pub(super) fn of(peers: Weak<dyn Peers>) -> Self {
         Self { peers: Some(peers), ..Self::default() }
     }
+
+    /// Of hosts whose slots can move.
+    pub(super) fn fenced(keys: &Keys) -> Self {
+        Self { scripts: Arc::new(Scripts::fenced(keys)), ..Self::default() }
+    }
 }
 
 /// Whether there is a connection.
@@ -117,7 +123,12 @@ enum Link {
 impl Host {
     /// Begins to connect to `url`, and goes on until it is closed, also if the first attempt fails.
     pub(super) fn start(url: &str, keys: Keys, clock: Clock) -> Result<Arc<Self>> {
-        Ok(Self::start_at(Target::parse(url)?, keys, clock, Kin::default()))
+        Self::start_kin(url, keys, clock, Kin::default())
+    }
+
+    /// [`start`](Self::start) with what the hosts of a store share.
+    pub(super) fn start_kin(url: &str, keys: Keys, clock: Clock, kin: Kin) -> Result<Arc<Self>> {
+        Ok(Self::start_at(Target::parse(url)?, keys, clock, kin))
     }
 
     /// [`start`](Self::start) for a place that was read before.
@@ -127,11 +138,26 @@ impl Host {
 
     /// Another connection to the same host.
     pub(super) fn twin(&self) -> Arc<Self> {
+        let twin = self.connect_again();
+        if let Some(epoch) = self.epoch() {
+            twin.set_epoch(epoch);
+        }
+        twin
+    }
+
+    fn connect_again(&self) -> Arc<Self> {
         let link = if matches!(*self.link.borrow(), Link::Closed) { Link::Closed } else { Link::Connecting };
         let in_service = self.in_service.load(Ordering::Relaxed);
         let (target, kin) = (self.target.clone(), self.kin.clone());
         let meter = self.meter.clone();
         Self::connecting(target, self.keys.clone(), self.clock.clone(), kin, (link, in_service, meter))
+    }
+
+    /// Another connection to the same host, for those who come to it by the table of slots of an epoch.
+    pub(super) fn twin_of_epoch(&self, epoch: u64) -> Arc<Self> {
+        let twin = self.connect_again();
+        twin.set_epoch(epoch);
+        twin
     }
 
     fn connecting(
@@ -154,6 +180,7 @@ impl Host {
             closed: AtomicBool::new(false),
             hurry: Notify::new(),
             server_clock: ServerClock::default(),
+            epoch: OnceLock::new(),
             standing,
             meter,
         });
@@ -317,7 +344,21 @@ impl Host {
 
     /// The hash of a script, as every server computes it; `None` until the first connection.
     pub(super) fn hash(&self, script: Script) -> Option<&str> {
-        self.kin.hashes.get().map(|hashes| &*hashes[script.index()])
+        self.kin.scripts.hashes.get().map(|hashes| &*hashes[script.index()])
+    }
+
+    pub(super) fn scripts(&self) -> &Scripts {
+        &self.kin.scripts
+    }
+
+    /// The epoch of the table of slots by which callers come to this host; `None`: its slots cannot move.
+    pub(super) fn epoch(&self) -> Option<u64> {
+        self.epoch.get().copied()
+    }
+
+    /// Notes the epoch of the table of slots by which callers come to this host: once, before the first of them.
+    pub(super) fn set_epoch(&self, epoch: u64) {
+        let _ = self.epoch.set(epoch);
     }
 
     /// Whether it is a node of a Redis Cluster.
@@ -395,7 +436,7 @@ async fn keep_up(host: Arc<Host>) {
             Ok((mut located, (connection, driver, server))) => {
                 backoff.reset();
                 // The same texts have the same hashes on every server.
-                host.kin.hashes.get_or_init(|| server.hashes.clone());
+                host.kin.scripts.hashes.get_or_init(|| server.hashes.clone());
                 let since = host.clock.monotonic();
                 host.server_clock.learn(server.time, since, since, &host.clock);
                 host.meter.learn_memory(server.memory, since);
@@ -441,7 +482,7 @@ async fn open(host: &Host) -> Result<(Located, (MultiplexedConnection, Driver, S
     let mut located = host.target.locate(&host.clock).await?;
     let here = located.endpoint.clone();
     let made = tokio::select! {
-        made = connect(&host.target, &here, &host.clock) => made?,
+        made = connect(&host.target, &here, &host.clock, host.scripts()) => made?,
         () = located.moved(&host.clock) => return Err(unavailable(host.name(), "the primary was replaced")),
     };
     if made.2.is_node && !host.is_node() {

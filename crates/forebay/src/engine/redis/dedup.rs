@@ -219,6 +219,7 @@ async fn send_to<B>(
 fn read(host: &Host, reply: Result<Value>) -> Answer {
     let reply = match reply.and_then(|reply| text(reply).ok_or_else(|| strange(host))) {
         Ok(reply) => reply,
+        Err(error) if error.retry() == Retry::Now => return Ok(Sent::Moved(error)),
         // Refused before it began, or failed in the middle: the error says which, and no resending mends it.
         Err(error) => return Ok(Sent::Refused(error)),
     };

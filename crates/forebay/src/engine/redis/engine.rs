@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::{
     breaker::Breaker,
     combine::Combiner,
-    connection::Host,
+    connection::{Host, Kin},
     inbox::Inbox,
     keys::{Home, Keys},
     partition_writer::Writers,
@@ -76,6 +76,31 @@ impl Redis {
         let host = Host::start(url, keys.clone(), clock)?;
         let inbox = Arc::new(Inbox::new(keys.inboxes()));
         Ok(Self::on(host, keys, inbox))
+    }
+
+    /// As [`start`](Self::start), on a host whose slots can move.
+    pub(crate) fn start_fenced(url: &str, prefix: &str, clock: Clock) -> Result<Arc<Self>> {
+        let keys = Keys::new(prefix, Layout::Named);
+        let host = Host::start_kin(url, keys.clone(), clock, Kin::fenced(&keys))?;
+        let inbox = Arc::new(Inbox::new(keys.inboxes()));
+        Ok(Self::on(host, keys, inbox))
+    }
+
+    /// Notes the epoch of the table of slots by which callers come here, before the first of them.
+    pub(crate) fn set_epoch(&self, epoch: u64) {
+        self.host.set_epoch(epoch);
+    }
+
+    /// The engine on the same host for those who come by the table of slots of another epoch. What waits in this one is told so by
+    /// the host.
+    pub(crate) fn of_epoch(&self, epoch: u64) -> Arc<Self> {
+        let inbox = Arc::new(Inbox::new(self.keys.inboxes()));
+        Self::on(self.host.twin_of_epoch(epoch), self.keys.clone(), inbox)
+    }
+
+    /// The epoch of the table of slots by which callers come here.
+    pub(crate) fn slot_epoch(&self) -> Option<u64> {
+        self.host.epoch()
     }
 
     /// The engine on a connection.

@@ -7,8 +7,9 @@ use redis::{Value, aio::MultiplexedConnection};
 use super::{
     access::Driver,
     dial::Endpoint,
+    fence::Scripts,
     meter::memory,
-    pipeline::{load, pipeline, send},
+    pipeline::{pipeline, send},
     refusal::Refusal,
     reply::{info_field, server_time, text, unavailable, unexpected, unreachable},
     script::Script,
@@ -43,6 +44,7 @@ pub(super) async fn connect(
     target: &Target,
     endpoint: &Endpoint,
     clock: &Clock,
+    scripts: &Scripts,
 ) -> Result<(MultiplexedConnection, Driver, ServerInfo)> {
     let name = target.name_at(endpoint);
     let attempt = target.access.connect(&name, endpoint, clock).await;
@@ -55,15 +57,20 @@ pub(super) async fn connect(
         Error::new(error.kind(), text)
     })?;
     let server = tokio::select! {
-        server = identify(&name, &mut connection) => server?,
+        server = identify(&name, &mut connection, scripts) => server?,
         () = &mut driver => return Err(unavailable(&name, "the connection ended in the handshake")),
     };
     Ok((connection, driver, server))
 }
 
 /// Loads the scripts, and asks for the server's identity.
-async fn identify(name: &str, connection: &mut MultiplexedConnection) -> Result<ServerInfo> {
-    let commands = Script::ALL.iter().copied().map(load).chain([redis::cmd("INFO"), redis::cmd("TIME")]);
+async fn identify(
+    name: &str,
+    connection: &mut MultiplexedConnection,
+    scripts: &Scripts,
+) -> Result<ServerInfo> {
+    let loads = Script::ALL.iter().map(|script| scripts.load(*script));
+    let commands = loads.chain([redis::cmd("INFO"), redis::cmd("TIME")]);
     let values = send(connection, &pipeline(commands)).await.map_err(|cause| unreachable(name, &cause))?;
     let mut replies = values.into_iter();
     let mut next = |what| match replies.next() {

@@ -36,6 +36,16 @@ impl Keys {
         format!("{}:cluster:placement", self.prefix)
     }
 
+    /// The key under which a host of a cluster has its fence: see fence.rs.
+    pub(super) fn cluster_fence(&self) -> String {
+        format!("{}:cluster:fence", self.prefix)
+    }
+
+    /// The key under which a host notes the keys that calls came with while slots are about to leave it.
+    pub(super) fn cluster_touched(&self) -> String {
+        format!("{}:cluster:touched", self.prefix)
+    }
+
     /// The type stored under a key of Forebay, and the remedy if something else is there.
     pub(super) fn kept(&self, key: &[u8]) -> Option<Kept> {
         let key = std::str::from_utf8(key).ok()?.strip_prefix(&*self.prefix)?.strip_prefix(':')?;
@@ -50,6 +60,7 @@ impl Keys {
             "buffer" if part == "paused" => Kept("string", DELETE),
             "buffer" if part == "frozen" => Kept("list", DELETE),
             "buffers" | "stand-ins" => Kept("set", DELETE),
+            "cluster" if rest == "touched" => Kept("set", DELETE),
             "buffer" | "series" if part.starts_with("once:") => Kept("set", DELETE),
             "series" if part.starts_with("received:") => Kept("set", DELETE),
             "series" if part == "frozen" || part == "held" => Kept("list", DELETE),
@@ -155,7 +166,12 @@ impl Keys {
 
     /// A key of a partition of a buffer: `live`, `frozen` or `guard`. Names need no escaping in a tag.
     pub(super) fn buffer(&self, part: &BufferPart, what: &str) -> String {
-        format!("{}:buffer:{{{}}}:{what}", self.prefix, self.layout.tag(Place::Buffer(part)))
+        self.buffer_of_tag(&self.layout.tag(Place::Buffer(part)), what)
+    }
+
+    /// [`buffer`](Self::buffer) of the partition with this tag.
+    pub(super) fn buffer_of_tag(&self, tag: &str, what: &str) -> String {
+        format!("{}:buffer:{{{tag}}}:{what}", self.prefix)
     }
 
     /// The key under which a host has the partitions of buffers that were ever written to on it. In a Redis Cluster there is one
@@ -313,6 +329,8 @@ pub(super) const KEYSPACE: &[[&str; 3]] = &[
     ["<prefix>:series:{<series>.<partition>}:once:<hour>", "set", "26 h"],
     ["<prefix>:cluster:name", "string", "as long as the host is part of a cluster"],
     ["<prefix>:cluster:placement", "string", "as long as the host is part of a cluster"],
+    ["<prefix>:cluster:fence", "string", "from the first move of slots on"],
+    ["<prefix>:cluster:touched", "set", "while slots are about to leave the host"],
     ["<prefix>:probe", "string", "a minute"],
 ];
 

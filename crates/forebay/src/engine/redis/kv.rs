@@ -9,7 +9,7 @@ use super::{
     Redis,
     calls::Piece,
     pipeline::pipeline,
-    refusal::Refusal,
+    refusal::{Class, Refusal},
     reply::{lacks_script, text},
     session::Session,
 };
@@ -23,7 +23,7 @@ use crate::{
 const MAX_BATCH_BYTES: usize = 1 << 20;
 
 /// A batch is written in pieces of so many bytes: some hundred commands, which keep a server busy while the next are written.
-const MAX_PIECE_BYTES: usize = 64 << 10;
+pub(super) const MAX_PIECE_BYTES: usize = 64 << 10;
 
 impl Redis {
     /// Sends commands in their order; each has its own answer.
@@ -49,7 +49,11 @@ impl Redis {
                 continue;
             }
             self.learn_hashes(&session, batch, left()).await;
-            match self.send_batch(&session, batch, left()).await {
+            let sent = match self.plain().epoch() {
+                Some(_) => self.send_fenced(&session, batch, left()).await,
+                None => self.send_batch(&session, batch, left()).await,
+            };
+            match sent {
                 Ok(values) => answers.extend(values.into_iter().map(|value| self.answer(value))),
                 Err(error) => {
                     let late = error.kind() == ErrorKind::Timeout;
@@ -131,7 +135,11 @@ impl Redis {
     fn answer(&self, value: Result<Value>) -> Result<Reply, Failure> {
         match value {
             Ok(Value::ServerError(refused)) => {
-                let error = Refusal::of(&refused).error(self.host.name());
+                let refusal = Refusal::of(&refused);
+                let error = refusal.error(self.host.name());
+                if refusal.class() == Class::Fenced {
+                    return Err((Fate::NotSent, error));
+                }
                 let retry = if error.retry() == Retry::Unknown { Retry::Never } else { error.retry() };
                 Err((Fate::Rejected, error.with_retry(retry)))
             }
@@ -161,7 +169,7 @@ fn fate_of(error: &Error) -> Fate {
     }
 }
 
-fn script_of(command: &Command) -> Option<&Script> {
+pub(super) fn script_of(command: &Command) -> Option<&Script> {
     match &command.verb {
         Verb::Script(call) => Some(&call.script),
         _ => None,
@@ -175,7 +183,10 @@ fn unsent(commands: usize, error: &Error) -> Vec<Result<Reply, Failure>> {
 }
 
 /// Cuts commands into runs of bounded size, each of at least one.
-fn batches<'a, 'c>(mut commands: &'a [&'c Command], most: usize) -> impl Iterator<Item = &'a [&'c Command]> {
+pub(super) fn batches<'a, 'c>(
+    mut commands: &'a [&'c Command],
+    most: usize,
+) -> impl Iterator<Item = &'a [&'c Command]> {
     std::iter::from_fn(move || {
         let mut bytes = 0;
         let fits = commands.iter().take_while(|command| {
@@ -193,7 +204,7 @@ fn batches<'a, 'c>(mut commands: &'a [&'c Command], most: usize) -> impl Iterato
 const DIGITS: usize = 20;
 
 /// The command as it is sent. A script that the server has got before is called by its hash.
-fn packed(command: &Command, is_known: bool) -> Cmd {
+pub(super) fn packed(command: &Command, is_known: bool) -> Cmd {
     let key = &*command.key;
     let named = |name: &str, words: usize, bytes: usize| {
         let mut command = Cmd::with_capacity(words + 2, name.len() + key.len() + bytes);

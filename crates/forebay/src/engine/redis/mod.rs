@@ -15,6 +15,7 @@ mod connection;
 mod dedup;
 mod dial;
 mod engine;
+mod fence;
 mod handshake;
 mod inbox;
 mod keys;
@@ -23,6 +24,7 @@ mod lease;
 mod limit;
 mod lock;
 mod login;
+mod map_run;
 mod meter;
 mod needs;
 mod nodes;
@@ -59,6 +61,7 @@ mod tests;
 pub(crate) use self::{
     combine::QueuedTake,
     engine::Redis,
+    fence::Fence,
     keys::Home,
     limit::BatchedTake,
     needs::{probe_hosts, probe_nodes},

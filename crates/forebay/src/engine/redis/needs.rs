@@ -6,7 +6,7 @@ use super::{
     handshake::{MIN_VERSION, parse_version},
     keys::Keys,
     nodes::Nodes,
-    pipeline::{load, load_text, words},
+    pipeline::{load_text, words},
     refusal::Refusal,
     reply::{info_field, server_time, text},
     script::Script,
@@ -100,7 +100,7 @@ pub(crate) async fn probe_nodes(urls: &[Box<str>], prefix: &str, clock: &Clock) 
 
 impl Probed<'_> {
     async fn report(&self) -> Result<ServerReport> {
-        let scripts = [load(Script::Probe), load_text(DECLARED), load_text(ACROSS_SLOTS)];
+        let scripts = [load_text(Script::Probe.source()), load_text(DECLARED), load_text(ACROSS_SLOTS)];
         let questions = [words("INFO"), words("HELLO"), words("WAIT 0 1"), words("TIME")];
         let before = self.clock.now();
         let mut answers =

@@ -2,8 +2,6 @@
 
 use redis::{Cmd, Pipeline, RedisResult, Value, aio::MultiplexedConnection};
 
-use super::script::Script;
-
 /// The commands as one pipeline.
 pub(super) fn pipeline(commands: impl IntoIterator<Item = Cmd>) -> Pipeline {
     let mut pipeline = Pipeline::new();
@@ -23,11 +21,6 @@ pub(super) async fn send(
         return Ok(vec![connection.send_packed_command(command).await?]);
     }
     connection.send_packed_commands(commands, 0, commands.len()).await
-}
-
-/// The command that loads a script.
-pub(super) fn load(script: Script) -> Cmd {
-    load_text(script.source())
 }
 
 /// The command that loads the text of a script.

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use super::{connection::Host, keys::Keys, script::Script};
 use crate::{
     engine::cluster::Group,
-    error::{Error, Result},
+    error::{Error, Result, Retry},
     time::secs,
 };
 
@@ -49,7 +49,11 @@ impl Probe {
         }
         let mut call = host.call(Script::Probe, 1, 64);
         call.command.arg(keys.probe(group)).arg(KEY_TTL_MS);
-        let answer = host.run_one(call).await.map(drop);
+        let answer = match host.run_one(call).await {
+            // It answers, and only the table of this process is old.
+            Err(error) if error.retry() == Retry::Now => Ok(()),
+            answer => answer.map(drop),
+        };
         *self.last.lock() = Some(Probed { at: now(), session, answer: answer.clone() });
         answer
     }

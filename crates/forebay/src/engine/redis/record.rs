@@ -4,13 +4,18 @@ use redis::{Cmd, Value};
 
 use super::{
     Redis,
+    fence::Fence,
     pipeline::pipeline,
     reply::{text, unexpected},
+    script::Script,
 };
 use crate::{
-    engine::cluster::{Record, SEAL},
+    engine::cluster::{Identity, Placement, Record, SEAL},
     error::Result,
 };
+
+/// The place of the last byte of the first lines of a placement that are read: its form and its epoch.
+const HEAD: i64 = 63;
 
 impl Redis {
     /// Reads what this host holds.
@@ -37,15 +42,27 @@ impl Redis {
         self.read_record(values)
     }
 
-    /// Reads the name and the placement's last line: enough to tell whether this is still the same host.
-    pub(crate) async fn check_identity(&self) -> Result<Record> {
+    /// Reads the name, and the first and the last lines of the placement: enough to tell whether this is still the same host.
+    pub(crate) async fn check_identity(&self) -> Result<Identity> {
         let seal = i64::try_from(SEAL).expect("a line is short");
-        let mut end = redis::cmd("GETRANGE");
-        end.arg(self.keys.cluster_placement()).arg(-seal).arg(-1);
-        let values = self.ask([get(self.keys.cluster_name()), end]).await?;
-        let record = self.read_record(values)?;
+        let part = |from: i64, to: i64| {
+            redis::cmd("GETRANGE").arg(self.keys.cluster_placement()).arg(from).arg(to).to_owned()
+        };
+        let values = self.ask([get(self.keys.cluster_name()), part(0, HEAD), part(-seal, -1)]).await?;
+        let [name, head, seal] = self.texts(values)?;
         // `GETRANGE` answers with an empty text where there is none.
-        Ok(Record { placement: record.placement.filter(|end| !end.is_empty()), ..record })
+        let [head, seal] = [head, seal].map(|text| text.filter(|text| !text.is_empty()));
+        Ok(Identity { name, head, seal })
+    }
+
+    /// Stores a table of slots unless a later one is there, and raises the fence to an epoch. False: a later one is there, or
+    /// another one of this epoch, and nothing was done.
+    pub(crate) async fn store_placement(&self, placement: &Placement, fence: Option<Fence>) -> Result<bool> {
+        let fence = fence.map(|fence| fence.to_string()).unwrap_or_default();
+        let mut call = self.host.call(Script::PlacementSet, 2, placement.text().len());
+        call.command.arg(self.keys.cluster_placement()).arg(self.keys.cluster_fence());
+        call.command.arg(placement.text()).arg(placement.epoch()).arg(fence);
+        Ok(self.host.run_one(call).await? == Value::Int(1))
     }
 
     async fn ask<const N: usize>(&self, commands: [Cmd; N]) -> Result<Vec<Result<Value>>> {
@@ -54,14 +71,19 @@ impl Redis {
     }
 
     fn read_record(&self, values: Vec<Result<Value>>) -> Result<Record> {
-        let mut texts = values.into_iter().map(|value| match value? {
+        let [name, placement] = self.texts(values)?;
+        Ok(Record { name, placement })
+    }
+
+    fn texts<const N: usize>(&self, values: Vec<Result<Value>>) -> Result<[Option<String>; N]> {
+        let texts = values.into_iter().map(|value| match value? {
             Value::Nil => Ok(None),
             value => text(value)
                 .map(Some)
                 .ok_or_else(|| unexpected(self.host.name(), "what it holds of the cluster")),
         });
-        let mut next = || texts.next().unwrap_or(Ok(None));
-        Ok(Record { name: next()?, placement: next()? })
+        let texts: Vec<Option<String>> = texts.collect::<Result<_>>()?;
+        texts.try_into().map_err(|_| unexpected(self.host.name(), "what it holds of the cluster"))
     }
 }
 

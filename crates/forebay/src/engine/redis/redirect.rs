@@ -14,7 +14,7 @@ use redis::{Cmd, Pipeline, ServerError, Value};
 
 use super::{
     connection::{ANSWER_TIMEOUT, Host, Peers},
-    pipeline::{load, pipeline},
+    pipeline::pipeline,
     refusal::Class,
     reply::{lacks_script, refuses, unavailable},
     script::Script,
@@ -230,7 +230,7 @@ impl Host {
             let places: Vec<usize> =
                 (0..calls.len()).filter(|&place| lacks_script(&answers[place])).collect();
             let again: Vec<&Cmd> = places.iter().map(|&place| calls[place]).collect();
-            let loads: Vec<Cmd> = Script::ALL.iter().copied().map(load).collect();
+            let loads: Vec<Cmd> = Script::ALL.iter().map(|script| self.scripts().load(*script)).collect();
             let _ = host.send_calls(&loads.iter().collect::<Vec<_>>(), false, within).await;
             for (place, answer) in places.into_iter().zip(host.send_calls(&again, asking, within).await) {
                 answers[place] = answer;

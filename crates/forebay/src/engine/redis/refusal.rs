@@ -45,6 +45,8 @@ pub(super) enum Class {
     Type,
     /// The server does not have the script.
     NoScript,
+    /// The caller's table of slots is older than the host's.
+    Fenced,
     Other,
 }
 
@@ -82,7 +84,12 @@ impl Refusal {
         // A server that refuses because of its own state does so at the first write of a script: nothing has changed.
         let by_its_state = matches!(
             class,
-            Class::Outage | Class::ClusterDown | Class::Replica | Class::Full | Class::NoScript
+            Class::Outage
+                | Class::ClusterDown
+                | Class::Replica
+                | Class::Full
+                | Class::NoScript
+                | Class::Fenced
         );
         let partial = (inside || class == Class::Other) && !untouched && !by_its_state;
         Self { class, partial, text: format!("{code} {text}").trim_end().into() }
@@ -113,6 +120,7 @@ impl Refusal {
         let retry = match self.class {
             _ if self.partial => Retry::Unknown,
             Class::Type => Retry::Never,
+            Class::Fenced => Retry::Now,
             _ => Retry::Later,
         };
         Error::new(kind, format!("redis {host}: the server refused: {}", self.text)).with_retry(retry)
@@ -141,6 +149,7 @@ fn class(code: &str, text: &str) -> Class {
         // The second is what our scripts call a string of another length.
         "WRONGTYPE" | "FOREIGN" => Class::Type,
         "NOSCRIPT" => Class::NoScript,
+        "FENCED" => Class::Fenced,
         _ if text.starts_with("max number of clients") => Class::Outage,
         _ => Class::Other,
     }

@@ -72,6 +72,7 @@ scripts! {
     Allot => framed!(kinds!(), lua!("allot")),
     Reset => framed!(kinds!(), lua!("reset")),
     Lease => framed!(lua!("lease")),
+    MapRun => bare!(lua!("map_run")),
     OverrideSet => framed!(lua!("override_set")),
     BufferAdd => framed!(lua!("guard"), lua!("buffer_add")),
     BufferRotate => framed!(lua!("buffer_rotate")),
@@ -81,9 +82,11 @@ scripts! {
     LockRelease => framed!(lua!("lock"), lua!("lock_release")),
     LockState => framed!(lua!("lock"), lua!("lock_state")),
     SeriesAdd => framed!(lua!("guard"), lua!("chunks"), lua!("series_add")),
+    SeriesDelete => framed!(lua!("series_delete")),
     SeriesReceive => framed!(lua!("chunks"), lua!("series_receive")),
     StandInAdd => framed!(lua!("guard"), lua!("stand_in"), lua!("stand_in_add")),
     StandInNext => framed!(lua!("stand_in"), lua!("stand_in_next")),
+    PlacementSet => framed!(lua!("placement_set")),
     Probe => framed!(lua!("probe")),
     OnceBegin => framed!(lua!("once_begin")),
     OnceEnd => framed!(lua!("once_end")),
@@ -97,6 +100,16 @@ impl Script {
             Rule::TokenBucket(_) => Self::TakeTokens,
             _ => Self::Take,
         }
+    }
+
+    /// Whether `lua/guard.lua` is part of it, which asks for the fence itself.
+    pub(super) fn is_sequenced(self) -> bool {
+        matches!(self, Self::BufferAdd | Self::SeriesAdd | Self::StandInAdd)
+    }
+
+    /// Whether the fence of a host is before it, where there is one. Those that concern the host itself have none.
+    pub(super) fn is_fenced(self) -> bool {
+        !matches!(self, Self::PlacementSet | Self::Probe)
     }
 
     /// Its place in [`ALL`](Self::ALL).

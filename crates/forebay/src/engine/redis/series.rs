@@ -5,6 +5,7 @@ use redis::Value;
 use super::{
     Redis, chunk,
     reply::{foreign_key, text, unexpected},
+    script::Script,
     series_writer::Item,
 };
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
 };
 
 /// Keys in one command that deletes. Only steps far below their retention have more.
-const MAX_KEYS_PER_DELETE: usize = 10_000;
+const MAX_KEYS_PER_DELETE: usize = 1_000;
 
 /// The outcome of points whose buckets were written one by one. Where some were applied, or may have been, a repetition counts
 /// twice.
@@ -146,7 +147,9 @@ impl Redis {
         let keys: Vec<String> = part.grid.resolutions.iter().flat_map(chunks).collect();
         for keys in keys.chunks(MAX_KEYS_PER_DELETE) {
             // Not sent again when in doubt: that would forget what was counted in between.
-            self.host.command(redis::cmd("UNLINK").arg(keys)).await?;
+            let mut call = self.host.call(Script::SeriesDelete, keys.len(), 128 * keys.len());
+            call.command.arg(keys);
+            self.host.run_one(call).await?;
         }
         Ok(())
     }

@@ -88,7 +88,7 @@ impl Redis {
         let members =
             |register: &Group| redis::cmd("SMEMBERS").arg(self.keys.stand_ins(*register)).to_owned();
         let mut found = vec![];
-        for tags in self.host.read_all(registers.iter().map(members).collect()).await? {
+        for tags in self.host.read_unfenced(registers.iter().map(members).collect()).await? {
             let tags = match tags {
                 Value::Set(tags) | Value::Array(tags) => strings(Value::Array(tags)),
                 _ => None,

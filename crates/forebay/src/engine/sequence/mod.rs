@@ -46,6 +46,8 @@ pub(crate) enum Sent<O> {
     Refused(Error),
     /// It was not sent: no connection.
     Unsent(Error),
+    /// The store did nothing of it, now or earlier, and never will: its partition is about to be on another host.
+    Moved(Error),
     /// The store did nothing of it, and may apply it when it is sent again at once. The error says what is wrong if it does
     /// not.
     Again(Error),
@@ -131,6 +133,7 @@ impl<B> InFlight<B> {
     /// The fate of the batch after a transmission, if it is known.
     fn resolve<O>(&mut self, sent: Sent<O>) -> Option<Result<O>> {
         match (sent, &self.doubt) {
+            (Sent::Moved(error), _) => Some(Err(error)),
             (Sent::Applied(outcome), _) | (Sent::Duplicate(outcome), Some(_)) => Some(Ok(outcome)),
             (Sent::Refused(error) | Sent::Unsent(error), None) => Some(Err(error)),
             // The fate of this transmission is known, that of an earlier one is not.

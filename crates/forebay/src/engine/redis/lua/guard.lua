@@ -3,7 +3,7 @@
 -- KEYS     for each batch the guard of its partition: a hash, client → "sequence µs refused", pruned after a day.
 -- ARGV[1]  the client's id. ARGV[2] the replication id that the writer believes this server to have. Then for each batch its
 --          sequence, and this server's time in µs when the batch was first sent, or before; 0: this is the first time.
--- Reply    'changed' and an id, for all batches: nothing was done, for that is the server's replication id. An error
+-- Reply    An error FENCED, as in fence.lua: the batch was not applied before, and was not now. 'changed' and an id, for all batches: nothing was done, for that is the server's replication id. An error
 --          READONLY: nothing was done, for the server is not a primary. NOPERM: nothing was done, for the user may not INFO.
 
 -- Where the write happens, and not when the writer connected: a server may be demoted and promoted again under an open
@@ -71,6 +71,8 @@ local function known(guard, client, sequence, since)
     last_at = at
   end
   if since ~= '0' and now - since > 12 * HOUR then return 'late' end
+  -- This batch was not applied, and is not: fence.lua, if there is one, found that slots have moved.
+  if moved then return moved end
   return nil, last_at
 end
 

@@ -1,0 +1,99 @@
+//! Plain commands on the hosts of their keys.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures::future::join_all;
+
+use super::{Cluster, moving::Patience, topology::Topology};
+use crate::{
+    error::{Error, ErrorKind, Result, Retry},
+    model::{Command, Failure, Fate, Reply},
+};
+
+type Answer = Result<Reply, Failure>;
+
+impl Cluster {
+    /// Runs plain commands on the host of this number. Those whose slots have moved, or are on their way, go to the host that has
+    /// them.
+    pub(crate) async fn kv(&self, host: usize, commands: &[&Command], within: Duration) -> Vec<Answer> {
+        let topology = self.topology();
+        if !topology.may_change() {
+            return Self::kv_at(&topology, host, commands, within).await;
+        }
+        let clock = topology.members()[0].engine.clock().clone();
+        let began = clock.monotonic();
+        let is_there = |command: &&Command| topology.takes(command, host);
+        let answers = if commands.iter().all(is_there) {
+            Self::kv_at(&topology, host, commands, within).await
+        } else {
+            vec![Err(on_its_way()); commands.len()]
+        };
+        if !answers.iter().any(has_moved) {
+            return answers;
+        }
+        let left = within.saturating_sub(clock.monotonic().saturating_sub(began));
+        // Boxed: it is rare.
+        Box::pin(self.kv_again(host, commands, answers, left)).await
+    }
+
+    async fn kv_at(topology: &Topology, host: usize, commands: &[&Command], within: Duration) -> Vec<Answer> {
+        // Hosts may have left since this number was found; those that are there say whose the keys are.
+        let members = topology.members();
+        let member = &members[host.min(members.len() - 1)];
+        match member.begin() {
+            Ok(mut guard) => guard.end_all(member.engine.kv(commands, within).await),
+            Err(error) => vec![Err((Fate::NotSent, error)); commands.len()],
+        }
+    }
+
+    /// Sends the commands again that have moved, until there is none or time is over. Those on one key keep their order.
+    async fn kv_again(
+        &self,
+        host: usize,
+        commands: &[&Command],
+        mut answers: Vec<Answer>,
+        within: Duration,
+    ) -> Vec<Answer> {
+        let mut patience = Patience::of(within);
+        loop {
+            let topology = self.topology();
+            let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+            for place in (0..commands.len()).filter(|&place| has_moved(&answers[place])) {
+                let command = commands[place];
+                let home = if command.key.is_empty() { host } else { topology.host_of(&command.key) };
+                if topology.takes(command, home) {
+                    groups.entry(home).or_default().push(place);
+                }
+            }
+            let left = self.left(&patience).unwrap_or(within);
+            let sent = groups.iter().map(async |(home, places)| {
+                let some: Vec<&Command> = places.iter().map(|&place| commands[place]).collect();
+                Self::kv_at(&topology, *home, &some, left).await
+            });
+            let sent = join_all(sent).await;
+            for (places, some) in groups.values().zip(sent) {
+                for (place, answer) in places.iter().zip(some) {
+                    answers[*place] = answer;
+                }
+            }
+            if !answers.iter().any(has_moved) {
+                return answers;
+            }
+            let stale = groups.keys().next().and_then(|home| topology.members().get(*home));
+            let changed = self.refresh(stale).await.unwrap_or_default();
+            if !changed && self.pause(&mut patience).await.is_none() {
+                return answers;
+            }
+        }
+    }
+}
+
+/// Whether a command was not executed because its slot has moved, or is on its way.
+fn has_moved(answer: &Answer) -> bool {
+    answer.as_ref().is_err_and(|(fate, error)| *fate == Fate::NotSent && error.retry() == Retry::Now)
+}
+
+fn on_its_way() -> Failure {
+    let error = Error::new(ErrorKind::Unavailable, "the slot is on its way to another host");
+    (Fate::NotSent, error.with_retry(Retry::Now))
+}

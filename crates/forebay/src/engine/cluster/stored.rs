@@ -1,0 +1,341 @@
+//! Independent hosts: they agree on where keys go, and what they have stored is followed when it changes.
+
+use std::{
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
+
+use futures::future::join_all;
+use tokio::{sync::Mutex, task::AbortHandle};
+
+use super::{
+    Cluster, Host, Record, SlotTable,
+    address::Address,
+    member::Member,
+    placement::{CurrentPlacement, Placement, Relation},
+    router::RouterKind,
+    topology::Topology,
+};
+use crate::{
+    clock::Clock,
+    engine::{options::Options, redis::Redis},
+    error::{Error, ErrorKind, Result},
+    time::millis,
+};
+
+/// How long a host is waited for that is asked for its placement.
+const ASK_TIMEOUT: Duration = millis(500);
+
+/// The placement that independent hosts have stored, and what is needed to follow it.
+#[derive(Debug)]
+pub(super) struct StoredHosts {
+    pub current: Arc<CurrentPlacement>,
+    configured: Box<[Address]>,
+    prefix: Box<str>,
+    pub(super) clock: Clock,
+    /// Held while hosts are asked for a later placement.
+    turn: Mutex<()>,
+    task: OnceLock<AbortHandle>,
+}
+
+/// Hosts that are being connected to.
+struct Started {
+    hosts: Vec<Host>,
+    /// In the order of the hosts.
+    members: Vec<Arc<Member>>,
+}
+
+impl StoredHosts {
+    fn new(configured: Vec<Address>, placement: Arc<Placement>, options: &Options) -> Self {
+        Self {
+            current: CurrentPlacement::new(placement),
+            configured: configured.into(),
+            prefix: options.prefix.as_str().into(),
+            clock: options.clock.clone(),
+            turn: Mutex::default(),
+            task: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn close(&self) {
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+    }
+
+    /// What an operator should know of the hosts that are configured, and of slots on their way.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let placement = self.current.get();
+        let Some(table) = placement.table() else { return vec![] };
+        let mut warnings = vec![];
+        let is_configured = |name: &str| self.configured.iter().any(|address| address.host.name() == name);
+        for name in table.hosts().filter(|name| !is_configured(name)) {
+            warnings.push(format!("host {name:?} has joined the store: add it to the configuration"));
+        }
+        for name in self.configured.iter().map(|address| address.host.name()) {
+            if table.hosts().all(|known| known != name) {
+                warnings.push(format!(
+                    "host {name:?} is configured and has no slots: forebay cluster reshard gives it some, or remove it"
+                ));
+            }
+        }
+        if !table.transits().is_empty() {
+            let slots = table.transits().len();
+            warnings.push(format!(
+                "{slots} slots are on their way to another host: if forebay cluster reshard is not running, run it again"
+            ));
+        }
+        warnings
+    }
+
+    /// A host that is not known yet: by the URL of the configuration, or by its stored address and the login of the others.
+    fn begin(&self, name: &str, table: &SlotTable) -> Result<Arc<Member>> {
+        let configured = self.configured.iter().find(|address| address.host.name() == name);
+        let url = match configured {
+            Some(address) => address.url.clone(),
+            None => {
+                let stored = table.addresses().find(|(known, _)| *known == name);
+                let (_, address) = stored.ok_or_else(|| unknown_host(name))?;
+                like(&self.configured, address)?
+            }
+        };
+        let engine = Redis::start_fenced(&url, &self.prefix, self.clock.clone())?;
+        engine.set_epoch(table.epoch());
+        engine.enter_service();
+        Ok(Arc::new(Member::new(Host::new(name)?, engine)))
+    }
+}
+
+/// An address with the login and the parameters of the configured hosts.
+fn like(configured: &[Address], address: &str) -> Result<Box<str>> {
+    let template = configured.first().ok_or_else(|| unknown_host(address))?;
+    Ok(template.like(address))
+}
+
+fn unknown_host(name: &str) -> Error {
+    let text = format!("host {name:?} has slots and no address is stored: add it to the configuration");
+    Error::new(ErrorKind::Configuration, text)
+}
+
+impl Cluster {
+    /// Connects to the hosts, and agrees with them on where keys go.
+    ///
+    /// A host that does not answer does not stop that, as long as another one knows; at the very first start all
+    /// must answer.
+    ///
+    /// # Errors
+    /// As [`Placement::agreed`]; and what a host says that cannot be a host, such as a wrong password.
+    pub(crate) async fn open(
+        kind: RouterKind,
+        addresses: Vec<Address>,
+        options: &Options,
+    ) -> Result<Arc<Self>> {
+        let first = Self::check(kind, &addresses)?;
+        let mut started = start(kind, &addresses, options)?;
+        let (placement, met) = agree(kind, &addresses, &mut started, (&first, options)).await?;
+        let placement = Arc::new(placement);
+        let stored = StoredHosts::new(addresses, placement.clone(), options);
+        let mut members = vec![];
+        for (member, met) in started.members.into_iter().zip(met) {
+            if let Some(table) = placement.table() {
+                if table.hosts().all(|name| name != member.host.name()) {
+                    continue;
+                }
+                member.engine.set_epoch(placement.epoch());
+            }
+            member.on_first_contact(&met);
+            member.engine.enter_service();
+            member.start_probing(Some(&stored.current), &options.clock);
+            members.push(member);
+        }
+        let cluster = Arc::new(Self::of(Topology::stored(members.into(), placement), None, Some(stored)));
+        if let Some(stored) = cluster.stored.as_ref().filter(|_| kind == RouterKind::Slots) {
+            let task = follow(Arc::downgrade(&cluster), stored.current.clone());
+            stored.task.get_or_init(|| tokio::spawn(task).abort_handle());
+        }
+        Ok(cluster)
+    }
+
+    /// Connects to hosts and reads where keys go. Hosts without a stored placement are looked at as if they had the first one.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); and the outage of a host that does not answer.
+    pub(crate) async fn inspect(
+        router: RouterKind,
+        addresses: Vec<Address>,
+        options: &Options,
+    ) -> Result<Arc<Self>> {
+        let first = Self::check(router, &addresses)?;
+        let mut started = start(router, &addresses, options)?;
+        let found = read_records(&addresses, &mut started, options).await?;
+        if let Some(error) = found.iter().find_map(|record| record.as_ref().err()) {
+            return Err(error.clone());
+        }
+        let placement = Placement::agreed(router, &started.hosts, &found)?.unwrap_or(first);
+        let placement = Arc::new(placement.of_its_hosts(&started.hosts)?);
+        let is_known = |member: &Arc<Member>| {
+            placement.table().is_none_or(|table| table.hosts().any(|name| name == member.host.name()))
+        };
+        let members = started.members.into_iter().filter(is_known).collect();
+        Ok(Arc::new(Self::of(Topology::stored(members, placement), None, None)))
+    }
+
+    /// Looks whether the hosts have stored a later placement, and follows it. Answers whether those who came by `stale` come by
+    /// another way now.
+    pub(super) async fn refresh(&self, stale: Option<&Arc<Member>>) -> Result<bool> {
+        let Some(stored) = &self.stored else { return Ok(false) };
+        let _turn = stored.turn.lock().await;
+        let topology = self.topology();
+        let is_present = |stale: &Arc<Member>| topology.members().iter().any(|it| Arc::ptr_eq(it, stale));
+        if stale.is_some_and(|stale| !is_present(stale)) {
+            return Ok(true);
+        }
+        let placement = stored.current.get();
+        let ask = async |member: &Arc<Member>| {
+            let asked = async {
+                match member.engine.check_identity().await?.relation(&placement) {
+                    Relation::Later => member.engine.record().await.map(Some),
+                    _ => Ok(None),
+                }
+            };
+            let late = || Err(Error::new(ErrorKind::Timeout, "no answer"));
+            stored.clock.timeout(ASK_TIMEOUT, asked).await.unwrap_or_else(late)
+        };
+        let asked = topology.members().iter().filter(|member| member.is_asked());
+        let records = join_all(asked.map(ask)).await.into_iter().filter_map(Result::transpose);
+        let records: Vec<Result<Record>> = records.collect();
+        if let Some(table) = Placement::latest_table(&records).filter(|it| it.epoch() > placement.epoch()) {
+            self.follow_table(stored, &topology, &table)?;
+            return Ok(true);
+        }
+        // A host that lost its data has a later fence than it had.
+        let is_behind =
+            |stale: &&Arc<Member>| stale.engine.slot_epoch().is_some_and(|epoch| epoch < placement.epoch());
+        let Some(stale) = stale.filter(is_behind) else { return Ok(false) };
+        let renew = |member: &Arc<Member>| match Arc::ptr_eq(member, stale) {
+            true => stored.renewed(member, placement.epoch()),
+            false => member.clone(),
+        };
+        let members = topology.members().iter().map(renew).collect();
+        self.replace(Topology::stored(members, placement.clone()));
+        Ok(true)
+    }
+
+    /// Takes a later table. Hosts of which a slot leaves, or is on its way, get new connections: by these it is known which calls
+    /// came by which table.
+    fn follow_table(&self, stored: &StoredHosts, before: &Topology, table: &SlotTable) -> Result<()> {
+        let former = stored.current.get();
+        let mut members: Vec<Arc<Member>> = vec![];
+        let known = |name: &str| before.members().iter().find(|member| member.host.name() == name);
+        // Those that stay keep their order.
+        let names = before.members().iter().map(|member| member.host.name());
+        let names: Vec<&str> = names.filter(|name| table.hosts().any(|known| known == *name)).collect();
+        let joined = table.hosts().filter(|name| known(name).is_none());
+        for name in names.iter().copied().chain(joined) {
+            members.push(match known(name) {
+                Some(member) if former.table().is_some_and(|former| former.gives_from(table, name)) => {
+                    stored.renewed(member, table.epoch())
+                }
+                Some(member) => member.clone(),
+                None => stored.begin(name, table)?,
+            });
+        }
+        let hosts: Vec<Host> = members.iter().map(|member| member.host.clone()).collect();
+        let placement = Arc::new(Placement::of_table(table.numbered_as(&hosts)?));
+        tracing::info!(epoch = placement.epoch(), hosts = hosts.len(), "slots have other hosts");
+        stored.current.set(placement.clone());
+        for member in members.iter().filter(|member| known(member.host.name()).is_none()) {
+            member.start_probing(Some(&stored.current), &stored.clock);
+        }
+        self.replace(Topology::stored(members.into(), placement));
+        Ok(())
+    }
+}
+
+impl StoredHosts {
+    /// A host for those who come by the table of another epoch.
+    fn renewed(&self, member: &Arc<Member>, epoch: u64) -> Arc<Member> {
+        let renewed = Arc::new(member.of_epoch(epoch));
+        renewed.engine.enter_service();
+        renewed.start_probing(Some(&self.current), &self.clock);
+        renewed
+    }
+}
+
+/// Follows the placement, whenever a host is found to hold a later one.
+async fn follow(cluster: Weak<Cluster>, current: Arc<CurrentPlacement>) {
+    loop {
+        current.later().await;
+        let Some(cluster) = cluster.upgrade() else { return };
+        if let Err(error) = cluster.refresh(None).await {
+            tracing::warn!(%error, "cannot follow the placement of keys");
+        }
+    }
+}
+
+/// Begins to connect to hosts.
+fn start(kind: RouterKind, addresses: &[Address], options: &Options) -> Result<Started> {
+    let mut started = Started { hosts: vec![], members: vec![] };
+    for Address { host, url } in addresses {
+        let start = if kind == RouterKind::Slots { Redis::start_fenced } else { Redis::start };
+        let engine = start(url, &options.prefix, options.clock.clone())?;
+        started.hosts.push(host.clone());
+        started.members.push(Arc::new(Member::new(host.clone(), engine)));
+    }
+    Ok(started)
+}
+
+/// What each host holds; also of those that have joined since the configuration was written.
+async fn read_records(
+    configured: &[Address],
+    started: &mut Started,
+    options: &Options,
+) -> Result<Vec<Result<Record>>> {
+    let mut found = join_all(started.members.iter().map(|member| member.engine.record())).await;
+    let Some(table) = Placement::latest_table(&found) else { return Ok(found) };
+    let mut joined = vec![];
+    for (name, address) in table.addresses() {
+        if started.hosts.iter().all(|host| host.name() != name) {
+            joined.push(Address { host: Host::new(name)?, url: like(configured, address)? });
+        }
+    }
+    let more = start(RouterKind::Slots, &joined, options)?;
+    found.extend(join_all(more.members.iter().map(|member| member.engine.record())).await);
+    started.hosts.extend(more.hosts);
+    started.members.extend(more.members);
+    Ok(found)
+}
+
+/// Where keys go, once every host that answers has it written down; and what each host came to.
+async fn agree(
+    kind: RouterKind,
+    configured: &[Address],
+    started: &mut Started,
+    (first, options): (&Placement, &Options),
+) -> Result<(Placement, Vec<Result<Record>>)> {
+    let mut found = read_records(configured, started, options).await?;
+    let Started { hosts, members } = started;
+    if let Some(error) =
+        found.iter().filter_map(|record| record.as_ref().err()).find(|error| !error.is_outage())
+    {
+        return Err(error.clone());
+    }
+    let mut agreed = Placement::agreed(kind, hosts, &found)?;
+    if agreed.is_none() {
+        // If several processes start together, the first one on this host decides for all.
+        let by_name = (0..).zip(&*hosts).min_by_key(|(_, host)| host.name());
+        let (arbiter, host) = by_name.expect("a checked list has hosts");
+        found[arbiter] = Ok(members[arbiter].engine.complete_record(host.name(), first.text()).await?);
+        agreed = Placement::agreed(kind, hosts, &found)?;
+    }
+    let agreed = agreed.expect("the arbiter holds one");
+    let complete = members.iter().zip(found).map(async |(member, record)| match record {
+        // One that holds both may take no writes now, which is no reason not to begin.
+        Ok(known @ Record { name: Some(_), placement: Some(_) }) => Ok(known),
+        Ok(_) => member.engine.complete_record(member.host.name(), agreed.text()).await,
+        Err(error) => Err(error),
+    });
+    let found = join_all(complete).await;
+    let agreed = Placement::agreed(kind, hosts, &found)?.unwrap_or(agreed);
+    Ok((agreed.of_its_hosts(hosts)?, found))
+}
