@@ -12,4 +12,6 @@ local state = read_lock(KEYS[1])
 if not state then return { waiters } end
 local owner, fence, since, till = struct.unpack(FORM, state)
 if owner == NOBODY or till <= now then return { waiters } end
-return { waiters, owner, fence, now - since, till - now }
+-- Of a lock that came from a host whose clock is ahead, or after this one was set back.
+local held_for = math.max(now - since, 0)
+return { waiters, owner, fence, held_for, till - now }
