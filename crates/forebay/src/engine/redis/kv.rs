@@ -32,7 +32,7 @@ impl Redis {
         let deadline = clock.monotonic().saturating_add(within);
         let left = || deadline.saturating_sub(clock.monotonic());
         let mut answers = Vec::with_capacity(commands.len());
-        let mut batches = batches(commands, MAX_BATCH_BYTES);
+        let mut batches = batches(commands, MAX_BATCH_BYTES, |command| command.size());
         if self.host.trouble().is_none() {
             // The other connection stands: that this one failed a while ago means nothing any more.
             self.plain().hurry();
@@ -106,7 +106,7 @@ impl Redis {
         }
         let (first_calls, mut start) = (&first_calls, 0);
         let mut pieces: Vec<Piece<'_>> = vec![];
-        for piece in batches(batch, MAX_PIECE_BYTES) {
+        for piece in batches(batch, MAX_PIECE_BYTES, |command| command.size()) {
             let places = start..start + piece.len();
             start = places.end;
             let is_known = |place: usize| !first_calls.contains(&place);
@@ -182,20 +182,21 @@ fn unsent(commands: usize, error: &Error) -> Vec<Result<Reply, Failure>> {
     vec![Err((Fate::NotSent, error.clone().with_retry(retry))); commands]
 }
 
-/// Cuts commands into runs of bounded size, each of at least one.
-pub(super) fn batches<'a, 'c>(
-    mut commands: &'a [&'c Command],
+/// Cuts items into runs of bounded size, each of at least one.
+pub(super) fn batches<T>(
+    mut items: &[T],
     most: usize,
-) -> impl Iterator<Item = &'a [&'c Command]> {
+    size: impl Fn(&T) -> usize,
+) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
         let mut bytes = 0;
-        let fits = commands.iter().take_while(|command| {
+        let fits = items.iter().take_while(|item| {
             let first = bytes == 0;
-            bytes += command.size();
+            bytes += size(item);
             first || bytes <= most
         });
-        let (batch, rest) = commands.split_at(fits.count());
-        commands = rest;
+        let (batch, rest) = items.split_at(fits.count());
+        items = rest;
         (!batch.is_empty()).then_some(batch)
     })
 }
@@ -282,7 +283,8 @@ mod tests {
         let sizes = [10, MAX_BATCH_BYTES, 10, 2 * MAX_BATCH_BYTES, 10, 10];
         let commands: Vec<_> = sizes.map(|size| command(1, size)).into();
         let commands: Vec<_> = commands.iter().collect();
-        let batches = |commands| super::batches(commands, MAX_BATCH_BYTES);
+        let batches =
+            |commands| super::batches(commands, MAX_BATCH_BYTES, |command: &&Command| command.size());
         let lengths: Vec<_> = batches(&commands).map(<[_]>::len).collect();
         assert_eq!(lengths, [1, 1, 1, 1, 2]);
         assert_eq!(batches(&[]).count(), 0);
