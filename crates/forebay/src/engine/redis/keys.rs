@@ -48,10 +48,7 @@ impl Keys {
 
     /// The type stored under a key of Forebay, and the remedy if something else is there.
     pub(super) fn kept(&self, key: &[u8]) -> Option<Kept> {
-        let key = std::str::from_utf8(key).ok()?.strip_prefix(&*self.prefix)?.strip_prefix(':')?;
-        let (kind, rest) = key.split_once(':').unwrap_or((key, ""));
-        // After the tag: callers' keys are in it, and have no brace there.
-        let part = rest.split_once("}:").map_or("", |(_, part)| part);
+        let (kind, rest, part) = self.parts(key)?;
         Some(match kind {
             kind if Rule::words().any(|word| word == kind) => Kept("string", RESET),
             "leases" => Kept("zset", RESET),
@@ -71,6 +68,15 @@ impl Keys {
         })
     }
 
+    /// The parts of a key of Forebay: its first word, what follows that, and what follows the tag.
+    pub(super) fn parts<'a>(&self, key: &'a [u8]) -> Option<(&'a str, &'a str, &'a str)> {
+        let key = std::str::from_utf8(key).ok()?.strip_prefix(&*self.prefix)?.strip_prefix(':')?;
+        let (kind, rest) = key.split_once(':').unwrap_or((key, ""));
+        // Callers' keys are in the tag, and have no brace there.
+        let part = rest.split_once("}:").map_or("", |(_, part)| part);
+        Some((kind, rest, part))
+    }
+
     /// The part of a key that decides on its host.
     pub(super) fn home<'a>(&self, key: &'a [u8]) -> Home<'a> {
         let own = key.strip_prefix(self.prefix.as_bytes()).and_then(|rest| rest.strip_prefix(b":"));
@@ -88,6 +94,11 @@ impl Keys {
             None if EVERYWHERE.contains(&kind) => Home::EveryHost,
             None => Home::Key(key),
         }
+    }
+
+    /// The key under which a host has the mark of the resharder that moves keys to it.
+    pub(super) fn cluster_import(&self) -> String {
+        format!("{}:cluster:import", self.prefix)
     }
 
     /// The key that a host is asked to write. A node of a Redis Cluster is asked for one of a group that it has.
@@ -331,6 +342,7 @@ pub(super) const KEYSPACE: &[[&str; 3]] = &[
     ["<prefix>:cluster:placement", "string", "as long as the host is part of a cluster"],
     ["<prefix>:cluster:fence", "string", "from the first move of slots on"],
     ["<prefix>:cluster:touched", "set", "while slots are about to leave the host"],
+    ["<prefix>:cluster:import", "string", "while keys are moved to the host"],
     ["<prefix>:probe", "string", "a minute"],
 ];
 

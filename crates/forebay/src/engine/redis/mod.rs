@@ -53,6 +53,11 @@ mod stand_in_writer;
 mod target;
 mod tls;
 mod tokens;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, unused_imports, reason = "the resharder of independent hosts calls it")
+)]
+mod transfer;
 mod wire;
 
 #[cfg(test)]

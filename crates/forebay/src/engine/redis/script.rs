@@ -92,6 +92,11 @@ scripts! {
     OnceEnd => framed!(lua!("once_end")),
 }
 
+/// The scripts that move keys between hosts. Their texts are sent with each call: few connections need them.
+pub(super) const TRANSFER_READ: &str = framed!(lua!("transfer_read"));
+pub(super) const TRANSFER_RESTORE: &str = framed!(lua!("transfer_restore"));
+pub(super) const TRANSFER_PURGE: &str = framed!(lua!("transfer_purge"));
+
 impl Script {
     /// The one that charges single keys under such a rule: [`Take`](Self::Take) charges those of any kind, the others the same faster.
     pub(super) fn take(rule: &Rule) -> Self {
@@ -122,20 +127,24 @@ impl Script {
 mod tests {
     use super::*;
 
+    const TRANSFERS: [&str; 3] = [TRANSFER_READ, TRANSFER_RESTORE, TRANSFER_PURGE];
+
     #[test]
     fn each_script_is_listed_once_and_says_what_it_takes() {
         for (place, script) in Script::ALL.iter().copied().enumerate() {
             assert_eq!(script.index(), place);
+        }
+        for text in Script::ALL.iter().map(|script| script.source()).chain(TRANSFERS) {
             for part in ["-- KEYS", "-- ARGV", "-- Example", "-- Reply", "assert(#KEYS"] {
-                assert!(script.source().contains(part), "{script:?} has no {part:?}");
+                assert!(text.contains(part), "no {part:?} in {text}");
             }
         }
     }
 
     /// Commands that change something. Those of a script go through `write`, so that an error tells whether any did.
-    const WRITES: [&str; 16] = [
+    const WRITES: [&str; 17] = [
         "SET", "SETRANGE", "BITFIELD", "DEL", "UNLINK", "PEXPIRE", "RENAME", "HSET", "HDEL", "HINCRBY",
-        "LREM", "RPUSH", "SADD", "SREM", "ZADD", "ZREM",
+        "LREM", "RPUSH", "SADD", "SREM", "ZADD", "ZREM", "RESTORE",
     ];
 
     /// The calls of a text: by which function, and which command.
@@ -163,12 +172,13 @@ mod tests {
             !matches!(script, Script::BufferAdd | Script::SeriesAdd | Script::StandInAdd | Script::Probe)
         });
         let behind_guards = [include_str!("lua/series_add.lua"), include_str!("lua/stand_in_add.lua")];
-        for text in texts.map(Script::source).chain(behind_guards) {
+        for text in texts.map(Script::source).chain(behind_guards).chain(TRANSFERS) {
             for (function, command) in
                 commands(text).into_iter().filter(|(_, command)| WRITES.contains(command))
             {
                 // Undone, or looked at on the spot.
-                let undone = matches!((function, command), ("call" | "pcall", "RENAME" | "LREM" | "SET"));
+                let undone =
+                    matches!((function, command), ("call" | "pcall", "RENAME" | "LREM" | "SET" | "RESTORE"));
                 assert!(function == "write" || undone, "{function}('{command}' in {text}");
             }
         }

@@ -6,6 +6,7 @@ mod connection;
 mod limit;
 mod series;
 mod stand_in;
+mod transfer;
 
 use std::sync::Arc;
 

@@ -1,0 +1,60 @@
+//! Keys, removed on their former host.
+
+use redis::{Value, cmd};
+
+use super::{
+    super::{
+        Redis,
+        keys::Home,
+        reply::{text, unavailable, unexpected},
+        script::TRANSFER_PURGE,
+    },
+    dumped::{MAX_KEYS, shown},
+};
+use crate::error::{Result, Retry};
+
+impl Redis {
+    /// Removes keys, if this host has exactly the fence of this epoch.
+    ///
+    /// What each host has one of stays. So do guards, which expire: the writer of a batch in doubt may still ask for it here. And rows
+    /// that are not in the database yet.
+    ///
+    /// # Errors
+    /// [`Retry::Never`] if there is another fence: the rest was not removed.
+    pub(crate) async fn purge(&self, epoch: u64, keys: &[Box<[u8]>]) -> Result<()> {
+        let fence = self.keys.cluster_fence();
+        let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).filter(|key| self.is_purged(key)).collect();
+        for keys in keys.chunks(MAX_KEYS) {
+            let call = || {
+                let mut call = cmd("EVAL");
+                call.arg(TRANSFER_PURGE).arg(keys.len() + 1).arg(&fence).arg(keys);
+                call.arg(epoch).arg(format!("{epoch}+")).to_owned()
+            };
+            let context = format!("removing {} keys from {} on", keys.len(), shown(keys[0]));
+            let reply = self.repeat_one(call).await.map_err(|error| error.in_context(&context))?;
+            if matches!(reply, Value::Int(_)) {
+                continue;
+            }
+            let Some(there) = text(reply) else {
+                return Err(unexpected(self.host.name(), "a removal").in_context(&context));
+            };
+            let there = if there.is_empty() { "none".to_owned() } else { format!("{there:?}") };
+            let text =
+                format!("nothing was removed: the fence ({fence}) is {there}, not that of epoch {epoch}");
+            let error = unavailable(self.host.name(), text).with_retry(Retry::Never);
+            return Err(error.in_context(&context));
+        }
+        Ok(())
+    }
+
+    fn is_purged(&self, key: &[u8]) -> bool {
+        if self.keys.home(key) == Home::EveryHost {
+            return false;
+        }
+        match self.keys.parts(key) {
+            Some(("buffer", _, part)) => part != "guard" && part != "live" && !part.starts_with("frozen"),
+            Some(("series", _, part)) => part != "guard",
+            _ => true,
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Keys, written on their next host.
+
+use redis::{Cmd, Value, cmd};
+
+use super::{
+    super::{
+        Redis,
+        reply::{info_field, text, unavailable, unexpected},
+        script::{TRANSFER_PURGE, TRANSFER_RESTORE},
+    },
+    dumped::{Content, Dumped, MAX_STRING, calls, shown},
+};
+use crate::error::{Error, ErrorKind, Result, Retry, out_of_range};
+
+impl Redis {
+    /// Makes the resharder with this mark the one that writes keys to this host, and returns the mark of the one before. The caller
+    /// has seen to it that no other one is at work: the last one wins.
+    pub(crate) async fn begin_import(&self, mark: &str) -> Result<Option<String>> {
+        let set = || cmd("SET").arg(self.keys.cluster_import()).arg(mark).arg("GET").to_owned();
+        match self.repeat_one(set).await? {
+            Value::Nil => Ok(None),
+            before => {
+                text(before).map(Some).ok_or_else(|| unexpected(self.host.name(), "the mark of a resharder"))
+            }
+        }
+    }
+
+    /// Ends what [`begin_import`](Self::begin_import) began. Does nothing if another resharder has taken over.
+    pub(crate) async fn end_import(&self, mark: &str) -> Result<()> {
+        let key = self.keys.cluster_import();
+        let call = || cmd("EVAL").arg(TRANSFER_PURGE).arg(2).arg(&[&key, &key]).arg(mark).to_owned();
+        self.repeat_one(call).await.map(drop)
+    }
+
+    /// Writes keys, in place of what they hold here, with the time that they still live.
+    ///
+    /// # Errors
+    /// [`Retry::Never`] if another resharder has taken over: the rest was not written. [`ErrorKind::Unsupported`] for a value that
+    /// this server does not understand. Whatever it is, all of it may be written again.
+    pub(crate) async fn restore(&self, mark: &str, items: &[Dumped]) -> Result<()> {
+        for items in calls(items) {
+            self.restore_some(mark, items).await.map_err(|error| {
+                let first = shown(&items[0].key);
+                error.in_context(format_args!("writing {} keys from {first} on", items.len()))
+            })?;
+        }
+        Ok(())
+    }
+
+    async fn restore_some(&self, mark: &str, items: &[Dumped]) -> Result<()> {
+        if let Some(item) = items.iter().find(|item| item.bytes() > MAX_STRING) {
+            let text = format!(
+                "redis {}: the {} under {} comes to {} bytes, and Redis takes {MAX_STRING} at once: make it smaller, and repeat",
+                self.host.name(),
+                item.kind,
+                shown(&item.key),
+                item.bytes()
+            );
+            return Err(out_of_range(text));
+        }
+        let Value::Array(reply) = self.repeat_one(|| self.restore_call(mark, items)).await? else {
+            return Err(unexpected(self.host.name(), "a write"));
+        };
+        let mut words = reply.into_iter();
+        let word = words.next().and_then(text).unwrap_or_default();
+        match (&*word, words.as_slice()) {
+            ("written", []) => Ok(()),
+            ("written", [Value::Int(place), .., Value::Int(version)]) => {
+                let item = usize::try_from(*place).ok().and_then(|place| items.get(place.checked_sub(1)?));
+                match item {
+                    Some(item) => Err(self.not_understood(item, *version).await),
+                    None => Err(unexpected(self.host.name(), "a write")),
+                }
+            }
+            ("stale", _) => {
+                let there = words.next().and_then(text).unwrap_or_default();
+                let text = if there.is_empty() { "none".to_owned() } else { format!("{there:?}") };
+                let text = format!(
+                    "nothing was written: another resharder has taken over ({}: {text}, not {mark:?})",
+                    self.keys.cluster_import()
+                );
+                Err(unavailable(self.host.name(), text).with_retry(Retry::Never))
+            }
+            _ => Err(unexpected(self.host.name(), "a write")),
+        }
+    }
+
+    fn restore_call(&self, mark: &str, items: &[Dumped]) -> Cmd {
+        let bytes = items.iter().map(Dumped::bytes).sum::<usize>() + TRANSFER_RESTORE.len();
+        let mut call = Cmd::with_capacity(4 * items.len() + 5, bytes + 32 * items.len() + 256);
+        call.arg("EVAL").arg(TRANSFER_RESTORE).arg(items.len() + 1).arg(self.keys.cluster_import());
+        for item in items {
+            call.arg(&*item.key);
+        }
+        call.arg(mark);
+        let now = self.host.clock().monotonic();
+        for item in items {
+            let life = item.left(now).map_or(0, |left| left.as_millis().max(1));
+            let life = u64::try_from(life).unwrap_or(u64::MAX);
+            match &item.content {
+                Content::Text(text) => call.arg("s").arg(life).arg(text),
+                Content::Members(members) => call.arg("m").arg(life).arg(packed(members)),
+                Content::Payload(payload) => call.arg("d").arg(life).arg(payload),
+                Content::Unknown => call.arg("d").arg(life).arg(""),
+            };
+        }
+        call
+    }
+
+    /// The error for a value that this server does not understand: it is older than the other one, or of another kind.
+    async fn not_understood(&self, item: &Dumped, own: i64) -> Error {
+        let info = self.repeat_one(|| cmd("INFO").arg("server").to_owned()).await;
+        let info = info.ok().and_then(text).unwrap_or_default();
+        let field = |name| info_field(&info, name).unwrap_or("unknown").to_owned();
+        let server = match info_field(&info, "valkey_version") {
+            Some(own) => format!("Valkey {own}"),
+            None => format!("Redis {}", field("redis_version")),
+        };
+        let version = match &item.content {
+            Content::Payload(payload) => payload.iter().rev().skip(8).take(2).copied().collect(),
+            _ => vec![],
+        };
+        let version = version.iter().fold(0_u32, |version, byte| version << 8 | u32::from(*byte));
+        let text = format!(
+            "redis {}: {server} does not understand the {} under {}: it was written in version {version} of the format, and \
+             this server has version {own}; upgrade it to what its former host has, or later, and repeat",
+            self.host.name(),
+            item.kind,
+            shown(&item.key)
+        );
+        Error::new(ErrorKind::Unsupported, text)
+    }
+}
+
+/// Members of a sorted set as `lua/transfer_restore.lua` reads them.
+fn packed(members: &[(Vec<u8>, f64)]) -> Vec<u8> {
+    let mut bytes = vec![];
+    for (member, score) in members {
+        let length = u32::try_from(member.len()).expect("Redis has no longer one");
+        bytes.extend_from_slice(&score.to_le_bytes());
+        bytes.extend_from_slice(&length.to_le_bytes());
+        bytes.extend_from_slice(member);
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_testkit::{Redis as Server, Reply, unique_prefix};
+
+    use super::*;
+    use crate::Clock;
+
+    /// A server ends the connection of those who send more.
+    #[tokio::test]
+    async fn a_value_that_is_too_large_to_be_sent_is_named_and_not_sent() {
+        let redis = Redis::open(&Server::shared().url(), "forebay", Clock::system()).await.expect("it runs");
+        let content = Content::Payload(vec![0; MAX_STRING]);
+        let item = Dumped { key: (*b"big").into(), kind: "hash".into(), length: 1, expires: None, content };
+        let error = redis.restore("a", &[item]).await.expect_err("too large");
+        assert_eq!((error.kind(), error.retry()), (ErrorKind::OutOfRange, Retry::Never));
+        let text = error.to_string();
+        assert!(text.contains("the hash under \"big\" comes to 536870915 bytes"), "{text}");
+    }
+
+    /// A server of another version, or of another kind, writes what this one does not understand.
+    #[tokio::test]
+    async fn a_value_that_is_not_understood_is_named_with_both_versions() {
+        let (server, prefix) = (Server::shared(), unique_prefix());
+        let redis = Redis::open(&server.url(), &prefix, Clock::system()).await.expect("it runs");
+        redis.begin_import("a").await.expect("answers");
+        let keys = ["a", "b", "c"].map(|name| format!("{prefix}:{name}"));
+        for key in &keys {
+            assert_eq!(server.command(["RPUSH", key, "x"]), Reply::Integer(1));
+        }
+        let names: Vec<Box<[u8]>> = keys.iter().map(|key| key.as_bytes().into()).collect();
+        let mut items: Vec<Dumped> =
+            redis.dump(&names, 0).await.expect("answers").into_iter().flatten().collect();
+        server.command(["DEL", &keys[0], &keys[1], &keys[2]]);
+        let Content::Payload(payload) = &mut items[1].content else { panic!("a list") };
+        let place = payload.len() - 10;
+        let own = u16::from_le_bytes([payload[place], payload[place + 1]]);
+        payload[place..place + 2].copy_from_slice(&0x1234_u16.to_le_bytes());
+        let error = redis.restore("a", &items).await.expect_err("it is not understood");
+        assert_eq!((error.kind(), error.retry()), (ErrorKind::Unsupported, Retry::Never));
+        let text = error.to_string();
+        let versions = format!("version {} of the format, and this server has version {own};", 0x1234);
+        let server_name = redis.host.name();
+        for part in [&*versions, &*keys[1], "list", "upgrade", "edis ", server_name] {
+            assert!(text.contains(part), "{part:?} in {text}");
+        }
+        assert_eq!(server.command(["EXISTS", &keys[0], &keys[1], &keys[2]]), Reply::Integer(2));
+    }
+}
