@@ -97,6 +97,7 @@ impl Options {
         self.engine.check()?;
         let location = Location::of_hosts(hosts.router, &hosts.listed)?;
         let engine = Box::pin(Engine::inspect(location, &self.engine)).await?;
-        Ok(Inspection::new(Store::new(engine, self.engine.clock, self.once_bytes)))
+        let store = Store::new(engine, self.engine.clock.clone(), self.once_bytes);
+        Ok(Inspection::new(store, hosts, self.engine))
     }
 }

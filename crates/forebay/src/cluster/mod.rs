@@ -30,6 +30,8 @@ mod hosts;
 mod inspection;
 mod map;
 #[cfg(feature = "redis")]
+mod reshard;
+#[cfg(feature = "redis")]
 mod scan;
 
 pub use answers::{Answers, CommandError, HostAnswer, Ticket};
@@ -40,6 +42,8 @@ pub use hosts::{FirstPlacement, Hosts};
 #[cfg(feature = "redis")]
 pub use inspection::{Inspection, Plan, SlotMove, Verification};
 pub use map::{MAX_BYTES, MAX_COMMANDS, MAX_TTL, Map, Target};
+#[cfg(feature = "redis")]
+pub use reshard::ReshardOptions;
 
 #[cfg(feature = "redis")]
 pub use crate::engine::cluster::RouterKind;
@@ -48,4 +52,4 @@ pub use crate::model::{
     Skew,
 };
 #[cfg(feature = "redis")]
-pub use crate::model::{Finding, Outcome, ServerReport};
+pub use crate::model::{Finding, Outcome, Progress, ServerReport};

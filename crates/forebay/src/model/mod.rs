@@ -9,6 +9,8 @@ mod latency;
 mod lock;
 #[cfg(feature = "redis")]
 mod probe;
+#[cfg(feature = "redis")]
+mod progress;
 pub(crate) mod rate;
 mod reply;
 pub(crate) mod resolution;
@@ -28,6 +30,8 @@ pub(crate) use latency::LatencyCounts;
 pub use lock::{Holder, Holding, LockState};
 #[cfg(feature = "redis")]
 pub use probe::{Finding, Outcome, ServerReport};
+#[cfg(feature = "redis")]
+pub use progress::Progress;
 pub use reply::{FromReply, Reply};
 pub use row::Row;
 pub use row_key::RowKey;

@@ -9,6 +9,7 @@ mod health;
 mod hostdown;
 mod hosts;
 mod inspection;
+mod join;
 mod map;
 mod map_faults;
 mod nodes;

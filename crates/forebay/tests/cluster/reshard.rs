@@ -22,13 +22,13 @@ use crate::nodes::Structures;
 const WRITERS: usize = 32;
 
 /// The acknowledged counts of a key in the limit, the series, the buffer and a plain counter.
-type Counts = [u64; 4];
+pub(crate) type Counts = [u64; 4];
 
 #[derive(Clone, Default)]
-struct Load {
-    stop: Arc<AtomicBool>,
-    acknowledged: Arc<AtomicU64>,
-    refused: Arc<AtomicU64>,
+pub(crate) struct Load {
+    pub stop: Arc<AtomicBool>,
+    pub acknowledged: Arc<AtomicU64>,
+    pub refused: Arc<AtomicU64>,
 }
 
 impl Load {
@@ -40,7 +40,10 @@ impl Load {
                 self.acknowledged.fetch_add(1, Ordering::Relaxed);
             }
             Err(error) => {
-                let waited = error.retry() == Retry::Now && error.to_string().contains("on the move");
+                let text = error.to_string();
+                let told =
+                    ["on the move", "on its way", "have moved"].iter().any(|words| text.contains(words));
+                let waited = error.retry() == Retry::Now && told;
                 assert!(waited, "{error:?}");
                 self.refused.fetch_add(1, Ordering::Relaxed);
             }
@@ -48,7 +51,7 @@ impl Load {
     }
 
     /// Waits for so many further counts.
-    async fn more(&self, counts: u64, writers: &[Writer]) {
+    pub(crate) async fn more(&self, counts: u64, writers: &[Writer]) {
         let until = self.acknowledged.load(Ordering::Relaxed) + counts;
         eventually("more counts", async || {
             self.acknowledged.load(Ordering::Relaxed) >= until || writers.iter().any(JoinHandle::is_finished)
@@ -57,9 +60,9 @@ impl Load {
     }
 }
 
-type Writer = JoinHandle<Vec<(String, Counts)>>;
+pub(crate) type Writer = JoinHandle<Vec<(String, Counts)>>;
 
-async fn take(structures: &Structures, key: &str) -> Result<(), Error> {
+pub(crate) async fn take(structures: &Structures, key: &str) -> Result<(), Error> {
     let taken = structures.limit.take(key).await?;
     assert!(taken.is_allowed() && !taken.is_degraded(), "{taken:?}");
     Ok(())
@@ -73,7 +76,7 @@ async fn incr(bay: &Forebay, key: &str) -> Result<(), Error> {
 }
 
 /// Adds one to each of the keys in turn.
-async fn write(structures: Structures, keys: Vec<String>, load: Load) -> Vec<(String, Counts)> {
+pub(crate) async fn write(structures: Structures, keys: Vec<String>, load: Load) -> Vec<(String, Counts)> {
     let mut own: Vec<(String, Counts)> = keys.into_iter().map(|key| (key, [0; 4])).collect();
     loop {
         for (key, counts) in &mut own {
@@ -174,7 +177,12 @@ async fn run(moves: impl FnOnce(&RedisCluster, &[u16])) {
     check(&structures, &sink, &counts, &once).await;
 }
 
-async fn check(structures: &Structures, sink: &MemorySink, counts: &[(String, Counts)], once: &[String]) {
+pub(crate) async fn check(
+    structures: &Structures,
+    sink: &MemorySink,
+    counts: &[(String, Counts)],
+    once: &[String],
+) {
     let mut wrong = vec![];
     for (key, expected) in counts {
         let [taken, points, rows] = structures.counted(sink, key).await;

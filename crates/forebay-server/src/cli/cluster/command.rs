@@ -32,7 +32,7 @@ Examples:
   forebay cluster show --store redis://10.0.0.1,10.0.0.2
   forebay cluster probe redis://10.0.0.1   whether that server has what Forebay needs
   forebay cluster verify                   whether keys lie where the router looks for them
-  forebay cluster reshard --dry-run --to redis://10.0.0.1,10.0.0.2,10.0.0.3
+  forebay cluster reshard --to redis://10.0.0.1,10.0.0.2,10.0.0.3   let the third host join
 
 The token for the server is taken from FOREBAY_TOKEN. Exit status: 0 done, 1 a probe found that something is missing, or \
 verify that keys are misplaced, 2 error.")]
@@ -101,7 +101,7 @@ pub(in crate::cli) fn run(args: &Args) -> Result<ExitCode> {
             answer(how.json, &routes, Routes::describe)?;
         }
         What::Verify(args) => return inspect::verify(args),
-        What::Reshard(args) => inspect::reshard(args)?,
+        What::Reshard(args) => return inspect::reshard(args),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,18 +1,20 @@
-//! `forebay cluster verify` and `reshard`: they look at hosts and write nothing.
+//! `forebay cluster verify` and `reshard`: keys on the wrong host, and hosts that join or leave.
 
 use std::{borrow::Cow, collections::BTreeMap, path::PathBuf, process::ExitCode};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use forebay::{
     Forebay,
-    cluster::{Hosts, Inspection, Plan, Verification},
+    cluster::{Hosts, Inspection, Plan, Progress, ReshardOptions, Verification},
+    time::secs,
 };
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use super::super::{config, runtime::block_on, terminal::answer};
 use crate::{
     config::{Config, Options, Store},
-    text::{count, grouped, shown},
+    text::{Span, count, grouped, shown},
 };
 
 /// Count the keys that lie on another host than the one where the router looks for them
@@ -33,22 +35,34 @@ pub(super) struct VerifyArgs {
     looked_at: LookedAt,
 }
 
-/// Plan which slots move when hosts join or leave, with the keys and bytes in them
+/// Let hosts join or leave: move slots with their keys until each host has its share
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   forebay cluster reshard --dry-run --to redis://10.0.0.1,10.0.0.2,10.0.0.3
-  forebay cluster reshard --dry-run --to a=redis://10.0.0.1 b=redis://10.0.0.2 c=redis://10.0.0.3
+  forebay cluster reshard --to a=redis://10.0.0.1 b=redis://10.0.0.2 c=redis://10.0.0.3 --rate 50MB/s
 
-This version plans only, and moves nothing. All keys of the hosts that give slots are read once.
-Exit status: 0 planned, 2 error.")]
+The store may be in use. Servers and programs that have it open follow by themselves; upgrade all of them first. Slots move a \
+few at a time. Nothing is written to a slot while its keys are copied: calls wait for that. Rows of buffers are not copied; \
+servers flush them into the database first. If the command ends in the middle, run it again. It goes on from what is stored \
+on the hosts.
+Exit status: 0 done, 1 some slots stay because rows did not get into the database in time, 2 error.")]
 pub(super) struct ReshardArgs {
     /// All hosts of the target: URLs as in `store`, or NAME=URL; a configured host keeps its weight, a new one has 1
     #[arg(long, value_name = "URL", required = true, num_args = 1..)]
     to: Vec<String>,
-    /// Print the plan
-    #[arg(long, required = true)]
+    /// Print which slots would move, with the keys and bytes in them, and move nothing
+    #[arg(long)]
     dry_run: bool,
+    /// The most bytes to copy a second, on average: such as 50MB/s [default: as many as the hosts allow]
+    #[arg(long, value_name = "RATE", value_parser = rate, conflicts_with = "dry_run")]
+    rate: Option<u64>,
+    /// How long to wait for the rows of a partition to get into the database
+    #[arg(long, value_name = "SPAN", default_value_t = Span(secs(60)), conflicts_with = "dry_run")]
+    drain: Span,
+    /// Displace another process that is moving slots of this store, or was less than 30 s ago
+    #[arg(long, conflicts_with = "dry_run")]
+    take_over: bool,
     #[command(flatten)]
     looked_at: LookedAt,
 }
@@ -103,13 +117,53 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<ExitCode> {
     Ok(if misplaced { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-pub(super) fn reshard(args: &ReshardArgs) -> Result<()> {
-    debug_assert!(args.dry_run, "a required flag");
+pub(super) fn reshard(args: &ReshardArgs) -> Result<ExitCode> {
     let (config, hosts) = args.looked_at.hosts()?;
     let target = target(&args.to)?.weighted_as(&hosts);
     target.check()?;
-    let plan = block_on(async { Ok(inspect(&config, hosts).await?.plan(&target).await?) })?;
-    answer(args.looked_at.json, &PlanBody::from(&plan), |_| describe(&plan))
+    if args.dry_run {
+        let plan = block_on(async { Ok(inspect(&config, hosts).await?.plan(&target).await?) })?;
+        answer(args.looked_at.json, &PlanBody::from(&plan), |_| describe(&plan))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut options = ReshardOptions::new().drain(args.drain.0);
+    if let Some(rate) = args.rate {
+        options = options.rate(rate)?;
+    }
+    if args.take_over {
+        options = options.take_over();
+    }
+    let bar = bar();
+    let told = |progress: &Progress| {
+        bar.set_length(progress.slots);
+        bar.set_position(progress.slots_moved);
+        bar.set_message(moved(progress));
+    };
+    let moves = async { Ok(inspect(&config, hosts).await?.reshard(&target, &options, told).await?) };
+    let done =
+        block_on(moves).context("slots are where they were, or have moved whole: run it again to go on")?;
+    bar.finish_and_clear();
+    answer(args.looked_at.json, &MovedBody::from(&done), |_| describe_moved(&done))?;
+    Ok(if done.undrained.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Draws nothing unless stderr is a terminal.
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos} of {len} slots, {msg}, {eta} left") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Reads `50MB/s`.
+fn rate(text: &str) -> Result<u64, String> {
+    let units = [("kB", 1_000), ("MB", 1_000_000), ("GB", 1_000_000_000), ("B", 1)];
+    let amount = text.strip_suffix("/s").unwrap_or(text);
+    let unit = units.iter().find_map(|(name, bytes)| Some((amount.strip_suffix(name)?, bytes)));
+    let rate = unit.and_then(|(number, bytes)| number.trim().parse::<u64>().ok()?.checked_mul(*bytes));
+    rate.filter(|rate| *rate > 0)
+        .ok_or_else(|| "expected bytes a second: such as 500kB/s, 50MB/s or 1GB/s".into())
 }
 
 async fn inspect(config: &Config, hosts: Hosts) -> Result<Inspection> {
@@ -156,6 +210,48 @@ impl HostBody {
             examples.join(" ")
         )
     }
+}
+
+/// What was moved.
+#[derive(Debug, Serialize)]
+struct MovedBody<'a> {
+    slots: u64,
+    slots_moved: u64,
+    keys_moved: u64,
+    bytes_moved: u64,
+    undrained: &'a [Box<str>],
+}
+
+impl<'a> From<&'a Progress> for MovedBody<'a> {
+    fn from(progress: &'a Progress) -> Self {
+        Self {
+            slots: progress.slots,
+            slots_moved: progress.slots_moved,
+            keys_moved: progress.keys_moved,
+            bytes_moved: progress.bytes_moved,
+            undrained: &progress.undrained,
+        }
+    }
+}
+
+fn moved(progress: &Progress) -> String {
+    let (keys, bytes) = (many(progress.keys_moved, "key"), grouped(progress.bytes_moved, ','));
+    format!("{keys}, {bytes} bytes")
+}
+
+fn describe_moved(done: &Progress) -> String {
+    if done.slots == 0 {
+        return "each host has its share, nothing had to move".into();
+    }
+    let mut lines = vec![format!("moved {} with {}", many(done.slots_moved, "slot"), moved(done))];
+    if !done.undrained.is_empty() {
+        lines.push(format!(
+            "{} stay: rows of {} are not in the database; see whether they are flushed, and run this again",
+            many(done.slots - done.slots_moved, "slot"),
+            done.undrained.join(" ")
+        ));
+    }
+    lines.join("\n")
 }
 
 /// A plan of moves.

@@ -28,7 +28,6 @@ impl Address {
     }
 
     /// The address without login and parameters, for others to read.
-    #[cfg_attr(not(test), expect(dead_code, reason = "slots are moved by a resharder, which follows"))]
     pub(crate) fn shown(&self) -> Box<str> {
         let (scheme, rest) = self.url.split_once("://").unwrap_or_default();
         let place = rest.split('?').next().unwrap_or_default();

@@ -17,7 +17,7 @@ use super::{
     node_watch::NodeWatch,
     placement::Placement,
     router::RouterKind,
-    stored::StoredHosts,
+    stored_hosts::StoredHosts,
     topology::Topology,
     traffic::{MAX_SKEW, skews},
 };

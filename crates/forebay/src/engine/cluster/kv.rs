@@ -17,7 +17,7 @@ impl Cluster {
     /// them.
     pub(crate) async fn kv(&self, host: usize, commands: &[&Command], within: Duration) -> Vec<Answer> {
         let topology = self.topology();
-        if !topology.may_change() {
+        if !topology.can_change() {
             return Self::kv_at(&topology, host, commands, within).await;
         }
         let clock = topology.members()[0].engine.clock().clone();

@@ -1,12 +1,11 @@
 //! Independent hosts: they agree on where keys go, and what they have stored is followed when it changes.
 
 use std::{
-    sync::{Arc, OnceLock, Weak},
+    sync::{Arc, Weak},
     time::Duration,
 };
 
 use futures::future::join_all;
-use tokio::{sync::Mutex, task::AbortHandle};
 
 use super::{
     Cluster, Host, Record, SlotTable,
@@ -14,10 +13,10 @@ use super::{
     member::Member,
     placement::{CurrentPlacement, Placement, Relation},
     router::RouterKind,
+    stored_hosts::{StoredHosts, like},
     topology::Topology,
 };
 use crate::{
-    clock::Clock,
     engine::{options::Options, redis::Redis},
     error::{Error, ErrorKind, Result},
     time::millis,
@@ -26,95 +25,11 @@ use crate::{
 /// How long a host is waited for that is asked for its placement.
 const ASK_TIMEOUT: Duration = millis(500);
 
-/// The placement that independent hosts have stored, and what is needed to follow it.
-#[derive(Debug)]
-pub(super) struct StoredHosts {
-    pub current: Arc<CurrentPlacement>,
-    configured: Box<[Address]>,
-    prefix: Box<str>,
-    pub(super) clock: Clock,
-    /// Held while hosts are asked for a later placement.
-    turn: Mutex<()>,
-    task: OnceLock<AbortHandle>,
-}
-
 /// Hosts that are being connected to.
 struct Started {
     hosts: Vec<Host>,
     /// In the order of the hosts.
     members: Vec<Arc<Member>>,
-}
-
-impl StoredHosts {
-    fn new(configured: Vec<Address>, placement: Arc<Placement>, options: &Options) -> Self {
-        Self {
-            current: CurrentPlacement::new(placement),
-            configured: configured.into(),
-            prefix: options.prefix.as_str().into(),
-            clock: options.clock.clone(),
-            turn: Mutex::default(),
-            task: OnceLock::new(),
-        }
-    }
-
-    pub(super) fn close(&self) {
-        if let Some(task) = self.task.get() {
-            task.abort();
-        }
-    }
-
-    /// What an operator should know of the hosts that are configured, and of slots on their way.
-    pub(super) fn warnings(&self) -> Vec<String> {
-        let placement = self.current.get();
-        let Some(table) = placement.table() else { return vec![] };
-        let mut warnings = vec![];
-        let is_configured = |name: &str| self.configured.iter().any(|address| address.host.name() == name);
-        for name in table.hosts().filter(|name| !is_configured(name)) {
-            warnings.push(format!("host {name:?} has joined the store: add it to the configuration"));
-        }
-        for name in self.configured.iter().map(|address| address.host.name()) {
-            if table.hosts().all(|known| known != name) {
-                warnings.push(format!(
-                    "host {name:?} is configured and has no slots: forebay cluster reshard gives it some, or remove it"
-                ));
-            }
-        }
-        if !table.transits().is_empty() {
-            let slots = table.transits().len();
-            warnings.push(format!(
-                "{slots} slots are on their way to another host: if forebay cluster reshard is not running, run it again"
-            ));
-        }
-        warnings
-    }
-
-    /// A host that is not known yet: by the URL of the configuration, or by its stored address and the login of the others.
-    fn begin(&self, name: &str, table: &SlotTable) -> Result<Arc<Member>> {
-        let configured = self.configured.iter().find(|address| address.host.name() == name);
-        let url = match configured {
-            Some(address) => address.url.clone(),
-            None => {
-                let stored = table.addresses().find(|(known, _)| *known == name);
-                let (_, address) = stored.ok_or_else(|| unknown_host(name))?;
-                like(&self.configured, address)?
-            }
-        };
-        let engine = Redis::start_fenced(&url, &self.prefix, self.clock.clone())?;
-        engine.set_epoch(table.epoch());
-        engine.enter_service();
-        Ok(Arc::new(Member::new(Host::new(name)?, engine)))
-    }
-}
-
-/// An address with the login and the parameters of the configured hosts.
-fn like(configured: &[Address], address: &str) -> Result<Box<str>> {
-    let template = configured.first().ok_or_else(|| unknown_host(address))?;
-    Ok(template.like(address))
-}
-
-fn unknown_host(name: &str) -> Error {
-    let text = format!("host {name:?} has slots and no address is stored: add it to the configuration");
-    Error::new(ErrorKind::Configuration, text)
 }
 
 impl Cluster {
@@ -151,7 +66,7 @@ impl Cluster {
         let cluster = Arc::new(Self::of(Topology::stored(members.into(), placement), None, Some(stored)));
         if let Some(stored) = cluster.stored.as_ref().filter(|_| kind == RouterKind::Slots) {
             let task = follow(Arc::downgrade(&cluster), stored.current.clone());
-            stored.task.get_or_init(|| tokio::spawn(task).abort_handle());
+            stored.keep(tokio::spawn(task).abort_handle());
         }
         Ok(cluster)
     }
@@ -249,16 +164,6 @@ impl Cluster {
         }
         self.replace(Topology::stored(members.into(), placement));
         Ok(())
-    }
-}
-
-impl StoredHosts {
-    /// A host for those who come by the table of another epoch.
-    fn renewed(&self, member: &Arc<Member>, epoch: u64) -> Arc<Member> {
-        let renewed = Arc::new(member.of_epoch(epoch));
-        renewed.engine.enter_service();
-        renewed.start_probing(Some(&self.current), &self.clock);
-        renewed
     }
 }
 

@@ -91,7 +91,6 @@ impl Phase {
     }
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "slots are moved by a resharder, which follows"))]
 impl SlotTable {
     /// The table of hosts that have none yet: each gets its share by weight. Its epoch is 1.
     ///

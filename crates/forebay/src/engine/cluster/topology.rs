@@ -121,18 +121,20 @@ impl Topology {
         table.phase(Slot::of_tag(place.tag().as_bytes()))
     }
 
-    /// Whether slots may have moved since a process looked where keys are.
-    pub(super) fn may_change(&self) -> bool {
-        matches!(&self.routing, Routing::Stored(placement) if placement.epoch() > 1)
+    /// Whether slots can move from one host to another.
+    pub(super) fn can_change(&self) -> bool {
+        matches!(&self.routing, Routing::Stored(placement) if placement.table().is_some())
     }
 
     /// Whether the host of this number takes a command now. One without a key is meant for that host.
     pub(super) fn takes(&self, command: &Command, number: usize) -> bool {
         let Routing::Stored(placement) = &self.routing else { return true };
+        // By the first table nothing can have been looked up in another one.
+        let Some(table) = placement.table().filter(|table| table.epoch() > 1) else { return true };
         if command.key.is_empty() {
             return true;
         }
-        let phase = placement.table().and_then(|table| table.phase(Slot::of_key(&command.key)));
+        let phase = table.phase(Slot::of_key(&command.key));
         let waits = phase == Some(Phase::Moving) && command.verb != Verb::Get;
         !waits && self.host_of(&command.key) == number
     }

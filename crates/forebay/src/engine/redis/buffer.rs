@@ -143,15 +143,11 @@ impl Redis {
         let members = |register: &Group| redis::cmd("SMEMBERS").arg(self.keys.buffers(*register)).to_owned();
         let mut found = vec![];
         for parts in self.host.read_unfenced(registers.iter().map(members).collect()).await? {
-            let parts = match parts {
-                Value::Set(parts) | Value::Array(parts) => strings(Value::Array(parts)),
-                _ => None,
-            };
             let part = |part: &String| {
                 let (buffer, index) = part.rsplit_once('.')?;
                 Some((Name::new(buffer).ok()?, index.parse().ok()?))
             };
-            let parts = parts.and_then(|parts| parts.iter().map(part).collect::<Option<Vec<_>>>());
+            let parts = strings(parts).and_then(|parts| parts.iter().map(part).collect::<Option<Vec<_>>>());
             found.extend(parts.ok_or_else(|| unexpected(self.host.name(), "a question for partitions"))?);
         }
         Ok(BufferParts { found, failure: None })

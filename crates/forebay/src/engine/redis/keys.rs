@@ -46,6 +46,16 @@ impl Keys {
         format!("{}:cluster:touched", self.prefix)
     }
 
+    /// The key under which the touched keys are that a resharder has taken.
+    pub(super) fn cluster_taken(&self) -> String {
+        format!("{}:cluster:taken", self.prefix)
+    }
+
+    /// The key under which the mark of the resharder is that is at work.
+    pub(super) fn cluster_reshard(&self) -> String {
+        format!("{}:cluster:reshard", self.prefix)
+    }
+
     /// The type stored under a key of Forebay, and the remedy if something else is there.
     pub(super) fn kept(&self, key: &[u8]) -> Option<Kept> {
         let (kind, rest, part) = self.parts(key)?;
@@ -57,7 +67,7 @@ impl Keys {
             "buffer" if part == "paused" => Kept("string", DELETE),
             "buffer" if part == "frozen" => Kept("list", DELETE),
             "buffers" | "stand-ins" => Kept("set", DELETE),
-            "cluster" if rest == "touched" => Kept("set", DELETE),
+            "cluster" if rest == "touched" || rest == "taken" => Kept("set", DELETE),
             "buffer" | "series" if part.starts_with("once:") => Kept("set", DELETE),
             "series" if part.starts_with("received:") => Kept("set", DELETE),
             "series" if part == "frozen" || part == "held" => Kept("list", DELETE),
@@ -342,7 +352,9 @@ pub(super) const KEYSPACE: &[[&str; 3]] = &[
     ["<prefix>:cluster:placement", "string", "as long as the host is part of a cluster"],
     ["<prefix>:cluster:fence", "string", "from the first move of slots on"],
     ["<prefix>:cluster:touched", "set", "while slots are about to leave the host"],
+    ["<prefix>:cluster:taken", "set", "a moment"],
     ["<prefix>:cluster:import", "string", "while keys are moved to the host"],
+    ["<prefix>:cluster:reshard", "string", "30 s"],
     ["<prefix>:probe", "string", "a minute"],
 ];
 

@@ -68,7 +68,9 @@ fn runs<'a>(batch: &'a [&'a Command]) -> Vec<Run<'a>> {
     let (mut runs, mut scripts) = (vec![], vec![]);
     for together in batch.chunk_by(|one, other| is_known(one) && is_known(other)) {
         if is_known(together[0]) {
-            let pieces = together.chunks(MAX_COMMANDS).flat_map(|some| batches(some, MAX_PIECE_BYTES, |command| command.size()));
+            let pieces = together
+                .chunks(MAX_COMMANDS)
+                .flat_map(|some| batches(some, MAX_PIECE_BYTES, |command| command.size()));
             runs.extend(pieces.map(Run::Known));
             continue;
         }

@@ -40,6 +40,7 @@ mod record;
 mod redirect;
 mod refusal;
 mod reply;
+mod reshard;
 mod rows;
 mod script;
 mod sentinel;
@@ -53,10 +54,6 @@ mod stand_in_writer;
 mod target;
 mod tls;
 mod tokens;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, unused_imports, reason = "the resharder of independent hosts calls it")
-)]
 mod transfer;
 mod wire;
 
@@ -73,4 +70,5 @@ pub(crate) use self::{
     nodes::{Found, Nodes},
     slot_claims::SlotOwners,
     stand_in::{Holding, Next},
+    transfer::{Dumped, clock_offset},
 };

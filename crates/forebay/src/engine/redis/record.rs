@@ -4,6 +4,7 @@ use redis::{Cmd, Value};
 
 use super::{
     Redis,
+    calls::Call,
     fence::Fence,
     pipeline::pipeline,
     reply::{text, unexpected},
@@ -58,11 +59,16 @@ impl Redis {
     /// Stores a table of slots unless a later one is there, and raises the fence to an epoch. False: a later one is there, or
     /// another one of this epoch, and nothing was done.
     pub(crate) async fn store_placement(&self, placement: &Placement, fence: Option<Fence>) -> Result<bool> {
+        Ok(self.host.run_one(self.placement_call(placement, fence)).await? == Value::Int(1))
+    }
+
+    /// The call of [`store_placement`](Self::store_placement), which answers 1 or 0.
+    pub(super) fn placement_call(&self, placement: &Placement, fence: Option<Fence>) -> Call {
         let fence = fence.map(|fence| fence.to_string()).unwrap_or_default();
         let mut call = self.host.call(Script::PlacementSet, 2, placement.text().len());
         call.command.arg(self.keys.cluster_placement()).arg(self.keys.cluster_fence());
         call.command.arg(placement.text()).arg(placement.epoch()).arg(fence);
-        Ok(self.host.run_one(call).await? == Value::Int(1))
+        call
     }
 
     async fn ask<const N: usize>(&self, commands: [Cmd; N]) -> Result<Vec<Result<Value>>> {

@@ -104,7 +104,7 @@ pub(super) fn server_time(value: Value) -> Option<u64> {
 
 /// The texts of an array.
 pub(super) fn strings(value: Value) -> Option<Vec<String>> {
-    let Value::Array(values) = value else { return None };
+    let (Value::Array(values) | Value::Set(values)) = value else { return None };
     values.into_iter().map(text).collect()
 }
 

@@ -87,6 +87,7 @@ scripts! {
     StandInAdd => framed!(lua!("guard"), lua!("stand_in"), lua!("stand_in_add")),
     StandInNext => framed!(lua!("stand_in"), lua!("stand_in_next")),
     PlacementSet => framed!(lua!("placement_set")),
+    ReshardClaim => framed!(lua!("reshard_claim")),
     Probe => framed!(lua!("probe")),
     OnceBegin => framed!(lua!("once_begin")),
     OnceEnd => framed!(lua!("once_end")),
@@ -114,7 +115,7 @@ impl Script {
 
     /// Whether the fence of a host is before it, where there is one. Those that concern the host itself have none.
     pub(super) fn is_fenced(self) -> bool {
-        !matches!(self, Self::PlacementSet | Self::Probe)
+        !matches!(self, Self::PlacementSet | Self::ReshardClaim | Self::Probe)
     }
 
     /// Its place in [`ALL`](Self::ALL).

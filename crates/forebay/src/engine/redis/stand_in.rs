@@ -90,7 +90,7 @@ impl Redis {
         let mut found = vec![];
         for tags in self.host.read_unfenced(registers.iter().map(members).collect()).await? {
             let tags = match tags {
-                Value::Set(tags) | Value::Array(tags) => strings(Value::Array(tags)),
+                tags @ (Value::Set(_) | Value::Array(_)) => strings(tags),
                 _ => None,
             };
             let tags = tags.and_then(|tags| tags.iter().map(|tag| read_tag(tag)).collect::<Option<Vec<_>>>());

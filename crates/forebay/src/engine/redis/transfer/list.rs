@@ -31,17 +31,37 @@ impl Redis {
         self.page(&cmd("SCAN"), from).await
     }
 
-    /// As [`scan_page`](Self::scan_page): some of the keys that calls came with while the fence had its `+`.
-    pub(crate) async fn touched_page(
-        &self,
-        from: Option<&Cursor>,
-    ) -> Result<(Option<Cursor>, Vec<Box<[u8]>>)> {
-        self.page(cmd("SSCAN").arg(self.keys.cluster_touched()), from).await
+    /// The keys that calls came with while the fence had its `+`, since the last time.
+    pub(crate) async fn take_touched(&self) -> Result<Vec<Box<[u8]>>> {
+        let (touched, taken) = (self.keys.cluster_touched(), self.keys.cluster_taken());
+        let mut keys = vec![];
+        loop {
+            // What was taken before and not read is still there, so that nothing is overlooked when an answer was lost.
+            let take = || cmd("RENAMENX").arg(&touched).arg(&taken).to_owned();
+            let was_full = match self.repeat_one(take).await {
+                Err(error) if error.to_string().contains("no such key") => false,
+                renamed => renamed? == Value::Int(0),
+            };
+            let mut cursor = None;
+            loop {
+                let (next, page) = self.page(cmd("SSCAN").arg(&taken), cursor.as_ref()).await?;
+                keys.extend(page);
+                cursor = next;
+                if cursor.is_none() {
+                    break;
+                }
+            }
+            self.repeat_one(|| cmd("UNLINK").arg(&taken).to_owned()).await?;
+            if !was_full {
+                return Ok(keys);
+            }
+        }
     }
 
     /// Forgets the keys that calls came with.
     pub(crate) async fn forget_touched(&self) -> Result<()> {
-        let unlink = || cmd("UNLINK").arg(self.keys.cluster_touched()).to_owned();
+        let keys = [self.keys.cluster_touched(), self.keys.cluster_taken()];
+        let unlink = || cmd("UNLINK").arg(&keys).to_owned();
         self.repeat_one(unlink).await.map(drop)
     }
 

@@ -21,7 +21,7 @@ fn documented(begin: &str) -> Vec<&'static str> {
 async fn move_all(source: &Redis, target: &Redis) -> Result<()> {
     let ahead = clock_offset(source, target).await?.ahead();
     target.begin_import(MARK).await?;
-    source.touched_page(None).await?;
+    source.take_touched().await?;
     let (_, keys) = source.scan_page(None).await?;
     let items: Vec<_> = source.dump(&keys, ahead).await?.into_iter().flatten().collect();
     target.restore(MARK, &items).await?;

@@ -1,0 +1,129 @@
+//! What a resharder asks of a host, beside the keys that it moves: see `cluster/reshard.rs`.
+
+use std::time::Duration;
+
+use redis::{Value, cmd};
+use uuid::Uuid;
+
+use super::{
+    Redis,
+    calls::Call,
+    fence::Fence,
+    reply::{strings, text, unexpected},
+    rows,
+    script::Script,
+};
+use crate::{
+    engine::cluster::Placement,
+    error::{Error, ErrorKind, Result, Retry},
+    time::millis,
+};
+
+/// How often what may be repeated is tried.
+const MAX_ATTEMPTS: usize = 5;
+
+/// Between two attempts.
+const PAUSE: Duration = millis(100);
+
+impl Redis {
+    /// Makes the resharder of this mark the only one for some time, or tells whose mark is there. With `take_over` it is the only
+    /// one whoever was before.
+    pub(crate) async fn claim_reshard(
+        &self,
+        mark: &str,
+        within: Duration,
+        take_over: bool,
+    ) -> Result<Option<String>> {
+        let call = || {
+            let mut call = self.host.call(Script::ReshardClaim, 1, 128);
+            let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+            call.command.arg(self.keys.cluster_reshard()).arg(mark).arg(within);
+            call.command.arg(if take_over { "1" } else { "" });
+            call
+        };
+        let there =
+            text(self.patiently(call).await?).ok_or_else(|| unexpected(self.host.name(), "a claim"))?;
+        Ok((there != mark).then_some(there))
+    }
+
+    /// [`store_placement`](Self::store_placement), also if an answer is lost: it may be repeated.
+    ///
+    /// # Errors
+    /// [`Retry::Never`] if another placement is there.
+    pub(crate) async fn place(&self, placement: &Placement, fence: Option<Fence>) -> Result<()> {
+        if self.patiently(|| self.placement_call(placement, fence)).await? == Value::Int(1) {
+            return Ok(());
+        }
+        let text = format!("redis {}: another resharder has stored a later table of slots", self.host.name());
+        Err(Error::new(ErrorKind::Unavailable, text).with_retry(Retry::Never))
+    }
+
+    /// The fence, as it stands.
+    pub(crate) async fn fence(&self) -> Result<Option<String>> {
+        Ok(text(self.host.query(cmd("GET").arg(self.keys.cluster_fence())).await?))
+    }
+
+    /// The tags of the partitions of buffers that were ever written to here.
+    pub(crate) async fn registered_tags(&self) -> Result<Vec<String>> {
+        let tags = self.host.query(cmd("SMEMBERS").arg(self.keys.buffers(Default::default()))).await?;
+        strings(tags).ok_or_else(|| unexpected(self.host.name(), "a question for partitions"))
+    }
+
+    /// Whether a partition of a buffer has rows that are not in the database. Its live generation is frozen, so that it gets there.
+    pub(crate) async fn has_rows(&self, tag: &str) -> Result<bool> {
+        let [live, list] = ["live", "frozen"].map(|what| self.keys.buffer_of_tag(tag, what));
+        let id = cmd("HGET").arg(&live).arg("#gen").to_owned();
+        let [id, frozen] = self.host.read([id, cmd("LLEN").arg(&list).to_owned()]).await?;
+        let Some(id) = text(id).and_then(|id| Uuid::parse_str(&id).ok()) else {
+            return Ok(frozen != Value::Int(0));
+        };
+        let mut call = self.host.call(Script::BufferRotate, 3, 384);
+        call.command.arg(live).arg(format!("{list}:{}", id.hyphenated())).arg(list);
+        call.command.arg(rows::id_text(id)).arg(-1).arg(-1).arg(-1);
+        self.host.run_one(call).await?;
+        Ok(true)
+    }
+
+    /// Copies what each host has, and a host that joins does not have yet: which buffers are paused.
+    pub(crate) async fn copy_paused(&self, keys: &[Box<[u8]>], target: &Self) -> Result<()> {
+        for key in keys {
+            let Value::BulkString(since) = self.host.query(cmd("GET").arg(&**key)).await? else { continue };
+            target.host.query(cmd("SET").arg(&**key).arg(since).arg("NX")).await?;
+        }
+        Ok(())
+    }
+
+    /// Registers stand-ins that have come here.
+    pub(crate) async fn register_stand_ins(&self, tags: &[&str]) -> Result<()> {
+        if tags.is_empty() {
+            return Ok(());
+        }
+        self.host.query(cmd("SADD").arg(self.keys.stand_ins(Default::default())).arg(tags)).await.map(drop)
+    }
+
+    /// Whether a key has rows of a buffer that are not in the database.
+    pub(crate) fn has_rows_under(&self, key: &[u8]) -> bool {
+        let key = String::from_utf8_lossy(key);
+        let part = key.split_once("}:").map_or("", |(_, part)| part);
+        part == "live" || part.starts_with("frozen")
+    }
+
+    /// The tag of a key of a stand-in.
+    pub(crate) fn stand_in_tag<'a>(&self, key: &'a [u8]) -> Option<&'a str> {
+        let (_, rest) = std::str::from_utf8(key).ok()?.split_once(":series:{")?;
+        let (tag, _) = rest.split_once('}')?;
+        tag.contains('~').then_some(tag)
+    }
+
+    /// Runs what may be repeated, also while the host does not answer for a moment.
+    async fn patiently(&self, call: impl Fn() -> Call) -> Result<Value> {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            match self.host.run_one(call()).await {
+                Err(error) if error.is_outage() && attempts < MAX_ATTEMPTS => self.clock().sleep(PAUSE).await,
+                answer => return answer,
+            }
+        }
+    }
+}
