@@ -211,6 +211,43 @@ async fn slots_that_move_under_load_lose_nothing_and_double_nothing() {
     );
 }
 
+/// Takes of many callers share calls, which have keys of many slots. Each slot with keys of limits moves meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn takes_that_share_calls_count_once_while_every_group_moves() {
+    if without("redis") {
+        return;
+    }
+    let cluster = block_in_place(RedisCluster::start);
+    let structures = Structures::open(&cluster.url()).await;
+    let keys: Vec<String> = (0..256).map(|key| format!("m{key}")).collect();
+    let stop = Arc::new(AtomicBool::new(false));
+    let callers = keys.iter().map(|key| {
+        let (limit, key, stop) = (structures.limit.clone(), key.clone(), stop.clone());
+        tokio::spawn(async move {
+            let mut own = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let taken = limit.take(&*key).await.unwrap_or_else(|error| panic!("{key}: {error:?}"));
+                assert!(taken.is_allowed() && !taken.is_degraded(), "{taken:?}");
+                own += 1;
+            }
+            own
+        })
+    });
+    let callers: Vec<_> = callers.collect();
+    let mut slots: Vec<u16> = keys.iter().map(|key| structures.slots(key)[0]).collect();
+    slots.sort_unstable();
+    slots.dedup();
+    assert!(slots.len() > 50, "{slots:?}");
+    for slot in slots {
+        move_away(&cluster, slot, async || ());
+    }
+    stop.store(true, Ordering::Relaxed);
+    for (key, caller) in keys.iter().zip(callers) {
+        let own: u64 = caller.await.expect("no error");
+        assert_eq!(structures.limit.peek(&**key).await.expect("answers").used(), own, "{key}");
+    }
+}
+
 /// A buffer of one partition with a row, and its slot.
 async fn one_partition(cluster: &RedisCluster) -> (BufferHandle, u16, Forebay) {
     let bay = open(&cluster.url()).await.expect("opens");

@@ -52,18 +52,9 @@ impl Group {
         Self(Layout::slot(place).number() / (SLOTS / REGISTERS) * (GROUPS / REGISTERS))
     }
 
-    /// The group of this number; numbers beyond them begin anew.
-    pub(crate) fn numbered(number: u16) -> Self {
-        Self(number % GROUPS)
-    }
-
     /// All groups.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         (0..GROUPS).map(Self)
-    }
-
-    pub(crate) fn number(self) -> u16 {
-        self.0
     }
 
     /// Its place among all groups.
@@ -78,6 +69,42 @@ impl Group {
 
     pub(crate) fn slot(self) -> Slot {
         Slot::in_middle(self.0, GROUPS)
+    }
+}
+
+/// Some groups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Groups(u64);
+
+const _: () = assert!(GROUPS as u32 == u64::BITS, "each group has a bit");
+
+impl Groups {
+    pub(crate) const ALL: Self = Self(u64::MAX);
+
+    pub(crate) fn of(group: Group) -> Self {
+        Self(1 << group.0)
+    }
+
+    /// The groups whose bits are set.
+    pub(crate) fn of_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    pub(crate) fn bits(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) fn has(self, group: Group) -> bool {
+        self.0 & Self::of(group).0 != 0
+    }
+
+    /// These and others.
+    pub(crate) fn with(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
+    pub(crate) fn iter(self) -> impl Iterator<Item = Group> {
+        Group::all().filter(move |group| self.has(*group))
     }
 }
 

@@ -43,7 +43,7 @@ pub(crate) use batched::BatchedTake;
 pub(crate) use engine::Cluster;
 pub(crate) use host::Host;
 pub(crate) use inspect::Content;
-pub(crate) use layout::{Group, Layout};
+pub(crate) use layout::{Group, Groups, Layout};
 pub(crate) use moves::{SlotMove, moves};
 pub(in crate::engine) use moving::{Access, PATIENCE, Patience, ROW_PATIENCE, again};
 pub(crate) use nodes::read_nodes;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Group, Layout, Slot,
+    Group, Groups, Layout, Slot,
     member::Member,
     placement::Placement,
     router::{Router, RouterKind},
@@ -45,9 +45,12 @@ impl Topology {
         let mut slots = vec![0; members.len()];
         owners.iter().for_each(|&owner| slots[usize::from(owner)] += 1);
         let topology = Self { members, routing: Routing::Nodes(owners, epoch), slots: Some(slots.into()) };
+        let mut groups = vec![Groups::default(); topology.members.len()];
         for group in Group::all() {
-            topology.members[topology.owner(group.slot())].engine.set_probe_group(group);
+            let owner = topology.owner(group.slot());
+            groups[owner] = groups[owner].with(Groups::of(group));
         }
+        topology.members.iter().zip(groups).for_each(|(member, groups)| member.engine.set_groups(groups));
         topology
     }
 

@@ -22,8 +22,23 @@ pub(super) async fn run_about(
     call: impl Fn(usize, u64) -> Call,
     patience: Duration,
 ) -> Result<Vec<Result<Value>>> {
-    let now = host.clock().now().as_micros().unsigned_abs();
+    let now = about(host);
     let mut replies = host.run((0..calls).map(|place| call(place, now)).collect(), patience).await?;
+    run_other_tables(host, &mut replies, call).await;
+    Ok(replies)
+}
+
+/// This machine's time, in microseconds since 1970.
+pub(super) fn about(host: &Host) -> u64 {
+    host.clock().now().as_micros().unsigned_abs()
+}
+
+/// Runs those calls once more whose server's time was in no window.
+pub(super) async fn run_other_tables(
+    host: &Host,
+    replies: &mut [Result<Value>],
+    call: impl Fn(usize, u64) -> Call,
+) {
     for (place, reply) in replies.iter_mut().enumerate() {
         let Some(time) = reply.as_ref().ok().and_then(other_table) else { continue };
         *reply = host.run_one(call(place, time)).await.and_then(|reply| match other_table(&reply) {
@@ -31,7 +46,6 @@ pub(super) async fn run_about(
             Some(_) => Err(unavailable(host.name(), "its clock is not the same in two calls")),
         });
     }
-    Ok(replies)
 }
 
 /// [`run_about`] for a single call.

@@ -30,6 +30,11 @@ pub(super) struct Call {
 }
 
 impl Call {
+    /// A call of a script before which there is no fence.
+    pub(super) fn unfenced(script: Script, command: Cmd) -> Self {
+        Self { script, command, epoch: None }
+    }
+
     /// The command with all of its arguments. The fence takes the last one away.
     pub(super) fn finish(mut self) -> Cmd {
         if let Some(epoch) = self.epoch {
@@ -74,8 +79,34 @@ impl Host {
     /// each of them may have been applied.
     pub(super) async fn run(&self, calls: Vec<Call>, patience: Duration) -> Result<Vec<Result<Value>>> {
         let session = self.session().await?;
-        let (sent, values) = self.run_raw(&session, calls, false).await?;
-        Ok(self.each_accepted(&session, &sent, values, patience).await)
+        self.run_on(&session, calls, patience).await
+    }
+
+    /// [`run`](Self::run) on this connection.
+    pub(super) async fn run_on(
+        &self,
+        session: &Session,
+        calls: Vec<Call>,
+        patience: Duration,
+    ) -> Result<Vec<Result<Value>>> {
+        let (sent, values) = self.run_raw(session, calls, false).await?;
+        Ok(self.each_accepted(session, &sent, values, patience).await)
+    }
+
+    /// [`run_on`](Self::run_on), where the replies to the calls at some places come as they were: those calls follow no redirects.
+    pub(super) async fn run_some_raw(
+        &self,
+        session: &Session,
+        calls: Vec<Call>,
+        raw: &[usize],
+        patience: Duration,
+    ) -> Result<Vec<Result<Value>>> {
+        let (sent, mut values) = self.run_raw(session, calls, false).await?;
+        let kept: Vec<Value> =
+            raw.iter().map(|&place| std::mem::replace(&mut values[place], Value::Nil)).collect();
+        let mut answers = self.each_accepted(session, &sent, values, patience).await;
+        raw.iter().zip(kept).for_each(|(&place, value)| answers[place] = Ok(value));
+        Ok(answers)
     }
 
     /// [`run`](Self::run) for a single call.

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use tokio::{sync::Notify, task::AbortHandle};
 
 use super::{
-    about::run_about,
+    across::{self, Across},
     connection::Host,
     keys::Keys,
     plan::{Answers, Gathered, Plan, Request, Verdict},
@@ -67,6 +67,7 @@ pub(super) struct Combiner {
 struct Shared {
     host: Arc<Host>,
     keys: Keys,
+    across: Across,
     /// Protects the gathered requests and the count of round trips together: a request either sees the connection idle,
     /// or is seen by the round trip that ends. Held for some dozen instructions, never across an await.
     queue: CachePadded<Mutex<Queue>>,
@@ -107,11 +108,16 @@ impl Combiner {
                 gathered: Gathered::default(),
                 wakers: vec![],
             }));
-            Shared { host, keys, queue, busy, wake }
+            Shared { host, keys, across: Across::default(), queue, busy, wake }
         });
         let senders =
             (0..MAX_IN_FLIGHT).map(|_| tokio::spawn(send_loop(shared.clone())).abort_handle()).collect();
         Self { shared, senders }
+    }
+
+    /// Whether the host lets one call have keys of several slots.
+    pub(super) fn across(&self) -> &Across {
+        &self.shared.across
     }
 
     /// Whether something is under way, so that a request goes with the next.
@@ -241,12 +247,8 @@ impl Shared {
     async fn answers(&self, gathered: &Gathered) -> Result<Answers> {
         let plan = Plan::new(gathered, self.keys.layout);
         let sent = self.host.clock().monotonic();
-        let call = |place, about| {
-            plan.call(place, about, (gathered, &self.keys), |script, keys, bytes| {
-                self.host.call(script, keys, bytes)
-            })
-        };
-        let replies = run_about(&self.host, plan.calls(), call, NO_PATIENCE).await?;
+        let planned = (&plan, gathered, &self.keys);
+        let replies = across::run(&self.host, &self.across, planned, NO_PATIENCE).await?;
         Ok(plan.answers(gathered, sent, replies, (self.host.name(), &self.keys)))
     }
 }

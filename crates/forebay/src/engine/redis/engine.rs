@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicU16, AtomicU64, Ordering},
+    atomic::{AtomicU64, Ordering},
 };
 
 use tokio::sync::Semaphore;
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    engine::cluster::{Group, Layout},
+    engine::cluster::{Groups, Layout},
     error::{Error, Result},
     model::{Health, HostStatus},
 };
@@ -48,8 +48,8 @@ pub(crate) struct Redis {
     /// The bytes of requests and their tokens, as the host said last, of each group that has a count of its own. Only shown, so
     /// any memory order will do.
     pub(super) once_bytes: Box<[AtomicU64]>,
-    /// A group of keys that this node of a Redis Cluster has. Orders nothing else.
-    probe_group: AtomicU16,
+    /// The groups of keys that this node of a Redis Cluster has. Orders nothing else.
+    groups: AtomicU64,
 }
 
 impl Redis {
@@ -120,7 +120,7 @@ impl Redis {
             series_writers: series_writer::Writers::default(),
             stand_in_writers: stand_in_writer::Writers::default(),
             once_bytes: (0..shares).map(|_| AtomicU64::new(0)).collect(),
-            probe_group: AtomicU16::new(0),
+            groups: AtomicU64::new(0),
         })
     }
 
@@ -129,9 +129,13 @@ impl Redis {
         self.host.session().await.map(drop)
     }
 
-    /// Notes a group of keys that this node of a Redis Cluster has.
-    pub(crate) fn set_probe_group(&self, group: Group) {
-        self.probe_group.store(group.number(), Ordering::Relaxed);
+    /// Notes the groups of keys that this node of a Redis Cluster has.
+    pub(crate) fn set_groups(&self, groups: Groups) {
+        self.groups.store(groups.bits(), Ordering::Relaxed);
+    }
+
+    pub(super) fn groups(&self) -> Groups {
+        Groups::of_bits(self.groups.load(Ordering::Relaxed))
     }
 
     /// Ends the wait of those who wait for an answer of this node, whose slots another one has by now.
@@ -166,6 +170,7 @@ impl Redis {
         if info.lines().all(|line| line != "role:master") {
             self.report();
         }
+        self.combiner.across().probe(&self.host, &self.keys, self.groups()).await;
         Ok(())
     }
 
@@ -227,7 +232,7 @@ impl Redis {
 
     /// Whether this host takes writes, and lets its user run every command that Forebay uses.
     pub(crate) async fn ping(&self) -> Result<()> {
-        let group = Group::numbered(self.probe_group.load(Ordering::Relaxed));
+        let group = self.groups().iter().next().unwrap_or_default();
         self.probe.run(&self.host, &self.keys, group).await
     }
 

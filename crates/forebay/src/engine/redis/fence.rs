@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Retry};
 /// The texts of all scripts, as the hosts of a store are sent them.
 #[derive(Debug)]
 pub(super) struct Scripts {
-    /// In the order of [`Script::ALL`].
+    /// Of [`Script::ALL`], then of [`Script::ACROSS`].
     texts: Box<[Cow<'static, str>]>,
     /// As a server computed them: all compute the same. Set before the first connection is up.
     pub(super) hashes: OnceLock<Box<[String]>>,
@@ -39,7 +39,8 @@ impl Scripts {
     }
 
     fn of(text: impl Fn(Script) -> Cow<'static, str>) -> Self {
-        Self { texts: Script::ALL.iter().map(|script| text(*script)).collect(), hashes: OnceLock::new() }
+        let all = Script::ALL.iter().chain(Script::ACROSS);
+        Self { texts: all.map(|script| text(*script)).collect(), hashes: OnceLock::new() }
     }
 
     pub(super) fn text(&self, script: Script) -> &str {

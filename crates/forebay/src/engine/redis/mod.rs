@@ -5,6 +5,7 @@
 
 mod about;
 mod access;
+mod across;
 mod announced;
 mod breaker;
 mod buffer;

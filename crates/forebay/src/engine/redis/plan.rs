@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     engine::{
-        cluster::{Group, Layout},
+        cluster::{Group, Groups, Layout},
         step::Take,
     },
     error::{Error, Result},
@@ -193,15 +193,90 @@ impl Plan {
         };
         let bytes = planned.entries.iter().map(|&entry| self.entries[entry].key.len() + ABOUT).sum::<usize>();
         let mut call = start(script, planned.entries.len(), bytes);
-        let mut key = vec![];
-        for &entry in &planned.entries {
-            let entry = &self.entries[entry];
-            key.clear();
-            keys.limit(&mut key, &entry.rule, batch.limits[entry.limit].as_str(), batch.key(entry));
-            call.command.arg(&key);
-        }
+        self.write_keys(planned, (batch, keys), &mut call);
         self.write_arguments(planned, Times::new(planned.at, about), &mut call);
         call
+    }
+
+    /// The calls as they are sent where keys of several groups may go together: each in place of some of the plan, in their order.
+    /// Takes of single keys under one rule go together, but those of the groups in `apart`.
+    pub(super) fn across(&self, apart: Groups) -> Vec<Vec<usize>> {
+        let mut sent: Vec<(Vec<usize>, usize)> = vec![];
+        for (place, call) in self.calls.iter().enumerate() {
+            let keys = call.entries.len();
+            let fits = |(places, have): &(Vec<usize>, usize)| {
+                let first = &self.calls[places[0]];
+                let are_alike = match (&first.kind, &call.kind) {
+                    (Kind::Runs(one), Kind::Runs(other)) => one == other && first.at == call.at,
+                    _ => false,
+                };
+                are_alike && !apart.has(first.group) && have + keys <= MOST_KEYS
+            };
+            // From the latest on: most batches have one rule.
+            let with = sent.iter_mut().rev().find(|with| !apart.has(call.group) && fits(with));
+            match with {
+                Some((places, have)) => {
+                    places.push(place);
+                    *have += keys;
+                }
+                None => sent.push((vec![place], keys)),
+            }
+        }
+        sent.into_iter().map(|(places, _)| places).collect()
+    }
+
+    /// Writes one call in place of several that [`across`](Self::across) has put together.
+    pub(super) fn call_across(
+        &self,
+        places: &[usize],
+        about: u64,
+        (batch, keys): (&Gathered, &Keys),
+        start: impl Fn(Script, usize) -> Call,
+    ) -> Call {
+        let calls = || places.iter().map(|&place| &self.calls[place]);
+        let first = &self.calls[places[0]];
+        let Kind::Runs(rule) = &first.kind else { unreachable!("only runs go across") };
+        let entries = || calls().flat_map(|call| &call.entries).map(|&entry| &self.entries[entry]);
+        let bytes = entries().map(|entry| entry.key.len() + ABOUT).sum::<usize>();
+        let mut call = start(Script::take_across(rule), bytes);
+        self.write_key(&self.entries[first.entries[0]], (batch, keys), &mut vec![], &mut call);
+        let (mut argument, mut sizes) = (vec![], vec![]);
+        for planned in calls() {
+            self.write_keys(planned, (batch, keys), &mut call);
+            write_short(&mut sizes, planned.entries.len());
+        }
+        write_charges(&mut argument, rule, Times::new(first.at, about), entries());
+        call.command.arg(argument).arg(sizes);
+        call
+    }
+
+    /// The group of a call's keys.
+    pub(super) fn group_of(&self, place: usize) -> Group {
+        self.calls[place].group
+    }
+
+    /// How many keys a call has.
+    pub(super) fn keys_of(&self, place: usize) -> usize {
+        self.calls[place].entries.len()
+    }
+
+    fn write_keys(&self, planned: &Planned, whose: (&Gathered, &Keys), call: &mut Call) {
+        let mut key = vec![];
+        for &entry in &planned.entries {
+            self.write_key(&self.entries[entry], whose, &mut key, call);
+        }
+    }
+
+    fn write_key(
+        &self,
+        entry: &Entry,
+        (batch, keys): (&Gathered, &Keys),
+        key: &mut Vec<u8>,
+        call: &mut Call,
+    ) {
+        key.clear();
+        keys.limit(key, &entry.rule, batch.limits[entry.limit].as_str(), batch.key(entry));
+        call.command.arg(&*key);
     }
 
     /// Replays the requests over the replies to the calls, in the order in which the scripts charged them.
@@ -397,11 +472,7 @@ impl Plan {
         let entries = planned.entries.iter().map(|&entry| &self.entries[entry]);
         match &planned.kind {
             Kind::Runs(rule) => {
-                write_take(&mut text, rule, times);
-                let once = |entry: &Entry| entry.runs.more.is_empty() && entry.runs.first == Some((1, 1));
-                if !entries.clone().all(once) {
-                    entries.for_each(|entry| write_runs(&mut text, entry.runs.iter()));
-                }
+                write_charges(&mut text, rule, times, entries);
                 call.command.arg(text);
             }
             Kind::Whole(requests) => {
@@ -463,6 +534,20 @@ impl Gathered {
 
     fn key(&self, entry: &Entry) -> &str {
         &self.keys[entry.key.clone()]
+    }
+}
+
+/// Writes the time, the rule and, unless each key is taken once at cost 1, the runs of each key.
+fn write_charges<'a>(
+    text: &mut Vec<u8>,
+    rule: &Rule,
+    times: Times,
+    entries: impl Iterator<Item = &'a Entry> + Clone,
+) {
+    write_take(text, rule, times);
+    let once = |entry: &Entry| entry.runs.more.is_empty() && entry.runs.first == Some((1, 1));
+    if !entries.clone().all(once) {
+        entries.for_each(|entry| write_runs(text, entry.runs.iter()));
     }
 }
 

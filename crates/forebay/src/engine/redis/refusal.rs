@@ -99,6 +99,11 @@ impl Refusal {
         self.class
     }
 
+    /// Whether something may have been written before.
+    pub(super) fn is_partial(&self) -> bool {
+        self.partial
+    }
+
     /// The code and what follows it.
     pub(super) fn text(&self) -> &str {
         &self.text

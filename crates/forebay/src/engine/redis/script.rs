@@ -20,6 +20,13 @@ macro_rules! framed {
     };
 }
 
+/// A script for keys of several slots of one node of a Redis Cluster. Servers before Redis 7 refuse to load it.
+macro_rules! across {
+    ($($part:expr),+) => {
+        concat!("#!lua flags=allow-cross-slot-keys\n", bare!($($part),+))
+    };
+}
+
 /// [`framed`] without what is around: for the scripts that answer most calls, each tenth of a microsecond of which is one of all
 /// throughput. What of several keys is written when one of these is refused nobody asks: `on_error` decides.
 macro_rules! bare {
@@ -46,27 +53,31 @@ macro_rules! kinds {
     };
 }
 
-/// Declares the scripts, each with its text.
+/// Declares the scripts, each with its text: those that every connection has loaded, and those that a node is asked to load later.
 macro_rules! scripts {
-    ($($name:ident => $text:expr,)*) => {
-        /// A script that every connection has loaded.
+    ($($name:ident => $text:expr,)* ; $($across:ident => $across_text:expr,)*) => {
+        /// A script.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum Script { $($name,)* }
+        pub(super) enum Script { $($name,)* $($across,)* }
 
         impl Script {
+            /// Those that every connection has loaded.
             pub(super) const ALL: &'static [Self] = &[$(Self::$name,)*];
 
+            /// Those for keys of several slots, which a server may refuse.
+            pub(super) const ACROSS: &'static [Self] = &[$(Self::$across,)*];
+
             pub(super) fn source(self) -> &'static str {
-                match self { $(Self::$name => $text,)* }
+                match self { $(Self::$name => $text,)* $(Self::$across => $across_text,)* }
             }
         }
     };
 }
 
 scripts! {
-    TakeWindow => bare!(lua!("foreign"), lua!("take_window")),
-    Take => bare!(lua!("foreign"), kinds!(), lua!("take")),
-    TakeTokens => bare!(lua!("foreign"), lua!("leak"), lua!("take_tokens")),
+    TakeWindow => bare!(lua!("keys"), lua!("foreign"), lua!("take_window")),
+    Take => bare!(lua!("keys"), lua!("foreign"), kinds!(), lua!("take")),
+    TakeTokens => bare!(lua!("keys"), lua!("foreign"), lua!("leak"), lua!("take_tokens")),
     TakeAll => bare!(lua!("foreign"), kinds!(), lua!("take_all")),
     Refund => framed!(kinds!(), lua!("refund")),
     Allot => framed!(kinds!(), lua!("allot")),
@@ -91,6 +102,11 @@ scripts! {
     Probe => framed!(lua!("probe")),
     OnceBegin => framed!(lua!("once_begin")),
     OnceEnd => framed!(lua!("once_end")),
+    ;
+    TakeWindowAcross => across!(lua!("keys_across"), lua!("foreign"), lua!("take_window")),
+    TakeAcross => across!(lua!("keys_across"), lua!("foreign"), kinds!(), lua!("take")),
+    TakeTokensAcross => across!(lua!("keys_across"), lua!("foreign"), lua!("leak"), lua!("take_tokens")),
+    ProbeAcross => across!(lua!("probe_across")),
 }
 
 /// The scripts that move keys between hosts. Their texts are sent with each call: few connections need them.
@@ -113,12 +129,22 @@ impl Script {
         matches!(self, Self::BufferAdd | Self::SeriesAdd | Self::StandInAdd)
     }
 
-    /// Whether the fence of a host is before it, where there is one. Those that concern the host itself have none.
+    /// Whether the fence of a host is before it, where there is one. Those that concern the host itself have none, nor have those for
+    /// nodes of a Redis Cluster.
     pub(super) fn is_fenced(self) -> bool {
-        !matches!(self, Self::PlacementSet | Self::ReshardClaim | Self::Probe)
+        !matches!(self, Self::PlacementSet | Self::ReshardClaim | Self::Probe) && !Self::ACROSS.contains(&self)
     }
 
-    /// Its place in [`ALL`](Self::ALL).
+    /// [`take`](Self::take) for keys of several slots.
+    pub(super) fn take_across(rule: &Rule) -> Self {
+        match Self::take(rule) {
+            Self::TakeWindow => Self::TakeWindowAcross,
+            Self::TakeTokens => Self::TakeTokensAcross,
+            _ => Self::TakeAcross,
+        }
+    }
+
+    /// Its place in [`ALL`](Self::ALL); those in [`ACROSS`](Self::ACROSS) follow.
     pub(super) fn index(self) -> usize {
         self as usize
     }
@@ -132,10 +158,10 @@ mod tests {
 
     #[test]
     fn each_script_is_listed_once_and_says_what_it_takes() {
-        for (place, script) in Script::ALL.iter().copied().enumerate() {
+        for (place, script) in Script::ALL.iter().chain(Script::ACROSS).copied().enumerate() {
             assert_eq!(script.index(), place);
         }
-        for text in Script::ALL.iter().map(|script| script.source()).chain(TRANSFERS) {
+        for text in Script::ALL.iter().chain(Script::ACROSS).map(|script| script.source()).chain(TRANSFERS) {
             for part in ["-- KEYS", "-- ARGV", "-- Example", "-- Reply", "assert(#KEYS"] {
                 assert!(text.contains(part), "no {part:?} in {text}");
             }
@@ -168,7 +194,7 @@ mod tests {
 
     #[test]
     fn what_a_script_writes_it_writes_by_write() {
-        let texts = Script::ALL.iter().copied().filter(|script| {
+        let texts = Script::ALL.iter().chain(Script::ACROSS).copied().filter(|script| {
             // A guard is no effect, and rows are written last: see there. The probe tells nobody how far it came.
             !matches!(script, Script::BufferAdd | Script::SeriesAdd | Script::StandInAdd | Script::Probe)
         });
@@ -190,7 +216,7 @@ mod tests {
         let probe: Vec<&str> =
             commands(Script::Probe.source()).into_iter().map(|(_, command)| command).collect();
         assert!(probe.len() > 25, "{probe:?}");
-        for &script in Script::ALL {
+        for &script in Script::ALL.iter().chain(Script::ACROSS) {
             for (_, command) in commands(script.source()) {
                 // Without the right to publish a waiter finds out by itself; the others are words of a command.
                 let other = ["PUBLISH", "PX", "KEEPTTL", "WITHSCORES", "OVERFLOW", "SAT", "INCRBY"]

@@ -1,13 +1,10 @@
 -- Charges runs of calls against limits of any kind: each key on its own, all under one rule.
 --
--- KEYS     one or more; a key holds what the file of the kind says, see kinds.lua. A key that is not there counts as zeros.
--- ARGV[1]  packed, little endian: the time in µs since 1970 (i8; negative: this server's clock), the number of the kind (u1), its
+-- keys     one or more, see keys.lua; a key holds what the file of the kind says, see kinds.lua. A key that is not there counts as zeros.
+-- arg      packed, little endian: the time in µs since 1970 (i8; negative: this server's clock), the number of the kind (u1), its
 --          rule. Nothing more: each key is taken once at cost 1. Else the runs, as in take_window.lua.
--- Example  EVALSHA <sha> 1 forebay:sliding:hits:60s:{42} <-1, 3, 60000000, 20, 1>
 -- Reply    as take_window.lua.
 
-assert(#KEYS >= 1 and #ARGV == 1, 'take: one or more keys and one argument')
-local arg = ARGV[1]
 local now, here, pos = read_time(arg)
 local kind, rule
 kind, rule, pos = read_rule(arg, pos, now)
@@ -29,9 +26,8 @@ local function run(room)
   return taken
 end
 
-local states = call('MGET', unpack(KEYS))
-for i, key in ipairs(KEYS) do
-  local state = states[i]
+for i = 1, #states do
+  local key, state = keys[i], states[i]
   local strange = state and (#state < 16 or (#state - 16) % 40 ~= 0)
   local first, level, capacity, allotments, previous = read(rule, state and not strange and state or EMPTY)
   if strange then capacity = -1 end

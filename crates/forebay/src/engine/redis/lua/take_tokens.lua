@@ -1,17 +1,14 @@
 -- Charges runs of calls against token buckets: each key on its own, all under one rule.
 --
--- KEYS     one or more; a key holds two integers, 8 bytes each, little endian: a tick and the level at
+-- keys     one or more, see keys.lua; a key holds two integers, 8 bytes each, little endian: a tick and the level at
 --          it, in units of one token × period. A key that is not there counts as (0, 0).
--- ARGV[1]  packed, little endian: the time in µs since 1970 (i8; negative: this server's clock), the
+-- arg      packed, little endian: the time in µs since 1970 (i8; negative: this server's clock), the
 --          rate in tokens per period (u8), the period in ticks (u8), the burst in tokens (u8), the tick
 --          in µs (u8). Then the runs, as in take_window.lua.
--- Example  EVALSHA <sha> 1 forebay:tokens:api:60s:{42} <-1, 20, 60000000, 40, 1>
 -- Reply    as take_window.lua.
 
-assert(#KEYS >= 1 and #ARGV == 1, 'take_tokens: one or more keys and one argument')
 local pack, read = struct.pack, struct.unpack
 local floor = math.floor
-local keys, arg = KEYS, ARGV[1]
 local now, rate, period, burst, tick, pos = read('<i8I8I8I8I8', arg)
 local here = now < 0
 if here then
@@ -29,8 +26,7 @@ local function ttl(then_, level, allotments)
   return string.format('%d', left / 1000 + 1)
 end
 
-local states = call('MGET', unpack(keys))
-for i = 1, #keys do
+for i = 1, #states do
   local state = states[i]
   local then_, level, allotments, full = ticks, 0, '', capacity
   if state and #state > 16 and (#state - 16) % 40 == 0 then

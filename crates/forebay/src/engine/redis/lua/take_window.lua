@@ -1,18 +1,15 @@
 -- Charges runs of calls against fixed windows: each key on its own, all under one rule.
 --
--- KEYS     one or more; a key holds two integers, 8 bytes each, little endian: the window's index and
---          what is used of it. A key that is not there counts as (0, 0). Its allotments follow: see kinds.lua.
--- ARGV[1]  packed, little endian: the time in µs since 1970 (i8; negative: this server's clock), the
+-- keys     one or more, see keys.lua and keys_across.lua; a key holds two integers, 8 bytes each, little endian: the window's index
+--          and what is used of it. A key that is not there counts as (0, 0). Its allotments follow: see kinds.lua.
+-- arg      packed, little endian: the time in µs since 1970 (i8; negative: this server's clock), the
 --          window's length in µs (u8), what is added to the time before dividing by it (u8), the
 --          quota (u8). Nothing more: each key is taken once at cost 1. Else for each key the number of
 --          its runs (u4), and for each run the cost of a call (u8) and the number of calls (u4).
--- Example  EVALSHA <sha> 1 forebay:window:hits:60s:{42} <-1, 60000000, 0, 20>
 -- Reply    one string: the time that decided (u8), then for each key the two integers as they were.
 --          Of a key that holds something else see foreign.lua. The caller runs the same arithmetic over them, which tells it what became of each call.
 
-assert(#KEYS >= 1 and #ARGV == 1, 'take_window: one or more keys and one argument')
 local pack, read = struct.pack, struct.unpack
-local keys, arg = KEYS, ARGV[1]
 local now, length, offset, limit, pos = read('<i8I8I8I8', arg)
 local here = now < 0
 if here then
@@ -30,10 +27,9 @@ local function ttl(window)
   return string.format('%d', left / 1000 + 1)
 end
 
-local states = call('MGET', unpack(keys))
 -- What is used after one more, by the state before: many keys of a batch stand at the same count.
 local next_used = {}
-for i = 1, #keys do
+for i = 1, #states do
   local state = states[i]
   local next = next_used[state]
   if next then

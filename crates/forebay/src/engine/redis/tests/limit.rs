@@ -1,11 +1,11 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use forebay_testkit::{Redis as Server, Reply, eventually};
+use forebay_testkit::{Redis as Server, RedisCluster, Reply, eventually};
 use futures::future::join_all;
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 use tokio::runtime::Runtime;
 
-use super::{engine, keys};
+use super::{across::node, engine, keys};
 use crate::{
     Clock, ManualClock, Name, Timestamp, When,
     engine::{
@@ -178,20 +178,39 @@ async fn same(
 
 #[test]
 fn combined_is_one_by_one() {
+    check_combined(engine, |_| ());
+}
+
+#[test]
+fn combined_over_several_slots_is_one_by_one() {
+    let cluster = RedisCluster::start_single();
+    // A request has limits of one key.
+    check_combined(
+        async || node(&cluster, 0).await,
+        |(_, charges)| {
+            let first = charges[0].key;
+            charges.iter_mut().for_each(|charge| charge.key = first);
+        },
+    );
+}
+
+/// Charges in batches, and one by one, and compares. `change` makes requests such as the engine takes.
+fn check_combined<T>(engine: impl AsyncFn() -> (Arc<Redis>, T), change: impl Fn(&mut Request)) {
     // A single thread, and all requests polled before any is sent: the first goes alone, the others in one
     // batch, single charges first.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("starts");
     let rules = rules();
     // Some ask the same several times in a row.
     let request = ((0i64..3, vec(charges(), 1..4)), 1usize..5);
-    let requests = vec(request, 1..20).prop_map(|requests| {
+    let requests = vec(request, 1..20).prop_map(|mut requests| {
+        requests.iter_mut().for_each(|(request, _)| change(request));
         requests.into_iter().flat_map(|(request, times)| std::iter::repeat_n(request, times)).collect()
     });
     let rounds = vec(requests, 1..4);
     TestRunner::new(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })
         .run(&rounds, |rounds| {
             runtime.block_on(async {
-                let (redis, _) = engine().await;
+                let (redis, _kept) = engine().await;
                 let mut model = BTreeMap::new();
                 for (round, requests) in rounds.iter().enumerate() {
                     let requests: &Vec<Request> = requests;

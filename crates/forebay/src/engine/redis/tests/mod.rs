@@ -1,5 +1,6 @@
 //! The engine against a real server.
 
+mod across;
 mod buffer;
 mod cluster_node;
 mod connection;
