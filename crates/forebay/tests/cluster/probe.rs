@@ -87,7 +87,9 @@ async fn every_primary_of_a_cluster_is_probed() {
     let reports = probe(&cluster.url()).await.expect("answers");
     assert_eq!(reports.len(), 3);
     for report in &reports {
-        assert!(unmet(report).iter().all(|(need, ..)| *need == "coverage"), "{report:?}");
+        // Redis 6.2 knows no scripts over several slots.
+        let may_lack = |need| ["coverage", "keys across slots"].contains(&need);
+        assert!(unmet(report).iter().all(|(need, ..)| may_lack(*need)), "{report:?}");
         let names: Vec<&str> = report.findings.iter().map(|finding| finding.need).collect();
         assert!(names.contains(&"keys across slots") && names.contains(&"coverage"), "{names:?}");
     }

@@ -132,7 +132,8 @@ impl Script {
     /// Whether the fence of a host is before it, where there is one. Those that concern the host itself have none, nor have those for
     /// nodes of a Redis Cluster.
     pub(super) fn is_fenced(self) -> bool {
-        !matches!(self, Self::PlacementSet | Self::ReshardClaim | Self::Probe) && !Self::ACROSS.contains(&self)
+        !matches!(self, Self::PlacementSet | Self::ReshardClaim | Self::Probe)
+            && !Self::ACROSS.contains(&self)
     }
 
     /// [`take`](Self::take) for keys of several slots.
