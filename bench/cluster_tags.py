@@ -17,7 +17,7 @@ import tempfile
 import time
 import zlib
 
-CALLERS, KEYS, SECONDS, SLOTS, NODES = 512, 10_000, 3.0, 16_384, 3
+CALLERS, KEYS, SECONDS, SLOTS, NODES = 512, 10_000, 2.0, 16_384, 3
 
 
 def crc16(data):
@@ -97,7 +97,9 @@ def main():
     here = os.path.dirname(os.path.abspath(__file__))
     lua = sys.argv[1] if len(sys.argv) > 1 else os.path.join(here, "../crates/forebay/src/engine/redis/lua")
     read = lambda name: open(os.path.join(lua, name)).read()
-    source = "local call, write = redis.call, redis.call\n" + read("foreign.lua") + read("take_window.lua")
+    begin = "local call, write = redis.call, redis.call\n"
+    source = begin + read("keys.lua") + read("foreign.lua") + read("take_window.lua")
+    across = "#!lua flags=allow-cross-slot-keys\n" + begin + read("keys_across.lua") + read("foreign.lua") + read("take_window.lua")
     directory = tempfile.mkdtemp()
     nodes = [Node(directory) for _ in range(NODES)]
     try:
@@ -112,9 +114,7 @@ def main():
             time.sleep(0.1)
         for node in nodes:
             node.plain = node.ask("SCRIPT", "LOAD", source)
-            node.cross = node.ask("SCRIPT", "LOAD", "#!lua flags=allow-cross-slot-keys\n" + source.replace("KEYS", "CALLED"
-                                  ).replace("#ARGV == 1", "#ARGV > 1").replace(
-                "local states = call('MGET', unpack(keys))", "local states = {} for i, key in ipairs(keys) do states[i] = call('GET', key) end").replace("local call, write", "local CALLED = {unpack(ARGV, 2)}\nlocal call, write", 1))
+            node.across = node.ask("SCRIPT", "LOAD", across)
         # By the server's clock, windows of 60 s and a large quota.
         argument = struct.pack("<qQQQ", -1, 60_000_000, 0, 1_000_000_000)
         users = [f"user:{i}" for i in range(KEYS)]
@@ -124,6 +124,7 @@ def main():
         ways = {
             "(a) a call per slot": [crc16(user.encode()) % SLOTS for user in users],
             "(b) one call, undeclared keys": [crc16(user.encode()) % SLOTS for user in users],
+            "(b) one call, 64 groups": groups(64),
         }
         for count in (32, 64, 128, 256, 512):
             ways[f"(c) {count} groups"] = groups(count)
@@ -131,8 +132,9 @@ def main():
         batch = CALLERS // 2 // NODES
         for turn in range(3):
             for name, slots in ways.items():
-                undeclared = name.startswith("(b)")
-                keys = [f"b:{name[1]}:{{{tag_of_slot(slot) if name[:3] not in ('(a)', '(b)') else user}}}:{user}".encode() for slot, user in zip(slots, users)]
+                is_across = name.startswith("(b)")
+                tags = users if name.endswith(("slot", "keys")) and "one slot" not in name else map(tag_of_slot, slots)
+                keys = [f"b:{name[1]}:{{{tag}}}:{user}".encode() for tag, user in zip(tags, users)]
                 own = [[i for i, slot in enumerate(slots) if slot in node.slots] for node in nodes]
                 before = [node.cpu() for node in nodes]
                 takes = calls_made = 0
@@ -143,9 +145,10 @@ def main():
                         for i in random.choices(mine, k=batch):
                             by_slot.setdefault(slots[i], set()).add(i)
                         takes += sum(map(len, by_slot.values()))
-                        if undeclared:
+                        if is_across:
                             members = [keys[i] for some in by_slot.values() for i in some]
-                            calls = [("EVALSHA", node.cross, 0, argument, *members)]
+                            sizes = b"".join(struct.pack("<H", len(some)) for some in by_slot.values())
+                            calls = [("EVALSHA", node.across, 1, members[0], *members, argument, sizes)]
                         else:
                             calls = [("EVALSHA", node.plain, len(some), *(keys[i] for i in some), argument) for some in by_slot.values()]
                         calls_made += len(calls)
