@@ -22,9 +22,9 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(grant)).routes(routes!(extend, release))
 }
 
-/// The text of a lease: its id and its key in hexadecimal, so that the server needs no table of leases.
+/// What a client calls a lease by: its id and its key in hexadecimal, so that the server needs no table of leases.
 #[derive(Debug, PartialEq, Eq)]
-struct Ticket {
+struct KeyedLeaseId {
     id: LeaseId,
     key: String,
 }
@@ -32,14 +32,14 @@ struct Ticket {
 /// The hexadecimal digits of an id.
 const ID_DIGITS: usize = 32;
 
-impl fmt::Display for Ticket {
+impl fmt::Display for KeyedLeaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.id.to_string().replace('-', ""))?;
         self.key.bytes().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
-impl FromStr for Ticket {
+impl FromStr for KeyedLeaseId {
     type Err = Problem;
 
     fn from_str(text: &str) -> Result<Self, Problem> {
@@ -83,7 +83,7 @@ async fn grant(
     match limit.handle.lease_as(&key, LeaseId::random()).await? {
         Lease::Granted(LeaseTerm { id, expires_in, decision, .. }) => {
             limit.metrics.count(&decision);
-            let lease = Ticket { id, key }.to_string();
+            let lease = KeyedLeaseId { id, key }.to_string();
             let body = LimitLease { lease, expires_in: seconds(expires_in), decision: (&decision).into() };
             Ok((StatusCode::CREATED, Json(body)))
         }
@@ -110,10 +110,10 @@ async fn extend(
     Path((limit, lease)): Path<(String, String)>,
 ) -> JsonResult<LimitLeaseExtension> {
     let rules = app.rules();
-    let (limit, ticket) = (&rules.limits.find(&limit)?.handle, lease.parse::<Ticket>()?);
-    match limit.extend_lease(&ticket.key, ticket.id).await? {
+    let (limit, lease) = (&rules.limits.find(&limit)?.handle, lease.parse::<KeyedLeaseId>()?);
+    match limit.extend_lease(&lease.key, lease.id).await? {
         Some(expires_in) => {
-            let degraded = ticket.id.is_degraded();
+            let degraded = lease.id.is_degraded();
             Ok(Json(LimitLeaseExtension { expires_in: seconds(expires_in), degraded }))
         }
         None => Err(not_held(limit)),
@@ -135,8 +135,8 @@ async fn release(
     Path((limit, lease)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
     let rules = app.rules();
-    let (limit, ticket) = (&rules.limits.find(&limit)?.handle, lease.parse::<Ticket>()?);
-    if limit.release_lease(&ticket.key, ticket.id).await? {
+    let (limit, lease) = (&rules.limits.find(&limit)?.handle, lease.parse::<KeyedLeaseId>()?);
+    if limit.release_lease(&lease.key, lease.id).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(not_held(limit))
@@ -148,12 +148,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ticket_is_read_back_and_nothing_else_is() {
-        let ticket = Ticket { id: LeaseId::random(), key: "a/é?".into() };
-        let text = ticket.to_string();
-        assert_eq!(text.parse::<Ticket>().ok(), Some(ticket));
+    fn a_lease_id_is_read_back_with_its_key_and_nothing_else_is() {
+        let lease = KeyedLeaseId { id: LeaseId::random(), key: "a/é?".into() };
+        let text = lease.to_string();
+        assert_eq!(text.parse::<KeyedLeaseId>().ok(), Some(lease));
         for wrong in ["", "42", &text[..32], &text[1..], &text[..text.len() - 1], &format!("{text}+1")] {
-            assert!(wrong.parse::<Ticket>().is_err(), "{wrong}");
+            assert!(wrong.parse::<KeyedLeaseId>().is_err(), "{wrong}");
         }
     }
 }

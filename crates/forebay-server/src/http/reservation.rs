@@ -17,10 +17,10 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(reserve)).routes(routes!(commit)).routes(routes!(release))
 }
 
-fn reservation(limit: &LimitHandle, ticket: &str) -> Result<Reservation, Problem> {
+fn reservation(limit: &LimitHandle, id: &str) -> Result<Reservation, Problem> {
     let unknown =
         |error: Error| Problem::new(StatusCode::NOT_FOUND, "unknown-reservation", error.to_string());
-    limit.reservation(ticket).map_err(unknown)
+    limit.reservation(id).map_err(unknown)
 }
 
 fn answer(limit: &LimitHandle, decision: Option<Decision>) -> JsonResult<DecisionBody> {
@@ -52,7 +52,7 @@ async fn reserve(
         Reserve::Granted(reservation) => {
             let decision = reservation.decision().expect("a new reservation has its decision");
             limit.metrics.count(&decision);
-            let (reservation, decision) = (reservation.ticket(), (&decision).into());
+            let (reservation, decision) = (reservation.id(), (&decision).into());
             Ok((StatusCode::CREATED, Json(ReservationBody { reservation, decision })))
         }
         Reserve::Denied(decision) => {
@@ -73,12 +73,12 @@ async fn reserve(
 )]
 async fn commit(
     Write(app): Write,
-    Path((limit, ticket)): Path<(String, String)>,
+    Path((limit, id)): Path<(String, String)>,
     Json(request): Json<CommitRequest>,
 ) -> JsonResult<DecisionBody> {
     let rules = app.rules();
     let limit = &rules.limits.find(&limit)?.handle;
-    let decision = reservation(limit, &ticket)?.commit(request.cost.0).await?;
+    let decision = reservation(limit, &id)?.commit(request.cost.0).await?;
     answer(limit, decision)
 }
 
@@ -92,12 +92,9 @@ async fn commit(
         (status = 503, description = "The store does not answer; repeating is safe"),
     ),
 )]
-async fn release(
-    Write(app): Write,
-    Path((limit, ticket)): Path<(String, String)>,
-) -> JsonResult<DecisionBody> {
+async fn release(Write(app): Write, Path((limit, id)): Path<(String, String)>) -> JsonResult<DecisionBody> {
     let rules = app.rules();
     let limit = &rules.limits.find(&limit)?.handle;
-    let decision = reservation(limit, &ticket)?.release().await?;
+    let decision = reservation(limit, &id)?.release().await?;
     answer(limit, decision)
 }

@@ -239,8 +239,8 @@ fn a_reservation_is_settled_once_at_its_real_cost() {
         client.post("/v1/limits/hits/reservations", format!(r#"{{"key":"k","cost":{cost},"ttl":"5m"}}"#))
     };
     let path = |body: &serde_json::Value, verb: &str| {
-        let ticket = body["reservation"].as_str().expect("a text");
-        format!("/v1/limits/hits/reservations/{ticket}/{verb}")
+        let id = body["reservation"].as_str().expect("a text");
+        format!("/v1/limits/hits/reservations/{id}/{verb}")
     };
     let (one, two) = (reserve(8).expect(201), reserve(8).expect(201));
     assert_eq!((&two["used"], &two["allowed"]), (&json!(16), &json!(true)));

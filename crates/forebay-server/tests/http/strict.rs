@@ -103,8 +103,8 @@ fn a_number_without_a_fraction_is_accepted_wherever_an_integer_is() {
     client.post("/v1/limits/hits", r#"{"key":"42"}"#).expect(200);
     assert_eq!(used("42"), 3);
     let reserved = client.post("/v1/limits/hits/reservations", r#"{"key":"r","cost":5.0}"#).expect(201);
-    let ticket = reserved["reservation"].as_str().expect("a ticket");
-    let commit = client.post(&format!("/v1/limits/hits/reservations/{ticket}/commit"), r#"{"cost":7e0}"#);
+    let id = reserved["reservation"].as_str().expect("an id");
+    let commit = client.post(&format!("/v1/limits/hits/reservations/{id}/commit"), r#"{"cost":7e0}"#);
     assert_eq!(commit.expect(200)["used"], 7);
     client.post("/v1/events/hit", r#"{"key":"b","n":2.0}"#).expect(202);
     let lines = "{\"key\":\"b\",\"n\":1e0}\n{\"key\":\"b\",\"n\":1.5}\n{\"key\":\"b\",\"n\":\"1\"}\n";

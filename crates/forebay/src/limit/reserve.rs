@@ -47,8 +47,8 @@ pub enum Reserve {
 /// use forebay::{Limit, limit::Reserve, time::secs};
 /// let tokens = bay.limit(Limit::per_minute("tokens", 1_000))?;
 /// let Reserve::Granted(reservation) = tokens.reserve("user:42", 800, secs(60)).await? else { unreachable!() };
-/// let ticket = reservation.ticket(); // another process continues with it
-/// tokens.reservation(&ticket)?.release().await?;
+/// let id = reservation.id(); // another process continues with it
+/// tokens.reservation(&id)?.release().await?;
 /// assert_eq!(tokens.peek("user:42").await?.remaining(), 1_000);
 /// # Ok(()) }
 /// ```
@@ -57,16 +57,16 @@ pub enum Reserve {
 pub struct Reservation {
     limit: LimitHandle,
     key: String,
-    id: LeaseId,
+    lease: LeaseId,
     estimate: u64,
     /// The window or tick that was charged; `None`: nothing was, and there is nothing to settle.
     charged: Option<u64>,
-    /// `None` for one that was taken up by its ticket.
+    /// `None` for one that was taken up by its id.
     decision: Option<Decision>,
 }
 
-/// Digits of an id and of a number in a ticket.
-const ID_DIGITS: usize = 32;
+/// Digits of the lease and of a number in the id of a reservation.
+const LEASE_DIGITS: usize = 32;
 const DIGITS: usize = 16;
 
 impl LimitHandle {
@@ -162,9 +162,9 @@ impl LimitHandle {
             return Ok(Reserve::Denied(denied));
         }
         // The lease comes first: a charge without one could not be settled.
-        let id = LeaseId::random();
-        let lease = LeaseAct::Take { most: MAX_LEASES, ttl };
-        let settles = match self.ask_lease(key.as_str(), id, lease, self.0.definition.deadline).await {
+        let lease = LeaseId::random();
+        let act = LeaseAct::Take { most: MAX_LEASES, ttl };
+        let settles = match self.ask_lease(key.as_str(), lease, act, self.0.definition.deadline).await {
             Ok(leases) if leases.held => true,
             Ok(_) => {
                 let text = format!("limit {}: {MAX_LEASES} reservations of the key are open", self.name());
@@ -181,23 +181,23 @@ impl LimitHandle {
         let charged = taken.window(0).filter(|_| settles);
         if settles && charged.is_none() {
             // Nothing to settle. That it stays for its ttl if this fails does no harm.
-            let _ = self.ask_lease(key.as_str(), id, LeaseAct::Release, self.0.definition.deadline).await;
+            let _ = self.ask_lease(key.as_str(), lease, LeaseAct::Release, self.0.definition.deadline).await;
         }
         if !taken.allowed {
             return Ok(Reserve::Denied(decision));
         }
         let (limit, key) = (self.clone(), charge.key);
-        Ok(Reserve::Granted(Reservation { limit, key, id, estimate, charged, decision: Some(decision) }))
+        Ok(Reserve::Granted(Reservation { limit, key, lease, estimate, charged, decision: Some(decision) }))
     }
 
-    /// Takes up a reservation by its [`ticket`](Reservation::ticket), in whatever process.
+    /// Takes up a reservation by its [`id`](Reservation::id), in any process.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for what is no ticket.
-    pub fn reservation(&self, ticket: &str) -> Result<Reservation> {
+    /// [`ErrorKind::Invalid`] for a text that is not the id of a reservation.
+    pub fn reservation(&self, id: &str) -> Result<Reservation> {
         let read = || {
-            let hexadecimal = ticket.bytes().all(|byte| byte.is_ascii_hexdigit());
-            let (id, rest) = ticket.split_at_checked(ID_DIGITS).filter(|_| hexadecimal)?;
+            let hexadecimal = id.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let (lease, rest) = id.split_at_checked(LEASE_DIGITS).filter(|_| hexadecimal)?;
             let (estimate, rest) = rest.split_at_checked(DIGITS)?;
             let (charged, digits) = rest.split_at_checked(DIGITS)?;
             let (pairs, odd) = digits.as_bytes().as_chunks::<2>();
@@ -208,8 +208,8 @@ impl LimitHandle {
             self.resolve(Key::new(&key).ok()?, 1).ok().filter(|_| odd.is_empty())?;
             let estimate = Count::new(estimate).ok()?.get();
             let charged = (charged != u64::MAX).then_some(charged);
-            let (limit, id) = (self.clone(), id.parse().ok()?);
-            Some(Reservation { limit, key, id, estimate, charged, decision: None })
+            let (limit, lease) = (self.clone(), lease.parse().ok()?);
+            Some(Reservation { limit, key, lease, estimate, charged, decision: None })
         };
         read().ok_or_else(|| invalid("reservation: what was granted is accepted"))
     }
@@ -221,21 +221,21 @@ impl Reservation {
         self.estimate
     }
 
-    /// The decision that granted it; `None` if it was taken up by its ticket.
+    /// The decision that granted it; `None` if it was taken up by its id.
     pub fn decision(&self) -> Option<Decision> {
         self.decision
     }
 
-    /// A text by which it can be settled elsewhere. Whoever has it can settle it.
-    pub fn ticket(&self) -> String {
+    /// A text by which any process can settle it. Whoever has it can settle it.
+    pub fn id(&self) -> String {
         use std::fmt::Write as _;
-        let id = self.id.to_string().replace('-', "");
-        let mut ticket = format!("{id}{:016x}{:016x}", self.estimate, self.charged.unwrap_or(u64::MAX));
+        let lease = self.lease.to_string().replace('-', "");
+        let mut id = format!("{lease}{:016x}{:016x}", self.estimate, self.charged.unwrap_or(u64::MAX));
         for byte in self.key.bytes() {
             // Writing to a string does not fail.
-            let _ = write!(ticket, "{byte:02x}");
+            let _ = write!(id, "{byte:02x}");
         }
-        ticket
+        id
     }
 
     /// Settles it for what it came to, 0 to 2^31: what was charged too much comes back, as far as its window still
@@ -249,14 +249,14 @@ impl Reservation {
     /// # Cancellation
     /// Dropping the future may leave it settled, or the estimate charged for good.
     pub async fn commit(&self, actual: u64) -> Result<Option<Decision>> {
-        let Self { limit, key, id, estimate, charged, .. } = self;
+        let Self { limit, key, lease, estimate, charged, .. } = self;
         if actual > Count::MAX {
             let (name, most) = (limit.name(), Count::MAX);
             return Err(out_of_range(format!("limit {name}: commit of {actual}: 0 to {most}")));
         }
         let key = limit.key(key)?;
         let Some(window) = *charged else { return limit.peek(key.as_str()).await.map(Some) };
-        if !limit.ask_lease(key.as_str(), *id, LeaseAct::Release, secs(1)).await?.held {
+        if !limit.ask_lease(key.as_str(), *lease, LeaseAct::Release, secs(1)).await?.held {
             return Ok(None);
         }
         failpoint!("commit_after_release");

@@ -46,14 +46,14 @@ async fn a_reservation_is_settled_once() {
     let store = Store::open().await;
     let limit = store.bay.limit(Limit::per_hour("tokens", 100)).expect("valid");
     let reservation = reserved(&limit, 50).await;
-    let again = limit.reservation(&reservation.ticket()).expect("a ticket");
+    let again = limit.reservation(&reservation.id()).expect("an id");
     assert_eq!(again.estimate(), 50);
     let settled = tokio::join!(reservation.commit(20), again.release(), again.commit(70));
     let settled = [settled.0, settled.1, settled.2].map(|answer| answer.expect("answers"));
     assert_eq!(settled.iter().flatten().count(), 1, "{settled:?}");
     assert_eq!(used(&limit).await, 20);
-    for wrong in ["", "42", &reservation.ticket()[..64], &format!("{}+1", reservation.ticket())] {
-        assert_eq!(limit.reservation(wrong).expect_err("no ticket").kind(), ErrorKind::Invalid, "{wrong}");
+    for wrong in ["", "42", &reservation.id()[..64], &format!("{}+1", reservation.id())] {
+        assert_eq!(limit.reservation(wrong).expect_err("not an id").kind(), ErrorKind::Invalid, "{wrong}");
     }
 }
 

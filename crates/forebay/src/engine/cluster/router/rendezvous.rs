@@ -78,9 +78,9 @@ fn best(hosts: &[Host], bars: &[Option<Draw>], slot: u16) -> (usize, Draw) {
 ///
 /// Integers only. The usual formula, -weight / ln(draw), gives other last digits on other machines.
 fn draw(host: &Host, slot: u16) -> u64 {
-    let seed = |ticket: u32| u64::from(ticket) << 16 | u64::from(slot);
+    let seed = |nth: u32| u64::from(nth) << 16 | u64::from(slot);
     (0..host.weight())
-        .map(|ticket| xxh3_64_with_seed(host.name().as_bytes(), seed(ticket)))
+        .map(|nth| xxh3_64_with_seed(host.name().as_bytes(), seed(nth)))
         .max()
         .expect("a weight is at least 1")
 }
