@@ -11,7 +11,14 @@ use forebay::{
 };
 use futures::FutureExt as _;
 
-const KINDS: [Kind; 3] = [Kind::FixedWindow, Kind::SlidingWindow, Kind::TokenBucket];
+const KINDS: [Kind; 4] = [Kind::FixedWindow, Kind::SlidingWindow, Kind::TokenBucket, Kind::CalendarWindow];
+
+fn limit(kind: Kind) -> Limit {
+    match kind {
+        Kind::CalendarWindow => Limit::per_week(kind.as_str(), 1 << 30),
+        kind => Limit::new(kind.as_str(), 1 << 30, hours(1)).kind(kind),
+    }
+}
 
 /// Makes a number of decisions, none of which waits. Neither a timer nor another task could run here.
 fn decide(times: u32, take: impl AsyncFn() -> Result<Decision>) -> (AllocationInfo, Option<Source>) {
@@ -30,7 +37,7 @@ fn decide(times: u32, take: impl AsyncFn() -> Result<Decision>) -> (AllocationIn
 async fn no_allocation_per_embedded_decision_on_a_known_key() {
     let bay = Forebay::open("memory:").await.expect("opens");
     for kind in KINDS {
-        let limit = bay.limit(Limit::new(kind.as_str(), 1 << 30, hours(1)).kind(kind)).expect("valid");
+        let limit = bay.limit(limit(kind)).expect("valid");
         let (first, _) = decide(1, async || limit.take("42").await);
         assert!(first.count_total > 0, "a new key is remembered: the counter counts");
         let (rest, _) = decide(1_000, async || limit.take_n("42", 3).await);
@@ -42,8 +49,7 @@ async fn no_allocation_per_embedded_decision_on_a_known_key() {
 async fn no_allocation_per_decision_within_a_slice() {
     let bay = Forebay::open("memory:").await.expect("opens");
     for kind in KINDS {
-        let limit = Limit::new(kind.as_str(), 1 << 30, hours(1)).kind(kind).mode(Mode::Leased);
-        let limit = bay.limit(limit).expect("valid");
+        let limit = bay.limit(limit(kind).mode(Mode::Leased)).expect("valid");
         let (mut within, mut allocations) = (0, 0);
         for _ in 0..10_000 {
             let (taken, source) = decide(1, async || limit.take("42").await);

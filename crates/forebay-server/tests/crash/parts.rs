@@ -268,6 +268,38 @@ fn a_hit_whose_server_dies_at_any_step_is_completed_once_on_redis() {
     dies_at_each_point(&World::new(Some(redis.url()), ""));
 }
 
+/// A limit of the calendar, and an event that charges it.
+const WEEKLY: &str = r#"
+[limits.week]
+rate = "30/week"
+zone = "Asia/Tokyo"
+on_error = "closed"
+deadline = "5s"
+[events.weekly]
+limits = ["week"]
+series = ["first"]
+"#;
+
+/// The file has the number of the week, not a time at which it began. The charge of a hit with a key is in the file before
+/// the answer.
+#[test]
+fn a_calendar_limit_goes_on_counting_after_the_servers_death() {
+    let world = World::new(Some("embedded:forebay.redb".into()), WEEKLY);
+    let hit = |address: &str, n: u64, id: u64| {
+        let body = format!(r#"{{"key":"42","n":{n}}}"#);
+        send(address, "POST", "/v1/events/weekly", &format!("Idempotency-Key: {id}\r\n"), &body).0
+    };
+    for round in 0..4 {
+        let (process, address) = world.start(None);
+        let (status, body) = send(&address, "GET", "/v1/limits/week?key=42", "", "");
+        assert_eq!((status, number(&body, "used")), (Some(200), round * 7), "{body}");
+        assert_eq!(hit(&address, 7, 2 * round), Some(202));
+        assert_eq!(hit(&address, 30, 2 * round + 1), Some(429), "more than is left");
+        process.signal("KILL");
+        process.end();
+    }
+}
+
 /// A failure that strikes hosts or servers while hits are sent.
 #[derive(Clone, Copy, Debug)]
 enum Strike {

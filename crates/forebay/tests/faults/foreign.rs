@@ -36,8 +36,11 @@ impl Store {
 
     fn limit(&self, kind: Kind) -> LimitHandle {
         // `on_error = open` must not hide the error.
-        let limit = Limit::new(kind.as_str(), 10, days(300)).kind(kind).on_error(OnError::Open);
-        self.bay.limit(limit).expect("valid")
+        let limit = match kind {
+            Kind::CalendarWindow => Limit::per_week(kind.as_str(), 10),
+            kind => Limit::new(kind.as_str(), 10, days(300)).kind(kind),
+        };
+        self.bay.limit(limit.on_error(OnError::Open).deadline(mins(1))).expect("valid")
     }
 
     fn command(&self, words: &[&str]) -> Reply {
@@ -75,7 +78,7 @@ impl Store {
     }
 }
 
-const KINDS: [Kind; 3] = [Kind::FixedWindow, Kind::SlidingWindow, Kind::TokenBucket];
+const KINDS: [Kind; 4] = [Kind::FixedWindow, Kind::SlidingWindow, Kind::TokenBucket, Kind::CalendarWindow];
 
 #[tokio::test]
 async fn a_limit_overwrites_nothing_and_a_reset_cures_it() {
@@ -139,7 +142,7 @@ async fn a_take_over_several_limits_with_a_foreign_key_charges_nothing() {
     }
     let store = Store::open().await;
     let limits = KINDS.map(|kind| store.limit(kind));
-    for bad in 0..3 {
+    for bad in 0..limits.len() {
         let charge = |(i, limit): (usize, &LimitHandle), key: &str| Charge {
             limit: limit.clone(),
             key: if i == bad { "bad".into() } else { key.into() },

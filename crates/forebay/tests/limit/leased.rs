@@ -5,21 +5,28 @@ use std::{collections::BTreeMap, time::Duration};
 use forebay::{
     Forebay, Limit,
     fault::Fault,
-    limit::{Decision, Kind, LimitHandle, Mode, OnError, Override, Source},
+    limit::{CalendarUnit, Decision, Kind, LimitHandle, Mode, OnError, Override, Source},
     time::{hours, millis, mins, secs},
 };
 use proptest::prelude::*;
 
-use super::{START, Store, settle};
-
-const KINDS: [Kind; 3] = [Kind::FixedWindow, Kind::SlidingWindow, Kind::TokenBucket];
+use super::{KINDS, START, Store, of_kind, settle};
 
 fn leased(bay: &Forebay, kind: Kind, quota: u64, per: Duration) -> LimitHandle {
     bay.limit(definition(kind, quota, per)).expect("valid")
 }
 
 fn definition(kind: Kind, quota: u64, per: Duration) -> Limit {
-    Limit::new(kind.as_str(), quota, per).kind(kind).mode(Mode::Leased).on_error(OnError::Closed)
+    let limit = of_kind(kind.as_str(), kind, quota, per, CalendarUnit::Day);
+    limit.mode(Mode::Leased).on_error(OnError::Closed)
+}
+
+/// From the start to 10 s before midnight.
+const LATE: Duration = Duration::from_secs(35_190);
+
+/// The time to let pass so that a window ends soon.
+fn until_late(kind: Kind) -> Duration {
+    if kind == Kind::CalendarWindow { LATE } else { Duration::ZERO }
 }
 
 async fn take(limit: &LimitHandle) -> Decision {
@@ -159,8 +166,8 @@ async fn an_unspent_allotment_is_returned() {
 async fn the_allotment_of_a_dead_process_returns_at_the_deadline() {
     for kind in KINDS {
         let store = Store::open().await;
-        // Moves the clock to the middle of a window.
-        store.hand.advance(secs(5));
+        // Moves the clock to the middle of a window, or to 5 s before the end of a day.
+        store.hand.advance(until_late(kind) + secs(5));
         let limit = leased(&store.bay, kind, 1_000, secs(10));
         assert_eq!(takes(&limit, 50).await, 50);
         store.faults.always(Some(Fault::Refused));
@@ -269,19 +276,20 @@ fn steps() -> impl Strategy<Value = Step> {
 /// The admitted costs with their times in milliseconds, since the last reset.
 type Admitted = Vec<(u64, u64)>;
 
-/// Checks the guarantee of a kind for a quota per second.
+/// Checks the guarantee of a kind for a quota per second, or per day.
 fn check(kind: Kind, quota: u64, admitted: &Admitted) -> Result<(), String> {
-    let mut seconds: BTreeMap<u64, u64> = BTreeMap::new();
+    let window = if kind == Kind::CalendarWindow { 86_400_000 } else { 1_000 };
+    let mut windows: BTreeMap<u64, u64> = BTreeMap::new();
     let (mut then, mut level) = (0, 0);
     for &(at, cost) in admitted {
-        *seconds.entry(at / 1_000).or_default() += cost;
-        let sum = |second| seconds.get(&second).copied().unwrap_or(0);
-        let (now, before) = (sum(at / 1_000), sum(at / 1_000 - 1));
+        *windows.entry(at / window).or_default() += cost;
+        let sum = |nth| windows.get(&nth).copied().unwrap_or(0);
+        let (now, before) = (sum(at / window), sum(at / window - 1));
         // The level counts thousandths. `quota` of them leak per millisecond.
         level = level.max((at - then) * quota) - (at - then) * quota + cost * 1_000;
         then = at;
         let over = match kind {
-            Kind::FixedWindow => now > quota,
+            Kind::FixedWindow | Kind::CalendarWindow => now > quota,
             Kind::SlidingWindow => before * (1_000 - at % 1_000) + now * 1_000 > quota * 1_000,
             _ => level > quota * 1_000,
         };
@@ -296,7 +304,8 @@ async fn run(kind: Kind, quota: u64, steps: &[Step]) -> Result<(), String> {
     let store = Store::open().await;
     let open = || leased(&store.bay, kind, quota, secs(1));
     let mut holders = [open(), open(), open()];
-    let mut now = START.as_millis().unsigned_abs();
+    store.hand.advance(until_late(kind));
+    let mut now = START.plus(until_late(kind)).as_millis().unsigned_abs();
     let mut admitted = Admitted::new();
     for step in steps {
         match *step {
@@ -333,7 +342,7 @@ proptest! {
 
     #[test]
     fn holders_together_never_exceed_the_rule(
-        kind in 0usize..3, quota in 1u64..120, steps in prop::collection::vec(steps(), 1..60),
+        kind in 0..KINDS.len(), quota in 1u64..120, steps in prop::collection::vec(steps(), 1..60),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("starts");
         let checked = runtime.block_on(run(KINDS[kind], quota, &steps));

@@ -16,9 +16,25 @@ mod together;
 
 use std::time::Duration;
 
-use forebay::{Clock, Forebay, ManualClock, Timestamp, fault::Faults, time::millis};
+use forebay::{
+    Clock, Forebay, Limit, ManualClock, Timestamp,
+    fault::Faults,
+    limit::{CalendarUnit, Kind},
+    time::millis,
+};
 
 const START: Timestamp = Timestamp::from_secs(1_790_000_000);
+
+/// The kinds that takes are charged to.
+const KINDS: [Kind; 4] = [Kind::FixedWindow, Kind::SlidingWindow, Kind::TokenBucket, Kind::CalendarWindow];
+
+/// A limit of a kind. The quota of a calendar is for a `unit`, that of others for a span.
+fn of_kind(name: &str, kind: Kind, quota: u64, per: Duration, unit: CalendarUnit) -> Limit {
+    match kind {
+        Kind::CalendarWindow => Limit::calendar(name, quota, unit),
+        kind => Limit::new(name, quota, per).kind(kind),
+    }
+}
 
 /// A store with its clock and its faults.
 struct Store {

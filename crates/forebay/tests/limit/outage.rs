@@ -9,11 +9,13 @@ use std::{
 };
 
 use forebay::{
-    Clock, Forebay, Limit,
-    limit::{Kind, LimitHandle, OnError},
+    Clock, Forebay,
+    limit::{CalendarUnit, Kind, LimitHandle, OnError},
     time::{days, millis, secs},
 };
 use forebay_testkit::{Redis, eventually, without};
+
+use crate::{KINDS, of_kind};
 
 /// The variable with the child's store. A process without it is the parent.
 const STORE: &str = "FOREBAY_TEST_OUTAGE_STORE";
@@ -23,7 +25,6 @@ const TASKS: u64 = 64;
 const REQUESTS: u64 = 20_000;
 const QUOTA: u64 = 1_000;
 
-const KINDS: [Kind; 3] = [Kind::FixedWindow, Kind::SlidingWindow, Kind::TokenBucket];
 const POLICIES: [(&str, OnError); 3] =
     [("closed", OnError::Closed), ("open", OnError::Open), ("local", OnError::Local)];
 
@@ -36,7 +37,8 @@ const STOPPED: Duration = secs(5);
 /// One limit of every kind and policy. Their windows do not end and their buckets do not refill.
 fn limits(bay: &Forebay) -> Vec<LimitHandle> {
     let of = |(word, on_error): (&str, OnError), kind: Kind| {
-        let limit = Limit::new(format!("{}-{word}", kind.as_str()), QUOTA, days(366)).kind(kind);
+        let name = format!("{}-{word}", kind.as_str());
+        let limit = of_kind(&name, kind, QUOTA, days(366), CalendarUnit::Week);
         bay.limit(limit.on_error(on_error)).expect("valid")
     };
     POLICIES.into_iter().flat_map(|policy| KINDS.map(|kind| of(policy, kind))).collect()
@@ -68,7 +70,7 @@ async fn the_quota_holds_while_redis_stops_and_dies() {
     server.resume();
     eventually("the rush to go on", async || reaches(400).await).await;
     server.restart();
-    let mut sums = [[0u64; 3]; 9];
+    let mut sums = [[0u64; 3]; POLICIES.len() * KINDS.len()];
     for mut child in children {
         let mut said = String::new();
         child.stdout.take().expect("piped").read_to_string(&mut said).expect("reads");

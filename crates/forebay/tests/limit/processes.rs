@@ -7,11 +7,13 @@ use std::{
 };
 
 use forebay::{
-    Clock, Forebay, Limit, ManualClock, Timestamp,
-    limit::{Kind, Mode, OnError},
+    Clock, Forebay, ManualClock, Timestamp,
+    limit::{CalendarUnit, Kind, Mode, OnError},
     time::{days, mins},
 };
 use forebay_testkit::{Redis, unique_prefix, without};
+
+use crate::{KINDS, of_kind};
 
 /// The variable with the child's stores, besides the prefix. A process without it is the parent.
 const STORES: &str = "FOREBAY_TEST_LIMIT_STORES";
@@ -21,8 +23,6 @@ const PROCESSES: u64 = 4;
 const TASKS: u64 = 64;
 const REQUESTS: u64 = 20_000;
 const QUOTA: u64 = 1_000;
-
-const KINDS: [Kind; 3] = [Kind::FixedWindow, Kind::SlidingWindow, Kind::TokenBucket];
 
 #[test]
 fn four_processes_at_a_cold_key_get_the_quota_and_no_more() {
@@ -86,7 +86,7 @@ fn child() {
 async fn take_all(bay: &Forebay, kind: Kind, mode: Mode) -> u64 {
     // The windows do not end during the test, and the bucket does not refill.
     let name = if mode == Mode::Leased { format!("{}-leased", kind.as_str()) } else { kind.as_str().into() };
-    let limit = Limit::new(name, QUOTA, days(366)).kind(kind).mode(mode).deadline(mins(1));
+    let limit = of_kind(&name, kind, QUOTA, days(366), CalendarUnit::Week).mode(mode).deadline(mins(1));
     let limit = bay.limit(limit.on_error(OnError::Closed)).expect("valid");
     let ask = |_| {
         let limit = limit.clone();

@@ -8,12 +8,14 @@ use std::{
 };
 
 use forebay::{
-    Clock, Forebay, Limit, Timestamp,
-    limit::{Kind, LimitHandle, Mode, OnError, Source},
+    Clock, Forebay, Timestamp,
+    limit::{CalendarUnit, Kind, LimitHandle, Mode, OnError, Source},
     time::{hours, millis, mins, secs},
 };
 use forebay_testkit::{Redis, unique_prefix, without};
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{KINDS, of_kind};
 
 /// The variable with the child's store, besides the prefix. A process without it is the parent.
 const STORE: &str = "FOREBAY_TEST_STOPPED_STORE";
@@ -21,10 +23,11 @@ const PREFIX: &str = "FOREBAY_TEST_STOPPED_PREFIX";
 
 const QUOTA: u64 = 1_000;
 
-const KINDS: [Kind; 3] = [Kind::FixedWindow, Kind::SlidingWindow, Kind::TokenBucket];
+/// The kinds whose allotments end within seconds. That of a calendar window ends with its day at the earliest.
+const SHORT: [Kind; 3] = [Kind::FixedWindow, Kind::SlidingWindow, Kind::TokenBucket];
 
 fn limit(bay: &Forebay, kind: Kind, per: Duration, mode: Mode) -> LimitHandle {
-    let limit = Limit::new(kind.as_str(), QUOTA, per).kind(kind).mode(mode).deadline(mins(1));
+    let limit = of_kind(kind.as_str(), kind, QUOTA, per, CalendarUnit::Week).mode(mode).deadline(mins(1));
     bay.limit(limit.on_error(OnError::Closed)).expect("valid")
 }
 
@@ -143,7 +146,7 @@ async fn drain(limit: &LimitHandle) -> u64 {
 #[tokio::test]
 async fn a_process_stopped_past_the_deadline_spends_nothing_of_its_allotment() {
     let Some((prefix, bay)) = parent().await else { return };
-    for kind in KINDS {
+    for kind in SHORT {
         // The bucket does not refill. Several of the windows end during the test.
         let per = if kind == Kind::TokenBucket { hours(8_000) } else { secs(1) };
         let exact = limit(&bay, kind, per, Mode::Exact);
@@ -180,7 +183,7 @@ async fn a_process_stopped_past_the_deadline_spends_nothing_of_its_allotment() {
 async fn the_allotment_of_a_killed_process_is_lost_until_its_deadline() {
     let Some((prefix, bay)) = parent().await else { return };
     let per = secs(2);
-    for kind in KINDS {
+    for kind in SHORT {
         let exact = limit(&bay, kind, per, Mode::Exact);
         let mut puppet = Puppet::start(&prefix, kind, per);
         let begun = now();
