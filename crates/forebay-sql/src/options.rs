@@ -88,6 +88,15 @@ impl Options {
     }
 
     /// Sets whether to create missing tables; default [`Migrate::Yes`] for SQLite, otherwise [`Migrate::No`].
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// use forebay_sql::{Migrate, Options, Sqlite};
+    /// let database = Sqlite::open("sqlite::memory:").await?;
+    /// let careful = database.with(Options::new().migrate(Migrate::No)); // a missing table is an error
+    /// # Ok(()) }
+    /// ```
     pub fn migrate(mut self, migrate: Migrate) -> Self {
         self.migrate = Some(migrate);
         self

@@ -7,12 +7,28 @@ use http::{HeaderName, request::Parts};
 /// A rule that finds the key of a request. Clones are cheap.
 ///
 /// Requests without a key share the key `-`, so that a caller cannot avoid a limit by leaving it out.
+///
+/// # Examples
+/// ```
+/// use forebay_tower::Key;
+/// let by_customer = Key::header("x-api-key");
+/// let by_method = Key::by(|request| Some(request.method.to_string()));
+/// ```
 #[derive(Clone)]
 pub struct Key(Arc<Find>);
 
 type Find = dyn Fn(&Parts) -> Option<String> + Send + Sync;
 
 /// Addresses with a common prefix, such as `10.0.0.0/8`.
+///
+/// # Examples
+/// ```
+/// use forebay_tower::{Key, Network};
+/// let proxies: Network = "10.0.0.0/8".parse()?;
+/// // The address of the connection, unless it is a proxy of ours.
+/// let by_client = Key::ip(|request| request.extensions.get::<std::net::IpAddr>().copied(), [proxies]);
+/// # Ok::<(), forebay::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     address: IpAddr,

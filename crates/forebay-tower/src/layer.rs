@@ -14,6 +14,17 @@ use crate::{
 ///
 /// With several limits, a request is served if all admit it, and charged to none if one denies. A limit of kind
 /// `concurrency` grants a lease while the request is served.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::{Forebay, Limit};
+/// use forebay_tower::{Key, LimitLayer};
+/// let bay = Forebay::open("memory:").await?;
+/// let (user, all) = (bay.limit(Limit::per_minute("user", 20))?, bay.limit(Limit::per_second("all", 500))?);
+/// let layer = LimitLayer::new(&bay, user, Key::header("x-api-key")).and(all, Key::all());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until a service is put behind it"]
 pub struct LimitLayer(pub(crate) Arc<Limits>);

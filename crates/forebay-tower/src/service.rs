@@ -19,6 +19,26 @@ use crate::{
 };
 
 /// A service behind limits: what [`LimitLayer`](crate::LimitLayer) makes of it.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # use std::convert::Infallible;
+/// use forebay::{Forebay, Limit};
+/// use forebay_tower::{Key, LimitLayer, Limited};
+/// use http::{Request, Response, StatusCode};
+/// use tower::{Layer, ServiceExt, service_fn};
+///
+/// let bay = Forebay::open("memory:").await?;
+/// let layer = LimitLayer::new(&bay, bay.limit(Limit::per_minute("hits", 1))?, Key::all());
+/// let hello = service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(String::from("hello"))) });
+/// let service: Limited<_> = layer.layer(hello);
+/// for status in [StatusCode::OK, StatusCode::TOO_MANY_REQUESTS] {
+///     let answer = service.clone().oneshot(Request::new(())).await.expect("answers");
+///     assert_eq!(answer.status(), status);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Limited<S> {
     inner: S,

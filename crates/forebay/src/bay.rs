@@ -70,6 +70,16 @@ impl Options {
     /// # Errors
     /// As [`Forebay::open`], and [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when the hosts
     /// hold another placement of keys than these would come to, or are others than their names say.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// use forebay::{Forebay, cluster::Hosts};
+    /// let hosts = Hosts::new().host("a", "redis://10.0.0.1").host("b", "redis://10.0.0.2");
+    /// let bay = Forebay::options().open_hosts(hosts).await?;
+    /// println!("{} has user:42", bay.cluster().route("user:42").host);
+    /// # Ok(()) }
+    /// ```
     #[cfg(feature = "redis")]
     pub async fn open_hosts(self, hosts: Hosts) -> Result<Forebay> {
         self.open_at(Location::of_hosts(hosts.router, &hosts.listed)).await
@@ -307,6 +317,18 @@ impl Forebay {
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) or [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange), as
     /// [`take_all`](Self::take_all).
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::{Limit, limit::{Charge, Override}};
+    /// let limit = bay.limit(Limit::per_minute("hits", 20))?;
+    /// limit.set_override("user:42", Override::blocked()).await?;
+    /// let charge = Charge { limit, key: "user:42".into(), cost: 1 };
+    /// assert!(bay.known_denial(&[charge])?.is_some_and(|denied| !denied.allowed));
+    /// # Ok(()) }
+    /// ```
     pub fn known_denial(&self, charges: &[Charge]) -> Result<Option<Decisions>> {
         self.store().known_denial(charges)
     }
@@ -316,6 +338,18 @@ impl Forebay {
     ///
     /// # Errors
     /// As [`take_all`](Self::take_all).
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::{Limit, Timestamp, When, limit::Charge};
+    /// let limit = bay.limit(Limit::per_minute("hits", 20))?;
+    /// let charge = Charge { limit, key: "user:42".into(), cost: 1 };
+    /// let then = When::At(Timestamp::from_secs(1_790_000_000)); // a replay
+    /// assert!(bay.take_all_at(&[charge], then).await?.allowed);
+    /// # Ok(()) }
+    /// ```
     pub async fn take_all_at(&self, charges: &[Charge], when: When) -> Result<Decisions> {
         self.store().take_all_with(charges, when, None).await
     }

@@ -255,6 +255,15 @@ impl ManualClock {
     }
 
     /// Sets the time of day without letting time pass, as a stepped system clock does; may go back.
+    ///
+    /// # Examples
+    /// ```
+    /// use forebay::{Clock, ManualClock, Timestamp};
+    /// let hand = ManualClock::at(Timestamp::from_secs(1_000));
+    /// let clock = Clock::from(hand.clone());
+    /// hand.step_to(Timestamp::from_secs(500));
+    /// assert_eq!((clock.now(), clock.monotonic().as_secs()), (Timestamp::from_secs(500), 0));
+    /// ```
     pub fn step_to(&self, now: Timestamp) {
         self.0.send_modify(|reading| reading.wall = now);
     }

@@ -35,12 +35,32 @@ impl Default for Options {
 
 impl Options {
     /// The first part of every key in a shared store, default `forebay`: 1 to 64 of letters, digits, `_`, `-` and `.`.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// // Two applications share a server.
+    /// let shop = forebay::Forebay::options().prefix("shop").open("memory:").await?;
+    /// let blog = forebay::Forebay::options().prefix("blog").open("memory:").await?;
+    /// # (shop.close().await?, blog.close().await?);
+    /// # Ok(()) }
+    /// ```
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.engine.prefix = prefix.into();
         self
     }
 
     /// The clock of the embedded engine and of all waiting; default the machine's.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// use forebay::{Forebay, ManualClock, Timestamp};
+    /// let hand = ManualClock::at(Timestamp::from_secs(1_790_000_000));
+    /// let bay = Forebay::options().clock(hand.into()).open("memory:").await?;
+    /// assert_eq!(bay.clock().now(), Timestamp::from_secs(1_790_000_000));
+    /// # Ok(()) }
+    /// ```
     pub fn clock(mut self, clock: Clock) -> Self {
         self.engine.clock = clock;
         self
@@ -49,6 +69,14 @@ impl Options {
     /// The bytes that each host keeps for requests that are carried out once, and for the tokens of their parts; default
     /// [`DEFAULT_BYTES`](crate::once::DEFAULT_BYTES). Beyond it new requests are not [begun](crate::Forebay::once); those that are
     /// known stay.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// let bay = forebay::Forebay::options().once_bytes(64 << 20).open("memory:").await?;
+    /// # bay.close().await?;
+    /// # Ok(()) }
+    /// ```
     pub fn once_bytes(mut self, bytes: u64) -> Self {
         self.once_bytes = bytes;
         self
@@ -70,6 +98,17 @@ impl Options {
     ///
     /// # Cost
     /// Five connections to each server, one after the other.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// use forebay::cluster::Outcome;
+    /// for server in forebay::Forebay::options().probe("redis://127.0.0.1").await? {
+    ///     let unfit = server.findings.iter().filter(|finding| finding.outcome == Outcome::Missing);
+    ///     println!("{} lacks {}", server.name, unfit.count());
+    /// }
+    /// # Ok(()) }
+    /// ```
     #[cfg(feature = "redis")]
     pub async fn probe(self, url: &str) -> Result<Vec<ServerReport>> {
         self.engine.check()?;

@@ -146,6 +146,17 @@ impl Flusher {
 
     /// Sets how long a write waits at most for its flush to begin, default 10 s. A partition that reaches the buffer's
     /// `max_rows` is flushed earlier.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::{Buffer, sink::MemorySink, time::secs};
+    /// let projects = bay.buffer(Buffer::new("projects").key("id").sum("hits"))?;
+    /// let flushing = projects.flush_to(MemorySink::new()).every(secs(2)).prepare().await?.spawn();
+    /// # flushing.stop().await?;
+    /// # Ok(()) }
+    /// ```
     pub fn every(mut self, every: Duration) -> Self {
         self.every = every;
         self
@@ -210,6 +221,18 @@ impl Flushing {
     /// # Errors
     /// When the last flush failed: its rows stay in the store, and the next start flushes them.
     /// [`ErrorKind::Configuration`] if the buffer already had another sink.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::{Buffer, sink::MemorySink};
+    /// let projects = bay.buffer(Buffer::new("projects").key("id").sum("hits"))?;
+    /// let flushing = projects.flush_to(MemorySink::new()).prepare().await?.spawn();
+    /// projects.row("42").add("hits", 1).await?;
+    /// flushing.stop().await?; // at shutdown: what was acknowledged is in the database
+    /// # Ok(()) }
+    /// ```
     pub async fn stop(mut self) -> Result<u64> {
         self.stop.send_replace(true);
         // The task ends after its current step. If it panicked, the last flush happens all the same.

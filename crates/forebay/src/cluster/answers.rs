@@ -63,6 +63,18 @@ pub struct CommandError {
 
 impl CommandError {
     /// Whether the command was executed.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::cluster::Fate;
+    /// let mut map = bay.cluster().map();
+    /// map.set("name", "forebay");
+    /// let hits = map.incr("name", 1); // not a number
+    /// assert_eq!(map.run().await.get(hits).unwrap_err().fate(), Fate::Rejected);
+    /// # Ok(()) }
+    /// ```
     pub fn fate(&self) -> Fate {
         self.fate
     }
@@ -78,6 +90,18 @@ impl CommandError {
     }
 
     /// The advice to the caller: [`Retry::Unknown`] after [`Fate::MaybeExecuted`], else as the cause says.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::Retry;
+    /// let mut map = bay.cluster().map();
+    /// map.set("name", "forebay");
+    /// let hits = map.incr("name", 1); // not a number
+    /// assert_eq!(map.run().await.get(hits).unwrap_err().retry(), Retry::Never);
+    /// # Ok(()) }
+    /// ```
     pub fn retry(&self) -> Retry {
         if self.fate == Fate::MaybeExecuted { Retry::Unknown } else { self.cause.retry() }
     }
@@ -164,6 +188,17 @@ impl Answers {
     ///
     /// # Errors
     /// When there is no answer: see [`Fate`]. The fate of a ticket of another map is [`Fate::NotSent`].
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let mut map = bay.cluster().map();
+    /// let (hits, name) = (map.incr("hits", 5), map.get::<Option<String>>("name"));
+    /// let answers = map.run().await;
+    /// assert_eq!((answers.get(hits)?, answers.get(name)?), (5, None));
+    /// # Ok(()) }
+    /// ```
     pub fn get<T: FromReply>(&self, ticket: Ticket<T>) -> Result<T, CommandError> {
         let Some(answered) = self.answered(ticket) else {
             let cause = invalid("the ticket is of another map: ask the answers of the map that returned it");
@@ -181,6 +216,16 @@ impl Answers {
     }
 
     /// The name of the host for the command of this ticket; `None` for a ticket of another map.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let mut map = bay.cluster().map();
+    /// let hits = map.incr("hits", 1);
+    /// assert_eq!(map.run().await.host(hits), Some("embedded"));
+    /// # Ok(()) }
+    /// ```
     pub fn host<T>(&self, ticket: Ticket<T>) -> Option<&str> {
         self.answered(ticket).map(|answered| &*self.hosts[answered.host].name)
     }
@@ -191,6 +236,21 @@ impl Answers {
     }
 
     /// The errors of the commands without an answer, in the order of the tickets.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let mut map = bay.cluster().map();
+    /// map.set("name", "forebay");
+    /// let hits = map.incr("name", 1); // not a number
+    /// let answers = map.run().await;
+    /// assert!(!answers.is_complete() && answers.get(hits).is_err());
+    /// for error in answers.failed() {
+    ///     println!("{error}"); // the command, its host and what became of it
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn failed(&self) -> impl Iterator<Item = CommandError> {
         self.answered.iter().filter_map(|answered| {
             let (fate, cause) = answered.answer.as_ref().err()?;

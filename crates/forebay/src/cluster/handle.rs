@@ -57,11 +57,33 @@ impl Cluster {
     }
 
     /// Starts an empty map of commands.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let mut map = bay.cluster().map();
+    /// let hits = map.incr("hits:user:42", 1);
+    /// assert_eq!(map.run().await.get(hits)?, 1);
+    /// # Ok(()) }
+    /// ```
     pub fn map(&self) -> Map {
         Map::new(self.store.clone())
     }
 
     /// All hosts.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let cluster = bay.cluster();
+    /// let mut map = cluster.map();
+    /// // A ticket for each host. A store in this process answers no other commands than those of `Map`.
+    /// let sizes = map.fanout::<i64>(&cluster.all(), ["DBSIZE"]);
+    /// assert_eq!(sizes.len(), cluster.hosts().len());
+    /// # Ok(()) }
+    /// ```
     pub fn all(&self) -> Target {
         Target::of((0..self.hosts().len()).collect())
     }
@@ -70,6 +92,16 @@ impl Cluster {
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for an unknown name; the message lists the hosts.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let cluster = bay.cluster();
+    /// assert!(cluster.target(["embedded"]).is_ok());
+    /// assert!(cluster.target(["cache-z"]).unwrap_err().to_string().contains("the hosts are embedded"));
+    /// # Ok(()) }
+    /// ```
     pub fn target(&self, names: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Target> {
         let known = self.hosts();
         let number = |name: &str| {
@@ -97,11 +129,29 @@ impl Cluster {
     }
 
     /// The hosts in the order of their numbers, with their health.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::cluster::Health;
+    /// let hosts = bay.cluster().hosts();
+    /// assert_eq!((&*hosts[0].name, hosts[0].health), ("embedded", Health::Up));
+    /// # Ok(()) }
+    /// ```
     pub fn hosts(&self) -> Vec<HostStatus> {
         self.store.engine().hosts()
     }
 
     /// How keys are placed on hosts; `None` in a store with one host.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// assert!(bay.cluster().placement().is_none()); // one host
+    /// # Ok(()) }
+    /// ```
     pub fn placement(&self) -> Option<Placement> {
         self.store.engine().placement()
     }
@@ -110,6 +160,14 @@ impl Cluster {
     ///
     /// Forebay's own structures are placed in another way: braces in the keys of limits and the names of locks have no
     /// meaning, and series and buffers are placed by partition.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// println!("{} has user:42", bay.cluster().route("user:42").host);
+    /// # Ok(()) }
+    /// ```
     pub fn route(&self, key: impl Argument) -> Route {
         let key = bytes(&key);
         let engine = self.store.engine();
@@ -117,11 +175,27 @@ impl Cluster {
     }
 
     /// Finds the host of a key of limits. All limits have a key on the same host.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// println!("{} counts user:42", bay.cluster().route_limit("user:42").host);
+    /// # Ok(()) }
+    /// ```
     pub fn route_limit(&self, key: &str) -> Route {
         self.found(self.store.engine().place_of(Place::Key(key)), None)
     }
 
     /// Finds the host of a lock.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// println!("{} has the lock", bay.cluster().route_lock("nightly").host);
+    /// # Ok(()) }
+    /// ```
     pub fn route_lock(&self, name: &str) -> Route {
         self.found(self.store.engine().place_of(Place::Named(name)), None)
     }

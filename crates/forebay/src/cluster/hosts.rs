@@ -39,17 +39,41 @@ impl Hosts {
     }
 
     /// Sets how keys are placed on hosts; default by slots.
+    ///
+    /// # Examples
+    /// ```
+    /// use forebay::cluster::{Hosts, RouterKind};
+    /// let hosts = Hosts::new().router(RouterKind::NydusKetama).host("a", "redis://10.0.0.1").host("b", "redis://10.0.0.2");
+    /// hosts.check()?;
+    /// # Ok::<(), forebay::Error>(())
+    /// ```
     pub fn router(mut self, router: RouterKind) -> Self {
         self.router = router;
         self
     }
 
     /// Adds a host: a name of 1 to 255 bytes, and a URL `redis://[user][:password@]host[:port][/db]`.
+    ///
+    /// # Examples
+    /// ```
+    /// use forebay::cluster::Hosts;
+    /// let hosts = Hosts::new().host("a", "redis://10.0.0.1").host("b", "redis://user:password@10.0.0.2:6380/1");
+    /// hosts.check()?;
+    /// # Ok::<(), forebay::Error>(())
+    /// ```
     pub fn host(self, name: impl Into<String>, url: impl Into<String>) -> Self {
         self.weighted(name, url, 1)
     }
 
     /// Adds a host that gets `weight` (1 to 1000) times the keys of one with weight 1.
+    ///
+    /// # Examples
+    /// ```
+    /// use forebay::cluster::Hosts;
+    /// let hosts = Hosts::new().host("small", "redis://10.0.0.1").weighted("large", "redis://10.0.0.2", 3);
+    /// hosts.check()?; // three keys of four go to the large one
+    /// # Ok::<(), forebay::Error>(())
+    /// ```
     pub fn weighted(mut self, name: impl Into<String>, url: impl Into<String>, weight: u32) -> Self {
         self.listed.push(Listed { name: name.into(), url: url.into(), weight });
         self
@@ -117,6 +141,13 @@ impl Hosts {
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) or
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) for an empty list, for malformed names, weights or URLs,
     /// and for those that the router does not support.
+    ///
+    /// # Examples
+    /// ```
+    /// use forebay::cluster::Hosts;
+    /// let twice = Hosts::new().host("a", "redis://10.0.0.1").host("a", "redis://10.0.0.2");
+    /// println!("{}", twice.check().unwrap_err());
+    /// ```
     pub fn check(&self) -> Result<()> {
         Location::of_hosts(self.router, &self.listed).map(|_| ())
     }

@@ -146,6 +146,16 @@ impl Inspection {
     ///
     /// # Cost
     /// A call for each 1000 keys, to all hosts at the same time.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// use forebay::{Forebay, cluster::Hosts};
+    /// let hosts = Hosts::new().url("redis://10.0.0.1,10.0.0.2")?;
+    /// let hosts = Forebay::options().inspect_hosts(hosts).await?.verify(1_000).await?;
+    /// assert!(hosts.iter().all(|host| host.misplaced == 0), "another router, or another list of hosts");
+    /// # Ok(()) }
+    /// ```
     pub async fn verify(&self, sample: u64) -> Result<Vec<Verification>> {
         let hosts = self.store.engine().hosts();
         let verify = async |(number, name): (usize, Box<str>)| {

@@ -119,27 +119,83 @@ impl Map {
     }
 
     /// Sets how long [`run`](Self::run) waits at most, for all hosts together; default 1 s.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::time::millis;
+    /// let mut map = bay.cluster().map().deadline(millis(50));
+    /// let hits = map.incr("hits", 1);
+    /// assert_eq!(map.run().await.get(hits)?, 1);
+    /// # Ok(()) }
+    /// ```
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
     /// Reads a value: as `Option<i64>`, `Option<String>`, `Option<Vec<u8>>`, …
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let mut map = bay.cluster().map();
+    /// map.set("count", 42);
+    /// let (number, text) = (map.get::<i64>("count"), map.get::<Option<String>>("count"));
+    /// let answers = map.run().await;
+    /// assert_eq!((answers.get(number)?, answers.get(text)?.as_deref()), (42, Some("42")));
+    /// # Ok(()) }
+    /// ```
     pub fn get<T: FromReply>(&mut self, key: impl Argument) -> Ticket<T> {
         self.push(&key, Verb::Get)
     }
 
     /// Writes a value. The key has no time to live afterwards.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let mut map = bay.cluster().map();
+    /// let written = map.set("name", "forebay");
+    /// map.run().await.get(written)?;
+    /// # Ok(()) }
+    /// ```
     pub fn set(&mut self, key: impl Argument, value: impl Argument) -> Ticket<()> {
         self.push(&key, Verb::Set(value.to_bytes()))
     }
 
     /// Adds to an integer, which starts at 0. The answer is the sum. The key keeps its time to live.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let mut map = bay.cluster().map();
+    /// let sums = [map.incr("hits", 1), map.incr("hits", 1), map.incr("hits", -5)];
+    /// let answers = map.run().await;
+    /// assert_eq!(sums.map(|sum| answers.get(sum).ok()), [Some(1), Some(2), Some(-3)]);
+    /// # Ok(()) }
+    /// ```
     pub fn incr(&mut self, key: impl Argument, by: i64) -> Ticket<i64> {
         self.push(&key, Verb::Incr(by))
     }
 
     /// Removes a key. The answer is whether it existed.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let mut map = bay.cluster().map();
+    /// map.set("name", "forebay");
+    /// let existed = [map.del("name"), map.del("name")];
+    /// let answers = map.run().await;
+    /// assert_eq!(existed.map(|one| answers.get(one).ok()), [Some(true), Some(false)]);
+    /// # Ok(()) }
+    /// ```
     pub fn del(&mut self, key: impl Argument) -> Ticket<bool> {
         self.push(&key, Verb::Del)
     }
@@ -250,6 +306,20 @@ impl Map {
     /// Adds any Redis command, as words, for each host of a [`Target`]. Only on Redis.
     ///
     /// The tickets are in the order of the target's hosts. [`Answers::host`] names them.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("redis://10.0.0.1,10.0.0.2").await?;
+    /// let cluster = bay.cluster();
+    /// let mut map = cluster.map();
+    /// let sizes = map.fanout::<i64>(&cluster.all(), ["DBSIZE"]);
+    /// let answers = map.run().await;
+    /// for size in sizes {
+    ///     println!("{:?}: {} keys", answers.host(size), answers.get(size)?);
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn fanout<T: FromReply>(
         &mut self,
         target: &Target,
@@ -276,6 +346,17 @@ impl Map {
     ///
     /// # Cost
     /// One round trip if the commands and answers of each host fit into a megabyte, else more. None on the embedded engine.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let mut map = bay.cluster().map();
+    /// let hits: Vec<_> = (0..100).map(|user| map.incr(format!("hits:{user}"), 1)).collect();
+    /// let answers = map.run().await; // one call to each host
+    /// assert!(hits.into_iter().all(|hits| answers.get(hits).is_ok()));
+    /// # Ok(()) }
+    /// ```
     pub async fn run(mut self) -> Answers {
         let engine = self.store.engine();
         let idle =

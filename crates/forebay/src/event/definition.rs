@@ -83,6 +83,18 @@ impl Event {
     }
 
     /// Takes the hits from `limit`, under a key that is always the same: a limit on all together.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::{Event, Limit};
+    /// let (user, all) = (bay.limit(Limit::per_minute("user", 20))?, bay.limit(Limit::per_minute("all", 1_000))?);
+    /// let event = bay.event(Event::new("hit").limit(&user).limit_key(&all, "all"))?;
+    /// event.hit("user:42", 1).await?;
+    /// assert_eq!(all.peek("all").await?.used(), 1);
+    /// # Ok(()) }
+    /// ```
     pub fn limit_key(mut self, limit: &LimitHandle, key: impl Into<String>) -> Self {
         self.limits.push((limit.clone(), Some(key.into())));
         self
@@ -95,6 +107,17 @@ impl Event {
     }
 
     /// Merges the admitted hits into a row of `buffer`: a cell for each key column, and for the named columns.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::{Buffer, Event, event::Cell};
+    /// let projects = bay.buffer(Buffer::new("projects").key("id").sum("hits"))?;
+    /// let event = Event::new("hit").buffer(&projects, [Cell::Key], [("hits", Cell::N)]);
+    /// assert!(bay.event(event)?.hit("42", 3).await?.is_accepted());
+    /// # Ok(()) }
+    /// ```
     pub fn buffer<'a>(
         mut self,
         buffer: &BufferHandle,

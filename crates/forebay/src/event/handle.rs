@@ -119,6 +119,20 @@ impl EventHandle {
     ///
     /// # Errors
     /// As [`hit`](Self::hit).
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::{Event, Limit, Timestamp};
+    /// let limit = bay.limit(Limit::per_minute("hits", 1))?;
+    /// let event = bay.event(Event::new("hit").limit(&limit))?;
+    /// for (second, accepted) in [(0, true), (1, false), (60, true)] {
+    ///     let at = Timestamp::from_secs(1_790_000_040 + second);
+    ///     assert_eq!(event.replay("user:42", 1, at).await?.is_accepted(), accepted);
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub async fn replay(&self, key: impl AsRef<str>, n: u64, at: Timestamp) -> Result<Hit, HitError> {
         self.hit_with(key.as_ref(), n, Times { when: When::At(at), now: at, at, is_dated: true }).await
     }

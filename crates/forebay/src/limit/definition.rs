@@ -189,6 +189,16 @@ impl Limit {
     }
 
     /// `quota` per minute.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::Limit;
+    /// let hits = bay.limit(Limit::per_minute("hits", 20))?;
+    /// assert_eq!(hits.take("user:42").await?.remaining(), 19);
+    /// # Ok(()) }
+    /// ```
     pub fn per_minute(name: impl Into<String>, quota: u64) -> Self {
         Self::new(name, quota, mins(1))
     }
@@ -257,6 +267,16 @@ impl Limit {
     }
 
     /// The way of counting; default a fixed window, or a token bucket once a [`burst`](Self::burst) is given.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::{Limit, limit::Kind};
+    /// let hits = bay.limit(Limit::per_minute("hits", 20).kind(Kind::SlidingWindow))?;
+    /// assert_eq!(hits.kind(), Kind::SlidingWindow);
+    /// # Ok(()) }
+    /// ```
     pub fn kind(mut self, kind: Kind) -> Self {
         self.kind = Some(kind);
         self
@@ -292,6 +312,16 @@ impl Limit {
     }
 
     /// Sets where it decides; default [`Mode::Exact`].
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::{Limit, limit::Mode};
+    /// let hits = Limit::per_minute("hits", 10_000).mode(Mode::Leased); // most takes need no round trip
+    /// assert!(bay.limit(hits)?.take("user:42").await?.is_allowed());
+    /// # Ok(()) }
+    /// ```
     pub fn mode(mut self, mode: Mode) -> Self {
         self.mode = mode;
         self
@@ -351,6 +381,16 @@ impl Limit {
     }
 
     /// Sets the answer while its store does not answer; default [`OnError::Open`].
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::{Limit, limit::OnError, time::millis};
+    /// let payments = Limit::per_minute("payments", 5).on_error(OnError::Closed).deadline(millis(50));
+    /// assert!(bay.limit(payments)?.take("user:42").await?.is_allowed());
+    /// # Ok(()) }
+    /// ```
     pub fn on_error(mut self, on_error: OnError) -> Self {
         self.on_error = on_error;
         self

@@ -248,6 +248,19 @@ impl Reservation {
     ///
     /// # Cancellation
     /// Dropping the future may leave it settled, or the estimate charged for good.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::{Limit, limit::Reserve, time::secs};
+    /// let tokens = bay.limit(Limit::per_minute("tokens", 1_000))?;
+    /// let Reserve::Granted(reservation) = tokens.reserve("user:42", 800, secs(60)).await? else { unreachable!() };
+    /// let decision = reservation.commit(650).await?.expect("the first time");
+    /// assert_eq!(decision.remaining(), 350);
+    /// assert_eq!(reservation.commit(650).await?, None);
+    /// # Ok(()) }
+    /// ```
     pub async fn commit(&self, actual: u64) -> Result<Option<Decision>> {
         let Self { limit, key, lease, estimate, charged, .. } = self;
         if actual > Count::MAX {

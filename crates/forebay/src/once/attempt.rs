@@ -109,6 +109,17 @@ impl InProgress {
     ///
     /// # Errors
     /// When the store does not answer; then the request stays known as running for 30 seconds.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::once::Once;
+    /// let Once::First(request) = bay.once("order 42", 7).await? else { unreachable!("the first attempt") };
+    /// request.end("accepted").await?;
+    /// assert!(matches!(bay.once("order 42", 7).await?, Once::Done(answer) if &*answer == "accepted"));
+    /// # Ok(()) }
+    /// ```
     pub async fn end(self, answer: &str) -> Result<()> {
         let more = self.more();
         self.finish(End::Final { answer, more }).await
@@ -131,6 +142,17 @@ impl InProgress {
     ///
     /// # Errors
     /// As [`end`](Self::end).
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::once::Once;
+    /// let Once::First(request) = bay.once("order 42", 7).await? else { unreachable!("the first attempt") };
+    /// request.forget().await?; // it was refused before anything was applied
+    /// assert!(matches!(bay.once("order 42", 7).await?, Once::First(_)));
+    /// # Ok(()) }
+    /// ```
     pub async fn forget(self) -> Result<()> {
         if self.is_first() {
             let less = self.0.weight;

@@ -118,6 +118,18 @@ impl SeriesHandle {
     ///
     /// # Errors
     /// As [`total`](Self::total).
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let hits = bay.series("hits")?;
+    /// hits.add("user:42", 3).await?;
+    /// let now = bay.clock().now();
+    /// let hour = forebay::time::hours(1);
+    /// assert_eq!(hits.sum_between("user:42", now.minus(hour), now.plus(hour)).await?, 3);
+    /// # Ok(()) }
+    /// ```
     pub async fn sum_between(&self, key: impl AsRef<str>, from: Timestamp, to: Timestamp) -> Result<u64> {
         Ok(self.total(key, from, to).await?.sum)
     }

@@ -102,6 +102,18 @@ impl LimitHandle {
     ///
     /// # Cancellation
     /// Dropping the future may leave it removed.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::{Limit, limit::Override};
+    /// let hits = bay.limit(Limit::per_minute("hits", 20))?;
+    /// hits.set_override("user:42", Override::blocked()).await?;
+    /// assert!(hits.remove_override("user:42").await?);
+    /// assert!(hits.take("user:42").await?.is_allowed());
+    /// # Ok(()) }
+    /// ```
     pub async fn remove_override(&self, key: impl AsRef<str>) -> Result<bool> {
         let Inner { limits, name, .. } = &*self.0;
         limits.keep_override(name, self.key(key.as_ref())?.as_str(), None).await
