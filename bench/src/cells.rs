@@ -1,11 +1,11 @@
 //! The cells of the benchmark.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
 use forebay::{
     Buffer, Clock, Event, Forebay, Limit,
-    event::Cell as Part,
+    event::{Cell as Part, EventHandle},
     limit::{Kind, LimitHandle},
     time::{hours, mins},
 };
@@ -95,10 +95,9 @@ async fn in_memory(load: Load) -> Result<f64> {
 
 /// Commands of redis-rs whose answer is above zero.
 async fn commands(load: Load, keys: usize, command: fn(&str) -> redis::Cmd) -> Result<f64> {
-    let connection = connect(&load).await?;
-    together(&load, keys, move |key| {
-        let mut connection = connection.clone();
-        async move { Ok(command(&key).query_async::<i64>(&mut connection).await? > 0) }
+    together(&load, keys, connect(&load).await?, move |connection, key| async move {
+        let mut connection = (*connection).clone();
+        Ok(command(&key).query_async::<i64>(&mut connection).await? > 0)
     })
     .await
 }
@@ -113,24 +112,18 @@ fn hincrby(key: &str) -> redis::Cmd {
 
 async fn adds(load: Load, rows: usize) -> Result<f64> {
     let buffer = open(&load.redis).await?.buffer(Buffer::new("adds").key("id").sum("hits"))?;
-    together(&load, rows, move |key| {
-        let buffer = buffer.clone();
-        async move {
-            buffer.row(&*key).add("hits", 1).await?;
-            Ok(true)
-        }
+    together(&load, rows, buffer, |buffer, key| async move {
+        buffer.row(&*key).add("hits", 1).await?;
+        Ok(true)
     })
     .await
 }
 
 async fn points(load: Load) -> Result<f64> {
     let series = open(&load.redis).await?.series("points")?;
-    together(&load, 10_000, move |key| {
-        let series = series.clone();
-        async move {
-            series.add(&*key, 1).await?;
-            Ok(true)
-        }
+    together(&load, 10_000, series, |series, key| async move {
+        series.add(&*key, 1).await?;
+        Ok(true)
     })
     .await
 }
@@ -142,12 +135,8 @@ async fn events(url: String, load: Load) -> Result<f64> {
     let buffer = bay.buffer(Buffer::new("projects").key("id").sum("hits").max("last_seen"))?;
     let cells = [("hits", Part::N), ("last_seen", Part::At)];
     let event = Event::new("hit").limit(&limit).series(&series).buffer(&buffer, [Part::Key], cells);
-    let event = bay.event(event)?;
-    together(&load, 10_000, move |key| {
-        let event = event.clone();
-        async move { Ok(event.hit(key, 1).await?.is_accepted()) }
-    })
-    .await
+    let hit = |event: Arc<EventHandle>, key| async move { Ok(event.hit(key, 1).await?.is_accepted()) };
+    together(&load, 10_000, bay.event(event)?, hit).await
 }
 
 /// Events against a limit that is full: all are denied.
@@ -162,14 +151,8 @@ async fn flood(load: Load, keys: usize) -> Result<f64> {
             let _ = answer?;
         }
     }
-    together(&Load { callers: 512, ..load }, keys, move |key| {
-        let event = event.clone();
-        async move {
-            let _ = event.hit(key, 1).await?;
-            Ok(true)
-        }
-    })
-    .await
+    let hit = |event: Arc<EventHandle>, key| async move { Ok(event.hit(key, 1).await.map(|_| true)?) };
+    together(&Load { callers: 512, ..load }, keys, event, hit).await
 }
 
 /// A take and an `INCR` in turn, without other load: the median time of each, in microseconds.

@@ -75,20 +75,22 @@ pub fn per_second<F: Future<Output = Result<f64>> + 'static>(
 
 /// Takes per second of a limit that admits all of them.
 pub async fn takes(load: &Load, keys: usize, limit: LimitHandle) -> Result<f64> {
-    together(load, keys, move |key| {
-        let limit = limit.clone();
-        async move { Ok(limit.take(key).await?.is_allowed()) }
-    })
-    .await
+    together(load, keys, limit, |limit, key| async move { Ok(limit.take(key).await?.is_allowed()) }).await
 }
 
-/// Calls per second of `callers` tasks that each wait for their own answer before they call again.
-pub async fn together<F>(
+/// Up to this many keys each caller has by itself. To count the references to a shared one would cost more than some calls do.
+const FEW: usize = 64;
+
+/// Calls per second of `callers` tasks that each wait for their own answer before they call again. Each has a handle of its
+/// own, as a connection or a request has.
+pub async fn together<H, F>(
     load: &Load,
     keys: usize,
-    call: impl Fn(Arc<str>) -> F + Clone + Send + Sync + 'static,
+    handle: H,
+    call: impl Fn(Arc<H>, Arc<str>) -> F + Copy + Send + 'static,
 ) -> Result<f64>
 where
+    H: Clone + Send + Sync + 'static,
     F: Future<Output = Result<bool>> + Send + 'static,
 {
     let keys: Arc<[Arc<str>]> = (0..keys).map(|key| Arc::from(format!("user:{key}"))).collect();
@@ -97,14 +99,21 @@ where
     let start = clock.monotonic();
     let callers: Vec<_> = (0..load.callers)
         .map(|caller| {
-            let (keys, stop, call) = (keys.clone(), stop.clone(), call.clone());
+            let (stop, handle) = (stop.clone(), Arc::new(handle.clone()));
+            let keys = match keys.len() {
+                ..=FEW => keys.iter().map(|key| Arc::from(&**key)).collect(),
+                _ => keys.clone(),
+            };
             tokio::spawn(async move {
                 // A stride shares no factor with a number of keys that is a power of ten, so that every caller visits all keys.
                 // With one stride for all, callers that once wait for the same key would ask for the same keys from then on.
                 let (stride, mut at, mut done) = (7_917 + 10 * caller, caller * 7_919, 0u64);
                 while !stop.load(Ordering::Relaxed) {
                     at += stride;
-                    anyhow::ensure!(call(keys[at % keys.len()].clone()).await?, "a call was denied");
+                    anyhow::ensure!(
+                        call(handle.clone(), keys[at % keys.len()].clone()).await?,
+                        "a call was denied"
+                    );
                     done += 1;
                     // An engine in this process never waits, and a task that never waits starves the timer.
                     if done % 64 == 0 {

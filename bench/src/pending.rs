@@ -126,13 +126,9 @@ pub(crate) async fn updates(load: Load, connections: u32) -> Result<f64> {
     sqlx::query("TRUNCATE hits").execute(&pool).await?;
     let fill = "INSERT INTO hits (id) SELECT 'user:' || n FROM generate_series(0, 9999) AS n";
     sqlx::query(fill).execute(&pool).await?;
-    together(&load, HIT, move |key| {
-        let pool = pool.clone();
-        async move {
-            let update =
-                "UPDATE hits SET hits = hits + 1, last_seen = greatest(last_seen, now()) WHERE id = $1";
-            Ok(sqlx::query(update).bind(&*key).execute(&pool).await?.rows_affected() == 1)
-        }
+    together(&load, HIT, pool, |pool, key| async move {
+        let update = "UPDATE hits SET hits = hits + 1, last_seen = greatest(last_seen, now()) WHERE id = $1";
+        Ok(sqlx::query(update).bind(&*key).execute(&*pool).await?.rows_affected() == 1)
     })
     .await
 }

@@ -1,9 +1,13 @@
 //! One limit by each way to reach servers: what a take costs the client and all servers, and how many there are in a second.
 
-use std::{collections::BTreeMap, fs, sync::Mutex};
+use std::{
+    collections::BTreeMap,
+    fs,
+    sync::{Arc, Mutex},
+};
 
 use anyhow::{Context as _, Result, ensure};
-use forebay::{Clock, Forebay, Limit, cluster::Hosts, time::mins};
+use forebay::{Clock, Forebay, Limit, cluster::Hosts, limit::LimitHandle, time::mins};
 use forebay_bench::{Cell, Load, together};
 use forebay_testkit::{Certificates, Redis, RedisCluster, Reply};
 
@@ -57,34 +61,28 @@ async fn turn(load: &Load) -> Result<Vec<[f64; 2]>> {
     let mut values = vec![];
     for (bay, servers) in stores {
         let limit = bay.limit(Limit::per_hour("ways", 1 << 40).deadline(mins(1)))?;
-        let take = move |key| {
-            let limit = limit.clone();
-            async move {
-                let decision = limit.take(key).await?;
-                // Without an answer of the store a take is admitted, and costs nothing.
-                ensure!(!decision.is_degraded(), "a take had no answer");
-                Ok(decision.is_allowed())
-            }
-        };
         // The keys are there from then on.
-        together(&Load { seconds: load.seconds / 4.0, ..load.clone() }, KEYS, take.clone()).await?;
-        values.push(measured(load, &servers, take).await?);
+        together(&Load { seconds: load.seconds / 4.0, ..load.clone() }, KEYS, limit.clone(), take).await?;
+        values.push(measured(load, &servers, limit).await?);
     }
     Ok(values)
 }
 
-/// The processor time of a call of client and servers in microseconds, and the calls in a second.
-async fn measured<F: Future<Output = Result<bool>> + Send + 'static>(
-    load: &Load,
-    servers: &[&Redis],
-    call: impl Fn(std::sync::Arc<str>) -> F + Clone + Send + Sync + 'static,
-) -> Result<[f64; 2]> {
+async fn take(limit: Arc<LimitHandle>, key: Arc<str>) -> Result<bool> {
+    let decision = limit.take(key).await?;
+    // Without an answer of the store a take is admitted, and costs nothing.
+    ensure!(!decision.is_degraded(), "a take had no answer");
+    Ok(decision.is_allowed())
+}
+
+/// The processor time of a take of client and servers in microseconds, and the takes in a second.
+async fn measured(load: &Load, servers: &[&Redis], limit: LimitHandle) -> Result<[f64; 2]> {
     let spent = || -> Result<f64> {
         servers.iter().try_fold(of_this_process()?, |sum, server| Ok(sum + of_server(server)?))
     };
     let (clock, before) = (Clock::system(), spent()?);
     let started = clock.monotonic();
-    let rate = together(load, KEYS, call).await?;
+    let rate = together(load, KEYS, limit, take).await?;
     let calls = rate * clock.monotonic().saturating_sub(started).as_secs_f64();
     ensure!(calls > 0.0, "nothing was called");
     Ok([(spent()? - before) * 1e6 / calls, rate])

@@ -54,9 +54,8 @@ async fn leased(load: Load) -> Result<f64> {
 async fn governed(load: Load, threads: usize, keys: usize) -> Result<f64> {
     let quota = Quota::per_second(NonZeroU32::MAX);
     let limiter = Arc::new(RateLimiter::<Arc<str>, _, _>::dashmap(quota));
-    together(&Load { callers: threads, ..load }, keys, move |key| {
-        let limiter = limiter.clone();
-        async move { Ok(limiter.check_key(&key).is_ok()) }
+    together(&Load { callers: threads, ..load }, keys, limiter, |limiter, key| async move {
+        Ok(limiter.check_key(&key).is_ok())
     })
     .await
 }

@@ -10,18 +10,16 @@ pub(crate) const CELL: &str = "redis-cell by redis-rs";
 /// `CL.THROTTLE` through a multiplexed connection. Several limits are independent commands in one pipeline.
 pub(crate) async fn cell(load: Load, keys: usize, limits: usize) -> Result<f64> {
     let connection = redis::Client::open(load.redis.as_str())?.get_multiplexed_async_connection().await?;
-    together(&load, keys, move |key| {
-        let mut connection = connection.clone();
-        async move {
-            let mut pipeline = redis::pipe();
-            for limit in 0..limits {
-                // Burst, count and period are so large that they are never reached.
-                let key = format!("{limit}:{key}");
-                pipeline.cmd("CL.THROTTLE").arg(key).arg(1_000_000).arg(1_000_000).arg(1).arg(1);
-            }
-            let answers: Vec<Vec<i64>> = pipeline.query_async(&mut connection).await?;
-            Ok(answers.iter().all(|answer| answer[0] == 0))
+    together(&load, keys, connection, move |connection, key| async move {
+        let mut connection = (*connection).clone();
+        let mut pipeline = redis::pipe();
+        for limit in 0..limits {
+            // Burst, count and period are so large that they are never reached.
+            let key = format!("{limit}:{key}");
+            pipeline.cmd("CL.THROTTLE").arg(key).arg(1_000_000).arg(1_000_000).arg(1).arg(1);
         }
+        let answers: Vec<Vec<i64>> = pipeline.query_async(&mut connection).await?;
+        Ok(answers.iter().all(|answer| answer[0] == 0))
     })
     .await
 }

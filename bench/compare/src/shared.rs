@@ -52,14 +52,11 @@ async fn alone(load: Load, keys: usize) -> Result<f64> {
 }
 
 async fn three(load: Load) -> Result<f64> {
-    let (bay, limits) = limits(&load, &LIMITS).await?;
-    together(&load, 10_000, move |key| {
-        let (bay, limits) = (bay.clone(), limits.clone());
-        async move {
-            let charge = |limit: &LimitHandle| Charge { limit: limit.clone(), key: key.to_string(), cost: 1 };
-            let charges: Vec<Charge> = limits.iter().map(charge).collect();
-            Ok(bay.take_all(&charges).await?.allowed)
-        }
+    together(&load, 10_000, limits(&load, &LIMITS).await?, |handles, key| async move {
+        let (bay, limits) = &*handles;
+        let charge = |limit: &LimitHandle| Charge { limit: limit.clone(), key: key.to_string(), cost: 1 };
+        let charges: Vec<Charge> = limits.iter().map(charge).collect();
+        Ok(bay.take_all(&charges).await?.allowed)
     })
     .await
 }

@@ -20,19 +20,15 @@ pub(crate) async fn takes(load: Load, keys: usize, names: &'static [&'static str
         // The window is an hour, as for all subjects.
         limiter.add_limit(Limit::new("bench", PLENTY, 3_600, [], [(*name).try_into()?]));
     }
-    let (limiter, namespace) = (Arc::new(limiter), Namespace::from("bench"));
-    together(&load, keys, move |key| {
-        let (limiter, namespace) = (limiter.clone(), namespace.clone());
-        async move {
-            let values: HashMap<_, _> =
-                names.iter().map(|name| (name.to_string(), key.to_string())).collect();
-            let context = Context::from(values);
-            let answer = limiter.check_rate_limited_and_update(&namespace, &context, 1).await;
-            // The errors of limitador are not `Send`, unlike those of anyhow.
-            let answer = answer.map_err(|error| anyhow!("limitador: {error}"))?;
-            // A limit that does not match is not counted and does not deny.
-            Ok(!answer.limited && answer.counters.len() == names.len())
-        }
+    together(&load, keys, (Arc::new(limiter), Namespace::from("bench")), move |handles, key| async move {
+        let (limiter, namespace) = &*handles;
+        let values: HashMap<_, _> = names.iter().map(|name| (name.to_string(), key.to_string())).collect();
+        let context = Context::from(values);
+        let answer = limiter.check_rate_limited_and_update(namespace, &context, 1).await;
+        // The errors of limitador are not `Send`, unlike those of anyhow.
+        let answer = answer.map_err(|error| anyhow!("limitador: {error}"))?;
+        // A limit that does not match is not counted and does not deny.
+        Ok(!answer.limited && answer.counters.len() == names.len())
     })
     .await
 }
