@@ -48,6 +48,7 @@ impl TokenBucket {
     }
 
     /// The state at a later tick. The allotted tokens do not leak.
+    #[inline]
     fn leak(&self, State(then, level): State, tick: u64, allotted: u64) -> State {
         let (tick, floor) = (tick.max(then), allotted * self.period);
         let leaked = level.saturating_sub((tick - then).saturating_mul(self.rate));
@@ -94,13 +95,7 @@ impl RateKind for TokenBucket {
     #[inline]
     fn advance(&self, state: Option<State>, now: u64) -> State {
         let tick = now / self.tick;
-        match state {
-            None => State(tick, 0),
-            Some(state) if state.0 >= tick => state,
-            Some(State(then, level)) => {
-                State(tick, level.saturating_sub((tick - then).saturating_mul(self.rate)))
-            }
-        }
+        state.map_or(State(tick, 0), |state| self.leak(state, tick, 0))
     }
 
     /// Tokens in use, rounded up.
