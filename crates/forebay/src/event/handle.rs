@@ -134,7 +134,8 @@ impl EventHandle {
     /// # Ok(()) }
     /// ```
     pub async fn replay(&self, key: impl AsRef<str>, n: u64, at: Timestamp) -> Result<Hit, HitError> {
-        self.hit_with(key.as_ref(), n, Times { when: When::At(at), now: at, at, is_dated: true }).await
+        let times = Times { when: When::At(at), now: at, ..Times::new(&self.0.store, Some(at)) };
+        self.hit_with(key.as_ref(), n, times).await
     }
 
     /// The event's name.
@@ -314,7 +315,7 @@ impl EventHandle {
         if !is_remembered || hit.times.is_dated || !event.buffers.iter().all(fits) {
             return None;
         }
-        Store::remembered_denial(&self.limit_keys(hit), hit.n)
+        Store::remembered_denial(&self.limit_keys(hit), hit.n, hit.times.monotonic)
     }
 }
 

@@ -1,5 +1,7 @@
 //! A hit on its way through an event.
 
+use std::time::Duration;
+
 use crate::{
     key::{Count, Key},
     store::Store,
@@ -25,11 +27,14 @@ pub(super) struct Times {
     pub at: Timestamp,
     /// Whether the caller gave `at`. Otherwise points are dated by the store's clock.
     pub is_dated: bool,
+    /// The monotonic time. It was read with `now`: a flood of denied hits reads the clock once for each.
+    pub monotonic: Duration,
 }
 
 impl Times {
     pub(super) fn new(store: &Store, at: Option<Timestamp>) -> Self {
-        let now = store.clock().now();
-        Self { when: When::EngineClock, now, at: at.unwrap_or(now), is_dated: at.is_some() }
+        let (now, micros) = store.clock().both();
+        let (when, monotonic) = (When::EngineClock, Duration::from_micros(micros));
+        Self { when, now, at: at.unwrap_or(now), is_dated: at.is_some(), monotonic }
     }
 }

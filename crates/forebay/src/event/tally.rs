@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    ops::Range,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -15,7 +16,7 @@ use crate::{
     key::{Count, Name},
     series::SeriesHandle,
     store::Store,
-    table::{InlineKey, SHARDS, Shards},
+    table::{InlineKey, SHARDS, Shard, Shards},
     time::{Timestamp, When, secs},
 };
 
@@ -27,6 +28,10 @@ const CLOSE_TIMEOUT: Duration = secs(1);
 
 /// At most this many counts are held: some megabytes. Beyond this, each denied hit of a new key is sent by itself.
 const MAX_PENDING: usize = 65_536;
+
+/// A thread counts a key by itself, in a shard that others seldom lock, once it was denied this often within one interval.
+/// Otherwise the threads that deny one key would wait for one lock.
+const HOT: u64 = 64;
 
 /// At most this many points go into one write.
 const MAX_POINTS: usize = 1_000;
@@ -49,13 +54,28 @@ pub(crate) struct LimitedTally {
 struct Pending {
     series: SeriesHandle,
     key: InlineKey,
-    bucket: i64,
+    /// The bucket of the finest resolution.
+    bucket: Range<Timestamp>,
     /// The time of the first hit in the bucket.
     at: Timestamp,
     n: u64,
 }
 
+thread_local! {
+    /// The shard in which this thread counts keys that are denied often.
+    static SHARD_OF_THREAD: usize = NEXT_SHARD.fetch_add(1, Ordering::Relaxed) % SHARDS;
+}
+
+/// Spreads threads over shards. Orders nothing else.
+static NEXT_SHARD: AtomicUsize = AtomicUsize::new(0);
+
 impl Pending {
+    fn is_of(&self, series: &SeriesHandle, key: &str, at: Timestamp) -> bool {
+        self.bucket.contains(&at)
+            && self.key.as_bytes() == key.as_bytes()
+            && self.series.name().is(series.name())
+    }
+
     fn hash(&self) -> u64 {
         self.series.name().hash_of(self.key.as_bytes())
     }
@@ -69,22 +89,32 @@ impl LimitedTally {
 
     /// Counts denied hits of `series`. False: there is no room.
     pub(crate) fn add(self: &Arc<Self>, series: &SeriesHandle, key: &str, n: u64, at: Timestamp) -> bool {
-        let bucket = series.resolutions().first().map_or(0, |finest| finest.bucket(at));
         let hash = series.name().hash_of(key.as_bytes());
-        let mut shard = self.pending.lock(hash);
-        let is_same = |pending: &Pending| {
-            pending.bucket == bucket
-                && pending.key.as_bytes() == key.as_bytes()
-                && pending.series.name().is(series.name())
-        };
-        if let Some(pending) = shard.find_mut(hash, is_same) {
+        let count = |shard: &mut Shard<'_, Pending>| {
+            let pending = shard.find_mut(hash, |pending| pending.is_of(series, key, at))?;
             pending.n = pending.n.saturating_add(n);
+            Some(pending.n)
+        };
+        let own = SHARD_OF_THREAD.with(|shard| *shard);
+        if count(&mut self.pending.lock_index(own)).is_some() {
+            return true;
+        }
+        let mut shard = self.pending.lock(hash);
+        let counted = count(&mut shard);
+        if counted.is_some_and(|counted| counted < HOT) {
             return true;
         }
         if self.held.load(Ordering::Relaxed) >= MAX_PENDING {
-            return false;
+            return counted.is_some();
         }
         self.held.fetch_add(1, Ordering::SeqCst);
+        let (mut shard, n) = if counted.is_some() {
+            drop(shard);
+            (self.pending.lock_index(own), 0)
+        } else {
+            (shard, n)
+        };
+        let bucket = series.resolutions().first().expect("a series has a resolution").span(at);
         let pending = Pending { series: series.clone(), key: key.into(), bucket, at, n };
         shard.insert_unique(hash, pending, Pending::hash);
         drop(shard);

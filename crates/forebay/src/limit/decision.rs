@@ -176,6 +176,7 @@ impl Decision {
     }
 
     /// The same answer, said to come from elsewhere.
+    #[inline]
     pub(super) fn from(mut self, new_source: Source) -> Self {
         let (Self::Allow { source, degraded, .. } | Self::Deny { source, degraded, .. }) = &mut self;
         (*source, *degraded) = (new_source, new_source == Source::Fallback);
@@ -183,6 +184,7 @@ impl Decision {
     }
 
     /// The same denial, `passed` later.
+    #[inline]
     pub(super) fn later(mut self, passed: Duration) -> Self {
         let (Self::Allow { reset_after, .. } | Self::Deny { reset_after, .. }) = &mut self;
         *reset_after = reset_after.saturating_sub(passed);

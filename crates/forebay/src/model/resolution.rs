@@ -4,7 +4,7 @@
 
 #[cfg(feature = "redis")]
 use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use crate::{
     error::{Result, out_of_range},
@@ -72,6 +72,12 @@ impl Resolution {
     /// The time at which a bucket begins.
     pub fn start(&self, bucket: i64) -> Timestamp {
         Timestamp::from_micros(bucket.saturating_mul(micros(self.step)))
+    }
+
+    /// The span of the bucket that contains `at`.
+    pub(crate) fn span(&self, at: Timestamp) -> Range<Timestamp> {
+        let bucket = self.bucket(at);
+        self.start(bucket)..self.start(bucket.saturating_add(1))
     }
 
     /// The number of buckets in a chunk, the unit that a store keeps and expires.

@@ -92,6 +92,35 @@ async fn a_flood_of_denied_events_costs_no_round_trip_and_is_counted() {
     assert_eq!(series.sum("42", hours(1)).await.expect("answers"), 3);
 }
 
+/// Each thread counts a key by itself once it is denied often.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_flood_on_many_threads_loses_no_count() {
+    let store = Store::open().await;
+    let (hit, series) = event(&store, &per_minute(&store, "hits", 3));
+    for _ in 0..4 {
+        let _ = hit.hit("42", 1).await.expect("answers");
+    }
+    let before = trips(&store);
+    let flood = |_| {
+        let hit = hit.clone();
+        tokio::spawn(async move {
+            for _ in 0..5_000 {
+                assert!(!hit.hit("42", 2).await.expect("answers").is_accepted());
+            }
+        })
+    };
+    for flooded in futures::future::join_all((0..4).map(flood)).await {
+        flooded.expect("ends");
+    }
+    assert_eq!(trips(&store), before);
+    store.pass(millis(1_100)).await;
+    let counted = async || series.limited().sum("42", hours(1)).await.expect("answers");
+    forebay_testkit::eventually("all to be counted", async || counted().await == 40_001).await;
+    store.pass(millis(1_100)).await;
+    assert_eq!(counted().await, 40_001, "once");
+    assert_eq!(trips(&store), before + 1, "one write for all");
+}
+
 /// A hit that no row takes is a mistake, and not a denial, whatever is known of its limits. A limit of all keys denies any key.
 #[tokio::test]
 async fn a_hit_that_no_row_takes_is_refused_also_while_a_denial_is_known() {

@@ -180,16 +180,21 @@ impl LimitHandle {
             return None;
         }
         let Ok(Resolved::Take(take)) = self.resolve(key, cost) else { return None };
-        self.known_denial(&take, will_ask)
+        self.known_denial(&take, || self.0.store.clock().monotonic(), will_ask)
     }
 
     /// A remembered denial of a take, which is counted. `None` also to a caller who `will_ask` the store, if it is time to do
-    /// so.
-    pub(crate) fn known_denial(&self, take: &Take<'_>, will_ask: bool) -> Option<Decision> {
+    /// so. The monotonic time `now` is read only if there may be one.
+    pub(crate) fn known_denial(
+        &self,
+        take: &Take<'_>,
+        now: impl FnOnce() -> Duration,
+        will_ask: bool,
+    ) -> Option<Decision> {
         if !self.remembers_denials() || self.0.store.engine().is_closed() {
             return None;
         }
-        self.0.shared.denied.look_up(take, self.0.store.clock().monotonic(), will_ask)
+        self.0.shared.denied.look_up(take, now(), will_ask)
     }
 
     /// Whether any denial is remembered.

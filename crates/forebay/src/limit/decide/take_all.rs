@@ -57,11 +57,12 @@ impl Store {
         Ok(Some(call.decisions))
     }
 
-    /// The denial of a take of the same cost from each of several limits, if it is remembered. `None` also if an override
-    /// decides, or the take is refused: this allocates nothing but the answer.
+    /// The denial of a take of the same cost from each of several limits, if it is remembered at `now`, on the monotonic clock.
+    /// `None` also if an override decides, or the take is refused: this allocates nothing but the answer.
     pub(crate) fn remembered_denial<'a>(
         takes: &(impl ExactSizeIterator<Item = (&'a LimitHandle, &'a str)> + Clone),
         cost: Count,
+        now: Duration,
     ) -> Option<Decisions> {
         check(takes).ok()?;
         let take = |(limit, key): (&'a LimitHandle, &'a str)| match limit
@@ -76,7 +77,7 @@ impl Store {
         let mut denied: Option<Vec<Option<Decision>>> = None;
         for (place, one) in takes.clone().enumerate() {
             let (limit, take) = take(one)?;
-            let Some(decision) = limit.known_denial(&take, false) else { continue };
+            let Some(decision) = limit.known_denial(&take, || now, false) else { continue };
             denied.get_or_insert_with(|| vec![None; takes.len()])[place] = Some(decision);
         }
         Some(Decisions { allowed: false, limits: denied?, charged: vec![], in_doubt: false })
@@ -118,8 +119,9 @@ impl<'a> Call<'a> {
     fn deny_locally(&mut self, will_ask: bool) -> bool {
         let limits = &mut self.decisions.limits;
         if self.when == When::EngineClock && self.token.is_none_or(|token| token.is_first) {
+            let now = || self.store.clock().monotonic();
             for (place, take) in &self.enforced {
-                limits[*place] = self.charges[*place].limit.known_denial(take, will_ask);
+                limits[*place] = self.charges[*place].limit.known_denial(take, now, will_ask);
             }
         }
         self.decisions.allowed = limits.iter().flatten().all(Decision::is_allowed);
