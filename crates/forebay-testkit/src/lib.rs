@@ -50,7 +50,7 @@ pub use self::{
     programs::without,
     proxy::{Fault, Proxy},
     redis::{Redis, RedisBuilder},
-    redis_cluster::RedisCluster,
+    redis_cluster::{RedisCluster, SlotMove},
     replicated::{is_primary, is_replicated},
     resp::Reply,
     sample::sample_log,

@@ -185,44 +185,26 @@ impl RedisCluster {
     /// If a node refuses.
     #[track_caller]
     pub fn move_slot(&self, slot: u16, to: &Redis, between: impl FnOnce()) {
-        let from = self.owner(slot);
-        if from.port() == to.port() {
+        if self.owner(slot).port() == to.port() {
             return;
         }
-        let (number, (from_id, to_id)) = (slot.to_string(), (id_of(from), id_of(to)));
-        assert_eq!(to.command(["CLUSTER", "SETSLOT", &number, "IMPORTING", &from_id]), Reply::text("OK"));
-        assert_eq!(from.command(["CLUSTER", "SETSLOT", &number, "MIGRATING", &to_id]), Reply::text("OK"));
-        let mut between = Some(between);
-        loop {
-            let Reply::Array(keys) = from.command(["CLUSTER", "GETKEYSINSLOT", &number, "1000"]) else {
-                panic!("the keys of a slot")
-            };
-            if keys.is_empty() {
-                break;
-            }
-            let keys: Vec<&str> = keys
-                .iter()
-                .map(|key| match key {
-                    Reply::Text(key) => key.as_str(),
-                    other => panic!("a key, not {other:?}"),
-                })
-                .collect();
-            let half = if between.is_some() { keys.len().div_ceil(2) } else { keys.len() };
-            let port = to.port().to_string();
-            let command = ["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
-            let moved = from.command(command.into_iter().chain(keys[..half].iter().copied()));
-            assert!(moved == Reply::text("OK") || moved == Reply::text("NOKEY"), "{moved:?}");
-            if let Some(between) = between.take() {
-                between();
-            }
-        }
-        for node in [to, from]
-            .into_iter()
-            .chain(self.nodes.iter().filter(|node| ![to.port(), from.port()].contains(&node.port())))
-        {
-            // A replica or a dead node learns it from the others.
-            let _ = node.try_command(["CLUSTER", "SETSLOT", &number, "NODE", &to_id]);
-        }
+        let moving = self.begin_move(slot, to);
+        let keys = moving.keys();
+        moving.migrate(&keys[..keys.len().div_ceil(2)]);
+        between();
+        moving.end();
+    }
+
+    /// Begins to move a slot to another primary. Its keys stay.
+    ///
+    /// # Panics
+    /// If a node refuses.
+    #[track_caller]
+    pub fn begin_move<'a>(&'a self, slot: u16, to: &'a Redis) -> SlotMove<'a> {
+        let (from, slot) = (self.owner(slot), slot.to_string());
+        cluster(to, ["SETSLOT", &slot, "IMPORTING", &id_of(from)]);
+        cluster(from, ["SETSLOT", &slot, "MIGRATING", &id_of(to)]);
+        SlotMove { cluster: self, slot, from, to }
     }
 
     /// Moves the lowest slots of a primary by `redis-cli --cluster reshard`, key by key, within five minutes.
@@ -291,6 +273,72 @@ impl RedisCluster {
             self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.own_port())).collect();
         let scheme = if self.has_tls { "rediss" } else { "redis" };
         format!("{scheme}+cluster://{login}{}{parameters}", nodes.join(","))
+    }
+}
+
+/// A slot that moves by hand: what is on which node is for the test to say.
+#[derive(Debug)]
+#[must_use = "a slot moves until `end`"]
+pub struct SlotMove<'a> {
+    cluster: &'a RedisCluster,
+    slot: String,
+    from: &'a Redis,
+    to: &'a Redis,
+}
+
+impl SlotMove<'_> {
+    /// The first thousand of its keys that have not moved.
+    ///
+    /// # Panics
+    /// If the node does not tell.
+    #[track_caller]
+    pub fn keys(&self) -> Vec<String> {
+        let Reply::Array(keys) = self.from.command(["CLUSTER", "GETKEYSINSLOT", &self.slot, "1000"]) else {
+            panic!("the keys of a slot")
+        };
+        let text = |key| match key {
+            Reply::Text(key) => key,
+            other => panic!("a key, not {other:?}"),
+        };
+        keys.into_iter().map(text).collect()
+    }
+
+    /// Moves some of its keys.
+    ///
+    /// # Panics
+    /// If the node refuses.
+    #[track_caller]
+    pub fn migrate(&self, keys: &[String]) {
+        if keys.is_empty() {
+            return;
+        }
+        let port = self.to.port().to_string();
+        let command = ["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
+        let moved = self.from.command(command.into_iter().chain(keys.iter().map(String::as_str)));
+        assert!(moved == Reply::text("OK") || moved == Reply::text("NOKEY"), "{moved:?}");
+    }
+
+    /// Moves the keys that are left, and then the slot.
+    ///
+    /// # Panics
+    /// If a node refuses.
+    #[track_caller]
+    pub fn end(self) {
+        loop {
+            let keys = self.keys();
+            if keys.is_empty() {
+                break;
+            }
+            self.migrate(&keys);
+        }
+        let (to, from) = (self.to, self.from);
+        let others =
+            self.cluster.nodes.iter().filter(|node| ![to.port(), from.port()].contains(&node.port()));
+        let id = id_of(to);
+        for node in [to, from].into_iter().chain(others) {
+            // A replica or a dead node learns it from the others.
+            let _ = node.try_command(["CLUSTER", "SETSLOT", &self.slot, "NODE", &id]);
+        }
     }
 }
 

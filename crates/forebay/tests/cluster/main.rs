@@ -12,6 +12,7 @@ mod inspection;
 mod join;
 mod map;
 mod map_faults;
+mod moving;
 mod nodes;
 mod points;
 mod probe;

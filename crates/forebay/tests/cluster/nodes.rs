@@ -69,7 +69,7 @@ impl Structures {
 }
 
 /// The sum that a sink has of a row.
-fn rows(sink: &MemorySink, buffer: &BufferHandle, key: &str) -> u64 {
+pub(crate) fn rows(sink: &MemorySink, buffer: &BufferHandle, key: &str) -> u64 {
     let row = |row: &forebay::buffer::Row| {
         let id = row.key.values(buffer.schema()).expect("readable");
         (id == [key.into()]).then(|| match row.cells[0] {

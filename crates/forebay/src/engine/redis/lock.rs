@@ -16,8 +16,12 @@ use crate::{
     },
     error::Result,
     model::{Holder, Holding, LockState},
-    time::micros,
+    time::{micros, millis},
 };
+
+/// How long a step waits for keys that are on their way between two nodes of a Redis Cluster: less than its callers wait, who
+/// would not learn that nothing was done.
+const PATIENCE: Duration = millis(800);
 
 impl Redis {
     pub(crate) async fn lock_claim(&self, claim: Claim<'_>) -> Result<Claimed> {
@@ -85,7 +89,7 @@ impl Redis {
 
     async fn lock_answer(&self, call: Call) -> Result<Value> {
         // Boxed: its kilobytes of driver state would otherwise be part of every task that waits for a lock.
-        Box::pin(self.host.run_one(call)).await
+        Box::pin(self.host.run(vec![call], PATIENCE)).await?.swap_remove(0)
     }
 
     fn lock_call(&self, script: Script, name: &str, parts: &[&str]) -> Call {
