@@ -1,5 +1,10 @@
 //! TLS: certificates are checked, and each mistake is told with what to write.
 
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpListener,
+};
+
 use forebay::{ErrorKind, Forebay};
 use forebay_testkit::{Certificates, Pair, Redis};
 
@@ -113,6 +118,40 @@ async fn plain_text_and_tls_on_the_wrong_port_are_told() {
     }
     let text = refused(&format!("redis://localhost:{}/0", server.tls_port())).await;
     assert!(text.contains("speaks TLS on this port: write rediss:"), "{text}");
+}
+
+/// What a client says first on each of its connections to a server that understands nothing.
+fn first_bytes(listener: &TcpListener, connections: usize) -> Vec<u8> {
+    let first = |_| {
+        let (mut client, _) = listener.accept().expect("a connection");
+        let mut byte = [0];
+        client.read_exact(&mut byte).expect("it speaks first");
+        let _ = client.write_all(b"-ERR unknown\r\n");
+        byte[0]
+    };
+    (0..connections).map(first).collect()
+}
+
+/// A login in plain text would be read by whoever answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_tls_does_not_come_about_nothing_is_said_in_plain_text() {
+    /// The first byte of a TLS handshake.
+    const HANDSHAKE: u8 = 22;
+    let ca = Certificates::new();
+    for (scheme, end) in
+        [("rediss", "/0?"), ("rediss+sentinel", "/m?sentinel-password=x&"), ("rediss+cluster", "?")]
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let heard = tokio::task::spawn_blocking(move || first_bytes(&listener, 3));
+        let url = format!("{scheme}://:s3cret@127.0.0.1:{port}{end}{}", trusting(&ca));
+        // Each attempt makes a connection or more.
+        for _ in 0..3 {
+            let text = refused(&url).await;
+            assert!(!text.contains("s3cret"), "{text}");
+        }
+        assert_eq!(heard.await.expect("three connections"), [HANDSHAKE; 3], "{scheme}");
+    }
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use tokio::{
 use super::{
     access::Driver,
     fence::Scripts,
-    handshake::{ServerInfo, connect},
+    handshake::{ServerInfo, connect, not_primary},
     keys::Keys,
     meter::{Meter, memory},
     pipeline::{pipeline, send},
@@ -448,6 +448,11 @@ async fn keep_up(host: Arc<Host>) {
                 };
                 host.standing.lock().enter(Health::Up, &host.clock);
                 host.link.send_replace(Link::Up(session.clone()));
+                if session.facts.server.replica_of.is_some()
+                    && let Some(peers) = host.peers()
+                {
+                    peers.report();
+                }
                 let reason = tokio::select! {
                     biased;
                     () = driver => "it was closed",
@@ -491,6 +496,10 @@ async fn open(host: &Host) -> Result<(Located, (MultiplexedConnection, Driver, S
             host.name()
         );
         return Err(Error::new(ErrorKind::Configuration, text));
+    }
+    // A node that became one sends calls on to its primary, until the owners of slots are known.
+    if let Some(primary) = made.2.replica_of.as_deref().filter(|_| !host.is_node()) {
+        return Err(not_primary(&host.target.name_at(&here), primary));
     }
     Ok((located, made))
 }

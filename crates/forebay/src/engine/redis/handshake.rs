@@ -1,4 +1,4 @@
-//! Makes a connection to the primary: protocol, scripts, and the server's identity.
+//! Makes a connection to a server: protocol, scripts, and the server's identity.
 
 use std::sync::Arc;
 
@@ -37,6 +37,8 @@ pub(super) struct ServerInfo {
     pub time: u64,
     /// Whether it is a node of a Redis Cluster.
     pub is_node: bool,
+    /// Of a replica, where its primary is; empty if it does not tell.
+    pub replica_of: Option<Box<str>>,
 }
 
 /// One attempt to connect to the host where it was found.
@@ -61,6 +63,12 @@ pub(super) async fn connect(
         () = &mut driver => return Err(unavailable(&name, "the connection ended in the handshake")),
     };
     Ok((connection, driver, server))
+}
+
+/// The error of a server that is a replica.
+pub(super) fn not_primary(name: &str, replica_of: &str) -> Error {
+    let primary = if replica_of.is_empty() { String::new() } else { format!(": write {replica_of}") };
+    unavailable(name, format_args!("this is a replica; its primary is needed{primary}"))
 }
 
 /// Loads the scripts, and asks for the server's identity.
@@ -93,11 +101,10 @@ async fn identify(
         let text = format!("redis {name}: version {version}: {major}.{minor} or later is needed");
         return Err(Error::new(ErrorKind::Unsupported, text));
     }
-    if field("role") != Some("master") {
+    let replica_of = (field("role") != Some("master")).then(|| {
         let primary = field("master_host").zip(field("master_port"));
-        let primary = primary.map_or(String::new(), |(host, port)| format!(": write {host}:{port}"));
-        return Err(unavailable(name, format_args!("this is a replica; its primary is needed{primary}")));
-    }
+        primary.map_or(String::new(), |(host, port)| format!("{host}:{port}")).into()
+    });
     // Some managed servers hide it: then no write in doubt is sent again.
     let replid = field("master_replid").unwrap_or_default();
     let policy = field("maxmemory_policy").unwrap_or("unknown");
@@ -108,6 +115,7 @@ async fn identify(
         memory: memory(&info),
         time,
         is_node: field("cluster_enabled") == Some("1"),
+        replica_of,
     })
 }
 
