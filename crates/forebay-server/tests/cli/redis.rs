@@ -98,6 +98,65 @@ fn mistakes_in_urls_name_the_line_without_the_password() {
     }
 }
 
+/// Mistakes that only a connection finds. `serve` ends, says what it found and what to write instead, and never goes on by plain
+/// text.
+#[test]
+fn what_servers_are_not_is_told_by_serve_with_what_to_write() {
+    if without("redis") || without("tls") {
+        return;
+    }
+    let (ca, other) = (Certificates::new(), Certificates::new());
+    let by_tls =
+        Redis::builder().password("s3cret").tls(&ca, &ca.issue("server", &["redis.internal"])).start();
+    let [good, wrong] = [&ca, &other].map(|ca| format!("ca={}", ca.file().display()));
+    let primary = Redis::start();
+    let replica = Redis::builder().replica_of(&primary).start();
+    let set = Sentinel::start();
+    let cluster = RedisCluster::start();
+    for node in cluster.nodes() {
+        node.command(["CLUSTER", "DELSLOTS", "7", "8", "9", "100"]);
+    }
+    for (url, found, write) in [
+        (by_tls.tls_url("localhost", &wrong), "not issued by a CA in", "ca=FILE"),
+        (by_tls.tls_url("localhost", &good), "is for redis.internal, not for localhost", "server-name="),
+        (
+            by_tls.tls_url_at("localhost", by_tls.port(), &good),
+            "speaks plain text on this port",
+            "write its TLS port",
+        ),
+        (
+            format!("redis://:s3cret@localhost:{}/0", by_tls.tls_port()),
+            "speaks TLS on this port",
+            "write rediss:",
+        ),
+        (replica.url(), "this is a replica", &*format!("write 127.0.0.1:{}", primary.port())),
+        (
+            set.url().replace("mymaster", "mymaste"),
+            "no sentinel knows a primary \"mymaste\"",
+            "they watch mymaster",
+        ),
+        (
+            by_tls.url().replace("redis:", "redis+cluster:").replace("/0", ""),
+            "cluster support is disabled",
+            "write redis:",
+        ),
+        (cluster.nodes()[0].url(), "a node of a Redis Cluster", "write redis+cluster:"),
+        (cluster.url(), "has the slots 7-9, 100", "see CLUSTER ADDSLOTS"),
+    ] {
+        let dir = configured(&url);
+        assert_eq!(
+            run(dir.path(), &["check-config"]).status.code(),
+            Some(0),
+            "{url}: it connects to nothing"
+        );
+        let output = run(dir.path(), &["serve"]);
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.code().is_some_and(|code| code != 0), "{url}: {text}");
+        assert!(text.contains(found) && text.contains(write), "{url}: {text}");
+        assert!(!text.contains("s3cret"), "{url}: {text}");
+    }
+}
+
 /// The password changes on the server and in the file. SIGHUP renews the login, and no output shows it.
 #[test]
 fn a_login_is_renewed_on_sighup_and_never_shown() {

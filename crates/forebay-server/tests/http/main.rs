@@ -1,5 +1,7 @@
 //! The server over HTTP, as its callers meet it.
 
+#![expect(clippy::print_stdout, reason = "tests of slots that move print what callers met")]
+
 mod bad_input;
 mod buffer;
 mod canary;
@@ -18,6 +20,7 @@ mod moves;
 mod once;
 mod operate;
 mod redis;
+mod resharding;
 mod security;
 mod series;
 mod slow;

@@ -20,7 +20,8 @@ fn patiently_on(store: &str) -> Server {
     with_limit(store, "20/1d\"\ndeadline = \"30s\"")
 }
 
-fn with_limit(store: &str, rate: &str) -> Server {
+/// Like [`on`], with another rate and what follows it.
+pub(crate) fn with_limit(store: &str, rate: &str) -> Server {
     let line = |line: &str| if line.starts_with("store = ") { store.to_owned() } else { line.to_owned() };
     Server::with(|example| {
         let example =
