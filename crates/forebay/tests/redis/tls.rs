@@ -57,8 +57,8 @@ async fn certificates_that_do_not_fit_are_told() {
     }
     let World { ca, server } = world(&["redis.internal", "10.0.0.7"]);
     let text = refused(&server.tls_url("localhost", &trusting(&ca))).await;
-    assert!(text.contains("is for") && text.contains("redis.internal"), "{text}");
-    assert!(text.contains("not for localhost") && text.contains("server-name="), "{text}");
+    assert!(text.contains("is for redis.internal, 10.0.0.7, not for localhost"), "{text}");
+    assert!(text.contains("server-name="), "{text}");
     let text = refused(&server.tls_url("127.0.0.1", &trusting(&ca))).await;
     assert!(text.contains("not for 127.0.0.1"), "{text}");
 

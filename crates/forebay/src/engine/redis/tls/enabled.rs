@@ -112,7 +112,7 @@ impl Tls {
             CertificateError::NotValidForNameContext { presented, .. } => format!(
                 "the server's certificate is for {}, not for {host}: connect by a name that it has, or write \
                  server-name=NAME",
-                presented.join(", ")
+                presented.iter().map(|name| name_in(name)).collect::<Vec<_>>().join(", ")
             ),
             CertificateError::NotValidForName => format!("the server's certificate is not for {host}"),
             CertificateError::UnknownIssuer | CertificateError::BadSignature => match &self.0.ca {
@@ -217,4 +217,10 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|cause| invalid(format!("store URL: cannot read {}: {cause}", path.display())))
+}
+
+/// The name in rustls's form of it: `DnsName("redis.internal")`.
+fn name_in(presented: &str) -> &str {
+    let inner = presented.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+    inner.unwrap_or(presented).trim_matches('"')
 }
