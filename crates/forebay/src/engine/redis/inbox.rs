@@ -4,7 +4,7 @@
 //! may get lost with a connection, so every new connection notifies all waiters: a needless claim costs little.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{Arc, LazyLock, OnceLock},
     time::Duration,
 };
 
@@ -26,11 +26,13 @@ const ANSWER_TIMEOUT: Duration = secs(2);
 /// The pauses after the connection failed.
 const RECONNECT: Backoff = Backoff::new(millis(50), secs(2));
 
+/// The id of this process: the same on every host, so that a waiter has its place in a queue that moves to another one.
+static ID: LazyLock<String> = LazyLock::new(|| Uuid::new_v4().simple().to_string());
+
 /// The inbox of this process on one host.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    id: String,
-    /// The prefix of the channel's name, before the id.
+    /// The prefix of the channel's name, before the id of the process.
     before: String,
     notifier: Arc<Notifier>,
     listener: OnceLock<AbortHandle>,
@@ -38,12 +40,11 @@ pub(super) struct Inbox {
 
 impl Inbox {
     pub(super) fn new(before: String) -> Self {
-        let id = Uuid::new_v4().simple().to_string();
-        Self { id, before, notifier: Arc::default(), listener: OnceLock::new() }
+        Self { before, notifier: Arc::default(), listener: OnceLock::new() }
     }
 
-    pub(super) fn id(&self) -> &str {
-        &self.id
+    pub(super) fn id() -> &'static str {
+        &ID
     }
 
     pub(super) fn before(&self) -> &str {
@@ -54,7 +55,7 @@ impl Inbox {
     pub(super) fn subscription(&self, host: &Arc<Host>, owner: Uuid) -> Subscription {
         let subscription = self.notifier.subscribe(owner);
         self.listener.get_or_init(|| {
-            let channel = format!("{}{}", self.before, self.id);
+            let channel = format!("{}{}", self.before, Self::id());
             tokio::spawn(listen(host.clone(), channel, self.notifier.clone())).abort_handle()
         });
         subscription

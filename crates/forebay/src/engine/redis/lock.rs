@@ -8,7 +8,7 @@ use std::time::Duration;
 use redis::Value;
 use uuid::Uuid;
 
-use super::{Redis, calls::Call, reply::unexpected, script::Script};
+use super::{Redis, calls::Call, inbox::Inbox, reply::unexpected, script::Script};
 use crate::{
     engine::{
         notifier::Subscription,
@@ -103,7 +103,7 @@ impl Redis {
 
     /// The claimant as the queue stores it: the owner, and the inbox of its process.
     fn claimant(&self, owner: Uuid) -> Vec<u8> {
-        [owner.as_bytes(), self.inbox.id().as_bytes()].concat()
+        [owner.as_bytes(), Inbox::id().as_bytes()].concat()
     }
 }
 

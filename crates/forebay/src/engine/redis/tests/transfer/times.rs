@@ -63,6 +63,8 @@ async fn no_lock_ends_early_and_places_in_its_queue_are_kept() {
     assert!(target.lock_release("a:b", holder).await.expect("answers"));
     let other = target.lock_claim(claim(Uuid::now_v7(), None)).await.expect("answers");
     assert!(matches!(other, Claimed::Held { ahead: 1, holder: first, .. } if first == waiter), "{other:?}");
+    let granted = target.lock_claim(claim(waiter, Some(mins(5)))).await.expect("answers");
+    assert!(matches!(granted, Claimed::Granted { fence: next } if next > fence), "{granted:?}");
 }
 
 #[tokio::test]
