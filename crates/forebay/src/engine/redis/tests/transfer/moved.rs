@@ -85,7 +85,7 @@ async fn what_differs_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_thousand_keys_move_in_a_minute() {
+async fn a_hundred_thousand_keys_move_in_bounded_time() {
     let (from, to) = (Server::start(), Server::start());
     let (source, target) = (open(&from).await, open(&to).await);
     let fill = "for i = 1, 100000 do
@@ -108,7 +108,8 @@ async fn a_hundred_thousand_keys_move_in_a_minute() {
     assert_eq!((number(&from.command(["DBSIZE"])), number(&to.command(["DBSIZE"]))), (1, 100_000));
     let lives = life(&target, b"life:1").await;
     assert!((900_000..1_000_002).contains(&lives), "{lives}");
-    assert!(took < secs(60), "{took:?}");
+    // Six seconds of a processor; the machine may have other work.
+    assert!(took < secs(180), "{took:?}");
 }
 
 #[tokio::test]
