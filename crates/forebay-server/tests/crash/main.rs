@@ -4,6 +4,7 @@
 //! other test sends no hit at the moment of death.
 #![cfg(feature = "test-util")]
 
+mod join;
 mod parts;
 
 #[path = "../cli/process.rs"]

@@ -8,7 +8,7 @@ use std::{
     net::TcpStream,
     sync::{
         Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -44,13 +44,13 @@ buffers = [
 "#;
 
 /// A store, a database, and the servers on them.
-struct World {
-    dir: tempfile::TempDir,
+pub(super) struct World {
+    pub(super) dir: tempfile::TempDir,
     store: Option<String>,
 }
 
 impl World {
-    fn new(store: Option<String>, hosts: &str) -> Self {
+    pub(super) fn new(store: Option<String>, hosts: &str) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         std::fs::write(dir.path().join("forebay.toml"), format!("{hosts}\n{CONFIG}")).expect("a file");
         Self { dir, store }
@@ -143,15 +143,15 @@ const KEYS: u64 = 17;
 
 /// The results of the hits, by key.
 #[derive(Debug, Default)]
-struct Tally {
+pub(super) struct Tally {
     accepted: BTreeMap<String, u64>,
     /// The fate of some part stays unknown.
-    unknown: BTreeMap<String, u64>,
-    lines: Vec<String>,
+    pub(super) unknown: BTreeMap<String, u64>,
+    pub(super) lines: Vec<String>,
 }
 
 impl Tally {
-    fn total(of: &BTreeMap<String, u64>) -> u64 {
+    pub(super) fn total(of: &BTreeMap<String, u64>) -> u64 {
         of.values().sum()
     }
 
@@ -172,7 +172,7 @@ impl Tally {
         true
     }
 
-    fn check(&self, world: &World) {
+    pub(super) fn check(&self, world: &World) {
         let keys: BTreeSet<String> = self.accepted.keys().chain(self.unknown.keys()).cloned().collect();
         for (key, counts) in world.counts(&keys) {
             let accepted = self.accepted.get(&key).copied().unwrap_or(0);
@@ -316,19 +316,19 @@ enum Strike {
 }
 
 /// Hosts behind proxies.
-struct Hosts {
-    redis: Vec<Redis>,
+pub(super) struct Hosts {
+    pub(super) redis: Vec<Redis>,
     proxies: Vec<Proxy>,
 }
 
 impl Hosts {
-    fn new(number: usize) -> Self {
+    pub(super) fn new(number: usize) -> Self {
         let redis: Vec<Redis> = (0..number).map(|_| Redis::builder().append_only().start()).collect();
         let proxies = redis.iter().map(|redis| Proxy::new(redis.port())).collect();
         Self { redis, proxies }
     }
 
-    fn config(&self) -> String {
+    pub(super) fn config(&self) -> String {
         let host = |(name, (redis, proxy)): (&str, (&Redis, &Proxy))| {
             format!("{name} = {:?}", redis.url_through(proxy))
         };
@@ -338,46 +338,51 @@ impl Hosts {
 }
 
 /// Two servers on three hosts, and four callers that send hits until a given number is reached.
-struct Run<'a> {
+pub(super) struct Run<'a> {
     world: &'a World,
     hosts: &'a Hosts,
     wanted: u64,
-    servers: [Mutex<(Option<Process>, String)>; 2],
+    pub(super) servers: [Mutex<(Option<Process>, String)>; 2],
     tally: Mutex<Tally>,
     next: AtomicU64,
     under_way: AtomicU64,
     /// The number of hits that were under way when a host was killed.
     doubtful: AtomicU64,
+    /// Whether nothing more happens but hits.
+    acted: AtomicBool,
 }
 
 impl<'a> Run<'a> {
-    fn new(world: &'a World, hosts: &'a Hosts, wanted: u64) -> Self {
+    pub(super) fn new(world: &'a World, hosts: &'a Hosts, wanted: u64) -> Self {
         let start = || {
             let (process, address) = world.start(None);
             Mutex::new((Some(process), address))
         };
         let [next, under_way, doubtful] = std::array::from_fn(|_| AtomicU64::new(0));
         let servers = [start(), start()];
-        Self { world, hosts, wanted, servers, tally: Mutex::default(), next, under_way, doubtful }
+        let acted = AtomicBool::new(false);
+        Self { world, hosts, wanted, servers, tally: Mutex::default(), next, under_way, doubtful, acted }
     }
 
     /// Injects failures while hits are sent, one after every few hits. Returns the results of the hits, and the number of
     /// hits under way when hosts were killed.
     fn struck(self, strikes: &[Strike]) -> (Tally, u64) {
-        std::thread::scope(|scope| {
-            let callers: Vec<_> = (0..4)
-                .map(|caller| {
-                    scope.spawn({
-                        let run = &self;
-                        move || run.call(caller)
-                    })
-                })
-                .collect();
+        self.during(|run| {
             for (nth, strike) in strikes.iter().enumerate() {
-                let share = self.wanted * (nth as u64 + 1) / (strikes.len() as u64 + 1);
-                wait_until("more hits", || self.done() >= share);
-                self.strike(nth, *strike);
+                let share = run.wanted * (nth as u64 + 1) / (strikes.len() as u64 + 1);
+                wait_until("more hits", || run.done() >= share);
+                run.strike(nth, *strike);
             }
+        })
+    }
+
+    /// Acts while hits are sent, and goes on until there are enough. Returns as [`struck`](Self::struck).
+    pub(super) fn during(self, act: impl FnOnce(&Self)) -> (Tally, u64) {
+        std::thread::scope(|scope| {
+            let run = &self;
+            let callers: Vec<_> = (0..4).map(|caller| scope.spawn(move || run.call(caller))).collect();
+            act(run);
+            self.acted.store(true, Ordering::Relaxed);
             for caller in callers {
                 caller.join().expect("no caller panics");
             }
@@ -395,7 +400,7 @@ impl<'a> Run<'a> {
     fn call(&self, caller: usize) {
         loop {
             let id = self.next.fetch_add(1, Ordering::Relaxed);
-            if id >= self.wanted {
+            if id >= self.wanted && self.acted.load(Ordering::Relaxed) {
                 return;
             }
             self.under_way.fetch_add(1, Ordering::Relaxed);
@@ -411,7 +416,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn done(&self) -> u64 {
+    pub(super) fn done(&self) -> u64 {
         let tally = self.tally.lock().expect("no caller panics");
         Tally::total(&tally.accepted) + Tally::total(&tally.unknown)
     }
@@ -502,7 +507,7 @@ fn hits_while_one_of_two_hosts_is_dead_are_completed_once_it_is_back() {
 }
 
 /// The number of hits; the long form (`scripts/faults event`) raises it.
-fn wanted() -> u64 {
+pub(super) fn wanted() -> u64 {
     std::env::var("FOREBAY_EVENT_HITS").ok().and_then(|hits| hits.parse().ok()).unwrap_or(500)
 }
 

@@ -166,6 +166,11 @@ impl Engine {
         on_only!(self, Cluster(cluster) => cluster.together(takes), else true)
     }
 
+    /// Whether one step can charge all of `takes` now and later, so that one token can stand for it.
+    pub(crate) fn stay_together(&self, takes: &[Take<'_>]) -> bool {
+        on_only!(self, Cluster(cluster) => cluster.stay_together(takes), else true)
+    }
+
     /// Whether keys lie on several hosts, of which one may be down.
     pub(crate) fn has_hosts(&self) -> bool {
         on_only!(self, Cluster(_cluster) => true, else false)

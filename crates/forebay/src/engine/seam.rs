@@ -84,10 +84,6 @@ steps! {
     /// is not zero.
     fn take_up_to(take: Take<'_>, when: When) -> (u64, Taken), Write at Place::Key(take.key), within take.within;
 
-    /// Charges all of `takes` if each fits, else none. They must be [`together`](Self::together). Waits for the shortest
-    /// `within` of them at most.
-    fn take_all(takes: &[Take<'_>], when: When) -> TakenAll, Write at first_place(takes.first()), within least_within(takes);
-
     /// Gives `take.cost` back, never below empty. With `charged`, the first number of the state after the charge, it gives
     /// back only what still counts: see [`Rule::refund`](crate::model::rate::rule::Rule::refund).
     fn refund(take: Take<'_>, charged: Option<u64>, when: When) -> Taken, Write at Place::Key(take.key);
@@ -174,14 +170,6 @@ steps! {
     /// Ends an attempt. False: another owner has taken it over, and nothing was changed.
     fn once_end(key: &str, owner: Uuid, end: End<'_>) -> bool, Write at Place::Key(key);
 
-    /// [`take_all`](Self::take_all), and if it charges, the charge's token. If the token is already there nothing is
-    /// charged, the answer is the first one, and the charge belongs to this owner from then on.
-    fn take_all_once(takes: &[Take<'_>], when: When, token: ChargeToken) -> TakenAll, Write at first_place(takes.first()), within least_within(takes);
-
-    /// Gives back what [`take_all_once`](Self::take_all_once) charged, each to the window that was charged, and forgets the
-    /// token. It has no effect if the token is missing or another owner's. Safe to repeat.
-    fn refund_once(charged: &[(Take<'_>, u64)], token: ChargeToken) -> (), Write at first_place(charged.first().map(|(take, _)| take));
-
 }
 
 // `cluster/engine.rs` asks every host, or the cluster chooses one.
@@ -191,6 +179,18 @@ steps! {
     /// Adds points, each of them once. `now` decides which buckets are still kept, and how long a chunk lives. Another host takes
     /// them while the one of their partition is down: see `cluster/stand_in.rs`.
     fn series_add(part: &SeriesPart, points: Vec<Point>, now: Timestamp) -> ();
+
+    /// Charges all of `takes` if each fits, else none. They must be [`together`](Self::together). Waits for the shortest
+    /// `within` of them at most.
+    fn take_all(takes: &[Take<'_>], when: When) -> TakenAll;
+
+    /// [`take_all`](Self::take_all), and if it charges, the charge's token. If the token is already there nothing is
+    /// charged, the answer is the first one, and the charge belongs to this owner from then on.
+    fn take_all_once(takes: &[Take<'_>], when: When, token: ChargeToken) -> TakenAll;
+
+    /// Gives back what [`take_all_once`](Self::take_all_once) charged, each to the window that was charged, and forgets the
+    /// token. It has no effect if the token is missing or another owner's. Safe to repeat.
+    fn refund_once(charged: &[(Take<'_>, u64)], token: ChargeToken) -> ();
 
     /// Merges rows into the live generation of a partition. Each row is merged once and as a whole, or has its own error.
     fn buffer_add(part: &BufferPart, rows: Vec<Row>) -> Vec<Result<()>>;
@@ -235,16 +235,4 @@ fn known(step: &str) -> &'static str {
     let names = [ROUTED, ON_ALL_HOSTS].concat();
     let found = names.iter().find(|name| **name == step);
     found.unwrap_or_else(|| panic!("the engine has no step {step:?}, only {}", names.join(", ")))
-}
-
-/// The shortest time that takes wait.
-#[cfg(feature = "redis")]
-fn least_within(takes: &[Take<'_>]) -> Duration {
-    takes.iter().map(|take| take.within).min().unwrap_or_default()
-}
-
-/// The place of takes that go together; any for none.
-#[cfg(feature = "redis")]
-fn first_place<'a>(take: Option<&Take<'a>>) -> Place<'a> {
-    Place::Key(take.map_or("-", |take| take.key))
 }

@@ -3,15 +3,20 @@
 //!
 //! `FOREBAY_JOIN` writers count, 16 without it; `scripts/faults join` has 64.
 
-use std::{env, sync::atomic::Ordering};
+use std::{
+    env,
+    sync::{Arc, Mutex, atomic::Ordering},
+};
 
 use forebay::{
-    Forebay,
+    Error, Forebay, Limit, Retry,
     cluster::{Hosts, Progress, ReshardOptions},
+    limit::{Charge, LimitHandle, OnError},
+    lock::Release,
     sink::MemorySink,
-    time::millis,
+    time::{millis, secs},
 };
-use forebay_testkit::{Redis, eventually, unique_prefix, without};
+use forebay_testkit::{Redis, Reply, eventually, unique_prefix, without};
 use tokio::task::block_in_place;
 
 use crate::{
@@ -39,6 +44,59 @@ async fn move_slots(prefix: &str, present: &Hosts, target: &Hosts, kills: u32) -
         }
     }
     attempt(ReshardOptions::new().take_over()).await.expect("moved")
+}
+
+/// Takes from two limits at a time, of which one has a key for all, and answers how often.
+async fn take_two(structures: Structures, key: String, load: Load) -> u64 {
+    let all =
+        structures.bay.limit(Limit::per_hour("all", 1_000_000).on_error(OnError::Closed).deadline(secs(10)));
+    let all = all.expect("valid");
+    let charge = |limit: &LimitHandle, key: &str| Charge { limit: limit.clone(), key: key.into(), cost: 1 };
+    let charges = [charge(&structures.limit, &key), charge(&all, "*")];
+    let mut taken = 0;
+    while !load.stop.load(Ordering::Relaxed) {
+        let decisions = structures.bay.take_all(&charges).await.expect("answers");
+        // What was denied because a slot was on its way for too long went back.
+        taken += u64::from(decisions.allowed);
+    }
+    taken
+}
+
+fn is_wait(error: &Error) -> bool {
+    error.retry() == Retry::Now || error.to_string().contains("no answer from the store within 1s")
+}
+
+/// The locks of one process: whether each is held, and the fence of its last holder.
+type Held = Arc<Vec<Mutex<(bool, u64)>>>;
+
+/// Takes each of the locks in turn. It has no other holder then, and its fence rises.
+async fn hold(bay: Forebay, prefix: String, held: Held, load: Load) -> u64 {
+    let mut holds = 0;
+    while !load.stop.load(Ordering::Relaxed) {
+        for (number, state) in held.iter().enumerate() {
+            let lock = bay.lock(format!("{prefix}{number}")).ttl(secs(5));
+            let guard = match lock.acquire_within(secs(20)).await {
+                Ok(attempt) => attempt.acquired().expect("it is free soon"),
+                // A slot that was on its way for too long, since the process that moved it was killed.
+                Err(error) if is_wait(&error) => continue,
+                Err(error) => panic!("{error:?}"),
+            };
+            {
+                let mut state = state.lock().expect("no holder panics");
+                assert!(!state.0, "two holders of lock {number}");
+                assert!(guard.fence() > state.1, "the fence of lock {number} fell");
+                *state = (true, guard.fence());
+            }
+            tokio::task::yield_now().await;
+            state.lock().expect("no holder panics").0 = false;
+            match guard.release().await {
+                Ok(release) => assert_eq!(release, Release::Released),
+                Err(error) => assert!(is_wait(&error), "{error:?}"),
+            }
+            holds += 1;
+        }
+    }
+    holds
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -69,6 +127,17 @@ async fn hosts_join_and_leave_under_load_without_a_count_lost_or_doubled() {
             tokio::spawn(write(structures.clone(), keys.to_vec(), load.clone()))
         })
         .collect();
+    let held: Held = Arc::new((0..20).map(|_| Mutex::default()).collect());
+    let holders: Vec<_> = [&structures, &other, &structures, &other]
+        .map(|it| tokio::spawn(hold(it.bay.clone(), prefix.clone(), held.clone(), load.clone())))
+        .into();
+    let pairs: Vec<_> = (0..8)
+        .map(|number| {
+            let structures = if number % 2 == 0 { &structures } else { &other };
+            let key = format!("{prefix}pair{number}");
+            (key.clone(), tokio::spawn(take_two(structures.clone(), key, load.clone())))
+        })
+        .collect();
     let round = keys.len() as u64;
     load.more(round, &writers).await;
 
@@ -94,8 +163,22 @@ async fn hosts_join_and_leave_under_load_without_a_count_lost_or_doubled() {
     for writer in writers {
         counts.extend(writer.await.expect("no other error"));
     }
+    let mut holds = 0;
+    for holder in holders {
+        holds += holder.await.expect("one holder at a time");
+    }
+    assert!(holds > 100, "{holds} holds");
+    let mut all = 0;
+    for (key, pair) in pairs {
+        let taken = pair.await.expect("answers");
+        assert_eq!(structures.limit.peek(&key).await.expect("answers").used(), taken, "{key}");
+        all += taken;
+    }
+    let of_all = structures.bay.limit(Limit::per_hour("all", 1_000_000).deadline(secs(10))).expect("valid");
+    assert_eq!(of_all.peek("*").await.expect("answers").used(), all);
+    assert!(all > 100, "{all} pairs");
     println!(
-        "{} counts; {} were refused after a second; joined {joined:?}; left {left:?}",
+        "{holds} holds of locks, {} counts; {} were refused after a second; joined {joined:?}; left {left:?}",
         load.acknowledged.load(Ordering::Relaxed),
         load.refused.load(Ordering::Relaxed)
     );
@@ -108,4 +191,83 @@ async fn hosts_join_and_leave_under_load_without_a_count_lost_or_doubled() {
     for host in looked.verify(100_000).await.expect("answers") {
         assert_eq!(host.misplaced, 0, "{host:?}");
     }
+}
+
+/// Killed before the keys are removed on their former host, and turned back: what is there is the only copy by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_move_that_is_turned_back_before_its_end_loses_nothing_and_leaves_other_stores_alone() {
+    if without("redis") {
+        return;
+    }
+    let servers: [Redis; 3] = block_in_place(|| std::array::from_fn(|_| Redis::start()));
+    let three = of("abc", &servers);
+    let bay = Forebay::options().prefix("own").open_hosts(three.clone()).await.expect("opens");
+    let limit = bay.limit(Limit::per_hour("hits", 1_000)).expect("valid");
+    for key in 0..300 {
+        assert!(limit.take(key.to_string()).await.expect("answers").is_allowed());
+    }
+    let foreign = ["other:cluster:name", "other:cluster:placement", "other:window:hits:3600s:{1}"];
+    for (server, key) in servers.iter().flat_map(|server| foreign.map(|key| (server, key))) {
+        server.command(["SET", key, "x"]);
+    }
+    // Keys stay for two seconds on their former host.
+    for target in ["ac", "abc", "bc", "abc"] {
+        let looked = Forebay::options().prefix("own").inspect_hosts(three.clone()).await.expect("answers");
+        let (hosts, options) = (of(target, &servers), ReshardOptions::new().take_over());
+        let _ = tokio::time::timeout(millis(1_500), looked.reshard(&hosts, &options, |_| ())).await;
+    }
+    let done = move_slots("own", &three, &three, 0).await;
+    assert_eq!(done.slots, done.slots_moved);
+    for key in 0..300 {
+        assert_eq!(limit.peek(key.to_string()).await.expect("answers").used(), 1, "{key}");
+    }
+    let looked = Forebay::options().prefix("own").inspect_hosts(three).await.expect("answers");
+    for (server, key) in servers.iter().flat_map(|server| foreign.map(|key| (server, key))) {
+        assert_eq!(server.command(["GET", key]), Reply::Text("x".into()), "{key}");
+    }
+    let misplaced: u64 =
+        looked.verify(100_000).await.expect("answers").iter().map(|host| host.misplaced).sum();
+    // The other store's keys count as plain keys of maps: two of three hosts have them elsewhere.
+    assert_eq!(misplaced, 2 * foreign.len() as u64);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_at_a_time_hosts_of_other_stores_and_one_host_by_two_names_are_refused() {
+    if without("redis") {
+        return;
+    }
+    let servers: [Redis; 4] = block_in_place(|| std::array::from_fn(|_| Redis::start()));
+    let (prefix, three) = (unique_prefix(), of("abc", &servers));
+    let looked = Forebay::options().prefix(&prefix).inspect_hosts(three.clone()).await.expect("answers");
+    let options = ReshardOptions::new();
+    let refusal = async |target: Hosts, options: &ReshardOptions| {
+        looked.reshard(&target, options, |_| ()).await.expect_err("refused").to_string()
+    };
+    let text = refusal(of("abcd", &servers), &options).await;
+    assert!(text.contains("no store with the router slots was opened"), "{text}");
+    let _bay = Forebay::options().prefix(&prefix).open_hosts(three.clone()).await.expect("opens");
+    let twice = of("abc", &servers).host("d", servers[3].url()).host("e", servers[3].url());
+    let text = refusal(twice, &options).await;
+    assert!(text.contains("\"e\"") && text.contains("\"d\""), "{text}");
+
+    let other = Hosts::new().host("x", servers[3].url()).host("y", servers[3].url_of(1));
+    servers[3].command(["FLUSHALL"]);
+    let other = Forebay::options().prefix(&prefix).open_hosts(other).await.expect("opens");
+    let text = refusal(three.clone().host("x", servers[3].url()), &ReshardOptions::new().take_over()).await;
+    assert!(text.contains("belongs to another store"), "{text}");
+    other.close().await.expect("closes");
+    servers[3].command(["FLUSHALL"]);
+
+    let key = format!("{prefix}:cluster:reshard");
+    servers[0].command(["SET", &key, "somebody"]);
+    let text = refusal(of("abcd", &servers), &options).await;
+    assert!(text.contains("somebody") && text.contains("--take-over"), "{text}");
+    servers[0].command(["DEL", &key]);
+    servers[2].command(["SET", &key, "somebody"]);
+    let text = refusal(of("bc", &servers), &options).await;
+    assert!(text.contains("somebody"), "whatever the target is: {text}");
+    servers[2].command(["DEL", &key]);
+    servers[3].kill();
+    let text = refusal(of("abcd", &servers), &ReshardOptions::new().take_over()).await;
+    assert!(text.contains("redis"), "{text}");
 }

@@ -40,7 +40,7 @@ impl Load {
                 self.acknowledged.fetch_add(1, Ordering::Relaxed);
             }
             Err(error) => {
-                let text = error.to_string();
+                let text = format!("{error:?}");
                 let told =
                     ["on the move", "on its way", "have moved"].iter().any(|words| text.contains(words));
                 let waited = error.retry() == Retry::Now && told;

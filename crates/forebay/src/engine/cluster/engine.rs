@@ -170,6 +170,12 @@ impl Cluster {
         takes.windows(2).all(|pair| topology.are_together(pair[0].key, pair[1].key))
     }
 
+    /// Whether one step can charge all takes, now and later.
+    pub(crate) fn stay_together(&self, takes: &[Take<'_>]) -> bool {
+        let topology = self.topology.read();
+        takes.windows(2).all(|pair| topology.stay_together(pair[0].key, pair[1].key))
+    }
+
     pub(crate) fn lock_subscribe(&self, name: &str, owner: Uuid) -> Subscription {
         self.member(Place::Named(name)).engine.lock_subscribe(name, owner)
     }

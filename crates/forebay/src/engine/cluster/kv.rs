@@ -1,6 +1,9 @@
 //! Plain commands on the hosts of their keys.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use futures::future::join_all;
 
@@ -58,14 +61,21 @@ impl Cluster {
         loop {
             let topology = self.topology();
             let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+            let mut waiting: HashSet<&[u8]> = HashSet::new();
             for place in (0..commands.len()).filter(|&place| has_moved(&answers[place])) {
                 let command = commands[place];
                 let home = if command.key.is_empty() { host } else { topology.host_of(&command.key) };
-                if topology.takes(command, home) {
+                // What comes behind a command on the same key waits with it.
+                if topology.takes(command, home) && !waiting.contains(&*command.key) {
                     groups.entry(home).or_default().push(place);
+                } else {
+                    waiting.insert(&command.key);
                 }
             }
             let left = self.left(&patience).unwrap_or(within);
+            if left.is_zero() {
+                return answers;
+            }
             let sent = groups.iter().map(async |(home, places)| {
                 let some: Vec<&Command> = places.iter().map(|&place| commands[place]).collect();
                 Self::kv_at(&topology, *home, &some, left).await

@@ -201,13 +201,14 @@ impl Member {
             return Ok(());
         }
         check_name(&self.host, seen.name.as_deref().unwrap_or_default())?;
+        let fence = Some(Fence::at(placement.epoch()));
         match seen.relation(&placement) {
             Relation::Same => return Ok(()),
             Relation::Later => {
                 current.note_later();
                 return Ok(());
             }
-            Relation::Earlier if self.engine.store_placement(&placement, None).await? => return Ok(()),
+            Relation::Earlier if self.engine.store_placement(&placement, fence).await? => return Ok(()),
             Relation::Earlier | Relation::Other => {}
         }
         let text = "it holds another placement of keys than the one that was read at the start";

@@ -8,14 +8,17 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Cluster, member::Member, table::Phase};
 use crate::{
-    engine::step::{BufferPart, Place},
+    engine::{
+        request::ChargeToken,
+        step::{BufferPart, Place, Take, TakenAll},
+    },
     error::{Error, ErrorKind, Result, Retry},
     model::Row,
-    time::{millis, secs},
+    time::{When, millis, secs},
 };
 
-/// How long a call waits that has no deadline of its own.
-pub(in crate::engine) const PATIENCE: Duration = secs(1);
+/// How long a call waits that has no deadline of its own: below the second after which a claim of a lock counts as unanswered.
+pub(in crate::engine) const PATIENCE: Duration = millis(800);
 
 /// How long a row of a request waits that is carried out once: only its own partition can take it, and the rows of that have to
 /// get into the database first.
@@ -117,29 +120,133 @@ impl Cluster {
         part: &BufferPart,
         rows: Vec<Row>,
     ) -> Result<Vec<Result<()>>> {
-        let place = Place::Buffer(part);
-        let alone = part.schema.partitions == 1;
-        let mut patience = Patience::of(if alone { PATIENCE } else { Duration::ZERO });
-        let member = match self.ready_member(Access::AddRows, place) {
-            Some(member) => member,
+        let mut answers: Vec<Result<()>> = vec![];
+        let (mut places, mut rows): (Vec<usize>, _) = ((0..rows.len()).collect(), rows);
+        let mut patience = Patience::of(PATIENCE);
+        loop {
+            let member = self.member_for_rows(part).await?;
+            let spare = member.engine.slot_epoch().map(|_| rows.clone()).unwrap_or_default();
+            let mut guard = member.begin()?;
+            let some = match guard.end(member.engine.buffer_add(part, rows).await) {
+                Ok(some) => some,
+                Err(error) => vec![Err(error); places.len()],
+            };
+            let mut moved: Option<(Error, Vec<(usize, Row)>)> = None;
+            let mut spare = spare.into_iter();
+            answers.resize(answers.len().max(places.len()), Ok(()));
+            for (place, answer) in places.into_iter().zip(some) {
+                let row = spare.next();
+                if let (Err(error), Some(row)) = (&answer, row)
+                    && Self::has_moved(&member, error)
+                {
+                    moved.get_or_insert_with(|| (error.clone(), vec![])).1.push((place, row));
+                }
+                answers[place] = answer;
+            }
+            let Some((refusal, again)) = moved else { return Ok(answers) };
             // Boxed: it is rare.
-            None => Box::pin(self.wait_for_member(Access::AddRows, place, &mut patience)).await?,
-        };
-        let mut guard = member.begin()?;
-        let answer = guard.end(member.engine.buffer_add(part, rows).await);
-        let refusals = match &answer {
-            Ok(answers) => answers.iter().filter_map(|answer| answer.as_ref().err()).next(),
-            Err(error) => Some(error),
-        };
-        if refusals.is_some_and(|refusal| Self::has_moved(&member, refusal)) {
-            self.note_later();
+            if Box::pin(self.find_again(&member, refusal, &mut patience)).await.is_err() {
+                return Ok(answers);
+            }
+            (places, rows) = again.into_iter().unzip();
         }
-        answer
     }
 
-    fn note_later(&self) {
-        if let Some(stored) = &self.stored {
-            stored.current.note_later();
+    /// Charges all of `takes` if each fits, else none.
+    ///
+    /// # Errors
+    /// [`Retry::Now`] also if they are not on one host any more.
+    pub(in crate::engine) async fn take_all(&self, takes: &[Take<'_>], when: When) -> Result<TakenAll> {
+        let mut patience = Patience::of(least_within(takes));
+        loop {
+            let member = self.member_for_all(takes, &mut patience).await?;
+            let mut guard = member.begin()?;
+            match guard.end(member.engine.take_all(takes, when).await) {
+                Err(error) if Self::has_moved(&member, &error) => {
+                    Box::pin(self.find_again(&member, error, &mut patience)).await?;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// [`take_all`](Self::take_all) once, by a token.
+    pub(in crate::engine) async fn take_all_once(
+        &self,
+        takes: &[Take<'_>],
+        when: When,
+        token: ChargeToken,
+    ) -> Result<TakenAll> {
+        let mut patience = Patience::of(least_within(takes));
+        loop {
+            let member = self.member_for_all(takes, &mut patience).await?;
+            let mut guard = member.begin()?;
+            match guard.end(member.engine.take_all_once(takes, when, token).await) {
+                Err(error) if Self::has_moved(&member, &error) => {
+                    Box::pin(self.find_again(&member, error, &mut patience)).await?;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Gives back what [`take_all_once`](Self::take_all_once) charged.
+    pub(in crate::engine) async fn refund_once(
+        &self,
+        charged: &[(Take<'_>, u64)],
+        token: ChargeToken,
+    ) -> Result<()> {
+        let takes: Vec<Take<'_>> = charged.iter().map(|(take, _)| *take).collect();
+        let mut patience = Patience::of(PATIENCE);
+        loop {
+            let member = self.member_for_all(&takes, &mut patience).await?;
+            let mut guard = member.begin()?;
+            match guard.end(member.engine.refund_once(charged, token).await) {
+                Err(error) if Self::has_moved(&member, &error) => {
+                    Box::pin(self.find_again(&member, error, &mut patience)).await?;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// The host of all takes, once nobody copies a key of them.
+    async fn member_for_all(&self, takes: &[Take<'_>], patience: &mut Patience) -> Result<Arc<Member>> {
+        loop {
+            // All of it by one table.
+            let topology = self.topology();
+            let places = || takes.iter().map(|take| Place::Key(take.key));
+            let Some(place) = places().find(|place| topology.phase(*place) == Some(Phase::Moving)) else {
+                let first = topology.member(places().next().unwrap_or(Place::Key("-"))).clone();
+                let host = |place| topology.number(place);
+                if topology.can_change()
+                    && places().any(|place| host(place) != host(Place::Key(takes[0].key)))
+                {
+                    let text = "the keys of the limits are not on one host any more";
+                    return Err(Error::new(ErrorKind::Unavailable, text).with_retry(Retry::Now));
+                }
+                return Ok(first);
+            };
+            Box::pin(self.wait_for_member(Access::Write, place, patience)).await?;
+        }
+    }
+
+    /// The host of a partition that takes rows. A buffer's only partition is waited for.
+    async fn member_for_rows(&self, part: &BufferPart) -> Result<Arc<Member>> {
+        let place = Place::Buffer(part);
+        let mut patience = Patience::of(if part.schema.partitions == 1 { PATIENCE } else { Duration::ZERO });
+        match self.ready_member(Access::AddRows, place) {
+            Some(member) => Ok(member),
+            None => Box::pin(self.wait_for_member(Access::AddRows, place, &mut patience)).await,
+        }
+    }
+
+    /// Finds another way for those who come to a host, if that refused a call because slots have moved.
+    pub(super) async fn note_refusal(&self, member: &Arc<Member>, refusal: &Error) {
+        if Self::has_moved(member, refusal)
+            && let Err(error) = Box::pin(self.refresh(Some(member))).await
+        {
+            tracing::debug!(%error, "cannot follow the placement of keys");
         }
     }
 
@@ -166,4 +273,9 @@ impl Cluster {
         let text = format!("host {name:?}: the slot is on its way to another host");
         Error::new(ErrorKind::Unavailable, text).with_retry(Retry::Now)
     }
+}
+
+/// The shortest time that takes wait.
+fn least_within(takes: &[Take<'_>]) -> Duration {
+    takes.iter().map(|take| take.within).min().unwrap_or_default()
 }

@@ -13,7 +13,7 @@
 //! writes nothing any more: its table is refused, its mark is not on the target, and the fence is not of its epoch.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -46,6 +46,9 @@ const BATCH_SLOTS: usize = 256;
 /// Keys that are copied together.
 const PAGE: usize = 500;
 
+/// For so long keys stay on their former owner: the next one may sync its disk once a second only.
+const PURGE_DELAY: Duration = secs(2);
+
 /// For how long a claim holds that is not renewed.
 const CLAIM: Duration = secs(30);
 
@@ -64,6 +67,15 @@ pub(crate) struct Settings {
     pub take_over: bool,
 }
 
+/// A task that ends with this.
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// A host, as a resharder knows it.
 #[derive(Debug)]
 struct Peer {
@@ -75,6 +87,8 @@ struct Peer {
 pub(crate) struct Resharder<'a> {
     clock: Clock,
     mark: String,
+    /// The hosts that it has claimed.
+    claimed: Vec<Arc<Redis>>,
     peers: Vec<Peer>,
     target: Vec<Host>,
     table: SlotTable,
@@ -83,6 +97,10 @@ pub(crate) struct Resharder<'a> {
     settings: Settings,
     progress: Progress,
     told: &'a mut (dyn FnMut(&Progress) + Send),
+    /// The epochs to which fences were raised, by host.
+    fences: BTreeMap<Box<str>, u64>,
+    /// Batches whose keys are still on their former owner.
+    purges: VecDeque<Purge>,
     /// Set when another resharder has taken over.
     displaced: Arc<AtomicBool>,
     /// When it began, on the monotonic clock.
@@ -90,7 +108,25 @@ pub(crate) struct Resharder<'a> {
 }
 
 /// The keys of a host, by slot.
-type Index = BTreeMap<u16, BTreeSet<Box<[u8]>>>;
+#[derive(Default)]
+struct Index {
+    keys: BTreeMap<u16, BTreeSet<Box<[u8]>>>,
+    /// The beginnings of the keys of other stores in the same database.
+    foreign: BTreeSet<Box<[u8]>>,
+    /// Of the server that has the keys.
+    run: String,
+}
+
+impl Index {
+    fn note(&mut self, slot: u16, key: Box<[u8]>) {
+        self.keys.entry(slot).or_default().insert(key);
+    }
+
+    /// Whether a key belongs to another store.
+    fn is_foreign(&self, key: &[u8]) -> bool {
+        self.foreign.iter().any(|prefix| key.starts_with(prefix))
+    }
+}
 
 /// Some slots that move from one host to another.
 struct Batch {
@@ -99,10 +135,22 @@ struct Batch {
     slots: Vec<u16>,
 }
 
+/// Keys that are on their next host, and are to be removed on the former one.
+struct Purge {
+    from: Box<str>,
+    to: Box<str>,
+    keys: Vec<Box<[u8]>>,
+    slots: BTreeSet<u16>,
+    /// Of the server to which they were copied.
+    run: String,
+    /// Not before, on the monotonic clock.
+    at: Duration,
+}
+
 /// What an attempt to move a batch came to.
 enum Attempt {
-    /// The keys are on the target.
-    Copied(Vec<Box<[u8]>>),
+    /// The keys are on the target, on the server of this run.
+    Copied(Vec<Box<[u8]>>, String),
     /// A partition of a buffer was written to that was not known.
     Again,
     /// These partitions have rows that did not get into the database in time.
@@ -132,7 +180,8 @@ impl<'a> Resharder<'a> {
         let all = present.iter().filter(|address| is_new(address)).chain(&target).cloned();
         let mut peers: Vec<Peer> = try_join_all(all.map(connect)).await?;
         let found = records(&peers).await?;
-        let Some(table) = Placement::latest_table(&found) else {
+        let is_present = |name: &str| present.iter().any(|it| it.host.name() == name);
+        let Some(table) = latest(&peers, &found, is_present) else {
             return Err(Error::new(
                 ErrorKind::Configuration,
                 "no store with the router slots was opened on these hosts: there is nothing to move",
@@ -155,13 +204,18 @@ impl<'a> Resharder<'a> {
             );
             return Err(Error::new(ErrorKind::Configuration, text));
         }
-        for (peer, record) in peers.iter().zip(records(&peers).await?) {
+        // A host of the table may have got a later one first.
+        let found = records(&peers).await?;
+        let is_known = |name: &str| table.hosts().any(|known| known == name);
+        let table = latest(&peers, &found, is_known).unwrap_or(table);
+        for (peer, record) in peers.iter().zip(found) {
             peer.check(&table, &record?)?;
         }
         let mark = Uuid::now_v7().to_string();
-        let resharder = Self {
+        let mut resharder = Self {
             clock: clock.clone(),
             mark,
+            claimed: vec![],
             peers,
             target: hosts,
             table,
@@ -169,6 +223,8 @@ impl<'a> Resharder<'a> {
             settings,
             progress: Progress::default(),
             told,
+            fences: BTreeMap::new(),
+            purges: VecDeque::new(),
             displaced: Arc::default(),
             began: clock.monotonic(),
         };
@@ -183,10 +239,12 @@ impl<'a> Resharder<'a> {
     pub(crate) async fn run(mut self) -> Result<Progress> {
         let renewals = self.keep_claim();
         let outcome = self.move_all().await;
-        renewals.abort();
+        drop(renewals);
         if !self.displaced.load(Ordering::Relaxed) {
             // It need not hold any longer.
-            let _ = self.arbiter().engine.claim_reshard(&self.mark, millis(1), false).await;
+            for peer in &self.claimed {
+                let _ = peer.claim_reshard(&self.mark, millis(1), false).await;
+            }
         }
         outcome.map(|()| self.progress)
     }
@@ -206,8 +264,11 @@ impl<'a> Resharder<'a> {
     async fn begin(&mut self) -> Result<()> {
         let text = self.table.to_string();
         for peer in &self.peers {
-            peer.engine.complete_record(peer.address.host.name(), &text).await?;
+            let record = peer.engine.complete_record(peer.address.host.name(), &text).await?;
+            // Two names of one host would share its keys.
+            check_name(&peer.address.host, record.name.as_deref().unwrap_or_default())?;
         }
+        self.remove_copies().await?;
         let joins = |name: &str| self.table.hosts().all(|known| known != name);
         let new = self.peers.iter().map(|peer| (peer.address.host.name(), peer));
         let new = new.filter(|(name, _)| joins(name)).map(|(name, peer)| (name, peer.address.shown()));
@@ -215,7 +276,39 @@ impl<'a> Resharder<'a> {
         self.left = next.transits().iter().filter(|it| it.phase == Phase::Left).copied().collect();
         let next = next.with_transits(self.left.clone());
         let everyone: Vec<Box<str>> = next.hosts().map(Into::into).collect();
-        self.store(next, &everyone, false).await
+        self.store(next, &everyone, false).await?;
+        for peer in &self.peers {
+            // Who was displaced writes nothing any more, and nobody takes the keys that were noted for it.
+            peer.engine.forbid_import().await?;
+            self.fence(peer.address.host.name(), false).await?;
+            peer.engine.forget_touched().await?;
+        }
+        Ok(())
+    }
+
+    /// Removes what an earlier resharder has copied to hosts that did not get the slots.
+    async fn remove_copies(&self) -> Result<()> {
+        let mut copies: BTreeMap<usize, BTreeSet<u16>> = BTreeMap::new();
+        for transit in self.table.transits().iter().filter(|transit| transit.phase == Phase::Moving) {
+            copies.entry(transit.host).or_default().insert(transit.slot.number());
+        }
+        for (host, slots) in copies {
+            let name = self.table.hosts().nth(host).expect("the table has all hosts");
+            self.remove_all(name, &slots).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes all keys of slots that a host does not have.
+    async fn remove_all(&self, host: &str, slots: &BTreeSet<u16>) -> Result<()> {
+        let engine = &self.peer(host).engine;
+        let (index, _) = self.index(engine, slots).await?;
+        let keys: Vec<Box<[u8]>> = index.keys.into_values().flatten().collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        self.fence(host, false).await?;
+        engine.purge(self.table.epoch(), &keys).await
     }
 
     /// Moves the slots that leave a host, and removes what it still has of those that have left.
@@ -230,6 +323,7 @@ impl<'a> Resharder<'a> {
             return Ok(());
         }
         let engine = self.peer(source).engine.clone();
+        engine.begin_tracking(&self.mark).await?;
         self.fence(source, true).await?;
         let (mut index, paused) = self.index(&engine, &wanted).await?;
         self.remove_left(source, &index).await?;
@@ -242,19 +336,20 @@ impl<'a> Resharder<'a> {
         for batch in batches(source, &leaving, &index, &engine.registered_tags().await?) {
             self.move_batch(&batch, &mut index).await?;
         }
+        self.purge(true).await?;
         self.fence(source, false).await?;
         engine.forget_touched().await
     }
 
     /// Moves some slots.
     async fn move_batch(&mut self, batch: &Batch, index: &mut Index) -> Result<()> {
-        let keys = loop {
+        let (keys, run) = loop {
             let attempt = self.attempt(batch, index).await;
-            if !matches!(attempt, Ok(Attempt::Copied(_))) {
+            if !matches!(attempt, Ok(Attempt::Copied(..))) {
                 // The slots are where they were. If this fails, too, the next resharder does it.
-                let canceled = self.store(self.with_left([]), &[batch.from.clone()], true).await;
+                let canceled = self.cancel(batch).await;
                 match attempt? {
-                    Attempt::Copied(_) | Attempt::Again => canceled?,
+                    Attempt::Copied(..) | Attempt::Again => canceled?,
                     Attempt::Undrained(tags) => {
                         self.progress.undrained.extend(tags.into_iter().map(Into::into));
                         return canceled;
@@ -262,20 +357,64 @@ impl<'a> Resharder<'a> {
                 }
                 continue;
             }
-            if let Attempt::Copied(keys) = attempt? {
-                break keys;
+            if let Attempt::Copied(keys, run) = attempt? {
+                break (keys, run);
             }
         };
         let (from, to) = (self.number(&batch.from), self.number(&batch.to));
         let slots = || batch.slots.iter().map(|slot| Slot::numbered(*slot));
         let left = slots().map(|slot| Transit { slot, host: from, phase: Phase::Left });
-        let next = self.with_left(left).with_owners(slots().map(|slot| (slot, to)));
+        let moved: BTreeSet<u16> = batch.slots.iter().copied().collect();
+        self.left.retain(|it| !moved.contains(&it.slot.number()));
+        self.left.extend(left);
+        let next = self.with_left([]).with_owners(slots().map(|slot| (slot, to)));
+        // Nobody reads there when others may have written on the next host.
+        let fence = Fence { epoch: next.epoch(), tracks: true };
+        let present = Placement::of_table(self.table.clone());
+        self.peer(&batch.from).engine.place(&present, Some(fence)).await?;
         self.store(next, &[batch.from.clone()], true).await?;
-        self.peer(&batch.from).engine.purge(self.table.epoch(), &keys).await?;
+        let at = self.clock.monotonic() + PURGE_DELAY;
+        let (from, to) = (batch.from.clone(), batch.to.clone());
+        self.purges.push_back(Purge { from, to, keys, slots: moved, run, at });
+        self.purge(false).await?;
         self.progress.slots_moved += batch.slots.len() as u64;
         self.tell();
         self.keep_rate().await;
         Ok(())
+    }
+
+    /// Removes keys on their former owner that have been on the next one for a while; or all, when it is time.
+    async fn purge(&mut self, all: bool) -> Result<()> {
+        while let Some(due) = self.purges.front() {
+            let now = self.clock.monotonic();
+            if now < due.at && !all {
+                return Ok(());
+            }
+            self.clock.sleep(due.at.saturating_sub(now)).await;
+            self.check_claim()?;
+            let Some(Purge { from, to, keys, slots, run, .. }) = self.purges.pop_front() else { break };
+            if self.peer(&to).engine.run_id().await? != run {
+                let text = format!(
+                    "host {to:?} was restarted within seconds after keys were copied to it, and may have lost some; they are \
+                     still on host {from:?}, until this is run again"
+                );
+                return Err(Error::new(ErrorKind::Unavailable, text));
+            }
+            failpoint!("reshard_before_purge");
+            let epoch = self.fences.get(&from).copied().unwrap_or_default();
+            self.peer(&from).engine.purge(epoch, &keys).await?;
+            failpoint!("reshard_after_purge");
+            self.left.retain(|it| !slots.contains(&it.slot.number()));
+        }
+        Ok(())
+    }
+
+    /// Lets slots be where they are.
+    async fn cancel(&mut self, batch: &Batch) -> Result<()> {
+        if self.table.transits().iter().any(|transit| transit.phase == Phase::Moving) {
+            self.remove_all(&batch.to, &batch.slots.iter().copied().collect()).await?;
+        }
+        self.store(self.with_left([]), &[batch.from.clone()], true).await
     }
 
     /// Lets rows get into the database, and copies the keys of a batch.
@@ -295,7 +434,8 @@ impl<'a> Resharder<'a> {
                 return Ok(Attempt::Again);
             }
         }
-        self.copy(batch, index).await.map(Attempt::Copied)
+        let (keys, run) = self.copy(batch, index).await?;
+        Ok(Attempt::Copied(keys, run))
     }
 
     /// The tags of the partitions of buffers in the slots of a batch.
@@ -324,17 +464,29 @@ impl<'a> Resharder<'a> {
     }
 
     /// Copies the keys of a batch, and answers which they are.
-    async fn copy(&mut self, batch: &Batch, index: &mut Index) -> Result<Vec<Box<[u8]>>> {
+    async fn copy(&mut self, batch: &Batch, index: &mut Index) -> Result<(Vec<Box<[u8]>>, String)> {
         let (source, target) = (self.peer(&batch.from).engine.clone(), self.peer(&batch.to).engine.clone());
-        for key in source.take_touched().await? {
-            if let Some(slot) = slot_of_copied(&source, &key) {
-                index.entry(slot).or_default().insert(key);
+        let touched = source.take_touched().await?;
+        if !touched.iter().any(|key| **key == *self.mark.as_bytes()) {
+            let text = format!("host {:?} has forgotten which keys were written: begin anew", batch.from);
+            return Err(Error::new(ErrorKind::Unavailable, text));
+        }
+        source.begin_tracking(&self.mark).await?;
+        for key in touched {
+            if let Some(slot) = slot_of_copied(&source, &key).filter(|_| !index.is_foreign(&key)) {
+                index.note(slot, key);
             }
         }
         let keys: Vec<Box<[u8]>> =
-            batch.slots.iter().filter_map(|slot| index.remove(slot)).flatten().collect();
+            batch.slots.iter().filter_map(|slot| index.keys.remove(slot)).flatten().collect();
         let ahead = clock_offset(&source, &target).await?.ahead();
-        target.begin_import(&self.mark).await?;
+        self.check_claim()?;
+        let target_run = target.run_id().await?;
+        let seal = Placement::of_table(self.table.clone()).seal().to_owned();
+        if !target.begin_import(&self.mark, &seal).await? {
+            return Err(displaced());
+        }
+        failpoint!("reshard_before_copy");
         for page in keys.chunks(PAGE) {
             let mut page = page.to_vec();
             // What expires while it is compared is read again, and is not there.
@@ -357,15 +509,23 @@ impl<'a> Resharder<'a> {
         }
         let stand_ins: BTreeSet<&str> = keys.iter().filter_map(|key| source.stand_in_tag(key)).collect();
         target.register_stand_ins(&stand_ins.into_iter().collect::<Vec<_>>()).await?;
+        failpoint!("reshard_after_copy");
         // From here on nothing is written there by an earlier step.
-        target.end_import(&self.mark).await?;
+        if !target.end_import(&self.mark).await? {
+            return Err(displaced());
+        }
         self.check_claim()?;
+        if target.run_id().await? != target_run || source.run_id().await? != index.run {
+            let text =
+                format!("host {:?} or {:?} was restarted while keys were copied", batch.from, batch.to);
+            return Err(Error::new(ErrorKind::Unavailable, text));
+        }
         let fence = Fence { epoch: self.table.epoch(), tracks: true }.to_string();
         if source.fence().await?.as_deref() != Some(&fence) {
             let text = format!("host {:?} has lost its fence: it was replaced, or lost its data", batch.from);
             return Err(Error::new(ErrorKind::Unavailable, text));
         }
-        Ok(keys)
+        Ok((keys, target_run))
     }
 
     /// Removes what a host still has of slots that have left it.
@@ -373,7 +533,8 @@ impl<'a> Resharder<'a> {
         let number = self.number(source);
         let (here, others): (Vec<Transit>, Vec<Transit>) =
             self.left.iter().partition(|transit| transit.host == number);
-        let keys = here.iter().filter_map(|it| index.get(&it.slot.number())).flatten().cloned();
+        let gone = here.iter().filter(|it| self.table.owner(it.slot) != number);
+        let keys = gone.filter_map(|it| index.keys.get(&it.slot.number())).flatten().cloned();
         self.peer(source).engine.purge(self.table.epoch(), &keys.collect::<Vec<_>>()).await?;
         self.left = others;
         Ok(())
@@ -383,7 +544,8 @@ impl<'a> Resharder<'a> {
     async fn remove_strays(&mut self, target: &str, arriving: &BTreeSet<u16>) -> Result<()> {
         let engine = self.peer(target).engine.clone();
         let (index, _) = self.index(&engine, arriving).await?;
-        let strays = index.into_values().flatten().filter(|key| !matches!(engine.home(key), Home::Key(_)));
+        let strays =
+            index.keys.into_values().flatten().filter(|key| !matches!(engine.home(key), Home::Key(_)));
         let strays: Vec<Box<[u8]>> = strays.collect();
         if strays.is_empty() {
             return Ok(());
@@ -412,9 +574,12 @@ impl<'a> Resharder<'a> {
         // If two of them store at the same time, the first one here decides.
         let arbiter = self.arbiter();
         place(arbiter).await?;
+        failpoint!("reshard_after_arbiter");
         let others = self.peers.iter().filter(|peer| !std::ptr::eq(*peer, arbiter));
         join_all(others.map(place)).await.into_iter().collect::<Result<()>>()?;
+        self.fences.extend(fenced.iter().map(|host| (host.clone(), next.epoch())));
         self.table = next;
+        failpoint!("reshard_after_store");
         Ok(())
     }
 
@@ -437,22 +602,31 @@ impl<'a> Resharder<'a> {
 
     /// The keys of a host that are copied, of these slots, and those that tell which buffers are paused.
     async fn index(&self, engine: &Redis, slots: &BTreeSet<u16>) -> Result<(Index, Vec<Box<[u8]>>)> {
-        let (mut index, mut paused, mut cursor) = (Index::new(), vec![], None);
+        let (mut index, mut paused, mut cursor) = (Index::default(), vec![], None);
+        index.run = engine.run_id().await?;
         loop {
             let (next, keys) = engine.scan_page(cursor.as_ref()).await?;
             for key in keys {
+                if let Some(prefix) = engine.foreign_prefix(&key) {
+                    index.foreign.insert(prefix);
+                }
                 if engine.home(&key) == Home::EveryHost && key.ends_with(b"}:paused") {
                     paused.push(key);
                 } else if let Some(slot) = slot_of_copied(engine, &key).filter(|slot| slots.contains(slot)) {
-                    index.entry(slot).or_default().insert(key);
+                    index.note(slot, key);
                 }
             }
             self.check_claim()?;
             cursor = next;
             if cursor.is_none() {
-                return Ok((index, paused));
+                break;
             }
         }
+        let foreign = std::mem::take(&mut index.foreign);
+        let is_own = |key: &[u8]| !foreign.iter().any(|prefix| key.starts_with(prefix));
+        index.keys.values_mut().for_each(|keys| keys.retain(|key| is_own(key)));
+        index.foreign = foreign;
+        Ok((index, paused))
     }
 
     fn plan(&self) -> Result<Vec<super::SlotMove>> {
@@ -467,46 +641,56 @@ impl<'a> Resharder<'a> {
         self.clock.sleep(until.saturating_sub(self.clock.monotonic())).await;
     }
 
-    /// Becomes the only resharder of these hosts.
-    async fn claim(&self) -> Result<()> {
-        let claim = self.arbiter().engine.claim_reshard(&self.mark, CLAIM, self.settings.take_over);
-        let Some(other) = claim.await? else { return Ok(()) };
-        let text = format!(
-            "another resharder ({other}) is at work, or ended less than {CLAIM:?} ago: wait for it, or displace it with --take-over"
-        );
-        Err(Error::new(ErrorKind::Unavailable, text))
+    /// Becomes the only resharder of these hosts. Every host that has slots is claimed: two resharders always have some in common,
+    /// whatever their targets.
+    async fn claim(&mut self) -> Result<()> {
+        let mut owners: Vec<&str> = self.table.owners().collect();
+        owners.sort_unstable();
+        let engines: Vec<Arc<Redis>> = owners.iter().map(|name| self.peer(name).engine.clone()).collect();
+        for engine in engines {
+            let claim = engine.claim_reshard(&self.mark, CLAIM, self.settings.take_over);
+            if let Some(other) = claim.await? {
+                let text = format!(
+                    "another resharder ({other}) is at work, or ended less than {CLAIM:?} ago: wait for it, or displace it \
+                     with --take-over"
+                );
+                return Err(Error::new(ErrorKind::Unavailable, text));
+            }
+            self.claimed.push(engine);
+        }
+        Ok(())
     }
 
-    /// Renews the claim while it is at work.
-    fn keep_claim(&self) -> tokio::task::AbortHandle {
-        let (engine, mark) = (self.arbiter().engine.clone(), self.mark.clone());
+    /// Renews the claims while it is at work.
+    fn keep_claim(&self) -> AbortOnDrop {
+        let (engines, mark) = (self.claimed.clone(), self.mark.clone());
         let (clock, displaced) = (self.clock.clone(), self.displaced.clone());
         let renew = async move {
             loop {
                 clock.sleep(RENEWAL).await;
-                if let Ok(Some(_)) = engine.claim_reshard(&mark, CLAIM, false).await {
-                    displaced.store(true, Ordering::Relaxed);
+                for engine in &engines {
+                    if let Ok(Some(_)) = engine.claim_reshard(&mark, CLAIM, false).await {
+                        displaced.store(true, Ordering::Relaxed);
+                        return;
+                    }
+                    let _ = engine.keep_tracking().await;
                 }
             }
         };
-        tokio::spawn(renew).abort_handle()
+        AbortOnDrop(tokio::spawn(renew).abort_handle())
     }
 
     fn check_claim(&self) -> Result<()> {
-        if self.displaced.load(Ordering::Relaxed) {
-            return Err(Error::new(ErrorKind::Unavailable, "another resharder has taken over"));
-        }
-        Ok(())
+        if self.displaced.load(Ordering::Relaxed) { Err(displaced()) } else { Ok(()) }
     }
 
     fn tell(&mut self) {
         (self.told)(&self.progress);
     }
 
-    /// The host that decides between two resharders.
+    /// The host that gets a table first.
     fn arbiter(&self) -> &Peer {
-        let first = self.peers.iter().min_by_key(|peer| peer.address.host.name());
-        first.expect("a store has hosts")
+        self.peer(self.table.owners().min().expect("slots have owners"))
     }
 
     fn peer(&self, name: &str) -> &Peer {
@@ -534,16 +718,29 @@ impl Peer {
                 format!("host {name:?} has another kind of placement: {error}"),
             )
         })?;
-        if own.epoch() == table.epoch() && own.to_string() != table.to_string() {
+        let differs = own.epoch() == table.epoch() && own.to_string() != table.to_string();
+        if differs || own.epoch() > table.epoch() {
             let name = self.address.host.name();
             let text = format!(
-                "host {name:?} belongs to another store: it holds another table of epoch {}",
+                "host {name:?} belongs to another store: it holds another table, of epoch {}; if that store is gone, \
+                 remove its keys from this host",
                 own.epoch()
             );
             return Err(Error::new(ErrorKind::Configuration, text));
         }
         Ok(())
     }
+}
+
+fn displaced() -> Error {
+    Error::new(ErrorKind::Unavailable, "another resharder has taken over")
+}
+
+/// The latest table that some of the hosts hold.
+fn latest(peers: &[Peer], found: &[Result<Record>], is_asked: impl Fn(&str) -> bool) -> Option<SlotTable> {
+    let asked = peers.iter().zip(found).filter(|(peer, _)| is_asked(peer.address.host.name()));
+    let asked: Vec<Result<Record>> = asked.map(|(_, record)| record.clone()).collect();
+    Placement::latest_table(&asked)
 }
 
 /// What each host holds of the cluster.
@@ -577,7 +774,7 @@ fn batches(source: &str, leaving: &BTreeMap<u16, Box<str>>, index: &Index, tags:
         let new = || (Batch { from: source.into(), to: to.clone(), slots: vec![] }, 0);
         let (batch, keys) = open.entry(place).or_insert_with(new);
         batch.slots.push(slot);
-        *keys += index.get(&slot).map_or(0, BTreeSet::len);
+        *keys += index.keys.get(&slot).map_or(0, BTreeSet::len);
         if *keys >= BATCH_KEYS || batch.slots.len() >= BATCH_SLOTS {
             full.extend(open.remove(&place).map(|(batch, _)| batch));
         }

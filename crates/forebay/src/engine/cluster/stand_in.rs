@@ -89,7 +89,7 @@ impl Cluster {
             // Before it is there: a reader must not find the host back, and nothing that waits.
             self.known_points.note_written(&stand_in);
             match guard.end(member.engine.stand_in_add(&stand_in, points, now).await) {
-                Err(error) if was_not_sent(&error) => {}
+                Err(error) if was_not_sent(&error) => self.note_refusal(member, &error).await,
                 answer => {
                     // A look may have found nothing before it was there.
                     self.known_points.note_written(&stand_in);
@@ -245,6 +245,9 @@ impl Cluster {
                 Some(Ok(Some(outcome))) => received = Some(outcome),
                 Some(Ok(None)) => return received.is_some(),
                 Some(Err(error)) => {
+                    for member in [home, source] {
+                        self.note_refusal(member, &error).await;
+                    }
                     self.known_points.note_trouble(&part, error.to_string());
                     return false;
                 }

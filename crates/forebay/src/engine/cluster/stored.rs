@@ -99,29 +99,21 @@ impl Cluster {
     /// another way now.
     pub(super) async fn refresh(&self, stale: Option<&Arc<Member>>) -> Result<bool> {
         let Some(stored) = &self.stored else { return Ok(false) };
-        let _turn = stored.turn.lock().await;
+        let (before, came) = (self.topology(), stored.clock.monotonic());
+        let mut looked = stored.turn.lock().await;
         let topology = self.topology();
         let is_present = |stale: &Arc<Member>| topology.members().iter().any(|it| Arc::ptr_eq(it, stale));
-        if stale.is_some_and(|stale| !is_present(stale)) {
+        if !Arc::ptr_eq(&before, &topology) || stale.is_some_and(|stale| !is_present(stale)) {
             return Ok(true);
         }
         let placement = stored.current.get();
-        let ask = async |member: &Arc<Member>| {
-            let asked = async {
-                match member.engine.check_identity().await?.relation(&placement) {
-                    Relation::Later => member.engine.record().await.map(Some),
-                    _ => Ok(None),
-                }
-            };
-            let late = || Err(Error::new(ErrorKind::Timeout, "no answer"));
-            stored.clock.timeout(ASK_TIMEOUT, asked).await.unwrap_or_else(late)
-        };
-        let asked = topology.members().iter().filter(|member| member.is_asked());
-        let records = join_all(asked.map(ask)).await.into_iter().filter_map(Result::transpose);
-        let records: Vec<Result<Record>> = records.collect();
-        if let Some(table) = Placement::latest_table(&records).filter(|it| it.epoch() > placement.epoch()) {
-            self.follow_table(stored, &topology, &table)?;
-            return Ok(true);
+        // What was seen by somebody who began to look after this one came is good for both.
+        if *looked <= came {
+            *looked = stored.clock.monotonic();
+            if let Some(table) = self.later_table(stored, &topology, &placement).await {
+                self.follow_table(stored, &topology, &table)?;
+                return Ok(true);
+            }
         }
         // A host that lost its data has a later fence than it had.
         let is_behind =
@@ -136,6 +128,29 @@ impl Cluster {
         Ok(true)
     }
 
+    /// The latest table that a host holds, if it is later than what this process goes by.
+    async fn later_table(
+        &self,
+        stored: &StoredHosts,
+        topology: &Topology,
+        placement: &Placement,
+    ) -> Option<SlotTable> {
+        let ask = async |member: &Arc<Member>| {
+            let asked = async {
+                match member.engine.check_identity().await?.relation(placement) {
+                    Relation::Later => member.engine.record().await.map(Some),
+                    _ => Ok(None),
+                }
+            };
+            let late = || Err(Error::new(ErrorKind::Timeout, "no answer"));
+            stored.clock.timeout(ASK_TIMEOUT, asked).await.unwrap_or_else(late)
+        };
+        let asked = topology.members().iter().filter(|member| member.is_asked());
+        let records = join_all(asked.map(ask)).await.into_iter().filter_map(Result::transpose);
+        let records: Vec<Result<Record>> = records.collect();
+        Placement::latest_table(&records).filter(|table| table.epoch() > placement.epoch())
+    }
+
     /// Takes a later table. Hosts of which a slot leaves, or is on its way, get new connections: by these it is known which calls
     /// came by which table.
     fn follow_table(&self, stored: &StoredHosts, before: &Topology, table: &SlotTable) -> Result<()> {
@@ -146,15 +161,14 @@ impl Cluster {
         let names = before.members().iter().map(|member| member.host.name());
         let names: Vec<&str> = names.filter(|name| table.hosts().any(|known| known == *name)).collect();
         let joined = table.hosts().filter(|name| known(name).is_none());
-        for name in names.iter().copied().chain(joined) {
-            members.push(match known(name) {
-                Some(member) if former.table().is_some_and(|former| former.gives_from(table, name)) => {
-                    stored.renewed(member, table.epoch())
-                }
-                Some(member) => member.clone(),
-                None => stored.begin(name, table)?,
-            });
+        // First those that may not be reached by what is known of them.
+        let new: Vec<Arc<Member>> = joined.map(|name| stored.begin(name, table)).collect::<Result<_>>()?;
+        for member in names.iter().filter_map(|name| known(name)) {
+            let gives = |former: &SlotTable| former.gives_from(table, member.host.name());
+            let renews = former.table().is_some_and(gives);
+            members.push(if renews { stored.renewed(member, table.epoch()) } else { member.clone() });
         }
+        members.extend(new);
         let hosts: Vec<Host> = members.iter().map(|member| member.host.clone()).collect();
         let placement = Arc::new(Placement::of_table(table.numbered_as(&hosts)?));
         tracing::info!(epoch = placement.epoch(), hosts = hosts.len(), "slots have other hosts");

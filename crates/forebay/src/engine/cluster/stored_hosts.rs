@@ -1,6 +1,9 @@
 //! The placement that independent hosts have stored, as one process follows it.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio::{sync::Mutex, task::AbortHandle};
 
@@ -23,8 +26,8 @@ pub(super) struct StoredHosts {
     configured: Box<[Address]>,
     prefix: Box<str>,
     pub(super) clock: Clock,
-    /// Held while hosts are asked for a later placement.
-    pub(super) turn: Mutex<()>,
+    /// Held while hosts are asked for a later placement: when somebody began to ask last, on the monotonic clock.
+    pub(super) turn: Mutex<Duration>,
     task: OnceLock<AbortHandle>,
 }
 

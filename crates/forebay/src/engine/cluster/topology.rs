@@ -77,7 +77,16 @@ impl Topology {
         matches!(self.routing, Routing::Stored(_))
     }
 
-    /// Whether one step can charge takes of both keys.
+    /// Whether one step can charge takes of both keys for as long as the store is there: slots move one by one.
+    pub(super) fn stay_together(&self, one: &str, other: &str) -> bool {
+        let slot = |key| Slot::of_tag(Place::Key(key).tag().as_bytes());
+        match self.routing {
+            Routing::Stored(_) if self.is_by_slot() => slot(one) == slot(other),
+            _ => self.are_together(one, other),
+        }
+    }
+
+    /// Whether one step can charge takes of both keys now.
     pub(super) fn are_together(&self, one: &str, other: &str) -> bool {
         match self.routing {
             Routing::Stored(_) => self.number(Place::Key(one)) == self.number(Place::Key(other)),

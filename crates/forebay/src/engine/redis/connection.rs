@@ -1,6 +1,7 @@
 //! The connection to one host: kept up, and never sending a mutation twice.
 
 use std::{
+    ops::Deref,
     sync::{
         Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -51,13 +52,41 @@ const IDLE: Duration = Duration::from_secs(5);
 /// Between two attempts to connect.
 const RECONNECT: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));
 
-/// One host, and the connection to it.
+/// One host, for those who come to it by one table of slots, if its slots can move. All of them share the connection.
 #[derive(Debug)]
 pub(super) struct Host {
+    link: Arc<Connected>,
+    /// The epoch of that table. Set before the first of them.
+    epoch: OnceLock<u64>,
+    /// Shared by those who need the connection: it ends with the last of them. Its own tasks do not.
+    life: Option<Arc<Life>>,
+}
+
+/// Ends a connection.
+#[derive(Debug)]
+struct Life(Arc<Connected>);
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl Deref for Host {
+    type Target = Connected;
+
+    fn deref(&self) -> &Connected {
+        &self.link
+    }
+}
+
+/// A host, and the connection to it.
+#[derive(Debug)]
+pub(super) struct Connected {
     target: Target,
     keys: Keys,
     clock: Clock,
-    link: watch::Sender<Link>,
+    state: watch::Sender<Link>,
     kin: Kin,
     keeper: OnceLock<AbortHandle>,
     /// The store is open, so every error of this host is an outage. Orders nothing else.
@@ -69,7 +98,6 @@ pub(super) struct Host {
     /// Notified to try again before the pause is over.
     hurry: Notify,
     server_clock: ServerClock,
-    epoch: OnceLock<u64>,
     /// Whether it can be connected to, and since when. Locked to copy and to replace.
     standing: Mutex<Standing>,
     meter: Arc<Meter>,
@@ -138,26 +166,32 @@ impl Host {
 
     /// Another connection to the same host.
     pub(super) fn twin(&self) -> Arc<Self> {
-        let twin = self.connect_again();
+        let link = if matches!(*self.state.borrow(), Link::Closed) { Link::Closed } else { Link::Connecting };
+        let in_service = self.in_service.load(Ordering::Relaxed);
+        let (target, kin) = (self.target.clone(), self.kin.clone());
+        let meter = self.meter.clone();
+        let twin =
+            Self::connecting(target, self.keys.clone(), self.clock.clone(), kin, (link, in_service, meter));
         if let Some(epoch) = self.epoch() {
             twin.set_epoch(epoch);
         }
         twin
     }
 
-    fn connect_again(&self) -> Arc<Self> {
-        let link = if matches!(*self.link.borrow(), Link::Closed) { Link::Closed } else { Link::Connecting };
-        let in_service = self.in_service.load(Ordering::Relaxed);
-        let (target, kin) = (self.target.clone(), self.kin.clone());
-        let meter = self.meter.clone();
-        Self::connecting(target, self.keys.clone(), self.clock.clone(), kin, (link, in_service, meter))
+    /// The same host for those who come to it by the table of slots of another epoch.
+    pub(super) fn of_epoch(&self, epoch: u64) -> Arc<Self> {
+        let (link, life) = (self.link.clone(), self.life.clone());
+        Arc::new(Self { link, epoch: OnceLock::from(epoch), life })
     }
 
-    /// Another connection to the same host, for those who come to it by the table of slots of an epoch.
-    pub(super) fn twin_of_epoch(&self, epoch: u64) -> Arc<Self> {
-        let twin = self.connect_again();
-        twin.set_epoch(epoch);
-        twin
+    /// The same host for a task that does not keep its connection.
+    pub(super) fn unowned(&self) -> Arc<Self> {
+        Arc::new(Self { link: self.link.clone(), epoch: self.epoch.clone(), life: None })
+    }
+
+    /// Whether nobody else needs the connection.
+    pub(super) fn is_last(&self) -> bool {
+        self.life.as_ref().is_none_or(|life| Arc::strong_count(life) == 1)
     }
 
     fn connecting(
@@ -165,14 +199,14 @@ impl Host {
         keys: Keys,
         clock: Clock,
         kin: Kin,
-        (link, in_service, meter): (Link, bool, Arc<Meter>),
+        (first, in_service, meter): (Link, bool, Arc<Meter>),
     ) -> Arc<Self> {
         let standing = Mutex::new(Standing::new(&clock));
-        let host = Arc::new(Self {
+        let link = Arc::new(Connected {
             target,
             keys,
             clock,
-            link: watch::Sender::new(link),
+            state: watch::Sender::new(first),
             kin,
             keeper: OnceLock::new(),
             in_service: AtomicBool::new(in_service),
@@ -180,12 +214,13 @@ impl Host {
             closed: AtomicBool::new(false),
             hurry: Notify::new(),
             server_clock: ServerClock::default(),
-            epoch: OnceLock::new(),
             standing,
             meter,
         });
-        if !matches!(*host.link.borrow(), Link::Closed) {
-            let keeper = tokio::spawn(keep_up(host.clone()));
+        let life = Some(Arc::new(Life(link.clone())));
+        let host = Arc::new(Self { link, epoch: OnceLock::new(), life });
+        if !matches!(*host.state.borrow(), Link::Closed) {
+            let keeper = tokio::spawn(keep_up(host.unowned()));
             host.keeper.set(keeper.abort_handle()).expect("set once");
         }
         host
@@ -198,7 +233,7 @@ impl Host {
 
     /// Tries to connect at once if the last attempt failed. Callers that need the connection wait for that.
     pub(super) fn hurry(&self) {
-        let pausing = self.link.send_if_modified(|link| {
+        let pausing = self.state.send_if_modified(|link| {
             let pausing = matches!(link, Link::Down(_));
             if pausing {
                 *link = Link::Connecting;
@@ -213,7 +248,7 @@ impl Host {
     /// Logs in with the password as it is now, if it may be another; without a connection it is tried at once.
     pub(super) async fn renew_login(&self) -> Result<()> {
         let Some(words) = self.target.access.words()? else { return Ok(()) };
-        if !matches!(*self.link.borrow(), Link::Up(_)) {
+        if !matches!(*self.state.borrow(), Link::Up(_)) {
             self.hurry();
             return Ok(());
         }
@@ -229,14 +264,14 @@ impl Host {
 
     /// Ends the connection, and the wait of those who wait for an answer.
     pub(super) fn give_up(&self) {
-        if let Link::Up(session) = &*self.link.borrow() {
+        if let Link::Up(session) = &*self.state.borrow() {
             session.facts.give_up.notify_one();
         }
     }
 
     /// Why there is no connection, as far as is known.
     pub(super) fn trouble(&self) -> Option<Error> {
-        match &*self.link.borrow() {
+        match &*self.state.borrow() {
             Link::Down(error) => Some(error.clone()),
             _ => None,
         }
@@ -254,7 +289,7 @@ impl Host {
 
     /// The server's replication id, as it said last, while there is a connection.
     pub(super) fn replid(&self) -> Option<Arc<str>> {
-        match &*self.link.borrow() {
+        match &*self.state.borrow() {
             Link::Up(session) => Some(session.replid()),
             _ => None,
         }
@@ -290,10 +325,10 @@ impl Host {
     /// # Errors
     /// [`ErrorKind::Unavailable`] while there is none, [`ErrorKind::Closed`] for ever.
     pub(super) async fn session(&self) -> Result<Session> {
-        if let Link::Up(session) = &*self.link.borrow() {
+        if let Link::Up(session) = &*self.state.borrow() {
             return Ok(session.clone());
         }
-        let mut link = self.link.subscribe();
+        let mut link = self.state.subscribe();
         let settled = link.wait_for(|link| !matches!(link, Link::Connecting)).await;
         match settled.as_deref() {
             Ok(Link::Up(session)) => Ok(session.clone()),
@@ -305,12 +340,12 @@ impl Host {
     /// Whether the last connection has ended, and no attempt to make another has failed yet.
     #[cfg(test)]
     pub(super) fn is_connecting(&self) -> bool {
-        matches!(*self.link.borrow(), Link::Connecting)
+        matches!(*self.state.borrow(), Link::Connecting)
     }
 
     /// Server settings that break a promise.
     pub(super) fn warnings(&self) -> Vec<String> {
-        let Link::Up(session) = &*self.link.borrow() else { return vec![] };
+        let Link::Up(session) = &*self.state.borrow() else { return vec![] };
         let (policy, name) = (&session.facts.server.maxmemory_policy, self.name());
         let mut warnings = vec![];
         if &**policy != "noeviction" {
@@ -331,15 +366,6 @@ impl Host {
     /// Whether it was closed, for ever.
     pub(super) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
-    }
-
-    /// Ends the connection and all attempts.
-    pub(super) fn close(&self) {
-        self.closed.store(true, Ordering::Relaxed);
-        self.link.send_replace(Link::Closed);
-        if let Some(keeper) = self.keeper.get() {
-            keeper.abort();
-        }
     }
 
     /// The hash of a script, as every server computes it; `None` until the first connection.
@@ -418,9 +444,14 @@ impl Host {
     }
 }
 
-impl Drop for Host {
-    fn drop(&mut self) {
-        self.close();
+impl Connected {
+    /// Ends the connection and all attempts.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        self.state.send_replace(Link::Closed);
+        if let Some(keeper) = self.keeper.get() {
+            keeper.abort();
+        }
     }
 }
 
@@ -447,7 +478,7 @@ async fn keep_up(host: Arc<Host>) {
                     facts: Arc::new(Facts { server, replid, since, give_up, answers }),
                 };
                 host.standing.lock().enter(Health::Up, &host.clock);
-                host.link.send_replace(Link::Up(session.clone()));
+                host.state.send_replace(Link::Up(session.clone()));
                 if session.facts.server.replica_of.is_some()
                     && let Some(peers) = host.peers()
                 {
@@ -464,14 +495,14 @@ async fn keep_up(host: Arc<Host>) {
                 if let Some(peers) = host.peers() {
                     peers.report();
                 }
-                host.link.send_replace(Link::Connecting);
+                host.state.send_replace(Link::Connecting);
             }
             Err(error) => {
                 let in_service = host.in_service.load(Ordering::Relaxed);
                 let error = if in_service { error.as_outage() } else { error };
                 host.standing.lock().enter(Health::Down, &host.clock);
                 tracing::debug!(host = %host.name(), %error, "cannot connect to redis");
-                host.link.send_replace(Link::Down(error));
+                host.state.send_replace(Link::Down(error));
                 tokio::select! {
                     () = host.clock.sleep(backoff.after_failure()) => {}
                     () = host.hurry.notified() => {}

@@ -94,8 +94,11 @@ impl Redis {
     /// The engine on the same host for those who come by the table of slots of another epoch. What waits in this one is told so by
     /// the host.
     pub(crate) fn of_epoch(&self, epoch: u64) -> Arc<Self> {
-        let inbox = Arc::new(Inbox::new(self.keys.inboxes()));
-        Self::on(self.host.twin_of_epoch(epoch), self.keys.clone(), inbox)
+        let engine = Self::on(self.host.of_epoch(epoch), self.keys.clone(), self.inbox.clone());
+        if let Some(plain) = self.plain.get() {
+            engine.plain.get_or_init(|| plain.of_epoch(epoch));
+        }
+        engine
     }
 
     /// The epoch of the table of slots by which callers come here.
@@ -260,7 +263,9 @@ impl Redis {
 
 impl Drop for Redis {
     fn drop(&mut self) {
-        // Its tasks hold the host, which would otherwise stay connected for ever.
-        self.end();
+        // Engines of other epochs may need the connections.
+        if self.host.is_last() {
+            self.end();
+        }
     }
 }

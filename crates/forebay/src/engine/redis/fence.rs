@@ -34,6 +34,7 @@ impl Scripts {
             }
             // A batch that was applied before is told so, although its slot has moved: `lua/guard.lua` asks.
             let refuse = if script.is_sequenced() { "" } else { "if moved then return moved end\n" };
+            let fence = fence.replace("$TRACKED", if script.is_tracked() { "true" } else { "false" });
             format!("{fence}{refuse}{}", script.source()).into()
         })
     }

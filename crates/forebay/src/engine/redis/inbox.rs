@@ -56,7 +56,7 @@ impl Inbox {
         let subscription = self.notifier.subscribe(owner);
         self.listener.get_or_init(|| {
             let channel = format!("{}{}", self.before, Self::id());
-            tokio::spawn(listen(host.clone(), channel, self.notifier.clone())).abort_handle()
+            tokio::spawn(listen(host.unowned(), channel, self.notifier.clone())).abort_handle()
         });
         subscription
     }
@@ -65,6 +65,12 @@ impl Inbox {
         if let Some(listener) = self.listener.get() {
             listener.abort();
         }
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

@@ -70,7 +70,8 @@ impl Redis {
         until: &mut Option<Duration>,
         within: Duration,
     ) -> bool {
-        if !answer.as_ref().is_err_and(|error| error.retry() == Retry::Now) {
+        // Behind a fence it is for the caller to find another host.
+        if self.host.epoch().is_some() || !answer.as_ref().is_err_and(|error| error.retry() == Retry::Now) {
             return false;
         }
         let now = self.host.clock().monotonic();

@@ -63,6 +63,28 @@ impl Redis {
         Ok(text(self.host.query(cmd("GET").arg(self.keys.cluster_fence())).await?))
     }
 
+    /// Lets the keys of calls be noted, from the beginning or since they were taken last: by this mark it is known that none was
+    /// forgotten.
+    pub(crate) async fn begin_tracking(&self, mark: &str) -> Result<()> {
+        let touched = self.keys.cluster_touched();
+        self.host.query(cmd("SADD").arg(&touched).arg(mark)).await?;
+        self.keep_tracking().await
+    }
+
+    /// Goes on with it for another minute.
+    pub(crate) async fn keep_tracking(&self) -> Result<()> {
+        self.host.query(cmd("PEXPIRE").arg(self.keys.cluster_touched()).arg(60_000)).await.map(drop)
+    }
+
+    /// The beginning of the keys of another store, if this is one by which its hosts are known.
+    pub(crate) fn foreign_prefix(&self, key: &[u8]) -> Option<Box<[u8]>> {
+        let own = self.keys.cluster_name();
+        let prefix =
+            [&b"cluster:name"[..], b"cluster:placement"].into_iter().find_map(|end| key.strip_suffix(end))?;
+        (prefix.len() > 1 && prefix.ends_with(b":") && !own.as_bytes().starts_with(prefix))
+            .then(|| prefix.into())
+    }
+
     /// The tags of the partitions of buffers that were ever written to here.
     pub(crate) async fn registered_tags(&self) -> Result<Vec<String>> {
         let tags = self.host.query(cmd("SMEMBERS").arg(self.keys.buffers(Default::default()))).await?;

@@ -110,6 +110,7 @@ scripts! {
 }
 
 /// The scripts that move keys between hosts. Their texts are sent with each call: few connections need them.
+pub(super) const TRANSFER_BEGIN: &str = framed!(lua!("transfer_begin"));
 pub(super) const TRANSFER_READ: &str = framed!(lua!("transfer_read"));
 pub(super) const TRANSFER_RESTORE: &str = framed!(lua!("transfer_restore"));
 pub(super) const TRANSFER_PURGE: &str = framed!(lua!("transfer_purge"));
@@ -136,6 +137,12 @@ impl Script {
             && !Self::ACROSS.contains(&self)
     }
 
+    /// Whether a host notes the keys of its calls while slots are about to leave. Rows are not copied; and these two have to work on
+    /// a host that is full.
+    pub(super) fn is_tracked(self) -> bool {
+        !matches!(self, Self::BufferRotate | Self::BufferAck)
+    }
+
     /// [`take`](Self::take) for keys of several slots.
     pub(super) fn take_across(rule: &Rule) -> Self {
         match Self::take(rule) {
@@ -155,7 +162,7 @@ impl Script {
 mod tests {
     use super::*;
 
-    const TRANSFERS: [&str; 3] = [TRANSFER_READ, TRANSFER_RESTORE, TRANSFER_PURGE];
+    const TRANSFERS: [&str; 4] = [TRANSFER_BEGIN, TRANSFER_READ, TRANSFER_RESTORE, TRANSFER_PURGE];
 
     #[test]
     fn each_script_is_listed_once_and_says_what_it_takes() {

@@ -102,7 +102,7 @@ impl Store {
             Ok(Resolved::Take(take)) => Some((take, *window)),
             _ => None,
         });
-        let groups = by_host(self.engine(), takes, |(take, _)| *take);
+        let groups = by_host(self.engine(), true, takes, |(take, _)| *take);
         let refund = async |group: &Vec<(Take<'_>, u64)>| {
             let (first, _) = group[0];
             self.engine().refund_once(group, token.of(first.limit, first.key)).await
@@ -115,15 +115,20 @@ impl Store {
     }
 }
 
-/// Groups takes by the hosts that run them in one step.
+/// Groups takes by the hosts that run them in one step; those of one token by what stays on one host.
 pub(super) fn by_host<'a, T>(
     engine: &Engine,
+    has_token: bool,
     members: impl IntoIterator<Item = T>,
     take: impl Fn(&T) -> Take<'a>,
 ) -> Vec<Vec<T>> {
     let mut groups: Vec<Vec<T>> = vec![];
     for member in members {
-        match groups.iter_mut().find(|group| engine.together(&[take(&group[0]), take(&member)])) {
+        let together = |group: &&mut Vec<T>| {
+            let pair = [take(&group[0]), take(&member)];
+            if has_token { engine.stay_together(&pair) } else { engine.together(&pair) }
+        };
+        match groups.iter_mut().find(together) {
             Some(group) => group.push(member),
             None => groups.push(vec![member]),
         }

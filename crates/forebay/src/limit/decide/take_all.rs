@@ -84,6 +84,9 @@ impl Store {
     }
 }
 
+/// How often takes are grouped by hosts, while slots move.
+const MAX_GROUPED: usize = 3;
+
 /// A limit that counts: its place among the charges, and its take.
 type Member<'a> = (usize, Take<'a>);
 
@@ -133,20 +136,35 @@ impl<'a> Call<'a> {
             self.decisions.allowed = Box::pin(self.peek()).await?;
         }
         if self.decisions.allowed {
-            let takes: Vec<Take<'_>> = self.enforced.iter().map(|(_, take)| *take).collect();
-            let is_one_step =
-                self.store.engine().together(&takes) && !self.enforced.iter().any(|one| self.is_local(one));
-            self.decisions.allowed = if is_one_step {
-                let group = std::mem::take(&mut self.enforced);
-                self.ask_host(&group, &takes).await?
-            } else {
-                Box::pin(self.ask_in_turn()).await?
-            };
+            self.decisions.allowed = self.ask_enforced().await?;
         }
         if self.decisions.limits.iter().any(Option::is_none) {
             Box::pin(self.ask_the_rest()).await?;
         }
         Ok(())
+    }
+
+    /// Takes from the limits that are enforced. Whether all admitted.
+    async fn ask_enforced(&mut self) -> Result<bool> {
+        let enforced = std::mem::take(&mut self.enforced);
+        let takes: Vec<Take<'_>> = enforced.iter().map(|(_, take)| *take).collect();
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let engine = self.store.engine();
+            let together =
+                if self.token.is_some() { engine.stay_together(&takes) } else { engine.together(&takes) };
+            let asked = if together && !enforced.iter().any(|one| self.is_local(one)) {
+                self.ask_host(&enforced, &takes).await
+            } else {
+                Box::pin(self.ask_in_turn(&enforced)).await
+            };
+            match asked {
+                // Keys that were on one host are on two.
+                Err(error) if error.retry() == Retry::Now && attempts < MAX_GROUPED => {}
+                asked => return asked,
+            }
+        }
     }
 
     /// Asks the limits of the charges with a cost of 0. Whether all would admit.
@@ -193,10 +211,9 @@ impl<'a> Call<'a> {
     /// Asks one host after the other, in the order of the limits, and spends from local budgets last. Most denied requests
     /// are denied by the first host and never reach the others. A host that does not answer is decided by the `on_error` of
     /// its own limits.
-    async fn ask_in_turn(&mut self) -> Result<bool> {
-        let enforced = std::mem::take(&mut self.enforced);
-        let (local, stored): (Vec<Member<'a>>, _) = enforced.into_iter().partition(|one| self.is_local(one));
-        let mut groups = by_host(self.store.engine(), stored, |(_, take)| *take);
+    async fn ask_in_turn(&mut self, enforced: &[Member<'a>]) -> Result<bool> {
+        let (local, stored): (Vec<Member<'a>>, _) = enforced.iter().partition(|one| self.is_local(one));
+        let mut groups = by_host(self.store.engine(), self.token.is_some(), stored, |(_, take)| *take);
         let hosts = groups.len();
         groups.extend(local.into_iter().map(|member| vec![member]));
         let mut pending = PendingRefunds::new(self.store, self.when, self.token);
@@ -245,6 +262,10 @@ impl<'a> Call<'a> {
         }
         match answer {
             Ok(taken) => self.record(group, &taken, sent),
+            // The caller groups them anew.
+            Err(error) if error.retry() == Retry::Now && !self.store.engine().together(takes) => {
+                return Err(error);
+            }
             Err(error) if error.is_outage() => {
                 self.charges[group[0].0].limit.note_outage(first.key, &error);
                 Box::pin(self.decide_without_store(group, &error)).await?;

@@ -8,8 +8,10 @@ local function look_at_fence()
   local digits, tracks = string.match(fence, '^(%d+)(%+?)$')
   if not digits or tonumber(digits) > tonumber(epoch) then
     moved = { err = 'FENCED slots have moved, by the table of epoch ' .. (digits or fence) }
-  elseif tracks == '+' then
-    redis.call('SADD', '$TOUCHED', unpack(KEYS))
+  elseif tracks == '+' and $TRACKED then
+    local added = redis.call('SADD', '$TOUCHED', unpack(KEYS))
+    -- For a minute after the resharder has died, which renews this.
+    if redis.call('SCARD', '$TOUCHED') == added then redis.call('PEXPIRE', '$TOUCHED', '60000') end
   end
 end
 look_at_fence()

@@ -12,8 +12,9 @@ local stored = tonumber(string.match(head, '^[^\n]*\nepoch (%d+)\n')) or 0
 if stored > epoch then return 0 end
 if stored == epoch and call('GET', KEYS[1]) ~= text then return 0 end
 if stored < epoch then write('SET', KEYS[1], text) end
-local before = call('GET', KEYS[2])
-if fence ~= '' and tonumber(string.match(before or '0', '^%d+')) <= tonumber(string.match(fence, '^%d+')) then
-  write('SET', KEYS[2], fence)
-end
+local before = call('GET', KEYS[2]) or '0'
+local was, is = tonumber(string.match(before, '^%d+')), tonumber(string.match(fence, '^%d+'))
+-- Whoever raises a fence only does not end the tracking of a resharder.
+if is and was < is and string.sub(before, -1) == '+' and string.sub(fence, -1) ~= '+' then fence = fence .. '+' end
+if is and was <= is then write('SET', KEYS[2], fence) end
 return 1

@@ -4,6 +4,7 @@ mod across;
 mod buffer;
 mod cluster_node;
 mod connection;
+mod fence;
 mod limit;
 mod series;
 mod stand_in;

@@ -6,30 +6,41 @@ use super::{
     super::{
         Redis,
         reply::{info_field, text, unavailable, unexpected},
-        script::{TRANSFER_PURGE, TRANSFER_RESTORE},
+        script::{TRANSFER_BEGIN, TRANSFER_PURGE, TRANSFER_RESTORE},
     },
     dumped::{Content, Dumped, MAX_STRING, calls, shown},
 };
 use crate::error::{Error, ErrorKind, Result, Retry, out_of_range};
 
 impl Redis {
-    /// Makes the resharder with this mark the one that writes keys to this host, and returns the mark of the one before. The caller
-    /// has seen to it that no other one is at work: the last one wins.
-    pub(crate) async fn begin_import(&self, mark: &str) -> Result<Option<String>> {
-        let set = || cmd("SET").arg(self.keys.cluster_import()).arg(mark).arg("GET").to_owned();
-        match self.repeat_one(set).await? {
-            Value::Nil => Ok(None),
-            before => {
-                text(before).map(Some).ok_or_else(|| unexpected(self.host.name(), "the mark of a resharder"))
-            }
-        }
+    /// Makes the resharder with this mark the one that writes keys to this host, whoever was before. False: nothing was done, since
+    /// the host has another placement than that which ends with `seal`.
+    pub(crate) async fn begin_import(&self, mark: &str, seal: &str) -> Result<bool> {
+        let keys = [self.keys.cluster_import(), self.keys.cluster_placement()];
+        let call = || cmd("EVAL").arg(TRANSFER_BEGIN).arg(2).arg(&keys).arg(mark).arg(seal).to_owned();
+        Ok(self.repeat_one(call).await? == Value::Int(1))
     }
 
-    /// Ends what [`begin_import`](Self::begin_import) began. Does nothing if another resharder has taken over.
-    pub(crate) async fn end_import(&self, mark: &str) -> Result<()> {
+    /// Ends what [`begin_import`](Self::begin_import) began. False: another resharder has taken over.
+    pub(crate) async fn end_import(&self, mark: &str) -> Result<bool> {
         let key = self.keys.cluster_import();
         let call = || cmd("EVAL").arg(TRANSFER_PURGE).arg(2).arg(&[&key, &key]).arg(mark).to_owned();
-        self.repeat_one(call).await.map(drop)
+        let there = text(self.repeat_one(call).await?).unwrap_or_default();
+        // A number, or nothing if the answer to the first attempt was lost.
+        Ok(there.is_empty())
+    }
+
+    /// Lets no resharder write keys to this host that has begun before.
+    pub(crate) async fn forbid_import(&self) -> Result<()> {
+        self.repeat_one(|| cmd("UNLINK").arg(self.keys.cluster_import()).to_owned()).await.map(drop)
+    }
+
+    /// Of the server that answers: another one after each restart.
+    pub(crate) async fn run_id(&self) -> Result<String> {
+        let info = self.repeat_one(|| cmd("INFO").arg("server").to_owned()).await?;
+        let info = text(info).unwrap_or_default();
+        let run = info_field(&info, "run_id").map(str::to_owned);
+        run.ok_or_else(|| unexpected(self.host.name(), "INFO"))
     }
 
     /// Writes keys, in place of what they hold here, with the time that they still live.
@@ -168,7 +179,8 @@ mod tests {
     async fn a_value_that_is_not_understood_is_named_with_both_versions() {
         let (server, prefix) = (Server::shared(), unique_prefix());
         let redis = Redis::open(&server.url(), &prefix, Clock::system()).await.expect("it runs");
-        redis.begin_import("a").await.expect("answers");
+        server.command(["SET", &format!("{prefix}:cluster:placement"), "check"]);
+        assert!(redis.begin_import("a", "check").await.expect("answers"));
         let keys = ["a", "b", "c"].map(|name| format!("{prefix}:{name}"));
         for key in &keys {
             assert_eq!(server.command(["RPUSH", key, "x"]), Reply::Integer(1));

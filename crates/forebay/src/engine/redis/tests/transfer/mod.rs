@@ -19,13 +19,23 @@ type Key = Box<[u8]>;
 
 const MARK: &str = "7 resharder";
 
+/// The end of its table.
+const SEAL: &str = "check 0123456789abcdef\n";
+
 /// Two stores of one prefix on one server, in two databases: a source and a target that accepts [`MARK`].
 async fn two() -> (Arc<Redis>, Arc<Redis>, String) {
     let (server, prefix) = (Server::shared(), unique_prefix());
     let open = async |url: String| Redis::open(&url, &prefix, Clock::system()).await.expect("it runs");
     let (source, target) = (open(server.url()).await, open(server.url_of(1)).await);
-    target.begin_import(MARK).await.expect("answers");
+    import(&target, MARK).await;
     (source, target, prefix)
+}
+
+/// Lets a resharder write keys to a host, which has its table.
+async fn import(target: &Redis, mark: &str) {
+    let placement = target.keys.cluster_placement().into_bytes();
+    let _: redis::Value = run(target, &[b"SET", &placement, SEAL.as_bytes()]).await;
+    assert!(target.begin_import(mark, SEAL).await.expect("answers"));
 }
 
 async fn open(server: &Server) -> Arc<Redis> {

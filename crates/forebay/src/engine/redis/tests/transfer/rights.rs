@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use forebay_testkit::{Redis as Server, Reply};
 
-use super::{MARK, all_keys, set_fence};
+use super::{MARK, SEAL, all_keys, set_fence};
 use crate::{
     Clock, Result,
     engine::redis::{Redis, transfer::clock_offset},
@@ -20,7 +20,7 @@ fn documented(begin: &str) -> Vec<&'static str> {
 /// Each step once. The mark of the target and what is there of values are left.
 async fn move_all(source: &Redis, target: &Redis) -> Result<()> {
     let ahead = clock_offset(source, target).await?.ahead();
-    target.begin_import(MARK).await?;
+    assert!(target.begin_import(MARK, SEAL).await?);
     source.take_touched().await?;
     let (_, keys) = source.scan_page(None).await?;
     let items: Vec<_> = source.dump(&keys, ahead).await?.into_iter().flatten().collect();
@@ -28,7 +28,8 @@ async fn move_all(source: &Redis, target: &Redis) -> Result<()> {
     assert_eq!(target.verify(&items).await?, []);
     source.purge(7, &keys).await?;
     source.forget_touched().await?;
-    target.end_import(MARK).await
+    assert!(target.end_import(MARK).await?);
+    Ok(())
 }
 
 fn fill(server: &Server) {
@@ -59,6 +60,7 @@ async fn the_documented_rights_suffice_to_move_keys_and_none_is_spare() {
     }
     let [source, target] = &stores[..] else { panic!("two") };
     set_fence(source, "7").await;
+    servers[1].command(["SET", "forebay:cluster:placement", SEAL]);
     fill(&servers[0]);
     move_all(source, target).await.expect("may do all of it");
     for server in &servers {
