@@ -17,7 +17,7 @@ use forebay::{
     time::{millis, secs},
 };
 use forebay_testkit::{Redis, Reply, eventually, unique_prefix, without};
-use tokio::task::block_in_place;
+use tokio::task::{JoinHandle, block_in_place};
 
 use crate::{
     nodes::Structures,
@@ -99,6 +99,82 @@ async fn hold(bay: Forebay, prefix: String, held: Held, load: Load) -> u64 {
     holds
 }
 
+/// Two processes that use a store, and what they do.
+struct Users {
+    processes: [Structures; 2],
+    load: Load,
+    writers: Vec<Writer>,
+    holders: Vec<JoinHandle<u64>>,
+    pairs: Vec<(String, JoinHandle<u64>)>,
+}
+
+impl Users {
+    fn start(processes: [Structures; 2], prefix: &str, keys: &[String], writers: usize) -> Self {
+        let load = Load::default();
+        let process = |number: usize| processes[number % 2].clone();
+        let shares = keys.chunks(keys.len().div_ceil(writers)).enumerate();
+        let write = |(number, keys): (usize, &[String])| {
+            tokio::spawn(write(process(number), keys.to_vec(), load.clone()))
+        };
+        let writers = shares.map(write).collect();
+        let held: Held = Arc::new((0..20).map(|_| Mutex::default()).collect());
+        let hold =
+            |number| tokio::spawn(hold(process(number).bay, prefix.to_owned(), held.clone(), load.clone()));
+        let holders = (0..4).map(hold).collect();
+        let pair = |number| {
+            let key = format!("{prefix}pair{number}");
+            (key.clone(), tokio::spawn(take_two(process(number), key, load.clone())))
+        };
+        let pairs = (0..8).map(pair).collect();
+        Self { processes, load, writers, holders, pairs }
+    }
+
+    async fn more(&self, counts: usize) {
+        self.load.more(counts as u64, &self.writers).await;
+    }
+
+    /// Waits until both processes know the hosts of these names.
+    async fn know(&self, names: &str) {
+        eventually("all to know the hosts", async || {
+            self.processes.iter().all(|process| {
+                let mut known: Vec<Box<str>> =
+                    process.bay.cluster().hosts().into_iter().map(|host| host.name).collect();
+                known.sort_unstable();
+                known.concat() == names
+            })
+        })
+        .await;
+    }
+
+    /// Ends all of it, and answers what the writers have counted.
+    async fn stop(self) -> Vec<(String, [u64; 4])> {
+        self.load.stop.store(true, Ordering::Relaxed);
+        let mut counts = vec![];
+        for writer in self.writers {
+            counts.extend(writer.await.expect("no other error"));
+        }
+        let (mut holds, mut all) = (0, 0);
+        for holder in self.holders {
+            holds += holder.await.expect("one holder at a time");
+        }
+        let [Structures { bay, limit, .. }, _] = &self.processes;
+        for (key, pair) in self.pairs {
+            let taken = pair.await.expect("answers");
+            assert_eq!(limit.peek(&key).await.expect("answers").used(), taken, "{key}");
+            all += taken;
+        }
+        let of_all = bay.limit(Limit::per_hour("all", 1_000_000).deadline(secs(10))).expect("valid");
+        assert_eq!(of_all.peek("*").await.expect("answers").used(), all);
+        assert!(holds > 100 && all > 100, "{holds} holds, {all} pairs");
+        println!(
+            "{holds} holds of locks, {all} takes of two limits, {} counts; {} were refused after a second",
+            self.load.acknowledged.load(Ordering::Relaxed),
+            self.load.refused.load(Ordering::Relaxed)
+        );
+        counts
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn hosts_join_and_leave_under_load_without_a_count_lost_or_doubled() {
     if without("redis") {
@@ -109,79 +185,27 @@ async fn hosts_join_and_leave_under_load_without_a_count_lost_or_doubled() {
     let three = of("abc", &servers);
     let open = async || Forebay::options().prefix(&prefix).open_hosts(three.clone()).await.expect("opens");
     let structures = Structures::of(open().await);
-    let other = Structures::of(open().await);
     let writers: usize = env::var("FOREBAY_JOIN").map_or(16, |writers| writers.parse().expect("a number"));
     let keys: Vec<String> = (0..writers * 20).map(|key| format!("{prefix}{key}")).collect();
     let once: Vec<String> = (0..2_000).map(|key| format!("once{key}")).collect();
     for keys in once.chunks(200) {
-        let taken = futures::future::join_all(keys.iter().map(|key| take(&structures, key))).await;
-        taken.into_iter().for_each(|taken| taken.expect("an answer"));
+        for taken in futures::future::join_all(keys.iter().map(|key| take(&structures, key))).await {
+            taken.expect("an answer");
+        }
     }
     let sink = MemorySink::new();
     let flushing = structures.buffer.flush_to(sink.clone()).every(millis(100)).spawn();
-    let load = Load::default();
-    let shares = keys.chunks(keys.len().div_ceil(writers)).enumerate();
-    let writers: Vec<Writer> = shares
-        .map(|(number, keys)| {
-            let structures = if number % 2 == 0 { &structures } else { &other };
-            tokio::spawn(write(structures.clone(), keys.to_vec(), load.clone()))
-        })
-        .collect();
-    let held: Held = Arc::new((0..20).map(|_| Mutex::default()).collect());
-    let holders: Vec<_> = [&structures, &other, &structures, &other]
-        .map(|it| tokio::spawn(hold(it.bay.clone(), prefix.clone(), held.clone(), load.clone())))
-        .into();
-    let pairs: Vec<_> = (0..8)
-        .map(|number| {
-            let structures = if number % 2 == 0 { &structures } else { &other };
-            let key = format!("{prefix}pair{number}");
-            (key.clone(), tokio::spawn(take_two(structures.clone(), key, load.clone())))
-        })
-        .collect();
-    let round = keys.len() as u64;
-    load.more(round, &writers).await;
-
-    let joined = move_slots(&prefix, &three, &of("abcd", &servers), 4).await;
-    assert!(joined.undrained.is_empty(), "{joined:?}");
-    eventually("all to know the fourth host", async || {
-        [&structures, &other].iter().all(|it| it.bay.cluster().hosts().len() == 4)
-    })
-    .await;
-    load.more(round, &writers).await;
-    let left = move_slots(&prefix, &three, &of("acd", &servers), 4).await;
-    assert!(left.undrained.is_empty(), "{left:?}");
-    eventually("all to know that b has left", async || {
-        let names = |it: &Structures| {
-            it.bay.cluster().hosts().iter().map(|host| host.name.clone()).collect::<Vec<_>>()
-        };
-        [&structures, &other].iter().all(|it| names(it).iter().all(|name| **name != *"b"))
-    })
-    .await;
-    load.more(round, &writers).await;
-    load.stop.store(true, Ordering::Relaxed);
-    let mut counts = vec![];
-    for writer in writers {
-        counts.extend(writer.await.expect("no other error"));
+    let processes = [structures.clone(), Structures::of(open().await)];
+    let users = Users::start(processes, &prefix, &keys, writers);
+    users.more(keys.len()).await;
+    for names in ["abcd", "acd"] {
+        let moved = move_slots(&prefix, &three, &of(names, &servers), 4).await;
+        println!("{moved:?}");
+        assert!(moved.undrained.is_empty(), "{moved:?}");
+        users.know(names).await;
+        users.more(keys.len()).await;
     }
-    let mut holds = 0;
-    for holder in holders {
-        holds += holder.await.expect("one holder at a time");
-    }
-    assert!(holds > 100, "{holds} holds");
-    let mut all = 0;
-    for (key, pair) in pairs {
-        let taken = pair.await.expect("answers");
-        assert_eq!(structures.limit.peek(&key).await.expect("answers").used(), taken, "{key}");
-        all += taken;
-    }
-    let of_all = structures.bay.limit(Limit::per_hour("all", 1_000_000).deadline(secs(10))).expect("valid");
-    assert_eq!(of_all.peek("*").await.expect("answers").used(), all);
-    assert!(all > 100, "{all} pairs");
-    println!(
-        "{holds} holds of locks, {} counts; {} were refused after a second; joined {joined:?}; left {left:?}",
-        load.acknowledged.load(Ordering::Relaxed),
-        load.refused.load(Ordering::Relaxed)
-    );
+    let counts = users.stop().await;
     flushing.stop().await.expect("a last flush");
     eventually("all to be flushed", async || structures.buffer.flush().await.is_ok()).await;
     check(&structures, &sink, &counts, &once).await;

@@ -70,7 +70,7 @@ async fn open(cluster: &RedisCluster) -> Forebay {
 }
 
 /// A buffer of one partition with a row, its slot, and what adds one to the row.
-async fn buffer(bay: &Forebay) -> (BufferHandle, u16, impl Fn() -> BoxFuture<'static, Result<(), Error>>) {
+fn buffer(bay: &Forebay) -> (BufferHandle, u16, impl Fn() -> BoxFuture<'static, Result<(), Error>>) {
     let buffer = bay.buffer(Buffer::new("rows").key("id").sum("n").partitions(1)).expect("valid");
     let route = bay.cluster().route_row(&buffer, ["a".into()]).expect("valid");
     let add = {
@@ -90,7 +90,7 @@ async fn rows_wait_while_the_guard_and_the_live_generation_are_apart() {
     }
     let cluster = block_in_place(RedisCluster::start);
     let bay = open(&cluster).await;
-    let (buffer, slot, add) = buffer(&bay).await;
+    let (buffer, slot, add) = buffer(&bay);
     let sink = MemorySink::new();
     let _ = buffer.flush_to(sink.clone());
     add().await.expect("buffered");
@@ -118,7 +118,7 @@ async fn a_flush_waits_while_its_generation_is_on_the_way() {
     }
     let cluster = block_in_place(RedisCluster::start);
     let bay = open(&cluster).await;
-    let (buffer, slot, add) = buffer(&bay).await;
+    let (buffer, slot, add) = buffer(&bay);
     let sink = MemorySink::new();
     let _ = buffer.flush_to(sink.clone());
     for (round, first) in (1..).zip([NONE, REST, GUARD]) {

@@ -86,7 +86,6 @@ async fn run(away: Away) {
         Forebay::options().prefix(&prefix).open_hosts(hosts).await.expect("opens")
     };
     let (bay, reader) = (open().await, open().await);
-    let series = reader.series("hits").expect("valid");
     let (ends, hits, refused) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let more = async |count: u64| {
         let goal = hits.load(Ordering::Relaxed) + count;
@@ -125,17 +124,23 @@ async fn run(away: Away) {
     );
     assert!(refused <= accepted / 20, "{refused} refused, {accepted} accepted");
     assert!(unknown <= WRITERS, "{unknown} hits failed that were not under way at the fault");
-    for (key, (accepted, unknown)) in &counts {
+    check_sums(&reader, &counts).await;
+    assert_eq!(reader.warnings(), Vec::<String>::new());
+}
+
+/// Compares the sum of each key with the accepted hits, once all points are there.
+async fn check_sums(reader: &Forebay, counts: &Counts) {
+    let series = reader.series("hits").expect("valid");
+    for (key, (accepted, unknown)) in counts {
         let mut sum = None;
         eventually("all points of a key to be there", async || {
-            sum = whole(&series, &reader, key).await;
+            sum = whole(&series, reader, key).await;
             sum.is_some()
         })
         .await;
         let sum = sum.expect("it is there");
         assert!((*accepted..=accepted + unknown).contains(&sum), "{key}: {sum}, accepted {accepted}");
     }
-    assert_eq!(reader.warnings(), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -91,7 +91,9 @@ async fn in_a_cluster_nothing_in_doubt_is_sent_again() {
         return;
     }
     let (_cluster, proxies) = block_in_place(RedisCluster::start_behind_proxies);
-    proxies.iter().for_each(|proxy| proxy.spoil(LINE));
+    for proxy in &proxies {
+        proxy.spoil(LINE);
+    }
     let url = format!("redis+cluster://127.0.0.1:{}", proxies[0].port());
     nothing_in_doubt_is_sent_again(&World::open(&url, &proxies).await).await;
 }

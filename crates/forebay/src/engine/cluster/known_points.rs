@@ -289,7 +289,7 @@ mod tests {
             assert!(look_at(found) && known.may_wait(&part, "a", 0), "{found:?}");
         }
         assert!(look_at(Some(Holding::Received)));
-        assert_eq!(known.holding(), [stand_in.clone()], "it is offered once more");
+        assert_eq!(known.holding(), std::slice::from_ref(&stand_in), "it is offered once more");
         assert!(!known.may_wait(&part, "a", 0) && !known.is_urgent());
         assert!(look_at(Some(Holding::Nothing)) && known.holding().is_empty());
         assert!(!look_at(Some(Holding::Nothing)));

@@ -264,7 +264,7 @@ impl Cluster {
         if now >= until {
             return None;
         }
-        clock.sleep(PAUSE.min(until - now)).await;
+        clock.sleep(PAUSE.min(until.saturating_sub(now))).await;
         Some(())
     }
 

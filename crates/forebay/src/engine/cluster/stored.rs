@@ -119,9 +119,12 @@ impl Cluster {
         let is_behind =
             |stale: &&Arc<Member>| stale.engine.slot_epoch().is_some_and(|epoch| epoch < placement.epoch());
         let Some(stale) = stale.filter(is_behind) else { return Ok(false) };
-        let renew = |member: &Arc<Member>| match Arc::ptr_eq(member, stale) {
-            true => stored.renewed(member, placement.epoch()),
-            false => member.clone(),
+        let renew = |member: &Arc<Member>| {
+            if Arc::ptr_eq(member, stale) {
+                stored.renewed(member, placement.epoch())
+            } else {
+                member.clone()
+            }
         };
         let members = topology.members().iter().map(renew).collect();
         self.replace(Topology::stored(members, placement.clone()));

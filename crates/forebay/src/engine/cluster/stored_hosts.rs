@@ -82,13 +82,12 @@ impl StoredHosts {
     /// A host that is not known yet: by the URL of the configuration, or by its stored address and the login of the others.
     pub(super) fn begin(&self, name: &str, table: &SlotTable) -> Result<Arc<Member>> {
         let configured = self.configured.iter().find(|address| address.host.name() == name);
-        let url = match configured {
-            Some(address) => address.url.clone(),
-            None => {
-                let stored = table.addresses().find(|(known, _)| *known == name);
-                let (_, address) = stored.ok_or_else(|| unknown_host(name))?;
-                like(&self.configured, address)?
-            }
+        let url = if let Some(address) = configured {
+            address.url.clone()
+        } else {
+            let stored = table.addresses().find(|(known, _)| *known == name);
+            let (_, address) = stored.ok_or_else(|| unknown_host(name))?;
+            like(&self.configured, address)?
         };
         let engine = Redis::start_fenced(&url, &self.prefix, self.clock.clone())?;
         engine.set_epoch(table.epoch());

@@ -183,7 +183,7 @@ pub(super) async fn run(
         let calls = left.iter().map(|&place| call(place, about)).collect();
         match host.run_on(&session, calls, patience).await {
             Ok(answers) => {
-                left.iter().zip(answers).for_each(|(&place, answer)| replies[place] = Some(answer))
+                left.iter().zip(answers).for_each(|(&place, answer)| replies[place] = Some(answer));
             }
             Err(error) => left.iter().for_each(|&place| replies[place] = Some(Err(error.clone()))),
         }
@@ -203,7 +203,7 @@ fn split(
     replies: &mut [Option<Result<Value>>],
 ) -> Groups {
     let mut fill =
-        |with: Option<Result<Value>>| places.iter().for_each(|&place| replies[place] = with.clone());
+        |with: Option<Result<Value>>| places.iter().for_each(|&place| replies[place].clone_from(&with));
     let bytes = match reply {
         Value::BulkString(bytes) => bytes,
         // The node has not the slot of the first key.

@@ -57,10 +57,10 @@ impl Scripts {
 impl Default for Scripts {
     /// Those of hosts without a fence, where nothing has moved.
     fn default() -> Self {
-        Self::of(|script| match script.is_sequenced() {
-            true => format!("local moved = nil\n{}", script.source()).into(),
-            false => script.source().into(),
-        })
+        let sequenced = |script: Script| format!("local moved = nil\n{}", script.source());
+        Self::of(
+            |script| if script.is_sequenced() { sequenced(script).into() } else { script.source().into() },
+        )
     }
 }
 

@@ -27,7 +27,7 @@ impl Redis {
     pub(crate) async fn lock_claim(&self, claim: Claim<'_>) -> Result<Claimed> {
         let mut call = self.lock_call(Script::LockClaim, claim.name, &["", ":queue", ":heard"]);
         let patience = claim.queue.map_or(0, micros);
-        call.command.arg(self.claimant(claim.owner)).arg(micros(claim.ttl)).arg(patience);
+        call.command.arg(claimant(claim.owner)).arg(micros(claim.ttl)).arg(patience);
         call.command.arg(micros(HANDOFF_WINDOW)).arg(MAX_WAITERS);
         let reply = self.lock_answer(call).await?;
         match words(&reply) {
@@ -51,7 +51,7 @@ impl Redis {
     }
 
     pub(crate) async fn lock_release(&self, name: &str, owner: Uuid) -> Result<bool> {
-        self.give_back(name, &self.claimant(owner)).await
+        self.give_back(name, &claimant(owner)).await
     }
 
     pub(crate) async fn lock_force_release(&self, name: &str) -> Result<bool> {
@@ -100,11 +100,11 @@ impl Redis {
         }
         call
     }
+}
 
-    /// The claimant as the queue stores it: the owner, and the inbox of its process.
-    fn claimant(&self, owner: Uuid) -> Vec<u8> {
-        [owner.as_bytes(), Inbox::id().as_bytes()].concat()
-    }
+/// The claimant as the queue stores it: the owner, and the inbox of its process.
+fn claimant(owner: Uuid) -> Vec<u8> {
+    [owner.as_bytes(), Inbox::id().as_bytes()].concat()
 }
 
 fn words(reply: &Value) -> Option<&[Value]> {

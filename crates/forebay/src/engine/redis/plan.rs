@@ -239,7 +239,7 @@ impl Plan {
         let entries = || calls().flat_map(|call| &call.entries).map(|&entry| &self.entries[entry]);
         let bytes = entries().map(|entry| entry.key.len() + ABOUT).sum::<usize>();
         let mut call = start(Script::take_across(rule), bytes);
-        self.write_key(&self.entries[first.entries[0]], (batch, keys), &mut vec![], &mut call);
+        Self::write_key(&self.entries[first.entries[0]], (batch, keys), &mut vec![], &mut call);
         let (mut argument, mut sizes) = (vec![], vec![]);
         for planned in calls() {
             self.write_keys(planned, (batch, keys), &mut call);
@@ -263,17 +263,11 @@ impl Plan {
     fn write_keys(&self, planned: &Planned, whose: (&Gathered, &Keys), call: &mut Call) {
         let mut key = vec![];
         for &entry in &planned.entries {
-            self.write_key(&self.entries[entry], whose, &mut key, call);
+            Self::write_key(&self.entries[entry], whose, &mut key, call);
         }
     }
 
-    fn write_key(
-        &self,
-        entry: &Entry,
-        (batch, keys): (&Gathered, &Keys),
-        key: &mut Vec<u8>,
-        call: &mut Call,
-    ) {
+    fn write_key(entry: &Entry, (batch, keys): (&Gathered, &Keys), key: &mut Vec<u8>, call: &mut Call) {
         key.clear();
         keys.limit(key, &entry.rule, batch.limits[entry.limit].as_str(), batch.key(entry));
         call.command.arg(&*key);

@@ -14,7 +14,7 @@ use super::{
     script::Script,
 };
 use crate::{
-    engine::cluster::Placement,
+    engine::cluster::{Group, Placement},
     error::{Error, ErrorKind, Result, Retry},
     time::millis,
 };
@@ -87,7 +87,7 @@ impl Redis {
 
     /// The tags of the partitions of buffers that were ever written to here.
     pub(crate) async fn registered_tags(&self) -> Result<Vec<String>> {
-        let tags = self.host.query(cmd("SMEMBERS").arg(self.keys.buffers(Default::default()))).await?;
+        let tags = self.host.query(cmd("SMEMBERS").arg(self.keys.buffers(Group::default()))).await?;
         strings(tags).ok_or_else(|| unexpected(self.host.name(), "a question for partitions"))
     }
 
@@ -120,18 +120,18 @@ impl Redis {
         if tags.is_empty() {
             return Ok(());
         }
-        self.host.query(cmd("SADD").arg(self.keys.stand_ins(Default::default())).arg(tags)).await.map(drop)
+        self.host.query(cmd("SADD").arg(self.keys.stand_ins(Group::default())).arg(tags)).await.map(drop)
     }
 
     /// Whether a key has rows of a buffer that are not in the database.
-    pub(crate) fn has_rows_under(&self, key: &[u8]) -> bool {
+    pub(crate) fn has_rows_under(key: &[u8]) -> bool {
         let key = String::from_utf8_lossy(key);
         let part = key.split_once("}:").map_or("", |(_, part)| part);
         part == "live" || part.starts_with("frozen")
     }
 
     /// The tag of a key of a stand-in.
-    pub(crate) fn stand_in_tag<'a>(&self, key: &'a [u8]) -> Option<&'a str> {
+    pub(crate) fn stand_in_tag(key: &[u8]) -> Option<&str> {
         let (_, rest) = std::str::from_utf8(key).ok()?.split_once(":series:{")?;
         let (tag, _) = rest.split_once('}')?;
         tag.contains('~').then_some(tag)

@@ -133,9 +133,8 @@ impl<B> InFlight<B> {
     /// The fate of the batch after a transmission, if it is known.
     fn resolve<O>(&mut self, sent: Sent<O>) -> Option<Result<O>> {
         match (sent, &self.doubt) {
-            (Sent::Moved(error), _) => Some(Err(error)),
             (Sent::Applied(outcome), _) | (Sent::Duplicate(outcome), Some(_)) => Some(Ok(outcome)),
-            (Sent::Refused(error) | Sent::Unsent(error), None) => Some(Err(error)),
+            (Sent::Refused(error) | Sent::Unsent(error), None) | (Sent::Moved(error), _) => Some(Err(error)),
             // The fate of this transmission is known, that of an earlier one is not.
             (Sent::Refused(_) | Sent::TooLate, Some(doubt)) => Some(Err(unknown(doubt))),
             (Sent::Duplicate(_) | Sent::TooLate, None) => Some(Err(sequence_conflict(self.stamp))),

@@ -113,7 +113,9 @@ fn a_slot_that_moves_while_calls_have_keys_of_many_loses_nothing_and_doubles_not
     let mut expected = [vec![1; old.len()], vec![0; all.len() - old.len()]].concat();
     let mut take_all = || {
         let answers = used(runtime.block_on(take_each(&engine, &all, 1_000_000)));
-        expected.iter_mut().for_each(|used| *used += 1);
+        for used in &mut expected {
+            *used += 1;
+        }
         assert_eq!(answers, expected);
     };
     let first = Group::of(&old[1]);

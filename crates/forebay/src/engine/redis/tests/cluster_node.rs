@@ -43,7 +43,7 @@ async fn a_node_that_is_a_replica_when_its_connection_is_made_sends_calls_on() {
     let is_its = |name: &String| {
         matches!(primary.command(["CLUSTER", "KEYSLOT", &format!("{{{name}}}")]), Reply::Integer(..5_461))
     };
-    let name = (0..).map(|number| format!("lock{number}")).find(is_its).expect("endless");
+    let name = (0..1_000).map(|number| format!("lock{number}")).find(is_its).expect("one of a thousand");
     let state = engine.lock_state(&name).await.expect("its primary answers");
     assert!(state.holding.is_none(), "{state:?}");
 }

@@ -189,7 +189,9 @@ fn combined_over_several_slots_is_one_by_one() {
         async || node(&cluster, 0).await,
         |(_, charges)| {
             let first = charges[0].key;
-            charges.iter_mut().for_each(|charge| charge.key = first);
+            for charge in charges {
+                charge.key = first;
+            }
         },
     );
 }
@@ -203,7 +205,9 @@ fn check_combined<T>(engine: impl AsyncFn() -> (Arc<Redis>, T), change: impl Fn(
     // Some ask the same several times in a row.
     let request = ((0i64..3, vec(charges(), 1..4)), 1usize..5);
     let requests = vec(request, 1..20).prop_map(|mut requests| {
-        requests.iter_mut().for_each(|(request, _)| change(request));
+        for (request, _) in &mut requests {
+            change(request);
+        }
         requests.into_iter().flat_map(|(request, times)| std::iter::repeat_n(request, times)).collect()
     });
     let rounds = vec(requests, 1..4);

@@ -62,7 +62,8 @@ impl Reading {
             let time = server_time(answer).and_then(|time| i64::try_from(time).ok());
             let time = time.ok_or_else(|| unexpected(redis.host.name(), "TIME"))?;
             let trip = (answered - asked).unsigned_abs();
-            let reading = Self { ahead: time - (asked + answered) / 2, uncertainty: trip.div_ceil(2) };
+            let reading =
+                Self { ahead: time - i64::midpoint(asked, answered), uncertainty: trip.div_ceil(2) };
             if best.is_none_or(|best| reading.uncertainty < best.uncertainty) {
                 best = Some(reading);
             }

@@ -38,7 +38,7 @@ impl Times {
             ("window" | "calendar", _) => Self::Ends,
             ("sliding" | "tokens", _) => {
                 let period = rest.split(':').nth(1).unwrap_or_default();
-                Self::Tick(if period.ends_with(".ms") { 1_000 } else { 1 })
+                Self::Tick(if period.strip_suffix(".ms").is_some() { 1_000 } else { 1 })
             }
             ("leases", _) | ("lock", "heard") => Self::Scores,
             ("lock", "") => Self::Lock,

@@ -73,9 +73,9 @@ async fn the_documented_rights_suffice_to_move_keys_and_none_is_spare() {
     for right in rights {
         fill(&servers[0]);
         let set = |word: &str| {
-            servers.iter().for_each(|server| {
+            for server in &servers {
                 server.command(["ACL", "SETUSER", "forebay", word]);
-            })
+            }
         };
         set(&right.replace('+', "-"));
         let error = move_all(source, target).await.expect_err(right).to_string();

@@ -1,0 +1,171 @@
+//! Moves slots between independent hosts while the store is in use.
+//!
+//! Slots move in batches from one host to another. Each step ends with a later table on all hosts, the host with the first name
+//! first, and with a fence on the host that the slots leave: it does nothing for those who come by an earlier table.
+//!
+//! 1. *Draining*: no rows are added to the buffers of these slots. Other partitions take them. Those that are there get into
+//!    the database.
+//! 2. *Moving*: nothing is written. The keys are copied and compared.
+//! 3. *Left*: the slots have their new owner. The keys are removed on the former one.
+//!
+//! A resharder that ends in the middle leaves slots that are not written, and nothing else: the next one lets them be where they
+//! are and plans anew, from the table as it is. Two do not work at a time. One that was stopped for long, while another took over,
+//! writes nothing any more: its table is refused, its mark is not on the target, and the fence is not of its epoch.
+
+mod batch;
+mod hosts;
+mod keys;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use self::{batch::batches, hosts::Peer, keys::Purge};
+use super::{
+    Host, SlotMove, SlotTable, moves,
+    placement::check_name,
+    table::{Phase, Transit},
+};
+use crate::{clock::Clock, engine::redis::Redis, error::Result, model::Progress, time::millis};
+
+/// How a reshard goes on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// The most bytes a second that are copied, on average.
+    pub rate: Option<u64>,
+    /// How long the rows of a partition are waited for.
+    pub drain: Duration,
+    /// Whether a resharder that seems to be at work is displaced.
+    pub take_over: bool,
+}
+
+/// Moves slots.
+pub(crate) struct Resharder<'a> {
+    clock: Clock,
+    mark: String,
+    /// The hosts that it has claimed.
+    claimed: Vec<Arc<Redis>>,
+    peers: Vec<Peer>,
+    target: Vec<Host>,
+    table: SlotTable,
+    /// The slots whose keys are still on their former owner.
+    left: Vec<Transit>,
+    settings: Settings,
+    progress: Progress,
+    told: &'a mut (dyn FnMut(&Progress) + Send),
+    /// The epochs to which fences were raised, by host.
+    fences: BTreeMap<Box<str>, u64>,
+    /// Batches whose keys are still on their former owner.
+    purges: VecDeque<Purge>,
+    /// Set when another resharder has taken over.
+    displaced: Arc<AtomicBool>,
+    /// When it began, on the monotonic clock.
+    began: Duration,
+}
+
+impl Resharder<'_> {
+    /// Moves slots until each host of the target has its share, and answers what was moved.
+    ///
+    /// # Errors
+    /// If a host does not answer, or another resharder has taken over. It may be begun again.
+    pub(crate) async fn run(mut self) -> Result<Progress> {
+        let renewals = self.keep_claim();
+        let outcome = self.move_all().await;
+        drop(renewals);
+        if !self.displaced.load(Ordering::Relaxed) {
+            // It need not hold any longer.
+            for peer in &self.claimed {
+                let _ = peer.claim_reshard(&self.mark, millis(1), false).await;
+            }
+        }
+        outcome.map(|()| self.progress)
+    }
+
+    async fn move_all(&mut self) -> Result<()> {
+        self.begin().await?;
+        self.progress.slots = self.plan()?.len() as u64;
+        self.tell();
+        let sources: Vec<Box<str>> = self.table.hosts().map(Into::into).collect();
+        for source in &sources {
+            self.move_from(source).await?;
+        }
+        self.finish().await
+    }
+
+    /// Stores a table that knows all hosts, and by which every slot is written.
+    async fn begin(&mut self) -> Result<()> {
+        let text = self.table.to_string();
+        for peer in &self.peers {
+            let record = peer.engine.complete_record(peer.address.host.name(), &text).await?;
+            // Two names of one host would share its keys.
+            check_name(&peer.address.host, record.name.as_deref().unwrap_or_default())?;
+        }
+        self.remove_copies().await?;
+        let joins = |name: &str| self.table.hosts().all(|known| known != name);
+        let new = self.peers.iter().map(|peer| (peer.address.host.name(), peer));
+        let new = new.filter(|(name, _)| joins(name)).map(|(name, peer)| (name, peer.address.shown()));
+        let next = self.table.with_addresses(&new.collect::<Vec<_>>());
+        self.left = next.transits().iter().filter(|it| it.phase == Phase::Left).copied().collect();
+        let next = next.with_transits(self.left.clone());
+        let everyone: Vec<Box<str>> = next.hosts().map(Into::into).collect();
+        self.store(next, &everyone, false).await?;
+        for peer in &self.peers {
+            // Who was displaced writes nothing any more, and nobody takes the keys that were noted for it.
+            peer.engine.forbid_import().await?;
+            self.fence(peer.address.host.name(), false).await?;
+            peer.engine.forget_touched().await?;
+        }
+        Ok(())
+    }
+
+    /// Moves the slots that leave a host, and removes what it still has of those that have left.
+    async fn move_from(&mut self, source: &str) -> Result<()> {
+        let number = self.number(source);
+        let planned = self.plan()?.into_iter().filter(|it| it.from == number);
+        let leaving: BTreeMap<u16, Box<str>> =
+            planned.map(|it| (it.slot, self.target[it.to].name().into())).collect();
+        let left = self.left.iter().filter(|it| it.host == number).map(|it| it.slot.number());
+        let wanted: BTreeSet<u16> = leaving.keys().copied().chain(left).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let engine = self.peer(source).engine.clone();
+        engine.begin_tracking(&self.mark).await?;
+        self.fence(source, true).await?;
+        let (mut index, paused) = self.index(&engine, &wanted).await?;
+        self.remove_left(source, &index).await?;
+        let targets: BTreeSet<Box<str>> = leaving.values().cloned().collect();
+        for target in &targets {
+            engine.copy_paused(&paused, &self.peer(target).engine).await?;
+            let arriving = leaving.iter().filter(|(_, to)| *to == target).map(|(slot, _)| *slot);
+            self.remove_strays(target, &arriving.collect()).await?;
+        }
+        for batch in batches(source, &leaving, &index, &engine.registered_tags().await?) {
+            self.move_batch(&batch, &mut index).await?;
+        }
+        self.purge(true).await?;
+        self.fence(source, false).await?;
+        engine.forget_touched().await
+    }
+
+    /// The last table: without hosts that have no slots any more.
+    async fn finish(&mut self) -> Result<()> {
+        let names: Vec<&str> = self.target.iter().map(Host::name).collect();
+        let next = self.table.without_idle(&names);
+        let everyone: Vec<Box<str>> = self.peers.iter().map(|peer| peer.address.host.name().into()).collect();
+        self.store(next, &everyone, false).await
+    }
+
+    fn plan(&self) -> Result<Vec<SlotMove>> {
+        moves(&self.table, &self.target)
+    }
+
+    fn tell(&mut self) {
+        (self.told)(&self.progress);
+    }
+}
