@@ -50,6 +50,12 @@ impl<T> SharedOutcome<T> {
         moved.iter().filter(|(moved, _)| *moved == waiter).for_each(|(_, waker)| waker.wake_by_ref());
     }
 
+    /// Wakes all waiters, before there is an outcome.
+    pub(crate) fn wake_all(&self, wakers: &[Waker]) {
+        let moved = self.moved.lock();
+        wakers.iter().chain(moved.iter().map(|(_, waker)| waker)).for_each(Waker::wake_by_ref);
+    }
+
     /// Sets the outcome, once, and wakes all waiters.
     pub(crate) fn set(&self, outcome: T, wakers: Vec<Waker>) {
         let mut moved = self.moved.lock();

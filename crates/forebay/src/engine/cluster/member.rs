@@ -264,6 +264,9 @@ impl Member {
         if went_down {
             self.engine.refuse_waiting(&self.down());
         }
+        if before == Health::Down && after != Health::Down {
+            self.engine.admit_waiting();
+        }
         let name = self.host.name();
         match reason {
             _ if before == after => {}

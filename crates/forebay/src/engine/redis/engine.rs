@@ -21,7 +21,10 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    engine::cluster::{Groups, Layout},
+    engine::{
+        cluster::{Groups, Layout},
+        sequence::Sequencer,
+    },
     error::{Error, Result},
     model::{Health, HostStatus},
 };
@@ -146,11 +149,19 @@ impl Redis {
         self.host.give_up();
     }
 
-    /// Refuses the rows and points that wait behind those under way, because the host is down. Another one may take them.
+    /// Refuses the rows and points that were not sent, because the host is down. Another one may take them. Until it is
+    /// [back](Self::admit_waiting) none wait behind those under way.
     pub(crate) fn refuse_waiting(&self, why: &Error) {
-        self.writers.refuse_waiting(why);
-        self.series_writers.refuse_waiting(why);
-        self.stand_in_writers.refuse_waiting(why);
+        self.writers.each(|writer| writer.refuse_waiting(why));
+        self.series_writers.each(|writer| writer.refuse_waiting(why));
+        self.stand_in_writers.each(|writer| writer.refuse_waiting(why));
+    }
+
+    /// Lets rows and points wait behind those under way again, because the host is back.
+    pub(crate) fn admit_waiting(&self) {
+        self.writers.each(Sequencer::admit_waiting);
+        self.series_writers.each(Sequencer::admit_waiting);
+        self.stand_in_writers.each(Sequencer::admit_waiting);
     }
 
     /// Says that the known owners of slots may be out of date.

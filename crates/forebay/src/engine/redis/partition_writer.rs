@@ -22,7 +22,7 @@ use crate::{
         sequence::{Channel, InFlight, Refusals, Sent, Sequencer, Waiting},
         step::{BufferPart, Place},
     },
-    error::{Error, Result},
+    error::Result,
     model::Schema,
 };
 
@@ -55,11 +55,11 @@ impl Writers {
         }
     }
 
-    /// Refuses the rows that wait behind a flight of any writer.
-    pub(super) fn refuse_waiting(&self, why: &Error) {
+    /// All of them.
+    pub(super) fn each(&self, mut act: impl FnMut(&Sequencer<PartitionWriter>)) {
         let mut writers = self;
         while let Some(writer) = writers.0.get() {
-            writer.writers.iter().for_each(|writer| writer.refuse_waiting(why));
+            writer.writers.iter().for_each(|writer| act(writer));
             writers = &writer.next;
         }
     }
@@ -97,16 +97,6 @@ impl Writer {
 impl PartitionWriter {
     fn part(&self, index: u16) -> BufferPart {
         BufferPart { schema: self.schema.clone(), index }
-    }
-
-    /// A connection to a store that was told which partitions are written to, before they are: a flusher that knows another
-    /// number of partitions finds them by that.
-    async fn ready(&self, parts: impl Iterator<Item = u16>) -> Result<Session> {
-        let entry = |part| {
-            let part = self.part(part);
-            (self.keys.buffers(self.keys.register_of(Place::Buffer(&part))), part.tag())
-        };
-        self.announced.ready(&self.host, parts, entry).await
     }
 
     /// Calls that bring the batches, as few as may be, and of how many each is.
@@ -170,6 +160,7 @@ impl Channel for PartitionWriter {
     type Batch = Merged;
     /// The refused cells, as the script names them.
     type Outcome = String;
+    type Session = Session;
 
     /// Costs some microseconds, and makes a flight up to twice as large.
     const MAX_YIELDS: usize = 12;
@@ -182,10 +173,20 @@ impl Channel for PartitionWriter {
         Merged::new(&self.schema, items, waiting)
     }
 
-    async fn transmit(&self, in_flight: &[&InFlight<Merged>]) -> Vec<Sent<String>> {
+    /// A connection to a store that was told which partitions are written to, before they are: a flusher that knows another
+    /// number of partitions finds them by that.
+    async fn ready(&self, in_flight: &[&InFlight<Merged>]) -> Result<Session> {
+        let entry = |part| {
+            let part = self.part(part);
+            (self.keys.buffers(self.keys.register_of(Place::Buffer(&part))), part.tag())
+        };
+        let parts = in_flight.iter().map(|in_flight| in_flight.part);
+        self.announced.ready(&self.host, parts, entry).await
+    }
+
+    async fn transmit(&self, session: Result<Session>, in_flight: &[&InFlight<Merged>]) -> Vec<Sent<String>> {
         let calls = |in_flight: &[&InFlight<Merged>], replid: &str| self.calls(in_flight, replid);
         let slot = |in_flight: &InFlight<Merged>| Layout::slot(Place::Buffer(&self.part(in_flight.part)));
-        let session = self.ready(in_flight.iter().map(|in_flight| in_flight.part)).await;
         let answers = dedup::send_or_settle(&self.host, session, in_flight, slot, calls).await;
         let mut sent = Vec::with_capacity(answers.len());
         for (in_flight, answer) in in_flight.iter().zip(answers) {

@@ -14,6 +14,7 @@ use super::{
     dedup,
     keys::Keys,
     script::Script,
+    session::Session,
     tokens::Tokens,
 };
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
         sequence::{Channel, InFlight, Refusals, Sent, Sequencer, Waiting},
         step::{Place, SeriesPart},
     },
-    error::Error,
+    error::Result,
     key::Name,
     model::resolution::Grid,
 };
@@ -56,9 +57,9 @@ impl Writers {
         writers[usize::from(part.index % WRITERS)].clone()
     }
 
-    /// Refuses the writes that wait behind a flight of any writer.
-    pub(super) fn refuse_waiting(&self, why: &Error) {
-        self.0.lock().values().flatten().for_each(|writer| writer.refuse_waiting(why));
+    /// All of them.
+    pub(super) fn each(&self, mut act: impl FnMut(&Sequencer<PartitionWriter>)) {
+        self.0.lock().values().flatten().for_each(|writer| act(writer));
     }
 }
 
@@ -105,6 +106,7 @@ impl Channel for PartitionWriter {
     type Batch = Batch;
     /// Which tokens were there already, if any: nothing was counted then.
     type Outcome = String;
+    type Session = Session;
 
     /// The server works longer on a count than this process: better that it begins.
     const MAX_YIELDS: usize = 1;
@@ -156,14 +158,17 @@ impl Channel for PartitionWriter {
         batch
     }
 
-    async fn transmit(&self, in_flight: &[&InFlight<Batch>]) -> Vec<Sent<String>> {
+    async fn ready(&self, _: &[&InFlight<Batch>]) -> Result<Session> {
+        dedup::session(&self.host).await
+    }
+
+    async fn transmit(&self, session: Result<Session>, in_flight: &[&InFlight<Batch>]) -> Vec<Sent<String>> {
         let calls = |in_flight: &[&InFlight<Batch>], replid: &str| {
             in_flight.iter().map(|in_flight| (self.add(in_flight, replid), 1)).collect()
         };
         let slot = |in_flight: &InFlight<Batch>| {
             Layout::slot(Place::Series(&SeriesPart::new(self.grid.clone(), in_flight.part)))
         };
-        let session = dedup::session(&self.host).await;
         let answers = dedup::send_or_settle(&self.host, session, in_flight, slot, calls).await;
         dedup::results(&self.host, answers, "a write to a series")
     }

@@ -22,7 +22,7 @@ use crate::{
         sequence::{Channel, InFlight, Refusals, Sent, Sequencer, Waiting},
         step::{Place, SeriesPart},
     },
-    error::{Error, Result},
+    error::Result,
     key::Name,
     model::resolution::Grid,
 };
@@ -52,9 +52,9 @@ impl Writers {
         self.0.lock().entry((part.grid.name.clone(), part.stand_in)).or_insert_with(writer).clone()
     }
 
-    /// Refuses the writes that wait behind a flight of any writer.
-    pub(super) fn refuse_waiting(&self, why: &Error) {
-        self.0.lock().values().for_each(|writer| writer.refuse_waiting(why));
+    /// All of them.
+    pub(super) fn each(&self, mut act: impl FnMut(&Sequencer<StandInWriter>)) {
+        self.0.lock().values().for_each(|writer| act(writer));
     }
 }
 
@@ -86,18 +86,6 @@ impl StandInWriter {
         MAX_BUCKETS_PER_GENERATION / self.grid.resolutions.len().max(1)
     }
 
-    /// A connection to a store that was told which stand-ins are written to, before they are. It is told each time: one that was
-    /// emptied has forgotten it, and its replication id is the same.
-    async fn ready(&self, parts: impl Iterator<Item = u16>) -> Result<Session> {
-        let session = dedup::session(&self.host).await?;
-        let entry = |index| {
-            let part = self.part(index);
-            (self.keys.stand_ins(self.keys.register_of(Place::Series(&part))), part.tag())
-        };
-        announced::announce(&self.host, parts.map(entry)).await?;
-        Ok(session)
-    }
-
     fn add(&self, in_flight: &InFlight<Batch>, replid: &str) -> Call {
         let (part, batch) = (self.part(in_flight.part), &in_flight.batch);
         let mut call = self.host.call(Script::StandInAdd, 3, 256 + batch.bytes);
@@ -120,6 +108,7 @@ impl Channel for StandInWriter {
     type Item = Gain;
     type Batch = Batch;
     type Outcome = String;
+    type Session = Session;
 
     const MAX_YIELDS: usize = 1;
 
@@ -136,12 +125,23 @@ impl Channel for StandInWriter {
         Batch { places, pairs, bytes }
     }
 
-    async fn transmit(&self, in_flight: &[&InFlight<Batch>]) -> Vec<Sent<String>> {
+    /// A connection to a store that was told which stand-ins are written to, before they are. It is told each time: one that was
+    /// emptied has forgotten it, and its replication id is the same.
+    async fn ready(&self, in_flight: &[&InFlight<Batch>]) -> Result<Session> {
+        let session = dedup::session(&self.host).await?;
+        let entries = in_flight.iter().map(|in_flight| {
+            let part = self.part(in_flight.part);
+            (self.keys.stand_ins(self.keys.register_of(Place::Series(&part))), part.tag())
+        });
+        announced::announce(&self.host, entries).await?;
+        Ok(session)
+    }
+
+    async fn transmit(&self, session: Result<Session>, in_flight: &[&InFlight<Batch>]) -> Vec<Sent<String>> {
         let calls = |in_flight: &[&InFlight<Batch>], replid: &str| {
             in_flight.iter().map(|in_flight| (self.add(in_flight, replid), 1)).collect()
         };
         let slot = |in_flight: &InFlight<Batch>| Layout::slot(Place::Series(&self.part(in_flight.part)));
-        let session = self.ready(in_flight.iter().map(|in_flight| in_flight.part)).await;
         let answers = dedup::send_or_settle(&self.host, session, in_flight, slot, calls).await;
         dedup::results(&self.host, answers, "a write to a stand-in of a series")
     }

@@ -99,6 +99,8 @@ pub(crate) trait Channel: Debug + Send + Sync + 'static {
     type Batch: Send + Sync;
     /// The store's answer to an applied batch.
     type Outcome: Send;
+    /// What a transmission needs before it begins: a connection.
+    type Session: Send;
 
     /// How often a flight yields at most, as long as each yield brings more writes. One yield lets callers that were just
     /// answered write again. More make the flight larger, which pays where a flight costs more than its writes.
@@ -110,9 +112,17 @@ pub(crate) trait Channel: Debug + Send + Sync + 'static {
     /// Takes the waiting items of a partition that fit into one batch, and merges them. `items` are those of the flight.
     fn merge(&self, part: u16, items: &[(u16, Self::Item)], waiting: &mut Waiting) -> Self::Batch;
 
-    /// Sends batches once, no two to one partition. Answers each, in their order.
+    /// Gets ready to send batches. Nothing of them is sent before it is, so that the future may be dropped.
+    fn ready(
+        &self,
+        in_flight: &[&InFlight<Self::Batch>],
+    ) -> impl Future<Output = Result<Self::Session>> + Send;
+
+    /// Sends batches once, no two to one partition; without a session it finds out by other ways, if there are any, what became of
+    /// those in doubt. Answers each, in their order.
     fn transmit(
         &self,
+        session: Result<Self::Session>,
         in_flight: &[&InFlight<Self::Batch>],
     ) -> impl Future<Output = Vec<Sent<Self::Outcome>>> + Send;
 

@@ -3,9 +3,9 @@
 use std::{
     fmt::Debug,
     ops::Range,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -13,6 +13,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{Channel, InFlight, Refusals, Sent, Stamp, Waiting, unknown};
@@ -46,6 +47,22 @@ struct Outcome {
     lost: Refusals,
 }
 
+/// The result of a flight, for all who wait for it.
+#[derive(Debug, Default)]
+struct Shared {
+    whole: SharedOutcome<Outcome>,
+    /// The result but for some items, once the host was found down: nobody else has to wait for these.
+    early: OnceLock<Early>,
+}
+
+/// The result of a flight whose host was found down, before the fate of each item is known.
+#[derive(Debug)]
+struct Early {
+    outcome: Outcome,
+    /// The places of the items that may have been sent, sorted.
+    open: Vec<usize>,
+}
+
 /// The writes of this process to some partitions.
 #[derive(Debug)]
 pub(crate) struct Sequencer<C: Channel> {
@@ -56,12 +73,16 @@ pub(crate) struct Sequencer<C: Channel> {
     sequence: AtomicU64,
     /// The items for the next flight, and whether one is under way. Held for a few instructions, never across an await.
     queue: Mutex<Queue<C::Item>>,
+    /// Notified when the host is found down while a flight is under way.
+    found_down: Notify,
 }
 
 struct Queue<I> {
     gathered: Gathered<I>,
     /// A flight is under way, or about to be.
     in_flight: bool,
+    /// The host was found down while this flight was under way, and was not found back: nothing waits behind it.
+    down: Option<Error>,
 }
 
 /// The items of one flight, and its waiters.
@@ -71,22 +92,39 @@ struct Gathered<I> {
     /// The bytes of the items, about.
     bytes: usize,
     wakers: Vec<Waker>,
-    shared: Arc<SharedOutcome<Outcome>>,
+    shared: Arc<Shared>,
+}
+
+/// A flight under way: the batches whose fate is not known, and the rest.
+struct Flight<'a, C: Channel> {
+    in_flight: Vec<InFlight<C::Batch>>,
+    rest: Rest<'a, C>,
+}
+
+/// The items of a flight that are not on their way.
+struct Rest<'a, C: Channel> {
+    gathered: &'a Gathered<C::Item>,
+    /// Those that wait, of each partition.
+    parts: Vec<Waiting>,
+    /// The fate of the others, as far as it is known.
+    outcome: Outcome,
+    /// The host was found down meanwhile.
+    is_down: bool,
 }
 
 /// Where a caller finds its answers.
 #[derive(Debug)]
 struct Waiter {
-    shared: Arc<SharedOutcome<Outcome>>,
+    shared: Arc<Shared>,
     number: usize,
     items: Range<usize>,
 }
 
 impl<C: Channel> Sequencer<C> {
     pub(crate) fn new(channel: C, clock: Clock) -> Arc<Self> {
-        let queue = Queue { gathered: Gathered::with_capacity(0, 0), in_flight: false };
-        let (client, sequence) = (Uuid::now_v7(), AtomicU64::new(0));
-        Arc::new(Self { channel, clock, client, sequence, queue: Mutex::new(queue) })
+        let queue = Queue { gathered: Gathered::with_capacity(0, 0), in_flight: false, down: None };
+        let (client, sequence, found_down) = (Uuid::now_v7(), AtomicU64::new(0), Notify::new());
+        Arc::new(Self { channel, clock, client, sequence, queue: Mutex::new(queue), found_down })
     }
 
     /// Writes to one partition, once; an answer for each item, in order.
@@ -131,12 +169,23 @@ impl<C: Channel> Sequencer<C> {
         Ok(WriteFuture(self.enqueue(part, [item], waker)?))
     }
 
-    /// Refuses the items that wait for the next flight. They were not sent, and their callers may send them elsewhere. The
-    /// flight under way goes on until its fate is known.
+    /// Refuses the items that were not sent, because the host is down: their callers may send them elsewhere. Until the host is
+    /// [back](Self::admit_waiting) nothing waits behind the flight under way, which goes on until its fate is known.
     pub(crate) fn refuse_waiting(&self, why: &Error) {
-        let mut waiting = std::mem::replace(&mut self.queue.lock().gathered, Gathered::with_capacity(0, 0));
+        let mut queue = self.queue.lock();
+        let mut waiting = std::mem::replace(&mut queue.gathered, Gathered::with_capacity(0, 0));
+        if queue.in_flight {
+            queue.down = Some(why.clone());
+            self.found_down.notify_one();
+        }
+        drop(queue);
         let lost = (0..waiting.items.len()).map(|place| (place, why.clone())).collect();
         waiting.tell(Outcome { refused: vec![], lost });
+    }
+
+    /// Lets items wait behind the flight under way again, because the host is back.
+    pub(crate) fn admit_waiting(&self) {
+        self.queue.lock().down = None;
     }
 
     /// Lets items join the next flight, and waits until it has landed.
@@ -148,7 +197,7 @@ impl<C: Channel> Sequencer<C> {
                 waiter = Some(self.enqueue(part, items, context.waker())?);
                 return Poll::Pending;
             }
-            let ready = waiter.take_if(|waiter| waiter.shared.is_ready(waiter.number, context));
+            let ready = waiter.take_if(|waiter| waiter.is_ready(context));
             ready.map_or(Poll::Pending, |waiter| Poll::Ready(Ok(waiter)))
         })
         .await
@@ -161,6 +210,9 @@ impl<C: Channel> Sequencer<C> {
         waker: &Waker,
     ) -> Result<Waiter> {
         let mut queue = self.queue.lock();
+        if let Some(why) = &queue.down {
+            return Err(why.clone());
+        }
         let Gathered { items: gathered, bytes, wakers, shared } = &mut queue.gathered;
         let start = gathered.len();
         if start >= MAX_WAITING || *bytes >= MAX_WAITING_BYTES {
@@ -185,7 +237,7 @@ impl<C: Channel> Sequencer<C> {
         loop {
             self.coalesce().await;
             let Some(mut gathered) = self.next() else { return };
-            let outcome = self.send_all(&gathered.items).await;
+            let outcome = self.send_all(&gathered).await;
             gathered.tell(outcome);
         }
     }
@@ -207,81 +259,107 @@ impl<C: Channel> Sequencer<C> {
     fn next(&self) -> Option<Gathered<C::Item>> {
         let mut queue = self.queue.lock();
         let (items, wakers) = (queue.gathered.items.len(), queue.gathered.wakers.len());
-        queue.in_flight = wakers > 0;
+        (queue.in_flight, queue.down) = (wakers > 0, None);
         // The next flight will be about as large as this one.
         let next = || std::mem::replace(&mut queue.gathered, Gathered::with_capacity(items, wakers));
         (wakers > 0).then(next)
     }
 
     /// Sends items until the fate of each is known.
-    async fn send_all(&self, items: &[(u16, C::Item)]) -> Outcome {
-        let Outcome { mut refused, mut lost } = Outcome::default();
-        let mut parts: Vec<Waiting> = vec![];
-        for (place, (part, _)) in items.iter().enumerate() {
-            let part = usize::from(*part);
-            if parts.len() <= part {
-                parts.resize_with(part + 1, Waiting::default);
-            }
-            parts[part].places.push_back(place);
-        }
+    async fn send_all(&self, gathered: &Gathered<C::Item>) -> Outcome {
+        let mut flight = Flight::<C> { in_flight: vec![], rest: Rest::new(gathered) };
         loop {
-            let mut in_flight = vec![];
-            for (part, waiting) in (0..).zip(&mut parts) {
+            for (part, waiting) in (0..).zip(&mut flight.rest.parts) {
                 if !waiting.is_empty() {
-                    let batch = self.channel.merge(part, items, waiting);
-                    in_flight.push(InFlight { part, stamp: self.stamp(), batch, doubt: None, repeats: 0 });
+                    let batch = self.channel.merge(part, &gathered.items, waiting);
+                    let stamp = self.stamp();
+                    flight.in_flight.push(InFlight { part, stamp, batch, doubt: None, repeats: 0 });
                 }
             }
-            if in_flight.is_empty() {
-                refused.sort_unstable_by_key(|(place, _)| *place);
-                lost.sort_unstable_by_key(|(place, _)| *place);
-                return Outcome { refused, lost };
+            if flight.in_flight.is_empty() {
+                if flight.rest.is_down {
+                    // The next flight finds out by itself.
+                    self.admit_waiting();
+                }
+                let mut outcome = flight.rest.outcome;
+                outcome.sort();
+                return outcome;
             }
-            let outcomes = self.retry_until_known(&mut in_flight).await;
-            for (InFlight { part, batch, .. }, outcome) in in_flight.iter().zip(outcomes) {
-                let waiting = &mut parts[usize::from(*part)];
-                match outcome {
-                    Ok(outcome) => self.channel.settle(batch, outcome, waiting, &mut refused),
-                    Err(error) => lost.extend(C::places(batch).map(|place| (place, error.clone()))),
+            self.retry_until_known(&mut flight).await;
+        }
+    }
+
+    /// Sends batches until the fate of each is known.
+    async fn retry_until_known(&self, flight: &mut Flight<'_, C>) {
+        let mut give_up = None;
+        while !flight.in_flight.is_empty() {
+            let sent = self.transmit(flight).await;
+            let mut pauses = false;
+            for (mut in_flight, sent) in std::mem::take(&mut flight.in_flight).into_iter().zip(sent) {
+                // A batch in doubt has time.
+                pauses |= match sent {
+                    Sent::Unsent(_) => true,
+                    Sent::Again(_) => in_flight.doubt.is_some(),
+                    _ => false,
+                };
+                match in_flight.resolve(sent) {
+                    Some(fate) => flight.rest.note(&self.channel, &in_flight, fate),
+                    None => flight.in_flight.push(in_flight),
+                }
+            }
+            if flight.in_flight.is_empty() {
+                return;
+            }
+            if flight.rest.is_down {
+                flight.rest.tell_early(flight.in_flight.iter());
+            }
+            if pauses {
+                self.clock.sleep(RETRY_PAUSE).await;
+            }
+            let now = self.clock.monotonic();
+            if now > *give_up.get_or_insert(now + MAX_DOUBT) {
+                for in_flight in std::mem::take(&mut flight.in_flight) {
+                    match &in_flight.doubt {
+                        Some(doubt) => flight.rest.note(&self.channel, &in_flight, Err(unknown(doubt))),
+                        None => flight.in_flight.push(in_flight),
+                    }
                 }
             }
         }
     }
 
-    /// Sends batches until the fate of each is known; an outcome for each, in order.
-    async fn retry_until_known(&self, in_flight: &mut [InFlight<C::Batch>]) -> Vec<Result<C::Outcome>> {
-        let mut outcomes: Vec<Option<Result<C::Outcome>>> = in_flight.iter().map(|_| None).collect();
-        let mut give_up = None;
+    /// Sends the batches of a flight once. If the host is found down meanwhile, nothing else waits for them.
+    async fn transmit(&self, flight: &mut Flight<'_, C>) -> Vec<Sent<C::Outcome>> {
+        let Flight { in_flight, rest } = flight;
+        let batches: Vec<&InFlight<C::Batch>> = in_flight.iter().collect();
+        let session = tokio::select! {
+            biased;
+            why = self.down() => {
+                rest.refuse(&why);
+                Err(why)
+            }
+            session = self.channel.ready(&batches) => session,
+        };
+        let mut sent = pin!(self.channel.transmit(session, &batches));
         loop {
-            let open: Vec<usize> = (0..in_flight.len()).filter(|&i| outcomes[i].is_none()).collect();
-            if open.is_empty() {
-                return outcomes.into_iter().flatten().collect();
-            }
-            let batches: Vec<&InFlight<C::Batch>> = open.iter().map(|&i| &in_flight[i]).collect();
-            let sent = self.channel.transmit(&batches).await;
-            let mut down = false;
-            for (i, sent) in open.into_iter().zip(sent) {
-                // A batch in doubt has time.
-                down |= match sent {
-                    Sent::Unsent(_) => true,
-                    Sent::Again(_) => in_flight[i].doubt.is_some(),
-                    _ => false,
-                };
-                outcomes[i] = in_flight[i].resolve(sent);
-            }
-            if outcomes.iter().all(Option::is_some) {
-                continue;
-            }
-            if down {
-                self.clock.sleep(RETRY_PAUSE).await;
-            }
-            let now = self.clock.monotonic();
-            if now > *give_up.get_or_insert(now + MAX_DOUBT) {
-                for (outcome, in_flight) in outcomes.iter_mut().zip(&*in_flight) {
-                    if let (None, Some(doubt)) = (&outcome, &in_flight.doubt) {
-                        *outcome = Some(Err(unknown(doubt)));
-                    }
+            tokio::select! {
+                biased;
+                sent = &mut sent => return sent,
+                why = self.down() => {
+                    rest.refuse(&why);
+                    rest.tell_early(batches.iter().copied());
                 }
+            }
+        }
+    }
+
+    /// Ends when the host is found down. It may be dropped before.
+    async fn down(&self) -> Error {
+        loop {
+            self.found_down.notified().await;
+            // It may have been said of an earlier flight.
+            if let Some(why) = self.queue.lock().down.clone() {
+                return why;
             }
         }
     }
@@ -301,7 +379,7 @@ impl Future for WriteFuture {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self(waiter) = &*self;
-        if !waiter.shared.is_ready(waiter.number, context) {
+        if !waiter.is_ready(context) {
             return Poll::Pending;
         }
         Poll::Ready(match waiter.refusals()? {
@@ -319,14 +397,89 @@ impl<I> Gathered<I> {
     }
 
     fn tell(&mut self, outcome: Outcome) {
-        self.shared.set(outcome, std::mem::take(&mut self.wakers));
+        self.shared.whole.set(outcome, std::mem::take(&mut self.wakers));
+    }
+}
+
+impl Outcome {
+    fn sort(&mut self) {
+        self.refused.sort_unstable_by_key(|(place, _)| *place);
+        self.lost.sort_unstable_by_key(|(place, _)| *place);
+    }
+}
+
+impl<'a, C: Channel> Rest<'a, C> {
+    /// All items of a flight.
+    fn new(gathered: &'a Gathered<C::Item>) -> Self {
+        let mut parts: Vec<Waiting> = vec![];
+        for (place, (part, _)) in gathered.items.iter().enumerate() {
+            let part = usize::from(*part);
+            if parts.len() <= part {
+                parts.resize_with(part + 1, Waiting::default);
+            }
+            parts[part].places.push_back(place);
+        }
+        Self { gathered, parts, outcome: Outcome::default(), is_down: false }
+    }
+
+    /// Notes the fate of a batch.
+    fn note(
+        &mut self,
+        channel: &C,
+        InFlight { part, batch, .. }: &InFlight<C::Batch>,
+        fate: Result<C::Outcome>,
+    ) {
+        let Outcome { refused, lost } = &mut self.outcome;
+        match fate {
+            Ok(outcome) => channel.settle(batch, outcome, &mut self.parts[usize::from(*part)], refused),
+            Err(error) => lost.extend(C::places(batch).map(|place| (place, error.clone()))),
+        }
+    }
+
+    /// Refuses the items that wait, because the host is down.
+    fn refuse(&mut self, why: &Error) {
+        self.is_down = true;
+        for Waiting { places, solo } in &mut self.parts {
+            let waiting = places.drain(..).chain(solo.drain(..));
+            self.outcome.lost.extend(waiting.map(|place| (place, why.clone())));
+        }
+    }
+
+    /// Answers those who wait for none of these batches.
+    fn tell_early<'b>(&self, in_flight: impl Iterator<Item = &'b InFlight<C::Batch>>)
+    where
+        C::Batch: 'b,
+    {
+        let Outcome { refused, lost } = &self.outcome;
+        let mut outcome = Outcome { refused: refused.clone(), lost: lost.clone() };
+        outcome.sort();
+        let mut open: Vec<usize> = in_flight.flat_map(|in_flight| C::places(&in_flight.batch)).collect();
+        open.sort_unstable();
+        let Shared { whole, early } = &*self.gathered.shared;
+        if early.set(Early { outcome, open }).is_ok() {
+            whole.wake_all(&self.gathered.wakers);
+        }
     }
 }
 
 impl Waiter {
+    /// Whether its answers are there; if not, the task is woken when they are.
+    fn is_ready(&self, context: &Context<'_>) -> bool {
+        // In this order: whoever sets the early ones wakes the waiters that are noted by then.
+        self.shared.whole.is_ready(self.number, context) || self.early().is_some()
+    }
+
+    /// The result of a flight that is not over, if the fate of each item of this waiter is known.
+    fn early(&self) -> Option<&Outcome> {
+        let Early { outcome, open } = self.shared.early.get()?;
+        let next = open.get(open.partition_point(|place| *place < self.items.start));
+        next.is_none_or(|place| *place >= self.items.end).then_some(outcome)
+    }
+
     /// The waiter's items that were refused, and those whose batch was lost.
     fn refusals(&self) -> Result<(&RefusalSlice, &RefusalSlice)> {
-        let Outcome { refused, lost } = self.shared.get().ok_or_else(closed)?;
+        let outcome = self.shared.whole.get().or_else(|| self.early());
+        let Outcome { refused, lost } = outcome.ok_or_else(closed)?;
         let within = |all: &'_ Refusals| -> Range<usize> {
             let before = |end: usize| all.partition_point(|(place, _)| *place < end);
             before(self.items.start)..before(self.items.end)

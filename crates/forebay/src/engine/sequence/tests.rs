@@ -1,7 +1,8 @@
-use std::{collections::BTreeMap, pin::Pin, sync::Arc, task::Poll, time::Duration};
+use std::{collections::BTreeMap, future::pending, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 use futures::future::join_all;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::{
     sequencer::{MAX_WAITING, MAX_WAITING_BYTES},
@@ -18,6 +19,10 @@ struct Fake {
     stamps: Mutex<Vec<Stamp>>,
     /// How many batches each transmission had.
     flights: Mutex<Vec<usize>>,
+    /// The store is being connected to, for ever.
+    connects: Mutex<bool>,
+    /// The next transmission waits for this.
+    silent: Mutex<Option<Arc<Notify>>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +84,7 @@ impl Channel for Arc<Fake> {
     type Item = u64;
     type Batch = Sum;
     type Outcome = ();
+    type Session = ();
 
     const MAX_YIELDS: usize = 2;
 
@@ -94,9 +100,23 @@ impl Channel for Arc<Fake> {
         Sum { places, sum }
     }
 
-    async fn transmit(&self, in_flight: &[&InFlight<Sum>]) -> Vec<Sent<()>> {
+    async fn ready(&self, _: &[&InFlight<Sum>]) -> Result<()> {
+        if *self.connects.lock() {
+            pending::<()>().await;
+        }
+        Ok(())
+    }
+
+    async fn transmit(&self, session: Result<()>, in_flight: &[&InFlight<Sum>]) -> Vec<Sent<()>> {
+        if let Err(error) = session {
+            return in_flight.iter().map(|_| Sent::Unsent(error.clone())).collect();
+        }
         tokio::task::yield_now().await;
         self.flights.lock().push(in_flight.len());
+        let silent = self.silent.lock().take();
+        if let Some(silent) = silent {
+            silent.notified().await;
+        }
         in_flight.iter().map(|in_flight| self.transmit_one(in_flight)).collect()
     }
 
@@ -306,6 +326,113 @@ async fn what_waits_is_refused_and_the_flight_under_way_is_not() {
     let refused = second.await.expect_err("refused");
     assert_eq!((refused.kind(), refused.retry()), (ErrorKind::Unavailable, Retry::Later));
     first.await.expect("applied, as its second transmission told");
+    sequencer.admit_waiting();
     write_one(&sequencer, 0, 4).await.expect("later writes go on");
     assert_eq!(applied(&fake, 0), [1, 4]);
+}
+
+fn down() -> Error {
+    Error::new(ErrorKind::Unavailable, "down")
+}
+
+async fn until(what: impl Fn() -> bool) {
+    while !what() {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Time goes on until a future ends.
+async fn in_time<T>(hand: &ManualClock, future: impl Future<Output = T>) -> T {
+    let time_goes_on = async {
+        loop {
+            hand.advance(Duration::from_millis(10));
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        value = future => value,
+        () = time_goes_on => unreachable!("it has no end"),
+    }
+}
+
+/// Three of four items are on their way, without an answer or in doubt. The host is down, so that the fourth may go elsewhere.
+#[tokio::test]
+async fn the_rest_of_a_flight_is_refused_and_nothing_waits_behind_it_while_its_host_is_down() {
+    for is_silent in [true, false] {
+        let fake = Arc::new(Fake::default());
+        let hand = ManualClock::at(Timestamp::from_secs(1_000));
+        let sequencer = Sequencer::new(fake.clone(), Clock::from(hand.clone()));
+        let answers = Arc::new(Notify::new());
+        if is_silent {
+            *fake.silent.lock() = Some(answers.clone());
+        } else {
+            *fake.script.lock() = vec![Fault::Down, Fault::LostBefore];
+        }
+        let mut writes: Vec<_> = (1..=4).map(|n| Box::pin(write_one(&sequencer, 0, n))).collect();
+        let mut both = Box::pin(sequencer.write(0, [10, 20]));
+        for write in &mut writes {
+            assert!(futures::poll!(write).is_pending());
+        }
+        assert!(futures::poll!(&mut both).is_pending());
+        until(|| !fake.flights.lock().is_empty()).await;
+        sequencer.refuse_waiting(&down());
+        let refused = in_time(&hand, writes.pop().expect("four")).await.expect_err("not sent");
+        assert_eq!((refused.kind(), refused.retry()), (ErrorKind::Unavailable, Retry::Later));
+        assert_eq!(in_time(&hand, both).await.expect_err("not sent").retry(), Retry::Later);
+        let late = write_one(&sequencer, 1, 9).await.expect_err("the host is down");
+        assert_eq!(late.retry(), Retry::Later);
+        for write in &mut writes {
+            assert!(futures::poll!(write).is_pending(), "its fate is not known");
+        }
+        sequencer.admit_waiting();
+        let mut behind = Box::pin(write_one(&sequencer, 0, 40));
+        assert!(futures::poll!(&mut behind).is_pending());
+        answers.notify_one();
+        let landed = async {
+            for write in writes {
+                write.await.expect("applied");
+            }
+            behind.await.expect("the host is back");
+        };
+        in_time(&hand, landed).await;
+        assert_eq!(applied(&fake, 0), [6, 40], "silent: {is_silent}");
+    }
+}
+
+/// Nothing was sent yet.
+#[tokio::test]
+async fn a_flight_that_waits_for_a_connection_is_refused_when_its_host_is_down() {
+    let (fake, sequencer) = faulty(&[]);
+    *fake.connects.lock() = true;
+    let mut writes: Vec<_> = (0..5).map(|n| Box::pin(write_one(&sequencer, n % 2, 7))).collect();
+    for write in &mut writes {
+        assert!(futures::poll!(write).is_pending());
+    }
+    for _ in 0..9 {
+        tokio::task::yield_now().await;
+    }
+    sequencer.refuse_waiting(&down());
+    for refused in join_all(writes).await {
+        assert_eq!(refused.expect_err("not sent").retry(), Retry::Later);
+    }
+    *fake.connects.lock() = false;
+    write_one(&sequencer, 0, 4).await.expect("later writes go on");
+    assert_eq!((applied(&fake, 0), fake.flights.lock().len()), (vec![4], 1));
+}
+
+/// The batch was sent once, and its connection is being made anew.
+#[tokio::test]
+async fn a_batch_in_doubt_goes_on_although_its_host_is_down() {
+    let (fake, sequencer) = faulty(&[Fault::LostAfter]);
+    let mut write = Box::pin(write_one(&sequencer, 0, 7));
+    assert!(futures::poll!(&mut write).is_pending());
+    until(|| !fake.flights.lock().is_empty()).await;
+    *fake.connects.lock() = true;
+    for _ in 0..9 {
+        tokio::task::yield_now().await;
+    }
+    sequencer.refuse_waiting(&down());
+    *fake.connects.lock() = false;
+    write.await.expect("it was applied the first time");
+    assert_eq!(applied(&fake, 0), [7]);
 }
