@@ -282,11 +282,14 @@ fn is_moving(topology: &Topology, part: &SeriesPart) -> bool {
     topology.phase(Place::Series(part)) == Some(Phase::Moving)
 }
 
-/// The stand-ins of a partition, each on another host, in their order.
+/// The stand-ins of a partition, each on another host, in their order. First those whose register is on the same host: another
+/// one with the register may be down, too.
 fn alternatives<'a>(topology: &'a Topology, part: &SeriesPart) -> Vec<(SeriesPart, &'a Arc<Member>)> {
     let host = |part: &SeriesPart| topology.number(Place::Series(part));
     let stand_ins = (1..=MAX_STAND_INS).map(|number| part.stand_in(number));
-    let stand_ins = stand_ins.filter(|stand_in| !is_moving(topology, stand_in));
+    let mut stand_ins: Vec<SeriesPart> =
+        stand_ins.filter(|stand_in| !is_moving(topology, stand_in)).collect();
+    stand_ins.sort_by_key(|stand_in| !topology.has_register(Place::Series(stand_in)));
     let found = on_other_hosts(host(part), stand_ins, host);
     found.into_iter().map(|(stand_in, host)| (stand_in, &topology.members()[host])).collect()
 }

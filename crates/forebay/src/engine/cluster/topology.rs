@@ -72,6 +72,14 @@ impl Topology {
         }
     }
 
+    /// Whether the host of a partition has the register of it, too.
+    pub(super) fn has_register(&self, place: Place<'_>) -> bool {
+        match self.routing {
+            Routing::Stored(_) => true,
+            Routing::Nodes(..) => self.owner(Group::register_of(place).slot()) == self.number(place),
+        }
+    }
+
     /// Whether every host has what concerns a whole buffer. In a Redis Cluster one has it.
     pub(super) fn is_told_everywhere(&self) -> bool {
         matches!(self.routing, Routing::Stored(_))

@@ -18,9 +18,9 @@ call('LLEN', frozen)
 record(KEYS[1], ARGV[1], ARGV[3], last_at, '')
 if began[1] then
   -- A server that went back in time may have handed this generation over with more points than it has now. Then its id says so,
-  -- and it must not gain others.
+  -- and it must not gain others. One that does not tell its id begins a generation with each batch.
   local full = call('HLEN', live) - 3 + (#ARGV - 7) / 2 > tonumber(ARGV[6])
-  if full or began[2] ~= replid then
+  if full or replid == '' or began[2] ~= replid then
     freeze(live, frozen)
     began = {}
   end
