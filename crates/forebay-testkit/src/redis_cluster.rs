@@ -59,10 +59,21 @@ impl RedisCluster {
     /// If it cannot be started, with the reason.
     #[track_caller]
     pub fn start_behind_proxies() -> (Self, Vec<Proxy>) {
+        Self::start_behind_proxies_and(&[])
+    }
+
+    /// Like [`start_behind_proxies`](Self::start_behind_proxies), with further lines of the nodes' `redis.conf`.
+    ///
+    /// # Panics
+    /// If it cannot be started, with the reason.
+    #[track_caller]
+    pub fn start_behind_proxies_and(options: &[(&str, &str)]) -> (Self, Vec<Proxy>) {
         // A node of version 6.2 reads what it announces of itself at its start only.
         let proxies: Vec<Proxy> = (0..NODES).map(|_| Proxy::new(0)).collect();
         let port = |number: usize| proxies[number].port().to_string();
-        let cluster = Self::of(|number| node().option("cluster-announce-port", &port(number)), [NODES, 0, 0]);
+        let builder = options.iter().fold(node(), |builder, (name, value)| builder.option(name, value));
+        let announced = |number| builder.clone().option("cluster-announce-port", &port(number));
+        let cluster = Self::of(announced, [NODES, 0, 0]);
         for (node, proxy) in cluster.nodes.iter().zip(&proxies) {
             proxy.lead_to(node.port());
             wait_until("a node to know the proxies", || {

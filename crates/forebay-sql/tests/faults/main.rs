@@ -7,10 +7,13 @@
 //! `FOREBAY_FAULTS` is the number of faults, `FOREBAY_SEED` their seed, and `FOREBAY_DATABASE` one of the four databases
 //! (`scripts/faults buffer`). `FOREBAY_KILLS` is the number of times that a database is killed inside a commit
 //! (`scripts/faults commit`).
+//!
+//! [`hostdown`] is about several hosts, of which one is down.
 
 mod database;
 mod durable;
 mod history;
+mod hostdown;
 mod process;
 mod rollback;
 mod world;

@@ -1,19 +1,16 @@
-//! One host of three is down: its rows go to partitions of the others, and count once. So do the points of a hit.
-//!
-//! `FOREBAY_HOSTDOWN` is the duration of the load in seconds, 3 without it; `scripts/faults hostdown` has 30.
+//! One host of three is down: its rows go to partitions of the others, and count once. The tests of `forebay-sql` have the same
+//! under load.
 
-use std::{collections::BTreeMap, env, time::Duration};
+use std::collections::BTreeMap;
 
 use forebay::{
-    Buffer, Clock, Event, Forebay, Limit, Retry,
+    Buffer, Clock, Event, Forebay, Retry,
     buffer::{BufferHandle, Row, RowKey, Schema, Value},
     cluster::{Health, Hosts},
-    event::{Cell, EventHandle},
-    limit::OnError,
+    event::Cell,
     once::Once,
-    series::SeriesHandle,
     sink::{Answer, Applied, Batch, MemorySink, Sink, Snapshot},
-    time::{millis, secs},
+    time::millis,
 };
 use forebay_testkit::{Fault, Proxy, Redis, RedisCluster, eventually, unique_prefix, without};
 use futures::future::join_all;
@@ -222,151 +219,6 @@ async fn a_flush_between_the_reads_of_a_value_counts_once() {
     assert_eq!(sums(&memory, &buffer), BTreeMap::from([(id, 11)]));
 }
 
-/// How a host is taken away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Down {
-    Killed,
-    Stopped,
-    BlackHole,
-}
-
-/// A hit, and when it began and was answered, on the test's clock.
-struct Hit {
-    key: String,
-    began: Duration,
-    ended: Duration,
-    is_accepted: bool,
-    /// Whether it may have been applied although it failed.
-    is_unknown: bool,
-}
-
-/// 2 000 hits a second for so long, each of one of 500 keys.
-async fn load(event: EventHandle, clock: Clock, span: Duration) -> Vec<Hit> {
-    const EACH: u32 = 10;
-    let (start, mut hits) = (clock.monotonic(), vec![]);
-    for turn in 0_u32.. {
-        let due = start + millis(5) * turn;
-        if due >= start + span {
-            break;
-        }
-        clock.sleep(due.saturating_sub(clock.monotonic())).await;
-        for nth in 0..EACH {
-            let (event, clock) = (event.clone(), clock.clone());
-            let key = format!("user:{}", (turn * EACH + nth) % 500);
-            hits.push(tokio::spawn(async move {
-                let began = clock.monotonic();
-                let answer = event.hit(&key, 1).await;
-                let ended = clock.monotonic();
-                let is_unknown = answer.as_ref().is_err_and(|error| error.error.retry() == Retry::Unknown);
-                if let Err(error) = &answer {
-                    assert!(is_unknown, "{key}: {error}");
-                }
-                Hit { key, began, ended, is_accepted: answer.is_ok_and(|hit| hit.is_accepted()), is_unknown }
-            }));
-        }
-    }
-    join_all(hits).await.into_iter().map(|hit| hit.expect("no panic")).collect()
-}
-
-/// Of each key how many hits count at least, and how many at most.
-fn expected(hits: &[Hit]) -> BTreeMap<&str, (i64, i64)> {
-    let mut expected: BTreeMap<&str, (i64, i64)> = BTreeMap::from([("user:0", (1, 1))]);
-    for hit in hits {
-        let (least, most) = expected.entry(&hit.key).or_default();
-        *least += i64::from(hit.is_accepted);
-        *most += i64::from(hit.is_accepted || hit.is_unknown);
-    }
-    expected
-}
-
-/// Each accepted hit counts once, and an unknown one at most once: in the rows of the database, and in the series.
-async fn assert_counted(hits: &[Hit], sums: &BTreeMap<String, i64>, series: &SeriesHandle, bay: &Forebay) {
-    for (key, (least, most)) in expected(hits) {
-        let rows = sums.get(key).copied().unwrap_or_default();
-        let mut points = None;
-        eventually("all points of a key to be there", async || {
-            points = whole(series, bay, key).await;
-            points.is_some()
-        })
-        .await;
-        let points = i64::try_from(points.expect("it is there")).expect("few");
-        for sum in [rows, points] {
-            let text = format!("{key}: rows {rows}, points {points}, accepted {least}, perhaps {most}");
-            assert!((least..=most).contains(&sum), "{text}");
-        }
-    }
-}
-
-async fn one_host_down(how: Down) {
-    if without("redis") {
-        return;
-    }
-    let span = secs(env::var("FOREBAY_HOSTDOWN").map_or(3, |secs| secs.parse().expect("seconds")));
-    let append_only = || Redis::builder().append_only().start();
-    let servers = [append_only(), append_only(), append_only()];
-    let proxy = Proxy::new(servers[1].port());
-    let bay = behind_a_proxy(&servers, &proxy).await;
-    let (buffer, sink) = rows(&bay, "rows");
-    let limit = Limit::per_minute("hits", 1_000_000).on_error(OnError::Open);
-    let limit = bay.limit(limit).expect("valid");
-    let series = bay.series("hits").expect("valid");
-    let event = Event::new("hit").limit(&limit).series(&series);
-    let event = event.buffer(&buffer, [Cell::Key], [("n", Cell::N)]);
-    let event = bay.event(event).expect("valid");
-    let _ = event.hit("user:0", 1).await.expect("connected");
-
-    let clock = Clock::system();
-    let loading = tokio::spawn(load(event, clock.clone(), span));
-    clock.sleep(span / 3).await;
-    match how {
-        Down::Killed => servers[1].kill(),
-        Down::Stopped => servers[1].pause(),
-        Down::BlackHole => proxy.set(Fault::BlackHole),
-    }
-    let fault = clock.monotonic();
-    until(&bay, B_DOWN).await;
-    let found = clock.monotonic();
-    let hits = loading.await.expect("no panic");
-    match how {
-        Down::Killed => servers[1].restart(),
-        Down::Stopped => servers[1].resume(),
-        Down::BlackHole => proxy.set(Fault::Pass),
-    }
-    until(&bay, [Health::Up; 3]).await;
-    buffer.flush().await.expect("flushes");
-
-    let at = |moment: Duration| hits.iter().filter(|hit| hit.began <= moment && moment < hit.ended).count();
-    let failed = hits.iter().filter(|hit| !hit.is_accepted).count();
-    let begun_later = hits.iter().filter(|hit| !hit.is_accepted && hit.began > found).count();
-    let slowest = hits.iter().map(|hit| hit.ended.saturating_sub(hit.began)).max().unwrap_or_default();
-    println!(
-        "{how:?}: {} hits, found after {:?}; in flight at the fault {}, when it was found {}; failed {failed}, of these begun \
-         after it was found {begun_later}; slowest {slowest:?}",
-        hits.len(),
-        found.saturating_sub(fault),
-        at(fault),
-        at(found),
-    );
-    assert_eq!(begun_later, 0);
-    assert!(failed <= at(found).max(at(fault)), "{failed} failed");
-    assert_counted(&hits, &sums(&sink, &buffer), &series, &bay).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_host_costs_the_hits_in_flight() {
-    one_host_down(Down::Killed).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stopped_host_costs_the_hits_in_flight() {
-    one_host_down(Down::Stopped).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_host_behind_a_black_hole_costs_the_hits_in_flight() {
-    one_host_down(Down::BlackHole).await;
-}
-
 /// Hits under keys whose records are not on a host, and whose rows are at home there.
 fn keyed_hits(bay: &Forebay, buffer: &BufferHandle, host: &str) -> Vec<(String, String)> {
     let cluster = bay.cluster();
@@ -445,9 +297,9 @@ async fn a_request_whose_row_went_elsewhere_counts_once_when_the_host_is_back() 
 }
 
 /// In a Redis Cluster another node may have the slots when a request is repeated. Its record could not tell where the row went, so
-/// that a row with a key waits for its home; one without a key goes elsewhere.
+/// that a row with a key waits for its home; one without a key goes elsewhere. So do points.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_a_redis_cluster_rows_go_elsewhere_and_rows_with_a_key_wait() {
+async fn in_a_redis_cluster_rows_and_points_go_elsewhere_and_rows_with_a_key_wait() {
     if without("redis") {
         return;
     }
@@ -461,6 +313,11 @@ async fn in_a_redis_cluster_rows_go_elsewhere_and_rows_with_a_key_wait() {
     let victim = &nodes.nodes()[1];
     let name = format!("127.0.0.1:{}", victim.port());
     let hits = keyed_hits(&bay, &buffer, &name);
+    let series = bay.series("hits").expect("valid");
+    let keys: Vec<String> = (0..60).map(|id| format!("k{id}")).collect();
+    let is_at_home = |key: &&String| *bay.cluster().route_series(&series, key).host == *name;
+    let points_of_victim = keys.iter().filter(is_at_home).count();
+    assert!((1..60).contains(&points_of_victim), "{points_of_victim} of 60");
     let health_of =
         || bay.cluster().hosts().into_iter().find(|host| *host.name == *name).map(|host| host.health);
     victim.kill();
@@ -469,6 +326,9 @@ async fn in_a_redis_cluster_rows_go_elsewhere_and_rows_with_a_key_wait() {
         let error = event.hit_keyed(request, id, 1, None).await.expect_err("its home is down");
         assert!(error.is_nothing(), "{error:?}");
         buffer.row(id.as_str()).add("n", 1).await.expect("another node takes it");
+    }
+    for key in &keys {
+        series.add(key, 3).await.expect("some node takes it");
     }
     assert!(buffer.pending([hits[0].1.as_str().into()]).await.expect("two answer").partial);
     victim.restart();
@@ -482,6 +342,10 @@ async fn in_a_redis_cluster_rows_go_elsewhere_and_rows_with_a_key_wait() {
     buffer.flush().await.expect("flushes");
     let expected = hits.iter().map(|(_, id)| (id.clone(), 2)).collect();
     assert_eq!(sums(&sink, &buffer), expected, "one with a key, one without");
+    for key in &keys {
+        eventually("its points", async || whole(&series, &bay, key).await.is_some()).await;
+        assert_eq!(whole(&series, &bay, key).await, Some(3), "{key}");
+    }
 }
 
 /// The host comes back with a snapshot of rows that the database has. Those that went elsewhere meanwhile are other rows of other
