@@ -6,9 +6,9 @@ use std::{
 };
 
 use super::{
-    Resharder,
     hosts::displaced,
-    keys::{Index, Purge, slot_of, slot_of_copied},
+    keys::{Index, slot_of, slot_of_copied},
+    state::{Purge, Resharder},
 };
 use crate::{
     engine::{

@@ -9,7 +9,7 @@ use std::{
 use futures::future::{join_all, try_join_all};
 use uuid::Uuid;
 
-use super::{Resharder, Settings};
+use super::state::{Peer, Resharder, Settings};
 use crate::{
     clock::Clock,
     engine::{
@@ -34,13 +34,6 @@ impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
-}
-
-/// A host, as a resharder knows it.
-#[derive(Debug)]
-pub(super) struct Peer {
-    pub address: Address,
-    pub engine: Arc<Redis>,
 }
 
 impl<'a> Resharder<'a> {

@@ -1,11 +1,8 @@
 //! The keys of hosts that take part in a reshard: listed, and removed where they are not needed any more.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::Resharder;
+use super::state::{Purge, Resharder};
 use crate::{
     engine::{
         cluster::{
@@ -36,18 +33,6 @@ impl Index {
     pub(super) fn is_foreign(&self, key: &[u8]) -> bool {
         self.foreign.iter().any(|prefix| key.starts_with(prefix))
     }
-}
-
-/// Keys that are on their next host, and are to be removed on the former one.
-pub(super) struct Purge {
-    pub from: Box<str>,
-    pub to: Box<str>,
-    pub keys: Vec<Box<[u8]>>,
-    pub slots: BTreeSet<u16>,
-    /// Of the server to which they were copied.
-    pub run: String,
-    /// Not before, on the monotonic clock.
-    pub at: Duration,
 }
 
 impl Resharder<'_> {

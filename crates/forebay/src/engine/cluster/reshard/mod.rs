@@ -15,58 +15,15 @@
 mod batch;
 mod hosts;
 mod keys;
+mod state;
 
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 
-use self::{batch::batches, hosts::Peer, keys::Purge};
-use super::{
-    Host, SlotMove, SlotTable, moves,
-    placement::check_name,
-    table::{Phase, Transit},
-};
-use crate::{clock::Clock, engine::redis::Redis, error::Result, model::Progress, time::millis};
-
-/// How a reshard goes on.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
-    /// The most bytes a second that are copied, on average.
-    pub rate: Option<u64>,
-    /// How long the rows of a partition are waited for.
-    pub drain: Duration,
-    /// Whether a resharder that seems to be at work is displaced.
-    pub take_over: bool,
-}
-
-/// Moves slots.
-pub(crate) struct Resharder<'a> {
-    clock: Clock,
-    mark: String,
-    /// The hosts that it has claimed.
-    claimed: Vec<Arc<Redis>>,
-    peers: Vec<Peer>,
-    target: Vec<Host>,
-    table: SlotTable,
-    /// The slots whose keys are still on their former owner.
-    left: Vec<Transit>,
-    settings: Settings,
-    progress: Progress,
-    told: &'a mut (dyn FnMut(&Progress) + Send),
-    /// The epochs to which fences were raised, by host.
-    fences: BTreeMap<Box<str>, u64>,
-    /// Batches whose keys are still on their former owner.
-    purges: VecDeque<Purge>,
-    /// Set when another resharder has taken over.
-    displaced: Arc<AtomicBool>,
-    /// When it began, on the monotonic clock.
-    began: Duration,
-}
+use self::batch::batches;
+pub(crate) use self::state::{Resharder, Settings};
+use super::{Host, SlotMove, moves, placement::check_name, table::Phase};
+use crate::{error::Result, model::Progress, time::millis};
 
 impl Resharder<'_> {
     /// Moves slots until each host of the target has its share, and answers what was moved.
