@@ -152,7 +152,8 @@ async fn takes_whose_reply_is_lost_are_unknown_and_were_done_once() {
         let answers = take_each(&engine, &keys, 1_000_000).await;
         (rounds, errors) = (rounds + 1, answers.into_iter().filter_map(Result::err).collect());
     }
-    assert_eq!(errors.len(), keys.len() - 1);
+    // All but the first, which may have gone with them.
+    assert!(errors.len() >= keys.len() - 1, "{}", errors.len());
     for error in errors {
         assert_eq!((error.kind(), error.retry()), (ErrorKind::Ambiguous, Retry::Unknown), "{error}");
     }
