@@ -87,7 +87,7 @@ impl Options {
 
     async fn open_at(self, location: Result<Location<'_>>) -> Result<Forebay> {
         self.engine.check()?;
-        let engine = Box::pin(Engine::open(location?, &self.engine)).await?;
+        let engine = Engine::open(location?, &self.engine).await?;
         let store = Store::new(engine, self.engine.clock, self.once_bytes);
         let limits = Limits::new(store.clone());
         if let Err(error) = Box::pin(limits.refresh_overrides()).await {

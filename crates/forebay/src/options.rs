@@ -112,7 +112,7 @@ impl Options {
     #[cfg(feature = "redis")]
     pub async fn probe(self, url: &str) -> Result<Vec<ServerReport>> {
         self.engine.check()?;
-        Box::pin(Location::read(url)?.probe(&self.engine)).await
+        Location::read(url)?.probe(&self.engine).await
     }
 
     /// Connects to hosts without opening a store on them: nothing is written, whatever the router is. With it a list of hosts
@@ -135,7 +135,7 @@ impl Options {
     pub async fn inspect_hosts(self, hosts: Hosts) -> Result<Inspection> {
         self.engine.check()?;
         let location = Location::of_hosts(hosts.router, &hosts.listed)?;
-        let engine = Box::pin(Engine::inspect(location, &self.engine)).await?;
+        let engine = Engine::inspect(location, &self.engine).await?;
         let store = Store::new(engine, self.engine.clock.clone(), self.once_bytes);
         Ok(Inspection::new(store, hosts, self.engine))
     }

@@ -1,4 +1,7 @@
 //! The methods that all public types have, and the `Sink` trait. Both delegate to the one sink.
+//!
+//! Futures are boxed, so that what is behind them, the driver included, is compiled in this crate. An `async fn` is compiled in
+//! each crate that awaits it.
 
 /// Implements the methods of every sink for a type `struct Name(Session<..>)`.
 macro_rules! public_sink {
@@ -8,7 +11,7 @@ macro_rules! public_sink {
 
             use forebay::{
                 buffer::{RowKey, Schema},
-                sink::{Answer, Applied, Batch, DeadLetter, Replayed, Sink, SinkError, Snapshot},
+                sink::{Answer, Applied, Batch, DeadLetter, Replayed, Sink, Snapshot},
             };
             use uuid::Uuid;
 
@@ -69,8 +72,8 @@ macro_rules! public_sink {
                 ///
                 /// # Cancellation
                 /// Entries that were removed stay removed.
-                pub async fn prune(&self) -> Result<u64, SinkError> {
-                    self.0.prune().await
+                pub fn prune(&self) -> Answer<'_, u64> {
+                    Box::pin(self.0.prune())
                 }
 
                 /// Counts the rows of a buffer's table and adds up its `sum` columns, in one snapshot: for checks and reports.
@@ -82,8 +85,8 @@ macro_rules! public_sink {
                 ///
                 /// # Cost
                 /// Reads the whole table.
-                pub async fn totals(&self, schema: &Schema) -> Result<Totals, SinkError> {
-                    self.0.totals(schema).await
+                pub fn totals<'a>(&'a self, schema: &'a Schema) -> Answer<'a, Totals> {
+                    Box::pin(self.0.totals(schema))
                 }
             }
 

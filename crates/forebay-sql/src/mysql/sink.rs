@@ -1,5 +1,6 @@
 //! The public type.
 
+use forebay::sink::BoxFuture;
 use sqlx::MySqlPool;
 
 use super::{
@@ -64,8 +65,8 @@ impl MySql {
     /// database.ping().await.expect("the database answers");
     /// # Ok(()) }
     /// ```
-    pub async fn open(url: &str) -> forebay::Result<Self> {
-        Ok(Self(Session::new(Database::open(url).await?)))
+    pub fn open(url: &str) -> BoxFuture<'_, forebay::Result<Self>> {
+        Box::pin(async move { Ok(Self(Session::new(Database::open(url).await?))) })
     }
 
     /// Checks a URL without connecting, for the check of a configuration. [`open`](Self::open) checks the same first.

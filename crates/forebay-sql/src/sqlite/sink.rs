@@ -1,5 +1,6 @@
 //! The public type.
 
+use forebay::sink::BoxFuture;
 use sqlx::SqlitePool;
 
 use super::{
@@ -62,8 +63,8 @@ impl Sqlite {
     /// database.ping().await.expect("the database answers");
     /// # Ok(()) }
     /// ```
-    pub async fn open(url: &str) -> forebay::Result<Self> {
-        Ok(Self(Session::new(Database::open(url).await?)))
+    pub fn open(url: &str) -> BoxFuture<'_, forebay::Result<Self>> {
+        Box::pin(async move { Ok(Self(Session::new(Database::open(url).await?))) })
     }
 
     /// Checks a URL without connecting, for the check of a configuration. [`open`](Self::open) checks the same first.
@@ -114,7 +115,7 @@ impl Sqlite {
     /// database.close().await; // one file now, which can be copied
     /// # Ok(()) }
     /// ```
-    pub async fn close(&self) {
-        self.0.database.close().await;
+    pub fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.0.database.close())
     }
 }

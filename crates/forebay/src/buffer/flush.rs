@@ -17,7 +17,7 @@ use crate::{
     engine::step::{BufferPart, Frozen, Generation, Rotate},
     error::{Error, ErrorKind, Result},
     model::RowCount,
-    sink::{Applied, Batch, SinkError},
+    sink::{Applied, Batch, BoxFuture, SinkError},
     time::Timestamp,
 };
 
@@ -86,7 +86,13 @@ enum Trigger {
 impl BufferHandle {
     /// Flushes everything that is live or frozen now. Partitions on a host of the store that does not answer stay; the
     /// others are flushed.
-    pub(super) async fn flush_all(&self) -> Result<u64> {
+    ///
+    /// The future is boxed, so that it is compiled in this crate, rather than in each one that flushes.
+    pub(super) fn flush_all(&self) -> BoxFuture<'_, Result<u64>> {
+        Box::pin(self.flush_parts())
+    }
+
+    async fn flush_parts(&self) -> Result<u64> {
         let _flushing = self.0.flushing.lock().await;
         self.check_not_paused("flush it").await?;
         let mut pass = Pass::default();

@@ -15,6 +15,7 @@ use super::fault::FaultEngine;
 use super::{
     cluster::{Cluster, Content, Host as ClusterHost, SlotMove},
     redis::Redis,
+    remote::Remote,
 };
 use super::{
     embedded::Embedded,
@@ -77,7 +78,8 @@ pub(crate) enum Engine {
     Fault(Arc<FaultEngine>),
 }
 
-/// Evaluates an expression on whichever engine it is; a step, if it has a name.
+/// Evaluates an expression on whichever engine it is. With a name it is a step, and an engine with servers is a [`Remote`]
+/// there.
 macro_rules! on_any {
     ($engine:expr, $step:ident, $it:ident => $answer:expr) => {
         match $engine {
@@ -87,7 +89,27 @@ macro_rules! on_any {
                 let $it = &fault.inner;
                 fault.run(stringify!($step), async { $answer }).await
             }
-            engine => on_any!(engine, $it => $answer),
+            engine => on_any!(engine, remote $it => $answer),
+        }
+    };
+    ($engine:expr, remote $it:ident => $answer:expr) => {
+        match $engine {
+            Engine::Embedded($it) => $answer,
+            #[cfg(feature = "redis")]
+            Engine::Redis(redis) => {
+                let $it = $crate::engine::remote::Remote(&**redis);
+                $answer
+            }
+            #[cfg(feature = "redis")]
+            Engine::Cluster(cluster) => {
+                let $it = $crate::engine::remote::Remote(&**cluster);
+                $answer
+            }
+            #[cfg(feature = "test-util")]
+            Engine::Fault(fault) => {
+                let $it = &fault.inner;
+                $answer
+            }
         }
     };
     ($engine:expr, $it:ident => $answer:expr) => {
@@ -196,7 +218,7 @@ impl Engine {
     /// The time by which the store decides which buckets of a partition are kept. For a host it is an estimate, accurate to
     /// the time of an answer. Does not fail: while a host is away it continues from the last answer.
     pub(crate) async fn series_now(&self, part: &SeriesPart) -> Timestamp {
-        on_any!(self, engine => engine.series_now(part).await)
+        on_any!(self, remote engine => engine.series_now(part).await)
     }
 
     /// Limits the number of keys of a series. A new key beyond it is refused as [`ErrorKind::Overloaded`].
@@ -238,7 +260,7 @@ impl Engine {
     /// Whether points of a partition wait on other hosts than its own, as far as this process knows.
     #[cfg_attr(not(feature = "redis"), expect(clippy::unused_async, reason = "hosts have to be waited for"))]
     pub(crate) async fn series_may_wait(&self, part: &SeriesPart) -> bool {
-        on_only!(self, Cluster(cluster) => cluster.series_may_wait(part).await, else false)
+        on_only!(self, Cluster(cluster) => Remote(&**cluster).series_may_wait(part).await, else false)
     }
 
     /// The bytes of requests and tokens of each host, as of its last begun request.
@@ -320,9 +342,9 @@ impl Engine {
         match self {
             Self::Embedded(engine) => engine.kv(commands),
             #[cfg(feature = "redis")]
-            Self::Redis(redis) => redis.kv(commands, within).await,
+            Self::Redis(redis) => Remote(&**redis).kv(commands, within).await,
             #[cfg(feature = "redis")]
-            Self::Cluster(cluster) => cluster.kv(host, commands, within).await,
+            Self::Cluster(cluster) => Remote(&**cluster).kv(host, commands, within).await,
             #[cfg(feature = "test-util")]
             Self::Fault(fault) => fault.inner.kv(commands),
         }
@@ -365,9 +387,9 @@ impl Engine {
     pub(crate) async fn renew_login(&self) -> Result<()> {
         match self {
             #[cfg(feature = "redis")]
-            Self::Redis(redis) => redis.renew_login().await,
+            Self::Redis(redis) => Remote(&**redis).renew_login().await,
             #[cfg(feature = "redis")]
-            Self::Cluster(cluster) => cluster.renew_login().await,
+            Self::Cluster(cluster) => Remote(&**cluster).renew_login().await,
             _ => Ok(()),
         }
     }
@@ -380,7 +402,7 @@ impl Engine {
     /// Makes what was answered durable and stops the background work. Every later step is an error of
     /// [`ErrorKind::Closed`].
     pub(crate) async fn close(&self) -> Result<()> {
-        on_any!(self, engine => engine.close().await)
+        on_any!(self, remote engine => engine.close().await)
     }
 
     /// Whether it was closed.

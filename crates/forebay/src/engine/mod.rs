@@ -35,6 +35,8 @@ mod open;
 mod options;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
+#[cfg(feature = "redis")]
+mod remote;
 pub(crate) mod request;
 mod seam;
 #[cfg(feature = "redis")]

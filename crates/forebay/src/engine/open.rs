@@ -13,6 +13,7 @@ use super::{
 use crate::model::ServerReport;
 use crate::{
     error::{Result, invalid},
+    sink::BoxFuture,
     time::{millis, secs},
 };
 
@@ -85,7 +86,15 @@ impl Location<'_> {
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a store without a server; and for a server that cannot be asked.
     #[cfg(feature = "redis")]
-    pub(crate) async fn probe(self, options: &Options) -> Result<Vec<ServerReport>> {
+    pub(crate) fn probe<'a>(self, options: &'a Options) -> BoxFuture<'a, Result<Vec<ServerReport>>>
+    where
+        Self: 'a,
+    {
+        Box::pin(self.probe_servers(options))
+    }
+
+    #[cfg(feature = "redis")]
+    async fn probe_servers(self, options: &Options) -> Result<Vec<ServerReport>> {
         let Options { prefix, clock, .. } = options;
         match self {
             Self::Memory | Self::Embedded(..) => {
@@ -106,7 +115,11 @@ impl Location<'_> {
 
 impl Engine {
     /// Opens the engine that is at a place.
-    pub(crate) async fn open(location: Location<'_>, options: &Options) -> Result<Self> {
+    pub(crate) fn open<'a>(location: Location<'a>, options: &'a Options) -> BoxFuture<'a, Result<Self>> {
+        Box::pin(Self::open_at(location, options))
+    }
+
+    async fn open_at(location: Location<'_>, options: &Options) -> Result<Self> {
         match location {
             #[cfg(feature = "test-util")]
             Location::Memory if options.faults.is_some() => {
@@ -146,7 +159,11 @@ impl Engine {
 #[cfg(feature = "redis")]
 impl Engine {
     /// Connects to independent hosts without writing anything to them.
-    pub(crate) async fn inspect(location: Location<'_>, options: &Options) -> Result<Self> {
+    pub(crate) fn inspect<'a>(location: Location<'a>, options: &'a Options) -> BoxFuture<'a, Result<Self>> {
+        Box::pin(Self::inspect_at(location, options))
+    }
+
+    async fn inspect_at(location: Location<'_>, options: &Options) -> Result<Self> {
         let Location::Hosts(router, addresses) = location else {
             return Err(invalid("only a store of several independent hosts places keys itself"));
         };

@@ -9,6 +9,7 @@ use super::fault::{Fault, Faults};
 #[cfg(feature = "redis")]
 use super::{
     cluster::{Access, PATIENCE, Patience, ROW_PATIENCE, again},
+    remote::Remote,
     step::Place,
 };
 use super::{
@@ -19,6 +20,8 @@ use super::{
         Leases, PendingRow, Point, Rotate, SeriesPart, Span, Take, Taken, TakenAll,
     },
 };
+#[cfg(feature = "redis")]
+use crate::sink::BoxFuture;
 use crate::{
     error::Result,
     key::Name,
@@ -29,7 +32,8 @@ use crate::{
     time::{Timestamp, When},
 };
 
-/// Declares steps. Each becomes a method of [`Engine`] that runs it on whichever engine it is. A routed step,
+/// Declares steps. Each becomes a method of [`Engine`] that runs it on whichever engine it is, and one of [`Remote`] for both
+/// engines with servers. What arguments borrow lives for `'a`. A routed step,
 /// `fn name(arguments) -> answer, Access at place;`, also becomes a method of the cluster that runs it on the host of the place:
 /// see `cluster/moving.rs`. How long it waits for a slot on its way may follow: `within time`. The first word names the constant
 /// that lists the steps.
@@ -41,7 +45,7 @@ macro_rules! steps {
         steps!($names on all hosts: $( $(#[$doc])* fn $name($($arg: $type),*) -> $answer; )*);
 
         #[cfg(feature = "redis")]
-        impl super::cluster::Cluster {
+        impl<'a> super::cluster::Cluster {
             $(pub(super) async fn $name(&self, $($arg: $type),*) -> Result<$answer> {
                 let mut patience = Patience::of([$($within,)? PATIENCE][0]);
                 loop {
@@ -66,9 +70,23 @@ macro_rules! steps {
         #[cfg(feature = "test-util")]
         const $names: &[&str] = &[$(stringify!($name)),*];
 
-        impl Engine {
+        impl<'a> Engine {
             $($(#[$doc])* pub(crate) async fn $name(&self, $($arg: $type),*) -> Result<$answer> {
                 on_any!(self, $name, engine => engine.$name($($arg),*).await)
+            })*
+        }
+
+        #[cfg(feature = "redis")]
+        impl<'a> Remote<'a, super::redis::Redis> {
+            $(fn $name(self, $($arg: $type),*) -> BoxFuture<'a, Result<$answer>> {
+                Box::pin(self.0.$name($($arg),*))
+            })*
+        }
+
+        #[cfg(feature = "redis")]
+        impl<'a> Remote<'a, super::cluster::Cluster> {
+            $(fn $name(self, $($arg: $type),*) -> BoxFuture<'a, Result<$answer>> {
+                Box::pin(self.0.$name($($arg),*))
             })*
         }
     };
@@ -78,97 +96,97 @@ steps! {
     ROUTED routed:
 
     /// Charges `take.cost` if it fits. Waits for `take.within` at most.
-    fn take(take: Take<'_>, when: When) -> Taken, Write at Place::Key(take.key), within take.within;
+    fn take(take: Take<'a>, when: When) -> Taken, Write at Place::Key(take.key), within take.within;
 
     /// Charges as much of `take.cost` as fits, perhaps nothing, and answers how much. `take.cost` may exceed the quota, and
     /// is not zero.
-    fn take_up_to(take: Take<'_>, when: When) -> (u64, Taken), Write at Place::Key(take.key), within take.within;
+    fn take_up_to(take: Take<'a>, when: When) -> (u64, Taken), Write at Place::Key(take.key), within take.within;
 
     /// Gives `take.cost` back, never below empty. With `charged`, the first number of the state after the charge, it gives
     /// back only what still counts: see [`Rule::refund`](crate::model::rate::rule::Rule::refund).
-    fn refund(take: Take<'_>, charged: Option<u64>, when: When) -> Taken, Write at Place::Key(take.key);
+    fn refund(take: Take<'a>, charged: Option<u64>, when: When) -> Taken, Write at Place::Key(take.key);
 
     /// Lends budget of a key to one process, and takes unused budget back; `take.cost` does not count. A request that
     /// arrives after a later one of the same holder changes nothing.
-    fn allot(take: Take<'_>, request: AllotmentRequest, when: When) -> Allotted, Write at Place::Key(take.key);
+    fn allot(take: Take<'a>, request: AllotmentRequest, when: When) -> Allotted, Write at Place::Key(take.key);
 
     /// Forgets a key of a limit, except for what is lent, and answers how much that is. A foreign value under the key is
     /// removed.
-    fn reset(take: Take<'_>, when: When) -> Outstanding, Write at Place::Key(take.key);
+    fn reset(take: Take<'a>, when: When) -> Outstanding, Write at Place::Key(take.key);
 
     /// Acquires, extends, releases or reads leases by the engine's clock. Expired leases do not count.
-    fn lease(step: LeaseStep<'_>) -> Leases, Write at Place::Key(step.key);
+    fn lease(step: LeaseStep<'a>) -> Leases, Write at Place::Key(step.key);
 
     /// Sets the override of one key of a limit, or removes it (`None`), and replaces the mark of the limit's overrides by
     /// `mark`, which is drawn afresh for each change. Answers false if there was nothing to remove. Durable once answered;
     /// safe to repeat.
-    fn override_set(limit: &Name, key: &str, instead: Option<&str>, mark: Uuid) -> bool, Write at Place::Overrides;
+    fn override_set(limit: &'a Name, key: &'a str, instead: Option<&'a str>, mark: Uuid) -> bool, Write at Place::Overrides;
 
     /// The marks of all limits that ever had an override.
     fn override_marks() -> Vec<(Name, Uuid)>, Read at Place::Overrides;
 
     /// All overrides of a limit, by key.
-    fn overrides(limit: &Name) -> Vec<(Box<str>, Box<str>)>, Read at Place::Overrides;
+    fn overrides(limit: &'a Name) -> Vec<(Box<str>, Box<str>)>, Read at Place::Overrides;
 
     /// Freezes the live generation if it is due and fewer than `most` are frozen.
-    fn buffer_rotate(part: &BufferPart, rotate: Rotate, most: u64) -> Option<Uuid>, Read at Place::Buffer(part);
+    fn buffer_rotate(part: &'a BufferPart, rotate: Rotate, most: u64) -> Option<Uuid>, Read at Place::Buffer(part);
 
     /// The frozen generations, oldest first.
-    fn buffer_frozen(part: &BufferPart) -> Vec<Frozen>, Read at Place::Buffer(part);
+    fn buffer_frozen(part: &'a BufferPart) -> Vec<Frozen>, Read at Place::Buffer(part);
 
     /// Reads a frozen generation; `None` if it is not there (any more).
-    fn buffer_read(part: &BufferPart, id: Uuid) -> Option<Generation>, Read at Place::Buffer(part);
+    fn buffer_read(part: &'a BufferPart, id: Uuid) -> Option<Generation>, Read at Place::Buffer(part);
 
     /// Removes a frozen generation that a sink has as of `last_write`, as it was [read](Self::buffer_read). A missing
     /// generation is no error; one that was written to later stays.
-    fn buffer_ack(part: &BufferPart, id: Uuid, last_write: Option<Timestamp>) -> (), Read at Place::Buffer(part);
+    fn buffer_ack(part: &'a BufferPart, id: Uuid, last_write: Option<Timestamp>) -> (), Read at Place::Buffer(part);
 
     /// The unflushed values of a row, oldest generation first.
-    fn buffer_pending(part: &BufferPart, row: &RowKey) -> Vec<PendingRow>, Read at Place::Buffer(part);
+    fn buffer_pending(part: &'a BufferPart, row: &'a RowKey) -> Vec<PendingRow>, Read at Place::Buffer(part);
 
     /// The size and age of a partition.
-    fn buffer_stats(part: &BufferPart) -> BufferStats, Read at Place::Buffer(part);
+    fn buffer_stats(part: &'a BufferPart) -> BufferStats, Read at Place::Buffer(part);
 
     /// [`buffer_add`](Self::buffer_add) of one row and its token. It has no effect if the token is already there.
-    fn buffer_add_once(part: &BufferPart, row: Row, token: &Token) -> (), AddRows at Place::Buffer(part), within ROW_PATIENCE;
+    fn buffer_add_once(part: &'a BufferPart, row: Row, token: &'a Token) -> (), AddRows at Place::Buffer(part), within ROW_PATIENCE;
 
     /// Whether a partition of a buffer has a token, and the epoch of its host at that time.
-    fn buffer_peek(part: &BufferPart, token: &Token) -> Seen, Read at Place::Buffer(part);
+    fn buffer_peek(part: &'a BufferPart, token: &'a Token) -> Seen, Read at Place::Buffer(part);
 
     /// Reads several spans in one round trip, each zero-filled: `to - from` counts.
-    fn series_read(part: &SeriesPart, spans: &[Span<'_>]) -> Vec<Vec<u64>>, Read at Place::Series(part);
+    fn series_read(part: &'a SeriesPart, spans: &'a [Span<'a>]) -> Vec<Vec<u64>>, Read at Place::Series(part);
 
     /// Deletes a key in every resolution.
-    fn series_delete(part: &SeriesPart, key: &str, now: Timestamp) -> (), Write at Place::Series(part);
+    fn series_delete(part: &'a SeriesPart, key: &'a str, now: Timestamp) -> (), Write at Place::Series(part);
 
     /// [`series_add`](Self::series_add) of one point and its token. It has no effect if the token is already there.
-    fn series_add_once(part: &SeriesPart, point: Point, now: Timestamp, token: &Token) -> (), Write at Place::Series(part);
+    fn series_add_once(part: &'a SeriesPart, point: Point, now: Timestamp, token: &'a Token) -> (), Write at Place::Series(part);
 
     /// Whether a partition of a series has a token, and the epoch of its host at that time.
-    fn series_peek(part: &SeriesPart, token: &Token) -> Seen, Read at Place::Series(part);
+    fn series_peek(part: &'a SeriesPart, token: &'a Token) -> Seen, Read at Place::Series(part);
 
     /// Acquires a lock, or a place in its queue. The fence is larger than that of every earlier hold. Repeating a granted
     /// claim answers as before and extends the lease.
-    fn lock_claim(claim: Claim<'_>) -> Claimed, Write at Place::Named(claim.name);
+    fn lock_claim(claim: Claim<'a>) -> Claimed, Write at Place::Named(claim.name);
 
     /// Extends the holder's lease to the claim's ttl from now, and answers that ttl; `None`: the owner is not the holder.
-    fn lock_renew(name: &str, owner: Uuid) -> Option<Duration>, Write at Place::Named(name);
+    fn lock_renew(name: &'a str, owner: Uuid) -> Option<Duration>, Write at Place::Named(name);
 
     /// Releases the lock, or leaves the queue, and notifies the first waiter. False: the owner neither held it nor waited.
-    fn lock_release(name: &str, owner: Uuid) -> bool, Write at Place::Named(name);
+    fn lock_release(name: &'a str, owner: Uuid) -> bool, Write at Place::Named(name);
 
     /// Reads a lock's state.
-    fn lock_state(name: &str) -> LockState, Read at Place::Named(name);
+    fn lock_state(name: &'a str) -> LockState, Read at Place::Named(name);
 
     /// Takes the lock from its holder, and notifies the first waiter. True: somebody held it.
-    fn lock_force_release(name: &str) -> bool, Write at Place::Named(name);
+    fn lock_force_release(name: &'a str) -> bool, Write at Place::Named(name);
 
     /// Begins an attempt at a request, or answers why not. Repeated by the same owner it answers the same. The record is
     /// kept for [`REQUEST_TTL`](super::request::REQUEST_TTL), through a crash.
-    fn once_begin(begin: Begin<'_>) -> Known, Write at Place::Key(begin.key);
+    fn once_begin(begin: Begin<'a>) -> Known, Write at Place::Key(begin.key);
 
     /// Ends an attempt. False: another owner has taken it over, and nothing was changed.
-    fn once_end(key: &str, owner: Uuid, end: End<'_>) -> bool, Write at Place::Key(key);
+    fn once_end(key: &'a str, owner: Uuid, end: End<'a>) -> bool, Write at Place::Key(key);
 
 }
 
@@ -178,29 +196,29 @@ steps! {
 
     /// Adds points, each of them once. `now` decides which buckets are still kept, and how long a chunk lives. Another host takes
     /// them while the one of their partition is down: see `cluster/stand_in.rs`.
-    fn series_add(part: &SeriesPart, points: Vec<Point>, now: Timestamp) -> ();
+    fn series_add(part: &'a SeriesPart, points: Vec<Point>, now: Timestamp) -> ();
 
     /// Charges all of `takes` if each fits, else none. They must be [`together`](Self::together). Waits for the shortest
     /// `within` of them at most.
-    fn take_all(takes: &[Take<'_>], when: When) -> TakenAll;
+    fn take_all(takes: &'a [Take<'a>], when: When) -> TakenAll;
 
     /// [`take_all`](Self::take_all), and if it charges, the charge's token. If the token is already there nothing is
     /// charged, the answer is the first one, and the charge belongs to this owner from then on.
-    fn take_all_once(takes: &[Take<'_>], when: When, token: ChargeToken) -> TakenAll;
+    fn take_all_once(takes: &'a [Take<'a>], when: When, token: ChargeToken) -> TakenAll;
 
     /// Gives back what [`take_all_once`](Self::take_all_once) charged, each to the window that was charged, and forgets the
     /// token. It has no effect if the token is missing or another owner's. Safe to repeat.
-    fn refund_once(charged: &[(Take<'_>, u64)], token: ChargeToken) -> ();
+    fn refund_once(charged: &'a [(Take<'a>, u64)], token: ChargeToken) -> ();
 
     /// Merges rows into the live generation of a partition. Each row is merged once and as a whole, or has its own error.
-    fn buffer_add(part: &BufferPart, rows: Vec<Row>) -> Vec<Result<()>>;
+    fn buffer_add(part: &'a BufferPart, rows: Vec<Row>) -> Vec<Result<()>>;
 
     /// Every partition that may hold rows, of every buffer, defined or not.
     fn buffer_parts() -> BufferParts;
 
     /// Whether the flushing of a buffer is paused, after pausing or resuming it if `pause` says so. It stays so for every
     /// process until it is resumed. One host that answers is enough to tell; all have to answer for a change.
-    fn buffer_paused(buffer: &Name, pause: Option<bool>) -> bool;
+    fn buffer_paused(buffer: &'a Name, pause: Option<bool>) -> bool;
 
     /// Whether the store takes writes. A host is asked at most once a second.
     fn ping() -> ();
