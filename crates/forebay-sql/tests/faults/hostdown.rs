@@ -30,13 +30,13 @@ enum Down {
 
 /// Three hosts behind proxies, which write every command to disk before it is answered.
 enum Store {
-    Apart([Redis; 3], Vec<Proxy>),
+    Apart(Vec<Redis>, Vec<Proxy>),
     Cluster(RedisCluster, Vec<Proxy>),
 }
 
 impl Store {
     fn apart() -> Self {
-        let servers = [(); 3].map(|()| Redis::builder().append_only().start());
+        let servers: Vec<Redis> = (0..3).map(|_| Redis::builder().append_only().start()).collect();
         let proxies = servers.iter().map(|server| Proxy::new(server.port())).collect();
         Self::Apart(servers, proxies)
     }
@@ -105,7 +105,7 @@ async fn load(event: EventHandle, clock: Clock, span: Duration) -> Vec<Hit> {
                 if let Err(error) = &answer {
                     assert!(is_unknown, "{key}: {error:?}");
                 }
-                let is_accepted = answer.as_ref().is_ok_and(|hit| hit.is_accepted());
+                let is_accepted = answer.as_ref().is_ok_and(forebay::Hit::is_accepted);
                 let decisions = answer.iter().flat_map(|hit| hit.limits().limits.iter().flatten());
                 let is_charged = is_accepted && decisions.clone().all(|decision| !decision.is_degraded());
                 Hit { key, began, ended, is_accepted, is_charged, is_unknown }

@@ -10,6 +10,8 @@
 //!
 //! [`hostdown`] is about several hosts, of which one is down.
 
+#![expect(clippy::print_stdout, reason = "long runs print what they measured")]
+
 mod database;
 mod durable;
 mod history;

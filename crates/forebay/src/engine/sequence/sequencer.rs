@@ -491,7 +491,12 @@ impl Waiter {
 impl<I> Debug for Queue<I> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let gathered = self.gathered.items.len();
-        f.debug_struct("Queue").field("gathered", &gathered).field("in_flight", &self.in_flight).finish()
+        let mut shown = f.debug_struct("Queue");
+        shown
+            .field("gathered", &gathered)
+            .field("in_flight", &self.in_flight)
+            .field("down", &self.down)
+            .finish()
     }
 }
 
