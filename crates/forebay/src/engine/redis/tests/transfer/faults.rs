@@ -2,7 +2,7 @@
 
 use forebay_testkit::{Fault, Proxy, Redis as Server, eventually};
 
-use super::{MARK, all_keys, copy, dump, import, key, number, open, run, set_fence, value};
+use super::{MARK, SEAL, all_keys, copy, dump, import, key, number, open, run, set_fence, value};
 use crate::{Clock, ErrorKind, Retry, engine::redis::Redis};
 
 const KEYS: i64 = 1_200;
@@ -15,7 +15,7 @@ fn fill(server: &Server) {
 
 /// Moves all plain keys of the source.
 async fn move_all(source: &Redis, target: &Redis) {
-    import(target, MARK).await;
+    assert!(target.begin_import(MARK, SEAL).await.expect("answers"));
     let keys: Vec<_> =
         all_keys(source).await.into_iter().filter(|key| !key.starts_with(b"forebay:")).collect();
     copy(source, target, &keys, 0).await;
@@ -43,6 +43,7 @@ async fn a_lost_request_or_reply_is_made_up_for() {
             for fault in [Fault::DropReply { after }, Fault::DropRequest { after }] {
                 fill(&from);
                 to.command(["FLUSHALL"]);
+                to.command(["SET", "forebay:cluster:placement", SEAL]);
                 proxy.set(fault);
                 move_all(&source, &target).await;
                 happened += u32::from(proxy.fault() == Fault::Pass);
