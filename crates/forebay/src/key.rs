@@ -201,6 +201,24 @@ pub(crate) fn tag_text(key: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
+/// The key of a [`tag_text`]; `None` for a text that is none.
+#[cfg(feature = "redis")]
+pub(crate) fn untagged(text: &str) -> Option<Cow<'_, str>> {
+    let mut parts = text.split('%');
+    let first = parts.next()?;
+    if first.len() == text.len() {
+        return Some(Cow::Borrowed(text));
+    }
+    let mut key = first.to_owned();
+    for part in parts {
+        let escaped = [("7B", '{'), ("7D", '}'), ("25", '%')];
+        let (rest, c) = escaped.iter().find_map(|(code, c)| Some((part.strip_prefix(code)?, *c)))?;
+        key.push(c);
+        key.push_str(rest);
+    }
+    Some(Cow::Owned(key))
+}
+
 /// The hash for partitions and shards: XXH3, which is the same on every machine and in every version.
 #[inline]
 pub(crate) fn hash(bytes: &[u8]) -> u64 {
@@ -234,6 +252,8 @@ mod tests {
             let braces = tag_text(&a).contains(['{', '}']);
             prop_assert!(!braces);
             prop_assert_eq!(a == b, tag_text(&a) == tag_text(&b));
+            #[cfg(feature = "redis")]
+            prop_assert_eq!(untagged(&tag_text(&a)).map(Cow::into_owned), Some(a));
         }
     }
 }

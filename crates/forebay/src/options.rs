@@ -3,7 +3,7 @@
 use crate::{clock::Clock, engine, once};
 #[cfg(feature = "redis")]
 use crate::{
-    cluster::{Hosts, Inspection, ServerReport},
+    cluster::{Conversion, Converted, Hosts, Inspection, ServerReport},
     engine::{Engine, Location},
     error::Result,
     store::Store,
@@ -138,5 +138,47 @@ impl Options {
         let engine = Engine::inspect(location, &self.engine).await?;
         let store = Store::new(engine, self.engine.clock.clone(), self.once_bytes);
         Ok(Inspection::new(store, hosts, self.engine))
+    }
+
+    /// Copies all keys of a store of one or several hosts to where the router of another layout looks for them. **Nobody may use the
+    /// store meanwhile**: stop all programs first. Two looks, a second apart, refuse a source to which somebody writes.
+    ///
+    /// Keys keep their names on independent hosts. On a Redis Cluster Forebay's own keys get those that it has there, and plain keys
+    /// keep theirs. Counts go on from where they were. Rows of buffers are not copied: flush them first. Times are moved by the
+    /// difference of the hosts' clocks, towards later ones.
+    ///
+    /// The source stays as it is; remove it when you are satisfied. Hosts of the source that are hosts of the target, too, keep what
+    /// they have until all keys are copied and compared; then their placement is replaced, and what has left them is removed.
+    ///
+    /// It can be repeated after any error, and after this process was killed. No store can be opened on the target before it has
+    /// ended. `told` hears of each step.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration), before anything is written: somebody writes to the source;
+    /// buffers have rows; keys lie where the router of the source does not look; the target has keys of a store already, or a plain
+    /// key of the same name; hosts whose clocks are more than a second apart. If a host does not answer.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves a target on which no store can be opened. Repeat it.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # #[tokio::main] async fn main() -> forebay::Result<()> {
+    /// use forebay::{Forebay, cluster::{Conversion, Hosts, RouterKind}};
+    /// let fleet = Hosts::new().router(RouterKind::NydusPartition).host("0", "redis://a").host("1", "redis://b");
+    /// let to = Conversion::to_hosts(&Hosts::new().host("a", "redis://a").host("b", "redis://b"))?;
+    /// let converted = Forebay::options().convert_hosts(fleet, &to, |progress| println!("{progress:?}")).await?;
+    /// println!("{} keys", converted.keys_copied);
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "redis")]
+    pub async fn convert_hosts(
+        self,
+        source: Hosts,
+        to: &Conversion,
+        told: impl FnMut(&Converted) + Send,
+    ) -> Result<Converted> {
+        self.engine.check()?;
+        to.run(&self.engine, &source, told).await
     }
 }

@@ -1,9 +1,12 @@
 //! `forebay cluster`.
 
-use forebay_testkit::{Redis, unique_prefix, without};
+use std::os::unix::process::ExitStatusExt as _;
+
+use forebay::cluster::{Hosts, RouterKind};
+use forebay_testkit::{Redis, Reply, unique_prefix, without};
 use serde_json::{Value, json};
 
-use super::process::{Process, run};
+use super::process::{PROGRAM, Process, command, run};
 
 #[test]
 fn a_server_lists_its_hosts_and_the_hosts_of_a_key() {
@@ -150,4 +153,53 @@ fn a_change_of_hosts_is_planned_and_keys_are_verified() {
     ] {
         said(wrong, 2);
     }
+}
+
+/// Each time the command is killed, at a later step than before. The source and the target have their hosts in common.
+#[test]
+fn a_store_is_converted_however_often_the_command_is_killed() {
+    if without("redis") {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let redis = Redis::start();
+    let url = |db: u32| format!("redis://127.0.0.1:{}/{db}", redis.port());
+    let config = |hosts: &str| std::fs::write(dir.path().join("forebay.toml"), hosts).expect("a file");
+    let names = |names: [&str; 3]| {
+        let hosts = names.iter().zip(1..).map(|(name, db)| format!("{name} = {:?}\n", url(db)));
+        format!("[cluster.hosts]\n{}", hosts.collect::<String>())
+    };
+    config(&format!("[cluster]\nrouter = \"nydus-partition\"\n{}", names(["0", "1", "2"])));
+    let former = Hosts::new().router(RouterKind::NydusPartition);
+    let former = (1..4).fold(former, |hosts, db: u32| hosts.host((db - 1).to_string(), url(db)));
+    let placement = former.first_placement().expect("valid");
+    let write = "redis.call('SELECT', ARGV[1]) redis.call('SET', KEYS[1], ARGV[2])";
+    for key in (0..2_000).map(|key| format!("key:{key}")) {
+        let db = placement.host_of(&key).parse::<u32>().expect("a number") + 1;
+        redis.command(["EVAL", write, "1", &key, &db.to_string(), &key]);
+    }
+    let to = [format!("a={}", url(1)), format!("b={}", url(2)), format!("c={}", url(3))];
+    let convert = ["cluster", "convert", "--take-over", "--to", &to[0], &to[1], &to[2]];
+    let planned = run(dir.path(), &["cluster", "convert", "--dry-run", "--to", &to[0], &to[1], &to[2]]);
+    let planned = String::from_utf8_lossy(&planned.stdout).into_owned();
+    assert!(planned.starts_with("plain: 2,000 keys on the source\n"), "{planned}");
+    for point in
+        ["noted", "copied", "copied:4", "compared", "placed", "placed:2", "placed:3", "purged", "purged:3"]
+    {
+        let mut command = command(PROGRAM, dir.path());
+        command.args(convert).arg("--force").env("FOREBAY_FAILPOINT", format!("convert_{point}"));
+        let output = command.output().expect("the program runs");
+        assert_eq!(output.status.signal(), Some(6), "{point}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let output = run(dir.path(), &convert);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let again = run(dir.path(), &convert);
+    assert_eq!(again.status.code(), Some(2));
+    config(&names(["a", "b", "c"]));
+    let verified = run(dir.path(), &["cluster", "verify"]);
+    let verified = (verified.status.code(), String::from_utf8_lossy(&verified.stdout).into_owned());
+    assert_eq!(verified.0, Some(0), "{}", verified.1);
+    let count = "local n = 0 for db = 1, 3 do redis.call('SELECT', db)
+        for _, key in ipairs(redis.call('KEYS', 'key:*')) do if redis.call('GET', key) == key then n = n + 1 end end end return n";
+    assert_eq!(redis.command(["EVAL", count, "0"]), Reply::Integer(2_000));
 }

@@ -23,6 +23,8 @@
 
 mod answers;
 mod argument;
+#[cfg(feature = "redis")]
+mod convert;
 mod handle;
 #[cfg(feature = "redis")]
 mod hosts;
@@ -36,6 +38,8 @@ mod scan;
 
 pub use answers::{Answers, CommandError, HostAnswer, Ticket};
 pub use argument::Argument;
+#[cfg(feature = "redis")]
+pub use convert::Conversion;
 pub use handle::{Cluster, Route};
 #[cfg(feature = "redis")]
 pub use hosts::{FirstPlacement, Hosts};
@@ -52,4 +56,4 @@ pub use crate::model::{
     Skew,
 };
 #[cfg(feature = "redis")]
-pub use crate::model::{Finding, Outcome, Progress, ServerReport};
+pub use crate::model::{Converted, Finding, KeysOfKind, Outcome, Progress, ServerReport};

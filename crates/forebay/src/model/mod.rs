@@ -4,6 +4,8 @@
 
 mod bounds;
 pub(crate) mod command;
+#[cfg(feature = "redis")]
+mod conversion;
 mod host;
 mod latency;
 mod lock;
@@ -23,6 +25,8 @@ pub(crate) use bounds::RowCount;
 pub use bounds::{Bounds, Pressure};
 pub(crate) use command::{Command, Failure, ScriptCall, Verb};
 pub use command::{Fate, Script};
+#[cfg(feature = "redis")]
+pub use conversion::{Converted, KeysOfKind};
 pub use host::{Calls, Health, HostStatus, Memory, Placement, Redirects, Since, Skew};
 pub use latency::Latency;
 #[cfg(feature = "redis")]

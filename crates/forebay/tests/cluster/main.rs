@@ -4,6 +4,7 @@
 
 mod across;
 mod buffer;
+mod convert;
 mod failover;
 mod health;
 mod hostdown;

@@ -13,7 +13,7 @@ use super::{
         runtime::block_on,
         terminal::answer,
     },
-    hosts, inspect,
+    convert, hosts, inspect,
 };
 use crate::{
     api::cluster::{ClusterBody, Finding, ProbedServer, Routes},
@@ -33,6 +33,7 @@ Examples:
   forebay cluster probe redis://10.0.0.1   whether that server has what Forebay needs
   forebay cluster verify                   whether keys lie where the router looks for them
   forebay cluster reshard --to redis://10.0.0.1,10.0.0.2,10.0.0.3   let the third host join
+  forebay cluster convert --to redis+cluster://10.0.1.1,10.0.1.2   copy a stopped store to a Redis Cluster
 
 The token for the server is taken from FOREBAY_TOKEN. Exit status: 0 done, 1 a probe found that something is missing, or \
 verify that keys are misplaced, 2 error.")]
@@ -70,6 +71,7 @@ enum What {
     },
     Verify(inspect::VerifyArgs),
     Reshard(inspect::ReshardArgs),
+    Convert(convert::ConvertArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -102,6 +104,7 @@ pub(in crate::cli) fn run(args: &Args) -> Result<ExitCode> {
         }
         What::Verify(args) => return inspect::verify(args),
         What::Reshard(args) => return inspect::reshard(args),
+        What::Convert(args) => return convert::convert(args),
     }
     Ok(ExitCode::SUCCESS)
 }

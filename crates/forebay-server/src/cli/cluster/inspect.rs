@@ -69,7 +69,7 @@ pub(super) struct ReshardArgs {
 
 /// The hosts to look at.
 #[derive(Debug, clap::Args)]
-struct LookedAt {
+pub(super) struct LookedAt {
     /// The hosts [env: FOREBAY_STORE] [default: those of the configuration]
     #[arg(long, value_name = "URL")]
     store: Option<String>,
@@ -78,12 +78,12 @@ struct LookedAt {
     config: Option<PathBuf>,
     /// Print the answer as JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 impl LookedAt {
     /// The configured hosts.
-    fn hosts(&self) -> Result<(Config, Hosts)> {
+    pub(super) fn hosts(&self) -> Result<(Config, Hosts)> {
         let (config, store) = (self.config.clone(), self.store.clone());
         // This command does not listen, so that the address is not checked.
         let listen = Some("127.0.0.1:0".to_owned());
@@ -133,7 +133,7 @@ pub(super) fn reshard(args: &ReshardArgs) -> Result<ExitCode> {
     if args.take_over {
         options = options.take_over();
     }
-    let bar = bar();
+    let bar = bar_of("{wide_bar} {pos} of {len} slots, {msg}, {eta} left");
     let told = |progress: &Progress| {
         bar.set_length(progress.slots);
         bar.set_position(progress.slots_moved);
@@ -148,9 +148,9 @@ pub(super) fn reshard(args: &ReshardArgs) -> Result<ExitCode> {
 }
 
 /// Draws nothing unless stderr is a terminal.
-fn bar() -> ProgressBar {
+pub(super) fn bar_of(template: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos} of {len} slots, {msg}, {eta} left") {
+    if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
     bar
@@ -171,7 +171,7 @@ async fn inspect(config: &Config, hosts: Hosts) -> Result<Inspection> {
 }
 
 /// The hosts of `--to`.
-fn target(to: &[String]) -> Result<Hosts> {
+pub(super) fn target(to: &[String]) -> Result<Hosts> {
     to.iter().try_fold(Hosts::new(), |hosts, host| {
         match host.split_once('=').filter(|(name, _)| !name.contains("://")) {
             Some((name, url)) => Ok(hosts.host(name, url)),
@@ -340,6 +340,6 @@ fn describe(plan: &Plan) -> String {
 }
 
 /// `1 key`, `2,000 keys`.
-fn many(n: u64, what: &str) -> String {
+pub(super) fn many(n: u64, what: &str) -> String {
     count(n, what).replacen(&n.to_string(), &grouped(n, ','), 1)
 }

@@ -1,6 +1,7 @@
 //! `forebay cluster`: the hosts of the store.
 
 mod command;
+mod convert;
 mod hosts;
 mod inspect;
 

@@ -49,7 +49,12 @@ impl Group {
 
     /// The group that registers a partition.
     pub(crate) fn register_of(place: Place<'_>) -> Self {
-        Self(Layout::slot(place).number() / (SLOTS / REGISTERS) * (GROUPS / REGISTERS))
+        Self::register_at(Layout::slot(place))
+    }
+
+    /// The group that registers the partitions of a slot.
+    pub(crate) fn register_at(slot: Slot) -> Self {
+        Self(slot.number() / (SLOTS / REGISTERS) * (GROUPS / REGISTERS))
     }
 
     /// All groups.

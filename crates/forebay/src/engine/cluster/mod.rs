@@ -14,6 +14,8 @@
 
 mod address;
 mod batched;
+mod claim;
+pub(crate) mod convert;
 mod engine;
 mod health;
 mod host;

@@ -12,6 +12,7 @@ use super::{
     address::{Address, read_list},
     member::Member,
     node_watch::NodeWatch,
+    placement::converting,
     topology::Topology,
 };
 use crate::{
@@ -78,6 +79,12 @@ impl Cluster {
         }
         if failures.len() == topology.members().len() {
             return Err(failures[0].clone());
+        }
+        let engine = &topology.members()[0].engine;
+        let owner =
+            found.owners.owners[usize::from(engine.slots_about_conversion()[0].number())].unwrap_or(0);
+        if let Ok(Some(_)) = topology.members()[usize::from(owner)].engine.conversion().await {
+            return Err(converting());
         }
         let watch = NodeWatch::new(nodes, &found);
         let cluster = Arc::new(Self::of(topology, Some(watch), None));

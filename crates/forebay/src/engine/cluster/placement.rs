@@ -19,6 +19,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// The first line of the text of a placement without slots.
 const HEADER: &str = "forebay-router 1";
 
+/// The first line of the text that hosts have in place of a placement while keys are copied to them from hosts of another layout.
+pub(super) const CONVERTING: &str = "forebay-convert 1";
+
 /// The record that one host stores.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Record {
@@ -209,6 +212,9 @@ impl Placement {
     /// Reads a stored placement and checks it against the configuration.
     fn read(kind: RouterKind, hosts: &[Host], text: &str) -> Result<Self> {
         let header = text.lines().next().unwrap_or_default();
+        if header == CONVERTING {
+            return Err(converting());
+        }
         let router = if header == HEADER {
             if unseal(text).is_none() {
                 return Err(Error::new(ErrorKind::Corrupt, "stored placement: cut off or changed"));
@@ -256,6 +262,13 @@ impl Placement {
             _ => 1,
         }
     }
+}
+
+/// The error of hosts that do not have all keys yet.
+pub(super) fn converting() -> Error {
+    let text = "keys are being copied here by forebay cluster convert, or were until it ended in the middle: run it to its end \
+                before the store is opened";
+    Error::new(ErrorKind::Configuration, text)
 }
 
 /// Whether the host that answers is the one that is meant.

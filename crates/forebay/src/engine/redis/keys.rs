@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use crate::{
     engine::{
-        cluster::{Group, Layout},
+        cluster::{Group, Layout, Slot},
         step::{BufferPart, Place, SeriesPart},
     },
     key::Name,
@@ -19,11 +19,16 @@ pub(super) struct Keys {
 }
 
 /// The keys without a tag: every host has some of its own.
-const EVERYWHERE: [&[u8]; 5] = [b"cluster", b"buffers", b"stand-ins", b"once-bytes", b"probe"];
+pub(super) const EVERYWHERE: [&[u8]; 5] = [b"cluster", b"buffers", b"stand-ins", b"once-bytes", b"probe"];
 
 impl Keys {
     pub(super) fn new(prefix: &str, layout: Layout) -> Self {
         Self { prefix: prefix.into(), layout }
+    }
+
+    /// The first part of every key.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// The key under which a host of a cluster has its own name.
@@ -106,9 +111,19 @@ impl Keys {
         }
     }
 
-    /// The key under which a host has the mark of the resharder that moves keys to it.
+    /// The key under which a host has the mark of the process that moves keys to it.
     pub(super) fn cluster_import(&self) -> String {
         format!("{}:cluster:import", self.prefix)
+    }
+
+    /// The same for a slot of a Redis Cluster: in that slot.
+    pub(super) fn cluster_import_of(&self, slot: Slot) -> String {
+        format!("{}:cluster:import:{{{}}}", self.prefix, slot.letters("").as_str())
+    }
+
+    /// The key that tells that keys are copied here from hosts of another layout, or were until that ended in the middle.
+    pub(super) fn cluster_convert(&self) -> String {
+        format!("{}:cluster:convert", self.prefix)
     }
 
     /// The key that a host is asked to write. A node of a Redis Cluster is asked for one of a group that it has.
@@ -133,7 +148,12 @@ impl Keys {
 
     /// The key under which the bytes of requests that are carried out once are counted: of those of one tag.
     pub(super) fn once_bytes(&self, key: &str) -> String {
-        self.grouped("once-bytes", self.layout.group(key))
+        self.once_bytes_of(self.layout.group(key))
+    }
+
+    /// The same of the requests of a group.
+    pub(super) fn once_bytes_of(&self, group: Group) -> String {
+        self.grouped("once-bytes", group)
     }
 
     /// The key of the charge of a request: beside the limit's key.
@@ -354,6 +374,7 @@ pub(super) const KEYSPACE: &[[&str; 3]] = &[
     ["<prefix>:cluster:touched", "set", "while slots are about to leave the host"],
     ["<prefix>:cluster:taken", "set", "a moment"],
     ["<prefix>:cluster:import", "string", "while keys are moved to the host"],
+    ["<prefix>:cluster:convert", "string", "until all keys are converted"],
     ["<prefix>:cluster:reshard", "string", "30 s"],
     ["<prefix>:probe", "string", "a minute"],
 ];
@@ -371,6 +392,7 @@ const CLUSTER_KEYSPACE: &[[&str; 2]] = &[
     ["<prefix>:buffers", "<prefix>:buffers:{<group>}"],
     ["<prefix>:stand-ins", "<prefix>:stand-ins:{<group>}"],
     ["<prefix>:probe", "<prefix>:probe:{<group>}"],
+    ["<prefix>:cluster:import", "<prefix>:cluster:import:{<letters>}"],
 ];
 
 #[cfg(test)]

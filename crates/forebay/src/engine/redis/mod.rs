@@ -13,6 +13,7 @@ mod calls;
 mod chunk;
 mod combine;
 mod connection;
+mod convert;
 mod dedup;
 mod dial;
 mod engine;
@@ -40,6 +41,7 @@ mod query;
 mod record;
 mod redirect;
 mod refusal;
+mod renamed;
 mod reply;
 mod reshard;
 mod rows;
@@ -63,6 +65,7 @@ mod tests;
 
 pub(crate) use self::{
     combine::QueuedTake,
+    convert::{Activity, Registers},
     engine::Redis,
     fence::Fence,
     keys::Home,

@@ -69,6 +69,11 @@ impl Dumped {
         self.key.len() + content
     }
 
+    /// Whether the key expires.
+    pub(crate) fn expires(&self) -> bool {
+        self.expires.is_some()
+    }
+
     /// Moves the times in the value to later ones.
     pub(super) fn shift(&mut self, times: Times, ahead: u64) {
         match &mut self.content {

@@ -24,7 +24,10 @@ impl Redis {
     ///
     /// # Errors
     /// The refusal of the first that was refused; else as of a lost connection.
-    pub(super) async fn repeat(&self, commands: impl Fn() -> Vec<Cmd>) -> Result<Vec<Value>> {
+    pub(in crate::engine::redis) async fn repeat(
+        &self,
+        commands: impl Fn() -> Vec<Cmd>,
+    ) -> Result<Vec<Value>> {
         let host = self.plain();
         let (mut sent, mut lost) = (0, None);
         let values = loop {
@@ -56,7 +59,7 @@ impl Redis {
     }
 
     /// [`repeat`](Self::repeat) for a single command.
-    pub(super) async fn repeat_one(&self, command: impl Fn() -> Cmd) -> Result<Value> {
+    pub(in crate::engine::redis) async fn repeat_one(&self, command: impl Fn() -> Cmd) -> Result<Value> {
         Ok(self.repeat(|| vec![command()]).await?.swap_remove(0))
     }
 }

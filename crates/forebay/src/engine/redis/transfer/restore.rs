@@ -8,9 +8,12 @@ use super::{
         reply::{info_field, text, unavailable, unexpected},
         script::{TRANSFER_BEGIN, TRANSFER_PURGE, TRANSFER_RESTORE},
     },
-    dumped::{Content, Dumped, MAX_STRING, calls, shown},
+    dumped::{Content, Dumped, MAX_KEYS, MAX_STRING, calls, shown},
 };
-use crate::error::{Error, ErrorKind, Result, Retry, out_of_range};
+use crate::{
+    engine::cluster::Slot,
+    error::{Error, ErrorKind, Result, Retry, out_of_range},
+};
 
 impl Redis {
     /// Makes the resharder with this mark the one that writes keys to this host, whoever was before. False: nothing was done, since
@@ -43,14 +46,39 @@ impl Redis {
         run.ok_or_else(|| unexpected(self.host.name(), "INFO"))
     }
 
+    /// [`begin_import`](Self::begin_import), whatever placement the host has: on a node of a Redis Cluster for each of its slots, on
+    /// an independent host without one.
+    pub(crate) async fn begin_imports(&self, mark: &str, slots: &[Option<Slot>]) -> Result<()> {
+        let set = |slot: &Option<Slot>| cmd("SET").arg(self.import_key(*slot)).arg(mark).to_owned();
+        for slots in slots.chunks(MAX_KEYS) {
+            self.repeat(|| slots.iter().map(set).collect()).await?;
+        }
+        Ok(())
+    }
+
+    /// [`forbid_import`](Self::forbid_import), as [`begin_imports`](Self::begin_imports).
+    pub(crate) async fn end_imports(&self, slots: &[Option<Slot>]) -> Result<()> {
+        let unlink = |slot: &Option<Slot>| cmd("UNLINK").arg(self.import_key(*slot)).to_owned();
+        for slots in slots.chunks(MAX_KEYS) {
+            self.repeat(|| slots.iter().map(unlink).collect()).await?;
+        }
+        Ok(())
+    }
+
     /// Writes keys, in place of what they hold here, with the time that they still live.
     ///
     /// # Errors
     /// [`Retry::Never`] if another resharder has taken over: the rest was not written. [`ErrorKind::Unsupported`] for a value that
     /// this server does not understand. Whatever it is, all of it may be written again.
     pub(crate) async fn restore(&self, mark: &str, items: &[Dumped]) -> Result<()> {
+        self.restore_in(None, mark, items).await
+    }
+
+    /// [`restore`](Self::restore) of keys of one slot, on a node of a Redis Cluster; without a slot, on an independent host.
+    pub(crate) async fn restore_in(&self, slot: Option<Slot>, mark: &str, items: &[Dumped]) -> Result<()> {
+        let import = self.import_key(slot);
         for items in calls(items) {
-            self.restore_some(mark, items).await.map_err(|error| {
+            self.restore_some(&import, mark, items).await.map_err(|error| {
                 let first = shown(&items[0].key);
                 error.in_context(format_args!("writing {} keys from {first} on", items.len()))
             })?;
@@ -58,7 +86,12 @@ impl Redis {
         Ok(())
     }
 
-    async fn restore_some(&self, mark: &str, items: &[Dumped]) -> Result<()> {
+    /// The key that holds the mark of the process that moves keys to this host, or to this slot of it.
+    pub(super) fn import_key(&self, slot: Option<Slot>) -> String {
+        slot.map_or_else(|| self.keys.cluster_import(), |slot| self.keys.cluster_import_of(slot))
+    }
+
+    async fn restore_some(&self, import: &str, mark: &str, items: &[Dumped]) -> Result<()> {
         if let Some(item) = items.iter().find(|item| item.bytes() > MAX_STRING) {
             let text = format!(
                 "redis {}: the {} under {} comes to {} bytes, and Redis takes {MAX_STRING} at once: make it smaller, and repeat",
@@ -69,7 +102,7 @@ impl Redis {
             );
             return Err(out_of_range(text));
         }
-        let Value::Array(reply) = self.repeat_one(|| self.restore_call(mark, items)).await? else {
+        let Value::Array(reply) = self.repeat_one(|| self.restore_call(import, mark, items)).await? else {
             return Err(unexpected(self.host.name(), "a write"));
         };
         let mut words = reply.into_iter();
@@ -87,8 +120,7 @@ impl Redis {
                 let there = words.next().and_then(text).unwrap_or_default();
                 let text = if there.is_empty() { "none".to_owned() } else { format!("{there:?}") };
                 let text = format!(
-                    "nothing was written: another resharder has taken over ({}: {text}, not {mark:?})",
-                    self.keys.cluster_import()
+                    "nothing was written: another resharder has taken over ({import}: {text}, not {mark:?})"
                 );
                 Err(unavailable(self.host.name(), text).with_retry(Retry::Never))
             }
@@ -96,10 +128,10 @@ impl Redis {
         }
     }
 
-    fn restore_call(&self, mark: &str, items: &[Dumped]) -> Cmd {
+    fn restore_call(&self, import: &str, mark: &str, items: &[Dumped]) -> Cmd {
         let bytes = items.iter().map(Dumped::bytes).sum::<usize>() + TRANSFER_RESTORE.len();
         let mut call = Cmd::with_capacity(4 * items.len() + 5, bytes + 32 * items.len() + 256);
-        call.arg("EVAL").arg(TRANSFER_RESTORE).arg(items.len() + 1).arg(self.keys.cluster_import());
+        call.arg("EVAL").arg(TRANSFER_RESTORE).arg(items.len() + 1).arg(import);
         for item in items {
             call.arg(&*item.key);
         }
