@@ -255,6 +255,18 @@ async fn one_host_becomes_three_and_three_become_a_redis_cluster() {
     check(&open(&prefix, &three).await, fence).await;
 }
 
+/// Adds to some plain keys for ever.
+async fn count_on(bay: Forebay) {
+    loop {
+        let mut map = bay.cluster().map();
+        let counted: Vec<_> = (0..10).map(|key| map.incr(format!("busy:{key}"), 1)).collect();
+        let answers = map.run().await;
+        for count in counted {
+            assert!(answers.get(count).is_ok_and(|n| n > 0));
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_speaks_against_a_conversion_is_named_and_nothing_is_written() {
     if without("redis") {
@@ -277,17 +289,7 @@ async fn what_speaks_against_a_conversion_is_named_and_nothing_is_written() {
     refused(&former, &to, "rows of rows.").await;
     buffer.flush_to(MemorySink::new()).spawn().stop().await.expect("flushed");
 
-    let writing = tokio::spawn({
-        let bay = bay.clone();
-        async move {
-            loop {
-                let mut map = bay.cluster().map();
-                let counted: Vec<_> = (0..10).map(|key| map.incr(format!("busy:{key}"), 1)).collect();
-                let answers = map.run().await;
-                counted.into_iter().for_each(|count| assert!(answers.get(count).is_ok_and(|n| n > 0)));
-            }
-        }
-    });
+    let writing = tokio::spawn(count_on(bay.clone()));
     refused(&former, &to, "somebody writes").await;
     writing.abort();
     bay.close().await.expect("closes");
@@ -312,10 +314,15 @@ async fn what_speaks_against_a_conversion_is_named_and_nothing_is_written() {
     assert!(error.to_string().contains("has keys of a store with this prefix already"), "{error}");
     others[1].command(["DEL", &format!("{prefix}:lock:{{x}}")]);
     // The target's own plain keys may stay, if the source has none of the same name.
-    others.iter().for_each(|server| drop(server.command(["MSET", "busy:1", "mine", "mine", "1"])));
+    let all = |words: &[&str]| {
+        for server in &others {
+            server.command(words.iter().copied());
+        }
+    };
+    all(&["MSET", "busy:1", "mine", "mine", "1"]);
     let error = convert(&prefix, &former, &to).await.expect_err("of the same name");
     assert!(error.to_string().contains("another value under \"busy:1\""), "{error}");
-    others.iter().for_each(|server| drop(server.command(["DEL", "busy:1"])));
+    all(&["DEL", "busy:1"]);
     convert(&prefix, &former, &to).await.expect("converted");
     let mut map = open(&prefix, &next).await.cluster().map();
     let busy = map.get::<Option<u64>>("busy:1");

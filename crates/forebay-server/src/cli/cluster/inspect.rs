@@ -40,7 +40,7 @@ pub(super) struct VerifyArgs {
 #[command(after_help = "\
 Examples:
   forebay cluster reshard --dry-run --to redis://10.0.0.1,10.0.0.2,10.0.0.3
-  forebay cluster reshard --to a=redis://10.0.0.1 b=redis://10.0.0.2 c=redis://10.0.0.3 --rate 50MB/s
+  forebay cluster reshard --to a=redis://10.0.0.1 c=redis://10.0.0.3 --rate 50MB/s
 
 The store may be in use. Servers and programs that have it open follow by themselves; upgrade all of them first. Slots move a \
 few at a time. Nothing is written to a slot while its keys are copied: calls wait for that. Rows of buffers are not copied; \

@@ -74,5 +74,5 @@ pub(crate) use self::{
     nodes::{Found, Nodes},
     slot_claims::SlotOwners,
     stand_in::{Holding, Next},
-    transfer::{Dumped, clock_offset},
+    transfer::{ClockOffset, Dumped, clock_offset},
 };

@@ -134,10 +134,7 @@ impl<'a> Converter<'a> {
     /// Looks at the source and at the target, and whether something speaks against a conversion.
     async fn look(&self, state: State) -> Result<Look> {
         let empty = self.target.check_empty().await?;
-        let before = match self.settings.force {
-            true => None,
-            false => Some(self.source.still(&self.clock).await?),
-        };
+        let before = if self.settings.force { None } else { Some(self.source.still(&self.clock).await?) };
         let survey = self.source.survey(&self.target, state, empty.contains(&false)).await?;
         survey.check(self.settings.force)?;
         let kind = |(kind, count): (&&'static str, &u64)| KeysOfKind {

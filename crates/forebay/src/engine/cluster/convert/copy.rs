@@ -12,7 +12,7 @@ use super::{
     target::Target,
 };
 use crate::{
-    engine::redis::{Dumped, clock_offset},
+    engine::redis::{ClockOffset, Dumped, clock_offset},
     error::{Error, ErrorKind, Result},
     model::Converted,
 };
@@ -67,7 +67,7 @@ impl Copier<'_, '_> {
         for (number, host) in self.source.hosts.iter().enumerate() {
             let ahead = self.target.peers.iter().map(async |peer| match peer.same {
                 Some(same) if same == number => Ok(0),
-                _ => clock_offset(&host.engine, &peer.engine).await.map(|offset| offset.ahead()),
+                _ => clock_offset(&host.engine, &peer.engine).await.map(ClockOffset::ahead),
             });
             let ahead: Vec<u64> = try_join_all(ahead).await?;
             let (mut batch, mut cursor) = (vec![], None);

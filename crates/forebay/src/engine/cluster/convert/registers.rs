@@ -48,15 +48,14 @@ async fn register(found: &[Registers], target: &Target) -> Result<()> {
         buffers.chain(found.stand_ins.iter().map(|tag| (1, tag)))
     }) {
         let slot = Slot::of_tag(tag.as_bytes());
-        let place = match target.placement() {
-            Some(placement) => (placement.router().host_for_tag(tag.as_bytes()), Group::default()),
-            None => {
-                let partition = tag.rsplit_once('.').filter(|_| kind == 0);
-                let partition = partition.and_then(|(name, index)| Some((name, index.parse().ok()?)));
-                let slot = partition.map_or(slot, |(name, index)| Slot::of_partition(name, index));
-                let group = Group::register_at(slot);
-                (target.number_of(group.slot()), group)
-            }
+        let place = if let Some(placement) = target.placement() {
+            (placement.router().host_for_tag(tag.as_bytes()), Group::default())
+        } else {
+            let partition = tag.rsplit_once('.').filter(|_| kind == 0);
+            let partition = partition.and_then(|(name, index)| Some((name, index.parse().ok()?)));
+            let slot = partition.map_or(slot, |(name, index)| Slot::of_partition(name, index));
+            let group = Group::register_at(slot);
+            (target.number_of(group.slot()), group)
         };
         registers.entry(place).or_default()[kind].push(tag);
     }

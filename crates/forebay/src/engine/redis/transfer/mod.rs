@@ -16,4 +16,7 @@ mod repeat;
 mod restore;
 mod shift;
 
-pub(crate) use self::{clocks::clock_offset, dumped::Dumped};
+pub(crate) use self::{
+    clocks::{ClockOffset, clock_offset},
+    dumped::Dumped,
+};
