@@ -33,7 +33,7 @@ Examples:
   forebay cluster probe redis://10.0.0.1   whether that server has what Forebay needs
   forebay cluster verify                   whether keys lie where the router looks for them
   forebay cluster reshard --to redis://10.0.0.1,10.0.0.2,10.0.0.3   let the third host join
-  forebay cluster convert --to redis+cluster://10.0.1.1,10.0.1.2   copy a stopped store to a Redis Cluster
+  forebay cluster convert --to redis+cluster://10.0.1.1   copy a stopped store to a Redis Cluster
 
 The token for the server is taken from FOREBAY_TOKEN. Exit status: 0 done, 1 a probe found that something is missing, or \
 verify that keys are misplaced, 2 error.")]

@@ -21,7 +21,7 @@ use crate::text::grouped;
 Examples:
   forebay cluster convert --dry-run --to redis+cluster://10.0.1.1,10.0.1.2,10.0.1.3
   forebay cluster convert --to redis+cluster://10.0.1.1,10.0.1.2,10.0.1.3
-  forebay cluster convert --store 'redis://10.0.0.1,10.0.0.2?router=nydus-ketama' --to a=redis://10.0.0.1 b=redis://10.0.0.2
+  forebay cluster convert --to a=redis://10.0.0.1 b=redis://10.0.0.2   from an older router
 
 Stop all servers and programs that use the store first, and start them with the new hosts afterwards. Flush buffers before that: \
 rows are not copied. The source stays as it is. On hosts that are in both, what has left them is removed at the end, when all keys \
