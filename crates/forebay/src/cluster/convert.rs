@@ -13,7 +13,7 @@ use crate::{
     model::Converted,
 };
 
-/// Where a store goes, and how: for [`Options::convert_hosts`](crate::Options::convert_hosts).
+/// Where a store goes, and how: for [`Options::convert_hosts`](crate::bay::Options::convert_hosts).
 ///
 /// # Examples
 /// ```

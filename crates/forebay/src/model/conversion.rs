@@ -1,7 +1,7 @@
 //! Keys that were copied to hosts of another layout.
 
 /// What a conversion of a store to another layout copies, and has copied: see
-/// [`Options::convert_hosts`](crate::Options::convert_hosts).
+/// [`Options::convert_hosts`](crate::bay::Options::convert_hosts).
 ///
 /// # Examples
 /// ```
