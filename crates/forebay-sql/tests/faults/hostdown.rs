@@ -1,7 +1,7 @@
 //! One host of three is down under load: every hit that was accepted is in SQL, in the series and in the limit, once.
 //!
 //! The hosts are independent, or nodes of a Redis Cluster without replicas. `FOREBAY_HOSTDOWN` is the duration of the load in
-//! seconds, 3 without it; `scripts/faults hostdown` has 30.
+//! seconds, 2 without it; `scripts/faults hostdown` has 30.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -179,7 +179,7 @@ async fn assert_counted(
 }
 
 async fn one_host_down(store: Store, how: Down) {
-    let span = secs(number("FOREBAY_HOSTDOWN", 3));
+    let span = secs(number("FOREBAY_HOSTDOWN", 2));
     let bay = store.open().await;
     let (server, proxy, name) = store.victim();
     let health = async |wanted: Health| {

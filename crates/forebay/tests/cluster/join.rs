@@ -186,7 +186,7 @@ async fn hosts_join_and_leave_under_load_without_a_count_lost_or_doubled() {
     let open = async || Forebay::options().prefix(&prefix).open_hosts(three.clone()).await.expect("opens");
     let structures = Structures::of(open().await);
     let writers: usize = env::var("FOREBAY_JOIN").map_or(16, |writers| writers.parse().expect("a number"));
-    let keys: Vec<String> = (0..writers * 20).map(|key| format!("{prefix}{key}")).collect();
+    let keys: Vec<String> = (0..writers * 12).map(|key| format!("{prefix}{key}")).collect();
     let once: Vec<String> = (0..2_000).map(|key| format!("once{key}")).collect();
     for keys in once.chunks(200) {
         for taken in futures::future::join_all(keys.iter().map(|key| take(&structures, key))).await {
@@ -199,7 +199,7 @@ async fn hosts_join_and_leave_under_load_without_a_count_lost_or_doubled() {
     let users = Users::start(processes, &prefix, &keys, writers);
     users.more(keys.len()).await;
     for names in ["abcd", "acd"] {
-        let moved = move_slots(&prefix, &three, &of(names, &servers), 4).await;
+        let moved = move_slots(&prefix, &three, &of(names, &servers), 3).await;
         println!("{moved:?}");
         assert!(moved.undrained.is_empty(), "{moved:?}");
         users.know(names).await;
