@@ -22,7 +22,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(grant)).routes(routes!(extend, release))
 }
 
-/// What a client calls a lease by: its id and its key in hexadecimal, so that the server needs no table of leases.
+/// The name of a lease for clients: its id and its key in hexadecimal, so that the server needs no table of leases.
 #[derive(Debug, PartialEq, Eq)]
 struct KeyedLeaseId {
     id: LeaseId,

@@ -19,7 +19,7 @@ const CALLERS: usize = 8;
 /// The keys of a caller.
 const KEYS: usize = 12;
 
-/// What the parts of a key's hits came to: the limit is charged first, so each hit that is counted was charged.
+/// The counts of a key's hits: the limit is charged first, so each hit that is counted was charged.
 #[derive(Clone, Debug, Default)]
 struct Counts {
     key: String,
@@ -28,7 +28,7 @@ struct Counts {
     partly: [u64; 2],
 }
 
-/// What all callers did together.
+/// The counts of all callers together.
 #[derive(Default)]
 struct Load {
     ends: AtomicBool,

@@ -40,7 +40,7 @@ const MEASURED: u64 = 16;
 #[derive(Debug)]
 pub struct Inspection {
     store: Store,
-    /// How it was opened.
+    /// The hosts it was opened with.
     pub(super) hosts: Hosts,
     pub(super) options: Options,
 }

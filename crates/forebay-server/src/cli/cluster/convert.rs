@@ -85,7 +85,7 @@ pub(super) fn convert(args: &ConvertArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What was copied.
+/// The keys and bytes copied by a conversion.
 #[derive(Debug, Serialize)]
 struct ConvertedBody<'a> {
     keys_to_copy: u64,

@@ -212,7 +212,7 @@ impl HostBody {
     }
 }
 
-/// What was moved.
+/// The slots and keys moved by a reshard.
 #[derive(Debug, Serialize)]
 struct MovedBody<'a> {
     slots: u64,

@@ -69,7 +69,7 @@ impl Claim {
         Ok(Self { mark, engine, displaced, renewals })
     }
 
-    /// What tells this process from others that move keys.
+    /// The mark of this process among those that move keys.
     pub(super) fn mark(&self) -> &str {
         &self.mark
     }

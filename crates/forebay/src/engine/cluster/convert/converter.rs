@@ -42,7 +42,7 @@ pub(crate) struct Converter<'a> {
     told: Told<'a>,
 }
 
-/// What was found before anything is written.
+/// The findings before anything is written.
 #[derive(Debug, Default)]
 struct Look {
     survey: Survey,

@@ -26,10 +26,10 @@ const PAGE: usize = 500;
 /// Pages on their way at a time.
 const MAX_PAGES: usize = 8;
 
-/// Who hears of each step.
+/// The listener to each step.
 pub(super) type Told<'a> = &'a mut (dyn FnMut(&Converted) + Send);
 
-/// What was copied, and who hears of it.
+/// The copied keys, and the listener to each step.
 pub(super) struct Progress<'a> {
     pub converted: Converted,
     /// The keys of each kind that expire.

@@ -8,7 +8,7 @@ use crate::{
 
 pub(super) type Key = Box<[u8]>;
 
-/// What tells a database from every other one: the run of its server, and its number.
+/// The identity of a database: the run of its server, and its number.
 pub(super) type Database = (Box<str>, u32);
 
 /// The number of the host on which a placement looks for a key of independent hosts; `None`: each host has its own.

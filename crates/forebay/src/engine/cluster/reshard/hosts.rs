@@ -24,7 +24,7 @@ use crate::{
 /// For how long a claim holds that is not renewed.
 const CLAIM: Duration = secs(30);
 
-/// Between two renewals of a claim, or two looks at rows that get into the database.
+/// Between two renewals of a claim.
 const RENEWAL: Duration = secs(5);
 
 /// A task that ends with this.

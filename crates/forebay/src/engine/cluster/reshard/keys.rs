@@ -110,9 +110,25 @@ impl Resharder<'_> {
 
     /// Removes all keys of slots that a host does not have.
     pub(super) async fn remove_all(&self, host: &str, slots: &BTreeSet<u16>) -> Result<()> {
+        self.remove_if(host, slots, |_| true).await
+    }
+
+    /// Removes Forebay's own keys of slots that a host is about to get: an earlier attempt has left them.
+    pub(super) async fn remove_strays(&self, target: &str, arriving: &BTreeSet<u16>) -> Result<()> {
+        let engine = &self.peer(target).engine;
+        self.remove_if(target, arriving, |key| !matches!(engine.home(key), Home::Key(_))).await
+    }
+
+    async fn remove_if(
+        &self,
+        host: &str,
+        slots: &BTreeSet<u16>,
+        is_removed: impl Fn(&[u8]) -> bool,
+    ) -> Result<()> {
         let engine = &self.peer(host).engine;
         let (index, _) = self.index(engine, slots).await?;
-        let keys: Vec<Box<[u8]>> = index.keys.into_values().flatten().collect();
+        let keys = index.keys.into_values().flatten().filter(|key| is_removed(key));
+        let keys: Vec<Box<[u8]>> = keys.collect();
         if keys.is_empty() {
             return Ok(());
         }
@@ -130,20 +146,6 @@ impl Resharder<'_> {
         self.peer(source).engine.purge(self.table.epoch(), &keys.collect::<Vec<_>>()).await?;
         self.left = others;
         Ok(())
-    }
-
-    /// Removes Forebay's own keys of slots that a host is about to get: an earlier attempt has left them.
-    pub(super) async fn remove_strays(&mut self, target: &str, arriving: &BTreeSet<u16>) -> Result<()> {
-        let engine = self.peer(target).engine.clone();
-        let (index, _) = self.index(&engine, arriving).await?;
-        let strays =
-            index.keys.into_values().flatten().filter(|key| !matches!(engine.home(key), Home::Key(_)));
-        let strays: Vec<Box<[u8]>> = strays.collect();
-        if strays.is_empty() {
-            return Ok(());
-        }
-        self.fence(target, false).await?;
-        engine.purge(self.table.epoch(), &strays).await
     }
 }
 

@@ -17,8 +17,10 @@ mod hosts;
 mod keys;
 mod state;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::Ordering;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::Ordering,
+};
 
 use self::batch::batches;
 pub(crate) use self::state::{Resharder, Settings};
