@@ -17,7 +17,10 @@ use forebay::{
     time::{millis, secs},
 };
 use forebay_testkit::{Redis, Reply, eventually, unique_prefix, without};
-use tokio::task::{JoinHandle, block_in_place};
+use tokio::{
+    sync::Notify,
+    task::{JoinHandle, block_in_place},
+};
 
 use crate::{
     nodes::Structures,
@@ -253,6 +256,48 @@ async fn a_move_that_is_turned_back_before_its_end_loses_nothing_and_leaves_othe
         looked.verify(100_000).await.expect("answers").iter().map(|host| host.misplaced).sum();
     // The other store's keys count as plain keys of maps: two of three hosts have them elsewhere.
     assert_eq!(misplaced, 2 * foreign.len() as u64);
+}
+
+/// Killed before it removed the keys on the former host, and then the slots go on to a third one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_keys_that_a_killed_move_has_left_behind_are_removed_although_their_slots_move_on() {
+    if without("redis") {
+        return;
+    }
+    let servers: [Redis; 3] = block_in_place(|| std::array::from_fn(|_| Redis::start()));
+    let three = of("abc", &servers);
+    let bay = Forebay::options().prefix("own").open_hosts(three.clone()).await.expect("opens");
+    let limit = bay.limit(Limit::per_hour("hits", 1_000)).expect("valid");
+    for key in 0..300 {
+        assert!(limit.take(key.to_string()).await.expect("answers").is_allowed());
+    }
+    let keys_of_c = || match servers[2].command(["KEYS", "own:window:*"]) {
+        Reply::Array(keys) => keys.len(),
+        other => panic!("{other:?}"),
+    };
+    let before = keys_of_c();
+    let looked = Forebay::options().prefix("own").inspect_hosts(three.clone()).await.expect("answers");
+    let (hosts, moved) = (of("ab", &servers), Notify::new());
+    let told = |progress: &Progress| {
+        // To both of the others by then.
+        if progress.slots_moved > 512 {
+            moved.notify_one();
+        }
+    };
+    let options = ReshardOptions::new();
+    tokio::select! {
+        biased;
+        () = moved.notified() => {}
+        done = looked.reshard(&hosts, &options, told) => panic!("it ended, and removed the keys: {done:?}"),
+    }
+    let after = keys_of_c();
+    assert!(after > 20, "{after} of {before} keys");
+
+    move_slots("own", &three, &of("b", &servers), 0).await;
+    assert_eq!(keys_of_c(), 0);
+    for key in 0..300 {
+        assert_eq!(limit.peek(key.to_string()).await.expect("answers").used(), 1, "{key}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

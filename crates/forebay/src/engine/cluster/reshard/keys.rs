@@ -125,6 +125,9 @@ impl Resharder<'_> {
         slots: &BTreeSet<u16>,
         is_removed: impl Fn(&[u8]) -> bool,
     ) -> Result<()> {
+        if slots.is_empty() {
+            return Ok(());
+        }
         let engine = &self.peer(host).engine;
         let (index, _) = self.index(engine, slots).await?;
         let keys = index.keys.into_values().flatten().filter(|key| is_removed(key));
@@ -137,13 +140,12 @@ impl Resharder<'_> {
     }
 
     /// Removes what a host still has of slots that have left it.
-    pub(super) async fn remove_left(&mut self, source: &str, index: &Index) -> Result<()> {
+    pub(super) async fn remove_left(&mut self, source: &str) -> Result<()> {
         let number = self.number(source);
         let (here, others): (Vec<Transit>, Vec<Transit>) =
             self.left.iter().partition(|transit| transit.host == number);
         let gone = here.iter().filter(|it| self.table.owner(it.slot) != number);
-        let keys = gone.filter_map(|it| index.keys.get(&it.slot.number())).flatten().cloned();
-        self.peer(source).engine.purge(self.table.epoch(), &keys.collect::<Vec<_>>()).await?;
+        self.remove_all(source, &gone.map(|it| it.slot.number()).collect()).await?;
         self.left = others;
         Ok(())
     }

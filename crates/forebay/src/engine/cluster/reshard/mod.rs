@@ -50,6 +50,10 @@ impl Resharder<'_> {
         self.progress.slots = self.plan()?.len() as u64;
         self.tell();
         let sources: Vec<Box<str>> = self.table.hosts().map(Into::into).collect();
+        // First everywhere: a slot that moves on is noted for its last former owner only.
+        for source in &sources {
+            self.remove_left(source).await?;
+        }
         for source in &sources {
             self.move_from(source).await?;
         }
@@ -64,7 +68,7 @@ impl Resharder<'_> {
             // Two names of one host would share its keys.
             check_name(&peer.address.host, record.name.as_deref().unwrap_or_default())?;
         }
-        self.remove_copies().await?;
+        self.end_earlier().await?;
         let joins = |name: &str| self.table.hosts().all(|known| known != name);
         let new = self.peers.iter().map(|peer| (peer.address.host.name(), peer));
         let new = new.filter(|(name, _)| joins(name)).map(|(name, peer)| (name, peer.address.shown()));
@@ -82,22 +86,32 @@ impl Resharder<'_> {
         Ok(())
     }
 
-    /// Moves the slots that leave a host, and removes what it still has of those that have left.
+    /// Removes what an earlier resharder has copied to hosts that did not get the slots.
+    async fn end_earlier(&mut self) -> Result<()> {
+        if self.table.transits().iter().all(|transit| transit.phase != Phase::Moving) {
+            return Ok(());
+        }
+        // It may still be at work. From here on it has neither the table of the hosts nor a mark on them.
+        self.store(self.table.with_transits(self.table.transits().to_vec()), &[], false).await?;
+        for peer in &self.peers {
+            peer.engine.forbid_import().await?;
+        }
+        self.remove_copies().await
+    }
+
+    /// Moves the slots that leave a host.
     async fn move_from(&mut self, source: &str) -> Result<()> {
         let number = self.number(source);
         let planned = self.plan()?.into_iter().filter(|it| it.from == number);
         let leaving: BTreeMap<u16, Box<str>> =
             planned.map(|it| (it.slot, self.target[it.to].name().into())).collect();
-        let left = self.left.iter().filter(|it| it.host == number).map(|it| it.slot.number());
-        let wanted: BTreeSet<u16> = leaving.keys().copied().chain(left).collect();
-        if wanted.is_empty() {
+        if leaving.is_empty() {
             return Ok(());
         }
         let engine = self.peer(source).engine.clone();
         engine.begin_tracking(&self.mark).await?;
         self.fence(source, true).await?;
-        let (mut index, paused) = self.index(&engine, &wanted).await?;
-        self.remove_left(source, &index).await?;
+        let (mut index, paused) = self.index(&engine, &leaving.keys().copied().collect()).await?;
         let targets: BTreeSet<Box<str>> = leaving.values().cloned().collect();
         for target in &targets {
             engine.copy_paused(&paused, &self.peer(target).engine).await?;
