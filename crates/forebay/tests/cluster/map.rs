@@ -2,7 +2,7 @@
 
 use forebay::{
     ErrorKind, Forebay, Retry,
-    cluster::{Fate, Map, Reply, Script, Ticket},
+    cluster::{Fate, Hosts, Map, Reply, Script, Ticket},
     time::{millis, secs},
 };
 use forebay_testkit::{
@@ -138,6 +138,56 @@ async fn raw_commands_are_whatever_redis_has() {
     let error = answers.get(blocking).expect_err("refused");
     assert_eq!((error.fate(), error.cause().kind()), (Fate::NotSent, ErrorKind::Invalid));
     assert!(error.to_string().starts_with("raw BLPOP \""), "{error}");
+}
+
+/// Reads that go together are answered as each would be by itself: a key of another type refuses, and costs the others nothing.
+async fn reads_are_told_apart(bay: &Forebay) {
+    let name = unique_prefix();
+    let keys: Vec<String> = (0..3_000).map(|key| format!("{name}:{key}")).collect();
+    let mut map = bay.cluster().map().deadline(secs(5));
+    for (number, key) in keys.iter().enumerate() {
+        match number % 3 {
+            0 => _ = map.set(key, number),
+            1 if number % 100 == 1 => _ = map.raw::<i64>(key, ["RPUSH", key, "x"]),
+            _ => {}
+        }
+    }
+    assert!(map.run().await.is_complete());
+
+    let mut map = bay.cluster().map().deadline(secs(5));
+    let values = map.mget::<Option<usize>>(&keys);
+    let answers = map.run().await;
+    for (number, value) in values.into_iter().enumerate() {
+        let value = answers.get(value);
+        if number % 3 == 1 && number % 100 == 1 {
+            let error = value.expect_err("a list is no value");
+            assert_eq!((error.fate(), error.retry()), (Fate::Rejected, Retry::Never), "{error}");
+            assert!(error.cause().to_string().contains("WRONGTYPE"), "{}", error.cause());
+        } else {
+            assert_eq!(value.expect("a value or none"), (number % 3 == 0).then_some(number));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_reads_are_answered_as_each_by_itself() {
+    if without("redis") {
+        return;
+    }
+    let servers: [Redis; 3] = block_in_place(|| std::array::from_fn(|_| Redis::start()));
+    let cluster = block_in_place(RedisCluster::start);
+    for url in [servers[0].url(), cluster.url()] {
+        reads_are_told_apart(&Forebay::open(&url).await.expect("opens")).await;
+    }
+    let [a, b, c] = servers.each_ref().map(Redis::url);
+    let hosts = Hosts::new().host("a", a).host("b", b).host("c", c);
+    reads_are_told_apart(&Forebay::options().open_hosts(hosts).await.expect("opens")).await;
+    for right in ["-mget", "-exists"] {
+        let words = ["ACL", "SETUSER", "reader", "reset", "on", "nopass", "~*", "&*", "+@all", right];
+        assert_eq!(servers[0].command(words), Answer::text("OK"));
+        let url = servers[0].url().replace("redis://", "redis://reader:x@");
+        reads_are_told_apart(&Forebay::open(&url).await.expect("opens")).await;
+    }
 }
 
 /// More commands than are written together.

@@ -48,12 +48,7 @@ impl Redis {
                 answers.extend(unsent(batch.len(), &self.late("time for the commands before", within)));
                 continue;
             }
-            self.learn_hashes(&session, batch, left()).await;
-            let sent = match self.plain().epoch() {
-                Some(_) => self.send_fenced(&session, batch, left()).await,
-                None => self.send_batch(&session, batch, left()).await,
-            };
-            match sent {
+            match self.send_all(&session, batch, left()).await {
                 Ok(values) => answers.extend(values.into_iter().map(|value| self.answer(value))),
                 Err(error) => {
                     let late = error.kind() == ErrorKind::Timeout;
@@ -66,6 +61,28 @@ impl Redis {
             }
         }
         answers
+    }
+
+    /// Sends the commands of a batch in the way that costs least.
+    async fn send_all(
+        &self,
+        session: &Session,
+        batch: &[&Command],
+        within: Duration,
+    ) -> Result<Vec<Result<Value>>> {
+        let clock = self.host.clock();
+        let until = clock.monotonic().saturating_add(within);
+        let left = || until.saturating_sub(clock.monotonic());
+        if self.can_read_together(batch)
+            && let Some(values) = self.read_together(session, batch, within).await?
+        {
+            return Ok(values);
+        }
+        self.learn_hashes(session, batch, left()).await;
+        match self.plain().epoch() {
+            Some(_) => self.send_fenced(session, batch, left()).await,
+            None => self.send_batch(session, batch, left()).await,
+        }
     }
 
     /// Asks for the hashes of scripts that no server was asked for yet. Without, their text is sent with each call.

@@ -83,7 +83,7 @@ fn runs<'a>(batch: &'a [&'a Command]) -> Vec<Run<'a>> {
 }
 
 fn is_known(command: &Command) -> bool {
-    !matches!(command.verb, Verb::Raw(_) | Verb::Script(_))
+    letter(&command.verb).is_some()
 }
 
 impl Run<'_> {
@@ -121,13 +121,13 @@ impl Run<'_> {
         for command in commands {
             call.arg(&*command.key);
         }
+        call.arg(commands.iter().filter_map(|command| letter(&command.verb)).collect::<Vec<u8>>());
         for command in commands {
             match &command.verb {
-                Verb::Get => call.arg("GET").arg(0),
-                Verb::Set(value) => call.arg("SET").arg(1).arg(&**value),
-                Verb::Incr(by) => call.arg("INCRBY").arg(1).arg(*by),
-                Verb::Expire(ms) => call.arg("PEXPIRE").arg(1).arg(*ms),
-                Verb::Del | Verb::Raw(_) | Verb::Script(_) => call.arg("UNLINK").arg(0),
+                Verb::Set(value) => call.arg(&**value),
+                Verb::Incr(by) => call.arg(*by),
+                Verb::Expire(ms) => call.arg(*ms),
+                Verb::Get | Verb::Del | Verb::Raw(_) | Verb::Script(_) => continue,
             };
         }
     }
@@ -142,6 +142,18 @@ impl Run<'_> {
             }
             value => vec![value; commands.len()],
         }
+    }
+}
+
+/// The letter of a command in `lua/map_run.lua`. Raw commands and callers' scripts have none.
+fn letter(verb: &Verb) -> Option<u8> {
+    match verb {
+        Verb::Get => Some(b'g'),
+        Verb::Set(_) => Some(b's'),
+        Verb::Incr(_) => Some(b'i'),
+        Verb::Expire(_) => Some(b'e'),
+        Verb::Del => Some(b'd'),
+        Verb::Raw(_) | Verb::Script(_) => None,
     }
 }
 

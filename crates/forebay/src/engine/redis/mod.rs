@@ -28,6 +28,7 @@ mod lock;
 mod login;
 mod map_run;
 mod meter;
+mod mget;
 mod needs;
 mod nodes;
 mod once;
