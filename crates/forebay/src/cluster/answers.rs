@@ -183,6 +183,12 @@ pub struct HostAnswer {
     pub took: Duration,
 }
 
+impl HostAnswer {
+    pub(super) fn idle(name: Box<str>) -> Self {
+        Self { name, commands: 0, failed: 0, took: Duration::ZERO }
+    }
+}
+
 impl Answers {
     /// The answer to the command of this ticket. It can be read more than once.
     ///

@@ -85,7 +85,7 @@ impl Cluster {
     /// # Ok(()) }
     /// ```
     pub fn all(&self) -> Target {
-        Target::of((0..self.hosts().len()).collect())
+        Target::of(self.hosts().into_iter().map(|host| host.name.into()).collect())
     }
 
     /// The hosts with these names, in this order.
@@ -104,13 +104,14 @@ impl Cluster {
     /// ```
     pub fn target(&self, names: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Target> {
         let known = self.hosts();
-        let number = |name: &str| {
-            known.iter().position(|host| *host.name == *name).ok_or_else(|| {
-                let all: Vec<_> = known.iter().map(|host| &*host.name).collect();
-                invalid(format!("host {name:?}: the hosts are {}", all.join(", ")))
-            })
+        let checked = |name: &str| {
+            if known.iter().any(|host| *host.name == *name) {
+                return Ok(name.into());
+            }
+            let all: Vec<_> = known.iter().map(|host| &*host.name).collect();
+            Err(invalid(format!("host {name:?}: the hosts are {}", all.join(", "))))
         };
-        let hosts = names.into_iter().map(|name| number(name.as_ref())).collect::<Result<_>>()?;
+        let hosts = names.into_iter().map(|name| checked(name.as_ref())).collect::<Result<_>>()?;
         Ok(Target::of(hosts))
     }
 
@@ -125,7 +126,7 @@ impl Cluster {
     /// # Ok(()) }
     /// ```
     pub fn target_key(&self, key: impl Argument) -> Target {
-        Target::one(self.store.engine().host_of(&bytes(&key)))
+        Target::one(self.store.engine().host_name_of(&bytes(&key)))
     }
 
     /// The hosts in the order of their numbers, with their health.

@@ -160,8 +160,8 @@ impl Inspection {
         let hosts = self.store.engine().hosts();
         let has_moved = self.store.engine().placement().is_some_and(|placement| placement.epoch > 1);
         let verify = async |(number, name): (usize, Box<str>)| {
+            let mut scan = Scan::new(&self.store, &name);
             let mut verified = Verification { name, ..Verification::default() };
-            let mut scan = Scan::new(&self.store, number);
             while verified.keys < sample {
                 let Some(Page { keys, .. }) = scan.next(|_| false).await? else { break };
                 for key in keys {
@@ -212,7 +212,7 @@ impl Inspection {
         let from = |number| moves.iter().filter(move |it| it.from == number).map(|it| it.slot);
         let look = async |number: usize| {
             let slots = from(number).map(|slot| (slot, Contents::default())).collect();
-            self.contents(number, slots).await
+            self.contents(&hosts[number].name, slots).await
         };
         let givers = (0..hosts.len()).filter(|&number| from(number).next().is_some());
         let found: BTreeMap<u16, (Contents, Option<u64>)> =
@@ -235,7 +235,7 @@ impl Inspection {
     /// The contents of some slots of a host, with the memory of each.
     async fn contents(
         &self,
-        host: usize,
+        host: &str,
         mut slots: BTreeMap<u16, Contents>,
     ) -> Result<Vec<(u16, (Contents, Option<u64>))>> {
         let engine = self.store.engine();

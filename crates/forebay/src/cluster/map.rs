@@ -2,7 +2,10 @@
 
 use std::{
     marker::PhantomData,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -13,7 +16,7 @@ use super::{
 use crate::{
     engine::Engine,
     error::{Error, Result, invalid, out_of_range},
-    model::{Command, Fate, FromReply, HostStatus, Reply, Script, ScriptCall, Verb, command::unfit},
+    model::{Command, Fate, FromReply, Reply, Script, ScriptCall, Verb, command::unfit},
     store::Store,
     time::{days, secs},
 };
@@ -65,8 +68,8 @@ pub struct Map {
 #[derive(Debug)]
 struct Entry {
     command: Command,
-    /// Its host; `None`: the host of the key.
-    host: Option<usize>,
+    /// The name of its host; `None`: the host of the key.
+    host: Option<Arc<str>>,
     /// Why it is not sent.
     refused: Option<Error>,
 }
@@ -82,31 +85,31 @@ struct Entry {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target(Numbers);
+pub struct Target(Names);
 
-/// The numbers of hosts. One needs no allocation, and is never among the others.
+/// The names of hosts. One needs no allocation, and is never among the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Numbers {
-    One(usize),
-    Others(Vec<usize>),
+enum Names {
+    One(Arc<str>),
+    Others(Vec<Arc<str>>),
 }
 
 impl Target {
-    pub(super) fn one(host: usize) -> Self {
-        Self(Numbers::One(host))
+    pub(super) fn one(host: Arc<str>) -> Self {
+        Self(Names::One(host))
     }
 
-    pub(super) fn of(hosts: Vec<usize>) -> Self {
-        match *hosts {
-            [host] => Self::one(host),
-            _ => Self(Numbers::Others(hosts)),
+    pub(super) fn of(hosts: Vec<Arc<str>>) -> Self {
+        match &*hosts {
+            [host] => Self::one(host.clone()),
+            _ => Self(Names::Others(hosts)),
         }
     }
 
-    fn hosts(&self) -> &[usize] {
+    fn hosts(&self) -> &[Arc<str>] {
         match &self.0 {
-            Numbers::One(host) => std::slice::from_ref(host),
-            Numbers::Others(hosts) => hosts,
+            Names::One(host) => std::slice::from_ref(host),
+            Names::Others(hosts) => hosts,
         }
     }
 }
@@ -326,7 +329,7 @@ impl Map {
         words: impl IntoIterator<Item = impl Argument>,
     ) -> Vec<Ticket<T>> {
         let words: Vec<_> = words.into_iter().map(|word| word.to_bytes()).collect();
-        target.hosts().iter().map(|&host| self.push_raw([].into(), &words, Some(host))).collect()
+        target.hosts().iter().map(|host| self.push_raw([].into(), &words, Some(host.clone()))).collect()
     }
 
     /// The number of commands.
@@ -359,10 +362,9 @@ impl Map {
     /// ```
     pub async fn run(mut self) -> Answers {
         let engine = self.store.engine();
-        let idle =
-            |host: HostStatus| HostAnswer { name: host.name, commands: 0, failed: 0, took: Duration::ZERO };
-        let mut hosts: Vec<HostAnswer> = engine.hosts().into_iter().map(idle).collect();
-        let places = place(&mut self.entries, engine, hosts.len());
+        let mut hosts: Vec<HostAnswer> =
+            engine.hosts().into_iter().map(|host| HostAnswer::idle(host.name)).collect();
+        let places = place(&mut self.entries, engine, &mut hosts);
         if let Some(excess) = excess(&self.entries) {
             self.entries.iter_mut().for_each(|entry| entry.refused = Some(excess.clone()));
         }
@@ -375,7 +377,7 @@ impl Map {
                 let commands: Vec<&Command> =
                     share.iter().map(|&index| &self.entries[index].command).collect();
                 let started = self.store.clock().monotonic();
-                let answers = engine.kv(host, &commands, self.deadline).await;
+                let answers = engine.kv(&hosts[host].name, &commands, self.deadline).await;
                 (host, answers, self.store.clock().monotonic().saturating_sub(started))
             });
         let mut replies: Vec<Option<Result<Reply, _>>> = self.entries.iter().map(|_| None).collect();
@@ -405,7 +407,7 @@ impl Map {
         &mut self,
         key: Box<[u8]>,
         words: impl IntoIterator<Item = impl Argument>,
-        host: Option<usize>,
+        host: Option<Arc<str>>,
     ) -> Ticket<T> {
         let words: Vec<_> = words.into_iter().map(|word| word.to_bytes()).collect();
         let refused = unfit(&words).map(|why| invalid(format!("raw command: {why}")));
@@ -419,16 +421,24 @@ impl Map {
 }
 
 /// Finds the host of each command, and refuses scripts whose keys are on several.
-fn place(entries: &mut [Entry], engine: &Engine, hosts: usize) -> Vec<usize> {
+fn place(entries: &mut [Entry], engine: &Engine, hosts: &mut Vec<HostAnswer>) -> Vec<usize> {
+    let known = hosts.len();
     let place = |entry: &mut Entry| {
-        let host = entry.host.unwrap_or_else(|| engine.host_of(&entry.command.key));
+        if let Some(name) = &entry.host {
+            return hosts.iter().position(|host| *host.name == **name).unwrap_or_else(|| {
+                // It has left since it was chosen. The engine says so.
+                hosts.push(HostAnswer::idle((&**name).into()));
+                hosts.len() - 1
+            });
+        }
+        let host = engine.host_of(&entry.command.key);
         if let Verb::Script(call) = &entry.command.verb
             && call.keys.iter().any(|key| engine.host_of(key) != host)
         {
             entry.refused = Some(invalid("script: its keys are on several hosts"));
         }
         // Hosts may have left since, or joined.
-        host.min(hosts - 1)
+        host.min(known - 1)
     };
     entries.iter_mut().map(place).collect()
 }

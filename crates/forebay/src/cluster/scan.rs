@@ -18,7 +18,7 @@ const PAGE_TIMEOUT: Duration = secs(10);
 /// Reads all keys of a host. A key that is there all the time comes at least once.
 pub(super) struct Scan<'a> {
     store: &'a Store,
-    host: usize,
+    host: Box<str>,
     /// `None`: all were read.
     cursor: Option<Box<[u8]>>,
     /// Whether the host refused to say how large a key is.
@@ -35,8 +35,8 @@ pub(super) struct Page {
 }
 
 impl<'a> Scan<'a> {
-    pub(super) fn new(store: &'a Store, host: usize) -> Self {
-        Self { store, host, cursor: Some((*b"0").into()), refused: false }
+    pub(super) fn new(store: &'a Store, host: &str) -> Self {
+        Self { store, host: host.into(), cursor: Some((*b"0").into()), refused: false }
     }
 
     /// The next keys, which may be none; after the last one `None`. Those for which `is_measured` says so are measured, unless
@@ -73,7 +73,7 @@ impl<'a> Scan<'a> {
 
     async fn run(&self, commands: Vec<Command>) -> Vec<Result<Reply, Failure>> {
         let commands: Vec<&Command> = commands.iter().collect();
-        self.store.engine().kv(self.host, &commands, PAGE_TIMEOUT).await
+        self.store.engine().kv(&self.host, &commands, PAGE_TIMEOUT).await
     }
 }
 

@@ -305,6 +305,11 @@ impl Engine {
         on_only!(self, Cluster(cluster) => cluster.host_of(key), else 0)
     }
 
+    /// The name of that host.
+    pub(crate) fn host_name_of(&self, key: &[u8]) -> Arc<str> {
+        on_only!(self, Cluster(cluster) => cluster.host_name_of(key), else self.hosts().swap_remove(0).name.into())
+    }
+
     /// The slot of a plain key; `None` where keys are not placed by slots.
     pub(crate) fn slot_of(&self, key: &[u8]) -> Option<u16> {
         on_only!(self, Cluster(cluster) => cluster.slot_of(key), else None)
@@ -327,12 +332,12 @@ impl Engine {
         on_only!(self, Cluster(cluster) => cluster.place_of(place), else (0, None))
     }
 
-    /// Runs commands on one host in order, each with its own answer: a pipeline, not one step. Sends none after `within`,
-    /// and waits no longer for those that were sent.
+    /// Runs commands on the host of this name in order, each with its own answer: a pipeline, not one step. Sends none after
+    /// `within`, and waits no longer for those that were sent.
     #[cfg_attr(not(feature = "redis"), expect(clippy::unused_async, reason = "hosts have to be waited for"))]
     pub(crate) async fn kv(
         &self,
-        host: usize,
+        host: &str,
         commands: &[&Command],
         within: Duration,
     ) -> Vec<Result<Reply, Failure>> {

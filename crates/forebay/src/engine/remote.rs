@@ -50,7 +50,7 @@ impl<'a> Remote<'a, Cluster> {
 
     pub(super) fn kv(
         self,
-        host: usize,
+        host: &'a str,
         commands: &'a [&'a Command],
         within: Duration,
     ) -> BoxFuture<'a, Vec<Result<Reply, Failure>>> {

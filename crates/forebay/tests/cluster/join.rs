@@ -10,7 +10,7 @@ use std::{
 
 use forebay::{
     Error, Forebay, Limit, Retry,
-    cluster::{Hosts, Progress, ReshardOptions},
+    cluster::{Fate, Hosts, Progress, Reply as Answer, ReshardOptions},
     limit::{Charge, LimitHandle, OnError},
     lock::Release,
     sink::MemorySink,
@@ -297,6 +297,46 @@ async fn the_keys_that_a_killed_move_has_left_behind_are_removed_although_their_
     assert_eq!(keys_of_c(), 0);
     for key in 0..300 {
         assert_eq!(limit.peek(key.to_string()).await.expect("answers").used(), 1, "{key}");
+    }
+}
+
+/// The numbers of the hosts behind it are others then: a command must not get to one of these.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_for_a_host_that_has_left_is_sent_to_no_other() {
+    if without("redis") {
+        return;
+    }
+    let servers: [Redis; 3] = block_in_place(|| std::array::from_fn(|_| Redis::start()));
+    let prefix = unique_prefix();
+    let three = of("abc", &servers);
+    let bay = Forebay::options().prefix(&prefix).open_hosts(three.clone()).await.expect("opens");
+    let cluster = bay.cluster();
+    let (all, second) = (cluster.all(), cluster.target(["b"]).expect("a host"));
+    move_slots(&prefix, &three, &of("ac", &servers), 0).await;
+    eventually("the host to have left", async || {
+        let _ = bay.limit(Limit::per_hour("hits", 9)).expect("valid").peek("k").await;
+        cluster.hosts().len() == 2
+    })
+    .await;
+
+    let mut map = cluster.map();
+    let set = map.fanout::<Answer>(&second, ["SET", "mark", "x"])[0];
+    let ports = map.fanout::<Answer>(&all, ["CONFIG", "GET", "port"]);
+    let answers = map.run().await;
+    for (ticket, (name, server)) in ports.into_iter().zip(NAMES.iter().zip(&servers)) {
+        assert_eq!(answers.host(ticket), Some(*name));
+        if *name == "b" {
+            continue;
+        }
+        let port = format!("{:?}", answers.get(ticket).expect("it is there"));
+        assert!(port.contains(&format!("{:?}", server.port().to_string().as_bytes())), "{name}: {port}");
+    }
+    assert_eq!(answers.failed().count(), 2);
+    let error = answers.get(set).expect_err("it has left");
+    assert_eq!((error.host(), error.fate(), error.retry()), ("b", Fate::NotSent, Retry::Never), "{error}");
+    assert!(error.cause().to_string().contains("host \"b\" is none of the hosts"), "{}", error.cause());
+    for server in &servers {
+        assert_eq!(server.command(["EXISTS", "mark"]), Reply::Integer(0));
     }
 }
 

@@ -154,6 +154,12 @@ impl Cluster {
         self.topology.read().host_of(key)
     }
 
+    /// The name of that host.
+    pub(crate) fn host_name_of(&self, key: &[u8]) -> Arc<str> {
+        let topology = self.topology.read();
+        topology.members()[topology.host_of(key)].host.shared_name()
+    }
+
     /// The slot of a plain key, if slots decide.
     pub(crate) fn slot_of(&self, key: &[u8]) -> Option<u16> {
         self.topology.read().slot_of(key)

@@ -1,5 +1,7 @@
 //! A host as placement sees it: a name and a share.
 
+use std::sync::Arc;
+
 use crate::error::{Error, ErrorKind, Result, invalid};
 
 /// The most hosts of one cluster.
@@ -16,7 +18,7 @@ const MAX_NAME: usize = 255;
 /// A name that stays when the address changes, and a weight.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Host {
-    name: Box<str>,
+    name: Arc<str>,
     weight: u32,
 }
 
@@ -60,6 +62,10 @@ impl Host {
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    pub(crate) fn shared_name(&self) -> Arc<str> {
+        self.name.clone()
     }
 
     /// A hash of its name, by which the record of a request knows it.

@@ -16,20 +16,20 @@ use crate::{
 type Answer = Result<Reply, Failure>;
 
 impl Cluster {
-    /// Runs plain commands on the host of this number. Those whose slots have moved, or are on their way, go to the host that has
-    /// them.
-    pub(crate) async fn kv(&self, host: usize, commands: &[&Command], within: Duration) -> Vec<Answer> {
+    /// Runs plain commands on the host of this name. Those whose slots have moved, or are on their way, go to the host that has
+    /// them. A command without a key goes nowhere else.
+    pub(crate) async fn kv(&self, host: &str, commands: &[&Command], within: Duration) -> Vec<Answer> {
         let topology = self.topology();
-        if !topology.can_change() {
-            return Self::kv_at(&topology, host, commands, within).await;
+        let number = number_of(&topology, host);
+        if let Some(number) = number.filter(|_| !topology.can_change()) {
+            return Self::kv_at(&topology, number, commands, within).await;
         }
         let clock = topology.members()[0].engine.clock().clone();
         let began = clock.monotonic();
-        let is_there = |command: &&Command| topology.takes(command, host);
-        let answers = if commands.iter().all(is_there) {
-            Self::kv_at(&topology, host, commands, within).await
-        } else {
-            vec![Err(on_its_way()); commands.len()]
+        let number = number.filter(|&number| commands.iter().all(|command| topology.takes(command, number)));
+        let answers = match number {
+            Some(number) => Self::kv_at(&topology, number, commands, within).await,
+            None => vec![Err(on_its_way()); commands.len()],
         };
         if !answers.iter().any(has_moved) {
             return answers;
@@ -40,9 +40,7 @@ impl Cluster {
     }
 
     async fn kv_at(topology: &Topology, host: usize, commands: &[&Command], within: Duration) -> Vec<Answer> {
-        // Hosts may have left since this number was found; those that are there say whose the keys are.
-        let members = topology.members();
-        let member = &members[host.min(members.len() - 1)];
+        let member = &topology.members()[host];
         match member.begin() {
             Ok(mut guard) => guard.end_all(member.engine.kv(commands, within).await),
             Err(error) => vec![Err((Fate::NotSent, error)); commands.len()],
@@ -52,7 +50,7 @@ impl Cluster {
     /// Sends the commands again that have moved, until there is none or time is over. Those on one key keep their order.
     async fn kv_again(
         &self,
-        host: usize,
+        host: &str,
         commands: &[&Command],
         mut answers: Vec<Answer>,
         within: Duration,
@@ -62,9 +60,18 @@ impl Cluster {
             let topology = self.topology();
             let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
             let mut waiting: HashSet<&[u8]> = HashSet::new();
-            for place in (0..commands.len()).filter(|&place| has_moved(&answers[place])) {
+            let moved: Vec<usize> = (0..commands.len()).filter(|&place| has_moved(&answers[place])).collect();
+            for place in moved {
                 let command = commands[place];
-                let home = if command.key.is_empty() { host } else { topology.host_of(&command.key) };
+                let home = if command.key.is_empty() {
+                    number_of(&topology, host)
+                } else {
+                    Some(topology.host_of(&command.key))
+                };
+                let Some(home) = home else {
+                    answers[place] = Err(has_left(host));
+                    continue;
+                };
                 // What comes behind a command on the same key waits with it.
                 if topology.takes(command, home) && !waiting.contains(&*command.key) {
                     groups.entry(home).or_default().push(place);
@@ -98,6 +105,10 @@ impl Cluster {
     }
 }
 
+fn number_of(topology: &Topology, host: &str) -> Option<usize> {
+    topology.members().iter().position(|member| member.host.name() == host)
+}
+
 /// Whether a command was not executed because its slot has moved, or is on its way.
 fn has_moved(answer: &Answer) -> bool {
     answer.as_ref().is_err_and(|(fate, error)| *fate == Fate::NotSent && error.retry() == Retry::Now)
@@ -106,4 +117,9 @@ fn has_moved(answer: &Answer) -> bool {
 fn on_its_way() -> Failure {
     let error = Error::new(ErrorKind::Unavailable, "the slot is on its way to another host");
     (Fate::NotSent, error.with_retry(Retry::Now))
+}
+
+fn has_left(host: &str) -> Failure {
+    let text = format!("host {host:?} is none of the hosts of the store any more");
+    (Fate::NotSent, Error::new(ErrorKind::Invalid, text).with_retry(Retry::Never))
 }

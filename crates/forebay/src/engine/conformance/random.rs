@@ -268,7 +268,7 @@ impl Step {
 async fn plain(engine: &Engine, commands: &[Command]) -> String {
     let mut answers = String::new();
     for command in commands {
-        let mut answer = engine.kv(engine.host_of(&command.key), &[command], secs(60)).await;
+        let mut answer = engine.kv(&engine.host_name_of(&command.key), &[command], secs(60)).await;
         let answer = answer.remove(0).map_err(|(fate, error)| (fate, error.retry()));
         write!(answers, "{answer:?} ").unwrap();
     }
