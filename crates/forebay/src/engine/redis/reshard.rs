@@ -25,6 +25,9 @@ const MAX_ATTEMPTS: usize = 5;
 /// Between two attempts.
 const PAUSE: Duration = millis(100);
 
+/// A key that says that a buffer is paused, and its value.
+pub(crate) type Paused = (Box<[u8]>, Vec<u8>);
+
 impl Redis {
     /// Makes the resharder of this mark the only one for some time, or tells whose mark is there. With `take_over` it is the only
     /// one whoever was before.
@@ -106,11 +109,30 @@ impl Redis {
         Ok(true)
     }
 
-    /// Copies what each host has, and a host that joins does not have yet: which buffers are paused.
-    pub(crate) async fn copy_paused(&self, keys: &[Box<[u8]>], target: &Self) -> Result<()> {
+    /// Copies what each host has, and a host that joins does not have yet: which buffers are paused. Answers the keys that
+    /// were copied, with their values.
+    pub(crate) async fn copy_paused(&self, keys: &[Box<[u8]>], target: &Self) -> Result<Vec<Paused>> {
+        let mut copied = vec![];
         for key in keys {
             let Value::BulkString(since) = self.host.query(cmd("GET").arg(&**key)).await? else { continue };
-            target.host.query(cmd("SET").arg(&**key).arg(since).arg("NX")).await?;
+            if target.host.query(cmd("SET").arg(&**key).arg(&since).arg("NX")).await? == Value::Okay {
+                copied.push((key.clone(), since));
+            }
+        }
+        // One that was resumed meanwhile may have been so before it was copied.
+        self.resume_on(&copied, target).await?;
+        Ok(copied)
+    }
+
+    /// Lets buffers go on that were resumed here since they were copied: whoever did that may not have known of `target`.
+    pub(crate) async fn resume_on(&self, copied: &[Paused], target: &Self) -> Result<()> {
+        for (key, since) in copied {
+            let get = || cmd("GET").arg(&**key).to_owned();
+            if self.host.query(&get()).await? == Value::Nil
+                && target.host.query(&get()).await? == Value::BulkString(since.clone())
+            {
+                target.host.query(cmd("DEL").arg(&**key)).await?;
+            }
         }
         Ok(())
     }

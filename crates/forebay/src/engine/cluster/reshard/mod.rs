@@ -113,8 +113,9 @@ impl Resharder<'_> {
         self.fence(source, true).await?;
         let (mut index, paused) = self.index(&engine, &leaving.keys().copied().collect()).await?;
         let targets: BTreeSet<Box<str>> = leaving.values().cloned().collect();
+        let mut copied = vec![];
         for target in &targets {
-            engine.copy_paused(&paused, &self.peer(target).engine).await?;
+            copied.push((target, engine.copy_paused(&paused, &self.peer(target).engine).await?));
             let arriving = leaving.iter().filter(|(_, to)| *to == target).map(|(slot, _)| *slot);
             self.remove_strays(target, &arriving.collect()).await?;
         }
@@ -122,6 +123,9 @@ impl Resharder<'_> {
             self.move_batch(&batch, &mut index).await?;
         }
         self.purge(true).await?;
+        for (target, paused) in copied {
+            engine.resume_on(&paused, &self.peer(target).engine).await?;
+        }
         self.fence(source, false).await?;
         engine.forget_touched().await
     }

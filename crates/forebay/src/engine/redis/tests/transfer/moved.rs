@@ -2,7 +2,7 @@
 
 use forebay_testkit::{Redis as Server, eventually};
 
-use super::{MARK, all_keys, copy, dump, import, key, life, number, open, run, set_fence, two, value};
+use super::{Key, MARK, all_keys, copy, dump, import, key, life, number, open, run, set_fence, two, value};
 use crate::{ErrorKind, Retry, engine::redis::transfer::clock_offset, time::secs};
 
 #[tokio::test]
@@ -239,4 +239,30 @@ async fn the_clocks_of_one_machine_are_as_far_apart_as_can_be_told() {
     let found = clock_offset(&source, &target).await.expect("near");
     assert!(found.offset.unsigned_abs() <= found.uncertainty, "{found:?}");
     assert!(found.ahead() <= 2 * found.uncertainty, "{found:?}");
+}
+
+/// By a process that does not know the host that joins.
+#[tokio::test]
+async fn a_buffer_that_is_resumed_while_its_host_gives_slots_away_is_not_paused_on_the_next_one() {
+    let (source, target, prefix) = two().await;
+    let key = |name: &str| format!("{prefix}:buffer:{{{name}}}:paused").into_bytes();
+    let keys: Vec<Key> = ["rows", "resumed", "again", "own"].map(|name| key(name).into()).into();
+    for (key, since) in keys.iter().zip(["1", "2", "3", "4"]) {
+        let _: redis::Value = run(&source, &[b"SET", key, since.as_bytes()]).await;
+    }
+    let _: redis::Value = run(&target, &[b"SET", &keys[3], b"9"]).await;
+    let copied = source.copy_paused(&keys, &target).await.expect("answers");
+    assert_eq!(copied.iter().map(|(key, _)| key).collect::<Vec<_>>(), [&keys[0], &keys[1], &keys[2]]);
+
+    for key in &keys[1..] {
+        let _: redis::Value = run(&source, &[b"DEL", key]).await;
+    }
+    // Paused anew meanwhile, by a process that knows it.
+    let _: redis::Value = run(&target, &[b"SET", &keys[2], b"7"]).await;
+    source.resume_on(&copied, &target).await.expect("answers");
+    let mut there: Vec<Option<String>> = vec![];
+    for key in &keys {
+        there.push(run(&target, &[b"GET", key]).await);
+    }
+    assert_eq!(there, [Some("1".to_owned()), None, Some("7".to_owned()), Some("9".to_owned())]);
 }
