@@ -82,7 +82,8 @@ impl<'a> Converter<'a> {
             return Ok(look.plan);
         }
         let claim =
-            Claim::take(self.target.arbiter().engine.clone(), &self.clock, self.settings.take_over).await?;
+            Claim::take(vec![self.target.arbiter().engine.clone()], &self.clock, self.settings.take_over)
+                .await?;
         let outcome = self.convert(&claim, state, look).await;
         claim.release().await;
         outcome

@@ -6,7 +6,6 @@ use std::{
 };
 
 use super::{
-    hosts::displaced,
     keys::{Index, slot_of, slot_of_copied},
     state::{Purge, Resharder},
 };
@@ -14,6 +13,7 @@ use crate::{
     engine::{
         cluster::{
             Placement, Slot, SlotTable,
+            claim::Claim,
             table::{Phase, Transit},
         },
         redis::{Dumped, Fence, Redis, clock_offset},
@@ -145,7 +145,7 @@ impl Resharder<'_> {
             if full.is_empty() || self.clock.monotonic() > until {
                 return Ok(full);
             }
-            self.check_claim()?;
+            self.claim.check()?;
             self.clock.sleep(DRAIN_PAUSE).await;
         }
     }
@@ -154,11 +154,11 @@ impl Resharder<'_> {
     pub(super) async fn take_touched(&self, batch: &Batch, index: &mut Index) -> Result<()> {
         let source = self.peer(&batch.from).engine.clone();
         let touched = source.take_touched().await?;
-        if !touched.iter().any(|key| **key == *self.mark.as_bytes()) {
+        if !touched.iter().any(|key| **key == *self.claim.mark().as_bytes()) {
             let text = format!("host {:?} has forgotten which keys were written: begin anew", batch.from);
             return Err(Error::new(ErrorKind::Unavailable, text));
         }
-        source.begin_tracking(&self.mark).await?;
+        source.begin_tracking(self.claim.mark()).await?;
         for key in touched {
             if let Some(slot) = slot_of_copied(&source, &key).filter(|_| !index.is_foreign(&key)) {
                 index.note(slot, key);
@@ -178,11 +178,11 @@ impl Resharder<'_> {
         let keys: Vec<Box<[u8]>> =
             batch.slots.iter().filter_map(|slot| index.keys.remove(slot)).flatten().collect();
         let ahead = clock_offset(&source, &target).await?.ahead();
-        self.check_claim()?;
+        self.claim.check()?;
         let target_run = target.run_id().await?;
         let seal = Placement::of_table(self.table.clone()).seal().to_owned();
-        if !target.begin_import(&self.mark, &seal).await? {
-            return Err(displaced());
+        if !target.begin_import(self.claim.mark(), &seal).await? {
+            return Err(Claim::displaced());
         }
         failpoint!("reshard_before_copy");
         for page in keys.chunks(PAGE) {
@@ -190,7 +190,7 @@ impl Resharder<'_> {
             // What expires while it is compared is read again, and is not there.
             for attempt in 0.. {
                 let items: Vec<Dumped> = source.dump(&page, ahead).await?.into_iter().flatten().collect();
-                target.restore(&self.mark, &items).await?;
+                target.restore(self.claim.mark(), &items).await?;
                 let bytes: usize = items.iter().map(Dumped::bytes).sum();
                 self.progress.bytes_moved += bytes as u64;
                 self.progress.keys_moved += items.len() as u64;
@@ -209,10 +209,10 @@ impl Resharder<'_> {
         target.register_stand_ins(&stand_ins.into_iter().collect::<Vec<_>>()).await?;
         failpoint!("reshard_after_copy");
         // From here on nothing is written there by an earlier step.
-        if !target.end_import(&self.mark).await? {
-            return Err(displaced());
+        if !target.end_import(self.claim.mark()).await? {
+            return Err(Claim::displaced());
         }
-        self.check_claim()?;
+        self.claim.check()?;
         if target.run_id().await? != target_run || source.run_id().await? != index.run {
             let text =
                 format!("host {:?} or {:?} was restarted while keys were copied", batch.from, batch.to);

@@ -1,40 +1,19 @@
 //! The hosts of a reshard: connected to, claimed, and told of each table.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::collections::{BTreeMap, VecDeque};
 
 use futures::future::{join_all, try_join_all};
-use uuid::Uuid;
 
 use super::state::{Peer, Resharder, Settings};
 use crate::{
     clock::Clock,
     engine::{
-        cluster::{Address, Host, Placement, Record, SlotTable, placement::check_name},
+        cluster::{Address, Host, Placement, Record, SlotTable, claim::Claim, placement::check_name},
         redis::{Fence, Redis},
     },
     error::{Error, ErrorKind, Result},
     model::Progress,
-    time::secs,
 };
-
-/// For how long a claim holds that is not renewed.
-const CLAIM: Duration = secs(30);
-
-/// Between two renewals of a claim.
-const RENEWAL: Duration = secs(5);
-
-/// A task that ends with this.
-pub(super) struct AbortOnDrop(tokio::task::AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
 
 impl<'a> Resharder<'a> {
     /// Connects to all hosts of a store and to those of the target, and claims the store.
@@ -69,14 +48,14 @@ impl<'a> Resharder<'a> {
         // Those that joined earlier, and are not in the configuration.
         let mut joined = vec![];
         for (name, address) in table.addresses() {
-            if peers.iter().all(|peer| peer.address.host.name() != name) {
+            if peers.iter().all(|peer| peer.name() != name) {
                 let template = present.first().or(target.first());
                 let url = template.map(|template| template.like(address)).unwrap_or_default();
                 joined.push(Address { host: Host::new(name)?, url });
             }
         }
         peers.extend(try_join_all(joined.into_iter().map(connect)).await?);
-        let known = |name: &str| peers.iter().any(|peer| peer.address.host.name() == name);
+        let known = |name: &str| peers.iter().any(|peer| peer.name() == name);
         if let Some(name) = table.hosts().find(|name| !known(name)) {
             let text = format!(
                 "host {name:?} has slots, and its address is not known: add it to the hosts of the store"
@@ -90,11 +69,15 @@ impl<'a> Resharder<'a> {
         for (peer, record) in peers.iter().zip(found) {
             peer.check(&table, &record?)?;
         }
-        let mark = Uuid::now_v7().to_string();
-        let mut resharder = Self {
+        // Every host that has slots: two resharders always have some in common, whatever their targets.
+        let mut owners: Vec<&Peer> =
+            peers.iter().filter(|peer| table.owners().any(|name| name == peer.name())).collect();
+        owners.sort_unstable_by_key(|peer| peer.name());
+        let owners = owners.into_iter().map(|peer| peer.engine.clone()).collect();
+        let claim = Claim::take(owners, clock, settings.take_over).await?;
+        Ok(Self {
             clock: clock.clone(),
-            mark,
-            claimed: vec![],
+            claim,
             peers,
             target: hosts,
             table,
@@ -104,64 +87,18 @@ impl<'a> Resharder<'a> {
             told,
             fences: BTreeMap::new(),
             purges: VecDeque::new(),
-            displaced: Arc::default(),
             began: clock.monotonic(),
-        };
-        resharder.claim().await?;
-        Ok(resharder)
+        })
     }
 }
 
 impl Resharder<'_> {
-    /// Becomes the only resharder of these hosts. Every host that has slots is claimed: two resharders always have some in common,
-    /// whatever their targets.
-    pub(super) async fn claim(&mut self) -> Result<()> {
-        let mut owners: Vec<&str> = self.table.owners().collect();
-        owners.sort_unstable();
-        let engines: Vec<Arc<Redis>> = owners.iter().map(|name| self.peer(name).engine.clone()).collect();
-        for engine in engines {
-            let claim = engine.claim_reshard(&self.mark, CLAIM, self.settings.take_over);
-            if let Some(other) = claim.await? {
-                let text = format!(
-                    "another resharder ({other}) is at work, or ended less than {CLAIM:?} ago: wait for it, or displace it \
-                     with --take-over"
-                );
-                return Err(Error::new(ErrorKind::Unavailable, text));
-            }
-            self.claimed.push(engine);
-        }
-        Ok(())
-    }
-
-    /// Renews the claims while it is at work.
-    pub(super) fn keep_claim(&self) -> AbortOnDrop {
-        let (engines, mark) = (self.claimed.clone(), self.mark.clone());
-        let (clock, displaced) = (self.clock.clone(), self.displaced.clone());
-        let renew = async move {
-            loop {
-                clock.sleep(RENEWAL).await;
-                for engine in &engines {
-                    if let Ok(Some(_)) = engine.claim_reshard(&mark, CLAIM, false).await {
-                        displaced.store(true, Ordering::Relaxed);
-                        return;
-                    }
-                    let _ = engine.keep_tracking().await;
-                }
-            }
-        };
-        AbortOnDrop(tokio::spawn(renew).abort_handle())
-    }
-
-    pub(super) fn check_claim(&self) -> Result<()> {
-        if self.displaced.load(Ordering::Relaxed) { Err(displaced()) } else { Ok(()) }
-    }
-
     /// Stores the next table on all hosts, and raises the fences of some.
     pub(super) async fn store(&mut self, next: SlotTable, fenced: &[Box<str>], tracks: bool) -> Result<()> {
-        self.check_claim()?;
+        self.claim.check()?;
         let placement = Placement::of_table(next.clone());
         let place = async |peer: &Peer| {
-            let is_fenced = fenced.iter().any(|name| **name == *peer.address.host.name());
+            let is_fenced = fenced.iter().any(|name| **name == *peer.name());
             let fence = is_fenced.then_some(Fence { epoch: next.epoch(), tracks });
             peer.engine.place(&placement, fence).await
         };
@@ -189,7 +126,7 @@ impl Resharder<'_> {
     }
 
     pub(super) fn peer(&self, name: &str) -> &Peer {
-        let found = self.peers.iter().find(|peer| peer.address.host.name() == name);
+        let found = self.peers.iter().find(|peer| peer.name() == name);
         found.expect("each host of the table is connected to")
     }
 
@@ -200,6 +137,10 @@ impl Resharder<'_> {
 }
 
 impl Peer {
+    pub(super) fn name(&self) -> &str {
+        self.address.host.name()
+    }
+
     /// Whether it is the host that is meant, and of this store.
     fn check(&self, table: &SlotTable, record: &Record) -> Result<()> {
         if let Some(name) = &record.name {
@@ -207,7 +148,7 @@ impl Peer {
         }
         let Some(text) = &record.placement else { return Ok(()) };
         let own: SlotTable = text.parse().map_err(|error: Error| {
-            let name = self.address.host.name();
+            let name = self.name();
             Error::new(
                 ErrorKind::Configuration,
                 format!("host {name:?} has another kind of placement: {error}"),
@@ -215,7 +156,7 @@ impl Peer {
         })?;
         let differs = own.epoch() == table.epoch() && own.to_string() != table.to_string();
         if differs || own.epoch() > table.epoch() {
-            let name = self.address.host.name();
+            let name = self.name();
             let text = format!(
                 "host {name:?} belongs to another store: it holds another table, of epoch {}; if that store is gone, \
                  remove its keys from this host",
@@ -227,13 +168,9 @@ impl Peer {
     }
 }
 
-pub(super) fn displaced() -> Error {
-    Error::new(ErrorKind::Unavailable, "another resharder has taken over")
-}
-
 /// The latest table that some of the hosts hold.
 fn latest(peers: &[Peer], found: &[Result<Record>], is_asked: impl Fn(&str) -> bool) -> Option<SlotTable> {
-    let asked = peers.iter().zip(found).filter(|(peer, _)| is_asked(peer.address.host.name()));
+    let asked = peers.iter().zip(found).filter(|(peer, _)| is_asked(peer.name()));
     let asked: Vec<Result<Record>> = asked.map(|(_, record)| record.clone()).collect();
     Placement::latest_table(&asked)
 }

@@ -56,7 +56,7 @@ impl Resharder<'_> {
                     index.note(slot, key);
                 }
             }
-            self.check_claim()?;
+            self.claim.check()?;
             cursor = next;
             if cursor.is_none() {
                 break;
@@ -77,7 +77,7 @@ impl Resharder<'_> {
                 return Ok(());
             }
             self.clock.sleep(due.at.saturating_sub(now)).await;
-            self.check_claim()?;
+            self.claim.check()?;
             let Some(Purge { from, to, keys, slots, run, .. }) = self.purges.pop_front() else { break };
             if self.peer(&to).engine.run_id().await? != run {
                 let text = format!(

@@ -17,15 +17,12 @@ mod hosts;
 mod keys;
 mod state;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::atomic::Ordering,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use self::batch::batches;
 pub(crate) use self::state::{Resharder, Settings};
 use super::{Host, SlotMove, moves, placement::check_name, table::Phase};
-use crate::{error::Result, model::Progress, time::millis};
+use crate::{error::Result, model::Progress};
 
 impl Resharder<'_> {
     /// Moves slots until each host of the target has its share, and answers what was moved.
@@ -33,15 +30,8 @@ impl Resharder<'_> {
     /// # Errors
     /// If a host does not answer, or another resharder has taken over. It may be begun again.
     pub(crate) async fn run(mut self) -> Result<Progress> {
-        let renewals = self.keep_claim();
         let outcome = self.move_all().await;
-        drop(renewals);
-        if !self.displaced.load(Ordering::Relaxed) {
-            // It need not hold any longer.
-            for peer in &self.claimed {
-                let _ = peer.claim_reshard(&self.mark, millis(1), false).await;
-            }
-        }
+        self.claim.release().await;
         outcome.map(|()| self.progress)
     }
 
@@ -64,13 +54,13 @@ impl Resharder<'_> {
     async fn begin(&mut self) -> Result<()> {
         let text = self.table.to_string();
         for peer in &self.peers {
-            let record = peer.engine.complete_record(peer.address.host.name(), &text).await?;
+            let record = peer.engine.complete_record(peer.name(), &text).await?;
             // Two names of one host would share its keys.
             check_name(&peer.address.host, record.name.as_deref().unwrap_or_default())?;
         }
         self.end_earlier().await?;
         let joins = |name: &str| self.table.hosts().all(|known| known != name);
-        let new = self.peers.iter().map(|peer| (peer.address.host.name(), peer));
+        let new = self.peers.iter().map(|peer| (peer.name(), peer));
         let new = new.filter(|(name, _)| joins(name)).map(|(name, peer)| (name, peer.address.shown()));
         let next = self.table.with_addresses(&new.collect::<Vec<_>>());
         self.left = next.transits().iter().filter(|it| it.phase == Phase::Left).copied().collect();
@@ -80,7 +70,7 @@ impl Resharder<'_> {
         for peer in &self.peers {
             // Who was displaced writes nothing any more, and nobody takes the keys that were noted for it.
             peer.engine.forbid_import().await?;
-            self.fence(peer.address.host.name(), false).await?;
+            self.fence(peer.name(), false).await?;
             peer.engine.forget_touched().await?;
         }
         Ok(())
@@ -109,7 +99,7 @@ impl Resharder<'_> {
             return Ok(());
         }
         let engine = self.peer(source).engine.clone();
-        engine.begin_tracking(&self.mark).await?;
+        engine.begin_tracking(self.claim.mark()).await?;
         self.fence(source, true).await?;
         let (mut index, paused) = self.index(&engine, &leaving.keys().copied().collect()).await?;
         let targets: BTreeSet<Box<str>> = leaving.values().cloned().collect();
@@ -134,7 +124,7 @@ impl Resharder<'_> {
     async fn finish(&mut self) -> Result<()> {
         let names: Vec<&str> = self.target.iter().map(Host::name).collect();
         let next = self.table.without_idle(&names);
-        let everyone: Vec<Box<str>> = self.peers.iter().map(|peer| peer.address.host.name().into()).collect();
+        let everyone: Vec<Box<str>> = self.peers.iter().map(|peer| peer.name().into()).collect();
         self.store(next, &everyone, false).await
     }
 

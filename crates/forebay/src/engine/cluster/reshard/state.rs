@@ -2,14 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::{Arc, atomic::AtomicBool},
+    sync::Arc,
     time::Duration,
 };
 
 use crate::{
     clock::Clock,
     engine::{
-        cluster::{Address, Host, SlotTable, table::Transit},
+        cluster::{Address, Host, SlotTable, claim::Claim, table::Transit},
         redis::Redis,
     },
     model::Progress,
@@ -29,9 +29,7 @@ pub(crate) struct Settings {
 /// Moves slots.
 pub(crate) struct Resharder<'a> {
     pub(super) clock: Clock,
-    pub(super) mark: String,
-    /// The hosts that it has claimed.
-    pub(super) claimed: Vec<Arc<Redis>>,
+    pub(super) claim: Claim,
     pub(super) peers: Vec<Peer>,
     pub(super) target: Vec<Host>,
     pub(super) table: SlotTable,
@@ -44,8 +42,6 @@ pub(crate) struct Resharder<'a> {
     pub(super) fences: BTreeMap<Box<str>, u64>,
     /// Batches whose keys are still on their former owner.
     pub(super) purges: VecDeque<Purge>,
-    /// Set when another resharder has taken over.
-    pub(super) displaced: Arc<AtomicBool>,
     /// When it began, on the monotonic clock.
     pub(super) began: Duration,
 }
