@@ -9,14 +9,14 @@ use super::{
     Redis,
     calls::Call,
     fence::Fence,
-    reply::{strings, text, unexpected},
+    reply::{info_field, strings, text, unexpected},
     rows,
     script::Script,
 };
 use crate::{
     engine::cluster::{Group, Placement},
     error::{Error, ErrorKind, Result, Retry},
-    time::millis,
+    time::{millis, secs},
 };
 
 /// How often what may be repeated is tried.
@@ -24,6 +24,9 @@ const MAX_ATTEMPTS: usize = 5;
 
 /// Between two attempts.
 const PAUSE: Duration = millis(100);
+
+/// How long replicas have for what was written before. Below the time after which a host without an answer is given up.
+const REPLICATION: Duration = secs(1);
 
 /// A key that says that a buffer is paused, and its value.
 pub(crate) type Paused = (Box<[u8]>, Vec<u8>);
@@ -59,6 +62,32 @@ impl Redis {
         }
         let text = format!("redis {}: another resharder has stored a later table of slots", self.host.name());
         Err(Error::new(ErrorKind::Unavailable, text).with_retry(Retry::Never))
+    }
+
+    /// Waits until all replicas have what was written here, so that none of them takes over without it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] if one of them takes longer than [`REPLICATION`].
+    pub(crate) async fn await_replicas(&self) -> Result<()> {
+        let info = || cmd("INFO").arg("replication").to_owned();
+        let replicas = text(self.host.query(&info()).await?);
+        let replicas = replicas.and_then(|info| info_field(&info, "connected_slaves")?.parse::<i64>().ok());
+        let replicas = replicas.unwrap_or_default();
+        // WAIT counts from the last command of its own connection, whatever that was.
+        let within = u64::try_from(REPLICATION.as_millis()).unwrap_or(u64::MAX);
+        let wait = cmd("WAIT").arg(replicas).arg(within).to_owned();
+        match self.host.read_unfenced(vec![info(), wait]).await?.pop() {
+            Some(Value::Int(have)) if have >= replicas => Ok(()),
+            Some(Value::Int(have)) => {
+                let text = format!(
+                    "redis {}: {have} of {replicas} replicas have the fence after {REPLICATION:?}; if another one took over \
+                     now, writes would be lost: repeat this when they are not behind",
+                    self.host.name()
+                );
+                Err(Error::new(ErrorKind::Unavailable, text).with_retry(Retry::Later))
+            }
+            _ => Err(unexpected(self.host.name(), "WAIT")),
+        }
     }
 
     /// The fence, as it stands.

@@ -84,7 +84,12 @@ impl Resharder<'_> {
         // Nobody reads there when others may have written on the next host.
         let fence = Fence { epoch: next.epoch(), tracks: true };
         let present = Placement::of_table(self.table.clone());
-        self.peer(&batch.from).engine.place(&present, Some(fence)).await?;
+        let source = self.peer(&batch.from).engine.clone();
+        source.place(&present, Some(fence)).await?;
+        if let Err(behind) = source.await_replicas().await {
+            self.cancel(batch).await?;
+            return Err(behind);
+        }
         self.store(next, std::slice::from_ref(&batch.from), true).await?;
         let at = self.clock.monotonic() + PURGE_DELAY;
         let (from, to) = (batch.from.clone(), batch.to.clone());
@@ -115,6 +120,7 @@ impl Resharder<'_> {
             }
         }
         self.store(self.on_way(batch, Phase::Moving), std::slice::from_ref(&batch.from), true).await?;
+        self.peer(&batch.from).engine.await_replicas().await?;
         // From here on no partition is begun.
         for tag in self.tags(batch).await? {
             if self.peer(&batch.from).engine.has_rows(&tag).await? {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use forebay_testkit::{Redis as Server, Reply, unique_prefix};
+use forebay_testkit::{Redis as Server, Reply, eventually, unique_prefix};
 use redis::{Value, cmd};
 
 use super::{super::fence::Scripts, keys};
@@ -232,4 +232,28 @@ async fn one_resharder_claims_a_store_and_another_may_displace_it() {
     assert_eq!(claim("two", false).await.as_deref(), Some("one"));
     assert_eq!(claim("two", true).await, None);
     assert_eq!(claim("one", false).await.as_deref(), Some("two"));
+}
+
+/// The replica would take over without the fence.
+#[tokio::test]
+async fn a_fence_is_awaited_on_all_replicas() {
+    let primary = Server::start();
+    let redis = Redis::open(&primary.url(), "forebay", Clock::system()).await.expect("it runs");
+    redis.await_replicas().await.expect("there are none");
+    let replica = Server::builder().replica_of(&primary).start();
+    eventually("the replica to follow", async || {
+        matches!(primary.command(["WAIT", "1", "10"]), Reply::Integer(1))
+    })
+    .await;
+    primary.command(["SET", "forebay:cluster:fence", "7+"]);
+    redis.await_replicas().await.expect("it follows");
+    assert_eq!(replica.command(["GET", "forebay:cluster:fence"]), Reply::text("7+"));
+
+    replica.pause();
+    primary.command(["SET", "forebay:cluster:fence", "8+"]);
+    let error = redis.await_replicas().await.expect_err("it is stopped");
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Unavailable, Retry::Later));
+    assert!(error.to_string().contains("0 of 1 replicas have the fence after 1s"), "{error}");
+    replica.resume();
+    redis.await_replicas().await.expect("it follows");
 }

@@ -22,6 +22,7 @@ async fn move_all(source: &Redis, target: &Redis) -> Result<()> {
     let ahead = clock_offset(source, target).await?.ahead();
     assert!(target.begin_import(MARK, SEAL).await?);
     source.take_touched().await?;
+    source.await_replicas().await?;
     let (_, keys) = source.scan_page(None).await?;
     let items: Vec<_> = source.dump(&keys, ahead).await?.into_iter().flatten().collect();
     target.restore(MARK, &items).await?;
