@@ -5,7 +5,10 @@
 
 use std::{
     env,
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use forebay::{
@@ -16,7 +19,8 @@ use forebay::{
     sink::MemorySink,
     time::{millis, secs},
 };
-use forebay_testkit::{Redis, Reply, eventually, unique_prefix, without};
+use forebay_testkit::{Fault, Proxy, Redis, Reply, eventually, unique_prefix, without};
+use futures::future::join_all;
 use tokio::{
     sync::Notify,
     task::{JoinHandle, block_in_place},
@@ -24,7 +28,7 @@ use tokio::{
 
 use crate::{
     nodes::Structures,
-    reshard::{Load, Writer, check, take, write},
+    reshard::{Load, Writer, check, incr, take, write},
 };
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
@@ -63,6 +67,39 @@ async fn take_two(structures: Structures, key: String, load: Load) -> u64 {
         taken += u64::from(decisions.allowed);
     }
     taken
+}
+
+/// Counts one of each of many keys that nobody has used before, and answers which.
+async fn begin_keys(structures: Structures, prefix: String, load: Load) -> Vec<String> {
+    let mut begun = vec![];
+    for number in 0.. {
+        if load.stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let key = format!("{prefix}new{number}");
+        match (take(&structures, &key).await, incr(&structures.bay, &key).await) {
+            (Ok(()), Ok(())) => begun.push(key),
+            (Err(error), _) | (_, Err(error)) => assert!(is_wait(&error), "{error:?}"),
+        }
+        // Some thousand keys are enough.
+        tokio::time::sleep(millis(1)).await;
+    }
+    begun
+}
+
+async fn check_begun(structures: &Structures, keys: &[String]) {
+    for keys in keys.chunks(500) {
+        let mut map = structures.bay.cluster().map().deadline(secs(5));
+        let counts = map.mget::<Option<i64>>(keys);
+        let answers = map.run().await;
+        for (key, count) in keys.iter().zip(counts) {
+            assert_eq!(answers.get(count).expect("an answer"), Some(1), "{key}");
+        }
+        let takes = join_all(keys.iter().map(|key| structures.limit.peek(key))).await;
+        for (key, taken) in keys.iter().zip(takes) {
+            assert_eq!(taken.expect("an answer").used(), 1, "{key}");
+        }
+    }
 }
 
 fn is_wait(error: &Error) -> bool {
@@ -109,6 +146,7 @@ struct Users {
     writers: Vec<Writer>,
     holders: Vec<JoinHandle<u64>>,
     pairs: Vec<(String, JoinHandle<u64>)>,
+    beginners: [JoinHandle<Vec<String>>; 2],
 }
 
 impl Users {
@@ -129,7 +167,10 @@ impl Users {
             (key.clone(), tokio::spawn(take_two(process(number), key, load.clone())))
         };
         let pairs = (0..8).map(pair).collect();
-        Self { processes, load, writers, holders, pairs }
+        let beginners = [0, 1].map(|number| {
+            tokio::spawn(begin_keys(process(number), format!("{prefix}{number}"), load.clone()))
+        });
+        Self { processes, load, writers, holders, pairs, beginners }
     }
 
     async fn more(&self, counts: usize) {
@@ -160,7 +201,15 @@ impl Users {
         for holder in self.holders {
             holds += holder.await.expect("one holder at a time");
         }
-        let [Structures { bay, limit, .. }, _] = &self.processes;
+        let [structures, _] = &self.processes;
+        let mut begun = 0;
+        for beginner in self.beginners {
+            let keys = beginner.await.expect("no other error");
+            check_begun(structures, &keys).await;
+            begun += keys.len();
+        }
+        assert!(begun > 1_000, "{begun} keys");
+        let Structures { bay, limit, .. } = structures;
         for (key, pair) in self.pairs {
             let taken = pair.await.expect("answers");
             assert_eq!(limit.peek(&key).await.expect("answers").used(), taken, "{key}");
@@ -170,7 +219,7 @@ impl Users {
         assert_eq!(of_all.peek("*").await.expect("answers").used(), all);
         assert!(holds > 100 && all > 100, "{holds} holds, {all} pairs");
         println!(
-            "{holds} holds of locks, {all} takes of two limits, {} counts; {} were refused after a second",
+            "{holds} holds of locks, {all} takes of two limits, {begun} new keys, {} counts; {} were refused after a second",
             self.load.acknowledged.load(Ordering::Relaxed),
             self.load.refused.load(Ordering::Relaxed)
         );
@@ -192,7 +241,7 @@ async fn hosts_join_and_leave_under_load_without_a_count_lost_or_doubled() {
     let keys: Vec<String> = (0..writers * 12).map(|key| format!("{prefix}{key}")).collect();
     let once: Vec<String> = (0..2_000).map(|key| format!("once{key}")).collect();
     for keys in once.chunks(200) {
-        for taken in futures::future::join_all(keys.iter().map(|key| take(&structures, key))).await {
+        for taken in join_all(keys.iter().map(|key| take(&structures, key))).await {
             taken.expect("an answer");
         }
     }
@@ -338,6 +387,57 @@ async fn a_command_for_a_host_that_has_left_is_sent_to_no_other() {
     for server in &servers {
         assert_eq!(server.command(["EXISTS", "mark"]), Reply::Integer(0));
     }
+}
+
+/// The next owner counts as soon as one process knows of it. From then on the former one must not answer another process, which
+/// does not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_process_has_counted_the_other_one_sees_while_the_slots_of_a_host_leave() {
+    if without("redis") {
+        return;
+    }
+    let servers: [Redis; 3] = block_in_place(|| std::array::from_fn(|_| Redis::start()));
+    let (prefix, three) = (unique_prefix(), of("abc", &servers));
+    let open = async || Forebay::options().prefix(&prefix).open_hosts(three.clone()).await.expect("opens");
+    let (counting, looking) = (open().await, open().await);
+    let on_c = |key: &String| &*counting.cluster().route(key).host == "c";
+    let keys: Vec<String> = (0..).map(|key| format!("k{key}")).filter(on_c).take(200).collect();
+
+    // The host that gets each table first answers the one who moves the slots late: the others get it later.
+    let slow = Proxy::new(servers[0].port());
+    slow.set(Fault::Delay(millis(20)));
+    let via = |target: &str| {
+        let hosts = NAMES.iter().zip(&servers).filter(|(name, _)| target.contains(**name));
+        hosts.fold(Hosts::new(), |hosts, (name, server)| {
+            let url = if *name == "a" { server.url_through(&slow) } else { server.url() };
+            hosts.host(*name, url)
+        })
+    };
+    let (now, next) = (via("abc"), via("ab"));
+    let looked = Forebay::options().prefix(&prefix).inspect_hosts(now).await.expect("answers");
+    let (moved, counts) = (AtomicBool::new(false), AtomicU64::new(0));
+    let options = ReshardOptions::new();
+    let move_all = async {
+        let done = looked.reshard(&next, &options, |_| ()).await;
+        moved.store(true, Ordering::Relaxed);
+        done.expect("moved");
+    };
+    let count = async |keys: &[String]| {
+        for round in 1.. {
+            for key in keys {
+                incr(&counting, key).await.expect("an answer");
+                let mut map = looking.cluster().map();
+                let seen = map.get::<i64>(key);
+                assert_eq!(map.run().await.get(seen).expect("an answer"), round, "{key}");
+                counts.fetch_add(1, Ordering::Relaxed);
+            }
+            if moved.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+    };
+    let ((), _) = futures::join!(move_all, join_all(keys.chunks(20).map(count)));
+    assert!(counts.load(Ordering::Relaxed) > 500, "{counts:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

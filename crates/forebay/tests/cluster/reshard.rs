@@ -68,7 +68,7 @@ pub(crate) async fn take(structures: &Structures, key: &str) -> Result<(), Error
     Ok(())
 }
 
-async fn incr(bay: &Forebay, key: &str) -> Result<(), Error> {
+pub(crate) async fn incr(bay: &Forebay, key: &str) -> Result<(), Error> {
     let mut map = bay.cluster().map();
     let ticket = map.incr(key, 1);
     map.run().await.get(ticket)?;
