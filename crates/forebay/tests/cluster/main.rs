@@ -13,6 +13,7 @@ mod inspection;
 mod join;
 mod map;
 mod map_faults;
+mod moves;
 mod moving;
 mod nodes;
 mod points;
