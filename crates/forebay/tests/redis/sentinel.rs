@@ -81,7 +81,10 @@ async fn an_orderly_switch_is_followed_at_once() {
     let url = set.url().replace("redis+sentinel://", "redis+sentinel://127.0.0.1:1,");
     let bay = open(&url).await.expect("opens");
     let (old, new) = (set.primary(), set.replica());
-    set.sentinels()[0].command(["SENTINEL", "FAILOVER", "mymaster"]);
+    eventually("the Sentinels to agree to a switch", async || {
+        set.sentinels()[0].command(["SENTINEL", "FAILOVER", "mymaster"]) == Reply::text("OK")
+    })
+    .await;
     set.await_promotion(new);
     let series = bay.series("hits").expect("valid");
     // The old one is a primary until the Sentinels tell it, so a write may be acknowledged there.

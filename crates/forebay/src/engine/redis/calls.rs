@@ -207,13 +207,14 @@ impl Host {
         if commands.is_empty() {
             return Ok(vec![]);
         }
-        let pipeline = pipeline(commands);
+        let (pipeline, mut session) = (pipeline(commands), self.session().await?);
         let mut asked = 0;
         loop {
-            let session = self.session().await?;
             asked += 1;
             match self.send(&session, &pipeline).await {
-                Err(error) if error.kind() == ErrorKind::Ambiguous && asked < MAX_ASKED => {}
+                Err(error) if error.kind() == ErrorKind::Ambiguous && asked < MAX_ASKED => {
+                    session = self.session_after(&session).await?;
+                }
                 values => return values?.into_iter().collect(),
             }
         }

@@ -328,9 +328,23 @@ impl Host {
         if let Link::Up(session) = &*self.state.borrow() {
             return Ok(session.clone());
         }
+        self.settled_session(|_| true).await
+    }
+
+    /// [`session`](Self::session), after this one was found dead.
+    pub(super) async fn session_after(&self, dead: &Session) -> Result<Session> {
+        dead.facts.give_up.notify_one();
+        self.settled_session(|session| !Arc::ptr_eq(&session.facts, &dead.facts)).await
+    }
+
+    async fn settled_session(&self, is_good: impl Fn(&Session) -> bool) -> Result<Session> {
         let mut link = self.state.subscribe();
-        let settled = link.wait_for(|link| !matches!(link, Link::Connecting)).await;
-        match settled.as_deref() {
+        let is_settled = |link: &Link| match link {
+            Link::Connecting => false,
+            Link::Up(session) => is_good(session),
+            Link::Down(_) | Link::Closed => true,
+        };
+        match link.wait_for(is_settled).await.as_deref() {
             Ok(Link::Up(session)) => Ok(session.clone()),
             Ok(Link::Down(error)) => Err(error.clone()),
             _ => Err(Error::new(ErrorKind::Closed, format!("redis {}: the store was closed", self.name()))),

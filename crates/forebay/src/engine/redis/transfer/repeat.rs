@@ -7,14 +7,11 @@ use redis::{Cmd, Value};
 use super::super::{Redis, pipeline::pipeline, refusal::Refusal};
 use crate::{
     error::{ErrorKind, Result},
-    time::{millis, mins},
+    time::mins,
 };
 
 /// How often a pipeline is sent at most: one connection may be found dead, and the next one lose the answer.
 const MAX_SENT: usize = 3;
-
-/// Between two looks for another connection.
-const PAUSE: Duration = millis(2);
 
 /// A server writes a value of half a gigabyte in some seconds, and does nothing else meanwhile.
 const WITHIN: Duration = mins(1);
@@ -29,20 +26,13 @@ impl Redis {
         commands: impl Fn() -> Vec<Cmd>,
     ) -> Result<Vec<Value>> {
         let host = self.plain();
-        let (mut sent, mut lost) = (0, None);
+        host.hurry();
+        let (mut session, mut sent) = (host.session().await?, 0);
         let values = loop {
-            host.hurry();
-            let session = host.session().await?;
-            if lost == Some(session.since()) {
-                // Its end was not noticed yet: what is sent on it now is lost, too.
-                host.give_up();
-                host.clock().sleep(PAUSE).await;
-                continue;
-            }
             sent += 1;
             match host.transmit_within(&session, &pipeline(commands()), WITHIN).await {
                 Err(error) if error.kind() == ErrorKind::Ambiguous && sent < MAX_SENT => {
-                    lost = Some(session.since());
+                    session = host.session_after(&session).await?;
                 }
                 Err(error) => {
                     host.give_up();
