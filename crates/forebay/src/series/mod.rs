@@ -1,5 +1,6 @@
 //! Time series: counters in buckets of time.
 
+mod calendar;
 mod definition;
 mod handle;
 mod query;
@@ -7,7 +8,8 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-pub use crate::model::resolution::Resolution;
+pub use crate::model::{rate::calendar::CalendarUnit, resolution::Resolution};
+pub use calendar::CalendarRange;
 pub use definition::Series;
 pub(crate) use handle::Acceptance;
 pub use handle::SeriesHandle;

@@ -151,13 +151,42 @@ pub(super) fn plan_range(
     })
 }
 
+/// Covers the windows of a calendar: a cover for each, as of [`plan_sum`], without gap or overlap between them. `starts` has their
+/// starts; the first one contains `from`, and the last one `to`.
+///
+/// Where the buckets that are kept do not end with a window, the window ends with the nearest of them.
+pub(super) fn plan_calendar(
+    resolutions: &[Resolution],
+    from: Timestamp,
+    to: Timestamp,
+    starts: &[Timestamp],
+    now: Timestamp,
+) -> Vec<Cover> {
+    let mut covers: Vec<Cover> = Vec::with_capacity(starts.len());
+    for number in 0..starts.len() {
+        let begin = covers.last().map_or(from, |before: &Cover| before.to);
+        let end = starts.get(number + 1).map_or(to, |next| nearest_edge(resolutions, *next, now));
+        let cover = plan_sum(resolutions, begin, end.min(to), now);
+        let is_empty = cover.runs.is_empty();
+        covers.push(if is_empty { Cover { from: begin, to: begin, ..cover } } else { cover });
+    }
+    covers
+}
+
+/// The edge of a kept bucket that is nearest to a time.
+fn nearest_edge(resolutions: &[Resolution], at: Timestamp, now: Timestamp) -> Timestamp {
+    let Some(finest) = finest_kept(resolutions, at, now) else { return at };
+    let Range { start, end } = resolutions[finest].span(at);
+    if at.since(start) * 2 < resolutions[finest].step { start } else { end }
+}
+
 /// The position of the finest resolution that keeps the bucket around `at`.
 fn finest_kept(resolutions: &[Resolution], at: Timestamp, now: Timestamp) -> Option<usize> {
     resolutions.iter().position(|resolution| resolution.keeps(resolution.bucket(at), now))
 }
 
 /// The oldest time that any resolution keeps.
-fn oldest(resolutions: &[Resolution], now: Timestamp) -> Timestamp {
+pub(super) fn oldest(resolutions: &[Resolution], now: Timestamp) -> Timestamp {
     resolutions.last().map_or(now, |coarsest| now.minus(coarsest.retention))
 }
 

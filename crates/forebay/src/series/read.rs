@@ -257,7 +257,7 @@ impl SeriesHandle {
     }
 
     /// The counts of each run, and whether points may be missing.
-    async fn read(&self, key: &str, cover: &Cover) -> Result<(Vec<Vec<u64>>, bool)> {
+    pub(super) async fn read(&self, key: &str, cover: &Cover) -> Result<(Vec<Vec<u64>>, bool)> {
         let buckets = cover.buckets();
         if buckets > MAX_BUCKETS {
             return Err(out_of_range(format!(

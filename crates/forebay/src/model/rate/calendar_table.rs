@@ -48,6 +48,36 @@ impl CalendarUnit {
         }
     }
 
+    /// The starts of all windows of a zone that have a part of `from..to`, in microseconds since 1970 and in order, and the end of
+    /// the last one; `None` if there are more than `most`. A day that a zone skipped is not a window.
+    pub(crate) fn windows(self, from: i64, to: i64, zone: &TimeZone, most: usize) -> Option<(Vec<i64>, i64)> {
+        const MICROS: i64 = 1_000_000;
+        let (from, to) = (from.max(0), to.min(LAST_SECOND * MICROS));
+        let seconds = (from / MICROS).min(LAST_SECOND);
+        let at = Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
+        let start = |ordinal| first_second(self.first_day(ordinal), zone);
+        let mut ordinal = self.ordinal(zone.to_datetime(at).date());
+        // As in `Boundaries::round`.
+        while start(ordinal + 1) <= seconds {
+            ordinal += 1;
+        }
+        let mut starts = vec![start(ordinal) * MICROS];
+        loop {
+            ordinal += 1;
+            let next = start(ordinal) * MICROS;
+            if starts.last().is_some_and(|last| *last >= next) {
+                continue;
+            }
+            if next >= to {
+                return Some((starts, next));
+            }
+            if starts.len() >= most {
+                return None;
+            }
+            starts.push(next);
+        }
+    }
+
     /// The first day of a window, the inverse of [`ordinal`](Self::ordinal).
     pub(super) fn first_day(self, ordinal: i64) -> Date {
         let day = match self {
