@@ -1,10 +1,14 @@
 //! Bodies of `/v1/series`.
 
-use forebay::series::{Range, Total};
+use forebay::{
+    Error, Timestamp,
+    series::{CalendarRange, Range, SeriesHandle, Total},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::fields::{At, Count, Key};
+use crate::text::Step;
 
 /// A point.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -42,7 +46,7 @@ impl From<Total> for Sum {
     }
 }
 
-/// Counts at regular times.
+/// Counts at regular times, or by the calendar.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[schema(as = Range)]
 pub(crate) struct RangeBody {
@@ -50,9 +54,12 @@ pub(crate) struct RangeBody {
     /// The start of the first point: a multiple of `step` at or before `from`.
     #[schema(format = DateTime)]
     pub(crate) start: String,
-    /// Seconds from point to point.
-    pub(crate) step: u64,
-    /// `step` is longer than the request's, because buckets as fine as that are not kept at `from` any more.
+    pub(crate) step: PointLength,
+    /// The starts of all points, if `step` is a unit of the calendar; else left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub(crate) starts: Vec<String>,
+    /// Buckets as fine as the request needs are not kept any more: `step` is longer, or `starts` are those of the nearest that are.
     pub(crate) coarsened: bool,
     /// The count of each point, zero where nothing was counted.
     pub(crate) values: Vec<u64>,
@@ -67,6 +74,15 @@ pub(crate) struct RangeBody {
     pub(crate) partial: Partial,
 }
 
+/// Seconds from point to point, or a unit of the calendar.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum PointLength {
+    Seconds(u64),
+    /// `day`, `week` or `month`.
+    Unit(String),
+}
+
 /// Tells whether the first and the last point cover only a part of their step, and whether counts may be missing.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub(crate) struct Partial {
@@ -79,12 +95,51 @@ pub(crate) struct Partial {
 }
 
 impl RangeBody {
-    /// The range of `key`.
-    pub(crate) fn new(key: &str, range: Range) -> Self {
+    /// Reads the range of `key`. `zone` has the days of a step of the calendar.
+    pub(crate) async fn ask(
+        series: &SeriesHandle,
+        key: &str,
+        (from, to): (Timestamp, Timestamp),
+        step: Option<Step>,
+        zone: &str,
+    ) -> Result<Self, Error> {
+        let step = match step {
+            Some(Step::Calendar(unit)) => {
+                let range = series.calendar_range(key, from, to, unit, zone).await?;
+                return Ok(Self::of_calendar(key, unit.as_str(), range));
+            }
+            Some(Step::Fixed(step)) => Some(step),
+            None => None,
+        };
+        Ok(Self::of(key, series.range(key, from, to, step).await?))
+    }
+
+    fn of(key: &str, range: Range) -> Self {
         Self {
             key: key.to_owned(),
             start: range.start.to_string(),
-            step: range.step.as_secs(),
+            step: PointLength::Seconds(range.step.as_secs()),
+            starts: vec![],
+            coarsened: range.coarsened,
+            sum: range.sum(),
+            from: range.from.to_string(),
+            to: range.to.to_string(),
+            partial: Partial {
+                first: range.is_first_partial(),
+                last: range.is_last_partial(),
+                counts: range.partial,
+            },
+            values: range.values,
+        }
+    }
+
+    fn of_calendar(key: &str, unit: &str, range: CalendarRange) -> Self {
+        let starts: Vec<String> = range.starts.iter().map(Timestamp::to_string).collect();
+        Self {
+            key: key.to_owned(),
+            start: starts[0].clone(),
+            step: PointLength::Unit(unit.to_owned()),
+            starts,
             coarsened: range.coarsened,
             sum: range.sum(),
             from: range.from.to_string(),

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use forebay::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -13,11 +13,11 @@ use super::{
     terminal::answer,
 };
 use crate::{
-    api::series::RangeBody,
+    api::series::{PointLength, RangeBody},
     chart::{self, Points, spark},
     client::escaped,
     registry::find,
-    text::{Span, count, moment, shown},
+    text::{Span, Step, count, moment, shown},
 };
 
 /// The width of the line of blocks.
@@ -30,6 +30,7 @@ Examples:
   forebay series hits 42
   forebay series hits 42 --from -1h --step 1m
   forebay series hits.limited 42 --from today --tz Europe/Berlin
+  forebay series hits 42 --from -30d --step day --tz Europe/Berlin
   forebay series hits 42 --from 2026-01-01T00:00:00Z --to 2026-02-01T00:00:00Z --plot january.svg
   forebay series hits 42 --json
 
@@ -48,10 +49,11 @@ pub(super) struct Args {
     /// The end of the range
     #[arg(long, value_name = "TIME", default_value = "now", allow_hyphen_values = true)]
     to: String,
-    /// The length of a point, a multiple of the finest resolution [default: the finest that gives at most 1500 points]
-    #[arg(long, value_name = "SPAN")]
-    step: Option<Span>,
-    /// The time zone of today, and of the chart
+    /// The length of a point, a multiple of the finest resolution, or day, week or month [default: the finest that gives at most
+    /// 1500 points]
+    #[arg(long, value_name = "STEP")]
+    step: Option<Step>,
+    /// The time zone of today, of days, weeks and months, and of the chart
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
     tz: String,
     /// Draw a chart
@@ -66,10 +68,13 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let zone = moment::zone(&args.tz)?;
+    if let (Some(Step::Calendar(unit)), Some(_)) = (args.step, &args.plot) {
+        bail!("--step {}: a chart has points of one length, such as 1d", unit.as_str());
+    }
     let range = block_on(ask(args, &zone))?;
-    if let Some(path) = &args.plot {
+    if let (Some(path), PointLength::Seconds(step)) = (&args.plot, &range.step) {
         let start: Timestamp = range.start.parse().context("the time that the server gave")?;
-        let points = Points { start, step: Duration::from_secs(range.step), values: &range.values };
+        let points = Points { start, step: Duration::from_secs(*step), values: &range.values };
         let options = chart::Options { zone, ..chart::Options::default() };
         let picture = chart::series(&format!("{} of {}", args.name, args.key), points, &options);
         output::write(path, picture.as_bytes())?;
@@ -87,9 +92,9 @@ async fn ask(args: &Args, zone: &TimeZone) -> Result<RangeBody> {
         let series = if limited.is_some() { series.limited() } else { series };
         let now = series.store_time(&args.key).await;
         let (from, to) = (moment(&args.from, now, zone)?, moment(&args.to, now, zone)?);
-        let range = series.range(&args.key, from, to, args.step.map(|Span(step)| step)).await?;
+        let range = RangeBody::ask(&series, &args.key, (from, to), args.step, &args.tz).await?;
         bay.close().await?;
-        return Ok(RangeBody::new(&args.key, range));
+        return Ok(range);
     }
     let mut path = format!("/v1/series/{}?key={}", escaped(&args.name), escaped(&args.key));
     let step = args.step.map(|step| step.to_string());
@@ -107,18 +112,25 @@ fn describe(range: &RangeBody) -> String {
     let RangeBody { start, step, values, sum, from, to, partial, .. } = range;
     let most = values.iter().max().copied().unwrap_or(0);
     let mut lines = vec![spark(values, WIDTH)];
-    lines.push(format!(
-        "sum {sum}, at most {most} in {}; {} from {}",
-        Span(Duration::from_secs(*step)),
-        count(values.len() as u64, "point"),
-        shown(start)
-    ));
+    let length = match step {
+        PointLength::Seconds(step) => Span(Duration::from_secs(*step)).to_string(),
+        PointLength::Unit(unit) => format!("a {unit}"),
+    };
+    let points = count(values.len() as u64, "point");
+    lines.push(format!("sum {sum}, at most {most} in {length}; {points} from {}", shown(start)));
+    // Points of one length need no list.
+    lines.extend(range.starts.iter().zip(values).map(|(start, n)| format!("{}  {n}", shown(start))));
     lines.extend(partial.first.then(|| format!("the first point counts from {from}")));
     lines.extend(partial.last.then(|| format!("the last point counts until {to}")));
     let missing =
         "partial: points that other hosts accepted while the one of this key was down are not added yet";
     lines.extend(partial.counts.then(|| missing.to_owned()));
-    let coarsened = "the step is longer, because so fine a step is not kept that long";
+    let coarsened = match step {
+        PointLength::Seconds(_) => "the step is longer, because so fine a step is not kept that long",
+        PointLength::Unit(_) => {
+            "some points begin elsewhere, because buckets that begin there are not kept that long"
+        }
+    };
     lines.extend(range.coarsened.then(|| coarsened.to_owned()));
     lines.join("\n")
 }

@@ -16,7 +16,7 @@ use super::Problem;
 use crate::{
     app::Shared,
     chart::Theme,
-    text::{self, Span},
+    text::{self, Step},
 };
 
 /// The parameters of the query, as a type.
@@ -123,7 +123,7 @@ macro_rules! range_query {
             #[serde(default = "now")]
             #[param(default = "now")]
             pub to: String,
-            /// The time zone of `today`, and of the labels of a chart, such as `Europe/Berlin`.
+            /// The time zone of `today`, of a step of the calendar, and of the labels of a chart, such as `Europe/Berlin`.
             #[serde(default = "utc")]
             #[param(default = "UTC")]
             pub tz: String,
@@ -141,7 +141,7 @@ range_query! {
     /// The query of a range.
     RangeQuery {
         /// The length of a point: a multiple of the finest resolution, such as `10s`; longer where that is not kept any more.
-        /// By default the finest that gives at most 1 500 points.
+        /// By default the finest that gives at most 1 500 points. Or `day`, `week` or `month`, of the time zone `tz`.
         pub step: Option<String>,
     }
 }
@@ -216,11 +216,19 @@ pub(super) fn zone(name: &str) -> Result<TimeZone, Problem> {
 }
 
 /// The length of a point, if the query has one.
-pub(super) fn step(text: Option<&str>) -> Result<Option<Duration>, Problem> {
-    let Some(text) = text else { return Ok(None) };
-    match text.parse::<Span>() {
-        Ok(Span(step)) if !step.is_zero() => Ok(Some(step)),
-        Ok(_) => Err(Problem::field("step", "step: longer than 0s")),
-        Err(error) => Err(Problem::field("step", format!("step: {error}"))),
+pub(super) fn step(text: Option<&str>) -> Result<Option<Step>, Problem> {
+    let step = text.map(str::parse).transpose();
+    step.map_err(|error| Problem::field("step", format!("step: {error}")))
+}
+
+/// The length of a point of a chart, whose points are at regular times.
+pub(super) fn regular_step(text: Option<&str>) -> Result<Option<Duration>, Problem> {
+    match step(text)? {
+        None => Ok(None),
+        Some(Step::Fixed(step)) => Ok(Some(step)),
+        Some(Step::Calendar(unit)) => {
+            let text = format!("step: {}: a chart has points of one length, such as 1d", unit.as_str());
+            Err(Problem::field("step", text))
+        }
     }
 }

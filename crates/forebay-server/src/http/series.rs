@@ -14,7 +14,7 @@ use super::{
     Admin, Json, JsonResult, OneOrMany, Path, Problem, Query, Read, Write,
     batch::{LineResult, MAX_IN_FLIGHT, respond_added, respond_added_batch},
     once::Keyed,
-    query::{ChartQuery, KeyQuery, RangeQuery, SumQuery, between, checked_key, step, zone},
+    query::{ChartQuery, KeyQuery, RangeQuery, SumQuery, between, checked_key, regular_step, step, zone},
 };
 use crate::{
     api::{
@@ -119,8 +119,7 @@ async fn range(
 ) -> JsonResult<RangeBody> {
     let (series, key) = (find(&app, &series)?, checked_key(&query.key)?);
     let (from, to) = between(&query.from, &query.to, &query.tz, series.store_time(key).await)?;
-    let range = series.range(key, from, to, step(query.step.as_deref())?).await?;
-    Ok(Json(RangeBody::new(key, range)))
+    Ok(Json(RangeBody::ask(&series, key, (from, to), step(query.step.as_deref())?, &query.tz).await?))
 }
 
 /// The sum of a key's counts in a time range.
@@ -148,7 +147,7 @@ async fn chart(
 ) -> Result<Response, Problem> {
     let (series, key) = (find(&app, &name)?, checked_key(&query.key)?);
     let (from, to) = between(&query.from, &query.to, &query.tz, series.store_time(key).await)?;
-    let range = series.range(key, from, to, step(query.step.as_deref())?).await?;
+    let range = series.range(key, from, to, regular_step(query.step.as_deref())?).await?;
     let mut options =
         chart::Options { zone: zone(&query.tz)?, theme: query.theme, ..chart::Options::default() };
     options.width = query.width.unwrap_or(options.width);

@@ -7,12 +7,14 @@ pub mod allowance;
 pub mod duration;
 pub mod moment;
 pub mod rate;
+pub mod step;
 pub mod suggest;
 
 pub use allowance::Allowance;
 pub use duration::Span;
 pub use moment::moment;
 pub use rate::{Rate, Window};
+pub use step::Step;
 pub use suggest::{nearest, unknown};
 
 use std::{borrow::Cow, time::Duration};

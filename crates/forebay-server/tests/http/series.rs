@@ -56,6 +56,43 @@ fn a_range_adds_up_to_the_sum_and_says_which_points_are_partial() {
     assert_eq!(days["partial"], json!({"first": false, "last": false}), "whole days");
 }
 
+/// Clocks go back on 25 October 2015 in Berlin: that Sunday has 25 hours.
+#[test]
+fn days_and_months_are_those_of_a_time_zone() {
+    let server = Server::with(|config| config + "\n[series.fine]\nresolutions = [\"15m/30y\"]\n");
+    let client = server.client();
+    for at in ["2015-10-24T21:59:59Z", "2015-10-24T22:00:00Z", "2015-10-25T22:59:59Z", "2015-10-25T23:00:00Z"]
+    {
+        let body = json!({"key": "a", "at": at}).to_string();
+        client.post("/v1/series/fine", body).expect(202);
+    }
+    let ask = |rest: &str| {
+        client.get(&format!("/v1/series/fine?key=a&from=2015-10-23T22:00:00Z&to=2015-10-26T23:00:00Z&{rest}"))
+    };
+    let range = ask("step=day&tz=Europe/Berlin").expect(200);
+    let starts = ["2015-10-23T22:00:00Z", "2015-10-24T22:00:00Z", "2015-10-25T23:00:00Z"];
+    assert_eq!(
+        range,
+        json!({"key": "a", "start": starts[0], "step": "day", "starts": starts, "coarsened": false, "values": [1, 2, 1],
+            "sum": 4, "from": starts[0], "to": "2015-10-26T23:00:00Z", "partial": {"first": false, "last": false}})
+    );
+    let weeks = ask("step=week&tz=Europe/Berlin").expect(200);
+    assert_eq!((&weeks["values"], &weeks["partial"]["first"]), (&json!([3, 1]), &json!(true)), "{weeks}");
+    let months = ask("step=month").expect(200);
+    assert_eq!(
+        (&months["values"], &months["start"]),
+        (&json!([4]), &json!("2015-10-01T00:00:00Z")),
+        "{months}"
+    );
+
+    let detail = ask("step=days").problem(422);
+    assert!(detail.starts_with("step: span \"days\"") && detail.ends_with("or day, week, month"), "{detail}");
+    let detail = ask("step=day&tz=Europe/Berlinn").problem(422);
+    assert!(detail.contains("did you mean \"Europe/Berlin\"?"), "{detail}");
+    let chart = client.get("/v1/series/fine/chart.svg?key=a&step=day");
+    assert!(chart.problem(422).contains("points of one length, such as 1d"));
+}
+
 #[test]
 fn a_batch_counts_what_is_well_formed() {
     let server = Server::example();
