@@ -71,7 +71,11 @@ impl Target {
         match scheme {
             "redis+sentinel" | "rediss+sentinel" => Self::of_sentinels(scheme, rest),
             "redis+unix" => Self::of_socket(url),
-            _ => Self::of_host(scheme, rest),
+            "redis" | "rediss" => Self::of_host(scheme, rest),
+            _ => {
+                let known = "redis, rediss, redis+unix, redis+sentinel, rediss+sentinel";
+                Err(invalid(format!("store URL: scheme {scheme:?} of a host: {known} are accepted")))
+            }
         }
     }
 
