@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use forebay::{
-    Forebay, Limit, Retry,
+    Error, Forebay, Limit, Retry,
     cluster::{Fate, Hosts, Progress, Reply as Answer, ReshardOptions},
-    time::millis,
+    limit::{LimitHandle, OnError},
+    time::{millis, secs},
 };
 use forebay_testkit::{Fault, Proxy, Redis, Reply, eventually, unique_prefix, without};
 use futures::future::join_all;
@@ -185,6 +186,108 @@ async fn what_one_process_has_counted_the_other_one_sees_while_the_slots_of_a_ho
     };
     let ((), _) = futures::join!(move_all, join_all(keys.chunks(20).map(count)));
     assert!(counts.load(Ordering::Relaxed) > 500, "{counts:?}");
+}
+
+/// A store of three hosts with some takes, and the limit.
+async fn taken(three: &Hosts, keys: u32) -> (Forebay, LimitHandle) {
+    let bay = Forebay::options().prefix("own").open_hosts(three.clone()).await.expect("opens");
+    let limit = Limit::per_hour("hits", 1_000).on_error(OnError::Closed).deadline(secs(5));
+    let limit = bay.limit(limit).expect("valid");
+    for key in 0..keys {
+        assert!(limit.take(key.to_string()).await.expect("answers").is_allowed());
+    }
+    (bay, limit)
+}
+
+/// Tries to let hosts join, and returns the error. The callback gets each progress.
+async fn refused(three: &Hosts, next: &Hosts, told: impl FnMut(&Progress) + Send) -> Error {
+    let looked = Forebay::options().prefix("own").inspect_hosts(three.clone()).await.expect("answers");
+    looked.reshard(next, &ReshardOptions::new(), told).await.expect_err("refused")
+}
+
+/// Their keys would be taken for keys of this store: overwritten, carried off, or removed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_of_another_store_or_program_does_not_join() {
+    if without("redis") {
+        return;
+    }
+    let servers: [Redis; 4] = block_in_place(|| std::array::from_fn(|_| Redis::start()));
+    let (three, four) = (of("abc", &servers), of("abcd", &servers));
+    let (_bay, limit) = taken(&three, 50).await;
+    // Its table is a later one than that of a store that was just opened.
+    move_slots("own", &three, &of("ac", &servers), 0).await;
+    move_slots("own", &three, &three, 0).await;
+
+    let alone = servers[3].url();
+    let single = Forebay::options().prefix("own").open(&alone).await.expect("opens");
+    let _ = single.limit(Limit::per_hour("hits", 9)).expect("valid").take("k").await.expect("answers");
+    single.close().await.expect("closes");
+    let text = refused(&three, &four, |_| ()).await.to_string();
+    assert!(text.contains("host \"d\" has keys, such as \"own:"), "{text}");
+    assert!(text.contains("another database, or remove them"), "{text}");
+
+    servers[3].command(["FLUSHALL"]);
+    let fifth = Redis::start();
+    let both = Hosts::new().host("d", &alone).host("e", fifth.url());
+    let other = Forebay::options().prefix("own").open_hosts(both).await.expect("opens");
+    let text = refused(&three, &four, |_| ()).await.to_string();
+    other.close().await.expect("closes");
+    assert!(text.contains("host \"d\" belongs to another store"), "{text}");
+
+    servers[3].command(["FLUSHALL"]);
+    servers[3].command(["SET", "user:1", "x"]);
+    let text = refused(&three, &four, |_| ()).await.to_string();
+    assert!(text.contains("host \"d\" has keys, such as \"user:1\""), "{text}");
+    assert_eq!(servers[3].command(["DBSIZE"]), Reply::Integer(1), "nothing was written there");
+    // Keys of a store of another prefix stay where they are.
+    servers[3].command(["FLUSHALL"]);
+    for key in ["other:cluster:name", "other:window:hits:3600s:{1}"] {
+        servers[3].command(["SET", key, "x"]);
+    }
+    move_slots("own", &three, &four, 0).await;
+    for key in 0..50 {
+        assert_eq!(limit.peek(key.to_string()).await.expect("answers").used(), 1, "{key}");
+    }
+}
+
+/// The host that is to get slots fails while keys are copied to it: their owner goes on, and the others can do without it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_that_fails_in_the_middle_costs_nothing() {
+    if without("redis") {
+        return;
+    }
+    for full in [true, false] {
+        let servers: [Redis; 4] = block_in_place(|| std::array::from_fn(|_| Redis::start()));
+        let three = of("abc", &servers);
+        let (bay, limit) = taken(&three, 300).await;
+        let fail = || {
+            if full {
+                servers[3].command(["CONFIG", "SET", "maxmemory", "1"]);
+            } else {
+                servers[3].kill();
+            }
+        };
+        let error = refused(&three, &of("abcd", &servers), |progress| {
+            if progress.slots > 0 {
+                block_in_place(fail);
+            }
+        })
+        .await;
+        assert_eq!(error.retry(), Retry::Later, "{error}");
+        for key in 0..300 {
+            let taken = limit.take(key.to_string()).await.expect("answers");
+            assert!(taken.used() == 2 && !taken.is_degraded(), "{key}: {taken:?}");
+        }
+        move_slots("own", &three, &three, 0).await;
+        for key in 0..300 {
+            assert_eq!(limit.peek(key.to_string()).await.expect("answers").used(), 2, "{key}");
+        }
+        eventually("the host to be forgotten", async || {
+            let _ = limit.peek("0").await;
+            bay.cluster().hosts().len() == 3
+        })
+        .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

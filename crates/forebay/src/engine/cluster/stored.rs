@@ -83,7 +83,12 @@ impl Cluster {
         let first = Self::check(router, &addresses)?;
         let mut started = start(router, &addresses, options)?;
         let found = read_records(&addresses, &mut started, options).await?;
-        if let Some(error) = found.iter().find_map(|record| record.as_ref().err()) {
+        // One that has joined and got no slots need not answer.
+        let table = Placement::latest_table(&found);
+        let is_needed =
+            |host: &Host| table.as_ref().is_none_or(|table| table.owners().any(|name| name == host.name()));
+        let needed = started.hosts.iter().zip(&found).filter(|(host, _)| is_needed(host));
+        if let Some(error) = needed.into_iter().find_map(|(_, record)| record.as_ref().err()) {
             return Err(error.clone());
         }
         let placement = Placement::agreed(router, &started.hosts, &found)?.unwrap_or(first);

@@ -108,6 +108,16 @@ impl Redis {
         self.host.query(cmd("PEXPIRE").arg(self.keys.cluster_touched()).arg(60_000)).await.map(drop)
     }
 
+    /// Whether a key is the one that has the name of the host.
+    pub(crate) fn is_name(&self, key: &[u8]) -> bool {
+        *key == *self.keys.cluster_name().as_bytes()
+    }
+
+    /// The beginning of all keys of the store.
+    pub(crate) fn prefix(&self) -> &str {
+        self.keys.prefix()
+    }
+
     /// The beginning of the keys of another store, if this is one by which its hosts are known.
     pub(crate) fn foreign_prefix(&self, key: &[u8]) -> Option<Box<[u8]>> {
         let own = self.keys.cluster_name();

@@ -101,12 +101,19 @@ impl Resharder<'_> {
         Ok(())
     }
 
-    /// Lets slots be where they are.
+    /// Lets slots be where they are, also if the host that was to get them has failed.
     pub(super) async fn cancel(&mut self, batch: &Batch) -> Result<()> {
-        if self.table.transits().iter().any(|transit| transit.phase == Phase::Moving) {
-            self.remove_all(&batch.to, &batch.slots.iter().copied().collect()).await?;
+        let is_copied = self.table.transits().iter().any(|transit| transit.phase == Phase::Moving);
+        let slots = batch.slots.iter().copied().collect();
+        if is_copied && self.remove_all(&batch.to, &slots).await.is_err() {
+            // It has keys of slots that it does not own, as a former owner has: the next resharder removes them.
+            let host = self.number(&batch.to);
+            let left =
+                slots.iter().map(|slot| Transit { slot: Slot::numbered(*slot), host, phase: Phase::Left });
+            self.left.extend(left);
         }
-        self.store(self.with_left([]), std::slice::from_ref(&batch.from), true).await
+        let to = &*batch.to;
+        self.store_on(self.with_left([]), std::slice::from_ref(&batch.from), true, |name| name != to).await
     }
 
     /// Lets rows get into the database, and copies the keys of a batch.

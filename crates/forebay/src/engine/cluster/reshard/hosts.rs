@@ -2,16 +2,20 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use futures::future::{join_all, try_join_all};
+use futures::future::join_all;
 
-use super::state::{Peer, Resharder, Settings};
+use super::{
+    newcomers::check_newcomers,
+    peers::{Met, meet},
+    state::{Peer, Resharder, Settings},
+};
 use crate::{
     clock::Clock,
     engine::{
-        cluster::{Address, Host, Placement, Record, SlotTable, claim::Claim, placement::check_name},
-        redis::{Fence, Redis},
+        cluster::{Address, Placement, SlotTable, claim::Claim},
+        redis::Fence,
     },
-    error::{Error, ErrorKind, Result},
+    error::Result,
     model::Progress,
 };
 
@@ -27,48 +31,17 @@ impl<'a> Resharder<'a> {
         settings: Settings,
         told: &'a mut (dyn FnMut(&Progress) + Send),
     ) -> Result<Self> {
-        let connect = async |address: Address| {
-            let engine = Redis::start(&address.url, prefix, clock.clone())?;
-            engine.connected().await?;
-            Ok::<_, Error>(Peer { address, engine })
+        let Met { peers, table, records } = meet(&present, &target, (prefix, clock)).await?;
+        let is_new = |peer: &Peer| {
+            target.iter().any(|address| address.host.name() == peer.name())
+                && table.hosts().all(|known| known != peer.name())
         };
-        let hosts: Vec<Host> = target.iter().map(|address| address.host.clone()).collect();
-        // The URL of the target counts: a host may have another address from now on.
-        let is_new = |address: &Address| target.iter().all(|it| it.host.name() != address.host.name());
-        let all = present.iter().filter(|address| is_new(address)).chain(&target).cloned();
-        let mut peers: Vec<Peer> = try_join_all(all.map(connect)).await?;
-        let found = records(&peers).await?;
-        let is_present = |name: &str| present.iter().any(|it| it.host.name() == name);
-        let Some(table) = latest(&peers, &found, is_present) else {
-            return Err(Error::new(
-                ErrorKind::Configuration,
-                "no store with the router slots was opened on these hosts: there is nothing to move",
-            ));
-        };
-        // Those that joined earlier, and are not in the configuration.
-        let mut joined = vec![];
-        for (name, address) in table.addresses() {
-            if peers.iter().all(|peer| peer.name() != name) {
-                let template = present.first().or(target.first());
-                let url = template.map(|template| template.like(address)).unwrap_or_default();
-                joined.push(Address { host: Host::new(name)?, url });
-            }
+        let mut newcomers = vec![];
+        for (peer, record) in peers.iter().zip(&records) {
+            peer.check(&table, record)?;
+            newcomers.extend(is_new(peer).then_some((peer, record)));
         }
-        peers.extend(try_join_all(joined.into_iter().map(connect)).await?);
-        let known = |name: &str| peers.iter().any(|peer| peer.name() == name);
-        if let Some(name) = table.hosts().find(|name| !known(name)) {
-            let text = format!(
-                "host {name:?} has slots, and its address is not known: add it to the hosts of the store"
-            );
-            return Err(Error::new(ErrorKind::Configuration, text));
-        }
-        // A host of the table may have got a later one first.
-        let found = records(&peers).await?;
-        let is_known = |name: &str| table.hosts().any(|known| known == name);
-        let table = latest(&peers, &found, is_known).unwrap_or(table);
-        for (peer, record) in peers.iter().zip(found) {
-            peer.check(&table, &record?)?;
-        }
+        check_newcomers(&peers, &newcomers, (&table, present.first())).await?;
         // Every host that has slots: two resharders always have some in common, whatever their targets.
         let mut owners: Vec<&Peer> =
             peers.iter().filter(|peer| table.owners().any(|name| name == peer.name())).collect();
@@ -79,7 +52,7 @@ impl<'a> Resharder<'a> {
             clock: clock.clone(),
             claim,
             peers,
-            target: hosts,
+            target: target.into_iter().map(|address| address.host).collect(),
             table,
             left: vec![],
             settings,
@@ -95,6 +68,17 @@ impl<'a> Resharder<'a> {
 impl Resharder<'_> {
     /// Stores the next table on all hosts, and raises the fences of some.
     pub(super) async fn store(&mut self, next: SlotTable, fenced: &[Box<str>], tracks: bool) -> Result<()> {
+        self.store_on(next, fenced, tracks, |_| true).await
+    }
+
+    /// [`store`](Self::store), where hosts may fail that are neither the first one nor fenced, nor `needed`. They get a later table.
+    pub(super) async fn store_on(
+        &mut self,
+        next: SlotTable,
+        fenced: &[Box<str>],
+        tracks: bool,
+        needed: impl Fn(&str) -> bool,
+    ) -> Result<()> {
         self.claim.check()?;
         let placement = Placement::of_table(next.clone());
         let place = async |peer: &Peer| {
@@ -107,9 +91,14 @@ impl Resharder<'_> {
         place(arbiter).await?;
         failpoint!("reshard_after_arbiter");
         let others = self.peers.iter().filter(|peer| !std::ptr::eq(*peer, arbiter));
-        join_all(others.map(place)).await.into_iter().collect::<Result<()>>()?;
+        let is_needed = |peer: &Peer| needed(peer.name()) || fenced.iter().any(|name| **name == *peer.name());
+        let place =
+            async |peer| place(peer).await.or_else(|error| if is_needed(peer) { Err(error) } else { Ok(()) });
+        let placed: Result<()> = join_all(others.map(place)).await.into_iter().collect();
+        // The first one has it, so it counts, whatever became of the others.
         self.fences.extend(fenced.iter().map(|host| (host.clone(), next.epoch())));
         self.table = next;
+        placed?;
         failpoint!("reshard_after_store");
         Ok(())
     }
@@ -130,52 +119,19 @@ impl Resharder<'_> {
         found.expect("each host of the table is connected to")
     }
 
+    /// Whether the host of this number in the table is connected to.
+    pub(super) fn is_met(&self, number: usize) -> bool {
+        let name = self.table.hosts().nth(number);
+        self.peers.iter().any(|peer| name == Some(peer.name()))
+    }
+
+    /// Whether the table has a host of this name.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.table.hosts().any(|known| known == name)
+    }
+
     /// The number of a host in the table.
     pub(super) fn number(&self, name: &str) -> usize {
         self.table.hosts().position(|host| host == name).expect("the table has all hosts")
     }
-}
-
-impl Peer {
-    pub(super) fn name(&self) -> &str {
-        self.address.host.name()
-    }
-
-    /// Whether it is the host that is meant, and of this store.
-    fn check(&self, table: &SlotTable, record: &Record) -> Result<()> {
-        if let Some(name) = &record.name {
-            check_name(&self.address.host, name)?;
-        }
-        let Some(text) = &record.placement else { return Ok(()) };
-        let own: SlotTable = text.parse().map_err(|error: Error| {
-            let name = self.name();
-            Error::new(
-                ErrorKind::Configuration,
-                format!("host {name:?} has another kind of placement: {error}"),
-            )
-        })?;
-        let differs = own.epoch() == table.epoch() && own.to_string() != table.to_string();
-        if differs || own.epoch() > table.epoch() {
-            let name = self.name();
-            let text = format!(
-                "host {name:?} belongs to another store: it holds another table, of epoch {}; if that store is gone, \
-                 remove its keys from this host",
-                own.epoch()
-            );
-            return Err(Error::new(ErrorKind::Configuration, text));
-        }
-        Ok(())
-    }
-}
-
-/// The latest table that some of the hosts hold.
-fn latest(peers: &[Peer], found: &[Result<Record>], is_asked: impl Fn(&str) -> bool) -> Option<SlotTable> {
-    let asked = peers.iter().zip(found).filter(|(peer, _)| is_asked(peer.name()));
-    let asked: Vec<Result<Record>> = asked.map(|(_, record)| record.clone()).collect();
-    Placement::latest_table(&asked)
-}
-
-/// What each host holds of the cluster.
-async fn records(peers: &[Peer]) -> Result<Vec<Result<Record>>> {
-    Ok(join_all(peers.iter().map(|peer| peer.engine.record())).await)
 }

@@ -98,7 +98,8 @@ impl Resharder<'_> {
     /// Removes what an earlier resharder has copied to hosts that did not get the slots.
     pub(super) async fn remove_copies(&self) -> Result<()> {
         let mut copies: BTreeMap<usize, BTreeSet<u16>> = BTreeMap::new();
-        for transit in self.table.transits().iter().filter(|transit| transit.phase == Phase::Moving) {
+        let moving = self.table.transits().iter().filter(|transit| transit.phase == Phase::Moving);
+        for transit in moving.filter(|transit| self.is_met(transit.host)) {
             copies.entry(transit.host).or_default().insert(transit.slot.number());
         }
         for (host, slots) in copies {

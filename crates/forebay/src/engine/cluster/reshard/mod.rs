@@ -15,13 +15,15 @@
 mod batch;
 mod hosts;
 mod keys;
+mod newcomers;
+mod peers;
 mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::batch::batches;
 pub(crate) use self::state::{Resharder, Settings};
-use super::{Host, SlotMove, moves, placement::check_name, table::Phase};
+use super::{Host, Placement, SlotMove, moves, placement::check_name, table::Phase};
 use crate::{error::Result, model::Progress};
 
 impl Resharder<'_> {
@@ -39,7 +41,8 @@ impl Resharder<'_> {
         self.begin().await?;
         self.progress.slots = self.plan()?.len() as u64;
         self.tell();
-        let sources: Vec<Box<str>> = self.table.hosts().map(Into::into).collect();
+        let sources: Vec<Box<str>> = self.peers.iter().map(|peer| peer.name().into()).collect();
+        let sources: Vec<Box<str>> = sources.into_iter().filter(|name| self.knows(name)).collect();
         // First everywhere: a slot that moves on is noted for its last former owner only.
         for source in &sources {
             self.remove_left(source).await?;
@@ -52,6 +55,7 @@ impl Resharder<'_> {
 
     /// Stores a table that knows all hosts, and by which every slot is written.
     async fn begin(&mut self) -> Result<()> {
+        self.leave_useless().await;
         let text = self.table.to_string();
         for peer in &self.peers {
             let record = peer.engine.complete_record(peer.name(), &text).await?;
@@ -63,7 +67,8 @@ impl Resharder<'_> {
         let new = self.peers.iter().map(|peer| (peer.name(), peer));
         let new = new.filter(|(name, _)| joins(name)).map(|(name, peer)| (name, peer.address.shown()));
         let next = self.table.with_addresses(&new.collect::<Vec<_>>());
-        self.left = next.transits().iter().filter(|it| it.phase == Phase::Left).copied().collect();
+        let left = next.transits().iter().filter(|it| it.phase == Phase::Left && self.is_met(it.host));
+        self.left = left.copied().collect();
         let next = next.with_transits(self.left.clone());
         let everyone: Vec<Box<str>> = next.hosts().map(Into::into).collect();
         self.store(next, &everyone, false).await?;
@@ -74,6 +79,20 @@ impl Resharder<'_> {
             peer.engine.forget_touched().await?;
         }
         Ok(())
+    }
+
+    /// Forgets hosts without slots that are not to get any and take no writes: an earlier resharder failed on them.
+    async fn leave_useless(&mut self) {
+        let present = Placement::of_table(self.table.clone());
+        let mut useful = vec![];
+        for peer in std::mem::take(&mut self.peers) {
+            let has_slots = self.table.owners().any(|name| name == peer.name());
+            let stays = self.target.iter().any(|host| host.name() == peer.name());
+            if has_slots || stays || peer.engine.place(&present, None).await.is_ok() {
+                useful.push(peer);
+            }
+        }
+        self.peers = useful;
     }
 
     /// Removes what an earlier resharder has copied to hosts that did not get the slots.
