@@ -3,7 +3,7 @@
 use std::os::unix::process::ExitStatusExt as _;
 
 use forebay::cluster::{Hosts, RouterKind};
-use forebay_testkit::{Redis, Reply, unique_prefix, without};
+use forebay_testkit::{Redis, Reply, unique_prefix, wait_until, without};
 use serde_json::{Value, json};
 
 use super::process::{PROGRAM, Process, command, run};
@@ -153,6 +153,52 @@ fn a_change_of_hosts_is_planned_and_keys_are_verified() {
     ] {
         said(wrong, 2);
     }
+}
+
+/// By a user who has seen enough: no slot is left that nothing is written to, and the next run need not wait.
+#[test]
+fn a_reshard_that_is_interrupted_leaves_every_slot_written() {
+    if without("redis") {
+        return;
+    }
+    let (dir, servers) = (tempfile::tempdir().expect("a directory"), [(); 3].map(|()| Redis::start()));
+    let [a, b, c] = ["a", "b", "c"].map(|name| {
+        let at = name.as_bytes()[0] - b'a';
+        format!("{name}={}", servers[usize::from(at)].url())
+    });
+    let hosts = [&a, &b].map(|host| host.replacen('=', " = \"", 1) + "\"\n").concat();
+    let config = format!(
+        "prefix = \"own\"\ndatabase = \"sqlite::memory:\"\nlisten = \"127.0.0.1:0\"\n[cluster.hosts]\n{hosts}"
+    );
+    std::fs::write(dir.path().join("forebay.toml"), config).expect("a file");
+    let server = Process::start(dir.path(), &["serve"]);
+    server.line_after("  URL       ");
+    for key in 0..200 {
+        servers[0].command(["SET", &format!("own:window:hits:3600s:{{{key}}}"), &"x".repeat(1_000)]);
+    }
+    let table = || match servers[0].command(["GET", "own:cluster:placement"]) {
+        Reply::Text(table) => table,
+        other => panic!("{other:?}"),
+    };
+    let epoch = || -> u64 {
+        let table = table();
+        let epoch = table.lines().find_map(|line| line.strip_prefix("epoch "));
+        epoch.expect("it has one").parse().expect("a number")
+    };
+    let reshard = ["cluster", "reshard", "--rate", "1kB/s", "--to", &a, &b, &c];
+    for signal in ["INT", "TERM"] {
+        let before = epoch();
+        let process = Process::start(dir.path(), &reshard);
+        wait_until("slots to move", || epoch() > before + 2);
+        process.signal(signal);
+        let (status, text) = process.end();
+        assert_eq!(status, 2, "{text}");
+        assert!(text.contains("interrupted: run it again to go on"), "{text}");
+        assert!(!table().contains("\nmoving ") && !table().contains("\ndraining "), "{}", table());
+    }
+    let output = run(dir.path(), &["cluster", "reshard", "--to", &a, &b, &c]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(table().contains("host c ") && !table().contains("\nleft "), "{}", table());
 }
 
 /// Each time the command is killed, at a later step than before. The source and the target have their hosts in common.

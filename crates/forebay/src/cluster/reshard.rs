@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Hosts, Inspection, inspection::slot_hosts};
 use crate::{
-    engine::cluster::reshard::{Resharder, Settings},
+    engine::cluster::reshard::{Resharder, Settings, checked},
     error::{Result, invalid},
     model::Progress,
     time::secs,
@@ -82,7 +82,7 @@ impl Inspection {
     /// host does not understand, as an older server. Nothing is lost.
     ///
     /// # Cancellation
-    /// Dropping the future may leave slots to which nothing is written. Repeat it.
+    /// Dropping the future may leave slots to which nothing is written. Repeat it, or [`settle`](Self::settle).
     ///
     /// # Examples
     /// ```no_run
@@ -104,5 +104,30 @@ impl Inspection {
         let hosts = (slot_hosts(&self.hosts)?, slot_hosts(target)?);
         let store = (self.options.prefix.as_str(), &self.options.clock);
         Box::pin(async { Resharder::open(hosts, store, options.0, &mut told).await?.run().await }).await
+    }
+
+    /// Checks whether slots can move to these hosts, and changes nothing: whether each answers and belongs to this store, or is
+    /// empty; whether its clock is that of the others, and whether processes can log in to it.
+    ///
+    /// # Errors
+    /// Those with which [`reshard`](Self::reshard) would begin.
+    pub async fn check_target(&self, target: &Hosts) -> Result<()> {
+        let (present, target) = (slot_hosts(&self.hosts)?, slot_hosts(target)?);
+        let store = (self.options.prefix.as_str(), &self.options.clock);
+        Box::pin(async { checked(&present, &target, store).await.map(drop) }).await
+    }
+
+    /// Ends a [`reshard`](Self::reshard) whose future was dropped: every slot is written by its owner again. The rest moves when
+    /// that is repeated.
+    ///
+    /// # Errors
+    /// As [`reshard`](Self::reshard).
+    pub async fn settle(&self) -> Result<()> {
+        let present = slot_hosts(&self.hosts)?;
+        let store = (self.options.prefix.as_str(), &self.options.clock);
+        let options = ReshardOptions::new().take_over();
+        let mut told = |_: &Progress| ();
+        let hosts = (present.clone(), present);
+        Box::pin(async { Resharder::open(hosts, store, options.0, &mut told).await?.settle().await }).await
     }
 }

@@ -11,7 +11,11 @@ use forebay::{
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-use super::super::{config, runtime::block_on, terminal::answer};
+use super::super::{
+    config,
+    runtime::{block_on, interrupted},
+    terminal::answer,
+};
 use crate::{
     config::{Config, Options, Store},
     text::{Span, count, grouped, shown},
@@ -44,8 +48,8 @@ Examples:
 
 The store may be in use. Servers and programs that have it open follow by themselves; upgrade all of them first. Slots move a \
 few at a time. Nothing is written to a slot while its keys are copied: calls wait for that. Rows of buffers are not copied; \
-servers flush them into the database first. If the command ends in the middle, run it again. It goes on from what is stored \
-on the hosts.
+servers flush them into the database first. A host that joins has no keys, and a clock within a second of the others. If the \
+command ends in the middle, run it again. It goes on from what is stored on the hosts.
 Exit status: 0 done, 1 some slots stay because rows did not get into the database in time, 2 error.")]
 pub(super) struct ReshardArgs {
     /// All hosts of the target: URLs as in `store`, or NAME=URL; a configured host keeps its weight, a new one has 1
@@ -122,7 +126,11 @@ pub(super) fn reshard(args: &ReshardArgs) -> Result<ExitCode> {
     let target = target(&args.to)?.weighted_as(&hosts);
     target.check()?;
     if args.dry_run {
-        let plan = block_on(async { Ok(inspect(&config, hosts).await?.plan(&target).await?) })?;
+        let plan = block_on(async {
+            let looked = inspect(&config, hosts).await?;
+            looked.check_target(&target).await?;
+            Ok(looked.plan(&target).await?)
+        })?;
         answer(args.looked_at.json, &PlanBody::from(&plan), |_| describe(&plan))?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -139,9 +147,17 @@ pub(super) fn reshard(args: &ReshardArgs) -> Result<ExitCode> {
         bar.set_position(progress.slots_moved);
         bar.set_message(moved(progress));
     };
-    let moves = async { Ok(inspect(&config, hosts).await?.reshard(&target, &options, told).await?) };
-    let done =
-        block_on(moves).context("slots are where they were, or have moved whole: run it again to go on")?;
+    let moves = async {
+        let looked = inspect(&config, hosts).await?;
+        tokio::select! {
+            done = looked.reshard(&target, &options, told) => return Ok(done?),
+            ended = interrupted() => ended?,
+        }
+        // Slots that are on their way would not be written until this is run again.
+        looked.settle().await.context("interrupted, and slots may be left to which nothing is written")?;
+        bail!("interrupted: run it again to go on")
+    };
+    let done = block_on(moves).context("slots are where they were, or have moved whole")?;
     bar.finish_and_clear();
     answer(args.looked_at.json, &MovedBody::from(&done), |_| describe_moved(&done))?;
     Ok(if done.undrained.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

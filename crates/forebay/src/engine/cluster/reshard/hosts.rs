@@ -15,7 +15,7 @@ use crate::{
         cluster::{Address, Placement, SlotTable, claim::Claim},
         redis::Fence,
     },
-    error::Result,
+    error::{Error, ErrorKind, Result},
     model::Progress,
 };
 
@@ -31,17 +31,12 @@ impl<'a> Resharder<'a> {
         settings: Settings,
         told: &'a mut (dyn FnMut(&Progress) + Send),
     ) -> Result<Self> {
-        let Met { peers, table, records } = meet(&present, &target, (prefix, clock)).await?;
-        let is_new = |peer: &Peer| {
-            target.iter().any(|address| address.host.name() == peer.name())
-                && table.hosts().all(|known| known != peer.name())
+        let Some((peers, table)) = checked(&present, &target, (prefix, clock)).await? else {
+            return Err(Error::new(
+                ErrorKind::Configuration,
+                "no store with the router slots was opened on these hosts: there is nothing to move",
+            ));
         };
-        let mut newcomers = vec![];
-        for (peer, record) in peers.iter().zip(&records) {
-            peer.check(&table, record)?;
-            newcomers.extend(is_new(peer).then_some((peer, record)));
-        }
-        check_newcomers(&peers, &newcomers, (&table, present.first())).await?;
         // Every host that has slots: two resharders always have some in common, whatever their targets.
         let mut owners: Vec<&Peer> =
             peers.iter().filter(|peer| table.owners().any(|name| name == peer.name())).collect();
@@ -63,6 +58,29 @@ impl<'a> Resharder<'a> {
             began: clock.monotonic(),
         })
     }
+}
+
+/// The hosts, once it is certain that slots can move between them, and the latest table of any. `None`: no store was opened on them.
+///
+/// # Errors
+/// As [`Resharder::open`].
+pub(crate) async fn checked(
+    present: &[Address],
+    target: &[Address],
+    store: (&str, &Clock),
+) -> Result<Option<(Vec<Peer>, SlotTable)>> {
+    let Some(Met { peers, table, records }) = meet(present, target, store).await? else { return Ok(None) };
+    let is_new = |peer: &Peer| {
+        target.iter().any(|address| address.host.name() == peer.name())
+            && table.hosts().all(|known| known != peer.name())
+    };
+    let mut newcomers = vec![];
+    for (peer, record) in peers.iter().zip(&records) {
+        peer.check(&table, record)?;
+        newcomers.extend(is_new(peer).then_some((peer, record)));
+    }
+    check_newcomers(&peers, &newcomers, (&table, present.first())).await?;
+    Ok(Some((peers, table)))
 }
 
 impl Resharder<'_> {

@@ -22,6 +22,7 @@ mod state;
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::batch::batches;
+pub(crate) use self::hosts::checked;
 pub(crate) use self::state::{Resharder, Settings};
 use super::{Host, Placement, SlotMove, moves, placement::check_name, table::Phase};
 use crate::{error::Result, model::Progress};
@@ -35,6 +36,16 @@ impl Resharder<'_> {
         let outcome = self.move_all().await;
         self.claim.release().await;
         outcome.map(|()| self.progress)
+    }
+
+    /// Lets every slot be written by its owner. What has to move stays where it is.
+    ///
+    /// # Errors
+    /// If a host does not answer, or another resharder has taken over.
+    pub(crate) async fn settle(mut self) -> Result<()> {
+        let begun = self.begin().await;
+        self.claim.release().await;
+        begun
     }
 
     async fn move_all(&mut self) -> Result<()> {

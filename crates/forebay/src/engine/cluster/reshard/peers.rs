@@ -21,14 +21,14 @@ pub(super) struct Met {
     pub records: Vec<Record>,
 }
 
-/// Connects to the hosts of a store and to those of the target.
+/// Connects to the hosts of a store and to those of the target. `None`: no store was opened on them.
 ///
 /// A host that has no slots, and is not to get any, need not answer: what was copied to it is of no use.
 pub(super) async fn meet(
     present: &[Address],
     target: &[Address],
     (prefix, clock): (&str, &Clock),
-) -> Result<Met> {
+) -> Result<Option<Met>> {
     let connect = async |address: Address| {
         let engine = Redis::start(&address.url, prefix, clock.clone())?;
         engine.connected().await?;
@@ -50,12 +50,7 @@ pub(super) async fn meet(
     add(&mut peers, present.iter().filter(|address| !stays(address)).cloned().collect()).await;
     let found = records(&peers).await;
     let is_present = |name: &str| present.iter().any(|it| it.host.name() == name);
-    let Some(table) = latest(&peers, &found, is_present) else {
-        return Err(Error::new(
-            ErrorKind::Configuration,
-            "no store with the router slots was opened on these hosts: there is nothing to move",
-        ));
-    };
+    let Some(table) = latest(&peers, &found, is_present) else { return Ok(None) };
     // Those that joined earlier, and are not in the configuration.
     let mut joined = vec![];
     for (name, address) in table.addresses() {
@@ -80,7 +75,7 @@ pub(super) async fn meet(
     let found = records(&peers).await;
     let is_known = |name: &str| table.hosts().any(|known| known == name);
     let table = latest(&peers, &found, is_known).unwrap_or(table);
-    Ok(Met { peers, table, records: found.into_iter().collect::<Result<_>>()? })
+    Ok(Some(Met { peers, table, records: found.into_iter().collect::<Result<_>>()? }))
 }
 
 impl Peer {

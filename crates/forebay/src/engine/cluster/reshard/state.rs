@@ -48,7 +48,7 @@ pub(crate) struct Resharder<'a> {
 
 /// A host, as a resharder knows it.
 #[derive(Debug)]
-pub(super) struct Peer {
+pub(crate) struct Peer {
     pub address: Address,
     pub engine: Arc<Redis>,
 }
