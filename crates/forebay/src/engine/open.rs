@@ -133,8 +133,9 @@ impl Engine {
             }
             #[cfg(feature = "redis")]
             Location::Host(url) => {
-                let opened = super::redis::Redis::open(url, &options.prefix, options.clock.clone());
-                Ok(Self::Redis(opened.await?))
+                let opened = super::redis::Redis::open(url, &options.prefix, options.clock.clone()).await?;
+                cluster::check_alone(&opened).await?;
+                Ok(Self::Redis(opened))
             }
             #[cfg(feature = "redis")]
             Location::Hosts(router, addresses) => {

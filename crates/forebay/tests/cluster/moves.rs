@@ -218,6 +218,12 @@ async fn a_host_of_another_store_or_program_does_not_join() {
     move_slots("own", &three, &of("ac", &servers), 0).await;
     move_slots("own", &three, &three, 0).await;
 
+    let alone = servers[0].url();
+    let error = Forebay::options().prefix("own").open(&alone).await.expect_err("one of three").to_string();
+    assert!(
+        error.contains("the host is \"a\", one of the 3 hosts of a store: list all of them (a, b, c)"),
+        "{error}"
+    );
     let alone = servers[3].url();
     let single = Forebay::options().prefix("own").open(&alone).await.expect("opens");
     let _ = single.limit(Limit::per_hour("hits", 9)).expect("valid").take("k").await.expect("answers");

@@ -49,7 +49,7 @@ pub(crate) use layout::{Group, Groups, Layout};
 pub(crate) use moves::{SlotMove, moves};
 pub(in crate::engine) use moving::{Access, PATIENCE, Patience, ROW_PATIENCE, again};
 pub(crate) use nodes::read_nodes;
-pub(crate) use placement::{Identity, Placement, Record};
+pub(crate) use placement::{Identity, Placement, Record, check_alone};
 pub use router::RouterKind;
 pub(crate) use sealed::SEAL;
 pub(crate) use slot::{SLOTS, Slot};

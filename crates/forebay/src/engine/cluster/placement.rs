@@ -14,7 +14,10 @@ use super::{
     router::{Router, RouterKind},
     sealed::{SEAL, seal, unseal},
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::{
+    engine::redis::Redis,
+    error::{Error, ErrorKind, Result},
+};
 
 /// The first line of the text of a placement without slots.
 const HEADER: &str = "forebay-router 1";
@@ -269,6 +272,25 @@ pub(super) fn converting() -> Error {
     let text = "keys are being copied here by forebay cluster convert, or were until it ended in the middle: run it to its end \
                 before the store is opened";
     Error::new(ErrorKind::Configuration, text)
+}
+
+/// Refuses a host that is to be used alone, and is one of several: the keys of the others would be missing.
+pub(crate) async fn check_alone(engine: &Redis) -> Result<()> {
+    // Without an answer there is nothing to refuse.
+    let Ok(Record { name: Some(name), placement: Some(text) }) = engine.record().await else { return Ok(()) };
+    let Ok(table) = text.parse::<SlotTable>() else { return Ok(()) };
+    let owners: Vec<&str> = table.owners().collect();
+    if owners.len() == 1 || !owners.contains(&&*name) {
+        return Ok(());
+    }
+    let (number, text) = (owners.len(), owners.join(", "));
+    Err(Error::new(
+        ErrorKind::Configuration,
+        format!(
+            "the host is {name:?}, one of the {number} hosts of a store: list all of them ({text}), as redis://a,b,c or in \
+             [cluster.hosts]"
+        ),
+    ))
 }
 
 /// Whether the host that answers is the one that is meant.
