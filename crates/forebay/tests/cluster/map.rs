@@ -175,8 +175,8 @@ async fn many_reads_are_answered_as_each_by_itself() {
         return;
     }
     let servers: [Redis; 3] = block_in_place(|| std::array::from_fn(|_| Redis::start()));
-    let cluster = block_in_place(RedisCluster::start);
-    for url in [servers[0].url(), cluster.url()] {
+    let (alone, cluster) = block_in_place(|| (Redis::start(), RedisCluster::start_single()));
+    for url in [alone.url(), cluster.url()] {
         reads_are_told_apart(&Forebay::open(&url).await.expect("opens")).await;
     }
     let [a, b, c] = servers.each_ref().map(Redis::url);
@@ -184,8 +184,8 @@ async fn many_reads_are_answered_as_each_by_itself() {
     reads_are_told_apart(&Forebay::options().open_hosts(hosts).await.expect("opens")).await;
     for right in ["-mget", "-exists"] {
         let words = ["ACL", "SETUSER", "reader", "reset", "on", "nopass", "~*", "&*", "+@all", right];
-        assert_eq!(servers[0].command(words), Answer::text("OK"));
-        let url = servers[0].url().replace("redis://", "redis://reader:x@");
+        assert_eq!(alone.command(words), Answer::text("OK"));
+        let url = alone.url().replace("redis://", "redis://reader:x@");
         reads_are_told_apart(&Forebay::open(&url).await.expect("opens")).await;
     }
 }
