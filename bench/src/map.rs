@@ -33,7 +33,7 @@ async fn open(load: &Load, hosts: usize) -> Result<(Vec<Redis>, Vec<String>, For
     let servers: Vec<Redis> = (1..hosts).map(|_| Redis::start()).collect();
     let urls: Vec<String> =
         std::iter::once(load.redis.clone()).chain(servers.iter().map(Redis::url)).collect();
-    let options = Forebay::options().prefix("bench-map");
+    let options = Forebay::options().prefix(format!("bench-map-{hosts}"));
     let bay = if hosts == 1 {
         options.open(&urls[0]).await?
     } else {
