@@ -137,7 +137,7 @@ fn a_slot_that_moves_while_calls_have_keys_of_many_loses_nothing_and_doubles_not
 }
 
 #[tokio::test]
-async fn takes_whose_reply_is_lost_are_unknown_and_were_done_once() {
+async fn takes_whose_reply_is_lost_are_unknown_and_are_never_done_twice() {
     let cluster = RedisCluster::start_single();
     let server = &cluster.nodes()[0];
     let proxy = Proxy::new(server.port());
@@ -158,7 +158,10 @@ async fn takes_whose_reply_is_lost_are_unknown_and_were_done_once() {
         assert_eq!((error.kind(), error.retry()), (ErrorKind::Ambiguous, Retry::Unknown), "{error}");
     }
     eventually("another connection", async || engine.check_node().await.is_ok()).await;
-    assert_eq!(used(take_each(&engine, &keys, 1_000_000).await), vec![rounds + 1; keys.len()]);
+    // The connection may have ended before they were sent.
+    for used in used(take_each(&engine, &keys, 1_000_000).await) {
+        assert!(used == rounds || used == rounds + 1, "{used} after {rounds} rounds");
+    }
 }
 
 /// A script that declares its flags is refused as a whole by a server without memory.
