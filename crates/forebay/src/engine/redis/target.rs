@@ -301,3 +301,18 @@ fn tls_of(query: &Query) -> Result<Tls> {
     let server_name = query.get("server-name").map(str::to_owned);
     Tls::new(Files { ca: path("ca"), certificate: path("cert"), key: path("key"), server_name })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of a list of hosts, where the scheme of the first URL counts for all: it would be spoken to in plain text.
+    #[test]
+    fn a_host_has_a_scheme_that_is_known() {
+        for url in ["https://a", "http://a:6379/0", "redis+tls://a", "tcp://a", "REDISS://a"] {
+            let error = Target::parse(url).map(|target| target.name).expect_err(url).to_string();
+            assert!(error.contains("redis, rediss, redis+unix") && error.contains("are accepted"), "{error}");
+        }
+        assert_eq!(&*Target::parse("redis://a").expect("a good URL").name, "a:6379/0");
+    }
+}
