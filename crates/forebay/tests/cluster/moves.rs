@@ -266,19 +266,22 @@ async fn a_target_that_fails_in_the_middle_costs_nothing() {
         let servers: [Redis; 4] = block_in_place(|| std::array::from_fn(|_| Redis::start()));
         let three = of("abc", &servers);
         let (bay, limit) = taken(&three, 300).await;
-        let fail = || {
+        // It answers late, so that it fails in the middle of a batch.
+        let slow = Proxy::new(servers[3].port());
+        slow.set(Fault::Delay(millis(50)));
+        let four = three.clone().host("d", servers[3].url_through(&slow));
+        let fail = async {
+            eventually("keys to be copied", async || {
+                format!("{:?}", servers[0].command(["GET", "own:cluster:placement"])).contains("moving d")
+            })
+            .await;
             if full {
                 servers[3].command(["CONFIG", "SET", "maxmemory", "1"]);
             } else {
-                servers[3].kill();
+                block_in_place(|| servers[3].kill());
             }
         };
-        let error = refused(&three, &of("abcd", &servers), |progress| {
-            if progress.slots > 0 {
-                block_in_place(fail);
-            }
-        })
-        .await;
+        let (error, ()) = futures::join!(refused(&three, &four, |_| ()), fail);
         assert_eq!(error.retry(), Retry::Later, "{error}");
         for key in 0..300 {
             let taken = limit.take(key.to_string()).await.expect("answers");
