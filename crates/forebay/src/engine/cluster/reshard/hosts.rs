@@ -143,11 +143,6 @@ impl Resharder<'_> {
         self.peers.iter().any(|peer| name == Some(peer.name()))
     }
 
-    /// Whether the table has a host of this name.
-    pub(super) fn knows(&self, name: &str) -> bool {
-        self.table.hosts().any(|known| known == name)
-    }
-
     /// The number of a host in the table.
     pub(super) fn number(&self, name: &str) -> usize {
         self.table.hosts().position(|host| host == name).expect("the table has all hosts")

@@ -31,7 +31,7 @@ impl Index {
 
     /// Whether a key belongs to another store.
     pub(super) fn is_foreign(&self, key: &[u8]) -> bool {
-        self.foreign.iter().any(|prefix| key.starts_with(prefix))
+        begins_with_any(key, &self.foreign)
     }
 }
 
@@ -62,10 +62,10 @@ impl Resharder<'_> {
                 break;
             }
         }
-        let foreign = std::mem::take(&mut index.foreign);
-        let is_own = |key: &[u8]| !foreign.iter().any(|prefix| key.starts_with(prefix));
-        index.keys.values_mut().for_each(|keys| keys.retain(|key| is_own(key)));
-        index.foreign = foreign;
+        let Index { keys, foreign, .. } = &mut index;
+        for keys in keys.values_mut() {
+            keys.retain(|key| !begins_with_any(key, foreign));
+        }
         Ok((index, paused))
     }
 
@@ -150,6 +150,11 @@ impl Resharder<'_> {
         self.left = others;
         Ok(())
     }
+}
+
+/// Whether a key has one of these prefixes: those of other stores.
+pub(super) fn begins_with_any(key: &[u8], prefixes: &BTreeSet<Box<[u8]>>) -> bool {
+    prefixes.iter().any(|prefix| key.starts_with(prefix))
 }
 
 /// The slot of the tag of a partition.

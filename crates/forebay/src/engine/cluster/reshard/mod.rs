@@ -53,7 +53,6 @@ impl Resharder<'_> {
         self.progress.slots = self.plan()?.len() as u64;
         self.tell();
         let sources: Vec<Box<str>> = self.peers.iter().map(|peer| peer.name().into()).collect();
-        let sources: Vec<Box<str>> = sources.into_iter().filter(|name| self.knows(name)).collect();
         // First everywhere: a slot that moves on is noted for its last former owner only.
         for source in &sources {
             self.remove_left(source).await?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::state::Peer;
+use super::{keys::begins_with_any, state::Peer};
 use crate::{
     engine::{
         cluster::{Address, Record, SlotTable},
@@ -72,8 +72,7 @@ async fn check_keys(peer: &Peer, record: &Record) -> Result<()> {
             break;
         }
     }
-    let is_foreign = |key: &[u8]| foreign.iter().any(|prefix| key.starts_with(prefix));
-    let Some(key) = suspects.iter().find(|key| !is_foreign(key)) else { return Ok(()) };
+    let Some(key) = suspects.iter().find(|key| !begins_with_any(key, &foreign)) else { return Ok(()) };
     let text = format!(
         "host {:?} has keys, such as \"{}\": a host that joins has none, because they would be taken for this store's; give it \
          another database, or remove them",
