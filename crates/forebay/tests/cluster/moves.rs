@@ -17,6 +17,17 @@ use crate::{
     reshard::incr,
 };
 
+/// A store of three hosts with some takes, and the limit.
+async fn taken(three: &Hosts, keys: u32) -> (Forebay, LimitHandle) {
+    let bay = Forebay::options().prefix("own").open_hosts(three.clone()).await.expect("opens");
+    let limit = Limit::per_hour("hits", 1_000).on_error(OnError::Closed).deadline(secs(5));
+    let limit = bay.limit(limit).expect("valid");
+    for key in 0..keys {
+        assert!(limit.take(key.to_string()).await.expect("answers").is_allowed());
+    }
+    (bay, limit)
+}
+
 /// Killed before the keys are removed on their former host, and turned back: what is there is the only copy by then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_move_that_is_turned_back_before_its_end_loses_nothing_and_leaves_other_stores_alone() {
@@ -25,11 +36,7 @@ async fn a_move_that_is_turned_back_before_its_end_loses_nothing_and_leaves_othe
     }
     let servers: [Redis; 3] = block_in_place(|| std::array::from_fn(|_| Redis::start()));
     let three = of("abc", &servers);
-    let bay = Forebay::options().prefix("own").open_hosts(three.clone()).await.expect("opens");
-    let limit = bay.limit(Limit::per_hour("hits", 1_000)).expect("valid");
-    for key in 0..300 {
-        assert!(limit.take(key.to_string()).await.expect("answers").is_allowed());
-    }
+    let (_bay, limit) = taken(&three, 300).await;
     let foreign = ["other:cluster:name", "other:cluster:placement", "other:window:hits:3600s:{1}"];
     for (server, key) in servers.iter().flat_map(|server| foreign.map(|key| (server, key))) {
         server.command(["SET", key, "x"]);
@@ -63,11 +70,7 @@ async fn the_keys_that_a_killed_move_has_left_behind_are_removed_although_their_
     }
     let servers: [Redis; 3] = block_in_place(|| std::array::from_fn(|_| Redis::start()));
     let three = of("abc", &servers);
-    let bay = Forebay::options().prefix("own").open_hosts(three.clone()).await.expect("opens");
-    let limit = bay.limit(Limit::per_hour("hits", 1_000)).expect("valid");
-    for key in 0..300 {
-        assert!(limit.take(key.to_string()).await.expect("answers").is_allowed());
-    }
+    let (_bay, limit) = taken(&three, 300).await;
     let keys_of_c = || match servers[2].command(["KEYS", "own:window:*"]) {
         Reply::Array(keys) => keys.len(),
         other => panic!("{other:?}"),
@@ -186,17 +189,6 @@ async fn what_one_process_has_counted_the_other_one_sees_while_the_slots_of_a_ho
     };
     let ((), _) = futures::join!(move_all, join_all(keys.chunks(20).map(count)));
     assert!(counts.load(Ordering::Relaxed) > 500, "{counts:?}");
-}
-
-/// A store of three hosts with some takes, and the limit.
-async fn taken(three: &Hosts, keys: u32) -> (Forebay, LimitHandle) {
-    let bay = Forebay::options().prefix("own").open_hosts(three.clone()).await.expect("opens");
-    let limit = Limit::per_hour("hits", 1_000).on_error(OnError::Closed).deadline(secs(5));
-    let limit = bay.limit(limit).expect("valid");
-    for key in 0..keys {
-        assert!(limit.take(key.to_string()).await.expect("answers").is_allowed());
-    }
-    (bay, limit)
 }
 
 /// Tries to let hosts join, and returns the error. The callback gets each progress.
