@@ -237,6 +237,13 @@ async fn a_host_of_another_store_or_program_does_not_join() {
     let text = refused(&three, &four, |_| ()).await.to_string();
     assert!(text.contains("host \"d\" has keys, such as \"user:1\""), "{text}");
     assert_eq!(servers[3].command(["DBSIZE"]), Reply::Integer(1), "nothing was written there");
+    // Processes have no password for it.
+    let guarded = Redis::builder().password("secret").start();
+    let text = refused(&three, &three.clone().host("d", guarded.url()), |_| ()).await.to_string();
+    assert!(
+        text.contains("host \"d\": processes that have the store open") && text.contains("NOAUTH"),
+        "{text}"
+    );
     // Keys of a store of another prefix stay where they are.
     servers[3].command(["FLUSHALL"]);
     for key in ["other:cluster:name", "other:window:hits:3600s:{1}"] {
