@@ -251,10 +251,15 @@ impl Engine {
         on_any!(self, engine => engine.lock_subscribe(name, owner))
     }
 
-    /// Notes the definition of a series. Of several hosts, each takes points of the others while they are down, and hands them
-    /// over by it.
+    /// Notes the definition of a series: this process seals its open buckets, and hands over its points that wait on other hosts.
     pub(crate) fn series_define(&self, grid: &Arc<Grid>) {
-        on_only!(self, Cluster(cluster) => cluster.series_define(grid), else ());
+        match self {
+            #[cfg(feature = "redis")]
+            Self::Redis(redis) => redis.series_grids().define(grid),
+            #[cfg(feature = "redis")]
+            Self::Cluster(cluster) => cluster.series_grids().define(grid),
+            _ => {}
+        }
     }
 
     /// Whether points of a partition wait on other hosts than its own, as far as this process knows.

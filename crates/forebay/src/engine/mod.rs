@@ -30,6 +30,8 @@ pub(crate) mod elsewhere;
 pub(crate) mod embedded;
 #[cfg(feature = "test-util")]
 pub mod fault;
+#[cfg(feature = "redis")]
+pub(crate) mod grids;
 pub(crate) mod notifier;
 mod open;
 mod options;
@@ -38,6 +40,8 @@ pub(crate) mod redis;
 #[cfg(feature = "redis")]
 mod remote;
 pub(crate) mod request;
+#[cfg(feature = "redis")]
+mod sealer;
 mod seam;
 #[cfg(feature = "redis")]
 pub(crate) mod sequence;

@@ -135,6 +135,9 @@ impl Engine {
             Location::Host(url) => {
                 let opened = super::redis::Redis::open(url, &options.prefix, options.clock.clone()).await?;
                 cluster::check_alone(&opened).await?;
+                let weak = std::sync::Arc::downgrade(&opened);
+                let open = move || weak.upgrade().filter(|redis| !redis.is_closed()).map(Self::Redis);
+                tokio::spawn(super::sealer::seal_series(open, options.clock.clone()));
                 Ok(Self::Redis(opened))
             }
             #[cfg(feature = "redis")]
@@ -148,11 +151,13 @@ impl Engine {
         }
     }
 
-    /// The engine of several hosts, with the task that hands over points of series. It ends with the store.
+    /// The engine of several hosts, with the tasks that seal buckets of series and hand over points. They end with the store.
     #[cfg(feature = "redis")]
     fn cluster(cluster: std::sync::Arc<cluster::Cluster>, options: &Options) -> Self {
         let weak = std::sync::Arc::downgrade(&cluster);
-        tokio::spawn(cluster::tend_stand_ins(weak, options.clock.clone()));
+        tokio::spawn(cluster::tend_stand_ins(weak.clone(), options.clock.clone()));
+        let open = move || weak.upgrade().filter(|cluster| !cluster.is_closed()).map(Self::Cluster);
+        tokio::spawn(super::sealer::seal_series(open, options.clock.clone()));
         Self::Cluster(cluster)
     }
 }

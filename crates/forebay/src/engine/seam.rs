@@ -17,7 +17,7 @@ use super::{
     request::{Begin, ChargeToken, End, Known, Seen, Token},
     step::{
         Allotted, BufferPart, BufferParts, BufferStats, Claim, Claimed, Frozen, Generation, LeaseStep,
-        Leases, PendingRow, Point, Rotate, SeriesPart, Span, Take, Taken, TakenAll,
+        Leases, PendingRow, Point, Rotate, SeriesPart, Span, Take, Taken, TakenAll, Which,
     },
 };
 #[cfg(feature = "redis")]
@@ -155,6 +155,9 @@ steps! {
 
     /// Reads several spans in one round trip, each zero-filled: `to - from` counts.
     fn series_read(part: &'a SeriesPart, spans: &'a [Span<'a>]) -> Vec<Vec<u64>>, Read at Place::Series(part);
+
+    /// Moves counts that are in open buckets to where they stay. It changes no answer, and anybody may do it at any time.
+    fn series_seal(part: &'a SeriesPart, which: Which) -> (), Write at Place::Series(part);
 
     /// Deletes a key in every resolution.
     fn series_delete(part: &'a SeriesPart, key: &'a str, now: Timestamp) -> (), Write at Place::Series(part);

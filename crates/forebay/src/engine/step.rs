@@ -247,6 +247,16 @@ pub(crate) struct Point {
     pub n: u64,
 }
 
+/// The open buckets that are to be sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// Those that are old enough.
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "without hosts no bucket is open"))]
+    Due,
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests do not wait"))]
+    All,
+}
+
 /// Buckets `from..to` of one key in one resolution.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span<'a> {

@@ -12,7 +12,7 @@ use forebay::{
 use forebay_testkit::{Redis, eventually, without};
 use futures::future::join_all;
 
-const COMMANDS: [&str; 35] = [
+const COMMANDS: [&str; 38] = [
     "bitfield",
     "del",
     "evalsha",
@@ -20,7 +20,10 @@ const COMMANDS: [&str; 35] = [
     "hdel",
     "hget",
     "hgetall",
+    "hincrby",
+    "hlen",
     "hmget",
+    "hscan",
     "hset",
     "info",
     "llen",

@@ -2,10 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use parking_lot::Mutex;
@@ -13,9 +10,8 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::{
-    engine::{redis::Holding, step::SeriesPart},
+    engine::{grids::Grids, redis::Holding, step::SeriesPart},
     key::Name,
-    model::resolution::Grid,
 };
 
 /// A partition of a series.
@@ -33,14 +29,14 @@ pub(super) struct KnownPoints {
     pub first_look: OnceCell<()>,
     /// Whether `known` may say of any partition that points wait. Only spares a lock, so that it orders nothing.
     any: AtomicBool,
+    /// The series of this process. What their stand-ins have is handed over by these definitions.
+    pub grids: Grids,
     /// Locked for a look-up or a replacement, never across an await.
     known: Mutex<Known>,
 }
 
 #[derive(Debug, Default)]
 struct Known {
-    /// The definitions of the series of this process.
-    grids: HashMap<Name, Arc<Grid>>,
     /// The stand-ins that each host registered, as of its last answer.
     registers: HashMap<Box<str>, Vec<StandIn>>,
     /// What stand-ins have that have anything, as of the last look; of one whose host did not answer, as of the look before. They
@@ -82,19 +78,14 @@ pub(super) struct Look {
 impl Default for KnownPoints {
     fn default() -> Self {
         let (first_look, any) = (OnceCell::new(), AtomicBool::new(false));
-        Self { owner: Uuid::now_v7(), first_look, any, known: Mutex::default() }
+        Self { owner: Uuid::now_v7(), first_look, any, grids: Grids::default(), known: Mutex::default() }
     }
 }
 
 impl KnownPoints {
-    /// Notes the definition of a series. What its stand-ins have is handed over by it.
-    pub(super) fn define(&self, grid: &Arc<Grid>) {
-        self.known.lock().grids.insert(grid.name.clone(), grid.clone());
-    }
-
     /// Whether a series was defined.
     pub(super) fn is_needed(&self) -> bool {
-        !self.known.lock().grids.is_empty()
+        !self.grids.is_empty()
     }
 
     /// Whether the next look should come soon.
@@ -109,7 +100,7 @@ impl KnownPoints {
 
     /// The partition of a stand-in, if its series was defined.
     pub(super) fn part(&self, ((name, index), _): &StandIn) -> Option<SeriesPart> {
-        self.known.lock().grids.get(name).map(|grid| SeriesPart::new(grid.clone(), *index))
+        self.grids.find(name).map(|grid| SeriesPart::new(grid, *index))
     }
 
     /// Notes that a stand-in is about to be written to, or was written to just now.
@@ -216,8 +207,10 @@ fn home(part: &SeriesPart) -> Home {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::model::resolution::Resolution;
+    use crate::model::resolution::{Grid, Resolution};
 
     fn part() -> SeriesPart {
         let resolutions = Resolution::defaults().into();

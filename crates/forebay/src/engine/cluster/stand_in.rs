@@ -19,6 +19,7 @@ use crate::{
     clock::Clock,
     engine::{
         elsewhere::{on_other_hosts, was_not_sent},
+        grids::Grids,
         redis::{Holding, Next},
         step::{Place, Point, SeriesPart},
     },
@@ -113,9 +114,14 @@ impl Cluster {
         }
     }
 
-    /// Notes the definition of a series: what its stand-ins have is handed over by it.
-    pub(crate) fn series_define(&self, grid: &Arc<Grid>) {
-        self.known_points.define(grid);
+    /// The series of this process.
+    pub(crate) fn series_grids(&self) -> &Grids {
+        &self.known_points.grids
+    }
+
+    /// Whether this process knows of open buckets of a partition.
+    pub(crate) fn series_is_open(&self, part: &SeriesPart) -> bool {
+        self.member(Place::Series(part)).engine.series_is_open(part)
     }
 
     /// Whether points of a partition may wait in a stand-in, as far as this process knows. The first question waits for the first

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     engine::{
         request::Token,
-        step::{KeyCount, Point, SeriesPart, Span},
+        step::{KeyCount, Point, SeriesPart, Span, Which},
     },
     error::Result,
     key::Name,
@@ -152,6 +152,12 @@ impl Embedded {
             }
         };
         Ok(spans.iter().map(read).collect())
+    }
+
+    /// Here no bucket is open.
+    #[expect(clippy::unused_async, reason = "other engines have to be waited for")]
+    pub(crate) async fn series_seal(&self, _part: &SeriesPart, _which: Which) -> Result<()> {
+        Ok(())
     }
 
     pub(crate) async fn series_delete(&self, part: &SeriesPart, key: &str, _now: Timestamp) -> Result<()> {

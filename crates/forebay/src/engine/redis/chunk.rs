@@ -34,7 +34,7 @@ impl Gain {
         format!("{start}:{}", self.key)
     }
 
-    /// The bytes of its key, which the gains of one point share: at most so many.
+    /// The bytes of its key.
     pub(super) fn heap_bytes(&self) -> usize {
         self.key.len()
     }
@@ -57,6 +57,16 @@ pub(super) fn gains(grid: &Grid, points: &[Point], now: Timestamp) -> Vec<Gain> 
 /// whose steps are multiples.
 pub(super) fn finest(grid: &Grid, points: &[Point], now: Timestamp) -> Vec<Gain> {
     merge(points.iter().filter_map(|point| kept(grid, point, now).next()).collect())
+}
+
+/// The start of the finest bucket of a time, in seconds.
+pub(super) fn bucket_start(grid: &Grid, at: Timestamp) -> i64 {
+    grid.resolutions.first().map_or(0, |finest| finest.start(finest.bucket(at)).as_secs())
+}
+
+/// Whether any resolution keeps a time.
+pub(super) fn is_kept(grid: &Grid, at: Timestamp, now: Timestamp) -> bool {
+    grid.resolutions.iter().any(|resolution| resolution.keeps(resolution.bucket(at), now))
 }
 
 /// For how long any bucket of a point is kept at most, of one that may be ahead of the clock.

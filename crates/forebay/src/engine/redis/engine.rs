@@ -13,6 +13,7 @@ use super::{
     connection::{Host, Kin},
     inbox::Inbox,
     keys::{Home, Keys},
+    open_buckets::OpenBuckets,
     partition_writer::Writers,
     probe::Probe,
     reply::{text, unexpected},
@@ -23,6 +24,7 @@ use crate::{
     clock::Clock,
     engine::{
         cluster::{Groups, Layout},
+        grids::Grids,
         sequence::Sequencer,
     },
     error::{Error, Result},
@@ -47,7 +49,10 @@ pub(crate) struct Redis {
     pub(super) batches: Semaphore,
     pub(super) writers: Writers,
     pub(super) series_writers: series_writer::Writers,
+    pub(super) open_buckets: Arc<OpenBuckets>,
     pub(super) stand_in_writers: stand_in_writer::Writers,
+    /// The series of this process.
+    pub(super) grids: Grids,
     /// The bytes of requests and their tokens, as the host said last, of each group that has a count of its own. Only shown, so
     /// any memory order will do.
     pub(super) once_bytes: Box<[AtomicU64]>,
@@ -124,6 +129,8 @@ impl Redis {
             batches: Semaphore::new(MAX_BATCHES),
             writers: Writers::default(),
             series_writers: series_writer::Writers::default(),
+            open_buckets: Arc::default(),
+            grids: Grids::default(),
             stand_in_writers: stand_in_writer::Writers::default(),
             once_bytes: (0..shares).map(|_| AtomicU64::new(0)).collect(),
             groups: AtomicU64::new(0),

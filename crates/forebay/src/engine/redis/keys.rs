@@ -77,7 +77,9 @@ impl Keys {
             "series" if part.starts_with("received:") => Kept("set", DELETE),
             "series" if part == "frozen" || part == "held" => Kept("list", DELETE),
             "series" if part == "lease" => Kept("string", DELETE),
-            "series" if part != "guard" && part != "live" => Kept("string", DELETE_SERIES),
+            "series" if !matches!(part, "guard" | "live" | "open") && !part.starts_with("open:") => {
+                Kept("string", DELETE_SERIES)
+            }
             "buffer" | "series" | "{overrides}" | "once-bytes" => Kept("hash", DELETE),
             _ => Kept("string", DELETE),
         })
@@ -255,6 +257,16 @@ impl Keys {
         format!("{}:guard", self.series(part))
     }
 
+    /// The key of the list of the open buckets of a partition of a series.
+    pub(super) fn series_open(&self, part: &SeriesPart) -> String {
+        format!("{}:open", self.series(part))
+    }
+
+    /// The key of an open bucket, by its start in seconds.
+    pub(super) fn series_bucket(&self, part: &SeriesPart, start: i64) -> String {
+        format!("{}:open:{start}", self.series(part))
+    }
+
     /// The key of the live generation of a stand-in.
     pub(super) fn stand_in_live(&self, part: &SeriesPart) -> String {
         format!("{}:live", self.series(part))
@@ -342,6 +354,16 @@ pub(super) const KEYSPACE: &[[&str; 3]] = &[
         "until its last bucket is not kept",
     ],
     ["<prefix>:series:{<series>.<partition>}:guard", "hash", "24 to 25 h after the last write"],
+    [
+        "<prefix>:series:{<series>.<partition>}:open",
+        "hash",
+        "the longest retention after the last bucket was begun",
+    ],
+    [
+        "<prefix>:series:{<series>.<partition>}:open:<bucket>",
+        "hash",
+        "until its counts are in chunks; at most the longest retention after its first",
+    ],
     [
         "<prefix>:series:{<series>.<partition>~<n>}:live",
         "hash",

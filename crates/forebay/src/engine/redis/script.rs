@@ -92,7 +92,9 @@ scripts! {
     LockRenew => framed!(lua!("lock"), lua!("lock_renew")),
     LockRelease => framed!(lua!("lock"), lua!("lock_release")),
     LockState => framed!(lua!("lock"), lua!("lock_state")),
-    SeriesAdd => framed!(lua!("guard"), lua!("chunks"), lua!("series_add")),
+    SeriesAdd => framed!(lua!("guard"), lua!("series_add")),
+    SeriesAddChunks => framed!(lua!("guard"), lua!("chunks"), lua!("series_add_chunks")),
+    SeriesSeal => framed!(lua!("chunks"), lua!("series_seal")),
     SeriesDelete => framed!(lua!("series_delete")),
     SeriesReceive => framed!(lua!("chunks"), lua!("series_receive")),
     StandInAdd => framed!(lua!("guard"), lua!("stand_in"), lua!("stand_in_add")),
@@ -127,7 +129,7 @@ impl Script {
 
     /// Whether `lua/guard.lua` is part of it, which asks for the fence itself.
     pub(super) fn is_sequenced(self) -> bool {
-        matches!(self, Self::BufferAdd | Self::SeriesAdd | Self::StandInAdd)
+        matches!(self, Self::BufferAdd | Self::SeriesAdd | Self::SeriesAddChunks | Self::StandInAdd)
     }
 
     /// Whether the fence of a host is before it, where there is one. Those that concern the host itself have none, nor have those for
@@ -204,17 +206,19 @@ mod tests {
     fn what_a_script_writes_it_writes_by_write() {
         let texts = Script::ALL.iter().chain(Script::ACROSS).copied().filter(|script| {
             // A guard is no effect, and rows are written last: see there. The probe tells nobody how far it came.
-            !matches!(script, Script::BufferAdd | Script::SeriesAdd | Script::StandInAdd | Script::Probe)
+            !script.is_sequenced() && *script != Script::Probe
         });
-        let behind_guards = [include_str!("lua/series_add.lua"), include_str!("lua/stand_in_add.lua")];
+        let behind_guards = [lua!("series_add"), lua!("series_add_chunks"), lua!("stand_in_add")];
         for text in texts.map(Script::source).chain(behind_guards).chain(TRANSFERS) {
             for (function, command) in
                 commands(text).into_iter().filter(|(_, command)| WRITES.contains(command))
             {
-                // Undone, or looked at on the spot.
-                let undone =
-                    matches!((function, command), ("call" | "pcall", "RENAME" | "LREM" | "SET" | "RESTORE"));
-                assert!(function == "write" || undone, "{function}('{command}' in {text}");
+                // Undone, or looked at on the spot. Of thousands of counts the first is behind another write.
+                let other = matches!(
+                    (function, command),
+                    ("call" | "pcall", "RENAME" | "LREM" | "SET" | "RESTORE") | ("call", "HINCRBY")
+                );
+                assert!(function == "write" || other, "{function}('{command}' in {text}");
             }
         }
     }

@@ -1,10 +1,13 @@
 //! Series on a Redis host.
 
+use std::time::Duration;
+
+use futures::future::try_join_all;
 use redis::Value;
 
 use super::{
     Redis, chunk,
-    reply::{foreign_key, text, unexpected},
+    reply::{foreign_key, pairs, strings, text, unavailable, unexpected},
     script::Script,
     series_writer::Item,
 };
@@ -14,8 +17,8 @@ use crate::{
         step::{Point, SeriesPart, Span},
     },
     error::{Result, Retry},
-    model::resolution::Resolution,
-    time::Timestamp,
+    model::resolution::{MAX_COUNT, Resolution},
+    time::{Timestamp, mins},
 };
 
 /// Keys in one command that deletes. Only steps far below their retention have more.
@@ -35,15 +38,33 @@ pub(super) fn one_for_all(outcomes: Vec<Result<()>>) -> Result<()> {
     }
 }
 
+/// A time that is further from the server's is that of a replay.
+const MAX_APART: Duration = mins(1);
+
+/// How often a read that met a move of counts to chunks is repeated.
+const MAX_READS: usize = 20;
+
+/// The bytes of a question about several keys: what a server reads at once, and a margin. Of one it reads in parts others may move
+/// counts in the middle.
+const MAX_QUESTION_BYTES: usize = 8_000;
+
+/// The bytes of the name of a chunk or a bucket beside those of its key, about.
+const NAME_BYTES: usize = 100;
+
+/// How often a deletion that met unknown open buckets is repeated.
+const MAX_DELETIONS: usize = 10;
+
 impl Redis {
-    /// More than `MAX_BUCKETS_PER_CALL` buckets are written in several calls, each of them once.
+    /// Adds points to their open buckets, in batches, each of them once.
     pub(crate) async fn series_add(
         &self,
         part: &SeriesPart,
         points: Vec<Point>,
         now: Timestamp,
     ) -> Result<()> {
-        self.series_add_points(part, &points, now).await
+        let is_replayed = self.is_replayed(now).await;
+        let items = points.into_iter().map(|point| Item { point, now, token: None, is_replayed }).collect();
+        self.series_write(part, items).await
     }
 
     /// [`series_add`](Self::series_add) of points that another host may get if this one does not take them.
@@ -53,16 +74,22 @@ impl Redis {
         points: &[Point],
         now: Timestamp,
     ) -> Result<()> {
-        let gains = chunk::gains(&part.grid, points, now);
-        if gains.is_empty() {
+        self.series_add(part, points.to_vec(), now).await
+    }
+
+    async fn series_write(&self, part: &SeriesPart, mut items: Vec<Item>) -> Result<()> {
+        items.retain(|item| chunk::is_kept(&part.grid, item.point.at, item.now));
+        if items.is_empty() {
             return Ok(());
         }
-        let outcomes = self
-            .series_writers
-            .of(part, &self.host, &self.keys)
-            .write(part.index, gains.into_iter().map(Item::Gain))
-            .await?;
-        one_for_all(outcomes)
+        let writer = self.series_writers.of(part, &self.host, &self.keys, &self.open_buckets);
+        one_for_all(writer.write(part.index, items).await?)
+    }
+
+    /// Whether a time that decides what is kept is that of a replay, and not about the server's.
+    async fn is_replayed(&self, now: Timestamp) -> bool {
+        let apart = self.host.server_time().await.as_micros().abs_diff(now.as_micros());
+        u128::from(apart) > MAX_APART.as_micros()
     }
 
     /// The time that decides what is kept.
@@ -70,7 +97,6 @@ impl Redis {
         self.host.server_time().await
     }
 
-    /// In one call: the point's token stands for all of its buckets.
     pub(crate) async fn series_add_once(
         &self,
         part: &SeriesPart,
@@ -78,51 +104,168 @@ impl Redis {
         now: Timestamp,
         token: &Token,
     ) -> Result<()> {
-        let gains = chunk::gains(&part.grid, &[point], now);
-        if gains.is_empty() {
-            return Ok(());
-        }
-        let item = Item::Whole(Box::new((gains, *token)));
-        self.series_writers
-            .of(part, &self.host, &self.keys)
-            .write(part.index, [item])
-            .await?
-            .into_iter()
-            .collect()
+        let is_replayed = self.is_replayed(now).await;
+        self.series_write(part, vec![Item { point, now, token: Some(Box::new(*token)), is_replayed }]).await
     }
 
-    /// One `MGET`, which sees every chunk at the same moment. It shows a key of another type as one that is not there, so
-    /// `EXISTS` counts them behind it.
+    /// One round trip. The spans of many keys are several questions, each of which is short enough for a server to read at once.
     pub(crate) async fn series_read(&self, part: &SeriesPart, spans: &[Span<'_>]) -> Result<Vec<Vec<u64>>> {
-        let (mut chunks, mut keys) = (vec![], vec![]);
-        for (place, span) in spans.iter().enumerate().filter(|(_, span)| span.from < span.to) {
-            let Span { key, resolution, from, to } = *span;
-            for chunk in resolution.place(from).0..=resolution.place(to - 1).0 {
-                keys.push(self.keys.series_chunk(part, resolution.step.as_secs(), chunk, key));
-                chunks.push((place, chunk));
+        let mut groups: Vec<&[Span<'_>]> = vec![];
+        let mut rest = spans;
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fits = rest.iter().take_while(|span| {
+                let is_first = bytes == 0;
+                bytes += 2 * (span.key.len() + NAME_BYTES);
+                is_first || bytes <= MAX_QUESTION_BYTES
+            });
+            let (group, others) = rest.split_at(fits.count());
+            groups.push(group);
+            rest = others;
+        }
+        if let [group] = groups[..] {
+            return self.series_read_group(part, group).await;
+        }
+        let read = groups.into_iter().map(|group| self.series_read_group(part, group));
+        Ok(try_join_all(read).await?.concat())
+    }
+
+    /// One pipeline. It reads the open buckets before their chunks, and how often counts were moved from those to these before and
+    /// after: if they were moved in between it reads again. So it does if there is an open bucket for which it did not ask.
+    pub(super) async fn series_read_group(
+        &self,
+        part: &SeriesPart,
+        spans: &[Span<'_>],
+    ) -> Result<Vec<Vec<u64>>> {
+        let spans_with_buckets = || spans.iter().filter(|span| span.from < span.to);
+        if spans_with_buckets().next().is_none() {
+            return Ok(spans.iter().map(Span::zeros).collect());
+        }
+        let within = |start: i64| {
+            let at = Timestamp::from_secs(start);
+            spans_with_buckets().any(|span| (span.from..span.to).contains(&span.resolution.bucket(at)))
+        };
+        let mut keys: Vec<&str> = spans_with_buckets().map(|span| span.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let mut starts = self.open_buckets.of(part);
+        // Other processes count now.
+        let finest = part.grid.resolutions.first().copied();
+        let now = self.host.server_time().await;
+        let current = finest.map(|finest| finest.bucket(now)).unwrap_or_default();
+        starts.extend(
+            [current - 1, current].iter().filter_map(|&bucket| Some(finest?.start(bucket).as_secs())),
+        );
+        for _ in 0..MAX_READS {
+            starts.retain(|&start| within(start));
+            starts.sort_unstable();
+            starts.dedup();
+            let Moment { open, buckets, counts, is_one } =
+                self.series_moment(part, spans, &keys, &starts).await?;
+            self.open_buckets.learn(part, &open, self.host.clock().monotonic());
+            let are_known = open.iter().all(|start| !within(*start) || starts.binary_search(start).is_ok());
+            if is_one && are_known {
+                return Ok(with_open(spans, counts, &keys, &starts, &buckets));
+            }
+            starts = open;
+        }
+        Err(unavailable(self.host.name(), "counts of the series are moved to chunks all the time"))
+    }
+
+    /// Reads open buckets and chunks, and tells whether it saw them at one moment.
+    async fn series_moment(
+        &self,
+        part: &SeriesPart,
+        spans: &[Span<'_>],
+        keys: &[&str],
+        starts: &[i64],
+    ) -> Result<Moment> {
+        let (chunks, shared) = self.chunks_of(part, spans, starts);
+        let names: Vec<&String> = chunks.iter().map(|(.., name)| name).collect();
+        let ask = |name, keys: &[&String]| redis::cmd(name).arg(keys).to_owned();
+        let open = self.keys.series_open(part);
+        let mut commands = vec![redis::cmd("HGETALL").arg(&open).to_owned()];
+        let bucket =
+            |&start: &i64| redis::cmd("HMGET").arg(self.keys.series_bucket(part, start)).arg(keys).to_owned();
+        commands.extend(starts.iter().map(bucket));
+        let halves = [&names[..shared], &names[shared..]];
+        commands.extend(Some(halves[0]).filter(|names| !names.is_empty()).map(|names| ask("MGET", names)));
+        commands.push(redis::cmd("HGET").arg(&open).arg(SEALS).to_owned());
+        commands.extend(Some(halves[1]).filter(|names| !names.is_empty()).map(|names| ask("MGET", names)));
+        commands.push(ask("EXISTS", &names));
+        let mut values = self.host.read_all(commands).await?.into_iter();
+        let mut next = || values.next().ok_or_else(|| unexpected(self.host.name(), "a read of a series"));
+        let (open, before) = self.read(read_open(next()?))?;
+        let mut buckets = vec![];
+        for _ in starts {
+            buckets.push(self.read(read_counts(next()?, keys.len()))?);
+        }
+        let mut texts = vec![];
+        let mut after = Value::Nil;
+        for (place, names) in halves.into_iter().enumerate() {
+            if !names.is_empty() {
+                texts.extend(self.read(array(next()?))?);
+            }
+            if place == 0 {
+                after = next()?;
             }
         }
-        let mut counts: Vec<Vec<u64>> = spans.iter().map(Span::zeros).collect();
-        if chunks.is_empty() {
-            return Ok(counts);
+        let there = next()?;
+        let counts = self.counts_of(spans, &chunks, texts, &there).await?;
+        Ok(Moment { open, buckets, counts, is_one: before == text(after) })
+    }
+
+    /// A part of an answer, if it could be read.
+    fn read<T>(&self, part: Option<T>) -> Result<T> {
+        part.ok_or_else(|| unexpected(self.host.name(), "a read of a series"))
+    }
+
+    /// The chunks of spans: of each the place of its span, its number and its key. First come those in which an open bucket is, and
+    /// how many these are: only between them and the buckets counts can move.
+    fn chunks_of(
+        &self,
+        part: &SeriesPart,
+        spans: &[Span<'_>],
+        starts: &[i64],
+    ) -> (Vec<(usize, i64, String)>, usize) {
+        let (mut shared, mut others) = (vec![], vec![]);
+        for (place, span) in spans.iter().enumerate().filter(|(_, span)| span.from < span.to) {
+            let Span { key, resolution, from, to } = *span;
+            let chunk_of = |at: Timestamp| resolution.place(resolution.bucket(at)).0;
+            let open: Vec<i64> = starts.iter().map(|start| chunk_of(Timestamp::from_secs(*start))).collect();
+            for chunk in resolution.place(from).0..=resolution.place(to - 1).0 {
+                let name = self.keys.series_chunk(part, resolution.step.as_secs(), chunk, key);
+                let chunks = if open.contains(&chunk) { &mut shared } else { &mut others };
+                chunks.push((place, chunk, name));
+            }
         }
-        let commands = ["MGET", "EXISTS"].map(|name| redis::cmd(name).arg(&keys).to_owned());
-        let (texts, there) = match self.host.read(commands).await? {
-            [Value::Array(texts), Value::Int(there)] if texts.len() == chunks.len() => (texts, there),
-            _ => return Err(unexpected(self.host.name(), "a read of a series")),
-        };
+        let count = shared.len();
+        shared.append(&mut others);
+        (shared, count)
+    }
+
+    /// The counts in chunks. `MGET` shows a key of another type as one that is not there, so `EXISTS` counts them behind it.
+    async fn counts_of(
+        &self,
+        spans: &[Span<'_>],
+        chunks: &[(usize, i64, String)],
+        texts: Vec<Value>,
+        there: &Value,
+    ) -> Result<Vec<Vec<u64>>> {
+        let mut counts: Vec<Vec<u64>> = spans.iter().map(Span::zeros).collect();
         let mut absent = vec![];
-        for (((place, chunk), key), text) in chunks.into_iter().zip(&keys).zip(texts) {
+        for ((place, chunk, key), text) in chunks.iter().zip(texts) {
             let Value::BulkString(text) = text else {
                 absent.push(key);
                 continue;
             };
-            let slots = usize::try_from(spans[place].resolution.slots()).expect("slots are positive");
-            if !chunk::each(&text, slots, spans[place].copy(chunk, &mut counts[place])) {
+            let slots = usize::try_from(spans[*place].resolution.slots()).expect("slots are positive");
+            if !chunk::each(&text, slots, spans[*place].copy(*chunk, &mut counts[*place])) {
                 return Err(foreign_key(self.host.name(), &self.keys, key.as_bytes(), "string".into()));
             }
         }
-        if usize::try_from(there).is_ok_and(|there| there > keys.len() - absent.len()) {
+        let present = i64::try_from(chunks.len() - absent.len()).unwrap_or(i64::MAX);
+        if matches!(there, Value::Int(there) if *there > present) {
             self.check_absent(&absent).await?;
         }
         Ok(counts)
@@ -138,21 +281,113 @@ impl Redis {
         }
     }
 
-    /// Forgets the chunks in which anything is kept at `now`; older ones expire by themselves.
+    /// Forgets the counts of a key in open buckets and in the chunks in which anything is kept at `now`; older chunks expire by
+    /// themselves.
     pub(crate) async fn series_delete(&self, part: &SeriesPart, key: &str, now: Timestamp) -> Result<()> {
         let chunks = |resolution: &Resolution| {
             let step = resolution.step.as_secs();
             resolution.kept_chunks(now).map(move |chunk| self.keys.series_chunk(part, step, chunk, key))
         };
         let keys: Vec<String> = part.grid.resolutions.iter().flat_map(chunks).collect();
+        let mut starts = self.open_buckets.of(part);
         for keys in keys.chunks(MAX_KEYS_PER_DELETE) {
+            let mut deletions = 0;
             // Not sent again when in doubt: that would forget what was counted in between.
-            let mut call = self.host.call(Script::SeriesDelete, keys.len(), 128 * keys.len());
-            call.command.arg(keys);
-            self.host.run_one(call).await?;
+            while let Some(open) = self.series_forget(part, key, &starts, keys).await? {
+                deletions += 1;
+                if deletions > MAX_DELETIONS {
+                    return Err(unavailable(self.host.name(), "the series has other buckets all the time"));
+                }
+                starts = open;
+            }
         }
         Ok(())
     }
+
+    /// Forgets a key in these open buckets and chunks. If there are other open buckets it does nothing, and answers which there are.
+    async fn series_forget(
+        &self,
+        part: &SeriesPart,
+        key: &str,
+        starts: &[i64],
+        chunks: &[String],
+    ) -> Result<Option<Vec<i64>>> {
+        let keys = 1 + starts.len() + chunks.len();
+        let mut call = self.host.call(Script::SeriesDelete, keys, 128 * keys);
+        call.command.arg(self.keys.series_open(part));
+        let buckets: Vec<String> = starts.iter().map(|&start| self.keys.series_bucket(part, start)).collect();
+        call.command.arg(buckets).arg(chunks).arg(key).arg(starts);
+        let open = strings(self.host.run_one(call).await?);
+        let open =
+            open.and_then(|open| open.iter().map(|start| start.parse().ok()).collect::<Option<Vec<i64>>>());
+        let open = open.ok_or_else(|| unexpected(self.host.name(), "a deletion in a series"))?;
+        Ok(Some(open).filter(|open| !open.is_empty()))
+    }
+}
+
+/// The answers to a read of a series.
+struct Moment {
+    /// The starts of all open buckets.
+    open: Vec<i64>,
+    /// The counts of each key in each open bucket that was asked for.
+    buckets: Vec<Vec<u64>>,
+    /// The counts in the chunks of each span.
+    counts: Vec<Vec<u64>>,
+    /// Whether nothing was moved in between.
+    is_one: bool,
+}
+
+/// The field of the list of open buckets that tells how often counts were moved to chunks.
+const SEALS: &str = "#seals";
+
+/// The starts of the open buckets of a partition, and how often counts were moved to chunks.
+pub(super) fn read_open(reply: Value) -> Option<(Vec<i64>, Option<String>)> {
+    let (mut starts, mut seals) = (vec![], None);
+    for (field, value) in pairs(reply)? {
+        let field = String::from_utf8(field).ok()?;
+        if field == SEALS {
+            seals = Some(String::from_utf8(value).ok()?);
+        } else {
+            starts.push(field.parse().ok()?);
+        }
+    }
+    Some((starts, seals))
+}
+
+fn array(reply: Value) -> Option<Vec<Value>> {
+    match reply {
+        Value::Array(values) => Some(values),
+        _ => None,
+    }
+}
+
+/// The counts of so many keys in an open bucket.
+fn read_counts(reply: Value, keys: usize) -> Option<Vec<u64>> {
+    let read = |count| match count {
+        Value::Nil => Some(0),
+        count => text(count)?.parse().ok(),
+    };
+    array(reply)?.into_iter().map(read).collect::<Option<Vec<u64>>>().filter(|counts| counts.len() == keys)
+}
+
+/// Adds the counts of open buckets to those in chunks.
+fn with_open(
+    spans: &[Span<'_>],
+    mut counts: Vec<Vec<u64>>,
+    keys: &[&str],
+    starts: &[i64],
+    buckets: &[Vec<u64>],
+) -> Vec<Vec<u64>> {
+    for (span, counts) in spans.iter().zip(&mut counts) {
+        let Ok(key) = keys.binary_search(&span.key) else { continue };
+        for (start, bucket) in starts.iter().zip(buckets) {
+            let place = span.resolution.bucket(Timestamp::from_secs(*start)) - span.from;
+            if let Some(count) = usize::try_from(place).ok().and_then(|place| counts.get_mut(place)) {
+                *count = count.saturating_add(bucket[key]).min(MAX_COUNT);
+            }
+        }
+    }
+    counts
 }
 
 #[cfg(test)]

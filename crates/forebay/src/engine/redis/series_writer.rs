@@ -1,11 +1,11 @@
 //! Writes to the partitions of a series on a Redis host.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
+    collections::VecDeque,
+    sync::{Arc, OnceLock},
 };
 
-use parking_lot::Mutex;
+use hashbrown::hash_table::{Entry, HashTable};
 
 use super::{
     calls::Call,
@@ -13,6 +13,7 @@ use super::{
     connection::Host,
     dedup,
     keys::Keys,
+    open_buckets::OpenBuckets,
     script::Script,
     session::Session,
     tokens::Tokens,
@@ -22,22 +23,35 @@ use crate::{
         cluster::Layout,
         request::Token,
         sequence::{Channel, InFlight, Refusals, Sent, Sequencer, Waiting},
-        step::{Place, SeriesPart},
+        step::{Place, Point, SeriesPart},
     },
     error::Result,
-    key::Name,
-    model::resolution::Grid,
+    key,
+    model::resolution::{Grid, MAX_COUNT},
+    time::Timestamp,
 };
 
-/// Buckets in one script call: two milliseconds or so, in which the server does nothing else.
-const MAX_BUCKETS_PER_CALL: usize = 500;
+/// Chunks in one script call: two milliseconds or so, in which the server does nothing else.
+pub(super) const MAX_CHUNKS_PER_CALL: usize = 500;
+
+/// Keys of open buckets in one batch, and in one script call: a millisecond or so.
+const MAX_KEYS_PER_BATCH: usize = 1_000;
+const MAX_KEYS_PER_CALL: usize = 2_000;
 
 /// Flights under way to the partitions of a series: two keep server and client busy at once.
 const WRITERS: u16 = 2;
 
-/// The writers of this process. The lock protects the map, for one look-up at a time.
+/// The writers of this process: a list that only grows, as of buffers. Points are written by the definition they came with.
 #[derive(Debug, Default)]
-pub(super) struct Writers(Mutex<HashMap<Name, [Arc<Sequencer<PartitionWriter>>; WRITERS as usize]>>);
+pub(super) struct Writers(OnceLock<Box<Writer>>);
+
+/// The writers of one series.
+#[derive(Debug)]
+struct Writer {
+    grid: Arc<Grid>,
+    writers: [Arc<Sequencer<PartitionWriter>>; WRITERS as usize],
+    next: Writers,
+}
 
 impl Writers {
     /// The writer of a partition.
@@ -46,20 +60,35 @@ impl Writers {
         part: &SeriesPart,
         host: &Arc<Host>,
         keys: &Keys,
-    ) -> Arc<Sequencer<PartitionWriter>> {
-        let mut writers = self.0.lock();
-        let writer = |_| {
-            let (host, keys, clock) = (host.clone(), keys.clone(), host.clock().clone());
-            let writer = PartitionWriter { host, keys, grid: part.grid.clone() };
-            Sequencer::new(writer, clock)
-        };
-        let writers = writers.entry(part.grid.name.clone()).or_insert_with(|| std::array::from_fn(writer));
-        writers[usize::from(part.index % WRITERS)].clone()
+        open: &Arc<OpenBuckets>,
+    ) -> &Arc<Sequencer<PartitionWriter>> {
+        let mut writers = self;
+        loop {
+            let writer = writers.0.get_or_init(|| Box::new(Writer::new(&part.grid, host, keys, open)));
+            if Arc::ptr_eq(&writer.grid, &part.grid) || writer.grid == part.grid {
+                return &writer.writers[usize::from(part.index % WRITERS)];
+            }
+            writers = &writer.next;
+        }
     }
 
     /// All of them.
     pub(super) fn each(&self, mut act: impl FnMut(&Sequencer<PartitionWriter>)) {
-        self.0.lock().values().flatten().for_each(|writer| act(writer));
+        let mut writers = self;
+        while let Some(writer) = writers.0.get() {
+            writer.writers.iter().for_each(|writer| act(writer));
+            writers = &writer.next;
+        }
+    }
+}
+
+impl Writer {
+    fn new(grid: &Arc<Grid>, host: &Arc<Host>, keys: &Keys, open: &Arc<OpenBuckets>) -> Self {
+        let writer = |_| {
+            let (host, keys, clock) = (host.clone(), keys.clone(), host.clock().clone());
+            Sequencer::new(PartitionWriter { host, keys, grid: grid.clone(), open: open.clone() }, clock)
+        };
+        Self { grid: grid.clone(), writers: std::array::from_fn(writer), next: Writers::default() }
     }
 }
 
@@ -69,35 +98,188 @@ pub(super) struct PartitionWriter {
     host: Arc<Host>,
     keys: Keys,
     grid: Arc<Grid>,
+    open: Arc<OpenBuckets>,
 }
 
-/// The gain of one bucket, or the gains of all buckets of a point with a token.
+/// A point that is kept at `now`, and its token, if it is a part of a request that is carried out once.
 #[derive(Debug)]
-pub(super) enum Item {
-    Gain(Gain),
-    Whole(Box<(Vec<Gain>, Token)>),
+pub(super) struct Item {
+    pub point: Point,
+    pub now: Timestamp,
+    pub token: Option<Box<Token>>,
+    /// Whether `now` is not about the server's time: then that must not decide what is kept, as it does when a bucket is sealed.
+    pub is_replayed: bool,
 }
 
-/// The keys and arguments of a script call, after its stamp.
+/// Points of one partition, merged.
 #[derive(Debug)]
 pub(super) struct Batch {
-    /// The places of its gains in the flight.
+    /// The places of its points in the flight.
     places: Vec<usize>,
     tokens: Tokens,
-    keys: Vec<String>,
-    arguments: Vec<String>,
-    bytes: usize,
+    gains: Gains,
+}
+
+/// The gains of a batch, as arguments of a script.
+#[derive(Debug)]
+enum Gains {
+    /// Of open buckets.
+    Open(Vec<OpenGain>),
+    /// Of chunks: each with its argument.
+    Chunks(Vec<(String, String)>),
+}
+
+/// The gains of one open bucket: of each key once.
+#[derive(Debug)]
+struct OpenGain {
+    start: i64,
+    keys: Vec<(Arc<str>, u64)>,
+}
+
+impl Batch {
+    /// The keys of open buckets in it.
+    fn open_keys(&self) -> usize {
+        match &self.gains {
+            Gains::Open(buckets) => buckets.iter().map(|bucket| bucket.keys.len()).sum(),
+            Gains::Chunks(_) => 0,
+        }
+    }
 }
 
 impl PartitionWriter {
-    fn add(&self, in_flight: &InFlight<Batch>, replid: &str) -> Call {
-        let batch = &in_flight.batch;
-        let mut call = self.host.call(Script::SeriesAdd, batch.keys.len(), batch.bytes);
-        call.command.arg(&batch.keys);
+    fn part(&self, index: u16) -> SeriesPart {
+        SeriesPart::new(self.grid.clone(), index)
+    }
+
+    /// Calls that bring the batches, and of how many each is: one for all batches of open buckets, as few as may be. A node of a
+    /// Redis Cluster gets a call for each, since their slots differ.
+    fn calls(&self, in_flight: &[&InFlight<Batch>], replid: &str) -> Vec<(Call, usize)> {
+        let most = if self.host.is_node() { 1 } else { usize::MAX };
+        let (mut calls, mut rest) = (vec![], in_flight);
+        while let [first, ..] = rest {
+            if let Gains::Chunks(chunks) = &first.batch.gains {
+                calls.push((self.add_to_chunks(first, chunks, replid), 1));
+                rest = &rest[1..];
+                continue;
+            }
+            let mut keys = 0;
+            let fits = rest.iter().take(most).take_while(|in_flight| {
+                let first = keys == 0;
+                keys += in_flight.batch.open_keys();
+                matches!(in_flight.batch.gains, Gains::Open(_)) && (first || keys <= MAX_KEYS_PER_CALL)
+            });
+            let count = fits.count();
+            calls.push((self.add(&rest[..count], replid), count));
+            rest = &rest[count..];
+        }
+        calls
+    }
+
+    fn add(&self, in_flight: &[&InFlight<Batch>], replid: &str) -> Call {
+        let buckets = |in_flight: &InFlight<Batch>| match &in_flight.batch.gains {
+            Gains::Open(buckets) => buckets.len(),
+            Gains::Chunks(_) => 0,
+        };
+        let further = in_flight.iter().map(|in_flight| buckets(in_flight).saturating_sub(1)).sum::<usize>();
+        let sets = in_flight.iter().filter(|in_flight| in_flight.batch.tokens.hour().is_some()).count();
+        let keys = in_flight.iter().map(|in_flight| in_flight.batch.open_keys()).sum::<usize>();
+        let mut call = self.host.call(
+            Script::SeriesAdd,
+            3 * in_flight.len() + sets + further,
+            256 + 256 * in_flight.len() + 64 * (keys + sets + further),
+        );
+        let (mut sets_and_further, mut arguments) = (vec![], vec![]);
+        for in_flight in in_flight {
+            let (part, batch) = (self.part(in_flight.part), &in_flight.batch);
+            let Gains::Open(buckets) = &batch.gains else { continue };
+            call.command.arg(self.keys.series_guard(&part)).arg(self.keys.series_open(&part));
+            sets_and_further.extend(batch.tokens.hour().map(|hour| self.keys.series_once(&part, hour)));
+            for (place, bucket) in buckets.iter().enumerate() {
+                let key = self.keys.series_bucket(&part, bucket.start);
+                if place == 0 {
+                    call.command.arg(key);
+                } else {
+                    sets_and_further.push(key);
+                }
+            }
+            arguments.push((in_flight, buckets));
+        }
+        call.command.arg(sets_and_further);
+        if let Some(first) = in_flight.first() {
+            dedup::add_client(&mut call, first, replid);
+        }
+        call.command.arg(chunk::longest_life(&self.grid).as_millis().to_string()).arg(in_flight.len());
+        for (in_flight, buckets) in arguments {
+            dedup::add_stamp(&mut call, in_flight, replid);
+            call.command.arg(in_flight.batch.tokens.text()).arg(buckets.len());
+            for bucket in buckets {
+                call.command.arg(bucket.start).arg(bucket.keys.len());
+                for (key, n) in &bucket.keys {
+                    call.command.arg(&**key).arg(*n);
+                }
+            }
+        }
+        call
+    }
+
+    fn add_to_chunks(&self, in_flight: &InFlight<Batch>, chunks: &[(String, String)], replid: &str) -> Call {
+        let (part, batch) = (self.part(in_flight.part), &in_flight.batch);
+        let set = batch.tokens.hour().map(|hour| self.keys.series_once(&part, hour));
+        let bytes: usize = chunks.iter().map(|(key, argument)| key.len() + argument.len()).sum();
+        let keys = 1 + usize::from(set.is_some()) + chunks.len();
+        let mut call = self.host.call(Script::SeriesAddChunks, keys, 256 + bytes);
+        call.command.arg(self.keys.series_guard(&part)).arg(set);
+        for (key, _) in chunks {
+            call.command.arg(key);
+        }
         dedup::add_client(&mut call, in_flight, replid);
         dedup::add_stamp(&mut call, in_flight, replid);
-        call.command.arg(batch.tokens.text()).arg(&batch.arguments);
+        call.command.arg(batch.tokens.text());
+        for (_, argument) in chunks {
+            call.command.arg(argument);
+        }
         call
+    }
+
+    /// The gains of points in open buckets, each key of a bucket once.
+    fn open_gains<'a>(&self, points: impl Iterator<Item = &'a Point>) -> Vec<OpenGain> {
+        let mut buckets: Vec<(OpenGain, HashTable<usize>)> = vec![];
+        for point in points {
+            let start = chunk::bucket_start(&self.grid, point.at);
+            let found = buckets.iter().rposition(|(bucket, _)| bucket.start == start).unwrap_or_else(|| {
+                buckets.push((OpenGain { start, keys: vec![] }, HashTable::new()));
+                buckets.len() - 1
+            });
+            let (OpenGain { keys, .. }, places) = &mut buckets[found];
+            let hash = |key: &str| key::hash(key.as_bytes());
+            let same = places.entry(hash(&point.key), |&at| keys[at].0 == point.key, |&at| hash(&keys[at].0));
+            match same {
+                Entry::Occupied(at) => {
+                    let (_, n) = &mut keys[*at.get()];
+                    *n = n.saturating_add(point.n).min(MAX_COUNT);
+                }
+                Entry::Vacant(vacant) => {
+                    vacant.insert(keys.len());
+                    keys.push((point.key.clone(), point.n));
+                }
+            }
+        }
+        buckets.into_iter().map(|(bucket, _)| bucket).collect()
+    }
+
+    /// The gains of points in chunks: each chunk with its argument.
+    fn chunk_gains<'a>(
+        &self,
+        part: &SeriesPart,
+        items: impl Iterator<Item = &'a Item>,
+    ) -> Vec<(String, String)> {
+        let gains =
+            items.flat_map(|item| chunk::gains(&self.grid, std::slice::from_ref(&item.point), item.now));
+        let gains = chunk::merge(gains.collect());
+        let named = |(gain, argument): (&Gain, String)| {
+            (self.keys.series_chunk(part, gain.step, gain.chunk, &gain.key), argument)
+        };
+        chunk::arguments(&gains).map(named).collect()
     }
 }
 
@@ -108,54 +290,48 @@ impl Channel for PartitionWriter {
     type Outcome = String;
     type Session = Session;
 
-    /// The server works longer on a count than this process: better that it begins.
-    const MAX_YIELDS: usize = 1;
+    /// As of rows: what gathers meanwhile shares the call.
+    const MAX_YIELDS: usize = 12;
 
     fn heap_bytes(item: &Item) -> usize {
-        match item {
-            Item::Gain(gain) => gain.heap_bytes(),
-            Item::Whole(whole) => {
-                let gains = whole.0.iter().map(|gain| size_of_val(gain) + gain.heap_bytes());
-                size_of_val(&**whole) + gains.sum::<usize>()
-            }
-        }
+        item.point.key.len() + item.token.as_deref().map_or(0, size_of_val)
     }
 
     fn merge(&self, index: u16, items: &[(u16, Item)], waiting: &mut Waiting) -> Batch {
-        let (mut gains, mut places, mut left) = (vec![], vec![], VecDeque::new());
-        let mut tokens = Tokens::default();
-        while gains.len() < MAX_BUCKETS_PER_CALL
+        let part = self.part(index);
+        let is_replayed = |place: &usize| items[*place].1.is_replayed;
+        let first = waiting.places.front().is_some_and(is_replayed);
+        let to_chunks = first || self.open.is_crowded(&part);
+        let most =
+            if to_chunks { MAX_CHUNKS_PER_CALL / self.grid.resolutions.len() } else { MAX_KEYS_PER_BATCH };
+        let (mut places, mut left, mut tokens) = (vec![], VecDeque::new(), Tokens::default());
+        while places.len() < most
             && let Some(place) = waiting.places.pop_front()
         {
-            match &items[place].1 {
-                Item::Gain(gain) => gains.push(gain.clone()),
-                Item::Whole(whole) => {
-                    let (all, token) = &**whole;
-                    if !tokens.takes(token) {
-                        left.push_back(place);
-                        continue;
-                    }
-                    tokens.add(token, place, 0);
-                    gains.extend(all.iter().cloned());
-                }
+            let token = items[place].1.token.as_deref();
+            if is_replayed(&place) != first || token.is_some_and(|token| !tokens.takes(token)) {
+                left.push_back(place);
+                continue;
+            }
+            if let Some(token) = token {
+                tokens.add(token, place, 0);
             }
             places.push(place);
         }
         left.append(&mut waiting.places);
         waiting.places = left;
-        let gains = chunk::merge(gains);
-        let part = SeriesPart::new(self.grid.clone(), index);
-        let mut keys = vec![self.keys.series_guard(&part)];
-        keys.extend(tokens.hour().map(|hour| self.keys.series_once(&part, hour)));
-        let bytes = tokens.text().len();
-        let mut batch = Batch { places, tokens, keys, arguments: vec![], bytes };
-        for (gain, argument) in chunk::arguments(&gains) {
-            let key = self.keys.series_chunk(&part, gain.step, gain.chunk, &gain.key);
-            batch.bytes += key.len() + argument.len();
-            batch.keys.push(key);
-            batch.arguments.push(argument);
-        }
-        batch
+        let chosen = places.iter().map(|&place| &items[place].1);
+        let gains = if to_chunks {
+            Gains::Chunks(self.chunk_gains(&part, chosen))
+        } else {
+            let (buckets, now) =
+                (self.open_gains(chosen.map(|item| &item.point)), self.host.clock().monotonic());
+            for bucket in &buckets {
+                self.open.note(&part, bucket.start, now);
+            }
+            Gains::Open(buckets)
+        };
+        Batch { places, tokens, gains }
     }
 
     async fn ready(&self, _: &[&InFlight<Batch>]) -> Result<Session> {
@@ -163,12 +339,8 @@ impl Channel for PartitionWriter {
     }
 
     async fn transmit(&self, session: Result<Session>, in_flight: &[&InFlight<Batch>]) -> Vec<Sent<String>> {
-        let calls = |in_flight: &[&InFlight<Batch>], replid: &str| {
-            in_flight.iter().map(|in_flight| (self.add(in_flight, replid), 1)).collect()
-        };
-        let slot = |in_flight: &InFlight<Batch>| {
-            Layout::slot(Place::Series(&SeriesPart::new(self.grid.clone(), in_flight.part)))
-        };
+        let calls = |in_flight: &[&InFlight<Batch>], replid: &str| self.calls(in_flight, replid);
+        let slot = |in_flight: &InFlight<Batch>| Layout::slot(Place::Series(&self.part(in_flight.part)));
         let answers = dedup::send_or_settle(&self.host, session, in_flight, slot, calls).await;
         dedup::results(&self.host, answers, "a write to a series")
     }

@@ -7,6 +7,11 @@
 -- The argument of a chunk is a text of numbers: how long it shall live in ms, should this write begin it; how many slots it
 -- has; then for each point its slot (from 0, each once) and what to add (1 to 2^63 - 1). A count stops at 2^63 - 1.
 
+-- Whether a text is a chunk of so many slots.
+local function is_chunk(text, slots)
+  return #text == 4 * slots or #text == 8 * slots or #text < 4 * slots and #text % 6 == 0
+end
+
 -- Reads the chunks, which are the keys after so many keys. Their arguments come after so many arguments. What is of somebody
 -- else is found out here, before anything is written: MGET shows no key of another type.
 local function read_chunks(keys_before, arguments_before)
@@ -17,10 +22,9 @@ local function read_chunks(keys_before, arguments_before)
     local numbers = string.gmatch(ARGV[i + arguments_before], '(%d+) (%d+)')
     local ttl, slots = numbers()
     lives[i], sizes[i], points[i] = ttl, tonumber(slots), numbers
-    local form = text and #text / sizes[i]
     if not text then
       absent[#absent + 1] = KEYS[i + keys_before]
-    elseif not (form == 4 or form == 8 or form < 4 and #text % 6 == 0) then
+    elseif not is_chunk(text, sizes[i]) then
       refuse_foreign(i + keys_before)
     end
   end

@@ -1,9 +1,28 @@
--- Forgets chunks of a series.
+-- Forgets a key of a series: its counts in open buckets, and chunks.
 --
--- KEYS     one or more chunks, as in chunks.lua.
--- ARGV     none.
--- Example  EVALSHA <sha> 1 forebay:series:{hits.3}:10:497222:42
--- Reply    how many there were.
+-- KEYS[1]  the open buckets, as in series_add.lua; then as many of them as ARGV has starts; then chunks, as in chunks.lua.
+-- ARGV[1]  the key of the series; then the starts of the open buckets that are known.
+-- Example  EVALSHA <sha> 3 forebay:series:{hits.3}:open forebay:series:{hits.3}:open:1790000010 forebay:series:{hits.3}:10:497222:42
+--          42 1790000010
+-- Reply    An empty list. Or the starts of all open buckets: some were not known, and nothing was done.
 
-assert(#KEYS >= 1 and #ARGV == 0, 'series_delete: one or more keys and no argument')
-return write('UNLINK', unpack(KEYS))
+assert(#KEYS >= 1 and #ARGV >= 1 and #KEYS >= #ARGV, 'series_delete: a key for each start, and a key and an argument before them')
+local known, starts = {}, {}
+for i = 2, #ARGV do known[ARGV[i]] = true end
+local is_known = true
+local open = call('HGETALL', KEYS[1])
+for i = 1, #open, 2 do
+  if open[i] ~= '#seals' then
+    starts[#starts + 1] = open[i]
+    is_known = is_known and known[open[i]]
+  end
+end
+if not is_known then return starts end
+local counted = #starts > 0
+for i = 2, #ARGV do
+  if write('HDEL', KEYS[i], ARGV[1]) == 1 and call('EXISTS', KEYS[i]) == 0 then write('HDEL', KEYS[1], ARGV[i]) end
+end
+-- A reader between the two would miss a part.
+if counted then write('HINCRBY', KEYS[1], '#seals', '1') end
+if #KEYS > #ARGV then write('UNLINK', unpack(KEYS, #ARGV + 1)) end
+return {}

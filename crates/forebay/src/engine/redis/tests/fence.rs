@@ -156,10 +156,15 @@ async fn a_batch_that_was_applied_before_is_told_so_behind_the_fence() {
     let key = |tag: &str, what: &str| format!("{prefix}:{tag}:{what}");
     let run = async |script: Script, sequence: &str, since: &str, epoch: &str| {
         let mut call = cmd("EVAL");
-        call.arg(scripts.text(script)).arg(2);
-        if script == Script::SeriesAdd {
+        call.arg(scripts.text(script)).arg(if script == Script::SeriesAdd { 3 } else { 2 });
+        if script == Script::SeriesAddChunks {
             call.arg(key("series:{hits.3}", "guard")).arg(key("series:{hits.3}", "10:497222:42"));
             call.arg("client").arg(&replid).arg(sequence).arg(since).arg("").arg("90000000 360 12 1 13 5");
+        } else if script == Script::SeriesAdd {
+            call.arg(key("series:{hits.4}", "guard")).arg(key("series:{hits.4}", "open"));
+            call.arg(key("series:{hits.4}", "open:1790000010"));
+            call.arg("client").arg(&replid).arg("90000000").arg(1).arg(sequence).arg(since).arg("");
+            call.arg(1).arg("1790000010").arg(1).arg("42").arg(5);
         } else {
             call.arg(key("buffer:{hits.3}", "guard")).arg(key("buffer:{hits.3}", "live"));
             call.arg("client")
@@ -181,7 +186,7 @@ async fn a_batch_that_was_applied_before_is_told_so_behind_the_fence() {
         }
     };
     let now = &Clock::system().now().as_micros().to_string();
-    for script in [Script::SeriesAdd, Script::BufferAdd] {
+    for script in [Script::SeriesAdd, Script::SeriesAddChunks, Script::BufferAdd] {
         raise(&prefix, "3");
         assert_eq!(run(script, "1", "0", "3").await, "applied");
         raise(&prefix, "4");

@@ -1,0 +1,416 @@
+//! Counts in open buckets, and their way to the chunks: at each moment a read finds each count once.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::Poll,
+};
+
+use forebay_testkit::{Fault, Proxy, Redis as Server, Reply, unique_prefix};
+use futures::future::join_all;
+use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
+use tokio::runtime::Runtime;
+
+use super::{engine, keys};
+use crate::{
+    Clock, Name, Timestamp,
+    engine::{
+        redis::Redis,
+        step::{Point, SeriesPart, Span, Which},
+    },
+    model::resolution::{Grid, MAX_COUNT, Resolution},
+    time::{days, hours, millis, mins, secs},
+};
+
+fn part(resolutions: &[Resolution]) -> SeriesPart {
+    let grid =
+        Grid { name: Name::new("hits").expect("valid"), resolutions: resolutions.into(), partitions: 1 };
+    SeriesPart::new(Arc::new(grid), 0)
+}
+
+fn point(key: &str, at: Timestamp, n: u64) -> Point {
+    Point { key: key.into(), at, n }
+}
+
+async fn open(url: &str, prefix: &str) -> Arc<Redis> {
+    Redis::open(url, prefix, Clock::system()).await.expect("opens")
+}
+
+async fn add(redis: &Redis, part: &SeriesPart, points: Vec<Point>) {
+    let now = redis.series_now(part).await;
+    redis.series_add(part, points, now).await.expect("counts");
+}
+
+/// The sum of a key over the last two years in a resolution, and up to five minutes ahead.
+async fn sum(redis: &Redis, part: &SeriesPart, resolution: Resolution, key: &str) -> u64 {
+    let now = redis.series_now(part).await;
+    let from = resolution.oldest_kept(now);
+    let span = Span { key, resolution, from, to: resolution.bucket(now.plus(mins(6))) + 1 };
+    redis.series_read(part, &[span]).await.expect("answers").remove(0).iter().sum()
+}
+
+/// The names of open buckets, and of chunks.
+fn stored(prefix: &str) -> (Vec<String>, Vec<String>) {
+    let is_chunk = |key: &String| !key.ends_with(":guard") && !key.contains("}:open");
+    let (chunks, others): (Vec<_>, Vec<_>) = keys(Server::shared(), prefix).into_iter().partition(is_chunk);
+    (others.into_iter().filter(|key| key.contains("}:open:")).collect(), chunks)
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    /// Adds a point, so many seconds before now.
+    Add(u8, i64, u64),
+    Seal,
+    Delete(u8),
+    Read(u8),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let ago = prop_oneof![
+        4 => 0i64..25,
+        2 => -290i64..0,
+        2 => 0i64..7_200,
+        2 => 80_000i64..90_000,
+        1 => 0i64..700_000,
+        1 => 0i64..60_000_000,
+    ];
+    let n = prop_oneof![6 => 1u64..9, 1 => Just(1 << 31), 1 => 1u64 << 30..1 << 31];
+    prop_oneof![
+        12 => (0u8..3, ago, n).prop_map(|(key, ago, n)| Op::Add(key, ago, n)),
+        3 => Just(Op::Seal),
+        1 => (0u8..3).prop_map(Op::Delete),
+        2 => (0u8..3).prop_map(Op::Read),
+    ]
+}
+
+/// Every bucket of every resolution equals a naive model, whatever is open and whatever is sealed.
+#[test]
+fn open_and_sealed_counts_equal_a_naive_model() {
+    let runtime = Runtime::new().expect("starts");
+    TestRunner::new(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })
+        .run(&vec(op(), 1..40), |ops| {
+            runtime.block_on(equals_the_model(&ops));
+            Ok(())
+        })
+        .expect("they agree");
+}
+
+async fn equals_the_model(ops: &[Op]) {
+    let (redis, prefix) = engine().await;
+    let part = part(&Resolution::defaults());
+    let reader = open(&Server::shared().url(), &prefix).await;
+    let now = redis.series_now(&part).await;
+    let mut model: BTreeMap<(String, usize, i64), u64> = BTreeMap::new();
+    for (number, op) in ops.iter().enumerate() {
+        match op {
+            Op::Add(key, ago, n) => {
+                let (key, at) =
+                    (format!("k{key}"), Timestamp::from_micros(now.as_micros() - ago * 1_000_000));
+                redis.series_add(&part, vec![point(&key, at, *n)], now).await.expect("counts");
+                for (place, resolution) in part.grid.resolutions.iter().enumerate() {
+                    let bucket = resolution.bucket(at);
+                    if resolution.keeps(bucket, now.plus(secs(30))) {
+                        *model.entry((key.clone(), place, bucket)).or_default() += n;
+                    }
+                }
+            }
+            Op::Seal => redis.series_seal(&part, Which::All).await.expect("seals"),
+            Op::Delete(key) => {
+                let key = format!("k{key}");
+                // By a process that knows of no open bucket.
+                reader.series_delete(&part, &key, now).await.expect("deletes");
+                model.retain(|(other, ..), _| *other != key);
+            }
+            Op::Read(key) => check(&reader, &part, &model, &format!("k{key}"), now).await,
+        }
+        if number + 1 == ops.len() {
+            for key in ["k0", "k1", "k2"] {
+                check(&redis, &part, &model, key, now).await;
+            }
+        }
+    }
+    redis.series_seal(&part, Which::All).await.expect("seals");
+    assert_eq!(stored(&prefix).0, [""; 0], "nothing is open");
+    for key in ["k0", "k1", "k2"] {
+        check(&reader, &part, &model, key, now).await;
+    }
+}
+
+/// Compares the buckets of a key that are kept for the whole test.
+async fn check(
+    redis: &Redis,
+    part: &SeriesPart,
+    model: &BTreeMap<(String, usize, i64), u64>,
+    key: &str,
+    now: Timestamp,
+) {
+    let span = |resolution: &Resolution| Span {
+        key,
+        resolution: *resolution,
+        from: resolution.oldest_kept(now.plus(secs(30))) + 1,
+        to: resolution.bucket(now.plus(mins(5))) + 1,
+    };
+    let spans: Vec<Span<'_>> = part.grid.resolutions.iter().map(span).collect();
+    let counts = redis.series_read(part, &spans).await.expect("answers");
+    for (place, (span, counts)) in spans.iter().zip(counts).enumerate() {
+        let expected = |bucket| model.get(&(key.to_owned(), place, bucket)).copied().unwrap_or_default();
+        let expected: Vec<u64> = (span.from..span.to).map(expected).collect();
+        assert!(counts == expected, "{key} in {:?}: {:?}", span.resolution.step, {
+            let differ = (span.from..).zip(counts.iter().zip(&expected)).filter(|(_, (a, b))| a != b);
+            differ.collect::<Vec<_>>()
+        });
+    }
+}
+
+/// Tasks that write, seal and read one key of a series at the same time.
+#[derive(Clone)]
+struct Crowd {
+    prefix: String,
+    part: SeriesPart,
+    key: Arc<str>,
+    /// The sum of the points that were begun, and of those that were acknowledged.
+    begun: Arc<AtomicU64>,
+    added: Arc<AtomicU64>,
+    has_ended: Arc<AtomicBool>,
+}
+
+impl Crowd {
+    async fn join(&self) -> Arc<Redis> {
+        open(&Server::shared().url(), &self.prefix).await
+    }
+
+    async fn seal(self) {
+        let sealer = self.join().await;
+        while !self.has_ended.load(Ordering::SeqCst) {
+            sealer.series_seal(&self.part, Which::All).await.expect("seals");
+            // So that there is more to seal than what the writers are adding right now.
+            sealer.clock().sleep(millis(5)).await;
+        }
+    }
+
+    async fn read(self, resolution: Resolution) {
+        let (reader, mut reads) = (self.join().await, 0);
+        while !self.has_ended.load(Ordering::SeqCst) {
+            let least = self.added.load(Ordering::SeqCst);
+            let found = self.sum_among_others(&reader, resolution).await;
+            let most = self.begun.load(Ordering::SeqCst);
+            assert!((least..=most).contains(&found), "{:?}: {found} of {least} to {most}", resolution.step);
+            reads += 1;
+        }
+        assert!(reads > 10, "{reads} reads");
+    }
+
+    /// The sum of the last hour, asked for with that of so many other keys in one question that a server does not read it at once:
+    /// others come in between.
+    async fn sum_among_others(&self, reader: &Redis, resolution: Resolution) -> u64 {
+        let now = reader.series_now(&self.part).await;
+        let others: Vec<String> = (100..300).map(|i| format!("{i}{}", &self.key[3..])).collect();
+        let keys = others.iter().map(String::as_str).chain([&*self.key]);
+        let (from, to) = (resolution.bucket(now.minus(hours(1))), resolution.bucket(now) + 2);
+        let spans: Vec<Span<'_>> = keys.map(|key| Span { key, resolution, from, to }).collect();
+        // Refused if counts were moved in the middle of every attempt.
+        let counts = loop {
+            if let Ok(counts) = reader.series_read_group(&self.part, &spans).await {
+                break counts;
+            }
+        };
+        counts.last().map_or(0, |counts| counts.iter().sum())
+    }
+
+    async fn write(self, writer: u64, points: u64) {
+        let redis = self.join().await;
+        for number in 0..points {
+            let now = redis.series_now(&self.part).await;
+            let ago = secs((number * 7 + writer * 13) % 60);
+            self.begun.fetch_add(3, Ordering::SeqCst);
+            let points = vec![point(&self.key, now.minus(ago), 3)];
+            redis.series_add(&self.part, points, now).await.expect("counts");
+            self.added.fetch_add(3, Ordering::SeqCst);
+        }
+    }
+}
+
+/// No answer misses a point, and none has one twice, while everything is sealed all the time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_counts_each_point_once_while_buckets_are_sealed() {
+    let part = part(&[Resolution::defaults()[0], Resolution::defaults()[3]]);
+    let key = "k".repeat(512).into();
+    let prefix = unique_prefix();
+    let (begun, added, has_ended) = Default::default();
+    let crowd = Crowd { prefix, part: part.clone(), key, begun, added, has_ended };
+    let readers =
+        part.grid.resolutions.iter().map(|&resolution| tokio::spawn(crowd.clone().read(resolution)));
+    let others = (0..2).map(|_| tokio::spawn(crowd.clone().seal())).chain(readers).collect::<Vec<_>>();
+    let writers = (0..4).map(|writer| tokio::spawn(crowd.clone().write(writer, 600)));
+    for writer in join_all(writers).await {
+        writer.expect("ends");
+    }
+    crowd.has_ended.store(true, Ordering::SeqCst);
+    for task in others {
+        task.await.expect("ends");
+    }
+    let reader = crowd.join().await;
+    for &resolution in &part.grid.resolutions {
+        assert_eq!(sum(&reader, &part, resolution, &crowd.key).await, 4 * 600 * 3);
+    }
+}
+
+/// The sealer is dropped at each point where it waits, then loses each reply in turn: nothing is lost, nothing counts twice.
+#[tokio::test]
+async fn a_sealer_that_dies_anywhere_loses_and_doubles_nothing() {
+    let prefix = unique_prefix();
+    let proxy = Proxy::new(Server::shared().port());
+    let redis = open(&Server::shared().url(), &prefix).await;
+    let sealer = open(&Server::shared().url_through(&proxy), &prefix).await;
+    let part = part(&Resolution::defaults());
+    let mut expected = 0;
+    for round in 0..30u64 {
+        let now = redis.series_now(&part).await;
+        let points = (0..600u64).map(|i| point(&format!("k{}", i % 300), now.minus(secs(i % 3 * 10)), 1));
+        add(&redis, &part, points.collect()).await;
+        expected += 2;
+        if round < 20 {
+            let mut polls = 0;
+            let mut seal = Box::pin(sealer.series_seal(&part, Which::All));
+            std::future::poll_fn(|context| {
+                polls += 1;
+                match seal.as_mut().poll(context) {
+                    Poll::Ready(done) => Poll::Ready(done.map(drop)),
+                    Poll::Pending if polls > round => Poll::Ready(Ok(())),
+                    Poll::Pending => Poll::Pending,
+                }
+            })
+            .await
+            .expect("goes on or ends");
+        } else {
+            proxy.set(Fault::DropReply { after: u32::try_from(round - 20).expect("few").into() });
+            let _ = sealer.series_seal(&part, Which::All).await;
+            proxy.set(Fault::Pass);
+        }
+        for key in ["k0", "k299"] {
+            for &resolution in &part.grid.resolutions {
+                assert_eq!(sum(&redis, &part, resolution, key).await, expected, "round {round}: {key}");
+            }
+        }
+    }
+    redis.series_seal(&part, Which::All).await.expect("seals");
+    assert_eq!(stored(&prefix).0, [""; 0]);
+    assert_eq!(sum(&redis, &part, part.grid.resolutions[0], "k7").await, expected);
+}
+
+/// All writers died two days ago. Whoever knows the series seals what they left, and what no resolution keeps any more is dropped there
+/// alone.
+#[tokio::test]
+async fn counts_that_dead_writers_left_are_sealed_by_any_process() {
+    let (writer, prefix) = engine().await;
+    let part = part(&Resolution::defaults());
+    let now = writer.series_now(&part).await;
+    let ago = |ago| now.minus(ago);
+    add(
+        &writer,
+        &part,
+        vec![point("k", ago(days(2)), 5), point("k", ago(hours(47)), 7), point("k", ago(days(40)), 1)],
+    )
+    .await;
+    // As the first bucket was written when it was the current one.
+    let bucket = part.grid.resolutions[0].span(ago(days(2))).start.as_secs();
+    let key = stored(&prefix).0.into_iter().find(|key| key.ends_with(&format!(":{bucket}"))).expect("open");
+    assert!(
+        matches!(Server::shared().command(["PTTL", &key]), Reply::Integer(left) if left > 86_400_000 * 700)
+    );
+    drop(writer);
+    let other = open(&Server::shared().url(), &prefix).await;
+    other.series_seal(&part, Which::All).await.expect("seals");
+    let [ten, minute, quarter, day] = part.grid.resolutions[..] else { panic!("four") };
+    let sums = [ten, minute, quarter, day].map(|resolution| sum(&other, &part, resolution, "k"));
+    assert_eq!(join_all(sums).await, [0, 12, 12, 13]);
+    let (open, chunks) = stored(&prefix);
+    assert_eq!(open, [""; 0]);
+    assert!(!chunks.iter().any(|key| key.contains("}:10:")), "no chunk of what is not kept: {chunks:?}");
+}
+
+#[tokio::test]
+async fn a_count_stops_at_63_bits_open_or_sealed() {
+    let (redis, _) = engine().await;
+    let part = part(&Resolution::defaults());
+    let now = redis.series_now(&part).await;
+    let huge = MAX_COUNT - 5;
+    for (n, open) in [(huge, huge), (3, huge + 3), (1 << 31, MAX_COUNT), (1, MAX_COUNT)] {
+        add(&redis, &part, vec![point("k", now, n), point("other", now, 1)]).await;
+        assert_eq!(sum(&redis, &part, part.grid.resolutions[0], "k").await, open);
+    }
+    redis.series_seal(&part, Which::All).await.expect("seals");
+    add(&redis, &part, vec![point("k", now, 9)]).await;
+    for sealed in [false, true] {
+        for &resolution in &part.grid.resolutions {
+            assert_eq!(sum(&redis, &part, resolution, "k").await, MAX_COUNT, "sealed: {sealed}");
+            assert_eq!(sum(&redis, &part, resolution, "other").await, 4);
+        }
+        redis.series_seal(&part, Which::All).await.expect("seals");
+    }
+}
+
+/// One key of somebody else is in the way of one count: the others are sealed, and that one stays and counts later.
+#[tokio::test]
+async fn a_foreign_key_in_the_way_keeps_one_count_open_and_no_other() {
+    let (redis, prefix) = engine().await;
+    let part = part(&Resolution::defaults());
+    let now = redis.series_now(&part).await;
+    add(&redis, &part, vec![point("k", now, 1)]).await;
+    redis.series_seal(&part, Which::All).await.expect("seals");
+    let chunk = stored(&prefix).1.into_iter().find(|key| key.contains("}:60:")).expect("a chunk of minutes");
+    let server = Server::shared();
+    for other in [&["SET", &*chunk, "seven B"][..], &["RPUSH", &*chunk, "a list"]] {
+        server.command(["DEL", &*chunk]);
+        server.command(other.iter().copied());
+        let was = server.command(["DUMP", &*chunk]);
+        add(&redis, &part, vec![point("k", now, 5), point("free", now, 7)]).await;
+        redis.series_seal(&part, Which::All).await.expect("seals the others");
+        assert_eq!(server.command(["DUMP", &*chunk]), was);
+        let open = stored(&prefix).0;
+        assert_eq!(open.len(), 1, "{open:?}");
+        assert_eq!(server.command(["HKEYS", &*open[0]]), Reply::Array(vec![Reply::Text("k".into())]));
+        assert_eq!(sum(&redis, &part, part.grid.resolutions[1], "free").await % 7, 0);
+        server.command(["DEL", &*chunk]);
+        redis.series_seal(&part, Which::All).await.expect("seals");
+        assert_eq!(stored(&prefix).0, [""; 0]);
+    }
+    // One was in the chunk that was overwritten.
+    assert_eq!(sum(&redis, &part, part.grid.resolutions[0], "k").await, 11);
+    assert_eq!(sum(&redis, &part, part.grid.resolutions[1], "k").await, 5);
+}
+
+/// With very many different keys sealing does not keep up: points go to chunks at once until it has.
+#[tokio::test]
+async fn a_crowded_partition_takes_points_in_its_chunks() {
+    let (redis, prefix) = engine().await;
+    let part = part(&Resolution::defaults()[3..]);
+    let now = redis.series_now(&part).await;
+    let many = |from: u64, to: u64| (from..to).map(|i| point(&format!("k{i}"), now, 1)).collect::<Vec<_>>();
+    add(&redis, &part, many(0, 41_000)).await;
+    // Another process has it sealed; this one only learns how many keys there are.
+    let open = stored(&prefix).0;
+    assert_eq!(open.len(), 1);
+    let crowd = redis.series_seal(&part, Which::Due);
+    let mut crowd = Box::pin(crowd);
+    let is_crowded = std::future::poll_fn(|context| match crowd.as_mut().poll(context) {
+        Poll::Ready(_) => panic!("41 000 keys are sealed in several calls"),
+        Poll::Pending if redis.open_buckets.is_crowded(&part) => Poll::Ready(()),
+        Poll::Pending => Poll::Pending,
+    });
+    is_crowded.await;
+    add(&redis, &part, many(40_990, 41_010)).await;
+    let day = part.grid.resolutions[0];
+    let chunks = stored(&prefix).1;
+    assert!(chunks.iter().any(|key| key.ends_with(":k41009")), "at once");
+    assert_eq!(sum(&redis, &part, day, "k40995").await, 2);
+    drop(crowd);
+    redis.series_seal(&part, Which::All).await.expect("seals");
+    redis.series_seal(&part, Which::Due).await.expect("looks");
+    assert!(!redis.open_buckets.is_crowded(&part));
+    assert_eq!(stored(&prefix).1.len(), 41_010);
+    assert_eq!(sum(&redis, &part, day, "k40995").await, 2);
+}

@@ -1,0 +1,60 @@
+//! Seals the open buckets of series, for as long as the store is open.
+//!
+//! Nothing depends on it but the speed of reads and the memory of the store: an open bucket counts as much as a sealed one, and
+//! any process that knows the series may seal it later.
+
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+
+use super::{
+    dispatch::Engine,
+    step::{SeriesPart, Which},
+};
+use crate::{
+    clock::Clock,
+    time::{millis, secs},
+};
+
+/// Between two looks at the partitions of which this process knows that they have open buckets.
+const INTERVAL: Duration = millis(500);
+
+/// After so many of them all partitions are looked at: other processes may have died.
+const TURNS_TO_ALL: u64 = 10;
+
+/// Partitions that are looked at and sealed at a time.
+const MAX_AT_A_TIME: usize = 4;
+
+/// A partition whose host does not answer is left for the next turn after so long.
+const PATIENCE: Duration = secs(10);
+
+impl Engine {
+    /// The partitions that are looked at in a turn.
+    fn series_to_seal(&self, all: bool) -> Vec<SeriesPart> {
+        let (grids, is_open): (_, &dyn Fn(&SeriesPart) -> bool) = match self {
+            Self::Redis(redis) => (redis.series_grids(), &|part| redis.series_is_open(part)),
+            Self::Cluster(cluster) => (cluster.series_grids(), &|part| cluster.series_is_open(part)),
+            _ => return vec![],
+        };
+        grids.parts().into_iter().filter(|part| all || is_open(part)).collect()
+    }
+}
+
+/// Seals open buckets again and again, until the store is dropped or closed: `open` gives none then.
+pub(super) async fn seal_series(open: impl Fn() -> Option<Engine>, clock: Clock) {
+    for turn in 1u64.. {
+        clock.sleep(INTERVAL).await;
+        let Some(engine) = open() else { return };
+        let parts = engine.series_to_seal(turn.is_multiple_of(TURNS_TO_ALL));
+        drop(engine);
+        let seal = async |part: SeriesPart| {
+            let Some(engine) = open() else { return };
+            match clock.timeout(PATIENCE, engine.series_seal(&part, Which::Due)).await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => tracing::debug!(series = %part.grid.name, %error, "buckets stay open"),
+                None => tracing::debug!(series = %part.grid.name, "buckets stay open: no answer"),
+            }
+        };
+        stream::iter(parts).map(seal).buffer_unordered(MAX_AT_A_TIME).collect::<()>().await;
+    }
+}
