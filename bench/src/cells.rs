@@ -1,13 +1,19 @@
 //! The cells of the benchmark.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::Result;
 use forebay::{
     Buffer, Clock, Event, Forebay, Limit,
     event::{Cell as Part, EventHandle},
     limit::{Kind, LimitHandle},
-    time::{hours, mins},
+    time::{hours, mins, secs},
 };
 use futures::future::join_all;
 
@@ -46,7 +52,20 @@ pub(crate) fn all() -> Vec<Cell> {
         per_second(ROWS, &["redis-rs HINCRBY"], |load| commands(load, 10_000, hincrby)),
         per_second(FEW_ROWS, &["forebay sum"], |load| adds(load, 100)),
         per_second(FEW_ROWS, &["redis-rs HINCRBY"], |load| commands(load, 100, hincrby)),
-        per_second("series add, 10 000 keys, one Redis", &["forebay 4 resolutions"], points),
+        per_second("series add, 1 000 keys, one Redis", &["forebay 4 resolutions"], |load| {
+            points(load, 1_000)
+        }),
+        per_second("series add, 10 000 keys, one Redis", &["forebay 4 resolutions"], |load| {
+            points(load, 10_000)
+        }),
+        per_second("series add, 1 000 000 keys, one Redis", &["forebay 4 resolutions"], |load| {
+            points(load, 1_000_000)
+        }),
+        per_second(
+            "series add, at random times of an hour, one Redis",
+            &["forebay 4 resolutions"],
+            late_points,
+        ),
         per_second(FLUSH, &["forebay"], |load| flushes(load, Into::Postgres)),
         per_second(FLUSH, &["an UPDATE per row"], updates),
         per_second("flush of 10 000 rows, MariaDB", &["forebay"], |load| flushes(load, Into::MariaDb)),
@@ -119,10 +138,24 @@ async fn adds(load: Load, rows: usize) -> Result<f64> {
     .await
 }
 
-async fn points(load: Load) -> Result<f64> {
+async fn points(load: Load, keys: usize) -> Result<f64> {
     let series = open(&load.redis).await?.series("points")?;
-    together(&load, 10_000, series, |series, key| async move {
+    together(&load, keys, series, |series, key| async move {
         series.add(&*key, 1).await?;
+        Ok(true)
+    })
+    .await
+}
+
+/// Points of 1 000 keys, each at any of the last 3 600 seconds.
+async fn late_points(load: Load) -> Result<f64> {
+    let series = open(&load.redis).await?.series("late")?;
+    let turn = Arc::new(AtomicU64::new(0));
+    together(&load, 1_000, (series, turn), |shared, key| async move {
+        let (series, turn) = &*shared;
+        // The golden ratio spreads the turns.
+        let ago = turn.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15) % 3_600;
+        series.add_at(&*key, 1, Clock::system().now().minus(secs(ago))).await?;
         Ok(true)
     })
     .await

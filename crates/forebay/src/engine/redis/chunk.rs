@@ -110,17 +110,39 @@ pub(super) fn merge(mut gains: Vec<Gain>) -> Vec<Gain> {
     gains
 }
 
-/// The chunks of merged gains, each with its argument for `series_add.lua`. The first gain names the chunk.
-pub(super) fn arguments(gains: &[Gain]) -> impl Iterator<Item = (&Gain, String)> {
-    gains.chunk_by(Gain::same_chunk).map(|chunk| {
-        let first = &chunk[0];
-        let ttl = chunk.iter().map(|gain| gain.ttl).max().unwrap_or(first.ttl);
-        let mut text = format!("{ttl} {}", first.slots);
+/// The chunks of merged gains, as `lua/chunks.lua` has them.
+pub(super) struct Arguments<'a> {
+    /// Of each chunk the first gain, which names it, and the argument.
+    pub chunks: Vec<(&'a Gain, String)>,
+    /// The numbers of the chunks of the coarsest resolution. Each has a list of keys, at one place in `KEYS` after the other.
+    pub lists: Vec<i64>,
+}
+
+/// The arguments of the chunks of merged gains. `first` is the place of the first list of keys.
+pub(super) fn arguments<'a>(gains: &'a [Gain], grid: &Grid, first: usize) -> Arguments<'a> {
+    let coarsest = grid.resolutions.last().map(|coarsest| coarsest.step.as_secs());
+    let mut lists: Vec<i64> = vec![];
+    let argument = |chunk: &'a [Gain]| {
+        let gain = &chunk[0];
+        let ttl = chunk.iter().map(|gain| gain.ttl).max().unwrap_or(gain.ttl);
+        let place = if Some(gain.step) == coarsest {
+            let known = lists.iter().position(|list| *list == gain.chunk);
+            first
+                + known.unwrap_or_else(|| {
+                    lists.push(gain.chunk);
+                    lists.len() - 1
+                })
+        } else {
+            0
+        };
+        let mut text = format!("{ttl} {} {place} {}", gain.slots, gain.key.len());
         for gain in chunk {
             write!(text, " {} {}", gain.slot, gain.n).expect("a string takes what is written");
         }
-        (first, text)
-    })
+        (gain, text)
+    };
+    let chunks = gains.chunk_by(Gain::same_chunk).map(argument).collect();
+    Arguments { chunks, lists }
 }
 
 /// Visits the slots of a chunk that have a count, in whatever form it is. `false`: it is no chunk.
@@ -169,7 +191,7 @@ mod tests {
         let gains = gains(&grid(), points, Timestamp::from_secs(NOW));
         let line =
             |(gain, text): (&Gain, String)| format!("{} {} {}: {text}", gain.key, gain.step, gain.chunk);
-        arguments(&gains).map(line).collect()
+        arguments(&gains, &grid(), 7).chunks.into_iter().map(line).collect()
     }
 
     #[test]
@@ -179,11 +201,11 @@ mod tests {
         assert_eq!(
             lines(&points),
             [
-                "a 10 2: 7195001 360 0 2".to_owned(),
-                format!("a 86400 0: {year} 366 0 2"),
-                "b 10 1: 3595001 360 359 4".to_owned(),
-                "b 10 2: 7195001 360 0 9".to_owned(),
-                format!("b 86400 0: {year} 366 0 13"),
+                "a 10 2: 7195001 360 0 1 0 2".to_owned(),
+                format!("a 86400 0: {year} 366 7 1 0 2"),
+                "b 10 1: 3595001 360 0 1 359 4".to_owned(),
+                "b 10 2: 7195001 360 0 1 0 9".to_owned(),
+                format!("b 86400 0: {year} 366 7 1 0 13"),
             ]
         );
     }

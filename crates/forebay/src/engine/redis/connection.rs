@@ -320,6 +320,11 @@ impl Host {
             .await
     }
 
+    /// The same as of at most 10 ms ago, and without ever asking.
+    pub(super) fn estimated_server_time(&self) -> Timestamp {
+        self.server_clock.estimate(&self.clock)
+    }
+
     /// The connection, once the attempt under way has come to something.
     ///
     /// # Errors

@@ -76,6 +76,7 @@ impl Keys {
             "buffer" | "series" if part.starts_with("once:") => Kept("set", DELETE),
             "series" if part.starts_with("received:") => Kept("set", DELETE),
             "series" if part == "frozen" || part == "held" => Kept("list", DELETE),
+            "series" if part.starts_with("keys:") => Kept("zset", DELETE),
             "series" if part == "lease" => Kept("string", DELETE),
             "series" if !matches!(part, "guard" | "live" | "open") && !part.starts_with("open:") => {
                 Kept("string", DELETE_SERIES)
@@ -267,6 +268,11 @@ impl Keys {
         format!("{}:open:{start}", self.series(part))
     }
 
+    /// The key of the list of the keys of a series that have a chunk of this number in the coarsest resolution.
+    pub(super) fn series_keys(&self, part: &SeriesPart, chunk: i64) -> String {
+        format!("{}:keys:{chunk}", self.series(part))
+    }
+
     /// The key of the live generation of a stand-in.
     pub(super) fn stand_in_live(&self, part: &SeriesPart) -> String {
         format!("{}:live", self.series(part))
@@ -354,6 +360,7 @@ pub(super) const KEYSPACE: &[[&str; 3]] = &[
         "until its last bucket is not kept",
     ],
     ["<prefix>:series:{<series>.<partition>}:guard", "hash", "24 to 25 h after the last write"],
+    ["<prefix>:series:{<series>.<partition>}:keys:<chunk>", "sorted set", "as long as the chunks"],
     [
         "<prefix>:series:{<series>.<partition>}:open",
         "hash",

@@ -17,10 +17,10 @@ use crate::{
 };
 
 /// Keys in the open buckets of a partition. Above it they are sealed before their time.
-const MANY_KEYS: u64 = 20_000;
+const MANY_KEYS: u64 = 32_000;
 
 /// Above it points go to chunks at once: sealing does not keep up with so many different keys.
-const TOO_MANY_KEYS: u64 = 40_000;
+const TOO_MANY_KEYS: u64 = 64_000;
 
 /// The shortest and the longest time for which a bucket is open. Between them it is two steps, so that it is sealed once, a step
 /// after its end.

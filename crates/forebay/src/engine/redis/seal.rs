@@ -67,7 +67,9 @@ impl Redis {
         let count = |&start: &i64| redis::cmd("HLEN").arg(self.keys.series_bucket(part, start)).to_owned();
         let counts = self.host.read_all(starts.iter().map(count).collect()).await?;
         let read = |(start, count): (i64, Value)| match count {
-            Value::Int(keys) => Some(OpenBucket { start, keys: u64::try_from(keys).ok()? }),
+            Value::Int(fields) => {
+                Some(OpenBucket { start, keys: u64::try_from(fields).ok()?.saturating_sub(1) })
+            }
             _ => None,
         };
         starts.into_iter().zip(counts).map(read).collect::<Option<_>>().ok_or_else(strange)
@@ -89,7 +91,9 @@ impl Redis {
             let Ok([next, fields]) = <[Value; 2]>::try_from(answer) else { return Err(strange()) };
             cursor = super::reply::text(next).ok_or_else(strange)?;
             let fields = strings(fields).ok_or_else(strange)?;
-            let keys: Vec<&str> = fields.iter().step_by(2).map(String::as_str).collect();
+            // One field is no key.
+            let keys = fields.iter().step_by(2).map(String::as_str).filter(|key| !key.is_empty());
+            let keys: Vec<&str> = keys.collect();
             // The last call of an empty bucket takes it off the list.
             let is_last = cursor == "0" && keys.is_empty() && left == 0;
             for keys in keys.chunks(most).chain(is_last.then_some(&[][..])) {
@@ -119,9 +123,11 @@ impl Redis {
     ) -> Result<Left> {
         let at = Timestamp::from_secs(start);
         let places = kept.iter().map(|resolution| (resolution, resolution.place(resolution.bucket(at))));
-        let count = 2 + keys.len() * kept.len();
+        let count = 3 + keys.len() * kept.len();
         let mut call = self.host.call(Script::SeriesSeal, count, 256 + 64 * count);
         call.command.arg(self.keys.series_open(part)).arg(self.keys.series_bucket(part, start));
+        let coarsest = part.grid.resolutions.last().map(|coarsest| coarsest.place(coarsest.bucket(at)).0);
+        call.command.arg(self.keys.series_keys(part, coarsest.unwrap_or_default()));
         for key in keys {
             for (resolution, (chunk, _)) in places.clone() {
                 call.command.arg(self.keys.series_chunk(part, resolution.step.as_secs(), chunk, key));
@@ -147,7 +153,7 @@ impl Redis {
         let Some((left, places)) = numbers.split_first() else {
             return Err(unexpected(self.host.name(), "a move of counts to chunks"));
         };
-        let stuck = places.iter().filter_map(|place| keys.get((place - 3) / kept.len().max(1)));
+        let stuck = places.iter().filter_map(|place| keys.get((place - 4) / kept.len().max(1)));
         Ok(Left { keys: *left as u64, stuck: stuck.map(|key| (*key).to_owned()).collect() })
     }
 }

@@ -62,7 +62,7 @@ impl Redis {
         points: Vec<Point>,
         now: Timestamp,
     ) -> Result<()> {
-        let is_replayed = self.is_replayed(now).await;
+        let is_replayed = self.is_replayed(now);
         let items = points.into_iter().map(|point| Item { point, now, token: None, is_replayed }).collect();
         self.series_write(part, items).await
     }
@@ -87,8 +87,8 @@ impl Redis {
     }
 
     /// Whether a time that decides what is kept is that of a replay, and not about the server's.
-    async fn is_replayed(&self, now: Timestamp) -> bool {
-        let apart = self.host.server_time().await.as_micros().abs_diff(now.as_micros());
+    fn is_replayed(&self, now: Timestamp) -> bool {
+        let apart = self.host.estimated_server_time().as_micros().abs_diff(now.as_micros());
         u128::from(apart) > MAX_APART.as_micros()
     }
 
@@ -104,7 +104,7 @@ impl Redis {
         now: Timestamp,
         token: &Token,
     ) -> Result<()> {
-        let is_replayed = self.is_replayed(now).await;
+        let is_replayed = self.is_replayed(now);
         self.series_write(part, vec![Item { point, now, token: Some(Box::new(*token)), is_replayed }]).await
     }
 
@@ -289,11 +289,14 @@ impl Redis {
             resolution.kept_chunks(now).map(move |chunk| self.keys.series_chunk(part, step, chunk, key))
         };
         let keys: Vec<String> = part.grid.resolutions.iter().flat_map(chunks).collect();
+        let lists = part.grid.resolutions.last().map(|coarsest| coarsest.kept_chunks(now));
+        let lists: Vec<String> =
+            lists.into_iter().flatten().map(|chunk| self.keys.series_keys(part, chunk)).collect();
         let mut starts = self.open_buckets.of(part);
         for keys in keys.chunks(MAX_KEYS_PER_DELETE) {
             let mut deletions = 0;
             // Not sent again when in doubt: that would forget what was counted in between.
-            while let Some(open) = self.series_forget(part, key, &starts, keys).await? {
+            while let Some(open) = self.series_forget(part, key, &starts, (&lists, keys)).await? {
                 deletions += 1;
                 if deletions > MAX_DELETIONS {
                     return Err(unavailable(self.host.name(), "the series has other buckets all the time"));
@@ -310,13 +313,13 @@ impl Redis {
         part: &SeriesPart,
         key: &str,
         starts: &[i64],
-        chunks: &[String],
+        (lists, chunks): (&[String], &[String]),
     ) -> Result<Option<Vec<i64>>> {
-        let keys = 1 + starts.len() + chunks.len();
+        let keys = 1 + starts.len() + lists.len() + chunks.len();
         let mut call = self.host.call(Script::SeriesDelete, keys, 128 * keys);
         call.command.arg(self.keys.series_open(part));
         let buckets: Vec<String> = starts.iter().map(|&start| self.keys.series_bucket(part, start)).collect();
-        call.command.arg(buckets).arg(chunks).arg(key).arg(starts);
+        call.command.arg(buckets).arg(lists).arg(chunks).arg(key).arg(lists.len()).arg(starts);
         let open = strings(self.host.run_one(call).await?);
         let open =
             open.and_then(|open| open.iter().map(|start| start.parse().ok()).collect::<Option<Vec<i64>>>());

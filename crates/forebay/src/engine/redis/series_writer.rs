@@ -125,8 +125,16 @@ pub(super) struct Batch {
 enum Gains {
     /// Of open buckets.
     Open(Vec<OpenGain>),
-    /// Of chunks: each with its argument.
-    Chunks(Vec<(String, String)>),
+    Chunks(ChunkGains),
+}
+
+/// The gains of chunks.
+#[derive(Debug)]
+struct ChunkGains {
+    /// The names of lists of keys.
+    lists: Vec<String>,
+    /// The name and the argument of each chunk.
+    chunks: Vec<(String, String)>,
 }
 
 /// The gains of one open bucket: of each key once.
@@ -222,19 +230,20 @@ impl PartitionWriter {
         call
     }
 
-    fn add_to_chunks(&self, in_flight: &InFlight<Batch>, chunks: &[(String, String)], replid: &str) -> Call {
-        let (part, batch) = (self.part(in_flight.part), &in_flight.batch);
-        let set = batch.tokens.hour().map(|hour| self.keys.series_once(&part, hour));
+    fn add_to_chunks(&self, in_flight: &InFlight<Batch>, gains: &ChunkGains, replid: &str) -> Call {
+        let (part, tokens) = (self.part(in_flight.part), &in_flight.batch.tokens);
+        let ChunkGains { lists, chunks } = gains;
+        let set = tokens.hour().map(|hour| self.keys.series_once(&part, hour));
         let bytes: usize = chunks.iter().map(|(key, argument)| key.len() + argument.len()).sum();
-        let keys = 1 + usize::from(set.is_some()) + chunks.len();
+        let keys = 1 + usize::from(set.is_some()) + lists.len() + chunks.len();
         let mut call = self.host.call(Script::SeriesAddChunks, keys, 256 + bytes);
-        call.command.arg(self.keys.series_guard(&part)).arg(set);
+        call.command.arg(self.keys.series_guard(&part)).arg(set).arg(lists);
         for (key, _) in chunks {
             call.command.arg(key);
         }
         dedup::add_client(&mut call, in_flight, replid);
         dedup::add_stamp(&mut call, in_flight, replid);
-        call.command.arg(batch.tokens.text());
+        call.command.arg(tokens.text());
         for (_, argument) in chunks {
             call.command.arg(argument);
         }
@@ -267,19 +276,24 @@ impl PartitionWriter {
         buckets.into_iter().map(|(bucket, _)| bucket).collect()
     }
 
-    /// The gains of points in chunks: each chunk with its argument.
+    /// The gains of points in chunks. `first` is the place of the first list of keys.
     fn chunk_gains<'a>(
         &self,
         part: &SeriesPart,
         items: impl Iterator<Item = &'a Item>,
-    ) -> Vec<(String, String)> {
+        first: usize,
+    ) -> ChunkGains {
         let gains =
             items.flat_map(|item| chunk::gains(&self.grid, std::slice::from_ref(&item.point), item.now));
         let gains = chunk::merge(gains.collect());
+        let chunk::Arguments { chunks, lists } = chunk::arguments(&gains, &self.grid, first);
         let named = |(gain, argument): (&Gain, String)| {
             (self.keys.series_chunk(part, gain.step, gain.chunk, &gain.key), argument)
         };
-        chunk::arguments(&gains).map(named).collect()
+        ChunkGains {
+            lists: lists.into_iter().map(|chunk| self.keys.series_keys(part, chunk)).collect(),
+            chunks: chunks.into_iter().map(named).collect(),
+        }
     }
 }
 
@@ -322,7 +336,8 @@ impl Channel for PartitionWriter {
         waiting.places = left;
         let chosen = places.iter().map(|&place| &items[place].1);
         let gains = if to_chunks {
-            Gains::Chunks(self.chunk_gains(&part, chosen))
+            let first = 2 + usize::from(tokens.hour().is_some());
+            Gains::Chunks(self.chunk_gains(&part, chosen, first))
         } else {
             let (buckets, now) =
                 (self.open_gains(chosen.map(|item| &item.point)), self.host.clock().monotonic());

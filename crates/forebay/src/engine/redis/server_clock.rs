@@ -53,27 +53,41 @@ impl ServerClock {
         clock: &Clock,
         ask: impl FnOnce() -> F,
     ) -> Timestamp {
-        if !self.holds(clock) {
+        let (mut wall, mut monotonic) = clock.both();
+        if !self.holds(wall, monotonic) {
             let asking = self.asking.lock().await;
-            if !self.holds(clock) {
+            (wall, monotonic) = clock.both();
+            if !self.holds(wall, monotonic) {
                 let asked = clock.monotonic();
                 match ask().await {
                     Ok(time) => self.learn(time, asked, clock.monotonic(), clock),
                     // The next write reports the outage.
                     Err(_) => self.rely(clock, RETRY_AFTER),
                 }
+                (wall, monotonic) = clock.both();
             }
             drop(asking);
         }
+        self.at(wall, monotonic)
+    }
+
+    /// The server's time as of at most 10 ms ago, without a question: as [`now`](Self::now) told it last.
+    pub(super) fn estimate(&self, clock: &Clock) -> Timestamp {
+        let (wall, monotonic) = clock.both_coarse();
+        self.at(wall, monotonic)
+    }
+
+    fn at(&self, wall: Timestamp, monotonic: u64) -> Timestamp {
         match self.ahead.load(Ordering::Relaxed) {
-            0 => clock.now(),
-            ahead => Timestamp::from_micros(ahead + micros(clock.monotonic())),
+            0 => wall,
+            ahead => Timestamp::from_micros(ahead + monotonic.cast_signed()),
         }
     }
 
-    fn holds(&self, clock: &Clock) -> bool {
-        let moved = local(clock) - self.local.load(Ordering::Relaxed);
-        micros(clock.monotonic()) < self.until.load(Ordering::Relaxed) && moved.abs() < MAX_DRIFT
+    fn holds(&self, wall: Timestamp, monotonic: u64) -> bool {
+        let monotonic = monotonic.cast_signed();
+        let moved = wall.as_micros() - monotonic - self.local.load(Ordering::Relaxed);
+        monotonic < self.until.load(Ordering::Relaxed) && moved.abs() < MAX_DRIFT
     }
 
     fn rely(&self, clock: &Clock, span: Duration) {

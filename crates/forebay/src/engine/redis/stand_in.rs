@@ -171,9 +171,13 @@ impl Redis {
         if gains.is_empty() {
             return Ok(Received::Known);
         }
-        let chunks: Vec<_> = chunk::arguments(&gains).collect();
-        let mut call = self.host.call(Script::SeriesReceive, 1 + chunks.len(), 256 + 64 * gains.len());
+        let chunk::Arguments { chunks, lists } = chunk::arguments(&gains, &part.grid, 2);
+        let keys = 1 + lists.len() + chunks.len();
+        let mut call = self.host.call(Script::SeriesReceive, keys, 256 + 64 * gains.len());
         call.command.arg(self.keys.series_received(part, day_of(handed.generation)));
+        for chunk in lists {
+            call.command.arg(self.keys.series_keys(part, chunk));
+        }
         for (gain, _) in &chunks {
             call.command.arg(self.keys.series_chunk(part, gain.step, gain.chunk, &gain.key));
         }

@@ -5,7 +5,18 @@
 -- form. Narrow: a count of 4 bytes for each slot. Wide: 8 bytes for each slot. Anything else is refused.
 --
 -- The argument of a chunk is a text of numbers: how long it shall live in ms, should this write begin it; how many slots it
--- has; then for each point its slot (from 0, each once) and what to add (1 to 2^63 - 1). A count stops at 2^63 - 1.
+-- has; if it is of the coarsest resolution the place in KEYS of the list of its keys, else 0; how many bytes the key of the series has, with which the name of
+-- the chunk ends; then for each point its slot (from 0, each once) and what to add (1 to 2^63 - 1). A count stops at 2^63 - 1.
+--
+-- A list of keys is a sorted set of the keys of the series that have a chunk of that number, all with the score 0. It lives as long as they do.
+
+-- Lists keys whose chunks are begun.
+local function list_keys(list, keys, ttl)
+  local members = {}
+  for i, key in ipairs(keys) do members[2 * i - 1], members[2 * i] = '0', key end
+  local added = write('ZADD', list, unpack(members))
+  if added > 0 and call('ZCARD', list) == added then write('PEXPIRE', list, ttl) end
+end
 
 -- Whether a text is a chunk of so many slots.
 local function is_chunk(text, slots)
@@ -18,10 +29,14 @@ local function read_chunks(keys_before, arguments_before)
   local texts, absent = call('MGET', unpack(KEYS, keys_before + 1)), {}
   -- Of each chunk: how long it lives, how many slots it has, and what gives its points.
   local lives, sizes, points = {}, {}, {}
+  -- The place of its list of keys, and the bytes of its key.
+  local lists, lengths = {}, {}
   for i, text in ipairs(texts) do
     local numbers = string.gmatch(ARGV[i + arguments_before], '(%d+) (%d+)')
     local ttl, slots = numbers()
+    local list, length = numbers()
     lives[i], sizes[i], points[i] = ttl, tonumber(slots), numbers
+    lists[i], lengths[i] = tonumber(list), tonumber(length)
     if not text then
       absent[#absent + 1] = KEYS[i + keys_before]
     elseif not is_chunk(text, sizes[i]) then
@@ -29,7 +44,12 @@ local function read_chunks(keys_before, arguments_before)
     end
   end
   if absent[1] and call('EXISTS', unpack(absent)) > 0 then error('WRONGTYPE a chunk is a string', 0) end
-  return { texts = texts, lives = lives, sizes = sizes, points = points, keys_before = keys_before }
+  for i, text in ipairs(texts) do
+    if not text and lists[i] > 0 then call('ZCARD', KEYS[lists[i]]) end
+  end
+  return {
+    texts = texts, lives = lives, sizes = sizes, points = points, lists = lists, lengths = lengths, keys_before = keys_before
+  }
 end
 
 local byte, sub, floor = string.byte, string.sub, math.floor
@@ -115,7 +135,10 @@ end
 local function count(chunks)
   for i, text in ipairs(chunks.texts) do
     local key = KEYS[i + chunks.keys_before]
-    if not text then text = '' end
+    if not text then
+      text = ''
+      if chunks.lists[i] > 0 then list_keys(KEYS[chunks.lists[i]], { string.sub(key, -chunks.lengths[i]) }, chunks.lives[i]) end
+    end
     for slot, n in chunks.points[i] do
       text = add(key, text or call('GET', key), chunks.sizes[i], chunks.lives[i], tonumber(slot), n)
     end

@@ -2,7 +2,8 @@
 --
 -- KEYS     three for each batch, no two of one partition: its guard; its list of open buckets, a hash: the start of each in
 --          seconds → '', and '#seals', how often counts were moved to chunks; and its first bucket, a hash: key of the series →
---          count. Then for each batch the set of its tokens, if it has any, and its further buckets. All of one hash tag where
+--          count, and '' → a long text, without which a server would keep a small hash as a list, and search it key by key.
+--          Then for each batch the set of its tokens, if it has any, and its further buckets. All of one hash tag where
 --          the server is part of a Redis Cluster.
 -- ARGV[1]  the client's id. ARGV[2] the replication id, as in guard.lua. ARGV[3] how long a bucket is kept at most, in ms. ARGV[4]
 --          the number of batches. Then for each: its sequence, when it was first sent, and its tokens, as in guard.lua; the
@@ -17,6 +18,8 @@ local batches = tonumber(ARGV[4])
 assert(#KEYS >= 3 * batches and #ARGV >= 8 * batches, 'series_add: three keys a batch and eight arguments or more')
 local client, life = ARGV[1], ARGV[3]
 local MOST = '9223372036854775807'
+-- Longer than 64 bytes: see above.
+local TABLE = string.rep(' ', 65)
 
 -- Adds so many keys, which come after an argument, to a bucket. A count stops at 2^63 - 1.
 local function add_all(bucket, count, before)
@@ -41,12 +44,12 @@ end
 -- argument.
 local function add(open, buckets)
   for _, bucket in ipairs(buckets) do
-    local is_new = write('HSET', open, bucket.start, '') == 1
-    add_all(bucket.key, bucket.count, bucket.before)
-    if is_new then
+    if write('HSET', open, bucket.start, '') == 1 then
+      write('HSET', bucket.key, '', TABLE)
       write('PEXPIRE', bucket.key, life)
       write('PEXPIRE', open, life)
     end
+    add_all(bucket.key, bucket.count, bucket.before)
   end
 end
 

@@ -1,30 +1,31 @@
 
 -- Adds points to the chunks of a series, once: where its open buckets have too many keys.
 --
--- KEYS[1]  the guard; then, if there are tokens, their set; then chunks, each once, as in chunks.lua.
+-- KEYS[1]  the guard; then, if there are tokens, their set; then lists of keys, and chunks, each once, as in chunks.lua.
 -- ARGV[1]  to [4] as in guard.lua, of one batch. ARGV[5] its tokens, as there; they say 0 for the row. Then an argument for each
 --          chunk, as in chunks.lua.
 -- Example  EVALSHA <sha> 2 forebay:series:{hits.3}:guard forebay:series:{hits.3}:10:497222:42
---          0192… 8c7f… 17 0 '' '90000000 360 12 1 13 5'
+--          0192… 8c7f… 17 0 '' '90000000 360 0 2 12 1 13 5'
 -- Reply    'applied', or 'met' and the rest as guard.lua.
 
 local tokens = ARGV[5]
-local before = tokens == '' and 1 or 2
-assert(#KEYS > before and #ARGV == #KEYS - before + 5, 'series_add_chunks: two keys or more, and an argument for each chunk')
+local set = tokens ~= '' and KEYS[2]
+local before = #KEYS - (#ARGV - 5)
+assert(#KEYS >= 2 and #ARGV > 5 and before >= (set and 2 or 1), 'series_add_chunks: two keys or more, and an argument for each chunk')
 local reply, last_at = known(KEYS[1], ARGV[1], ARGV[3], ARGV[4])
-if not reply and before == 2 then reply = met(KEYS[2], tokens) end
+if not reply and set then reply = met(set, tokens) end
 if reply then return reply end
 
 local chunks = read_chunks(before, 5)
 record(KEYS[1], ARGV[1], ARGV[3], last_at, '')
 
-if before == 1 then
+if not set then
   count(chunks)
 else
-  remember(KEYS[2], tokens, {})
+  remember(set, tokens, {})
   local ok, problem = pcall(count, chunks)
   if not ok then
-    if not wrote then forget(KEYS[2], tokens) end
+    if not wrote then forget(set, tokens) end
     error(problem, 0)
   end
 end

@@ -159,7 +159,12 @@ async fn a_batch_that_was_applied_before_is_told_so_behind_the_fence() {
         call.arg(scripts.text(script)).arg(if script == Script::SeriesAdd { 3 } else { 2 });
         if script == Script::SeriesAddChunks {
             call.arg(key("series:{hits.3}", "guard")).arg(key("series:{hits.3}", "10:497222:42"));
-            call.arg("client").arg(&replid).arg(sequence).arg(since).arg("").arg("90000000 360 12 1 13 5");
+            call.arg("client")
+                .arg(&replid)
+                .arg(sequence)
+                .arg(since)
+                .arg("")
+                .arg("90000000 360 0 2 12 1 13 5");
         } else if script == Script::SeriesAdd {
             call.arg(key("series:{hits.4}", "guard")).arg(key("series:{hits.4}", "open"));
             call.arg(key("series:{hits.4}", "open:1790000010"));

@@ -65,7 +65,7 @@ fn number(server: &Server, words: &[&str]) -> i64 {
 fn chunks(prefix: &str) -> Vec<(String, i64, i64)> {
     let server = Server::shared();
     let mut keys = keys(server, prefix);
-    keys.retain(|key| !key.ends_with(":guard"));
+    keys.retain(|key| !key.ends_with(":guard") && !key.contains("}:keys:"));
     keys.sort();
     let measure = |key: String| {
         let (ttl, length) = (number(server, &["PTTL", &key]), number(server, &["STRLEN", &key]));
