@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use super::{
     CalendarUnit,
     handle::SeriesHandle,
-    query::{Cover, MAX_POINTS, oldest, plan_calendar, plan_sum},
+    plan::{Cover, MAX_POINTS, oldest, plan_calendar, plan_sum},
 };
 use crate::{
     error::{Result, invalid, out_of_range},

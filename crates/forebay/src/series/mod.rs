@@ -3,7 +3,7 @@
 mod calendar;
 mod definition;
 mod handle;
-mod query;
+mod plan;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -13,5 +13,5 @@ pub use calendar::CalendarRange;
 pub use definition::Series;
 pub(crate) use handle::Acceptance;
 pub use handle::SeriesHandle;
-pub use query::{MAX_AHEAD, MAX_POINTS};
+pub use plan::{MAX_AHEAD, MAX_POINTS};
 pub use read::{Range, Total};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     handle::SeriesHandle,
-    query::{Cover, RangePlan, plan_range, plan_sum},
+    plan::{Cover, RangePlan, plan_range, plan_sum},
 };
 use crate::{
     engine::step::Span,
