@@ -2,7 +2,7 @@
 
 use forebay::{
     Error, Timestamp,
-    series::{CalendarRange, Range, SeriesHandle, Total},
+    series::{self, Range, SeriesHandle, Total},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -103,42 +103,28 @@ impl RangeBody {
         step: Option<Step>,
         zone: &str,
     ) -> Result<Self, Error> {
-        let step = match step {
-            Some(Step::Calendar(unit)) => {
-                let range = series.calendar_range(key, from, to, unit, zone).await?;
-                return Ok(Self::of_calendar(key, unit.as_str(), range));
+        let range = match step {
+            Some(Step(series::Step::Calendar(unit))) => {
+                series.calendar_range(key, from, to, unit, zone).await?
             }
-            Some(Step::Fixed(step)) => Some(step),
-            None => None,
+            Some(Step(series::Step::Fixed(step))) => series.range(key, from, to, Some(step)).await?,
+            None => series.range(key, from, to, None).await?,
         };
-        Ok(Self::of(key, series.range(key, from, to, step).await?))
+        Ok(Self::of(key, range))
     }
 
     fn of(key: &str, range: Range) -> Self {
+        let (step, starts) = match range.step {
+            series::Step::Fixed(step) => (PointLength::Seconds(step.as_secs()), vec![]),
+            series::Step::Calendar(unit) => {
+                let starts = range.starts.iter().map(Timestamp::to_string).collect();
+                (PointLength::Unit(unit.as_str().to_owned()), starts)
+            }
+        };
         Self {
             key: key.to_owned(),
-            start: range.start.to_string(),
-            step: PointLength::Seconds(range.step.as_secs()),
-            starts: vec![],
-            coarsened: range.coarsened,
-            sum: range.sum(),
-            from: range.from.to_string(),
-            to: range.to.to_string(),
-            partial: Partial {
-                first: range.is_first_partial(),
-                last: range.is_last_partial(),
-                counts: range.partial,
-            },
-            values: range.values,
-        }
-    }
-
-    fn of_calendar(key: &str, unit: &str, range: CalendarRange) -> Self {
-        let starts: Vec<String> = range.starts.iter().map(Timestamp::to_string).collect();
-        Self {
-            key: key.to_owned(),
-            start: starts[0].clone(),
-            step: PointLength::Unit(unit.to_owned()),
+            start: range.start().to_string(),
+            step,
             starts,
             coarsened: range.coarsened,
             sum: range.sum(),

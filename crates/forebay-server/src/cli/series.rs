@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use forebay::Timestamp;
+use forebay::{Timestamp, series};
 use jiff::tz::TimeZone;
 
 use super::{
@@ -68,7 +68,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let zone = moment::zone(&args.tz)?;
-    if let (Some(Step::Calendar(unit)), Some(_)) = (args.step, &args.plot) {
+    if let (Some(Step(series::Step::Calendar(unit))), Some(_)) = (args.step, &args.plot) {
         bail!("--step {}: a chart has points of one length, such as 1d", unit.as_str());
     }
     let range = block_on(ask(args, &zone))?;

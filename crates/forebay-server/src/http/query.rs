@@ -6,7 +6,7 @@ use axum::{
     extract::{FromRequestParts, MatchedPath, Path as AxumPath, Query as AxumQuery},
     http::{StatusCode, request::Parts},
 };
-use forebay::{Timestamp, key::Key};
+use forebay::{Timestamp, key::Key, series};
 use jiff::tz::TimeZone;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -221,12 +221,16 @@ pub(super) fn step(text: Option<&str>) -> Result<Option<Step>, Problem> {
     step.map_err(|error| Problem::field("step", format!("step: {error}")))
 }
 
-/// The length of a point of a chart, whose points are at regular times.
+/// The length of a point of a chart, if the query has one.
 pub(super) fn regular_step(text: Option<&str>) -> Result<Option<Duration>, Problem> {
-    match step(text)? {
-        None => Ok(None),
-        Some(Step::Fixed(step)) => Ok(Some(step)),
-        Some(Step::Calendar(unit)) => {
+    step(text)?.map(|Step(step)| regular_length(step)).transpose()
+}
+
+/// The length of a point of a chart, whose points are at regular times.
+pub(super) fn regular_length(step: series::Step) -> Result<Duration, Problem> {
+    match step {
+        series::Step::Fixed(step) => Ok(step),
+        series::Step::Calendar(unit) => {
             let text = format!("step: {}: a chart has points of one length, such as 1d", unit.as_str());
             Err(Problem::field("step", text))
         }

@@ -14,7 +14,10 @@ use super::{
     Admin, Json, JsonResult, OneOrMany, Path, Problem, Query, Read, Write,
     batch::{LineResult, MAX_IN_FLIGHT, respond_added, respond_added_batch},
     once::Keyed,
-    query::{ChartQuery, KeyQuery, RangeQuery, SumQuery, between, checked_key, regular_step, step, zone},
+    query::{
+        ChartQuery, KeyQuery, RangeQuery, SumQuery, between, checked_key, regular_length, regular_step, step,
+        zone,
+    },
 };
 use crate::{
     api::{
@@ -147,12 +150,14 @@ async fn chart(
 ) -> Result<Response, Problem> {
     let (series, key) = (find(&app, &name)?, checked_key(&query.key)?);
     let (from, to) = between(&query.from, &query.to, &query.tz, series.store_time(key).await)?;
-    let range = series.range(key, from, to, regular_step(query.step.as_deref())?).await?;
+    let length = regular_step(query.step.as_deref())?;
+    let range = series.range(key, from, to, length).await?;
     let mut options =
         chart::Options { zone: zone(&query.tz)?, theme: query.theme, ..chart::Options::default() };
     options.width = query.width.unwrap_or(options.width);
     options.height = query.height.unwrap_or(options.height);
-    let points = chart::Points { start: range.start, step: range.step, values: &range.values };
+    let points =
+        chart::Points { start: range.start(), step: regular_length(range.step)?, values: &range.values };
     let picture = chart::series(&format!("{name} of {key}"), points, &options);
     Ok(([(header::CONTENT_TYPE, "image/svg+xml")], picture).into_response())
 }

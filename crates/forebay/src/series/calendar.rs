@@ -5,62 +5,13 @@ use jiff::tz::TimeZone;
 use super::{
     CalendarUnit,
     handle::SeriesHandle,
-    plan::{Cover, MAX_POINTS, oldest, plan_calendar, plan_sum},
+    plan::{Extent, MAX_POINTS, oldest, plan_windows},
+    range::Range,
 };
 use crate::{
     error::{Result, invalid, out_of_range},
     time::Timestamp,
 };
-
-/// Counts by days, weeks or months: the answer of [`SeriesHandle::calendar_range`].
-///
-/// # Examples
-/// ```
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
-/// # use forebay::{series::CalendarUnit, time::days};
-/// # let bay = forebay::Forebay::open("memory:").await?;
-/// let (hits, now) = (bay.series("hits")?, bay.clock().now());
-/// hits.add("user:42", 5).await?;
-/// let week = hits.calendar_range("user:42", now.minus(days(7)), now, CalendarUnit::Day, "Europe/Berlin").await?;
-/// assert_eq!((week.values.len(), week.sum()), (8, 5));
-/// # Ok(()) }
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct CalendarRange {
-    /// When each window begins. The first one contains the `from` of the query.
-    pub starts: Vec<Timestamp>,
-    /// When the last window ends.
-    pub end: Timestamp,
-    /// The count of each window; zero where nothing was counted. The first and the last count only what is inside the span.
-    pub values: Vec<u64>,
-    /// The start of the counted span, as in [`Total`](super::Total).
-    pub from: Timestamp,
-    /// The end of the counted span, exclusive.
-    pub to: Timestamp,
-    /// Whether a window begins elsewhere than in the calendar, because buckets that end there are no longer kept. `starts` has
-    /// the real starts: the nearest that are kept.
-    pub coarsened: bool,
-    /// Whether points may be missing, as in [`Total::partial`](super::Total::partial).
-    pub partial: bool,
-}
-
-impl CalendarRange {
-    /// The sum of all windows. It equals the [`total`](SeriesHandle::total) over the same span at the same time.
-    pub fn sum(&self) -> u64 {
-        self.values.iter().fold(0, |sum, n| sum.saturating_add(*n))
-    }
-
-    /// Whether the first value counts only a part of its window.
-    pub fn is_first_partial(&self) -> bool {
-        self.starts.first().is_some_and(|start| self.from > *start)
-    }
-
-    /// Whether the last value counts only a part of its window.
-    pub fn is_last_partial(&self) -> bool {
-        self.to < self.end
-    }
-}
 
 impl SeriesHandle {
     /// Reads the counts of `key` from `from` until before `to` by days, weeks or months of a time zone: a name of the IANA
@@ -98,7 +49,7 @@ impl SeriesHandle {
         to: Timestamp,
         unit: CalendarUnit,
         zone: &str,
-    ) -> Result<CalendarRange> {
+    ) -> Result<Range> {
         let now = self.store_time(&key).await;
         self.calendar_range_as_of(key, from, to, (unit, zone), now).await
     }
@@ -114,7 +65,7 @@ impl SeriesHandle {
         to: Timestamp,
         (unit, zone): (CalendarUnit, &str),
         now: Timestamp,
-    ) -> Result<CalendarRange> {
+    ) -> Result<Range> {
         let (key, name) = (self.key(key.as_ref())?, &self.grid.name);
         if from >= to {
             let text = format!("series {name}: from {from} to {to}: a range ends after it begins");
@@ -132,33 +83,10 @@ impl SeriesHandle {
             let text = format!("series {name}: more than {MAX_POINTS} {word}s: ask for a shorter range");
             return Err(out_of_range(text));
         };
-        let mut starts: Vec<Timestamp> = starts.into_iter().map(Timestamp::from_micros).collect();
-        let covers = plan_calendar(&self.grid.resolutions, from, to, &starts, now);
-        let all = Cover {
-            runs: covers.iter().flat_map(|cover| cover.runs.clone()).collect(),
-            ..plan_sum(&self.grid.resolutions, from, to, now)
-        };
-        let (counts, partial) = self.read(key.as_str(), &all).await?;
-        let mut counts = counts.into_iter();
-        let sum =
-            |cover: &Cover| counts.by_ref().take(cover.runs.len()).flatten().fold(0, u64::saturating_add);
-        let values = covers.iter().map(sum).collect();
-        let mut coarsened = false;
-        for (start, cover) in starts.iter_mut().zip(&covers).skip(1) {
-            // A window without buckets is not kept any more, or is yet to come.
-            if !cover.runs.is_empty() && *start != cover.from {
-                (*start, coarsened) = (cover.from, true);
-            }
-        }
-        Ok(CalendarRange {
-            starts,
-            end: Timestamp::from_micros(end),
-            values,
-            from: all.from,
-            to: all.to,
-            coarsened,
-            partial,
-        })
+        let starts = starts.into_iter().map(Timestamp::from_micros).collect();
+        let (extent, end) = (Extent::new(from, to, now), Timestamp::from_micros(end));
+        let plan = plan_windows(&self.grid.resolutions, extent, starts, end, unit.into());
+        self.read_plan(key.as_str(), plan).await
     }
 }
 

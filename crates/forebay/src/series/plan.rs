@@ -4,6 +4,7 @@
 
 use std::{ops::Range, time::Duration};
 
+use super::step::Step;
 use crate::{
     error::{Result, out_of_range},
     model::resolution::Resolution,
@@ -37,14 +38,37 @@ pub(super) struct Cover {
     pub to: Timestamp,
 }
 
-/// The plan of a range.
+/// Points one after the other, and the buckets that fill them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct RangePlan {
+pub(super) struct Plan {
     pub cover: Cover,
-    pub start: Timestamp,
-    pub step: Duration,
-    /// The number of points.
-    pub points: usize,
+    pub step: Step,
+    /// When each point begins, in order of time.
+    pub starts: Vec<Timestamp>,
+    /// When the last point ends.
+    pub end: Timestamp,
+    /// Whether a point is longer than requested or begins elsewhere.
+    pub coarsened: bool,
+}
+
+/// The span of a plan, and the time that decides what is kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Extent {
+    pub from: Timestamp,
+    pub to: Timestamp,
+    pub now: Timestamp,
+}
+
+impl Extent {
+    pub(super) fn new(from: Timestamp, to: Timestamp, now: Timestamp) -> Self {
+        Self { from, to, now }
+    }
+
+    /// The position of the finest resolution at the start of what is kept.
+    pub(super) fn finest(&self, resolutions: &[Resolution]) -> usize {
+        let start = self.from.max(oldest(resolutions, self.now));
+        finest_kept(resolutions, start, self.now).unwrap_or(resolutions.len() - 1)
+    }
 }
 
 impl Cover {
@@ -105,34 +129,19 @@ fn cover(
     Cover { runs, from: start, to: at }
 }
 
-/// Chooses the step of a range and the buckets to read: those of a sum, except buckets longer than the step. So the points
-/// add up to the sum over the same span.
+/// Plans points of one length: the buckets are those of a sum, except buckets longer than the step. So the points add up to
+/// the sum over the same span.
 ///
 /// A step is a multiple of the finest resolution. If that resolution is no longer kept at `from`, the step becomes longer.
-pub(super) fn plan_range(
+pub(super) fn plan_fixed(
     resolutions: &[Resolution],
-    from: Timestamp,
-    to: Timestamp,
-    step: Option<Duration>,
-    now: Timestamp,
-) -> Result<RangePlan> {
+    extent: Extent,
+    requested: Option<Duration>,
+) -> Result<Plan> {
+    let Extent { from, to, now } = extent;
     let last = resolutions.len() - 1;
-    let oldest = from.max(oldest(resolutions, now));
-    let kept = finest_kept(resolutions, oldest, now).unwrap_or(last);
-    let divides = |step: Duration, r: &Resolution| micros(step) % micros(r.step) == 0;
-    let step = match step {
-        Some(step) if step.is_zero() || !divides(step, &resolutions[0]) => {
-            let finest = resolutions[0].step;
-            let text = format!("step {step:?}: a multiple of {finest:?}, the finest resolution");
-            return Err(out_of_range(text));
-        }
-        Some(step) if divides(step, &resolutions[kept]) => step,
-        Some(step) => round_up(step, resolutions[kept].step),
-        None => {
-            let fits = |r: &Resolution| points(from, to, r.step) <= DEFAULT_POINTS;
-            resolutions[kept..].iter().find(|r| fits(r)).unwrap_or(&resolutions[last]).step
-        }
-    };
+    let kept = extent.finest(resolutions);
+    let step = fixed_step(resolutions, kept, extent, requested)?;
     let start = from.as_micros().div_euclid(micros(step)).saturating_mul(micros(step));
     let start = Timestamp::from_micros(start);
     let points = points(start, to, step);
@@ -143,34 +152,70 @@ pub(super) fn plan_range(
     }
     // Each step is a multiple of the one before, so the steps that divide this one come first.
     let coarsest = (kept..=last).rev().find(|&i| divides(step, &resolutions[i])).unwrap_or(kept);
-    Ok(RangePlan {
+    let edge = |point: u64| {
+        let offset = i64::try_from(point).unwrap_or(i64::MAX).saturating_mul(micros(step));
+        Timestamp::from_micros(start.as_micros().saturating_add(offset))
+    };
+    Ok(Plan {
         cover: cover(resolutions, coarsest, from, to, now),
-        start,
-        step,
-        points: usize::try_from(points).expect("at most 100 000"),
+        step: Step::Fixed(step),
+        starts: (0..points).map(edge).collect(),
+        end: edge(points),
+        coarsened: requested.is_some_and(|requested| requested < step),
     })
 }
 
-/// Covers the windows of a calendar: a cover for each, as of [`plan_sum`], without gap or overlap between them. `starts` has their
-/// starts; the first one contains `from`, and the last one `to`.
-///
-/// Where the buckets that are kept do not end with a window, the window ends with the nearest of them.
-pub(super) fn plan_calendar(
+/// The length of a point: the requested one, made longer to whole buckets of the resolution at `kept`.
+fn fixed_step(
     resolutions: &[Resolution],
-    from: Timestamp,
-    to: Timestamp,
-    starts: &[Timestamp],
-    now: Timestamp,
-) -> Vec<Cover> {
-    let mut covers: Vec<Cover> = Vec::with_capacity(starts.len());
-    for number in 0..starts.len() {
-        let begin = covers.last().map_or(from, |before: &Cover| before.to);
-        let end = starts.get(number + 1).map_or(to, |next| nearest_edge(resolutions, *next, now));
-        let cover = plan_sum(resolutions, begin, end.min(to), now);
-        let is_empty = cover.runs.is_empty();
-        covers.push(if is_empty { Cover { from: begin, to: begin, ..cover } } else { cover });
+    kept: usize,
+    extent: Extent,
+    requested: Option<Duration>,
+) -> Result<Duration> {
+    let last = resolutions.len() - 1;
+    match requested {
+        Some(step) if step.is_zero() || !divides(step, &resolutions[0]) => {
+            let finest = resolutions[0].step;
+            let text = format!("step {step:?}: a multiple of {finest:?}, the finest resolution");
+            Err(out_of_range(text))
+        }
+        Some(step) if divides(step, &resolutions[kept]) => Ok(step),
+        Some(step) => Ok(round_up(step, resolutions[kept].step)),
+        None => {
+            let fits = |r: &Resolution| points(extent.from, extent.to, r.step) <= DEFAULT_POINTS;
+            Ok(resolutions[kept..].iter().find(|r| fits(r)).unwrap_or(&resolutions[last]).step)
+        }
     }
-    covers
+}
+
+/// Plans points between any times, such as the days of a calendar. `starts` has at least one, in order; the first point contains
+/// `from`, and the last one `to`.
+///
+/// Where the buckets that are kept do not end with a point, the point ends with the nearest of them.
+pub(super) fn plan_windows(
+    resolutions: &[Resolution],
+    extent: Extent,
+    mut starts: Vec<Timestamp>,
+    end: Timestamp,
+    step: Step,
+) -> Plan {
+    let Extent { from, to, now } = extent;
+    let mut all = Cover { runs: vec![], ..plan_sum(resolutions, from, to, now) };
+    let (mut begin, mut coarsened) = (from, false);
+    for number in 0..starts.len() {
+        let next = starts.get(number + 1).map_or(to, |next| nearest_edge(resolutions, *next, now));
+        let cover = plan_sum(resolutions, begin, next.min(to), now);
+        // A point without buckets is not kept any more, or is yet to come.
+        if cover.runs.is_empty() {
+            continue;
+        }
+        if number > 0 && starts[number] != cover.from {
+            (starts[number], coarsened) = (cover.from, true);
+        }
+        begin = cover.to;
+        all.runs.extend(cover.runs);
+    }
+    Plan { cover: all, step, starts, end, coarsened }
 }
 
 /// The edge of a kept bucket that is nearest to a time.
@@ -188,6 +233,11 @@ fn finest_kept(resolutions: &[Resolution], at: Timestamp, now: Timestamp) -> Opt
 /// The oldest time that any resolution keeps.
 pub(super) fn oldest(resolutions: &[Resolution], now: Timestamp) -> Timestamp {
     resolutions.last().map_or(now, |coarsest| now.minus(coarsest.retention))
+}
+
+/// Whether a step is whole buckets of a resolution.
+fn divides(step: Duration, resolution: &Resolution) -> bool {
+    micros(step) % micros(resolution.step) == 0
 }
 
 fn points(from: Timestamp, to: Timestamp, step: Duration) -> u64 {
@@ -209,6 +259,15 @@ mod tests {
     use crate::time::{days, hours, mins, secs};
 
     const NOW: Timestamp = Timestamp::from_secs(1_790_000_003);
+
+    fn plan_range(
+        all: &[Resolution],
+        from: Timestamp,
+        to: Timestamp,
+        step: Option<Duration>,
+    ) -> Result<Plan> {
+        plan_fixed(all, Extent::new(from, to, NOW), step)
+    }
 
     fn total(resolutions: &[Resolution], runs: &[Run]) -> Duration {
         runs.iter()
@@ -233,15 +292,19 @@ mod tests {
     #[test]
     fn a_step_is_met_or_made_longer_where_so_fine_a_bucket_is_not_kept() {
         let all = Resolution::defaults();
-        let plan = |ago, step| plan_range(&all, NOW.minus(ago), NOW, step, NOW).expect("few points");
-        assert_eq!(plan(hours(1), None).step, secs(10));
-        assert_eq!((plan(hours(1), Some(mins(5))).step, plan(hours(1), Some(mins(5))).points), (mins(5), 13));
-        assert_eq!(plan(hours(1), Some(secs(90))).step, secs(90));
-        assert_eq!(plan(days(3), Some(secs(10))).step, mins(1), "10 s buckets are kept for a day");
-        assert_eq!(plan(days(3), Some(secs(90))).step, mins(2));
-        assert_eq!(plan(days(30), None).step, days(1), "days on a screen: 2 880 quarters are too many");
-        assert_eq!(plan(days(700), Some(days(7))).step, days(7));
-        assert!(plan_range(&all, NOW.minus(hours(20)), NOW.plus(days(400)), Some(secs(10)), NOW).is_err());
+        let plan = |ago, step| {
+            let plan = plan_range(&all, NOW.minus(ago), NOW, step).expect("few points");
+            (plan.step, plan.starts.len())
+        };
+        let step = |ago, step| plan(ago, step).0;
+        assert_eq!(step(hours(1), None), secs(10).into());
+        assert_eq!(plan(hours(1), Some(mins(5))), (mins(5).into(), 13));
+        assert_eq!(step(hours(1), Some(secs(90))), secs(90).into());
+        assert_eq!(step(days(3), Some(secs(10))), mins(1).into(), "10 s buckets are kept for a day");
+        assert_eq!(step(days(3), Some(secs(90))), mins(2).into());
+        assert_eq!(step(days(30), None), days(1).into(), "days on a screen: 2 880 quarters are too many");
+        assert_eq!(step(days(700), Some(days(7))), days(7).into());
+        assert!(plan_range(&all, NOW.minus(hours(20)), NOW.plus(days(400)), Some(secs(10))).is_err());
     }
 
     #[test]
@@ -250,13 +313,13 @@ mod tests {
         let micro = Duration::from_micros(10_000_001);
         for step in [Duration::ZERO, secs(7), secs(5), secs(11), micro, secs(u64::MAX), Duration::MAX] {
             for ago in [hours(1), days(3), days(300)] {
-                let error = plan_range(&all, NOW.minus(ago), NOW, Some(step), NOW).expect_err("refused");
+                let error = plan_range(&all, NOW.minus(ago), NOW, Some(step)).expect_err("refused");
                 assert!(error.to_string().ends_with("a multiple of 10s, the finest resolution"), "{error}");
             }
         }
         let far = Timestamp::from_micros(i64::MIN);
-        assert!(plan_range(&all, far, NOW, Some(secs(u64::MAX / 10 * 10)), NOW).is_err());
-        assert!(plan_range(&all, far, NOW, Some(days(1 << 26)), NOW).is_ok(), "one point");
+        assert!(plan_range(&all, far, NOW, Some(secs(u64::MAX / 10 * 10))).is_err());
+        assert!(plan_range(&all, far, NOW, Some(days(1 << 26))).is_ok(), "one point");
     }
 
     #[test]
@@ -297,18 +360,19 @@ mod tests {
             let all = Resolution::defaults();
             let from = NOW.minus(secs(ago));
             let to = from.plus(secs(length));
-            let Ok(plan) = plan_range(&all, from, to, step, NOW) else { return Ok(()) };
+            let Ok(plan) = plan_range(&all, from, to, step) else { return Ok(()) };
             let sum = plan_sum(&all, from, to, NOW);
             prop_assert_eq!((plan.cover.from, plan.cover.to), (sum.from, sum.to));
-            let point = |at: Timestamp| (at.as_micros() - plan.start.as_micros()).div_euclid(micros(plan.step));
+            let Step::Fixed(step) = plan.step else { return Err(TestCaseError::fail("a unit of the calendar")) };
+            let point = |at: Timestamp| (at.as_micros() - plan.starts[0].as_micros()).div_euclid(micros(step));
             for run in &plan.cover.runs {
                 let resolution = &all[run.resolution];
                 for bucket in [run.buckets.start, run.buckets.end - 1] {
                     let (first, end) = (resolution.start(bucket), resolution.start(bucket + 1));
                     prop_assert_eq!(point(first), point(end.minus(Duration::from_micros(1))));
-                    prop_assert!((0..i64::try_from(plan.points).expect("few")).contains(&point(first)), "{:?}", plan);
+                    prop_assert!((0..i64::try_from(plan.starts.len()).expect("few")).contains(&point(first)), "{:?}", plan);
                 }
-                prop_assert_eq!(micros(plan.step) % micros(resolution.step), 0);
+                prop_assert_eq!(micros(step) % micros(resolution.step), 0);
             }
         }
     }

@@ -4,67 +4,17 @@ use std::time::Duration;
 
 use super::{
     handle::SeriesHandle,
-    plan::{Cover, RangePlan, plan_range, plan_sum},
+    plan::{Cover, Extent, Plan, plan_fixed, plan_sum},
+    range::Range,
 };
 use crate::{
     engine::step::Span,
     error::{Result, out_of_range},
-    time::{Timestamp, micros},
+    time::Timestamp,
 };
 
 /// The maximum number of buckets that a sum or a range reads.
 const MAX_BUCKETS: i64 = 1_000_000;
-
-/// Counts at regular intervals: the answer of [`SeriesHandle::range`].
-///
-/// # Examples
-/// ```
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
-/// # use forebay::time::{hours, mins};
-/// # let bay = forebay::Forebay::open("memory:").await?;
-/// let hits = bay.series("hits")?;
-/// hits.add("user:42", 5).await?;
-/// let range = hits.last("user:42", hours(1), Some(mins(5))).await?;
-/// assert_eq!((range.step, range.sum(), range.values.len()), (mins(5), 5, 13));
-/// # Ok(()) }
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Range {
-    /// When the first point begins: a multiple of `step`, at or before the `from` of the query.
-    pub start: Timestamp,
-    /// The length of a point.
-    pub step: Duration,
-    /// The count of each point; zero where nothing was counted. The first and the last point may extend beyond the span. They
-    /// count only what is inside it.
-    pub values: Vec<u64>,
-    /// The start of the counted span, as in [`Total`].
-    pub from: Timestamp,
-    /// The end of the counted span, exclusive.
-    pub to: Timestamp,
-    /// Whether `step` is longer than requested because such fine buckets are no longer kept at `from`.
-    pub coarsened: bool,
-    /// Whether points may be missing, as in [`Total::partial`].
-    pub partial: bool,
-}
-
-impl Range {
-    /// The sum of all points. It equals the [`total`](SeriesHandle::total) over the same span at the same time.
-    pub fn sum(&self) -> u64 {
-        self.values.iter().fold(0, |sum, n| sum.saturating_add(*n))
-    }
-
-    /// Whether the first point counts only a part of its interval.
-    pub fn is_first_partial(&self) -> bool {
-        self.from > self.start
-    }
-
-    /// Whether the last point counts only a part of its interval.
-    pub fn is_last_partial(&self) -> bool {
-        let points = i64::try_from(self.values.len()).unwrap_or(i64::MAX);
-        self.to.as_micros() < self.start.as_micros().saturating_add(points.saturating_mul(micros(self.step)))
-    }
-}
 
 /// A count and its span: the answer of [`SeriesHandle::total`].
 ///
@@ -231,33 +181,20 @@ impl SeriesHandle {
             let text = format!("series {name}: from {from} to {to}: a range ends after it begins");
             return Err(out_of_range(text));
         }
-        let plan = plan_range(&self.grid.resolutions, from, to, step, now);
+        let plan = plan_fixed(&self.grid.resolutions, Extent::new(from, to, now), step);
         let plan = plan.map_err(|error| error.in_context(format_args!("series {name}")))?;
-        let (counts, partial) = self.read(key.as_str(), &plan.cover).await?;
-        let values = self.points(&plan, &counts);
-        let RangePlan { cover: Cover { from, to, .. }, start, step: met, .. } = plan;
-        let coarsened = step.is_some_and(|step| step < met);
-        Ok(Range { start, step: met, values, from, to, coarsened, partial })
+        self.read_plan(key.as_str(), plan).await
     }
 
-    /// Adds the buckets of a range up to its points.
-    fn points(&self, plan: &RangePlan, counts: &[Vec<u64>]) -> Vec<u64> {
-        let mut values = vec![0u64; plan.points];
-        for (run, counts) in plan.cover.runs.iter().zip(counts) {
-            let resolution = &self.grid.resolutions[run.resolution];
-            for (bucket, n) in run.buckets.clone().zip(counts) {
-                let offset = resolution.start(bucket).as_micros() - plan.start.as_micros();
-                let point = usize::try_from(offset / micros(plan.step)).ok();
-                if let Some(value) = point.and_then(|point| values.get_mut(point)) {
-                    *value = value.saturating_add(*n);
-                }
-            }
-        }
-        values
+    /// The points of a plan.
+    pub(super) async fn read_plan(&self, key: &str, plan: Plan) -> Result<Range> {
+        let (counts, partial) = self.read(key, &plan.cover).await?;
+        let values = plan.values(&self.grid.resolutions, &counts);
+        Ok(Range { partial, ..Range::new(plan, values) })
     }
 
     /// The counts of each run, and whether points may be missing.
-    pub(super) async fn read(&self, key: &str, cover: &Cover) -> Result<(Vec<Vec<u64>>, bool)> {
+    async fn read(&self, key: &str, cover: &Cover) -> Result<(Vec<Vec<u64>>, bool)> {
         let buckets = cover.buckets();
         if buckets > MAX_BUCKETS {
             return Err(out_of_range(format!(

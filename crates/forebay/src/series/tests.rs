@@ -141,7 +141,7 @@ async fn the_points_of_a_range_add_up_to_the_sum_over_the_same_span() {
     series.add("k", 16).await.expect("counts");
     let day = series.last("k", days(1), Some(hours(1))).await.expect("answers");
     assert_eq!((day.sum(), series.sum("k", days(1)).await.expect("answers")), (28, 28));
-    assert_eq!((day.start, day.step, day.values.len()), (NOON.minus(days(1)), hours(1), 25));
+    assert_eq!((day.start(), day.step, day.values.len()), (NOON.minus(days(1)), hours(1).into(), 25));
     assert_eq!(day.values[0], 4, "of the first hour what is within a day");
     let edge = now.minus(days(1)).minus(secs(7));
     assert_eq!((day.from, day.to), (edge, now.plus(secs(3))), "widened to buckets of 10 s");
@@ -163,9 +163,9 @@ async fn a_step_is_refused_or_met_or_said_to_be_longer() {
         assert_eq!((error.kind(), error.to_string()), (ErrorKind::OutOfRange, told));
     }
     let met = range(hours(3), secs(90)).await.expect("answers");
-    assert_eq!((met.step, met.coarsened), (secs(90), false));
+    assert_eq!((met.step, met.coarsened), (secs(90).into(), false));
     let longer = range(days(3), secs(90)).await.expect("answers");
-    assert_eq!((longer.step, longer.coarsened), (secs(120), true), "10 s buckets are kept for a day");
+    assert_eq!((longer.step, longer.coarsened), (secs(120).into(), true), "10 s buckets are kept for a day");
     let by_itself = series.range("k", NOON.minus(days(3)), NOON, None).await.expect("answers");
     assert!(!by_itself.coarsened, "nobody asked for another step");
 }
