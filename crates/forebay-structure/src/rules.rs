@@ -67,6 +67,13 @@ pub const WORKSPACE: &[Rules] = &[
             "engine/cluster/slot",
             "engine/embedded/batch",
             "engine/embedded/codec",
+            "series/cover",
+            "series/derive",
+            "series/plan",
+            "series/query",
+            "series/query_plan",
+            "series/range",
+            "series/step",
         ],
     },
     Rules {

@@ -1,17 +1,7 @@
 //! Queries by days, weeks and months of a time zone.
 
-use jiff::tz::TimeZone;
-
-use super::{
-    CalendarUnit,
-    handle::SeriesHandle,
-    plan::{Extent, MAX_POINTS, oldest, plan_windows},
-    range::Range,
-};
-use crate::{
-    error::{Result, invalid, out_of_range},
-    time::Timestamp,
-};
+use super::{CalendarUnit, handle::SeriesHandle, query::Query, range::Range};
+use crate::{error::Result, time::Timestamp};
 
 impl SeriesHandle {
     /// Reads the counts of `key` from `from` until before `to` by days, weeks or months of a time zone: a name of the IANA
@@ -50,8 +40,7 @@ impl SeriesHandle {
         unit: CalendarUnit,
         zone: &str,
     ) -> Result<Range> {
-        let now = self.store_time(&key).await;
-        self.calendar_range_as_of(key, from, to, (unit, zone), now).await
+        self.query(key, &Query::between(from, to).step(unit).zone(zone)).await
     }
 
     /// As [`calendar_range`](Self::calendar_range), with `now` as the current time.
@@ -66,32 +55,13 @@ impl SeriesHandle {
         (unit, zone): (CalendarUnit, &str),
         now: Timestamp,
     ) -> Result<Range> {
-        let (key, name) = (self.key(key.as_ref())?, &self.grid.name);
-        if from >= to {
-            let text = format!("series {name}: from {from} to {to}: a range ends after it begins");
-            return Err(out_of_range(text));
-        }
-        let found = TimeZone::get(zone).map_err(|_| {
-            invalid(format!("zone {zone:?}: no such time zone; a name such as Europe/Berlin"))
-        })?;
-        // Nothing before is kept.
-        let from = from.max(oldest(&self.grid.resolutions, now)).min(to);
-        let most = usize::try_from(MAX_POINTS).unwrap_or(usize::MAX);
-        let windows = unit.windows(from.as_micros(), to.as_micros(), &found, most);
-        let Some((starts, end)) = windows else {
-            let word = unit.as_str();
-            let text = format!("series {name}: more than {MAX_POINTS} {word}s: ask for a shorter range");
-            return Err(out_of_range(text));
-        };
-        let starts = starts.into_iter().map(Timestamp::from_micros).collect();
-        let (extent, end) = (Extent::new(from, to, now), Timestamp::from_micros(end));
-        let plan = plan_windows(&self.grid.resolutions, extent, starts, end, unit.into());
-        self.read_plan(key.as_str(), plan).await
+        self.query(key, &Query::between(from, to).step(unit).zone(zone).as_of(now)).await
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use jiff::tz::TimeZone;
     use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestRunner};
 
     use super::*;

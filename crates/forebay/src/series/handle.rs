@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use super::{definition::Series, plan::MAX_AHEAD};
+use super::{cover::MAX_AHEAD, definition::Series};
 use crate::{
     engine::step::{Point, SeriesPart},
     error::{Error, Result, out_of_range},

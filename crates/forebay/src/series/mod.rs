@@ -1,20 +1,28 @@
 //! Time series: counters in buckets of time.
 
 mod calendar;
+mod cover;
 mod definition;
+mod derive;
 mod handle;
 mod plan;
+mod query;
+mod query_plan;
 mod range;
 mod read;
+mod run;
 mod step;
 #[cfg(test)]
 mod tests;
 
 pub use crate::model::{rate::calendar::CalendarUnit, resolution::Resolution};
+pub use cover::MAX_AHEAD;
 pub use definition::Series;
 pub(crate) use handle::Acceptance;
 pub use handle::SeriesHandle;
-pub use plan::{MAX_AHEAD, MAX_POINTS};
-pub use range::Range;
+pub use plan::MAX_POINTS;
+pub use query::{Fill, Function, Order, Previous, Query};
+pub use range::{Columns, Filled, Range, Ranges};
 pub use read::Total;
+pub use run::MAX_KEYS;
 pub use step::Step;

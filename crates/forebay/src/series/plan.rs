@@ -1,42 +1,24 @@
-//! Plans of queries: which buckets answer a query about a span of time.
+//! Plans: points over time, and the buckets that fill them.
 //!
 //! Numbers in, numbers out: no clock, no engine.
 
-use std::{ops::Range, time::Duration};
+use std::time::Duration;
 
-use super::step::Step;
+use super::{
+    cover::{Cover, cover, finest_kept, nearest_edge, oldest, plan_sum},
+    step::Step,
+};
 use crate::{
     error::{Result, out_of_range},
     model::resolution::Resolution,
-    time::{Timestamp, micros, mins},
+    time::{Timestamp, micros},
 };
 
 /// The maximum number of points of one answer.
 pub const MAX_POINTS: u64 = 100_000;
 
-/// A point may be this far ahead of the clock, because the clocks of hosts differ.
-pub const MAX_AHEAD: Duration = mins(5);
-
 /// The maximum number of points if the query has no step: about the width of a screen.
 const DEFAULT_POINTS: u64 = 1_500;
-
-/// Buckets of one resolution.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Run {
-    /// The position of the resolution in the series.
-    pub resolution: usize,
-    pub buckets: Range<i64>,
-}
-
-/// The buckets that answer a query, and the span that they cover.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Cover {
-    /// In order of time, without gap or overlap.
-    pub runs: Vec<Run>,
-    /// `from` and `to` of the query, widened to whole buckets and cut to what is kept.
-    pub from: Timestamp,
-    pub to: Timestamp,
-}
 
 /// Points one after the other, and the buckets that fill them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,17 +33,29 @@ pub(super) struct Plan {
     pub coarsened: bool,
 }
 
-/// The span of a plan, and the time that decides what is kept.
+/// The span of a plan, and the buckets that it may choose.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Extent {
     pub from: Timestamp,
     pub to: Timestamp,
     pub now: Timestamp,
+    /// The oldest time at which a point of this step must be whole buckets: at most `from`.
+    pub reach: Timestamp,
+    pub buckets: Buckets,
+}
+
+/// The lengths of the buckets of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Buckets {
+    /// As few buckets as possible: coarse inside, fine at the edges.
+    Few,
+    /// The finest that are kept at the start. The last one may be cut: there are finer ones where the span ends.
+    Finest,
 }
 
 impl Extent {
     pub(super) fn new(from: Timestamp, to: Timestamp, now: Timestamp) -> Self {
-        Self { from, to, now }
+        Self { from, to, now, reach: from, buckets: Buckets::Few }
     }
 
     /// The position of the finest resolution at the start of what is kept.
@@ -71,79 +65,20 @@ impl Extent {
     }
 }
 
-impl Cover {
-    /// The number of buckets to read.
-    pub(super) fn buckets(&self) -> i64 {
-        self.runs.iter().map(|run| run.buckets.end - run.buckets.start).sum()
-    }
-}
-
-/// Covers `from..to` with as few buckets as the resolutions allow: coarse inside, fine at the edges.
-///
-/// An edge is widened to the finest bucket that is still kept there. Times that are no longer kept, or farther ahead than a
-/// point may be, are left out.
-pub(super) fn plan_sum(resolutions: &[Resolution], from: Timestamp, to: Timestamp, now: Timestamp) -> Cover {
-    cover(resolutions, resolutions.len() - 1, from, to, now)
-}
-
-/// [`plan_sum`] with no resolution coarser than the one at `coarsest`, which is kept at `from`.
-///
-/// The choice of resolutions does not change the sum: a bucket that is kept has every point of the finer buckets inside it.
-fn cover(
-    resolutions: &[Resolution],
-    coarsest: usize,
-    from: Timestamp,
-    to: Timestamp,
-    now: Timestamp,
-) -> Cover {
-    let to = to.min(now.plus(MAX_AHEAD).plus(Duration::from_micros(1)));
-    let mut runs: Vec<Run> = vec![];
-    let mut at = from.max(oldest(resolutions, now));
-    if at >= to {
-        return Cover { runs, from: to, to };
-    }
-    if let Some(i) = finest_kept(resolutions, at, now) {
-        at = resolutions[i].start(resolutions[i].bucket(at));
-    }
-    let start = at;
-    while at < to {
-        let Some(finest) = finest_kept(resolutions, at, now) else { break };
-        let fits = |resolution: &Resolution| {
-            let bucket = resolution.bucket(at);
-            resolution.start(bucket) == at && resolution.start(bucket + 1) <= to
-        };
-        // If none fits, the finest kept one is the widened edge.
-        let chosen = (finest..=coarsest).rev().find(|&i| fits(&resolutions[i])).unwrap_or(finest);
-        let resolution = &resolutions[chosen];
-        let first = resolution.bucket(at);
-        // The run goes on to the end, or to where a coarser resolution may take over.
-        let next = resolutions[..=coarsest].get(chosen + 1);
-        let coarser = next.map_or(to, |next| next.start(next.bucket(at) + 1));
-        let end = resolution.bucket(to.min(coarser)).max(first + 1);
-        match runs.last_mut() {
-            Some(run) if run.resolution == chosen && run.buckets.end == first => run.buckets.end = end,
-            _ => runs.push(Run { resolution: chosen, buckets: first..end }),
-        }
-        at = resolution.start(end);
-    }
-    Cover { runs, from: start, to: at }
-}
-
 /// Plans points of one length: the buckets are those of a sum, except buckets longer than the step. So the points add up to
 /// the sum over the same span.
 ///
-/// A step is a multiple of the finest resolution. If that resolution is no longer kept at `from`, the step becomes longer.
+/// A step is a multiple of the finest resolution. If that resolution is no longer kept at `reach`, the step becomes longer.
 pub(super) fn plan_fixed(
     resolutions: &[Resolution],
     extent: Extent,
     requested: Option<Duration>,
 ) -> Result<Plan> {
-    let Extent { from, to, now } = extent;
+    let Extent { from, to, now, reach, buckets } = extent;
     let last = resolutions.len() - 1;
-    let kept = extent.finest(resolutions);
+    let kept = Extent { from: reach.min(from), ..extent }.finest(resolutions);
     let step = fixed_step(resolutions, kept, extent, requested)?;
-    let start = from.as_micros().div_euclid(micros(step)).saturating_mul(micros(step));
-    let start = Timestamp::from_micros(start);
+    let start = start_of_step(from, step);
     let points = points(start, to, step);
     if points > MAX_POINTS {
         return Err(out_of_range(format!(
@@ -151,7 +86,10 @@ pub(super) fn plan_fixed(
         )));
     }
     // Each step is a multiple of the one before, so the steps that divide this one come first.
-    let coarsest = (kept..=last).rev().find(|&i| divides(step, &resolutions[i])).unwrap_or(kept);
+    let coarsest = match buckets {
+        Buckets::Few => (kept..=last).rev().find(|&i| divides(step, &resolutions[i])).unwrap_or(kept),
+        Buckets::Finest => extent.finest(resolutions),
+    };
     let edge = |point: u64| {
         let offset = i64::try_from(point).unwrap_or(i64::MAX).saturating_mul(micros(step));
         Timestamp::from_micros(start.as_micros().saturating_add(offset))
@@ -199,14 +137,21 @@ pub(super) fn plan_windows(
     end: Timestamp,
     step: Step,
 ) -> Plan {
-    let Extent { from, to, now } = extent;
+    let Extent { from, to, now, buckets, .. } = extent;
+    let (finest, coarsest) = match buckets {
+        Buckets::Few => (0, resolutions.len() - 1),
+        Buckets::Finest => (extent.finest(resolutions), extent.finest(resolutions)),
+    };
     let mut all = Cover { runs: vec![], ..plan_sum(resolutions, from, to, now) };
     let (mut begin, mut coarsened) = (from, false);
     for number in 0..starts.len() {
-        let next = starts.get(number + 1).map_or(to, |next| nearest_edge(resolutions, *next, now));
-        let cover = plan_sum(resolutions, begin, next.min(to), now);
-        // A point without buckets is not kept any more, or is yet to come.
+        let next = starts.get(number + 1).map_or(to, |next| nearest_edge(&resolutions[finest..], *next, now));
+        let cover = cover(resolutions, coarsest, begin, next.min(to), now);
         if cover.runs.is_empty() {
+            // It is not kept any more, or is yet to come. Or all its time went to the points around it.
+            if number > 0 && starts[number] < begin {
+                (starts[number], coarsened) = (begin, true);
+            }
             continue;
         }
         if number > 0 && starts[number] != cover.from {
@@ -218,21 +163,9 @@ pub(super) fn plan_windows(
     Plan { cover: all, step, starts, end, coarsened }
 }
 
-/// The edge of a kept bucket that is nearest to a time.
-fn nearest_edge(resolutions: &[Resolution], at: Timestamp, now: Timestamp) -> Timestamp {
-    let Some(finest) = finest_kept(resolutions, at, now) else { return at };
-    let Range { start, end } = resolutions[finest].span(at);
-    if at.since(start) * 2 < resolutions[finest].step { start } else { end }
-}
-
-/// The position of the finest resolution that keeps the bucket around `at`.
-fn finest_kept(resolutions: &[Resolution], at: Timestamp, now: Timestamp) -> Option<usize> {
-    resolutions.iter().position(|resolution| resolution.keeps(resolution.bucket(at), now))
-}
-
-/// The oldest time that any resolution keeps.
-pub(super) fn oldest(resolutions: &[Resolution], now: Timestamp) -> Timestamp {
-    resolutions.last().map_or(now, |coarsest| now.minus(coarsest.retention))
+/// The start of the point that contains a time.
+pub(super) fn start_of_step(at: Timestamp, step: Duration) -> Timestamp {
+    Timestamp::from_micros(at.as_micros().div_euclid(micros(step)).saturating_mul(micros(step)))
 }
 
 /// Whether a step is whole buckets of a resolution.
@@ -269,26 +202,6 @@ mod tests {
         plan_fixed(all, Extent::new(from, to, NOW), step)
     }
 
-    fn total(resolutions: &[Resolution], runs: &[Run]) -> Duration {
-        runs.iter()
-            .map(|run| {
-                resolutions[run.resolution].step
-                    * u32::try_from(run.buckets.end - run.buckets.start).expect("few")
-            })
-            .sum()
-    }
-
-    #[test]
-    fn an_hour_is_coarse_inside_and_fine_at_the_edges() {
-        let all = Resolution::defaults();
-        let Cover { runs, .. } = plan_sum(&all, NOW.minus(hours(1)), NOW, NOW);
-        assert!(runs.iter().any(|run| run.resolution == 2), "{runs:?}");
-        assert_eq!(runs.first().map(|run| run.resolution), Some(0));
-        assert!(total(&all, &runs) < hours(1) + secs(20));
-        let buckets: i64 = runs.iter().map(|run| run.buckets.end - run.buckets.start).sum();
-        assert!(buckets < 50, "{buckets} buckets instead of 360");
-    }
-
     #[test]
     fn a_step_is_met_or_made_longer_where_so_fine_a_bucket_is_not_kept() {
         let all = Resolution::defaults();
@@ -322,35 +235,7 @@ mod tests {
         assert!(plan_range(&all, far, NOW, Some(days(1 << 26))).is_ok(), "one point");
     }
 
-    #[test]
-    fn what_nobody_keeps_is_left_out() {
-        let all = Resolution::defaults();
-        let Cover { runs, .. } = plan_sum(&all, Timestamp::UNIX_EPOCH, NOW, NOW);
-        assert!(total(&all, &runs) <= days(732));
-        let (old, older) = (NOW.minus(days(800)), Timestamp::UNIX_EPOCH);
-        assert_eq!(plan_sum(&all, older, old, NOW), Cover { runs: vec![], from: old, to: old });
-    }
-
     proptest! {
-        #[test]
-        fn a_sum_covers_its_range_without_gap_or_overlap(ago in 1u64..80_000_000, length in 1u64..80_000_000) {
-            let all = Resolution::defaults();
-            let (from, to) = (NOW.minus(secs(ago)), NOW.minus(secs(ago)).plus(secs(length)).min(NOW));
-            let Cover { runs, from: begin, to: end } = plan_sum(&all, from, to, NOW);
-            let mut at = begin;
-            for run in &runs {
-                let resolution = &all[run.resolution];
-                prop_assert_eq!(at, resolution.start(run.buckets.start), "{:?}", runs);
-                at = resolution.start(run.buckets.end);
-            }
-            prop_assert_eq!(at, end);
-            if !runs.is_empty() {
-                prop_assert!(end >= to);
-                let widest = finest_kept(&all, from.max(oldest(&all, NOW)), NOW).map_or(days(1), |i| all[i].step);
-                prop_assert!(total(&all, &runs) <= to.since(from) + widest + widest);
-            }
-        }
-
         #[test]
         fn a_range_covers_what_a_sum_does_and_no_bucket_is_of_two_points(
             ago in 1u64..80_000_000,

@@ -1,13 +1,12 @@
 //! The answer of a query: points over time.
 
-use super::{plan::Plan, step::Step};
-use crate::{
-    model::resolution::Resolution,
-    time::{Timestamp, micros},
-};
+use std::time::Duration;
 
-/// Counts by time: the answer of [`SeriesHandle::range`](super::SeriesHandle::range) and
-/// [`SeriesHandle::calendar_range`](super::SeriesHandle::calendar_range).
+use super::{plan::Plan, query::Order, step::Step};
+use crate::time::Timestamp;
+
+/// Counts by time, and what a [`Query`](super::Query) computes from them: the answer of
+/// [`SeriesHandle::query`](super::SeriesHandle::query) and its short forms.
 ///
 /// # Examples
 /// ```
@@ -44,6 +43,61 @@ pub struct Range {
     pub coarsened: bool,
     /// Whether points may be missing, as in [`Total::partial`](super::Total::partial).
     pub partial: bool,
+    /// What the query computes for each point.
+    pub columns: Columns,
+    /// The earlier period, in the same order. It has as many points and no columns.
+    pub previous: Option<Box<Range>>,
+}
+
+/// The answer of a query for several keys: that of [`SeriesHandle::query_many`](super::SeriesHandle::query_many).
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Ranges {
+    /// The points of each key, in the order of the keys.
+    pub ranges: Vec<Range>,
+    /// The points of all keys together. Its columns are computed from the sums of the buckets.
+    pub total: Range,
+}
+
+/// What a [`Query`](super::Query) computes: a value for each point, in the order of the points. A column that was not requested
+/// is empty.
+///
+/// A point has no value in any column if no part of it was counted (it is outside of `from` and `to` of the range), or if it
+/// begins after the store's now.
+///
+/// Sums stop at the largest number of their type. Averages and rates are doubles: from 2^53 on they are rounded.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Columns {
+    /// The count per second of the counted part of the point.
+    pub rate: Vec<Option<f64>>,
+    /// The average of the buckets.
+    pub average: Vec<Option<f64>>,
+    /// The smallest bucket.
+    pub min: Vec<Option<u64>>,
+    /// The largest bucket.
+    pub max: Vec<Option<u64>>,
+    /// The length of the buckets of `average`, `min` and `max`; `None` without these.
+    pub bucket: Option<Duration>,
+    /// The sum of the moving window.
+    pub moving_sum: Vec<Option<u64>>,
+    /// The average of the points of the moving window.
+    pub moving_average: Vec<Option<f64>>,
+    /// The sum of all points up to this one.
+    pub cumulative: Vec<Option<u64>>,
+    /// The count minus that of the point before.
+    pub difference: Vec<Option<i64>>,
+    /// The counts, with what stands for gaps.
+    pub filled: Vec<Option<Filled>>,
+}
+
+/// A point after its gap is filled.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Filled {
+    /// A count: that of the point, or the nearest earlier one.
+    Count(u64),
+    /// A place on the line between two counts.
+    Between(f64),
 }
 
 impl Range {
@@ -54,7 +108,7 @@ impl Range {
 
     /// When the oldest point begins.
     pub fn start(&self) -> Timestamp {
-        self.starts.first().copied().unwrap_or(self.end)
+        self.starts.first().min(self.starts.last()).copied().unwrap_or(self.end)
     }
 
     /// Whether the oldest point counts only a part of its interval.
@@ -67,38 +121,77 @@ impl Range {
         self.to < self.end
     }
 
-    pub(super) fn new(plan: Plan, values: Vec<u64>) -> Self {
-        let Plan { cover, step, starts, end, coarsened } = plan;
-        Self { step, starts, end, values, from: cover.from, to: cover.to, coarsened, partial: false }
+    pub(super) fn new(plan: &Plan, values: Vec<u64>) -> Self {
+        let Plan { cover, step, starts, end, coarsened } = plan.clone();
+        Self {
+            step,
+            starts,
+            end,
+            values,
+            from: cover.from,
+            to: cover.to,
+            coarsened,
+            partial: false,
+            columns: Columns::default(),
+            previous: None,
+        }
+    }
+
+    /// Brings the points into an order, and cuts them to the first ones. The points are in the order of time.
+    pub(super) fn arrange(&mut self, order: Order, limit: Option<usize>) {
+        let points = self.starts.len();
+        let kept = limit.unwrap_or(points).min(points);
+        match order {
+            _ if kept == points => {}
+            Order::OldestFirst => {
+                self.end = self.starts[kept];
+                self.to = self.to.min(self.end).max(self.from);
+            }
+            Order::NewestFirst => {
+                self.from = self.from.max(self.starts[points - kept]).min(self.to);
+            }
+        }
+        let cut = Cut { order, kept };
+        cut.apply(&mut self.starts);
+        cut.apply(&mut self.values);
+        let Columns {
+            rate,
+            average,
+            min,
+            max,
+            bucket: _,
+            moving_sum,
+            moving_average,
+            cumulative,
+            difference,
+            filled,
+        } = &mut self.columns;
+        for column in [rate, average, moving_average] {
+            cut.apply(column);
+        }
+        for column in [min, max, moving_sum, cumulative] {
+            cut.apply(column);
+        }
+        cut.apply(difference);
+        cut.apply(filled);
+        if let Some(previous) = &mut self.previous {
+            previous.arrange(order, limit);
+        }
     }
 }
 
-impl Plan {
-    /// Adds the buckets up to the points. `counts` has those of each run of the cover.
-    pub(super) fn values(&self, resolutions: &[Resolution], counts: &[Vec<u64>]) -> Vec<u64> {
-        let mut values = vec![0u64; self.starts.len()];
-        for (point, _, n) in self.cells(resolutions, counts) {
-            values[point] = values[point].saturating_add(n);
-        }
-        values
-    }
+/// An order, and the number of points that are left.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    order: Order,
+    kept: usize,
+}
 
-    /// Each bucket: its point, its start in microseconds, and its count. What begins before the first point belongs to that one.
-    pub(super) fn cells<'a>(
-        &'a self,
-        resolutions: &'a [Resolution],
-        counts: &'a [Vec<u64>],
-    ) -> impl Iterator<Item = (usize, i64, u64)> + 'a {
-        let mut point = 0;
-        let buckets = self.cover.runs.iter().zip(counts).flat_map(|(run, counts)| {
-            let step = micros(resolutions[run.resolution].step);
-            run.buckets.clone().zip(counts).map(move |(bucket, n)| (bucket * step, *n))
-        });
-        buckets.map(move |(start, n)| {
-            while self.starts.get(point + 1).is_some_and(|next| next.as_micros() <= start) {
-                point += 1;
-            }
-            (point, start, n)
-        })
+impl Cut {
+    fn apply<T>(self, column: &mut Vec<T>) {
+        if self.order == Order::NewestFirst {
+            column.reverse();
+        }
+        column.truncate(self.kept);
     }
 }

@@ -1,20 +1,9 @@
-//! Queries: sums and ranges.
+//! Sums, and the short forms of queries.
 
 use std::time::Duration;
 
-use super::{
-    handle::SeriesHandle,
-    plan::{Cover, Extent, Plan, plan_fixed, plan_sum},
-    range::Range,
-};
-use crate::{
-    engine::step::Span,
-    error::{Result, out_of_range},
-    time::Timestamp,
-};
-
-/// The maximum number of buckets that a sum or a range reads.
-const MAX_BUCKETS: i64 = 1_000_000;
+use super::{cover::plan_sum, handle::SeriesHandle, query::Query, range::Range, step::Step};
+use crate::{error::Result, time::Timestamp};
 
 /// A count and its span: the answer of [`SeriesHandle::total`].
 ///
@@ -113,9 +102,9 @@ impl SeriesHandle {
     ) -> Result<Total> {
         let key = self.key(key.as_ref())?;
         let cover = plan_sum(&self.grid.resolutions, from, to, now);
-        let (counts, partial) = self.read(key.as_str(), &cover).await?;
-        let sum = counts.into_iter().flatten().fold(0, u64::saturating_add);
-        Ok(Total { sum, from: cover.from, to: cover.to, partial })
+        let read = self.read_covers(&[key], &[&cover]).await?.remove(0);
+        let sum = read.counts.into_iter().flatten().fold(0, u64::saturating_add);
+        Ok(Total { sum, from: cover.from, to: cover.to, partial: read.partial })
     }
 
     /// Reads the counts of `key` from `from` until before `to`, zero-filled.
@@ -151,8 +140,7 @@ impl SeriesHandle {
         to: Timestamp,
         step: Option<Duration>,
     ) -> Result<Range> {
-        let now = self.store_time(&key).await;
-        self.range_as_of(key, from, to, step, now).await
+        self.query(key, &Query { step: step.map(Step::Fixed), ..Query::between(from, to) }).await
     }
 
     /// Reads a [`range`](Self::range) over the last `span`, by the store's clock, including now.
@@ -160,8 +148,7 @@ impl SeriesHandle {
     /// # Errors
     /// As [`range`](Self::range).
     pub async fn last(&self, key: impl AsRef<str>, span: Duration, step: Option<Duration>) -> Result<Range> {
-        let now = self.store_time(&key).await;
-        self.range_as_of(key, now.minus(span), after(now), step, now).await
+        self.query(key, &Query { step: step.map(Step::Fixed), ..Query::last(span) }).await
     }
 
     /// As [`range`](Self::range), with `now` as the current time.
@@ -176,42 +163,8 @@ impl SeriesHandle {
         step: Option<Duration>,
         now: Timestamp,
     ) -> Result<Range> {
-        let (key, name) = (self.key(key.as_ref())?, &self.grid.name);
-        if from >= to {
-            let text = format!("series {name}: from {from} to {to}: a range ends after it begins");
-            return Err(out_of_range(text));
-        }
-        let plan = plan_fixed(&self.grid.resolutions, Extent::new(from, to, now), step);
-        let plan = plan.map_err(|error| error.in_context(format_args!("series {name}")))?;
-        self.read_plan(key.as_str(), plan).await
-    }
-
-    /// The points of a plan.
-    pub(super) async fn read_plan(&self, key: &str, plan: Plan) -> Result<Range> {
-        let (counts, partial) = self.read(key, &plan.cover).await?;
-        let values = plan.values(&self.grid.resolutions, &counts);
-        Ok(Range { partial, ..Range::new(plan, values) })
-    }
-
-    /// The counts of each run, and whether points may be missing.
-    async fn read(&self, key: &str, cover: &Cover) -> Result<(Vec<Vec<u64>>, bool)> {
-        let buckets = cover.buckets();
-        if buckets > MAX_BUCKETS {
-            return Err(out_of_range(format!(
-                "series {}: {buckets} buckets: at most {MAX_BUCKETS}; ask for a shorter range",
-                self.grid.name
-            )));
-        }
-        let spans = cover.runs.iter().map(|run| Span {
-            key,
-            resolution: self.grid.resolutions[run.resolution],
-            from: run.buckets.start,
-            to: run.buckets.end,
-        });
-        let (engine, part) = (self.store.engine(), self.part(key));
-        // Before the read: what is handed over after the question is in no answer yet.
-        let partial = engine.series_may_wait(&part).await;
-        Ok((engine.series_read(&part, &spans.collect::<Vec<_>>()).await?, partial))
+        let query = Query { step: step.map(Step::Fixed), ..Query::between(from, to) };
+        self.query(key, &query.as_of(now)).await
     }
 }
 

@@ -1,5 +1,8 @@
 //! A series as its callers see it, on a clock that the test moves.
 
+mod columns;
+mod queries;
+
 use forebay_testkit::{Redis as Server, unique_prefix};
 use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestRunner};
 
