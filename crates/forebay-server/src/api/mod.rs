@@ -15,3 +15,4 @@ pub(crate) mod live;
 pub(crate) mod lock;
 pub(crate) mod map;
 pub(crate) mod series;
+pub(crate) mod series_query;

@@ -1,14 +1,13 @@
 //! Bodies of `/v1/series`.
 
 use forebay::{
-    Error, Timestamp,
-    series::{self, Range, SeriesHandle, Total},
+    Timestamp,
+    series::{self, Columns, Filled, Range, Ranges, Total},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::fields::{At, Count, Key};
-use crate::text::Step;
 
 /// A point.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -46,16 +45,45 @@ impl From<Total> for Sum {
     }
 }
 
-/// Counts at regular times, or by the calendar.
+/// The points of a key.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[schema(as = Range)]
 pub(crate) struct RangeBody {
     pub(crate) key: String,
-    /// The start of the first point: a multiple of `step` at or before `from`.
+    #[serde(flatten)]
+    pub(crate) points: PointsBody,
+}
+
+/// The points of several keys.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[schema(as = Ranges)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RangesBody {
+    /// The points of each key, in the order of the request.
+    pub(crate) ranges: Vec<RangeBody>,
+    /// The points of all keys together, with `total=true`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) total: Option<Box<PointsBody>>,
+}
+
+/// The points of one key; or, for several keys or with a total, a list.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = RangeAnswer)]
+pub(crate) enum RangeAnswer {
+    One(Box<RangeBody>),
+    Many(RangesBody),
+}
+
+/// Counts at regular times, or by the calendar.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[schema(as = Points)]
+pub(crate) struct PointsBody {
+    /// The start of the oldest point: a multiple of `step` at or before `from`.
     #[schema(format = DateTime)]
     pub(crate) start: String,
     pub(crate) step: PointLength,
-    /// The starts of all points, if `step` is a unit of the calendar; else left out.
+    /// The starts of all points, if `step` is a unit of the calendar or the newest is first; else left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub(crate) starts: Vec<String>,
@@ -63,7 +91,7 @@ pub(crate) struct RangeBody {
     pub(crate) coarsened: bool,
     /// The count of each point, zero where nothing was counted.
     pub(crate) values: Vec<u64>,
-    /// The sum of all values, the same as from `/sum`.
+    /// The sum of all values. Without a `limit`, it is the same as from `/sum`.
     pub(crate) sum: u64,
     /// The `from` of the request, widened to the finest bucket that is still kept there; later where no bucket is.
     #[schema(format = DateTime)]
@@ -72,6 +100,11 @@ pub(crate) struct RangeBody {
     #[schema(format = DateTime)]
     pub(crate) to: String,
     pub(crate) partial: Partial,
+    #[serde(flatten)]
+    pub(crate) columns: ColumnsBody,
+    /// The earlier period. Its points stand beside those of the same place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) previous: Option<PreviousBody>,
 }
 
 /// Seconds from point to point, or a unit of the calendar.
@@ -83,7 +116,7 @@ pub(crate) enum PointLength {
     Unit(String),
 }
 
-/// Tells whether the first and the last point cover only a part of their step, and whether counts may be missing.
+/// Tells whether the oldest (`first`) and the newest (`last`) point cover only a part of their step, and whether counts may be missing.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub(crate) struct Partial {
     pub(crate) first: bool,
@@ -94,38 +127,111 @@ pub(crate) struct Partial {
     pub(crate) counts: bool,
 }
 
-impl RangeBody {
-    /// Reads the range of `key`. `zone` has the days of a step of the calendar.
-    pub(crate) async fn ask(
-        series: &SeriesHandle,
-        key: &str,
-        (from, to): (Timestamp, Timestamp),
-        step: Option<Step>,
-        zone: &str,
-    ) -> Result<Self, Error> {
-        let range = match step {
-            Some(Step(series::Step::Calendar(unit))) => {
-                series.calendar_range(key, from, to, unit, zone).await?
-            }
-            Some(Step(series::Step::Fixed(step))) => series.range(key, from, to, Some(step)).await?,
-            None => series.range(key, from, to, None).await?,
-        };
-        Ok(Self::of(key, range))
+/// Defines the columns of an answer, each left out unless it is requested.
+macro_rules! columns {
+    ($($(#[$doc:meta])* $name:ident: $value:ty;)*) => {
+        /// What is computed for each point. `null`: no part of the point is counted, it begins after now, or the points that it
+        /// needs are not kept.
+        #[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
+        #[schema(as = Columns)]
+        pub(crate) struct ColumnsBody {
+            $(
+                $(#[$doc])*
+                #[serde(default, skip_serializing_if = "Vec::is_empty")]
+                #[schema(required = false)]
+                pub(crate) $name: Vec<Option<$value>>,
+            )*
+            /// The length in seconds of the buckets of `avg`, `min` and `max`: the finest that are kept at `from`.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub(crate) bucket: Option<u64>,
+        }
+    };
+}
+
+columns! {
+    /// The count per second of the part of the point between `from` and `to`.
+    rate: f64;
+    /// The average of the point's buckets, with those of zero.
+    avg: f64;
+    /// The smallest of the point's buckets.
+    min: u64;
+    /// The largest of the point's buckets.
+    max: u64;
+    /// The sum of all points up to this one.
+    cumulative: u64;
+    /// The count minus that of the point before.
+    difference: i64;
+    /// The sum of the moving window. The first point is whole: it also has what was counted before `from`.
+    moving_sum: u64;
+    /// The average of the points of the moving window.
+    moving_avg: f64;
+    /// The counts, with what `fill` says in gaps. Points on a line may have a fraction.
+    filled: FilledBody;
+}
+
+/// A count, or a place on the line between two.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = Filled)]
+pub(crate) enum FilledBody {
+    Count(u64),
+    Between(f64),
+}
+
+/// The earlier period.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[schema(as = Previous)]
+pub(crate) struct PreviousBody {
+    /// The start of the oldest point.
+    #[schema(format = DateTime)]
+    pub(crate) start: String,
+    /// The starts of all points, where the range has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub(crate) starts: Vec<String>,
+    /// Some points begin elsewhere, because buckets that begin there are not kept any more.
+    pub(crate) coarsened: bool,
+    pub(crate) values: Vec<u64>,
+    pub(crate) sum: u64,
+    /// The counted span, as of the range.
+    #[schema(format = DateTime)]
+    pub(crate) from: String,
+    #[schema(format = DateTime)]
+    pub(crate) to: String,
+}
+
+impl RangeAnswer {
+    /// The answer for one key.
+    pub(crate) fn one(key: &str, range: Range) -> Self {
+        Self::One(Box::new(RangeBody::new(key, range)))
     }
 
-    fn of(key: &str, range: Range) -> Self {
-        let (step, starts) = match range.step {
-            series::Step::Fixed(step) => (PointLength::Seconds(step.as_secs()), vec![]),
-            series::Step::Calendar(unit) => {
-                let starts = range.starts.iter().map(Timestamp::to_string).collect();
-                (PointLength::Unit(unit.as_str().to_owned()), starts)
-            }
+    /// The answer for several keys.
+    pub(crate) fn many(keys: &[String], answer: Ranges, wants_total: bool) -> Self {
+        let Ranges { ranges, total, .. } = answer;
+        let ranges = keys.iter().zip(ranges).map(|(key, range)| RangeBody::new(key, range)).collect();
+        Self::Many(RangesBody { ranges, total: wants_total.then(|| Box::new(total.into())) })
+    }
+}
+
+impl RangeBody {
+    fn new(key: &str, range: Range) -> Self {
+        Self { key: key.to_owned(), points: range.into() }
+    }
+}
+
+impl From<Range> for PointsBody {
+    fn from(range: Range) -> Self {
+        let step = match range.step {
+            series::Step::Fixed(step) => PointLength::Seconds(step.as_secs()),
+            series::Step::Calendar(unit) => PointLength::Unit(unit.as_str().to_owned()),
         };
+        // Points of one length in the order of time need no list.
+        let lists = matches!(step, PointLength::Unit(_)) || range.starts.first() > range.starts.last();
         Self {
-            key: key.to_owned(),
             start: range.start().to_string(),
             step,
-            starts,
+            starts: listed(&range, lists),
             coarsened: range.coarsened,
             sum: range.sum(),
             from: range.from.to_string(),
@@ -135,7 +241,44 @@ impl RangeBody {
                 last: range.is_last_partial(),
                 counts: range.partial,
             },
+            columns: range.columns.into(),
+            previous: range.previous.map(|previous| PreviousBody {
+                start: previous.start().to_string(),
+                starts: listed(&previous, lists),
+                coarsened: previous.coarsened,
+                sum: previous.sum(),
+                from: previous.from.to_string(),
+                to: previous.to.to_string(),
+                values: previous.values,
+            }),
             values: range.values,
+        }
+    }
+}
+
+fn listed(range: &Range, lists: bool) -> Vec<String> {
+    range.starts.iter().filter(|_| lists).map(Timestamp::to_string).collect()
+}
+
+impl From<Columns> for ColumnsBody {
+    fn from(columns: Columns) -> Self {
+        let filled = |filled: Option<Filled>| {
+            filled.map(|filled| match filled {
+                Filled::Count(count) => FilledBody::Count(count),
+                Filled::Between(value) => FilledBody::Between(value),
+            })
+        };
+        Self {
+            rate: columns.rate,
+            avg: columns.average,
+            min: columns.min,
+            max: columns.max,
+            cumulative: columns.cumulative,
+            difference: columns.difference,
+            moving_sum: columns.moving_sum,
+            moving_avg: columns.moving_average,
+            filled: columns.filled.into_iter().map(filled).collect(),
+            bucket: columns.bucket.map(|bucket| bucket.as_secs()),
         }
     }
 }

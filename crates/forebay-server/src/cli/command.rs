@@ -36,7 +36,7 @@ enum Command {
     Init(init::Args),
     Replay(replay::Args),
     Limit(limit::Args),
-    Series(series::Args),
+    Series(Box<series::Args>),
     Flush(flush::Args),
     Dead(dead::Args),
     Lock(lock::Args),

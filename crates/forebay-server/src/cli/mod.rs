@@ -18,6 +18,7 @@ mod replay;
 mod runtime;
 mod schema;
 mod series;
+mod series_text;
 mod serve;
 mod terminal;
 

@@ -2,35 +2,38 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use anyhow::{Context, Result, bail};
-use forebay::{Timestamp, series};
-use jiff::tz::TimeZone;
+use anyhow::{Context, Result, anyhow, bail};
+use forebay::Timestamp;
 
 use super::{
     output,
     remote::{Place, open},
     runtime::block_on,
+    series_text::describe,
     terminal::answer,
 };
 use crate::{
-    api::series::{PointLength, RangeBody},
-    chart::{self, Points, spark},
+    api::{
+        series::{PointLength, RangeAnswer, RangeBody},
+        series_query::{RangeQuery, WrongParameter},
+    },
+    chart::{self, Points},
     client::escaped,
     registry::find,
-    text::{Span, Step, count, moment, shown},
+    text::moment,
 };
 
-/// The width of the line of blocks.
-const WIDTH: usize = 80;
-
-/// Show the counts of a key over time
+/// Show the counts of keys over time
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   forebay series hits 42
   forebay series hits 42 --from -1h --step 1m
   forebay series hits.limited 42 --from today --tz Europe/Berlin
-  forebay series hits 42 --from -30d --step day --tz Europe/Berlin
+  forebay series hits 42 --last 30 --step day --tz Europe/Berlin --previous span
+  forebay series hits 42 --last 24 --step 1h --show rate,max --moving 7
+  forebay series hits 42 7 11 --step 1h --total
+  forebay series hits 42 --step 1m --order newest --limit 10
   forebay series hits 42 --from 2026-01-01T00:00:00Z --to 2026-02-01T00:00:00Z --plot january.svg
   forebay series hits 42 --json
 
@@ -41,22 +44,12 @@ pub(super) struct Args {
     /// A declared series, or its .limited
     #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     name: String,
-    /// The key: 1 to 512 bytes
-    key: String,
-    /// The start of the range
-    #[arg(long, value_name = "TIME", default_value = "-1d", allow_hyphen_values = true)]
-    from: String,
-    /// The end of the range
-    #[arg(long, value_name = "TIME", default_value = "now", allow_hyphen_values = true)]
-    to: String,
-    /// The length of a point, a multiple of the finest resolution, or day, week or month [default: the finest that gives at most
-    /// 1500 points]
-    #[arg(long, value_name = "STEP")]
-    step: Option<Step>,
-    /// The time zone of today, of days, weeks and months, and of the chart
-    #[arg(long, value_name = "ZONE", default_value = "UTC")]
-    tz: String,
-    /// Draw a chart
+    /// The keys, 1 to 1000: each 1 to 512 bytes
+    #[arg(required = true, value_name = "KEY")]
+    keys: Vec<String>,
+    #[command(flatten)]
+    query: RangeQuery,
+    /// Draw a chart of one key
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
     #[command(flatten)]
@@ -67,70 +60,65 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let zone = moment::zone(&args.tz)?;
-    if let (Some(Step(series::Step::Calendar(unit))), Some(_)) = (args.step, &args.plot) {
-        bail!("--step {}: a chart has points of one length, such as 1d", unit.as_str());
+    check_plot(args)?;
+    let found = block_on(ask(args))?;
+    if let (Some(path), RangeAnswer::One(range)) = (&args.plot, &found) {
+        plot(args, path, range)?;
     }
-    let range = block_on(ask(args, &zone))?;
-    if let (Some(path), PointLength::Seconds(step)) = (&args.plot, &range.step) {
-        let start: Timestamp = range.start.parse().context("the time that the server gave")?;
-        let points = Points { start, step: Duration::from_secs(*step), values: &range.values };
-        let options = chart::Options { zone, ..chart::Options::default() };
-        let picture = chart::series(&format!("{} of {}", args.name, args.key), points, &options);
-        output::write(path, picture.as_bytes())?;
-    }
-    answer(args.json, &range, describe)?;
+    answer(args.json, &found, describe)?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn ask(args: &Args, zone: &TimeZone) -> Result<RangeBody> {
-    if let Some(config) = args.place.opened()? {
-        let limited = args.name.strip_suffix(".limited");
-        let (_, definition) = find("series", limited.unwrap_or(&args.name), &config.series)?;
+/// A chart has points of one length in the order of time.
+fn check_plot(args: &Args) -> Result<()> {
+    if args.plot.is_none() {
+        return Ok(());
+    }
+    if args.keys.len() > 1 || args.query.total.is_some() {
+        bail!("--plot: a chart has one key and no --total");
+    }
+    if args.query.order.is_some() || args.query.limit.is_some() {
+        bail!("--plot: a chart has all points, the oldest first; leave out --order and --limit");
+    }
+    match args.query.step.as_deref() {
+        Some(unit @ ("day" | "week" | "month")) => {
+            bail!("--step {unit}: a chart has points of one length, such as 1d")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn plot(args: &Args, path: &std::path::Path, range: &RangeBody) -> Result<()> {
+    let RangeBody { key, points } = range;
+    let PointLength::Seconds(step) = points.step else { return Ok(()) };
+    let start: Timestamp = points.start.parse().context("the time that the server gave")?;
+    let shown = Points { start, step: Duration::from_secs(step), values: &points.values };
+    let zone = moment::zone(args.query.tz.as_deref().unwrap_or("UTC"))?;
+    let options = chart::Options { zone, ..chart::Options::default() };
+    let picture = chart::series(&format!("{} of {key}", args.name), shown, &options);
+    output::write(path, picture.as_bytes())
+}
+
+async fn ask(args: &Args) -> Result<RangeAnswer> {
+    let Args { name, keys, query, place, .. } = args;
+    let wrong = |wrong: WrongParameter| anyhow!("--{}", wrong.detail);
+    let total = query.wants_total().map_err(wrong)?;
+    if let Some(config) = place.opened()? {
+        let limited = name.strip_suffix(".limited");
+        let (_, definition) = find("series", limited.unwrap_or(name), &config.series)?;
         let bay = open(&config).await?;
         let series = bay.series(definition.clone())?;
         let series = if limited.is_some() { series.limited() } else { series };
-        let now = series.store_time(&args.key).await;
-        let (from, to) = (moment(&args.from, now, zone)?, moment(&args.to, now, zone)?);
-        let range = RangeBody::ask(&series, &args.key, (from, to), args.step, &args.tz).await?;
+        let query = query.query(series.store_time(&keys[0]).await).map_err(wrong)?;
+        let found = match keys.as_slice() {
+            [key] if !total => RangeAnswer::one(key, series.query(key, &query).await?),
+            _ => RangeAnswer::many(keys, series.query_many(keys, &query).await?, total),
+        };
         bay.close().await?;
-        return Ok(range);
+        return Ok(found);
     }
-    let mut path = format!("/v1/series/{}?key={}", escaped(&args.name), escaped(&args.key));
-    let step = args.step.map(|step| step.to_string());
-    let fields =
-        [("from", Some(&args.from)), ("to", Some(&args.to)), ("tz", Some(&args.tz)), ("step", step.as_ref())];
-    for (field, value) in fields {
-        if let Some(value) = value {
-            path.extend(["&", field, "=", &escaped(value)]);
-        }
-    }
-    args.place.client()?.get(&path).await?.read(&[])
-}
-
-fn describe(range: &RangeBody) -> String {
-    let RangeBody { start, step, values, sum, from, to, partial, .. } = range;
-    let most = values.iter().max().copied().unwrap_or(0);
-    let mut lines = vec![spark(values, WIDTH)];
-    let length = match step {
-        PointLength::Seconds(step) => Span(Duration::from_secs(*step)).to_string(),
-        PointLength::Unit(unit) => format!("a {unit}"),
-    };
-    let points = count(values.len() as u64, "point");
-    lines.push(format!("sum {sum}, at most {most} in {length}; {points} from {}", shown(start)));
-    // Points of one length need no list.
-    lines.extend(range.starts.iter().zip(values).map(|(start, n)| format!("{}  {n}", shown(start))));
-    lines.extend(partial.first.then(|| format!("the first point counts from {from}")));
-    lines.extend(partial.last.then(|| format!("the last point counts until {to}")));
-    let missing =
-        "partial: points that other hosts accepted while the one of this key was down are not added yet";
-    lines.extend(partial.counts.then(|| missing.to_owned()));
-    let coarsened = match step {
-        PointLength::Seconds(_) => "the step is longer, because so fine a step is not kept that long",
-        PointLength::Unit(_) => {
-            "some points begin elsewhere, because buckets that begin there are not kept that long"
-        }
-    };
-    lines.extend(range.coarsened.then(|| coarsened.to_owned()));
-    lines.join("\n")
+    let keys = keys.iter().map(|key| ("key", key.as_str()));
+    let pairs = keys.chain(query.parameters()).map(|(field, value)| format!("{field}={}", escaped(value)));
+    let path = format!("/v1/series/{}?{}", escaped(name), pairs.collect::<Vec<_>>().join("&"));
+    place.client()?.get(&path).await?.read(&[])
 }

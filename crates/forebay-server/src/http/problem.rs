@@ -10,7 +10,7 @@ use forebay::{Decision, ErrorKind, Retry};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::registry::UnknownName;
+use crate::{api::series_query::WrongParameter, registry::UnknownName};
 
 /// An error response: `application/problem+json`.
 ///
@@ -119,6 +119,12 @@ impl Problem {
 impl From<UnknownName> for Problem {
     fn from(error: UnknownName) -> Self {
         Self::new(StatusCode::NOT_FOUND, "unknown-name", error.to_string())
+    }
+}
+
+impl From<WrongParameter> for Problem {
+    fn from(wrong: WrongParameter) -> Self {
+        Self::field(wrong.field, wrong.detail)
     }
 }
 

@@ -54,6 +54,41 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Shared> for Path<T> {
     }
 }
 
+/// The keys of the query, and its other parameters as a type.
+#[derive(Debug)]
+pub(crate) struct KeysAnd<T>(pub(crate) Vec<String>, pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequestParts<Shared> for KeysAnd<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, Problem> {
+        let query = parts.uri.query().unwrap_or_default();
+        check_query(query)?;
+        // The decoder of types accepts each name once.
+        let (keys, others): (Vec<&str>, Vec<&str>) =
+            query.split('&').partition(|pair| name_of(pair) == "key");
+        let keys: Vec<String> =
+            keys.into_iter().map(|pair| decoded(pair.split_once('=').map_or("", |(_, key)| key))).collect();
+        if keys.is_empty() {
+            return Err(Problem::field("key", "query: missing field `key`"));
+        }
+        let path = format!("{}?{}", parts.uri.path(), others.join("&"));
+        let mut rest = parts.clone();
+        rest.uri = path.parse().map_err(|_| Problem::field("", "query: not a query"))?;
+        let Query(query) = Query::from_request_parts(&mut rest, app).await?;
+        Ok(Self(keys, query))
+    }
+}
+
+fn name_of(pair: &str) -> String {
+    decoded(pair.split_once('=').map_or(pair, |(name, _)| name))
+}
+
+/// A part of a query that is known to be percent-encoded UTF-8.
+fn decoded(text: &str) -> String {
+    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
+}
+
 /// Refuses a query that is not percent-encoded UTF-8. The decoder would replace invalid bytes by U+FFFD, so that two keys
 /// become one, and keep a `%` without digits.
 fn check_query(query: &str) -> Result<(), Problem> {
@@ -104,6 +139,16 @@ pub(super) struct KeyQuery {
     pub key: String,
 }
 
+/// The query of one or more keys.
+#[derive(Debug, IntoParams)]
+#[expect(dead_code, reason = "describes the parameter to OpenAPI; `KeysAnd` reads it")]
+#[into_params(parameter_in = Query)]
+pub(super) struct KeysQuery {
+    /// 1 to 512 bytes of UTF-8. Once for each key: `key=a&key=b`, up to 1 000. The head of a request has at most 32 KiB.
+    #[param(min_items = 1, max_items = 1_000)]
+    key: Vec<String>,
+}
+
 /// Defines the query of a time range of a key, with further parameters.
 macro_rules! range_query {
     ($(#[$doc:meta])* $name:ident { $($rest:tt)* }) => {
@@ -123,7 +168,7 @@ macro_rules! range_query {
             #[serde(default = "now")]
             #[param(default = "now")]
             pub to: String,
-            /// The time zone of `today`, of a step of the calendar, and of the labels of a chart, such as `Europe/Berlin`.
+            /// The time zone of `today`, and of the labels of a chart, such as `Europe/Berlin`.
             #[serde(default = "utc")]
             #[param(default = "UTC")]
             pub tz: String,
@@ -135,15 +180,6 @@ macro_rules! range_query {
 range_query! {
     /// The query of a sum.
     SumQuery {}
-}
-
-range_query! {
-    /// The query of a range.
-    RangeQuery {
-        /// The length of a point: a multiple of the finest resolution, such as `10s`; longer where that is not kept any more.
-        /// By default the finest that gives at most 1 500 points. Or `day`, `week` or `month`, of the time zone `tz`.
-        pub step: Option<String>,
-    }
 }
 
 range_query! {

@@ -15,15 +15,16 @@ use super::{
     batch::{LineResult, MAX_IN_FLIGHT, respond_added, respond_added_batch},
     once::Keyed,
     query::{
-        ChartQuery, KeyQuery, RangeQuery, SumQuery, between, checked_key, regular_length, regular_step, step,
-        zone,
+        ChartQuery, KeyQuery, KeysAnd, KeysQuery, SumQuery, between, checked_key, regular_length,
+        regular_step, zone,
     },
 };
 use crate::{
     api::{
         batch::Added,
         fields::{At, Count, Key},
-        series::{PointRequest, RangeBody, Sum},
+        series::{PointRequest, RangeAnswer, Sum},
+        series_query::RangeQuery,
     },
     app::{App, Shared},
     chart,
@@ -110,19 +111,31 @@ async fn add_point(
     Ok(())
 }
 
-/// The counts of a key over time, with zeros where nothing was counted.
+/// The counts of one or more keys over time, with zeros where nothing was counted, and what is computed from them.
 #[utoipa::path(
-    get, path = "/v1/series/{series}", params(RangeQuery), security(("token" = ["read"])),
-    responses((status = 200, description = "At most 100 000 points", body = RangeBody)),
+    get, path = "/v1/series/{series}", params(KeysQuery, RangeQuery), security(("token" = ["read"])),
+    responses((
+        status = 200,
+        description = "The points of the key; for several keys, or with `total`, a list. At most 100 000 points and a million buckets for \
+            all keys together, with the points before the range and of the previous period",
+        body = RangeAnswer,
+    )),
 )]
 async fn range(
     Read(app): Read,
     Path(series): Path<String>,
-    Query(query): Query<RangeQuery>,
-) -> JsonResult<RangeBody> {
-    let (series, key) = (find(&app, &series)?, checked_key(&query.key)?);
-    let (from, to) = between(&query.from, &query.to, &query.tz, series.store_time(key).await)?;
-    Ok(Json(RangeBody::ask(&series, key, (from, to), step(query.step.as_deref())?, &query.tz).await?))
+    KeysAnd(keys, query): KeysAnd<RangeQuery>,
+) -> JsonResult<RangeAnswer> {
+    let series = find(&app, &series)?;
+    for key in &keys {
+        checked_key(key)?;
+    }
+    let total = query.wants_total()?;
+    let query = query.query(series.store_time(&keys[0]).await)?;
+    if let ([key], false) = (keys.as_slice(), total) {
+        return Ok(Json(RangeAnswer::one(key, series.query(key, &query).await?)));
+    }
+    Ok(Json(RangeAnswer::many(&keys, series.query_many(&keys, &query).await?, total)))
 }
 
 /// The sum of a key's counts in a time range.

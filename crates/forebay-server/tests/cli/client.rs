@@ -120,6 +120,33 @@ fn a_series_is_shown_and_drawn_and_a_buffer_flushed() {
     let picture = fs::read_to_string(server.dir.path().join("out.svg")).expect("a picture");
     assert!(picture.starts_with("<svg") && picture.contains("hits of 42"), "{picture}");
 
+    let all = server
+        .json(&["series", "hits", "42", "7", "--step", "1m", "--total", "--show", "max", "--moving", "2"])
+        .1;
+    assert_eq!(
+        (&all["ranges"][0]["sum"], &all["ranges"][1]["sum"], &all["total"]["sum"]),
+        (&3.into(), &0.into(), &3.into())
+    );
+    let newest = [
+        "series", "hits", "42", "--last", "5", "--step", "1h", "--order", "newest", "--limit", "2", "--fill",
+        "null",
+    ];
+    let said = stdout(&server.run(&[&newest[..], &["--show", "difference", "--previous", "span"]].concat()));
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(
+        lines[1].starts_with("sum 3, at most 3 in 1h; 2 points from ")
+            && lines[2].starts_with("previous period: sum 0")
+    );
+    assert!(lines[4].contains("  difference ") && lines[4].contains("  filled "), "{said}");
+    assert!(lines[4].ends_with("  previous 0"), "{said}");
+    let said = stdout(&server.run(&["series", "hits", "42", "7", "--total"]));
+    assert!(
+        said.starts_with("key 42\n")
+            && said.contains("\n\nkey 7\n")
+            && said.contains("\n\nall keys together\n"),
+        "{said}"
+    );
+
     // The background flusher may have flushed the row already.
     let (code, flushed) = server.json(&["flush"]);
     assert_eq!((code, &flushed[0]["buffer"]), (Some(0), &"projects".into()));
@@ -177,6 +204,11 @@ fn a_refusal_of_the_server_is_an_error_with_its_text() {
         (&["limit", "hots", "42"][..], "hits"),
         (&["limit", "hits", "42", "--cost", "21"], "1 to 20"),
         (&["series", "hits", "42", "--from", "yesterday"], "yesterday"),
+        (&["series", "hits", "42", "--show", "mean"], "show: \"mean\": one of rate, avg"),
+        (&["series", "hits", "42", "--last", "5"], "needs a step, such as 1h or day"),
+        (&["series", "hits", "42", "7", "--plot", "a.svg"], "a chart has one key"),
+        (&["series", "hits", "42", "--plot", "a.svg", "--limit", "3"], "leave out --order and --limit"),
+        (&["series", "hits", "42", "--plot", "a.svg", "--step", "day"], "points of one length, such as 1d"),
         (&["flush", "project"], "projects"),
         (&["dead", "list", "project"], "projects"),
         // The server has no route for the path without a name.
