@@ -70,4 +70,5 @@ pub use time::{Timestamp, When};
 #[doc = include_str!("../../../README.md")]
 #[doc = include_str!("../../../docs/guide/buffer.md")]
 #[doc = include_str!("../../../docs/guide/limits.md")]
+#[doc = include_str!("../../../docs/guide/series.md")]
 struct Readme;

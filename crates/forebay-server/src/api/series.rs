@@ -87,7 +87,8 @@ pub(crate) struct PointsBody {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub(crate) starts: Vec<String>,
-    /// Buckets as fine as the request needs are not kept any more: `step` is longer, or `starts` are those of the nearest that are.
+    /// Buckets as fine as the request needs are not kept any more: `step` is longer, or `starts` are those of the nearest that
+    /// are.
     pub(crate) coarsened: bool,
     /// The count of each point, zero where nothing was counted.
     pub(crate) values: Vec<u64>,
@@ -116,7 +117,8 @@ pub(crate) enum PointLength {
     Unit(String),
 }
 
-/// Tells whether the oldest (`first`) and the newest (`last`) point cover only a part of their step, and whether counts may be missing.
+/// Tells whether the oldest (`first`) and the newest (`last`) point cover only a part of their step, and whether counts may be
+/// missing.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub(crate) struct Partial {
     pub(crate) first: bool,

@@ -58,7 +58,8 @@ pub(crate) struct RangeQuery {
     #[param(value_type = Option<u32>, minimum = 1, maximum = 10_000)]
     #[arg(long, value_name = "POINTS")]
     pub(crate) moving: Option<String>,
-    /// Adds an earlier period, point by point: `span` (the same length directly before), a span such as `7d`, or a number of points.
+    /// Adds an earlier period, point by point: `span` (the same length directly before), a span such as `7d`, or a number of
+    /// points.
     #[arg(long, value_name = "PERIOD")]
     pub(crate) previous: Option<String>,
     /// Adds the counts with something else than zero in a gap, a point without any count: `null`, `previous` (the count before
@@ -76,7 +77,7 @@ pub(crate) struct RangeQuery {
     pub(crate) limit: Option<String>,
     /// `true`: adds the points of all keys together. The answer is a list then, even of one key.
     #[param(value_type = Option<bool>)]
-    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) total: Option<String>,
 }
 

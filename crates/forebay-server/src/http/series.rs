@@ -116,8 +116,8 @@ async fn add_point(
     get, path = "/v1/series/{series}", params(KeysQuery, RangeQuery), security(("token" = ["read"])),
     responses((
         status = 200,
-        description = "The points of the key; for several keys, or with `total`, a list. At most 100 000 points and a million buckets for \
-            all keys together, with the points before the range and of the previous period",
+        description = "The points of the key; for several keys, or with `total`, a list. At most 100 000 points and a \
+            million buckets for all keys together, with the points before the range and of the previous period",
         body = RangeAnswer,
     )),
 )]

@@ -148,3 +148,44 @@ fn parameters_that_do_not_fit_are_refused_with_what_would() {
     let problem = client.get("/v1/series/fine?key=a&fill=mean");
     assert_eq!(problem.json()["field"], "fill");
 }
+
+/// Returns whether `found` has all that `told` has.
+fn contains(found: &Value, told: &Value) -> bool {
+    match (found, told) {
+        (Value::Object(found), Value::Object(told)) => {
+            told.iter().all(|(name, told)| found.get(name).is_some_and(|found| contains(found, told)))
+        }
+        (Value::Array(found), Value::Array(told)) => {
+            found.len() == told.len() && found.iter().zip(told).all(|(found, told)| contains(found, told))
+        }
+        _ => found == told,
+    }
+}
+
+#[test]
+fn the_guide_s_examples_are_answered_as_it_says() {
+    let server = Server::with(|config| config + "\n[series.visits]\nresolutions = [\"15m/30y\"]\n");
+    let client = server.client();
+    for (key, n, time) in [
+        ("shop", 90, "07:30"),
+        ("shop", 120, "09:05"),
+        ("shop", 60, "09:50"),
+        ("shop", 300, "11:20"),
+        ("blog", 40, "10:00"),
+    ] {
+        let body = json!({"key": key, "n": n, "at": format!("2026-01-05T{time}:00Z")}).to_string();
+        client.post("/v1/series/visits", body).expect(202);
+    }
+    let guide = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guide/series.md");
+    let guide = std::fs::read_to_string(guide).expect("the guide");
+    let mut lines = guide.lines();
+    let mut examples = 0;
+    while let Some(line) = lines.next() {
+        let Some(path) = line.strip_prefix("GET ") else { continue };
+        let told: Value = serde_json::from_str(lines.next().expect("an answer")).expect("JSON");
+        let found = client.get(path).expect(200);
+        assert!(contains(&found, &told), "{path}: {found}");
+        examples += 1;
+    }
+    assert_eq!(examples, 6);
+}
