@@ -16,8 +16,8 @@ use super::{
     dispatch::{Engine, on_any},
     request::{Begin, ChargeToken, End, Known, Seen, Token},
     step::{
-        Allotted, BufferPart, BufferParts, BufferStats, Claim, Claimed, Frozen, Generation, LeaseStep,
-        Leases, PendingRow, Point, Rotate, SeriesPart, Span, Take, Taken, TakenAll, Which,
+        Allotted, BufferPart, BufferParts, BufferStats, Claim, Claimed, Frozen, Generation, KeyRange,
+        LeaseStep, Leases, PendingRow, Point, Rotate, SeriesPart, Span, Take, Taken, TakenAll, Which,
     },
 };
 #[cfg(feature = "redis")]
@@ -155,6 +155,9 @@ steps! {
 
     /// Reads several spans in one round trip, each zero-filled: `to - from` counts.
     fn series_read(part: &'a SeriesPart, spans: &'a [Span<'a>]) -> Vec<Vec<u64>>, Read at Place::Series(part);
+
+    /// The first keys of a range that have a count which is kept at `now`, in the order of their bytes.
+    fn series_list(part: &'a SeriesPart, range: &'a KeyRange<'a>, now: Timestamp) -> Vec<String>, Read at Place::Series(part);
 
     /// Moves counts that are in open buckets to where they stay. It changes no answer, and anybody may do it at any time.
     fn series_seal(part: &'a SeriesPart, which: Which) -> (), Write at Place::Series(part);

@@ -257,6 +257,20 @@ pub(crate) enum Which {
     All,
 }
 
+/// The first keys of a series that begin with a text and come after another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeyRange<'a> {
+    pub prefix: &'a str,
+    pub after: Option<&'a str>,
+    pub most: usize,
+}
+
+impl KeyRange<'_> {
+    pub(crate) fn contains(&self, key: &str) -> bool {
+        !key.is_empty() && key.starts_with(self.prefix) && self.after.is_none_or(|after| key > after)
+    }
+}
+
 /// Buckets `from..to` of one key in one resolution.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span<'a> {

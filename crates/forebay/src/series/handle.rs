@@ -287,6 +287,12 @@ impl SeriesHandle {
         SeriesPart::new(self.grid.clone(), self.grid.partition_of(key))
     }
 
+    /// All partitions that have points.
+    pub(super) fn parts(&self) -> impl Iterator<Item = SeriesPart> + '_ {
+        let count = if self.store.engine().is_shared() { self.grid.partitions } else { 1 };
+        (0..count).map(|index| SeriesPart::new(self.grid.clone(), index))
+    }
+
     /// The partition with the points of `key`. A store in this process has no partitions, so that a maximum of keys refuses
     /// all points or none.
     fn stored_part(&self, key: Key<'_>) -> SeriesPart {

@@ -109,6 +109,7 @@ cases! {
         counts_beyond_32_bits_are_kept,
         keys_and_series_do_not_mix,
         a_deleted_key_is_gone,
+        keys_are_listed_page_by_page,
     }
     lock {
         a_lock_has_one_holder_and_its_fences_increase,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{NOON, fresh};
 use crate::{
     bay::Forebay,
-    engine::step::{Point, SeriesPart, Span},
+    engine::step::{KeyRange, Point, SeriesPart, Span},
     model::resolution::{Grid, Resolution},
     time::{Timestamp, days, secs},
 };
@@ -91,6 +91,48 @@ pub(super) async fn keys_and_series_do_not_mix(bay: Forebay) {
         assert_eq!(two.read(key, 0, NOON, 1).await, [100 * n], "{key}");
     }
     assert_eq!(one.read("other", 0, NOON, 2).await, [0, 0]);
+}
+
+/// Of each store the same pages, whatever the keys look like, and only keys with a count that is kept.
+pub(super) async fn keys_are_listed_page_by_page(bay: Forebay) {
+    let series = Counted::new(&bay);
+    let list = async |prefix: &str, after: Option<&str>, most| {
+        let range = KeyRange { prefix, after, most };
+        bay.engine().series_list(&series.part, &range, NOON).await.unwrap()
+    };
+    assert_eq!(list("", None, 9).await, [""; 0]);
+    let keys = ["a", "a*b", "aa", "a[b", "a\\b", "a{b}", "b", "%7B", "ключ", "клён", "é"];
+    for (n, key) in keys.iter().enumerate() {
+        let ago = days([0, 1, 20, 600][n % 4]);
+        series.add(&[(key, NOON.minus(ago), 1), (key, NOON.minus(ago), 2)]).await;
+    }
+    let mut sorted = keys;
+    sorted.sort_unstable();
+    assert_eq!(list("", None, 99).await, sorted);
+    for most in [1, 3, 4] {
+        let mut all: Vec<String> = vec![];
+        loop {
+            let page = list("", all.last().map(String::as_str), most).await;
+            let ended = page.len() < most;
+            all.extend(page);
+            if ended {
+                break;
+            }
+        }
+        assert_eq!(all, sorted, "{most} in a page");
+    }
+    assert_eq!(list("a*", None, 9).await, ["a*b"]);
+    assert_eq!(list("a[", None, 9).await, ["a[b"]);
+    assert_eq!(list("a\\", None, 9).await, ["a\\b"]);
+    assert_eq!(list("a", None, 9).await, ["a", "a*b", "a[b", "a\\b", "aa", "a{b}"]);
+    assert_eq!(list("a", Some("a"), 2).await, ["a*b", "a[b"]);
+    assert_eq!(list("a", Some("b"), 2).await, [""; 0]);
+    assert_eq!(list("b", Some("a"), 2).await, ["b"]);
+    assert_eq!(list("кл", None, 9).await, ["ключ", "клён"]);
+    assert_eq!(list("c", None, 9).await, [""; 0]);
+    bay.engine().series_delete(&series.part, "aa", NOON).await.unwrap();
+    series.add(&[("a", NOON, 1)]).await;
+    assert_eq!(list("a", None, 9).await, ["a", "a*b", "a[b", "a\\b", "a{b}"]);
 }
 
 pub(super) async fn a_deleted_key_is_gone(bay: Forebay) {

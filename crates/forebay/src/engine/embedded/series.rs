@@ -1,6 +1,6 @@
 //! Series of the embedded engine.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{
     Embedded,
@@ -13,7 +13,7 @@ use super::{
 use crate::{
     engine::{
         request::Token,
-        step::{KeyCount, Point, SeriesPart, Span, Which},
+        step::{KeyCount, KeyRange, Point, SeriesPart, Span, Which},
     },
     error::Result,
     key::Name,
@@ -152,6 +152,35 @@ impl Embedded {
             }
         };
         Ok(spans.iter().map(read).collect())
+    }
+
+    /// Looks at the keys of all series.
+    #[expect(clippy::unused_async, reason = "other engines have to be waited for")]
+    pub(crate) async fn series_list(
+        &self,
+        part: &SeriesPart,
+        range: &KeyRange<'_>,
+        _now: Timestamp,
+    ) -> Result<Vec<String>> {
+        let clock = self.clock.monotonic();
+        let mut first: BTreeSet<Arc<str>> = BTreeSet::new();
+        for index in 0..SHARDS {
+            for entry in self.series.lock_index(index).iter() {
+                let is_full = first.len() >= range.most;
+                if !entry.member.series().is(&part.grid.name)
+                    || !range.contains(&entry.key)
+                    || is_full && first.last().is_some_and(|last| *last < entry.key)
+                    || entry.chunks.iter().all(|chunk| chunk.deadline <= clock)
+                {
+                    continue;
+                }
+                first.insert(entry.key.clone());
+                if is_full {
+                    first.pop_last();
+                }
+            }
+        }
+        Ok(first.into_iter().map(|key| String::from(&*key)).collect())
     }
 
     /// Here no bucket is open.

@@ -51,6 +51,7 @@ mod script;
 mod seal;
 mod sentinel;
 mod series;
+mod series_keys;
 mod series_writer;
 mod server_clock;
 mod session;

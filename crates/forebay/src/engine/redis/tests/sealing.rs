@@ -19,7 +19,7 @@ use crate::{
     Clock, Name, Timestamp,
     engine::{
         redis::Redis,
-        step::{Point, SeriesPart, Span, Which},
+        step::{KeyRange, Point, SeriesPart, Span, Which},
     },
     model::resolution::{Grid, MAX_COUNT, Resolution},
     time::{days, hours, millis, mins, secs},
@@ -50,6 +50,11 @@ async fn sum(redis: &Redis, part: &SeriesPart, resolution: Resolution, key: &str
     let from = resolution.oldest_kept(now);
     let span = Span { key, resolution, from, to: resolution.bucket(now.plus(mins(6))) + 1 };
     redis.series_read(part, &[span]).await.expect("answers").remove(0).iter().sum()
+}
+
+async fn listed(redis: &Redis, part: &SeriesPart) -> Vec<String> {
+    let range = KeyRange { prefix: "", after: None, most: 100_000 };
+    redis.series_list(part, &range, redis.series_now(part).await).await.expect("answers")
 }
 
 /// The names of open buckets, and of chunks.
@@ -124,7 +129,12 @@ async fn equals_the_model(ops: &[Op]) {
                 reader.series_delete(&part, &key, now).await.expect("deletes");
                 model.retain(|(other, ..), _| *other != key);
             }
-            Op::Read(key) => check(&reader, &part, &model, &format!("k{key}"), now).await,
+            Op::Read(key) => {
+                check(&reader, &part, &model, &format!("k{key}"), now).await;
+                let mut expected: Vec<&String> = model.keys().map(|(key, ..)| key).collect();
+                expected.dedup();
+                assert_eq!(listed(&reader, &part).await.iter().collect::<Vec<_>>(), expected);
+            }
         }
         if number + 1 == ops.len() {
             for key in ["k0", "k1", "k2"] {
@@ -415,4 +425,49 @@ async fn a_crowded_partition_takes_points_in_its_chunks() {
     assert!(!redis.open_buckets.is_crowded(&part));
     assert_eq!(stored(&prefix).1.len(), 65_010);
     assert_eq!(sum(&redis, &part, day, "k64995").await, 2);
+}
+
+/// The chunk of an hour is there for longer than its bucket is kept.
+#[tokio::test]
+async fn a_key_is_listed_for_as_long_as_it_has_a_count() {
+    let (redis, _) = engine().await;
+    let part = part(&[Resolution::new(secs(1), secs(30)).expect("valid")]);
+    let now = redis.series_now(&part).await;
+    let before = now.minus(mins(2));
+    for (key, at, then) in
+        [("old", before, before), ("new", now, now), ("both", before, before), ("both", now, now)]
+    {
+        redis.series_add(&part, vec![point(key, at, 1)], then).await.expect("counts");
+    }
+    for _ in 0..2 {
+        assert_eq!(listed(&redis, &part).await, ["both", "new"]);
+        redis.series_seal(&part, Which::All).await.expect("seals");
+    }
+    for most in 1..3 {
+        let range = KeyRange { prefix: "", after: Some("both"), most };
+        assert_eq!(redis.series_list(&part, &range, now).await.expect("answers"), ["new"]);
+    }
+}
+
+/// Each key that is there all the time is found, while its counts move from the open bucket to its chunks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_are_listed_while_their_buckets_are_sealed() {
+    let (redis, prefix) = engine().await;
+    let part = part(&Resolution::defaults());
+    let expected: Vec<String> = (100..700).map(|i| format!("k{i}")).collect();
+    for round in 0..6 {
+        let now = redis.series_now(&part).await;
+        let keys = expected.iter().filter(|key| round > 0 || key.ends_with('7'));
+        add(&redis, &part, keys.map(|key| point(key, now, 1)).collect()).await;
+        let sealer = open(&Server::shared().url(), &prefix).await;
+        let seal = tokio::spawn({
+            let part = part.clone();
+            async move { sealer.series_seal(&part, Which::All).await.expect("seals") }
+        });
+        while round > 0 && !seal.is_finished() {
+            assert!(listed(&redis, &part).await == expected, "round {round}");
+        }
+        seal.await.expect("ends");
+    }
+    assert_eq!(listed(&redis, &part).await, expected);
 }

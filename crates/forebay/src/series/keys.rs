@@ -1,0 +1,126 @@
+//! The keys of a series.
+
+use super::handle::SeriesHandle;
+use crate::{
+    engine::step::KeyRange,
+    error::{Result, invalid, out_of_range},
+    key::Key,
+};
+
+/// The most keys in a page.
+pub const MAX_KEYS_PER_PAGE: usize = 10_000;
+
+/// A question for the keys of a series.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::series::KeyQuery;
+/// let hits = bay.series("hits")?;
+/// for key in ["user:2", "user:1", "user:3", "host:1"] {
+///     hits.add(key, 1).await?;
+/// }
+/// let first = hits.keys(&KeyQuery::new().prefix("user:").limit(2)).await?;
+/// assert!(first.keys == ["user:1", "user:2"] && first.more);
+/// let rest = hits.keys(&KeyQuery::new().prefix("user:").after("user:2")).await?;
+/// assert!(rest.keys == ["user:3"] && !rest.more);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a question does nothing until it is given to `SeriesHandle::keys`"]
+pub struct KeyQuery {
+    prefix: String,
+    after: Option<String>,
+    limit: usize,
+}
+
+impl KeyQuery {
+    /// The first 100 keys.
+    pub fn new() -> Self {
+        Self { prefix: String::new(), after: None, limit: 100 }
+    }
+
+    /// Only keys that begin with a text, byte by byte: no character of it stands for others.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Only keys after this one, such as the last one of the page before. It need not be there any more.
+    pub fn after(mut self, key: impl Into<String>) -> Self {
+        self.after = Some(key.into());
+        self
+    }
+
+    /// At most so many keys, 1 to 10 000, default 100.
+    pub fn limit(mut self, keys: usize) -> Self {
+        self.limit = keys;
+        self
+    }
+}
+
+impl Default for KeyQuery {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Some keys of a series: the answer of [`SeriesHandle::keys`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyPage {
+    /// The keys, in the order of their bytes.
+    pub keys: Vec<String>,
+    /// Whether there are more after these.
+    pub more: bool,
+    /// Whether keys may be missing, as points in [`Total::partial`](super::Total::partial).
+    pub partial: bool,
+}
+
+impl SeriesHandle {
+    /// Lists keys of the series: those with a count that is kept, in any resolution, by the order of their bytes.
+    ///
+    /// A key that was there before the first page was requested, and is there after the last one, is in exactly one page.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) for another limit than 1 to 10 000,
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a prefix or key of more than 512 bytes; and when one of the
+    /// partitions does not answer.
+    ///
+    /// # Cost
+    /// A few round trips for each partition, all partitions at the same time. In a shared store it takes longer for each 1 000
+    /// keys that were counted in the last seconds. On the embedded engine it looks at all keys of all series.
+    ///
+    /// # Examples
+    /// As of [`KeyQuery`].
+    pub async fn keys(&self, query: &KeyQuery) -> Result<KeyPage> {
+        let KeyQuery { prefix, after, limit } = query;
+        let name = &self.grid.name;
+        if !(1..=MAX_KEYS_PER_PAGE).contains(limit) {
+            return Err(out_of_range(format!(
+                "series {name}: limit {limit} of keys: 1 to {MAX_KEYS_PER_PAGE}"
+            )));
+        }
+        for text in [Some(prefix), after.as_ref()].into_iter().flatten() {
+            if text.len() > Key::MAX_BYTES {
+                let most = Key::MAX_BYTES;
+                return Err(invalid(format!("series {name}: {} bytes of a key: at most {most}", text.len())));
+            }
+        }
+        let range = KeyRange { prefix, after: after.as_deref(), most: limit + 1 };
+        let engine = self.store.engine();
+        let read = async |part| {
+            let partial = engine.series_may_wait(&part).await;
+            let now = engine.series_now(&part).await;
+            Ok::<_, crate::Error>((engine.series_list(&part, &range, now).await?, partial))
+        };
+        let pages = futures::future::try_join_all(self.parts().map(read)).await?;
+        let partial = pages.iter().any(|(_, partial)| *partial);
+        let mut keys: Vec<String> = pages.into_iter().flat_map(|(keys, _)| keys).collect();
+        keys.sort_unstable();
+        let more = keys.len() > *limit;
+        keys.truncate(*limit);
+        Ok(KeyPage { keys, more, partial })
+    }
+}
