@@ -2,7 +2,7 @@
 
 use forebay::{
     Timestamp,
-    series::{self, Columns, Filled, Range, Ranges, Total},
+    series::{self, Columns, Filled, KeyPage, Range, Ranges, Total},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -42,6 +42,26 @@ impl From<Total> for Sum {
     fn from(total: Total) -> Self {
         let Total { sum, from, to, partial, .. } = total;
         Self { total: sum, from: from.to_string(), to: to.to_string(), partial }
+    }
+}
+
+/// Keys of a series.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[schema(as = SeriesKeys)]
+pub(crate) struct KeysBody {
+    pub(crate) keys: Vec<String>,
+    /// Whether there are more: ask with the last one as `after`.
+    pub(crate) more: bool,
+    /// Keys may be missing that were first counted while the host of their partition was down. Left out if none are.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    partial: bool,
+}
+
+impl From<KeyPage> for KeysBody {
+    fn from(page: KeyPage) -> Self {
+        let KeyPage { keys, more, partial, .. } = page;
+        Self { keys, more, partial }
     }
 }
 

@@ -149,6 +149,21 @@ pub(super) struct KeysQuery {
     key: Vec<String>,
 }
 
+/// Which keys of a series are listed.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ListQuery {
+    /// Only keys that begin with this text, in which no character stands for others.
+    #[serde(default)]
+    pub(super) prefix: String,
+    /// Only keys after this one, such as the last one of the page before.
+    pub(super) after: Option<String>,
+    /// At most so many keys; default 100.
+    #[param(minimum = 1, maximum = 10_000)]
+    pub(super) limit: Option<usize>,
+}
+
 /// Defines the query of a time range of a key, with further parameters.
 macro_rules! range_query {
     ($(#[$doc:meta])* $name:ident { $($rest:tt)* }) => {

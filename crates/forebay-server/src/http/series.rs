@@ -5,7 +5,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use forebay::series::SeriesHandle;
+use forebay::series::{self, SeriesHandle};
 use futures::{StreamExt, stream};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -15,7 +15,7 @@ use super::{
     batch::{LineResult, MAX_IN_FLIGHT, respond_added, respond_added_batch},
     once::Keyed,
     query::{
-        ChartQuery, KeyQuery, KeysAnd, KeysQuery, SumQuery, between, checked_key, regular_length,
+        ChartQuery, KeyQuery, KeysAnd, KeysQuery, ListQuery, SumQuery, between, checked_key, regular_length,
         regular_step, zone,
     },
 };
@@ -23,7 +23,7 @@ use crate::{
     api::{
         batch::Added,
         fields::{At, Count, Key},
-        series::{PointRequest, RangeAnswer, Sum},
+        series::{KeysBody, PointRequest, RangeAnswer, Sum},
         series_query::RangeQuery,
     },
     app::{App, Shared},
@@ -35,7 +35,11 @@ use crate::{
 const LIMITED: &str = ".limited";
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
-    OpenApiRouter::new().routes(routes!(add, range, delete)).routes(routes!(sum)).routes(routes!(chart))
+    OpenApiRouter::new()
+        .routes(routes!(add, range, delete))
+        .routes(routes!(sum))
+        .routes(routes!(keys))
+        .routes(routes!(chart))
 }
 
 /// One point, or a batch of at most 10 000.
@@ -173,6 +177,24 @@ async fn chart(
         chart::Points { start: range.start(), step: regular_length(range.step)?, values: &range.values };
     let picture = chart::series(&format!("{name} of {key}"), points, &options);
     Ok(([(header::CONTENT_TYPE, "image/svg+xml")], picture).into_response())
+}
+
+/// The keys of a series that have a count which is kept, in the order of their bytes.
+#[utoipa::path(
+    get, path = "/v1/series/{series}/keys", params(ListQuery), security(("token" = ["read"])),
+    responses((status = 200, description = "A page of keys", body = KeysBody)),
+)]
+async fn keys(
+    Read(app): Read,
+    Path(series): Path<String>,
+    Query(query): Query<ListQuery>,
+) -> JsonResult<KeysBody> {
+    let ListQuery { prefix, after, limit } = query;
+    let mut list = series::KeyQuery::new().prefix(prefix).limit(limit.unwrap_or(100));
+    if let Some(after) = after {
+        list = list.after(after);
+    }
+    Ok(Json(KeysBody::from(find(&app, &series)?.keys(&list).await?)))
 }
 
 /// Deletes a key of a series.

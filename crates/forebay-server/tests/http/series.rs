@@ -201,3 +201,29 @@ fn a_new_key_beyond_max_keys_is_refused() {
     assert_eq!(client.get("/v1/limits/few?key=e").expect(200)["used"], json!(0));
     client.post("/v1/events/few", r#"{"key":"a"}"#).expect(202);
 }
+
+#[test]
+fn keys_are_listed_by_prefix_page_by_page() {
+    let server = Server::example();
+    let client = server.client();
+    for key in ["user:1", "user:2", "user:3", "host:1", "user*"] {
+        client.post("/v1/series/hits", json!({"key": key}).to_string()).expect(202);
+    }
+    let list = |rest: &str| client.get(&format!("/v1/series/hits/keys{rest}"));
+    let all = json!({"keys": ["host:1", "user*", "user:1", "user:2", "user:3"], "more": false});
+    assert_eq!(list("").expect(200), all);
+    assert_eq!(
+        list("?prefix=user:&limit=2").expect(200),
+        json!({"keys": ["user:1", "user:2"], "more": true})
+    );
+    let rest = json!({"keys": ["user:3"], "more": false});
+    assert_eq!(list("?prefix=user:&limit=2&after=user:2").expect(200), rest);
+    assert_eq!(list("?prefix=user*").expect(200), json!({"keys": ["user*"], "more": false}));
+    for wrong in ["?limit=0", "?limit=10001"] {
+        let told = list(wrong).expect(422)["detail"].to_string();
+        assert!(told.contains("1 to 10000"), "{told}");
+    }
+    list("?prefx=a").expect(422);
+    client.get("/v1/series/other/keys").expect(404);
+    assert_eq!(client.get("/v1/series/hits.limited/keys").expect(200)["keys"], json!([]));
+}
