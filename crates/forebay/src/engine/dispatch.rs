@@ -14,6 +14,7 @@ use super::fault::FaultEngine;
 #[cfg(feature = "redis")]
 use super::{
     cluster::{Cluster, Content, Host as ClusterHost, SlotMove},
+    key_move,
     redis::Redis,
     remote::Remote,
 };
@@ -21,7 +22,7 @@ use super::{
     embedded::Embedded,
     notifier::Subscription,
     request::Hosts,
-    step::{KeyCount, Place, SeriesPart, Take, Taken},
+    step::{KeyCount, KeyMove, Place, SeriesPart, Take, Taken},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -259,6 +260,36 @@ impl Engine {
             #[cfg(feature = "redis")]
             Self::Cluster(cluster) => cluster.series_grids().define(grid),
             _ => {}
+        }
+    }
+
+    /// Moves all counts of a key of a series to another key, and answers how much that was. Points that come to the key meanwhile stay
+    /// there. If it fails after the counts were set aside, it is continued in the background.
+    pub(crate) async fn series_move(
+        &self,
+        part: &SeriesPart,
+        moving: &KeyMove,
+        now: Timestamp,
+    ) -> Result<u64> {
+        match self {
+            engine if engine.is_closed() => Err(closed()),
+            Self::Embedded(engine) => engine.series_move(part, moving, now).await,
+            #[cfg(feature = "redis")]
+            Self::Redis(redis) => Box::pin(key_move::move_key(&**redis, part, moving)).await,
+            #[cfg(feature = "redis")]
+            Self::Cluster(cluster) => Box::pin(key_move::move_key(&**cluster, part, moving)).await,
+            #[cfg(feature = "test-util")]
+            Self::Fault(fault) => fault.inner.series_move(part, moving, now).await,
+        }
+    }
+
+    /// Continues the moves from a partition that a process gave up.
+    #[cfg(feature = "redis")]
+    pub(super) async fn series_continue_moves(&self, part: &SeriesPart) -> Result<()> {
+        match self {
+            Self::Redis(redis) => key_move::continue_moves(&**redis, part).await,
+            Self::Cluster(cluster) => key_move::continue_moves(&**cluster, part).await,
+            _ => Ok(()),
         }
     }
 

@@ -32,6 +32,8 @@ pub(crate) mod embedded;
 pub mod fault;
 #[cfg(feature = "redis")]
 pub(crate) mod grids;
+#[cfg(feature = "redis")]
+mod key_move;
 pub(crate) mod notifier;
 mod open;
 mod options;

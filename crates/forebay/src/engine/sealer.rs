@@ -1,4 +1,4 @@
-//! Seals the open buckets of series, for as long as the store is open.
+//! Seals the open buckets of series, and continues moves of keys that were given up, for as long as the store is open.
 //!
 //! Nothing depends on it but the speed of reads and the memory of the store: an open bucket counts as much as a sealed one, and
 //! any process that knows the series may seal it later.
@@ -45,11 +45,16 @@ pub(super) async fn seal_series(open: impl Fn() -> Option<Engine>, clock: Clock)
     for turn in 1u64.. {
         clock.sleep(INTERVAL).await;
         let Some(engine) = open() else { return };
-        let parts = engine.series_to_seal(turn.is_multiple_of(TURNS_TO_ALL));
+        let all = turn.is_multiple_of(TURNS_TO_ALL);
+        let parts = engine.series_to_seal(all);
         drop(engine);
         let seal = async |part: SeriesPart| {
             let Some(engine) = open() else { return };
-            match clock.timeout(PATIENCE, engine.series_seal(&part, Which::Due)).await {
+            let work = async {
+                engine.series_seal(&part, Which::Due).await?;
+                if all { engine.series_continue_moves(&part).await } else { Ok(()) }
+            };
+            match clock.timeout(PATIENCE, work).await {
                 Some(Ok(())) => {}
                 Some(Err(error)) => tracing::debug!(series = %part.grid.name, %error, "buckets stay open"),
                 None => tracing::debug!(series = %part.grid.name, "buckets stay open: no answer"),

@@ -10,7 +10,7 @@ use super::fault::{Fault, Faults};
 use super::{
     cluster::{Access, PATIENCE, Patience, ROW_PATIENCE, again},
     remote::Remote,
-    step::Place,
+    step::{BucketGain, KeyMove, MovedCounts, Place},
 };
 use super::{
     dispatch::{Engine, on_any},
@@ -36,7 +36,7 @@ use crate::{
 /// engines with servers. What arguments borrow lives for `'a`. A routed step,
 /// `fn name(arguments) -> answer, Access at place;`, also becomes a method of the cluster that runs it on the host of the place:
 /// see `cluster/moving.rs`. How long it waits for a slot on its way may follow: `within time`. The first word names the constant
-/// that lists the steps.
+/// that lists the steps. Steps `of hosts` become methods of the cluster alone.
 macro_rules! steps {
     ($names:ident routed: $(
         $(#[$doc:meta])*
@@ -44,9 +44,15 @@ macro_rules! steps {
     )*) => {
         steps!($names on all hosts: $( $(#[$doc])* fn $name($($arg: $type),*) -> $answer; )*);
 
+        steps!(of hosts: $( $(#[$doc])* fn $name($($arg: $type),*) -> $answer, $access at $place $(, within $within)?; )*);
+    };
+    (of hosts: $(
+        $(#[$doc:meta])*
+        fn $name:ident($($arg:ident: $type:ty),*) -> $answer:ty, $access:ident at $place:expr $(, within $within:expr)?;
+    )*) => {
         #[cfg(feature = "redis")]
         impl<'a> super::cluster::Cluster {
-            $(pub(super) async fn $name(&self, $($arg: $type),*) -> Result<$answer> {
+            $($(#[$doc])* pub(super) async fn $name(&self, $($arg: $type),*) -> Result<$answer> {
                 let mut patience = Patience::of([$($within,)? PATIENCE][0]);
                 loop {
                     let member = match self.ready_member(Access::$access, $place) {
@@ -228,6 +234,26 @@ steps! {
 
     /// Whether the store takes writes. A host is asked at most once a second.
     fn ping() -> ();
+}
+
+// Steps of engines with servers alone: in this process a move is one step.
+steps! {
+    of hosts:
+
+    /// Sets the counts of a key aside for a move. Answers whether there are any. Safe to repeat.
+    fn series_claim(part: &'a SeriesPart, moving: &'a KeyMove, now: Timestamp) -> bool, Write at Place::Series(part);
+
+    /// The moves from keys of a partition that have not ended.
+    fn series_moves(part: &'a SeriesPart) -> Vec<KeyMove>, Read at Place::Series(part);
+
+    /// The counts that a move has set aside. They do not change.
+    fn series_moved(part: &'a SeriesPart, moving: &'a KeyMove, now: Timestamp) -> MovedCounts, Read at Place::Series(part);
+
+    /// Adds gains to a key, once for each id.
+    fn series_receive_gains(part: &'a SeriesPart, key: &'a str, gains: (Uuid, &'a [BucketGain]), now: Timestamp) -> (), Write at Place::Series(part);
+
+    /// Forgets a move whose target has all of it. Safe to repeat.
+    fn series_end_move(part: &'a SeriesPart, moving: &'a KeyMove, now: Timestamp) -> (), Write at Place::Series(part);
 }
 
 /// The methods that name a step are here, because the names are.

@@ -257,6 +257,34 @@ pub(crate) enum Which {
     All,
 }
 
+/// A move of all counts of a key of a series to another key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeyMove {
+    /// No other move has it. It tells when the move began.
+    pub id: Uuid,
+    pub from: Box<str>,
+    pub to: Box<str>,
+}
+
+/// The counts that a move has set aside.
+#[cfg(feature = "redis")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MovedCounts {
+    /// Of the finest buckets whose counts were in no chunk: by start in seconds, sorted. They belong to every resolution.
+    pub open: Vec<(i64, u64)>,
+    /// Of each chunk the counts of its buckets.
+    pub chunks: Vec<Vec<BucketGain>>,
+}
+
+/// The gain of one bucket of one resolution.
+#[cfg(feature = "redis")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BucketGain {
+    pub resolution: Resolution,
+    pub bucket: i64,
+    pub n: u64,
+}
+
 /// The first keys of a series that begin with a text and come after another.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KeyRange<'a> {

@@ -295,7 +295,7 @@ impl SeriesHandle {
 
     /// The partition with the points of `key`. A store in this process has no partitions, so that a maximum of keys refuses
     /// all points or none.
-    fn stored_part(&self, key: Key<'_>) -> SeriesPart {
+    pub(super) fn stored_part(&self, key: Key<'_>) -> SeriesPart {
         if self.store.engine().is_shared() {
             return self.part(key.as_str());
         }

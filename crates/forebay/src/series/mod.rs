@@ -6,6 +6,7 @@ mod definition;
 mod derive;
 mod handle;
 mod keys;
+mod moves;
 mod plan;
 mod query;
 mod query_plan;

@@ -22,6 +22,7 @@ use super::{
     traffic::{MAX_SKEW, skews},
 };
 use crate::{
+    clock::Clock,
     engine::{
         notifier::Subscription,
         redis::Redis,
@@ -137,6 +138,11 @@ impl Cluster {
     pub(crate) fn host_of_request(&self, place: Place<'_>) -> (u32, u64) {
         let topology = self.topology.read();
         (topology.member(place).host.id(), topology.placement().epoch)
+    }
+
+    /// The clock of this process.
+    pub(crate) fn clock(&self) -> Clock {
+        self.topology().members()[0].engine.clock().clone()
     }
 
     /// The bytes that each host has of requests.

@@ -110,6 +110,7 @@ cases! {
         keys_and_series_do_not_mix,
         a_deleted_key_is_gone,
         keys_are_listed_page_by_page,
+        a_key_is_merged_into_another_and_renamed,
     }
     lock {
         a_lock_has_one_holder_and_its_fences_increase,

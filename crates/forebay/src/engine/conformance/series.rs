@@ -7,7 +7,8 @@ use crate::{
     bay::Forebay,
     engine::step::{KeyRange, Point, SeriesPart, Span},
     model::resolution::{Grid, Resolution},
-    time::{Timestamp, days, secs},
+    series::KeyQuery,
+    time::{Timestamp, days, mins, secs},
 };
 
 /// A series of its own.
@@ -133,6 +134,31 @@ pub(super) async fn keys_are_listed_page_by_page(bay: Forebay) {
     bay.engine().series_delete(&series.part, "aa", NOON).await.unwrap();
     series.add(&[("a", NOON, 1)]).await;
     assert_eq!(list("a", None, 9).await, ["a", "a*b", "a[b", "a\\b", "a{b}"]);
+}
+
+pub(super) async fn a_key_is_merged_into_another_and_renamed(bay: Forebay) {
+    let series = bay.series(fresh("series").as_str()).unwrap();
+    let now = series.store_time("a").await;
+    let ago = [secs(0), secs(40), days(2), days(20), days(300)];
+    for ago in ago {
+        series.add_at("a", 3, now.minus(ago)).await.unwrap();
+    }
+    series.add("b", 1).await.unwrap();
+    assert!(series.rename("a", "b").await.is_err(), "it has counts");
+    assert!(series.merge("a", "a").await.is_err());
+    assert_eq!(series.merge("a", "b").await.unwrap(), 15);
+    for (key, counts) in [("a", [0; 5]), ("b", [1 + 3, 6 + 1, 9 + 1, 12 + 1, 15 + 1])] {
+        for (span, count) in [secs(1), mins(10), days(3), days(21), days(301)].into_iter().zip(counts) {
+            assert_eq!(series.sum(key, span).await.unwrap(), count, "{key} over {span:?}");
+        }
+    }
+    assert_eq!(series.keys(&KeyQuery::new()).await.unwrap().keys, ["b"]);
+    assert_eq!(series.merge("a", "b").await.unwrap(), 0, "nothing is left");
+    assert_eq!(series.rename("b", "c:d").await.unwrap(), 16);
+    assert_eq!(series.keys(&KeyQuery::new()).await.unwrap().keys, ["c:d"]);
+    assert_eq!(series.sum("c:d", days(301)).await.unwrap(), 16);
+    series.add("b", 1).await.unwrap();
+    assert_eq!(series.sum("b", days(301)).await.unwrap(), 1);
 }
 
 pub(super) async fn a_deleted_key_is_gone(bay: Forebay) {

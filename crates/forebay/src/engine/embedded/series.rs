@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use super::{
     Embedded,
     batch::{Block, DeferredWrite},
-    chunk::{Chunk, of_step},
+    chunk::{Chunk, of_step, step_of},
     codec::{Pack, Unpack, corrupt},
     population::Member,
     series_table::Entry,
@@ -13,12 +13,12 @@ use super::{
 use crate::{
     engine::{
         request::Token,
-        step::{KeyCount, KeyRange, Point, SeriesPart, Span, Which},
+        step::{KeyCount, KeyMove, KeyRange, Point, SeriesPart, Span, Which},
     },
     error::Result,
     key::Name,
     model::resolution::Resolution,
-    table::{SHARDS, Shard},
+    table::{SHARDS, Shard, Shards},
     time::{Timestamp, days},
 };
 
@@ -197,6 +197,50 @@ impl Embedded {
             self.defer_series(&entry, entry.chunks.iter().flat_map(Chunk::gone).collect());
         }
         Ok(())
+    }
+
+    /// In one record of the journal: after a crash the counts are at one of the keys.
+    pub(crate) async fn series_move(
+        &self,
+        part: &SeriesPart,
+        moving: &KeyMove,
+        now: Timestamp,
+    ) -> Result<u64> {
+        self.journal.check()?;
+        let series = &part.grid.name;
+        let [from, to] = [&moving.from, &moving.to].map(|key| series.hash_of(key.as_bytes()));
+        let [from_shard, to_shard] = [from, to].map(Shards::<Entry>::index);
+        let (sum, commit) = {
+            // In ascending order, as everybody locks them.
+            let mut low = self.series.lock_index(from_shard.min(to_shard));
+            let mut high = (from_shard != to_shard).then(|| self.series.lock_index(from_shard.max(to_shard)));
+            let source =
+                if from_shard <= to_shard { &mut low } else { high.as_mut().expect("there are two") };
+            let Ok(source) = source.find_entry(from, |entry| entry.is(series, &moving.from)) else {
+                return Ok(0);
+            };
+            let (source, _) = source.remove();
+            let target =
+                if to_shard <= from_shard { &mut low } else { high.as_mut().expect("there are two") };
+            let found = target.entry(to, |entry| entry.is(series, &moving.to), Entry::hash);
+            let new = || Entry::new(self.populations.of(series).join(), (*moving.to).into());
+            let target = found.or_insert_with(new).into_mut();
+            let coarsest = part.grid.resolutions.last().map(step_of);
+            let sum =
+                source.chunks.iter().map(|chunk| target.absorb(chunk, coarsest)).fold(0, u64::saturating_add);
+            let mut record = self.journal.record()?;
+            if self.journal.is_kept() {
+                let gone = source.chunks.iter().flat_map(Chunk::gone).collect();
+                let changed = target.changed(self.clock.monotonic(), now);
+                for (key, blocks) in [(&source.key, gone), (&target.key, changed)] {
+                    let (series, key) = (series.clone(), key.clone());
+                    record.include_deferred(DeferredWrite::Series { series, key, blocks });
+                }
+            }
+            (sum, record.commit(()))
+        };
+        commit.durable().await?;
+        Ok(sum)
     }
 
     pub(super) fn sweep_series(&self, now: Duration) {

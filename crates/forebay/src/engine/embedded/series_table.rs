@@ -62,6 +62,22 @@ impl Entry {
         self.unsaved = true;
     }
 
+    /// Adds the counts of a chunk of another key. Answers their sum, if the chunk is of this resolution.
+    pub(super) fn absorb(&mut self, other: &Chunk, of: Option<u32>) -> u64 {
+        let (step, index) = other.place();
+        let mut sum = 0u64;
+        let chunk = self.chunk(step, index);
+        chunk.deadline = chunk.deadline.max(other.deadline);
+        other.each(|slot, n| {
+            if n > 0 {
+                chunk.add(slot, n, 0);
+                sum = sum.saturating_add(n);
+            }
+        });
+        self.unsaved = true;
+        if of == Some(step) { sum } else { 0 }
+    }
+
     /// The blocks that have changed, packed.
     pub(super) fn changed(&mut self, now: Duration, time: Timestamp) -> Vec<(Block, Option<Pack>)> {
         self.unsaved = false;

@@ -77,22 +77,32 @@ pub(super) fn longest_life(grid: &Grid) -> Duration {
 
 /// The gains of a point, from the finest resolution to the coarsest.
 fn kept<'a>(grid: &'a Grid, point: &'a Point, now: Timestamp) -> impl Iterator<Item = Gain> + 'a {
-    grid.resolutions.iter().filter_map(move |resolution| {
-        let bucket = resolution.bucket(point.at);
-        if !resolution.keeps(bucket, now) {
-            return None;
-        }
-        let (chunk, slot) = resolution.place(bucket);
-        Some(Gain {
-            key: point.key.clone(),
-            step: resolution.step.as_secs(),
-            chunk,
-            slot,
-            slots: resolution.slots(),
-            n: point.n,
-            // A chunk that holds a kept bucket has time left; a started millisecond counts.
-            ttl: resolution.lifetime(chunk, now).unwrap_or_default().as_millis() + 1,
-        })
+    let of = move |resolution: &Resolution| {
+        gain(resolution, resolution.bucket(point.at), (&point.key, point.n), now)
+    };
+    grid.resolutions.iter().filter_map(of)
+}
+
+/// The gain of a bucket, if it is still kept.
+pub(super) fn gain(
+    resolution: &Resolution,
+    bucket: i64,
+    (key, n): (&Arc<str>, u64),
+    now: Timestamp,
+) -> Option<Gain> {
+    if !resolution.keeps(bucket, now) {
+        return None;
+    }
+    let (chunk, slot) = resolution.place(bucket);
+    Some(Gain {
+        key: key.clone(),
+        step: resolution.step.as_secs(),
+        chunk,
+        slot,
+        slots: resolution.slots(),
+        n,
+        // A chunk that holds a kept bucket has time left; a started millisecond counts.
+        ttl: resolution.lifetime(chunk, now).unwrap_or_default().as_millis() + 1,
     })
 }
 

@@ -78,7 +78,12 @@ impl Keys {
             "series" if part == "frozen" || part == "held" => Kept("list", DELETE),
             "series" if part.starts_with("keys:") => Kept("zset", DELETE),
             "series" if part == "lease" => Kept("string", DELETE),
-            "series" if !matches!(part, "guard" | "live" | "open") && !part.starts_with("open:") => {
+            "series" if part.starts_with("moved:") && part.matches(':').count() > 1 => Kept("string", DELETE),
+            "series"
+                if !matches!(part, "guard" | "live" | "open" | "moves")
+                    && !part.starts_with("open:")
+                    && !part.starts_with("moved:") =>
+            {
                 Kept("string", DELETE_SERIES)
             }
             "buffer" | "series" | "{overrides}" | "once-bytes" => Kept("hash", DELETE),
@@ -273,6 +278,16 @@ impl Keys {
         format!("{}:keys:{chunk}", self.series(part))
     }
 
+    /// The key of the moves from keys of a partition of a series that have not ended.
+    pub(super) fn series_moves(&self, part: &SeriesPart) -> String {
+        format!("{}:moves", self.series(part))
+    }
+
+    /// The key of what a move has of open buckets; the names of its chunks begin with it.
+    pub(super) fn series_moved(&self, part: &SeriesPart, id: Uuid) -> String {
+        format!("{}:moved:{}", self.series(part), id.hyphenated())
+    }
+
     /// The key of the live generation of a stand-in.
     pub(super) fn stand_in_live(&self, part: &SeriesPart) -> String {
         format!("{}:live", self.series(part))
@@ -370,6 +385,17 @@ pub(super) const KEYSPACE: &[[&str; 3]] = &[
         "<prefix>:series:{<series>.<partition>}:open:<bucket>",
         "hash",
         "until its counts are in chunks; at most the longest retention after its first",
+    ],
+    [
+        "<prefix>:series:{<series>.<partition>}:moves",
+        "hash",
+        "an entry until its move has ended; all, the longest retention after the last one began",
+    ],
+    ["<prefix>:series:{<series>.<partition>}:moved:<move>", "hash", "until the move has ended"],
+    [
+        "<prefix>:series:{<series>.<partition>}:moved:<move>:<step>:<chunk>",
+        "string",
+        "until the move has ended",
     ],
     [
         "<prefix>:series:{<series>.<partition>~<n>}:live",

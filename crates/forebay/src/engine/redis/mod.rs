@@ -52,6 +52,7 @@ mod seal;
 mod sentinel;
 mod series;
 mod series_keys;
+mod series_move;
 mod series_writer;
 mod server_clock;
 mod session;

@@ -96,6 +96,8 @@ scripts! {
     SeriesAddChunks => framed!(lua!("guard"), lua!("chunks"), lua!("series_add_chunks")),
     SeriesSeal => framed!(lua!("chunks"), lua!("series_seal")),
     SeriesDelete => framed!(lua!("series_delete")),
+    SeriesClaim => framed!(lua!("chunks"), lua!("series_claim")),
+    SeriesMoved => framed!(lua!("series_moved")),
     SeriesReceive => framed!(lua!("chunks"), lua!("series_receive")),
     StandInAdd => framed!(lua!("guard"), lua!("stand_in"), lua!("stand_in_add")),
     StandInNext => framed!(lua!("stand_in"), lua!("stand_in_next")),

@@ -6,7 +6,8 @@ use redis::Value;
 use uuid::Uuid;
 
 use super::{
-    Redis, announced, chunk,
+    Redis, announced,
+    chunk::{self, Gain},
     reply::{strings, text, unexpected},
     rows,
     script::Script,
@@ -167,28 +168,37 @@ impl Redis {
         handed: &HandedPoints,
         now: Timestamp,
     ) -> Result<Received> {
-        let gains = chunk::gains(&part.grid, &handed.points, now);
+        self.receive_gains(part, handed.generation, &chunk::gains(&part.grid, &handed.points, now)).await
+    }
+
+    /// Adds merged gains to a partition, once for each id, which tells the day.
+    pub(super) async fn receive_gains(
+        &self,
+        part: &SeriesPart,
+        id: Uuid,
+        gains: &[Gain],
+    ) -> Result<Received> {
         if gains.is_empty() {
             return Ok(Received::Known);
         }
-        let chunk::Arguments { chunks, lists } = chunk::arguments(&gains, &part.grid, 2);
+        let chunk::Arguments { chunks, lists } = chunk::arguments(gains, &part.grid, 2);
         let keys = 1 + lists.len() + chunks.len();
         let mut call = self.host.call(Script::SeriesReceive, keys, 256 + 64 * gains.len());
-        call.command.arg(self.keys.series_received(part, day_of(handed.generation)));
+        call.command.arg(self.keys.series_received(part, day_of(id)));
         for chunk in lists {
             call.command.arg(self.keys.series_keys(part, chunk));
         }
         for (gain, _) in &chunks {
             call.command.arg(self.keys.series_chunk(part, gain.step, gain.chunk, &gain.key));
         }
-        call.command.arg(&handed.generation.as_bytes()[..]).arg(MARK_LIFE.as_millis().to_string());
+        call.command.arg(&id.as_bytes()[..]).arg(MARK_LIFE.as_millis().to_string());
         for (_, argument) in &chunks {
             call.command.arg(argument);
         }
         match text(self.host.run_one(call).await?).as_deref() {
             Some(ADDED) => Ok(Received::Added),
             Some(KNOWN) => Ok(Received::Known),
-            _ => Err(unexpected(self.host.name(), "a generation of a stand-in")),
+            _ => Err(unexpected(self.host.name(), "gains for a series")),
         }
     }
 }

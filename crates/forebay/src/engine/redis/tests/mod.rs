@@ -6,6 +6,7 @@ mod cluster_node;
 mod connection;
 mod fence;
 mod limit;
+mod moves;
 mod sealing;
 mod series;
 mod stand_in;

@@ -25,34 +25,34 @@ use crate::{
     time::{days, hours, millis, mins, secs},
 };
 
-fn part(resolutions: &[Resolution]) -> SeriesPart {
+pub(super) fn part(resolutions: &[Resolution]) -> SeriesPart {
     let grid =
         Grid { name: Name::new("hits").expect("valid"), resolutions: resolutions.into(), partitions: 1 };
     SeriesPart::new(Arc::new(grid), 0)
 }
 
-fn point(key: &str, at: Timestamp, n: u64) -> Point {
+pub(super) fn point(key: &str, at: Timestamp, n: u64) -> Point {
     Point { key: key.into(), at, n }
 }
 
-async fn open(url: &str, prefix: &str) -> Arc<Redis> {
+pub(super) async fn open(url: &str, prefix: &str) -> Arc<Redis> {
     Redis::open(url, prefix, Clock::system()).await.expect("opens")
 }
 
-async fn add(redis: &Redis, part: &SeriesPart, points: Vec<Point>) {
+pub(super) async fn add(redis: &Redis, part: &SeriesPart, points: Vec<Point>) {
     let now = redis.series_now(part).await;
     redis.series_add(part, points, now).await.expect("counts");
 }
 
 /// The sum of a key over the last two years in a resolution, and up to five minutes ahead.
-async fn sum(redis: &Redis, part: &SeriesPart, resolution: Resolution, key: &str) -> u64 {
+pub(super) async fn sum(redis: &Redis, part: &SeriesPart, resolution: Resolution, key: &str) -> u64 {
     let now = redis.series_now(part).await;
     let from = resolution.oldest_kept(now);
     let span = Span { key, resolution, from, to: resolution.bucket(now.plus(mins(6))) + 1 };
     redis.series_read(part, &[span]).await.expect("answers").remove(0).iter().sum()
 }
 
-async fn listed(redis: &Redis, part: &SeriesPart) -> Vec<String> {
+pub(super) async fn listed(redis: &Redis, part: &SeriesPart) -> Vec<String> {
     let range = KeyRange { prefix: "", after: None, most: 100_000 };
     redis.series_list(part, &range, redis.series_now(part).await).await.expect("answers")
 }
