@@ -45,6 +45,21 @@ impl From<Total> for Sum {
     }
 }
 
+/// A key whose counts move to another key.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with from and to")]
+pub(crate) struct MoveRequest {
+    pub(crate) from: Key,
+    pub(crate) to: Key,
+}
+
+/// The counts that moved.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct MovedBody {
+    /// The sum of the counts; 0 if the key had none.
+    pub(crate) moved: u64,
+}
+
 /// Keys of a series.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[schema(as = SeriesKeys)]

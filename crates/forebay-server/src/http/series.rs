@@ -23,7 +23,7 @@ use crate::{
     api::{
         batch::Added,
         fields::{At, Count, Key},
-        series::{KeysBody, PointRequest, RangeAnswer, Sum},
+        series::{KeysBody, MoveRequest, MovedBody, PointRequest, RangeAnswer, Sum},
         series_query::RangeQuery,
     },
     app::{App, Shared},
@@ -39,6 +39,8 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(add, range, delete))
         .routes(routes!(sum))
         .routes(routes!(keys))
+        .routes(routes!(merge))
+        .routes(routes!(rename))
         .routes(routes!(chart))
 }
 
@@ -195,6 +197,39 @@ async fn keys(
         list = list.after(after);
     }
     Ok(Json(KeysBody::from(find(&app, &series)?.keys(&list).await?)))
+}
+
+/// Adds all counts of a key to those of another one. The first key has none after that.
+///
+/// If the keys are on different hosts, it lasts three seconds. After an error that says `unknown` it is completed in the background.
+#[utoipa::path(
+    post, path = "/v1/series/{series}/merge", security(("token" = ["admin"])), request_body = MoveRequest,
+    responses((status = 200, description = "Moved, each count once", body = MovedBody)),
+)]
+async fn merge(
+    Admin(app): Admin,
+    Path(series): Path<String>,
+    Json(request): Json<MoveRequest>,
+) -> JsonResult<MovedBody> {
+    let MoveRequest { from: Key(from), to: Key(to) } = request;
+    Ok(Json(MovedBody { moved: find(&app, &series)?.merge(from, to).await? }))
+}
+
+/// Gives a key of a series another name, which must have no counts.
+#[utoipa::path(
+    post, path = "/v1/series/{series}/rename", security(("token" = ["admin"])), request_body = MoveRequest,
+    responses(
+        (status = 200, description = "Renamed, each count once", body = MovedBody),
+        (status = 422, description = "The other key has counts"),
+    ),
+)]
+async fn rename(
+    Admin(app): Admin,
+    Path(series): Path<String>,
+    Json(request): Json<MoveRequest>,
+) -> JsonResult<MovedBody> {
+    let MoveRequest { from: Key(from), to: Key(to) } = request;
+    Ok(Json(MovedBody { moved: find(&app, &series)?.rename(from, to).await? }))
 }
 
 /// Deletes a key of a series.

@@ -227,3 +227,25 @@ fn keys_are_listed_by_prefix_page_by_page() {
     client.get("/v1/series/other/keys").expect(404);
     assert_eq!(client.get("/v1/series/hits.limited/keys").expect(200)["keys"], json!([]));
 }
+
+#[test]
+fn a_key_is_merged_into_another_and_renamed() {
+    let server = Server::example();
+    let client = server.client();
+    for (key, n) in [("a", 2), ("b", 3)] {
+        client.post("/v1/series/hits", json!({"key": key, "n": n}).to_string()).expect(202);
+    }
+    let post = |what: &str, from: &str, to: &str| {
+        client.post(&format!("/v1/series/hits/{what}"), json!({"from": from, "to": to}).to_string())
+    };
+    let told = post("rename", "a", "b").expect(422)["detail"].to_string();
+    assert!(told.contains("has counts: merge adds to them"), "{told}");
+    assert_eq!(post("merge", "a", "b").expect(200), json!({"moved": 2}));
+    assert_eq!(post("merge", "a", "b").expect(200), json!({"moved": 0}));
+    assert_eq!(post("rename", "b", "c").expect(200), json!({"moved": 5}));
+    let sum =
+        |key: &str| client.get(&format!("/v1/series/hits/sum?key={key}&from=-1h")).expect(200)["sum"].clone();
+    assert_eq!(["a", "b", "c"].map(sum), [0, 0, 5].map(|n| json!(n)));
+    post("merge", "c", "c").expect(422);
+    client.post("/v1/series/hits/merge", r#"{"from":"c"}"#).expect(422);
+}
