@@ -60,6 +60,13 @@ pub(crate) struct MovedBody {
     pub(crate) moved: u64,
 }
 
+/// The counts that were deleted.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DeletedBody {
+    /// Their sum.
+    pub(crate) deleted: u64,
+}
+
 /// Keys of a series.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[schema(as = SeriesKeys)]

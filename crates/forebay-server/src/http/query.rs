@@ -139,6 +139,24 @@ pub(super) struct KeyQuery {
     pub key: String,
 }
 
+/// The key, or the span of one, that is deleted.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct DeleteQuery {
+    /// 1 to 512 bytes of UTF-8.
+    #[param(min_length = 1, max_length = 512)]
+    pub(super) key: String,
+    /// The start of the span: where a bucket begins of the finest resolution that is kept there, or earlier than all. Default: everything
+    /// before `to`.
+    pub(super) from: Option<String>,
+    /// The end of the span, exclusive, likewise, or later than all. Default: everything after `from`.
+    pub(super) to: Option<String>,
+    /// The time zone of dates without one.
+    #[serde(default = "utc")]
+    pub(super) tz: String,
+}
+
 /// The query of one or more keys.
 #[derive(Debug, IntoParams)]
 #[expect(dead_code, reason = "describes the parameter to OpenAPI; `KeysAnd` reads it")]

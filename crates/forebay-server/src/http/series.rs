@@ -5,7 +5,11 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use forebay::series::{self, SeriesHandle};
+use forebay::{
+    Timestamp,
+    series::{self, SeriesHandle},
+    time::days,
+};
 use futures::{StreamExt, stream};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -15,15 +19,15 @@ use super::{
     batch::{LineResult, MAX_IN_FLIGHT, respond_added, respond_added_batch},
     once::Keyed,
     query::{
-        ChartQuery, KeyQuery, KeysAnd, KeysQuery, ListQuery, SumQuery, between, checked_key, regular_length,
-        regular_step, zone,
+        ChartQuery, DeleteQuery, KeysAnd, KeysQuery, ListQuery, SumQuery, between, checked_key,
+        regular_length, regular_step, zone,
     },
 };
 use crate::{
     api::{
         batch::Added,
         fields::{At, Count, Key},
-        series::{KeysBody, MoveRequest, MovedBody, PointRequest, RangeAnswer, Sum},
+        series::{DeletedBody, KeysBody, MoveRequest, MovedBody, PointRequest, RangeAnswer, Sum},
         series_query::RangeQuery,
     },
     app::{App, Shared},
@@ -232,16 +236,31 @@ async fn rename(
     Ok(Json(MovedBody { moved: find(&app, &series)?.rename(from, to).await? }))
 }
 
-/// Deletes a key of a series.
+/// Deletes a key of a series, or a span of one.
+///
+/// Nothing outside the span is deleted. An end that is not where a bucket begins is refused, with the nearest one.
 #[utoipa::path(
-    delete, path = "/v1/series/{series}", params(KeyQuery), security(("token" = ["admin"])),
-    responses((status = 204, description = "Deleted")),
+    delete, path = "/v1/series/{series}", params(DeleteQuery), security(("token" = ["admin"])),
+    responses(
+        (status = 204, description = "All counts of the key are deleted"),
+        (status = 200, description = "The counts of the span are deleted", body = DeletedBody),
+    ),
 )]
 async fn delete(
     Admin(app): Admin,
     Path(series): Path<String>,
-    Query(query): Query<KeyQuery>,
-) -> Result<StatusCode, Problem> {
-    find(&app, &series)?.delete(checked_key(&query.key)?).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Query(query): Query<DeleteQuery>,
+) -> Result<Response, Problem> {
+    let (series, key) = (find(&app, &series)?, checked_key(&query.key)?);
+    let DeleteQuery { from, to, tz, .. } = &query;
+    if from.is_none() && to.is_none() {
+        series.delete(key).await?;
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let now = series.store_time(key).await;
+    // Earlier, and later, than anything that is kept.
+    let (first, last) = (Timestamp::UNIX_EPOCH.to_string(), now.plus(days(1)).to_string());
+    let (from, to) = (from.as_deref().unwrap_or(&first), to.as_deref().unwrap_or(&last));
+    let (from, to) = between(from, to, tz, now)?;
+    Ok(Json(DeletedBody { deleted: series.delete_between(key, from, to).await? }).into_response())
 }

@@ -249,3 +249,26 @@ fn a_key_is_merged_into_another_and_renamed() {
     post("merge", "c", "c").expect(422);
     client.post("/v1/series/hits/merge", r#"{"from":"c"}"#).expect(422);
 }
+
+#[test]
+fn a_span_of_a_key_is_deleted_and_nothing_else() {
+    let server = Server::example();
+    let client = server.client();
+    for at in ["2026-01-01T10:00:00Z", "2026-01-02T10:00:00Z", "2026-01-03T10:00:00Z"] {
+        client.post("/v1/series/hits", json!({"key": "a", "n": 2, "at": at}).to_string()).expect(202);
+    }
+    let delete = |rest: &str| client.delete(&format!("/v1/series/hits?key=a&{rest}"));
+    let told = delete("from=2026-01-02T00:00:00Z&to=2026-01-02T12:00:00Z").expect(422)["detail"].to_string();
+    assert!(told.contains("counts are kept by 86400 s there"), "{told}");
+    assert_eq!(
+        delete("from=2026-01-02T00:00:00Z&to=2026-01-03T00:00:00Z").expect(200),
+        json!({"deleted": 2})
+    );
+    let sum = || client.get("/v1/series/hits/sum?key=a&from=2026-01-01T00:00:00Z").expect(200)["sum"].clone();
+    assert_eq!(sum(), json!(4));
+    assert_eq!(delete("to=2026-01-02T00:00:00Z").expect(200), json!({"deleted": 2}));
+    assert_eq!(delete("from=2026-01-03T00:00:00Z").expect(200), json!({"deleted": 2}));
+    assert_eq!(sum(), json!(0));
+    delete("from=2026-01-03T00:00:00Z&to=2026-01-02T00:00:00Z").expect(422);
+    delete("form=2026-01-03T00:00:00Z").expect(422);
+}

@@ -16,8 +16,9 @@ use super::{
     dispatch::{Engine, on_any},
     request::{Begin, ChargeToken, End, Known, Seen, Token},
     step::{
-        Allotted, BufferPart, BufferParts, BufferStats, Claim, Claimed, Frozen, Generation, KeyRange,
-        LeaseStep, Leases, PendingRow, Point, Rotate, SeriesPart, Span, Take, Taken, TakenAll, Which,
+        Allotted, BufferPart, BufferParts, BufferStats, Claim, Claimed, Erasure, Frozen, Generation,
+        KeyRange, LeaseStep, Leases, PendingRow, Point, Rotate, SeriesPart, Span, Take, Taken, TakenAll,
+        Which,
     },
 };
 #[cfg(feature = "redis")]
@@ -170,6 +171,9 @@ steps! {
 
     /// Deletes a key in every resolution.
     fn series_delete(part: &'a SeriesPart, key: &'a str, now: Timestamp) -> (), Write at Place::Series(part);
+
+    /// Deletes a span of a key, and answers how much that was.
+    fn series_erase(part: &'a SeriesPart, key: &'a str, erasure: &'a Erasure) -> u64, Write at Place::Series(part);
 
     /// [`series_add`](Self::series_add) of one point and its token. It has no effect if the token is already there.
     fn series_add_once(part: &'a SeriesPart, point: Point, now: Timestamp, token: &'a Token) -> (), Write at Place::Series(part);

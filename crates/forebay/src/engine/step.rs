@@ -2,7 +2,7 @@
 
 #[cfg(feature = "redis")]
 use std::borrow::Cow;
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
@@ -255,6 +255,33 @@ pub(crate) enum Which {
     Due,
     #[cfg_attr(not(test), expect(dead_code, reason = "tests do not wait"))]
     All,
+}
+
+/// Buckets of one resolution.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BucketRun {
+    pub resolution: Resolution,
+    pub buckets: Range<i64>,
+}
+
+/// A bucket that loses what other buckets had, which are finer and inside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ErasedPart {
+    pub resolution: Resolution,
+    pub bucket: i64,
+    pub part: Vec<BucketRun>,
+}
+
+/// The deletion of a span of one key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Erasure {
+    /// In seconds.
+    pub start: i64,
+    pub end: i64,
+    /// Buckets with all that goes, each count once.
+    pub total: Vec<BucketRun>,
+    pub zero: Vec<BucketRun>,
+    pub parts: Vec<ErasedPart>,
 }
 
 /// A move of all counts of a key of a series to another key.

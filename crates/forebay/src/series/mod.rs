@@ -4,6 +4,7 @@ mod calendar;
 mod cover;
 mod definition;
 mod derive;
+mod erase;
 mod handle;
 mod keys;
 mod moves;

@@ -1,12 +1,12 @@
-//! Merging and renaming keys of a series.
+//! Merging and renaming keys of a series, and deleting a span of one.
 
 use uuid::Uuid;
 
-use super::handle::SeriesHandle;
+use super::{erase::plan_erase, handle::SeriesHandle};
 use crate::{
     engine::step::{KeyMove, KeyRange},
     error::{Result, invalid},
-    time::When,
+    time::{Timestamp, When},
 };
 
 impl SeriesHandle {
@@ -76,5 +76,39 @@ impl SeriesHandle {
             return Err(invalid(format!("series {name}: key {to:?} has counts: merge adds to them")));
         }
         self.merge(from, to.as_str()).await
+    }
+
+    /// Deletes the counts of `key` from `from` until before `to`, in every resolution, and answers how much that was.
+    ///
+    /// Nothing else is deleted: both ends are where a bucket begins of the finest resolution that is still kept there. Other ends are
+    /// refused, with the nearest ones. Of a coarse bucket that an end cuts, the counts of the deleted finer buckets are subtracted.
+    /// Nothing before the longest retention has a count, so that any earlier `from` will do.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a malformed key; [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) for
+    /// another end, for one that cuts a coarse bucket whose finer buckets are not all kept, and for a span that reads or changes more than
+    /// 2 000 chunks; and when the store does not answer.
+    ///
+    /// # Cost
+    /// One round trip.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # use forebay::time::{days, hours};
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let hits = bay.series("hits")?;
+    /// hits.add("shop", 5).await?;
+    /// let now = bay.clock().now();
+    /// assert_eq!(hits.delete_between("shop", now.minus(days(1_000)), now.plus(hours(1))).await?, 5);
+    /// assert_eq!(hits.sum("shop", hours(1)).await?, 0);
+    /// # Ok(()) }
+    /// ```
+    pub async fn delete_between(&self, key: impl AsRef<str>, from: Timestamp, to: Timestamp) -> Result<u64> {
+        let key = self.key(key.as_ref())?;
+        let now = self.now(key, When::EngineClock).await;
+        let erasure = plan_erase(&self.grid.resolutions, from, to, now)
+            .map_err(|error| error.in_context(format_args!("series {}", self.grid.name)))?;
+        self.store.engine().series_erase(&self.part(key.as_str()), key.as_str(), &erasure).await
     }
 }

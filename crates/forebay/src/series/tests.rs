@@ -1,6 +1,7 @@
 //! A series as its callers see it, on a clock that the test moves.
 
 mod columns;
+mod erase;
 mod queries;
 
 use forebay_testkit::{Redis as Server, unique_prefix};

@@ -2,7 +2,7 @@
 //!
 //! Numbers in, numbers out: no clock, no table.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use super::{batch::Block, codec::Pack};
 use crate::{
@@ -54,6 +54,31 @@ impl Chunk {
         self.unsaved |= 1 << (slot / block_len(slots));
     }
 
+    /// Takes the counts of slots away.
+    pub(super) fn clear(&mut self, slots: Range<usize>) {
+        let block = block_len(slots_of(self.step));
+        match &mut self.counts {
+            Counts::Sparse(pairs) => pairs.retain(|&(slot, _)| !slots.contains(&usize::from(slot))),
+            Counts::Dense(counts) => counts[slots.clone()].fill(0),
+        }
+        for slot in slots {
+            self.unsaved |= 1 << (slot / block);
+        }
+    }
+
+    /// Takes a part of the count of a slot away.
+    pub(super) fn subtract(&mut self, slot: usize, n: u64) {
+        match &mut self.counts {
+            Counts::Sparse(pairs) => {
+                for (_, count) in pairs.iter_mut().filter(|(at, _)| usize::from(*at) == slot) {
+                    *count = count.saturating_sub(n);
+                }
+            }
+            Counts::Dense(counts) => counts[slot] = counts[slot].saturating_sub(n),
+        }
+        self.unsaved |= 1 << (slot / block_len(slots_of(self.step)));
+    }
+
     /// Visits the slots that have a count.
     pub(super) fn each(&self, visit: impl FnMut(usize, u64)) {
         self.counts.each(visit);
@@ -73,7 +98,7 @@ impl Chunk {
         let slots = slots_of(step);
         let mut packs: [Option<Pack>; BLOCKS] = Default::default();
         let unsaved = std::mem::take(&mut self.unsaved);
-        self.saved |= unsaved;
+        let were_saved = self.saved;
         // A started second counts: what is read again must not go before its time.
         let deadline = until.plus(Duration::from_micros(999_999)).as_secs();
         self.counts.each(|slot, n| {
@@ -87,7 +112,16 @@ impl Chunk {
                 pack.uint(offset as u64).uint(n);
             }
         });
-        let packs = packs.into_iter().enumerate().filter(|(_, pack)| pack.is_some());
+        for (block, pack) in packs.iter().enumerate() {
+            let bit = 1 << block;
+            if unsaved & bit != 0 {
+                self.saved = if pack.is_some() { self.saved | bit } else { self.saved & !bit };
+            }
+        }
+        // One that was emptied goes from the file.
+        let emptied = unsaved & were_saved;
+        let packs = packs.into_iter().enumerate();
+        let packs = packs.filter(move |(block, pack)| pack.is_some() || emptied & 1 << block != 0);
         packs.map(move |(block, pack)| (block_at(step, index, block), pack))
     }
 

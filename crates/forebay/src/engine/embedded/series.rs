@@ -13,7 +13,7 @@ use super::{
 use crate::{
     engine::{
         request::Token,
-        step::{KeyCount, KeyMove, KeyRange, Point, SeriesPart, Span, Which},
+        step::{Erasure, KeyCount, KeyMove, KeyRange, Point, SeriesPart, Span, Which},
     },
     error::Result,
     key::Name,
@@ -241,6 +241,29 @@ impl Embedded {
         };
         commit.durable().await?;
         Ok(sum)
+    }
+
+    pub(crate) async fn series_erase(&self, part: &SeriesPart, key: &str, erasure: &Erasure) -> Result<u64> {
+        self.journal.check()?;
+        let series = &part.grid.name;
+        let hash = series.hash_of(key.as_bytes());
+        let (erased, commit) = {
+            let mut shard = self.series.lock(hash);
+            let Some(entry) = shard.find_mut(hash, |entry| entry.is(series, key)) else { return Ok(0) };
+            let erased = entry.erase(erasure);
+            let mut record = self.journal.record()?;
+            if self.journal.is_kept() {
+                let blocks = entry.changed(self.clock.monotonic(), self.clock.now());
+                record.include_deferred(DeferredWrite::Series {
+                    series: series.clone(),
+                    key: entry.key.clone(),
+                    blocks,
+                });
+            }
+            (erased, record.commit(()))
+        };
+        commit.durable().await?;
+        Ok(erased)
     }
 
     pub(super) fn sweep_series(&self, now: Duration) {

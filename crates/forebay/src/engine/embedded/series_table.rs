@@ -1,6 +1,6 @@
 //! The counts of series in memory.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use super::{
     batch::Block,
@@ -9,7 +9,7 @@ use super::{
     population::Member,
 };
 use crate::{
-    engine::step::{Point, Span},
+    engine::step::{BucketRun, ErasedPart, Erasure, Point, Span},
     key::Name,
     model::resolution::Resolution,
     time::Timestamp,
@@ -76,6 +76,40 @@ impl Entry {
         });
         self.unsaved = true;
         if of == Some(step) { sum } else { 0 }
+    }
+
+    /// Deletes a span. Answers how much that was.
+    pub(super) fn erase(&mut self, erasure: &Erasure) -> u64 {
+        let total = self.sum(&erasure.total);
+        let parts: Vec<u64> = erasure.parts.iter().map(|part| self.sum(&part.part)).collect();
+        for BucketRun { resolution, buckets } in &erasure.zero {
+            let (step, count) = (step_of(resolution), resolution.slots());
+            for chunk in self.chunks.iter_mut().filter(|chunk| chunk.step == step) {
+                let first = chunk.index * count;
+                let within = |bucket: i64| usize::try_from((bucket - first).clamp(0, count)).unwrap_or(0);
+                let slots = within(buckets.start)..within(buckets.end);
+                if !slots.is_empty() {
+                    chunk.clear(slots);
+                }
+            }
+        }
+        for (ErasedPart { resolution, bucket, .. }, n) in erasure.parts.iter().zip(parts) {
+            let (index, slot) = resolution.place(*bucket);
+            let place = self.chunks.binary_search_by_key(&(step_of(resolution), index), Chunk::place);
+            if let Ok(place) = place {
+                self.chunks[place].subtract(slot, n);
+            }
+        }
+        self.unsaved = true;
+        total
+    }
+
+    fn sum(&self, runs: &[BucketRun]) -> u64 {
+        let read = |run: &BucketRun| {
+            let Range { start: from, end: to } = run.buckets;
+            self.read(&Span { key: &self.key, resolution: run.resolution, from, to })
+        };
+        runs.iter().flat_map(read).fold(0, u64::saturating_add)
     }
 
     /// The blocks that have changed, packed.

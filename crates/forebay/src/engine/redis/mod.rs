@@ -51,6 +51,7 @@ mod script;
 mod seal;
 mod sentinel;
 mod series;
+mod series_erase;
 mod series_keys;
 mod series_move;
 mod series_writer;

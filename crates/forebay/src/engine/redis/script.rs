@@ -96,6 +96,7 @@ scripts! {
     SeriesAddChunks => framed!(lua!("guard"), lua!("chunks"), lua!("series_add_chunks")),
     SeriesSeal => framed!(lua!("chunks"), lua!("series_seal")),
     SeriesDelete => framed!(lua!("series_delete")),
+    SeriesErase => framed!(lua!("chunks"), lua!("series_erase")),
     SeriesClaim => framed!(lua!("chunks"), lua!("series_claim")),
     SeriesMoved => framed!(lua!("series_moved")),
     SeriesReceive => framed!(lua!("chunks"), lua!("series_receive")),
