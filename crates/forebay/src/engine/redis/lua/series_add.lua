@@ -44,7 +44,8 @@ end
 -- argument.
 local function add(open, buckets)
   for _, bucket in ipairs(buckets) do
-    if write('HSET', open, bucket.start, '') == 1 then
+    if bucket.is_new then
+      write('HSET', open, bucket.start, '')
       write('HSET', bucket.key, '', TABLE)
       write('PEXPIRE', bucket.key, life)
       write('PEXPIRE', open, life)
@@ -58,9 +59,15 @@ local function apply(place, sequence, since, set, tokens, buckets)
   local reply, last_at = known(guard, client, sequence, since)
   if not reply and set then reply = met(set, tokens) end
   if reply then return reply end
-  -- Refused here if they are of another type, before anything is written.
-  call('HLEN', open)
-  for _, bucket in ipairs(buckets) do call('HLEN', bucket.key) end
+  -- Refused here if they are of another type, before anything is written. One that is listed is known to be a hash.
+  local starts = {}
+  for i, bucket in ipairs(buckets) do starts[i] = bucket.start end
+  for i, listed in ipairs(call('HMGET', open, unpack(starts))) do
+    if not listed then
+      buckets[i].is_new = true
+      call('HLEN', buckets[i].key)
+    end
+  end
   record(guard, client, sequence, last_at, '')
   if not set then
     add(open, buckets)
