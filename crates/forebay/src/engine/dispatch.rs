@@ -17,6 +17,7 @@ use super::{
     key_move,
     redis::Redis,
     remote::Remote,
+    step::Which,
 };
 use super::{
     embedded::Embedded,
@@ -260,6 +261,27 @@ impl Engine {
             #[cfg(feature = "redis")]
             Self::Cluster(cluster) => cluster.series_grids().define(grid),
             _ => {}
+        }
+    }
+
+    /// The partitions of the series of this process that may have open buckets; `all` of them, or those of which it knows.
+    #[cfg(feature = "redis")]
+    pub(super) fn series_to_seal(&self, all: bool) -> Vec<SeriesPart> {
+        let (grids, is_open): (_, &dyn Fn(&SeriesPart) -> bool) = match self {
+            Self::Redis(redis) => (redis.series_grids(), &|part| redis.series_is_open(part)),
+            Self::Cluster(cluster) => (cluster.series_grids(), &|part| cluster.series_is_open(part)),
+            _ => return vec![],
+        };
+        grids.parts().into_iter().filter(|part| all || is_open(part)).collect()
+    }
+
+    /// Moves counts that are in open buckets of a partition to its chunks.
+    #[cfg(feature = "redis")]
+    pub(crate) async fn series_seal(&self, part: &SeriesPart, which: Which) -> Result<()> {
+        match self {
+            Self::Redis(redis) => redis.series_seal(part, which).await,
+            Self::Cluster(cluster) => cluster.series_seal(part, which).await,
+            _ => Ok(()),
         }
     }
 

@@ -28,18 +28,6 @@ const MAX_AT_A_TIME: usize = 4;
 /// A partition whose host does not answer is left for the next turn after so long.
 const PATIENCE: Duration = secs(10);
 
-impl Engine {
-    /// The partitions that are looked at in a turn.
-    fn series_to_seal(&self, all: bool) -> Vec<SeriesPart> {
-        let (grids, is_open): (_, &dyn Fn(&SeriesPart) -> bool) = match self {
-            Self::Redis(redis) => (redis.series_grids(), &|part| redis.series_is_open(part)),
-            Self::Cluster(cluster) => (cluster.series_grids(), &|part| cluster.series_is_open(part)),
-            _ => return vec![],
-        };
-        grids.parts().into_iter().filter(|part| all || is_open(part)).collect()
-    }
-}
-
 /// Seals open buckets again and again, until the store is dropped or closed: `open` gives none then.
 pub(super) async fn seal_series(open: impl Fn() -> Option<Engine>, clock: Clock) {
     for turn in 1u64.. {

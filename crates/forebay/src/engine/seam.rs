@@ -10,7 +10,7 @@ use super::fault::{Fault, Faults};
 use super::{
     cluster::{Access, PATIENCE, Patience, ROW_PATIENCE, again},
     remote::Remote,
-    step::{BucketGain, KeyMove, MovedCounts, Place},
+    step::{BucketGain, KeyMove, MovedCounts, Place, Which},
 };
 use super::{
     dispatch::{Engine, on_any},
@@ -18,7 +18,6 @@ use super::{
     step::{
         Allotted, BufferPart, BufferParts, BufferStats, Claim, Claimed, Erasure, Frozen, Generation,
         KeyRange, LeaseStep, Leases, PendingRow, Point, Rotate, SeriesPart, Span, Take, Taken, TakenAll,
-        Which,
     },
 };
 #[cfg(feature = "redis")]
@@ -166,9 +165,6 @@ steps! {
     /// The first keys of a range that have a count which is kept at `now`, in the order of their bytes.
     fn series_list(part: &'a SeriesPart, range: &'a KeyRange<'a>, now: Timestamp) -> Vec<String>, Read at Place::Series(part);
 
-    /// Moves counts that are in open buckets to where they stay. It changes no answer, and anybody may do it at any time.
-    fn series_seal(part: &'a SeriesPart, which: Which) -> (), Write at Place::Series(part);
-
     /// Deletes a key in every resolution.
     fn series_delete(part: &'a SeriesPart, key: &'a str, now: Timestamp) -> (), Write at Place::Series(part);
 
@@ -240,9 +236,12 @@ steps! {
     fn ping() -> ();
 }
 
-// Steps of engines with servers alone: in this process a move is one step.
+// Steps of engines with servers alone: in this process no bucket is open, and a move is one step.
 steps! {
     of hosts:
+
+    /// Moves counts that are in open buckets to where they stay. It changes no answer, and anybody may do it at any time.
+    fn series_seal(part: &'a SeriesPart, which: Which) -> (), Write at Place::Series(part);
 
     /// Sets the counts of a key aside for a move. Answers whether there are any. Safe to repeat.
     fn series_claim(part: &'a SeriesPart, moving: &'a KeyMove, now: Timestamp) -> bool, Write at Place::Series(part);

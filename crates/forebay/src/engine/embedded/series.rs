@@ -13,7 +13,7 @@ use super::{
 use crate::{
     engine::{
         request::Token,
-        step::{Erasure, KeyCount, KeyMove, KeyRange, Point, SeriesPart, Span, Which},
+        step::{Erasure, KeyCount, KeyMove, KeyRange, Point, SeriesPart, Span},
     },
     error::Result,
     key::Name,
@@ -181,12 +181,6 @@ impl Embedded {
             }
         }
         Ok(first.into_iter().map(|key| String::from(&*key)).collect())
-    }
-
-    /// Here no bucket is open.
-    #[expect(clippy::unused_async, reason = "other engines have to be waited for")]
-    pub(crate) async fn series_seal(&self, _part: &SeriesPart, _which: Which) -> Result<()> {
-        Ok(())
     }
 
     pub(crate) async fn series_delete(&self, part: &SeriesPart, key: &str, _now: Timestamp) -> Result<()> {

@@ -96,7 +96,7 @@ async fn faults_lose_and_double_nothing_on_the_way_to_the_chunks() {
         std::env::var("FOREBAY_SEAL_FAULTS").ok().and_then(|count| count.parse().ok()).unwrap_or(25u64);
     let seed = std::env::var("FOREBAY_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7u64);
     let server = Server::builder().append_only().start();
-    let proxies: Vec<Proxy> = (0..WRITERS + SEALERS + 1).map(|_| Proxy::new(server.port())).collect();
+    let proxies: Vec<Proxy> = (0..=WRITERS + SEALERS).map(|_| Proxy::new(server.port())).collect();
     let proxies = Arc::new(proxies);
     let (prefix, part) = (unique_prefix(), part(&Resolution::defaults()));
     let counter = AtomicU64::default;
