@@ -9,7 +9,7 @@ use super::{
     open_buckets::OpenBucket,
     reply::{strings, unexpected},
     script::Script,
-    series::read_open,
+    series_read::read_open,
     series_writer::MAX_CHUNKS_PER_CALL,
 };
 use crate::{

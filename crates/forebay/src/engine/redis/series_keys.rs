@@ -7,7 +7,7 @@ use redis::{Cmd, Value};
 use super::{
     Redis, chunk,
     reply::{strings, text, unexpected},
-    series::read_open,
+    series_read::read_open,
 };
 use crate::{
     engine::step::{KeyRange, SeriesPart},

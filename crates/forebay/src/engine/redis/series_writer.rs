@@ -107,8 +107,8 @@ pub(super) struct Item {
     pub point: Point,
     pub now: Timestamp,
     pub token: Option<Box<Token>>,
-    /// Whether `now` is not about the server's time: then that must not decide what is kept, as it does when a bucket is sealed.
-    pub is_replayed: bool,
+    /// Whether no open bucket takes it.
+    pub goes_to_chunks: bool,
 }
 
 /// Points of one partition, merged.
@@ -313,8 +313,8 @@ impl Channel for PartitionWriter {
 
     fn merge(&self, index: u16, items: &[(u16, Item)], waiting: &mut Waiting) -> Batch {
         let part = self.part(index);
-        let is_replayed = |place: &usize| items[*place].1.is_replayed;
-        let first = waiting.places.front().is_some_and(is_replayed);
+        let goes_to_chunks = |place: &usize| items[*place].1.goes_to_chunks;
+        let first = waiting.places.front().is_some_and(goes_to_chunks);
         let to_chunks = first || self.open.is_crowded(&part);
         let most =
             if to_chunks { MAX_CHUNKS_PER_CALL / self.grid.resolutions.len() } else { MAX_KEYS_PER_BATCH };
@@ -323,7 +323,7 @@ impl Channel for PartitionWriter {
             && let Some(place) = waiting.places.pop_front()
         {
             let token = items[place].1.token.as_deref();
-            if is_replayed(&place) != first || token.is_some_and(|token| !tokens.takes(token)) {
+            if goes_to_chunks(&place) != first || token.is_some_and(|token| !tokens.takes(token)) {
                 left.push_back(place);
                 continue;
             }

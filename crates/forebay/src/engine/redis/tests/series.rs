@@ -54,7 +54,7 @@ async fn read(redis: &Redis, part: &SeriesPart, count: i64) -> Vec<u64> {
     redis.series_read(part, &[span]).await.expect("answers").remove(0)
 }
 
-fn number(server: &Server, words: &[&str]) -> i64 {
+pub(super) fn number(server: &Server, words: &[&str]) -> i64 {
     match server.command(words.iter().copied()) {
         Reply::Integer(number) => number,
         other => panic!("{words:?}: {other:?}"),
