@@ -69,6 +69,7 @@ pub const WORKSPACE: &[Rules] = &[
             "engine/embedded/codec",
             "series/cover",
             "series/derive",
+            "series/finest",
             "series/plan",
             "series/query",
             "series/query_plan",

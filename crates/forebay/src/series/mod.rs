@@ -1,10 +1,12 @@
 //! Time series: counters in buckets of time.
 
+mod buckets;
 mod calendar;
 mod cover;
 mod definition;
 mod derive;
 mod erase;
+mod finest;
 mod handle;
 mod keys;
 mod moves;
@@ -19,6 +21,7 @@ mod step;
 mod tests;
 
 pub use crate::model::{rate::calendar::CalendarUnit, resolution::Resolution};
+pub use buckets::{BucketReader, Buckets};
 pub use cover::MAX_AHEAD;
 pub use definition::Series;
 pub(crate) use handle::Acceptance;

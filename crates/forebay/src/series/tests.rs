@@ -1,5 +1,6 @@
 //! A series as its callers see it, on a clock that the test moves.
 
+mod buckets;
 mod columns;
 mod erase;
 mod queries;
