@@ -6,6 +6,7 @@
 //! ```text
 //! text config api     what people and programs write: notations, the configuration, HTTP bodies
 //! app …               the core: what is open while the server runs, its rules, metrics and warnings
+//! export              series as text
 //! http dashboard      the interfaces; `router` joins their routes
 //! cli                 the commands; `client` calls a server, `replay` and `chart` stand beside
 //! ```
@@ -19,6 +20,7 @@ mod client;
 pub mod config;
 mod dashboard;
 mod database;
+mod export;
 mod host_metrics;
 pub mod http;
 mod live;

@@ -15,4 +15,5 @@ pub(crate) mod live;
 pub(crate) mod lock;
 pub(crate) mod map;
 pub(crate) mod series;
+pub(crate) mod series_export;
 pub(crate) mod series_query;

@@ -168,11 +168,11 @@ impl RangeQuery {
     }
 }
 
-fn wrong(field: &'static str, detail: impl Into<String>) -> WrongParameter {
+pub(super) fn wrong(field: &'static str, detail: impl Into<String>) -> WrongParameter {
     WrongParameter { field, detail: detail.into() }
 }
 
-fn time(field: &'static str, text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp> {
+pub(super) fn time(field: &'static str, text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp> {
     moment(text, now, zone).map_err(|error| wrong(field, format!("{field}: {error}")))
 }
 
@@ -184,7 +184,7 @@ fn number(field: &'static str, text: Option<&str>, most: usize) -> Result<Option
     }
 }
 
-fn choice<T: Copy>(field: &'static str, name: &str, known: &[(&str, T)]) -> Result<T> {
+pub(super) fn choice<T: Copy>(field: &'static str, name: &str, known: &[(&str, T)]) -> Result<T> {
     known.iter().find(|(known, _)| *known == name).map(|(_, value)| *value).ok_or_else(|| {
         let names: Vec<&str> = known.iter().map(|(known, _)| *known).collect();
         wrong(field, format!("{field}: {}: one of {}", text::quoted(name), names.join(", ")))

@@ -42,6 +42,7 @@ mod reservation;
 mod routes;
 mod row;
 mod series;
+mod series_export;
 mod stream;
 mod upload;
 

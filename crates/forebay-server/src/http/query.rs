@@ -54,11 +54,27 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Shared> for Path<T> {
     }
 }
 
-/// The keys of the query, and its other parameters as a type.
+/// The keys of the query, at least one, and its other parameters as a type.
 #[derive(Debug)]
 pub(crate) struct KeysAnd<T>(pub(crate) Vec<String>, pub(crate) T);
 
+/// The keys of the query, if it has any, and its other parameters as a type.
+#[derive(Debug)]
+pub(crate) struct AnyKeysAnd<T>(pub(crate) Vec<String>, pub(crate) T);
+
 impl<T: DeserializeOwned> FromRequestParts<Shared> for KeysAnd<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, Problem> {
+        let AnyKeysAnd(keys, query) = AnyKeysAnd::from_request_parts(parts, app).await?;
+        if keys.is_empty() {
+            return Err(Problem::field("key", "query: missing field `key`"));
+        }
+        Ok(Self(keys, query))
+    }
+}
+
+impl<T: DeserializeOwned> FromRequestParts<Shared> for AnyKeysAnd<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, Problem> {
@@ -69,9 +85,6 @@ impl<T: DeserializeOwned> FromRequestParts<Shared> for KeysAnd<T> {
             query.split('&').partition(|pair| name_of(pair) == "key");
         let keys: Vec<String> =
             keys.into_iter().map(|pair| decoded(pair.split_once('=').map_or("", |(_, key)| key))).collect();
-        if keys.is_empty() {
-            return Err(Problem::field("key", "query: missing field `key`"));
-        }
         let path = format!("{}?{}", parts.uri.path(), others.join("&"));
         let mut rest = parts.clone();
         rest.uri = path.parse().map_err(|_| Problem::field("", "query: not a query"))?;
@@ -180,6 +193,16 @@ pub(super) struct ListQuery {
     /// At most so many keys; default 100.
     #[param(minimum = 1, maximum = 10_000)]
     pub(super) limit: Option<usize>,
+}
+
+/// The query of any number of keys.
+#[derive(Debug, IntoParams)]
+#[expect(dead_code, reason = "describes the parameter to OpenAPI; `AnyKeysAnd` reads it")]
+#[into_params(parameter_in = Query)]
+pub(super) struct AnyKeysQuery {
+    /// 1 to 512 bytes of UTF-8. Once for each key: `key=a&key=b`, up to 1 000.
+    #[param(max_items = 1_000)]
+    key: Option<Vec<String>>,
 }
 
 /// Defines the query of a time range of a key, with further parameters.

@@ -58,7 +58,7 @@ enum Points {
 }
 
 /// The series to read: a declared one, or its `.limited`.
-fn find(app: &App, name: &str) -> Result<SeriesHandle, UnknownName> {
+pub(super) fn find(app: &App, name: &str) -> Result<SeriesHandle, UnknownName> {
     match name.strip_suffix(LIMITED) {
         Some(declared) => app.series.find(declared).map(|series| series.handle.limited()),
         None => app.series.find(name).map(|series| series.handle.clone()),

@@ -23,6 +23,7 @@ mod redis;
 mod resharding;
 mod security;
 mod series;
+mod series_export;
 mod series_query;
 mod slow;
 mod strict;
