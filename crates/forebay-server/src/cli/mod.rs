@@ -2,6 +2,7 @@
 //!
 //! A new command is a file with its `Args` and `run`, and a variant and an arm in `command.rs`.
 
+mod bar;
 mod check_config;
 mod cluster;
 mod command;

@@ -1,21 +1,13 @@
 //! `forebay replay`.
 
-use std::{
-    path::PathBuf,
-    process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Result, ensure};
 use forebay::{Clock, ManualClock, Name, Timestamp, buffer::Merge, event::Cell, time::days};
 use forebay_sql::Totals;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{
+    bar::Bar,
     config, output,
     paths::must_exist,
     remote,
@@ -201,8 +193,8 @@ async fn replay(args: &Args, source: &Source, shift: i64) -> Result<Replayed> {
     counts.timeline = args.plot.as_ref().map(|_| Timeline::default());
     let mut run = Run::new(target(&app, &config, (name, event), clock), counts, shift);
     let (mut feed, bar) = open(args, source)?;
-    let ended = run.all(&mut feed, |tally| bar.show(tally)).await;
-    bar.bar.finish_and_clear();
+    let ended = run.all(&mut feed, |tally| bar.show(tally.lines)).await;
+    bar.finish();
     // The flush follows a failure, too, so that the accepted hits reach the database.
     let flushed = run.flush().await;
     let elapsed = system.monotonic().saturating_sub(begun);
@@ -295,8 +287,8 @@ async fn send(args: &Args, source: &Source, url: &str, shift: i64) -> Result<Rep
     let mut remote = Remote::new(client, &event, args.speed, shift);
     remote.counts.timeline = args.plot.as_ref().map(|_| Timeline::default());
     let (mut feed, bar) = open(args, source)?;
-    let ended = remote.all(&mut feed, |tally| bar.show(tally)).await;
-    bar.bar.finish_and_clear();
+    let ended = remote.all(&mut feed, |tally| bar.show(tally.lines)).await;
+    bar.finish();
     let elapsed = clock.monotonic().saturating_sub(begun);
     let mut summary = Summary::new(&remote.counts, shift, elapsed);
     summary.failed = remote.failed;
@@ -335,30 +327,4 @@ fn check_read(name: &Source, tally: &Tally) -> Result<()> {
     let guess = tally.looks_like.map(|what| format!("; this looks like {what}")).unwrap_or_default();
     ensure!(tally.lines > tally.bad, "nothing was read: no line of {name} could be read{guess}");
     Ok(())
-}
-
-/// Shows the progress on a terminal.
-struct Bar {
-    bar: ProgressBar,
-    taken: Arc<AtomicU64>,
-}
-
-impl Bar {
-    fn new(size: Option<u64>, taken: Arc<AtomicU64>) -> Self {
-        // Draws nothing unless stderr is a terminal.
-        let bar = ProgressBar::with_draw_target(size, ProgressDrawTarget::stderr());
-        let style = match size {
-            Some(_) => "{wide_bar} {percent}% {msg} lines, {eta} left",
-            None => "{spinner} {msg} lines, {elapsed}",
-        };
-        if let Ok(style) = ProgressStyle::with_template(style) {
-            bar.set_style(style);
-        }
-        Self { bar, taken }
-    }
-
-    fn show(&self, tally: &Tally) {
-        self.bar.set_message(tally.lines.to_string());
-        self.bar.set_position(self.taken.load(Ordering::Relaxed));
-    }
 }
