@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use axum::{Router, body::Body};
 use forebay::{Clock, time::secs};
 use http_body_util::{BodyExt, Full};
 use hyper::{
-    Method, Request, Uri,
+    Method, Request, Response, StatusCode, Uri,
     body::Bytes,
     client::conn::http1::{SendRequest, handshake},
     header,
+    service::Service as _,
 };
-use hyper_util::rt::TokioIo;
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -27,6 +29,9 @@ const ANSWER_TIMEOUT: Duration = secs(300);
 
 const JSON: &str = "application/json";
 
+/// The reason why a request cannot be made.
+const UNSENDABLE: &str = "FOREBAY_TOKEN cannot be sent";
+
 /// A server, and the connection to it once there is one.
 ///
 /// Speaks plain HTTP/1.1. A request is never sent twice: after an error instead of an answer it is not known whether the
@@ -41,7 +46,16 @@ pub(crate) struct Client {
     prefix: String,
     token: Option<Secret>,
     clock: Clock,
-    connection: Option<SendRequest<Full<Bytes>>>,
+    transport: Transport,
+}
+
+/// The way to a server.
+#[derive(Debug)]
+enum Transport {
+    /// A connection, once there is one.
+    Tcp(Option<SendRequest<Full<Bytes>>>),
+    /// A server in this process.
+    Local(Router),
 }
 
 /// The answer of a server.
@@ -51,6 +65,14 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// The body; null if it was empty.
     pub(crate) body: Value,
+}
+
+/// The body of an answer, part by part.
+#[derive(Debug)]
+pub(crate) struct Download {
+    url: String,
+    body: Body,
+    clock: Clock,
 }
 
 impl Client {
@@ -75,7 +97,20 @@ impl Client {
         let authority = format!("{host}:{}", uri.port_u16().unwrap_or(80));
         let prefix = uri.path().trim_end_matches('/').to_owned();
         let clock = Clock::system();
-        Ok(Self { url: url.to_owned(), authority, prefix, token, clock, connection: None })
+        let transport = Transport::Tcp(None);
+        Ok(Self { url: url.to_owned(), authority, prefix, token, clock, transport })
+    }
+
+    /// A client of a server in this process, which needs no token.
+    pub(crate) fn local(router: Router) -> Self {
+        Self {
+            url: "the store".to_owned(),
+            authority: "localhost".to_owned(),
+            prefix: String::new(),
+            token: None,
+            clock: Clock::system(),
+            transport: Transport::Local(router),
+        }
     }
 
     /// Gets `path`, which begins with a slash.
@@ -102,6 +137,21 @@ impl Client {
         self.send(Method::POST, path, "application/x-ndjson", lines).await
     }
 
+    /// Gets `path` as a file.
+    ///
+    /// # Errors
+    /// Like [`get`](Self::get).
+    pub(crate) async fn download(mut self, path: &str) -> Result<Download> {
+        let request = self.request(Method::GET, path, JSON).body(Full::default());
+        let (response, _) = self.call(request.context(UNSENDABLE)?).await?;
+        if response.status() != StatusCode::OK {
+            let answer = self.read(response).await?;
+            answer.expect(&[])?;
+            bail!("{}: answered, but not as Forebay does", self.url);
+        }
+        Ok(Download { url: self.url, body: response.into_body(), clock: self.clock })
+    }
+
     /// Puts JSON to `path`.
     ///
     /// # Errors
@@ -125,27 +175,54 @@ impl Client {
         kind: &'static str,
         body: Vec<u8>,
     ) -> Result<Answer> {
-        let mut request = Request::builder()
+        let request = self.request(method, path, kind);
+        self.answer(request.body(Full::new(body.into()))).await
+    }
+
+    fn request(&self, method: Method, path: &str, kind: &'static str) -> hyper::http::request::Builder {
+        let request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.prefix))
             .header(header::HOST, &self.authority)
             .header(header::CONTENT_TYPE, kind);
-        if let Some(token) = &self.token {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.reveal()));
+        match &self.token {
+            Some(token) => request.header(header::AUTHORIZATION, format!("Bearer {}", token.reveal())),
+            None => request,
         }
-        let request = request.body(Full::new(body.into())).context("FOREBAY_TOKEN cannot be sent")?;
+    }
+
+    async fn answer(&mut self, request: hyper::http::Result<Request<Full<Bytes>>>) -> Result<Answer> {
+        let (response, connection) = self.call(request.context(UNSENDABLE)?).await?;
+        let answer = self.read(response).await?;
+        if let Transport::Tcp(kept) = &mut self.transport {
+            *kept = connection;
+        }
+        Ok(answer)
+    }
+
+    /// Sends a request; returns the response, and the connection that it came from.
+    async fn call(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(Response<Body>, Option<SendRequest<Full<Bytes>>>)> {
+        if let Transport::Local(router) = &self.transport {
+            let service = TowerToHyperService::new(router.clone());
+            let response = service.call(request.map(Body::new)).await;
+            return Ok((response.unwrap_or_else(|never| match never {}), None));
+        }
         let mut connection = self.connected().await?;
+        let answer = self.clock.timeout(ANSWER_TIMEOUT, connection.send_request(request)).await;
+        let answer = answer.ok_or_else(|| late(&self.url))?;
+        let response = answer.with_context(|| broken(&self.url))?;
+        Ok((response.map(Body::new), Some(connection)))
+    }
+
+    /// Reads a response to its end.
+    async fn read(&self, response: Response<Body>) -> Result<Answer> {
         let url = &self.url;
-        let answer = async {
-            let answer = connection.send_request(request).await?;
-            let status = answer.status().as_u16();
-            Ok::<_, hyper::Error>((status, answer.into_body().collect().await?.to_bytes()))
-        };
-        let answer = self.clock.timeout(ANSWER_TIMEOUT, answer).await;
-        let answer =
-            answer.ok_or_else(|| anyhow!("{url}: no answer within {} s", ANSWER_TIMEOUT.as_secs()))?;
-        let (status, body) = answer.with_context(|| format!("{url}: the connection broke"))?;
-        self.connection = Some(connection);
+        let status = response.status().as_u16();
+        let body = self.clock.timeout(ANSWER_TIMEOUT, response.into_body().collect()).await;
+        let body = body.ok_or_else(|| late(url))?.with_context(|| broken(url))?.to_bytes();
         let body = if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&body) };
         let body = body.with_context(|| format!("{url}: answered {status}, but not as Forebay does"))?;
         Ok(Answer { status, body })
@@ -153,7 +230,8 @@ impl Client {
 
     /// The open connection, or a new one.
     async fn connected(&mut self) -> Result<SendRequest<Full<Bytes>>> {
-        if let Some(mut connection) = self.connection.take()
+        if let Transport::Tcp(kept) = &mut self.transport
+            && let Some(mut connection) = kept.take()
             && connection.ready().await.is_ok()
         {
             return Ok(connection);
@@ -195,6 +273,30 @@ impl Answer {
         let hint = if self.status == 401 { "; the token is taken from FOREBAY_TOKEN" } else { "" };
         bail!("the server answered {}: {}{hint}", self.status, shown(said))
     }
+}
+
+impl Download {
+    /// The next part; `None` at the end.
+    ///
+    /// # Errors
+    /// If the connection breaks before the end. The parts before are not all.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            let frame = self.clock.timeout(ANSWER_TIMEOUT, self.body.frame()).await;
+            let Some(frame) = frame.ok_or_else(|| late(&self.url))? else { return Ok(None) };
+            if let Ok(part) = frame.with_context(|| broken(&self.url))?.into_data() {
+                return Ok(Some(part));
+            }
+        }
+    }
+}
+
+fn late(url: &str) -> anyhow::Error {
+    anyhow!("{url}: no answer within {} s", ANSWER_TIMEOUT.as_secs())
+}
+
+fn broken(url: &str) -> String {
+    format!("{url}: the connection broke")
 }
 
 /// The characters that a path or a query may contain as they are.

@@ -19,6 +19,7 @@ mod replay;
 mod runtime;
 mod schema;
 mod series;
+mod series_export;
 mod series_text;
 mod serve;
 mod terminal;

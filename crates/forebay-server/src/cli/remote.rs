@@ -1,15 +1,17 @@
 //! The connection of commands to a running server, or to a store.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use anyhow::{Result, bail};
+use axum::Router;
 use forebay::{Clock, Forebay};
 
 use super::{config, paths::must_exist};
 use crate::{
-    app::open_store,
+    app::{App, open_store},
     client::Client,
     config::{Config, Options, Secret, Url},
+    router::router,
 };
 
 /// The server to call, or the store to open.
@@ -63,6 +65,44 @@ impl Place {
         // This command does not listen, so that the address is not checked.
         let listen = Some("127.0.0.1:0".to_owned());
         config::read(&Options { config, store, listen, insecure: true, ..Options::default() })
+    }
+}
+
+/// The series of a running server, or of a store that this process opens. Both answer the same requests.
+pub(super) enum Target {
+    Server(Place),
+    Store(Arc<App>, Router),
+}
+
+impl Target {
+    /// Opens the store, or finds out that the server is there.
+    pub(super) async fn open(place: &Place) -> Result<Self> {
+        let Some(mut config) = place.opened()? else {
+            place.client()?.get("/healthz").await?.expect(&[])?;
+            return Ok(Self::Server(place.clone()));
+        };
+        // The series need nothing else, and their requests come from here alone.
+        (config.events, config.buffers, config.limits) = Default::default();
+        (config.tokens, config.canary) = Default::default();
+        config.database = Url::new("sqlite::memory:");
+        let app = Arc::new(App::open(&config).await?);
+        Ok(Self::Store(app.clone(), router(app)))
+    }
+
+    /// A client of it.
+    pub(super) fn client(&self) -> Result<Client> {
+        match self {
+            Self::Server(place) => place.client(),
+            Self::Store(_, router) => Ok(Client::local(router.clone())),
+        }
+    }
+
+    /// Closes the store.
+    pub(super) async fn close(self) -> Result<()> {
+        match self {
+            Self::Server(_) => Ok(()),
+            Self::Store(app, _) => app.close().await,
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use super::{
     output,
     remote::{Place, open},
     runtime::block_on,
+    series_export::{self, ExportArgs},
     series_text::describe,
     terminal::answer,
 };
@@ -23,7 +24,7 @@ use crate::{
     text::moment,
 };
 
-/// Show the counts of keys over time
+/// Show the counts of keys over time, or export them
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -36,6 +37,8 @@ Examples:
   forebay series hits 42 --step 1m --order newest --limit 10
   forebay series hits 42 --from 2026-01-01T00:00:00Z --to 2026-02-01T00:00:00Z --plot january.svg
   forebay series hits 42 --json
+  forebay series hits --export > hits.csv
+  forebay series hits --export --prefix user: --from -30d --step 1h --format openmetrics > hits.om
 
 Times are RFC 3339, seconds since 1970, now, a span before or after now (-1d, +10m), or today. NAME.limited counts the \
 hits that limits denied. The token for the server is taken from FOREBAY_TOKEN.
@@ -45,13 +48,18 @@ pub(super) struct Args {
     #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     name: String,
     /// The keys, 1 to 1000: each 1 to 512 bytes
-    #[arg(required = true, value_name = "KEY")]
+    #[arg(required_unless_present = "export", value_name = "KEY")]
     keys: Vec<String>,
     #[command(flatten)]
     query: RangeQuery,
     /// Draw a chart of one key
-    #[arg(long, value_name = "FILE.svg")]
+    #[arg(long, value_name = "FILE.svg", conflicts_with = "export")]
     plot: Option<PathBuf>,
+    #[command(flatten)]
+    export: ExportArgs,
+    /// The format of an export: csv, json (a line for each bucket) or openmetrics
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
     #[command(flatten)]
     place: Place,
     /// Print the points as JSON
@@ -60,6 +68,17 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    let Args { name, keys, query, place, format, .. } = args;
+    let format = format.as_deref();
+    if args.export.export {
+        if args.json {
+            bail!("--json: an export has --format json");
+        }
+        return series_export::run(&args.export, place, (name, keys, format), query);
+    }
+    if format.is_some() {
+        bail!("--format: of an export");
+    }
     check_plot(args)?;
     let found = block_on(ask(args))?;
     if let (Some(path), RangeAnswer::One(range)) = (&args.plot, &found) {
