@@ -29,6 +29,11 @@ const ANSWER_TIMEOUT: Duration = secs(300);
 
 const JSON: &str = "application/json";
 
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// The header of an answer that is a copy of the first one.
+const REPLAYED: &str = "idempotency-replayed";
+
 /// The reason why a request cannot be made.
 const UNSENDABLE: &str = "FOREBAY_TOKEN cannot be sent";
 
@@ -65,6 +70,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// The body; null if it was empty.
     pub(crate) body: Value,
+    /// It is a copy of the first answer to a request with the same `Idempotency-Key`.
+    pub(crate) is_replayed: bool,
 }
 
 /// The body of an answer, part by part.
@@ -135,6 +142,15 @@ impl Client {
     /// Like [`get`](Self::get).
     pub(crate) async fn post_lines(&mut self, path: &str, lines: Vec<u8>) -> Result<Answer> {
         self.send(Method::POST, path, "application/x-ndjson", lines).await
+    }
+
+    /// Posts lines of JSON to `path` under an `Idempotency-Key`. After an error the same request can be sent again.
+    ///
+    /// # Errors
+    /// Like [`get`](Self::get).
+    pub(crate) async fn post_lines_once(&mut self, path: &str, lines: Vec<u8>, key: &str) -> Result<Answer> {
+        let request = self.request(Method::POST, path, "application/x-ndjson").header(IDEMPOTENCY_KEY, key);
+        self.answer(request.body(Full::new(lines.into()))).await
     }
 
     /// Gets `path` as a file.
@@ -221,11 +237,12 @@ impl Client {
     async fn read(&self, response: Response<Body>) -> Result<Answer> {
         let url = &self.url;
         let status = response.status().as_u16();
+        let is_replayed = response.headers().contains_key(REPLAYED);
         let body = self.clock.timeout(ANSWER_TIMEOUT, response.into_body().collect()).await;
         let body = body.ok_or_else(|| late(url))?.with_context(|| broken(url))?.to_bytes();
         let body = if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&body) };
         let body = body.with_context(|| format!("{url}: answered {status}, but not as Forebay does"))?;
-        Ok(Answer { status, body })
+        Ok(Answer { status, body, is_replayed })
     }
 
     /// The open connection, or a new one.

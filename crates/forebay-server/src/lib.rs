@@ -8,6 +8,7 @@
 //! app …               the core: what is open while the server runs, its rules, metrics and warnings
 //! export              series as text
 //! http dashboard      the interfaces; `router` joins their routes
+//! import              files into series
 //! cli                 the commands; `client` calls a server, `replay` and `chart` stand beside
 //! ```
 
@@ -23,6 +24,7 @@ mod database;
 mod export;
 mod host_metrics;
 pub mod http;
+mod import;
 mod live;
 mod log;
 mod measured_sink;

@@ -107,7 +107,7 @@ pub const WORKSPACE: &[Rules] = &[
             ]),
             Layer::Together(&["export"]),
             Layer::Apart(&["http", "replay"]),
-            Layer::Together(&["dashboard"]),
+            Layer::Apart(&["dashboard", "import"]),
             Layer::Together(&["router"]),
             Layer::Together(&["cli"]),
             Layer::Together(&["lib"]),

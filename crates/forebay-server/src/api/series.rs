@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::fields::{At, Count, Key};
 
 /// A point.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "an object with key, and perhaps n and at")]
 pub(crate) struct PointRequest {
     pub(crate) key: Key,

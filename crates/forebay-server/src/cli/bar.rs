@@ -34,6 +34,11 @@ impl Bar {
         self.bar.set_position(self.taken.load(Ordering::Relaxed));
     }
 
+    /// Writes to the terminal while the bar is away.
+    pub(super) fn suspend(&self, write: impl FnOnce()) {
+        self.bar.suspend(write);
+    }
+
     /// Removes the bar.
     pub(super) fn finish(&self) {
         self.bar.finish_and_clear();

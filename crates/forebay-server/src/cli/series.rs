@@ -10,6 +10,7 @@ use super::{
     remote::{Place, open},
     runtime::block_on,
     series_export::{self, ExportArgs},
+    series_import::{self, ImportArgs},
     series_text::describe,
     terminal::answer,
 };
@@ -24,7 +25,7 @@ use crate::{
     text::moment,
 };
 
-/// Show the counts of keys over time, or export them
+/// Show the counts of keys over time, export or import them
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -39,25 +40,32 @@ Examples:
   forebay series hits 42 --json
   forebay series hits --export > hits.csv
   forebay series hits --export --prefix user: --from -30d --step 1h --format openmetrics > hits.om
+  forebay series hits --import hits.csv --state hits.state --rejects refused.csv
+  zcat *.csv.gz | forebay series hits --import - --key-column customer --at-column ts --unit ms
 
 Times are RFC 3339, seconds since 1970, now, a span before or after now (-1d, +10m), or today. NAME.limited counts the \
 hits that limits denied. The token for the server is taken from FOREBAY_TOKEN.
-Exit status: 0 done, 2 error.")]
+
+An import counts each line of a file once, also if it is repeated within a day or was stopped. Times are RFC 3339, or numbers \
+in the unit of --unit. Lines that are refused are counted by reason.
+Exit status: 0 done, 1 lines of an import were refused, 2 error.")]
 pub(super) struct Args {
     /// A declared series, or its .limited
     #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     name: String,
     /// The keys, 1 to 1000: each 1 to 512 bytes
-    #[arg(required_unless_present = "export", value_name = "KEY")]
+    #[arg(required_unless_present_any = ["export", "import"], value_name = "KEY")]
     keys: Vec<String>,
     #[command(flatten)]
     query: RangeQuery,
     /// Draw a chart of one key
-    #[arg(long, value_name = "FILE.svg", conflicts_with = "export")]
+    #[arg(long, value_name = "FILE.svg", conflicts_with_all = ["export", "import"])]
     plot: Option<PathBuf>,
     #[command(flatten)]
     export: ExportArgs,
-    /// The format of an export: csv, json (a line for each bucket) or openmetrics
+    #[command(flatten)]
+    import: ImportArgs,
+    /// The format of an export: csv, json (a line for each bucket) or openmetrics; of an import: csv or json
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
     #[command(flatten)]
@@ -76,8 +84,14 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         }
         return series_export::run(&args.export, place, (name, keys, format), query);
     }
+    if args.import.import.is_some() {
+        if let Some((field, _)) = query.parameters().next() {
+            bail!("--{field}: an import has all lines of its file");
+        }
+        return series_import::run(&args.import, place, (name, format), args.json);
+    }
     if format.is_some() {
-        bail!("--format: of an export");
+        bail!("--format: of an export or an import");
     }
     check_plot(args)?;
     let found = block_on(ask(args))?;

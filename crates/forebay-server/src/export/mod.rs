@@ -12,4 +12,5 @@ mod points;
 mod rows;
 mod run;
 
+pub(crate) use rows::csv_cell;
 pub(crate) use run::{Export, Keys};

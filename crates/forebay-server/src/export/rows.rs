@@ -15,11 +15,11 @@ pub(super) const CSV_HEADER: &str = "key,at,n,step\n";
 /// <https://www.rfc-editor.org/rfc/rfc4180>
 pub(super) fn write_csv(text: &mut String, key: &str, point: Point) {
     let Point { start, step, n } = point;
-    let _ = writeln!(text, "{},{start},{n},{}", quoted(key), step.as_secs());
+    let _ = writeln!(text, "{},{start},{n},{}", csv_cell(key), step.as_secs());
 }
 
 /// A cell, in quotes where it needs them. The text stays as it is, also where a spreadsheet would take it for a formula.
-fn quoted(cell: &str) -> Cow<'_, str> {
+pub(crate) fn csv_cell(cell: &str) -> Cow<'_, str> {
     let has_blank_edge = cell.trim() != cell;
     if has_blank_edge || cell.contains([',', '"', '\r', '\n']) {
         return format!("\"{}\"", cell.replace('"', "\"\"")).into();
@@ -60,7 +60,7 @@ mod tests {
             ("a\r\nb", "\"a\r\nb\""),
             (" a", "\" a\""),
         ] {
-            assert_eq!(quoted(key), cell);
+            assert_eq!(csv_cell(key), cell);
         }
         let point = Point { start: Timestamp::from_secs(1_767_225_600), step: secs(10), n: 7 };
         let (mut csv, mut json) = (String::new(), String::new());

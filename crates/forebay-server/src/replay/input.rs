@@ -119,7 +119,7 @@ impl Input {
     }
 
     /// The error for a failed read.
-    pub(super) fn failed(&self, cause: &io::Error) -> Error {
+    pub(crate) fn failed(&self, cause: &io::Error) -> Error {
         failed("reading", &self.name, cause)
     }
 }

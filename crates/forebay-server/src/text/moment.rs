@@ -70,6 +70,13 @@ pub fn absolute(text: &str) -> Option<Timestamp> {
     text.parse().ok()
 }
 
+/// Reads a number since 1970, in a unit of which a microsecond is `digits` places after the point: 6 for seconds, 3 for
+/// milliseconds.
+pub(crate) fn since_1970(number: &str, digits: u32) -> Option<Timestamp> {
+    let is_number = number.bytes().all(|c| c.is_ascii_digit() || c == b'.');
+    if is_number { decimal(number, digits) } else { None }
+}
+
 /// The number at which the next finer unit begins: as seconds the year 5138, as milliseconds 1973.
 const NEXT_UNIT: u64 = 100_000_000_000;
 

@@ -12,4 +12,5 @@ mod reload;
 mod replay;
 mod serve;
 mod terminal;
+mod transfer;
 mod watchdog;
