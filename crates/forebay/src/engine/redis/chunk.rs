@@ -64,6 +64,23 @@ pub(super) fn bucket_start(grid: &Grid, at: Timestamp) -> i64 {
     grid.resolutions.first().map_or(0, |finest| finest.start(finest.bucket(at)).as_secs())
 }
 
+/// The resolutions of a series as a list of open buckets has them: `10/86400,60/604800`.
+pub(super) fn resolutions_text(grid: &Grid) -> String {
+    let text =
+        |resolution: &Resolution| format!("{}/{}", resolution.step.as_secs(), resolution.retention.as_secs());
+    grid.resolutions.iter().map(text).collect::<Vec<_>>().join(",")
+}
+
+/// Reads that text.
+pub(super) fn read_resolutions(text: &str) -> Option<Vec<Resolution>> {
+    let read = |pair: &str| {
+        let (step, retention) = pair.split_once('/')?;
+        let span = |secs: &str| Some(Duration::from_secs(secs.parse().ok()?));
+        Resolution::new(span(step)?, span(retention)?).ok()
+    };
+    text.split(',').map(read).collect()
+}
+
 /// Whether any resolution keeps a time.
 pub(super) fn is_kept(grid: &Grid, at: Timestamp, now: Timestamp) -> bool {
     grid.resolutions.iter().any(|resolution| resolution.keeps(resolution.bucket(at), now))
@@ -234,6 +251,16 @@ mod tests {
         let gains =
             gains(&grid(), &[point("k", NOW, huge), point("k", NOW, huge)], Timestamp::from_secs(NOW));
         assert_eq!(gains[0].n, MAX_COUNT);
+    }
+
+    #[test]
+    fn resolutions_are_read_back() {
+        let text = resolutions_text(&grid());
+        assert_eq!(text, "10/3600,86400/8640000");
+        assert_eq!(read_resolutions(&text).as_deref(), Some(&*grid().resolutions));
+        for other in ["", "10", "10/x", "7/100", "10/3600,"] {
+            assert_eq!(read_resolutions(other), None, "{other}");
+        }
     }
 
     fn counts(chunk: &[u8], slots: usize) -> Vec<(usize, u64)> {

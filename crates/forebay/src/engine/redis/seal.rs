@@ -2,6 +2,8 @@
 //!
 //! A move is one script call, which moves what it finds. So any process may do it, at any time and as often as it likes.
 
+use std::sync::Arc;
+
 use redis::Value;
 
 use super::{
@@ -9,7 +11,7 @@ use super::{
     open_buckets::OpenBucket,
     reply::{strings, unexpected},
     script::Script,
-    series_read::read_open,
+    series_read::OpenList,
     series_writer::MAX_CHUNKS_PER_CALL,
 };
 use crate::{
@@ -18,7 +20,7 @@ use crate::{
         step::{SeriesPart, Which},
     },
     error::Result,
-    model::resolution::Resolution,
+    model::resolution::{Grid, Resolution},
     time::Timestamp,
 };
 
@@ -45,34 +47,41 @@ impl Redis {
 
     /// Seals open buckets of a partition.
     pub(crate) async fn series_seal(&self, part: &SeriesPart, which: Which) -> Result<()> {
-        let open = self.series_open(part).await?;
+        let (list, open) = self.series_open(part).await?;
         let clock = self.host.clock();
-        let starts: Vec<i64> = open.iter().map(|bucket| bucket.start).collect();
+        let starts: Vec<i64> = list.starts().collect();
         self.open_buckets.learn(part, &starts, clock.monotonic());
         let due = match which {
             Which::All => starts,
             Which::Due => self.open_buckets.due(part, &open, clock.monotonic()),
         };
-        for start in due {
-            self.series_seal_bucket(part, start).await?;
+        for (start, resolutions) in list.buckets.iter().filter(|(start, _)| due.contains(start)) {
+            // By the definition that its writer had: this process may have another one.
+            let grid = chunk::read_resolutions(resolutions).map(|resolutions| {
+                let (name, partitions) = (part.grid.name.clone(), part.grid.partitions);
+                Arc::new(Grid { name, resolutions: resolutions.into(), partitions })
+            });
+            let written = SeriesPart { grid: grid.unwrap_or_else(|| part.grid.clone()), ..part.clone() };
+            self.series_seal_bucket(&written, *start).await?;
         }
         Ok(())
     }
 
     /// The open buckets of a partition.
-    async fn series_open(&self, part: &SeriesPart) -> Result<Vec<OpenBucket>> {
+    async fn series_open(&self, part: &SeriesPart) -> Result<(OpenList, Vec<OpenBucket>)> {
         let strange = || unexpected(self.host.name(), "a question for the open buckets of a series");
         let list = self.host.query(redis::cmd("HGETALL").arg(self.keys.series_open(part))).await?;
-        let (starts, _) = read_open(list).ok_or_else(strange)?;
-        let count = |&start: &i64| redis::cmd("HLEN").arg(self.keys.series_bucket(part, start)).to_owned();
-        let counts = self.host.read_all(starts.iter().map(count).collect()).await?;
+        let list = OpenList::read(list).ok_or_else(strange)?;
+        let count = |start: i64| redis::cmd("HLEN").arg(self.keys.series_bucket(part, start)).to_owned();
+        let counts = self.host.read_all(list.starts().map(count).collect()).await?;
         let read = |(start, count): (i64, Value)| match count {
             Value::Int(fields) => {
                 Some(OpenBucket { start, keys: u64::try_from(fields).ok()?.saturating_sub(1) })
             }
             _ => None,
         };
-        starts.into_iter().zip(counts).map(read).collect::<Option<_>>().ok_or_else(strange)
+        let open = list.starts().zip(counts).map(read).collect::<Option<_>>().ok_or_else(strange)?;
+        Ok((list, open))
     }
 
     /// Seals a bucket, some keys at a time: the server does nothing else for so long.

@@ -7,7 +7,7 @@ use redis::{Cmd, Value};
 use super::{
     Redis, chunk,
     reply::{strings, text, unexpected},
-    series_read::read_open,
+    series_read::OpenList,
 };
 use crate::{
     engine::step::{KeyRange, SeriesPart},
@@ -52,10 +52,10 @@ impl Redis {
     ) -> Result<BTreeSet<String>> {
         let strange = || unexpected(self.host.name(), "a scan of the keys of a series");
         let open = self.host.query(redis::cmd("HGETALL").arg(self.keys.series_open(part))).await?;
-        let (starts, _) = read_open(open).ok_or_else(strange)?;
+        let open = OpenList::read(open).ok_or_else(strange)?;
         let mut found = BTreeSet::new();
         let is_kept = |start: &i64| chunk::is_kept(&part.grid, Timestamp::from_secs(*start), now);
-        for start in starts.into_iter().filter(is_kept) {
+        for start in open.starts().filter(is_kept) {
             let mut cursor = "0".to_owned();
             loop {
                 let mut scan = redis::cmd("HSCAN");

@@ -118,7 +118,7 @@ impl Redis {
         commands.push(ask("EXISTS", &names));
         let mut values = self.host.read_all(commands).await?.into_iter();
         let mut next = || values.next().ok_or_else(|| unexpected(self.host.name(), "a read of a series"));
-        let (open, before) = self.read(read_open(next()?))?;
+        let open = self.read(OpenList::read(next()?))?;
         let mut buckets = vec![];
         for _ in starts {
             buckets.push(self.read(read_counts(next()?, keys.len()))?);
@@ -135,7 +135,8 @@ impl Redis {
         }
         let there = next()?;
         let counts = self.counts_of(spans, &chunks, texts, &there).await?;
-        Ok(Moment { open, buckets, counts, is_one: before == text(after) })
+        let is_one = open.seals == text(after);
+        Ok(Moment { open: open.starts().collect(), buckets, counts, is_one })
     }
 
     /// A part of an answer, if it could be read.
@@ -225,18 +226,31 @@ struct Moment {
 /// The field of the list of open buckets that tells how often counts were moved to chunks.
 const SEALS: &str = "#seals";
 
-/// The starts of the open buckets of a partition, and how often counts were moved to chunks.
-pub(super) fn read_open(reply: Value) -> Option<(Vec<i64>, Option<String>)> {
-    let (mut starts, mut seals) = (vec![], None);
-    for (field, value) in pairs(reply)? {
-        let field = String::from_utf8(field).ok()?;
-        if field == SEALS {
-            seals = Some(String::from_utf8(value).ok()?);
-        } else {
-            starts.push(field.parse().ok()?);
+/// The list of the open buckets of a partition.
+pub(super) struct OpenList {
+    /// Of each its start, and the resolutions of the series as its first writer knew them.
+    pub buckets: Vec<(i64, String)>,
+    /// How often counts were moved to chunks.
+    pub seals: Option<String>,
+}
+
+impl OpenList {
+    pub(super) fn read(reply: Value) -> Option<Self> {
+        let (mut buckets, mut seals) = (vec![], None);
+        for (field, value) in pairs(reply)? {
+            let (field, value) = (String::from_utf8(field).ok()?, String::from_utf8(value).ok()?);
+            if field == SEALS {
+                seals = Some(value);
+            } else {
+                buckets.push((field.parse().ok()?, value));
+            }
         }
+        Some(Self { buckets, seals })
     }
-    Some((starts, seals))
+
+    pub(super) fn starts(&self) -> impl Iterator<Item = i64> {
+        self.buckets.iter().map(|(start, _)| *start)
+    }
 }
 
 fn array(reply: Value) -> Option<Vec<Value>> {

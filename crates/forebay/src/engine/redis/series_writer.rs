@@ -86,7 +86,9 @@ impl Writer {
     fn new(grid: &Arc<Grid>, host: &Arc<Host>, keys: &Keys, open: &Arc<OpenBuckets>) -> Self {
         let writer = |_| {
             let (host, keys, clock) = (host.clone(), keys.clone(), host.clock().clone());
-            Sequencer::new(PartitionWriter { host, keys, grid: grid.clone(), open: open.clone() }, clock)
+            let resolutions = chunk::resolutions_text(grid).into();
+            let writer = PartitionWriter { host, keys, grid: grid.clone(), resolutions, open: open.clone() };
+            Sequencer::new(writer, clock)
         };
         Self { grid: grid.clone(), writers: std::array::from_fn(writer), next: Writers::default() }
     }
@@ -98,6 +100,8 @@ pub(super) struct PartitionWriter {
     host: Arc<Host>,
     keys: Keys,
     grid: Arc<Grid>,
+    /// Those of the grid, as text.
+    resolutions: Box<str>,
     open: Arc<OpenBuckets>,
 }
 
@@ -216,7 +220,8 @@ impl PartitionWriter {
         if let Some(first) = in_flight.first() {
             dedup::add_client(&mut call, first, replid);
         }
-        call.command.arg(chunk::longest_life(&self.grid).as_millis().to_string()).arg(in_flight.len());
+        call.command.arg(chunk::longest_life(&self.grid).as_millis().to_string());
+        call.command.arg(&*self.resolutions).arg(in_flight.len());
         for (in_flight, buckets) in arguments {
             dedup::add_stamp(&mut call, in_flight, replid);
             call.command.arg(in_flight.batch.tokens.text()).arg(buckets.len());

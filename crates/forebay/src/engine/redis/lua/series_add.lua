@@ -1,22 +1,23 @@
 -- Adds points to the open buckets of partitions of a series, each batch once.
 --
 -- KEYS     three for each batch, no two of one partition: its guard; its list of open buckets, a hash: the start of each in
---          seconds → '', and '#seals', how often counts were moved to chunks; and its first bucket, a hash: key of the series →
+--          seconds → the resolutions of the series as its first writer knew them, and '#seals', how often counts were moved to chunks; and its first bucket, a hash: key of the series →
 --          count, and '' → a long text, without which a server would keep a small hash as a list, and search it key by key.
 --          Then for each batch the set of its tokens, if it has any, and its further buckets. All of one hash tag where
 --          the server is part of a Redis Cluster.
 -- ARGV[1]  the client's id. ARGV[2] the replication id, as in guard.lua. ARGV[3] how long a bucket is kept at most, in ms. ARGV[4]
---          the number of batches. Then for each: its sequence, when it was first sent, and its tokens, as in guard.lua; the
+--          the resolutions, as text: step and retention of each in seconds, '10/86400,60/604800'. ARGV[5] the number of batches.
+--          Then for each: its sequence, when it was first sent, and its tokens, as in guard.lua; the
 --          number of its buckets; then for each bucket its start, the number of its keys, and each key with what to add (1 to
 --          2^63 - 1).
 -- Example  EVALSHA <sha> 3 forebay:series:{hits.3}:guard forebay:series:{hits.3}:open forebay:series:{hits.3}:open:1790000010
---          0192… 8c7f… 63072300000 1 17 0 '' 1 1790000010 2 user:42 1 user:7 3
+--          0192… 8c7f… 63072300000 10/86400 1 17 0 '' 1 1790000010 2 user:42 1 user:7 3
 -- Reply    a text for each batch: 'applied', 'met' and the rest as guard.lua, or as guard.lua; or an error, which costs the other
 --          batches nothing.
 
-local batches = tonumber(ARGV[4])
-assert(#KEYS >= 3 * batches and #ARGV >= 8 * batches, 'series_add: three keys a batch and eight arguments or more')
-local client, life = ARGV[1], ARGV[3]
+local batches = tonumber(ARGV[5])
+assert(#KEYS >= 3 * batches and #ARGV >= 5 + 8 * batches, 'series_add: three keys a batch and thirteen arguments or more')
+local client, life, resolutions = ARGV[1], ARGV[3], ARGV[4]
 local MOST = '9223372036854775807'
 -- Longer than 64 bytes: see above.
 local TABLE = string.rep(' ', 65)
@@ -45,7 +46,7 @@ end
 local function add(open, buckets)
   for _, bucket in ipairs(buckets) do
     if bucket.is_new then
-      write('HSET', open, bucket.start, '')
+      write('HSET', open, bucket.start, resolutions)
       write('HSET', bucket.key, '', TABLE)
       write('PEXPIRE', bucket.key, life)
       write('PEXPIRE', open, life)
@@ -82,7 +83,7 @@ local function apply(place, sequence, since, set, tokens, buckets)
   return 'applied'
 end
 
-local replies, at, further = {}, 5, 3 * batches
+local replies, at, further = {}, 6, 3 * batches
 for place = 1, batches do
   local sequence, since, tokens, count = unpack(ARGV, at, at + 3)
   at = at + 4

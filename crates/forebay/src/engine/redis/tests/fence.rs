@@ -166,10 +166,11 @@ async fn a_batch_that_was_applied_before_is_told_so_behind_the_fence() {
                 .arg("")
                 .arg("90000000 360 0 2 12 1 13 5");
         } else if script == Script::SeriesAdd {
-            call.arg(key("series:{hits.4}", "guard")).arg(key("series:{hits.4}", "open"));
-            call.arg(key("series:{hits.4}", "open:1790000010"));
-            call.arg("client").arg(&replid).arg("90000000").arg(1).arg(sequence).arg(since).arg("");
-            call.arg(1).arg("1790000010").arg(1).arg("42").arg(5);
+            for what in ["guard", "open", "open:1790000010"] {
+                call.arg(key("series:{hits.4}", what));
+            }
+            call.arg(&["client", &replid, "90000000", "10/86400", "1", sequence, since, ""][..]);
+            call.arg(&["1", "1790000010", "1", "42", "5"][..]);
         } else {
             call.arg(key("buffer:{hits.3}", "guard")).arg(key("buffer:{hits.3}", "live"));
             call.arg("client")

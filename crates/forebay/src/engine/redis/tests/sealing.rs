@@ -472,3 +472,21 @@ async fn keys_are_listed_while_their_buckets_are_sealed() {
     }
     assert_eq!(listed(&redis, &part).await, expected);
 }
+
+/// A process that only reads has another definition of the series, and seals before the writer does.
+#[tokio::test]
+async fn a_bucket_is_sealed_by_the_definition_of_its_writer() {
+    let (writer, prefix) = engine().await;
+    let fine = part(&[Resolution::new(secs(5), hours(2)).expect("valid"), Resolution::defaults()[3]]);
+    let other = open(&Server::shared().url(), &prefix).await;
+    let now = writer.series_now(&fine).await;
+    add(&writer, &fine, vec![point("k", now, 3), point("k", now.minus(secs(20)), 4)]).await;
+    other.series_seal(&part(&Resolution::defaults()), Which::All).await.expect("seals");
+    let (open, chunks) = stored(&prefix);
+    assert_eq!(open, [""; 0]);
+    assert!(chunks.iter().all(|key| key.contains("}:5:") || key.contains("}:86400:")), "{chunks:?}");
+    for &resolution in &fine.grid.resolutions {
+        assert_eq!(sum(&writer, &fine, resolution, "k").await, 7);
+    }
+    assert_eq!(listed(&writer, &fine).await, ["k"]);
+}
