@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! text config api     what people and programs write: notations, the configuration, HTTP bodies
+//! promql              the language of queries: numbers in, numbers out
 //! app …               the core: what is open while the server runs, its rules, metrics and warnings
 //! export              series as text
 //! http dashboard      the interfaces; `router` joins their routes
@@ -29,6 +30,8 @@ mod live;
 mod log;
 mod measured_sink;
 pub mod metrics;
+#[expect(dead_code, unused_imports, reason = "the routes that use it are the next step")]
+mod promql;
 pub mod registry;
 pub mod reload;
 pub mod replay;

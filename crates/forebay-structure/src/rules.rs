@@ -90,7 +90,7 @@ pub const WORKSPACE: &[Rules] = &[
         folder: "crates/forebay-server",
         layers: &[
             Layer::Together(&["text"]),
-            Layer::Apart(&["config", "chart", "log", "shutdown"]),
+            Layer::Apart(&["config", "chart", "log", "promql", "shutdown"]),
             Layer::Apart(&["api", "client"]),
             Layer::Together(&[
                 "app",
@@ -112,7 +112,15 @@ pub const WORKSPACE: &[Rules] = &[
             Layer::Together(&["cli"]),
             Layer::Together(&["lib"]),
         ],
-        pure: &["chart/bars", "chart/spark", "chart/ticks", "export/openmetrics", "export/points", "text"],
+        pure: &[
+            "chart/bars",
+            "chart/spark",
+            "chart/ticks",
+            "export/openmetrics",
+            "export/points",
+            "promql",
+            "text",
+        ],
     },
     Rules { folder: "crates/forebay-tower", layers: &[], pure: &[] },
     Rules { folder: "crates/forebay-testkit", layers: &[], pure: &[] },
