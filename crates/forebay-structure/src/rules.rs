@@ -67,6 +67,8 @@ pub const WORKSPACE: &[Rules] = &[
             "engine/cluster/slot",
             "engine/embedded/batch",
             "engine/embedded/codec",
+            "series/uniform_plan",
+            "series/uniform_query",
             "series/cover",
             "series/derive",
             "series/finest",

@@ -19,6 +19,9 @@ mod run;
 mod step;
 #[cfg(test)]
 mod tests;
+mod uniform;
+mod uniform_plan;
+mod uniform_query;
 
 pub use crate::model::{rate::calendar::CalendarUnit, resolution::Resolution};
 pub use buckets::{BucketReader, Buckets};
@@ -33,3 +36,5 @@ pub use range::{Columns, Filled, Range, Ranges};
 pub use read::Total;
 pub use run::MAX_KEYS;
 pub use step::Step;
+pub use uniform::{KeyBuckets, UniformBuckets};
+pub use uniform_query::UniformQuery;

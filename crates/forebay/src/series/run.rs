@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The maximum number of buckets that a query reads.
-const MAX_BUCKETS: i64 = 1_000_000;
+pub(super) const MAX_BUCKETS: i64 = 1_000_000;
 
 /// The maximum number of keys of a query.
 pub const MAX_KEYS: usize = 1_000;

@@ -4,6 +4,7 @@ mod buckets;
 mod columns;
 mod erase;
 mod queries;
+mod uniform;
 
 use forebay_testkit::{Redis as Server, unique_prefix};
 use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestRunner};

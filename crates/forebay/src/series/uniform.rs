@@ -1,0 +1,137 @@
+//! Reads the buckets of many keys as they are kept, for callers that compute something of their own.
+
+use super::{
+    cover::Cover,
+    handle::SeriesHandle,
+    run::{MAX_BUCKETS, MAX_KEYS, Read},
+    uniform_plan::UniformPlan,
+    uniform_query::UniformQuery,
+};
+use crate::{
+    error::{Result, out_of_range},
+    model::resolution::Resolution,
+    time::Timestamp,
+};
+
+/// The most buckets that a read of [`KeyBuckets`] reads, with those that it only adds up.
+const MAX_READ: i64 = 20_000_000;
+
+/// The buckets of some keys: the answer of [`SeriesHandle::uniform_buckets`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UniformBuckets {
+    /// The resolution of all buckets: the finest that keeps the oldest one.
+    pub resolution: Resolution,
+    /// When the first bucket begins.
+    pub start: Timestamp,
+    /// The buckets of each key, in the order of the keys.
+    pub keys: Vec<KeyBuckets>,
+    /// Whether points may be missing, as in [`Total::partial`](super::Total::partial).
+    pub partial: bool,
+}
+
+/// The buckets of a key, and what lies around them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyBuckets {
+    /// The sum of the earlier buckets that the resolution keeps.
+    pub before: u64,
+    /// The count of each bucket; zero where nothing was counted.
+    pub counts: Vec<u64>,
+    /// The sum of all later buckets, up to those of points that are ahead of the clock.
+    pub after: u64,
+}
+
+impl SeriesHandle {
+    /// The finest resolution that keeps the bucket around `at` at a time; the coarsest if none does.
+    pub fn resolution_at(&self, at: Timestamp, now: Timestamp) -> Resolution {
+        self.grid.resolutions[UniformPlan::resolution(&self.grid.resolutions, at, now)]
+    }
+
+    /// Reads the buckets of keys, all of one resolution, with the sums of all buckets before and after them.
+    ///
+    /// A key that has no counts has zeros. The answers of keys on different hosts are not of one moment.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a key that is empty or longer than 512 bytes,
+    /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) for more than a million buckets of all keys, or 20 million with those
+    /// before and after them; and when the store does not answer.
+    ///
+    /// # Cost
+    /// For 1 000 keys or a million buckets, one round trip for each partition. The sums read coarse buckets where there are some:
+    /// a few hundred for each key. A series of one resolution has none.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// use forebay::{series::UniformQuery, time::{mins, secs}};
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let hits = bay.series("hits")?;
+    /// let now = hits.store_time("user:42").await;
+    /// hits.add_at("user:42", 6, now.minus(mins(30))).await?;
+    ///
+    /// let minute = UniformQuery::ending_between(now.minus(mins(1)), now);
+    /// let buckets = hits.uniform_buckets(&["user:42"], &minute).await?;
+    /// assert_eq!((buckets.resolution.step, buckets.keys[0].before), (secs(10), 6));
+    /// assert!(buckets.keys[0].counts == [0; 6]);
+    /// # Ok(()) }
+    /// ```
+    pub async fn uniform_buckets<K: AsRef<str>>(
+        &self,
+        keys: &[K],
+        query: &UniformQuery,
+    ) -> Result<UniformBuckets> {
+        let keys = keys.iter().map(|key| self.key(key.as_ref())).collect::<Result<Vec<_>>>()?;
+        let now = match query.now {
+            Some(now) => now,
+            None => self.store_time(keys.first().map_or("", |key| key.as_str())).await,
+        };
+        let plan = UniformPlan::new(&self.grid.resolutions, query, now);
+        let resolution = self.grid.resolutions[plan.resolution];
+        let group = self.group_size(&plan, keys.len())?;
+        let (mut read, mut partial) = (Vec::with_capacity(keys.len()), false);
+        for keys in keys.chunks(group) {
+            for key in self.read_covers(keys, &plan.covers()).await? {
+                partial |= key.partial;
+                read.push(plan.split(key));
+            }
+        }
+        Ok(UniformBuckets { resolution, start: plan.start, keys: read, partial })
+    }
+
+    /// The number of keys that are read together.
+    fn group_size(&self, plan: &UniformPlan, keys: usize) -> Result<usize> {
+        let name = &self.grid.name;
+        let refuse = |found: i64, most: i64, advice: &str| {
+            Err(out_of_range(format!(
+                "series {name}: {found} buckets of {keys} keys: at most {most}; {advice}"
+            )))
+        };
+        let count = i64::try_from(keys).unwrap_or(i64::MAX);
+        let inside = plan.window.buckets().saturating_mul(count);
+        if inside > MAX_BUCKETS {
+            return refuse(inside, MAX_BUCKETS, "ask for fewer keys or a shorter range");
+        }
+        let each = plan.covers().iter().map(|cover| cover.buckets()).sum::<i64>().max(1);
+        let all = each.saturating_mul(count);
+        if all > MAX_READ || each > MAX_BUCKETS {
+            let advice =
+                "ask for fewer keys, or give the series a coarser resolution with as long a retention";
+            return refuse(all, if each > MAX_BUCKETS { MAX_BUCKETS } else { MAX_READ }, advice);
+        }
+        Ok(usize::try_from(MAX_BUCKETS / each).unwrap_or(1).clamp(1, MAX_KEYS))
+    }
+}
+
+impl UniformPlan {
+    /// Takes the parts of a key's answer apart.
+    fn split(&self, read: Read) -> KeyBuckets {
+        let mut runs = read.counts.into_iter();
+        let mut part =
+            |cover: &Cover| -> Vec<u64> { runs.by_ref().take(cover.runs.len()).flatten().collect() };
+        let sum = |counts: Vec<u64>| counts.into_iter().fold(0, u64::saturating_add);
+        let before = sum(part(&self.before));
+        let counts = part(&self.window);
+        KeyBuckets { before, counts, after: sum(part(&self.after)) }
+    }
+}
