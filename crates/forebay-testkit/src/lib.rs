@@ -26,6 +26,7 @@ mod pgbouncer;
 mod ports;
 mod postgres;
 mod programs;
+mod prometheus;
 mod proxy;
 mod redis;
 mod redis_cluster;
@@ -48,6 +49,7 @@ pub use self::{
     pgbouncer::PgBouncer,
     postgres::Postgres,
     programs::without,
+    prometheus::Prometheus,
     proxy::{Fault, Proxy},
     redis::{Redis, RedisBuilder},
     redis_cluster::{RedisCluster, SlotMove},

@@ -13,7 +13,8 @@ const WITHOUT: &str = "FOREBAY_TEST_WITHOUT";
 /// The directory into which `scripts/servers` unpacks packages that it cannot install.
 const UNPACKED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/testkit");
 
-/// Returns whether this run leaves out `server` (`redis`, `postgres`, `mariadb`, `chromium`, `strace`, `pgbouncer`).
+/// Returns whether this run leaves out `server` (`redis`, `postgres`, `mariadb`, `chromium`, `strace`, `pgbouncer`,
+/// `prometheus`).
 ///
 /// A test that needs the server then returns early, and only then. `scripts/test` lists at its end what was not tested.
 pub fn without(server: &str) -> bool {
