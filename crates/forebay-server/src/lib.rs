@@ -30,7 +30,7 @@ mod live;
 mod log;
 mod measured_sink;
 pub mod metrics;
-#[expect(dead_code, unused_imports, reason = "the routes that use it are the next step")]
+mod prometheus;
 mod promql;
 pub mod registry;
 pub mod reload;

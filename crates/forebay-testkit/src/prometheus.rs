@@ -30,9 +30,12 @@ impl Prometheus {
         let tool = programs::find("prometheus", "promtool").display().to_string();
         let server = Server::start("prometheus", None, |port| {
             let supervisor = Supervisor::new("KILL");
-            for (name, text) in [("samples", format!("{samples}# EOF\n")), ("config", "global: {}\n".to_owned())] {
+            for (name, text) in
+                [("samples", format!("{samples}# EOF\n")), ("config", "global: {}\n".to_owned())]
+            {
                 let written = fs::write(supervisor.dir().join(name), text);
-                written.unwrap_or_else(|error| panic!("cannot write the file {name} for Prometheus: {error}"));
+                written
+                    .unwrap_or_else(|error| panic!("cannot write the file {name} for Prometheus: {error}"));
             }
             let import = [&tool, "tsdb", "create-blocks-from", "--quiet", "openmetrics", "samples", "data"];
             supervisor.run(&import.map(str::to_owned));

@@ -14,6 +14,7 @@ pub(crate) mod limit;
 pub(crate) mod live;
 pub(crate) mod lock;
 pub(crate) mod map;
+pub(crate) mod prometheus;
 pub(crate) mod series;
 pub(crate) mod series_export;
 pub(crate) mod series_query;

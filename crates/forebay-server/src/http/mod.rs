@@ -37,6 +37,7 @@ mod operate;
 mod overrides;
 
 mod problem;
+mod prometheus;
 mod query;
 mod reservation;
 mod routes;

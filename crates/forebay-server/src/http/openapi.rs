@@ -10,11 +10,13 @@ use utoipa::{
 };
 
 use super::problem::ProblemBody;
+use crate::api::prometheus::PrometheusError;
 
 /// The descriptions of the parameters of paths.
-const PARAMETERS: [(&str, &str); 7] = [
+const PARAMETERS: [(&str, &str); 8] = [
     ("buffer", "A declared buffer"),
     ("event", "A declared event"),
+    ("label", "`__name__` or `key`"),
     ("lease", "The lease in the answer to its grant"),
     ("limit", "A declared limit; leases need one of kind concurrency"),
     ("name", "1 to 512 bytes of UTF-8"),
@@ -30,6 +32,9 @@ const ERRORS: [(&str, &str); 2] = [
     ("4XX", "The request is invalid, it names something unknown, or a token with the scope is missing"),
     ("503", "The store or the database does not answer; `retry` says whether to repeat the request"),
 ];
+
+/// The paths whose errors are in the form of Prometheus.
+const PROMETHEUS: &str = "/api/v1/";
 
 /// Everything but the paths.
 #[derive(OpenApi)]
@@ -49,7 +54,7 @@ const ERRORS: [(&str, &str); 2] = [
             tokens in the configuration no authorization is needed.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
-    components(schemas(ProblemBody)),
+    components(schemas(ProblemBody, PrometheusError)),
     tags(
         (name = "events", description = "Limits, series and buffers in one call"),
         (name = "limits", description = "Rate limits, leases and reservations"),
@@ -57,6 +62,7 @@ const ERRORS: [(&str, &str); 2] = [
         (name = "buffers", description = "Rows that are merged before they are written to the database"),
         (name = "locks", description = "Locks with fencing tokens"),
         (name = "map", description = "Commands on plain keys of the store, which Forebay does not use itself"),
+        (name = "prometheus", description = "The HTTP interface of Prometheus to series; its errors are in its own form"),
         (name = "operation", description = "Health, metrics, hosts"),
     ),
 )]
@@ -78,10 +84,15 @@ pub(super) fn frame() -> Document {
 pub(crate) fn complete(document: &mut Document) {
     for (path, item) in &mut document.paths.paths {
         let tag = path.split('/').nth(2).filter(|tag| PRIMITIVES.contains(tag)).unwrap_or("operation");
+        let tag = if path.starts_with(PROMETHEUS) { "prometheus" } else { tag };
         for operation in operations(item) {
             operation.tags = Some(vec![tag.to_owned()]);
             describe_parameters(operation.parameters.as_deref_mut().unwrap_or_default());
-            add_errors(operation);
+            if tag == "prometheus" {
+                add_prometheus_errors(operation);
+            } else {
+                add_errors(operation);
+            }
         }
     }
 }
@@ -122,5 +133,14 @@ fn add_errors(operation: &mut Operation) {
             let content = Content::new(Some(Ref::from_schema_name("Problem")));
             response.content.insert("application/problem+json".to_owned(), content.into());
         }
+    }
+}
+
+fn add_prometheus_errors(operation: &mut Operation) {
+    for (status, text) in ERRORS {
+        let mut response = Response::new(text);
+        let content = Content::new(Some(Ref::from_schema_name("PrometheusError")));
+        response.content.insert("application/json".to_owned(), content.into());
+        operation.responses.responses.insert(status.to_owned(), response.into());
     }
 }

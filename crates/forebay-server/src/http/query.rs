@@ -98,13 +98,13 @@ fn name_of(pair: &str) -> String {
 }
 
 /// A part of a query that is known to be percent-encoded UTF-8.
-fn decoded(text: &str) -> String {
+pub(super) fn decoded(text: &str) -> String {
     percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
 /// Refuses a query that is not percent-encoded UTF-8. The decoder would replace invalid bytes by U+FFFD, so that two keys
 /// become one, and keep a `%` without digits.
-fn check_query(query: &str) -> Result<(), Problem> {
+pub(super) fn check_query(query: &str) -> Result<(), Problem> {
     for parameter in query.split('&') {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         if !is_encoded_text(name) {

@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::{
     Problem, auth, buffer, cluster, dead, encoding, event, lease, limit, lock, map, moves, observe, once,
-    openapi, operate, overrides, reservation, series, series_export,
+    openapi, operate, overrides, prometheus, reservation, series, series_export,
 };
 use crate::app::Shared;
 
@@ -29,6 +29,7 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
         .merge(lock::routes())
         .merge(cluster::routes())
         .merge(map::routes())
+        .merge(prometheus::routes())
         .merge(operate::routes())
 }
 

@@ -19,6 +19,7 @@ mod map;
 mod moves;
 mod once;
 mod operate;
+mod prometheus;
 mod redis;
 mod resharding;
 mod security;

@@ -33,6 +33,8 @@ pub(crate) struct Server {
     config: PathBuf,
     /// The clock and the bounds for callers.
     callers: (Clock, Bounds),
+    /// The clock of the store.
+    store_clock: Clock,
     running: Option<Running>,
 }
 
@@ -53,8 +55,17 @@ impl Server {
         Self::bounded(Clock::system(), Bounds::default(), change)
     }
 
+    /// Like [`with`](Self::with), with another clock for the store.
+    pub(crate) fn on(store_clock: Clock, change: impl FnOnce(String) -> String) -> Self {
+        Self::open((Clock::system(), Bounds::default()), store_clock, change)
+    }
+
     /// Like [`with`](Self::with), with other bounds for callers, by another clock.
     pub(crate) fn bounded(clock: Clock, bounds: Bounds, change: impl FnOnce(String) -> String) -> Self {
+        Self::open((clock, bounds), Clock::system(), change)
+    }
+
+    fn open(callers: (Clock, Bounds), store_clock: Clock, change: impl FnOnce(String) -> String) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let database = format!("sqlite:{}", dir.path().join("forebay.db").display());
         let config = EXAMPLE
@@ -66,7 +77,7 @@ impl Server {
             .replace("sqlite:forebay.db\"", &format!("{database}\""));
         let file = dir.path().join("forebay.toml");
         std::fs::write(&file, change(config)).expect("a file");
-        let mut server = Self { dir, config: file, callers: (clock, bounds), running: None };
+        let mut server = Self { dir, config: file, callers, store_clock, running: None };
         server.start();
         server
     }
@@ -77,12 +88,12 @@ impl Server {
         let config = load(&options, &|_| None).unwrap_or_else(|mistakes| panic!("{mistakes}"));
         let (ready, address) = mpsc::channel();
         let (stop, stopped) = oneshot::channel();
-        let (clock, bounds) = self.callers.clone();
+        let ((clock, bounds), store_clock) = (self.callers.clone(), self.store_clock.clone());
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
             runtime.expect("a runtime").block_on(async move {
                 let listener = bind(config.listen).expect("a port");
-                let app = std::sync::Arc::new(App::open(&config).await.expect("an app"));
+                let app = std::sync::Arc::new(App::open_on(&config, store_clock).await.expect("an app"));
                 let flushing = app.start_flushing(&config.buffers).await.expect("tables");
                 let upkeep = tokio::spawn(app.clone().keep_up());
                 ready.send(listener.local_addr().expect("an address")).expect("the test waits");
