@@ -1,7 +1,9 @@
 //! The HTTP interface of Prometheus: `/api/v1`.
 
 mod api;
+mod compare;
 mod lists;
+mod model;
 
 use forebay::{Clock, ManualClock, Timestamp};
 use serde_json::{Value, json};
@@ -13,7 +15,12 @@ const NOW: Timestamp = Timestamp::from_millis(1_795_176_003_250);
 
 /// A server whose store stays at [`NOW`], with further series.
 fn server(series: &str) -> Server {
-    Server::on(Clock::from(ManualClock::at(NOW)), |config| {
+    server_on(&ManualClock::at(NOW), series)
+}
+
+/// A server whose store has another clock.
+fn server_on(clock: &ManualClock, series: &str) -> Server {
+    Server::on(Clock::from(clock.clone()), |config| {
         let line = config.lines().find(|line| line.starts_with("store = ")).expect("a store").to_owned();
         // A store in memory waits for no disk, and so for no clock.
         config.replace(&line, "store = \"memory:\"") + series
