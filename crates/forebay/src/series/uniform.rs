@@ -34,11 +34,11 @@ pub struct UniformBuckets {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyBuckets {
-    /// The sum of the earlier buckets that the resolution keeps.
+    /// The sum of the earlier buckets that the resolution keeps: of those within 100 000 times the coarsest bucket of the series.
     pub before: u64,
     /// The count of each bucket; zero where nothing was counted.
     pub counts: Vec<u64>,
-    /// The sum of all later buckets, up to those of points that are ahead of the clock.
+    /// The sum of the later buckets, likewise, up to those of points that are ahead of the clock.
     pub after: u64,
 }
 

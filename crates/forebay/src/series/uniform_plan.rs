@@ -8,6 +8,10 @@ use super::{
 };
 use crate::{model::resolution::Resolution, time::Timestamp};
 
+/// The most buckets before and after a window that are added up, of the coarsest length. A series with one fine resolution would
+/// have millions.
+const MAX_AROUND: u32 = 100_000;
+
 /// The buckets that a read of one resolution needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct UniformPlan {
@@ -15,11 +19,11 @@ pub(super) struct UniformPlan {
     pub resolution: usize,
     /// When the first bucket of the window begins.
     pub start: Timestamp,
-    /// All that the resolution keeps before the window.
+    /// What the resolution keeps before the window, as far as it is added up.
     pub before: Cover,
     /// The buckets themselves, in at most one run.
     pub window: Cover,
-    /// All after the window.
+    /// What is after the window, likewise.
     pub after: Cover,
 }
 
@@ -34,13 +38,16 @@ impl UniformPlan {
         // The bucket around a time ends after it.
         let first = grid.bucket(query.after).clamp(oldest, end);
         let (start, stop) = (grid.start(first), grid.start(end));
+        let around = resolutions.last().map_or(grid.step, |coarsest| coarsest.step) * MAX_AROUND;
+        let (from, to) =
+            (grid.start(oldest).max(start.minus(around)), grid.start(latest).min(stop.plus(around)));
         let runs = if first < end { vec![Run { resolution, buckets: first..end }] } else { vec![] };
         Self {
             resolution,
             start,
-            before: plan_sum(resolutions, grid.start(oldest), start, now),
+            before: plan_sum(resolutions, from, start, now),
             window: Cover { runs, from: start, to: stop },
-            after: plan_sum(resolutions, stop, grid.start(latest), now),
+            after: plan_sum(resolutions, stop, to, now),
         }
     }
 
@@ -62,6 +69,14 @@ mod tests {
     use crate::time::{days, secs};
 
     const NOW: Timestamp = Timestamp::from_secs(1_790_000_003);
+
+    #[test]
+    fn what_lies_far_from_the_window_is_not_read() {
+        let fine = [Resolution::new(secs(1), days(3_650)).expect("valid")];
+        let query = UniformQuery::ending_between(NOW.minus(days(1_000)), NOW.minus(days(999)));
+        let plan = UniformPlan::new(&fine, &query, NOW);
+        assert_eq!(plan.covers().map(Cover::buckets), [100_000, 86_400, 100_000]);
+    }
 
     proptest! {
         #[test]
