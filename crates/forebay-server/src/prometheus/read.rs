@@ -21,6 +21,9 @@ use crate::{
     text::Span,
 };
 
+/// The most samples that the selectors of a query have together. They are in memory at the same time.
+const MAX_SAMPLES: usize = 5_000_000;
+
 /// The samples of a query.
 #[derive(Debug, Default)]
 pub(crate) struct Reading {
@@ -65,34 +68,36 @@ struct Reach {
 pub(crate) async fn read(app: &App, query: &Query, instants: Instants) -> Result<Reading, ReadError> {
     let catalogue = Catalogue::new(app.series.entries.keys());
     let mut lister = Lister::new(app);
-    let mut reaches: BTreeMap<String, Reach> = BTreeMap::new();
-    let mut chosen = vec![];
-    for selector in &query.selectors {
+    let mut parts = vec![];
+    for (place, selector) in query.selectors.iter().enumerate() {
         let metrics =
             catalogue.select(&selector.matchers).map_err(|text| ReadError::Fault(Fault::BadData(text)))?;
-        let oldest = selector.span(instants.start).0;
-        for metric in &metrics {
-            let handle = lister.handle(metric);
-            let name = handle.name().as_str();
-            let now = match reaches.get(name) {
-                Some(reach) => reach.now,
-                None => handle.store_time("").await,
-            };
-            let reach = reaches.entry(name.to_owned()).or_insert(Reach { oldest, now });
-            reach.oldest = reach.oldest.min(oldest);
-        }
-        chosen.push((selector, metrics));
+        parts.extend(metrics.into_iter().map(|metric| (place, selector, metric, lister.handle(metric))));
     }
-    let mut reading = Reading::default();
-    for (selector, metrics) in chosen {
-        let mut streams = vec![];
-        for metric in metrics {
-            let handle = lister.handle(metric);
-            let reach = reaches[handle.name().as_str()];
-            let part = Part { selector, metric, handle, reach, instants };
-            streams.extend(part.read(&mut lister, &mut reading.warnings).await?);
+    let mut reaches: BTreeMap<String, Reach> = BTreeMap::new();
+    for (_, selector, _, handle) in &parts {
+        let oldest = selector.span(instants.start).0;
+        let name = handle.name().as_str();
+        if let Some(reach) = reaches.get_mut(name) {
+            reach.oldest = reach.oldest.min(oldest);
+        } else {
+            reaches.insert(name.to_owned(), Reach { oldest, now: handle.store_time("").await });
         }
-        reading.data.push(streams);
+    }
+    let mut reading = Reading { data: vec![vec![]; query.selectors.len()], ..Reading::default() };
+    let mut samples = 0;
+    for (place, selector, metric, handle) in parts {
+        let reach = reaches[handle.name().as_str()];
+        let part = Part { selector, metric, handle, reach, instants };
+        let streams = part.read(&mut lister, &mut reading.warnings).await?;
+        samples += streams.iter().map(|stream| stream.samples.values.len()).sum::<usize>();
+        if samples > MAX_SAMPLES {
+            let text = format!(
+                "the query reads more than {MAX_SAMPLES} samples: ask for fewer keys or a shorter range"
+            );
+            return Err(ReadError::Fault(Fault::Execution(text)));
+        }
+        reading.data[place].extend(streams);
     }
     reading.warnings.extend(lister.warnings());
     Ok(reading)
