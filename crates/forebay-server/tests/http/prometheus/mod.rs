@@ -2,6 +2,7 @@
 
 mod api;
 mod compare;
+mod dashboard;
 mod lists;
 mod model;
 
