@@ -27,9 +27,6 @@ pub(crate) use evaluate::{Answer, evaluate};
 pub(crate) use expression::{LOOKBACK, Query, Selector, Window};
 pub(crate) use fault::Fault;
 pub(crate) use labels::{Labels, NAME};
-pub(crate) use parse::{parse, parse_selector};
-pub(crate) use promql_parser::{
-    label::{MatchOp, Matcher},
-    util::parse_duration,
-};
+pub(crate) use parse::{parse, parse_selector, parse_span};
+pub(crate) use promql_parser::label::{MatchOp, Matcher};
 pub(crate) use samples::{Instants, Row, Samples, Stream};

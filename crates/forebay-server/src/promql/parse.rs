@@ -1,11 +1,14 @@
 //! Reads a query, and refuses the parts of the language that are not supported.
 
+use std::time::Duration;
+
 use promql_parser::{
     label::{Matcher, Matchers},
     parser::{
         self, AggregateExpr, BinModifier, BinaryExpr, Call, Expr, LabelModifier, Offset,
         VectorMatchCardinality, VectorSelector,
     },
+    util::parse_duration,
 };
 
 use super::{
@@ -59,30 +62,62 @@ fn syntax(text: &str) -> Result<Expr, Fault> {
     if text.trim().is_empty() {
         return Err(Fault::bad_data("query: no expression"));
     }
-    let code = code_bytes(text);
-    if text.len() > MAX_BYTES || code > MAX_CODE {
-        let found = format!("{} bytes, {code} of them outside of quotation marks", text.len());
+    let code = code(text);
+    if text.len() > MAX_BYTES || code.len() > MAX_CODE {
+        let found = format!("{} bytes, {} of them outside of quotation marks", text.len(), code.len());
         return Err(Fault::bad_data(format!("query of {found}: at most {MAX_BYTES} and {MAX_CODE}")));
+    }
+    if let Some(span) = spans(&code).find(|span| !is_span(span)) {
+        return Err(Fault::bad_data(format!(
+            "query: {span:?}: a range or offset such as 5m, or 300 for seconds"
+        )));
     }
     parser::parse(text).map_err(|why| Fault::bad_data(format!("query: {why}")))
 }
 
-/// The number of bytes outside of quotation marks.
-fn code_bytes(text: &str) -> usize {
-    let (mut quote, mut escaped, mut code) = (None, false, 0);
-    for byte in text.bytes() {
+/// The part of a text outside of quotation marks.
+fn code(text: &str) -> String {
+    let (mut quote, mut escaped, mut code) = (None, false, String::new());
+    for letter in text.chars() {
         match quote {
             _ if escaped => escaped = false,
-            Some(_) if byte == b'\\' && quote != Some(b'`') => escaped = true,
-            Some(open) if open == byte => quote = None,
+            Some(_) if letter == '\\' && quote != Some('`') => escaped = true,
+            Some(open) if open == letter => quote = None,
             Some(_) => {}
             None => {
-                quote = Some(byte).filter(|byte| matches!(byte, b'"' | b'\'' | b'`'));
-                code += 1;
+                quote = Some(letter).filter(|letter| matches!(letter, '"' | '\'' | '`'));
+                code.push(letter);
             }
         }
     }
     code
+}
+
+/// The texts that stand for ranges and offsets.
+fn spans(code: &str) -> impl Iterator<Item = &str> {
+    let in_brackets = code.split('[').skip(1).filter_map(|rest| rest.split(']').next());
+    let offsets =
+        code.split("offset").skip(1).filter(|rest| rest.starts_with([' ', '\t', '\n', '\r', '-', '+']));
+    let offsets = offsets.map(|rest| {
+        let rest = rest.trim_start().trim_start_matches(['-', '+']).trim_start();
+        rest.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '.').next().unwrap_or_default()
+    });
+    in_brackets.flat_map(|range| range.split(':')).chain(offsets)
+}
+
+/// Whether this may be a span. The parser panics at numbers that a `Duration` cannot have, and reads a part of more than 32
+/// bits as nothing.
+fn is_span(text: &str) -> bool {
+    let is_part =
+        |letter: char| letter.is_ascii_digit() || letter.is_whitespace() || "ywdhms.".contains(letter);
+    text.chars().all(is_part)
+        && text.split(|letter: char| !letter.is_ascii_digit()).all(|digits| digits.len() <= 9)
+}
+
+/// A span such as `1h30m`.
+pub(crate) fn parse_span(text: &str) -> Option<Duration> {
+    let may_be = text.starts_with(|letter: char| letter.is_ascii_digit()) && is_span(text);
+    if may_be { parse_duration(text).ok() } else { None }
 }
 
 struct Reader {
@@ -231,7 +266,7 @@ fn without_parentheses(mut expression: Expr) -> Expr {
     expression
 }
 
-fn millis(span: std::time::Duration) -> Result<i64, Fault> {
+fn millis(span: Duration) -> Result<i64, Fault> {
     let millis = i64::try_from(span.as_millis()).ok().filter(|millis| *millis <= MAX_SPAN);
     millis.ok_or_else(|| Fault::bad_data("query: a range or offset of more than 100 years"))
 }

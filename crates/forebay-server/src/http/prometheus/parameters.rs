@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     app::Shared,
-    promql::{Instants, parse_duration},
+    promql::{Instants, parse_span},
 };
 
 /// The most instants of a range, as of Prometheus.
@@ -129,7 +129,7 @@ fn time(name: &str, text: &str) -> Result<i64, Refusal> {
 
 fn span(name: &str, text: &str) -> Result<Duration, Refusal> {
     let seconds = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    let parsed = seconds.or_else(|| parse_duration(text).ok());
+    let parsed = seconds.or_else(|| parse_span(text));
     parsed.ok_or_else(|| {
         Refusal::bad_data(format!("{name}: {text:?}: seconds, or a duration such as 15s or 1h30m"))
     })

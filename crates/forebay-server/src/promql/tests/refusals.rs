@@ -46,6 +46,46 @@ fn mistakes_are_refused() {
 }
 
 #[test]
+fn spans_that_are_no_duration_are_refused_without_a_panic() {
+    for span in [
+        "1e300",
+        "-1",
+        "inf",
+        "NaN",
+        "0x10",
+        "1e9999",
+        "99999999999",
+        "5000000000s1m",
+        "-5m",
+        "5m-",
+        "9999999999y",
+        "5m:-1",
+    ] {
+        for text in [
+            format!("hits[{span}]"),
+            format!("rate(hits[{span}:1m])"),
+            format!("rate(hits[{span}] offset 1m)"),
+        ] {
+            assert!(matches!(parse(&text), Err(Fault::BadData(_))), "{text}: {:?}", parse(&text));
+        }
+        if !span.starts_with('-') && !span.starts_with("5m") {
+            let text = format!("hits offset {span}");
+            assert!(matches!(parse(&text), Err(Fault::BadData(_))), "{text}: {:?}", parse(&text));
+        }
+        assert_eq!(super::super::parse_span(span).filter(|_| !span.starts_with("5m")), None, "{span}");
+    }
+    for text in [
+        "hits[300]",
+        "hits [ 5m ]",
+        "hits offset\t-1.5",
+        "offsets offset 1h30m",
+        "hits{key=\"[1e300] offset -\"}",
+    ] {
+        assert!(parse(text).is_ok(), "{text}: {:?}", parse(text));
+    }
+}
+
+#[test]
 fn deep_nesting_is_refused_without_a_deep_stack() {
     for text in [
         format!("1+{}1{}", "(".repeat(2_000), ")".repeat(2_000)),

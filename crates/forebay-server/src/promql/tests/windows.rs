@@ -79,4 +79,11 @@ proptest! {
     fn any_text_is_read_or_refused(text in "[a-z_{}()\\[\\]\"=~!<>+*/^%0-9:., -]{0,80}") {
         let _ = parse(&text);
     }
+
+    #[test]
+    fn any_span_is_read_or_refused(span in "[-+]?[0-9.einfNa]{1,12}[ywdhms]{0,2}", form in 0_usize..4) {
+        let forms = [format!("hits[{span}]"), format!("hits offset {span}"), format!("hits @ {span}"), span.clone()];
+        let _ = parse(&forms[form]);
+        let _ = super::super::parse_span(&span);
+    }
 }

@@ -210,7 +210,7 @@ fn a_real_prometheus_has_the_same_answers() {
         let first = ours
             .iter()
             .zip(&theirs)
-            .find(|(one, two)| self::difference(&[one.to_vec()], &[two.to_vec()]) > 1e-9);
+            .find(|(one, two)| self::difference(&[(*one).clone()], &[(*two).clone()]) > 1e-9);
         assert!(difference <= 1e-9, "{} {path}: {difference}\n{first:?}", question.text);
         worst = worst.max(difference);
         values += ours.iter().map(Vec::len).sum::<usize>();

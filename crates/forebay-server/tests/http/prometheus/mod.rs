@@ -5,6 +5,7 @@ mod compare;
 mod dashboard;
 mod lists;
 mod model;
+mod store;
 
 use forebay::{Clock, ManualClock, Timestamp};
 use serde_json::{Value, json};
