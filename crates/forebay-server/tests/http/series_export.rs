@@ -30,7 +30,7 @@ fn export_of(series: &str, client: &Client, rest: &str) -> String {
 }
 
 /// The text of a chunked body, whose last chunk is empty.
-fn unchunked(body: &str) -> String {
+pub(crate) fn unchunked(body: &str) -> String {
     let (mut rest, mut text) = (body, String::new());
     loop {
         let (length, after) = rest.split_once("\r\n").expect("a length");

@@ -3,6 +3,7 @@
 mod api;
 mod compare;
 mod dashboard;
+mod export;
 mod lists;
 mod model;
 mod store;
