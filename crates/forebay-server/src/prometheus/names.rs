@@ -35,8 +35,9 @@ pub(crate) struct Catalogue {
 }
 
 impl Catalogue {
-    /// The metrics of series: `x` and `x_total`, and of what limits denied `x_limited` and `x_limited_total`. A `-` in the name of
-    /// a series is a `_` in that of a metric.
+    /// The metrics of series: `x` and `x_total`, and of what limits denied `x_limited` and `x_limited_total`.
+    ///
+    /// A `-` in the name of a series is a `_` in that of a metric.
     pub(crate) fn new<'a>(series: impl IntoIterator<Item = &'a Name>) -> Self {
         let mut catalogue = Self::default();
         for series in series {

@@ -54,8 +54,8 @@ impl SeriesHandle {
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a key that is empty or longer than 512 bytes,
-    /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) for more than a million buckets of all keys, or 20 million with those
-    /// before and after them; and when the store does not answer.
+    /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) for more than a million buckets of all keys, or 20 million with
+    /// those before and after them; and when the store does not answer.
     ///
     /// # Cost
     /// For 1 000 keys or a million buckets, one round trip for each partition. The sums read coarse buckets where there are some:

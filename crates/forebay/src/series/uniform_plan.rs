@@ -80,7 +80,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_three_parts_are_all_that_the_resolution_keeps(ago in 0_u64..80_000_000, length in 0_u64..80_000_000, more in 0_u64..900_000) {
+        fn the_three_parts_are_all_that_the_resolution_keeps(
+            ago in 0_u64..80_000_000,
+            length in 0_u64..80_000_000,
+            more in 0_u64..900_000,
+        ) {
             let all = Resolution::defaults();
             let (after, until) = (NOW.minus(secs(ago)), NOW.minus(secs(ago)).plus(secs(length)));
             let query = UniformQuery::ending_between(after, until).reach(after.minus(secs(more)));
