@@ -25,6 +25,7 @@ const CLUSTER: &str = "+cluster|slots +cluster|nodes +asking";
 
 /// Runs the suite as the user with the documented rights, in both protocols. `url` has a URL for the parameters at its end.
 async fn the_rights_suffice(servers: &[&Redis], more: &[&str], url: impl Fn(&str) -> String) {
+    let mut prefixes: Vec<String> = vec![];
     for protocol in ["resp2", "resp3"] {
         let prefix = unique_prefix();
         let words = documented(&prefix);
@@ -33,7 +34,7 @@ async fn the_rights_suffice(servers: &[&Redis], more: &[&str], url: impl Fn(&str
             assert_eq!(server.command(words), Reply::text("OK"));
             server.command(["ACL", "LOG", "RESET"]);
         }
-        let bay = Forebay::options().prefix(prefix).open(&url(&format!("protocol={protocol}"))).await;
+        let bay = Forebay::options().prefix(prefix.clone()).open(&url(&format!("protocol={protocol}"))).await;
         let bay = bay.expect("opens");
         bay.ping().await.expect("the probe passes");
         for case in conformance::cases() {
@@ -42,9 +43,12 @@ async fn the_rights_suffice(servers: &[&Redis], more: &[&str], url: impl Fn(&str
         let memory = Forebay::open("memory:").await.expect("opens");
         conformance::differential(&memory, &bay, 7, 100).await;
         for server in servers {
-            let Reply::Array(denied) = server.command(["ACL", "LOG"]) else { panic!("a list") };
+            let Reply::Array(mut denied) = server.command(["ACL", "LOG"]) else { panic!("a list") };
+            // The store of the turn before may have had a call under way when the rights went to another prefix.
+            denied.retain(|entry| prefixes.iter().all(|prefix| !format!("{entry:?}").contains(prefix)));
             assert!(denied.is_empty(), "{denied:?}");
         }
+        prefixes.push(prefix);
     }
 }
 
