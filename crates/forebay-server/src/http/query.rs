@@ -160,8 +160,8 @@ pub(super) struct DeleteQuery {
     /// 1 to 512 bytes of UTF-8.
     #[param(min_length = 1, max_length = 512)]
     pub(super) key: String,
-    /// The start of the span: where a bucket begins of the finest resolution that is kept there, or earlier than all. Default: everything
-    /// before `to`.
+    /// The start of the span: where a bucket begins of the finest resolution that is kept there, or earlier than all. Default:
+    /// everything before `to`.
     pub(super) from: Option<String>,
     /// The end of the span, exclusive, likewise, or later than all. Default: everything after `from`.
     pub(super) to: Option<String>,

@@ -205,7 +205,8 @@ async fn keys(
 
 /// Adds all counts of a key to those of another one. The first key has none after that.
 ///
-/// If the keys are on different hosts, it lasts three seconds. After an error that says `unknown` it is completed in the background.
+/// If the keys are on different hosts, it lasts three seconds. After an error that says `unknown` it is completed in the
+/// background.
 #[utoipa::path(
     post, path = "/v1/series/{series}/merge", security(("token" = ["admin"])), request_body = MoveRequest,
     responses((status = 200, description = "Moved, each count once", body = MovedBody)),

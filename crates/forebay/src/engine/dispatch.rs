@@ -285,8 +285,8 @@ impl Engine {
         }
     }
 
-    /// Moves all counts of a key of a series to another key, and answers how much that was. Points that come to the key meanwhile stay
-    /// there. If it fails after the counts were set aside, it is continued in the background.
+    /// Moves all counts of a key of a series to another key, and answers how much that was. Points that come to the key
+    /// meanwhile stay there. If it fails after the counts were set aside, it is continued in the background.
     pub(crate) async fn series_move(
         &self,
         part: &SeriesPart,

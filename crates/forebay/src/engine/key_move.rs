@@ -1,9 +1,9 @@
 //! Moves of the counts of one key of a series to another key, which may be on another host.
 //!
 //! First the source sets the counts aside, in one step: from there on they belong to the move. Then the target gets them in
-//! slices. Each slice has an id, which the target remembers, and what was set aside does not change. So the move may be continued by
-//! anybody, at any time, and as often as it takes. Points that come to the source meanwhile are counted there. Between the two steps
-//! a reader finds the counts at neither key.
+//! slices. Each slice has an id, which the target remembers, and what was set aside does not change. So the move may be
+//! continued by anybody, at any time, and as often as it takes. Points that come to the source meanwhile are counted there.
+//! Between the two steps a reader finds the counts at neither key.
 
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ use crate::{
 const GAINS_PER_SLICE: usize = 500;
 const STARTS_PER_SLICE: usize = 60;
 
-/// For how long the source keeps what the target on another host has. A server that writes its log to disk every second may lose two
-/// seconds of it when it dies.
+/// For how long the source keeps what the target on another host has. A server that writes its log to disk every second may lose
+/// two seconds of it when it dies.
 const HOLD: Duration = secs(3);
 
 /// A move that is older is continued by other processes.

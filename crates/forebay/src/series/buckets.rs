@@ -12,6 +12,19 @@ use crate::{
 const PAGE: i64 = 100_000;
 
 /// Buckets of one length, one after the other.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::time::{hours, mins};
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let hits = bay.series("hits")?;
+/// hits.add("user:42", 5).await?;
+/// let now = bay.clock().now();
+/// let page = hits.buckets("user:42", now.minus(hours(1)), now.plus(mins(1))).next().await?.expect("an hour");
+/// assert_eq!(page.iter().flat_map(|buckets| &buckets.counts).sum::<u64>(), 5);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Buckets {
@@ -24,6 +37,23 @@ pub struct Buckets {
 }
 
 /// Reads the buckets of a key, page by page: that of [`SeriesHandle::buckets`].
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::time::days;
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let hits = bay.series("hits")?;
+/// let now = bay.clock().now();
+/// let mut reader = hits.buckets("user:42", now.minus(days(700)), now);
+/// let mut lengths = vec![];
+/// while let Some(page) = reader.next().await? {
+///     lengths.extend(page.iter().map(|buckets| buckets.step.as_secs()));
+/// }
+/// lengths.dedup();
+/// assert_eq!(lengths, [86_400, 900, 60, 10]);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct BucketReader {
     series: SeriesHandle,

@@ -13,8 +13,8 @@ use crate::{
 /// Plans the deletion of `from..to`. Each end is where a bucket begins of the finest resolution that is still kept there.
 ///
 /// # Errors
-/// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) for another end, and for one inside a coarse bucket of which finer ones are not
-/// kept any more, so that nobody knows the part that goes.
+/// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) for another end, and for one inside a coarse bucket of which finer
+/// ones are not kept any more, so that nobody knows the part that goes.
 pub(super) fn plan_erase(
     resolutions: &[Resolution],
     from: Timestamp,

@@ -67,6 +67,18 @@ impl Default for KeyQuery {
 }
 
 /// Some keys of a series: the answer of [`SeriesHandle::keys`].
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::series::KeyQuery;
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let hits = bay.series("hits")?;
+/// hits.add("user:42", 1).await?;
+/// let page = hits.keys(&KeyQuery::new().prefix("user:")).await?;
+/// assert_eq!((page.keys, page.more), (vec!["user:42".to_owned()], false));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyPage {

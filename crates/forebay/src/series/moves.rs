@@ -16,9 +16,9 @@ impl SeriesHandle {
     /// that still use that key are changed first, or the move is repeated. While it lasts, the counts may be at neither key.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a malformed key, or for two that are equal; and when the store does not
-    /// answer. With [`Retry::Unknown`](crate::Retry::Unknown) it is carried out as soon as the hosts answer, by any process that has
-    /// defined the series, unless this process did not get as far as to begin it: a repetition is safe.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a malformed key, or for two that are equal; and when the store does
+    /// not answer. With [`Retry::Unknown`](crate::Retry::Unknown) it is carried out as soon as the hosts answer, by any process
+    /// that has defined the series, unless this process did not get as far as to begin it: a repetition is safe.
     ///
     /// # Cancellation
     /// Dropping the future may leave it half-way. Other processes, or this one, complete it within half a minute.
@@ -52,8 +52,8 @@ impl SeriesHandle {
     /// [Merges](Self::merge) `from` into `to`, which must have no counts.
     ///
     /// # Errors
-    /// As [`merge`](Self::merge); [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if `to` has counts. Counts that come to `to` after
-    /// that was looked at are kept, too.
+    /// As [`merge`](Self::merge); [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if `to` has counts. Counts that come to `to`
+    /// after that was looked at are kept, too.
     ///
     /// # Examples
     /// ```
@@ -80,14 +80,14 @@ impl SeriesHandle {
 
     /// Deletes the counts of `key` from `from` until before `to`, in every resolution, and answers how much that was.
     ///
-    /// Nothing else is deleted: both ends are where a bucket begins of the finest resolution that is still kept there. Other ends are
-    /// refused, with the nearest ones. Of a coarse bucket that an end cuts, the counts of the deleted finer buckets are subtracted.
-    /// Nothing before the longest retention has a count, so that any earlier `from` will do.
+    /// Nothing else is deleted: both ends are where a bucket begins of the finest resolution that is still kept there. Other
+    /// ends are refused, with the nearest ones. Of a coarse bucket that an end cuts, the counts of the deleted finer buckets are
+    /// subtracted. Nothing before the longest retention has a count, so that any earlier `from` will do.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a malformed key; [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) for
-    /// another end, for one that cuts a coarse bucket whose finer buckets are not all kept, and for a span that reads or changes more than
-    /// 2 000 chunks; and when the store does not answer.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a malformed key;
+    /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) for another end, for one that cuts a coarse bucket whose finer
+    /// buckets are not all kept, and for a span that reads or changes more than 2 000 chunks; and when the store does not answer.
     ///
     /// # Cost
     /// One round trip.

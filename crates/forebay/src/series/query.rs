@@ -53,6 +53,18 @@ pub(super) enum QuerySpan {
 }
 
 /// What is computed for each point, beside its count. The result is a column of [`Columns`](super::Columns).
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::{series::{Function, Query}, time::hours};
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let hits = bay.series("hits")?;
+/// hits.add("user:42", 36).await?;
+/// let hour = hits.query("user:42", &Query::last_points(1, hours(1)).compute(Function::Moving(3))).await?;
+/// assert_eq!((hour.columns.moving_sum[0], hour.columns.moving_average[0]), (Some(36), Some(12.0)));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Function {
@@ -88,6 +100,19 @@ pub enum Function {
 ///
 /// Counts have no other gaps: whether nothing happened or nothing was sent is the same. The filled points are in
 /// [`Columns::filled`](super::Columns::filled); the counts, and what is computed from them, stay as they are.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::{series::{Fill, Filled, Query}, time::hours};
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let hits = bay.series("hits")?;
+/// hits.add_at("user:42", 4, bay.clock().now().minus(hours(1))).await?;
+/// let hours = Query::last_points(2, hours(1)).fill(Fill::Previous);
+/// let hours = hits.query("user:42", &hours).await?;
+/// assert_eq!((hours.values[1], hours.columns.filled[0], hours.columns.filled[1]), (0, Some(Filled::Count(4)), Some(Filled::Count(4))));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fill {
@@ -107,6 +132,19 @@ pub enum Fill {
 ///
 /// Points of the calendar go back by whole days, weeks or months. The first and the last of them are cut after the same time
 /// since their start as those of the range: today until noon stands beside yesterday until noon.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::{series::{CalendarUnit, Previous, Query}, time::days};
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let hits = bay.series("hits")?;
+/// hits.add_at("user:42", 4, bay.clock().now().minus(days(1))).await?;
+/// let today = Query::last_points(1, CalendarUnit::Day).zone("Europe/Berlin").previous(Previous::Points(1));
+/// let yesterday = hits.query("user:42", &today).await?.previous.expect("it was requested");
+/// assert!(yesterday.sum() <= 4); // cut after the same time since its start as today
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Previous {
@@ -120,6 +158,18 @@ pub enum Previous {
 }
 
 /// The order of the points of an answer.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::{series::{Order, Query}, time::hours};
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let hits = bay.series("hits")?;
+/// hits.add("user:42", 4).await?;
+/// let newest = Query::last_points(24, hours(1)).order(Order::NewestFirst).limit(2);
+/// assert_eq!(hits.query("user:42", &newest).await?.values, [4, 0]);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Order {
     /// By time.

@@ -50,6 +50,20 @@ pub struct Range {
 }
 
 /// The answer of a query for several keys: that of [`SeriesHandle::query_many`](super::SeriesHandle::query_many).
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::{series::Query, time::hours};
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let hits = bay.series("hits")?;
+/// for key in ["user:7", "user:42"] {
+///     hits.add(key, 2).await?;
+/// }
+/// let answer = hits.query_many(["user:7", "user:42"], &Query::last(hours(1))).await?;
+/// assert_eq!((answer.ranges[0].sum(), answer.ranges[1].sum(), answer.total.sum()), (2, 2, 4));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Ranges {
@@ -66,6 +80,20 @@ pub struct Ranges {
 /// begins after the store's now.
 ///
 /// Sums stop at the largest number of their type. Averages and rates are doubles: from 2^53 on they are rounded.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::{series::{Function, Query}, time::hours};
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let hits = bay.series("hits")?;
+/// hits.add("user:42", 36).await?;
+/// let hour = Query::last_points(2, hours(1)).compute(Function::Cumulative).compute(Function::Max);
+/// let columns = hits.query("user:42", &hour).await?.columns;
+/// assert_eq!((columns.cumulative[1], columns.max[1]), (Some(36), Some(36)));
+/// assert!(columns.rate.is_empty()); // it was not requested
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Columns {
@@ -92,6 +120,19 @@ pub struct Columns {
 }
 
 /// A point after its gap is filled.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::{series::{Fill, Filled, Query}, time::hours};
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let hits = bay.series("hits")?;
+/// hits.add("user:42", 4).await?;
+/// let filled = Query::last_points(3, hours(1)).fill(Fill::Null);
+/// let filled = hits.query("user:42", &filled).await?.columns.filled;
+/// assert!(filled[0].is_none() && matches!(filled[2], Some(Filled::Count(4))));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Filled {
     /// A count: that of the point, or the nearest earlier one.

@@ -17,6 +17,20 @@ use crate::{
 const MAX_READ: i64 = 20_000_000;
 
 /// The buckets of some keys: the answer of [`SeriesHandle::uniform_buckets`].
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::{series::UniformQuery, time::{hours, secs}};
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let hits = bay.series("hits")?;
+/// hits.add("user:42", 5).await?;
+/// let now = bay.clock().now();
+/// let query = UniformQuery::ending_between(now.minus(hours(1)), now.plus(hours(1)));
+/// let found = hits.uniform_buckets(&["user:42", "user:7"], &query).await?;
+/// assert_eq!((found.resolution.step, found.keys.len()), (secs(10), 2));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UniformBuckets {
@@ -31,6 +45,21 @@ pub struct UniformBuckets {
 }
 
 /// The buckets of a key, and what lies around them.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// use forebay::{series::UniformQuery, time::hours};
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// let hits = bay.series("hits")?;
+/// hits.add("user:42", 5).await?;
+/// let now = bay.clock().now();
+/// let query = UniformQuery::ending_between(now.minus(hours(1)), now.plus(hours(1)));
+/// let found = hits.uniform_buckets(&["user:42"], &query).await?;
+/// let key = &found.keys[0];
+/// assert_eq!((key.before, key.counts.iter().sum::<u64>(), key.after), (0, 5, 0));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyBuckets {

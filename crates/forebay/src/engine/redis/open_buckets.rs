@@ -93,8 +93,8 @@ impl OpenBuckets {
         known.buckets = starts.iter().map(due).collect();
     }
 
-    /// The buckets of a partition that are to be sealed at `now`: those that are old enough; of a partition with many keys all. The
-    /// largest comes first.
+    /// The buckets of a partition that are to be sealed at `now`: those that are old enough; of a partition with many keys all.
+    /// The largest comes first.
     pub(super) fn due(&self, part: &SeriesPart, open: &[OpenBucket], now: Duration) -> Vec<i64> {
         let all: u64 = open.iter().map(|bucket| bucket.keys).sum();
         let mut parts = self.parts.lock();

@@ -76,9 +76,9 @@ impl Redis {
         one_for_all(writer.write(part.index, items).await?)
     }
 
-    /// The time from which on points go to open buckets. Those before go to chunks at once: so many buckets would be looked at all the
-    /// time, and few points would meet in one. So do all points of a replay, whose time that decides what is kept is not about the
-    /// server's.
+    /// The time from which on points go to open buckets. Those before go to chunks at once: so many buckets would be looked at
+    /// all the time, and few points would meet in one. So do all points of a replay, whose time that decides what is kept is not
+    /// about the server's.
     fn oldest_open(&self, part: &SeriesPart, now: Timestamp) -> Timestamp {
         let apart = self.host.estimated_server_time().as_micros().abs_diff(now.as_micros());
         if u128::from(apart) > MAX_APART.as_micros() {
@@ -131,7 +131,8 @@ impl Redis {
         Ok(())
     }
 
-    /// Forgets a key in these open buckets and chunks. If there are other open buckets it does nothing, and answers which there are.
+    /// Forgets a key in these open buckets and chunks. If there are other open buckets it does nothing, and answers which there
+    /// are.
     async fn series_forget(
         &self,
         part: &SeriesPart,

@@ -17,8 +17,8 @@ use crate::{
 /// How often a read that met a move of counts to chunks is repeated.
 const MAX_READS: usize = 20;
 
-/// The bytes of a question about several keys: what a server reads at once, and a margin. Of one it reads in parts others may move
-/// counts in the middle.
+/// The bytes of a question about several keys: what a server reads at once, and a margin. Of one it reads in parts others may
+/// move counts in the middle.
 const MAX_QUESTION_BYTES: usize = 8_000;
 
 /// The bytes of the name of a chunk or a bucket beside those of its key, about.
@@ -63,8 +63,8 @@ impl Redis {
         starts
     }
 
-    /// One pipeline. It reads the open buckets before their chunks, and how often counts were moved from those to these before and
-    /// after: if they were moved in between it reads again. So it does if there is an open bucket for which it did not ask.
+    /// One pipeline. It reads the open buckets before their chunks, and how often counts were moved from those to these before
+    /// and after: if they were moved in between it reads again. So it does if there is an open bucket for which it did not ask.
     pub(super) async fn series_read_group(
         &self,
         part: &SeriesPart,
@@ -144,8 +144,8 @@ impl Redis {
         part.ok_or_else(|| unexpected(self.host.name(), "a read of a series"))
     }
 
-    /// The chunks of spans: of each the place of its span, its number and its key. First come those in which an open bucket is, and
-    /// how many these are: only between them and the buckets counts can move.
+    /// The chunks of spans: of each the place of its span, its number and its key. First come those in which an open bucket is,
+    /// and how many these are: only between them and the buckets counts can move.
     fn chunks_of(
         &self,
         part: &SeriesPart,

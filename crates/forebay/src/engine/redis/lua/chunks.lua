@@ -5,10 +5,12 @@
 -- form. Narrow: a count of 4 bytes for each slot. Wide: 8 bytes for each slot. Anything else is refused.
 --
 -- The argument of a chunk is a text of numbers: how long it shall live in ms, should this write begin it; how many slots it
--- has; if it is of the coarsest resolution the place in KEYS of the list of its keys, else 0; how many bytes the key of the series has, with which the name of
--- the chunk ends; then for each point its slot (from 0, each once) and what to add (1 to 2^63 - 1). A count stops at 2^63 - 1.
+-- has; if it is of the coarsest resolution the place in KEYS of the list of its keys, else 0; how many bytes the key of the
+-- series has, with which the name of the chunk ends; then for each point its slot (from 0, each once) and what to add (1 to 2^63
+-- - 1). A count stops at 2^63 - 1.
 --
--- A list of keys is a sorted set of the keys of the series that have a chunk of that number, all with the score 0. It lives as long as they do.
+-- A list of keys is a sorted set of the keys of the series that have a chunk of that number, all with the score 0. It lives as
+-- long as they do.
 
 -- Lists keys whose chunks are begun.
 local function list_keys(list, keys, ttl)

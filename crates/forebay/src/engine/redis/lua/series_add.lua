@@ -1,13 +1,13 @@
 -- Adds points to the open buckets of partitions of a series, each batch once.
 --
 -- KEYS     three for each batch, no two of one partition: its guard; its list of open buckets, a hash: the start of each in
---          seconds → the resolutions of the series as its first writer knew them, and '#seals', how often counts were moved to chunks; and its first bucket, a hash: key of the series →
---          count, and '' → a long text, without which a server would keep a small hash as a list, and search it key by key.
---          Then for each batch the set of its tokens, if it has any, and its further buckets. All of one hash tag where
---          the server is part of a Redis Cluster.
--- ARGV[1]  the client's id. ARGV[2] the replication id, as in guard.lua. ARGV[3] how long a bucket is kept at most, in ms. ARGV[4]
---          the resolutions, as text: step and retention of each in seconds, '10/86400,60/604800'. ARGV[5] the number of batches.
---          Then for each: its sequence, when it was first sent, and its tokens, as in guard.lua; the
+--          seconds → the resolutions of the series as its first writer knew them, and '#seals', how often counts were moved to
+--          chunks; and its first bucket, a hash: key of the series → count, and '' → a long text, without which a server would
+--          keep a small hash as a list, and search it key by key. Then for each batch the set of its tokens, if it has any, and
+--          its further buckets. All of one hash tag where the server is part of a Redis Cluster.
+-- ARGV[1]  the client's id. ARGV[2] the replication id, as in guard.lua. ARGV[3] how long a bucket is kept at most, in ms.
+--          ARGV[4] the resolutions, as text: step and retention of each in seconds, '10/86400,60/604800'. ARGV[5] the number of
+--          batches. Then for each: its sequence, when it was first sent, and its tokens, as in guard.lua; the
 --          number of its buckets; then for each bucket its start, the number of its keys, and each key with what to add (1 to
 --          2^63 - 1).
 -- Example  EVALSHA <sha> 3 forebay:series:{hits.3}:guard forebay:series:{hits.3}:open forebay:series:{hits.3}:open:1790000010

@@ -1,14 +1,17 @@
 -- Sets the counts of a key of a series aside, for a move to another key: from here on they belong to the move alone.
 --
 -- KEYS[1]  the open buckets, as in series_add.lua. KEYS[2] the moves, a hash: id → the key that is moved and its target, see
---          series_move.rs. KEYS[3] what the move has of open buckets, a hash: start in seconds → count. Then as many open buckets as ARGV has
---          starts; then lists of keys, as in chunks.lua; then chunks; then, in the same order, the names that those get.
--- ARGV[1]  the key. ARGV[2] the id of the move. ARGV[3] its text. ARGV[4] how long it is kept at most, in ms. ARGV[5] the number of
---          lists. ARGV[6] the number of chunks; then of each how many slots it has. Then the starts of the open buckets that are known.
+--          series_move.rs. KEYS[3] what the move has of open buckets, a hash: start in seconds → count. Then as many open
+--          buckets as ARGV has starts; then lists of keys, as in chunks.lua; then chunks; then, in the same order, the names
+--          that those get.
+-- ARGV[1]  the key. ARGV[2] the id of the move. ARGV[3] its text. ARGV[4] how long it is kept at most, in ms. ARGV[5] the number
+--          of lists. ARGV[6] the number of chunks; then of each how many slots it has. Then the starts of the open buckets that
+--          are known.
 -- Example  EVALSHA <sha> 5 forebay:series:{hits.3}:open forebay:series:{hits.3}:moves forebay:series:{hits.3}:moved:0192…
---          forebay:series:{hits.3}:10:497222:42 forebay:series:{hits.3}:moved:0192…:10:497222 42 0192… '2:4243' 63072300000 0 1 360
--- Reply    'moved'; 'known': this move has done so before; 'nothing': the key has no count, and nothing was done. Or a list with the
---          starts of all open buckets: some were not known, and nothing was done.
+--          forebay:series:{hits.3}:10:497222:42 forebay:series:{hits.3}:moved:0192…:10:497222 42 0192… '2:4243' 63072300000 0 1
+--          360
+-- Reply    'moved'; 'known': this move has done so before; 'nothing': the key has no count, and nothing was done. Or a list with
+--          the starts of all open buckets: some were not known, and nothing was done.
 
 local lists, chunks = tonumber(ARGV[5]), tonumber(ARGV[6])
 local before = 6 + chunks

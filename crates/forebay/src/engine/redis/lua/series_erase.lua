@@ -1,12 +1,14 @@
 -- Deletes a span of a key of a series: some buckets become zero, and others lose a part of their count.
 --
--- KEYS[1]  the open buckets, as in series_add.lua; then as many of them as ARGV has starts; then chunks, each once, as in chunks.lua.
--- ARGV[1]  the key. ARGV[2] the number of known open buckets; then the start of each, and 1 if it is in the span, else 0. Then the number
---          of chunks, and how many slots each has. Then runs with all that goes, as a count and for each run its chunk (from 1), its first
---          slot and its last; then the runs that become zero, likewise. Then the number of parts; for each its chunk and slot, and the
---          runs, likewise, with what it loses.
+-- KEYS[1]  the open buckets, as in series_add.lua; then as many of them as ARGV has starts; then chunks, each once, as in
+--          chunks.lua.
+-- ARGV[1]  the key. ARGV[2] the number of known open buckets; then the start of each, and 1 if it is in the span, else 0. Then
+--          the number of chunks, and how many slots each has. Then runs with all that goes, as a count and for each run its
+--          chunk (from 1), its first slot and its last; then the runs that become zero, likewise. Then the number of parts; for
+--          each its chunk and slot, and the runs, likewise, with what it loses.
 -- Example  EVALSHA <sha> 2 forebay:series:{hits.3}:open forebay:series:{hits.3}:10:497222:42 42 0 1 360 1 1 0 5 1 1 0 5 0
--- Reply    how much was deleted, as text. Or a list with the starts of all open buckets: some were not known, and nothing was done.
+-- Reply    how much was deleted, as text. Or a list with the starts of all open buckets: some were not known, and nothing was
+--          done.
 
 local at = 0
 local function next_argument()

@@ -213,8 +213,8 @@ impl Crowd {
         assert!(reads > 10, "{reads} reads");
     }
 
-    /// The sum of the last hour, asked for with that of so many other keys in one question that a server does not read it at once:
-    /// others come in between.
+    /// The sum of the last hour, asked for with that of so many other keys in one question that a server does not read it at
+    /// once: others come in between.
     async fn sum_among_others(&self, reader: &Redis, resolution: Resolution) -> u64 {
         let now = reader.series_now(&self.part).await;
         let others: Vec<String> = (100..300).map(|i| format!("{i}{}", &self.key[3..])).collect();
@@ -312,7 +312,8 @@ async fn a_sealer_that_dies_anywhere_loses_and_doubles_nothing() {
     assert_eq!(sum(&redis, &part, part.grid.resolutions[0], "k7").await, expected);
 }
 
-/// All writers died two days ago. Whoever knows the series seals what they left, but for the resolutions that do not keep it any more.
+/// All writers died two days ago. Whoever knows the series seals what they left, but for the resolutions that do not keep it any
+/// more.
 #[tokio::test]
 async fn counts_that_dead_writers_left_are_sealed_by_any_process() {
     let (writer, prefix) = engine().await;
