@@ -14,7 +14,7 @@ use super::fault::FaultEngine;
 #[cfg(feature = "redis")]
 use super::{
     cluster::{Cluster, Content, Host as ClusterHost, SlotMove},
-    key_move,
+    key_move::{self, Servers},
     redis::Redis,
     remote::Remote,
     step::Which,
@@ -297,9 +297,11 @@ impl Engine {
             engine if engine.is_closed() => Err(closed()),
             Self::Embedded(engine) => engine.series_move(part, moving, now).await,
             #[cfg(feature = "redis")]
-            Self::Redis(redis) => Box::pin(key_move::move_key(&**redis, part, moving)).await,
+            Self::Redis(redis) => Box::pin(key_move::move_key(Servers::One(redis), part, moving)).await,
             #[cfg(feature = "redis")]
-            Self::Cluster(cluster) => Box::pin(key_move::move_key(&**cluster, part, moving)).await,
+            Self::Cluster(cluster) => {
+                Box::pin(key_move::move_key(Servers::Several(cluster), part, moving)).await
+            }
             #[cfg(feature = "test-util")]
             Self::Fault(fault) => fault.inner.series_move(part, moving, now).await,
         }
@@ -309,8 +311,8 @@ impl Engine {
     #[cfg(feature = "redis")]
     pub(super) async fn series_continue_moves(&self, part: &SeriesPart) -> Result<()> {
         match self {
-            Self::Redis(redis) => key_move::continue_moves(&**redis, part).await,
-            Self::Cluster(cluster) => key_move::continue_moves(&**cluster, part).await,
+            Self::Redis(redis) => key_move::continue_moves(Servers::One(redis), part).await,
+            Self::Cluster(cluster) => key_move::continue_moves(Servers::Several(cluster), part).await,
             _ => Ok(()),
         }
     }

@@ -15,10 +15,8 @@ use super::{
     step::{BucketGain, KeyMove, MovedCounts, Place, SeriesPart},
 };
 use crate::{
-    clock::Clock,
     error::{Error, Result, Retry},
     model::resolution::{MAX_COUNT, Resolution},
-    sink::BoxFuture,
     time::{Timestamp, secs},
 };
 
@@ -36,57 +34,58 @@ const ABANDONED: Duration = secs(15);
 /// How often a claim is repeated whose answer was lost.
 const MAX_CLAIMS: usize = 3;
 
-/// The steps of a move. Each may be repeated.
-pub(super) trait KeyMoves: Sync {
-    fn now<'a>(&'a self, part: &'a SeriesPart) -> BoxFuture<'a, Timestamp>;
-    fn claim<'a>(
-        &'a self,
-        part: &'a SeriesPart,
-        moving: &'a KeyMove,
-        now: Timestamp,
-    ) -> BoxFuture<'a, Result<bool>>;
-    fn moves<'a>(&'a self, part: &'a SeriesPart) -> BoxFuture<'a, Result<Vec<KeyMove>>>;
-    fn moved<'a>(
-        &'a self,
-        part: &'a SeriesPart,
-        moving: &'a KeyMove,
-        now: Timestamp,
-    ) -> BoxFuture<'a, Result<MovedCounts>>;
-    fn receive<'a>(
-        &'a self,
-        part: &'a SeriesPart,
-        key: &'a str,
-        slice: &'a Slice,
-        now: Timestamp,
-    ) -> BoxFuture<'a, Result<()>>;
-    fn end<'a>(
-        &'a self,
-        part: &'a SeriesPart,
-        moving: &'a KeyMove,
-        now: Timestamp,
-    ) -> BoxFuture<'a, Result<()>>;
-    fn clock(&self) -> Clock;
+/// The engines with servers.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Servers<'a> {
+    One(&'a Redis),
+    Several(&'a Cluster),
+}
+
+/// Runs a step, which has one name on one host and on several.
+macro_rules! step {
+    ($servers:expr, $it:ident => $answer:expr) => {
+        match $servers {
+            Servers::One($it) => $answer,
+            Servers::Several($it) => $answer,
+        }
+    };
+}
+
+impl Servers<'_> {
+    /// The time that decides what is kept of a partition.
+    async fn now(self, part: &SeriesPart) -> Timestamp {
+        step!(self, servers => servers.series_now(part).await)
+    }
+
     /// Whether two partitions are on one host, whose memory is lost as a whole if it is.
-    fn is_one_host(&self, one: &SeriesPart, other: &SeriesPart) -> bool;
+    fn is_one(self, one: &SeriesPart, other: &SeriesPart) -> bool {
+        match self {
+            Self::One(_) => true,
+            Self::Several(cluster) => {
+                let host = |part| cluster.host_of_request(Place::Series(part)).0;
+                host(one) == host(other)
+            }
+        }
+    }
 }
 
 /// Gains that the target adds at once, and their id.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Slice {
-    pub id: Uuid,
-    pub gains: Vec<BucketGain>,
+struct Slice {
+    id: Uuid,
+    gains: Vec<BucketGain>,
 }
 
 /// Moves the counts of a key, and answers how much that was.
 ///
 /// # Errors
 /// With [`Retry::Unknown`] after the counts were set aside: the move is continued in the background.
-pub(super) async fn move_key(engine: &impl KeyMoves, part: &SeriesPart, moving: &KeyMove) -> Result<u64> {
+pub(super) async fn move_key(servers: Servers<'_>, part: &SeriesPart, moving: &KeyMove) -> Result<u64> {
     let mut claims = 0;
     loop {
         claims += 1;
-        let now = engine.now(part).await;
-        match engine.claim(part, moving, now).await {
+        let now = servers.now(part).await;
+        match step!(servers, servers => servers.series_claim(part, moving, now).await) {
             Ok(true) => break,
             Ok(false) => return Ok(0),
             Err(error) if error.retry() == Retry::Unknown && claims < MAX_CLAIMS => {}
@@ -99,37 +98,41 @@ pub(super) async fn move_key(engine: &impl KeyMoves, part: &SeriesPart, moving: 
             .in_context("the counts are set aside, and are moved as soon as the host answers")
             .with_retry(Retry::Unknown)
     };
-    finish(engine, part, moving).await.map_err(unfinished)
+    finish(servers, part, moving).await.map_err(unfinished)
 }
 
 /// Continues the moves from a partition that were given up.
-pub(super) async fn continue_moves(engine: &impl KeyMoves, part: &SeriesPart) -> Result<()> {
-    for moving in engine.moves(part).await? {
+pub(super) async fn continue_moves(servers: Servers<'_>, part: &SeriesPart) -> Result<()> {
+    for moving in step!(servers, servers => servers.series_moves(part).await)? {
         let began = moving.id.get_timestamp().map_or(0, |at| at.to_unix().0);
-        let age = engine.now(part).await.since(Timestamp::from_secs(began.cast_signed()));
+        let age = servers.now(part).await.since(Timestamp::from_secs(began.cast_signed()));
         if age >= ABANDONED {
-            finish(engine, part, &moving).await?;
+            finish(servers, part, &moving).await?;
         }
     }
     Ok(())
 }
 
 /// Hands what a move has set aside to its target, and ends it.
-async fn finish(engine: &impl KeyMoves, part: &SeriesPart, moving: &KeyMove) -> Result<u64> {
+async fn finish(servers: Servers<'_>, part: &SeriesPart, moving: &KeyMove) -> Result<u64> {
     let target = SeriesPart::new(part.grid.clone(), part.grid.partition_of(&moving.to));
-    let counts = engine.moved(part, moving, engine.now(part).await).await?;
+    let now = servers.now(part).await;
+    let counts = step!(servers, servers => servers.series_moved(part, moving, now).await)?;
     let (sum, slices) = (sum_of(part, &counts), slices(part, moving.id, &counts));
-    let offers = if engine.is_one_host(part, &target) { 1 } else { 2 };
+    let offers = if servers.is_one(part, &target) { 1 } else { 2 };
     for offer in 0..offers {
         if offer > 0 {
-            engine.clock().sleep(HOLD).await;
+            step!(servers, servers => servers.clock().clone()).sleep(HOLD).await;
         }
-        for slice in &slices {
-            engine.receive(&target, &moving.to, slice, engine.now(&target).await).await?;
+        for Slice { id, gains } in &slices {
+            let now = servers.now(&target).await;
+            let to = &*moving.to;
+            step!(servers, servers => servers.series_receive_gains(&target, to, (*id, gains), now).await)?;
             failpoint!("series_move_received");
         }
     }
-    engine.end(part, moving, engine.now(part).await).await?;
+    let now = servers.now(part).await;
+    step!(servers, servers => servers.series_end_move(part, moving, now).await)?;
     Ok(sum)
 }
 
@@ -174,70 +177,3 @@ fn slice_id(id: Uuid, first: &[i64]) -> Uuid {
     // The bits of the variant say that the time is one.
     Uuid::from_u128((time | rest) & !(0b11 << 62) | 0b10 << 62)
 }
-
-/// The steps of an engine with servers have the same names on one host and on several.
-macro_rules! key_moves {
-    ($engine:ty, $clock:expr, $is_one_host:expr) => {
-        impl KeyMoves for $engine {
-            fn now<'a>(&'a self, part: &'a SeriesPart) -> BoxFuture<'a, Timestamp> {
-                Box::pin(self.series_now(part))
-            }
-
-            fn claim<'a>(
-                &'a self,
-                part: &'a SeriesPart,
-                moving: &'a KeyMove,
-                now: Timestamp,
-            ) -> BoxFuture<'a, Result<bool>> {
-                Box::pin(self.series_claim(part, moving, now))
-            }
-
-            fn moves<'a>(&'a self, part: &'a SeriesPart) -> BoxFuture<'a, Result<Vec<KeyMove>>> {
-                Box::pin(self.series_moves(part))
-            }
-
-            fn moved<'a>(
-                &'a self,
-                part: &'a SeriesPart,
-                moving: &'a KeyMove,
-                now: Timestamp,
-            ) -> BoxFuture<'a, Result<MovedCounts>> {
-                Box::pin(self.series_moved(part, moving, now))
-            }
-
-            fn receive<'a>(
-                &'a self,
-                part: &'a SeriesPart,
-                key: &'a str,
-                slice: &'a Slice,
-                now: Timestamp,
-            ) -> BoxFuture<'a, Result<()>> {
-                Box::pin(self.series_receive_gains(part, key, (slice.id, &slice.gains), now))
-            }
-
-            fn end<'a>(
-                &'a self,
-                part: &'a SeriesPart,
-                moving: &'a KeyMove,
-                now: Timestamp,
-            ) -> BoxFuture<'a, Result<()>> {
-                Box::pin(self.series_end_move(part, moving, now))
-            }
-
-            fn clock(&self) -> Clock {
-                let clock: fn(&Self) -> Clock = $clock;
-                clock(self)
-            }
-
-            fn is_one_host(&self, one: &SeriesPart, other: &SeriesPart) -> bool {
-                let is_one_host: fn(&Self, &SeriesPart, &SeriesPart) -> bool = $is_one_host;
-                is_one_host(self, one, other)
-            }
-        }
-    };
-}
-
-key_moves!(Redis, |redis| redis.clock().clone(), |_, _, _| true);
-key_moves!(Cluster, |cluster| cluster.clock(), |cluster, one, other| {
-    cluster.host_of_request(Place::Series(one)).0 == cluster.host_of_request(Place::Series(other)).0
-});

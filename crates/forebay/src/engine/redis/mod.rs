@@ -33,6 +33,7 @@ mod needs;
 mod nodes;
 mod once;
 mod open_buckets;
+mod open_list;
 mod overrides;
 mod partition;
 mod partition_writer;

@@ -46,10 +46,12 @@ struct Known {
 }
 
 /// An open bucket as its host has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct OpenBucket {
     /// In seconds since 1970.
     pub start: i64,
+    /// The resolutions of the series as its first writer knew them, as text.
+    pub resolutions: String,
     pub keys: u64,
 }
 
@@ -94,18 +96,15 @@ impl OpenBuckets {
     }
 
     /// The buckets of a partition that are to be sealed at `now`: those that are old enough; of a partition with many keys all.
-    /// The largest comes first.
-    pub(super) fn due(&self, part: &SeriesPart, open: &[OpenBucket], now: Duration) -> Vec<i64> {
+    pub(super) fn due(&self, part: &SeriesPart, mut open: Vec<OpenBucket>, now: Duration) -> Vec<OpenBucket> {
         let all: u64 = open.iter().map(|bucket| bucket.keys).sum();
         let mut parts = self.parts.lock();
         let known = parts.entry(home(part)).or_default();
         known.is_crowded = all > if known.is_crowded { TOO_MANY_KEYS / 2 } else { TOO_MANY_KEYS };
-        let is_old = |bucket: &&OpenBucket| {
-            all > MANY_KEYS || known.buckets.get(&bucket.start).is_none_or(|due| *due <= now)
-        };
-        let mut due: Vec<OpenBucket> = open.iter().filter(is_old).copied().collect();
-        due.sort_by_key(|bucket| std::cmp::Reverse(bucket.keys));
-        due.into_iter().map(|bucket| bucket.start).collect()
+        if all <= MANY_KEYS {
+            open.retain(|bucket| known.buckets.get(&bucket.start).is_none_or(|due| *due <= now));
+        }
+        open
     }
 
     /// Lets a bucket wait a while before it is sealed again.

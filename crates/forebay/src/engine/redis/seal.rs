@@ -9,9 +9,9 @@ use redis::Value;
 use super::{
     Redis, chunk,
     open_buckets::OpenBucket,
-    reply::{strings, unexpected},
+    open_list::OpenList,
+    reply::{strings, text, unexpected},
     script::Script,
-    series_read::OpenList,
     series_writer::MAX_CHUNKS_PER_CALL,
 };
 use crate::{
@@ -47,41 +47,41 @@ impl Redis {
 
     /// Seals open buckets of a partition.
     pub(crate) async fn series_seal(&self, part: &SeriesPart, which: Which) -> Result<()> {
-        let (list, open) = self.series_open(part).await?;
-        let clock = self.host.clock();
-        let starts: Vec<i64> = list.starts().collect();
-        self.open_buckets.learn(part, &starts, clock.monotonic());
+        let open = self.series_open(part).await?;
+        let now = self.host.clock().monotonic();
+        let starts: Vec<i64> = open.iter().map(|bucket| bucket.start).collect();
+        self.open_buckets.learn(part, &starts, now);
         let due = match which {
-            Which::All => starts,
-            Which::Due => self.open_buckets.due(part, &open, clock.monotonic()),
+            Which::All => open,
+            Which::Due => self.open_buckets.due(part, open, now),
         };
-        for (start, resolutions) in list.buckets.iter().filter(|(start, _)| due.contains(start)) {
+        for OpenBucket { start, resolutions, .. } in due {
             // By the definition that its writer had: this process may have another one.
-            let grid = chunk::read_resolutions(resolutions).map(|resolutions| {
+            let grid = chunk::read_resolutions(&resolutions).map(|resolutions| {
                 let (name, partitions) = (part.grid.name.clone(), part.grid.partitions);
                 Arc::new(Grid { name, resolutions: resolutions.into(), partitions })
             });
             let written = SeriesPart { grid: grid.unwrap_or_else(|| part.grid.clone()), ..part.clone() };
-            self.series_seal_bucket(&written, *start).await?;
+            self.series_seal_bucket(&written, start).await?;
         }
         Ok(())
     }
 
     /// The open buckets of a partition.
-    async fn series_open(&self, part: &SeriesPart) -> Result<(OpenList, Vec<OpenBucket>)> {
+    async fn series_open(&self, part: &SeriesPart) -> Result<Vec<OpenBucket>> {
         let strange = || unexpected(self.host.name(), "a question for the open buckets of a series");
         let list = self.host.query(redis::cmd("HGETALL").arg(self.keys.series_open(part))).await?;
         let list = OpenList::read(list).ok_or_else(strange)?;
         let count = |start: i64| redis::cmd("HLEN").arg(self.keys.series_bucket(part, start)).to_owned();
         let counts = self.host.read_all(list.starts().map(count).collect()).await?;
-        let read = |(start, count): (i64, Value)| match count {
+        let bucket = |((start, resolutions), count): ((i64, String), Value)| match count {
             Value::Int(fields) => {
-                Some(OpenBucket { start, keys: u64::try_from(fields).ok()?.saturating_sub(1) })
+                let keys = u64::try_from(fields).ok()?.saturating_sub(1);
+                Some(OpenBucket { start, resolutions, keys })
             }
             _ => None,
         };
-        let open = list.starts().zip(counts).map(read).collect::<Option<_>>().ok_or_else(strange)?;
-        Ok((list, open))
+        list.buckets.into_iter().zip(counts).map(bucket).collect::<Option<_>>().ok_or_else(strange)
     }
 
     /// Seals a bucket, some keys at a time: the server does nothing else for so long.
@@ -98,7 +98,7 @@ impl Redis {
             scan.arg(self.keys.series_bucket(part, start)).arg(&cursor).arg("COUNT").arg(most);
             let Value::Array(answer) = self.host.query(&scan).await? else { return Err(strange()) };
             let Ok([next, fields]) = <[Value; 2]>::try_from(answer) else { return Err(strange()) };
-            cursor = super::reply::text(next).ok_or_else(strange)?;
+            cursor = text(next).ok_or_else(strange)?;
             let fields = strings(fields).ok_or_else(strange)?;
             // One field is no key.
             let keys = fields.iter().step_by(2).map(String::as_str).filter(|key| !key.is_empty());

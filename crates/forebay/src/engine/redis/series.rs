@@ -2,12 +2,7 @@
 
 use std::time::Duration;
 
-use super::{
-    Redis, chunk,
-    reply::{strings, unavailable, unexpected},
-    script::Script,
-    series_writer::Item,
-};
+use super::{Redis, chunk, script::Script, series_writer::Item};
 use crate::{
     engine::{
         request::Token,
@@ -40,9 +35,6 @@ const MAX_APART: Duration = mins(1);
 
 /// Points that are late by more steps of the finest resolution go to chunks at once.
 const MAX_OPEN_STEPS: u32 = 400;
-
-/// How often a deletion that met unknown open buckets is repeated.
-const MAX_DELETIONS: usize = 10;
 
 impl Redis {
     /// Adds points to their open buckets, in batches, each of them once.
@@ -112,44 +104,20 @@ impl Redis {
             let step = resolution.step.as_secs();
             resolution.kept_chunks(now).map(move |chunk| self.keys.series_chunk(part, step, chunk, key))
         };
-        let keys: Vec<String> = part.grid.resolutions.iter().flat_map(chunks).collect();
-        let lists = part.grid.resolutions.last().map(|coarsest| coarsest.kept_chunks(now));
-        let lists: Vec<String> =
-            lists.into_iter().flatten().map(|chunk| self.keys.series_keys(part, chunk)).collect();
-        let mut starts = self.open_buckets.of(part);
-        for keys in keys.chunks(MAX_KEYS_PER_DELETE) {
-            let mut deletions = 0;
-            // Not sent again when in doubt: that would forget what was counted in between.
-            while let Some(open) = self.series_forget(part, key, &starts, (&lists, keys)).await? {
-                deletions += 1;
-                if deletions > MAX_DELETIONS {
-                    return Err(unavailable(self.host.name(), "the series has other buckets all the time"));
-                }
-                starts = open;
-            }
+        let chunks: Vec<String> = part.grid.resolutions.iter().flat_map(chunks).collect();
+        let lists = self.lists_of_keys(part, now);
+        for chunks in chunks.chunks(MAX_KEYS_PER_DELETE) {
+            let forget = |starts: &[i64]| {
+                let keys = 1 + starts.len() + lists.len() + chunks.len();
+                let mut call = self.host.call(Script::SeriesDelete, keys, 128 * keys);
+                call.command.arg(self.keys.series_open(part));
+                self.add_open_buckets(&mut call, part, starts);
+                call.command.arg(&lists).arg(chunks).arg(key).arg(lists.len()).arg(starts);
+                call
+            };
+            self.run_on_open_buckets(part, forget).await?;
         }
         Ok(())
-    }
-
-    /// Forgets a key in these open buckets and chunks. If there are other open buckets it does nothing, and answers which there
-    /// are.
-    async fn series_forget(
-        &self,
-        part: &SeriesPart,
-        key: &str,
-        starts: &[i64],
-        (lists, chunks): (&[String], &[String]),
-    ) -> Result<Option<Vec<i64>>> {
-        let keys = 1 + starts.len() + lists.len() + chunks.len();
-        let mut call = self.host.call(Script::SeriesDelete, keys, 128 * keys);
-        call.command.arg(self.keys.series_open(part));
-        let buckets: Vec<String> = starts.iter().map(|&start| self.keys.series_bucket(part, start)).collect();
-        call.command.arg(buckets).arg(lists).arg(chunks).arg(key).arg(lists.len()).arg(starts);
-        let open = strings(self.host.run_one(call).await?);
-        let open =
-            open.and_then(|open| open.iter().map(|start| start.parse().ok()).collect::<Option<Vec<i64>>>());
-        let open = open.ok_or_else(|| unexpected(self.host.name(), "a deletion in a series"))?;
-        Ok(Some(open).filter(|open| !open.is_empty()))
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use redis::{Cmd, Value};
+use redis::Cmd;
 
 use super::{
     Redis,
-    reply::{text, unavailable, unexpected},
+    reply::{text, unexpected},
     script::Script,
 };
 use crate::{
@@ -14,9 +14,6 @@ use crate::{
     error::{Result, out_of_range},
     model::resolution::Resolution,
 };
-
-/// How often a deletion that met unknown open buckets is repeated.
-const MAX_ERASURES: usize = 10;
 
 /// The most chunks in one deletion: it is one call.
 const MAX_CHUNKS: usize = 2_000;
@@ -70,20 +67,17 @@ impl Redis {
             );
             return Err(out_of_range(text));
         }
-        let mut starts = self.open_buckets.of(part);
-        for _ in 0..MAX_ERASURES {
+        let erase = |starts: &[i64]| {
             let count = 1 + starts.len() + chunks.names.len();
             let mut call = self.host.call(Script::SeriesErase, count, 128 * count);
+            call.command.arg(self.keys.series_open(part));
+            self.add_open_buckets(&mut call, part, starts);
             let command = &mut call.command;
-            command.arg(self.keys.series_open(part));
-            for start in &starts {
-                command.arg(self.keys.series_bucket(part, *start));
-            }
             for (resolution, chunk) in &chunks.names {
                 command.arg(self.keys.series_chunk(part, resolution.step.as_secs(), *chunk, key));
             }
             command.arg(key).arg(starts.len());
-            for start in &starts {
+            for start in starts {
                 command.arg(*start).arg(i32::from((erasure.start..erasure.end).contains(start)));
             }
             command.arg(chunks.names.len());
@@ -96,17 +90,10 @@ impl Redis {
             for (place, slot, runs) in &parts {
                 add_runs(command.arg(*place).arg(*slot), runs);
             }
-            // Not sent again when in doubt: that would delete what was counted in between.
-            let strange = || unexpected(self.host.name(), "a deletion in a series");
-            starts = match self.host.run_one(call).await? {
-                Value::Array(open) => {
-                    let read = |start: Value| text(start)?.parse().ok();
-                    open.into_iter().map(read).collect::<Option<_>>().ok_or_else(strange)?
-                }
-                sum => return text(sum).and_then(|sum| sum.parse().ok()).ok_or_else(strange),
-            };
-        }
-        Err(unavailable(self.host.name(), "the series has other buckets all the time"))
+            call
+        };
+        let sum = text(self.run_on_open_buckets(part, erase).await?).and_then(|sum| sum.parse().ok());
+        sum.ok_or_else(|| unexpected(self.host.name(), "a deletion in a series"))
     }
 }
 

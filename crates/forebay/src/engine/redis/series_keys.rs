@@ -6,8 +6,8 @@ use redis::{Cmd, Value};
 
 use super::{
     Redis, chunk,
+    open_list::OpenList,
     reply::{strings, text, unexpected},
-    series_read::OpenList,
 };
 use crate::{
     engine::step::{KeyRange, SeriesPart},
@@ -95,6 +95,7 @@ impl Redis {
         }
         keys.sort_unstable();
         keys.dedup_by(|next, kept| next.0 == kept.0);
+        is_last &= keys.len() <= range.most;
         keys.truncate(range.most);
         Ok((keys.into_iter().map(|(key, chunk)| (key, -chunk)).collect(), is_last))
     }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{
     Redis, chunk,
     keys::Keys,
-    reply::{pairs, text, unavailable, unexpected},
+    reply::{pairs, text, unexpected},
     rows,
     script::Script,
 };
@@ -18,9 +18,6 @@ use crate::{
     model::resolution::Resolution,
     time::Timestamp,
 };
-
-/// How often a claim that met unknown open buckets is repeated.
-const MAX_CLAIMS: usize = 10;
 
 /// The most chunks of a key that is moved: they are renamed in one call.
 const MAX_CHUNKS: usize = 2_000;
@@ -33,62 +30,40 @@ impl Redis {
         moving: &KeyMove,
         now: Timestamp,
     ) -> Result<bool> {
-        let mut starts = self.open_buckets.of(part);
-        for _ in 0..MAX_CLAIMS {
-            match self.claim_once(part, moving, &starts, now).await? {
-                Value::Array(open) => {
-                    let read = |start: Value| text(start)?.parse().ok();
-                    let open: Option<Vec<i64>> = open.into_iter().map(read).collect();
-                    starts = open.ok_or_else(|| unexpected(self.host.name(), "a move in a series"))?;
-                }
-                word => match text(word).as_deref() {
-                    Some("moved" | "known") => return Ok(true),
-                    Some("nothing") => return Ok(false),
-                    _ => return Err(unexpected(self.host.name(), "a move in a series")),
-                },
-            }
-        }
-        Err(unavailable(self.host.name(), "the series has other buckets all the time"))
-    }
-
-    async fn claim_once(
-        &self,
-        part: &SeriesPart,
-        moving: &KeyMove,
-        starts: &[i64],
-        now: Timestamp,
-    ) -> Result<Value> {
         let chunks: Vec<(Resolution, i64)> = kept_chunks(part, now).collect();
         if chunks.len() > MAX_CHUNKS {
             let (name, count) = (&part.grid.name, chunks.len());
             let text = format!("series {name}: {count} chunks of a key that is moved: at most {MAX_CHUNKS}");
             return Err(out_of_range(text));
         }
-        let lists = part.grid.resolutions.last().into_iter().flat_map(|coarsest| coarsest.kept_chunks(now));
-        let lists: Vec<String> = lists.map(|chunk| self.keys.series_keys(part, chunk)).collect();
-        let count = 3 + starts.len() + lists.len() + 2 * chunks.len();
-        let mut call = self.host.call(Script::SeriesClaim, count, 128 * count);
-        let command = &mut call.command;
-        command.arg(self.keys.series_open(part)).arg(self.keys.series_moves(part));
-        command.arg(self.keys.series_moved(part, moving.id));
-        for start in starts {
-            command.arg(self.keys.series_bucket(part, *start));
+        let lists = self.lists_of_keys(part, now);
+        let claim = |starts: &[i64]| {
+            let count = 3 + starts.len() + lists.len() + 2 * chunks.len();
+            let mut call = self.host.call(Script::SeriesClaim, count, 128 * count);
+            call.command.arg(self.keys.series_open(part)).arg(self.keys.series_moves(part));
+            call.command.arg(self.keys.series_moved(part, moving.id));
+            self.add_open_buckets(&mut call, part, starts);
+            let command = call.command.arg(&lists);
+            for (resolution, chunk) in &chunks {
+                command.arg(self.keys.series_chunk(part, resolution.step.as_secs(), *chunk, &moving.from));
+            }
+            for place in &chunks {
+                command.arg(moved_chunk(&self.keys, part, moving.id, *place));
+            }
+            command.arg(&*moving.from).arg(rows::id_text(moving.id)).arg(written(moving));
+            command.arg(chunk::longest_life(&part.grid).as_millis().to_string());
+            command.arg(lists.len()).arg(chunks.len());
+            for (resolution, _) in &chunks {
+                command.arg(resolution.slots());
+            }
+            command.arg(starts);
+            call
+        };
+        match text(self.run_on_open_buckets(part, claim).await?).as_deref() {
+            Some("moved" | "known") => Ok(true),
+            Some("nothing") => Ok(false),
+            _ => Err(unexpected(self.host.name(), "a move in a series")),
         }
-        command.arg(&lists);
-        for (resolution, chunk) in &chunks {
-            command.arg(self.keys.series_chunk(part, resolution.step.as_secs(), *chunk, &moving.from));
-        }
-        for place in &chunks {
-            command.arg(moved_chunk(&self.keys, part, moving.id, *place));
-        }
-        command.arg(&*moving.from).arg(rows::id_text(moving.id)).arg(written(moving));
-        command.arg(chunk::longest_life(&part.grid).as_millis().to_string());
-        command.arg(lists.len()).arg(chunks.len());
-        for (resolution, _) in &chunks {
-            command.arg(resolution.slots());
-        }
-        command.arg(starts);
-        self.host.run_one(call).await
     }
 
     /// The moves that a partition has not ended.

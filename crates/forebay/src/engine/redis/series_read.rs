@@ -5,7 +5,8 @@ use redis::Value;
 
 use super::{
     Redis, chunk,
-    reply::{foreign_key, pairs, text, unavailable, unexpected},
+    open_list::{OpenList, SEALS},
+    reply::{foreign_key, text, unavailable, unexpected},
 };
 use crate::{
     engine::step::{SeriesPart, Span},
@@ -221,36 +222,6 @@ struct Moment {
     counts: Vec<Vec<u64>>,
     /// Whether nothing was moved in between.
     is_one: bool,
-}
-
-/// The field of the list of open buckets that tells how often counts were moved to chunks.
-const SEALS: &str = "#seals";
-
-/// The list of the open buckets of a partition.
-pub(super) struct OpenList {
-    /// Of each its start, and the resolutions of the series as its first writer knew them.
-    pub buckets: Vec<(i64, String)>,
-    /// How often counts were moved to chunks.
-    pub seals: Option<String>,
-}
-
-impl OpenList {
-    pub(super) fn read(reply: Value) -> Option<Self> {
-        let (mut buckets, mut seals) = (vec![], None);
-        for (field, value) in pairs(reply)? {
-            let (field, value) = (String::from_utf8(field).ok()?, String::from_utf8(value).ok()?);
-            if field == SEALS {
-                seals = Some(value);
-            } else {
-                buckets.push((field.parse().ok()?, value));
-            }
-        }
-        Some(Self { buckets, seals })
-    }
-
-    pub(super) fn starts(&self) -> impl Iterator<Item = i64> {
-        self.buckets.iter().map(|(start, _)| *start)
-    }
 }
 
 fn array(reply: Value) -> Option<Vec<Value>> {

@@ -56,6 +56,18 @@ local function forget(key, tokens)
   for at = 1, #tokens, 34 do call('SREM', key, string.sub(tokens, at + 2, at + 17)) end
 end
 
+-- Carries out what writes the items of a batch: `act`, with its arguments. Their tokens, if there are any, are in the set before,
+-- and no longer if nothing was written.
+local function with_tokens(set, tokens, act, ...)
+  if not set then return act(...) end
+  remember(set, tokens, {})
+  local ok, problem = pcall(act, ...)
+  if not ok then
+    if not wrote then forget(set, tokens) end
+    error(problem, 0)
+  end
+end
+
 local HOUR = 3600000000
 local now = server_time()
 local now_text = string.format('%.0f', now)

@@ -70,16 +70,7 @@ local function apply(place, sequence, since, set, tokens, buckets)
     end
   end
   record(guard, client, sequence, last_at, '')
-  if not set then
-    add(open, buckets)
-  else
-    remember(set, tokens, {})
-    local ok, problem = pcall(add, open, buckets)
-    if not ok then
-      if not wrote then forget(set, tokens) end
-      error(problem, 0)
-    end
-  end
+  with_tokens(set, tokens, add, open, buckets)
   return 'applied'
 end
 

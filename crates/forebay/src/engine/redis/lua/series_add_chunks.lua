@@ -18,15 +18,5 @@ if reply then return reply end
 
 local chunks = read_chunks(before, 5)
 record(KEYS[1], ARGV[1], ARGV[3], last_at, '')
-
-if not set then
-  count(chunks)
-else
-  remember(set, tokens, {})
-  local ok, problem = pcall(count, chunks)
-  if not ok then
-    if not wrote then forget(set, tokens) end
-    error(problem, 0)
-  end
-end
+with_tokens(set, tokens, count, chunks)
 return 'applied'

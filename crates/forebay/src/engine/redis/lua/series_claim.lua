@@ -20,16 +20,9 @@ assert(#KEYS == 3 + buckets + lists + 2 * chunks, 'series_claim: two names of ea
 local open, moves, moved, key, id = KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2]
 if call('HEXISTS', moves, id) == 1 then return 'known' end
 
-local known, starts, is_known = {}, {}, true
-for i = before + 1, #ARGV do known[ARGV[i]] = true end
-local listed = call('HGETALL', open)
-for i = 1, #listed, 2 do
-  if listed[i] ~= '#seals' then
-    starts[#starts + 1] = listed[i]
-    is_known = is_known and known[listed[i]]
-  end
-end
-if not is_known then return starts end
+local named = { unpack(ARGV, before + 1) }
+local unknown = unknown_buckets(open, named)
+if unknown then return unknown end
 
 -- What is of somebody else is found out here: RENAME takes a key of any type.
 local first, there = 3 + buckets + lists, {}
@@ -42,28 +35,14 @@ for i, text in ipairs(texts) do
     refuse_foreign(first + i)
   end
 end
-local counts = {}
-for i = 1, buckets do
-  local count = call('HGET', KEYS[3 + i], key)
-  if count then counts[#counts + 1] = { i, count } end
-end
+local counts = open_counts(key, named, 3)
 if not there[1] and not counts[1] then return 'nothing' end
 
 write('HSET', moves, id, ARGV[3])
 write('PEXPIRE', moves, ARGV[4])
 for _, i in ipairs(there) do write('RENAME', KEYS[first + i], KEYS[first + chunks + i]) end
-for _, bucket in ipairs(counts) do
-  local i, count = unpack(bucket)
-  write('HSET', moved, ARGV[before + i], count)
-  write('HDEL', KEYS[3 + i], key)
-  if call('HLEN', KEYS[3 + i]) <= 1 then
-    write('UNLINK', KEYS[3 + i])
-    write('HDEL', open, ARGV[before + i])
-  end
-end
-if counts[1] then
-  write('PEXPIRE', moved, ARGV[4])
-  write('HINCRBY', open, '#seals', '1')
-end
+for _, count in ipairs(counts) do write('HSET', moved, count.start, count.n) end
+if counts[1] then write('PEXPIRE', moved, ARGV[4]) end
+take_out(open, key, counts)
 for i = 4 + buckets, 3 + buckets + lists do write('ZREM', KEYS[i], key) end
 return 'moved'

@@ -19,20 +19,13 @@ local function next_number() return tonumber(next_argument()) end
 
 local key, buckets = next_argument(), next_number()
 assert(#KEYS >= 1 + buckets and #ARGV >= 6, 'series_erase: a key for each start, and six arguments or more')
-local known, within = {}, {}
+local open, named, is_within = KEYS[1], {}, {}
 for i = 1, buckets do
-  known[next_argument()] = true
-  within[i] = next_argument() == '1'
+  named[i] = next_argument()
+  is_within[named[i]] = next_argument() == '1'
 end
-local starts, is_known = {}, true
-local open = call('HGETALL', KEYS[1])
-for i = 1, #open, 2 do
-  if open[i] ~= '#seals' then
-    starts[#starts + 1] = open[i]
-    is_known = is_known and known[open[i]]
-  end
-end
-if not is_known then return starts end
+local unknown = unknown_buckets(open, named)
+if unknown then return unknown end
 
 local chunks, first, sizes = next_number(), 1 + buckets, {}
 local texts = chunks > 0 and call('MGET', unpack(KEYS, first + 1, first + chunks)) or {}
@@ -74,15 +67,14 @@ for i = 1, next_number() do
   parts[i] = { next_number(), next_number() }
   parts[i][3] = next_sum()
 end
-for i = 1, buckets do
-  if within[i] then
-    local count = call('HGET', KEYS[1 + i], key)
-    if count then
-      sum = sum + count
-      write('HDEL', KEYS[1 + i], key)
-    end
+local going = {}
+for _, count in ipairs(open_counts(key, named, 1)) do
+  if is_within[count.start] then
+    sum = sum + count.n
+    going[#going + 1] = count
   end
 end
+take_out(open, key, going)
 
 for _, run in ipairs(zero) do
   local chunk, from, to = unpack(run)

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     engine::{
-        key_move::{continue_moves, move_key},
+        key_move::{Servers, continue_moves, move_key},
         redis::Redis,
         step::{KeyMove, SeriesPart, Which},
     },
@@ -60,12 +60,16 @@ async fn all_counts_of_a_key_move_in_every_resolution() {
             add(&redis, &part, vec![point("a", now, 7)]).await;
         }
         let before = sums(&redis, &part, ["a", "b"]).await;
-        let moved = move_key(&*redis, &part, &moving("a", "b")).await.expect("moves");
+        let moved = move_key(Servers::One(&redis), &part, &moving("a", "b")).await.expect("moves");
         assert_eq!(moved, if seals { 37 } else { 30 });
         let after: Vec<[u64; 2]> = before.iter().map(|[a, b]| [0, a + b]).collect();
         assert_eq!(sums(&redis, &part, ["a", "b"]).await, after);
         assert_eq!(listed(&redis, &part).await, ["b"]);
-        assert_eq!(move_key(&*redis, &part, &moving("a", "b")).await.expect("answers"), 0, "nothing is left");
+        assert_eq!(
+            move_key(Servers::One(&redis), &part, &moving("a", "b")).await.expect("answers"),
+            0,
+            "nothing is left"
+        );
     }
     assert_eq!(redis.series_moves(&part).await.expect("answers"), []);
 }
@@ -95,7 +99,7 @@ async fn a_move_that_dies_anywhere_is_completed_by_another_process_once() {
         let moving = given_up(&moving("a", "b"));
         if round < 20 {
             let mut polls = 0;
-            let mut movement = Box::pin(move_key(&*mover, &part, &moving));
+            let mut movement = Box::pin(move_key(Servers::One(&mover), &part, &moving));
             std::future::poll_fn(|context| {
                 polls += 1;
                 match movement.as_mut().poll(context) {
@@ -106,12 +110,12 @@ async fn a_move_that_dies_anywhere_is_completed_by_another_process_once() {
             .await;
         } else {
             proxy.set(Fault::DropReply { after: u64::from(round - 20) });
-            let _ = move_key(&*mover, &part, &moving).await;
+            let _ = move_key(Servers::One(&mover), &part, &moving).await;
             proxy.set(Fault::Pass);
         }
-        continue_moves(&*redis, &part).await.expect("completes it");
+        continue_moves(Servers::One(&redis), &part).await.expect("completes it");
         // One that had not begun is repeated.
-        move_key(&*redis, &part, &moving).await.expect("moves");
+        move_key(Servers::One(&redis), &part, &moving).await.expect("moves");
         let found = sums(&redis, &part, ["a", "b"]).await;
         assert!(
             found.iter().zip(&expected).all(|(found, expected)| *found == [0, *expected]),
@@ -145,7 +149,7 @@ async fn no_hit_is_lost_while_a_key_is_moved_under_64_writers() {
             let mover = open(&Server::shared().url(), &prefix).await;
             let mut moved = 0;
             while !has_ended.load(Ordering::SeqCst) {
-                moved += move_key(&*mover, &part, &moving("a", "b")).await.expect("moves");
+                moved += move_key(Servers::One(&mover), &part, &moving("a", "b")).await.expect("moves");
                 mover.series_seal(&part, Which::All).await.expect("seals");
             }
             moved
@@ -160,7 +164,7 @@ async fn no_hit_is_lost_while_a_key_is_moved_under_64_writers() {
     for mover in movers {
         moved += mover.await.expect("ends");
     }
-    moved += move_key(&*redis, &part, &moving("a", "b")).await.expect("moves");
+    moved += move_key(Servers::One(&redis), &part, &moving("a", "b")).await.expect("moves");
     let all = added.load(Ordering::SeqCst);
     assert_eq!((moved, all), (all, 64 * 60 * 3));
     assert_eq!(sums(&redis, &part, ["a", "b"]).await, [[0, all]; 4]);
@@ -177,12 +181,13 @@ async fn a_move_of_a_key_with_a_foreign_chunk_is_refused_and_changes_nothing() {
     let server = Server::shared();
     let chunk = super::keys(server, &prefix).into_iter().find(|key| key.contains("}:900:")).expect("a chunk");
     server.command(["SET", &*chunk, "seven B"]);
-    let error = move_key(&*redis, &part, &moving("a", "b")).await.expect_err("it is somebody else's");
+    let error =
+        move_key(Servers::One(&redis), &part, &moving("a", "b")).await.expect_err("it is somebody else's");
     assert!(error.to_string().contains(&*chunk), "{error}");
     assert_eq!(redis.series_moves(&part).await.expect("answers"), []);
     assert_eq!(sum(&redis, &part, part.grid.resolutions[0], "a").await, 7);
     server.command(["DEL", &*chunk]);
-    assert_eq!(move_key(&*redis, &part, &moving("a", "b")).await.expect("moves"), 7);
+    assert_eq!(move_key(Servers::One(&redis), &part, &moving("a", "b")).await.expect("moves"), 7);
 }
 
 /// The answer to a claim was lost, and points came before it was repeated.
@@ -198,6 +203,6 @@ async fn a_repeated_claim_takes_nothing_of_what_came_meanwhile() {
         add(&redis, &part, vec![point("a", now, 0x100 * n)]).await;
         assert!(redis.series_claim(&part, &moving, now).await.expect("answers"), "{total}");
     }
-    assert_eq!(move_key(&*redis, &part, &moving).await.expect("moves"), 5 * 0x101);
+    assert_eq!(move_key(Servers::One(&redis), &part, &moving).await.expect("moves"), 5 * 0x101);
     assert_eq!(sums(&redis, &part, ["a", "b"]).await, [[7 * 0x101, 5 * 0x101]; 4]);
 }

@@ -13,7 +13,7 @@ use super::sealing::{part, point, sum};
 use crate::{
     Clock, Retry,
     engine::{
-        key_move::{continue_moves, move_key},
+        key_move::{Servers, continue_moves, move_key},
         redis::Redis,
         step::{KeyMove, SeriesPart, Which},
     },
@@ -80,10 +80,10 @@ impl World {
             // As if it had begun so long ago that others continue it.
             let id = Uuid::from_u128(Uuid::now_v7().as_u128() - (20_000u128 << 80));
             let moving = KeyMove { id, from: "a".into(), to: "b".into() };
-            if move_key(&*redis, &self.part, &moving).await.is_ok() {
+            if move_key(Servers::One(&redis), &self.part, &moving).await.is_ok() {
                 self.moved.fetch_add(1, Ordering::SeqCst);
             }
-            let _ = continue_moves(&*redis, &self.part).await;
+            let _ = continue_moves(Servers::One(&redis), &self.part).await;
             redis.clock().sleep(millis(10)).await;
         }
     }
@@ -120,13 +120,10 @@ async fn faults_lose_and_double_nothing_on_the_way_to_the_chunks() {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let (choice, which) = ((random >> 33) % 10, (random >> 40) as usize % proxies.len());
         match choice {
-            0 => {
-                tokio::task::block_in_place(|| {
-                    world.server.kill();
-                    world.server.restart();
-                });
-                clock.sleep(millis(150)).await;
-            }
+            0 => tokio::task::block_in_place(|| {
+                world.server.kill();
+                world.server.restart();
+            }),
             1 | 2 => proxies[which].cut(),
             3..=6 => proxies[which].set(Fault::DropReply { after: fault % 3 }),
             _ => proxies[which].set(Fault::DropRequest { after: fault % 3 }),
@@ -134,7 +131,6 @@ async fn faults_lose_and_double_nothing_on_the_way_to_the_chunks() {
         clock.sleep(millis(60)).await;
     }
     proxies.iter().for_each(|proxy| proxy.set(Fault::Pass));
-    clock.sleep(millis(500)).await;
     world.has_ended.store(true, Ordering::SeqCst);
     for task in join_all(tasks).await {
         task.expect("ends");
@@ -146,7 +142,7 @@ async fn faults_lose_and_double_nothing_on_the_way_to_the_chunks() {
 async fn check(world: &World, faults: u64) {
     let direct = Redis::open(&world.server.url(), &world.prefix, Clock::system()).await.expect("opens");
     let part = &world.part;
-    continue_moves(&*direct, part).await.expect("completes moves");
+    continue_moves(Servers::One(&direct), part).await.expect("completes moves");
     let known = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
     let (added, unknown, moved) = (known(&world.added), known(&world.unknown), known(&world.moved));
     for seals in [false, true] {

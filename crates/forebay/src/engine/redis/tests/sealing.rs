@@ -9,17 +9,17 @@ use std::{
     task::Poll,
 };
 
-use forebay_testkit::{Fault, Proxy, Redis as Server, Reply, unique_prefix};
+use forebay_testkit::{Fault, Proxy, Redis as Server, Reply, eventually, unique_prefix};
 use futures::future::join_all;
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 use tokio::runtime::Runtime;
 
 use super::{engine, keys, series::number};
 use crate::{
-    Clock, Name, Timestamp,
+    Clock, Forebay, ManualClock, Name, Series, Timestamp,
     engine::{
         redis::Redis,
-        step::{KeyRange, Point, SeriesPart, Span, Which},
+        step::{KeyMove, KeyRange, Point, SeriesPart, Span, Which},
     },
     model::resolution::{Grid, MAX_COUNT, Resolution},
     time::{hours, millis, mins, secs},
@@ -490,4 +490,54 @@ async fn a_bucket_is_sealed_by_the_definition_of_its_writer() {
         assert_eq!(sum(&writer, &fine, resolution, "k").await, 7);
     }
     assert_eq!(listed(&writer, &fine).await, ["k"]);
+}
+
+/// Of two chunks each list has fewer keys than a page, and together they have more. Keys without a count must not end the pages early.
+#[tokio::test]
+async fn a_page_is_full_although_some_that_are_listed_have_no_count() {
+    let (redis, _) = engine().await;
+    let part = part(&[Resolution::new(secs(1), hours(2)).expect("valid")]);
+    let hour = redis.series_now(&part).await.as_secs() / 3_600 * 3_600;
+    // The oldest chunk is the one of two hours before, half of which is kept.
+    let (old, now) = (Timestamp::from_secs(hour - 7_200), Timestamp::from_secs(hour + 1_800));
+    for key in ["a1", "a2"] {
+        redis.series_add(&part, vec![point(key, old, 1)], old.plus(secs(1))).await.expect("counts");
+    }
+    for key in ["b1", "b2"] {
+        let at = Timestamp::from_secs(hour + 1_700);
+        redis.series_add(&part, vec![point(key, at, 1)], now).await.expect("counts");
+    }
+    for most in [2, 3, 4] {
+        let range = KeyRange { prefix: "", after: None, most };
+        assert_eq!(redis.series_list(&part, &range, now).await.expect("answers"), ["b1", "b2"], "{most}");
+    }
+}
+
+/// Nobody asks for it: the store seals old buckets by itself, and continues a move that another process gave up.
+#[tokio::test]
+async fn an_open_store_seals_and_continues_moves_in_the_background() {
+    let prefix = unique_prefix();
+    let hand = ManualClock::at(Clock::system().now());
+    let options = Forebay::options().clock(Clock::from(hand.clone())).prefix(&prefix);
+    let bay = options.open(&Server::shared().url()).await.expect("opens");
+    let series = bay.series(Series::new("hits").partitions(1)).expect("valid");
+    let other = open(&Server::shared().url(), &prefix).await;
+    let part = part(&Resolution::defaults());
+    let now = other.series_now(&part).await;
+    add(&other, &part, vec![point("a", now, 5)]).await;
+    let id = uuid::Uuid::from_u128(uuid::Uuid::now_v7().as_u128() - (20_000u128 << 80));
+    let moving = KeyMove { id, from: "a".into(), to: "b".into() };
+    assert!(other.series_claim(&part, &moving, now).await.expect("answers"));
+    add(&other, &part, vec![point("c", now, 7)]).await;
+    eventually("the buckets to be sealed, and the move to end", async || {
+        hand.advance(secs(1));
+        let (open, _) = stored(&prefix);
+        open.is_empty() && other.series_moves(&part).await.expect("answers").is_empty()
+    })
+    .await;
+    assert_eq!(listed(&other, &part).await, ["b", "c"]);
+    for (key, count) in [("a", 0), ("b", 5), ("c", 7)] {
+        assert_eq!(sum(&other, &part, part.grid.resolutions[3], key).await, count, "{key}");
+    }
+    drop(series);
 }
