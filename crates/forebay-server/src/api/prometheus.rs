@@ -18,7 +18,7 @@ pub(crate) struct PrometheusAnswer<T> {
     /// Always `success`.
     pub(crate) status: &'static str,
     pub(crate) data: T,
-    /// What a reader of the data should know. Left out if there is nothing.
+    /// Limits of the data that its reader should know. Left out if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub(crate) warnings: Vec<String>,

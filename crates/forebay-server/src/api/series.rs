@@ -174,7 +174,7 @@ pub(crate) struct Partial {
 /// Defines the columns of an answer, each left out unless it is requested.
 macro_rules! columns {
     ($($(#[$doc:meta])* $name:ident: $value:ty;)*) => {
-        /// What is computed for each point. `null`: no part of the point is counted, it begins after now, or the points that it
+        /// The computed values of each point. `null`: no part of the point is counted, it begins after now, or the points that it
         /// needs are not kept.
         #[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
         #[schema(as = Columns)]

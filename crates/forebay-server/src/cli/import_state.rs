@@ -21,7 +21,7 @@ use crate::{
 /// A server remembers the keys of requests for 24 hours.
 const REMEMBERED: Duration = hours(23);
 
-/// How far an import of a file has come.
+/// The progress of an import of a file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct State {
     pub(super) series: String,

@@ -180,7 +180,7 @@ pub(super) struct KeysQuery {
     key: Vec<String>,
 }
 
-/// Which keys of a series are listed.
+/// The keys of a series that are listed.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]

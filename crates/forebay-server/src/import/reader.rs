@@ -33,7 +33,7 @@ pub(crate) enum Form {
     Json,
 }
 
-/// How a file is read.
+/// The form of a file, and its columns.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     /// `None`: JSON if the first character is a brace.

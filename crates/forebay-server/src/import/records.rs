@@ -6,6 +6,7 @@ use memchr::memchr;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::record_end::{Ends, Search};
+use crate::replay::fill;
 
 /// The longest record, in bytes without its end.
 pub(super) const MAX_RECORD: usize = 64 * 1024;
@@ -225,18 +226,7 @@ impl<R: Read> Records<R> {
 
     /// Reads more bytes; returns how many.
     fn fill(&mut self) -> io::Result<usize> {
-        self.buffer.copy_within(self.start..self.end, 0);
-        (self.start, self.end) = (0, self.end - self.start);
-        loop {
-            match self.stream.read(&mut self.buffer[self.end..]) {
-                Ok(read) => {
-                    self.end += read;
-                    return Ok(read);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+        fill(&mut self.stream, &mut self.buffer, (&mut self.start, &mut self.end))
     }
 }
 

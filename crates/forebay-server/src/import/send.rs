@@ -28,7 +28,7 @@ pub(crate) struct Sender {
     path: String,
     /// A text that makes the keys differ from those of another import of the same file.
     label: Option<String>,
-    /// How long a batch is tried again.
+    /// The time for which a batch is tried again.
     patience: Duration,
     clock: Clock,
 }

@@ -89,14 +89,14 @@ impl Catalogue {
         }
     }
 
-    /// What is left out of lists, because two metrics would have the same name.
+    /// The metrics that lists leave out, because two would have the same name.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
         self.ambiguous.iter().map(|(name, sources)| ambiguous(name, sources))
     }
 }
 
 impl Metric {
-    /// What it counts, for people.
+    /// Its description, for people.
     pub(crate) fn help(&self) -> String {
         let Self { series, is_limited, form, .. } = self;
         let what = if *is_limited { "denied counts of the series" } else { "counts of the series" };

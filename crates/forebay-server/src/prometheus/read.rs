@@ -29,7 +29,7 @@ const MAX_SAMPLES: usize = 5_000_000;
 pub(crate) struct Reading {
     /// The samples of each selector.
     pub(crate) data: Vec<Vec<Stream>>,
-    /// What a reader of the answer should know.
+    /// Limits of the answer that its reader should know.
     pub(crate) warnings: BTreeSet<String>,
 }
 

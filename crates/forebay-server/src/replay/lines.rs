@@ -119,17 +119,26 @@ impl<R: Read> Lines<R> {
 
     /// Reads more bytes; returns how many.
     fn fill(&mut self) -> io::Result<usize> {
-        self.buffer.copy_within(self.start..self.end, 0);
-        (self.start, self.end) = (0, self.end - self.start);
-        loop {
-            match self.stream.read(&mut self.buffer[self.end..]) {
-                Ok(read) => {
-                    self.end += read;
-                    return Ok(read);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+        fill(&mut self.stream, &mut self.buffer, (&mut self.start, &mut self.end))
+    }
+}
+
+/// Moves the unread bytes `start..end` to the beginning of a buffer, and reads more behind them. Returns how many.
+pub(crate) fn fill(
+    stream: &mut impl Read,
+    buffer: &mut [u8],
+    (start, end): (&mut usize, &mut usize),
+) -> io::Result<usize> {
+    buffer.copy_within(*start..*end, 0);
+    (*start, *end) = (0, *end - *start);
+    loop {
+        match stream.read(&mut buffer[*end..]) {
+            Ok(read) => {
+                *end += read;
+                return Ok(read);
             }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }

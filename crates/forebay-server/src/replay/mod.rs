@@ -49,6 +49,7 @@ pub use feed::{Batch, Feed};
 pub use format::Format;
 pub use input::{Input, Source};
 pub use key::KeyField;
+pub(crate) use lines::fill;
 pub use lines::{Line, Lines, MAX_LINE};
 pub use order::Reorder;
 pub use parser::Parser;

@@ -172,7 +172,7 @@ fn an_export_that_breaks_off_has_no_end() {
     );
 }
 
-/// What is exported in the finest buckets and added to another series has the same sums everywhere.
+/// An export in the finest buckets that is added to another series has the same sums everywhere.
 #[test]
 fn what_an_export_wrote_can_be_added_again() {
     let (one, two) = (server(), server());

@@ -1,4 +1,4 @@
-//! What `GET /v1/series/{series}` computes beside the counts.
+//! `GET /v1/series/{series}` computes columns beside the counts.
 
 use std::fmt::Write as _;
 

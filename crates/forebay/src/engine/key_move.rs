@@ -31,7 +31,7 @@ const HOLD: Duration = secs(3);
 /// A move that is older is continued by other processes.
 const ABANDONED: Duration = secs(15);
 
-/// How often a claim is repeated whose answer was lost.
+/// The number of claims at most, where answers are lost.
 const MAX_CLAIMS: usize = 3;
 
 /// The engines with servers.

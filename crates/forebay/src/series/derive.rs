@@ -46,7 +46,7 @@ impl Plan {
     fn counted(&self, point: usize, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
         let start = self.starts[point];
         let end = self.starts.get(point + 1).map_or(self.cover.to, |next| (*next).min(self.cover.to));
-        // What was counted before the first point belongs to it, and what was counted after the last one to that one.
+        // Counts before the first point belong to it, and counts after the last one to that one.
         let begin = if point == 0 { self.cover.from } else { start.max(self.cover.from) };
         (begin < end && start <= now).then_some((begin, end))
     }

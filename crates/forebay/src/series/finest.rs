@@ -1,4 +1,4 @@
-//! Which buckets an export reads: at each time those of the finest resolution that is kept there.
+//! The buckets that an export reads: at each time those of the finest resolution that is kept there.
 //!
 //! Numbers in, numbers out: no clock, no engine.
 

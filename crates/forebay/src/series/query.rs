@@ -52,7 +52,7 @@ pub(super) enum QuerySpan {
     Points(usize),
 }
 
-/// What is computed for each point, beside its count. The result is a column of [`Columns`](super::Columns).
+/// A value that is computed for each point, beside its count. The result is a column of [`Columns`](super::Columns).
 ///
 /// # Examples
 /// ```
@@ -96,7 +96,7 @@ pub enum Function {
     Difference,
 }
 
-/// What stands for a gap: a point without any count.
+/// The value of a gap: a point without any count.
 ///
 /// Counts have no other gaps: whether nothing happened or nothing was sent is the same. The filled points are in
 /// [`Columns::filled`](super::Columns::filled); the counts, and what is computed from them, stay as they are.

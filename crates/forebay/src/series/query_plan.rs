@@ -112,7 +112,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// How much earlier the previous period is: whole buckets of the finest resolution that is kept at its start.
+    /// The time by which the previous period is earlier: whole buckets of the finest resolution that is kept at its start.
     fn shift(&self, previous: Previous, main: &Plan) -> Result<Duration> {
         let kept = |shift| {
             let from = self.extent.from.minus(shift);

@@ -43,7 +43,7 @@ pub struct Range {
     pub coarsened: bool,
     /// Whether points may be missing, as in [`Total::partial`](super::Total::partial).
     pub partial: bool,
-    /// What the query computes for each point.
+    /// The values that the query computes for each point.
     pub columns: Columns,
     /// The earlier period, in the same order. It has as many points and no columns.
     pub previous: Option<Box<Range>>,
@@ -73,7 +73,7 @@ pub struct Ranges {
     pub total: Range,
 }
 
-/// What a [`Query`](super::Query) computes: a value for each point, in the order of the points. A column that was not requested
+/// The columns that a [`Query`](super::Query) computes: a value for each point, in the order of the points. A column that was not requested
 /// is empty.
 ///
 /// A point has no value in any column if no part of it was counted (it is outside of `from` and `to` of the range), or if it

@@ -19,11 +19,11 @@ pub(super) struct UniformPlan {
     pub resolution: usize,
     /// When the first bucket of the window begins.
     pub start: Timestamp,
-    /// What the resolution keeps before the window, as far as it is added up.
+    /// The buckets that the resolution keeps before the window, as far as they are added up.
     pub before: Cover,
     /// The buckets themselves, in at most one run.
     pub window: Cover,
-    /// What is after the window, likewise.
+    /// The buckets after the window, likewise.
     pub after: Cover,
 }
 

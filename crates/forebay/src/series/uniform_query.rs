@@ -1,8 +1,8 @@
-//! Which buckets to read.
+//! The buckets to read.
 
 use crate::time::Timestamp;
 
-/// Which buckets to read, all of one resolution.
+/// The buckets to read, all of one resolution.
 ///
 /// # Examples
 /// ```

@@ -1,4 +1,4 @@
-//! What there is: labels, their values, series, and descriptions.
+//! Lists of labels, their values, series, and descriptions.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{engine::step::SeriesPart, error::Result, time::Timestamp};
 
-/// How often a call that met unknown open buckets is repeated.
+/// The number of calls at most, where each meets open buckets that it does not know.
 const MAX_ATTEMPTS: usize = 10;
 
 /// The field of the list of open buckets that tells how often counts were moved to chunks.
@@ -19,7 +19,7 @@ pub(super) const SEALS: &str = "#seals";
 pub(super) struct OpenList {
     /// Of each its start, and the resolutions of the series as its first writer knew them.
     pub buckets: Vec<(i64, String)>,
-    /// How often counts were moved to chunks.
+    /// The number of times that counts were moved to chunks.
     pub seals: Option<String>,
 }
 

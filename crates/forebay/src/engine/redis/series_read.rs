@@ -15,7 +15,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// How often a read that met a move of counts to chunks is repeated.
+/// The number of reads at most, where each meets a move of counts to chunks.
 const MAX_READS: usize = 20;
 
 /// The bytes of a question about several keys: what a server reads at once, and a margin. Of one it reads in parts others may

@@ -11,7 +11,7 @@ use crate::{
     time::{When, days, hours, micros, secs},
 };
 
-/// What was counted, by time.
+/// Counts by time.
 #[derive(Clone, Debug, Default)]
 struct Model(BTreeMap<Timestamp, u64>);
 

@@ -15,7 +15,7 @@ local function unknown_buckets(open, named)
   return has_unknown and starts
 end
 
--- What a key has in buckets, whose names in KEYS come after a place: of each its start, its name and the count.
+-- The counts of a key in buckets, whose names in KEYS come after a place: of each the start, the name and the count.
 local function open_counts(key, starts, before)
   local counts = {}
   for i, start in ipairs(starts) do

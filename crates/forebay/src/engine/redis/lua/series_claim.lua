@@ -24,7 +24,7 @@ local named = { unpack(ARGV, before + 1) }
 local unknown = unknown_buckets(open, named)
 if unknown then return unknown end
 
--- What is of somebody else is found out here: RENAME takes a key of any type.
+-- Keys of somebody else are found out here: RENAME takes a key of any type.
 local first, there = 3 + buckets + lists, {}
 local texts = chunks > 0 and call('MGET', unpack(KEYS, first + 1, first + chunks)) or {}
 for i, text in ipairs(texts) do
