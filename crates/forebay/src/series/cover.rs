@@ -35,6 +35,12 @@ impl Cover {
     pub(super) fn buckets(&self) -> i64 {
         self.runs.iter().map(|run| run.buckets.end - run.buckets.start).sum()
     }
+
+    /// A count of zero for each bucket of each run.
+    pub(super) fn zeros(&self) -> impl Iterator<Item = Vec<u64>> {
+        let zeros = |run: &Run| vec![0; usize::try_from(run.buckets.end - run.buckets.start).unwrap_or(0)];
+        self.runs.iter().map(zeros)
+    }
 }
 
 /// Covers `from..to` with as few buckets as the resolutions allow: coarse inside, fine at the edges.

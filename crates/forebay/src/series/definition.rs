@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::labels::Labels;
 use crate::{
     error::{Result, invalid, out_of_range},
     key::Name,
@@ -23,12 +24,19 @@ pub struct Series {
     resolutions: Vec<Resolution>,
     partitions: u16,
     max_keys: Option<u64>,
+    pub(super) labels: Vec<String>,
 }
 
 impl Series {
     /// A series with the default resolutions: `10s/1d, 1m/7d, 15m/30d, 1d/2y`.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), resolutions: Resolution::defaults(), partitions: 16, max_keys: None }
+        Self {
+            name: name.into(),
+            resolutions: Resolution::defaults(),
+            partitions: 16,
+            max_keys: None,
+            labels: vec![],
+        }
     }
 
     /// Sets the resolutions, 1 to 8, from the finest to the coarsest. Each step must be a multiple of the one before, and its
@@ -91,7 +99,7 @@ impl Series {
         self.clone().build().map(|_| ())
     }
 
-    pub(super) fn build(self) -> Result<(Arc<Grid>, Arc<Grid>)> {
+    pub(super) fn build(self) -> Result<(Arc<Grid>, Arc<Grid>, Labels)> {
         let name = Name::new(&self.name)?;
         if self.resolutions.is_empty() || self.resolutions.len() > 8 {
             return Err(invalid(format!("series {name}: {} resolutions: 1 to 8", self.resolutions.len())));
@@ -115,11 +123,13 @@ impl Series {
             let keys = self.max_keys.unwrap_or_default();
             return Err(out_of_range(format!("series {name}: max_keys {keys}: 1 to {}", 1u64 << 40)));
         }
+        let labels =
+            Labels::new(&self.labels).map_err(|error| error.in_context(format_args!("series {name}")))?;
         let grid = |name| {
             let resolutions = self.resolutions.clone().into();
             Arc::new(Grid { name, resolutions, partitions: self.partitions })
         };
-        Ok((grid(name.clone()), grid(name.limited())))
+        Ok((grid(name.clone()), grid(name.limited()), labels))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use super::{cover::MAX_AHEAD, definition::Series};
+use super::{cover::MAX_AHEAD, definition::Series, labels::Labels};
 use crate::{
     engine::step::{Point, SeriesPart},
     error::{Error, Result, out_of_range},
@@ -36,6 +36,7 @@ pub struct SeriesHandle {
     pub(super) grid: Arc<Grid>,
     /// The grid of the [`limited`](Self::limited) series.
     limited: Arc<Grid>,
+    pub(super) labels: Labels,
     /// Counts that were refused because no resolution keeps their time. For people: the atomic needs no order.
     late: Arc<AtomicU64>,
 }
@@ -52,12 +53,12 @@ pub(crate) enum Acceptance {
 impl SeriesHandle {
     pub(crate) fn new(store: Store, series: Series) -> Result<Self> {
         let bound = series.key_bound();
-        let (grid, limited) = series.build()?;
+        let (grid, limited, labels) = series.build()?;
         for grid in [&grid, &limited] {
             bound.map_or(Ok(()), |keys| store.engine().series_bound(&grid.name, keys))?;
             store.engine().series_define(grid);
         }
-        Ok(Self { store, grid, limited, late: Arc::default() })
+        Ok(Self { store, grid, limited, labels, late: Arc::default() })
     }
 
     /// Counts `n` (1 to 2^31) for `key` now, by the store's clock.
@@ -80,7 +81,7 @@ impl SeriesHandle {
     /// # Ok(()) }
     /// ```
     pub async fn add(&self, key: impl AsRef<str>, n: u64) -> Result<()> {
-        let key = self.key(key.as_ref())?;
+        let key = self.written_key(key.as_ref())?;
         let n = self.count(n)?;
         let now = self.now(key, When::EngineClock).await;
         self.add_admitted(key, n, now, now).await
@@ -103,8 +104,8 @@ impl SeriesHandle {
     /// point that the finer resolutions no longer keep is counted in the coarser ones.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a key that is empty or longer than 512 bytes,
-    /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) for another `n` or time,
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a key that is empty, longer than 512 bytes, or not made of the
+    /// [labels](Series::labels) of the series, [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) for another `n` or time,
     /// [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded) for a new key beyond [`Series::max_keys`]; and when the
     /// store does not answer.
     ///
@@ -147,7 +148,7 @@ impl SeriesHandle {
         let engine = self.store.engine();
         let mut batches: Vec<(u16, Timestamp, Vec<Point>)> = vec![];
         for (key, n, at) in points {
-            let (key, n) = (self.key(key.as_ref())?, self.count(n)?);
+            let (key, n) = (self.written_key(key.as_ref())?, self.count(n)?);
             let index = self.stored_part(key).index;
             let mut position = batches.iter().position(|(other, ..)| *other == index);
             if position.is_none() {
@@ -181,7 +182,7 @@ impl SeriesHandle {
         n: u64,
         at: Option<Timestamp>,
     ) -> Result<()> {
-        let (key, n) = (self.key(key.as_ref())?, self.count(n)?);
+        let (key, n) = (self.written_key(key.as_ref())?, self.count(n)?);
         let part = self.part(key.as_str());
         if item.is_applied(&Place::Series(part.clone())).await? {
             return Ok(());
@@ -205,6 +206,7 @@ impl SeriesHandle {
         at: Option<Timestamp>,
         when: When,
     ) -> Result<Acceptance> {
+        let key = self.written_key(key.as_str())?;
         let now = self.now(key, when).await;
         let at = at.unwrap_or(now);
         if self.is_kept(at, now) {
@@ -304,6 +306,14 @@ impl SeriesHandle {
 
     pub(super) fn key<'a>(&self, text: &'a str) -> Result<Key<'a>> {
         Key::new(text).map_err(|error| error.in_context(format_args!("series {}", self.grid.name)))
+    }
+
+    /// A key that gets counts.
+    pub(super) fn written_key<'a>(&self, text: &'a str) -> Result<Key<'a>> {
+        self.labels
+            .check(text)
+            .map_err(|error| error.in_context(format_args!("series {}", self.grid.name)))?;
+        self.key(text)
     }
 
     fn count(&self, n: u64) -> Result<Count> {

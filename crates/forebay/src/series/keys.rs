@@ -1,6 +1,9 @@
 //! The keys of a series.
 
-use super::handle::SeriesHandle;
+use super::{
+    filter::{Filter, KeyFilter},
+    handle::SeriesHandle,
+};
 use crate::{
     engine::step::KeyRange,
     error::{Result, invalid, out_of_range},
@@ -30,7 +33,7 @@ pub const MAX_KEYS_PER_PAGE: usize = 10_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "a question does nothing until it is given to `SeriesHandle::keys`"]
 pub struct KeyQuery {
-    prefix: String,
+    filter: Filter,
     after: Option<String>,
     limit: usize,
 }
@@ -38,12 +41,18 @@ pub struct KeyQuery {
 impl KeyQuery {
     /// The first 100 keys.
     pub fn new() -> Self {
-        Self { prefix: String::new(), after: None, limit: 100 }
+        Self { filter: Filter::new(), after: None, limit: 100 }
     }
 
     /// Only keys that begin with a text, byte by byte: no character of it stands for others.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.prefix = prefix.into();
+        self.filter = self.filter.prefix(prefix);
+        self
+    }
+
+    /// Only keys of a filter, in place of the one before.
+    pub fn filter(mut self, filter: Filter) -> Self {
+        self.filter = filter;
         self
     }
 
@@ -102,37 +111,67 @@ impl SeriesHandle {
     ///
     /// # Cost
     /// A few round trips for each partition, all partitions at the same time. In a shared store it takes longer for each 1 000
-    /// keys that were counted in the last seconds. On the embedded engine it looks at all keys of all series.
+    /// keys that were counted in the last seconds. On the embedded engine it looks at all keys of all series. A filter on labels
+    /// other than the first one looks at all keys.
     ///
     /// # Examples
     /// As of [`KeyQuery`].
     pub async fn keys(&self, query: &KeyQuery) -> Result<KeyPage> {
-        let KeyQuery { prefix, after, limit } = query;
+        let KeyQuery { filter, after, limit } = query;
         let name = &self.grid.name;
         if !(1..=MAX_KEYS_PER_PAGE).contains(limit) {
             return Err(out_of_range(format!(
                 "series {name}: limit {limit} of keys: 1 to {MAX_KEYS_PER_PAGE}"
             )));
         }
-        for text in [Some(prefix), after.as_ref()].into_iter().flatten() {
-            if text.len() > Key::MAX_BYTES {
-                let most = Key::MAX_BYTES;
-                return Err(invalid(format!("series {name}: {} bytes of a key: at most {most}", text.len())));
+        if let Some(bytes) = after.as_ref().map(String::len).filter(|bytes| *bytes > Key::MAX_BYTES) {
+            let most = Key::MAX_BYTES;
+            return Err(invalid(format!("series {name}: {bytes} bytes of a key: at most {most}")));
+        }
+        self.filtered_keys(&self.key_filter(filter)?, after.as_deref(), *limit).await
+    }
+
+    /// The first keys of a filter.
+    pub(super) async fn filtered_keys(
+        &self,
+        filter: &KeyFilter<'_>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<KeyPage> {
+        let prefix = filter.prefix();
+        // Of those with a prefix not all may fit.
+        let most = if filter.is_prefix() { limit + 1 } else { MAX_KEYS_PER_PAGE };
+        let mut page = KeyPage { keys: vec![], more: false, partial: false };
+        let mut after = after.map(str::to_owned);
+        loop {
+            let range = KeyRange { prefix: &prefix, after: after.as_deref(), most };
+            let (found, partial) = self.listed_keys(&range).await?;
+            page.partial |= partial;
+            let is_last = found.len() < most;
+            after = found.last().cloned();
+            page.keys.extend(found.into_iter().filter(|key| filter.fits(key)));
+            if is_last || page.keys.len() > limit {
+                page.more = page.keys.len() > limit;
+                page.keys.truncate(limit);
+                return Ok(page);
             }
         }
-        let range = KeyRange { prefix, after: after.as_deref(), most: limit + 1 };
+    }
+
+    /// The first keys of a range, and whether some may be missing.
+    async fn listed_keys(&self, range: &KeyRange<'_>) -> Result<(Vec<String>, bool)> {
         let engine = self.store.engine();
         let read = async |part| {
             let partial = engine.series_may_wait(&part).await;
             let now = engine.series_now(&part).await;
-            Ok::<_, crate::Error>((engine.series_list(&part, &range, now).await?, partial))
+            Ok::<_, crate::Error>((engine.series_list(&part, range, now).await?, partial))
         };
         let pages = futures::future::try_join_all(self.parts().map(read)).await?;
         let partial = pages.iter().any(|(_, partial)| *partial);
         let mut keys: Vec<String> = pages.into_iter().flat_map(|(keys, _)| keys).collect();
         keys.sort_unstable();
-        let more = keys.len() > *limit;
-        keys.truncate(*limit);
-        Ok(KeyPage { keys, more, partial })
+        // The keys of a partition that follow its last one are not known.
+        keys.truncate(range.most);
+        Ok((keys, partial))
     }
 }

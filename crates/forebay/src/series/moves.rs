@@ -40,7 +40,7 @@ impl SeriesHandle {
     /// # Ok(()) }
     /// ```
     pub async fn merge(&self, from: impl AsRef<str>, to: impl AsRef<str>) -> Result<u64> {
-        let (from, to) = (self.key(from.as_ref())?.as_str(), self.key(to.as_ref())?.as_str());
+        let (from, to) = (self.key(from.as_ref())?.as_str(), self.written_key(to.as_ref())?.as_str());
         if from == to {
             return Err(invalid(format!("series {}: key {from:?} is to be moved to itself", self.grid.name)));
         }
@@ -67,7 +67,7 @@ impl SeriesHandle {
     /// # Ok(()) }
     /// ```
     pub async fn rename(&self, from: impl AsRef<str>, to: impl AsRef<str>) -> Result<u64> {
-        let to = self.key(to.as_ref())?;
+        let to = self.written_key(to.as_ref())?;
         let now = self.now(to, When::EngineClock).await;
         let range = KeyRange { prefix: to.as_str(), after: None, most: 1 };
         let found = self.store.engine().series_list(&self.stored_part(to), &range, now).await?;

@@ -18,6 +18,9 @@ use crate::{
 /// The maximum number of buckets that a query reads.
 pub(super) const MAX_BUCKETS: i64 = 1_000_000;
 
+/// The most buckets that a query of any number of keys reads.
+const MAX_READ: i64 = 20_000_000;
+
 /// The maximum number of keys of a query.
 pub const MAX_KEYS: usize = 1_000;
 
@@ -28,6 +31,14 @@ pub(super) struct Read {
     pub counts: Vec<Vec<u64>>,
     /// Whether points may be missing.
     pub partial: bool,
+}
+
+impl Read {
+    /// Adds those of another key.
+    pub(super) fn add(&mut self, other: &Self) {
+        add_counts(&mut self.counts, &other.counts);
+        self.partial |= other.partial;
+    }
 }
 
 impl SeriesHandle {
@@ -58,7 +69,7 @@ impl SeriesHandle {
     /// ```
     pub async fn query(&self, key: impl AsRef<str>, query: &Query) -> Result<Range> {
         let key = self.key(key.as_ref())?;
-        let plan = self.plan(&[key], query).await?;
+        let plan = self.plan(1, key.as_str(), query).await?;
         let read = self.read_covers(&[key], &plan.covers().collect::<Vec<_>>()).await?.remove(0);
         Ok(self.answer(&plan, &read, query))
     }
@@ -97,13 +108,12 @@ impl SeriesHandle {
         let texts: Vec<K> = keys.into_iter().take(MAX_KEYS + 1).collect();
         let keys = texts.iter().map(|key| self.key(key.as_ref())).collect::<Result<Vec<_>>>()?;
         self.check_keys(&keys)?;
-        let plan = self.plan(&keys, query).await?;
+        let plan = self.plan(keys.len(), keys[0].as_str(), query).await?;
         let mut reads = self.read_covers(&keys, &plan.covers().collect::<Vec<_>>()).await?;
         let ranges = reads.iter().map(|read| self.answer(&plan, read, query)).collect();
         let mut all = reads.swap_remove(0);
         for read in &reads {
-            add_counts(&mut all.counts, &read.counts);
-            all.partial |= read.partial;
+            all.add(read);
         }
         Ok(Ranges { ranges, total: self.answer(&plan, &all, query) })
     }
@@ -122,27 +132,27 @@ impl SeriesHandle {
         }
     }
 
-    /// Plans a query, and checks its number of points.
-    async fn plan(&self, keys: &[Key<'_>], query: &Query) -> Result<QueryPlan> {
+    /// Plans a query with so many lines, and checks its number of points. The host of `key` tells the time.
+    pub(super) async fn plan(&self, lines: usize, key: &str, query: &Query) -> Result<QueryPlan> {
         let now = match query.now {
             Some(now) => now,
             // The clocks of hosts differ by less than points may be ahead.
-            None => self.store_time(keys[0].as_str()).await,
+            None => self.store_time(key).await,
         };
         let name = &self.grid.name;
         let plan = QueryPlan::new(&self.grid.resolutions, query, now)
             .map_err(|error| error.in_context(format_args!("series {name}")))?;
-        let points = u64::try_from(plan.points().saturating_mul(keys.len())).unwrap_or(u64::MAX);
+        let points = u64::try_from(plan.points().saturating_mul(lines)).unwrap_or(u64::MAX);
         if points > MAX_POINTS {
             return Err(out_of_range(format!(
-                "series {name}: {points} points, with those of all keys, before the range and of the previous period: at most \
+                "series {name}: {points} points, with those of all lines, before the range and of the previous period: at most \
                  {MAX_POINTS}; ask for a longer step or a shorter range"
             )));
         }
         Ok(plan)
     }
 
-    fn answer(&self, plan: &QueryPlan, read: &Read, query: &Query) -> Range {
+    pub(super) fn answer(&self, plan: &QueryPlan, read: &Read, query: &Query) -> Range {
         let mut range = derive(plan, &self.grid.resolutions, &read.counts, query);
         range.partial = read.partial;
         if let Some(previous) = &mut range.previous {
@@ -180,6 +190,35 @@ impl SeriesHandle {
             places.iter().zip(answers).for_each(|(place, read)| reads[*place] = read);
         }
         Ok(reads)
+    }
+
+    /// Reads the buckets of covers of many keys, as many at a time as a query may have, and gives each key's place and answer to
+    /// `take`, in the order of the keys.
+    pub(super) async fn read_in_batches(
+        &self,
+        keys: &[Key<'_>],
+        covers: &[&Cover],
+        mut take: impl FnMut(usize, Read),
+    ) -> Result<()> {
+        let each = covers.iter().map(|cover| cover.buckets()).sum::<i64>().max(1);
+        let all = each.saturating_mul(i64::try_from(keys.len()).unwrap_or(i64::MAX));
+        if all > MAX_READ || each > MAX_BUCKETS {
+            let (name, count) = (&self.grid.name, keys.len());
+            let most = if each > MAX_BUCKETS { MAX_BUCKETS } else { MAX_READ };
+            return Err(out_of_range(format!(
+                "series {name}: {all} buckets of {count} keys: at most {most}; ask for fewer keys or a shorter range, or give \
+                 the series a coarser resolution with as long a retention"
+            )));
+        }
+        let group = usize::try_from(MAX_BUCKETS / each).unwrap_or(1).clamp(1, MAX_KEYS);
+        let mut place = 0;
+        for keys in keys.chunks(group) {
+            for read in self.read_covers(keys, covers).await? {
+                take(place, read);
+                place += 1;
+            }
+        }
+        Ok(())
     }
 
     /// Reads keys of one partition.

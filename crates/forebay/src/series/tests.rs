@@ -3,6 +3,7 @@
 mod buckets;
 mod columns;
 mod erase;
+mod labels;
 mod queries;
 mod uniform;
 

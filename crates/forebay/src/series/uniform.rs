@@ -3,7 +3,7 @@
 use super::{
     cover::Cover,
     handle::SeriesHandle,
-    run::{MAX_BUCKETS, MAX_KEYS, Read},
+    run::{MAX_BUCKETS, Read},
     uniform_plan::UniformPlan,
     uniform_query::UniformQuery,
 };
@@ -12,9 +12,6 @@ use crate::{
     model::resolution::Resolution,
     time::Timestamp,
 };
-
-/// The most buckets that a read of [`KeyBuckets`] reads, with those that it only adds up.
-const MAX_READ: i64 = 20_000_000;
 
 /// The buckets of some keys: the answer of [`SeriesHandle::uniform_buckets`].
 ///
@@ -117,38 +114,25 @@ impl SeriesHandle {
         };
         let plan = UniformPlan::new(&self.grid.resolutions, query, now);
         let resolution = self.grid.resolutions[plan.resolution];
-        let group = self.group_size(&plan, keys.len())?;
+        self.check_window(&plan, keys.len())?;
         let (mut read, mut partial) = (Vec::with_capacity(keys.len()), false);
-        for keys in keys.chunks(group) {
-            for key in self.read_covers(keys, &plan.covers()).await? {
-                partial |= key.partial;
-                read.push(plan.split(key));
-            }
-        }
+        self.read_in_batches(&keys, &plan.covers(), |_, key| {
+            partial |= key.partial;
+            read.push(plan.split(key));
+        })
+        .await?;
         Ok(UniformBuckets { resolution, start: plan.start, keys: read, partial })
     }
 
-    /// The number of keys that are read together.
-    fn group_size(&self, plan: &UniformPlan, keys: usize) -> Result<usize> {
-        let name = &self.grid.name;
-        let refuse = |found: i64, most: i64, advice: &str| {
-            Err(out_of_range(format!(
-                "series {name}: {found} buckets of {keys} keys: at most {most}; {advice}"
-            )))
-        };
-        let count = i64::try_from(keys).unwrap_or(i64::MAX);
-        let inside = plan.window.buckets().saturating_mul(count);
-        if inside > MAX_BUCKETS {
-            return refuse(inside, MAX_BUCKETS, "ask for fewer keys or a shorter range");
+    fn check_window(&self, plan: &UniformPlan, keys: usize) -> Result<()> {
+        let inside = plan.window.buckets().saturating_mul(i64::try_from(keys).unwrap_or(i64::MAX));
+        if inside <= MAX_BUCKETS {
+            return Ok(());
         }
-        let each = plan.covers().iter().map(|cover| cover.buckets()).sum::<i64>().max(1);
-        let all = each.saturating_mul(count);
-        if all > MAX_READ || each > MAX_BUCKETS {
-            let advice =
-                "ask for fewer keys, or give the series a coarser resolution with as long a retention";
-            return refuse(all, if each > MAX_BUCKETS { MAX_BUCKETS } else { MAX_READ }, advice);
-        }
-        Ok(usize::try_from(MAX_BUCKETS / each).unwrap_or(1).clamp(1, MAX_KEYS))
+        Err(out_of_range(format!(
+            "series {}: {inside} buckets of {keys} keys: at most {MAX_BUCKETS}; ask for fewer keys or a shorter range",
+            self.grid.name
+        )))
     }
 }
 

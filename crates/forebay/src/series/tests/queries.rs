@@ -115,7 +115,7 @@ async fn what_does_not_fit_together_is_refused_with_what_would() {
     assert!(many(&keys, &hour).await.1.contains("more keys"));
     let (kind, text) = many(&keys[..1_000], &hour).await;
     assert!(
-        kind == ErrorKind::OutOfRange && text.contains("361000 points, with those of all keys"),
+        kind == ErrorKind::OutOfRange && text.contains("361000 points, with those of all lines"),
         "{text}"
     );
     let buckets = Query::last(days(1)).step(hours(1)).compute(Function::Min);

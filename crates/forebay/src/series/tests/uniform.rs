@@ -67,7 +67,10 @@ async fn too_many_buckets_are_refused_with_what_would_help() {
         read(days(1)).await.expect_err("too many").contains("25920000 buckets of 300 keys: at most 1000000")
     );
     assert!(
-        read(mins(10)).await.expect_err("too many").contains("at most 20000000; ask for fewer keys, or give")
+        read(mins(10))
+            .await
+            .expect_err("too many")
+            .contains("at most 20000000; ask for fewer keys or a shorter range, or give")
     );
     assert!(series.uniform_buckets(&[""], &UniformQuery::ending_between(NOON, NOON)).await.is_err());
     assert_eq!(
