@@ -24,7 +24,7 @@ pub struct Series {
     resolutions: Vec<Resolution>,
     partitions: u16,
     max_keys: Option<u64>,
-    pub(super) labels: Vec<String>,
+    labels: Vec<String>,
 }
 
 impl Series {
@@ -76,6 +76,36 @@ impl Series {
     /// The maximum that [`max_keys`](Self::max_keys) set.
     pub fn key_bound(&self) -> Option<u64> {
         self.max_keys
+    }
+
+    /// Sets the labels of the points, at most 8, such as `endpoint` and `status`. A combination of their values is a key.
+    ///
+    /// [`SeriesHandle::key_of`](super::SeriesHandle::key_of) makes the key of some values. Put first the label by which you filter most: a filter on it reads no
+    /// other keys. Labels can be added at the end later; any other change gives the keys that are there other labels.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::{Series, series::{Filter, Query}, time::hours};
+    /// let requests = bay.series(Series::new("requests").labels(["endpoint", "status"]))?;
+    /// let key = requests.key_of([("endpoint", "/checkout"), ("status", "500")])?;
+    /// requests.add(&key, 1).await?;
+    ///
+    /// let failed = Filter::new().label("status", "500");
+    /// let by_endpoint = requests.query_by(&failed, ["endpoint"], &Query::last(hours(1))).await?;
+    /// assert_eq!(by_endpoint.groups[0].labels, [("endpoint".to_owned(), "/checkout".to_owned())]);
+    /// assert_eq!(by_endpoint.groups[0].range.sum(), 1);
+    /// # Ok(()) }
+    /// ```
+    pub fn labels(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.labels = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The labels that [`labels`](Self::labels) set.
+    pub fn label_names(&self) -> &[String] {
+        &self.labels
     }
 
     /// The resolutions that [`resolutions`](Self::resolutions) set, or the default.

@@ -11,6 +11,7 @@ mod finest;
 mod groups;
 mod handle;
 mod keys;
+mod labelled;
 mod labels;
 mod moves;
 mod plan;

@@ -39,10 +39,13 @@ async fn fill(series: &SeriesHandle) -> Vec<([&'static str; 3], u64)> {
     counts
 }
 
+/// Whether the values of the labels are of a filter.
+type Fits = fn(&[&str; 3]) -> bool;
+
 async fn keys_are_filtered_and_grouped_as_a_plain_count_is(series: SeriesHandle) {
     let counts = fill(&series).await;
     let query = Query::last(hours(3)).step(mins(30));
-    let filters: [(Filter, fn(&[&str; 3]) -> bool); 7] = [
+    let filters: [(Filter, Fits); 7] = [
         (Filter::new(), |_| true),
         (Filter::new().label("endpoint", "/cart"), |values| values[0] == "/cart"),
         (Filter::new().label("endpoint", "/a|b").label("status", ""), |values| {
