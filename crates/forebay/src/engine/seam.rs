@@ -17,7 +17,8 @@ use super::{
     request::{Begin, ChargeToken, End, Known, Seen, Token},
     step::{
         Allotted, BufferPart, BufferParts, BufferStats, Claim, Claimed, Erasure, Frozen, Generation,
-        KeyRange, LeaseStep, Leases, PendingRow, Point, Rotate, SeriesPart, Span, Take, Taken, TakenAll,
+        KeyRange, LeaseStep, Leases, PendingRow, Point, Rank, Ranked, Rotate, SeriesPart, Span, Take, Taken,
+        TakenAll,
     },
 };
 #[cfg(feature = "redis")]
@@ -164,6 +165,10 @@ steps! {
 
     /// The first keys of a range that have a count which is kept at `now`, in the order of their bytes.
     fn series_list(part: &'a SeriesPart, range: &'a KeyRange<'a>, now: Timestamp) -> Vec<String>, Read at Place::Series(part);
+
+    /// The keys with the largest counts in a span, and how much others have at most. `None`: that is not known, other than by a
+    /// look at each key.
+    fn series_rank(part: &'a SeriesPart, rank: &'a Rank<'a>) -> Option<Ranked>, Read at Place::Series(part);
 
     /// Deletes a key in every resolution.
     fn series_delete(part: &'a SeriesPart, key: &'a str, now: Timestamp) -> (), Write at Place::Series(part);

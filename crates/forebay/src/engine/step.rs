@@ -326,6 +326,40 @@ impl KeyRange<'_> {
     }
 }
 
+/// The lists of the largest keys of a partition to look into: those of the coarsest buckets, or of finer ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RankLevel {
+    Coarse,
+    Fine,
+}
+
+/// A question for the keys of a partition with the largest counts in a span.
+#[derive(Clone, Copy)]
+pub(crate) struct Rank<'a> {
+    /// The buckets that cover the span, each count once.
+    pub runs: &'a [BucketRun],
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only servers have lists"))]
+    pub start: Timestamp,
+    /// Exclusive.
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only servers have lists"))]
+    pub end: Timestamp,
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only servers have lists"))]
+    pub level: RankLevel,
+    /// Whether a key is asked for.
+    pub fits: &'a (dyn Fn(&str) -> bool + Sync),
+    /// The number of keys in the answer, at most.
+    pub most: usize,
+}
+
+/// The keys of a partition that may have the largest counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ranked {
+    /// Each with the count that it has at most.
+    pub keys: Vec<(String, u64)>,
+    /// The count that any other key has at most.
+    pub others: u64,
+}
+
 /// Buckets `from..to` of one key in one resolution.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span<'a> {

@@ -132,6 +132,9 @@ impl Resolution {
     }
 }
 
+/// The shortest buckets that have lists of their largest keys: with shorter ones there would be too many lists.
+pub(crate) const SHORTEST_RANKED: Duration = mins(5);
+
 /// A checked series definition, which engines use.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Grid {
@@ -139,12 +142,25 @@ pub(crate) struct Grid {
     /// The resolutions from the finest to the coarsest. Each step is a multiple of the one before.
     pub resolutions: Box<[Resolution]>,
     pub partitions: u16,
+    /// Whether a shared store lists the largest keys of the buckets of some [resolutions](Self::ranked).
+    pub is_ranked: bool,
 }
 
 impl Grid {
     /// The partition of a key.
     pub(crate) fn partition_of(&self, key: &str) -> u16 {
         u16::try_from(crate::key::hash(key.as_bytes()) % u64::from(self.partitions)).expect("below a u16")
+    }
+
+    /// The resolutions whose buckets have lists of their largest keys, if the series is ranked: the coarsest, and the coarsest of
+    /// those between 5 min and 1 h, if that is another one.
+    #[cfg(feature = "redis")]
+    pub(crate) fn ranked(&self) -> impl Iterator<Item = &Resolution> {
+        let (last, finer) =
+            self.resolutions.split_last().map_or((None, &[][..]), |(last, finer)| (Some(last), finer));
+        let can_be = |resolution: &&Resolution| resolution.step >= SHORTEST_RANKED;
+        let fine = finer.iter().rev().filter(can_be).find(|resolution| resolution.step <= hours(1));
+        last.into_iter().filter(can_be).chain(fine)
     }
 }
 

@@ -6,7 +6,7 @@ use super::labels::Labels;
 use crate::{
     error::{Result, invalid, out_of_range},
     key::Name,
-    model::resolution::{Grid, Resolution},
+    model::resolution::{Grid, Resolution, SHORTEST_RANKED},
 };
 
 /// The definition of a series.
@@ -25,6 +25,7 @@ pub struct Series {
     partitions: u16,
     max_keys: Option<u64>,
     labels: Vec<String>,
+    is_ranked: bool,
 }
 
 impl Series {
@@ -36,6 +37,7 @@ impl Series {
             partitions: 16,
             max_keys: None,
             labels: vec![],
+            is_ranked: false,
         }
     }
 
@@ -103,6 +105,32 @@ impl Series {
         self
     }
 
+    /// Keeps lists of the largest keys in a shared store, from which [`top`](super::SeriesHandle::top) answers for any number of keys.
+    /// A store in this process needs none.
+    ///
+    /// There is a list for each bucket of the coarsest resolution, which needs buckets of 5 min or longer; and for the last two days,
+    /// of the coarsest one between 5 min and 1 h. Each has 120 keys of a partition at most, some 3 KB. All programs that add to the
+    /// series keep the lists, once one has defined it so. Where the series had counts before, its lists are complete from the next
+    /// bucket on.
+    ///
+    /// # Examples
+    /// ```
+    /// use forebay::{Series, series::Resolution, time::{days, secs}};
+    /// assert!(Series::new("hits").ranked().check().is_ok());
+    /// let fine = vec![Resolution::new(secs(10), days(1))?];
+    /// assert!(Series::new("hits").ranked().resolutions(fine).check().is_err());
+    /// # Ok::<(), forebay::Error>(())
+    /// ```
+    pub fn ranked(mut self) -> Self {
+        self.is_ranked = true;
+        self
+    }
+
+    /// Whether [`ranked`](Self::ranked) was set.
+    pub fn is_ranked(&self) -> bool {
+        self.is_ranked
+    }
+
     /// The labels that [`labels`](Self::labels) set.
     pub fn label_names(&self) -> &[String] {
         &self.labels
@@ -153,11 +181,16 @@ impl Series {
             let keys = self.max_keys.unwrap_or_default();
             return Err(out_of_range(format!("series {name}: max_keys {keys}: 1 to {}", 1u64 << 40)));
         }
+        if self.is_ranked && self.resolutions.last().is_none_or(|coarsest| coarsest.step < SHORTEST_RANKED) {
+            return Err(invalid(format!(
+                "series {name}: ranked: the coarsest resolution needs buckets of {SHORTEST_RANKED:?} or longer"
+            )));
+        }
         let labels =
             Labels::new(&self.labels).map_err(|error| error.in_context(format_args!("series {name}")))?;
         let grid = |name| {
             let resolutions = self.resolutions.clone().into();
-            Arc::new(Grid { name, resolutions, partitions: self.partitions })
+            Arc::new(Grid { name, resolutions, partitions: self.partitions, is_ranked: self.is_ranked })
         };
         Ok((grid(name.clone()), grid(name.limited()), labels))
     }

@@ -21,7 +21,18 @@ pub const MAX_GROUPS: usize = 1_000;
 /// The keys of a filter that have the same values of some labels, added up.
 ///
 /// # Examples
-/// As of [`Series::labels`](super::Series::labels).
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+/// # let bay = forebay::Forebay::open("memory:").await?;
+/// use forebay::{Series, series::{Filter, Query}, time::hours};
+/// let requests = bay.series(Series::new("requests").labels(["endpoint", "status"]))?;
+/// requests.add("/cart|200", 3).await?;
+/// requests.add("/checkout|200", 4).await?;
+/// let by_status = requests.query_by(&Filter::new(), ["status"], &Query::last(hours(1))).await?;
+/// let [ok] = &by_status.groups[..] else { panic!("there is one status") };
+/// assert_eq!((ok.labels[0].1.as_str(), ok.keys, ok.range.sum()), ("200", 2, 7));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Group {
@@ -134,7 +145,8 @@ impl SeriesHandle {
         let page = self.filtered_keys(filter, None, MAX_FILTERED_KEYS).await?;
         if page.more {
             return Err(out_of_range(format!(
-                "series {}: more than {MAX_FILTERED_KEYS} keys: ask for fewer, by a prefix or a label",
+                "series {}: more than {MAX_FILTERED_KEYS} keys: ask for fewer, by a prefix or a label; only `top` of keys of a \
+                 ranked series takes more",
                 self.grid.name
             )));
         }

@@ -169,6 +169,6 @@ impl SeriesHandle {
 }
 
 /// The exclusive end of a span that includes `now`.
-fn after(now: Timestamp) -> Timestamp {
+pub(super) fn after(now: Timestamp) -> Timestamp {
     now.plus(Duration::from_micros(1))
 }

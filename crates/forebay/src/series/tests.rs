@@ -5,6 +5,7 @@ mod columns;
 mod erase;
 mod labels;
 mod queries;
+mod rank;
 mod uniform;
 
 use forebay_testkit::{Redis as Server, unique_prefix};

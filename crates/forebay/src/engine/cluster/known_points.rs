@@ -215,7 +215,7 @@ mod tests {
     fn part() -> SeriesPart {
         let resolutions = Resolution::defaults().into();
         let name = Name::new("hits").expect("valid");
-        SeriesPart::new(Arc::new(Grid { name, resolutions, partitions: 16 }), 3)
+        SeriesPart::new(Arc::new(Grid { name, resolutions, partitions: 16, is_ranked: false }), 3)
     }
 
     fn look(found: Option<Holding>, is_complete: bool, downs: u64) -> Look {

@@ -302,6 +302,6 @@ fn alternatives<'a>(topology: &'a Topology, part: &SeriesPart) -> Vec<(SeriesPar
 
 /// A stand-in without the definition of its series.
 fn bare(((name, index), number): &StandIn) -> SeriesPart {
-    let grid = Grid { name: name.clone(), resolutions: Box::new([]), partitions: 1 };
+    let grid = Grid { name: name.clone(), resolutions: Box::new([]), partitions: 1, is_ranked: false };
     SeriesPart::new(Arc::new(grid), *index).stand_in(*number)
 }

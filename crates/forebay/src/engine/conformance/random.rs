@@ -105,7 +105,12 @@ impl World {
             .partitions(1)
             .build()
             .unwrap();
-        let grid = Grid { name: fresh("diff"), resolutions: Resolution::defaults().into(), partitions: 1 };
+        let grid = Grid {
+            name: fresh("diff"),
+            resolutions: Resolution::defaults().into(),
+            partitions: 1,
+            is_ranked: false,
+        };
         Self {
             limits: samples().into_iter().map(|rule| (fresh("limit"), rule)).collect(),
             buffer: BufferPart { schema, index: 0 },

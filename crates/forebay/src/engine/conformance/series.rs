@@ -19,7 +19,12 @@ struct Counted {
 
 impl Counted {
     fn new(bay: &Forebay) -> Self {
-        let grid = Grid { name: fresh("series"), resolutions: Resolution::defaults().into(), partitions: 1 };
+        let grid = Grid {
+            name: fresh("series"),
+            resolutions: Resolution::defaults().into(),
+            partitions: 1,
+            is_ranked: false,
+        };
         Self { bay: bay.clone(), part: SeriesPart::new(Arc::new(grid), 0) }
     }
 

@@ -79,6 +79,19 @@ impl Chunk {
         self.unsaved |= 1 << (slot / block_len(slots_of(self.step)));
     }
 
+    /// The sum of the counts of slots.
+    pub(super) fn sum(&self, slots: Range<usize>) -> u64 {
+        let plus = |sum: u64, n: u64| sum.saturating_add(n);
+        match &self.counts {
+            Counts::Sparse(pairs) => {
+                let first = pairs.partition_point(|&(at, _)| usize::from(at) < slots.start);
+                let inside = pairs[first..].iter().take_while(|&&(at, _)| usize::from(at) < slots.end);
+                inside.map(|&(_, n)| n).fold(0, plus)
+            }
+            Counts::Dense(counts) => counts[slots].iter().copied().fold(0, plus),
+        }
+    }
+
     /// Visits the slots that have a count.
     pub(super) fn each(&self, visit: impl FnMut(usize, u64)) {
         self.counts.each(visit);

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     engine::{
         request::Token,
-        step::{Erasure, KeyCount, KeyMove, KeyRange, Point, SeriesPart, Span},
+        step::{Erasure, KeyCount, KeyMove, KeyRange, Point, Rank, Ranked, SeriesPart, Span},
     },
     error::Result,
     key::Name,
@@ -181,6 +181,34 @@ impl Embedded {
             }
         }
         Ok(first.into_iter().map(|key| String::from(&*key)).collect())
+    }
+
+    /// Looks at the keys of all series.
+    #[expect(clippy::unused_async, reason = "other engines have to be waited for")]
+    pub(crate) async fn series_rank(&self, part: &SeriesPart, rank: &Rank<'_>) -> Result<Option<Ranked>> {
+        let mut largest: BTreeSet<(u64, Arc<str>)> = BTreeSet::new();
+        let mut others = 0;
+        for index in 0..SHARDS {
+            for entry in self.series.lock_index(index).iter() {
+                if !entry.member.series().is(&part.grid.name) || !(rank.fits)(&entry.key) {
+                    continue;
+                }
+                let sum = entry.sum(rank.runs);
+                if sum == 0 {
+                    continue;
+                }
+                if largest.len() >= rank.most {
+                    if largest.first().is_some_and(|(least, _)| *least >= sum) {
+                        others = others.max(sum);
+                        continue;
+                    }
+                    others = largest.pop_first().map_or(others, |(least, _)| others.max(least));
+                }
+                largest.insert((sum, entry.key.clone()));
+            }
+        }
+        let keys = largest.into_iter().map(|(sum, key)| (String::from(&*key), sum)).collect();
+        Ok(Some(Ranked { keys, others }))
     }
 
     pub(crate) async fn series_delete(&self, part: &SeriesPart, key: &str, _now: Timestamp) -> Result<()> {

@@ -1,6 +1,6 @@
 //! The counts of series in memory.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use super::{
     batch::Block,
@@ -104,12 +104,24 @@ impl Entry {
         total
     }
 
-    fn sum(&self, runs: &[BucketRun]) -> u64 {
-        let read = |run: &BucketRun| {
-            let Range { start: from, end: to } = run.buckets;
-            self.read(&Span { key: &self.key, resolution: run.resolution, from, to })
-        };
-        runs.iter().flat_map(read).fold(0, u64::saturating_add)
+    /// The sum of the counts of buckets.
+    pub(super) fn sum(&self, runs: &[BucketRun]) -> u64 {
+        let mut sum = 0u64;
+        for BucketRun { resolution, buckets } in runs {
+            let (step, slots) = (step_of(resolution), resolution.slots());
+            let from = self
+                .chunks
+                .partition_point(|chunk| chunk.place() < (step, resolution.place(buckets.start).0));
+            for chunk in self.chunks[from..].iter().take_while(|chunk| chunk.step == step) {
+                let first = chunk.index * slots;
+                if first >= buckets.end {
+                    break;
+                }
+                let within = |bucket: i64| usize::try_from((bucket - first).clamp(0, slots)).unwrap_or(0);
+                sum = sum.saturating_add(chunk.sum(within(buckets.start)..within(buckets.end)));
+            }
+        }
+        sum
     }
 
     /// The blocks that have changed, packed.

@@ -29,9 +29,12 @@ pub(super) struct Gain {
 impl Gain {
     /// The start of its bucket in seconds, ':' and its key: the name of the bucket in a stand-in.
     pub(super) fn field(&self) -> String {
-        let bucket = self.chunk * self.slots + i64::try_from(self.slot).expect("at most 3600 slots");
-        let start = bucket.saturating_mul(i64::try_from(self.step).expect("at most a day"));
+        let start = self.bucket().saturating_mul(i64::try_from(self.step).expect("at most a day"));
         format!("{start}:{}", self.key)
+    }
+
+    fn bucket(&self) -> i64 {
+        self.chunk * self.slots + i64::try_from(self.slot).expect("at most 3600 slots")
     }
 
     /// The bytes of its key.
@@ -143,33 +146,43 @@ pub(super) struct Arguments<'a> {
     pub chunks: Vec<(&'a Gain, String)>,
     /// The numbers of the chunks of the coarsest resolution. Each has a list of keys, at one place in `KEYS` after the other.
     pub lists: Vec<i64>,
+    /// The buckets with lists of their largest keys, by step in seconds and number. Their places follow.
+    pub tops: Vec<(u64, i64)>,
 }
 
 /// The arguments of the chunks of merged gains. `first` is the place of the first list of keys.
 pub(super) fn arguments<'a>(gains: &'a [Gain], grid: &Grid, first: usize) -> Arguments<'a> {
     let coarsest = grid.resolutions.last().map(|coarsest| coarsest.step.as_secs());
+    let ranked: Vec<u64> = grid.ranked().map(|resolution| resolution.step.as_secs()).collect();
     let mut lists: Vec<i64> = vec![];
+    let of_coarsest = gains.iter().filter(|gain| Some(gain.step) == coarsest);
+    of_coarsest.for_each(|gain| _ = place_of(&mut lists, gain.chunk));
+    let first_top = first + lists.len();
+    let mut tops: Vec<(u64, i64)> = vec![];
     let argument = |chunk: &'a [Gain]| {
         let gain = &chunk[0];
         let ttl = chunk.iter().map(|gain| gain.ttl).max().unwrap_or(gain.ttl);
-        let place = if Some(gain.step) == coarsest {
-            let known = lists.iter().position(|list| *list == gain.chunk);
-            first
-                + known.unwrap_or_else(|| {
-                    lists.push(gain.chunk);
-                    lists.len() - 1
-                })
-        } else {
-            0
-        };
-        let mut text = format!("{ttl} {} {place} {}", gain.slots, gain.key.len());
+        let is_coarsest = Some(gain.step) == coarsest;
+        let place = if is_coarsest { first + place_of(&mut lists, gain.chunk) } else { 0 };
+        let mut text = format!("{ttl} {} {place} {} 0 0", gain.slots, gain.key.len());
         for gain in chunk {
-            write!(text, " {} {}", gain.slot, gain.n).expect("a string takes what is written");
+            let is_ranked = ranked.contains(&gain.step);
+            let top = if is_ranked { first_top + place_of(&mut tops, (gain.step, gain.bucket())) } else { 0 };
+            write!(text, " {} {} {top}", gain.slot, gain.n).expect("a string takes what is written");
         }
         (gain, text)
     };
     let chunks = gains.chunk_by(Gain::same_chunk).map(argument).collect();
-    Arguments { chunks, lists }
+    Arguments { chunks, lists, tops }
+}
+
+/// The place of an item in a list, where it is added if it is missing.
+fn place_of<T: PartialEq>(list: &mut Vec<T>, item: T) -> usize {
+    // There are few, and most are like the last one.
+    list.iter().rposition(|other| *other == item).unwrap_or_else(|| {
+        list.push(item);
+        list.len() - 1
+    })
 }
 
 /// Visits the slots of a chunk that have a count, in whatever form it is. `false`: it is no chunk.
@@ -205,7 +218,12 @@ mod tests {
     fn grid() -> Grid {
         let resolutions = [(secs(10), hours(1)), (days(1), days(100))]
             .map(|(step, retention)| Resolution::new(step, retention).expect("valid"));
-        Grid { name: Name::new("hits").expect("valid"), resolutions: resolutions.into(), partitions: 1 }
+        Grid {
+            name: Name::new("hits").expect("valid"),
+            resolutions: resolutions.into(),
+            partitions: 1,
+            is_ranked: false,
+        }
     }
 
     fn point(key: &str, secs: i64, n: u64) -> Point {
@@ -228,11 +246,11 @@ mod tests {
         assert_eq!(
             lines(&points),
             [
-                "a 10 2: 7195001 360 0 1 0 2".to_owned(),
-                format!("a 86400 0: {year} 366 7 1 0 2"),
-                "b 10 1: 3595001 360 0 1 359 4".to_owned(),
-                "b 10 2: 7195001 360 0 1 0 9".to_owned(),
-                format!("b 86400 0: {year} 366 7 1 0 13"),
+                "a 10 2: 7195001 360 0 1 0 0 0 2 0".to_owned(),
+                format!("a 86400 0: {year} 366 7 1 0 0 0 2 8"),
+                "b 10 1: 3595001 360 0 1 0 0 359 4 0".to_owned(),
+                "b 10 2: 7195001 360 0 1 0 0 0 9 0".to_owned(),
+                format!("b 86400 0: {year} 366 7 1 0 0 0 13 8"),
             ]
         );
     }

@@ -76,7 +76,7 @@ impl Keys {
             "buffer" | "series" if part.starts_with("once:") => Kept("set", DELETE),
             "series" if part.starts_with("received:") => Kept("set", DELETE),
             "series" if part == "frozen" || part == "held" => Kept("list", DELETE),
-            "series" if part.starts_with("keys:") => Kept("zset", DELETE),
+            "series" if part.starts_with("keys:") || part.starts_with("top:") => Kept("zset", DELETE),
             "series" if part == "lease" => Kept("string", DELETE),
             "series" if part.starts_with("moved:") && part.matches(':').count() > 1 => Kept("string", DELETE),
             "series"
@@ -278,6 +278,11 @@ impl Keys {
         format!("{}:keys:{chunk}", self.series(part))
     }
 
+    /// The key of the list of the largest keys of a bucket of a series.
+    pub(super) fn series_top(&self, part: &SeriesPart, step: u64, bucket: i64) -> String {
+        format!("{}:top:{step}:{bucket}", self.series(part))
+    }
+
     /// The key of the moves from keys of a partition of a series that have not ended.
     pub(super) fn series_moves(&self, part: &SeriesPart) -> String {
         format!("{}:moves", self.series(part))
@@ -376,6 +381,11 @@ pub(super) const KEYSPACE: &[[&str; 3]] = &[
     ],
     ["<prefix>:series:{<series>.<partition>}:guard", "hash", "24 to 25 h after the last write"],
     ["<prefix>:series:{<series>.<partition>}:keys:<chunk>", "sorted set", "as long as the chunks"],
+    [
+        "<prefix>:series:{<series>.<partition>}:top:<step>:<bucket>",
+        "sorted set",
+        "of the coarsest resolution as long as its buckets; else two days",
+    ],
     [
         "<prefix>:series:{<series>.<partition>}:open",
         "hash",

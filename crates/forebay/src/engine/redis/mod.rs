@@ -55,6 +55,7 @@ mod series;
 mod series_erase;
 mod series_keys;
 mod series_move;
+mod series_rank;
 mod series_read;
 mod series_writer;
 mod server_clock;

@@ -43,6 +43,8 @@ struct Known {
     /// The monotonic time from which each is old enough, by its start in seconds.
     buckets: BTreeMap<i64, Duration>,
     is_crowded: bool,
+    /// Whether the partition has lists of its largest keys.
+    is_ranked: bool,
 }
 
 /// An open bucket as its host has it.
@@ -73,6 +75,16 @@ impl OpenBuckets {
     /// Whether the points of a partition have to go to chunks: its open buckets have too many keys.
     pub(super) fn is_crowded(&self, part: &SeriesPart) -> bool {
         self.parts.lock().get(&home(part)).is_some_and(|known| known.is_crowded)
+    }
+
+    /// Notes whether a partition has lists of its largest keys.
+    pub(super) fn note_ranked(&self, part: &SeriesPart, is_ranked: bool) {
+        self.parts.lock().entry(home(part)).or_default().is_ranked = is_ranked;
+    }
+
+    /// Whether a partition is known to have lists of its largest keys.
+    pub(super) fn is_ranked(&self, part: &SeriesPart) -> bool {
+        self.parts.lock().get(&home(part)).is_some_and(|known| known.is_ranked)
     }
 
     /// The known buckets of a partition.

@@ -1,5 +1,7 @@
 //! The list of the open buckets of a partition, and calls that have to name all of them.
 
+use std::time::Duration;
+
 use redis::Value;
 
 use super::{
@@ -15,26 +17,50 @@ const MAX_ATTEMPTS: usize = 10;
 /// The field of the list of open buckets that tells how often counts were moved to chunks.
 pub(super) const SEALS: &str = "#seals";
 
+/// The beginning of a field that tells of lists of the largest keys (`lua/ranks.lua`).
+const TOP: &str = "#top:";
+
+/// The lists of the largest keys of the buckets of a resolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TopLists {
+    /// In seconds.
+    pub step: u64,
+    /// The time in seconds since which no key is missing.
+    pub since: i64,
+    pub kept: Duration,
+}
+
 /// The list of the open buckets of a partition.
 pub(super) struct OpenList {
     /// Of each its start, and the resolutions of the series as its first writer knew them.
     pub buckets: Vec<(i64, String)>,
     /// The number of times that counts were moved to chunks.
     pub seals: Option<String>,
+    pub tops: Vec<TopLists>,
+}
+
+impl TopLists {
+    fn read(step: &str, value: &str) -> Option<Self> {
+        let (since, kept) = value.split_once(' ')?;
+        let kept = Duration::from_millis(kept.parse().ok()?);
+        Some(Self { step: step.parse().ok()?, since: since.parse().ok()?, kept })
+    }
 }
 
 impl OpenList {
     pub(super) fn read(reply: Value) -> Option<Self> {
-        let (mut buckets, mut seals) = (vec![], None);
+        let (mut buckets, mut seals, mut tops) = (vec![], None, vec![]);
         for (field, value) in pairs(reply)? {
             let (field, value) = (String::from_utf8(field).ok()?, String::from_utf8(value).ok()?);
             if field == SEALS {
                 seals = Some(value);
+            } else if let Some(step) = field.strip_prefix(TOP) {
+                tops.push(TopLists::read(step, &value)?);
             } else {
                 buckets.push((field.parse().ok()?, value));
             }
         }
-        Some(Self { buckets, seals })
+        Some(Self { buckets, seals, tops })
     }
 
     pub(super) fn starts(&self) -> impl Iterator<Item = i64> {

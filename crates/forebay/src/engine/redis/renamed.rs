@@ -116,7 +116,7 @@ mod tests {
     fn partitions_get_their_letters_and_stand_ins_have_none() {
         let schema = Buffer::new("rows").key("id").sum("n").build().expect("valid");
         let (name, resolutions) = (Name::new("hits").expect("valid"), Resolution::defaults().into());
-        let grid = Arc::new(Grid { name, resolutions, partitions: 16 });
+        let grid = Arc::new(Grid { name, resolutions, partitions: 16, is_ranked: false });
         for index in [0, 3, 15] {
             let part = BufferPart { schema: schema.clone(), index };
             for what in ["live", "frozen", "guard"] {

@@ -58,8 +58,13 @@ impl Redis {
         for OpenBucket { start, resolutions, .. } in due {
             // By the definition that its writer had: this process may have another one.
             let grid = chunk::read_resolutions(&resolutions).map(|resolutions| {
-                let (name, partitions) = (part.grid.name.clone(), part.grid.partitions);
-                Arc::new(Grid { name, resolutions: resolutions.into(), partitions })
+                let Grid { partitions, is_ranked, .. } = *part.grid;
+                Arc::new(Grid {
+                    name: part.grid.name.clone(),
+                    resolutions: resolutions.into(),
+                    partitions,
+                    is_ranked,
+                })
             });
             let written = SeriesPart { grid: grid.unwrap_or_else(|| part.grid.clone()), ..part.clone() };
             self.series_seal_bucket(&written, start).await?;
@@ -72,6 +77,9 @@ impl Redis {
         let strange = || unexpected(self.host.name(), "a question for the open buckets of a series");
         let list = self.host.query(redis::cmd("HGETALL").arg(self.keys.series_open(part))).await?;
         let list = OpenList::read(list).ok_or_else(strange)?;
+        if part.grid.is_ranked && list.tops.len() < part.grid.ranked().count() {
+            self.series_keep_ranks(part).await?;
+        }
         let count = |start: i64| redis::cmd("HLEN").arg(self.keys.series_bucket(part, start)).to_owned();
         let counts = self.host.read_all(list.starts().map(count).collect()).await?;
         let bucket = |((start, resolutions), count): ((i64, String), Value)| match count {
@@ -132,11 +140,17 @@ impl Redis {
     ) -> Result<Left> {
         let at = Timestamp::from_secs(start);
         let places = kept.iter().map(|resolution| (resolution, resolution.place(resolution.bucket(at))));
-        let count = 3 + keys.len() * kept.len();
+        let tops: Vec<&Resolution> =
+            part.grid.ranked().filter(|resolution| kept.contains(resolution)).collect();
+        let first = 3 + tops.len();
+        let count = first + keys.len() * kept.len();
         let mut call = self.host.call(Script::SeriesSeal, count, 256 + 64 * count);
         call.command.arg(self.keys.series_open(part)).arg(self.keys.series_bucket(part, start));
         let coarsest = part.grid.resolutions.last().map(|coarsest| coarsest.place(coarsest.bucket(at)).0);
         call.command.arg(self.keys.series_keys(part, coarsest.unwrap_or_default()));
+        for top in &tops {
+            call.command.arg(self.keys.series_top(part, top.step.as_secs(), top.bucket(at)));
+        }
         for key in keys {
             for (resolution, (chunk, _)) in places.clone() {
                 call.command.arg(self.keys.series_chunk(part, resolution.step.as_secs(), chunk, key));
@@ -146,7 +160,8 @@ impl Redis {
         for (resolution, (chunk, slot)) in places {
             // A chunk that holds a kept bucket has time left; a started millisecond counts.
             let life = resolution.lifetime(chunk, now).unwrap_or_default().as_millis() + 1;
-            call.command.arg(life.to_string()).arg(resolution.slots()).arg(slot);
+            let top = tops.iter().position(|top| *top == resolution).map_or(0, |place| 4 + place);
+            call.command.arg(life.to_string()).arg(resolution.slots()).arg(slot).arg(top);
         }
         call.command.arg(keys);
         let numbers = match self.host.run_one(call).await? {
@@ -162,7 +177,7 @@ impl Redis {
         let Some((left, places)) = numbers.split_first() else {
             return Err(unexpected(self.host.name(), "a move of counts to chunks"));
         };
-        let stuck = places.iter().filter_map(|place| keys.get((place - 4) / kept.len().max(1)));
+        let stuck = places.iter().filter_map(|place| keys.get((place - first - 1) / kept.len().max(1)));
         Ok(Left { keys: *left as u64, stuck: stuck.map(|key| (*key).to_owned()).collect() })
     }
 }

@@ -64,6 +64,10 @@ impl Redis {
         if items.is_empty() {
             return Ok(());
         }
+        // Before the first count, so that no key is missing in the lists.
+        if part.grid.is_ranked && !self.open_buckets.is_ranked(part) {
+            Box::pin(self.series_keep_ranks(part)).await?;
+        }
         let writer = self.series_writers.of(part, &self.host, &self.keys, &self.open_buckets);
         one_for_all(writer.write(part.index, items).await?)
     }

@@ -55,23 +55,49 @@ impl Redis {
         let open = OpenList::read(open).ok_or_else(strange)?;
         let mut found = BTreeSet::new();
         let is_kept = |start: &i64| chunk::is_kept(&part.grid, Timestamp::from_secs(*start), now);
-        for start in open.starts().filter(is_kept) {
+        self.each_open(part, open.starts().filter(is_kept), range.prefix, |key, _| {
+            if range.contains(&key) {
+                found.insert(key);
+            }
+        })
+        .await?;
+        Ok(found)
+    }
+
+    /// Visits the keys that begin with a text in open buckets, with their counts. A key may come twice.
+    pub(super) async fn each_open(
+        &self,
+        part: &SeriesPart,
+        starts: impl Iterator<Item = i64>,
+        prefix: &str,
+        mut visit: impl FnMut(String, u64),
+    ) -> Result<()> {
+        let strange = || unexpected(self.host.name(), "a scan of the keys of a series");
+        for start in starts {
             let mut cursor = "0".to_owned();
             loop {
                 let mut scan = redis::cmd("HSCAN");
                 scan.arg(self.keys.series_bucket(part, start)).arg(&cursor);
-                scan.arg("MATCH").arg(glob(range.prefix)).arg("COUNT").arg(FIELDS_PER_SCAN);
+                if !prefix.is_empty() {
+                    scan.arg("MATCH").arg(glob(prefix));
+                }
+                scan.arg("COUNT").arg(FIELDS_PER_SCAN);
                 let Value::Array(answer) = self.host.query(&scan).await? else { return Err(strange()) };
                 let Ok([next, fields]) = <[Value; 2]>::try_from(answer) else { return Err(strange()) };
                 cursor = text(next).ok_or_else(strange)?;
-                let keys = strings(fields).ok_or_else(strange)?.into_iter().step_by(2);
-                found.extend(keys.filter(|key| range.contains(key)));
+                let mut fields = strings(fields).ok_or_else(strange)?.into_iter();
+                while let (Some(key), Some(count)) = (fields.next(), fields.next()) {
+                    // One field is no key.
+                    if !key.is_empty() {
+                        visit(key, count.parse().map_err(|_| strange())?);
+                    }
+                }
                 if cursor == "0" {
                     break;
                 }
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// The first keys that are listed, each with the number of its latest chunk; and whether there are no others.

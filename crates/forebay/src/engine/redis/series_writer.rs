@@ -135,7 +135,7 @@ enum Gains {
 /// The gains of chunks.
 #[derive(Debug)]
 struct ChunkGains {
-    /// The names of lists of keys.
+    /// The names of lists of keys, and of lists of the largest keys.
     lists: Vec<String>,
     /// The name and the argument of each chunk.
     chunks: Vec<(String, String)>,
@@ -240,9 +240,9 @@ impl PartitionWriter {
         let ChunkGains { lists, chunks } = gains;
         let set = tokens.hour().map(|hour| self.keys.series_once(&part, hour));
         let bytes: usize = chunks.iter().map(|(key, argument)| key.len() + argument.len()).sum();
-        let keys = 1 + usize::from(set.is_some()) + lists.len() + chunks.len();
+        let keys = 2 + usize::from(set.is_some()) + lists.len() + chunks.len();
         let mut call = self.host.call(Script::SeriesAddChunks, keys, 256 + bytes);
-        call.command.arg(self.keys.series_guard(&part)).arg(set).arg(lists);
+        call.command.arg(self.keys.series_guard(&part)).arg(self.keys.series_open(&part)).arg(set).arg(lists);
         for (key, _) in chunks {
             call.command.arg(key);
         }
@@ -291,14 +291,13 @@ impl PartitionWriter {
         let gains =
             items.flat_map(|item| chunk::gains(&self.grid, std::slice::from_ref(&item.point), item.now));
         let gains = chunk::merge(gains.collect());
-        let chunk::Arguments { chunks, lists } = chunk::arguments(&gains, &self.grid, first);
+        let chunk::Arguments { chunks, lists, tops } = chunk::arguments(&gains, &self.grid, first);
         let named = |(gain, argument): (&Gain, String)| {
             (self.keys.series_chunk(part, gain.step, gain.chunk, &gain.key), argument)
         };
-        ChunkGains {
-            lists: lists.into_iter().map(|chunk| self.keys.series_keys(part, chunk)).collect(),
-            chunks: chunks.into_iter().map(named).collect(),
-        }
+        let lists = lists.into_iter().map(|chunk| self.keys.series_keys(part, chunk));
+        let tops = tops.into_iter().map(|(step, bucket)| self.keys.series_top(part, step, bucket));
+        ChunkGains { lists: lists.chain(tops).collect(), chunks: chunks.into_iter().map(named).collect() }
     }
 }
 
@@ -341,7 +340,7 @@ impl Channel for PartitionWriter {
         waiting.places = left;
         let chosen = places.iter().map(|&place| &items[place].1);
         let gains = if to_chunks {
-            let first = 2 + usize::from(tokens.hour().is_some());
+            let first = 3 + usize::from(tokens.hour().is_some());
             Gains::Chunks(self.chunk_gains(&part, chosen, first))
         } else {
             let (buckets, now) =

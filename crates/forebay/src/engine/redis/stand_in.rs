@@ -181,12 +181,15 @@ impl Redis {
         if gains.is_empty() {
             return Ok(Received::Known);
         }
-        let chunk::Arguments { chunks, lists } = chunk::arguments(gains, &part.grid, 2);
-        let keys = 1 + lists.len() + chunks.len();
+        let chunk::Arguments { chunks, lists, tops } = chunk::arguments(gains, &part.grid, 3);
+        let keys = 2 + lists.len() + tops.len() + chunks.len();
         let mut call = self.host.call(Script::SeriesReceive, keys, 256 + 64 * gains.len());
-        call.command.arg(self.keys.series_received(part, day_of(id)));
+        call.command.arg(self.keys.series_received(part, day_of(id))).arg(self.keys.series_open(part));
         for chunk in lists {
             call.command.arg(self.keys.series_keys(part, chunk));
+        }
+        for (step, bucket) in tops {
+            call.command.arg(self.keys.series_top(part, step, bucket));
         }
         for (gain, _) in &chunks {
             call.command.arg(self.keys.series_chunk(part, gain.step, gain.chunk, &gain.key));

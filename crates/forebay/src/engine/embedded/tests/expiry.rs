@@ -54,7 +54,12 @@ async fn keys_that_come_once_are_gone_when_they_count_nothing_and_a_window_later
 async fn a_key_of_a_series_goes_with_its_last_count_and_comes_back_from_the_file_until_then() {
     let (hand, disk) = (start(), Disk::default());
     let second = Resolution::new(secs(1), secs(30)).expect("valid");
-    let grid = Grid { name: Name::new("s").expect("valid"), resolutions: [second].into(), partitions: 1 };
+    let grid = Grid {
+        name: Name::new("s").expect("valid"),
+        resolutions: [second].into(),
+        partitions: 1,
+        is_ranked: false,
+    };
     let part = SeriesPart::new(Arc::new(grid), 0);
     let count = async |engine: &Embedded| {
         let last = second.bucket(hand_now(&hand)) + 1;

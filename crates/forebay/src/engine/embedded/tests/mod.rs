@@ -73,7 +73,7 @@ fn claim(name: &str, owner: Uuid) -> Claim<'_> {
 
 fn series() -> SeriesPart {
     let name = Name::new("s").expect("valid");
-    let grid = Grid { name, resolutions: Resolution::defaults().into(), partitions: 1 };
+    let grid = Grid { name, resolutions: Resolution::defaults().into(), partitions: 1, is_ranked: false };
     SeriesPart::new(Arc::new(grid), 0)
 }
 

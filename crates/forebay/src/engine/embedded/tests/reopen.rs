@@ -233,6 +233,7 @@ async fn what_an_event_denied_is_found_again() {
         name: series().grid.name.limited(),
         resolutions: [Resolution::defaults()[0]].into(),
         partitions: 1,
+        is_ranked: false,
     };
     let limited = SeriesPart::new(Arc::new(grid), 0);
     let points = vec![Point { key: "42".into(), at: now, n: 5 }];

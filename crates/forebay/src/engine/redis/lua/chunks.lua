@@ -1,13 +1,13 @@
--- Shared by the scripts that add to the chunks of a series, before their own text.
+-- Shared by the scripts that add to the chunks of a series, before their own text, and behind ranks.lua.
 --
 -- A chunk is a string in one of three forms, told apart by its length; all numbers are unsigned and big endian. Pairs: slot
 -- (2 bytes) and count (4 bytes), in the order of their slots, then unused pairs (slot 65535); they are shorter than the next
 -- form. Narrow: a count of 4 bytes for each slot. Wide: 8 bytes for each slot. Anything else is refused.
 --
--- The argument of a chunk is a text of numbers: how long it shall live in ms, should this write begin it; how many slots it
--- has; if it is of the coarsest resolution the place in KEYS of the list of its keys, else 0; how many bytes the key of the
--- series has, with which the name of the chunk ends; then for each point its slot (from 0, each once) and what to add (1 to 2^63
--- - 1). A count stops at 2^63 - 1.
+-- The argument of a chunk is a text of numbers, by threes: how long it shall live in ms, should this write begin it; how many slots
+-- it has; if it is of the coarsest resolution the place in KEYS of the list of its keys, else 0; how many bytes the key of the
+-- series has, with which the name of the chunk ends, and 0 and 0; then for each point its slot (from 0, each once), what to add (1
+-- to 2^63 - 1), and the place in KEYS of the list of the largest keys of its bucket, or 0. A count stops at 2^63 - 1.
 --
 -- A list of keys is a sorted set of the keys of the series that have a chunk of that number, all with the score 0. It lives as
 -- long as they do.
@@ -26,17 +26,17 @@ local function is_chunk(text, slots)
 end
 
 -- Reads the chunks, which are the keys after so many keys. Their arguments come after so many arguments. What is of somebody
--- else is found out here, before anything is written: MGET shows no key of another type.
-local function read_chunks(keys_before, arguments_before)
+-- else is found out here, before anything is written: MGET shows no key of another type. `open` is the list of open buckets.
+local function read_chunks(open, keys_before, arguments_before)
   local texts, absent = call('MGET', unpack(KEYS, keys_before + 1)), {}
   -- Of each chunk: how long it lives, how many slots it has, and what gives its points.
   local lives, sizes, points = {}, {}, {}
   -- The place of its list of keys, and the bytes of its key.
   local lists, lengths = {}, {}
   for i, text in ipairs(texts) do
-    local numbers = string.gmatch(ARGV[i + arguments_before], '(%d+) (%d+)')
-    local ttl, slots = numbers()
-    local list, length = numbers()
+    local numbers = string.gmatch(ARGV[i + arguments_before], '(%d+) (%d+) (%d+)')
+    local ttl, slots, list = numbers()
+    local length = numbers()
     lives[i], sizes[i], points[i] = ttl, tonumber(slots), numbers
     lists[i], lengths[i] = tonumber(list), tonumber(length)
     if not text then
@@ -49,8 +49,11 @@ local function read_chunks(keys_before, arguments_before)
   for i, text in ipairs(texts) do
     if not text and lists[i] > 0 then call('ZCARD', KEYS[lists[i]]) end
   end
+  for i = 1, keys_before do
+    if string.find(KEYS[i], ':top:%d+:%-?%d+$') then ranked(open, KEYS[i]) end
+  end
   return {
-    texts = texts, lives = lives, sizes = sizes, points = points, lists = lists, lengths = lengths, keys_before = keys_before
+    texts = texts, lives = lives, sizes = sizes, points = points, lists = lists, lengths = lengths, keys_before = keys_before, open = open
   }
 end
 
@@ -91,7 +94,7 @@ local function store(key, text, ttl, new)
   if text == '' then write('SET', key, new, 'PX', ttl) else write('SET', key, new, 'KEEPTTL') end
 end
 
--- Adds one point. Returns the chunk, if what comes after may still read from it.
+-- Adds one point. Returns the chunk, if what comes after may still read from it, else nil; and the count that the slot has now.
 local function add(key, text, slots, ttl, slot, n)
   local count, offset = tonumber(n), nil
   if #text == 4 * slots then
@@ -110,7 +113,7 @@ local function add(key, text, slots, ttl, slot, n)
         if #new > 3 * slots then new = spread(new, slots) end
         store(key, text, ttl, new)
       end
-      return nil
+      return nil, count
     end
   end
   if offset then
@@ -118,7 +121,7 @@ local function add(key, text, slots, ttl, slot, n)
     if count <= MOST_NARROW then
       write('SETRANGE', key, offset, pack('>I4', count))
       -- No slot comes twice: of the narrow form the rest is as it was read.
-      return #text == 4 * slots and text or nil
+      return #text == 4 * slots and text or nil, count
     end
   end
   -- As it is by now: points before this one may have changed it since it was read.
@@ -129,8 +132,7 @@ local function add(key, text, slots, ttl, slot, n)
     store(key, text, ttl, wide)
   end
   -- As text: a Lua number would round it.
-  write('BITFIELD', key, 'OVERFLOW', 'SAT', 'INCRBY', 'i64', '#' .. slot, n)
-  return wide
+  return wide, write('BITFIELD', key, 'OVERFLOW', 'SAT', 'INCRBY', 'i64', '#' .. slot, n)[1]
 end
 
 -- Adds the points of chunks that were read.
@@ -141,8 +143,12 @@ local function count(chunks)
       text = ''
       if chunks.lists[i] > 0 then list_keys(KEYS[chunks.lists[i]], { string.sub(key, -chunks.lengths[i]) }, chunks.lives[i]) end
     end
-    for slot, n in chunks.points[i] do
-      text = add(key, text or call('GET', key), chunks.sizes[i], chunks.lives[i], tonumber(slot), n)
+    for slot, n, place in chunks.points[i] do
+      local total
+      text, total = add(key, text or call('GET', key), chunks.sizes[i], chunks.lives[i], tonumber(slot), n)
+      local rank = place ~= '0' and ranked(chunks.open, KEYS[tonumber(place)])
+      if rank then offer(rank, string.sub(key, -chunks.lengths[i]), total) end
     end
   end
+  save_ranks()
 end

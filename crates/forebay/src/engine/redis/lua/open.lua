@@ -7,7 +7,7 @@ local function unknown_buckets(open, named)
   for _, start in ipairs(named) do is_named[start] = true end
   local listed = call('HGETALL', open)
   for i = 1, #listed, 2 do
-    if listed[i] ~= '#seals' then
+    if string.sub(listed[i], 1, 1) ~= '#' then
       starts[#starts + 1] = listed[i]
       has_unknown = has_unknown or not is_named[listed[i]]
     end

@@ -156,15 +156,17 @@ async fn a_batch_that_was_applied_before_is_told_so_behind_the_fence() {
     let key = |tag: &str, what: &str| format!("{prefix}:{tag}:{what}");
     let run = async |script: Script, sequence: &str, since: &str, epoch: &str| {
         let mut call = cmd("EVAL");
-        call.arg(scripts.text(script)).arg(if script == Script::SeriesAdd { 3 } else { 2 });
+        call.arg(scripts.text(script)).arg(if script == Script::BufferAdd { 2 } else { 3 });
         if script == Script::SeriesAddChunks {
-            call.arg(key("series:{hits.3}", "guard")).arg(key("series:{hits.3}", "10:497222:42"));
+            for what in ["guard", "open", "10:497222:42"] {
+                call.arg(key("series:{hits.3}", what));
+            }
             call.arg("client")
                 .arg(&replid)
                 .arg(sequence)
                 .arg(since)
                 .arg("")
-                .arg("90000000 360 0 2 12 1 13 5");
+                .arg("90000000 360 0 2 0 0 12 1 0 13 5 0");
         } else if script == Script::SeriesAdd {
             for what in ["guard", "open", "open:1790000010"] {
                 call.arg(key("series:{hits.4}", what));

@@ -26,8 +26,12 @@ use crate::{
 };
 
 pub(super) fn part(resolutions: &[Resolution]) -> SeriesPart {
-    let grid =
-        Grid { name: Name::new("hits").expect("valid"), resolutions: resolutions.into(), partitions: 1 };
+    let grid = Grid {
+        name: Name::new("hits").expect("valid"),
+        resolutions: resolutions.into(),
+        partitions: 1,
+        is_ranked: false,
+    };
     SeriesPart::new(Arc::new(grid), 0)
 }
 

@@ -24,8 +24,12 @@ use crate::{
 const NOW: Timestamp = Timestamp::from_secs(1_790_000_000 - 1_790_000_000 % 86_400 + 43_200);
 
 fn part(resolutions: &[Resolution]) -> SeriesPart {
-    let grid =
-        Grid { name: Name::new("hits").expect("valid"), resolutions: resolutions.into(), partitions: 1 };
+    let grid = Grid {
+        name: Name::new("hits").expect("valid"),
+        resolutions: resolutions.into(),
+        partitions: 1,
+        is_ranked: false,
+    };
     SeriesPart::new(Arc::new(grid), 0)
 }
 

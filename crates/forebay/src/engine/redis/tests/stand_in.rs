@@ -23,7 +23,10 @@ const NOON: Timestamp = Timestamp::from_secs(1_790_000_000 - 1_790_000_000 % 86_
 
 fn part() -> SeriesPart {
     let name = Name::new("hits").expect("valid");
-    SeriesPart::new(Arc::new(Grid { name, resolutions: Resolution::defaults().into(), partitions: 1 }), 0)
+    SeriesPart::new(
+        Arc::new(Grid { name, resolutions: Resolution::defaults().into(), partitions: 1, is_ranked: false }),
+        0,
+    )
 }
 
 async fn open(server: &Server, prefix: &str) -> Arc<Redis> {
